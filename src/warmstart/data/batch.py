@@ -1,0 +1,62 @@
+"""Batch: the order in which rows are seen, and the words that are dropped on the way.
+
+Both depend on (seed, epoch, row) alone: never on workers, on a resume, or on the regime. Rows of similar length in
+bytes share a batch, whichever architecture reads them, so that all regimes see the same batches.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from warmstart.record import Array
+
+POOL = 32  # batches sorted by length together: less padding, and still a random order
+
+
+@dataclass(frozen=True)
+class Order:
+    """Which rows make up the batch of a step."""
+
+    lengths: Array  # int64 [n]: bytes of each text
+    batch_size: int
+    seed: int
+
+    @property
+    def per_epoch(self) -> int:
+        """Steps in an epoch; the last batch may be smaller."""
+        return -(-len(self.lengths) // self.batch_size)
+
+    def epoch(self, epoch: int) -> list[Array]:
+        """All batches of an epoch: each row once."""
+        dice = np.random.default_rng((self.seed, epoch))
+        order = dice.permutation(len(self.lengths))
+        batches: list[Array] = []
+        for start in range(0, len(order), POOL * self.batch_size):
+            pool = order[start : start + POOL * self.batch_size]
+            pool = pool[np.argsort(self.lengths[pool], kind="stable")]
+            batches += [pool[i : i + self.batch_size] for i in range(0, len(pool), self.batch_size)]
+        return [batches[i] for i in dice.permutation(len(batches))]
+
+
+@dataclass(frozen=True)
+class WordDropout:
+    """Each word is left out with this chance, drawn anew each epoch: augmentation for text. One word always stays."""
+
+    share: float
+    seed: int
+
+    def kept(self, index: Array, words: list[int], epoch: int) -> list[Array]:
+        return [self._row(int(i), n, epoch) for i, n in zip(index, words, strict=True)]
+
+    def _row(self, row: int, words: int, epoch: int) -> Array:
+        dice = np.random.default_rng((self.seed, epoch, row, 1))
+        keep = dice.random(words) >= self.share
+        if words and not keep.any():
+            keep[dice.integers(words)] = True
+        return keep
+
+
+def by_length(lengths: Array, batch_size: int) -> list[Array]:
+    """All rows in batches of similar length, for evaluation: no order to keep, as little padding as can be."""
+    order = np.argsort(lengths, kind="stable")
+    return [order[i : i + batch_size] for i in range(0, len(order), batch_size)]

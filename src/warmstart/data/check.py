@@ -1,0 +1,274 @@
+"""Check: what should a person know about a table, by row, before any training?"""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from warmstart.data.copies import Copies, find_copies, shared_by_copies
+from warmstart.data.read import Table
+from warmstart.data.recognise import GLANCE, Schema, as_text, gives_away
+from warmstart.data.split import BadRows, Rows, Splits, find_bad_rows, read_targets, split, usable_rows, write_texts
+from warmstart.errors import InputError, listed, shortened
+from warmstart.record import Array
+
+SHOWN = 20  # row numbers kept with a finding
+SAMPLED_TEXTS = 2_000  # texts tokenised to estimate how many are too long
+RARE_CLASS = 5  # training rows
+FEW_VAL_ROWS, FEW_TEST_ROWS = 50, 100
+QUANTILES = {"min": 0, "p10": 10, "p25": 25, "median": 50, "p75": 75, "p90": 90, "max": 100}
+LEAK_SHARE = 0.9  # of the rows whose text names their own target
+
+Severity = Literal["error", "warning", "note"]
+CountTokens = Callable[[list[str]], list[int]]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something a person should know before training."""
+
+    kind: str  # e.g. "missing-target", "duplicates", "leak", "truncated"
+    severity: Severity  # error: training would refuse these rows
+    message: str  # one sentence, with counts
+    rows: tuple[int, ...] = ()  # the first few row numbers, from 1
+    count: int = 0
+    hint: str = ""
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What was recognised and found."""
+
+    rows: int
+    schema: Schema
+    findings: tuple[Finding, ...]
+    split: dict[str, int]  # {"train": n, "val": n, "test": n}; empty where the rows cannot be split
+    target: dict[str, object]  # regression: quantiles, mean; classification: {"classes", "largest", "counts": {...}}
+
+
+def check(table: Table, schema: Schema, *, count_tokens: CountTokens | None = None, max_length: int = 256) -> Checked:
+    """Findings about the rows as they would be trained on; errors first. Bad rows are findings, never exceptions.
+
+    `count_tokens` gives the number of tokens of each text, special ones included; without it, lengths go unchecked.
+    """
+    texts, targets = write_texts(table, schema), read_targets(table, schema)
+    bad = find_bad_rows(table, schema, texts, targets)
+    findings = [_of_bad_rows(kind) for kind in bad]
+    sizes: dict[str, int] = {}
+    try:
+        rows = usable_rows(table, schema, texts, targets, bad)
+        splits = split(rows, schema)
+    except InputError as error:
+        findings.append(Finding("cannot-split", "error", error.message, hint=error.hint))
+    else:
+        sizes = {"train": len(splits.train), "val": len(splits.val), "test": len(splits.test)}
+        findings += _small_parts(sizes)
+        findings += _copies(table, schema, rows, splits)
+        findings += _named_target(rows, schema)
+        if schema.task == "classification":
+            findings += _classes(targets, splits, schema)
+        if count_tokens is not None:
+            findings += _too_long(rows, count_tokens, max_length)
+    findings += _columns(table, schema)
+    order: tuple[Severity, ...] = ("error", "warning", "note")
+    findings.sort(key=lambda finding: order.index(finding.severity))
+    return Checked(len(texts), schema, tuple(findings), sizes, _summary(targets, schema))
+
+
+def _of_bad_rows(bad: BadRows) -> Finding:
+    hint = "clean them, or pass --drop-bad-rows to leave them out"
+    if bad.kind == "single-class":
+        hint = "merge them with other classes, or pass --drop-bad-rows to leave them out"
+    return Finding(bad.kind, "error", f"{bad.problem}.", bad.rows[:SHOWN], len(bad.rows), hint)
+
+
+def _small_parts(sizes: dict[str, int]) -> list[Finding]:
+    findings = []
+    for part, fewest, why in (
+        ("val", FEW_VAL_ROWS, "rates and lengths are chosen by chance"),
+        ("test", FEW_TEST_ROWS, "only large differences can be told apart"),
+    ):
+        if sizes[part] < fewest:
+            message = f"Only {sizes[part]} rows are left for {'validation' if part == 'val' else part}: {why}."
+            findings.append(Finding(f"small-{part}", "warning", message, count=sizes[part], hint="add rows"))
+    return findings
+
+
+# --- copies --------------------------------------------------------------------------------------------------------
+
+
+def _copies(table: Table, schema: Schema, rows: Rows, splits: Splits) -> list[Finding]:
+    copies = find_copies(rows.texts)
+    part = np.zeros(int(rows.numbers.max()) + 1, dtype=np.int64)  # by row number: 0 train, 1 validation, 2 test
+    part[splits.val.numbers], part[splits.test.numbers] = 1, 2
+    findings = []
+    for kind, pairs, what in (
+        ("duplicates", copies.exact, "have exactly the text of an earlier row"),
+        ("near-duplicates", copies.near, "have nearly the text of an earlier row"),
+    ):
+        if len(pairs):
+            again = np.unique(rows.numbers[pairs.max(axis=1)])
+            message = f"{len(again):,} rows {what}{copies.bound if kind == 'near-duplicates' else ''}."
+            findings.append(_found(kind, "note", message, again))
+    findings += _contradictions(rows, copies)
+    both = np.concatenate([copies.exact, copies.near])
+    parts = part[rows.numbers[both]] if len(both) else both
+    across = both[(parts == 2).any(axis=1) & (parts == 0).any(axis=1)]
+    if len(across):
+        tested = np.unique(rows.numbers[across][part[rows.numbers[across]] == 2])
+        column = shared_by_copies(table, schema, rows.numbers[both] - 1)
+        message = f"{len(tested):,} of {len(splits.test):,} test rows have a copy or near copy among the training rows"
+        coarser = "a coarser --group" if schema.group else "--group with a column that the copies share"
+        hint = f"pass {f'--group {column}' if column else coarser} to keep copies on one side, or drop them"
+        findings.append(_found("copies-across-split", "warning", f"{message}, so they test memory.", tested, hint))
+    return findings
+
+
+def _contradictions(rows: Rows, copies: Copies) -> list[Finding]:
+    targets = rows.targets
+    differ = np.array(
+        [i for pair in copies.exact for i in pair if targets[pair[0]] != targets[pair[1]]], dtype=np.int64
+    )
+    if not len(differ):
+        return []
+    numbers = np.unique(rows.numbers[differ])
+    message = f"{len(numbers):,} rows share their text with a row of another target: no model can tell them apart."
+    return [_found("contradictions", "note", message, numbers, "add a column that tells them apart")]
+
+
+def _found(kind: str, severity: Severity, message: str, numbers: Array, hint: str = "") -> Finding:
+    return Finding(kind, severity, message, tuple(numbers[:SHOWN].tolist()), len(numbers), hint)
+
+
+# --- columns and leaks ---------------------------------------------------------------------------------------------
+
+
+def _columns(table: Table, schema: Schema) -> list[Finding]:
+    findings = []
+    target = table.columns[schema.target]
+    for name in table.columns.column_names:
+        column = table.columns[name]
+        if name == schema.target:
+            continue
+        cells = set(as_text(column.slice(0, GLANCE)))
+        if len(cells) == 1 and len(cells := set(as_text(column))) == 1:
+            severity: Severity = "warning" if name in schema.text else "note"
+            message = f"Column {name!r} is {shortened(cells.pop() or '')} in every row and says nothing."
+            findings.append(Finding("constant-column", severity, message, count=len(column), hint="leave it out"))
+        elif name in schema.text and not schema.multi_label and (why := gives_away(column, target, schema.task)):
+            message = f"Column {name!r} {why}, so there is nothing to predict."
+            findings.append(
+                Finding("leak", "warning", message, count=len(column), hint=f"leave {name!r} out of --text")
+            )
+    return findings
+
+
+def _named_target(rows: Rows, schema: Schema) -> list[Finding]:
+    """A text that names its own target nearly always, and the target of another row seldom."""
+    if schema.multi_label:
+        return []
+    if schema.task == "regression":
+        names = [f"{value:.10g}" for value in rows.targets.tolist()]
+        told = np.array([len(name) >= 3 for name in names])  # '7' is found in many texts by chance
+    else:
+        names = [str(label) for label in rows.targets.tolist()]
+        told = np.ones(len(names), dtype=bool)
+    index = np.flatnonzero(told)
+    if len(index) < len(names) / 2:
+        return []
+    other = np.roll(index, len(index) // 2)
+    own = np.array([_names(rows.texts[i], names[i]) for i in index])
+    foreign = np.array(
+        [_names(rows.texts[i], names[j]) for i, j in zip(index, other, strict=True) if names[i] != names[j]]
+    )
+    if own.mean() < LEAK_SHARE or foreign.mean() > 0.5:
+        return []
+    message = f"{own.mean():.0%} of the texts contain their own value of {schema.target!r}: it can be read off."
+    return [
+        _found("leak", "warning", message, rows.numbers[index[own]], "remove it from the text, or leave the column out")
+    ]
+
+
+def _names(text: str, name: str) -> bool:
+    """Whether the name stands in the text as words of its own."""
+    at = text.lower().find(name.lower())
+    end = at + len(name)
+    return at >= 0 and not text[max(at - 1, 0) : at].isalnum() and not text[end : end + 1].isalnum()
+
+
+# --- classes -------------------------------------------------------------------------------------------------------
+
+
+def _label_counts(targets: Sequence[object]) -> Counter[str]:
+    several = (target if isinstance(target, tuple) else (target,) for target in targets if target is not None)
+    return Counter(str(label) for labels in several for label in labels)
+
+
+def _classes(targets: Array, splits: Splits, schema: Schema) -> list[Finding]:
+    findings = []
+    counts = _label_counts(targets.tolist())
+    spellings: dict[str, list[str]] = {}
+    for label in sorted(counts):
+        spellings.setdefault(" ".join(label.casefold().split()), []).append(label)
+    for same in (labels for labels in spellings.values() if len(labels) > 1):
+        said = listed([f"{label!r} ({counts[label]:,})" for label in same])
+        numbers = np.array([i for i, target in enumerate(targets.tolist(), 1) if target in same[1:]], dtype=np.int64)
+        message = f"The classes {said} differ only in case or blank space."
+        findings.append(_found("class-spelling", "warning", message, numbers, "write them alike"))
+    trained = _label_counts(splits.train.targets.tolist())
+    rare = sorted((trained[label], label) for label in counts if trained[label] < RARE_CLASS)
+    if rare:
+        said = listed([f"{label!r} ({count})" for count, label in rare])
+        message = f"{len(rare)} of {len(counts)} classes have fewer than {RARE_CLASS} training rows: {said}."
+        findings.append(Finding("rare-classes", "warning", message, count=len(rare), hint="merge them or add rows"))
+    largest, most = counts.most_common(1)[0]
+    if not schema.multi_label and most > 0.8 * counts.total():
+        message = f"{most / counts.total():.0%} of the rows are {largest!r}: accuracy says little, see macro F1."
+        findings.append(Finding("imbalance", "warning", message, count=most))
+    elif most > 10 * min(counts.values()):
+        message = f"The largest class, {largest!r}, has {most:,} rows, the smallest {min(counts.values()):,}."
+        findings.append(Finding("imbalance", "note", message, count=most, hint="look at macro F1 beside accuracy"))
+    return findings
+
+
+# --- lengths -------------------------------------------------------------------------------------------------------
+
+
+def _too_long(rows: Rows, count_tokens: CountTokens, max_length: int) -> list[Finding]:
+    """A text of at most `max_length` bytes has no more tokens than that, so only longer ones are tokenised."""
+    candidates = np.array([i for i, text in enumerate(rows.texts) if len(text.encode()) > max_length], dtype=np.int64)
+    if not len(candidates):
+        return []
+    sample = candidates
+    if len(candidates) > SAMPLED_TEXTS:
+        sample = np.sort(np.random.default_rng(0).choice(candidates, SAMPLED_TEXTS, replace=False))
+    lengths = np.array(count_tokens([rows.texts[i] for i in sample]))
+    long = lengths > max_length
+    if not long.any():
+        return []
+    count = round(float(long.mean()) * len(candidates))
+    lost = float((lengths[long] - max_length).sum() / lengths[long].sum())
+    about = "About " if len(sample) < len(candidates) else ""
+    message = (
+        f"{about}{count:,} of {len(rows):,} texts ({count / len(rows):.1%}) are longer than {max_length} tokens; "
+        f"the model does not see the last {lost:.0%} of what they say."
+    )
+    numbers = tuple(rows.numbers[sample[long]][:SHOWN].tolist())
+    return [Finding("truncated", "warning", message, numbers, count, "raise --max-length, or name shorter columns")]
+
+
+# --- the target ----------------------------------------------------------------------------------------------------
+
+
+def _summary(targets: Array, schema: Schema) -> dict[str, object]:
+    if schema.task == "classification":
+        counts = _label_counts(targets.tolist())
+        largest = counts.most_common(1)[0][0] if counts else None
+        return {"classes": len(counts), "largest": largest, "counts": dict(counts.most_common())}
+    values = targets[np.isfinite(targets)]
+    if not len(values):
+        return {}
+    quantiles = {name: float(np.percentile(values, at)) for name, at in QUANTILES.items()}
+    return {"mean": float(values.mean()), **quantiles}

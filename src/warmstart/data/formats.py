@@ -1,0 +1,329 @@
+"""Formats: how does one file become one table?"""
+
+import csv
+import io
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as pacsv
+import pyarrow.feather as feather
+import pyarrow.parquet as pq
+
+from warmstart.errors import InputError, listed, shortened
+
+# pyarrow's stubs are generic in the scalar, its classes are not; a column's type is only known once it is read.
+Column: TypeAlias = "pa.ChunkedArray[Any]"
+Cells: TypeAlias = "pa.Array[Any]"
+
+MAX_CELL_BYTES = 1_000_000  # a longer cell is nearly always a broken quote or a file pasted into a table
+BLOCK_BYTES = 64 << 20  # pyarrow refuses a CSV row longer than one block, so a block holds any cell we might name
+NA_MARKS = frozenset({"", "na", "n/a", "#n/a", "<na>", "nan", "null", "none"})  # in numeric columns, any case
+NUMBER = r"^[+-]?(?:(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?|[iI]nf(?:inity)?)$"
+CODE = r"^[+-]?0\d"  # "007" is a name that happens to be written in digits
+
+
+def read_file(path: Path) -> pa.Table:
+    """The file as a table with unique column names, at least one row, and no giant cell."""
+    reader = READERS.get(path.suffix.lower())
+    if reader is None:
+        raise InputError(
+            f"{path}: files ending in {path.suffix!r} cannot be read" if path.suffix else f"{path}: has no file ending",
+            f"known endings are {listed(list(READERS), 12)}",
+        )
+    try:
+        if path.stat().st_size == 0:
+            raise InputError(f"{path} is empty (0 bytes)", "check how it was written")
+        table = reader(path)
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror or error}", "check its permissions") from error
+    _check_names(path, table.column_names)
+    if table.num_rows == 0:
+        raise InputError(f"{path} has columns ({listed(table.column_names)}) but no rows", "check how it was written")
+    table = pa.table({name: usual_type(column) for name, column in zip(table.column_names, table.columns, strict=True)})
+    check_cells(path, table)
+    return table
+
+
+def _check_names(path: Path, names: Sequence[str]) -> None:
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise InputError(f"{path}: more than one column is called {listed(twice, quote=True)}", "rename one of them")
+
+
+def check_cells(path: Path, table: pa.Table) -> None:
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        if not (pa.types.is_large_string(column.type) or pa.types.is_binary(column.type)):
+            continue
+        lengths = pc.binary_length(column)
+        longest = pc.max(lengths).as_py() or 0
+        if longest > MAX_CELL_BYTES:
+            row = pc.index(lengths, pa.scalar(longest, lengths.type)).as_py() + 1
+            raise InputError(
+                f"{path}: row {row}, column {name!r} holds {longest:,} bytes in one cell; "
+                f"at most {MAX_CELL_BYTES:,} are accepted",
+                "look for a quote that is never closed, or shorten the text",
+            )
+
+
+def usual_type(column: Column) -> Column:
+    """The same values in one of the types that the rest of the program knows."""
+    kind = column.type
+    if pa.types.is_dictionary(kind):
+        return usual_type(column.cast(kind.value_type))
+    if pa.types.is_string(kind) or pa.types.is_string_view(kind):
+        return column.cast(pa.large_string())
+    if pa.types.is_uint64(kind) and (pc.max(column).as_py() or 0) >= 2**63:
+        return column.cast(pa.large_string())  # as text it stays exact
+    if pa.types.is_integer(kind):
+        return column.cast(pa.int64())
+    if pa.types.is_floating(kind) or pa.types.is_decimal(kind):
+        return column.cast(pa.float64())
+    if pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
+        return column.cast(pa.list_(kind.value_type))
+    return column
+
+
+def _text(path: Path) -> str:
+    """The file's text, or an error that says which byte is not UTF-8."""
+    data = path.read_bytes()
+    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        raise InputError(f"{path} is written in UTF-16, not UTF-8", "save it as UTF-8")
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        bad = error.object[error.start]  # `start` counts from after a byte order mark, so the object is asked
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise InputError(
+            f"{path} is not UTF-8: byte {error.start:,} (line {line:,}) is 0x{bad:02x}",
+            "convert it to UTF-8, for example with: iconv -f WINDOWS-1252 -t UTF-8 IN > OUT",
+        ) from error
+    if "\0" in text:
+        line = text.count("\n", 0, text.index("\0")) + 1
+        raise InputError(f"{path} holds a NUL byte (line {line:,}), so it is not plain text", "save it as UTF-8 text")
+    if not text.strip():
+        raise InputError(f"{path} holds nothing but blank space", "check how it was written")
+    return text
+
+
+# --- CSV and TSV ------------------------------------------------------------------------------------------------------
+
+
+def _read_csv(path: Path) -> pa.Table:
+    text = _text(path)
+    delimiter = "\t" if path.suffix.lower() in (".tsv", ".tab") else _delimiter(text)
+    header = _csv_header(path, text, delimiter)
+    names = [name.strip() or f"column {i}" for i, name in enumerate(header, 1)]
+    _check_names(path, names)
+    if '"' in text:  # pyarrow takes a quote that is never closed for one long cell, so the quotes are checked first
+        _check_csv_rows(path, text, delimiter, len(header))
+    try:
+        table = pacsv.read_csv(
+            io.BytesIO(text.encode()),
+            pacsv.ReadOptions(block_size=BLOCK_BYTES, use_threads=False),
+            pacsv.ParseOptions(delimiter=delimiter, newlines_in_values='"' in text),
+            # As text: pyarrow's own guess turns 007 into 7, 0x10 into 16 and 20-digit ids into rounded numbers.
+            pacsv.ConvertOptions(column_types=dict.fromkeys(header, pa.large_string())),
+        )
+    except pa.ArrowInvalid as error:
+        _check_csv_rows(path, text, delimiter, len(header))
+        raise InputError(f"{path} cannot be read as CSV: {error}", "check the row it names") from error
+    return pa.table({name: _numbers_if_all_are(column) for name, column in zip(names, table.columns, strict=True)})
+
+
+def _delimiter(text: str) -> str:
+    """A comma; a semicolon where the header has only those, as spreadsheets write it in half of Europe."""
+    header = text.lstrip().split("\n", 1)[0]
+    return ";" if ";" in header and "," not in header else ","
+
+
+def _csv_header(path: Path, text: str, delimiter: str) -> list[str]:
+    rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+    try:
+        return next(row for row in rows if row)
+    except csv.Error as error:
+        raise InputError(f"{path} cannot be read as CSV: line 1: {error}", "check its quotes") from error
+
+
+def _check_csv_rows(path: Path, text: str, delimiter: str, columns: int) -> None:
+    """Raise InputError for the first quote that is not closed properly, or for the rows with too many or few cells."""
+    ragged: list[str] = []
+    number, line = 0, 1  # of the row that is being read; row 0 is the header
+    limit = csv.field_size_limit(len(text) + 1)  # a giant cell gets its own message later
+    try:
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+        for row in reader:
+            if row and len(row) != columns:
+                ragged.append(f"row {number} (line {line}) has {len(row)}")
+            number += bool(row)
+            line = reader.line_num + 1
+    except csv.Error as error:
+        raise InputError(
+            f"{path}: the quoting of row {number} (line {line}) is broken: {error}",
+            'close the quote; a quote inside a quoted cell is written twice: "a 5"" pipe"',
+        ) from error
+    finally:
+        csv.field_size_limit(limit)
+    if ragged:
+        raise InputError(
+            f"{path}: the header has {columns} columns, but {listed(ragged, 5)}",
+            "quote the cells that contain the delimiter or a line break",
+        )
+
+
+def _numbers_if_all_are(column: Column) -> Column:
+    """Text as whole numbers or fractions if every cell is one or missing; otherwise as it was."""
+    for rows in (min(1000, len(column)), len(column)):  # long texts are recognised by their first rows
+        cells = pc.utf8_trim_whitespace(column.slice(0, rows))
+        marks = pa.array(sorted(NA_MARKS), pa.large_string())
+        cells = pc.if_else(pc.is_in(pc.utf8_lower(cells), marks), pa.scalar(None, pa.large_string()), cells)
+        if cells.null_count < rows and not _all_match(cells, NUMBER):
+            return column
+    if cells.null_count == rows or pc.any(pc.match_substring_regex(cells, CODE)).as_py():
+        return column
+    if not _all_match(cells, r"^[+-]?\d+$"):
+        return cells.cast(pa.float64())
+    try:
+        return pc.replace_substring_regex(cells, r"^\+", "").cast(pa.int64())
+    except pa.ArrowInvalid:  # more than 64 bits: an id, exact only as text
+        return column
+
+
+def _all_match(cells: Column, pattern: str) -> bool:
+    return bool(pc.all(pc.match_substring_regex(cells, pattern)).as_py())
+
+
+# --- JSON lines -------------------------------------------------------------------------------------------------------
+
+
+def _read_json(path: Path) -> pa.Table:
+    """One object a line, by Python's parser: pyarrow's turns date-like text into dates and dies of deep nesting."""
+    text = _text(path)
+    if text.lstrip().startswith("["):
+        raise InputError(
+            f"{path} is one JSON array, expected one object a line", "convert it with: jq -c '.[]' IN > OUT"
+        )
+    rows: list[dict[str, object]] = []
+    for line, content in enumerate(text.split("\n"), 1):
+        if content.strip():
+            rows.append(_json_row(path, line, len(rows) + 1, content))
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    return pa.table({name: _json_column(path, name, [row.get(name) for row in rows]) for name in names})
+
+
+def _json_row(path: Path, line: int, number: int, content: str) -> dict[str, object]:
+    place = f"{path}: row {number} (line {line})"
+    try:
+        row = json.loads(content, object_pairs_hook=_json_object)
+    except RecursionError as error:
+        raise InputError(f"{place} is nested too deeply", "flatten it to one object of plain values") from error
+    except json.JSONDecodeError as error:
+        raise InputError(
+            f"{place} is not valid JSON: {error.msg} at character {error.colno}",
+            "expected one complete object a line; was the file cut off?",
+        ) from error
+    except ValueError as error:  # a key twice, or an integer of thousands of digits
+        raise InputError(f"{place}: {error}", "correct that line") from error
+    if not isinstance(row, dict):
+        raise InputError(f"{place} is {shortened(content, 40)}, expected an object", 'write {"column": value, ...}')
+    return row
+
+
+def _json_object(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    row = dict(pairs)
+    if len(row) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"the key {next(n for n in names if names.count(n) > 1)!r} occurs twice")
+    return row
+
+
+def _json_column(path: Path, name: str, values: list[object]) -> Cells:
+    kinds = {type(value) for value in values} - {type(None)}
+    if list in kinds and len(kinds) > 1:
+        row = next(i for i, value in enumerate(values, 1) if value is not None and not isinstance(value, list))
+        raise InputError(
+            f"{path}: column {name!r} holds lists, but row {row} has {shortened(values[row - 1])}",
+            "write a list in every row, also around a single value",
+        )
+    try:
+        return _array(kinds, values)
+    except UnicodeEncodeError as error:
+        row = next(i for i, value in enumerate(values, 1) if _has_lone_surrogate(value))
+        raise InputError(
+            f"{path}: row {row}, column {name!r} holds half of a character ({error.reason})", "correct that cell"
+        ) from error
+    except RecursionError as error:
+        raise InputError(f"{path}: column {name!r} is nested too deeply", "flatten it to plain values") from error
+
+
+def _array(kinds: set[type], values: list[object]) -> Cells:
+    if list in kinds:
+        lists = [[_json_text(item) for item in value] if isinstance(value, list) else None for value in values]
+        return pa.array(lists, pa.list_(pa.large_string()))
+    try:
+        if kinds == {int}:
+            return pa.array(values, pa.int64())
+        if kinds and kinds <= {int, float}:
+            return pa.array([None if v is None else float(v) for v in values], pa.float64())  # type: ignore[arg-type]
+    except OverflowError:  # more than 64 bits: an id, exact only as text
+        pass
+    if kinds == {bool} or not kinds:
+        return pa.array(values, pa.bool_() if kinds else pa.null())
+    return pa.array([_json_text(value) for value in values], pa.large_string())
+
+
+def _json_text(value: object) -> str | None:
+    return value if value is None or isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _has_lone_surrogate(value: object) -> bool:
+    return any("\ud800" <= character <= "\udfff" for character in str(value))
+
+
+# --- Parquet and Arrow ------------------------------------------------------------------------------------------------
+
+
+def _read_parquet(path: Path) -> pa.Table:
+    return _from_arrow(path, "a Parquet", lambda: pq.ParquetFile(path, memory_map=False).read())
+
+
+def _read_arrow(path: Path) -> pa.Table:
+    def load() -> pa.Table:
+        with path.open("rb") as file:
+            magic = file.read(6)
+        if magic.startswith((b"ARROW1", b"FEA1")):
+            return feather.read_table(path, memory_map=False)
+        with path.open("rb") as file, pa.ipc.open_stream(file) as stream:
+            return stream.read_all()
+
+    return _from_arrow(path, "an Arrow", load)
+
+
+def _from_arrow(path: Path, name: str, load: Callable[[], pa.Table]) -> pa.Table:
+    try:
+        table = load()
+        table.validate(full=True)  # a damaged file may hold offsets that point outside it
+    except (pa.ArrowException, OSError) as error:
+        if isinstance(error, FileNotFoundError | PermissionError):
+            raise
+        reason = str(error).split(". ")[0].splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(f"{path} is not {name} file that can be read: {reason}", "write it again") from error
+    return table
+
+
+READERS: dict[str, Callable[[Path], pa.Table]] = {
+    ".csv": _read_csv,
+    ".tsv": _read_csv,
+    ".tab": _read_csv,
+    ".jsonl": _read_json,
+    ".ndjson": _read_json,
+    ".json": _read_json,
+    ".parquet": _read_parquet,
+    ".pq": _read_parquet,
+    ".arrow": _read_arrow,
+    ".feather": _read_arrow,
+    ".ipc": _read_arrow,
+}

@@ -1,0 +1,178 @@
+"""Read: how do files, a glob, a folder or a name on the hub become one table?"""
+
+import bisect
+import glob
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from warmstart.data.formats import READERS, check_cells, read_file, usual_type
+from warmstart.errors import InputError, MissingError, did_you_mean, listed, shortened
+
+HUB_NAME = re.compile(r"([\w.-]+/[\w.-]+)(?::([\w.-]+)(?:/([\w.-]+))?)?")
+
+
+@dataclass(frozen=True)
+class Table:
+    """Columns as they were in the file(s). Row numbers are 1-based and count data rows, across the files in order.
+
+    Strings are `large_string` and dictionaries are decoded, whatever the format was.
+    """
+
+    columns: pa.Table
+    files: tuple[str, ...]
+    ends: tuple[int, ...]  # row number of the last row of each file
+
+    def where(self, row: int) -> str:
+        """'row 17' or, of several files, 'row 17 of prices-2.csv' (counted within that file)."""
+        if len(self.files) < 2:
+            return f"row {row}"
+        file = bisect.bisect_left(self.ends, row)
+        before = self.ends[file - 1] if file else 0
+        return f"row {row - before} of {Path(self.files[file]).name}"
+
+    def rows(self, numbers: Sequence[int], limit: int = 8) -> str:
+        """'row 17', 'rows 17, 204 and 9001 more': row numbers as they stand in a message."""
+        if len(self.files) > 1:
+            return listed([self.where(n) for n in numbers[:limit]] + list(numbers[limit:]), limit)
+        return f"row{'s' if len(numbers) > 1 else ''} {listed(numbers, limit)}"
+
+
+def read(source: str | Path | Sequence[str | Path], *, offline: bool = False) -> Table:
+    """One table from a file, several files, a glob, a folder of files, or `org/name[:config/split]` on the hub.
+
+    All files must have the same columns; whole numbers and fractions in one column become fractions, numbers and
+    text become text. Raises InputError naming file and row where a file cannot be read, MissingError for the hub.
+    """
+    sources = [source] if isinstance(source, str | Path) else list(source)
+    if len(sources) == 1 and (hub := _hub_name(sources[0])):
+        return _from_hub(*hub, offline=offline)
+    files = [file for one in sources for file in _files(one)]
+    if not files:
+        raise InputError("no file was given", "name a file, a folder, a glob or org/name on the hub")
+    tables = [read_file(file) for file in files]
+    ends = np.cumsum([table.num_rows for table in tables])
+    names = [str(file) for file in files]
+    return Table(_joined(tables, names), tuple(names), tuple(int(end) for end in ends))
+
+
+# --- which files ------------------------------------------------------------------------------------------------------
+
+
+def _files(source: str | Path) -> list[Path]:
+    path = Path(source).expanduser()
+    try:
+        if path.is_dir():
+            return _files_in(path)
+        if path.exists():
+            return [path]
+    except OSError as error:  # no permission, or a name that is too long for the system
+        raise InputError(f"{shortened(str(source))} cannot be read: {error.strerror}", "check the path") from error
+    if glob.has_magic(str(path)):
+        found = sorted(Path(name) for name in glob.glob(str(path), recursive=True) if Path(name).is_file())
+        if not found:
+            raise InputError(f"no file matches {str(source)!r}", "check the pattern, and quote it for the shell")
+        return found
+    raise InputError(f"there is no file {str(source)!r}", _hint_for_missing(path))
+
+
+def _files_in(folder: Path) -> list[Path]:
+    try:
+        found = sorted(file for file in folder.iterdir() if file.suffix.lower() in READERS and file.is_file())
+    except OSError as error:
+        raise InputError(f"the folder {str(folder)!r} cannot be read: {error.strerror}") from error
+    if not found:
+        raise InputError(
+            f"the folder {str(folder)!r} holds no file that can be read as a table",
+            f"expected files ending in {listed(list(READERS), 12)}",
+        )
+    return found
+
+
+def _hint_for_missing(path: Path) -> str:
+    if not path.parent.is_dir():
+        return f"the folder {str(path.parent)!r} does not exist either"
+    try:
+        return did_you_mean(path.name, sorted(os.listdir(path.parent)))
+    except OSError:
+        return "check the path"
+
+
+# --- several files ----------------------------------------------------------------------------------------------------
+
+
+def _joined(tables: list[pa.Table], names: Sequence[str]) -> pa.Table:
+    first = tables[0]
+    for table, name in zip(tables, names, strict=True):
+        if set(table.column_names) != set(first.column_names):
+            odd = sorted(set(table.column_names) ^ set(first.column_names))
+            raise InputError(
+                f"{name} and {names[0]} do not have the same columns: {listed(odd, quote=True)} is only in one of them",
+                "give every file the same columns, or name the files that belong together",
+            )
+    types = {c: _common_type(c, [table[c].type for table in tables], names) for c in first.column_names}
+    schema = pa.schema(list(types.items()))
+    return pa.concat_tables([table.select(schema.names).cast(schema) for table in tables])
+
+
+def _common_type(column: str, types: list[pa.DataType], names: Sequence[str]) -> pa.DataType:
+    common: pa.DataType = pa.null()
+    for kind, name in zip(types, names, strict=True):
+        both = {common, kind}
+        if common == kind or pa.types.is_null(kind):
+            continue
+        if pa.types.is_null(common):
+            common = kind
+        elif both == {pa.int64(), pa.float64()}:
+            common = pa.float64()
+        elif both <= {pa.int64(), pa.float64(), pa.bool_(), pa.large_string()} and pa.large_string() in both:
+            common = pa.large_string()
+        else:
+            raise InputError(
+                f"{name}: column {column!r} is of type {kind}, but of type {common} in {names[0]}",
+                "give the column the same type in every file",
+            )
+    return common
+
+
+# --- the hub ----------------------------------------------------------------------------------------------------------
+
+
+def _hub_name(source: str | Path) -> tuple[str, str | None, str] | None:
+    """(`org/name`, config, split) if that is what was meant: no such file or folder, and no file's ending."""
+    match = None if isinstance(source, Path) else HUB_NAME.fullmatch(source)
+    if match is None or Path(source).suffix.lower() in READERS or Path(match[1]).parent.is_dir():
+        return None
+    return match[1], match[2], match[3] or "train"
+
+
+def _from_hub(name: str, config: str | None, split: str, *, offline: bool) -> Table:
+    if offline:
+        os.environ["HF_HUB_OFFLINE"] = "1"  # read when `datasets` is imported: then its cache alone is asked
+    try:
+        import datasets
+    except ImportError as error:
+        raise MissingError(
+            f"{name!r} is no file here, and reading it from the hub needs the package 'datasets'",
+            "pip install datasets, or name a file",
+        ) from error
+    try:
+        dataset = datasets.load_dataset(name, config, split=split)
+        table = dataset.with_format("arrow")[:]
+    except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:  # not there, not reached, no such split
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise MissingError(
+            f"{name!r} is no file here, and could not be read from the hub (split {split!r}): {reason}",
+            "check the name (org/name:config/split) and the network, or name a file",
+        ) from error
+    label = f"{name}:{config or 'default'}/{split}"
+    columns = pa.table({c: usual_type(table[c]) for c in table.column_names})
+    if columns.num_rows == 0:
+        raise InputError(f"{label} has no rows", "choose another split")
+    check_cells(Path(label), columns)
+    return Table(columns, (label,), (columns.num_rows,))

@@ -1,0 +1,314 @@
+"""Split: which rows are for training, for choosing and for judging?"""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from hashlib import blake2b, sha256
+
+import numpy as np
+
+from warmstart.data.read import Table
+from warmstart.data.recognise import Schema, as_labels, as_numbers, as_text
+from warmstart.errors import InputError, UsageError, listed, shortened
+from warmstart.record import Array
+
+VAL_SHARE, VAL_ROWS = 0.1, 1000
+TEST_SHARE, TEST_ROWS = 0.2, 3000
+FEWEST_ROWS = 20
+QUANTILES = 10  # strata of a regression's target
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Examples as columns of equal length."""
+
+    texts: tuple[str, ...]
+    targets: Array  # regression: float64 [n] in the target's units; classification: object [n], str or tuple[str, ...]
+    numbers: Array  # int64 [n]: row numbers in the table, from 1
+    keys: tuple[str, ...]  # what the split hashes: the group, else text and target
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def take(self, index: Array) -> "Rows":
+        """The rows at these positions, in this order."""
+        texts, keys = self.texts, self.keys
+        return Rows(
+            tuple(texts[i] for i in index), self.targets[index], self.numbers[index], tuple(keys[i] for i in index)
+        )
+
+
+@dataclass(frozen=True)
+class Splits:
+    """The rows to train on, to choose by, and to be judged on. Rows, never tensors."""
+
+    train: Rows
+    val: Rows
+    test: Rows
+    fingerprint: str  # SHA-256 (first 16 hex digits) of content and split
+
+    def subset(self, rows: int, seed: int) -> "Splits":
+        """The first `rows` training rows in the seed's own hash order; validation and test stay.
+
+        Nested: fewer rows are the beginning of more rows with the same seed. More rows than there are means all.
+        """
+        if rows < 1:
+            raise UsageError(f"{rows} training rows were asked for", "ask for at least 1")
+        parts = zip(self.train.keys, self.train.numbers.tolist(), strict=True)
+        order = np.argsort(_hashes(f"{seed}\0{key}\0{number}" for key, number in parts), kind="stable")
+        return replace(self, train=self.train.take(order[:rows]))
+
+
+@dataclass(frozen=True)
+class BadRows:
+    """Rows of one kind that cannot be learned from."""
+
+    kind: str  # "missing-target" | "not-a-number" | "infinite-target" | "empty-text" | "single-class"
+    problem: str  # "column 'price' has 2 values that are not numbers (rows 17, 204: '?', '12,50')"
+    rows: tuple[int, ...]  # row numbers, from 1
+
+
+# --- table to rows -------------------------------------------------------------------------------------------------
+
+
+def make_rows(table: Table, schema: Schema, *, drop_bad_rows: bool = False) -> tuple[Rows, tuple[str, ...]]:
+    """Rows that can be learned from, and a caveat for each kind of row that was left out.
+
+    Raises InputError for bad rows (missing or unparsable target, empty text, a class with one row) unless
+    `drop_bad_rows`, and where fewer than 20 rows or a single class remain.
+    """
+    texts, targets = write_texts(table, schema), read_targets(table, schema)
+    bad = find_bad_rows(table, schema, texts, targets)
+    if bad and not drop_bad_rows:
+        raise InputError(". ".join(kind.problem for kind in bad), _hint(bad))
+    rows = usable_rows(table, schema, texts, targets, bad)
+    return rows, tuple(f"Left out: {kind.problem}." for kind in bad)
+
+
+def usable_rows(table: Table, schema: Schema, texts: Sequence[str], targets: Array, bad: Sequence[BadRows]) -> Rows:
+    """The rows that are not bad. Raises InputError where fewer than 20, or a single class, remain."""
+    usable = np.ones(len(texts), dtype=bool)
+    for kind in bad:
+        usable[np.asarray(kind.rows) - 1] = False
+    index = np.flatnonzero(usable)
+    _check_enough(schema, targets[index], len(texts))
+    keys = _keys(table, schema, texts, targets)
+    return Rows(tuple(texts), targets, np.arange(1, len(texts) + 1), keys).take(index)
+
+
+def write_texts(table: Table, schema: Schema) -> list[str]:
+    """What the model reads of each row; "" where there is nothing to read."""
+    columns = [as_text(table.columns[name]) for name in schema.text]
+    if not schema.labelled:
+        return ["\n".join(c for c in cells if c is not None and c.strip()) for cells in zip(*columns, strict=True)]
+    return [
+        "\n".join(f"{name}: {c}" for name, c in zip(schema.text, cells, strict=True) if c is not None and c.strip())
+        for cells in zip(*columns, strict=True)
+    ]
+
+
+def find_bad_rows(table: Table, schema: Schema, texts: Sequence[str], targets: Array) -> list[BadRows]:
+    """The rows that `make_rows` refuses or drops, by kind; a row may be of two kinds."""
+    column = table.columns[schema.target]
+    has, there = f"column {schema.target!r} has", "the table has"
+    empty = np.array([not text for text in texts])
+    inputs = f"to read in {listed(schema.text, quote=True)}"
+    if schema.task == "regression":
+        unparsed = as_numbers(column)[1]
+        values = as_text(column) if unparsed.any() else []
+        found = [
+            _bad(
+                "missing-target",
+                np.isnan(targets) & ~unparsed,
+                table,
+                has,
+                ("missing value", "missing values"),
+            ),
+            _bad(
+                "not-a-number",
+                unparsed,
+                table,
+                has,
+                ("value that is not a number", "values that are not numbers"),
+                values,
+            ),
+            _bad(
+                "infinite-target",
+                np.isinf(targets),
+                table,
+                has,
+                ("infinite value", "infinite values"),
+            ),
+            _bad("empty-text", empty, table, there, (f"row with nothing {inputs}", f"rows with nothing {inputs}")),
+        ]
+    else:
+        missing = np.array([target is None for target in targets])
+        single = np.zeros(len(texts), dtype=bool)
+        if not schema.multi_label:
+            counts = Counter(targets[~(missing | empty)].tolist())
+            single = np.array([counts[target] == 1 for target in targets.tolist()]) & ~empty
+        found = [
+            _bad("missing-target", missing, table, has, ("missing value", "missing values")),
+            _bad("empty-text", empty, table, there, (f"row with nothing {inputs}", f"rows with nothing {inputs}")),
+            _bad(
+                "single-class",
+                single,
+                table,
+                has,
+                ("class with a single row", "classes with a single row"),
+                targets.tolist(),
+            ),
+        ]
+    return [kind for kind in found if kind.rows]
+
+
+def _bad(
+    kind: str, mask: Array, table: Table, who: str, what: tuple[str, str], values: Sequence[object] = ()
+) -> BadRows:
+    """`what` is said of one row and of several; `values` are shown beside the row numbers."""
+    rows = tuple(int(i) + 1 for i in np.flatnonzero(mask))
+    cells = ": " + listed([shortened(values[row - 1]) for row in rows[:8]]) if values and rows else ""
+    return BadRows(kind, f"{who} {len(rows):,} {what[len(rows) != 1]} ({table.rows(rows)}{cells})", rows)
+
+
+def _hint(bad: Sequence[BadRows]) -> str:
+    merge = "merge them with other classes" if any(kind.kind == "single-class" for kind in bad) else ""
+    clean = "clean them" if any(kind.kind != "single-class" for kind in bad) else ""
+    said = " and ".join(part for part in (clean, merge) if part)
+    return f"{said}, or pass --drop-bad-rows to leave them out (they will be listed in the report)"
+
+
+def read_targets(table: Table, schema: Schema) -> Array:
+    """float64 [n] with NaN, or object [n] with None, where a target is missing."""
+    column = table.columns[schema.target]
+    if schema.task == "regression":
+        return as_numbers(column)[0]
+    targets = np.empty(len(column), dtype=object)
+    if schema.multi_label:
+        for i, labels in enumerate(as_labels(column, schema.separator)):
+            targets[i] = labels
+    else:
+        targets[:] = [label if label is not None and label.strip() else None for label in as_text(column)]
+    return targets
+
+
+def _check_enough(schema: Schema, targets: Array, total: int) -> None:
+    if len(targets) < FEWEST_ROWS:
+        raise InputError(
+            f"{len(targets)} of {total:,} rows can be used, but at least {FEWEST_ROWS} are needed",
+            "add rows; a few hundred are a sensible beginning",
+        )
+    if len(set(targets.tolist())) == 1:
+        raise InputError(
+            f"column {schema.target!r} is {shortened(targets[0])} in every usable row, so there is nothing to learn",
+            "choose another target",
+        )
+
+
+def _keys(table: Table, schema: Schema, texts: Sequence[str], targets: Array) -> tuple[str, ...]:
+    """The group where there is one; else a digest of text and target, so that exact copies stay together."""
+    groups = as_text(table.columns[schema.group]) if schema.group else [None] * len(texts)
+    return tuple(
+        f"group {group}" if group is not None and group.strip() else _digest(f"{text}\0{target}")
+        for group, text, target in zip(groups, texts, targets.tolist(), strict=True)
+    )
+
+
+# --- rows to splits ------------------------------------------------------------------------------------------------
+
+
+def split(rows: Rows, schema: Schema) -> Splits:
+    """Test (20 %, at most 3,000 rows), validation (10 %, at most 1,000) and training rows, cut by a hash of the keys.
+
+    Rows with equal keys stay on one side. Stratified by class (a key counts for its rarest) or by the target's
+    quantile. Independent of the order of the rows. Raises InputError where there are fewer than 3 different keys.
+    """
+    keys = sorted(set(rows.keys))
+    if len(keys) < 3:
+        column = f"column {schema.group!r}, the group," if schema.group else "the table"
+        raise InputError(
+            f"{column} has only {len(keys)} different values, so its rows cannot be divided into three parts",
+            "choose a finer group, or leave out --group" if schema.group else "remove the copies and add rows",
+        )
+    position = {key: i for i, key in enumerate(keys)}
+    key_of_row = np.array([position[key] for key in rows.keys])
+    sizes = np.bincount(key_of_row, minlength=len(keys))
+    strata = _class_strata(rows, key_of_row, len(keys)) if schema.task == "classification" else None
+    keep_half = strata is not None  # of a class, for training; quantiles need no such care
+    if strata is None:
+        strata = _quantile_strata(rows.targets, key_of_row, sizes)
+    order = np.lexsort((_hashes(keys), strata))
+    test = _draw(order, strata, sizes, min(TEST_SHARE, TEST_ROWS / len(rows)), keep_half)
+    rest = order[~np.isin(order, test)]
+    left = len(rows) - int(sizes[test].sum())
+    val_rows = min(VAL_SHARE * len(rows), VAL_ROWS)
+    val = _draw(rest, strata, sizes, val_rows / left, keep_half)
+    part = np.zeros(len(keys), dtype=np.int64)
+    part[val], part[test] = 1, 2
+    train_rows, val_part, test_part = (rows.take(np.flatnonzero(part[key_of_row] == i)) for i in range(3))
+    return Splits(train_rows, val_part, test_part, _fingerprint(train_rows, val_part, test_part))
+
+
+def _draw(order: Array, strata: Array, sizes: Array, share: float, keep_half: bool) -> Array:
+    """The first keys of each stratum that make up this share of its rows; what is too little is carried to the next.
+
+    Keys that are larger than what is left are passed over, so that the share is never exceeded.
+    """
+    drawn: list[int] = []
+    budget = 0.0
+    starts = np.flatnonzero(np.diff(strata[order], prepend=-1))
+    for stratum in np.split(order, starts[1:]):
+        total = int(sizes[stratum].sum())
+        budget += share * total
+        room = total / 2 if keep_half else float(total)
+        for key, size in zip(stratum.tolist(), sizes[stratum].tolist(), strict=True):
+            if size <= min(budget + 1e-9, room):  # 0.2 * 5 may come out below 1
+                drawn.append(key)
+                budget -= size
+                room -= size
+    if not drawn:  # a few large groups: the smallest is the least too much
+        drawn.append(int(order[np.argmin(sizes[order])]))
+    return np.array(drawn, dtype=np.int64)
+
+
+def _class_strata(rows: Rows, key_of_row: Array, keys: int) -> Array:
+    """The rarest class among the rows of each key: int64 [keys]."""
+    labels = [target if isinstance(target, tuple) else (target,) for target in rows.targets.tolist()]
+    counts = Counter(label for several in labels for label in several)
+    common_first = sorted(counts, key=lambda label: (-counts[label], label))
+    rank = {label: i + 1 for i, label in enumerate(common_first)}
+    strata = np.zeros(keys, dtype=np.int64)
+    np.maximum.at(strata, key_of_row, [max((rank[label] for label in several), default=0) for several in labels])
+    return strata
+
+
+def _quantile_strata(targets: Array, key_of_row: Array, sizes: Array) -> Array:
+    """The tenth in which the mean target of each key lies: int64 [keys]; fewer parts where there are few keys."""
+    # By rank, since the mean of huge targets would overflow and a sum would depend on the order of the rows.
+    ranks = np.searchsorted(np.sort(targets), targets)
+    means = np.bincount(key_of_row, weights=ranks, minlength=len(sizes)) / sizes
+    parts = max(1, min(QUANTILES, len(sizes) // QUANTILES))
+    return np.searchsorted(np.quantile(means, np.arange(1, parts) / parts), means)
+
+
+def _hashes(texts: Iterable[str]) -> Array:
+    """64-bit hashes, the same on every machine: uint64 [n]."""
+    return np.array([int.from_bytes(_bytes_digest(text), "little") for text in texts], dtype=np.uint64)
+
+
+def _digest(text: str) -> str:
+    return _bytes_digest(text).hex()
+
+
+def _bytes_digest(text: str) -> bytes:
+    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+
+
+def _fingerprint(*parts: Rows) -> str:
+    """Of what the rows say and in which part they are; not of the order in which they came."""
+    content = sha256()
+    for name, part in zip(("train", "val", "test"), parts, strict=True):
+        lines = zip(part.keys, part.texts, part.targets.tolist(), strict=True)
+        digests = sorted(_bytes_digest(f"{key}\0{text}\0{target}") for key, text, target in lines)
+        content.update(f"{name} {len(digests)}\n".encode() + b"".join(digests))
+    return content.hexdigest()[:16]

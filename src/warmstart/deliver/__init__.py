@@ -1,0 +1,1 @@
+"""Deliver: the trained model in use."""

@@ -1,0 +1,96 @@
+"""Device: where a run happens, in which precision, with how many threads, in how much memory."""
+
+import ctypes
+import importlib.metadata
+import os
+import platform
+import resource
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import torch
+
+from warmstart.errors import UsageError
+from warmstart.record import Environment
+
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
+
+def best_device() -> torch.device:
+    """The GPU if torch sees one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def precision(asked: str = "auto") -> str:
+    """'bf16' only where the hardware computes in it: elsewhere it is emulated, hundreds of times slower."""
+    fast = torch.cuda.is_available() or torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    if asked == "auto":
+        return "bf16" if fast else "fp32"
+    if asked not in PRECISIONS:
+        raise UsageError(f"precision {asked!r} is not known.", "use auto, fp32 or bf16")
+    if asked == "bf16" and not fast:
+        raise UsageError("this machine has no bf16 arithmetic; it would be emulated and far slower.", "use fp32")
+    return asked
+
+
+def environment(precision: str) -> Environment:
+    """This machine and these versions, now."""
+    device = best_device()
+    return Environment(
+        warmstart=version("warmstart"),
+        python=platform.python_version(),
+        torch=torch.__version__,
+        transformers=version("transformers"),
+        peft=version("peft"),
+        platform=platform.platform(),
+        cpu=_cpu(),
+        cores=os.cpu_count() or 1,
+        threads=torch.get_num_threads(),
+        memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        device=f"cuda: {torch.cuda.get_device_name()}" if device.type == "cuda" else "cpu",
+        precision=precision,
+        date=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+
+
+def version(package: str) -> str:
+    """The installed version, or 'not installed'."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def reset_peak_memory() -> None:
+    """Start measuring anew. Where the system cannot forget its peak, `peak_memory` says None."""
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+        return
+    if sys.platform == "linux":
+        # glibc keeps freed memory of the run before: give it back, or every later run starts at its peak.
+        ctypes.CDLL(None).malloc_trim(0)
+        try:
+            Path("/proc/self/clear_refs").write_text("5")
+        except OSError:
+            return
+
+
+def peak_memory() -> int | None:
+    """Bytes at the peak since `reset_peak_memory`: of the GPU if there is one, else resident in this process."""
+    if torch.cuda.is_available():
+        return int(torch.cuda.max_memory_allocated())
+    status = Path("/proc/self/status")
+    if status.exists():
+        lines = dict(line.split(":", 1) for line in status.read_text().splitlines() if ":" in line)
+        return int(lines["VmHWM"].split()[0]) * 1024 if "VmHWM" in lines else None
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss if sys.platform == "darwin" else None
+
+
+def _cpu() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()

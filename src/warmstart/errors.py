@@ -1,0 +1,65 @@
+"""Errors: what happened, what was expected, and what to do about it.
+
+    WarmstartError
+    ├── InputError        the data is not what it should be         exit 2
+    ├── UsageError        a flag, key or argument is wrong          exit 2
+    │   └── MissingError  something needed is not installed/there   exit 2
+    └── TrainingError     training could not go on                  exit 1
+
+Every message names the file, row, column or key it is about; the hint says what to do.
+"""
+
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
+
+
+class WarmstartError(ValueError):
+    """What went wrong, for a person. `hint` is the next thing to try, without the word 'hint'."""
+
+    exit_code = 2
+
+    def __init__(self, message: str, hint: str = ""):
+        super().__init__(f"{message}\nhint: {hint}" if hint else message)
+        self.message = message
+        self.hint = hint
+
+
+class InputError(WarmstartError):
+    """The data cannot be used as it is."""
+
+
+class UsageError(WarmstartError):
+    """A flag, a configuration key or an argument cannot be used as it is."""
+
+
+class MissingError(UsageError):
+    """A package, a folder or a set of weights that is needed is not there."""
+
+
+class TrainingError(WarmstartError):
+    """Training could not go on; what was saved before is intact."""
+
+    exit_code = 1
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """'did you mean 'price'?' or the list of what is known; made for hints."""
+    known = [str(k) for k in known]
+    lowered = {k.lower(): k for k in known}
+    close = get_close_matches(name.lower(), lowered, n=1, cutoff=0.6)
+    if close:
+        return f"did you mean {lowered[close[0]]!r}?"
+    return f"there are: {listed(known)}" if known else "there are none"
+
+
+def listed(items: Sequence[object], limit: int = 8, quote: bool = False) -> str:
+    """'a, b, c and 12 more': a list short enough for one line of a message."""
+    shown = [repr(i) if quote else str(i) for i in items[:limit]]
+    more = len(items) - len(shown)
+    return ", ".join(shown) + (f" and {more:,} more" if more > 0 else "")
+
+
+def shortened(value: object, limit: int = 60) -> str:
+    """A value as it may stand in a message: one line, at most `limit` characters, control characters shown escaped."""
+    text = repr(value)
+    return text if len(text) <= limit else text[: limit - 1] + "…"

@@ -1,0 +1,119 @@
+"""LoRA: the base stays; low-rank updates beside its linear layers learn, and so does the head. Through PEFT."""
+
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from warmstart.errors import MissingError
+from warmstart.methods.method import Rates
+from warmstart.models.layers import blocks_path
+from warmstart.models.model import Model
+
+
+@dataclass(frozen=True)
+class LoRA:
+    """Adapters of `rank` on every linear layer of the repeated blocks (Hu et al. 2021).
+
+    The update is scaled by alpha / sqrt(rank) (rank-stabilised, Kalajdzievski 2023), so that the best rate hardly
+    depends on the rank. `quantize="nf4"` holds the frozen weights in 4 bits (QLoRA, Dettmers et al. 2023).
+    """
+
+    rank: int = 16
+    alpha: float = 16.0
+    quantize: Literal["nf4"] | None = None
+
+    @property
+    def words(self) -> str:
+        return f"adapters of rank {self.rank} on all linear layers" + (", base in 4 bits" if self.quantize else "")
+
+    def prepare(self, body: nn.Module) -> nn.Module:
+        from peft import inject_adapter_in_model
+
+        targets = linear_names(body)
+        if self.quantize:
+            quantize(body, targets)
+        return inject_adapter_in_model(self.config(targets), body)
+
+    def config(self, targets: list[str]) -> Any:
+        from peft import LoraConfig
+
+        return LoraConfig(r=self.rank, lora_alpha=self.alpha, use_rslora=True, lora_dropout=0.0, target_modules=targets)
+
+    def rates(self, model: Model) -> Rates:
+        names = (name for name, _ in model.named_parameters())
+        return {name: 1.0 for name in names if ".lora_" in name or name.startswith("head.")}
+
+
+def linear_names(body: nn.Module) -> list[str]:
+    """The linear layers of the repeated blocks, by their full names in the body."""
+    path = blocks_path(body)
+    blocks = body.get_submodule(path)
+    return [f"{path}.{name}" for name, module in blocks.named_modules() if isinstance(module, nn.Linear)]
+
+
+def quantize(body: nn.Module, names: list[str]) -> None:
+    """Hold these linear layers in 4 bits (nf4, double quantisation), computing in the precision they had."""
+    try:
+        import bitsandbytes as bnb
+    except ImportError as error:
+        raise MissingError("4-bit weights need the package bitsandbytes.", "pip install 'warmstart[qlora]'") from error
+    for name in names:
+        linear = body.get_submodule(name)
+        assert isinstance(linear, nn.Linear)
+        small = bnb.nn.Linear4bit(
+            linear.in_features,
+            linear.out_features,
+            bias=linear.bias is not None,
+            compute_dtype=linear.weight.dtype,
+            quant_type="nf4",
+        )
+        small.weight = bnb.nn.Params4bit(linear.weight.data, requires_grad=False, quant_type="nf4")
+        if linear.bias is not None:
+            small.bias = nn.Parameter(linear.bias.data)
+        body.set_submodule(name, small.to(linear.weight.device))  # .to() is what quantises
+
+
+def save_adapter(body: nn.Module, base: str, folder: Path) -> None:
+    """PEFT's own format, so that `PeftModel.from_pretrained(AutoModel.from_pretrained(base), folder)` loads it."""
+    from peft import get_peft_model_state_dict
+    from safetensors.torch import save_file
+
+    folder.mkdir(parents=True, exist_ok=True)
+    config = body.peft_config["default"]
+    config.base_model_name_or_path = base
+    config.inference_mode = True
+    config.save_pretrained(folder)
+    weights = get_peft_model_state_dict(body)
+    named = {f"base_model.model.{name}": tensor.detach().contiguous() for name, tensor in weights.items()}
+    save_file(named, folder / "adapter_model.safetensors")
+
+
+def load_adapter(body: nn.Module, folder: Path) -> nn.Module:
+    """The adapters in `folder` put into a body that has none."""
+    from peft import LoraConfig, inject_adapter_in_model, set_peft_model_state_dict
+    from safetensors.torch import load_file
+
+    config = LoraConfig.from_pretrained(folder)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        body = inject_adapter_in_model(config, body)
+    named = {name.removeprefix("base_model.model."): tensor for name, tensor in load_file(folder / "adapter_model.safetensors").items()}
+    found = set_peft_model_state_dict(body, named)
+    assert not found.unexpected_keys, found.unexpected_keys
+    return body
+
+
+def merged(body: nn.Module) -> nn.Module:
+    """The body with its adapters added into the weights: no adapter left, the same function."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    for name, module in list(body.named_modules()):
+        if isinstance(module, BaseTunerLayer):
+            with torch.no_grad():
+                module.merge()
+            body.set_submodule(name, module.get_base_layer())
+    return body

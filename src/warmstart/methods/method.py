@@ -1,0 +1,22 @@
+"""Method: which weights learn, and how fast. Two functions, nothing else."""
+
+from typing import Protocol
+
+from torch import nn
+
+from warmstart.models.model import Model
+
+Rates = dict[str, float]
+
+
+class Method(Protocol):
+    """`prepare` changes the structure of the body (adapters, quantised weights) and keeps what it computes.
+
+    `rates` is read after `prepare`: the learning-rate multiplier of each parameter of the model, by name; a parameter
+    that is absent is frozen. The training loop knows nothing else about a method.
+    """
+
+    @property
+    def words(self) -> str: ...
+    def prepare(self, body: nn.Module) -> nn.Module: ...
+    def rates(self, model: Model) -> Rates: ...

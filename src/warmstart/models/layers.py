@@ -1,0 +1,72 @@
+"""Layers: a model from its input to its head, in order."""
+
+from dataclasses import dataclass
+
+from torch import nn
+
+from warmstart.errors import UsageError
+from warmstart.models.model import Model
+
+# Where the repeated blocks stand, by class name, for models whose longest ModuleList is something else.
+BLOCKS: dict[str, str] = {}
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Modules that learn together, and the full names of their parameters."""
+
+    name: str
+    modules: tuple[nn.Module, ...]
+    parameters: tuple[str, ...]
+
+
+def layers(model: Model) -> list[Layer]:
+    """Embeddings, each repeated block, head.
+
+    What stands before the blocks in the body belongs to the embeddings, what stands after them (a last norm) to the
+    last block. Raises UsageError for a body without repeated blocks: which layer is which cannot be guessed.
+    """
+    path = blocks_path(model.body)
+    blocks = [(f"body.{path}.{i}", block) for i, block in enumerate(model.body.get_submodule(path).children())]
+    before, after = _around(model.body, path)
+    groups = [("embeddings", before), *((name, [(name, block)]) for name, block in blocks), ("head", [("head", model.head)])]
+    groups[-2][1].extend(after)
+    return [
+        Layer(name, tuple(module for _, module in members), tuple(_names(model, [prefix for prefix, _ in members])))
+        for name, members in groups
+    ]
+
+
+def blocks_path(body: nn.Module) -> str:
+    """The dotted name of the repeated blocks: by family, else the longest ModuleList."""
+    if type(body).__name__ in BLOCKS:
+        return BLOCKS[type(body).__name__]
+    lists = [(len(m), name) for name, m in body.named_modules() if isinstance(m, nn.ModuleList) and len(m) > 1]
+    if not lists:
+        raise UsageError(
+            f"the layers of {type(body).__name__} cannot be told apart: it has no ModuleList of repeated blocks.",
+            "put the blocks into one nn.ModuleList, or use a regime that trains all weights at one rate",
+        )
+    longest = max(length for length, _ in lists)
+    return next(name for length, name in lists if length == longest)
+
+
+def _around(body: nn.Module, path: str) -> tuple[list[tuple[str, nn.Module]], list[tuple[str, nn.Module]]]:
+    """The modules before and after the blocks, walking down to them."""
+    before: list[tuple[str, nn.Module]] = []
+    after: list[tuple[str, nn.Module]] = []
+    here, prefix = body, "body"
+    for step in path.split("."):
+        passed = False
+        for name, child in here.named_children():
+            if name == step:
+                passed = True
+            else:
+                (after if passed else before).append((f"{prefix}.{name}", child))
+        here, prefix = here.get_submodule(step), f"{prefix}.{step}"
+    return before, after
+
+
+def _names(model: nn.Module, prefixes: list[str]) -> list[str]:
+    dotted = tuple(f"{prefix}." for prefix in prefixes)
+    return [name for name, _ in model.named_parameters() if name.startswith(dotted)]

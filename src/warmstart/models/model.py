@@ -1,0 +1,54 @@
+"""Model: a body that reads and a head that answers."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+POOLINGS = ("mean", "cls", "last")
+
+
+class Model(nn.Module):
+    """`head(pool(body(**inputs)))`.
+
+    The body is any module that takes a batch as keyword arguments and gives features [n, d], hidden states [n, t, d],
+    or what Hugging Face models give (`last_hidden_state`). Hidden states are pooled over the tokens that are not padding.
+    """
+
+    def __init__(self, body: nn.Module, head: nn.Module, pooling: str = "mean"):
+        super().__init__()
+        self.body = body
+        self.head = head
+        self.pooling = pooling
+
+    def features(self, inputs: dict[str, Tensor]) -> Tensor:
+        """What the head reads, [n, d]."""
+        found: Any = self.body(**inputs)
+        hidden: Tensor = found if isinstance(found, Tensor) else found.last_hidden_state
+        return hidden if hidden.ndim == 2 else pool(hidden, inputs.get("attention_mask"), self.pooling)
+
+    def forward(self, inputs: dict[str, Tensor]) -> Tensor:
+        outputs: Tensor = self.head(self.features(inputs))
+        return outputs
+
+
+def pool(hidden: Tensor, mask: Tensor | None, how: str) -> Tensor:
+    """One vector a text, [n, d], from hidden states [n, t, d] and a mask [n, t] with 1 for tokens, 0 for padding."""
+    if how == "cls":
+        return hidden[:, 0]
+    if how == "last":
+        if mask is None:
+            return hidden[:, -1]
+        return hidden[torch.arange(len(hidden)), mask.sum(1) - 1]
+    if mask is None:
+        return hidden.mean(1)
+    weight = mask.to(hidden.dtype).unsqueeze(-1)
+    return (hidden * weight).sum(1) / weight.sum(1)
+
+
+def body_width(body: nn.Module) -> int:
+    """How many features a body gives: its `width`, or its configuration's `hidden_size`."""
+    width = getattr(body, "width", None) or getattr(getattr(body, "config", None), "hidden_size", None)
+    if not isinstance(width, int):
+        raise TypeError(f"{type(body).__name__} has neither `width` nor `config.hidden_size`")
+    return width

@@ -1,0 +1,179 @@
+"""Record: what was measured. Facts only; nothing here computes."""
+
+import json
+import os
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+class Interval(NamedTuple):
+    """A 95 % interval, in the unit of what it is around."""
+
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one run took: the training itself with its evaluations, not the search for its rate."""
+
+    flops: float  # analytic, of the run as if alone: no cache, evaluation included
+    seconds: float
+    peak_memory_bytes: int | None  # of the process during the run; None where it cannot be measured
+    trainable: int  # weights updated
+    total: int  # weights in the model
+    bytes_saved: int  # of the weights that were updated, on disk
+
+
+@dataclass(frozen=True)
+class Environment:
+    """Where a run was made. Results are bit-identical only where all of this is."""
+
+    warmstart: str
+    python: str
+    torch: str
+    transformers: str
+    peft: str
+    platform: str
+    cpu: str
+    cores: int
+    threads: int
+    memory_bytes: int
+    device: str  # "cpu" or "cuda: NVIDIA ..."
+    precision: str  # "fp32" or "bf16"
+    date: str  # UTC, ISO 8601
+
+
+@dataclass(frozen=True)
+class Point:
+    """One look at the model while it trains."""
+
+    step: int
+    epoch: float
+    train_loss: float  # mean over the steps since the point before
+    val_loss: float
+    val_score: float  # the ranking metric on the validation rows
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One short run of the search, scored on validation rows only."""
+
+    settings: dict[str, Any]  # {"lr": 3e-5} or {"lr": 3e-3, "width": 512, ...}
+    steps: int
+    val: float | None  # the ranking metric on validation; None: failed or diverged
+
+
+@dataclass(frozen=True)
+class Run:
+    """One regime with one seed on one number of rows: how it was trained, what it scored, what it cost."""
+
+    id: str  # the folder's name, e.g. "full-r1200-s0"
+    regime: str
+    family: str  # "baseline" | "scratch" | "fine-tuned"
+    start: str  # "random weights" or the name of the source, "-" for baselines
+    method: str  # in words: "all weights, one rate"
+    seed: int
+    rows: int  # training rows used
+    task: str  # "regression" | "classification"
+    metric: str  # the name of the ranking metric
+    higher_is_better: bool
+    units: str  # of the metric, for people: "log10(price)", "" for accuracy
+    val: float | None  # ranking metric on validation rows, at the best point; None: failed before there was one
+    test: float | None  # ranking metric on test rows; None: failed
+    train: float | None  # ranking metric on (at most 1,000 of) the training rows: the overfitting gap
+    metrics: dict[str, float]  # every other metric on test rows, named for people
+    lr: float | None
+    settings: dict[str, Any]  # steps, batch size, optimizer ... as used
+    trials: tuple[Trial, ...]
+    tuning_flops: float
+    tuning_seconds: float
+    points: tuple[Point, ...]
+    steps: int  # taken
+    best_step: int  # whose weights were kept
+    epochs: float
+    converged: bool
+    failed: str | None  # why the run cannot be used: "diverged at step 12", "does not beat the constant"
+    caveats: tuple[str, ...]
+    cost: Cost
+    latency_ms: float | None  # one row through predict, median
+    disk_bytes: int  # everything predict needs
+    calibration: dict[str, float]  # e.g. {"quantile": 0.61, "coverage": 0.893}
+    environment: Environment
+    scores: Array = field(repr=False, compare=False)  # [n, 2] value and weight of each test row: test = sum / sum
+    predictions: dict[str, list[Any]] = field(repr=False, compare=False)  # columns of scores.parquet, see `save_run`
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything but the per-example columns."""
+        return asdict_but(self, "scores", "predictions")
+
+
+def asdict_but(record: Any, *names: str) -> dict[str, Any]:
+    """`dataclasses.asdict` without some of the fields (which are not copied either)."""
+    return {key: _plain(value) for key, value in vars(record).items() if key not in names}
+
+
+def _plain(value: Any) -> Any:
+    if hasattr(value, "__dataclass_fields__"):
+        return asdict(value)
+    if isinstance(value, tuple | list):
+        return [_plain(v) for v in value]
+    return value
+
+
+def save_run(run: Run, folder: Path) -> None:
+    """Write `run.json` and `scores.parquet` into `folder`; the JSON last, so that its presence means 'finished'.
+
+    Columns of `scores.parquet`: row (number in the source, from 1), value, weight, target, prediction, and by task
+    low, high (regression) or probability (classification, of the prediction).
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    columns = {"value": run.scores[:, 0], "weight": run.scores[:, 1], **run.predictions}
+    temporary = folder / "scores.parquet.tmp"
+    pq.write_table(pa.table(columns), temporary)
+    temporary.replace(folder / "scores.parquet")
+    write_json(folder / "run.json", run.to_json())
+
+
+def load_run(folder: Path) -> Run:
+    """The run that `save_run` wrote."""
+    facts = json.loads((folder / "run.json").read_text())
+    table = pq.read_table(folder / "scores.parquet")
+    columns = {name: table[name].to_pylist() for name in table.column_names}
+    scores = np.stack([np.asarray(columns.pop("value")), np.asarray(columns.pop("weight"))], axis=1)
+    facts |= {
+        "cost": Cost(**facts["cost"]),
+        "environment": Environment(**facts["environment"]),
+        "trials": tuple(Trial(**t) for t in facts["trials"]),
+        "points": tuple(Point(**p) for p in facts["points"]),
+        "caveats": tuple(facts["caveats"]),
+        "scores": scores,
+        "predictions": columns,
+    }
+    return Run(**facts)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write atomically: a reader, or a kill, sees the old file or the new one, never half of one."""
+    temporary = path.with_name(path.name + ".tmp")
+    with temporary.open("w") as file:
+        json.dump(value, file, indent=1, ensure_ascii=False, allow_nan=False, default=_scalar)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def _scalar(value: Any) -> Any:
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, Path):
+        return str(value)
+    raise TypeError(f"{type(value).__name__} is not JSON")

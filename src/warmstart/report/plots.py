@@ -1,0 +1,338 @@
+"""Plots: what does each picture of the report show?
+
+Figures are plain dictionaries as plotly.js reads them. A colour is written `var(--name)`: the page's script puts the
+style sheet's value in its place, so that a plot follows the reader's light or dark setting.
+"""
+
+import html
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from warmstart.comparison import Comparison
+from warmstart.record import Point, Run
+from warmstart.report import words
+from warmstart.report.entries import Entry
+from warmstart.report.places import NARROW, WIDE, places
+
+Figure = dict[str, Any]  # JSON
+
+SYMBOLS = {"baseline": "square", "scratch": "diamond", "fine-tuned": "circle"}
+POINTS = 400  # of a scatter plot of predictions
+
+
+def score_against_compute(entries: Sequence[Entry], comparison: Comparison) -> Figure:
+    """Score with its interval over compute on a log scale, the line of the best score at each cost, what is free."""
+    shown = [entry for entry in entries if not entry.failed and entry.row.flops > 0]
+    span_x, span_y = _log_range([e.row.flops for e in shown]), _score_range(shown, comparison)
+    front = _front(shown, comparison.higher_is_better)
+    wide, narrow = (places(shown, front, span_x, span_y, inside) for inside in (WIDE, NARROW))
+    data = [_pareto(front)]
+    for family in words.FAMILIES:
+        members = [entry for entry in shown if entry.row.family == family]
+        if members:
+            data.append(_points(members, family, wide, narrow))
+    layout = _layout(
+        xaxis=_axis("compute of one run (FLOP)", type="log", range=list(span_x), exponentformat="power", dtick=1),
+        yaxis=_axis("", range=list(span_y)),
+        height=460,
+    )
+    layout |= {"shapes": [], "annotations": [], "legend": _legend(), "showlegend": True}
+    for value, label in _levels(entries, comparison):
+        if span_y[0] < value < span_y[1]:
+            _level(layout, value, label)
+    return {"data": data, "layout": layout}
+
+
+def curves(entry: Entry, span: tuple[float, float] | None) -> Figure:
+    """Training and validation loss over the steps, the gap between them marked where the weights were kept."""
+    colour = _colour(entry.row.family)
+    data: list[Figure] = []
+    for run in sorted(entry.runs, key=lambda run: run is entry.shown):
+        data += _curve(run, colour, faint=run is not entry.shown)
+    axis = _axis("", range=list(span)) if span else _axis("")
+    layout = _layout(xaxis=_axis("step", rangemode="tozero"), yaxis=axis, height=250)
+    kept = _kept(entry.shown) if entry.shown else None
+    if kept is not None:
+        _mark_gap(layout, kept)
+    return {"data": data, "layout": layout}
+
+
+def loss_span(entries: Iterable[Entry]) -> tuple[float, float] | None:
+    """One loss axis for all curves, so that they can be compared; the few highest losses may leave it."""
+    losses = sorted(
+        loss
+        for entry in entries
+        for run in entry.usable
+        for point in run.points
+        for loss in (point.train_loss, point.val_loss)
+        if math.isfinite(loss)
+    )
+    if not losses:
+        return None
+    low, high = losses[0], losses[math.ceil(0.99 * (len(losses) - 1))]
+    margin = 0.08 * (high - low) or 0.1
+    return low - margin, high + margin
+
+
+def rate_search(entry: Entry, span: tuple[float, float] | None) -> Figure:
+    """Validation score of each trial over its learning rate; the rate taken is filled, a failed trial is a cross."""
+    run = entry.shown
+    trials = [t for t in run.trials if isinstance(t.settings.get("lr"), int | float)] if run else []
+    taken = run.lr if run else None
+    scores = [t.val for t in trials if t.val is not None and math.isfinite(t.val)]
+    floor = span[0] if span else min(scores, default=0.0)
+    symbols = ["x" if t.val is None else "circle" if _same(t.settings["lr"], taken) else "circle-open" for t in trials]
+    trace = {
+        "type": "scatter",
+        "mode": "markers",
+        "x": [t.settings["lr"] for t in trials],
+        "y": [floor if t.val is None else _finite(t.val) for t in trials],
+        "text": [
+            plain(f"{words.settings(t.settings)}: {'failed' if t.val is None else words.score(t.val)}") for t in trials
+        ],
+        "hoverinfo": "text",
+        "cliponaxis": False,
+        "marker": {"color": _colour(entry.row.family), "size": 10, "symbol": symbols, "line": {"width": 2}},
+    }
+    low, high = _log_range([float(t.settings["lr"]) for t in trials], margin=0.3)
+    decades = _decades(low, high)
+    axis = _axis("", range=list(span)) if span else _axis("")
+    ticks = {"tickmode": "array", "tickvals": decades, "ticktext": [words.rate(v) for v in decades]}
+    return {
+        "data": [trace],
+        "layout": _layout(xaxis=_axis("learning rate", type="log", range=[low, high], **ticks), yaxis=axis, height=220),
+    }
+
+
+def trial_span(entries: Iterable[Entry]) -> tuple[float, float] | None:
+    """One score axis for the searches of all regimes."""
+    scores = [t.val for e in entries if e.shown for t in e.shown.trials if t.val is not None and math.isfinite(t.val)]
+    if not scores:
+        return None
+    margin = 0.08 * (max(scores) - min(scores)) or 0.05
+    return min(scores) - margin, max(scores) + margin
+
+
+@dataclass(frozen=True)
+class Span:
+    """From where to where an axis goes; powers of ten where it is a log axis."""
+
+    low: float
+    high: float
+    log: bool
+
+
+def value_span(entries: Iterable[Entry], units: str) -> Span:
+    """One axis for the targets and predictions of all regimes: log where the task was learned on a log scale."""
+    sampled = [_sample(entry.shown) for entry in entries if entry.shown and not entry.failed]
+    values = [value for rows in sampled for _, *pair in rows for value in pair] or [1.0]
+    log = units.startswith("log") and min(values) > 0
+    low, high = (math.log10(min(values)), math.log10(max(values))) if log else (min(values), max(values))
+    margin = 0.04 * (high - low) or 0.5
+    return Span(low - margin, high + margin, log)
+
+
+def predicted_against_true(entry: Entry, span: Span) -> Figure:
+    """Each test row's prediction over its true value."""
+    rows = _sample(entry.shown) if entry.shown else []
+    ends = [span.low, span.high]
+    diagonal = [10**end for end in ends] if span.log else ends
+    scale = {"type": "log", "dtick": 1} if span.log else {"type": "linear"}
+    axis = {"range": ends, "exponentformat": "SI"} | scale
+    colour, symbol = _colour(entry.row.family), SYMBOLS.get(entry.row.family)
+    dots = {
+        "type": "scatter",
+        "mode": "markers",
+        "x": [target for _, target, _ in rows],
+        "y": [prediction for *_, prediction in rows],
+        "text": [f"row {n}: {words.quantity(t)}, predicted {words.quantity(p)}" for n, t, p in rows],
+        "hoverinfo": "text",
+        "marker": {"color": colour, "size": 5, "opacity": 0.45, "symbol": symbol},
+    }
+    line = {"type": "scatter", "mode": "lines", "x": diagonal, "y": diagonal, "hoverinfo": "skip", "line": _thin()}
+    layout = _layout(xaxis=_axis("true", **axis), yaxis=_axis("predicted", **axis), height=280)
+    return {"data": [line, dots], "layout": layout}
+
+
+def plain(text: str) -> str:
+    """Text that plotly shows as it is: it reads a subset of HTML in labels and hover boxes."""
+    return html.escape(text, quote=False)
+
+
+def _points(members: Sequence[Entry], family: str, wide: Mapping[str, str], narrow: Mapping[str, str]) -> Figure:
+    rows = [entry.row for entry in members]
+    return {
+        "type": "scatter",
+        "mode": "markers+text",
+        "name": words.family(family),
+        "x": [row.flops for row in rows],
+        "y": [row.score for row in rows],
+        "text": [plain(row.name) for row in rows],
+        "textposition": [wide[entry.key] for entry in members],
+        "meta": {"narrow": [narrow[entry.key] for entry in members]},
+        "textfont": {"color": _colour(family), "size": 13},
+        "hovertext": [
+            plain(f"{row.name}: {words.score(row.score)} {words.interval(row.interval)}, {words.compute(row.flops)}")
+            for row in rows
+        ],
+        "hoverinfo": "text",
+        "cliponaxis": False,
+        "marker": {"color": _colour(family), "size": 11, "symbol": SYMBOLS[family]},
+        "error_y": {
+            "type": "data",
+            "symmetric": False,
+            "array": [_finite(row.interval.high - row.score) for row in rows],
+            "arrayminus": [_finite(row.score - row.interval.low) for row in rows],
+            "color": _colour(family),
+            "thickness": 1.2,
+            "width": 0,
+        },
+    }
+
+
+def _front(shown: Sequence[Entry], higher_is_better: bool) -> list[Entry]:
+    """The regimes that are better than all that cost less."""
+    front: list[Entry] = []
+    for entry in sorted(shown, key=lambda e: (e.row.flops, -e.row.score if higher_is_better else e.row.score)):
+        gain = entry.row.score - front[-1].row.score if front else math.inf
+        if not front or (gain > 0 if higher_is_better else gain < 0):
+            front.append(entry)
+    return front
+
+
+def _pareto(front: Sequence[Entry]) -> Figure:
+    """The best score that each amount of compute reaches: a step wherever a dearer regime is better."""
+    return {
+        "type": "scatter",
+        "mode": "lines",
+        "name": "best for its compute",
+        "x": [entry.row.flops for entry in front],
+        "y": [entry.row.score for entry in front],
+        "line": {"shape": "hv", "color": "var(--muted)", "width": 1.5, "dash": "dot"},
+        "hoverinfo": "skip",
+    }
+
+
+def _levels(entries: Sequence[Entry], comparison: Comparison) -> list[tuple[float, str]]:
+    free = [(entry.row.score, plain(entry.name)) for entry in entries if not entry.failed and entry.row.flops <= 0]
+    floor = comparison.noise_floor
+    return free + ([(floor, "best reachable")] if floor is not None else [])
+
+
+def _level(layout: Figure, value: float, label: str) -> None:
+    """A horizontal line across the plot with its name at the left end."""
+    layout["shapes"].append(
+        {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": value, "y1": value, "line": _thin(), "layer": "below"}
+    )
+    layout["annotations"].append(
+        {"xref": "paper", "x": 0, "xanchor": "left", "y": value, "yanchor": "bottom", "text": label, "showarrow": False}
+        | {"font": {"size": 12, "color": "var(--muted)"}}
+    )
+
+
+def _curve(run: Run, colour: str, *, faint: bool) -> list[Figure]:
+    steps = [point.step for point in run.points]
+    common = {"type": "scatter", "mode": "lines", "x": steps, "opacity": 0.3 if faint else 1.0}
+    if faint:
+        common["hoverinfo"] = "skip"
+    train_line, val_line = {"color": colour, "dash": "dot", "width": 1.6}, {"color": colour, "width": 2.2}
+    train = {"name": "training", "y": [_finite(p.train_loss) for p in run.points], "line": train_line}
+    val = {"name": "validation", "y": [_finite(p.val_loss) for p in run.points], "line": val_line}
+    return [common | train, common | val]
+
+
+def _kept(run: Run) -> Point | None:
+    """The look at the model nearest to the step whose weights were kept."""
+    points = [p for p in run.points if math.isfinite(p.train_loss) and math.isfinite(p.val_loss)]
+    return min(points, key=lambda point: abs(point.step - run.best_step), default=None)
+
+
+def _mark_gap(layout: Figure, kept: Point) -> None:
+    gap = kept.val_loss - kept.train_loss
+    upright = {"type": "line", "x0": kept.step, "x1": kept.step}
+    bar = {"y0": kept.train_loss, "y1": kept.val_loss, "line": {"color": "var(--ink)", "width": 3}}
+    layout["shapes"] = [upright | {"yref": "paper", "y0": 0, "y1": 1, "line": _thin(), "layer": "below"}]
+    if gap > 0:
+        layout["shapes"].append(upright | bar)
+    at_the_top = {"yref": "paper", "y": 1, "yanchor": "top", "xanchor": "right", "xshift": -4}
+    text = {"text": f"gap {words.score(gap)}" if gap > 0 else "no gap", "font": {"size": 12, "color": "var(--ink)"}}
+    layout["annotations"] = [{"x": kept.step, "showarrow": False} | at_the_top | text]
+
+
+def _sample(run: Run) -> list[tuple[int, float, float]]:
+    """Row number, target and prediction of at most `POINTS` test rows, evenly taken, where both are numbers."""
+    columns = run.predictions
+    rows = list(zip(columns.get("row", []), columns.get("target", []), columns.get("prediction", []), strict=True))
+    finite = [(int(n), float(t), float(p)) for n, t, p in rows if math.isfinite(t) and math.isfinite(p)]
+    return finite[:: math.ceil(len(finite) / POINTS)] if finite else []
+
+
+def _layout(*, xaxis: Figure, yaxis: Figure, height: int) -> Figure:
+    return {
+        "height": height,
+        "margin": {"l": 58, "r": 14, "t": 12, "b": 44},
+        "paper_bgcolor": "rgba(0,0,0,0)",
+        "plot_bgcolor": "rgba(0,0,0,0)",
+        "font": {"family": "var(--sans)", "size": 12, "color": "var(--muted)"},
+        "hoverlabel": {"bgcolor": "var(--card)", "bordercolor": "var(--line)", "font": {"color": "var(--ink)"}},
+        "dragmode": False,
+        "showlegend": False,
+        "xaxis": xaxis,
+        "yaxis": yaxis,
+    }
+
+
+def _axis(title: str, **more: Any) -> Figure:
+    return {
+        "title": {"text": plain(title), "standoff": 8},
+        "gridcolor": "var(--line)",
+        "linecolor": "var(--line)",
+        "zeroline": False,
+        "fixedrange": True,
+        "automargin": True,
+    } | more
+
+
+def _legend() -> Figure:
+    return {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "font": {"color": "var(--ink)"}}
+
+
+def _thin() -> Figure:
+    return {"color": "var(--muted)", "width": 1, "dash": "dash"}
+
+
+def _colour(family: str) -> str:
+    return f"var(--{family})" if family in words.FAMILIES else "var(--baseline)"
+
+
+def _score_range(shown: Sequence[Entry], comparison: Comparison) -> tuple[float, float]:
+    values = [v for e in shown for v in (e.row.score, *e.row.interval) if math.isfinite(v)]
+    if not values:
+        return 0.0, 1.0
+    low, high = min(values), max(values)
+    if comparison.noise_floor is not None and low - 0.6 * (high - low) < comparison.noise_floor < high:
+        low = min(low, comparison.noise_floor)
+    margin = 0.1 * (high - low) or 0.1
+    return low - margin, high + margin
+
+
+def _log_range(values: Sequence[float], margin: float = 0.12) -> tuple[float, float]:
+    logs = [math.log10(value) for value in values if value > 0] or [0.0]
+    around = margin * (max(logs) - min(logs)) or 0.5
+    return min(logs) - around, max(logs) + around
+
+
+def _decades(low: float, high: float) -> list[float]:
+    """1, 3, 10, 30 ... between two powers of ten."""
+    values = [digit * 10.0**power for power in range(math.floor(low), math.ceil(high) + 1) for digit in (1, 3)]
+    return [value for value in values if low <= math.log10(value) <= high]
+
+
+def _same(a: Any, b: float | None) -> bool:
+    return b is not None and math.isclose(a, b, rel_tol=1e-6)
+
+
+def _finite(number: float) -> float | None:
+    return number if math.isfinite(number) else None

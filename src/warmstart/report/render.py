@@ -1,0 +1,266 @@
+"""Render: how does a study become one HTML page?
+
+The page is one file: style, script, plotly and figures are inside it, and its Content-Security-Policy lets it load
+nothing and run only the scripts it came with. What a user wrote is escaped by Jinja in the markup, by `_as_json` in
+the figures, and by `plots.plain` where plotly itself would read it as HTML.
+"""
+
+import base64
+import hashlib
+import json
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cache
+from importlib import resources
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
+
+from warmstart.advise import Advice
+from warmstart.comparison import Comparison, Difference
+from warmstart.data.check import Finding
+from warmstart.record import Run
+from warmstart.report import mistakes, plots, words
+from warmstart.report.entries import Entry, best_of, difference, entries_of, of_most_rows, searches
+
+
+@dataclass(frozen=True)
+class Errors:
+    """Where one regime errs, ready to be shown."""
+
+    entry: Entry
+    run: Run
+    worst: tuple[mistakes.Example, ...]
+    pairs: tuple[mistakes.Pair, ...]
+    matrix: mistakes.Matrix | None
+    labels: tuple[mistakes.Label, ...]
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What the whole study took, the searches included."""
+
+    flops: float
+    seconds: float
+    runs: int
+    trials: int
+
+
+def render(
+    comparison: Comparison,
+    advice: Advice,
+    *,
+    examples: Mapping[int, str] | None,
+    findings: Sequence[Finding] = (),
+    command: str,
+) -> str:
+    """One self-contained HTML page.
+
+    `examples` are the inputs of the test rows by row number; None keeps every text out of the page (class names stay).
+    `command` is what to type to repeat the study.
+    """
+    entries = entries_of(comparison)
+    main = of_most_rows(entries)
+    figures = _figures(main, comparison)
+    heading = words.verdict(advice.verdict, advice.confidence)
+    library, script = _library(), _asset("page.js")
+    page = (
+        _templates()
+        .get_template("page.html.j2")
+        .render(
+            comparison=comparison,
+            advice=advice,
+            heading=heading,
+            reason=advice.reason.removeprefix(f"{heading.removesuffix('.')}: "),
+            unit=f" of {comparison.units}" if comparison.units else "",
+            command=command,
+            findings=findings,
+            show_texts=examples is not None,
+            entries=entries,
+            main=main,
+            best=best_of(main),
+            choice=next((entry for entry in main if entry.name == advice.choice), None),
+            constant=next((entry for entry in main if entry.name == "constant"), None),
+            scratch=best_of(main, "scratch"),
+            tuned=best_of(main, "fine-tuned"),
+            head_to_head=_head_to_head(main, comparison),
+            doubts=_doubts(comparison, advice),
+            sizes=_sizes(comparison),
+            spent=_spent(comparison.runs),
+            metrics=_metric_names(comparison.runs),
+            mean_metric=_mean_metric,
+            errors=[_errors(entry, comparison, examples) for entry in _judged(main)],
+            searches=searches(comparison.runs),
+            unusable=_unusable(comparison.runs),
+            environments=_environments(comparison.runs),
+            figures=figures,
+            figures_json=_as_json(figures),
+            style=Markup(_asset("style.css")),
+            library=Markup(library),
+            script=Markup(script),
+            policy=_policy(library, script),
+        )
+    )
+    return page.encode("utf-8", "replace").decode()
+
+
+@cache
+def _templates() -> Environment:
+    templates = Environment(
+        loader=PackageLoader("warmstart.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+    )
+    for written in (
+        words.whole, words.score, words.signed, words.interval, words.percent, words.weights, words.size,
+        words.compute, words.duration, words.latency, words.rate, words.settings, words.sureness, words.factor,
+    ):  # fmt: skip
+        templates.filters[written.__name__] = written
+    templates.filters["coded"] = _coded
+    return templates
+
+
+def _coded(text: str) -> Markup:
+    """Sentences that name regimes and commands in `backticks`, with the names set as code."""
+    parts = [str(escape(part)) for part in text.split("`")]
+    if len(parts) % 2 == 0:  # a backtick without its partner is only a backtick
+        parts[-2:] = ["`".join(parts[-2:])]
+    return Markup("".join(f"<code>{part}</code>" if i % 2 else part for i, part in enumerate(parts)))
+
+
+def _figures(main: Sequence[Entry], comparison: Comparison) -> dict[str, plots.Figure]:
+    """Every plot of the page by the name that the template knows it under."""
+    figures = {"compute": plots.score_against_compute(main, comparison)}
+    losses, trials = plots.loss_span(main), plots.trial_span(main)
+    for entry in main:
+        run = entry.shown
+        if run and run.points:
+            figures[f"curves-{entry.key}"] = plots.curves(entry, losses)
+        if run and any("lr" in trial.settings for trial in run.trials):
+            figures[f"search-{entry.key}"] = plots.rate_search(entry, trials)
+    if comparison.task == "regression":
+        values = plots.value_span(main, comparison.units)
+        figures |= {f"fit-{entry.key}": plots.predicted_against_true(entry, values) for entry in _judged(main)}
+    return figures
+
+
+def _judged(main: Sequence[Entry]) -> list[Entry]:
+    """Those whose mistakes tell something."""
+    return [entry for entry in main if not entry.failed and entry.name != "constant"]
+
+
+def _errors(entry: Entry, comparison: Comparison, examples: Mapping[int, str] | None) -> Errors:
+    run = entry.shown
+    assert run is not None, "an entry that did not fail has a run"
+    worst = mistakes.worst(run, higher_is_better=comparison.higher_is_better, examples=examples)
+    several = mistakes.has_label_sets(run)
+    classes = comparison.task == "classification" and not several
+    return Errors(
+        entry,
+        run,
+        worst,
+        mistakes.confused_pairs(run) if classes else (),
+        mistakes.confusion_matrix(run) if classes else None,
+        mistakes.labels(run) if several else (),
+    )
+
+
+def _head_to_head(main: Sequence[Entry], comparison: Comparison) -> Difference | None:
+    """The best fine-tuned regime minus the best from scratch."""
+    scratch, tuned = best_of(main, "scratch"), best_of(main, "fine-tuned")
+    return difference(comparison, tuned.row, scratch.row) if scratch and tuned else None
+
+
+def _doubts(comparison: Comparison, advice: Advice) -> list[str]:
+    """The caveats of the advice that the page does not give in their own place anyway."""
+    elsewhere = (*comparison.cuts, *comparison.caveats, *(c for row in comparison.table for c in row.caveats))
+    return [caveat for caveat in advice.caveats if not caveat.endswith(elsewhere)]
+
+
+def _sizes(comparison: Comparison) -> list[int]:
+    """The numbers of training rows that were tried, where there are several."""
+    sizes = sorted({run.rows for run in comparison.runs})
+    return sizes if len(sizes) > 1 else []
+
+
+def _spent(runs: Sequence[Run]) -> Spent:
+    made = searches(runs)
+    return Spent(
+        flops=sum(run.cost.flops for run in runs) + sum(run.tuning_flops for run in made),
+        seconds=sum(run.cost.seconds for run in runs) + sum(run.tuning_seconds for run in made),
+        runs=len(runs),
+        trials=sum(len(run.trials) for run in made),
+    )
+
+
+def _metric_names(runs: Iterable[Run]) -> list[str]:
+    return list(dict.fromkeys(name for run in runs for name in run.metrics))
+
+
+def _mean_metric(entry: Entry, name: str) -> tuple[float | None, float | None]:
+    """Mean and standard deviation over the seeds; no deviation from one seed."""
+    values = [run.metrics[name] for run in entry.usable if name in run.metrics]
+    return (
+        statistics.fmean(values) if values else None,
+        statistics.stdev(values) if len(values) > 1 else None,
+    )
+
+
+def _unusable(runs: Sequence[Run]) -> dict[str, list[str]]:
+    """Runs and trials that failed or stopped too early, in words, under the caveat they belong to."""
+    lost = [(run, [t for t in run.trials if t.val is None]) for run in searches(runs)]
+    return {
+        "Runs that failed": [f"{_named(run)}: {run.failed}" for run in runs if run.failed],
+        "Still improving when they were stopped (not converged)": [
+            f"{_named(run)}: {run.steps:,} steps, {run.epochs:.1f} epochs"
+            for run in runs
+            if not run.converged and not run.failed
+        ],
+        "Trials that failed or diverged": [
+            f"{_named(run)}: {len(failed)} of {len(run.trials)} trials"
+            f" ({'; '.join(words.settings(trial.settings) for trial in failed)})"
+            for run, failed in lost
+            if failed
+        ],
+    }
+
+
+def _named(run: Run) -> str:
+    return f"{run.regime}, {run.rows:,} rows, seed {run.seed}"
+
+
+def _environments(runs: Iterable[Run]) -> list[dict[str, object]]:
+    """Each environment that runs were made in; dates aside, one environment is listed once."""
+    distinct: dict[str, dict[str, object]] = {}
+    for run in runs:
+        facts = asdict(run.environment)
+        distinct.setdefault(repr({**facts, "date": ""}), facts)
+    return list(distinct.values())
+
+
+def _policy(*scripts: str) -> str:
+    """Nothing may be loaded; only these very scripts may run, even if markup slipped into the page."""
+    hashes = " ".join(f"'sha256-{base64.b64encode(hashlib.sha256(s.encode()).digest()).decode()}'" for s in scripts)
+    return (
+        f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data:; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+def _as_json(value: object) -> Markup:
+    """JSON that can stand in a script element: nothing in it can end the element or start a comment."""
+    written = json.dumps(value, ensure_ascii=True, allow_nan=False)
+    for character in "<>&":
+        written = written.replace(character, f"\\u{ord(character):04x}")
+    return Markup(written)
+
+
+def _asset(name: str) -> str:
+    return resources.files("warmstart.report").joinpath("templates", name).read_text(encoding="utf-8")
+
+
+def _library() -> str:
+    from plotly.offline import get_plotlyjs
+
+    return str(get_plotlyjs())

@@ -1,0 +1,167 @@
+"""Words: how are numbers written for people?
+
+>>> compute(2.13e15), duration(72), size(340e6), weights(22_713_216)
+('2.1 PFLOP', '1.2 min', '340 MB', '22.7 M')
+>>> score(0.6118), interval((0.594, 0.629)), rate(3e-5)
+('0.612', '[0.594, 0.629]', '3e-5')
+"""
+
+import math
+from collections.abc import Callable, Sequence
+
+MISSING = "–"
+VERDICTS = {
+    "fine-tune": "Fine-tune.",
+    "train from scratch": "Train from scratch.",
+    "a linear model is enough": "A linear model is enough.",
+    "undecided": "Too close to call.",
+    "nothing beats the constant": "Nothing beats the constant.",
+}
+FAMILIES = {"baseline": "baseline", "scratch": "from scratch", "fine-tuned": "fine-tuned"}
+PROBABLY = 0.8  # a verdict less sure than this says so in its first word
+SURENESS = ((0.99, "almost certain"), (0.95, "sure"), (PROBABLY, "fairly sure"), (0.6, "leaning"), (0.0, "unsure"))
+
+
+def known(number: float | None) -> bool:
+    """Whether there is a number to show: None, NaN and infinities are not."""
+    return number is not None and math.isfinite(number)
+
+
+def whole(number: float | None) -> str:
+    """12,345"""
+    return f"{number:,.0f}" if number is not None and math.isfinite(number) else MISSING
+
+
+def score(number: float | None) -> str:
+    """Three decimals, fewer where the number is large, more where it is tiny: 0.612, 46.49, 1,204, 0.0003."""
+    if number is None or not math.isfinite(number):
+        return MISSING
+    size = abs(number)
+    if 0 < size < 0.001:
+        decimals = min(6, math.ceil(-math.log10(size)))
+    else:
+        decimals = 3 if size < 10 else 2 if size < 100 else 1 if size < 1000 else 0
+    return f"{number:,.{decimals}f}".replace("-", "−")
+
+
+def signed(number: float | None) -> str:
+    """A difference: +0.012 or −0.012."""
+    written = score(number)
+    return f"+{written}" if number is not None and number > 0 and written != MISSING else written
+
+
+def interval(bounds: Sequence[float]) -> str:
+    """[0.594, 0.629], or nothing where a bound is unknown."""
+    return f"[{score(bounds[0])}, {score(bounds[1])}]" if all(known(bound) for bound in bounds) else ""
+
+
+def percent(share: float | None) -> str:
+    """97 %, never broken over two lines; never rounded up to a certainty, nor down to an impossibility."""
+    if share is None or not math.isfinite(share):
+        return MISSING
+    rounded = round(100 * share)
+    if rounded == 100 and share < 1:
+        return "over 99\u00a0%"
+    return "under 1\u00a0%" if rounded == 0 and share > 0 else f"{rounded}\u00a0%"
+
+
+def quantity(value: object) -> str:
+    """A target or a prediction: numbers to four significant digits, labels as they are, label sets joined."""
+    if isinstance(value, list | tuple):
+        return ", ".join(map(str, value)) or "(none)"
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return str(value)
+    if not math.isfinite(value):
+        return MISSING
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+
+
+def weights(number: int) -> str:
+    """4,097 or 22.7 M"""
+    return whole(number) if number < 10_000 else _scaled(number, 1000, ("", "K", "M", "B", "T"))
+
+
+def size(number: float | None) -> str:
+    """340 MB"""
+    return _scaled(number, 1000, ("bytes", "KB", "MB", "GB", "TB"))
+
+
+def compute(flops: float | None) -> str:
+    """2.1 PFLOP"""
+    return _scaled(flops, 1000, ("FLOP", "KFLOP", "MFLOP", "GFLOP", "TFLOP", "PFLOP", "EFLOP", "ZFLOP"))
+
+
+def duration(seconds: float | None) -> str:
+    """0.4 s, 12 s, 1.2 min, 2.3 h"""
+    if seconds is None or not math.isfinite(seconds):
+        return MISSING
+    if seconds < 0.05:
+        return "under 0.1 s"
+    if seconds < 60:
+        return f"{_short(seconds)} s"
+    return f"{_short(seconds / 60)} min" if seconds < 3600 else f"{_short(seconds / 3600)} h"
+
+
+def latency(milliseconds: float | None) -> str:
+    """2.4 ms"""
+    if milliseconds is None or not math.isfinite(milliseconds):
+        return MISSING
+    return f"{_short(milliseconds)} ms" if milliseconds < 1000 else duration(milliseconds / 1000)
+
+
+def rate(number: float | None) -> str:
+    """A learning rate: 3e-5, 0.001 as 1e-3."""
+    if number is None or not math.isfinite(number) or number == 0:
+        return MISSING
+    digits, exponent = f"{number:.1e}".split("e")
+    return f"{digits.removesuffix('.0')}e{int(exponent)}"
+
+
+def settings(values: dict[str, object]) -> str:
+    """lr 3e-5, width 512"""
+    return ", ".join(f"{name} {_setting(value)}" for name, value in values.items())
+
+
+def family(name: str) -> str:
+    """A family of regimes, as people call it."""
+    return FAMILIES.get(name, name)
+
+
+def verdict(name: str, confidence: float) -> str:
+    """The answer as a sentence, hedged where it is not sure."""
+    sentence = VERDICTS.get(name) or f"{name[:1].upper()}{name[1:]}."
+    hedged = confidence < PROBABLY and name != "undecided"
+    return f"Probably {sentence[:1].lower()}{sentence[1:]}" if hedged else sentence
+
+
+def sureness(confidence: float) -> str:
+    """How sure, in a word or two."""
+    return next((word for least, word in SURENESS if confidence >= least), SURENESS[-1][1])
+
+
+def factor(error: float | None, units: str) -> str:
+    """What an error on a log scale means: '2.0' for 0.3 of log10(price), '' on any other scale."""
+    bases: dict[str, Callable[[float], float]] = {"log10(": lambda power: 10.0**power, "log(": math.exp}
+    for start, raised in bases.items():
+        if units.startswith(start) and error is not None and 0 <= error < 6:
+            return f"{raised(error):.2f}" if raised(error) < 10 else f"{raised(error):,.0f}"
+    return ""
+
+
+def _setting(value: object) -> str:
+    small = isinstance(value, float) and 0 < abs(value) < 0.01
+    return rate(value) if isinstance(value, float) and small else quantity(value)
+
+
+def _scaled(number: float | None, step: int, names: Sequence[str]) -> str:
+    if number is None or not math.isfinite(number):
+        return MISSING
+    place = 0
+    while number >= 0.9995 * step and place < len(names) - 1:
+        number, place = number / step, place + 1
+    return f"{_short(number)} {names[place]}".strip()
+
+
+def _short(number: float) -> str:
+    """Two or three digits: 2.1, 22.7, 340."""
+    return f"{number:.0f}" if number >= 99.95 or number == int(number) else f"{number:.1f}"

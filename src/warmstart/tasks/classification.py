@@ -1,0 +1,161 @@
+"""Classification: text to one class, or to any number of labels."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from warmstart.data.recognise import Schema
+from warmstart.data.split import Rows, Splits
+from warmstart.record import Array
+from warmstart.tasks.head import linear_head
+from warmstart.tasks.task import Batch
+
+THRESHOLDS = np.arange(0.05, 0.75, 0.05)  # tried on the validation rows; multi-label probabilities run low
+
+
+@dataclass(frozen=True)
+class Classification:
+    """One class for each text, ranked by accuracy; or a set of labels, ranked by micro F1."""
+
+    target: str
+    classes: tuple[str, ...]
+    multi_label: bool = False
+
+    name = "classification"
+    higher_is_better = True
+    units = ""
+
+    @classmethod
+    def fit(cls, schema: Schema, splits: Splits) -> "Classification":
+        """The classes of all rows: a class that only test rows have can be named, if never learned."""
+        everywhere = (y for part in (splits.train, splits.val, splits.test) for y in part.targets)
+        if schema.multi_label:
+            classes = {label for labels in everywhere for label in labels}
+        else:
+            classes = set(everywhere)
+        return cls(schema.target, tuple(sorted(classes)), schema.multi_label)
+
+    @property
+    def metric(self) -> str:
+        return "micro F1" if self.multi_label else "accuracy"
+
+    def head(self, width: int, seed: int) -> nn.Module:
+        return linear_head(width, len(self.classes), seed)
+
+    def targets(self, rows: Rows) -> Array:
+        """Class numbers, int64 [n]; or 0/1 for each class, float32 [n, classes]."""
+        number = {name: i for i, name in enumerate(self.classes)}
+        if not self.multi_label:
+            return np.fromiter((number[y] for y in rows.targets), dtype=np.int64, count=len(rows))
+        hot = np.zeros((len(rows), len(self.classes)), dtype=np.float32)
+        for i, labels in enumerate(rows.targets):
+            hot[i, [number[label] for label in labels]] = 1
+        return hot
+
+    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
+        """Cross-entropy; for label sets the sum of a yes-or-no cross-entropy for each label, averaged over examples."""
+        return self.output_loss(model(batch.inputs), batch.targets)
+
+    def output_loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        if self.multi_label:
+            return functional.binary_cross_entropy_with_logits(outputs.float(), targets, reduction="sum") / len(targets)
+        return functional.cross_entropy(outputs.float(), targets)
+
+    def constant(self, targets: Array) -> Array:
+        """The log of each class's share: always the largest class, and the best constant probabilities."""
+        share = targets.mean(0) if self.multi_label else np.bincount(targets, minlength=len(self.classes)) / len(targets)
+        share = np.clip(share, 1e-6, 1 - 1e-6)
+        return np.log(share / (1 - share)) if self.multi_label else np.log(share)
+
+    def calibrate(self, outputs: Array, targets: Array) -> dict[str, float]:
+        """Multi-label: the threshold with the best micro F1 on validation rows."""
+        if not self.multi_label or not len(targets):
+            return {}
+        best = max(THRESHOLDS, key=lambda t: _micro_f1(self.score(outputs, targets, {"threshold": t})))
+        return {"threshold": float(best)}
+
+    def score(self, outputs: Array, targets: Array, calibration: Mapping[str, float]) -> Array:
+        """1 where right, weight 1; multi-label: 2 x hits, and hits counted from both sides."""
+        if not self.multi_label:
+            right = (outputs.argmax(-1) == targets).astype(np.float64)
+            return np.stack([right, np.ones_like(right)], axis=1)
+        chosen = self._chosen(outputs, calibration)
+        hits = (chosen & (targets > 0)).sum(-1)
+        return np.stack([2.0 * hits, (chosen.sum(-1) + targets.sum(-1)).astype(np.float64)], axis=1)
+
+    def metrics(self, outputs: Array, targets: Array, calibration: Mapping[str, float]) -> dict[str, float]:
+        from sklearn.metrics import f1_score
+
+        probability = self._probabilities(outputs)
+        if self.multi_label:
+            chosen, truth = self._chosen(outputs, calibration), targets > 0
+            logs = np.where(truth, np.log(np.clip(probability, 1e-7, 1)), np.log(np.clip(1 - probability, 1e-7, 1)))
+            found = {
+                "micro F1": float(f1_score(truth, chosen, average="micro", zero_division=0)),
+                "macro F1": float(f1_score(truth, chosen, average="macro", zero_division=0)),
+                "exact match": float((chosen == truth).all(-1).mean()),
+                "log loss": float(-logs.mean()),
+            }
+            return found | _auc(truth, probability)
+        guess = outputs.argmax(-1)
+        found = {
+            "accuracy": float((guess == targets).mean()),
+            "macro F1": float(f1_score(targets, guess, average="macro", zero_division=0)),
+            "log loss": float(-np.log(np.clip(probability[np.arange(len(targets)), targets], 1e-7, 1)).mean()),
+        }
+        return found | _auc(np.eye(len(self.classes))[targets] > 0, probability)
+
+    def predictions(self, outputs: Array, calibration: Mapping[str, float]) -> dict[str, list[Any]]:
+        """'prediction' and 'probability' (of it); for few classes or labels also the probability of each."""
+        probability = self._probabilities(outputs)
+        if self.multi_label:
+            chosen = self._chosen(outputs, calibration)
+            return {
+                "prediction": [[self.classes[j] for j in np.flatnonzero(row)] for row in chosen],
+                "probability": [[float(p) for p in row[mask]] for row, mask in zip(probability, chosen, strict=True)],
+            }
+        guess = outputs.argmax(-1)
+        return {
+            "prediction": [self.classes[i] for i in guess],
+            "probability": probability[np.arange(len(guess)), guess].tolist(),
+        }
+
+    def truths(self, targets: Array) -> list[Any]:
+        if self.multi_label:
+            return [[self.classes[j] for j in np.flatnonzero(row > 0)] for row in targets]
+        return [self.classes[i] for i in targets]
+
+    def to_json(self) -> dict[str, Any]:
+        return {"name": self.name, **vars(self)}
+
+    def probabilities(self, outputs: Array) -> list[dict[str, float]]:
+        """The probability of every class, by name, for each example."""
+        return [dict(zip(self.classes, row.tolist(), strict=True)) for row in self._probabilities(outputs)]
+
+    def _probabilities(self, outputs: Array) -> Array:
+        logits = torch.from_numpy(np.asarray(outputs, dtype=np.float64))
+        found: Array = (logits.sigmoid() if self.multi_label else logits.softmax(-1)).numpy()
+        return found
+
+    def _chosen(self, outputs: Array, calibration: Mapping[str, float]) -> Array:
+        chosen: Array = self._probabilities(outputs) >= calibration.get("threshold", 0.5)
+        return chosen
+
+
+def _micro_f1(scores: Array) -> float:
+    return float(scores[:, 0].sum() / max(scores[:, 1].sum(), 1.0))
+
+
+def _auc(truth: Array, probability: Array) -> dict[str, float]:
+    """One against the rest, averaged over the classes that have both kinds of rows."""
+    from sklearn.metrics import roc_auc_score
+
+    usable: Sequence[int] = [j for j in range(truth.shape[1]) if 0 < truth[:, j].sum() < len(truth)]
+    if not usable:
+        return {}
+    return {"AUC": float(np.mean([roc_auc_score(truth[:, j], probability[:, j]) for j in usable]))}

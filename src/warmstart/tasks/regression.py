@@ -1,0 +1,135 @@
+"""Regression: text to a number, learned on a standardised (log) scale, predicted in the target's own units."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from torch import Tensor, nn
+from torch.nn import functional
+
+from warmstart.data.recognise import Scale, Schema
+from warmstart.data.split import Rows, Splits
+from warmstart.record import Array
+from warmstart.tasks.head import linear_head
+from warmstart.tasks.task import Batch
+
+# name -> (to the training scale, back to the target's units). Outputs are clipped before 10**x so that a wild
+# prediction stays a finite number that can be stored and averaged.
+SCALES: dict[Scale, tuple[Callable[[Array], Array], Callable[[Array], Array]]] = {
+    "linear": (lambda y: y, lambda z: z),
+    "log10": (np.log10, lambda z: 10.0 ** np.clip(z, -300, 300)),
+    "log10(1+x)": (lambda y: np.log10(1 + y), lambda z: np.maximum(10.0 ** np.clip(z, -300, 300) - 1, 0)),
+}
+COVERAGE = 0.9  # of the prediction interval
+FEWEST_FOR_INTERVAL = 20  # validation rows: below, the 90 % quantile is the largest or second largest error
+
+
+@dataclass(frozen=True)
+class Regression:
+    """A number for each text. Ranked by mean absolute error on the scale it is trained on."""
+
+    target: str
+    scale: Scale
+    mean: float  # of the scaled target over the training rows
+    deviation: float
+
+    name = "regression"
+    metric = "mean absolute error"
+    higher_is_better = False
+
+    @classmethod
+    def fit(cls, schema: Schema, splits: Splits) -> "Regression":
+        """Mean and deviation of the training rows."""
+        scaled = SCALES[schema.scale][0](splits.train.targets.astype(np.float64))
+        return cls(schema.target, schema.scale, float(scaled.mean()), float(scaled.std()) or 1.0)
+
+    @property
+    def units(self) -> str:
+        return {
+            "linear": self.target,
+            "log10": f"log10({self.target})",
+            "log10(1+x)": f"log10(1+{self.target})",
+        }[self.scale]
+
+    def head(self, width: int, seed: int) -> nn.Module:
+        return linear_head(width, 1, seed)
+
+    def targets(self, rows: Rows) -> Array:
+        """Standardised, float32 [n]."""
+        scaled = SCALES[self.scale][0](rows.targets.astype(np.float64))
+        return ((scaled - self.mean) / self.deviation).astype(np.float32)
+
+    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
+        """Mean absolute error in deviations: the loss is what the regimes are ranked by."""
+        return self.output_loss(model(batch.inputs), batch.targets)
+
+    def output_loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return functional.l1_loss(outputs.squeeze(-1).float(), targets)
+
+    def constant(self, targets: Array) -> Array:
+        return np.median(targets, keepdims=True)
+
+    def calibrate(self, outputs: Array, targets: Array) -> dict[str, float]:
+        """Split conformal: the half-width, in deviations, that covers 90 % of new rows like the validation rows."""
+        n = len(targets)
+        if n < FEWEST_FOR_INTERVAL:
+            return {}
+        level = min(np.ceil((n + 1) * COVERAGE) / n, 1.0)
+        return {"quantile": float(np.quantile(np.abs(outputs[:, 0] - targets), level, method="higher"))}
+
+    def score(self, outputs: Array, targets: Array, calibration: Mapping[str, float]) -> Array:
+        error = np.abs(outputs[:, 0].astype(np.float64) - targets) * self.deviation
+        return np.stack([error, np.ones_like(error)], axis=1)
+
+    def metrics(self, outputs: Array, targets: Array, calibration: Mapping[str, float]) -> dict[str, float]:
+        scaled, truth = (self._scaled(x) for x in (outputs[:, 0], targets))
+        own, true = (self._own(x) for x in (outputs[:, 0], targets))
+        found = {
+            f"MAE ({self.units})": _mean(np.abs(scaled - truth)),
+            f"RMSE ({self.units})": float(np.sqrt(np.mean((scaled - truth) ** 2))),
+            f"R2 ({self.units})": _r2(scaled, truth),
+        }
+        if self.scale != "linear":
+            found |= {
+                f"MAE ({self.target})": _mean(np.abs(own - true)),
+                f"RMSE ({self.target})": float(np.sqrt(np.mean((own - true) ** 2))),
+                f"R2 ({self.target})": _r2(own, true),
+            }
+        nonzero = true != 0
+        if nonzero.any():
+            share = np.abs(own[nonzero] - true[nonzero]) / np.abs(true[nonzero])
+            found["median percentage error"] = 100 * float(np.median(share))
+        if "quantile" in calibration:
+            inside = np.abs(outputs[:, 0] - targets) <= calibration["quantile"]
+            found["coverage of the 90 % interval"] = _mean(inside)
+        return found
+
+    def predictions(self, outputs: Array, calibration: Mapping[str, float]) -> dict[str, list[Any]]:
+        centre = outputs[:, 0].astype(np.float64)
+        columns = {"prediction": self._own(centre).tolist()}
+        if "quantile" in calibration:
+            width = calibration["quantile"]
+            columns |= {"low": self._own(centre - width).tolist(), "high": self._own(centre + width).tolist()}
+        return columns
+
+    def truths(self, targets: Array) -> list[Any]:
+        return self._own(targets).tolist()
+
+    def to_json(self) -> dict[str, Any]:
+        return {"name": self.name, **vars(self)}
+
+    def _scaled(self, standardised: Array) -> Array:
+        return standardised.astype(np.float64) * self.deviation + self.mean
+
+    def _own(self, standardised: Array) -> Array:
+        return SCALES[self.scale][1](self._scaled(standardised))
+
+
+def _mean(values: Array) -> float:
+    return float(np.mean(values))
+
+
+def _r2(predicted: Array, true: Array) -> float:
+    spread = float(np.sum((true - true.mean()) ** 2))
+    return 1 - float(np.sum((predicted - true) ** 2)) / spread if spread > 0 else 0.0

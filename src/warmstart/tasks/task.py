@@ -1,0 +1,73 @@
+"""Task: the protocol that every kind of problem keeps."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from torch import Tensor, nn
+
+from warmstart.data.split import Rows
+from warmstart.record import Array
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some examples as tensors: what the body is called with, and the numbers to learn."""
+
+    inputs: dict[str, Tensor]
+    targets: Tensor
+
+
+class Objective(Protocol):
+    """Something to learn: a head on a body, and a loss."""
+
+    def head(self, width: int, seed: int) -> nn.Module: ...
+    def targets(self, rows: Rows) -> Array: ...
+    def loss(self, model: nn.Module, batch: Batch) -> Tensor: ...
+
+
+class Task(Objective, Protocol):
+    """An objective that people ask for: it can be scored, example by example, and predicts in their units.
+
+    `outputs` below are what the head gives for n examples, float array [n, k]; `targets` are those of `targets(rows)`.
+    """
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def metric(self) -> str: ...
+    @property
+    def higher_is_better(self) -> bool: ...
+    @property
+    def units(self) -> str: ...
+    def output_loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """The loss of these outputs, a scalar: what `loss` minimises."""
+        ...
+
+    def constant(self, targets: Array) -> Array:
+        """The best constant output, [k]: what a model must beat."""
+        ...
+
+    def calibrate(self, outputs: Array, targets: Array) -> dict[str, float]:
+        """What validation rows teach about using the outputs: an interval's half-width, a threshold."""
+        ...
+
+    def score(self, outputs: Array, targets: Array, calibration: Mapping[str, float]) -> Array:
+        """Value and weight of each example, [n, 2]: the metric is the sum of values over the sum of weights."""
+        ...
+
+    def metrics(self, outputs: Array, targets: Array, calibration: Mapping[str, float]) -> dict[str, float]:
+        """Every other metric, by the name that people know it by."""
+        ...
+
+    def predictions(self, outputs: Array, calibration: Mapping[str, float]) -> dict[str, list[Any]]:
+        """Columns for people, in the target's units: always 'prediction', and how sure."""
+        ...
+
+    def truths(self, targets: Array) -> list[Any]:
+        """The targets as people wrote them."""
+        ...
+
+    def to_json(self) -> dict[str, Any]:
+        """Enough for `task_from_json` to rebuild this task beside a saved model."""
+        ...

@@ -1,0 +1,125 @@
+"""Tune: the same number of learning-rate trials for every regime, on validation rows only.
+
+Each trial is a whole schedule at a quarter of the length. A regime that is cheap may then go on, for as long as it has
+spent less than the dearest one, and choose its size too: training from scratch gets its fair chance.
+"""
+
+import time
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+from warmstart.models.dnn import Size
+from warmstart.record import Trial
+from warmstart.regimes import Regime
+from warmstart.runs import Chosen, try_settings
+from warmstart.stages import Draw
+from warmstart.starts import HashedNetwork, Scratch, dnn
+from warmstart.train import Step, TrainConfig
+
+FACTOR = 10**0.5  # between neighbouring rates: about 3
+SHARE = 0.25  # of the steps, for a trial
+SIZES_TRIED = 8  # at most, beyond the rates
+
+
+@dataclass
+class Search:
+    """The trials of one regime so far."""
+
+    regime: Regime
+    config: TrainConfig
+    draw: Draw
+    trials: list[Trial]
+    flops: float = 0.0
+
+    def attempt(self, regime: Regime, lr: float) -> Generator[Step, None, float | None]:
+        """One trial; its score on validation, None where it diverged."""
+        config = replace(self.config, lr=lr, steps=max(1, round(self.config.steps * SHARE)))
+        trial, spent = yield from try_settings(regime, config, self.draw)
+        self.trials.append(trial)
+        self.flops += spent
+        return trial.val
+
+    def better(self, score: float | None, than: float | None) -> bool:
+        return score is not None and (than is None or self.draw.better(score, than))
+
+
+def search(regime: Regime, config: TrainConfig, draw: Draw, trials: int, spend: float) -> Generator[Step, None, Chosen]:
+    """Try `trials` rates around the regime's own (1: take it untried), then sizes while less than `spend` FLOPs are used."""
+    began = time.perf_counter()
+    search = Search(regime, config, draw, [])
+    lr = config.lr
+    if trials > 1:
+        lr = yield from _rates(search, trials)
+        if isinstance(regime.start, Scratch) and isinstance(regime.start.build, HashedNetwork):
+            regime, lr = yield from _sizes(search, regime.start.build.size, lr, spend)
+    seconds = time.perf_counter() - began
+    return Chosen(regime, replace(config, lr=lr), tuple(search.trials), search.flops, seconds)
+
+
+def _rates(search: Search, trials: int) -> Generator[Step, None, float]:
+    """The best of rates a factor 3 apart; where an edge wins, one more on that side."""
+    centre = search.config.lr
+    powers = sorted(range(trials), key=lambda i: abs(i - (trials - 1) // 2))
+    scores: dict[int, float | None] = {}
+    for power in (i - (trials - 1) // 2 for i in powers):
+        scores[power] = yield from search.attempt(search.regime, centre * FACTOR**power)
+    best = _best(search, scores)
+    edge = {min(scores): best - 1, max(scores): best + 1}.get(best)
+    if edge is not None:
+        scores[edge] = yield from search.attempt(search.regime, centre * FACTOR**edge)
+    return centre * FACTOR ** _best(search, scores)
+
+
+def _best(search: Search, scores: dict[int, float | None]) -> int:
+    best = next(iter(scores))
+    for power, score in scores.items():
+        if search.better(score, scores[best]):
+            best = power
+    return best
+
+
+def _sizes(search: Search, size: Size, lr: float, spend: float) -> Generator[Step, None, tuple[Regime, float]]:
+    """Change one of width, depth and dropout at a time; keep what helps."""
+    tried = {size}
+    score = next(t.val for t in search.trials if t.settings["lr"] == lr)
+    attempts = 0
+    improved = True
+    while improved and attempts < SIZES_TRIED:
+        improved = False
+        for candidate in _neighbours(size):
+            if candidate in tried or attempts >= SIZES_TRIED or search.flops >= spend:
+                continue
+            tried.add(candidate)
+            attempts += 1
+            found = yield from search.attempt(replace(search.regime, start=dnn(candidate)), lr)
+            if search.better(found, score):
+                size, score, improved = candidate, found, True
+                break
+    return replace(search.regime, start=dnn(size)), lr
+
+
+def _neighbours(size: Size) -> Iterator[Size]:
+    yield replace(size, width=size.width * 2)
+    yield replace(size, depth=size.depth + 2)
+    yield replace(size, dropout=min(size.dropout + 0.2, 0.6))
+    if size.depth > 1:
+        yield replace(size, depth=size.depth - 1)
+    yield replace(size, width=size.width // 2)
+    yield replace(size, dropout=max(size.dropout - 0.1, 0.0))
+
+
+def to_json(chosen: Chosen) -> dict[str, Any]:
+    """What a study keeps of a search, so that it need not be repeated."""
+    build = getattr(chosen.regime.start, "build", None)
+    size = vars(build.size) if isinstance(build, HashedNetwork) else None
+    trials = [vars(trial) for trial in chosen.trials]
+    return {"lr": chosen.config.lr, "size": size, "trials": trials, "flops": chosen.flops, "seconds": chosen.seconds}
+
+
+def from_json(facts: dict[str, Any], regime: Regime, config: TrainConfig) -> Chosen:
+    """The search that `to_json` described, for the same regime and settings."""
+    if facts["size"]:
+        regime = replace(regime, start=dnn(Size(**facts["size"])))
+    trials = tuple(Trial(**trial) for trial in facts["trials"])
+    return Chosen(regime, replace(config, lr=facts["lr"]), trials, facts["flops"], facts["seconds"])

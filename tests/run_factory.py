@@ -1,0 +1,128 @@
+"""Run factory: runs with known truths, without training anything."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from warmstart.comparison import Comparison
+from warmstart.record import Array, Cost, Environment, Run
+
+FAMILIES = {"constant": "baseline", "linear": "baseline", "scratch": "scratch", "scratch-dnn": "scratch"}
+ENVIRONMENT = Environment(
+    "0", "3.11", "2", "5", "0", "linux", "cpu", 2, 1, 8_000_000_000, "cpu", "fp32", "2024-01-01T00:00:00Z"
+)
+
+
+def make_run(
+    regime: str,
+    scores: Array,
+    seed: int = 0,
+    rows: int = 1000,
+    flops: float = 1e12,
+    converged: bool = True,
+    failed: str | None = None,
+    higher_is_better: bool = True,
+    caveats: tuple[str, ...] = (),
+    tuning_flops: float = 0.0,
+) -> Run:
+    """A run whose test rows scored `scores` [n, 2]."""
+    test = float(scores[:, 0].sum() / scores[:, 1].sum()) if len(scores) else None
+    return Run(
+        id=f"{regime}-r{rows}-s{seed}",
+        regime=regime,
+        family=FAMILIES.get(regime, "fine-tuned"),
+        start="random weights",
+        method="all weights, one rate",
+        seed=seed,
+        rows=rows,
+        task="classification" if higher_is_better else "regression",
+        metric="accuracy" if higher_is_better else "mean absolute error",
+        higher_is_better=higher_is_better,
+        units="" if higher_is_better else "log10(price)",
+        val=test,
+        test=test,
+        train=test,
+        metrics={},
+        lr=1e-4,
+        settings={},
+        trials=(),
+        tuning_flops=tuning_flops,
+        tuning_seconds=0.0,
+        points=(),
+        steps=100,
+        best_step=100,
+        epochs=1.0,
+        converged=converged,
+        failed=failed,
+        caveats=caveats,
+        cost=Cost(flops, 10.0 + seed, None, 1000, 2000, 8000),
+        latency_ms=2.0,
+        disk_bytes=8000,
+        calibration={},
+        environment=ENVIRONMENT,
+        scores=scores,
+        predictions={},
+    )
+
+
+def make_scores(value: Array) -> Array:
+    """[n, 2] with weight one."""
+    return np.stack([value, np.ones(len(value))], axis=1)
+
+
+def make_runs(
+    truths: dict[str, float],
+    rows: int = 1000,
+    seeds: int = 3,
+    test_rows: int = 2000,
+    flops: dict[str, float] | None = None,
+    random_seed: int = 0,
+    noise: float = 0.3,
+    seed_noise: float = 0.0,
+    higher_is_better: bool = True,
+    unconverged: Sequence[str] = (),
+    failed: Sequence[str] = (),
+) -> list[Run]:
+    """Runs of regimes whose expected score is known.
+
+    A test row is as hard for every regime and seed (sd 0.4), and each run is off by `noise` on it on its own; a seed
+    shifts a regime by `seed_noise`. Measured scores are shifted onto the truth where `noise` is 0.
+    """
+    random = np.random.default_rng(random_seed)
+    hardness = random.normal(0, 0.4, test_rows)
+    runs = []
+    for name, truth in truths.items():
+        for seed in range(seeds):
+            own = random.normal(0, noise, test_rows) + random.normal(0, seed_noise)
+            runs.append(
+                make_run(
+                    name,
+                    make_scores(truth + hardness + own),
+                    seed=seed,
+                    rows=rows,
+                    flops=(flops or {}).get(name, 1e12),
+                    converged=name not in unconverged,
+                    failed="diverged at step 12" if name in failed else None,
+                    higher_is_better=higher_is_better,
+                )
+            )
+    return runs
+
+
+def make_comparison(runs: Sequence[Run], worth: float = 0.01, noise_floor: float | None = None) -> Comparison:
+    """The comparison of these runs."""
+    first = runs[0]
+    return Comparison(
+        runs=tuple(runs),
+        task=first.task,
+        metric=first.metric,
+        higher_is_better=first.higher_is_better,
+        units=first.units,
+        fingerprint="abc",
+        rows={"train": max(run.rows for run in runs), "val": 100, "test": len(first.scores)},
+        target="price",
+        worth=worth,
+        cuts=(),
+        caveats=(),
+        noise_floor=noise_floor,
+    )

@@ -1,0 +1,323 @@
+"""Report: a page that anybody can read, that loads nothing, and in which what a user wrote is only text."""
+
+import base64
+import hashlib
+import html
+import json
+import re
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from typing import Any
+
+import numpy as np
+import pytest
+from plotly.offline import get_plotlyjs
+
+from tests.report_samples import CLASSES, FINDINGS, REGIMES, advice, examples, study
+from warmstart.comparison import Comparison
+from warmstart.data.check import Finding
+from warmstart.report import render, words
+from warmstart.report.entries import entries_of
+from warmstart.report.mistakes import confused_pairs, confusion_matrix, labels, worst
+from warmstart.report.places import WIDE
+from warmstart.report.plots import score_against_compute
+
+COMMAND = "warmstart compare catalogue.csv --target price --seeds 2 --out demo"
+HOSTILE = (
+    "</script><script>alert(1)</script><img src=x onerror=alert(2)> {{7*7}} \"quoted\" 'single' & \u2028 \u202e <!-- `"
+)
+VOID = {"meta", "link", "img", "br", "hr", "input", "base"}
+
+
+class Page(HTMLParser):
+    """A page taken apart: its elements, its text, its scripts; unbalanced elements are an error."""
+
+    def __init__(self, page: str):
+        super().__init__(convert_charrefs=True)
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.scripts: list[str] = []
+        self.words: list[str] = []
+        self.open: list[str] = []
+        self.feed(page)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open[-1:] == ["script"]:
+            self.scripts.append(data)
+        elif self.open[-1:] != ["style"]:
+            self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return re.sub(r"\s+", " ", " ".join(self.words))
+
+    @property
+    def figures(self) -> dict[str, Any]:
+        figures: dict[str, Any] = json.loads(self.scripts[0])
+        return figures
+
+
+def drawn(comparison: Comparison, *, show: bool = True, **changes: Any) -> Page:
+    texts = examples(comparison) if show else None
+    return Page(render(comparison, advice(), examples=texts, **({"command": COMMAND, "findings": FINDINGS} | changes)))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def light() -> Iterator[None]:
+    """Pages without plotly's five megabytes, but for the test that is about them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("plotly.offline.get_plotlyjs", lambda: "window.Plotly = {};")
+        yield
+
+
+@pytest.fixture(scope="module", params=["regression", "classification"])
+def page(light: None, request: pytest.FixtureRequest) -> str:
+    comparison = study(request.param, rows=(400, 1200))
+    return render(comparison, advice(), examples=examples(comparison), findings=FINDINGS, command=COMMAND)
+
+
+def test_is_well_formed_and_complete(page: str) -> None:
+    parsed = Page(page)
+    identifiers = [attributes["id"] for _, attributes in parsed.elements if "id" in attributes]
+    assert len(identifiers) == len(set(identifiers))
+    links = [attributes["href"] for tag, attributes in parsed.elements if tag == "a"]
+    assert links and all(link and link.removeprefix("#") in identifiers for link in links)
+    plots = {attributes["data-figure"] for _, attributes in parsed.elements if "data-figure" in attributes}
+    assert plots == set(parsed.figures)
+
+
+def test_loads_nothing(page: str) -> None:
+    assert not re.search(r"https?:|//[a-z]|@import|url\(", page)
+    sources = [
+        v for _, a in Page(page).elements for k, v in a.items() if k in {"src", "href", "srcset", "action", "data"}
+    ]
+    assert all(source and source.startswith(("#", "data:,")) for source in sources)
+
+
+def test_plotly_is_inside_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("plotly.offline.get_plotlyjs", get_plotlyjs)
+    page = render(study(only=["linear"]), advice(), examples=None, command=COMMAND)
+    assert page.count(get_plotlyjs()) == 1
+
+
+def test_policy_lets_only_its_own_scripts_run(page: str) -> None:
+    parsed = Page(page)
+    (policy,) = (a["content"] for tag, a in parsed.elements if a.get("http-equiv") == "Content-Security-Policy")
+    assert policy and policy.startswith("default-src 'none'") and "script-src 'unsafe" not in policy
+    for script in parsed.scripts[1:]:
+        assert f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'" in policy
+    assert len(parsed.scripts) == 3
+    assert not any(name.startswith("on") for _, attributes in parsed.elements for name in attributes)
+
+
+def test_every_regime_is_in_the_tables_and_the_failed_say_why(page: str) -> None:
+    for name, *_ in REGIMES:
+        assert page.count(f">{name}</span>") >= 3, name
+    text = Page(page).text
+    assert "failed : diverged at step 12" in text
+    assert "qlora, 1,200 rows, seed 0: diverged at step 12" in text
+    assert "scratch, 1,200 rows, seed 1: 300 steps, 4.0 epochs" in text  # not converged
+    assert "lora, 1,200 rows, seed 0: 1 of 4 trials (lr 9e-3)" in text
+    assert "trials: 4 instead of 5 for each regime" in text
+    assert "14 rows are copies of another." in text and "(rows 3, 77, 310 …)" in text
+
+
+def test_answers_the_question_first(page: str) -> None:
+    text = Page(page).text
+    places = [
+        text.index(words) for words in ("Train from scratch, or fine-tune", "scores 0.166", "Best first.", COMMAND)
+    ]
+    assert places == sorted(places)
+    assert "96\u00a0%" in text and "sure" in text
+    assert COMMAND in text and "AMD EPYC 9V74" in text and "9f2c41d07be3a855" in text
+
+
+@pytest.mark.parametrize(
+    ("changes", "heading"),
+    [
+        ({"confidence": 0.7}, "Probably fine-tune."),
+        ({"verdict": "undecided", "choice": None, "confidence": 0.5}, "Too close to call."),
+        ({"verdict": "nothing beats the constant", "choice": None}, "Nothing beats the constant."),
+        ({"verdict": "train from scratch", "choice": "scratch"}, "Train from scratch."),
+    ],
+)
+def test_headings(changes: dict[str, Any], heading: str) -> None:
+    page = render(study(), advice(**changes), examples=None, command=COMMAND)
+    assert f"<h1>{heading}</h1>" in page
+
+
+def test_the_reason_does_not_repeat_the_heading() -> None:
+    text = drawn(study()).text
+    assert "Fine-tune: " not in text and "discriminative scores 0.166" in text.replace("  ", " ")
+
+
+@pytest.mark.parametrize("task", ["regression", "classification"])
+def test_what_a_user_wrote_stays_text(task: str) -> None:
+    classes = [f"{HOSTILE} {name}" for name in CLASSES]
+    comparison = study(task, classes=classes, target=HOSTILE, cuts=(HOSTILE,), caveats=(HOSTILE,), fingerprint=HOSTILE)
+    page = render(
+        comparison,
+        advice(reason=HOSTILE, next_step=HOSTILE, caveats=(HOSTILE,), also_fine=(HOSTILE,)),
+        examples=examples(comparison, HOSTILE),
+        findings=(Finding("leak", "warning", HOSTILE, (1,), 1, HOSTILE),),
+        command=HOSTILE,
+    )
+    parsed = Page(page)
+    assert len(parsed.scripts) == 3
+    assert not any(tag == "img" for tag, _ in parsed.elements)
+    assert "alert(1)" not in "".join(parsed.scripts[1:])
+    assert re.sub(r"\s+", " ", HOSTILE) in parsed.text and "predict 49" not in parsed.text
+
+
+def test_figures_hold_no_character_that_ends_a_script() -> None:
+    comparison = study(units=f"log10({HOSTILE})")
+    figures = render(comparison, advice(), examples=None, command="x").split('id="figures">')[1].split("</script>")[0]
+    assert not set("<>&\u2028") & set(figures)
+
+
+def test_plotly_shows_names_as_they_are() -> None:
+    runs = study().runs
+    renamed = tuple(
+        type(run)(**{**vars(run), "regime": "<b>bold</b>"}) if run.regime == "lora" else run for run in runs
+    )
+    comparison = study(runs=renamed)
+    figure = score_against_compute(entries_of(comparison), comparison)
+    names = [text for trace in figure["data"] for text in trace.get("text", [])]
+    assert "&lt;b&gt;bold&lt;/b&gt;" in names and "<b>bold</b>" not in names
+
+
+@pytest.mark.parametrize("task", ["regression", "classification"])
+def test_without_examples_no_text_of_the_user_is_left(task: str) -> None:
+    secret = Finding("near-duplicates", "warning", "Rows 3 and 77 both say 'Desk lamp number'.", (3, 77), 2)
+    shown, hidden = (drawn(study(task), show=show, findings=(secret,)) for show in (True, False))
+    assert "Desk lamp number" in shown.text and "Desk lamp number" not in hidden.text
+    assert "Desk lamp" not in json.dumps(hidden.figures)
+    assert "near duplicates: 2 rows (rows 3, 77)" in hidden.text
+    if task == "classification":
+        assert all(name in hidden.text for name in ("libs", "games"))
+
+
+def test_nothing_finished() -> None:
+    text = drawn(study(only=["qlora"]), show=False).text
+    assert "No regime reached a score." in text and "diverged at step 12" in text
+
+
+def test_one_family_one_seed_no_search() -> None:
+    text = drawn(study(only=["constant", "linear"], seeds=(0,), noise_floor=None)).text
+    assert "No search was made" in text and "was trained step by step" in text
+
+
+def test_compute_counts_a_shared_search_once() -> None:
+    comparison = study(only=["full"], seeds=(0, 1))
+    first = comparison.runs[0].trials
+    shared = tuple(type(run)(**{**vars(run), "trials": first}) for run in comparison.runs)
+    assert "2 runs and 8 trials" in drawn(comparison).text
+    assert "2 runs and 4 trials" in drawn(study(runs=shared)).text
+
+
+def test_worst_examples_are_the_largest_errors() -> None:
+    run = study(only=["linear"]).runs[0]
+    found = worst(run, higher_is_better=False, examples=None)
+    assert [example.error for example in found] == sorted(run.scores[:, 0].tolist(), reverse=True)[: len(found)]
+    assert found[0].text is None
+
+
+def test_worst_examples_of_a_classifier_are_its_surest_mistakes() -> None:
+    run = study("classification", only=["linear"]).runs[0]
+    found = worst(run, higher_is_better=True, examples={})
+    wrong = np.asarray(run.predictions["probability"])[run.scores[:, 0] == 0]
+    assert found[0].beside == words.percent(wrong.max())
+    assert all(example.target != example.prediction for example in found)
+
+
+def test_confusions_add_up() -> None:
+    run = study("classification", only=["linear"]).runs[0]
+    matrix = confusion_matrix(run)
+    right = sum(matrix.counts[i][i] for i in range(len(matrix.classes)))
+    shown = sum(map(sum, matrix.counts))
+    of_shown = [
+        t == p
+        for t, p in zip(run.predictions["target"], run.predictions["prediction"], strict=True)
+        if t in matrix.classes
+    ]
+    assert (right, shown) == (sum(of_shown), len(of_shown))
+    assert confused_pairs(run)[0].count == max(pair.count for pair in confused_pairs(run))
+
+
+def test_label_sets_are_counted_by_label() -> None:
+    run = study("classification", only=["linear"]).runs[0]
+    sets = {"row": [1, 2], "target": [["a", "b"], ["a"]], "prediction": [["a"], ["a", "c"]], "probability": [0.9, 0.8]}
+    several = type(run)(**{**vars(run), "predictions": sets, "scores": np.array([[2.0, 3.0], [2.0, 3.0]])})
+    assert {(label.name, label.there, label.missed, label.invented) for label in labels(several)} == {
+        ("b", 1, 1, 0),
+        ("c", 0, 0, 1),
+    }
+    text = drawn(study("classification", runs=(several,))).text
+    assert "Labels most often missed or invented" in text and "a, b" in text
+
+
+def test_names_in_the_plot_do_not_lie_on_each_other() -> None:
+    comparison = study()
+    figure = score_against_compute(entries_of(comparison), comparison)
+    low, high = figure["layout"]["xaxis"]["range"]
+    bottom, top = figure["layout"]["yaxis"]["range"]
+    boxes = []
+    for trace in figure["data"][1:]:
+        for x, y, name, place in zip(trace["x"], trace["y"], trace["text"], trace["textposition"], strict=True):
+            across = WIDE[0] * (np.log10(x) - low) / (high - low)
+            down = WIDE[1] * (top - y) / (top - bottom)
+            left = {"left": across - 8 - 7 * len(name), "center": across - 3.5 * len(name), "right": across + 8}
+            above = {"top": down - 22, "middle": down - 7, "bottom": down + 8}
+            vertical, horizontal = place.split()
+            boxes.append((left[horizontal], above[vertical], 7 * len(name), 14))
+    for i, (x, y, width, height) in enumerate(boxes):
+        for ox, oy, owidth, oheight in boxes[:i]:
+            assert x + width <= ox or ox + owidth <= x or y + height <= oy or oy + oheight <= y
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        (words.compute(2.13e15), "2.1 PFLOP"),
+        (words.compute(0), "0 FLOP"),
+        (words.duration(72), "1.2 min"),
+        (words.duration(0.002), "under 0.1 s"),
+        (words.size(340e6), "340 MB"),
+        (words.size(None), "–"),
+        (words.size(999_900), "1.0 MB"),
+        (words.weights(22_713_216), "22.7 M"),
+        (words.weights(4_097), "4,097"),
+        (words.score(0.6118), "0.612"),
+        (words.score(46.49), "46.49"),
+        (words.score(float("nan")), "–"),
+        (words.signed(-0.00035), "−0.0003"),
+        (words.signed(0.0123), "+0.012"),
+        (words.interval((0.594, 0.629)), "[0.594, 0.629]"),
+        (words.interval((float("nan"), 1.0)), ""),
+        (words.percent(0.9996), "over 99\u00a0%"),
+        (words.percent(0.0004), "under 1\u00a0%"),
+        (words.rate(3e-5), "3e-5"),
+        (words.settings({"lr": 3e-3, "width": 512, "dropout": 0.2}), "lr 3e-3, width 512, dropout 0.2"),
+        (words.factor(0.30103, "log10(price)"), "2.00"),
+        (words.factor(0.3, "price"), ""),
+        (words.quantity(12345.6), "12,346"),
+        (words.quantity(["a", "b"]), "a, b"),
+    ],
+)
+def test_numbers_for_people(written: str, expected: str) -> None:
+    assert written == expected
+
+
+def test_a_backtick_without_a_partner_is_only_a_backtick() -> None:
+    page = render(study(), advice(next_step="Use `full` or ` <i>"), examples=None, command=COMMAND)
+    assert "Use <code>full</code> or ` &lt;i&gt;" in page
+    assert html.unescape("&lt;i&gt;") not in page.split("</style>")[1].split('id="figures"')[0]
