@@ -151,7 +151,7 @@ def test_duplicate_columns_of_parquet(tmp_path: Path) -> None:
 def test_what_is_not_there(tmp_path: Path) -> None:
     write(tmp_path, "lamps.csv")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match="did you mean 'lamps.csv'"):
+    with pytest.raises(InputError, match=r"did you mean 'lamps\.csv'"):
         read(tmp_path / "lamp.csv")
     with pytest.raises(InputError, match="no file matches"):
         read(str(tmp_path / "*.parquet"))

@@ -6,6 +6,7 @@ import html
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from html.parser import HTMLParser
 from typing import Any
 
@@ -137,7 +138,7 @@ def test_answers_the_question_first(page: str) -> None:
         text.index(words) for words in ("Train from scratch, or fine-tune", "scores 0.166", "Best first.", COMMAND)
     ]
     assert places == sorted(places)
-    assert "96\u00a0%" in text and "sure" in text
+    assert "96 % sure" in text
     assert COMMAND in text and "AMD EPYC 9V74" in text and "9f2c41d07be3a855" in text
 
 
@@ -178,18 +179,20 @@ def test_what_a_user_wrote_stays_text(task: str) -> None:
     assert re.sub(r"\s+", " ", HOSTILE) in parsed.text and "predict 49" not in parsed.text
 
 
+def renamed(comparison: Comparison, names: dict[str, str]) -> Comparison:
+    runs = tuple(replace(run, regime=names.get(run.regime, run.regime)) for run in comparison.runs)
+    return replace(comparison, runs=runs)
+
+
 def test_figures_hold_no_character_that_ends_a_script() -> None:
-    comparison = study(units=f"log10({HOSTILE})")
+    comparison = renamed(study(), {"lora": HOSTILE})
     figures = render(comparison, advice(), examples=None, command="x").split('id="figures">')[1].split("</script>")[0]
+    assert "alert(1)" in figures
     assert not set("<>&\u2028") & set(figures)
 
 
 def test_plotly_shows_names_as_they_are() -> None:
-    runs = study().runs
-    renamed = tuple(
-        type(run)(**{**vars(run), "regime": "<b>bold</b>"}) if run.regime == "lora" else run for run in runs
-    )
-    comparison = study(runs=renamed)
+    comparison = renamed(study(), {"lora": "<b>bold</b>"})
     figure = score_against_compute(entries_of(comparison), comparison)
     names = [text for trace in figure["data"] for text in trace.get("text", [])]
     assert "&lt;b&gt;bold&lt;/b&gt;" in names and "<b>bold</b>" not in names
@@ -219,7 +222,7 @@ def test_one_family_one_seed_no_search() -> None:
 def test_compute_counts_a_shared_search_once() -> None:
     comparison = study(only=["full"], seeds=(0, 1))
     first = comparison.runs[0].trials
-    shared = tuple(type(run)(**{**vars(run), "trials": first}) for run in comparison.runs)
+    shared = tuple(replace(run, trials=first) for run in comparison.runs)
     assert "2 runs and 8 trials" in drawn(comparison).text
     assert "2 runs and 4 trials" in drawn(study(runs=shared)).text
 
@@ -256,13 +259,30 @@ def test_confusions_add_up() -> None:
 def test_label_sets_are_counted_by_label() -> None:
     run = study("classification", only=["linear"]).runs[0]
     sets = {"row": [1, 2], "target": [["a", "b"], ["a"]], "prediction": [["a"], ["a", "c"]], "probability": [0.9, 0.8]}
-    several = type(run)(**{**vars(run), "predictions": sets, "scores": np.array([[2.0, 3.0], [2.0, 3.0]])})
+    several = replace(run, predictions=sets, scores=np.array([[2.0, 3.0], [2.0, 3.0]]))
     assert {(label.name, label.there, label.missed, label.invented) for label in labels(several)} == {
         ("b", 1, 1, 0),
         ("c", 0, 0, 1),
     }
     text = drawn(study("classification", runs=(several,))).text
     assert "Labels most often missed or invented" in text and "a, b" in text
+
+
+@pytest.mark.parametrize(("task", "edge"), [("regression", 1), ("classification", 0)])
+def test_a_failed_trial_lies_at_the_worst_edge(task: str, edge: int) -> None:
+    figures = drawn(study(task, only=["full"])).figures
+    (search,) = (figure for name, figure in figures.items() if name.startswith("search-"))
+    (trace,) = search["data"]
+    failed = trace["marker"]["symbol"].index("x-thin")
+    assert trace["y"][failed] == search["layout"]["yaxis"]["range"][edge]
+    assert trace["marker"]["symbol"].count("circle") == 1
+
+
+def test_names_of_marks_that_coincide_go_to_different_sides() -> None:
+    runs = study(only=["full"]).runs
+    comparison = study(runs=tuple(replace(run, regime=f"full-{i}") for i in range(4) for run in runs))
+    figure = score_against_compute(entries_of(comparison), comparison)
+    assert len(set(figure["data"][1]["textposition"])) == 4
 
 
 def test_names_in_the_plot_do_not_lie_on_each_other() -> None:

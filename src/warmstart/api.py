@@ -1,6 +1,7 @@
 """API: the public functions: a request carried out. The command line adds nothing but words and bars."""
 
 import functools
+import json
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,12 +17,13 @@ from warmstart.data.read import read as read_files
 from warmstart.data.recognise import recognise
 from warmstart.data.split import make_rows, split
 from warmstart.errors import MissingError, UsageError
-from warmstart.record import Run, write_json
+from warmstart.record import Run, load_run, write_json
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from warmstart.compare import Problem, Progress
+    from warmstart.budget import Problem
+    from warmstart.compare import Progress
     from warmstart.deliver.predict import Trained
     from warmstart.regimes import Regime
     from warmstart.study import Study
@@ -70,6 +72,38 @@ def load(folder: str | Path, *, code: str | None = None, build: "Callable[[], nn
     from warmstart.deliver.predict import load as load_trained
 
     return load_trained(folder, code=code, build=build)
+
+
+def report(folder: str | Path, *, examples: bool = True) -> Path:
+    """Write `report.html` anew from the finished runs of a study; gives its path. Trains nothing."""
+    from warmstart.compare import remembered
+    from warmstart.study import write
+
+    out = Path(folder)
+    request = config.load(out)
+    findings = [Finding(**facts | {"rows": tuple(facts["rows"])}) for facts in _facts(out / "findings.json")]
+    write(remembered(out), out, findings, config.command_line(request, str(out)), examples=examples)
+    return out / "report.html"
+
+
+def finished(folder: str | Path) -> list[Run]:
+    """The finished runs of a study, or the one run of a fit, by name."""
+    out = Path(folder)
+    config.load(out)
+    folders = [out, *sorted((out / "runs").glob("*"))] if out.is_dir() else []
+    return [load_run(one) for one in folders if (one / "run.json").exists()]
+
+
+def resumable(request: config.Request, folder: Path, model: str | None) -> config.Request:
+    """The request to go on with. Code is only ever run when the person names it again."""
+    if request.model and not model:
+        raise UsageError(f"this was made with --model {request.model}.", f"name it again: --model {request.model}")
+    return replace(request, model=model or request.model)
+
+
+def _facts(path: Path) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(path.read_text()) if path.exists() else []
+    return found
 
 
 # --- carrying out -----------------------------------------------------------------------------------------------------
@@ -123,7 +157,7 @@ def checked(request: config.Request, table: Table) -> Checked:
 
 def prepare(request: config.Request, table: Table | None, own: "Mapping[str, Callable[[int], nn.Module]]") -> Prepared:
     """Read, recognise, check, split, and find the base."""
-    from warmstart.compare import Problem
+    from warmstart.budget import Problem
     from warmstart.starts import find_base
 
     table = table or read_files(request.data, offline=request.offline)
@@ -144,7 +178,7 @@ def own_regimes(request: config.Request, base: Any, own: "Mapping[str, Callable[
     from warmstart.starts import Scratch, from_file
 
     vocabulary = len(base.inputs.tokenizer) if own or request.model else 0
-    builds = {name: functools.partial(build, vocabulary) for name, build in own.items()}
+    builds: dict[str, Callable[[], nn.Module]] = {n: functools.partial(build, vocabulary) for n, build in own.items()}
     if request.model:
         builds[request.model.rpartition(":")[2]] = from_file(request.model, vocabulary)
     habits = replace(HABITS["scratch"], lr=1e-3)

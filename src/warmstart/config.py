@@ -16,7 +16,7 @@ from warmstart.errors import UsageError, did_you_mean
 from warmstart.record import write_json
 
 if TYPE_CHECKING:
-    from warmstart.compare import Options
+    from warmstart.budget import Options
 
 Command = Literal["compare", "fit", "check", "demo"]
 
@@ -78,7 +78,7 @@ class Request:
 
     def options(self, regimes: tuple[str, ...]) -> "Options":
         """The part that `compare` reads."""
-        from warmstart.compare import Options
+        from warmstart.budget import Options
 
         return Options(
             regimes=regimes,
@@ -98,6 +98,39 @@ class Request:
             training={name: getattr(self, name) for name in ("optimizer", "schedule", "weight_decay", "word_dropout")},
         )
 
+
+REMARKS = {
+    "data": "files, a glob, a folder, or a hub id",
+    "target": "the column to predict",
+    "text": "columns to read; empty: all that can be",
+    "group": "rows of one group stay on one side of the split",
+    "task": "regression or classification; null: from the target",
+    "separator": "splits a target cell into several labels",
+    "scale": "linear, log10 or log10(1+x); null: log for skewed positive numbers",
+    "drop_bad_rows": "leave unusable rows out, and list them",
+    "regimes": "empty: all that are compared by default (warmstart regimes)",
+    "regime": "for fit",
+    "base": "pretrained weights: folder, Python package or hub id; null: all-MiniLM-L6-v2",
+    "model": "an architecture of your own, file.py:function",
+    "init": "random weights: default, xavier, he or normal",
+    "rows": "training rows to use, e.g. [250, 1000]; empty: all",
+    "seeds": "draws of the training rows",
+    "trials": "learning rates tried for each regime",
+    "lr": "one learning rate, not searched",
+    "epochs": "passes over the rows; null: each regime's own",
+    "length": "times each regime's own number of steps",
+    "batch_size": "rows a step; null: 16, or 32 from 2,000 rows",
+    "max_length": "tokens read of a text",
+    "optimizer": "adamw, adam or sgd",
+    "schedule": "linear, cosine or constant, after a warm-up",
+    "dropout": "of the base's layers; null: the base's own",
+    "word_dropout": "share of words left out while training",
+    "precision": "auto, fp32 or bf16",
+    "budget": "seconds, or for example 10m",
+    "worth": "the smallest relative gain that matters",
+    "examples": "whether texts of the test rows may stand in the report",
+    "offline": "use nothing but what is on this machine",
+}
 
 BOUNDS: tuple[tuple[str, float, float], ...] = (
     ("seeds", 1, 100),
@@ -169,7 +202,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     try:
         for event in yaml.parse(text, Loader=yaml.SafeLoader):
             if isinstance(event, yaml.AliasEvent):
-                raise UsageError(f"{path} uses a YAML alias (line {event.start_mark.line + 1}).", "write the value out")
+                raise UsageError(f"{path} uses a YAML alias ({event.anchor!r}).", "write the value out")
         found = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise UsageError(f"{path} is not YAML: {' '.join(str(error).split())}.", "see `warmstart init` for an example") from error
@@ -253,7 +286,7 @@ def _flag(name: str) -> str:
     return name.replace("_", "-")
 
 
-def commented(request: Request, notes: Mapping[str, str]) -> str:
+def commented(request: Request) -> str:
     """A YAML file with every key, its value and a remark: for `warmstart init`."""
     import yaml
 
@@ -264,7 +297,7 @@ def commented(request: Request, notes: Mapping[str, str]) -> str:
         value = getattr(request, entry.name)
         plain = list(value) if isinstance(value, tuple) else value
         text = yaml.safe_dump({entry.name: plain}, default_flow_style=True, allow_unicode=True, width=10_000).strip()[1:-1]
-        remark = notes.get(entry.name, "")
+        remark = REMARKS.get(entry.name, "")
         lines.append(f"{text}  # {remark}" if remark else text)
     return "\n".join(lines) + "\n"
 

@@ -88,6 +88,18 @@ HABITS: dict[str, Habits] = {
 REGIMES: dict[str, Callable[[Material], Regime]] = {}
 BASELINES = ("constant", "linear")
 DEFAULT = ("constant", "linear", "scratch-dnn", "scratch", "frozen", "discriminative", "full", "lora")
+WORDS = {
+    "constant": "the median or the commonest class: the floor that every other must beat",
+    "linear": "TF-IDF and a linear model: the cheap rival",
+    "scratch-dnn": "residual network on hashed words, from random weights",
+    "scratch": "the base's own architecture, from random weights",
+    "frozen": "pretrained, only the head learns (linear probe)",
+    "top-layers": "pretrained, the head and the top 2 layers learn",
+    "discriminative": "pretrained, all weights learn, each layer slower than the one above",
+    "full": "pretrained, all weights learn at one rate",
+    "lora": "pretrained, low-rank adapters and the head learn",
+    "qlora": "the same on a base held in 4 bits",
+}
 ALIASES = {"differential": "discriminative"}
 
 

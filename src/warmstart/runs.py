@@ -59,7 +59,7 @@ def _size_words(regime: Regime) -> dict[str, Any]:
     return {"width": size.width, "depth": size.depth, "dropout": size.dropout} if size else {}
 
 
-def run(chosen: Chosen, draw: Draw, folder: Path, looks: int = 6) -> Generator[Step, None, Run]:
+def run(chosen: Chosen, draw: Draw, folder: Path) -> Generator[Step, None, Run]:
     """Train, score the test rows once, and write the model and its record into `folder`. A finished run is read back."""
     if (folder / "run.json").exists():
         return load_run(folder)
@@ -69,7 +69,7 @@ def run(chosen: Chosen, draw: Draw, folder: Path, looks: int = 6) -> Generator[S
     trained: Trained | None = None
     failed: str | None = None
     try:
-        trained = yield from training(regime, config, draw, looks)
+        trained = yield from training(regime, config, draw, regime.habits.looks)
     except TrainingError as error:
         failed = f"diverged: {error.message}"
     found: Measured | None = None

@@ -10,7 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from warmstart.advise import Advice, advise
-from warmstart.compare import Options, Problem, Progress, compare
+from warmstart.budget import Options, Problem
+from warmstart.compare import Progress, compare
 from warmstart.comparison import Comparison
 from warmstart.data.check import Finding
 from warmstart.record import write_json
@@ -95,5 +96,5 @@ def load_examples(path: Path) -> dict[int, str] | None:
     """Row number to text; None where the study kept no texts."""
     if not path.exists():
         return None
-    table = pq.read_table(path)
-    return dict(zip(table["row"].to_pylist(), table["text"].to_pylist(), strict=True))
+    found = pq.read_table(path).to_pylist()
+    return {entry["row"]: entry["text"] for entry in found}

@@ -178,12 +178,10 @@ def _named_target(rows: Rows, schema: Schema) -> list[Finding]:
     index = np.flatnonzero(told)
     if len(index) < len(names) / 2:
         return []
-    other = np.roll(index, len(index) // 2)
+    other = np.random.default_rng(0).permutation(index)
     own = np.array([_names(rows.texts[i], names[i]) for i in index])
-    foreign = np.array(
-        [_names(rows.texts[i], names[j]) for i, j in zip(index, other, strict=True) if names[i] != names[j]]
-    )
-    if own.mean() < LEAK_SHARE or foreign.mean() > 0.5:
+    foreign = [_names(rows.texts[i], names[j]) for i, j in zip(index, other, strict=True) if names[i] != names[j]]
+    if own.mean() < LEAK_SHARE or sum(foreign) > len(foreign) / 2:
         return []
     message = f"{own.mean():.0%} of the texts contain their own value of {schema.target!r}: it can be read off."
     return [

@@ -245,10 +245,10 @@ def _check_repeats(name: str, target: Column) -> None:
 
 
 def _scale(columns: Columns, numbers: Array) -> tuple[Scale, str]:
-    """Logarithm where the target is never negative and the logarithm is what makes it about symmetric.
+    """Logarithm where the target is never negative, leans far to small values, and leans half as much or less as one.
 
-    That is: skewness above 2, the 99th percentile more than 4 times the median (so that a single outlier does not
-    decide), and less than half of that skewness left after the logarithm.
+    It leans where the middle of its 10th and 90th percentile lies far above the median (by a third of their half
+    distance), or where it has a heavy tail: the 99th percentile above 10 times the median and a skewness above 2.
     """
     values = numbers[np.isfinite(numbers)]
     low, high, name = values.min(), values.max(), repr(columns.target)
@@ -264,14 +264,21 @@ def _scale(columns: Columns, numbers: Array) -> tuple[Scale, str]:
     if low >= 0:
         scale: Scale = "log10" if low > 0 else "log10(1+x)"
         logarithms = np.log10(values) if low > 0 else np.log10(1 + values)
-        skewed = _skewness(values) > 2 and np.percentile(values, 99) > 4 * np.median(values)
-        if skewed and abs(_skewness(logarithms)) < _skewness(values) / 2:
+        leans = _lean(values) > 1 / 3 and abs(_lean(logarithms)) <= _lean(values) / 2
+        heavy = np.percentile(values, 99) > 10 * np.median(values) and _skewness(values) > 2
+        if leans or (heavy and abs(_skewness(logarithms)) <= _skewness(values) / 2):
             return scale, f"{spread}: it is learned as {scale}, which is undone in predictions."
     return "linear", f"{spread}: it is learned as it is."
 
 
 def _short(number: float) -> str:
     return f"{number:,.0f}" if 1000 <= abs(number) < 1e15 else f"{number:g}"
+
+
+def _lean(values: Array) -> float:
+    """Between -1 and 1 (Kelly's skewness): 0 where the 10th and 90th percentile are equally far from the median."""
+    low, middle, high = np.percentile(values, (10, 50, 90))
+    return float(((high - middle) - (middle - low)) / (high - low)) if high > low else 0.0
 
 
 def _skewness(values: Array) -> float:

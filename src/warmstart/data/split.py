@@ -238,21 +238,22 @@ def split(rows: Rows, schema: Schema) -> Splits:
     if strata is None:
         strata = _quantile_strata(rows.targets, key_of_row, sizes)
     order = np.lexsort((_hashes(keys), strata))
-    test = _draw(order, strata, sizes, min(TEST_SHARE, TEST_ROWS / len(rows)), keep_half)
+    test = _draw(order, strata, sizes, min(TEST_SHARE, TEST_ROWS / len(rows)), keep_half, leave=2)
     rest = order[~np.isin(order, test)]
     left = len(rows) - int(sizes[test].sum())
     val_rows = min(VAL_SHARE * len(rows), VAL_ROWS)
-    val = _draw(rest, strata, sizes, val_rows / left, keep_half)
+    val = _draw(rest, strata, sizes, val_rows / left, keep_half, leave=1)
     part = np.zeros(len(keys), dtype=np.int64)
     part[val], part[test] = 1, 2
     train_rows, val_part, test_part = (rows.take(np.flatnonzero(part[key_of_row] == i)) for i in range(3))
     return Splits(train_rows, val_part, test_part, _fingerprint(train_rows, val_part, test_part))
 
 
-def _draw(order: Array, strata: Array, sizes: Array, share: float, keep_half: bool) -> Array:
+def _draw(order: Array, strata: Array, sizes: Array, share: float, keep_half: bool, leave: int) -> Array:
     """The first keys of each stratum that make up this share of its rows; what is too little is carried to the next.
 
-    Keys that are larger than what is left are passed over, so that the share is never exceeded.
+    Keys that are larger than what is left are passed over, so that the share is never exceeded; `leave` keys stay
+    for the other parts.
     """
     drawn: list[int] = []
     budget = 0.0
@@ -262,7 +263,8 @@ def _draw(order: Array, strata: Array, sizes: Array, share: float, keep_half: bo
         budget += share * total
         room = total / 2 if keep_half else float(total)
         for key, size in zip(stratum.tolist(), sizes[stratum].tolist(), strict=True):
-            if size <= min(budget + 1e-9, room):  # 0.2 * 5 may come out below 1
+            # The margin is for rounding: 0.2 * 5 may come out below 1.
+            if size <= min(budget + 1e-9, room) and len(drawn) + leave < len(order):
                 drawn.append(key)
                 budget -= size
                 room -= size

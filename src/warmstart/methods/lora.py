@@ -36,7 +36,8 @@ class LoRA:
         targets = linear_names(body)
         if self.quantize:
             quantize(body, targets)
-        return inject_adapter_in_model(self.config(targets), body)
+        adapted: nn.Module = inject_adapter_in_model(self.config(targets), body)
+        return adapted
 
     def config(self, targets: list[str]) -> Any:
         from peft import LoraConfig
@@ -83,7 +84,7 @@ def save_adapter(body: nn.Module, base: str, folder: Path) -> None:
     from safetensors.torch import save_file
 
     folder.mkdir(parents=True, exist_ok=True)
-    config = body.peft_config["default"]
+    config: Any = vars(body)["peft_config"]["default"]
     config.base_model_name_or_path = base
     config.inference_mode = True
     config.save_pretrained(folder)

@@ -76,25 +76,27 @@ def loss_span(entries: Iterable[Entry]) -> tuple[float, float] | None:
     return low - margin, high + margin
 
 
-def rate_search(entry: Entry, span: tuple[float, float] | None) -> Figure:
-    """Validation score of each trial over its learning rate; the rate taken is filled, a failed trial is a cross."""
+def rate_search(entry: Entry, span: tuple[float, float] | None, higher_is_better: bool) -> Figure:
+    """Validation score of each trial over its learning rate; the rate taken is filled, a failed trial a cross."""
     run = entry.shown
     trials = [t for t in run.trials if isinstance(t.settings.get("lr"), int | float)] if run else []
     taken = run.lr if run else None
-    scores = [t.val for t in trials if t.val is not None and math.isfinite(t.val)]
-    floor = span[0] if span else min(scores, default=0.0)
-    symbols = ["x" if t.val is None else "circle" if _same(t.settings["lr"], taken) else "circle-open" for t in trials]
+    worst = (0.0, 1.0) if span is None else span if higher_is_better else span[::-1]
+    colour = _colour(entry.row.family)
+    symbols = [
+        "x-thin" if t.val is None else "circle" if _same(t.settings["lr"], taken) else "circle-open" for t in trials
+    ]
     trace = {
         "type": "scatter",
         "mode": "markers",
         "x": [t.settings["lr"] for t in trials],
-        "y": [floor if t.val is None else _finite(t.val) for t in trials],
+        "y": [worst[0] if t.val is None else _finite(t.val) for t in trials],
         "text": [
             plain(f"{words.settings(t.settings)}: {'failed' if t.val is None else words.score(t.val)}") for t in trials
         ],
         "hoverinfo": "text",
         "cliponaxis": False,
-        "marker": {"color": _colour(entry.row.family), "size": 10, "symbol": symbols, "line": {"width": 2}},
+        "marker": {"color": colour, "size": 10, "symbol": symbols, "line": {"width": 2, "color": colour}},
     }
     low, high = _log_range([float(t.settings["lr"]) for t in trials], margin=0.3)
     decades = _decades(low, high)

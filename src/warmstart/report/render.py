@@ -138,7 +138,7 @@ def _figures(main: Sequence[Entry], comparison: Comparison) -> dict[str, plots.F
         if run and run.points:
             figures[f"curves-{entry.key}"] = plots.curves(entry, losses)
         if run and any("lr" in trial.settings for trial in run.trials):
-            figures[f"search-{entry.key}"] = plots.rate_search(entry, trials)
+            figures[f"search-{entry.key}"] = plots.rate_search(entry, trials, comparison.higher_is_better)
     if comparison.task == "regression":
         values = plots.value_span(main, comparison.units)
         figures |= {f"fit-{entry.key}": plots.predicted_against_true(entry, values) for entry in _judged(main)}

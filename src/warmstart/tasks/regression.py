@@ -114,7 +114,7 @@ class Regression:
         return columns
 
     def truths(self, targets: Array) -> list[Any]:
-        return self._own(targets).tolist()
+        return list(self._own(targets).tolist())
 
     def to_json(self) -> dict[str, Any]:
         return {"name": self.name, **vars(self)}

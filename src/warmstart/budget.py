@@ -1,0 +1,256 @@
+"""Budget: what a comparison would take here, and what is cut, equally for all, so that it fits."""
+
+import json
+import time
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from warmstart.data.recognise import Schema
+from warmstart.data.split import Splits
+from warmstart.device import precision
+from warmstart.errors import InputError
+from warmstart.prefix import Shared
+from warmstart.record import write_json
+from warmstart.regimes import BASELINES, DEFAULT, REGIMES, Material, Regime, known_regime
+from warmstart.stages import WATCHED, Draw, training
+from warmstart.starts import Base, Init
+from warmstart.train import TrainConfig
+from warmstart.tune import SHARE
+
+MEASURED_STEPS = 4  # of each regime, after one that warms up
+FORWARD = 0.4  # of a training step, for evaluating the same rows: forward alone, without dropout
+FEWEST_ROWS = 100  # the budget cuts no further
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is compared, and how thoroughly."""
+
+    regimes: tuple[str, ...] = DEFAULT
+    rows: tuple[int, ...] = ()  # training rows; empty: all there are
+    seeds: int = 3
+    first_seed: int = 0
+    trials: int = 3  # learning rates for each regime
+    budget: float = 1800.0  # seconds
+    worth: float = 0.01  # the smallest relative gain that matters
+    length: float = 1.0  # times each regime's own number of steps
+    epochs: float | None = None  # None: each regime's own
+    lr: float | None = None  # None: searched
+    batch_size: int | None = None
+    precision: str = "auto"
+    init: Init = "default"
+    dropout: float | None = None  # None: the base's own
+    examples: bool = True  # False: no text of the data is kept for the report
+    training: dict[str, Any] = field(default_factory=dict)  # further fields of TrainConfig
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is to be learned, from which rows, with which base."""
+
+    splits: Splits
+    schema: Schema
+    base: Base
+    own: tuple[Regime, ...] = ()  # regimes of the user's own
+    caveats: tuple[str, ...] = ()
+    noise_floor: float | None = None  # best reachable score, where it is known
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What will be run: the options after the budget's cuts, and the rows that they come to."""
+
+    problem: Problem
+    options: Options
+    sizes: tuple[int, ...]
+    paces: dict[str, float]  # regime -> seconds a training step
+    cuts: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        own = {regime.name for regime in self.problem.own}
+        return tuple(dict.fromkeys(n if n in own else known_regime(n) for n in self.options.regimes))
+
+    @property
+    def networks(self) -> tuple[str, ...]:
+        return tuple(name for name in self.names if name not in BASELINES)
+
+    @property
+    def seeds(self) -> range:
+        return range(self.options.first_seed, self.options.first_seed + self.options.seeds)
+
+    @property
+    def searches(self) -> bool:
+        """Whether learning rates are tried at all."""
+        return self.options.lr is None and self.options.trials > 1
+
+    def regime(self, name: str, rows: int) -> Regime:
+        own = {regime.name: regime for regime in self.problem.own}
+        material = Material(self.problem.base, rows, self.options.init, self.options.dropout)
+        return own[name] if name in own else REGIMES[name](material)
+
+    def config(self, regime: Regime, rows: int, seed: int) -> TrainConfig:
+        options, habits = self.options, regime.habits
+        batch = options.batch_size or habits.batch(rows)
+        if options.epochs is None:
+            steps = habits.steps(rows, batch, options.length)
+        else:
+            steps = max(1, round(options.epochs * options.length * rows / batch))
+        used = precision(options.precision)
+        return TrainConfig(
+            steps=steps, lr=options.lr or habits.lr, batch_size=batch, precision=used, seed=seed, **options.training
+        )
+
+    def shared(self) -> Shared:
+        """All rows that any draw uses."""
+        splits = self.problem.splits
+        numbers = {n for seed in self.seeds for n in splits.subset(max(self.sizes), seed).train.numbers.tolist()}
+        used = np.array([n in numbers for n in splits.train.numbers.tolist()])
+        return Shared(replace(splits, train=splits.train.take(np.flatnonzero(used))))
+
+    def draw(self, rows: int, seed: int, shared: Shared) -> Draw:
+        return Draw(self.problem.splits.subset(rows, seed), self.problem.schema, shared, seed, self.options.worth)
+
+    # --- seconds ------------------------------------------------------------------------------------------------------
+
+    def seconds_of_run(self, name: str, rows: int) -> float:
+        """One training with its evaluations."""
+        regime, splits = self.regime(name, rows), self.problem.splits
+        config = self.config(regime, rows, 0)
+        watched = min(len(splits.val), WATCHED) * regime.habits.looks
+        evaluated = watched + len(splits.val) + len(splits.test) + min(rows, WATCHED)
+        return self.paces[name] * (config.steps + evaluated * FORWARD / config.batch_size)
+
+    def seconds_of_search(self, name: str, rows: int) -> float:
+        """Every learning rate, and half a chance of one more."""
+        if not self.searches:
+            return 0.0
+        config = self.config(self.regime(name, rows), rows, 0)
+        evaluated = len(self.problem.splits.val) * FORWARD / config.batch_size
+        return (self.options.trials + 0.5) * self.paces[name] * (SHARE * config.steps + evaluated)
+
+    def seconds(self) -> float:
+        """Everything."""
+        return sum(
+            self.seconds_of_search(name, rows) + len(self.seeds) * self.seconds_of_run(name, rows)
+            for rows in self.sizes
+            for name in self.networks
+        )
+
+    def words(self) -> str:
+        """How many runs, until when, at what cost."""
+        runs = len(self.networks) * len(self.seeds) * len(self.sizes)
+        seconds = self.seconds()
+        ends = time.strftime("%H:%M", time.localtime(time.time() + seconds))
+        examples = sum(
+            len(self.seeds) * config.steps * config.batch_size
+            for rows in self.sizes
+            for name in self.networks
+            for config in [self.config(self.regime(name, rows), rows, 0)]
+        )
+        found = f"{runs} runs of {len(self.networks)} regimes ({examples:,} training examples): about "
+        found += f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"
+        return found + f", until about {ends}" + (f"; to fit the budget: {'; '.join(self.cuts)}" if self.cuts else "")
+
+
+def first_plan(problem: Problem, options: Options) -> Plan:
+    """What was asked for, before anything is measured or cut."""
+    available = len(problem.splits.train)
+    sizes = sorted({min(n, available) for n in options.rows or (available,)})
+    return Plan(problem, options, tuple(sizes), {})
+
+
+def measure(plan: Plan, shared: Shared) -> Generator[str, None, Plan]:
+    """A few real steps of each regime, yielding the name of each before; gives the plan with its paces."""
+    paces: dict[str, float] = {}
+    rows = max(plan.sizes)
+    draw = plan.draw(rows, plan.options.first_seed, shared)
+    for name in plan.networks:
+        yield name
+        regime = plan.regime(name, rows)
+        config = replace(plan.config(regime, rows, draw.seed), steps=MEASURED_STEPS + 2)
+        steps = training(regime, config, draw, looks=1)
+        next(steps)
+        began = time.perf_counter()
+        for _ in zip(range(MEASURED_STEPS), steps, strict=False):
+            pass
+        paces[name] = (time.perf_counter() - began) / MEASURED_STEPS
+        steps.close()
+    return replace(plan, paces=paces)
+
+
+def fit(plan: Plan) -> Plan:
+    """Cut trials, then seeds, then rows, equally for all, until the prediction fits the budget."""
+    asked = plan
+    for smaller in _smaller(plan):
+        if plan.seconds() <= plan.options.budget:
+            break
+        plan = smaller
+    return replace(plan, cuts=_said(asked, plan))
+
+
+def _smaller(plan: Plan) -> Iterator[Plan]:
+    """The plan with less and less: two trials, one seed, no search, then half the rows again and again."""
+    while plan.searches and plan.options.trials > 2:
+        plan = replace(plan, options=replace(plan.options, trials=plan.options.trials - 1))
+        yield plan
+    while plan.options.seeds > 1:
+        plan = replace(plan, options=replace(plan.options, seeds=plan.options.seeds - 1))
+        yield plan
+    if plan.searches:
+        plan = replace(plan, options=replace(plan.options, trials=1))
+        yield plan
+    while max(plan.sizes) >= 2 * FEWEST_ROWS:
+        plan = _half(plan)
+        yield plan
+
+
+def _half(plan: Plan) -> Plan:
+    """Half the rows, and half the steps of every regime, whether they follow from epochs or from the least number."""
+    sizes = tuple(sorted({max(FEWEST_ROWS, n // 2) for n in plan.sizes}))
+    halved = replace(plan, sizes=sizes)
+    rows, fewer = max(plan.sizes), max(sizes)
+    before, after = (
+        sum(p.config(p.regime(name, n), n, 0).steps for name in p.networks) for p, n in ((plan, rows), (halved, fewer))
+    )
+    length = plan.options.length * min(1.0, 0.5 * before / max(after, 1))
+    return replace(halved, options=replace(plan.options, length=length))
+
+
+def _said(asked: Plan, plan: Plan) -> tuple[str, ...]:
+    cuts = []
+    if plan.searches and plan.options.trials < asked.options.trials:
+        cuts.append(f"{plan.options.trials} learning rates tried for each regime instead of {asked.options.trials}")
+    if asked.searches and not plan.searches:
+        cuts.append("each regime at its usual learning rate, none tried")
+    if plan.options.seeds < asked.options.seeds:
+        cuts.append(f"{plan.options.seeds} seed{'s' * (plan.options.seeds > 1)} instead of {asked.options.seeds}")
+    if plan.sizes != asked.sizes:
+        cuts.append(f"{max(plan.sizes):,} training rows instead of {max(asked.sizes):,}, and steps in proportion")
+    if plan.seconds() > plan.options.budget:
+        cuts.append("even so it will take longer than the budget")
+    return tuple(cuts)
+
+
+def save(plan: Plan, path: Path) -> None:
+    """Keep the cuts, so that a study that is resumed goes on with the same ones."""
+    kept = {"seeds": plan.options.seeds, "trials": plan.options.trials, "length": plan.options.length}
+    facts = {"sizes": plan.sizes, "paces": plan.paces, "cuts": plan.cuts, "fingerprint": plan.problem.splits.fingerprint}
+    write_json(path, kept | facts)
+
+
+def load(asked: Plan, path: Path) -> Plan:
+    """The plan that `save` kept. Raises InputError where the rows are no longer those it was made for."""
+    facts = json.loads(path.read_text())
+    if facts["fingerprint"] != asked.problem.splits.fingerprint:
+        raise InputError(
+            f"the data has changed since {path.parent} was begun (fingerprint {facts['fingerprint']}, "
+            f"now {asked.problem.splits.fingerprint}).",
+            "restore the data, or start a new study with another --out",
+        )
+    options = replace(asked.options, seeds=facts["seeds"], trials=facts["trials"], length=facts["length"])
+    return replace(asked, options=options, sizes=tuple(facts["sizes"]), paces=facts["paces"], cuts=tuple(facts["cuts"]))

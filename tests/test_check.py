@@ -1,0 +1,167 @@
+"""Each thing that can be wrong with a table is found, named by row, and nothing is found in a clean one."""
+
+import time
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+
+from warmstart.data.check import Checked, Finding, check
+from warmstart.data.copies import find_copies
+from warmstart.data.formats import usual_type
+from warmstart.data.read import Table
+from warmstart.data.recognise import Columns, recognise
+
+N = 400
+WORDS = np.array([f"{a}{b}" for a in ("lamp", "desk", "chair", "shelf", "rug", "vase") for b in "abcdefghijklmnop"])
+
+
+def texts(n: int, words: int = 12, seed: int = 0) -> list[str]:
+    dice = np.random.default_rng(seed)
+    return [" ".join(WORDS[dice.integers(len(WORDS), size=words)]) for _ in range(n)]
+
+
+def prices(n: int = N) -> list[float]:
+    return [round(float(x), 3) for x in np.random.default_rng(1).normal(500, 50, n)]
+
+
+def table(**columns: object) -> Table:
+    made = pa.table({name: pa.array(list(values)) for name, values in columns.items()})  # type: ignore[call-overload]
+    usual = pa.table({name: usual_type(made[name]) for name in made.column_names})
+    return Table(usual, ("lamps.csv",), (usual.num_rows,))
+
+
+def checked(lamps: Table, target: str = "y", text: Sequence[str] = ("title",), **said: object) -> Checked:
+    return check(lamps, recognise(lamps, Columns(target, tuple(text), **said)))  # type: ignore[arg-type]
+
+
+def found(result: Checked, kind: str) -> Finding:
+    matching = [finding for finding in result.findings if finding.kind == kind]
+    assert len(matching) == 1, f"{kind} among {[f.kind for f in result.findings]}"
+    return matching[0]
+
+
+def kinds(result: Checked) -> set[str]:
+    return {finding.kind for finding in result.findings}
+
+
+def test_a_clean_table_has_no_findings() -> None:
+    result = checked(table(title=texts(N * 2), y=prices(N * 2)))
+    assert result.findings == () and result.split == {"train": 560, "val": 80, "test": 160} and result.rows == 800
+    assert {"mean", "min", "median", "max"} <= set(result.target)
+    classes = checked(table(title=texts(N * 2), y=["a", "b", "c", "b"] * 200))
+    assert classes.findings == ()
+    assert classes.target == {"classes": 3, "largest": "b", "counts": {"b": 400, "a": 200, "c": 200}}
+
+
+def test_bad_rows_are_findings_not_exceptions() -> None:
+    titles: list[str | None] = [*texts(N - 2), None, " "]
+    values = [*map(str, prices(N - 3)), "n.a.", "12,50", ""]
+    values[0] = "-inf"
+    result = checked(table(title=titles, y=values))
+    for kind, rows in (
+        ("missing-target", (N,)),
+        ("not-a-number", (N - 2, N - 1)),
+        ("infinite-target", (1,)),
+        ("empty-text", (N - 1, N)),
+    ):
+        finding = found(result, kind)
+        assert (finding.severity, finding.rows, finding.count) == ("error", rows, len(rows))
+    assert "12,50" in found(result, "not-a-number").message
+    assert sum(result.split.values()) == N - 4
+
+
+def test_a_table_that_cannot_be_split_is_a_finding() -> None:
+    result = checked(table(title=texts(10), y=prices(10)))
+    assert found(result, "cannot-split").severity == "error" and result.split == {}
+    small = checked(table(title=texts(60), y=prices(60)))
+    assert {"small-val", "small-test"} <= kinds(small)
+    rare = checked(table(title=texts(N), y=["a", "b"] * 199 + ["a", "odd"]))
+    assert found(rare, "single-class").rows == (N,)
+
+
+def test_copies_are_found_also_across_the_split() -> None:
+    titles = texts(N)
+    titles += [*titles[:50], *(title.upper() + "!" for title in titles[50:100])]
+    titles += [f"{title} new" for title in titles[100:150]]
+    families = [*range(N), *range(150)]
+    result = checked(table(title=titles, y=prices(N + 150), family=families))
+    assert found(result, "duplicates").count == 50 and found(result, "duplicates").rows[0] == N + 1
+    assert found(result, "near-duplicates").count == 100
+    across = found(result, "copies-across-split")
+    assert across.severity == "warning" and across.count > 10 and "--group family" in across.hint
+    grouped = checked(table(title=titles, y=prices(N + 150), family=families), group="family")
+    assert "copies-across-split" not in kinds(grouped) and found(grouped, "duplicates").count == 50
+    assert found(result, "contradictions").count == 100
+
+
+def test_near_copies_share_most_of_their_runs_of_words() -> None:
+    one, other = texts(2, words=60)
+    words = one.split()
+    changed = " ".join([*words[:30], "new", *words[31:]])
+    half = " ".join([*words[:30], *other.split()[:30]])
+    copies = find_copies([one, other, half, changed, "", "?", "lamp", "lamp desk"])
+    assert copies.near.tolist() == [[0, 3]] and copies.exact.tolist() == [] and copies.bound == ""
+    assert find_copies([]).near.shape == (0, 2)
+
+
+def test_what_gives_the_target_away() -> None:
+    kind = [f"kind {i % 4}" for i in range(N)]
+    code = checked(table(title=texts(N), code=[f"{i % 4}" for i in range(N)], y=kind), text=("title", "code"))
+    assert "'code' stands for the target one to one" in found(code, "leak").message
+    named = checked(table(title=[f"{t} ({k.upper()})" for t, k in zip(texts(N), kind, strict=True)], y=kind))
+    assert found(named, "leak").message.startswith("100% of the texts contain their own value of 'y'")
+    number = checked(table(title=[f"{t} for {y:g}" for t, y in zip(texts(N), prices(), strict=True)], y=prices()))
+    assert found(number, "leak").count == N
+    both = checked(table(title=[f"{t} kind 0 1 2 3 kind 1 kind 2 kind 3" for t in texts(N)], y=kind))
+    assert "leak" not in kinds(both)
+
+
+def test_constant_columns() -> None:
+    lamps = table(title=texts(N), shop=["ours"] * N, currency=["EUR"] * N, y=prices())
+    result = checked(lamps, text=("title", "shop"))
+    severities = {f.message.split("'")[1]: f.severity for f in result.findings if f.kind == "constant-column"}
+    assert severities == {"shop": "warning", "currency": "note"}
+
+
+def test_classes_that_are_spelled_differently_rare_or_dominant() -> None:
+    labels = ["Lamp", "lamp ", "desk", "desk"] * 98 + ["rug", "rug", "rug", *["desk"] * 5]
+    result = checked(table(title=texts(N), y=labels))
+    spelling = found(result, "class-spelling")
+    assert spelling.count == 98 and spelling.rows[:2] == (2, 6) and "'Lamp' (98), 'lamp ' (98)" in spelling.message
+    assert "'rug'" in found(result, "rare-classes").message
+    assert found(result, "imbalance").severity == "note"
+    dominant = checked(table(title=texts(N), y=["no"] * 360 + ["yes"] * 40))
+    assert found(dominant, "imbalance").severity == "warning"
+
+
+def test_several_labels_a_row() -> None:
+    result = checked(table(title=texts(N), y=["new|red", "red", "new", "odd"] * 100), separator="|")
+    assert result.target["counts"] == {"new": 200, "red": 200, "odd": 100}
+    assert result.findings == () or kinds(result) <= {"small-val", "small-test"}
+
+
+def test_only_long_texts_are_tokenised_and_at_most_2_000() -> None:
+    asked: list[str] = []
+
+    def count_tokens(several: list[str]) -> list[int]:
+        asked.extend(several)
+        return [len(text.split()) for text in several]
+
+    titles = [text if i % 2 else f"short {i}" for i, text in enumerate(texts(6000, words=40))]
+    lamps = table(title=titles, y=prices(6000))
+    schema = recognise(lamps, Columns("y", ("title",)))
+    finding = found(check(lamps, schema, count_tokens=count_tokens, max_length=30), "truncated")
+    assert len(asked) == 2000 and min(len(text) for text in asked) > 30
+    assert finding.message == (
+        "About 3,000 of 6,000 texts (50.0%) are longer than 30 tokens; "
+        "the model does not see the last 25% of what they say."
+    )
+    assert "truncated" not in kinds(check(lamps, schema, count_tokens=count_tokens, max_length=40))
+
+
+def test_10_000_rows_take_seconds() -> None:
+    lamps = table(title=texts(10_000), y=prices(10_000))
+    start = time.process_time()
+    checked(lamps)
+    assert time.process_time() - start < 3
