@@ -32,8 +32,9 @@ def test_task_follows_from_the_targets_values() -> None:
     one_missing = [None, *(float(i % 5) for i in range(N - 1))]
     codes = [f"{i % 30:03d}" for i in range(N)]
     classes = [[i % 20 for i in range(N)], [True, False] * 100, ["a", "b"] * 100, codes, [0.0, 1.0] * 100, one_missing]
-    assert [of_target(values).task for values in classes] == ["classification"] * 6
-    assert [of_target(values).scale for values in classes] == ["linear"] * 6
+    classes.append([0.5, 1.5] * 100)
+    assert [of_target(values).task for values in classes] == ["classification"] * 7
+    assert [of_target(values).scale for values in classes] == ["linear"] * 7
 
 
 def test_few_rows_to_a_value_are_a_quantity() -> None:
@@ -154,6 +155,11 @@ def test_a_column_that_stands_for_the_class_is_left_out() -> None:
     schema = recognise(lamps, Columns("kind"))
     assert schema.text == ("title",) and not schema.labelled
     assert schema.ignored == {"code": "stands for the target one to one"}
+
+
+def test_a_number_of_its_own_in_every_row_gives_nothing_away() -> None:
+    for values, text in ((DICE.permutation(N) + 0.5, ("title", "x")), (np.arange(N) + 0.5, ("title",))):
+        assert recognise(table(title=TITLES, x=values, price=np.arange(N) * 2.0), Columns("price")).text == text
 
 
 def test_no_column_left_is_refused() -> None:

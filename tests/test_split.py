@@ -169,6 +169,8 @@ def test_a_giant_group_never_swallows_the_test_part() -> None:
 def test_three_groups_make_three_parts_and_two_are_refused() -> None:
     three = split(rows_of(["a", "b", "c"] * 10, [float(i) for i in range(30)]), REGRESSION)
     assert [len(part) for part in parts(three)] == [10, 10, 10]
+    uneven = split(rows_of(["a"] * 20 + ["b", "c"], ["x"] * 22), CLASSES)
+    assert [len(part) for part in parts(uneven)] == [20, 1, 1]
     with pytest.raises(InputError, match="column 'shop', the group, has only 2 different values"):
         split(rows_of(["a", "b"] * 15, [float(i) for i in range(30)]), replace(REGRESSION, group="shop"))
 
