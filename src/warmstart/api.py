@@ -14,9 +14,9 @@ from warmstart.data.check import Checked, Finding
 from warmstart.data.check import check as find
 from warmstart.data.read import Table
 from warmstart.data.read import read as read_files
-from warmstart.data.recognise import recognise
-from warmstart.data.split import make_rows, split
-from warmstart.errors import MissingError, UsageError
+from warmstart.data.recognise import Schema, recognise
+from warmstart.data.split import Splits, make_rows, split
+from warmstart.errors import MissingError, UsageError, WarmstartError
 from warmstart.record import Run, load_run, write_json
 
 if TYPE_CHECKING:
@@ -26,10 +26,18 @@ if TYPE_CHECKING:
     from warmstart.compare import Progress
     from warmstart.deliver.predict import Trained
     from warmstart.regimes import Regime
+    from warmstart.starts import Base
     from warmstart.study import Study
 
 Value = TypeVar("Value")
 Data = str | Path | Sequence[str | Path] | Table
+Own = Mapping[str, Callable[[int], "nn.Module"]]  # name -> a function of the vocabulary's size that gives a body
+
+# What is in a folder before its request has been found to make sense.
+UNBEGUN = {"request.json", "request.json.tmp"}
+CATALOGUE = "catalogue.csv"  # the demo writes its table beside its request
+# What is written after that, before the first measured step.
+PREPARED = UNBEGUN | {"findings.json", "findings.json.tmp", "examples.parquet", "examples.parquet.tmp"}
 
 
 def read(source: str | Path | Sequence[str | Path], *, offline: bool = False) -> Table:
@@ -40,7 +48,8 @@ def read(source: str | Path | Sequence[str | Path], *, offline: bool = False) ->
 def check(data: Data, target: str, **settings: Any) -> Checked:
     """What a table was recognised as, and findings by row. Trains nothing."""
     request, table = _asked("check", data, target, settings)
-    return checked(request, table)
+    table = table or read_files(request.data, offline=request.offline)
+    return checked(request, table, recognise(table, request.columns))
 
 
 def compare(data: Data, target: str, out: str | Path, **settings: Any) -> "Study":
@@ -55,16 +64,14 @@ def compare(data: Data, target: str, out: str | Path, **settings: Any) -> "Study
     """
     own = settings.pop("own", {})
     request, table = _asked("compare", data, target, settings)
-    claim(request, Path(out))
-    return last(comparing(request, Path(out), table, own))
+    return last(comparing(begin(request, Path(out), table), own))
 
 
 def fit(data: Data, target: str, regime: str, out: str | Path, **settings: Any) -> Run:
     """Search a learning rate for one regime, train it, score it once; the model is in `out`."""
     own = settings.pop("own", {})
     request, table = _asked("fit", data, target, settings | {"regime": regime})
-    claim(request, Path(out))
-    return last(fitting(request, Path(out), table, own))
+    return last(fitting(begin(request, Path(out), table), own))
 
 
 def load(folder: str | Path, *, code: str | None = None, build: "Callable[[], nn.Module] | None" = None) -> "Trained":
@@ -76,13 +83,15 @@ def load(folder: str | Path, *, code: str | None = None, build: "Callable[[], nn
 
 def report(folder: str | Path, *, examples: bool = True) -> Path:
     """Write `report.html` anew from the finished runs of a study; gives its path. Trains nothing."""
-    from warmstart.compare import remembered
-    from warmstart.study import write
-
     out = Path(folder)
     request = config.load(out)
-    findings = [Finding(**facts | {"rows": tuple(facts["rows"])}) for facts in _facts(out / "findings.json")]
-    write(remembered(out), out, findings, config.command_line(request, str(out)), examples=examples)
+    if request.command == "fit":
+        raise UsageError(
+            f"{str(out)!r} is a single run; a report compares several.", f"see it with: warmstart runs {out}"
+        )
+    if not (out / "study.json").exists():
+        raise UsageError(f"the study in {str(out)!r} is not finished.", f"go on with: warmstart resume {out}")
+    _write(request, out, examples=examples)
     return out / "report.html"
 
 
@@ -90,20 +99,120 @@ def finished(folder: str | Path) -> list[Run]:
     """The finished runs of a study, or the one run of a fit, by name."""
     out = Path(folder)
     config.load(out)
-    folders = [out, *sorted((out / "runs").glob("*"))] if out.is_dir() else []
+    folders = [out, *sorted((out / "runs").glob("*"))]
     return [load_run(one) for one in folders if (one / "run.json").exists()]
 
 
-def resumable(request: config.Request, folder: Path, model: str | None) -> config.Request:
+def finished_study(folder: Path) -> "Study | None":
+    """A study all of whose runs are done, read back; None where there is still something to train."""
+    from warmstart.advise import advise
+    from warmstart.compare import remembered
+    from warmstart.study import Study
+
+    if not (folder / "study.json").exists():
+        return None
+    results = ("comparison.json", "advice.json", "report.html", "winner")
+    if not all((folder / name).exists() for name in results):  # stopped after the last run
+        return _write(config.load(folder), folder)
+    comparison = remembered(folder)
+    return Study(comparison, advise(comparison), folder)
+
+
+def finished_run(folder: Path) -> Run | None:
+    """The run of a fit, read back; None where it is not finished."""
+    return load_run(folder) if (folder / "run.json").exists() else None
+
+
+def _write(request: config.Request, folder: Path, *, examples: bool = True) -> "Study":
+    from warmstart.compare import remembered
+    from warmstart.study import write
+
+    findings = [Finding(**facts | {"rows": tuple(facts["rows"])}) for facts in _facts(folder / "findings.json")]
+    return write(remembered(folder), folder, findings, config.command_line(request, str(folder)), examples=examples)
+
+
+def _facts(path: Path) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+    return found
+
+
+# --- beginning --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Understood:
+    """A table that can be learned from: what it is, its parts, and what was left out."""
+
+    table: Table
+    schema: Schema
+    splits: Splits
+    dropped: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Begun:
+    """A request whose folder is claimed."""
+
+    request: config.Request
+    folder: Path
+    understood: Understood
+    fresh: bool  # False: it was begun before, and there may be something in the folder to go on from
+
+
+def begin(request: config.Request, folder: Path, table: Table | None = None) -> Begun:
+    """Find what is wrong with folder and table; only then claim the folder: a typo leaves nothing behind.
+
+    Nothing slow is imported before the request is written down. Raises UsageError or InputError.
+    """
+    check_vacant(folder)
+    understood = understand(request, table)
+    config.save(request, folder)
+    return Begun(request, folder, understood, fresh=True)
+
+
+def begin_again(request: config.Request, folder: Path) -> Begun:
+    """Go on in a folder that was claimed before."""
+    return Begun(request, folder, understand(request), fresh=False)
+
+
+def resumable(folder: Path, model: str | None) -> config.Request:
     """The request to go on with. Code is only ever run when the person names it again."""
+    request = config.load(folder)
     if request.model and not model:
         raise UsageError(f"this was made with --model {request.model}.", f"name it again: --model {request.model}")
     return replace(request, model=model or request.model)
 
 
-def _facts(path: Path) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = json.loads(path.read_text()) if path.exists() else []
-    return found
+def check_vacant(folder: Path) -> None:
+    """Raises UsageError where the folder holds anything but a request that came to nothing."""
+    try:
+        names = {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
+        there = folder.exists() and not folder.is_dir()
+    except OSError as error:
+        raise UsageError(
+            f"{str(folder)!r} cannot be used: {error.strerror}.", "name another folder with --out"
+        ) from error
+    if there or names - (UNBEGUN | {CATALOGUE} if "request.json" in names else set()):
+        other = "choose another folder with --out"
+        hint = f"warmstart resume {folder}, or {other}" if "request.json" in names else other
+        raise UsageError(f"{str(folder)!r} exists already.", hint)
+
+
+def _release(folder: Path) -> None:
+    """Take a claim back, unless something in the folder has been measured."""
+    if any(entry.name not in PREPARED for entry in folder.iterdir()):
+        return
+    for entry in folder.iterdir():
+        entry.unlink()
+    folder.rmdir()
+
+
+def understand(request: config.Request, table: Table | None = None) -> Understood:
+    """Read, recognise and split: everything about the data that can be wrong, without torch."""
+    table = table or read_files(request.data, offline=request.offline)
+    schema = recognise(table, request.columns)
+    rows, dropped = make_rows(table, schema, drop_bad_rows=request.drop_bad_rows)
+    return Understood(table, schema, split(rows, schema), dropped)
 
 
 # --- carrying out -----------------------------------------------------------------------------------------------------
@@ -114,7 +223,7 @@ class Prepared:
     """A problem, ready to be trained on, and what was found on the way."""
 
     problem: "Problem"
-    findings: tuple[Finding, ...]
+    checked: Checked
 
 
 def last(steps: Generator[Any, None, Value]) -> Value:
@@ -127,26 +236,13 @@ def last(steps: Generator[Any, None, Value]) -> Value:
             return value
 
 
-def claim(request: config.Request, out: Path) -> None:
-    """Make the folder of a run or a study and write the request into it, before anything slow is imported.
-
-    Raises UsageError where the folder holds something else, or cannot be written.
-    """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        known = (out / "request.json").exists() if out.is_dir() else False
-        hint = f"warmstart resume {out}, or choose another folder with --out" if known else "choose another folder with --out"
-        raise UsageError(f"{str(out)!r} exists already.", hint)
-    config.save(request, out)
-
-
-def checked(request: config.Request, table: Table) -> Checked:
+def checked(request: config.Request, table: Table, schema: Schema) -> Checked:
     """Findings, with the lengths that the base's own tokenizer counts where the base is there."""
-    schema = recognise(table, request.columns)
+    from warmstart.starts import find_base
+
     count: Callable[[list[str]], list[int]] | None = None
     longest = request.max_length
     try:
-        from warmstart.starts import find_base
-
         base = find_base(request.base, max_length=request.max_length, offline=request.offline)
         count, longest = base.inputs.count, base.inputs.max_length
     except MissingError:
@@ -155,23 +251,42 @@ def checked(request: config.Request, table: Table) -> Checked:
     return find(table, schema, count_tokens=count, max_length=longest)
 
 
-def prepare(request: config.Request, table: Table | None, own: "Mapping[str, Callable[[int], nn.Module]]") -> Prepared:
-    """Read, recognise, check, split, and find the base."""
+def prepare(request: config.Request, table: Table | None, own: Own) -> Prepared:
+    """Read, recognise, split, check, and find the base. Raises what is wrong with any of them."""
+    return _prepared(request, understand(request, table), own)
+
+
+def _prepared(request: config.Request, understood: Understood, own: Own) -> Prepared:
     from warmstart.budget import Problem
     from warmstart.starts import find_base
 
-    table = table or read_files(request.data, offline=request.offline)
-    schema = recognise(table, request.columns)
-    rows, dropped = make_rows(table, schema, drop_bad_rows=request.drop_bad_rows)
-    splits = split(rows, schema)
     base = find_base(request.base, max_length=request.max_length, offline=request.offline)
-    findings = checked(request, table).findings
-    caveats = [*dropped, *(finding.message for finding in findings if finding.severity == "warning")]
-    problem = Problem(splits, schema, base, own_regimes(request, base, own), tuple(caveats))
-    return Prepared(problem, findings)
+    regimes = own_regimes(request, base, own)
+    chosen_regimes(request, regimes)
+    table, schema, splits = understood.table, understood.schema, understood.splits
+    found = checked(request, table, schema)
+    warnings = (finding.message for finding in found.findings if finding.severity == "warning")
+    problem = Problem(splits, schema, base, regimes, (*understood.dropped, *warnings), request.noise_floor)
+    return Prepared(problem, found)
 
 
-def own_regimes(request: config.Request, base: Any, own: "Mapping[str, Callable[[int], nn.Module]]") -> "tuple[Regime, ...]":
+def chosen_regimes(request: config.Request, own: "Sequence[Regime]") -> tuple[str, ...]:
+    """The names to compare, or the one to fit. Raises UsageError for one that is not known."""
+    from warmstart.regimes import DEFAULT, known_regime
+
+    mine = tuple(regime.name for regime in own)
+    if request.command == "fit":
+        names = (request.regime,) if request.regime else mine[:1]
+        if not names:
+            raise UsageError(
+                "no regime was named.", "say how to train, e.g. --regime full; `warmstart regimes` lists them"
+            )
+    else:
+        names = tuple(dict.fromkeys((*(request.regimes or DEFAULT), *mine)))
+    return tuple(name if name in mine else known_regime(name) for name in names)
+
+
+def own_regimes(request: config.Request, base: "Base", own: Own) -> "tuple[Regime, ...]":
     """Regimes for architectures of the user's own, trained from random weights on the base's tokens."""
     from warmstart.methods import Full
     from warmstart.regimes import HABITS, Regime, Stage
@@ -188,45 +303,58 @@ def own_regimes(request: config.Request, base: Any, own: "Mapping[str, Callable[
     )
 
 
-def comparing(
-    request: config.Request, out: Path, table: Table | None = None, own: "Mapping[str, Callable[[int], nn.Module]] | None" = None
-) -> "Generator[Progress, None, Study]":
+def comparing(begun: Begun, own: Own | None = None) -> "Generator[Progress, None, Study]":
     """A comparison as an iterator of its progress."""
-    from warmstart.regimes import DEFAULT
+    return _released_if_impossible(begun, _comparing(begun, own or {}))
+
+
+def fitting(begun: Begun, own: Own | None = None) -> "Generator[Progress, None, Run]":
+    """One regime, searched and trained, as an iterator of its progress."""
+    return _released_if_impossible(begun, _fitting(begun, own or {}))
+
+
+def _comparing(begun: Begun, own: Own) -> "Generator[Progress, None, Study]":
     from warmstart.study import study
 
-    prepared = prepare(request, table, own or {})
-    names = request.regimes or DEFAULT
-    names = (*names, *(regime.name for regime in prepared.problem.own if regime.name not in names))
-    problem = replace(prepared.problem, noise_floor=request.noise_floor)
-    options = request.options(names)
-    if not request.examples:
-        options = replace(options, examples=False)
-    write_json(out / "findings.json", [vars(finding) for finding in prepared.findings])
-    command = config.command_line(request, str(out))
-    return (yield from study(problem, options, out, prepared.findings, command))
+    request, out = begun.request, begun.folder
+    prepared = _prepared(request, begun.understood, own)
+    options = request.options(chosen_regimes(request, prepared.problem.own))
+    findings = prepared.checked.findings
+    write_json(out / "findings.json", [vars(finding) for finding in findings])
+    return (yield from study(prepared.problem, options, out, findings, config.command_line(request, str(out))))
 
 
-def fitting(
-    request: config.Request, out: Path, table: Table | None = None, own: "Mapping[str, Callable[[int], nn.Module]] | None" = None
-) -> "Generator[Progress, None, Run]":
-    """One regime, searched and trained, as an iterator of its progress."""
+def _fitting(begun: Begun, own: Own) -> "Generator[Progress, None, Run]":
     from warmstart.compare import fit_one
 
-    prepared = prepare(request, table, own or {})
-    names = (request.regime or "", *(regime.name for regime in prepared.problem.own))
-    return (yield from fit_one(prepared.problem, request.options((names[-1],)), out))
+    problem = _prepared(begun.request, begun.understood, own).problem
+    options = begun.request.options(chosen_regimes(begun.request, problem.own))
+    return (yield from fit_one(problem, options, begun.folder))
 
 
-def _asked(command: config.Command, data: Data, target: str, settings: Mapping[str, Any]) -> tuple[config.Request, Table]:
-    """The request that keyword arguments make, and the table."""
+def _released_if_impossible(
+    begun: Begun, steps: "Generator[Progress, None, Value]"
+) -> "Generator[Progress, None, Value]":
+    """A base or a regime that is not there is found only here: the corrected command may use the same folder."""
+    try:
+        return (yield from steps)
+    except WarmstartError:
+        if begun.fresh:
+            _release(begun.folder)
+        raise
+
+
+def _asked(
+    command: config.Command, data: Data, target: str, settings: Mapping[str, Any]
+) -> tuple[config.Request, Table | None]:
+    """The request that keyword arguments make, and the table if it was given as one."""
+    table = data if isinstance(data, Table) else None
     if isinstance(data, Table):
-        table, files = data, data.files
+        files = data.files
     else:
         files = (str(data),) if isinstance(data, str | Path) else tuple(str(path) for path in data)
-        table = read_files(files)
     values = {key: config.parsed(key, value) for key, value in settings.items()}
-    return config.from_mapping(values | {"command": command, "data": files, "target": target}, "arguments"), table
+    return config.from_mapping(values | {"command": command, "data": files, "target": target}), table
 
 
 def table_of(columns: Mapping[str, Sequence[Any]]) -> Table:

@@ -239,7 +239,12 @@ def _said(asked: Plan, plan: Plan) -> tuple[str, ...]:
 def save(plan: Plan, path: Path) -> None:
     """Keep the cuts, so that a study that is resumed goes on with the same ones."""
     kept = {"seeds": plan.options.seeds, "trials": plan.options.trials, "length": plan.options.length}
-    facts = {"sizes": plan.sizes, "paces": plan.paces, "cuts": plan.cuts, "fingerprint": plan.problem.splits.fingerprint}
+    facts = {
+        "sizes": plan.sizes,
+        "paces": plan.paces,
+        "cuts": plan.cuts,
+        "fingerprint": plan.problem.splits.fingerprint,
+    }
     write_json(path, kept | facts)
 
 

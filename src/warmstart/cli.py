@@ -3,13 +3,16 @@
 import os
 import signal
 import sys
-from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
 from warmstart.errors import UsageError, WarmstartError
+
+if TYPE_CHECKING:
+    from warmstart.api import Begun
+    from warmstart.config import Command, Request
 
 # Lazily imported below: rich, pyarrow, torch, transformers. `--help` must answer at once.
 
@@ -21,16 +24,24 @@ app = typer.Typer(
     help="Train from scratch, fine-tune, or both? Find out on your own data, then ship the winner.",
 )
 
-DataArgument = Annotated[list[str], typer.Argument(metavar="DATA...", help="files, a glob, a folder or a hub id; also key=value")]
-Target = Annotated[str, typer.Option("--target", help="the column to predict")]
-Text = Annotated[list[str] | None, typer.Option("--text", help="a column to read (repeatable); default: all that can be")]
+DataArgument = Annotated[
+    list[str] | None, typer.Argument(metavar="DATA", help="files, a glob, a folder or a hub id; also key=value")
+]
+Target = Annotated[str | None, typer.Option("--target", help="the column to predict")]
+Text = Annotated[
+    list[str] | None, typer.Option("--text", help="a column to read (repeatable); default: all that can be")
+]
 Group = Annotated[str | None, typer.Option("--group", help="rows of one group stay on one side of the split")]
 Task = Annotated[str | None, typer.Option("--task", help="regression or classification; default: from the target")]
 Separator = Annotated[str | None, typer.Option("--separator", help="splits a target cell into several labels")]
-Scale = Annotated[str | None, typer.Option("--scale", help="linear, log10 or log10(1+x); default: log for skewed positives")]
+Scale = Annotated[
+    str | None, typer.Option("--scale", help="linear, log10 or log10(1+x); default: log for skewed positives")
+]
 DropBad = Annotated[bool | None, typer.Option("--drop-bad-rows", help="leave unusable rows out, and list them")]
 BaseModel = Annotated[str | None, typer.Option("--base", help="pretrained weights: folder, Python package or hub id")]
-Code = Annotated[str | None, typer.Option("--model", help="an architecture of your own, file.py:function (runs that file)")]
+Code = Annotated[
+    str | None, typer.Option("--model", help="an architecture of your own, file.py:function (runs that file)")
+]
 Init = Annotated[str | None, typer.Option("--init", help="random weights: default, xavier, he or normal")]
 Seed = Annotated[int | None, typer.Option("--seed", help="the first seed")]
 Trials = Annotated[int | None, typer.Option("--trials", help="learning rates tried for each regime (3)")]
@@ -52,7 +63,9 @@ Json = Annotated[bool, typer.Option("--json", help="print JSON")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="no progress")]
 Offline = Annotated[bool | None, typer.Option("--offline", help="use nothing but what is on this machine")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="say what would be done, and stop")]
-RowsOption = Annotated[str | None, typer.Option("--rows", help="training rows to use: 1000 or 250,1000,4000; default: all")]
+RowsOption = Annotated[
+    str | None, typer.Option("--rows", help="training rows to use: 1000 or 250,1000,4000; default: all")
+]
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="a run or a study")]
 
 
@@ -61,6 +74,7 @@ def demo(
     out: Out = Path("demo"),
     budget: Annotated[str, typer.Option("--budget", help="time to spend")] = "6m",
     quiet: Quiet = False,
+    json_: Json = False,
 ) -> None:
     """The whole way on a product catalogue made here: which way of training predicts its prices best?"""
     import pyarrow.csv
@@ -68,97 +82,151 @@ def demo(
     from warmstart import api, config, show
     from warmstart.catalogue import catalogue
 
-
     made = catalogue()
     request = config.Request(
-        ("catalogue.csv",), "price", text=("title", "description", "category", "brand"), rows=(1200,), seeds=2,
-        budget=config.duration(budget), noise_floor=made.noise_floor,
+        data=(str(out / api.CATALOGUE),),
+        target="price",
+        text=("title", "description", "category", "brand"),
+        rows=(1200,),
+        seeds=2,
+        budget=config.duration(budget),
+        noise_floor=made.noise_floor,
     )
-    api.claim(request, out)
-    data = out / "catalogue.csv"
-    pyarrow.csv.write_csv(made.table, data)
-    request = replace(request, data=(str(data),))
+    api.check_vacant(out)
     config.save(request, out)
-    show.say(f"{made.table.num_rows:,} products in {data}; price = a law of its words x known noise:")
-    show.say(f"no model can have a mean absolute error below {made.noise_floor:.4f} of log10(price).")
-    _finish_study(request, out, quiet, as_json=False)
+    pyarrow.csv.write_csv(made.table, out / api.CATALOGUE)
+    if not quiet:
+        show.say(
+            f"{made.table.num_rows:,} products in {out / api.CATALOGUE}; price = a law of its words x known noise:"
+        )
+        show.say(f"no model can have a mean absolute error below {made.noise_floor:.4f} of log10(price).")
+    _finish(api.begin_again(request, out), quiet, json_)
 
 
 @app.command()
 def check(
-    data: DataArgument, target: Target, text: Text = None, group: Group = None, task: Task = None,
-    separator: Separator = None, scale: Scale = None, base: BaseModel = None, max_length: MaxLength = None,
-    offline: Offline = None, json_: Json = False,
+    data: DataArgument = None,
+    target: Target = None,
+    text: Text = None,
+    group: Group = None,
+    task: Task = None,
+    separator: Separator = None,
+    scale: Scale = None,
+    base: BaseModel = None,
+    max_length: MaxLength = None,
+    config_file: Config = None,
+    offline: Offline = None,
+    json_: Json = False,
 ) -> None:
     """What a table is recognised as, and what to know before training. Trains nothing."""
     from warmstart import api, show
     from warmstart.data.read import read
+    from warmstart.data.recognise import recognise
 
     request = _request(locals(), "check")
-    found = api.checked(request, read(request.data, offline=request.offline))
+    table = read(request.data, offline=request.offline)
+    found = api.checked(request, table, recognise(table, request.columns))
     show.json_out(found) if json_ else show.checked(found)
 
 
 @app.command()
 def compare(
-    data: DataArgument, target: Target, out: Out, text: Text = None, group: Group = None, task: Task = None,
-    separator: Separator = None, scale: Scale = None, drop_bad_rows: DropBad = None, base: BaseModel = None,
-    regimes: Annotated[str | None, typer.Option("--regimes", help="a,b,c; default: all that this machine can try")] = None,
-    model: Code = None, init: Init = None, rows: RowsOption = None,
+    out: Out,
+    data: DataArgument = None,
+    target: Target = None,
+    text: Text = None,
+    group: Group = None,
+    task: Task = None,
+    separator: Separator = None,
+    scale: Scale = None,
+    drop_bad_rows: DropBad = None,
+    base: BaseModel = None,
+    regimes: Annotated[str | None, typer.Option("--regimes", help="a,b,c (see `regimes`)")] = None,
+    model: Code = None,
+    init: Init = None,
+    rows: RowsOption = None,
     seeds: Annotated[int | None, typer.Option("--seeds", help="draws of the training rows (3)")] = None,
-    seed: Seed = None, trials: Trials = None, lr: Rate = None, epochs: Epochs = None, length: Length = None,
-    batch_size: BatchSize = None, max_length: MaxLength = None, optimizer: Optimizer = None, schedule: Schedule = None,
-    weight_decay: Decay = None, dropout: Dropout = None, word_dropout: WordDropout = None, precision: Precision = None,
+    seed: Seed = None,
+    trials: Trials = None,
+    lr: Rate = None,
+    epochs: Epochs = None,
+    length: Length = None,
+    batch_size: BatchSize = None,
+    max_length: MaxLength = None,
+    optimizer: Optimizer = None,
+    schedule: Schedule = None,
+    weight_decay: Decay = None,
+    dropout: Dropout = None,
+    word_dropout: WordDropout = None,
+    precision: Precision = None,
     budget: Annotated[str | None, typer.Option("--budget", help="time to spend, e.g. 10m or 2h (30m)")] = None,
     worth: Worth = None,
     examples: Annotated[bool | None, typer.Option("--examples/--no-examples", help="texts in the report")] = None,
-    config_file: Config = None, offline: Offline = None, json_: Json = False, quiet: Quiet = False, dry_run: DryRun = False,
+    config_file: Config = None,
+    offline: Offline = None,
+    json_: Json = False,
+    quiet: Quiet = False,
+    dry_run: DryRun = False,
 ) -> None:
     """Every way of training on the same split: a verdict, a report, and the winning model."""
-    from warmstart import api
-
-    request = _request(locals(), "compare")
-    if dry_run:
-        return _describe(request)
-    api.claim(request, out)
-    _finish_study(request, out, quiet, json_)
+    _begin(_request(locals(), "compare"), out, quiet, json_, dry_run)
 
 
 @app.command()
 def fit(
-    data: DataArgument, target: Target,
-    regime: Annotated[str, typer.Option("--regime", help="how to train; `warmstart regimes` lists them")],
-    out: Out, text: Text = None, group: Group = None, task: Task = None, separator: Separator = None, scale: Scale = None,
-    drop_bad_rows: DropBad = None, base: BaseModel = None, model: Code = None, init: Init = None, rows: RowsOption = None,
-    seed: Seed = None, trials: Trials = None, lr: Rate = None, epochs: Epochs = None, length: Length = None,
-    batch_size: BatchSize = None, max_length: MaxLength = None, optimizer: Optimizer = None, schedule: Schedule = None,
-    weight_decay: Decay = None, dropout: Dropout = None, word_dropout: WordDropout = None, precision: Precision = None,
-    config_file: Config = None, offline: Offline = None, json_: Json = False, quiet: Quiet = False, dry_run: DryRun = False,
+    out: Out,
+    data: DataArgument = None,
+    target: Target = None,
+    regime: Annotated[str | None, typer.Option("--regime", help="how to train; `regimes` lists them")] = None,
+    text: Text = None,
+    group: Group = None,
+    task: Task = None,
+    separator: Separator = None,
+    scale: Scale = None,
+    drop_bad_rows: DropBad = None,
+    base: BaseModel = None,
+    model: Code = None,
+    init: Init = None,
+    rows: RowsOption = None,
+    seed: Seed = None,
+    trials: Trials = None,
+    lr: Rate = None,
+    epochs: Epochs = None,
+    length: Length = None,
+    batch_size: BatchSize = None,
+    max_length: MaxLength = None,
+    optimizer: Optimizer = None,
+    schedule: Schedule = None,
+    weight_decay: Decay = None,
+    dropout: Dropout = None,
+    word_dropout: WordDropout = None,
+    precision: Precision = None,
+    config_file: Config = None,
+    offline: Offline = None,
+    json_: Json = False,
+    quiet: Quiet = False,
+    dry_run: DryRun = False,
 ) -> None:
     """Train one way: search its learning rate, train, score once, keep the model."""
-    from warmstart import api
-
-    request = _request(locals(), "fit")
-    if dry_run:
-        return _describe(request)
-    api.claim(request, out)
-    _finish_fit(request, out, quiet, json_)
+    _begin(_request(locals(), "fit"), out, quiet, json_, dry_run)
 
 
 @app.command()
 def predict(
     folder: Folder,
-    data: Annotated[list[str], typer.Argument(metavar="DATA...", help="rows to predict, with the columns it was trained on")],
-    out: Annotated[Path | None, typer.Option("--out", help="a .csv, .jsonl or .parquet file; default: CSV to stdout")] = None,
-    model: Code = None, quiet: Quiet = False,
+    data: Annotated[list[str], typer.Argument(metavar="DATA", help="rows with the columns that the model reads")],
+    out: Annotated[Path | None, typer.Option("--out", help="a .csv, .jsonl or .parquet file (CSV to stdout)")] = None,
+    model: Code = None,
+    offline: Offline = None,
+    quiet: Quiet = False,
 ) -> None:
     """Predictions for new rows, in the target's own units, by a run or by a study's winner."""
     from warmstart import api, show
     from warmstart.data.read import read
 
-    table = read(data)
-    trained = api.load(folder, code=model)
-    show.predictions(trained, table, out, quiet)
+    show.check_ending(out)
+    table = read(data, offline=bool(offline))
+    show.predictions(api.load(folder, code=model), table, out, quiet)
 
 
 @app.command()
@@ -183,22 +251,37 @@ def runs(folder: Folder, json_: Json = False) -> None:
 @app.command()
 def resume(folder: Folder, model: Code = None, quiet: Quiet = False, json_: Json = False) -> None:
     """Go on with a run or a study that was stopped; what is finished is not done again."""
-    from warmstart import api, config
+    from warmstart import api, config, show
 
-    request = api.resumable(config.load(folder), folder, model)
-    finish = _finish_fit if request.command == "fit" else _finish_study
-    finish(request, folder, quiet, json_)
+    done = (api.finished_run if config.load(folder).command == "fit" else api.finished_study)(folder)
+    if done is not None:
+        show.say(f"{folder} is finished: nothing is left to train.")
+        return show.result(done, folder, json_)
+    _finish(api.begin_again(api.resumable(folder, model), folder), quiet, json_)
 
 
 @app.command()
-def init(data: DataArgument, target: Target, out: Annotated[Path, typer.Option("--out")] = Path("warmstart.yaml")) -> None:
+def init(
+    data: DataArgument = None,
+    target: Target = None,
+    out: Annotated[Path, typer.Option("--out", help="the file to write")] = Path("warmstart.yaml"),
+) -> None:
     """Write a configuration file with every setting, its default and a remark."""
-    from warmstart import config
+    import shlex
 
-    if out.exists():
-        raise UsageError(f"{str(out)!r} exists already.", "choose another file with --out")
-    out.write_text(config.commented(config.Request(tuple(data), target)), encoding="utf-8")
-    print(f"wrote {out}; use it with: warmstart compare --config {out} --out study")
+    from warmstart import config, show
+
+    text = config.commented(_request(locals(), "compare"))
+    try:
+        with out.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError as error:
+        raise UsageError(f"{str(out)!r} exists already.", "choose another file with --out") from error
+    except OSError as error:
+        raise UsageError(
+            f"{str(out)!r} cannot be written: {error.strerror}.", "choose another file with --out"
+        ) from error
+    show.line(f"wrote {out}; use it with: warmstart compare --config {shlex.quote(str(out))} --out study")
 
 
 @app.command()
@@ -217,50 +300,76 @@ def doctor() -> None:
     show.doctor()
 
 
-def _request(given: dict[str, Any], command: str) -> Any:
+def _request(given: dict[str, Any], command: "Command") -> "Request":
     """The request of a command: the file of --config, then flags, then key=value."""
     from warmstart import config
 
-    data = [part for part in given["data"] if not _is_pair(part)]
-    pairs = [part for part in given["data"] if _is_pair(part)]
     names = set(config.Request.__dataclass_fields__)
+    parts = given["data"] or []
+    data = tuple(part for part in parts if not _is_pair(part, names))
     flags = {k: config.parsed(k, v) for k, v in given.items() if k in names and v is not None and k != "data"}
-    file = config.read_yaml(given["config_file"]) if given.get("config_file") else {}
-    values = {k: config.parsed(k, v) for k, v in file.items() if v is not None} | flags | config.override(pairs)
-    if data:
-        values["data"] = tuple(data)
-    return config.from_mapping(values | {"command": command}, "command line")
+    pairs = config.override([part for part in parts if _is_pair(part, names)])
+    file = given.get("config_file")
+    settings = config.read_yaml(file) if file else {}
+    typed = flags | pairs | ({"data": data} if data else {})
+    values = {key: value for key, value in (settings | typed).items() if value is not None}
+    return config.from_mapping(values | {"command": command}, {key: str(file) for key in settings if key not in typed})
 
 
-def _is_pair(part: str) -> bool:
-    key, equals, _ = part.partition("=")
-    return bool(equals) and key.replace("-", "_").isidentifier() and not Path(part).exists()
+def _is_pair(part: str, names: set[str]) -> bool:
+    """Whether `part` is meant as key=value, not as a path such as year=2024/*.csv."""
+    key, equals, value = part.partition("=")
+    key = key.replace("-", "_")
+    path = Path(part).exists() or any(character in value for character in "/*?.")
+    return bool(equals) and (key in names or (key.isidentifier() and not path))
 
 
-def _describe(request: Any) -> None:
+def _begin(request: "Request", out: Path, quiet: bool, as_json: bool, dry_run: bool) -> None:
+    from warmstart import api
+
+    if dry_run:
+        return _describe(request, out, as_json)
+    _finish(api.begin(request, out), quiet, as_json)
+
+
+def _describe(request: "Request", out: Path, as_json: bool) -> None:
+    """Everything that can be found wrong, what was recognised, and the command in full."""
     from warmstart import api, config, show
-    from warmstart.data.read import read
 
-    show.checked(api.checked(request, read(request.data, offline=request.offline)))
-    print(f"\nwould run: {config.command_line(request, 'DIR')}")
+    api.check_vacant(out)
+    found = api.prepare(request, None, {}).checked
+    command = config.command_line(request, str(out))
+    if as_json:
+        return show.json_out({"checked": found, "command": command})
+    show.checked(found)
+    show.line(f"\nwould run: {command}")
 
 
-def _finish_study(request: Any, out: Path, quiet: bool, as_json: bool) -> None:
+def _finish(begun: "Begun", quiet: bool, as_json: bool) -> None:
+    """Carry out a comparison or a fit, and show what came of it."""
     from warmstart import api, show
 
-    done = show.progress(api.comparing(request, out), quiet)
-    show.study(done, as_json)
-
-
-def _finish_fit(request: Any, out: Path, quiet: bool, as_json: bool) -> None:
-    from warmstart import api, show
-
-    done = show.progress(api.fitting(request, out), quiet)
-    show.run(done, out, as_json)
+    try:
+        if begun.request.command == "fit":
+            show.result(show.progress(api.fitting(begun), quiet), begun.folder, as_json)
+        else:
+            show.result(show.progress(api.comparing(begun), quiet), begun.folder, as_json)
+    except Stopped as stopped:
+        raise Stopped(stopped.code, begun.folder) from None
 
 
 class Stopped(BaseException):
-    """Ctrl-C or SIGTERM arrived; the value is the exit code."""
+    """Ctrl-C or SIGTERM arrived."""
+
+    def __init__(self, code: int, folder: Path | None = None):
+        super().__init__(code)
+        self.code = code
+        self.folder = folder  # that `resume` can go on with
+
+    def __str__(self) -> str:
+        if self.folder is None:
+            return "stopped."
+        return f"stopped; what is finished is kept.\nhint: go on with: warmstart resume {self.folder}"
 
 
 def main() -> NoReturn:
@@ -269,14 +378,17 @@ def main() -> NoReturn:
     signal.signal(signal.SIGINT, _stop)
     signal.signal(signal.SIGTERM, _stop)
     try:
-        app()
+        app(prog_name="warmstart")
     except WarmstartError as error:
-        code = _complain(str(error), error.exit_code)
+        code = _complain(f"error: {error}", error.exit_code)
     except Stopped as stopped:
-        code = _complain("stopped; what is finished is kept.\nhint: warmstart resume DIR goes on", stopped.args[0])
+        code = _complain(str(stopped), stopped.code)
     except BrokenPipeError:  # the reader of our output has gone, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
+    except OSError as error:  # the disk is full, or a folder has gone while we worked in it
+        where = f"{error.filename}: " if error.filename else ""
+        code = _complain(f"error: {where}{error.strerror or error}", 1)
     sys.exit(code)
 
 
@@ -285,5 +397,5 @@ def _stop(number: int, frame: object) -> NoReturn:
 
 
 def _complain(message: str, code: int) -> int:
-    print(f"error: {message}" if code in (1, 2) else message, file=sys.stderr)
+    print(message, file=sys.stderr)
     return code

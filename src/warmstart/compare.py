@@ -142,7 +142,9 @@ def _networks(work: Work, rows: int) -> Generator[Progress, None, None]:
     plan = work.plan
     chosen: dict[str, Chosen] = {}
     for name in sorted(plan.networks, key=lambda name: -plan.seconds_of_search(name, rows)):
-        spend = max((c.flops for c in chosen.values()), default=0.0)  # the dearest searched first: others may spend as much
+        spend = max(
+            (c.flops for c in chosen.values()), default=0.0
+        )  # the dearest searched first: others may spend as much
         chosen[name] = yield from _search(work, name, rows, spend)
     for seed in plan.seeds:
         for name in plan.networks:
@@ -173,7 +175,11 @@ def _search(work: Work, name: str, rows: int, spend: float) -> Generator[Progres
 def _run(work: Work, chosen: Chosen, rows: int, seed: int, longer: int) -> Generator[Progress, None, None]:
     name = chosen.regime.name
     config = replace(chosen.config, seed=seed, steps=chosen.config.steps * longer)
-    steps = run(replace(chosen, config=config), work.plan.draw(rows, seed, work.shared), work.folder / "runs" / _id(name, rows, seed, longer))
+    steps = run(
+        replace(chosen, config=config),
+        work.plan.draw(rows, seed, work.shared),
+        work.folder / "runs" / _id(name, rows, seed, longer),
+    )
     doing = f"{name}, {rows:,} rows, seed {seed}" + (f", {longer} times as long" if longer > 1 else "")
     done = yield from _showing(work, steps, doing, work.plan.seconds_of_run(name, rows) * longer, name)
     work.runs.setdefault((name, rows, seed), []).append(done)

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from warmstart.data.recognise import Columns, Scale, TaskName
-from warmstart.errors import UsageError, did_you_mean
+from warmstart.errors import UsageError, did_you_mean, shortened
 from warmstart.record import write_json
 
 if TYPE_CHECKING:
     from warmstart.budget import Options
 
-Command = Literal["compare", "fit", "check", "demo"]
+Command = Literal["compare", "fit", "check"]
 
 
 @dataclass(frozen=True)
@@ -68,9 +68,14 @@ class Request:
         for name, least, most in BOUNDS:
             value = getattr(self, name)
             if value is not None and not least <= value <= most:
-                raise UsageError(f"{name} is {value}; it must lie between {least:g} and {most:g}.", f"correct --{_flag(name)}")
+                bounds = f"{_plain(least)} and {_plain(most)}"
+                raise UsageError(
+                    f"{name} is {_plain(value)}; it must lie between {bounds}.", f"correct --{_flag(name)}"
+                )
         if any(n < 2 for n in self.rows):
-            raise UsageError(f"rows is {list(self.rows)}; a model needs at least 2 rows.", "correct --rows")
+            raise UsageError(f"rows is {_plain(self.rows)}; a model needs at least 2 rows.", "correct --rows")
+        if self.command == "fit" and len(self.rows) > 1:
+            raise UsageError(f"rows is {_plain(self.rows)}; fit trains on one number of rows.", "name one with --rows")
 
     @property
     def columns(self) -> Columns:
@@ -95,6 +100,7 @@ class Request:
             precision=self.precision,
             init=self.init,
             dropout=self.dropout,
+            examples=self.examples,
             training={name: getattr(self, name) for name in ("optimizer", "schedule", "weight_decay", "word_dropout")},
         )
 
@@ -154,43 +160,80 @@ def save(request: Request, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         write_json(folder / "request.json", asdict(request))
     except OSError as error:
-        raise UsageError(f"{str(folder)!r} cannot be written: {error.strerror}.", "name another folder with --out") from error
+        raise UsageError(
+            f"{str(folder)!r} cannot be written: {error.strerror}.", "name another folder with --out"
+        ) from error
 
 
 def load(folder: Path) -> Request:
-    """The request that a run or a study was made with."""
+    """The request that a run or a study was made with. Raises UsageError where there is none."""
     path = folder / "request.json"
+    if not folder.is_dir():
+        raise UsageError(f"there is no folder {str(folder)!r}.", "name a folder given as --out")
     try:
-        known = json.loads(path.read_text())
+        known = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise UsageError(f"{str(folder)!r} holds neither a run nor a study (no request.json).", "name a folder given as --out") from error
-    except json.JSONDecodeError as error:
+        raise UsageError(
+            f"{str(folder)!r} holds neither a run nor a study (no request.json).", "name a folder given as --out"
+        ) from error
+    except (OSError, ValueError) as error:  # a folder of that name, or half a file
         raise UsageError(f"{path} is damaged: {error}.", "start again with the same command") from error
-    return from_mapping(known, str(path))
+    if not isinstance(known, dict):
+        raise UsageError(f"{path} is damaged: it holds no keys.", "start again with the same command")
+    return from_mapping(known, dict.fromkeys(known, str(path)))
 
 
-def from_mapping(values: Mapping[str, Any], where: str) -> Request:
-    """A request from keys and values, checked. `where` names them in messages."""
+DEEPEST = 2  # a mapping, and lists in it
+
+NEEDED = {
+    "data": ("no data was named.", "name a file, a folder, a glob or a hub id, or `data` in the file of --config"),
+    "target": (
+        "no target was named.",
+        "say which column to predict: --target COL, or `target` in the file of --config",
+    ),
+}
+
+
+def from_mapping(values: Mapping[str, Any], places: Mapping[str, str] | None = None) -> Request:
+    """A request from keys and values, checked. `places` names the file that a key comes from, for messages.
+
+    Raises UsageError for a key that is not known or not there, and for a value that cannot be.
+    """
     from pydantic import TypeAdapter, ValidationError
 
-    names = [f.name for f in fields(Request)]
-    for key in values:
-        if key not in names:
-            raise UsageError(f"{where}: key {key!r} is not known.", did_you_mean(str(key), names))
-    for key in ("data", "target"):
-        if key not in values:
-            raise UsageError(f"{where}: {key!r} is missing.", f"say which {'files' if key == 'data' else 'column'} with {key}")
+    places = places or {}
+    check_keys(values, places)
+    for key, (message, hint) in NEEDED.items():
+        if not values.get(key):
+            raise UsageError(message, hint)
     try:
         request: Request = TypeAdapter(Request).validate_python(dict(values))
     except ValidationError as error:
         first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise UsageError(f"{where}: {key} is {first['input']!r}: {first['msg'].lower()}.", f"correct {key}") from error
+        known = first.get("ctx", {}).get("error")
+        if isinstance(known, UsageError):  # by the request itself, on numbers that are out of bounds
+            raise known from None
+        key = str(first["loc"][0])
+        place = f"{places[key]}: " if key in places else ""
+        said = first["msg"][0].lower() + first["msg"][1:]
+        raise UsageError(f"{place}{key} is {shortened(first['input'])}: {said}.", f"correct {key}") from error
     return request
 
 
+def check_keys(values: Mapping[str, Any], places: Mapping[str, str]) -> None:
+    """Raises UsageError for the first key that no request has."""
+    names = [f.name for f in fields(Request)]
+    for key in values:
+        if key not in names:
+            place = f"{places[key]}: " if key in places else ""
+            raise UsageError(f"{place}key {key!r} is not known.", did_you_mean(key, names))
+
+
 def read_yaml(path: Path) -> dict[str, Any]:
-    """A mapping from a YAML file. Aliases are refused: a few hundred bytes of them can grow into gigabytes."""
+    """The settings in a YAML file; null means the default. Raises UsageError where it holds anything else.
+
+    Aliases are refused: a few hundred bytes of them can grow into gigabytes. So is deep nesting: it takes minutes.
+    """
     import yaml
 
     try:
@@ -199,16 +242,27 @@ def read_yaml(path: Path) -> dict[str, Any]:
         raise UsageError(f"{str(path)!r} cannot be read: {error.strerror}.", "check --config") from error
     except UnicodeDecodeError as error:
         raise UsageError(f"{str(path)!r} is not UTF-8 text.", "save it as UTF-8") from error
+    example = "`warmstart init DATA --target COL` writes an example"
     try:
+        depth = 0
         for event in yaml.parse(text, Loader=yaml.SafeLoader):
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
             if isinstance(event, yaml.AliasEvent):
                 raise UsageError(f"{path} uses a YAML alias ({event.anchor!r}).", "write the value out")
+            if depth > DEEPEST:
+                raise UsageError(f"{path} is nested too deeply.", "write one `key: value` a line")
         found = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise UsageError(f"{path} is not YAML: {' '.join(str(error).split())}.", "see `warmstart init` for an example") from error
+        raise UsageError(f"{path} is not YAML: {' '.join(str(error).split())}.", example) from error
+    except (ValueError, OverflowError) as error:  # a date that is none, which YAML takes for one: 2024-13-45
+        if isinstance(error, UsageError):
+            raise
+        raise UsageError(f"{path} holds a value that cannot be read: {error}.", "put it in quotes") from error
     if not isinstance(found, dict):
-        raise UsageError(f"{path} holds no keys.", "write one `key: value` a line; see `warmstart init`")
-    return {str(key).replace("-", "_"): value for key, value in found.items()}
+        raise UsageError(f"{path} holds no keys.", f"write one `key: value` a line; {example}")
+    values = {str(key).replace("-", "_"): value for key, value in found.items() if value is not None}
+    check_keys(values, dict.fromkeys(values, str(path)))
+    return {key: parsed(key, value) for key, value in values.items()}
 
 
 LISTS = ("data", "text", "regimes", "rows")
@@ -221,18 +275,18 @@ def parsed(key: str, value: Any) -> Any:
     if key == "worth":
         return share(str(value))
     if key in LISTS:
-        parts = [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+        parts = [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
         parts = parts if isinstance(parts, list | tuple) else [parts]
         return tuple(_whole(part) for part in parts) if key == "rows" else tuple(str(part) for part in parts)
     return value
 
 
 def override(pairs: Sequence[str]) -> dict[str, Any]:
-    """`key=value` from the command line."""
+    """`key=value` from the command line; `null` for the default."""
     found = {}
     for pair in pairs:
         key, _, value = pair.partition("=")
-        found[key.replace("-", "_")] = parsed(key, value)
+        found[key.replace("-", "_")] = None if value == "null" else parsed(key.replace("-", "_"), value)
     return found
 
 
@@ -257,7 +311,9 @@ def _whole(text: Any) -> int:
     try:
         return int(str(text).replace("_", ""))
     except ValueError as error:
-        raise UsageError(f"{text!r} is no number of rows.", "write for example --rows 1000 or --rows 250,1000") from error
+        raise UsageError(
+            f"{text!r} is no number of rows.", "write for example --rows 1000 or --rows 250,1000"
+        ) from error
 
 
 def command_line(request: Request, out: str) -> str:
@@ -274,12 +330,15 @@ def command_line(request: Request, out: str) -> str:
         elif isinstance(value, bool):
             words.append(flag if value else flag.replace("--", "--no-", 1))
         else:
-            words += [flag, ",".join(map(str, value)) if isinstance(value, tuple) else _number(value)]
+            words += [flag, _plain(value)]
     return shlex.join([*words, "--out", out])
 
 
-def _number(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
+def _plain(value: Any) -> str:
+    """A value as it is typed: 600 for 600.0, every digit that counts, commas between several."""
+    if isinstance(value, tuple):
+        return ",".join(map(_plain, value))
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
 def _flag(name: str) -> str:
@@ -296,8 +355,8 @@ def commented(request: Request) -> str:
             continue
         value = getattr(request, entry.name)
         plain = list(value) if isinstance(value, tuple) else value
-        text = yaml.safe_dump({entry.name: plain}, default_flow_style=True, allow_unicode=True, width=10_000).strip()[1:-1]
+        flow = yaml.safe_dump({entry.name: plain}, default_flow_style=True, allow_unicode=True, width=10_000)
+        text = flow.strip().removeprefix("{").removesuffix("}")
         remark = REMARKS.get(entry.name, "")
         lines.append(f"{text}  # {remark}" if remark else text)
     return "\n".join(lines) + "\n"
-

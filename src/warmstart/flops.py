@@ -20,11 +20,11 @@ from warmstart.record import Array
 class Flops:
     """Of one example with `tokens` tokens (or hashed words), for arrays of tokens [n] -> [n]."""
 
-    per_token: float
-    per_text: float  # the head, and every layer of a body that reads bags of words
-    per_token_squared: float
-    backward: float  # share of the forward cost that is spent again on activations
-    weights: float  # share of the forward cost that is spent again on weights
+    per_token: float = 0.0
+    per_text: float = 0.0  # the head, and every layer of a body that reads bags of words
+    per_token_squared: float = 0.0
+    backward: float = 0.0  # share of the forward cost that is spent again on activations
+    weights: float = 0.0  # share of the forward cost that is spent again on weights
 
     def forward(self, tokens: Array) -> Array:
         tokens = tokens.astype(np.float64)

@@ -60,7 +60,7 @@ def _size_words(regime: Regime) -> dict[str, Any]:
 
 
 def run(chosen: Chosen, draw: Draw, folder: Path) -> Generator[Step, None, Run]:
-    """Train, score the test rows once, and write the model and its record into `folder`. A finished run is read back."""
+    """Train, score the test rows once, write model and record into `folder`. A finished run is read back."""
     if (folder / "run.json").exists():
         return load_run(folder)
     regime, config = chosen.regime, chosen.config
@@ -96,7 +96,10 @@ def run(chosen: Chosen, draw: Draw, folder: Path) -> Generator[Step, None, Run]:
         best_step=trained.best_step if trained else 0,
         epochs=trained.points[-1].epoch if trained and trained.points else 0.0,
         failed=failed,
-        converged=failed is None and trained is not None and found is not None and _converged(trained, chosen, found.val, draw),
+        converged=failed is None
+        and trained is not None
+        and found is not None
+        and _converged(trained, chosen, found.val, draw),
         cost=Cost(
             flops=trained.train_flops + _evaluation_flops(trained, regime, draw) if trained else 0.0,
             seconds=seconds,
@@ -241,7 +244,11 @@ def _converged(trained: Trained, chosen: Chosen, val: float, draw: Draw) -> bool
     """
     if trained.best_step < trained.steps:
         return True
-    shorter = [t for t in chosen.trials if t.settings["lr"] == chosen.config.lr and t.val is not None and t.steps < trained.steps]
+    shorter = [
+        t
+        for t in chosen.trials
+        if t.settings["lr"] == chosen.config.lr and t.val is not None and t.steps < trained.steps
+    ]
     if not shorter:
         return True
     longest = max(shorter, key=lambda t: t.steps)
@@ -289,4 +296,3 @@ def finish(record: Run, folder: Path, save: Callable[[Path], None] | None) -> Ru
         os.replace(entry, target)
     staging.rmdir()
     return record
-

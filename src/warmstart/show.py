@@ -2,7 +2,10 @@
 
 import csv
 import json
+import math
+import re
 import sys
+import textwrap
 import time
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import asdict, is_dataclass
@@ -14,12 +17,14 @@ from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as Bars
 from rich.table import Table as Grid
 
+from warmstart.data.recognise import PLAIN_NUMBER
 from warmstart.errors import UsageError
 from warmstart.report.words import compute as compute_words
 from warmstart.report.words import size as size_words
 
 if TYPE_CHECKING:
     from warmstart.compare import Progress
+    from warmstart.comparison import Comparison
     from warmstart.data.check import Checked
     from warmstart.data.read import Table
     from warmstart.deliver.predict import Trained
@@ -27,14 +32,27 @@ if TYPE_CHECKING:
     from warmstart.study import Study
 
 Value = TypeVar("Value")
-out = Console(highlight=False, markup=False, emoji=False, soft_wrap=False)
+out = Console(highlight=False, markup=False, emoji=False)
 err = Console(stderr=True, highlight=False, markup=False, emoji=False)
 EVERY = 15.0  # seconds between lines where there is no terminal to draw a bar on
 
 
 def say(text: str) -> None:
     """A line for the person, not for the next program."""
-    err.print(text)
+    err.print(text, soft_wrap=True)
+
+
+def line(text: str) -> None:
+    """A line with a path or a command in it: never broken, so that it can be copied."""
+    out.print(text, soft_wrap=True)
+
+
+def sentence(text: str, indent: str = "") -> None:
+    """A sentence, broken between words, but not inside `a command`, where it is longer than the terminal is wide."""
+    width = max(out.width - 1, 40)
+    held = re.sub("`[^`]*`", lambda command: command[0].replace(" ", "\0"), text)
+    wrapped = textwrap.wrap(held, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+    line("\n".join(wrapped).replace("\0", " "))
 
 
 def progress(steps: "Generator[Progress, None, Value]", quiet: bool) -> Value:
@@ -52,7 +70,8 @@ def progress(steps: "Generator[Progress, None, Value]", quiet: bool) -> Value:
 
 
 def _bar(quiet: bool) -> "Generator[None, Progress, None]":
-    columns = (TextColumn("{task.description}"), BarColumn(24), TaskProgressColumn(), TimeElapsedColumn(), TextColumn("{task.fields[left]}"))
+    words, left = TextColumn("{task.description}"), TextColumn("{task.fields[left]}")
+    columns = (words, BarColumn(24), TaskProgressColumn(), TimeElapsedColumn(), left)
     with Bars(*columns, console=err, transient=True) as bars:
         task = bars.add_task("starting", total=1.0, left="")
         while True:
@@ -83,28 +102,49 @@ def _left(now: "Progress") -> str:
 
 
 def json_out(value: Any) -> None:
-    """One JSON document on stdout."""
-    plain = asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
-    print(json.dumps(plain, indent=1, ensure_ascii=False, default=str))
+    """One JSON document on stdout. Numbers that JSON does not know (infinity) become null."""
+    print(json.dumps(_plain(value), indent=1, ensure_ascii=False, allow_nan=False, default=str))
+
+
+def _plain(value: Any) -> Any:
+    if is_dataclass(value) and not isinstance(value, type):
+        return _plain(asdict(value))
+    if isinstance(value, dict):
+        return {str(key): _plain(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def checked(found: "Checked") -> None:
     """What was recognised, then findings, the worst first."""
     schema = found.schema
     kind = "multi-label classification" if schema.multi_label else schema.task
-    out.print(f"{found.rows:,} rows; task: {kind} of {schema.target!r} from {', '.join(map(repr, schema.text))}")
+    sentence(f"{found.rows:,} rows; task: {kind} of {schema.target!r} from {', '.join(map(repr, schema.text))}", "  ")
     for note in schema.notes:
-        out.print(f"  {note}")
+        sentence(f"  {note}", "  ")
     if found.split:
-        out.print("split: " + ", ".join(f"{n:,} {part}" for part, n in found.split.items()))
-    for severity in ("error", "warning", "note"):
-        for finding in (f for f in found.findings if f.severity == severity):
-            rows = f" (rows {', '.join(map(str, finding.rows[:6]))}{', ...' if finding.count > 6 else ''})" if finding.rows else ""
-            out.print(f"\n{severity}: {finding.message}{rows}")
-            if finding.hint:
-                out.print(f"  hint: {finding.hint}")
+        line("split: " + ", ".join(f"{n:,} {part}" for part, n in found.split.items()))
+    for finding in found.findings:  # sorted: the worst first
+        more = ", ..." if finding.count > 6 else ""
+        named = "(row" in finding.message  # as the messages about bad rows do
+        rows = f" (rows {', '.join(map(str, finding.rows[:6]))}{more})" if finding.rows and not named else ""
+        line("")
+        sentence(f"{finding.severity}: {finding.message}{rows}", "  ")
+        if finding.hint:
+            line(f"  hint: {finding.hint}")
     if not found.findings:
-        out.print("nothing to remark.")
+        line("nothing to remark.")
+
+
+def result(done: "Study | Run", folder: Path, as_json: bool) -> None:
+    """What a comparison or a fit came to."""
+    from warmstart.record import Run
+
+    if isinstance(done, Run):
+        run(done, folder, as_json)
+    else:
+        study(done, as_json)
 
 
 def study(done: "Study", as_json: bool) -> None:
@@ -115,35 +155,45 @@ def study(done: "Study", as_json: bool) -> None:
         return
     unit = f" of {comparison.units}" if comparison.units else ""
     better = "higher" if comparison.higher_is_better else "lower"
-    out.print(f"\n{comparison.metric}{unit}, {better} is better; {comparison.rows['test']:,} test rows, 95 % intervals\n")
-    grid = Grid(box=None, pad_edge=False)
-    for title in ("regime", "score", "interval", "rows", "learning rate", "weights", "compute", "time"):
-        grid.add_column(title, justify="left" if title == "regime" else "right")
+    line("")
+    sentence(f"{comparison.metric}{unit}, {better} is better; {comparison.rows['test']:,} test rows, 95 % intervals")
+    line("")
+    out.print(_table(comparison))
+    if any(not row.converged and not row.failed for row in comparison.table):
+        line("* was still improving when it stopped")
+    if comparison.noise_floor is not None:
+        line(f"best reachable: {comparison.noise_floor:.4f}")
+    line("")
+    sentence(advice.reason)
+    for caveat in advice.caveats[:4]:
+        sentence(f"- {caveat}", "  ")
+    if len(advice.caveats) > 4:
+        line(f"- and {len(advice.caveats) - 4} more remarks in the report")
+    line("")
+    sentence(f"next: {advice.next_step}", "  ")
+    line(f"report: {done.folder / 'report.html'}")
+    if (done.folder / "winner").exists():
+        line(f"model:  {done.folder / 'winner'}   (warmstart predict {done.folder} NEW-ROWS)")
+
+
+def _table(comparison: "Comparison") -> Grid:
+    """One line a regime, in 80 columns."""
+    grid = Grid(box=None, pad_edge=False, padding=(0, 1, 0, 0))
+    for title in ("regime", "score", "interval", "rows", "rate", "learned", "compute", "time"):
+        grid.add_column(title, justify="left" if title == "regime" else "right", no_wrap=True)
     for row in comparison.table:
-        score = ["failed", ""] if row.failed else [f"{row.score:.4f}", f"{row.interval.low:.4f} to {row.interval.high:.4f}"]
+        low, high = row.interval
+        score = ["failed", ""] if row.failed else [f"{row.score:.4f}", f"{low:.4f}..{high:.4f}"]
         grid.add_row(
             row.name + ("" if row.converged or row.failed else " *"),
             *score,
             f"{row.rows:,}",
-            f"{row.lr:.1e}" if row.lr else "-",
+            f"{row.lr:.0e}" if row.lr else "-",
             _count(row.trainable),
             compute_words(row.flops),
             f"{row.seconds:.1f} s",
         )
-    out.print(grid)
-    if any(not row.converged and not row.failed for row in comparison.table):
-        out.print("* was still improving when it stopped")
-    if comparison.noise_floor is not None:
-        out.print(f"best reachable: {comparison.noise_floor:.4f}")
-    out.print(f"\n{advice.reason}")
-    for caveat in advice.caveats[:4]:
-        out.print(f"- {caveat}")
-    if len(advice.caveats) > 4:
-        out.print(f"- and {len(advice.caveats) - 4} more remarks in the report")
-    out.print(f"\nnext: {advice.next_step}")
-    out.print(f"report: {done.folder / 'report.html'}")
-    if (done.folder / "winner").exists():
-        out.print(f"model:  {done.folder / 'winner'}   (warmstart predict {done.folder} NEW-ROWS)")
+    return grid
 
 
 def _count(weights: int) -> str:
@@ -158,17 +208,22 @@ def run(done: "Run", folder: Path, as_json: bool) -> None:
     if as_json:
         json_out(done.to_json())
         return
-    out.print(f"\n{done.regime}: {done.method}, from {done.start}")
+    line(f"\n{done.regime}: {done.method}{'' if done.start == '-' else f', from {done.start}'}")
     if done.failed:
-        out.print(f"failed: {done.failed}")
+        sentence(f"failed: {done.failed}")
     unit = f" of {done.units}" if done.units else ""
     if done.test is not None:
-        out.print(f"{done.metric}{unit} on the test rows: {done.test:.4f} (validation {done.val or 0:.4f})")
+        validation = "" if done.val is None else f" (validation {done.val:.4f})"
+        line(f"{done.metric}{unit} on the test rows: {done.test:.4f}{validation}")
     for name, value in done.metrics.items():
-        out.print(f"  {name:<32} {value:,.4f}")
-    rate = f"learning rate {done.lr:.1e}, " if done.lr else ""
-    out.print(f"{rate}{done.steps:,} steps, {done.cost.seconds:.1f} s, {compute_words(done.cost.flops)}, {size_words(done.disk_bytes)} on disk")
-    out.print(f"model: {folder}   (warmstart predict {folder} NEW-ROWS)")
+        line(f"  {name:<32} {value:,.4f}")
+    trained = f"learning rate {done.lr:.1e}, {done.steps:,} steps, " if done.lr else ""
+    costs = f"{done.cost.seconds:.1f} s, {compute_words(done.cost.flops)}, {size_words(done.disk_bytes)} on disk"
+    line(trained + costs)
+    for caveat in done.caveats:
+        sentence(f"- {caveat}", "  ")
+    if (folder / "model.json").exists():
+        line(f"model: {folder}   (warmstart predict {folder} NEW-ROWS)")
 
 
 def runs(found: "Sequence[Run]", as_json: bool) -> None:
@@ -176,9 +231,12 @@ def runs(found: "Sequence[Run]", as_json: bool) -> None:
     if as_json:
         json_out([run.to_json() for run in found])
         return
+    if not found:
+        line("no run is finished yet.")
+        return
     grid = Grid(box=None, pad_edge=False)
     for title in ("run", "score", "validation", "steps", "time", "remark"):
-        grid.add_column(title, justify="left" if title in ("run", "remark") else "right")
+        grid.add_column(title, justify="left" if title in ("run", "remark") else "right", no_wrap=title != "remark")
     for one in found:
         scores = ("" if value is None else f"{value:.4f}" for value in (one.test, one.val))
         remark = one.failed or ("" if one.converged else "still improving")
@@ -186,21 +244,33 @@ def runs(found: "Sequence[Run]", as_json: bool) -> None:
     out.print(grid)
 
 
+def check_ending(path: Path | None) -> None:
+    """Raises UsageError where predictions cannot be written to a file of this name."""
+    if path is not None and path.suffix not in (".csv", ".jsonl", ".parquet"):
+        raise UsageError(f"{str(path)!r} has no ending that is known.", "end it in .csv, .jsonl or .parquet")
+
+
 def predictions(trained: "Trained", table: "Table", path: Path | None, quiet: bool) -> None:
     """Write one row for each row of the table: its number and what was predicted."""
-    rows = trained.stream(trained.texts_of(table))
-    numbered = ({"row": i} | row for i, row in enumerate(rows, 1))
+    texts = trained.texts_of(table)
+    empty = [number for number, text in enumerate(texts, 1) if not text]
+    if empty and not quiet:
+        say(f"{table.rows(empty)}: nothing to read, so what is predicted there means little.")
+    numbered = ({"row": i} | row for i, row in enumerate(trained.stream(texts), 1))
     if path is None:
         _csv(numbered, sys.stdout)
         return
-    if path.suffix not in (".csv", ".jsonl", ".parquet"):
-        raise UsageError(f"{str(path)!r} has no ending that is known.", "end it in .csv, .jsonl or .parquet")
     temporary = path.with_name(path.name + ".tmp")
     try:
         _write(numbered, temporary, path.suffix)
         temporary.replace(path)
     except OSError as error:
-        raise UsageError(f"{str(path)!r} cannot be written: {error.strerror}.", "name another file with --out") from error
+        raise UsageError(
+            f"{str(path)!r} cannot be written: {error.strerror}.", "name another file with --out"
+        ) from error
+    finally:
+        if temporary.is_file():
+            temporary.unlink()
     if not quiet:
         say(f"{table.columns.num_rows:,} predictions in {path}")
 
@@ -229,10 +299,10 @@ def _csv(rows: Iterable[dict[str, Any]], file: Any) -> None:
 
 
 def _cell(value: Any) -> Any:
-    """Labels joined by '|'; a class name that a spreadsheet would run as a formula gets a quote before it."""
+    """Labels joined by '|'; a quote before text that a spreadsheet would run as a formula, but not before a number."""
     if isinstance(value, list):
         value = "|".join(str(part) for part in value)
-    if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r"):
+    if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") and not PLAIN_NUMBER.match(value):
         return "'" + value
     return value
 
@@ -242,7 +312,7 @@ def regimes() -> None:
     from warmstart.regimes import DEFAULT, WORDS
 
     for name, words in WORDS.items():
-        out.print(f"{name:<15} {words}{'' if name in DEFAULT else ' (not by default)'}")
+        line(f"{name:<15} {words}{'' if name in DEFAULT else ' (not by default)'}")
 
 
 def doctor() -> None:
@@ -255,13 +325,12 @@ def doctor() -> None:
 
     facts = device.environment(device.precision())
     for key, value in asdict(facts).items():
-        out.print(f"{key:<14} {size_words(value) if key == 'memory_bytes' else value}")
+        line(f"{key:<14} {size_words(value) if key == 'memory_bytes' else value}")
     for package, use in (("bitsandbytes", "qlora"), ("datasets", "hub")):
         there = importlib.util.find_spec(package) is not None
-        out.print(f"{package:<14} {'installed' if there else f'missing: pip install warmstart[{use}]'}")
+        line(f"{package:<14} {'installed' if there else f'missing: pip install warmstart[{use}]'}")
     try:
         base = find_base(None, offline=True)
-        out.print(f"{'default base':<14} {base.name}")
+        line(f"{'default base':<14} {base.name}")
     except MissingError as error:
-        out.print(f"{'default base':<14} missing: {error.hint}")
-
+        line(f"{'default base':<14} missing: {error.hint}")

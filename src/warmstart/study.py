@@ -40,7 +40,9 @@ def study(
     return write(comparison, folder, findings, command)
 
 
-def write(comparison: Comparison, folder: Path, findings: Sequence[Finding], command: str, *, examples: bool = True) -> Study:
+def write(
+    comparison: Comparison, folder: Path, findings: Sequence[Finding], command: str, *, examples: bool = True
+) -> Study:
     """Draw the advice and write everything that people read."""
     advice = advise(comparison)
     write_json(folder / "comparison.json", comparison.to_json())
@@ -55,7 +57,7 @@ def write(comparison: Comparison, folder: Path, findings: Sequence[Finding], com
 
 
 def keep_winner(comparison: Comparison, advice: Advice, folder: Path) -> None:
-    """`winner/`: the chosen regime's model, of the seed that did best on validation rows; undecided: the best scored one.
+    """`winner/`: the chosen regime's model, of the seed best on validation rows; undecided: of the best scored regime.
 
     Files are hard links where the disk allows: no second copy of the weights.
     """

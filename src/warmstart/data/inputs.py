@@ -95,7 +95,9 @@ class TokenRows:
             ids[i, : len(row)] = row
         batch = {"input_ids": torch.from_numpy(ids)}
         if min(lengths) < longest:
-            batch["attention_mask"] = torch.from_numpy((np.arange(longest) < np.array(lengths)[:, None]).astype(np.int64))
+            batch["attention_mask"] = torch.from_numpy(
+                (np.arange(longest) < np.array(lengths)[:, None]).astype(np.int64)
+            )
         return batch
 
 

@@ -10,7 +10,7 @@ from torch import nn
 
 from warmstart.data.read import Table
 from warmstart.data.split import write_texts
-from warmstart.errors import InputError, did_you_mean
+from warmstart.errors import InputError, did_you_mean, listed
 from warmstart.store import Stored, load_model
 
 CHUNK = 2_000  # rows encoded and predicted at a time
@@ -28,7 +28,7 @@ class Trained:
         return self.stored.regime
 
     def predict(self, data: Sequence[str] | Sequence[Mapping[str, Any]] | Table) -> list[dict[str, Any]]:
-        """One dict for each row: 'prediction' in the target's units, with 'low' and 'high' (regression) or 'probability'.
+        """One dict for each row: 'prediction' in the target's units; 'low' and 'high' of it, or its 'probability'.
 
         `data`: texts as they are, mappings with the columns the model was trained on, or a table that was read.
         Raises InputError where a column is missing.
@@ -46,13 +46,13 @@ class Trained:
 
     def texts_of(self, table: Table) -> list[str]:
         """The inputs of a table's rows, written as they were for training; the target need not be there."""
-        schema = self.stored.schema
-        for column in schema.text:
-            if column not in table.columns.column_names:
-                raise InputError(
-                    f"column {column!r}, which the model reads, is not in the data.",
-                    did_you_mean(column, table.columns.column_names),
-                )
+        schema, known = self.stored.schema, table.columns.column_names
+        missing = [column for column in schema.text if column not in known]
+        if missing:
+            raise InputError(
+                f"{listed(table.files, 3)}: the model reads column {missing[0]!r}, which is not there.",
+                did_you_mean(missing[0], known),
+            )
         return write_texts(table, schema)
 
     def _texts(self, data: Sequence[str] | Sequence[Mapping[str, Any]] | Table) -> list[str]:
@@ -63,8 +63,27 @@ class Trained:
         texts = [row for row in data if isinstance(row, str)]
         if len(texts) == len(data):
             return texts
-        columns = pa.Table.from_pylist([dict(row) for row in data if not isinstance(row, str)])
-        return self.texts_of(Table(columns, ("the given rows",), (len(data),)))
+        rows = [dict(row) for row in data if not isinstance(row, str)]
+        if texts:
+            raise InputError("texts and rows with columns were given together.", "give all of them in one form")
+        return self.texts_of(_table(rows))
+
+
+def _table(rows: Sequence[Mapping[str, Any]]) -> Table:
+    """Rows as columns; a column that some rows lack is missing there."""
+    names = dict.fromkeys(name for row in rows for name in row)
+    columns = {name: _column(name, [row.get(name) for row in rows]) for name in names}
+    return Table(pa.table(columns), ("the given rows",), (len(rows),))
+
+
+def _column(name: str, cells: Sequence[Any]) -> "pa.Array[Any]":
+    try:
+        found: "pa.Array[Any]" = pa.array(cells)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError) as error:
+        raise InputError(
+            f"column {name!r} of the given rows cannot be read: {error}.", "give it one type in every row, or text"
+        ) from error
+    return found
 
 
 def load(folder: str | Path, *, code: str | None = None, build: Callable[[], nn.Module] | None = None) -> Trained:
@@ -76,7 +95,7 @@ def load(folder: str | Path, *, code: str | None = None, build: Callable[[], nn.
     if not path.is_dir():
         raise InputError(f"there is no folder {str(folder)!r}.", "name the folder of a finished run or study")
     inner = path / "winner"
-    stored = load_model(inner if (inner / "model.json").exists() else path, code=code, build=build)
-    return Trained(stored, path)
-
-
+    stored_in = inner if (inner / "model.json").exists() else path
+    if not (stored_in / "model.json").exists() and (path / "request.json").exists():
+        raise InputError(f"{str(folder)!r} holds no trained model yet.", f"finish it with: warmstart resume {folder}")
+    return Trained(load_model(stored_in, code=code, build=build), path)

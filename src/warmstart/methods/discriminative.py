@@ -13,7 +13,8 @@ from warmstart.models.model import Model
 class Discriminative:
     """Each layer learns `decay` times as fast as the one above it; the head at the full rate.
 
-    Howard and Ruder (2018) divide by 2.6 a layer for a network of four; 0.8 to 0.9 is usual for encoders of six to twelve.
+    Howard and Ruder (2018) divide by 2.6 a layer for a network of four;
+    0.8 to 0.9 is usual for encoders of six to twelve.
     """
 
     decay: float = 0.8
@@ -27,7 +28,5 @@ class Discriminative:
 
     def rates(self, model: Model) -> Rates:
         return {
-            name: self.decay**depth
-            for depth, layer in enumerate(reversed(layers(model)))
-            for name in layer.parameters
+            name: self.decay**depth for depth, layer in enumerate(reversed(layers(model))) for name in layer.parameters
         }

@@ -102,7 +102,10 @@ def load_adapter(body: nn.Module, folder: Path) -> nn.Module:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         body = inject_adapter_in_model(config, body)
-    named = {name.removeprefix("base_model.model."): tensor for name, tensor in load_file(folder / "adapter_model.safetensors").items()}
+    named = {
+        name.removeprefix("base_model.model."): tensor
+        for name, tensor in load_file(folder / "adapter_model.safetensors").items()
+    }
     found = set_peft_model_state_dict(body, named)
     assert not found.unexpected_keys, found.unexpected_keys
     return body

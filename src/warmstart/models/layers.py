@@ -29,7 +29,11 @@ def layers(model: Model) -> list[Layer]:
     path = blocks_path(model.body)
     blocks = [(f"body.{path}.{i}", block) for i, block in enumerate(model.body.get_submodule(path).children())]
     before, after = _around(model.body, path)
-    groups = [("embeddings", before), *((name, [(name, block)]) for name, block in blocks), ("head", [("head", model.head)])]
+    groups = [
+        ("embeddings", before),
+        *((name, [(name, block)]) for name, block in blocks),
+        ("head", [("head", model.head)]),
+    ]
     groups[-2][1].extend(after)
     return [
         Layer(name, tuple(module for _, module in members), tuple(_names(model, [prefix for prefix, _ in members])))
@@ -41,7 +45,9 @@ def blocks_path(body: nn.Module) -> str:
     """The dotted name of the repeated blocks: by family, else the longest ModuleList."""
     if type(body).__name__ in BLOCKS:
         return BLOCKS[type(body).__name__]
-    lists: list[tuple[int, str]] = [(len(m), name) for name, m in body.named_modules() if isinstance(m, nn.ModuleList) and len(m) > 1]
+    lists: list[tuple[int, str]] = [
+        (len(m), name) for name, m in body.named_modules() if isinstance(m, nn.ModuleList) and len(m) > 1
+    ]
     if not lists:
         raise UsageError(
             f"the layers of {type(body).__name__} cannot be told apart: it has no ModuleList of repeated blocks.",

@@ -25,5 +25,7 @@ def task_from_json(facts: dict[str, Any]) -> Task:
     """The task that `to_json` described."""
     known = dict(facts)
     kind = TASKS[known.pop("name")]
-    arguments: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in known.items()}
+    arguments: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in known.items()
+    }
     return kind(**arguments)

@@ -68,7 +68,9 @@ class Classification:
 
     def constant(self, targets: Array) -> Array:
         """The log of each class's share: always the largest class, and the best constant probabilities."""
-        share = targets.mean(0) if self.multi_label else np.bincount(targets, minlength=len(self.classes)) / len(targets)
+        share = (
+            targets.mean(0) if self.multi_label else np.bincount(targets, minlength=len(self.classes)) / len(targets)
+        )
         share = np.clip(share, 1e-6, 1 - 1e-6)
         return np.log(share / (1 - share)) if self.multi_label else np.log(share)
 

@@ -75,8 +75,8 @@ class Regression:
         n = len(targets)
         if n < FEWEST_FOR_INTERVAL:
             return {}
-        level = min(np.ceil((n + 1) * COVERAGE) / n, 1.0)
-        return {"quantile": float(np.quantile(np.abs(outputs[:, 0] - targets), level, method="higher"))}
+        rank = int(np.ceil((n + 1) * COVERAGE))
+        return {"quantile": float(np.sort(np.abs(outputs[:, 0] - targets))[rank - 1])}
 
     def score(self, outputs: Array, targets: Array, calibration: Mapping[str, float]) -> Array:
         error = np.abs(outputs[:, 0].astype(np.float64) - targets) * self.deviation

@@ -1,0 +1,116 @@
+"""Tax: what does the framework cost over a plain PyTorch loop of the same settings?
+
+    python benchmarks/tax.py [--steps 12] [--repetitions 5]
+
+Both train MiniLM fully on the same batches with the same optimizer, schedule and clipping, interleaved A B B A in one
+process. The ratio is the plain loop's time over ours: 1 is no tax, above 1 we are faster. Both end with the same loss.
+"""
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from warmstart import device
+from warmstart.catalogue import catalogue
+from warmstart.data.batch import Order
+from warmstart.data.read import Table
+from warmstart.data.recognise import Columns, recognise
+from warmstart.data.split import make_rows, split
+from warmstart.methods import Full
+from warmstart.models import Model
+from warmstart.models.vocabulary import only_used_rows
+from warmstart.prefix import Shared, Stream
+from warmstart.starts import Pretrained, find_base
+from warmstart.tasks import task_for
+from warmstart.train import TrainConfig, begin, param_groups, schedule, set_trainable, train
+
+RESULTS = Path(__file__).parent / "results" / "tax.json"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--steps", type=int, default=12)
+    parser.add_argument("--repetitions", type=int, default=5)
+    given = parser.parse_args()
+    made = catalogue()
+    table = Table(made.table, ("catalogue",), (made.table.num_rows,))
+    schema = recognise(table, Columns("price", ("title", "description", "category", "brand")))
+    splits = split(make_rows(table, schema)[0], schema)
+    task, start = task_for(schema, splits), Pretrained(find_base(None))
+    shared = Shared(splits)
+    examples = shared.examples(start.inputs, splits.train, task.targets(splits.train))
+    config = TrainConfig(steps=given.steps, lr=1e-4, batch_size=32)
+    source = Stream(examples, Order(examples.lengths, config.batch_size, config.seed))
+    used = torch.from_numpy(np.unique(shared.encoded(start.inputs).tokens.values).astype(np.int64))  # type: ignore[attr-defined]
+
+    def model() -> Model:
+        return Model(start.body(0), task.head(384, 0), start.pooling)
+
+    def plain() -> tuple[float, float]:
+        ours = model()
+        rates = Full().rates(ours)
+        set_trainable(ours, rates)
+        optimizer = torch.optim.AdamW(param_groups(ours, rates, config), lr=config.lr, fused=True)
+        parameters = list(ours.parameters())
+        began = time.perf_counter()
+        loss = torch.zeros(())
+        for step in range(config.steps):
+            for group in optimizer.param_groups:
+                group["lr"] = config.lr * schedule(step, config)
+            torch.manual_seed(hash((config.seed, step)))
+            batch = source.at(step)
+            loss = task.output_loss(ours(batch.inputs), batch.targets)
+            loss.backward()  # type: ignore[no-untyped-call]
+            torch.nn.utils.clip_grad_norm_(parameters, config.clip)
+            optimizer.step()
+            optimizer.zero_grad()
+        return time.perf_counter() - began, float(loss)
+
+    def framework(small_table: bool) -> tuple[float, float]:
+        ours = model()
+        rates = Full().rates(ours)
+        set_trainable(ours, rates)
+        with only_used_rows(ours.body, used if small_table else torch.arange(30_522)):
+            state = begin(ours, rates, config)
+            began = time.perf_counter()
+            *_, last = train(state, task, source, config)
+            return time.perf_counter() - began, last.loss
+
+    rows = []
+    for setting, ours in (("the loop alone", False), ("with only the used rows of the token table", True)):
+        rows.append(pair(setting, plain, lambda ours=ours: framework(ours), given.repetitions))
+        print(rows[-1]["setting"], rows[-1]["ratio"], rows[-1]["quality"], flush=True)
+    RESULTS.parent.mkdir(exist_ok=True)
+    RESULTS.write_text(json.dumps(rows, indent=1) + "\n")
+
+
+def pair(
+    setting: str, plain: Callable[[], tuple[float, float]], ours: Callable[[], tuple[float, float]], repetitions: int
+) -> dict[str, object]:
+    """Interleaved repetitions; the ratio of times, and the last losses side by side."""
+    plain(), ours()
+    ratios, losses = [], set()
+    for _ in range(repetitions):
+        first, second, third, fourth = plain(), ours(), ours(), plain()
+        ratios.append((first[0] + fourth[0]) / (second[0] + third[0]))
+        losses |= {("plain", round(first[1], 6)), ("ours", round(second[1], 6))}
+    ratio = {"median": statistics.median(ratios), "min": min(ratios), "max": max(ratios)}
+    return {
+        "test": "tax",
+        "peer": "torch",
+        "setting": setting,
+        "ratio": ratio,
+        "quality": {f"last loss, {who}": loss for who, loss in sorted(losses)},
+        "environment": asdict(device.environment("fp32")),
+    }
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,50 @@
+"""What every test of the engine starts from: one thread, a tiny base, small tables."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.tiny import CLASSES, REGRESSION, save_tiny_base, tiny_draw, tiny_problem
+from warmstart.budget import Problem
+from warmstart.stages import Draw
+from warmstart.starts import Base, find_base
+
+
+@pytest.fixture(autouse=True)
+def one_thread_and_the_random_state_as_it_was() -> Iterator[None]:
+    torch.set_num_threads(1)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        yield
+
+
+@pytest.fixture(scope="session")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Base:
+    """A two-layer BERT of width 16 in a folder, with dropout."""
+    return find_base(str(save_tiny_base(tmp_path_factory.mktemp("tiny") / "base")), max_length=32)
+
+
+@pytest.fixture(scope="session")
+def regression() -> Draw:
+    """120 titles with prices: 84 for training."""
+    return tiny_draw(REGRESSION)
+
+
+@pytest.fixture(scope="session")
+def classes() -> Draw:
+    """120 titles of three rooms."""
+    return tiny_draw(CLASSES)
+
+
+@pytest.fixture
+def problem(base: Base) -> Problem:
+    return tiny_problem(REGRESSION, base)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """An empty folder for a study."""
+    (tmp_path / "study").mkdir()
+    return tmp_path / "study"

@@ -1,0 +1,83 @@
+"""Order: each row once an epoch, whichever architecture reads it, wherever a run was interrupted."""
+
+import numpy as np
+import pytest
+
+from tests.tiny import examples_of
+from warmstart.data.batch import Order, WordDropout, by_length
+from warmstart.prefix import Stream
+from warmstart.stages import Draw
+from warmstart.starts import Base, dnn
+from warmstart.models.dnn import Size
+
+LENGTHS = np.random.default_rng(0).integers(1, 200, size=101)
+
+
+@pytest.mark.parametrize("epoch", [0, 1, 7])
+def test_each_row_once_an_epoch(epoch: int) -> None:
+    order = Order(LENGTHS, 8, 0)
+    batches = order.epoch(epoch)
+    assert sorted(np.concatenate(batches).tolist()) == list(range(101))
+    assert len(batches) == order.per_epoch == 13
+    assert sorted(len(batch) for batch in batches) == [5, *[8] * 12]
+
+
+def test_the_order_follows_seed_and_epoch_alone() -> None:
+    first, again = Order(LENGTHS, 8, 0), Order(LENGTHS.copy(), 8, 0)
+    again.epoch(5)  # what was asked before changes nothing
+    assert [b.tolist() for b in first.epoch(2)] == [b.tolist() for b in again.epoch(2)]
+    for other in (first.epoch(3), Order(LENGTHS, 8, 1).epoch(2)):
+        assert [b.tolist() for b in first.epoch(2)] != [b.tolist() for b in other]
+
+
+def test_rows_of_similar_length_share_a_batch() -> None:
+    spread = np.mean([np.ptp(LENGTHS[batch]) for batch in Order(LENGTHS, 8, 0).epoch(0)])
+    assert spread < np.ptp(LENGTHS) / 5
+
+
+def test_every_architecture_sees_the_same_batches(regression: Draw, base: Base) -> None:
+    words = dnn(Size(features=200)).inputs
+    other = regression.shared.examples(words, regression.splits.train, regression.task.targets(regression.splits.train))
+    tokens = examples_of(regression, base)
+    streams = [Stream(examples, Order(examples.lengths, 8, 0)) for examples in (tokens, other)]
+    for step in range(25):
+        first, second = (stream.at(step) for stream in streams)
+        assert first.targets.tolist() == second.targets.tolist()
+        assert first.inputs.keys() != second.inputs.keys()
+
+
+def test_a_run_that_goes_on_at_a_step_gets_the_batch_of_that_step(regression: Draw, base: Base) -> None:
+    examples = examples_of(regression, base)
+
+    def stream() -> Stream:
+        return Stream(examples, Order(examples.lengths, 8, 3), WordDropout(0.3, 3))
+
+    whole = stream()
+    straight = [whole.at(step) for step in range(30)]
+    resumed = stream()
+    for step in (23, 24, 4, 29):
+        assert resumed.at(step).inputs["input_ids"].tolist() == straight[step].inputs["input_ids"].tolist()
+        assert resumed.at(step).targets.tolist() == straight[step].targets.tolist()
+
+
+def test_dropped_words_follow_seed_epoch_and_row_alone() -> None:
+    dropout = WordDropout(0.5, 0)
+    together = dropout.kept(np.array([3, 9, 4]), [20, 30, 25], epoch=1)
+    alone = dropout.kept(np.array([9]), [30], epoch=1)
+    assert together[1].tolist() == alone[0].tolist()
+    for other in (dropout.kept(np.array([9]), [30], 2), dropout.kept(np.array([8]), [30], 1)):
+        assert other[0].tolist() != alone[0].tolist()
+    assert WordDropout(0.5, 1).kept(np.array([9]), [30], 1)[0].tolist() != alone[0].tolist()
+
+
+def test_words_are_dropped_with_their_chance_and_one_always_stays() -> None:
+    kept = np.concatenate(WordDropout(0.3, 0).kept(np.arange(200), [50] * 200, 0))
+    assert kept.mean() == pytest.approx(0.7, abs=0.02)
+    assert all(row.sum() == 1 for row in WordDropout(1.0, 0).kept(np.arange(50), [4] * 50, 0))
+    assert WordDropout(0.5, 0).kept(np.array([0]), [0], 0)[0].tolist() == []
+
+
+def test_evaluation_reads_every_row_with_little_padding() -> None:
+    batches = by_length(LENGTHS, 16)
+    assert sorted(np.concatenate(batches).tolist()) == list(range(101))
+    assert [LENGTHS[b].max() for b in batches[:-1]] <= [LENGTHS[b].min() for b in batches[1:]]

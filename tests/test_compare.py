@@ -1,0 +1,196 @@
+"""Compare: a whole comparison, done once, and nothing lost when it is killed."""
+
+from collections.abc import Generator
+from dataclasses import replace
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import pytest
+
+from tests.tiny import CLASSES, REGRESSION, tiny_problem
+from warmstart.advise import advise
+from warmstart.budget import Options, Problem
+from warmstart.compare import Progress, compare, fit_one, remembered
+from warmstart.comparison import Comparison
+from warmstart.errors import TrainingError
+from warmstart.record import load_run
+from warmstart.regimes import BASELINES, REGIMES
+from warmstart.starts import Base
+from warmstart.store import load_model
+
+Value = TypeVar("Value")
+EVERY = (*BASELINES, *REGIMES)
+QUICK = Options(regimes=("constant", "full", "frozen"), seeds=2, trials=2, length=0.03)
+
+
+def to_the_end(steps: Generator[Progress, None, Value]) -> tuple[list[Progress], Value]:
+    seen = []
+    while True:
+        try:
+            seen.append(next(steps))
+        except StopIteration as stop:
+            return seen, stop.value
+
+
+def compared(problem: Problem, options: Options, folder: Path) -> Comparison:
+    return to_the_end(compare(problem, options, folder))[1]
+
+
+def times(folder: Path) -> dict[str, int]:
+    found = {str(path.relative_to(folder)): path.stat().st_mtime_ns for path in folder.rglob("run.json")}
+    assert found
+    return found
+
+
+def scores_of(comparison: Comparison) -> dict[str, list[list[float]]]:
+    return {run.id: run.scores.tolist() for run in comparison.runs}
+
+
+@pytest.fixture(scope="module")
+def whole(base: Base, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Progress], Comparison]:
+    """Every regime on the tiny base, one seed, two rates."""
+    folder = tmp_path_factory.mktemp("whole")
+    options = Options(regimes=EVERY, seeds=1, trials=2, length=0.03, dropout=0.1)
+    return folder, *to_the_end(compare(tiny_problem(REGRESSION, base), options, folder))
+
+
+def test_every_regime_is_trained_scored_and_saved(whole: tuple[Path, list[Progress], Comparison]) -> None:
+    folder, _, comparison = whole
+    assert {run.regime for run in comparison.runs} == set(EVERY)
+    rows = comparison.runs[0].predictions["row"]
+    for run in comparison.runs:
+        assert run.test is not None and np.isfinite(run.scores).all()
+        assert run.predictions["row"] == rows  # paired: the same test rows in the same order
+        assert run.test == pytest.approx(run.scores[:, 0].sum() / run.scores[:, 1].sum())
+        assert run.cost.trainable <= run.cost.total and (run.cost.flops > 0 or run.regime == "constant")
+        assert run.disk_bytes > 0 and run.latency_ms is not None and run.latency_ms > 0
+        where = folder / "runs" / run.id
+        assert not (where / "checkpoint").exists()
+        found = load_model(where).predictor.outputs(["small red lamp, oak"])
+        assert found.shape == (1, 1) and np.isfinite(found).all()
+    advise(comparison)
+
+
+def test_what_is_saved_predicts_what_was_scored(whole: tuple[Path, list[Progress], Comparison], base: Base) -> None:
+    folder, _, comparison = whole
+    texts = tiny_problem(REGRESSION, base).splits.test.texts
+    for run in comparison.runs:
+        stored = load_model(folder / "runs" / run.id)
+        again = stored.task.predictions(stored.predictor.outputs(texts), stored.calibration)
+        np.testing.assert_allclose(again["prediction"], run.predictions["prediction"], rtol=1e-4)
+
+
+def test_each_regime_learned_what_its_method_says(whole: tuple[Path, list[Progress], Comparison]) -> None:
+    runs = {run.regime: run for run in whole[2].runs}
+    assert runs["frozen"].cost.trainable == 17
+    assert runs["full"].cost.trainable == runs["full"].cost.total == runs["discriminative"].cost.trainable
+    assert 17 < runs["lora"].cost.trainable == runs["qlora"].cost.trainable
+    assert runs["lora"].cost.total == runs["qlora"].cost.total > runs["full"].cost.total
+    assert {run.regime for run in runs.values() if run.family == "scratch"} == {"scratch", "scratch-dnn"}
+
+
+def test_progress_goes_from_nothing_to_all_and_says_every_result(
+    whole: tuple[Path, list[Progress], Comparison],
+) -> None:
+    _, seen, comparison = whole
+    shares = [progress.done for progress in seen]
+    lengthened = next((i for i, p in enumerate(seen) if "times as long" in p.doing), None)  # more work than was planned
+    assert shares[:lengthened] == sorted(shares[:lengthened]) and shares[0] == 0 and max(shares) <= 1
+    said = " ".join(progress.message for progress in seen)
+    assert all(run.id in said for run in comparison.runs)
+    assert any(f"{len(REGIMES)} runs of {len(REGIMES)} regimes" in progress.message for progress in seen)
+
+
+def test_each_regime_had_the_same_number_of_trials(whole: tuple[Path, list[Progress], Comparison]) -> None:
+    for run in whole[2].runs:
+        rates = {trial.settings["lr"] for trial in run.trials if "lr" in trial.settings}
+        if run.family != "baseline":
+            assert len(rates) in (2, 3), run.regime  # a third where an edge won
+            assert run.lr in rates
+            best = min(t.val for t in run.trials if t.val is not None)
+            assert any(t.val == best and t.settings["lr"] == run.lr for t in run.trials)
+
+
+def test_a_second_call_trains_nothing_and_says_the_same(
+    whole: tuple[Path, list[Progress], Comparison], base: Base, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, _, comparison = whole
+    before = times(folder)
+    monkeypatch.setattr("warmstart.stages.train", lambda *_: pytest.fail("something was trained"))
+    options = Options(regimes=EVERY, seeds=1, trials=2, length=0.03, dropout=0.1)
+    again = compared(tiny_problem(REGRESSION, base), options, folder)
+    assert times(folder) == before
+    assert again.to_json() == comparison.to_json() == remembered(folder).to_json()
+
+
+def test_killed_in_the_middle_and_taken_up_again_it_gives_identical_scores(base: Base, tmp_path: Path) -> None:
+    problem = tiny_problem(CLASSES, base)
+    for name in ("straight", "killed"):
+        (tmp_path / name).mkdir()
+    straight = compared(problem, QUICK, tmp_path / "straight")
+    stops = ("searching", "full, 84 rows, seed 0", "frozen, 84 rows, seed 1")
+    for stop in stops:  # three kills, each some steps into a piece of work
+        steps = compare(problem, QUICK, tmp_path / "killed")
+        into = 0
+        for progress in steps:
+            into += stop in progress.doing
+            if into == 4:
+                break
+        steps.close()
+    finished = times(tmp_path / "killed")
+    assert "runs/full-r84-s0/run.json" in finished and "runs/frozen-r84-s1/run.json" not in finished
+    resumed = compared(problem, QUICK, tmp_path / "killed")
+    assert scores_of(resumed) == scores_of(straight)
+    assert finished.items() <= times(tmp_path / "killed").items()
+
+
+def test_rows_and_seeds_make_a_run_each_on_the_same_test_rows(problem: Problem, folder: Path) -> None:
+    comparison = compared(problem, replace(QUICK, regimes=("constant", "frozen"), rows=(40, 80), trials=1), folder)
+    assert {(run.regime, run.rows, run.seed) for run in comparison.runs} == {
+        (regime, rows, seed) for regime in ("constant", "frozen") for rows in (40, 80) for seed in (0, 1)
+    }
+    assert len({tuple(run.predictions["row"]) for run in comparison.runs}) == 1
+    assert comparison.rows["train"] == 80
+
+
+def diverging(problem: Problem) -> Options:
+    return Options(
+        regimes=("constant", "linear", "full"), seeds=1, lr=1e4, length=0.2, training={"optimizer": "sgd", "clip": 1e9}
+    )
+
+
+def test_a_regime_that_diverges_is_recorded_and_never_wins(problem: Problem, folder: Path) -> None:
+    comparison = compared(problem, diverging(problem), folder)
+    run = next(run for run in comparison.runs if run.regime == "full")
+    assert run.failed is not None and not run.converged
+    assert load_run(folder / "runs" / run.id).failed == run.failed
+    assert advise(comparison).choice == "linear"
+
+
+def test_a_huge_rate_that_stays_finite_is_recorded_as_failed(problem: Problem, folder: Path) -> None:
+    options = replace(diverging(problem), training={"optimizer": "sgd", "schedule": "constant"})
+    comparison = compared(problem, options, folder)
+    run = next(run for run in comparison.runs if run.regime == "full")
+    assert run.failed is not None
+    assert advise(comparison).choice == "linear"
+
+
+def test_when_nothing_can_be_trained_an_error_says_so(problem: Problem, folder: Path) -> None:
+    with pytest.raises(TrainingError, match="no regime could be trained"):
+        compared(problem, replace(diverging(problem), regimes=("full",)), folder)
+
+
+def test_a_study_that_is_not_finished_is_not_remembered(folder: Path) -> None:
+    with pytest.raises(TrainingError, match=r"no finished study\.\nhint: warmstart resume"):
+        remembered(folder)
+
+
+@pytest.mark.parametrize("name", ["linear", "lora"])
+def test_one_regime_alone_has_its_run_in_the_folder_itself(name: str, problem: Problem, folder: Path) -> None:
+    _, run = to_the_end(fit_one(problem, replace(QUICK, regimes=(name,)), folder))
+    assert run.seed == 0 and run.regime == name
+    assert load_run(folder).scores.tolist() == run.scores.tolist()
+    assert load_model(folder).regime == name
+    again = to_the_end(fit_one(problem, replace(QUICK, regimes=(name,)), folder))[1]
+    assert again.to_json() == run.to_json()

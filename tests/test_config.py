@@ -1,0 +1,129 @@
+"""Do flags, files and saved requests become the same request, and back?"""
+
+import shlex
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import get_args
+from unittest.mock import patch
+
+import pytest
+
+from tests.cli_base import call
+from warmstart import api, config
+from warmstart.budget import Options
+from warmstart.config import Request, command_line, commented, duration, from_mapping, load, read_yaml, save, share
+from warmstart.errors import UsageError
+from warmstart.starts import Init
+
+PLAIN = Request(("a table.csv",), "price")
+FULL = Request(
+    data=("a.csv", "b c.csv"),
+    target="what it costs, $",
+    text=("title", "the, description"),
+    group="maker's",
+    task="regression",
+    scale="log10(1+x)",
+    drop_bad_rows=True,
+    regimes=("linear", "full"),
+    base="org/name",
+    init="he",
+    rows=(250, 1000),
+    seeds=2,
+    seed=7,
+    trials=4,
+    lr=1.25e-05,
+    epochs=2.5,
+    length=0.1,
+    batch_size=8,
+    max_length=64,
+    optimizer="sgd",
+    schedule="cosine",
+    weight_decay=0.123456789,
+    dropout=0.0,
+    word_dropout=0.1,
+    precision="fp32",
+    budget=1_000_000.0,
+    worth=0.025,
+    examples=False,
+    offline=True,
+)
+
+
+@pytest.mark.parametrize("request_", [PLAIN, FULL, replace(FULL, command="fit", regime="lora", regimes=(), rows=(9,))])
+def test_the_repeating_command_makes_the_same_request(request_: Request) -> None:
+    words = shlex.split(command_line(request_, "some where"))
+    if request_.command == "fit":  # which has no such flags
+        words = [word for word in words if word not in ("--no-examples",)]
+        request_ = replace(request_, examples=True, seeds=3, budget=1800.0, worth=0.01)
+        for flag in ("--seeds", "--budget", "--worth"):
+            del words[words.index(flag) : words.index(flag) + 2]
+    with patch.object(api, "begin", side_effect=UsageError("enough")) as begin:
+        assert call(*words[1:]).err == "error: enough\n"
+    assert begin.call_args.args == (request_, Path("some where"))
+
+
+def test_the_commented_file_holds_every_setting_and_its_remark(tmp_path: Path) -> None:
+    path = tmp_path / "settings.yaml"
+    for request in (PLAIN, replace(FULL, noise_floor=None, text=("title",))):
+        path.write_text(commented(request), encoding="utf-8")
+        assert from_mapping(read_yaml(path)) == request
+    lines = commented(PLAIN).splitlines()
+    assert "seeds: 3  # draws of the training rows" in lines
+    assert len(lines) == len(asdict(PLAIN)) - 2  # the command, and the noise floor that only the demo knows
+
+
+def test_init_then_compare_with_flags_over_pairs_over_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    answer = call("init", "data.csv", "--target", "price")
+    assert (answer.code, answer.out) == (
+        0,
+        "wrote warmstart.yaml; use it with: warmstart compare --config warmstart.yaml --out study\n",
+    )
+    again = call("init", "data.csv", "--target", "price")
+    assert again.code == 2 and "exists already" in again.err
+    with patch.object(api, "begin", side_effect=UsageError("enough")) as begin:
+        words = ("--config", "warmstart.yaml", "--out", "study")
+        call("compare", *words)
+        call("compare", *words, "--seeds", "1", "lr=1e-3", "batch-size=8", "regimes=full, lora", "base=null", "rows=90,")
+    plain, changed = (each.args[0] for each in begin.call_args_list)
+    assert plain == Request(("data.csv",), "price")
+    assert changed == replace(plain, seeds=1, lr=1e-3, batch_size=8, regimes=("full", "lora"), rows=(90,))
+
+
+def test_a_path_with_an_equals_sign_is_data(tmp_path: Path) -> None:
+    with patch.object(api, "begin", side_effect=UsageError("enough")) as begin:
+        call("compare", "year=2024/*.csv", "seeds=2", "--target", "price", "--out", tmp_path / "s")
+    assert begin.call_args.args[0] == Request(("year=2024/*.csv",), "price", seeds=2)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90", 90), ("90s", 90), ("10m", 600), ("1h30m", 5400), ("0.5h", 1800), (" 2m5s ", 125)]
+)
+def test_lengths_of_time(text: str, seconds: float) -> None:
+    assert duration(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "m", "10 minutes", "-5m", "1m1h", "nan"])
+def test_no_lengths_of_time(text: str) -> None:
+    with pytest.raises(UsageError, match="no length of time"):
+        duration(text)
+
+
+def test_shares() -> None:
+    assert (share("1%"), share("0.02"), share(" 2.5 % ".replace(" %", "%"))) == (0.01, 0.02, 0.025)
+
+
+def test_a_request_survives_its_folder(tmp_path: Path) -> None:
+    save(FULL, tmp_path / "new" / "study")
+    assert load(tmp_path / "new" / "study") == FULL
+
+
+def test_options_carry_every_setting() -> None:
+    options = FULL.options(("full",))
+    same = set(asdict(options)) & set(asdict(FULL)) - {"regimes"}
+    assert {name: getattr(options, name) for name in same} == {name: getattr(FULL, name) for name in same}
+    assert options.training == {"optimizer": "sgd", "schedule": "cosine", "weight_decay": 0.123456789, "word_dropout": 0.1}
+    plain, defaults = asdict(PLAIN.options(Options().regimes)), asdict(Options())
+    del plain["training"], defaults["training"]
+    assert plain == defaults
+    assert config.Request.__annotations__["init"] == Init and "he" in get_args(Init)

@@ -1,0 +1,161 @@
+"""Do the examples run, and do the documents say what the code does?"""
+
+import re
+import runpy
+import shlex
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow.csv
+import pytest
+import typer
+
+from tests.run_factory import make_comparison, make_runs
+from warmstart.advise import advise
+
+ROOT = Path(__file__).parents[1]
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+QUICK = {"regimes": ("constant", "linear", "frozen"), "seeds": 1, "trials": 1, "length": 0.01}
+
+
+def example(name: str, function: str = "main") -> Callable[..., Any]:
+    found: Callable[..., Any] = runpy.run_path(str(ROOT / "examples" / name))[function]
+    return found
+
+
+@pytest.fixture(scope="module")
+def products(tmp_path_factory: pytest.TempPathFactory) -> str:
+    from warmstart.catalogue import catalogue
+
+    path = tmp_path_factory.mktemp("products") / "catalogue.csv"
+    pyarrow.csv.write_csv(catalogue(rows=150).table, path)
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A BERT of two narrow layers with random weights, and a tokenizer of letters."""
+    from transformers import BertConfig, BertModel, BertTokenizer
+
+    folder = tmp_path_factory.mktemp("base")
+    letters = "abcdefghijklmnopqrstuvwxyz0123456789:"
+    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters, *(f"##{letter}" for letter in letters)]
+    BertTokenizer(vocab={word: i for i, word in enumerate(vocabulary)}).save_pretrained(folder)
+    config = BertConfig(
+        vocab_size=len(vocabulary), hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32
+    )
+    BertModel(config).save_pretrained(folder)
+    return str(folder)
+
+
+def test_compare_prices(products: str, tiny_base: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    example("compare_prices.py")(products, str(tmp_path / "study"), base=tiny_base, **QUICK)
+    printed = capsys.readouterr().out
+    assert all(name in printed for name in ("constant", "linear", "frozen"))
+    assert "'prediction'" in printed
+
+
+def test_small_cnn(products: str, tiny_base: str, tmp_path: Path) -> None:
+    import warmstart
+
+    model = f"{ROOT / 'examples' / 'small_cnn.py'}:build"
+    run = warmstart.fit(
+        products, "price", "scratch-build", tmp_path / "run", model=model, base=tiny_base, trials=1, length=0.02
+    )
+    assert run.regime == "scratch-build" and run.family == "scratch"
+    assert run.cost.trainable == run.cost.total
+    predicted = warmstart.load(tmp_path / "run", code=model).predict(warmstart.read(products))
+    assert len(predicted) == 150
+
+
+def test_small_cnn_does_not_read_padding() -> None:
+    import torch
+
+    body = example("small_cnn.py", "build")(50).eval()
+    text = torch.tensor([[5, 6, 7, 8]])
+    padded = torch.tensor([[5, 6, 7, 8, 0, 0]])
+    mask = torch.tensor([[1, 1, 1, 1, 0, 0]])
+    assert torch.allclose(body(input_ids=text), body(input_ids=padded, attention_mask=mask))
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "stages"), [("probe_then_full.py", {}, 2), ("gradual_unfreezing.py", {"top": 2}, 4)]
+)
+def test_stages(name: str, options: dict[str, int], stages: int, products: str, tiny_base: str, tmp_path: Path) -> None:
+    run = example(name)(products, str(tmp_path / "run"), base=tiny_base, steps=10, **options)
+    assert 1 <= run.steps <= 10 and run.test is not None
+    assert run.method.count(", then ") == stages - 1
+    assert run.cost.trainable == run.cost.total, "the last stage trains all weights"
+
+
+# --- documents ------------------------------------------------------------------------------------------------------
+
+
+def cells(document: str) -> list[list[str]]:
+    """Every line of every table in a document of docs/, as its cells."""
+    lines = (ROOT / "docs" / document).read_text(encoding="utf-8").splitlines()
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
+
+
+def test_the_table_of_defaults_is_that_of_the_code() -> None:
+    from warmstart.regimes import HABITS
+    from warmstart.report.words import rate
+
+    written = {row[0].strip("`"): row[2:] for row in cells("regimes.md") if len(row) == 7 and row[0].startswith("`")}
+    known = {
+        name: [rate(h.lr), f"{h.epochs:g}", str(h.floor), str(h.batch_size or "16 / 32"), str(h.looks)]
+        for name, h in HABITS.items()
+    }
+    assert written == known
+
+
+def test_the_defaults_in_words_are_those_of_the_code() -> None:
+    from warmstart.config import Request
+    from warmstart.methods import Discriminative, LoRA
+    from warmstart.models.dnn import size_for
+    from warmstart.regimes import BASELINES, DEFAULT, HABITS, WORDS
+
+    text = (ROOT / "docs" / "regimes.md").read_text(encoding="utf-8")
+    assert [HABITS["full"].batch(rows) for rows in (1_999, 2_000)] == [16, 32]
+    assert [(size_for(n).width, size_for(n).depth) for n in (1_999, 19_999, 20_000)] == [(256, 2), (512, 3), (1024, 4)]
+    assert f"multiplies the rate by {Discriminative().decay:g}" in text
+    assert f"adapters of rank {LoRA().rank} " in text and f"alpha\n{LoRA().alpha:g}." in text
+    request = Request(("x.csv",), "price")
+    assert (request.optimizer, request.schedule, request.weight_decay) == ("adamw", "linear", 0.01)
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert [name for name in WORDS if f"\n| `{name}` |" in readme] == list(WORDS)
+    assert set(WORDS) - set(DEFAULT) == {"top-layers", "qlora"} and set(BASELINES) < set(DEFAULT)
+
+
+def test_the_list_of_modules_is_the_contract_of_imports() -> None:
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    contract = next(c for c in settings["tool"]["importlinter"]["contracts"] if c["containers"] == ["warmstart"])
+    layers = [layer for layer in reversed(contract["layers"]) if not layer.startswith("(")]
+    assert [row[0].strip("`") for row in cells("architecture.md") if row[0].startswith("`")] == layers
+
+
+def test_the_public_keys_are_described() -> None:
+    comparison = make_comparison(make_runs({"constant": 0.3, "linear": 0.5, "full": 0.7}, test_rows=200))
+    public = comparison.to_json()
+    advice = advise(comparison).to_json()
+    text = (ROOT / "docs" / "files.md").read_text(encoding="utf-8")
+    nested = [public["regimes"][0], public["regimes"][0]["cost"], public["differences"][0], public["curves"][0]]
+    for keys in (public, advice, advice["predicted"], advice["compute"], *nested):
+        assert not [key for key in keys if f"`{key}`" not in text]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_commands_and_links_exist(document: Path) -> None:
+    from warmstart.cli import app
+
+    known = typer.main.get_group(app).commands
+    text = document.read_text(encoding="utf-8")
+    for line in re.findall(r"^warmstart .*$", text, re.MULTILINE):
+        command, *words = shlex.split(line, comments=True)[1:]
+        assert command in known, line
+        flags = {flag for option in known[command].params for flag in (*option.opts, *option.secondary_opts)}
+        assert {word for word in words if word.startswith("--")} <= flags, line
+    for target in re.findall(r"\]\(([^)#:]+)\)", text):
+        assert target.endswith(".png") or (document.parent / target).exists(), target

@@ -1,0 +1,55 @@
+"""Prefix: is what is shared the same as what each run would have computed for itself?"""
+
+import numpy as np
+import torch
+
+from tests.tiny import REGRESSION, examples_of, tiny_splits
+from warmstart.data.inputs import Encoded, Tokens
+from warmstart.models.model import Model
+from warmstart.prefix import Shared, outputs
+from warmstart.stages import Draw
+from warmstart.starts import Base, Pretrained
+from warmstart.tasks.head import linear_head
+
+
+def test_stored_features_are_what_the_body_gives(base: Base, regression: Draw) -> None:
+    model = Model(Pretrained(base).body(0), linear_head(16, 1, 0)).eval()
+    shared = Shared(regression.splits)
+    features = shared.features(Pretrained(base), model)
+    index = np.array([5, 0, 119])
+    with torch.no_grad():
+        expected = model.features(shared.encoded(base.inputs).batch(index))
+    torch.testing.assert_close(features.batch(index)["features"], expected, atol=1e-6, rtol=0)
+    assert len(features) == 120 and features.sizes().tolist() == shared.encoded(base.inputs).sizes().tolist()
+    assert shared.features(Pretrained(base), model) is features
+
+
+def test_rows_are_read_once_for_each_architecture(base: Base) -> None:
+    splits = tiny_splits(REGRESSION)
+    shared = Shared(splits)
+    first = shared.encoded(base.inputs)
+    assert shared.encoded(Tokens(base.location, base.inputs.max_length)) is first
+    other: Encoded = shared.encoded(Tokens(base.location, 5))
+    assert other is not first and other.sizes().max() == 5
+
+
+def test_examples_are_the_rows_that_were_asked_for(base: Base, regression: Draw) -> None:
+    test = regression.splits.test
+    examples = regression.shared.examples(base.inputs, test, regression.task.targets(test))
+    expected = base.inputs.encode(test.texts)
+    some = np.array([3, 1])
+    assert examples.take(some).inputs["input_ids"].tolist() == expected.batch(some)["input_ids"].tolist()
+    assert examples.take(some).targets.tolist() == regression.task.targets(test)[some].tolist()
+    assert examples.lengths.tolist() == [len(text) for text in test.texts]
+    assert examples.sizes().tolist() == expected.sizes().tolist()
+    assert len(examples.first(4)) == 4
+
+
+def test_outputs_come_in_the_order_of_the_rows(base: Base, regression: Draw) -> None:
+    model = Model(Pretrained(base).body(0), linear_head(16, 1, 0)).train()
+    examples = examples_of(regression, base)
+    found = outputs(model, examples)
+    with torch.no_grad():
+        one_by_one = [model.eval()(examples.take(np.array([i])).inputs)[0].tolist() for i in range(len(examples))]
+    np.testing.assert_allclose(found, one_by_one, atol=1e-6)
+    assert found.dtype == np.float32

@@ -1,0 +1,71 @@
+"""Training only the used rows of the token table changes nothing but the time."""
+
+import copy
+
+import pytest
+import torch
+
+from tests.tiny import STEPS, examples_of, model_of, stream_of
+from warmstart.methods import Frozen, Full
+from warmstart.models.vocabulary import UsedRows, only_used_rows, table_name
+from warmstart.stages import Draw
+from warmstart.starts import Base, Pretrained
+from warmstart.train import begin, set_trainable, train
+
+
+def wide(base: Base) -> torch.nn.Module:
+    """The tiny base with three times as many tokens as any text uses."""
+    body = Pretrained(base).body(0)
+    table = body.get_input_embeddings()  # type: ignore[operator]
+    body.resize_token_embeddings(3 * table.num_embeddings, mean_resizing=False)  # type: ignore[operator]
+    return body
+
+
+def used_in(draw: Draw, base: Base) -> torch.Tensor:
+    tokens = draw.shared.encoded(base.inputs).tokens.values  # type: ignore[attr-defined]
+    return torch.unique(torch.from_numpy(tokens.astype("int64")))
+
+
+def test_the_weights_are_those_of_training_the_whole_table(base: Base, classes: Draw) -> None:
+    body = wide(base)
+    whole, rates = model_of(Full(), copy.deepcopy(body), classes.task)
+    part, _ = model_of(Full(), copy.deepcopy(body), classes.task)
+    source = stream_of(examples_of(classes, base))
+    losses = [step.loss for step in train(begin(whole, rates, STEPS), classes.task, source, STEPS)]
+    set_trainable(part, rates)
+    with only_used_rows(part.body, used_in(classes, base)):
+        assert isinstance(part.body.get_input_embeddings(), UsedRows)  # type: ignore[operator]
+        again = [step.loss for step in train(begin(part, rates, STEPS), classes.task, source, STEPS)]
+    assert again == pytest.approx(losses, abs=1e-6)
+    for (name, one), (_, other) in zip(whole.named_parameters(), part.named_parameters(), strict=True):
+        torch.testing.assert_close(one, other, msg=name, atol=1e-6, rtol=1e-5)
+
+
+def test_a_frozen_table_and_a_table_in_full_use_stay_as_they_are(base: Base, classes: Draw) -> None:
+    model, rates = model_of(Frozen(unfrozen=1), wide(base), classes.task)
+    set_trainable(model, rates)
+    with only_used_rows(model.body, used_in(classes, base)):
+        assert not isinstance(model.body.get_input_embeddings(), UsedRows)  # type: ignore[operator]
+    small, all_rates = model_of(Full(), Pretrained(base).body(0), classes.task)
+    set_trainable(small, all_rates)
+    table = small.body.get_input_embeddings()  # type: ignore[operator]
+    with only_used_rows(small.body, torch.arange(table.num_embeddings)):
+        assert small.body.get_input_embeddings() is table  # type: ignore[operator]
+
+
+def test_the_whole_table_is_back_after_an_interruption(base: Base, classes: Draw) -> None:
+    model, rates = model_of(Full(), wide(base), classes.task)
+    set_trainable(model, rates)
+    name = table_name(model.body)
+    with pytest.raises(KeyboardInterrupt), only_used_rows(model.body, used_in(classes, base)):
+        raise KeyboardInterrupt
+    assert type(model.body.get_submodule(name)) is torch.nn.Embedding
+
+
+def test_a_table_whose_weights_an_output_layer_shares_is_left_alone(base: Base) -> None:
+    body = Pretrained(base).body(0)
+    table = body.get_input_embeddings()  # type: ignore[operator]
+    output = torch.nn.Linear(16, table.num_embeddings, bias=False)
+    output.weight = table.weight
+    body.output = output
+    assert table_name(body) == ""
