@@ -12,9 +12,14 @@ from warmstart.stages import Draw
 from warmstart.starts import Base, find_base
 
 
-@pytest.fixture(autouse=True)
-def one_thread_and_the_random_state_as_it_was() -> Iterator[None]:
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    """Models this small only lose by a second thread, and wait for it where other work is running."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def the_random_state_as_it_was() -> Iterator[None]:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         yield

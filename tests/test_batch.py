@@ -5,10 +5,10 @@ import pytest
 
 from tests.tiny import examples_of
 from warmstart.data.batch import Order, WordDropout, by_length
+from warmstart.models.dnn import Size
 from warmstart.prefix import Stream
 from warmstart.stages import Draw
 from warmstart.starts import Base, dnn
-from warmstart.models.dnn import Size
 
 LENGTHS = np.random.default_rng(0).integers(1, 200, size=101)
 

@@ -49,17 +49,23 @@ FULL = Request(
 )
 
 
-@pytest.mark.parametrize("request_", [PLAIN, FULL, replace(FULL, command="fit", regime="lora", regimes=(), rows=(9,))])
-def test_the_repeating_command_makes_the_same_request(request_: Request) -> None:
-    words = shlex.split(command_line(request_, "some where"))
-    if request_.command == "fit":  # which has no such flags
-        words = [word for word in words if word not in ("--no-examples",)]
-        request_ = replace(request_, examples=True, seeds=3, budget=1800.0, worth=0.01)
-        for flag in ("--seeds", "--budget", "--worth"):
-            del words[words.index(flag) : words.index(flag) + 2]
+ONE = replace(
+    FULL, command="fit", regime="lora", regimes=(), rows=(9,), seeds=3, budget=1800.0, worth=0.01, examples=True
+)
+
+
+@pytest.mark.parametrize("asked", [PLAIN, FULL, ONE])
+def test_the_repeating_command_makes_the_same_request(asked: Request) -> None:
+    words = shlex.split(command_line(asked, "some where"))
     with patch.object(api, "begin", side_effect=UsageError("enough")) as begin:
         assert call(*words[1:]).err == "error: enough\n"
-    assert begin.call_args.args == (request_, Path("some where"))
+    assert begin.call_args.args == (asked, Path("some where"))
+
+
+def test_the_command_of_a_fit_has_none_of_the_flags_of_compare() -> None:
+    assert command_line(replace(FULL, command="fit", regime="full", rows=(9,)), "x") == command_line(ONE, "x").replace(
+        "lora", "full"
+    )
 
 
 def test_the_commented_file_holds_every_setting_and_its_remark(tmp_path: Path) -> None:
@@ -84,7 +90,9 @@ def test_init_then_compare_with_flags_over_pairs_over_the_file(tmp_path: Path, m
     with patch.object(api, "begin", side_effect=UsageError("enough")) as begin:
         words = ("--config", "warmstart.yaml", "--out", "study")
         call("compare", *words)
-        call("compare", *words, "--seeds", "1", "lr=1e-3", "batch-size=8", "regimes=full, lora", "base=null", "rows=90,")
+        call(
+            "compare", *words, "--seeds", "1", "lr=1e-3", "batch-size=8", "regimes=full, lora", "base=null", "rows=90,"
+        )
     plain, changed = (each.args[0] for each in begin.call_args_list)
     assert plain == Request(("data.csv",), "price")
     assert changed == replace(plain, seeds=1, lr=1e-3, batch_size=8, regimes=("full", "lora"), rows=(90,))
@@ -122,7 +130,12 @@ def test_options_carry_every_setting() -> None:
     options = FULL.options(("full",))
     same = set(asdict(options)) & set(asdict(FULL)) - {"regimes"}
     assert {name: getattr(options, name) for name in same} == {name: getattr(FULL, name) for name in same}
-    assert options.training == {"optimizer": "sgd", "schedule": "cosine", "weight_decay": 0.123456789, "word_dropout": 0.1}
+    assert options.training == {
+        "optimizer": "sgd",
+        "schedule": "cosine",
+        "weight_decay": 0.123456789,
+        "word_dropout": 0.1,
+    }
     plain, defaults = asdict(PLAIN.options(Options().regimes)), asdict(Options())
     del plain["training"], defaults["training"]
     assert plain == defaults

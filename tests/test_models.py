@@ -78,7 +78,7 @@ def test_pooling_reads_no_padding() -> None:
 
 
 def test_a_body_without_a_width_is_named() -> None:
-    with pytest.raises(TypeError, match="Linear has neither `width` nor `config.hidden_size`"):
+    with pytest.raises(TypeError, match=r"Linear has neither `width` nor `config.hidden_size`"):
         body_width(nn.Linear(2, 2))
 
 

@@ -55,7 +55,9 @@ def test_the_model_has_its_body_again_after_training_on_features(base: Base, reg
     assert all(torch.equal(a, b) for a, b in zip(trained.model.body.parameters(), start.parameters(), strict=True))
     assert not trained.model.training
     head = trained.model.get_parameter("head.1.weight")
-    assert not torch.equal(head, start_model(regime(base, Stage(Full())), regression.task, 0).get_parameter("head.1.weight"))
+    assert not torch.equal(
+        head, start_model(regime(base, Stage(Full())), regression.task, 0).get_parameter("head.1.weight")
+    )
 
 
 def test_the_same_head_for_every_regime_of_a_seed(base: Base, regression: Draw) -> None:
@@ -116,8 +118,10 @@ def test_two_stages_share_the_steps_and_the_second_goes_on_from_the_first(base: 
     steps, trained = carried_out(training(regime(base, *stages), CONFIG, fresh(regression), looks=2))
     assert [step.index for step in steps] == [*range(3), *range(9)]
     assert max(step.lr for step in steps[:3]) == 5e-3 and max(step.lr for step in steps[3:]) == 1e-3
-    assert [point.step for point in trained.points] == [2, 3, 7, 12] or [p.step for p in trained.points][-1] == 12
-    alone, _ = carried_out(training(regime(base, Stage(Frozen())), replace(CONFIG, steps=3), fresh(regression), looks=2))
+    assert [point.step for point in trained.points] == [2, 3, 7, 12]
+    alone, _ = carried_out(
+        training(regime(base, Stage(Frozen())), replace(CONFIG, steps=3), fresh(regression), looks=2)
+    )
     assert [s.loss for s in alone] == [s.loss for s in steps[:3]]
 
 

@@ -58,7 +58,10 @@ DATA: dict[str, tuple[Callable[[Path], Path], tuple[str, ...]]] = {
     "target equal": (table(*[7] * 40), ("'price' is '7' in every row",)),
     "class of one row": (table(*["a"] * 20, *["b"] * 19, "c"), ("single row", "40", "--drop-bad-rows")),
     "not a number": (table(*GOOD[:38], "12,50", "?"), ("not numbers", "rows 39, 40", "12,50")),
-    "broken quoting": (content(b'title,price\nan "oak" table,3\n"a lamp,4\na chair,5\n'), ("quoting of row 2", "line 3")),
+    "broken quoting": (
+        content(b'title,price\nan "oak" table,3\n"a lamp,4\na chair,5\n'),
+        ("quoting of row 2", "line 3"),
+    ),
     "ragged": (content(b"title,price\na,1\nb,2,3\n"), ("row 2 (line 3) has 3",)),
     "wrong encoding": (content("title,price\ncafé,3\n".encode("latin-1")), ("not UTF-8", "line 2", "iconv")),
     "not Parquet": (content(b"title,price\na,1\n", ".parquet"), ("is not a Parquet file",)),

@@ -39,9 +39,7 @@ def tiny_rows(schema: Schema, n: int = 120) -> Rows:
     texts: list[str] = []
     targets = np.empty(n, dtype=object)
     for i in range(n):
-        size, colour, material, thing = (
-            str(dice.choice(list(words))) for words in (SIZES, COLOURS, MATERIALS, THINGS)
-        )
+        size, colour, material, thing = (str(dice.choice(list(words))) for words in (SIZES, COLOURS, MATERIALS, THINGS))
         more = " of the finest kind, made by hand" * int(dice.integers(2))
         texts.append(f"{size} {colour} {thing}, {material}{more} {i}")
         price = round(SIZES[size] * MATERIALS[material] * THINGS[thing] * float(np.exp(dice.normal(0, 0.1))), 2)
@@ -73,7 +71,7 @@ def save_tiny_base(folder: Path) -> Path:
 
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
     letters = "abcdefghijklmnopqrstuvwxyz0123456789,.:-"
-    words = [*MATERIALS, *THINGS, *COLOURS, *SIZES, *"of the finest kind made by hand".split()]
+    words = [*MATERIALS, *THINGS, *COLOURS, *SIZES, *["of", "the", "finest", "kind", "made", "by", "hand"]]
     words += [f"##{ending}" for ending in ("er", "ing", "ed", "es", "en", "th", "st", "ly")]
     pieces = dict.fromkeys([*special, *letters, *(f"##{letter}" for letter in letters), *words])
     wordpiece = Tokenizer(models.WordPiece({piece: i for i, piece in enumerate(pieces)}, unk_token="[UNK]"))
@@ -143,7 +141,5 @@ def model_of(method: Method, body: nn.Module, task: Task, seed: int = 0) -> tupl
     return model, method.rates(model)
 
 
-def train_steps(
-    model: Model, rates: Rates, draw: Draw, base: Base, config: TrainConfig = STEPS
-) -> Sequence[Step]:
+def train_steps(model: Model, rates: Rates, draw: Draw, base: Base, config: TrainConfig = STEPS) -> Sequence[Step]:
     return list(train(begin(model, rates, config), draw.task, stream_of(examples_of(draw, base), config), config))

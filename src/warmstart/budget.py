@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Generator, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import numpy as np
 from warmstart.data.recognise import Schema
 from warmstart.data.split import Splits
 from warmstart.device import precision
-from warmstart.errors import InputError
+from warmstart.errors import InputError, TrainingError
 from warmstart.prefix import Shared
 from warmstart.record import write_json
 from warmstart.regimes import BASELINES, DEFAULT, REGIMES, Material, Regime, known_regime
@@ -174,11 +175,13 @@ def measure(plan: Plan, shared: Shared) -> Generator[str, None, Plan]:
         regime = plan.regime(name, rows)
         config = replace(plan.config(regime, rows, draw.seed), steps=MEASURED_STEPS + 2)
         steps = training(regime, config, draw, looks=1)
-        next(steps)
-        began = time.perf_counter()
-        for _ in zip(range(MEASURED_STEPS), steps, strict=False):
-            pass
-        paces[name] = (time.perf_counter() - began) / MEASURED_STEPS
+        began, taken = time.perf_counter(), 0
+        with suppress(TrainingError):  # a rate that diverges is for the run itself to record
+            next(steps)
+            began = time.perf_counter()
+            for _ in zip(range(MEASURED_STEPS), steps, strict=False):
+                taken += 1
+        paces[name] = (time.perf_counter() - began) / max(taken, 1)
         steps.close()
     return replace(plan, paces=paces)
 

@@ -13,6 +13,8 @@ from warmstart.errors import UsageError, WarmstartError
 if TYPE_CHECKING:
     from warmstart.api import Begun
     from warmstart.config import Command, Request
+    from warmstart.record import Run
+    from warmstart.study import Study
 
 # Lazily imported below: rich, pyarrow, torch, transformers. `--help` must answer at once.
 
@@ -256,7 +258,7 @@ def resume(folder: Folder, model: Code = None, quiet: Quiet = False, json_: Json
     done = (api.finished_run if config.load(folder).command == "fit" else api.finished_study)(folder)
     if done is not None:
         show.say(f"{folder} is finished: nothing is left to train.")
-        return show.result(done, folder, json_)
+        return _show(done, folder, json_)
     _finish(api.begin_again(api.resumable(folder, model), folder), quiet, json_)
 
 
@@ -351,11 +353,25 @@ def _finish(begun: "Begun", quiet: bool, as_json: bool) -> None:
 
     try:
         if begun.request.command == "fit":
-            show.result(show.progress(api.fitting(begun), quiet), begun.folder, as_json)
+            _show(show.progress(api.fitting(begun), quiet), begun.folder, as_json)
         else:
-            show.result(show.progress(api.comparing(begun), quiet), begun.folder, as_json)
+            _show(show.progress(api.comparing(begun), quiet), begun.folder, as_json)
     except Stopped as stopped:
         raise Stopped(stopped.code, begun.folder) from None
+
+
+def _show(done: "Study | Run", folder: Path, as_json: bool) -> None:
+    """Show what came of it. A run that diverged has left no model: that is a failure."""
+    from warmstart import show
+    from warmstart.record import Run
+
+    show.result(done, folder, as_json)
+    if isinstance(done, Run) and done.test is None:
+        raise typer.Exit(1)
+
+
+# Bars beside ours, and remarks on weights that are left out on purpose, would only be in the way.
+QUIET = {"HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1", "TRANSFORMERS_VERBOSITY": "error"}
 
 
 class Stopped(BaseException):
@@ -374,7 +390,8 @@ class Stopped(BaseException):
 
 def main() -> NoReturn:
     """Run a command. Exit codes: 0 done, 1 failed, 2 wrong use or input, 130 Ctrl-C, 143 SIGTERM."""
-    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
     signal.signal(signal.SIGINT, _stop)
     signal.signal(signal.SIGTERM, _stop)
     try:

@@ -316,13 +316,23 @@ def _whole(text: Any) -> int:
         ) from error
 
 
+NEVER_TYPED = ("command", "noise_floor")
+UNUSED: dict[
+    Command, tuple[str, ...]
+] = {  # keys that a command has no flag for; a file may set them for other commands
+    "compare": (*NEVER_TYPED, "regime"),
+    "fit": (*NEVER_TYPED, "regimes", "seeds", "budget", "worth", "examples"),
+    "check": NEVER_TYPED,
+}
+
+
 def command_line(request: Request, out: str) -> str:
     """The command that repeats a request, with what differs from the defaults."""
     words = ["warmstart", request.command, *request.data, "--target", request.target]
     default = Request(request.data, request.target)
     for entry in fields(Request):
         value = getattr(request, entry.name)
-        if entry.name in ("data", "target", "command", "noise_floor") or value == getattr(default, entry.name):
+        if entry.name in ("data", "target", *UNUSED[request.command]) or value == getattr(default, entry.name):
             continue
         flag = f"--{_flag(entry.name)}"
         if entry.name == "text":
@@ -351,7 +361,7 @@ def commented(request: Request) -> str:
 
     lines = []
     for entry in fields(Request):
-        if entry.name in ("command", "noise_floor"):
+        if entry.name in NEVER_TYPED:
             continue
         value = getattr(request, entry.name)
         plain = list(value) if isinstance(value, tuple) else value

@@ -1,6 +1,6 @@
 """Prefix: what the runs of one process share: encoded rows, and activations of layers that never change."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -129,28 +129,28 @@ class Shared:
 
 def frozen_features(model: Model, encoded: Encoded) -> Tensor:
     """Features [n, width] of all rows, in evaluation mode."""
-    model.eval()
-    found: Tensor | None = None
-    with torch.no_grad():
-        for index in by_length(encoded.sizes(), EVALUATION_BATCH):
-            values = model.features(encoded.batch(index)).float()
-            if found is None:
-                found = values.new_empty(len(encoded), values.shape[1])
-            found[torch.from_numpy(index)] = values
-    assert found is not None
-    return found
+    return _by_length(model, model.features, encoded, np.arange(len(encoded)))
 
 
 def outputs(model: Model, examples: Examples) -> Array:
     """What the model gives for each row, float32 [n, k], in evaluation mode."""
+    found: Array = _by_length(model, model, examples.encoded, examples.positions).numpy()
+    return found
+
+
+def _by_length(
+    model: Model, function: Callable[[dict[str, Tensor]], Tensor], encoded: Encoded, positions: Array
+) -> Tensor:
+    """A function of the model for the rows at these positions, in batches of similar length; in the rows' order."""
     model.eval()
+    device = next(model.parameters()).device
     found: Tensor | None = None
     with torch.no_grad():
-        for index in by_length(examples.sizes(), EVALUATION_BATCH):
-            values = model(examples.encoded.batch(examples.positions[index])).float()
+        for index in by_length(encoded.sizes()[positions], EVALUATION_BATCH):
+            inputs = {name: tensor.to(device) for name, tensor in encoded.batch(positions[index]).items()}
+            values = function(inputs).float().cpu()
             if found is None:
-                found = values.new_empty(len(examples), values.shape[1])
+                found = values.new_empty(len(positions), values.shape[1])
             found[torch.from_numpy(index)] = values
     assert found is not None
-    result: Array = found.numpy()
-    return result
+    return found

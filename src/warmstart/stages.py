@@ -15,6 +15,7 @@ from warmstart.data.batch import Order, WordDropout
 from warmstart.data.inputs import TokenRows
 from warmstart.data.recognise import Schema
 from warmstart.data.split import Splits
+from warmstart.device import best_device
 from warmstart.evaluate import metric
 from warmstart.flops import Flops, flops
 from warmstart.methods import Rates
@@ -102,7 +103,8 @@ def shared_view(model: Model, start: Start, draw: Draw, stored: bool) -> View:
     """Where the body cannot change, its features are stored and only the head is trained on them."""
     task, splits, shared = draw.task, draw.splits, draw.shared
     examples = shared.examples(start.inputs, splits.train, task.targets(splits.train))
-    watched = splits.val.take(np.arange(min(WATCHED, len(splits.val))))
+    count = min(WATCHED, len(splits.val))
+    watched = splits.val.take(np.arange(count) * len(splits.val) // count)  # spread out: files are often sorted
     watch = shared.examples(start.inputs, watched, task.targets(watched))
     body_learns = any(p.requires_grad for p in model.body.parameters())
     if body_learns or not stored or start.key is None:
@@ -169,17 +171,18 @@ def _stage(
             if keeper.tired:
                 break
     keeper.restore()
+    looked = sum(point.step > course.steps for point in course.points)
     course.best_step = keeper.step
     course.steps += state.step
     epochs = state.step / order.per_epoch
     course.flops += epochs * float(course.cost.training(view.examples.sizes()).sum())
-    course.flops += len(course.points) * float(course.cost.forward(view.watch.sizes()).sum())
+    course.flops += looked * float(course.cost.forward(view.watch.sizes()).sum())
 
 
 def start_model(regime: Regime, task: Task, seed: int) -> Model:
     """Body from the regime's start, head from the seed: the same head for every regime of that width."""
     body = regime.start.body(seed)
-    return Model(body, task.head(body_width(body), seed), regime.start.pooling)
+    return Model(body, task.head(body_width(body), seed), regime.start.pooling).to(best_device())
 
 
 class Keeper:

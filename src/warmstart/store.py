@@ -93,7 +93,8 @@ def save_network(folder: Path, model: Model, start: Start) -> dict[str, Any]:
         return facts | {"body": {"kind": "hashed network", "size": asdict(start.build.size)}}
     if isinstance(start.inputs, Tokens):
         start.inputs.save(folder / "tokenizer")
-    return facts | {"body": {"kind": "code", "name": getattr(start.build, "__name__", start.name)}}
+    function = getattr(start.build, "func", start.build)  # a partial has no name of its own
+    return facts | {"body": {"kind": "code", "name": getattr(function, "__name__", start.name)}}
 
 
 def save_model(folder: Path, facts: dict[str, Any], task: Task, schema: Schema, calibration: dict[str, float]) -> None:

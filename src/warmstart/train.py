@@ -87,7 +87,7 @@ def train(state: State, objective: Objective, source: Source, config: TrainConfi
             group["lr"] = config.lr * group["rate"] * factor
         torch.manual_seed(hash((config.seed, index)))  # dropout depends on the seed and the step alone
         with precision:
-            loss = objective.loss(model, source.at(index))
+            loss = objective.loss(model, source.at(index).to(device))
         loss.backward()  # type: ignore[no-untyped-call]
         norm = clip_gradients(trainable, config.clip)
         step = Step(index, loss.item(), config.lr * factor, norm.item())

@@ -45,7 +45,7 @@ class Search:
 
 
 def search(regime: Regime, config: TrainConfig, draw: Draw, trials: int, spend: float) -> Generator[Step, None, Chosen]:
-    """Try `trials` rates around the regime's own (1: take it untried), then sizes while `spend` FLOPs are not used up."""
+    """Try `trials` rates around the regime's own (1: none, take it), then sizes until `spend` FLOPs are used up."""
     began = time.perf_counter()
     search = Search(regime, config, draw, [])
     lr = config.lr

@@ -94,7 +94,9 @@ def test_an_init_draws_matrices_with_its_spread_and_leaves_vectors(init: Init, b
         else:
             assert not torch.equal(weight, before), name
             # deviation of a sample deviation: about 1 / sqrt(2 n)
-            assert weight.std().item() == pytest.approx(spread(init, weight), rel=5 / math.sqrt(2 * weight.numel())), name
+            assert weight.std().item() == pytest.approx(spread(init, weight), rel=5 / math.sqrt(2 * weight.numel())), (
+                name
+            )
 
 
 @pytest.mark.parametrize("init", INITS)

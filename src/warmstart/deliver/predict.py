@@ -78,7 +78,7 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> Table:
 
 def _column(name: str, cells: Sequence[Any]) -> "pa.Array[Any]":
     try:
-        found: "pa.Array[Any]" = pa.array(cells)
+        found: pa.Array[Any] = pa.array(cells)
     except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError) as error:
         raise InputError(
             f"column {name!r} of the given rows cannot be read: {error}.", "give it one type in every row, or text"

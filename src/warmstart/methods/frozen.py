@@ -18,7 +18,8 @@ class Frozen:
 
     @property
     def words(self) -> str:
-        return "head only" if self.unfrozen == 0 else f"head and the top {self.unfrozen} layers"
+        layer = "layer" if self.unfrozen == 1 else f"{self.unfrozen} layers"
+        return "head only" if self.unfrozen == 0 else f"head and the top {layer}"
 
     def prepare(self, body: nn.Module) -> nn.Module:
         return body

@@ -12,7 +12,7 @@ class Model(nn.Module):
     """`head(pool(body(**inputs)))`.
 
     The body is any module that takes a batch as keyword arguments and gives features [n, d], hidden states [n, t, d],
-    or what Hugging Face models give (`last_hidden_state`). Hidden states are pooled over the tokens that are no padding.
+    or what Hugging Face models give (`last_hidden_state`). Hidden states are pooled over the tokens, not over padding.
     """
 
     def __init__(self, body: nn.Module, head: nn.Module, pooling: str = "mean"):

@@ -19,8 +19,8 @@ class UsedRows(nn.Embedding):
     place: Tensor
 
     def __init__(self, table: nn.Embedding, used: Tensor):
-        place = torch.full((table.num_embeddings,), -1, dtype=torch.int64)
-        place[used] = torch.arange(len(used))
+        place = torch.full((table.num_embeddings,), -1, dtype=torch.int64, device=table.weight.device)
+        place[used] = torch.arange(len(used), device=place.device)
         padding = None if table.padding_idx is None else int(place[table.padding_idx])
         super().__init__(len(used), table.embedding_dim, padding_idx=padding, _weight=table.weight.detach()[used])
         self.register_buffer("place", place, persistent=False)
@@ -41,8 +41,8 @@ def only_used_rows(body: nn.Module, used: Tensor) -> Iterator[None]:
         yield
         return
     if table.padding_idx is not None:
-        used = torch.cat([used, torch.tensor([table.padding_idx])])
-    used = torch.unique(used)
+        used = torch.cat([used, used.new_tensor([table.padding_idx])])
+    used = torch.unique(used).to(table.weight.device)
     small = UsedRows(table, used)
     body.set_submodule(name, small)
     try:

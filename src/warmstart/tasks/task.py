@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor, nn
 
 from warmstart.data.split import Rows
@@ -16,6 +17,10 @@ class Batch:
 
     inputs: dict[str, Tensor]
     targets: Tensor
+
+    def to(self, device: torch.device) -> "Batch":
+        """The same on a device."""
+        return Batch({name: tensor.to(device) for name, tensor in self.inputs.items()}, self.targets.to(device))
 
 
 class Objective(Protocol):

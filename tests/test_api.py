@@ -1,0 +1,170 @@
+"""Do the public functions do what the command line does, and is a folder claimed, kept and given back rightly?"""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from torch import nn
+
+import warmstart
+from tests.cli_base import products
+from tests.tiny import REGRESSION, Tower, tiny_rows
+from warmstart import api, config
+from warmstart.errors import InputError, MissingError, UsageError
+from warmstart.starts import Base
+
+QUICK = {"regimes": ("constant", "linear", "frozen"), "seeds": 1, "trials": 1, "length": 0.01, "text": "title"}
+RESULTS = ("comparison.json", "advice.json", "report.html")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return products(tmp_path_factory.mktemp("data") / "products.csv")
+
+
+@pytest.fixture(scope="module")
+def study(data: Path, base: Base, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("studies") / "study"
+    done = warmstart.compare(data, "price", out, base=base.location, **QUICK)
+    assert [row.name for row in done.comparison.table] and done.folder == out
+    return out
+
+
+def test_everything_public_is_there() -> None:
+    assert {"read", "check", "compare", "fit", "load", "report"} <= set(warmstart.__all__)
+    assert all(callable(getattr(warmstart, name)) for name in warmstart.__all__)
+    with pytest.raises(AttributeError, match="nothing"):
+        _ = warmstart.nothing
+
+
+def test_check_says_what_was_recognised(data: Path, base: Base) -> None:
+    found = warmstart.check(data, "price", base=base.location, text=["title"])
+    assert (found.schema.task, found.schema.text, found.rows) == ("regression", ("title",), 120)
+    assert warmstart.check(warmstart.read(data), "price", base=base.location, text=["title"]) == found
+    columns = {"title": [f"a {i % 7} b" for i in range(60)], "room": ["hall", "office"] * 30}
+    assert warmstart.check(warmstart.table_of(columns), "room", base=base.location).schema.task == "classification"
+
+
+def test_a_study_leaves_its_results_and_can_be_read_back(study: Path) -> None:
+    assert all((study / name).exists() for name in (*RESULTS, "winner", "request.json"))
+    assert {run.regime for run in api.finished(study)} == {"constant", "linear", "frozen"}
+    before = {path: path.stat().st_mtime_ns for path in study.rglob("*")}
+    again = api.finished_study(study)
+    assert again is not None
+    assert again.comparison.to_json() == json.loads((study / "comparison.json").read_text())
+    assert json.loads(json.dumps(again.advice.to_json())) == json.loads((study / "advice.json").read_text())
+    assert {path: path.stat().st_mtime_ns for path in study.rglob("*")} == before
+
+
+def test_what_was_not_written_after_the_last_run_is_written_by_resuming(study: Path) -> None:
+    before = (study / "comparison.json").read_bytes()
+    for name in RESULTS:
+        (study / name).unlink()
+        assert api.finished_study(study) is not None
+        assert (study / name).exists()
+    assert (study / "comparison.json").read_bytes() == before
+
+
+def test_a_report_without_examples_holds_no_text(study: Path) -> None:
+    texts = tiny_rows(REGRESSION).texts
+    page = warmstart.report(study).read_text(encoding="utf-8")
+    assert any(text in page for text in texts)
+    page = warmstart.report(study, examples=False).read_text(encoding="utf-8")
+    assert not any(text in page for text in texts)
+    assert "warmstart compare" in page
+
+
+def test_a_study_asked_for_no_examples_keeps_no_text(data: Path, base: Base, tmp_path: Path) -> None:
+    quick = QUICK | {"regimes": ("constant", "linear")}
+    warmstart.compare(data, "price", tmp_path / "s", base=base.location, examples=False, **quick)
+    title = tiny_rows(REGRESSION).texts[0]
+    assert not (tmp_path / "s" / "examples.parquet").exists()
+    kept = [path for path in (tmp_path / "s").iterdir() if path.is_file()]
+    assert kept and all(title.encode() not in path.read_bytes() for path in kept)
+
+
+def test_a_study_that_was_stopped_goes_on_and_comes_to_the_same(
+    study: Path, data: Path, base: Base, tmp_path: Path
+) -> None:
+    out = tmp_path / "s"
+    request = replace(config.load(study), data=(str(data),))
+    steps = api.comparing(api.begin(request, out))
+    next(now for now in steps if now.message.startswith("linear"))
+    steps.close()
+    assert [run.regime for run in api.finished(out)] == ["constant", "linear"]
+    assert api.finished_study(out) is None
+    with pytest.raises(UsageError, match="not finished"):
+        warmstart.report(out)
+    with pytest.raises(InputError, match="no trained model yet"):
+        warmstart.load(out)
+    with pytest.raises(UsageError, match="exists already"):
+        api.begin(request, out)
+    done = api.last(api.comparing(api.begin_again(config.load(out), out)))
+    scores = {row.name: row.score for row in done.comparison.table}
+    expected = api.finished_study(study)
+    assert expected is not None and scores == {row.name: row.score for row in expected.comparison.table}
+
+
+def test_a_study_whose_data_has_changed_does_not_go_on(study: Path, data: Path, tmp_path: Path) -> None:
+    out, copy = tmp_path / "s", tmp_path / "copy.csv"
+    copy.write_text(data.read_text())
+    request = replace(config.load(study), data=(str(copy),))
+    steps = api.comparing(api.begin(request, out))
+    next(now for now in steps if now.message.startswith("constant"))
+    steps.close()
+    copy.write_text(data.read_text().replace("oak", "elm"))
+    with pytest.raises(InputError, match="the data has changed"):
+        api.last(api.comparing(api.begin_again(config.load(out), out)))
+    assert len(api.finished(out)) == 1  # nothing is lost
+    copy.write_text(data.read_text())
+    assert api.last(api.comparing(api.begin_again(config.load(out), out))).folder == out
+
+
+def test_a_folder_is_claimed_last_and_given_back_where_nothing_can_begin(
+    data: Path, base: Base, tmp_path: Path
+) -> None:
+    out = tmp_path / "s"
+    with pytest.raises(UsageError, match="no column"):
+        warmstart.compare(data, "prices", out)
+    assert not out.exists()
+    with pytest.raises(MissingError):
+        warmstart.compare(data, "price", out, base="no_such_base")
+    assert not out.exists()
+    request = config.Request((str(data),), "price", base=base.location)
+    api.begin(request, out)  # and was killed before anything was measured
+    begun = api.begin(replace(request, seeds=1), out)
+    assert config.load(out).seeds == 1 and begun.fresh
+    (out / "notes.txt").write_text("mine")
+    with pytest.raises(UsageError, match="exists already"):
+        api.begin(request, out)
+    with pytest.raises(UsageError, match="not known"):
+        api.last(api.comparing(replace(begun, request=replace(request, regimes=("ful",)))))
+    assert (out / "notes.txt").exists() and (out / "request.json").exists()  # not ours alone: nothing is removed
+
+
+def test_what_was_begun_before_keeps_its_request_when_it_cannot_go_on(data: Path, tmp_path: Path) -> None:
+    request = config.Request((str(data),), "price", base="no_such_base")
+    api.begin(request, tmp_path / "s")
+    with pytest.raises(MissingError):
+        api.last(api.comparing(api.begin_again(request, tmp_path / "s")))
+    assert config.load(tmp_path / "s") == request
+
+
+def test_a_network_of_ones_own_is_one_more_regime(data: Path, base: Base, tmp_path: Path) -> None:
+    def tower(vocabulary: int) -> nn.Module:
+        return Tower(vocabulary)
+
+    few = {"trials": 1, "length": 0.01, "text": "title", "base": base.location}
+    run = warmstart.fit(data, "price", "scratch-tower", tmp_path / "run", own={"tower": tower}, **few)
+    assert (run.regime, run.family) == ("scratch-tower", "scratch")
+    assert api.finished_run(tmp_path / "run") == run
+    with pytest.raises(UsageError, match="a report compares several"):
+        warmstart.report(tmp_path / "run")
+    with pytest.raises(UsageError, match="architecture of its own"):
+        warmstart.load(tmp_path / "run")
+    with pytest.raises(UsageError, match="name it again"):
+        config.save(replace(config.load(tmp_path / "run"), model="net.py:tower"), tmp_path / "run")
+        api.resumable(tmp_path / "run", None)
+    other = warmstart.fit(data, "price", "linear", tmp_path / "other", own={"tower": tower}, **few)
+    assert other.regime == "linear"  # the regime that was named

@@ -1,0 +1,123 @@
+"""Budget: what is cut, in which order, and that a study that goes on keeps its cuts."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.tiny import REGRESSION, tiny_problem
+from warmstart import budget
+from warmstart.budget import FEWEST_ROWS, Options, Plan, Problem, first_plan, fit
+from warmstart.errors import InputError, UsageError
+from warmstart.regimes import HABITS
+from warmstart.starts import Base
+
+OPTIONS = Options(regimes=("constant", "frozen", "full"), seeds=3, trials=3)
+
+
+@pytest.fixture
+def plan(base: Base) -> Plan:
+    """1,000 rows, of which 700 are for training; a step takes 10 ms."""
+    made = first_plan(tiny_problem(REGRESSION, base, 1000), OPTIONS)
+    return replace(made, paces=dict.fromkeys(made.networks, 0.01))
+
+
+def within(plan: Plan, seconds: float) -> Plan:
+    return fit(replace(plan, options=replace(plan.options, budget=seconds)))
+
+
+def test_what_fits_is_not_cut(plan: Plan) -> None:
+    fitted = within(plan, plan.seconds() + 1)
+    assert fitted.cuts == () and fitted.options.seeds == 3 and fitted.sizes == plan.sizes == (700,)
+
+
+def test_trials_are_cut_first_then_seeds_then_the_search_then_rows(plan: Plan) -> None:
+    seen: list[tuple[int, int, int]] = []
+    seconds = plan.seconds()
+    while not seen or seen[-1][2] >= 2 * FEWEST_ROWS:
+        fitted = within(plan, seconds)
+        state = (fitted.options.trials, fitted.options.seeds, max(fitted.sizes))
+        if not seen or state != seen[-1]:
+            seen.append(state)
+            assert fitted.seconds() <= seconds
+        seconds *= 0.97
+    assert seen == [(3, 3, 700), (2, 3, 700), (2, 2, 700), (2, 1, 700), (1, 1, 700), (1, 1, 350), (1, 1, 175)]
+
+
+def test_every_cut_is_said(plan: Plan) -> None:
+    cuts = within(plan, plan.seconds() / 30).cuts
+    assert cuts[0] == "each regime at its usual learning rate, none tried"
+    assert "1 seed instead of 3" in cuts
+    assert any(cut.endswith("training rows instead of 700, and steps in proportion") for cut in cuts)
+    assert within(plan, 0.001).cuts[-1] == "even so it will take longer than the budget"
+    assert "2 learning rates tried for each regime instead of 3" in within(plan, 0.9 * plan.seconds()).cuts
+
+
+def test_cutting_rows_cuts_the_steps_of_all_regimes_alike(plan: Plan) -> None:
+    small = within(plan, plan.seconds() / 30)
+    for name in plan.networks:
+        before, after = (p.config(p.regime(name, n), n, 0).steps for p, n in ((plan, 700), (small, max(small.sizes))))
+        assert after / before == pytest.approx(max(small.sizes) / 700, rel=0.1)
+
+
+def test_rows_are_nested_and_never_more_than_there_are(base: Base) -> None:
+    problem = tiny_problem(REGRESSION, base)
+    plan = first_plan(problem, replace(OPTIONS, rows=(40, 20, 5000)))
+    assert plan.sizes == (20, 40, 84)
+    shared = plan.shared()
+    few, many = (set(plan.draw(rows, 1, shared).splits.train.numbers.tolist()) for rows in (20, 40))
+    assert few < many
+    assert set(plan.draw(20, 2, shared).splits.train.numbers.tolist()) != few
+
+
+def test_what_is_asked_for_is_what_is_configured(plan: Plan) -> None:
+    asked = replace(
+        plan.options, epochs=2.0, lr=0.5, batch_size=10, training={"weight_decay": 0.3}, first_seed=7, seeds=2
+    )
+    plan = replace(plan, options=asked)
+    config = plan.config(plan.regime("full", 700), 700, 7)
+    assert (config.steps, config.lr, config.batch_size, config.weight_decay, config.seed) == (140, 0.5, 10, 0.3, 7)
+    assert list(plan.seeds) == [7, 8]
+    assert not plan.searches and plan.seconds_of_search("full", 700) == 0
+    usual = replace(plan, options=OPTIONS)
+    assert usual.config(usual.regime("full", 700), 700, 0).lr == HABITS["full"].lr
+
+
+def test_an_unknown_regime_is_named_with_the_nearest_one(problem: Problem) -> None:
+    plan = first_plan(problem, replace(OPTIONS, regimes=("ful",)))
+    with pytest.raises(UsageError, match=r"regime 'ful' is not known.\nhint: did you mean 'full'"):
+        assert plan.names
+
+
+def test_an_alias_is_the_same_regime_and_is_run_once(problem: Problem) -> None:
+    plan = first_plan(problem, replace(OPTIONS, regimes=("differential", "discriminative", "linear")))
+    assert plan.names == ("discriminative", "linear") and plan.networks == ("discriminative",)
+
+
+def test_a_plan_goes_on_with_its_cuts(plan: Plan, tmp_path: Path) -> None:
+    cut = within(plan, plan.seconds() / 30)
+    budget.save(cut, tmp_path / "plan.json")
+    asked = first_plan(plan.problem, replace(OPTIONS, budget=plan.seconds() / 30))
+    assert budget.load(asked, tmp_path / "plan.json") == cut
+
+
+def test_changed_data_is_refused(plan: Plan, base: Base, tmp_path: Path) -> None:
+    budget.save(plan, tmp_path / "plan.json")
+    other = first_plan(tiny_problem(REGRESSION, base, 999), OPTIONS)
+    with pytest.raises(InputError, match=r"the data has changed since .*\nhint: restore the data"):
+        budget.load(other, tmp_path / "plan.json")
+
+
+def test_a_few_steps_of_each_network_are_measured(problem: Problem) -> None:
+    plan = first_plan(problem, OPTIONS)
+    steps = budget.measure(plan, plan.shared())
+    names = []
+    while True:
+        try:
+            names.append(next(steps))
+        except StopIteration as stop:
+            measured = stop.value
+            break
+    assert names == ["frozen", "full"]
+    assert measured.paces.keys() == {"frozen", "full"} and all(pace > 0 for pace in measured.paces.values())
+    assert "6 runs of 2 regimes" in measured.words()

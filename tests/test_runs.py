@@ -1,0 +1,118 @@
+"""Runs: one folder a run, whole or not there at all."""
+
+from collections.abc import Generator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.tiny import CLASSES, LABELS, REGRESSION, tiny_draw
+from warmstart.data.recognise import Schema
+from warmstart.record import Run, Trial, load_run
+from warmstart.regimes import REGIMES, Material
+from warmstart.runs import Chosen, _converged, run, run_baseline, try_settings
+from warmstart.stages import Draw, Trained
+from warmstart.starts import Base
+from warmstart.train import Step, TrainConfig
+
+CONFIG = TrainConfig(steps=30, lr=1e-2, batch_size=16)
+
+
+def done(steps: Generator[Step, None, Run]) -> Run:
+    while True:
+        try:
+            next(steps)
+        except StopIteration as stop:
+            found: Run = stop.value
+            return found
+
+
+def chosen(base: Base, name: str = "full", **changes: object) -> Chosen:
+    return Chosen(REGIMES[name](Material(base, 84)), replace(CONFIG, **changes))
+
+
+@pytest.mark.parametrize("schema", [REGRESSION, CLASSES, LABELS], ids=["number", "class", "labels"])
+def test_a_run_is_recorded_and_read_back(schema: Schema, base: Base, tmp_path: Path) -> None:
+    draw = tiny_draw(schema)
+    record = done(run(chosen(base), draw, tmp_path / "full"))
+    assert load_run(tmp_path / "full").to_json() == record.to_json()
+    assert (record.id, record.regime, record.rows, record.seed) == ("full", "full", 84, 0)
+    assert len(record.scores) == len(record.predictions["row"]) == len(draw.splits.test)
+    assert record.predictions["target"] == draw.task.truths(draw.task.targets(draw.splits.test))
+    assert record.val is not None and record.train is not None and record.points[-1].step == record.steps
+    assert sorted(path.name for path in (tmp_path / "full").iterdir()) == sorted(
+        ["body", "head.safetensors", "model.json", "run.json", "scores.parquet"]
+    )
+
+
+def test_a_finished_run_is_not_trained_again(base: Base, regression: Draw, tmp_path: Path) -> None:
+    first = done(run(chosen(base), regression, tmp_path))
+    steps = run(chosen(base, lr=5.0), regression, tmp_path)
+    with pytest.raises(StopIteration) as stop:
+        next(steps)
+    assert stop.value.value.scores.tolist() == first.scores.tolist()
+    linear = run_baseline("linear", regression, tmp_path / "linear")
+    assert run_baseline("linear", regression, tmp_path / "linear").to_json() == linear.to_json()
+
+
+def test_a_run_that_was_interrupted_leaves_nothing_that_looks_finished(
+    base: Base, regression: Draw, tmp_path: Path
+) -> None:
+    steps = run(chosen(base), regression, tmp_path / "full")
+    for _ in range(10):
+        next(steps)
+    steps.close()
+    assert not (tmp_path / "full").exists() or not list((tmp_path / "full").rglob("run.json"))
+    (tmp_path / "full" / "checkpoint").mkdir(parents=True)  # as a kill while saving would leave it
+    (tmp_path / "full" / "checkpoint" / "head.safetensors").write_bytes(b"half")
+    again = done(run(chosen(base), regression, tmp_path / "full"))
+    straight = done(run(chosen(base), regression, tmp_path / "straight"))
+    assert again.scores.tolist() == straight.scores.tolist()
+    assert not (tmp_path / "full" / "checkpoint").exists()
+
+
+def test_a_run_that_diverges_is_recorded_without_a_score(base: Base, regression: Draw, tmp_path: Path) -> None:
+    record = done(run(chosen(base, lr=1e20, optimizer="sgd", clip=1e30), regression, tmp_path))
+    assert record.failed is not None and record.failed.startswith("diverged: the loss became")
+    assert (record.test, record.val, record.converged, len(record.scores)) == (None, None, False, 0)
+    assert load_run(tmp_path).to_json() == record.to_json()
+    assert not (tmp_path / "model.json").exists()
+
+
+def test_a_run_no_better_than_the_constant_on_its_own_rows_has_failed(
+    base: Base, regression: Draw, tmp_path: Path
+) -> None:
+    record = done(run(chosen(base, lr=10.0, optimizer="sgd"), regression, tmp_path))
+    assert record.failed is not None and load_run(tmp_path).failed == record.failed
+
+
+def test_a_trial_that_diverges_has_no_score(base: Base, regression: Draw) -> None:
+    wild = chosen(base, lr=1e20, optimizer="sgd", clip=1e30)
+    steps = try_settings(wild.regime, wild.config, regression)
+    with pytest.raises(StopIteration) as stop:
+        while True:
+            next(steps)
+    trial, _ = stop.value.value
+    assert trial == Trial({"lr": 1e20}, 30, None)
+
+
+def test_the_constant_s_score_is_the_error_of_the_median(regression: Draw, tmp_path: Path) -> None:
+    record = run_baseline("constant", regression, tmp_path)
+    train, test = (np.log10(part.targets) for part in (regression.splits.train, regression.splits.test))
+    assert record.test == pytest.approx(np.abs(test - np.median(train)).mean(), rel=1e-5)
+    assert set(np.round(record.predictions["prediction"], 6)) == {np.round(10 ** np.median(train), 6)}
+
+
+@pytest.mark.parametrize(
+    "best_step, shorter, expected",
+    [(100, 0.50, False), (50, 0.50, True), (100, 0.301, True), (100, None, True)],
+    ids=["still improving", "best before its end", "no gain from the length", "nothing to compare with"],
+)
+def test_converged_means_that_twice_the_length_would_gain_nothing_that_matters(
+    best_step: int, shorter: float | None, expected: bool, base: Base, regression: Draw
+) -> None:
+    trials = (Trial({"lr": 1e-2}, 25, shorter),)
+    trained = Trained.__new__(Trained)
+    trained.best_step, trained.steps = best_step, 100
+    assert _converged(trained, replace(chosen(base), trials=trials), 0.30, regression) == expected

