@@ -9,7 +9,7 @@ import pytest
 
 from tests.tiny import CLASSES, LABELS, REGRESSION, tiny_draw
 from warmstart.data.recognise import Schema
-from warmstart.record import Run, Trial, load_run
+from warmstart.record import Point, Run, Trial, load_run
 from warmstart.regimes import REGIMES, Material
 from warmstart.runs import Chosen, _converged, run, run_baseline, try_settings
 from warmstart.stages import Draw, Trained
@@ -105,14 +105,29 @@ def test_the_constant_s_score_is_the_error_of_the_median(regression: Draw, tmp_p
 
 
 @pytest.mark.parametrize(
-    "best_step, shorter, expected",
-    [(100, 0.50, False), (50, 0.50, True), (100, 0.301, True), (100, None, True)],
-    ids=["still improving", "best before its end", "no gain from the length", "nothing to compare with"],
+    "best_step, shorter, two_thirds, expected",
+    [
+        (100, 0.50, 0.30, False),
+        (50, 0.50, 0.30, True),
+        (100, 0.301, 0.50, True),
+        (100, None, 0.305, True),
+        (100, None, 0.50, False),
+        (100, None, None, True),
+    ],
+    ids=[
+        "still improving",
+        "best before its end",
+        "no gain from the length",
+        "no trial, level at the end",
+        "no trial, improving at the end",
+        "nothing to compare with",
+    ],
 )
 def test_converged_means_that_twice_the_length_would_gain_nothing_that_matters(
-    best_step: int, shorter: float | None, expected: bool, base: Base, regression: Draw
+    best_step: int, shorter: float | None, two_thirds: float | None, expected: bool, base: Base, regression: Draw
 ) -> None:
     trials = (Trial({"lr": 1e-2}, 25, shorter),)
     trained = Trained.__new__(Trained)
     trained.best_step, trained.steps = best_step, 100
+    trained.points = [] if two_thirds is None else [Point(66, 1.0, 0.0, 0.0, two_thirds, 1.0)]
     assert _converged(trained, replace(chosen(base), trials=trials), 0.30, regression) == expected

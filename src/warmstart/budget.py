@@ -153,7 +153,9 @@ class Plan:
             for name in self.networks
             for config in [self.config(self.regime(name, rows), rows, 0)]
         )
-        found = f"{runs} runs of {len(self.networks)} regimes ({examples:,} training examples): about "
+        kinds = len(self.networks)
+        found = f"{runs} run{'s' * (runs > 1)} of {kinds} regime{'s' * (kinds > 1)} "
+        found += f"({examples:,} training examples): about "
         found += f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"
         return found + f", until about {ends}" + (f"; to fit the budget: {'; '.join(self.cuts)}" if self.cuts else "")
 

@@ -20,7 +20,7 @@ from warmstart.errors import TrainingError
 from warmstart.prefix import Shared
 from warmstart.record import Run, Trial, load_run, write_json
 from warmstart.regimes import BASELINES
-from warmstart.runs import Chosen, run, run_baseline
+from warmstart.runs import Chosen, run, run_baseline, tried_settings
 from warmstart.tasks import task_for
 from warmstart.train import Step
 
@@ -198,7 +198,7 @@ def _lengthen(work: Work, chosen: Chosen, rows: int, longer: int) -> Generator[P
     if elapsed + extra > plan.options.budget and not ran_already:
         return
     work.planned += extra
-    known = Trial({"lr": chosen.config.lr}, before[0].settings["steps"], before[0].val)
+    known = Trial(tried_settings(chosen.regime, chosen.config), before[0].settings["steps"], before[0].val)
     for seed in plan.seeds:
         yield from _run(work, replace(chosen, trials=(*chosen.trials, known)), rows, seed, longer)
 

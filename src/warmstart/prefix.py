@@ -26,16 +26,13 @@ class Examples:
     positions: Array  # int64 [n]: where each row stands in `encoded`
     targets: Tensor  # [n] or [n, classes]
     lengths: Array  # int64 [n]: bytes of text, for the order
+    numbers: Array  # int64 [n]: row numbers in the table
 
     def __len__(self) -> int:
         return len(self.positions)
 
     def take(self, index: Array) -> Batch:
         return Batch(self.encoded.batch(self.positions[index]), self.targets[torch.from_numpy(index)])
-
-    def first(self, n: int) -> "Examples":
-        """The first n rows."""
-        return Examples(self.encoded, self.positions[:n], self.targets[:n], self.lengths[:n])
 
     def sizes(self) -> Array:
         return self.encoded.sizes()[self.positions]
@@ -60,7 +57,7 @@ class Stream:
             return self.examples.take(index)
         examples = self.examples
         positions = examples.positions[index]
-        kept = self.dropout.kept(positions, examples.encoded.words(positions), epoch)
+        kept = self.dropout.kept(examples.numbers[index], examples.encoded.words(positions), epoch)
         return Batch(examples.encoded.batch(positions, kept), examples.targets[torch.from_numpy(index)])
 
 
@@ -115,7 +112,7 @@ class Shared:
         """These rows (of the study's splits) with their targets [n] or [n, classes]."""
         positions = np.fromiter((self._position[n] for n in rows.numbers.tolist()), dtype=np.int64, count=len(rows))
         lengths = np.fromiter((len(text.encode()) for text in rows.texts), dtype=np.int64, count=len(rows))
-        return Examples(self.encoded(inputs), positions, torch.from_numpy(targets), lengths)
+        return Examples(self.encoded(inputs), positions, torch.from_numpy(targets), lengths, rows.numbers)
 
     def features(self, start: Start, model: Model) -> Features:
         """What the frozen body of `model`, as it came from `start`, gives for every row; computed once."""

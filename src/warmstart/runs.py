@@ -43,7 +43,7 @@ class Chosen:
 
 def try_settings(regime: Regime, config: TrainConfig, draw: Draw) -> Generator[Step, None, tuple[Trial, float]]:
     """One trial: a whole schedule of `config.steps`, scored on all validation rows. Gives the trial and its FLOPs."""
-    settings = {"lr": config.lr} | _size_words(regime)
+    settings = tried_settings(regime, config)
     try:
         trained = yield from training(regime, config, draw, looks=1)
     except TrainingError:
@@ -52,6 +52,11 @@ def try_settings(regime: Regime, config: TrainConfig, draw: Draw) -> Generator[S
     _, score = look(trained.model, draw.task, examples)
     spent = trained.train_flops + float(trained.cost.forward(examples.sizes()).sum())
     return Trial(settings, config.steps, score), spent
+
+
+def tried_settings(regime: Regime, config: TrainConfig) -> dict[str, Any]:
+    """What a search varies: two trainings with the same may be compared by their lengths."""
+    return {"lr": config.lr} | _size_words(regime)
 
 
 def _size_words(regime: Regime) -> dict[str, Any]:
@@ -239,23 +244,24 @@ def _measured(found: Measured | None, draw: Draw) -> dict[str, Any]:
 def _converged(trained: Trained, chosen: Chosen, val: float, draw: Draw) -> bool:
     """False while doubling the length would still gain more than matters and more than noise.
 
-    Judged by whole schedules: the trial with the same settings at a shorter length against this run. A run whose best
-    point lies before its end has converged.
+    Judged by whole schedules: the trial with the same settings at a shorter length against this run. Without one, by
+    the last third of this run, which has to gain three times as much: a schedule that cools down gains by that alone.
+    A run whose best point lies before its end has converged.
     """
     if trained.best_step < trained.steps:
         return True
-    shorter = [
-        t
-        for t in chosen.trials
-        if t.settings["lr"] == chosen.config.lr and t.val is not None and t.steps < trained.steps
-    ]
-    if not shorter:
+    settings = tried_settings(chosen.regime, chosen.config)
+    shorter = [(t.steps, t.val) for t in chosen.trials if t.settings == settings and t.steps < trained.steps]
+    known = [(steps, score) for steps, score in shorter if score is not None]
+    matters = max(draw.worth * abs(val), 0.5 * abs(val) / np.sqrt(len(draw.splits.val)))
+    if not known:
+        known = [(p.step, p.val_score) for p in trained.points if p.step <= 0.7 * trained.steps]
+        matters *= 3
+    if not known:
         return True
-    longest = max(shorter, key=lambda t: t.steps)
-    assert longest.val is not None
-    gain = (val - longest.val) * (1 if draw.task.higher_is_better else -1)
-    per_doubling = gain / np.log2(trained.steps / longest.steps)
-    return bool(per_doubling <= max(draw.worth * abs(val), 0.5 * abs(val) / np.sqrt(len(draw.splits.val))))
+    steps, score = max(known)
+    gain = (val - score) * (1 if draw.task.higher_is_better else -1)
+    return bool(gain / np.log2(trained.steps / steps) <= matters)
 
 
 def _evaluation_flops(trained: Trained, regime: Regime, draw: Draw) -> float:

@@ -198,8 +198,10 @@ class Keeper:
     def see(self, score: float, step: int) -> None:
         if self.score is None or (score > self.score if self.higher else score < self.score):
             self.score, self.step, self.waited = score, step, 0
-            named = self.model.named_parameters()
-            self.weights = {name: p.detach().clone() for name, p in named if p.requires_grad}
+            learned = {name for name, p in self.model.named_parameters() if p.requires_grad}
+            learned |= {name for name, _ in self.model.named_buffers()}  # running statistics move with the weights
+            state = self.model.state_dict()
+            self.weights = {name: tensor.clone() for name, tensor in state.items() if name in learned}
         else:
             self.waited += 1
 
@@ -208,9 +210,7 @@ class Keeper:
         return self.looks > 1 and self.waited >= max(2, round(PATIENCE * self.looks))
 
     def restore(self) -> None:
-        with torch.no_grad():
-            for name, weight in self.weights.items():
-                self.model.get_parameter(name).copy_(weight)
+        self.model.load_state_dict(self.weights, strict=False)
 
 
 @contextmanager

@@ -85,7 +85,7 @@ class Pretrained:
 
     def body(self, seed: int) -> nn.Module:
         """A fresh copy; the seed changes nothing."""
-        return copy.deepcopy(_loaded(self.base.location, self.dropout))
+        return copy.deepcopy(_loaded(self.base.location, self.dropout, _stamp(self.base.location)))
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,9 @@ class Architecture:
     def __call__(self) -> nn.Module:
         from transformers import AutoModel
 
-        body: nn.Module = AutoModel.from_config(_config(self.base.location, self.dropout), attn_implementation="sdpa")
+        body: nn.Module = AutoModel.from_config(
+            _config(self.base.location, self.dropout, _stamp(self.base.location)), attn_implementation="sdpa"
+        )
         return without_pooler(body).float()
 
 
@@ -182,7 +184,7 @@ def find_base(source: str | None, *, max_length: int = 256, offline: bool = Fals
     location = str(folder) if folder else source
     if folder is None and offline:
         os.environ["HF_HUB_OFFLINE"] = "1"
-    config = _config(location, None)
+    config = _config(location, None, _stamp(location))
     pooling = _pooling(folder, config)
     reads = min(int(getattr(config, "max_position_embeddings", 512)), 100_000)
     # RoBERTa kinds number positions from padding_idx + 1
@@ -223,8 +225,14 @@ def _pooling(folder: Path | None, config: Any) -> str:
     return "last" if "CausalLM" in names else "mean"
 
 
+def _stamp(location: str) -> int:
+    """When a folder's weights were written: a cache must not give those that were there before. 0 for a hub id."""
+    files = [path.stat().st_mtime_ns for path in Path(location).glob("*.safetensors")]
+    return max(files, default=0)
+
+
 @functools.cache
-def _config(location: str, dropout: float | None) -> Any:
+def _config(location: str, dropout: float | None, stamp: int) -> Any:
     from transformers import AutoConfig
 
     try:
@@ -242,7 +250,7 @@ def _config(location: str, dropout: float | None) -> Any:
 
 
 @functools.lru_cache(maxsize=2)
-def _loaded(location: str, dropout: float | None) -> nn.Module:
+def _loaded(location: str, dropout: float | None, stamp: int) -> nn.Module:
     """The base, read once a process; copied by who wants to change it."""
     from transformers import AutoModel
     from transformers.utils import logging
@@ -251,7 +259,7 @@ def _loaded(location: str, dropout: float | None) -> nn.Module:
     try:
         body: nn.Module = AutoModel.from_pretrained(
             location,
-            config=_config(location, dropout),
+            config=_config(location, dropout, stamp),
             dtype=torch.float32,
             attn_implementation="sdpa",
             use_safetensors=True,

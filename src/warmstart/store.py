@@ -24,7 +24,7 @@ from warmstart.baselines import load_baseline
 from warmstart.data.inputs import HashedWords, Inputs, Tokens
 from warmstart.data.recognise import Schema
 from warmstart.errors import InputError, MissingError, UsageError
-from warmstart.methods.lora import linear_names, load_adapter, quantize, save_adapter
+from warmstart.methods.lora import linear_names, load_adapter, merged, quantize, save_adapter
 from warmstart.models.dnn import Size
 from warmstart.models.model import Model, body_width
 from warmstart.prefix import Examples, outputs
@@ -53,7 +53,7 @@ class Network:
 
         encoded = self.inputs.encode(texts)
         n = len(texts)
-        return outputs(self.model, Examples(encoded, np.arange(n), torch.zeros(n), encoded.sizes()))
+        return outputs(self.model, Examples(encoded, np.arange(n), torch.zeros(n), encoded.sizes(), np.arange(n)))
 
 
 @dataclass(frozen=True)
@@ -76,6 +76,8 @@ def save_network(folder: Path, model: Model, start: Start) -> dict[str, Any]:
         "inputs": start.inputs.to_json(),
         "width": body_width(model.body),
     }
+    if isinstance(start, Scratch) and hasattr(model.body, "peft_config"):
+        model.body = merged(model.body)  # adapters for random weights would fit no base that anybody has
     if isinstance(start, Pretrained) and hasattr(model.body, "peft_config"):
         save_adapter(model.body, start.base.location, folder / "adapter")
         quantized = any(type(m).__name__ == "Linear4bit" for m in model.body.modules())

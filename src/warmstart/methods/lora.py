@@ -120,4 +120,5 @@ def merged(body: nn.Module) -> nn.Module:
             with torch.no_grad():
                 module.merge()
             body.set_submodule(name, module.get_base_layer())
+    vars(body).pop("peft_config", None)
     return body

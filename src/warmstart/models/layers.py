@@ -1,6 +1,6 @@
 """Layers: a model from its input to its head, in order."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import nn
 
@@ -35,10 +35,13 @@ def layers(model: Model) -> list[Layer]:
         ("head", [("head", model.head)]),
     ]
     groups[-2][1].extend(after)
-    return [
+    found = [
         Layer(name, tuple(module for _, module in members), tuple(_names(model, [prefix for prefix, _ in members])))
         for name, members in groups
     ]
+    known = {name for layer in found for name in layer.parameters}
+    bare = [name for name, _ in model.named_parameters() if name not in known]  # a class token, say
+    return [replace(found[0], parameters=(*found[0].parameters, *bare)), *found[1:]]
 
 
 def blocks_path(body: nn.Module) -> str:
