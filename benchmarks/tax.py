@@ -71,7 +71,7 @@ def main() -> None:
             torch.nn.utils.clip_grad_norm_(parameters, config.clip)
             optimizer.step()
             optimizer.zero_grad()
-        return time.perf_counter() - began, float(loss)
+        return time.perf_counter() - began, loss.item()
 
     def framework(small_table: bool) -> tuple[float, float]:
         ours = model()

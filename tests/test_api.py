@@ -168,3 +168,12 @@ def test_a_network_of_ones_own_is_one_more_regime(data: Path, base: Base, tmp_pa
         api.resumable(tmp_path / "run", None)
     other = warmstart.fit(data, "price", "linear", tmp_path / "other", own={"tower": tower}, **few)
     assert other.regime == "linear"  # the regime that was named
+
+
+def test_resume_refuses_to_leave_out_a_network_of_ones_own(data: Path, base: Base, tmp_path: Path) -> None:
+    out = tmp_path / "study"
+    few = QUICK | {"regimes": ("constant",), "base": base.location}
+    warmstart.compare(data, "price", out, own={"tower": Tower}, **few)
+    (out / "study.json").unlink()  # as if it had been stopped
+    with pytest.raises(UsageError, match="'scratch-tower' is not known"):
+        api.last(api.comparing(api.begin_again(api.resumable(out, None), out)))

@@ -64,6 +64,12 @@ def compare(data: Data, target: str, out: str | Path, **settings: Any) -> "Study
     """
     own = settings.pop("own", {})
     request, table = _asked("compare", data, target, settings)
+    if own:
+        from warmstart.regimes import DEFAULT
+
+        # named in the request, so that `resume`, which does not have their code, refuses instead of leaving them out
+        names = dict.fromkeys((*(request.regimes or DEFAULT), *(f"scratch-{name}" for name in own)))
+        request = replace(request, regimes=tuple(names))
     return last(comparing(begin(request, Path(out), table), own))
 
 
