@@ -216,7 +216,7 @@ def test_nothing_finished() -> None:
 
 def test_one_family_one_seed_no_search() -> None:
     text = drawn(study(only=["constant", "linear"], seeds=(0,), noise_floor=None)).text
-    assert "No search was made" in text and "was trained step by step" in text
+    assert "No learning rate was searched" in text and "was trained step by step" in text
 
 
 def test_compute_counts_a_shared_search_once() -> None:
