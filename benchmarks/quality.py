@@ -20,6 +20,7 @@ RESULTS = Path(__file__).parent / "results" / "quality.json"
 # target, training rows, regimes, {regime: the score to reach}
 CASES: tuple[tuple[str, int, tuple[str, ...], dict[str, float]], ...] = (
     ("section", 250, ("linear", "frozen", "full"), {"full": 0.49}),
+    ("section", 250, ("discriminative",), {"discriminative": 0.49}),
     ("section", 1000, ("linear", "frozen", "full"), {"full": 0.58, "frozen": 0.48}),
     ("installed_kb", 250, ("linear", "full"), {"full": 0.72, "linear": 0.74}),
     ("section", 4000, ("linear", "full"), {"full": 0.64, "linear": 0.60}),
@@ -44,7 +45,7 @@ def one(
     data: str, work: Path, target: str, size: int, regimes: tuple[str, ...], goals: dict[str, float]
 ) -> list[dict[str, Any]]:
     """One comparison; a row for each regime."""
-    out = work / f"{target}-{size}"
+    out = work / f"{target}-{size}-{'-'.join(regimes)}"
     settings = {"text": ("synopsis",), "group": "source", "rows": (size,), "seeds": 1, "budget": 3600.0}
     request = config.Request((data,), target, regimes=regimes, **settings)  # type: ignore[arg-type]
     known = (out / "request.json").exists()
