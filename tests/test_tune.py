@@ -61,7 +61,7 @@ def searched(regime: Regime, trials: int, spend: float = 0.0) -> Chosen:
 
 @pytest.mark.parametrize(
     "best, expected",
-    [(1e-3, 1e-3), (3e-3, 10**-2.5), (1e-2, 1e-2), (3e-4, 10**-3.5), (1e-9, 1e-4), (1.0, 1e-2)],
+    [(1e-3, 1e-3), (3e-3, 10**-2.5), (1e-2, 1e-2), (3e-4, 10**-3.5), (1e-6, 1e-4), (1.0, 1e-2)],
 )
 def test_three_rates_about_a_factor_three_apart_and_one_more_beyond_an_edge(
     best: float, expected: float, attempts: Attempts, base: Base
@@ -73,6 +73,13 @@ def test_three_rates_about_a_factor_three_apart_and_one_more_beyond_an_edge(
     assert all(config.steps == 100 for config in attempts.configs)  # a quarter, with a schedule of its own
     assert chosen.config.steps == 400 and len(chosen.trials) == len(attempts.configs)
     assert chosen.flops == FLOPS * len(attempts.configs)
+
+
+def test_the_usual_rate_stays_where_another_is_better_by_noise_alone(attempts: Attempts, base: Base) -> None:
+    attempts.error = lambda tried, size: 0.40 if tried == 1e-3 else 0.39
+    assert searched(REGIMES["full"](Material(base, 84)), trials=3).config.lr == 1e-3
+    attempts.error = lambda tried, size: 0.40 if tried == 1e-3 else 0.30
+    assert searched(REGIMES["full"](Material(base, 84)), trials=3).config.lr != 1e-3
 
 
 @pytest.mark.parametrize("trials, tried", [(1, 0), (2, 3), (3, 3), (4, 4), (5, 5)])

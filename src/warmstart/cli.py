@@ -74,7 +74,7 @@ Folder = Annotated[Path, typer.Argument(metavar="DIR", help="a run or a study")]
 @app.command()
 def demo(
     out: Out = Path("demo"),
-    budget: Annotated[str, typer.Option("--budget", help="time to spend")] = "7m",
+    budget: Annotated[str, typer.Option("--budget", help="time to spend")] = "6m",
     quiet: Quiet = False,
     json_: Json = False,
 ) -> None:

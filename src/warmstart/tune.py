@@ -19,6 +19,7 @@ from warmstart.train import Step, TrainConfig
 
 FACTOR = 10**0.5  # between neighbouring rates: about 3
 SHARE = 0.25  # of the steps, for a trial
+NOISE = 0.5  # of a score over the root of the validation rows: about half its standard error
 SIZES_TRIED = 8  # at most, beyond the rates
 
 
@@ -41,7 +42,14 @@ class Search:
         return trial.val
 
     def better(self, score: float | None, than: float | None) -> bool:
-        return score is not None and (than is None or self.draw.better(score, than))
+        """Better by more than noise: what is usual stays, unless the validation rows can tell that it should not.
+
+        In the demo a rate that was better by 1 % at a quarter of the length was worse by 13 % at the whole.
+        """
+        if score is None or than is None:
+            return score is not None
+        noise = NOISE * abs(than) / len(self.draw.splits.val) ** 0.5
+        return self.draw.better(score, than) and abs(score - than) > noise
 
 
 def search(regime: Regime, config: TrainConfig, draw: Draw, trials: int, spend: float) -> Generator[Step, None, Chosen]:
