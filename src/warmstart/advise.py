@@ -291,7 +291,7 @@ def _longer(unfinished: Sequence[Row]) -> str:
     were = "was" if len(unfinished) == 1 else "were"
     return (
         f"Give {_names(unfinished)} more steps (a larger --epochs, or --budget where that cut it):"
-        f" still improving when stopped, so what {'it' if were == 'was' else 'they'} can reach {were} not measured."
+        f" still improving when stopped, so what {'it' if were == 'was' else 'they'} can reach was not measured."
     )
 
 
