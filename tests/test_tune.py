@@ -43,7 +43,7 @@ def attempts(monkeypatch: pytest.MonkeyPatch) -> Attempts:
         yield Step(0, 1.0, config.lr, 1.0)
         size = getattr(getattr(regime.start, "build", None), "size", None)
         seen.configs.append(config)
-        return Trial({"lr": config.lr}, config.steps, seen.error(config.lr, size)), FLOPS
+        return Trial({"lr": config.lr}, config.steps, seen.error(config.lr / tune.FASTER, size)), FLOPS
 
     monkeypatch.setattr(tune, "try_settings", pretended)
     return seen

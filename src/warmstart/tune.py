@@ -19,6 +19,9 @@ from warmstart.train import Step, TrainConfig
 
 FACTOR = 10**0.5  # between neighbouring rates: about 3
 SHARE = 0.25  # of the steps, for a trial
+# A shorter schedule wants a higher rate, about as the root of the length: at a quarter it is tried at twice the rate
+# that it stands for. Tried at the rate itself, 4,000 synopses chose 6e-4: .620 at the whole length; 3e-4 gave .647.
+FASTER = SHARE**-0.5
 NOISE = 0.5  # of a score over the root of the validation rows: about half its standard error
 SIZES_TRIED = 8  # at most, beyond the rates
 
@@ -35,8 +38,10 @@ class Search:
 
     def attempt(self, regime: Regime, lr: float) -> Generator[Step, None, float | None]:
         """One trial; its score on validation, None where it diverged."""
-        config = replace(self.config, lr=lr, steps=max(1, round(self.config.steps * SHARE)))
+        steps = max(1, round(self.config.steps * SHARE))
+        config = replace(self.config, lr=lr * FASTER, steps=steps)
         trial, spent = yield from try_settings(regime, config, self.draw)
+        trial = replace(trial, settings=trial.settings | {"lr": lr})
         self.trials.append(trial)
         self.flops += spent
         return trial.val
