@@ -121,3 +121,12 @@ def test_a_few_steps_of_each_network_are_measured(problem: Problem) -> None:
     assert names == ["frozen", "full"]
     assert measured.paces.keys() == {"frozen", "full"} and all(pace > 0 for pace in measured.paces.values())
     assert "6 runs of 2 regimes" in measured.words()
+
+
+def test_rows_are_not_cut_where_scoring_costs_more_than_training(base: Base) -> None:
+    wide = tiny_problem(REGRESSION, base, n=2_000)
+    short = Options(regimes=("full",), seeds=1, trials=1, length=0.001, budget=1e-6)
+    asked = replace(first_plan(wide, short), paces={"full": 1.0})
+    assert fit(asked).sizes == asked.sizes
+    long = replace(asked, options=replace(short, length=10.0))
+    assert max(fit(long).sizes) < max(long.sizes)

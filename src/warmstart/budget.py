@@ -24,6 +24,7 @@ from warmstart.tune import SHARE
 
 MEASURED_STEPS = 4  # of each regime, after one that warms up
 FORWARD = 0.4  # of a training step, for evaluating the same rows: forward alone, without dropout
+WORTHWHILE = 0.9  # of the time before, at most, or a cut of the rows is not made
 FEWEST_ROWS = 100  # the budget cuts no further
 
 
@@ -194,6 +195,8 @@ def fit(plan: Plan) -> Plan:
     for smaller in _smaller(plan):
         if plan.seconds() <= plan.options.budget:
             break
+        if smaller.sizes != plan.sizes and smaller.seconds() > WORTHWHILE * plan.seconds():
+            break  # scoring the test rows costs more than training: fewer training rows would save nothing
         plan = smaller
     return replace(plan, cuts=_said(asked, plan))
 
