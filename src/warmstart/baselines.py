@@ -2,8 +2,8 @@
 
 `linear` is TF-IDF with ridge regression (numbers) or one linear support-vector machine for each class (classes and
 labels), scikit-learn's both. Margins become logits by one scale, learned where the rows were held out. On 57 classes
-and 4,000 short texts this was 1.5 points of accuracy better than multinomial logistic regression on the same features,
-and 5 times faster.
+and 4,000 short texts this reached .650 in 1.2 s a fit, one-vs-rest logistic regression on the same features .648 in
+6.0 s.
 """
 
 import hashlib
