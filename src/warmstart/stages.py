@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from warmstart.data.batch import Order, WordDropout
-from warmstart.data.inputs import TokenRows
+from warmstart.data.inputs import Encoded, TokenRows
 from warmstart.data.recognise import Schema
 from warmstart.data.split import Splits
 from warmstart.device import best_device
@@ -21,7 +21,7 @@ from warmstart.flops import Flops, flops
 from warmstart.methods import Rates
 from warmstart.models.model import Model, body_width
 from warmstart.models.vocabulary import only_used_rows
-from warmstart.prefix import Examples, Passthrough, Shared, Stream, outputs
+from warmstart.prefix import Examples, Shared, Stream, outputs, reading
 from warmstart.record import Point
 from warmstart.regimes import Regime
 from warmstart.starts import Start, random_state
@@ -82,11 +82,12 @@ class Trained:
     trainable: int
     total: int
     bytes_learned: int
+    reads: Encoded  # every row, as the model read it last: in `reading`, scoring costs no more than training did
 
 
 @dataclass(frozen=True)
 class View:
-    """What the loop trains and looks at: the model and its rows, or its head and the features of a frozen body."""
+    """What the loop trains and looks at: the model, and its rows or what a frozen prefix made of them."""
 
     model: Model
     examples: Examples
@@ -100,18 +101,16 @@ class View:
 
 
 def shared_view(model: Model, start: Start, draw: Draw, stored: bool) -> View:
-    """Where the body cannot change, its features are stored and only the head is trained on them."""
+    """The rows that `model` learns from and is watched on; activations of layers that cannot change may be `stored`."""
     task, splits, shared = draw.task, draw.splits, draw.shared
     examples = shared.examples(start.inputs, splits.train, task.targets(splits.train))
     count = min(WATCHED, len(splits.val))
     watched = splits.val.take(np.arange(count) * len(splits.val) // count)  # spread out: files are often sorted
     watch = shared.examples(start.inputs, watched, task.targets(watched))
-    body_learns = any(p.requires_grad for p in model.body.parameters())
-    if body_learns or not stored or start.key is None:
+    if not stored:
         return View(model, examples, watch)
-    features = shared.features(start, model)
-    head = Model(Passthrough(), model.head, model.pooling)
-    return View(head, replace(examples, encoded=features), replace(watch, encoded=features))
+    encoded = shared.below(model, start.inputs)
+    return View(model, replace(examples, encoded=encoded), replace(watch, encoded=encoded))
 
 
 Training = Generator[Step, None, Trained]
@@ -124,7 +123,7 @@ def training(regime: Regime, config: TrainConfig, draw: Draw, looks: int) -> Tra
     """
     model = start_model(regime, draw.task, config.seed)
     course = Course(looks)
-    for number, stage in enumerate(regime.stages):
+    for stage in regime.stages:
         with random_state(config.seed):  # adapters are drawn anew
             model.body = stage.method.prepare(model.body)
         part = replace(config, steps=max(1, round(config.steps * stage.share)), lr=stage.lr or config.lr)
@@ -132,8 +131,8 @@ def training(regime: Regime, config: TrainConfig, draw: Draw, looks: int) -> Tra
         set_trainable(model, rates)
         course.cost = flops(model, rates)
         learned = [p for p in model.parameters() if p.requires_grad]
-        view = shared_view(model, regime.start, draw, stored=number == 0 and not config.word_dropout)
-        with only_used_rows(model.body, view.used_tokens()):
+        view = shared_view(model, regime.start, draw, stored=not config.word_dropout)
+        with only_used_rows(model.body, view.used_tokens()), reading(model, view.examples.encoded):
             yield from _stage(view, rates, stage.objective or draw.task, part, draw.task, course)
     model.eval()
     return Trained(
@@ -146,6 +145,7 @@ def training(regime: Regime, config: TrainConfig, draw: Draw, looks: int) -> Tra
         trainable=sum(p.numel() for p in learned),
         total=_total(model),
         bytes_learned=sum(p.numel() * p.element_size() for p in learned),
+        reads=view.examples.encoded,
     )
 
 

@@ -37,8 +37,6 @@ class Start(Protocol):
     def inputs(self) -> Inputs: ...
     @property
     def pooling(self) -> str: ...
-    @property
-    def key(self) -> str | None: ...
     def body(self, seed: int) -> nn.Module: ...
 
 
@@ -71,11 +69,6 @@ class Pretrained:
         return self.base.name
 
     @property
-    def key(self) -> str:
-        """The same key, the same weights: activations may be shared."""
-        return self.base.location
-
-    @property
     def inputs(self) -> Inputs:
         return self.base.inputs
 
@@ -103,7 +96,6 @@ class Scratch:
     name: str = "random weights"
 
     family = "scratch"
-    key = None  # other weights for every seed: nothing to share
 
     def body(self, seed: int) -> nn.Module:
         with random_state(seed):
