@@ -38,8 +38,6 @@ class Start(Protocol):
     @property
     def pooling(self) -> str: ...
     @property
-    def key(self) -> str | None: ...
-    @property
     def dropout(self) -> float | None:
         """What was asked for, in the body and the head; None: their own."""
         ...
@@ -76,11 +74,6 @@ class Pretrained:
         return self.base.name
 
     @property
-    def key(self) -> str:
-        """The same key, the same weights: activations may be shared."""
-        return self.base.location
-
-    @property
     def inputs(self) -> Inputs:
         return self.base.inputs
 
@@ -109,7 +102,6 @@ class Scratch:
     dropout: float | None = None  # of the head; the body's is the matter of `build`
 
     family = "scratch"
-    key = None  # other weights for every seed: nothing to share
 
     def body(self, seed: int) -> nn.Module:
         with random_state(seed):
