@@ -103,7 +103,7 @@ def _setfit_linear(given: Given) -> Outcome:
     from setfit import SetFitModel
 
     problem = given()
-    classes = {name: i for i, name in enumerate(problem.task.classes)}  # type: ignore[attr-defined]
+    classes = {name: i for i, name in enumerate(problem.task.classes)}
     head = {"out_features": len(classes)}
     models = [
         SetFitModel.from_pretrained(problem.start.base.location, use_differentiable_head=True, head_params=head)
@@ -118,7 +118,7 @@ def _setfit_linear(given: Given) -> Outcome:
             num_epochs=EPOCHS,
             batch_size=BATCH,
             head_learning_rate=HABITS["frozen"].lr,
-            max_length=problem.start.base.max_length,
+            max_length=problem.start.base.inputs.max_length,
             show_progress_bar=False,
         )
     seconds = time.perf_counter() - began

@@ -29,6 +29,9 @@ class Outcome:
     memory_bytes: int | None = None  # of its input, where that is compared
 
 
+Side = Callable[[], Outcome]
+
+
 @dataclass(frozen=True)
 class Gate:
     """How good the work must be: ours may be worse than the peer's by the tolerance, better by anything."""
@@ -49,8 +52,8 @@ class Contest:
     test: str
     peer: str
     setting: str
-    theirs: Callable[[], Outcome]
-    ours: Callable[[], Outcome]
+    theirs: Side
+    ours: Side
     gate: Gate
     options: str = ""  # of the peer, where one setting has several: "default", "tuned"
     package: str = ""  # that the peer is imported from

@@ -24,12 +24,13 @@ def fit(
         "trainable": False,
         "reduce_output": "mean",
     }
-    reading = {"cache_encoder_embeddings": True, "max_sequence_length": problem.start.base.max_length}
+    reading = {"cache_encoder_embeddings": True, "max_sequence_length": problem.start.base.inputs.max_length}
     text = {"name": "text", "type": "text", "encoder": encoder, "preprocessing": reading}
     config = {
         "input_features": [text],
         "output_features": [{"name": "section", "type": "category"}],
         "combiner": {"type": "concat"},
+        "preprocessing": {"split": {"type": "fixed"}},
         "trainer": {"epochs": epochs, "batch_size": batch_size, "learning_rate": lr, "early_stop": -1},
     }
     rows, held_out = (

@@ -66,12 +66,18 @@ def trainer(
     collate: Callable[[list[Any]], dict[str, Tensor]],
     config: TrainConfig,
     options: Options,
-    optimizer: torch.optim.Optimizer | None = None,
+    *,
+    in_order: bool = False,
+    optimizers: tuple[Any, Any] = (None, None),
 ) -> Any:
-    """Hugging Face's Trainer after its training. It saves and logs nothing; both would only cost it time."""
+    """Hugging Face's Trainer after its training. It saves and logs nothing; both would only cost it time.
+
+    Optimizer and schedule are its own unless given.
+    """
     from transformers import PrinterCallback, Trainer, TrainingArguments
 
-    tokens = isinstance(examples[0], dict) and "input_ids" in examples[0]
+    by_length = options == "tuned" and "input_ids" in examples[0]
+    order = "sequential" if in_order else "group_by_length" if by_length else "random"
     with tempfile.TemporaryDirectory() as folder:
         arguments = TrainingArguments(
             output_dir=folder,
@@ -83,7 +89,7 @@ def trainer(
             max_grad_norm=config.clip,
             seed=config.seed,
             bf16=precision(options) == "bf16",
-            train_sampling_strategy="group_by_length" if options == "tuned" and tokens else "random",
+            train_sampling_strategy=order,
             use_cpu=not torch.cuda.is_available(),
             remove_unused_columns=False,
             save_strategy="no",
@@ -92,7 +98,7 @@ def trainer(
             disable_tqdm=True,
         )
         found = Trainer(
-            model, arguments, train_dataset=examples, data_collator=collate, optimizers=(optimizer, None)
+            model, arguments, train_dataset=examples, data_collator=collate, optimizers=optimizers
         )
         found.remove_callback(PrinterCallback)
         found.train()
@@ -101,15 +107,12 @@ def trainer(
 
 def accelerate_loop(model: Labelled, examples: list[Example], collate: Collate, config: TrainConfig) -> None:
     """The loop that Accelerate's documentation shows, with our batches and precision."""
-    from accelerate import Accelerator
-    from accelerate.state import AcceleratorState
     from torch.utils.data import DataLoader
 
-    AcceleratorState._reset_state(reset_partial_state=True)  # the Trainer before may have set another precision
-    accelerator = Accelerator(mixed_precision=_mixed(config), cpu=not torch.cuda.is_available())
+    accelerator = new_accelerator("bf16" if config.precision == "bf16" else "no")
     optimizer = torch.optim.AdamW(groups(model, config), lr=config.lr, fused=True)
     rates = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: schedule(step, config))
-    loader = DataLoader(examples, batch_sampler=batches(examples, config), collate_fn=collate)  # type: ignore[arg-type]
+    loader = DataLoader(examples, batch_sampler=batches(examples, config), collate_fn=collate)
     model, optimizer, loader, rates = accelerator.prepare(model, optimizer, loader, rates)
     model.train()
     for batch in loader:
@@ -119,6 +122,15 @@ def accelerate_loop(model: Labelled, examples: list[Example], collate: Collate, 
         optimizer.step()
         rates.step()
         optimizer.zero_grad()
+
+
+def new_accelerator(mixed_precision: str) -> Any:
+    """Accelerate's own state is one for a process, and the Trainer before may have set another precision."""
+    from accelerate import Accelerator
+    from accelerate.state import AcceleratorState
+
+    AcceleratorState._reset_state(reset_partial_state=True)
+    return Accelerator(mixed_precision=mixed_precision, cpu=not torch.cuda.is_available())
 
 
 def torch_loop(model: Labelled, examples: list[Example], collate: Collate, config: TrainConfig) -> None:
@@ -156,6 +168,3 @@ def groups(model: Labelled, config: TrainConfig) -> list[dict[str, object]]:
     """All weights at one rate, with our weight decay."""
     return param_groups(model.model, Full().rates(model.model), config)
 
-
-def _mixed(config: TrainConfig) -> str:
-    return "bf16" if config.precision == "bf16" else "no"
