@@ -143,7 +143,9 @@ def key_of(row: Row) -> tuple[str, str, str, str]:
     return row["test"], row["peer"], row["setting"], row.get("options", "")
 
 
-def hold(contests: Sequence[Contest], small: Sequence[Contest], results: Results, repetitions: int, again: bool) -> None:
+def hold(
+    contests: Sequence[Contest], small: Sequence[Contest], results: Results, repetitions: int, again: bool
+) -> None:
     """Every contest that can be held and is not there yet. `small` are the same ones on little data, to warm up."""
     for contest, warm_up in zip(contests, small, strict=True):
         here = environment()

@@ -37,7 +37,9 @@ def fit(
         pandas.DataFrame({"text": part.texts, "section": part.targets}).assign(split=number)
         for number, part in ((0, problem.train), (2, problem.splits.test))
     )
-    watched = pandas.DataFrame({"text": problem.splits.val.texts, "section": problem.splits.val.targets}).assign(split=1)
+    watched = pandas.DataFrame({"text": problem.splits.val.texts, "section": problem.splits.val.targets}).assign(
+        split=1
+    )
     with tempfile.TemporaryDirectory() as folder:
         began = time.perf_counter()
         models = [LudwigModel(config, logging_level=logging.ERROR) for _ in seeds]

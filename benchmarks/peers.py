@@ -97,9 +97,7 @@ def trainer(
             report_to="none",
             disable_tqdm=True,
         )
-        found = Trainer(
-            model, arguments, train_dataset=examples, data_collator=collate, optimizers=optimizers
-        )
+        found = Trainer(model, arguments, train_dataset=examples, data_collator=collate, optimizers=optimizers)
         found.remove_callback(PrinterCallback)
         found.train()
     return found
@@ -167,4 +165,3 @@ def _epochs(order: Order) -> Iterator[Array]:
 def groups(model: Labelled, config: TrainConfig) -> list[dict[str, object]]:
     """All weights at one rate, with our weight decay."""
     return param_groups(model.model, Full().rates(model.model), config)
-

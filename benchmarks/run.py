@@ -3,7 +3,7 @@
     python benchmarks/run.py c1 [--data debian.parquet] [--repetitions 5] [--peer trainer] [--again] [--quick]
     python benchmarks/run.py all
 
-Each row is written to results/<test>.json as soon as it is measured, and kept by a later call from the same environment.
+Each row is written to results/<test>.json as soon as it is measured; a later call from the same environment keeps it.
 `--quick` only sees that everything runs: tiny sizes, one repetition, nothing written.
 """
 

@@ -16,10 +16,10 @@ from warmstart.data.read import read
 from warmstart.data.recognise import Columns, Schema, recognise
 from warmstart.data.split import Rows, Splits, make_rows, split
 from warmstart.models import Model
-from warmstart.prefix import Examples, Shared
+from warmstart.prefix import Shared
 from warmstart.regimes import Regime
 from warmstart.stages import Draw, look, training
-from warmstart.starts import Pretrained, find_base
+from warmstart.starts import Pretrained, Start, find_base
 from warmstart.tasks import Task
 from warmstart.train import TrainConfig
 
@@ -47,13 +47,13 @@ class Problem:
         return self.draw(0).task
 
     @cached_property
-    def held_out(self) -> Examples:
-        return Shared(self.splits).examples(self.start.inputs, self.splits.test, self.task.targets(self.splits.test))
+    def everything(self) -> Shared:
+        """For judging outside of the time."""
+        return Shared(self.splits)
 
-    def shared(self) -> Shared:
-        """Nothing computed yet, and no held-out row in it: judging is not part of the time."""
-        nothing = self.splits.test.take(np.arange(0))
-        return Shared(replace(self.splits, test=nothing))
+    def shared(self, held_out: bool = False) -> Shared:
+        """Nothing computed yet. Held-out rows are in it only where judging them is part of the time."""
+        return Shared(self.splits if held_out else replace(self.splits, test=self.splits.test.take(np.arange(0))))
 
     def draw(self, seed: int, shared: Shared | None = None) -> Draw:
         return Draw(self.splits, self.schema, shared or self.shared(), seed)
@@ -67,9 +67,11 @@ class Problem:
             except StopIteration as stop:
                 return stop.value.model
 
-    def accuracy(self, model: Model) -> float:
-        """Of the held-out rows."""
-        return look(model, self.task, self.held_out)[1]
+    def accuracy(self, model: Model, start: Start | None = None, shared: Shared | None = None) -> float:
+        """Of the held-out rows, read as `start` reads (the base unless given)."""
+        inputs, test = (start or self.start).inputs, self.splits.test
+        examples = (shared or self.everything).examples(inputs, test, self.task.targets(test))
+        return look(model, self.task, examples)[1]
 
 
 @dataclass(frozen=True)
