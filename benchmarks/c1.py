@@ -12,7 +12,6 @@ from dataclasses import dataclass
 import peers
 import texts
 from harness import Contest, Gate, Outcome
-
 from warmstart import device
 from warmstart.methods import Full
 from warmstart.models import Model

@@ -19,12 +19,12 @@ from pathlib import Path
 from typing import get_args
 
 import numpy as np
-import peers
-import texts
 import torch
-from harness import Contest, Gate, Outcome, Side
 from torch import Tensor
 
+import peers
+import texts
+from harness import Contest, Gate, Outcome, Side
 from warmstart import device
 from warmstart.data.inputs import HashedWords
 from warmstart.data.split import Rows
@@ -67,11 +67,9 @@ def contests(settings: texts.Given) -> list[Contest]:
         theirs = functools.partial(_theirs, problem, size, options)
         found.append(contest("one process", theirs, functools.partial(_ours, problem, size), options))
     ours = functools.partial(_processes, problem, size, [[",".join(size.names)]])
-    for options in get_args(peers.Options):
-        calls = [[name, str(seed), options] for name in size.names for seed in SEEDS]
-        theirs = functools.partial(_processes, problem, size, calls)
-        found.append(contest("processes", theirs, ours, options))
-    return found
+    calls = [[name, str(seed), "default"] for name in size.names for seed in SEEDS]
+    theirs = functools.partial(_processes, problem, size, calls)
+    return [*found, contest("processes", theirs, ours, "default")]
 
 
 Given = Callable[[], texts.Problem]

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 import peers
 import texts
 from harness import Contest, Gate, Outcome
-
 from warmstart import device
 from warmstart.methods import Frozen
 from warmstart.regimes import HABITS, Regime, Stage

@@ -12,12 +12,12 @@ from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
-import texts
 import torch
-from harness import Contest, Gate, Outcome, Side
 from scipy.sparse import csr_matrix
 from torch import Tensor, nn
 
+import texts
+from harness import Contest, Gate, Outcome, Side
 from warmstart.catalogue import catalogue
 from warmstart.data.batch import Order
 from warmstart.data.inputs import HashedWords, WordRows

@@ -9,14 +9,14 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
-import peers
-import texts
 import torch
-from harness import Contest, Gate, Outcome
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import DataLoader
 
+import peers
+import texts
+from harness import Contest, Gate, Outcome
 from warmstart.methods import Full
 from warmstart.models import Model
 from warmstart.starts import random_state

@@ -6,8 +6,9 @@ import tempfile
 import time
 from collections.abc import Sequence
 
-import texts
 import torch
+
+import texts
 
 
 def fit(
