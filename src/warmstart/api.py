@@ -3,6 +3,7 @@
 import functools
 import json
 from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -16,6 +17,7 @@ from warmstart.data.read import Table
 from warmstart.data.read import read as read_files
 from warmstart.data.recognise import Schema, recognise
 from warmstart.data.split import Splits, make_rows, split
+from warmstart.engine import world
 from warmstart.errors import MissingError, UsageError, WarmstartError
 from warmstart.lock import locked
 from warmstart.record import Run, load_run, write_json
@@ -127,7 +129,7 @@ def finished_study(folder: Path) -> "Study | None":
 
 def finished_run(folder: Path) -> Run | None:
     """The run of a fit, read back; None where it is not finished."""
-    return load_run(folder) if (folder / "run.json").exists() else None
+    return load_run(folder) if world().by_main((folder / "run.json").exists) else None
 
 
 def _write(request: config.Request, folder: Path, *, examples: bool = True) -> "Study":
@@ -171,15 +173,26 @@ def begin(request: config.Request, folder: Path, table: Table | None = None) -> 
 
     Nothing slow is imported before the request is written down. Raises UsageError or InputError.
     """
-    check_vacant(folder)
+    _check_processes(request)
+    world().by_main(lambda: check_vacant(folder))
     understood = understand(request, table)
-    config.save(request, folder)
+    world().by_main(lambda: config.save(request, folder))
     return Begun(request, folder, understood, fresh=True)
 
 
 def begin_again(request: config.Request, folder: Path) -> Begun:
     """Go on in a folder that was claimed before."""
+    _check_processes(request)
     return Begun(request, folder, understand(request), fresh=False)
+
+
+def _check_processes(request: config.Request) -> None:
+    """Raises UsageError where many processes were started for what takes one."""
+    if request.command != "fit" and world().size > 1:
+        raise UsageError(
+            f"{request.command} runs in one process, not in {world().size}.",
+            "start it without torchrun; many processes are for fit",
+        )
 
 
 def resumable(folder: Path, model: str | None) -> config.Request:
@@ -344,10 +357,11 @@ def _released_if_impossible(
 ) -> "Generator[Progress, None, Value]":
     """Alone in the folder. A base or regime that is not there is found here: the corrected command may use the same."""
     try:
-        with locked(begun.folder):
+        with ExitStack() as stack:
+            world().by_main(lambda: stack.enter_context(locked(begun.folder)))
             return (yield from steps)
     except WarmstartError:
-        if begun.fresh:
+        if begun.fresh and world().main:
             _release(begun.folder)
         raise
 

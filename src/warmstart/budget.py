@@ -13,6 +13,7 @@ import numpy as np
 from warmstart.data.recognise import Schema
 from warmstart.data.split import Splits
 from warmstart.device import precision
+from warmstart.engine import world
 from warmstart.errors import InputError, TrainingError
 from warmstart.prefix import Shared
 from warmstart.record import write_json
@@ -186,7 +187,7 @@ def measure(plan: Plan, shared: Shared) -> Generator[str, None, Plan]:
                 taken += 1
         paces[name] = (time.perf_counter() - began) / max(taken, 1)
         steps.close()
-    return replace(plan, paces=paces)
+    return replace(plan, paces=world().by_main(lambda: paces))
 
 
 def fit(plan: Plan) -> Plan:

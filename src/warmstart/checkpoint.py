@@ -1,9 +1,10 @@
 """Checkpoint: the state of an unfinished training, saved so that a kill at any moment loses nothing that was saved.
 
-    checkpoint/0-00000120/    stage 0, after 120 steps
-        tensors.safetensors   weights, optimizer, best weights so far
-        facts.json            everything else that changes while training
-        manifest.json         SHA-256 of the two
+    checkpoint/0-00000120/        stage 0, after 120 steps
+        tensors.safetensors       weights, optimizer, best weights so far
+        tensors-00001.safetensors parts of them that process 1 holds, where they are cut over several
+        facts.json                everything else that changes while training
+        manifest.json             SHA-256 of the others
 
 Written into a folder of another name, forced to disk, then renamed: a folder with such a name is whole. A bit that
 flips later is found by the manifest before anything is used, and the checkpoint before that one is taken.
@@ -22,12 +23,15 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from warmstart.engine import world
 from warmstart.record import write_json
 
+TENSORS = "tensors.safetensors"
 KEPT = 2  # the newest, and one to fall back on
 EVERY = float(os.environ.get("WARMSTART_SAVE_EVERY", "30"))  # seconds between two; a kill loses no more than that
 SHARE = 50  # times the seconds that the last one took, at least: saving may cost 2 % of the time
@@ -72,9 +76,13 @@ class Checkpoints:
 
     def newest(self) -> Saved | None:
         """The newest one that is whole and was made for the same purpose; what cannot be used is cleared away."""
-        found = newest(self.folder, lambda facts: facts.get("purpose") == self.purpose)
+        found = world().by_main(self._clear_to_newest)
+        return _load(self.folder / found) if found else None
+
+    def _clear_to_newest(self) -> str | None:
+        found = _newest(self.folder, lambda facts: facts.get("purpose") == self.purpose)
         for name in _names(self.folder):
-            if found is None or name > found.name:
+            if found is None or name > found:
                 shutil.rmtree(self.folder / name)
         return found
 
@@ -82,54 +90,97 @@ class Checkpoints:
 def save(folder: Path, name: str, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
     """Write `folder/name`, all of it or nothing. The two newest are kept.
 
-    Raises OSError where it cannot be written; those before are as they were.
+    Every process calls this, and writes the parts that it holds. Raises OSError where one of them cannot; those before
+    are as they were.
     """
-    staging = folder / f"{name}.tmp"
-    shutil.rmtree(staging, ignore_errors=True)
-    staging.mkdir(parents=True)
+    here, staging = world(), folder / f"{name}.tmp"
+    here.by_main(lambda: _empty(staging))
     try:
-        _write(staging, tensors, facts)
-    except (OSError, SafetensorError) as error:
-        shutil.rmtree(staging, ignore_errors=True)
-        raise _as_os_error(error, folder) from error
-    target = folder / name
-    if target.exists():  # of a training that was stopped at the same step, or damaged
-        shutil.rmtree(target)
-    staging.rename(target)
-    _sync(folder)
-    for old in _names(folder)[:-KEPT]:
-        shutil.rmtree(folder / old)
+        written = here.each(lambda: _write_tensors(staging, tensors))
+        files = [file for file in written if file is not None]
+        here.by_main(lambda: _write_facts(staging, facts, files))
+    except OSError:
+        here.by_main(lambda: shutil.rmtree(staging, ignore_errors=True))
+        raise
+    here.by_main(lambda: _publish(staging, folder / name))
 
 
 def newest(folder: Path, wanted: Callable[[dict[str, Any]], bool] = lambda facts: True) -> Saved | None:
     """The newest checkpoint that is whole and wanted; None where there is none. Damaged ones are passed over."""
+    found = _newest(folder, wanted)
+    return _load(folder / found) if found else None
+
+
+def _newest(folder: Path, wanted: Callable[[dict[str, Any]], bool]) -> str | None:
     for name in reversed(_names(folder)):
-        if damage(folder / name) is None:
-            facts: dict[str, Any] = json.loads((folder / name / "facts.json").read_text())
-            if wanted(facts):
-                return Saved(name, load_file(folder / name / "tensors.safetensors"), facts)
+        if damage(folder / name) is None and wanted(_read(folder / name / "facts.json")):
+            return name
     return None
+
+
+def _load(checkpoint: Path) -> Saved:
+    """A tensor that stands in several files is cut along its first dimension; the files are in the order of parts."""
+    parts: dict[str, list[Tensor]] = {}
+    for file in _read(checkpoint / "manifest.json"):
+        if file.endswith(".safetensors"):
+            for name, tensor in load_file(checkpoint / file).items():
+                parts.setdefault(name, []).append(tensor)
+    whole = {name: found[0] if len(found) == 1 else torch.cat(found) for name, found in parts.items()}
+    return Saved(checkpoint.name, whole, _read(checkpoint / "facts.json"))
 
 
 def damage(checkpoint: Path) -> str | None:
     """What is wrong with a checkpoint, in words; None if it is as it was written."""
     try:
-        manifest: dict[str, str] = json.loads((checkpoint / "manifest.json").read_text())
+        manifest: dict[str, str] = _read(checkpoint / "manifest.json")
         wrong = [name for name, digest in manifest.items() if _digest(checkpoint / name) != digest]
-        if set(manifest) != {"tensors.safetensors", "facts.json"}:
+        there = {entry.name for entry in checkpoint.iterdir()} | {TENSORS, "facts.json"}
+        if {*manifest, "manifest.json"} != there:
             return "its manifest is not one"
     except (OSError, ValueError, AttributeError) as error:
         return f"it cannot be read: {error}"
     return f"{', '.join(wrong)} changed since it was written" if wrong else None
 
 
-def _write(staging: Path, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
-    save_file({name: tensor.detach().contiguous() for name, tensor in tensors.items()}, staging / "tensors.safetensors")
-    _sync(staging / "tensors.safetensors")
+def _empty(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+
+
+def _write_tensors(staging: Path, tensors: dict[str, Tensor]) -> tuple[str, str] | None:
+    """What this process holds of the tensors; gives the file's name and digest, None where it holds nothing."""
+    here = world()
+    held = {name: here.part(tensor) for name, tensor in tensors.items()}
+    parts = {name: part.detach().contiguous() for name, part in held.items() if part is not None}
+    if not here.main and not parts:
+        return None
+    file = staging / (TENSORS if here.main else f"tensors-{here.rank:05d}.safetensors")
+    try:
+        save_file(parts, file)
+    except SafetensorError as error:
+        raise _as_os_error(error, staging.parent) from error
+    _sync(file)
+    return file.name, _digest(file)
+
+
+def _write_facts(staging: Path, facts: dict[str, Any], files: list[tuple[str, str]]) -> None:
     write_json(staging / "facts.json", facts)
-    manifest = {name: _digest(staging / name) for name in ("tensors.safetensors", "facts.json")}
-    write_json(staging / "manifest.json", manifest)
+    write_json(staging / "manifest.json", dict([*files, ("facts.json", _digest(staging / "facts.json"))]))
     _sync(staging)
+
+
+def _publish(staging: Path, target: Path) -> None:
+    if target.exists():  # of a training that was stopped at the same step, or damaged
+        shutil.rmtree(target)
+    staging.rename(target)
+    _sync(target.parent)
+    for old in _names(target.parent)[:-KEPT]:
+        shutil.rmtree(target.parent / old)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    known: dict[str, Any] = json.loads(path.read_text())
+    return known
 
 
 def _as_os_error(error: Exception, folder: Path) -> OSError:
@@ -177,6 +228,16 @@ class Held:
     def __exit__(self, *exception: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
+
+    @property
+    def arrived(self) -> int:
+        """Number of a signal that waits; 0: none."""
+        return self._arrived[-1] if self._arrived else 0
+
+    def hear(self, number: int) -> None:
+        """Take a signal that arrived in another process, or 0, for one that arrived here."""
+        if number and not self._arrived:
+            self._arrived.append(number)
 
     def release(self) -> None:
         """Do now what a signal that has arrived asks for, which usually raises."""

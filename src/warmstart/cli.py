@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from warmstart.engine import started, world
 from warmstart.errors import UsageError, WarmstartError
 
 if TYPE_CHECKING:
@@ -61,6 +62,9 @@ Decay = Annotated[float | None, typer.Option("--weight-decay", help="0.01")]
 Dropout = Annotated[float | None, typer.Option("--dropout", help="of body and head; default: their own")]
 WordDropout = Annotated[float | None, typer.Option("--word-dropout", help="share of words left out while training (0)")]
 Precision = Annotated[str | None, typer.Option("--precision", help="auto, fp32 or bf16")]
+Shard = Annotated[
+    bool | None, typer.Option("--shard", help="under torchrun: cut weights and optimizer over the processes")
+]
 Worth = Annotated[str | None, typer.Option("--worth", help="the smallest gain that matters (1%)")]
 Config = Annotated[Path | None, typer.Option("--config", help="a YAML file with these settings (see init)")]
 Out = Annotated[Path, typer.Option("--out", help="the folder to write")]
@@ -209,6 +213,7 @@ def fit(
     dropout: Dropout = None,
     word_dropout: WordDropout = None,
     precision: Precision = None,
+    shard: Shard = None,
     config_file: Config = None,
     offline: Offline = None,
     json_: Json = False,
@@ -263,7 +268,8 @@ def resume(folder: Folder, model: Code = None, quiet: Quiet = False, json_: Json
 
     done = (api.finished_run if config.load(folder).command == "fit" else api.finished_study)(folder)
     if done is not None:
-        show.say(f"{folder} is finished: nothing is left to train.")
+        if world().main:
+            show.say(f"{folder} is finished: nothing is left to train.")
         return _show(done, folder, json_)
     _finish(api.begin_again(api.resumable(folder, model), folder), quiet, json_)
 
@@ -336,7 +342,7 @@ def _begin(request: "Request", out: Path, quiet: bool, as_json: bool, dry_run: b
     from warmstart import api
 
     if dry_run:
-        return _describe(request, out, as_json)
+        return _describe(request, out, as_json) if world().main else None
     _finish(api.begin(request, out), quiet, as_json)
 
 
@@ -354,9 +360,10 @@ def _describe(request: "Request", out: Path, as_json: bool) -> None:
 
 
 def _finish(begun: "Begun", quiet: bool, as_json: bool) -> None:
-    """Carry out a comparison or a fit, and show what came of it."""
+    """Carry out a comparison or a fit, and show what came of it: the main process does."""
     from warmstart import api, show
 
+    quiet = quiet or not world().main
     try:
         if begun.request.command == "fit":
             _show(show.progress(api.fitting(begun), quiet), begun.folder, as_json)
@@ -371,13 +378,18 @@ def _show(done: "Study | Run", folder: Path, as_json: bool) -> None:
     from warmstart import show
     from warmstart.record import Run
 
-    show.result(done, folder, as_json)
+    if world().main:
+        show.result(done, folder, as_json)
     if isinstance(done, Run) and done.test is None:
         raise typer.Exit(1)
 
 
 # Bars beside ours, and remarks on weights that are left out on purpose, would only be in the way.
 QUIET = {"HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1", "TRANSFORMERS_VERBOSITY": "error"}
+
+
+# What torchrun may start.
+MANY = ("fit", "resume")
 
 
 class Stopped(BaseException):
@@ -401,6 +413,7 @@ def main() -> NoReturn:
     signal.signal(signal.SIGINT, _stop)
     signal.signal(signal.SIGTERM, _stop)
     try:
+        _check_command(sys.argv[1:2])
         app(prog_name="warmstart")
     except WarmstartError as error:
         code = _complain(f"error: {error}", error.exit_code)
@@ -415,10 +428,24 @@ def main() -> NoReturn:
     sys.exit(code)
 
 
+def _check_command(words: list[str]) -> None:
+    """Raises UsageError where torchrun has started something that is done by one process."""
+    processes = started()[1]
+    if processes > 1 and words and words[0] not in MANY:
+        raise UsageError(
+            f"{words[0]} runs in one process, not in {processes}.", "start it without torchrun; that is for fit"
+        )
+
+
 def _stop(number: int, frame: object) -> NoReturn:
     raise Stopped(128 + number)
 
 
 def _complain(message: str, code: int) -> int:
-    print(message, file=sys.stderr)
+    """Of many processes the main one speaks for all, except about failures, which may be those of one alone."""
+    rank = started()[0]
+    if rank == 0:
+        print(message, file=sys.stderr)
+    elif code == 1:
+        print(f"process {rank}: {message}", file=sys.stderr)
     return code

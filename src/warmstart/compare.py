@@ -5,7 +5,6 @@ What is finished stays in the folder, and is not done again.
 """
 
 import json
-import shutil
 import time
 from collections.abc import Generator
 from dataclasses import dataclass, field, fields, replace
@@ -17,6 +16,7 @@ import numpy as np
 from warmstart import budget, tune
 from warmstart.budget import Options, Plan, Problem
 from warmstart.comparison import Comparison
+from warmstart.engine import world
 from warmstart.errors import TrainingError
 from warmstart.prefix import Shared
 from warmstart.record import Run, Trial, load_run, write_json
@@ -121,7 +121,7 @@ def _planned(plan: Plan, folder: Path) -> Generator[Progress, None, Work]:
     """Measure, predict and cut; or take the plan that an earlier beginning left."""
     path = folder / "plan.json"
     measured_on: Shared | None = None
-    if path.exists():
+    if world().by_main(path.exists):
         plan = budget.load(plan, path)
     elif plan.networks:
         measured_on = plan.shared()
@@ -133,7 +133,7 @@ def _planned(plan: Plan, folder: Path) -> Generator[Progress, None, Work]:
                 plan = budget.fit(stop.value)
                 break
             yield Progress(f"measuring a few steps of {name}", 0.0, None)
-    budget.save(plan, path)
+    world().by_main(lambda: budget.save(plan, path))
     shared = plan.shared()
     if measured_on is not None and np.array_equal(measured_on.splits.train.numbers, shared.splits.train.numbers):
         shared = measured_on  # the rows were not cut: what was read and stored for the measuring serves the work
@@ -167,16 +167,15 @@ def _search(work: Work, name: str, rows: int, spend: float) -> Generator[Progres
     config = plan.config(regime, rows, seed)
     trials_folder = work.folder / "tuning" / f"{name}-r{rows}"
     path = trials_folder.with_suffix(".json")
-    if path.exists():
+    facts = world().by_main(lambda: tune.known(path))
+    if facts is not None:
         work.finished += plan.seconds_of_search(name, rows)
-        return tune.from_json(json.loads(path.read_text()), regime, config)
+        return tune.from_json(facts, regime, config)
     trials = plan.options.trials if plan.searches else 1
     steps = tune.search(regime, config, plan.draw(rows, seed, work.shared), trials, spend, trials_folder)
     doing = f"{name}, {rows:,} rows: searching its learning rate"
     found = yield from _showing(work, steps, doing, plan.seconds_of_search(name, rows), name)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_json(path, tune.to_json(found))
-    shutil.rmtree(trials_folder, ignore_errors=True)
+    world().by_main(lambda: tune.keep(path, tune.to_json(found), trials_folder))
     return found
 
 

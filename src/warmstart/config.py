@@ -58,6 +58,7 @@ class Request:
     dropout: float | None = None
     word_dropout: float = 0.0
     precision: Literal["auto", "fp32", "bf16"] = "auto"
+    shard: bool = False
     # how much is spent, and what is shown
     budget: float = 1800.0
     worth: float = 0.01
@@ -107,7 +108,7 @@ class Request:
 
 
 # passed on to every run as they are
-TRAINING = ("micro_batch", "optimizer", "schedule", "weight_decay", "word_dropout")
+TRAINING = ("micro_batch", "optimizer", "schedule", "weight_decay", "word_dropout", "shard")
 
 REMARKS = {
     "data": "files, a glob, a folder, or a hub id",
@@ -137,6 +138,7 @@ REMARKS = {
     "dropout": "of body and head; null: their own",
     "word_dropout": "share of words left out while training",
     "precision": "auto, fp32 or bf16",
+    "shard": "for fit by many processes: cut weights and optimizer over them",
     "budget": "seconds, or for example 10m",
     "worth": "the smallest relative gain that matters",
     "examples": "whether texts of the test rows may stand in the report",
@@ -326,7 +328,7 @@ NEVER_TYPED = ("command", "noise_floor")
 UNUSED: dict[
     Command, tuple[str, ...]
 ] = {  # keys that a command has no flag for; a file may set them for other commands
-    "compare": (*NEVER_TYPED, "regime"),
+    "compare": (*NEVER_TYPED, "regime", "shard"),
     "fit": (*NEVER_TYPED, "regimes", "seeds", "budget", "worth", "examples"),
     "check": NEVER_TYPED,
 }

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from warmstart.checkpoint import Saved
 from warmstart.device import environment
+from warmstart.engine import world
 from warmstart.evaluate import metric
 from warmstart.flops import Flops
 from warmstart.models.model import Model
@@ -97,6 +98,7 @@ class Underway:
 
     def look(self, task: Task, watch: Examples, steps_per_epoch: int) -> None:
         """Judge the weights as they are by validation rows; keep them if they are the best."""
+        world().as_main(buffer for buffer in self.state.model.buffers() if buffer.is_floating_point())
         with evaluation_mode(self.state.model):
             loss, score = look(self.state.model, task, watch)
         course, step = self.course, self.state.step
@@ -155,15 +157,16 @@ class Underway:
             setattr(self.keeper, name, saved.facts["best"][name])
         _copy(_under("best/", saved), self.keeper.weights)
         self.losses[:] = saved.facts["losses"]
+        optimizer = self.state.optimizer
+        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
         moments: dict[int, dict[str, Tensor]] = {}
         for name, tensor in _under("optimizer/", saved).items():
             number, _, key = name.partition("/")
-            moments.setdefault(int(number), {})[key] = tensor
-        optimizer = self.state.optimizer
+            moments.setdefault(int(number), {})[key] = world().cut_as(tensor, parameters[int(number)])
         optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
         if saved.facts["where"] != where():
             self.course.caveats.append(
-                "stopped and gone on with another version, machine or number of threads: "
+                "stopped and gone on with another version, machine or number of threads or processes: "
                 "not bit for bit what it would have been in one go"
             )
 
@@ -179,8 +182,8 @@ def restore(saved: Saved, whole: dict[str, Tensor]) -> None:
 
 def where() -> dict[str, Any]:
     """What has to stay the same for a result to be the same, bit for bit."""
-    facts = asdict(environment("-"))
-    return {name: facts[name] for name in ("warmstart", "torch", "cpu", "threads", "device")}
+    facts = asdict(environment("-", world().size))
+    return {name: facts[name] for name in ("warmstart", "torch", "cpu", "threads", "device", "processes")}
 
 
 @contextmanager
@@ -197,7 +200,7 @@ def evaluation_mode(model: nn.Module) -> Generator[None, None, None]:
 
 def look(model: Model, task: Task, examples: Examples) -> tuple[float, float]:
     """Loss and ranking metric on these rows."""
-    found = outputs(model, examples)
+    found = outputs(model, examples, world())
     targets = examples.targets.numpy()
     loss = task.output_loss(torch.from_numpy(found), examples.targets).item()
     return loss, metric(task.score(found, targets, task.calibrate(found, targets)))
@@ -210,4 +213,4 @@ def _under(prefix: str, saved: Saved) -> dict[str, Tensor]:
 @torch.no_grad()
 def _copy(source: dict[str, Tensor], target: dict[str, Tensor]) -> None:
     for name, tensor in target.items():
-        tensor.copy_(source[name])
+        tensor.copy_(world().cut_as(source[name], tensor))

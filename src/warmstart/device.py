@@ -34,8 +34,8 @@ def precision(asked: str = "auto") -> str:
     return asked
 
 
-def environment(precision: str) -> Environment:
-    """This machine and these versions, now."""
+def environment(precision: str, processes: int = 1) -> Environment:
+    """This machine and these versions, now; of many processes, where this one is."""
     device = best_device()
     return Environment(
         warmstart=version("warmstart"),
@@ -51,6 +51,7 @@ def environment(precision: str) -> Environment:
         device=f"cuda: {torch.cuda.get_device_name()}" if device.type == "cuda" else "cpu",
         precision=precision,
         date=datetime.now(UTC).isoformat(timespec="seconds"),
+        processes=processes,
     )
 
 

@@ -10,7 +10,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from torch import Tensor
 from warmstart.data.batch import Order, WordDropout, by_length
 from warmstart.data.inputs import Encoded, Inputs
 from warmstart.data.split import Rows, Splits
+from warmstart.engine import ALONE, World
 from warmstart.models.cut import BELOW, above, below, fingerprint, frozen_depth
 from warmstart.models.model import Model
 from warmstart.record import Array
@@ -52,18 +53,27 @@ class Examples:
 
 @dataclass(frozen=True)
 class Stream:
-    """Training examples in their order, step by step: a `Source` for the loop."""
+    """Training examples in their order, step by step: a `Source` for the loop.
+
+    The batch of a step is the same for any number of processes; each computes its part of the rows.
+    """
 
     examples: Examples
     order: Order
     dropout: WordDropout | None = None
+    world: World = ALONE
     _epochs: dict[int, list[Array]] = field(default_factory=dict, repr=False, compare=False)
 
     def at(self, step: int, at_most: int | None = None) -> list[Batch]:
         epoch, _ = divmod(step, self.order.per_epoch)
         index = self.rows(step)
-        pieces = 1 if at_most is None else -(-len(index) // at_most)
-        return [self._batch(piece, epoch) for piece in np.array_split(index, pieces)]
+        largest = -(-len(index) // self.world.size)  # part of any process: all have the same number of pieces
+        pieces = 1 if at_most is None else -(-largest // at_most)
+        found = []
+        for piece in np.array_split(self.world.mine(index), pieces):
+            share = len(piece) * self.world.size / len(index)  # their mean over the processes is the batch's loss
+            found.append(replace(self._batch(piece if len(piece) else index[:1], epoch), share=share))
+        return found
 
     def rows(self, step: int) -> Array:
         """Where the rows of a step's batch stand in the examples."""
@@ -241,16 +251,24 @@ def gives_the_same(model: Model, kept: Stored, rows: Array) -> bool:
     return bool((cut - whole).abs().max() <= TOLERANCE * max(1.0, whole.abs().max().item()))
 
 
-def outputs(model: Model, examples: Examples) -> Array:
-    """What the model gives for each row, float32 [n, k], in evaluation mode."""
+def outputs(model: Model, examples: Examples, world: World = ALONE) -> Array:
+    """What the model gives for each row, float32 [n, k], in evaluation mode. Many processes share the batches.
+
+    Each computes as many, the last one perhaps twice: shards are put together by all at the same time.
+    """
     model.eval()
     device = next(model.parameters()).device
     found: Array | None = None
+    batches = by_length(examples.sizes(), EVALUATION_BATCH)
     with torch.no_grad():
-        for index in by_length(examples.sizes(), EVALUATION_BATCH):
+        for first in range(0, len(batches), world.size):
+            own = first + world.rank < len(batches)
+            index = batches[first + world.rank] if own else batches[first]
             values = model(examples.take(index).to(device).inputs).float().cpu().numpy()
             if found is None:
-                found = np.empty((len(examples), values.shape[1]), dtype=np.float32)
-            found[index] = values
+                found = np.zeros((len(examples), values.shape[1]), dtype=np.float32)
+            if own:
+                found[index] = values
     assert found is not None
+    world.add(found)
     return found

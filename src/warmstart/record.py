@@ -49,6 +49,7 @@ class Environment:
     device: str  # "cpu" or "cuda: NVIDIA ..."
     precision: str  # "fp32" or "bf16"
     date: str  # UTC, ISO 8601
+    processes: int = 1  # that trained together
 
 
 @dataclass(frozen=True)

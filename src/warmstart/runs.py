@@ -17,6 +17,7 @@ from warmstart.course import look
 from warmstart.data.inputs import Encoded
 from warmstart.data.split import Rows
 from warmstart.device import environment, peak_memory, reset_peak_memory
+from warmstart.engine import world
 from warmstart.errors import TrainingError
 from warmstart.evaluate import metric
 from warmstart.prefix import outputs, reading
@@ -83,7 +84,7 @@ def _size_words(regime: Regime) -> dict[str, Any]:
 
 def run(chosen: Chosen, draw: Draw, folder: Path) -> Generator[Step, None, Run]:
     """Train, score the test rows once, write model and record into `folder`. A finished run is read back."""
-    if (folder / "run.json").exists():
+    if world().by_main((folder / "run.json").exists):
         return load_run(folder)
     regime, config = chosen.regime, chosen.config
     reset_peak_memory()
@@ -133,7 +134,7 @@ def run(chosen: Chosen, draw: Draw, folder: Path) -> Generator[Step, None, Run]:
             total=trained.total if trained else 0,
             bytes_saved=trained.bytes_learned if trained else 0,
         ),
-        environment=environment(config.precision),
+        environment=environment(config.precision, world().size),
         caveats=trained.caveats if trained else (),
         **_measured(found, draw),
     )
@@ -148,7 +149,7 @@ def run(chosen: Chosen, draw: Draw, folder: Path) -> Generator[Step, None, Run]:
 
 def run_baseline(name: str, draw: Draw, folder: Path) -> Run:
     """The same record for `constant` or `linear`."""
-    if (folder / "run.json").exists():
+    if world().by_main((folder / "run.json").exists):
         return load_run(folder)
     reset_peak_memory()
     began = time.perf_counter()
@@ -223,7 +224,7 @@ def measure(model: Predictor, draw: Draw, reads: Encoded | None = None) -> Measu
         if isinstance(model, Network) and reads is not None:
             examples = replace(draw.shared.examples(model.inputs, rows, targets), encoded=reads)
             with reading(model.model, reads):
-                return outputs(model.model, examples), targets
+                return outputs(model.model, examples, world()), targets
         return model.outputs(rows.texts), targets
 
     val, val_targets = at(splits.val)
@@ -315,18 +316,22 @@ def finish(record: Run, folder: Path, save: Callable[[Path], None] | None) -> Ru
 
     The checkpoints that it was trained from go only when nothing needs them any more.
     """
+    return replace(record, disk_bytes=world().by_main(lambda: _written(record, folder, save)))
+
+
+def _written(record: Run, folder: Path, save: Callable[[Path], None] | None) -> int:
+    """Bytes of the model."""
     staging = folder / "checkpoint" / "finished"
     shutil.rmtree(staging, ignore_errors=True)
     staging.mkdir(parents=True)
     if save is not None:
         save(staging)
     size = sum(f.stat().st_size for f in staging.rglob("*") if f.is_file())
-    record = replace(record, disk_bytes=size)
-    save_run(record, staging)
+    save_run(replace(record, disk_bytes=size), staging)
     for entry in sorted(staging.iterdir(), key=lambda e: e.name == "run.json"):
         target = folder / entry.name
         if target.is_dir():
             shutil.rmtree(target)
         os.replace(entry, target)
     shutil.rmtree(folder / "checkpoint")
-    return record
+    return size

@@ -1,7 +1,7 @@
 """Stages: a regime carried out, from its start through its stages to its best weights."""
 
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -16,9 +16,11 @@ from warmstart.data.inputs import Encoded, TokenRows
 from warmstart.data.recognise import Schema
 from warmstart.data.split import Splits
 from warmstart.device import best_device
+from warmstart.engine import world
 from warmstart.errors import listed
 from warmstart.flops import Flops, flops
 from warmstart.models.model import Model, body_width
+from warmstart.models.shards import sharded
 from warmstart.models.vocabulary import only_used_rows
 from warmstart.prefix import Examples, Shared, Stream, reading
 from warmstart.record import Point
@@ -127,14 +129,19 @@ def training(
         changed |= rates.keys() | {name for name, _ in model.named_buffers()}
         if number < reached:
             continue
-        whole = {name: tensor for name, tensor in model.state_dict().items() if name in changed}
         here = saved if number == reached else None
         if here:
-            restore(here, whole)
+            restore(here, _state(model, changed))
             course.go_on(here.facts["course"])
         course.cost = flops(model, rates)
         view = shared_view(model, regime.start, draw, stored=not config.word_dropout)
-        with only_used_rows(model.body, view.used_tokens()), reading(model, view.examples.encoded):
+        with ExitStack() as stack:
+            if config.shard and world().size > 1:
+                view = replace(view, model=stack.enter_context(sharded(model, world())))
+            whole = _state(view.model, changed)
+            if not config.shard:  # whose checkpoints are to fit any number of processes
+                stack.enter_context(only_used_rows(model.body, view.used_tokens()))
+            stack.enter_context(reading(view.model, view.examples.encoded))
             state = begin(view.model, rates, part)
             underway = Underway(number, state, Keeper(view.model, draw.task, looks), course, whole)
             if here:
@@ -172,15 +179,17 @@ def _stage(
     state, keeper, course = underway.state, underway.keeper, underway.course
     order = Order(view.examples.lengths, config.batch_size, config.seed)
     dropped = WordDropout(config.word_dropout, config.seed) if config.word_dropout else None
-    stream = Stream(view.examples, order, dropped)
+    stream = Stream(view.examples, order, dropped, state.world)
     marks = {round(config.steps * (i + 1) / course.looks) for i in range(course.looks)}
     steps = train(state, objective, stream, config)
     with Held() as signals, saved_if_stopped(underway, checkpoints):
         while True:
+            arrived, due = state.world.most(signals.arrived, bool(checkpoints and checkpoints.due))
+            signals.hear(arrived)
             signals.release()
             if state.step in marks and underway.losses:
                 underway.look(task, view.watch, order.per_epoch)
-            if checkpoints and checkpoints.due and state.step:
+            if checkpoints and due and state.step:
                 checkpoints.save(underway.name, *underway.pack())
             if state.step >= config.steps or keeper.tired:
                 break
@@ -244,6 +253,11 @@ def start_model(regime: Regime, task: Task, seed: int) -> Model:
         if isinstance(module, nn.Dropout) and start.dropout is not None:
             module.p = start.dropout
     return Model(body, head, start.pooling).to(best_device())
+
+
+def _state(model: Model, names: set[str]) -> dict[str, Tensor]:
+    """The weights and buffers of these names, where they live."""
+    return {name: tensor for name, tensor in model.state_dict().items() if name in names}
 
 
 def _total(model: Model) -> int:

@@ -12,6 +12,7 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor, nn
 
+from warmstart.engine import ALONE, World, world
 from warmstart.errors import TrainingError
 from warmstart.methods import Rates
 from warmstart.models.layers import layers
@@ -40,6 +41,7 @@ class TrainConfig:
     clip: float = 1.0
     precision: str = "fp32"
     word_dropout: float = 0.0
+    shard: bool = False  # cut weights and optimizer over the processes, where there are several
     seed: int = 0
 
 
@@ -47,7 +49,7 @@ class Source(Protocol):
     """Gives the batch of each step; the same one whenever it is asked."""
 
     def at(self, step: int, at_most: int | None = None) -> list[Batch]:
-        """The batch of a step, in pieces of at most that many rows."""
+        """This process's part of the batch of a step, in pieces of at most that many rows."""
         ...
 
 
@@ -57,11 +59,18 @@ class State:
 
     model: Model
     optimizer: torch.optim.Optimizer
+    runs: nn.Module  # what is called to train it: the model itself, or what synchronises it with other processes
+    world: World = ALONE
     step: int = 0
     slowed: float = 1.0  # what every rate is multiplied by: lower after weights that had to be taken back
     micro_batch: int | None = None  # rows at a time: fewer once a step did not fit into memory
     skipped: list[int] = field(default_factory=list)  # steps that were left out: their loss was no finite number
     strikes: int = 0  # of them, the last ones in a row
+
+    @property
+    def synchronises(self) -> bool:
+        """Whether processes wait for each other in the backward pass itself, which averages their gradients."""
+        return self.runs is not self.model or self.world.cuts(self.model)
 
 
 @dataclass(frozen=True)
@@ -86,17 +95,18 @@ def begin(model: Model, rates: Rates, config: TrainConfig) -> State:
     """Freeze what has no rate, and make the optimizer for the rest."""
     set_trainable(model, rates)
     optimizer = make_optimizer(param_groups(model, rates, config), config)
-    return State(model, optimizer, micro_batch=config.micro_batch)
+    return State(model, optimizer, world().around(model), world(), micro_batch=config.micro_batch)
 
 
 def train(state: State, objective: Objective, source: Source, config: TrainConfig) -> Iterator[Step]:
     """Train the state's model in place from `state.step` to `config.steps`; yield after each optimizer step.
 
     A step whose loss or gradient is not finite changes no weight and is noted in `state.skipped`. Raises DivergedError
-    after several in a row, TrainingError where not even one row at a time fits into memory.
+    after several in a row, TrainingError where not even one row at a time fits into memory. With many processes each
+    takes the same steps; losses and gradients are the whole batch's.
     """
-    model, optimizer = state.model, state.optimizer
-    trainable = [p for p in model.parameters() if p.requires_grad]
+    optimizer = state.optimizer
+    trainable = [p for p in state.model.parameters() if p.requires_grad]
     while state.step < config.steps:
         index = state.step
         lr = config.lr * schedule(index, config) * state.slowed
@@ -105,7 +115,10 @@ def train(state: State, objective: Objective, source: Source, config: TrainConfi
         loss = None
         while loss is None:
             loss = _gradients(state, objective, source.at(index, state.micro_batch), config)
-        step = Step(index, loss, lr, clip_gradients(trainable, config.clip).item())
+        if not state.synchronises:
+            state.world.average(trainable)
+        norm = clip_gradients(trainable, config.clip)
+        step = Step(index, loss, lr, state.world.whole(norm).item())
         if step.finite:
             optimizer.step()
         optimizer.zero_grad()
@@ -114,35 +127,47 @@ def train(state: State, objective: Objective, source: Source, config: TrainConfi
 
 
 def _gradients(state: State, objective: Objective, pieces: list[Batch], config: TrainConfig) -> float | None:
-    """Add up the gradients of a batch, piece by piece; give its loss.
+    """Add up the gradients of this process's part of a batch, piece by piece; give the loss of the whole batch.
 
-    None where memory ran out: the gradients are gone, and the state asks for pieces of half the size.
+    None where memory ran out in any process: the gradients are gone, and the state asks for pieces of half the size.
     """
-    model, index = state.model, state.step
-    device = next(model.parameters()).device
+    loss = state.world.mean(_backward(state, objective, pieces, config))
+    if loss is not None:
+        return loss
+    largest = state.world.by_main(lambda: max(len(piece) for piece in pieces))
+    if largest == 1:
+        raise TrainingError(
+            f"step {state.step} does not fit into memory, not even one row at a time.",
+            "use a smaller --max-length, a smaller base, or a machine with more memory",
+        )
+    state.optimizer.zero_grad()
+    state.micro_batch = largest // 2
+    return None
+
+
+def _backward(state: State, objective: Objective, pieces: list[Batch], config: TrainConfig) -> float | None:
+    """The sum of the losses, each backward; None where memory ran out."""
+    device = next(state.model.parameters()).device
     precision = torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16")
-    rows = sum(len(piece) for piece in pieces)
+    first = state.world.rank * len(pieces)
     total = 0.0
     try:
-        for number, piece in enumerate(pieces):
-            torch.manual_seed(hash((config.seed, index, number)))  # dropout depends on these alone
+        for number, piece in enumerate(pieces, first):
+            torch.manual_seed(hash((config.seed, state.step, number)))  # dropout depends on these alone
             with precision:
-                loss = objective.loss(model, piece.to(device)) * (len(piece) / rows)
+                loss = objective.loss(state.runs, piece.to(device)) * piece.share
             loss.backward()  # type: ignore[no-untyped-call]
             total += loss.item()
         return total
     except (RuntimeError, MemoryError) as error:
         if not _out_of_memory(error):
             raise
-    largest = max(len(piece) for piece in pieces)
-    if largest == 1:
-        raise TrainingError(
-            f"step {index} does not fit into memory, not even one row at a time.",
-            "use a smaller --max-length, a smaller base, or a machine with more memory",
-        )
-    state.optimizer.zero_grad()
-    state.micro_batch = largest // 2
-    return None
+        if state.synchronises:
+            raise TrainingError(
+                f"step {state.step} does not fit into the memory of process {state.world.rank}.",
+                "give fewer rows at a time with --micro-batch",
+            ) from error
+        return None
 
 
 def _out_of_memory(error: Exception) -> bool:

@@ -4,6 +4,7 @@ Each trial is a whole schedule at a quarter of the length. A regime that is chea
 spent less than the dearest one, and choose its size too: training from scratch gets its fair chance.
 """
 
+import functools
 import json
 import shutil
 import time
@@ -12,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from warmstart.engine import world
 from warmstart.models.dnn import Size
 from warmstart.record import Trial, write_json
 from warmstart.regimes import Regime
@@ -44,9 +46,8 @@ class Search:
     def attempt(self, regime: Regime, lr: float) -> Generator[Step, None, float | None]:
         """One trial; its score on validation, None where it diverged."""
         path = self.folder / f"{len(self.trials)}.json" if self.folder else None
-        if path and path.exists():
-            facts = json.loads(path.read_text())
-        else:
+        facts = world().by_main(lambda: known(path) if path else None)
+        if facts is None:
             began = time.perf_counter()
             steps = max(1, round(self.config.steps * SHARE))
             config = replace(self.config, lr=lr * FASTER, steps=steps)
@@ -56,9 +57,7 @@ class Search:
             facts = {"trial": vars(trial) | {"settings": settings}, "flops": flops}
             facts["seconds"] = time.perf_counter() - began
             if path and checkpoints:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                write_json(path, facts)
-                shutil.rmtree(checkpoints, ignore_errors=True)
+                world().by_main(functools.partial(keep, path, facts, checkpoints))
         self.trials.append(Trial(**facts["trial"]))
         self.flops += facts["flops"]
         self.seconds += facts["seconds"]
@@ -147,6 +146,19 @@ def _neighbours(size: Size) -> Iterator[Size]:
         yield replace(size, depth=size.depth - 1)
     yield replace(size, width=size.width // 2)
     yield replace(size, dropout=max(size.dropout - 0.1, 0.0))
+
+
+def known(path: Path) -> dict[str, Any] | None:
+    """What was kept; None if nothing."""
+    facts: dict[str, Any] | None = json.loads(path.read_text()) if path.exists() else None
+    return facts
+
+
+def keep(path: Path, facts: dict[str, Any], finished: Path) -> None:
+    """Write facts down; then what they were made from in the folder `finished` can go."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(path, facts)
+    shutil.rmtree(finished, ignore_errors=True)
 
 
 def to_json(chosen: Chosen) -> dict[str, Any]:

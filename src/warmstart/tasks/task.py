@@ -17,13 +17,15 @@ class Batch:
 
     inputs: dict[str, Tensor]
     targets: Tensor
+    share: float = 1.0  # of its loss in the loss of a step; 0: it is only there to take part
 
     def __len__(self) -> int:
         return len(self.targets)
 
     def to(self, device: torch.device) -> "Batch":
         """The same on a device."""
-        return Batch({name: tensor.to(device) for name, tensor in self.inputs.items()}, self.targets.to(device))
+        inputs = {name: tensor.to(device) for name, tensor in self.inputs.items()}
+        return Batch(inputs, self.targets.to(device), self.share)
 
 
 class Objective(Protocol):
