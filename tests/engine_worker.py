@@ -44,7 +44,8 @@ class Job:
 
     def regime(self, base: Base) -> Regime:
         if self.method == "scratch-dnn":
-            return Regime(self.method, dnn(Size(features=500, width=8, dropout=0.0)), (Stage(Full()),), HABITS["full"])
+            network = replace(dnn(Size(features=500, width=8, dropout=self.dropout)), dropout=self.dropout)
+            return Regime(self.method, network, (Stage(Full()),), HABITS["full"])
         stages = {
             "lora": (Stage(LoRA(rank=2)),),
             "head-then-all": (Stage(Frozen(), share=0.4), Stage(Full(), share=0.6)),

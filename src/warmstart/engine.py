@@ -17,14 +17,13 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar, cast
 
-import numpy as np
-
 from warmstart.errors import WarmstartError
-from warmstart.record import Array
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # the command line asks which process this is before anything slow is imported
     import torch
     from torch import Tensor, nn
+
+    from warmstart.record import Array
 
 Value = TypeVar("Value")
 
@@ -41,8 +40,12 @@ class World:
     def main(self) -> bool:
         return self.rank == 0
 
-    def mine(self, index: Array) -> Array:
+    def mine(self, index: "Array") -> "Array":
         """This process's part of the rows of a batch: the parts of all, in their order, are the batch."""
+        if self.size == 1:
+            return index
+        import numpy as np
+
         part: Array = np.array_split(index, self.size)[self.rank]
         return part
 
@@ -95,7 +98,7 @@ class World:
 
     # --- tensors ------------------------------------------------------------------------------------------------------
 
-    def add(self, values: Array) -> None:
+    def add(self, values: "Array") -> None:
         """Add the arrays of all processes, in place."""
         if self.size > 1:
             import torch

@@ -10,7 +10,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -44,8 +44,8 @@ class Examples:
     def __len__(self) -> int:
         return len(self.positions)
 
-    def take(self, index: Array) -> Batch:
-        return Batch(self.encoded.batch(self.positions[index]), self.targets[torch.from_numpy(index)])
+    def take(self, index: Array, share: float = 1.0) -> Batch:
+        return Batch(self.encoded.batch(self.positions[index]), self.targets[torch.from_numpy(index)], share)
 
     def sizes(self) -> Array:
         return self.encoded.sizes()[self.positions]
@@ -72,7 +72,7 @@ class Stream:
         found = []
         for piece in np.array_split(self.world.mine(index), pieces):
             share = len(piece) * self.world.size / len(index)  # their mean over the processes is the batch's loss
-            found.append(replace(self._batch(piece if len(piece) else index[:1], epoch), share=share))
+            found.append(self._batch(piece if len(piece) else index[:1], epoch, share))
         return found
 
     def rows(self, step: int) -> Array:
@@ -83,13 +83,13 @@ class Stream:
             self._epochs[epoch] = self.order.epoch(epoch)
         return self._epochs[epoch][i]
 
-    def _batch(self, index: Array, epoch: int) -> Batch:
+    def _batch(self, index: Array, epoch: int, share: float) -> Batch:
         if self.dropout is None:
-            return self.examples.take(index)
+            return self.examples.take(index, share)
         examples = self.examples
         positions = examples.positions[index]
         kept = self.dropout.kept(examples.numbers[index], examples.encoded.words(positions), epoch)
-        return Batch(examples.encoded.batch(positions, kept), examples.targets[torch.from_numpy(index)])
+        return Batch(examples.encoded.batch(positions, kept), examples.targets[torch.from_numpy(index)], share)
 
 
 @dataclass(frozen=True, eq=False)
