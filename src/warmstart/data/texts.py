@@ -1,5 +1,6 @@
 """Texts: how does a column of strings lie in memory without an object for each?"""
 
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TypeAlias, overload
 
@@ -32,7 +33,9 @@ class Texts(Sequence[str]):
     def of(cls, texts: Iterable[str]) -> "Texts":
         if isinstance(texts, Texts):
             return texts
-        return cls(contiguous([pa.array(list(texts), pa.large_string())]))
+        rest = iter(texts)
+        lists = iter(lambda: list(itertools.islice(rest, BLOCK)), [])
+        return cls(contiguous(pa.array(some, pa.large_string()) for some in lists))
 
     @classmethod
     def joined(cls, parts: Sequence["Texts"]) -> "Texts":
