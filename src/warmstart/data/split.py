@@ -7,10 +7,11 @@ from dataclasses import dataclass, field, replace
 from hashlib import blake2b, sha256
 
 import numpy as np
+import pyarrow as pa
 
 from warmstart.data.read import Table
 from warmstart.data.recognise import Schema, as_labels, as_numbers, as_text, each_text
-from warmstart.data.texts import BLOCK, Texts
+from warmstart.data.texts import BLOCK, Column, Texts
 from warmstart.errors import InputError, UsageError, listed, shortened
 from warmstart.record import Array
 
@@ -101,12 +102,22 @@ def usable_rows(table: Table, schema: Schema, texts: Texts, targets: Array, bad:
 
 def write_texts(table: Table, schema: Schema) -> Texts:
     """What the model reads of each row; "" where there is nothing to read."""
+    first = table.columns[schema.text[0]]
+    if not schema.labelled and len(schema.text) == 1 and _is_written(first):
+        return Texts(first.chunks[0])
     columns = [each_text(table.columns[name]) for name in schema.text]
     labels = [f"{name}: " if schema.labelled else "" for name in schema.text]
     return Texts.of(
         "\n".join(label + c for label, c in zip(labels, cells, strict=True) if c is not None and c.strip())
         for cells in zip(*columns, strict=True)
     )
+
+
+def _is_written(column: Column) -> bool:
+    """Whether the column is already what the model reads: strings end to end, none missing or only blank space."""
+    if not pa.types.is_large_string(column.type) or column.num_chunks != 1 or column.null_count:
+        return False
+    return not any(map(str.isspace, Texts(column.chunks[0])))
 
 
 def find_bad_rows(table: Table, schema: Schema, texts: Texts, targets: Array) -> list[BadRows]:

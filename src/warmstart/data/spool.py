@@ -28,11 +28,12 @@ class Spool:
             self._write()
 
     def array(self) -> Array:
-        """Everything that was appended, read-only where it lies in a file."""
+        """Everything that was appended, read-only where it lies in a file. Asked for once, at the end."""
         if self._file is None:
             return np.concatenate([np.empty(0, self._kind), *self._parts])
         self._write()
-        return np.frombuffer(mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ), dtype=self._kind)
+        with self._file as file:  # the mapping keeps what it needs of it
+            return np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), dtype=self._kind)
 
     def _write(self) -> None:
         """Move what is in memory to the end of the file."""

@@ -118,12 +118,12 @@ class GrowingTexts:
 
     def array(self) -> Cells:
         offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(self._sizes.array())])
-        there = pa.py_buffer(np.packbits(self._there.array(), bitorder="little").data) if self._missing else None
+        there = pa.py_buffer(np.packbits(self._there.array(), bitorder="little").data)
         return pa.LargeStringArray.from_buffers(
             len(offsets) - 1,
             pa.py_buffer(offsets.data),
             pa.py_buffer(self._content.array().data),
-            there,
+            there if self._missing else None,
             self._missing,
         )
 
