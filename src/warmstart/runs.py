@@ -4,7 +4,7 @@ import os
 import shutil
 import statistics
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -300,7 +300,7 @@ def _settings(regime: Regime, config: TrainConfig) -> dict[str, Any]:
     return facts | _size_words(regime)
 
 
-def _latency(model: Predictor, texts: tuple[str, ...], tries: int = 9) -> float:
+def _latency(model: Predictor, texts: Sequence[str], tries: int = 9) -> float:
     """Milliseconds for one row, encoding included: the median."""
     times = []
     for i in range(tries + 1):
