@@ -117,10 +117,10 @@ def attempt(shop: Workshop, row: Row, number: int, seed: int) -> None:
 
 def table(rows: Sequence[Row]) -> str:
     """At most 80 columns."""
-    lines = [f"{'test':36} {'done/asked':>10} {'passed':>7}  goal"]
+    lines = [f"{'test':34} {'done/asked':>10} {'passed':>6}  goal"]
     for row in rows:
         done, passed = f"{row.done}/{row.trials.asked}", row.done - len(row.failures)
-        lines.append(f"{row.trials.name:36} {done:>10} {passed:>7}  {row.trials.goal}")
+        lines.append(f"{row.trials.name:34} {done:>10} {passed:>6}  {row.trials.goal}")
     return "\n".join(lines)
 
 

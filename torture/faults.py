@@ -70,34 +70,43 @@ class SaveEvery:
 
 @dataclass
 class Saves:
-    """Follows checkpoints being saved, line by line, however they are called.
+    """Follows checkpoints being saved, line by line.
 
-    `at(save, line)` is called before every line of Python that a save runs, and once more where it returns; both
-    numbers count from 0.
+    `at(save, line)` is called before every line of ours that a save runs, and once more when it is done; both numbers
+    count from 0.
     """
 
     at: Callable[[int, int], None]
     save: int = -1
     line: int = 0
-    inside: bool = False
 
     def follow(self) -> None:
-        sys.settrace(self._called)
+        from warmstart import checkpoint
+
+        plain = checkpoint.save
+
+        def followed(*words: Any) -> None:
+            self.save, self.line = self.save + 1, 0
+            sys.settrace(self._called)
+            try:
+                plain(*words)
+            finally:
+                sys.settrace(None)
+            self._pass()
+
+        patch.object(checkpoint, "save", followed).start()
 
     def _called(self, frame: FrameType, event: str, argument: object) -> Any:
-        if not frame.f_code.co_filename.endswith("warmstart/checkpoint.py"):
-            return None
-        if frame.f_code.co_qualname == "save":
-            self.save, self.line, self.inside = self.save + 1, 0, True
-        return self._ran if self.inside else None
+        return self._ran if "/warmstart/" in frame.f_code.co_filename else None
 
     def _ran(self, frame: FrameType, event: str, argument: object) -> Any:
-        returned = event == "return" and frame.f_code.co_qualname == "save"
-        if event == "line" or returned:
-            self.at(self.save, self.line)
-            self.line += 1
-        self.inside = not returned
+        if event == "line":
+            self._pass()
         return self._ran
+
+    def _pass(self) -> None:
+        self.at(self.save, self.line)
+        self.line += 1
 
 
 @dataclass(frozen=True)
@@ -154,16 +163,17 @@ class KillInSave:
 
 @dataclass(frozen=True)
 class DiskFull:
-    """From a save on, no file can grow beyond so many bytes. Needs no rights; to the program it is a full disk."""
+    """From a line of a save on, no file can grow beyond so many bytes: to the program, a full disk."""
 
     save: int
+    line: int
     size: int
 
     def install(self) -> None:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 
         def fill(save: int, line: int) -> None:
-            if (save, line) == (self.save, 0):
+            if (save, line) == (self.save, self.line):
                 resource.setrlimit(resource.RLIMIT_FSIZE, (self.size, resource.RLIM_INFINITY))
 
         Saves(fill).follow()

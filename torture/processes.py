@@ -89,12 +89,12 @@ def call(function: str, *words: object, faults: Sequence[Fault] = (), strike: St
 
 
 def _child(function: str, words: Sequence[object], faults: Sequence[Fault], writer: Connection) -> None:
-    from torture import children  # imported long ago by the server; never in the process that only waits
-
     os.setsid()
     for stream in (1, 2):
         os.dup2(writer.fileno(), stream)
     writer.close()
+    from torture import children  # imported long ago by the server; never in the process that only waits
+
     for fault in faults:
         fault.install()
     getattr(children, function)(*words)
