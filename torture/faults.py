@@ -111,7 +111,7 @@ class Saves:
 
 @dataclass(frozen=True)
 class CountLines:
-    """No fault: writes how many points each save has at which `KillInSave` can strike, a line for each save."""
+    """No fault: writes how many points each save has at which a fault can strike, a line for each save."""
 
     file: Path
 
@@ -126,13 +126,28 @@ class CountLines:
 
 
 @dataclass(frozen=True)
-class KillInSave:
-    """kill -9 at a line of a save; with `power_lost`, what was not forced to the disk by then is lost by half."""
+class StopInSave:
+    """A signal at a line of a save."""
+
+    save: int
+    line: int
+    number: signal.Signals
+
+    def install(self) -> None:
+        def strike(save: int, line: int) -> None:
+            if (save, line) == (self.save, self.line):
+                os.kill(os.getpid(), self.number)
+
+        Saves(strike).follow()
+
+
+@dataclass(frozen=True)
+class PowerCut:
+    """kill -9 at a line of a save, and half of every file in it that was not forced to the disk by then is lost."""
 
     save: int
     line: int
     folder: Path
-    power_lost: bool = False
 
     def install(self) -> None:
         forced: set[int] = set()
@@ -143,14 +158,12 @@ class KillInSave:
             forced.add(os.stat(descriptor).st_ino)
 
         def strike(save: int, line: int) -> None:
-            if save != self.save:
-                return
-            if line == 0:  # what is here by now was forced by the saves before
+            if (save, line) == (self.save, 0):  # what is here by now was forced by the saves before
                 forced.clear()
                 forced.update(path.stat().st_ino for path in self._files())
-            if line == self.line:
+            if (save, line) == (self.save, self.line):
                 for path in self._files():
-                    if self.power_lost and path.stat().st_ino not in forced:
+                    if path.stat().st_ino not in forced:
                         os.truncate(path, path.stat().st_size // 2)
                 os.kill(os.getpid(), signal.SIGKILL)
 

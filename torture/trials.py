@@ -17,8 +17,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from torture.faults import PLACES, BadRow, DiskFull, KillInSave, NoHeadDropout, NotANumber, OutOfMemory, SaveEvery, Stop
-from torture.processes import Ended, Strike, call
+from torture.faults import (
+    PLACES,
+    BadRow,
+    DiskFull,
+    NoHeadDropout,
+    NotANumber,
+    OutOfMemory,
+    PowerCut,
+    SaveEvery,
+    Stop,
+    StopInSave,
+)
+from torture.processes import Ended, Fault, Strike, call
 from torture.workshop import TWO_STAGES, BrokenError, Case, Workshop, digest, expect, fit, search, study
 
 CLOSE = 1e-6  # between weights with and without a step that ran out of memory
@@ -62,12 +73,13 @@ def kill(shop: Workshop, number: int, dice: random.Random) -> None:
 
 
 def kill_in_save(shop: Workshop, number: int, dice: random.Random) -> None:
-    """At a random line of a random save; half of them with the power gone too."""
+    """At a random line of a random save; every other time the power is gone too."""
     case = KILLED[number % len(KILLED)]
     saves = shop.saves(case)
     save = dice.randrange(len(saves))
     out = shop.vacant()
-    fault = KillInSave(save, dice.randrange(saves[save]), out, power_lost=bool(number % 2))
+    line = dice.randrange(saves[save])
+    fault = PowerCut(save, line, out) if number % 2 else StopInSave(save, line, signal.SIGKILL)
     expect(shop.run(case, out, [fault]), -signal.SIGKILL)
     shop.expect_same(case, out)
 
@@ -157,46 +169,57 @@ def disk_full(shop: Workshop, number: int, dice: random.Random) -> None:
 
 
 def terminate(shop: Workshop, number: int, dice: random.Random) -> None:
-    """By turns at a random moment, and in a certain step where no save is due: only the signal makes one."""
-    case = KILLED[1:][number // 2 % 4]
+    """By turns at a random moment, in a save, and in a step after which none is due: only the signal makes one."""
+    case = KILLED[1:][number // 3 % 4]
     reference = shop.reference(case)
     out = shop.vacant()
-    step = dice.randrange(1, reference.steps)
-    if number % 2:
-        stop = Stop(step, signal.SIGTERM, out / "plan.json")
-        expect(shop.run(case, out, [stop, SaveEvery(3600)]), 143)
-        newest = shop.newest(out)
-        if newest is None or int(newest.rpartition("-")[2]) != step:
-            raise BrokenError(f"stopped in step {step}, saved {newest}")
+    faults: list[Fault] = []
+    strike, step = None, 0
+    if number % 3 == 0:
+        strike = Strike(signal.SIGTERM, dice.uniform(0, 0.9 * reference.seconds), out / "request.json")
+    elif number % 3 == 1:
+        saves = shop.saves(case)
+        save = len(saves) - 1 if number % 2 else dice.randrange(len(saves))  # the last one, after the last step
+        faults = [StopInSave(save, dice.randrange(saves[save]), signal.SIGTERM)]
     else:
-        after = dice.uniform(0, 0.9 * reference.seconds)
-        expect(shop.run(case, out, strike=Strike(signal.SIGTERM, after, out / "request.json")), 143)
-        saved = sorted((out / "checkpoint").glob("*-*"))
-        if saved and shop.newest(out) != saved[-1].name:
-            raise BrokenError(f"the newest checkpoint, {saved[-1].name}, cannot be used")
+        step = dice.randrange(1, reference.steps)
+        faults = [Stop(step, signal.SIGTERM, out / "plan.json"), SaveEvery(3600)]
+    expect(shop.run(case, out, faults, strike), 143)
+    saved = sorted(path.name for path in (out / "checkpoint").glob("*-*"))
+    newest = shop.newest(out)
+    if newest != (saved[-1] if saved else None):
+        raise BrokenError(f"of {', '.join(saved)}, {newest} would be used")
+    if step and (newest is None or int(newest.rpartition("-")[2]) != step):
+        raise BrokenError(f"stopped in step {step}, saved {newest}")
     shop.expect_same(case, out)
 
 
 def not_a_number(shop: Workshop, number: int, dice: random.Random) -> None:
-    """For one step, two, three in a row, or for ever; every fifth time for one row, with a kill on the way."""
+    """For one step, two, three in a row, for ever, or for one row in all epochs; stopped on the way and resumed."""
     case = KILLED[1:][number % 4]
     place = PLACES[number // 4 % 2]
     out = shop.vacant()
-    steps = shop.reference(case).steps
     plan = out / "plan.json"
-    if number % 5 == 4:
-        stop = Stop(dice.randrange(1, steps // 2), signal.SIGKILL, plan)
-        expect(shop.run(case, out, [BadRow(place), stop]), -signal.SIGKILL)
+    first = dice.randrange(1, shop.reference(case).steps // 2)
+    count = (1, 2, 3, 1000, 0)[number % 5]
+    if not count:
+        expect(shop.run(case, out, [BadRow(place), Stop(first, signal.SIGKILL, plan)]), -signal.SIGKILL)
         shop.expect_finite(out)
         shop.expect_same(case, out, (BadRow(place),))
         return
-    count = (1, 2, 3, 1000)[number % 5]
-    value = dice.choice([float("nan"), float("inf"), -float("inf")])
-    fault = NotANumber(dice.randrange(1, steps // 2), count, value, place, plan)
+    fault = NotANumber(first, count, dice.choice([float("nan"), float("inf"), -float("inf")]), place, plan)
     expect(shop.run(case, out, [fault]), 1 if count == 1000 else 0)
     shop.expect_finite(out)
-    if count < 1000 and not json.loads((out / "run.json").read_text())["caveats"]:
-        raise BrokenError("the steps that were skipped are not named in run.json")
+    if count == 1000:
+        return
+    if not json.loads((out / "run.json").read_text())["caveats"]:
+        raise BrokenError("the steps that were left out are not named in run.json")
+    whole = digest(out)
+    shutil.rmtree(out)
+    expect(shop.run(case, out, [fault, Stop(first, signal.SIGTERM, plan)]), 143)  # the first step that is fine again
+    expect(shop.resume(case, out), 0)
+    if digest(out) != whole:
+        raise BrokenError(f"{count} bad steps from step {first} on, resumed: not as without interruption")
 
 
 def out_of_memory(shop: Workshop, number: int, dice: random.Random) -> None:
