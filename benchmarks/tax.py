@@ -64,8 +64,8 @@ def main() -> None:
         for step in range(config.steps):
             for group in optimizer.param_groups:
                 group["lr"] = config.lr * schedule(step, config)
-            torch.manual_seed(hash((config.seed, step)))
-            batch = source.at(step)
+            torch.manual_seed(hash((config.seed, step, 0)))
+            batch = source.at(step)[0]
             loss = task.output_loss(ours(batch.inputs), batch.targets)
             loss.backward()  # type: ignore[no-untyped-call]
             torch.nn.utils.clip_grad_norm_(parameters, config.clip)

@@ -41,7 +41,7 @@ def test_every_architecture_sees_the_same_batches(regression: Draw, base: Base) 
     tokens = examples_of(regression, base)
     streams = [Stream(examples, Order(examples.lengths, 8, 0)) for examples in (tokens, other)]
     for step in range(25):
-        first, second = (stream.at(step) for stream in streams)
+        first, second = (stream.at(step)[0] for stream in streams)
         assert first.targets.tolist() == second.targets.tolist()
         assert first.inputs.keys() != second.inputs.keys()
 
@@ -53,11 +53,11 @@ def test_a_run_that_goes_on_at_a_step_gets_the_batch_of_that_step(regression: Dr
         return Stream(examples, Order(examples.lengths, 8, 3), WordDropout(0.3, 3))
 
     whole = stream()
-    straight = [whole.at(step) for step in range(30)]
+    straight = [whole.at(step)[0] for step in range(30)]
     resumed = stream()
     for step in (23, 24, 4, 29):
-        assert resumed.at(step).inputs["input_ids"].tolist() == straight[step].inputs["input_ids"].tolist()
-        assert resumed.at(step).targets.tolist() == straight[step].targets.tolist()
+        assert resumed.at(step)[0].inputs["input_ids"].tolist() == straight[step].inputs["input_ids"].tolist()
+        assert resumed.at(step)[0].targets.tolist() == straight[step].targets.tolist()
 
 
 def test_dropped_words_follow_seed_epoch_and_row_alone() -> None:

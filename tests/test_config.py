@@ -34,6 +34,7 @@ FULL = Request(
     lr=1.25e-05,
     epochs=2.5,
     length=0.1,
+    micro_batch=4,
     batch_size=8,
     max_length=64,
     optimizer="sgd",
@@ -131,6 +132,7 @@ def test_options_carry_every_setting() -> None:
     same = set(asdict(options)) & set(asdict(FULL)) - {"regimes"}
     assert {name: getattr(options, name) for name in same} == {name: getattr(FULL, name) for name in same}
     assert options.training == {
+        "micro_batch": FULL.micro_batch,
         "optimizer": "sgd",
         "schedule": "cosine",
         "weight_decay": 0.123456789,

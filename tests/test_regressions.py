@@ -79,7 +79,7 @@ def test_a_row_loses_the_same_words_whatever_other_rows_a_study_holds(base: Base
     for splits in (whole, fewer):
         examples = Shared(splits).examples(base.inputs, fewer.train, targets)
         order = type("InOrder", (), {"per_epoch": 1, "epoch": lambda self, _: [np.arange(len(targets))]})()
-        seen.append(Stream(examples, order, WordDropout(0.5, 0)).at(0).inputs["input_ids"])
+        seen.append(Stream(examples, order, WordDropout(0.5, 0)).at(0)[0].inputs["input_ids"])
     assert torch.equal(*seen)
 
 
@@ -94,7 +94,7 @@ def test_adapters_are_drawn_from_the_seed(base: Base, regression: Draw) -> None:
 
 
 def test_the_best_weights_come_with_the_running_statistics_they_had(base: Base, regression: Draw) -> None:
-    from warmstart.stages import Keeper
+    from warmstart.course import Keeper
 
     model = Model(Tower(200), regression.task.head(16, 0))
     keeper = Keeper(model, regression.task, looks=2)

@@ -63,9 +63,9 @@ def test_a_run_that_was_interrupted_leaves_nothing_that_looks_finished(
     for _ in range(10):
         next(steps)
     steps.close()
-    assert not (tmp_path / "full").exists() or not list((tmp_path / "full").rglob("run.json"))
-    (tmp_path / "full" / "checkpoint").mkdir(parents=True)  # as a kill while saving would leave it
-    (tmp_path / "full" / "checkpoint" / "head.safetensors").write_bytes(b"half")
+    assert [entry.name for entry in (tmp_path / "full").iterdir()] == ["checkpoint"]
+    (tmp_path / "full" / "checkpoint" / "finished").mkdir()  # as a kill while writing the result would leave it
+    (tmp_path / "full" / "checkpoint" / "finished" / "head.safetensors").write_bytes(b"half")
     again = done(run(chosen(base), regression, tmp_path / "full"))
     straight = done(run(chosen(base), regression, tmp_path / "straight"))
     assert again.scores.tolist() == straight.scores.tolist()
@@ -74,7 +74,7 @@ def test_a_run_that_was_interrupted_leaves_nothing_that_looks_finished(
 
 def test_a_run_that_diverges_is_recorded_without_a_score(base: Base, regression: Draw, tmp_path: Path) -> None:
     record = done(run(chosen(base, lr=1e20, optimizer="sgd", clip=1e30), regression, tmp_path))
-    assert record.failed is not None and record.failed.startswith("diverged: the loss became")
+    assert record.failed is not None and record.failed.startswith("diverged: 3 steps in a row had no finite loss")
     assert (record.test, record.val, record.converged, len(record.scores)) == (None, None, False, 0)
     assert load_run(tmp_path).to_json() == record.to_json()
     assert not (tmp_path / "model.json").exists()

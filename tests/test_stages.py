@@ -8,11 +8,12 @@ import pytest
 import torch
 
 from tests.tiny import CLASSES, REGRESSION, tiny_draw
+from warmstart.course import Keeper, evaluation_mode
 from warmstart.evaluate import metric
 from warmstart.methods import Discriminative, Frozen, Full, LoRA
 from warmstart.prefix import Shared, outputs
 from warmstart.regimes import HABITS, Regime, Stage
-from warmstart.stages import Draw, Keeper, Trained, evaluation_mode, start_model, training
+from warmstart.stages import Draw, Trained, start_model, training
 from warmstart.starts import Base, Pretrained
 from warmstart.train import Step, TrainConfig
 

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import pytest
 
@@ -39,7 +40,9 @@ class Attempts:
 def attempts(monkeypatch: pytest.MonkeyPatch) -> Attempts:
     seen = Attempts()
 
-    def pretended(regime: Regime, config: TrainConfig, draw: Draw) -> Generator[Step, None, tuple[Trial, float]]:
+    def pretended(
+        regime: Regime, config: TrainConfig, draw: Draw, folder: Path | None
+    ) -> Generator[Step, None, tuple[Trial, float]]:
         yield Step(0, 1.0, config.lr, 1.0)
         size = getattr(getattr(regime.start, "build", None), "size", None)
         seen.configs.append(config)

@@ -17,6 +17,7 @@ from warmstart.data.read import read as read_files
 from warmstart.data.recognise import Schema, recognise
 from warmstart.data.split import Splits, make_rows, split
 from warmstart.errors import MissingError, UsageError, WarmstartError
+from warmstart.lock import locked
 from warmstart.record import Run, load_run, write_json
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ Data = str | Path | Sequence[str | Path] | Table
 Own = Mapping[str, Callable[[int], "nn.Module"]]  # name -> a function of the vocabulary's size that gives a body
 
 # What is in a folder before its request has been found to make sense.
-UNBEGUN = {"request.json", "request.json.tmp"}
+UNBEGUN = {"request.json", "request.json.tmp", "lock"}
 CATALOGUE = "catalogue.csv"  # the demo writes its table beside its request
 # What is written after that, before the first measured step.
 PREPARED = UNBEGUN | {"findings.json", "findings.json.tmp", "examples.parquet", "examples.parquet.tmp"}
@@ -341,9 +342,10 @@ def _fitting(begun: Begun, own: Own) -> "Generator[Progress, None, Run]":
 def _released_if_impossible(
     begun: Begun, steps: "Generator[Progress, None, Value]"
 ) -> "Generator[Progress, None, Value]":
-    """A base or a regime that is not there is found only here: the corrected command may use the same folder."""
+    """Alone in the folder. A base or regime that is not there is found here: the corrected command may use the same."""
     try:
-        return (yield from steps)
+        with locked(begun.folder):
+            return (yield from steps)
     except WarmstartError:
         if begun.fresh:
             _release(begun.folder)

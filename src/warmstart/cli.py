@@ -51,11 +51,14 @@ Rate = Annotated[float | None, typer.Option("--lr", help="one learning rate, not
 Epochs = Annotated[float | None, typer.Option("--epochs", help="passes over the rows; default: each regime's own")]
 Length = Annotated[float | None, typer.Option("--length", help="times each regime's own number of steps (1)")]
 BatchSize = Annotated[int | None, typer.Option("--batch-size", help="rows a step; default: 16, or 32 from 2,000 rows")]
+MicroBatch = Annotated[
+    int | None, typer.Option("--micro-batch", help="rows computed at a time, if memory is short; same result")
+]
 MaxLength = Annotated[int | None, typer.Option("--max-length", help="tokens read of a text (256)")]
 Optimizer = Annotated[str | None, typer.Option("--optimizer", help="adamw, adam or sgd")]
 Schedule = Annotated[str | None, typer.Option("--schedule", help="linear, cosine or constant, after a warm-up")]
 Decay = Annotated[float | None, typer.Option("--weight-decay", help="0.01")]
-Dropout = Annotated[float | None, typer.Option("--dropout", help="of the base's layers; default: the base's own")]
+Dropout = Annotated[float | None, typer.Option("--dropout", help="of body and head; default: their own")]
 WordDropout = Annotated[float | None, typer.Option("--word-dropout", help="share of words left out while training (0)")]
 Precision = Annotated[str | None, typer.Option("--precision", help="auto, fp32 or bf16")]
 Worth = Annotated[str | None, typer.Option("--worth", help="the smallest gain that matters (1%)")]
@@ -155,6 +158,7 @@ def compare(
     epochs: Epochs = None,
     length: Length = None,
     batch_size: BatchSize = None,
+    micro_batch: MicroBatch = None,
     max_length: MaxLength = None,
     optimizer: Optimizer = None,
     schedule: Schedule = None,
@@ -197,6 +201,7 @@ def fit(
     epochs: Epochs = None,
     length: Length = None,
     batch_size: BatchSize = None,
+    micro_batch: MicroBatch = None,
     max_length: MaxLength = None,
     optimizer: Optimizer = None,
     schedule: Schedule = None,

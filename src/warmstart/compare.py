@@ -5,6 +5,7 @@ What is finished stays in the folder, and is not done again.
 """
 
 import json
+import shutil
 import time
 from collections.abc import Generator
 from dataclasses import dataclass, field, fields, replace
@@ -159,16 +160,18 @@ def _search(work: Work, name: str, rows: int, spend: float) -> Generator[Progres
     seed = plan.options.first_seed
     regime = plan.regime(name, rows)
     config = plan.config(regime, rows, seed)
-    path = work.folder / "tuning" / f"{name}-r{rows}.json"
+    trials_folder = work.folder / "tuning" / f"{name}-r{rows}"
+    path = trials_folder.with_suffix(".json")
     if path.exists():
         work.finished += plan.seconds_of_search(name, rows)
         return tune.from_json(json.loads(path.read_text()), regime, config)
     trials = plan.options.trials if plan.searches else 1
-    steps = tune.search(regime, config, plan.draw(rows, seed, work.shared), trials, spend)
+    steps = tune.search(regime, config, plan.draw(rows, seed, work.shared), trials, spend, trials_folder)
     doing = f"{name}, {rows:,} rows: searching its learning rate"
     found = yield from _showing(work, steps, doing, plan.seconds_of_search(name, rows), name)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path, tune.to_json(found))
+    shutil.rmtree(trials_folder, ignore_errors=True)
     return found
 
 
@@ -231,14 +234,14 @@ def _result(done: Run) -> str:
 
 
 def _comparison(work: Work) -> Comparison:
-    """Of the lengths tried, each regime's best by validation counts."""
+    """Of the lengths tried, each regime's best by validation counts; of equals the longest, tried for good reason."""
     plan, splits = work.plan, work.plan.problem.splits
     task = task_for(plan.problem.schema, splits)
     runs: list[Run] = []
     for name, rows in dict.fromkeys((name, rows) for name, rows, _ in work.runs):
         tries = [work.runs[name, rows, seed] for seed in plan.seeds]
         lengths = range(min(len(tried) for tried in tries))
-        best = max(lengths, key=lambda i: _mean_val([tried[i] for tried in tries], task.higher_is_better))
+        best = max(lengths, key=lambda i: (_mean_val([tried[i] for tried in tries], task.higher_is_better), i))
         runs += [tried[best] for tried in tries]
     if all(run.failed for run in runs):
         raise TrainingError("no regime could be trained.", f"see {work.folder / 'runs'}; try a lower --lr")

@@ -50,6 +50,7 @@ class Request:
     epochs: float | None = None
     length: float = 1.0
     batch_size: int | None = None
+    micro_batch: int | None = None
     max_length: int = 256
     optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
     schedule: Literal["linear", "cosine", "constant"] = "linear"
@@ -101,9 +102,12 @@ class Request:
             init=self.init,
             dropout=self.dropout,
             examples=self.examples,
-            training={name: getattr(self, name) for name in ("optimizer", "schedule", "weight_decay", "word_dropout")},
+            training={name: getattr(self, name) for name in TRAINING},
         )
 
+
+# passed on to every run as they are
+TRAINING = ("micro_batch", "optimizer", "schedule", "weight_decay", "word_dropout")
 
 REMARKS = {
     "data": "files, a glob, a folder, or a hub id",
@@ -126,10 +130,11 @@ REMARKS = {
     "epochs": "passes over the rows; null: each regime's own",
     "length": "times each regime's own number of steps",
     "batch_size": "rows a step; null: 16, or 32 from 2,000 rows",
+    "micro_batch": "rows computed at a time, if memory is short; the result is that of batch_size",
     "max_length": "tokens read of a text",
     "optimizer": "adamw, adam or sgd",
     "schedule": "linear, cosine or constant, after a warm-up",
-    "dropout": "of the base's layers; null: the base's own",
+    "dropout": "of body and head; null: their own",
     "word_dropout": "share of words left out while training",
     "precision": "auto, fp32 or bf16",
     "budget": "seconds, or for example 10m",
@@ -145,6 +150,7 @@ BOUNDS: tuple[tuple[str, float, float], ...] = (
     ("epochs", 1e-3, 10_000),
     ("length", 1e-3, 100),
     ("batch_size", 1, 65_536),
+    ("micro_batch", 1, 65_536),
     ("max_length", 8, 100_000),
     ("weight_decay", 0, 10),
     ("dropout", 0, 0.95),

@@ -47,12 +47,21 @@ class Stream:
     dropout: WordDropout | None = None
     _epochs: dict[int, list[Array]] = field(default_factory=dict, repr=False, compare=False)
 
-    def at(self, step: int) -> Batch:
+    def at(self, step: int, at_most: int | None = None) -> list[Batch]:
+        epoch, _ = divmod(step, self.order.per_epoch)
+        index = self.rows(step)
+        pieces = 1 if at_most is None else -(-len(index) // at_most)
+        return [self._batch(piece, epoch) for piece in np.array_split(index, pieces)]
+
+    def rows(self, step: int) -> Array:
+        """Where the rows of a step's batch stand in the examples."""
         epoch, i = divmod(step, self.order.per_epoch)
         if epoch not in self._epochs:
             self._epochs.clear()
             self._epochs[epoch] = self.order.epoch(epoch)
-        index = self._epochs[epoch][i]
+        return self._epochs[epoch][i]
+
+    def _batch(self, index: Array, epoch: int) -> Batch:
         if self.dropout is None:
             return self.examples.take(index)
         examples = self.examples

@@ -1,7 +1,7 @@
 """Regimes: a start and one or more stages. Everything the program compares is one of these, or a baseline."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from warmstart.errors import UsageError, did_you_mean
 from warmstart.methods import Discriminative, Frozen, Full, LoRA, Method
@@ -110,14 +110,22 @@ def _register(name: str, start: Callable[[Material], Start], method: Method) -> 
 
 def _scratch(material: Material) -> Start:
     base = material.base
-    return Scratch(Architecture(base, material.dropout), base.inputs, base.pooling, material.init)
+    build = Architecture(base, material.dropout)
+    return Scratch(build, base.inputs, base.pooling, material.init, dropout=material.dropout)
+
+
+def _dnn(material: Material) -> Start:
+    size = size_for(material.rows)
+    if material.dropout is not None:
+        size = replace(size, dropout=material.dropout)
+    return replace(dnn(size), dropout=material.dropout)
 
 
 def _pretrained(material: Material) -> Start:
     return Pretrained(material.base, material.dropout)
 
 
-_register("scratch-dnn", lambda material: dnn(size_for(material.rows)), Full())
+_register("scratch-dnn", _dnn, Full())
 _register("scratch", _scratch, Full())
 _register("frozen", _pretrained, Frozen())
 _register("top-layers", _pretrained, Frozen(unfrozen=2))

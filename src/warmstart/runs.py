@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 
 from warmstart.baselines import BASELINES
+from warmstart.checkpoint import Checkpoints
+from warmstart.course import look
 from warmstart.data.split import Rows
 from warmstart.device import environment, peak_memory, reset_peak_memory
 from warmstart.errors import TrainingError
@@ -19,7 +21,7 @@ from warmstart.evaluate import metric
 from warmstart.prefix import outputs
 from warmstart.record import Array, Cost, Run, Trial, load_run, save_run
 from warmstart.regimes import Regime
-from warmstart.stages import Draw, Trained, look, training
+from warmstart.stages import Draw, Trained, training
 from warmstart.store import Network, Predictor, save_model, save_network
 from warmstart.train import Step, TrainConfig
 
@@ -28,6 +30,7 @@ BASELINE_WORDS = {
     "linear": "TF-IDF and a linear model",
 }
 SAMPLED = 500  # training rows scored after training, for the overfitting gap
+RETREATS = 2  # times that a run goes back to its best weights, after steps without a finite loss
 
 
 @dataclass(frozen=True)
@@ -41,11 +44,17 @@ class Chosen:
     seconds: float = 0.0
 
 
-def try_settings(regime: Regime, config: TrainConfig, draw: Draw) -> Generator[Step, None, tuple[Trial, float]]:
-    """One trial: a whole schedule of `config.steps`, scored on all validation rows. Gives the trial and its FLOPs."""
+def try_settings(
+    regime: Regime, config: TrainConfig, draw: Draw, folder: Path | None = None
+) -> Generator[Step, None, tuple[Trial, float]]:
+    """One trial: a whole schedule of `config.steps`, scored on all validation rows. Gives the trial and its FLOPs.
+
+    `folder` is for its checkpoints; None: it has none.
+    """
     settings = tried_settings(regime, config)
+    checkpoints = Checkpoints(folder, _purpose(regime, config, draw)) if folder else None
     try:
-        trained = yield from training(regime, config, draw, looks=1)
+        trained = yield from training(regime, config, draw, looks=1, checkpoints=checkpoints)
     except TrainingError:
         return Trial(settings, config.steps, None), 0.0
     examples = draw.shared.examples(regime.start.inputs, draw.splits.val, draw.task.targets(draw.splits.val))
@@ -57,6 +66,12 @@ def try_settings(regime: Regime, config: TrainConfig, draw: Draw) -> Generator[S
 def tried_settings(regime: Regime, config: TrainConfig) -> dict[str, Any]:
     """What a search varies: two trainings with the same may be compared by their lengths."""
     return {"lr": config.lr} | _size_words(regime)
+
+
+def _purpose(regime: Regime, config: TrainConfig, draw: Draw) -> str:
+    """What a checkpoint was made for: the weights to be trained, the rows and the settings."""
+    rows = f"{len(draw.splits.train)} rows of {draw.splits.fingerprint} drawn with {draw.seed}"
+    return f"{regime.name} from {regime.start.name} {_size_words(regime)}: {regime.words}; {config}; {rows}"
 
 
 def _size_words(regime: Regime) -> dict[str, Any]:
@@ -73,16 +88,19 @@ def run(chosen: Chosen, draw: Draw, folder: Path) -> Generator[Step, None, Run]:
     began = time.perf_counter()
     trained: Trained | None = None
     failed: str | None = None
+    checkpoints = Checkpoints(folder / "checkpoint", _purpose(regime, config, draw))
     try:
-        trained = yield from training(regime, config, draw, regime.habits.looks)
+        trained = yield from training(regime, config, draw, regime.habits.looks, checkpoints, RETREATS)
     except TrainingError as error:
         failed = f"diverged: {error.message}"
     found: Measured | None = None
+    seconds = time.perf_counter() - began
     if trained is not None:
+        began = time.perf_counter()
         found = measure(Network(trained.model, regime.start.inputs), draw)
         if not draw.better(found.train, found.floor):
             failed = "does not beat the constant on its own training rows"
-    seconds = time.perf_counter() - began
+        seconds = trained.seconds + time.perf_counter() - began
     record = Run(
         id=folder.name,
         regime=regime.name,
@@ -114,7 +132,7 @@ def run(chosen: Chosen, draw: Draw, folder: Path) -> Generator[Step, None, Run]:
             bytes_saved=trained.bytes_learned if trained else 0,
         ),
         environment=environment(config.precision),
-        caveats=(),
+        caveats=trained.caveats if trained else (),
         **_measured(found, draw),
     )
 
@@ -286,8 +304,11 @@ def _latency(model: Predictor, texts: tuple[str, ...], tries: int = 9) -> float:
 
 
 def finish(record: Run, folder: Path, save: Callable[[Path], None] | None) -> Run:
-    """Write model and record under `checkpoint/`, then move them to their place; `run.json` comes last."""
-    staging = folder / "checkpoint"
+    """Write model and record under `checkpoint/`, then move them to their place; `run.json` comes last.
+
+    The checkpoints that it was trained from go only when nothing needs them any more.
+    """
+    staging = folder / "checkpoint" / "finished"
     shutil.rmtree(staging, ignore_errors=True)
     staging.mkdir(parents=True)
     if save is not None:
@@ -300,5 +321,5 @@ def finish(record: Run, folder: Path, save: Callable[[Path], None] | None) -> Ru
         if target.is_dir():
             shutil.rmtree(target)
         os.replace(entry, target)
-    staging.rmdir()
+    shutil.rmtree(folder / "checkpoint")
     return record

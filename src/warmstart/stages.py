@@ -1,35 +1,33 @@
 """Stages: a regime carried out, from its start through its stages to its best weights."""
 
-import statistics
-import time
 from collections.abc import Generator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from warmstart.checkpoint import Checkpoints, Held
+from warmstart.course import Course, Keeper, Underway, restore
 from warmstart.data.batch import Order, WordDropout
 from warmstart.data.inputs import TokenRows
 from warmstart.data.recognise import Schema
 from warmstart.data.split import Splits
 from warmstart.device import best_device
-from warmstart.evaluate import metric
+from warmstart.errors import listed
 from warmstart.flops import Flops, flops
-from warmstart.methods import Rates
 from warmstart.models.model import Model, body_width
 from warmstart.models.vocabulary import only_used_rows
-from warmstart.prefix import Examples, Passthrough, Shared, Stream, outputs
+from warmstart.prefix import Examples, Passthrough, Shared, Stream
 from warmstart.record import Point
 from warmstart.regimes import Regime
 from warmstart.starts import Start, random_state
 from warmstart.tasks import Objective, Task, task_for
-from warmstart.train import Step, TrainConfig, begin, set_trainable, train
+from warmstart.train import DivergedError, Step, TrainConfig, begin, set_trainable, train
 
 WATCHED = 500  # validation rows looked at while training: a look must stay cheap
-PATIENCE = 0.5  # of the looks without a new best, and training stops
 
 
 @dataclass(frozen=True)
@@ -53,23 +51,6 @@ class Draw:
 
 
 @dataclass
-class Course:
-    """How a training went so far, over its stages."""
-
-    looks: int
-    points: list[Point] = field(default_factory=list)
-    steps: int = 0  # of the stages that are done
-    best_step: int = 0
-    flops: float = 0.0
-    cost: Flops = field(default_factory=Flops)  # of one example, in the last stage
-    began: float = field(default_factory=time.perf_counter)
-
-    def add(self, step: int, epoch: float, train_loss: float, val_loss: float, score: float) -> None:
-        seconds = time.perf_counter() - self.began
-        self.points.append(Point(self.steps + step, epoch, train_loss, val_loss, score, seconds))
-
-
-@dataclass
 class Trained:
     """A model at its best point, and how it got there."""
 
@@ -77,6 +58,8 @@ class Trained:
     points: list[Point]
     steps: int
     best_step: int
+    seconds: float  # of training, in all its sittings
+    caveats: tuple[str, ...]
     train_flops: float
     cost: Flops  # of one example
     trainable: int
@@ -117,30 +100,55 @@ def shared_view(model: Model, start: Start, draw: Draw, stored: bool) -> View:
 Training = Generator[Step, None, Trained]
 
 
-def training(regime: Regime, config: TrainConfig, draw: Draw, looks: int) -> Training:
+def training(
+    regime: Regime,
+    config: TrainConfig,
+    draw: Draw,
+    looks: int,
+    checkpoints: Checkpoints | None = None,
+    retreats: int = 0,
+) -> Training:
     """Train through all stages, yielding every step; looks at validation rows that many times, keeps the best weights.
 
-    Raises TrainingError when it diverges.
+    Goes on from the newest of `checkpoints`, with the same result as if it had never stopped. Raises TrainingError when
+    it diverges even after going back `retreats` times to its best weights, each time at half the rate.
     """
+    saved = checkpoints.newest() if checkpoints else None
+    reached = saved.facts["stage"] if saved else 0
     model = start_model(regime, draw.task, config.seed)
-    course = Course(looks)
+    course = Course(looks, retreats)
+    changed: set[str] = set()  # names of the weights that any stage so far has trained
     for number, stage in enumerate(regime.stages):
         with random_state(config.seed):  # adapters are drawn anew
             model.body = stage.method.prepare(model.body)
         part = replace(config, steps=max(1, round(config.steps * stage.share)), lr=stage.lr or config.lr)
         rates = stage.method.rates(model)
         set_trainable(model, rates)
-        course.cost = flops(model, rates)
         learned = [p for p in model.parameters() if p.requires_grad]
+        changed |= rates.keys() | {name for name, _ in model.named_buffers()}
+        if number < reached:
+            continue
+        whole = {name: tensor for name, tensor in model.state_dict().items() if name in changed}
+        here = saved if number == reached else None
+        if here:
+            restore(here, whole)
+            course.go_on(here.facts["course"])
+        course.cost = flops(model, rates)
         view = shared_view(model, regime.start, draw, stored=number == 0 and not config.word_dropout)
         with only_used_rows(model.body, view.used_tokens()):
-            yield from _stage(view, rates, stage.objective or draw.task, part, draw.task, course)
+            state = begin(view.model, rates, part)
+            underway = Underway(number, state, Keeper(view.model, draw.task, looks), course, whole)
+            if here:
+                underway.unpack(here)
+            yield from _stage(underway, view, stage.objective or draw.task, part, draw.task, checkpoints)
     model.eval()
     return Trained(
         model=model,
         points=course.points,
         steps=course.steps,
         best_step=course.best_step,
+        seconds=course.seconds,
+        caveats=tuple(course.caveats),
         train_flops=course.flops,
         cost=course.cost,
         trainable=sum(p.numel() for p in learned),
@@ -150,87 +158,92 @@ def training(regime: Regime, config: TrainConfig, draw: Draw, looks: int) -> Tra
 
 
 def _stage(
-    view: View, rates: Rates, objective: Objective, config: TrainConfig, task: Task, course: Course
+    underway: Underway,
+    view: View,
+    objective: Objective,
+    config: TrainConfig,
+    task: Task,
+    checkpoints: Checkpoints | None,
 ) -> Generator[Step, None, None]:
-    """One stage on the loop: look at validation rows now and then, stop when it no longer helps, keep the best."""
-    state = begin(view.model, rates, config)
+    """One stage on the loop: look at validation rows now and then, stop when it no longer helps, keep the best.
+
+    Ctrl-C, SIGTERM or closing the generator stops it between two steps, and saves.
+    """
+    state, keeper, course = underway.state, underway.keeper, underway.course
     order = Order(view.examples.lengths, config.batch_size, config.seed)
     dropped = WordDropout(config.word_dropout, config.seed) if config.word_dropout else None
-    keeper = Keeper(view.model, task, course.looks)
+    stream = Stream(view.examples, order, dropped)
     marks = {round(config.steps * (i + 1) / course.looks) for i in range(course.looks)}
-    losses: list[float] = []
-    for step in train(state, objective, Stream(view.examples, order, dropped), config):
-        losses.append(step.loss)
-        yield step
-        if state.step in marks:
-            with evaluation_mode(view.model):
-                loss, score = look(view.model, task, view.watch)
-            course.add(state.step, state.step / order.per_epoch, statistics.fmean(losses), loss, score)
-            losses.clear()
-            keeper.see(score, course.steps + state.step)
-            if keeper.tired:
+    steps = train(state, objective, stream, config)
+    with Held() as signals, saved_if_stopped(underway, checkpoints):
+        while True:
+            signals.release()
+            if state.step in marks and underway.losses:
+                underway.look(task, view.watch, order.per_epoch)
+            if checkpoints and checkpoints.due and state.step:
+                checkpoints.save(underway.name, *underway.pack())
+            if state.step >= config.steps or keeper.tired:
                 break
+            try:
+                step = next(steps)
+            except DivergedError:
+                if not course.retreats:
+                    raise
+                underway.retreat()
+                steps = train(state, objective, stream, config)
+                continue
+            if step.finite:
+                underway.losses.append(step.loss)
+            yield step
     keeper.restore()
+    course.caveats += _remarks(underway, view, stream, config)
     looked = sum(point.step > course.steps for point in course.points)
-    course.best_step = keeper.step
+    course.best_step = course.steps + keeper.step
     course.steps += state.step
     epochs = state.step / order.per_epoch
     course.flops += epochs * float(course.cost.training(view.examples.sizes()).sum())
     course.flops += looked * float(course.cost.forward(view.watch.sizes()).sum())
 
 
-def start_model(regime: Regime, task: Task, seed: int) -> Model:
-    """Body from the regime's start, head from the seed: the same head for every regime of that width."""
-    body = regime.start.body(seed)
-    return Model(body, task.head(body_width(body), seed), regime.start.pooling).to(best_device())
-
-
-class Keeper:
-    """Keeps the best weights seen, and says when to stop looking for better ones."""
-
-    def __init__(self, model: Model, task: Task, looks: int):
-        self.model, self.higher, self.looks = model, task.higher_is_better, looks
-        self.score: float | None = None
-        self.step = 0
-        self.waited = 0
-        self.weights: dict[str, Tensor] = {}
-
-    def see(self, score: float, step: int) -> None:
-        if self.score is None or (score > self.score if self.higher else score < self.score):
-            self.score, self.step, self.waited = score, step, 0
-            learned = {name for name, p in self.model.named_parameters() if p.requires_grad}
-            learned |= {name for name, _ in self.model.named_buffers()}  # running statistics move with the weights
-            state = self.model.state_dict()
-            self.weights = {name: tensor.clone() for name, tensor in state.items() if name in learned}
-        else:
-            self.waited += 1
-
-    @property
-    def tired(self) -> bool:
-        return self.looks > 1 and self.waited >= max(2, round(PATIENCE * self.looks))
-
-    def restore(self) -> None:
-        self.model.load_state_dict(self.weights, strict=False)
-
-
 @contextmanager
-def evaluation_mode(model: Model) -> Generator[None, None, None]:
-    """Evaluation mode inside; afterwards each module as it was, frozen layers included."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
+def saved_if_stopped(underway: Underway, checkpoints: Checkpoints | None) -> Generator[None, None, None]:
+    """Save when what is inside is stopped from outside; not after an error, when a step may be half done."""
     try:
         yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
+    except Exception:
+        raise
+    except BaseException:
+        if checkpoints:
+            checkpoints.save(underway.name, *underway.pack())
+        raise
 
 
-def look(model: Model, task: Task, examples: Examples) -> tuple[float, float]:
-    """Loss and ranking metric on these rows."""
-    found = outputs(model, examples)
-    targets = examples.targets.numpy()
-    loss = task.output_loss(torch.from_numpy(found), examples.targets).item()
-    return loss, metric(task.score(found, targets, task.calibrate(found, targets)))
+def _remarks(underway: Underway, view: View, stream: Stream, config: TrainConfig) -> list[str]:
+    """What went otherwise than asked, for the report."""
+    state, remarks = underway.state, []
+    if state.skipped:
+        rows = [int(n) for step in state.skipped for n in view.examples.numbers[stream.rows(step)]]
+        remarks.append(
+            f"{len(state.skipped)} of {state.step} steps had no finite loss and were left out: "
+            f"step {listed(state.skipped)} (rows {listed(sorted(set(rows)))})"
+        )
+    if state.micro_batch != config.micro_batch:
+        remarks.append(
+            f"batches of {config.batch_size} did not fit into memory: they were computed {state.micro_batch} rows at a "
+            "time, with the same result but for dropout"
+        )
+    return remarks
+
+
+def start_model(regime: Regime, task: Task, seed: int) -> Model:
+    """Body from the regime's start, head from the seed: the same head for every regime of that width."""
+    start = regime.start
+    body = start.body(seed)
+    head = task.head(body_width(body), seed)
+    for module in head.modules():
+        if isinstance(module, nn.Dropout) and start.dropout is not None:
+            module.p = start.dropout
+    return Model(body, head, start.pooling).to(best_device())
 
 
 def _total(model: Model) -> int:

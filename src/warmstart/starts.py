@@ -39,6 +39,11 @@ class Start(Protocol):
     def pooling(self) -> str: ...
     @property
     def key(self) -> str | None: ...
+    @property
+    def dropout(self) -> float | None:
+        """What was asked for, in the body and the head; None: their own."""
+        ...
+
     def body(self, seed: int) -> nn.Module: ...
 
 
@@ -101,6 +106,7 @@ class Scratch:
     pooling: str = "mean"
     init: Init = "default"
     name: str = "random weights"
+    dropout: float | None = None  # of the head; the body's is the matter of `build`
 
     family = "scratch"
     key = None  # other weights for every seed: nothing to share

@@ -1,11 +1,12 @@
 """Train: the loop. There is one, and every regime goes through it.
 
-It is an iterator: who wants to log, plot, stop early or save loops over it.
+It is an iterator: who wants to log, plot, stop early or save loops over it. Two things it bears by itself: a loss that
+is no number (the step is left out) and a step that does not fit into memory (the same step in smaller pieces).
 """
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 import torch
@@ -21,6 +22,7 @@ OptimizerName = Literal["adamw", "adam", "sgd"]
 ScheduleName = Literal["linear", "cosine", "constant"]
 OPTIMIZERS: tuple[OptimizerName, ...] = ("adamw", "adam", "sgd")
 SCHEDULES: tuple[ScheduleName, ...] = ("linear", "cosine", "constant")
+STRIKES = 3  # steps in a row without a finite loss: no bad batch any more, the weights are bad
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +32,7 @@ class TrainConfig:
     steps: int
     lr: float
     batch_size: int = 32
+    micro_batch: int | None = None  # rows at a time; their gradients add up to the batch's. None: all at once
     optimizer: OptimizerName = "adamw"
     schedule: ScheduleName = "linear"
     warmup: float = 0.1  # of the steps
@@ -43,7 +46,9 @@ class TrainConfig:
 class Source(Protocol):
     """Gives the batch of each step; the same one whenever it is asked."""
 
-    def at(self, step: int) -> Batch: ...
+    def at(self, step: int, at_most: int | None = None) -> list[Batch]:
+        """The batch of a step, in pieces of at most that many rows."""
+        ...
 
 
 @dataclass
@@ -53,6 +58,10 @@ class State:
     model: Model
     optimizer: torch.optim.Optimizer
     step: int = 0
+    slowed: float = 1.0  # what every rate is multiplied by: lower after weights that had to be taken back
+    micro_batch: int | None = None  # rows at a time: fewer once a step did not fit into memory
+    skipped: list[int] = field(default_factory=list)  # steps that were left out: their loss was no finite number
+    strikes: int = 0  # of them, the last ones in a row
 
 
 @dataclass(frozen=True)
@@ -64,41 +73,96 @@ class Step:
     lr: float  # of a weight with rate 1
     grad_norm: float  # before clipping
 
+    @property
+    def finite(self) -> bool:
+        return math.isfinite(self.loss) and math.isfinite(self.grad_norm)
+
+
+class DivergedError(TrainingError):
+    """Step after step without a finite loss: the weights of a moment ago are no good."""
+
 
 def begin(model: Model, rates: Rates, config: TrainConfig) -> State:
     """Freeze what has no rate, and make the optimizer for the rest."""
     set_trainable(model, rates)
-    return State(model, make_optimizer(param_groups(model, rates, config), config))
+    optimizer = make_optimizer(param_groups(model, rates, config), config)
+    return State(model, optimizer, micro_batch=config.micro_batch)
 
 
 def train(state: State, objective: Objective, source: Source, config: TrainConfig) -> Iterator[Step]:
     """Train the state's model in place from `state.step` to `config.steps`; yield after each optimizer step.
 
-    Raises TrainingError when the loss or a gradient is not finite.
+    A step whose loss or gradient is not finite changes no weight and is noted in `state.skipped`. Raises DivergedError
+    after several in a row, TrainingError where not even one row at a time fits into memory.
     """
     model, optimizer = state.model, state.optimizer
     trainable = [p for p in model.parameters() if p.requires_grad]
-    device = trainable[0].device
-    precision = torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16")
     while state.step < config.steps:
         index = state.step
-        factor = schedule(index, config)
+        lr = config.lr * schedule(index, config) * state.slowed
         for group in optimizer.param_groups:
-            group["lr"] = config.lr * group["rate"] * factor
-        torch.manual_seed(hash((config.seed, index)))  # dropout depends on the seed and the step alone
-        with precision:
-            loss = objective.loss(model, source.at(index).to(device))
-        loss.backward()  # type: ignore[no-untyped-call]
-        norm = clip_gradients(trainable, config.clip)
-        step = Step(index, loss.item(), config.lr * factor, norm.item())
-        if not (math.isfinite(step.loss) and math.isfinite(step.grad_norm)):
-            raise TrainingError(
-                f"the loss became {step.loss} (gradient norm {step.grad_norm}) at step {index}.", "try a lower rate"
-            )
-        optimizer.step()
+            group["lr"] = lr * group["rate"]
+        loss = None
+        while loss is None:
+            loss = _gradients(state, objective, source.at(index, state.micro_batch), config)
+        step = Step(index, loss, lr, clip_gradients(trainable, config.clip).item())
+        if step.finite:
+            optimizer.step()
         optimizer.zero_grad()
-        state.step += 1
+        _note(state, step)
         yield step
+
+
+def _gradients(state: State, objective: Objective, pieces: list[Batch], config: TrainConfig) -> float | None:
+    """Add up the gradients of a batch, piece by piece; give its loss.
+
+    None where memory ran out: the gradients are gone, and the state asks for pieces of half the size.
+    """
+    model, index = state.model, state.step
+    device = next(model.parameters()).device
+    precision = torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16")
+    rows = sum(len(piece) for piece in pieces)
+    total = 0.0
+    try:
+        for number, piece in enumerate(pieces):
+            torch.manual_seed(hash((config.seed, index, number)))  # dropout depends on these alone
+            with precision:
+                loss = objective.loss(model, piece.to(device)) * (len(piece) / rows)
+            loss.backward()  # type: ignore[no-untyped-call]
+            total += loss.item()
+        return total
+    except (RuntimeError, MemoryError) as error:
+        if not _out_of_memory(error):
+            raise
+    largest = max(len(piece) for piece in pieces)
+    if largest == 1:
+        raise TrainingError(
+            f"step {index} does not fit into memory, not even one row at a time.",
+            "use a smaller --max-length, a smaller base, or a machine with more memory",
+        )
+    state.optimizer.zero_grad()
+    state.micro_batch = largest // 2
+    return None
+
+
+def _out_of_memory(error: Exception) -> bool:
+    """Torch has a type of its own for this on a GPU only; on the CPU it is a RuntimeError like any other."""
+    known = (MemoryError, torch.OutOfMemoryError)
+    return isinstance(error, known) or "DefaultCPUAllocator: can't allocate memory" in str(error)
+
+
+def _note(state: State, step: Step) -> None:
+    """Go on to the next step. Raises DivergedError after several in a row without a finite loss."""
+    state.step += 1
+    state.strikes = 0 if step.finite else state.strikes + 1
+    if not step.finite:
+        state.skipped.append(step.index)
+    if state.strikes == STRIKES:
+        raise DivergedError(
+            f"{STRIKES} steps in a row had no finite loss or gradient; the last one, step {step.index}, "
+            f"had loss {step.loss} and gradient norm {step.grad_norm}.",
+            "try a lower rate",
+        )
 
 
 def clip_gradients(parameters: list[nn.Parameter], clip: float) -> Tensor:

@@ -4,17 +4,20 @@ Each trial is a whole schedule at a quarter of the length. A regime that is chea
 spent less than the dearest one, and choose its size too: training from scratch gets its fair chance.
 """
 
+import json
+import shutil
 import time
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from warmstart.models.dnn import Size
-from warmstart.record import Trial
+from warmstart.record import Trial, write_json
 from warmstart.regimes import Regime
 from warmstart.runs import Chosen, try_settings
 from warmstart.stages import Draw
-from warmstart.starts import HashedNetwork, Scratch, dnn
+from warmstart.starts import HashedNetwork, Scratch
 from warmstart.train import Step, TrainConfig
 
 FACTOR = 10**0.5  # between neighbouring rates: about 3
@@ -33,18 +36,33 @@ class Search:
     regime: Regime
     config: TrainConfig
     draw: Draw
-    trials: list[Trial]
+    folder: Path | None = None  # for what is finished: a search that is stopped goes on from there
+    trials: list[Trial] = field(default_factory=list)
     flops: float = 0.0
+    seconds: float = 0.0
 
     def attempt(self, regime: Regime, lr: float) -> Generator[Step, None, float | None]:
         """One trial; its score on validation, None where it diverged."""
-        steps = max(1, round(self.config.steps * SHARE))
-        config = replace(self.config, lr=lr * FASTER, steps=steps)
-        trial, spent = yield from try_settings(regime, config, self.draw)
-        trial = replace(trial, settings=trial.settings | {"lr": lr})
-        self.trials.append(trial)
-        self.flops += spent
-        return trial.val
+        path = self.folder / f"{len(self.trials)}.json" if self.folder else None
+        if path and path.exists():
+            facts = json.loads(path.read_text())
+        else:
+            began = time.perf_counter()
+            steps = max(1, round(self.config.steps * SHARE))
+            config = replace(self.config, lr=lr * FASTER, steps=steps)
+            checkpoints = self.folder / "checkpoint" if self.folder else None
+            trial, flops = yield from try_settings(regime, config, self.draw, checkpoints)
+            settings = trial.settings | {"lr": lr}
+            facts = {"trial": vars(trial) | {"settings": settings}, "flops": flops}
+            facts["seconds"] = time.perf_counter() - began
+            if path and checkpoints:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                write_json(path, facts)
+                shutil.rmtree(checkpoints, ignore_errors=True)
+        self.trials.append(Trial(**facts["trial"]))
+        self.flops += facts["flops"]
+        self.seconds += facts["seconds"]
+        return self.trials[-1].val
 
     def better(self, score: float | None, than: float | None) -> bool:
         """Better by more than noise: what is usual stays, unless the validation rows can tell that it should not.
@@ -57,17 +75,20 @@ class Search:
         return self.draw.better(score, than) and abs(score - than) > noise
 
 
-def search(regime: Regime, config: TrainConfig, draw: Draw, trials: int, spend: float) -> Generator[Step, None, Chosen]:
-    """Try `trials` rates around the regime's own (1: none, take it), then sizes until `spend` FLOPs are used up."""
-    began = time.perf_counter()
-    search = Search(regime, config, draw, [])
+def search(
+    regime: Regime, config: TrainConfig, draw: Draw, trials: int, spend: float, folder: Path | None = None
+) -> Generator[Step, None, Chosen]:
+    """Try `trials` rates around the regime's own (1: none, take it), then sizes until `spend` FLOPs are used up.
+
+    What is finished is kept in `folder`, and read from there by a search that goes on.
+    """
+    search = Search(regime, config, draw, folder)
     lr = config.lr
     if trials > 1:
         lr = yield from _rates(search, trials)
         if isinstance(regime.start, Scratch) and isinstance(regime.start.build, HashedNetwork):
             regime, lr = yield from _sizes(search, regime.start.build.size, lr, spend)
-    seconds = time.perf_counter() - began
-    return Chosen(regime, replace(config, lr=lr), tuple(search.trials), search.flops, seconds)
+    return Chosen(regime, replace(config, lr=lr), tuple(search.trials), search.flops, search.seconds)
 
 
 def _rates(search: Search, trials: int) -> Generator[Step, None, float]:
@@ -105,11 +126,17 @@ def _sizes(search: Search, size: Size, lr: float, spend: float) -> Generator[Ste
                 continue
             tried.add(candidate)
             attempts += 1
-            found = yield from search.attempt(replace(search.regime, start=dnn(candidate)), lr)
+            found = yield from search.attempt(of_size(search.regime, candidate), lr)
             if search.better(found, score):
                 size, score, improved = candidate, found, True
                 break
-    return replace(search.regime, start=dnn(size)), lr
+    return of_size(search.regime, size), lr
+
+
+def of_size(regime: Regime, size: Size) -> Regime:
+    """The same regime with a deep network of another size."""
+    assert isinstance(regime.start, Scratch)
+    return replace(regime, start=replace(regime.start, build=HashedNetwork(size)))
 
 
 def _neighbours(size: Size) -> Iterator[Size]:
@@ -133,6 +160,6 @@ def to_json(chosen: Chosen) -> dict[str, Any]:
 def from_json(facts: dict[str, Any], regime: Regime, config: TrainConfig) -> Chosen:
     """The search that `to_json` described, for the same regime and settings."""
     if facts["size"]:
-        regime = replace(regime, start=dnn(Size(**facts["size"])))
+        regime = of_size(regime, Size(**facts["size"]))
     trials = tuple(Trial(**trial) for trial in facts["trials"])
     return Chosen(regime, replace(config, lr=facts["lr"]), trials, facts["flops"], facts["seconds"])

@@ -19,11 +19,19 @@ class UsedRows(nn.Embedding):
     place: Tensor
 
     def __init__(self, table: nn.Embedding, used: Tensor):
+        """`used`: token numbers, each once; on the table's device."""
         place = torch.full((table.num_embeddings,), -1, dtype=torch.int64, device=table.weight.device)
         place[used] = torch.arange(len(used), device=place.device)
         padding = None if table.padding_idx is None else int(place[table.padding_idx])
         super().__init__(len(used), table.embedding_dim, padding_idx=padding, _weight=table.weight.detach()[used])
         self.register_buffer("place", place, persistent=False)
+        self._whole = (table, used)  # in a tuple: no part of this module
+
+    def write_back(self) -> None:
+        """Give the whole table these rows as they are now."""
+        table, used = self._whole
+        with torch.no_grad():
+            table.weight[used] = self.weight
 
     def forward(self, input: Tensor) -> Tensor:
         return functional.embedding(self.place[input], self.weight, self.padding_idx)
@@ -48,8 +56,7 @@ def only_used_rows(body: nn.Module, used: Tensor) -> Iterator[None]:
     try:
         yield
     finally:
-        with torch.no_grad():
-            table.weight[used] = small.weight
+        small.write_back()
         body.set_submodule(name, table)
 
 

@@ -18,6 +18,9 @@ class Batch:
     inputs: dict[str, Tensor]
     targets: Tensor
 
+    def __len__(self) -> int:
+        return len(self.targets)
+
     def to(self, device: torch.device) -> "Batch":
         """The same on a device."""
         return Batch({name: tensor.to(device) for name, tensor in self.inputs.items()}, self.targets.to(device))

@@ -1,0 +1,213 @@
+"""Course: how a training goes: looks at validation rows, the best weights so far, all that a checkpoint must hold."""
+
+import statistics
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from warmstart.checkpoint import Saved
+from warmstart.device import environment
+from warmstart.evaluate import metric
+from warmstart.flops import Flops
+from warmstart.models.model import Model
+from warmstart.models.vocabulary import UsedRows
+from warmstart.prefix import Examples, outputs
+from warmstart.record import Point
+from warmstart.tasks import Task
+from warmstart.train import State
+
+PATIENCE = 0.5  # of the looks without a new best, and training stops
+SLOWER = 0.5  # times the rate, after weights that had to be taken back
+
+
+@dataclass
+class Course:
+    """How a training went so far, over its stages."""
+
+    looks: int
+    retreats: int = 0  # how often it may still go back to its best weights
+    points: list[Point] = field(default_factory=list)
+    steps: int = 0  # of the stages that are done
+    best_step: int = 0
+    flops: float = 0.0
+    caveats: list[str] = field(default_factory=list)
+    cost: Flops = field(default_factory=Flops)  # of one example, in the last stage
+    began: float = field(default_factory=time.perf_counter)
+
+    @property
+    def seconds(self) -> float:
+        return time.perf_counter() - self.began
+
+    def to_json(self) -> dict[str, Any]:
+        """What a training that goes on cannot find out again."""
+        known = {name: getattr(self, name) for name in ("retreats", "steps", "best_step", "flops", "caveats")}
+        return known | {"points": [vars(point) for point in self.points], "seconds": self.seconds}
+
+    def go_on(self, facts: dict[str, Any]) -> None:
+        """From where `to_json` was asked."""
+        self.retreats, self.steps, self.best_step = facts["retreats"], facts["steps"], facts["best_step"]
+        self.flops, self.caveats = facts["flops"], list(facts["caveats"])
+        self.points = [Point(**point) for point in facts["points"]]
+        self.began = time.perf_counter() - facts["seconds"]
+
+
+class Keeper:
+    """Keeps the best weights seen, at first those of the beginning, and says when to stop looking for better ones."""
+
+    def __init__(self, model: Model, task: Task, looks: int):
+        self.higher, self.looks = task.higher_is_better, looks
+        self.score: float | None = None
+        self.step = 0  # of the stage, whose weights these are
+        self.waited = 0
+        learned = {name for name, p in model.named_parameters() if p.requires_grad}
+        learned |= {name for name, _ in model.named_buffers()}  # running statistics move with the weights
+        self.live = {name: tensor for name, tensor in model.state_dict().items() if name in learned}
+        self.weights = {name: tensor.clone() for name, tensor in self.live.items()}
+
+    def see(self, score: float, step: int) -> None:
+        if self.score is None or (score > self.score if self.higher else score < self.score):
+            self.score, self.step, self.waited = score, step, 0
+            _copy(self.live, self.weights)
+        else:
+            self.waited += 1
+
+    @property
+    def tired(self) -> bool:
+        return self.looks > 1 and self.waited >= max(2, round(PATIENCE * self.looks))
+
+    def restore(self) -> None:
+        _copy(self.weights, self.live)
+
+
+@dataclass
+class Underway:
+    """One stage while it trains."""
+
+    number: int
+    state: State
+    keeper: Keeper
+    course: Course
+    whole: dict[str, Tensor]  # by name: every weight and buffer of the model that any stage so far has changed
+    losses: list[float] = field(default_factory=list)  # since the last look; empty: the weights are those looked at
+
+    def look(self, task: Task, watch: Examples, steps_per_epoch: int) -> None:
+        """Judge the weights as they are by validation rows; keep them if they are the best."""
+        with evaluation_mode(self.state.model):
+            loss, score = look(self.state.model, task, watch)
+        course, step = self.course, self.state.step
+        mean = statistics.fmean(self.losses)
+        course.points.append(Point(course.steps + step, step / steps_per_epoch, mean, loss, score, course.seconds))
+        self.losses.clear()
+        self.keeper.see(score, step)
+
+    def retreat(self) -> None:
+        """Go back to the best weights so far, with a fresh optimizer and at a lower rate."""
+        state, course, keeper = self.state, self.course, self.keeper
+        course.retreats -= 1
+        course.caveats.append(
+            f"step {course.steps + state.step - 1} and those before it had no finite loss: "
+            f"went back to step {course.steps + keeper.step} at {SLOWER:g} times the rate"
+        )
+        keeper.restore()
+        state.optimizer.state.clear()
+        state.step, state.strikes, state.slowed = keeper.step, 0, state.slowed * SLOWER
+        course.points = [point for point in course.points if point.step <= course.steps + keeper.step]
+        self.losses.clear()
+
+    # --- saving and going on ------------------------------------------------------------------------------------------
+
+    @property
+    def name(self) -> str:
+        return f"{self.number}-{self.state.step:08d}"
+
+    def pack(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Everything that changes, as tensors and facts."""
+        for module in self.state.model.modules():
+            if isinstance(module, UsedRows):
+                module.write_back()
+        tensors = {f"weights/{name}": tensor for name, tensor in self.whole.items()}
+        tensors |= {f"best/{name}": tensor for name, tensor in self.keeper.weights.items()}
+        moments = self.state.optimizer.state_dict()["state"]
+        tensors |= {
+            f"optimizer/{i}/{key}": t for i, kept in moments.items() for key, t in kept.items() if t is not None
+        }
+        state, keeper = self.state, self.keeper
+        facts = {
+            "stage": self.number,
+            "state": {name: getattr(state, name) for name in STATE},
+            "best": {name: getattr(keeper, name) for name in BEST},
+            "course": self.course.to_json(),
+            "losses": self.losses,
+            "where": where(),
+        }
+        return tensors, facts
+
+    def unpack(self, saved: Saved) -> None:
+        """Go on from what `pack` gave. The weights themselves are those of `whole`, which come before: `restore`."""
+        for name in STATE:
+            setattr(self.state, name, saved.facts["state"][name])
+        for name in BEST:
+            setattr(self.keeper, name, saved.facts["best"][name])
+        _copy(_under("best/", saved), self.keeper.weights)
+        self.losses[:] = saved.facts["losses"]
+        moments: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in _under("optimizer/", saved).items():
+            number, _, key = name.partition("/")
+            moments.setdefault(int(number), {})[key] = tensor
+        optimizer = self.state.optimizer
+        optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
+        if saved.facts["where"] != where():
+            self.course.caveats.append(
+                "stopped and gone on with another version, machine or number of threads: "
+                "not bit for bit what it would have been in one go"
+            )
+
+
+STATE = ("step", "slowed", "micro_batch", "skipped", "strikes")
+BEST = ("score", "step", "waited")
+
+
+def restore(saved: Saved, whole: dict[str, Tensor]) -> None:
+    """Put saved weights back where they live."""
+    _copy(_under("weights/", saved), whole)
+
+
+def where() -> dict[str, Any]:
+    """What has to stay the same for a result to be the same, bit for bit."""
+    facts = asdict(environment("-"))
+    return {name: facts[name] for name in ("warmstart", "torch", "cpu", "threads", "device")}
+
+
+@contextmanager
+def evaluation_mode(model: nn.Module) -> Generator[None, None, None]:
+    """Evaluation mode inside; afterwards each module as it was, frozen layers included."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
+def look(model: Model, task: Task, examples: Examples) -> tuple[float, float]:
+    """Loss and ranking metric on these rows."""
+    found = outputs(model, examples)
+    targets = examples.targets.numpy()
+    loss = task.output_loss(torch.from_numpy(found), examples.targets).item()
+    return loss, metric(task.score(found, targets, task.calibrate(found, targets)))
+
+
+def _under(prefix: str, saved: Saved) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in saved.tensors.items() if name.startswith(prefix)}
+
+
+@torch.no_grad()
+def _copy(source: dict[str, Tensor], target: dict[str, Tensor]) -> None:
+    for name, tensor in target.items():
+        tensor.copy_(source[name])
