@@ -15,9 +15,9 @@ SMALL = {  # of each kind the numbers of some trials, most of them on the same c
     "a bit of a checkpoint flipped": (3, 6, 9, 12, 15),
     "a checkpoint truncated": (3, 6),
     "disk full": (9, 15),
-    "SIGTERM": (9,),
-    "NaN or infinity": (2, 3),
-    "out of memory": (0,),
+    "SIGTERM": (2, 1),
+    "NaN or infinity": (0, 12),
+    "out of memory": (4,),
 }
 
 

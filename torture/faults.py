@@ -260,16 +260,6 @@ class OutOfMemory:
         change_loss(starved)
 
 
-@dataclass(frozen=True)
-class NoHeadDropout:
-    """The head has dropout whatever is asked for; equality across micro-batches is promised without."""
-
-    def install(self) -> None:
-        from warmstart.tasks.head import linear_head
-
-        linear_head.__defaults__ = (0.0,)
-
-
 def change_loss(change: Callable[[Any, Any], Any]) -> None:
     """From here on, `change(loss, batch)` is what the regression task gives as the loss of a batch."""
     from warmstart.tasks.regression import Regression

@@ -7,6 +7,7 @@ import signal
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from torture.faults import CountLines, Stop
 from torture.processes import Ended, Fault, Strike, call
@@ -136,6 +137,12 @@ def expect(ended: Ended, code: int) -> str:
     if ended.code != code:
         raise BrokenError(f"exit code {ended.code} instead of {code}: {ended.printed.strip()[-1500:]}")
     return ended.printed
+
+
+def record(folder: Path) -> dict[str, Any]:
+    """What run.json of a single fit holds."""
+    found: dict[str, Any] = json.loads((folder / "run.json").read_text())
+    return found
 
 
 def digest(folder: Path) -> str:
