@@ -9,14 +9,14 @@ from torture.processes import start_server
 from torture.trials import TABLE
 from torture.workshop import Workshop
 
-SMALL = {  # of each kind the numbers of some trials, most of them on the same command
-    "kill -9 at a random moment, resume": (3,),
+SMALL = {  # of each kind the numbers of some trials, all but the last on the quickest command
+    "kill -9 at a random moment, resume": (8,),
     "kill -9 inside a save, resume": (3, 8),
-    "a bit of a checkpoint flipped": (3, 6, 9, 12, 15),
-    "a checkpoint truncated": (3, 6),
-    "disk full": (9, 15),
-    "SIGTERM": (2, 1),
-    "NaN or infinity": (0, 12),
+    "a bit of a checkpoint flipped": (4, 8, 12, 16, 20),
+    "a checkpoint truncated": (4, 8),
+    "disk full": (8, 24),
+    "SIGTERM": (7, 8),
+    "NaN or infinity": (2, 10),
     "out of memory": (4,),
 }
 

@@ -133,7 +133,7 @@ def truncate(shop: Workshop, number: int, dice: random.Random) -> None:
 
 def damage(shop: Workshop, number: int, dice: random.Random, harm: Callable[[Path], None]) -> None:
     """The one before must be used instead; every 25th run is resumed as well."""
-    case = (FULL, LORA, NETWORK)[number % 3]
+    case = (FROZEN, FULL, LORA, NETWORK)[number % 4]
     out = shop.vacant()
     shutil.copytree(shop.stopped(case), out)
     before, newest = sorted((out / "checkpoint").iterdir())
@@ -150,7 +150,7 @@ def disk_full(shop: Workshop, number: int, dice: random.Random) -> None:
 
     From the beginning of a random save on; every fifth time after the last save, when only the model is to be written.
     """
-    case = (FULL, LORA, NETWORK)[number % 3]
+    case = (FROZEN, FULL, LORA, NETWORK)[number % 4]
     saves = shop.saves(case)
     out = shop.vacant()
     save, line = (len(saves) - 1, saves[-1] - 1) if number % 5 == 4 else (dice.randrange(1, len(saves)), 0)
