@@ -16,7 +16,8 @@ import shutil
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -88,10 +89,11 @@ def save(folder: Path, name: str, tensors: dict[str, Tensor], facts: dict[str, A
     shutil.rmtree(staging, ignore_errors=True)
     staging.mkdir(parents=True)
     try:
-        _write(staging, tensors, facts)
-    except (OSError, SafetensorError) as error:
+        with told_of_a_full_disk(folder):
+            _write(staging, tensors, facts)
+    except OSError:
         shutil.rmtree(staging, ignore_errors=True)
-        raise _as_os_error(error, folder) from error
+        raise
     target = folder / name
     if target.exists():  # of a training that was stopped at the same step, or damaged
         shutil.rmtree(target)
@@ -132,11 +134,13 @@ def _write(staging: Path, tensors: dict[str, Tensor], facts: dict[str, Any]) -> 
     _sync(staging)
 
 
-def _as_os_error(error: Exception, folder: Path) -> OSError:
-    """Safetensors says 'I/O error: ... (os error 28)' in an error of its own."""
-    if isinstance(error, OSError):
-        return error
-    return OSError(f"the checkpoint could not be written to {folder}: {error}")
+@contextmanager
+def told_of_a_full_disk(folder: Path) -> Generator[None, None, None]:
+    """Inside, safetensors may write to the folder. It says 'I/O error: ... (os error 28)' in an error of its own."""
+    try:
+        yield
+    except SafetensorError as error:
+        raise OSError(f"{folder} cannot be written: {error}") from error
 
 
 def _names(folder: Path) -> list[str]:
@@ -174,9 +178,11 @@ class Held:
                 self._before[number] = signal.signal(number, lambda number, frame: self._arrived.append(number))
         return self
 
-    def __exit__(self, *exception: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
+        if kind is None:
+            self.release()
 
     def release(self) -> None:
         """Do now what a signal that has arrived asks for, which usually raises."""

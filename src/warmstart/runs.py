@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from warmstart.baselines import BASELINES
-from warmstart.checkpoint import Checkpoints
+from warmstart.checkpoint import Checkpoints, told_of_a_full_disk
 from warmstart.course import look
 from warmstart.data.inputs import Encoded
 from warmstart.data.split import Rows
@@ -319,7 +319,8 @@ def finish(record: Run, folder: Path, save: Callable[[Path], None] | None) -> Ru
     shutil.rmtree(staging, ignore_errors=True)
     staging.mkdir(parents=True)
     if save is not None:
-        save(staging)
+        with told_of_a_full_disk(folder):
+            save(staging)
     size = sum(f.stat().st_size for f in staging.rglob("*") if f.is_file())
     record = replace(record, disk_bytes=size)
     save_run(record, staging)

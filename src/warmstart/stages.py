@@ -183,11 +183,12 @@ def _stage(
             if checkpoints and checkpoints.due and state.step:
                 checkpoints.save(underway.name, *underway.pack())
             if state.step >= config.steps or keeper.tired:
+                signals.release()  # one that arrived during the last look or save must not be lost
                 break
             try:
                 step = next(steps)
             except DivergedError:
-                if not course.retreats:
+                if course.went_back == course.retreats:
                     raise
                 underway.retreat()
                 steps = train(state, objective, stream, config)
