@@ -1,6 +1,6 @@
 """Checkpoint: the state of an unfinished training, saved so that a kill at any moment loses nothing that was saved.
 
-    checkpoint/0-00000120/    stage 0, after 120 steps
+    checkpoint/0-0-00000120/  stage 0, not gone back yet, after 120 steps
         tensors.safetensors   weights, optimizer, best weights so far
         facts.json            everything else that changes while training
         manifest.json         SHA-256 of the two
