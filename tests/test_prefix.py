@@ -5,23 +5,49 @@ import torch
 
 from tests.tiny import REGRESSION, examples_of, tiny_splits
 from warmstart.data.inputs import Encoded, Tokens
+from warmstart.methods import Frozen
 from warmstart.models.model import Model
 from warmstart.prefix import Shared, outputs
 from warmstart.stages import Draw
 from warmstart.starts import Base, Pretrained
 from warmstart.tasks.head import linear_head
+from warmstart.train import set_trainable
+
+
+def probe_of(base: Base, unfrozen: int) -> Model:
+    method = Frozen(unfrozen)
+    model = Model(Pretrained(base).body(0), linear_head(16, 1, 0))
+    set_trainable(model, method.rates(model))
+    return model.eval()
 
 
 def test_stored_features_are_what_the_body_gives(base: Base, regression: Draw) -> None:
-    model = Model(Pretrained(base).body(0), linear_head(16, 1, 0)).eval()
-    shared = Shared(regression.splits)
-    features = shared.features(Pretrained(base), model)
+    model, shared = probe_of(base, unfrozen=0), Shared(regression.splits)
+    found, encoded = shared.below(model, base.inputs), shared.encoded(base.inputs)
     index = np.array([5, 0, 119])
     with torch.no_grad():
-        expected = model.features(shared.encoded(base.inputs).batch(index))
-    torch.testing.assert_close(features.batch(index)["features"], expected, atol=1e-6, rtol=0)
-    assert len(features) == 120 and features.sizes().tolist() == shared.encoded(base.inputs).sizes().tolist()
-    assert shared.features(Pretrained(base), model) is features
+        expected = model.features(encoded.batch(index))
+    batch = found.batch(index)
+    torch.testing.assert_close(batch["below"], expected, atol=1e-6, rtol=0)
+    assert batch.keys() == {"below"}
+    assert len(found) == 120 and found.sizes().tolist() == encoded.sizes().tolist()
+    assert shared.below(model, base.inputs) is found
+
+
+def test_stored_hidden_states_are_what_the_blocks_give_and_zero_where_there_is_no_token(
+    base: Base, regression: Draw
+) -> None:
+    model, shared = probe_of(base, unfrozen=1), Shared(regression.splits)
+    encoded = shared.encoded(base.inputs)
+    index = np.array([5, 0, 119])
+    inputs = encoded.batch(index)
+    with torch.no_grad():
+        expected = model.body(**inputs, output_hidden_states=True).hidden_states[1]
+    batch = shared.below(model, base.inputs).batch(index)
+    assert batch.keys() == {*inputs, "below"}
+    mask = inputs["attention_mask"].unsqueeze(-1)
+    assert not mask.all()
+    torch.testing.assert_close(batch["below"], expected * mask, atol=1e-6, rtol=0)
 
 
 def test_rows_are_read_once_for_each_architecture(base: Base) -> None:

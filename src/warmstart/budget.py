@@ -110,8 +110,8 @@ class Plan:
     def shared(self) -> Shared:
         """All rows that any draw uses."""
         splits = self.problem.splits
-        numbers = {n for seed in self.seeds for n in splits.subset(max(self.sizes), seed).train.numbers.tolist()}
-        used = np.array([n in numbers for n in splits.train.numbers.tolist()])
+        drawn = [splits.subset(max(self.sizes), seed).train.numbers for seed in self.seeds]
+        used = np.isin(splits.train.numbers, np.concatenate(drawn))
         return Shared(replace(splits, train=splits.train.take(np.flatnonzero(used))))
 
     def draw(self, rows: int, seed: int, shared: Shared) -> Draw:

@@ -120,10 +120,12 @@ def remembered(folder: Path) -> Comparison:
 def _planned(plan: Plan, folder: Path) -> Generator[Progress, None, Work]:
     """Measure, predict and cut; or take the plan that an earlier beginning left."""
     path = folder / "plan.json"
+    measured_on: Shared | None = None
     if path.exists():
         plan = budget.load(plan, path)
     elif plan.networks:
-        measuring = budget.measure(plan, plan.shared())
+        measured_on = plan.shared()
+        measuring = budget.measure(plan, measured_on)
         while True:
             try:
                 name = next(measuring)
@@ -132,7 +134,10 @@ def _planned(plan: Plan, folder: Path) -> Generator[Progress, None, Work]:
                 break
             yield Progress(f"measuring a few steps of {name}", 0.0, None)
     budget.save(plan, path)
-    work = Work(plan, folder, plan.shared(), planned=plan.seconds())
+    shared = plan.shared()
+    if measured_on is not None and np.array_equal(measured_on.splits.train.numbers, shared.splits.train.numbers):
+        shared = measured_on  # the rows were not cut: what was read and stored for the measuring serves the work
+    work = Work(plan, folder, shared, planned=plan.seconds())
     if plan.networks:
         yield work.progress("planning", message=plan.words())
     return work

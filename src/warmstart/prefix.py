@@ -1,21 +1,34 @@
-"""Prefix: what the runs of one process share: encoded rows, and activations of layers that never change."""
+"""Prefix: what the runs of one process share: encoded rows, and activations of layers that never change.
 
-from collections.abc import Callable, Sequence
+All that lies below the lowest layer that learns gives the same for a text in every epoch, seed, trial and regime. It is
+computed once for each content (weights, depth, encoding of the rows) and kept in a file that is mapped into memory. In
+fp32, whatever the run's precision: one computation then serves the steps, the looks and the final scores, which are
+those of the whole model.
+"""
+
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from warmstart.data.batch import Order, WordDropout, by_length
 from warmstart.data.inputs import Encoded, Inputs
 from warmstart.data.split import Rows, Splits
+from warmstart.data.texts import Texts
+from warmstart.models.cut import BELOW, above, below, fingerprint, frozen_depth
 from warmstart.models.model import Model
 from warmstart.record import Array
-from warmstart.starts import Start
 from warmstart.tasks import Batch
 
 EVALUATION_BATCH = 64
+STORED_BYTES = 4 * 2**30  # of activations, all together; and at most half of the disk that is free
+TRIED_ROWS = 4  # on which a cut body must give what the whole one gives
+TOLERANCE = 1e-5  # of the largest feature, or of 1
 
 
 @dataclass(frozen=True)
@@ -70,32 +83,53 @@ class Stream:
         return Batch(examples.encoded.batch(positions, kept), examples.targets[torch.from_numpy(index)])
 
 
-@dataclass
-class Features:
-    """Activations of a frozen body, one row a text: reads as `Encoded`."""
+@dataclass(frozen=True, eq=False)
+class Stored:
+    """Rows with what a frozen prefix made of them: reads as `Encoded`, by a model inside `reading`."""
 
-    values: Tensor  # float32 [n, width]
-    costs: Array
+    encoded: Encoded
+    depth: int | None  # blocks below the cut; None: the whole body and its pooling
+    tuple_length: int  # of what a block gives; 0: a tensor
+    values: Array  # float32 [vectors, width]
+    starts: Array  # int64 [n]: where a row's vectors begin
+    lengths: Array | None  # int64 [n]: how many it has, one a token; None: one each, whatever its length
 
     def __len__(self) -> int:
-        return len(self.values)
+        return len(self.encoded)
 
     def sizes(self) -> Array:
-        return self.costs
+        """Of the rows as they are: what is saved here must not make a regime look cheaper."""
+        return self.encoded.sizes()
 
     def words(self, index: Array) -> list[int]:
-        return [0] * len(index)
+        return self.encoded.words(index)
 
     def batch(self, index: Array, kept: Sequence[Array] | None = None) -> dict[str, Tensor]:
         assert kept is None, "words cannot be dropped after the body has read them"
-        return {"features": self.values[torch.from_numpy(index)]}
+        beside = {} if self.depth is None else self.encoded.batch(index)
+        return beside | {BELOW: torch.from_numpy(self._below(index))}
+
+    def _below(self, index: Array) -> Array:
+        """[n, width], or [n, longest, width] with zeros for padding."""
+        starts = self.starts[index]
+        if self.lengths is None:
+            vectors: Array = self.values[starts]
+            return vectors
+        lengths = self.lengths[index]
+        found = np.zeros((len(index), int(lengths.max()), self.values.shape[1]), dtype=np.float32)
+        for row, start, length in zip(found, starts, lengths, strict=True):
+            row[:length] = self.values[start : start + length]
+        return found
 
 
-class Passthrough(nn.Module):
-    """Stands for a body whose features are already there."""
-
-    def forward(self, features: Tensor) -> Tensor:
-        return features
+@contextmanager
+def reading(model: Model, encoded: Encoded) -> Iterator[None]:
+    """Inside, the model takes batches of `encoded`: from stored activations on where there are any."""
+    if isinstance(encoded, Stored):
+        with above(model.body, encoded.depth, encoded.tuple_length):
+            yield
+    else:
+        yield
 
 
 @dataclass
@@ -104,13 +138,14 @@ class Shared:
 
     splits: Splits
     _encoded: dict[str, Encoded] = field(default_factory=dict)
-    _features: dict[str, Features] = field(default_factory=dict)
+    _stored: dict[str, Stored | None] = field(default_factory=dict)  # the one used last comes last
 
     def __post_init__(self) -> None:
         parts = (self.splits.train, self.splits.val, self.splits.test)
-        self.texts: list[str] = [text for part in parts for text in part.texts]
+        self.texts = Texts.joined([Texts.of(part.texts) for part in parts])
         numbers = np.concatenate([part.numbers for part in parts])
-        self._position = dict(zip(numbers.tolist(), range(len(numbers)), strict=True))
+        self._by_number = np.argsort(numbers)
+        self._numbers = numbers[self._by_number]
 
     def encoded(self, inputs: Inputs) -> Encoded:
         if inputs.key not in self._encoded:
@@ -119,44 +154,106 @@ class Shared:
 
     def examples(self, inputs: Inputs, rows: Rows, targets: Array) -> Examples:
         """These rows (of the study's splits) with their targets [n] or [n, classes]."""
-        positions = np.fromiter((self._position[n] for n in rows.numbers.tolist()), dtype=np.int64, count=len(rows))
-        lengths = np.fromiter((len(text.encode()) for text in rows.texts), dtype=np.int64, count=len(rows))
+        places = np.searchsorted(self._numbers, rows.numbers)
+        assert (self._numbers[places] == rows.numbers).all(), "rows that are not of this study"
+        positions, lengths = self._by_number[places], Texts.of(rows.texts).sizes()
         return Examples(self.encoded(inputs), positions, torch.from_numpy(targets), lengths, rows.numbers)
 
-    def features(self, start: Start, model: Model) -> Features:
-        """What the frozen body of `model`, as it came from `start`, gives for every row; computed once."""
-        assert start.key is not None
-        key = f"{start.key}:{start.inputs.key}:{start.pooling}"
-        if key not in self._features:
-            encoded = self.encoded(start.inputs)
-            self._features[key] = Features(frozen_features(model, encoded), encoded.sizes())
-        return self._features[key]
+    def below(self, model: Model, inputs: Inputs) -> Encoded:
+        """Every row for this model, with what its frozen prefix makes of it; computed once for each content.
+
+        The rows as they are where the embeddings or the first block learn, where the body cannot be cut, or where there
+        is no room. Leaves the model in evaluation mode.
+        """
+        encoded = self.encoded(inputs)
+        depth = frozen_depth(model)
+        if depth == 0:
+            return encoded
+        key = f"{inputs.key}:{fingerprint(model, depth)}"
+        found = self._stored.pop(key) if key in self._stored else self._store(model, depth, encoded)
+        self._stored[key] = found
+        return encoded if found is None else found
+
+    def _store(self, model: Model, depth: int | None, encoded: Encoded) -> Stored | None:
+        """None where the body cannot be cut, or where there is no room."""
+        sizes = encoded.sizes()
+        spread = np.linspace(0, len(sizes) - 1, min(TRIED_ROWS, len(sizes))).astype(np.int64)
+        some = np.argsort(sizes, kind="stable")[spread]
+        try:
+            trial = activations(model, depth, encoded, some)
+            if not gives_the_same(model, trial, some):
+                return None
+        except (RuntimeError, TypeError, ValueError, LookupError, AttributeError):  # from a body of any kind
+            return None
+        vectors = len(sizes) if trial.lengths is None else int(sizes.sum())
+        if not self._make_room(vectors * trial.values[0].nbytes):
+            return None
+        try:
+            return activations(model, depth, encoded, np.arange(len(sizes)))
+        except OSError:  # somebody else has filled the disk
+            return None
+
+    def _make_room(self, size: int) -> bool:
+        """Whether so many bytes may be stored; what was not used for longest is given up for them."""
+        if size > min(STORED_BYTES, shutil.disk_usage(tempfile.gettempdir()).free // 2):
+            return False
+        while size + sum(kept.values.nbytes for kept in self._stored.values() if kept is not None) > STORED_BYTES:
+            del self._stored[next(iter(self._stored))]
+        return True
 
 
-def frozen_features(model: Model, encoded: Encoded) -> Tensor:
-    """Features [n, width] of all rows, in evaluation mode."""
-    return _by_length(model, model.features, encoded, np.arange(len(encoded)))
+def activations(model: Model, depth: int | None, encoded: Encoded, positions: Array) -> Stored:
+    """What the frozen prefix makes of the rows at these positions.
+
+    Written in the order of their length, to a file that has no name: nothing is left of it after a kill.
+    Raises ValueError, or what the body raises, where it gives no vector a token or a row.
+    """
+    model.eval()
+    device = next(model.parameters()).device
+    sizes = encoded.sizes()
+    starts = np.zeros(len(sizes), dtype=np.int64)
+    vectors, shape, tuple_length = 0, (0, 0), 0
+    with tempfile.TemporaryFile() as file:
+        for index in by_length(sizes[positions], EVALUATION_BATCH):
+            rows = positions[index]
+            inputs = {name: tensor.to(device) for name, tensor in encoded.batch(rows).items()}
+            with torch.no_grad():
+                given, tuple_length = (model.features(inputs), 0) if depth is None else below(model.body, depth, inputs)
+            values = given.float().cpu().numpy()
+            each = np.ones_like(rows) if values.ndim == 2 else sizes[rows]
+            if values.shape[:-1] != (len(rows), each.max())[: values.ndim - 1]:
+                raise ValueError(f"{tuple(values.shape)} is no vector for each token or row")
+            shape = values.shape
+            starts[rows] = vectors + np.cumsum(each) - each
+            vectors += int(each.sum())
+            kept = values if values.ndim == 2 else values[np.arange(shape[1]) < each[:, None]]
+            file.write(kept.tobytes())
+        file.flush()
+        mapped = np.memmap(file, dtype=np.float32, mode="r", shape=(vectors, shape[-1]))
+    lengths = None if len(shape) == 2 else sizes
+    return Stored(encoded, depth, tuple_length, np.asarray(mapped), starts, lengths)
+
+
+def gives_the_same(model: Model, kept: Stored, rows: Array) -> bool:
+    """Whether the cut model gives what the whole one gives for these rows."""
+    device = next(model.parameters()).device
+    with torch.no_grad():
+        whole = model.features({name: tensor.to(device) for name, tensor in kept.encoded.batch(rows).items()})
+        with reading(model, kept):
+            cut = model.features({name: tensor.to(device) for name, tensor in kept.batch(rows).items()})
+    return bool((cut - whole).abs().max() <= TOLERANCE * max(1.0, whole.abs().max().item()))
 
 
 def outputs(model: Model, examples: Examples) -> Array:
     """What the model gives for each row, float32 [n, k], in evaluation mode."""
-    found: Array = _by_length(model, model, examples.encoded, examples.positions).numpy()
-    return found
-
-
-def _by_length(
-    model: Model, function: Callable[[dict[str, Tensor]], Tensor], encoded: Encoded, positions: Array
-) -> Tensor:
-    """A function of the model for the rows at these positions, in batches of similar length; in the rows' order."""
     model.eval()
     device = next(model.parameters()).device
-    found: Tensor | None = None
+    found: Array | None = None
     with torch.no_grad():
-        for index in by_length(encoded.sizes()[positions], EVALUATION_BATCH):
-            inputs = {name: tensor.to(device) for name, tensor in encoded.batch(positions[index]).items()}
-            values = function(inputs).float().cpu()
+        for index in by_length(examples.sizes(), EVALUATION_BATCH):
+            values = model(examples.take(index).to(device).inputs).float().cpu().numpy()
             if found is None:
-                found = values.new_empty(len(positions), values.shape[1])
-            found[torch.from_numpy(index)] = values
+                found = np.empty((len(examples), values.shape[1]), dtype=np.float32)
+            found[index] = values
     assert found is not None
     return found

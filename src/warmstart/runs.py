@@ -4,7 +4,7 @@ import os
 import shutil
 import statistics
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,11 +14,12 @@ import numpy as np
 from warmstart.baselines import BASELINES
 from warmstart.checkpoint import Checkpoints, told_of_a_full_disk
 from warmstart.course import look
+from warmstart.data.inputs import Encoded
 from warmstart.data.split import Rows
 from warmstart.device import environment, peak_memory, reset_peak_memory
 from warmstart.errors import TrainingError
 from warmstart.evaluate import metric
-from warmstart.prefix import outputs
+from warmstart.prefix import outputs, reading
 from warmstart.record import Array, Cost, Run, Trial, load_run, save_run
 from warmstart.regimes import Regime
 from warmstart.stages import Draw, Trained, training
@@ -58,7 +59,8 @@ def try_settings(
     except TrainingError:
         return Trial(settings, config.steps, None), 0.0
     examples = draw.shared.examples(regime.start.inputs, draw.splits.val, draw.task.targets(draw.splits.val))
-    _, score = look(trained.model, draw.task, examples)
+    with reading(trained.model, trained.reads):
+        _, score = look(trained.model, draw.task, replace(examples, encoded=trained.reads))
     spent = trained.train_flops + float(trained.cost.forward(examples.sizes()).sum())
     return Trial(settings, config.steps, score), spent
 
@@ -97,7 +99,7 @@ def run(chosen: Chosen, draw: Draw, folder: Path) -> Generator[Step, None, Run]:
     seconds = time.perf_counter() - began
     if trained is not None:
         began = time.perf_counter()
-        found = measure(Network(trained.model, regime.start.inputs), draw)
+        found = measure(Network(trained.model, regime.start.inputs), draw, trained.reads)
         if not draw.better(found.train, found.floor):
             failed = "does not beat the constant on its own training rows"
         seconds = trained.seconds + time.perf_counter() - began
@@ -209,14 +211,19 @@ class Measured:
     floor: float  # the best constant on the same training rows
 
 
-def measure(model: Predictor, draw: Draw) -> Measured:
-    """Calibrate on validation rows, then score the test rows: the only place where they are looked at."""
+def measure(model: Predictor, draw: Draw, reads: Encoded | None = None) -> Measured:
+    """Calibrate on validation rows, then score the test rows: the only place where they are looked at.
+
+    `reads`: every row as a network reads it, with what a frozen prefix made of it where that is stored.
+    """
     task, splits = draw.task, draw.splits
 
     def at(rows: Rows) -> tuple[Array, Array]:
         targets = task.targets(rows)
-        if isinstance(model, Network):
-            return outputs(model.model, draw.shared.examples(model.inputs, rows, targets)), targets
+        if isinstance(model, Network) and reads is not None:
+            examples = replace(draw.shared.examples(model.inputs, rows, targets), encoded=reads)
+            with reading(model.model, reads):
+                return outputs(model.model, examples), targets
         return model.outputs(rows.texts), targets
 
     val, val_targets = at(splits.val)
@@ -293,7 +300,7 @@ def _settings(regime: Regime, config: TrainConfig) -> dict[str, Any]:
     return facts | _size_words(regime)
 
 
-def _latency(model: Predictor, texts: tuple[str, ...], tries: int = 9) -> float:
+def _latency(model: Predictor, texts: Sequence[str], tries: int = 9) -> float:
     """Milliseconds for one row, encoding included: the median."""
     times = []
     for i in range(tries + 1):

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from warmstart.checkpoint import Checkpoints, Held
 from warmstart.course import Course, Keeper, Underway, restore
 from warmstart.data.batch import Order, WordDropout
-from warmstart.data.inputs import TokenRows
+from warmstart.data.inputs import Encoded, TokenRows
 from warmstart.data.recognise import Schema
 from warmstart.data.split import Splits
 from warmstart.device import best_device
@@ -20,7 +20,7 @@ from warmstart.errors import listed
 from warmstart.flops import Flops, flops
 from warmstart.models.model import Model, body_width
 from warmstart.models.vocabulary import only_used_rows
-from warmstart.prefix import Examples, Passthrough, Shared, Stream
+from warmstart.prefix import Examples, Shared, Stream, reading
 from warmstart.record import Point
 from warmstart.regimes import Regime
 from warmstart.starts import Start, random_state
@@ -65,11 +65,12 @@ class Trained:
     trainable: int
     total: int
     bytes_learned: int
+    reads: Encoded  # every row, as the model read it last: in `reading`, scoring costs no more than training did
 
 
 @dataclass(frozen=True)
 class View:
-    """What the loop trains and looks at: the model and its rows, or its head and the features of a frozen body."""
+    """What the loop trains and looks at: the model, and its rows or what a frozen prefix made of them."""
 
     model: Model
     examples: Examples
@@ -83,18 +84,16 @@ class View:
 
 
 def shared_view(model: Model, start: Start, draw: Draw, stored: bool) -> View:
-    """Where the body cannot change, its features are stored and only the head is trained on them."""
+    """The rows that `model` learns from and is watched on; activations of layers that cannot change may be `stored`."""
     task, splits, shared = draw.task, draw.splits, draw.shared
     examples = shared.examples(start.inputs, splits.train, task.targets(splits.train))
     count = min(WATCHED, len(splits.val))
     watched = splits.val.take(np.arange(count) * len(splits.val) // count)  # spread out: files are often sorted
     watch = shared.examples(start.inputs, watched, task.targets(watched))
-    body_learns = any(p.requires_grad for p in model.body.parameters())
-    if body_learns or not stored or start.key is None:
+    if not stored:
         return View(model, examples, watch)
-    features = shared.features(start, model)
-    head = Model(Passthrough(), model.head, model.pooling)
-    return View(head, replace(examples, encoded=features), replace(watch, encoded=features))
+    encoded = shared.below(model, start.inputs)
+    return View(model, replace(examples, encoded=encoded), replace(watch, encoded=encoded))
 
 
 Training = Generator[Step, None, Trained]
@@ -134,8 +133,8 @@ def training(
             restore(here, whole)
             course.go_on(here.facts["course"])
         course.cost = flops(model, rates)
-        view = shared_view(model, regime.start, draw, stored=number == 0 and not config.word_dropout)
-        with only_used_rows(model.body, view.used_tokens()):
+        view = shared_view(model, regime.start, draw, stored=not config.word_dropout)
+        with only_used_rows(model.body, view.used_tokens()), reading(model, view.examples.encoded):
             state = begin(view.model, rates, part)
             underway = Underway(number, state, Keeper(view.model, draw.task, looks), course, whole)
             if here:
@@ -154,6 +153,7 @@ def training(
         trainable=sum(p.numel() for p in learned),
         total=_total(model),
         bytes_learned=sum(p.numel() * p.element_size() for p in learned),
+        reads=view.examples.encoded,
     )
 
 

@@ -12,6 +12,7 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor, nn
 
+from warmstart.device import seed
 from warmstart.errors import TrainingError
 from warmstart.methods import Rates
 from warmstart.models.layers import layers
@@ -125,7 +126,7 @@ def _gradients(state: State, objective: Objective, pieces: list[Batch], config: 
     total = 0.0
     try:
         for number, piece in enumerate(pieces):
-            torch.manual_seed(hash((config.seed, index, number)))  # dropout depends on these alone
+            seed(hash((config.seed, index, number)))  # dropout depends on these alone
             with precision:
                 loss = objective.loss(model, piece.to(device)) * (len(piece) / rows)
             loss.backward()  # type: ignore[no-untyped-call]

@@ -69,12 +69,9 @@ def test_the_body_reads_what_the_inputs_make(start: Callable[[Base], Start], bas
 
 
 @every_start
-def test_a_start_says_its_family_and_whether_its_activations_may_be_shared(
-    start: Callable[[Base], Start], base: Base
-) -> None:
+def test_a_start_says_its_family(start: Callable[[Base], Start], base: Base) -> None:
     made = start(base)
     assert made.family in ("scratch", "fine-tuned")
-    assert (made.key is not None) == (made.family == "fine-tuned")
     assert made.name == (base.name if made.family == "fine-tuned" else "random weights")
 
 

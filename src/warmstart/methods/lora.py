@@ -8,7 +8,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from warmstart.errors import MissingError
+from warmstart.errors import MissingError, UsageError
 from warmstart.methods.method import Rates
 from warmstart.models.layers import blocks_path
 from warmstart.models.model import Model
@@ -16,7 +16,7 @@ from warmstart.models.model import Model
 
 @dataclass(frozen=True)
 class LoRA:
-    """Adapters of `rank` on every linear layer of the repeated blocks (Hu et al. 2021).
+    """Adapters of `rank` on every linear layer of the repeated blocks, or of the top `layers` of them (Hu et al. 2021).
 
     The update is scaled by alpha / sqrt(rank) (rank-stabilised, Kalajdzievski 2023), so that the best rate hardly
     depends on the rank. `quantize="nf4"` holds the frozen weights in 4 bits (QLoRA, Dettmers et al. 2023).
@@ -25,18 +25,19 @@ class LoRA:
     rank: int = 16
     alpha: float = 16.0
     quantize: Literal["nf4"] | None = None
+    layers: int | None = None  # None: all
 
     @property
     def words(self) -> str:
-        return f"adapters of rank {self.rank} on all linear layers" + (", base in 4 bits" if self.quantize else "")
+        where = "all linear layers" if self.layers is None else f"the linear layers of the top {self.layers} blocks"
+        return f"adapters of rank {self.rank} on {where}" + (", base in 4 bits" if self.quantize else "")
 
     def prepare(self, body: nn.Module) -> nn.Module:
         from peft import inject_adapter_in_model
 
-        targets = linear_names(body)
         if self.quantize:
-            quantize(body, targets)
-        adapted: nn.Module = inject_adapter_in_model(self.config(targets), body)
+            quantize(body, linear_names(body))
+        adapted: nn.Module = inject_adapter_in_model(self.config(linear_names(body, self.layers)), body)
         return adapted
 
     def config(self, targets: list[str]) -> Any:
@@ -49,11 +50,16 @@ class LoRA:
         return {name: 1.0 for name in names if ".lora_" in name or name.startswith("head.")}
 
 
-def linear_names(body: nn.Module) -> list[str]:
-    """The linear layers of the repeated blocks, by their full names in the body."""
+def linear_names(body: nn.Module, top: int | None = None) -> list[str]:
+    """The linear layers of the repeated blocks, or of the `top` ones, by their full names in the body."""
     path = blocks_path(body)
     blocks = body.get_submodule(path)
-    return [f"{path}.{name}" for name, module in blocks.named_modules() if isinstance(module, nn.Linear)]
+    places = [place for place, _ in blocks.named_children()]
+    if top is not None and not 0 < top <= len(places):
+        raise UsageError(f"{top} layers cannot have adapters: the body has {len(places)}.", "ask for 1 or more of them")
+    chosen = set(places[-top if top else None :])
+    linear = [name for name, module in blocks.named_modules() if isinstance(module, nn.Linear)]
+    return [f"{path}.{name}" for name in linear if name.partition(".")[0] in chosen]
 
 
 def quantize(body: nn.Module, names: list[str]) -> None:

@@ -1,0 +1,114 @@
+"""Table: what the README says about speed, written from the results files and nothing else."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from harness import RESULTS
+
+README = Path(__file__).parent.parent / "README.md"
+BEGIN, END = "<!-- benchmarks: written by benchmarks/table.py -->", "<!-- end of benchmarks -->"
+
+TESTS = {
+    "C1": "fine-tune MiniLM, 2,000 texts, 1 epoch",
+    "C2": "compare 7 regimes x 3 seeds",
+    "C3": "frozen body, 3 seeds x 3 epochs",
+    "C4": "DNN on 50,000 hashed texts",
+    "C6": "a step of 1,000 parameters",
+}
+PEERS = {
+    "trainer": "Hugging Face Trainer",
+    "accelerate": "Accelerate loop",
+    "torch": "plain PyTorch loop",
+    "setfit": "SetFit",
+    "ludwig": "Ludwig, encoder cached",
+    "dense": "the same with dense input",
+    "sklearn": "scikit-learn MLPRegressor",
+    "fabric": "Lightning Fabric",
+}
+
+# The ratio to reach, by test, peer and setting; a peer with several options is judged by its defaults.
+GOALS: dict[tuple[str, str, str], float] = {
+    ("C1", "trainer", "default"): 2.4,
+    ("C1", "trainer", "tuned"): 1.15,
+    ("C1", "accelerate", "tuned"): 1.1,
+    ("C1", "torch", "tuned"): 0.98,
+    ("C2", "trainer", "processes"): 3.0,
+    ("C2", "trainer", "one process"): 2.0,
+    ("C3", "trainer", "head"): 20.0,
+    ("C3", "trainer", "top-1"): 5.0,
+    ("C3", "setfit", "head"): 1.0,
+    ("C3", "ludwig", "head"): 1.0,
+    ("C4", "dense", "first layer"): 5.0,
+    ("C4", "dense", "whole step"): 1.25,
+    ("C4", "sklearn", "default"): 1.0,
+    ("C6", "trainer", "default"): 1.0,
+    ("C6", "accelerate", "default"): 1.0,
+    ("C6", "fabric", "default"): 1.0,
+}
+MEMORY_GOAL = 10.0  # dense input's bytes over ours
+
+
+def goal(row: dict[str, Any]) -> float | None:
+    """The ratio that this row is to reach, if one was set."""
+    if row["test"] != "C1" and row.get("options") == "tuned":
+        return None
+    return GOALS.get((row["test"], row["peer"], row["setting"]))
+
+
+def markdown(rows: list[dict[str, Any]]) -> str:
+    """One line a row, in the order of the goals; a goal that was missed is bold."""
+    if not rows:
+        return "Not measured yet: `make bench`.\n"
+    lines = ["| test | against | setting | goal | peer's time / ours | as good |", "|---|---|---|---|---|---|"]
+    order = list(GOALS)
+    places = {key: i for i, key in enumerate(order)}
+    keys = [(row["test"], row["peer"], row["setting"]) for row in rows]
+    by_place = sorted(zip(keys, rows, strict=True), key=lambda found: (found[0][0], places.get(found[0], len(order))))
+    lines += [_line(row) for _, row in by_place]
+    return "\n".join(lines) + "\n"
+
+
+def _line(row: dict[str, Any]) -> str:
+    ratio, quality, aim = row["ratio"], row["quality"], goal(row)
+    measured = f"{_number(ratio['median'])} [{_number(ratio['min'])}, {_number(ratio['max'])}]"
+    if aim is not None and ratio["median"] < aim:
+        measured = f"**{measured}, missed**"
+    if "memory" in row:
+        measured += f"; memory {_number(row['memory']['ratio'])}"
+    as_good = f"{quality['metric']} {quality['ours']:.4g} and {quality['peer']:.4g}"
+    cells = [
+        TESTS.get(row["test"], row["test"]),
+        PEERS.get(row["peer"], row["peer"]),
+        ", ".join(dict.fromkeys(word for word in (row["setting"], row.get("options")) if word)),
+        "" if aim is None else f"{aim:g}",
+        measured,
+        as_good if row["equal"] else f"**no**: {as_good}",
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def _number(value: float) -> str:
+    return f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+
+
+def placed(readme: str, content: str) -> str:
+    """The README with this content between its two markers."""
+    before, found, rest = readme.partition(BEGIN)
+    _, closed, after = rest.partition(END)
+    assert found and closed, "README.md has lost the markers of the benchmark table"
+    return f"{before}{BEGIN}\n\n{content}\n{END}{after}"
+
+
+def write() -> None:
+    """Read every results file, write the README."""
+    rows = [row for test in TESTS for row in _rows(RESULTS / f"{test}.json")]
+    README.write_text(placed(README.read_text(), markdown(rows)))
+
+
+def _rows(path: Path) -> list[dict[str, Any]]:
+    return json.loads(path.read_text()) if path.exists() else []
+
+
+if __name__ == "__main__":
+    write()

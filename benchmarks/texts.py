@@ -1,0 +1,119 @@
+"""Texts: which real rows do the benchmarks train on, and how is a model judged on the rest?
+
+One row a package of a Linux distribution: its text, and which of 57 sections it is in.
+"""
+
+import functools
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from warmstart.data.read import read
+from warmstart.data.recognise import Columns, Schema, recognise
+from warmstart.data.split import Rows, Splits, make_rows, split
+from warmstart.models import Model
+from warmstart.prefix import Shared
+from warmstart.regimes import Regime
+from warmstart.stages import Draw, look, training
+from warmstart.starts import Pretrained, Start, find_base
+from warmstart.tasks import Task
+from warmstart.train import TrainConfig
+
+WATCHED = 32  # validation rows that our training looks at once, at its end; peers look at none
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Rows to train on, held-out rows to be judged on, and the base that both sides start from."""
+
+    splits: Splits
+    schema: Schema
+    base: str | None = None  # None: MiniLM
+
+    @property
+    def train(self) -> Rows:
+        return self.splits.train
+
+    @cached_property
+    def start(self) -> Pretrained:
+        return Pretrained(find_base(self.base))
+
+    @cached_property
+    def task(self) -> Task:
+        return self.draw(0).task
+
+    @cached_property
+    def everything(self) -> Shared:
+        """For judging outside of the time."""
+        return Shared(self.splits)
+
+    def shared(self, held_out: bool = False) -> Shared:
+        """Nothing computed yet. Held-out rows are in it only where judging them is part of the time."""
+        return Shared(self.splits if held_out else replace(self.splits, test=self.splits.test.take(np.arange(0))))
+
+    def draw(self, seed: int, shared: Shared | None = None) -> Draw:
+        return Draw(self.splits, self.schema, shared or self.shared(), seed)
+
+    def fit(self, regime: Regime, config: TrainConfig, shared: Shared | None = None) -> Model:
+        """Our own training."""
+        steps = training(regime, config, self.draw(config.seed, shared), looks=1)
+        while True:
+            try:
+                next(steps)
+            except StopIteration as stop:
+                return stop.value.model
+
+    def accuracy(self, model: Model, start: Start | None = None, shared: Shared | None = None) -> float:
+        """Of the held-out rows, read as `start` reads (the base unless given)."""
+        inputs, test = (start or self.start).inputs, self.splits.test
+        examples = (shared or self.everything).examples(inputs, test, self.task.targets(test))
+        return look(model, self.task, examples)[1]
+
+
+@dataclass(frozen=True)
+class Given:
+    """What the command line names."""
+
+    data: Path
+    base: str | None = None  # None: MiniLM
+    quick: bool = False  # only see that everything runs
+
+
+@functools.cache
+def packages(given: Given, column: str, rows: int, held_out: int) -> Problem:
+    """`rows` packages to train on; others, of other sources, to be judged on."""
+    table = read(given.data)
+    schema = recognise(table, Columns("section", (column,), group="source"))
+    splits = split(make_rows(table, schema, drop_bad_rows=True)[0], schema).subset(rows, seed=0)
+    small = replace(splits, val=_spread(splits.val, WATCHED), test=_spread(splits.test, held_out))
+    return Problem(small, schema, given.base)
+
+
+def _spread(rows: Rows, count: int) -> Rows:
+    return rows.take(np.arange(count) * len(rows) // count)
+
+
+def save(problem: Problem, path: Path) -> None:
+    """For another process, which then need not read the whole table."""
+    parts = vars(problem.splits).items()
+    rows = {name: [part.texts, part.targets.tolist()] for name, part in parts if isinstance(part, Rows)}
+    path.write_text(json.dumps({"base": problem.base, "schema": vars(problem.schema), "rows": rows}))
+
+
+def load(path: Path) -> Problem:
+    """What `save` wrote."""
+    facts = json.loads(path.read_text())
+    schema = Schema(**{k: tuple(v) if isinstance(v, list) else v for k, v in facts["schema"].items()})
+    first = iter(np.cumsum([1, *(len(texts) for texts, _ in facts["rows"].values())]).tolist())
+    parts = {name: _rows(texts, targets, first) for name, (texts, targets) in facts["rows"].items()}
+    return Problem(Splits(**parts, fingerprint=""), schema, facts["base"])
+
+
+def _rows(texts: list[str], targets: list[str], first: Iterator[int]) -> Rows:
+    start = next(first)
+    numbers = np.arange(start, start + len(texts))
+    return Rows(tuple(texts), np.array(targets, dtype=object), numbers, tuple(map(str, numbers)))

@@ -1,0 +1,186 @@
+"""Benchmarks: the arithmetic of the harness, on sides that only pretend to work."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import harness
+import run
+import table
+import texts
+from harness import Contest, Gate, Outcome, Results
+from tests.tiny import CLASSES, tiny_splits
+
+ACCURACY = Gate("accuracy", higher_is_better=True, tolerance=0.02)
+HERE = {"cpu": "a", "date": "today"}
+
+
+@pytest.fixture
+def calls() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def contest(calls: list[str]) -> Contest:
+    """Theirs takes 4, 6, 9 seconds, ours 2 each time; ours is a little worse."""
+    seconds = iter([4.0, 6.0, 9.0] * 3)
+
+    def theirs() -> Outcome:
+        calls.append("A")
+        return Outcome(next(seconds), 0.71)
+
+    def ours() -> Outcome:
+        calls.append("B")
+        return Outcome(2.0, 0.70)
+
+    return Contest("C1", "trainer", "default", theirs, ours, ACCURACY, warm=False)
+
+
+def test_the_sides_take_turns_in_changing_order_and_each_pair_gives_a_ratio(contest: Contest, calls: list[str]) -> None:
+    row = harness.row_of(contest, *harness.interleaved(contest, 3), HERE)
+
+    assert "".join(calls) == "ABBAAB"
+    assert row["ratio"] == {"median": 3.0, "min": 2.0, "max": 4.5}
+    assert row["seconds"]["peer"]["median"] == 6.0
+    assert {"test", "peer", "setting", "ratio", "quality", "environment"} <= set(row)
+
+
+@pytest.mark.parametrize(
+    ("gate", "ours", "peer", "equal"),
+    [
+        (ACCURACY, 0.70, 0.715, True),
+        (ACCURACY, 0.70, 0.73, False),
+        (ACCURACY, 0.90, 0.73, True),
+        (replace(ACCURACY, higher_is_better=False), 0.70, 0.73, True),
+        (replace(ACCURACY, higher_is_better=False), 0.73, 0.70, False),
+        (ACCURACY, float("nan"), 0.70, False),
+    ],
+)
+def test_work_that_is_worse_than_the_tolerance_is_marked(gate: Gate, ours: float, peer: float, equal: bool) -> None:
+    assert gate.passes(ours, peer) is equal
+
+
+def test_memory_is_compared_where_both_sides_say_it(contest: Contest) -> None:
+    row = harness.row_of(contest, [Outcome(1.0, 1.0, 1000)], [Outcome(1.0, 1.0, 50)], HERE)
+
+    assert row["memory"] == {"ours": 50, "peer": 1000, "ratio": 20.0}
+
+
+def test_a_row_that_is_there_is_kept_unless_asked_again_or_measured_elsewhere(
+    contest: Contest, calls: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    results = Results(tmp_path / "C1.json")
+    other = replace(contest, setting="tuned")
+    places = [HERE, HERE, HERE | {"date": "tomorrow"}, HERE | {"date": "tomorrow"}, HERE | {"cpu": "b"}, HERE]
+    monkeypatch.setattr(harness, "environment", iter(places).__next__)
+
+    def calls_of(contests: list[Contest], again: bool = False) -> int:
+        calls.clear()
+        harness.hold(contests, contests, results, 1, again)
+        return len(calls)
+
+    assert calls_of([contest, other]) == 4
+    assert calls_of([contest]) == 0
+    assert calls_of([contest], again=True) == 2
+    assert calls_of([contest]) == 2  # on another processor
+    assert calls_of([other]) == 0
+    assert [(row["setting"], row["environment"]["cpu"]) for row in results.rows()] == [("tuned", "a"), ("default", "b")]
+
+
+def test_a_peer_that_is_not_installed_is_said_and_never_measured(
+    contest: Contest, calls: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    absent = replace(contest, package="a_package_that_nobody_wrote")
+    results = Results(tmp_path / "C1.json")
+
+    harness.hold([absent], [absent], results, 1, again=False)
+    harness.rehearse([absent])
+
+    assert not calls and not results.path.exists()
+    assert capsys.readouterr().out.count("skipped, a_package_that_nobody_wrote is not installed") == 2
+
+
+def test_the_small_contest_warms_up_and_does_not_count(contest: Contest, calls: list[str], tmp_path: Path) -> None:
+    results = Results(tmp_path / "C1.json")
+
+    harness.hold([replace(contest, warm=True)], [contest], results, 1, again=False)
+
+    assert "".join(calls) == "ABAB"
+    assert results.rows()[0]["repetitions"] == 1
+
+
+def a_row(**changes: object) -> dict[str, object]:
+    quality = {"metric": "accuracy", "ours": 0.7, "peer": 0.71, "tolerance": 0.02}
+    ratio = {"median": 2.5, "min": 2.0, "max": 12.0}
+    row = {"test": "C1", "peer": "trainer", "setting": "default", "options": "", "ratio": ratio, "equal": True}
+    return row | {"quality": quality} | changes
+
+
+def test_the_table_shows_goal_spread_and_quality_and_marks_what_was_missed() -> None:
+    slow = {"median": 1.0, "min": 0.9, "max": 1.1}
+    tuned = a_row(test="C3", setting="head", options="tuned", memory={"ratio": 20.0})
+    rows = [a_row(peer="torch", setting="tuned", ratio=slow, equal=False), a_row(), tuned, a_row(ratio=slow)]
+
+    lines = table.markdown(rows).splitlines()[2:]
+
+    assert [line.split(" | ")[3:] for line in lines] == [
+        ["2.4", "2.50 [2.00, 12.0]", "accuracy 0.7 and 0.71 |"],
+        ["2.4", "**1.00 [0.90, 1.10], missed**", "accuracy 0.7 and 0.71 |"],
+        ["0.98", "1.00 [0.90, 1.10]", "**no**: accuracy 0.7 and 0.71 |"],
+        ["", "2.50 [2.00, 12.0]; memory 20.0", "accuracy 0.7 and 0.71 |"],
+    ]
+
+
+def test_the_table_stands_between_its_markers_in_the_readme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    readme = tmp_path / "README.md"
+    readme.write_text(f"before\n{table.BEGIN}\nold\n{table.END}\nafter\n")
+    (tmp_path / "C1.json").write_text(json.dumps([a_row()]))
+    monkeypatch.setattr(table, "README", readme)
+    monkeypatch.setattr(table, "RESULTS", tmp_path)
+
+    table.write()
+    once = readme.read_text()
+    table.write()
+
+    assert readme.read_text() == once
+    assert once.startswith("before\n") and once.endswith("after\n")
+    assert "2.50 [2.00, 12.0]" in once and "old" not in once
+    assert table.BEGIN in (Path(table.__file__).parent.parent / "README.md").read_text()
+
+
+@pytest.fixture
+def arguments(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    given = ["run.py"]
+    monkeypatch.setattr("sys.argv", given)
+    yield given
+
+
+def test_fewer_than_five_repetitions_are_refused(arguments: list[str]) -> None:
+    arguments += ["c1", "--data", "nowhere.parquet", "--repetitions", "4"]
+
+    with pytest.raises(SystemExit, match="at least 5 repetitions"):
+        run.main()
+
+
+def test_a_test_without_its_table_is_skipped(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    arguments += ["c1", "--quick", "--data", "nowhere.parquet"]
+
+    run.main()
+
+    assert "c1: skipped, nowhere.parquet is not here" in capsys.readouterr().out
+
+
+def test_another_process_reads_the_same_rows(tmp_path: Path) -> None:
+    problem = texts.Problem(tiny_splits(CLASSES), CLASSES)
+
+    texts.save(problem, tmp_path / "rows.json")
+    loaded = texts.load(tmp_path / "rows.json")
+
+    assert loaded.schema == CLASSES and loaded.train.texts == problem.train.texts
+    assert loaded.splits.test.targets.tolist() == problem.splits.test.targets.tolist()
+    numbers = np.concatenate([part.numbers for part in (loaded.train, loaded.splits.val, loaded.splits.test)])
+    assert len(set(numbers.tolist())) == 120
