@@ -98,7 +98,7 @@ def save(folder: Path, name: str, tensors: dict[str, Tensor], facts: dict[str, A
     if target.exists():  # of a training that was stopped at the same step, or damaged
         shutil.rmtree(target)
     staging.rename(target)
-    _sync(folder)
+    sync(folder)
     for old in _names(folder)[:-KEPT]:
         shutil.rmtree(folder / old)
 
@@ -127,11 +127,11 @@ def damage(checkpoint: Path) -> str | None:
 
 def _write(staging: Path, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
     save_file({name: tensor.detach().contiguous() for name, tensor in tensors.items()}, staging / "tensors.safetensors")
-    _sync(staging / "tensors.safetensors")
+    sync(staging / "tensors.safetensors")
     write_json(staging / "facts.json", facts)
     manifest = {name: _digest(staging / name) for name in ("tensors.safetensors", "facts.json")}
     write_json(staging / "manifest.json", manifest)
-    _sync(staging)
+    sync(staging)
 
 
 @contextmanager
@@ -153,7 +153,7 @@ def _digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
     """Wait until it is on the disk: a file, or the names in a folder."""
     descriptor = os.open(path, os.O_RDONLY)
     try:

@@ -147,6 +147,14 @@ class Shared:
         self._by_number = np.argsort(numbers)
         self._numbers = numbers[self._by_number]
 
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    @property
+    def stores(self) -> bool:
+        """Whether there are activations that do not change."""
+        return any(kept is not None for kept in self._stored.values())
+
     def encoded(self, inputs: Inputs) -> Encoded:
         if inputs.key not in self._encoded:
             self._encoded[inputs.key] = inputs.encode(self.texts)

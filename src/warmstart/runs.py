@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from warmstart.baselines import BASELINES
-from warmstart.checkpoint import Checkpoints, told_of_a_full_disk
+from warmstart.checkpoint import Checkpoints, sync, told_of_a_full_disk
 from warmstart.course import look
 from warmstart.data.inputs import Encoded
 from warmstart.data.split import Rows
@@ -24,7 +24,7 @@ from warmstart.record import Array, Cost, Run, Trial, load_run, save_run
 from warmstart.regimes import Regime
 from warmstart.stages import Draw, Trained, training
 from warmstart.store import Network, Predictor, save_model, save_network
-from warmstart.train import Step, TrainConfig
+from warmstart.train import DivergedError, Step, TrainConfig
 
 BASELINE_WORDS = {
     "constant": "the median, or the commonest class, for every text",
@@ -84,6 +84,7 @@ def _size_words(regime: Regime) -> dict[str, Any]:
 def run(chosen: Chosen, draw: Draw, folder: Path) -> Generator[Step, None, Run]:
     """Train, score the test rows once, write model and record into `folder`. A finished run is read back."""
     if (folder / "run.json").exists():
+        shutil.rmtree(folder / "checkpoint", ignore_errors=True)  # of one that was stopped just before its end
         return load_run(folder)
     regime, config = chosen.regime, chosen.config
     reset_peak_memory()
@@ -93,8 +94,10 @@ def run(chosen: Chosen, draw: Draw, folder: Path) -> Generator[Step, None, Run]:
     checkpoints = Checkpoints(folder / "checkpoint", _purpose(regime, config, draw))
     try:
         trained = yield from training(regime, config, draw, regime.habits.looks, checkpoints, RETREATS)
-    except TrainingError as error:
+    except DivergedError as error:
         failed = f"diverged: {error.message}"
+    except TrainingError as error:
+        failed = error.message
     found: Measured | None = None
     seconds = time.perf_counter() - began
     if trained is not None:
@@ -324,10 +327,13 @@ def finish(record: Run, folder: Path, save: Callable[[Path], None] | None) -> Ru
     size = sum(f.stat().st_size for f in staging.rglob("*") if f.is_file())
     record = replace(record, disk_bytes=size)
     save_run(record, staging)
+    for file in staging.rglob("*"):
+        sync(file)
     for entry in sorted(staging.iterdir(), key=lambda e: e.name == "run.json"):
         target = folder / entry.name
         if target.is_dir():
             shutil.rmtree(target)
         os.replace(entry, target)
+    sync(folder)
     shutil.rmtree(folder / "checkpoint")
     return record
