@@ -23,9 +23,11 @@ from warmstart.train import TrainConfig
 from warmstart.tune import SHARE
 
 MEASURED_STEPS = 4  # of each regime, after one that warms up
+MEASURED_SECONDS = 15.0  # for them, unless fewer than two were done by then
 FORWARD = 0.4  # of a training step, for evaluating the same rows: forward alone, without dropout
 WORTHWHILE = 0.9  # of the time before, at most, or a cut of the rows is not made
 FEWEST_ROWS = 100  # the budget cuts no further
+SLOW = 5.0  # seconds for a first step, next to which a larger token table does not count
 FEW = 64  # rows of each part, to measure on what takes a while for all rows
 
 
@@ -190,15 +192,17 @@ def measure(plan: Plan, shared: Shared) -> Generator[str, None, Plan]:
         steps = training(regime, config, few, looks=1)
         with suppress(TrainingError):  # a rate that diverges is for the run itself to record
             next(steps)
+            first = time.perf_counter() - began
             if few.shared.stores:  # what does not change is computed once: for all rows, it may take minutes
-                readings[name] = (time.perf_counter() - began) / len(few.shared)
-            else:
+                readings[name] = first / len(few.shared)
+            elif first < SLOW:  # the words of a few rows are few, and so are the rows of the token table to train
                 steps.close()
                 steps = training(regime, config, draw, looks=1)
                 next(steps)
             began = time.perf_counter()
-            for _ in zip(range(MEASURED_STEPS), steps, strict=False):
-                taken += 1
+            for taken, _ in enumerate(steps, 1):
+                if taken == MEASURED_STEPS or (taken >= 2 and time.perf_counter() - began > MEASURED_SECONDS):
+                    break
         paces[name] = (time.perf_counter() - began) / max(taken, 1)
         steps.close()
         few = replace(few, shared=Shared(few.splits))
