@@ -6,13 +6,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -qq -c constraints.txt
 
-.PHONY: help demo test bench clean
+.PHONY: help demo test bench torture clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make demo    compare every way of training on a small catalogue; results in demo/"
 	@echo "make test    style, types, direction of imports, tests"
 	@echo "make bench   the benchmarks; minutes to hours"
+	@echo "make torture [TIME=10m]   does what was saved survive kills, damage and a full disk?"
 	@echo "make clean   remove everything that make made"
 
 demo: $(VENV)/.demo
@@ -31,6 +32,9 @@ DATA ?= debian.parquet
 bench: $(VENV)/.bench
 	$(BIN)/python benchmarks/run.py all --data $(DATA)
 	@set -e; for script in start tax quality; do echo "$$script"; $(BIN)/python benchmarks/$$script.py; done
+
+torture: $(VENV)/.test
+	$(BIN)/python -m torture $(if $(TIME),--time $(TIME))
 
 clean:
 	rm -rf $(VENV) demo build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

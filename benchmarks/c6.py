@@ -60,12 +60,12 @@ class Batches:
     def __len__(self) -> int:
         return len(self.x) // BATCH
 
-    def at(self, step: int) -> Batch:
+    def at(self, step: int, at_most: int | None = None) -> list[Batch]:
         rows = slice(step * BATCH, (step + 1) * BATCH)
-        return Batch({"x": self.x[rows]}, self.y[rows])
+        return [Batch({"x": self.x[rows]}, self.y[rows])]
 
     def __getitem__(self, step: int) -> dict[str, Tensor]:
-        batch = self.at(step)
+        (batch,) = self.at(step)
         return {"labels": batch.targets, **batch.inputs}
 
     def rows(self) -> list[dict[str, Tensor]]:
@@ -93,7 +93,7 @@ def _timed(loop: Loop, config: TrainConfig) -> Outcome:
     """Seconds of the steps, and the loss on the last batch afterwards."""
     seconds, model = loop(config)
     with torch.no_grad():
-        return Outcome(seconds, SquaredError().loss(model, Batches(config.steps).at(config.steps - 1)).item())
+        return Outcome(seconds, SquaredError().loss(model, Batches(config.steps).at(config.steps - 1)[0]).item())
 
 
 def _ours(config: TrainConfig) -> tuple[float, Model]:

@@ -12,13 +12,14 @@ from pathlib import Path
 
 import numpy as np
 
+from warmstart.course import look
 from warmstart.data.read import read
 from warmstart.data.recognise import Columns, Schema, recognise
 from warmstart.data.split import Rows, Splits, make_rows, split
 from warmstart.models import Model
 from warmstart.prefix import Shared
 from warmstart.regimes import Regime
-from warmstart.stages import Draw, look, training
+from warmstart.stages import Draw, training
 from warmstart.starts import Pretrained, Start, find_base
 from warmstart.tasks import Task
 from warmstart.train import TrainConfig
@@ -100,7 +101,7 @@ def _spread(rows: Rows, count: int) -> Rows:
 def save(problem: Problem, path: Path) -> None:
     """For another process, which then need not read the whole table."""
     parts = vars(problem.splits).items()
-    rows = {name: [part.texts, part.targets.tolist()] for name, part in parts if isinstance(part, Rows)}
+    rows = {name: [list(part.texts), part.targets.tolist()] for name, part in parts if isinstance(part, Rows)}
     path.write_text(json.dumps({"base": problem.base, "schema": vars(problem.schema), "rows": rows}))
 
 

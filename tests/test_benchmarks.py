@@ -180,7 +180,7 @@ def test_another_process_reads_the_same_rows(tmp_path: Path) -> None:
     texts.save(problem, tmp_path / "rows.json")
     loaded = texts.load(tmp_path / "rows.json")
 
-    assert loaded.schema == CLASSES and loaded.train.texts == problem.train.texts
+    assert loaded.schema == CLASSES and list(loaded.train.texts) == list(problem.train.texts)
     assert loaded.splits.test.targets.tolist() == problem.splits.test.targets.tolist()
     numbers = np.concatenate([part.numbers for part in (loaded.train, loaded.splits.val, loaded.splits.test)])
     assert len(set(numbers.tolist())) == 120

@@ -1,6 +1,5 @@
 """Checkpoint: all of it or nothing, and what was damaged is not used."""
 
-import errno
 import json
 import os
 import resource
@@ -10,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors import SafetensorError
 
 from warmstart import checkpoint
-from warmstart.checkpoint import Checkpoints, Held, damage, newest, save
+from warmstart.checkpoint import Checkpoints, Held, damage, newest, save, told_of_a_full_disk
 
 
 def saved(folder: Path, *steps: int) -> None:
@@ -178,6 +178,13 @@ def test_ctrl_c_interrupts_when_it_is_let_through() -> None:
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
+def test_a_signal_that_nobody_released_is_handled_in_the_end() -> None:
+    with pytest.raises(KeyboardInterrupt), Held():
+        os.kill(os.getpid(), signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
 def test_no_space_is_an_os_error() -> None:
     """Whichever library says so."""
-    assert isinstance(checkpoint._as_os_error(OSError(errno.ENOSPC, "full"), Path("x")), OSError)
+    with pytest.raises(OSError, match=r"x cannot be written: .*os error 28"), told_of_a_full_disk(Path("x")):
+        raise SafetensorError("I/O error: No space left on device (os error 28)")

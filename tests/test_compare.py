@@ -11,7 +11,7 @@ import pytest
 from tests.tiny import CLASSES, REGRESSION, tiny_problem
 from warmstart import prefix
 from warmstart.advise import advise
-from warmstart.budget import Options, Problem
+from warmstart.budget import FEW, Options, Problem
 from warmstart.compare import Progress, compare, fit_one, remembered
 from warmstart.comparison import Comparison
 from warmstart.data.inputs import Encoded
@@ -71,7 +71,8 @@ def test_a_frozen_base_reads_every_row_once_from_the_measuring_to_the_last_score
 
     monkeypatch.setattr(prefix, "activations", counting)
     compared(problem, replace(QUICK, regimes=("frozen",)), folder)
-    assert computed == [prefix.TRIED_ROWS, 120]
+    few = FEW + 12 + 24  # training, validation and test rows
+    assert computed == [prefix.TRIED_ROWS, few, prefix.TRIED_ROWS, 120]
 
 
 def test_every_regime_is_trained_scored_and_saved(whole: tuple[Path, list[Progress], Comparison]) -> None:

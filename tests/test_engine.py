@@ -118,7 +118,7 @@ def test_a_lost_part_of_a_checkpoint_is_damage(shared: Path, found: list[dict[st
 
 
 def test_a_signal_to_one_stops_both_after_the_same_step(found: list[dict[str, Any]]) -> None:
-    assert found[0]["signal"] == found[1]["signal"] == {"steps": 3, "saved": ["0-00000003"]}
+    assert found[0]["signal"] == found[1]["signal"] == {"steps": 3, "saved": ["0-0-00000003"]}
 
 
 def test_memory_that_one_lacks_makes_the_pieces_of_both_smaller(found: list[dict[str, Any]], its_base: Base) -> None:

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from tests.tiny import CLASSES, LABELS, REGRESSION, tiny_draw
 from warmstart.data.recognise import Schema
+from warmstart.models import Model
 from warmstart.record import Point, Run, Trial, load_run
 from warmstart.regimes import REGIMES, Material
 from warmstart.runs import Chosen, _converged, run, run_baseline, try_settings
@@ -131,3 +133,21 @@ def test_converged_means_that_twice_the_length_would_gain_nothing_that_matters(
     trained.best_step, trained.steps = best_step, 100
     trained.points = [] if two_thirds is None else [Point(66, 1.0, 0.0, 0.0, two_thirds, 1.0)]
     assert _converged(trained, replace(chosen(base), trials=trials), 0.30, regression) == expected
+
+
+def test_what_a_kill_just_before_the_end_left_is_cleared_away(base: Base, regression: Draw, tmp_path: Path) -> None:
+    record = done(run(chosen(base), regression, tmp_path / "full"))
+    (tmp_path / "full" / "checkpoint" / "finished").mkdir(parents=True)
+    assert done(run(chosen(base), regression, tmp_path / "full")).to_json() == record.to_json()
+    assert not (tmp_path / "full" / "checkpoint").exists()
+
+
+def test_a_step_that_does_not_fit_is_no_divergence(
+    base: Base, regression: Draw, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def scarce(self: Model, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+        raise MemoryError
+
+    monkeypatch.setattr(Model, "forward", scarce)
+    record = done(run(chosen(base), regression, tmp_path / "full"))
+    assert record.failed is not None and record.failed.startswith("step 0 does not fit into memory")

@@ -25,6 +25,7 @@ from warmstart.record import Run, load_run, write_json
 if TYPE_CHECKING:
     from torch import nn
 
+    from warmstart.bases import Reach
     from warmstart.budget import Problem
     from warmstart.compare import Progress
     from warmstart.deliver.predict import Trained
@@ -258,17 +259,26 @@ def last(steps: Generator[Any, None, Value]) -> Value:
 
 def checked(request: config.Request, table: Table, schema: Schema) -> Checked:
     """Findings, with the lengths that the base's own tokenizer counts where the base is there."""
-    from warmstart.starts import find_base
+    from warmstart.bases import locate, reach
 
-    count: Callable[[list[str]], list[int]] | None = None
-    longest = request.max_length
+    found: Reach | None = None
     try:
-        base = find_base(request.base, max_length=request.max_length, offline=request.offline)
-        count, longest = base.inputs.count, base.inputs.max_length
+        _, folder = locate(request.base)
+        found = (reach(folder, request.max_length) if folder else None) or _reach_by_loading(request)
     except MissingError:
         if request.base:
             raise
-    return find(table, schema, count_tokens=count, max_length=longest)
+    if found is None:
+        return find(table, schema, max_length=request.max_length)
+    return find(table, schema, count_tokens=found.count, max_length=found.tokens)
+
+
+def _reach_by_loading(request: config.Request) -> "Reach":
+    from warmstart.bases import Reach
+    from warmstart.starts import find_base
+
+    inputs = find_base(request.base, max_length=request.max_length, offline=request.offline).inputs
+    return Reach(inputs.max_length, inputs.count)
 
 
 def prepare(request: config.Request, table: Table | None, own: Own) -> Prepared:

@@ -24,9 +24,12 @@ from warmstart.train import TrainConfig
 from warmstart.tune import SHARE
 
 MEASURED_STEPS = 4  # of each regime, after one that warms up
+MEASURED_SECONDS = 15.0  # for them, unless fewer than two were done by then
 FORWARD = 0.4  # of a training step, for evaluating the same rows: forward alone, without dropout
 WORTHWHILE = 0.9  # of the time before, at most, or a cut of the rows is not made
 FEWEST_ROWS = 100  # the budget cuts no further
+SLOW = 5.0  # seconds for a first step, next to which a larger token table does not count
+FEW = 64  # rows of each part, to measure on what takes a while for all rows
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,7 @@ class Plan:
     options: Options
     sizes: tuple[int, ...]
     paces: dict[str, float]  # regime -> seconds a training step
+    readings: dict[str, float] = field(default_factory=dict)  # regime -> seconds a row to run it through frozen layers
     cuts: tuple[str, ...] = ()
 
     @property
@@ -111,8 +115,8 @@ class Plan:
     def shared(self) -> Shared:
         """All rows that any draw uses."""
         splits = self.problem.splits
-        numbers = {n for seed in self.seeds for n in splits.subset(max(self.sizes), seed).train.numbers.tolist()}
-        used = np.array([n in numbers for n in splits.train.numbers.tolist()])
+        drawn = [splits.subset(max(self.sizes), seed).train.numbers for seed in self.seeds]
+        used = np.isin(splits.train.numbers, np.concatenate(drawn))
         return Shared(replace(splits, train=splits.train.take(np.flatnonzero(used))))
 
     def draw(self, rows: int, seed: int, shared: Shared) -> Draw:
@@ -129,12 +133,17 @@ class Plan:
         return self.paces[name] * (config.steps + evaluated * FORWARD / config.batch_size)
 
     def seconds_of_search(self, name: str, rows: int) -> float:
-        """Every learning rate, and half a chance of one more."""
+        """Every learning rate, and half a chance of one more; before the first, every row through frozen layers."""
+        splits = self.problem.splits
+        reading = 0.0
+        if rows == min(self.sizes):
+            drawn = min(len(splits.train), len(self.seeds) * max(self.sizes))
+            reading = self.readings.get(name, 0.0) * (drawn + len(splits.val) + len(splits.test))
         if not self.searches:
-            return 0.0
+            return reading
         config = self.config(self.regime(name, rows), rows, 0)
-        evaluated = len(self.problem.splits.val) * FORWARD / config.batch_size
-        return (self.options.trials + 0.5) * self.paces[name] * (SHARE * config.steps + evaluated)
+        evaluated = len(splits.val) * FORWARD / config.batch_size
+        return reading + (self.options.trials + 0.5) * self.paces[name] * (SHARE * config.steps + evaluated)
 
     def seconds(self) -> float:
         """Everything."""
@@ -172,22 +181,48 @@ def first_plan(problem: Problem, options: Options) -> Plan:
 def measure(plan: Plan, shared: Shared) -> Generator[str, None, Plan]:
     """A few real steps of each regime, yielding the name of each before; gives the plan with its paces."""
     paces: dict[str, float] = {}
+    readings: dict[str, float] = {}
     rows = max(plan.sizes)
     draw = plan.draw(rows, plan.options.first_seed, shared)
+    few = _few(draw)
     for name in plan.networks:
         yield name
         regime = plan.regime(name, rows)
         config = replace(plan.config(regime, rows, draw.seed), steps=MEASURED_STEPS + 2)
-        steps = training(regime, config, draw, looks=1)
         began, taken = time.perf_counter(), 0
+        steps = training(regime, config, few, looks=1)
         with suppress(TrainingError):  # a rate that diverges is for the run itself to record
             next(steps)
+            first = _since(began)
+            if world().most(few.shared.stores)[
+                0
+            ]:  # what does not change is computed once: for all rows, it may take minutes
+                readings[name] = first / len(few.shared)
+            elif first < SLOW:  # the words of a few rows are few, and so are the rows of the token table to train
+                steps.close()
+                steps = training(regime, config, draw, looks=1)
+                next(steps)
             began = time.perf_counter()
-            for _ in zip(range(MEASURED_STEPS), steps, strict=False):
-                taken += 1
-        paces[name] = (time.perf_counter() - began) / max(taken, 1)
+            for taken, _ in enumerate(steps, 1):
+                if taken == MEASURED_STEPS or (taken >= 2 and _since(began) > MEASURED_SECONDS):
+                    break
+        paces[name] = _since(began) / max(taken, 1)
         steps.close()
-    return replace(plan, paces=world().by_main(lambda: paces))
+        few = replace(few, shared=Shared(few.splits))
+    return replace(plan, paces=paces, readings=readings)
+
+
+def _since(began: float) -> float:
+    """Seconds, by the main process's clock: all have to decide alike."""
+    return world().by_main(lambda: time.perf_counter() - began)
+
+
+def _few(draw: Draw) -> Draw:
+    """Some of a draw's rows."""
+    parts = {name: getattr(draw.splits, name) for name in ("train", "val", "test")}
+    some = {name: part.take(np.arange(min(len(part), FEW))) for name, part in parts.items()}
+    splits = replace(draw.splits, **some)
+    return replace(draw, splits=splits, shared=Shared(splits))
 
 
 def fit(plan: Plan) -> Plan:
@@ -251,6 +286,7 @@ def save(plan: Plan, path: Path) -> None:
     facts = {
         "sizes": plan.sizes,
         "paces": plan.paces,
+        "readings": plan.readings,
         "cuts": plan.cuts,
         "fingerprint": plan.problem.splits.fingerprint,
     }
@@ -267,4 +303,5 @@ def load(asked: Plan, path: Path) -> Plan:
             "restore the data, or start a new study with another --out",
         )
     options = replace(asked.options, seeds=facts["seeds"], trials=facts["trials"], length=facts["length"])
-    return replace(asked, options=options, sizes=tuple(facts["sizes"]), paces=facts["paces"], cuts=tuple(facts["cuts"]))
+    known = {name: facts[name] for name in ("paces", "readings")}
+    return replace(asked, options=options, sizes=tuple(facts["sizes"]), cuts=tuple(facts["cuts"]), **known)

@@ -1,6 +1,6 @@
 """Checkpoint: the state of an unfinished training, saved so that a kill at any moment loses nothing that was saved.
 
-    checkpoint/0-00000120/        stage 0, after 120 steps
+    checkpoint/0-0-00000120/      stage 0, not gone back yet, after 120 steps
         tensors.safetensors       weights, optimizer, best weights so far
         tensors-00001.safetensors parts of them that process 1 holds, where they are cut over several
         facts.json                everything else that changes while training
@@ -17,7 +17,8 @@ import shutil
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -155,25 +156,23 @@ def _write_tensors(staging: Path, tensors: dict[str, Tensor]) -> tuple[str, str]
     if not here.main and not parts:
         return None
     file = staging / (TENSORS if here.main else f"tensors-{here.rank:05d}.safetensors")
-    try:
+    with told_of_a_full_disk(staging.parent):
         save_file(parts, file)
-    except SafetensorError as error:
-        raise _as_os_error(error, staging.parent) from error
-    _sync(file)
+    sync(file)
     return file.name, _digest(file)
 
 
 def _write_facts(staging: Path, facts: dict[str, Any], files: list[tuple[str, str]]) -> None:
     write_json(staging / "facts.json", facts)
     write_json(staging / "manifest.json", dict([*files, ("facts.json", _digest(staging / "facts.json"))]))
-    _sync(staging)
+    sync(staging)
 
 
 def _publish(staging: Path, target: Path) -> None:
     if target.exists():  # of a training that was stopped at the same step, or damaged
         shutil.rmtree(target)
     staging.rename(target)
-    _sync(target.parent)
+    sync(target.parent)
     for old in _names(target.parent)[:-KEPT]:
         shutil.rmtree(target.parent / old)
 
@@ -183,11 +182,13 @@ def _read(path: Path) -> dict[str, Any]:
     return known
 
 
-def _as_os_error(error: Exception, folder: Path) -> OSError:
-    """Safetensors says 'I/O error: ... (os error 28)' in an error of its own."""
-    if isinstance(error, OSError):
-        return error
-    return OSError(f"the checkpoint could not be written to {folder}: {error}")
+@contextmanager
+def told_of_a_full_disk(folder: Path) -> Generator[None, None, None]:
+    """Inside, safetensors may write to the folder. It says 'I/O error: ... (os error 28)' in an error of its own."""
+    try:
+        yield
+    except SafetensorError as error:
+        raise OSError(f"{folder} cannot be written: {error}") from error
 
 
 def _names(folder: Path) -> list[str]:
@@ -200,7 +201,7 @@ def _digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
     """Wait until it is on the disk: a file, or the names in a folder."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
@@ -225,9 +226,11 @@ class Held:
                 self._before[number] = signal.signal(number, lambda number, frame: self._arrived.append(number))
         return self
 
-    def __exit__(self, *exception: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
+        if kind is None:
+            self.release()
 
     @property
     def arrived(self) -> int:

@@ -31,7 +31,8 @@ class Course:
     """How a training went so far, over its stages."""
 
     looks: int
-    retreats: int = 0  # how often it may still go back to its best weights
+    retreats: int = 0  # how often it may go back to its best weights
+    went_back: int = 0  # how often it did
     points: list[Point] = field(default_factory=list)
     steps: int = 0  # of the stages that are done
     best_step: int = 0
@@ -46,12 +47,12 @@ class Course:
 
     def to_json(self) -> dict[str, Any]:
         """What a training that goes on cannot find out again."""
-        known = {name: getattr(self, name) for name in ("retreats", "steps", "best_step", "flops", "caveats")}
+        known = {name: getattr(self, name) for name in ("went_back", "steps", "best_step", "flops", "caveats")}
         return known | {"points": [vars(point) for point in self.points], "seconds": self.seconds}
 
     def go_on(self, facts: dict[str, Any]) -> None:
         """From where `to_json` was asked."""
-        self.retreats, self.steps, self.best_step = facts["retreats"], facts["steps"], facts["best_step"]
+        self.went_back, self.steps, self.best_step = facts["went_back"], facts["steps"], facts["best_step"]
         self.flops, self.caveats = facts["flops"], list(facts["caveats"])
         self.points = [Point(**point) for point in facts["points"]]
         self.began = time.perf_counter() - facts["seconds"]
@@ -110,7 +111,7 @@ class Underway:
     def retreat(self) -> None:
         """Go back to the best weights so far, with a fresh optimizer and at a lower rate."""
         state, course, keeper = self.state, self.course, self.keeper
-        course.retreats -= 1
+        course.went_back += 1
         course.caveats.append(
             f"step {course.steps + state.step - 1} and those before it had no finite loss: "
             f"went back to step {course.steps + keeper.step} at {SLOWER:g} times the rate"
@@ -125,7 +126,8 @@ class Underway:
 
     @property
     def name(self) -> str:
-        return f"{self.number}-{self.state.step:08d}"
+        """Sorts after those saved before: also after going back to an earlier step."""
+        return f"{self.number}-{self.course.went_back}-{self.state.step:08d}"
 
     def pack(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Everything that changes, as tensors and facts."""

@@ -19,6 +19,7 @@ from torch import Tensor
 from warmstart.data.batch import Order, WordDropout, by_length
 from warmstart.data.inputs import Encoded, Inputs
 from warmstart.data.split import Rows, Splits
+from warmstart.data.texts import Texts
 from warmstart.engine import ALONE, World
 from warmstart.models.cut import BELOW, above, below, fingerprint, frozen_depth
 from warmstart.models.model import Model
@@ -151,9 +152,18 @@ class Shared:
 
     def __post_init__(self) -> None:
         parts = (self.splits.train, self.splits.val, self.splits.test)
-        self.texts: list[str] = [text for part in parts for text in part.texts]
+        self.texts = Texts.joined([Texts.of(part.texts) for part in parts])
         numbers = np.concatenate([part.numbers for part in parts])
-        self._position = dict(zip(numbers.tolist(), range(len(numbers)), strict=True))
+        self._by_number = np.argsort(numbers)
+        self._numbers = numbers[self._by_number]
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    @property
+    def stores(self) -> bool:
+        """Whether there are activations that do not change."""
+        return any(kept is not None for kept in self._stored.values())
 
     def encoded(self, inputs: Inputs) -> Encoded:
         if inputs.key not in self._encoded:
@@ -162,8 +172,9 @@ class Shared:
 
     def examples(self, inputs: Inputs, rows: Rows, targets: Array) -> Examples:
         """These rows (of the study's splits) with their targets [n] or [n, classes]."""
-        positions = np.fromiter((self._position[n] for n in rows.numbers.tolist()), dtype=np.int64, count=len(rows))
-        lengths = np.fromiter((len(text.encode()) for text in rows.texts), dtype=np.int64, count=len(rows))
+        places = np.searchsorted(self._numbers, rows.numbers)
+        assert (self._numbers[places] == rows.numbers).all(), "rows that are not of this study"
+        positions, lengths = self._by_number[places], Texts.of(rows.texts).sizes()
         return Examples(self.encoded(inputs), positions, torch.from_numpy(targets), lengths, rows.numbers)
 
     def below(self, model: Model, inputs: Inputs) -> Encoded:

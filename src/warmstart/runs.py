@@ -4,7 +4,7 @@ import os
 import shutil
 import statistics
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from warmstart.baselines import BASELINES
-from warmstart.checkpoint import Checkpoints
+from warmstart.checkpoint import Checkpoints, sync, told_of_a_full_disk
 from warmstart.course import look
 from warmstart.data.inputs import Encoded
 from warmstart.data.split import Rows
@@ -25,7 +25,7 @@ from warmstart.record import Array, Cost, Run, Trial, load_run, save_run
 from warmstart.regimes import Regime
 from warmstart.stages import Draw, Trained, training
 from warmstart.store import Network, Predictor, save_model, save_network
-from warmstart.train import Step, TrainConfig
+from warmstart.train import DivergedError, Step, TrainConfig
 
 BASELINE_WORDS = {
     "constant": "the median, or the commonest class, for every text",
@@ -85,6 +85,8 @@ def _size_words(regime: Regime) -> dict[str, Any]:
 def run(chosen: Chosen, draw: Draw, folder: Path) -> Generator[Step, None, Run]:
     """Train, score the test rows once, write model and record into `folder`. A finished run is read back."""
     if world().by_main((folder / "run.json").exists):
+        left = folder / "checkpoint"  # by one that was stopped just before its end
+        world().by_main(lambda: shutil.rmtree(left, ignore_errors=True))
         return load_run(folder)
     regime, config = chosen.regime, chosen.config
     reset_peak_memory()
@@ -94,8 +96,10 @@ def run(chosen: Chosen, draw: Draw, folder: Path) -> Generator[Step, None, Run]:
     checkpoints = Checkpoints(folder / "checkpoint", _purpose(regime, config, draw))
     try:
         trained = yield from training(regime, config, draw, regime.habits.looks, checkpoints, RETREATS)
-    except TrainingError as error:
+    except DivergedError as error:
         failed = f"diverged: {error.message}"
+    except TrainingError as error:
+        failed = error.message
     found: Measured | None = None
     seconds = time.perf_counter() - began
     if trained is not None:
@@ -301,7 +305,7 @@ def _settings(regime: Regime, config: TrainConfig) -> dict[str, Any]:
     return facts | _size_words(regime)
 
 
-def _latency(model: Predictor, texts: tuple[str, ...], tries: int = 9) -> float:
+def _latency(model: Predictor, texts: Sequence[str], tries: int = 9) -> float:
     """Milliseconds for one row, encoding included: the median."""
     times = []
     for i in range(tries + 1):
@@ -325,13 +329,17 @@ def _written(record: Run, folder: Path, save: Callable[[Path], None] | None) -> 
     shutil.rmtree(staging, ignore_errors=True)
     staging.mkdir(parents=True)
     if save is not None:
-        save(staging)
+        with told_of_a_full_disk(folder):
+            save(staging)
     size = sum(f.stat().st_size for f in staging.rglob("*") if f.is_file())
     save_run(replace(record, disk_bytes=size), staging)
+    for file in staging.rglob("*"):
+        sync(file)
     for entry in sorted(staging.iterdir(), key=lambda e: e.name == "run.json"):
         target = folder / entry.name
         if target.is_dir():
             shutil.rmtree(target)
         os.replace(entry, target)
+    sync(folder)
     shutil.rmtree(folder / "checkpoint")
     return size

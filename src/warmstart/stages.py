@@ -16,7 +16,7 @@ from warmstart.data.inputs import Encoded, TokenRows
 from warmstart.data.recognise import Schema
 from warmstart.data.split import Splits
 from warmstart.device import best_device
-from warmstart.engine import world
+from warmstart.engine import World, world
 from warmstart.errors import listed
 from warmstart.flops import Flops, flops
 from warmstart.models.model import Model, body_width
@@ -184,19 +184,18 @@ def _stage(
     steps = train(state, objective, stream, config)
     with Held() as signals, saved_if_stopped(underway, checkpoints):
         while True:
-            arrived, due = state.world.most(signals.arrived, bool(checkpoints and checkpoints.due))
-            signals.hear(arrived)
-            signals.release()
+            due = _agreed(state.world, signals, bool(checkpoints and checkpoints.due))
             if state.step in marks and underway.losses:
                 underway.look(task, view.watch, order.per_epoch)
             if checkpoints and due and state.step:
                 checkpoints.save(underway.name, *underway.pack())
             if state.step >= config.steps or keeper.tired:
+                _agreed(state.world, signals)  # one that arrived during the last look or save must not be lost
                 break
             try:
                 step = next(steps)
             except DivergedError:
-                if not course.retreats:
+                if course.went_back == course.retreats:
                     raise
                 underway.retreat()
                 steps = train(state, objective, stream, config)
@@ -212,6 +211,14 @@ def _stage(
     epochs = state.step / order.per_epoch
     course.flops += epochs * float(course.cost.training(view.examples.sizes()).sum())
     course.flops += looked * float(course.cost.forward(view.watch.sizes()).sum())
+
+
+def _agreed(world: World, signals: Held, due: bool = False) -> bool:
+    """Let go the signals that have arrived in any process; say whether something is due in any."""
+    arrived, anywhere = world.most(signals.arrived, due)
+    signals.hear(arrived)
+    signals.release()
+    return bool(anywhere)
 
 
 @contextmanager

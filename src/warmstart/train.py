@@ -12,6 +12,7 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor, nn
 
+from warmstart.device import seed
 from warmstart.engine import ALONE, World, world
 from warmstart.errors import TrainingError
 from warmstart.methods import Rates
@@ -153,7 +154,7 @@ def _backward(state: State, objective: Objective, pieces: list[Batch], config: T
     total = 0.0
     try:
         for number, piece in enumerate(pieces, first):
-            torch.manual_seed(hash((config.seed, state.step, number)))  # dropout depends on these alone
+            seed(hash((config.seed, state.step, number)))  # dropout depends on these alone
             with precision:
                 loss = objective.loss(state.runs, piece.to(device)) * piece.share
             loss.backward()  # type: ignore[no-untyped-call]

@@ -137,7 +137,7 @@ def test_a_signal_stops_after_the_step_in_progress_and_saves(
         signal.signal(number, before)
     checkpoints = Checkpoints(tmp_path, "this", every=1e9)
     saved = checkpoints.newest()
-    assert saved is not None and saved.name == "0-00000005"
+    assert saved is not None and saved.name == "0-0-00000005"
     same(finished(training(regime, CONFIG, regression, 3, checkpoints)), whole)
 
 

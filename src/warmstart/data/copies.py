@@ -1,13 +1,16 @@
 """Copies: which texts say the same, or nearly the same, as another?"""
 
+import itertools
 import re
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from warmstart.data.read import Table
-from warmstart.data.recognise import Schema, as_text
+from warmstart.data.recognise import Schema, each_text
+from warmstart.data.texts import Texts
 from warmstart.record import Array
 
 SAME = 0.8  # share of three-word runs in common, from which on two texts are near copies
@@ -27,20 +30,45 @@ class Copies:
 
 
 def find_copies(texts: Sequence[str]) -> Copies:
-    """Exact copies by equality, near copies by equal words and by MinHash of three-word runs (Broder 1997)."""
-    exact = _equal(texts)
-    again = set(exact[:, 1].tolist())
-    once = np.array([i for i in range(len(texts)) if i not in again], dtype=np.int64)
-    words = [WORD.findall(texts[i].lower()) for i in once]
-    near = _equal([" ".join(w) if w else f"\0{i}" for i, w in enumerate(words)])
-    again = set(near[:, 1].tolist())
-    left = [i for i in range(len(words)) if i not in again and words[i]][:TEXTS_READ]
-    most = max(64, WORDS_READ // max(1, len(left)))
-    alike = np.array(left, dtype=np.int64)[_alike([words[i][:most] for i in left])]
-    bound = f" (judged by their first {most:,} words)" if any(len(words[i]) > most for i in left) else ""
+    """Exact copies by equality, near copies by equal words and by MinHash of three-word runs (Broder 1997).
+
+    Equality is that of 64-bit hashes: two of 5 million texts share one with a probability below one in a million.
+    """
+    exact = _equal(np.fromiter(map(hash, texts), np.int64, len(texts)))
+    once = np.delete(np.arange(len(texts)), exact[:, 1])
+    most = max(64, WORDS_READ // max(1, min(len(once), TEXTS_READ)))
+    words = _read_words(Texts.of(texts).take(once), most)
+    near = _equal(words.hashes)
+    left = np.delete(np.arange(len(once)), near[:, 1])
+    left = left[left < TEXTS_READ]
+    left = left[words.counts[left] > 0]
+    bound = f" (judged by their first {most:,} words)" if (words.counts[left] > most).any() else ""
     if len(once) > TEXTS_READ:
         bound += f" (beyond the first {TEXTS_READ:,} texts, only those of equal words)"
+    alike = left[_alike([words.numbers[i] for i in left])]
     return Copies(exact, once[np.concatenate([near, alike])], bound)
+
+
+@dataclass(frozen=True)
+class _Words:
+    """The lower-case words of texts."""
+
+    hashes: Array  # int64 [n]: of all words of a text; of texts without a word, all different
+    counts: Array  # int64 [n]
+    numbers: list[Array]  # of the first TEXTS_READ texts: their first words, at least 3, the same number the same word
+
+
+def _read_words(texts: Texts, most: int) -> _Words:
+    hashes, counts = (np.empty(len(texts), np.int64) for _ in range(2))
+    numbers: list[Array] = []
+    vocabulary: defaultdict[str, int] = defaultdict(itertools.count().__next__)
+    for i, text in enumerate(texts):
+        words = WORD.findall(text.lower())
+        hashes[i], counts[i] = hash(" ".join(words) if words else f"\0{i}"), len(words)
+        if i < TEXTS_READ:
+            padded = words[:most] if len(words) > 2 else [*words, "", "", ""][:3]
+            numbers.append(np.fromiter(map(vocabulary.__getitem__, padded), np.uint32, len(padded)))
+    return _Words(hashes, counts, numbers)
 
 
 def shared_by_copies(table: Table, schema: Schema, pairs: Array) -> str | None:
@@ -49,28 +77,27 @@ def shared_by_copies(table: Table, schema: Schema, pairs: Array) -> str | None:
     for name in table.columns.column_names:
         if name in (schema.target, schema.group, *([] if schema.labelled else schema.text)):
             continue
-        cells = as_text(table.columns[name])
-        agree = float(np.mean([cells[a] is not None and cells[a] == cells[b] for a, b in pairs.tolist()]))
-        by_chance = float(np.mean([a == b for a, b in zip(cells, cells[len(cells) // 2 :], strict=False)]))
+        cells = np.fromiter(map(hash, each_text(table.columns[name])), np.int64, table.columns.num_rows)
+        one, other = cells[pairs[:, 0]], cells[pairs[:, 1]]
+        agree = float(np.mean((one == other) & (one != hash(None))))
+        half = len(cells) // 2
+        by_chance = float(np.mean(cells[: len(cells) - half] == cells[half:]))
         if agree >= 0.75 and by_chance < 0.05 and (best is None or agree > best[0]):
             best = (agree, name)
     return best[1] if best else None
 
 
-def _equal(texts: Sequence[str]) -> Array:
-    first: dict[str, int] = {}
-    pairs = [(first.setdefault(text, i), i) for i, text in enumerate(texts)]
-    return _pairs([pair for pair in pairs if pair[0] != pair[1]])
+def _equal(hashes: Array) -> Array:
+    """Pairs of positions of equal values, each with the first of its kind."""
+    _, first, which = np.unique(hashes, return_index=True, return_inverse=True)
+    again = np.flatnonzero(first[which] != np.arange(len(hashes)))
+    return np.stack([first[which[again]], again], axis=1)
 
 
-def _pairs(pairs: Sequence[tuple[int, int]]) -> Array:
-    return np.array(pairs, dtype=np.int64).reshape(-1, 2)
-
-
-def _alike(words: Sequence[Sequence[str]]) -> Array:
+def _alike(words: Sequence[Array]) -> Array:
     """Pairs of texts with at least `SAME` of their three-word runs in common; each text with one earlier text."""
     if len(words) < 2:
-        return _pairs([])
+        return np.empty((0, 2), np.int64)
     runs, starts = _runs(words)
     signatures = _signatures(runs, starts)
     found: dict[int, int] = {}
@@ -82,15 +109,13 @@ def _alike(words: Sequence[Sequence[str]]) -> Array:
         for i in candidates[likely].tolist():
             if i not in found and _shared(runs, starts, i, int(earlier[i])) >= SAME:
                 found[i] = int(earlier[i])
-    return _pairs([(j, i) for i, j in sorted(found.items())])
+    return np.array([(j, i) for i, j in sorted(found.items())], dtype=np.int64).reshape(-1, 2)
 
 
-def _runs(words: Sequence[Sequence[str]]) -> tuple[Array, Array]:
-    """(a hash of each three-word run of all texts, uint64; where each text's runs start). Shorter texts have one."""
-    vocabulary: dict[str, int] = {}
-    padded = [[*text, "", ""][: max(3, len(text))] for text in words]
-    numbers = np.array([vocabulary.setdefault(w, len(vocabulary)) for text in padded for w in text], dtype=np.uint64)
-    lengths = np.array([len(text) for text in padded])
+def _runs(words: Sequence[Array]) -> tuple[Array, Array]:
+    """(a hash of each three-word run of all texts, uint64; where each text's runs start). Each has three words."""
+    numbers = np.concatenate(words).astype(np.uint64)
+    lengths = np.array([len(text) for text in words])
     hashes = _mix(np.stack([numbers[:-2], numbers[1:-1], numbers[2:]], axis=1))
     ends = np.cumsum(lengths)
     inside = np.ones(len(numbers), dtype=bool)  # a run must not reach into the next text

@@ -1,11 +1,11 @@
 """Formats: how does one file become one table?"""
 
+import codecs
 import csv
-import io
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -13,14 +13,15 @@ import pyarrow.csv as pacsv
 import pyarrow.feather as feather
 import pyarrow.parquet as pq
 
+from warmstart.data.texts import Cells, Column, gathered
 from warmstart.errors import InputError, listed, shortened
 
-# pyarrow's stubs are generic in the scalar, its classes are not; a column's type is only known once it is read.
-Column: TypeAlias = "pa.ChunkedArray[Any]"
-Cells: TypeAlias = "pa.Array[Any]"
+Rows = TypeVar("Rows", pa.RecordBatch, pa.Table)
 
 MAX_CELL_BYTES = 1_000_000  # a longer cell is nearly always a broken quote or a file pasted into a table
 BLOCK_BYTES = 64 << 20  # pyarrow refuses a CSV row longer than one block, so a block holds any cell we might name
+SCANNED_BYTES = 4 << 20  # of a text file, at a time
+BATCH_ROWS = 50_000  # of a Parquet file, at a time
 NA_MARKS = frozenset({"", "na", "n/a", "#n/a", "<na>", "nan", "null", "none"})  # in numeric columns, any case
 NUMBER = r"^[+-]?(?:(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?|[iI]nf(?:inity)?)$"
 CODE = r"^[+-]?0\d"  # "007" is a name that happens to be written in digits
@@ -87,79 +88,102 @@ def usual_type(column: Column) -> Column:
     return column
 
 
-def _text(path: Path) -> str:
-    """The file's text, or an error that says which byte is not UTF-8."""
+def _check_text(path: Path) -> bool:
+    """Whether the file holds a quote. Raises InputError where it is no UTF-8 text; holds little of it at a time."""
+    decode = codecs.getincrementaldecoder("utf-8-sig")().decode
+    blank, quotes = True, False
+    try:
+        with path.open("rb") as file:
+            while block := file.read(SCANNED_BYTES):
+                text = decode(block)
+                if "\0" in text:
+                    raise _not_text(path)
+                blank = blank and not text.strip()
+                quotes = quotes or '"' in text
+        decode(b"", True)
+    except UnicodeDecodeError as error:
+        raise _not_text(path) from error
+    if blank:
+        raise InputError(f"{path} holds nothing but blank space", "check how it was written")
+    return quotes
+
+
+def _not_text(path: Path) -> InputError:
+    """What is wrong with a file that is no UTF-8 text, and in which line."""
     data = path.read_bytes()
     if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        raise InputError(f"{path} is written in UTF-16, not UTF-8", "save it as UTF-8")
+        return InputError(f"{path} is written in UTF-16, not UTF-8", "save it as UTF-8")
     try:
-        text = data.decode("utf-8-sig")
+        line = data.count(b"\n", 0, len(data.decode("utf-8-sig").partition("\0")[0].encode())) + 1
     except UnicodeDecodeError as error:
         bad = error.object[error.start]  # `start` counts from after a byte order mark, so the object is asked
         line = error.object.count(b"\n", 0, error.start) + 1
-        raise InputError(
+        return InputError(
             f"{path} is not UTF-8: byte {error.start:,} (line {line:,}) is 0x{bad:02x}",
             "convert it to UTF-8, for example with: iconv -f WINDOWS-1252 -t UTF-8 IN > OUT",
-        ) from error
-    if "\0" in text:
-        line = text.count("\n", 0, text.index("\0")) + 1
-        raise InputError(f"{path} holds a NUL byte (line {line:,}), so it is not plain text", "save it as UTF-8 text")
-    if not text.strip():
-        raise InputError(f"{path} holds nothing but blank space", "check how it was written")
-    return text
+        )
+    return InputError(f"{path} holds a NUL byte (line {line:,}), so it is not plain text", "save it as UTF-8 text")
+
+
+def _first_line(path: Path) -> str:
+    """The first line that is not blank."""
+    with path.open(encoding="utf-8-sig") as file:
+        return next(line for line in file if line.strip()).lstrip()
 
 
 # --- CSV and TSV ------------------------------------------------------------------------------------------------------
 
 
 def _read_csv(path: Path) -> pa.Table:
-    text = _text(path)
-    delimiter = "\t" if path.suffix.lower() in (".tsv", ".tab") else _delimiter(text)
-    header = _csv_header(path, text, delimiter)
+    quotes = _check_text(path)
+    delimiter = "\t" if path.suffix.lower() in (".tsv", ".tab") else _delimiter(path)
+    header = _csv_header(path, delimiter)
     names = [name.strip() or f"column {i}" for i, name in enumerate(header, 1)]
     _check_names(path, names)
-    if '"' in text:  # pyarrow takes a quote that is never closed for one long cell, so the quotes are checked first
-        _check_csv_rows(path, text, delimiter, len(header))
+    if quotes:  # pyarrow takes a quote that is never closed for one long cell, so the quotes are checked first
+        _check_csv_rows(path, delimiter, len(header))
     try:
-        table = pacsv.read_csv(
-            io.BytesIO(text.encode()),
+        with pacsv.open_csv(
+            path,
             pacsv.ReadOptions(block_size=BLOCK_BYTES, use_threads=False),
-            pacsv.ParseOptions(delimiter=delimiter, newlines_in_values='"' in text),
+            pacsv.ParseOptions(delimiter=delimiter, newlines_in_values=quotes),
             # As text: pyarrow's own guess turns 007 into 7, 0x10 into 16 and 20-digit ids into rounded numbers.
             pacsv.ConvertOptions(column_types=dict.fromkeys(header, pa.large_string())),
-        )
+        ) as reader:
+            table = gathered(reader.schema, reader)
     except pa.ArrowInvalid as error:
-        _check_csv_rows(path, text, delimiter, len(header))
+        _check_csv_rows(path, delimiter, len(header))
         raise InputError(f"{path} cannot be read as CSV: {error}", "check the row it names") from error
     return pa.table({name: _numbers_if_all_are(column) for name, column in zip(names, table.columns, strict=True)})
 
 
-def _delimiter(text: str) -> str:
+def _delimiter(path: Path) -> str:
     """A comma; a semicolon where the header has only those, as spreadsheets write it in half of Europe."""
-    header = text.lstrip().split("\n", 1)[0]
+    header = _first_line(path)
     return ";" if ";" in header and "," not in header else ","
 
 
-def _csv_header(path: Path, text: str, delimiter: str) -> list[str]:
-    rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+def _csv_header(path: Path, delimiter: str) -> list[str]:
     try:
-        return next(row for row in rows if row)
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            return next(row for row in csv.reader(file, delimiter=delimiter) if row)
     except csv.Error as error:
         raise InputError(f"{path} cannot be read as CSV: line 1: {error}", "check its quotes") from error
 
 
-def _check_csv_rows(path: Path, text: str, delimiter: str, columns: int) -> None:
+def _check_csv_rows(path: Path, delimiter: str, columns: int) -> None:
     """Raise InputError for the first quote that is not closed properly, or for the rows with too many or few cells."""
     ragged: list[str] = []
     number, line = 0, 1  # of the row that is being read; row 0 is the header
-    limit = csv.field_size_limit(len(text) + 1)  # a giant cell gets its own message later
+    limit = csv.field_size_limit(path.stat().st_size + 1)  # a giant cell gets its own message later
     try:
-        reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-        for row in reader:
-            if row and len(row) != columns:
-                ragged.append(f"row {number} (line {line}) has {len(row)}")
-            number += bool(row)
-            line = reader.line_num + 1
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.reader(file, delimiter=delimiter, strict=True)
+            for row in reader:
+                if row and len(row) != columns:
+                    ragged.append(f"row {number} (line {line}) has {len(row)}")
+                number += bool(row)
+                line = reader.line_num + 1
     except csv.Error as error:
         raise InputError(
             f"{path}: the quoting of row {number} (line {line}) is broken: {error}",
@@ -201,17 +225,24 @@ def _all_match(cells: Column, pattern: str) -> bool:
 
 def _read_json(path: Path) -> pa.Table:
     """One object a line, by Python's parser: pyarrow's turns date-like text into dates and dies of deep nesting."""
-    text = _text(path)
-    if text.lstrip().startswith("["):
+    _check_text(path)
+    if _first_line(path).startswith("["):
         raise InputError(
             f"{path} is one JSON array, expected one object a line", "convert it with: jq -c '.[]' IN > OUT"
         )
-    rows: list[dict[str, object]] = []
-    for line, content in enumerate(text.split("\n"), 1):
-        if content.strip():
-            rows.append(_json_row(path, line, len(rows) + 1, content))
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    return pa.table({name: _json_column(path, name, [row.get(name) for row in rows]) for name in names})
+    columns: dict[str, list[object]] = {}  # by column, as objects of a million rows would take several times as much
+    rows = 0
+    with path.open(encoding="utf-8-sig", newline="\n") as file:
+        for line, content in enumerate(file, 1):
+            if not content.strip():
+                continue
+            row = _json_row(path, line, rows + 1, content.rstrip("\n"))
+            for name in row:
+                columns.setdefault(name, [None] * rows)
+            rows += 1
+            for name, values in columns.items():
+                values.append(row.get(name))
+    return pa.table({name: _json_column(path, name, values) for name, values in columns.items()})
 
 
 def _json_row(path: Path, line: int, number: int, content: str) -> dict[str, object]:
@@ -287,31 +318,43 @@ def _has_lone_surrogate(value: object) -> bool:
 
 
 def _read_parquet(path: Path) -> pa.Table:
-    return _from_arrow(path, "a Parquet", lambda: pq.ParquetFile(path, memory_map=False).read())
+    def load() -> pa.Table:
+        with pq.ParquetFile(path, memory_map=False) as file:
+            return gathered(file.schema_arrow, map(_sound, file.iter_batches(BATCH_ROWS)))
+
+    return _from_arrow(path, "a Parquet", load)
 
 
 def _read_arrow(path: Path) -> pa.Table:
     def load() -> pa.Table:
         with path.open("rb") as file:
             magic = file.read(6)
-        if magic.startswith((b"ARROW1", b"FEA1")):
-            return feather.read_table(path, memory_map=False)
-        with path.open("rb") as file, pa.ipc.open_stream(file) as stream:
-            return stream.read_all()
+            file.seek(0)
+            if magic.startswith(b"FEA1"):
+                return _sound(feather.read_table(path, memory_map=False))
+            if magic.startswith(b"ARROW1"):
+                with pa.ipc.open_file(file) as whole:
+                    batches = (whole.get_batch(i) for i in range(whole.num_record_batches))
+                    return gathered(whole.schema, map(_sound, batches))
+            with pa.ipc.open_stream(file) as stream:
+                return gathered(stream.schema, map(_sound, stream))
 
     return _from_arrow(path, "an Arrow", load)
 
 
+def _sound(rows: Rows) -> Rows:
+    rows.validate(full=True)  # a damaged file may hold offsets that point outside it
+    return rows
+
+
 def _from_arrow(path: Path, name: str, load: Callable[[], pa.Table]) -> pa.Table:
     try:
-        table = load()
-        table.validate(full=True)  # a damaged file may hold offsets that point outside it
+        return load()
     except (pa.ArrowException, OSError) as error:
         if isinstance(error, FileNotFoundError | PermissionError):
             raise
         reason = str(error).split(". ")[0].splitlines()[0] if str(error) else type(error).__name__
         raise InputError(f"{path} is not {name} file that can be read: {reason}", "write it again") from error
-    return table
 
 
 READERS: dict[str, Callable[[Path], pa.Table]] = {

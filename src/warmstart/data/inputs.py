@@ -1,8 +1,9 @@
 """Inputs: how an architecture sees a text: as token numbers, or as hashed words."""
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -10,6 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from warmstart.data.spool import Spool
+from warmstart.data.texts import BLOCK
 from warmstart.record import Array
 
 
@@ -58,12 +61,23 @@ class Ragged:
 
     @classmethod
     def of(cls, rows: Sequence[Sequence[int]]) -> "Ragged":
-        lengths = np.fromiter((len(r) for r in rows), dtype=np.int64, count=len(rows))
-        offsets = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(lengths)])
-        values = np.empty(int(offsets[-1]), dtype=np.int32)
-        for row, start, end in zip(rows, offsets[:-1], offsets[1:], strict=True):
-            values[start:end] = row
-        return cls(values, offsets)
+        growing = GrowingRagged()
+        growing.append(rows)
+        return growing.ragged()
+
+
+class GrowingRagged:
+    """Rows of different lengths that become more; many lie in a file, none as a Python object."""
+
+    def __init__(self) -> None:
+        self._values, self._lengths = Spool(np.int32), Spool(np.int64)
+
+    def append(self, rows: Sequence[Sequence[int]]) -> None:
+        self._lengths.append(np.fromiter(map(len, rows), np.int64, len(rows)))
+        self._values.append(np.fromiter(itertools.chain.from_iterable(rows), np.int32))
+
+    def ragged(self) -> Ragged:
+        return Ragged(self._values.array(), np.cumsum(np.append(0, self._lengths.array())))
 
 
 @dataclass(frozen=True)
@@ -71,9 +85,14 @@ class TokenRows:
     """Token numbers, padded to the longest row of a batch; no mask where all are equally long."""
 
     tokens: Ragged
-    word_of: Ragged  # the word that each token belongs to, -1 for special tokens
+    spell: Callable[[], Ragged]  # gives `word_of`, which only dropping words asks for
     pad: int
     lost: Array  # int64 [n]: tokens cut off at the end
+
+    @cached_property
+    def word_of(self) -> Ragged:
+        """The word that each token belongs to, -1 for special tokens."""
+        return self.spell()
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -158,22 +177,32 @@ class Tokens:
 
     def count(self, texts: Sequence[str]) -> list[int]:
         """Tokens of each text before any is cut off, special tokens included."""
-        encoded = self.tokenizer(list(texts), truncation=False, verbose=False)
-        return [len(ids) for ids in encoded["input_ids"]]
+        return [len(e.ids) for encodings in self._encodings(texts, None) for e in encodings]
 
     def encode(self, texts: Sequence[str]) -> TokenRows:
-        encoded = self.tokenizer(
-            list(texts), truncation=True, max_length=self.max_length, return_overflowing_tokens=True, verbose=False
-        )
-        encodings = encoded.encodings
-        first = [e for e in encodings if True] if len(encodings) == len(texts) else _firsts(encodings, encoded)
-        lost = [sum(len(o.ids) - sum(o.special_tokens_mask) for o in e.overflowing) for e in first]
-        return TokenRows(
-            tokens=Ragged.of([e.ids for e in first]),
-            word_of=Ragged.of([[-1 if w is None else w for w in e.word_ids] for e in first]),
-            pad=self.tokenizer.pad_token_id,
-            lost=np.asarray(lost, dtype=np.int64),
-        )
+        tokens, lost = GrowingRagged(), Spool(np.int64)
+        for encodings in self._encodings(texts, self.max_length):
+            tokens.append([e.ids for e in encodings])
+            lost.append(np.fromiter((sum(map(_plain_tokens, e.overflowing)) for e in encodings), np.int64))
+        return TokenRows(tokens.ragged(), partial(self._spell, texts), self.tokenizer.pad_token_id, lost.array())
+
+    def _spell(self, texts: Sequence[str]) -> Ragged:
+        words = GrowingRagged()
+        for encodings in self._encodings(texts, self.max_length, words=True):
+            words.append([[-1 if word is None else word for word in e.word_ids] for e in encodings])
+        return words.ragged()
+
+    def _encodings(self, texts: Sequence[str], longest: int | None, words: bool = False) -> Iterator[list[Any]]:
+        """What the tokenizer's own library gives for some texts at a time: without a list for each of their masks."""
+        backend = self.tokenizer.backend_tokenizer
+        backend.no_padding()
+        for start in range(0, len(texts), BLOCK):
+            if longest is None:  # each time: others may use the tokenizer between two blocks
+                backend.no_truncation()
+            else:
+                backend.enable_truncation(longest, direction=self.tokenizer.truncation_side)
+            some = list(texts[start : start + BLOCK])
+            yield backend.encode_batch(some) if words else backend.encode_batch_fast(some)  # without words: faster
 
     def save(self, folder: Path) -> None:
         """Beside the weights, for AutoTokenizer."""
@@ -183,10 +212,9 @@ class Tokens:
         return {"kind": "tokens", "max_length": self.max_length}
 
 
-def _firsts(encodings: Sequence[Any], encoded: Any) -> list[Any]:
-    """The first piece of each text, of pieces that name the text they come from."""
-    sample = encoded["overflow_to_sample_mapping"]
-    return [e for i, e in enumerate(encodings) if i == 0 or sample[i] != sample[i - 1]]
+def _plain_tokens(encoding: Any) -> int:
+    plain: int = len(encoding.ids) - sum(encoding.special_tokens_mask)
+    return plain
 
 
 @dataclass(frozen=True)
@@ -206,9 +234,13 @@ class HashedWords:
         from sklearn.feature_extraction.text import HashingVectorizer
 
         vectorizer = HashingVectorizer(n_features=self.features, stop_words="english", binary=True, norm="l2")
-        matrix = vectorizer.transform(texts)
-        ragged = Ragged(matrix.indices.astype(np.int32), matrix.indptr.astype(np.int64))
-        return WordRows(ragged, matrix.data.astype(np.float32))
+        features, lengths, weights = Spool(np.int32), Spool(np.int64), Spool(np.float32)
+        for start in range(0, len(texts), BLOCK):
+            matrix = vectorizer.transform(texts[start : start + BLOCK])
+            features.append(matrix.indices)
+            lengths.append(np.diff(matrix.indptr))
+            weights.append(matrix.data)
+        return WordRows(Ragged(features.array(), np.cumsum(np.append(0, lengths.array()))), weights.array())
 
     def to_json(self) -> dict[str, Any]:
         return {"kind": "hashed words", "features": self.features}

@@ -1,7 +1,8 @@
 """Recognise: which task is a table, which columns feed it, and on which scale?"""
 
 import re
-from collections.abc import Sequence
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -9,8 +10,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from warmstart.data.formats import CODE, NA_MARKS, NUMBER, Column
+from warmstart.data.formats import CODE, NA_MARKS, NUMBER
 from warmstart.data.read import Table
+from warmstart.data.texts import Column, blocks
 from warmstart.errors import InputError, UsageError, did_you_mean, shortened
 from warmstart.record import Array
 
@@ -21,6 +23,7 @@ NUMERIC_SHARE = 0.95  # of a text column that must be numbers for it to be one w
 MANY_VALUES = 20  # whole numbers with more different values are quantities, with fewer they may be classes
 ROWS_PER_CLASS = 5  # fewer rows than this to a value, on average, are too few to call the values classes
 IDENTIFIER_SHARE = 0.98  # different values among the rows, from which on a short text names the row
+SPACED_SHARE = 0.05  # of the cells of a column of names that may have blank space inside
 GLANCE = 500  # rows looked at first: most columns vary there, and do not follow the target
 PLAIN_NUMBER = re.compile(NUMBER, re.ASCII)
 ID_NAME = re.compile(r"(?:^|[_\s-])(?:id|uuid|guid|key)$|[a-z](?:Id|ID)$", re.ASCII)
@@ -98,12 +101,18 @@ def recognise(table: Table, columns: Columns) -> Schema:
 
 def as_text(column: Column) -> list[str | None]:
     """Each cell as a person would write it: 12, 0.3, true, 'a, b' for a list; None where it is missing."""
-    if pa.types.is_integer(column.type):
-        column = column.cast(pa.large_string())
-    cells: list[object] = column.to_pylist()
-    if pa.types.is_large_string(column.type):
-        return [cell if isinstance(cell, str) else None for cell in cells]
-    return [_plain(cell) for cell in cells]
+    return list(each_text(column))
+
+
+def each_text(column: Column) -> Iterator[str | None]:
+    """The same, as it comes: for columns of which not all cells are needed, or too many to hold."""
+    for block in blocks(column):
+        if pa.types.is_integer(block.type):
+            block = block.cast(pa.large_string())
+        if pa.types.is_large_string(block.type):
+            yield from block.to_numpy(zero_copy_only=False).tolist()  # six times as fast as `to_pylist`
+        else:
+            yield from map(_plain, block.to_pylist())
 
 
 def _plain(cell: object) -> str | None:
@@ -125,7 +134,7 @@ def as_numbers(column: Column) -> tuple[Array, Array]:
         whole = column.cast(pa.int64()) if pa.types.is_boolean(kind) else column
         return whole.cast(pa.float64(), safe=False).to_numpy().astype(np.float64), np.zeros(len(column), dtype=bool)
     numbers, bad = np.full(len(column), np.nan), np.zeros(len(column), dtype=bool)
-    for i, cell in enumerate(as_text(column)):
+    for i, cell in enumerate(each_text(column)):
         if cell is not None and PLAIN_NUMBER.match(cell.strip()):
             numbers[i] = float(cell)
         else:
@@ -136,9 +145,10 @@ def as_numbers(column: Column) -> tuple[Array, Array]:
 def as_labels(column: Column, separator: str | None) -> list[tuple[str, ...] | None]:
     """The labels of each cell, sorted, once each; None where the cell is missing. An empty list has no labels."""
     if pa.types.is_list(column.type):
-        return [None if cell is None else _labels([_plain(item) for item in cell]) for cell in column.to_pylist()]
-    cells = as_text(column)
-    return [_labels(cell.split(separator)) if cell is not None and cell.strip() else None for cell in cells]
+        cells = (cell for block in blocks(column) for cell in block.to_pylist())
+        return [None if cell is None else _labels([_plain(item) for item in cell]) for cell in cells]
+    texts = each_text(column)
+    return [_labels(text.split(separator)) if text is not None and text.strip() else None for text in texts]
 
 
 def _labels(names: Sequence[str | None]) -> tuple[str, ...]:
@@ -167,15 +177,14 @@ def _check_varies(columns: Columns, target: Column) -> None:
             f"column {name!r} holds {target.type}, expected numbers or classes",
             "write it as a number, for example days",
         )
-    cells = {cell for cell in as_text(target) if cell is not None and cell.strip()}
-    if not cells or all(cell.strip().lower() in NA_MARKS for cell in cells):
+    if all(cell.strip().lower() in NA_MARKS for cell in _present(target)):
         raise InputError(
             f"column {name!r} has no value in any row, so there is nothing to learn", "choose another target"
         )
-    if len(cells) == 1:
-        only = shortened(cells.pop())
+    only = next(_present(target))
+    if all(cell == only for cell in _present(target)):
         raise InputError(
-            f"column {name!r} is {only} in every row, so there is nothing to learn", "choose another target"
+            f"column {name!r} is {shortened(only)} in every row, so there is nothing to learn", "choose another target"
         )
 
 
@@ -233,12 +242,11 @@ def _guess(target: Column) -> tuple[TaskName, str]:
 
 
 def _check_repeats(name: str, target: Column) -> None:
-    cells = [cell for cell in as_text(target) if cell is not None and cell.strip()]
-    distinct = len(set(cells))
-    if distinct > MANY_VALUES and distinct > len(cells) / 2:
+    distinct, rows = _count(_present(target))
+    if distinct > MANY_VALUES and distinct > rows / 2:
         raise InputError(
-            f"column {name!r} has {distinct:,} different values in {len(cells):,} rows "
-            f"(for example {shortened(cells[0])}): neither numbers nor classes",
+            f"column {name!r} has {distinct:,} different values in {rows:,} rows "
+            f"(for example {shortened(next(_present(target)))}): neither numbers nor classes",
             "choose another target; for numbers, remove currency signs and thousands separators; "
             "for several labels a cell, pass --separator",
         )
@@ -299,7 +307,7 @@ def _inputs(table: Table, columns: Columns, task: TaskName) -> tuple[tuple[str, 
     if columns.text:
         text = tuple(dict.fromkeys(columns.text))
         for name in text:
-            if as_text(table.columns[name]) == as_text(target):
+            if all(a == b for a, b in zip(each_text(table.columns[name]), each_text(target), strict=True)):
                 raise UsageError(
                     f"the text column {name!r} is the target {columns.target!r} itself", "choose other text columns"
                 )
@@ -320,26 +328,55 @@ def _why_not(name: str, column: Column, target: Column, task: TaskName) -> str |
     kind = column.type
     if (pa.types.is_nested(kind) and not pa.types.is_list(kind)) or pa.types.is_binary(kind):
         return f"is of type {kind}, which cannot be written as text"
-    cells = as_text(column)
-    present = [cell for cell in cells if cell is not None and cell.strip()]
-    if not present:
+    if next(_present(column), None) is None:
         return "is empty in every row"
-    if len(set(cells)) == 1:
+    if constant(column):
         return "is the same in every row"
-    if is_identifier(name, column, present):
+    if is_identifier(name, column):
         return "names the row (its values are nearly all different) and says nothing about others"
     return gives_away(column, target, task)
 
 
-def is_identifier(name: str, column: Column, present: list[str]) -> bool:
+def constant(column: Column) -> bool:
+    """Whether every cell is the same; a missing one is a value of its own."""
+    first = next(each_text(column))
+    return all(cell == first for cell in each_text(column))
+
+
+def is_identifier(name: str, column: Column) -> bool:
     """Whether the values only name the rows: short, without spaces and nearly all different, or a running number."""
-    if pa.types.is_floating(column.type) or len(set(present)) < IDENTIFIER_SHARE * len(present):
+    if pa.types.is_floating(column.type):
         return False
     if pa.types.is_integer(column.type):
         steps = np.diff(as_numbers(column)[0])
-        return bool((steps > 0).all() or (steps < 0).all()) or ID_NAME.search(name) is not None
-    spaced = sum(any(map(str.isspace, cell.strip())) for cell in present)
-    return spaced < 0.05 * len(present) and sorted(map(len, present))[len(present) // 2] <= 64
+        if not ((steps > 0).all() or (steps < 0).all() or ID_NAME.search(name)):
+            return False
+    elif not _without_spaces(column):
+        return False
+    distinct, rows = _count(_present(column))
+    return distinct >= IDENTIFIER_SHARE * rows
+
+
+def _without_spaces(column: Column) -> bool:
+    """Whether hardly any cell has blank space inside, and half of them are short."""
+    lengths, spaced = array("q"), 0
+    for cell in _present(column):
+        lengths.append(len(cell))
+        spaced += len(cell.split(None, 1)) > 1
+        if spaced > SPACED_SHARE * len(column):  # most columns are told by their first rows
+            return False
+    return spaced < SPACED_SHARE * len(lengths) and sorted(lengths)[len(lengths) // 2] <= 64
+
+
+def _present(column: Column) -> Iterator[str]:
+    """The cells that are not blank."""
+    return (cell for cell in each_text(column) if cell is not None and cell.strip())
+
+
+def _count(cells: Iterable[str]) -> tuple[int, int]:
+    """(different ones, all): by 64-bit hashes, as a set of millions of strings takes a gigabyte."""
+    hashes = np.fromiter(map(hash, cells), dtype=np.int64)
+    return len(np.unique(hashes)), len(hashes)
 
 
 def gives_away(column: Column, target: Column, task: TaskName) -> str | None:

@@ -1,14 +1,17 @@
 """Split: which rows are for training, for choosing and for judging?"""
 
+import itertools
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b, sha256
 
 import numpy as np
+import pyarrow as pa
 
 from warmstart.data.read import Table
-from warmstart.data.recognise import Schema, as_labels, as_numbers, as_text
+from warmstart.data.recognise import Schema, as_labels, as_numbers, as_text, each_text
+from warmstart.data.texts import BLOCK, Column, Texts
 from warmstart.errors import InputError, UsageError, listed, shortened
 from warmstart.record import Array
 
@@ -22,20 +25,18 @@ QUANTILES = 10  # strata of a regression's target
 class Rows:
     """Examples as columns of equal length."""
 
-    texts: tuple[str, ...]
+    texts: Sequence[str]
     targets: Array  # regression: float64 [n] in the target's units; classification: object [n], str or tuple[str, ...]
     numbers: Array  # int64 [n]: row numbers in the table, from 1
-    keys: tuple[str, ...]  # what the split hashes: the group, else text and target
+    keys: Sequence[str]  # what the split hashes: the group, else text and target
 
     def __len__(self) -> int:
         return len(self.texts)
 
     def take(self, index: Array) -> "Rows":
         """The rows at these positions, in this order."""
-        texts, keys = self.texts, self.keys
-        return Rows(
-            tuple(texts[i] for i in index), self.targets[index], self.numbers[index], tuple(keys[i] for i in index)
-        )
+        texts, keys = Texts.of(self.texts), Texts.of(self.keys)
+        return Rows(texts.take(index), self.targets[index], self.numbers[index], keys.take(index))
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,7 @@ class Splits:
     val: Rows
     test: Rows
     fingerprint: str  # SHA-256 (first 16 hex digits) of content and split
+    _orders: dict[int, Array] = field(default_factory=dict, init=False, repr=False, compare=False)  # by seed
 
     def subset(self, rows: int, seed: int) -> "Splits":
         """The first `rows` training rows in the seed's own hash order; validation and test stay.
@@ -54,9 +56,11 @@ class Splits:
         """
         if rows < 1:
             raise UsageError(f"{rows} training rows were asked for", "ask for at least 1")
-        parts = zip(self.train.keys, self.train.numbers.tolist(), strict=True)
-        order = np.argsort(_hashes(f"{seed}\0{key}\0{number}" for key, number in parts), kind="stable")
-        return replace(self, train=self.train.take(order[:rows]))
+        if seed not in self._orders:
+            parts = zip(self.train.keys, _each(self.train.numbers), strict=True)
+            hashes = _hashes((f"{seed}\0{key}\0{number}" for key, number in parts), len(self.train))
+            self._orders[seed] = np.argsort(hashes, kind="stable")
+        return replace(self, train=self.train.take(self._orders[seed][:rows]))
 
 
 @dataclass(frozen=True)
@@ -85,7 +89,7 @@ def make_rows(table: Table, schema: Schema, *, drop_bad_rows: bool = False) -> t
     return rows, tuple(f"Left out: {kind.problem}." for kind in bad)
 
 
-def usable_rows(table: Table, schema: Schema, texts: Sequence[str], targets: Array, bad: Sequence[BadRows]) -> Rows:
+def usable_rows(table: Table, schema: Schema, texts: Texts, targets: Array, bad: Sequence[BadRows]) -> Rows:
     """The rows that are not bad. Raises InputError where fewer than 20, or a single class, remain."""
     usable = np.ones(len(texts), dtype=bool)
     for kind in bad:
@@ -93,25 +97,34 @@ def usable_rows(table: Table, schema: Schema, texts: Sequence[str], targets: Arr
     index = np.flatnonzero(usable)
     _check_enough(schema, targets[index], len(texts))
     keys = _keys(table, schema, texts, targets)
-    return Rows(tuple(texts), targets, np.arange(1, len(texts) + 1), keys).take(index)
+    return Rows(texts, targets, np.arange(1, len(texts) + 1), keys).take(index)
 
 
-def write_texts(table: Table, schema: Schema) -> list[str]:
+def write_texts(table: Table, schema: Schema) -> Texts:
     """What the model reads of each row; "" where there is nothing to read."""
-    columns = [as_text(table.columns[name]) for name in schema.text]
-    if not schema.labelled:
-        return ["\n".join(c for c in cells if c is not None and c.strip()) for cells in zip(*columns, strict=True)]
-    return [
-        "\n".join(f"{name}: {c}" for name, c in zip(schema.text, cells, strict=True) if c is not None and c.strip())
+    first = table.columns[schema.text[0]]
+    if not schema.labelled and len(schema.text) == 1 and _is_written(first):
+        return Texts(first.chunks[0])
+    columns = [each_text(table.columns[name]) for name in schema.text]
+    labels = [f"{name}: " if schema.labelled else "" for name in schema.text]
+    return Texts.of(
+        "\n".join(label + c for label, c in zip(labels, cells, strict=True) if c is not None and c.strip())
         for cells in zip(*columns, strict=True)
-    ]
+    )
 
 
-def find_bad_rows(table: Table, schema: Schema, texts: Sequence[str], targets: Array) -> list[BadRows]:
+def _is_written(column: Column) -> bool:
+    """Whether the column is already what the model reads: strings end to end, none missing or only blank space."""
+    if not pa.types.is_large_string(column.type) or column.num_chunks != 1 or column.null_count:
+        return False
+    return not any(map(str.isspace, Texts(column.chunks[0])))
+
+
+def find_bad_rows(table: Table, schema: Schema, texts: Texts, targets: Array) -> list[BadRows]:
     """The rows that `make_rows` refuses or drops, by kind; a row may be of two kinds."""
     column = table.columns[schema.target]
     has, there = f"column {schema.target!r} has", "the table has"
-    empty = np.array([not text for text in texts])
+    empty = texts.sizes() == 0
     inputs = f"to read in {listed(schema.text, quote=True)}"
     if schema.task == "regression":
         unparsed = as_numbers(column)[1]
@@ -142,11 +155,11 @@ def find_bad_rows(table: Table, schema: Schema, texts: Sequence[str], targets: A
             _bad("empty-text", empty, table, there, (f"row with nothing {inputs}", f"rows with nothing {inputs}")),
         ]
     else:
-        missing = np.array([target is None for target in targets])
+        missing = np.array([target is None for target in targets], dtype=bool)
         single = np.zeros(len(texts), dtype=bool)
         if not schema.multi_label:
-            counts = Counter(targets[~(missing | empty)].tolist())
-            single = np.array([counts[target] == 1 for target in targets.tolist()]) & ~empty
+            counts = Counter(targets[~(missing | empty)])
+            single = np.array([counts[target] == 1 for target in targets], dtype=bool) & ~empty
         found = [
             _bad("missing-target", missing, table, has, ("missing value", "missing values")),
             _bad("empty-text", empty, table, there, (f"row with nothing {inputs}", f"rows with nothing {inputs}")),
@@ -156,18 +169,18 @@ def find_bad_rows(table: Table, schema: Schema, texts: Sequence[str], targets: A
                 table,
                 has,
                 ("class with a single row", "classes with a single row"),
-                targets.tolist(),
+                targets,
             ),
         ]
     return [kind for kind in found if kind.rows]
 
 
 def _bad(
-    kind: str, mask: Array, table: Table, who: str, what: tuple[str, str], values: Sequence[object] = ()
+    kind: str, mask: Array, table: Table, who: str, what: tuple[str, str], values: Sequence[object] | Array = ()
 ) -> BadRows:
     """`what` is said of one row and of several; `values` are shown beside the row numbers."""
     rows = tuple(int(i) + 1 for i in np.flatnonzero(mask))
-    cells = ": " + listed([shortened(values[row - 1]) for row in rows[:8]]) if values and rows else ""
+    cells = ": " + listed([shortened(values[row - 1]) for row in rows[:8]]) if len(values) and rows else ""
     return BadRows(kind, f"{who} {len(rows):,} {what[len(rows) != 1]} ({table.rows(rows)}{cells})", rows)
 
 
@@ -188,7 +201,9 @@ def read_targets(table: Table, schema: Schema) -> Array:
         for i, labels in enumerate(as_labels(column, schema.separator)):
             targets[i] = labels
     else:
-        targets[:] = [label if label is not None and label.strip() else None for label in as_text(column)]
+        once: dict[str, str] = {}  # one object for all rows of a class
+        for i, label in enumerate(each_text(column)):
+            targets[i] = once.setdefault(label, label) if label is not None and label.strip() else None
     return targets
 
 
@@ -198,19 +213,19 @@ def _check_enough(schema: Schema, targets: Array, total: int) -> None:
             f"{len(targets)} of {total:,} rows can be used, but at least {FEWEST_ROWS} are needed",
             "add rows; a few hundred are a sensible beginning",
         )
-    if len(set(targets.tolist())) == 1:
+    if all(target == targets[0] for target in targets):
         raise InputError(
             f"column {schema.target!r} is {shortened(targets[0])} in every usable row, so there is nothing to learn",
             "choose another target",
         )
 
 
-def _keys(table: Table, schema: Schema, texts: Sequence[str], targets: Array) -> tuple[str, ...]:
+def _keys(table: Table, schema: Schema, texts: Texts, targets: Array) -> Texts:
     """The group where there is one; else a digest of text and target, so that exact copies stay together."""
-    groups = as_text(table.columns[schema.group]) if schema.group else [None] * len(texts)
-    return tuple(
-        f"group {group}" if group is not None and group.strip() else _digest(f"{text}\0{target}")
-        for group, text, target in zip(groups, texts, targets.tolist(), strict=True)
+    groups = each_text(table.columns[schema.group]) if schema.group else itertools.repeat(None, len(texts))
+    return Texts.of(
+        f"group {group}" if group is not None and group.strip() else _bytes_digest(f"{text}\0{target}").hex()
+        for group, text, target in zip(groups, texts, _each(targets), strict=True)
     )
 
 
@@ -223,21 +238,20 @@ def split(rows: Rows, schema: Schema) -> Splits:
     Rows with equal keys stay on one side. Stratified by class (a key counts for its rarest) or by the target's
     quantile. Independent of the order of the rows. Raises InputError where there are fewer than 3 different keys.
     """
-    keys = sorted(set(rows.keys))
+    # A key is its 64-bit hash from here on: two of 5 million share one with a probability below one in a million.
+    keys, key_of_row = np.unique(_hashes(rows.keys, len(rows)), return_inverse=True)
     if len(keys) < 3:
         column = f"column {schema.group!r}, the group," if schema.group else "the table"
         raise InputError(
             f"{column} has only {len(keys)} different values, so its rows cannot be divided into three parts",
             "choose a finer group, or leave out --group" if schema.group else "remove the copies and add rows",
         )
-    position = {key: i for i, key in enumerate(keys)}
-    key_of_row = np.array([position[key] for key in rows.keys])
     sizes = np.bincount(key_of_row, minlength=len(keys))
     strata = _class_strata(rows, key_of_row, len(keys)) if schema.task == "classification" else None
     keep_half = strata is not None  # of a class, for training; quantiles need no such care
     if strata is None:
         strata = _quantile_strata(rows.targets, key_of_row, sizes)
-    order = np.lexsort((_hashes(keys), strata))
+    order = np.lexsort((keys, strata))
     test = _draw(order, strata, sizes, min(TEST_SHARE, TEST_ROWS / len(rows)), keep_half, leave=2)
     rest = order[~np.isin(order, test)]
     left = len(rows) - int(sizes[test].sum())
@@ -262,10 +276,13 @@ def _draw(order: Array, strata: Array, sizes: Array, share: float, keep_half: bo
         total = int(sizes[stratum].sum())
         budget += share * total
         room = total / 2 if keep_half else float(total)
-        for key, size in zip(stratum.tolist(), sizes[stratum].tolist(), strict=True):
+        for key in stratum:
+            if min(budget + 1e-9, room) < 1:
+                break  # no key is that small
+            size = int(sizes[key])
             # The margin is for rounding: 0.2 * 5 may come out below 1.
             if size <= min(budget + 1e-9, room) and len(drawn) + leave < len(order):
-                drawn.append(key)
+                drawn.append(int(key))
                 budget -= size
                 room -= size
     if not drawn:  # a few large groups: the smallest is the least too much
@@ -275,13 +292,22 @@ def _draw(order: Array, strata: Array, sizes: Array, share: float, keep_half: bo
 
 def _class_strata(rows: Rows, key_of_row: Array, keys: int) -> Array:
     """The rarest class among the rows of each key: int64 [keys]."""
-    labels = [target if isinstance(target, tuple) else (target,) for target in rows.targets.tolist()]
-    counts = Counter(label for several in labels for label in several)
+    number_of: dict[str | tuple[str, ...], int] = {}
+    kind_of_row = np.fromiter((number_of.setdefault(t, len(number_of)) for t in rows.targets), np.int64, len(rows))
+    counts: Counter[str] = Counter()
+    for target, times in zip(number_of, np.bincount(kind_of_row).tolist(), strict=True):
+        for label in _labels(target):
+            counts[label] += times
     common_first = sorted(counts, key=lambda label: (-counts[label], label))
     rank = {label: i + 1 for i, label in enumerate(common_first)}
+    rarest = np.array([max((rank[label] for label in _labels(target)), default=0) for target in number_of])
     strata = np.zeros(keys, dtype=np.int64)
-    np.maximum.at(strata, key_of_row, [max((rank[label] for label in several), default=0) for several in labels])
+    np.maximum.at(strata, key_of_row, rarest[kind_of_row])
     return strata
+
+
+def _labels(target: str | tuple[str, ...]) -> tuple[str, ...]:
+    return target if isinstance(target, tuple) else (target,)
 
 
 def _quantile_strata(targets: Array, key_of_row: Array, sizes: Array) -> Array:
@@ -293,13 +319,15 @@ def _quantile_strata(targets: Array, key_of_row: Array, sizes: Array) -> Array:
     return np.searchsorted(np.quantile(means, np.arange(1, parts) / parts), means)
 
 
-def _hashes(texts: Iterable[str]) -> Array:
-    """64-bit hashes, the same on every machine: uint64 [n]."""
-    return np.array([int.from_bytes(_bytes_digest(text), "little") for text in texts], dtype=np.uint64)
+def _each(values: Array) -> Iterator[object]:
+    """The values as Python's own, some thousands at a time."""
+    for start in range(0, len(values), BLOCK):
+        yield from values[start : start + BLOCK].tolist()
 
 
-def _digest(text: str) -> str:
-    return _bytes_digest(text).hex()
+def _hashes(texts: Iterable[str], count: int) -> Array:
+    """64-bit hashes of so many texts, the same on every machine: uint64 [n]."""
+    return np.fromiter((int.from_bytes(_bytes_digest(text), "little") for text in texts), np.uint64, count)
 
 
 def _bytes_digest(text: str) -> bytes:
@@ -310,7 +338,8 @@ def _fingerprint(*parts: Rows) -> str:
     """Of what the rows say and in which part they are; not of the order in which they came."""
     content = sha256()
     for name, part in zip(("train", "val", "test"), parts, strict=True):
-        lines = zip(part.keys, part.texts, part.targets.tolist(), strict=True)
-        digests = sorted(_bytes_digest(f"{key}\0{text}\0{target}") for key, text, target in lines)
-        content.update(f"{name} {len(digests)}\n".encode() + b"".join(digests))
+        lines = zip(part.keys, part.texts, _each(part.targets), strict=True)
+        hashes = _hashes((f"{key}\0{text}\0{target}" for key, text, target in lines), len(part))
+        content.update(f"{name} {len(hashes)}\n".encode())
+        content.update(np.sort(hashes.astype("<u8").view(">u8")).tobytes())  # as their bytes sort
     return content.hexdigest()[:16]

