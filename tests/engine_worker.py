@@ -10,14 +10,16 @@ import sys
 from collections.abc import Generator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import torch
+from torch.nn.parallel import DistributedDataParallel
 
 from tests.cli_base import call
 from tests.tiny import REGRESSION, tiny_draw
 from warmstart.checkpoint import Checkpoints
-from warmstart.engine import ALONE, world
+from warmstart.engine import ALONE, World, world
 from warmstart.errors import UsageError
 from warmstart.methods import METHODS, Frozen, Full, LoRA
 from warmstart.models.dnn import Size
@@ -144,23 +146,15 @@ def short_of_memory_in_one(base: Base) -> dict[str, object]:
             raise MemoryError
         return forward(self, inputs)
 
-    Model.forward = scarce  # type: ignore[method-assign]
-    try:
+    with patch.object(Model, "forward", scarce):
         return facts_of(*carried_out(start(JOBS["full"], base, PLAIN)))
-    finally:
-        Model.forward = forward  # type: ignore[method-assign]
 
 
 def through_ddp(base: Base) -> dict[str, object]:
     """As on a GPU."""
-    around = type(world()).around
-    from torch.nn.parallel import DistributedDataParallel
-
-    type(world()).around = lambda self, model: DistributedDataParallel(model, broadcast_buffers=False)  # type: ignore[method-assign]
-    try:
+    asked = {"broadcast_buffers": False, "gradient_as_bucket_view": True}
+    with patch.object(World, "around", lambda self, model: DistributedDataParallel(model, **asked)):
         return facts_of(*carried_out(start(JOBS["full"], base, PLAIN)))
-    finally:
-        type(world()).around = around  # type: ignore[method-assign]
 
 
 def shared_evaluation(base: Base) -> dict[str, object]:

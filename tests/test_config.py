@@ -137,6 +137,7 @@ def test_options_carry_every_setting() -> None:
         "schedule": "cosine",
         "weight_decay": 0.123456789,
         "word_dropout": 0.1,
+        "shard": FULL.shard,
     }
     plain, defaults = asdict(PLAIN.options(Options().regimes)), asdict(Options())
     del plain["training"], defaults["training"]

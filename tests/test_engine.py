@@ -1,24 +1,32 @@
 """Engine: do two processes come to what one comes to?"""
 
+import errno
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pytest
+import torch
+from torch import nn
 
 from tests.cli_base import call, products
 from tests.engine_worker import CHANGES, FIRST, JOBS, PLAIN, carried_out, facts_of, some, start
-from tests.tiny import examples_of, save_tiny_base, stream_of
+from tests.tiny import examples_of, model_of, save_tiny_base, stream_of
 from warmstart.checkpoint import damage
 from warmstart.engine import ALONE, World
+from warmstart.errors import UsageError
+from warmstart.methods import Full
+from warmstart.models.model import Model
+from warmstart.models.shards import sharded
 from warmstart.prefix import Stream
 from warmstart.stages import Draw
-from warmstart.starts import Base, find_base
-from warmstart.train import TrainConfig
+from warmstart.starts import Base, Pretrained, find_base
+from warmstart.train import State, TrainConfig, begin, train
 
 ROOT = Path(__file__).parent.parent
 CLOSE = 1e-5  # of losses, at dropout 0
@@ -182,6 +190,26 @@ def test_one_process_is_alone_and_asks_nobody() -> None:
     assert ALONE.most(1, 0) == (1, 0) and ALONE.mean(0.5) == 0.5 and ALONE.mean(None) is None
     code = "import sys, warmstart.engine as e; e.world(); assert not {'torch', 'accelerate'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, env=os.environ | {"PYTHONPATH": str(ROOT / "src")})
+
+
+def test_memory_that_runs_out_while_others_wait_ends_this_process(regression: Draw, base: Base) -> None:
+    """Recorded as a run that failed, it would wait for those that wait for it."""
+    model, rates = model_of(Full(), Pretrained(base).body(0), regression.task)
+    steps = train(begin(model, rates, PLAIN), regression.task, stream_of(examples_of(regression, base), PLAIN), PLAIN)
+    scarce = patch.object(Model, "forward", side_effect=MemoryError)
+    with patch.object(State, "synchronises", True), scarce, pytest.raises(OSError, match="--micro-batch") as raised:
+        next(steps)
+    assert raised.value.errno == errno.ENOMEM
+
+
+def test_weights_in_4_bits_are_not_cut(regression: Draw, base: Base) -> None:
+    model, _ = model_of(Full(), Pretrained(base).body(0), regression.task)
+    model.body.packed = nn.Parameter(torch.zeros(2, dtype=torch.uint8), requires_grad=False)
+    with (
+        pytest.raises(UsageError, match=r"4 bits cannot be cut.*\nhint: leave --shard out"),
+        sharded(model, World(0, 2)),
+    ):
+        pass
 
 
 def test_plain_jobs_have_an_uneven_last_batch(regression: Draw) -> None:

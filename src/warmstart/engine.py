@@ -10,7 +10,6 @@ On GPUs it is DDP, which sends the first gradients while the last are still bein
 Only the main process decides by clocks and files, and only it writes and speaks.
 """
 
-import atexit
 import functools
 import os
 from collections.abc import Callable, Iterable
@@ -191,7 +190,6 @@ def world() -> World:
     cpu = best_device().type == "cpu"
     state = PartialState(cpu=cpu, backend="gloo" if cpu else "nccl")
     assert state.num_processes == started()[1]
-    atexit.register(distributed.destroy_process_group)
     talk = distributed.new_group(backend="gloo")
     return World(state.process_index, state.num_processes, talk)
 

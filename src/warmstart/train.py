@@ -4,6 +4,7 @@ It is an iterator: who wants to log, plot, stop early or save loops over it. Two
 is no number (the step is left out) and a step that does not fit into memory (the same step in smaller pieces).
 """
 
+import errno
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -164,10 +165,9 @@ def _backward(state: State, objective: Objective, pieces: list[Batch], config: T
         if not _out_of_memory(error):
             raise
         if state.synchronises:
-            raise TrainingError(
-                f"step {state.step} does not fit into the memory of process {state.world.rank}.",
-                "give fewer rows at a time with --micro-batch",
-            ) from error
+            # Not a TrainingError, which would be recorded: the others wait, and end when this process does.
+            words = f"step {state.step} does not fit into memory; give fewer rows at a time with --micro-batch"
+            raise OSError(errno.ENOMEM, words) from error
         return None
 
 
