@@ -16,12 +16,12 @@ from warmstart.compare import Progress, compare, fit_one, remembered
 from warmstart.comparison import Comparison
 from warmstart.data.inputs import Encoded
 from warmstart.errors import TrainingError
+from warmstart.evaluate import noise
 from warmstart.models.model import Model
 from warmstart.record import Array, load_run
 from warmstart.regimes import BASELINES, REGIMES
 from warmstart.starts import Base
 from warmstart.store import load_model
-from warmstart.tune import NOISE
 
 Value = TypeVar("Value")
 EVERY = (*BASELINES, *REGIMES)
@@ -130,7 +130,7 @@ def test_each_regime_had_the_same_number_of_trials(whole: tuple[Path, list[Progr
             assert run.lr in rates
             best = min(t.val for t in run.trials if t.val is not None)
             kept = min(t.val for t in run.trials if t.val is not None and t.settings["lr"] == run.lr)
-            assert kept - best <= 2 * NOISE * kept / whole[2].rows["val"] ** 0.5  # else another rate would have won
+            assert kept - best <= 2 * noise(whole[2].rows["val"]) * kept  # else another rate would have won
 
 
 def test_a_second_call_trains_nothing_and_says_the_same(

@@ -75,8 +75,9 @@ def alone(name: str, base: Base) -> dict[str, Any]:
 def test_two_processes_have_the_losses_of_one(name: str, found: list[dict[str, Any]], its_base: Base) -> None:
     expected = alone(name, its_base)
     for facts in (found[0][name], found[1][name]):
-        for measured in ("losses", "norms", "looks"):
-            assert facts[measured] == pytest.approx(expected[measured], abs=CLOSE, rel=CLOSE), measured
+        for measured in ("losses", "looks"):
+            assert facts[measured] == pytest.approx(expected[measured], abs=CLOSE, rel=0), measured
+        assert facts["norms"] == pytest.approx(expected["norms"], rel=1e-4)  # Adam blows up gradients of 1e-9
     assert found[0][name] == found[1][name]  # weights and all, to the last bit
 
 

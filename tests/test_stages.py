@@ -103,6 +103,18 @@ def test_a_keeper_turns_the_score_the_way_of_the_metric(base: Base) -> None:
         assert keeper.tired == (schema is CLASSES)
 
 
+def test_the_last_weights_count_unless_others_are_better_by_more_than_noise(base: Base) -> None:
+    """After a schedule that has cooled down."""
+    for schema, scores in ((REGRESSION, (0.50, 0.52)), (CLASSES, (0.52, 0.50))):
+        draw = tiny_draw(schema)
+        for noise, kept in ((0.0, 1), (0.05, 2), (0.01, 1)):
+            model = start_model(regime(base, Stage(Full())), draw.task, 0)
+            keeper = Keeper(model, draw.task, looks=4, noise=noise)
+            keeper.see(scores[0], 1)
+            keeper.see(scores[1], 2, last=True)
+            assert keeper.step == kept
+
+
 def test_evaluation_mode_puts_each_module_back(base: Base, regression: Draw) -> None:
     model = start_model(regime(base, Stage(Full())), regression.task, 0)
     model.train()

@@ -73,7 +73,7 @@ class Plan:
     problem: Problem
     options: Options
     sizes: tuple[int, ...]
-    paces: dict[str, float]  # regime -> seconds a training step
+    paces: dict[str, float]  # regime -> seconds to train on a row
     readings: dict[str, float] = field(default_factory=dict)  # regime -> seconds a row to run it through frozen layers
     cuts: tuple[str, ...] = ()
 
@@ -124,13 +124,16 @@ class Plan:
 
     # --- seconds ------------------------------------------------------------------------------------------------------
 
+    def seconds_of_step(self, name: str, rows: int) -> float:
+        return self.paces[name] * self.config(self.regime(name, rows), rows, 0).batch_size
+
     def seconds_of_run(self, name: str, rows: int) -> float:
         """One training with its evaluations."""
         regime, splits = self.regime(name, rows), self.problem.splits
         config = self.config(regime, rows, 0)
         watched = min(len(splits.val), WATCHED) * regime.habits.looks
         evaluated = watched + len(splits.val) + len(splits.test) + min(rows, WATCHED)
-        return self.paces[name] * (config.steps + evaluated * FORWARD / config.batch_size)
+        return self.paces[name] * (config.steps * config.batch_size + evaluated * FORWARD)
 
     def seconds_of_search(self, name: str, rows: int) -> float:
         """Every learning rate, and half a chance of one more; before the first, every row through frozen layers."""
@@ -142,8 +145,8 @@ class Plan:
         if not self.searches:
             return reading
         config = self.config(self.regime(name, rows), rows, 0)
-        evaluated = len(splits.val) * FORWARD / config.batch_size
-        return reading + (self.options.trials + 0.5) * self.paces[name] * (SHARE * config.steps + evaluated)
+        trained = SHARE * config.steps * config.batch_size
+        return reading + (self.options.trials + 0.5) * self.paces[name] * (trained + len(splits.val) * FORWARD)
 
     def seconds(self) -> float:
         """Everything."""
@@ -206,7 +209,7 @@ def measure(plan: Plan, shared: Shared) -> Generator[str, None, Plan]:
             for taken, _ in enumerate(steps, 1):
                 if taken == MEASURED_STEPS or (taken >= 2 and _since(began) > MEASURED_SECONDS):
                     break
-        paces[name] = _since(began) / max(taken, 1)
+        paces[name] = _since(began) / (max(taken, 1) * config.batch_size)
         steps.close()
         few = replace(few, shared=Shared(few.splits))
     return replace(plan, paces=paces, readings=readings)
@@ -303,5 +306,5 @@ def load(asked: Plan, path: Path) -> Plan:
             "restore the data, or start a new study with another --out",
         )
     options = replace(asked.options, seeds=facts["seeds"], trials=facts["trials"], length=facts["length"])
-    known = {name: facts[name] for name in ("paces", "readings")}
-    return replace(asked, options=options, sizes=tuple(facts["sizes"]), cuts=tuple(facts["cuts"]), **known)
+    measured = {name: facts.get(name, {}) for name in ("paces", "readings")}
+    return replace(asked, options=options, sizes=tuple(facts["sizes"]), cuts=tuple(facts["cuts"]), **measured)

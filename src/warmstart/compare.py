@@ -100,7 +100,8 @@ def fit_one(problem: Problem, options: Options, folder: Path) -> Generator[Progr
     chosen = yield from _search(work, name, rows, 0.0)
     steps = run(chosen, draw, folder)
     expected = work.plan.seconds_of_run(name, rows)
-    return (yield from _showing(work, steps, f"{name}, {rows:,} rows", expected, name))
+    pace = work.plan.seconds_of_step(name, rows)
+    return (yield from _showing(work, steps, f"{name}, {rows:,} rows", expected, pace))
 
 
 def remembered(folder: Path) -> Comparison:
@@ -174,7 +175,9 @@ def _search(work: Work, name: str, rows: int, spend: float) -> Generator[Progres
     trials = plan.options.trials if plan.searches else 1
     steps = tune.search(regime, config, plan.draw(rows, seed, work.shared), trials, spend, trials_folder)
     doing = f"{name}, {rows:,} rows: searching its learning rate"
-    found = yield from _showing(work, steps, doing, plan.seconds_of_search(name, rows), name)
+    found = yield from _showing(
+        work, steps, doing, plan.seconds_of_search(name, rows), plan.seconds_of_step(name, rows)
+    )
     world().by_main(lambda: tune.keep(path, tune.to_json(found), trials_folder))
     return found
 
@@ -188,7 +191,8 @@ def _run(work: Work, chosen: Chosen, rows: int, seed: int, longer: int) -> Gener
         work.folder / "runs" / _id(name, rows, seed, longer),
     )
     doing = f"{name}, {rows:,} rows, seed {seed}" + (f", {longer} times as long" if longer > 1 else "")
-    done = yield from _showing(work, steps, doing, work.plan.seconds_of_run(name, rows) * longer, name)
+    expected, pace = work.plan.seconds_of_run(name, rows) * longer, work.plan.seconds_of_step(name, rows)
+    done = yield from _showing(work, steps, doing, expected, pace)
     work.runs.setdefault((name, rows, seed), []).append(done)
     yield work.progress(doing, message=_result(done))
 
@@ -211,9 +215,9 @@ def _lengthen(work: Work, chosen: Chosen, rows: int, longer: int) -> Generator[P
 
 
 def _showing(
-    work: Work, steps: Generator[Step, None, Value], doing: str, expected: float, name: str
+    work: Work, steps: Generator[Step, None, Value], doing: str, expected: float, pace: float
 ) -> Generator[Progress, None, Value]:
-    """Turn steps into progress; give what the steps give in the end."""
+    """Turn steps, each of `pace` seconds, into progress; give what the steps give in the end."""
     taken = 0
     yield work.progress(doing)
     while True:
@@ -224,7 +228,7 @@ def _showing(
             value: Value = stop.value
             return value
         taken += 1
-        yield work.progress(doing, min(taken * work.plan.paces[name], expected))
+        yield work.progress(doing, min(taken * pace, expected))
 
 
 def _id(name: str, rows: int, seed: int, longer: int = 1) -> str:

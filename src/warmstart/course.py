@@ -59,10 +59,14 @@ class Course:
 
 
 class Keeper:
-    """Keeps the best weights seen, at first those of the beginning, and says when to stop looking for better ones."""
+    """Keeps the best weights seen, at first those of the beginning, and says when to stop looking for better ones.
 
-    def __init__(self, model: Model, task: Task, looks: int):
-        self.higher, self.looks = task.higher_is_better, looks
+    The last look needs to be as good as the best only within the `noise` of a score (a share of it): after a schedule
+    that cools down, the last weights are the better ones where the few rows looked at cannot tell.
+    """
+
+    def __init__(self, model: Model, task: Task, looks: int, noise: float = 0.0):
+        self.higher, self.looks, self.noise = task.higher_is_better, looks, noise
         self.score: float | None = None
         self.step = 0  # of the stage, whose weights these are
         self.waited = 0
@@ -71,8 +75,10 @@ class Keeper:
         self.live = {name: tensor for name, tensor in model.state_dict().items() if name in learned}
         self.weights = {name: tensor.clone() for name, tensor in self.live.items()}
 
-    def see(self, score: float, step: int) -> None:
-        if self.score is None or (score > self.score if self.higher else score < self.score):
+    def see(self, score: float, step: int, last: bool = False) -> None:
+        """A look at the weights as they are; `last`: those at the end of the schedule."""
+        slack = self.noise * abs(score) if last else 0.0
+        if self.score is None or ((score - self.score) * (1 if self.higher else -1) + slack > 0):
             self.score, self.step, self.waited = score, step, 0
             _copy(self.live, self.weights)
         else:
@@ -97,7 +103,7 @@ class Underway:
     whole: dict[str, Tensor]  # by name: every weight and buffer of the model that any stage so far has changed
     losses: list[float] = field(default_factory=list)  # since the last look; empty: the weights are those looked at
 
-    def look(self, task: Task, watch: Examples, steps_per_epoch: int) -> None:
+    def look(self, task: Task, watch: Examples, steps_per_epoch: int, last: bool) -> None:
         """Judge the weights as they are by validation rows; keep them if they are the best."""
         world().as_main(buffer for buffer in self.state.model.buffers() if buffer.is_floating_point())
         with evaluation_mode(self.state.model):
@@ -106,7 +112,7 @@ class Underway:
         mean = statistics.fmean(self.losses)
         course.points.append(Point(course.steps + step, step / steps_per_epoch, mean, loss, score, course.seconds))
         self.losses.clear()
-        self.keeper.see(score, step)
+        self.keeper.see(score, step, last)
 
     def retreat(self) -> None:
         """Go back to the best weights so far, with a fresh optimizer and at a lower rate."""

@@ -33,6 +33,11 @@ def metric(scores: Array) -> float:
     return float(value / weight) if weight else 0.0
 
 
+def noise(rows: int) -> float:
+    """About half the standard error of a score on so many rows, as a share of it: what a choice must not rest on."""
+    return float(0.5 / math.sqrt(rows))
+
+
 @dataclass(frozen=True)
 class Resampled:
     """A metric, or a difference of two, for each seed: as measured, and under each draw of the test rows."""

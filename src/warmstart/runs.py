@@ -19,7 +19,7 @@ from warmstart.data.split import Rows
 from warmstart.device import environment, peak_memory, reset_peak_memory
 from warmstart.engine import world
 from warmstart.errors import TrainingError
-from warmstart.evaluate import metric
+from warmstart.evaluate import metric, noise
 from warmstart.prefix import outputs, reading
 from warmstart.record import Array, Cost, Run, Trial, load_run, save_run
 from warmstart.regimes import Regime
@@ -283,7 +283,7 @@ def _converged(trained: Trained, chosen: Chosen, val: float, draw: Draw) -> bool
     settings = tried_settings(chosen.regime, chosen.config)
     shorter = [(t.steps, t.val) for t in chosen.trials if t.settings == settings and t.steps < trained.steps]
     known = [(steps, score) for steps, score in shorter if score is not None]
-    matters = max(draw.worth * abs(val), 0.5 * abs(val) / np.sqrt(len(draw.splits.val)))
+    matters = abs(val) * max(draw.worth, noise(len(draw.splits.val)))
     if not known:
         known = [(p.step, p.val_score) for p in trained.points if p.step <= 0.7 * trained.steps]
         matters *= 3

@@ -18,6 +18,7 @@ from warmstart.data.split import Splits
 from warmstart.device import best_device
 from warmstart.engine import World, world
 from warmstart.errors import listed
+from warmstart.evaluate import noise
 from warmstart.flops import Flops, flops
 from warmstart.models.model import Model, body_width
 from warmstart.models.shards import sharded
@@ -143,7 +144,9 @@ def training(
                 stack.enter_context(only_used_rows(model.body, view.used_tokens()))
             stack.enter_context(reading(view.model, view.examples.encoded))
             state = begin(view.model, rates, part)
-            underway = Underway(number, state, Keeper(view.model, draw.task, looks), course, whole)
+            cools = part.schedule != "constant"
+            keeper = Keeper(view.model, draw.task, looks, noise(len(view.watch)) if cools else 0.0)
+            underway = Underway(number, state, keeper, course, whole)
             if here:
                 underway.unpack(here)
             yield from _stage(underway, view, stage.objective or draw.task, part, draw.task, checkpoints)
@@ -186,7 +189,7 @@ def _stage(
         while True:
             due = _agreed(state.world, signals, bool(checkpoints and checkpoints.due))
             if state.step in marks and underway.losses:
-                underway.look(task, view.watch, order.per_epoch)
+                underway.look(task, view.watch, order.per_epoch, last=state.step == config.steps)
             if checkpoints and due and state.step:
                 checkpoints.save(underway.name, *underway.pack())
             if state.step >= config.steps or keeper.tired:

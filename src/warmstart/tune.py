@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from warmstart.engine import world
+from warmstart.evaluate import noise
 from warmstart.models.dnn import Size
 from warmstart.record import Trial, write_json
 from warmstart.regimes import Regime
@@ -27,7 +28,6 @@ SHARE = 0.25  # of the steps, for a trial
 # A shorter schedule wants a higher rate, about as the root of the length: at a quarter it is tried at twice the rate
 # that it stands for. Tried at the rate itself, 4,000 synopses chose 6e-4: .620 at the whole length; 3e-4 gave .647.
 FASTER = SHARE**-0.5
-NOISE = 0.5  # of a score over the root of the validation rows: about half its standard error
 SIZES_TRIED = 8  # at most, beyond the rates
 
 
@@ -70,8 +70,7 @@ class Search:
         """
         if score is None or than is None:
             return score is not None
-        noise = NOISE * abs(than) / len(self.draw.splits.val) ** 0.5
-        return self.draw.better(score, than) and abs(score - than) > noise
+        return self.draw.better(score, than) and abs(score - than) > noise(len(self.draw.splits.val)) * abs(than)
 
 
 def search(
