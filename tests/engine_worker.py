@@ -56,6 +56,7 @@ class Job:
         return Regime(self.method, start, stages.get(self.method) or (Stage(METHODS[self.method]),), HABITS["full"])
 
 
+MOMENTUM = replace(PLAIN, optimizer="sgd", lr=0.02)  # Adam blows up a gradient of 1e-9 to a whole step
 SHARDED = replace(PLAIN, shard=True)
 JOBS = {
     "full": Job("full"),
@@ -63,8 +64,8 @@ JOBS = {
     "discriminative": Job("discriminative"),
     "scratch-dnn": Job("scratch-dnn"),
     "top-layers": Job("top-layers"),
-    "head, then all": Job("head-then-all"),
-    "momentum": Job("full", replace(PLAIN, optimizer="sgd", lr=0.02)),
+    "head, then all": Job("head-then-all", MOMENTUM),
+    "momentum": Job("full", MOMENTUM),
     "a process without a row": Job("full", replace(PLAIN, batch_size=83)),  # the second batch has one
     "in pieces": Job("full", replace(PLAIN, micro_batch=3)),
     # with dropout: the parts of two processes are drawn as two pieces of one process are
@@ -72,7 +73,7 @@ JOBS = {
     "full, sharded": Job("full", SHARDED),
     "lora, sharded": Job("lora", SHARDED),
     "scratch-dnn, sharded": Job("scratch-dnn", SHARDED),
-    "head, then all, sharded": Job("head-then-all", SHARDED),
+    "head, then all, sharded": Job("head-then-all", replace(MOMENTUM, shard=True)),
     "sharded in pieces": Job("discriminative", replace(SHARDED, micro_batch=3)),
 }
 CHANGES = ("full", "full, sharded")  # jobs that go on with another number of processes
