@@ -96,7 +96,7 @@ class DivergedError(TrainingError):
 def begin(model: Model, rates: Rates, config: TrainConfig) -> State:
     """Freeze what has no rate, and make the optimizer for the rest."""
     set_trainable(model, rates)
-    optimizer = make_optimizer(param_groups(model, rates, config), config)
+    optimizer = make_optimizer(param_groups(model, rates, config), config, cut=world().cuts(model))
     return State(model, optimizer, world().around(model), world(), micro_batch=config.micro_batch)
 
 
@@ -233,13 +233,16 @@ def param_groups(model: Model, rates: Rates, config: TrainConfig) -> list[dict[s
     ]
 
 
-def make_optimizer(groups: list[dict[str, object]], config: TrainConfig) -> torch.optim.Optimizer:
-    """AdamW (default), Adam (weight decay as L2, as it was first defined) or SGD with momentum 0.9."""
+def make_optimizer(groups: list[dict[str, object]], config: TrainConfig, *, cut: bool = False) -> torch.optim.Optimizer:
+    """AdamW (default), Adam (weight decay as L2, as it was first defined) or SGD with momentum 0.9.
+
+    Torch (2.13) has no fused SGD for weights that are cut over processes.
+    """
     if config.optimizer == "adamw":
         return torch.optim.AdamW(groups, lr=config.lr, fused=True)
     if config.optimizer == "adam":
         return torch.optim.Adam(groups, lr=config.lr, fused=True)
-    return torch.optim.SGD(groups, lr=config.lr, momentum=0.9, fused=True)
+    return torch.optim.SGD(groups, lr=config.lr, momentum=0.9, fused=not cut)
 
 
 def schedule(index: int, config: TrainConfig) -> float:
