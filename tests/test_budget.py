@@ -139,3 +139,18 @@ def test_a_step_of_half_the_rows_is_predicted_to_take_half_as_long(base: Base) -
     )
     assert plan.seconds_of_step("full", 2_000) == 2 * plan.seconds_of_step("full", 1_000)
     assert plan.seconds_of_run("full", 1_000) < 0.8 * plan.seconds_of_run("full", 2_000)
+
+
+def test_rows_to_score_are_cut_where_they_take_more_than_training(base: Base, tmp_path: Path) -> None:
+    """Or long texts on a slow machine would be trained on 125 rows, and judged on 3,000 for two hours."""
+    few = Options(regimes=("full",), seeds=1, trials=1, length=0.05)
+    asked = replace(first_plan(tiny_problem(REGRESSION, base, 8_000), few), paces={"full": 0.1})
+    assert len(asked.splits.test) == 1_600 and asked.seconds_of_scoring("full", 5_600) > 0.5 * asked.seconds()
+    cut = within(asked, 0.85 * asked.seconds())
+    assert (
+        len(cut.splits.test) == 800 and cut.sizes == asked.sizes and "800 test rows scored instead of 1,600" in cut.cuts
+    )
+    assert set(cut.splits.test.numbers) <= set(asked.splits.test.numbers)
+    budget.save(cut, tmp_path / "plan.json")
+    assert budget.load(asked, tmp_path / "plan.json").splits.test.numbers.tolist() == cut.splits.test.numbers.tolist()
+    assert within(asked, 1e-6).sizes < asked.sizes and len(within(asked, 1e-6).splits.test) == 800  # at least 500

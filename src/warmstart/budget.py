@@ -5,13 +5,14 @@ import time
 from collections.abc import Generator, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from warmstart.data.recognise import Schema
-from warmstart.data.split import Splits
+from warmstart.data.split import Rows, Splits
 from warmstart.device import precision
 from warmstart.engine import world
 from warmstart.errors import InputError, TrainingError
@@ -27,7 +28,8 @@ MEASURED_STEPS = 4  # of each regime, after one that warms up
 MEASURED_SECONDS = 15.0  # for them, unless fewer than two were done by then
 FORWARD = 0.4  # of a training step, for evaluating the same rows: forward alone, without dropout
 WORTHWHILE = 0.9  # of the time before, at most, or a cut of the rows is not made
-FEWEST_ROWS = 100  # the budget cuts no further
+FEWEST_ROWS = 100  # for training: the budget cuts no further
+FEWEST_SCORED = 500  # test rows; an accuracy on them is known to about 4 points
 SLOW = 5.0  # seconds for a first step, next to which a larger token table does not count
 FEW = 64  # rows of each part, to measure on what takes a while for all rows
 
@@ -75,6 +77,7 @@ class Plan:
     sizes: tuple[int, ...]
     paces: dict[str, float]  # regime -> seconds to train on a row
     readings: dict[str, float] = field(default_factory=dict)  # regime -> seconds a row to run it through frozen layers
+    scored: float = 1.0  # share of the test and validation rows
     cuts: tuple[str, ...] = ()
 
     @property
@@ -85,6 +88,14 @@ class Plan:
     @property
     def networks(self) -> tuple[str, ...]:
         return tuple(name for name in self.names if name not in BASELINES)
+
+    @cached_property
+    def splits(self) -> Splits:
+        """Those of the problem, or with fewer rows to score."""
+        splits = self.problem.splits
+        if self.scored == 1.0:
+            return splits
+        return replace(splits, val=_share(splits.val, self.scored), test=_share(splits.test, self.scored))
 
     @property
     def seeds(self) -> range:
@@ -114,13 +125,13 @@ class Plan:
 
     def shared(self) -> Shared:
         """All rows that any draw uses."""
-        splits = self.problem.splits
+        splits = self.splits
         drawn = [splits.subset(max(self.sizes), seed).train.numbers for seed in self.seeds]
         used = np.isin(splits.train.numbers, np.concatenate(drawn))
         return Shared(replace(splits, train=splits.train.take(np.flatnonzero(used))))
 
     def draw(self, rows: int, seed: int, shared: Shared) -> Draw:
-        return Draw(self.problem.splits.subset(rows, seed), self.problem.schema, shared, seed, self.options.worth)
+        return Draw(self.splits.subset(rows, seed), self.problem.schema, shared, seed, self.options.worth)
 
     # --- seconds ------------------------------------------------------------------------------------------------------
 
@@ -129,15 +140,18 @@ class Plan:
 
     def seconds_of_run(self, name: str, rows: int) -> float:
         """One training with its evaluations."""
-        regime, splits = self.regime(name, rows), self.problem.splits
-        config = self.config(regime, rows, 0)
-        watched = min(len(splits.val), WATCHED) * regime.habits.looks
-        evaluated = watched + len(splits.val) + len(splits.test) + min(rows, WATCHED)
-        return self.paces[name] * (config.steps * config.batch_size + evaluated * FORWARD)
+        config = self.config(self.regime(name, rows), rows, 0)
+        return self.paces[name] * config.steps * config.batch_size + self.seconds_of_scoring(name, rows)
+
+    def seconds_of_scoring(self, name: str, rows: int) -> float:
+        """The looks at validation rows while it trains, and the scores at its end."""
+        splits = self.splits
+        watched = min(len(splits.val), WATCHED) * self.regime(name, rows).habits.looks
+        return self.paces[name] * FORWARD * (watched + len(splits.val) + len(splits.test) + min(rows, WATCHED))
 
     def seconds_of_search(self, name: str, rows: int) -> float:
         """Every learning rate, and half a chance of one more; before the first, every row through frozen layers."""
-        splits = self.problem.splits
+        splits = self.splits
         reading = 0.0
         if rows == min(self.sizes):
             drawn = min(len(splits.train), len(self.seeds) * max(self.sizes))
@@ -235,13 +249,16 @@ def fit(plan: Plan) -> Plan:
         if plan.seconds() <= plan.options.budget:
             break
         if smaller.sizes != plan.sizes and smaller.seconds() > WORTHWHILE * plan.seconds():
-            break  # scoring the test rows costs more than training: fewer training rows would save nothing
+            break  # scoring costs more than training, and cannot be cut: fewer training rows would save nothing
         plan = smaller
     return replace(plan, cuts=_said(asked, plan))
 
 
 def _smaller(plan: Plan) -> Iterator[Plan]:
-    """The plan with less and less: two trials, one seed, no search, then half the rows again and again."""
+    """The plan with less and less: two trials, one seed, no search, then half the rows again and again.
+
+    Of the rows to train on and the rows to score, those are halved that take more of the time.
+    """
     while plan.searches and plan.options.trials > 2:
         plan = replace(plan, options=replace(plan.options, trials=plan.options.trials - 1))
         yield plan
@@ -251,9 +268,22 @@ def _smaller(plan: Plan) -> Iterator[Plan]:
     if plan.searches:
         plan = replace(plan, options=replace(plan.options, trials=1))
         yield plan
-    while max(plan.sizes) >= 2 * FEWEST_ROWS:
-        plan = _half(plan)
+    while True:
+        runs = [(name, rows) for name in plan.networks for rows in plan.sizes]
+        scoring = sum(plan.seconds_of_scoring(*run) for run in runs)
+        if 2 * scoring > sum(plan.seconds_of_run(*run) for run in runs) and len(plan.splits.test) >= 2 * FEWEST_SCORED:
+            plan = replace(plan, scored=plan.scored / 2)
+        elif max(plan.sizes) >= 2 * FEWEST_ROWS:
+            plan = _half(plan)
+        else:
+            return
         yield plan
+
+
+def _share(rows: Rows, share: float) -> Rows:
+    """This share of the rows, spread over all of them."""
+    count = max(1, round(share * len(rows)))
+    return rows.take(np.arange(count) * len(rows) // count)
 
 
 def _half(plan: Plan) -> Plan:
@@ -278,6 +308,8 @@ def _said(asked: Plan, plan: Plan) -> tuple[str, ...]:
         cuts.append(f"{plan.options.seeds} seed{'s' * (plan.options.seeds > 1)} instead of {asked.options.seeds}")
     if plan.sizes != asked.sizes:
         cuts.append(f"{max(plan.sizes):,} training rows instead of {max(asked.sizes):,}, and steps in proportion")
+    if plan.scored < 1.0:
+        cuts.append(f"{len(plan.splits.test):,} test rows scored instead of {len(asked.splits.test):,}")
     if plan.seconds() > plan.options.budget:
         cuts.append("even so it will take longer than the budget")
     return tuple(cuts)
@@ -285,11 +317,12 @@ def _said(asked: Plan, plan: Plan) -> tuple[str, ...]:
 
 def save(plan: Plan, path: Path) -> None:
     """Keep the cuts, so that a study that is resumed goes on with the same ones."""
-    kept = {"seeds": plan.options.seeds, "trials": plan.options.trials, "length": plan.options.length}
+    kept: dict[str, Any] = {name: getattr(plan.options, name) for name in ("seeds", "trials", "length")}
     facts = {
         "sizes": plan.sizes,
         "paces": plan.paces,
         "readings": plan.readings,
+        "scored": plan.scored,
         "cuts": plan.cuts,
         "fingerprint": plan.problem.splits.fingerprint,
     }
@@ -306,5 +339,5 @@ def load(asked: Plan, path: Path) -> Plan:
             "restore the data, or start a new study with another --out",
         )
     options = replace(asked.options, seeds=facts["seeds"], trials=facts["trials"], length=facts["length"])
-    measured = {name: facts.get(name, {}) for name in ("paces", "readings")}
-    return replace(asked, options=options, sizes=tuple(facts["sizes"]), cuts=tuple(facts["cuts"]), **measured)
+    known = {name: facts[name] for name in ("paces", "readings", "scored")}
+    return replace(asked, options=options, sizes=tuple(facts["sizes"]), cuts=tuple(facts["cuts"]), **known)

@@ -243,7 +243,7 @@ def _result(done: Run) -> str:
 
 def _comparison(work: Work) -> Comparison:
     """Of the lengths tried, each regime's best by validation counts; of equals the longest, tried for good reason."""
-    plan, splits = work.plan, work.plan.problem.splits
+    plan, splits = work.plan, work.plan.splits
     task = task_for(plan.problem.schema, splits)
     runs: list[Run] = []
     for name, rows in dict.fromkeys((name, rows) for name, rows, _ in work.runs):
