@@ -13,7 +13,7 @@ from warmstart.evaluate import metric
 from warmstart.methods import Discriminative, Frozen, Full, LoRA
 from warmstart.prefix import Shared, outputs
 from warmstart.regimes import HABITS, Regime, Stage
-from warmstart.stages import Draw, Trained, start_model, training
+from warmstart.stages import FORWARD, Draw, Trained, start_model, training, watched
 from warmstart.starts import Base, Pretrained
 from warmstart.train import Step, TrainConfig
 
@@ -153,3 +153,11 @@ def test_word_dropout_changes_what_is_read_and_computes_the_body_anew(base: Base
     plain, _ = carried_out(training(frozen, CONFIG, regression, looks=1))
     dropped, _ = carried_out(training(frozen, replace(CONFIG, word_dropout=0.3), regression, looks=1))
     assert [s.loss for s in plain] != [s.loss for s in dropped]
+
+
+def test_looks_take_at_most_a_quarter_of_the_time_of_training() -> None:
+    usual = replace(CONFIG, steps=300, batch_size=16)
+    assert watched(1_000, usual, 6) == 500 and watched(80, usual, 6) == 80
+    short = replace(usual, steps=100)
+    assert watched(1_000, short, 6) * 6 * FORWARD == pytest.approx(0.25 * 100 * 16, rel=0.01)
+    assert watched(1_000, replace(usual, steps=1), 6) == 50

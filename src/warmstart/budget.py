@@ -19,14 +19,14 @@ from warmstart.errors import InputError, TrainingError
 from warmstart.prefix import Shared
 from warmstart.record import write_json
 from warmstart.regimes import BASELINES, DEFAULT, REGIMES, Material, Regime, known_regime
-from warmstart.stages import WATCHED, Draw, training
+from warmstart.runs import SAMPLED
+from warmstart.stages import FORWARD, Draw, training, watched
 from warmstart.starts import Base, Init
 from warmstart.train import TrainConfig
 from warmstart.tune import SHARE
 
 MEASURED_STEPS = 4  # of each regime, after one that warms up
 MEASURED_SECONDS = 15.0  # for them, unless fewer than two were done by then
-FORWARD = 0.4  # of a training step, for evaluating the same rows: forward alone, without dropout
 WORTHWHILE = 0.9  # of the time before, at most, or a cut of the rows is not made
 FEWEST_ROWS = 100  # for training: the budget cuts no further
 FEWEST_SCORED = 500  # test rows; an accuracy on them is known to about 4 points
@@ -145,9 +145,10 @@ class Plan:
 
     def seconds_of_scoring(self, name: str, rows: int) -> float:
         """The looks at validation rows while it trains, and the scores at its end."""
-        splits = self.splits
-        watched = min(len(splits.val), WATCHED) * self.regime(name, rows).habits.looks
-        return self.paces[name] * FORWARD * (watched + len(splits.val) + len(splits.test) + min(rows, WATCHED))
+        regime, splits = self.regime(name, rows), self.splits
+        looks = regime.habits.looks
+        looked_at = looks * watched(len(splits.val), self.config(regime, rows, 0), looks)
+        return self.paces[name] * FORWARD * (looked_at + len(splits.val) + len(splits.test) + min(rows, SAMPLED))
 
     def seconds_of_search(self, name: str, rows: int) -> float:
         """Every learning rate, and half a chance of one more; before the first, every row through frozen layers."""

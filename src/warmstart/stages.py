@@ -30,7 +30,10 @@ from warmstart.starts import Start, random_state
 from warmstart.tasks import Objective, Task, task_for
 from warmstart.train import DivergedError, Step, TrainConfig, begin, set_trainable, train
 
-WATCHED = 500  # validation rows looked at while training: a look must stay cheap
+WATCHED = 500  # validation rows looked at while training, at most
+FEWEST_WATCHED = 50
+LOOKING = 0.25  # of the time of training, at most, for looking at them
+FORWARD = 0.4  # of a training step, for evaluating the same rows: forward alone, without dropout
 
 
 @dataclass(frozen=True)
@@ -86,13 +89,21 @@ class View:
         return torch.from_numpy(np.unique(tokens).astype(np.int64))
 
 
-def shared_view(model: Model, start: Start, draw: Draw, stored: bool) -> View:
-    """The rows that `model` learns from and is watched on; activations of layers that cannot change may be `stored`."""
+def watched(available: int, config: TrainConfig, looks: int) -> int:
+    """Of so many validation rows, how many each look takes: a look must stay cheap."""
+    affordable = LOOKING * config.steps * config.batch_size / (FORWARD * looks)
+    return min(available, WATCHED, max(FEWEST_WATCHED, round(affordable)))
+
+
+def shared_view(model: Model, start: Start, draw: Draw, count: int, stored: bool) -> View:
+    """The rows that `model` learns from, and `count` that it is watched on.
+
+    Activations of layers that cannot change may be `stored`.
+    """
     task, splits, shared = draw.task, draw.splits, draw.shared
     examples = shared.examples(start.inputs, splits.train, task.targets(splits.train))
-    count = min(WATCHED, len(splits.val))
-    watched = splits.val.take(np.arange(count) * len(splits.val) // count)  # spread out: files are often sorted
-    watch = shared.examples(start.inputs, watched, task.targets(watched))
+    some = splits.val.take(np.arange(count) * len(splits.val) // count)  # spread out: files are often sorted
+    watch = shared.examples(start.inputs, some, task.targets(some))
     if not stored:
         return View(model, examples, watch)
     encoded = shared.below(model, start.inputs)
@@ -135,7 +146,8 @@ def training(
             restore(here, _state(model, changed))
             course.go_on(here.facts["course"])
         course.cost = flops(model, rates)
-        view = shared_view(model, regime.start, draw, stored=not config.word_dropout)
+        count = watched(len(draw.splits.val), config, looks)
+        view = shared_view(model, regime.start, draw, count, stored=not config.word_dropout)
         with ExitStack() as stack:
             if config.shard and world().size > 1:
                 view = replace(view, model=stack.enter_context(sharded(model, world())))
