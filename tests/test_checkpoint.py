@@ -4,6 +4,7 @@ import json
 import os
 import resource
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -171,6 +172,15 @@ def test_a_signal_is_held_until_it_is_let_through() -> None:
         signal.signal(signal.SIGTERM, before)
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """As from a terminal: what a script starts in the background ignores Ctrl-C."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_ctrl_c_interrupts_when_it_is_let_through() -> None:
     with pytest.raises(KeyboardInterrupt), Held() as held:
         os.kill(os.getpid(), signal.SIGINT)
@@ -178,6 +188,7 @@ def test_ctrl_c_interrupts_when_it_is_let_through() -> None:
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_a_signal_that_nobody_released_is_handled_in_the_end() -> None:
     with pytest.raises(KeyboardInterrupt), Held():
         os.kill(os.getpid(), signal.SIGINT)
