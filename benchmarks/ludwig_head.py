@@ -6,7 +6,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 
-import torch
+from torch import library as operators
 
 import texts
 
@@ -35,10 +35,10 @@ def fit(
         "trainer": {"epochs": epochs, "batch_size": batch_size, "learning_rate": lr, "early_stop": -1},
     }
     rows, held_out = (
-        pandas.DataFrame({"text": part.texts, "section": part.targets}).assign(split=number)
+        pandas.DataFrame({"text": list(part.texts), "section": part.targets}).assign(split=number)
         for number, part in ((0, problem.train), (2, problem.splits.test))
     )
-    watched = pandas.DataFrame({"text": problem.splits.val.texts, "section": problem.splits.val.targets}).assign(
+    watched = pandas.DataFrame({"text": list(problem.splits.val.texts), "section": problem.splits.val.targets}).assign(
         split=1
     )
     with tempfile.TemporaryDirectory() as folder:
@@ -69,10 +69,10 @@ def fit(
 def _let_torchvision_be_imported() -> None:
     """Ludwig imports torchvision whatever it reads. A build for another torch fails at two operators, unused here."""
     with contextlib.suppress(RuntimeError):  # they are there where the builds belong together
-        library = torch.library.Library("torchvision", "FRAGMENT")
-        library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        _kept.append(library)
+        added = operators.Library("torchvision", "FRAGMENT")
+        added.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        added.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        _kept.append(added)
 
 
-_kept: list[torch.library.Library] = []  # what a library defines goes with it
+_kept: list[operators.Library] = []  # what a library defines goes with it

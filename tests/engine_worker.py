@@ -17,7 +17,7 @@ import torch
 from torch.nn.parallel import DistributedDataParallel
 
 from tests.cli_base import call
-from tests.tiny import REGRESSION, tiny_draw
+from tests.tiny import REGRESSION, carried_out, tiny_draw
 from warmstart.checkpoint import Checkpoints
 from warmstart.engine import ALONE, World, world
 from warmstart.errors import UsageError
@@ -77,15 +77,6 @@ JOBS = {
     "sharded in pieces": Job("discriminative", replace(SHARDED, micro_batch=3)),
 }
 CHANGES = ("full", "full, sharded")  # jobs that go on with another number of processes
-
-
-def carried_out(steps: Generator[Step, None, Trained]) -> tuple[list[Step], Trained]:
-    taken = []
-    while True:
-        try:
-            taken.append(next(steps))
-        except StopIteration as stop:
-            return taken, stop.value
 
 
 def some(steps: Generator[Step, None, Trained], count: int) -> list[float]:

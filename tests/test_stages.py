@@ -1,36 +1,26 @@
 """Stages: from a start through its stages to the best weights."""
 
-from collections.abc import Generator
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
-from tests.tiny import CLASSES, REGRESSION, tiny_draw
+from tests.tiny import CLASSES, REGRESSION, carried_out, tiny_draw
 from warmstart.course import Keeper, evaluation_mode
 from warmstart.evaluate import metric
 from warmstart.methods import Discriminative, Frozen, Full, LoRA
 from warmstart.prefix import Shared, outputs
 from warmstart.regimes import HABITS, Regime, Stage
-from warmstart.stages import FORWARD, Draw, Trained, start_model, training, watched
+from warmstart.stages import FORWARD, Draw, start_model, training, watched
 from warmstart.starts import Base, Pretrained
-from warmstart.train import Step, TrainConfig
+from warmstart.train import TrainConfig
 
 CONFIG = TrainConfig(steps=12, lr=5e-3, batch_size=8)
 
 
 def regime(base: Base, *stages: Stage) -> Regime:
     return Regime("some", Pretrained(base), stages, HABITS["full"])
-
-
-def carried_out(steps: Generator[Step, None, Trained]) -> tuple[list[Step], Trained]:
-    taken = []
-    while True:
-        try:
-            taken.append(next(steps))
-        except StopIteration as stop:
-            return taken, stop.value
 
 
 def fresh(draw: Draw) -> Draw:

@@ -1,6 +1,6 @@
 """Tiny: a base, tables and models so small that a test trains them in a blink."""
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from warmstart.data.split import Rows, Splits, split
 from warmstart.methods import Method, Rates
 from warmstart.models.model import Model, body_width
 from warmstart.prefix import Examples, Shared, Stream
-from warmstart.stages import Draw
+from warmstart.stages import Draw, Trained
 from warmstart.starts import Base
 from warmstart.tasks import Batch, Task
 from warmstart.train import Step, TrainConfig, begin, train
@@ -143,3 +143,13 @@ def model_of(method: Method, body: nn.Module, task: Task, seed: int = 0) -> tupl
 
 def train_steps(model: Model, rates: Rates, draw: Draw, base: Base, config: TrainConfig = STEPS) -> Sequence[Step]:
     return list(train(begin(model, rates, config), draw.task, stream_of(examples_of(draw, base), config), config))
+
+
+def carried_out(steps: Generator[Step, None, Trained]) -> tuple[list[Step], Trained]:
+    """Every step of a training, and what comes of it."""
+    taken = []
+    while True:
+        try:
+            taken.append(next(steps))
+        except StopIteration as stop:
+            return taken, stop.value

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from transformers import BertConfig, BertModel, GPT2Config, GPT2Model, LlamaConfig, LlamaModel, PretrainedConfig
 
 from tests.tiny import REGRESSION, tiny_draw
+from tests.tiny import carried_out as to_its_end
 from warmstart import prefix
 from warmstart.data.inputs import Inputs
 from warmstart.methods import Discriminative, Frozen, Full, LoRA, Method
@@ -96,12 +97,7 @@ def fresh() -> Draw:
 def carried_out(start: Made, method: Method, draw: Draw, **changes: object) -> tuple[list[Step], Trained]:
     regime = Regime("some", start, (Stage(method),), HABITS["full"])
     steps: Generator[Step, None, Trained] = training(regime, replace(CONFIG, **changes), draw, looks=2)
-    taken = []
-    while True:
-        try:
-            taken.append(next(steps))
-        except StopIteration as stop:
-            return taken, stop.value
+    return to_its_end(steps)
 
 
 def scored(trained: Trained, start: Made, draw: Draw, whole: bool = False) -> np.ndarray:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from warmstart.api import last
 from warmstart.checkpoint import Checkpoints
 from warmstart.methods import METHODS, Frozen, Full, LoRA
 from warmstart.models.dnn import Size
@@ -46,12 +47,7 @@ def regime_of(name: str, base: Base) -> Regime:
 
 
 def finished(steps: Generator[Step, None, Trained]) -> Trained:
-    while True:
-        try:
-            next(steps)
-        except StopIteration as stop:
-            value: Trained = stop.value
-            return value
+    return last(steps)
 
 
 def same(one: Trained, other: Trained) -> None:
