@@ -9,8 +9,9 @@ from tests.tiny import REGRESSION, tiny_problem
 from warmstart import budget
 from warmstart.budget import FEWEST_ROWS, Options, Plan, Problem, first_plan, fit
 from warmstart.errors import InputError, UsageError
-from warmstart.regimes import HABITS
-from warmstart.starts import Base
+from warmstart.methods import Full
+from warmstart.regimes import HABITS, Regime, Stage
+from warmstart.starts import Base, Scratch
 
 OPTIONS = Options(regimes=("constant", "frozen", "full"), seeds=3, trials=3)
 
@@ -154,3 +155,33 @@ def test_rows_to_score_are_cut_where_they_take_more_than_training(base: Base, tm
     budget.save(cut, tmp_path / "plan.json")
     assert budget.load(asked, tmp_path / "plan.json").splits.test.numbers.tolist() == cut.splits.test.numbers.tolist()
     assert within(asked, 1e-6).sizes < asked.sizes and len(within(asked, 1e-6).splits.test) == 800  # at least 500
+
+
+def test_long_texts_are_read_less_far_before_few_rows_are_left(plan: Plan, tmp_path: Path) -> None:
+    """Package descriptions, read to 256 tokens on two cores, once left 125 rows of 4,000 to learn from."""
+    base = replace(plan.problem.base, reads=256, max_length=256)
+    mine = Regime("mine", Scratch(lambda: None, base.inputs, "mean"), (Stage(Full()),), HABITS["full"])
+    long = replace(
+        plan, problem=replace(plan.problem, base=base, own=(mine,)), paces=plan.paces | {"scratch-dnn": 1e-9}
+    )
+    even = replace(long, tokens={256: 100.0, 128: 98.0, 64: 95.0})
+    assert within(even, even.seconds() / 12).sizes == (175,), "reading less would save too little"
+    long = replace(long, tokens={256: 100.0, 128: 95.0, 64: 40.0})
+    short = within(long, long.seconds() / 12)
+    assert short.problem.base.max_length == short.problem.own[0].start.inputs.max_length == 64
+    assert short.sizes == (350,) and short.paces["full"] == pytest.approx(0.4 * long.paces["full"])
+    assert short.paces["scratch-dnn"] == 1e-9, "hashed words are all read"
+    assert "64 tokens read of a text at most instead of 256: 40% of the work for each" in short.cuts
+    budget.save(short, tmp_path / "plan.json")
+    assert budget.load(long, tmp_path / "plan.json") == replace(short, options=replace(short.options, budget=1800.0))
+
+
+def test_a_pace_is_that_of_usual_batches_not_of_the_first_ones(base: Base) -> None:
+    """Batches hold texts of one length, so that the first may all be long: a study was planned 3 times too long."""
+    plan = first_plan(tiny_problem(REGRESSION, base, 1000), OPTIONS)
+    shared = plan.shared()
+    draw = plan.draw(700, 0, shared)
+    regime = plan.regime("full", 700)
+    each = budget._tokens(draw, regime, plan.config(regime, 700, 0), 256)
+    sizes = shared.encoded(regime.start.inputs).sizes()
+    assert len(each) == 44 and each.max() <= sizes.max() and sizes.mean() <= each.mean() < 1.1 * sizes.mean()

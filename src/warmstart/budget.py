@@ -11,17 +11,19 @@ from typing import Any
 
 import numpy as np
 
+from warmstart.data.batch import Order
+from warmstart.data.inputs import Tokens
 from warmstart.data.recognise import Schema
 from warmstart.data.split import Rows, Splits
 from warmstart.device import precision
 from warmstart.engine import world
 from warmstart.errors import InputError, TrainingError
 from warmstart.prefix import Shared
-from warmstart.record import write_json
+from warmstart.record import Array, write_json
 from warmstart.regimes import BASELINES, DEFAULT, REGIMES, Material, Regime, known_regime
 from warmstart.runs import SAMPLED
 from warmstart.stages import FORWARD, Draw, training, watched
-from warmstart.starts import Base, Init
+from warmstart.starts import Base, Init, Scratch
 from warmstart.train import TrainConfig
 from warmstart.tune import SHARE
 
@@ -29,6 +31,8 @@ MEASURED_STEPS = 4  # of each regime, after one that warms up
 MEASURED_SECONDS = 15.0  # for them, unless fewer than two were done by then
 WORTHWHILE = 0.9  # of the time before, at most, or a cut of the rows is not made
 FEWEST_ROWS = 100  # for training: the budget cuts no further
+ENOUGH_ROWS = 1_000  # for training: before fewer are taken, texts are read less far
+FEWEST_TOKENS = 64  # of a text: the budget lets every model read as many
 FEWEST_SCORED = 500  # test rows; an accuracy on them is known to about 4 points
 SLOW = 5.0  # seconds for a first step, next to which a larger token table does not count
 FEW = 64  # rows of each part, to measure on what takes a while for all rows
@@ -67,6 +71,17 @@ class Problem:
     caveats: tuple[str, ...] = ()
     noise_floor: float | None = None  # best reachable score, where it is known
 
+    def reading(self, max_length: int) -> "Problem":
+        """The same with at most so many tokens read of each text, by the base and by what reads as the base does."""
+        base = replace(self.base, max_length=max_length)
+        own = tuple(
+            replace(regime, start=replace(regime.start, inputs=base.inputs))
+            if isinstance(regime.start, Scratch) and regime.start.inputs == self.base.inputs
+            else regime
+            for regime in self.own
+        )
+        return replace(self, base=base, own=own)
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -77,6 +92,7 @@ class Plan:
     sizes: tuple[int, ...]
     paces: dict[str, float]  # regime -> seconds to train on a row
     readings: dict[str, float] = field(default_factory=dict)  # regime -> seconds a row to run it through frozen layers
+    tokens: dict[int, float] = field(default_factory=dict)  # read of a text at most -> to compute for one, with padding
     scored: float = 1.0  # share of the test and validation rows
     cuts: tuple[str, ...] = ()
 
@@ -200,6 +216,7 @@ def measure(plan: Plan, shared: Shared) -> Generator[str, None, Plan]:
     """A few real steps of each regime, yielding the name of each before; gives the plan with its paces."""
     paces: dict[str, float] = {}
     readings: dict[str, float] = {}
+    tokens: dict[int, float] = {}
     rows = max(plan.sizes)
     draw = plan.draw(rows, plan.options.first_seed, shared)
     few = _few(draw)
@@ -207,18 +224,16 @@ def measure(plan: Plan, shared: Shared) -> Generator[str, None, Plan]:
         yield name
         regime = plan.regime(name, rows)
         config = replace(plan.config(regime, rows, draw.seed), steps=MEASURED_STEPS + 2)
-        began, taken = time.perf_counter(), 0
+        measured_on, began, taken = few, time.perf_counter(), 0
         steps = training(regime, config, few, looks=1)
         with suppress(TrainingError):  # a rate that diverges is for the run itself to record
             next(steps)
             first = _since(began)
-            if world().most(few.shared.stores)[
-                0
-            ]:  # what does not change is computed once: for all rows, it may take minutes
+            if world().most(few.shared.stores)[0]:  # computed once: for all rows, it may take minutes
                 readings[name] = first / len(few.shared)
             elif first < SLOW:  # the words of a few rows are few, and so are the rows of the token table to train
                 steps.close()
-                steps = training(regime, config, draw, looks=1)
+                measured_on, steps = draw, training(regime, config, draw, looks=1)
                 next(steps)
             began = time.perf_counter()
             for taken, _ in enumerate(steps, 1):
@@ -226,8 +241,36 @@ def measure(plan: Plan, shared: Shared) -> Generator[str, None, Plan]:
                     break
         paces[name] = _since(began) / (max(taken, 1) * config.batch_size)
         steps.close()
+        limit = _limit(regime)
+        if limit:
+            of_these = _tokens(measured_on, regime, config, limit)[1 : taken + 1]
+            tokens |= {n: _tokens(draw, regime, config, n).mean() for n in (limit, *_shorter(limit))}
+            paces[name] *= float(tokens[limit] / of_these.mean()) if taken else 1.0
         few = replace(few, shared=Shared(few.splits))
-    return replace(plan, paces=paces, readings=readings)
+    return replace(plan, paces=paces, readings=readings, tokens=tokens)
+
+
+def _limit(regime: Regime) -> int | None:
+    """Tokens that the regime reads of a text at most; None where it reads something else."""
+    inputs = regime.start.inputs
+    return inputs.max_length if isinstance(inputs, Tokens) else None
+
+
+def _shorter(limit: int) -> list[int]:
+    """Half of this limit, a quarter ..."""
+    return [limit >> n for n in range(1, limit.bit_length()) if limit >> n >= FEWEST_TOKENS]
+
+
+def _tokens(draw: Draw, regime: Regime, config: TrainConfig, limit: int) -> Array:
+    """To compute for a row, with padding, in each of the first batches: an epoch of them, or as many as are measured.
+
+    Batches are of similar length, so that a few of them may be all short or all long.
+    """
+    train = draw.splits.train
+    examples = draw.shared.examples(regime.start.inputs, train, draw.task.targets(train))
+    order, sizes = Order(examples.lengths, config.batch_size, config.seed), np.minimum(examples.sizes(), limit)
+    epochs = 1 + MEASURED_STEPS // order.per_epoch
+    return np.array([sizes[batch].max() for epoch in range(epochs) for batch in order.epoch(epoch)])
 
 
 def _since(began: float) -> float:
@@ -244,7 +287,7 @@ def _few(draw: Draw) -> Draw:
 
 
 def fit(plan: Plan) -> Plan:
-    """Cut trials, then seeds, then rows, equally for all, until the prediction fits the budget."""
+    """Cut trials, then seeds, then rows and what is read of texts, equally for all, until it is predicted to fit."""
     asked = plan
     for smaller in _smaller(plan):
         if plan.seconds() <= plan.options.budget:
@@ -258,7 +301,8 @@ def fit(plan: Plan) -> Plan:
 def _smaller(plan: Plan) -> Iterator[Plan]:
     """The plan with less and less: two trials, one seed, no search, then half the rows again and again.
 
-    Of the rows to train on and the rows to score, those are halved that take more of the time.
+    Of the rows to train on and the rows to score, those are halved that take more of the time. Before few are left to
+    train on, less is read of each text: its beginning tells the most, and half the tokens take half the time.
     """
     while plan.searches and plan.options.trials > 2:
         plan = replace(plan, options=replace(plan.options, trials=plan.options.trials - 1))
@@ -274,6 +318,8 @@ def _smaller(plan: Plan) -> Iterator[Plan]:
         scoring = sum(plan.seconds_of_scoring(*run) for run in runs)
         if 2 * scoring > sum(plan.seconds_of_run(*run) for run in runs) and len(plan.splits.test) >= 2 * FEWEST_SCORED:
             plan = replace(plan, scored=plan.scored / 2)
+        elif max(plan.sizes) < 2 * ENOUGH_ROWS and (shortened := _shortened(plan)):
+            plan = shortened
         elif max(plan.sizes) >= 2 * FEWEST_ROWS:
             plan = _half(plan)
         else:
@@ -299,6 +345,22 @@ def _half(plan: Plan) -> Plan:
     return replace(halved, options=replace(plan.options, length=length))
 
 
+def _shortened(plan: Plan) -> Plan | None:
+    """With so many fewer tokens read of each text that it is worth it; None where that would leave too few."""
+    limit = plan.problem.base.inputs.max_length
+    worth = (n for n in _shorter(limit) if n in plan.tokens and plan.tokens[n] <= WORTHWHILE * plan.tokens[limit])
+    fewer = next(worth, None)
+    if fewer is None:
+        return None
+    share = plan.tokens[fewer] / plan.tokens[limit]
+    reading = {name for name in plan.networks if _limit(plan.regime(name, max(plan.sizes))) == limit}
+    paces, readings = (
+        {name: seconds * (share if name in reading else 1.0) for name, seconds in known.items()}
+        for known in (plan.paces, plan.readings)
+    )
+    return replace(plan, problem=plan.problem.reading(fewer), paces=paces, readings=readings)
+
+
 def _said(asked: Plan, plan: Plan) -> tuple[str, ...]:
     cuts = []
     if plan.searches and plan.options.trials < asked.options.trials:
@@ -309,6 +371,10 @@ def _said(asked: Plan, plan: Plan) -> tuple[str, ...]:
         cuts.append(f"{plan.options.seeds} seed{'s' * (plan.options.seeds > 1)} instead of {asked.options.seeds}")
     if plan.sizes != asked.sizes:
         cuts.append(f"{max(plan.sizes):,} training rows instead of {max(asked.sizes):,}, and steps in proportion")
+    limit, before = (p.problem.base.inputs.max_length for p in (plan, asked))
+    if limit < before:
+        share = plan.tokens[limit] / plan.tokens[before]
+        cuts.append(f"{limit} tokens read of a text at most instead of {before}: {share:.0%} of the work for each")
     if plan.scored < 1.0:
         cuts.append(f"{len(plan.splits.test):,} test rows scored instead of {len(asked.splits.test):,}")
     if plan.seconds() > plan.options.budget:
@@ -323,6 +389,8 @@ def save(plan: Plan, path: Path) -> None:
         "sizes": plan.sizes,
         "paces": plan.paces,
         "readings": plan.readings,
+        "tokens": list(plan.tokens.items()),
+        "max_length": plan.problem.base.max_length,
         "scored": plan.scored,
         "cuts": plan.cuts,
         "fingerprint": plan.problem.splits.fingerprint,
@@ -341,4 +409,5 @@ def load(asked: Plan, path: Path) -> Plan:
         )
     options = replace(asked.options, seeds=facts["seeds"], trials=facts["trials"], length=facts["length"])
     known = {name: facts[name] for name in ("paces", "readings", "scored")}
-    return replace(asked, options=options, sizes=tuple(facts["sizes"]), cuts=tuple(facts["cuts"]), **known)
+    known |= {"tokens": dict(facts["tokens"]), "sizes": tuple(facts["sizes"]), "cuts": tuple(facts["cuts"])}
+    return replace(asked, problem=asked.problem.reading(facts["max_length"]), options=options, **known)
