@@ -22,8 +22,9 @@ from warmstart.prefix import Shared
 from warmstart.record import Array, write_json
 from warmstart.regimes import BASELINES, DEFAULT, REGIMES, Material, Regime, known_regime
 from warmstart.runs import SAMPLED
-from warmstart.stages import FORWARD, Draw, training, watched
+from warmstart.stages import FORWARD, Corpus, Draw, training, watched
 from warmstart.starts import Base, Init, Scratch
+from warmstart.tasks import TASKS, Language
 from warmstart.train import TrainConfig
 from warmstart.tune import SHARE
 
@@ -68,6 +69,7 @@ class Problem:
     schema: Schema
     base: Base
     own: tuple[Regime, ...] = ()  # regimes of the user's own
+    corpus: Splits | None = None  # texts of the domain; None: the training rows' own
     caveats: tuple[str, ...] = ()
     noise_floor: float | None = None  # best reachable score, where it is known
 
@@ -113,6 +115,11 @@ class Plan:
             return splits
         return replace(splits, val=_share(splits.val, self.scored), test=_share(splits.test, self.scored))
 
+    @cached_property
+    def corpus(self) -> Corpus | None:
+        splits = self.problem.corpus
+        return Corpus(splits, Shared(splits)) if splits else None
+
     @property
     def seeds(self) -> range:
         return range(self.options.first_seed, self.options.first_seed + self.options.seeds)
@@ -124,7 +131,8 @@ class Plan:
 
     def regime(self, name: str, rows: int) -> Regime:
         own = {regime.name: regime for regime in self.problem.own}
-        material = Material(self.problem.base, rows, self.options.init, self.options.dropout)
+        language = TASKS[self.problem.schema.task] is Language
+        material = Material(self.problem.base, rows, self.options.init, self.options.dropout, language)
         return own[name] if name in own else REGIMES[name](material)
 
     def config(self, regime: Regime, rows: int, seed: int) -> TrainConfig:
@@ -147,7 +155,8 @@ class Plan:
         return Shared(replace(splits, train=splits.train.take(np.flatnonzero(used))))
 
     def draw(self, rows: int, seed: int, shared: Shared) -> Draw:
-        return Draw(self.splits.subset(rows, seed), self.problem.schema, shared, seed, self.options.worth)
+        drawn = self.splits.subset(rows, seed)
+        return Draw(drawn, self.problem.schema, shared, seed, self.options.worth, self.corpus)
 
     # --- seconds ------------------------------------------------------------------------------------------------------
 
@@ -267,7 +276,7 @@ def _tokens(draw: Draw, regime: Regime, config: TrainConfig, limit: int) -> Arra
     Batches are of similar length, so that a few of them may be all short or all long.
     """
     train = draw.splits.train
-    examples = draw.shared.examples(regime.start.inputs, train, draw.task.targets(train))
+    examples = draw.shared.examples(draw.task.reads(regime.start.inputs), train, draw.task.targets(train))
     order, sizes = Order(examples.lengths, config.batch_size, config.seed), np.minimum(examples.sizes(), limit)
     epochs = 1 + MEASURED_STEPS // order.per_epoch
     return np.array([sizes[batch].max() for epoch in range(epochs) for batch in order.epoch(epoch)])

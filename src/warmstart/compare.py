@@ -78,7 +78,7 @@ def compare(problem: Problem, options: Options, folder: Path) -> Generator[Progr
         for name in (n for n in plan.names if n in BASELINES):
             for seed in plan.seeds:
                 yield work.progress(f"{name}, {rows:,} rows, seed {seed}")
-                done = run_baseline(name, plan.draw(rows, seed, work.shared), folder / "runs" / _id(name, rows, seed))
+                done = yield from _baseline(work, name, rows, seed, folder / "runs" / _id(name, rows, seed))
                 work.runs[name, rows, seed] = [done]
                 yield work.progress(f"{name}, {rows:,} rows, seed {seed}", message=_result(done))
         yield from _networks(work, rows)
@@ -96,7 +96,7 @@ def fit_one(problem: Problem, options: Options, folder: Path) -> Generator[Progr
     draw = work.plan.draw(rows, seed, work.shared)
     if name in BASELINES:
         yield work.progress(f"{name}, {rows:,} rows")
-        return run_baseline(name, draw, folder)
+        return (yield from _baseline(work, name, rows, seed, folder))
     chosen = yield from _search(work, name, rows, 0.0)
     steps = run(chosen, draw, folder)
     expected = work.plan.seconds_of_run(name, rows)
@@ -142,6 +142,16 @@ def _planned(plan: Plan, folder: Path) -> Generator[Progress, None, Work]:
     if plan.networks:
         yield work.progress("planning", message=plan.words())
     return work
+
+
+def _baseline(work: Work, name: str, rows: int, seed: int, folder: Path) -> Generator[Progress, None, Run]:
+    """A run in which no network learns."""
+    draw = work.plan.draw(rows, seed, work.shared)
+    if name != "zero-shot":
+        return run_baseline(name, draw, folder)
+    regime = work.plan.regime(name, rows)
+    steps = run(Chosen(regime, work.plan.config(regime, rows, seed)), draw, folder)
+    return (yield from _showing(work, steps, name, 0.0, 0.0))
 
 
 def _networks(work: Work, rows: int) -> Generator[Progress, None, None]:

@@ -45,6 +45,16 @@ class Course:
     def seconds(self) -> float:
         return time.perf_counter() - self.began
 
+    def turn(self, aim: Task) -> None:
+        """Its next stage has another aim, whose looks cannot be compared with those so far."""
+        scores = [point.val_score for point in self.points]
+        self.points.clear()
+        if len(scores) > 1:
+            self.caveats.append(
+                f"first {self.steps} steps on the language of the domain: {aim.metric} {scores[0]:.3f} at the first "
+                f"look, {scores[-1]:.3f} at the last"
+            )
+
     def to_json(self) -> dict[str, Any]:
         """What a training that goes on cannot find out again."""
         known = {name: getattr(self, name) for name in ("went_back", "steps", "best_step", "flops", "caveats")}

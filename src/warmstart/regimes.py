@@ -7,7 +7,7 @@ from warmstart.errors import UsageError, did_you_mean
 from warmstart.methods import Discriminative, Frozen, Full, LoRA, Method
 from warmstart.models.dnn import size_for
 from warmstart.starts import Architecture, Base, Init, Pretrained, Scratch, Start, dnn
-from warmstart.tasks import Objective
+from warmstart.tasks import Language, Task
 
 
 @dataclass(frozen=True)
@@ -15,7 +15,7 @@ class Stage:
     """A method, an objective and a share of the step budget."""
 
     method: Method
-    objective: Objective | None = None  # None: the task itself
+    objective: Task | None = None  # None: the task itself
     share: float = 1.0
     lr: float | None = None  # None: the run's own
 
@@ -50,7 +50,7 @@ class Regime:
 
     def __post_init__(self) -> None:
         total = sum(stage.share for stage in self.stages)
-        if abs(total - 1) > 1e-6:
+        if self.stages and abs(total - 1) > 1e-6:
             raise UsageError(
                 f"the stages of regime {self.name!r} take {total:.0%} of the steps, not 100 %.",
                 "make the `share` values sum to 1",
@@ -70,6 +70,7 @@ class Material:
     rows: int  # training rows: sizes the DNN
     init: Init = "default"
     dropout: float | None = None
+    language: bool = False  # whether the task is to predict text
 
 
 # The defaults of every regime, in one place (also in docs/regimes.md). Rates are for encoders about 400 wide, such as
@@ -84,11 +85,27 @@ HABITS: dict[str, Habits] = {
     "full": Habits(lr=2e-4, epochs=4),
     "lora": Habits(lr=1e-3, epochs=4),
     "qlora": Habits(lr=1e-3, epochs=4),
+    "hybrid": Habits(lr=4e-4, epochs=6, floor=450),
+    "self-pretrained": Habits(lr=5e-4, epochs=8, floor=600),
+}
+
+# The same where text is predicted, for decoders about 600 wide; a step has fewer rows, since each is longer.
+LANGUAGE_HABITS: dict[str, Habits] = {
+    "zero-shot": Habits(lr=1e-4, epochs=0, floor=0, batch_size=8),
+    "scratch": Habits(lr=1e-3, epochs=4, floor=200, batch_size=8),
+    "top-layers": Habits(lr=1e-4, epochs=2, floor=100, batch_size=8),
+    "discriminative": Habits(lr=2e-4, epochs=2, floor=100, batch_size=8),
+    "full": Habits(lr=1e-4, epochs=2, floor=100, batch_size=8),
+    "lora": Habits(lr=5e-4, epochs=2, floor=100, batch_size=8),
+    "qlora": Habits(lr=5e-4, epochs=2, floor=100, batch_size=8),
+    "hybrid": Habits(lr=1e-4, epochs=3, floor=150, batch_size=8),
+    "self-pretrained": Habits(lr=1e-3, epochs=6, floor=300, batch_size=8),
 }
 
 REGIMES: dict[str, Callable[[Material], Regime]] = {}
-BASELINES = ("constant", "linear")
+BASELINES = ("constant", "linear", "zero-shot")
 DEFAULT = ("constant", "linear", "scratch-dnn", "scratch", "frozen", "discriminative", "full", "lora")
+LANGUAGE_DEFAULT = ("zero-shot", "scratch", "full", "lora")
 WORDS = {
     "constant": "the median or the commonest class: the floor that every other must beat",
     "linear": "TF-IDF and a linear model: the cheap rival",
@@ -100,12 +117,36 @@ WORDS = {
     "full": "pretrained, all weights learn at one rate",
     "lora": "pretrained, low-rank adapters and the head learn",
     "qlora": "the same on a base held in 4 bits",
+    "hybrid": "pretrained, first the language of the domain, then the task at discriminative rates",
+    "self-pretrained": "the base's own architecture from random weights, first the language, then the task",
+    "zero-shot": "the base as it is: nothing learns",
 }
 ALIASES = {"differential": "discriminative"}
 
 
-def _register(name: str, start: Callable[[Material], Start], method: Method) -> None:
-    REGIMES[name] = lambda material: Regime(name, start(material), (Stage(method),), HABITS[name])
+Stages = Callable[[Material], tuple[Stage, ...]]
+
+
+def _register(name: str, start: Callable[[Material], Start], stages: Stages) -> None:
+    def made(material: Material) -> Regime:
+        habits = LANGUAGE_HABITS if material.language else HABITS
+        return Regime(name, start(material), stages(material), habits[name])
+
+    REGIMES[name] = made
+
+
+def _only(method: Method) -> Stages:
+    return lambda material: (Stage(method),)
+
+
+def _after_language(first: Method, then: Method) -> Stages:
+    """Half of the steps on the language of the domain, the other half on the task."""
+    return lambda material: (Stage(first, _language(material), 0.5), Stage(then, share=0.5))
+
+
+def _language(material: Material) -> Language:
+    """How a base of its kind learns from plain text."""
+    return Language("masked-lm" if material.base.kind == "encoder" else "causal-lm")
 
 
 def _scratch(material: Material) -> Start:
@@ -125,14 +166,17 @@ def _pretrained(material: Material) -> Start:
     return Pretrained(material.base, material.dropout)
 
 
-_register("scratch-dnn", _dnn, Full())
-_register("scratch", _scratch, Full())
-_register("frozen", _pretrained, Frozen())
-_register("top-layers", _pretrained, Frozen(unfrozen=2))
-_register("discriminative", _pretrained, Discriminative())
-_register("full", _pretrained, Full())
-_register("lora", _pretrained, LoRA())
-_register("qlora", _pretrained, LoRA(quantize="nf4"))
+_register("scratch-dnn", _dnn, _only(Full()))
+_register("scratch", _scratch, _only(Full()))
+_register("frozen", _pretrained, _only(Frozen()))
+_register("top-layers", _pretrained, _only(Frozen(unfrozen=2)))
+_register("discriminative", _pretrained, _only(Discriminative()))
+_register("full", _pretrained, _only(Full()))
+_register("lora", _pretrained, _only(LoRA()))
+_register("qlora", _pretrained, _only(LoRA(quantize="nf4")))
+_register("hybrid", _pretrained, _after_language(Full(), Discriminative()))
+_register("self-pretrained", _scratch, _after_language(Full(), Full()))
+_register("zero-shot", _pretrained, lambda material: ())
 
 
 def known_regime(name: str) -> str:

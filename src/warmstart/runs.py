@@ -24,6 +24,7 @@ from warmstart.prefix import outputs, reading
 from warmstart.record import Array, Cost, Run, Trial, load_run, save_run
 from warmstart.regimes import Regime
 from warmstart.stages import Draw, Trained, training
+from warmstart.tasks.language import JUDGED, Language
 from warmstart.store import Network, Predictor, save_model, save_network
 from warmstart.train import DivergedError, Step, TrainConfig
 
@@ -59,7 +60,8 @@ def try_settings(
         trained = yield from training(regime, config, draw, looks=1, checkpoints=checkpoints)
     except TrainingError:
         return Trial(settings, config.steps, None), 0.0
-    examples = draw.shared.examples(regime.start.inputs, draw.splits.val, draw.task.targets(draw.splits.val))
+    inputs = draw.task.reads(regime.start.inputs)
+    examples = draw.shared.examples(inputs, draw.splits.val, draw.task.targets(draw.splits.val))
     with reading(trained.model, trained.reads):
         _, score = look(trained.model, draw.task, replace(examples, encoded=trained.reads))
     spent = trained.train_flops + float(trained.cost.forward(examples.sizes()).sum())
@@ -104,14 +106,14 @@ def run(chosen: Chosen, draw: Draw, folder: Path) -> Generator[Step, None, Run]:
     seconds = time.perf_counter() - began
     if trained is not None:
         began = time.perf_counter()
-        found = measure(Network(trained.model, regime.start.inputs), draw, trained.reads)
+        found = measure(Network(trained.model, draw.task.reads(regime.start.inputs)), draw, trained.reads)
         if not draw.better(found.train, found.floor):
             failed = "does not beat the constant on its own training rows"
         seconds = trained.seconds + time.perf_counter() - began
     record = Run(
         id=folder.name,
         regime=regime.name,
-        family=regime.start.family,
+        family=regime.start.family if regime.stages else "baseline",
         start=regime.start.name,
         method=regime.words,
         seed=draw.seed,
@@ -145,7 +147,7 @@ def run(chosen: Chosen, draw: Draw, folder: Path) -> Generator[Step, None, Run]:
 
     def save(staging: Path) -> None:
         assert trained is not None and found is not None
-        facts = save_network(staging, trained.model, regime.start)
+        facts = save_network(staging, trained.model, regime.start, draw.task)
         save_model(staging, facts | {"regime": regime.name}, draw.task, draw.schema, found.calibration)
 
     return finish(record, folder, save if trained is not None else None)
@@ -237,21 +239,45 @@ def measure(model: Predictor, draw: Draw, reads: Encoded | None = None) -> Measu
     some = splits.train.take(np.arange(min(SAMPLED, len(splits.train))))
     train_outputs, train_targets = at(some)
     scores = task.score(test, test_targets, calibration)
+    columns = {"row": splits.test.numbers.tolist(), "target": task.truths(test_targets)}
+    columns |= task.predictions(test, calibration)
+    metrics = task.metrics(test, test_targets, calibration)
+    if isinstance(task, Language) and task.writes:
+        assert isinstance(model, Network)
+        some_test = judged_rows(splits.test)
+        judged = task.judge(model.answers(some_test.texts, task), some_test)
+        if task.higher_is_better:  # ranked by what is written
+            scores, columns = judged.scores, {"row": some_test.numbers.tolist(), **judged.columns}
+        else:
+            columns |= _beside(splits.test, some_test, judged.columns)
+        metrics |= judged.metrics
     train_score = metric(task.score(train_outputs, train_targets, calibration))
     constant = np.tile(task.constant(task.targets(splits.train)), (len(some), 1))
     floor = metric(task.score(constant, train_targets, task.calibrate(constant, train_targets)))
-    columns = {"row": splits.test.numbers.tolist(), "target": task.truths(test_targets)}
     return Measured(
         val=metric(task.score(val, val_targets, calibration)),
         test=metric(scores),
         train=train_score,
-        metrics=task.metrics(test, test_targets, calibration),
+        metrics=metrics,
         calibration=calibration,
         scores=scores,
-        predictions=columns | task.predictions(test, calibration),
+        predictions=columns,
         latency_ms=_latency(model, splits.test.texts),
         floor=floor,
     )
+
+
+def _beside(rows: Rows, some: Rows, columns: dict[str, list[Any]]) -> dict[str, list[Any]]:
+    """Columns of some of the rows as columns of all: None where there is nothing."""
+    place = {number: i for i, number in enumerate(some.numbers.tolist())}
+    places = [place.get(number) for number in rows.numbers.tolist()]
+    return {name: [None if i is None else column[i] for i in places] for name, column in columns.items()}
+
+
+def judged_rows(test: Rows) -> Rows:
+    """The rows that answers are written for: the same for every regime, spread over all."""
+    count = min(JUDGED, len(test))
+    return test.take(np.arange(count) * len(test) // count)
 
 
 def _measured(found: Measured | None, draw: Draw) -> dict[str, Any]:
@@ -296,7 +322,8 @@ def _converged(trained: Trained, chosen: Chosen, val: float, draw: Draw) -> bool
 
 def _evaluation_flops(trained: Trained, regime: Regime, draw: Draw) -> float:
     parts = (draw.splits.val, draw.splits.test)
-    encoded = [draw.shared.examples(regime.start.inputs, part, draw.task.targets(part)) for part in parts]
+    inputs = draw.task.reads(regime.start.inputs)
+    encoded = [draw.shared.examples(inputs, part, draw.task.targets(part)) for part in parts]
     return float(sum(trained.cost.forward(part.sizes()).sum() for part in encoded))
 
 

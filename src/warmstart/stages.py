@@ -20,20 +20,29 @@ from warmstart.engine import World, world
 from warmstart.errors import listed
 from warmstart.evaluate import noise
 from warmstart.flops import Flops, flops
-from warmstart.models.model import Model, body_width
+from warmstart.methods.lora import merged
+from warmstart.models.model import UNPOOLED, Model, body_width
 from warmstart.models.shards import sharded
 from warmstart.models.vocabulary import only_used_rows
 from warmstart.prefix import Examples, Shared, Stream, reading
 from warmstart.record import Point
 from warmstart.regimes import Regime
 from warmstart.starts import Start, random_state
-from warmstart.tasks import Objective, Task, task_for
+from warmstart.tasks import Task, task_for
 from warmstart.train import DivergedError, Step, TrainConfig, begin, set_trainable, train
 
 WATCHED = 500  # validation rows looked at while training, at most
 FEWEST_WATCHED = 50
 LOOKING = 0.25  # of the time of training, at most, for looking at them
 FORWARD = 0.4  # of a training step, for evaluating the same rows: forward alone, without dropout
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Texts of the domain, for stages that learn its language before the task."""
+
+    splits: Splits
+    shared: Shared
 
 
 @dataclass(frozen=True)
@@ -45,6 +54,7 @@ class Draw:
     shared: Shared
     seed: int
     worth: float = 0.01
+    corpus: Corpus | None = None  # None: the training rows' own texts
 
     @cached_property
     def task(self) -> Task:
@@ -95,18 +105,20 @@ def watched(available: int, config: TrainConfig, looks: int) -> int:
     return min(available, WATCHED, max(FEWEST_WATCHED, round(affordable)))
 
 
-def shared_view(model: Model, start: Start, draw: Draw, count: int, stored: bool) -> View:
-    """The rows that `model` learns from, and `count` that it is watched on.
+def shared_view(model: Model, start: Start, draw: Draw, aim: Task, count: int, stored: bool) -> View:
+    """The rows that `model` learns from for an aim, and `count` that it is watched on.
 
     Activations of layers that cannot change may be `stored`.
     """
-    task, splits, shared = draw.task, draw.splits, draw.shared
-    examples = shared.examples(start.inputs, splits.train, task.targets(splits.train))
+    corpus = draw.corpus if aim is not draw.task else None
+    splits, shared = (corpus.splits, corpus.shared) if corpus else (draw.splits, draw.shared)
+    inputs, count = aim.reads(start.inputs), min(count, len(splits.val))
+    examples = shared.examples(inputs, splits.train, aim.targets(splits.train))
     some = splits.val.take(np.arange(count) * len(splits.val) // count)  # spread out: files are often sorted
-    watch = shared.examples(start.inputs, some, task.targets(some))
-    if not stored:
+    watch = shared.examples(inputs, some, aim.targets(some))
+    if not stored or model.pooling == UNPOOLED:
         return View(model, examples, watch)
-    encoded = shared.below(model, start.inputs)
+    encoded = shared.below(model, inputs)
     return View(model, replace(examples, encoded=encoded), replace(watch, encoded=encoded))
 
 
@@ -129,9 +141,13 @@ def training(
     saved = checkpoints.newest() if checkpoints else None
     reached = saved.facts["stage"] if saved else 0
     model = start_model(regime, draw.task, config.seed)
+    learned: list[nn.Parameter] = []
+    encoded = draw.shared.encoded(draw.task.reads(regime.start.inputs))
     course = Course(looks, retreats)
     changed: set[str] = set()  # names of the weights that any stage so far has trained
     for number, stage in enumerate(regime.stages):
+        aim = stage.objective or draw.task
+        turn(model, regime.start, aim, config.seed)
         with random_state(config.seed):  # adapters are drawn anew
             model.body = stage.method.prepare(model.body)
         part = replace(config, steps=max(1, round(config.steps * stage.share)), lr=stage.lr or config.lr)
@@ -147,21 +163,24 @@ def training(
             course.go_on(here.facts["course"])
         course.cost = flops(model, rates)
         count = watched(len(draw.splits.val), config, looks)
-        view = shared_view(model, regime.start, draw, count, stored=not config.word_dropout)
+        view = shared_view(model, regime.start, draw, aim, count, stored=not config.word_dropout)
         with ExitStack() as stack:
             if config.shard and world().size > 1:
                 view = replace(view, model=stack.enter_context(sharded(model, world())))
             whole = _state(view.model, changed)
-            if not config.shard:  # whose checkpoints are to fit any number of processes
+            if not config.shard and model.pooling != UNPOOLED:  # whose checkpoints are to fit any number of processes
                 stack.enter_context(only_used_rows(model.body, view.used_tokens()))
             stack.enter_context(reading(view.model, view.examples.encoded))
             state = begin(view.model, rates, part)
             cools = part.schedule != "constant"
-            keeper = Keeper(view.model, draw.task, looks, noise(len(view.watch)) if cools else 0.0)
+            keeper = Keeper(view.model, aim, looks, noise(len(view.watch)) if cools else 0.0)
             underway = Underway(number, state, keeper, course, whole)
             if here:
                 underway.unpack(here)
-            yield from _stage(underway, view, stage.objective or draw.task, part, draw.task, checkpoints)
+            yield from _stage(underway, view, aim, part, checkpoints)
+            encoded = view.examples.encoded
+            if aim is not draw.task:
+                course.turn(aim)
     model.eval()
     return Trained(
         model=model,
@@ -175,16 +194,15 @@ def training(
         trainable=sum(p.numel() for p in learned),
         total=_total(model),
         bytes_learned=sum(p.numel() * p.element_size() for p in learned),
-        reads=view.examples.encoded,
+        reads=encoded,
     )
 
 
 def _stage(
     underway: Underway,
     view: View,
-    objective: Objective,
+    aim: Task,
     config: TrainConfig,
-    task: Task,
     checkpoints: Checkpoints | None,
 ) -> Generator[Step, None, None]:
     """One stage on the loop: look at validation rows now and then, stop when it no longer helps, keep the best.
@@ -196,12 +214,12 @@ def _stage(
     dropped = WordDropout(config.word_dropout, config.seed) if config.word_dropout else None
     stream = Stream(view.examples, order, dropped, state.world)
     marks = {round(config.steps * (i + 1) / course.looks) for i in range(course.looks)}
-    steps = train(state, objective, stream, config)
+    steps = train(state, aim, stream, config)
     with Held() as signals, saved_if_stopped(underway, checkpoints):
         while True:
             due = _agreed(state.world, signals, bool(checkpoints and checkpoints.due))
             if state.step in marks and underway.losses:
-                underway.look(task, view.watch, order.per_epoch, last=state.step == config.steps)
+                underway.look(aim, view.watch, order.per_epoch, last=state.step == config.steps)
             if checkpoints and due and state.step:
                 checkpoints.save(underway.name, *underway.pack())
             if state.step >= config.steps or keeper.tired:
@@ -213,7 +231,7 @@ def _stage(
                 if course.went_back == course.retreats:
                     raise
                 underway.retreat()
-                steps = train(state, objective, stream, config)
+                steps = train(state, aim, stream, config)
                 continue
             if step.finite:
                 underway.losses.append(step.loss)
@@ -267,14 +285,33 @@ def _remarks(underway: Underway, view: View, stream: Stream, config: TrainConfig
 
 
 def start_model(regime: Regime, task: Task, seed: int) -> Model:
-    """Body from the regime's start, head from the seed: the same head for every regime of that width."""
-    start = regime.start
-    body = start.body(seed)
-    head = task.head(body_width(body), seed)
+    """Body from the regime's start; the head that its first stage learns with."""
+    first = next((stage.objective for stage in regime.stages), None) or task
+    body = regime.start.body(seed)
+    return Model(body, *head_for(body, regime.start, first, seed)).to(best_device())
+
+
+def head_for(body: nn.Module, start: Start, aim: Task, seed: int) -> tuple[nn.Module, str]:
+    """What answers on top of a body, and how it reads it: from the seed, the same for every body of that width."""
+    head = aim.head(body_width(body), seed)
+    if head is None:
+        return start.language_head(body), UNPOOLED
     for module in head.modules():
         if isinstance(module, nn.Dropout) and start.dropout is not None:
             module.p = start.dropout
-    return Model(body, head, start.pooling).to(best_device())
+    return head, start.pooling
+
+
+def turn(model: Model, start: Start, aim: Task, seed: int) -> None:
+    """Towards a stage's own aim: the body stays, adapters added into it; the head is the next aim's own.
+
+    From language to language the output layer stays too.
+    """
+    if (aim.head(1, seed) is None) == (model.pooling == UNPOOLED):
+        return
+    model.body = merged(model.body)
+    model.head, model.pooling = head_for(model.body, start, aim, seed)
+    model.to(best_device())
 
 
 def _state(model: Model, names: set[str]) -> dict[str, Tensor]:

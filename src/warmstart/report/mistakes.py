@@ -66,7 +66,7 @@ def worst(run: Run, *, higher_is_better: bool, examples: Mapping[int, str] | Non
     return tuple(
         Example(
             row=int(columns["row"][i]),
-            text=None if examples is None else _shortened(examples.get(int(columns["row"][i]), "")),
+            text=None if examples is None else shortened(examples.get(int(columns["row"][i]), "")),
             target=words.quantity(columns["target"][i]),
             prediction=words.quantity(columns["prediction"][i]),
             beside=_beside(run, i),
@@ -135,5 +135,5 @@ def _beside(run: Run, index: int) -> str:
     return ""
 
 
-def _shortened(text: str) -> str:
+def shortened(text: str) -> str:
     return text if len(text) <= TEXT_LENGTH else text[: TEXT_LENGTH - 1] + "…"

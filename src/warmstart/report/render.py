@@ -23,6 +23,9 @@ from warmstart.data.check import Finding
 from warmstart.record import Run
 from warmstart.report import mistakes, plots, words
 from warmstart.report.entries import Entry, best_of, difference, entries_of, of_most_rows, searches
+from warmstart.report.samples import samples
+
+NUMBERS_AND_CLASSES = ("regression", "classification")
 
 
 @dataclass(frozen=True)
@@ -90,7 +93,8 @@ def render(
             spent=_spent(comparison.runs),
             metrics=_metric_names(comparison.runs),
             mean_metric=_mean_metric,
-            errors=[_errors(entry, comparison, examples) for entry in _judged(main)],
+            samples=samples(main, examples) if comparison.task not in NUMBERS_AND_CLASSES else (),
+            errors=[_errors(entry, comparison, examples) for entry in _judged(main, comparison)],
             searches=searches(comparison.runs),
             unusable=_unusable(comparison.runs),
             environments=_environments(comparison.runs),
@@ -141,12 +145,14 @@ def _figures(main: Sequence[Entry], comparison: Comparison) -> dict[str, plots.F
             figures[f"search-{entry.key}"] = plots.rate_search(entry, trials, comparison.higher_is_better)
     if comparison.task == "regression":
         values = plots.value_span(main, comparison.units)
-        figures |= {f"fit-{entry.key}": plots.predicted_against_true(entry, values) for entry in _judged(main)}
+        figures |= {f"fit-{entry.key}": plots.predicted_against_true(entry, values) for entry in _judged(main, comparison)}
     return figures
 
 
-def _judged(main: Sequence[Entry]) -> list[Entry]:
-    """Those whose mistakes tell something."""
+def _judged(main: Sequence[Entry], comparison: Comparison) -> list[Entry]:
+    """Those whose mistakes tell something. Written texts differ from the reference without being mistakes."""
+    if comparison.task not in NUMBERS_AND_CLASSES:
+        return []
     return [entry for entry in main if not entry.failed and entry.name != "constant"]
 
 

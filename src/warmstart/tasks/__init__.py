@@ -5,14 +5,31 @@ from typing import Any
 from warmstart.data.recognise import Schema
 from warmstart.data.split import Splits
 from warmstart.tasks.classification import Classification
+from warmstart.tasks.language import Language
 from warmstart.tasks.regression import Regression
 from warmstart.tasks.task import Batch, Objective, Task
 
-__all__ = ["TASKS", "Batch", "Classification", "Objective", "Regression", "Task", "task_for", "task_from_json"]
+__all__ = [
+    "TASKS",
+    "Batch",
+    "Classification",
+    "Language",
+    "Objective",
+    "Regression",
+    "Task",
+    "task_for",
+    "task_from_json",
+]
 
-TASKS: dict[str, type[Regression] | type[Classification]] = {
+TASKS: dict[str, type[Regression] | type[Classification] | type[Language]] = {
     "regression": Regression,
     "classification": Classification,
+    "causal-lm": Language,
+    "masked-lm": Language,
+    "chat": Language,
+    "summarise": Language,
+    "translate": Language,
+    "structured": Language,
 }
 
 
@@ -24,7 +41,9 @@ def task_for(schema: Schema, splits: Splits) -> Task:
 def task_from_json(facts: dict[str, Any]) -> Task:
     """The task that `to_json` described."""
     known = dict(facts)
-    kind = TASKS[known.pop("name")]
+    kind = TASKS[known["name"]]
+    if kind is not Language:
+        del known["name"]
     arguments: dict[str, Any] = {
         key: tuple(value) if isinstance(value, list) else value for key, value in known.items()
     }

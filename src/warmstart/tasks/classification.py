@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from warmstart.data.inputs import Inputs
 from warmstart.data.recognise import Schema
 from warmstart.data.split import Rows, Splits
 from warmstart.record import Array
@@ -27,6 +28,7 @@ class Classification:
     multi_label: bool = False
 
     name = "classification"
+    writes = False
     higher_is_better = True
     units = ""
 
@@ -43,6 +45,9 @@ class Classification:
     @property
     def metric(self) -> str:
         return "micro F1" if self.multi_label else "accuracy"
+
+    def reads(self, inputs: Inputs) -> Inputs:
+        return inputs
 
     def head(self, width: int, seed: int) -> nn.Module:
         return linear_head(width, len(self.classes), seed)

@@ -8,6 +8,7 @@ import numpy as np
 from torch import Tensor, nn
 from torch.nn import functional
 
+from warmstart.data.inputs import Inputs
 from warmstart.data.recognise import Scale, Schema
 from warmstart.data.split import Rows, Splits
 from warmstart.record import Array
@@ -35,6 +36,7 @@ class Regression:
     deviation: float
 
     name = "regression"
+    writes = False
     metric = "mean absolute error"
     higher_is_better = False
 
@@ -51,6 +53,9 @@ class Regression:
             "log10": f"log10({self.target})",
             "log10(1+x)": f"log10(1+{self.target})",
         }[self.scale]
+
+    def reads(self, inputs: Inputs) -> Inputs:
+        return inputs
 
     def head(self, width: int, seed: int) -> nn.Module:
         return linear_head(width, 1, seed)

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from warmstart.data.inputs import Inputs
 from warmstart.data.split import Rows
 from warmstart.record import Array
 
@@ -31,7 +32,14 @@ class Batch:
 class Objective(Protocol):
     """Something to learn: a head on a body, and a loss."""
 
-    def head(self, width: int, seed: int) -> nn.Module: ...
+    def reads(self, inputs: Inputs) -> Inputs:
+        """How an architecture with these inputs reads the rows of this objective."""
+        ...
+
+    def head(self, width: int, seed: int) -> nn.Module | None:
+        """What answers on top of a body of this width; None: the output layer of the base itself."""
+        ...
+
     def targets(self, rows: Rows) -> Array: ...
     def loss(self, model: nn.Module, batch: Batch) -> Tensor: ...
 
@@ -50,6 +58,11 @@ class Task(Objective, Protocol):
     def higher_is_better(self) -> bool: ...
     @property
     def units(self) -> str: ...
+    @property
+    def writes(self) -> bool:
+        """Whether its answers are texts that a model writes, token by token."""
+        ...
+
     def output_loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """The loss of these outputs, a scalar: what `loss` minimises."""
         ...

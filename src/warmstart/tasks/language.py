@@ -1,0 +1,123 @@
+"""Language: text is predicted token by token; scored in bits per byte, which no tokenizer changes, or by what is written.
+
+A model gives three numbers for a text, [n, 3]: the nats that its labelled tokens cost, how many these are, and the bytes
+that they spell.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import log
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from warmstart.data.conversations import read
+from warmstart.data.inputs import Inputs, Tokens
+from warmstart.data.language import Conversations, Documents, Masked
+from warmstart.data.recognise import Schema, TaskName
+from warmstart.data.split import Rows, Splits
+from warmstart.judging import METRICS, Judged, judge
+from warmstart.record import Array
+from warmstart.tasks.task import Batch
+
+GUESSING = 8.0  # bits a byte costs who knows nothing about it
+SHORTEST_ANSWER = 16  # tokens that may be written, at least
+BYTES_A_TOKEN = 2.0  # few tokenizers need more tokens for an answer than this allows
+JUDGED = 200  # test rows to write an answer for, at most
+
+
+@dataclass(frozen=True)
+class Language:
+    """Documents (`causal-lm`, `masked-lm`), or the last answer of conversations (all other names)."""
+
+    name: TaskName
+    target: str = ""
+    most_tokens: int = 256  # of an answer
+    json_schema: dict[str, Any] | None = None  # what an answer has to fit
+
+    @classmethod
+    def fit(cls, schema: Schema, splits: Splits) -> "Language":
+        """How long an answer may become is learned from the training rows: half as long again as nearly all of them."""
+        if schema.task in ("causal-lm", "masked-lm"):
+            return cls(schema.task)
+        sizes = [len(answer.encode()) for answer in splits.train.targets]
+        most = max(SHORTEST_ANSWER, round(1.5 * float(np.quantile(sizes, 0.98)) / BYTES_A_TOKEN))
+        return cls(schema.task, schema.target, most, schema.json_schema)
+
+    @property
+    def writes(self) -> bool:
+        """Whether there are answers to be written."""
+        return self.name not in ("causal-lm", "masked-lm")
+
+    @property
+    def metric(self) -> str:
+        return METRICS.get(self.name, "bits per byte")
+
+    @property
+    def higher_is_better(self) -> bool:
+        return self.name in METRICS
+
+    @property
+    def units(self) -> str:
+        return ""
+
+    def reads(self, inputs: Inputs) -> Inputs:
+        assert isinstance(inputs, Tokens), "a body that does not read tokens writes no text"
+        if self.writes:
+            return Conversations(inputs.folder, inputs.max_length)
+        if self.name == "causal-lm":
+            return Documents(inputs.folder, inputs.max_length)
+        return Masked(inputs.folder, inputs.max_length, 0)
+
+    def head(self, width: int, seed: int) -> nn.Module | None:
+        """None: the base's own output layer."""
+        return None
+
+    def targets(self, rows: Rows) -> Array:
+        """Nothing beside the tokens themselves."""
+        return np.zeros(len(rows), dtype=np.float32)
+
+    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
+        return self.output_loss(model(batch.inputs), batch.targets)
+
+    def output_loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Nats a token."""
+        return outputs[:, 0].sum() / outputs[:, 1].sum()
+
+    def constant(self, targets: Array) -> Array:
+        return np.array([GUESSING * log(2), 1.0, 1.0])
+
+    def calibrate(self, outputs: Array, targets: Array) -> dict[str, float]:
+        return {}
+
+    def score(self, outputs: Array, targets: Array, calibration: Mapping[str, float]) -> Array:
+        """Bits and bytes; where answers are ranked by another metric, of which more is better, minus the bits."""
+        bits = outputs[:, 0].astype(np.float64) / log(2)
+        return np.stack([-bits if self.higher_is_better else bits, outputs[:, 2].astype(np.float64)], axis=1)
+
+    def metrics(self, outputs: Array, targets: Array, calibration: Mapping[str, float]) -> dict[str, float]:
+        nats, tokens, size = (float(total) for total in outputs.astype(np.float64).sum(axis=0))
+        found = {"nats per token": nats / tokens, "perplexity": float(np.exp(min(nats / tokens, 700.0)))}
+        return found | {"bits per byte": nats / log(2) / size, "bytes per token": size / tokens}
+
+    def predictions(self, outputs: Array, calibration: Mapping[str, float]) -> dict[str, list[Any]]:
+        bits = outputs[:, 0].astype(np.float64) / log(2) / np.maximum(outputs[:, 2], 1)
+        return {"prediction": bits.tolist()}
+
+    def truths(self, targets: Array) -> list[Any]:
+        return [0.0] * len(targets)
+
+    def judge(self, written: Sequence[str], rows: Rows) -> Judged:
+        """What models wrote in place of the last answers of these rows, scored one by one."""
+        sources = [read(text)[-2].content for text in rows.texts]
+        return judge(self.name, written, [str(answer) for answer in rows.targets], sources, self.json_schema)
+
+    def to_json(self) -> dict[str, Any]:
+        return dict(vars(self))
+
+
+def likelihood(outputs: Tensor) -> float:
+    """Nats a token of outputs [n, 3]."""
+    return float(outputs[:, 0].sum() / torch.clamp(outputs[:, 1].sum(), min=1))

@@ -1,0 +1,60 @@
+"""Writing: how does a trained model answer?"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from warmstart.constrain import constraint
+from warmstart.data.conversations import Turn, write
+from warmstart.data.language import Conversations
+from warmstart.generate import Guide, generate, spelled, stream
+from warmstart.models.model import Model
+from warmstart.tasks.language import Language
+
+
+@dataclass(frozen=True)
+class Writer:
+    """A model that continues conversations, in evaluation mode."""
+
+    model: Model
+    inputs: Conversations
+
+    def answers(self, texts: Sequence[str], task: Language) -> list[str]:
+        """The likeliest answer to each conversation; to one that has an answer, in its place.
+
+        Where the task has a schema, an answer fits it, token by token. Raises InputError for one without room.
+        """
+        tokenizer = self.inputs.tokenizer
+        allowed: Callable[[], Guide] | None = None
+        if task.json_schema is not None:
+            allowed = constraint(tokenizer, task.json_schema)
+        prompts = [self.inputs.prompt(text) for text in texts]
+        found = generate(
+            self.model.body, self.model.head, prompts, stop=self.stop, most=task.most_tokens, allowed=allowed
+        )
+        return [tokenizer.decode(tokens, skip_special_tokens=True).strip() for tokens in found]
+
+    def stream(
+        self, turns: Sequence[Turn], most: int, temperature: float, top_p: float, seed: int
+    ) -> Iterator[str]:
+        """Pieces of an answer as they are written; drawn from the seed, at temperature 0 the likeliest."""
+        prompt = self.inputs.prompt(write(turns))
+        tokens = stream(
+            self.model.body,
+            self.model.head,
+            prompt,
+            stop=self.stop,
+            most=most,
+            temperature=temperature,
+            top_p=top_p,
+            seed=seed,
+        )
+        return spelled(self.inputs.tokenizer, tokens)
+
+    @property
+    def stop(self) -> set[int]:
+        """Tokens that end an answer: the tokenizer's, and those of the base's own settings for generation."""
+        configured: Any = getattr(getattr(self.model.body, "generation_config", None), "eos_token_id", None)
+        configured = configured if configured is not None else getattr(self.model.body.config, "eos_token_id", None)
+        known = configured if isinstance(configured, list) else [configured]
+        return {int(token) for token in (*known, self.inputs.tokenizer.eos_token_id) if token is not None}
