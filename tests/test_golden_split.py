@@ -86,8 +86,12 @@ GOLDEN = {
 }
 
 
+# What a schema says of tasks that write text; it says nothing of the tables here, and came after the numbers.
+NOT_WRITTEN = ", instruction=None, fields=(), json_schema=None, piece_bytes=0"
+
+
 def digest(value: object) -> str:
-    return sha256(repr(value).encode()).hexdigest()[:16]
+    return sha256(repr(value).replace(NOT_WRITTEN, "").encode()).hexdigest()[:16]
 
 
 @pytest.mark.parametrize("name", TABLES)

@@ -4,9 +4,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from warmstart.data.cells import as_labels, as_numbers, as_text
 from warmstart.data.formats import usual_type
 from warmstart.data.read import Table
-from warmstart.data.recognise import Columns, Schema, as_labels, as_numbers, as_text, recognise
+from warmstart.data.recognise import Columns, Schema, recognise
 from warmstart.errors import InputError, UsageError
 
 DICE = np.random.default_rng(0)

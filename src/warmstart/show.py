@@ -17,7 +17,7 @@ from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as Bars
 from rich.table import Table as Grid
 
-from warmstart.data.recognise import PLAIN_NUMBER
+from warmstart.data.cells import PLAIN_NUMBER
 from warmstart.errors import UsageError
 from warmstart.report.words import compute as compute_words
 from warmstart.report.words import size as size_words
@@ -120,11 +120,15 @@ def checked(found: "Checked") -> None:
     """What was recognised, then findings, the worst first."""
     schema = found.schema
     kind = "multi-label classification" if schema.multi_label else schema.task
-    sentence(f"{found.rows:,} rows; task: {kind} of {schema.target!r} from {', '.join(map(repr, schema.text))}", "  ")
+    target = ", ".join(map(repr, schema.fields or filter(None, [schema.target])))
+    unit = "documents" if schema.piece_bytes else "rows"
+    of = f" of {target}" if target else ""
+    sentence(f"{found.rows:,} {unit}; task: {kind}{of} from {', '.join(map(repr, schema.text))}", "  ")
     for note in schema.notes:
         sentence(f"  {note}", "  ")
     if found.split:
-        line("split: " + ", ".join(f"{n:,} {part}" for part, n in found.split.items()))
+        pieces = f" (pieces of at most {schema.piece_bytes:,} bytes)" if schema.piece_bytes else ""
+        line("split: " + ", ".join(f"{n:,} {part}" for part, n in found.split.items()) + pieces)
     for finding in found.findings:  # sorted: the worst first
         more = ", ..." if finding.count > 6 else ""
         named = "(row" in finding.message  # as the messages about bad rows do

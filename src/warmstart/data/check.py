@@ -7,10 +7,14 @@ from typing import Literal
 
 import numpy as np
 
+from warmstart.data import conversations
+from warmstart.data.candidates import BadRows, Candidates, candidates, join_columns
+from warmstart.data.cells import constant, each_text
 from warmstart.data.copies import Copies, find_copies, shared_by_copies
 from warmstart.data.read import Table
-from warmstart.data.recognise import Schema, constant, each_text, gives_away
-from warmstart.data.split import BadRows, Rows, Splits, find_bad_rows, read_targets, split, usable_rows, write_texts
+from warmstart.data.recognise import gives_away
+from warmstart.data.schema import CORPUS, INSTRUCTED, TEXT_OUT, Schema
+from warmstart.data.split import Rows, Splits, remarks, split, usable_rows
 from warmstart.data.texts import Texts
 from warmstart.errors import InputError, listed, shortened
 from warmstart.record import Array
@@ -45,8 +49,10 @@ class Checked:
     rows: int
     schema: Schema
     findings: tuple[Finding, ...]
-    split: dict[str, int]  # {"train": n, "val": n, "test": n}; empty where the rows cannot be split
-    target: dict[str, object]  # regression: quantiles, mean; classification: {"classes", "largest", "counts": {...}}
+    split: dict[str, int]  # {"train": n, "val": n, "test": n}: rows, of a corpus pieces; {} where there is no split
+    # regression: quantiles, mean; classification: {"classes", "largest", "counts": {...}};
+    # text-out: quantiles of the answers' characters; corpus: {"documents", "pieces", "bytes"}
+    target: dict[str, object]
 
 
 def check(table: Table, schema: Schema, *, count_tokens: CountTokens | None = None, max_length: int = 256) -> Checked:
@@ -54,28 +60,55 @@ def check(table: Table, schema: Schema, *, count_tokens: CountTokens | None = No
 
     `count_tokens` gives the number of tokens of each text, special ones included; without it, lengths go unchecked.
     """
-    texts, targets = write_texts(table, schema), read_targets(table, schema)
-    bad = find_bad_rows(table, schema, texts, targets)
-    findings = [_of_bad_rows(kind) for kind in bad]
+    found = candidates(table, schema)
+    findings = [_of_bad_rows(kind) for kind in found.bad]
+    findings += [Finding("corpus", "warning", said) for said in remarks(table, schema, found)]
     sizes: dict[str, int] = {}
     try:
-        rows = usable_rows(table, schema, texts, targets, bad)
+        rows = usable_rows(table, schema, found)
         splits = split(rows, schema)
     except InputError as error:
         findings.append(Finding("cannot-split", "error", error.message, hint=error.hint))
     else:
         sizes = {"train": len(splits.train), "val": len(splits.val), "test": len(splits.test)}
         findings += _small_parts(sizes)
-        findings += _copies(table, schema, rows, splits)
-        findings += _named_target(rows, schema)
+        sources = _sources(table, schema, found, rows)
+        findings += _copies(table, schema, sources, _parts(found, splits))
+        if schema.task in TEXT_OUT:
+            findings += _answers(sources, schema)
+        elif schema.task not in CORPUS:
+            findings += _named_target(rows, schema)
         if schema.task == "classification":
-            findings += _classes(targets, splits, schema)
+            findings += _classes(found.targets, splits, schema)
         if count_tokens is not None:
-            findings += _too_long(rows, count_tokens, max_length)
+            findings += _too_long(rows, schema, count_tokens, max_length)
     findings += _columns(table, schema)
     order: tuple[Severity, ...] = ("error", "warning", "note")
     findings.sort(key=lambda finding: order.index(finding.severity))
-    return Checked(len(texts), schema, tuple(findings), sizes, _summary(targets, schema))
+    return Checked(len(found.texts), schema, tuple(findings), sizes, _summary(found, schema))
+
+
+def _sources(table: Table, schema: Schema, found: Candidates, rows: Rows) -> Rows:
+    """What is read, without what is the same for all: no instruction, no roles, no answers, and documents whole."""
+    if schema.task in CORPUS:
+        good = np.flatnonzero(found.texts.sizes())
+        return Rows(found.texts, found.targets, np.arange(1, len(found.texts) + 1), found.texts).take(good)
+    if schema.task not in TEXT_OUT:
+        return rows
+    if schema.task in INSTRUCTED or schema.target:
+        texts = join_columns(table, schema).take(rows.numbers - 1)
+    else:
+        texts = Texts.of("\n".join(turn.content for turn in conversations.read(text)[:-1]) for text in rows.texts)
+    return Rows(texts, rows.targets, rows.numbers, rows.keys)
+
+
+def _parts(found: Candidates, splits: Splits) -> Array:
+    """By row number: 0 train, 1 validation, 2 test; a document in several parts is of the last."""
+    part = np.zeros(len(found.texts) + 1, dtype=np.int64)
+    for value, rows in ((1, splits.val), (2, splits.test)):
+        numbers = found.owners[rows.numbers - 1] + 1
+        part[numbers] = np.maximum(part[numbers], value)
+    return part
 
 
 def _of_bad_rows(bad: BadRows) -> Finding:
@@ -100,10 +133,8 @@ def _small_parts(sizes: dict[str, int]) -> list[Finding]:
 # --- copies --------------------------------------------------------------------------------------------------------
 
 
-def _copies(table: Table, schema: Schema, rows: Rows, splits: Splits) -> list[Finding]:
+def _copies(table: Table, schema: Schema, rows: Rows, part: Array) -> list[Finding]:
     copies = find_copies(rows.texts)
-    part = np.zeros(int(rows.numbers.max()) + 1, dtype=np.int64)  # by row number: 0 train, 1 validation, 2 test
-    part[splits.val.numbers], part[splits.test.numbers] = 1, 2
     findings = []
     for kind, pairs, what in (
         ("duplicates", copies.exact, "have exactly the text of an earlier row"),
@@ -120,7 +151,7 @@ def _copies(table: Table, schema: Schema, rows: Rows, splits: Splits) -> list[Fi
     if len(across):
         tested = np.unique(rows.numbers[across][part[rows.numbers[across]] == 2])
         column = shared_by_copies(table, schema, rows.numbers[both] - 1)
-        message = f"{len(tested):,} of {len(splits.test):,} test rows have a copy or near copy among the training rows"
+        message = f"{len(tested):,} of {(part == 2).sum():,} test rows have a copy or near copy among the training rows"
         coarser = "a coarser --group" if schema.group else "--group with a column that the copies share"
         hint = f"pass {f'--group {column}' if column else coarser} to keep copies on one side, or drop them"
         findings.append(_found("copies-across-split", "warning", f"{message}, so they test memory.", tested, hint))
@@ -140,12 +171,31 @@ def _found(kind: str, severity: Severity, message: str, numbers: Array, hint: st
     return Finding(kind, severity, message, tuple(numbers[:SHOWN].tolist()), len(numbers), hint)
 
 
+# --- answers -------------------------------------------------------------------------------------------------------
+
+
+def _answers(sources: Rows, schema: Schema) -> list[Finding]:
+    findings = []
+    pairs = zip(sources.texts, sources.targets.tolist(), strict=True)
+    equal = np.array([source.strip() == answer.strip() for source, answer in pairs], dtype=bool)
+    if equal.any():
+        message = f"{equal.sum():,} rows have an answer that is the text itself: copying is learned from them."
+        findings.append(_found("answer-is-text", "warning", message, sources.numbers[equal], "leave these rows out"))
+    if schema.task == "summarise":
+        lengths = np.array([len(answer.encode()) for answer in sources.targets.tolist()])
+        longer = (lengths > Texts.of(sources.texts).sizes()) & ~equal
+        if longer.any():
+            message = f"{longer.sum():,} of {len(sources):,} summaries are longer than what they summarise."
+            findings.append(_found("long-answer", "warning", message, sources.numbers[longer], "check these rows"))
+    return findings
+
+
 # --- columns and leaks ---------------------------------------------------------------------------------------------
 
 
 def _columns(table: Table, schema: Schema) -> list[Finding]:
     findings = []
-    target = table.columns[schema.target]
+    predicted = schema.task not in (*CORPUS, *TEXT_OUT) and not schema.multi_label
     for name in table.columns.column_names:
         column = table.columns[name]
         if name == schema.target:
@@ -154,7 +204,9 @@ def _columns(table: Table, schema: Schema) -> list[Finding]:
             severity: Severity = "warning" if name in schema.text else "note"
             message = f"Column {name!r} is {shortened(next(each_text(column)) or '')} in every row and says nothing."
             findings.append(Finding("constant-column", severity, message, count=len(column), hint="leave it out"))
-        elif name in schema.text and not schema.multi_label and (why := gives_away(column, target, schema.task)):
+        elif (
+            predicted and name in schema.text and (why := gives_away(column, table.columns[schema.target], schema.task))
+        ):
             message = f"Column {name!r} {why}, so there is nothing to predict."
             findings.append(
                 Finding("leak", "warning", message, count=len(column), hint=f"leave {name!r} out of --text")
@@ -245,9 +297,12 @@ def _classes(targets: Array, splits: Splits, schema: Schema) -> list[Finding]:
 # --- lengths -------------------------------------------------------------------------------------------------------
 
 
-def _too_long(rows: Rows, count_tokens: CountTokens, max_length: int) -> list[Finding]:
+def _too_long(rows: Rows, schema: Schema, count_tokens: CountTokens, max_length: int) -> list[Finding]:
     """A text of at most `max_length` bytes has no more tokens than that, so only longer ones are tokenised."""
     texts = Texts.of(rows.texts)
+    unit = "pieces" if schema.task in CORPUS else "texts"
+    if schema.task in TEXT_OUT:
+        texts, unit = Texts.of(map(_spoken, rows.texts)), "texts with their answers"
     candidates = np.flatnonzero(texts.sizes() > max_length)
     if not len(candidates):
         return []
@@ -262,22 +317,33 @@ def _too_long(rows: Rows, count_tokens: CountTokens, max_length: int) -> list[Fi
     lost = float((lengths[long] - max_length).sum() / lengths[long].sum())
     about = "About " if len(sample) < len(candidates) else ""
     message = (
-        f"{about}{count:,} of {len(rows):,} texts ({count / len(rows):.1%}) are longer than {max_length} tokens; "
+        f"{about}{count:,} of {len(rows):,} {unit} ({count / len(rows):.1%}) are longer than {max_length} tokens; "
         f"the model does not see the last {lost:.0%} of what they say."
     )
     numbers = tuple(rows.numbers[sample[long]][:SHOWN].tolist())
     return [Finding("truncated", "warning", message, numbers, count, "raise --max-length, or name shorter columns")]
 
 
+def _spoken(text: str) -> str:
+    """A conversation without its roles: the template's own tokens are few."""
+    return "\n".join(turn.content for turn in conversations.read(text))
+
+
 # --- the target ----------------------------------------------------------------------------------------------------
 
 
-def _summary(targets: Array, schema: Schema) -> dict[str, object]:
+def _summary(found: Candidates, schema: Schema) -> dict[str, object]:
     if schema.task == "classification":
-        counts = _label_counts(targets.tolist())
+        counts = _label_counts(found.targets.tolist())
         largest = counts.most_common(1)[0][0] if counts else None
         return {"classes": len(counts), "largest": largest, "counts": dict(counts.most_common())}
-    values = targets[np.isfinite(targets)]
+    if schema.task in CORPUS:
+        sizes = found.texts.sizes()
+        return {"documents": int((sizes > 0).sum()), "pieces": len(found.pieces), "bytes": int(sizes.sum())}
+    if schema.task in TEXT_OUT:
+        values = np.array([len(answer) for answer in found.targets.tolist() if answer is not None], dtype=np.float64)
+    else:
+        values = found.targets[np.isfinite(found.targets)]
     if not len(values):
         return {}
     quantiles = dict(zip(QUANTILES, np.percentile(values, [*QUANTILES.values()]).tolist(), strict=True))

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from warmstart.data.cells import each_text
 from warmstart.data.read import Table
-from warmstart.data.recognise import Schema, each_text
+from warmstart.data.schema import Schema
 from warmstart.data.texts import Texts
 from warmstart.record import Array
 

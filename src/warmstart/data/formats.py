@@ -22,6 +22,7 @@ MAX_CELL_BYTES = 1_000_000  # a longer cell is nearly always a broken quote or a
 BLOCK_BYTES = 64 << 20  # pyarrow refuses a CSV row longer than one block, so a block holds any cell we might name
 SCANNED_BYTES = 4 << 20  # of a text file, at a time
 BATCH_ROWS = 50_000  # of a Parquet file, at a time
+TEXT_ENDINGS = (".txt", ".md")  # of files that are one text each
 NA_MARKS = frozenset({"", "na", "n/a", "#n/a", "<na>", "nan", "null", "none"})  # in numeric columns, any case
 NUMBER = r"^[+-]?(?:(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?|[iI]nf(?:inity)?)$"
 CODE = r"^[+-]?0\d"  # "007" is a name that happens to be written in digits
@@ -33,7 +34,7 @@ def read_file(path: Path) -> pa.Table:
     if reader is None:
         raise InputError(
             f"{path}: files ending in {path.suffix!r} cannot be read" if path.suffix else f"{path}: has no file ending",
-            f"known endings are {listed(list(READERS), 12)}",
+            f"known endings are {listed([*READERS, *TEXT_ENDINGS], 13)}",
         )
     try:
         if path.stat().st_size == 0:
@@ -91,26 +92,28 @@ def usual_type(column: Column) -> Column:
 def _check_text(path: Path) -> bool:
     """Whether the file holds a quote. Raises InputError where it is no UTF-8 text; holds little of it at a time."""
     decode = codecs.getincrementaldecoder("utf-8-sig")().decode
-    blank, quotes = True, False
+    blank, quotes, read = True, False, 0
     try:
         with path.open("rb") as file:
             while block := file.read(SCANNED_BYTES):
+                read += len(block)
                 text = decode(block)
                 if "\0" in text:
-                    raise _not_text(path)
+                    raise not_text(path, read)
                 blank = blank and not text.strip()
                 quotes = quotes or '"' in text
         decode(b"", True)
     except UnicodeDecodeError as error:
-        raise _not_text(path) from error
+        raise not_text(path, read) from error
     if blank:
         raise InputError(f"{path} holds nothing but blank space", "check how it was written")
     return quotes
 
 
-def _not_text(path: Path) -> InputError:
-    """What is wrong with a file that is no UTF-8 text, and in which line."""
-    data = path.read_bytes()
+def not_text(path: Path, read: int) -> InputError:
+    """What is wrong with a file of which the first `read` bytes are no UTF-8 text, and in which line."""
+    with path.open("rb") as file:
+        data = file.read(read)
     if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
         return InputError(f"{path} is written in UTF-16, not UTF-8", "save it as UTF-8")
     try:

@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from warmstart.data.formats import READERS, check_cells, read_file, usual_type
+from warmstart.data.formats import READERS, TEXT_ENDINGS, check_cells, read_file, usual_type
+from warmstart.data.plain import find_texts, is_plain, read_texts
 from warmstart.errors import InputError, MissingError, did_you_mean, listed, shortened
 
 HUB_NAME = re.compile(r"([\w.-]+/[\w.-]+)(?::([\w.-]+)(?:/([\w.-]+))?)?")
@@ -27,9 +28,13 @@ class Table:
     columns: pa.Table
     files: tuple[str, ...]
     ends: tuple[int, ...]  # row number of the last row of each file
+    documents: bool = False  # each row is a text file, whole
+    skipped: tuple[str, ...] = ()  # files in the folder that are no text files
 
     def where(self, row: int) -> str:
-        """'row 17' or, of several files, 'row 17 of prices-2.csv' (counted within that file)."""
+        """'row 17' or, of several files, 'row 17 of prices-2.csv' (counted within that file); of documents, 'a.txt'."""
+        if self.documents:
+            return Path(self.files[row - 1]).name
         if len(self.files) < 2:
             return f"row {row}"
         file = bisect.bisect_left(self.ends, row)
@@ -38,7 +43,7 @@ class Table:
 
     def rows(self, numbers: Sequence[int], limit: int = 8) -> str:
         """'row 17', 'rows 17, 204 and 9001 more': row numbers as they stand in a message."""
-        if len(self.files) > 1:
+        if len(self.files) > 1 or self.documents:
             return listed([self.where(n) for n in numbers[:limit]] + list(numbers[limit:]), limit)
         return f"row{'s' if len(numbers) > 1 else ''} {listed(numbers, limit)}"
 
@@ -46,15 +51,19 @@ class Table:
 def read(source: str | Path | Sequence[str | Path], *, offline: bool = False) -> Table:
     """One table from a file, several files, a glob, a folder of files, or `org/name[:config/split]` on the hub.
 
+    Text files (.txt, .md) become one row each; of a folder that holds no table, those in the folders in it as well.
     All files must have the same columns; whole numbers and fractions in one column become fractions, numbers and
     text become text. Raises InputError naming file and row where a file cannot be read, MissingError for the hub.
     """
     sources = [source] if isinstance(source, str | Path) else list(source)
     if len(sources) == 1 and (hub := _hub_name(sources[0])):
         return _from_hub(*hub, offline=offline)
-    files = [file for one in sources for file in _files(one)]
+    skipped: list[Path] = []
+    files = [file for one in sources for file in _files(one, skipped)]
     if not files:
         raise InputError("no file was given", "name a file, a folder, a glob or org/name on the hub")
+    if any(map(is_plain, files)):
+        return _documents(files, skipped)
     tables = [read_file(file) for file in files]
     ends = np.cumsum([table.num_rows for table in tables])
     names = [str(file) for file in files]
@@ -64,11 +73,12 @@ def read(source: str | Path | Sequence[str | Path], *, offline: bool = False) ->
 # --- which files ------------------------------------------------------------------------------------------------------
 
 
-def _files(source: str | Path) -> list[Path]:
+def _files(source: str | Path, skipped: list[Path]) -> list[Path]:
+    """The files that are meant; those of a folder of texts that are none are appended to `skipped`."""
     path = Path(source).expanduser()
     try:
         if path.is_dir():
-            return _files_in(path)
+            return _files_in(path, skipped)
         if path.exists():
             return [path]
     except OSError as error:  # no permission, or a name that is too long for the system
@@ -81,17 +91,21 @@ def _files(source: str | Path) -> list[Path]:
     raise InputError(f"there is no file {str(source)!r}", _hint_for_missing(path))
 
 
-def _files_in(folder: Path) -> list[Path]:
+def _files_in(folder: Path, skipped: list[Path]) -> list[Path]:
     try:
         found = sorted(file for file in folder.iterdir() if file.suffix.lower() in READERS and file.is_file())
+        if found:
+            return found
+        texts, others = find_texts(folder)
     except OSError as error:
         raise InputError(f"the folder {str(folder)!r} cannot be read: {error.strerror}") from error
-    if not found:
+    if not texts:
         raise InputError(
             f"the folder {str(folder)!r} holds no file that can be read as a table",
-            f"expected files ending in {listed(list(READERS), 12)}",
+            f"expected files ending in {listed([*READERS, *TEXT_ENDINGS], 13)}",
         )
-    return found
+    skipped += others
+    return texts
 
 
 def _hint_for_missing(path: Path) -> str:
@@ -101,6 +115,15 @@ def _hint_for_missing(path: Path) -> str:
         return did_you_mean(path.name, sorted(os.listdir(path.parent)))
     except OSError:
         return "check the path"
+
+
+def _documents(files: Sequence[Path], skipped: Sequence[Path]) -> Table:
+    table = next((file for file in files if not is_plain(file)), None)
+    if table is not None:
+        text = next(file for file in files if is_plain(file))
+        raise InputError(f"{text} is a text file, but {table} is not", "name text files or tables, not both")
+    names, ends = tuple(map(str, files)), tuple(range(1, len(files) + 1))
+    return Table(read_texts(files), names, ends, True, tuple(map(str, skipped)))
 
 
 # --- several files ----------------------------------------------------------------------------------------------------
@@ -146,7 +169,8 @@ def _common_type(column: str, types: list[pa.DataType], names: Sequence[str]) ->
 def _hub_name(source: str | Path) -> tuple[str, str | None, str] | None:
     """(`org/name`, config, split) if that is what was meant: no such file or folder, and no file's ending."""
     match = None if isinstance(source, Path) else HUB_NAME.fullmatch(source)
-    if match is None or Path(source).suffix.lower() in READERS or Path(match[1]).parent.is_dir():
+    endings = (*READERS, *TEXT_ENDINGS)
+    if match is None or Path(source).suffix.lower() in endings or Path(match[1]).parent.is_dir():
         return None
     return match[1], match[2], match[3] or "train"
 

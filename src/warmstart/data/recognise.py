@@ -1,60 +1,24 @@
 """Recognise: which task is a table, which columns feed it, and on which scale?"""
 
-import re
-from array import array
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Literal
-
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from warmstart.data.formats import CODE, NA_MARKS, NUMBER
+from warmstart.data.cells import as_numbers, as_text, constant, count_different, each_text, is_identifier, present
+from warmstart.data.formats import CODE, NA_MARKS
 from warmstart.data.read import Table
-from warmstart.data.texts import Column, blocks
+from warmstart.data.recognise_language import language_task, recognise_language
+from warmstart.data.schema import Columns, Scale, Schema, TaskName, check_meant, named
+from warmstart.data.texts import Column
 from warmstart.errors import InputError, UsageError, did_you_mean, shortened
 from warmstart.record import Array
 
-Scale = Literal["linear", "log10", "log10(1+x)"]
-TaskName = Literal["regression", "classification"]
+__all__ = ["Columns", "Scale", "Schema", "TaskName", "recognise"]
 
 NUMERIC_SHARE = 0.95  # of a text column that must be numbers for it to be one with bad values
 MANY_VALUES = 20  # whole numbers with more different values are quantities, with fewer they may be classes
 ROWS_PER_CLASS = 5  # fewer rows than this to a value, on average, are too few to call the values classes
-IDENTIFIER_SHARE = 0.98  # different values among the rows, from which on a short text names the row
-SPACED_SHARE = 0.05  # of the cells of a column of names that may have blank space inside
 GLANCE = 500  # rows looked at first: most columns vary there, and do not follow the target
-PLAIN_NUMBER = re.compile(NUMBER, re.ASCII)
-ID_NAME = re.compile(r"(?:^|[_\s-])(?:id|uuid|guid|key)$|[a-z](?:Id|ID)$", re.ASCII)
-
-
-@dataclass(frozen=True)
-class Columns:
-    """What the user said about the columns; everything but the target may be left to `recognise`."""
-
-    target: str
-    text: tuple[str, ...] = ()
-    group: str | None = None
-    task: TaskName | None = None  # None: from the target's values
-    separator: str | None = None  # splits a target cell into labels: multi-label classification
-    scale: Scale | None = None  # None: log where the target is positive and skewed
-
-
-@dataclass(frozen=True)
-class Schema:
-    """What was recognised. `notes` say why, one sentence each, for `check` and the report."""
-
-    task: TaskName
-    target: str
-    text: tuple[str, ...]
-    labelled: bool  # True: an input is written as "column: value" lines, False: the texts joined by newlines
-    group: str | None
-    ignored: dict[str, str]  # column -> why it does not feed the model
-    scale: Scale  # "linear" for classification
-    multi_label: bool
-    separator: str | None
-    notes: tuple[str, ...] = field(default=())
 
 
 def recognise(table: Table, columns: Columns) -> Schema:
@@ -65,11 +29,15 @@ def recognise(table: Table, columns: Columns) -> Schema:
     numbers; any other text, and true/false, is classification; lists, or a separator, make it multi-label.
     Raises UsageError for a column that is not there, InputError for a target from which nothing can be learned.
     """
-    for name in (columns.target, *columns.text, *([columns.group] if columns.group is not None else [])):
-        _check_exists(table, name)
-    if columns.target in columns.text or columns.target == columns.group:
-        role = "--group" if columns.target == columns.group else "--text"
-        raise UsageError(f"column {columns.target!r} is both --target and {role}", "choose two different columns")
+    _check_columns(table, columns)
+    found = language_task(table, columns)
+    if found:
+        return recognise_language(table, columns, *found)
+    if not columns.target:
+        raise UsageError(
+            "no target was named.",
+            "say which column to predict: --target COL, or `target` in the file of --config",
+        )
     target = table.columns[columns.target]
     _check_varies(columns, target)
     task, multi_label, notes = _task(columns, target)
@@ -79,6 +47,7 @@ def recognise(table: Table, columns: Columns) -> Schema:
         notes.append(note)
     elif columns.scale not in (None, "linear"):
         raise UsageError(f"the scale {columns.scale!r} is for regression, but this is classification", "leave it out")
+    check_meant(columns, task)
     text, labelled, ignored = _inputs(table, columns, task)
     if not columns.text:
         notes.append(_said_of_inputs(text, labelled, ignored))
@@ -96,76 +65,23 @@ def recognise(table: Table, columns: Columns) -> Schema:
     )
 
 
-# --- cells as text, numbers and labels -----------------------------------------------------------------------------
-
-
-def as_text(column: Column) -> list[str | None]:
-    """Each cell as a person would write it: 12, 0.3, true, 'a, b' for a list; None where it is missing."""
-    return list(each_text(column))
-
-
-def each_text(column: Column) -> Iterator[str | None]:
-    """The same, as it comes: for columns of which not all cells are needed, or too many to hold."""
-    for block in blocks(column):
-        if pa.types.is_integer(block.type):
-            block = block.cast(pa.large_string())
-        if pa.types.is_large_string(block.type):
-            yield from block.to_numpy(zero_copy_only=False).tolist()  # six times as fast as `to_pylist`
-        else:
-            yield from map(_plain, block.to_pylist())
-
-
-def _plain(cell: object) -> str | None:
-    if cell is None or cell != cell:  # NaN alone is not equal to itself
-        return None
-    if isinstance(cell, bool):
-        return "true" if cell else "false"
-    if isinstance(cell, float):
-        return f"{cell:.0f}" if cell.is_integer() and abs(cell) < 1e15 else f"{cell:.10g}"
-    if isinstance(cell, list):
-        return ", ".join(text for item in cell if (text := _plain(item)) is not None)
-    return str(cell)
-
-
-def as_numbers(column: Column) -> tuple[Array, Array]:
-    """(float64 [n], bool [n]): the cells as numbers, NaN where missing or bad; and which are there but no numbers."""
-    kind = column.type
-    if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind):
-        whole = column.cast(pa.int64()) if pa.types.is_boolean(kind) else column
-        return whole.cast(pa.float64(), safe=False).to_numpy().astype(np.float64), np.zeros(len(column), dtype=bool)
-    numbers, bad = np.full(len(column), np.nan), np.zeros(len(column), dtype=bool)
-    for i, cell in enumerate(each_text(column)):
-        if cell is not None and PLAIN_NUMBER.match(cell.strip()):
-            numbers[i] = float(cell)
-        else:
-            bad[i] = cell is not None and cell.strip().lower() not in NA_MARKS
-    return numbers, bad
-
-
-def as_labels(column: Column, separator: str | None) -> list[tuple[str, ...] | None]:
-    """The labels of each cell, sorted, once each; None where the cell is missing. An empty list has no labels."""
-    if pa.types.is_list(column.type):
-        cells = (cell for block in blocks(column) for cell in block.to_pylist())
-        return [None if cell is None else _labels([_plain(item) for item in cell]) for cell in cells]
-    texts = each_text(column)
-    return [_labels(text.split(separator)) if text is not None and text.strip() else None for text in texts]
-
-
-def _labels(names: Sequence[str | None]) -> tuple[str, ...]:
-    return tuple(sorted({name.strip() for name in names if name is not None and name.strip()}))
-
-
 # --- the target ----------------------------------------------------------------------------------------------------
 
 
-def _check_exists(table: Table, name: str) -> None:
-    known = table.columns.column_names
-    if name not in known:
-        raise UsageError(f"there is no column {name!r} in {_named(table)}", did_you_mean(name, known))
-
-
-def _named(table: Table) -> str:
-    return table.files[0] if len(table.files) == 1 else f"these {len(table.files)} files"
+def _check_columns(table: Table, columns: Columns) -> None:
+    """Raises UsageError for a named column that is not there, or that is named twice for different things."""
+    target, known = columns.target, table.columns.column_names
+    for name in filter(None, (target, *columns.text, columns.group, *columns.fields)):
+        if name not in known:
+            raise UsageError(f"there is no column {name!r} in {named(table)}", did_you_mean(name, known))
+    roles = {"--text": columns.text, "--group": (columns.group,), "--fields": columns.fields}
+    for role, names in roles.items():
+        if target and target in names:
+            raise UsageError(f"column {target!r} is both --target and {role}", "choose two different columns")
+    for name in columns.text if target else ():
+        cells = zip(each_text(table.columns[name]), each_text(table.columns[target]), strict=True)
+        if all(cell == other for cell, other in cells):
+            raise UsageError(f"the text column {name!r} is the target {target!r} itself", "choose other text columns")
 
 
 def _check_varies(columns: Columns, target: Column) -> None:
@@ -177,12 +93,12 @@ def _check_varies(columns: Columns, target: Column) -> None:
             f"column {name!r} holds {target.type}, expected numbers or classes",
             "write it as a number, for example days",
         )
-    if all(cell.strip().lower() in NA_MARKS for cell in _present(target)):
+    if all(cell.strip().lower() in NA_MARKS for cell in present(target)):
         raise InputError(
             f"column {name!r} has no value in any row, so there is nothing to learn", "choose another target"
         )
-    only = next(_present(target))
-    if all(cell == only for cell in _present(target)):
+    only = next(present(target))
+    if all(cell == only for cell in present(target)):
         raise InputError(
             f"column {name!r} is {shortened(only)} in every row, so there is nothing to learn", "choose another target"
         )
@@ -242,11 +158,11 @@ def _guess(target: Column) -> tuple[TaskName, str]:
 
 
 def _check_repeats(name: str, target: Column) -> None:
-    distinct, rows = _count(_present(target))
+    distinct, rows = count_different(present(target))
     if distinct > MANY_VALUES and distinct > rows / 2:
         raise InputError(
             f"column {name!r} has {distinct:,} different values in {rows:,} rows "
-            f"(for example {shortened(next(_present(target)))}): neither numbers nor classes",
+            f"(for example {shortened(next(present(target)))}): neither numbers nor classes",
             "choose another target; for numbers, remove currency signs and thousands separators; "
             "for several labels a cell, pass --separator",
         )
@@ -306,11 +222,6 @@ def _inputs(table: Table, columns: Columns, task: TaskName) -> tuple[tuple[str, 
     target = table.columns[columns.target]
     if columns.text:
         text = tuple(dict.fromkeys(columns.text))
-        for name in text:
-            if all(a == b for a, b in zip(each_text(table.columns[name]), each_text(target), strict=True)):
-                raise UsageError(
-                    f"the text column {name!r} is the target {columns.target!r} itself", "choose other text columns"
-                )
         return text, False, {name: "not among the text columns asked for" for name in names if name not in text}
     ignored: dict[str, str] = {}
     for name in names:
@@ -328,55 +239,13 @@ def _why_not(name: str, column: Column, target: Column, task: TaskName) -> str |
     kind = column.type
     if (pa.types.is_nested(kind) and not pa.types.is_list(kind)) or pa.types.is_binary(kind):
         return f"is of type {kind}, which cannot be written as text"
-    if next(_present(column), None) is None:
+    if next(present(column), None) is None:
         return "is empty in every row"
     if constant(column):
         return "is the same in every row"
     if is_identifier(name, column):
         return "names the row (its values are nearly all different) and says nothing about others"
     return gives_away(column, target, task)
-
-
-def constant(column: Column) -> bool:
-    """Whether every cell is the same; a missing one is a value of its own."""
-    first = next(each_text(column))
-    return all(cell == first for cell in each_text(column))
-
-
-def is_identifier(name: str, column: Column) -> bool:
-    """Whether the values only name the rows: short, without spaces and nearly all different, or a running number."""
-    if pa.types.is_floating(column.type):
-        return False
-    if pa.types.is_integer(column.type):
-        steps = np.diff(as_numbers(column)[0])
-        if not ((steps > 0).all() or (steps < 0).all() or ID_NAME.search(name)):
-            return False
-    elif not _without_spaces(column):
-        return False
-    distinct, rows = _count(_present(column))
-    return distinct >= IDENTIFIER_SHARE * rows
-
-
-def _without_spaces(column: Column) -> bool:
-    """Whether hardly any cell has blank space inside, and half of them are short."""
-    lengths, spaced = array("q"), 0
-    for cell in _present(column):
-        lengths.append(len(cell))
-        spaced += len(cell.split(None, 1)) > 1
-        if spaced > SPACED_SHARE * len(column):  # most columns are told by their first rows
-            return False
-    return spaced < SPACED_SHARE * len(lengths) and sorted(lengths)[len(lengths) // 2] <= 64
-
-
-def _present(column: Column) -> Iterator[str]:
-    """The cells that are not blank."""
-    return (cell for cell in each_text(column) if cell is not None and cell.strip())
-
-
-def _count(cells: Iterable[str]) -> tuple[int, int]:
-    """(different ones, all): by 64-bit hashes, as a set of millions of strings takes a gigabyte."""
-    hashes = np.fromiter(map(hash, cells), dtype=np.int64)
-    return len(np.unique(hashes)), len(hashes)
 
 
 def gives_away(column: Column, target: Column, task: TaskName) -> str | None:

@@ -7,17 +7,20 @@ from dataclasses import dataclass, field, replace
 from hashlib import blake2b, sha256
 
 import numpy as np
-import pyarrow as pa
 
+from warmstart.data.candidates import BadRows, Candidates, candidates
+from warmstart.data.cells import each_text
 from warmstart.data.read import Table
-from warmstart.data.recognise import Schema, as_labels, as_numbers, as_text, each_text
-from warmstart.data.texts import BLOCK, Column, Texts
-from warmstart.errors import InputError, UsageError, listed, shortened
+from warmstart.data.recognise_language import left_out
+from warmstart.data.schema import CORPUS, Schema
+from warmstart.data.texts import BLOCK, Texts
+from warmstart.errors import InputError, UsageError, shortened
 from warmstart.record import Array
 
 VAL_SHARE, VAL_ROWS = 0.1, 1000
 TEST_SHARE, TEST_ROWS = 0.2, 3000
 FEWEST_ROWS = 20
+RUNS = 100  # of neighbouring pieces, into which a corpus of few documents is divided
 QUANTILES = 10  # strata of a regression's target
 
 
@@ -25,9 +28,11 @@ QUANTILES = 10  # strata of a regression's target
 class Rows:
     """Examples as columns of equal length."""
 
-    texts: Sequence[str]
-    targets: Array  # regression: float64 [n] in the target's units; classification: object [n], str or tuple[str, ...]
-    numbers: Array  # int64 [n]: row numbers in the table, from 1
+    texts: Sequence[str]  # of a text-out task: conversations, with their answers; of a corpus: pieces of documents
+    # regression: float64 [n] in the target's units; classification: object [n], str or tuple[str, ...];
+    # text-out: object [n], the answer; corpus: object [n], ""
+    targets: Array
+    numbers: Array  # int64 [n]: row numbers in the table, from 1; of a corpus: of the pieces
     keys: Sequence[str]  # what the split hashes: the group, else text and target
 
     def __len__(self) -> int:
@@ -63,15 +68,6 @@ class Splits:
         return replace(self, train=self.train.take(self._orders[seed][:rows]))
 
 
-@dataclass(frozen=True)
-class BadRows:
-    """Rows of one kind that cannot be learned from."""
-
-    kind: str  # "missing-target" | "not-a-number" | "infinite-target" | "empty-text" | "single-class"
-    problem: str  # "column 'price' has 2 values that are not numbers (rows 17, 204: '?', '12,50')"
-    rows: tuple[int, ...]  # row numbers, from 1
-
-
 # --- table to rows -------------------------------------------------------------------------------------------------
 
 
@@ -81,107 +77,39 @@ def make_rows(table: Table, schema: Schema, *, drop_bad_rows: bool = False) -> t
     Raises InputError for bad rows (missing or unparsable target, empty text, a class with one row) unless
     `drop_bad_rows`, and where fewer than 20 rows or a single class remain.
     """
-    texts, targets = write_texts(table, schema), read_targets(table, schema)
-    bad = find_bad_rows(table, schema, texts, targets)
-    if bad and not drop_bad_rows:
-        raise InputError(". ".join(kind.problem for kind in bad), _hint(bad))
-    rows = usable_rows(table, schema, texts, targets, bad)
-    return rows, tuple(f"Left out: {kind.problem}." for kind in bad)
+    found = candidates(table, schema)
+    if found.bad and not drop_bad_rows:
+        raise InputError(". ".join(kind.problem for kind in found.bad), _hint(found.bad))
+    rows = usable_rows(table, schema, found)
+    return rows, (*(f"Left out: {kind.problem}." for kind in found.bad), *remarks(table, schema, found))
 
 
-def usable_rows(table: Table, schema: Schema, texts: Texts, targets: Array, bad: Sequence[BadRows]) -> Rows:
-    """The rows that are not bad. Raises InputError where fewer than 20, or a single class, remain."""
-    usable = np.ones(len(texts), dtype=bool)
-    for kind in bad:
+def remarks(table: Table, schema: Schema, found: Candidates) -> tuple[str, ...]:
+    """What a person should know of how a corpus was read."""
+    said = [f"Left out: {left_out(table)}."] if table.skipped else []
+    run = _run(found) if schema.task in CORPUS else None
+    if run:
+        documents = len(np.unique(found.owners))
+        said.append(
+            f"{documents} document{'s are' if documents > 1 else ' is'} too few to divide between training and test, "
+            f"so runs of {run:,} neighbouring pieces are divided: the test pieces are of documents also trained on."
+        )
+    return tuple(said)
+
+
+def usable_rows(table: Table, schema: Schema, found: Candidates) -> Rows:
+    """The rows that are not bad; of a corpus, their pieces. Raises InputError where too few, or one class, remain."""
+    usable = np.ones(len(found.texts), dtype=bool)
+    for kind in found.bad:
         usable[np.asarray(kind.rows) - 1] = False
-    index = np.flatnonzero(usable)
-    _check_enough(schema, targets[index], len(texts))
-    keys = _keys(table, schema, texts, targets)
-    return Rows(texts, targets, np.arange(1, len(texts) + 1), keys).take(index)
-
-
-def write_texts(table: Table, schema: Schema) -> Texts:
-    """What the model reads of each row; "" where there is nothing to read."""
-    first = table.columns[schema.text[0]]
-    if not schema.labelled and len(schema.text) == 1 and _is_written(first):
-        return Texts(first.chunks[0])
-    columns = [each_text(table.columns[name]) for name in schema.text]
-    labels = [f"{name}: " if schema.labelled else "" for name in schema.text]
-    return Texts.of(
-        "\n".join(label + c for label, c in zip(labels, cells, strict=True) if c is not None and c.strip())
-        for cells in zip(*columns, strict=True)
-    )
-
-
-def _is_written(column: Column) -> bool:
-    """Whether the column is already what the model reads: strings end to end, none missing or only blank space."""
-    if not pa.types.is_large_string(column.type) or column.num_chunks != 1 or column.null_count:
-        return False
-    return not any(map(str.isspace, Texts(column.chunks[0])))
-
-
-def find_bad_rows(table: Table, schema: Schema, texts: Texts, targets: Array) -> list[BadRows]:
-    """The rows that `make_rows` refuses or drops, by kind; a row may be of two kinds."""
-    column = table.columns[schema.target]
-    has, there = f"column {schema.target!r} has", "the table has"
-    empty = texts.sizes() == 0
-    inputs = f"to read in {listed(schema.text, quote=True)}"
-    if schema.task == "regression":
-        unparsed = as_numbers(column)[1]
-        values = as_text(column) if unparsed.any() else []
-        found = [
-            _bad(
-                "missing-target",
-                np.isnan(targets) & ~unparsed,
-                table,
-                has,
-                ("missing value", "missing values"),
-            ),
-            _bad(
-                "not-a-number",
-                unparsed,
-                table,
-                has,
-                ("value that is not a number", "values that are not numbers"),
-                values,
-            ),
-            _bad(
-                "infinite-target",
-                np.isinf(targets),
-                table,
-                has,
-                ("infinite value", "infinite values"),
-            ),
-            _bad("empty-text", empty, table, there, (f"row with nothing {inputs}", f"rows with nothing {inputs}")),
-        ]
+    index = np.flatnonzero(usable[found.owners])
+    targets, keys = found.targets, _keys(table, schema, found.texts, found.targets)
+    if schema.task in CORPUS:
+        _check_pieces(len(index), schema)
+        targets, keys = targets[found.owners], _piece_keys(keys, found)
     else:
-        missing = np.array([target is None for target in targets], dtype=bool)
-        single = np.zeros(len(texts), dtype=bool)
-        if not schema.multi_label:
-            counts = Counter(targets[~(missing | empty)])
-            single = np.array([counts[target] == 1 for target in targets], dtype=bool) & ~empty
-        found = [
-            _bad("missing-target", missing, table, has, ("missing value", "missing values")),
-            _bad("empty-text", empty, table, there, (f"row with nothing {inputs}", f"rows with nothing {inputs}")),
-            _bad(
-                "single-class",
-                single,
-                table,
-                has,
-                ("class with a single row", "classes with a single row"),
-                targets,
-            ),
-        ]
-    return [kind for kind in found if kind.rows]
-
-
-def _bad(
-    kind: str, mask: Array, table: Table, who: str, what: tuple[str, str], values: Sequence[object] | Array = ()
-) -> BadRows:
-    """`what` is said of one row and of several; `values` are shown beside the row numbers."""
-    rows = tuple(int(i) + 1 for i in np.flatnonzero(mask))
-    cells = ": " + listed([shortened(values[row - 1]) for row in rows[:8]]) if len(values) and rows else ""
-    return BadRows(kind, f"{who} {len(rows):,} {what[len(rows) != 1]} ({table.rows(rows)}{cells})", rows)
+        _check_enough(schema, targets[index], len(found.texts))
+    return Rows(found.pieces, targets, np.arange(1, len(found.pieces) + 1), keys).take(index)
 
 
 def _hint(bad: Sequence[BadRows]) -> str:
@@ -189,22 +117,6 @@ def _hint(bad: Sequence[BadRows]) -> str:
     clean = "clean them" if any(kind.kind != "single-class" for kind in bad) else ""
     said = " and ".join(part for part in (clean, merge) if part)
     return f"{said}, or pass --drop-bad-rows to leave them out (they will be listed in the report)"
-
-
-def read_targets(table: Table, schema: Schema) -> Array:
-    """float64 [n] with NaN, or object [n] with None, where a target is missing."""
-    column = table.columns[schema.target]
-    if schema.task == "regression":
-        return as_numbers(column)[0]
-    targets = np.empty(len(column), dtype=object)
-    if schema.multi_label:
-        for i, labels in enumerate(as_labels(column, schema.separator)):
-            targets[i] = labels
-    else:
-        once: dict[str, str] = {}  # one object for all rows of a class
-        for i, label in enumerate(each_text(column)):
-            targets[i] = once.setdefault(label, label) if label is not None and label.strip() else None
-    return targets
 
 
 def _check_enough(schema: Schema, targets: Array, total: int) -> None:
@@ -215,7 +127,7 @@ def _check_enough(schema: Schema, targets: Array, total: int) -> None:
         )
     if all(target == targets[0] for target in targets):
         raise InputError(
-            f"column {schema.target!r} is {shortened(targets[0])} in every usable row, so there is nothing to learn",
+            f"{schema.answers} is {shortened(targets[0])} in every usable row, so there is nothing to learn",
             "choose another target",
         )
 
@@ -227,6 +139,30 @@ def _keys(table: Table, schema: Schema, texts: Texts, targets: Array) -> Texts:
         f"group {group}" if group is not None and group.strip() else _bytes_digest(f"{text}\0{target}").hex()
         for group, text, target in zip(groups, texts, _each(targets), strict=True)
     )
+
+
+def _check_pieces(pieces: int, schema: Schema) -> None:
+    if pieces < FEWEST_ROWS:
+        raise InputError(
+            f"the texts make {pieces} pieces of at most {schema.piece_bytes:,} bytes, but at least {FEWEST_ROWS} "
+            "are needed",
+            "add texts, or cut them finer with a smaller --max-length",
+        )
+
+
+def _piece_keys(keys: Texts, found: Candidates) -> Texts:
+    """Of each piece, the key of its document; where those are too few, with the number of its run of neighbours."""
+    run = _run(found)
+    if run is None:
+        return keys.take(found.owners)
+    places = np.arange(len(found.owners)) - np.searchsorted(found.owners, found.owners)
+    parts = zip(keys.take(found.owners), _each(places // run), strict=True)
+    return Texts.of(f"{key} run {number}" for key, number in parts)
+
+
+def _run(found: Candidates) -> int | None:
+    """How many neighbouring pieces stay on one side of the split; None where whole documents do."""
+    return -(-len(found.owners) // RUNS) if len(np.unique(found.owners)) < FEWEST_ROWS else None
 
 
 # --- rows to splits ------------------------------------------------------------------------------------------------
@@ -249,8 +185,10 @@ def split(rows: Rows, schema: Schema) -> Splits:
     sizes = np.bincount(key_of_row, minlength=len(keys))
     strata = _class_strata(rows, key_of_row, len(keys)) if schema.task == "classification" else None
     keep_half = strata is not None  # of a class, for training; quantiles need no such care
-    if strata is None:
+    if schema.task == "regression":
         strata = _quantile_strata(rows.targets, key_of_row, sizes)
+    elif strata is None:
+        strata = np.zeros(len(keys), dtype=np.int64)
     order = np.lexsort((keys, strata))
     test = _draw(order, strata, sizes, min(TEST_SHARE, TEST_ROWS / len(rows)), keep_half, leave=2)
     rest = order[~np.isin(order, test)]

@@ -79,6 +79,25 @@ class Texts(Sequence[str]):
         sizes = np.diff(_offsets(self._cells))
         return sizes if self._index is None else sizes[self._index]
 
+    def pieces(self, most: int) -> tuple["Texts", Array]:
+        """Each text cut into pieces of at most `most` bytes that joined are the text again; and whose each piece is.
+
+        The places are int64 [pieces]. The pieces are not copied. A cut comes after a blank line where the second half
+        of a piece has one, else after a line, else after a space, else between two characters.
+        """
+        cells = self._cells if self._index is None else contiguous(self.blocks())
+        buffer = cells.buffers()[2] or pa.py_buffer(b"")
+        places, content = _offsets(cells), memoryview(buffer)
+        ends, owners = Spool(np.int64), Spool(np.int64)
+        for start in range(0, len(cells), BLOCK):
+            some = places[start : start + BLOCK + 1].tolist()
+            cuts = [_cuts(content, *between, most) for between in itertools.pairwise(some)]
+            ends.append(np.fromiter(itertools.chain.from_iterable(cuts), np.int64))
+            owners.append(np.repeat(np.arange(start, start + len(cuts)), [len(each) for each in cuts]))
+        offsets = np.concatenate([places[:1], ends.array()])
+        found = pa.LargeStringArray.from_buffers(len(offsets) - 1, pa.py_buffer(offsets.data), buffer)
+        return Texts(found), owners.array()
+
     def _rows(self) -> Array:
         return np.arange(len(self)) if self._index is None else self._index
 
@@ -116,6 +135,15 @@ class GrowingTexts:
         self._there.append(cells.is_valid().to_numpy(zero_copy_only=False))
         self._missing += cells.null_count
 
+    def append_parts(self, parts: Iterable[bytes]) -> None:
+        """One string, which comes in parts of UTF-8: it may be larger than what memory should hold."""
+        size = 0
+        for part in parts:
+            self._content.append(np.frombuffer(part, dtype=np.uint8))
+            size += len(part)
+        self._sizes.append(np.array([size]))
+        self._there.append(np.array([True]))
+
     def array(self) -> Cells:
         offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(self._sizes.array())])
         there = pa.py_buffer(np.packbits(self._there.array(), bitorder="little").data)
@@ -143,6 +171,22 @@ def gathered(schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> pa.Table:
         for i in range(len(schema))
     ]
     return pa.Table.from_arrays(columns, schema.names)
+
+
+def _cuts(content: memoryview, start: int, end: int, most: int) -> list[int]:
+    """Where the pieces of the string between these two places end."""
+    found = []
+    while end - start > most:
+        half = start + most // 2
+        window = bytes(content[half : start + most])
+        cut = next((at + len(mark) for mark in (b"\n\n", b"\n", b" ") if (at := window.rfind(mark)) >= 0), None)
+        if cut is None:
+            cut = len(window)
+            while content[half + cut] & 0xC0 == 0x80:  # inside a character of several bytes
+                cut -= 1
+        start = half + cut
+        found.append(start)
+    return [*found, end] if end > start else found
 
 
 def _is_text(kind: pa.DataType) -> bool:

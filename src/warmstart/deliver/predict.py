@@ -8,8 +8,8 @@ from typing import Any
 import pyarrow as pa
 from torch import nn
 
+from warmstart.data.candidates import write_texts
 from warmstart.data.read import Table
-from warmstart.data.split import write_texts
 from warmstart.errors import InputError, did_you_mean, listed
 from warmstart.store import Stored, load_model
 

@@ -1,0 +1,210 @@
+"""Structure: which JSON objects may be written as an answer?"""
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from warmstart.data.read import Table
+from warmstart.data.texts import blocks
+from warmstart.errors import InputError, UsageError, listed
+
+MOST_VALUES = 50  # of a field that takes one of a few values; of the keys of an object
+ROWS_PER_VALUE = 5  # on average, at least
+KINDS = {bool: "boolean", int: "integer", float: "number", str: "string", list: "array", dict: "object"}
+# A JSON Schema that has none of these says nothing.
+KEYWORDS = frozenset({"type", "properties", "$ref", "anyOf", "oneOf", "allOf", "enum", "const", "required", "items"})
+
+# --- the objects of a table -------------------------------------------------------------------------------------------
+
+
+def objects(table: Table, target: str, fields: Sequence[str], separator: str | None) -> Iterator[object]:
+    """The value of each row: the object made of `fields`, or what the target column holds; None where it is missing.
+
+    A text that is no JSON comes as it is. A field whose cell is blank is left out of the object.
+    """
+    if not fields:
+        return (_parsed(cell) for block in blocks(table.columns[target]) for cell in block.to_pylist())
+    columns = [_field(table, name, separator) for name in fields]
+    return (
+        {name: value for name, value in zip(fields, values, strict=True) if value is not None} or None
+        for values in zip(*columns, strict=True)
+    )
+
+
+def _field(table: Table, name: str, separator: str | None) -> Iterator[object]:
+    column = table.columns[name]
+    cells = (_plain(cell) for block in blocks(column) for cell in block.to_pylist())
+    if separator and any(separator in cell for cell in _texts(column)):
+        return (_split(cell, separator) if isinstance(cell, str) else cell for cell in cells)
+    return cells
+
+
+def _texts(column: Any) -> Iterator[str]:
+    return (cell for block in blocks(column) for cell in block.to_pylist() if isinstance(cell, str))
+
+
+def _split(cell: str, separator: str) -> list[str]:
+    return [part.strip() for part in cell.split(separator) if part.strip()]
+
+
+def _plain(cell: object) -> object:
+    """The cell as JSON knows it: whole numbers without a fraction, nothing where it is blank."""
+    if isinstance(cell, float):
+        if cell != cell:
+            return None
+        return int(cell) if cell.is_integer() and abs(cell) < 1e15 else cell
+    if isinstance(cell, str):
+        return cell if cell.strip() else None
+    if isinstance(cell, list):
+        return [value for item in cell if (value := _plain(item)) is not None]
+    if isinstance(cell, dict):
+        return {key: value for key, item in cell.items() if (value := _plain(item)) is not None}
+    return cell if cell is None or isinstance(cell, bool | int) else str(cell)
+
+
+def _parsed(cell: object) -> object:
+    if not isinstance(cell, str):
+        return _plain(cell)
+    if not cell.strip():
+        return None
+    try:
+        return json.loads(cell, parse_constant=_refuse)
+    except (ValueError, RecursionError):
+        return cell
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is not JSON")
+
+
+def dump(value: object, json_schema: dict[str, Any]) -> str:
+    """The value as JSON, its keys in the order of the schema, as constrained decoding writes them."""
+    return json.dumps(_ordered(value, json_schema), ensure_ascii=False)
+
+
+def _ordered(value: object, json_schema: object) -> object:
+    known = json_schema if isinstance(json_schema, dict) else {}
+    if isinstance(value, list):
+        return [_ordered(item, known.get("items")) for item in value]
+    if not isinstance(value, dict):
+        return value
+    properties = known.get("properties") or {}
+    names = [*(name for name in properties if name in value), *(name for name in value if name not in properties)]
+    return {name: _ordered(value[name], properties.get(name)) for name in names}
+
+
+# --- the schema -------------------------------------------------------------------------------------------------------
+
+
+def infer(values: Iterable[object]) -> dict[str, Any]:
+    """A JSON Schema that all the objects among these values fit. Raises InputError where they are nested too deeply.
+
+    Of texts that take at most 50 values, each five times on average, it lists the values.
+    """
+    found = [value for value in values if isinstance(value, dict)]
+    try:
+        return _inferred(found) if found else {"type": "object"}
+    except RecursionError as error:
+        raise InputError("the JSON objects are nested too deeply", "flatten them") from error
+
+
+def _inferred(values: Sequence[Any]) -> dict[str, Any]:
+    kinds = sorted({KINDS.get(type(value), "null") for value in values})
+    if kinds == ["object"]:
+        names = list(dict.fromkeys(name for value in values for name in value))
+        if len(names) > MOST_VALUES:  # keys that are data
+            return {"type": "object"}
+        return {
+            "type": "object",
+            "properties": {name: _inferred([value[name] for value in values if name in value]) for name in names},
+            "required": [name for name in names if all(name in value for value in values)],
+            "additionalProperties": False,
+        }
+    if kinds == ["array"]:
+        items = [item for value in values for item in value]
+        return {"type": "array", "items": _inferred(items)} if items else {"type": "array"}
+    if kinds == ["string"]:
+        distinct = sorted(set(values))
+        if len(distinct) <= MOST_VALUES and len(values) >= ROWS_PER_VALUE * len(distinct):
+            return {"type": "string", "enum": distinct}
+    if kinds == ["integer", "number"]:
+        kinds = ["number"]
+    return {"type": kinds[0] if len(kinds) == 1 else kinds}
+
+
+def said(json_schema: dict[str, Any]) -> str:
+    """The schema in words, for a note: 'section (string), tags (list of one of 12 texts)'."""
+    properties = json_schema.get("properties") or {}
+    return listed([f"{name} ({_kind(each)})" for name, each in properties.items()]) or "of any kind"
+
+
+def _kind(json_schema: object) -> str:
+    known = json_schema if isinstance(json_schema, dict) else {}
+    if "enum" in known:
+        return f"one of {len(known['enum'])} values"
+    if known.get("type") == "array":
+        return f"list of {_kind(known.get('items'))}"
+    kind = known.get("type", "anything")
+    return " or ".join(map(str, kind)) if isinstance(kind, list) else str(kind)
+
+
+def read_schema(path: Path) -> dict[str, Any]:
+    """The JSON Schema in a file. Raises UsageError where there is none, or where it refers to another file."""
+    from jsonschema.exceptions import SchemaError
+    from jsonschema.validators import Draft202012Validator, validator_for
+    from referencing import Registry
+    from referencing.exceptions import Unresolvable
+    from referencing.jsonschema import DRAFT202012
+
+    try:
+        found = json.loads(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise UsageError(f"{str(path)!r} cannot be read: {error.strerror}", "check --schema") from error
+    except (ValueError, RecursionError) as error:
+        reason = "is nested too deeply" if isinstance(error, RecursionError) else f"is not JSON: {error}"
+        raise UsageError(f"{path} {reason}", "correct it, or leave out --schema to infer one from the data") from error
+    hint = 'write for example {"type": "object", "properties": {"name": {"type": "string"}}}, or leave out --schema'
+    if not isinstance(found, dict) or not KEYWORDS & found.keys():
+        raise UsageError(f"{path} is no JSON Schema: it has none of the keys type, properties, anyOf", hint)
+    try:
+        validator_for(found, Draft202012Validator).check_schema(found)
+        resolver = Registry().with_resource("", DRAFT202012.create_resource(found)).resolver()
+        for reference in _references(found):
+            resolver.lookup(reference)
+    except SchemaError as error:
+        raise UsageError(f"{path} is no JSON Schema: {error.json_path}: {shortened_message(error)}", hint) from error
+    except RecursionError as error:
+        raise UsageError(f"{path} is nested too deeply", "flatten it") from error
+    except Unresolvable as error:
+        raise UsageError(f"{path} refers to {error.ref!r}, which is not in it", "write it into $defs") from error
+    return found
+
+
+def _references(json_schema: object) -> Iterator[str]:
+    if isinstance(json_schema, dict):
+        if isinstance(json_schema.get("$ref"), str):
+            yield json_schema["$ref"]
+        json_schema = list(json_schema.values())
+    if isinstance(json_schema, list):
+        for part in json_schema:
+            yield from _references(part)
+
+
+def misfit(json_schema: dict[str, Any]) -> Callable[[object], str | None]:
+    """A function that says why a value does not fit the schema, or None where it does."""
+    from jsonschema.validators import Draft202012Validator, validator_for
+
+    validator = validator_for(json_schema, Draft202012Validator)(json_schema)
+
+    def problem(value: object) -> str | None:
+        error = next(validator.iter_errors(value), None)
+        return f"{error.json_path}: {shortened_message(error)}" if error else None
+
+    return problem
+
+
+def shortened_message(error: Any) -> str:
+    """The library's message, which repeats the value, in one short line."""
+    text = " ".join(str(error.message).split())
+    return text if len(text) <= 120 else f"{text[:119]}…"
