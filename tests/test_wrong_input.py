@@ -93,7 +93,7 @@ USE: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "unknown text": (("--text", "titel"), ("'titel'", "did you mean 'title'?")),
     "unknown group": (("--group", "x"), ("'x'", "title, price, room")),
     "target as text": (("--text", "price"), ("'price' is both",)),
-    "unknown task": (("--task", "ranking"), ("task is 'ranking'", "'regression' or 'classification'")),
+    "unknown task": (("--task", "ranking"), ("task is 'ranking'", "'regression', 'classification', 'causal-lm'")),
     "unknown scale": (("--scale", "ln"), ("scale is 'ln'",)),
     "unknown init": (("--init", "zero"), ("init is 'zero'",)),
     "budget": (("--budget", "soon"), ("'soon' is no length of time", "10m")),
@@ -194,4 +194,4 @@ def test_folders_without_what_is_asked_of_them(good: Path, tmp_path: Path) -> No
     refused(call("predict", tmp_path, good, "--out", tmp_path / "new.docx"), "no ending that is known", ".parquet")
     for damaged in ("{", "[]", '{"data": 3}'):
         (tmp_path / "request.json").write_text(damaged)
-        refused(call("resume", tmp_path), "request.json" if damaged != '{"data": 3}' else "no target")
+        refused(call("resume", tmp_path), "request.json" if damaged != '{"data": 3}' else "data is 3")

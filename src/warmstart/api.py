@@ -49,14 +49,14 @@ def read(source: str | Path | Sequence[str | Path], *, offline: bool = False) ->
     return read_files(source, offline=offline)
 
 
-def check(data: Data, target: str, **settings: Any) -> Checked:
+def check(data: Data, target: str | None = None, **settings: Any) -> Checked:
     """What a table was recognised as, and findings by row. Trains nothing."""
     request, table = _asked("check", data, target, settings)
     table = table or read_files(request.data, offline=request.offline)
     return checked(request, table, recognise(table, request.columns))
 
 
-def compare(data: Data, target: str, out: str | Path, **settings: Any) -> "Study":
+def compare(data: Data, target: str | None, out: str | Path, **settings: Any) -> "Study":
     """Every regime x seeds on one split; the advice, the report and the winning model in `out`.
 
     Settings are those of `warmstart compare --help` with underscores: `regimes=("full", "linear")`, `seeds=2`.
@@ -77,7 +77,7 @@ def compare(data: Data, target: str, out: str | Path, **settings: Any) -> "Study
     return last(comparing(begin(request, Path(out), table), own))
 
 
-def fit(data: Data, target: str, regime: str, out: str | Path, **settings: Any) -> Run:
+def fit(data: Data, target: str | None, regime: str, out: str | Path, **settings: Any) -> Run:
     """Search a learning rate for one regime, train it, score it once; the model is in `out`."""
     own = settings.pop("own", {})
     request, table = _asked("fit", data, target, settings | {"regime": regime})
@@ -377,7 +377,7 @@ def _released_if_impossible(
 
 
 def _asked(
-    command: config.Command, data: Data, target: str, settings: Mapping[str, Any]
+    command: config.Command, data: Data, target: str | None, settings: Mapping[str, Any]
 ) -> tuple[config.Request, Table | None]:
     """The request that keyword arguments make, and the table if it was given as one."""
     table = data if isinstance(data, Table) else None

@@ -30,13 +30,33 @@ app = typer.Typer(
 DataArgument = Annotated[
     list[str] | None, typer.Argument(metavar="DATA", help="files, a glob, a folder or a hub id; also key=value")
 ]
-Target = Annotated[str | None, typer.Option("--target", help="the column to predict")]
+Target = Annotated[str | None, typer.Option("--target", help="the column to predict, or to write")]
 Text = Annotated[
     list[str] | None, typer.Option("--text", help="a column to read (repeatable); default: all that can be")
 ]
 Group = Annotated[str | None, typer.Option("--group", help="rows of one group stay on one side of the split")]
-Task = Annotated[str | None, typer.Option("--task", help="regression or classification; default: from the target")]
+Task = Annotated[
+    str | None,
+    typer.Option(
+        "--task",
+        help="regression, classification, causal-lm, masked-lm, summarise, translate, chat, structured; default: auto",
+    ),
+]
 Separator = Annotated[str | None, typer.Option("--separator", help="splits a target cell into several labels")]
+Instruction = Annotated[
+    str | None, typer.Option("--instruction", help="before each text to summarise, translate or describe")
+]
+Fields = Annotated[str | None, typer.Option("--fields", help="a,b,c: columns that make up the JSON object to write")]
+JsonSchema = Annotated[
+    str | None, typer.Option("--schema", help="the JSON Schema of what is written; default: from the data")
+]
+Parameters = Annotated[str | None, typer.Option("--parameters", help="weights of a language model from scratch: 10M")]
+Corpus = Annotated[
+    list[str] | None, typer.Option("--corpus", help="texts to learn the language from, for hybrid (repeatable)")
+]
+Retain = Annotated[str | None, typer.Option("--retain", help="general text on which forgetting is measured")]
+Keep = Annotated[str | None, typer.Option("--keep", help="general: train on general text as well, against forgetting")]
+Tokens = Annotated[str | None, typer.Option("--tokens", help="training tokens to use: 10M or 10M,50M; default: all")]
 Scale = Annotated[
     str | None, typer.Option("--scale", help="linear, log10 or log10(1+x); default: log for skewed positives")
 ]
@@ -122,6 +142,9 @@ def check(
     task: Task = None,
     separator: Separator = None,
     scale: Scale = None,
+    instruction: Instruction = None,
+    fields: Fields = None,
+    schema: JsonSchema = None,
     base: BaseModel = None,
     max_length: MaxLength = None,
     config_file: Config = None,
@@ -149,12 +172,20 @@ def compare(
     task: Task = None,
     separator: Separator = None,
     scale: Scale = None,
+    instruction: Instruction = None,
+    fields: Fields = None,
+    schema: JsonSchema = None,
     drop_bad_rows: DropBad = None,
     base: BaseModel = None,
     regimes: Annotated[str | None, typer.Option("--regimes", help="a,b,c (see `regimes`)")] = None,
     model: Code = None,
     init: Init = None,
+    parameters: Parameters = None,
+    corpus: Corpus = None,
+    retain: Retain = None,
+    keep: Keep = None,
     rows: RowsOption = None,
+    tokens: Tokens = None,
     seeds: Annotated[int | None, typer.Option("--seeds", help="draws of the training rows (3)")] = None,
     seed: Seed = None,
     trials: Trials = None,
@@ -194,11 +225,19 @@ def fit(
     task: Task = None,
     separator: Separator = None,
     scale: Scale = None,
+    instruction: Instruction = None,
+    fields: Fields = None,
+    schema: JsonSchema = None,
     drop_bad_rows: DropBad = None,
     base: BaseModel = None,
     model: Code = None,
     init: Init = None,
+    parameters: Parameters = None,
+    corpus: Corpus = None,
+    retain: Retain = None,
+    keep: Keep = None,
     rows: RowsOption = None,
+    tokens: Tokens = None,
     seed: Seed = None,
     trials: Trials = None,
     lr: Rate = None,

@@ -8,10 +8,11 @@ import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
+from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from warmstart.data.recognise import Columns, Scale, TaskName
+from warmstart.data.schema import Columns, Scale, TaskName
 from warmstart.errors import UsageError, did_you_mean, shortened
 from warmstart.record import write_json
 
@@ -26,7 +27,7 @@ class Request:
     """Everything that a person can ask of `check`, `compare` and `fit`, with its defaults."""
 
     data: tuple[str, ...]
-    target: str
+    target: str | None = None
     command: Command = "compare"
     # columns
     text: tuple[str, ...] = ()
@@ -35,13 +36,22 @@ class Request:
     separator: str | None = None
     scale: Scale | None = None
     drop_bad_rows: bool = False
+    # columns, of tasks that write text
+    instruction: str | None = None
+    fields: tuple[str, ...] = ()
+    schema: str | None = None
     # what is compared, or fitted
     regimes: tuple[str, ...] = ()
     regime: str | None = None
     base: str | None = None
     model: str | None = None
     init: Literal["default", "xavier", "he", "normal"] = "default"
+    parameters: int | None = None
+    corpus: tuple[str, ...] = ()
+    retain: str | None = None
+    keep: Literal["general"] | None = None
     rows: tuple[int, ...] = ()
+    tokens: tuple[int, ...] = ()
     seeds: int = 3
     seed: int = 0
     # how it is trained
@@ -78,10 +88,29 @@ class Request:
             raise UsageError(f"rows is {_plain(self.rows)}; a model needs at least 2 rows.", "correct --rows")
         if self.command == "fit" and len(self.rows) > 1:
             raise UsageError(f"rows is {_plain(self.rows)}; fit trains on one number of rows.", "name one with --rows")
+        if any(n < FEWEST_TOKENS for n in self.tokens):
+            raise UsageError(
+                f"tokens is {_plain(self.tokens)}; a model needs at least {FEWEST_TOKENS:,} tokens.", "correct --tokens"
+            )
+        if self.command == "fit" and len(self.tokens) > 1:
+            raise UsageError(
+                f"tokens is {_plain(self.tokens)}; fit trains on one number of tokens.", "name one with --tokens"
+            )
 
     @property
     def columns(self) -> Columns:
-        return Columns(self.target, self.text, self.group, self.task, self.separator, self.scale)
+        return Columns(
+            target=self.target or "",
+            text=self.text,
+            group=self.group,
+            task=self.task,
+            separator=self.separator,
+            scale=self.scale,
+            instruction=self.instruction,
+            fields=self.fields,
+            schema=self.schema,
+            piece_bytes=BYTES_PER_TOKEN * self.max_length,
+        )
 
     def options(self, regimes: tuple[str, ...]) -> "Options":
         """The part that `compare` reads."""
@@ -107,24 +136,35 @@ class Request:
         )
 
 
+FEWEST_TOKENS = 1000
+BYTES_PER_TOKEN = 3  # of text, at least, by which documents are cut into pieces: tokenizers give 3 to 5 for English
+
 # passed on to every run as they are
 TRAINING = ("micro_batch", "optimizer", "schedule", "weight_decay", "word_dropout", "shard")
 
 REMARKS = {
     "data": "files, a glob, a folder, or a hub id",
-    "target": "the column to predict",
-    "text": "columns to read; empty: all that can be",
+    "target": "the column to predict, or to write; null: a corpus, conversations, or fields",
+    "text": "columns to read; empty: all that can be, or the one that holds texts",
     "group": "rows of one group stay on one side of the split",
-    "task": "regression or classification; null: from the target",
+    "task": f"{', '.join(get_args(TaskName))}; null: from the data",
     "separator": "splits a target cell into several labels",
     "scale": "linear, log10 or log10(1+x); null: log for skewed positive numbers",
     "drop_bad_rows": "leave unusable rows out, and list them",
+    "instruction": "before each text to summarise, translate or describe; null: a sentence of the task's own",
+    "fields": "columns that make up the JSON object to write, instead of a target",
+    "schema": "a file with the JSON Schema of what is to be written; null: from the data",
     "regimes": "empty: all that are compared by default (warmstart regimes)",
     "regime": "for fit",
     "base": "pretrained weights: folder, Python package or hub id; null: all-MiniLM-L6-v2",
     "model": "an architecture of your own, file.py:function",
     "init": "random weights: default, xavier, he or normal",
+    "parameters": "weights of a language model from scratch, e.g. 10M; null: the base's own architecture",
+    "corpus": "text files or tables to learn the language from, for hybrid; empty: the task's own training texts",
+    "retain": "a text file or table on which forgetting is measured; null: text of the base's own",
+    "keep": "general: train on some general text as well, against forgetting",
     "rows": "training rows to use, e.g. [250, 1000]; empty: all",
+    "tokens": "training tokens to use, e.g. [10M, 50M]; empty: all",
     "seeds": "draws of the training rows",
     "trials": "learning rates tried for each regime",
     "lr": "one learning rate, not searched",
@@ -148,6 +188,7 @@ REMARKS = {
 BOUNDS: tuple[tuple[str, float, float], ...] = (
     ("seeds", 1, 100),
     ("trials", 1, 9),
+    ("parameters", 1e4, 1e12),
     ("lr", 1e-9, 10),
     ("epochs", 1e-3, 10_000),
     ("length", 1e-3, 100),
@@ -195,10 +236,6 @@ DEEPEST = 2  # a mapping, and lists in it
 
 NEEDED = {
     "data": ("no data was named.", "name a file, a folder, a glob or a hub id, or `data` in the file of --config"),
-    "target": (
-        "no target was named.",
-        "say which column to predict: --target COL, or `target` in the file of --config",
-    ),
 }
 
 
@@ -273,7 +310,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return {key: parsed(key, value) for key, value in values.items()}
 
 
-LISTS = ("data", "text", "regimes", "rows")
+LISTS = ("data", "text", "fields", "corpus", "regimes", "rows", "tokens")
+AMOUNTS = {"k": 10**3, "m": 10**6, "b": 10**9, "t": 10**12}
 
 
 def parsed(key: str, value: Any) -> Any:
@@ -282,9 +320,15 @@ def parsed(key: str, value: Any) -> Any:
         return duration(str(value))
     if key == "worth":
         return share(str(value))
+    if key == "parameters":
+        return amount(key, value)
+    if key == "task" and value == "auto":
+        return None
     if key in LISTS:
         parts = [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
         parts = parts if isinstance(parts, list | tuple) else [parts]
+        if key == "tokens":
+            return tuple(amount(key, part) for part in parts)
         return tuple(_whole(part) for part in parts) if key == "rows" else tuple(str(part) for part in parts)
     return value
 
@@ -315,6 +359,15 @@ def share(text: str) -> float:
         raise UsageError(f"{text!r} is no share.", "write for example 1% or 0.01") from error
 
 
+def amount(key: str, value: Any) -> int:
+    """A whole number in '10M', '1.5B', '250k' and '4000'. `key` names it in messages."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([kmbt]?)", str(value).strip().replace("_", "").lower(), re.ASCII)
+    number = Fraction(match[1]) * AMOUNTS.get(match[2], 1) if match else None
+    if number is None or number.denominator > 1:
+        raise UsageError(f"{str(value)!r} is no number of {key}.", f"write for example --{key} 10M")
+    return int(number)
+
+
 def _whole(text: Any) -> int:
     try:
         return int(str(text).replace("_", ""))
@@ -336,14 +389,15 @@ UNUSED: dict[
 
 def command_line(request: Request, out: str) -> str:
     """The command that repeats a request, with what differs from the defaults."""
-    words = ["warmstart", request.command, *request.data, "--target", request.target]
+    words = ["warmstart", request.command, *request.data]
+    words += ["--target", request.target] if request.target else []
     default = Request(request.data, request.target)
     for entry in fields(Request):
         value = getattr(request, entry.name)
         if entry.name in ("data", "target", *UNUSED[request.command]) or value == getattr(default, entry.name):
             continue
         flag = f"--{_flag(entry.name)}"
-        if entry.name == "text":
+        if entry.name in ("text", "corpus"):
             words += [part for column in value for part in (flag, column)]
         elif isinstance(value, bool):
             words.append(flag if value else flag.replace("--", "--no-", 1))

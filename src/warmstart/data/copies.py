@@ -76,7 +76,7 @@ def shared_by_copies(table: Table, schema: Schema, pairs: Array) -> str | None:
     """The column that three of four pairs of copies agree in, and other pairs of rows do not; it may serve as group."""
     best: tuple[float, str] | None = None
     for name in table.columns.column_names:
-        if name in (schema.target, schema.group, *([] if schema.labelled else schema.text)):
+        if name in (schema.target, schema.group, *schema.fields, *([] if schema.labelled else schema.text)):
             continue
         cells = np.fromiter(map(hash, each_text(table.columns[name])), np.int64, table.columns.num_rows)
         one, other = cells[pairs[:, 0]], cells[pairs[:, 1]]

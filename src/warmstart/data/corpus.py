@@ -1,0 +1,32 @@
+"""Corpus: which pieces of text hold files that a language is learned from, beside the rows of the task?"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from warmstart.data.candidates import candidates
+from warmstart.data.read import read
+from warmstart.data.recognise import recognise
+from warmstart.data.schema import PIECE_BYTES, Columns
+from warmstart.data.texts import Texts
+from warmstart.errors import InputError, listed
+
+
+def read_corpus(
+    sources: Sequence[str | Path],
+    *,
+    text: Sequence[str] = (),
+    piece_bytes: int = PIECE_BYTES,
+    offline: bool = False,
+) -> Texts:
+    """The documents in text files, a folder of them, or a column of tables, cut into pieces of at most `piece_bytes`.
+
+    `text`: the columns to read, those of them that the tables have; else the only one that holds texts. Documents
+    with nothing to read are passed over. Raises InputError where none is left, UsageError for an unclear column.
+    """
+    table = read(sources, offline=offline)
+    columns = tuple(name for name in text if name in table.columns.column_names)
+    schema = recognise(table, Columns(text=columns, task="causal-lm", piece_bytes=piece_bytes))
+    pieces = candidates(table, schema).pieces
+    if not len(pieces):
+        raise InputError(f"{listed(table.files, 3)}: there is nothing to read in {listed(schema.text, quote=True)}")
+    return pieces
