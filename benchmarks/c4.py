@@ -20,7 +20,7 @@ import texts
 from harness import Contest, Gate, Outcome, Side
 from warmstart.catalogue import catalogue
 from warmstart.data.batch import Order
-from warmstart.data.inputs import HashedWords, WordRows
+from warmstart.data.inputs import Encoded, HashedWords, WordRows
 from warmstart.methods import Full
 from warmstart.models import HashedNet, Model, Size
 from warmstart.prefix import Examples, Stream, outputs
@@ -69,7 +69,7 @@ class Data:
 
 
 @dataclass(frozen=True)
-class Dense:
+class Dense(Encoded):
     """The same rows with every zero written out: reads as `Encoded`."""
 
     values: Tensor  # float32 [n, features]

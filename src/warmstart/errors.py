@@ -2,6 +2,7 @@
 
     WarmstartError
     ├── InputError        the data is not what it should be         exit 2
+    │   └── RowError      one of the rows that were given           exit 2
     ├── UsageError        a flag, key or argument is wrong          exit 2
     │   └── MissingError  something needed is not installed/there   exit 2
     └── TrainingError     training could not go on                  exit 1
@@ -26,6 +27,19 @@ class WarmstartError(ValueError):
 
 class InputError(WarmstartError):
     """The data cannot be used as it is."""
+
+
+class RowError(InputError):
+    """One of the given rows cannot be used. `at`: where it stands among them, from 0."""
+
+    def __init__(self, at: int, message: str, hint: str = ""):
+        super().__init__(f"row {at + 1}: {message}", hint)
+        self.at = at
+        self.reason = message
+
+    def in_table(self, number: int) -> InputError:
+        """The same with the row's number in the table that it comes from."""
+        return InputError(f"row {number}: {self.reason}", self.hint)
 
 
 class UsageError(WarmstartError):

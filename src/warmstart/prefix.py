@@ -10,7 +10,8 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -21,8 +22,9 @@ from warmstart.data.inputs import Encoded, Inputs
 from warmstart.data.split import Rows, Splits
 from warmstart.data.texts import Texts
 from warmstart.engine import ALONE, World
+from warmstart.errors import RowError
 from warmstart.models.cut import BELOW, above, below, fingerprint, frozen_depth
-from warmstart.models.model import Model
+from warmstart.models.model import UNPOOLED, Model
 from warmstart.record import Array
 from warmstart.tasks import Batch
 
@@ -51,6 +53,11 @@ class Examples:
     def sizes(self) -> Array:
         return self.encoded.sizes()[self.positions]
 
+    @cached_property
+    def loss_weights(self) -> Array:
+        """What each counts in a loss, int64 [n]."""
+        return self.encoded.loss_weights()[self.positions]
+
 
 @dataclass(frozen=True)
 class Stream:
@@ -70,9 +77,11 @@ class Stream:
         index = self.rows(step)
         largest = -(-len(index) // self.world.size)  # part of any process: all have the same number of pieces
         pieces = 1 if at_most is None else -(-largest // at_most)
+        weights = self.examples.loss_weights
         found = []
         for piece in np.array_split(self.world.mine(index), pieces):
-            share = len(piece) * self.world.size / len(index)  # their mean over the processes is the batch's loss
+            # Their mean over the processes is the batch's loss.
+            share = float(weights[piece].sum() * self.world.size / weights[index].sum())
             found.append(self._batch(piece if len(piece) else index[:1], epoch, share))
         return found
 
@@ -85,16 +94,16 @@ class Stream:
         return self._epochs[epoch][i]
 
     def _batch(self, index: Array, epoch: int, share: float) -> Batch:
+        examples = replace(self.examples, encoded=self.examples.encoded.in_epoch(epoch))
         if self.dropout is None:
-            return self.examples.take(index, share)
-        examples = self.examples
+            return examples.take(index, share)
         positions = examples.positions[index]
         kept = self.dropout.kept(examples.numbers[index], examples.encoded.words(positions), epoch)
         return Batch(examples.encoded.batch(positions, kept), examples.targets[torch.from_numpy(index)], share)
 
 
 @dataclass(frozen=True, eq=False)
-class Stored:
+class Stored(Encoded):
     """Rows with what a frozen prefix made of them: reads as `Encoded`, by a model inside `reading`."""
 
     encoded: Encoded
@@ -167,7 +176,11 @@ class Shared:
 
     def encoded(self, inputs: Inputs) -> Encoded:
         if inputs.key not in self._encoded:
-            self._encoded[inputs.key] = inputs.encode(self.texts)
+            try:
+                self._encoded[inputs.key] = inputs.encode(self.texts)
+            except RowError as error:
+                number = self._numbers[np.flatnonzero(self._by_number == error.at)[0]]
+                raise error.in_table(int(number)) from error
         return self._encoded[inputs.key]
 
     def examples(self, inputs: Inputs, rows: Rows, targets: Array) -> Examples:
@@ -180,11 +193,11 @@ class Shared:
     def below(self, model: Model, inputs: Inputs) -> Encoded:
         """Every row for this model, with what its frozen prefix makes of it; computed once for each content.
 
-        The rows as they are where the embeddings or the first block learn, where the body cannot be cut, or where there
-        is no room. Leaves the model in evaluation mode.
+        The rows as they are where the embeddings or the first block learn, where the body cannot be cut, where a batch
+        packs them into lines, or where there is no room. Leaves the model in evaluation mode.
         """
         encoded = self.encoded(inputs)
-        depth = frozen_depth(model)
+        depth = 0 if model.pooling == UNPOOLED else frozen_depth(model)
         if depth == 0:
             return encoded
         key = f"{inputs.key}:{fingerprint(model, depth)}"

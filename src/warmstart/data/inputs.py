@@ -32,6 +32,14 @@ class Encoded(Protocol):
         """What a row costs to compute, int64 [n]: tokens, or features."""
         ...
 
+    def loss_weights(self) -> Array:
+        """What a row counts in a batch's loss, int64 [n]: 1, or how many of its tokens are to be predicted."""
+        return np.ones(len(self), dtype=np.int64)
+
+    def in_epoch(self, epoch: int) -> "Encoded":
+        """The rows as this epoch of training reads them, where something is drawn anew in each."""
+        return self
+
 
 class Inputs(Protocol):
     """Belongs to an architecture. `key` tells two inputs apart when encoded rows are shared."""
@@ -72,7 +80,7 @@ class GrowingRagged:
     def __init__(self) -> None:
         self._values, self._lengths = Spool(np.int32), Spool(np.int64)
 
-    def append(self, rows: Sequence[Sequence[int]]) -> None:
+    def append(self, rows: Sequence[Sequence[int] | Array]) -> None:
         self._lengths.append(np.fromiter(map(len, rows), np.int64, len(rows)))
         self._values.append(np.fromiter(itertools.chain.from_iterable(rows), np.int32))
 
@@ -81,7 +89,7 @@ class GrowingRagged:
 
 
 @dataclass(frozen=True)
-class TokenRows:
+class TokenRows(Encoded):
     """Token numbers, padded to the longest row of a batch; no mask where all are equally long."""
 
     tokens: Ragged
@@ -126,7 +134,7 @@ def _spread(word_of: Array, keep: Array) -> Array:
 
 
 @dataclass(frozen=True)
-class WordRows:
+class WordRows(Encoded):
     """Hashed words with weights: one EmbeddingBag row each."""
 
     features: Ragged

@@ -5,11 +5,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from warmstart.data.language import LANGUAGE_KEYS
+
 POOLINGS = ("mean", "cls", "last")
+UNPOOLED = "none"  # for language models: the head reads every hidden state, and what is to be said there
 
 
 class Model(nn.Module):
-    """`head(pool(body(**inputs)))`.
+    """`head(pool(body(**inputs)))`, or `head(body(**inputs), inputs)` without pooling.
 
     The body is any module that takes a batch as keyword arguments and gives features [n, d], hidden states [n, t, d],
     or what Hugging Face models give (`last_hidden_state`). Hidden states are pooled over the tokens, not over padding.
@@ -22,13 +25,16 @@ class Model(nn.Module):
         self.pooling = pooling
 
     def features(self, inputs: dict[str, Tensor]) -> Tensor:
-        """What the head reads, [n, d]."""
-        found: Any = self.body(**inputs)
+        """What the head reads, [n, d]; [lines, t, d] without pooling."""
+        found: Any = self.body(**{name: tensor for name, tensor in inputs.items() if name not in LANGUAGE_KEYS})
         hidden: Tensor = found if isinstance(found, Tensor) else found.last_hidden_state
-        return hidden if hidden.ndim == 2 else pool(hidden, inputs.get("attention_mask"), self.pooling)
+        if hidden.ndim == 2 or self.pooling == UNPOOLED:
+            return hidden
+        return pool(hidden, inputs.get("attention_mask"), self.pooling)
 
     def forward(self, inputs: dict[str, Tensor]) -> Tensor:
-        outputs: Tensor = self.head(self.features(inputs))
+        features = self.features(inputs)
+        outputs: Tensor = self.head(features, inputs) if self.pooling == UNPOOLED else self.head(features)
         return outputs
 
 

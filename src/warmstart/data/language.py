@@ -1,0 +1,300 @@
+"""Language: how a language model sees a row: as tokens to read, and at each position the token to be said there."""
+
+import json
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from warmstart.data.inputs import Encoded, GrowingRagged, Ragged, Tokens
+from warmstart.data.lines import UNLABELLED, Layout, Line
+from warmstart.data.spool import Spool
+from warmstart.data.template import PLAIN, Template
+from warmstart.data.texts import BLOCK
+from warmstart.errors import InputError, RowError, shortened
+from warmstart.record import Array
+
+LANGUAGE_KEYS = ("labels", "rows", "bytes")  # of a batch: read by the head alone
+MASKED = 0.15  # of the tokens are to be predicted: as BERT was trained
+HIDDEN, SWAPPED = 0.8, 0.1  # of these: shown as the mask, as any token; the others as they are
+
+
+@dataclass(frozen=True)
+class SpokenRows(Encoded):
+    """Rows to be said from left to right."""
+
+    tokens: Ragged  # what is read
+    labels: Ragged  # what is to be said after each
+    bytes: Array  # float32 [n]: UTF-8 bytes that the labelled tokens spell
+    lost: Array  # int64 [n]: tokens that did not fit
+    layout: Layout
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def sizes(self) -> Array:
+        return self.tokens.lengths
+
+    def words(self, index: Array) -> list[int]:
+        return [0] * len(index)  # leaving one out would change what comes after it
+
+    def loss_weights(self) -> Array:
+        """Labelled tokens of each row."""
+        return self._loss_weights
+
+    @cached_property
+    def _loss_weights(self) -> Array:
+        return np.add.reduceat(self.labels.values != UNLABELLED, self.labels.offsets[:-1], dtype=np.int64)
+
+    def batch(self, index: Array, kept: Sequence[Array] | None = None) -> dict[str, Tensor]:
+        return self.layout.batch([Line(self.tokens.row(i), self.labels.row(i), self.bytes[i]) for i in index])
+
+
+@dataclass(frozen=True)
+class MaskedRows(Encoded):
+    """Rows of which some tokens are hidden and to be told from those around them.
+
+    Which ones depends on the row's own tokens alone, so that a score can be repeated; in training also on the seed and
+    the epoch. How many does not, so that a row always weighs the same.
+    """
+
+    tokens: Ragged
+    spelled: Ragged  # UTF-8 bytes that each token spells; -1: a special one, never hidden
+    lost: Array  # int64 [n]
+    mask: int
+    vocabulary: Array  # int64: all but the special tokens
+    layout: Layout
+    seed: int
+    epoch: int | None = None
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def sizes(self) -> Array:
+        return self.tokens.lengths
+
+    def words(self, index: Array) -> list[int]:
+        return [0] * len(index)
+
+    def loss_weights(self) -> Array:
+        return self._loss_weights
+
+    @cached_property
+    def _loss_weights(self) -> Array:
+        own: Array = np.add.reduceat(self.spelled.values >= 0, self.spelled.offsets[:-1], dtype=np.int64)
+        return _hidden(own)
+
+    def in_epoch(self, epoch: int) -> "MaskedRows":
+        return replace(self, epoch=epoch)
+
+    def batch(self, index: Array, kept: Sequence[Array] | None = None) -> dict[str, Tensor]:
+        return self.layout.batch([self._drawn(self.tokens.row(i), self.spelled.row(i)) for i in index])
+
+    def _drawn(self, tokens: Array, spelled: Array) -> Line:
+        drawn_by = (zlib.crc32(tokens.tobytes()),)
+        dice = np.random.default_rng(drawn_by if self.epoch is None else (self.seed, self.epoch, *drawn_by))
+        own = np.flatnonzero(spelled >= 0)
+        chosen = dice.permutation(own)[: int(_hidden(np.array(len(own))))]
+        fate, other = dice.random(len(chosen)), dice.choice(self.vocabulary, len(chosen))
+        labels, shown = np.full(len(tokens), UNLABELLED), tokens.copy()
+        labels[chosen] = tokens[chosen]
+        shown[chosen] = np.where(fate < HIDDEN, self.mask, np.where(fate < HIDDEN + SWAPPED, other, tokens[chosen]))
+        return Line(shown, labels, float(spelled[chosen].sum()))
+
+
+def _hidden(tokens: Array) -> Array:
+    """How many of so many tokens [n] are to be predicted, int64 [n]: at least one."""
+    return np.maximum(np.minimum(tokens, 1), np.rint(MASKED * tokens)).astype(np.int64)
+
+
+@dataclass(frozen=True)
+class _Language:
+    folder: str  # or hub id: what AutoTokenizer loads
+    max_length: int
+
+    @cached_property
+    def tokenizer(self) -> Any:
+        return Tokens(self.folder, self.max_length).tokenizer
+
+    def save(self, folder: Path) -> None:
+        """Beside the weights, for AutoTokenizer."""
+        self.tokenizer.save_pretrained(folder)
+
+    def _layout(self, causal: bool) -> Layout:
+        return Layout(self.folder, causal, self.tokenizer.pad_token_id, self.max_length)
+
+    def _backend(self) -> Any:
+        """The tokenizer's own library, cutting and padding nothing."""
+        backend = self.tokenizer.backend_tokenizer
+        backend.no_padding()
+        backend.no_truncation()
+        return backend
+
+
+@dataclass(frozen=True)
+class Conversations(_Language):
+    """Conversations as JSON turns, in the base's own chat template; the assistant's words are to be said.
+
+    A base without a template is given a plain one ("User: ...", "Assistant: ..."), which is saved with its tokenizer.
+    """
+
+    @property
+    def key(self) -> str:
+        return f"conversations:{self.folder}:{self.max_length}"
+
+    @cached_property
+    def tokenizer(self) -> Any:
+        tokenizer = Tokens(self.folder, self.max_length).tokenizer
+        if tokenizer.chat_template is None:
+            tokenizer.chat_template = PLAIN
+        return tokenizer
+
+    @cached_property
+    def template(self) -> Template:
+        return Template(self.tokenizer, self.max_length)
+
+    def encode(self, texts: Sequence[str]) -> SpokenRows:
+        """Raises RowError for turns that the template does not take, or that have nothing to learn."""
+        tokens, labels, sizes, lost = GrowingRagged(), GrowingRagged(), Spool(np.float32), Spool(np.int64)
+        for start in range(0, len(texts), BLOCK):
+            block = texts[start : start + BLOCK]
+            rows = []
+            for at, text in enumerate(block, start):
+                try:
+                    rows.append(self.template.spoken(_turns(text)))
+                except InputError as error:
+                    raise RowError(at, error.message, error.hint) from error
+            tokens.append([row.tokens for row in rows])
+            labels.append([row.labels for row in rows])
+            sizes.append(np.array([row.bytes for row in rows]))
+            lost.append(np.array([row.lost for row in rows]))
+        return SpokenRows(tokens.ragged(), labels.ragged(), sizes.array(), lost.array(), self._layout(causal=True))
+
+    def prompt(self, text: str) -> list[int]:
+        """The tokens that an answer is generated after.
+
+        Those of all turns, or of all before the last one if that is the assistant's: then they are what its training
+        row begins with. Raises InputError.
+        """
+        found: list[int] = self.template.prompt(_turns(text)).tokens.tolist()
+        return found
+
+    def to_json(self) -> dict[str, Any]:
+        return {"kind": "conversations", "max_length": self.max_length}
+
+
+def _turns(text: str) -> list[dict[str, str]]:
+    try:
+        turns: list[dict[str, str]] = json.loads(text)
+    except ValueError as error:
+        raise InputError(f"{shortened(text)} is no conversation: {error}.", "give a list of turns") from error
+    return turns
+
+
+@dataclass(frozen=True)
+class Documents(_Language):
+    """Pieces of documents, each between the tokens that begin and end a text, if the tokenizer has such.
+
+    One that begins none (Qwen's) begins with the one that ends a text, as where documents follow each other.
+    """
+
+    @property
+    def key(self) -> str:
+        return f"documents:{self.folder}:{self.max_length}"
+
+    def encode(self, texts: Sequence[str]) -> SpokenRows:
+        """Raises RowError for a text without two tokens."""
+        backend = self._backend()
+        begin, end = self.tokenizer.bos_token_id, self.tokenizer.eos_token_id
+        before, after = [token for token in (begin if begin is not None else end,) if token is not None], [end]
+        after = [token for token in after if token is not None]
+        tokens, labels, sizes, lost = GrowingRagged(), GrowingRagged(), Spool(np.float32), Spool(np.int64)
+        for start in range(0, len(texts), BLOCK):
+            block = list(texts[start : start + BLOCK])
+            found = [e.ids for e in backend.encode_batch_fast(block, add_special_tokens=False)]
+            rows = [[*before, *ids, *after][: self.max_length + 1] for ids in found]
+            for at, row in enumerate(rows):
+                if len(row) < 2:
+                    raise RowError(start + at, f"{shortened(block[at])} has no token to learn.", "leave it out")
+            tokens.append([row[:-1] for row in rows])
+            labels.append([row[1:] for row in rows])
+            left = [min(len(ids), self.max_length + 1 - len(before)) for ids in found]
+            lost.append(np.array([len(ids) - n for ids, n in zip(found, left, strict=True)]))
+            spelled = zip(block, found, left, strict=True)
+            sizes.append(np.array([self._bytes(text, len(ids), n, bool(before)) for text, ids, n in spelled]))
+        return SpokenRows(tokens.ragged(), labels.ragged(), sizes.array(), lost.array(), self._layout(causal=True))
+
+    def _bytes(self, text: str, count: int, left: int, begun: bool) -> int:
+        """UTF-8 bytes of a text of `count` tokens whose first `left` are said, the very first only if `begun`."""
+        if left == count and begun:
+            return len(text.encode())
+        each = bytes_of(text, self._backend().encode(text, add_special_tokens=False).offsets)
+        return int(each[:left].sum() if left < count else len(text.encode())) - (0 if begun else int(each[0]))
+
+    def to_json(self) -> dict[str, Any]:
+        return {"kind": "documents", "max_length": self.max_length}
+
+
+@dataclass(frozen=True)
+class Masked(_Language):
+    """Pieces of documents of which 15 % of the tokens are to be predicted from both sides."""
+
+    seed: int
+
+    @property
+    def key(self) -> str:
+        return f"masked:{self.folder}:{self.max_length}:{self.seed}"
+
+    def encode(self, texts: Sequence[str]) -> MaskedRows:
+        """Raises RowError for a text without a token of its own, InputError for a tokenizer without a mask."""
+        tokenizer = self.tokenizer
+        if tokenizer.mask_token_id is None:
+            raise InputError(
+                f"the tokenizer of {self.folder} has no mask token: its model does not read from both sides.",
+                "use --task causal-lm, or another base",
+            )
+        tokens, spelled, lost = GrowingRagged(), GrowingRagged(), Spool(np.int64)
+        backend = tokenizer.backend_tokenizer
+        for start in range(0, len(texts), BLOCK):
+            backend.no_padding()
+            backend.enable_truncation(self.max_length, direction=tokenizer.truncation_side)
+            block = list(texts[start : start + BLOCK])
+            found = backend.encode_batch(block)
+            special = [np.array(e.special_tokens_mask, dtype=bool) for e in found]
+            for at, mask in enumerate(special):
+                if mask.all():
+                    raise RowError(start + at, f"{shortened(block[at])} has no token to learn.", "leave it out")
+            sizes = [bytes_of(text, e.offsets, mask) for text, e, mask in zip(block, found, special, strict=True)]
+            tokens.append([e.ids for e in found])
+            spelled.append([np.where(mask, -1, size) for size, mask in zip(sizes, special, strict=True)])
+            lost.append(np.array([sum(p.special_tokens_mask.count(0) for p in e.overflowing) for e in found]))
+        vocabulary = np.setdiff1d(np.arange(len(tokenizer)), tokenizer.all_special_ids)
+        layout = self._layout(causal=False)
+        return MaskedRows(
+            tokens.ragged(), spelled.ragged(), lost.array(), tokenizer.mask_token_id, vocabulary, layout, self.seed
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        return {"kind": "masked", "max_length": self.max_length, "seed": self.seed}
+
+
+def bytes_of(text: str, offsets: Sequence[tuple[int, int]], special: Array | None = None) -> Array:
+    """UTF-8 bytes that each token spells, int64 [t], from the characters that it stands for.
+
+    What lies between two tokens (a space) belongs to the second; a character of several tokens to its first. So the
+    sum over all tokens is the text up to the last one's end.
+    """
+    ends = np.array([end for _, end in offsets], dtype=np.int64)
+    if special is not None:
+        ends[special] = 0
+    ends = np.maximum.accumulate(ends) if len(ends) else ends
+    if not text.isascii():
+        points = np.frombuffer(text.encode("utf-32-le"), dtype=np.uint32)
+        sizes = 1 + (points >= 0x80).astype(np.int64) + (points >= 0x800) + (points >= 0x10000)
+        ends = np.append(0, np.cumsum(sizes))[ends]
+    return np.diff(ends, prepend=0)

@@ -1,0 +1,187 @@
+"""Template: a conversation in a base's own chat template, and which of its tokens are the assistant's."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from warmstart.data.lines import UNLABELLED
+from warmstart.errors import InputError, shortened
+from warmstart.record import Array
+
+Turn = dict[str, str]  # role and content
+
+# For a base that brings none. The space before the assistant's words belongs to them, as in any running text.
+PLAIN = (
+    "{{ bos_token }}{% for turn in messages %}{{ turn['role'] | capitalize }}: {{ turn['content'] }}"
+    "{% if turn['role'] == 'assistant' %}{{ eos_token }}{% endif %}\n{% endfor %}"
+    "{% if add_generation_prompt %}Assistant:{% endif %}"
+)
+SHARE = 4  # the answer always has room for a quarter of the length, and so has the prompt
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What stands before the answer, as tokens."""
+
+    tokens: Array  # int32 [t]
+    learned: Array  # bool [t]: words of earlier assistant turns, and what ends these
+    bytes: int  # UTF-8 bytes of these words
+    lost: int  # tokens that did not fit
+
+
+@dataclass(frozen=True)
+class Spoken:
+    """A conversation as tokens: the prompt, then the last assistant turn."""
+
+    prompt: Prompt
+    answer: Array  # int32 [a], with the token that ends the turn
+    bytes: int  # UTF-8 bytes of the words that are learned
+    lost: int
+
+    @property
+    def tokens(self) -> Array:
+        """What is read, int32 [t]: nothing comes after the last one."""
+        return np.append(self.prompt.tokens, self.answer[:-1])
+
+    @property
+    def labels(self) -> Array:
+        """What is to be said after each of them, int32 [t]."""
+        before = np.where(self.prompt.learned, self.prompt.tokens, UNLABELLED)[1:]
+        return np.append(before, self.answer).astype(np.int32)
+
+
+@dataclass(frozen=True)
+class Template:
+    """The chat template of a tokenizer that has one; reads at most `max_length` tokens.
+
+    Its errors are InputErrors that do not know the row.
+    """
+
+    tokenizer: Any
+    max_length: int
+
+    def spoken(self, turns: Sequence[Turn]) -> Spoken:
+        """A conversation that ends with an assistant turn.
+
+        One too long is cut where it hurts least: old exchanges go first, then the middle of the last question; the
+        system turn and the answer stay, unless the answer alone takes more than three quarters: then its end goes.
+        """
+        *asked, last = turns
+        whole, opening = self._render(turns), self._render(asked, ask=True)
+        _, first, end, closed = self._span(whole, opening, last, is_last=True)
+        ids, ends = self._after(opening, whole, closed)
+        if not len(ids):
+            raise InputError("the last assistant turn has no token to learn.", "give it some words")
+        prompt = self._fitted(asked, self._room(len(ids)))
+        answer = ids[: self.max_length + 1 - len(prompt.tokens)]
+        words = whole[first : end if len(answer) == len(ids) else min(end, int(ends[len(answer) - 1]))]
+        return Spoken(prompt, answer, prompt.bytes + len(words.encode()), prompt.lost + len(ids) - len(answer))
+
+    def prompt(self, turns: Sequence[Turn]) -> Prompt:
+        """What an answer is generated after: all turns, or those before the last one if that is the assistant's."""
+        if turns and turns[-1]["role"] == "assistant":
+            return self.spoken(turns).prompt
+        return self._fitted(turns, self._room(0))
+
+    def _room(self, answer: int) -> int:
+        """Tokens that a prompt may have before an answer of so many: the answer's last one is never read."""
+        quarter = self.max_length // SHARE
+        return max(quarter, self.max_length - max(answer - 1, quarter))
+
+    def _fitted(self, turns: Sequence[Turn], room: int) -> Prompt:
+        text = self._render(turns, ask=True)
+        encoding = self._encode(text)
+        count = len(encoding.ids)
+        while len(encoding.ids) > room and (shorter := _without_oldest(turns)):
+            turns = shorter
+            text = self._render(turns, ask=True)
+            encoding = self._encode(text)
+        ids, offsets = np.array(encoding.ids, dtype=np.int32), np.array(encoding.offsets).reshape(-1, 2)
+        learned, size = np.zeros(len(ids), dtype=bool), 0
+        for k, turn in enumerate(turns):
+            if turn["role"] == "assistant":
+                start, first, end, closed = self._span(text, self._render(turns[:k], ask=True), turn)
+                learned |= (offsets[:, 1] > start) & (offsets[:, 0] < closed)
+                size += len(text[first:end].encode())
+        keep = np.ones(len(ids), dtype=bool)
+        if len(ids) > room:
+            keep[self._middle(text, turns, offsets, len(ids) - room)] = False
+        return Prompt(ids[keep], learned[keep], size, count - int(keep.sum()))
+
+    def _middle(self, text: str, turns: Sequence[Turn], offsets: Array, excess: int) -> slice:
+        """So many tokens from the middle of the last question."""
+        content = turns[-1]["content"].strip() if turns else ""
+        first = text.rfind(content)
+        inside = np.flatnonzero((offsets[:, 0] >= first) & (offsets[:, 1] <= first + len(content)))
+        if len(inside) < excess or turns[-1]["role"] == "system":
+            raise InputError(
+                f"even without the question that it ends with, the conversation is {excess - len(inside):,} tokens "
+                f"longer than fits beside its answer into {self.max_length:,}.",
+                "raise --max-length, or shorten its system turn",
+            )
+        start = int(inside[0]) + (len(inside) - excess + 1) // 2
+        return slice(start, start + excess)
+
+    def _span(self, text: str, opening: str, turn: Turn, is_last: bool = False) -> tuple[int, int, int, int]:
+        """Where an assistant turn is in `text`: what is learned begins, its words begin and end, the learned ends.
+
+        What ends the turn, a token that the tokenizer was given beside its vocabulary, is learned with it.
+        """
+        content = turn["content"].strip()  # as most templates do
+        # After the last turn nothing follows, while before its words a template may put more: an empty thought, say.
+        first = text.rfind(content) if is_last else text.find(content, len(opening))
+        if not text.startswith(opening) or first < len(opening):
+            raise InputError(
+                f"the base's chat template does not give the assistant's turn {shortened(content, 30)} as it is, after "
+                "what it gives for the turns before it.",
+                "use another base, or correct the chat_template in its folder",
+            )
+        end = first + len(content)
+        rest = text[end:].lstrip()
+        closing = next((token for token in self._closings if rest.startswith(token)), "")
+        return len(opening), first, end, len(text) - len(rest) + len(closing) if closing else end
+
+    def _after(self, opening: str, whole: str, closed: int) -> tuple[Array, Array]:
+        """The tokens from the opening's end on, and where in `whole` each ends.
+
+        The opening's are those that it has alone: after these an answer is generated.
+        """
+        before, both = self._encode(opening).ids, self._encode(whole)
+        ids, offsets = both.ids[len(before) :], np.array(both.offsets).reshape(-1, 2)[len(before) :]
+        if both.ids[: len(before)] != before:
+            rest = self._encode(whole[len(opening) :])
+            ids, offsets = rest.ids, np.array(rest.offsets).reshape(-1, 2) + len(opening)
+        count = int((offsets[:, 0] < closed).sum())
+        return np.array(ids[:count], dtype=np.int32), offsets[:count, 1]
+
+    def _encode(self, text: str) -> Any:
+        backend = self.tokenizer.backend_tokenizer
+        backend.no_padding()
+        backend.no_truncation()
+        return backend.encode(text, add_special_tokens=False)
+
+    def _render(self, turns: Sequence[Turn], ask: bool = False) -> str:
+        from jinja2 import TemplateError
+
+        try:
+            text: str = self.tokenizer.apply_chat_template(list(turns), tokenize=False, add_generation_prompt=ask)
+        except (TemplateError, TypeError, ValueError, LookupError) as error:
+            raise InputError(
+                f"the base's chat template does not take these turns ({', '.join(t['role'] for t in turns)}): {error}",
+                "order the roles as it expects, or use another base",
+            ) from error
+        return text
+
+    @cached_property
+    def _closings(self) -> list[str]:
+        """The longest first: one may be the beginning of another."""
+        return sorted(self.tokenizer.get_added_vocab(), key=len, reverse=True)
+
+
+def _without_oldest(turns: Sequence[Turn]) -> Sequence[Turn]:
+    """Without the first question and what was said to it; empty where there is but one question."""
+    asked = [k for k, turn in enumerate(turns) if turn["role"] == "user"]
+    return [*turns[: asked[0]], *turns[asked[1] :]] if len(asked) > 1 else []
