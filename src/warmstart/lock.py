@@ -12,14 +12,14 @@ NAME = "lock"
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path, *, wait: bool = False) -> Iterator[None]:
     """Inside, no other process works in the folder. However this one ends, the lock ends with it.
 
-    Raises UsageError where another process holds it.
+    Where another process holds it: waits for that one to end, or raises UsageError.
     """
     with (folder / NAME).open("a+") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError as error:
             file.seek(0)
             raise UsageError(

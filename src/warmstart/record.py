@@ -172,6 +172,15 @@ def write_json(path: Path, value: Any) -> None:
     temporary.replace(path)
 
 
+def sync(path: Path) -> None:
+    """Wait until it is on the disk: a file, or the names in a folder."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def _scalar(value: Any) -> Any:
     if isinstance(value, np.generic):
         return value.item()

