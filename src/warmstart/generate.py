@@ -5,6 +5,7 @@ that has ended leaves the batch, and none grows beyond what the body can read.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import pairwise
 from typing import Any, Protocol
 
 import numpy as np
@@ -16,6 +17,7 @@ from warmstart.record import Array
 
 TOKENS_AT_ONCE = 16_384  # prompts and answers together: 750 MB of keys and values in a 135M decoder (fp32)
 TEXTS_AT_ONCE = 64
+SHORTEST_TOGETHER = 0.8  # of the longest prompt that is read with it: padding costs as much as words do
 
 
 class Head(Protocol):
@@ -58,7 +60,7 @@ def generate(
     assert not body.training, "with dropout every answer is another"
     rooms = [_room(body, prompt, i, most) for i, prompt in enumerate(prompts)]
     answers: list[list[int]] = [[] for _ in prompts]
-    for some in _batches([len(prompt) + room for prompt, room in zip(prompts, rooms, strict=True)]):
+    for some in _batches([len(prompt) for prompt in prompts], rooms):
         guides = [allowed() for _ in some] if allowed else None
         found = _answers(body, head, [prompts[i] for i in some], [rooms[i] for i in some], stop, guides)
         for i, answer in zip(some, found, strict=True):
@@ -93,7 +95,7 @@ def stream(
             return
         yield token
         if place + 1 < room:
-            hidden = reader.read(torch.tensor([[token]], device=hidden.device))
+            hidden = reader.read(torch.tensor([token], device=hidden.device))
 
 
 def spelled(tokenizer: Any, tokens: Iterable[int]) -> Iterator[str]:
@@ -128,53 +130,86 @@ class _Reader:
     """A body on its way through some texts: it reads further tokens of each and remembers those before."""
 
     def __init__(self, body: nn.Module, prompts: Sequence[Array]):
-        from transformers import DynamicCache
-
+        """`prompts` come with the longest first."""
         self.body = body
         self.device = next(body.parameters()).device
-        self.cache = DynamicCache(config=body.config)
-        longest = max(len(prompt) for prompt in prompts)
-        self.tokens = np.zeros((len(prompts), longest), dtype=np.int64)
+        self.prompts = prompts
         lengths = np.array([len(prompt) for prompt in prompts])
-        for row, prompt in zip(self.tokens, prompts, strict=True):
-            row[longest - len(prompt) :] = prompt
-        self.read_so_far = torch.from_numpy(lengths).to(self.device)
-        seen = np.arange(longest) >= longest - lengths[:, None]
-        self.mask = None if seen.all() else torch.from_numpy(seen.astype(np.int64)).to(self.device)
+        self.lengths = torch.from_numpy(lengths).to(self.device)  # of what was read
+        self.mask = self._padding(lengths)
 
     def start(self) -> Tensor:
         """Reads the prompts: the hidden states of their last tokens, [n, d]."""
-        positions = torch.arange(self.tokens.shape[1], device=self.device).expand(self.tokens.shape)
-        if self.mask is not None:
-            positions = (self.mask.cumsum(1) - 1).clamp(min=0)
-        return self._hidden(torch.from_numpy(self.tokens).to(self.device), positions)
+        read = [self._prompts(self.prompts[part]) for part in self._parts()]
+        self.cache = _joined([cache for _, cache in read])
+        return torch.cat([hidden for hidden, _ in read])
 
     def read(self, tokens: Tensor) -> Tensor:
-        """Reads one more token of each text, [n, 1]: its hidden states, [n, d]."""
-        positions = self.read_so_far[:, None]
-        self.read_so_far = self.read_so_far + 1
+        """Reads one more token of each text, [n]: its hidden states, [n, d]."""
+        positions = self.lengths[:, None]
+        self.lengths = self.lengths + 1
         if self.mask is not None:
             self.mask = nn.functional.pad(self.mask, (0, 1), value=1)
-        return self._hidden(tokens, positions)
+        return self._hidden(tokens[:, None], positions, self.mask, self.cache)
 
     def keep(self, rows: Sequence[int]) -> None:
         """Forgets all texts but these."""
         index = torch.tensor(rows, device=self.device)
         self.cache.batch_select_indices(index)
-        self.read_so_far = self.read_so_far[index]
+        self.lengths = self.lengths[index]
         if self.mask is not None:
             self.mask = self.mask[index]
 
-    def _hidden(self, tokens: Tensor, positions: Tensor) -> Tensor:
+    def _parts(self) -> list[slice]:
+        """Runs of prompts that are read together."""
+        if any(self._new_cache().is_sliding):  # what has slid out of a window can no longer be joined
+            return [slice(0, len(self.prompts))]
+        starts = [0]
+        for i, prompt in enumerate(self.prompts):
+            if len(prompt) < SHORTEST_TOGETHER * len(self.prompts[starts[-1]]):
+                starts.append(i)
+        return [slice(start, end) for start, end in pairwise([*starts, len(self.prompts)])]
+
+    def _prompts(self, prompts: Sequence[Array]) -> tuple[Tensor, Any]:
+        tokens = np.zeros((len(prompts), len(prompts[0])), dtype=np.int64)
+        for row, prompt in zip(tokens, prompts, strict=True):
+            row[len(row) - len(prompt) :] = prompt
+        mask = self._padding(np.array([len(prompt) for prompt in prompts]))
+        positions = torch.arange(tokens.shape[1], device=self.device)[None]
+        if mask is not None:
+            positions = (mask.cumsum(1) - 1).clamp(min=0)
+        cache = self._new_cache()
+        return self._hidden(torch.from_numpy(tokens).to(self.device), positions, mask, cache), cache
+
+    def _padding(self, lengths: Array) -> Tensor | None:
+        """1 where a token is, 0 to the left of it; None where all texts are equally long."""
+        seen = np.arange(lengths[0]) >= lengths[0] - lengths[:, None]
+        return None if seen.all() else torch.from_numpy(seen.astype(np.int64)).to(self.device)
+
+    def _new_cache(self) -> Any:
+        from transformers import DynamicCache
+
+        return DynamicCache(config=self.body.config)
+
+    def _hidden(self, tokens: Tensor, positions: Tensor, mask: Tensor | None, cache: Any) -> Tensor:
         found = self.body(
-            input_ids=tokens,
-            attention_mask=self.mask,
-            position_ids=positions,
-            past_key_values=self.cache,
-            use_cache=True,
+            input_ids=tokens, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True
         )
         hidden: Tensor = found.last_hidden_state[:, -1]
         return hidden
+
+
+def _joined(caches: Sequence[Any]) -> Any:
+    """Keys and values of several runs of texts as those of one, padded on the left."""
+    joined, *others = caches
+    if others:
+        longest = joined.get_seq_length()
+        for layer, *more in zip(*(cache.layers for cache in caches), strict=True):
+            for kept in ("keys", "values"):
+                parts = [getattr(one, kept) for one in (layer, *more)]
+                padded = [nn.functional.pad(part, (0, 0, longest - part.shape[2], 0)) for part in parts]
+                setattr(layer, kept, torch.cat(padded))
+    return joined
 
 
 @torch.inference_mode()
@@ -212,7 +247,7 @@ def _answers(
         if len(going) < len(growing):
             reader.keep(going)
             growing, tokens = [growing[place] for place in going], tokens[going]
-        hidden = reader.read(tokens[:, None])
+        hidden = reader.read(tokens)
     return [guide.closed(room) for guide, room in zip(guides, rooms, strict=True)] if guides else answers
 
 
@@ -227,11 +262,12 @@ def _room(body: nn.Module, prompt: Array, i: int, most: int) -> int:
     return min(most, reads - len(prompt))
 
 
-def _batches(lengths: Sequence[int]) -> Iterator[list[int]]:
-    """Which texts go together: the longest first, at most so many and so many tokens at once."""
+def _batches(lengths: Sequence[int], rooms: Sequence[int]) -> Iterator[list[int]]:
+    """Which texts go together: the longest prompts first, at most so many texts and so many tokens at once."""
     order = sorted(range(len(lengths)), key=lambda i: -lengths[i])
     while order:
-        count = min(TEXTS_AT_ONCE, max(1, TOKENS_AT_ONCE // lengths[order[0]]))
+        room = max(rooms[i] for i in order[:TEXTS_AT_ONCE])
+        count = min(TEXTS_AT_ONCE, max(1, TOKENS_AT_ONCE // (lengths[order[0]] + room)))
         yield order[:count]
         order = order[count:]
 
