@@ -1,0 +1,73 @@
+"""Decoders: random Llamas and GPT-2s of two layers, and a tokenizer of bytes and some merges."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from warmstart.record import Array
+
+CONTEXT = 48
+TEXT = "the quick brown fox jumps over the lazy dog. größer, naïve, 東京, {\"name\": \"value\", \"number\": 12} " * 3
+
+
+class OwnHead:
+    """The language-model head of a transformers model."""
+
+    def __init__(self, model: Any):
+        self.model = model
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        found: Tensor = self.model.lm_head(hidden)
+        return found
+
+
+def tiny_decoder(kind: str, vocabulary: int = 97, context: int = CONTEXT) -> Any:
+    """A causal language model of random weights, wide enough that its answers differ."""
+    from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
+
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        if kind == "gpt2":
+            sizes = GPT2Config(vocab_size=vocabulary, n_positions=context, n_embd=32, n_layer=2, n_head=2)
+            model: nn.Module = GPT2LMHeadModel(sizes)
+        else:
+            model = LlamaForCausalLM(
+                LlamaConfig(
+                    vocab_size=vocabulary,
+                    max_position_embeddings=context,
+                    hidden_size=32,
+                    intermediate_size=48,
+                    num_hidden_layers=2,
+                    num_attention_heads=4,
+                    num_key_value_heads=2,
+                )
+            )
+        for parameter in model.parameters():
+            if parameter.ndim > 1:
+                parameter.data.normal_(std=0.3)
+    return model.eval()
+
+
+def byte_tokenizer() -> Any:
+    """Byte-level BPE of 256 bytes and a few merges, as transformers' fast tokenizers are; ends texts with <|end|>."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    bpe.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=300,
+        special_tokens=["<|end|>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    bpe.train_from_iterator([TEXT], trainer)
+    return PreTrainedTokenizerFast(tokenizer_object=bpe, eos_token="<|end|>")
+
+
+def prompts(lengths: list[int], vocabulary: int = 97) -> list[Array]:
+    dice = np.random.default_rng(0)
+    return [dice.integers(1, vocabulary, length).astype(np.int32) for length in lengths]
