@@ -13,9 +13,12 @@ import pyarrow as pa
 from warmstart import config
 from warmstart.data.check import Checked, Finding
 from warmstart.data.check import check as find
+from warmstart.data.conversations import read as read_turns
+from warmstart.data.corpus import read_corpus
 from warmstart.data.read import Table
 from warmstart.data.read import read as read_files
-from warmstart.data.recognise import Schema, recognise
+from warmstart.data.recognise import recognise
+from warmstart.data.schema import TEXT_OUT, Columns, Schema, TaskName
 from warmstart.data.split import Splits, make_rows, split
 from warmstart.engine import world
 from warmstart.errors import MissingError, UsageError, WarmstartError
@@ -263,8 +266,8 @@ def checked(request: config.Request, table: Table, schema: Schema) -> Checked:
 
     found: Reach | None = None
     try:
-        _, folder = locate(request.base)
-        found = (reach(folder, request.max_length) if folder else None) or _reach_by_loading(request)
+        _, folder = locate(source_of(request, schema.task))
+        found = (reach(folder, request.max_length) if folder else None) or _reach_by_loading(request, schema.task)
     except MissingError:
         if request.base:
             raise
@@ -273,11 +276,12 @@ def checked(request: config.Request, table: Table, schema: Schema) -> Checked:
     return find(table, schema, count_tokens=found.count, max_length=found.tokens)
 
 
-def _reach_by_loading(request: config.Request) -> "Reach":
+def _reach_by_loading(request: config.Request, task: TaskName) -> "Reach":
     from warmstart.bases import Reach
     from warmstart.starts import find_base
 
-    inputs = find_base(request.base, max_length=request.max_length, offline=request.offline).inputs
+    source = source_of(request, task)
+    inputs = find_base(source, max_length=request.max_length, offline=request.offline).inputs
     return Reach(inputs.max_length, inputs.count)
 
 
@@ -288,21 +292,51 @@ def prepare(request: config.Request, table: Table | None, own: Own) -> Prepared:
 
 def _prepared(request: config.Request, understood: Understood, own: Own) -> Prepared:
     from warmstart.budget import Problem
+    from warmstart.regimes import LEARN_LANGUAGE
     from warmstart.starts import find_base
 
-    base = find_base(request.base, max_length=request.max_length, offline=request.offline)
-    regimes = own_regimes(request, base, own)
-    chosen_regimes(request, regimes)
     table, schema, splits = understood.table, understood.schema, understood.splits
+    base = find_base(source_of(request, schema.task), max_length=request.max_length, offline=request.offline)
+    regimes = own_regimes(request, base, own)
+    chosen = chosen_regimes(request, regimes, schema.task)
+    corpus = domain(request, understood) if not LEARN_LANGUAGE.isdisjoint(chosen) else None
     found = checked(request, table, schema)
     warnings = (finding.message for finding in found.findings if finding.severity == "warning")
-    problem = Problem(splits, schema, base, regimes, (*understood.dropped, *warnings), request.noise_floor)
+    caveats = (*understood.dropped, *warnings)
+    problem = Problem(splits, schema, base, regimes, corpus, caveats, request.noise_floor)
     return Prepared(problem, found)
 
 
-def chosen_regimes(request: config.Request, own: "Sequence[Regime]") -> tuple[str, ...]:
-    """The names to compare, or the one to fit. Raises UsageError for one that is not known."""
-    from warmstart.regimes import DEFAULT, known_regime
+def source_of(request: config.Request, task: TaskName) -> str | None:
+    """The base that was named, or what is usual for the task."""
+    from warmstart.bases import usual_decoder
+
+    return request.base or (usual_decoder() if task in (*TEXT_OUT, "causal-lm") else None)
+
+
+def domain(request: config.Request, understood: Understood) -> Splits | None:
+    """What `hybrid` learns the language from: the corpus that was named; None: the task's own training texts.
+
+    Those of a task whose rows are conversations are what is said in them.
+    """
+    schema = understood.schema
+    if request.corpus:
+        piece_bytes = request.columns.piece_bytes
+        pieces = read_corpus(request.corpus, text=request.text, piece_bytes=piece_bytes, offline=request.offline)
+        table = table_of({"text": list(pieces)})
+    elif schema.task in TEXT_OUT:
+        said = ("\n\n".join(turn.content for turn in read_turns(text)) for text in understood.splits.train.texts)
+        table = table_of({"text": list(said)})
+    else:
+        return None
+    plain = recognise(table, Columns(text=("text",), task="causal-lm", piece_bytes=request.columns.piece_bytes))
+    rows, _ = make_rows(table, plain, drop_bad_rows=True)
+    return split(rows, plain)
+
+
+def chosen_regimes(request: config.Request, own: "Sequence[Regime]", task: TaskName) -> tuple[str, ...]:
+    """The names to compare, or the one to fit. Raises UsageError for one that is not known, or not for this task."""
+    from warmstart.regimes import default_for, known_regime, suits
 
     mine = tuple(regime.name for regime in own)
     if request.command == "fit":
@@ -312,8 +346,14 @@ def chosen_regimes(request: config.Request, own: "Sequence[Regime]") -> tuple[st
                 "no regime was named.", "say how to train, e.g. --regime full; `warmstart regimes` lists them"
             )
     else:
-        names = tuple(dict.fromkeys((*(request.regimes or DEFAULT), *mine)))
-    return tuple(name if name in mine else known_regime(name) for name in names)
+        names = tuple(dict.fromkeys((*(request.regimes or default_for(task)), *mine)))
+    found = tuple(name if name in mine else known_regime(name) for name in names)
+    for name in found:
+        if name not in mine and not suits(name, task):
+            raise UsageError(
+                f"regime {name!r} is not for the task {task}.", f"choose among others: {', '.join(default_for(task))}"
+            )
+    return found
 
 
 def own_regimes(request: config.Request, base: "Base", own: Own) -> "tuple[Regime, ...]":
@@ -348,7 +388,7 @@ def _comparing(begun: Begun, own: Own) -> "Generator[Progress, None, Study]":
 
     request, out = begun.request, begun.folder
     prepared = _prepared(request, begun.understood, own)
-    options = request.options(chosen_regimes(request, prepared.problem.own))
+    options = request.options(chosen_regimes(request, prepared.problem.own, prepared.problem.schema.task))
     findings = prepared.checked.findings
     write_json(out / "findings.json", [vars(finding) for finding in findings])
     return (yield from study(prepared.problem, options, out, findings, config.command_line(request, str(out))))
@@ -358,7 +398,7 @@ def _fitting(begun: Begun, own: Own) -> "Generator[Progress, None, Run]":
     from warmstart.compare import fit_one
 
     problem = _prepared(begun.request, begun.understood, own).problem
-    options = begun.request.options(chosen_regimes(begun.request, problem.own))
+    options = begun.request.options(chosen_regimes(begun.request, problem.own, problem.schema.task))
     return (yield from fit_one(problem, options, begun.folder))
 
 

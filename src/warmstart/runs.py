@@ -15,6 +15,7 @@ from warmstart.baselines import BASELINES
 from warmstart.checkpoint import Checkpoints, told_of_a_full_disk
 from warmstart.course import look
 from warmstart.data.inputs import Encoded
+from warmstart.data.language import Conversations
 from warmstart.data.split import Rows
 from warmstart.device import environment, peak_memory, reset_peak_memory
 from warmstart.engine import world
@@ -24,9 +25,10 @@ from warmstart.prefix import outputs, reading
 from warmstart.record import Array, Cost, Run, Trial, load_run, save_run, sync
 from warmstart.regimes import Regime
 from warmstart.stages import Draw, Trained, training
-from warmstart.tasks.language import JUDGED, Language
 from warmstart.store import Network, Predictor, save_model, save_network
+from warmstart.tasks.language import JUDGED, Language
 from warmstart.train import DivergedError, Step, TrainConfig
+from warmstart.writing import Writer
 
 BASELINE_WORDS = {
     "constant": "the median, or the commonest class, for every text",
@@ -107,7 +109,7 @@ def run(chosen: Chosen, draw: Draw, folder: Path) -> Generator[Step, None, Run]:
     if trained is not None:
         began = time.perf_counter()
         found = measure(Network(trained.model, draw.task.reads(regime.start.inputs)), draw, trained.reads)
-        if not draw.better(found.train, found.floor):
+        if regime.stages and not draw.better(found.train, found.floor):
             failed = "does not beat the constant on its own training rows"
         seconds = trained.seconds + time.perf_counter() - began
     record = Run(
@@ -243,10 +245,10 @@ def measure(model: Predictor, draw: Draw, reads: Encoded | None = None) -> Measu
     columns |= task.predictions(test, calibration)
     metrics = task.metrics(test, test_targets, calibration)
     if isinstance(task, Language) and task.writes:
-        assert isinstance(model, Network)
+        assert isinstance(model, Network) and isinstance(model.inputs, Conversations)
         some_test = judged_rows(splits.test)
-        judged = task.judge(model.answers(some_test.texts, task), some_test)
-        if task.higher_is_better:  # ranked by what is written
+        judged = task.judge(Writer(model.model, model.inputs).answers(some_test.texts, task), some_test)
+        if judged.scores is not None:  # ranked by what is written
             scores, columns = judged.scores, {"row": some_test.numbers.tolist(), **judged.columns}
         else:
             columns |= _beside(splits.test, some_test, judged.columns)

@@ -295,7 +295,8 @@ def head_for(body: nn.Module, start: Start, aim: Task, seed: int) -> tuple[nn.Mo
     """What answers on top of a body, and how it reads it: from the seed, the same for every body of that width."""
     head = aim.head(body_width(body), seed)
     if head is None:
-        return start.language_head(body), UNPOOLED
+        with random_state(seed):
+            return start.language_head(body), UNPOOLED
     for module in head.modules():
         if isinstance(module, nn.Dropout) and start.dropout is not None:
             module.p = start.dropout

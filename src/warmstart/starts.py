@@ -18,6 +18,7 @@ from warmstart.bases import DEFAULT_PACKAGE, locate, positions
 from warmstart.data.inputs import HashedWords, Inputs, Tokens
 from warmstart.errors import MissingError, UsageError, listed
 from warmstart.models.dnn import HashedNet, Size
+from warmstart.models.language import LanguageHead
 from warmstart.models.model import POOLINGS
 from warmstart.models.whole import Kind, Output, family, fresh_output, kind_of, output_of
 
@@ -47,6 +48,9 @@ class Start(Protocol):
         ...
 
     def body(self, seed: int) -> nn.Module: ...
+    def language_head(self, body: nn.Module) -> nn.Module:
+        """What says, of this start's body, how likely a token is."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -90,6 +94,10 @@ class Pretrained:
         """A fresh copy; the seed changes nothing."""
         return copy.deepcopy(_loaded(self.base.location, self.dropout, _stamp(self.base.location)))
 
+    def language_head(self, body: nn.Module) -> nn.Module:
+        """The base's own; a fresh one on its token table where its files hold none."""
+        return LanguageHead.of(body, language_output(self.base, self.dropout))
+
 
 @dataclass(frozen=True)
 class Scratch:
@@ -113,6 +121,16 @@ class Scratch:
             body = self.build()
             initialise(body, self.init)
         return body
+
+    def language_head(self, body: nn.Module) -> nn.Module:
+        """As the architecture's own code draws it."""
+        config = getattr(body, "config", None)
+        if config is None:
+            raise UsageError(
+                f"{self.name} cannot be trained as a language model: it is no architecture of Hugging Face's.",
+                "use a regime with the base's own architecture, such as scratch",
+            )
+        return LanguageHead.of(body, fresh_output(config))
 
 
 @dataclass(frozen=True)
@@ -202,13 +220,16 @@ def language_parts(base: Base, dropout: float | None = None) -> tuple[nn.Module,
     An encoder without a masked-LM head in its files is given a random one, drawn from torch's random state: `fresh`.
     Raises UsageError for an encoder-decoder, and for a decoder whose files lack its output layer.
     """
+    return Pretrained(base, dropout).body(0), language_output(base, dropout)
+
+
+def language_output(base: Base, dropout: float | None = None) -> Output:
+    """What makes the base's logits, in a copy of one's own; raises as `language_parts` does."""
     require_kind(base, "decoder", "encoder", task="language modelling")
-    body = Pretrained(base, dropout).body(0)
     output = _output(base.location, dropout, base.kind, _stamp(base.location))
     if output is None:
-        config = _config(base.location, dropout, _stamp(base.location))
-        return body, fresh_output(config)
-    return body, copy.deepcopy(output)
+        return fresh_output(_config(base.location, dropout, _stamp(base.location)))
+    return copy.deepcopy(output)
 
 
 def random_parts(build: Callable[[], nn.Module], seed: int) -> tuple[nn.Module, Output]:

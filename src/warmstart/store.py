@@ -22,14 +22,27 @@ from torch import nn
 
 from warmstart.baselines import load_baseline
 from warmstart.data.inputs import HashedWords, Inputs, Tokens
+from warmstart.data.language import Conversations, Documents, Masked
 from warmstart.data.recognise import Schema
 from warmstart.errors import InputError, MissingError, UsageError
 from warmstart.methods.lora import linear_names, load_adapter, merged, quantize, save_adapter
 from warmstart.models.dnn import Size
-from warmstart.models.model import Model, body_width
+from warmstart.models.language import LanguageHead
+from warmstart.models.model import UNPOOLED, Model, body_width
+from warmstart.models.whole import whole
 from warmstart.prefix import Examples, outputs
 from warmstart.record import Array, write_json
-from warmstart.starts import Architecture, HashedNetwork, Pretrained, Scratch, Start, find_base, from_file
+from warmstart.starts import (
+    Architecture,
+    HashedNetwork,
+    Pretrained,
+    Scratch,
+    Start,
+    find_base,
+    from_file,
+    generation,
+    language_output,
+)
 from warmstart.tasks import Task, task_from_json
 
 FORMAT = 1
@@ -67,15 +80,19 @@ class Stored:
     regime: str
 
 
-def save_network(folder: Path, model: Model, start: Start) -> dict[str, Any]:
+def save_network(folder: Path, model: Model, start: Start, task: Task) -> dict[str, Any]:
     """Write the weights; give the facts that `model.json` needs to read them."""
     folder.mkdir(parents=True, exist_ok=True)
-    save_file({k: v.contiguous() for k, v in model.head.state_dict().items()}, folder / "head.safetensors")
+    inputs = task.reads(start.inputs)
     facts: dict[str, Any] = {
         "pooling": model.pooling,
-        "inputs": start.inputs.to_json(),
+        "inputs": inputs.to_json(),
         "width": body_width(model.body),
     }
+    if isinstance(model.head, LanguageHead):
+        assert isinstance(inputs, Conversations | Documents | Masked)
+        return facts | {"body": _save_language_model(folder, model, start, inputs)}
+    save_file({k: v.contiguous() for k, v in model.head.state_dict().items()}, folder / "head.safetensors")
     if isinstance(start, Scratch) and hasattr(model.body, "peft_config"):
         model.body = merged(model.body)  # adapters for random weights would fit no base that anybody has
     if isinstance(start, Pretrained) and hasattr(model.body, "peft_config"):
@@ -97,6 +114,27 @@ def save_network(folder: Path, model: Model, start: Start) -> dict[str, Any]:
         start.inputs.save(folder / "tokenizer")
     function = getattr(start.build, "func", start.build)  # a partial has no name of its own
     return facts | {"body": {"kind": "code", "name": getattr(function, "__name__", start.name)}}
+
+
+def _save_language_model(
+    folder: Path, model: Model, start: Start, inputs: Conversations | Documents | Masked
+) -> dict[str, Any]:
+    """Body and output layer as one model of the family's own class; adapters as PEFT has them for that class."""
+    assert isinstance(model.head, LanguageHead)
+    adapted = hasattr(model.body, "peft_config")
+    if adapted and isinstance(start, Pretrained):
+        save_adapter(model.body, start.base.location, folder / "adapter", str(model.body.base_model_prefix))
+        inputs.save(folder / "adapter")
+        quantized = any(type(m).__name__ == "Linear4bit" for m in model.body.modules())
+        return {"kind": "adapter", "base": start.base.name, "quantize": "nf4" if quantized else None}
+    body = merged(model.body) if adapted else model.body
+    full = whole(body, model.head.output())
+    ends = generation(start.base) if isinstance(start, Pretrained) else None
+    if ends is not None:
+        full.generation_config = ends
+    full.save_pretrained(folder / "body")
+    inputs.save(folder / "body")
+    return {"kind": "transformers"}
 
 
 def save_model(folder: Path, facts: dict[str, Any], task: Task, schema: Schema, calibration: dict[str, float]) -> None:
@@ -134,10 +172,34 @@ def load_model(folder: Path, *, code: str | None = None, build: Callable[[], nn.
 
 def _network(folder: Path, facts: dict[str, Any], code: str | None, build: Callable[[], nn.Module] | None) -> Network:
     body, inputs = _body(folder, facts, code, build)
+    if facts["pooling"] == UNPOOLED:
+        return _writer(folder, facts, body, inputs)
     weights = load_file(folder / "head.safetensors")
     head = _head(weights)
     head.load_state_dict(weights)
     return Network(Model(body, head, facts["pooling"]).eval(), inputs)
+
+
+LANGUAGE_INPUTS: dict[str, type[Conversations] | type[Documents]] = {
+    "conversations": Conversations,
+    "documents": Documents,
+}
+
+
+def _writer(folder: Path, facts: dict[str, Any], body: nn.Module, tokens: Inputs) -> Network:
+    """A body with the output layer that lies beside its weights, or that of the base that its adapters are for."""
+    assert isinstance(tokens, Tokens)
+    known = dict(facts["inputs"])
+    kind, length = known.pop("kind"), known["max_length"]
+    said = facts["body"]
+    base = find_base(str(folder / "body") if said["kind"] == "transformers" else said["base"], max_length=length)
+    head = LanguageHead.of(body, language_output(base))
+    inputs: Inputs
+    if kind == "masked":
+        inputs = Masked(tokens.folder, length, known["seed"])
+    else:
+        inputs = LANGUAGE_INPUTS[kind](tokens.folder, length)
+    return Network(Model(body, head, UNPOOLED).eval(), inputs)
 
 
 def _head(weights: dict[str, torch.Tensor]) -> nn.Module:

@@ -4,10 +4,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from warmstart.constrain import constraint
 from warmstart.data.conversations import Turn, write
 from warmstart.data.language import Conversations
 from warmstart.generate import Guide, generate, spelled, stream
+from warmstart.models.language import LanguageHead
 from warmstart.models.model import Model
 from warmstart.tasks.language import Language
 
@@ -19,6 +22,11 @@ class Writer:
     model: Model
     inputs: Conversations
 
+    @property
+    def head(self) -> LanguageHead:
+        assert isinstance(self.model.head, LanguageHead)
+        return self.model.head
+
     def answers(self, texts: Sequence[str], task: Language) -> list[str]:
         """The likeliest answer to each conversation; to one that has an answer, in its place.
 
@@ -28,20 +36,16 @@ class Writer:
         allowed: Callable[[], Guide] | None = None
         if task.json_schema is not None:
             allowed = constraint(tokenizer, task.json_schema)
-        prompts = [self.inputs.prompt(text) for text in texts]
-        found = generate(
-            self.model.body, self.model.head, prompts, stop=self.stop, most=task.most_tokens, allowed=allowed
-        )
+        prompts = [np.array(self.inputs.prompt(text)) for text in texts]
+        found = generate(self.model.body, self.head, prompts, stop=self.stop, most=task.most_tokens, allowed=allowed)
         return [tokenizer.decode(tokens, skip_special_tokens=True).strip() for tokens in found]
 
-    def stream(
-        self, turns: Sequence[Turn], most: int, temperature: float, top_p: float, seed: int
-    ) -> Iterator[str]:
+    def stream(self, turns: Sequence[Turn], most: int, temperature: float, top_p: float, seed: int) -> Iterator[str]:
         """Pieces of an answer as they are written; drawn from the seed, at temperature 0 the likeliest."""
-        prompt = self.inputs.prompt(write(turns))
+        prompt = np.array(self.inputs.prompt(write(turns)))
         tokens = stream(
             self.model.body,
-            self.model.head,
+            self.head,
             prompt,
             stop=self.stop,
             most=most,

@@ -6,9 +6,8 @@ from dataclasses import dataclass, field
 from typing import TextIO
 
 from warmstart.data.conversations import Turn
-from warmstart.deliver.predict import Trained
+from warmstart.deliver.predict import Trained, writer_of
 from warmstart.errors import UsageError
-from warmstart.store import Network
 from warmstart.tasks import Language
 from warmstart.writing import Writer
 
@@ -40,13 +39,13 @@ class Chat:
 def chat_with(trained: Trained, system: str | None = None, **settings: float) -> Chat:
     """A conversation with a model that was trained to write. Raises UsageError for one that was not."""
     stored = trained.stored
-    if not isinstance(stored.task, Language) or not stored.task.writes or not isinstance(stored.predictor, Network):
+    if not isinstance(stored.task, Language) or not stored.task.writes:
         raise UsageError(
             f"the model in {trained.folder} was trained for {stored.task.name}: it answers nobody.",
             "chat with a run of --task chat, or use `warmstart predict`",
         )
     turns = [Turn("system", system)] if system else []
-    return Chat(stored.predictor.writer, turns=turns, **settings)  # type: ignore[arg-type]
+    return Chat(writer_of(stored), turns=turns, **settings)  # type: ignore[arg-type]
 
 
 def converse(chat: Chat, lines: Iterable[str], out: TextIO = sys.stdout) -> None:

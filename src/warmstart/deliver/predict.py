@@ -9,11 +9,15 @@ import pyarrow as pa
 from torch import nn
 
 from warmstart.data.candidates import write_texts
+from warmstart.data.language import Conversations
 from warmstart.data.read import Table
 from warmstart.errors import InputError, did_you_mean, listed
-from warmstart.store import Stored, load_model
+from warmstart.store import Network, Stored, load_model
+from warmstart.tasks import Language
+from warmstart.writing import Writer
 
 CHUNK = 2_000  # rows encoded and predicted at a time
+FEW = 64  # answers written at a time
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,12 @@ class Trained:
     def stream(self, texts: Sequence[str]) -> Iterator[dict[str, Any]]:
         """The same, as it comes."""
         stored = self.stored
+        if isinstance(stored.task, Language) and stored.task.writes:
+            writer = writer_of(stored)
+            for start in range(0, len(texts), FEW):
+                for answer in writer.answers(list(texts[start : start + FEW]), stored.task):
+                    yield {"prediction": answer}
+            return
         for start in range(0, len(texts), CHUNK):
             outputs = stored.predictor.outputs(list(texts[start : start + CHUNK]))
             columns = stored.task.predictions(outputs, stored.calibration)
@@ -67,6 +77,13 @@ class Trained:
         if texts:
             raise InputError("texts and rows with columns were given together.", "give all of them in one form")
         return self.texts_of(_table(rows))
+
+
+def writer_of(stored: Stored) -> Writer:
+    """Who answers. The model must be one of a task that writes."""
+    network = stored.predictor
+    assert isinstance(network, Network) and isinstance(network.inputs, Conversations)
+    return Writer(network.model, network.inputs)
 
 
 def _table(rows: Sequence[Mapping[str, Any]]) -> Table:

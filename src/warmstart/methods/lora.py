@@ -11,7 +11,7 @@ from torch import nn
 from warmstart.errors import MissingError, UsageError
 from warmstart.methods.method import Rates
 from warmstart.models.layers import blocks_path
-from warmstart.models.model import Model
+from warmstart.models.model import UNPOOLED, Model
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,8 @@ class LoRA:
 
     def rates(self, model: Model) -> Rates:
         names = (name for name, _ in model.named_parameters())
-        return {name: 1.0 for name in names if ".lora_" in name or name.startswith("head.")}
+        learns = model.pooling != UNPOOLED  # the base's own output layer is no new head: it stays as it is
+        return {name: 1.0 for name in names if ".lora_" in name or (learns and name.startswith("head."))}
 
 
 def linear_names(body: nn.Module, top: int | None = None) -> list[str]:
@@ -84,8 +85,11 @@ def quantize(body: nn.Module, names: list[str]) -> None:
         body.set_submodule(name, small.to(linear.weight.device))  # .to() is what quantises
 
 
-def save_adapter(body: nn.Module, base: str, folder: Path) -> None:
-    """PEFT's own format, so that `PeftModel.from_pretrained(AutoModel.from_pretrained(base), folder)` loads it."""
+def save_adapter(body: nn.Module, base: str, folder: Path, within: str = "") -> None:
+    """PEFT's own format, so that `PeftModel.from_pretrained(AutoModel.from_pretrained(base), folder)` loads it.
+
+    `within`: the body's name in a larger model, such as "model"; then AutoModelForCausalLM stands for AutoModel.
+    """
     from peft import get_peft_model_state_dict
     from safetensors.torch import save_file
 
@@ -95,7 +99,8 @@ def save_adapter(body: nn.Module, base: str, folder: Path) -> None:
     config.inference_mode = True
     config.save_pretrained(folder)
     weights = get_peft_model_state_dict(body)
-    named = {f"base_model.model.{name}": tensor.detach().contiguous() for name, tensor in weights.items()}
+    path = f"base_model.model.{within}." if within else "base_model.model."
+    named = {f"{path}{name}": tensor.detach().contiguous() for name, tensor in weights.items()}
     save_file(named, folder / "adapter_model.safetensors")
 
 
@@ -105,11 +110,13 @@ def load_adapter(body: nn.Module, folder: Path) -> nn.Module:
     from safetensors.torch import load_file
 
     config = LoraConfig.from_pretrained(folder)
+    prefix = getattr(body, "base_model_prefix", "")
+    within = f"{prefix}." if prefix and not hasattr(body, prefix) else ""  # of the body in a larger model
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         body = inject_adapter_in_model(config, body)
     named = {
-        name.removeprefix("base_model.model."): tensor
+        name.removeprefix("base_model.model.").removeprefix(within): tensor
         for name, tensor in load_file(folder / "adapter_model.safetensors").items()
     }
     found = set_peft_model_state_dict(body, named)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from warmstart.data.lines import UNLABELLED
+from warmstart.models.whole import Output
 
 LOGIT_BYTES = 64 << 20  # of fp32 logits at a time
 
@@ -40,18 +41,46 @@ class LanguageHead(nn.Module):
         `transform` comes before (BERT kinds); logits are multiplied by `scale` and held within `softcap` x tanh.
         """
         super().__init__()
-        self.output = output
+        self.output_layer = output
         self.transform = transform
         self.bias = None if bias is None else nn.Parameter(bias)
         self.scale = scale
         self.softcap = softcap
         self._body = (body,)  # in a tuple: no part of this module, but copied with it
 
+    @classmethod
+    def of(cls, body: nn.Module, output: Output) -> "LanguageHead":
+        """What the output says of how logits are made from the body's hidden states."""
+        linear = None
+        if output.weight is not None:
+            vocabulary, width = output.weight.shape
+            linear = nn.Linear(width, vocabulary, bias=output.bias is not None, device="meta")
+            linear.weight = nn.Parameter(output.weight)
+            if output.bias is not None:
+                linear.bias = nn.Parameter(output.bias)
+        bias = output.bias if linear is None else None
+        return cls(body, linear, bias=bias, transform=output.transform, scale=output.scale, softcap=output.softcap)
+
+    def output(self) -> Output:
+        """The same the other way, sharing the weights."""
+        weight = None if self.output_layer is None else self.output_layer.weight
+        bias = self.bias if self.output_layer is None else self.output_layer.bias
+        transform = self.transform if isinstance(self.transform, nn.Sequential) else None
+        return Output(weight, bias, transform, self.scale, self.softcap)
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """[n, vocabulary] from hidden states [n, d]."""
+        if self.transform is not None:
+            hidden = self.transform(hidden)
+        bias = self.bias if self.output_layer is None else self.output_layer.bias
+        found = functional.linear(hidden * self.scale, self.weight, bias)
+        return found if self.softcap is None else self.softcap * torch.tanh(found / self.softcap)
+
     @property
     def weight(self) -> Tensor:
         """[vocabulary, d]: its own, or the body's token table as it is now."""
-        if self.output is not None:
-            return self.output.weight
+        if self.output_layer is not None:
+            return self.output_layer.weight
         table: nn.Embedding = self._body[0].get_input_embeddings()  # type: ignore[operator]
         return table.weight
 
@@ -60,7 +89,7 @@ class LanguageHead(nn.Module):
         chosen = hidden[labelled]
         if self.transform is not None:
             chosen = self.transform(chosen)
-        bias = self.bias if self.output is None else self.output.bias
+        bias = self.bias if self.output_layer is None else self.output_layer.bias
         if self.scale != 1.0:
             chosen = chosen * self.scale
         nats = token_nats(chosen, self.weight, inputs["labels"][labelled], bias, self.softcap)

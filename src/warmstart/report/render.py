@@ -144,8 +144,8 @@ def _figures(main: Sequence[Entry], comparison: Comparison) -> dict[str, plots.F
         if run and any("lr" in trial.settings for trial in run.trials):
             figures[f"search-{entry.key}"] = plots.rate_search(entry, trials, comparison.higher_is_better)
     if comparison.task == "regression":
-        values = plots.value_span(main, comparison.units)
-        figures |= {f"fit-{entry.key}": plots.predicted_against_true(entry, values) for entry in _judged(main, comparison)}
+        values, judged = plots.value_span(main, comparison.units), _judged(main, comparison)
+        figures |= {f"fit-{entry.key}": plots.predicted_against_true(entry, values) for entry in judged}
     return figures
 
 

@@ -1,7 +1,7 @@
-"""Language: text is predicted token by token; scored in bits per byte, which no tokenizer changes, or by what is written.
+"""Language: text is predicted token by token; scored in bits per byte, which no tokenizer changes, or by what is said.
 
-A model gives three numbers for a text, [n, 3]: the nats that its labelled tokens cost, how many these are, and the bytes
-that they spell.
+A model gives three numbers for a text, [n, 3]: the nats that its labelled tokens cost, how many these are, and the
+bytes that they spell.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,15 +10,15 @@ from math import log
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
 from warmstart.data.conversations import read
 from warmstart.data.inputs import Inputs, Tokens
 from warmstart.data.language import Conversations, Documents, Masked
-from warmstart.data.recognise import Schema, TaskName
+from warmstart.data.schema import CORPUS, Schema, TaskName
 from warmstart.data.split import Rows, Splits
-from warmstart.judging import METRICS, Judged, judge
+from warmstart.evaluate import metric
+from warmstart.judging import RANKED_BY, chrf_and_bleu, judge
 from warmstart.record import Array
 from warmstart.tasks.task import Batch
 
@@ -26,6 +26,15 @@ GUESSING = 8.0  # bits a byte costs who knows nothing about it
 SHORTEST_ANSWER = 16  # tokens that may be written, at least
 BYTES_A_TOKEN = 2.0  # few tokenizers need more tokens for an answer than this allows
 JUDGED = 200  # test rows to write an answer for, at most
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What written answers are worth."""
+
+    scores: Array | None  # [n, 2] of the metric that ranks; None where it is not one of written answers
+    metrics: dict[str, float]
+    columns: dict[str, list[Any]]  # "target", "prediction" ..., a value for each answer
 
 
 @dataclass(frozen=True)
@@ -40,7 +49,7 @@ class Language:
     @classmethod
     def fit(cls, schema: Schema, splits: Splits) -> "Language":
         """How long an answer may become is learned from the training rows: half as long again as nearly all of them."""
-        if schema.task in ("causal-lm", "masked-lm"):
+        if schema.task in CORPUS:
             return cls(schema.task)
         sizes = [len(answer.encode()) for answer in splits.train.targets]
         most = max(SHORTEST_ANSWER, round(1.5 * float(np.quantile(sizes, 0.98)) / BYTES_A_TOKEN))
@@ -49,15 +58,15 @@ class Language:
     @property
     def writes(self) -> bool:
         """Whether there are answers to be written."""
-        return self.name not in ("causal-lm", "masked-lm")
+        return self.name not in CORPUS
 
     @property
     def metric(self) -> str:
-        return METRICS.get(self.name, "bits per byte")
+        return RANKED_BY.get(self.name, "bits per byte")
 
     @property
     def higher_is_better(self) -> bool:
-        return self.name in METRICS
+        return self.name in RANKED_BY
 
     @property
     def units(self) -> str:
@@ -109,15 +118,19 @@ class Language:
     def truths(self, targets: Array) -> list[Any]:
         return [0.0] * len(targets)
 
-    def judge(self, written: Sequence[str], rows: Rows) -> Judged:
-        """What models wrote in place of the last answers of these rows, scored one by one."""
+    def judge(self, written: Sequence[str], rows: Rows) -> "Judgement":
+        """What a model wrote in place of the last answers of these rows, example by example."""
+        answers = [str(answer) for answer in rows.targets]
+        columns: dict[str, list[Any]] = {"target": answers, "prediction": list(written)}
+        if not self.higher_is_better:  # not ranked by what it writes
+            beside = chrf_and_bleu(written, answers)
+            return Judgement(None, {name: metric(scores) for name, scores in beside.items()}, columns)
         sources = [read(text)[-2].content for text in rows.texts]
-        return judge(self.name, written, [str(answer) for answer in rows.targets], sources, self.json_schema)
+        found = judge(self.name, written, answers, sources=sources, schema=self.json_schema)
+        metrics = {name: metric(scores) for name, scores in found.scores.items()} | found.corpus
+        if found.unsupported:
+            columns["not in the source"] = ["; ".join(missing) for missing in found.unsupported]
+        return Judgement(found.scores[self.metric], metrics, columns)
 
     def to_json(self) -> dict[str, Any]:
         return dict(vars(self))
-
-
-def likelihood(outputs: Tensor) -> float:
-    """Nats a token of outputs [n, 3]."""
-    return float(outputs[:, 0].sum() / torch.clamp(outputs[:, 1].sum(), min=1))
