@@ -92,5 +92,7 @@ def _library() -> Any:
     try:
         import jsonschema
     except ImportError as error:
-        raise MissingError("JSON schemas need the package jsonschema.", "pip install 'warmstart[structured]'") from error
+        raise MissingError(
+            "JSON schemas need the package jsonschema.", "pip install 'warmstart[structured]'"
+        ) from error
     return jsonschema
