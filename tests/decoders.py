@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from warmstart.record import Array
 
 CONTEXT = 48
-TEXT = "the quick brown fox jumps over the lazy dog. größer, naïve, 東京, {\"name\": \"value\", \"number\": 12} " * 3
+TEXT = 'the quick brown fox jumps over the lazy dog. größer, naïve, 東京, {"name": "value", "number": 12} ' * 3
 
 
 class OwnHead:

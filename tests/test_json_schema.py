@@ -57,3 +57,8 @@ def test_what_does_not_fit_is_told(text: str) -> None:
     assert read('{"name": "Ada", "age": 36}') == {"name": "Ada", "age": 36}
     with pytest.raises(Unfit):
         read(text)
+
+
+def test_what_is_no_number_in_json_is_none_here() -> None:
+    with pytest.raises(Unfit, match="NaN"):
+        reader({})("[NaN]")

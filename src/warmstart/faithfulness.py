@@ -13,6 +13,7 @@ import datetime
 import unicodedata
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
+from typing import Any
 
 import numpy as np
 import regex
@@ -33,11 +34,15 @@ _DATE = regex.compile(
     rf"|(?P<m4>{_NAMES})\.?\ (?P<d4>\d{{1,2}})(?:st|nd|rd|th)?,?\ (?P<y4>\d{{4}}))(?!\w)",
     regex.IGNORECASE,
 )
-_NUMBER = regex.compile(r"(?<![\p{L}\p{N}_])\d+(?:[.,:'’\u00a0\u202f]\d+)*(?:\ \d{3}(?!\d))*(?![\p{L}\p{N}_])")
+_NUMBER = regex.compile(
+    r"(?<![\p{L}\p{N}_]|\d[.,])"
+    r"(?:\d{1,3}(?:\ \d{3})+(?:[.,]\d+)?|\d+(?:[.,:'’\u00a0\u202f]\d+)*)(?![\p{L}\p{N}_])"
+)
 _THOUSANDS = regex.compile(r"\d{1,3}([.,'’\ \u00a0\u202f])\d{3}(?:\1\d{3})*(?:[.,]\d+)?")
 _QUOTED = regex.compile(r'"([^"\n]{2,80})"|“([^”\n]{2,80})”|„([^“”\n]{2,80})[“”]|«\s*([^»\n]{2,80}?)\s*»')
 _WORD = regex.compile(r"\p{L}[\p{L}\p{M}\p{N}]*(?:[-'’_.+][\p{L}\p{N}][\p{L}\p{M}\p{N}]*)*")
-_SENTENCE_START = regex.compile(r"(?:^|[.!?:;…\n]|^\s*[-*•])[\s\"'“„«(\[]*$")
+_SENTENCE_START = regex.compile(r"(?:^|[.!?:;…\n•*-])[\s\"'“„«(\[]*$")
+GONE = "\0"  # stands for what was found already
 _POSSESSIVE = regex.compile(r"['’]s$")
 
 
@@ -57,24 +62,25 @@ def claims(text: str) -> dict[str, str]:
     """What can be looked up, as it is written, in order: 'date', 'number' or 'name' of each."""
     text = unicodedata.normalize("NFC", text)
     found: dict[int, tuple[str, str]] = {}
-    for kind, pattern in (("date", _DATE), ("name", _QUOTED), ("number", _NUMBER)):
+    for kind, pattern in (("name", _QUOTED), ("date", _DATE), ("number", _NUMBER)):
         for match in pattern.finditer(text):
             written = next(filter(None, match.groups()), match[0]) if pattern is _QUOTED else match[0]
             found[match.start()] = (written, kind)
-        text = pattern.sub(lambda match: "\n" * 0 + "\x00" * len(match[0]), text)
+        text = pattern.sub(lambda match: GONE * len(match[0]), text)
     found |= {start: (name, "name") for start, name in _names(text)}
     return {written: kind for _, (written, kind) in sorted(found.items())}
 
 
 def _names(text: str) -> Iterator[tuple[int, str]]:
     """Runs of capitalised words, with where they start."""
-    run: list[regex.Match[str]] = []
+    run: list[Any] = []
     for match in _WORD.finditer(text):
         word = _POSSESSIVE.sub("", match[0])
-        begins = _SENTENCE_START.search(text, 0, match.start()) is not None
+        begins = _SENTENCE_START.search(text[: match.start()]) is not None
         marked = sum(letter.isupper() for letter in word) > 1
         is_name = marked or (word[0].isupper() and len(word) > 1 and not begins)
-        if run and (not is_name or begins or text[run[-1].end() : match.start()] != " "):
+        goes_on = is_name and not begins and run and text[run[-1].end() : match.start()] == " "
+        if run and (not goes_on or _POSSESSIVE.search(run[-1][0])):
             yield _joined(run, text)
             run = []
         if is_name:
@@ -83,7 +89,7 @@ def _names(text: str) -> Iterator[tuple[int, str]]:
         yield _joined(run, text)
 
 
-def _joined(run: "list[regex.Match[str]]", text: str) -> tuple[int, str]:
+def _joined(run: Sequence[Any], text: str) -> tuple[int, str]:
     return run[0].start(), _POSSESSIVE.sub("", text[run[0].start() : run[-1].end()])
 
 
@@ -111,7 +117,7 @@ def _words(text: str) -> str:
     return f" {' '.join(found)} "
 
 
-def _days(match: "regex.Match[str]") -> set[datetime.date]:
+def _days(match: Any) -> set[datetime.date]:
     """What a date may mean: 3/5/1842 is in March or in May."""
     part = match.groupdict()
     if part["a"]:

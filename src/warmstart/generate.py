@@ -6,7 +6,7 @@ that has ended leaves the batch, and none grows beyond what the body can read.
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import pairwise
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import numpy as np
 import torch
@@ -131,7 +131,7 @@ class _Reader:
 
     def __init__(self, body: nn.Module, prompts: Sequence[Array]):
         """`prompts` come with the longest first."""
-        self.body = body
+        self.body, self.config = body, cast(Any, body.config)
         self.device = next(body.parameters()).device
         self.prompts = prompts
         lengths = np.array([len(prompt) for prompt in prompts])
@@ -189,7 +189,7 @@ class _Reader:
     def _new_cache(self) -> Any:
         from transformers import DynamicCache
 
-        return DynamicCache(config=self.body.config)
+        return DynamicCache(config=self.config)
 
     def _hidden(self, tokens: Tensor, positions: Tensor, mask: Tensor | None, cache: Any) -> Tensor:
         found = self.body(

@@ -67,9 +67,9 @@ def render(
     main = of_most_rows(entries)
     figures = _figures(main, comparison)
     heading = words.verdict(advice.verdict, advice.confidence)
-    library, script = _library(), _asset("page.js")
+    library, script = _library(), asset("page.js")
     page = (
-        _templates()
+        templates()
         .get_template("page.html.j2")
         .render(
             comparison=comparison,
@@ -100,17 +100,18 @@ def render(
             environments=_environments(comparison.runs),
             figures=figures,
             figures_json=_as_json(figures),
-            style=Markup(_asset("style.css")),
+            style=Markup(asset("style.css")),
             library=Markup(library),
             script=Markup(script),
-            policy=_policy(library, script),
+            policy=policy(library, script),
         )
     )
     return page.encode("utf-8", "replace").decode()
 
 
 @cache
-def _templates() -> Environment:
+def templates() -> Environment:
+    """What the pages are written with: all that a user wrote is escaped, and a name that is missing is an error."""
     templates = Environment(
         loader=PackageLoader("warmstart.report"),
         autoescape=True,
@@ -245,8 +246,8 @@ def _environments(runs: Iterable[Run]) -> list[dict[str, object]]:
     return list(distinct.values())
 
 
-def _policy(*scripts: str) -> str:
-    """Nothing may be loaded; only these very scripts may run, even if markup slipped into the page."""
+def policy(*scripts: str) -> str:
+    """A page may load nothing and run only these very scripts, even if markup slipped into it."""
     hashes = " ".join(f"'sha256-{base64.b64encode(hashlib.sha256(s.encode()).digest()).decode()}'" for s in scripts)
     return (
         f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data:; "
@@ -262,7 +263,8 @@ def _as_json(value: object) -> Markup:
     return Markup(written)
 
 
-def _asset(name: str) -> str:
+def asset(name: str) -> str:
+    """The text of a file that lies beside the templates."""
     return resources.files("warmstart.report").joinpath("templates", name).read_text(encoding="utf-8")
 
 

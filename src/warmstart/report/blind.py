@@ -1,0 +1,110 @@
+"""Blind: which of two texts does a person prefer, who cannot know where each comes from?
+
+A page shows each pair in an order drawn from the pairs themselves, which the page does not tell. Votes stay in the
+browser until they are downloaded as votes.json; `tally` puts them back to what they were for.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import astuple, dataclass
+from typing import Any
+
+from markupsafe import Markup
+
+from warmstart.errors import InputError, shortened
+from warmstart.record import Interval
+from warmstart.report.render import asset, policy, templates
+
+CHOICES = ("left", "right", "same")
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two outputs for one source."""
+
+    source: str
+    a: str
+    b: str
+
+
+@dataclass(frozen=True)
+class Tally:
+    """How often each was preferred."""
+
+    a: int
+    b: int
+    same: int  # neither: they say nothing about the share
+    share: float | None  # of a, among votes for one of the two
+    interval: Interval  # 95 %, Wilson
+
+
+def render_pairs(pairs: Sequence[Pair], question: str) -> str:
+    """One self-contained HTML page that asks the question of each pair."""
+    page = _fingerprint(pairs)
+    shown = [
+        (pair.source, *((pair.b, pair.a) if _swapped(page, i) else (pair.a, pair.b))) for i, pair in enumerate(pairs)
+    ]
+    script = asset("blind.js")
+    written = (
+        templates()
+        .get_template("blind.html.j2")
+        .render(
+            question=question,
+            pairs=shown,
+            page=page,
+            style=Markup(asset("style.css") + asset("blind.css")),
+            script=Markup(script),
+            policy=policy(script),
+        )
+    )
+    return written.encode("utf-8", "replace").decode()
+
+
+def tally(votes: object, pairs: Sequence[Pair]) -> Tally:
+    """What votes.json, read as JSON, says of the pairs that its page was made from.
+
+    Raises InputError for anything else.
+    """
+    from scipy.stats import binomtest
+
+    page = _fingerprint(pairs)
+    counts = dict.fromkeys(("a", "b", "same"), 0)
+    for i, choice in _votes(votes, page, len(pairs)).items():
+        first = "b" if _swapped(page, i) else "a"
+        second = "a" if first == "b" else "b"
+        counts[{"left": first, "right": second, "same": "same"}[choice]] += 1
+    decided = counts["a"] + counts["b"]
+    if not decided:
+        return Tally(**counts, share=None, interval=Interval(0.0, 1.0))
+    bounds = binomtest(counts["a"], decided).proportion_ci(method="wilson")
+    return Tally(**counts, share=counts["a"] / decided, interval=Interval(float(bounds.low), float(bounds.high)))
+
+
+def _votes(votes: object, page: str, pairs: int) -> dict[int, str]:
+    """The choice for each pair, by its place."""
+    hint = "name the votes.json that the page of this study gave"
+    if not isinstance(votes, Mapping) or not isinstance(votes.get("votes"), Mapping):
+        raise InputError(f"{shortened(votes)} are no votes: there is no object 'votes'.", hint)
+    if votes.get("page") != page:
+        raise InputError(f"these votes are from page {shortened(votes.get('page'))}, not from {page!r}.", hint)
+    found: dict[int, str] = {}
+    known: dict[Any, int] = {str(i + 1): i for i in range(pairs)}
+    for pair, choice in votes["votes"].items():
+        if pair not in known or choice not in CHOICES:
+            raise InputError(
+                f"votes.json: pair {shortened(pair)} has the vote {shortened(choice)}; "
+                f"there are pairs 1 to {pairs} and the votes left, right and same.",
+                hint,
+            )
+        found[known[pair]] = choice
+    return found
+
+
+def _fingerprint(pairs: Sequence[Pair]) -> str:
+    return hashlib.sha256(json.dumps([astuple(pair) for pair in pairs]).encode()).hexdigest()[:16]
+
+
+def _swapped(page: str, i: int) -> bool:
+    """A coin for each pair, the same whenever it is thrown."""
+    return hashlib.sha256(f"{page} {i}".encode()).digest()[0] % 2 == 1
