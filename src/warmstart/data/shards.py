@@ -1,9 +1,9 @@
 """Shards: how does a corpus that no memory holds become tokens on disk, by all cores, going on where it was stopped?
 
-    tokens/00003.ids        shard 3: token numbers end to end, uint16 where the vocabulary allows it
-    tokens/00003.sizes      int32: tokens of each of its texts
-    tokens/00003.json       what came of it; written last: a shard that has it is complete
-    tokens/purpose.json     tokenizer, corpus and number of shards that the others belong to
+tokens/00003.ids        shard 3: token numbers end to end, uint16 where the vocabulary allows it
+tokens/00003.sizes      int32: tokens of each of its texts
+tokens/00003.json       what came of it; written last: a shard that has it is complete
+tokens/purpose.json     tokenizer, corpus and number of shards that the others belong to
 """
 
 import hashlib

@@ -140,8 +140,7 @@ def load_adapter(body: nn.Module, folder: Path) -> nn.Module:
         body = inject_adapter_in_model(config, body)
     place = PLACE + _inner(body, config)
     named = {
-        name.removeprefix(place): tensor
-        for name, tensor in load_file(folder / "adapter_model.safetensors").items()
+        name.removeprefix(place): tensor for name, tensor in load_file(folder / "adapter_model.safetensors").items()
     }
     found = set_peft_model_state_dict(body, named)
     assert not found.unexpected_keys, found.unexpected_keys

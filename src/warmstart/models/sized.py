@@ -63,7 +63,7 @@ def sized(wanted: Sized) -> Any:
             "ask for more --parameters, or a smaller vocabulary",
         )
     width, depth, hidden = min(found, key=_preference)
-    common = {
+    common: dict[str, Any] = {
         "vocab_size": wanted.vocabulary,
         "hidden_size": width,
         "num_hidden_layers": depth,
