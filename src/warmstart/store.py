@@ -123,7 +123,7 @@ def _save_language_model(
     assert isinstance(model.head, LanguageHead)
     adapted = hasattr(model.body, "peft_config")
     if adapted and isinstance(start, Pretrained):
-        save_adapter(model.body, start.base.location, folder / "adapter", str(model.body.base_model_prefix))
+        save_adapter(model.body, start.base.location, folder / "adapter", language=True)
         inputs.save(folder / "adapter")
         quantized = any(type(m).__name__ == "Linear4bit" for m in model.body.modules())
         return {"kind": "adapter", "base": start.base.name, "quantize": "nf4" if quantized else None}

@@ -13,6 +13,9 @@ from warmstart.methods.method import Rates
 from warmstart.models.layers import blocks_path
 from warmstart.models.model import UNPOOLED, Model
 
+TRANSPOSED = "Conv1D"  # GPT-2's linear layers: the weight is [in, out]
+PLACE = "base_model.model."  # before every name in PEFT's files
+
 
 @dataclass(frozen=True)
 class LoRA:
@@ -37,13 +40,22 @@ class LoRA:
 
         if self.quantize:
             quantize(body, linear_names(body))
-        adapted: nn.Module = inject_adapter_in_model(self.config(linear_names(body, self.layers)), body)
+        names = linear_names(body, self.layers)
+        transposed = any(type(body.get_submodule(name)).__name__ == TRANSPOSED for name in names)
+        adapted: nn.Module = inject_adapter_in_model(self.config(names, transposed), body)
         return adapted
 
-    def config(self, targets: list[str]) -> Any:
+    def config(self, targets: list[str], transposed: bool = False) -> Any:
         from peft import LoraConfig
 
-        return LoraConfig(r=self.rank, lora_alpha=self.alpha, use_rslora=True, lora_dropout=0.0, target_modules=targets)
+        return LoraConfig(
+            r=self.rank,
+            lora_alpha=self.alpha,
+            use_rslora=True,
+            lora_dropout=0.0,
+            target_modules=targets,
+            fan_in_fan_out=transposed,
+        )
 
     def rates(self, model: Model) -> Rates:
         names = (name for name, _ in model.named_parameters())
@@ -59,8 +71,12 @@ def linear_names(body: nn.Module, top: int | None = None) -> list[str]:
     if top is not None and not 0 < top <= len(places):
         raise UsageError(f"{top} layers cannot have adapters: the body has {len(places)}.", "ask for 1 or more of them")
     chosen = set(places[-top if top else None :])
-    linear = [name for name, module in blocks.named_modules() if isinstance(module, nn.Linear)]
+    linear = [name for name, module in blocks.named_modules() if _is_linear(module)]
     return [f"{path}.{name}" for name in linear if name.partition(".")[0] in chosen]
+
+
+def _is_linear(module: nn.Module) -> bool:
+    return isinstance(module, nn.Linear) or type(module).__name__ == TRANSPOSED
 
 
 def quantize(body: nn.Module, names: list[str]) -> None:
@@ -71,7 +87,11 @@ def quantize(body: nn.Module, names: list[str]) -> None:
         raise MissingError("4-bit weights need the package bitsandbytes.", "pip install 'warmstart[qlora]'") from error
     for name in names:
         linear = body.get_submodule(name)
-        assert isinstance(linear, nn.Linear)
+        if not isinstance(linear, nn.Linear):
+            raise UsageError(
+                f"the layers of {type(body).__name__} cannot be held in 4 bits: they are transposed.",
+                "leave out --quantize, or name a base of Llama's kind",
+            )
         small = bnb.nn.Linear4bit(
             linear.in_features,
             linear.out_features,
@@ -85,10 +105,10 @@ def quantize(body: nn.Module, names: list[str]) -> None:
         body.set_submodule(name, small.to(linear.weight.device))  # .to() is what quantises
 
 
-def save_adapter(body: nn.Module, base: str, folder: Path, within: str = "") -> None:
+def save_adapter(body: nn.Module, base: str, folder: Path, *, language: bool = False) -> None:
     """PEFT's own format, so that `PeftModel.from_pretrained(AutoModel.from_pretrained(base), folder)` loads it.
 
-    `within`: the body's name in a larger model, such as "model"; then AutoModelForCausalLM stands for AutoModel.
+    `language`: AutoModelForCausalLM instead, where the body is a part under a name of its own.
     """
     from peft import get_peft_model_state_dict
     from safetensors.torch import save_file
@@ -97,11 +117,17 @@ def save_adapter(body: nn.Module, base: str, folder: Path, within: str = "") -> 
     config: Any = vars(body)["peft_config"]["default"]
     config.base_model_name_or_path = base
     config.inference_mode = True
+    config.task_type = "CAUSAL_LM" if language else None
     config.save_pretrained(folder)
     weights = get_peft_model_state_dict(body)
-    path = f"base_model.model.{within}." if within else "base_model.model."
-    named = {f"{path}{name}": tensor.detach().contiguous() for name, tensor in weights.items()}
+    place = PLACE + _inner(body, config)
+    named = {f"{place}{name}": tensor.detach().contiguous() for name, tensor in weights.items()}
     save_file(named, folder / "adapter_model.safetensors")
+
+
+def _inner(body: nn.Module, config: Any) -> str:
+    """Where the body lies in the model that the adapters are for."""
+    return f"{body.base_model_prefix}." if config.task_type == "CAUSAL_LM" else ""
 
 
 def load_adapter(body: nn.Module, folder: Path) -> nn.Module:
@@ -110,14 +136,12 @@ def load_adapter(body: nn.Module, folder: Path) -> nn.Module:
     from safetensors.torch import load_file
 
     config = LoraConfig.from_pretrained(folder)
-    prefix = getattr(body, "base_model_prefix", "")
-    within = f"{prefix}." if prefix and not hasattr(body, prefix) else ""  # of the body in a larger model
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         body = inject_adapter_in_model(config, body)
+    place = PLACE + _inner(body, config)
     named = {
-        name.removeprefix("base_model.model.").removeprefix(within): tensor
-        for name, tensor in load_file(folder / "adapter_model.safetensors").items()
+        name.removeprefix(place): tensor for name, tensor in load_file(folder / "adapter_model.safetensors").items()
     }
     found = set_peft_model_state_dict(body, named)
     assert not found.unexpected_keys, found.unexpected_keys

@@ -1,0 +1,89 @@
+"""Shards: are a corpus's tokens whole on disk, and is only what is missing made again?"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.tiny import REGRESSION, tiny_rows
+from warmstart.data import shards as module
+from warmstart.data.shards import tokenise
+from warmstart.data.texts import Texts
+from warmstart.data.tokenizer import train_tokenizer
+from warmstart.errors import InputError, UsageError
+from warmstart.lock import locked
+
+TEXTS = (*tiny_rows(REGRESSION).texts, "", "<|end|> of a text")
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    return train_tokenizer(TEXTS, 10_000, 400, 64, tmp_path_factory.mktemp("tokenizer"))
+
+
+class Counted(Sequence[str]):
+    """Texts that know how often they were read."""
+
+    def __init__(self, texts: Sequence[str]):
+        self.texts, self.read = texts, list[int]()
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def __getitem__(self, place: int) -> str:  # type: ignore[override]
+        self.read.append(place)
+        return self.texts[place]
+
+
+@pytest.mark.parametrize("shards", [1, 3, 200])
+def test_every_text_is_there(shards: int, tokenizer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "AT_ONCE", 100)
+    found = tokenise(Texts.of(TEXTS), tokenizer, tmp_path, shards)
+    assert len(found) == len(TEXTS) and found.ids[0].dtype == np.uint16
+    for i, text in enumerate(TEXTS):
+        assert tokenizer.decode(found.row(i)) == text
+        assert not {*range(4)} & set(found.row(i).tolist())  # what spells a special token is none
+    assert (
+        found.sizes().tolist() == [len(found.row(i)) for i in range(len(TEXTS))] and found.tokens == found.sizes().sum()
+    )
+
+
+def test_only_unfinished_shards_are_made_again(tokenizer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    corpus = Counted(TEXTS)
+    monkeypatch.setattr(module, "PROBES", 2)
+    write, written = module._write, list[int]()
+
+    def killed(texts: Any, rows: range, *rest: Any) -> None:
+        if len(written) == 2:
+            (tmp_path / "00002.ids").write_bytes(b"half")
+            raise KeyboardInterrupt
+        written.append(rows.start)
+        write(texts, rows, *rest)
+
+    monkeypatch.setattr(module, "_write", killed)
+    with pytest.raises(KeyboardInterrupt):
+        tokenise(corpus, tokenizer, tmp_path, 4)
+    monkeypatch.setattr(module, "_write", write)
+    corpus.read.clear()
+    found = tokenise(corpus, tokenizer, tmp_path, 4)
+    assert min(corpus.read[2:]) == len(TEXTS) // 2  # after the two probes
+    assert all(tokenizer.decode(found.row(i)) == text for i, text in enumerate(TEXTS))
+
+
+def test_another_corpus_is_made_anew(tokenizer: Any, tmp_path: Path) -> None:
+    tokenise(TEXTS, tokenizer, tmp_path, 2)
+    other = ("a new one", *TEXTS[1:])
+    assert tokenizer.decode(tokenise(other, tokenizer, tmp_path, 2).row(0)) == "a new one"
+    assert len(tokenise(other, tokenizer, tmp_path, 5).ids) == 5
+
+
+def test_damage_and_company_are_named(tokenizer: Any, tmp_path: Path) -> None:
+    tokenise(TEXTS, tokenizer, tmp_path, 2)
+    with (tmp_path / "00001.ids").open("r+b") as file:
+        file.truncate(10)
+    with pytest.raises(InputError, match=r"00001\.ids is not as it was written\.\nhint: delete"):
+        tokenise(TEXTS, tokenizer, tmp_path, 2)
+    with locked(tmp_path), pytest.raises(UsageError, match=r"another process"):
+        tokenise(TEXTS, tokenizer, tmp_path, 2)
