@@ -20,6 +20,7 @@ from warmstart.errors import InputError, listed, shortened
 from warmstart.record import Array
 
 SHOWN = 20  # row numbers kept with a finding
+COMPARED_BYTES = 1 << 16  # of a document, in the search for copies: its words are held in memory
 SAMPLED_TEXTS = 2_000  # texts tokenised to estimate how many are too long
 RARE_CLASS = 5  # training rows
 FEW_VAL_ROWS, FEW_TEST_ROWS = 50, 100
@@ -82,17 +83,19 @@ def check(table: Table, schema: Schema, *, count_tokens: CountTokens | None = No
             findings += _classes(found.targets, splits, schema)
         if count_tokens is not None:
             findings += _too_long(rows, schema, count_tokens, max_length)
-    findings += _columns(table, schema)
+    findings += _columns(table, schema) if schema.task not in CORPUS else []
     order: tuple[Severity, ...] = ("error", "warning", "note")
     findings.sort(key=lambda finding: order.index(finding.severity))
     return Checked(len(found.texts), schema, tuple(findings), sizes, _summary(found, schema))
 
 
 def _sources(table: Table, schema: Schema, found: Candidates, rows: Rows) -> Rows:
-    """What is read, without what is the same for all: no instruction, no roles, no answers, and documents whole."""
+    """What is read, without what is the same for all: no instruction, no roles, no answers; of a corpus, documents."""
     if schema.task in CORPUS:
-        good = np.flatnonzero(found.texts.sizes())
-        return Rows(found.texts, found.targets, np.arange(1, len(found.texts) + 1), found.texts).take(good)
+        parts, owners = found.texts.pieces(COMPARED_BYTES)
+        documents, first = np.unique(owners, return_index=True)
+        texts = parts.take(first)
+        return Rows(texts, found.targets[documents], documents + 1, texts)
     if schema.task not in TEXT_OUT:
         return rows
     if schema.task in INSTRUCTED or schema.target:
@@ -195,7 +198,7 @@ def _answers(sources: Rows, schema: Schema) -> list[Finding]:
 
 def _columns(table: Table, schema: Schema) -> list[Finding]:
     findings = []
-    predicted = schema.task not in (*CORPUS, *TEXT_OUT) and not schema.multi_label
+    predicted = schema.task not in TEXT_OUT and not schema.multi_label
     for name in table.columns.column_names:
         column = table.columns[name]
         if name == schema.target:
