@@ -255,4 +255,4 @@ def test_conversations_longer_than_the_context_are_counted() -> None:
     assert (
         finding.rows == (6,) and "1 of 60 texts with their answers (1.7%) are longer than 100 tokens" in finding.message
     )
-    assert "the last 67%" in finding.message
+    assert "does not see 67% of" in finding.message
