@@ -11,7 +11,19 @@ import pytest
 from tests.cli_base import call
 from warmstart import api, config
 from warmstart.budget import Options
-from warmstart.config import Request, command_line, commented, duration, from_mapping, load, read_yaml, save, share
+from warmstart.config import (
+    Request,
+    amount,
+    command_line,
+    commented,
+    duration,
+    from_mapping,
+    load,
+    read_yaml,
+    save,
+    share,
+)
+from warmstart.data.schema import PIECE_BYTES
 from warmstart.errors import UsageError
 from warmstart.starts import Init
 
@@ -24,10 +36,18 @@ FULL = Request(
     task="regression",
     scale="log10(1+x)",
     drop_bad_rows=True,
+    instruction="Say, in one word:",
+    fields=("room", "tags"),
+    schema="a schema.json",
     regimes=("linear", "full"),
     base="org/name",
     init="he",
+    parameters=10_000_000,
+    corpus=("texts, all", "more/*.txt"),
+    retain="general.txt",
+    keep="general",
     rows=(250, 1000),
+    tokens=(10_000_000, 1_500_000_000),
     seeds=2,
     seed=7,
     trials=4,
@@ -51,11 +71,21 @@ FULL = Request(
 
 
 ONE = replace(
-    FULL, command="fit", regime="lora", regimes=(), rows=(9,), seeds=3, budget=1800.0, worth=0.01, examples=True
+    FULL,
+    command="fit",
+    regime="lora",
+    regimes=(),
+    rows=(9,),
+    tokens=(10**7,),
+    seeds=3,
+    budget=1800.0,
+    worth=0.01,
+    examples=True,
 )
+CORPUS = Request(("texts",), task="causal-lm", command="fit", regime="scratch", parameters=10_000_000)
 
 
-@pytest.mark.parametrize("asked", [PLAIN, FULL, ONE])
+@pytest.mark.parametrize("asked", [PLAIN, FULL, ONE, CORPUS])
 def test_the_repeating_command_makes_the_same_request(asked: Request) -> None:
     words = shlex.split(command_line(asked, "some where"))
     with patch.object(api, "begin", side_effect=UsageError("enough")) as begin:
@@ -64,9 +94,8 @@ def test_the_repeating_command_makes_the_same_request(asked: Request) -> None:
 
 
 def test_the_command_of_a_fit_has_none_of_the_flags_of_compare() -> None:
-    assert command_line(replace(FULL, command="fit", regime="full", rows=(9,)), "x") == command_line(ONE, "x").replace(
-        "lora", "full"
-    )
+    fit = replace(FULL, command="fit", regime="full", rows=(9,), tokens=(10**7,))
+    assert command_line(fit, "x") == command_line(ONE, "x").replace("lora", "full")
 
 
 def test_the_commented_file_holds_every_setting_and_its_remark(tmp_path: Path) -> None:
@@ -120,6 +149,33 @@ def test_no_lengths_of_time(text: str) -> None:
 
 def test_shares() -> None:
     assert (share("1%"), share("0.02"), share(" 2.5 % ".replace(" %", "%"))) == (0.01, 0.02, 0.025)
+
+
+@pytest.mark.parametrize(
+    ("text", "number"), [("10M", 10**7), ("1.5B", 1_500_000_000), ("250k", 250_000), (4000, 4000), (" 1_000 ", 1000)]
+)
+def test_amounts(text: object, number: int) -> None:
+    assert amount("tokens", text) == number
+    assert from_mapping({"data": ["a"], "parameters": config.parsed("parameters", "10M")}).parameters == 10**7
+
+
+@pytest.mark.parametrize("text", ["", "M", "1.5", "10 M", "-1M", "1e6", "0.00001k", "١M"])
+def test_no_amounts(text: str) -> None:
+    with pytest.raises(UsageError, match="is no number of parameters"):
+        amount("parameters", text)
+
+
+def test_task_auto_is_no_task(tmp_path: Path) -> None:
+    (tmp_path / "s.yaml").write_text("task: auto\ntokens: [10M, 2000]\n")
+    assert read_yaml(tmp_path / "s.yaml") == {"task": None, "tokens": (10**7, 2000)}
+    with patch.object(api, "begin", side_effect=UsageError("enough")) as begin:
+        call("compare", "texts", "--task", "auto", "--out", tmp_path / "s")
+    assert begin.call_args.args[0] == Request(("texts",))
+
+
+def test_documents_are_cut_to_what_is_read_of_a_text() -> None:
+    assert PLAIN.columns.piece_bytes == PIECE_BYTES == 768
+    assert replace(PLAIN, max_length=100).columns.piece_bytes == 300
 
 
 def test_a_request_survives_its_folder(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 from tests.cli_base import Answer, call, products, write_csv
 from warmstart.starts import Base
 
+TURNS = '{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}\n'
 MESSAGE = re.compile(r"error: [^\n]+\nhint: [^\n]+\n")
 TITLES = [f"title number {i}" for i in range(40)]
 
@@ -81,6 +82,46 @@ def test_data_that_cannot_be_learned_from(name: str, tmp_path: Path) -> None:
     refused(call("compare", data, "--target", "price", "--out", tmp_path / "study"), *said)
     assert not (tmp_path / "study").exists()
     assert data.read_bytes() == before
+
+
+def lines(*odd: str) -> Callable[[Path], Path]:
+    """JSON lines of conversations, 40 good ones before these."""
+    return content((TURNS * 40 + "".join(odd)).encode(), ".jsonl")
+
+
+CORPORA: dict[str, tuple[Callable[[Path], Path], tuple[str, ...], tuple[str, ...]]] = {
+    "roles out of order": (lines(TURNS.replace("assistant", "user")), (), ("row 41: turn 2 is of the user",)),
+    "empty turn": (lines(TURNS.replace('"a"', '" "')), (), ("row 41: turn 1 (user) is empty",)),
+    "unknown role": (lines(TURNS.replace('"user"', '"bot"')), (), ("row 41: turn 1 has the role 'bot'",)),
+    "cut short": (lines(TURNS[:-9]), (), ("row 41 (line 41) is not valid JSON", "was the file cut off?")),
+    "no conversations": (lines(), ("--text", "messages", "--task", "causal-lm", "--target", "x"), ("no column 'x'",)),
+    "no answers": (
+        content((TURNS.replace("assistant", "user") * 30).encode(), ".jsonl"),
+        (),
+        ("30 conversations without a turn of the assistant", "--drop-bad-rows"),
+    ),
+    "binary": (content(b"\x7fELF\0\1", ".txt"), (), ("data.txt holds a NUL byte",)),
+    "no UTF-8": (content(b"caf\xe9 au lait", ".txt"), (), ("data.txt is not UTF-8", "0xe9", "iconv")),
+    "too short": (content(b"one line", ".md"), (), ("1 pieces of at most 768 bytes", "20 are needed")),
+    "blank": (content(b" \n", ".md"), (), ("nothing to read in 'text' (data.md)",)),
+    "no schema": (
+        content(b'{"text": "a lamp", "facts": "{}"}\n' * 30, ".jsonl"),
+        ("--schema", "none.json", "--target", "facts", "--text", "text"),
+        ("'none.json' cannot be read", "check --schema"),
+    ),
+    "parameters": (lines(), ("--parameters", "many"), ("'many' is no number of parameters", "--parameters 10M")),
+    "few parameters": (lines(), ("--parameters", "3"), ("parameters is 3", "correct --parameters")),
+    "tokens": (lines(), ("--tokens", "1.5"), ("'1.5' is no number of tokens",)),
+    "few tokens": (lines(), ("--tokens", "10M,9"), ("tokens is 10000000,9", "at least 1,000")),
+    "keep": (lines(), ("--keep", "all"), ("keep is 'all'", "'general'")),
+}
+
+
+@pytest.mark.parametrize("name", CORPORA)
+def test_texts_that_no_language_can_be_learned_from(name: str, tmp_path: Path) -> None:
+    write, words, said = CORPORA[name]
+    refused(call("compare", write(tmp_path / "data.csv"), *words, "--out", tmp_path / "study"), *said)
+    assert not (tmp_path / "study").exists()
 
 
 @pytest.fixture(scope="module")

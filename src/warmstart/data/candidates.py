@@ -40,14 +40,22 @@ class Candidates:
     pieces: Texts  # of a corpus: the documents cut; else `texts`
     owners: Array  # int64 [pieces]: the row, from 0, that a piece is of
 
+    @property
+    def usable(self) -> Array:
+        """Which rows are not bad: bool [n]."""
+        good = np.ones(len(self.texts), dtype=bool)
+        for kind in self.bad:
+            good[np.asarray(kind.rows) - 1] = False
+        return good
+
 
 def candidates(table: Table, schema: Schema) -> Candidates:
     """What each row says, and what is wrong with it. A bad row is no error here."""
     if schema.task in TEXT_OUT:
         texts, targets, bad = _turns(table, schema) if _holds_turns(schema) else _answered(table, schema)
     elif schema.task in CORPUS:
-        texts = write_texts(table, schema)
-        targets, bad = np.full(len(texts), "", dtype=object), [_empty(texts.sizes() == 0, table, schema)]
+        texts = join_columns(table, schema)
+        targets, bad = np.full(len(texts), "", dtype=object), [_empty(texts.blank(), table, schema)]
     else:
         texts, targets = write_texts(table, schema), _read_targets(table, schema)
         bad = _find_bad_rows(table, schema, texts, targets)
@@ -71,8 +79,10 @@ def write_texts(table: Table, schema: Schema) -> Texts:
 def join_columns(table: Table, schema: Schema) -> Texts:
     """The text columns of each row as one text; "" where there is nothing to read."""
     first = table.columns[schema.text[0]]
-    if not schema.labelled and len(schema.text) == 1 and _is_written(first):
-        return Texts(first.chunks[0])
+    if not schema.labelled and len(schema.text) == 1 and _is_contiguous(first):
+        texts = Texts(first.chunks[0])
+        if schema.task in CORPUS or not (texts.blank() & (texts.sizes() > 0)).any():
+            return texts
     columns = [each_text(table.columns[name]) for name in schema.text]
     labels = [f"{name}: " if schema.labelled else "" for name in schema.text]
     between = "\n\n" if schema.task == "chat" else "\n"
@@ -82,11 +92,9 @@ def join_columns(table: Table, schema: Schema) -> Texts:
     )
 
 
-def _is_written(column: Column) -> bool:
-    """Whether the column is already what the model reads: strings end to end, none missing or only blank space."""
-    if not pa.types.is_large_string(column.type) or column.num_chunks != 1 or column.null_count:
-        return False
-    return not any(map(str.isspace, Texts(column.chunks[0])))
+def _is_contiguous(column: Column) -> bool:
+    """Whether the column is strings end to end, none missing."""
+    return pa.types.is_large_string(column.type) and column.num_chunks == 1 and not column.null_count
 
 
 # --- text-out tasks ---------------------------------------------------------------------------------------------------

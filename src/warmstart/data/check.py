@@ -20,6 +20,7 @@ from warmstart.errors import InputError, listed, shortened
 from warmstart.record import Array
 
 SHOWN = 20  # row numbers kept with a finding
+COMPARED_BYTES = 1 << 16  # of a document, in the search for copies: its words are held in memory
 SAMPLED_TEXTS = 2_000  # texts tokenised to estimate how many are too long
 RARE_CLASS = 5  # training rows
 FEW_VAL_ROWS, FEW_TEST_ROWS = 50, 100
@@ -81,18 +82,20 @@ def check(table: Table, schema: Schema, *, count_tokens: CountTokens | None = No
         if schema.task == "classification":
             findings += _classes(found.targets, splits, schema)
         if count_tokens is not None:
-            findings += _too_long(rows, schema, count_tokens, max_length)
-    findings += _columns(table, schema)
+            findings += _too_long(rows, schema, found.owners, count_tokens, max_length)
+    findings += _columns(table, schema) if schema.task not in CORPUS else []
     order: tuple[Severity, ...] = ("error", "warning", "note")
     findings.sort(key=lambda finding: order.index(finding.severity))
     return Checked(len(found.texts), schema, tuple(findings), sizes, _summary(found, schema))
 
 
 def _sources(table: Table, schema: Schema, found: Candidates, rows: Rows) -> Rows:
-    """What is read, without what is the same for all: no instruction, no roles, no answers, and documents whole."""
+    """What is read, without what is the same for all: no instruction, no roles, no answers; of a corpus, documents."""
     if schema.task in CORPUS:
-        good = np.flatnonzero(found.texts.sizes())
-        return Rows(found.texts, found.targets, np.arange(1, len(found.texts) + 1), found.texts).take(good)
+        parts, owners = found.texts.pieces(COMPARED_BYTES)
+        documents, first = np.unique(owners, return_index=True)
+        texts = parts.take(first)
+        return Rows(texts, found.targets[documents], documents + 1, texts)
     if schema.task not in TEXT_OUT:
         return rows
     if schema.task in INSTRUCTED or schema.target:
@@ -136,13 +139,14 @@ def _small_parts(sizes: dict[str, int]) -> list[Finding]:
 def _copies(table: Table, schema: Schema, rows: Rows, part: Array) -> list[Finding]:
     copies = find_copies(rows.texts)
     findings = []
+    unit = "document" if schema.task in CORPUS else "row"
     for kind, pairs, what in (
-        ("duplicates", copies.exact, "have exactly the text of an earlier row"),
-        ("near-duplicates", copies.near, "have nearly the text of an earlier row"),
+        ("duplicates", copies.exact, f"have exactly the text of an earlier {unit}"),
+        ("near-duplicates", copies.near, f"have nearly the text of an earlier {unit}"),
     ):
         if len(pairs):
             again = np.unique(rows.numbers[pairs.max(axis=1)])
-            message = f"{len(again):,} rows {what}{copies.bound if kind == 'near-duplicates' else ''}."
+            message = f"{len(again):,} {unit}s {what}{copies.bound if kind == 'near-duplicates' else ''}."
             findings.append(_found(kind, "note", message, again))
     findings += _contradictions(rows, copies)
     both = np.concatenate([copies.exact, copies.near])
@@ -151,7 +155,8 @@ def _copies(table: Table, schema: Schema, rows: Rows, part: Array) -> list[Findi
     if len(across):
         tested = np.unique(rows.numbers[across][part[rows.numbers[across]] == 2])
         column = shared_by_copies(table, schema, rows.numbers[both] - 1)
-        message = f"{len(tested):,} of {(part == 2).sum():,} test rows have a copy or near copy among the training rows"
+        among = f"have a copy or near copy among the training {unit}s"
+        message = f"{len(tested):,} of {(part == 2).sum():,} test {unit}s {among}"
         coarser = "a coarser --group" if schema.group else "--group with a column that the copies share"
         hint = f"pass {f'--group {column}' if column else coarser} to keep copies on one side, or drop them"
         findings.append(_found("copies-across-split", "warning", f"{message}, so they test memory.", tested, hint))
@@ -183,7 +188,7 @@ def _answers(sources: Rows, schema: Schema) -> list[Finding]:
         findings.append(_found("answer-is-text", "warning", message, sources.numbers[equal], "leave these rows out"))
     if schema.task == "summarise":
         lengths = np.array([len(answer.encode()) for answer in sources.targets.tolist()])
-        longer = (lengths > Texts.of(sources.texts).sizes()) & ~equal
+        longer = lengths > Texts.of(sources.texts).sizes()
         if longer.any():
             message = f"{longer.sum():,} of {len(sources):,} summaries are longer than what they summarise."
             findings.append(_found("long-answer", "warning", message, sources.numbers[longer], "check these rows"))
@@ -195,7 +200,7 @@ def _answers(sources: Rows, schema: Schema) -> list[Finding]:
 
 def _columns(table: Table, schema: Schema) -> list[Finding]:
     findings = []
-    predicted = schema.task not in (*CORPUS, *TEXT_OUT) and not schema.multi_label
+    predicted = schema.task not in TEXT_OUT and not schema.multi_label
     for name in table.columns.column_names:
         column = table.columns[name]
         if name == schema.target:
@@ -297,7 +302,7 @@ def _classes(targets: Array, splits: Splits, schema: Schema) -> list[Finding]:
 # --- lengths -------------------------------------------------------------------------------------------------------
 
 
-def _too_long(rows: Rows, schema: Schema, count_tokens: CountTokens, max_length: int) -> list[Finding]:
+def _too_long(rows: Rows, schema: Schema, owners: Array, count_tokens: CountTokens, max_length: int) -> list[Finding]:
     """A text of at most `max_length` bytes has no more tokens than that, so only longer ones are tokenised."""
     texts = Texts.of(rows.texts)
     unit = "pieces" if schema.task in CORPUS else "texts"
@@ -318,10 +323,11 @@ def _too_long(rows: Rows, schema: Schema, count_tokens: CountTokens, max_length:
     about = "About " if len(sample) < len(candidates) else ""
     message = (
         f"{about}{count:,} of {len(rows):,} {unit} ({count / len(rows):.1%}) are longer than {max_length} tokens; "
-        f"the model does not see the last {lost:.0%} of what they say."
+        f"the model does not see {'' if schema.task in TEXT_OUT else 'the last '}{lost:.0%} of what they say."
     )
-    numbers = tuple(rows.numbers[sample[long]][:SHOWN].tolist())
-    return [Finding("truncated", "warning", message, numbers, count, "raise --max-length, or name shorter columns")]
+    numbers = np.unique(owners[rows.numbers[sample[long]] - 1] + 1)
+    hint = "raise --max-length, or name shorter columns" if schema.task not in CORPUS else ""
+    return [Finding("truncated", "warning", message, tuple(numbers[:SHOWN].tolist()), count, hint)]
 
 
 def _spoken(text: str) -> str:

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from warmstart.data.candidates import candidates
 from warmstart.data.read import read
 from warmstart.data.recognise import recognise
@@ -26,7 +28,8 @@ def read_corpus(
     table = read(sources, offline=offline)
     columns = tuple(name for name in text if name in table.columns.column_names)
     schema = recognise(table, Columns(text=columns, task="causal-lm", piece_bytes=piece_bytes))
-    pieces = candidates(table, schema).pieces
+    found = candidates(table, schema)
+    pieces = found.pieces.take(np.flatnonzero(found.usable[found.owners]))
     if not len(pieces):
         raise InputError(f"{listed(table.files, 3)}: there is nothing to read in {listed(schema.text, quote=True)}")
     return pieces

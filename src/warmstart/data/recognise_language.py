@@ -52,7 +52,7 @@ def language_task(table: Table, columns: Columns) -> tuple[TaskName, str] | None
     if columns.target:
         return None
     if table.documents:
-        return "causal-lm", f"{named(table)}: text without a target, so the task is causal-lm."
+        return "causal-lm", "There are texts and no target, so the task is causal-lm."
     if name := _turns_column(table, columns.text):
         return "chat", f"{name!r} holds {_turns_form(table.columns[name])}, so the task is chat."
     if pair := _pair(table, columns):
@@ -77,8 +77,6 @@ def recognise_language(table: Table, columns: Columns, task: TaskName, why: str)
         notes.append(f"The answer is a JSON object, {whose}: {said(json_schema)}.")
     if instruction:
         notes.append(f"Each text comes after the instruction {shortened(instruction, 200)}.")
-    if table.skipped:
-        notes.append(f"Left out: {left_out(table)}.")
     used = (*text, target, *columns.fields, columns.group)
     return Schema(
         task=task,
@@ -95,15 +93,6 @@ def recognise_language(table: Table, columns: Columns, task: TaskName, why: str)
         fields=columns.fields,
         json_schema=json_schema,
         piece_bytes=columns.piece_bytes if task in CORPUS else 0,
-    )
-
-
-def left_out(table: Table) -> str:
-    """The files of a folder that are no text files."""
-    count = len(table.skipped)
-    names = listed([Path(name).name for name in table.skipped])
-    return (
-        f"{count:,} file{'s' if count > 1 else ''} that {'are' if count > 1 else 'is'} neither .txt nor .md ({names})"
     )
 
 
@@ -126,6 +115,8 @@ def _corpus(table: Table, columns: Columns, task: TaskName) -> tuple[str, ...]:
 
 def _only_text(table: Table, columns: Columns) -> tuple[str, ...]:
     """The one column that holds texts; where there are several, the one called 'text'. Raises UsageError."""
+    if table.documents:
+        return ("text",)
     taken = (columns.target, columns.group, *columns.fields)
     names = [name for name in table.columns.column_names if name not in taken and _holds_text(table, name)]
     if len(names) > 1 and "text" in names:

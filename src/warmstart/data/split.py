@@ -5,16 +5,16 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b, sha256
+from pathlib import Path
 
 import numpy as np
 
 from warmstart.data.candidates import BadRows, Candidates, candidates
 from warmstart.data.cells import each_text
 from warmstart.data.read import Table
-from warmstart.data.recognise_language import left_out
 from warmstart.data.schema import CORPUS, Schema
 from warmstart.data.texts import BLOCK, Texts
-from warmstart.errors import InputError, UsageError, shortened
+from warmstart.errors import InputError, UsageError, listed, shortened
 from warmstart.record import Array
 
 VAL_SHARE, VAL_ROWS = 0.1, 1000
@@ -86,7 +86,9 @@ def make_rows(table: Table, schema: Schema, *, drop_bad_rows: bool = False) -> t
 
 def remarks(table: Table, schema: Schema, found: Candidates) -> tuple[str, ...]:
     """What a person should know of how a corpus was read."""
-    said = [f"Left out: {left_out(table)}."] if table.skipped else []
+    count, names = len(table.skipped), listed([Path(name).name for name in table.skipped])
+    what = "files that are" if count > 1 else "file that is"
+    said = [f"Left out: {count:,} {what} neither .txt nor .md ({names})."] if count else []
     run = _run(found) if schema.task in CORPUS else None
     if run:
         documents = len(np.unique(found.owners))
@@ -99,10 +101,7 @@ def remarks(table: Table, schema: Schema, found: Candidates) -> tuple[str, ...]:
 
 def usable_rows(table: Table, schema: Schema, found: Candidates) -> Rows:
     """The rows that are not bad; of a corpus, their pieces. Raises InputError where too few, or one class, remain."""
-    usable = np.ones(len(found.texts), dtype=bool)
-    for kind in found.bad:
-        usable[np.asarray(kind.rows) - 1] = False
-    index = np.flatnonzero(usable[found.owners])
+    index = np.flatnonzero(found.usable[found.owners])
     targets, keys = found.targets, _keys(table, schema, found.texts, found.targets)
     if schema.task in CORPUS:
         _check_pieces(len(index), schema)
@@ -135,9 +134,14 @@ def _check_enough(schema: Schema, targets: Array, total: int) -> None:
 def _keys(table: Table, schema: Schema, texts: Texts, targets: Array) -> Texts:
     """The group where there is one; else a digest of text and target, so that exact copies stay together."""
     groups = each_text(table.columns[schema.group]) if schema.group else itertools.repeat(None, len(texts))
+    if schema.task in CORPUS:  # a document may be larger than what memory should hold as a string
+        digests = (_digest(content) for content in texts.buffers())
+    else:
+        pairs = zip(texts, _each(targets), strict=True)
+        digests = (_bytes_digest(f"{text}\0{target}") for text, target in pairs)
     return Texts.of(
-        f"group {group}" if group is not None and group.strip() else _bytes_digest(f"{text}\0{target}").hex()
-        for group, text, target in zip(groups, texts, _each(targets), strict=True)
+        f"group {group}" if group is not None and group.strip() else digest.hex()
+        for group, digest in zip(groups, digests, strict=True)
     )
 
 
@@ -269,7 +273,11 @@ def _hashes(texts: Iterable[str], count: int) -> Array:
 
 
 def _bytes_digest(text: str) -> bytes:
-    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+    return _digest(text.encode("utf-8", "surrogatepass"))
+
+
+def _digest(content: bytes | memoryview) -> bytes:
+    return blake2b(content, digest_size=8).digest()
 
 
 def _fingerprint(*parts: Rows) -> str:

@@ -6,6 +6,7 @@ from typing import Any, TypeAlias, overload
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from warmstart.data.spool import Spool
 from warmstart.record import Array
@@ -78,6 +79,17 @@ class Texts(Sequence[str]):
         """Bytes of each text in UTF-8: int64 [n]."""
         sizes = np.diff(_offsets(self._cells))
         return sizes if self._index is None else sizes[self._index]
+
+    def buffers(self) -> Iterator[memoryview]:
+        """Each text in UTF-8, not copied."""
+        places, content = _offsets(self._cells), memoryview(self._cells.buffers()[2] or b"")
+        return (content[places[row] : places[row + 1]] for row in self._rows())
+
+    def blank(self) -> Array:
+        """Whether each text is empty or nothing but blank space: bool [n]."""
+        found = [pc.utf8_is_space(cells).to_numpy(zero_copy_only=False) for cells in self.blocks()]
+        blank: Array = np.concatenate([np.empty(0, dtype=bool), *found]) | (self.sizes() == 0)
+        return blank
 
     def pieces(self, most: int) -> tuple["Texts", Array]:
         """Each text cut into pieces of at most `most` bytes that joined are the text again; and whose each piece is.
