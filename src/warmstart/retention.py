@@ -183,7 +183,7 @@ def drift(base: Array, tuned: Array) -> Retention:
     """How far the features [n, d] of n texts have moved."""
     first, second = base.astype(np.float64), tuned.astype(np.float64)
     lengths = np.linalg.norm(first, axis=1) * np.linalg.norm(second, axis=1)
-    cosine = np.divide((first * second).sum(1), lengths, out=np.zeros(len(first)), where=lengths > 0)
+    cosine = np.divide((first * second).sum(1), lengths, out=np.zeros(len(first)), where=lengths != 0)
     distance = np.where((first == second).all(1), 0.0, np.maximum(0.0, 1 - cosine))
     shape = cka_distance(first, second)
     return Retention.of({"drift": np.stack([distance, np.ones(len(first))], axis=1)}, shape)
