@@ -1,4 +1,4 @@
-"""Language: decoders and a masked model of two layers with random weights, read as the program's own heads read them."""
+"""Language: decoders and a masked model of two layers with random weights, and the least of a head and of rows."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

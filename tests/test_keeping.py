@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -33,7 +34,7 @@ REPLAY = Replay(stream(TASK), stream(GENERAL, batch_size=1), share=0.1)
 
 def test_the_task_s_rows_stay_what_they_are() -> None:
     for step in range(30):
-        kept = [piece.inputs["input_ids"] for piece in REPLAY.at(step)][0]
+        kept = REPLAY.at(step)[0].inputs["input_ids"]
         assert torch.equal(kept, REPLAY.task.at(step)[0].inputs["input_ids"])
 
 
@@ -99,7 +100,7 @@ def trained(model: Model, config: TrainConfig, source: object) -> Model:
     return model.eval()
 
 
-# --- towards the base ---------------------------------------------------------------------------------------------------
+# --- towards the base -------------------------------------------------------------------------------------------------
 
 
 def distance(model: nn.Module, base: dict[str, torch.Tensor]) -> float:
@@ -162,7 +163,7 @@ def test_a_pull_goes_on_as_if_never_stopped(method: object, base: Base, regressi
     assert all(torch.equal(tensor, whole[name]) for name, tensor in again.items())
 
 
-# --- between base and tuned ---------------------------------------------------------------------------------------------
+# --- between base and tuned -------------------------------------------------------------------------------------------
 
 
 def tuned_and_base(method: object, base: Base, draw: Draw) -> tuple[Model, dict[str, torch.Tensor]]:
@@ -200,7 +201,7 @@ def test_a_sweep_goes_from_the_base_to_the_tuned_and_leaves_no_trace(method: obj
     points = sweep(model, start, score=lambda: float(outputs(model, examples).mean()), forgotten=off)
     assert [point.mix for point in points] == list(MIXES)
     assert points[0].forgotten < 1e-5 and points[-1].forgotten == pytest.approx(float((of_tuned - of_base).norm()))
-    assert all(later.forgotten > earlier.forgotten for earlier, later in zip(points, points[1:], strict=False))
+    assert all(later.forgotten > earlier.forgotten for earlier, later in pairwise(points))
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
 
 

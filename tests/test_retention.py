@@ -136,8 +136,10 @@ def test_features_of_a_moved_body_drift_more_the_further_it_moved() -> None:
 
 
 def test_the_frontier_is_written() -> None:
-    found = Retention(frontier=(Mixed(0.5, 0.8, 0.1),))
-    assert found.to_json()["frontier"] == [{"mix": 0.5, "score": 0.8, "forgotten": 0.1}]
+    half = Mixed(0.5, 0.8, 0.1)
+    written = Retention(frontier=(half,), matched=half).to_json()
+    assert written["frontier"] == [written["matched"]] == [{"mix": 0.5, "score": 0.8, "forgotten": 0.1}]
+    assert Retention().to_json()["matched"] is None
 
 
 class Plain:

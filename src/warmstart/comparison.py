@@ -41,6 +41,7 @@ class Forgotten:
     drift_cka: float | None  # the same by 1 - linear CKA
     intervals: dict[str, Interval]  # of those of the first four that are known
     frontier: tuple[dict[str, float], ...]  # of one seed: "mix", "score" (validation), "forgotten"
+    matched: dict[str, float] | None  # of the frontier the one that forgot least at the tuned score
 
 
 @dataclass(frozen=True)
@@ -253,11 +254,11 @@ def _forgotten(kept: Sequence[dict[str, Any]]) -> Forgotten | None:
         if len({len(pairs) for pairs in values}) == 1 and len(values) == len(kept):
             drawn[name] = resample(values)
     shapes = [each["drift_cka"] for each in kept if each["drift_cka"] is not None]
-    frontiers = (each["frontier"] for each in kept if each["frontier"])
+    swept: dict[str, Any] = next((each for each in kept if each["frontier"]), {"frontier": (), "matched": None})
     nats, kl, lost, drift = (drawn[n].mean if n in drawn else None for n in ("nats", "kl", "progress_lost", "drift"))
     intervals = {name: found.interval for name, found in drawn.items()}
     shape = fmean(shapes) if len(shapes) == len(kept) else None
-    return Forgotten(nats, kl, lost, drift, shape, intervals, tuple(next(frontiers, ())))
+    return Forgotten(nats, kl, lost, drift, shape, intervals, tuple(swept["frontier"]), swept["matched"])
 
 
 def _finished(run: Run) -> bool:

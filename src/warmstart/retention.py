@@ -55,7 +55,8 @@ class Retention:
     drift: float | None = None  # mean of 1 - cosine: 0 the same, 1 unrelated, 2 opposite
     drift_cka: float | None = None  # 0 the same but for rotation and scale, about 1 unrelated
     by_text: Mapping[str, Array] = field(default_factory=dict, compare=False, repr=False)  # measure -> [n, 2]
-    frontier: tuple[Mixed, ...] = ()  # where the weights were mixed with the base's
+    frontier: tuple[Mixed, ...] = ()  # where the weights were mixed with the base's: `keeping.sweep`
+    matched: Mixed | None = None  # of them the one to take: `keeping.matched`
 
     @classmethod
     def of(cls, by_text: Mapping[str, Array], drift_cka: float | None = None) -> "Retention":
@@ -72,7 +73,11 @@ class Retention:
             name: {"value": [float(v) for v in pairs[:, 0]], "weight": [float(w) for w in pairs[:, 1]]}
             for name, pairs in self.by_text.items()
         }
-        return values | {"by_text": columns, "frontier": [vars(point) for point in self.frontier]}
+        frontier = {
+            "frontier": [vars(point) for point in self.frontier],
+            "matched": self.matched and vars(self.matched),
+        }
+        return values | frontier | {"by_text": columns}
 
 
 def _ratio(values: Array) -> float | None:
