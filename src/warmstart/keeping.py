@@ -84,8 +84,6 @@ def interpolated(base: Weights, tuned: Weights, mix: float) -> dict[str, Tensor]
     """(1 - mix) x base + mix x tuned, of each weight of both; exactly one of them at 0 and at 1."""
     if not 0 <= mix <= 1:
         raise UsageError(f"a mix of {mix:g} is not between the base and the tuned weights.", "use 0 to 1")
-    if mix in (0, 1):
-        return {name: (tuned if mix else base)[name] for name in base}
     return {name: torch.lerp(tensor, tuned[name].to(tensor), mix) for name, tensor in base.items()}
 
 
