@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from tests.run_factory import make_retention
 from warmstart.advise import Advice
 from warmstart.comparison import Comparison
 from warmstart.data.check import Finding
@@ -112,7 +113,16 @@ def run(name: str, seed: int = 0, task: str = "regression", rows: int = 1200, cl
         environment=ENVIRONMENT,
         scores=scores,
         predictions=predictions,
+        retention=_retention(name, seed) if family == "fine-tuned" and not failed else None,
     )
+
+
+def _retention(name: str, seed: int) -> dict[str, Any]:
+    """`frozen` did not move; `full` was mixed with its base."""
+    random = np.random.default_rng([seed, len(name)])
+    moved = np.zeros(200) if name == "frozen" else random.gamma(2, 0.01 * len(name), 200)
+    mixes = [{"mix": i / 10, "score": 0.3 - 0.013 * i, "forgotten": 0.009 * i} for i in range(11)]
+    return make_retention(mixes if name == "full" else (), drift=np.stack([moved, np.ones(200)], axis=1))
 
 
 def advice(**changes: Any) -> Advice:

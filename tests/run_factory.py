@@ -1,6 +1,7 @@
 """Run factory: runs with known truths, without training anything."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -24,6 +25,7 @@ def make_run(
     higher_is_better: bool = True,
     caveats: tuple[str, ...] = (),
     tuning_flops: float = 0.0,
+    retention: dict[str, Any] | None = None,
 ) -> Run:
     """A run whose test rows scored `scores` [n, 2]."""
     test = float(scores[:, 0].sum() / scores[:, 1].sum()) if len(scores) else None
@@ -62,7 +64,18 @@ def make_run(
         environment=ENVIRONMENT,
         scores=scores,
         predictions={},
+        retention=retention,
     )
+
+
+def make_retention(frontier: Sequence[dict[str, float]] = (), **by_text: Array) -> dict[str, Any]:
+    """What a run forgot, from values and weights of texts, [n, 2], by measure."""
+    names = ("nats", "kl", "progress_lost", "drift")
+    values = {name: pairs[:, 0].sum() / pairs[:, 1].sum() for name, pairs in by_text.items()}
+    columns = {name: {"value": list(pairs[:, 0]), "weight": list(pairs[:, 1])} for name, pairs in by_text.items()}
+    shape = {"drift_cka": 0.2 if "drift" in by_text else None}
+    swept = {"frontier": list(frontier), "matched": frontier[0] if frontier else None}
+    return dict.fromkeys(names) | values | shape | {"by_text": columns} | swept
 
 
 def make_scores(value: Array) -> Array:

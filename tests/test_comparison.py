@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tests.run_factory import make_comparison, make_run, make_runs, make_scores
+from tests.run_factory import make_comparison, make_retention, make_run, make_runs, make_scores
 from warmstart.comparison import Comparison
 from warmstart.errors import UsageError
 
@@ -110,6 +110,33 @@ def test_drawn_together_and_in_pairs_are_the_same() -> None:
     assert np.allclose(drawn[:, 0] - drawn[:, 1], comparison.paired("full", "linear", 1000).draws)
 
 
+def test_what_was_forgotten_is_the_mean_over_seeds_with_an_interval() -> None:
+    dice = np.random.default_rng(0)
+    tokens = dice.integers(5, 50, 200).astype(float)
+    runs = [
+        replace(run, retention=make_retention(nats=np.stack([(0.1 + 0.02 * run.seed) * tokens, tokens], axis=1)))
+        if run.regime == "full"
+        else run
+        for run in make_runs(TRUTHS)
+    ]
+    written = json.loads(json.dumps(make_comparison(runs).to_json(), allow_nan=False))
+    by_name = {regime["name"]: regime["retention"] for regime in written["regimes"]}
+    assert by_name["linear"] is None and by_name["scratch"] is None
+    full = by_name["full"]
+    assert set(full) >= {"nats", "kl", "progress_lost", "drift", "drift_cka", "intervals", "frontier", "matched"}
+    assert full["nats"] == pytest.approx(0.12) and (full["kl"], full["drift"]) == (None, None)
+    low, high = full["intervals"]["nats"]
+    assert low < 0.11 and high > 0.13  # seeds spread by 0.02, texts not at all
+
+
+def test_a_measure_that_a_seed_lacks_is_not_given_for_the_others() -> None:
+    both = {"kl": np.ones((5, 2)), "drift": np.ones((5, 2))}
+    kept = [make_retention(**both), make_retention(kl=np.ones((5, 2)))]
+    runs = [make_run("full", make_scores(np.arange(9.0)), seed=i, retention=found) for i, found in enumerate(kept)]
+    found = make_comparison(runs).row("full").retention
+    assert found is not None and (found.kl, found.drift, found.drift_cka) == (1.0, None, None)
+
+
 def test_public_keys() -> None:
     written = json.loads(json.dumps(make_comparison(make_runs(TRUTHS)).to_json(), allow_nan=False))
     assert set(written) >= {
@@ -119,7 +146,7 @@ def test_public_keys() -> None:
     assert set(written["rows"]) == {"train", "val", "test"}
     assert set(written["regimes"][0]) >= {
         "name", "family", "score", "interval", "seeds", "rows", "lr", "converged", "latency_ms", "disk_bytes", "cost",
-        "caveats", "failed",
+        "caveats", "failed", "retention",
     }  # fmt: skip
     assert set(written["regimes"][0]["cost"]) >= {
         "flops", "seconds", "peak_memory_bytes", "trainable", "total", "bytes_saved",

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.run_factory import make_run
+from tests.run_factory import make_retention, make_run
 from warmstart.record import Interval, load_run, save_run, write_json
 
 SCORES = np.array([[0.5, 1.0], [0.25, 1.0]])
@@ -19,6 +19,16 @@ def test_a_run_comes_back_as_it_was(tmp_path: Path) -> None:
     assert again == run and (again.scores == run.scores).all() and again.predictions == run.predictions
     assert json.loads((tmp_path / "run.json").read_text()) == run.to_json()
     assert not {"scores", "predictions"} & run.to_json().keys()
+
+
+def test_what_was_forgotten_comes_back_and_older_runs_do_not_say(tmp_path: Path) -> None:
+    run = make_run("full", SCORES, retention=make_retention(kl=np.array([[0.5, 10.0], [0.1, 20.0]])))
+    save_run(run, tmp_path)
+    assert load_run(tmp_path) == run and load_run(tmp_path).retention == run.retention
+    facts = json.loads((tmp_path / "run.json").read_text())
+    del facts["retention"]
+    (tmp_path / "run.json").write_text(json.dumps(facts))
+    assert load_run(tmp_path).retention is None
 
 
 def test_a_failed_run_has_no_scores_and_comes_back(tmp_path: Path) -> None:

@@ -219,6 +219,18 @@ def test_one_family_one_seed_no_search() -> None:
     assert "No learning rate was searched" in text and "was trained step by step" in text
 
 
+def test_what_was_forgotten_stands_in_the_table_and_the_plot() -> None:
+    parsed = drawn(study())
+    *lines, marks = parsed.figures["forgetting"]["data"]
+    at = dict(zip(marks["text"], marks["x"], strict=True))
+    assert set(at) == {"frozen", "discriminative", "full", "lora"} and at["frozen"] == 0 < at["full"]
+    assert [len(line["x"]) for line in lines] == [11]
+    assert "one minus the cosine" in parsed.text and "Divergence" not in parsed.text
+    assert "mixed 0 % tuned and 100 % base" in parsed.text.replace("\xa0", " ")
+    without = drawn(study(only=["linear", "scratch"]))
+    assert "forgetting" not in without.figures and "What was forgotten" not in without.text
+
+
 def test_compute_counts_a_shared_search_once() -> None:
     comparison = study(only=["full"], seeds=(0, 1))
     first = comparison.runs[0].trials

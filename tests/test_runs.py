@@ -1,5 +1,6 @@
 """Runs: one folder a run, whole or not there at all."""
 
+import time
 from collections.abc import Generator
 from dataclasses import replace
 from pathlib import Path
@@ -10,9 +11,12 @@ import torch
 
 from tests.tiny import CLASSES, LABELS, REGRESSION, tiny_draw
 from warmstart.data.recognise import Schema
+from warmstart.engine import World
 from warmstart.models import Model
-from warmstart.record import Point, Run, Trial, load_run
+from warmstart.prefix import Examples, Shared
+from warmstart.record import Array, Point, Run, Trial, load_run
 from warmstart.regimes import REGIMES, Material
+from warmstart.retention import features
 from warmstart.runs import Chosen, _converged, run, run_baseline, try_settings
 from warmstart.stages import Draw, Trained
 from warmstart.starts import Base
@@ -104,6 +108,47 @@ def test_the_constant_s_score_is_the_error_of_the_median(regression: Draw, tmp_p
     train, test = (np.log10(part.targets) for part in (regression.splits.train, regression.splits.test))
     assert record.test == pytest.approx(np.abs(test - np.median(train)).mean(), rel=1e-5)
     assert set(np.round(record.predictions["prediction"], 6)) == {np.round(10 ** np.median(train), 6)}
+
+
+@pytest.mark.parametrize("name", ["frozen", "top-layers", "lora", "full", "scratch"])
+def test_how_far_the_features_moved_is_recorded(
+    name: str, base: Base, classes: Draw, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("warmstart.runs.TEXTS", 10)
+    if name == "frozen":
+        monkeypatch.setattr("warmstart.runs.features", lambda *_: pytest.fail("computed what is known"))
+    found = done(run(chosen(base, name), classes, tmp_path)).retention
+    assert load_run(tmp_path).retention == found
+    if name == "scratch":
+        assert found is None
+        return
+    assert found is not None and (found["nats"], found["kl"], found["progress_lost"]) == (None, None, None)
+    assert len(found["by_text"]["drift"]["value"]) == 10
+    assert (found["drift"], found["drift_cka"]) == (0, 0) if name == "frozen" else found["drift"] > 1e-4
+
+
+def test_the_base_is_asked_once_and_nobody_pays_for_it(
+    base: Base, regression: Draw, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Measuring what was forgotten takes an hour here, and all the memory there is."""
+    asked, clock, memory = [], [0.0], [1]
+    measured = features
+
+    def slow(body: torch.nn.Module, pooling: str, examples: Examples, world: World) -> Array:
+        asked.append(body)
+        clock[0] += 3600
+        memory[0] = 1 << 50
+        return measured(body, pooling, examples, world)
+
+    monkeypatch.setattr("warmstart.runs.features", slow)
+    monkeypatch.setattr("warmstart.runs.peak_memory", lambda: memory[0])
+    now = time.perf_counter
+    monkeypatch.setattr("time.perf_counter", lambda: now() + clock[0])
+    draw = replace(regression, shared=Shared(regression.splits))
+    first = done(run(chosen(base), draw, tmp_path / "one"))
+    assert len(asked) == 2 and first.cost.seconds < 600 and first.cost.peak_memory_bytes == 1
+    done(run(chosen(base, lr=5e-3), replace(draw, seed=1), tmp_path / "two"))
+    assert len(asked) == 3
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,20 @@ class Difference:
 
 
 @dataclass(frozen=True)
+class Forgotten:
+    """What a regime that starts from pretrained weights forgot: means over its seeds; None where not measured."""
+
+    nats: float | None  # rise of the cross-entropy on general text, nats a token
+    kl: float | None  # KL(base || tuned) on the task's inputs, nats a token
+    progress_lost: float | None  # share of what pre-training had gained
+    drift: float | None  # of the representations: mean of 1 - cosine over texts
+    drift_cka: float | None  # the same by 1 - linear CKA
+    intervals: dict[str, Interval]  # of those of the first four that are known
+    frontier: tuple[dict[str, float], ...]  # of one seed: "mix", "score" (validation), "forgotten"
+    matched: dict[str, float] | None  # of the frontier the one that forgot least at the tuned score
+
+
+@dataclass(frozen=True)
 class Row:
     """One regime at one number of training rows: the mean over its seeds."""
 
@@ -53,6 +67,7 @@ class Row:
     total: int
     bytes_saved: int
     caveats: tuple[str, ...]
+    retention: Forgotten | None = None  # None: nothing to forget, or not measured
 
 
 @dataclass(frozen=True)
@@ -176,6 +191,7 @@ class Comparison:
             bytes_saved=max(run.cost.bytes_saved for run in shown),
             caveats=_once([caveat for run in runs for caveat in run.caveats])
             + ((_why(failed, len(runs)),) if failed and not lost else ()),
+            retention=_forgotten([run.retention for run in shown if run.retention is not None]),
         )
 
     def _rank(self, row: Row) -> tuple[bool, int, bool, float]:
@@ -227,6 +243,24 @@ class Comparison:
             raise UsageError(f"regime {name!r} is not in this comparison.", did_you_mean(name, self.names))
 
 
+def _forgotten(kept: Sequence[dict[str, Any]]) -> Forgotten | None:
+    """Over seeds that measured the same texts; what only some of them measured is left out."""
+    if not kept:
+        return None
+    drawn = {}
+    for name in ("nats", "kl", "progress_lost", "drift"):
+        columns = [each["by_text"][name] for each in kept if name in each["by_text"]]
+        values = [np.stack([column["value"], column["weight"]], axis=1) for column in columns]
+        if len({len(pairs) for pairs in values}) == 1 and len(values) == len(kept):
+            drawn[name] = resample(values)
+    shapes = [each["drift_cka"] for each in kept if each["drift_cka"] is not None]
+    swept: dict[str, Any] = next((each for each in kept if each["frontier"]), {"frontier": (), "matched": None})
+    nats, kl, lost, drift = (drawn[n].mean if n in drawn else None for n in ("nats", "kl", "progress_lost", "drift"))
+    intervals = {name: found.interval for name, found in drawn.items()}
+    shape = fmean(shapes) if len(shapes) == len(kept) else None
+    return Forgotten(nats, kl, lost, drift, shape, intervals, tuple(swept["frontier"]), swept["matched"])
+
+
 def _finished(run: Run) -> bool:
     return run.failed is None and _scored(run)
 
@@ -271,7 +305,15 @@ def _row_json(row: Row) -> dict[str, Any]:
             "bytes_saved": row.bytes_saved,
         },
         "caveats": list(row.caveats),
+        "retention": _retention_json(row.retention),
     }
+
+
+def _retention_json(found: Forgotten | None) -> dict[str, Any] | None:
+    if found is None:
+        return None
+    intervals = {name: list(interval) for name, interval in found.intervals.items()}
+    return vars(found) | {"intervals": intervals, "frontier": list(found.frontier)}
 
 
 def _point_json(point: Row) -> dict[str, Any]:

@@ -8,7 +8,7 @@ those of the whole model.
 
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -73,8 +73,10 @@ class Stream:
     _epochs: dict[int, list[Array]] = field(default_factory=dict, repr=False, compare=False)
 
     def at(self, step: int, at_most: int | None = None) -> list[Batch]:
-        epoch, _ = divmod(step, self.order.per_epoch)
-        index = self.rows(step)
+        return self.pieces(self.rows(step), step // self.order.per_epoch, at_most)
+
+    def pieces(self, index: Array, epoch: int, at_most: int | None) -> list[Batch]:
+        """This process's part of the batch of these rows, in pieces of at most that many."""
         largest = -(-len(index) // self.world.size)  # part of any process: all have the same number of pieces
         pieces = 1 if at_most is None else -(-largest // at_most)
         weights = self.examples.loss_weights
@@ -158,6 +160,7 @@ class Shared:
     splits: Splits
     _encoded: dict[str, Encoded] = field(default_factory=dict)
     _stored: dict[str, Stored | None] = field(default_factory=dict)  # the one used last comes last
+    _of_bases: dict[str, Array] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         parts = (self.splits.train, self.splits.val, self.splits.test)
@@ -189,6 +192,12 @@ class Shared:
         assert (self._numbers[places] == rows.numbers).all(), "rows that are not of this study"
         positions, lengths = self._by_number[places], Texts.of(rows.texts).sizes()
         return Examples(self.encoded(inputs), positions, torch.from_numpy(targets), lengths, rows.numbers)
+
+    def of_base(self, key: str, compute: Callable[[], Array]) -> Array:
+        """What an untuned base gives for some rows; computed once for each `key`, which names both."""
+        if key not in self._of_bases:
+            self._of_bases[key] = compute()
+        return self._of_bases[key]
 
     def below(self, model: Model, inputs: Inputs) -> Encoded:
         """Every row for this model, with what its frozen prefix makes of it; computed once for each content.

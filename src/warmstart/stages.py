@@ -27,7 +27,7 @@ from warmstart.models.vocabulary import only_used_rows
 from warmstart.prefix import Examples, Shared, Stream, reading
 from warmstart.record import Point
 from warmstart.regimes import Regime
-from warmstart.starts import Start, random_state
+from warmstart.starts import Pretrained, Start, random_state
 from warmstart.tasks import Task, task_for
 from warmstart.train import DivergedError, Step, TrainConfig, begin, set_trainable, train
 
@@ -81,6 +81,7 @@ class Trained:
     trainable: int
     total: int
     bytes_learned: int
+    body_learned: bool  # whether any stage trained weights of the body
     reads: Encoded  # every row, as the model read it last: in `reading`, scoring costs no more than training did
 
 
@@ -145,6 +146,8 @@ def training(
     encoded = draw.shared.encoded(draw.task.reads(regime.start.inputs))
     course = Course(looks, retreats)
     changed: set[str] = set()  # names of the weights that any stage so far has trained
+    body_learned = False
+    base = _base(model, regime.start) if config.toward_base else {}
     for number, stage in enumerate(regime.stages):
         aim = stage.objective or draw.task
         turn(model, regime.start, aim, config.seed)
@@ -154,6 +157,9 @@ def training(
         rates = stage.method.rates(model)
         set_trainable(model, rates)
         learned = [p for p in model.parameters() if p.requires_grad]
+        body_learned |= any(name.startswith("body.") for name in rates)
+        if base:  # adapters add nothing to it while their second matrix is zero
+            base |= {name: torch.zeros_like(p) for name, p in model.named_parameters() if ".lora_B." in name}
         changed |= rates.keys() | {name for name, _ in model.named_buffers()}
         if number < reached:
             continue
@@ -168,10 +174,11 @@ def training(
             if config.shard and world().size > 1:
                 view = replace(view, model=stack.enter_context(sharded(model, world())))
             whole = _state(view.model, changed)
-            if not config.shard and model.pooling != UNPOOLED:  # whose checkpoints are to fit any number of processes
+            # Shards' checkpoints fit any number of them; a base has whole tables, and so has an output layer.
+            if not config.shard and not base and model.pooling != UNPOOLED:
                 stack.enter_context(only_used_rows(model.body, view.used_tokens()))
             stack.enter_context(reading(view.model, view.examples.encoded))
-            state = begin(view.model, rates, part)
+            state = begin(view.model, rates, part, base)
             cools = part.schedule != "constant"
             keeper = Keeper(view.model, aim, looks, noise(len(view.watch)) if cools else 0.0)
             underway = Underway(number, state, keeper, course, whole)
@@ -194,6 +201,7 @@ def training(
         trainable=sum(p.numel() for p in learned),
         total=_total(model),
         bytes_learned=sum(p.numel() * p.element_size() for p in learned),
+        body_learned=body_learned,
         reads=encoded,
     )
 
@@ -313,6 +321,12 @@ def turn(model: Model, start: Start, aim: Task, seed: int) -> None:
     model.body = merged(model.body)
     model.head, model.pooling = head_for(model.body, start, aim, seed)
     model.to(best_device())
+
+
+def _base(model: Model, start: Start) -> dict[str, Tensor]:
+    """A copy of the base's weights by the model's names; none from random weights, or of a head that is new."""
+    named = model.named_parameters() if isinstance(start, Pretrained) else ()
+    return {name: p.detach().clone() for name, p in named if name.startswith("body.") and p.is_floating_point()}
 
 
 def _state(model: Model, names: set[str]) -> dict[str, Tensor]:

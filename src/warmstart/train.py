@@ -6,7 +6,7 @@ is no number (the step is left out) and a step that does not fit into memory (th
 
 import errno
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -25,6 +25,7 @@ OptimizerName = Literal["adamw", "adam", "sgd"]
 ScheduleName = Literal["linear", "cosine", "constant"]
 OPTIMIZERS: tuple[OptimizerName, ...] = ("adamw", "adam", "sgd")
 SCHEDULES: tuple[ScheduleName, ...] = ("linear", "cosine", "constant")
+NOTHING: Mapping[str, Tensor] = {}
 STRIKES = 3  # steps in a row without a finite loss: no bad batch any more, the weights are bad
 
 
@@ -40,6 +41,7 @@ class TrainConfig:
     schedule: ScheduleName = "linear"
     warmup: float = 0.1  # of the steps
     weight_decay: float = 0.01
+    toward_base: float = 0.0  # like weight decay, but towards the base's weights; of weights that a base has
     clip: float = 1.0
     precision: str = "fp32"
     word_dropout: float = 0.0
@@ -68,6 +70,7 @@ class State:
     micro_batch: int | None = None  # rows at a time: fewer once a step did not fit into memory
     skipped: list[int] = field(default_factory=list)  # steps that were left out: their loss was no finite number
     strikes: int = 0  # of them, the last ones in a row
+    base: dict[nn.Parameter, Tensor] = field(default_factory=dict)  # what a weight is pulled towards
 
     @property
     def synchronises(self) -> bool:
@@ -93,11 +96,16 @@ class DivergedError(TrainingError):
     """Step after step without a finite loss: the weights of a moment ago are no good."""
 
 
-def begin(model: Model, rates: Rates, config: TrainConfig) -> State:
-    """Freeze what has no rate, and make the optimizer for the rest."""
+def begin(model: Model, rates: Rates, config: TrainConfig, base: Mapping[str, Tensor] = NOTHING) -> State:
+    """Freeze what has no rate, and make the optimizer for the rest.
+
+    `base`: the base's weights by the model's names, for `config.toward_base`.
+    """
     set_trainable(model, rates)
     optimizer = make_optimizer(param_groups(model, rates, config), config, cut=world().cuts(model))
-    return State(model, optimizer, world().around(model), world(), micro_batch=config.micro_batch)
+    learning = [(name, parameter) for name, parameter in model.named_parameters() if name in rates]
+    anchors = {parameter: world().cut_as(base[name], parameter) for name, parameter in learning if name in base}
+    return State(model, optimizer, world().around(model), world(), micro_batch=config.micro_batch, base=anchors)
 
 
 def train(state: State, objective: Objective, source: Source, config: TrainConfig) -> Iterator[Step]:
@@ -123,6 +131,7 @@ def train(state: State, objective: Objective, source: Source, config: TrainConfi
         step = Step(index, loss, lr, state.world.whole(norm).item())
         if step.finite:
             optimizer.step()
+            pull(state, config.toward_base)
         optimizer.zero_grad()
         _note(state, step)
         yield step
@@ -231,6 +240,18 @@ def param_groups(model: Model, rates: Rates, config: TrainConfig) -> list[dict[s
         {"params": params, "rate": rate, "lr": config.lr * rate, "weight_decay": config.weight_decay * decays}
         for (rate, decays), params in sorted(groups.items(), key=lambda item: item[0], reverse=True)
     ]
+
+
+@torch.no_grad()
+def pull(state: State, strength: float) -> None:
+    """Move each weight `strength` times its rate of the way back to the base's.
+
+    L2-SP (Li et al. 2018), apart from the gradient as AdamW's decay is: as part of the loss, Adam would scale it away.
+    """
+    for group in state.optimizer.param_groups if strength else ():
+        for parameter in group["params"]:
+            if parameter in state.base:
+                parameter.lerp_(state.base[parameter], min(1.0, strength * group["lr"]))
 
 
 def make_optimizer(groups: list[dict[str, object]], config: TrainConfig, *, cut: bool = False) -> torch.optim.Optimizer:

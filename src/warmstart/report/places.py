@@ -5,7 +5,7 @@ itself, so widths are estimated.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 from warmstart.report.entries import Entry
@@ -26,11 +26,15 @@ def places(
     span_x: tuple[float, float],
     span_y: tuple[float, float],
     inside: tuple[float, float],
+    across: Callable[[Entry], float] = lambda entry: math.log10(entry.row.flops),
 ) -> dict[str, str]:
-    """Plotly's `textposition` of each name, by the entry's key, in a plot of `inside` pixels between its axes."""
+    """Plotly's `textposition` of each name, by the entry's key, in a plot of `inside` pixels between its axes.
+
+    `across`: where a mark stands on the horizontal axis.
+    """
     centres = {
         entry.key: (
-            inside[0] * (math.log10(entry.row.flops) - span_x[0]) / (span_x[1] - span_x[0]),
+            inside[0] * (across(entry) - span_x[0]) / (span_x[1] - span_x[0]),
             inside[1] * (span_y[1] - entry.row.score) / (span_y[1] - span_y[0]),
         )
         for entry in shown

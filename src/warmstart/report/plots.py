@@ -14,6 +14,7 @@ from warmstart.comparison import Comparison
 from warmstart.record import Point, Run
 from warmstart.report import words
 from warmstart.report.entries import Entry
+from warmstart.report.forgetting import Lost, measures
 from warmstart.report.places import NARROW, WIDE, places
 
 Figure = dict[str, Any]  # JSON
@@ -158,6 +159,35 @@ def predicted_against_true(entry: Entry, span: Span) -> Figure:
     return {"data": [line, dots], "layout": layout}
 
 
+def score_against_forgetting(shown: Sequence[Lost]) -> Figure:
+    """One mark a regime over the first measure there is; a line where its weights were mixed with the base's."""
+    measure = measures(shown)[0]
+    at = {each.entry.key: value for each in shown if (value := each.value(measure)) is not None}
+    members = [each for each in shown if each.entry.key in at]
+    entries = [each.entry for each in members]
+    swept = [point for each in members for point in each.forgotten.frontier]
+    span_x = _span([0.0, *at.values(), *(point["forgotten"] for point in swept)])
+    scores = [value for entry in entries for value in (entry.row.score, *entry.row.interval)]
+    span_y = _span([*scores, *(point["score"] for point in swept)])
+    wide, narrow = (places(entries, [], span_x, span_y, inside, lambda e: at[e.key]) for inside in (WIDE, NARROW))
+    marks = _points(entries, "fine-tuned", wide, narrow) | {
+        "x": [at[entry.key] for entry in entries],
+        "hovertext": [
+            plain(
+                f"{each.entry.name}: {words.score(each.entry.row.score)} {words.interval(each.entry.row.interval)}, "
+                f"{measure.heading.lower()} {words.score(at[each.entry.key])} {words.interval(each.interval(measure))}"
+            )
+            for each in members
+        ],
+    }
+    layout = _layout(
+        xaxis=_axis(f"{measure.heading.lower()}, less is better", range=list(span_x)),
+        yaxis=_axis("", range=list(span_y)),
+        height=400,
+    )
+    return {"data": [*(_frontier(each) for each in members if each.forgotten.frontier), marks], "layout": layout}
+
+
 def plain(text: str) -> str:
     """Text that plotly shows as it is: it reads a subset of HTML in labels and hover boxes."""
     return html.escape(text, quote=False)
@@ -191,6 +221,24 @@ def _points(members: Sequence[Entry], family: str, wide: Mapping[str, str], narr
             "thickness": 1.2,
             "width": 0,
         },
+    }
+
+
+def _frontier(each: Lost) -> Figure:
+    """From the base's weights to the tuned ones."""
+    points, colour = each.forgotten.frontier, _colour(each.entry.row.family)
+    return {
+        "type": "scatter",
+        "mode": "lines+markers",
+        "x": [point["forgotten"] for point in points],
+        "y": [point["score"] for point in points],
+        "hovertext": [
+            plain(f"{each.entry.name}, {words.percent(point['mix'])} of the way: {words.score(point['score'])}")
+            for point in points
+        ],
+        "hoverinfo": "text",
+        "line": {"color": colour, "width": 1.5, "dash": "dot"},
+        "marker": {"color": colour, "size": 5},
     }
 
 
@@ -318,6 +366,12 @@ def _score_range(shown: Sequence[Entry], comparison: Comparison) -> tuple[float,
         low = min(low, comparison.noise_floor)
     margin = 0.1 * (high - low) or 0.1
     return low - margin, high + margin
+
+
+def _span(values: Sequence[float]) -> tuple[float, float]:
+    finite = [value for value in values if math.isfinite(value)]
+    margin = 0.1 * (max(finite) - min(finite)) or 0.1
+    return min(finite) - margin, max(finite) + margin
 
 
 def _log_range(values: Sequence[float], margin: float = 0.12) -> tuple[float, float]:

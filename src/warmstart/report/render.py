@@ -21,7 +21,7 @@ from warmstart.advise import Advice
 from warmstart.comparison import Comparison, Difference
 from warmstart.data.check import Finding
 from warmstart.record import Run
-from warmstart.report import mistakes, plots, words
+from warmstart.report import forgetting, mistakes, plots, words
 from warmstart.report.entries import Entry, best_of, difference, entries_of, of_most_rows, searches
 from warmstart.report.samples import samples
 
@@ -88,6 +88,8 @@ def render(
             scratch=best_of(main, "scratch"),
             tuned=best_of(main, "fine-tuned"),
             head_to_head=_head_to_head(main, comparison),
+            lost=forgetting.lost(main),
+            measures=forgetting.measures(forgetting.lost(main)),
             doubts=_doubts(comparison, advice),
             sizes=_sizes(comparison),
             spent=_spent(comparison.runs),
@@ -144,6 +146,8 @@ def _figures(main: Sequence[Entry], comparison: Comparison) -> dict[str, plots.F
             figures[f"curves-{entry.key}"] = plots.curves(entry, losses)
         if run and any("lr" in trial.settings for trial in run.trials):
             figures[f"search-{entry.key}"] = plots.rate_search(entry, trials, comparison.higher_is_better)
+    if lost := forgetting.lost(main):
+        figures["forgetting"] = plots.score_against_forgetting(lost)
     if comparison.task == "regression":
         values, judged = plots.value_span(main, comparison.units), _judged(main, comparison)
         figures |= {f"fit-{entry.key}": plots.predicted_against_true(entry, values) for entry in judged}

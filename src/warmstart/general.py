@@ -1,0 +1,81 @@
+"""General: on which text is forgetting measured, and which text is replayed, where the user has given none?
+
+On what the base itself says: sampled from its own distribution, so that no other text is needed, and the tuned model is
+asked about what the base knew best. Sampled once for each base, and kept in a file.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+
+from warmstart.engine import world
+from warmstart.errors import UsageError
+from warmstart.models.cut import fingerprint
+from warmstart.models.model import Model
+from warmstart.record import write_json
+from warmstart.retention import LanguageHead
+
+TEXTS, TOKENS = 128, 128  # sampled: about as many tokens as the measure of 200 usual texts rests on
+SEED = 20240607  # any fixed number: the same base is asked about the same text
+
+
+def sampled_text(base: Model, tokenizer: Any, folder: Path, texts: int = TEXTS, tokens: int = TOKENS) -> list[str]:
+    """What the base says, in pieces: `texts` times `tokens` tokens, cut where it ended a text.
+
+    `folder` keeps it, by the content of the base: sampled by the main process alone, and only once.
+    """
+    asked = f"{fingerprint(base, None)} {texts} {tokens} {SEED}"
+    path = folder / f"sampled-{hashlib.sha256(asked.encode()).hexdigest()[:16]}.json"
+
+    first = tokenizer.eos_token_id if tokenizer.bos_token_id is None else tokenizer.bos_token_id
+    if first is None:
+        raise UsageError(
+            f"the tokenizer of {tokenizer.name_or_path!r} begins no text with a token: nothing can be sampled.",
+            "give general text with --retain FILE",
+        )
+
+    def said() -> list[str]:
+        if not path.exists():
+            rows = sample(base, first, texts, tokens)
+            pieces = [piece for row in rows for piece in _cut(row, tokenizer.eos_token_id)]
+            decoded = [tokenizer.decode(piece, skip_special_tokens=True) for piece in pieces]
+            folder.mkdir(parents=True, exist_ok=True)
+            write_json(path, [text for text in decoded if text.strip()])
+        return cast(list[str], json.loads(path.read_text()))
+
+    return world().by_main(said)
+
+
+@torch.no_grad()
+def sample(base: Model, first: int, texts: int, tokens: int, seed: int = SEED) -> list[list[int]]:
+    """Token numbers of so many texts, each of so many tokens after `first`.
+
+    One after the other from the base's own distribution: temperature 1, nothing left out. The same for the same seed.
+    """
+    base.eval()
+    head = cast(LanguageHead, base.head)
+    dice = torch.Generator().manual_seed(seed)
+    newest = torch.full((texts, 1), first, device=next(base.parameters()).device)
+    past, said = None, []
+    for _ in range(tokens):
+        found: Any = base.body(input_ids=newest, past_key_values=past, use_cache=True)
+        past = found.past_key_values
+        chances = head.logits(found.last_hidden_state[:, -1]).float().softmax(-1)
+        newest = torch.multinomial(chances.cpu(), 1, generator=dice).to(newest.device)
+        said.append(newest.cpu())
+    return cast(list[list[int]], torch.cat(said, dim=1).tolist())
+
+
+def _cut(row: Sequence[int], end: int | None) -> list[list[int]]:
+    """A row in pieces, without the token that ends each; what follows it is the beginning of the next text."""
+    pieces: list[list[int]] = [[]]
+    for number in row:
+        if number == end:
+            pieces.append([])
+        else:
+            pieces[-1].append(number)
+    return [piece for piece in pieces if piece]
