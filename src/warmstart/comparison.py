@@ -78,6 +78,12 @@ class Comparison:
         rows = (self._row(name, self._sizes(name)[-1]) for name in self.names)
         return tuple(sorted(rows, key=self._rank))
 
+    @cached_property
+    def groups(self) -> Array | None:
+        """int [n]: the group of each test row; None where rows were not grouped."""
+        column = next((run.predictions["group"] for run in self.runs if "group" in run.predictions), None)
+        return None if column is None else np.asarray(column, dtype=np.int64)
+
     @property
     def names(self) -> tuple[str, ...]:
         """The regimes, in the order in which they were run."""
@@ -150,7 +156,7 @@ class Comparison:
         lost = len(failed) > len(finished)
         scored = finished or [run for run in failed if _scored(run)]
         shown = scored or runs
-        drawn = resample([run.scores for run in scored]) if scored else None
+        drawn = self._resampled(scored) if scored else None
         rates = [run.lr for run in shown if run.lr is not None]
         seconds = [run.cost.seconds for run in shown]
         peaks = [run.cost.peak_memory_bytes for run in shown if run.cost.peak_memory_bytes is not None]
@@ -193,8 +199,11 @@ class Comparison:
     @cached_property
     def _drawn(self) -> dict[tuple[str, int], Resampled]:
         """Drawn once for each regime and size; every difference subtracts two of them."""
-        finished = {key: [run.scores for run in runs if _finished(run)] for key, runs in self._runs.items()}
-        return {key: resample(scores) for key, scores in finished.items() if scores}
+        finished = {key: [run for run in runs if _finished(run)] for key, runs in self._runs.items()}
+        return {key: self._resampled(runs) for key, runs in finished.items() if runs}
+
+    def _resampled(self, runs: Sequence[Run]) -> Resampled:
+        return resample([run.scores for run in runs], groups=self.groups)
 
     def _turned(self, names: Sequence[str], rows: int) -> list[Resampled]:
         """Each regime on the seeds that all of them finished, turned so that more is better."""

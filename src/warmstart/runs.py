@@ -241,6 +241,8 @@ def measure(model: Predictor, draw: Draw, reads: Encoded | None = None) -> Measu
     constant = np.tile(task.constant(task.targets(splits.train)), (len(some), 1))
     floor = metric(task.score(constant, train_targets, task.calibrate(constant, train_targets)))
     columns = {"row": splits.test.numbers.tolist(), "target": task.truths(test_targets)}
+    if draw.schema.group:
+        columns["group"] = np.unique(list(splits.test.keys), return_inverse=True)[1].tolist()
     return Measured(
         val=metric(task.score(val, val_targets, calibration)),
         test=metric(scores),
