@@ -133,6 +133,7 @@ def make_curve_runs(
     sizes: Sequence[int] = (100, 400, 1600),
     random_seed: int = 0,
     test_rows: int = 1000,
+    seed_noise: float = 0.0,
     unconverged: Sequence[str] = (),
 ) -> list[Run]:
     """Runs at several sizes of regimes whose expected error is c x rows**-slope, by (c, slope); lower is better."""
@@ -140,7 +141,7 @@ def make_curve_runs(
     hardness = random.gamma(2.0, 0.5, test_rows)
     runs = []
     for name, (factor, slope) in laws.items():
-        each = make_curve_scores([factor * rows**-slope for rows in sizes], random, hardness)
+        each = make_curve_scores([factor * rows**-slope for rows in sizes], random, hardness, seed_noise=seed_noise)
         for rows, scores in zip(sizes, each, strict=True):
             for seed, own in enumerate(scores):
                 ran = name not in unconverged

@@ -20,7 +20,7 @@ from typing import Any
 
 from warmstart.comparison import CONSTANT, Comparison, Difference, Row
 from warmstart.evaluate import FEWEST_SEEDS, holm, rows_to_settle
-from warmstart.outlook import overtaking, what_to_buy
+from warmstart.outlook import between, overtaking, what_to_buy
 from warmstart.wording import bounds, capital, figure, percent, rounded
 
 _VERDICTS = {"fine-tuned": "fine-tune", "scratch": "train from scratch", "baseline": "a linear model is enough"}
@@ -230,12 +230,14 @@ def _undecided(field: _Field, choice: Row, rival: Row) -> Advice:
         f" {_spread(found)} may be nothing{several}, and may be more than the"
         f" {percent(comparison.worth)} that matters."
     )
+    told = [reason, f"{capital(' and '.join(behind))} did worse." if behind else ""]
+    told.append(between(comparison, first.name, rival.name))
     step = _longer(unfinished) if unfinished else _settle(field, first, rival)
     return Advice(
         choice=None,
         verdict="undecided",
         confidence=round(min(field.share([field.best]), field.most(unfinished), _MOST_IF_UNDECIDED), 3),
-        reason=reason + (f" {capital(' and '.join(behind))} did worse." if behind else ""),
+        reason=" ".join(sentence for sentence in told if sentence),
         also_fine=(),
         caveats=_caveats(field, field.best),
         next_step=f"{step} If you cannot wait, `{cheapest.name}` is the cheapest of those in question.",

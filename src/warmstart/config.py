@@ -41,7 +41,7 @@ class Request:
     base: str | None = None
     model: str | None = None
     init: Literal["default", "xavier", "he", "normal"] = "default"
-    rows: tuple[int, ...] = ()
+    rows: tuple[int, ...] | Literal["auto"] = ()
     seeds: int = 3
     seed: int = 0
     # how it is trained
@@ -74,9 +74,9 @@ class Request:
                 raise UsageError(
                     f"{name} is {_plain(value)}; it must lie between {bounds}.", f"correct --{_flag(name)}"
                 )
-        if any(n < 2 for n in self.rows):
+        if self.rows != "auto" and any(n < 2 for n in self.rows):
             raise UsageError(f"rows is {_plain(self.rows)}; a model needs at least 2 rows.", "correct --rows")
-        if self.command == "fit" and len(self.rows) > 1:
+        if self.command == "fit" and (self.rows == "auto" or len(self.rows) > 1):
             raise UsageError(f"rows is {_plain(self.rows)}; fit trains on one number of rows.", "name one with --rows")
 
     @property
@@ -124,7 +124,7 @@ REMARKS = {
     "base": "pretrained weights: folder, Python package or hub id; null: all-MiniLM-L6-v2",
     "model": "an architecture of your own, file.py:function",
     "init": "random weights: default, xavier, he or normal",
-    "rows": "training rows to use, e.g. [250, 1000]; empty: all",
+    "rows": "training rows to use, e.g. [250, 1000]; auto: three or four numbers up to all; empty: all",
     "seeds": "draws of the training rows",
     "trials": "learning rates tried for each regime",
     "lr": "one learning rate, not searched",
@@ -282,6 +282,8 @@ def parsed(key: str, value: Any) -> Any:
         return duration(str(value))
     if key == "worth":
         return share(str(value))
+    if key == "rows" and value == "auto":
+        return value
     if key in LISTS:
         parts = [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
         parts = parts if isinstance(parts, list | tuple) else [parts]
@@ -320,7 +322,7 @@ def _whole(text: Any) -> int:
         return int(str(text).replace("_", ""))
     except ValueError as error:
         raise UsageError(
-            f"{text!r} is no number of rows.", "write for example --rows 1000 or --rows 250,1000"
+            f"{text!r} is no number of rows.", "write for example --rows 1000, --rows 250,1000 or --rows auto"
         ) from error
 
 

@@ -34,6 +34,12 @@ def overtaking(comparison: Comparison, choice: str) -> str:
     return next((found.statement for found in (*next_one, *won)), "")
 
 
+def between(comparison: Comparison, one: str, other: str) -> str:
+    """Where these two change places; "" where they are not known to."""
+    pair = {one, other}
+    return next((f.statement for f in comparison.crossovers if f.rows is not None and {f.a, f.b} == pair), "")
+
+
 def what_to_buy(comparison: Comparison, choice: str) -> str:
     """Which is the better next step: a longer run, more rows, a larger base, or test rows and seeds to know.
 
