@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from tests.tiny import CLASSES, LABELS, REGRESSION, tiny_draw
+from tests.tiny import CLASSES, LABELS, REGRESSION, tiny_draw, tiny_rows
 from warmstart.data.recognise import Schema
+from warmstart.data.split import split
 from warmstart.models import Model
+from warmstart.prefix import Shared
 from warmstart.record import Point, Run, Trial, load_run
 from warmstart.regimes import REGIMES, Material
 from warmstart.runs import Chosen, _converged, run, run_baseline, try_settings
@@ -104,6 +106,18 @@ def test_the_constant_s_score_is_the_error_of_the_median(regression: Draw, tmp_p
     train, test = (np.log10(part.targets) for part in (regression.splits.train, regression.splits.test))
     assert record.test == pytest.approx(np.abs(test - np.median(train)).mean(), rel=1e-5)
     assert set(np.round(record.predictions["prediction"], 6)) == {np.round(10 ** np.median(train), 6)}
+
+
+def test_the_groups_of_the_test_rows_are_kept(tmp_path: Path) -> None:
+    schema = replace(REGRESSION, group="maker")
+    rows = tiny_rows(schema)
+    keys = tuple(f"group {number % 30}" for number in range(len(rows)))
+    splits = split(replace(rows, keys=keys), schema)
+    record = run_baseline("constant", Draw(splits, schema, Shared(splits), 0), tmp_path)
+    same = {(a == b, c == d) for a, c in zip(splits.test.keys, record.predictions["group"], strict=True)
+            for b, d in zip(splits.test.keys, record.predictions["group"], strict=True)}  # fmt: skip
+    assert same == {(True, True), (False, False)}
+    assert load_run(tmp_path).predictions["group"] == record.predictions["group"]
 
 
 @pytest.mark.parametrize(

@@ -36,6 +36,7 @@ _MOST_IF_UNFINISHED = 0.75  # a rival was still improving when it was stopped, o
 _MOST_IF_UNDECIDED = 0.75  # the best measured may lead in more draws, but not in enough to be called
 _MOST_IF_ALONE = 0.5  # nothing to compare with
 _PROBABLY = 0.8  # a verdict less sure than this says so in its first word
+_FEW_GROUPS = 10  # of test rows
 _NEAR_FLOOR = 0.15  # "near" the best reachable score
 _HARDLY_WORTH_IT = 20  # times the test rows and seeds there are
 
@@ -352,6 +353,11 @@ def _caveats(field: _Field, answer: Row) -> tuple[str, ...]:
             f"{'Only one seed' if seeds == 1 else 'Only two seeds'}: the intervals hold the test rows alone, not how"
             " much another seed or another draw of training rows would change."
         )
+    groups = field.comparison.groups
+    few = 0 if groups is None else len(set(groups.tolist()))
+    if 0 < few < _FEW_GROUPS:
+        of_them = "all of one group" if few == 1 else f"of {few} groups"
+        caveats.append(f"The test rows are {of_them}: how another group would do is hardly known.")
     caveats += [
         f"{capital(_WAYS[family])} came to no score: nothing is known of that way." for family in field.unmeasured
     ]
