@@ -122,6 +122,46 @@ def make_runs(
     return runs
 
 
+def make_curve_scores(
+    errors: Sequence[float], random: np.random.Generator, hardness: Array, seeds: int = 3, seed_noise: float = 0.0
+) -> list[list[Array]]:
+    """For each expected error (one at each size) the scores [n, 2] of each seed.
+
+    `hardness` [n] is what a test row's error is multiplied by for every regime, 1 in the mean. The regime itself finds
+    a row easier or harder at every size and with every seed (sd 0.5); a run is off by 0.05 on each row, and by
+    `seed_noise` on all of them.
+    """
+    own = hardness * random.gamma(4.0, 0.25, len(hardness))
+    return [
+        [
+            make_scores(error * own * random.normal(1, 0.05, len(own)) * (1 + random.normal(0, seed_noise)))
+            for _ in range(seeds)
+        ]
+        for error in errors
+    ]
+
+
+def make_curve_runs(
+    laws: dict[str, tuple[float, float]],
+    sizes: Sequence[int] = (100, 400, 1600),
+    random_seed: int = 0,
+    test_rows: int = 1000,
+    seed_noise: float = 0.0,
+    unconverged: Sequence[str] = (),
+) -> list[Run]:
+    """Runs at several sizes of regimes whose expected error is c x rows**-slope, by (c, slope); lower is better."""
+    random = np.random.default_rng(random_seed)
+    hardness = random.gamma(2.0, 0.5, test_rows)
+    runs = []
+    for name, (factor, slope) in laws.items():
+        each = make_curve_scores([factor * rows**-slope for rows in sizes], random, hardness, seed_noise=seed_noise)
+        for rows, scores in zip(sizes, each, strict=True):
+            for seed, own in enumerate(scores):
+                ran = name not in unconverged
+                runs.append(make_run(name, own, seed, rows, higher_is_better=False, converged=ran))
+    return runs
+
+
 def make_comparison(runs: Sequence[Run], worth: float = 0.01, noise_floor: float | None = None) -> Comparison:
     """The comparison of these runs."""
     first = runs[0]

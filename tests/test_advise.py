@@ -171,6 +171,13 @@ def test_the_way_to_the_noise_floor_is_only_as_long_as_measured() -> None:
     assert advise(make_comparison(large, noise_floor=0.37)).next_step.startswith("Use it")
 
 
+@pytest.mark.parametrize(("groups", "said"), [(1, "all of one group"), (5, "of 5 groups"), (40, None)])
+def test_few_groups_of_test_rows_are_a_caveat(groups: int, said: str | None) -> None:
+    columns = {"group": (np.arange(2000) % groups).tolist()}
+    caveats = advise(make_comparison([replace(run, predictions=columns) for run in runs(lora=0.5)])).caveats
+    assert any(f"The test rows are {said}" in caveat for caveat in caveats) == (said is not None)
+
+
 def test_compute_counts_each_search_once() -> None:
     trials = (Trial({"lr": 1e-4}, 25, 0.61), Trial({"lr": 3e-4}, 25, 0.64))
     shared = [replace(run, trials=trials, tuning_flops=5e11) for run in runs() if run.regime == "full"]

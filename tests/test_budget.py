@@ -7,7 +7,7 @@ import pytest
 
 from tests.tiny import REGRESSION, tiny_problem
 from warmstart import budget
-from warmstart.budget import FEWEST_ROWS, Options, Plan, Problem, first_plan, fit
+from warmstart.budget import FEWEST_ROWS, Options, Plan, Problem, first_plan, fit, spread
 from warmstart.errors import InputError, UsageError
 from warmstart.methods import Full
 from warmstart.regimes import HABITS, Regime, Stage
@@ -69,6 +69,20 @@ def test_rows_are_nested_and_never_more_than_there_are(base: Base) -> None:
     few, many = (set(plan.draw(rows, 1, shared).splits.train.numbers.tolist()) for rows in (20, 40))
     assert few < many
     assert set(plan.draw(20, 2, shared).splits.train.numbers.tolist()) != few
+
+
+def test_rows_auto_are_a_factor_of_four_apart(base: Base) -> None:
+    assert spread(24_000) == (375, 1_500, 6_000, 24_000)
+    assert spread(6_400) == (100, 400, 1_600, 6_400) and spread(6_399) == (399, 1_599, 6_399)
+    assert spread(1_200) == (100, 346, 1_200), "or closer, where rows are few"
+    assert spread(300) == (100, 300) and spread(199) == (199,) and spread(40) == (40,)
+    plan = first_plan(tiny_problem(REGRESSION, base, 1000), replace(OPTIONS, rows="auto"))
+    assert plan.sizes == (100, 265, 700)
+
+
+def test_the_budget_cuts_rows_auto_from_the_top(plan: Plan) -> None:
+    asked = first_plan(plan.problem, replace(OPTIONS, rows="auto"))
+    assert within(replace(asked, paces=plan.paces), plan.seconds() / 30).sizes[-1] < 700
 
 
 def test_what_is_asked_for_is_what_is_configured(plan: Plan) -> None:

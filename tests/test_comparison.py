@@ -77,6 +77,20 @@ def test_difference_is_positive_where_a_is_better() -> None:
     assert errors.difference("full", "linear").interval.high < 0 < errors.difference("linear", "full").interval.low
 
 
+def test_grouped_test_rows_are_drawn_by_group() -> None:
+    """Rows that are copies of each other are one row."""
+    few = [make_run(name, make_scores(np.random.default_rng(i).random(100))) for i, name in enumerate(TRUTHS)]
+    copies = [replace(run, scores=np.repeat(run.scores, 20, axis=0)) for run in few]
+    columns = {"group": np.repeat(np.arange(100), 20).tolist()}
+    plain, grouped, alone = (
+        make_comparison(runs) for runs in (copies, [replace(run, predictions=columns) for run in copies], few)
+    )
+    widths = [np.ptp(made.row("full").interval) for made in (plain, grouped, alone)]
+    assert widths[1] == pytest.approx(widths[2], rel=0.05) and widths[0] < 0.3 * widths[1]
+    widths = [np.ptp(made.difference("full", "linear").interval) for made in (plain, grouped, alone)]
+    assert widths[1] == pytest.approx(widths[2], rel=0.05) and widths[0] < 0.3 * widths[1]
+
+
 def test_largest_common_rows() -> None:
     runs = make_runs(TRUTHS, rows=4000) + make_runs(TRUTHS, rows=1000, random_seed=1)
     short = [run for run in runs if (run.regime, run.rows) != ("scratch", 4000)]

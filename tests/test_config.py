@@ -128,6 +128,24 @@ def test_init_then_compare_with_flags_over_pairs_over_the_file(tmp_path: Path, m
     assert changed == replace(plain, seeds=1, lr=1e-3, batch_size=8, regimes=("full", "lora"), rows=(90,))
 
 
+def test_rows_may_be_auto_everywhere_but_in_fit(tmp_path: Path) -> None:
+    asked = replace(PLAIN, rows="auto")
+    path = tmp_path / "settings.yaml"
+    path.write_text(commented(asked), encoding="utf-8")
+    assert from_mapping(read_yaml(path)) == asked
+    save(asked, tmp_path)
+    assert load(tmp_path) == asked
+    words = shlex.split(command_line(asked, "x"))
+    with patch.object(api, "begin", side_effect=UsageError("enough")) as begin:
+        call(*words[1:])
+        call("compare", "a table.csv", "--target", "price", "--out", "x", "rows=auto")
+    assert [each.args[0] for each in begin.call_args_list] == [asked, asked]
+    with pytest.raises(UsageError, match="rows is auto; fit trains on one number of rows"):
+        replace(asked, command="fit")
+    with pytest.raises(UsageError, match="'some' is no number of rows"):
+        from_mapping({"data": ("a.csv",), "target": "price", "rows": config.parsed("rows", "some")})
+
+
 def test_a_path_with_an_equals_sign_is_data(tmp_path: Path) -> None:
     with patch.object(api, "begin", side_effect=UsageError("enough")) as begin:
         call("compare", "year=2024/*.csv", "seeds=2", "--target", "price", "--out", tmp_path / "s")

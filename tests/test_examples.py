@@ -12,7 +12,7 @@ import pyarrow.csv
 import pytest
 import typer
 
-from tests.run_factory import make_comparison, make_runs
+from tests.run_factory import make_comparison, make_curve_runs, make_runs
 from warmstart.advise import advise
 
 ROOT = Path(__file__).parents[1]
@@ -141,7 +141,9 @@ def test_the_public_keys_are_described() -> None:
     public = comparison.to_json()
     advice = advise(comparison).to_json()
     text = (ROOT / "docs" / "files.md").read_text(encoding="utf-8")
-    nested = [public["regimes"][0], public["regimes"][0]["cost"], public["differences"][0], public["curves"][0]]
+    nested = [public["regimes"][0], public["regimes"][0]["cost"], public["differences"][0]]
+    found = make_comparison(make_curve_runs({"scratch": (2.0, 0.35), "full": (0.5, 0.12)})).to_json()
+    nested += [found["curves"][0], found["curves"][0]["law"], found["crossovers"][0], found["transfers"][0]]
     for keys in (public, advice, advice["predicted"], advice["compute"], *nested):
         assert not [key for key in keys if f"`{key}`" not in text]
 

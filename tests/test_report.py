@@ -15,10 +15,12 @@ import pytest
 from plotly.offline import get_plotlyjs
 
 from tests.report_samples import CLASSES, FINDINGS, REGIMES, advice, examples, study
+from tests.run_factory import make_comparison, make_curve_runs
 from warmstart.comparison import Comparison
 from warmstart.data.check import Finding
 from warmstart.report import render, words
 from warmstart.report.entries import entries_of
+from warmstart.report.learning import learning_curves
 from warmstart.report.mistakes import confused_pairs, confusion_matrix, labels, worst
 from warmstart.report.places import WIDE
 from warmstart.report.plots import score_against_compute
@@ -353,3 +355,56 @@ def test_a_backtick_without_a_partner_is_only_a_backtick() -> None:
     page = render(study(), advice(next_step="Use `full` or ` <i>"), examples=None, command=COMMAND)
     assert "Use <code>full</code> or ` &lt;i&gt;" in page
     assert html.unescape("&lt;i&gt;") not in page.split("</style>")[1].split('id="figures"')[0]
+
+
+# --- curves over the rows ---------------------------------------------------------------------------------------------
+
+
+def crossing() -> Comparison:
+    laws = {"constant": (0.9, 0.0), "scratch": (2.0, 0.35), "full": (0.5, 0.12), "lora": (0.6, 0.14)}
+    made = make_curve_runs(laws, (100, 400, 1600), test_rows=500)
+    numbers = list(range(500))
+    columns = {"row": numbers, "target": numbers, "prediction": numbers}
+    return make_comparison([replace(run, predictions=columns) for run in made])
+
+
+def test_curves_have_bands_numbers_to_point_at_and_the_crossing() -> None:
+    comparison = crossing()
+    figure = learning_curves(entries_of(comparison), comparison)
+    assert figure
+    bands = [trace for trace in figure["data"] if trace.get("fill") == "toself"]
+    lines = [trace for trace in figure["data"] if trace.get("showlegend")]
+    assert len(bands) == 3 and {line["name"] for line in lines} == {"scratch", "full", "lora"}
+    for band, line in zip(bands, lines, strict=True):
+        half = len(band["x"]) // 2
+        upper = dict(zip(band["x"][:half], band["y"][:half], strict=True))
+        lower = dict(zip(band["x"][half:], band["y"][half:], strict=True))
+        assert line["x"] == [100, 400, 1600] and max(upper) == 16_000
+        for rows, score in zip(line["x"], line["y"], strict=True):
+            assert lower[rows] < score < upper[rows]
+    texts = [text for trace in figure["data"] for text in trace.get("text", [])]
+    assert any(re.fullmatch(r"full, 400 rows, measured: 0\.2\d\d \[.*\]", text) for text in texts)
+    assert any(re.fullmatch(r"full, 16,000 rows, foretold: 0\.1\d\d \[.*\]", text) for text in texts)
+    crosses = [trace for trace in figure["data"] if "error_x" in trace]
+    assert len(crosses) == 2 and all("overtakes" in trace["text"][0] for trace in crosses)
+    assert all(100 < cross["x"][0] < 600 and cross["error_x"]["array"][0] > 0 for cross in crosses)
+    json.dumps(figure, allow_nan=False)
+
+
+def test_the_page_says_what_more_rows_bring() -> None:
+    page = drawn(crossing(), show=False)
+    assert "rows" in page.figures
+    text = page.text.replace(" ,", ",")
+    assert re.search(
+        r"From about \d+ rows \[\d+, [\d,]+\] on, training from scratch \( scratch \) overtakes full", text
+    )
+    assert re.search(r"its start was worth", text) and "should score about" in text
+    once = drawn(study(only=["linear", "full"]))
+    assert "rows" not in once.figures
+    assert "one number of rows, so there are no curves: --rows auto draws them." in once.text
+
+
+def test_names_in_the_curves_are_only_text() -> None:
+    comparison = renamed(crossing(), {"lora": "<b>bold</b>"})
+    figure = learning_curves(entries_of(comparison), comparison)
+    assert "<b>" not in json.dumps(figure) and "&lt;b&gt;" in json.dumps(figure)

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from tests.tiny import CLASSES, LABELS, REGRESSION, tiny_draw
+from tests.tiny import CLASSES, LABELS, REGRESSION, tiny_draw, tiny_rows
 from warmstart.data.recognise import Schema
+from warmstart.data.split import split
 from warmstart.engine import World
 from warmstart.models import Model
 from warmstart.prefix import Examples, Shared
@@ -149,6 +150,16 @@ def test_the_base_is_asked_once_and_nobody_pays_for_it(
     assert len(asked) == 2 and first.cost.seconds < 600 and first.cost.peak_memory_bytes == 1
     done(run(chosen(base, lr=5e-3), replace(draw, seed=1), tmp_path / "two"))
     assert len(asked) == 3
+def test_the_groups_of_the_test_rows_are_kept(tmp_path: Path) -> None:
+    schema = replace(REGRESSION, group="maker")
+    rows = tiny_rows(schema)
+    keys = tuple(f"group {number % 30}" for number in range(len(rows)))
+    splits = split(replace(rows, keys=keys), schema)
+    record = run_baseline("constant", Draw(splits, schema, Shared(splits), 0), tmp_path)
+    same = {(a == b, c == d) for a, c in zip(splits.test.keys, record.predictions["group"], strict=True)
+            for b, d in zip(splits.test.keys, record.predictions["group"], strict=True)}  # fmt: skip
+    assert same == {(True, True), (False, False)}
+    assert load_run(tmp_path).predictions["group"] == record.predictions["group"]
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,10 @@
 The question is which *way* to train: from scratch, by fine-tuning, or is a linear model enough. So regimes stand for
 their family, and the verdict can be sure of the family while the method within it is open. The rules:
 
-- Behind: the interval of the difference to the best excludes zero, or the best is cheaper and not worse by more than
-  the smallest gain that matters. Tied: the interval lies within that gain. Open: anything else.
+- Behind: the difference to the best is clear of zero, or the best is cheaper and not worse by more than the smallest
+  gain that matters. Tied: the interval lies within that gain. Open: anything else.
+- Clear of zero, with several regimes held against one, is what Holm's rule leaves at 5 % for all of them together; so
+  too where each is held against the constant. The intervals shown are those of each difference alone.
 - The choice is the cheapest (FLOPs of one run) of those tied with the best. Where a regime of another family is open
   against it there is no choice, but a price for knowing more.
 - A failed regime cannot win, `constant` is never chosen, and what had not converged cannot lose with confidence.
@@ -13,12 +15,14 @@ their family, and the verdict can be sure of the family while the method within 
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any
 
-from warmstart.comparison import Comparison, Difference, Row
-from warmstart.evaluate import FEWEST_SEEDS, rows_to_settle
+from warmstart.comparison import CONSTANT, Comparison, Difference, Row
+from warmstart.evaluate import FEWEST_SEEDS, holm, rows_to_settle
+from warmstart.outlook import between, overtaking, what_to_buy
+from warmstart.wording import bounds, capital, figure, percent, rounded
 
-CONSTANT = "constant"
 _VERDICTS = {"fine-tuned": "fine-tune", "scratch": "train from scratch", "baseline": "a linear model is enough"}
 _WAYS = {"fine-tuned": "fine-tuning", "scratch": "training from scratch", "baseline": "the linear model"}
 _BEST_MODELS = {
@@ -32,6 +36,7 @@ _MOST_IF_UNFINISHED = 0.75  # a rival was still improving when it was stopped, o
 _MOST_IF_UNDECIDED = 0.75  # the best measured may lead in more draws, but not in enough to be called
 _MOST_IF_ALONE = 0.5  # nothing to compare with
 _PROBABLY = 0.8  # a verdict less sure than this says so in its first word
+_FEW_GROUPS = 10  # of test rows
 _NEAR_FLOOR = 0.15  # "near" the best reachable score
 _HARDLY_WORTH_IT = 20  # times the test rows and seeds there are
 
@@ -104,10 +109,28 @@ class _Field:
         low, high = self.difference(reference, row).interval
         if -self.margin <= low and high <= self.margin:
             return "tied"
-        return "behind" if low > 0 or (low >= -self.margin and reference.flops <= row.flops) else "open"
+        clear = row.name in self._clearly_worse[reference.name]
+        return "behind" if clear or (low >= -self.margin and reference.flops <= row.flops) else "open"
 
     def beats_constant(self, row: Row) -> bool:
-        return self.constant is None or self.difference(row, self.constant).interval.low > 0
+        return self.constant is None or row.name in self._clear_of_constant
+
+    @cached_property
+    def _clearly_worse(self) -> dict[str, set[str]]:
+        """Of each regime, those that are worse by more than chance."""
+        return {row.name: self._clear_of(row, -1) for row in self.rows}
+
+    @cached_property
+    def _clear_of_constant(self) -> set[str]:
+        assert self.constant, "only asked where there is one"
+        return self._clear_of(self.constant, 1)
+
+    def _clear_of(self, reference: Row, sign: int) -> set[str]:
+        """The regimes that differ from `reference` by more than chance, and are better (1) or worse (-1)."""
+        others = [row for row in self.rows if row is not reference]
+        found = [self.comparison.paired(row.name, reference.name, self.best.rows) for row in others]
+        clear = holm([each.p_value for each in found])
+        return {row.name for row, each, yes in zip(others, found, clear, strict=True) if yes and sign * each.mean > 0}
 
     def share(self, rows: Sequence[Row]) -> float:
         """Of the draws: in how many one of `rows` is best, or short of the best by less than matters."""
@@ -166,16 +189,19 @@ def _decided(field: _Field, choice: Row, siblings: Sequence[Row]) -> Advice:
     behind = [row for row in field.unfinished if row not in field.tied and row.family != choice.family]
     family = [row for row in field.rows if row.family == choice.family]
     confidence = min(field.share(family if siblings else [choice]), field.most(behind))
-    answer = f"Probably {verdict}" if confidence < _PROBABLY else _capital(verdict)
+    answer = f"Probably {verdict}" if confidence < _PROBABLY else capital(verdict)
     reason = [f"{answer}: {_scores(comparison, choice)}{_against_others(field, choice)}."]
     if choice is not field.best:
         reason.append(
-            f"`{field.best.name}` measured best, but `{choice.name}` is less than {_percent(comparison.worth)} away"
+            f"`{field.best.name}` measured best, but `{choice.name}` is less than {percent(comparison.worth)} away"
             f" and cheaper: `{field.best.name}` {_costs(field.best, choice)}."
         )
     if siblings:
         names = _names([choice, *siblings])
         reason.append(f"Which of {names} is best stays open: these test rows and seeds cannot tell them apart.")
+    crossing = overtaking(comparison, choice.name)
+    if crossing:
+        reason.append(crossing)
     return Advice(
         choice=choice.name,
         verdict=verdict,
@@ -197,18 +223,22 @@ def _undecided(field: _Field, choice: Row, rival: Row) -> Advice:
     unfinished = [row for row in contenders if not row.converged]
     cheapest = min(contenders, key=lambda row: row.flops)
     behind = [way for family, way in _WAYS.items() if family in field.families - {row.family for row in contenders}]
+    found = field.difference(first, rival)
+    several = f" when {len(field.rows)} are compared (Holm)" if found.interval.low > 0 else ""
     reason = (
         f"Undecided between {_standing_of(comparison, first, first.family != rival.family)} and"
         f" {_standing_of(comparison, rival, first.family != rival.family)}: the difference of"
-        f" {_spread(field.difference(first, rival))} may be nothing, and may be more than the"
-        f" {_percent(comparison.worth)} that matters."
+        f" {_spread(found)} may be nothing{several}, and may be more than the"
+        f" {percent(comparison.worth)} that matters."
     )
+    told = [reason, f"{capital(' and '.join(behind))} did worse." if behind else ""]
+    told.append(between(comparison, first.name, rival.name))
     step = _longer(unfinished) if unfinished else _settle(field, first, rival)
     return Advice(
         choice=None,
         verdict="undecided",
         confidence=round(min(field.share([field.best]), field.most(unfinished), _MOST_IF_UNDECIDED), 3),
-        reason=reason + (f" {_capital(' and '.join(behind))} did worse." if behind else ""),
+        reason=" ".join(sentence for sentence in told if sentence),
         also_fine=(),
         caveats=_caveats(field, field.best),
         next_step=f"{step} If you cannot wait, `{cheapest.name}` is the cheapest of those in question.",
@@ -231,7 +261,7 @@ def _constant_stands(field: _Field) -> Advice:
         confidence=round(min(no_gain, field.most(field.unfinished)), 3),
         reason=(
             f"Nothing beats the constant: {_scores(comparison, best)}, always giving the same answer"
-            f" {_figure(constant.score)}; the gain of {_spread(found)} is not clear of zero."
+            f" {figure(constant.score)}; the gain of {_spread(found)} is not clear of zero."
         ),
         also_fine=(),
         caveats=_caveats(field, best),
@@ -266,15 +296,18 @@ def _after_decision(field: _Field, choice: Row, unfinished: Sequence[Row]) -> st
     floor = comparison.noise_floor
     if floor is not None and abs(choice.score - floor) > _NEAR_FLOOR * abs(floor):
         return _towards_floor(comparison, choice, floor)
+    buy = what_to_buy(comparison, choice.name)
+    after = f" {buy}" if buy else ""
     if len(choice.seeds) < FEWEST_SEEDS:
-        return f"To be surer, run again with --seeds {FEWEST_SEEDS}; `{choice.name}` is ready for `warmstart predict`."
-    return f"Use it: `{choice.name}` is ready for `warmstart predict`."
+        ready = f"`{choice.name}` is ready for `warmstart predict`."
+        return f"To be surer, run again with --seeds {FEWEST_SEEDS}; {ready}{after}"
+    return f"Use it: `{choice.name}` is ready for `warmstart predict`.{after}"
 
 
 def _towards_floor(comparison: Comparison, choice: Row, floor: float) -> str:
     """What is known of the way to the best reachable score: only what was measured."""
     away = abs(choice.score - floor) / abs(floor)
-    gap = f"`{choice.name}` is {_percent(away)} away from the best reachable score, {_figure(floor)}."
+    gap = f"`{choice.name}` is {percent(away)} away from the best reachable score, {figure(floor)}."
     if not choice.converged:
         return f"{gap} {_longer([choice])}"
     points = comparison.curve(choice.name)
@@ -282,8 +315,8 @@ def _towards_floor(comparison: Comparison, choice: Row, floor: float) -> str:
         return f"{gap} Try more training rows; --rows {choice.rows // 4},{choice.rows} would show what rows bring."
     fewest = points[0]
     return (
-        f"{gap} From {fewest.rows:,} to {choice.rows:,} training rows it went from {_figure(fewest.score)} to"
-        f" {_figure(choice.score)}; get more training rows, as what lies beyond {choice.rows:,} is not measured."
+        f"{gap} From {fewest.rows:,} to {choice.rows:,} training rows it went from {figure(fewest.score)} to"
+        f" {figure(choice.score)}; get more training rows, as what lies beyond {choice.rows:,} is not measured."
     )
 
 
@@ -299,14 +332,14 @@ def _settle(field: _Field, a: Row, b: Row) -> str:
     """The price of knowing more."""
     seeds = len(set(a.seeds) & set(b.seeds))
     need = rows_to_settle(field.comparison.paired(a.name, b.name, a.rows), field.margin)
-    ways = [f"about {_rounded(max(1, need.rows)):,} more test rows"] if need.rows is not None else []
+    ways = [f"about {rounded(max(1, need.rows)):,} more test rows"] if need.rows is not None else []
     if seeds < FEWEST_SEEDS:
         return f"Run again with --seeds {FEWEST_SEEDS}{f', and with {ways[0]}' if ways else ''}."
     if need.seeds is not None:
         ways.append(f"--seeds {seeds + need.seeds} instead of {seeds}")
     if ways:
-        return f"{_capital(' or '.join(ways))} would settle it."
-    times = f"about {max(2, _rounded(round(need.times))):,} times as many test rows and seeds"
+        return f"{capital(' or '.join(ways))} would settle it."
+    times = f"about {max(2, rounded(round(need.times))):,} times as many test rows and seeds"
     hardly = ", which is hardly worth it" if need.times > _HARDLY_WORTH_IT else ""
     return f"It would take {times} to settle it{hardly}."
 
@@ -320,8 +353,13 @@ def _caveats(field: _Field, answer: Row) -> tuple[str, ...]:
             f"{'Only one seed' if seeds == 1 else 'Only two seeds'}: the intervals hold the test rows alone, not how"
             " much another seed or another draw of training rows would change."
         )
+    groups = field.comparison.groups
+    few = 0 if groups is None else len(set(groups.tolist()))
+    if 0 < few < _FEW_GROUPS:
+        of_them = "all of one group" if few == 1 else f"of {few} groups"
+        caveats.append(f"The test rows are {of_them}: how another group would do is hardly known.")
     caveats += [
-        f"{_capital(_WAYS[family])} came to no score: nothing is known of that way." for family in field.unmeasured
+        f"{capital(_WAYS[family])} came to no score: nothing is known of that way." for family in field.unmeasured
     ]
     if len(field.families) == 1:
         caveats.append(f"Only {_WAYS[answer.family]} was compared here: whether another way does better is not known.")
@@ -360,11 +398,11 @@ def _compute(comparison: Comparison) -> dict[str, float]:
 def _scores(comparison: Comparison, row: Row) -> str:
     """'`full` scores 0.642 accuracy [0.620, 0.660]'"""
     unit = f" in {comparison.units}" if comparison.units else ""
-    return f"`{row.name}` scores {_figure(row.score)} {comparison.metric}{unit} {_bounds(row.interval)}"
+    return f"`{row.name}` scores {figure(row.score)} {comparison.metric}{unit} {bounds(row.interval)}"
 
 
 def _standing_of(comparison: Comparison, row: Row, as_family: bool) -> str:
-    score = f"{_figure(row.score)} {comparison.metric} {_bounds(row.interval)}"
+    score = f"{figure(row.score)} {comparison.metric} {bounds(row.interval)}"
     return f"{_WAYS[row.family]} (`{row.name}`, {score})" if as_family else f"`{row.name}` ({score})"
 
 
@@ -379,7 +417,7 @@ def _against(field: _Field, choice: Row, rival: Row) -> str:
     found = field.difference(choice, rival)
     name, cost = f"{_BEST_MODELS[rival.family]} (`{rival.name}`)", _costs(rival, choice)
     if field.standing(choice, rival) == "tied":
-        return f"less than {_percent(field.comparison.worth)} from {name}, which {cost}"
+        return f"less than {percent(field.comparison.worth)} from {name}, which {cost}"
     if found.interval.low > 0:
         return f"{_spread(found)} better than {name}, which {cost}"
     return f"not measurably worse than {name} (difference {_spread(found)}), which {cost}"
@@ -393,38 +431,13 @@ def _costs(row: Row, reference: Row) -> str:
 
 
 def _times(times: float) -> str:
-    return f"{times:.1f}" if times < 10 else f"{_rounded(round(times)):,}"
+    return f"{times:.1f}" if times < 10 else f"{rounded(round(times)):,}"
 
 
 def _spread(found: Difference) -> str:
-    return f"{_figure(found.difference)} {_bounds(found.interval)}"
-
-
-def _bounds(interval: Iterable[float]) -> str:
-    return f"[{', '.join(_figure(bound) for bound in interval)}]"
-
-
-def _figure(value: float) -> str:
-    """0.642, 12.34, 123.4, 1,234: three decimals, fewer where the number is large, more where it is tiny."""
-    size = abs(value)
-    if 0 < size < 0.0005:
-        return f"{value:.1g}"
-    return f"{value:,.{3 if size < 10 else 2 if size < 100 else 1 if size < 1000 else 0}f}"
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.2g} %" if share < 0.1 else f"{100 * share:.0f} %"
-
-
-def _rounded(number: int) -> int:
-    """To two digits: what is said with 'about' should not look exact."""
-    return int(float(f"{number:.1e}"))
+    return f"{figure(found.difference)} {bounds(found.interval)}"
 
 
 def _names(rows: Iterable[Row]) -> str:
     *others, last = (f"`{row.name}`" for row in rows)
     return f"{', '.join(others)} and {last}" if others else last
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]

@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -32,6 +32,7 @@ MEASURED_STEPS = 4  # of each regime, after one that warms up
 MEASURED_SECONDS = 15.0  # for them, unless fewer than two were done by then
 WORTHWHILE = 0.9  # of the time before, at most, or a cut of the rows is not made
 FEWEST_ROWS = 100  # for training: the budget cuts no further
+APART, MOST_SIZES = 4, (4, 3)  # of --rows auto: a factor, and how many, most first
 ENOUGH_ROWS = 1_000  # for training: before fewer are taken, texts are read less far
 FEWEST_TOKENS = 64  # of a text: the budget lets every model read as many
 FEWEST_SCORED = 500  # test rows; an accuracy on them is known to about 4 points
@@ -44,7 +45,7 @@ class Options:
     """What is compared, and how thoroughly."""
 
     regimes: tuple[str, ...] = DEFAULT
-    rows: tuple[int, ...] = ()  # training rows; empty: all there are
+    rows: tuple[int, ...] | Literal["auto"] = ()  # training rows; empty: all there are; auto: see `spread`
     seeds: int = 3
     first_seed: int = 0
     trials: int = 3  # learning rates for each regime
@@ -217,8 +218,25 @@ class Plan:
 def first_plan(problem: Problem, options: Options) -> Plan:
     """What was asked for, before anything is measured or cut."""
     available = len(problem.splits.train)
-    sizes = sorted({min(n, available) for n in options.rows or (available,)})
+    asked = spread(available) if options.rows == "auto" else options.rows or (available,)
+    sizes = sorted({min(n, available) for n in asked})
     return Plan(problem, options, tuple(sizes), {})
+
+
+def spread(available: int) -> tuple[int, ...]:
+    """Numbers of training rows for learning curves: four or three, a factor of 4 apart, up to all there are.
+
+    None is below `FEWEST_ROWS`; of 400 to 1,600 rows they lie closer, of fewer there are two, or only all.
+
+    >>> spread(24_000), spread(1_200), spread(300), spread(150)
+    ((375, 1500, 6000, 24000), (100, 346, 1200), (100, 300), (150,))
+    """
+    for count in MOST_SIZES:
+        if available // APART ** (count - 1) >= FEWEST_ROWS:
+            return tuple(available // APART**n for n in reversed(range(count)))
+    if available >= 4 * FEWEST_ROWS:
+        return FEWEST_ROWS, round((FEWEST_ROWS * available) ** 0.5), available
+    return (FEWEST_ROWS, available) if available >= 2 * FEWEST_ROWS else (available,)
 
 
 def measure(plan: Plan, shared: Shared) -> Generator[str, None, Plan]:

@@ -93,7 +93,7 @@ Quiet = Annotated[bool, typer.Option("--quiet", help="no progress")]
 Offline = Annotated[bool | None, typer.Option("--offline", help="use nothing but what is on this machine")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="say what would be done, and stop")]
 RowsOption = Annotated[
-    str | None, typer.Option("--rows", help="training rows to use: 1000 or 250,1000,4000; default: all")
+    str | None, typer.Option("--rows", help="training rows to use: 1000, 250,1000,4000 or auto; default: all")
 ]
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="a run or a study")]
 

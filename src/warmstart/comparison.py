@@ -11,10 +11,12 @@ from typing import Any
 
 import numpy as np
 
+from warmstart.curves import Crossover, Law, Transfer, best_scratch, crossover, law, transfers
 from warmstart.errors import UsageError, did_you_mean, listed
 from warmstart.evaluate import Resampled, resample
 from warmstart.record import Array, Interval, Run
 
+CONSTANT = "constant"
 _UNKNOWN = Interval(math.nan, math.nan)
 
 
@@ -93,6 +95,12 @@ class Comparison:
         rows = (self._row(name, self._sizes(name)[-1]) for name in self.names)
         return tuple(sorted(rows, key=self._rank))
 
+    @cached_property
+    def groups(self) -> Array | None:
+        """int [n]: the group of each test row; None where rows were not grouped."""
+        column = next((run.predictions["group"] for run in self.runs if "group" in run.predictions), None)
+        return None if column is None else np.asarray(column, dtype=np.int64)
+
     @property
     def names(self) -> tuple[str, ...]:
         """The regimes, in the order in which they were run."""
@@ -146,17 +154,64 @@ class Comparison:
                 for a, b in combinations(ranked, 2)
                 if self.common_rows(a.name, b.name)
             ],
-            "curves": [
-                {"regime": name, "points": [_point_json(point) for point in self.curve(name)], "law": None}
-                for name in self.names
-            ],
-            "crossovers": [],
+            "curves": [self._curve_json(name) for name in self.names],
+            "crossovers": [found.to_json() for found in self.crossovers],
+            "transfers": [found.to_json() for found in self.transfers],
         }
 
     def curve(self, name: str) -> tuple[Row, ...]:
         """The regime at every number of training rows at which it did not fail, fewest first."""
         points = (self._row(name, rows) for rows in self._sizes(name))
         return tuple(point for point in points if point.failed is None)
+
+    @cached_property
+    def laws(self) -> dict[str, Law]:
+        """How the error of each regime falls with rows; without those that were measured at a single size."""
+        found = {name: self._laws([name]) for name in self.names}
+        return {name: laws[0] for name, laws in found.items() if laws}
+
+    @cached_property
+    def crossovers(self) -> tuple[Crossover, ...]:
+        """Every two regimes that were measured at the same two or more sizes; without `constant`, which learns nothing.
+
+        Those that cross come first, by the number of rows.
+        """
+        ranked = [row.name for row in self.table if row.failed is None and row.name != CONSTANT]
+        pairs = [self._laws(pair) for pair in combinations(ranked, 2)]
+        found = [crossover(*pair) for pair in pairs if pair]
+        return tuple(sorted(found, key=lambda each: (each.rows is None, each.rows or 0)))
+
+    @cached_property
+    def transfers(self) -> tuple[Transfer, ...]:
+        """What each pretrained start was worth in rows, at each size; empty where nothing was trained from scratch."""
+        scratch = best_scratch(self.laws.values())
+        tuned = [name for name, each in self.laws.items() if each.family == "fine-tuned"] if scratch else []
+        pairs = [self._laws([name, scratch.regime]) for name in tuned if scratch]
+        return tuple(found for pair in pairs if pair for found in transfers(*pair))
+
+    def _laws(self, names: Sequence[str]) -> list[Law]:
+        """Of these regimes, on the sizes and seeds that all of them have; empty where there is none for one of them."""
+        measured = [{point.rows for point in self.curve(name)} for name in names]
+        sizes = sorted(set.intersection(*measured))
+        each = [self._seeds(name, rows) for name in names for rows in sizes]
+        seeds = [seed for seed in each[0] if all(seed in others for others in each)] if each else []
+        if not seeds:
+            return []
+        found = []
+        for name in names:
+            own = [self._seeds(name, rows) for rows in sizes]
+            scores = [
+                self._drawn[name, rows].only([there.index(seed) for seed in seeds])
+                for rows, there in zip(sizes, own, strict=True)
+            ]
+            family = self._runs[name, sizes[0]][0].family
+            found.append(law(name, family, sizes, scores, self.higher_is_better, self.noise_floor))
+        return [each for each in found if each] if all(found) else []
+
+    def _curve_json(self, name: str) -> dict[str, Any]:
+        found = self.laws.get(name)
+        points = [_point_json(point) for point in self.curve(name)]
+        return {"regime": name, "points": points, "law": found.to_json() if found else None}
 
     def _row(self, name: str, rows: int) -> Row:
         runs = self._runs[name, rows]
@@ -165,7 +220,7 @@ class Comparison:
         lost = len(failed) > len(finished)
         scored = finished or [run for run in failed if _scored(run)]
         shown = scored or runs
-        drawn = resample([run.scores for run in scored]) if scored else None
+        drawn = self._resampled(scored) if scored else None
         rates = [run.lr for run in shown if run.lr is not None]
         seconds = [run.cost.seconds for run in shown]
         peaks = [run.cost.peak_memory_bytes for run in shown if run.cost.peak_memory_bytes is not None]
@@ -209,8 +264,11 @@ class Comparison:
     @cached_property
     def _drawn(self) -> dict[tuple[str, int], Resampled]:
         """Drawn once for each regime and size; every difference subtracts two of them."""
-        finished = {key: [run.scores for run in runs if _finished(run)] for key, runs in self._runs.items()}
-        return {key: resample(scores) for key, scores in finished.items() if scores}
+        finished = {key: [run for run in runs if _finished(run)] for key, runs in self._runs.items()}
+        return {key: self._resampled(runs) for key, runs in finished.items() if runs}
+
+    def _resampled(self, runs: Sequence[Run]) -> Resampled:
+        return resample([run.scores for run in runs], groups=self.groups)
 
     def _turned(self, names: Sequence[str], rows: int) -> list[Resampled]:
         """Each regime on the seeds that all of them finished, turned so that more is better."""

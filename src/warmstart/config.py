@@ -50,7 +50,7 @@ class Request:
     corpus: tuple[str, ...] = ()
     retain: str | None = None
     keep: Literal["general"] | None = None
-    rows: tuple[int, ...] = ()
+    rows: tuple[int, ...] | Literal["auto"] = ()
     tokens: tuple[int, ...] = ()
     seeds: int = 3
     seed: int = 0
@@ -84,9 +84,9 @@ class Request:
                 raise UsageError(
                     f"{name} is {_plain(value)}; it must lie between {bounds}.", f"correct --{_flag(name)}"
                 )
-        if any(n < 2 for n in self.rows):
+        if self.rows != "auto" and any(n < 2 for n in self.rows):
             raise UsageError(f"rows is {_plain(self.rows)}; a model needs at least 2 rows.", "correct --rows")
-        if self.command == "fit" and len(self.rows) > 1:
+        if self.command == "fit" and (self.rows == "auto" or len(self.rows) > 1):
             raise UsageError(f"rows is {_plain(self.rows)}; fit trains on one number of rows.", "name one with --rows")
         if any(n < FEWEST_TOKENS for n in self.tokens):
             raise UsageError(
@@ -163,7 +163,7 @@ REMARKS = {
     "corpus": "text files or tables to learn the language from, for hybrid; empty: the task's own training texts",
     "retain": "a text file or table on which forgetting is measured; null: text of the base's own",
     "keep": "general: train on some general text as well, against forgetting",
-    "rows": "training rows to use, e.g. [250, 1000]; empty: all",
+    "rows": "training rows to use, e.g. [250, 1000]; auto: three or four numbers up to all; empty: all",
     "tokens": "training tokens to use, e.g. [10M, 50M]; empty: all",
     "seeds": "draws of the training rows",
     "trials": "learning rates tried for each regime",
@@ -324,6 +324,8 @@ def parsed(key: str, value: Any) -> Any:
         return amount(key, value)
     if key == "task" and value == "auto":
         return None
+    if key == "rows" and value == "auto":
+        return value
     if key in LISTS:
         parts = [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
         parts = parts if isinstance(parts, list | tuple) else [parts]
@@ -373,7 +375,7 @@ def _whole(text: Any) -> int:
         return int(str(text).replace("_", ""))
     except ValueError as error:
         raise UsageError(
-            f"{text!r} is no number of rows.", "write for example --rows 1000 or --rows 250,1000"
+            f"{text!r} is no number of rows.", "write for example --rows 1000, --rows 250,1000 or --rows auto"
         ) from error
 
 

@@ -8,11 +8,15 @@ with replacement, the same rows for every seed and both sides of a difference), 
 There are too few seeds to draw them with replacement: of three values that finds a spread a third too small (in
 variance) and never leaves their range. So each draw moves the mean over seeds by a step from Student's t, as wide as
 the seeds spread. From fewer than three seeds no spread can be read, and the intervals hold test rows alone.
+
+Where test rows come in groups (reviews of one product), groups are drawn instead of rows: what the rows of a group
+have in common does not average out. A share of right answers among fewer than 100 rows has Wilson's interval: drawn
+again, so few rows give one that is too short near 0 and 1.
 """
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -24,6 +28,7 @@ FEWEST_SEEDS = 3  # fewer say nothing about their spread
 _RANDOM_SEED = 20240607  # any fixed number: the same runs give the same intervals
 _CHUNK = 1_000_000  # counts held at once, one byte each
 _NORMAL_95 = 1.96
+_SMALL = 100  # test rows, below which a share of right answers has Wilson's interval
 _UNSEEN = 3.0  # "rule of three": what n rows never showed may still happen to 3 in n of them (95 %)
 
 
@@ -47,6 +52,7 @@ class Resampled:
     rows: int  # test rows
     unseen: float  # half the width of the interval where no draw differs from another
     bounds: Interval  # what the metric cannot leave
+    share: bool = False  # of right answers among few rows
 
     def __sub__(self, other: "Resampled") -> "Resampled":
         """Paired: both sides have the same seeds in the same order, and see the same draws."""
@@ -66,7 +72,7 @@ class Resampled:
     def only(self, seeds: Sequence[int]) -> "Resampled":
         """The same for some of the seeds, by position."""
         chosen = list(seeds)
-        return Resampled(self.measured[chosen], self.drawn[:, chosen], self.rows, self.unseen, self.bounds)
+        return replace(self, measured=self.measured[chosen], drawn=self.drawn[:, chosen])
 
     @property
     def mean(self) -> float:
@@ -83,7 +89,9 @@ class Resampled:
 
     @property
     def interval(self) -> Interval:
-        """95 % of the draws."""
+        """95 % of the draws; of a share of few rows, Wilson's."""
+        if self.share:
+            return self._wilson()
         draws = self.draws
         if float(np.ptp(draws)) == 0.0:
             low, high = self.mean - self.unseen, self.mean + self.unseen
@@ -92,27 +100,72 @@ class Resampled:
         return Interval(max(low, self.bounds.low), min(high, self.bounds.high))
 
     @property
+    def p_value(self) -> float:
+        """Two-sided, of a metric or a difference that is truly zero."""
+        draws = self.draws
+        if float(np.ptp(draws)) == 0.0:
+            return 1.0 if abs(self.mean) <= self.unseen else 1 / (len(draws) + 1)
+        fewer = min(int((draws <= 0).sum()), int((draws >= 0).sum()))
+        return min(1.0, 2 * (fewer + 1) / (len(draws) + 1))
+
+    def _wilson(self) -> Interval:
+        """Wilson (1927), of the mean over seeds; the seeds' spread is added as it is to a sum of independent errors."""
+        square, seeds = _NORMAL_95**2, len(self.measured)
+        shrunk = 1 + square / self.rows
+        centre = (self.mean + square / (2 * self.rows)) / shrunk
+        spread = self.mean * (1 - self.mean) / self.rows + square / (4 * self.rows**2)
+        from_rows = _NORMAL_95 * math.sqrt(max(spread, 0.0)) / shrunk
+        deviation = float(self.measured.std(ddof=1)) if seeds >= FEWEST_SEEDS else 0.0
+        half = math.hypot(from_rows, _student_95(seeds) * deviation / math.sqrt(seeds))
+        return Interval(max(centre - half, 0.0), min(centre + half, 1.0))
+
+    @property
     def p_above_zero(self) -> float:
         """Share of draws above zero; a draw at zero counts half."""
         draws = self.draws
         return float((draws > 0).mean() + (draws == 0).mean() / 2)
 
 
-def resample(scores: Sequence[Array], draws: int = DRAWS) -> Resampled:
-    """`scores` ([n, 2] for each seed, the same test rows in the same order) under `draws` draws of the test rows."""
+def resample(scores: Sequence[Array], draws: int = DRAWS, groups: Array | None = None) -> Resampled:
+    """`scores` ([n, 2] for each seed, the same test rows in the same order) under `draws` draws of the test rows.
+
+    `groups`: int [n], the group of each test row, where whole groups are to be drawn. With a single group nothing
+    can be drawn, and rows are.
+    """
     rows = len(scores[0])
     assert rows and all(s.shape == (rows, 2) for s in scores), "each seed is scored on the same test rows"
-    columns = np.concatenate([np.asarray(s, dtype=np.float64) for s in scores], axis=1)
-    drawn = np.concatenate([counts @ columns for counts in _counts_in_chunks(rows, draws)])
-    value, weight = columns[:, 0::2], columns[:, 1::2]
+    units = np.concatenate([np.asarray(s, dtype=np.float64) for s in scores], axis=1)
+    ungrouped = groups is None or int(np.ptp(groups)) == 0
+    if groups is not None and not ungrouped:
+        units = _sums(units, groups)
+    drawn = np.concatenate([counts @ units for counts in _counts_in_chunks(len(units), draws)])
+    value, weight = units[:, 0::2], units[:, 1::2]
     weights = drawn[:, 1::2]
+    measured = np.array([metric(s) for s in scores])
+    metrics = np.divide(drawn[:, 0::2], weights, out=np.zeros_like(weights), where=weights != 0)
+    if not ungrouped:
+        metrics = measured + _few(len(units)) * (metrics - measured)
     return Resampled(
-        measured=np.array([metric(s) for s in scores]),
-        drawn=np.divide(drawn[:, 0::2], weights, out=np.zeros_like(weights), where=weights != 0),
+        measured=measured,
+        drawn=metrics,
         rows=rows,
-        unseen=_UNSEEN / rows * float(np.abs(value).max()) / max(float(weight.mean()), 1e-12),
+        unseen=_UNSEEN / len(units) * float(np.abs(value).max()) / max(float(weight.mean()), 1e-12),
         bounds=Interval(0.0 if (value >= 0).all() else -math.inf, 1.0 if (value <= weight).all() else math.inf),
+        share=ungrouped and rows < _SMALL and bool((weight == 1).all() and np.isin(value, (0.0, 1.0)).all()),
     )
+
+
+def _sums(columns: Array, groups: Array) -> Array:
+    """[groups, k]: the sum of `columns` [n, k] over the rows of each group."""
+    numbers, place = np.unique(groups, return_inverse=True)
+    sums = np.zeros((len(numbers), columns.shape[1]))
+    np.add.at(sums, place, columns)
+    return sums
+
+
+def _few(groups: int) -> float:
+    """How much wider than their draws the truth spreads, where few groups are drawn: Student's t, and n - 1 for n."""
+    return _student_95(groups) / _NORMAL_95 * math.sqrt(groups / (groups - 1))
 
 
 def interval(scores: Sequence[Array], draws: int = DRAWS) -> Interval:
@@ -136,6 +189,23 @@ def paired(
     difference = resample(a, draws) - resample(b, draws)
     turned = difference if higher_is_better else -difference
     return turned.mean, turned.interval, turned.p_above_zero
+
+
+def holm(p_values: Sequence[float], level: float = 0.05) -> list[bool]:
+    """Which of several hypotheses are refuted, so that with a chance of 1 - `level` none is refuted wrongly.
+
+    The smallest p-value is held against level / n, the next against level / (n - 1), until one is too large
+    (Holm 1979).
+
+    >>> holm([0.01, 0.04, 0.03])
+    [True, False, False]
+    """
+    refuted = [False] * len(p_values)
+    for tried, place in enumerate(sorted(range(len(p_values)), key=lambda place: p_values[place])):
+        if p_values[place] > level / (len(p_values) - tried):
+            break
+        refuted[place] = True
+    return refuted
 
 
 @dataclass(frozen=True)

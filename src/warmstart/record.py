@@ -134,8 +134,9 @@ def _plain(value: Any) -> Any:
 def save_run(run: Run, folder: Path) -> None:
     """Write `run.json` and `scores.parquet` into `folder`; the JSON last, so that its presence means 'finished'.
 
-    Columns of `scores.parquet`: row (number in the source, from 1), value, weight, target, prediction, and by task
-    low, high (regression) or probability (classification, of the prediction).
+    Columns of `scores.parquet`: row (number in the source, from 1), value, weight, target, prediction, where rows were
+    grouped group (a number, the same in all runs of a study), and by task low, high (regression) or probability
+    (classification, of the prediction).
     """
     folder.mkdir(parents=True, exist_ok=True)
     columns = {"value": run.scores[:, 0], "weight": run.scores[:, 1], **run.predictions}

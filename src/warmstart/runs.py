@@ -249,12 +249,16 @@ def measure(model: Predictor, draw: Draw, reads: Encoded | None = None) -> Measu
     columns = {"row": splits.test.numbers.tolist(), "target": task.truths(test_targets)}
     columns |= task.predictions(test, calibration)
     metrics = task.metrics(test, test_targets, calibration)
+    if draw.schema.group:
+        columns["group"] = np.unique(list(splits.test.keys), return_inverse=True)[1].tolist()
     if isinstance(task, Language) and task.writes:
         assert isinstance(model, Network) and isinstance(model.inputs, Conversations)
         some_test = judged_rows(splits.test)
         judged = task.judge(Writer(model.model, model.inputs).answers(some_test.texts, task), some_test)
         if judged.scores is not None:  # ranked by what is written
-            scores, columns = judged.scores, {"row": some_test.numbers.tolist(), **judged.columns}
+            kept = np.isin(splits.test.numbers, some_test.numbers)
+            groups = {"group": np.array(columns["group"])[kept].tolist()} if "group" in columns else {}
+            scores, columns = judged.scores, {"row": some_test.numbers.tolist(), **judged.columns, **groups}
         else:
             columns |= _beside(splits.test, some_test, judged.columns)
         metrics |= judged.metrics

@@ -1,10 +1,5 @@
-"""Plots: what does each picture of the report show?
+"""Plots: what does each picture of the report show?"""
 
-Figures are plain dictionaries as plotly.js reads them. A colour is written `var(--name)`: the page's script puts the
-style sheet's value in its place, so that a plot follows the reader's light or dark setting.
-"""
-
-import html
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,14 +7,12 @@ from typing import Any
 
 from warmstart.comparison import Comparison
 from warmstart.record import Point, Run
-from warmstart.report import words
+from warmstart.report import frame, words
 from warmstart.report.entries import Entry
 from warmstart.report.forgetting import Lost, measures
+from warmstart.report.frame import Figure
 from warmstart.report.places import NARROW, WIDE, places
 
-Figure = dict[str, Any]  # JSON
-
-SYMBOLS = {"baseline": "square", "scratch": "diamond", "fine-tuned": "circle"}
 POINTS = 400  # of a scatter plot of predictions
 
 
@@ -34,12 +27,12 @@ def score_against_compute(entries: Sequence[Entry], comparison: Comparison) -> F
         members = [entry for entry in shown if entry.row.family == family]
         if members:
             data.append(_points(members, family, wide, narrow))
-    layout = _layout(
-        xaxis=_axis("compute of one run (FLOP)", type="log", range=list(span_x), exponentformat="power", dtick=1),
-        yaxis=_axis("", range=list(span_y)),
+    layout = frame.layout(
+        xaxis=frame.axis("compute of one run (FLOP)", type="log", range=list(span_x), exponentformat="power", dtick=1),
+        yaxis=frame.axis("", range=list(span_y)),
         height=460,
     )
-    layout |= {"shapes": [], "annotations": [], "legend": _legend(), "showlegend": True}
+    layout |= {"shapes": [], "annotations": [], "legend": frame.legend(), "showlegend": True}
     for value, label in _levels(entries, comparison):
         if span_y[0] < value < span_y[1]:
             _level(layout, value, label)
@@ -48,12 +41,12 @@ def score_against_compute(entries: Sequence[Entry], comparison: Comparison) -> F
 
 def curves(entry: Entry, span: tuple[float, float] | None) -> Figure:
     """Training and validation loss over the steps, the gap between them marked where the weights were kept."""
-    colour = _colour(entry.row.family)
+    colour = frame.colour(entry.row.family)
     data: list[Figure] = []
     for run in sorted(entry.runs, key=lambda run: run is entry.shown):
         data += _curve(run, colour, faint=run is not entry.shown)
-    axis = _axis("", range=list(span)) if span else _axis("")
-    layout = _layout(xaxis=_axis("step", rangemode="tozero"), yaxis=axis, height=250)
+    axis = frame.axis("", range=list(span)) if span else frame.axis("")
+    layout = frame.layout(xaxis=frame.axis("step", rangemode="tozero"), yaxis=axis, height=250)
     kept = _kept(entry.shown) if entry.shown else None
     if kept is not None:
         _mark_gap(layout, kept)
@@ -83,7 +76,7 @@ def rate_search(entry: Entry, span: tuple[float, float] | None, higher_is_better
     trials = [t for t in run.trials if isinstance(t.settings.get("lr"), int | float)] if run else []
     taken = run.lr if run else None
     worst = (0.0, 1.0) if span is None else span if higher_is_better else span[::-1]
-    colour = _colour(entry.row.family)
+    colour = frame.colour(entry.row.family)
     symbols = [
         "x-thin" if t.val is None else "circle" if _same(t.settings["lr"], taken) else "circle-open" for t in trials
     ]
@@ -91,9 +84,10 @@ def rate_search(entry: Entry, span: tuple[float, float] | None, higher_is_better
         "type": "scatter",
         "mode": "markers",
         "x": [t.settings["lr"] for t in trials],
-        "y": [worst[0] if t.val is None else _finite(t.val) for t in trials],
+        "y": [worst[0] if t.val is None else frame.finite(t.val) for t in trials],
         "text": [
-            plain(f"{words.settings(t.settings)}: {'failed' if t.val is None else words.score(t.val)}") for t in trials
+            frame.plain(f"{words.settings(t.settings)}: {'failed' if t.val is None else words.score(t.val)}")
+            for t in trials
         ],
         "hoverinfo": "text",
         "cliponaxis": False,
@@ -101,11 +95,13 @@ def rate_search(entry: Entry, span: tuple[float, float] | None, higher_is_better
     }
     low, high = _log_range([float(t.settings["lr"]) for t in trials], margin=0.3)
     decades = _decades(low, high)
-    axis = _axis("", range=list(span)) if span else _axis("")
+    axis = frame.axis("", range=list(span)) if span else frame.axis("")
     ticks = {"tickmode": "array", "tickvals": decades, "ticktext": [words.rate(v) for v in decades]}
     return {
         "data": [trace],
-        "layout": _layout(xaxis=_axis("learning rate", type="log", range=[low, high], **ticks), yaxis=axis, height=220),
+        "layout": frame.layout(
+            xaxis=frame.axis("learning rate", type="log", range=[low, high], **ticks), yaxis=axis, height=220
+        ),
     }
 
 
@@ -144,7 +140,7 @@ def predicted_against_true(entry: Entry, span: Span) -> Figure:
     diagonal = [10**end for end in ends] if span.log else ends
     scale = {"type": "log", "dtick": 1} if span.log else {"type": "linear"}
     axis = {"range": ends, "exponentformat": "SI"} | scale
-    colour, symbol = _colour(entry.row.family), SYMBOLS.get(entry.row.family)
+    colour, symbol = frame.colour(entry.row.family), frame.SYMBOLS.get(entry.row.family)
     dots = {
         "type": "scatter",
         "mode": "markers",
@@ -154,8 +150,8 @@ def predicted_against_true(entry: Entry, span: Span) -> Figure:
         "hoverinfo": "text",
         "marker": {"color": colour, "size": 5, "opacity": 0.45, "symbol": symbol},
     }
-    line = {"type": "scatter", "mode": "lines", "x": diagonal, "y": diagonal, "hoverinfo": "skip", "line": _thin()}
-    layout = _layout(xaxis=_axis("true", **axis), yaxis=_axis("predicted", **axis), height=280)
+    line = {"type": "scatter", "mode": "lines", "x": diagonal, "y": diagonal, "hoverinfo": "skip", "line": frame.thin()}
+    layout = frame.layout(xaxis=frame.axis("true", **axis), yaxis=frame.axis("predicted", **axis), height=280)
     return {"data": [line, dots], "layout": layout}
 
 
@@ -173,24 +169,19 @@ def score_against_forgetting(shown: Sequence[Lost]) -> Figure:
     marks = _points(entries, "fine-tuned", wide, narrow) | {
         "x": [at[entry.key] for entry in entries],
         "hovertext": [
-            plain(
+            frame.plain(
                 f"{each.entry.name}: {words.score(each.entry.row.score)} {words.interval(each.entry.row.interval)}, "
                 f"{measure.heading.lower()} {words.score(at[each.entry.key])} {words.interval(each.interval(measure))}"
             )
             for each in members
         ],
     }
-    layout = _layout(
-        xaxis=_axis(f"{measure.heading.lower()}, less is better", range=list(span_x)),
-        yaxis=_axis("", range=list(span_y)),
+    layout = frame.layout(
+        xaxis=frame.axis(f"{measure.heading.lower()}, less is better", range=list(span_x)),
+        yaxis=frame.axis("", range=list(span_y)),
         height=400,
     )
     return {"data": [*(_frontier(each) for each in members if each.forgotten.frontier), marks], "layout": layout}
-
-
-def plain(text: str) -> str:
-    """Text that plotly shows as it is: it reads a subset of HTML in labels and hover boxes."""
-    return html.escape(text, quote=False)
 
 
 def _points(members: Sequence[Entry], family: str, wide: Mapping[str, str], narrow: Mapping[str, str]) -> Figure:
@@ -201,23 +192,25 @@ def _points(members: Sequence[Entry], family: str, wide: Mapping[str, str], narr
         "name": words.family(family),
         "x": [row.flops for row in rows],
         "y": [row.score for row in rows],
-        "text": [plain(row.name) for row in rows],
+        "text": [frame.plain(row.name) for row in rows],
         "textposition": [wide[entry.key] for entry in members],
         "meta": {"narrow": [narrow[entry.key] for entry in members]},
-        "textfont": {"color": _colour(family), "size": 13},
+        "textfont": {"color": frame.colour(family), "size": 13},
         "hovertext": [
-            plain(f"{row.name}: {words.score(row.score)} {words.interval(row.interval)}, {words.compute(row.flops)}")
+            frame.plain(
+                f"{row.name}: {words.score(row.score)} {words.interval(row.interval)}, {words.compute(row.flops)}"
+            )
             for row in rows
         ],
         "hoverinfo": "text",
         "cliponaxis": False,
-        "marker": {"color": _colour(family), "size": 11, "symbol": SYMBOLS[family]},
+        "marker": {"color": frame.colour(family), "size": 11, "symbol": frame.SYMBOLS[family]},
         "error_y": {
             "type": "data",
             "symmetric": False,
-            "array": [_finite(row.interval.high - row.score) for row in rows],
-            "arrayminus": [_finite(row.score - row.interval.low) for row in rows],
-            "color": _colour(family),
+            "array": [frame.finite(row.interval.high - row.score) for row in rows],
+            "arrayminus": [frame.finite(row.score - row.interval.low) for row in rows],
+            "color": frame.colour(family),
             "thickness": 1.2,
             "width": 0,
         },
@@ -226,14 +219,14 @@ def _points(members: Sequence[Entry], family: str, wide: Mapping[str, str], narr
 
 def _frontier(each: Lost) -> Figure:
     """From the base's weights to the tuned ones."""
-    points, colour = each.forgotten.frontier, _colour(each.entry.row.family)
+    points, colour = each.forgotten.frontier, frame.colour(each.entry.row.family)
     return {
         "type": "scatter",
         "mode": "lines+markers",
         "x": [point["forgotten"] for point in points],
         "y": [point["score"] for point in points],
         "hovertext": [
-            plain(f"{each.entry.name}, {words.percent(point['mix'])} of the way: {words.score(point['score'])}")
+            frame.plain(f"{each.entry.name}, {words.percent(point['mix'])} of the way: {words.score(point['score'])}")
             for point in points
         ],
         "hoverinfo": "text",
@@ -266,7 +259,9 @@ def _pareto(front: Sequence[Entry]) -> Figure:
 
 
 def _levels(entries: Sequence[Entry], comparison: Comparison) -> list[tuple[float, str]]:
-    free = [(entry.row.score, plain(entry.name)) for entry in entries if not entry.failed and entry.row.flops <= 0]
+    free = [
+        (entry.row.score, frame.plain(entry.name)) for entry in entries if not entry.failed and entry.row.flops <= 0
+    ]
     floor = comparison.noise_floor
     return free + ([(floor, "best reachable")] if floor is not None else [])
 
@@ -274,7 +269,16 @@ def _levels(entries: Sequence[Entry], comparison: Comparison) -> list[tuple[floa
 def _level(layout: Figure, value: float, label: str) -> None:
     """A horizontal line across the plot with its name at the left end."""
     layout["shapes"].append(
-        {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": value, "y1": value, "line": _thin(), "layer": "below"}
+        {
+            "type": "line",
+            "xref": "paper",
+            "x0": 0,
+            "x1": 1,
+            "y0": value,
+            "y1": value,
+            "line": frame.thin(),
+            "layer": "below",
+        }
     )
     layout["annotations"].append(
         {"xref": "paper", "x": 0, "xanchor": "left", "y": value, "yanchor": "bottom", "text": label, "showarrow": False}
@@ -288,8 +292,8 @@ def _curve(run: Run, colour: str, *, faint: bool) -> list[Figure]:
     if faint:
         common["hoverinfo"] = "skip"
     train_line, val_line = {"color": colour, "dash": "dot", "width": 1.6}, {"color": colour, "width": 2.2}
-    train = {"name": "training", "y": [_finite(p.train_loss) for p in run.points], "line": train_line}
-    val = {"name": "validation", "y": [_finite(p.val_loss) for p in run.points], "line": val_line}
+    train = {"name": "training", "y": [frame.finite(p.train_loss) for p in run.points], "line": train_line}
+    val = {"name": "validation", "y": [frame.finite(p.val_loss) for p in run.points], "line": val_line}
     return [common | train, common | val]
 
 
@@ -303,7 +307,7 @@ def _mark_gap(layout: Figure, kept: Point) -> None:
     gap = kept.val_loss - kept.train_loss
     upright = {"type": "line", "x0": kept.step, "x1": kept.step}
     bar = {"y0": kept.train_loss, "y1": kept.val_loss, "line": {"color": "var(--ink)", "width": 3}}
-    layout["shapes"] = [upright | {"yref": "paper", "y0": 0, "y1": 1, "line": _thin(), "layer": "below"}]
+    layout["shapes"] = [upright | {"yref": "paper", "y0": 0, "y1": 1, "line": frame.thin(), "layer": "below"}]
     if gap > 0:
         layout["shapes"].append(upright | bar)
     at_the_top = {"yref": "paper", "y": 1, "yanchor": "top", "xanchor": "right", "xshift": -4}
@@ -317,44 +321,6 @@ def _sample(run: Run) -> list[tuple[int, float, float]]:
     rows = list(zip(columns.get("row", []), columns.get("target", []), columns.get("prediction", []), strict=True))
     finite = [(int(n), float(t), float(p)) for n, t, p in rows if math.isfinite(t) and math.isfinite(p)]
     return finite[:: math.ceil(len(finite) / POINTS)] if finite else []
-
-
-def _layout(*, xaxis: Figure, yaxis: Figure, height: int) -> Figure:
-    return {
-        "height": height,
-        "margin": {"l": 58, "r": 14, "t": 12, "b": 44},
-        "paper_bgcolor": "rgba(0,0,0,0)",
-        "plot_bgcolor": "rgba(0,0,0,0)",
-        "font": {"family": "var(--sans)", "size": 12, "color": "var(--muted)"},
-        "hoverlabel": {"bgcolor": "var(--card)", "bordercolor": "var(--line)", "font": {"color": "var(--ink)"}},
-        "dragmode": False,
-        "showlegend": False,
-        "xaxis": xaxis,
-        "yaxis": yaxis,
-    }
-
-
-def _axis(title: str, **more: Any) -> Figure:
-    return {
-        "title": {"text": plain(title), "standoff": 8},
-        "gridcolor": "var(--line)",
-        "linecolor": "var(--line)",
-        "zeroline": False,
-        "fixedrange": True,
-        "automargin": True,
-    } | more
-
-
-def _legend() -> Figure:
-    return {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "font": {"color": "var(--ink)"}}
-
-
-def _thin() -> Figure:
-    return {"color": "var(--muted)", "width": 1, "dash": "dash"}
-
-
-def _colour(family: str) -> str:
-    return f"var(--{family})" if family in words.FAMILIES else "var(--baseline)"
 
 
 def _score_range(shown: Sequence[Entry], comparison: Comparison) -> tuple[float, float]:
@@ -388,7 +354,3 @@ def _decades(low: float, high: float) -> list[float]:
 
 def _same(a: Any, b: float | None) -> bool:
     return b is not None and math.isclose(a, b, rel_tol=1e-6)
-
-
-def _finite(number: float) -> float | None:
-    return number if math.isfinite(number) else None

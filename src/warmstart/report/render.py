@@ -2,7 +2,7 @@
 
 The page is one file: style, script, plotly and figures are inside it, and its Content-Security-Policy lets it load
 nothing and run only the scripts it came with. What a user wrote is escaped by Jinja in the markup, by `_as_json` in
-the figures, and by `plots.plain` where plotly itself would read it as HTML.
+the figures, and by `frame.plain` where plotly itself would read it as HTML.
 """
 
 import base64
@@ -19,10 +19,14 @@ from markupsafe import Markup, escape
 
 from warmstart.advise import Advice
 from warmstart.comparison import Comparison, Difference
+from warmstart.curves import FARTHEST
 from warmstart.data.check import Finding
+from warmstart.outlook import outlook
 from warmstart.record import Run
 from warmstart.report import forgetting, mistakes, plots, words
 from warmstart.report.entries import Entry, best_of, difference, entries_of, of_most_rows, searches
+from warmstart.report.frame import Figure
+from warmstart.report.learning import learning_curves
 from warmstart.report.samples import samples
 
 NUMBERS_AND_CLASSES = ("regression", "classification")
@@ -92,6 +96,8 @@ def render(
             measures=forgetting.measures(forgetting.lost(main)),
             doubts=_doubts(comparison, advice),
             sizes=_sizes(comparison),
+            outlook=outlook(comparison),
+            farthest=FARTHEST,
             spent=_spent(comparison.runs),
             metrics=_metric_names(comparison.runs),
             mean_metric=_mean_metric,
@@ -136,9 +142,12 @@ def _coded(text: str) -> Markup:
     return Markup("".join(f"<code>{part}</code>" if i % 2 else part for i, part in enumerate(parts)))
 
 
-def _figures(main: Sequence[Entry], comparison: Comparison) -> dict[str, plots.Figure]:
+def _figures(main: Sequence[Entry], comparison: Comparison) -> dict[str, Figure]:
     """Every plot of the page by the name that the template knows it under."""
     figures = {"compute": plots.score_against_compute(main, comparison)}
+    learned = learning_curves(main, comparison)
+    if learned:
+        figures["rows"] = learned
     losses, trials = plots.loss_span(main), plots.trial_span(main)
     for entry in main:
         run = entry.shown
