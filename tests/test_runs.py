@@ -150,6 +150,8 @@ def test_the_base_is_asked_once_and_nobody_pays_for_it(
     assert len(asked) == 2 and first.cost.seconds < 600 and first.cost.peak_memory_bytes == 1
     done(run(chosen(base, lr=5e-3), replace(draw, seed=1), tmp_path / "two"))
     assert len(asked) == 3
+
+
 def test_the_groups_of_the_test_rows_are_kept(tmp_path: Path) -> None:
     schema = replace(REGRESSION, group="maker")
     rows = tiny_rows(schema)
