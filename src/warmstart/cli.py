@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 
 import typer
 
-from warmstart import process
+from warmstart import process, supervise
 from warmstart.engine import world
 from warmstart.errors import UsageError
-from warmstart.supervise import tell
 
 if TYPE_CHECKING:
     from warmstart.api import Begun
@@ -399,7 +398,7 @@ def _finish(begun: "Begun", quiet: bool, as_json: bool) -> None:
 def _told(steps: "Generator[Progress, None, Value]", go_on: list[str]) -> "Generator[Progress, None, Value]":
     """The same steps; the process that waits for this one, if one does, is told what is being done."""
     doing = "starting"
-    tell(doing, go_on)
+    supervise.tell(doing, go_on)
     while True:
         try:
             now = next(steps)
@@ -408,7 +407,7 @@ def _told(steps: "Generator[Progress, None, Value]", go_on: list[str]) -> "Gener
             return value
         if now.doing != doing:
             doing = now.doing
-            tell(doing, go_on)
+            supervise.tell(doing, go_on)
         yield now
 
 
