@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from torture.faults import AtWork
+from torture.faults import AtWork, Whom
 from torture.processes import ENVIRONMENT, call, start_server
 from torture.trials import FULL
 from torture.workshop import Case, Workshop, digest, results, study
@@ -105,26 +105,39 @@ def test_killed_before_anything_was_begun_it_ends_and_who_waits_has_imported_not
     assert done.stderr == "killed by SIGKILL (probably: out of memory) before there was anything to go on with.\n"
 
 
+def test_killed_after_a_stop_was_asked_for_nothing_goes_on() -> None:
+    done = light(
+        "import os, signal\n"
+        "from warmstart import supervise\n"
+        "def command():\n"
+        "    supervise.tell('training', ['resume', '/nowhere'])\n"
+        "    signal.signal(signal.SIGTERM, lambda *_: os.kill(os.getpid(), 9))\n"
+        "    os.kill(os.getppid(), signal.SIGTERM)\n"
+        "    signal.pause()\n"
+        "supervise.supervised(command)"
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (137, "", "")
+
+
 # --- everything else as without it ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-@pytest.mark.parametrize("whom", ["itself", "who waits", "all"])
-def test_a_stop_is_passed_on_once_and_saved(shop: Workshop, whom: str, number: signal.Signals) -> None:
+@pytest.mark.parametrize(
+    ("whom", "number"), [("itself", signal.SIGTERM), ("who waits", signal.SIGTERM), ("all", signal.SIGINT)]
+)
+def test_a_stop_is_passed_on_once_and_saved(shop: Workshop, whom: Whom, number: signal.Signals) -> None:
     out = shop.vacant()
-    ended = shop.run_waited_for(
-        STUDY, out, [AtWork(TRAINING, shop.folder / f"{whom} {number}", steps=5, number=number, whom=whom)]
-    )
+    fault = AtWork("full, 84 rows", shop.folder / whom, steps=5, number=number, whom=whom)
+    ended = shop.run_waited_for(FULL, out, [fault])
     assert ended.code == 128 + number
     assert ended.printed == f"stopped; what is finished is kept.\nhint: go on with: warmstart resume {out}\n"
-    assert any((out / "runs" / "full-r84-s0" / "checkpoint").iterdir())
-    shop.expect_same(STUDY, out)
+    assert any((out / "checkpoint").iterdir())
+    shop.expect_same(FULL, out)
 
 
 def test_a_hang_up_is_passed_on_and_nothing_goes_on(shop: Workshop) -> None:
-    out = shop.vacant()
-    fault = AtWork(TRAINING, shop.folder / "hang up", steps=5, number=signal.SIGHUP, whom="who waits")
-    ended = shop.run_waited_for(STUDY, out, [fault])
+    fault = AtWork("full, 84 rows", shop.folder / "hang up", steps=5, number=signal.SIGHUP, whom="who waits")
+    ended = shop.run_waited_for(FULL, shop.vacant(), [fault])
     assert (ended.code, ended.printed) == (128 + signal.SIGHUP, "")
 
 

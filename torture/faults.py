@@ -13,6 +13,7 @@ from typing import Any, Literal
 from unittest.mock import patch
 
 Place = Literal["loss", "gradient"]
+Whom = Literal["itself", "who waits", "all"]
 PLACES: tuple[Place, ...] = ("loss", "gradient")
 
 
@@ -57,7 +58,7 @@ class AtWork:
     steps: int = 0
     times: int = 1
     number: signal.Signals = signal.SIGKILL
-    whom: Literal["itself", "who waits", "all"] = "itself"
+    whom: Whom = "itself"
 
     def install(self) -> None:
         from torch.optim.optimizer import register_optimizer_step_post_hook

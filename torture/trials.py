@@ -119,7 +119,9 @@ def kill_waited_for(shop: Workshop, number: int, dice: random.Random) -> None:
         shutil.rmtree(out)
         after *= 0.8
     tally.unlink()
-    expect(ended, -signal.SIGKILL if who_waits else 0)
+    printed = expect(ended, -signal.SIGKILL if who_waits else 0)
+    if who_waits and "stopped; what is finished is kept" not in printed:
+        raise BrokenError(f"nobody waits any more, and it did not stop: {printed}")
     if not who_waits and digest(out) != shop.reference(STUDY).digest:
         raise BrokenError(f"not as without interruption: {differing(out, shop.reference(STUDY).folder)}")
     shop.expect_same(STUDY, out)
