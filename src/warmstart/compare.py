@@ -22,6 +22,7 @@ from warmstart.prefix import Shared
 from warmstart.record import Run, Trial, load_run, write_json
 from warmstart.regimes import BASELINES
 from warmstart.runs import Chosen, given_up, run, run_baseline, tried_settings
+from warmstart.stages import Draw
 from warmstart.tasks import task_for
 from warmstart.train import Step
 
@@ -78,10 +79,8 @@ def compare(problem: Problem, options: Options, folder: Path) -> Generator[Progr
         for name in (n for n in plan.names if n in BASELINES):
             for seed in plan.seeds:
                 doing = _training(name, rows, seed)
-                yield work.progress(doing)
                 draw, where = plan.draw(rows, seed, work.shared), folder / "runs" / _id(name, rows, seed)
-                lost = _lost(folder, name, rows, doing)
-                done = given_up(name, draw, where, lost) if lost else run_baseline(name, draw, where)
+                done = yield from _baseline(work, name, doing, draw, where)
                 work.runs[name, rows, seed] = [done]
                 yield work.progress(doing, message=_result(done))
         yield from _networks(work, rows)
@@ -98,10 +97,9 @@ def fit_one(problem: Problem, options: Options, folder: Path) -> Generator[Progr
     work = yield from _planned(plan, folder)
     draw = work.plan.draw(rows, seed, work.shared)
     doing = f"{name}, {rows:,} rows"
-    lost = _lost(folder, name, rows, doing)
     if name in BASELINES:
-        yield work.progress(doing)
-        return given_up(name, draw, folder, lost) if lost else run_baseline(name, draw, folder)
+        return (yield from _baseline(work, name, doing, draw, folder))
+    lost = _lost(folder, name, rows, doing)
     chosen = yield from _search(work, name, rows, 0.0)
     if lost:
         return given_up(name, draw, folder, lost, chosen)
@@ -150,6 +148,14 @@ def _planned(plan: Plan, folder: Path) -> Generator[Progress, None, Work]:
     if plan.networks:
         yield work.progress("planning", message=plan.words())
     return work
+
+
+def _baseline(work: Work, name: str, doing: str, draw: Draw, folder: Path) -> Generator[Progress, None, Run]:
+    lost = _lost(work.folder, name, len(draw.splits.train), doing)
+    if lost:
+        return given_up(name, draw, folder, lost)
+    yield work.progress(doing)
+    return run_baseline(name, draw, folder)
 
 
 def _networks(work: Work, rows: int) -> Generator[Progress, None, None]:
