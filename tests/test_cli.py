@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib.metadata import version
 from pathlib import Path
 from unittest.mock import patch
 
@@ -18,7 +19,7 @@ from warmstart import show
 from warmstart.errors import TrainingError
 from warmstart.starts import Base
 
-START = (sys.executable, "-c", "from warmstart.cli import main; main()")
+START = (sys.executable, "-m", "warmstart")
 COMMANDS = ("demo", "check", "compare", "fit", "predict", "report", "runs", "resume", "init", "regimes", "doctor")
 
 
@@ -54,7 +55,7 @@ def scores(folder: Path) -> dict[str, float]:
 def test_help_answers_at_once_and_imports_nothing_heavy(environment: dict[str, str]) -> None:
     code = (
         "import sys; sys.argv = ['warmstart', '--help']\n"
-        "from warmstart.cli import main\n"
+        "from warmstart.__main__ import main\n"
         "try: main()\n"
         "finally: print([m for m in ('torch', 'transformers', 'pyarrow', 'sklearn', 'numpy') if m in sys.modules])"
     )
@@ -67,6 +68,10 @@ def test_help_answers_at_once_and_imports_nothing_heavy(environment: dict[str, s
     assert min(seconds) < 0.5
     assert done.stdout.startswith("Usage: warmstart")
     assert all(f"  {name} " in done.stdout for name in COMMANDS)
+
+
+def test_the_version_is_told() -> None:
+    assert call("--version").out == f"warmstart {version('warmstart')}\n"
 
 
 def test_a_comparison_prints_the_verdict_the_table_and_where_the_rest_is(compared: tuple[Path, Answer]) -> None:
@@ -210,11 +215,14 @@ def test_ctrl_c_in_a_terminal(usual: tuple[str, ...], environment: dict[str, str
         "--out",
         str(out),
     ]
-    with subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        words, env=environment, stdout=pipe, stderr=pipe, text=True, start_new_session=True
+    ) as process:
         assert process.stderr is not None and process.stdout is not None
         for line in process.stderr:
             if line.startswith("constant-r84-s0"):
-                process.send_signal(signal.SIGINT)
+                os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the one that trains and to the other one
                 break
         rest, printed = process.stderr.read(), process.stdout.read()
     assert process.returncode == 130

@@ -2,12 +2,13 @@
 
 import os
 import signal
+import threading
 from pathlib import Path
 
 import pytest
 
 from warmstart.errors import UsageError
-from warmstart.lock import locked
+from warmstart.lock import PATIENCE, locked
 
 
 def holding(folder: Path) -> tuple[int, int]:
@@ -37,3 +38,14 @@ def test_the_second_process_is_told_who_is_there(tmp_path: Path) -> None:
         pass
     with locked(tmp_path):
         pass
+
+
+def test_a_lock_that_is_let_go_a_moment_later_is_waited_for(tmp_path: Path) -> None:
+    child, ready = holding(tmp_path)
+    timer = threading.Timer(PATIENCE / 4, os.kill, (child, signal.SIGKILL))
+    timer.start()
+    with locked(tmp_path):
+        pass
+    timer.join()
+    os.waitpid(child, 0)
+    os.close(ready)

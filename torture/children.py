@@ -3,6 +3,7 @@
 import importlib
 import json
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import torch
 from tests.cli_base import products
 from tests.tiny import save_tiny_base
 from torture.workshop import TWO_STAGES
-from warmstart import checkpoint, cli, regimes
+from warmstart import checkpoint, cli, regimes, supervise
 from warmstart.device import environment
 from warmstart.methods import Discriminative, Frozen, Full
 from warmstart.models.dnn import Size
@@ -42,10 +43,20 @@ def materials(folder: Path) -> None:
 
 def command(*words: str) -> None:
     """The command line, with a regime of two stages that it can name and a network on hashed words that is small."""
+    _begin(words)
+    cli.main()
+
+
+def waited_for(*words: str) -> None:
+    """The same by way of a process that waits for the one that trains."""
+    _begin(words)
+    supervise.supervised(cli.main)
+
+
+def _begin(words: Sequence[str]) -> None:
     regimes.REGIMES[TWO_STAGES] = two_stages
     regimes.REGIMES["scratch-dnn"] = network
     sys.argv = ["warmstart", *words]
-    cli.main()
 
 
 def two_stages(material: Material) -> Regime:

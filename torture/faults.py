@@ -4,7 +4,8 @@ import os
 import resource
 import signal
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -12,6 +13,7 @@ from typing import Any, Literal
 from unittest.mock import patch
 
 Place = Literal["loss", "gradient"]
+Whom = Literal["itself", "who waits", "all"]
 PLACES: tuple[Place, ...] = ("loss", "gradient")
 
 
@@ -45,6 +47,75 @@ class Stop:
                 os.kill(os.getpid(), self.number)
 
         register_optimizer_step_post_hook(stepped)
+
+
+@dataclass(frozen=True)
+class AtWork:
+    """A signal at some work: when it begins, or after so many of its optimizer steps. So many times, in any process."""
+
+    doing: str  # in the words of the progress
+    tally: Path  # a file that is not there yet
+    steps: int = 0
+    times: int = 1
+    number: signal.Signals = signal.SIGKILL
+    whom: Whom = "itself"
+
+    def install(self) -> None:
+        from torch.optim.optimizer import register_optimizer_step_post_hook
+
+        from warmstart import supervise
+
+        tell = supervise.tell
+        at, taken = "", 0
+
+        def told(doing: str, go_on: Sequence[str]) -> None:
+            nonlocal at, taken
+            tell(doing, go_on)
+            at, taken = doing, 0
+            if not self.steps:
+                self._strike(at)
+
+        def stepped(*_: object) -> None:
+            nonlocal taken
+            taken += 1
+            if taken == self.steps:
+                self._strike(at)
+
+        patch.object(supervise, "tell", told).start()
+        register_optimizer_step_post_hook(stepped)
+
+    def _strike(self, at: str) -> None:
+        struck = self.tally.stat().st_size if self.tally.exists() else 0
+        if at == self.doing and struck < self.times:
+            self.tally.write_text("x" * (struck + 1))
+            os.kill({"itself": os.getpid(), "who waits": os.getppid(), "all": 0}[self.whom], self.number)
+
+
+@dataclass(frozen=True)
+class AfterSeconds:
+    """kill -9 in the first process that begins to work, so many seconds later: to it, or to the one that waits."""
+
+    seconds: float
+    tally: Path
+    who_waits: bool
+
+    def install(self) -> None:
+        from warmstart import supervise
+
+        tell = supervise.tell
+
+        def strike() -> None:
+            self.tally.touch()
+            os.kill(os.getppid() if self.who_waits else os.getpid(), signal.SIGKILL)
+
+        def told(doing: str, go_on: Sequence[str]) -> None:
+            tell(doing, go_on)
+            if doing == "starting" and not self.tally.exists():
+                timer = threading.Timer(self.seconds, strike)
+                timer.daemon = True
+                timer.start()
+
+        patch.object(supervise, "tell", told).start()
 
 
 @dataclass(frozen=True)

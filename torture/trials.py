@@ -18,6 +18,7 @@ from pathlib import Path
 
 from torture.faults import (
     PLACES,
+    AfterSeconds,
     BadRow,
     DiskFull,
     NotANumber,
@@ -28,7 +29,19 @@ from torture.faults import (
     StopInSave,
 )
 from torture.processes import Ended, Fault, Strike, call
-from torture.workshop import TWO_STAGES, BrokenError, Case, Workshop, digest, expect, fit, record, search, study
+from torture.workshop import (
+    TWO_STAGES,
+    BrokenError,
+    Case,
+    Workshop,
+    differing,
+    digest,
+    expect,
+    fit,
+    record,
+    search,
+    study,
+)
 
 CLOSE = 1e-6  # between weights with and without a step that ran out of memory
 
@@ -91,6 +104,26 @@ def kill_study(shop: Workshop, number: int, dice: random.Random) -> None:
     repeated = [path.parent.name for path, when in finished.items() if path.stat().st_mtime_ns != when]
     if repeated:
         raise BrokenError(f"done twice: {', '.join(repeated)}")
+    shop.expect_same(STUDY, out)
+
+
+def kill_waited_for(shop: Workshop, number: int, dice: random.Random) -> None:
+    """It must go on by itself. Every third time the one that waits is killed: then the other one must stop."""
+    out, tally = shop.vacant(), shop.folder / "tally"
+    after, who_waits = dice.uniform(0, shop.reference(STUDY).seconds), number % 3 == 2
+    while True:
+        ended = shop.run_waited_for(STUDY, out, [AfterSeconds(after, tally, who_waits)])
+        if tally.exists():
+            break
+        expect(ended, 0)  # it was quicker than expected
+        shutil.rmtree(out)
+        after *= 0.8
+    tally.unlink()
+    printed = expect(ended, -signal.SIGKILL if who_waits else 0)
+    if who_waits and "stopped; what is finished is kept" not in printed:
+        raise BrokenError(f"nobody waits any more, and it did not stop: {printed}")
+    if not who_waits and digest(out) != shop.reference(STUDY).digest:
+        raise BrokenError(f"not as without interruption: {differing(out, shop.reference(STUDY).folder)}")
     shop.expect_same(STUDY, out)
 
 
@@ -253,6 +286,7 @@ TABLE = (
     Trials("kill -9 at a random moment, resume", 70, "bit-identical", kill),
     Trials("kill -9 inside a save, resume", 30, "bit-identical", kill_in_save),
     Trials("kill -9 in a study, resume", 10, "bit-identical, none twice", kill_study),
+    Trials("killed in a study, supervised", 10, "goes on, bit-identical", kill_waited_for),
     Trials("resume grid", len(GRID), "bit-identical", grid),
     Trials("a bit of a checkpoint flipped", 500, "found, one before used", flip),
     Trials("a checkpoint truncated", 100, "found, one before used", truncate),

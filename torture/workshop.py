@@ -77,6 +77,10 @@ class Workshop:
     def run(self, case: Case, out: Path, faults: Sequence[Fault] = (), strike: Strike | None = None) -> Ended:
         return call("command", *self.words(case, out), faults=faults, strike=strike)
 
+    def run_waited_for(self, case: Case, out: Path, faults: Sequence[Fault] = ()) -> Ended:
+        """In a process for which another one waits."""
+        return call("waited_for", *self.words(case, out), faults=faults)
+
     def resume(self, case: Case, out: Path, faults: Sequence[Fault] = (), strike: Strike | None = None) -> Ended:
         """Go on, as a person would: where not even the request was written, by the same command."""
         words = ["resume", str(out), "--quiet"] if (out / "request.json").exists() else self.words(case, out)

@@ -1,5 +1,25 @@
-"""Main: what does `python -m warmstart` do? The same as `warmstart`; torchrun starts it so."""
+"""Main: what do `warmstart` and `python -m warmstart` do? The same; torchrun starts it as the second."""
 
-from warmstart.cli import main
+import sys
+from typing import NoReturn
 
-main()
+from warmstart.supervise import possible, supervised
+
+LONG = ("compare", "demo", "fit", "resume")  # commands that may train for hours
+
+
+def main() -> NoReturn:
+    """Run a command, one that trains in a process of its own. Exit codes: as of `cli.main`."""
+    if sys.argv[1:2] and sys.argv[1] in LONG and possible():
+        supervised(_command)
+    _command()
+
+
+def _command() -> NoReturn:
+    from warmstart.cli import main
+
+    main()
+
+
+if __name__ == "__main__":
+    main()

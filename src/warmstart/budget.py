@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Collection, Generator, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -239,15 +239,18 @@ def spread(available: int) -> tuple[int, ...]:
     return (FEWEST_ROWS, available) if available >= 2 * FEWEST_ROWS else (available,)
 
 
-def measure(plan: Plan, shared: Shared) -> Generator[str, None, Plan]:
-    """A few real steps of each regime, yielding the name of each before; gives the plan with its paces."""
-    paces: dict[str, float] = {}
+def measure(plan: Plan, shared: Shared, lost: Collection[str] = ()) -> Generator[str, None, Plan]:
+    """A few real steps of each regime, yielding the name of each before; gives the plan with its paces.
+
+    The `lost` ones, which will not be run, are not measured: they take no time.
+    """
+    paces = dict.fromkeys(lost, 0.0)
     readings: dict[str, float] = {}
     tokens: dict[int, float] = {}
     rows = max(plan.sizes)
     draw = plan.draw(rows, plan.options.first_seed, shared)
     few = _few(draw)
-    for name in plan.networks:
+    for name in (name for name in plan.networks if name not in lost):
         yield name
         regime = plan.regime(name, rows)
         config = replace(plan.config(regime, rows, draw.seed), steps=MEASURED_STEPS + 2)

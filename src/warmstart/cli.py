@@ -1,23 +1,25 @@
 """Command line: parse, call one public function, print. Results go to stdout, progress and messages to stderr."""
 
-import os
-import signal
-import sys
+from collections.abc import Generator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 
 import typer
 
-from warmstart.engine import started, world
-from warmstart.errors import UsageError, WarmstartError
+from warmstart import process, supervise
+from warmstart.engine import world
+from warmstart.errors import UsageError
 
 if TYPE_CHECKING:
     from warmstart.api import Begun
+    from warmstart.compare import Progress
     from warmstart.config import Command, Request
     from warmstart.record import Run
     from warmstart.study import Study
 
 # Lazily imported below: rich, pyarrow, torch, transformers. `--help` must answer at once.
+
+Value = TypeVar("Value")
 
 app = typer.Typer(
     add_completion=False,
@@ -96,6 +98,23 @@ RowsOption = Annotated[
     str | None, typer.Option("--rows", help="training rows to use: 1000, 250,1000,4000 or auto; default: all")
 ]
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="a run or a study")]
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        print(f"warmstart {version('warmstart')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _program(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="print name and version")
+    ] = False,
+) -> None:
+    """What stands before a command."""
 
 
 @app.command()
@@ -402,14 +421,33 @@ def _finish(begun: "Begun", quiet: bool, as_json: bool) -> None:
     """Carry out a comparison or a fit, and show what came of it: the main process does."""
     from warmstart import api, show
 
+    flags = (["--json"] * as_json) + (["--quiet"] * quiet)
+    code = ["--model", begun.request.model] if begun.request.model else []
+    go_on = ["resume", *flags, *code, "--", str(begun.folder)]
     quiet = quiet or not world().main
     try:
         if begun.request.command == "fit":
-            _show(show.progress(api.fitting(begun), quiet), begun.folder, as_json)
+            _show(show.progress(_told(api.fitting(begun), go_on), quiet), begun.folder, as_json)
         else:
-            _show(show.progress(api.comparing(begun), quiet), begun.folder, as_json)
-    except Stopped as stopped:
-        raise Stopped(stopped.code, begun.folder) from None
+            _show(show.progress(_told(api.comparing(begun), go_on), quiet), begun.folder, as_json)
+    except process.Stopped as stopped:
+        raise process.Stopped(stopped.code, begun.folder) from None
+
+
+def _told(steps: "Generator[Progress, None, Value]", go_on: list[str]) -> "Generator[Progress, None, Value]":
+    """The same steps; the process that waits for this one, if one does, is told what is being done."""
+    doing = "starting"
+    supervise.tell(doing, go_on)
+    while True:
+        try:
+            now = next(steps)
+        except StopIteration as stop:
+            value: Value = stop.value
+            return value
+        if now.doing != doing:
+            doing = now.doing
+            supervise.tell(doing, go_on)
+        yield now
 
 
 def _show(done: "Study | Run", folder: Path, as_json: bool) -> None:
@@ -423,68 +461,6 @@ def _show(done: "Study | Run", folder: Path, as_json: bool) -> None:
         raise typer.Exit(1)
 
 
-# Bars beside ours, and remarks on weights that are left out on purpose, would only be in the way.
-QUIET = {"HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1", "TRANSFORMERS_VERBOSITY": "error"}
-
-
-# What torchrun may start.
-MANY = ("fit", "resume")
-
-
-class Stopped(BaseException):
-    """Ctrl-C or SIGTERM arrived."""
-
-    def __init__(self, code: int, folder: Path | None = None):
-        super().__init__(code)
-        self.code = code
-        self.folder = folder  # that `resume` can go on with
-
-    def __str__(self) -> str:
-        if self.folder is None:
-            return "stopped."
-        return f"stopped; what is finished is kept.\nhint: go on with: warmstart resume {self.folder}"
-
-
 def main() -> NoReturn:
     """Run a command. Exit codes: 0 done, 1 failed, 2 wrong use or input, 130 Ctrl-C, 143 SIGTERM."""
-    for name, value in QUIET.items():
-        os.environ.setdefault(name, value)
-    signal.signal(signal.SIGINT, _stop)
-    signal.signal(signal.SIGTERM, _stop)
-    try:
-        _check_command(sys.argv[1:2])
-        app(prog_name="warmstart")
-    except WarmstartError as error:
-        code = _complain(f"error: {error}", error.exit_code)
-    except Stopped as stopped:
-        code = _complain(str(stopped), stopped.code)
-    except BrokenPipeError:  # the reader of our output has gone, as `head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 0
-    except OSError as error:  # the disk is full, or a folder has gone while we worked in it
-        where = f"{error.filename}: " if error.filename else ""
-        code = _complain(f"error: {where}{error.strerror or error}", 1)
-    sys.exit(code)
-
-
-def _check_command(words: list[str]) -> None:
-    """Raises UsageError where torchrun has started something that is done by one process."""
-    processes = started()[1]
-    if processes > 1 and words and words[0] not in MANY:
-        raise UsageError(
-            f"{words[0]} runs in one process, not in {processes}.", "start it without torchrun; that is for fit"
-        )
-
-
-def _stop(number: int, frame: object) -> NoReturn:
-    raise Stopped(128 + number)
-
-
-def _complain(message: str, code: int) -> int:
-    """Of many processes the main one speaks for all, except about failures, which may be those of one alone."""
-    rank = started()[0]
-    if rank == 0:
-        print(message, file=sys.stderr)
-    elif code == 1:
-        print(f"process {rank}: {message}", file=sys.stderr)
-    return code
+    process.run(lambda: app(prog_name="warmstart"))

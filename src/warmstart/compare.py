@@ -13,15 +13,16 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from warmstart import budget, tune
+from warmstart import budget, supervise, tune
 from warmstart.budget import Options, Plan, Problem
 from warmstart.comparison import Comparison
 from warmstart.engine import world
-from warmstart.errors import TrainingError
+from warmstart.errors import TrainingError, listed
 from warmstart.prefix import Shared
 from warmstart.record import Run, Trial, load_run, write_json
 from warmstart.regimes import BASELINES
-from warmstart.runs import Chosen, run, run_baseline, tried_settings
+from warmstart.runs import Chosen, given_up, run, run_baseline, tried_settings
+from warmstart.stages import Draw
 from warmstart.tasks import task_for
 from warmstart.train import Step
 
@@ -77,10 +78,11 @@ def compare(problem: Problem, options: Options, folder: Path) -> Generator[Progr
     for rows in plan.sizes:
         for name in (n for n in plan.names if n in BASELINES):
             for seed in plan.seeds:
-                yield work.progress(f"{name}, {rows:,} rows, seed {seed}")
-                done = yield from _baseline(work, name, rows, seed, folder / "runs" / _id(name, rows, seed))
+                doing = _training(name, rows, seed)
+                draw, where = plan.draw(rows, seed, work.shared), folder / "runs" / _id(name, rows, seed)
+                done = yield from _baseline(work, name, doing, draw, where)
                 work.runs[name, rows, seed] = [done]
-                yield work.progress(f"{name}, {rows:,} rows, seed {seed}", message=_result(done))
+                yield work.progress(doing, message=_result(done))
         yield from _networks(work, rows)
     comparison = _comparison(work)
     _remember(comparison, folder)
@@ -94,14 +96,17 @@ def fit_one(problem: Problem, options: Options, folder: Path) -> Generator[Progr
     yield Progress("reading the rows", 0.0, None)
     work = yield from _planned(plan, folder)
     draw = work.plan.draw(rows, seed, work.shared)
+    doing = f"{name}, {rows:,} rows"
     if name in BASELINES:
-        yield work.progress(f"{name}, {rows:,} rows")
-        return (yield from _baseline(work, name, rows, seed, folder))
+        return (yield from _baseline(work, name, doing, draw, folder))
+    lost = _lost(folder, name, rows, doing)
     chosen = yield from _search(work, name, rows, 0.0)
+    if lost:
+        return given_up(name, draw, folder, lost, chosen)
     steps = run(chosen, draw, folder)
     expected = work.plan.seconds_of_run(name, rows)
     pace = work.plan.seconds_of_step(name, rows)
-    return (yield from _showing(work, steps, f"{name}, {rows:,} rows", expected, pace))
+    return (yield from _showing(work, steps, doing, expected, pace))
 
 
 def remembered(folder: Path) -> Comparison:
@@ -126,14 +131,15 @@ def _planned(plan: Plan, folder: Path) -> Generator[Progress, None, Work]:
         plan = budget.load(plan, path)
     elif plan.networks:
         measured_on = plan.shared()
-        measuring = budget.measure(plan, measured_on)
+        lost = [name for name in plan.networks if _often_killed(folder, _measuring(name))]
+        measuring = budget.measure(plan, measured_on, lost)
         while True:
             try:
                 name = next(measuring)
             except StopIteration as stop:
                 plan = budget.fit(stop.value)
                 break
-            yield Progress(f"measuring a few steps of {name}", 0.0, None)
+            yield Progress(_measuring(name), 0.0, None)
     world().by_main(lambda: budget.save(plan, path))
     shared = plan.shared()
     if measured_on is not None and np.array_equal(measured_on.splits.train.numbers, shared.splits.train.numbers):
@@ -144,14 +150,18 @@ def _planned(plan: Plan, folder: Path) -> Generator[Progress, None, Work]:
     return work
 
 
-def _baseline(work: Work, name: str, rows: int, seed: int, folder: Path) -> Generator[Progress, None, Run]:
+def _baseline(work: Work, name: str, doing: str, draw: Draw, folder: Path) -> Generator[Progress, None, Run]:
     """A run in which no network learns."""
-    draw = work.plan.draw(rows, seed, work.shared)
+    lost = _lost(work.folder, name, len(draw.splits.train), doing)
+    if lost:
+        return given_up(name, draw, folder, lost)
+    yield work.progress(doing)
     if name != "zero-shot":
         return run_baseline(name, draw, folder)
+    rows = len(draw.splits.train)
     regime = work.plan.regime(name, rows)
-    steps = run(Chosen(regime, work.plan.config(regime, rows, seed)), draw, folder)
-    return (yield from _showing(work, steps, name, 0.0, 0.0))
+    steps = run(Chosen(regime, work.plan.config(regime, rows, draw.seed)), draw, folder)
+    return (yield from _showing(work, steps, doing, 0.0, 0.0))
 
 
 def _networks(work: Work, rows: int) -> Generator[Progress, None, None]:
@@ -182,9 +192,11 @@ def _search(work: Work, name: str, rows: int, spend: float) -> Generator[Progres
     if facts is not None:
         work.finished += plan.seconds_of_search(name, rows)
         return tune.from_json(facts, regime, config)
+    doing = _searching(name, rows)
+    if _lost(work.folder, name, rows, doing):  # so are its runs
+        return Chosen(regime, config)
     trials = plan.options.trials if plan.searches else 1
     steps = tune.search(regime, config, plan.draw(rows, seed, work.shared), trials, spend, trials_folder)
-    doing = f"{name}, {rows:,} rows: searching its learning rate"
     found = yield from _showing(
         work, steps, doing, plan.seconds_of_search(name, rows), plan.seconds_of_step(name, rows)
     )
@@ -194,15 +206,17 @@ def _search(work: Work, name: str, rows: int, spend: float) -> Generator[Progres
 
 def _run(work: Work, chosen: Chosen, rows: int, seed: int, longer: int) -> Generator[Progress, None, None]:
     name = chosen.regime.name
-    config = replace(chosen.config, seed=seed, steps=chosen.config.steps * longer)
-    steps = run(
-        replace(chosen, config=config),
-        work.plan.draw(rows, seed, work.shared),
-        work.folder / "runs" / _id(name, rows, seed, longer),
-    )
-    doing = f"{name}, {rows:,} rows, seed {seed}" + (f", {longer} times as long" if longer > 1 else "")
+    chosen = replace(chosen, config=replace(chosen.config, seed=seed, steps=chosen.config.steps * longer))
+    draw = work.plan.draw(rows, seed, work.shared)
+    folder = work.folder / "runs" / _id(name, rows, seed, longer)
+    doing = _training(name, rows, seed, longer)
     expected, pace = work.plan.seconds_of_run(name, rows) * longer, work.plan.seconds_of_step(name, rows)
-    done = yield from _showing(work, steps, doing, expected, pace)
+    lost = _lost(work.folder, name, rows, doing)
+    if lost:
+        work.finished += expected
+        done = given_up(name, draw, folder, lost, chosen)
+    else:
+        done = yield from _showing(work, run(chosen, draw, folder), doing, expected, pace)
     work.runs.setdefault((name, rows, seed), []).append(done)
     yield work.progress(doing, message=_result(done))
 
@@ -239,6 +253,42 @@ def _showing(
             return value
         taken += 1
         yield work.progress(doing, min(taken * pace, expected))
+
+
+# --- what is being done, in words: deaths of the process are counted under them ---------------------------------------
+
+
+def _measuring(name: str) -> str:
+    return f"measuring a few steps of {name}"
+
+
+def _searching(name: str, rows: int) -> str:
+    return f"{name}, {rows:,} rows: searching its learning rate"
+
+
+def _training(name: str, rows: int, seed: int, longer: int = 1) -> str:
+    return f"{name}, {rows:,} rows, seed {seed}" + (f", {longer} times as long" if longer > 1 else "")
+
+
+def _lost(folder: Path, name: str, rows: int, doing: str) -> str | None:
+    """Why something is not tried again: the process was killed too often at it, or at what has to come before."""
+    before = {_measuring(name): "measuring a few of its steps", _searching(name, rows): "searching its learning rate"}
+    for work, words in (before | {doing: before.get(doing, "training it")}).items():
+        killed = _often_killed(folder, work)
+        if killed:
+            reason = f"the process was killed {len(killed)} times while {words} ({listed(list(dict.fromkeys(killed)))})"
+            less = "a smaller --micro-batch or --max-length, or fewer --rows, need less"
+            return f"{reason}: probably out of memory; {less}" if "SIGKILL" in killed else reason
+    return None
+
+
+def _often_killed(folder: Path, work: str) -> list[str]:
+    """The signals that killed the process at this work; none where they are few enough to try it again."""
+    killed = world().by_main(lambda: supervise.killed(folder, work))
+    return killed if len(killed) >= supervise.LIMIT else []
+
+
+# --- names and results ------------------------------------------------------------------------------------------------
 
 
 def _id(name: str, rows: int, seed: int, longer: int = 1) -> str:

@@ -160,6 +160,37 @@ def run(chosen: Chosen, draw: Draw, folder: Path) -> Generator[Step, None, Run]:
     return finish(record, folder, save if trained is not None else None)
 
 
+def given_up(name: str, draw: Draw, folder: Path, reason: str, chosen: Chosen | None = None) -> Run:
+    """The record of a run that is not tried again: of a network that was `chosen`, or of a baseline."""
+    if world().by_main((folder / "run.json").exists):
+        return load_run(folder)
+    record = Run(
+        id=folder.name,
+        regime=name,
+        family=chosen.regime.start.family if chosen else "baseline",
+        start=chosen.regime.start.name if chosen else "-",
+        method=chosen.regime.words if chosen else BASELINE_WORDS[name],
+        seed=draw.seed,
+        rows=len(draw.splits.train),
+        settings=_settings(chosen.regime, chosen.config) if chosen else {},
+        lr=chosen.config.lr if chosen else None,
+        trials=chosen.trials if chosen else (),
+        tuning_flops=chosen.flops if chosen else 0.0,
+        tuning_seconds=chosen.seconds if chosen else 0.0,
+        points=(),
+        steps=0,
+        best_step=0,
+        epochs=0.0,
+        failed=reason,
+        converged=False,
+        cost=Cost(flops=0.0, seconds=0.0, peak_memory_bytes=None, trainable=0, total=0, bytes_saved=0),
+        environment=environment(chosen.config.precision if chosen else "fp32", world().size),
+        caveats=(),
+        **_measured(None, draw),
+    )
+    return finish(record, folder, None)
+
+
 def run_baseline(name: str, draw: Draw, folder: Path) -> Run:
     """The same record for `constant` or `linear`."""
     if world().by_main((folder / "run.json").exists):
