@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from warmstart import budget, tune
+from warmstart import budget, log, tune
 from warmstart.budget import Options, Plan, Problem
 from warmstart.comparison import Comparison
 from warmstart.engine import world
@@ -78,8 +78,11 @@ def compare(problem: Problem, options: Options, folder: Path) -> Generator[Progr
         for name in (n for n in plan.names if n in BASELINES):
             for seed in plan.seeds:
                 yield work.progress(f"{name}, {rows:,} rows, seed {seed}")
-                done = run_baseline(name, plan.draw(rows, seed, work.shared), folder / "runs" / _id(name, rows, seed))
+                into = folder / "runs" / _id(name, rows, seed)
+                fresh = not _finished(into)
+                done = run_baseline(name, plan.draw(rows, seed, work.shared), into)
                 work.runs[name, rows, seed] = [done]
+                _note(plan, done, fresh)
                 yield work.progress(f"{name}, {rows:,} rows, seed {seed}", message=_result(done))
         yield from _networks(work, rows)
     comparison = _comparison(work)
@@ -94,14 +97,18 @@ def fit_one(problem: Problem, options: Options, folder: Path) -> Generator[Progr
     yield Progress("reading the rows", 0.0, None)
     work = yield from _planned(plan, folder)
     draw = work.plan.draw(rows, seed, work.shared)
+    fresh = not _finished(folder)
     if name in BASELINES:
         yield work.progress(f"{name}, {rows:,} rows")
-        return run_baseline(name, draw, folder)
-    chosen = yield from _search(work, name, rows, 0.0)
-    steps = run(chosen, draw, folder)
-    expected = work.plan.seconds_of_run(name, rows)
-    pace = work.plan.seconds_of_step(name, rows)
-    return (yield from _showing(work, steps, f"{name}, {rows:,} rows", expected, pace))
+        done = run_baseline(name, draw, folder)
+    else:
+        chosen = yield from _search(work, name, rows, 0.0)
+        steps = run(chosen, draw, folder, work.plan.predicted(name, rows))
+        expected = work.plan.seconds_of_run(name, rows)
+        pace = work.plan.seconds_of_step(name, rows)
+        done = yield from _showing(work, steps, f"{name}, {rows:,} rows", expected, pace)
+    _note(work.plan, done, fresh)
+    return done
 
 
 def remembered(folder: Path) -> Comparison:
@@ -185,15 +192,15 @@ def _search(work: Work, name: str, rows: int, spend: float) -> Generator[Progres
 def _run(work: Work, chosen: Chosen, rows: int, seed: int, longer: int) -> Generator[Progress, None, None]:
     name = chosen.regime.name
     config = replace(chosen.config, seed=seed, steps=chosen.config.steps * longer)
-    steps = run(
-        replace(chosen, config=config),
-        work.plan.draw(rows, seed, work.shared),
-        work.folder / "runs" / _id(name, rows, seed, longer),
-    )
+    into = work.folder / "runs" / _id(name, rows, seed, longer)
+    fresh = not _finished(into)
+    draw, predicted = work.plan.draw(rows, seed, work.shared), work.plan.predicted(name, rows, longer)
+    steps = run(replace(chosen, config=config), draw, into, predicted)
     doing = f"{name}, {rows:,} rows, seed {seed}" + (f", {longer} times as long" if longer > 1 else "")
     expected, pace = work.plan.seconds_of_run(name, rows) * longer, work.plan.seconds_of_step(name, rows)
     done = yield from _showing(work, steps, doing, expected, pace)
     work.runs.setdefault((name, rows, seed), []).append(done)
+    _note(work.plan, done, fresh)
     yield work.progress(doing, message=_result(done))
 
 
@@ -229,6 +236,16 @@ def _showing(
             return value
         taken += 1
         yield work.progress(doing, min(taken * pace, expected))
+
+
+def _finished(folder: Path) -> bool:
+    return world().by_main((folder / "run.json").exists)
+
+
+def _note(plan: Plan, done: Run, fresh: bool) -> None:
+    """Into the log, once: not when a finished run is only read back."""
+    if fresh and plan.options.log and world().main:
+        log.note(done, plan.problem.base.name, plan.tokens_of(done.regime) if done.regime not in BASELINES else None)
 
 
 def _id(name: str, rows: int, seed: int, longer: int = 1) -> str:
