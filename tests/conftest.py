@@ -25,6 +25,12 @@ def the_random_state_as_it_was() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(autouse=True)
+def a_log_of_its_own(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test writes into the user's log of runs, or reads it."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+
+
 @pytest.fixture(scope="session")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Base:
     """A two-layer BERT of width 16 in a folder, with dropout."""

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from warmstart.budget import Problem
     from warmstart.compare import Progress
     from warmstart.deliver.predict import Trained
+    from warmstart.plan import Forecast, Planned
     from warmstart.regimes import Regime
     from warmstart.starts import Base
     from warmstart.study import Study
@@ -57,6 +58,18 @@ def check(data: Data, target: str | None = None, **settings: Any) -> Checked:
     request, table = _asked("check", data, target, settings)
     table = table or read_files(request.data, offline=request.offline)
     return checked(request, table, recognise(table, request.columns))
+
+
+def plan(data: Data, target: str | None = None, **settings: Any) -> "tuple[Forecast, ...]":
+    """What each regime would take, before any training: weights, FLOPs, memory, time, disk, energy, money.
+
+    Settings are those of `warmstart plan --help` with underscores: `device="h100"`, `devices=8`, `price_per_hour=4`.
+
+    >>> [f.regime for f in plan("prices.csv", "price") if f.fits is False]  # doctest: +SKIP
+    []
+    """
+    request, table = _asked("plan", data, target, settings)
+    return last(planning(request, table)).forecasts
 
 
 def compare(data: Data, target: str | None, out: str | Path, **settings: Any) -> "Study":
@@ -371,6 +384,26 @@ def own_regimes(request: config.Request, base: "Base", own: Own) -> "tuple[Regim
         Regime(f"scratch-{name}", Scratch(build, base.inputs, base.pooling, request.init), (Stage(Full()),), habits)
         for name, build in builds.items()
     )
+
+
+def planning(request: config.Request, table: Table | None = None) -> "Generator[str, None, Planned]":
+    """A plan as an iterator of what it looks at. Writes nothing."""
+    from warmstart.machines import known_machine
+    from warmstart.plan import Where, forecast, from_log
+
+    machine = None if request.device in (None, "cpu", "here") else known_machine(str(request.device))
+    if machine is None and request.devices > 1:
+        raise UsageError(
+            f"devices is {request.devices}, but which device is not said.", "name it, e.g. --device h100 --devices 8"
+        )
+    where = Where(machine, request.devices, request.price_per_hour)
+    if not request.data and table is None:
+        if machine is not None:
+            raise UsageError("a plan for another device needs the data.", "name DATA and --target")
+        return from_log(str(request.task), request.regimes, max(request.rows), request.base, where)
+    problem = prepare(request, table, {}).problem
+    options = request.options(chosen_regimes(request, problem.own))
+    return (yield from forecast(problem, options, where))
 
 
 def comparing(begun: Begun, own: Own | None = None) -> "Generator[Progress, None, Study]":

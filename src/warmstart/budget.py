@@ -18,6 +18,7 @@ from warmstart.data.split import Rows, Splits
 from warmstart.device import precision
 from warmstart.engine import world
 from warmstart.errors import InputError, TrainingError
+from warmstart.memory import Peak, measured_peak
 from warmstart.prefix import Shared
 from warmstart.record import Array, write_json
 from warmstart.regimes import BASELINES, DEFAULT, REGIMES, Material, Regime, known_regime
@@ -36,6 +37,7 @@ APART, MOST_SIZES = 4, (4, 3)  # of --rows auto: a factor, and how many, most fi
 ENOUGH_ROWS = 1_000  # for training: before fewer are taken, texts are read less far
 FEWEST_TOKENS = 64  # of a text: the budget lets every model read as many
 FEWEST_SCORED = 500  # test rows; an accuracy on them is known to about 4 points
+DEAREST = 4.0  # times what a usual row takes: one of the longest, in a step and a half, and scored
 SLOW = 5.0  # seconds for a first step, next to which a larger token table does not count
 FEW = 64  # rows of each part, to measure on what takes a while for all rows
 
@@ -59,6 +61,7 @@ class Options:
     init: Init = "default"
     dropout: float | None = None  # None: the base's own
     examples: bool = True  # False: no text of the data is kept for the report
+    log: bool = True  # whether what runs took is noted for later predictions
     training: dict[str, Any] = field(default_factory=dict)  # further fields of TrainConfig
 
 
@@ -96,6 +99,7 @@ class Plan:
     paces: dict[str, float]  # regime -> seconds to train on a row
     readings: dict[str, float] = field(default_factory=dict)  # regime -> seconds a row to run it through frozen layers
     tokens: dict[int, float] = field(default_factory=dict)  # read of a text at most -> to compute for one, with padding
+    peaks: dict[str, Peak] = field(default_factory=dict)  # regime -> memory of its dearest step
     scored: float = 1.0  # share of the test and validation rows
     cuts: tuple[str, ...] = ()
 
@@ -189,13 +193,36 @@ class Plan:
         trained = SHARE * config.steps * config.batch_size
         return reading + (self.options.trials + 0.5) * self.paces[name] * (trained + len(splits.val) * FORWARD)
 
-    def seconds(self) -> float:
-        """Everything."""
+    def seconds_of_regime(self, name: str) -> float:
+        """Its searches and its runs."""
         return sum(
             self.seconds_of_search(name, rows) + len(self.seeds) * self.seconds_of_run(name, rows)
             for rows in self.sizes
-            for name in self.networks
         )
+
+    def peak_bytes(self, name: str) -> int | None:
+        """Of the process; it holds what the regimes measured before have left it to hold. None: not measured."""
+        if name not in self.peaks:
+            return None
+        found = self.peaks[name]
+        return found.bytes - found.before + max(peak.before for peak in self.peaks.values())
+
+    def predicted(self, name: str, rows: int, longer: int = 1) -> dict[str, float] | None:
+        """What a run will be held against; None where nothing was measured."""
+        if name not in self.paces:
+            return None
+        known: dict[str, float] = {"seconds": longer * self.seconds_of_run(name, rows)}
+        peak = self.peak_bytes(name)
+        return known if peak is None else known | {"peak_memory_bytes": peak}
+
+    def tokens_of(self, name: str) -> float | None:
+        """To compute for a text, with padding; None for what reads no tokens, or was not measured."""
+        limit = _limit(self.regime(name, max(self.sizes)))
+        return None if limit is None else self.tokens.get(limit)
+
+    def seconds(self) -> float:
+        """Everything."""
+        return sum(self.seconds_of_regime(name) for name in self.networks)
 
     def words(self) -> str:
         """How many runs, until when, at what cost."""
@@ -247,6 +274,7 @@ def measure(plan: Plan, shared: Shared, lost: Collection[str] = ()) -> Generator
     paces = dict.fromkeys(lost, 0.0)
     readings: dict[str, float] = {}
     tokens: dict[int, float] = {}
+    peaks: dict[str, Peak] = {}
     rows = max(plan.sizes)
     draw = plan.draw(rows, plan.options.first_seed, shared)
     few = _few(draw)
@@ -277,7 +305,11 @@ def measure(plan: Plan, shared: Shared, lost: Collection[str] = ()) -> Generator
             tokens |= {n: _tokens(draw, regime, config, n).mean() for n in (limit, *_shorter(limit))}
             paces[name] *= float(tokens[limit] / of_these.mean()) if taken else 1.0
         few = replace(few, shared=Shared(few.splits))
-    return replace(plan, paces=paces, readings=readings, tokens=tokens)
+        affordable = max(2, int(MEASURED_SECONDS / max(DEAREST * paces[name], 1e-9)))
+        with suppress(TrainingError):
+            peak = measured_peak(regime, config, draw, affordable) if world().size == 1 else None
+            peaks |= {name: peak} if peak else {}
+    return replace(plan, paces=paces, readings=readings, tokens=tokens, peaks=peaks)
 
 
 def _limit(regime: Regime) -> int | None:
@@ -420,6 +452,7 @@ def save(plan: Plan, path: Path) -> None:
         "paces": plan.paces,
         "readings": plan.readings,
         "tokens": list(plan.tokens.items()),
+        "peaks": plan.peaks,
         "max_length": plan.problem.base.max_length,
         "scored": plan.scored,
         "cuts": plan.cuts,
@@ -439,5 +472,6 @@ def load(asked: Plan, path: Path) -> Plan:
         )
     options = replace(asked.options, seeds=facts["seeds"], trials=facts["trials"], length=facts["length"])
     known = {name: facts[name] for name in ("paces", "readings", "scored")}
+    known["peaks"] = {name: Peak(*peak) for name, peak in facts.get("peaks", {}).items()}
     known |= {"tokens": dict(facts["tokens"]), "sizes": tuple(facts["sizes"]), "cuts": tuple(facts["cuts"])}
     return replace(asked, problem=asked.problem.reading(facts["max_length"]), options=options, **known)

@@ -92,6 +92,7 @@ Config = Annotated[Path | None, typer.Option("--config", help="a YAML file with 
 Out = Annotated[Path, typer.Option("--out", help="the folder to write")]
 Json = Annotated[bool, typer.Option("--json", help="print JSON")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="no progress")]
+Log = Annotated[bool | None, typer.Option("--log/--no-log", help="note what runs took, for `plan`")]
 Offline = Annotated[bool | None, typer.Option("--offline", help="use nothing but what is on this machine")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="say what would be done, and stop")]
 RowsOption = Annotated[
@@ -182,6 +183,53 @@ def check(
 
 
 @app.command()
+def plan(
+    data: DataArgument = None,
+    target: Target = None,
+    text: Text = None,
+    group: Group = None,
+    task: Task = None,
+    separator: Separator = None,
+    scale: Scale = None,
+    drop_bad_rows: DropBad = None,
+    base: BaseModel = None,
+    regimes: Annotated[str | None, typer.Option("--regimes", help="a,b,c (see `regimes`)")] = None,
+    model: Code = None,
+    init: Init = None,
+    rows: RowsOption = None,
+    seeds: Annotated[int | None, typer.Option("--seeds", help="draws of the training rows (3)")] = None,
+    seed: Seed = None,
+    trials: Trials = None,
+    lr: Rate = None,
+    epochs: Epochs = None,
+    length: Length = None,
+    batch_size: BatchSize = None,
+    micro_batch: MicroBatch = None,
+    max_length: MaxLength = None,
+    optimizer: Optimizer = None,
+    schedule: Schedule = None,
+    weight_decay: Decay = None,
+    dropout: Dropout = None,
+    word_dropout: WordDropout = None,
+    precision: Precision = None,
+    budget: Annotated[str | None, typer.Option("--budget", help="of compare: says what it would cut (30m)")] = None,
+    device: Annotated[str | None, typer.Option("--device", help="cpu (here), h100, a100, l4, rtx4090 ...")] = None,
+    devices: Annotated[int | None, typer.Option("--devices", help="how many of them (1)")] = None,
+    price_per_hour: Annotated[float | None, typer.Option("--price-per-hour", help="of one device")] = None,
+    config_file: Config = None,
+    offline: Offline = None,
+    json_: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Memory, time, disk, energy and money of each regime, before any training. Without DATA: --task and --rows."""
+    from warmstart import api, show
+
+    request = _request(locals(), "plan")
+    found = show.looking(api.planning(request), quiet)
+    show.json_out([one.to_json() for one in found.forecasts]) if json_ else show.plan(found)
+
+
+@app.command()
 def compare(
     out: Out,
     data: DataArgument = None,
@@ -225,6 +273,7 @@ def compare(
     examples: Annotated[bool | None, typer.Option("--examples/--no-examples", help="texts in the report")] = None,
     config_file: Config = None,
     offline: Offline = None,
+    log: Log = None,
     json_: Json = False,
     quiet: Quiet = False,
     dry_run: DryRun = False,
@@ -274,6 +323,7 @@ def fit(
     shard: Shard = None,
     config_file: Config = None,
     offline: Offline = None,
+    log: Log = None,
     json_: Json = False,
     quiet: Quiet = False,
     dry_run: DryRun = False,

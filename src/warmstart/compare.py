@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from warmstart import budget, supervise, tune
+from warmstart import budget, log, supervise, tune
 from warmstart.budget import Options, Plan, Problem
 from warmstart.comparison import Comparison
 from warmstart.engine import world
@@ -80,8 +80,10 @@ def compare(problem: Problem, options: Options, folder: Path) -> Generator[Progr
             for seed in plan.seeds:
                 doing = _training(name, rows, seed)
                 draw, where = plan.draw(rows, seed, work.shared), folder / "runs" / _id(name, rows, seed)
+                fresh = not _finished(where)
                 done = yield from _baseline(work, name, doing, draw, where)
                 work.runs[name, rows, seed] = [done]
+                _note(plan, done, fresh)
                 yield work.progress(doing, message=_result(done))
         yield from _networks(work, rows)
     comparison = _comparison(work)
@@ -97,16 +99,20 @@ def fit_one(problem: Problem, options: Options, folder: Path) -> Generator[Progr
     work = yield from _planned(plan, folder)
     draw = work.plan.draw(rows, seed, work.shared)
     doing = f"{name}, {rows:,} rows"
+    fresh = not _finished(folder)
     if name in BASELINES:
-        return (yield from _baseline(work, name, doing, draw, folder))
-    lost = _lost(folder, name, rows, doing)
-    chosen = yield from _search(work, name, rows, 0.0)
-    if lost:
-        return given_up(name, draw, folder, lost, chosen)
-    steps = run(chosen, draw, folder)
-    expected = work.plan.seconds_of_run(name, rows)
-    pace = work.plan.seconds_of_step(name, rows)
-    return (yield from _showing(work, steps, doing, expected, pace))
+        done = yield from _baseline(work, name, doing, draw, folder)
+    else:
+        lost = _lost(folder, name, rows, doing)
+        chosen = yield from _search(work, name, rows, 0.0)
+        if lost:
+            return given_up(name, draw, folder, lost, chosen)
+        steps = run(chosen, draw, folder, work.plan.predicted(name, rows))
+        expected = work.plan.seconds_of_run(name, rows)
+        pace = work.plan.seconds_of_step(name, rows)
+        done = yield from _showing(work, steps, doing, expected, pace)
+    _note(work.plan, done, fresh)
+    return done
 
 
 def remembered(folder: Path) -> Comparison:
@@ -207,8 +213,9 @@ def _search(work: Work, name: str, rows: int, spend: float) -> Generator[Progres
 def _run(work: Work, chosen: Chosen, rows: int, seed: int, longer: int) -> Generator[Progress, None, None]:
     name = chosen.regime.name
     chosen = replace(chosen, config=replace(chosen.config, seed=seed, steps=chosen.config.steps * longer))
-    draw = work.plan.draw(rows, seed, work.shared)
+    draw, predicted = work.plan.draw(rows, seed, work.shared), work.plan.predicted(name, rows, longer)
     folder = work.folder / "runs" / _id(name, rows, seed, longer)
+    fresh = not _finished(folder)
     doing = _training(name, rows, seed, longer)
     expected, pace = work.plan.seconds_of_run(name, rows) * longer, work.plan.seconds_of_step(name, rows)
     lost = _lost(work.folder, name, rows, doing)
@@ -216,8 +223,9 @@ def _run(work: Work, chosen: Chosen, rows: int, seed: int, longer: int) -> Gener
         work.finished += expected
         done = given_up(name, draw, folder, lost, chosen)
     else:
-        done = yield from _showing(work, run(chosen, draw, folder), doing, expected, pace)
+        done = yield from _showing(work, run(chosen, draw, folder, predicted), doing, expected, pace)
     work.runs.setdefault((name, rows, seed), []).append(done)
+    _note(work.plan, done, fresh)
     yield work.progress(doing, message=_result(done))
 
 
@@ -289,6 +297,14 @@ def _often_killed(folder: Path, work: str) -> list[str]:
 
 
 # --- names and results ------------------------------------------------------------------------------------------------
+def _finished(folder: Path) -> bool:
+    return world().by_main((folder / "run.json").exists)
+
+
+def _note(plan: Plan, done: Run, fresh: bool) -> None:
+    """Into the log, once: not when a finished run is only read back."""
+    if fresh and plan.options.log and world().main:
+        log.note(done, plan.problem.base.name, plan.tokens_of(done.regime) if done.regime not in BASELINES else None)
 
 
 def _id(name: str, rows: int, seed: int, longer: int = 1) -> str:

@@ -19,12 +19,12 @@ from warmstart.record import write_json
 if TYPE_CHECKING:
     from warmstart.budget import Options
 
-Command = Literal["compare", "fit", "check"]
+Command = Literal["compare", "fit", "check", "plan"]
 
 
 @dataclass(frozen=True)
 class Request:
-    """Everything that a person can ask of `check`, `compare` and `fit`, with its defaults."""
+    """Everything that a person can ask of `check`, `plan`, `compare` and `fit`, with its defaults."""
 
     data: tuple[str, ...]
     target: str | None = None
@@ -74,7 +74,12 @@ class Request:
     worth: float = 0.01
     examples: bool = True
     offline: bool = False
+    log: bool = True
     noise_floor: float | None = None
+    # what is planned for
+    device: str | None = None
+    devices: int = 1
+    price_per_hour: float | None = None
 
     def __post_init__(self) -> None:
         for name, least, most in BOUNDS:
@@ -132,6 +137,7 @@ class Request:
             init=self.init,
             dropout=self.dropout,
             examples=self.examples,
+            log=self.log,
             training={name: getattr(self, name) for name in TRAINING},
         )
 
@@ -183,6 +189,10 @@ REMARKS = {
     "worth": "the smallest relative gain that matters",
     "examples": "whether texts of the test rows may stand in the report",
     "offline": "use nothing but what is on this machine",
+    "log": "note what runs took, for `plan` without data; never a text",
+    "device": "for plan: null is this machine; or h100, a100, l4, rtx4090 ...",
+    "devices": "for plan: how many of them",
+    "price_per_hour": "for plan: of one device; null: from a table",
 }
 
 BOUNDS: tuple[tuple[str, float, float], ...] = (
@@ -200,6 +210,8 @@ BOUNDS: tuple[tuple[str, float, float], ...] = (
     ("word_dropout", 0, 0.95),
     ("budget", 1, 1e9),
     ("worth", 0, 1),
+    ("devices", 1, 100_000),
+    ("price_per_hour", 0, 1e6),
 )
 
 
@@ -248,11 +260,12 @@ def from_mapping(values: Mapping[str, Any], places: Mapping[str, str] | None = N
 
     places = places or {}
     check_keys(values, places)
+    without_data = values.get("command") == "plan" and values.get("task") and values.get("rows")  # from the log
     for key, (message, hint) in NEEDED.items():
-        if not values.get(key):
+        if not values.get(key) and not (without_data and not values.get("data")):
             raise UsageError(message, hint)
     try:
-        request: Request = TypeAdapter(Request).validate_python(dict(values))
+        request: Request = TypeAdapter(Request).validate_python({"data": (), "target": ""} | dict(values))
     except ValidationError as error:
         first = error.errors()[0]
         known = first.get("ctx", {}).get("error")
@@ -380,12 +393,14 @@ def _whole(text: Any) -> int:
 
 
 NEVER_TYPED = ("command", "noise_floor")
+PLANNED = ("device", "devices", "price_per_hour")
 UNUSED: dict[
     Command, tuple[str, ...]
 ] = {  # keys that a command has no flag for; a file may set them for other commands
-    "compare": (*NEVER_TYPED, "regime", "shard"),
-    "fit": (*NEVER_TYPED, "regimes", "seeds", "budget", "worth", "examples"),
+    "compare": (*NEVER_TYPED, *PLANNED, "regime", "shard"),
+    "fit": (*NEVER_TYPED, *PLANNED, "regimes", "seeds", "budget", "worth", "examples"),
     "check": NEVER_TYPED,
+    "plan": (*NEVER_TYPED, "regime", "shard", "worth", "examples", "log"),
 }
 
 

@@ -98,6 +98,31 @@ def peak_memory() -> int | None:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss if sys.platform == "darwin" else None
 
 
+def resident_memory() -> int | None:
+    """Bytes that this process holds now: of the GPU if there is one, else resident; None where that is not known."""
+    if torch.cuda.is_available():
+        return int(torch.cuda.memory_allocated())
+    status = Path("/proc/self/statm")
+    return int(status.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") if status.exists() else None
+
+
+def memory_room() -> int | None:
+    """Bytes that a run here may use at its peak, of which this process holds some already; None: not known.
+
+    Of the GPU if there is one, else what the system calls available, or less where a control group sets a limit.
+    """
+    if torch.cuda.is_available():
+        return int(torch.cuda.mem_get_info()[0] + torch.cuda.memory_reserved())
+    info = Path("/proc/meminfo")
+    if not info.exists():
+        return None
+    lines = dict(line.split(":", 1) for line in info.read_text().splitlines() if ":" in line)
+    room = int(lines["MemAvailable"].split()[0]) * 1024 + (resident_memory() or 0)
+    limit = Path("/sys/fs/cgroup/memory.max")
+    text = limit.read_text().strip() if limit.exists() else "max"
+    return min(room, int(text)) if text.isdigit() else room
+
+
 def _cpu() -> str:
     info = Path("/proc/cpuinfo")
     if info.exists():

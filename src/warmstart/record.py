@@ -26,7 +26,7 @@ class Cost:
 
     flops: float  # analytic, of the run as if alone: no cache, evaluation included
     seconds: float
-    peak_memory_bytes: int | None  # of the process during the run; None where it cannot be measured
+    peak_memory_bytes: int | None  # resident, of the whole process, or of the GPU, at the run's peak; None: unknown
     trainable: int  # weights updated
     total: int  # weights in the model
     bytes_saved: int  # of the weights that were updated, on disk
@@ -112,6 +112,9 @@ class Run:
     scores: Array = field(repr=False, compare=False)  # [n, 2] value and weight of each test row: test = sum / sum
     predictions: dict[str, list[Any]] = field(repr=False, compare=False)  # columns of scores.parquet, see `save_run`
     retention: dict[str, Any] | None = field(default=None, repr=False)  # `Retention.to_json`; None: nothing to forget
+    predicted: dict[str, float] | None = (
+        None  # of `cost`, before the run: "seconds", "peak_memory_bytes" of the process
+    )
 
     def to_json(self) -> dict[str, Any]:
         """Everything but the per-example columns."""

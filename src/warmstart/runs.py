@@ -88,8 +88,13 @@ def _size_words(regime: Regime) -> dict[str, Any]:
     return {"width": size.width, "depth": size.depth, "dropout": size.dropout} if size else {}
 
 
-def run(chosen: Chosen, draw: Draw, folder: Path) -> Generator[Step, None, Run]:
-    """Train, score the test rows once, write model and record into `folder`. A finished run is read back."""
+def run(
+    chosen: Chosen, draw: Draw, folder: Path, predicted: dict[str, float] | None = None
+) -> Generator[Step, None, Run]:
+    """Train, score the test rows once, write model and record into `folder`. A finished run is read back.
+
+    `predicted`: what it was expected to cost, kept in its record.
+    """
     if world().by_main((folder / "run.json").exists):
         left = folder / "checkpoint"  # by one that was stopped just before its end
         world().by_main(lambda: shutil.rmtree(left, ignore_errors=True))
@@ -149,6 +154,7 @@ def run(chosen: Chosen, draw: Draw, folder: Path) -> Generator[Step, None, Run]:
         environment=environment(config.precision, world().size),
         caveats=trained.caveats if trained else (),
         retention=kept.to_json() if kept else None,
+        predicted=predicted,
         **_measured(found, draw),
     )
 

@@ -4,6 +4,7 @@ import csv
 import json
 import math
 import re
+import statistics
 import sys
 import textwrap
 import time
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from warmstart.data.check import Checked
     from warmstart.data.read import Table
     from warmstart.deliver.predict import Trained
+    from warmstart.plan import Planned
     from warmstart.record import Run
     from warmstart.study import Study
 
@@ -141,6 +143,55 @@ def checked(found: "Checked") -> None:
         line("nothing to remark.")
 
 
+def looking(steps: "Generator[str, None, Value]", quiet: bool) -> Value:
+    """Run to the end; meanwhile say what is looked at."""
+    while True:
+        try:
+            doing = next(steps)
+        except StopIteration as stop:
+            value: Value = stop.value
+            return value
+        if not quiet:
+            say(doing)
+
+
+def plan(found: "Planned") -> None:
+    """One line a regime, in 80 columns; then what does not fit, and what was measured."""
+    grid = Grid(box=None, pad_edge=False, padding=(0, 1, 0, 0))
+    for title in ("regime", "learned", "of", "compute", "memory", "fits", "time", "disk", "kWh", "money"):
+        grid.add_column(title, justify="left" if title == "regime" else "right", no_wrap=True)
+    for one in found.forecasts:
+        counts = ("-" if n is None else _count(n) for n in (one.trainable, one.total))
+        sizes = ["-" if n is None else size_words(n) for n in (one.peak_memory_bytes, one.disk_bytes)]
+        grid.add_row(
+            one.regime,
+            *counts,
+            "-" if one.flops is None else compute_words(one.flops),
+            sizes[0],
+            {True: "yes", False: "NO", None: "?"}[one.fits],
+            "-" if one.seconds is None else _time(one.seconds),
+            sizes[1],
+            "-" if one.energy_kwh is None else f"{one.energy_kwh:.2g}",
+            "-" if one.money is None else f"${one.money:.2f}",
+        )
+    room = "" if found.room_bytes is None else f", {size_words(found.room_bytes)} of memory for a run"
+    line(f"{found.where}{room}\n")
+    out.print(grid)
+    line(f"all together: {_time(found.seconds)}\n")
+    for one in found.forecasts:
+        if one.advice:
+            sentence(f"{one.regime}: {one.advice}", "  ")
+    for note in found.notes:
+        sentence(f"- {note}", "  ")
+
+
+def _time(seconds: float) -> str:
+    for size, unit in ((86400.0, "d"), (3600.0, "h"), (60.0, "min")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds:.0f} s"
+
+
 def result(done: "Study | Run", folder: Path, as_json: bool) -> None:
     """What a comparison or a fit came to."""
     from warmstart.record import Run
@@ -239,13 +290,29 @@ def runs(found: "Sequence[Run]", as_json: bool) -> None:
         line("no run is finished yet.")
         return
     grid = Grid(box=None, pad_edge=False)
-    for title in ("run", "score", "validation", "steps", "time", "remark"):
+    for title in ("run", "score", "validation", "steps", "time", "predicted", "memory", "remark"):
         grid.add_column(title, justify="left" if title in ("run", "remark") else "right", no_wrap=title != "remark")
     for one in found:
         scores = ("" if value is None else f"{value:.4f}" for value in (one.test, one.val))
         remark = one.failed or ("" if one.converged else "still improving")
-        grid.add_row(one.id, *scores, f"{one.steps:,}", f"{one.cost.seconds:.1f} s", remark)
+        times = (f"{one.cost.seconds:.1f} s", _against(one, "seconds"), _against(one, "peak_memory_bytes"))
+        grid.add_row(one.id, *scores, f"{one.steps:,}", *times, remark)
     out.print(grid)
+    for key, words in (("seconds", "time"), ("peak_memory_bytes", "peak memory")):
+        off = [abs(error) for error in (prediction_error(one, key) for one in found) if error is not None]
+        if off:
+            line(f"{words} predicted for {len(off)} runs, off by {statistics.median(off):.0%} (median)")
+
+
+def prediction_error(done: "Run", key: str) -> float | None:
+    """How far the prediction lay above what was measured, as a share of it; None without both."""
+    predicted, measured = (done.predicted or {}).get(key), getattr(done.cost, key)
+    return (predicted - measured) / measured if predicted and measured else None
+
+
+def _against(done: "Run", key: str) -> str:
+    error = prediction_error(done, key)
+    return "" if error is None else f"{error:+.0%}"
 
 
 def check_ending(path: Path | None) -> None:

@@ -1,0 +1,379 @@
+"""Plan: what each regime would take, in weights, arithmetic, memory, time, disk, energy and money, before any training.
+
+On this machine memory and time are measured on a few real steps; for a device that is not here both are computed, from
+shapes and the device's published figures; without data both come from the log of earlier runs.
+"""
+
+import statistics
+import time
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from warmstart import budget
+from warmstart.baselines import BASELINES as BASELINE_FITS
+from warmstart.budget import Options, Plan, Problem
+from warmstart.data.split import Rows
+from warmstart.device import best_device, environment, memory_room, peak_memory, reset_peak_memory
+from warmstart.errors import UsageError
+from warmstart.footprint import Footprint, footprint, step_bytes
+from warmstart.log import entries
+from warmstart.machines import (
+    BANDWIDTH_REACHED,
+    LAUNCH,
+    PRICES,
+    SCALING,
+    USABLE,
+    UTILISATION,
+    Machine,
+    price_here,
+    watts_here,
+)
+from warmstart.memory import dearest_rows
+from warmstart.prefix import EVALUATION_BATCH
+from warmstart.record import Array
+from warmstart.regimes import BASELINES, DEFAULT, Regime, known_regime
+from warmstart.runs import SAMPLED
+from warmstart.stages import Draw, watched
+from warmstart.starts import Pretrained
+from warmstart.tune import SHARE
+
+MEASURED = "measured here"
+COMPUTED = "computed from shapes"
+PREDICTED = "predicted, not measured"
+LOGGED = "from earlier runs"
+FULL_PRECISION = 1 / 15  # of a GPU's bf16 arithmetic: H100 67 of 989, A100 19.5 of 312 TFLOP/s
+BESIDE = 1_000_000  # bytes in a run's folder beside weights and scores: the tokenizer's files, mostly
+A_SCORE = 60  # bytes in it for each test row
+BASELINE_ROWS = 1_000  # that a baseline is fitted on to see how long it takes
+
+
+@dataclass(frozen=True)
+class Where:
+    """The devices, and what an hour of one costs."""
+
+    machine: Machine | None = None  # None: this one
+    devices: int = 1
+    price_per_hour: float | None = None  # of one device; None: from the table
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """One regime: all its runs and the search for its rate, but the memory of one process."""
+
+    regime: str
+    trainable: int | None
+    total: int | None
+    flops: float | None
+    peak_memory_bytes: int | None  # of the process here, of each device elsewhere
+    seconds: float | None
+    disk_bytes: int | None
+    money: float | None  # US dollars
+    fits: bool | None  # None: not known
+    advice: str  # what would make it fit, or what to know; empty: nothing
+    runs: int = 1
+    seconds_of_run: float | None = None
+    energy_kwh: float | None = None  # at the devices' full power: an upper estimate
+    basis: str = MEASURED
+
+    def to_json(self) -> dict[str, Any]:
+        return dict(vars(self))
+
+
+@dataclass(frozen=True)
+class Planned:
+    """All regimes, and what is to be said about them."""
+
+    forecasts: tuple[Forecast, ...]
+    where: str  # the device, in words
+    room_bytes: int | None  # memory that a run may use
+    notes: tuple[str, ...] = field(default=())
+
+    @property
+    def seconds(self) -> float:
+        return sum(forecast.seconds or 0.0 for forecast in self.forecasts)
+
+
+def forecast(problem: Problem, options: Options, where: Where) -> Generator[str, None, Planned]:
+    """What `compare` with these options would take, before its budget cuts anything; yields what it looks at."""
+    plan = budget.first_plan(problem, options)
+    rows, shared = max(plan.sizes), plan.shared()
+    draw = plan.draw(rows, options.first_seed, shared)
+    found: dict[str, Footprint] = {}
+    for name in plan.networks:
+        yield f"building {name} without its numbers"
+        found[name] = footprint(plan.regime(name, rows), draw.task)
+    room = round(where.machine.memory_bytes * USABLE) if where.machine else memory_room()
+    notes: tuple[str, ...]
+    if where.machine is None:
+        possible = tuple(n for n in plan.names if n in BASELINES or room is None or found[n].least_bytes < room)
+        measuring = budget.measure(replace(plan, options=replace(options, regimes=possible)), shared)
+        plan = replace((yield from _told(measuring, "measuring a few steps of ")), options=options)
+        notes = _cut_words(plan)
+        words = environment(plan.options.precision).device
+    else:
+        notes = (f"{PREDICTED}: from the device's published figures, at {UTILISATION:.0%} of its peak arithmetic",)
+        words = f"{where.devices} x {where.machine.words}"
+    forecasts = []
+    for name in plan.names:
+        yield f"predicting {name}"
+        if name in BASELINES:
+            forecasts.append(_baseline(plan, name, draw, where, room))
+        elif where.machine is None:
+            forecasts.append(_here(plan, name, found[name], draw, where, room))
+        else:
+            forecasts.append(_elsewhere(plan, name, found[name], draw, where, where.machine))
+    return Planned(tuple(forecasts), words, room, (*notes, *_sources(where)))
+
+
+def from_log(task: str, regimes: Sequence[str], rows: int, base: str | None, where: Where) -> Planned:
+    """What the log of earlier runs lets expect for so many rows. Raises UsageError where it knows none of them."""
+    known = [e for e in entries() if e["task"] == task and not e.get("failed") and base in (None, e.get("base"))]
+    names = [known_regime(name) for name in regimes or DEFAULT]
+    if not any(entry["regime"] in names for entry in known):
+        of_base = f" with base {base!r}" if base else ""
+        raise UsageError(
+            f"the log of earlier runs has none of task {task!r}{of_base}, so nothing can be said without data.",
+            "name DATA and --target, and a few steps are measured; every run adds to the log",
+        )
+    forecasts = tuple(_logged(name, [e for e in known if e["regime"] == name], rows, where) for name in names)
+    note = f"{LOGGED} on this machine ({len(known)} of task {task}), in proportion to their rows; one run each"
+    return Planned(forecasts, environment("-").device, memory_room(), (note, *_sources(where)))
+
+
+# --- here ------------------------------------------------------------------------------------------------------------
+
+
+def _here(plan: Plan, name: str, found: Footprint, draw: Draw, where: Where, room: int | None) -> Forecast:
+    peak: int | None
+    if name not in plan.paces:  # even its weights do not fit
+        seconds, one, peak, basis = None, None, round(found.least_bytes), COMPUTED
+    else:
+        seconds, one = plan.seconds_of_regime(name), plan.seconds_of_run(name, max(plan.sizes))
+        peak, basis = plan.peak_bytes(name), MEASURED
+    fits = None if room is None or peak is None else peak <= room
+    advice = ""
+    if fits is False and room is not None:
+        a_row = plan.peaks[name].a_row if name in plan.peaks else 0.0
+        advice = _advice(plan, name, draw, room, round(peak or 0), a_row)
+    return _forecast(plan, name, found, draw, where, peak, seconds, one, fits, advice, basis)
+
+
+def _baseline(plan: Plan, name: str, draw: Draw, where: Where, room: int | None) -> Forecast:
+    """Fitted on some rows; its time grows with the rows."""
+    some = draw.splits.train.take(np.arange(min(BASELINE_ROWS, len(draw.splits.train))))
+    reset_peak_memory()
+    began = time.perf_counter()
+    fitted = BASELINE_FITS[name](draw.task, some, draw.seed)
+    part = time.perf_counter() - began
+    times = len(draw.splits.train) / len(some)
+    runs = len(plan.seeds) * len(plan.sizes)
+    seconds, peak = part * times, peak_memory()
+    texts = [text for rows in (draw.splits.val, draw.splits.test) for text in rows.texts]
+    here = where.machine is None
+    watts, price = _power(where)
+    return Forecast(
+        regime=name,
+        trainable=fitted.baseline.weights,
+        total=fitted.baseline.weights,
+        flops=runs * ((fitted.flops + fitted.tuning_flops) * times + fitted.baseline.flops(texts)),
+        peak_memory_bytes=peak,
+        seconds=runs * seconds,
+        disk_bytes=runs * (8 * fitted.baseline.weights + A_SCORE * len(draw.splits.test)),
+        money=runs * seconds / 3600 * price,
+        fits=None if peak is None or room is None or not here else peak <= room,
+        advice="" if here else "runs on the processor; its time is this machine's",
+        runs=runs,
+        seconds_of_run=seconds,
+        energy_kwh=runs * seconds * watts / 3.6e6,
+        basis=MEASURED,
+    )
+
+
+# --- elsewhere -------------------------------------------------------------------------------------------------------
+
+
+def _elsewhere(plan: Plan, name: str, found: Footprint, draw: Draw, where: Where, machine: Machine) -> Forecast:
+    rows = max(plan.sizes)
+    regime = plan.regime(name, rows)
+    config = plan.config(regime, rows, draw.seed)
+    precision = "fp32" if plan.options.precision == "fp32" else "bf16"
+    examples = draw.shared.examples(regime.start.inputs, draw.splits.train, draw.task.targets(draw.splits.train))
+    dearest = dearest_rows(draw, regime, config)
+    devices = min(where.devices, config.batch_size)
+    mine = max(1, -(-len(dearest) // devices))
+    mine = min(mine, config.micro_batch or mine)
+    peak = round(step_bytes(found, draw.task, examples.take(dearest[-mine:]), precision))
+    room = machine.memory_bytes * USABLE
+    per_row = (peak - found.held_bytes) / mine
+    fits = peak <= room
+    advice = "" if fits else _advice(plan, name, draw, room, peak, per_row)
+    if devices < where.devices:
+        idle = f"a step has {config.batch_size} rows: more devices than that have nothing to do"
+        advice = f"{advice}; {idle}" if advice else idle
+    share = 1.0 if precision == "bf16" else FULL_PRECISION
+    gain = devices * (SCALING if devices > 1 else 1.0)
+    rate = machine.flops * UTILISATION * share
+    traffic = (8 * found.total + 28 * found.trainable) / (machine.bandwidth * BANDWIDTH_REACHED)
+    per_example = float(found.cost.training(examples.sizes()).mean())
+    batch = config.batch_size * per_example
+    step = max(batch / (rate * gain), traffic, 3 * LAUNCH * found.layers)
+
+    def run_of(steps: int, scored: int) -> float:
+        forward = float(found.cost.forward(examples.sizes()).mean())
+        return steps * step + max(scored * forward / rate, scored / EVALUATION_BATCH * LAUNCH * found.layers)
+
+    one = run_of(config.steps, _scored(plan, name, rows))
+    search = 0.0
+    if plan.searches:
+        search = (plan.options.trials + 0.5) * run_of(max(1, round(config.steps * SHARE)), len(plan.splits.val))
+    seconds = len(plan.sizes) * (search + len(plan.seeds) * one)
+    return _forecast(plan, name, found, draw, where, peak, seconds, one, fits, advice, PREDICTED)
+
+
+# --- both ------------------------------------------------------------------------------------------------------------
+
+
+def _forecast(
+    plan: Plan,
+    name: str,
+    found: Footprint,
+    draw: Draw,
+    where: Where,
+    peak: int | None,
+    seconds: float | None,
+    one: float | None,
+    fits: bool | None,
+    advice: str,
+    basis: str,
+) -> Forecast:
+    runs = len(plan.seeds) * len(plan.sizes)
+    watts, price = _power(where)
+    return Forecast(
+        regime=name,
+        trainable=found.trainable,
+        total=found.total,
+        flops=_flops(plan, name, found, draw),
+        peak_memory_bytes=peak,
+        seconds=seconds,
+        disk_bytes=runs * (found.saved_bytes + BESIDE + A_SCORE * len(plan.splits.test)),
+        money=None if seconds is None else seconds / 3600 * price,
+        fits=fits,
+        advice=advice,
+        runs=runs,
+        seconds_of_run=one,
+        energy_kwh=None if seconds is None else seconds * watts / 3.6e6,
+        basis=basis,
+    )
+
+
+def _scored(plan: Plan, name: str, rows: int) -> int:
+    """Rows that one run evaluates: in its looks and at its end."""
+    regime, splits = plan.regime(name, rows), plan.splits
+    looks = regime.habits.looks
+    looked_at = looks * watched(len(splits.val), plan.config(regime, rows, 0), looks)
+    return looked_at + len(splits.val) + len(splits.test) + min(rows, SAMPLED)
+
+
+def _flops(plan: Plan, name: str, found: Footprint, draw: Draw) -> float:
+    """Of searches and runs, as a run's cost counts them: as if alone, no cache."""
+    total = 0.0
+    for rows in plan.sizes:
+        regime = plan.regime(name, rows)
+        config = plan.config(regime, rows, draw.seed)
+        train, val, test = (_sizes(draw, regime, getattr(draw.splits, part)) for part in ("train", "val", "test"))
+        trained = config.steps * config.batch_size * float(found.cost.training(train).mean())
+        looks = regime.habits.looks
+        forward = float(found.cost.forward(val).sum())
+        watch = watched(len(val), config, looks)
+        run = trained + looks * watch / len(val) * forward + forward + float(found.cost.forward(test).sum())
+        search = (plan.options.trials + 0.5) * (SHARE * trained + 2 * forward) if plan.searches else 0.0
+        total += search + len(plan.seeds) * run
+    return total
+
+
+def _sizes(draw: Draw, regime: Regime, rows: Rows) -> Array:
+    return draw.shared.examples(regime.start.inputs, rows, draw.task.targets(rows)).sizes()
+
+
+def _power(where: Where) -> tuple[float, float]:
+    """Watts, and price an hour, of all devices together."""
+    if where.machine is not None:
+        price = where.machine.price_per_hour if where.price_per_hour is None else where.price_per_hour
+        return where.devices * where.machine.watts, where.devices * price
+    words = environment("-").device
+    gpu = words if best_device().type == "cuda" else None
+    return watts_here(gpu), price_here(gpu) if where.price_per_hour is None else where.price_per_hour
+
+
+def _advice(plan: Plan, name: str, draw: Draw, room: float, peak: int, a_row: float) -> str:
+    """The first thing that would make it fit, of those that change least."""
+    rows = max(plan.sizes)
+    config = plan.config(plan.regime(name, rows), rows, draw.seed)
+    batch = config.micro_batch or config.batch_size
+    fewer = int(batch - (peak - room) / a_row) if a_row > 0 else 0
+    if fewer >= 1:
+        return f"does not fit; would with --micro-batch {fewer}, at the same result"
+    if isinstance(plan.regime(name, rows).start, Pretrained):
+        for other in ("lora", "qlora"):
+            if other != name and footprint(plan.regime(other, rows), draw.task).least_bytes < 0.8 * room:
+                return f"does not fit; {other} would leave room"
+    return "does not fit: it takes a smaller base, a smaller --max-length, or more memory"
+
+
+def _logged(name: str, known: list[dict[str, Any]], rows: int, where: Where) -> Forecast:
+    """The median of what runs took for a row, times the rows."""
+    if not known:
+        advice = "no run of it in the log"
+        return Forecast(name, None, None, None, None, None, None, None, None, advice, basis=LOGGED)
+    last = known[-1]
+    seconds = statistics.median(entry["seconds"] / entry["rows"] for entry in known) * rows
+    flops = statistics.median(entry.get("flops", 0.0) / entry["rows"] for entry in known) * rows
+    peaks = [entry["peak_memory_bytes"] for entry in known if entry.get("peak_memory_bytes")]
+    peak, room = max(peaks, default=None), memory_room()
+    watts, price = _power(where)
+    return Forecast(
+        regime=name,
+        trainable=last.get("trainable"),
+        total=last.get("total"),
+        flops=flops,
+        peak_memory_bytes=peak,
+        seconds=seconds,
+        disk_bytes=last.get("disk_bytes"),
+        money=seconds / 3600 * price,
+        fits=None if peak is None or room is None else peak <= room,
+        advice="",
+        seconds_of_run=seconds,
+        energy_kwh=seconds * watts / 3.6e6,
+        basis=LOGGED,
+    )
+
+
+def _sources(where: Where) -> tuple[str, ...]:
+    """Where the figures come from."""
+    here = "memory (of the whole process) and time: a few steps were measured here, the dearest batch among them"
+    price = f"money: {PRICES}" if where.price_per_hour is None else "money: at the price that was given"
+    rest = "weights, compute and disk are computed; energy is an estimate, at full power"
+    return (*((here,) if where.machine is None else ()), rest, price)
+
+
+def _told(measuring: Generator[str, None, Plan], doing: str) -> Generator[str, None, Plan]:
+    while True:
+        try:
+            name = next(measuring)
+        except StopIteration as stop:
+            plan: Plan = stop.value
+            return plan
+        yield doing + name
+
+
+def _cut_words(plan: Plan) -> tuple[str, ...]:
+    """What `compare` would leave out within its budget."""
+    known = replace(plan, options=replace(plan.options, regimes=tuple(plan.paces)))
+    cuts = budget.fit(known).cuts if plan.paces else ()
+    if not cuts:
+        return ()
+    minutes = plan.options.budget / 60
+    return (f"to fit --budget {minutes:.0f}m, compare would cut: {'; '.join(cuts)}",)
