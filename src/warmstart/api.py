@@ -400,9 +400,10 @@ def planning(request: config.Request, table: Table | None = None) -> "Generator[
     if not request.data and table is None:
         if machine is not None:
             raise UsageError("a plan for another device needs the data.", "name DATA and --target")
-        return from_log(str(request.task), request.regimes, max(request.rows), request.base, where)
+        rows = 0 if request.rows == "auto" else max(request.rows)
+        return from_log(str(request.task), request.regimes, rows, request.base, where)
     problem = prepare(request, table, {}).problem
-    options = request.options(chosen_regimes(request, problem.own))
+    options = request.options(chosen_regimes(request, problem.own, problem.schema.task))
     return (yield from forecast(problem, options, where))
 
 

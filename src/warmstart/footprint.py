@@ -17,7 +17,8 @@ from torch.utils._pytree import tree_leaves
 from warmstart.flops import Flops, flops
 from warmstart.methods import LoRA, Rates
 from warmstart.methods.lora import linear_names
-from warmstart.models.model import Model, body_width
+from warmstart.models.language import LanguageHead
+from warmstart.models.model import UNPOOLED, Model, body_width
 from warmstart.regimes import Regime
 from warmstart.starts import Architecture, Pretrained, Scratch
 from warmstart.tasks import Batch, Objective, Task
@@ -71,7 +72,8 @@ def footprint(regime: Regime, task: Task) -> Footprint:
             body = start.build()
         packed = sum(body.get_parameter(f"{name}.weight").numel() for name in linear_names(body)) if four_bits else 0
         body = method.prepare(body)
-    model = Model(body, task.head(body_width(body), 0), start.pooling)
+    head = task.head(body_width(body), 0)
+    model = Model(body, head, start.pooling) if head else Model(body, LanguageHead(body), UNPOOLED)
     rates = method.rates(model)
     set_trainable(model, rates)
     sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}

@@ -74,9 +74,10 @@ def measured_peak(regime: Regime, config: TrainConfig, draw: Draw, at_most: int)
     stored = frozen_depth(model) != 0 and not config.word_dropout
     # where the token table learns, the words of all rows count; below frozen layers all rows would be computed
     few = replace(draw, splits=some, shared=Shared(some) if stored else draw.shared)
-    view = shared_view(model, regime.start, few, len(some.val), stored=not config.word_dropout)
+    view = shared_view(model, regime.start, few, draw.task, len(some.val), stored=not config.word_dropout)
     with ExitStack() as stack:
-        stack.enter_context(only_used_rows(model.body, view.used_tokens()))
+        if model.pooling != UNPOOLED:
+            stack.enter_context(only_used_rows(model.body, view.used_tokens()))
         stack.enter_context(reading(model, view.examples.encoded))
         keeper = Keeper(model, draw.task, 1)
         steps = train(begin(model, rates, config), draw.task, _Twice(view.examples), replace(config, steps=2))
