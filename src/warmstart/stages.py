@@ -20,7 +20,7 @@ from warmstart.engine import World, world
 from warmstart.errors import listed
 from warmstart.evaluate import noise
 from warmstart.flops import Flops, flops
-from warmstart.models.model import Model, body_width
+from warmstart.models.model import UNPOOLED, Model, body_width
 from warmstart.models.shards import sharded
 from warmstart.models.vocabulary import only_used_rows
 from warmstart.prefix import Examples, Shared, Stream, reading
@@ -152,7 +152,8 @@ def training(
             if config.shard and world().size > 1:
                 view = replace(view, model=stack.enter_context(sharded(model, world())))
             whole = _state(view.model, changed)
-            if not config.shard:  # whose checkpoints are to fit any number of processes
+            # A shard's checkpoints are to fit any number of processes; a language model's head may read all rows.
+            if not config.shard and model.pooling != UNPOOLED:
                 stack.enter_context(only_used_rows(model.body, view.used_tokens()))
             stack.enter_context(reading(view.model, view.examples.encoded))
             state = begin(view.model, rates, part)
@@ -224,8 +225,8 @@ def _stage(
     course.best_step = course.steps + keeper.step
     course.steps += state.step
     epochs = state.step / order.per_epoch
-    course.flops += epochs * float(course.cost.training(view.examples.sizes()).sum())
-    course.flops += looked * float(course.cost.forward(view.watch.sizes()).sum())
+    course.flops += epochs * float(course.cost.training(view.examples.sizes(), view.examples.loss_weights).sum())
+    course.flops += looked * float(course.cost.forward(view.watch.sizes(), view.watch.loss_weights).sum())
 
 
 def _agreed(world: World, signals: Held, due: bool = False) -> bool:
