@@ -11,6 +11,7 @@ import numpy as np
 from torch import nn
 
 from warmstart.methods.method import Rates
+from warmstart.models.language import LanguageHead
 from warmstart.models.layers import layers
 from warmstart.models.model import Model
 from warmstart.record import Array
@@ -18,27 +19,32 @@ from warmstart.record import Array
 
 @dataclass(frozen=True)
 class Flops:
-    """Of one example with `tokens` tokens (or hashed words), for arrays of tokens [n] -> [n]."""
+    """Of one example with `tokens` tokens (or hashed words), for arrays of tokens [n] -> [n].
+
+    `answers` [n]: how often its head is computed; for a language model once a labelled token.
+    """
 
     per_token: float = 0.0
-    per_text: float = 0.0  # the head, and every layer of a body that reads bags of words
+    per_answer: float = 0.0  # the head, and every layer of a body that reads bags of words
     per_token_squared: float = 0.0
     backward: float = 0.0  # share of the forward cost that is spent again on activations
     weights: float = 0.0  # share of the forward cost that is spent again on weights
 
-    def forward(self, tokens: Array) -> Array:
+    def forward(self, tokens: Array, answers: Array | float = 1.0) -> Array:
         tokens = tokens.astype(np.float64)
-        cost: Array = self.per_token * tokens + self.per_token_squared * tokens**2 + self.per_text
+        cost: Array = self.per_token * tokens + self.per_token_squared * tokens**2 + self.per_answer * answers
         return cost
 
-    def training(self, tokens: Array) -> Array:
-        return self.forward(tokens) * (1 + self.backward + self.weights)
+    def training(self, tokens: Array, answers: Array | float = 1.0) -> Array:
+        return self.forward(tokens, answers) * (1 + self.backward + self.weights)
 
 
 def flops(model: Model, rates: Rates) -> Flops:
     """The cost of `model` when the weights in `rates` learn."""
     bags = [m for m in model.body.modules() if isinstance(m, nn.EmbeddingBag)]
     body, head = _matrices(model.body), _matrices(model.head)
+    if isinstance(model.head, LanguageHead) and model.head.output is None:
+        head += model.head.weight.numel()  # the body's token table, which is only looked up there
     config = getattr(model.body, "config", None)
     squared = 4.0 * getattr(config, "num_hidden_layers", 0) * getattr(config, "hidden_size", 0)
     backward, weights = _differentiated(model, rates)

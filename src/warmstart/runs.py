@@ -68,7 +68,7 @@ def try_settings(
     examples = draw.shared.examples(inputs, draw.splits.val, draw.task.targets(draw.splits.val))
     with reading(trained.model, trained.reads):
         _, score = look(trained.model, draw.task, replace(examples, encoded=trained.reads))
-    spent = trained.train_flops + float(trained.cost.forward(examples.sizes()).sum())
+    spent = trained.train_flops + float(trained.cost.forward(examples.sizes(), examples.loss_weights).sum())
     return Trial(settings, config.steps, score), spent
 
 
@@ -390,7 +390,7 @@ def _evaluation_flops(trained: Trained, regime: Regime, draw: Draw) -> float:
     parts = (draw.splits.val, draw.splits.test)
     inputs = draw.task.reads(regime.start.inputs)
     encoded = [draw.shared.examples(inputs, part, draw.task.targets(part)) for part in parts]
-    return float(sum(trained.cost.forward(part.sizes()).sum() for part in encoded))
+    return float(sum(trained.cost.forward(part.sizes(), part.loss_weights).sum() for part in encoded))
 
 
 def _settings(regime: Regime, config: TrainConfig) -> dict[str, Any]:

@@ -250,8 +250,8 @@ def _stage(
     course.best_step = course.steps + keeper.step
     course.steps += state.step
     epochs = state.step / order.per_epoch
-    course.flops += epochs * float(course.cost.training(view.examples.sizes()).sum())
-    course.flops += looked * float(course.cost.forward(view.watch.sizes()).sum())
+    course.flops += epochs * float(course.cost.training(view.examples.sizes(), view.examples.loss_weights).sum())
+    course.flops += looked * float(course.cost.forward(view.watch.sizes(), view.watch.loss_weights).sum())
 
 
 def _agreed(world: World, signals: Held, due: bool = False) -> bool:

@@ -16,7 +16,7 @@ Turn = dict[str, str]  # role and content
 # For a base that brings none. The space before the assistant's words belongs to them, as in any running text.
 PLAIN = (
     "{{ bos_token }}{% for turn in messages %}{{ turn['role'] | capitalize }}: {{ turn['content'] }}"
-    "{% if turn['role'] == 'assistant' %}{{ eos_token }}{% endif %}\n{% endfor %}"
+    "{% if turn['role'] == 'assistant' %}{{ eos_token }}{% endif %}{{ '\n' }}{% endfor %}"
     "{% if add_generation_prompt %}Assistant:{% endif %}"
 )
 SHARE = 4  # the answer always has room for a quarter of the length, and so has the prompt
@@ -70,12 +70,12 @@ class Template:
         system turn and the answer stay, unless the answer alone takes more than three quarters: then its end goes.
         """
         *asked, last = turns
-        whole, opening = self._render(turns), self._render(asked, ask=True)
-        _, first, end, closed = self._span(whole, opening, last, is_last=True)
+        whole, opening = self._render(turns), self._opening(asked)
+        _, first, end, closed = self._span(whole, opening.text, last, is_last=True)
         ids, ends = self._after(opening, whole, closed)
         if not len(ids):
             raise InputError("the last assistant turn has no token to learn.", "give it some words")
-        prompt = self._fitted(asked, self._room(len(ids)))
+        prompt = self._fitted(asked, opening, self._room(len(ids)))
         answer = ids[: self.max_length + 1 - len(prompt.tokens)]
         words = whole[first : end if len(answer) == len(ids) else min(end, int(ends[len(answer) - 1]))]
         return Spoken(prompt, answer, prompt.bytes + len(words.encode()), prompt.lost + len(ids) - len(answer))
@@ -84,38 +84,34 @@ class Template:
         """What an answer is generated after: all turns, or those before the last one if that is the assistant's."""
         if turns and turns[-1]["role"] == "assistant":
             return self.spoken(turns).prompt
-        return self._fitted(turns, self._room(0))
+        return self._fitted(turns, self._opening(turns), self._room(0))
 
     def _room(self, answer: int) -> int:
         """Tokens that a prompt may have before an answer of so many: the answer's last one is never read."""
         quarter = self.max_length // SHARE
         return max(quarter, self.max_length - max(answer - 1, quarter))
 
-    def _fitted(self, turns: Sequence[Turn], room: int) -> Prompt:
-        text = self._render(turns, ask=True)
-        encoding = self._encode(text)
-        count = len(encoding.ids)
-        while len(encoding.ids) > room and (shorter := _without_oldest(turns)):
-            turns = shorter
-            text = self._render(turns, ask=True)
-            encoding = self._encode(text)
-        ids, offsets = np.array(encoding.ids, dtype=np.int32), np.array(encoding.offsets).reshape(-1, 2)
-        learned, size = np.zeros(len(ids), dtype=bool), 0
+    def _fitted(self, turns: Sequence[Turn], opening: "_Opening", room: int) -> Prompt:
+        count = len(opening.ids)
+        while len(opening.ids) > room and (shorter := _without_oldest(turns)):
+            turns, opening = shorter, self._opening(shorter)
+        ids, size = opening.ids, 0
+        learned, keep = np.zeros(len(ids), dtype=bool), np.ones(len(ids), dtype=bool)
         for k, turn in enumerate(turns):
             if turn["role"] == "assistant":
-                start, first, end, closed = self._span(text, self._render(turns[:k], ask=True), turn)
-                learned |= (offsets[:, 1] > start) & (offsets[:, 0] < closed)
-                size += len(text[first:end].encode())
-        keep = np.ones(len(ids), dtype=bool)
+                start, first, end, closed = self._span(opening.text, self._render(turns[:k], ask=True), turn)
+                learned |= (opening.offsets[:, 1] > start) & (opening.offsets[:, 0] < closed)
+                size += len(opening.text[first:end].encode())
         if len(ids) > room:
-            keep[self._middle(text, turns, offsets, len(ids) - room)] = False
+            keep[self._middle(opening, turns, len(ids) - room)] = False
         return Prompt(ids[keep], learned[keep], size, count - int(keep.sum()))
 
-    def _middle(self, text: str, turns: Sequence[Turn], offsets: Array, excess: int) -> slice:
+    def _middle(self, opening: "_Opening", turns: Sequence[Turn], excess: int) -> slice:
         """So many tokens from the middle of the last question."""
         content = turns[-1]["content"].strip() if turns else ""
-        first = text.rfind(content)
-        inside = np.flatnonzero((offsets[:, 0] >= first) & (offsets[:, 1] <= first + len(content)))
+        first = opening.text.rfind(content)
+        starts, ends = opening.offsets.T
+        inside = np.flatnonzero((starts >= first) & (ends <= first + len(content)))
         if len(inside) < excess or turns[-1]["role"] == "system":
             raise InputError(
                 f"even without the question that it ends with, the conversation is {excess - len(inside):,} tokens "
@@ -144,18 +140,29 @@ class Template:
         closing = next((token for token in self._closings if rest.startswith(token)), "")
         return len(opening), first, end, len(text) - len(rest) + len(closing) if closing else end
 
-    def _after(self, opening: str, whole: str, closed: int) -> tuple[Array, Array]:
+    def _after(self, opening: "_Opening", whole: str, closed: int) -> tuple[Array, Array]:
         """The tokens from the opening's end on, and where in `whole` each ends.
 
-        The opening's are those that it has alone: after these an answer is generated.
+        Where the opening's last word would melt into the answer's first, they are those of the answer alone: it is
+        generated after the opening as it is. No token reaches over one that was given beside the vocabulary, so that
+        what lies before the opening's last one of these need not be read again.
         """
-        before, both = self._encode(opening).ids, self._encode(whole)
-        ids, offsets = both.ids[len(before) :], np.array(both.offsets).reshape(-1, 2)[len(before) :]
+        given = np.flatnonzero(np.isin(opening.ids, self._given))
+        at = int(given[-1]) if len(given) else 0
+        start = int(opening.offsets[at, 0]) if len(given) else 0
+        before = opening.ids[at:].tolist()
+        both = self._encode(whole[start:])
+        ids, offsets = both.ids[len(before) :], _offsets(both)[len(before) :] + start
         if both.ids[: len(before)] != before:
-            rest = self._encode(whole[len(opening) :])
-            ids, offsets = rest.ids, np.array(rest.offsets).reshape(-1, 2) + len(opening)
+            rest = self._encode(whole[len(opening.text) :])
+            ids, offsets = rest.ids, _offsets(rest) + len(opening.text)
         count = int((offsets[:, 0] < closed).sum())
         return np.array(ids[:count], dtype=np.int32), offsets[:count, 1]
+
+    def _opening(self, turns: Sequence[Turn]) -> "_Opening":
+        text = self._render(turns, ask=True)
+        encoding = self._encode(text)
+        return _Opening(text, np.array(encoding.ids, dtype=np.int32), encoding)
 
     def _encode(self, text: str) -> Any:
         backend = self.tokenizer.backend_tokenizer
@@ -176,9 +183,31 @@ class Template:
         return text
 
     @cached_property
+    def _given(self) -> list[int]:
+        return list(self.tokenizer.get_added_vocab().values())
+
+    @cached_property
     def _closings(self) -> list[str]:
         """The longest first: one may be the beginning of another."""
         return sorted(self.tokenizer.get_added_vocab(), key=len, reverse=True)
+
+
+@dataclass(frozen=True)
+class _Opening:
+    """Turns in the template, with what asks for an answer."""
+
+    text: str
+    ids: Array  # int32 [t]
+    encoding: Any  # of the tokenizer's own library
+
+    @cached_property
+    def offsets(self) -> Array:
+        return _offsets(self.encoding)
+
+
+def _offsets(encoding: Any) -> Array:
+    """Where each token begins and ends in the text, int64 [t, 2]."""
+    return np.array(encoding.offsets, dtype=np.int64).reshape(-1, 2)
 
 
 def _without_oldest(turns: Sequence[Turn]) -> Sequence[Turn]:
