@@ -45,7 +45,7 @@ def test_nothing_is_lost_and_nothing_is_too_long(text: str, room: int) -> None:
 def test_head_and_tail_fit(text: str, room: int) -> None:
     def superadditive(part: str) -> int:
         """Of two parts together more than of each alone, as where a join spells other tokens."""
-        return len(part) + len(part) // 10
+        return len(part) + len(part) ** 2 // 100
 
     assert superadditive(head_tail(text, superadditive, room)) <= room
 
