@@ -57,6 +57,7 @@ def test_what_stands_in_the_source_in_another_form_stands(said: str, source: str
     [
         ("12 of them", "112 or 1.2 or 120", ("12",)),
         ("on 3 May 1842", "on 4 May 1842, 3 May 1843", ("3 May 1842",)),
+        ("on 3 May 1842", "on 3 June 1842", ("3 May 1842",)),
         ("on 31 April 1842", "30 April 1842", ("31 April 1842",)),
         ("by Ada Byron", "Ada Lovelace, Lord Byron", ("Ada Byron",)),
         ("for Linux", "Linuxes", ("Linux",)),

@@ -59,6 +59,7 @@ def test_chrf_and_bleu_are_those_of_sacrebleu() -> None:
     for i, (text, reference) in enumerate(zip(TEXTS, REFERENCES, strict=True)):
         assert found["chrF"][i].tolist() == [sacrebleu.sentence_chrf(text, [reference]).score, 1]
         assert found["sentence BLEU"][i].tolist() == [sacrebleu.sentence_bleu(text, [reference]).score, 1]
+    assert chrf_and_bleu(["a fox"], ["a fox"])["sentence BLEU"][0, 0] == pytest.approx(100)  # though without 4-grams
     figures, signatures = corpus(TEXTS, REFERENCES)
     assert figures["BLEU"] == sacrebleu.corpus_bleu(TEXTS, [REFERENCES]).score
     assert figures["corpus chrF"] == sacrebleu.corpus_chrf(TEXTS, [REFERENCES]).score
