@@ -92,6 +92,7 @@ def make_runs(
     random_seed: int = 0,
     noise: float = 0.3,
     seed_noise: float = 0.0,
+    lasting_noise: float = 0.0,
     higher_is_better: bool = True,
     unconverged: Sequence[str] = (),
     failed: Sequence[str] = (),
@@ -99,14 +100,16 @@ def make_runs(
     """Runs of regimes whose expected score is known.
 
     A test row is as hard for every regime and seed (sd 0.4), and each run is off by `noise` on it on its own; a seed
-    shifts a regime by `seed_noise`. Measured scores are shifted onto the truth where `noise` is 0.
+    shifts a regime by `seed_noise`, and with `lasting_noise` a regime finds a row easier or harder with every seed.
+    Measured scores are shifted onto the truth where `noise` is 0.
     """
     random = np.random.default_rng(random_seed)
     hardness = random.normal(0, 0.4, test_rows)
     runs = []
     for name, truth in truths.items():
+        lasting = random.normal(0, lasting_noise, test_rows) if lasting_noise else 0.0
         for seed in range(seeds):
-            own = random.normal(0, noise, test_rows) + random.normal(0, seed_noise)
+            own = lasting + random.normal(0, noise, test_rows) + random.normal(0, seed_noise)
             runs.append(
                 make_run(
                     name,

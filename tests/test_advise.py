@@ -203,6 +203,45 @@ def test_a_true_tie_of_families_has_a_sure_winner_in_few_studies() -> None:
     assert sure <= 4
 
 
+@pytest.mark.parametrize(("names", "seed_noise"), [(3, 0.0), (3, 0.02), (8, 0.0)])
+def test_a_true_tie_has_a_confident_winner_in_at_most_5_of_100_studies(names: int, seed_noise: float) -> None:
+    """Regimes are equal, but each finds other rows hard, with every seed: there an interval holds what it claims."""
+    order = ("linear", "scratch", "full", "lora", "frozen", "scratch-dnn", "discriminative", "top-layers")
+    level = dict.fromkeys(order[:names], 0.6)
+    sure, studies = 0, 100 if names == 3 else 40
+    for seed in range(studies):
+        made = make_runs(
+            level, flops=FLOPS, test_rows=200, random_seed=seed, noise=0.05, seed_noise=seed_noise, lasting_noise=0.3
+        )
+        advice = advise(make_comparison(made))
+        sure += advice.choice is not None and advice.confidence > 0.9
+    assert sure <= 0.05 * studies
+
+
+def test_eight_regimes_that_learned_nothing_rarely_beat_the_constant() -> None:
+    """Of eight against one at 5 % each, one would be clear of it in many a study; by Holm's rule few are."""
+    names = ("linear", "scratch", "full", "lora", "frozen", "scratch-dnn", "discriminative", "top-layers")
+    clear = 0
+    for seed in range(40):
+        made = make_runs(
+            dict.fromkeys(("constant", *names), 0.6), test_rows=200, random_seed=seed, noise=0.02, lasting_noise=0.3
+        )
+        clear += advise(make_comparison(made)).verdict != "nothing beats the constant"
+    assert clear <= 3
+
+
+def test_several_rivals_need_a_clearer_difference() -> None:
+    """A difference that is clear of zero alone may be chance as the largest of several; the reason says so."""
+    truths = {"full": 0.66, "linear": 0.6, "scratch": 0.6, "lora": 0.6, "frozen": 0.6}
+    made = make_runs(truths, flops=FLOPS, test_rows=100, random_seed=6, noise=0.02, lasting_noise=0.3)
+    comparison = make_comparison(made)
+    assert comparison.difference("full", "scratch").interval.low > 0
+    advice = advise(comparison)
+    assert advice.choice is None and "may be nothing when 5 are compared (Holm)" in advice.reason
+    alone = [run for run in made if run.regime in ("full", "scratch")]
+    assert advise(make_comparison(alone)).choice == "full"
+
+
 def test_a_clear_truth_is_found_in_most_studies() -> None:
     right = sum(advise(make_comparison(runs(seed, test_rows=500))).verdict == "fine-tune" for seed in range(20))
     assert right >= 19

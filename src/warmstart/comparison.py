@@ -92,7 +92,7 @@ class Comparison:
     @cached_property
     def table(self) -> tuple[Row, ...]:
         """Every regime at its most training rows: best first, those with fewer rows next, failed ones last."""
-        rows = (self._row(name, self._sizes(name)[-1]) for name in self.names)
+        rows = (self._rows[name, self._sizes(name)[-1]] for name in self.names)
         return tuple(sorted(rows, key=self._rank))
 
     @cached_property
@@ -161,7 +161,7 @@ class Comparison:
 
     def curve(self, name: str) -> tuple[Row, ...]:
         """The regime at every number of training rows at which it did not fail, fewest first."""
-        points = (self._row(name, rows) for rows in self._sizes(name))
+        points = (self._rows[name, rows] for rows in self._sizes(name))
         return tuple(point for point in points if point.failed is None)
 
     @cached_property
@@ -213,6 +213,10 @@ class Comparison:
         points = [_point_json(point) for point in self.curve(name)]
         return {"regime": name, "points": points, "law": found.to_json() if found else None}
 
+    @cached_property
+    def _rows(self) -> dict[tuple[str, int], Row]:
+        return {key: self._row(*key) for key in self._runs}
+
     def _row(self, name: str, rows: int) -> Row:
         runs = self._runs[name, rows]
         finished = [run for run in runs if _finished(run)]
@@ -220,7 +224,7 @@ class Comparison:
         lost = len(failed) > len(finished)
         scored = finished or [run for run in failed if _scored(run)]
         shown = scored or runs
-        drawn = self._resampled(scored) if scored else None
+        drawn = self._drawn[name, rows] if finished else self._resampled(scored) if scored else None
         rates = [run.lr for run in shown if run.lr is not None]
         seconds = [run.cost.seconds for run in shown]
         peaks = [run.cost.peak_memory_bytes for run in shown if run.cost.peak_memory_bytes is not None]
