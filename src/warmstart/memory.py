@@ -16,6 +16,7 @@ from warmstart.data.batch import Order
 from warmstart.data.split import Rows
 from warmstart.device import peak_memory, reset_peak_memory, resident_memory
 from warmstart.models.cut import frozen_depth
+from warmstart.models.model import UNPOOLED
 from warmstart.models.vocabulary import only_used_rows
 from warmstart.prefix import EVALUATION_BATCH, Examples, Shared, outputs, reading
 from warmstart.record import Array
