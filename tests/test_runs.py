@@ -115,9 +115,9 @@ def test_the_constant_s_score_is_the_error_of_the_median(regression: Draw, tmp_p
 def test_how_far_the_features_moved_is_recorded(
     name: str, base: Base, classes: Draw, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("warmstart.runs.TEXTS", 10)
+    monkeypatch.setattr("warmstart.forgetting.TEXTS", 10)
     if name == "frozen":
-        monkeypatch.setattr("warmstart.runs.features", lambda *_: pytest.fail("computed what is known"))
+        monkeypatch.setattr("warmstart.forgetting.features", lambda *_: pytest.fail("computed what is known"))
     found = done(run(chosen(base, name), classes, tmp_path)).retention
     assert load_run(tmp_path).retention == found
     if name == "scratch":
@@ -141,7 +141,7 @@ def test_the_base_is_asked_once_and_nobody_pays_for_it(
         memory[0] = 1 << 50
         return measured(body, pooling, examples, world)
 
-    monkeypatch.setattr("warmstart.runs.features", slow)
+    monkeypatch.setattr("warmstart.forgetting.features", slow)
     monkeypatch.setattr("warmstart.runs.peak_memory", lambda: memory[0])
     now = time.perf_counter
     monkeypatch.setattr("time.perf_counter", lambda: now() + clock[0])

@@ -2,6 +2,7 @@
 
 import functools
 import json
+import tempfile
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -43,6 +44,7 @@ Own = Mapping[str, Callable[[int], "nn.Module"]]  # name -> a function of the vo
 
 # What is in a folder before its request has been found to make sense.
 UNBEGUN = {"request.json", "request.json.tmp", "lock"}
+GENERAL = 64  # pieces of text on which forgetting is measured
 CATALOGUE = "catalogue.csv"  # the demo writes its table beside its request
 # What is written after that, before the first measured step.
 PREPARED = UNBEGUN | {"findings.json", "findings.json.tmp", "examples.parquet", "examples.parquet.tmp"}
@@ -300,24 +302,70 @@ def _reach_by_loading(request: config.Request, task: TaskName) -> "Reach":
 
 def prepare(request: config.Request, table: Table | None, own: Own) -> Prepared:
     """Read, recognise, split, check, and find the base. Raises what is wrong with any of them."""
-    return _prepared(request, understand(request, table), own)
+    with tempfile.TemporaryDirectory() as folder:
+        return _prepared(request, understand(request, table), own, Path(folder))
 
 
-def _prepared(request: config.Request, understood: Understood, own: Own) -> Prepared:
+def _prepared(request: config.Request, understood: Understood, own: Own, folder: Path) -> Prepared:
+    """`folder` is for what has to be made first."""
     from warmstart.budget import Problem
     from warmstart.regimes import LEARN_LANGUAGE
-    from warmstart.starts import find_base
 
     table, schema, splits = understood.table, understood.schema, understood.splits
-    base = find_base(source_of(request, schema.task), max_length=request.max_length, offline=request.offline)
+    base, scratch = bases_of(request, understood, folder)
     regimes = own_regimes(request, base, own)
     chosen = chosen_regimes(request, regimes, schema.task)
     corpus = domain(request, understood) if not LEARN_LANGUAGE.isdisjoint(chosen) else None
     found = checked(request, table, schema)
     warnings = (finding.message for finding in found.findings if finding.severity == "warning")
     caveats = (*understood.dropped, *warnings)
-    problem = Problem(splits, schema, base, regimes, corpus, caveats, request.noise_floor)
+    problem = Problem(
+        splits=splits,
+        schema=schema,
+        base=base,
+        own=regimes,
+        scratch=scratch,
+        general=general_text(request),
+        corpus=corpus,
+        caveats=caveats,
+        noise_floor=request.noise_floor,
+    )
     return Prepared(problem, found)
+
+
+def bases_of(request: config.Request, understood: Understood, folder: Path) -> "tuple[Base, Base | None]":
+    """The base, and what is built instead of it from random weights, with --parameters: made in `folder`.
+
+    No base is looked for where nothing starts from one. Raises UsageError for a base that cannot do the task.
+    """
+    from warmstart.making import made
+    from warmstart.models.whole import Kind
+    from warmstart.regimes import FROM_NOTHING
+    from warmstart.starts import find_base, require_kind
+
+    task, length = understood.schema.task, request.max_length
+    needed: dict[TaskName, Kind] = {"causal-lm": "decoder", "masked-lm": "encoder"}
+    needed |= dict.fromkeys(TEXT_OUT, "decoder")
+    names = {*request.regimes, *([request.regime] if request.regime else [])}
+    texts, parameters = understood.splits.train.texts, request.parameters
+    if parameters and names and names <= FROM_NOTHING and request.base is None:
+        alone = made(folder / "base", needed.get(task, "encoder"), parameters, texts, length, None)
+        return alone, alone
+    base = find_base(source_of(request, task), max_length=length, offline=request.offline)
+    if task in needed:
+        require_kind(base, needed[task], task=task)
+    if not parameters:
+        return base, None
+    return base, made(folder / "base", needed.get(task, base.kind), parameters, texts, length, base)
+
+
+def general_text(request: config.Request) -> tuple[str, ...]:
+    """Some pieces of --retain, from all over it; none where nothing was named."""
+    if request.retain is None:
+        return ()
+    pieces = read_corpus([request.retain], piece_bytes=request.columns.piece_bytes, offline=request.offline)
+    count = min(GENERAL, len(pieces))
+    return tuple(pieces[i * len(pieces) // count] for i in range(count))
 
 
 def source_of(request: config.Request, task: TaskName) -> str | None:
@@ -421,7 +469,7 @@ def _comparing(begun: Begun, own: Own) -> "Generator[Progress, None, Study]":
     from warmstart.study import study
 
     request, out = begun.request, begun.folder
-    prepared = _prepared(request, begun.understood, own)
+    prepared = _prepared(request, begun.understood, own, out)
     options = request.options(chosen_regimes(request, prepared.problem.own, prepared.problem.schema.task))
     findings = prepared.checked.findings
     write_json(out / "findings.json", [vars(finding) for finding in findings])
@@ -431,7 +479,7 @@ def _comparing(begun: Begun, own: Own) -> "Generator[Progress, None, Study]":
 def _fitting(begun: Begun, own: Own) -> "Generator[Progress, None, Run]":
     from warmstart.compare import fit_one
 
-    problem = _prepared(begun.request, begun.understood, own).problem
+    problem = _prepared(begun.request, begun.understood, own, begun.folder).problem
     options = begun.request.options(chosen_regimes(begun.request, problem.own, problem.schema.task))
     return (yield from fit_one(problem, options, begun.folder))
 

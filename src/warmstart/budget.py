@@ -73,6 +73,8 @@ class Problem:
     schema: Schema
     base: Base
     own: tuple[Regime, ...] = ()  # regimes of the user's own
+    scratch: Base | None = None  # the architecture to train from random weights; None: the base's own
+    general: tuple[str, ...] = ()  # texts on which forgetting is measured; none: what the base itself says
     corpus: Splits | None = None  # texts of the domain; None: the training rows' own
     caveats: tuple[str, ...] = ()
     noise_floor: float | None = None  # best reachable score, where it is known
@@ -80,13 +82,14 @@ class Problem:
     def reading(self, max_length: int) -> "Problem":
         """The same with at most so many tokens read of each text, by the base and by what reads as the base does."""
         base = replace(self.base, max_length=max_length)
+        scratch = self.scratch and replace(self.scratch, max_length=max_length)
         own = tuple(
             replace(regime, start=replace(regime.start, inputs=base.inputs))
             if isinstance(regime.start, Scratch) and regime.start.inputs == self.base.inputs
             else regime
             for regime in self.own
         )
-        return replace(self, base=base, own=own)
+        return replace(self, base=base, scratch=scratch, own=own)
 
 
 @dataclass(frozen=True)
@@ -137,7 +140,9 @@ class Plan:
     def regime(self, name: str, rows: int) -> Regime:
         own = {regime.name: regime for regime in self.problem.own}
         language = TASKS[self.problem.schema.task] is Language
-        material = Material(self.problem.base, rows, self.options.init, self.options.dropout, language)
+        material = Material(
+            self.problem.base, rows, self.options.init, self.options.dropout, language, self.problem.scratch
+        )
         return own[name] if name in own else REGIMES[name](material)
 
     def config(self, regime: Regime, rows: int, seed: int) -> TrainConfig:
@@ -161,7 +166,7 @@ class Plan:
 
     def draw(self, rows: int, seed: int, shared: Shared) -> Draw:
         drawn = self.splits.subset(rows, seed)
-        return Draw(drawn, self.problem.schema, shared, seed, self.options.worth, self.corpus)
+        return Draw(drawn, self.problem.schema, shared, seed, self.options.worth, self.corpus, self.problem.general)
 
     # --- seconds ------------------------------------------------------------------------------------------------------
 

@@ -351,6 +351,23 @@ def predict(
 
 
 @app.command()
+def chat(
+    folder: Folder,
+    system: Annotated[str | None, typer.Option("--system", help="what the model is told before you speak")] = None,
+    temperature: Annotated[float, typer.Option("--temperature", help="0: the likeliest words", min=0.0, max=5.0)] = 0.0,
+    top_p: Annotated[float, typer.Option("--top-p", help="draw from the likeliest words", min=0.01, max=1.0)] = 1.0,
+    most: Annotated[int, typer.Option("--max-tokens", help="of an answer", min=1)] = 256,
+    seed: Annotated[int, typer.Option("--seed", help="of what is drawn")] = 0,
+) -> None:
+    """Talk to a model that was trained to write; a line is a turn, /new begins anew, Ctrl-D ends."""
+    from warmstart import api, show
+    from warmstart.deliver.chat import chat_with, converse
+
+    talk = chat_with(api.load(folder), system, temperature=temperature, top_p=top_p, most=most, seed=seed)
+    converse(talk, show.typed())
+
+
+@app.command()
 def report(
     folder: Folder,
     examples: Annotated[bool, typer.Option("--examples/--no-examples", help="texts in the report")] = True,

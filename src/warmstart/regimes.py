@@ -72,6 +72,7 @@ class Material:
     init: Init = "default"
     dropout: float | None = None
     language: bool = False  # whether the task is to predict text
+    scratch: Base | None = None  # the architecture to train from random weights; None: the base's own
 
 
 # The defaults of every regime, in one place (also in docs/regimes.md). Rates are for encoders about 400 wide, such as
@@ -123,6 +124,7 @@ WORDS = {
     "zero-shot": "the base as it is: nothing learns",
 }
 ALIASES = {"differential": "discriminative"}
+FROM_NOTHING = frozenset({"scratch", "self-pretrained"})  # of a base they need no more than its shape and tokenizer
 LEARN_LANGUAGE = frozenset({"hybrid", "self-pretrained"})  # before the task
 
 
@@ -164,7 +166,7 @@ def _language(material: Material) -> Language:
 
 
 def _scratch(material: Material) -> Start:
-    base = material.base
+    base = material.scratch or material.base
     build = Architecture(base, material.dropout)
     return Scratch(build, base.inputs, base.pooling, material.init, dropout=material.dropout)
 

@@ -22,6 +22,8 @@ import torch
 from torch import Tensor, nn
 
 from warmstart.data.batch import by_length
+from warmstart.data.language import LANGUAGE_KEYS
+from warmstart.data.lines import UNLABELLED
 from warmstart.engine import ALONE, World
 from warmstart.evaluate import metric
 from warmstart.keeping import Mixed
@@ -32,8 +34,6 @@ from warmstart.record import Array
 TEXTS = 200  # that a measure rests on, at most: forward passes alone, a small part of what scoring the test rows costs
 ROWS = 16  # read at once, by both models
 LOGITS = 1 << 24  # held at once, 64 MiB in fp32; about five times as much with what is computed from them
-BESIDE = ("labels", "rows", "bytes")  # of a batch: read by the head, not by the body
-UNLABELLED = -100
 FEWEST_FOR_CKA = 4
 
 
@@ -150,7 +150,7 @@ def divergence(base: Model, tuned: Model, examples: Examples) -> Array:
 
 def hidden_states(model: Model, inputs: Mapping[str, Tensor]) -> Tensor:
     """What the body gives for each token, [lines, t, d]."""
-    found: Any = model.body(**{name: tensor for name, tensor in inputs.items() if name not in BESIDE})
+    found: Any = model.body(**{name: tensor for name, tensor in inputs.items() if name not in LANGUAGE_KEYS})
     hidden: Tensor = found if isinstance(found, Tensor) else found.last_hidden_state
     return hidden
 

@@ -21,12 +21,11 @@ from warmstart.device import environment, peak_memory, reset_peak_memory
 from warmstart.engine import world
 from warmstart.errors import TrainingError
 from warmstart.evaluate import metric, noise
+from warmstart.forgetting import forgetting
 from warmstart.prefix import outputs, reading
 from warmstart.record import Array, Cost, Run, Trial, load_run, save_run, sync
 from warmstart.regimes import Regime
-from warmstart.retention import TEXTS, Retention, drift, features, unmoved
 from warmstart.stages import Draw, Trained, training
-from warmstart.starts import Pretrained, Start
 from warmstart.store import Network, Predictor, save_model, save_network
 from warmstart.tasks.language import JUDGED, Language
 from warmstart.train import DivergedError, Step, TrainConfig
@@ -120,7 +119,7 @@ def run(
             failed = "does not beat the constant on its own training rows"
         seconds = trained.seconds + time.perf_counter() - began
     peak = peak_memory()
-    kept = _retention(trained, regime.start, draw) if trained is not None else None  # charged to nobody
+    kept = forgetting(trained, regime.start, draw) if trained is not None else None  # charged to nobody
     record = Run(
         id=folder.name,
         regime=regime.name,
@@ -343,24 +342,6 @@ def _measured(found: Measured | None, draw: Draw) -> dict[str, Any]:
         return common | nothing | {"latency_ms": None, "scores": np.zeros((0, 2)), "predictions": {}}
     facts = {k: v for k, v in vars(found).items() if k != "floor"}
     return common | facts
-
-
-def _retention(trained: Trained, start: Start, draw: Draw) -> Retention | None:
-    """How far the base's features of some test texts have moved; None where there was no base."""
-    if not isinstance(start, Pretrained):
-        return None
-    test = draw.splits.test
-    count = min(TEXTS, len(test))
-    if not trained.body_learned:
-        return unmoved(count)
-    some = test.take(np.arange(count) * len(test) // count)  # spread out: files are often sorted
-    examples = draw.shared.examples(start.inputs, some, np.zeros(count, dtype=np.float32))
-    device = next(trained.model.parameters()).device
-    before = draw.shared.of_base(
-        f"{start.name} {start.pooling} {start.inputs.key} {count} test rows",
-        lambda: features(start.body(draw.seed).to(device), start.pooling, examples, world()),
-    )
-    return drift(before, features(trained.model.body, start.pooling, examples, world()))
 
 
 def _converged(trained: Trained, chosen: Chosen, val: float, draw: Draw) -> bool:

@@ -57,6 +57,18 @@ def sentence(text: str, indent: str = "") -> None:
     line("\n".join(wrapped).replace("\0", " "))
 
 
+def typed() -> Iterator[str]:
+    """Lines from the keyboard, asked for where somebody sits there."""
+    asks = sys.stdin.isatty() and sys.stdout.isatty()
+    while True:
+        if asks:
+            out.print("> ", end="")
+        text = sys.stdin.readline()
+        if not text:
+            return
+        yield text
+
+
 def progress(steps: "Generator[Progress, None, Value]", quiet: bool) -> Value:
     """Run to the end; meanwhile say what runs, how far it is and how long it will take."""
     watch = (_bar if sys.stderr.isatty() and not quiet else _lines)(quiet)

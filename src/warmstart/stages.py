@@ -55,6 +55,7 @@ class Draw:
     seed: int
     worth: float = 0.01
     corpus: Corpus | None = None  # None: the training rows' own texts
+    general: tuple[str, ...] = ()  # texts on which forgetting is measured; none: what the base itself says
 
     @cached_property
     def task(self) -> Task:

@@ -36,7 +36,15 @@ class Chat:
         self.turns.append(Turn("assistant", "".join(pieces)))
 
 
-def chat_with(trained: Trained, system: str | None = None, **settings: float) -> Chat:
+def chat_with(
+    trained: Trained,
+    system: str | None = None,
+    *,
+    temperature: float = 0.0,
+    top_p: float = 1.0,
+    most: int = LONGEST,
+    seed: int = 0,
+) -> Chat:
     """A conversation with a model that was trained to write. Raises UsageError for one that was not."""
     stored = trained.stored
     if not isinstance(stored.task, Language) or not stored.task.writes:
@@ -45,7 +53,7 @@ def chat_with(trained: Trained, system: str | None = None, **settings: float) ->
             "chat with a run of --task chat, or use `warmstart predict`",
         )
     turns = [Turn("system", system)] if system else []
-    return Chat(writer_of(stored), turns=turns, **settings)  # type: ignore[arg-type]
+    return Chat(writer_of(stored), temperature, top_p, seed, most, turns)
 
 
 def converse(chat: Chat, lines: Iterable[str], out: TextIO = sys.stdout) -> None:

@@ -17,7 +17,6 @@ from warmstart.data.inputs import Inputs, Tokens
 from warmstart.data.language import Conversations, Documents, Masked
 from warmstart.data.schema import CORPUS, Schema, TaskName
 from warmstart.data.split import Rows, Splits
-from warmstart.evaluate import metric
 from warmstart.judging import RANKED_BY, chrf_and_bleu, judge
 from warmstart.record import Array
 from warmstart.tasks.task import Batch
@@ -124,13 +123,18 @@ class Language:
         columns: dict[str, list[Any]] = {"target": answers, "prediction": list(written)}
         if not self.higher_is_better:  # not ranked by what it writes
             beside = chrf_and_bleu(written, answers)
-            return Judgement(None, {name: metric(scores) for name, scores in beside.items()}, columns)
+            return Judgement(None, {name: _ratio(scores) for name, scores in beside.items()}, columns)
         sources = [read(text)[-2].content for text in rows.texts]
         found = judge(self.name, written, answers, sources=sources, schema=self.json_schema)
-        metrics = {name: metric(scores) for name, scores in found.scores.items()} | found.corpus
+        metrics = {name: _ratio(scores) for name, scores in found.scores.items()} | found.corpus
         if found.unsupported:
             columns["not in the source"] = ["; ".join(missing) for missing in found.unsupported]
         return Judgement(found.scores[self.metric], metrics, columns)
 
     def to_json(self) -> dict[str, Any]:
         return dict(vars(self))
+
+
+def _ratio(scores: Array) -> float:
+    value, weight = scores.sum(axis=0)
+    return float(value / weight) if weight else 0.0
