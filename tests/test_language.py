@@ -5,10 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.tiny_language import conversation, save_byte_tokenizer, save_language_base
+from tests.tiny_language import conversation, save_byte_tokenizer, save_language_base, splits_of
 from warmstart.data.language import Conversations, Documents, Masked, MaskedRows, bytes_of
 from warmstart.data.lines import UNLABELLED
-from warmstart.data.split import Rows, Splits
 from warmstart.data.template import PLAIN
 from warmstart.errors import InputError, RowError
 from warmstart.prefix import Shared
@@ -135,13 +134,9 @@ def test_nothing_to_learn_and_no_room_name_the_row(llama: str) -> None:
 
 
 def test_in_a_study_the_row_is_the_table_s(llama: str) -> None:
-    def rows(texts: list[str], numbers: list[int]) -> Rows:
-        return Rows(tuple(texts), np.array(texts, dtype=object), np.array(numbers), tuple(map(str, numbers)))
-
     good = conversation("a", "b")
-    splits = Splits(rows([good], [9]), rows([good, "[{"], [4, 7]), rows([good], [1]), "")
     with pytest.raises(InputError, match=r"row 7: .* no conversation"):
-        Shared(splits).encoded(Conversations(llama, 60))
+        Shared(splits_of([good, good, "[{", good], [9, 4, 7, 1])).encoded(Conversations(llama, 60))
 
 
 @pytest.mark.parametrize("begins", [True, False])
