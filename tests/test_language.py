@@ -47,19 +47,10 @@ def test_a_prompt_is_what_its_training_row_begins_with(answer: str, llama: str) 
     assert prompt == row.tokens.row(0)[: len(prompt)].tolist() == inputs.prompt(asked)
     assert (row.labels.row(0)[: len(prompt) - 1] == UNLABELLED).all()
     assert (row.labels.row(0)[len(prompt) - 1 :] != UNLABELLED).all()
-    rendered = inputs.tokenizer.apply_chat_template(
-        [{"role": "user", "content": "Where is the hall?"}], tokenize=False, add_generation_prompt=True
-    )
-    assert prompt == inputs.tokenizer(rendered, add_special_tokens=False)["input_ids"]
-
-
-def test_words_that_would_melt_into_the_opening_start_after_it(tmp_path: Path) -> None:
-    melting = "{% for m in messages %}{{ m['content'] }}\n{% endfor %}"  # "\n\n" is one token
-    inputs = Conversations(str(save_byte_tokenizer(tmp_path, melting.replace("\n{%", "{{ '\n' }}{%"))), 50)
-    text = conversation("a", "the")
-    prompt = inputs.prompt(text)
-    row = inputs.encode([text]).tokens.row(0)
-    assert row[: len(prompt)].tolist() == prompt
+    opening = "<|im_start|>user\nWhere is the hall?<|im_end|>\n<|im_start|>assistant\n"
+    assert prompt == inputs.tokenizer(opening, add_special_tokens=False)["input_ids"]
+    everything = [*row.tokens.row(0).tolist(), int(row.labels.row(0)[-1])]
+    assert inputs.tokenizer.decode(everything) == opening + answer + "<|im_end|>"
 
 
 def test_of_a_long_question_the_middle_goes(llama: str) -> None:
