@@ -5,10 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.tiny_language import conversation, save_byte_tokenizer, save_language_base
+from tests.tiny_language import conversation, save_byte_tokenizer, save_language_base, splits_of
 from warmstart.data.language import Conversations, Documents, Masked, MaskedRows, bytes_of
 from warmstart.data.lines import UNLABELLED
-from warmstart.data.split import Rows, Splits
 from warmstart.data.template import PLAIN
 from warmstart.errors import InputError, RowError
 from warmstart.prefix import Shared
@@ -48,19 +47,10 @@ def test_a_prompt_is_what_its_training_row_begins_with(answer: str, llama: str) 
     assert prompt == row.tokens.row(0)[: len(prompt)].tolist() == inputs.prompt(asked)
     assert (row.labels.row(0)[: len(prompt) - 1] == UNLABELLED).all()
     assert (row.labels.row(0)[len(prompt) - 1 :] != UNLABELLED).all()
-    rendered = inputs.tokenizer.apply_chat_template(
-        [{"role": "user", "content": "Where is the hall?"}], tokenize=False, add_generation_prompt=True
-    )
-    assert prompt == inputs.tokenizer(rendered, add_special_tokens=False)["input_ids"]
-
-
-def test_words_that_would_melt_into_the_opening_start_after_it(tmp_path: Path) -> None:
-    melting = "{% for m in messages %}{{ m['content'] }}\n{% endfor %}"  # "\n\n" is one token
-    inputs = Conversations(str(save_byte_tokenizer(tmp_path, melting.replace("\n{%", "{{ '\n' }}{%"))), 50)
-    text = conversation("a", "the")
-    prompt = inputs.prompt(text)
-    row = inputs.encode([text]).tokens.row(0)
-    assert row[: len(prompt)].tolist() == prompt
+    opening = "<|im_start|>user\nWhere is the hall?<|im_end|>\n<|im_start|>assistant\n"
+    assert prompt == inputs.tokenizer(opening, add_special_tokens=False)["input_ids"]
+    everything = [*row.tokens.row(0).tolist(), int(row.labels.row(0)[-1])]
+    assert inputs.tokenizer.decode(everything) == opening + answer + "<|im_end|>"
 
 
 def test_of_a_long_question_the_middle_goes(llama: str) -> None:
@@ -135,13 +125,9 @@ def test_nothing_to_learn_and_no_room_name_the_row(llama: str) -> None:
 
 
 def test_in_a_study_the_row_is_the_table_s(llama: str) -> None:
-    def rows(texts: list[str], numbers: list[int]) -> Rows:
-        return Rows(tuple(texts), np.array(texts, dtype=object), np.array(numbers), tuple(map(str, numbers)))
-
     good = conversation("a", "b")
-    splits = Splits(rows([good], [9]), rows([good, "[{"], [4, 7]), rows([good], [1]), "")
     with pytest.raises(InputError, match=r"row 7: .* no conversation"):
-        Shared(splits).encoded(Conversations(llama, 60))
+        Shared(splits_of([good, good, "[{", good], [9, 4, 7, 1])).encoded(Conversations(llama, 60))
 
 
 @pytest.mark.parametrize("begins", [True, False])

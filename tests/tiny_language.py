@@ -4,9 +4,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
+from warmstart.data.split import Rows, Splits
 from warmstart.models.language import LanguageHead
 from warmstart.models.model import UNPOOLED, Model
 
@@ -78,6 +80,15 @@ def language_body(kind: str) -> nn.Module:
 def language_model(kind: str = "llama") -> Model:
     body = language_body(kind)
     return Model(body, LanguageHead(body), UNPOOLED)
+
+
+def splits_of(texts: list[str], numbers: list[int] | None = None) -> Splits:
+    """All but the last two texts to train on, one to choose by, one to be judged on."""
+    rows = Rows(
+        tuple(texts), np.array(texts, dtype=object), np.array(numbers or range(1, len(texts) + 1)), tuple(texts)
+    )
+    train, val, test = (rows.take(index) for index in np.split(np.arange(len(texts)), [-2, -1]))
+    return Splits(train, val, test, "")
 
 
 def conversation(*words: str, system: str | None = None) -> str:
