@@ -26,6 +26,7 @@ FARTHEST = 10  # times the most rows measured: nothing is said of more
 _INTERVALS = 3  # whose mean slope goes on
 _WIDER = 1.6  # bands from resampling alone, on 42 public curves of fine-tuning, had to be so much wider to hold
 _LIKELY = 0.95  # of draws; a statement that holds in fewer says in how many
+_TOLD = 0.75  # of draws; what holds in fewer cannot be told
 _RANDOM_SEED = 20240608  # any fixed number: the same runs give the same intervals
 
 Ends = tuple[int | None, int | None]  # of an interval of rows; None: outside what was measured or may be foretold
@@ -226,21 +227,27 @@ def crossover(one: Law, other: Law) -> Crossover:
     far = FARTHEST * most
     if crossed == 0.0 or math.isinf(crossed):  # infinite: equal to the end
         overtaken = float(np.isinf(drawn).mean())
+        if overtaken > 1 - _TOLD:
+            return _untold(a, b)
         doubt = f", though in {percent(overtaken)} of the redraws it is overtaken" if overtaken > 1 - _LIKELY else ""
         always = f"`{a.regime}` stays ahead of `{b.regime}` up to {far:,} rows{doubt}"
-        return Crossover(a.regime, b.regime, None, None, False, f"Not within {FARTHEST}x your data: {always}.")
+        said = f"{'Probably not' if doubt else 'Not'} within {FARTHEST}x your data: {always}."
+        return Crossover(a.regime, b.regime, None, None, False, said)
     low, high = _ends(drawn, 0.0, math.inf)
     if low is None and high is None:
-        said = (
-            f"Whether `{a.regime}` and `{b.regime}` cross within {FARTHEST}x your data cannot be told from these runs."
-        )
-        return Crossover(a.regime, b.regime, None, None, False, said)
+        return _untold(a, b)
     ahead = crossed > most
     who = f"training from scratch (`{a.regime}`)" if a.family == "scratch" != b.family else f"`{a.regime}`"
     what = f"would overtake `{b.regime}`; {most:,} rows were measured" if ahead else f"overtakes `{b.regime}`"
     between_ends = _rows_words((low, high), f"under {fewest:,}", f"over {far:,}")
     statement = f"From about {rounded(crossed):,} rows {between_ends} on, {who} {what}."
     return Crossover(a.regime, b.regime, round(crossed), (low, high), ahead, statement)
+
+
+def _untold(a: Law, b: Law) -> Crossover:
+    pair = f"`{a.regime}` and `{b.regime}`"
+    said = f"Whether {pair} cross within {FARTHEST}x your data cannot be told from these runs."
+    return Crossover(a.regime, b.regime, None, None, False, said)
 
 
 @dataclass(frozen=True)
@@ -250,7 +257,7 @@ class Transfer:
     a: str  # the regime with the pretrained start
     b: str  # from scratch
     at: int  # training rows of `a`
-    rows: int  # more rows for `b`; negative: fewer
+    rows: int | None  # more rows for `b`; negative: fewer; None: cannot be told
     interval: Ends | None
     bound: str | None  # "lower": better than all that was measured of `b`; "upper": worse than all
     statement: str
@@ -280,6 +287,9 @@ def _transfer(tuned: Law, scratch: Law, at: int) -> Transfer:
         words = f"`{a}` with {at:,} rows is worse than `{b}` with {fewest:,}{_in_draws(sure)}."
         return Transfer(a, b, at, fewest - at, None, "upper", words)
     low, high = _ends(drawn, 0.0, most)
+    if low is None and high is None:
+        words = f"How many rows the start of `{a}` was worth with {at:,} rows cannot be told from these runs."
+        return Transfer(a, b, at, None, None, None, words)
     worth = needed - at
     start = f"its start was worth about {rounded(worth):,} rows" if worth > 0 else "its start was worth no rows"
     same = f"`{a}` with {at:,} rows is as good as `{b}` with about {rounded(needed):,}"

@@ -78,6 +78,6 @@ def _should(law: Law, rows: int) -> str:
 def _telling(comparison: Comparison, regime: str) -> str:
     """What its pretrained start was worth: at the most rows where there is a number, else the bound that says most."""
     found = [each for each in comparison.transfers if each.a == regime]
-    exact = [each for each in found if each.bound is None]
+    exact = [each for each in found if each.interval is not None]
     telling: list[Transfer] = exact[-1:] or found[:1]
     return telling[0].statement if telling else ""

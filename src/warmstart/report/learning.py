@@ -16,7 +16,7 @@ MORE_SYMBOLS = ("triangle-up", "star", "cross", "hexagon", "pentagon", "triangle
 
 
 def learning_curves(entries: Sequence[Entry], comparison: Comparison) -> Figure | None:
-    """Score over training rows with its band, dashed where it is foretold, and a cross where families change places.
+    """Score over training rows with its band, dashed where foretold; a cross where the best of two kinds change places.
 
     None where no regime was trained on several numbers of rows.
     """
@@ -32,9 +32,9 @@ def learning_curves(entries: Sequence[Entry], comparison: Comparison) -> Figure 
         place = members[family] = members.get(family, 0) + 1
         symbol = frame.SYMBOLS[family] if place == 1 else MORE_SYMBOLS[(place - 2) % len(MORE_SYMBOLS)]
         data += _regime(comparison.laws[entry.name], symbol, comparison)
-    family_of = {entry.name: entry.row.family for entry in shown}
+    best = {entry.row.family: entry.name for entry in reversed(shown)}  # of each family; entries come best first
     for found in comparison.crossovers:
-        if found.rows and family_of.get(found.a) != family_of.get(found.b):
+        if found.rows and {found.a, found.b} <= set(best.values()):
             data.append(_crossing(found, comparison.laws[found.a], comparison.laws[found.b]))
     sizes = sorted({rows for entry in shown for rows in comparison.laws[entry.name].line.rows})
     ticks = [*sizes, FARTHEST * sizes[-1]]
