@@ -103,7 +103,7 @@ def fit_one(problem: Problem, options: Options, folder: Path) -> Generator[Progr
         done = run_baseline(name, draw, folder)
     else:
         chosen = yield from _search(work, name, rows, 0.0)
-        steps = run(chosen, draw, folder, work.plan.predicted(name, rows))
+        steps = run(chosen, draw, folder, work.plan.predicted(name, rows, seed))
         expected = work.plan.seconds_of_run(name, rows)
         pace = work.plan.seconds_of_step(name, rows)
         done = yield from _showing(work, steps, f"{name}, {rows:,} rows", expected, pace)
@@ -194,7 +194,7 @@ def _run(work: Work, chosen: Chosen, rows: int, seed: int, longer: int) -> Gener
     config = replace(chosen.config, seed=seed, steps=chosen.config.steps * longer)
     into = work.folder / "runs" / _id(name, rows, seed, longer)
     fresh = not _finished(into)
-    draw, predicted = work.plan.draw(rows, seed, work.shared), work.plan.predicted(name, rows, longer)
+    draw, predicted = work.plan.draw(rows, seed, work.shared), work.plan.predicted(name, rows, seed, longer)
     steps = run(replace(chosen, config=config), draw, into, predicted)
     doing = f"{name}, {rows:,} rows, seed {seed}" + (f", {longer} times as long" if longer > 1 else "")
     expected, pace = work.plan.seconds_of_run(name, rows) * longer, work.plan.seconds_of_step(name, rows)
