@@ -19,7 +19,20 @@ from warmstart.errors import TrainingError
 from warmstart.starts import Base
 
 START = (sys.executable, "-c", "from warmstart.cli import main; main()")
-COMMANDS = ("demo", "check", "compare", "fit", "predict", "report", "runs", "resume", "init", "regimes", "doctor")
+COMMANDS = (
+    "demo",
+    "check",
+    "plan",
+    "compare",
+    "fit",
+    "predict",
+    "report",
+    "runs",
+    "resume",
+    "init",
+    "regimes",
+    "doctor",
+)
 
 
 @pytest.fixture(scope="module")

@@ -54,7 +54,7 @@ def test_a_peak_holds_the_activations_and_grows_with_the_rows(wide: Regime, base
     assert 2 * tensor < whole.bytes - whole.before < 6 * tensor
     # extrapolated from pieces that the allocator keeps instead of giving them back: rather too much than too little
     assert 0.85 < (part.bytes - part.before) / (whole.bytes - whole.before) < 1.8
-    assert 2 * tensor / 16 < whole.a_row < 6 * tensor / 16
+    assert 2 * tensor / 16 < whole.a_row < 10 * tensor / 16
 
 
 def test_fewer_rows_at_a_time_take_less(wide: Regime, regression: Draw) -> None:

@@ -13,7 +13,6 @@ from tests.cli_base import call
 from tests.run_factory import make_run, make_scores
 from tests.tiny import REGRESSION, tiny_problem
 from warmstart import log
-
 from warmstart.budget import Options, Problem
 from warmstart.compare import compare
 from warmstart.errors import UsageError
