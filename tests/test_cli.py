@@ -20,7 +20,21 @@ from warmstart.errors import TrainingError
 from warmstart.starts import Base
 
 START = (sys.executable, "-m", "warmstart")
-COMMANDS = ("demo", "check", "compare", "fit", "predict", "report", "runs", "resume", "init", "regimes", "doctor")
+COMMANDS = (
+    "demo",
+    "check",
+    "plan",
+    "compare",
+    "fit",
+    "predict",
+    "chat",
+    "report",
+    "runs",
+    "resume",
+    "init",
+    "regimes",
+    "doctor",
+)
 
 
 @pytest.fixture(scope="module")

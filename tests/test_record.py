@@ -37,6 +37,14 @@ def test_a_failed_run_has_no_scores_and_comes_back(tmp_path: Path) -> None:
     assert load_run(tmp_path) == run and load_run(tmp_path).scores.shape == (0, 2)
 
 
+def test_a_run_from_before_predictions_were_kept_still_loads(tmp_path: Path) -> None:
+    save_run(make_run("full", SCORES), tmp_path)
+    facts = json.loads((tmp_path / "run.json").read_text())
+    del facts["predicted"]
+    write_json(tmp_path / "run.json", facts)
+    assert load_run(tmp_path).predicted is None
+
+
 def test_the_record_is_written_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its presence means that the run is finished."""
     monkeypatch.setattr("pyarrow.parquet.write_table", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))

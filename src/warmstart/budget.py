@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from warmstart.checkpoint import EVERY
 from warmstart.data.batch import Order
 from warmstart.data.inputs import Tokens
 from warmstart.data.recognise import Schema
@@ -210,13 +211,17 @@ class Plan:
         if name not in self.peaks:
             return None
         found = self.peaks[name]
-        return found.bytes - found.before + max(peak.before for peak in self.peaks.values())
+        saves = self.seconds_of_run(name, max(self.sizes)) > EVERY
+        return max(found.bytes, found.saving * saves) - found.before + max(peak.before for peak in self.peaks.values())
 
-    def predicted(self, name: str, rows: int, longer: int = 1) -> dict[str, float] | None:
+    def predicted(self, name: str, rows: int, seed: int, longer: int = 1) -> dict[str, float] | None:
         """What a run will be held against; None where nothing was measured."""
         if name not in self.paces:
             return None
-        known: dict[str, float] = {"seconds": longer * self.seconds_of_run(name, rows)}
+        seconds = longer * self.seconds_of_run(name, rows)
+        if not self.searches and longer == 1 and seed == self.seeds[0]:  # else the search has read all rows before
+            seconds += self.seconds_of_search(name, rows)
+        known: dict[str, float] = {"seconds": seconds}
         peak = self.peak_bytes(name)
         return known if peak is None else known | {"peak_memory_bytes": peak}
 

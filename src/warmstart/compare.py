@@ -107,7 +107,7 @@ def fit_one(problem: Problem, options: Options, folder: Path) -> Generator[Progr
         chosen = yield from _search(work, name, rows, 0.0)
         if lost:
             return given_up(name, draw, folder, lost, chosen)
-        steps = run(chosen, draw, folder, work.plan.predicted(name, rows))
+        steps = run(chosen, draw, folder, work.plan.predicted(name, rows, seed))
         expected = work.plan.seconds_of_run(name, rows)
         pace = work.plan.seconds_of_step(name, rows)
         done = yield from _showing(work, steps, doing, expected, pace)
@@ -213,7 +213,7 @@ def _search(work: Work, name: str, rows: int, spend: float) -> Generator[Progres
 def _run(work: Work, chosen: Chosen, rows: int, seed: int, longer: int) -> Generator[Progress, None, None]:
     name = chosen.regime.name
     chosen = replace(chosen, config=replace(chosen.config, seed=seed, steps=chosen.config.steps * longer))
-    draw, predicted = work.plan.draw(rows, seed, work.shared), work.plan.predicted(name, rows, longer)
+    draw, predicted = work.plan.draw(rows, seed, work.shared), work.plan.predicted(name, rows, seed, longer)
     folder = work.folder / "runs" / _id(name, rows, seed, longer)
     fresh = not _finished(folder)
     doing = _training(name, rows, seed, longer)

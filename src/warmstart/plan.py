@@ -284,7 +284,7 @@ def _flops(plan: Plan, name: str, found: Footprint, draw: Draw) -> float:
         regime = plan.regime(name, rows)
         config = plan.config(regime, rows, draw.seed)
         train, val, test = (_sizes(draw, regime, getattr(draw.splits, part)) for part in ("train", "val", "test"))
-        trained = config.steps * config.batch_size * float(found.cost.training(train).mean())
+        trained = config.steps / -(-len(train) // config.batch_size) * float(found.cost.training(train).sum())
         looks = regime.habits.looks
         forward = float(found.cost.forward(val).sum())
         watch = watched(len(val), config, looks)

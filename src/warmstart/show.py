@@ -311,9 +311,11 @@ def runs(found: "Sequence[Run]", as_json: bool) -> None:
         grid.add_row(one.id, *scores, f"{one.steps:,}", *times, remark)
     out.print(grid)
     for key, words in (("seconds", "time"), ("peak_memory_bytes", "peak memory")):
-        off = [abs(error) for error in (prediction_error(one, key) for one in found) if error is not None]
+        whole = [one for one in found if key != "seconds" or one.steps == one.settings.get("steps")]
+        off = [abs(error) for error in (prediction_error(one, key) for one in whole) if error is not None]
         if off:
-            line(f"{words} predicted for {len(off)} runs, off by {statistics.median(off):.0%} (median)")
+            early = f"; {len(found) - len(whole)} that stopped early or took none are left out" * (whole != found)
+            line(f"{words} predicted for {len(off)} runs, off by {statistics.median(off):.0%} (median){early}")
 
 
 def prediction_error(done: "Run", key: str) -> float | None:

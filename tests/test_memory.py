@@ -1,0 +1,64 @@
+"""Is the memory of the dearest step what it takes, also where fewer rows are measured?"""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from tests.tiny import STEPS
+from warmstart.memory import dearest_rows, measured_peak
+from warmstart.methods import Full
+from warmstart.regimes import HABITS, REGIMES, Material, Regime, Stage
+from warmstart.stages import Draw
+from warmstart.starts import Base, Scratch
+
+WIDE = 40_000
+
+
+class Wide(nn.Module):
+    """Next to no weights, and megabytes for each row."""
+
+    width = 4
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(WIDE))
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
+        spread = input_ids.float()[:, :, None] * self.scale
+        found: Tensor = (spread * spread).mean(1)[:, :4]
+        return found
+
+
+@pytest.fixture
+def wide(base: Base) -> Regime:
+    return Regime("wide", Scratch(Wide, base.inputs), (Stage(Full()),), HABITS["full"])
+
+
+def test_the_dearest_batch_has_most_tokens_with_padding(base: Base, regression: Draw) -> None:
+    regime = REGIMES["full"](Material(base, 84))
+    rows = dearest_rows(regression, regime, replace(STEPS, steps=100))
+    train = regression.splits.train
+    sizes = regression.shared.examples(base.inputs, train, regression.task.targets(train)).sizes()
+    assert len(rows) == STEPS.batch_size and sizes[rows].max() == sizes.max()
+    assert (np.diff(sizes[rows]) >= 0).all()
+
+
+def test_a_peak_holds_the_activations_and_grows_with_the_rows(wide: Regime, base: Base, regression: Draw) -> None:
+    config = replace(STEPS, batch_size=16)
+    whole, part = (measured_peak(wide, config, regression, at_most) for at_most in (16, 8))
+    assert whole is not None and part is not None
+    tensor = 4 * 16 * int(regression.shared.encoded(base.inputs).sizes().max()) * WIDE  # bytes of one such tensor
+    assert 2 * tensor < whole.bytes - whole.before < 6 * tensor
+    # extrapolated from pieces that the allocator keeps instead of giving them back: rather too much than too little
+    assert 0.85 < (part.bytes - part.before) / (whole.bytes - whole.before) < 1.8
+    assert 2 * tensor / 16 < whole.a_row < 10 * tensor / 16
+
+
+def test_fewer_rows_at_a_time_take_less(wide: Regime, regression: Draw) -> None:
+    config = replace(STEPS, batch_size=16)
+    whole, small = (measured_peak(wide, replace(config, micro_batch=rows), regression, 16) for rows in (None, 2))
+    assert whole is not None and small is not None
+    assert small.bytes - small.before < 0.6 * (whole.bytes - whole.before)
