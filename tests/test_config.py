@@ -45,7 +45,6 @@ FULL = Request(
     parameters=10_000_000,
     corpus=("texts, all", "more/*.txt"),
     retain="general.txt",
-    keep="general",
     rows=(250, 1000),
     tokens=(10_000_000, 1_500_000_000),
     seeds=2,

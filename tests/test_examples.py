@@ -126,7 +126,8 @@ def test_the_defaults_in_words_are_those_of_the_code() -> None:
     assert (request.optimizer, request.schedule, request.weight_decay) == ("adamw", "linear", 0.01)
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert [name for name in WORDS if f"\n| `{name}` |" in readme] == list(WORDS)
-    assert set(WORDS) - set(DEFAULT) == {"top-layers", "qlora"} and set(BASELINES) < set(DEFAULT)
+    assert set(WORDS) - set(DEFAULT) == {"top-layers", "qlora", "hybrid", "self-pretrained", "zero-shot"}
+    assert set(BASELINES) - {"zero-shot"} < set(DEFAULT)
 
 
 def test_the_list_of_modules_is_the_contract_of_imports() -> None:

@@ -48,7 +48,11 @@ def saved(start: Start, folder: Path) -> tuple[Model, np.ndarray]:
     body = start.body(0)
     model = Model(body, draw.task.head(getattr(body, "width", 16), 0), start.pooling).eval()
     save_model(
-        folder, save_network(folder, model, start) | {"regime": "some"}, draw.task, draw.schema, {"quantile": 1.0}
+        folder,
+        save_network(folder, model, start, draw.task) | {"regime": "some"},
+        draw.task,
+        draw.schema,
+        {"quantile": 1.0},
     )
     return model, Network(model, start.inputs).outputs(draw.splits.test.texts)
 
@@ -90,7 +94,7 @@ def test_adapters_are_small_and_name_their_base(base: Base, tmp_path: Path) -> N
     draw = tiny_draw(REGRESSION)
     body = LoRA(rank=2).prepare(Pretrained(base).body(0))
     model = Model(body, draw.task.head(16, 0))
-    facts = save_network(tmp_path, model, Pretrained(base)) | {"regime": "lora"}
+    facts = save_network(tmp_path, model, Pretrained(base), draw.task) | {"regime": "lora"}
     save_model(tmp_path, facts, draw.task, draw.schema, {})
     assert not (tmp_path / "body").exists()
     assert (

@@ -19,7 +19,7 @@ from warmstart.data.corpus import read_corpus
 from warmstart.data.read import Table
 from warmstart.data.read import read as read_files
 from warmstart.data.recognise import recognise
-from warmstart.data.schema import TEXT_OUT, Columns, Schema, TaskName
+from warmstart.data.schema import CORPUS, TEXT_OUT, Columns, Schema, TaskName
 from warmstart.data.split import Splits, make_rows, split
 from warmstart.engine import world
 from warmstart.errors import MissingError, UsageError, WarmstartError
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from warmstart.bases import Reach
-    from warmstart.budget import Problem
+    from warmstart.budget import Options, Problem
     from warmstart.compare import Progress
     from warmstart.deliver.predict import Trained
     from warmstart.plan import Forecast, Planned
@@ -44,6 +44,7 @@ Own = Mapping[str, Callable[[int], "nn.Module"]]  # name -> a function of the vo
 
 # What is in a folder before its request has been found to make sense.
 UNBEGUN = {"request.json", "request.json.tmp", "lock"}
+COUNTED = 500  # texts whose tokens are counted, to know how many a row has
 GENERAL = 64  # pieces of text on which forgetting is measured
 CATALOGUE = "catalogue.csv"  # the demo writes its table beside its request
 # What is written after that, before the first measured step.
@@ -359,6 +360,21 @@ def bases_of(request: config.Request, understood: Understood, folder: Path) -> "
     return base, made(folder / "base", needed.get(task, base.kind), parameters, texts, length, base)
 
 
+def options_of(request: config.Request, problem: "Problem") -> "Options":
+    """How the problem is gone about. Numbers of tokens become numbers of rows, each read once."""
+    options = request.options(chosen_regimes(request, problem.own, problem.schema.task))
+    if not request.tokens:
+        return options
+    if problem.schema.task not in CORPUS:
+        raise UsageError("--tokens is for causal-lm and masked-lm.", "say how many rows to use with --rows")
+    texts = problem.splits.train.texts
+    some = [texts[i] for i in range(0, len(texts), max(1, len(texts) // COUNTED))]
+    inputs = (problem.scratch or problem.base).inputs
+    mean = sum(min(count, inputs.max_length) for count in inputs.count(some)) / len(some)
+    rows = tuple(max(2, round(tokens / mean)) for tokens in request.tokens)
+    return replace(options, rows=rows, epochs=options.epochs or 1.0)
+
+
 def general_text(request: config.Request) -> tuple[str, ...]:
     """Some pieces of --retain, from all over it; none where nothing was named."""
     if request.retain is None:
@@ -451,7 +467,7 @@ def planning(request: config.Request, table: Table | None = None) -> "Generator[
         rows = 0 if request.rows == "auto" else max(request.rows)
         return from_log(str(request.task), request.regimes, rows, request.base, where)
     problem = prepare(request, table, {}).problem
-    options = request.options(chosen_regimes(request, problem.own, problem.schema.task))
+    options = options_of(request, problem)
     return (yield from forecast(problem, options, where))
 
 
@@ -470,7 +486,7 @@ def _comparing(begun: Begun, own: Own) -> "Generator[Progress, None, Study]":
 
     request, out = begun.request, begun.folder
     prepared = _prepared(request, begun.understood, own, out)
-    options = request.options(chosen_regimes(request, prepared.problem.own, prepared.problem.schema.task))
+    options = options_of(request, prepared.problem)
     findings = prepared.checked.findings
     write_json(out / "findings.json", [vars(finding) for finding in findings])
     return (yield from study(prepared.problem, options, out, findings, config.command_line(request, str(out))))
@@ -480,7 +496,7 @@ def _fitting(begun: Begun, own: Own) -> "Generator[Progress, None, Run]":
     from warmstart.compare import fit_one
 
     problem = _prepared(begun.request, begun.understood, own, begun.folder).problem
-    options = begun.request.options(chosen_regimes(begun.request, problem.own, problem.schema.task))
+    options = options_of(begun.request, problem)
     return (yield from fit_one(problem, options, begun.folder))
 
 

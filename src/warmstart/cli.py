@@ -57,7 +57,6 @@ Corpus = Annotated[
     list[str] | None, typer.Option("--corpus", help="texts to learn the language from, for hybrid (repeatable)")
 ]
 Retain = Annotated[str | None, typer.Option("--retain", help="general text on which forgetting is measured")]
-Keep = Annotated[str | None, typer.Option("--keep", help="general: train on general text as well, against forgetting")]
 Tokens = Annotated[str | None, typer.Option("--tokens", help="training tokens to use: 10M or 10M,50M; default: all")]
 Scale = Annotated[
     str | None, typer.Option("--scale", help="linear, log10 or log10(1+x); default: log for skewed positives")
@@ -250,7 +249,6 @@ def compare(
     parameters: Parameters = None,
     corpus: Corpus = None,
     retain: Retain = None,
-    keep: Keep = None,
     rows: RowsOption = None,
     tokens: Tokens = None,
     seeds: Annotated[int | None, typer.Option("--seeds", help="draws of the training rows (3)")] = None,
@@ -303,7 +301,6 @@ def fit(
     parameters: Parameters = None,
     corpus: Corpus = None,
     retain: Retain = None,
-    keep: Keep = None,
     rows: RowsOption = None,
     tokens: Tokens = None,
     seed: Seed = None,

@@ -49,7 +49,6 @@ class Request:
     parameters: int | None = None
     corpus: tuple[str, ...] = ()
     retain: str | None = None
-    keep: Literal["general"] | None = None
     rows: tuple[int, ...] | Literal["auto"] = ()
     tokens: tuple[int, ...] = ()
     seeds: int = 3
@@ -168,7 +167,6 @@ REMARKS = {
     "parameters": "weights of a language model from scratch, e.g. 10M; null: the base's own architecture",
     "corpus": "text files or tables to learn the language from, for hybrid; empty: the task's own training texts",
     "retain": "a text file or table on which forgetting is measured; null: text of the base's own",
-    "keep": "general: train on some general text as well, against forgetting",
     "rows": "training rows to use, e.g. [250, 1000]; auto: three or four numbers up to all; empty: all",
     "tokens": "training tokens to use, e.g. [10M, 50M]; empty: all",
     "seeds": "draws of the training rows",
@@ -265,7 +263,7 @@ def from_mapping(values: Mapping[str, Any], places: Mapping[str, str] | None = N
         if not values.get(key) and not (without_data and not values.get("data")):
             raise UsageError(message, hint)
     try:
-        request: Request = TypeAdapter(Request).validate_python({"data": (), "target": ""} | dict(values))
+        request: Request = TypeAdapter(Request).validate_python({"data": ()} | dict(values))
     except ValidationError as error:
         first = error.errors()[0]
         known = first.get("ctx", {}).get("error")

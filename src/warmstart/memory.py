@@ -22,7 +22,7 @@ from warmstart.models.vocabulary import only_used_rows
 from warmstart.prefix import EVALUATION_BATCH, Examples, Shared, outputs, reading
 from warmstart.record import Array
 from warmstart.regimes import Regime
-from warmstart.stages import Draw, shared_view, start_model
+from warmstart.stages import Draw, shared_view, start_model, turn
 from warmstart.starts import random_state
 from warmstart.tasks import Batch
 from warmstart.train import TrainConfig, begin, set_trainable, train
@@ -62,6 +62,7 @@ def measured_peak(regime: Regime, config: TrainConfig, draw: Draw, at_most: int)
     reset_peak_memory()
     before = resident_memory()
     model = start_model(regime, draw.task, config.seed)
+    turn(model, regime.start, draw.task, config.seed)
     method = regime.stages[-1].method
     with random_state(config.seed):
         model.body = method.prepare(model.body)
@@ -106,7 +107,7 @@ def measured_peak(regime: Regime, config: TrainConfig, draw: Draw, at_most: int)
 def dearest_rows(draw: Draw, regime: Regime, config: TrainConfig) -> Array:
     """Positions of the training rows of the batch with most to compute, padding included; the longest row last."""
     train_rows = draw.splits.train
-    examples = draw.shared.examples(regime.start.inputs, train_rows, draw.task.targets(train_rows))
+    examples = draw.shared.examples(draw.task.reads(regime.start.inputs), train_rows, draw.task.targets(train_rows))
     sizes, order = examples.sizes(), Order(examples.lengths, config.batch_size, config.seed)
     epochs = min(EPOCHS, -(-config.steps // order.per_epoch))
     batches = [batch for epoch in range(epochs) for batch in order.epoch(epoch)]
@@ -116,5 +117,5 @@ def dearest_rows(draw: Draw, regime: Regime, config: TrainConfig) -> Array:
 
 def _longest(draw: Draw, regime: Regime, rows: Rows) -> Rows:
     """As many as are scored at a time."""
-    sizes = draw.shared.examples(regime.start.inputs, rows, draw.task.targets(rows)).sizes()
+    sizes = draw.shared.examples(draw.task.reads(regime.start.inputs), rows, draw.task.targets(rows)).sizes()
     return rows.take(np.argsort(sizes, kind="stable")[-EVALUATION_BATCH:])

@@ -200,7 +200,9 @@ def _elsewhere(plan: Plan, name: str, found: Footprint, draw: Draw, where: Where
     regime = plan.regime(name, rows)
     config = plan.config(regime, rows, draw.seed)
     precision = "fp32" if plan.options.precision == "fp32" else "bf16"
-    examples = draw.shared.examples(regime.start.inputs, draw.splits.train, draw.task.targets(draw.splits.train))
+    examples = draw.shared.examples(
+        draw.task.reads(regime.start.inputs), draw.splits.train, draw.task.targets(draw.splits.train)
+    )
     dearest = dearest_rows(draw, regime, config)
     devices = min(where.devices, config.batch_size)
     mine = max(1, -(-len(dearest) // devices))
@@ -295,7 +297,7 @@ def _flops(plan: Plan, name: str, found: Footprint, draw: Draw) -> float:
 
 
 def _sizes(draw: Draw, regime: Regime, rows: Rows) -> Array:
-    return draw.shared.examples(regime.start.inputs, rows, draw.task.targets(rows)).sizes()
+    return draw.shared.examples(draw.task.reads(regime.start.inputs), rows, draw.task.targets(rows)).sizes()
 
 
 def _power(where: Where) -> tuple[float, float]:

@@ -138,7 +138,7 @@ def stored(method: Method, base: Base, draw: Draw, folder: Path) -> Model:
     model, rates = made(method, base, draw)
     train_steps(model, rates, draw, base, replace(STEPS, lr=1e-2))
     model.eval()
-    facts = save_network(folder, model, Pretrained(base))
+    facts = save_network(folder, model, Pretrained(base), draw.task)
     save_model(folder, facts | {"regime": "some"}, draw.task, draw.schema, {})
     return model
 
