@@ -113,7 +113,6 @@ CORPORA: dict[str, tuple[Callable[[Path], Path], tuple[str, ...], tuple[str, ...
     "few parameters": (lines(), ("--parameters", "3"), ("parameters is 3", "correct --parameters")),
     "tokens": (lines(), ("--tokens", "1.5"), ("'1.5' is no number of tokens",)),
     "few tokens": (lines(), ("--tokens", "10M,9"), ("tokens is 10000000,9", "at least 1,000")),
-    "keep": (lines(), ("--keep", "all"), ("keep is 'all'", "'general'")),
 }
 
 
