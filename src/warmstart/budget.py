@@ -11,12 +11,11 @@ from typing import Any, Literal
 
 import numpy as np
 
-from warmstart.checkpoint import EVERY
 from warmstart.data.batch import Order
 from warmstart.data.inputs import Tokens
 from warmstart.data.recognise import Schema
 from warmstart.data.split import Rows, Splits
-from warmstart.device import precision
+from warmstart.device import precision, reset_peak_memory, resident_memory
 from warmstart.engine import world
 from warmstart.errors import InputError, TrainingError
 from warmstart.memory import Peak, measured_peak
@@ -207,12 +206,8 @@ class Plan:
         )
 
     def peak_bytes(self, name: str) -> int | None:
-        """Of the process; it holds what the regimes measured before have left it to hold. None: not measured."""
-        if name not in self.peaks:
-            return None
-        found = self.peaks[name]
-        saves = self.seconds_of_run(name, max(self.sizes)) > EVERY
-        return max(found.bytes, found.saving * saves) - found.before + max(peak.before for peak in self.peaks.values())
+        """Of the process; None: not measured."""
+        return self.peaks[name].bytes if name in self.peaks else None
 
     def predicted(self, name: str, rows: int, seed: int, longer: int = 1) -> dict[str, float] | None:
         """What a run will be held against; None where nothing was measured."""
@@ -319,6 +314,9 @@ def measure(plan: Plan, shared: Shared, lost: Collection[str] = ()) -> Generator
         with suppress(TrainingError):
             peak = measured_peak(regime, config, draw, affordable) if world().size == 1 else None
             peaks |= {name: peak} if peak else {}
+    reset_peak_memory()  # gives back what is free, as every run does at its beginning
+    held = max((resident_memory() or 0, *(peak.before for peak in peaks.values())))
+    peaks = {name: peak.from_(held) for name, peak in peaks.items()}
     return replace(plan, paces=paces, readings=readings, tokens=tokens, peaks=peaks)
 
 

@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
-import torch
 
 from warmstart.course import Keeper
 from warmstart.data.batch import Order
@@ -29,7 +28,6 @@ from warmstart.train import TrainConfig, begin, set_trainable, train
 
 EPOCHS = 4  # whose batches are looked through for the dearest one
 MOMENTS = 8  # bytes a trained weight: they are there from the second step on
-SAVED = 8 + MOMENTS  # bytes a trained weight in a checkpoint: as it is, and at its best
 
 
 class Peak(NamedTuple):
@@ -38,7 +36,10 @@ class Peak(NamedTuple):
     bytes: int
     a_row: float  # bytes that each row of a batch adds
     before: int  # bytes that the process held before there was a model
-    saving: int = 0  # of the process while it writes a checkpoint: a copy of all that changes
+
+    def from_(self, held: int) -> "Peak":
+        """The same in a process that holds so many bytes before there is a model."""
+        return Peak(self.bytes - self.before + held, self.a_row, held)
 
 
 @dataclass(frozen=True)
@@ -90,18 +91,16 @@ def measured_peak(regime: Regime, config: TrainConfig, draw: Draw, at_most: int)
         half = peak_memory()
         next(steps)
         whole = peak_memory()
-        held = resident_memory()
         outputs(model, view.watch)
         learned = sum(tensor.numel() for tensor in keeper.weights.values())
     found = peak_memory()
-    if before is None or half is None or whole is None or held is None or found is None:
+    if before is None or half is None or whole is None or found is None:
         return None
-    saving = 0 if torch.cuda.is_available() else held + SAVED * learned  # a GPU's state is copied to the host
     rows = len(view.examples)
     a_row = max(0.0, whole - half - MOMENTS * learned) / max(1, rows - rows // 2)
     if config.micro_batch is not None:
-        return Peak(found, a_row, before, saving)
-    return Peak(max(found, round(whole + a_row * (len(dearest) - rows))), a_row, before, saving)
+        return Peak(found, a_row, before)
+    return Peak(max(found, round(whole + a_row * (len(dearest) - rows))), a_row, before)
 
 
 def dearest_rows(draw: Draw, regime: Regime, config: TrainConfig) -> Array:

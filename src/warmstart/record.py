@@ -112,9 +112,7 @@ class Run:
     scores: Array = field(repr=False, compare=False)  # [n, 2] value and weight of each test row: test = sum / sum
     predictions: dict[str, list[Any]] = field(repr=False, compare=False)  # columns of scores.parquet, see `save_run`
     retention: dict[str, Any] | None = field(default=None, repr=False)  # `Retention.to_json`; None: nothing to forget
-    predicted: dict[str, float] | None = (
-        None  # of `cost`, before the run: "seconds", "peak_memory_bytes" of the process
-    )
+    predicted: dict[str, float] | None = None  # "seconds" and "peak_memory_bytes", before the run
 
     def to_json(self) -> dict[str, Any]:
         """Everything but the per-example columns."""

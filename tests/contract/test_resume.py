@@ -17,10 +17,11 @@ from warmstart.prefix import Shared
 from warmstart.regimes import HABITS, Regime, Stage
 from warmstart.stages import Draw, Trained, training
 from warmstart.starts import Architecture, Base, Pretrained, Scratch, dnn
+from warmstart.tasks import Language
 from warmstart.train import Step, TrainConfig
 
 CONFIG = TrainConfig(steps=9, lr=5e-3, batch_size=16)
-REGIMES = (*METHODS, "scratch", "scratch-dnn", "head-then-all", "all-then-head")
+REGIMES = (*METHODS, "scratch", "scratch-dnn", "head-then-all", "all-then-head", "hybrid")
 CASES = [(name, "plain") for name in REGIMES]  # and each setting with two of them
 SETTINGS = {
     "plain": CONFIG,
@@ -36,6 +37,7 @@ def regime_of(name: str, base: Base) -> Regime:
     stages = {
         "head-then-all": (Stage(Frozen(), share=0.4), Stage(Full(), share=0.6)),
         "all-then-head": (Stage(Full(), share=0.6), Stage(Frozen(1), share=0.4)),
+        "hybrid": (Stage(Full(), Language("masked-lm"), share=0.5), Stage(Full(), share=0.5)),
     }
     start = {
         "scratch": Scratch(Architecture(base), base.inputs, base.pooling),
