@@ -80,7 +80,7 @@ def measured_peak(regime: Regime, config: TrainConfig, draw: Draw, at_most: int)
     stored = frozen_depth(model) != 0 and not config.word_dropout
     # where the token table learns, the words of all rows count; below frozen layers all rows would be computed
     few = replace(draw, splits=some, shared=Shared(some) if stored else draw.shared)
-    view = shared_view(model, regime.start, few, draw.task, len(some.val), stored=not config.word_dropout)
+    view = shared_view(model, regime.start, few, few.task, len(some.val), stored=not config.word_dropout)
     with ExitStack() as stack:
         if model.pooling != UNPOOLED:
             stack.enter_context(only_used_rows(model.body, view.used_tokens()))

@@ -320,14 +320,15 @@ def _read(model_class: Any, location: str, dropout: float | None, stamp: int) ->
     before = logging.get_verbosity()
     logging.set_verbosity_error()  # it would tell of an output layer that is not read here
     try:
-        model, found = model_class.from_pretrained(
-            location,
-            config=_config(location, dropout, stamp),
-            dtype=torch.float32,
-            attn_implementation="sdpa",
-            use_safetensors=True,
-            output_loading_info=True,
-        )
+        with torch.random.fork_rng():  # what the files lack is drawn: only the first call would take random numbers
+            model, found = model_class.from_pretrained(
+                location,
+                config=_config(location, dropout, stamp),
+                dtype=torch.float32,
+                attn_implementation="sdpa",
+                use_safetensors=True,
+                output_loading_info=True,
+            )
     except (OSError, ValueError) as error:
         raise MissingError(
             f"the weights of base {location!r} could not be loaded: {str(error).splitlines()[0]}",
