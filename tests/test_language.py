@@ -126,8 +126,8 @@ def test_nothing_to_learn_and_no_room_name_the_row(llama: str) -> None:
 
 def test_in_a_study_the_row_is_the_table_s(llama: str) -> None:
     good = conversation("a", "b")
-    with pytest.raises(InputError, match=r"row 7: .* no conversation"):
-        Shared(splits_of([good, good, "[{", good], [9, 4, 7, 1])).encoded(Conversations(llama, 60))
+    with pytest.raises(InputError, match=r"row 4: .* no conversation"):
+        Shared(splits_of([good, good, "[{", good], [9, 7, 4, 1])).encoded(Conversations(llama, 60))
 
 
 @pytest.mark.parametrize("begins", [True, False])
@@ -141,6 +141,15 @@ def test_a_document_is_read_from_its_beginning_to_its_end_and_every_byte_counts(
         assert inputs.tokenizer.decode(rows.labels.row(i).tolist()) == text + "<|im_end|>"
     assert rows.lost.tolist() == [0, 0, 0]
     assert rows.loss_weights().tolist() == rows.sizes().tolist() == [len(rows.tokens.row(i)) for i in range(3)]
+
+
+def test_without_a_token_that_begins_a_text_its_first_one_is_not_said(llama: str) -> None:
+    inputs = Documents(llama, 6)
+    inputs.tokenizer.bos_token = inputs.tokenizer.eos_token = None
+    rows = inputs.encode(["llx", "abcdefghi"])
+    assert rows.sizes().tolist() == [1, 6] and rows.bytes.tolist() == [1, 6] and rows.lost.tolist() == [0, 2]
+    with pytest.raises(RowError, match="row 1: 'a' has no token to learn"):
+        inputs.encode(["a"])
 
 
 def test_a_document_that_is_cut_counts_what_is_left(llama: str) -> None:
