@@ -109,7 +109,11 @@ def test_each_regime_learned_what_its_method_says(whole: tuple[Path, list[Progre
     assert runs["full"].cost.trainable == runs["full"].cost.total == runs["discriminative"].cost.trainable
     assert 17 < runs["lora"].cost.trainable == runs["qlora"].cost.trainable
     assert runs["lora"].cost.total == runs["qlora"].cost.total > runs["full"].cost.total
-    assert {run.regime for run in runs.values() if run.family == "scratch"} == {"scratch", "scratch-dnn"}
+    assert {run.regime for run in runs.values() if run.family == "scratch"} == {
+        "scratch",
+        "scratch-dnn",
+        "self-pretrained",
+    }
 
 
 def test_progress_goes_from_nothing_to_all_and_says_every_result(

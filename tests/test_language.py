@@ -1,193 +1,223 @@
-"""Language: do models learn to write, are they judged by what they write, and is what is saved what was measured?"""
+"""Language: is what is read what the base expects, what is learned the assistant's, and every byte counted once?"""
 
-import json
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
-import torch
 
-import warmstart
-from tests.decoders import byte_tokenizer, tiny_decoder
-from warmstart.deliver.chat import chat_with
-from warmstart.errors import UsageError
-from warmstart.record import load_run
-from warmstart.starts import Base
-from warmstart.store import load_model
+from tests.tiny_language import conversation, save_byte_tokenizer, save_language_base, splits_of
+from warmstart.data.language import Conversations, Documents, Masked, MaskedRows, bytes_of
+from warmstart.data.lines import UNLABELLED
+from warmstart.data.template import PLAIN
+from warmstart.errors import InputError, RowError
+from warmstart.prefix import Shared
 
-ANIMALS, DOES = ("fox", "dog", "cat", "hen"), ("jumps", "sleeps", "runs")
-ROWS = 90
+TEXTS = ["The bell in the hall.", "Tür, größer als 漢字 😀\n\nthe end ", "a"]
 
 
-@pytest.fixture(scope="session")
-def decoder(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The folder of a Llama of two layers with random weights."""
-    folder = tmp_path_factory.mktemp("decoder")
-    tokenizer = byte_tokenizer()
-    model = tiny_decoder("llama", vocabulary=len(tokenizer), context=160)
-    for parameter in model.parameters():
-        if parameter.ndim > 1:
-            parameter.data.mul_(0.2)
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return str(folder)
+@pytest.fixture(scope="module")
+def llama(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(save_language_base(tmp_path_factory.mktemp("language") / "llama"))
 
 
-@pytest.fixture(scope="session")
-def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    dice = np.random.default_rng(0)
-    animals, does = dice.choice(ANIMALS, ROWS), dice.choice(DOES, ROWS)
-    texts = [f"the lazy {a} {d} at {i}" for i, (a, d) in enumerate(zip(animals, does, strict=True))]
-    turns = [
-        [{"role": "user", "content": text}, {"role": "assistant", "content": animal}]
-        for text, animal in zip(texts, animals, strict=True)
-    ]
-    columns = {
-        "text": texts,
-        "summary": [f"{a} {d}" for a, d in zip(animals, does, strict=True)],
-        "animal": animals.tolist(),
-        "number": list(range(ROWS)),
-        "messages": turns,
-    }
-    path = tmp_path_factory.mktemp("table") / "table.parquet"
-    pq.write_table(pa.table(columns), path)
-    return path
+def learned(inputs: Conversations, text: str) -> tuple[str, str]:
+    """What is read and what is learned of a conversation, as text."""
+    rows = inputs.encode([text])
+    labels = rows.labels.row(0)
+    read = inputs.tokenizer.decode(rows.tokens.row(0).tolist())
+    return read, inputs.tokenizer.decode(labels[labels != UNLABELLED].tolist())
 
 
-def settings(decoder: str, **more: object) -> dict[str, object]:
-    return {"base": decoder, "trials": 1, "seeds": 1, "max_length": 128, "log": False, **more}
-
-
-@pytest.fixture(scope="session")
-def study(table: Path, decoder: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("study") / "study"
-    regimes = ("zero-shot", "full", "lora", "scratch", "hybrid")
-    asked = settings(decoder, task="summarise", text="text", regimes=regimes, lr=3e-3, length=0.3)
-    warmstart.compare(table, "summary", out, **asked)
-    return out
-
-
-def test_regimes_are_compared_by_what_they_write(study: Path) -> None:
-    found = json.loads((study / "comparison.json").read_text())
-    assert (found["task"], found["metric"], found["higher_is_better"]) == ("summarise", "ROUGE-L", True)
-    regimes = {row["name"]: row for row in found["regimes"]}
-    assert regimes.keys() == {"zero-shot", "full", "lora", "scratch", "hybrid"}
-    assert regimes["zero-shot"]["family"] == "baseline" and regimes["zero-shot"]["cost"]["trainable"] == 0
-    assert regimes["full"]["score"] > regimes["zero-shot"]["score"]
-    run = load_run(next((study / "runs").glob("full-*")))
-    assert {"faithfulness", "bits per byte", "ROUGE-1"} <= run.metrics.keys()
-    assert all(isinstance(text, str) for text in run.predictions["prediction"])
-    assert set(run.predictions["target"]) <= {f"{a} {d}" for a in ANIMALS for d in DOES}
-    assert run.points and run.points[-1].val_score < 0, "watched by the likelihood of the references: minus bits"
-
-
-def test_what_was_forgotten_is_measured_against_the_base(study: Path) -> None:
-    regimes = {row["name"]: row for row in json.loads((study / "comparison.json").read_text())["regimes"]}
-    for name in ("full", "lora", "hybrid"):
-        kept = regimes[name]["retention"]
-        assert kept["kl"] > 0 and kept["nats"] is not None and kept["drift"] is None, name
-    assert regimes["scratch"]["retention"] is None and regimes["zero-shot"]["retention"] is None
-
-
-def test_the_report_shows_what_they_write_side_by_side(study: Path) -> None:
-    page = (study / "report.html").read_text(encoding="utf-8")
-    assert 'id="samples"' in page and "the reference" in page and 'id="errors"' not in page
-
-
-def test_a_hybrid_says_what_its_first_stage_brought(study: Path) -> None:
-    run = load_run(next((study / "runs").glob("hybrid-*")))
-    assert any("on the language of the domain: bits per byte" in caveat for caveat in run.caveats)
-
-
-@pytest.mark.parametrize("name", ["full", "lora"])
-def test_what_is_saved_writes_what_was_judged_and_loads_elsewhere(name: str, study: Path, decoder: str) -> None:
-    from peft import PeftModel
-    from transformers import AutoModelForCausalLM
-
-    folder = next((study / "runs").glob(f"{name}-r*-s0"))
-    run = load_run(folder)
-    stored = load_model(folder)
-    ids = torch.arange(12)[None]
-    with torch.no_grad():
-        ours = stored.predictor.model.head.logits(stored.predictor.model.body(ids).last_hidden_state)
-        if name == "full":
-            theirs = AutoModelForCausalLM.from_pretrained(folder / "body")
-        else:
-            theirs = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(decoder), folder / "adapter")
-        assert torch.allclose(ours, theirs.eval()(ids).logits, atol=1e-5)
-    assert run.disk_bytes > 0
-
-
-def test_predictions_are_those_that_were_judged(study: Path, table: Path) -> None:
-    folder = next((study / "runs").glob("full-r*-s0"))
-    run = load_run(folder)
-    source = pq.read_table(table, columns=["text"]).to_pylist()
-    rows = [source[number - 1] for number in run.predictions["row"]]
-    answers = [found["prediction"] for found in warmstart.load(folder).predict(rows)]
-    assert answers == run.predictions["prediction"]
-
-
-def test_json_is_held_to_its_schema(table: Path, decoder: str, tmp_path: Path) -> None:
-    asked = settings(decoder, task="structured", text="text", fields="animal,number", lr=3e-3, length=0.3)
-    run = warmstart.fit(table, None, "full", tmp_path / "run", **asked)
-    assert run.metric == "field accuracy" and run.metrics["validity"] == 1.0
-    assert all({"animal", "number"} >= json.loads(text).keys() for text in run.predictions["prediction"])
-
-
-def test_a_chat_model_answers_and_remembers(table: Path, decoder: str, tmp_path: Path) -> None:
-    run = warmstart.fit(
-        table, None, "full", tmp_path / "run", **settings(decoder, text="messages", lr=3e-3, length=0.2)
+def test_only_the_assistant_s_words_and_the_end_of_its_turn_are_learned(llama: str) -> None:
+    inputs = Conversations(llama, 150)
+    read, said = learned(inputs, conversation("Hi", "Well, hello", "And you?", "All is well", system="Be kind"))
+    assert read == (
+        "<|im_start|>system\nBe kind<|im_end|>\n<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\nWell, hello"
+        "<|im_end|>\n<|im_start|>user\nAnd you?<|im_end|>\n<|im_start|>assistant\nAll is well"
     )
-    assert (run.task, run.metric, run.higher_is_better) == ("chat", "bits per byte", False)
-    assert 0 < run.test < 8
-    chat = chat_with(warmstart.load(tmp_path / "run"), "Be brief.", most=5)
-    said = "".join(chat.say("the lazy fox"))
-    assert [turn.role for turn in chat.turns] == ["system", "user", "assistant"] and chat.turns[-1].content == said
+    assert said == "Well, hello<|im_end|>All is well<|im_end|>"
+    assert inputs.encode([conversation("Hi", "größer", "Oh", "so")]).bytes.tolist() == [len("größer".encode()) + 2]
 
 
-def test_a_model_of_a_given_size_learns_a_corpus(tmp_path: Path) -> None:
-    corpus = tmp_path / "corpus"
-    corpus.mkdir()
-    dice = np.random.default_rng(1)
-    for i in range(40):
-        words = " ".join(f"the {a} {d}." for a, d in zip(dice.choice(ANIMALS, 40), dice.choice(DOES, 40), strict=True))
-        (corpus / f"{i}.txt").write_text(words)
-    out = tmp_path / "run"
-    asked = {"parameters": "200k", "tokens": "40k", "trials": 1, "max_length": 64, "log": False}
-    run = warmstart.fit(corpus, None, "scratch", out, task="causal-lm", **asked)
-    assert run.metric == "bits per byte" and 0 < run.test < 4
-    assert run.cost.total == pytest.approx(200_000, rel=0.1)
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+@pytest.mark.parametrize("answer", ["the bell", "\n\nall", "Ö the", "user\nHi"])
+def test_a_prompt_is_what_its_training_row_begins_with(answer: str, llama: str) -> None:
+    inputs = Conversations(llama, 100)
+    text, asked = conversation("Where is the hall?", answer), conversation("Where is the hall?")
+    prompt, row = inputs.prompt(text), inputs.encode([text])
+    assert prompt == row.tokens.row(0)[: len(prompt)].tolist() == inputs.prompt(asked)
+    assert (row.labels.row(0)[: len(prompt) - 1] == UNLABELLED).all()
+    assert (row.labels.row(0)[len(prompt) - 1 :] != UNLABELLED).all()
+    opening = "<|im_start|>user\nWhere is the hall?<|im_end|>\n<|im_start|>assistant\n"
+    assert prompt == inputs.tokenizer(opening, add_special_tokens=False)["input_ids"]
+    everything = [*row.tokens.row(0).tolist(), int(row.labels.row(0)[-1])]
+    assert inputs.tokenizer.decode(everything) == opening + answer + "<|im_end|>"
 
-    model, tokenizer = (kind.from_pretrained(out / "body") for kind in (AutoModelForCausalLM, AutoTokenizer))
-    ids = torch.tensor([[tokenizer.bos_token_id, *tokenizer("the fox", add_special_tokens=False)["input_ids"]]])
-    assert model(ids).logits.shape[-1] == len(tokenizer)
-    with pytest.raises(UsageError, match="it answers nobody"):
-        chat_with(warmstart.load(out))
+
+def test_of_a_long_question_the_middle_goes(llama: str) -> None:
+    inputs = Conversations(llama, 100)
+    question = "Sum up: " + "".join(f"<{i}>" for i in range(60))
+    read, said = learned(inputs, conversation(question, "numbers", system="Be brief"))
+    rows = inputs.encode([conversation(question, "numbers", system="Be brief")])
+    assert len(rows.tokens.row(0)) <= 100 and said == "numbers<|im_end|>"
+    assert "Be brief" in read and "Sum up: <0>" in read and "<59>" in read and "<30>" not in read
+    assert rows.lost[0] + len(inputs.prompt(conversation(question, system="Be brief"))) == len(
+        Conversations(llama, 10_000).prompt(conversation(question, system="Be brief"))
+    )
+
+
+def test_old_exchanges_go_before_the_last_question_is_cut(llama: str) -> None:
+    inputs = Conversations(llama, 120)
+    read, said = learned(inputs, conversation("o" * 60, "old", "new", "well", system="Be kind"))
+    assert "o" * 9 not in read and "new" in read and "Be kind" in read and said == "well<|im_end|>"
+
+
+def test_an_answer_longer_than_everything_loses_its_end(llama: str) -> None:
+    rows = Conversations(llama, 80).encode([conversation("q", "x" * 100)])
+    assert len(rows.tokens.row(0)) == 80 and rows.bytes[0] == rows.loss_weights()[0] == 100 + 1 - rows.lost[0]
+
+
+def test_a_base_without_a_template_is_given_a_plain_one(tmp_path: Path) -> None:
+    inputs = Conversations(str(save_byte_tokenizer(tmp_path / "base", None)), 80)
+    read, said = learned(inputs, conversation("Hi", "the bell"))
+    assert read == "<|im_start|>User: Hi\nAssistant: the bell" and said == " the bell<|im_end|>"
+    inputs.save(tmp_path / "saved")
+    assert Conversations(str(tmp_path / "saved"), 80).tokenizer.chat_template == PLAIN
+
+
+def test_a_thought_that_a_template_opens_itself_is_learned(tmp_path: Path) -> None:
+    thinking = (
+        "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{% if loop.last and m['role'] == 'assistant' %}"
+        "<think></think>{% endif %}{{ m['content'] }}<|im_end|>\n{% endfor %}"
+        "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    )
+    inputs = Conversations(str(save_byte_tokenizer(tmp_path, thinking)), 150)
+    _, said = learned(inputs, conversation("a", "think", "b", "think"))
+    assert said == "think<|im_end|><think></think>think<|im_end|>"
 
 
 @pytest.mark.parametrize(
-    ("changes", "message"),
+    "template, words, message",
     [
-        ({"regime": "linear"}, "regime 'linear' is not for the task summarise"),
-        ({"regime": "frozen"}, "regime 'frozen' is not for the task summarise"),
-        ({"tokens": "10k"}, "--tokens is for causal-lm"),
+        ("{{ raise_exception('no system turn') }}", ("a", "b"), r"row 2: .*does not take these turns.*no system turn"),
+        ("{% for m in messages %}{{ m['content'] | upper }}{% endfor %}", ("a", "b"), r"row 2: .*turn 'b' as it is"),
+        ("{{ messages | length }}{% for m in messages %}{{ m['content'] }}{% endfor %}", ("a", "b"), r"row 2: .*as it"),
     ],
 )
-def test_what_cannot_be_is_refused(
-    changes: dict[str, object], message: str, table: Path, decoder: str, tmp_path: Path
+def test_a_template_that_does_not_fit_names_the_row(
+    template: str, words: tuple[str, ...], message: str, tmp_path: Path
 ) -> None:
-    asked = settings(decoder, task="summarise", text="text") | changes
-    regime = str(asked.pop("regime", "full"))
-    with pytest.raises(UsageError, match=message):
-        warmstart.fit(table, "summary", regime, tmp_path / "run", **asked)
-    assert not (tmp_path / "run").exists()
+    inputs = Conversations(str(save_byte_tokenizer(tmp_path, "{{ messages[0]['content'] }}")), 50)
+    inputs.tokenizer.chat_template = "{% if messages[0]['content'] == 'fine' %}fine{% for m in messages[1:] %}" + (
+        "{{ m['content'] }}{% endfor %}{% else %}" + template + "{% endif %}"
+    )
+    with pytest.raises(RowError, match=message) as raised:
+        inputs.encode([conversation("fine", "b"), conversation(*words)])
+    assert raised.value.at == 1
 
 
-def test_an_encoder_writes_nothing(table: Path, base: Base, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="is an encoder; the task 'summarise' needs decoder"):
-        warmstart.fit(
-            table, "summary", "full", tmp_path / "run", **settings(base.location, task="summarise", text="text")
-        )
+def test_nothing_to_learn_and_no_room_name_the_row(llama: str) -> None:
+    with pytest.raises(RowError, match=r"row 1: even without the question .* 60\."):
+        Conversations(llama, 60).encode([conversation("q", "a", system="s" * 80)])
+    with pytest.raises(RowError, match=r"row 1: .* no conversation"):
+        Conversations(llama, 60).encode(["[{"])
+    with pytest.raises(InputError, match="no conversation"):
+        Conversations(llama, 60).prompt("{")
+
+
+def test_in_a_study_the_row_is_the_table_s(llama: str) -> None:
+    good = conversation("a", "b")
+    with pytest.raises(InputError, match=r"row 4: .* no conversation"):
+        Shared(splits_of([good, good, "[{", good], [9, 7, 4, 1])).encoded(Conversations(llama, 60))
+
+
+@pytest.mark.parametrize("begins", [True, False])
+def test_a_document_is_read_from_its_beginning_to_its_end_and_every_byte_counts(begins: bool, tmp_path: Path) -> None:
+    inputs = Documents(str(save_byte_tokenizer(tmp_path, begins=begins)), 100)
+    rows = inputs.encode(TEXTS)
+    assert rows.bytes.tolist() == [len(text.encode()) for text in TEXTS]
+    first = inputs.tokenizer.convert_tokens_to_ids("<|im_start|>" if begins else "<|im_end|>")
+    for i, text in enumerate(TEXTS):
+        assert rows.tokens.row(i)[0] == first
+        assert inputs.tokenizer.decode(rows.labels.row(i).tolist()) == text + "<|im_end|>"
+    assert rows.lost.tolist() == [0, 0, 0]
+    assert rows.loss_weights().tolist() == rows.sizes().tolist() == [len(rows.tokens.row(i)) for i in range(3)]
+
+
+def test_without_a_token_that_begins_a_text_its_first_one_is_not_said(llama: str) -> None:
+    inputs = Documents(llama, 6)
+    inputs.tokenizer.bos_token = inputs.tokenizer.eos_token = None
+    rows = inputs.encode(["llx", "abcdefghi"])
+    assert rows.sizes().tolist() == [1, 6] and rows.bytes.tolist() == [1, 6] and rows.lost.tolist() == [0, 2]
+    with pytest.raises(RowError, match="row 1: 'a' has no token to learn"):
+        inputs.encode(["a"])
+
+
+def test_a_document_that_is_cut_counts_what_is_left(llama: str) -> None:
+    rows = Documents(llama, 6).encode(["all the äpfel", "abcdef", "abcde"])
+    assert rows.sizes().tolist() == [6, 6, 6]
+    assert rows.bytes.tolist() == [len("all the ä".encode()), 6, 5]
+    assert rows.lost.tolist() == [4, 0, 0]
+
+
+def test_bytes_are_counted_once_whatever_the_tokens() -> None:
+    assert bytes_of("a äb ", [(0, 1), (2, 3), (2, 3), (3, 4)]).tolist() == [1, 3, 0, 1]
+    special = np.array([True, False, True])
+    assert bytes_of("abc", [(0, 0), (0, 3), (0, 0)], special).tolist() == [0, 3, 0]
+
+
+def masked_rows(base: str, seed: int = 0) -> MaskedRows:
+    return Masked(base, 160, seed).encode(["the wall " * 15, "größer " * 9, "x"])
+
+
+def test_what_is_hidden_is_drawn_anew_in_each_epoch_and_the_same_for_evaluation(llama: str) -> None:
+    def labels(rows: MaskedRows, index: list[int]) -> list[list[int]]:
+        batch = rows.batch(np.array(index))
+        own = [(batch["rows"] == i) & (batch["labels"] != UNLABELLED) for i in range(len(index))]
+        return [batch["labels"][here].tolist() for here in own]
+
+    rows = masked_rows(llama)
+    everything = [0, 1, 2]
+    batch = rows.batch(np.array(everything))
+    assert (batch["labels"] != UNLABELLED).sum() == rows.loss_weights().sum()
+    assert rows.loss_weights().tolist() == [max(1, round(0.15 * n)) for n in rows.sizes()]
+    epochs = [labels(rows.in_epoch(epoch), everything) for epoch in (0, 1)]
+    assert epochs[0] != epochs[1] and labels(rows, everything) not in epochs
+    assert labels(rows.in_epoch(1), [0]) == labels(rows.in_epoch(1), everything)[:1]
+    assert labels(rows, everything) == labels(masked_rows(llama, seed=5), everything)
+    assert epochs[0] != labels(masked_rows(llama, seed=5).in_epoch(0), everything)
+
+
+def test_most_of_what_is_hidden_is_shown_as_the_mask(llama: str) -> None:
+    rows = masked_rows(llama)
+    shown, truth = [], []
+    for epoch in range(300):
+        batch = rows.in_epoch(epoch).batch(np.array([0]))
+        chosen = batch["labels"] != UNLABELLED
+        shown += batch["input_ids"][chosen].tolist()
+        truth += batch["labels"][chosen].tolist()
+        assert (batch["input_ids"][~chosen].numpy() == rows.tokens.row(0)[~chosen[0].numpy()]).all()
+    assert np.mean(np.array(shown) == rows.mask) == pytest.approx(0.8, abs=0.02)
+    assert np.mean(np.array(shown) == np.array(truth)) == pytest.approx(0.1, abs=0.02)
+
+
+def test_the_bytes_of_masked_rows_are_those_of_their_labels(llama: str) -> None:
+    rows = masked_rows(llama)
+    batch = rows.batch(np.array([0]))
+    tokens = batch["labels"][batch["labels"] != UNLABELLED].tolist()
+    tokenizer = Masked(llama, 160, 0).tokenizer
+    assert batch["bytes"].item() == sum(len(tokenizer.decode([token])) for token in tokens)
+
+
+def test_what_cannot_be_masked_is_said(base: object, llama: str, tmp_path: Path) -> None:
+    with pytest.raises(RowError, match="row 2: '' has no token to learn"):
+        Masked(llama, 20, 0).encode(["a", ""])
+    folder = save_byte_tokenizer(tmp_path)
+    inputs = Masked(str(folder), 20, 0)
+    inputs.tokenizer.mask_token = None
+    with pytest.raises(InputError, match="has no mask token"):
+        inputs.encode(["a"])
+
+
+def test_inputs_that_read_differently_have_other_keys() -> None:
+    inputs = (Documents("x", 8), Documents("x", 9), Masked("x", 8, 0), Masked("x", 8, 1), Conversations("x", 8))
+    assert len({one.key for one in inputs}) == len(inputs)

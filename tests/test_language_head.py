@@ -140,6 +140,23 @@ def test_each_row_has_its_own_nats_tokens_and_bytes(tmp_path: Path) -> None:
         assert outputs[i, 1:].tolist() == [here.sum().item(), len(text.encode())]
 
 
+def test_the_body_is_not_told_what_is_to_be_said(tmp_path: Path) -> None:
+    class Words(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.table = nn.Embedding(270, 16)
+
+        def get_input_embeddings(self) -> nn.Module:
+            return self.table
+
+        def forward(self, input_ids: Tensor, position_ids: Tensor, attention_mask: Tensor) -> Tensor:
+            found: Tensor = self.table(input_ids)
+            return found
+
+    body = Words()
+    assert Model(body, LanguageHead(body), UNPOOLED)(a_batch("llama", tmp_path)).shape == (len(TEXTS), 3)
+
+
 def test_a_tied_head_is_the_body_s_table_also_after_a_copy(tmp_path: Path) -> None:
     batch, model = a_batch("llama", tmp_path), language_model()
     assert not list(model.head.parameters())
@@ -201,10 +218,10 @@ def test_masked_rows_are_drawn_anew_in_each_epoch_of_training(tmp_path: Path) ->
 
 def test_nothing_is_stored_of_rows_in_lines(tmp_path: Path) -> None:
     base = str(save_language_base(tmp_path, "llama"))
-    shared = Shared(splits_of(TEXTS))
+    shared = Shared(splits_of(["abc", "def", "ghi", "jkl"]))
     model = language_model()
     model.requires_grad_(False)
-    inputs = Documents(base, 60)
+    inputs = Documents(base, 4)
     assert shared.below(model, inputs) is shared.encoded(inputs) and not shared.stores
 
 

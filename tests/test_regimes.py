@@ -10,6 +10,7 @@ from warmstart.regimes import (
     BASELINES,
     DEFAULT,
     HABITS,
+    LANGUAGE_HABITS,
     REGIMES,
     WORDS,
     Habits,
@@ -23,14 +24,16 @@ from warmstart.starts import Base, Pretrained
 
 @pytest.mark.parametrize("name", REGIMES)
 def test_every_regime_is_made_from_a_base(name: str, base: Base) -> None:
-    regime = REGIMES[name](Material(base, 1000))
-    assert regime.name == name and regime.habits is HABITS[name]
-    assert regime.start.family == ("scratch" if "scratch" in name else "fine-tuned")
-    assert regime.words
+    for habits, language in ((HABITS, False), (LANGUAGE_HABITS, True)):
+        if name in habits:
+            regime = REGIMES[name](Material(base, 1000, language=language))
+            assert regime.name == name and regime.habits is habits[name]
+            assert regime.start.family == ("scratch" if "scratch" in name or "self" in name else "fine-tuned")
+            assert bool(regime.words) == (name != "zero-shot")
 
 
 def test_every_name_has_its_words_and_its_habits() -> None:
-    assert WORDS.keys() == {*BASELINES, *REGIMES} and HABITS.keys() == REGIMES.keys()
+    assert WORDS.keys() == {*BASELINES, *REGIMES} and HABITS.keys() | LANGUAGE_HABITS.keys() == REGIMES.keys()
     assert set(DEFAULT) <= WORDS.keys() and set(ALIASES.values()) <= REGIMES.keys()
 
 

@@ -40,7 +40,7 @@ def perfect(task: Task, targets: Array) -> Array:
 
 
 def test_every_task_has_a_case() -> None:
-    alone = {name for name, kind in TASKS.items() if kind is not Language}  # language: tests/test_language.py
+    alone = {name for name, kind in TASKS.items() if kind is not Language}  # language: tests/test_writing.py
     assert {name.partition("-")[0] for name in CASES} == alone
 
 

@@ -1,0 +1,194 @@
+"""Writing: do models learn to write, are they judged by what they write, and is what is saved what was measured?"""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+import warmstart
+from tests.decoders import byte_tokenizer, tiny_decoder
+from warmstart.deliver.chat import chat_with
+from warmstart.errors import UsageError
+from warmstart.record import load_run
+from warmstart.starts import Base
+from warmstart.store import load_model
+
+ANIMALS, DOES = ("fox", "dog", "cat", "hen"), ("jumps", "sleeps", "runs")
+ROWS = 90
+
+
+@pytest.fixture(scope="session")
+def decoder(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The folder of a Llama of two layers with random weights."""
+    folder = tmp_path_factory.mktemp("decoder")
+    tokenizer = byte_tokenizer()
+    model = tiny_decoder("llama", vocabulary=len(tokenizer), context=160)
+    for parameter in model.parameters():
+        if parameter.ndim > 1:
+            parameter.data.mul_(0.2)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.fixture(scope="session")
+def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    dice = np.random.default_rng(0)
+    animals, does = dice.choice(ANIMALS, ROWS), dice.choice(DOES, ROWS)
+    texts = [f"the lazy {a} {d} at {i}" for i, (a, d) in enumerate(zip(animals, does, strict=True))]
+    turns = [
+        [{"role": "user", "content": text}, {"role": "assistant", "content": animal}]
+        for text, animal in zip(texts, animals, strict=True)
+    ]
+    columns = {
+        "text": texts,
+        "summary": [f"{a} {d}" for a, d in zip(animals, does, strict=True)],
+        "animal": animals.tolist(),
+        "number": list(range(ROWS)),
+        "messages": turns,
+    }
+    path = tmp_path_factory.mktemp("table") / "table.parquet"
+    pq.write_table(pa.table(columns), path)
+    return path
+
+
+def settings(decoder: str, **more: object) -> dict[str, object]:
+    return {"base": decoder, "trials": 1, "seeds": 1, "max_length": 128, "log": False, **more}
+
+
+@pytest.fixture(scope="session")
+def study(table: Path, decoder: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("study") / "study"
+    regimes = ("zero-shot", "full", "lora", "scratch", "hybrid")
+    asked = settings(decoder, task="summarise", text="text", regimes=regimes, lr=1e-2, length=0.5)
+    warmstart.compare(table, "summary", out, **asked)
+    return out
+
+
+def test_regimes_are_compared_by_what_they_write(study: Path) -> None:
+    found = json.loads((study / "comparison.json").read_text())
+    assert (found["task"], found["metric"], found["higher_is_better"]) == ("summarise", "ROUGE-L", True)
+    regimes = {row["name"]: row for row in found["regimes"]}
+    assert regimes.keys() == {"zero-shot", "full", "lora", "scratch", "hybrid"}
+    assert regimes["zero-shot"]["family"] == "baseline" and regimes["zero-shot"]["cost"]["trainable"] == 0
+    assert max(regimes["full"]["score"], regimes["scratch"]["score"]) > regimes["zero-shot"]["score"]
+    run = load_run(next((study / "runs").glob("full-*")))
+    assert {"faithfulness", "bits per byte", "ROUGE-1"} <= run.metrics.keys()
+    assert all(isinstance(text, str) for text in run.predictions["prediction"])
+    assert set(run.predictions["target"]) <= {f"{a} {d}" for a in ANIMALS for d in DOES}
+    assert run.points and run.points[-1].val_score < 0, "watched by the likelihood of the references: minus bits"
+
+
+def test_what_was_forgotten_is_measured_against_the_base(study: Path) -> None:
+    regimes = {row["name"]: row for row in json.loads((study / "comparison.json").read_text())["regimes"]}
+    for name in ("full", "lora", "hybrid"):
+        kept = regimes[name]["retention"]
+        assert kept["kl"] > 0 and kept["nats"] is not None and kept["drift"] is None, name
+    assert regimes["scratch"]["retention"] is None and regimes["zero-shot"]["retention"] is None
+
+
+def test_the_report_shows_what_they_write_side_by_side(study: Path) -> None:
+    page = (study / "report.html").read_text(encoding="utf-8")
+    assert 'id="samples"' in page and "the reference" in page and 'id="errors"' not in page
+
+
+def test_a_hybrid_says_what_its_first_stage_brought(study: Path) -> None:
+    run = load_run(next((study / "runs").glob("hybrid-*")))
+    assert any("on the language of the domain: bits per byte" in caveat for caveat in run.caveats)
+
+
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")  # PEFT's business with transformers
+@pytest.mark.parametrize("name", ["full", "lora"])
+def test_what_is_saved_writes_what_was_judged_and_loads_elsewhere(name: str, study: Path, decoder: str) -> None:
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    folder = next((study / "runs").glob(f"{name}-r*-s0"))
+    run = load_run(folder)
+    stored = load_model(folder)
+    ids = torch.arange(12)[None]
+    with torch.no_grad():
+        ours = stored.predictor.model.head.logits(stored.predictor.model.body(ids).last_hidden_state)
+        if name == "full":
+            theirs = AutoModelForCausalLM.from_pretrained(folder / "body")
+        else:
+            theirs = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(decoder), folder / "adapter")
+        assert torch.allclose(ours, theirs.eval()(ids).logits, atol=1e-5)
+    assert run.disk_bytes > 0
+
+
+def test_predictions_are_those_that_were_judged(study: Path, table: Path) -> None:
+    folder = next((study / "runs").glob("full-r*-s0"))
+    run = load_run(folder)
+    source = pq.read_table(table, columns=["text"]).to_pylist()
+    rows = [source[number - 1] for number in run.predictions["row"]]
+    answers = [found["prediction"] for found in warmstart.load(folder).predict(rows)]
+    assert answers == run.predictions["prediction"]
+
+
+def test_json_is_held_to_its_schema(table: Path, decoder: str, tmp_path: Path) -> None:
+    asked = settings(decoder, task="structured", text="text", fields="animal,number", lr=3e-3, length=0.3)
+    run = warmstart.fit(table, None, "full", tmp_path / "run", **asked)
+    assert run.metric == "field accuracy" and run.metrics["validity"] == 1.0
+    assert all({"animal", "number"} >= json.loads(text).keys() for text in run.predictions["prediction"])
+
+
+def test_a_chat_model_answers_and_remembers(table: Path, decoder: str, tmp_path: Path) -> None:
+    run = warmstart.fit(
+        table, None, "full", tmp_path / "run", **settings(decoder, text="messages", lr=3e-3, length=0.2)
+    )
+    assert (run.task, run.metric, run.higher_is_better) == ("chat", "bits per byte", False)
+    assert 0 < run.test < 8
+    chat = chat_with(warmstart.load(tmp_path / "run"), "Be brief.", most=5)
+    said = "".join(chat.say("the lazy fox"))
+    assert [turn.role for turn in chat.turns] == ["system", "user", "assistant"] and chat.turns[-1].content == said
+
+
+def test_a_model_of_a_given_size_learns_a_corpus(tmp_path: Path) -> None:
+    corpus = tmp_path / "corpus"
+    corpus.mkdir()
+    dice = np.random.default_rng(1)
+    for i in range(40):
+        words = " ".join(f"the {a} {d}." for a, d in zip(dice.choice(ANIMALS, 40), dice.choice(DOES, 40), strict=True))
+        (corpus / f"{i}.txt").write_text(words)
+    out = tmp_path / "run"
+    asked = {"parameters": "200k", "tokens": "40k", "trials": 1, "max_length": 64, "log": False}
+    run = warmstart.fit(corpus, None, "scratch", out, task="causal-lm", **asked)
+    assert run.metric == "bits per byte" and 0 < run.test < 4
+    assert run.cost.total == pytest.approx(200_000, rel=0.1)
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    model, tokenizer = (kind.from_pretrained(out / "body") for kind in (AutoModelForCausalLM, AutoTokenizer))
+    ids = torch.tensor([[tokenizer.bos_token_id, *tokenizer("the fox", add_special_tokens=False)["input_ids"]]])
+    assert model(ids).logits.shape[-1] == len(tokenizer)
+    with pytest.raises(UsageError, match="it answers nobody"):
+        chat_with(warmstart.load(out))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"regime": "linear"}, "regime 'linear' is not for the task summarise"),
+        ({"regime": "frozen"}, "regime 'frozen' is not for the task summarise"),
+        ({"tokens": "10k"}, "--tokens is for causal-lm"),
+    ],
+)
+def test_what_cannot_be_is_refused(
+    changes: dict[str, object], message: str, table: Path, decoder: str, tmp_path: Path
+) -> None:
+    asked = settings(decoder, task="summarise", text="text") | changes
+    regime = str(asked.pop("regime", "full"))
+    with pytest.raises(UsageError, match=message):
+        warmstart.fit(table, "summary", regime, tmp_path / "run", **asked)
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_encoder_writes_nothing(table: Path, base: Base, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="is an encoder; the task 'summarise' needs decoder"):
+        warmstart.fit(
+            table, "summary", "full", tmp_path / "run", **settings(base.location, task="summarise", text="text")
+        )
