@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from warmstart.data.batch import Order
+from warmstart.data.inputs import Encoded
 from warmstart.models.model import Model
 from warmstart.prefix import Examples, Stream
 from warmstart.record import Array
@@ -46,7 +47,7 @@ class LanguageModel(Model):
 
 
 @dataclass(frozen=True)
-class Sentences:
+class Sentences(Encoded):
     """Rows of tokens; each token is to be told from those before it."""
 
     rows: tuple[tuple[int, ...], ...]

@@ -43,7 +43,7 @@ def flops(model: Model, rates: Rates) -> Flops:
     """The cost of `model` when the weights in `rates` learn."""
     bags = [m for m in model.body.modules() if isinstance(m, nn.EmbeddingBag)]
     body, head = _matrices(model.body), _matrices(model.head)
-    if isinstance(model.head, LanguageHead) and model.head.output is None:
+    if isinstance(model.head, LanguageHead) and model.head.output_layer is None:
         head += model.head.weight.numel()  # the body's token table, which is only looked up there
     config = getattr(model.body, "config", None)
     squared = 4.0 * getattr(config, "num_hidden_layers", 0) * getattr(config, "hidden_size", 0)

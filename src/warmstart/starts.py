@@ -220,7 +220,8 @@ def language_parts(base: Base, dropout: float | None = None) -> tuple[nn.Module,
     An encoder without a masked-LM head in its files is given a random one, drawn from torch's random state: `fresh`.
     Raises UsageError for an encoder-decoder, and for a decoder whose files lack its output layer.
     """
-    return Pretrained(base, dropout).body(0), language_output(base, dropout)
+    output = language_output(base, dropout)
+    return Pretrained(base, dropout).body(0), output
 
 
 def language_output(base: Base, dropout: float | None = None) -> Output:

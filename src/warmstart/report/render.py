@@ -101,6 +101,7 @@ def render(
             spent=_spent(comparison.runs),
             metrics=_metric_names(comparison.runs),
             mean_metric=_mean_metric,
+            has_errors=comparison.task in NUMBERS_AND_CLASSES,
             samples=samples(main, examples) if comparison.task not in NUMBERS_AND_CLASSES else (),
             errors=[_errors(entry, comparison, examples) for entry in _judged(main, comparison)],
             searches=searches(comparison.runs),
