@@ -278,25 +278,23 @@ def measure(model: Predictor, draw: Draw, reads: Encoded | None = None) -> Measu
 
     val, val_targets = at(splits.val)
     calibration = task.calibrate(val, val_targets)
-    test, test_targets = at(splits.test)
+    ranked_by_writing = isinstance(task, Language) and task.ranks_by_writing
+    tested = judged_rows(splits.test) if ranked_by_writing else splits.test
+    test, test_targets = at(tested)
     some = splits.train.take(np.arange(min(SAMPLED, len(splits.train))))
     train_outputs, train_targets = at(some)
     scores = task.score(test, test_targets, calibration)
-    columns = {"row": splits.test.numbers.tolist(), "target": task.truths(test_targets)}
+    columns = {"row": tested.numbers.tolist(), "target": task.truths(test_targets)}
     columns |= task.predictions(test, calibration)
     metrics = task.metrics(test, test_targets, calibration)
     if draw.schema.group:
-        columns["group"] = np.unique(list(splits.test.keys), return_inverse=True)[1].tolist()
+        columns["group"] = np.unique(list(tested.keys), return_inverse=True)[1].tolist()
     if isinstance(task, Language) and task.writes:
         assert isinstance(model, Network) and isinstance(model.inputs, Conversations)
-        some_test = judged_rows(splits.test)
-        judged = task.judge(Writer(model.model, model.inputs).answers(some_test.texts, task), some_test)
-        if judged.scores is not None:  # ranked by what is written
-            kept = np.isin(splits.test.numbers, some_test.numbers)
-            groups = {"group": np.array(columns["group"])[kept].tolist()} if "group" in columns else {}
-            scores, columns = judged.scores, {"row": some_test.numbers.tolist(), **judged.columns, **groups}
-        else:
-            columns |= _beside(splits.test, some_test, judged.columns)
+        answered = judged_rows(splits.test)
+        judged = task.judge(Writer(model.model, model.inputs).answers(answered.texts, task), answered)
+        scores = scores if judged.scores is None else judged.scores
+        columns |= _beside(tested, answered, judged.columns)
         metrics |= judged.metrics
     train_score = metric(task.score(train_outputs, train_targets, calibration))
     constant = np.tile(task.constant(task.targets(splits.train)), (len(some), 1))

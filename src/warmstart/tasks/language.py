@@ -60,12 +60,17 @@ class Language:
         return self.name not in CORPUS
 
     @property
+    def ranks_by_writing(self) -> bool:
+        """Whether the metric is one of written answers, not of how likely the references are."""
+        return self.name in RANKED_BY
+
+    @property
     def metric(self) -> str:
         return RANKED_BY.get(self.name, "bits per byte")
 
     @property
     def higher_is_better(self) -> bool:
-        return self.name in RANKED_BY
+        return self.ranks_by_writing  # likelihoods are then turned: minus the bits
 
     @property
     def units(self) -> str:
@@ -121,7 +126,7 @@ class Language:
         """What a model wrote in place of the last answers of these rows, example by example."""
         answers = [str(answer) for answer in rows.targets]
         columns: dict[str, list[Any]] = {"target": answers, "prediction": list(written)}
-        if not self.higher_is_better:  # not ranked by what it writes
+        if not self.ranks_by_writing:
             beside = chrf_and_bleu(written, answers)
             return Judgement(None, {name: _ratio(scores) for name, scores in beside.items()}, columns)
         sources = [read(text)[-2].content for text in rows.texts]
