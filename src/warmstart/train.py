@@ -6,7 +6,8 @@ is no number (the step is left out) and a step that does not fit into memory (th
 
 import errno
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -26,6 +27,7 @@ ScheduleName = Literal["linear", "cosine", "constant"]
 OPTIMIZERS: tuple[OptimizerName, ...] = ("adamw", "adam", "sgd")
 SCHEDULES: tuple[ScheduleName, ...] = ("linear", "cosine", "constant")
 NOTHING: Mapping[str, Tensor] = {}
+SMALL = 1e-6  # added to the norm by torch's clipping
 STRIKES = 3  # steps in a row without a finite loss: no bad batch any more, the weights are bad
 
 
@@ -127,12 +129,11 @@ def train(state: State, objective: Objective, source: Source, config: TrainConfi
             loss = _gradients(state, objective, source.at(index, state.micro_batch), config)
         if not state.synchronises:
             state.world.average(trainable)
-        norm = clip_gradients(trainable, config.clip)
-        step = Step(index, loss, lr, state.world.whole(norm).item())
+        step = Step(index, loss, lr, clip_gradients(state.world, trainable, config.clip))
         if step.finite:
             optimizer.step()
             pull(state, config.toward_base)
-        optimizer.zero_grad()
+        _forget_gradients(trainable)
         _note(state, step)
         yield step
 
@@ -151,7 +152,7 @@ def _gradients(state: State, objective: Objective, pieces: list[Batch], config: 
             f"step {state.step} does not fit into memory, not even one row at a time.",
             "use a smaller --max-length, a smaller base, or a machine with more memory",
         )
-    state.optimizer.zero_grad()
+    _forget_gradients(state.model.parameters())
     state.micro_batch = largest // 2
     return None
 
@@ -159,7 +160,8 @@ def _gradients(state: State, objective: Objective, pieces: list[Batch], config: 
 def _backward(state: State, objective: Objective, pieces: list[Batch], config: TrainConfig) -> float | None:
     """The sum of the losses, each backward; None where memory ran out."""
     device = next(state.model.parameters()).device
-    precision = torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16")
+    low = config.precision == "bf16"
+    precision = torch.autocast(device.type, torch.bfloat16) if low else nullcontext()
     first = state.world.rank * len(pieces)
     total = 0.0
     try:
@@ -200,9 +202,19 @@ def _note(state: State, step: Step) -> None:
         )
 
 
-def clip_gradients(parameters: list[nn.Parameter], clip: float) -> Tensor:
-    """Scale the gradients down to the norm `clip`; give the norm they had."""
-    return nn.utils.clip_grad_norm_(parameters, clip)
+def clip_gradients(world: World, parameters: list[nn.Parameter], clip: float) -> float:
+    """Scale the gradients down to the norm `clip`, where theirs is larger; give the norm they had."""
+    norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+    value = world.whole(norm).item()
+    if value + SMALL > clip:
+        nn.utils.clip_grads_with_norm_(parameters, clip, norm)
+    return value
+
+
+def _forget_gradients(parameters: Iterable[nn.Parameter]) -> None:
+    """As `optimizer.zero_grad()` does, in a tenth of its time: nothing is noted for a profiler."""
+    for parameter in parameters:
+        parameter.grad = None
 
 
 def set_trainable(model: Model, rates: Rates) -> None:
