@@ -12,7 +12,7 @@ from tests.tiny import CLASSES, REGRESSION, tiny_problem
 from warmstart import prefix
 from warmstart.advise import advise
 from warmstart.budget import FEW, Options, Problem
-from warmstart.compare import Progress, compare, fit_one, remembered
+from warmstart.compare import compare, fit_one, remembered
 from warmstart.comparison import Comparison
 from warmstart.data.inputs import Encoded
 from warmstart.errors import TrainingError
@@ -22,6 +22,7 @@ from warmstart.record import Array, load_run
 from warmstart.regimes import BASELINES, REGIMES, suits
 from warmstart.starts import Base
 from warmstart.store import load_model
+from warmstart.work import Progress
 
 Value = TypeVar("Value")
 EVERY = tuple(name for name in dict.fromkeys((*BASELINES, *REGIMES)) if suits(name, "regression"))

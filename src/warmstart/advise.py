@@ -23,8 +23,8 @@ from warmstart.evaluate import FEWEST_SEEDS, holm, rows_to_settle
 from warmstart.outlook import between, overtaking, what_to_buy
 from warmstart.wording import bounds, capital, figure, percent, rounded
 
-_VERDICTS = {"fine-tuned": "fine-tune", "scratch": "train from scratch", "baseline": "a linear model is enough"}
-_WAYS = {"fine-tuned": "fine-tuning", "scratch": "training from scratch", "baseline": "the linear model"}
+VERDICTS = {"fine-tuned": "fine-tune", "scratch": "train from scratch", "baseline": "a linear model is enough"}
+WAYS = {"fine-tuned": "fine-tuning", "scratch": "training from scratch", "baseline": "the linear model"}
 _BEST_MODELS = {
     "scratch": "the best model trained from scratch",
     "fine-tuned": "the best fine-tuned model",
@@ -46,7 +46,7 @@ class Advice:
     """The answer in the words of the question, and what it rests on."""
 
     choice: str | None  # None: undecided, or nothing beats the constant
-    verdict: str  # those of _VERDICTS, "undecided" or "nothing beats the constant"
+    verdict: str  # those of VERDICTS, "undecided" or "nothing beats the constant"
     confidence: float  # 0..1: share of draws in which the verdict's best is best, or short of it by less than matters
     reason: str  # one to three sentences with numbers
     also_fine: tuple[str, ...]  # tied with the choice
@@ -185,7 +185,7 @@ def _field(comparison: Comparison) -> _Field | None:
 
 def _decided(field: _Field, choice: Row, siblings: Sequence[Row]) -> Advice:
     """`siblings` cannot be told apart from the choice, but they are of its family."""
-    comparison, verdict = field.comparison, _VERDICTS[choice.family]
+    comparison, verdict = field.comparison, VERDICTS[choice.family]
     behind = [row for row in field.unfinished if row not in field.tied and row.family != choice.family]
     family = [row for row in field.rows if row.family == choice.family]
     confidence = min(field.share(family if siblings else [choice]), field.most(behind))
@@ -211,7 +211,7 @@ def _decided(field: _Field, choice: Row, siblings: Sequence[Row]) -> Advice:
         caveats=_caveats(field, choice),
         next_step=_after_decision(field, choice, behind),
         predicted=_predicted(choice),
-        compute=_compute(comparison),
+        compute=compute_spent(comparison),
     )
 
 
@@ -222,7 +222,7 @@ def _undecided(field: _Field, choice: Row, rival: Row) -> Advice:
     contenders = [*field.tied, *field.open]
     unfinished = [row for row in contenders if not row.converged]
     cheapest = min(contenders, key=lambda row: row.flops)
-    behind = [way for family, way in _WAYS.items() if family in field.families - {row.family for row in contenders}]
+    behind = [way for family, way in WAYS.items() if family in field.families - {row.family for row in contenders}]
     found = field.difference(first, rival)
     several = f" when {len(field.rows)} are compared (Holm)" if found.interval.low > 0 else ""
     reason = (
@@ -243,7 +243,7 @@ def _undecided(field: _Field, choice: Row, rival: Row) -> Advice:
         caveats=_caveats(field, field.best),
         next_step=f"{step} If you cannot wait, `{cheapest.name}` is the cheapest of those in question.",
         predicted=_predicted(field.best),
-        compute=_compute(comparison),
+        compute=compute_spent(comparison),
     )
 
 
@@ -267,7 +267,7 @@ def _constant_stands(field: _Field) -> Advice:
         caveats=_caveats(field, best),
         next_step=f"{_settle(field, best, constant)} {look}" if found.interval.high > margin else look,
         predicted=_predicted(best),
-        compute=_compute(comparison),
+        compute=compute_spent(comparison),
     )
 
 
@@ -279,10 +279,10 @@ def _nothing_usable(comparison: Comparison) -> Advice:
         confidence=0.0,
         reason=f"No usable result: {_names(failed)} failed." if failed else "Nothing to choose from was run.",
         also_fine=(),
-        caveats=_study_caveats(comparison),
+        caveats=study_caveats(comparison),
         next_step="See in the caveats why; `warmstart check` finds what is wrong with the data, row by row.",
         predicted={"regime": None, "score": None, "interval": None},
-        compute=_compute(comparison),
+        compute=compute_spent(comparison),
     )
 
 
@@ -359,10 +359,10 @@ def _caveats(field: _Field, answer: Row) -> tuple[str, ...]:
         of_them = "all of one group" if few == 1 else f"of {few} groups"
         caveats.append(f"The test rows are {of_them}: how another group would do is hardly known.")
     caveats += [
-        f"{capital(_WAYS[family])} came to no score: nothing is known of that way." for family in field.unmeasured
+        f"{capital(WAYS[family])} came to no score: nothing is known of that way." for family in field.unmeasured
     ]
     if len(field.families) == 1:
-        caveats.append(f"Only {_WAYS[answer.family]} was compared here: whether another way does better is not known.")
+        caveats.append(f"Only {WAYS[answer.family]} was compared here: whether another way does better is not known.")
     caveats += [f"`{row.name}` has not converged: it was still improving when stopped." for row in field.unfinished]
     caveats += [f"`{answer.name}`: {caveat}" for caveat in answer.caveats]
     ranked = {row.name for row in field.rows}
@@ -371,10 +371,10 @@ def _caveats(field: _Field, answer: Row) -> tuple[str, ...]:
         for row in field.comparison.table
         if row.failed is None and row.name not in ranked and row.name != CONSTANT
     ]
-    return (*caveats, *_study_caveats(field.comparison))
+    return (*caveats, *study_caveats(field.comparison))
 
 
-def _study_caveats(comparison: Comparison) -> tuple[str, ...]:
+def study_caveats(comparison: Comparison) -> tuple[str, ...]:
     failed = (
         f"`{row.name}` failed and cannot win: {row.failed}." for row in comparison.table if row.failed is not None
     )
@@ -385,7 +385,7 @@ def _predicted(row: Row) -> dict[str, Any]:
     return {"regime": row.name, "score": row.score, "interval": list(row.interval)}
 
 
-def _compute(comparison: Comparison) -> dict[str, float]:
+def compute_spent(comparison: Comparison) -> dict[str, float]:
     """All that was spent. Runs with the very same trials share one search."""
     searches = {(run.regime, run.rows, repr(run.trials)): run.tuning_flops for run in comparison.runs}
     spent = sum(run.cost.flops for run in comparison.runs) + sum(searches.values())
@@ -403,7 +403,7 @@ def _scores(comparison: Comparison, row: Row) -> str:
 
 def _standing_of(comparison: Comparison, row: Row, as_family: bool) -> str:
     score = f"{figure(row.score)} {comparison.metric} {bounds(row.interval)}"
-    return f"{_WAYS[row.family]} (`{row.name}`, {score})" if as_family else f"`{row.name}` ({score})"
+    return f"{WAYS[row.family]} (`{row.name}`, {score})" if as_family else f"`{row.name}` ({score})"
 
 
 def _against_others(field: _Field, choice: Row) -> str:

@@ -31,12 +31,12 @@ if TYPE_CHECKING:
 
     from warmstart.bases import Reach
     from warmstart.budget import Options, Problem
-    from warmstart.compare import Progress
     from warmstart.deliver.predict import Trained
     from warmstart.plan import Forecast, Planned
     from warmstart.regimes import Regime
     from warmstart.starts import Base
     from warmstart.study import Study
+    from warmstart.work import Progress
 
 Value = TypeVar("Value")
 Data = str | Path | Sequence[str | Path] | Table

@@ -12,10 +12,10 @@ from warmstart.errors import UsageError
 
 if TYPE_CHECKING:
     from warmstart.api import Begun
-    from warmstart.compare import Progress
     from warmstart.config import Command, Request
     from warmstart.record import Run
     from warmstart.study import Study
+    from warmstart.work import Progress
 
 # Lazily imported below: rich, pyarrow, torch, transformers. `--help` must answer at once.
 

@@ -24,7 +24,6 @@ from warmstart.report.words import compute as compute_words
 from warmstart.report.words import size as size_words
 
 if TYPE_CHECKING:
-    from warmstart.compare import Progress
     from warmstart.comparison import Comparison
     from warmstart.data.check import Checked
     from warmstart.data.read import Table
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
     from warmstart.plan import Planned
     from warmstart.record import Run
     from warmstart.study import Study
+    from warmstart.work import Progress
 
 Value = TypeVar("Value")
 out = Console(highlight=False, markup=False, emoji=False)

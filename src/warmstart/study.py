@@ -9,13 +9,17 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from warmstart import racing
 from warmstart.advise import Advice, advise
 from warmstart.budget import Options, Problem
-from warmstart.compare import Progress, compare
+from warmstart.compare import compare
 from warmstart.comparison import Comparison
 from warmstart.data.check import Finding
+from warmstart.racing import Raced
 from warmstart.record import write_json
 from warmstart.report import render
+from warmstart.verdict import verdict
+from warmstart.work import Progress
 
 LONGEST_EXAMPLE = 600  # characters of a text that the report may show
 
@@ -27,6 +31,7 @@ class Study:
     comparison: Comparison
     advice: Advice
     folder: Path
+    raced: Raced | None = None  # None: everything was compared
 
 
 def study(
@@ -40,20 +45,50 @@ def study(
     return write(comparison, folder, findings, command)
 
 
+def race_study(
+    problem: Problem,
+    options: Options,
+    folder: Path,
+    part: float | None,
+    findings: Sequence[Finding] = (),
+    command: str = "",
+) -> Generator[Progress, None, Study]:
+    """The same answer for `part` of the compute (None: the options' budget), by a race over more and more rows.
+
+    Where the whole comparison is quick, it is simply made.
+    """
+    if options.examples:
+        save_examples(problem, folder / "examples.parquet")
+    begun = yield from racing.measured(problem, options, folder)
+    if racing.worth_racing(begun.plan):
+        comparison, raced = yield from racing.run_race(begun, part)
+    else:
+        yield begun.progress("planning", message="comparing everything is quick here: no race is needed")
+        comparison, raced = (yield from compare(problem, options, folder)), None
+    yield Progress("writing the report", 1.0, 0.0)
+    return write(comparison, folder, findings, command, raced=raced)
+
+
 def write(
-    comparison: Comparison, folder: Path, findings: Sequence[Finding], command: str, *, examples: bool = True
+    comparison: Comparison,
+    folder: Path,
+    findings: Sequence[Finding],
+    command: str,
+    *,
+    examples: bool = True,
+    raced: Raced | None = None,
 ) -> Study:
     """Draw the advice and write everything that people read."""
-    advice = advise(comparison)
+    advice = verdict(comparison, raced) if raced else advise(comparison)
     write_json(folder / "comparison.json", comparison.to_json())
-    write_json(folder / "advice.json", advice.to_json())
+    write_json(folder / "advice.json", advice.to_json() | ({"race": raced.to_json()} if raced else {}))
     texts = load_examples(folder / "examples.parquet") if examples else None
-    page = render(comparison, advice, examples=texts, findings=findings, command=command)
+    page = render(comparison, advice, examples=texts, findings=findings, command=command, raced=raced)
     temporary = folder / "report.html.tmp"
     temporary.write_text(page, encoding="utf-8")
     temporary.replace(folder / "report.html")
     keep_winner(comparison, advice, folder)
-    return Study(comparison, advice, folder)
+    return Study(comparison, advice, folder, raced)
 
 
 def keep_winner(comparison: Comparison, advice: Advice, folder: Path) -> None:

@@ -1,0 +1,271 @@
+"""Racing: a race carried out: each run that it asks for is searched, trained and recorded in a folder.
+
+The same pieces as a comparison's, on fewer rows. All times that decide are written down with the runs, so that a race
+that was stopped asks for the same runs again and finds them finished.
+"""
+
+import json
+from collections.abc import Generator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+
+from warmstart import budget, tune, work
+from warmstart.budget import Options, Plan, Problem
+from warmstart.compare import compared, remember
+from warmstart.comparison import Comparison
+from warmstart.errors import UsageError
+from warmstart.evaluate import metric
+from warmstart.race import Arm, Ask, Result, Standing, race, rungs
+from warmstart.record import Array, Interval, Run, write_json
+from warmstart.regimes import BASELINES
+from warmstart.runs import Chosen
+from warmstart.work import Progress, Work
+
+SIMPLY = 120.0  # seconds: a comparison that takes less is simply made
+LITTLE = 0.01  # of the whole comparison's time: what costs less is run on all rows at once
+JUDGED = 1_000  # test rows, at most: scoring more would cost more than training on few rows
+PART = 0.1  # of the whole comparison's time, where no budget is given
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """One regime in a race."""
+
+    regime: str
+    family: str
+    rows: int  # the most that it was trained on
+    chance: float  # to be the best on all rows
+    score: float  # foretold for all rows
+    interval: Interval  # of it, 90 %
+    seconds: float  # of one run on all rows
+
+
+@dataclass(frozen=True)
+class Raced:
+    """What a race came to."""
+
+    whole: int  # training rows that it is about
+    choice: str | None  # the leading regime, decided or not; None: nothing could be trained
+    tie: tuple[str, ...]  # as good as each other, cheapest first; empty without a tie
+    confidence: float  # chance that the choice is best, or short of it by less than matters
+    decided: bool
+    outlooks: tuple[Outlook, ...]  # likeliest first
+    spent: float  # seconds
+    allowed: float  # seconds
+    exhaustive: float  # seconds that the whole comparison would take
+    exhaustive_flops: float
+    next_regime: str | None  # the run that would tell most, though it was not paid for
+    next_rows: int | None
+    next_seconds: float | None
+
+    def of(self, name: str | None) -> Outlook | None:
+        return next((each for each in self.outlooks if each.regime == name), None)
+
+    def to_json(self) -> dict[str, Any]:
+        """The public part "race" of `advice.json`."""
+        outlooks = [asdict(each) | {"interval": list(each.interval)} for each in self.outlooks]
+        return vars(self) | {"tie": list(self.tie), "outlooks": outlooks}
+
+
+def raced(facts: dict[str, Any]) -> Raced:
+    """What `Raced.to_json` wrote."""
+    outlooks = (Outlook(**each | {"interval": Interval(*each["interval"])}) for each in facts["outlooks"])
+    return Raced(**facts | {"tie": tuple(facts["tie"]), "outlooks": tuple(outlooks)})
+
+
+def remembered_race(folder: Path) -> Raced | None:
+    """The race that a study was, from its folder; None where it was none."""
+    path = folder / "race.json"
+    return raced(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else None
+
+
+def worth_racing(plan: Plan) -> bool:
+    """False where simply comparing everything is so quick that there is nothing to save."""
+    return exhaustive(plan).seconds() >= SIMPLY
+
+
+def exhaustive(plan: Plan) -> Plan:
+    """The comparison that a race of this plan stands for."""
+    return replace(plan, sizes=(max(plan.sizes),))
+
+
+def measured(problem: Problem, options: Options, folder: Path) -> Generator[Progress, None, Work]:
+    """The plan of a race, with the pace of every regime here. Raises UsageError for several numbers of rows."""
+    if options.rows == "auto" or len(options.rows) > 1:
+        raise UsageError("a race has rungs of its own.", "name at most one number of rows with --rows")
+    asked = budget.first_plan(problem, options)
+    plan = budget.first_plan(problem, replace(options, rows=rungs(max(asked.sizes))))
+    plan = replace(plan, scored=min(1.0, JUDGED / len(problem.splits.test)))
+    yield Progress("reading the rows", 0.0, None)
+    return (yield from work.measured(plan, folder, cut=False))
+
+
+def run_race(study: Work, part: float | None) -> Generator[Progress, None, tuple[Comparison, Raced]]:
+    """Race the regimes of a measured plan. `part`: of the whole comparison's time; None: the budget of the options."""
+    plan, whole = study.plan, max(study.plan.sizes)
+    everything = exhaustive(plan).seconds()
+    allowed = plan.options.budget if part is None else part * everything
+    study.planned = allowed
+    minutes = f"{allowed / 60:.0f} min" if allowed >= 90 else f"{allowed:.0f} s"
+    said = f"a race of {len(plan.names)} regimes towards {whole:,} rows, within {minutes}; comparing all would take"
+    yield study.progress("planning", message=f"{said} {everything / 60:.0f} min")
+    arms = _arms(plan, everything)
+    higher = study.draw(min(plan.sizes), plan.options.first_seed).task.higher_is_better
+    going = race(arms, whole, allowed, worth=plan.options.worth, higher_is_better=higher)
+    chosen: dict[str, Chosen] = {}
+    runs: list[Run] = []
+    spent = 0.0
+    ask = next(going)
+    while True:
+        done, cost = yield from _carried_out(study, ask, chosen)
+        runs.append(done)
+        spent += cost
+        study.finished = min(spent, allowed)
+        yield study.told(done)
+        try:
+            ask = going.send(Result(ask, losses(done), cost))
+        except StopIteration as stop:
+            standing: Standing = stop.value
+            break
+    comparison = compared(plan, runs, study.folder)
+    remember(comparison, study.folder)
+    found = _raced(plan, arms, standing, runs, everything, allowed, higher)
+    write_json(study.folder / "race.json", found.to_json())
+    return comparison, found
+
+
+def _arms(plan: Plan, everything: float) -> list[Arm]:
+    """Their costs as the plan foretells them; what costs next to nothing is run whole."""
+    whole = max(plan.sizes)
+    found = [Arm(name, lambda _: 0.0, whole=True) for name in plan.names if name in BASELINES]
+    for name in plan.networks:
+        little = plan.seconds_of_search(name, whole) + plan.seconds_of_run(name, whole) < LITTLE * everything
+        first = whole if little else min(plan.sizes)
+
+        def cost(rows: int, name: str = name, first: int = first) -> float:
+            search = plan.seconds_of_search(name, rows) if rows == first else 0.0
+            return search + plan.seconds_of_run(name, rows)
+
+        found.append(Arm(name, cost, whole=little))
+    return found
+
+
+def _carried_out(study: Work, ask: Ask, chosen: dict[str, Chosen]) -> Generator[Progress, None, tuple[Run, float]]:
+    """The run with what it took in seconds. A rate is searched at a regime's first rows, and kept at more."""
+    plan, seed = study.plan, study.plan.options.first_seed + ask.seed
+    if ask.arm in BASELINES:
+        done = yield from work.baseline(study, ask.arm, ask.rows, seed)
+        return done, done.cost.seconds + done.tuning_seconds
+    if ask.arm not in chosen:
+        dearest = max((each.flops for each in chosen.values()), default=0.0)
+        chosen[ask.arm] = yield from work.searched(study, ask.arm, ask.rows, dearest)
+        used = chosen[ask.arm]
+    else:
+        used = carried_over(plan, chosen[ask.arm], ask.rows)
+    done = yield from work.trained(study, used, ask.rows, seed)
+    return done, done.cost.seconds + used.seconds
+
+
+def carried_over(plan: Plan, found: Chosen, rows: int) -> Chosen:
+    """The same rate and size at another number of rows, where nothing was tried."""
+    name = found.regime.name
+    regime = plan.regime(name, rows)
+    config = plan.config(regime, rows, plan.options.first_seed)
+    again = tune.from_json(tune.to_json(found), regime, config)
+    return replace(again, trials=(), flops=0.0, seconds=0.0)
+
+
+def losses(done: Run) -> Array | None:
+    """[n] for each test row, or each group of them: their mean is the error, 1 - score where higher is better.
+
+    Metrics that are no mean over rows (F1) enter by what each row adds to them. None for a run that failed.
+    """
+    if done.failed is not None or done.test is None or not np.isfinite(done.test):
+        return None
+    value, weight = done.scores.T
+    score = metric(done.scores)
+    moves = len(value) * (value - score * weight) / max(float(weight.sum()), 1e-12)
+    groups = np.asarray(done.predictions["group"]) if "group" in done.predictions else None
+    if groups is not None and np.ptp(groups) > 0:
+        numbers, place = np.unique(groups, return_inverse=True)
+        moves = np.bincount(place, weights=moves) * len(numbers) / len(value)
+    if not done.higher_is_better:
+        return np.asarray(score + moves)
+    top = 100.0 if score > 1 else 1.0  # chrF and BLEU go up to 100
+    return np.asarray((top - score - moves) / top)
+
+
+def _raced(
+    plan: Plan,
+    arms: Sequence[Arm],
+    standing: Standing,
+    runs: Sequence[Run],
+    everything: float,
+    allowed: float,
+    higher: bool,
+) -> Raced:
+    whole = max(plan.sizes)
+    top = 100.0 if any(run.test is not None and run.test > 1 for run in runs) else 1.0
+
+    def score(loss: float) -> float:
+        return top * (1 - loss) if higher else loss
+
+    outlooks = []
+    for name in sorted(standing.chances, key=lambda name: -standing.chances[name]):
+        seen = [run for run in runs if run.regime == name]
+        found = standing.predicted[name]
+        ends = sorted((score(found.low), score(found.high)))
+        arm = next(arm for arm in arms if arm.name == name)
+        outlooks.append(
+            Outlook(
+                regime=name,
+                family=seen[0].family,
+                rows=max(run.rows for run in seen),
+                chance=standing.chances[name],
+                score=score(found.value),
+                interval=Interval(*ends),
+                seconds=fmean(run.cost.seconds for run in seen) if name in BASELINES else arm.cost(whole),
+            )
+        )
+    ask = standing.next_ask
+    return Raced(
+        whole=whole,
+        choice=standing.choice,
+        tie=standing.tie,
+        confidence=standing.confidence,
+        decided=standing.decided,
+        outlooks=tuple(outlooks),
+        spent=standing.spent,
+        allowed=allowed,
+        exhaustive=everything,
+        exhaustive_flops=_exhaustive_flops(plan, runs),
+        next_regime=ask.arm if ask else None,
+        next_rows=ask.rows if ask else None,
+        next_seconds=standing.next_cost,
+    )
+
+
+def _exhaustive_flops(plan: Plan, runs: Sequence[Run]) -> float:
+    """Of the whole comparison: each regime's largest run in proportion to its steps, and its search."""
+    whole, total = max(plan.sizes), 0.0
+    for name in plan.names:
+        seen = [run for run in runs if run.regime == name]
+        if not seen:
+            continue
+        largest = max(seen, key=lambda run: run.rows)
+        times, search = 1.0, max(run.tuning_flops for run in seen)
+        if name in plan.networks:
+            first = min(run.rows for run in seen)
+            times = _examples(plan, name, whole) / _examples(plan, name, largest.rows)
+            search *= _examples(plan, name, whole) / _examples(plan, name, first)
+        total += len(plan.seeds) * times * largest.cost.flops + search
+    return total
+
+
+def _examples(plan: Plan, name: str, rows: int) -> int:
+    config = plan.config(plan.regime(name, rows), rows, 0)
+    return config.steps * config.batch_size

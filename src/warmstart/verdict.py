@@ -1,0 +1,101 @@
+"""Verdict: what does a race say, as an answer that a person can check?"""
+
+from collections.abc import Sequence
+
+from warmstart.advise import VERDICTS, Advice, compute_spent, study_caveats
+from warmstart.comparison import CONSTANT, Comparison
+from warmstart.racing import Outlook, Raced
+from warmstart.wording import bounds, capital, figure, percent
+
+_LEAST = 0.05  # chance of a rival that is worth a word
+
+
+def verdict(comparison: Comparison, raced: Raced) -> Advice:
+    """The advice of a race. Without a decision it names no choice, and what the next run would cost."""
+    leader = raced.of(raced.choice)
+    compute = compute_spent(comparison) | {"exhaustive_flops": raced.exhaustive_flops}
+    if leader is None:
+        return Advice(
+            choice=None,
+            verdict="undecided",
+            confidence=0.0,
+            reason="Nothing could be trained.",
+            also_fine=(),
+            caveats=study_caveats(comparison),
+            next_step="See in the caveats why; `warmstart check` finds what is wrong with the data, row by row.",
+            predicted={"regime": None, "score": None, "interval": None},
+            compute=compute,
+        )
+    nothing = leader.regime == CONSTANT
+    tie = [each for each in map(raced.of, raced.tie) if each is not None and each is not leader]
+    if nothing:
+        name = "nothing beats the constant" if raced.decided else "undecided"
+    else:
+        name = VERDICTS[leader.family] if raced.decided else "undecided"
+    return Advice(
+        choice=leader.regime if raced.decided and not nothing else None,
+        verdict=name,
+        confidence=round(raced.confidence, 3),
+        reason=_reason(comparison, raced, leader, tie, name),
+        also_fine=tuple(each.regime for each in tie) if raced.decided else (),
+        caveats=(*_doubts(raced, leader), *study_caveats(comparison)),
+        next_step=_next_step(raced, leader, nothing),
+        predicted={"regime": leader.regime, "score": leader.score, "interval": list(leader.interval)},
+        compute=compute,
+    )
+
+
+def _reason(comparison: Comparison, raced: Raced, leader: Outlook, tie: Sequence[Outlook], name: str) -> str:
+    worth = percent(comparison.worth)
+    rest = [each for each in raced.outlooks if each is not leader and each not in tie]
+    best = {each.family: each for each in reversed(rest) if each.regime != CONSTANT}
+    others = [f"`{each.regime}` {figure(each.score)} {bounds(each.interval)}" for each in best.values()]
+    unit = f" in {comparison.units}" if comparison.units else ""
+    told = f"`{leader.regime}` should score {figure(leader.score)} {comparison.metric}{unit} {bounds(leader.interval)}"
+    told += f" with all {raced.whole:,} rows"
+    told += f", {_listed(others)}." if others else "."
+    if not raced.decided:
+        sure = f"that `{leader.regime}` is best, or within {worth} of it, is {percent(raced.confidence)} likely"
+        return f"Undecided: {told} So far {sure}."
+    answer = f"{capital(name)}: {told}"
+    if tie:
+        same = _listed([f"`{each.regime}`" for each in tie])
+        answer += f" {capital(same)} {'is' if len(tie) == 1 else 'are'} as good, to within {worth}, and cost more."
+    return f"{answer} The chance that another is better by more than {worth} is {percent(1 - raced.confidence)}."
+
+
+def _next_step(raced: Raced, leader: Outlook, nothing: bool) -> str:
+    if nothing and raced.decided:
+        return "Look at the inputs: `warmstart check` lists the columns that are read and what is wrong with them."
+    if raced.decided:
+        if leader.rows == raced.whole:
+            return f"Use it: `{leader.regime}` was trained on all rows, and is ready for `warmstart predict`."
+        minutes = _minutes(leader.seconds)
+        return f"Train it on all rows, in about {minutes}: `warmstart fit` with `--regime {leader.regime}`."
+    if raced.next_regime is None or raced.next_rows is None or raced.next_seconds is None:
+        return "All rows and seeds that a race takes have been run: `warmstart compare` with more test rows would tell."
+    cost, share = _minutes(raced.next_seconds), (raced.spent + raced.next_seconds) / max(raced.exhaustive, 1e-9)
+    run = f"`{raced.next_regime}` on {raced.next_rows:,} rows"
+    return f"The next run would be {run}, about {cost}: a --budget of {percent(share)} or more pays for it."
+
+
+def _doubts(raced: Raced, leader: Outlook) -> tuple[str, ...]:
+    """What would change the answer."""
+    found = [
+        f"`{each.regime}`, seen at {each.rows:,} rows, has a chance of {percent(each.chance)} to be the best."
+        for each in raced.outlooks
+        if each is not leader and each.chance >= _LEAST
+    ]
+    if leader.rows < raced.whole:
+        ahead = raced.whole / leader.rows
+        told = f"`{leader.regime}` was seen at {leader.rows:,} rows, {ahead:.0f} times fewer than it is foretold for"
+        found.append(f"{told}.")
+    return tuple(found)
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{max(seconds, 1):.0f} s"
+
+
+def _listed(words: Sequence[str]) -> str:
+    return f"{', '.join(words[:-1])} and {words[-1]}" if len(words) > 1 else words[0]
