@@ -13,11 +13,12 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from warmstart import budget, log, supervise, tune
+from warmstart import budget, cuts, log, supervise, tune
 from warmstart.budget import Options, Plan, Problem
 from warmstart.comparison import Comparison
 from warmstart.engine import world
 from warmstart.errors import TrainingError, listed
+from warmstart.pace import measure
 from warmstart.prefix import Shared
 from warmstart.record import Run, Trial, load_run, write_json
 from warmstart.regimes import BASELINES
@@ -134,19 +135,19 @@ def _planned(plan: Plan, folder: Path) -> Generator[Progress, None, Work]:
     path = folder / "plan.json"
     measured_on: Shared | None = None
     if world().by_main(path.exists):
-        plan = budget.load(plan, path)
+        plan = cuts.load(plan, path)
     elif plan.networks:
         measured_on = plan.shared()
         lost = [name for name in plan.networks if _often_killed(folder, _measuring(name))]
-        measuring = budget.measure(plan, measured_on, lost)
+        measuring = measure(plan, measured_on, lost)
         while True:
             try:
                 name = next(measuring)
             except StopIteration as stop:
-                plan = budget.fit(stop.value)
+                plan = cuts.fit(stop.value)
                 break
             yield Progress(_measuring(name), 0.0, None)
-    world().by_main(lambda: budget.save(plan, path))
+    world().by_main(lambda: cuts.save(plan, path))
     shared = plan.shared()
     if measured_on is not None and np.array_equal(measured_on.splits.train.numbers, shared.splits.train.numbers):
         shared = measured_on  # the rows were not cut: what was read and stored for the measuring serves the work
