@@ -11,13 +11,14 @@ import pytest
 from tests.tiny import CLASSES, REGRESSION, tiny_problem
 from warmstart import prefix
 from warmstart.advise import advise
-from warmstart.budget import FEW, Options, Problem
+from warmstart.budget import Options, Problem
 from warmstart.compare import compare, fit_one, remembered
 from warmstart.comparison import Comparison
 from warmstart.data.inputs import Encoded
 from warmstart.errors import TrainingError
 from warmstart.evaluate import noise
 from warmstart.models.model import Model
+from warmstart.pace import FEW
 from warmstart.record import Array, load_run
 from warmstart.regimes import BASELINES, REGIMES, suits
 from warmstart.starts import Base

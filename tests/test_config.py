@@ -11,18 +11,7 @@ import pytest
 from tests.cli_base import call
 from warmstart import api, config
 from warmstart.budget import Options
-from warmstart.config import (
-    Request,
-    amount,
-    command_line,
-    commented,
-    duration,
-    from_mapping,
-    load,
-    read_yaml,
-    save,
-    share,
-)
+from warmstart.config import Request, command_line, commented, from_mapping, load, read_yaml, save
 from warmstart.data.schema import PIECE_BYTES
 from warmstart.errors import UsageError
 from warmstart.starts import Init
@@ -149,37 +138,6 @@ def test_a_path_with_an_equals_sign_is_data(tmp_path: Path) -> None:
     with patch.object(api, "begin", side_effect=UsageError("enough")) as begin:
         call("compare", "year=2024/*.csv", "seeds=2", "--target", "price", "--out", tmp_path / "s")
     assert begin.call_args.args[0] == Request(("year=2024/*.csv",), "price", seeds=2)
-
-
-@pytest.mark.parametrize(
-    ("text", "seconds"), [("90", 90), ("90s", 90), ("10m", 600), ("1h30m", 5400), ("0.5h", 1800), (" 2m5s ", 125)]
-)
-def test_lengths_of_time(text: str, seconds: float) -> None:
-    assert duration(text) == seconds
-
-
-@pytest.mark.parametrize("text", ["", "m", "10 minutes", "-5m", "1m1h", "nan"])
-def test_no_lengths_of_time(text: str) -> None:
-    with pytest.raises(UsageError, match="no length of time"):
-        duration(text)
-
-
-def test_shares() -> None:
-    assert (share("1%"), share("0.02"), share(" 2.5 % ".replace(" %", "%"))) == (0.01, 0.02, 0.025)
-
-
-@pytest.mark.parametrize(
-    ("text", "number"), [("10M", 10**7), ("1.5B", 1_500_000_000), ("250k", 250_000), (4000, 4000), (" 1_000 ", 1000)]
-)
-def test_amounts(text: object, number: int) -> None:
-    assert amount("tokens", text) == number
-    assert from_mapping({"data": ["a"], "parameters": config.parsed("parameters", "10M")}).parameters == 10**7
-
-
-@pytest.mark.parametrize("text", ["", "M", "1.5", "10 M", "-1M", "1e6", "0.00001k", "١M"])
-def test_no_amounts(text: str) -> None:
-    with pytest.raises(UsageError, match="is no number of parameters"):
-        amount("parameters", text)
 
 
 def test_task_auto_is_no_task(tmp_path: Path) -> None:

@@ -2,17 +2,19 @@
 
 from collections.abc import Generator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Annotated, NoReturn, TypeVar
 
 import typer
 
 from warmstart import process, supervise
 from warmstart.engine import world
 from warmstart.errors import UsageError
+from warmstart.flags import asks
+from warmstart.keys import KEYS
 
 if TYPE_CHECKING:
     from warmstart.api import Begun
-    from warmstart.config import Command, Request
+    from warmstart.config import Request
     from warmstart.record import Run
     from warmstart.study import Study
     from warmstart.work import Progress
@@ -29,74 +31,12 @@ app = typer.Typer(
     help="Train from scratch, fine-tune, or both? Find out on your own data, then ship the winner.",
 )
 
-DataArgument = Annotated[
-    list[str] | None, typer.Argument(metavar="DATA", help="files, a glob, a folder or a hub id; also key=value")
-]
-Target = Annotated[str | None, typer.Option("--target", help="the column to predict, or to write")]
-Text = Annotated[
-    list[str] | None, typer.Option("--text", help="a column to read (repeatable); default: all that can be")
-]
-Group = Annotated[str | None, typer.Option("--group", help="rows of one group stay on one side of the split")]
-Task = Annotated[
-    str | None,
-    typer.Option(
-        "--task",
-        help="regression, classification, causal-lm, masked-lm, summarise, translate, chat, structured; default: auto",
-    ),
-]
-Separator = Annotated[str | None, typer.Option("--separator", help="splits a target cell into several labels")]
-Instruction = Annotated[
-    str | None, typer.Option("--instruction", help="before each text to summarise, translate or describe")
-]
-Fields = Annotated[str | None, typer.Option("--fields", help="a,b,c: columns that make up the JSON object to write")]
-JsonSchema = Annotated[
-    str | None, typer.Option("--schema", help="the JSON Schema of what is written; default: from the data")
-]
-Parameters = Annotated[str | None, typer.Option("--parameters", help="weights of a language model from scratch: 10M")]
-Corpus = Annotated[
-    list[str] | None, typer.Option("--corpus", help="texts to learn the language from, for hybrid (repeatable)")
-]
-Retain = Annotated[str | None, typer.Option("--retain", help="general text on which forgetting is measured")]
-Tokens = Annotated[str | None, typer.Option("--tokens", help="training tokens to use: 10M or 10M,50M; default: all")]
-Scale = Annotated[
-    str | None, typer.Option("--scale", help="linear, log10 or log10(1+x); default: log for skewed positives")
-]
-DropBad = Annotated[bool | None, typer.Option("--drop-bad-rows", help="leave unusable rows out, and list them")]
-BaseModel = Annotated[str | None, typer.Option("--base", help="pretrained weights: folder, Python package or hub id")]
-Code = Annotated[
-    str | None, typer.Option("--model", help="an architecture of your own, file.py:function (runs that file)")
-]
-Init = Annotated[str | None, typer.Option("--init", help="random weights: default, xavier, he or normal")]
-Seed = Annotated[int | None, typer.Option("--seed", help="the first seed")]
-Trials = Annotated[int | None, typer.Option("--trials", help="learning rates tried for each regime (3)")]
-Rate = Annotated[float | None, typer.Option("--lr", help="one learning rate, not searched")]
-Epochs = Annotated[float | None, typer.Option("--epochs", help="passes over the rows; default: each regime's own")]
-Length = Annotated[float | None, typer.Option("--length", help="times each regime's own number of steps (1)")]
-BatchSize = Annotated[int | None, typer.Option("--batch-size", help="rows a step; default: 16, or 32 from 2,000 rows")]
-MicroBatch = Annotated[
-    int | None, typer.Option("--micro-batch", help="rows computed at a time, if memory is short; same result")
-]
-MaxLength = Annotated[int | None, typer.Option("--max-length", help="tokens read of a text (256)")]
-Optimizer = Annotated[str | None, typer.Option("--optimizer", help="adamw, adam or sgd")]
-Schedule = Annotated[str | None, typer.Option("--schedule", help="linear, cosine or constant, after a warm-up")]
-Decay = Annotated[float | None, typer.Option("--weight-decay", help="0.01")]
-Dropout = Annotated[float | None, typer.Option("--dropout", help="of body and head; default: their own")]
-WordDropout = Annotated[float | None, typer.Option("--word-dropout", help="share of words left out while training (0)")]
-Precision = Annotated[str | None, typer.Option("--precision", help="auto, fp32 or bf16")]
-Shard = Annotated[
-    bool | None, typer.Option("--shard", help="under torchrun: cut weights and optimizer over the processes")
-]
-Worth = Annotated[str | None, typer.Option("--worth", help="the smallest gain that matters (1%)")]
-Config = Annotated[Path | None, typer.Option("--config", help="a YAML file with these settings (see init)")]
+Code = Annotated[str | None, typer.Option("--model", help=KEYS["model"].help)]
+Offline = Annotated[bool | None, typer.Option("--offline", help=KEYS["offline"].help)]
 Out = Annotated[Path, typer.Option("--out", help="the folder to write")]
 Json = Annotated[bool, typer.Option("--json", help="print JSON")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="no progress")]
-Log = Annotated[bool | None, typer.Option("--log/--no-log", help="note what runs took, for `plan`")]
-Offline = Annotated[bool | None, typer.Option("--offline", help="use nothing but what is on this machine")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="say what would be done, and stop")]
-RowsOption = Annotated[
-    str | None, typer.Option("--rows", help="training rows to use: 1000, 250,1000,4000 or auto; default: all")
-]
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="a run or a study")]
 
 
@@ -129,6 +69,7 @@ def demo(
 
     from warmstart import api, config, show
     from warmstart.catalogue import catalogue
+    from warmstart.quantities import duration
 
     made = catalogue()
     request = config.Request(
@@ -138,7 +79,7 @@ def demo(
         rows=(1200,),
         seeds=2,
         dropout=0.0,  # of the base: in numbers to predict it left more error (.158 against .152 here), and costs time
-        budget=config.duration(budget),
+        budget=duration(budget),
         noise_floor=made.noise_floor,
     )
     api.check_vacant(out)
@@ -153,180 +94,40 @@ def demo(
 
 
 @app.command()
-def check(
-    data: DataArgument = None,
-    target: Target = None,
-    text: Text = None,
-    group: Group = None,
-    task: Task = None,
-    separator: Separator = None,
-    scale: Scale = None,
-    instruction: Instruction = None,
-    fields: Fields = None,
-    schema: JsonSchema = None,
-    base: BaseModel = None,
-    max_length: MaxLength = None,
-    config_file: Config = None,
-    offline: Offline = None,
-    json_: Json = False,
-) -> None:
+@asks("check")
+def check(request: "Request", json_: Json = False) -> None:
     """What a table is recognised as, and what to know before training. Trains nothing."""
     from warmstart import api, show
     from warmstart.data.read import read
     from warmstart.data.recognise import recognise
 
-    request = _request(locals(), "check")
     table = read(request.data, offline=request.offline)
     found = api.checked(request, table, recognise(table, request.columns))
     show.json_out(found) if json_ else show.checked(found)
 
 
 @app.command()
-def plan(
-    data: DataArgument = None,
-    target: Target = None,
-    text: Text = None,
-    group: Group = None,
-    task: Task = None,
-    separator: Separator = None,
-    scale: Scale = None,
-    drop_bad_rows: DropBad = None,
-    base: BaseModel = None,
-    regimes: Annotated[str | None, typer.Option("--regimes", help="a,b,c (see `regimes`)")] = None,
-    model: Code = None,
-    init: Init = None,
-    rows: RowsOption = None,
-    seeds: Annotated[int | None, typer.Option("--seeds", help="draws of the training rows (3)")] = None,
-    seed: Seed = None,
-    trials: Trials = None,
-    lr: Rate = None,
-    epochs: Epochs = None,
-    length: Length = None,
-    batch_size: BatchSize = None,
-    micro_batch: MicroBatch = None,
-    max_length: MaxLength = None,
-    optimizer: Optimizer = None,
-    schedule: Schedule = None,
-    weight_decay: Decay = None,
-    dropout: Dropout = None,
-    word_dropout: WordDropout = None,
-    precision: Precision = None,
-    budget: Annotated[str | None, typer.Option("--budget", help="of compare: says what it would cut (30m)")] = None,
-    device: Annotated[str | None, typer.Option("--device", help="cpu (here), h100, a100, l4, rtx4090 ...")] = None,
-    devices: Annotated[int | None, typer.Option("--devices", help="how many of them (1)")] = None,
-    price_per_hour: Annotated[float | None, typer.Option("--price-per-hour", help="of one device")] = None,
-    config_file: Config = None,
-    offline: Offline = None,
-    json_: Json = False,
-    quiet: Quiet = False,
-) -> None:
+@asks("plan")
+def plan(request: "Request", json_: Json = False, quiet: Quiet = False) -> None:
     """Memory, time, disk, energy and money of each regime, before any training. Without DATA: --task and --rows."""
     from warmstart import api, show
 
-    request = _request(locals(), "plan")
     found = show.looking(api.planning(request), quiet)
     show.json_out([one.to_json() for one in found.forecasts]) if json_ else show.plan(found)
 
 
 @app.command()
-def compare(
-    out: Out,
-    data: DataArgument = None,
-    target: Target = None,
-    text: Text = None,
-    group: Group = None,
-    task: Task = None,
-    separator: Separator = None,
-    scale: Scale = None,
-    instruction: Instruction = None,
-    fields: Fields = None,
-    schema: JsonSchema = None,
-    drop_bad_rows: DropBad = None,
-    base: BaseModel = None,
-    regimes: Annotated[str | None, typer.Option("--regimes", help="a,b,c (see `regimes`)")] = None,
-    model: Code = None,
-    init: Init = None,
-    parameters: Parameters = None,
-    corpus: Corpus = None,
-    retain: Retain = None,
-    rows: RowsOption = None,
-    tokens: Tokens = None,
-    seeds: Annotated[int | None, typer.Option("--seeds", help="draws of the training rows (3)")] = None,
-    seed: Seed = None,
-    trials: Trials = None,
-    lr: Rate = None,
-    epochs: Epochs = None,
-    length: Length = None,
-    batch_size: BatchSize = None,
-    micro_batch: MicroBatch = None,
-    max_length: MaxLength = None,
-    optimizer: Optimizer = None,
-    schedule: Schedule = None,
-    weight_decay: Decay = None,
-    dropout: Dropout = None,
-    word_dropout: WordDropout = None,
-    precision: Precision = None,
-    budget: Annotated[str | None, typer.Option("--budget", help="time to spend, e.g. 10m or 2h (30m)")] = None,
-    worth: Worth = None,
-    examples: Annotated[bool | None, typer.Option("--examples/--no-examples", help="texts in the report")] = None,
-    config_file: Config = None,
-    offline: Offline = None,
-    log: Log = None,
-    json_: Json = False,
-    quiet: Quiet = False,
-    dry_run: DryRun = False,
-) -> None:
+@asks("compare")
+def compare(out: Out, request: "Request", json_: Json = False, quiet: Quiet = False, dry_run: DryRun = False) -> None:
     """Every way of training on the same split: a verdict, a report, and the winning model."""
-    _begin(_request(locals(), "compare"), out, quiet, json_, dry_run)
+    _begin(request, out, quiet, json_, dry_run)
 
 
 @app.command()
-def fit(
-    out: Out,
-    data: DataArgument = None,
-    target: Target = None,
-    regime: Annotated[str | None, typer.Option("--regime", help="how to train; `regimes` lists them")] = None,
-    text: Text = None,
-    group: Group = None,
-    task: Task = None,
-    separator: Separator = None,
-    scale: Scale = None,
-    instruction: Instruction = None,
-    fields: Fields = None,
-    schema: JsonSchema = None,
-    drop_bad_rows: DropBad = None,
-    base: BaseModel = None,
-    model: Code = None,
-    init: Init = None,
-    parameters: Parameters = None,
-    corpus: Corpus = None,
-    retain: Retain = None,
-    rows: RowsOption = None,
-    tokens: Tokens = None,
-    seed: Seed = None,
-    trials: Trials = None,
-    lr: Rate = None,
-    epochs: Epochs = None,
-    length: Length = None,
-    batch_size: BatchSize = None,
-    micro_batch: MicroBatch = None,
-    max_length: MaxLength = None,
-    optimizer: Optimizer = None,
-    schedule: Schedule = None,
-    weight_decay: Decay = None,
-    dropout: Dropout = None,
-    word_dropout: WordDropout = None,
-    precision: Precision = None,
-    shard: Shard = None,
-    config_file: Config = None,
-    offline: Offline = None,
-    log: Log = None,
-    json_: Json = False,
-    quiet: Quiet = False,
-    dry_run: DryRun = False,
-) -> None:
+@asks("fit")
+def fit(out: Out, request: "Request", json_: Json = False, quiet: Quiet = False, dry_run: DryRun = False) -> None:
     """Train one way: search its learning rate, train, score once, keep the model."""
-    _begin(_request(locals(), "fit"), out, quiet, json_, dry_run)
+    _begin(request, out, quiet, json_, dry_run)
 
 
 @app.command()
@@ -397,9 +198,9 @@ def resume(folder: Folder, model: Code = None, quiet: Quiet = False, json_: Json
 
 
 @app.command()
+@asks("compare", ("data", "target"))
 def init(
-    data: DataArgument = None,
-    target: Target = None,
+    request: "Request",
     out: Annotated[Path, typer.Option("--out", help="the file to write")] = Path("warmstart.yaml"),
 ) -> None:
     """Write a configuration file with every setting, its default and a remark."""
@@ -407,7 +208,7 @@ def init(
 
     from warmstart import config, show
 
-    text = config.commented(_request(locals(), "compare"))
+    text = config.commented(request)
     try:
         with out.open("x", encoding="utf-8") as file:
             file.write(text)
@@ -434,30 +235,6 @@ def doctor() -> None:
     from warmstart import show
 
     show.doctor()
-
-
-def _request(given: dict[str, Any], command: "Command") -> "Request":
-    """The request of a command: the file of --config, then flags, then key=value."""
-    from warmstart import config
-
-    names = set(config.Request.__dataclass_fields__)
-    parts = given["data"] or []
-    data = tuple(part for part in parts if not _is_pair(part, names))
-    flags = {k: config.parsed(k, v) for k, v in given.items() if k in names and v is not None and k != "data"}
-    pairs = config.override([part for part in parts if _is_pair(part, names)])
-    file = given.get("config_file")
-    settings = config.read_yaml(file) if file else {}
-    typed = flags | pairs | ({"data": data} if data else {})
-    values = {key: value for key, value in (settings | typed).items() if value is not None}
-    return config.from_mapping(values | {"command": command}, {key: str(file) for key in settings if key not in typed})
-
-
-def _is_pair(part: str, names: set[str]) -> bool:
-    """Whether `part` is meant as key=value, not as a path such as year=2024/*.csv."""
-    key, equals, value = part.partition("=")
-    key = key.replace("-", "_")
-    path = Path(part).exists() or any(character in value for character in "/*?.")
-    return bool(equals) and (key in names or (key.isidentifier() and not path))
 
 
 def _begin(request: "Request", out: Path, quiet: bool, as_json: bool, dry_run: bool) -> None:

@@ -4,22 +4,20 @@ Importing this loads neither torch nor transformers: a request is written down b
 """
 
 import json
-import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal
 
 from warmstart.data.schema import Columns, Scale, TaskName
 from warmstart.errors import UsageError, did_you_mean, shortened
+from warmstart.keys import KEYS, Command, flag, taken_by
+from warmstart.quantities import amount, count, duration, number, share
 from warmstart.record import write_json
 
 if TYPE_CHECKING:
     from warmstart.budget import Options
-
-Command = Literal["compare", "fit", "check", "plan"]
 
 
 @dataclass(frozen=True)
@@ -81,13 +79,11 @@ class Request:
     price_per_hour: float | None = None
 
     def __post_init__(self) -> None:
-        for name, least, most in BOUNDS:
+        for name, key in KEYS.items():
             value = getattr(self, name)
-            if value is not None and not least <= value <= most:
-                bounds = f"{_plain(least)} and {_plain(most)}"
-                raise UsageError(
-                    f"{name} is {_plain(value)}; it must lie between {bounds}.", f"correct --{_flag(name)}"
-                )
+            if key.within and value is not None and not key.within[0] <= value <= key.within[1]:
+                bounds = " and ".join(map(_plain, key.within))
+                raise UsageError(f"{name} is {_plain(value)}; it must lie between {bounds}.", f"correct {flag(name)}")
         if self.rows != "auto" and any(n < 2 for n in self.rows):
             raise UsageError(f"rows is {_plain(self.rows)}; a model needs at least 2 rows.", "correct --rows")
         if self.command == "fit" and (self.rows == "auto" or len(self.rows) > 1):
@@ -146,71 +142,6 @@ BYTES_PER_TOKEN = 3  # of text, at least, by which documents are cut into pieces
 
 # passed on to every run as they are
 TRAINING = ("micro_batch", "optimizer", "schedule", "weight_decay", "word_dropout", "shard")
-
-REMARKS = {
-    "data": "files, a glob, a folder, or a hub id",
-    "target": "the column to predict, or to write; null: a corpus, conversations, or fields",
-    "text": "columns to read; empty: all that can be, or the one that holds texts",
-    "group": "rows of one group stay on one side of the split",
-    "task": f"{', '.join(get_args(TaskName))}; null: from the data",
-    "separator": "splits a target cell into several labels",
-    "scale": "linear, log10 or log10(1+x); null: log for skewed positive numbers",
-    "drop_bad_rows": "leave unusable rows out, and list them",
-    "instruction": "before each text to summarise, translate or describe; null: a sentence of the task's own",
-    "fields": "columns that make up the JSON object to write, instead of a target",
-    "schema": "a file with the JSON Schema of what is to be written; null: from the data",
-    "regimes": "empty: all that are compared by default (warmstart regimes)",
-    "regime": "for fit",
-    "base": "pretrained weights: folder, Python package or hub id; null: all-MiniLM-L6-v2",
-    "model": "an architecture of your own, file.py:function",
-    "init": "random weights: default, xavier, he or normal",
-    "parameters": "weights of a language model from scratch, e.g. 10M; null: the base's own architecture",
-    "corpus": "text files or tables to learn the language from, for hybrid; empty: the task's own training texts",
-    "retain": "a text file or table on which forgetting is measured; null: text of the base's own",
-    "rows": "training rows to use, e.g. [250, 1000]; auto: three or four numbers up to all; empty: all",
-    "tokens": "training tokens to use, e.g. [10M, 50M]; empty: all",
-    "seeds": "draws of the training rows",
-    "trials": "learning rates tried for each regime",
-    "lr": "one learning rate, not searched",
-    "epochs": "passes over the rows; null: each regime's own",
-    "length": "times each regime's own number of steps",
-    "batch_size": "rows a step; null: 16, or 32 from 2,000 rows",
-    "micro_batch": "rows computed at a time, if memory is short; the result is that of batch_size",
-    "max_length": "tokens read of a text",
-    "optimizer": "adamw, adam or sgd",
-    "schedule": "linear, cosine or constant, after a warm-up",
-    "dropout": "of body and head; null: their own",
-    "word_dropout": "share of words left out while training",
-    "precision": "auto, fp32 or bf16",
-    "shard": "for fit by many processes: cut weights and optimizer over them",
-    "budget": "seconds, or for example 10m",
-    "worth": "the smallest relative gain that matters",
-    "examples": "whether texts of the test rows may stand in the report",
-    "offline": "use nothing but what is on this machine",
-    "log": "note what runs took, for `plan` without data; never a text",
-    "device": "for plan: null is this machine; or h100, a100, l4, rtx4090 ...",
-    "devices": "for plan: how many of them",
-    "price_per_hour": "for plan: of one device; null: from a table",
-}
-
-BOUNDS: tuple[tuple[str, float, float], ...] = (
-    ("seeds", 1, 100),
-    ("trials", 1, 9),
-    ("parameters", 1e4, 1e12),
-    ("lr", 1e-9, 10),
-    ("epochs", 1e-3, 10_000),
-    ("length", 1e-3, 100),
-    ("batch_size", 1, 65_536),
-    ("micro_batch", 1, 65_536),
-    ("max_length", 8, 100_000),
-    ("weight_decay", 0, 10),
-    ("dropout", 0, 0.95),
-    ("word_dropout", 0, 0.95),
-    ("budget", 1, 1e9),
-    ("worth", 0, 1),
-    ("devices", 1, 100_000),
-    ("price_per_hour", 0, 1e6),
-)
 
 
 def save(request: Request, folder: Path) -> None:
@@ -322,7 +253,6 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 LISTS = ("data", "text", "fields", "corpus", "regimes", "rows", "tokens")
-AMOUNTS = {"k": 10**3, "m": 10**6, "b": 10**9, "t": 10**12}
 
 
 def parsed(key: str, value: Any) -> Any:
@@ -342,8 +272,14 @@ def parsed(key: str, value: Any) -> Any:
         parts = parts if isinstance(parts, list | tuple) else [parts]
         if key == "tokens":
             return tuple(amount(key, part) for part in parts)
-        return tuple(_whole(part) for part in parts) if key == "rows" else tuple(str(part) for part in parts)
+        return tuple(count(part) for part in parts) if key == "rows" else tuple(str(part) for part in parts)
     return value
+
+
+def typed(key: str, value: Any) -> Any:
+    """The same for what is typed after a flag."""
+    kind = KEYS[key].kind
+    return number(key, value, kind) if kind in (int, float) else parsed(key, value)
 
 
 def override(pairs: Sequence[str]) -> dict[str, Any]:
@@ -355,51 +291,7 @@ def override(pairs: Sequence[str]) -> dict[str, Any]:
     return found
 
 
-def duration(text: str) -> float:
-    """Seconds in '90', '90s', '10m', '1h30m'."""
-    match = re.fullmatch(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s?)?", text.strip())
-    if not match or not any(match.groups()):
-        raise UsageError(f"{text!r} is no length of time.", "write for example 90s, 10m or 1h30m")
-    hours, minutes, seconds = (float(part or 0) for part in match.groups())
-    return 3600 * hours + 60 * minutes + seconds
-
-
-def share(text: str) -> float:
-    """0.01 in '1%' and in '0.01'."""
-    try:
-        return float(text.strip().removesuffix("%")) / (100 if text.strip().endswith("%") else 1)
-    except ValueError as error:
-        raise UsageError(f"{text!r} is no share.", "write for example 1% or 0.01") from error
-
-
-def amount(key: str, value: Any) -> int:
-    """A whole number in '10M', '1.5B', '250k' and '4000'. `key` names it in messages."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)([kmbt]?)", str(value).strip().replace("_", "").lower(), re.ASCII)
-    number = Fraction(match[1]) * AMOUNTS.get(match[2], 1) if match else None
-    if number is None or number.denominator > 1:
-        raise UsageError(f"{str(value)!r} is no number of {key}.", f"write for example --{key} 10M")
-    return int(number)
-
-
-def _whole(text: Any) -> int:
-    try:
-        return int(str(text).replace("_", ""))
-    except ValueError as error:
-        raise UsageError(
-            f"{text!r} is no number of rows.", "write for example --rows 1000, --rows 250,1000 or --rows auto"
-        ) from error
-
-
 NEVER_TYPED = ("command", "noise_floor")
-PLANNED = ("device", "devices", "price_per_hour")
-UNUSED: dict[
-    Command, tuple[str, ...]
-] = {  # keys that a command has no flag for; a file may set them for other commands
-    "compare": (*NEVER_TYPED, *PLANNED, "regime", "shard"),
-    "fit": (*NEVER_TYPED, *PLANNED, "regimes", "seeds", "budget", "worth", "examples"),
-    "check": NEVER_TYPED,
-    "plan": (*NEVER_TYPED, "regime", "shard", "worth", "examples", "log"),
-}
 
 
 def command_line(request: Request, out: str) -> str:
@@ -407,17 +299,17 @@ def command_line(request: Request, out: str) -> str:
     words = ["warmstart", request.command, *request.data]
     words += ["--target", request.target] if request.target else []
     default = Request(request.data, request.target)
+    taken = set(taken_by(request.command)) - {"data", "target"}
     for entry in fields(Request):
         value = getattr(request, entry.name)
-        if entry.name in ("data", "target", *UNUSED[request.command]) or value == getattr(default, entry.name):
+        if entry.name not in taken or value == getattr(default, entry.name):
             continue
-        flag = f"--{_flag(entry.name)}"
-        if entry.name in ("text", "corpus"):
-            words += [part for column in value for part in (flag, column)]
+        if KEYS[entry.name].kind == list[str]:
+            words += [part for column in value for part in (flag(entry.name), column)]
         elif isinstance(value, bool):
-            words.append(flag if value else flag.replace("--", "--no-", 1))
+            words.append(flag(entry.name if value else f"no_{entry.name}"))
         else:
-            words += [flag, _plain(value)]
+            words += [flag(entry.name), _plain(value)]
     return shlex.join([*words, "--out", out])
 
 
@@ -426,10 +318,6 @@ def _plain(value: Any) -> str:
     if isinstance(value, tuple):
         return ",".join(map(_plain, value))
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
-
-
-def _flag(name: str) -> str:
-    return name.replace("_", "-")
 
 
 def commented(request: Request) -> str:
@@ -444,6 +332,6 @@ def commented(request: Request) -> str:
         plain = list(value) if isinstance(value, tuple) else value
         flow = yaml.safe_dump({entry.name: plain}, default_flow_style=True, allow_unicode=True, width=10_000)
         text = flow.strip().removeprefix("{").removesuffix("}")
-        remark = REMARKS.get(entry.name, "")
+        remark = KEYS[entry.name].words
         lines.append(f"{text}  # {remark}" if remark else text)
     return "\n".join(lines) + "\n"

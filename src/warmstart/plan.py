@@ -15,6 +15,7 @@ import numpy as np
 from warmstart import budget
 from warmstart.baselines import BASELINES as BASELINE_FITS
 from warmstart.budget import Options, Plan, Problem
+from warmstart.cuts import fit
 from warmstart.data.split import Rows
 from warmstart.device import best_device, environment, memory_room, peak_memory, reset_peak_memory
 from warmstart.errors import UsageError
@@ -32,6 +33,7 @@ from warmstart.machines import (
     watts_here,
 )
 from warmstart.memory import dearest_rows
+from warmstart.pace import measure
 from warmstart.prefix import EVALUATION_BATCH
 from warmstart.record import Array
 from warmstart.regimes import BASELINES, DEFAULT, Regime, known_regime
@@ -109,7 +111,7 @@ def forecast(problem: Problem, options: Options, where: Where) -> Generator[str,
     notes: tuple[str, ...]
     if where.machine is None:
         possible = tuple(n for n in plan.names if n in BASELINES or room is None or found[n].least_bytes < room)
-        measuring = budget.measure(replace(plan, options=replace(options, regimes=possible)), shared)
+        measuring = measure(replace(plan, options=replace(options, regimes=possible)), shared)
         plan = replace((yield from _told(measuring, "measuring a few steps of ")), options=options)
         notes = _cut_words(plan)
         words = environment(plan.options.precision).device
@@ -374,7 +376,7 @@ def _told(measuring: Generator[str, None, Plan], doing: str) -> Generator[str, N
 def _cut_words(plan: Plan) -> tuple[str, ...]:
     """What `compare` would leave out within its budget."""
     known = replace(plan, options=replace(plan.options, regimes=tuple(plan.paces)))
-    cuts = budget.fit(known).cuts if plan.paces else ()
+    cuts = fit(known).cuts if plan.paces else ()
     if not cuts:
         return ()
     minutes = plan.options.budget / 60

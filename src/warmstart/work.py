@@ -12,10 +12,11 @@ from typing import TypeVar
 
 import numpy as np
 
-from warmstart import budget, log, supervise, tune
+from warmstart import cuts, log, supervise, tune
 from warmstart.budget import Plan
 from warmstart.engine import world
 from warmstart.errors import listed
+from warmstart.pace import measure
 from warmstart.prefix import Shared
 from warmstart.record import Run
 from warmstart.regimes import BASELINES
@@ -73,19 +74,19 @@ def measured(plan: Plan, folder: Path, *, cut: bool = True) -> Generator[Progres
     path = folder / ("plan.json" if cut else "race-plan.json")  # a race may become a comparison
     measured_on: Shared | None = None
     if world().by_main(path.exists):
-        plan = budget.load(plan, path)
+        plan = cuts.load(plan, path)
     elif plan.networks:
         measured_on = plan.shared()
         lost = [name for name in plan.networks if _often_killed(folder, _measuring(name))]
-        measuring = budget.measure(plan, measured_on, lost)
+        measuring = measure(plan, measured_on, lost)
         while True:
             try:
                 name = next(measuring)
             except StopIteration as stop:
-                plan = budget.fit(stop.value) if cut else stop.value
+                plan = cuts.fit(stop.value) if cut else stop.value
                 break
             yield Progress(_measuring(name), 0.0, None)
-    world().by_main(lambda: budget.save(plan, path))
+    world().by_main(lambda: cuts.save(plan, path))
     shared = plan.shared()
     if measured_on is not None and np.array_equal(measured_on.splits.train.numbers, shared.splits.train.numbers):
         shared = measured_on  # the rows were not cut: what was read and stored for the measuring serves the work

@@ -4,9 +4,10 @@ import bisect
 import glob
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -68,6 +69,12 @@ def read(source: str | Path | Sequence[str | Path], *, offline: bool = False) ->
     ends = np.cumsum([table.num_rows for table in tables])
     names = [str(file) for file in files]
     return Table(_joined(tables, names), tuple(names), tuple(int(end) for end in ends))
+
+
+def table_of(columns: Mapping[str, Sequence[Any]]) -> Table:
+    """A table from columns that are already in memory."""
+    found = pa.table({name: pa.array(values) for name, values in columns.items()})
+    return Table(found, ("memory",), (found.num_rows,))
 
 
 # --- which files ------------------------------------------------------------------------------------------------------

@@ -1,0 +1,171 @@
+"""Carry out: how is a request begun in a folder, carried out there, and gone on with after a stop?"""
+
+from collections.abc import Generator
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from warmstart import config
+from warmstart.data.read import Table
+from warmstart.engine import world
+from warmstart.errors import UsageError, WarmstartError
+from warmstart.lock import locked
+from warmstart.prepare import Own, Understood, options_of, prepare, prepared, understand
+from warmstart.record import Run, write_json
+
+if TYPE_CHECKING:
+    from warmstart.plan import Planned
+    from warmstart.study import Study
+    from warmstart.work import Progress
+
+Value = TypeVar("Value")
+
+# What is in a folder before its request has been found to make sense.
+UNBEGUN = {"request.json", "request.json.tmp", "lock"}
+CATALOGUE = "catalogue.csv"  # the demo writes its table beside its request
+# What is written after that, before the first measured step.
+PREPARED = UNBEGUN | {"findings.json", "findings.json.tmp", "examples.parquet", "examples.parquet.tmp"}
+
+
+@dataclass(frozen=True)
+class Begun:
+    """A request whose folder is claimed."""
+
+    request: config.Request
+    folder: Path
+    understood: Understood
+    fresh: bool  # False: it was begun before, and there may be something in the folder to go on from
+
+
+def begin(request: config.Request, folder: Path, table: Table | None = None) -> Begun:
+    """Find what is wrong with folder and table; only then claim the folder: a typo leaves nothing behind.
+
+    Nothing slow is imported before the request is written down. Raises UsageError or InputError.
+    """
+    _check_processes(request)
+    world().by_main(lambda: check_vacant(folder))
+    understood = understand(request, table)
+    world().by_main(lambda: config.save(request, folder))
+    return Begun(request, folder, understood, fresh=True)
+
+
+def begin_again(request: config.Request, folder: Path) -> Begun:
+    """Go on in a folder that was claimed before."""
+    _check_processes(request)
+    return Begun(request, folder, understand(request), fresh=False)
+
+
+def _check_processes(request: config.Request) -> None:
+    """Raises UsageError where many processes were started for what takes one."""
+    if request.command != "fit" and world().size > 1:
+        raise UsageError(
+            f"{request.command} runs in one process, not in {world().size}.",
+            "start it without torchrun; many processes are for fit",
+        )
+
+
+def resumable(folder: Path, model: str | None) -> config.Request:
+    """The request to go on with. Code is only ever run when the person names it again."""
+    request = config.load(folder)
+    if request.model and not model:
+        raise UsageError(f"this was made with --model {request.model}.", f"name it again: --model {request.model}")
+    return replace(request, model=model or request.model)
+
+
+def check_vacant(folder: Path) -> None:
+    """Raises UsageError where the folder holds anything but a request that came to nothing."""
+    try:
+        names = {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
+        there = folder.exists() and not folder.is_dir()
+    except OSError as error:
+        raise UsageError(
+            f"{str(folder)!r} cannot be used: {error.strerror}.", "name another folder with --out"
+        ) from error
+    if there or names - (UNBEGUN | {CATALOGUE} if "request.json" in names else set()):
+        other = "choose another folder with --out"
+        hint = f"warmstart resume {folder}, or {other}" if "request.json" in names else other
+        raise UsageError(f"{str(folder)!r} exists already.", hint)
+
+
+def _release(folder: Path) -> None:
+    """Take a claim back, unless something in the folder has been measured."""
+    if any(entry.name not in PREPARED for entry in folder.iterdir()):
+        return
+    for entry in folder.iterdir():
+        entry.unlink()
+    folder.rmdir()
+
+
+def last(steps: Generator[Any, None, Value]) -> Value:
+    """Run a generator to its end; give its value."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as stop:
+            value: Value = stop.value
+            return value
+
+
+def planning(request: config.Request, table: Table | None = None) -> "Generator[str, None, Planned]":
+    """A plan as an iterator of what it looks at. Writes nothing."""
+    from warmstart.machines import known_machine
+    from warmstart.plan import Where, forecast, from_log
+
+    machine = None if request.device in (None, "cpu", "here") else known_machine(str(request.device))
+    if machine is None and request.devices > 1:
+        raise UsageError(
+            f"devices is {request.devices}, but which device is not said.", "name it, e.g. --device h100 --devices 8"
+        )
+    where = Where(machine, request.devices, request.price_per_hour)
+    if not request.data and table is None:
+        if machine is not None:
+            raise UsageError("a plan for another device needs the data.", "name DATA and --target")
+        rows = 0 if request.rows == "auto" else max(request.rows)
+        return from_log(str(request.task), request.regimes, rows, request.base, where)
+    problem = prepare(request, table, {}).problem
+    options = options_of(request, problem)
+    return (yield from forecast(problem, options, where))
+
+
+def comparing(begun: Begun, own: Own | None = None) -> "Generator[Progress, None, Study]":
+    """A comparison as an iterator of its progress."""
+    return _released_if_impossible(begun, _comparing(begun, own or {}))
+
+
+def fitting(begun: Begun, own: Own | None = None) -> "Generator[Progress, None, Run]":
+    """One regime, searched and trained, as an iterator of its progress."""
+    return _released_if_impossible(begun, _fitting(begun, own or {}))
+
+
+def _comparing(begun: Begun, own: Own) -> "Generator[Progress, None, Study]":
+    from warmstart.study import study
+
+    request, out = begun.request, begun.folder
+    made = prepared(request, begun.understood, own, out)
+    options = options_of(request, made.problem)
+    findings = made.checked.findings
+    write_json(out / "findings.json", [vars(finding) for finding in findings])
+    return (yield from study(made.problem, options, out, findings, config.command_line(request, str(out))))
+
+
+def _fitting(begun: Begun, own: Own) -> "Generator[Progress, None, Run]":
+    from warmstart.compare import fit_one
+
+    problem = prepared(begun.request, begun.understood, own, begun.folder).problem
+    options = options_of(begun.request, problem)
+    return (yield from fit_one(problem, options, begun.folder))
+
+
+def _released_if_impossible(
+    begun: Begun, steps: "Generator[Progress, None, Value]"
+) -> "Generator[Progress, None, Value]":
+    """Alone in the folder. A base or regime that is not there is found here: the corrected command may use the same."""
+    try:
+        with ExitStack() as stack:
+            world().by_main(lambda: stack.enter_context(locked(begun.folder)))
+            return (yield from steps)
+    except WarmstartError:
+        if begun.fresh and world().main:
+            _release(begun.folder)
+        raise

@@ -1,0 +1,139 @@
+"""Cuts: what is left out, equally for all, so that a comparison fits its budget?"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from warmstart.budget import FEWEST_ROWS, Plan, shorter_limits, token_limit
+from warmstart.errors import InputError
+from warmstart.memory import Peak
+from warmstart.record import write_json
+
+WORTHWHILE = 0.9  # of the time before, at most, or a cut of the rows is not made
+ENOUGH_ROWS = 1_000  # for training: before fewer are taken, texts are read less far
+FEWEST_SCORED = 500  # test rows; an accuracy on them is known to about 4 points
+
+
+def fit(plan: Plan) -> Plan:
+    """Cut trials, then seeds, then rows and what is read of texts, equally for all, until it is predicted to fit."""
+    asked = plan
+    for smaller in _smaller(plan):
+        if plan.seconds() <= plan.options.budget:
+            break
+        if smaller.sizes != plan.sizes and smaller.seconds() > WORTHWHILE * plan.seconds():
+            break  # scoring costs more than training, and cannot be cut: fewer training rows would save nothing
+        plan = smaller
+    return replace(plan, cuts=_said(asked, plan))
+
+
+def _smaller(plan: Plan) -> Iterator[Plan]:
+    """The plan with less and less: two trials, one seed, no search, then half the rows again and again.
+
+    Of the rows to train on and the rows to score, those are halved that take more of the time. Before few are left to
+    train on, less is read of each text: its beginning tells the most, and half the tokens take half the time.
+    """
+    while plan.searches and plan.options.trials > 2:
+        plan = replace(plan, options=replace(plan.options, trials=plan.options.trials - 1))
+        yield plan
+    while plan.options.seeds > 1:
+        plan = replace(plan, options=replace(plan.options, seeds=plan.options.seeds - 1))
+        yield plan
+    if plan.searches:
+        plan = replace(plan, options=replace(plan.options, trials=1))
+        yield plan
+    while True:
+        runs = [(name, rows) for name in plan.networks for rows in plan.sizes]
+        scoring = sum(plan.seconds_of_scoring(*run) for run in runs)
+        if 2 * scoring > sum(plan.seconds_of_run(*run) for run in runs) and len(plan.splits.test) >= 2 * FEWEST_SCORED:
+            plan = replace(plan, scored=plan.scored / 2)
+        elif max(plan.sizes) < 2 * ENOUGH_ROWS and (shortened := _shortened(plan)):
+            plan = shortened
+        elif max(plan.sizes) >= 2 * FEWEST_ROWS:
+            plan = _half(plan)
+        else:
+            return
+        yield plan
+
+
+def _half(plan: Plan) -> Plan:
+    """Half the rows, and half the steps of every regime, whether they follow from epochs or from the least number."""
+    sizes = tuple(sorted({max(FEWEST_ROWS, n // 2) for n in plan.sizes}))
+    halved = replace(plan, sizes=sizes)
+    rows, fewer = max(plan.sizes), max(sizes)
+    before, after = (
+        sum(p.config(p.regime(name, n), n, 0).steps for name in p.networks) for p, n in ((plan, rows), (halved, fewer))
+    )
+    length = plan.options.length * min(1.0, 0.5 * before / max(after, 1))
+    return replace(halved, options=replace(plan.options, length=length))
+
+
+def _shortened(plan: Plan) -> Plan | None:
+    """With so many fewer tokens read of each text that it is worth it; None where that would leave too few."""
+    limit = plan.problem.base.inputs.max_length
+    worth = (n for n in shorter_limits(limit) if n in plan.tokens and plan.tokens[n] <= WORTHWHILE * plan.tokens[limit])
+    fewer = next(worth, None)
+    if fewer is None:
+        return None
+    share = plan.tokens[fewer] / plan.tokens[limit]
+    reading = {name for name in plan.networks if token_limit(plan.regime(name, max(plan.sizes))) == limit}
+    paces, readings = (
+        {name: seconds * (share if name in reading else 1.0) for name, seconds in known.items()}
+        for known in (plan.paces, plan.readings)
+    )
+    return replace(plan, problem=plan.problem.reading(fewer), paces=paces, readings=readings)
+
+
+def _said(asked: Plan, plan: Plan) -> tuple[str, ...]:
+    cuts = []
+    if plan.searches and plan.options.trials < asked.options.trials:
+        cuts.append(f"{plan.options.trials} learning rates tried for each regime instead of {asked.options.trials}")
+    if asked.searches and not plan.searches:
+        cuts.append("each regime at its usual learning rate, none tried")
+    if plan.options.seeds < asked.options.seeds:
+        cuts.append(f"{plan.options.seeds} seed{'s' * (plan.options.seeds > 1)} instead of {asked.options.seeds}")
+    if plan.sizes != asked.sizes:
+        cuts.append(f"{max(plan.sizes):,} training rows instead of {max(asked.sizes):,}, and steps in proportion")
+    limit, before = (p.problem.base.inputs.max_length for p in (plan, asked))
+    if limit < before:
+        share = plan.tokens[limit] / plan.tokens[before]
+        cuts.append(f"{limit} tokens read of a text at most instead of {before}: {share:.0%} of the work for each")
+    if plan.scored < 1.0:
+        cuts.append(f"{len(plan.splits.test):,} test rows scored instead of {len(asked.splits.test):,}")
+    if plan.seconds() > plan.options.budget:
+        cuts.append("even so it will take longer than the budget")
+    return tuple(cuts)
+
+
+def save(plan: Plan, path: Path) -> None:
+    """Keep the cuts, so that a study that is resumed goes on with the same ones."""
+    kept: dict[str, Any] = {name: getattr(plan.options, name) for name in ("seeds", "trials", "length")}
+    facts = {
+        "sizes": plan.sizes,
+        "paces": plan.paces,
+        "readings": plan.readings,
+        "tokens": list(plan.tokens.items()),
+        "peaks": plan.peaks,
+        "max_length": plan.problem.base.max_length,
+        "scored": plan.scored,
+        "cuts": plan.cuts,
+        "fingerprint": plan.problem.splits.fingerprint,
+    }
+    write_json(path, kept | facts)
+
+
+def load(asked: Plan, path: Path) -> Plan:
+    """The plan that `save` kept. Raises InputError where the rows are no longer those it was made for."""
+    facts = json.loads(path.read_text())
+    if facts["fingerprint"] != asked.problem.splits.fingerprint:
+        raise InputError(
+            f"the data has changed since {path.parent} was begun (fingerprint {facts['fingerprint']}, "
+            f"now {asked.problem.splits.fingerprint}).",
+            "restore the data, or start a new study with another --out",
+        )
+    options = replace(asked.options, seeds=facts["seeds"], trials=facts["trials"], length=facts["length"])
+    known = {name: facts[name] for name in ("paces", "readings", "scored")}
+    known["peaks"] = {name: Peak(*peak) for name, peak in facts.get("peaks", {}).items()}
+    known |= {"tokens": dict(facts["tokens"]), "sizes": tuple(facts["sizes"]), "cuts": tuple(facts["cuts"])}
+    return replace(asked, problem=asked.problem.reading(facts["max_length"]), options=options, **known)

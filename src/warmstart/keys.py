@@ -1,0 +1,126 @@
+"""Keys: what can be asked for, in which words, within which bounds, and by which commands?
+
+A key of a request is a flag of some commands, a line of a YAML file and an argument in Python. Its default stands in
+`config.Request`, everything else here. The order of the table is that of `--help`.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Command = Literal["check", "plan", "compare", "fit"]
+Commands = tuple[Command, ...]
+Kind = type[Any]
+
+ALL: Commands = ("check", "plan", "compare", "fit")
+FORECAST: Commands = ("plan", "compare", "fit")  # what changes what a training takes
+WRITTEN: Commands = ("check", "compare", "fit")  # what tasks that write text need
+CARRIED_OUT: Commands = ("compare", "fit")
+SEVERAL: Commands = ("plan", "compare")  # several regimes, or several seeds
+
+
+@dataclass(frozen=True)
+class Key:
+    """One key of a request."""
+
+    kind: Kind  # of what is typed: list: it may be typed again and again
+    help: str  # beside the flag
+    commands: Commands  # whose flag it is; a file may set it for others too
+    remark: str | None = None  # in a YAML file; None: the same as beside the flag
+    within: tuple[float, float] | None = None  # the least and the most
+    negated: bool = False  # there is --no-NAME as well
+
+    @property
+    def words(self) -> str:
+        """Beside it in a YAML file."""
+        return self.help if self.remark is None else self.remark
+
+
+KEYS: dict[str, Key] = {
+    "data": Key(list[str], "files, a glob, a folder or a hub id; also key=value", ALL,
+        remark="files, a glob, a folder, or a hub id"),
+    "target": Key(str, "the column to predict, or to write", ALL,
+        remark="the column to predict, or to write; null: a corpus, conversations, or fields"),
+    "regime": Key(str, "how to train; `regimes` lists them", ("fit",), remark="for fit"),
+    "text": Key(list[str], "a column to read (repeatable); default: all that can be", ALL,
+        remark="columns to read; empty: all that can be, or the one that holds texts"),
+    "group": Key(str, "rows of one group stay on one side of the split", ALL),
+    "task": Key(str,
+        "regression, classification, causal-lm, masked-lm, summarise, translate, chat, structured; default: auto", ALL,
+        remark="regression, classification, causal-lm, masked-lm, summarise, translate, chat, structured; null: from"
+        " the data"),
+    "separator": Key(str, "splits a target cell into several labels", ALL),
+    "scale": Key(str, "linear, log10 or log10(1+x); default: log for skewed positives", ALL,
+        remark="linear, log10 or log10(1+x); null: log for skewed positive numbers"),
+    "instruction": Key(str, "before each text to summarise, translate or describe", WRITTEN,
+        remark="before each text to summarise, translate or describe; null: a sentence of the task's own"),
+    "fields": Key(str, "a,b,c: columns that make up the JSON object to write", WRITTEN,
+        remark="columns that make up the JSON object to write, instead of a target"),
+    "schema": Key(str, "the JSON Schema of what is written; default: from the data", WRITTEN,
+        remark="a file with the JSON Schema of what is to be written; null: from the data"),
+    "drop_bad_rows": Key(bool, "leave unusable rows out, and list them", FORECAST),
+    "base": Key(str, "pretrained weights: folder, Python package or hub id", ALL,
+        remark="pretrained weights: folder, Python package or hub id; null: all-MiniLM-L6-v2"),
+    "regimes": Key(str, "a,b,c (see `regimes`)", SEVERAL,
+        remark="empty: all that are compared by default (warmstart regimes)"),
+    "model": Key(str, "an architecture of your own, file.py:function (runs that file)", FORECAST,
+        remark="an architecture of your own, file.py:function"),
+    "init": Key(str, "random weights: default, xavier, he or normal", FORECAST),
+    "parameters": Key(str, "weights of a language model from scratch: 10M", CARRIED_OUT, within=(1e4, 1e12),
+        remark="weights of a language model from scratch, e.g. 10M; null: the base's own architecture"),
+    "corpus": Key(list[str], "texts to learn the language from, for hybrid (repeatable)", CARRIED_OUT,
+        remark="text files or tables to learn the language from, for hybrid; empty: the task's own training texts"),
+    "retain": Key(str, "general text on which forgetting is measured", CARRIED_OUT,
+        remark="a text file or table on which forgetting is measured; null: text of the base's own"),
+    "rows": Key(str, "training rows to use: 1000, 250,1000,4000 or auto; default: all", FORECAST,
+        remark="training rows to use, e.g. [250, 1000]; auto: three or four numbers up to all; empty: all"),
+    "tokens": Key(str, "training tokens to use: 10M or 10M,50M; default: all", CARRIED_OUT,
+        remark="training tokens to use, e.g. [10M, 50M]; empty: all"),
+    "seeds": Key(int, "draws of the training rows (3)", SEVERAL, within=(1, 100), remark="draws of the training rows"),
+    "seed": Key(int, "the first seed", FORECAST),
+    "trials": Key(int, "learning rates tried for each regime (3)", FORECAST, within=(1, 9),
+        remark="learning rates tried for each regime"),
+    "lr": Key(float, "one learning rate, not searched", FORECAST, within=(1e-9, 10)),
+    "epochs": Key(float, "passes over the rows; default: each regime's own", FORECAST, within=(1e-3, 10_000),
+        remark="passes over the rows; null: each regime's own"),
+    "length": Key(float, "times each regime's own number of steps (1)", FORECAST, within=(1e-3, 100),
+        remark="times each regime's own number of steps"),
+    "batch_size": Key(int, "rows a step; default: 16, or 32 from 2,000 rows", FORECAST, within=(1, 65_536),
+        remark="rows a step; null: 16, or 32 from 2,000 rows"),
+    "micro_batch": Key(int, "rows computed at a time, if memory is short; same result", FORECAST, within=(1, 65_536),
+        remark="rows computed at a time, if memory is short; the result is that of batch_size"),
+    "max_length": Key(int, "tokens read of a text (256)", ALL, within=(8, 100_000), remark="tokens read of a text"),
+    "optimizer": Key(str, "adamw, adam or sgd", FORECAST),
+    "schedule": Key(str, "linear, cosine or constant, after a warm-up", FORECAST),
+    "weight_decay": Key(float, "0.01", FORECAST, within=(0, 10), remark=""),
+    "dropout": Key(float, "of body and head; default: their own", FORECAST, within=(0, 0.95),
+        remark="of body and head; null: their own"),
+    "word_dropout": Key(float, "share of words left out while training (0)", FORECAST, within=(0, 0.95),
+        remark="share of words left out while training"),
+    "precision": Key(str, "auto, fp32 or bf16", FORECAST),
+    "shard": Key(bool, "under torchrun: cut weights and optimizer over the processes", ("fit",),
+        remark="for fit by many processes: cut weights and optimizer over them"),
+    "budget": Key(str, "time to spend, e.g. 10m or 2h (30m); `plan` says what it would cut", SEVERAL, within=(1, 1e9),
+        remark="seconds, or for example 10m"),
+    "worth": Key(str, "the smallest gain that matters (1%)", ("compare",), within=(0, 1),
+        remark="the smallest relative gain that matters"),
+    "examples": Key(bool, "texts in the report", ("compare",), negated=True,
+        remark="whether texts of the test rows may stand in the report"),
+    "device": Key(str, "cpu (here), h100, a100, l4, rtx4090 ...", ("plan",),
+        remark="for plan: null is this machine; or h100, a100, l4, rtx4090 ..."),
+    "devices": Key(int, "how many of them (1)", ("plan",), within=(1, 100_000), remark="for plan: how many of them"),
+    "price_per_hour": Key(float, "of one device", ("plan",), within=(0, 1e6),
+        remark="for plan: of one device; null: from a table"),
+    "offline": Key(bool, "use nothing but what is on this machine", ALL),
+    "log": Key(bool, "note what runs took, for `plan`", CARRIED_OUT, negated=True,
+        remark="note what runs took, for `plan` without data; never a text"),
+}  # fmt: skip
+
+
+def taken_by(command: Command) -> tuple[str, ...]:
+    """The keys that are flags of a command."""
+    return tuple(name for name, key in KEYS.items() if command in key.commands)
+
+
+def flag(name: str) -> str:
+    """--batch-size for batch_size"""
+    return f"--{name.replace('_', '-')}"

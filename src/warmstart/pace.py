@@ -1,0 +1,100 @@
+"""Pace: how long does a row take here, how much memory does the dearest step? A few real steps of each regime tell."""
+
+import time
+from collections.abc import Collection, Generator
+from contextlib import suppress
+from dataclasses import replace
+
+import numpy as np
+
+from warmstart.budget import Plan, shorter_limits, token_limit
+from warmstart.data.batch import Order
+from warmstart.device import reset_peak_memory, resident_memory
+from warmstart.engine import world
+from warmstart.errors import TrainingError
+from warmstart.memory import Peak, measured_peak
+from warmstart.prefix import Shared
+from warmstart.record import Array
+from warmstart.regimes import Regime
+from warmstart.stages import Draw, training
+from warmstart.train import TrainConfig
+
+MEASURED_STEPS = 4  # of each regime, after one that warms up
+MEASURED_SECONDS = 15.0  # for them, unless fewer than two were done by then
+DEAREST = 4.0  # times what a usual row takes: one of the longest, in a step and a half, and scored
+SLOW = 5.0  # seconds for a first step, next to which a larger token table does not count
+FEW = 64  # rows of each part, to measure on what takes a while for all rows
+
+
+def measure(plan: Plan, shared: Shared, lost: Collection[str] = ()) -> Generator[str, None, Plan]:
+    """A few real steps of each regime, yielding the name of each before; gives the plan with its paces.
+
+    The `lost` ones, which will not be run, are not measured: they take no time.
+    """
+    paces = dict.fromkeys(lost, 0.0)
+    readings: dict[str, float] = {}
+    tokens: dict[int, float] = {}
+    peaks: dict[str, Peak] = {}
+    rows = max(plan.sizes)
+    draw = plan.draw(rows, plan.options.first_seed, shared)
+    few = _few(draw)
+    for name in (name for name in plan.networks if name not in lost):
+        yield name
+        regime = plan.regime(name, rows)
+        config = replace(plan.config(regime, rows, draw.seed), steps=MEASURED_STEPS + 2)
+        measured_on, began, taken = few, time.perf_counter(), 0
+        steps = training(regime, config, few, looks=1)
+        with suppress(TrainingError):  # a rate that diverges is for the run itself to record
+            next(steps)
+            first = _since(began)
+            if world().most(few.shared.stores)[0]:  # computed once: for all rows, it may take minutes
+                readings[name] = first / len(few.shared)
+            elif first < SLOW:  # the words of a few rows are few, and so are the rows of the token table to train
+                steps.close()
+                measured_on, steps = draw, training(regime, config, draw, looks=1)
+                next(steps)
+            began = time.perf_counter()
+            for taken, _ in enumerate(steps, 1):
+                if taken == MEASURED_STEPS or (taken >= 2 and _since(began) > MEASURED_SECONDS):
+                    break
+        paces[name] = _since(began) / (max(taken, 1) * config.batch_size)
+        steps.close()
+        limit = token_limit(regime)
+        if limit:
+            of_these = _tokens(measured_on, regime, config, limit)[1 : taken + 1]
+            tokens |= {n: _tokens(draw, regime, config, n).mean() for n in (limit, *shorter_limits(limit))}
+            paces[name] *= float(tokens[limit] / of_these.mean()) if taken else 1.0
+        few = replace(few, shared=Shared(few.splits))
+        affordable = max(2, int(MEASURED_SECONDS / max(DEAREST * paces[name], 1e-9)))
+        with suppress(TrainingError):
+            peak = measured_peak(regime, config, draw, affordable) if world().size == 1 else None
+            peaks |= {name: peak} if peak else {}
+    reset_peak_memory()  # gives back what is free, as every run does at its beginning
+    held = max((resident_memory() or 0, *(peak.before for peak in peaks.values())))
+    peaks = {name: peak.from_(held) for name, peak in peaks.items()}
+    return replace(plan, paces=paces, readings=readings, tokens=tokens, peaks=peaks)
+
+
+def _tokens(draw: Draw, regime: Regime, config: TrainConfig, limit: int) -> Array:
+    """To compute for a row, with padding, in each of the first batches: an epoch of them, or as many as are measured.
+
+    Batches are of similar length, so that a few of them may be all short or all long.
+    """
+    train = draw.splits.train
+    examples = draw.shared.examples(draw.task.reads(regime.start.inputs), train, draw.task.targets(train))
+    order, sizes = Order(examples.lengths, config.batch_size, config.seed), np.minimum(examples.sizes(), limit)
+    epochs = 1 + MEASURED_STEPS // order.per_epoch
+    return np.array([sizes[batch].max() for epoch in range(epochs) for batch in order.epoch(epoch)])
+
+
+def _since(began: float) -> float:
+    """Seconds, by the main process's clock: all have to decide alike."""
+    return world().by_main(lambda: time.perf_counter() - began)
+
+
+def _few(draw: Draw) -> Draw:
+    """Some of a draw's rows."""
+    parts = {name: getattr(draw.splits, name) for name in ("train", "val", "test")}
+    some = {name: part.take(np.arange(min(len(part), FEW))) for name, part in parts.items()}
+    splits = replace(draw.splits, **some)
+    return replace(draw, splits=splits, shared=Shared(splits))

@@ -1,0 +1,34 @@
+"""Pace: is a few steps' time that of usual batches?"""
+
+from tests.tiny import REGRESSION, tiny_problem
+from warmstart.budget import Options, Problem, first_plan
+from warmstart.pace import _tokens, measure
+from warmstart.starts import Base
+
+OPTIONS = Options(regimes=("constant", "frozen", "full"), seeds=3, trials=3)
+
+
+def test_a_few_steps_of_each_network_are_measured(problem: Problem) -> None:
+    plan = first_plan(problem, OPTIONS)
+    steps = measure(plan, plan.shared())
+    names = []
+    while True:
+        try:
+            names.append(next(steps))
+        except StopIteration as stop:
+            measured = stop.value
+            break
+    assert names == ["frozen", "full"]
+    assert measured.paces.keys() == {"frozen", "full"} and all(pace > 0 for pace in measured.paces.values())
+    assert "6 runs of 2 regimes" in measured.words()
+
+
+def test_a_pace_is_that_of_usual_batches_not_of_the_first_ones(base: Base) -> None:
+    """Batches hold texts of one length, so that the first may all be long: a study was planned 3 times too long."""
+    plan = first_plan(tiny_problem(REGRESSION, base, 1000), OPTIONS)
+    shared = plan.shared()
+    draw = plan.draw(700, 0, shared)
+    regime = plan.regime("full", 700)
+    each = _tokens(draw, regime, plan.config(regime, 700, 0), 256)
+    sizes = shared.encoded(regime.start.inputs).sizes()
+    assert len(each) == 44 and each.max() <= sizes.max() and sizes.mean() <= each.mean() < 1.1 * sizes.mean()
