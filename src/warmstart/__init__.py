@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 if TYPE_CHECKING:
-    from warmstart.api import check, compare, fit, load, plan, read, report, table_of
+    from warmstart.api import advise, check, compare, fit, load, plan, read, report, table_of
     from warmstart.errors import InputError, MissingError, TrainingError, UsageError, WarmstartError
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "TrainingError",
     "UsageError",
     "WarmstartError",
+    "advise",
     "check",
     "compare",
     "fit",

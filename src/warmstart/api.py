@@ -10,6 +10,7 @@ from warmstart import config
 from warmstart.carry_out import (
     CATALOGUE,
     Begun,
+    advising,
     begin,
     begin_again,
     check_vacant,
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
 __all__ = [
     "CATALOGUE",
     "Begun",
+    "advise",
+    "advising",
     "begin",
     "begin_again",
     "check",
@@ -110,8 +113,23 @@ def compare(data: Data, target: str | None, out: str | Path, **settings: Any) ->
     return last(comparing(begin(request, Path(out), table), own))
 
 
+def advise(data: Data, target: str | None, out: str | Path, **settings: Any) -> "Study":
+    """The answer of `compare` for a tenth of its compute (`budget`: another share, or seconds), by a race.
+
+    >>> study = advise("prices.csv", "price", "study", budget="10%")  # doctest: +SKIP
+    >>> study.advice.choice, study.advice.predicted["score"]  # doctest: +SKIP
+    ('full', 0.128)
+    """
+    own = settings.pop("own", {})
+    request, table = _asked("advise", data, target, settings)
+    return last(advising(begin(request, Path(out), table), own))
+
+
 def fit(data: Data, target: str | None, regime: str, out: str | Path, **settings: Any) -> Run:
-    """Search a learning rate for one regime, train it, score it once; the model is in `out`."""
+    """Search a learning rate for one regime, train it, score it once; the model is in `out`.
+
+    Regime `auto`: the one that a race advises, which is kept in `out/advice`.
+    """
     own = settings.pop("own", {})
     request, table = _asked("fit", data, target, settings | {"regime": regime})
     return last(fitting(begin(request, Path(out), table), own))
@@ -148,17 +166,14 @@ def finished(folder: str | Path) -> list[Run]:
 
 def finished_study(folder: Path) -> "Study | None":
     """A study all of whose runs are done, read back; None where there is still something to train."""
-    from warmstart.advise import advise
-    from warmstart.compare import remembered
-    from warmstart.study import Study
+    from warmstart.study import read_back
 
     if not (folder / "study.json").exists():
         return None
     results = ("comparison.json", "advice.json", "report.html", "winner")
     if not all((folder / name).exists() for name in results):  # stopped after the last run
         return _write(config.load(folder), folder)
-    comparison = remembered(folder)
-    return Study(comparison, advise(comparison), folder)
+    return read_back(folder)
 
 
 def finished_run(folder: Path) -> Run | None:
@@ -167,11 +182,11 @@ def finished_run(folder: Path) -> Run | None:
 
 
 def _write(request: config.Request, folder: Path, *, examples: bool = True) -> "Study":
-    from warmstart.compare import remembered
-    from warmstart.study import write
+    from warmstart.study import read_back, write
 
     findings = [Finding(**facts | {"rows": tuple(facts["rows"])}) for facts in _facts(folder / "findings.json")]
-    return write(remembered(folder), folder, findings, config.command_line(request, str(folder)), examples=examples)
+    found, command = read_back(folder), config.command_line(request, str(folder))
+    return write(found.comparison, folder, findings, command, examples=examples, raced=found.raced)
 
 
 def _facts(path: Path) -> list[dict[str, Any]]:

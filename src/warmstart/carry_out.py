@@ -133,28 +133,41 @@ def comparing(begun: Begun, own: Own | None = None) -> "Generator[Progress, None
     return _released_if_impossible(begun, _comparing(begun, own or {}))
 
 
+def advising(begun: Begun, own: Own | None = None) -> "Generator[Progress, None, Study]":
+    """A race as an iterator of its progress."""
+    return _released_if_impossible(begun, _comparing(begun, own or {}))
+
+
 def fitting(begun: Begun, own: Own | None = None) -> "Generator[Progress, None, Run]":
     """One regime, searched and trained, as an iterator of its progress."""
     return _released_if_impossible(begun, _fitting(begun, own or {}))
 
 
 def _comparing(begun: Begun, own: Own) -> "Generator[Progress, None, Study]":
-    from warmstart.study import study
+    from warmstart.study import race_study, study
 
     request, out = begun.request, begun.folder
     made = prepared(request, begun.understood, own, out)
     options = options_of(request, made.problem)
     findings = made.checked.findings
     write_json(out / "findings.json", [vars(finding) for finding in findings])
-    return (yield from study(made.problem, options, out, findings, config.command_line(request, str(out))))
+    command = config.command_line(request, str(out))
+    if request.races:
+        return (yield from race_study(made.problem, options, out, request.part, findings, command))
+    return (yield from study(made.problem, options, out, findings, command))
 
 
 def _fitting(begun: Begun, own: Own) -> "Generator[Progress, None, Run]":
     from warmstart.compare import fit_one
+    from warmstart.study import fit_advised
 
-    problem = prepared(begun.request, begun.understood, own, begun.folder).problem
-    options = options_of(begun.request, problem)
-    return (yield from fit_one(problem, options, begun.folder))
+    request, out = begun.request, begun.folder
+    made = prepared(request, begun.understood, own, out)
+    options = options_of(request, made.problem)
+    if not request.races:
+        return (yield from fit_one(made.problem, options, out))
+    command = config.command_line(request, str(out))
+    return (yield from fit_advised(made.problem, options, out, request.part, made.checked.findings, command))
 
 
 def _released_if_impossible(

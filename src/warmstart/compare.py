@@ -52,8 +52,13 @@ def compare(problem: Problem, options: Options, folder: Path) -> Generator[Progr
     return comparison
 
 
-def fit_one(problem: Problem, options: Options, folder: Path) -> Generator[Progress, None, Run]:
-    """Search a rate for one regime and train it with one seed; the run is `folder` itself."""
+def fit_one(
+    problem: Problem, options: Options, folder: Path, searched: Path | None = None
+) -> Generator[Progress, None, Run]:
+    """Train one regime with one seed at the best rate; the run is `folder` itself.
+
+    `searched`: a study whose search for this regime is taken over, where it made one.
+    """
     plan = budget.first_plan(problem, replace(options, seeds=1, budget=np.inf))
     name, rows, seed = plan.names[0], max(plan.sizes), plan.options.first_seed
     yield Progress("reading the rows", 0.0, None)
@@ -61,7 +66,9 @@ def fit_one(problem: Problem, options: Options, folder: Path) -> Generator[Progr
     if name in BASELINES:
         return (yield from work.baseline(fitting, name, rows, seed, folder))
     yield fitting.progress("planning", message=fitting.plan.words())
-    chosen = yield from work.searched(fitting, name, rows, 0.0)
+    chosen = work.searched_before(fitting, name, rows, searched) if searched else None
+    if chosen is None:
+        chosen = yield from work.searched(fitting, name, rows, 0.0)
     return (yield from work.trained(fitting, chosen, rows, seed, folder=folder))
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Request:
-    """Everything that a person can ask of `check`, `plan`, `compare` and `fit`, with its defaults."""
+    """Everything that a person can ask of `check`, `plan`, `compare`, `advise` and `fit`, with its defaults."""
 
     data: tuple[str, ...]
     target: str | None = None
@@ -67,7 +67,7 @@ class Request:
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     shard: bool = False
     # how much is spent, and what is shown
-    budget: float = 1800.0
+    budget: float | str = 1800.0  # seconds; of a race also a share of the whole comparison's: "10%"
     worth: float = 0.01
     examples: bool = True
     offline: bool = False
@@ -81,7 +81,9 @@ class Request:
     def __post_init__(self) -> None:
         for name, key in KEYS.items():
             value = getattr(self, name)
-            if key.within and value is not None and not key.within[0] <= value <= key.within[1]:
+            if name == "budget" and isinstance(value, str):
+                self._check_part()
+            elif key.within and value is not None and not key.within[0] <= value <= key.within[1]:
                 bounds = " and ".join(map(_plain, key.within))
                 raise UsageError(f"{name} is {_plain(value)}; it must lie between {bounds}.", f"correct {flag(name)}")
         if self.rows != "auto" and any(n < 2 for n in self.rows):
@@ -96,6 +98,26 @@ class Request:
             raise UsageError(
                 f"tokens is {_plain(self.tokens)}; fit trains on one number of tokens.", "name one with --tokens"
             )
+
+    def _check_part(self) -> None:
+        part = share(str(self.budget))
+        if not self.races:
+            raise UsageError(
+                f"budget is {self.budget}; a share is for advise and fit --regime auto.",
+                "write a length of time, e.g. --budget 30m",
+            )
+        if not 0.001 <= part <= 1:
+            raise UsageError(f"budget is {self.budget}; it must lie between 0.1% and 100%.", "correct --budget")
+
+    @property
+    def races(self) -> bool:
+        """Whether the answer comes from a race."""
+        return self.command == "advise" or (self.command == "fit" and self.regime == AUTO)
+
+    @property
+    def part(self) -> float | None:
+        """Of the whole comparison's time, to be spent on a race; None where seconds are given."""
+        return share(self.budget) if isinstance(self.budget, str) else None
 
     @property
     def columns(self) -> Columns:
@@ -122,7 +144,7 @@ class Request:
             seeds=self.seeds,
             first_seed=self.seed,
             trials=self.trials,
-            budget=self.budget,
+            budget=self.budget if isinstance(self.budget, float) else Request.budget,
             worth=self.worth,
             length=self.length,
             epochs=self.epochs,
@@ -137,6 +159,8 @@ class Request:
         )
 
 
+AUTO = "auto"  # the regime that a race advises
+PART = "10%"  # of the whole comparison's time, for a race
 FEWEST_TOKENS = 1000
 BYTES_PER_TOKEN = 3  # of text, at least, by which documents are cut into pieces: tokenizers give 3 to 5 for English
 
@@ -193,6 +217,8 @@ def from_mapping(values: Mapping[str, Any], places: Mapping[str, str] | None = N
     for key, (message, hint) in NEEDED.items():
         if not values.get(key) and not (without_data and not values.get("data")):
             raise UsageError(message, hint)
+    if values.get("command") == "advise" or (values.get("command") == "fit" and values.get("regime") == AUTO):
+        values = {"budget": PART} | dict(values)
     try:
         request: Request = TypeAdapter(Request).validate_python({"data": ()} | dict(values))
     except ValidationError as error:
@@ -257,6 +283,9 @@ LISTS = ("data", "text", "fields", "corpus", "regimes", "rows", "tokens")
 
 def parsed(key: str, value: Any) -> Any:
     """A value as a request holds it, from what people write: '10m', '1%', '250,1000', 'a,b'."""
+    if key == "budget" and str(value).strip().endswith("%"):
+        share(str(value))
+        return str(value).strip()
     if key == "budget":
         return duration(str(value))
     if key == "worth":

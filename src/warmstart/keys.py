@@ -7,15 +7,16 @@ A key of a request is a flag of some commands, a line of a YAML file and an argu
 from dataclasses import dataclass
 from typing import Any, Literal
 
-Command = Literal["check", "plan", "compare", "fit"]
+Command = Literal["check", "plan", "compare", "advise", "fit"]
 Commands = tuple[Command, ...]
 Kind = type[Any]
 
-ALL: Commands = ("check", "plan", "compare", "fit")
-FORECAST: Commands = ("plan", "compare", "fit")  # what changes what a training takes
-WRITTEN: Commands = ("check", "compare", "fit")  # what tasks that write text need
-CARRIED_OUT: Commands = ("compare", "fit")
-SEVERAL: Commands = ("plan", "compare")  # several regimes, or several seeds
+ALL: Commands = ("check", "plan", "compare", "advise", "fit")
+FORECAST: Commands = ("plan", "compare", "advise", "fit")  # what changes what a training takes
+WRITTEN: Commands = ("check", "compare", "advise", "fit")  # what tasks that write text need
+CARRIED_OUT: Commands = ("compare", "advise", "fit")
+SEVERAL: Commands = ("plan", "compare", "advise")  # several regimes, or several seeds
+JUDGED: Commands = ("compare", "advise")  # whose answer is a verdict
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ KEYS: dict[str, Key] = {
         remark="files, a glob, a folder, or a hub id"),
     "target": Key(str, "the column to predict, or to write", ALL,
         remark="the column to predict, or to write; null: a corpus, conversations, or fields"),
-    "regime": Key(str, "how to train; `regimes` lists them", ("fit",), remark="for fit"),
+    "regime": Key(str, "how to train; `regimes` lists them; auto: what a race advises", ("fit",), remark="for fit"),
     "text": Key(list[str], "a column to read (repeatable); default: all that can be", ALL,
         remark="columns to read; empty: all that can be, or the one that holds texts"),
     "group": Key(str, "rows of one group stay on one side of the split", ALL),
@@ -99,11 +100,12 @@ KEYS: dict[str, Key] = {
     "precision": Key(str, "auto, fp32 or bf16", FORECAST),
     "shard": Key(bool, "under torchrun: cut weights and optimizer over the processes", ("fit",),
         remark="for fit by many processes: cut weights and optimizer over them"),
-    "budget": Key(str, "time to spend, e.g. 10m or 2h (30m); `plan` says what it would cut", SEVERAL, within=(1, 1e9),
-        remark="seconds, or for example 10m"),
-    "worth": Key(str, "the smallest gain that matters (1%)", ("compare",), within=(0, 1),
+    "budget": Key(str, "time to spend, e.g. 10m or 2h (30m); of advise and fit --regime auto also a share of what"
+        " comparing all would take (10%)", (*SEVERAL, "fit"), within=(1, 1e9),
+        remark="seconds, or for example 10m; for advise also 10%"),
+    "worth": Key(str, "the smallest gain that matters (1%)", JUDGED, within=(0, 1),
         remark="the smallest relative gain that matters"),
-    "examples": Key(bool, "texts in the report", ("compare",), negated=True,
+    "examples": Key(bool, "texts in the report", JUDGED, negated=True,
         remark="whether texts of the test rows may stand in the report"),
     "device": Key(str, "cpu (here), h100, a100, l4, rtx4090 ...", ("plan",),
         remark="for plan: null is this machine; or h100, a100, l4, rtx4090 ..."),

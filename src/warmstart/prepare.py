@@ -199,7 +199,7 @@ def chosen_regimes(request: config.Request, own: "Sequence[Regime]", task: TaskN
     from warmstart.regimes import default_for, known_regime, suits
 
     mine = tuple(regime.name for regime in own)
-    if request.command == "fit":
+    if request.command == "fit" and not request.races:
         names = (request.regime,) if request.regime else mine[:1]
         if not names:
             raise UsageError(

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from warmstart import budget, tune, work
+from warmstart import budget, work
 from warmstart.budget import Options, Plan, Problem
 from warmstart.compare import compared, remember
 from warmstart.comparison import Comparison
@@ -165,18 +165,10 @@ def _carried_out(study: Work, ask: Ask, chosen: dict[str, Chosen]) -> Generator[
         chosen[ask.arm] = yield from work.searched(study, ask.arm, ask.rows, dearest)
         used = chosen[ask.arm]
     else:
-        used = carried_over(plan, chosen[ask.arm], ask.rows)
+        found = work.searched_before(study, ask.arm, ask.rows, study.folder)
+        used = found or replace(chosen[ask.arm], config=plan.config(chosen[ask.arm].regime, ask.rows, seed))
     done = yield from work.trained(study, used, ask.rows, seed)
     return done, done.cost.seconds + used.seconds
-
-
-def carried_over(plan: Plan, found: Chosen, rows: int) -> Chosen:
-    """The same rate and size at another number of rows, where nothing was tried."""
-    name = found.regime.name
-    regime = plan.regime(name, rows)
-    config = plan.config(regime, rows, plan.options.first_seed)
-    again = tune.from_json(tune.to_json(found), regime, config)
-    return replace(again, trials=(), flops=0.0, seconds=0.0)
 
 
 def losses(done: Run) -> Array | None:

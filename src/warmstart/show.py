@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from warmstart.data.read import Table
     from warmstart.deliver.predict import Trained
     from warmstart.plan import Planned
+    from warmstart.racing import Raced
     from warmstart.record import Run
     from warmstart.study import Study
     from warmstart.work import Progress
@@ -221,11 +222,12 @@ def study(done: "Study", as_json: bool) -> None:
         json_out({"comparison": comparison.to_json(), "advice": advice.to_json(), "folder": str(done.folder)})
         return
     unit = f" of {comparison.units}" if comparison.units else ""
+    bounds = "90 % bands" if done.raced else "95 % intervals"
     better = "higher" if comparison.higher_is_better else "lower"
     line("")
-    sentence(f"{comparison.metric}{unit}, {better} is better; {comparison.rows['test']:,} test rows, 95 % intervals")
+    sentence(f"{comparison.metric}{unit}, {better} is better; {comparison.rows['test']:,} test rows, {bounds}")
     line("")
-    out.print(_table(comparison))
+    out.print(_race(done.raced) if done.raced else _table(comparison))
     if any(not row.converged and not row.failed for row in comparison.table):
         line("* was still improving when it stopped")
     if comparison.noise_floor is not None:
@@ -259,6 +261,20 @@ def _table(comparison: "Comparison") -> Grid:
             _count(row.trainable),
             compute_words(row.flops),
             f"{row.seconds:.1f} s",
+        )
+    return grid
+
+
+def _race(raced: "Raced") -> Grid:
+    """One line a regime, in 80 columns: what is foretold for all rows."""
+    grid = Grid(box=None, pad_edge=False, padding=(0, 1, 0, 0))
+    for title in ("regime", f"score at {raced.whole:,} rows", "band", "best?", "seen at", "a whole run"):
+        grid.add_column(title, justify="left" if title == "regime" else "right", no_wrap=True)
+    for each in raced.outlooks:
+        low, high = each.interval
+        band = f"{low:.4f}..{high:.4f}"
+        grid.add_row(
+            each.regime, f"{each.score:.4f}", band, f"{each.chance:.0%}", f"{each.rows:,}", _time(each.seconds)
         )
     return grid
 

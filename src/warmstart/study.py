@@ -3,7 +3,7 @@
 import os
 import shutil
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -12,13 +12,14 @@ import pyarrow.parquet as pq
 from warmstart import racing
 from warmstart.advise import Advice, advise
 from warmstart.budget import Options, Problem
-from warmstart.compare import compare
+from warmstart.compare import compare, fit_one, remembered
 from warmstart.comparison import Comparison
 from warmstart.data.check import Finding
-from warmstart.racing import Raced
-from warmstart.record import write_json
+from warmstart.errors import TrainingError
+from warmstart.racing import Raced, remembered_race
+from warmstart.record import Run, write_json
 from warmstart.report import render
-from warmstart.verdict import verdict
+from warmstart.verdict import held_against, verdict
 from warmstart.work import Progress
 
 LONGEST_EXAMPLE = 600  # characters of a text that the report may show
@@ -67,6 +68,33 @@ def race_study(
         comparison, raced = (yield from compare(problem, options, folder)), None
     yield Progress("writing the report", 1.0, 0.0)
     return write(comparison, folder, findings, command, raced=raced)
+
+
+def fit_advised(
+    problem: Problem, options: Options, folder: Path, part: float | None, findings: Sequence[Finding], command: str
+) -> Generator[Progress, None, Run]:
+    """Race in `folder/advice`, then train the regime that leads, at the rate found there; the run is `folder` itself.
+
+    What it scores is held against what the race foretold.
+    """
+    found = yield from race_study(problem, options, folder / "advice", part, findings, command)
+    name = found.advice.predicted["regime"]
+    if name is None:
+        raise TrainingError("no regime could be trained.", f"see {folder / 'advice' / 'report.html'}")
+    yield Progress("advised", 0.0, None, message=found.advice.reason)
+    done = yield from fit_one(problem, replace(options, regimes=(name,)), folder, searched=folder / "advice")
+    foretold = found.raced.of(name) if found.raced else None
+    if foretold is None or done.test is None:
+        return done
+    done = replace(done, caveats=(*done.caveats, held_against(done.test, foretold, higher=done.higher_is_better)))
+    write_json(folder / "run.json", done.to_json())
+    return done
+
+
+def read_back(folder: Path) -> Study:
+    """A finished study. Raises TrainingError where it is not finished."""
+    comparison, raced = remembered(folder), remembered_race(folder)
+    return Study(comparison, verdict(comparison, raced) if raced else advise(comparison), folder, raced)
 
 
 def write(

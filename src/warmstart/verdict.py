@@ -45,6 +45,17 @@ def verdict(comparison: Comparison, raced: Raced) -> Advice:
     )
 
 
+def held_against(score: float, foretold: Outlook, *, higher: bool) -> str:
+    """What a run on all rows scored, beside what the race had foretold: an alarm where it left the band."""
+    low, high = foretold.interval
+    if low <= score <= high:
+        return f"The score of {figure(score)} is as foretold: {figure(foretold.score)} {bounds(foretold.interval)}."
+    better = (score > high) == higher
+    told = f"The score of {figure(score)} is {'better' if better else 'worse'} than foretold"
+    told += f" ({figure(foretold.score)} {bounds(foretold.interval)})"
+    return f"{told}." if better else f"{told}: the race may have chosen wrongly; `warmstart compare` would tell."
+
+
 def _reason(comparison: Comparison, raced: Raced, leader: Outlook, tie: Sequence[Outlook], name: str) -> str:
     worth = percent(comparison.worth)
     rest = [each for each in raced.outlooks if each is not leader and each not in tie]

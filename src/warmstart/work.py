@@ -135,6 +135,16 @@ def searched(work: Work, name: str, rows: int, spend: float) -> Generator[Progre
     return found
 
 
+def searched_before(work: Work, name: str, rows: int, study: Path) -> Chosen | None:
+    """The rate and size that a study found for a regime, at whatever number of rows; None where it searched none."""
+    found = [tune.known(path) for path in sorted((study / "tuning").glob(f"{name}-r*.json"))]
+    if not found or found[-1] is None:
+        return None
+    regime = work.plan.regime(name, rows)
+    again = tune.from_json(found[-1], regime, work.plan.config(regime, rows, work.plan.options.first_seed))
+    return replace(again, trials=(), flops=0.0, seconds=0.0)
+
+
 def trained(
     work: Work, chosen: Chosen, rows: int, seed: int, longer: int = 1, folder: Path | None = None
 ) -> Generator[Progress, None, Run]:

@@ -22,6 +22,7 @@ from warmstart.comparison import Comparison, Difference
 from warmstart.curves import FARTHEST
 from warmstart.data.check import Finding
 from warmstart.outlook import outlook
+from warmstart.racing import Raced
 from warmstart.record import Run
 from warmstart.report import forgetting, mistakes, plots, words
 from warmstart.report.entries import Entry, best_of, difference, entries_of, of_most_rows, searches
@@ -61,14 +62,15 @@ def render(
     examples: Mapping[int, str] | None,
     findings: Sequence[Finding] = (),
     command: str,
+    raced: Raced | None = None,
 ) -> str:
     """One self-contained HTML page.
 
     `examples` are the inputs of the test rows by row number; None keeps every text out of the page (class names stay).
-    `command` is what to type to repeat the study.
+    `command` is what to type to repeat the study. `raced`: where not everything was trained on all rows.
     """
     entries = entries_of(comparison)
-    main = of_most_rows(entries)
+    main = _as_raced(entries, raced) if raced else of_most_rows(entries)
     figures = _figures(main, comparison)
     heading = words.verdict(advice.verdict, advice.confidence)
     library, script = _library(), asset("page.js")
@@ -91,7 +93,8 @@ def render(
             constant=next((entry for entry in main if entry.name == "constant"), None),
             scratch=best_of(main, "scratch"),
             tuned=best_of(main, "fine-tuned"),
-            head_to_head=_head_to_head(main, comparison),
+            raced=raced,
+            head_to_head=None if raced else _head_to_head(main, comparison),
             lost=forgetting.lost(main),
             measures=forgetting.measures(forgetting.lost(main)),
             doubts=_doubts(comparison, advice),
@@ -162,6 +165,14 @@ def _figures(main: Sequence[Entry], comparison: Comparison) -> dict[str, Figure]
         values, judged = plots.value_span(main, comparison.units), _judged(main, comparison)
         figures |= {f"fit-{entry.key}": plots.predicted_against_true(entry, values) for entry in judged}
     return figures
+
+
+def _as_raced(entries: Sequence[Entry], raced: Raced) -> tuple[Entry, ...]:
+    """Each at the most rows that it was seen at, the likeliest to be best first."""
+    rank = {each.regime: place for place, each in enumerate(raced.outlooks)}
+    if raced.choice is not None:
+        rank[raced.choice] = -1
+    return tuple(sorted(entries, key=lambda entry: (entry.failed, rank.get(entry.name, len(rank)))))
 
 
 def _judged(main: Sequence[Entry], comparison: Comparison) -> list[Entry]:
