@@ -53,11 +53,17 @@ def compare(problem: Problem, options: Options, folder: Path) -> Generator[Progr
 
 
 def fit_one(
-    problem: Problem, options: Options, folder: Path, searched: Path | None = None
+    problem: Problem,
+    options: Options,
+    folder: Path,
+    searched: Path | None = None,
+    before: Run | None = None,
+    band: float = 0.0,
 ) -> Generator[Progress, None, Run]:
     """Train one regime with one seed at the best rate; the run is `folder` itself.
 
-    `searched`: a study whose search for this regime is taken over, where it made one.
+    `searched`: a study whose search for this regime is taken over, where it made one. `before`: a run on fewer rows,
+    than which this one should be no worse on its way, by more than `band`.
     """
     plan = budget.first_plan(problem, replace(options, seeds=1, budget=np.inf))
     name, rows, seed = plan.names[0], max(plan.sizes), plan.options.first_seed
@@ -69,7 +75,8 @@ def fit_one(
     chosen = work.searched_before(fitting, name, rows, searched) if searched else None
     if chosen is None:
         chosen = yield from work.searched(fitting, name, rows, 0.0)
-    return (yield from work.trained(fitting, chosen, rows, seed, folder=folder))
+    expected = work.Expected(before, chosen.config.steps, band) if before else None
+    return (yield from work.trained(fitting, chosen, rows, seed, folder=folder, expected=expected))
 
 
 def remembered(folder: Path) -> Comparison:

@@ -224,11 +224,13 @@ def _stage(
     stream = Stream(view.examples, order, dropped, state.world)
     marks = {round(config.steps * (i + 1) / course.looks) for i in range(course.looks)}
     steps = train(state, aim, stream, config)
+    seen: Point | None = None
     with Held() as signals, saved_if_stopped(underway, checkpoints):
         while True:
             due = _agreed(state.world, signals, bool(checkpoints and checkpoints.due))
             if state.step in marks and underway.losses:
                 underway.look(aim, view.watch, order.per_epoch, last=state.step == config.steps)
+                seen = course.points[-1]
             if checkpoints and due and state.step:
                 checkpoints.save(underway.name, *underway.pack())
             if state.step >= config.steps or keeper.tired:
@@ -244,7 +246,8 @@ def _stage(
                 continue
             if step.finite:
                 underway.losses.append(step.loss)
-            yield step
+            yield step if seen is None else replace(step, seen=seen)
+            seen = None
     keeper.restore()
     course.caveats += _remarks(underway, view, stream, config)
     looked = sum(point.step > course.steps for point in course.points)

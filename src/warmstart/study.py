@@ -82,8 +82,12 @@ def fit_advised(
     if name is None:
         raise TrainingError("no regime could be trained.", f"see {folder / 'advice' / 'report.html'}")
     yield Progress("advised", 0.0, None, message=found.advice.reason)
-    done = yield from fit_one(problem, replace(options, regimes=(name,)), folder, searched=folder / "advice")
     foretold = found.raced.of(name) if found.raced else None
+    seen = [run for run in found.comparison.runs if run.regime == name and foretold is not None]
+    before = max(seen, key=lambda run: run.rows, default=None)
+    band = (foretold.interval.high - foretold.interval.low) / 2 if foretold else 0.0
+    chosen = replace(options, regimes=(name,))
+    done = yield from fit_one(problem, chosen, folder, folder / "advice", before, band)
     if foretold is None or done.test is None:
         return done
     done = replace(done, caveats=(*done.caveats, held_against(done.test, foretold, higher=done.higher_is_better)))

@@ -20,6 +20,7 @@ from warmstart.errors import TrainingError
 from warmstart.methods import Rates
 from warmstart.models.layers import layers
 from warmstart.models.model import Model
+from warmstart.record import Point
 from warmstart.tasks import Batch, Objective
 
 OptimizerName = Literal["adamw", "adam", "sgd"]
@@ -88,6 +89,7 @@ class Step:
     loss: float
     lr: float  # of a weight with rate 1
     grad_norm: float  # before clipping
+    seen: Point | None = None  # the look at validation rows just before it, where there was one
 
     @property
     def finite(self) -> bool:

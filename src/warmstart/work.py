@@ -18,11 +18,14 @@ from warmstart.engine import world
 from warmstart.errors import listed
 from warmstart.pace import measure
 from warmstart.prefix import Shared
-from warmstart.record import Run
+from warmstart.record import Point, Run
 from warmstart.regimes import BASELINES
 from warmstart.runs import Chosen, given_up, run, run_baseline
 from warmstart.stages import Draw
 from warmstart.train import Step
+from warmstart.wording import figure
+
+TELLING = 0.25  # of the steps: looks before that say little
 
 Value = TypeVar("Value")
 
@@ -67,6 +70,28 @@ class Work:
 
     def draw(self, rows: int, seed: int) -> Draw:
         return self.plan.draw(rows, seed, self.shared)
+
+
+@dataclass(frozen=True)
+class Expected:
+    """How validation went in a run on fewer rows: a run on more should be no worse at the same part of its way."""
+
+    before: Run
+    steps: int  # of the run that is watched
+    band: float  # that it may be worse by, in the metric's unit
+
+    def alarm(self, seen: Point) -> str | None:
+        """What is wrong with a look; None where nothing is, or where it is too early to tell."""
+        share = seen.step / self.steps
+        known = [(point.step / self.before.settings["steps"], point.val_score) for point in self.before.points]
+        if share < TELLING or not known:
+            return None
+        then = float(np.interp(share, *zip(*known, strict=True)))
+        worse = (then - seen.val_score) * (1 if self.before.higher_is_better else -1)
+        if worse <= self.band:
+            return None
+        told = f"at {share:.0%} of its steps this run scores {figure(seen.val_score)} on validation rows, the one on"
+        return f"{told} {self.before.rows:,} rows scored {figure(then)} there: it is leaving the band of the forecast"
 
 
 def measured(plan: Plan, folder: Path, *, cut: bool = True) -> Generator[Progress, None, Work]:
@@ -146,41 +171,58 @@ def searched_before(work: Work, name: str, rows: int, study: Path) -> Chosen | N
 
 
 def trained(
-    work: Work, chosen: Chosen, rows: int, seed: int, longer: int = 1, folder: Path | None = None
+    work: Work,
+    chosen: Chosen,
+    rows: int,
+    seed: int,
+    longer: int = 1,
+    folder: Path | None = None,
+    expected: Expected | None = None,
 ) -> Generator[Progress, None, Run]:
-    """One run, `longer` times its usual length. `folder`: of the run; None: its own among those of the study."""
+    """One run, `longer` times its usual length. `folder`: of the run; None: its own among those of the study.
+
+    Where it does not go as `expected`, the first look that shows it is told.
+    """
     name = chosen.regime.name
     chosen = replace(chosen, config=replace(chosen.config, seed=seed, steps=chosen.config.steps * longer))
     draw, predicted = work.draw(rows, seed), work.plan.predicted(name, rows, seed, longer)
     folder = folder or work.folder / "runs" / run_id(name, rows, seed, longer)
     fresh = not _finished(folder)
     doing = _training(name, rows, seed, longer)
-    expected, pace = work.plan.seconds_of_run(name, rows) * longer, work.plan.seconds_of_step(name, rows)
+    seconds, pace = work.plan.seconds_of_run(name, rows) * longer, work.plan.seconds_of_step(name, rows)
     lost = _lost(work.folder, name, rows, doing)
     if lost:
-        work.finished += expected
+        work.finished += seconds
         done = given_up(name, draw, folder, lost, chosen)
     else:
-        done = yield from _showing(work, run(chosen, draw, folder, predicted), doing, expected, pace)
+        steps = run(chosen, draw, folder, predicted)
+        done = yield from _showing(work, steps, doing, seconds, pace, expected)
     _note(work.plan, done, fresh)
     return done
 
 
 def _showing(
-    work: Work, steps: Generator[Step, None, Value], doing: str, expected: float, pace: float
+    work: Work,
+    steps: Generator[Step, None, Value],
+    doing: str,
+    seconds: float,
+    pace: float,
+    expected: Expected | None = None,
 ) -> Generator[Progress, None, Value]:
     """Turn steps, each of `pace` seconds, into progress; give what the steps give in the end."""
     taken = 0
     yield work.progress(doing)
     while True:
         try:
-            next(steps)
+            step = next(steps)
         except StopIteration as stop:
-            work.finished += expected
+            work.finished += seconds
             value: Value = stop.value
             return value
         taken += 1
-        yield work.progress(doing, min(taken * pace, expected))
+        alarm = expected.alarm(step.seen) if expected and step.seen else None
+        expected = None if alarm else expected  # once is enough
+        yield work.progress(doing, min(taken * pace, seconds), alarm or "")
 
 
 # --- what is being done, in words: deaths of the process are counted under them ---------------------------------------

@@ -1,0 +1,174 @@
+"""Race: the best is found from few rows, no more is spent than allowed, and a tie is not called."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import NormalDist
+
+import numpy as np
+import pytest
+
+from warmstart.race import MOST_SEEDS, Arm, Ask, Prior, Result, Slope, Standing, race, rungs
+from warmstart.record import Array
+
+WHOLE, ITEMS = 1600, 600
+PRIOR = Prior(usual=Slope(-0.2, 0.15), bend=0.1, seeds=0.03)
+
+
+@dataclass(frozen=True)
+class Curve:
+    """An arm whose error falls along a straight line, blurred by seeds and by who the test rows are."""
+
+    error: float  # with all rows
+    slope: float
+    cost: float = 1.0  # of a row
+
+    def at(self, rows: int) -> float:
+        return self.error * (rows / WHOLE) ** self.slope
+
+
+class World:
+    """Runs of some arms: what each row loses is partly the row's own hardness, the same for all arms."""
+
+    def __init__(self, curves: dict[str, Curve], dice: int = 0, seeds: float = 0.03):
+        self.curves, self.seeds = curves, seeds
+        self.random = np.random.default_rng(dice)
+        self.hardness = self.random.standard_normal(ITEMS)
+        self.asked: list[Ask] = []
+
+    def losses(self, ask: Ask) -> Array:
+        error = self.curves[ask.arm].at(ask.rows) * math.exp(self.seeds * self.random.standard_normal())
+        luck = 0.9 * self.hardness + math.sqrt(1 - 0.9**2) * self.random.standard_normal(ITEMS)
+        return (luck < NormalDist().inv_cdf(min(error, 0.99))).astype(float)
+
+    def run(self, budget: float, whole_arms: Sequence[str] = (), failing: Sequence[str] = ()) -> Standing:
+        arms = [
+            Arm(name, lambda rows, cost=curve.cost: cost * rows, whole=name in whole_arms)
+            for name, curve in self.curves.items()
+        ]
+        going = race(arms, WHOLE, budget, prior=PRIOR)
+        ask = next(going)
+        while True:
+            self.asked.append(ask)
+            losses = None if ask.arm in failing else self.losses(ask)
+            try:
+                ask = going.send(Result(ask, losses, self.curves[ask.arm].cost * ask.rows))
+            except StopIteration as stop:
+                standing: Standing = stop.value
+                return standing
+
+
+CLEAR = {"good": Curve(0.2, -0.2), "fair": Curve(0.3, -0.2), "poor": Curve(0.45, -0.1)}
+
+
+@pytest.mark.parametrize("dice", range(5))
+def test_a_clear_winner_is_found_without_training_anything_on_all_rows(dice: int) -> None:
+    world = World(CLEAR, dice)
+
+    found = world.run(budget=3 * WHOLE)
+
+    assert found.decided and found.choice == "good" and found.confidence >= 0.95
+    assert found.spent < 1.5 * WHOLE
+    assert max(ask.rows for ask in world.asked) < WHOLE
+    assert "poor" in found.dropped
+
+
+def test_one_that_starts_behind_but_learns_faster_is_not_dropped() -> None:
+    world = World({"slow": Curve(0.30, -0.05), "fast": Curve(0.2, -0.4)})
+
+    found = world.run(budget=4 * WHOLE)
+
+    first = {ask.arm: world.curves[ask.arm].at(ask.rows) for ask in world.asked[:2]}
+    assert first["fast"] > first["slow"], "it does start behind"
+    assert found.choice == "fast"
+
+
+def test_in_a_true_tie_a_sure_winner_is_rarely_named() -> None:
+    wrong = 0
+    for dice in range(40):
+        found = World({"a": Curve(0.3, -0.2), "b": Curve(0.3, -0.2)}, dice).run(budget=0.5 * WHOLE)
+        wrong += found.decided and not found.tie
+    assert wrong <= 2, "5 % of the draws"
+
+
+def test_what_is_foretold_holds_as_often_as_it_says() -> None:
+    held = []
+    for dice in range(40):
+        random = np.random.default_rng(1000 + dice)
+        slopes = random.normal(-0.2, 0.15, size=3)
+        curves = {name: Curve(0.25, slope) for name, slope in zip("abc", slopes, strict=True)}
+        found = World(curves, dice).run(budget=0.6 * WHOLE)
+        held += [p.low <= 0.25 <= p.high for p in found.predicted.values()]
+    assert 0.8 <= np.mean(held) <= 1.0
+
+
+@pytest.mark.parametrize("share", [0.3, 1.0, 3.0])
+def test_no_more_is_spent_than_allowed(share: float) -> None:
+    budget = share * WHOLE
+    world = World({"a": Curve(0.3, -0.2), "b": Curve(0.3, -0.2), "c": Curve(0.3, -0.2, cost=2.0)})
+
+    found = world.run(budget)
+
+    assert found.spent <= budget
+    assert found.decided or found.next_cost is None or found.spent + found.next_cost > budget
+
+
+def test_cheap_arms_are_run_whole_at_once_and_every_other_on_the_first_rung() -> None:
+    world = World({"cheap": Curve(0.4, -0.1, cost=1e-4), "dear": Curve(0.3, -0.2), "dearer": Curve(0.3, -0.2, 2.0)})
+
+    world.run(budget=5 * WHOLE, whole_arms=["cheap"])
+
+    assert world.asked[:3] == [
+        Ask("cheap", WHOLE, 0),
+        Ask("dear", rungs(WHOLE)[0], 0),
+        Ask("dearer", rungs(WHOLE)[0], 0),
+    ]
+
+
+def test_no_run_is_asked_for_twice_and_no_size_with_more_than_a_few_seeds() -> None:
+    world = World({"a": Curve(0.3, -0.2), "b": Curve(0.3, -0.2)})
+
+    found = world.run(budget=1e9)
+
+    assert len(set(world.asked)) == len(world.asked)
+    assert max(ask.seed for ask in world.asked) < MOST_SEEDS
+    assert found.decided or found.next_ask is None, "nothing is left to ask for"
+
+
+def test_an_arm_that_fails_cannot_win() -> None:
+    found = World(CLEAR).run(budget=3 * WHOLE, failing=["good"])
+
+    assert found.choice == "fair" and "good" not in found.chances
+
+
+def test_where_all_fail_there_is_no_choice() -> None:
+    found = World(CLEAR).run(budget=3 * WHOLE, failing=list(CLEAR))
+
+    assert found.choice is None and not found.decided and found.chances == {}
+
+
+def test_of_a_tie_the_cheapest_is_chosen() -> None:
+    world = World({"dear": Curve(0.3, -0.2, cost=5.0), "cheap": Curve(0.3, -0.2)}, seeds=0.0005)
+    prior = Prior(usual=Slope(-0.2, 0.01), bend=0.001, seeds=0.0005)
+    arms = [Arm(name, lambda rows, cost=curve.cost: cost * rows) for name, curve in world.curves.items()]
+    going = race(arms, WHOLE, 1e9, worth=0.2, prior=prior)
+    ask = next(going)
+    while True:
+        try:
+            ask = going.send(Result(ask, world.losses(ask), 1.0))
+        except StopIteration as stop:
+            found: Standing = stop.value
+            break
+    assert found.tie == ("cheap", "dear") and found.choice == "cheap" and found.decided
+
+
+def test_the_same_results_ask_for_the_same_runs() -> None:
+    one, two = World(CLEAR, 3), World(CLEAR, 3)
+
+    assert one.run(2 * WHOLE) == two.run(2 * WHOLE) and one.asked == two.asked
+
+
+def test_rungs_double_up_to_all() -> None:
+    assert rungs(4000) == (250, 500, 1000, 2000, 4000)
+    assert rungs(200) == (50, 100, 200)
+    assert rungs(30) == (30,)
