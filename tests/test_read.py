@@ -103,6 +103,14 @@ def test_json_values_of_mixed_kinds(tmp_path: Path) -> None:
     }
 
 
+def test_an_array_of_objects_is_read_as_its_lines_would_be(tmp_path: Path) -> None:
+    rows = ['{"a": 1, "text": "x, [y]"}', '{"text": null,\n  "b": ["c"]}', '{"a": 2}']
+    (tmp_path / "array.json").write_text("\ufeff\n [" + " ,\n".join(rows) + "\n]\n", encoding="utf-8")
+    (tmp_path / "lines.jsonl").write_text("\n".join(row.replace("\n", "") for row in rows))
+
+    assert read(tmp_path / "array.json").columns == read(tmp_path / "lines.jsonl").columns
+
+
 BROKEN = [
     ("a.csv", b"", "is empty"),
     ("a.csv", b"\n \n", "nothing but blank space"),
@@ -117,10 +125,15 @@ BROKEN = [
     ("a.csv", b"a,b\n1,2\n2," + b"x" * 10_000_000 + b"\n", "row 2, column 'b' holds 10,000,000 bytes in one cell"),
     ("a.jsonl", b'{"b": "' + b"x" * 10_000_000 + b'"}', "row 1, column 'b' holds 10,000,000 bytes in one cell"),
     ("a.jsonl", b'{"a": 1}\n\n{"a": ', "row 2 (line 3) is not valid JSON"),
-    ("a.json", b'[{"a": 1}]', "is one JSON array"),
+    ("a.json", b'[{"a": 1},\n {"a": 2', "row 2 (line 2) is not valid JSON"),
+    ("b.json", b'[{"a": 1} {"a": 2}]', "row 1 (line 1) is followed by neither a comma"),
+    ("c.json", b'[{"a": 1}] [{"a": 2}]', "after the end of the array stands"),
+    ("d.json", b'[{"a": 1}, 7]', "row 2 (line 1) is 7, expected an object"),
+    ("e.json", b'[{"a": 1},]', "row 2 (line 1) is not valid JSON"),
+    ("f.json", b"[]", "but no rows"),
     ("a.jsonl", b'{"a": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", "row 1 (line 1) is nested too deeply"),
     ("a.jsonl", b'{"a": 1, "a": 2}', "the key 'a' occurs twice"),
-    ("a.jsonl", b"[]\n".replace(b"[]", b"3"), "is '3', expected an object"),
+    ("a.jsonl", b"[]\n".replace(b"[]", b"3"), "is 3, expected an object"),
     ("a.jsonl", b'{"a": ["x"]}\n{"a": "x"}', "column 'a' holds lists, but row 2 has 'x'"),
     ("a.jsonl", b'{"a": "\\ud800"}', "row 1, column 'a' holds half of a character"),
     ("a.jsonl", b'{"a": ' + b"9" * 5000 + b"}", "row 1 (line 1): Exceeds the limit"),

@@ -2,7 +2,6 @@
 
 import codecs
 import csv
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -13,8 +12,9 @@ import pyarrow.csv as pacsv
 import pyarrow.feather as feather
 import pyarrow.parquet as pq
 
-from warmstart.data.texts import Cells, Column, gathered
-from warmstart.errors import InputError, listed, shortened
+from warmstart.data.json_files import read_json
+from warmstart.data.texts import Column, gathered
+from warmstart.errors import InputError, listed
 
 Rows = TypeVar("Rows", pa.RecordBatch, pa.Table)
 
@@ -223,98 +223,9 @@ def _all_match(cells: Column, pattern: str) -> bool:
     return bool(pc.all(pc.match_substring_regex(cells, pattern)).as_py())
 
 
-# --- JSON lines -------------------------------------------------------------------------------------------------------
-
-
 def _read_json(path: Path) -> pa.Table:
-    """One object a line, by Python's parser: pyarrow's turns date-like text into dates and dies of deep nesting."""
     _check_text(path)
-    if _first_line(path).startswith("["):
-        raise InputError(
-            f"{path} is one JSON array, expected one object a line", "convert it with: jq -c '.[]' IN > OUT"
-        )
-    columns: dict[str, list[object]] = {}  # by column, as objects of a million rows would take several times as much
-    rows = 0
-    with path.open(encoding="utf-8-sig", newline="\n") as file:
-        for line, content in enumerate(file, 1):
-            if not content.strip():
-                continue
-            row = _json_row(path, line, rows + 1, content.rstrip("\n"))
-            for name in row:
-                columns.setdefault(name, [None] * rows)
-            rows += 1
-            for name, values in columns.items():
-                values.append(row.get(name))
-    return pa.table({name: _json_column(path, name, values) for name, values in columns.items()})
-
-
-def _json_row(path: Path, line: int, number: int, content: str) -> dict[str, object]:
-    place = f"{path}: row {number} (line {line})"
-    try:
-        row = json.loads(content, object_pairs_hook=_json_object)
-    except RecursionError as error:
-        raise InputError(f"{place} is nested too deeply", "flatten it to one object of plain values") from error
-    except json.JSONDecodeError as error:
-        raise InputError(
-            f"{place} is not valid JSON: {error.msg} at character {error.colno}",
-            "expected one complete object a line; was the file cut off?",
-        ) from error
-    except ValueError as error:  # a key twice, or an integer of thousands of digits
-        raise InputError(f"{place}: {error}", "correct that line") from error
-    if not isinstance(row, dict):
-        raise InputError(f"{place} is {shortened(content, 40)}, expected an object", 'write {"column": value, ...}')
-    return row
-
-
-def _json_object(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    row = dict(pairs)
-    if len(row) < len(pairs):
-        names = [name for name, _ in pairs]
-        raise ValueError(f"the key {next(n for n in names if names.count(n) > 1)!r} occurs twice")
-    return row
-
-
-def _json_column(path: Path, name: str, values: list[object]) -> Cells:
-    kinds = {type(value) for value in values} - {type(None)}
-    if list in kinds and len(kinds) > 1:
-        row = next(i for i, value in enumerate(values, 1) if value is not None and not isinstance(value, list))
-        raise InputError(
-            f"{path}: column {name!r} holds lists, but row {row} has {shortened(values[row - 1])}",
-            "write a list in every row, also around a single value",
-        )
-    try:
-        return _array(kinds, values)
-    except UnicodeEncodeError as error:
-        row = next(i for i, value in enumerate(values, 1) if _has_lone_surrogate(value))
-        raise InputError(
-            f"{path}: row {row}, column {name!r} holds half of a character ({error.reason})", "correct that cell"
-        ) from error
-    except RecursionError as error:
-        raise InputError(f"{path}: column {name!r} is nested too deeply", "flatten it to plain values") from error
-
-
-def _array(kinds: set[type], values: list[object]) -> Cells:
-    if list in kinds:
-        lists = [[_json_text(item) for item in value] if isinstance(value, list) else None for value in values]
-        return pa.array(lists, pa.list_(pa.large_string()))
-    try:
-        if kinds == {int}:
-            return pa.array(values, pa.int64())
-        if kinds and kinds <= {int, float}:
-            return pa.array([None if v is None else float(v) for v in values], pa.float64())  # type: ignore[arg-type]
-    except OverflowError:  # more than 64 bits: an id, exact only as text
-        pass
-    if kinds == {bool} or not kinds:
-        return pa.array(values, pa.bool_() if kinds else pa.null())
-    return pa.array([_json_text(value) for value in values], pa.large_string())
-
-
-def _json_text(value: object) -> str | None:
-    return value if value is None or isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-
-
-def _has_lone_surrogate(value: object) -> bool:
-    return any("\ud800" <= character <= "\udfff" for character in str(value))
+    return read_json(path)
 
 
 # --- Parquet and Arrow ------------------------------------------------------------------------------------------------
