@@ -21,6 +21,7 @@ from warmstart.tasks import TASKS, Language
 from warmstart.train import TrainConfig
 from warmstart.tune import SHARE
 
+FEWEST_STEPS = 40  # of a run on a part of the rows
 FEWEST_ROWS = 100  # for training: the budget cuts no further
 APART, MOST_SIZES = 4, (4, 3)  # of --rows auto: a factor, and how many, most first
 FEWEST_TOKENS = 64  # of a text: the budget lets every model read as many
@@ -88,6 +89,7 @@ class Plan:
     tokens: dict[int, float] = field(default_factory=dict)  # read of a text at most -> to compute for one, with padding
     peaks: dict[str, Peak] = field(default_factory=dict)  # regime -> memory of its dearest step
     scored: float = 1.0  # share of the test and validation rows
+    towards: int | None = None  # training rows that every run is a part of, and takes that part of their steps
     cuts: tuple[str, ...] = ()
 
     @property
@@ -131,11 +133,14 @@ class Plan:
 
     def config(self, regime: Regime, rows: int, seed: int) -> TrainConfig:
         options, habits = self.options, regime.habits
-        batch = options.batch_size or habits.batch(rows)
+        whole = self.towards or rows
+        batch = options.batch_size or habits.batch(whole)
         if options.epochs is None:
-            steps = habits.steps(rows, batch, options.length)
+            steps = habits.steps(whole, batch, options.length)
         else:
-            steps = max(1, round(options.epochs * options.length * rows / batch))
+            steps = max(1, round(options.epochs * options.length * whole / batch))
+        if rows < whole:
+            steps = min(steps, max(FEWEST_STEPS, round(steps * rows / whole)))
         used = precision(options.precision)
         return TrainConfig(
             steps=steps, lr=options.lr or habits.lr, batch_size=batch, precision=used, seed=seed, **options.training

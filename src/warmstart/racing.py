@@ -5,7 +5,7 @@ that was stopped asks for the same runs again and finds them finished.
 """
 
 import json
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import fmean
@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from warmstart import budget, work
+from warmstart import budget, tune, work
 from warmstart.budget import Options, Plan, Problem
 from warmstart.compare import compared, remember
 from warmstart.comparison import Comparison
@@ -99,7 +99,7 @@ def measured(problem: Problem, options: Options, folder: Path) -> Generator[Prog
         raise UsageError("a race has rungs of its own.", "name at most one number of rows with --rows")
     asked = budget.first_plan(problem, options)
     plan = budget.first_plan(problem, replace(options, rows=rungs(max(asked.sizes))))
-    plan = replace(plan, scored=min(1.0, JUDGED / len(problem.splits.test)))
+    plan = replace(plan, scored=min(1.0, JUDGED / len(problem.splits.test)), towards=max(plan.sizes))
     yield Progress("reading the rows", 0.0, None)
     return (yield from work.measured(plan, folder, cut=False))
 
@@ -113,10 +113,10 @@ def run_race(study: Work, part: float | None) -> Generator[Progress, None, tuple
     minutes = f"{allowed / 60:.0f} min" if allowed >= 90 else f"{allowed:.0f} s"
     said = f"a race of {len(plan.names)} regimes towards {whole:,} rows, within {minutes}; comparing all would take"
     yield study.progress("planning", message=f"{said} {everything / 60:.0f} min")
-    arms = _arms(plan, everything)
+    chosen: dict[str, Chosen] = {}
+    arms = _arms(plan, everything, chosen)
     higher = study.draw(min(plan.sizes), plan.options.first_seed).task.higher_is_better
     going = race(arms, whole, allowed, worth=plan.options.worth, higher_is_better=higher)
-    chosen: dict[str, Chosen] = {}
     runs: list[Run] = []
     spent = 0.0
     ask = next(going)
@@ -138,37 +138,45 @@ def run_race(study: Work, part: float | None) -> Generator[Progress, None, tuple
     return comparison, found
 
 
-def _arms(plan: Plan, everything: float) -> list[Arm]:
-    """Their costs as the plan foretells them; what costs next to nothing is run whole."""
+def _arms(plan: Plan, everything: float, chosen: Mapping[str, Chosen]) -> list[Arm]:
+    """Their costs as the plan foretells them, with the search where it is still to be made."""
     whole = max(plan.sizes)
     found = [Arm(name, lambda _: 0.0, whole=True) for name in plan.names if name in BASELINES]
     for name in plan.networks:
-        little = plan.seconds_of_search(name, whole) + plan.seconds_of_run(name, whole) < LITTLE * everything
-        first = whole if little else min(plan.sizes)
 
-        def cost(rows: int, name: str = name, first: int = first) -> float:
-            search = plan.seconds_of_search(name, rows) if rows == first else 0.0
+        def cost(rows: int, name: str = name) -> float:
+            search = plan.seconds_of_search(name, _searched_at(plan)) if _searches(plan, rows, name, chosen) else 0.0
             return search + plan.seconds_of_run(name, rows)
 
+        little = cost(whole) < LITTLE * everything
         found.append(Arm(name, cost, whole=little))
     return found
 
 
+def _searched_at(plan: Plan) -> int:
+    """The rows on which a rate is searched: a quarter of all, or the next more that the race has."""
+    return next(rows for rows in sorted(plan.sizes) if 4 * rows >= max(plan.sizes))
+
+
+def _searches(plan: Plan, rows: int, name: str, chosen: Mapping[str, Chosen]) -> bool:
+    """Whether a search comes before a run on so many rows. On fewer, a trial would be a few steps that tell nothing."""
+    return name not in chosen and rows >= _searched_at(plan)
+
+
 def _carried_out(study: Work, ask: Ask, chosen: dict[str, Chosen]) -> Generator[Progress, None, tuple[Run, float]]:
-    """The run with what it took in seconds. A rate is searched at a regime's first rows, and kept at more."""
+    """The run with what it took in seconds: at the regime's usual rate, until one has been searched."""
     plan, seed = study.plan, study.plan.options.first_seed + ask.seed
     if ask.arm in BASELINES:
         done = yield from work.baseline(study, ask.arm, ask.rows, seed)
         return done, done.cost.seconds + done.tuning_seconds
-    if ask.arm not in chosen:
+    spent = 0.0
+    if _searches(plan, ask.rows, ask.arm, chosen):
         dearest = max((each.flops for each in chosen.values()), default=0.0)
-        chosen[ask.arm] = yield from work.searched(study, ask.arm, ask.rows, dearest)
-        used = chosen[ask.arm]
-    else:
-        found = work.searched_before(study, ask.arm, ask.rows, study.folder)
-        used = found or replace(chosen[ask.arm], config=plan.config(chosen[ask.arm].regime, ask.rows, seed))
+        chosen[ask.arm] = yield from work.searched(study, ask.arm, _searched_at(plan), dearest)
+        spent = chosen[ask.arm].seconds
+    used = work.as_searched(plan, ask.arm, ask.rows, chosen.get(ask.arm), fresh=spent > 0)
     done = yield from work.trained(study, used, ask.rows, seed)
-    return done, done.cost.seconds + used.seconds
+    return done, done.cost.seconds + spent
 
 
 def losses(done: Run) -> Array | None:
@@ -251,9 +259,8 @@ def _exhaustive_flops(plan: Plan, runs: Sequence[Run]) -> float:
         largest = max(seen, key=lambda run: run.rows)
         times, search = 1.0, max(run.tuning_flops for run in seen)
         if name in plan.networks:
-            first = min(run.rows for run in seen)
             times = _examples(plan, name, whole) / _examples(plan, name, largest.rows)
-            search *= _examples(plan, name, whole) / _examples(plan, name, first)
+            search = tune.SHARE * (plan.options.trials + 0.5) * plan.searches * times * largest.cost.flops
         total += len(plan.seeds) * times * largest.cost.flops + search
     return total
 

@@ -162,12 +162,29 @@ def searched(work: Work, name: str, rows: int, spend: float) -> Generator[Progre
 
 def searched_before(work: Work, name: str, rows: int, study: Path) -> Chosen | None:
     """The rate and size that a study found for a regime, at whatever number of rows; None where it searched none."""
-    found = [tune.known(path) for path in sorted((study / "tuning").glob(f"{name}-r*.json"))]
-    if not found or found[-1] is None:
-        return None
+    paths = sorted((study / "tuning").glob(f"{name}-r*.json"))
+    facts = tune.known(paths[-1]) if paths else None
     regime = work.plan.regime(name, rows)
-    again = tune.from_json(found[-1], regime, work.plan.config(regime, rows, work.plan.options.first_seed))
-    return replace(again, trials=(), flops=0.0, seconds=0.0)
+    config = work.plan.config(regime, rows, work.plan.options.first_seed)
+    return _elsewhere(tune.from_json(facts, regime, config)) if facts else None
+
+
+def as_searched(plan: Plan, name: str, rows: int, found: Chosen | None, *, fresh: bool) -> Chosen:
+    """A regime on these rows at the rate and size that were found; None: its usual ones.
+
+    `fresh`: the search is charged to this run.
+    """
+    regime = plan.regime(name, rows)
+    config = plan.config(regime, rows, plan.options.first_seed)
+    if found is None:
+        return Chosen(regime, config)
+    chosen = tune.from_json(tune.to_json(found), regime, config)
+    return chosen if fresh else _elsewhere(chosen)
+
+
+def _elsewhere(chosen: Chosen) -> Chosen:
+    """Where nothing was tried."""
+    return replace(chosen, trials=(), flops=0.0, seconds=0.0)
 
 
 def trained(
