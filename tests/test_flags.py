@@ -19,6 +19,7 @@ OTHERS = {  # flags that are no keys of a request
     "check": {"--config", "--json", "--help"},
     "plan": {"--config", "--json", "--quiet", "--help"},
     "compare": {"--config", "--json", "--quiet", "--help", "--out", "--dry-run"},
+    "advise": {"--config", "--json", "--quiet", "--help", "--out", "--dry-run"},
     "fit": {"--config", "--json", "--quiet", "--help", "--out", "--dry-run"},
 }
 

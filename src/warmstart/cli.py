@@ -274,12 +274,11 @@ def _finish(begun: "Begun", quiet: bool, as_json: bool) -> None:
     go_on = ["resume", *flags, *code, "--", str(begun.folder)]
     quiet = quiet or not world().main
     try:
-        steps: Generator[Progress, None, Study | Run]
         if begun.request.command == "fit":
-            steps = api.fitting(begun)
+            _show(show.progress(_told(api.fitting(begun), go_on), quiet), begun.folder, as_json)
         else:
-            steps = api.advising(begun) if begun.request.races else api.comparing(begun)
-        _show(show.progress(_told(steps, go_on), quiet), begun.folder, as_json)
+            steps = api.advising(begun) if begun.request.command == "advise" else api.comparing(begun)
+            _show(show.progress(_told(steps, go_on), quiet), begun.folder, as_json)
     except process.Stopped as stopped:
         raise process.Stopped(stopped.code, begun.folder) from None
 

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from warmstart.budget import Options
 
 
+HALF_AN_HOUR = 1800.0  # seconds
+
+
 @dataclass(frozen=True)
 class Request:
     """Everything that a person can ask of `check`, `plan`, `compare`, `advise` and `fit`, with its defaults."""
@@ -67,7 +70,7 @@ class Request:
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     shard: bool = False
     # how much is spent, and what is shown
-    budget: float | str = 1800.0  # seconds; of a race also a share of the whole comparison's: "10%"
+    budget: float | str = HALF_AN_HOUR  # seconds; of a race also a share of the whole comparison's: "10%"
     worth: float = 0.01
     examples: bool = True
     offline: bool = False
@@ -144,7 +147,7 @@ class Request:
             seeds=self.seeds,
             first_seed=self.seed,
             trials=self.trials,
-            budget=self.budget if isinstance(self.budget, float) else Request.budget,
+            budget=HALF_AN_HOUR if isinstance(self.budget, str) else self.budget,
             worth=self.worth,
             length=self.length,
             epochs=self.epochs,
@@ -329,6 +332,8 @@ def command_line(request: Request, out: str) -> str:
     words += ["--target", request.target] if request.target else []
     default = Request(request.data, request.target)
     taken = set(taken_by(request.command)) - {"data", "target"}
+    if request.command == "fit" and not request.races:
+        taken -= {"budget"}
     for entry in fields(Request):
         value = getattr(request, entry.name)
         if entry.name not in taken or value == getattr(default, entry.name):

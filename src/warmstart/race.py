@@ -131,10 +131,10 @@ def race(
             field_.add((yield ask))
     while True:
         standing = field_.standing()
-        ask = None if standing.decided else field_.next_ask(standing, budget - field_.spent)
-        if ask is None:
+        wanted = None if standing.decided else field_.next_ask(standing, budget - field_.spent)
+        if wanted is None:
             return standing
-        field_.add((yield ask))
+        field_.add((yield wanted))
 
 
 @dataclass

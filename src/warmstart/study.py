@@ -58,6 +58,7 @@ def race_study(
 
     Where the whole comparison is quick, it is simply made.
     """
+    folder.mkdir(parents=True, exist_ok=True)
     if options.examples:
         save_examples(problem, folder / "examples.parquet")
     begun = yield from racing.measured(problem, options, folder)

@@ -83,10 +83,11 @@ class Expected:
     def alarm(self, seen: Point) -> str | None:
         """What is wrong with a look; None where nothing is, or where it is too early to tell."""
         share = seen.step / self.steps
-        known = [(point.step / self.before.settings["steps"], point.val_score) for point in self.before.points]
-        if share < TELLING or not known:
+        points = self.before.points
+        if share < TELLING or not points:
             return None
-        then = float(np.interp(share, *zip(*known, strict=True)))
+        shares = [point.step / self.before.settings["steps"] for point in points]
+        then = float(np.interp(share, shares, [point.val_score for point in points]))
         worse = (then - seen.val_score) * (1 if self.before.higher_is_better else -1)
         if worse <= self.band:
             return None
