@@ -190,6 +190,7 @@ def test_public_keys() -> None:
     written = json.loads(json.dumps(advise(make_comparison(runs())).to_json(), allow_nan=False))
     assert set(written) == {
         "choice", "verdict", "confidence", "reason", "also_fine", "caveats", "next_step", "predicted", "compute",
+        "constraints",
     }  # fmt: skip
     assert set(written["predicted"]) == {"regime", "score", "interval"}
 

@@ -12,6 +12,7 @@ from tests.cli_base import call
 from warmstart import api, config
 from warmstart.budget import Options
 from warmstart.config import Request, command_line, commented, from_mapping, load, read_yaml, save
+from warmstart.constraints import Constraints
 from warmstart.data.schema import PIECE_BYTES
 from warmstart.errors import UsageError
 from warmstart.starts import Init
@@ -53,6 +54,11 @@ FULL = Request(
     precision="fp32",
     budget=1_000_000.0,
     worth=0.025,
+    max_size=50_000_000,
+    max_latency=0.02,
+    licence=("apache-2.0", "MIT"),
+    max_train=7200.0,
+    pretrained=False,
     examples=False,
     offline=True,
 )
@@ -68,6 +74,11 @@ ONE = replace(
     seeds=3,
     budget=1800.0,
     worth=0.01,
+    max_size=None,
+    max_latency=None,
+    licence=(),
+    max_train=None,
+    pretrained=True,
     examples=True,
 )
 CORPUS = Request(("texts",), task="causal-lm", command="fit", regime="scratch", parameters=10_000_000)
@@ -132,6 +143,18 @@ def test_rows_may_be_auto_everywhere_but_in_fit(tmp_path: Path) -> None:
         replace(asked, command="fit")
     with pytest.raises(UsageError, match="'some' is no number of rows"):
         from_mapping({"data": ("a.csv",), "target": "price", "rows": config.parsed("rows", "some")})
+
+
+def test_constraints_are_written_as_people_write_them(tmp_path: Path) -> None:
+    path = tmp_path / "settings.yaml"
+    path.write_text("max-size: 50MB\nmax_latency: 20ms\nlicence: [apache-2.0, mit]\nmax_train: 2h\npretrained: false\n")
+    asked = replace(PLAIN, **read_yaml(path))
+    words = ("--max-size", "50MB", "--max-latency", "20ms", "--licence", "apache-2.0,mit", "--max-train", "2h")
+    with patch.object(api, "begin", side_effect=UsageError("enough")) as begin:
+        call("compare", *PLAIN.data, "--target", "price", *words, "--no-pretrained", "--out", tmp_path)
+    assert begin.call_args.args[0] == asked
+    assert asked.constraints == Constraints(50_000_000, 0.02, ("apache-2.0", "mit"), 7200.0, False)
+    assert asked.options(()).constraints == asked.constraints
 
 
 def test_a_path_with_an_equals_sign_is_data(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ import pytest
 from warmstart import config
 from warmstart.config import from_mapping
 from warmstart.errors import UsageError
-from warmstart.quantities import amount, duration, number, share
+from warmstart.quantities import amount, duration, number, share, size, wait
 
 
 @pytest.mark.parametrize(
@@ -45,3 +45,34 @@ def test_numbers_after_flags() -> None:
         number("lr", "abc", float)
     with pytest.raises(UsageError, match=r"seeds is '2.5'; it must be a whole number.\nhint: correct --seeds"):
         number("seeds", "2.5", int)
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [("50MB", 5 * 10**7), ("1.5 GB", 1_500_000_000), ("200MiB", 200 * 2**20), ("1k", 1000), (4096, 4096), ("7B", 7)],
+)
+def test_sizes(text: object, number: int) -> None:
+    assert size("max_size", text) == number
+
+
+@pytest.mark.parametrize("text", ["", "MB", "50 apples", "-1MB", "1e9", "1.5.2MB", "iB", "9" * 5000, "٥MB"])
+def test_no_sizes(text: str) -> None:
+    with pytest.raises(
+        UsageError, match=r"max_size is .*; it must be a size.\nhint: write for example --max-size 50MB"
+    ):
+        size("max_size", text)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("20ms", 0.02), ("0.5 s", 0.5), (0.02, 0.02), (2, 2.0), ("1e-05s", 1e-5)]
+)
+def test_times_for_a_row(text: object, seconds: float) -> None:
+    assert wait("max_latency", text) == seconds
+
+
+@pytest.mark.parametrize("text", ["20", "fast", "20 min", "-1ms", "nans", True])
+def test_no_times_for_a_row(text: object) -> None:
+    with pytest.raises(
+        UsageError, match=r"max_latency is .*; it must be a time for one row.\nhint: .* --max-latency 20ms"
+    ):
+        wait("max_latency", text)

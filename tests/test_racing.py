@@ -52,7 +52,7 @@ def test_a_race_leaves_what_a_study_leaves_and_its_own_account(made: Study) -> N
     assert advice["verdict"] == made.advice.verdict and advice["predicted"]["regime"] == made.advice.predicted["regime"]
     assert {each["regime"] for each in advice["race"]["outlooks"]} <= set(QUICK.regimes)
     assert abs(sum(each["chance"] for each in advice["race"]["outlooks"]) - 1) < 1e-6
-    assert 0 < advice["compute"]["spent_flops"] and 0 < advice["compute"]["exhaustive_flops"]
+    assert advice["compute"]["spent_flops"] > 0 and advice["compute"]["exhaustive_flops"] > 0
     page = (made.folder / "report.html").read_text()
     assert "The race" in page and "warmstart advise x.csv" in page
     assert json.loads((made.folder / "comparison.json").read_text())["regimes"]

@@ -16,7 +16,9 @@ from plotly.offline import get_plotlyjs
 
 from tests.report_samples import CLASSES, FINDINGS, REGIMES, advice, examples, study
 from tests.run_factory import make_comparison, make_curve_runs
+from warmstart.advise import advise
 from warmstart.comparison import Comparison
+from warmstart.constraints import Excluded
 from warmstart.data.check import Finding
 from warmstart.report import render, words
 from warmstart.report.entries import entries_of
@@ -156,6 +158,25 @@ def test_answers_the_question_first(page: str) -> None:
 def test_headings(changes: dict[str, Any], heading: str) -> None:
     page = render(study(), advice(**changes), examples=None, command=COMMAND)
     assert f"<h1>{heading}</h1>" in page
+
+
+def test_what_the_constraints_take_out_is_listed_with_the_reason_and_the_price() -> None:
+    barred = (
+        Excluded("discriminative", "max-size", "it takes 91 MB, more than 50 MB"),
+        Excluded("top-layers", "max-train", "its search and one run would take about 3 h, more than 2 h"),
+    )
+    comparison = study(excluded=barred)
+    said = advise(comparison)
+    page = Page(render(comparison, said, examples=None, command=COMMAND))
+    assert "Not allowed discriminative , by --max-size : it takes 91 MB, more than 50 MB top-layers" in page.text
+    assert "more than 2 h; it was not trained" in page.text and "What this costs: " in page.text
+    assert said.constraints[0].statement.replace("`", "").split(":")[0] in page.text.replace("  ", " ").replace(
+        " ,", ","
+    )
+    assert page.text.count("not allowed") == 1, "beside its name in the table"
+    best = page.text.partition("Best mean absolute error")[2]
+    assert "full" in best[:80] and "discriminative" not in best[:80]
+    assert "Not allowed" not in drawn(study()).text
 
 
 def test_the_reason_does_not_repeat_the_heading() -> None:

@@ -3,38 +3,25 @@
 The question is which *way* to train: from scratch, by fine-tuning, or is a linear model enough. So regimes stand for
 their family, and the verdict can be sure of the family while the method within it is open. The rules:
 
-- Behind: the difference to the best is clear of zero, or the best is cheaper and not worse by more than the smallest
-  gain that matters. Tied: the interval lies within that gain. Open: anything else.
-- Clear of zero, with several regimes held against one, is what Holm's rule leaves at 5 % for all of them together; so
-  too where each is held against the constant. The intervals shown are those of each difference alone.
 - The choice is the cheapest (FLOPs of one run) of those tied with the best. Where a regime of another family is open
   against it there is no choice, but a price for knowing more.
 - A failed regime cannot win, `constant` is never chosen, and what had not converged cannot lose with confidence.
 """
 
-import math
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
-from functools import cached_property
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from warmstart.comparison import CONSTANT, Comparison, Difference, Row
-from warmstart.evaluate import FEWEST_SEEDS, holm, rows_to_settle
+from warmstart.comparison import CONSTANT, Comparison, Row
+from warmstart.evaluate import FEWEST_SEEDS, rows_to_settle
+from warmstart.forgone import Forgone, forgone
 from warmstart.outlook import between, overtaking, what_to_buy
-from warmstart.wording import bounds, capital, figure, percent, rounded
+from warmstart.phrases import WAYS, against_others, costs, named, scores, spread, standing_of
+from warmstart.standing import MOST, Field, field_of
+from warmstart.wording import capital, figure, percent, rounded
 
 VERDICTS = {"fine-tuned": "fine-tune", "scratch": "train from scratch", "baseline": "a linear model is enough"}
-WAYS = {"fine-tuned": "fine-tuning", "scratch": "training from scratch", "baseline": "the linear model"}
-_BEST_MODELS = {
-    "scratch": "the best model trained from scratch",
-    "fine-tuned": "the best fine-tuned model",
-    "baseline": "the linear model",
-}
-_MOST_BY_SEEDS = {1: 0.8, 2: 0.9}  # the spread of seeds is unknown: no interval holds it
-_MOST = 0.99  # of what was measured on one split of one table
-_MOST_IF_UNFINISHED = 0.75  # a rival was still improving when it was stopped, or a whole family came to no score
 _MOST_IF_UNDECIDED = 0.75  # the best measured may lead in more draws, but not in enough to be called
-_MOST_IF_ALONE = 0.5  # nothing to compare with
 _PROBABLY = 0.8  # a verdict less sure than this says so in its first word
 _FEW_GROUPS = 10  # of test rows
 _NEAR_FLOOR = 0.15  # "near" the best reachable score
@@ -45,8 +32,8 @@ _HARDLY_WORTH_IT = 20  # times the test rows and seeds there are
 class Advice:
     """The answer in the words of the question, and what it rests on."""
 
-    choice: str | None  # None: undecided, or nothing beats the constant
-    verdict: str  # those of VERDICTS, "undecided" or "nothing beats the constant"
+    choice: str | None  # None: undecided, nothing beats the constant, or nothing is allowed
+    verdict: str  # those of VERDICTS, "undecided", "nothing beats the constant" or "nothing is allowed"
     confidence: float  # 0..1: share of draws in which the verdict's best is best, or short of it by less than matters
     reason: str  # one to three sentences with numbers
     also_fine: tuple[str, ...]  # tied with the choice
@@ -54,103 +41,35 @@ class Advice:
     next_step: str  # the one thing to do now
     predicted: dict[str, Any]  # {"regime", "score", "interval"}: of the choice; without one, of the best measured
     compute: dict[str, float]  # {"spent_flops", "exhaustive_flops"}
+    constraints: tuple[Forgone, ...] = ()  # what each costs in score
 
     def to_json(self) -> dict[str, Any]:
         """The public `advice.json`."""
-        return asdict(self) | {"also_fine": list(self.also_fine), "caveats": list(self.caveats)}
-
-
-@dataclass(frozen=True)
-class _Field:
-    """The regimes that can be chosen, best first, and how they stand to the best of them."""
-
-    comparison: Comparison
-    rows: tuple[Row, ...]
-    constant: Row | None
-
-    @property
-    def best(self) -> Row:
-        return self.rows[0]
-
-    @property
-    def margin(self) -> float:
-        """The smallest gain that matters, in the metric's unit."""
-        return self.comparison.worth * abs(self.best.score)
-
-    @property
-    def families(self) -> set[str]:
-        return {row.family for row in self.rows}
-
-    @property
-    def tied(self) -> list[Row]:
-        """The best, and those tied with it."""
-        return [row for row in self.rows if row is self.best or self.standing(self.best, row) == "tied"]
-
-    @property
-    def open(self) -> list[Row]:
-        return [row for row in self.rows if row is not self.best and self.standing(self.best, row) == "open"]
-
-    @property
-    def unfinished(self) -> list[Row]:
-        return [row for row in self.rows if not row.converged]
-
-    @property
-    def unmeasured(self) -> list[str]:
-        """The families that were tried, none of whose regimes came to a score."""
-        tried = {row.family for row in self.comparison.table if row.name != CONSTANT}
-        scored = {row.family for row in self.comparison.table if row.name != CONSTANT and not math.isnan(row.score)}
-        return sorted(tried - scored)
-
-    def difference(self, a: Row, b: Row) -> Difference:
-        return self.comparison.difference(a.name, b.name, self.best.rows)
-
-    def standing(self, reference: Row, row: Row) -> str:
-        """How `row` stands to `reference`: "tied", "behind" or "open"."""
-        low, high = self.difference(reference, row).interval
-        if -self.margin <= low and high <= self.margin:
-            return "tied"
-        clear = row.name in self._clearly_worse[reference.name]
-        return "behind" if clear or (low >= -self.margin and reference.flops <= row.flops) else "open"
-
-    def beats_constant(self, row: Row) -> bool:
-        return self.constant is None or row.name in self._clear_of_constant
-
-    @cached_property
-    def _clearly_worse(self) -> dict[str, set[str]]:
-        """Of each regime, those that are worse by more than chance."""
-        return {row.name: self._clear_of(row, -1) for row in self.rows}
-
-    @cached_property
-    def _clear_of_constant(self) -> set[str]:
-        assert self.constant, "only asked where there is one"
-        return self._clear_of(self.constant, 1)
-
-    def _clear_of(self, reference: Row, sign: int) -> set[str]:
-        """The regimes that differ from `reference` by more than chance, and are better (1) or worse (-1)."""
-        others = [row for row in self.rows if row is not reference]
-        found = [self.comparison.paired(row.name, reference.name, self.best.rows) for row in others]
-        clear = holm([each.p_value for each in found])
-        return {row.name for row, each, yes in zip(others, found, clear, strict=True) if yes and sign * each.mean > 0}
-
-    def share(self, rows: Sequence[Row]) -> float:
-        """Of the draws: in how many one of `rows` is best, or short of the best by less than matters."""
-        drawn = self.comparison.drawn([row.name for row in self.rows], self.best.rows)
-        columns = [place for place, row in enumerate(self.rows) if row in rows]
-        return float((drawn[:, columns].max(axis=1) >= drawn.max(axis=1) - self.margin).mean())
-
-    def most(self, unfinished: Sequence[Row]) -> float:
-        """As sure as anyone may be, whatever the draws say."""
-        seeds = min(len(row.seeds) for row in self.rows)
-        return min(
-            _MOST_BY_SEEDS.get(seeds, _MOST),
-            _MOST_IF_UNFINISHED if unfinished or self.unmeasured else _MOST,
-            _MOST_IF_ALONE if len(self.rows) == 1 else _MOST,
-        )
+        facts = asdict(self)
+        return facts | {name: list(facts[name]) for name in ("also_fine", "caveats", "constraints")}
 
 
 def advise(comparison: Comparison) -> Advice:
-    """What the runs say, as an answer."""
-    field = _field(comparison)
+    """What the runs say, as an answer: of what the constraints allow. What they cost in score is added to it."""
+    if not comparison.excluded:
+        return _answer(comparison)
+    allowed = comparison.without({each.regime for each in comparison.excluded})
+    if all(name == CONSTANT for name in allowed.names):
+        return _nothing_allowed(comparison)
+    advice = _answer(allowed)
+    prices = forgone(comparison, advice.predicted["regime"])
+    return replace(
+        advice,
+        reason=" ".join([advice.reason, *(each.statement for each in prices if each.regime)]),
+        caveats=(*advice.caveats, *(each.statement for each in prices if not each.regime)),
+        compute=compute_spent(comparison),
+        constraints=prices,
+    )
+
+
+def _answer(comparison: Comparison) -> Advice:
+    """By the rules above, of all that the comparison holds."""
+    field = field_of(comparison)
     if field is None:
         return _nothing_usable(comparison)
     choices = [row for row in field.tied if field.beats_constant(row)]
@@ -164,41 +83,25 @@ def advise(comparison: Comparison) -> Advice:
     return _undecided(field, choice, others[0]) if others else _decided(field, choice, rivals)
 
 
-def _field(comparison: Comparison) -> _Field | None:
-    """Those that did not fail, at the largest number of training rows, with a seed that all have in common."""
-    usable = [row for row in comparison.table if row.failed is None]
-    rows = [row for row in usable if row.name != CONSTANT]
-    if not rows:
-        return None
-    ranked: list[Row] = []
-    shared = set(rows[0].seeds)
-    for row in usable:
-        if row.rows == rows[0].rows and shared & set(row.seeds):
-            shared &= set(row.seeds)
-            ranked.append(row)
-    constant = next((row for row in ranked if row.name == CONSTANT), None)
-    return _Field(comparison, tuple(row for row in ranked if row is not constant), constant)
+# The answers.
 
 
-# The four answers.
-
-
-def _decided(field: _Field, choice: Row, siblings: Sequence[Row]) -> Advice:
+def _decided(field: Field, choice: Row, siblings: Sequence[Row]) -> Advice:
     """`siblings` cannot be told apart from the choice, but they are of its family."""
     comparison, verdict = field.comparison, VERDICTS[choice.family]
     behind = [row for row in field.unfinished if row not in field.tied and row.family != choice.family]
     family = [row for row in field.rows if row.family == choice.family]
     confidence = min(field.share(family if siblings else [choice]), field.most(behind))
     answer = f"Probably {verdict}" if confidence < _PROBABLY else capital(verdict)
-    reason = [f"{answer}: {_scores(comparison, choice)}{_against_others(field, choice)}."]
+    reason = [f"{answer}: {scores(comparison, choice)}{against_others(field, choice)}."]
     if choice is not field.best:
         reason.append(
             f"`{field.best.name}` measured best, but `{choice.name}` is less than {percent(comparison.worth)} away"
-            f" and cheaper: `{field.best.name}` {_costs(field.best, choice)}."
+            f" and cheaper: `{field.best.name}` {costs(field.best, choice)}."
         )
     if siblings:
-        names = _names([choice, *siblings])
-        reason.append(f"Which of {names} is best stays open: these test rows and seeds cannot tell them apart.")
+        rivals = named([choice, *siblings])
+        reason.append(f"Which of {rivals} is best stays open: these test rows and seeds cannot tell them apart.")
     crossing = overtaking(comparison, choice.name)
     if crossing:
         reason.append(crossing)
@@ -215,7 +118,7 @@ def _decided(field: _Field, choice: Row, siblings: Sequence[Row]) -> Advice:
     )
 
 
-def _undecided(field: _Field, choice: Row, rival: Row) -> Advice:
+def _undecided(field: Field, choice: Row, rival: Row) -> Advice:
     """`rival` is open against the best and against `choice`, the cheapest of those tied with the best."""
     comparison = field.comparison
     first = choice if field.best.family == rival.family and choice.family != rival.family else field.best
@@ -226,9 +129,9 @@ def _undecided(field: _Field, choice: Row, rival: Row) -> Advice:
     found = field.difference(first, rival)
     several = f" when {len(field.rows)} are compared (Holm)" if found.interval.low > 0 else ""
     reason = (
-        f"Undecided between {_standing_of(comparison, first, first.family != rival.family)} and"
-        f" {_standing_of(comparison, rival, first.family != rival.family)}: the difference of"
-        f" {_spread(found)} may be nothing{several}, and may be more than the"
+        f"Undecided between {standing_of(comparison, first, first.family != rival.family)} and"
+        f" {standing_of(comparison, rival, first.family != rival.family)}: the difference of"
+        f" {spread(found)} may be nothing{several}, and may be more than the"
         f" {percent(comparison.worth)} that matters."
     )
     told = [reason, f"{capital(' and '.join(behind))} did worse." if behind else ""]
@@ -247,7 +150,7 @@ def _undecided(field: _Field, choice: Row, rival: Row) -> Advice:
     )
 
 
-def _constant_stands(field: _Field) -> Advice:
+def _constant_stands(field: Field) -> Advice:
     comparison, best, constant = field.comparison, field.best, field.constant
     assert constant, "without a constant there is nothing to stay below"
     margin = comparison.worth * abs(constant.score)
@@ -260,8 +163,8 @@ def _constant_stands(field: _Field) -> Advice:
         verdict="nothing beats the constant",
         confidence=round(min(no_gain, field.most(field.unfinished)), 3),
         reason=(
-            f"Nothing beats the constant: {_scores(comparison, best)}, always giving the same answer"
-            f" {figure(constant.score)}; the gain of {_spread(found)} is not clear of zero."
+            f"Nothing beats the constant: {scores(comparison, best)}, always giving the same answer"
+            f" {figure(constant.score)}; the gain of {spread(found)} is not clear of zero."
         ),
         also_fine=(),
         caveats=_caveats(field, best),
@@ -277,7 +180,7 @@ def _nothing_usable(comparison: Comparison) -> Advice:
         choice=None,
         verdict="undecided",
         confidence=0.0,
-        reason=f"No usable result: {_names(failed)} failed." if failed else "Nothing to choose from was run.",
+        reason=f"No usable result: {named(failed)} failed." if failed else "Nothing to choose from was run.",
         also_fine=(),
         caveats=study_caveats(comparison),
         next_step="See in the caveats why; `warmstart check` finds what is wrong with the data, row by row.",
@@ -286,10 +189,27 @@ def _nothing_usable(comparison: Comparison) -> Advice:
     )
 
 
+def _nothing_allowed(comparison: Comparison) -> Advice:
+    """Before training there seemed to be something to choose from: what was trained is larger or slower than that."""
+    reasons = dict.fromkeys(f"`{each.regime}`: {each.reason}" for each in comparison.excluded)
+    return Advice(
+        choice=None,
+        verdict="nothing is allowed",
+        confidence=MOST,
+        reason=f"Nothing is allowed: {'; '.join(reasons)}.",
+        also_fine=(),
+        caveats=study_caveats(comparison),
+        next_step="Allow more, or compare regimes that take less, e.g. --regimes linear,scratch-dnn.",
+        predicted={"regime": None, "score": None, "interval": None},
+        compute=compute_spent(comparison),
+        constraints=forgone(comparison, None),
+    )
+
+
 # What they are made of.
 
 
-def _after_decision(field: _Field, choice: Row, unfinished: Sequence[Row]) -> str:
+def _after_decision(field: Field, choice: Row, unfinished: Sequence[Row]) -> str:
     comparison = field.comparison
     if unfinished:
         return _longer(unfinished)
@@ -323,12 +243,12 @@ def _towards_floor(comparison: Comparison, choice: Row, floor: float) -> str:
 def _longer(unfinished: Sequence[Row]) -> str:
     were = "was" if len(unfinished) == 1 else "were"
     return (
-        f"Give {_names(unfinished)} more steps (a larger --epochs, or --budget where that cut it):"
+        f"Give {named(unfinished)} more steps (a larger --epochs, or --budget where that cut it):"
         f" still improving when stopped, so what {'it' if were == 'was' else 'they'} can reach was not measured."
     )
 
 
-def _settle(field: _Field, a: Row, b: Row) -> str:
+def _settle(field: Field, a: Row, b: Row) -> str:
     """The price of knowing more."""
     seeds = len(set(a.seeds) & set(b.seeds))
     need = rows_to_settle(field.comparison.paired(a.name, b.name, a.rows), field.margin)
@@ -344,7 +264,7 @@ def _settle(field: _Field, a: Row, b: Row) -> str:
     return f"It would take {times} to settle it{hardly}."
 
 
-def _caveats(field: _Field, answer: Row) -> tuple[str, ...]:
+def _caveats(field: Field, answer: Row) -> tuple[str, ...]:
     """About the answer first, then about the study."""
     caveats = []
     seeds = min(len(row.seeds) for row in field.rows)
@@ -361,7 +281,7 @@ def _caveats(field: _Field, answer: Row) -> tuple[str, ...]:
     caveats += [
         f"{capital(WAYS[family])} came to no score: nothing is known of that way." for family in field.unmeasured
     ]
-    if len(field.families) == 1:
+    if len(field.families) == 1 and not field.comparison.excluded:
         caveats.append(f"Only {WAYS[answer.family]} was compared here: whether another way does better is not known.")
     caveats += [f"`{row.name}` has not converged: it was still improving when stopped." for row in field.unfinished]
     caveats += [f"`{answer.name}`: {caveat}" for caveat in answer.caveats]
@@ -390,54 +310,3 @@ def compute_spent(comparison: Comparison) -> dict[str, float]:
     searches = {(run.regime, run.rows, repr(run.trials)): run.tuning_flops for run in comparison.runs}
     spent = sum(run.cost.flops for run in comparison.runs) + sum(searches.values())
     return {"spent_flops": spent, "exhaustive_flops": spent}
-
-
-# Words.
-
-
-def _scores(comparison: Comparison, row: Row) -> str:
-    """'`full` scores 0.642 accuracy [0.620, 0.660]'"""
-    unit = f" in {comparison.units}" if comparison.units else ""
-    return f"`{row.name}` scores {figure(row.score)} {comparison.metric}{unit} {bounds(row.interval)}"
-
-
-def _standing_of(comparison: Comparison, row: Row, as_family: bool) -> str:
-    score = f"{figure(row.score)} {comparison.metric} {bounds(row.interval)}"
-    return f"{WAYS[row.family]} (`{row.name}`, {score})" if as_family else f"`{row.name}` ({score})"
-
-
-def _against_others(field: _Field, choice: Row) -> str:
-    """How the choice does against the best of each other family, ready to follow its score."""
-    best = {row.family: row for row in reversed(field.rows) if row.family != choice.family}
-    others = [_against(field, choice, best[family]) for family in _BEST_MODELS if family in best]
-    return f", {', and '.join(others)}" if others else ""
-
-
-def _against(field: _Field, choice: Row, rival: Row) -> str:
-    found = field.difference(choice, rival)
-    name, cost = f"{_BEST_MODELS[rival.family]} (`{rival.name}`)", _costs(rival, choice)
-    if field.standing(choice, rival) == "tied":
-        return f"less than {percent(field.comparison.worth)} from {name}, which {cost}"
-    if found.interval.low > 0:
-        return f"{_spread(found)} better than {name}, which {cost}"
-    return f"not measurably worse than {name} (difference {_spread(found)}), which {cost}"
-
-
-def _costs(row: Row, reference: Row) -> str:
-    if not row.flops or not reference.flops:
-        return "costs next to nothing" if not row.flops else "costs more"
-    times = row.flops / reference.flops
-    return f"costs {_times(times)} times as much" if times >= 0.1 else f"costs {_times(1 / times)} times less"
-
-
-def _times(times: float) -> str:
-    return f"{times:.1f}" if times < 10 else f"{rounded(round(times)):,}"
-
-
-def _spread(found: Difference) -> str:
-    return f"{figure(found.difference)} {bounds(found.interval)}"
-
-
-def _names(rows: Iterable[Row]) -> str:
-    *others, last = (f"`{row.name}`" for row in rows)
-    return f"{', '.join(others)} and {last}" if others else last

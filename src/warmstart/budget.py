@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from warmstart.constraints import ANY, Constraints, Excluded, not_run
 from warmstart.data.inputs import Tokens
 from warmstart.data.recognise import Schema
 from warmstart.data.split import Rows, Splits
@@ -47,6 +48,7 @@ class Options:
     dropout: float | None = None  # None: the base's own
     examples: bool = True  # False: no text of the data is kept for the report
     log: bool = True  # whether what runs took is noted for later predictions
+    constraints: Constraints = ANY  # that the chosen model has to keep
     training: dict[str, Any] = field(default_factory=dict)  # further fields of TrainConfig
 
 
@@ -91,11 +93,19 @@ class Plan:
     scored: float = 1.0  # share of the test and validation rows
     towards: int | None = None  # training rows that every run is a part of, and takes that part of their steps
     cuts: tuple[str, ...] = ()
+    excluded: tuple[Excluded, ...] = ()  # by the constraints, as far as was known before training
+
+    @property
+    def asked(self) -> tuple[str, ...]:
+        """All regimes, by their own names."""
+        own = {regime.name for regime in self.problem.own}
+        return tuple(dict.fromkeys(n if n in own else known_regime(n) for n in self.options.regimes))
 
     @property
     def names(self) -> tuple[str, ...]:
-        own = {regime.name for regime in self.problem.own}
-        return tuple(dict.fromkeys(n if n in own else known_regime(n) for n in self.options.regimes))
+        """Those that are trained."""
+        out = not_run(self.excluded)
+        return tuple(name for name in self.asked if name not in out)
 
     @property
     def networks(self) -> tuple[str, ...]:

@@ -16,7 +16,9 @@ import numpy as np
 from warmstart import budget, work
 from warmstart.budget import Options, Plan, Problem
 from warmstart.comparison import Comparison
+from warmstart.constraints import Excluded
 from warmstart.errors import TrainingError
+from warmstart.needs import settled
 from warmstart.record import Run, Trial, load_run, write_json
 from warmstart.regimes import BASELINES
 from warmstart.runs import Chosen, tried_settings
@@ -87,12 +89,14 @@ def remembered(folder: Path) -> Comparison:
     facts: dict[str, Any] = json.loads(path.read_text())
     runs = tuple(load_run(folder / "runs" / name) for name in facts.pop("runs"))
     known: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in facts.items()}
+    known["excluded"] = tuple(Excluded(**each) for each in facts.get("excluded", ()))
     return Comparison(runs, **known)
 
 
 def remember(comparison: Comparison, folder: Path) -> None:
     """Into `study.json`: what `remembered` reads, with the names of the runs."""
     facts = {entry.name: getattr(comparison, entry.name) for entry in fields(comparison)}
+    facts["excluded"] = [vars(each) for each in comparison.excluded]
     write_json(folder / "study.json", facts | {"runs": [run.id for run in comparison.runs]})
 
 
@@ -115,6 +119,7 @@ def compared(plan: Plan, runs: Sequence[Run], folder: Path) -> Comparison:
         cuts=plan.cuts,
         caveats=plan.problem.caveats,
         noise_floor=plan.problem.noise_floor,
+        excluded=settled(plan, runs) if plan.options.constraints.given else (),
     )
 
 

@@ -1,8 +1,8 @@
 """Comparison: what the runs of a study say, every difference paired by example."""
 
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from itertools import combinations
@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from warmstart.constraints import Excluded
 from warmstart.curves import Crossover, Law, Transfer, best_scratch, crossover, law, transfers
 from warmstart.errors import UsageError, did_you_mean, listed
 from warmstart.evaluate import Resampled, resample
@@ -88,6 +89,7 @@ class Comparison:
     cuts: tuple[str, ...]  # what the budget cut, in words
     caveats: tuple[str, ...]  # of the study as a whole: dropped rows, truncation, rare classes
     noise_floor: float | None = None  # best reachable score, where it is known (the demo's catalogue)
+    excluded: tuple[Excluded, ...] = ()  # by the constraints: not trained, or trained and not to be chosen
 
     @cached_property
     def table(self) -> tuple[Row, ...]:
@@ -110,6 +112,10 @@ class Comparison:
         """The line of the table of this name."""
         self._check(name)
         return next(row for row in self.table if row.name == name)
+
+    def without(self, names: Collection[str]) -> "Comparison":
+        """The same without the runs of these regimes."""
+        return replace(self, runs=tuple(run for run in self.runs if run.regime not in names))
 
     def difference(self, a: str, b: str, rows: int | None = None) -> Difference:
         """How much better `a` is than `b` on the seeds that both have, at `rows` (default: the most that both have)."""
@@ -148,6 +154,7 @@ class Comparison:
             "noise_floor": self.noise_floor,
             "cuts": list(self.cuts),
             "caveats": list(self.caveats),
+            "excluded": [vars(each) for each in self.excluded],
             "regimes": [_row_json(row) for row in self.table],
             "differences": [
                 _difference_json(self.difference(a.name, b.name))

@@ -10,10 +10,12 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from warmstart.constraints import Constraints
 from warmstart.data.schema import Columns, Scale, TaskName
 from warmstart.errors import UsageError, did_you_mean, shortened
 from warmstart.keys import KEYS, Command, flag, taken_by
-from warmstart.quantities import amount, count, duration, number, share
+from warmstart.licences import plain
+from warmstart.quantities import amount, count, duration, number, share, size, wait
 from warmstart.record import write_json
 
 if TYPE_CHECKING:
@@ -69,9 +71,16 @@ class Request:
     word_dropout: float = 0.0
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     shard: bool = False
-    # how much is spent, and what is shown
+    # how much is spent
     budget: float | str = HALF_AN_HOUR  # seconds; of a race also a share of the whole comparison's: "10%"
     worth: float = 0.01
+    # what the chosen model has to keep to
+    max_size: int | None = None
+    max_latency: float | None = None
+    licence: tuple[str, ...] = ()
+    max_train: float | None = None
+    pretrained: bool = True
+    # what is shown
     examples: bool = True
     offline: bool = False
     log: bool = True
@@ -137,6 +146,11 @@ class Request:
             piece_bytes=BYTES_PER_TOKEN * self.max_length,
         )
 
+    @property
+    def constraints(self) -> Constraints:
+        licences = tuple(plain(name) for name in self.licence)
+        return Constraints(self.max_size, self.max_latency, licences, self.max_train, self.pretrained)
+
     def options(self, regimes: tuple[str, ...]) -> "Options":
         """The part that `compare` reads."""
         from warmstart.budget import Options
@@ -158,6 +172,7 @@ class Request:
             dropout=self.dropout,
             examples=self.examples,
             log=self.log,
+            constraints=self.constraints,
             training={name: getattr(self, name) for name in TRAINING},
         )
 
@@ -281,7 +296,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return {key: parsed(key, value) for key, value in values.items()}
 
 
-LISTS = ("data", "text", "fields", "corpus", "regimes", "rows", "tokens")
+LISTS = ("data", "text", "fields", "corpus", "regimes", "licence", "rows", "tokens")
 
 
 def parsed(key: str, value: Any) -> Any:
@@ -289,10 +304,14 @@ def parsed(key: str, value: Any) -> Any:
     if key == "budget" and str(value).strip().endswith("%"):
         share(str(value))
         return str(value).strip()
-    if key == "budget":
+    if key in ("budget", "max_train"):
         return duration(str(value))
     if key == "worth":
         return share(str(value))
+    if key == "max_size":
+        return size(key, value)
+    if key == "max_latency":
+        return wait(key, value)
     if key == "parameters":
         return amount(key, value)
     if key == "task" and value == "auto":
@@ -343,7 +362,7 @@ def command_line(request: Request, out: str) -> str:
         elif isinstance(value, bool):
             words.append(flag(entry.name if value else f"no_{entry.name}"))
         else:
-            words += [flag(entry.name), _plain(value)]
+            words += [flag(entry.name), _plain(value) + KEYS[entry.name].unit]
     return shlex.join([*words, "--out", out])
 
 

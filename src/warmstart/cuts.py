@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from warmstart.budget import FEWEST_ROWS, Plan, shorter_limits, token_limit
+from warmstart.constraints import Excluded
 from warmstart.errors import InputError
 from warmstart.memory import Peak
 from warmstart.record import write_json
@@ -118,6 +119,7 @@ def save(plan: Plan, path: Path) -> None:
         "max_length": plan.problem.base.max_length,
         "scored": plan.scored,
         "cuts": plan.cuts,
+        "excluded": [vars(each) for each in plan.excluded],
         "fingerprint": plan.problem.splits.fingerprint,
     }
     write_json(path, kept | facts)
@@ -136,4 +138,5 @@ def load(asked: Plan, path: Path) -> Plan:
     known = {name: facts[name] for name in ("paces", "readings", "scored")}
     known["peaks"] = {name: Peak(*peak) for name, peak in facts.get("peaks", {}).items()}
     known |= {"tokens": dict(facts["tokens"]), "sizes": tuple(facts["sizes"]), "cuts": tuple(facts["cuts"])}
+    known["excluded"] = tuple(Excluded(**each) for each in facts.get("excluded", ()))
     return replace(asked, problem=asked.problem.reading(facts["max_length"]), options=options, **known)

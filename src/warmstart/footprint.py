@@ -27,6 +27,7 @@ from warmstart.train import set_trainable
 FOUR_BITS = 0.516  # bytes a weight in nf4 with its doubly quantised scales
 MOMENTS = 8  # bytes a trained weight: the two that Adam keeps
 KEPT = 4  # bytes a trained weight: the best so far
+BESIDE = 1_000_000  # bytes in a run's folder beside weights and scores: the tokenizer's files, mostly
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ WRITTEN: Commands = ("check", "compare", "advise", "fit")  # what tasks that wri
 CARRIED_OUT: Commands = ("compare", "advise", "fit")
 SEVERAL: Commands = ("plan", "compare", "advise")  # several regimes, or several seeds
 JUDGED: Commands = ("compare", "advise")  # whose answer is a verdict
+CHOOSING: Commands = ("compare", "advise", "fit")  # one of several regimes; fit with --regime auto
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class Key:
     remark: str | None = None  # in a YAML file; None: the same as beside the flag
     within: tuple[float, float] | None = None  # the least and the most
     negated: bool = False  # there is --no-NAME as well
+    unit: str = ""  # that has to be typed after a number
 
     @property
     def words(self) -> str:
@@ -105,6 +107,15 @@ KEYS: dict[str, Key] = {
         remark="seconds, or for example 10m; for advise also 10%"),
     "worth": Key(str, "the smallest gain that matters (1%)", JUDGED, within=(0, 1),
         remark="the smallest relative gain that matters"),
+    "max_size": Key(str, "of the chosen model, with all that it needs: 50MB", CHOOSING, within=(1, 1e15),
+        remark="of the chosen model, with all that it needs, e.g. 50MB; null: any"),
+    "max_latency": Key(str, "of a row by the chosen model: 20ms", CHOOSING, within=(1e-6, 3600), unit="s",
+        remark="of a row by the chosen model, e.g. 20ms; null: any"),
+    "licence": Key(str, "that pretrained weights may have: apache-2.0,mit", CHOOSING,
+        remark="that pretrained weights may have, e.g. [apache-2.0, mit]; empty: any"),
+    "max_train": Key(str, "time to search for a rate and train once: 2h", CHOOSING, within=(1, 1e9),
+        remark="time to search for a rate and train once, e.g. 2h; null: any"),
+    "pretrained": Key(bool, "whether pretrained weights may be used", CHOOSING, negated=True),
     "examples": Key(bool, "texts in the report", JUDGED, negated=True,
         remark="whether texts of the test rows may stand in the report"),
     "device": Key(str, "cpu (here), h100, a100, l4, rtx4090 ...", ("plan",),

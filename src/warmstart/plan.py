@@ -19,7 +19,7 @@ from warmstart.cuts import fit
 from warmstart.data.split import Rows
 from warmstart.device import best_device, environment, memory_room, peak_memory, reset_peak_memory
 from warmstart.errors import UsageError
-from warmstart.footprint import Footprint, footprint, step_bytes
+from warmstart.footprint import BESIDE, Footprint, footprint, step_bytes
 from warmstart.log import entries
 from warmstart.machines import (
     BANDWIDTH_REACHED,
@@ -47,7 +47,6 @@ COMPUTED = "computed from shapes"
 PREDICTED = "predicted, not measured"
 LOGGED = "from earlier runs"
 FULL_PRECISION = 1 / 15  # of a GPU's bf16 arithmetic: H100 67 of 989, A100 19.5 of 312 TFLOP/s
-BESIDE = 1_000_000  # bytes in a run's folder beside weights and scores: the tokenizer's files, mostly
 A_SCORE = 60  # bytes in it for each test row
 BASELINE_ROWS = 1_000  # that a baseline is fitted on to see how long it takes
 

@@ -1,7 +1,7 @@
-"""Quantities: how do people write amounts, times and shares?
+"""Quantities: how do people write amounts, sizes, times and shares?
 
->>> duration("1h30m"), share("1%"), amount("tokens", "1.5M")
-(5400.0, 0.01, 1500000)
+>>> duration("1h30m"), share("1%"), amount("tokens", "1.5M"), size("max_size", "50MB"), wait("max_latency", "20ms")
+(5400.0, 0.01, 1500000, 50000000, 0.02)
 """
 
 import re
@@ -12,6 +12,7 @@ from warmstart.errors import UsageError, shortened
 from warmstart.keys import flag
 
 AMOUNTS = {"k": 10**3, "m": 10**6, "b": 10**9, "t": 10**12}
+UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
 
 
 def duration(text: str) -> float:
@@ -38,6 +39,26 @@ def amount(key: str, value: Any) -> int:
     if number is None or number.denominator > 1:
         raise UsageError(f"{str(value)!r} is no number of {key}.", f"write for example --{key} 10M")
     return int(number)
+
+
+def size(key: str, value: Any) -> int:
+    """Bytes in '50MB', '1.5 GB', '200MiB' and 50000000."""
+    match = re.fullmatch(r"(\d{1,15}(?:\.\d+)?) ?([kmgt]?i?)b?", str(value).strip().lower(), re.ASCII)
+    if match is None or match[2] not in UNITS:
+        raise UsageError(f"{key} is {shortened(value)}; it must be a size.", f"write for example {flag(key)} 50MB")
+    return round(Fraction(match[1]) * UNITS[match[2]])
+
+
+def wait(key: str, value: Any) -> float:
+    """Seconds in '20ms' and '0.5s'; a number that was not typed is one of seconds."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    match = re.fullmatch(r"(\d+(?:\.\d+)?(?:e-?\d+)?) ?(ms|s)", str(value).strip().lower(), re.ASCII)
+    if match is None:
+        raise UsageError(
+            f"{key} is {shortened(value)}; it must be a time for one row.", f"write for example {flag(key)} 20ms"
+        )
+    return float(match[1]) / (1000 if match[2] == "ms" else 1)
 
 
 def count(text: Any) -> int:

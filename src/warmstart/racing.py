@@ -131,7 +131,7 @@ def run_race(study: Work, part: float | None) -> Generator[Progress, None, tuple
         except StopIteration as stop:
             standing: Standing = stop.value
             break
-    comparison = compared(plan, runs, study.folder)
+    comparison = replace(compared(plan, runs, study.folder), excluded=plan.excluded)
     remember(comparison, study.folder)
     found = _raced(plan, arms, standing, runs, everything, allowed, higher)
     write_json(study.folder / "race.json", found.to_json())
@@ -141,8 +141,9 @@ def run_race(study: Work, part: float | None) -> Generator[Progress, None, tuple
 def _arms(plan: Plan, everything: float, chosen: Mapping[str, Chosen]) -> list[Arm]:
     """Their costs as the plan foretells them, with the search where it is still to be made."""
     whole = max(plan.sizes)
-    found = [Arm(name, lambda _: 0.0, whole=True) for name in plan.names if name in BASELINES]
-    for name in plan.networks:
+    barred = {each.regime for each in plan.excluded}
+    found = [Arm(name, lambda _: 0.0, whole=True) for name in plan.names if name in BASELINES and name not in barred]
+    for name in (name for name in plan.networks if name not in barred):
 
         def cost(rows: int, name: str = name) -> float:
             search = plan.seconds_of_search(name, _searched_at(plan)) if _searches(plan, rows, name, chosen) else 0.0

@@ -307,7 +307,7 @@ def measure(model: Predictor, draw: Draw, reads: Encoded | None = None) -> Measu
         calibration=calibration,
         scores=scores,
         predictions=columns,
-        latency_ms=_latency(model, splits.test.texts),
+        latency_ms=latency(model, splits.test.texts),
         floor=floor,
     )
 
@@ -377,7 +377,7 @@ def _settings(regime: Regime, config: TrainConfig) -> dict[str, Any]:
     return facts | _size_words(regime)
 
 
-def _latency(model: Predictor, texts: Sequence[str], tries: int = 9) -> float:
+def latency(model: Predictor, texts: Sequence[str], tries: int = 9) -> float:
     """Milliseconds for one row, encoding included: the median."""
     times = []
     for i in range(tries + 1):

@@ -230,6 +230,8 @@ def study(done: "Study", as_json: bool) -> None:
     out.print(_race(done.raced) if done.raced else _table(comparison))
     if any(not row.converged and not row.failed for row in comparison.table):
         line("* was still improving when it stopped")
+    for each in comparison.excluded:
+        sentence(f"not allowed: `{each.regime}` by --{each.constraint}: {each.reason}", "  ")
     if comparison.noise_floor is not None:
         line(f"best reachable: {comparison.noise_floor:.4f}")
     line("")

@@ -38,7 +38,7 @@ def verdict(comparison: Comparison, raced: Raced) -> Advice:
         confidence=round(raced.confidence, 3),
         reason=_reason(comparison, raced, leader, tie, name),
         also_fine=tuple(each.regime for each in tie) if raced.decided else (),
-        caveats=(*_doubts(raced, leader), *study_caveats(comparison)),
+        caveats=(*_doubts(raced, leader), *_left_out(comparison), *study_caveats(comparison)),
         next_step=_next_step(raced, leader, nothing),
         predicted={"regime": leader.regime, "score": leader.score, "interval": list(leader.interval)},
         compute=compute,
@@ -102,6 +102,14 @@ def _doubts(raced: Raced, leader: Outlook) -> tuple[str, ...]:
         told = f"`{leader.regime}` was seen at {leader.rows:,} rows, {ahead:.0f} times fewer than it is foretold for"
         found.append(f"{told}.")
     return tuple(found)
+
+
+def _left_out(comparison: Comparison) -> tuple[str, ...]:
+    """By the constraints; what they cost in score, only training it would tell."""
+    return tuple(
+        f"`{each.regime}` may not be chosen (--{each.constraint}) and was not raced: {each.reason}."
+        for each in comparison.excluded
+    )
 
 
 def _minutes(seconds: float) -> str:

@@ -2,9 +2,14 @@
 
 >>> figure(0.6421), figure(1234.5), bounds((0.62, 0.66)), percent(0.012), rounded(6183)
 ('0.642', '1,234', '[0.620, 0.660]', '1.2 %', 6200)
+>>> size(340e6), duration(72), latency(2.4)
+('340 MB', '1.2 min', '2.4 ms')
 """
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Sequence
+
+MISSING = "–"
 
 
 def figure(value: float) -> str:
@@ -33,3 +38,41 @@ def rounded(number: float) -> int:
 def capital(text: str) -> str:
     """The same as the beginning of a sentence."""
     return text[:1].upper() + text[1:]
+
+
+def size(number: float | None) -> str:
+    """340 MB"""
+    return scaled(number, 1000, ("bytes", "KB", "MB", "GB", "TB"))
+
+
+def duration(seconds: float | None) -> str:
+    """0.4 s, 12 s, 1.2 min, 2.3 h"""
+    if seconds is None or not math.isfinite(seconds):
+        return MISSING
+    if seconds < 0.05:
+        return "under 0.1 s"
+    if seconds < 60:
+        return f"{_short(seconds)} s"
+    return f"{_short(seconds / 60)} min" if seconds < 3600 else f"{_short(seconds / 3600)} h"
+
+
+def latency(milliseconds: float | None) -> str:
+    """2.4 ms"""
+    if milliseconds is None or not math.isfinite(milliseconds):
+        return MISSING
+    return f"{_short(milliseconds)} ms" if milliseconds < 1000 else duration(milliseconds / 1000)
+
+
+def scaled(number: float | None, step: int, names: Sequence[str]) -> str:
+    """A number in the unit that leaves it one to three digits."""
+    if number is None or not math.isfinite(number):
+        return MISSING
+    place = 0
+    while number >= 0.9995 * step and place < len(names) - 1:
+        number, place = number / step, place + 1
+    return f"{_short(number)} {names[place]}".strip()
+
+
+def _short(number: float) -> str:
+    """Two or three digits: 2.1, 22.7, 340."""
+    return f"{number:.0f}" if number >= 99.95 or number == int(number) else f"{number:.1f}"

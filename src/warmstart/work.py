@@ -5,7 +5,7 @@ is read back; what killed the process too often is recorded as failed.
 """
 
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
@@ -16,6 +16,7 @@ from warmstart import cuts, log, supervise, tune
 from warmstart.budget import Plan
 from warmstart.engine import world
 from warmstart.errors import listed
+from warmstart.needs import constrained, in_time
 from warmstart.pace import measure
 from warmstart.prefix import Shared
 from warmstart.record import Point, Run
@@ -101,22 +102,31 @@ def measured(plan: Plan, folder: Path, *, cut: bool = True) -> Generator[Progres
     measured_on: Shared | None = None
     if world().by_main(path.exists):
         plan = cuts.load(plan, path)
-    elif plan.networks:
-        measured_on = plan.shared()
-        lost = [name for name in plan.networks if _often_killed(folder, _measuring(name))]
-        measuring = measure(plan, measured_on, lost)
-        while True:
-            try:
-                name = next(measuring)
-            except StopIteration as stop:
-                plan = cuts.fit(stop.value) if cut else stop.value
-                break
-            yield Progress(_measuring(name), 0.0, None)
+    else:
+        rows = plan.shared()
+        if plan.options.constraints.given:
+            plan = yield from _looking(constrained(plan, rows), str)
+        if plan.networks:
+            measured_on = rows
+            lost = [name for name in plan.networks if _often_killed(folder, _measuring(name))]
+            plan = in_time((yield from _looking(measure(plan, rows, lost), _measuring)))
+            plan = cuts.fit(plan) if cut else plan
     world().by_main(lambda: cuts.save(plan, path))
     shared = plan.shared()
     if measured_on is not None and np.array_equal(measured_on.splits.train.numbers, shared.splits.train.numbers):
         shared = measured_on  # the rows were not cut: what was read and stored for the measuring serves the work
     return Work(plan, folder, shared, planned=plan.seconds())
+
+
+def _looking(steps: Generator[str, None, Plan], words: Callable[[str], str]) -> Generator[Progress, None, Plan]:
+    """What is being looked at, as progress; gives the plan that comes of it."""
+    while True:
+        try:
+            name = next(steps)
+        except StopIteration as stop:
+            plan: Plan = stop.value
+            return plan
+        yield Progress(words(name), 0.0, None)
 
 
 def baseline(work: Work, name: str, rows: int, seed: int, folder: Path | None = None) -> Generator[Progress, None, Run]:

@@ -71,6 +71,8 @@ def render(
     """
     entries = entries_of(comparison)
     main = _as_raced(entries, raced) if raced else of_most_rows(entries)
+    barred = {each.regime for each in comparison.excluded}
+    leader = best_of([entry for entry in main if entry.name not in barred]) or best_of(main)
     figures = _figures(main, comparison)
     heading = words.verdict(advice.verdict, advice.confidence)
     library, script = _library(), asset("page.js")
@@ -89,6 +91,8 @@ def render(
             entries=entries,
             main=main,
             best=best_of(main),
+            leader=leader,
+            barred=barred,
             choice=next((entry for entry in main if entry.name == advice.choice), None),
             constant=next((entry for entry in main if entry.name == "constant"), None),
             scratch=best_of(main, "scratch"),

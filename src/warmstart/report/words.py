@@ -9,13 +9,18 @@
 import math
 from collections.abc import Callable, Sequence
 
-MISSING = "–"
+from warmstart.wording import MISSING, scaled
+from warmstart.wording import duration as duration
+from warmstart.wording import latency as latency
+from warmstart.wording import size as size
+
 VERDICTS = {
     "fine-tune": "Fine-tune.",
     "train from scratch": "Train from scratch.",
     "a linear model is enough": "A linear model is enough.",
     "undecided": "Too close to call.",
     "nothing beats the constant": "Nothing beats the constant.",
+    "nothing is allowed": "Nothing is allowed.",
 }
 FAMILIES = {"baseline": "baseline", "scratch": "from scratch", "fine-tuned": "fine-tuned"}
 PROBABLY = 0.8  # a verdict less sure than this says so in its first word
@@ -78,35 +83,12 @@ def quantity(value: object) -> str:
 
 def weights(number: int) -> str:
     """4,097 or 22.7 M"""
-    return whole(number) if number < 10_000 else _scaled(number, 1000, ("", "K", "M", "B", "T"))
-
-
-def size(number: float | None) -> str:
-    """340 MB"""
-    return _scaled(number, 1000, ("bytes", "KB", "MB", "GB", "TB"))
+    return whole(number) if number < 10_000 else scaled(number, 1000, ("", "K", "M", "B", "T"))
 
 
 def compute(flops: float | None) -> str:
     """2.1 PFLOP"""
-    return _scaled(flops, 1000, ("FLOP", "KFLOP", "MFLOP", "GFLOP", "TFLOP", "PFLOP", "EFLOP", "ZFLOP"))
-
-
-def duration(seconds: float | None) -> str:
-    """0.4 s, 12 s, 1.2 min, 2.3 h"""
-    if seconds is None or not math.isfinite(seconds):
-        return MISSING
-    if seconds < 0.05:
-        return "under 0.1 s"
-    if seconds < 60:
-        return f"{_short(seconds)} s"
-    return f"{_short(seconds / 60)} min" if seconds < 3600 else f"{_short(seconds / 3600)} h"
-
-
-def latency(milliseconds: float | None) -> str:
-    """2.4 ms"""
-    if milliseconds is None or not math.isfinite(milliseconds):
-        return MISSING
-    return f"{_short(milliseconds)} ms" if milliseconds < 1000 else duration(milliseconds / 1000)
+    return scaled(flops, 1000, ("FLOP", "KFLOP", "MFLOP", "GFLOP", "TFLOP", "PFLOP", "EFLOP", "ZFLOP"))
 
 
 def rate(number: float | None) -> str:
@@ -151,17 +133,3 @@ def factor(error: float | None, units: str) -> str:
 def _setting(value: object) -> str:
     small = isinstance(value, float) and 0 < abs(value) < 0.01
     return rate(value) if isinstance(value, float) and small else quantity(value)
-
-
-def _scaled(number: float | None, step: int, names: Sequence[str]) -> str:
-    if number is None or not math.isfinite(number):
-        return MISSING
-    place = 0
-    while number >= 0.9995 * step and place < len(names) - 1:
-        number, place = number / step, place + 1
-    return f"{_short(number)} {names[place]}".strip()
-
-
-def _short(number: float) -> str:
-    """Two or three digits: 2.1, 22.7, 340."""
-    return f"{number:.0f}" if number >= 99.95 or number == int(number) else f"{number:.1f}"

@@ -1,0 +1,62 @@
+"""Phrases: how are regimes named, scored and set against each other in the sentences of an answer?"""
+
+from collections.abc import Iterable
+
+from warmstart.comparison import Comparison, Difference, Row
+from warmstart.standing import Field
+from warmstart.wording import bounds, figure, percent, rounded
+
+WAYS = {"fine-tuned": "fine-tuning", "scratch": "training from scratch", "baseline": "the linear model"}
+BEST_MODELS = {
+    "scratch": "the best model trained from scratch",
+    "fine-tuned": "the best fine-tuned model",
+    "baseline": "the linear model",
+}
+
+
+def scores(comparison: Comparison, row: Row) -> str:
+    """'`full` scores 0.642 accuracy [0.620, 0.660]'"""
+    unit = f" in {comparison.units}" if comparison.units else ""
+    return f"`{row.name}` scores {figure(row.score)} {comparison.metric}{unit} {bounds(row.interval)}"
+
+
+def standing_of(comparison: Comparison, row: Row, as_family: bool) -> str:
+    score = f"{figure(row.score)} {comparison.metric} {bounds(row.interval)}"
+    return f"{WAYS[row.family]} (`{row.name}`, {score})" if as_family else f"`{row.name}` ({score})"
+
+
+def against_others(field: Field, choice: Row) -> str:
+    """How the choice does against the best of each other family, ready to follow its score."""
+    best = {row.family: row for row in reversed(field.rows) if row.family != choice.family}
+    others = [_against(field, choice, best[family]) for family in BEST_MODELS if family in best]
+    return f", {', and '.join(others)}" if others else ""
+
+
+def _against(field: Field, choice: Row, rival: Row) -> str:
+    found = field.difference(choice, rival)
+    name, cost = f"{BEST_MODELS[rival.family]} (`{rival.name}`)", costs(rival, choice)
+    if field.standing(choice, rival) == "tied":
+        return f"less than {percent(field.comparison.worth)} from {name}, which {cost}"
+    if found.interval.low > 0:
+        return f"{spread(found)} better than {name}, which {cost}"
+    return f"not measurably worse than {name} (difference {spread(found)}), which {cost}"
+
+
+def costs(row: Row, reference: Row) -> str:
+    if not row.flops or not reference.flops:
+        return "costs next to nothing" if not row.flops else "costs more"
+    times = row.flops / reference.flops
+    return f"costs {_times(times)} times as much" if times >= 0.1 else f"costs {_times(1 / times)} times less"
+
+
+def _times(times: float) -> str:
+    return f"{times:.1f}" if times < 10 else f"{rounded(round(times)):,}"
+
+
+def spread(found: Difference) -> str:
+    return f"{figure(found.difference)} {bounds(found.interval)}"
+
+
+def named(rows: Iterable[Row]) -> str:
+    *others, last = (f"`{row.name}`" for row in rows)
+    return f"{', '.join(others)} and {last}" if others else last
