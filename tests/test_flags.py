@@ -43,7 +43,7 @@ def test_help_lists_the_flags_that_a_command_takes(command: Command) -> None:
     words = squeezed(answer.out)
     assert all(squeezed(KEYS[key].help) in words for key in taken_by(command))
     assert ("--no-examples" in answer.out, "--no-log" in answer.out) == (
-        command == "compare",
+        command in ("compare", "advise"),
         "log" in taken_by(command),
     )
 
