@@ -50,7 +50,7 @@ def test_help_lists_the_flags_that_a_command_takes(command: Command) -> None:
 
 def test_numbers_are_said_to_be_numbers() -> None:
     out = call("compare", "--help").out
-    assert re.search(r"--lr FLOAT", out) and re.search(r"--batch-size INTEGER", out) and re.search(r"--rows TEXT", out)
+    assert re.search(r"--lr <float>", out) and re.search(r"--batch-size <int>", out) and re.search(r"--rows <str>", out)
 
 
 def test_flags_become_values(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from warmstart.constraints import Constraints
 from warmstart.data.schema import Columns, Scale, TaskName
 from warmstart.errors import UsageError, did_you_mean, shortened
-from warmstart.keys import CHOOSING, KEYS, Command, flag, taken_by
+from warmstart.keys import KEYS, Command, flag, taken_by
 from warmstart.licences import plain
 from warmstart.quantities import amount, count, duration, number, share, size, wait
 from warmstart.record import write_json
@@ -343,7 +343,7 @@ def override(pairs: Sequence[str]) -> dict[str, Any]:
 
 
 NEVER_TYPED = ("command", "noise_floor")
-FOR_A_CHOICE = {name for name, key in KEYS.items() if name == "budget" or key.commands == CHOOSING}  # between regimes
+FOR_A_CHOICE = {"budget", "max_size", "max_latency", "licence", "max_train", "pretrained"}  # of one among regimes
 
 
 def command_line(request: Request, out: str) -> str:

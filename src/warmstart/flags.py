@@ -17,7 +17,7 @@ Run = Callable[..., None]
 
 CONFIG = "config"  # no key of a request: names the file that holds some
 LAST = ("offline", "log")  # follow it in --help
-METAVARS: dict[Any, str] = {
+METAVARS: dict[Any, str] = {int: "<int>", float: "<float>"}  # read by us, so that our words tell what is wrong
     int: "INTEGER",
     float: "FLOAT",
     str: "TEXT",
