@@ -17,12 +17,12 @@ Run = Callable[..., None]
 
 CONFIG = "config"  # no key of a request: names the file that holds some
 LAST = ("offline", "log")  # follow it in --help
-METAVARS: dict[Any, str] = {int: "<int>", float: "<float>"}  # read by us, so that our words tell what is wrong
-    int: "INTEGER",
-    float: "FLOAT",
-    str: "TEXT",
-    list[str]: "TEXT",
-}  # read by us, so that our words tell what is wrong
+METAVARS: dict[Any, str] = {  # read by us, so that our words tell what is wrong
+    int: "<int>",
+    float: "<float>",
+    str: "<str>",
+    list[str]: "<str>",
+}
 TYPED: dict[Any, Any] = {list[str]: list[str] | None, bool: bool | None}  # anything else: text
 
 
