@@ -14,7 +14,7 @@ from warmstart.regimes import HABITS, REGIMES, Material, Regime, Stage
 from warmstart.stages import Draw
 from warmstart.starts import Base, Scratch
 
-WIDE = 40_000
+WIDE = 40_000  # 16 rows take more than 32 MB: from there on glibc gives back what is freed
 
 
 class Wide(nn.Module):
@@ -47,18 +47,18 @@ def test_the_dearest_batch_has_most_tokens_with_padding(base: Base, regression: 
 
 
 def test_a_peak_holds_the_activations_and_grows_with_the_rows(wide: Regime, base: Base, regression: Draw) -> None:
-    config = replace(STEPS, batch_size=16)
-    whole, part = (measured_peak(wide, config, regression, at_most) for at_most in (16, 8))
+    config = replace(STEPS, batch_size=32)
+    whole, part = (measured_peak(wide, config, regression, at_most) for at_most in (32, 16))
     assert whole is not None and part is not None
-    tensor = 4 * 16 * int(regression.shared.encoded(base.inputs).sizes().max()) * WIDE  # bytes of one such tensor
-    assert 2 * tensor < whole.bytes - whole.before < 7 * tensor  # 6.02 once, after other tests
+    tensor = 4 * 32 * int(regression.shared.encoded(base.inputs).sizes().max()) * WIDE  # bytes of one such tensor
+    assert 2 * tensor < whole.bytes - whole.before < 6 * tensor
     # extrapolated from pieces that the allocator keeps instead of giving them back: rather too much than too little
     assert 0.85 < (part.bytes - part.before) / (whole.bytes - whole.before) < 1.8
-    assert 2 * tensor / 16 < whole.a_row < 10 * tensor / 16
+    assert 2 * tensor / 32 < whole.a_row < 10 * tensor / 32
 
 
 def test_fewer_rows_at_a_time_take_less(wide: Regime, regression: Draw) -> None:
-    config = replace(STEPS, batch_size=16)
-    whole, small = (measured_peak(wide, replace(config, micro_batch=rows), regression, 16) for rows in (None, 2))
+    config = replace(STEPS, batch_size=64)  # of many rows: what scoring 12 of them takes is in both
+    whole, small = (measured_peak(wide, replace(config, micro_batch=rows), regression, 64) for rows in (None, 2))
     assert whole is not None and small is not None
     assert small.bytes - small.before < 0.6 * (whole.bytes - whole.before)
