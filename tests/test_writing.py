@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import warmstart
-from tests.decoders import byte_tokenizer, tiny_decoder
+from tests.decoders import save_decoder
 from warmstart.deliver.chat import chat_with
 from warmstart.errors import UsageError
 from warmstart.record import load_run
@@ -24,15 +24,7 @@ ROWS = 90
 @pytest.fixture(scope="session")
 def decoder(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The folder of a Llama of two layers with random weights."""
-    folder = tmp_path_factory.mktemp("decoder")
-    tokenizer = byte_tokenizer()
-    model = tiny_decoder("llama", vocabulary=len(tokenizer), context=160)
-    for parameter in model.parameters():
-        if parameter.ndim > 1:
-            parameter.data.mul_(0.2)
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return str(folder)
+    return save_decoder(tmp_path_factory.mktemp("decoder"))
 
 
 @pytest.fixture(scope="session")

@@ -71,6 +71,7 @@ class Row:
     bytes_saved: int
     caveats: tuple[str, ...]
     retention: Forgotten | None = None  # None: nothing to forget, or not measured
+    start: str = "-"  # the base, or what else it starts from
 
 
 @dataclass(frozen=True)
@@ -191,9 +192,9 @@ class Comparison:
     @cached_property
     def transfers(self) -> tuple[Transfer, ...]:
         """What each pretrained start was worth in rows, at each size; empty where nothing was trained from scratch."""
-        scratch = best_scratch(self.laws.values())
-        tuned = [name for name, each in self.laws.items() if each.family == "fine-tuned"] if scratch else []
-        pairs = [self._laws([name, scratch.regime]) for name in tuned if scratch]
+        tuned = [name for name, each in self.laws.items() if each.family == "fine-tuned"]
+        rivals = [(name, best_scratch(self.laws.values(), name)) for name in tuned]
+        pairs = [self._laws([name, scratch.regime]) for name, scratch in rivals if scratch]
         return tuple(found for pair in pairs if pair for found in transfers(*pair))
 
     def _laws(self, names: Sequence[str]) -> list[Law]:
@@ -258,6 +259,7 @@ class Comparison:
             caveats=_once([caveat for run in runs for caveat in run.caveats])
             + ((_why(failed, len(runs)),) if failed and not lost else ()),
             retention=_forgotten([run.retention for run in shown if run.retention is not None]),
+            start=runs[0].start,
         )
 
     def _rank(self, row: Row) -> tuple[bool, int, bool, float]:
@@ -355,6 +357,7 @@ def _row_json(row: Row) -> dict[str, Any]:
     return {
         "name": row.name,
         "family": row.family,
+        "start": row.start,
         "score": _number(row.score),
         "interval": [_number(bound) for bound in row.interval],
         "seeds": list(row.seeds),

@@ -46,7 +46,7 @@ class Request:
     # what is compared, or fitted
     regimes: tuple[str, ...] = ()
     regime: str | None = None
-    base: str | None = None
+    base: tuple[str, ...] = ()
     model: str | None = None
     init: Literal["default", "xavier", "he", "normal"] = "default"
     parameters: int | None = None
@@ -212,6 +212,8 @@ def load(folder: Path) -> Request:
         raise UsageError(f"{path} is damaged: {error}.", "start again with the same command") from error
     if not isinstance(known, dict):
         raise UsageError(f"{path} is damaged: it holds no keys.", "start again with the same command")
+    if not isinstance(known.get("base", []), list):  # one was named, or none, before there could be several
+        known["base"] = [known["base"]] if known["base"] else []
     return from_mapping(known, dict.fromkeys(known, str(path)))
 
 
@@ -296,7 +298,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return {key: parsed(key, value) for key, value in values.items()}
 
 
-LISTS = ("data", "text", "fields", "corpus", "regimes", "licence", "rows", "tokens")
+LISTS = ("data", "text", "base", "fields", "corpus", "regimes", "licence", "rows", "tokens")
 
 
 def parsed(key: str, value: Any) -> Any:

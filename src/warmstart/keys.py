@@ -61,8 +61,9 @@ KEYS: dict[str, Key] = {
     "schema": Key(str, "the JSON Schema of what is written; default: from the data", WRITTEN,
         remark="a file with the JSON Schema of what is to be written; null: from the data"),
     "drop_bad_rows": Key(bool, "leave unusable rows out, and list them", FORECAST),
-    "base": Key(str, "pretrained weights: folder, Python package or hub id", ALL,
-        remark="pretrained weights: folder, Python package or hub id; null: all-MiniLM-L6-v2"),
+    "base": Key(list[str], "pretrained weights: folder, Python package or hub id (repeatable)", ALL,
+        remark="pretrained weights: folders, Python packages or hub ids, compared with each other; empty: the usual of"
+        " the task"),
     "regimes": Key(str, "a,b,c (see `regimes`)", SEVERAL,
         remark="empty: all that are compared by default (warmstart regimes)"),
     "model": Key(str, "an architecture of your own, file.py:function (runs that file)", FORECAST,

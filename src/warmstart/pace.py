@@ -33,7 +33,8 @@ def measure(plan: Plan, shared: Shared, lost: Collection[str] = ()) -> Generator
     """
     paces = dict.fromkeys(lost, 0.0)
     readings: dict[str, float] = {}
-    tokens: dict[int, float] = {}
+    tokens: dict[str, dict[int, float]] = {}
+    longest = max(base.inputs.max_length for base in plan.problem.bases)
     peaks: dict[str, Peak] = {}
     rows = max(plan.sizes)
     draw = plan.draw(rows, plan.options.first_seed, shared)
@@ -62,8 +63,9 @@ def measure(plan: Plan, shared: Shared, lost: Collection[str] = ()) -> Generator
         limit = token_limit(regime)
         if limit:
             of_these = _tokens(measured_on, regime, config, limit)[1 : taken + 1]
-            tokens |= {n: _tokens(draw, regime, config, n).mean() for n in (limit, *shorter_limits(limit))}
-            paces[name] *= float(tokens[limit] / of_these.mean()) if taken else 1.0
+            shorter = (n for n in shorter_limits(longest) if n < limit)
+            tokens[name] = {n: float(_tokens(draw, regime, config, n).mean()) for n in (limit, *shorter)}
+            paces[name] *= float(tokens[name][limit] / of_these.mean()) if taken else 1.0
         few = replace(few, shared=Shared(few.splits))
         affordable = max(2, int(MEASURED_SECONDS / max(DEAREST * paces[name], 1e-9)))
         with suppress(TrainingError):

@@ -170,15 +170,11 @@ def looking(steps: "Generator[str, None, Value]", quiet: bool) -> Value:
 
 def plan(found: "Planned") -> None:
     """One line a regime, in 80 columns; then what does not fit, and what was measured."""
-    grid = Grid(box=None, pad_edge=False, padding=(0, 1, 0, 0))
-    for title in ("regime", "learned", "of", "compute", "memory", "fits", "time", "disk", "kWh", "money"):
-        grid.add_column(title, justify="left" if title == "regime" else "right", no_wrap=True)
+    titles, lines = ("regime", "learned", "of", "compute", "memory", "fits", "time", "disk", "kWh", "money"), []
     for one in found.forecasts:
         counts = ("-" if n is None else _count(n) for n in (one.trainable, one.total))
         sizes = ["-" if n is None else size_words(n) for n in (one.peak_memory_bytes, one.disk_bytes)]
-        grid.add_row(
-            one.regime,
-            *counts,
+        rest = (
             "-" if one.flops is None else compute_words(one.flops),
             sizes[0],
             {True: "yes", False: "NO", None: "?"}[one.fits],
@@ -187,9 +183,10 @@ def plan(found: "Planned") -> None:
             "-" if one.energy_kwh is None else f"{one.energy_kwh:.2g}",
             "-" if one.money is None else f"${one.money:.2f}",
         )
+        lines.append((one.regime, *counts, *rest))
     room = "" if found.room_bytes is None else f", {size_words(found.room_bytes)} of memory for a run"
     line(f"{found.where}{room}\n")
-    out.print(grid)
+    out.print(_grid(titles, lines, ("kWh", "money", "disk", "of")))
     line(f"all together: {_time(found.seconds)}\n")
     for one in found.forecasts:
         if one.advice:
@@ -249,35 +246,46 @@ def study(done: "Study", as_json: bool) -> None:
 
 def _table(comparison: "Comparison") -> Grid:
     """One line a regime, in 80 columns."""
-    grid = Grid(box=None, pad_edge=False, padding=(0, 1, 0, 0))
-    for title in ("regime", "score", "interval", "rows", "rate", "learned", "compute", "time"):
-        grid.add_column(title, justify="left" if title == "regime" else "right", no_wrap=True)
+    titles, lines = ("regime", "score", "interval", "rows", "rate", "learned", "compute", "time"), []
     for row in comparison.table:
         low, high = row.interval
         score = ["failed", ""] if row.failed else [f"{row.score:.4f}", f"{low:.4f}..{high:.4f}"]
-        grid.add_row(
-            row.name + ("" if row.converged or row.failed else " *"),
-            *score,
+        rest = (
             f"{row.rows:,}",
             f"{row.lr:.0e}" if row.lr else "-",
             _count(row.trainable),
             compute_words(row.flops),
             f"{row.seconds:.1f} s",
         )
-    return grid
+        lines.append((row.name + ("" if row.converged or row.failed else " *"), *score, *rest))
+    return _grid(titles, lines, ("learned", "rate", "rows", "compute"))
 
 
 def _race(raced: "Raced") -> Grid:
     """One line a regime, in 80 columns: what is foretold for all rows."""
-    grid = Grid(box=None, pad_edge=False, padding=(0, 1, 0, 0))
-    for title in ("regime", f"score at {raced.whole:,} rows", "band", "best?", "seen at", "a whole run"):
-        grid.add_column(title, justify="left" if title == "regime" else "right", no_wrap=True)
+    titles, lines = ("regime", f"score at {raced.whole:,} rows", "band", "best?", "seen at", "a whole run"), []
     for each in raced.outlooks:
         low, high = each.interval
-        band = f"{low:.4f}..{high:.4f}"
-        grid.add_row(
-            each.regime, f"{each.score:.4f}", band, f"{each.chance:.0%}", f"{each.rows:,}", _time(each.seconds)
-        )
+        scored = (f"{each.score:.4f}", f"{low:.4f}..{high:.4f}", f"{each.chance:.0%}")
+        lines.append((each.regime, *scored, f"{each.rows:,}", _time(each.seconds)))
+    return _grid(titles, lines, ("a whole run", "seen at"))
+
+
+def _grid(titles: Sequence[str], lines: Sequence[Sequence[str]], spare: Sequence[str] = ()) -> Grid:
+    """Columns as wide as what stands in them, the first to the left.
+
+    Where they are wider than the terminal, the `spare` ones are left out, one after the other.
+    """
+    kept = list(range(len(titles)))
+    widths = [max(map(len, column)) for column in zip(titles, *lines, strict=True)]
+    for title in spare:
+        if sum(widths[place] + 1 for place in kept) - 1 > out.width:
+            kept.remove(titles.index(title))
+    grid = Grid(box=None, pad_edge=False, padding=(0, 1, 0, 0))
+    for place in kept:
+        grid.add_column(titles[place], justify="right" if place else "left", no_wrap=True)
+    for each in lines:
+        grid.add_row(*(each[place] for place in kept))
     return grid
 
 

@@ -95,10 +95,11 @@ class View:
     watch: Examples  # the validation rows to look at
 
     def used_tokens(self) -> Tensor:
-        """Every token that any row of the study has; empty where rows are no tokens."""
+        """Every token that any row of the study has, and what fills rows up; empty where rows are no tokens."""
         encoded = self.examples.encoded
-        tokens = encoded.tokens.values if isinstance(encoded, TokenRows) else np.empty(0, dtype=np.int32)
-        return torch.from_numpy(np.unique(tokens).astype(np.int64))
+        if not isinstance(encoded, TokenRows):
+            return torch.empty(0, dtype=torch.int64)
+        return torch.from_numpy(np.union1d(encoded.tokens.values, encoded.pad).astype(np.int64))
 
 
 def watched(available: int, config: TrainConfig, looks: int) -> int:

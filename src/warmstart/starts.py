@@ -260,8 +260,7 @@ def _pooling(folder: Path | None, config: Any) -> str:
         for pooling, flag in zip(POOLINGS, ("mean_tokens", "cls_token", "lasttoken"), strict=True):
             if modes.get(f"pooling_mode_{flag}"):
                 return pooling
-    names = " ".join(getattr(config, "architectures", None) or [])
-    return "last" if "CausalLM" in names else "mean"
+    return "last" if kind_of(config) == "decoder" else "mean"
 
 
 def _stamp(location: str) -> int:

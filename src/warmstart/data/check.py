@@ -28,7 +28,15 @@ QUANTILES = {"min": 0, "p10": 10, "p25": 25, "median": 50, "p75": 75, "p90": 90,
 LEAK_SHARE = 0.9  # of the rows whose text names their own target
 
 Severity = Literal["error", "warning", "note"]
-CountTokens = Callable[[list[str]], list[int]]
+
+
+@dataclass(frozen=True)
+class Reach:
+    """How much a base reads, and how much there is to read."""
+
+    tokens: int  # at most
+    count: Callable[[list[str]], list[int]]  # tokens of each text, special ones included
+    base: str = ""  # told where there are several
 
 
 @dataclass(frozen=True)
@@ -56,10 +64,10 @@ class Checked:
     target: dict[str, object]
 
 
-def check(table: Table, schema: Schema, *, count_tokens: CountTokens | None = None, max_length: int = 256) -> Checked:
+def check(table: Table, schema: Schema, readers: Sequence[Reach] = ()) -> Checked:
     """Findings about the rows as they would be trained on; errors first. Bad rows are findings, never exceptions.
 
-    `count_tokens` gives the number of tokens of each text, special ones included; without it, lengths go unchecked.
+    `readers`: how much each base reads; without one, lengths go unchecked.
     """
     found = candidates(table, schema)
     findings = [_of_bad_rows(kind) for kind in found.bad]
@@ -81,8 +89,8 @@ def check(table: Table, schema: Schema, *, count_tokens: CountTokens | None = No
             findings += _named_target(rows, schema)
         if schema.task == "classification":
             findings += _classes(found.targets, splits, schema)
-        if count_tokens is not None:
-            findings += _too_long(rows, schema, found.owners, count_tokens, max_length)
+        for reader in readers:
+            findings += _too_long(rows, schema, found.owners, reader)
     findings += _columns(table, schema) if schema.task not in CORPUS else []
     order: tuple[Severity, ...] = ("error", "warning", "note")
     findings.sort(key=lambda finding: order.index(finding.severity))
@@ -302,27 +310,28 @@ def _classes(targets: Array, splits: Splits, schema: Schema) -> list[Finding]:
 # --- lengths -------------------------------------------------------------------------------------------------------
 
 
-def _too_long(rows: Rows, schema: Schema, owners: Array, count_tokens: CountTokens, max_length: int) -> list[Finding]:
-    """A text of at most `max_length` bytes has no more tokens than that, so only longer ones are tokenised."""
+def _too_long(rows: Rows, schema: Schema, owners: Array, reader: Reach) -> list[Finding]:
+    """A text of at most as many bytes has no more tokens than that, so only longer ones are tokenised."""
     texts = Texts.of(rows.texts)
     unit = "pieces" if schema.task in CORPUS else "texts"
     if schema.task in TEXT_OUT:
         texts, unit = Texts.of(map(_spoken, rows.texts)), "texts with their answers"
-    candidates = np.flatnonzero(texts.sizes() > max_length)
+    most, reads = reader.tokens, f" that {reader.base} reads" if reader.base else ""
+    candidates = np.flatnonzero(texts.sizes() > most)
     if not len(candidates):
         return []
     sample = candidates
     if len(candidates) > SAMPLED_TEXTS:
         sample = np.sort(np.random.default_rng(0).choice(candidates, SAMPLED_TEXTS, replace=False))
-    lengths = np.array(count_tokens(list(texts.take(sample))))
-    long = lengths > max_length
+    lengths = np.array(reader.count(list(texts.take(sample))))
+    long = lengths > most
     if not long.any():
         return []
     count = round(float(long.mean()) * len(candidates))
-    lost = float((lengths[long] - max_length).sum() / lengths[long].sum())
+    lost = float((lengths[long] - most).sum() / lengths[long].sum())
     about = "About " if len(sample) < len(candidates) else ""
     message = (
-        f"{about}{count:,} of {len(rows):,} {unit} ({count / len(rows):.1%}) are longer than {max_length} tokens; "
+        f"{about}{count:,} of {len(rows):,} {unit} ({count / len(rows):.1%}) are longer than {most} tokens{reads}; "
         f"the model does not see {'' if schema.task in TEXT_OUT else 'the last '}{lost:.0%} of what they say."
     )
     numbers = np.unique(owners[rows.numbers[sample[long]] - 1] + 1)
