@@ -1,6 +1,7 @@
 """Writing: do models learn to write, are they judged by what they write, and is what is saved what was measured?"""
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ import torch
 from torch import nn
 
 import warmstart
+from tests.cli_base import call
 from tests.decoders import byte_tokenizer, tiny_decoder
 from warmstart import writing
 from warmstart.data.conversations import ask
@@ -103,6 +105,31 @@ def test_what_was_forgotten_is_measured_against_the_base(study: Path) -> None:
 def test_the_report_shows_what_they_write_side_by_side(study: Path) -> None:
     page = (study / "report.html").read_text(encoding="utf-8")
     assert 'id="samples"' in page and "the reference" in page and 'id="errors"' not in page
+
+
+def test_a_person_judges_blind_and_the_report_tells(study: Path) -> None:
+    made = call("report", study, "--pairs", "full, reference")
+    assert (made.code, made.out.strip()) == (0, str(study / "blind.html")) and "--votes votes.json" in made.err
+    page = (study / "blind.html").read_text(encoding="utf-8")
+    assert '<div class="text source" dir="auto" tabindex="0" role="region" aria-label="Source">the lazy ' in page
+    name, count = re.findall(r'data-page="([0-9a-f]+)"', page)[0], page.count("<article")
+    file = study / "votes.json"
+    file.write_text(json.dumps({"page": name, "votes": {str(i + 1): "same" for i in range(count)}}))
+    voted = call("report", study, "--votes", file)
+    assert voted.code == 0 and voted.out.startswith(f"Judged blind on {count} of {count} rows: `full` 0, `reference` 0")
+    for _ in range(2):
+        (known,) = json.loads((study / "comparison.json").read_text())["blind"]
+        assert (known["a"], known["b"], known["no_difference"], known["share_a"]) == ("full", "reference", count, None)
+        assert 'id="preferred"' in (study / "report.html").read_text(encoding="utf-8")
+        assert call("report", study).code == 0
+    file.write_text(json.dumps({"page": "x", "votes": {}}))
+    for wrong, message in (
+        (("--pairs", "full,loar"), "did you mean 'lora'?"),
+        (("--votes", file), "no votes on a page of this study"),
+        (("--pairs", "full,lora", "--no-examples"), "cannot go with --no-examples"),
+    ):
+        refused = call("report", study, *wrong)
+        assert (refused.code, refused.out) == (2, "") and message in refused.err
 
 
 def test_a_hybrid_says_what_its_first_stage_brought(study: Path) -> None:

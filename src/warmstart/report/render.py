@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from importlib import resources
+from typing import TYPE_CHECKING
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
@@ -29,6 +30,9 @@ from warmstart.report.entries import Entry, best_of, difference, entries_of, of_
 from warmstart.report.frame import Figure
 from warmstart.report.learning import learning_curves
 from warmstart.report.samples import samples
+
+if TYPE_CHECKING:
+    from warmstart.report.blind import Preference  # which makes its page with what is here
 
 NUMBERS_AND_CLASSES = ("regression", "classification")
 
@@ -63,11 +67,13 @@ def render(
     findings: Sequence[Finding] = (),
     command: str,
     raced: Raced | None = None,
+    preferences: Sequence["Preference"] = (),
 ) -> str:
     """One self-contained HTML page.
 
     `examples` are the inputs of the test rows by row number; None keeps every text out of the page (class names stay).
     `command` is what to type to repeat the study. `raced`: where not everything was trained on all rows.
+    `preferences`: what people thought of answers that they judged blind.
     """
     entries = entries_of(comparison)
     main = _as_raced(entries, raced) if raced else of_most_rows(entries)
@@ -110,6 +116,7 @@ def render(
             mean_metric=_mean_metric,
             has_errors=comparison.task in NUMBERS_AND_CLASSES,
             samples=samples(main, examples) if comparison.task not in NUMBERS_AND_CLASSES else (),
+            preferences=preferences,
             errors=[_errors(entry, comparison, examples) for entry in _judged(main, comparison)],
             searches=searches(comparison.runs),
             unusable=_unusable(comparison.runs),
