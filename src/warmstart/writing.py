@@ -68,8 +68,12 @@ class Writer:
 
     @property
     def stop(self) -> set[int]:
-        """Tokens that end an answer: the tokenizer's, and those of the base's own settings for generation."""
-        configured: Any = getattr(getattr(self.model.body, "generation_config", None), "eos_token_id", None)
-        configured = configured if configured is not None else getattr(self.model.body.config, "eos_token_id", None)
-        known = configured if isinstance(configured, list) else [configured]
-        return {int(token) for token in (*known, self.inputs.tokenizer.eos_token_id) if token is not None}
+        return stops(self.model, self.inputs.tokenizer)
+
+
+def stops(model: Model, tokenizer: Any) -> set[int]:
+    """Tokens that end a text: the tokenizer's, and those of the base's own settings for generation."""
+    configured: Any = getattr(getattr(model.body, "generation_config", None), "eos_token_id", None)
+    configured = configured if configured is not None else getattr(model.body.config, "eos_token_id", None)
+    known = configured if isinstance(configured, list) else [configured]
+    return {int(token) for token in (*known, tokenizer.eos_token_id) if token is not None}
