@@ -361,7 +361,7 @@ def predictions(trained: "Trained", table: "Table", path: Path | None, quiet: bo
     empty = [number for number, text in enumerate(texts, 1) if not text]
     if empty and not quiet:
         say(f"{table.rows(empty)}: nothing to read, so what is predicted there means little.")
-    numbered = ({"row": i} | row for i, row in enumerate(trained.stream(texts), 1))
+    numbered: Iterator[dict[str, Any]] = ({"row": i} | row for i, row in enumerate(trained.stream(texts), 1))
     if not quiet and not (path is None and sys.stdout.isatty()):  # there, the rows themselves say how far it is
         numbered = _told(numbered, len(texts))
     if path is None:
