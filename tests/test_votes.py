@@ -66,7 +66,7 @@ def test_votes_are_put_back_and_stay_with_the_study(comparison: Comparison, tmp_
         (("full", "loar"), "'loar' wrote no answers in this study"),
         (("full",), "--pairs is 'full'; it takes two different names"),
         (("full", "full"), "it takes two different names"),
-        (("full", "scratch"), "wrote no answer for the same row"),
+        (("full", "scratch"), "'scratch' failed in this study"),
     ],
 )
 def test_names_that_wrote_nothing_are_refused(

@@ -119,6 +119,8 @@ def _two(comparison: Comparison, names: Sequence[str]) -> tuple[str, str]:
     for name in names:
         if name not in known:
             raise UsageError(f"{name!r} wrote no answers in this study.", did_you_mean(name, known))
+        if name != REFERENCE and _entry(comparison, name) is None:
+            raise UsageError(f"{name!r} failed in this study, and wrote no answers.", f"choose two of: {listed(known)}")
     return names[0], names[1]
 
 
