@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from warmstart.deliver.predict import Trained
     from warmstart.plan import Forecast
+    from warmstart.report.blind import Preference
     from warmstart.study import Study
 
 __all__ = [
@@ -44,6 +45,7 @@ __all__ = [
     "advising",
     "begin",
     "begin_again",
+    "blind",
     "check",
     "check_vacant",
     "checked",
@@ -63,6 +65,7 @@ __all__ = [
     "report",
     "resumable",
     "table_of",
+    "vote",
 ]
 
 Data = str | Path | Sequence[str | Path] | Table
@@ -144,16 +147,36 @@ def load(folder: str | Path, *, code: str | None = None, build: "Callable[[], nn
 
 def report(folder: str | Path, *, examples: bool = True) -> Path:
     """Write `report.html` anew from the finished runs of a study; gives its path. Trains nothing."""
+    out = _finished_comparison(folder)
+    _write(config.load(out), out, examples=examples)
+    return out / "report.html"
+
+
+def _finished_comparison(folder: str | Path) -> Path:
     out = Path(folder)
-    request = config.load(out)
-    if request.command == "fit":
+    if config.load(out).command == "fit":
         raise UsageError(
             f"{str(out)!r} is a single run; a report compares several.", f"see it with: warmstart runs {out}"
         )
     if not (out / "study.json").exists():
         raise UsageError(f"the study in {str(out)!r} is not finished.", f"go on with: warmstart resume {out}")
-    _write(request, out, examples=examples)
-    return out / "report.html"
+    return out
+
+
+def blind(folder: str | Path, names: Sequence[str]) -> Path:
+    """Write `blind.html`: answers of two regimes, or of one and `reference`, for a person to judge; gives its path."""
+    from warmstart import votes
+    from warmstart.study import load_examples, read_back
+
+    out = _finished_comparison(folder)
+    return votes.make_page(read_back(out).comparison, load_examples(out / "examples.parquet"), names, out)
+
+
+def vote(folder: str | Path, file: str | Path) -> "Preference":
+    """Keep the votes that such a page gave: they are in `report.html` and `comparison.json` from the next report on."""
+    from warmstart import votes
+
+    return votes.enter(_finished_comparison(folder), Path(file))
 
 
 def finished(folder: str | Path) -> list[Run]:

@@ -96,6 +96,7 @@ def reach(folder: Path, max_length: int) -> Reach | None:
         read = Tokenizer.from_file(str(tokenizer))
         read.no_padding()
         read.no_truncation()
+        read.encode_special_tokens = True  # as rows are read: what users write is text
         return [len(encoding.ids) for encoding in read.encode_batch_fast(texts)]
 
     return Reach(min(positions(config["model_type"], config["max_position_embeddings"]), max_length), count)

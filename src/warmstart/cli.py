@@ -176,10 +176,24 @@ def chat(
 def report(
     folder: Folder,
     examples: Annotated[bool, typer.Option("--examples/--no-examples", help="texts in the report")] = True,
+    pairs: Annotated[
+        str | None,
+        typer.Option("--pairs", help="a,b: write DIR/blind.html to judge answers of two regimes, or reference"),
+    ] = None,
+    votes: Annotated[Path | None, typer.Option("--votes", help="the votes.json that such a page gave")] = None,
 ) -> None:
-    """Write DIR/report.html anew from the runs that are there."""
-    from warmstart import api
+    """Write DIR/report.html anew from the runs that are there; or a page to judge answers blind, and its votes."""
+    from warmstart import api, show
 
+    if pairs is not None:
+        if votes is not None or not examples:
+            other = "--votes" if votes is not None else "--no-examples"
+            raise UsageError(f"--pairs writes a page with texts to vote on: it cannot go with {other}.", "choose one")
+        print(api.blind(folder, [name.strip() for name in pairs.split(",")]))
+        show.say(f"open it in a browser, vote, download votes.json; then: warmstart report {folder} --votes votes.json")
+        return
+    if votes is not None:
+        show.sentence(api.vote(folder, votes).statement)
     print(api.report(folder, examples=examples))
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from warmstart.constraints import Constraints
-from warmstart.data.schema import Columns, Scale, TaskName
+from warmstart.data.schema import Columns, Long, Scale, TaskName
 from warmstart.errors import UsageError, did_you_mean, shortened
 from warmstart.keys import KEYS, Command, flag, taken_by
 from warmstart.licences import plain
@@ -43,6 +43,7 @@ class Request:
     instruction: str | None = None
     fields: tuple[str, ...] = ()
     schema: str | None = None
+    long: Long | None = None
     # what is compared, or fitted
     regimes: tuple[str, ...] = ()
     regime: str | None = None
@@ -143,6 +144,7 @@ class Request:
             instruction=self.instruction,
             fields=self.fields,
             schema=self.schema,
+            long=self.long,
             piece_bytes=BYTES_PER_TOKEN * self.max_length,
         )
 

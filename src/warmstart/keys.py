@@ -60,6 +60,8 @@ KEYS: dict[str, Key] = {
         remark="columns that make up the JSON object to write, instead of a target"),
     "schema": Key(str, "the JSON Schema of what is written; default: from the data", WRITTEN,
         remark="a file with the JSON Schema of what is to be written; null: from the data"),
+    "long": Key(str, "of a text too long head-tail (default) is read, or by summarise in chunks", WRITTEN,
+        remark="of a text too long, null: head and tail are read; chunks: for summarise, summaries of all its parts"),
     "drop_bad_rows": Key(bool, "leave unusable rows out, and list them", FORECAST),
     "base": Key(list[str], "pretrained weights: folder, Python package or hub id (repeatable)", ALL,
         remark="pretrained weights: folders, Python packages or hub ids, compared with each other; empty: the usual of"

@@ -11,11 +11,12 @@ from typing import Any
 
 import numpy as np
 
+from warmstart import continuing
 from warmstart.baselines import BASELINES
 from warmstart.checkpoint import Checkpoints, told_of_a_full_disk
 from warmstart.course import look
 from warmstart.data.inputs import Encoded
-from warmstart.data.language import Conversations
+from warmstart.data.language import Conversations, Documents, Masked
 from warmstart.data.split import Rows
 from warmstart.device import environment, peak_memory, reset_peak_memory
 from warmstart.engine import world
@@ -296,6 +297,9 @@ def measure(model: Predictor, draw: Draw, reads: Encoded | None = None) -> Measu
         scores = scores if judged.scores is None else judged.scores
         columns |= _beside(tested, answered, judged.columns)
         metrics |= judged.metrics
+    if isinstance(model, Network) and isinstance(model.inputs, Documents | Masked):
+        some_tested = sample_rows(splits.test)
+        columns |= _beside(tested, some_tested, continuing.shown(model.model, model.inputs, some_tested.texts))
     train_score = metric(task.score(train_outputs, train_targets, calibration))
     constant = np.tile(task.constant(task.targets(splits.train)), (len(some), 1))
     floor = metric(task.score(constant, train_targets, task.calibrate(constant, train_targets)))
@@ -323,6 +327,11 @@ def judged_rows(test: Rows) -> Rows:
     """The rows that answers are written for: the same for every regime, spread over all."""
     count = min(JUDGED, len(test))
     return test.take(np.arange(count) * len(test) // count)
+
+
+def sample_rows(test: Rows) -> Rows:
+    """Some test rows that people see what a language model makes of: the same for every regime, drawn by lot."""
+    return test.take(np.sort(np.random.default_rng(0).permutation(len(test))[: continuing.SHOWN]))
 
 
 def _measured(found: Measured | None, draw: Draw) -> dict[str, Any]:

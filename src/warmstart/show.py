@@ -110,10 +110,12 @@ def _lines(quiet: bool) -> "Generator[None, Progress, None]":
 
 
 def _left(now: "Progress") -> str:
-    if now.seconds_left is None:
-        return ""
-    minutes, seconds = divmod(round(now.seconds_left), 60)
-    return f", {minutes}:{seconds:02} left"
+    return "" if now.seconds_left is None else f", {_clock(now.seconds_left)} left"
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes}:{rest:02}"
 
 
 def json_out(value: Any) -> None:
@@ -367,7 +369,9 @@ def predictions(trained: "Trained", table: "Table", path: Path | None, quiet: bo
     empty = [number for number, text in enumerate(texts, 1) if not text]
     if empty and not quiet:
         say(f"{table.rows(empty)}: nothing to read, so what is predicted there means little.")
-    numbered = ({"row": i} | row for i, row in enumerate(trained.stream(texts), 1))
+    numbered: Iterator[dict[str, Any]] = ({"row": i} | row for i, row in enumerate(trained.stream(texts), 1))
+    if not quiet and not (path is None and sys.stdout.isatty()):  # there, the rows themselves say how far it is
+        numbered = _told(numbered, len(texts))
     if path is None:
         _csv(numbered, sys.stdout)
         return
@@ -386,6 +390,18 @@ def predictions(trained: "Trained", table: "Table", path: Path | None, quiet: bo
         say(f"{table.columns.num_rows:,} predictions in {path}")
 
 
+def _told(rows: Iterator[dict[str, Any]], count: int) -> Iterator[dict[str, Any]]:
+    """The same rows; how far it is, now and then."""
+    began = last = time.monotonic()
+    for done, row in enumerate(rows, 1):
+        yield row
+        now = time.monotonic()
+        if now - last > EVERY and done < count:
+            left = (now - began) / done * (count - done)
+            say(f"[{done / count:4.0%}] {done:,} of {count:,} rows, {_clock(left)} left")
+            last = now
+
+
 def _write(rows: Iterator[dict[str, Any]], path: Path, suffix: str) -> None:
     if suffix == ".parquet":
         import pyarrow as pa
@@ -402,11 +418,15 @@ def _write(rows: Iterator[dict[str, Any]], path: Path, suffix: str) -> None:
 
 def _csv(rows: Iterable[dict[str, Any]], file: Any) -> None:
     writer: csv.DictWriter[str] | None = None
+    flushed = 0.0
     for row in rows:
         if writer is None:
             writer = csv.DictWriter(file, list(row), lineterminator="\n")
             writer.writeheader()
         writer.writerow({key: _cell(value) for key, value in row.items()})
+        if time.monotonic() - flushed > 1:  # what is read as it comes should come
+            file.flush()
+            flushed = time.monotonic()
 
 
 def _cell(value: Any) -> Any:

@@ -15,14 +15,19 @@ from warmstart.budget import Options, Problem
 from warmstart.compare import compare, fit_one, remembered
 from warmstart.comparison import Comparison
 from warmstart.data.check import Finding
+from warmstart.data.conversations import document, read
+from warmstart.data.schema import TEXT_OUT
+from warmstart.data.template import GAP, HEAD
 from warmstart.errors import TrainingError
 from warmstart.racing import Raced, remembered_race
 from warmstart.record import Run, write_json
 from warmstart.report import render
 from warmstart.verdict import held_against, verdict
+from warmstart.votes import preferences
 from warmstart.work import Progress
 
 LONGEST_EXAMPLE = 600  # characters of a text that the report may show
+LONGEST_SOURCE = 8_000  # of one that is answered: a person judges answers by it
 
 
 @dataclass(frozen=True)
@@ -113,10 +118,20 @@ def write(
 ) -> Study:
     """Draw the advice and write everything that people read."""
     advice = verdict(comparison, raced) if raced else advise(comparison)
-    write_json(folder / "comparison.json", comparison.to_json())
+    voted = preferences(folder)
+    blind = {"blind": [each.to_json() for each in voted]} if voted else {}
+    write_json(folder / "comparison.json", comparison.to_json() | blind)
     write_json(folder / "advice.json", advice.to_json() | ({"race": raced.to_json()} if raced else {}))
     texts = load_examples(folder / "examples.parquet") if examples else None
-    page = render(comparison, advice, examples=texts, findings=findings, command=command, raced=raced)
+    page = render(
+        comparison,
+        advice,
+        examples=texts,
+        findings=findings,
+        command=command,
+        raced=raced,
+        preferences=voted,
+    )
     temporary = folder / "report.html.tmp"
     temporary.write_text(page, encoding="utf-8")
     temporary.replace(folder / "report.html")
@@ -155,11 +170,25 @@ def save_examples(problem: Problem, path: Path) -> None:
     """The texts of the test rows, for reports made later; written once."""
     if path.exists():
         return
-    test = problem.splits.test
-    texts = [text[:LONGEST_EXAMPLE] for text in test.texts]
+    test, schema = problem.splits.test, problem.schema
+    if schema.task in TEXT_OUT:  # answers are judged by them
+        texts = [_source(text, schema.instruction or "") for text in test.texts]
+    else:
+        texts = [text[:LONGEST_EXAMPLE] for text in test.texts]
     temporary = path.with_name(path.name + ".tmp")
     pq.write_table(pa.table({"row": test.numbers, "text": texts}), temporary)
     temporary.replace(path)
+
+
+def _source(text: str, instruction: str) -> str:
+    """What is answered, without the instruction that is the same for all: a text, or all turns before the answer."""
+    turns = read(text)[:-1]
+    found = document(text, instruction)
+    if len(turns) > 1:
+        found = "\n\n".join(f"{turn.role.capitalize()}: {turn.content}" for turn in turns)
+    over = len(found) - LONGEST_SOURCE
+    head = round(HEAD * LONGEST_SOURCE)
+    return found if over <= 0 else found[:head] + GAP + found[head + over :]
 
 
 def load_examples(path: Path) -> dict[int, str] | None:

@@ -324,19 +324,35 @@ def _too_long(rows: Rows, schema: Schema, owners: Array, reader: Reach) -> list[
     if len(candidates) > SAMPLED_TEXTS:
         sample = np.sort(np.random.default_rng(0).choice(candidates, SAMPLED_TEXTS, replace=False))
     lengths = np.array(reader.count(list(texts.take(sample))))
+    longest = int(lengths.max())
+    if len(sample) < len(candidates):
+        longest = max(longest, *reader.count([texts[int(texts.sizes().argmax())]]))
     long = lengths > most
     if not long.any():
         return []
     count = round(float(long.mean()) * len(candidates))
     lost = float((lengths[long] - most).sum() / lengths[long].sum())
     about = "About " if len(sample) < len(candidates) else ""
+    end = "" if schema.task in TEXT_OUT else "the last "
     message = (
-        f"{about}{count:,} of {len(rows):,} {unit} ({count / len(rows):.1%}) are longer than {most} tokens{reads}; "
-        f"the model does not see {'' if schema.task in TEXT_OUT else 'the last '}{lost:.0%} of what they say."
+        f"{about}{count:,} of {len(rows):,} {unit} ({count / len(rows):.1%}) are longer than {most} tokens{reads}, "
+        f"the longest of {longest:,}; the model does not see {end}{lost:.0%} of what they "
+        f"say{_kept(schema)}."
     )
     numbers = np.unique(owners[rows.numbers[sample[long]] - 1] + 1)
     hint = "raise --max-length, or name shorter columns" if schema.task not in CORPUS else ""
+    if schema.task == "summarise" and schema.long != "chunks":
+        hint = "raise --max-length, or summarise them in parts with --long chunks"
     return [Finding("truncated", "warning", message, tuple(numbers[:SHOWN].tolist()), count, hint)]
+
+
+def _kept(schema: Schema) -> str:
+    """What becomes of a text that is too long, to follow on what is lost."""
+    if schema.task not in TEXT_OUT:
+        return ""
+    if schema.long == "chunks":
+        return ": training rows are read at their beginning and end; test rows and new ones are summarised in parts"
+    return ": their beginning and end are read"
 
 
 def _spoken(text: str) -> str:

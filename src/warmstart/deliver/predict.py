@@ -17,7 +17,7 @@ from warmstart.tasks import Language
 from warmstart.writing import Writer
 
 CHUNK = 2_000  # rows encoded and predicted at a time
-FEW = 64  # answers written at a time
+FEW, FEW_ON_CPU = 64, 16  # answers written at a time: none is given before all of them are written
 
 
 @dataclass(frozen=True)
@@ -44,8 +44,9 @@ class Trained:
         stored = self.stored
         if isinstance(stored.task, Language) and stored.task.writes:
             writer = writer_of(stored)
-            for start in range(0, len(texts), FEW):
-                for answer in writer.answers(list(texts[start : start + FEW]), stored.task):
+            few = FEW_ON_CPU if next(writer.model.parameters()).device.type == "cpu" else FEW
+            for start in range(0, len(texts), few):
+                for answer in writer.answers(list(texts[start : start + few]), stored.task):
                     yield {"prediction": answer}
             return
         for start in range(0, len(texts), CHUNK):

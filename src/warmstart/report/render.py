@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from importlib import resources
+from typing import TYPE_CHECKING
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
@@ -21,6 +22,7 @@ from warmstart.advise import Advice
 from warmstart.comparison import Comparison, Difference
 from warmstart.curves import FARTHEST
 from warmstart.data.check import Finding
+from warmstart.data.schema import CORPUS
 from warmstart.outlook import outlook
 from warmstart.racing import Raced
 from warmstart.record import Run
@@ -28,7 +30,10 @@ from warmstart.report import forgetting, mistakes, plots, words
 from warmstart.report.entries import Entry, best_of, difference, entries_of, of_most_rows, searches
 from warmstart.report.frame import Figure
 from warmstart.report.learning import learning_curves
-from warmstart.report.samples import samples
+from warmstart.report.samples import Sample, continuations, samples
+
+if TYPE_CHECKING:
+    from warmstart.report.blind import Preference  # which makes its page with what is here
 
 NUMBERS_AND_CLASSES = ("regression", "classification")
 
@@ -63,11 +68,13 @@ def render(
     findings: Sequence[Finding] = (),
     command: str,
     raced: Raced | None = None,
+    preferences: Sequence["Preference"] = (),
 ) -> str:
     """One self-contained HTML page.
 
     `examples` are the inputs of the test rows by row number; None keeps every text out of the page (class names stay).
     `command` is what to type to repeat the study. `raced`: where not everything was trained on all rows.
+    `preferences`: what people thought of answers that they judged blind.
     """
     entries = entries_of(comparison)
     main = _as_raced(entries, raced) if raced else of_most_rows(entries)
@@ -109,7 +116,8 @@ def render(
             metrics=_metric_names(comparison.runs),
             mean_metric=_mean_metric,
             has_errors=comparison.task in NUMBERS_AND_CLASSES,
-            samples=samples(main, examples) if comparison.task not in NUMBERS_AND_CLASSES else (),
+            samples=_samples(main, comparison, examples),
+            preferences=preferences,
             errors=[_errors(entry, comparison, examples) for entry in _judged(main, comparison)],
             searches=searches(comparison.runs),
             unusable=_unusable(comparison.runs),
@@ -169,6 +177,12 @@ def _figures(main: Sequence[Entry], comparison: Comparison) -> dict[str, Figure]
         values, judged = plots.value_span(main, comparison.units), _judged(main, comparison)
         figures |= {f"fit-{entry.key}": plots.predicted_against_true(entry, values) for entry in judged}
     return figures
+
+
+def _samples(main: Sequence[Entry], comparison: Comparison, examples: Mapping[int, str] | None) -> tuple[Sample, ...]:
+    if comparison.task in CORPUS:
+        return continuations(main, examples)
+    return () if comparison.task in NUMBERS_AND_CLASSES else samples(main, examples)
 
 
 def _as_raced(entries: Sequence[Entry], raced: Raced) -> tuple[Entry, ...]:
