@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from warmstart.calibration import Calibration, calibration
 from warmstart.constraints import Excluded
 from warmstart.curves import Crossover, Law, Transfer, best_scratch, crossover, law, transfers
 from warmstart.errors import UsageError, did_you_mean, listed
@@ -155,7 +156,7 @@ class Comparison:
             "cuts": list(self.cuts),
             "caveats": list(self.caveats),
             "excluded": [vars(each) for each in self.excluded],
-            "regimes": [_row_json(row) for row in self.table],
+            "regimes": [_row_json(row) | self._inherited_json(row.name) for row in self.table],
             "differences": [
                 _difference_json(self.difference(a.name, b.name))
                 for a, b in combinations(ranked, 2)
@@ -170,6 +171,22 @@ class Comparison:
         """The regime at every number of training rows at which it did not fail, fewest first."""
         points = (self._rows[name, rows] for rows in self._sizes(name))
         return tuple(point for point in points if point.failed is None)
+
+    @cached_property
+    def calibrations(self) -> dict[str, Calibration]:
+        """How far each regime of the table knows how sure it may be; without those of which nothing can be said."""
+        found = {name: calibration(runs, self.groups) for name, runs in self._judged.items()}
+        return {name: each for name, each in found.items() if each}
+
+    @cached_property
+    def _judged(self) -> dict[str, list[Run]]:
+        """The finished seeds behind each line of the table that did not fail."""
+        shown = [row for row in self.table if row.failed is None]
+        return {row.name: [run for run in self._runs[row.name, row.rows] if _finished(run)] for row in shown}
+
+    def _inherited_json(self, name: str) -> dict[str, Any]:
+        calibrated = self.calibrations.get(name)
+        return {"calibration": calibrated.to_json() if calibrated else None}
 
     @cached_property
     def laws(self) -> dict[str, Law]:

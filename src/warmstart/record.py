@@ -137,7 +137,7 @@ def save_run(run: Run, folder: Path) -> None:
 
     Columns of `scores.parquet`: row (number in the source, from 1), value, weight, target, prediction, where rows were
     grouped group (a number, the same in all runs of a study), and by task low, high (regression) or probability
-    (classification, of the prediction).
+    (classification, of the prediction; raw_probability: before a temperature was fitted).
     """
     folder.mkdir(parents=True, exist_ok=True)
     columns = {"value": run.scores[:, 0], "weight": run.scores[:, 1], **run.predictions}

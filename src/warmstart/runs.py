@@ -286,6 +286,8 @@ def measure(model: Predictor, draw: Draw, reads: Encoded | None = None) -> Measu
     scores = task.score(test, test_targets, calibration)
     columns = {"row": tested.numbers.tolist(), "target": task.truths(test_targets)}
     columns |= task.predictions(test, calibration)
+    if "temperature" in calibration:
+        columns["raw_probability"] = task.predictions(test, {})["probability"]
     metrics = task.metrics(test, test_targets, calibration)
     if draw.schema.group:
         columns["group"] = np.unique(list(tested.keys), return_inverse=True)[1].tolist()

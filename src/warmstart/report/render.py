@@ -24,7 +24,7 @@ from warmstart.data.check import Finding
 from warmstart.outlook import outlook
 from warmstart.racing import Raced
 from warmstart.record import Run
-from warmstart.report import forgetting, mistakes, plots, words
+from warmstart.report import forgetting, mistakes, plots, sureness, words
 from warmstart.report.entries import Entry, best_of, difference, entries_of, of_most_rows, searches
 from warmstart.report.frame import Figure
 from warmstart.report.learning import learning_curves
@@ -101,6 +101,7 @@ def render(
             head_to_head=None if raced else _head_to_head(main, comparison),
             lost=forgetting.lost(main),
             measures=forgetting.measures(forgetting.lost(main)),
+            calibrated=sureness.lines(main, comparison),
             doubts=_doubts(comparison, advice),
             sizes=_sizes(comparison),
             outlook=outlook(comparison),
@@ -165,6 +166,7 @@ def _figures(main: Sequence[Entry], comparison: Comparison) -> dict[str, Figure]
             figures[f"search-{entry.key}"] = plots.rate_search(entry, trials, comparison.higher_is_better)
     if lost := forgetting.lost(main):
         figures["forgetting"] = plots.score_against_forgetting(lost)
+    figures |= sureness.figures(sureness.lines(main, comparison))
     if comparison.task == "regression":
         values, judged = plots.value_span(main, comparison.units), _judged(main, comparison)
         figures |= {f"fit-{entry.key}": plots.predicted_against_true(entry, values) for entry in judged}
