@@ -16,6 +16,7 @@ from warmstart.constraints import Excluded
 from warmstart.curves import Crossover, Law, Transfer, best_scratch, crossover, law, transfers
 from warmstart.errors import UsageError, did_you_mean, listed
 from warmstart.evaluate import Resampled, resample
+from warmstart.overfitting import Gap, Remembered, gap, remembered
 from warmstart.record import Array, Interval, Run
 
 CONSTANT = "constant"
@@ -179,14 +180,30 @@ class Comparison:
         return {name: each for name, each in found.items() if each}
 
     @cached_property
+    def gaps(self) -> dict[str, Gap]:
+        """How much worse each regime of the table is on test rows than on rows it was trained on, where known."""
+        found = {name: gap(runs, self._drawn[name, runs[0].rows]) for name, runs in self._judged.items()}
+        return {name: each for name, each in found.items() if each}
+
+    @cached_property
+    def remembered(self) -> dict[str, Remembered]:
+        """Each regime of the table on test rows with a copy among its training rows, where there are enough of them."""
+        found = {name: remembered(runs, self.groups) for name, runs in self._judged.items()}
+        return {name: each for name, each in found.items() if each}
+
+    @cached_property
     def _judged(self) -> dict[str, list[Run]]:
         """The finished seeds behind each line of the table that did not fail."""
         shown = [row for row in self.table if row.failed is None]
         return {row.name: [run for run in self._runs[row.name, row.rows] if _finished(run)] for row in shown}
 
     def _inherited_json(self, name: str) -> dict[str, Any]:
-        calibrated = self.calibrations.get(name)
-        return {"calibration": calibrated.to_json() if calibrated else None}
+        found = {
+            "calibration": self.calibrations.get(name),
+            "gap": self.gaps.get(name),
+            "copies": self.remembered.get(name),
+        }
+        return {key: each.to_json() if each else None for key, each in found.items()}
 
     @cached_property
     def laws(self) -> dict[str, Law]:

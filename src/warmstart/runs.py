@@ -259,6 +259,7 @@ class Measured:
     predictions: dict[str, list[Any]]
     latency_ms: float
     floor: float  # the best constant on the same training rows
+    train_scores: Array | None  # [n, 2]; None where test rows are judged by something else
 
 
 def measure(model: Predictor, draw: Draw, reads: Encoded | None = None) -> Measured:
@@ -289,6 +290,8 @@ def measure(model: Predictor, draw: Draw, reads: Encoded | None = None) -> Measu
     if "temperature" in calibration:
         columns["raw_probability"] = task.predictions(test, {})["probability"]
     metrics = task.metrics(test, test_targets, calibration)
+    if not isinstance(task, Language):
+        columns["copied"] = draw.copied.tolist()
     if draw.schema.group:
         columns["group"] = np.unique(list(tested.keys), return_inverse=True)[1].tolist()
     if isinstance(task, Language) and task.writes:
@@ -298,19 +301,20 @@ def measure(model: Predictor, draw: Draw, reads: Encoded | None = None) -> Measu
         scores = scores if judged.scores is None else judged.scores
         columns |= _beside(tested, answered, judged.columns)
         metrics |= judged.metrics
-    train_score = metric(task.score(train_outputs, train_targets, calibration))
+    train_scores = task.score(train_outputs, train_targets, calibration)
     constant = np.tile(task.constant(task.targets(splits.train)), (len(some), 1))
     floor = metric(task.score(constant, train_targets, task.calibrate(constant, train_targets)))
     return Measured(
         val=metric(task.score(val, val_targets, calibration)),
         test=metric(scores),
-        train=train_score,
+        train=metric(train_scores),
         metrics=metrics,
         calibration=calibration,
         scores=scores,
         predictions=columns,
         latency_ms=latency(model, splits.test.texts),
         floor=floor,
+        train_scores=None if ranked_by_writing else train_scores,
     )
 
 

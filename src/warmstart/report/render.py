@@ -101,6 +101,8 @@ def render(
             head_to_head=None if raced else _head_to_head(main, comparison),
             lost=forgetting.lost(main),
             measures=forgetting.measures(forgetting.lost(main)),
+            gaps=[(entry, comparison.gaps[entry.name]) for entry in main if entry.name in comparison.gaps],
+            remembered=comparison.remembered,
             calibrated=sureness.lines(main, comparison),
             doubts=_doubts(comparison, advice),
             sizes=_sizes(comparison),

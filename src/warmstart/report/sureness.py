@@ -26,9 +26,7 @@ def lines(main: Sequence[Entry], comparison: Comparison) -> tuple[Line, ...]:
 
 def figures(shown: Sequence[Line]) -> dict[str, Figure]:
     """A reliability plot for each regime that gives probabilities, by the name that the template knows it under."""
-    drawn = [
-        line for line in shown if line.found.fitted and line.entry.name != CONSTANT
-    ]  # it has one
+    drawn = [line for line in shown if line.found.fitted and line.entry.name != CONSTANT]  # it has one
     return {f"sure-{line.entry.key}": _reliability(line) for line in drawn}
 
 
