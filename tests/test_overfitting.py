@@ -22,7 +22,7 @@ def _run(train: float, test: float, seed: int = 0, *, higher: bool = True, rows:
 
 @pytest.mark.parametrize("higher", [True, False])
 def test_finds_a_known_gap_turned_so_that_more_is_worse(higher: bool) -> None:
-    runs = [_run(0.9, 0.7, higher=higher)]
+    runs = [_run(0.9, 0.7, 3, higher=higher)]
     found = gap(runs, resample([run.scores for run in runs]))
     assert found is not None
     expected = 0.2 if higher else -0.2
