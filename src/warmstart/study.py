@@ -16,6 +16,7 @@ from warmstart.compare import compare, fit_one, remembered
 from warmstart.comparison import Comparison
 from warmstart.data.check import Finding
 from warmstart.errors import TrainingError
+from warmstart.probing import Probe
 from warmstart.racing import Raced, remembered_race
 from warmstart.record import Run, write_json
 from warmstart.report import render
@@ -116,7 +117,8 @@ def write(
     write_json(folder / "comparison.json", comparison.to_json())
     write_json(folder / "advice.json", advice.to_json() | ({"race": raced.to_json()} if raced else {}))
     texts = load_examples(folder / "examples.parquet") if examples else None
-    page = render(comparison, advice, examples=texts, findings=findings, command=command, raced=raced)
+    probed = Probe.load(folder / "probe.json")
+    page = render(comparison, advice, examples=texts, findings=findings, command=command, raced=raced, probed=probed)
     temporary = folder / "report.html.tmp"
     temporary.write_text(page, encoding="utf-8")
     temporary.replace(folder / "report.html")

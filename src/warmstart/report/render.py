@@ -22,6 +22,7 @@ from warmstart.comparison import Comparison, Difference
 from warmstart.curves import FARTHEST
 from warmstart.data.check import Finding
 from warmstart.outlook import outlook
+from warmstart.probing import MEASURES, Probe
 from warmstart.racing import Raced
 from warmstart.record import Run
 from warmstart.report import forgetting, mistakes, plots, sureness, words
@@ -63,11 +64,13 @@ def render(
     findings: Sequence[Finding] = (),
     command: str,
     raced: Raced | None = None,
+    probed: Probe | None = None,
 ) -> str:
     """One self-contained HTML page.
 
     `examples` are the inputs of the test rows by row number; None keeps every text out of the page (class names stay).
     `command` is what to type to repeat the study. `raced`: where not everything was trained on all rows.
+    `probed`: where terms were swapped.
     """
     entries = entries_of(comparison)
     main = _as_raced(entries, raced) if raced else of_most_rows(entries)
@@ -103,6 +106,8 @@ def render(
             measures=forgetting.measures(forgetting.lost(main)),
             gaps=[(entry, comparison.gaps[entry.name]) for entry in main if entry.name in comparison.gaps],
             remembered=comparison.remembered,
+            probed=probed,
+            probe_measures=MEASURES,
             calibrated=sureness.lines(main, comparison),
             doubts=_doubts(comparison, advice),
             sizes=_sizes(comparison),
