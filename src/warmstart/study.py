@@ -1,5 +1,6 @@
 """Study: compare, advise, report, into one folder that can be resumed."""
 
+import json
 import os
 import shutil
 from collections.abc import Generator, Sequence
@@ -15,10 +16,12 @@ from warmstart.budget import Options, Problem
 from warmstart.compare import compare, fit_one, remembered
 from warmstart.comparison import Comparison
 from warmstart.data.check import Finding
+from warmstart.domains import measure_mismatch
 from warmstart.errors import TrainingError
 from warmstart.probing import Probe
 from warmstart.racing import Raced, remembered_race
 from warmstart.record import Run, write_json
+from warmstart.regimes import BASELINES, FROM_NOTHING
 from warmstart.report import render
 from warmstart.verdict import held_against, verdict
 from warmstart.work import Progress
@@ -43,6 +46,7 @@ def study(
     if options.examples:
         save_examples(problem, folder / "examples.parquet")
     comparison = yield from compare(problem, options, folder)
+    yield from _measured_mismatch(problem, options, folder)
     yield Progress("writing the report", 1.0, 0.0)
     return write(comparison, folder, findings, command)
 
@@ -68,8 +72,20 @@ def race_study(
     else:
         yield begun.progress("planning", message="comparing everything is quick here: no race is needed")
         comparison, raced = (yield from compare(problem, options, folder)), None
+    yield from _measured_mismatch(problem, options, folder)
     yield Progress("writing the report", 1.0, 0.0)
     return write(comparison, folder, findings, command, raced=raced)
+
+
+def _measured_mismatch(problem: Problem, options: Options, folder: Path) -> Generator[Progress, None, None]:
+    """`mismatch.json`, once; not where nothing starts from a base."""
+    path = folder / "mismatch.json"
+    if path.exists() or set(options.regimes) <= FROM_NOTHING | {*BASELINES, "scratch-dnn"}:
+        return
+    yield Progress("holding the texts against the base", 1.0, None)
+    found = measure_mismatch(problem.base, problem.splits.train, problem.schema, problem.general)
+    if found:
+        write_json(path, found.to_json())
 
 
 def fit_advised(
@@ -113,6 +129,8 @@ def write(
     raced: Raced | None = None,
 ) -> Study:
     """Draw the advice and write everything that people read."""
+    mismatch = folder / "mismatch.json"
+    comparison = replace(comparison, mismatch=json.loads(mismatch.read_text()) if mismatch.exists() else None)
     advice = verdict(comparison, raced) if raced else advise(comparison)
     write_json(folder / "comparison.json", comparison.to_json())
     write_json(folder / "advice.json", advice.to_json() | ({"race": raced.to_json()} if raced else {}))

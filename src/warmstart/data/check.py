@@ -54,6 +54,7 @@ class Checked:
     # regression: quantiles, mean; classification: {"classes", "largest", "counts": {...}};
     # text-out: quantiles of the answers' characters; corpus: {"documents", "pieces", "bytes"}
     target: dict[str, object]
+    spelling: dict[str, object] | None = None  # how the base's tokenizer cuts the texts: `mismatch.Spelling`
 
 
 def check(table: Table, schema: Schema, *, count_tokens: CountTokens | None = None, max_length: int = 256) -> Checked:

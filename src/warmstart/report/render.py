@@ -21,6 +21,7 @@ from warmstart.advise import Advice
 from warmstart.comparison import Comparison, Difference
 from warmstart.curves import FARTHEST
 from warmstart.data.check import Finding
+from warmstart.mismatch import Mismatch
 from warmstart.outlook import outlook
 from warmstart.probing import MEASURES, Probe
 from warmstart.racing import Raced
@@ -107,6 +108,7 @@ def render(
             gaps=[(entry, comparison.gaps[entry.name]) for entry in main if entry.name in comparison.gaps],
             remembered=comparison.remembered,
             probed=probed,
+            mismatch=Mismatch.from_json(comparison.mismatch) if comparison.mismatch else None,
             probe_measures=MEASURES,
             calibrated=sureness.lines(main, comparison),
             doubts=_doubts(comparison, advice),
