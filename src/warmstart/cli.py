@@ -173,6 +173,22 @@ def chat(
 
 
 @app.command()
+def probe(
+    folder: Folder,
+    swap: Annotated[Path, typer.Option("--swap", help="a CSV file without a header: two terms a line, e.g. he,she")],
+    data: Annotated[str | None, typer.Option("--data", help="rows to swap in (the test rows that were kept)")] = None,
+    model: Code = None,
+    json_: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """How far predictions move where one term is swapped for another: what was inherited from the base, or learned."""
+    from warmstart import api, show
+
+    found = show.looking(api.probing(folder, swap, data, code=model), quiet)
+    show.json_out(found.to_json()) if json_ else show.probe(found, folder)
+
+
+@app.command()
 def report(
     folder: Folder,
     examples: Annotated[bool, typer.Option("--examples/--no-examples", help="texts in the report")] = True,

@@ -3,12 +3,14 @@
 import functools
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from warmstart import config
-from warmstart.data.check import Checked, Reach
+from warmstart.data.check import Checked, Finding, Reach
 from warmstart.data.check import check as find
 from warmstart.data.conversations import read as read_turns
 from warmstart.data.corpus import read_corpus
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 Own = Mapping[str, Callable[[int], "nn.Module"]]  # name -> a function of the vocabulary's size that gives a body
 
 COUNTED = 500  # texts whose tokens are counted, to know how many a row has
+SPELLED = 1_000  # cells of each text column whose tokens are looked at
 GENERAL = 64  # pieces of text on which forgetting is measured
 
 
@@ -68,20 +71,45 @@ def checked(request: config.Request, table: Table, schema: Schema) -> Checked:
     readers: list[Reach] = []
     try:
         for source, name in zip(sources, names, strict=True):
-            _, folder = locate(source)
+            location, folder = locate(source)
             found = (reach(folder, request.max_length) if folder else None) or _reach_by_loading(request, source)
-            readers.append(replace(found, base=name))
+            readers.append(replace(found, base=name or location))
     except MissingError:
         if request.base:
             raise
-    return find(table, schema, readers)
+    told = readers if len(sources) > 1 else [replace(reader, base="") for reader in readers]
+    return _with_spelling(find(table, schema, told), table, schema, readers)
+
+
+def _with_spelling(found: Checked, table: Table, schema: Schema, readers: Sequence[Reach]) -> Checked:
+    """The same with how the first base's tokenizer cuts the texts; a warning for each that was made for others."""
+    from warmstart.mismatch import spelling
+
+    columns = [table.columns[name] for name in schema.text]
+    rows = np.unique(np.linspace(0, len(columns[0]) - 1, min(SPELLED, len(columns[0]))).astype(int))
+    cells = [column.take(rows).to_pylist() for column in columns]
+    texts = [cell for several in cells for cell in several if isinstance(cell, str)]
+    cut = [(reader, reader.tokenizer()) for reader in readers if texts and reader.tokenizer]
+    spelled = [(reader, made) for reader, tokenizer in cut if (made := spelling(texts, tokenizer))]
+    if not spelled:
+        return found
+    findings = found.findings
+    for reader, each in spelled:
+        if each.foreign:
+            lost = f", and {each.unknown.value:.1%} of them are unknown" if each.unknown.value else ""
+            many = f"The tokenizer of {reader.base} makes {each.tokens_per_word.value:.1f} tokens of a word here{lost}"
+            message = f"{many}: it was made for other text, and so was the base."
+            hint = "try a base of this language or field"
+            findings = (*findings, Finding("foreign-text", "warning", message, hint=hint))
+    findings = tuple(sorted(findings, key=lambda each: ("error", "warning", "note").index(each.severity)))
+    return replace(found, findings=findings, spelling=asdict(spelled[0][1]))
 
 
 def _reach_by_loading(request: config.Request, source: str) -> Reach:
     from warmstart.starts import find_base
 
     inputs = find_base(source, max_length=request.max_length, offline=request.offline).inputs
-    return Reach(inputs.max_length, inputs.count)
+    return Reach(inputs.max_length, inputs.count, lambda: inputs.tokenizer.backend_tokenizer)
 
 
 def prepare(request: config.Request, table: Table | None, own: Own) -> Prepared:

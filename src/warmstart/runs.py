@@ -260,6 +260,7 @@ class Measured:
     predictions: dict[str, list[Any]]
     latency_ms: float
     floor: float  # the best constant on the same training rows
+    train_scores: Array | None  # [n, 2]; None where test rows are judged by something else
 
 
 def measure(model: Predictor, draw: Draw, reads: Encoded | None = None) -> Measured:
@@ -287,7 +288,11 @@ def measure(model: Predictor, draw: Draw, reads: Encoded | None = None) -> Measu
     scores = task.score(test, test_targets, calibration)
     columns = {"row": tested.numbers.tolist(), "target": task.truths(test_targets)}
     columns |= task.predictions(test, calibration)
+    if "temperature" in calibration:
+        columns["raw_probability"] = task.predictions(test, {})["probability"]
     metrics = task.metrics(test, test_targets, calibration)
+    if not isinstance(task, Language):
+        columns["copied"] = draw.copied.tolist()
     if draw.schema.group:
         columns["group"] = np.unique(list(tested.keys), return_inverse=True)[1].tolist()
     if isinstance(task, Language) and task.writes:
@@ -300,19 +305,20 @@ def measure(model: Predictor, draw: Draw, reads: Encoded | None = None) -> Measu
     if isinstance(model, Network) and isinstance(model.inputs, Documents | Masked):
         some_tested = sample_rows(splits.test)
         columns |= _beside(tested, some_tested, continuing.shown(model.model, model.inputs, some_tested.texts))
-    train_score = metric(task.score(train_outputs, train_targets, calibration))
+    train_scores = task.score(train_outputs, train_targets, calibration)
     constant = np.tile(task.constant(task.targets(splits.train)), (len(some), 1))
     floor = metric(task.score(constant, train_targets, task.calibrate(constant, train_targets)))
     return Measured(
         val=metric(task.score(val, val_targets, calibration)),
         test=metric(scores),
-        train=train_score,
+        train=metric(train_scores),
         metrics=metrics,
         calibration=calibration,
         scores=scores,
         predictions=columns,
         latency_ms=latency(model, splits.test.texts),
         floor=floor,
+        train_scores=None if ranked_by_writing else train_scores,
     )
 
 

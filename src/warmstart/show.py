@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from warmstart.data.read import Table
     from warmstart.deliver.predict import Trained
     from warmstart.plan import Planned
+    from warmstart.probing import Effect, Probe
     from warmstart.racing import Raced
     from warmstart.record import Run
     from warmstart.study import Study
@@ -146,6 +147,14 @@ def checked(found: "Checked") -> None:
     if found.split:
         pieces = f" (pieces of at most {schema.piece_bytes:,} bytes)" if schema.piece_bytes else ""
         line("split: " + ", ".join(f"{n:,} {part}" for part, n in found.split.items()) + pieces)
+    if found.spelling:
+        figures: dict[str, Any] = found.spelling
+        words, whole, lost = (figures[name] for name in ("tokens_per_word", "one_piece", "unknown"))
+        low, high = words["interval"]
+        line(
+            f"base's tokenizer: {words['value']:.2f} tokens a word ({low:.2f}..{high:.2f}), "
+            f"{whole['value']:.0%} of words one piece, {lost['value']:.1%} unknown"
+        )
     for finding in found.findings:  # sorted: the worst first
         more = ", ..." if finding.count > 6 else ""
         named = "(row" in finding.message  # as the messages about bad rows do
@@ -355,6 +364,38 @@ def prediction_error(done: "Run", key: str) -> float | None:
 def _against(done: "Run", key: str) -> str:
     error = prediction_error(done, key)
     return "" if error is None else f"{error:+.0%}"
+
+
+def probe(found: "Probe", folder: Path) -> None:
+    """One line a regime, in 80 columns: every pair together, then each; then what to know."""
+    from warmstart.probing import MEASURES
+
+    measures = [name for name in found.measures if name in ("changed", "moved", "shift", "random", "beyond")][:4]
+    pairs = ", ".join(f"{each.left}/{each.right} ({each.rows:,})" for each in found.pairs)
+    sentence(f"swapped in {found.texts:,} texts, and how many had a term: {pairs}", "  ")
+    scale = f" of {found.units}" if found.units else ""
+    for number in [None, *range(len(found.pairs) if len(found.pairs) > 1 else 0)]:
+        what = "all pairs" if number is None else f"{found.pairs[number].left} / {found.pairs[number].right}"
+        grid = Grid(box=None, pad_edge=False, padding=(0, 1, 0, 0))
+        grid.add_column(f"{what}{scale}", no_wrap=True)
+        for name in measures:
+            grid.add_column(MEASURES[name][0].lower(), justify="right", no_wrap=True)
+        for regime in found.regimes:
+            effects = (regime.together if number is None else regime.pairs[number]).effects
+            grid.add_row(regime.name, *(_effect(effects[name]) for name in measures))
+        line("")
+        out.print(grid)
+    line("")
+    for name in measures:
+        sentence(f"{MEASURES[name][0].lower()}: {MEASURES[name][1]}", "  ")
+    for caveat in found.caveats:
+        sentence(f"- {caveat}", "  ")
+    if (folder / "probe.json").exists():
+        line(f"kept: {folder / 'probe.json'}   (warmstart report {folder} shows it)")
+
+
+def _effect(found: "Effect") -> str:
+    return f"{found.value:.3f} {found.interval.low:.3f}..{found.interval.high:.3f}"
 
 
 def check_ending(path: Path | None) -> None:

@@ -25,7 +25,7 @@ from warmstart.models.model import UNPOOLED, Model, body_width
 from warmstart.models.shards import sharded
 from warmstart.models.vocabulary import only_used_rows
 from warmstart.prefix import Examples, Shared, Stream, reading
-from warmstart.record import Point
+from warmstart.record import Array, Point
 from warmstart.regimes import Regime
 from warmstart.starts import Pretrained, Start, random_state
 from warmstart.tasks import Task, task_for
@@ -61,6 +61,12 @@ class Draw:
     def task(self) -> Task:
         """Mean and deviation, or classes, as this draw's training rows have them."""
         return task_for(self.schema, self.splits)
+
+    @cached_property
+    def copied(self) -> Array:
+        """bool [test]: the rows whose text is, nearly, that of a row which is trained on."""
+        found: Array = np.isin(self.shared.alike(self.splits.test), self.shared.alike(self.splits.train))
+        return found
 
     def better(self, score: float, other: float) -> bool:
         """Whether a value of the ranking metric beats another one."""

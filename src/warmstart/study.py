@@ -1,5 +1,6 @@
 """Study: compare, advise, report, into one folder that can be resumed."""
 
+import json
 import os
 import shutil
 from collections.abc import Generator, Sequence
@@ -18,9 +19,13 @@ from warmstart.data.check import Finding
 from warmstart.data.conversations import document, read
 from warmstart.data.schema import TEXT_OUT
 from warmstart.data.template import GAP, HEAD
+from warmstart.domains import measure_mismatch
 from warmstart.errors import TrainingError
+from warmstart.naming import regime_of
+from warmstart.probing import Probe
 from warmstart.racing import Raced, remembered_race
 from warmstart.record import Run, write_json
+from warmstart.regimes import BASELINES, FROM_NOTHING
 from warmstart.report import render
 from warmstart.verdict import held_against, verdict
 from warmstart.votes import preferences
@@ -47,6 +52,7 @@ def study(
     if options.examples:
         save_examples(problem, folder / "examples.parquet")
     comparison = yield from compare(problem, options, folder)
+    yield from _measured_mismatch(problem, options, folder)
     yield Progress("writing the report", 1.0, 0.0)
     return write(comparison, folder, findings, command)
 
@@ -72,8 +78,20 @@ def race_study(
     else:
         yield begun.progress("planning", message="comparing everything is quick here: no race is needed")
         comparison, raced = (yield from compare(problem, options, folder)), None
+    yield from _measured_mismatch(problem, options, folder)
     yield Progress("writing the report", 1.0, 0.0)
     return write(comparison, folder, findings, command, raced=raced)
+
+
+def _measured_mismatch(problem: Problem, options: Options, folder: Path) -> Generator[Progress, None, None]:
+    """`mismatch.json`, once; not where nothing starts from a base."""
+    path = folder / "mismatch.json"
+    if path.exists() or set(map(regime_of, options.regimes)) <= FROM_NOTHING | {*BASELINES, "scratch-dnn"}:
+        return
+    yield Progress("holding the texts against the base", 1.0, None)
+    found = measure_mismatch(problem.base, problem.splits.train, problem.schema, problem.general)
+    if found:
+        write_json(path, found.to_json())
 
 
 def fit_advised(
@@ -117,6 +135,8 @@ def write(
     raced: Raced | None = None,
 ) -> Study:
     """Draw the advice and write everything that people read."""
+    mismatch = folder / "mismatch.json"
+    comparison = replace(comparison, mismatch=json.loads(mismatch.read_text()) if mismatch.exists() else None)
     advice = verdict(comparison, raced) if raced else advise(comparison)
     voted = preferences(folder)
     blind = {"blind": [each.to_json() for each in voted]} if voted else {}
@@ -131,6 +151,7 @@ def write(
         command=command,
         raced=raced,
         preferences=voted,
+        probed=Probe.load(folder / "probe.json"),
     )
     temporary = folder / "report.html.tmp"
     temporary.write_text(page, encoding="utf-8")

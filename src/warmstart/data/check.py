@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -18,6 +18,9 @@ from warmstart.data.split import Rows, Splits, remarks, split, usable_rows
 from warmstart.data.texts import Texts
 from warmstart.errors import InputError, listed, shortened
 from warmstart.record import Array
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 SHOWN = 20  # row numbers kept with a finding
 COMPARED_BYTES = 1 << 16  # of a document, in the search for copies: its words are held in memory
@@ -36,6 +39,7 @@ class Reach:
 
     tokens: int  # at most
     count: Callable[[list[str]], list[int]]  # tokens of each text, special ones included
+    tokenizer: "Callable[[], Tokenizer] | None" = None
     base: str = ""  # told where there are several
 
 
@@ -62,6 +66,7 @@ class Checked:
     # regression: quantiles, mean; classification: {"classes", "largest", "counts": {...}};
     # text-out: quantiles of the answers' characters; corpus: {"documents", "pieces", "bytes"}
     target: dict[str, object]
+    spelling: dict[str, object] | None = None  # how the base's tokenizer cuts the texts: `mismatch.Spelling`
 
 
 def check(table: Table, schema: Schema, readers: Sequence[Reach] = ()) -> Checked:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 from torch import nn
 
@@ -12,6 +13,7 @@ from warmstart.data.candidates import write_texts
 from warmstart.data.language import Conversations
 from warmstart.data.read import Table
 from warmstart.errors import InputError, did_you_mean, listed
+from warmstart.record import Array
 from warmstart.store import Network, Stored, load_model
 from warmstart.tasks import Language
 from warmstart.writing import Writer
@@ -54,6 +56,11 @@ class Trained:
             columns = stored.task.predictions(outputs, stored.calibration)
             for values in zip(*columns.values(), strict=True):
                 yield dict(zip(columns, values, strict=True))
+
+    def outputs(self, texts: Sequence[str]) -> Array:
+        """What the head gives for each text, float32 [n, k]."""
+        parts = [list(texts[start : start + CHUNK]) for start in range(0, len(texts), CHUNK)]
+        return np.concatenate([self.stored.predictor.outputs(part) for part in parts])
 
     def texts_of(self, table: Table) -> Sequence[str]:
         """The inputs of a table's rows, written as they were for training; the target need not be there."""
