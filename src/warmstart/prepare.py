@@ -97,6 +97,8 @@ def prepared(request: config.Request, understood: Understood, own: Own, folder: 
 
     table, schema, splits = understood.table, understood.schema, understood.splits
     base, scratch = bases_of(request, understood, folder)
+    if schema.long == "chunks":
+        _check_room(base, schema)
     regimes = own_regimes(request, base, own)
     chosen = chosen_regimes(request, regimes, schema.task)
     corpus = domain(request, understood) if not LEARN_LANGUAGE.isdisjoint(chosen) else None
@@ -115,6 +117,13 @@ def prepared(request: config.Request, understood: Understood, own: Own, folder: 
         noise_floor=request.noise_floor,
     )
     return Prepared(problem, found)
+
+
+def _check_room(base: "Base", schema: Schema) -> None:
+    """Raises InputError where next to nothing of a document could be read at a time."""
+    from warmstart.data.language import Conversations
+
+    _ = Conversations(base.inputs.folder, base.inputs.max_length, schema.instruction or "").room
 
 
 def bases_of(request: config.Request, understood: Understood, folder: Path) -> "tuple[Base, Base | None]":
