@@ -66,7 +66,7 @@ def test_the_report_sets_them_beside_how_the_text_goes_on() -> None:
         return [(each.text, each.reference, each.written[0][1]) for each in found]
 
     assert samples(columns) == [
-        ("The fox …", "…jumps …", "… runs"),
+        ("The fox …", "…jumps over it", "… runs"),
         ("A dog…", "… barks", "… sleeps in the hall"),
     ]
     assert samples(filled) == [("The [1] [2] over it", "[1] fox  [2] jumps", "[1] cat  [2] lamp")]

@@ -22,7 +22,7 @@ from warmstart import writing
 from warmstart.data.conversations import ask
 from warmstart.deliver.chat import chat_with
 from warmstart.deliver.predict import writer_of
-from warmstart.errors import UsageError
+from warmstart.errors import InputError, UsageError
 from warmstart.generate import Head
 from warmstart.record import Array, load_run
 from warmstart.starts import Base
@@ -182,6 +182,9 @@ def test_chunks_are_asked_for_in_words(table: Path, decoder: str, tmp_path: Path
     assert found.schema.long == "chunks" and "the longest of" in said.message and "summarised in parts" in said.message
     with pytest.raises(UsageError, match="--long chunks is for summarise, but the task is translate"):
         warmstart.check(table, "summary", task="translate", text="text", long="chunks", base=decoder)
+    asked = settings(decoder, task="summarise", text="text", long="chunks") | {"max_length": 64}
+    with pytest.raises(InputError, match="--max-length 64 leaves 0 tokens for a part of a document"):
+        warmstart.fit(table, "summary", "full", tmp_path / "run", **asked)
     with pytest.raises(UsageError, match="long is 'middle'"):
         warmstart.check(table, "summary", task="summarise", text="text", long="middle")
 

@@ -125,6 +125,9 @@ def prepared(request: config.Request, understood: Understood, own: Own, folder: 
 
     table, schema, splits = understood.table, understood.schema, understood.splits
     bases, scratch = bases_of(request, understood, folder)
+    if schema.long == "chunks":
+        for base in bases:
+            _check_room(base, schema)
     regimes = own_regimes(request, bases[0], own)
     chosen = chosen_regimes(request, regimes, schema.task)
     corpus = domain(request, understood) if not LEARN_LANGUAGE.isdisjoint(map(regime_of, chosen)) else None
@@ -149,6 +152,13 @@ def prepared(request: config.Request, understood: Understood, own: Own, folder: 
             f"name one of {listed(rows)}, or a single --base",
         )
     return Prepared(problem, found)
+
+
+def _check_room(base: "Base", schema: Schema) -> None:
+    """Raises InputError where next to nothing of a document could be read at a time."""
+    from warmstart.data.language import Conversations
+
+    _ = Conversations(base.inputs.folder, base.inputs.max_length, schema.instruction or "").room
 
 
 def bases_of(request: config.Request, understood: Understood, folder: Path) -> "tuple[tuple[Base, ...], Base | None]":

@@ -189,7 +189,7 @@ class Conversations(_Language):
     @cached_property
     def room(self) -> int:
         """Tokens that a document may have after the instruction. Raises InputError where hardly any are left."""
-        around = len(self.prompt(ask(self.instruction, "."))) - 1
+        around = self.template.size(_turns(ask(self.instruction, "."))) - 1
         room = self.template.room(0) - around
         if room < FEWEST:
             raise InputError(

@@ -92,6 +92,10 @@ class Template:
             return self.spoken(turns).prompt
         return self._fitted(turns, self._opening(turns), self.room(0))
 
+    def size(self, turns: Sequence[Turn]) -> int:
+        """Tokens of a prompt before anything is cut away."""
+        return len(self._opening(turns).ids)
+
     def room(self, answer: int) -> int:
         """Tokens that a prompt may have before an answer of so many: the answer's last one is never read."""
         quarter = self.max_length // SHARE

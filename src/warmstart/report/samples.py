@@ -10,7 +10,7 @@ from warmstart.report.entries import Entry
 from warmstart.report.mistakes import shortened
 
 SHOWN = 10
-AFTER = 120  # characters after the last word left out
+AFTER = 120  # characters of the document, at least, after its beginning; or after the last word left out
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def continuations(main: Sequence[Entry], examples: Mapping[int, str] | None) -> 
 
 def _continued(row: int, text: str, answers: Sequence[tuple[Entry, dict[int, str]]], read: int) -> Sample:
     written = tuple((entry, f"…{known[row]}") for entry, known in answers)
-    longest = max(len(said) for _, said in written)
+    longest = max(AFTER, *(len(said) for _, said in written))
     true = text[read:][:longest]
     return Sample(row, f"{text[:read]}…", f"…{true}{'…' if len(true) == longest else ''}", written)
 
