@@ -77,6 +77,7 @@ def test_a_study_side_by_side_kept_and_reported(study: Path, tmp_path: Path) -> 
     assert call("report", study).code == 0
     page = (study / "report.html").read_text()
     assert "Where terms are swapped" in page and "red / blue" in page
+    assert "Learned or remembered" in page and "How sure each may be" in page
     shown = call("probe", study, "--swap", tmp_path / "pairs.csv", "--quiet").out
     assert max(map(len, shown.splitlines()[:-1])) <= 80 and "he / she" in shown
     (study / "probe.json").write_text('{"task": 1}')

@@ -151,10 +151,8 @@ def checked(found: "Checked") -> None:
         figures: dict[str, Any] = found.spelling
         words, whole, lost = (figures[name] for name in ("tokens_per_word", "one_piece", "unknown"))
         low, high = words["interval"]
-        line(
-            f"base's tokenizer: {words['value']:.2f} tokens a word ({low:.2f}..{high:.2f}), "
-            f"{whole['value']:.0%} of words one piece, {lost['value']:.1%} unknown"
-        )
+        spelled = f"base's tokenizer: {words['value']:.2f} tokens a word ({low:.2f}..{high:.2f})"
+        sentence(f"{spelled}, {whole['value']:.0%} of words one piece, {lost['value']:.1%} of pieces unknown", "  ")
     for finding in found.findings:  # sorted: the worst first
         more = ", ..." if finding.count > 6 else ""
         named = "(row" in finding.message  # as the messages about bad rows do

@@ -121,8 +121,13 @@ def fit_advised(
 
 def read_back(folder: Path) -> Study:
     """A finished study. Raises TrainingError where it is not finished."""
-    comparison, raced = remembered(folder), remembered_race(folder)
+    comparison, raced = _with_mismatch(remembered(folder), folder), remembered_race(folder)
     return Study(comparison, verdict(comparison, raced) if raced else advise(comparison), folder, raced)
+
+
+def _with_mismatch(comparison: Comparison, folder: Path) -> Comparison:
+    path = folder / "mismatch.json"
+    return replace(comparison, mismatch=json.loads(path.read_text(encoding="utf-8")) if path.exists() else None)
 
 
 def write(
@@ -135,8 +140,7 @@ def write(
     raced: Raced | None = None,
 ) -> Study:
     """Draw the advice and write everything that people read."""
-    mismatch = folder / "mismatch.json"
-    comparison = replace(comparison, mismatch=json.loads(mismatch.read_text()) if mismatch.exists() else None)
+    comparison = _with_mismatch(comparison, folder)
     advice = verdict(comparison, raced) if raced else advise(comparison)
     voted = preferences(folder)
     blind = {"blind": [each.to_json() for each in voted]} if voted else {}
