@@ -93,16 +93,18 @@ def prepare(request: config.Request, table: Table | None, own: Own) -> Prepared:
 def prepared(request: config.Request, understood: Understood, own: Own, folder: Path) -> Prepared:
     """`folder` is for what has to be made first."""
     from warmstart.budget import Problem
-    from warmstart.regimes import LEARN_LANGUAGE
+    from warmstart.regimes import LEARN_LANGUAGE, check_base
+    from warmstart.writing import doubts
 
     table, schema, splits = understood.table, understood.schema, understood.splits
     base, scratch = bases_of(request, understood, folder)
     regimes = own_regimes(request, base, own)
     chosen = chosen_regimes(request, regimes, schema.task)
+    check_base(base, chosen)
     corpus = domain(request, understood) if not LEARN_LANGUAGE.isdisjoint(chosen) else None
     found = checked(request, table, schema)
     warnings = (finding.message for finding in found.findings if finding.severity == "warning")
-    caveats = (*understood.dropped, *warnings)
+    caveats = (*understood.dropped, *warnings, *doubts(base, schema, splits.train))
     problem = Problem(
         splits=splits,
         schema=schema,
@@ -125,7 +127,7 @@ def bases_of(request: config.Request, understood: Understood, folder: Path) -> "
     from warmstart.making import made
     from warmstart.models.whole import Kind
     from warmstart.regimes import FROM_NOTHING
-    from warmstart.starts import find_base, require_kind
+    from warmstart.starts import find_base, suited
 
     task, length = understood.schema.task, request.max_length
     needed: dict[TaskName, Kind] = {"causal-lm": "decoder", "masked-lm": "encoder"}
@@ -135,12 +137,11 @@ def bases_of(request: config.Request, understood: Understood, folder: Path) -> "
     if parameters and names and names <= FROM_NOTHING and request.base is None:
         alone = made(folder / "base", needed.get(task, "encoder"), parameters, texts, length, None)
         return alone, alone
-    base = find_base(source_of(request, task), max_length=length, offline=request.offline)
-    if task in needed:
-        require_kind(base, needed[task], task=task)
+    base = suited(find_base(source_of(request, task), max_length=length, offline=request.offline), task)
     if not parameters:
         return base, None
-    return base, made(folder / "base", needed.get(task, base.kind), parameters, texts, length, base)
+    kind = base.kind if base.kind == "encoder-decoder" else needed.get(task, base.kind)
+    return base, made(folder / "base", kind, parameters, texts, length, base)
 
 
 def options_of(request: config.Request, problem: "Problem") -> "Options":

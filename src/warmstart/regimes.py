@@ -1,6 +1,6 @@
 """Regimes: a start and one or more stages. Everything the program compares is one of these, or a baseline."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 from warmstart.data.schema import CORPUS, TEXT_OUT, TaskName
@@ -138,6 +138,23 @@ def suits(name: str, task: TaskName) -> bool:
     if task in (*TEXT_OUT, *CORPUS):
         return name in LANGUAGE_HABITS and not (task in CORPUS and name == "self-pretrained")
     return name in HABITS or name in ("constant", "linear")
+
+
+def check_base(base: Base, names: Iterable[str]) -> None:
+    """Raises UsageError for a regime that a base of this kind cannot be trained by."""
+    if base.kind != "encoder-decoder":
+        return
+    for name in names:
+        if name in LEARN_LANGUAGE:
+            raise UsageError(
+                f"regime {name!r} first learns a language from plain text, which {base.name!r}, an encoder-decoder, "
+                "does not here.",
+                "leave it out, or name a base that is a decoder",
+            )
+        if name == "qlora":
+            raise UsageError(
+                f"{base.name!r} is an encoder-decoder, which cannot be held in 4 bits here.", "use the regime `lora`"
+            )
 
 
 Stages = Callable[[Material], tuple[Stage, ...]]

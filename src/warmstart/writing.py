@@ -9,10 +9,17 @@ import numpy as np
 from warmstart.constrain import constraint
 from warmstart.data.conversations import Turn, write
 from warmstart.data.language import Conversations
+from warmstart.data.pairs import Pairs
+from warmstart.data.schema import Schema
+from warmstart.data.split import Rows
+from warmstart.errors import shortened
 from warmstart.generate import Guide, generate, spelled, stream
 from warmstart.models.language import LanguageHead
 from warmstart.models.model import Model
+from warmstart.starts import Base
 from warmstart.tasks.language import Language
+
+SPELLED = 200  # answers that are looked at, at most
 
 
 @dataclass(frozen=True)
@@ -20,7 +27,7 @@ class Writer:
     """A model that continues conversations, in evaluation mode."""
 
     model: Model
-    inputs: Conversations
+    inputs: Conversations | Pairs
 
     @property
     def head(self) -> LanguageHead:
@@ -37,7 +44,16 @@ class Writer:
         if task.json_schema is not None:
             allowed = constraint(tokenizer, task.json_schema)
         prompts = [np.array(self.inputs.prompt(text)) for text in texts]
-        found = generate(self.model.body, self.head, prompts, stop=self.stop, most=task.most_tokens, allowed=allowed)
+        found = generate(
+            self.model.body,
+            self.head,
+            prompts,
+            stop=self.stop,
+            most=task.most_tokens,
+            allowed=allowed,
+            opening=self._opening,
+            never=self._never,
+        )
         return [tokenizer.decode(tokens, skip_special_tokens=True).strip() for tokens in found]
 
     def stream(self, turns: Sequence[Turn], most: int, temperature: float, top_p: float, seed: int) -> Iterator[str]:
@@ -52,6 +68,8 @@ class Writer:
             temperature=temperature,
             top_p=top_p,
             seed=seed,
+            opening=self._opening,
+            never=self._never,
         )
         return spelled(self.inputs.tokenizer, tokens)
 
@@ -61,4 +79,47 @@ class Writer:
         configured: Any = getattr(getattr(self.model.body, "generation_config", None), "eos_token_id", None)
         configured = configured if configured is not None else getattr(self.model.body.config, "eos_token_id", None)
         known = configured if isinstance(configured, list) else [configured]
-        return {int(token) for token in (*known, self.inputs.tokenizer.eos_token_id) if token is not None}
+        own = self.inputs.ends if isinstance(self.inputs, Pairs) else self.inputs.tokenizer.eos_token_id
+        return {int(token) for token in (*known, own) if token is not None}
+
+    @property
+    def _opening(self) -> tuple[int, ...]:
+        return self.inputs.opening if isinstance(self.inputs, Pairs) else ()
+
+    @property
+    def _never(self) -> tuple[int, ...]:
+        return self.inputs.answers.never if isinstance(self.inputs, Pairs) else ()
+
+
+def doubts(base: Base, schema: Schema, rows: Rows) -> tuple[str, ...]:
+    """What has to be said of an encoder-decoder before it is trained to write the answers of these rows.
+
+    Raises UsageError where answers have to fit a schema that its tokens cannot spell.
+    """
+    if base.answers is None:
+        return ()
+    tokenizer = base.inputs.tokenizer
+    if schema.json_schema is not None:
+        constraint(tokenizer, schema.json_schema)
+    found = []
+    if base.joined:
+        found.append(
+            f"{base.name} only reads: what writes beside it starts from a copy of its weights, and the attention that "
+            "joins the two from random ones. Its zero-shot says nothing."
+        )
+    some = [str(answer) for answer in rows.targets[:SPELLED]]
+    wrong = [
+        pair for text in some if (pair := (text, respelled(tokenizer, text))) and pair[0].split() != pair[1].split()
+    ]
+    if wrong:
+        found.append(
+            f"The tokens of {base.name} cannot spell {len(wrong)} of {len(some)} answers: "
+            f"{shortened(wrong[0][0], 60)} becomes {shortened(wrong[0][1], 60)}."
+        )
+    return tuple(found)
+
+
+def respelled(tokenizer: Any, text: str) -> str:
+    """The text as its tokens spell it."""
+    spelled: str = tokenizer.decode(tokenizer(text_target=text, verbose=False)["input_ids"], skip_special_tokens=True)
+    return spelled

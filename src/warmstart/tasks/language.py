@@ -15,6 +15,8 @@ from torch import Tensor, nn
 from warmstart.data.conversations import read
 from warmstart.data.inputs import Inputs, Tokens
 from warmstart.data.language import Conversations, Documents, Masked
+from warmstart.data.pairs import Pairs
+from warmstart.data.recognise_language import default_instruction
 from warmstart.data.schema import CORPUS, Schema, TaskName
 from warmstart.data.split import Rows, Splits
 from warmstart.judging import RANKED_BY, chrf_and_bleu, judge
@@ -44,6 +46,7 @@ class Language:
     target: str = ""
     most_tokens: int = 256  # of an answer
     json_schema: dict[str, Any] | None = None  # what an answer has to fit
+    instruction: str = ""  # the task's own: not given to models that were never trained to follow one
 
     @classmethod
     def fit(cls, schema: Schema, splits: Splits) -> "Language":
@@ -52,7 +55,9 @@ class Language:
             return cls(schema.task)
         sizes = [len(answer.encode()) for answer in splits.train.targets]
         most = max(SHORTEST_ANSWER, round(1.5 * float(np.quantile(sizes, 0.98)) / BYTES_A_TOKEN))
-        return cls(schema.task, schema.target, most, schema.json_schema)
+        own = default_instruction(schema.task, schema.target, schema.json_schema) or ""
+        given = own if schema.instruction == own else ""
+        return cls(schema.task, schema.target, most, schema.json_schema, given)
 
     @property
     def writes(self) -> bool:
@@ -78,6 +83,9 @@ class Language:
 
     def reads(self, inputs: Inputs) -> Inputs:
         assert isinstance(inputs, Tokens), "a body that does not read tokens writes no text"
+        if self.writes and inputs.answers is not None:
+            without = "" if inputs.answers.instructed else self.instruction
+            return Pairs(inputs.folder, inputs.max_length, inputs.answers, without)
         if self.writes:
             return Conversations(inputs.folder, inputs.max_length)
         if self.name == "causal-lm":
