@@ -1,28 +1,42 @@
 """Pairs: does an encoder-decoder read, learn, write and come back as transformers has it?"""
 
+import json
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from torch import nn
 
+import warmstart
+from tests.tiny import carried_out
 from tests.tiny_pairs import BEGIN, END, KINDS, PAD, pair_model, save_pair
+from warmstart.checkpoint import Checkpoints
 from warmstart.data.conversations import Turn, write
 from warmstart.data.lines import UNLABELLED
 from warmstart.data.pairs import Pairs
 from warmstart.data.schema import Schema
+from warmstart.data.split import Rows, Splits
+from warmstart.errors import UsageError
 from warmstart.flops import flops
+from warmstart.footprint import footprint
 from warmstart.generate import generate
 from warmstart.methods import Discriminative, Frozen, Full, LoRA
 from warmstart.models.layers import layers
 from warmstart.models.model import UNPOOLED, Model
-from warmstart.starts import Base, Pretrained, find_base
+from warmstart.prefix import Shared
+from warmstart.regimes import HABITS, Regime, Stage
+from warmstart.stages import Draw, training
+from warmstart.starts import Architecture, Base, Pretrained, Scratch, find_base, suited
 from warmstart.store import load_model, save_model, save_network
-from warmstart.tasks import Language
+from warmstart.tasks import Batch, Language
 from warmstart.train import TrainConfig, begin, train
+from warmstart.writing import Writer, doubts
 
 TEXTS = ["the bell tolls at nine", "all the walls of the hall", "a", "Tür und Tor, the end of it", "hello there", "so"]
 ANSWERS = ["bell", "walls, all", "a", "Tür", "hello", "so it is"]
@@ -102,8 +116,6 @@ class Always:
         self.batch = batch
 
     def at(self, step: int, at_most: int | None = None) -> list[Any]:
-        from warmstart.tasks import Batch
-
         return [Batch(self.batch, torch.zeros(len(TEXTS)))]
 
 
@@ -222,3 +234,160 @@ def test_flops_are_counted_part_by_part(bases: dict[str, Base]) -> None:
     model.body = LoRA(rank=2).prepare(model.body)
     lora = flops(model, LoRA(rank=2).rates(model))
     assert lora.backward == 1.0 and 0 < lora.weights < 0.5 and lora.decoder and 2 < lora.decoder.again < 2.5
+
+
+# --- as users meet them -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    dice = np.random.default_rng(0)
+    animals, does = dice.choice(["fox", "dog", "cat", "hen"], 60), dice.choice(["jumps", "sleeps", "runs"], 60)
+    pairs = list(zip(animals, does, strict=True))
+    columns = {
+        "text": [f"the lazy {animal} {verb} at {i}" for i, (animal, verb) in enumerate(pairs)],
+        "summary": [f"{animal} {verb}" for animal, verb in pairs],
+        "animal": animals.tolist(),
+        "number": list(range(60)),
+    }
+    path = tmp_path_factory.mktemp("table") / "table.parquet"
+    pq.write_table(pa.table(columns), path)
+    return path
+
+
+def asked(base: Base, **more: object) -> dict[str, object]:
+    settings = {"base": base.location, "task": "summarise", "text": "text", "max_length": 40, "lr": 1e-2, "log": False}
+    return {**settings, **more}
+
+
+def test_a_study_of_an_encoder_decoder_is_like_any_other(bases: dict[str, Base], table: Path, tmp_path: Path) -> None:
+    regimes = ("zero-shot", "lora", "top-layers")
+    more = {"regimes": regimes, "trials": 1, "seeds": 1, "length": 0.1}
+    warmstart.compare(table, "summary", tmp_path / "study", **asked(bases["t5"], **more))
+    found = json.loads((tmp_path / "study" / "comparison.json").read_text())
+    rows = {row["name"]: row for row in found["regimes"]}
+    assert rows.keys() == set(regimes) and found["metric"] == "ROUGE-L"
+    assert rows["lora"]["cost"]["flops"] > rows["top-layers"]["cost"]["flops"] > 0
+    assert rows["zero-shot"]["cost"]["trainable"] == 0 < rows["top-layers"]["cost"]["trainable"]
+    answers = warmstart.load(tmp_path / "study").predict(
+        [{"text": "the lazy fox runs"}, {"text": "the lazy hen sleeps at 4"}]
+    )
+    assert [type(answer["prediction"]) for answer in answers] == [str, str]
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "bert"])
+def test_the_same_architecture_starts_from_random_weights(kind: str, bases: dict[str, Base]) -> None:
+    base = suited(bases[kind], "summarise")
+    start = Scratch(Architecture(base), base.inputs, base.pooling)
+    body = start.body(1)
+    model, batch = Model(body, start.language_head(body), UNPOOLED).eval(), batch_of(base)
+    shapes = [{name: tensor.shape for name, tensor in m.body.state_dict().items()} for m in (model, model_of(base))]
+    assert shapes[0] == shapes[1]
+    assert model(batch)[:, 0].isfinite().all() and not torch.equal(model(batch), model_of(base)(batch))
+    regime = Regime("scratch", start, (Stage(Full()),), HABITS["scratch"])
+    assert footprint(regime, TASK).trainable == sum(p.numel() for p in body.parameters())
+
+
+def test_an_encoder_writes_once_a_copy_of_it_looks_at_it(bases: dict[str, Base], table: Path, tmp_path: Path) -> None:
+    from transformers import EncoderDecoderModel
+
+    warmstart.fit(table, "summary", "lora", tmp_path / "run", **asked(bases["bert"], length=0.1))
+    model = EncoderDecoderModel.from_pretrained(tmp_path / "run" / "body")
+    assert model.config.decoder_start_token_id == BEGIN and model.generation_config.eos_token_id == END
+    assert not (tmp_path / "run" / "adapter").exists()  # nobody else has what they would be for
+    assert warmstart.load(tmp_path / "run").predict([{"text": "the lazy fox runs"}])[0].keys() == {"prediction"}
+    base = suited(bases["bert"], "summarise")
+    first, second, again = (Pretrained(base).body(seed).state_dict() for seed in (0, 1, 0))
+    fresh = [name for name in first if not torch.equal(first[name], second[name])]
+    assert fresh and all("crossattention" in name for name in fresh)
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert any("starts from a copy of its weights" in said for said in doubts_of(base))
+    assert not doubts_of(bases["t5"])
+
+
+def doubts_of(base: Base) -> tuple[str, ...]:
+    texts = tuple(row(*pair) for pair in zip(TEXTS, ANSWERS, strict=True))
+    rows = Rows(texts, np.array(ANSWERS, dtype=object), np.arange(1, 7), texts)
+    return doubts(base, Schema("summarise", "answer", ("text",), False, None, {}, "linear", False, None), rows)
+
+
+@pytest.mark.parametrize("kind", ["t5", "marian", "bert"])
+def test_stopped_and_gone_on_with_it_ends_with_the_same_weights(
+    kind: str, bases: dict[str, Base], tmp_path: Path
+) -> None:
+    texts = tuple(row(*pair) for pair in zip(TEXTS * 3, ANSWERS * 3, strict=True))
+    rows = Rows(texts, np.array(ANSWERS * 3, dtype=object), np.arange(1, 19), tuple(map(str, range(18))))
+    splits = Splits(*(rows.take(index) for index in np.split(np.arange(18), [12, 15])), "")
+    schema = Schema("summarise", "answer", ("text",), False, None, {}, "linear", False, None)
+    regime = Regime("full", Pretrained(suited(bases[kind], "summarise")), (Stage(Full()),), HABITS["full"])
+    config = TrainConfig(steps=5, lr=1e-2, batch_size=4)
+
+    def begun(checkpoints: Checkpoints | None) -> Any:
+        return training(regime, config, Draw(splits, schema, Shared(splits), 0), 2, checkpoints)
+
+    _, whole = carried_out(begun(None))
+    checkpoints = Checkpoints(tmp_path, "this", every=1e9)
+    part = begun(checkpoints)
+    for _ in range(3):
+        next(part)
+    part.close()
+    _, again = carried_out(begun(checkpoints))
+    for name, tensor in whole.model.state_dict().items():
+        assert torch.equal(tensor, again.model.state_dict()[name]), name
+
+
+def test_answers_are_held_to_a_schema(bases: dict[str, Base]) -> None:
+    schema = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
+    task = replace(TASK, name="structured", json_schema=schema, most_tokens=30)
+    for kind in ("t5", "bart"):
+        inputs = task.reads(bases[kind].inputs)
+        assert isinstance(inputs, Pairs)
+        found = Writer(model_of(bases[kind]), inputs).answers([write([Turn("user", text)]) for text in TEXTS], task)
+        assert all(isinstance(json.loads(answer)["n"], int) for answer in found)
+
+
+def test_the_instruction_is_read_by_those_that_know_instructions(bases: dict[str, Base]) -> None:
+    task = replace(TASK, instruction="Say it shortly.")
+    asked = write([Turn("user", "Say it shortly.\n\nthe bell")])
+    read = {}
+    for kind in ("t5", "bart"):
+        inputs = task.reads(bases[kind].inputs)
+        assert isinstance(inputs, Pairs)
+        read[kind] = inputs.tokenizer.decode(inputs.prompt(asked), skip_special_tokens=True)
+    assert read == {"t5": "Say it shortly.\n\nthe bell", "bart": "the bell"}
+
+
+def test_what_is_too_long_loses_its_middle_and_an_answer_its_end(bases: dict[str, Base]) -> None:
+    base = replace(bases["t5"], max_length=10)
+    encoded = pairs_of(base).encode([row("abcdefghijklmnop", "zyxwvutsrqponm")])
+    tokenizer = base.inputs.tokenizer
+    assert tokenizer.decode(encoded.source.row(0)) == "abcdemnop<|im_end|>"
+    assert tokenizer.decode(encoded.answer.row(0)) == "zyxwvutsrq"
+    assert (encoded.bytes[0], encoded.lost[0], encoded.sizes()[0], encoded.loss_weights()[0]) == (10, 12, 20, 10)
+
+
+@pytest.mark.parametrize(
+    ("kind", "more", "says"),
+    [
+        ("t5", {"regime": "hybrid"}, "first learns a language from plain text, which .* does not here"),
+        ("t5", {"regime": "qlora"}, "cannot be held in 4 bits here"),
+        ("t5", {"regime": "full", "task": "classification", "target": "animal"}, "is an encoder-decoder; the task 'cl"),
+        ("bert", {"regime": "full", "task": "chat"}, "is an encoder; the task 'chat' needs decoder or encoder-decoder"),
+        ("t5", {"regime": "scratch", "parameters": 100_000}, "no encoder-decoder of a given size can be built"),
+    ],
+)
+def test_what_an_encoder_decoder_cannot_do_is_said(
+    kind: str, more: dict[str, Any], says: str, bases: dict[str, Base], table: Path, tmp_path: Path
+) -> None:
+    named = {"target": "summary", **more}
+    target, regime = named.pop("target"), named.pop("regime")
+    with pytest.raises(UsageError, match=says):
+        warmstart.fit(table, target, regime, tmp_path / "run", **asked(bases[kind], **named))
+
+
+def test_a_base_that_speaks_many_languages_is_refused(tmp_path: Path) -> None:
+    from transformers import MBartConfig
+
+    MBartConfig(vocab_size=60, d_model=16).save_pretrained(tmp_path)
+    with pytest.raises(UsageError, match="kind 'mbart', which cannot be used here: it has to be told its languages"):
+        find_base(str(tmp_path))
