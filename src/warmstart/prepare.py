@@ -101,6 +101,8 @@ def prepared(request: config.Request, understood: Understood, own: Own, folder: 
     regimes = own_regimes(request, base, own)
     chosen = chosen_regimes(request, regimes, schema.task)
     check_base(base, chosen)
+    if request.retain and base.kind == "encoder-decoder":
+        raise UsageError(f"--retain: {base.name!r}, as an encoder-decoder, reads no general text.", "leave it out")
     corpus = domain(request, understood) if not LEARN_LANGUAGE.isdisjoint(chosen) else None
     found = checked(request, table, schema)
     warnings = (finding.message for finding in found.findings if finding.severity == "warning")

@@ -147,13 +147,13 @@ def check_base(base: Base, names: Iterable[str]) -> None:
     for name in names:
         if name in LEARN_LANGUAGE:
             raise UsageError(
-                f"regime {name!r} first learns a language from plain text, which {base.name!r}, an encoder-decoder, "
-                "does not here.",
+                f"regime {name!r} first learns a language from plain text, which {base.name!r}, as an "
+                "encoder-decoder, does not here.",
                 "leave it out, or name a base that is a decoder",
             )
         if name == "qlora":
             raise UsageError(
-                f"{base.name!r} is an encoder-decoder, which cannot be held in 4 bits here.", "use the regime `lora`"
+                f"{base.name!r}, as an encoder-decoder, cannot be held in 4 bits here.", "use the regime `lora`"
             )
 
 

@@ -10,6 +10,7 @@ from warmstart.constrain import constraint
 from warmstart.data.conversations import Turn, write
 from warmstart.data.language import Conversations
 from warmstart.data.pairs import Pairs
+from warmstart.data.recognise_language import default_instruction
 from warmstart.data.schema import Schema
 from warmstart.data.split import Rows
 from warmstart.errors import shortened
@@ -107,6 +108,9 @@ def doubts(base: Base, schema: Schema, rows: Rows) -> tuple[str, ...]:
             f"{base.name} only reads: what writes beside it starts from a copy of its weights, and the attention that "
             "joins the two from random ones. Its zero-shot says nothing."
         )
+    own = default_instruction(schema.task, schema.target, schema.json_schema)
+    if own and schema.instruction == own and not base.answers.instructed:
+        found.append(f"{base.name} was not trained to follow instructions: it reads each text without {own!r}")
     some = [str(answer) for answer in rows.targets[:SPELLED]]
     wrong = [
         pair for text in some if (pair := (text, respelled(tokenizer, text))) and pair[0].split() != pair[1].split()
