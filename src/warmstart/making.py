@@ -27,7 +27,8 @@ def made(
     """
     if kind == "encoder-decoder":
         raise UsageError(
-            "no encoder-decoder of a given size can be built.", "name a base that is a decoder or an encoder"
+            "no encoder-decoder of a given size can be built.",
+            "leave out --parameters, or name a base that is a decoder",
         )
     if not (folder / "config.json").exists():
         if base is None:

@@ -224,7 +224,7 @@ def _untrained(plan: Plan, name: str, draw: Draw, where: Where, room: int | None
         regime=name,
         trainable=0,
         total=found.total,
-        flops=runs * sum(float(found.cost.forward(sizes).sum()) for sizes in read),
+        flops=runs * sum(float(found.cost.forward(*sizes).sum()) for sizes in read),
         peak_memory_bytes=4 * found.total,
         seconds=seconds,
         disk_bytes=runs * (4 * found.total + BESIDE + A_SCORE * len(plan.splits.test)),
@@ -265,12 +265,12 @@ def _elsewhere(plan: Plan, name: str, found: Footprint, draw: Draw, where: Where
     gain = devices * (SCALING if devices > 1 else 1.0)
     rate = machine.flops * UTILISATION * share
     traffic = (8 * found.total + 28 * found.trainable) / (machine.bandwidth * BANDWIDTH_REACHED)
-    per_example = float(found.cost.training(examples.sizes()).mean())
+    per_example = float(found.cost.training(examples.sizes(), examples.loss_weights).mean())
     batch = config.batch_size * per_example
     step = max(batch / (rate * gain), traffic, 3 * LAUNCH * found.layers)
 
     def run_of(steps: int, scored: int) -> float:
-        forward = float(found.cost.forward(examples.sizes()).mean())
+        forward = float(found.cost.forward(examples.sizes(), examples.loss_weights).mean())
         return steps * step + max(scored * forward / rate, scored / EVALUATION_BATCH * LAUNCH * found.layers)
 
     one = run_of(config.steps, _scored(plan, name, rows))
@@ -332,18 +332,20 @@ def _flops(plan: Plan, name: str, found: Footprint, draw: Draw) -> float:
         regime = plan.regime(name, rows)
         config = plan.config(regime, rows, draw.seed)
         train, val, test = (_sizes(draw, regime, getattr(draw.splits, part)) for part in ("train", "val", "test"))
-        trained = config.steps / -(-len(train) // config.batch_size) * float(found.cost.training(train).sum())
+        trained = config.steps / -(-len(train[0]) // config.batch_size) * float(found.cost.training(*train).sum())
         looks = regime.habits.looks
-        forward = float(found.cost.forward(val).sum())
-        watch = watched(len(val), config, looks)
-        run = trained + looks * watch / len(val) * forward + forward + float(found.cost.forward(test).sum())
+        forward = float(found.cost.forward(*val).sum())
+        watch = watched(len(val[0]), config, looks)
+        run = trained + looks * watch / len(val[0]) * forward + forward + float(found.cost.forward(*test).sum())
         search = (plan.options.trials + 0.5) * (SHARE * trained + 2 * forward) if plan.searches else 0.0
         total += search + len(plan.seeds) * run
     return total
 
 
-def _sizes(draw: Draw, regime: Regime, rows: Rows) -> Array:
-    return draw.shared.examples(draw.task.reads(regime.start.inputs), rows, draw.task.targets(rows)).sizes()
+def _sizes(draw: Draw, regime: Regime, rows: Rows) -> tuple[Array, Array]:
+    """Of each row its tokens, and how many of them are to be predicted, int64 [n]."""
+    examples = draw.shared.examples(draw.task.reads(regime.start.inputs), rows, draw.task.targets(rows))
+    return examples.sizes(), examples.loss_weights
 
 
 def _power(where: Where) -> tuple[float, float]:

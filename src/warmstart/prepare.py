@@ -121,7 +121,8 @@ def prepare(request: config.Request, table: Table | None, own: Own) -> Prepared:
 def prepared(request: config.Request, understood: Understood, own: Own, folder: Path) -> Prepared:
     """`folder` is for what has to be made first."""
     from warmstart.budget import Problem
-    from warmstart.regimes import LEARN_LANGUAGE
+    from warmstart.regimes import LEARN_LANGUAGE, REGIMES, check_base
+    from warmstart.writing import doubts
 
     table, schema, splits = understood.table, understood.schema, understood.splits
     bases, scratch = bases_of(request, understood, folder)
@@ -130,10 +131,16 @@ def prepared(request: config.Request, understood: Understood, own: Own, folder: 
             _check_room(base, schema)
     regimes = own_regimes(request, bases[0], own)
     chosen = chosen_regimes(request, regimes, schema.task)
+    if request.retain and any(base.kind == "encoder-decoder" for base in bases):
+        raise UsageError("--retain: an encoder-decoder reads no general text.", "leave it out, or the base")
     corpus = domain(request, understood) if not LEARN_LANGUAGE.isdisjoint(map(regime_of, chosen)) else None
     found = checked(request, table, schema)
     warnings = (finding.message for finding in found.findings if finding.severity == "warning")
-    caveats = (*understood.dropped, *warnings)
+    caveats = (
+        *understood.dropped,
+        *warnings,
+        *(doubt for base in bases for doubt in doubts(base, schema, splits.train)),
+    )
     problem = Problem(
         splits=splits,
         schema=schema,
@@ -146,6 +153,9 @@ def prepared(request: config.Request, understood: Understood, own: Own, folder: 
         noise_floor=request.noise_floor,
     )
     rows = problem.rows_of(chosen)
+    for name in rows:
+        if regime_of(name) in REGIMES:
+            check_base(problem.named.get(parted(name)[1] or "", problem.base), regime_of(name))
     if request.command == "fit" and not request.races and len(rows) > 1:
         raise UsageError(
             f"regime {chosen[0]!r} can start from {len(bases)} bases; fit trains one.",
@@ -155,8 +165,11 @@ def prepared(request: config.Request, understood: Understood, own: Own, folder: 
 
 
 def _check_room(base: "Base", schema: Schema) -> None:
-    """Raises InputError where next to nothing of a document could be read at a time."""
+    """Raises UsageError or InputError where a document cannot be read in parts, or next to nothing at a time."""
     from warmstart.data.language import Conversations
+
+    if base.kind == "encoder-decoder":
+        raise UsageError(f"--long chunks is for decoders; {base.name!r} is an encoder-decoder.", "leave it out")
 
     _ = Conversations(base.inputs.folder, base.inputs.max_length, schema.instruction or "").room
 
@@ -169,7 +182,7 @@ def bases_of(request: config.Request, understood: Understood, folder: Path) -> "
     from warmstart.making import made
     from warmstart.models.whole import Kind
     from warmstart.regimes import FROM_NOTHING
-    from warmstart.starts import find_base, require_kind
+    from warmstart.starts import find_base, suited
 
     task, length = understood.schema.task, request.max_length
     needed: dict[TaskName, Kind] = {"causal-lm": "decoder", "masked-lm": "encoder"}
@@ -181,9 +194,7 @@ def bases_of(request: config.Request, understood: Understood, folder: Path) -> "
         return (alone,), alone
     bases: dict[str, Base] = {}
     for source in sources_of(request, task):
-        base = find_base(source, max_length=length, offline=request.offline)
-        if task in needed:
-            require_kind(base, needed[task], task=task)
+        base = suited(find_base(source, max_length=length, offline=request.offline), task)
         if base.location in bases:
             raise UsageError(
                 f"base {base.name!r} is the same as base {bases[base.location].name!r}.", "name each base once"
@@ -192,7 +203,7 @@ def bases_of(request: config.Request, understood: Understood, folder: Path) -> "
     first, *others = bases.values()
     if not parameters:
         return tuple(bases.values()), None
-    kind = needed.get(task, first.kind)
+    kind = first.kind if first.kind == "encoder-decoder" else needed.get(task, first.kind)
     return (first, *others), made(folder / "base", kind, parameters, texts, length, None if others else first)
 
 

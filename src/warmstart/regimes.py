@@ -148,6 +148,22 @@ def suits(name: str, task: TaskName) -> bool:
     return name in HABITS or name in WITHOUT_NETWORK
 
 
+def check_base(base: Base, regime: str) -> None:
+    """Raises UsageError for a regime that a base of this kind cannot be trained by."""
+    if base.kind != "encoder-decoder":
+        return
+    if regime in LEARN_LANGUAGE:
+        raise UsageError(
+            f"regime {regime!r} first learns a language from plain text, which {base.name!r}, as an "
+            "encoder-decoder, does not here.",
+            "leave it out, or name a base that is a decoder",
+        )
+    if regime == "qlora":
+        raise UsageError(
+            f"{base.name!r}, as an encoder-decoder, cannot be held in 4 bits here.", "use the regime `lora`"
+        )
+
+
 Stages = Callable[[Material], tuple[Stage, ...]]
 
 

@@ -17,6 +17,7 @@ from warmstart.checkpoint import Checkpoints, told_of_a_full_disk
 from warmstart.course import look
 from warmstart.data.inputs import Encoded
 from warmstart.data.language import Conversations, Documents, Masked
+from warmstart.data.pairs import Pairs
 from warmstart.data.split import Rows
 from warmstart.device import environment, peak_memory, reset_peak_memory
 from warmstart.engine import world
@@ -296,7 +297,7 @@ def measure(model: Predictor, draw: Draw, reads: Encoded | None = None) -> Measu
     if draw.schema.group:
         columns["group"] = np.unique(list(tested.keys), return_inverse=True)[1].tolist()
     if isinstance(task, Language) and task.writes:
-        assert isinstance(model, Network) and isinstance(model.inputs, Conversations)
+        assert isinstance(model, Network) and isinstance(model.inputs, Conversations | Pairs)
         answered = judged_rows(splits.test)
         judged = task.judge(Writer(model.model, model.inputs).answers(answered.texts, task), answered)
         scores = scores if judged.scores is None else judged.scores

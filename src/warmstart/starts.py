@@ -7,7 +7,7 @@ import importlib.util
 import json
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -15,12 +15,14 @@ import torch
 from torch import nn
 
 from warmstart.bases import DEFAULT_PACKAGE, locate, positions
-from warmstart.data.inputs import HashedWords, Inputs, Tokens
+from warmstart.data.inputs import Answers, HashedWords, Inputs, Tokens
+from warmstart.data.schema import TEXT_OUT, TaskName
 from warmstart.errors import MissingError, UsageError, listed
 from warmstart.models.dnn import HashedNet, Size
 from warmstart.models.language import LanguageHead
 from warmstart.models.model import POOLINGS
-from warmstart.models.whole import Kind, Output, family, fresh_output, kind_of, output_of
+from warmstart.models.pair import Pair, paired_config
+from warmstart.models.whole import PAIRED, Kind, Output, family, fresh_output, kind_of, output_of
 
 Init = Literal["default", "xavier", "he", "normal"]
 EXAMPLES: dict[Kind, str] = {
@@ -29,6 +31,9 @@ EXAMPLES: dict[Kind, str] = {
     "encoder-decoder": "google/flan-t5-small",
 }
 KEPT_BYTES = 256 << 20  # of weights: a larger base is read again for each run instead of lying in memory twice
+FOLLOW = ("t5", "mt5", "umt5", "longt5", "switch_transformers")  # encoder-decoders that know instructions
+MANY_LANGUAGES = ("mbart", "m2m_100", "nllb-moe", "plbart", "seamless_m4t", "seamless_m4t_v2")
+JOINED_FOR: tuple[TaskName, ...] = ("summarise", "translate")  # the whole answer comes from what is read
 INITS: tuple[Init, ...] = ("default", "xavier", "he", "normal")
 
 
@@ -64,10 +69,12 @@ class Base:
     reads: int = 512  # tokens at most
     max_length: int = 256  # tokens that we let it read
     kind: Kind = "encoder"
+    answers: Answers | None = None  # of an encoder-decoder
+    joined: bool = False  # an encoder-decoder made here of an encoder: see `Pair.tied`
 
     @property
     def inputs(self) -> Tokens:
-        return Tokens(self.location, min(self.reads, self.max_length))
+        return Tokens(self.location, min(self.reads, self.max_length), self.answers)
 
 
 @dataclass(frozen=True)
@@ -92,9 +99,14 @@ class Pretrained:
         return self.base.pooling
 
     def body(self, seed: int) -> nn.Module:
-        """A fresh copy; the seed changes nothing."""
+        """A fresh copy; the seed changes only what the base has not: in an encoder, what a decoder looks at it with."""
         asked = (self.base.location, self.dropout, _stamp(self.base.location))
-        return copy.deepcopy(_loaded(*asked)) if _bytes(self.base.location) <= KEPT_BYTES else _load(*asked)
+        kept = _bytes(self.base.location) <= KEPT_BYTES
+        body = _loaded(*asked) if kept else _load(*asked)
+        if self.base.joined:
+            with random_state(seed):
+                return Pair.tied(body, _special(self.base))
+        return copy.deepcopy(body) if kept else body
 
     def language_head(self, body: nn.Module) -> nn.Module:
         """The base's own; a fresh one on its token table where its files hold none."""
@@ -145,10 +157,13 @@ class Architecture:
     def __call__(self) -> nn.Module:
         from transformers import AutoModel
 
-        body: nn.Module = AutoModel.from_config(
-            _config(self.base.location, self.dropout, _stamp(self.base.location)), attn_implementation="sdpa"
-        )
-        return without_pooler(body).float()
+        config = copy.deepcopy(_config(self.base.location, self.dropout, _stamp(self.base.location)))
+        if self.base.joined:
+            config = paired_config(config, _special(self.base))
+        if config.model_type == PAIRED:
+            return Pair.of(family("encoder-decoder").from_config(config, attn_implementation="sdpa").float())
+        body: nn.Module = AutoModel.from_config(config, attn_implementation="sdpa")
+        return held_still(without_pooler(body).float())
 
 
 @dataclass(frozen=True)
@@ -201,9 +216,76 @@ def find_base(source: str | None, *, max_length: int = 256, offline: bool = Fals
     if folder is None and offline:
         os.environ["HF_HUB_OFFLINE"] = "1"
     config = _config(location, None, _stamp(location))
-    pooling = _pooling(folder, config)
-    reads = positions(getattr(config, "model_type", ""), int(getattr(config, "max_position_embeddings", 512)))
-    return Base(source, location, pooling, reads, max_length, kind_of(config))
+    pooling, kind = _pooling(folder, config), kind_of(config)
+    parts = (config.encoder, config.decoder) if config.model_type == PAIRED else (config,)
+    reads = min(
+        positions(getattr(part, "model_type", ""), int(getattr(part, "max_position_embeddings", None) or 512))
+        for part in parts
+    )
+    answers = _answers(source, location, config) if kind == "encoder-decoder" else None
+    return Base(source, location, pooling, reads, max_length, kind, answers)
+
+
+def joined(base: Base) -> Base:
+    """An encoder as an encoder-decoder that starts from its weights twice; what joins the two is drawn anew.
+
+    Raises UsageError for a tokenizer that neither begins nor ends a text with a token.
+    """
+    tokenizer = base.inputs.tokenizer
+    begins = tokenizer.cls_token_id if tokenizer.bos_token_id is None else tokenizer.bos_token_id
+    if begins is None or tokenizer.sep_token_id is None:
+        raise UsageError(
+            f"no decoder can be started from {base.name!r}: its tokenizer has no tokens that begin and end a text.",
+            f"name a base that writes, e.g. {EXAMPLES['decoder']}",
+        )
+    return replace(base, kind="encoder-decoder", answers=Answers(begins), joined=True)
+
+
+def _special(base: Base) -> dict[str, int | None]:
+    """Numbers of tokens that the configuration of a joined base names."""
+    tokenizer = base.inputs.tokenizer
+    assert base.answers is not None
+    return {
+        "decoder_start_token_id": base.answers.begins,
+        "pad_token_id": tokenizer.pad_token_id,
+        "eos_token_id": tokenizer.sep_token_id,
+    }
+
+
+def _answers(name: str, location: str, config: Any) -> Answers:
+    """How an encoder-decoder's answers begin, as it says itself. Raises UsageError for one that cannot be used."""
+    from transformers.models.auto.modeling_auto import MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES as KNOWN
+
+    if config.model_type not in KNOWN or config.model_type in MANY_LANGUAGES:
+        why = "it has to be told its languages" if config.model_type in MANY_LANGUAGES else "it reads no text"
+        raise UsageError(
+            f"base {name!r} is an encoder-decoder of kind {config.model_type!r}, which cannot be used here: {why}.",
+            f"name one of T5's, BART's, Pegasus's or Marian's kind, e.g. {EXAMPLES['encoder-decoder']}",
+        )
+    said = _generation(location) or config
+    begins = getattr(said, "decoder_start_token_id", None)
+    begins = getattr(config, "decoder_start_token_id", None) if begins is None else begins
+    begins = getattr(config, "bos_token_id", None) if begins is None else begins
+    if begins is None:
+        raise UsageError(
+            f"base {name!r} does not say which token its answers begin with.",
+            "add decoder_start_token_id to its config.json",
+        )
+    never = tuple(words[0] for words in getattr(said, "bad_words_ids", None) or () if len(words) == 1)
+    return Answers(int(begins), never, config.model_type in FOLLOW)
+
+
+def suited(base: Base, task: TaskName) -> Base:
+    """The base as a task needs it: for what is written, one that reads to both sides becomes an encoder-decoder.
+
+    Raises UsageError for one that cannot do it.
+    """
+    if task in JOINED_FOR and base.kind == "encoder":
+        return joined(base)
+    kinds: dict[TaskName, tuple[Kind, ...]] = {"causal-lm": ("decoder",), "masked-lm": ("encoder",)}
+    kinds |= dict.fromkeys(TEXT_OUT, ("decoder", "encoder-decoder"))
+    require_kind(base, *kinds.get(task, ("encoder", "decoder")), task=task)
+    return base
 
 
 def require_kind(base: Base, *kinds: Kind, task: str) -> None:
@@ -220,7 +302,7 @@ def language_parts(base: Base, dropout: float | None = None) -> tuple[nn.Module,
     """The base's body and what makes its logits, in copies of one's own.
 
     An encoder without a masked-LM head in its files is given a random one, drawn from torch's random state: `fresh`.
-    Raises UsageError for an encoder-decoder, and for a decoder whose files lack its output layer.
+    Raises UsageError for one that writes whose files lack its output layer.
     """
     output = language_output(base, dropout)
     return Pretrained(base, dropout).body(0), output
@@ -228,8 +310,8 @@ def language_parts(base: Base, dropout: float | None = None) -> tuple[nn.Module,
 
 def language_output(base: Base, dropout: float | None = None) -> Output:
     """What makes the base's logits, in a copy of one's own; raises as `language_parts` does."""
-    require_kind(base, "decoder", "encoder", task="language modelling")
-    output = _output(base.location, dropout, base.kind, _stamp(base.location))
+    kind: Kind = "encoder" if base.joined else base.kind
+    output = _output(base.location, dropout, kind, _stamp(base.location))
     if output is None:
         return fresh_output(_config(base.location, dropout, _stamp(base.location)))
     return copy.deepcopy(output)
@@ -244,10 +326,14 @@ def random_parts(build: Callable[[], nn.Module], seed: int) -> tuple[nn.Module, 
 
 def generation(base: Base) -> Any:
     """How the base is said to end its answers (`generation_config.json`); None where nothing is said."""
+    return None if base.joined else _generation(base.location)
+
+
+def _generation(location: str) -> Any:
     from transformers import GenerationConfig
 
     try:
-        return GenerationConfig.from_pretrained(base.location)
+        return GenerationConfig.from_pretrained(location)
     except OSError:
         return None
 
@@ -301,22 +387,24 @@ def _loaded(location: str, dropout: float | None, stamp: int) -> nn.Module:
 def _load(location: str, dropout: float | None, stamp: int) -> nn.Module:
     from transformers import AutoModel
 
-    body, missing = _read(AutoModel, location, dropout, stamp)
-    if missing := [name for name in missing if not name.startswith("pooler.")]:
+    paired = _config(location, dropout, stamp).model_type == PAIRED
+    body, missing = _read(family("encoder-decoder") if paired else AutoModel, location, dropout, stamp)
+    still = set(sinusoids(body))
+    if missing := [n for n in missing if n not in still and not n.startswith(("pooler.", "encoder.pooler."))]:
         raise MissingError(
             f"base {location!r} lacks weights that its architecture has: {listed(missing, 3)}.", "take another copy"
         )
     for parameter in body.parameters():  # mapped from the file they may lie misaligned, which changes results by 1e-5
         parameter.data = parameter.data.clone()
-    return without_pooler(body)
+    return Pair.of(body) if paired else held_still(without_pooler(body))
 
 
 @functools.lru_cache(maxsize=2)
 def _output(location: str, dropout: float | None, kind: Kind, stamp: int) -> Output | None:
     """Read once a process; None where an encoder's files hold no such layer."""
     model, missing = _read(family(kind), location, dropout, stamp)
-    missing = [name for name in missing if not name.startswith(f"{model.base_model_prefix}.")]
-    if missing and kind == "decoder":
+    missing = [name for name in missing if not name.startswith((f"{model.base_model_prefix}.", "encoder.pooler."))]
+    if missing and kind != "encoder":
         raise UsageError(
             f"base {location!r} lacks its output layer ({listed(missing, 3)}).", "take a copy that was saved whole"
         )
@@ -354,6 +442,24 @@ def without_pooler(body: nn.Module) -> nn.Module:
     """BERT kinds carry a layer on their first token that nothing here reads; it would count as trained."""
     if isinstance(getattr(body, "pooler", None), nn.Module):
         body.pooler = None  # type: ignore[assignment]
+    return body
+
+
+def sinusoids(body: nn.Module) -> list[str]:
+    """Names of weights that are computed from the position alone (Marian's, Pegasus's): no file holds them."""
+    return [f"{name}.weight" for name, module in body.named_modules() if "Sinusoidal" in type(module).__name__]
+
+
+def held_still(body: nn.Module) -> nn.Module:
+    """Sinusoids as what they are, no weights: they were drawn by nobody, do not learn, and are not saved.
+
+    Loaded by transformers (5.23) they would learn, and be lost with the next save.
+    """
+    for name in sinusoids(body):
+        module = body.get_submodule(name.removesuffix(".weight"))
+        numbers = module.weight.detach().clone()  # type: ignore[operator]
+        del module.weight
+        module.register_buffer("weight", numbers, persistent=False)
     return body
 
 

@@ -21,8 +21,9 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from warmstart.baselines import load_baseline
-from warmstart.data.inputs import HashedWords, Inputs, Tokens
+from warmstart.data.inputs import Answers, HashedWords, Inputs, Tokens
 from warmstart.data.language import Conversations, Documents, Masked
+from warmstart.data.pairs import Pairs
 from warmstart.data.recognise import Schema
 from warmstart.errors import InputError, MissingError, UsageError
 from warmstart.methods.lora import linear_names, load_adapter, merged, quantize, save_adapter
@@ -90,7 +91,7 @@ def save_network(folder: Path, model: Model, start: Start, task: Task) -> dict[s
         "width": body_width(model.body),
     }
     if isinstance(model.head, LanguageHead):
-        assert isinstance(inputs, Conversations | Documents | Masked)
+        assert isinstance(inputs, Conversations | Documents | Masked | Pairs)
         return facts | {"body": _save_language_model(folder, model, start, inputs)}
     save_file({k: v.contiguous() for k, v in model.head.state_dict().items()}, folder / "head.safetensors")
     if isinstance(start, Scratch) and hasattr(model.body, "peft_config"):
@@ -117,12 +118,12 @@ def save_network(folder: Path, model: Model, start: Start, task: Task) -> dict[s
 
 
 def _save_language_model(
-    folder: Path, model: Model, start: Start, inputs: Conversations | Documents | Masked
+    folder: Path, model: Model, start: Start, inputs: Conversations | Documents | Masked | Pairs
 ) -> dict[str, Any]:
     """Body and output layer as one model of the family's own class; adapters as PEFT has them for that class."""
     assert isinstance(model.head, LanguageHead)
     adapted = hasattr(model.body, "peft_config")
-    if adapted and isinstance(start, Pretrained):
+    if adapted and isinstance(start, Pretrained) and not start.base.joined:  # which nobody else has
         save_adapter(model.body, start.base.location, folder / "adapter", language=True)
         inputs.save(folder / "adapter")
         quantized = any(type(m).__name__ == "Linear4bit" for m in model.body.modules())
@@ -195,7 +196,12 @@ def _writer(folder: Path, facts: dict[str, Any], body: nn.Module, tokens: Inputs
     said = facts["body"]
     base = find_base(str(folder / "body") if said["kind"] == "transformers" else said["base"], max_length=length)
     head = LanguageHead.of(body, language_output(base))
-    inputs = LANGUAGE_INPUTS[kind](tokens.folder, length, **known)
+    inputs: Inputs
+    if kind == "pairs":
+        answers = {**known["answers"], "never": tuple(known["answers"]["never"])}
+        inputs = Pairs(tokens.folder, length, Answers(**answers), known["without"])
+    else:
+        inputs = LANGUAGE_INPUTS[kind](tokens.folder, length, **known)
     return Network(Model(body, head, UNPOOLED).eval(), inputs)
 
 

@@ -10,10 +10,18 @@ from warmstart.chunks import summarise_long
 from warmstart.constrain import constraint
 from warmstart.data.conversations import Turn, ask, document, write
 from warmstart.data.language import Conversations
+from warmstart.data.pairs import Pairs
+from warmstart.data.recognise_language import default_instruction
+from warmstart.data.schema import Schema
+from warmstart.data.split import Rows
+from warmstart.errors import shortened
 from warmstart.generate import Guide, generate, spelled, stream
 from warmstart.models.language import LanguageHead
 from warmstart.models.model import Model
+from warmstart.starts import Base
 from warmstart.tasks.language import Language
+
+SPELLED = 200  # answers that are looked at, at most
 
 
 @dataclass(frozen=True)
@@ -21,7 +29,7 @@ class Writer:
     """A model that continues conversations, in evaluation mode."""
 
     model: Model
-    inputs: Conversations
+    inputs: Conversations | Pairs
 
     @property
     def head(self) -> LanguageHead:
@@ -35,6 +43,7 @@ class Writer:
         so are those that do not fit. Raises InputError for one without room.
         """
         if task.long == "chunks":
+            assert isinstance(self.inputs, Conversations), "refused before"
             documents = [document(text, task.instruction) for text in texts]
             return summarise_long(documents, lambda some: self._of(some, task), self.inputs.ends, self.inputs.room)
         return self._written(texts, task)
@@ -48,7 +57,16 @@ class Writer:
         if task.json_schema is not None:
             allowed = constraint(tokenizer, task.json_schema)
         prompts = [np.array(self.inputs.prompt(text)) for text in texts]
-        found = generate(self.model.body, self.head, prompts, stop=self.stop, most=task.most_tokens, allowed=allowed)
+        found = generate(
+            self.model.body,
+            self.head,
+            prompts,
+            stop=self.stop,
+            most=task.most_tokens,
+            allowed=allowed,
+            opening=self._opening,
+            never=self._never,
+        )
         return [tokenizer.decode(tokens, skip_special_tokens=True).strip() for tokens in found]
 
     def stream(self, turns: Sequence[Turn], most: int, temperature: float, top_p: float, seed: int) -> Iterator[str]:
@@ -63,17 +81,65 @@ class Writer:
             temperature=temperature,
             top_p=top_p,
             seed=seed,
+            opening=self._opening,
+            never=self._never,
         )
         return spelled(self.inputs.tokenizer, tokens)
 
     @property
     def stop(self) -> set[int]:
-        return stops(self.model, self.inputs.tokenizer)
+        own = self.inputs.ends if isinstance(self.inputs, Pairs) else self.inputs.tokenizer.eos_token_id
+        return stops(self.model, own)
+
+    @property
+    def _opening(self) -> tuple[int, ...]:
+        return self.inputs.opening if isinstance(self.inputs, Pairs) else ()
+
+    @property
+    def _never(self) -> tuple[int, ...]:
+        return self.inputs.answers.never if isinstance(self.inputs, Pairs) else ()
 
 
-def stops(model: Model, tokenizer: Any) -> set[int]:
-    """Tokens that end a text: the tokenizer's, and those of the base's own settings for generation."""
+def stops(model: Model, own: int | None) -> set[int]:
+    """Tokens that end a text: the tokenizer's `own`, and those of the base's own settings for generation."""
     configured: Any = getattr(getattr(model.body, "generation_config", None), "eos_token_id", None)
     configured = configured if configured is not None else getattr(model.body.config, "eos_token_id", None)
     known = configured if isinstance(configured, list) else [configured]
-    return {int(token) for token in (*known, tokenizer.eos_token_id) if token is not None}
+    return {int(token) for token in (*known, own) if token is not None}
+
+
+def doubts(base: Base, schema: Schema, rows: Rows) -> tuple[str, ...]:
+    """What has to be said of an encoder-decoder before it is trained to write the answers of these rows.
+
+    Raises UsageError where answers have to fit a schema that its tokens cannot spell.
+    """
+    if base.answers is None:
+        return ()
+    tokenizer = base.inputs.tokenizer
+    if schema.json_schema is not None:
+        constraint(tokenizer, schema.json_schema)
+    found = []
+    if base.joined:
+        found.append(
+            f"{base.name} only reads: what writes beside it starts from a copy of its weights, and the attention that "
+            "joins the two from random ones. Its zero-shot says nothing."
+        )
+    own = default_instruction(schema.task, schema.target, schema.json_schema)
+    if own and schema.instruction == own and not base.answers.instructed:
+        found.append(f"{base.name} was not trained to follow instructions: it reads each text without {own!r}")
+    some = [str(answer) for answer in rows.targets[:SPELLED]]
+    wrong = [
+        pair for text in some if (pair := (text, respelled(tokenizer, text))) and pair[0].split() != pair[1].split()
+    ]
+    if wrong:
+        found.append(
+            f"The tokens of {base.name} cannot spell {len(wrong)} of {len(some)} answers: "
+            f"{shortened(wrong[0][0], 60)} becomes {shortened(wrong[0][1], 60)}."
+        )
+    return tuple(found)
+
+
+def respelled(tokenizer: Any, text: str) -> str:
+    """The text as its tokens spell it."""
+    spelled: str = tokenizer.decode(tokenizer(text_target=text, verbose=False)["input_ids"], skip_special_tokens=True)
+    return spelled

@@ -14,6 +14,7 @@ from torch import Tensor
 from warmstart.data.controls import plain
 from warmstart.data.spool import Spool
 from warmstart.data.texts import BLOCK
+from warmstart.errors import MissingError
 from warmstart.record import Array
 
 
@@ -165,11 +166,21 @@ class WordRows(Encoded):
 
 
 @dataclass(frozen=True)
+class Answers:
+    """How an encoder-decoder writes."""
+
+    begins: int  # the token that it goes on from
+    never: tuple[int, ...] = ()  # tokens that no answer has
+    instructed: bool = False  # whether it was trained to follow instructions
+
+
+@dataclass(frozen=True)
 class Tokens:
     """The tokens of a pretrained tokenizer, at most `max_length` of them, special tokens included."""
 
     folder: str  # or hub id: what AutoTokenizer loads
     max_length: int
+    answers: Answers | None = None  # where an encoder-decoder reads them
 
     @property
     def key(self) -> str:
@@ -179,13 +190,20 @@ class Tokens:
     def tokenizer(self) -> Any:
         from transformers import AutoTokenizer
 
-        tokenizer = AutoTokenizer.from_pretrained(self.folder)
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(self.folder)
+        except ImportError as error:  # Marian's, which has no other form
+            raise MissingError(
+                f"the tokenizer of {self.folder} needs the package sentencepiece.", "pip install sentencepiece"
+            ) from error
         if tokenizer.pad_token is None:  # GPT kinds: the padding is masked, so that any token will do
             tokenizer.pad_token = tokenizer.eos_token
         return tokenizer
 
     def count(self, texts: Sequence[str]) -> list[int]:
         """Tokens of each text before any is cut off, special tokens included."""
+        if not hasattr(self.tokenizer, "backend_tokenizer"):
+            return [len(ids) for ids in self.tokenizer(list(texts), verbose=False)["input_ids"]]
         return [len(e.ids) for encodings in self._encodings(texts, None) for e in encodings]
 
     def encode(self, texts: Sequence[str]) -> TokenRows:

@@ -70,7 +70,7 @@ def recognise_language(table: Table, columns: Columns, task: TaskName, why: str)
     else:
         text, target = _written(table, columns, task)
     json_schema = _json_schema(table, columns, target) if task == "structured" else None
-    instruction = columns.instruction or _default_instruction(task, target, json_schema)
+    instruction = columns.instruction or default_instruction(task, target, json_schema)
     notes = [why, f"The input is {listed(text, quote=True)}{_output(columns, target)}."]
     if json_schema is not None:
         whose = f"as {columns.schema} has it" if columns.schema else "as its values suggest"
@@ -215,7 +215,8 @@ def _json_schema(table: Table, columns: Columns, target: str) -> dict[str, objec
     return infer(objects(table, target, columns.fields, columns.separator))
 
 
-def _default_instruction(task: TaskName, target: str, json_schema: dict[str, object] | None) -> str | None:
+def default_instruction(task: TaskName, target: str, json_schema: dict[str, object] | None) -> str | None:
+    """The task's own sentence, where the user gave none."""
     if task == "summarise":
         return "Summarise the following text in one or two sentences."
     if task == "translate":

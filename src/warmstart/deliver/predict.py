@@ -11,6 +11,7 @@ from torch import nn
 
 from warmstart.data.candidates import write_texts
 from warmstart.data.language import Conversations
+from warmstart.data.pairs import Pairs
 from warmstart.data.read import Table
 from warmstart.errors import InputError, did_you_mean, listed
 from warmstart.record import Array
@@ -90,7 +91,7 @@ class Trained:
 def writer_of(stored: Stored) -> Writer:
     """Who answers. The model must be one of a task that writes."""
     network = stored.predictor
-    assert isinstance(network, Network) and isinstance(network.inputs, Conversations)
+    assert isinstance(network, Network) and isinstance(network.inputs, Conversations | Pairs)
     return Writer(network.model, network.inputs)
 
 

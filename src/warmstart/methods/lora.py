@@ -10,10 +10,12 @@ from torch import nn
 
 from warmstart.errors import MissingError, UsageError
 from warmstart.methods.method import Rates
-from warmstart.models.layers import blocks_path
+from warmstart.models.layers import blocks
 from warmstart.models.model import UNPOOLED, Model
+from warmstart.models.pair import Pair
 
 TRANSPOSED = "Conv1D"  # GPT-2's linear layers: the weight is [in, out]
+T5 = "transformer"  # what the bodies of its kind are called, in vain
 PLACE = "base_model.model."  # before every name in PEFT's files
 
 
@@ -65,14 +67,11 @@ class LoRA:
 
 def linear_names(body: nn.Module, top: int | None = None) -> list[str]:
     """The linear layers of the repeated blocks, or of the `top` ones, by their full names in the body."""
-    path = blocks_path(body)
-    blocks = body.get_submodule(path)
-    places = [place for place, _ in blocks.named_children()]
-    if top is not None and not 0 < top <= len(places):
-        raise UsageError(f"{top} layers cannot have adapters: the body has {len(places)}.", "ask for 1 or more of them")
-    chosen = set(places[-top if top else None :])
-    linear = [name for name, module in blocks.named_modules() if _is_linear(module)]
-    return [f"{path}.{name}" for name in linear if name.partition(".")[0] in chosen]
+    found = blocks(body)
+    if top is not None and not 0 < top <= len(found):
+        raise UsageError(f"{top} layers cannot have adapters: the body has {len(found)}.", "ask for 1 or more of them")
+    inside = [(f"{place}.{name}", m) for place, b in found[-top if top else None :] for name, m in b.named_modules()]
+    return [name for name, module in inside if _is_linear(module)]
 
 
 def _is_linear(module: nn.Module) -> bool:
@@ -108,7 +107,7 @@ def quantize(body: nn.Module, names: list[str]) -> None:
 def save_adapter(body: nn.Module, base: str, folder: Path, *, language: bool = False) -> None:
     """PEFT's own format, so that `PeftModel.from_pretrained(AutoModel.from_pretrained(base), folder)` loads it.
 
-    `language`: AutoModelForCausalLM instead, where the body is a part under a name of its own.
+    `language`: AutoModelForCausalLM or AutoModelForSeq2SeqLM instead, where the body has a name of its own, or two.
     """
     from peft import get_peft_model_state_dict
     from safetensors.torch import save_file
@@ -117,17 +116,34 @@ def save_adapter(body: nn.Module, base: str, folder: Path, *, language: bool = F
     config: Any = vars(body)["peft_config"]["default"]
     config.base_model_name_or_path = base
     config.inference_mode = True
-    config.task_type = "CAUSAL_LM" if language else None
+    pair = getattr(vars(body).get("config"), "is_encoder_decoder", False)
+    config.task_type = ("SEQ_2_SEQ_LM" if pair else "CAUSAL_LM") if language else None
+    targets = config.target_modules
+    if pair:  # PEFT finds them by the end of their names, of which one part's may be the other's
+        config.target_modules = {_outer(body, config, name) for name in _adapted(body)}
     config.save_pretrained(folder)
+    config.target_modules = targets
     weights = get_peft_model_state_dict(body)
-    place = PLACE + _inner(body, config)
-    named = {f"{place}{name}": tensor.detach().contiguous() for name, tensor in weights.items()}
+    named = {f"{PLACE}{_outer(body, config, name)}": tensor.detach().contiguous() for name, tensor in weights.items()}
     save_file(named, folder / "adapter_model.safetensors")
 
 
-def _inner(body: nn.Module, config: Any) -> str:
-    """Where the body lies in the model that the adapters are for."""
-    return f"{body.base_model_prefix}." if config.task_type == "CAUSAL_LM" else ""
+def _adapted(body: nn.Module) -> list[str]:
+    """The names of the layers that have adapters."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    return [name for name, module in body.named_modules() if isinstance(module, BaseTunerLayer)]
+
+
+def _outer(body: Any, config: Any, name: str) -> str:
+    """The name of a part of the body in the model that the adapters are for."""
+    if config.task_type is None:
+        return name
+    if isinstance(body, Pair):
+        part, _, rest = name.partition(".")
+        return f"decoder.{body.decoder.base_model_prefix}.{rest}" if part == "decoder" else name
+    apart = config.task_type == "SEQ_2_SEQ_LM" and body.base_model_prefix == T5  # its parts stand in the whole itself
+    return name if apart else f"{body.base_model_prefix}.{name}"
 
 
 def load_adapter(body: nn.Module, folder: Path) -> nn.Module:
@@ -135,17 +151,24 @@ def load_adapter(body: nn.Module, folder: Path) -> nn.Module:
     from peft import LoraConfig, inject_adapter_in_model, set_peft_model_state_dict
     from safetensors.torch import load_file
 
-    config = LoraConfig.from_pretrained(folder)
+    config: Any = LoraConfig.from_pretrained(folder)
+    inner = {_outer(body, config, name): name for name, _ in body.named_modules()}
+    config.target_modules = {inner.get(name, name) for name in config.target_modules}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         body = inject_adapter_in_model(config, body)
-    place = PLACE + _inner(body, config)
-    named = {
-        name.removeprefix(place): tensor for name, tensor in load_file(folder / "adapter_model.safetensors").items()
-    }
+    inner = {_outer(body, config, name): name for name, _ in body.named_modules()}
+    weights = load_file(folder / "adapter_model.safetensors")
+    named = {_renamed(name.removeprefix(PLACE), inner): tensor for name, tensor in weights.items()}
     found = set_peft_model_state_dict(body, named)
     assert not found.unexpected_keys, found.unexpected_keys
     return body
+
+
+def _renamed(name: str, inner: dict[str, str]) -> str:
+    """A weight's name by that of the module that it belongs to."""
+    module, _, weight = name.rpartition(".")
+    return f"{inner[module]}.{weight}"
 
 
 def merged(body: nn.Module) -> nn.Module:

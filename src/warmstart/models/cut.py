@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from warmstart.errors import UsageError
-from warmstart.models.layers import blocks_path, layers
+from warmstart.models.layers import blocks, layers
 from warmstart.models.model import Model
 
 BELOW = "below"  # the keyword under which a batch carries what is below the cut
@@ -111,7 +111,7 @@ def above(body: nn.Module, depth: int | None, tuple_length: int = 0) -> Iterator
 
 
 def _blocks(body: nn.Module) -> list[nn.Module]:
-    return list(body.get_submodule(blocks_path(body)).children())
+    return [block for _, block in blocks(body)]
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from warmstart.data.lines import UNLABELLED
-from warmstart.models.whole import Output
+from warmstart.models.whole import Output, token_table
 
 LOGIT_BYTES = 64 << 20  # of fp32 logits at a time
 
@@ -25,6 +25,7 @@ class LanguageHead(nn.Module):
     """
 
     bias: nn.Parameter | None
+    offset: Tensor | None
 
     def __init__(
         self,
@@ -32,18 +33,21 @@ class LanguageHead(nn.Module):
         output: nn.Linear | None = None,
         *,
         bias: Tensor | None = None,
+        offset: Tensor | None = None,
         transform: nn.Module | None = None,
         scale: float = 1.0,
         softcap: float | None = None,
     ):
         """`output` None: tied to the token table of `body`, with no weight of its own.
 
-        `transform` comes before (BERT kinds); logits are multiplied by `scale` and held within `softcap` x tanh.
+        `transform` comes before (BERT kinds); logits are multiplied by `scale` and held within `softcap` x tanh;
+        `offset` is added to them and does not learn (BART kinds).
         """
         super().__init__()
         self.output_layer = output
         self.transform = transform
         self.bias = None if bias is None else nn.Parameter(bias)
+        self.register_buffer("offset", offset)
         self.scale = scale
         self.softcap = softcap
         self._body = (body,)  # in a tuple: no part of this module, but copied with it
@@ -59,21 +63,28 @@ class LanguageHead(nn.Module):
             if output.bias is not None:
                 linear.bias = nn.Parameter(output.bias)
         bias = output.bias if linear is None else None
-        return cls(body, linear, bias=bias, transform=output.transform, scale=output.scale, softcap=output.softcap)
+        return cls(
+            body,
+            linear,
+            bias=bias,
+            offset=output.offset,
+            transform=output.transform,
+            scale=output.scale,
+            softcap=output.softcap,
+        )
 
     def output(self) -> Output:
         """The same the other way, sharing the weights."""
         weight = None if self.output_layer is None else self.output_layer.weight
         bias = self.bias if self.output_layer is None else self.output_layer.bias
         transform = self.transform if isinstance(self.transform, nn.Sequential) else None
-        return Output(weight, bias, transform, self.scale, self.softcap)
+        return Output(weight, bias, self.offset, transform, self.scale, self.softcap)
 
     def logits(self, hidden: Tensor) -> Tensor:
         """[n, vocabulary] from hidden states [n, d]."""
         if self.transform is not None:
             hidden = self.transform(hidden)
-        bias = self.bias if self.output_layer is None else self.output_layer.bias
-        found = functional.linear(hidden * self.scale, self.weight, bias)
+        found = functional.linear(hidden * self.scale, self.weight, self._added())
         return found if self.softcap is None else self.softcap * torch.tanh(found / self.softcap)
 
     @property
@@ -81,18 +92,23 @@ class LanguageHead(nn.Module):
         """[vocabulary, d]: its own, or the body's token table as it is now."""
         if self.output_layer is not None:
             return self.output_layer.weight
-        table: nn.Embedding = self._body[0].get_input_embeddings()  # type: ignore[operator]
-        return table.weight
+        return token_table(self._body[0]).weight
+
+    def _added(self) -> Tensor | None:
+        """To the logits, [vocabulary]."""
+        bias = self.bias if self.output_layer is None else self.output_layer.bias
+        if bias is None or self.offset is None:
+            return self.offset if bias is None else bias
+        return bias + self.offset
 
     def forward(self, hidden: Tensor, inputs: dict[str, Tensor]) -> Tensor:
         labelled = inputs["labels"] != UNLABELLED
         chosen = hidden[labelled]
         if self.transform is not None:
             chosen = self.transform(chosen)
-        bias = self.bias if self.output_layer is None else self.output_layer.bias
         if self.scale != 1.0:
             chosen = chosen * self.scale
-        nats = token_nats(chosen, self.weight, inputs["labels"][labelled], bias, self.softcap)
+        nats = token_nats(chosen, self.weight, inputs["labels"][labelled], self._added(), self.softcap)
         rows = inputs["rows"][labelled]
         per_row = nats.new_zeros(len(inputs["bytes"]), 2)
         per_row = per_row.index_add(0, rows, torch.stack([nats, torch.ones_like(nats)], dim=1))

@@ -8,7 +8,9 @@ from warmstart.errors import UsageError
 from warmstart.models.model import Model
 
 # Where the repeated blocks stand, by class name, for models whose longest ModuleList is something else.
-BLOCKS: dict[str, str] = {}
+T5 = ("T5Stack", "MT5Stack", "UMT5Stack", "LongT5Stack", "SwitchTransformersStack")
+BLOCKS: dict[str, str] = dict.fromkeys(T5, "block")  # in each of which is a list too
+PARTS = ("encoder", "decoder")  # of an encoder-decoder
 
 
 @dataclass(frozen=True)
@@ -21,20 +23,23 @@ class Layer:
 
 
 def layers(model: Model) -> list[Layer]:
-    """Embeddings, each repeated block, head.
+    """Embeddings, each repeated block, head; of an encoder-decoder the encoder's blocks, then the decoder's.
 
     What stands before the blocks in the body belongs to the embeddings, what stands after them (a last norm) to the
-    last block. Raises UsageError for a body without repeated blocks: which layer is which cannot be guessed.
+    last block of their part. Raises UsageError for a body without repeated blocks: which layer is which cannot be
+    guessed.
     """
-    path = blocks_path(model.body)
-    blocks = [(f"body.{path}.{i}", block) for i, block in enumerate(model.body.get_submodule(path).children())]
-    before, after = _around(model.body, path)
-    groups = [
-        ("embeddings", before),
-        *((name, [(name, block)]) for name, block in blocks),
-        ("head", [("head", model.head)]),
-    ]
-    groups[-2][1].extend(after)
+    paths = blocks_paths(model.body)
+    groups: list[tuple[str, list[tuple[str, nn.Module]]]] = [("embeddings", [])]
+    if len(paths) > 1:  # tables that both parts share
+        groups[0][1].extend((f"body.{n}", child) for n, child in model.body.named_children() if n not in PARTS)
+    for path in paths:
+        before, after = _around(model.body, path, PARTS if len(paths) > 1 else ())
+        groups[0][1].extend(before)
+        for i, block in enumerate(model.body.get_submodule(path).children()):
+            groups.append((f"body.{path}.{i}", [(f"body.{path}.{i}", block)]))
+        groups[-1][1].extend(after)
+    groups.append(("head", [("head", model.head)]))
     found = [
         Layer(name, tuple(module for _, module in members), tuple(_names(model, [prefix for prefix, _ in members])))
         for name, members in groups
@@ -42,6 +47,19 @@ def layers(model: Model) -> list[Layer]:
     known = {name for layer in found for name in layer.parameters}
     bare = [name for name, _ in model.named_parameters() if name not in known]  # a class token, say
     return [replace(found[0], parameters=(*found[0].parameters, *bare)), *found[1:]]
+
+
+def blocks_paths(body: nn.Module) -> list[str]:
+    """The dotted names of the repeated blocks, from the input on: two where one part reads and another one writes."""
+    if not getattr(getattr(body, "config", None), "is_encoder_decoder", False):
+        return [blocks_path(body)]
+    return [f"{part}.{blocks_path(body.get_submodule(part))}" for part in PARTS]
+
+
+def blocks(body: nn.Module) -> list[tuple[str, nn.Module]]:
+    """The repeated blocks by their dotted names, from the input on."""
+    paths = blocks_paths(body)
+    return [(f"{path}.{name}", block) for path in paths for name, block in body.get_submodule(path).named_children()]
 
 
 def blocks_path(body: nn.Module) -> str:
@@ -60,12 +78,17 @@ def blocks_path(body: nn.Module) -> str:
     return next(name for length, name in lists if length == longest)
 
 
-def _around(body: nn.Module, path: str) -> tuple[list[tuple[str, nn.Module]], list[tuple[str, nn.Module]]]:
-    """The modules before and after the blocks, walking down to them."""
+def _around(
+    body: nn.Module, path: str, parts: tuple[str, ...]
+) -> tuple[list[tuple[str, nn.Module]], list[tuple[str, nn.Module]]]:
+    """The modules before and after the blocks, walking down to them: from the body, or from the one of its parts."""
     before: list[tuple[str, nn.Module]] = []
     after: list[tuple[str, nn.Module]] = []
     here, prefix = body, "body"
     for step in path.split("."):
+        if here is body and parts:
+            here, prefix = here.get_submodule(step), f"{prefix}.{step}"
+            continue
         passed = False
         for name, child in here.named_children():
             if name == step:

@@ -12,7 +12,7 @@ from torch import nn
 
 from warmstart.engine import World
 from warmstart.errors import UsageError
-from warmstart.models.layers import blocks_path
+from warmstart.models.layers import blocks
 from warmstart.models.model import Model
 
 
@@ -45,6 +45,6 @@ def sharded(model: Model, world: World) -> Iterator[Model]:
 
 def _blocks(body: nn.Module) -> list[nn.Module]:
     try:
-        return list(body.get_submodule(blocks_path(body)).children())
+        return [block for _, block in blocks(body)]
     except UsageError:  # a body without repeated blocks is put together as one
         return []

@@ -2,15 +2,19 @@
 
 import copy
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from warmstart.errors import UsageError
+from warmstart.models.pair import Pair
 
 Kind = Literal["decoder", "encoder", "encoder-decoder"]
+
+PAIRED = "encoder-decoder"  # the family whose models are an encoder and a decoder of other families
+OFFSET = "final_logits_bias"
 
 # What stands before the output layer, in order, in families that keep it in pieces of which some have no weights.
 TRANSFORMS = {"distilbert": ("vocab_transform", "activation", "vocab_layer_norm")}
@@ -25,6 +29,7 @@ class Output:
 
     weight: Tensor | None  # [vocabulary, d]; None: the body's own token table, which stays shared
     bias: Tensor | None = None  # [vocabulary]
+    offset: Tensor | None = None  # [vocabulary], added to the logits and never learned: of BART kinds
     transform: nn.Sequential | None = None  # of BERT kinds
     scale: float = 1.0
     softcap: float | None = None
@@ -45,6 +50,13 @@ def kind_of(config: Any) -> Kind:
     if getattr(config, "is_decoder", False):  # a BERT that was told to look to the left only
         return "decoder"
     return "decoder" if config.model_type in CAUSAL and config.model_type not in MASKED else "encoder"
+
+
+def token_table(body: Any) -> nn.Embedding:
+    """The table that a tied output layer shares: of the part that writes, where two parts have one each."""
+    pair = getattr(getattr(body, "config", None), "is_encoder_decoder", False)
+    table: nn.Embedding = (body.decoder if pair else body).get_input_embeddings()
+    return table
 
 
 def family(kind: Kind) -> Any:
@@ -70,24 +82,33 @@ def output_of(model: Any, fresh: bool = False) -> Output:
 
     Raises UsageError for a model whose logits are made in another way: they are computed here and compared.
     """
-    table, layer = model.get_input_embeddings(), model.get_output_embeddings()
+    if model.config.model_type == PAIRED:
+        model = model.decoder
+    config, layer = model.config, model.get_output_embeddings()
     if not isinstance(layer, nn.Linear):
-        raise _unknown(model.config, "it has no linear layer that gives logits")
-    config = model.config
+        raise _unknown(config, "it has no linear layer that gives logits")
+    pair = kind_of(config) == "encoder-decoder"
+    table = model.get_decoder().get_input_embeddings() if pair else model.get_input_embeddings()
     tied = layer.weight is table.weight
     ids = torch.arange(8)[None] % len(table.weight)
     was = model.training
     model.eval()
     with torch.no_grad():
-        expected = model(input_ids=ids).logits
-        hidden = model.base_model(input_ids=ids).last_hidden_state
+        if pair:
+            expected = model(input_ids=ids, decoder_input_ids=ids).logits
+            read = model.get_encoder()(input_ids=ids).last_hidden_state
+            hidden = model.get_decoder()(input_ids=ids, encoder_hidden_states=read).last_hidden_state
+        else:
+            expected = model(input_ids=ids).logits
+            hidden = model.base_model(input_ids=ids).last_hidden_state
         model.train(was)
         bias = None if layer.bias is None else layer.bias.detach().clone()
         weight = layer.weight.detach().clone()
-        found = Output(weight, bias, _transform(model, layer), _scale(config), _softcap(config), fresh)
+        transform = None if pair else _transform(model, layer)
+        found = Output(weight, bias, _offset(model), transform, _scale(config), _softcap(config), fresh)
         if not torch.allclose(logits(found, hidden), expected, atol=1e-4, rtol=1e-4):
             raise _unknown(config, "its logits are made in a way that is not known here")
-    return Output(None if tied else weight, bias, found.transform, found.scale, found.softcap, fresh)
+    return replace(found, weight=None) if tied else found
 
 
 def logits(output: Output, hidden: Tensor) -> Tensor:
@@ -96,11 +117,14 @@ def logits(output: Output, hidden: Tensor) -> Tensor:
     if output.transform is not None:
         hidden = output.transform(hidden)
     found = output.scale * nn.functional.linear(hidden, output.weight, output.bias)
+    found = found if output.offset is None else found + output.offset
     return found if output.softcap is None else output.softcap * torch.tanh(found / output.softcap)
 
 
 def _scale(config: Any) -> float:
-    """Granite divides logits, Cohere multiplies them."""
+    """Granite divides logits, Cohere multiplies them, T5 divides what it makes them of where its tables are shared."""
+    if getattr(config, "scale_decoder_outputs", False):
+        return float(config.d_model**-0.5)
     return float(getattr(config, "logit_scale", None) or 1 / (getattr(config, "logits_scaling", None) or 1.0))
 
 
@@ -108,6 +132,12 @@ def _softcap(config: Any) -> float | None:
     """Gemma's."""
     cap = getattr(config, "final_logit_softcapping", None)
     return None if cap is None else float(cap)
+
+
+def _offset(model: Any) -> Tensor | None:
+    """The logits' bias of BART kinds, [vocabulary]; None where it is nothing, as in most of them."""
+    offset = getattr(model, OFFSET, None)
+    return offset[0].detach().clone() if offset is not None and offset.any() else None
 
 
 def _transform(model: Any, layer: nn.Module) -> nn.Sequential | None:
@@ -135,16 +165,34 @@ def whole(body: Any, output: Output) -> Any:
     Nothing is copied: it shares its weights with what it was made of. What is tied stays tied.
     """
     model: Any = bare(body.config)
-    setattr(model, model.base_model_prefix, body)
+    if isinstance(body, Pair):
+        return _of_pair(model, body, output)
+    if hasattr(model, model.base_model_prefix):
+        setattr(model, model.base_model_prefix, body)
+    else:  # T5's parts stand in the whole model itself
+        for name, part in body.named_children():
+            setattr(model, name, part)
+    if hasattr(model, OFFSET):
+        weight = body.get_input_embeddings().weight
+        offset = weight.new_zeros(getattr(model, OFFSET).shape[-1]) if output.offset is None else output.offset
+        setattr(model, OFFSET, offset[None])
     if output.transform is not None:
         model.load_state_dict(output.transform.state_dict(keep_vars=True), strict=False, assign=True)
     layer = model.get_output_embeddings()
-    _put(model, layer.weight, body.get_input_embeddings().weight if output.weight is None else output.weight)
+    _put(model, layer.weight, token_table(body).weight if output.weight is None else output.weight)
     if output.bias is not None:
         _put(model, layer.bias, output.bias)
     model.config.tie_word_embeddings = output.tied
     left = [name for name, tensor in model.named_parameters() if tensor.is_meta]
     assert not left, left
+    return model.train(body.training)
+
+
+def _of_pair(model: Any, body: Pair, output: Output) -> Any:
+    model.encoder, model.decoder = body.encoder, whole(body.decoder, output)
+    if body.enc_to_dec_proj is not None:
+        model.enc_to_dec_proj = body.enc_to_dec_proj
+    model.config.decoder = model.decoder.config
     return model.train(body.training)
 
 
@@ -159,5 +207,6 @@ def _put(model: nn.Module, empty: Tensor, tensor: Tensor) -> None:
 
 def fresh_output(config: Any) -> Output:
     """An output layer for a body of this configuration, drawn from torch's random state as the family draws it."""
+    config = config.decoder if config.model_type == PAIRED else config
     model: Any = family(kind_of(config)).from_config(config).float()
     return output_of(model, fresh=True)

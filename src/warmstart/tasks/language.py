@@ -15,6 +15,8 @@ from torch import Tensor, nn
 from warmstart.data.conversations import read
 from warmstart.data.inputs import Inputs, Tokens
 from warmstart.data.language import Conversations, Documents, Masked
+from warmstart.data.pairs import Pairs
+from warmstart.data.recognise_language import default_instruction
 from warmstart.data.schema import CORPUS, Long, Schema, TaskName
 from warmstart.data.split import Rows, Splits
 from warmstart.judging import RANKED_BY, chrf_and_bleu, judge
@@ -45,6 +47,7 @@ class Language:
     most_tokens: int = 256  # of an answer
     json_schema: dict[str, Any] | None = None  # what an answer has to fit
     instruction: str = ""  # that questions begin with
+    usual: bool = False  # it is the task's own: not given to models that were never trained to follow one
     long: Long = "head-tail"  # what becomes of a text that is longer than is read
 
     @classmethod
@@ -54,7 +57,16 @@ class Language:
             return cls(schema.task)
         sizes = [len(answer.encode()) for answer in splits.train.targets]
         most = max(SHORTEST_ANSWER, round(1.5 * float(np.quantile(sizes, 0.98)) / BYTES_A_TOKEN))
-        return cls(schema.task, schema.target, most, schema.json_schema, schema.instruction or "", schema.long)
+        own = default_instruction(schema.task, schema.target, schema.json_schema) or ""
+        return cls(
+            schema.task,
+            schema.target,
+            most,
+            schema.json_schema,
+            schema.instruction or "",
+            usual=schema.instruction == own,
+            long=schema.long,
+        )
 
     @property
     def writes(self) -> bool:
@@ -80,6 +92,9 @@ class Language:
 
     def reads(self, inputs: Inputs) -> Inputs:
         assert isinstance(inputs, Tokens), "a body that does not read tokens writes no text"
+        if self.writes and inputs.answers is not None:
+            without = self.instruction if self.usual and not inputs.answers.instructed else ""
+            return Pairs(inputs.folder, inputs.max_length, inputs.answers, without)
         if self.writes:
             return Conversations(inputs.folder, inputs.max_length, self.instruction)
         if self.name == "causal-lm":
