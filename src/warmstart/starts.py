@@ -451,9 +451,9 @@ def sinusoids(body: nn.Module) -> list[str]:
 
 
 def held_still(body: nn.Module) -> nn.Module:
-    """Sinusoids as what they are, no weights: they were drawn by nobody, do not learn, and are not saved.
+    """Sinusoids as what they are, no weights: they get no gradient, and are not saved.
 
-    Loaded by transformers (5.23) they would learn, and be lost with the next save.
+    Loaded by transformers (5.23) they are parameters, and would count as trained.
     """
     for name in sinusoids(body):
         module = body.get_submodule(name.removesuffix(".weight"))
