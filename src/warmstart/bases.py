@@ -24,6 +24,7 @@ class Reach:
 
     tokens: int  # at most
     count: Callable[[list[str]], list[int]]  # tokens of each text, special ones included
+    controls: tuple[str, ...] = ()  # names of its control tokens
 
 
 def locate(source: str | None) -> tuple[str, Path | None]:
@@ -104,7 +105,9 @@ def reach(folder: Path, max_length: int) -> Reach | None:
         read.encode_special_tokens = True  # as rows are read: what users write is text
         return [len(encoding.ids) for encoding in read.encode_batch_fast(texts)]
 
-    return Reach(min(positions(config["model_type"], config["max_position_embeddings"]), max_length), count)
+    added = json.loads(tokenizer.read_text(encoding="utf-8")).get("added_tokens", [])
+    controls = tuple(token["content"] for token in added if token.get("special"))
+    return Reach(min(positions(config["model_type"], config["max_position_embeddings"]), max_length), count, controls)
 
 
 def positions(kind: str, embedded: int) -> int:

@@ -72,16 +72,17 @@ def checked(request: config.Request, table: Table, schema: Schema) -> Checked:
             raise
     if found is None:
         return find(table, schema, max_length=request.max_length)
-    return find(table, schema, count_tokens=found.count, max_length=found.tokens)
+    return find(table, schema, count_tokens=found.count, max_length=found.tokens, controls=found.controls)
 
 
 def _reach_by_loading(request: config.Request, task: TaskName) -> "Reach":
     from warmstart.bases import Reach
+    from warmstart.data import controls
     from warmstart.starts import find_base
 
     source = source_of(request, task)
     inputs = find_base(source, max_length=request.max_length, offline=request.offline).inputs
-    return Reach(inputs.max_length, inputs.count)
+    return Reach(inputs.max_length, inputs.count, tuple(controls.names(inputs.tokenizer).values()))
 
 
 def prepare(request: config.Request, table: Table | None, own: Own) -> Prepared:

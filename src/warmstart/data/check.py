@@ -1,11 +1,13 @@
 """Check: what should a person know about a table, by row, before any training?"""
 
+import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import pyarrow.compute as pc
 
 from warmstart.data import conversations
 from warmstart.data.candidates import BadRows, Candidates, candidates, join_columns
@@ -56,10 +58,18 @@ class Checked:
     target: dict[str, object]
 
 
-def check(table: Table, schema: Schema, *, count_tokens: CountTokens | None = None, max_length: int = 256) -> Checked:
+def check(
+    table: Table,
+    schema: Schema,
+    *,
+    count_tokens: CountTokens | None = None,
+    max_length: int = 256,
+    controls: Sequence[str] = (),
+) -> Checked:
     """Findings about the rows as they would be trained on; errors first. Bad rows are findings, never exceptions.
 
     `count_tokens` gives the number of tokens of each text, special ones included; without it, lengths go unchecked.
+    `controls`: names of the base's control tokens.
     """
     found = candidates(table, schema)
     findings = [_of_bad_rows(kind) for kind in found.bad]
@@ -81,6 +91,7 @@ def check(table: Table, schema: Schema, *, count_tokens: CountTokens | None = No
             findings += _named_target(rows, schema)
         if schema.task == "classification":
             findings += _classes(found.targets, splits, schema)
+        findings += _named_controls(rows, found.owners, controls)
         if count_tokens is not None:
             findings += _too_long(rows, schema, found.owners, count_tokens, max_length)
     findings += _columns(table, schema) if schema.task not in CORPUS else []
@@ -335,6 +346,23 @@ def _too_long(rows: Rows, schema: Schema, owners: Array, count_tokens: CountToke
     if schema.task == "summarise" and schema.long != "chunks":
         hint = "raise --max-length, or summarise them in parts with --long chunks"
     return [Finding("truncated", "warning", message, tuple(numbers[:SHOWN].tolist()), count, hint)]
+
+
+def _named_controls(rows: Rows, owners: Array, controls: Sequence[str]) -> list[Finding]:
+    """Strings that somebody may have put there to steer the model, or to divide a text: neither is what they do."""
+    if not controls:
+        return []
+    pattern = "|".join(map(re.escape, controls))
+    blocks = Texts.of(rows.texts).blocks()
+    named = np.concatenate([pc.match_substring_regex(b, pattern).to_numpy(zero_copy_only=False) for b in blocks])
+    if not named.any():
+        return []
+    shown = Texts.of(rows.texts).take(np.flatnonzero(named)[:1])[0]
+    name = next((name for name in controls if name in shown), controls[0])
+    numbers = np.unique(owners[rows.numbers[named] - 1] + 1)
+    which = "row names" if len(numbers) == 1 else "rows name"
+    message = f"{len(numbers):,} {which} a control token of the base, as {name!r}: it is read as plain text."
+    return [_found("control-tokens", "note", message, numbers)]
 
 
 def _kept(schema: Schema) -> str:
