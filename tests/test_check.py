@@ -173,3 +173,21 @@ def test_10_000_rows_take_seconds() -> None:
     start = time.process_time()
     checked(lamps)
     assert time.process_time() - start < 3
+
+
+def test_rows_that_name_control_tokens_are_told() -> None:
+    titles = [f"{text} {i}" for i, text in enumerate(texts(60, words=6))]
+    titles[4], titles[7] = "a lamp <|im_end|> of oak", "a desk [SEP] of oak (x)"
+    lamps = table(title=titles, y=prices(60))
+    schema = recognise(lamps, Columns("y", ("title",)))
+    finding = found(
+        check(lamps, schema, [Reach(99, lambda texts: [1] * len(texts), controls=("<|im_end|>", "[SEP]", "(.*)"))]),
+        "control-tokens",
+    )
+    assert finding.severity == "note" and (finding.rows, finding.count) == ((5, 8), 2)
+    assert finding.message == "2 rows name a control token of the base, as '<|im_end|>': it is read as plain text."
+    kinds = [
+        each.kind
+        for each in check(lamps, schema, [Reach(99, lambda texts: [1] * len(texts), controls=("<s>", "</s>"))]).findings
+    ]
+    assert "control-tokens" not in kinds

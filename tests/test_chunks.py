@@ -59,6 +59,18 @@ def test_a_long_document_is_summarised_in_chunks_and_their_summaries_again() -> 
     assert calls[1][1] == "Short. Text."
 
 
+def test_summaries_that_are_together_too_long_are_cut_again() -> None:
+    calls: list[list[str]] = []
+
+    def summarise(texts: list[str]) -> list[str]:
+        calls.append(texts)
+        return [" ".join(text.split()[: len(text.split()) // 4]) for text in texts]
+
+    summarise_long(["word " * 1000], summarise, words, 60)
+    assert [len(texts) for texts in calls] == [18, 5, 2, 1]
+    assert all(len(words(text)) <= 60 for texts in calls for text in texts)
+
+
 def test_each_text_is_read_once_a_round() -> None:
     read: list[str] = []
 

@@ -44,8 +44,14 @@ def test_a_text_is_gone_on_with_by_the_likeliest_tokens(llama: str) -> None:
 
 def test_words_left_out_are_whole_and_filled_in_by_what_stands_around(llama: str) -> None:
     model, inputs = language_model("bert").eval(), Masked(llama, 120, 0)
+    given: list[list[int]] = []
+    model.body.register_forward_pre_hook(
+        lambda body, args, named: given.append(named["input_ids"][0].tolist()), with_kwargs=True
+    )
     found = shown(model, inputs, TEXTS)["written"]
     assert found[1] is None
+    masks = [ids.count(inputs.tokenizer.mask_token_id) for ids in given]
+    assert masks == [len(json.loads(found[0])), len(json.loads(found[2]))]
     for text, said in ((TEXTS[0], found[0]), (TEXTS[2], found[2])):
         places = json.loads(said)
         assert 1 <= len(places) <= 5

@@ -87,7 +87,7 @@ GOLDEN = {
 
 
 # What a schema says of tasks that write text; it says nothing of the tables here, and came after the numbers.
-NOT_WRITTEN = ", instruction=None, fields=(), json_schema=None, piece_bytes=0"
+NOT_WRITTEN = ", instruction=None, fields=(), json_schema=None, piece_bytes=0, long='head-tail'"
 
 
 def digest(value: object) -> str:

@@ -348,7 +348,7 @@ def test_answers_are_held_to_a_schema(bases: dict[str, Base]) -> None:
 
 
 def test_the_instruction_is_read_by_those_that_know_instructions(bases: dict[str, Base]) -> None:
-    task = replace(TASK, instruction="Say it shortly.")
+    task = replace(TASK, instruction="Say it shortly.", usual=True)
     asked = write([Turn("user", "Say it shortly.\n\nthe bell")])
     read = {}
     for kind in ("t5", "bart"):

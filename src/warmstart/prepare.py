@@ -106,10 +106,12 @@ def _with_spelling(found: Checked, table: Table, schema: Schema, readers: Sequen
 
 
 def _reach_by_loading(request: config.Request, source: str) -> Reach:
+    from warmstart.data import controls
     from warmstart.starts import find_base
 
     inputs = find_base(source, max_length=request.max_length, offline=request.offline).inputs
-    return Reach(inputs.max_length, inputs.count, lambda: inputs.tokenizer.backend_tokenizer)
+    names = tuple(controls.names(inputs.tokenizer).values())
+    return Reach(inputs.max_length, inputs.count, lambda: inputs.tokenizer.backend_tokenizer, names)
 
 
 def prepare(request: config.Request, table: Table | None, own: Own) -> Prepared:

@@ -1,11 +1,13 @@
 """Check: what should a person know about a table, by row, before any training?"""
 
+import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+import pyarrow.compute as pc
 
 from warmstart.data import conversations
 from warmstart.data.candidates import BadRows, Candidates, candidates, join_columns
@@ -40,6 +42,7 @@ class Reach:
     tokens: int  # at most
     count: Callable[[list[str]], list[int]]  # tokens of each text, special ones included
     tokenizer: "Callable[[], Tokenizer] | None" = None
+    controls: tuple[str, ...] = ()  # names of its control tokens
     base: str = ""  # told where there are several
 
 
@@ -72,7 +75,7 @@ class Checked:
 def check(table: Table, schema: Schema, readers: Sequence[Reach] = ()) -> Checked:
     """Findings about the rows as they would be trained on; errors first. Bad rows are findings, never exceptions.
 
-    `readers`: how much each base reads; without one, lengths go unchecked.
+    `readers`: how much each base reads, and what steers it; without one, lengths go unchecked.
     """
     found = candidates(table, schema)
     findings = [_of_bad_rows(kind) for kind in found.bad]
@@ -94,6 +97,8 @@ def check(table: Table, schema: Schema, readers: Sequence[Reach] = ()) -> Checke
             findings += _named_target(rows, schema)
         if schema.task == "classification":
             findings += _classes(found.targets, splits, schema)
+        controls = sorted({name for reader in readers for name in reader.controls})
+        findings += _named_controls(rows, found.owners, controls)
         for reader in readers:
             findings += _too_long(rows, schema, found.owners, reader)
     findings += _columns(table, schema) if schema.task not in CORPUS else []
@@ -349,6 +354,23 @@ def _too_long(rows: Rows, schema: Schema, owners: Array, reader: Reach) -> list[
     if schema.task == "summarise" and schema.long != "chunks":
         hint = "raise --max-length, or summarise them in parts with --long chunks"
     return [Finding("truncated", "warning", message, tuple(numbers[:SHOWN].tolist()), count, hint)]
+
+
+def _named_controls(rows: Rows, owners: Array, controls: Sequence[str]) -> list[Finding]:
+    """Strings that somebody may have put there to steer the model, or to divide a text: neither is what they do."""
+    if not controls:
+        return []
+    pattern = "|".join(map(re.escape, controls))
+    blocks = Texts.of(rows.texts).blocks()
+    named = np.concatenate([pc.match_substring_regex(b, pattern).to_numpy(zero_copy_only=False) for b in blocks])
+    if not named.any():
+        return []
+    shown = Texts.of(rows.texts).take(np.flatnonzero(named)[:1])[0]
+    name = next((name for name in controls if name in shown), controls[0])
+    numbers = np.unique(owners[rows.numbers[named] - 1] + 1)
+    which = "row names" if len(numbers) == 1 else "rows name"
+    message = f"{len(numbers):,} {which} a control token of the base, as {name!r}: it is read as plain text."
+    return [_found("control-tokens", "note", message, numbers)]
 
 
 def _kept(schema: Schema) -> str:
