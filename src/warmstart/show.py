@@ -19,6 +19,7 @@ from rich.progress import Progress as Bars
 from rich.table import Table as Grid
 
 from warmstart.data.cells import PLAIN_NUMBER
+from warmstart.data.schema import TEXT_OUT
 from warmstart.errors import UsageError
 from warmstart.report.words import compute as compute_words
 from warmstart.report.words import size as size_words
@@ -307,6 +308,8 @@ def run(done: "Run", folder: Path, as_json: bool) -> None:
     unit = f" of {done.units}" if done.units else ""
     if done.test is not None:
         validation = "" if done.val is None else f" (validation {done.val:.4f})"
+        if validation and done.task in TEXT_OUT and done.higher_is_better:  # validation answers are not written
+            validation = f" (validation {-(done.val or 0.0):.4f} bits per byte)"
         line(f"{done.metric}{unit} on the test rows: {done.test:.4f}{validation}")
     for name, value in done.metrics.items():
         line(f"  {name:<32} {value:,.4f}")
