@@ -62,7 +62,9 @@ def test_a_language_model_of_a_given_size_from_random_weights(task: str, corpus:
     words = ("--task", task, "--regime", "scratch", "--parameters", "200k", "--tokens", "3k", *FEW, "--quiet")
     assert call("fit", corpus, *words, "--out", tmp_path / "run").code == 0
     done = load_run(tmp_path / "run")
-    assert done.metric == "bits per byte" and 100_000 < done.cost.total < 300_000 and done.metrics["bytes per token"] > 1
+    assert (
+        done.metric == "bits per byte" and 100_000 < done.cost.total < 300_000 and done.metrics["bytes per token"] > 1
+    )
 
 
 def test_forgetting_is_measured_on_the_text_that_was_given(corpus: Path, decoder: str, tmp_path: Path) -> None:

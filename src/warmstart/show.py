@@ -224,6 +224,9 @@ def study(done: "Study", as_json: bool) -> None:
     better = "higher" if comparison.higher_is_better else "lower"
     line("")
     sentence(f"{comparison.metric}{unit}, {better} is better; {comparison.rows['test']:,} test rows, {bounds}")
+    bases = dict.fromkeys(row.start for row in comparison.table if row.family != "scratch" and row.start != "-")
+    if bases:
+        sentence(f"pretrained weights (--base): {', '.join(bases)}", "  ")
     line("")
     out.print(_race(done.raced) if done.raced else _table(comparison))
     if any(not row.converged and not row.failed for row in comparison.table):
