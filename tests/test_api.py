@@ -131,7 +131,7 @@ def test_a_folder_is_claimed_last_and_given_back_where_nothing_can_begin(
     with pytest.raises(MissingError):
         warmstart.compare(data, "price", out, base="no_such_base")
     assert not out.exists()
-    request = config.Request((str(data),), "price", base=base.location)
+    request = config.Request((str(data),), "price", base=(base.location,))
     api.begin(request, out)  # and was killed before anything was measured
     begun = api.begin(replace(request, seeds=1), out)
     assert config.load(out).seeds == 1 and begun.fresh
@@ -144,7 +144,7 @@ def test_a_folder_is_claimed_last_and_given_back_where_nothing_can_begin(
 
 
 def test_what_was_begun_before_keeps_its_request_when_it_cannot_go_on(data: Path, tmp_path: Path) -> None:
-    request = config.Request((str(data),), "price", base="no_such_base")
+    request = config.Request((str(data),), "price", base=("no_such_base",))
     api.begin(request, tmp_path / "s")
     with pytest.raises(MissingError):
         api.last(api.comparing(api.begin_again(request, tmp_path / "s")))

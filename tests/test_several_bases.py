@@ -49,7 +49,7 @@ def plan_of(problem: Problem, *regimes: str) -> Plan:
     return first_plan(problem, Options(regimes=regimes))
 
 
-def test_a_row_is_a_regime_at_a_base(compared: tuple[Path, Answer]) -> None:
+def test_a_row_is_a_regime_at_a_base(compared: tuple[Path, Answer], base: Base) -> None:
     out, answer = compared
     assert answer.code == 0, answer.err
     found = json.loads((out / "comparison.json").read_text())
@@ -61,7 +61,9 @@ def test_a_row_is_a_regime_at_a_base(compared: tuple[Path, Answer]) -> None:
     ranked = [row for row in found["regimes"] if not row["failed"]]
     assert len(found["differences"]) == len(ranked) * (len(ranked) - 1) / 2, "every two are paired"
     assert "full@decoder" in (out / "report.html").read_text()
-    assert max(map(len, answer.out.splitlines()[:14])) <= 80 and "scratch@decoder" in answer.out
+    said = answer.out.partition("pretrained weights (--base):")[2].partition("regime")[0]
+    assert base.location in said and "decoder" in said
+    assert max(len(line) for line in answer.out.splitlines() if "@" in line) <= 80 and "scratch@decoder" in answer.out
 
 
 def test_a_pretrained_start_is_held_against_its_own_architecture(compared: tuple[Path, Answer]) -> None:

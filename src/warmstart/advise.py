@@ -16,11 +16,10 @@ from warmstart.comparison import CONSTANT, Comparison, Row
 from warmstart.evaluate import FEWEST_SEEDS, rows_to_settle
 from warmstart.forgone import Forgone, forgone
 from warmstart.outlook import between, overtaking, what_to_buy
-from warmstart.phrases import WAYS, against_others, costs, named, scores, spread, standing_of
+from warmstart.phrases import against_others, costs, named, scores, spread, standing_of, verdicts, ways
 from warmstart.standing import MOST, Field, field_of
 from warmstart.wording import capital, figure, percent, rounded
 
-VERDICTS = {"fine-tuned": "fine-tune", "scratch": "train from scratch", "baseline": "a linear model is enough"}
 _MOST_IF_UNDECIDED = 0.75  # the best measured may lead in more draws, but not in enough to be called
 _PROBABLY = 0.8  # a verdict less sure than this says so in its first word
 _FEW_GROUPS = 10  # of test rows
@@ -33,7 +32,7 @@ class Advice:
     """The answer in the words of the question, and what it rests on."""
 
     choice: str | None  # None: undecided, nothing beats the constant, or nothing is allowed
-    verdict: str  # those of VERDICTS, "undecided", "nothing beats the constant" or "nothing is allowed"
+    verdict: str  # those of `phrases.verdicts`, "undecided", "nothing beats the constant" or "nothing is allowed"
     confidence: float  # 0..1: share of draws in which the verdict's best is best, or short of it by less than matters
     reason: str  # one to three sentences with numbers
     also_fine: tuple[str, ...]  # tied with the choice
@@ -88,7 +87,7 @@ def _answer(comparison: Comparison) -> Advice:
 
 def _decided(field: Field, choice: Row, siblings: Sequence[Row]) -> Advice:
     """`siblings` cannot be told apart from the choice, but they are of its family."""
-    comparison, verdict = field.comparison, VERDICTS[choice.family]
+    comparison, verdict = field.comparison, verdicts(field.comparison)[choice.family]
     behind = [row for row in field.unfinished if row not in field.tied and row.family != choice.family]
     family = [row for row in field.rows if row.family == choice.family]
     confidence = min(field.share(family if siblings else [choice]), field.most(behind))
@@ -125,7 +124,9 @@ def _undecided(field: Field, choice: Row, rival: Row) -> Advice:
     contenders = [*field.tied, *field.open]
     unfinished = [row for row in contenders if not row.converged]
     cheapest = min(contenders, key=lambda row: row.flops)
-    behind = [way for family, way in WAYS.items() if family in field.families - {row.family for row in contenders}]
+    behind = [
+        way for family, way in ways(comparison).items() if family in field.families - {row.family for row in contenders}
+    ]
     found = field.difference(first, rival)
     several = f" when {len(field.rows)} are compared (Holm)" if found.interval.low > 0 else ""
     reason = (
@@ -278,11 +279,12 @@ def _caveats(field: Field, answer: Row) -> tuple[str, ...]:
     if 0 < few < _FEW_GROUPS:
         of_them = "all of one group" if few == 1 else f"of {few} groups"
         caveats.append(f"The test rows are {of_them}: how another group would do is hardly known.")
+    called = ways(field.comparison)
     caveats += [
-        f"{capital(WAYS[family])} came to no score: nothing is known of that way." for family in field.unmeasured
+        f"{capital(called[family])} came to no score: nothing is known of that way." for family in field.unmeasured
     ]
     if len(field.families) == 1 and not field.comparison.excluded:
-        caveats.append(f"Only {WAYS[answer.family]} was compared here: whether another way does better is not known.")
+        caveats.append(f"Only {called[answer.family]} was compared here: whether another way does better is not known.")
     caveats += [f"`{row.name}` has not converged: it was still improving when stopped." for row in field.unfinished]
     caveats += [f"`{answer.name}`: {caveat}" for caveat in answer.caveats]
     ranked = {row.name for row in field.rows}

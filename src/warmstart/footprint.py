@@ -6,18 +6,20 @@ looked at too. A step is then run on fake tensors, which have shapes and no cont
 
 import weakref
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from warmstart.data.lines import UNLABELLED
 from warmstart.flops import Flops, flops
 from warmstart.methods import LoRA, Rates
 from warmstart.methods.lora import linear_names
-from warmstart.models.language import LanguageHead
+from warmstart.models.language import LOGIT_BYTES, LanguageHead
 from warmstart.models.model import UNPOOLED, Model, body_width
 from warmstart.regimes import Regime
 from warmstart.starts import Architecture, Pretrained, Scratch
@@ -90,6 +92,7 @@ def step_bytes(found: Footprint, objective: Objective, batch: Batch, precision: 
 
     No fragments between tensors, no scratch memory of kernels: right for a GPU's allocator, too little for a process.
     """
+    labelled = int((batch.inputs["labels"] != UNLABELLED).sum()) if "labels" in batch.inputs else 0
     alive = _Alive()
     fake = FakeTensorMode(allow_non_fake_inputs=True)
     with fake, alive:
@@ -101,9 +104,25 @@ def step_bytes(found: Footprint, objective: Objective, batch: Batch, precision: 
         weights = alive.now
         alive.peak = weights
         with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
-            loss = objective.loss(found.model, faked)
+            if "labels" in inputs:
+                loss = _language_loss(found.model, inputs, labelled)
+            else:
+                loss = objective.loss(found.model, faked)
         loss.backward()  # type: ignore[no-untyped-call]
     return found.held_bytes + alive.peak - weights
+
+
+def _language_loss(model: Model, inputs: dict[str, Tensor], labelled: int) -> Tensor:
+    """What the head holds: the states of what is to be said, some of their logits at a time, its weight's gradient.
+
+    The head itself picks its tokens by their labels, and fake labels say nothing.
+    """
+    head = cast(LanguageHead, model.head)
+    chosen = model.features(inputs).flatten(0, 1)[:labelled]
+    if head.transform is not None:
+        chosen = head.transform(chosen)
+    some = chosen[: max(1, LOGIT_BYTES // (4 * len(head.weight)))]
+    return functional.linear(some, head.weight.to(some.dtype)).float().logsumexp(1).sum() + chosen.float().sum()
 
 
 def _without_numbers(module: nn.Module) -> None:

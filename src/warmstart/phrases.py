@@ -3,15 +3,33 @@
 from collections.abc import Iterable
 
 from warmstart.comparison import Comparison, Difference, Row
+from warmstart.naming import regime_of
 from warmstart.standing import Field
 from warmstart.wording import bounds, figure, percent, rounded
 
+VERDICTS = {"fine-tuned": "fine-tune", "scratch": "train from scratch", "baseline": "a linear model is enough"}
 WAYS = {"fine-tuned": "fine-tuning", "scratch": "training from scratch", "baseline": "the linear model"}
 BEST_MODELS = {
     "scratch": "the best model trained from scratch",
     "fine-tuned": "the best fine-tuned model",
     "baseline": "the linear model",
 }
+UNTRAINED = "the base as it is"  # what a baseline is where text is predicted
+NO_TRAINING = "no training is needed"
+
+
+def ways(comparison: Comparison) -> dict[str, str]:
+    """What each family is called."""
+    return WAYS | ({"baseline": UNTRAINED} if _has_untrained(comparison) else {})
+
+
+def verdicts(comparison: Comparison) -> dict[str, str]:
+    """What is answered where a family is best."""
+    return VERDICTS | ({"baseline": NO_TRAINING} if _has_untrained(comparison) else {})
+
+
+def _has_untrained(comparison: Comparison) -> bool:
+    return any(regime_of(name) == "zero-shot" for name in comparison.names)
 
 
 def scores(comparison: Comparison, row: Row) -> str:
@@ -22,7 +40,7 @@ def scores(comparison: Comparison, row: Row) -> str:
 
 def standing_of(comparison: Comparison, row: Row, as_family: bool) -> str:
     score = f"{figure(row.score)} {comparison.metric} {bounds(row.interval)}"
-    return f"{WAYS[row.family]} (`{row.name}`, {score})" if as_family else f"`{row.name}` ({score})"
+    return f"{ways(comparison)[row.family]} (`{row.name}`, {score})" if as_family else f"`{row.name}` ({score})"
 
 
 def against_others(field: Field, choice: Row) -> str:
@@ -34,7 +52,8 @@ def against_others(field: Field, choice: Row) -> str:
 
 def _against(field: Field, choice: Row, rival: Row) -> str:
     found = field.difference(choice, rival)
-    name, cost = f"{BEST_MODELS[rival.family]} (`{rival.name}`)", costs(rival, choice)
+    models = BEST_MODELS | ({"baseline": UNTRAINED} if _has_untrained(field.comparison) else {})
+    name, cost = f"{models[rival.family]} (`{rival.name}`)", costs(rival, choice)
     if field.standing(choice, rival) == "tied":
         return f"less than {percent(field.comparison.worth)} from {name}, which {cost}"
     if found.interval.low > 0:

@@ -130,7 +130,8 @@ def forecast(problem: Problem, options: Options, where: Where) -> Generator[str,
             forecasts.append(_here(plan, name, found[name], draw, where, room))
         else:
             forecasts.append(_elsewhere(plan, name, found[name], draw, where, where.machine))
-    return Planned(tuple(forecasts), words, room, (*notes, *_sources(where)))
+    bases = f"pretrained weights (--base): {listed([base.name for base in problem.bases])}"
+    return Planned(tuple(forecasts), words, room, (bases, *notes, *_sources(where)))
 
 
 def from_log(task: str, regimes: Sequence[str], rows: int, bases: Sequence[str], where: Where) -> Planned:

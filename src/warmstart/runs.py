@@ -131,7 +131,7 @@ def run(
         seed=draw.seed,
         rows=len(draw.splits.train),
         settings=_settings(regime, config),
-        lr=config.lr,
+        lr=config.lr if regime.stages else None,
         trials=chosen.trials,
         tuning_flops=chosen.flops,
         tuning_seconds=chosen.seconds,

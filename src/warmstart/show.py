@@ -19,6 +19,7 @@ from rich.progress import Progress as Bars
 from rich.table import Table as Grid
 
 from warmstart.data.cells import PLAIN_NUMBER
+from warmstart.data.schema import TEXT_OUT
 from warmstart.errors import UsageError
 from warmstart.report.words import compute as compute_words
 from warmstart.report.words import size as size_words
@@ -232,6 +233,9 @@ def study(done: "Study", as_json: bool) -> None:
     better = "higher" if comparison.higher_is_better else "lower"
     line("")
     sentence(f"{comparison.metric}{unit}, {better} is better; {comparison.rows['test']:,} test rows, {bounds}")
+    bases = dict.fromkeys(row.start for row in comparison.table if row.family != "scratch" and row.start != "-")
+    if bases:
+        sentence(f"pretrained weights (--base): {', '.join(bases)}", "  ")
     line("")
     out.print(_race(done.raced) if done.raced else _table(comparison))
     if any(not row.converged and not row.failed for row in comparison.table):
@@ -316,6 +320,8 @@ def run(done: "Run", folder: Path, as_json: bool) -> None:
     unit = f" of {done.units}" if done.units else ""
     if done.test is not None:
         validation = "" if done.val is None else f" (validation {done.val:.4f})"
+        if validation and done.task in TEXT_OUT and done.higher_is_better:  # validation answers are not written
+            validation = f" (validation {-(done.val or 0.0):.4f} bits per byte)"
         line(f"{done.metric}{unit} on the test rows: {done.test:.4f}{validation}")
     for name, value in done.metrics.items():
         line(f"  {name:<32} {value:,.4f}")

@@ -12,18 +12,18 @@ from torch import Tensor, nn
 from warmstart.checkpoint import Checkpoints, Held
 from warmstart.course import Course, Keeper, Underway, restore
 from warmstart.data.batch import Order, WordDropout
-from warmstart.data.inputs import Encoded, TokenRows
+from warmstart.data.inputs import Encoded, Ragged, TokenRows
 from warmstart.data.recognise import Schema
 from warmstart.data.split import Splits
 from warmstart.device import best_device
 from warmstart.engine import World, world
-from warmstart.errors import listed
+from warmstart.errors import InputError, listed
 from warmstart.evaluate import noise
 from warmstart.flops import Flops, flops
 from warmstart.methods.lora import merged
 from warmstart.models.model import UNPOOLED, Model, body_width
 from warmstart.models.shards import sharded
-from warmstart.models.vocabulary import only_used_rows
+from warmstart.models.vocabulary import only_used_rows, table_name
 from warmstart.prefix import Examples, Shared, Stream, reading
 from warmstart.record import Array, Point
 from warmstart.regimes import Regime
@@ -125,10 +125,29 @@ def shared_view(model: Model, start: Start, draw: Draw, aim: Task, count: int, s
     examples = shared.examples(inputs, splits.train, aim.targets(splits.train))
     some = splits.val.take(np.arange(count) * len(splits.val) // count)  # spread out: files are often sorted
     watch = shared.examples(inputs, some, aim.targets(some))
+    _require_known_tokens(model, start, examples)
     if not stored or model.pooling == UNPOOLED:
         return View(model, examples, watch)
     encoded = shared.below(model, inputs)
     return View(model, replace(examples, encoded=encoded), replace(watch, encoded=encoded))
+
+
+def _require_known_tokens(model: Model, start: Start, examples: Examples) -> None:
+    """Raises InputError where the tokenizer gives a token that the model has no vector for: it is another's."""
+    tokens, name = getattr(examples.encoded, "tokens", None), table_name(model.body)
+    table = model.body.get_submodule(name) if name else None
+    if not isinstance(tokens, Ragged) or not isinstance(table, nn.Embedding) or not len(tokens.values):
+        return
+    at = int(tokens.values.argmax())
+    if tokens.values[at] >= table.num_embeddings:
+        place = int(np.searchsorted(tokens.offsets, at, side="right")) - 1
+        rows = examples.numbers[examples.positions == place]
+        where = f"row {rows[0]}: " if len(rows) else ""
+        raise InputError(
+            f"{where}the tokenizer of base {start.name!r} gives token {tokens.values[at]:,}, but its model knows only "
+            f"{table.num_embeddings:,}: the tokenizer belongs to another model.",
+            "put the tokenizer beside the weights that they were trained with",
+        )
 
 
 Training = Generator[Step, None, Trained]
@@ -196,6 +215,8 @@ def training(
             encoded = view.examples.encoded
             if aim is not draw.task:
                 course.turn(aim)
+    if not regime.stages:  # it is only read with
+        course.cost = flops(model, {})
     model.eval()
     return Trained(
         model=model,

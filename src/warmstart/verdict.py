@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 
-from warmstart.advise import VERDICTS, Advice, compute_spent, study_caveats
+from warmstart.advise import Advice, compute_spent, study_caveats
 from warmstart.comparison import CONSTANT, Comparison
+from warmstart.phrases import verdicts
 from warmstart.racing import Outlook, Raced
 from warmstart.wording import bounds, capital, figure, percent
 
@@ -31,7 +32,7 @@ def verdict(comparison: Comparison, raced: Raced) -> Advice:
     if nothing:
         name = "nothing beats the constant" if raced.decided else "undecided"
     else:
-        name = VERDICTS[leader.family] if raced.decided else "undecided"
+        name = verdicts(comparison)[leader.family] if raced.decided else "undecided"
     return Advice(
         choice=leader.regime if raced.decided and not nothing else None,
         verdict=name,

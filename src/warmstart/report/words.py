@@ -18,6 +18,7 @@ VERDICTS = {
     "fine-tune": "Fine-tune.",
     "train from scratch": "Train from scratch.",
     "a linear model is enough": "A linear model is enough.",
+    "no training is needed": "No training is needed.",
     "undecided": "Too close to call.",
     "nothing beats the constant": "Nothing beats the constant.",
     "nothing is allowed": "Nothing is allowed.",
