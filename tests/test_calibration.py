@@ -95,6 +95,16 @@ def test_temperature_undoes_what_the_logits_were_multiplied_by(factor: float) ->
     assert predicted["prediction"] == task.predictions(factor * logits, {})["prediction"]
 
 
+def test_rows_of_a_class_that_was_never_trained_on_do_not_decide() -> None:
+    """Their log loss is huge, whatever the temperature does for all others."""
+    random = np.random.default_rng(6)
+    logits = np.concatenate([random.normal(0, 2, (1000, 2)), np.full((1000, 1), -14.0)], axis=1)
+    chances = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    targets = np.array([random.choice(3, p=row) for row in chances])
+    targets[:20] = 2
+    assert Classification("y", CLASSES).calibrate(logits, targets)["temperature"] == pytest.approx(1, abs=0.25)
+
+
 def test_few_validation_rows_say_little_about_a_temperature() -> None:
     task = Classification("y", CLASSES)
     sure = np.eye(3)[np.arange(19) % 3] * 3.0

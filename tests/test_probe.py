@@ -80,6 +80,7 @@ def test_a_study_side_by_side_kept_and_reported(study: Path, tmp_path: Path) -> 
     assert "Learned or remembered" in page and "How sure each may be" in page
     shown = call("probe", study, "--swap", tmp_path / "pairs.csv", "--quiet").out
     assert max(map(len, shown.splitlines()[:-1])) <= 80 and "he / she" in shown
+    assert "…" not in shown
     (study / "probe.json").write_text('{"task": 1}')
     answer = call("report", study)
     assert answer.code == 2 and "probe.json is damaged" in answer.err

@@ -166,7 +166,7 @@ def divergence(texts: Sequence[str], others: Sequence[str]) -> Figure | None:
         [np.bincount(random.choice(np.flatnonzero(ours), ours.sum()), minlength=len(ours)) for _ in range(DRAWS)],
         [np.bincount(random.choice(np.flatnonzero(~ours), (~ours).sum()), minlength=len(ours)) for _ in range(DRAWS)],
     )
-    value = max(0.0, measured - chance)
+    value = max(0.0, float(measured) - chance)
     low, high = np.quantile(drawn - drawn.mean(), [0.025, 0.975]) + value
     return Figure(value, Interval(max(0.0, float(low)), min(1.0, float(high))))
 
@@ -254,6 +254,6 @@ def predicted(found: Mismatch) -> list[str]:
         ]
     return [
         what,
-        "Nothing here says that these texts are foreign to the base: `frozen` and `lora` may be enough with few rows,",
-        "`hybrid` has little to add, and `scratch` is likely to need many more rows to catch up.",
+        "Nothing here says that these texts are foreign to the base: `frozen` and `lora` may be enough with few rows.",
+        "`hybrid` has little to add then, and `scratch` is likely to need many more rows to catch up.",
     ]

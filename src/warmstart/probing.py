@@ -23,8 +23,8 @@ MEASURES = {
     "changed": ("Changed", "share of answers that are another one after the swap"),
     "moved": ("Moved", "mean size of the change: of the number on the scale it is learned on, or of the probability"),
     "moved_units": ("Moved, in units", "the same in the target's own units"),
-    "shift": ("Towards the right term", "mean change from the text with the left term to that with the right one"),
-    "shift_units": ("Towards the right, in units", "the same in the target's own units"),
+    "shift": ("Towards the right", "mean change from the text with the left term to that with the right one"),
+    "shift_units": ("Towards it, in units", "the same in the target's own units"),
     "random": ("Any word", "the first measure where other words were swapped at random, as many in each text"),
     "beyond": ("Beyond any word", "how much further the pair moves predictions than words at random do"),
 }

@@ -22,6 +22,7 @@ from warmstart.data.cells import PLAIN_NUMBER
 from warmstart.data.schema import TEXT_OUT
 from warmstart.errors import UsageError
 from warmstart.report.words import compute as compute_words
+from warmstart.report.words import score as score_words
 from warmstart.report.words import size as size_words
 
 if TYPE_CHECKING:
@@ -374,20 +375,20 @@ def probe(found: "Probe", folder: Path) -> None:
     """One line a regime, in 80 columns: every pair together, then each; then what to know."""
     from warmstart.probing import MEASURES
 
-    measures = [name for name in found.measures if name in ("changed", "moved", "shift", "random", "beyond")][:4]
+    measures = [name for name in found.measures if name in ("changed", "moved", "shift", "random")]  # three at most
     pairs = ", ".join(f"{each.left}/{each.right} ({each.rows:,})" for each in found.pairs)
     sentence(f"swapped in {found.texts:,} texts, and how many had a term: {pairs}", "  ")
     scale = f" of {found.units}" if found.units else ""
     for number in [None, *range(len(found.pairs) if len(found.pairs) > 1 else 0)]:
         what = "all pairs" if number is None else f"{found.pairs[number].left} / {found.pairs[number].right}"
         grid = Grid(box=None, pad_edge=False, padding=(0, 1, 0, 0))
-        grid.add_column(f"{what}{scale}", no_wrap=True)
+        grid.add_column("regime", no_wrap=True)
         for name in measures:
             grid.add_column(MEASURES[name][0].lower(), justify="right", no_wrap=True)
         for regime in found.regimes:
             effects = (regime.together if number is None else regime.pairs[number]).effects
             grid.add_row(regime.name, *(_effect(effects[name]) for name in measures))
-        line("")
+        line(f"\n{what}{scale}")
         out.print(grid)
     line("")
     for name in measures:
@@ -399,7 +400,7 @@ def probe(found: "Probe", folder: Path) -> None:
 
 
 def _effect(found: "Effect") -> str:
-    return f"{found.value:.3f} {found.interval.low:.3f}..{found.interval.high:.3f}"
+    return f"{score_words(found.value)} {score_words(found.interval.low)}..{score_words(found.interval.high)}"
 
 
 def check_ending(path: Path | None) -> None:

