@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from warmstart.checkpoint import Checkpoints, Held
 from warmstart.course import Course, Keeper, Underway, restore
 from warmstart.data.batch import Order, WordDropout
-from warmstart.data.inputs import Encoded, TokenRows
+from warmstart.data.inputs import Encoded, TokenRows, WordRows
 from warmstart.data.recognise import Schema
 from warmstart.data.split import Splits
 from warmstart.device import best_device
@@ -95,10 +95,11 @@ class View:
     watch: Examples  # the validation rows to look at
 
     def used_tokens(self) -> Tensor:
-        """Every token that any row of the study has; empty where rows are no tokens."""
-        encoded = self.examples.encoded
-        tokens = encoded.tokens.values if isinstance(encoded, TokenRows) else np.empty(0, dtype=np.int32)
-        return torch.from_numpy(np.unique(tokens).astype(np.int64))
+        """Every token, or hashed word, that any row of the study has; empty where rows are neither."""
+        encoded, used = self.examples.encoded, np.empty(0, dtype=np.int32)
+        if isinstance(encoded, TokenRows | WordRows):
+            used = (encoded.tokens if isinstance(encoded, TokenRows) else encoded.features).values
+        return torch.from_numpy(np.unique(used).astype(np.int64))
 
 
 def watched(available: int, config: TrainConfig, looks: int) -> int:
