@@ -2,8 +2,8 @@
 
 In bfloat16, two bytes each instead of four. It keeps 8 bits of a number: next to a value of 1 the nearest others are
 .996 and 1.008. The second average moves by a thousandth in a step, which the nearest rounding would always take back:
-it would never decay. Rounded up or down at random, in proportion to how near each is, it is right on average (stochastic
-rounding: Gupta et al. 2015). Weights and gradients stay in fp32.
+it would never decay. Rounded up or down at random, in proportion to how near each is, it is right on average
+(stochastic rounding: Gupta et al. 2015). Weights and gradients stay in fp32.
 """
 
 from collections.abc import Callable
