@@ -4,10 +4,10 @@ import json
 import math
 import os
 import re
+import resource
 import signal
 import subprocess
 import sys
-import time
 from importlib.metadata import version
 from pathlib import Path
 from unittest.mock import patch
@@ -75,9 +75,10 @@ def test_help_answers_at_once_and_imports_nothing_heavy(environment: dict[str, s
     )
     seconds = []
     for _ in range(3):
-        began = time.perf_counter()
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
-        seconds.append(time.perf_counter() - began)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)  # of the processor: others may be using it too
+        seconds.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
     assert done.stdout.splitlines()[-1] == "[]"
     assert min(seconds) < 0.5
     assert done.stdout.startswith("Usage: warmstart")

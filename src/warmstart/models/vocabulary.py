@@ -54,8 +54,10 @@ def only_used_rows(body: nn.Module, used: Tensor) -> Iterator[None]:
     """
     name = table_name(body)
     table = body.get_submodule(name) if name else None
-    known = isinstance(table, nn.Embedding) or (isinstance(table, nn.EmbeddingBag) and table.mode == "sum")
-    if not known or not table.weight.requires_grad or 2 * len(used) > table.num_embeddings:
+    if not isinstance(table, nn.Embedding | nn.EmbeddingBag) or not table.weight.requires_grad:
+        yield
+        return
+    if 2 * len(used) > table.num_embeddings or getattr(table, "mode", "sum") != "sum":
         yield
         return
     if table.padding_idx is not None:
