@@ -5,14 +5,20 @@ One row a package of a Linux distribution: its text, and which of 57 sections it
 
 import functools
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
 
 from warmstart.course import look
+from warmstart.data.language import SpokenRows
+from warmstart.data.lines import UNLABELLED
 from warmstart.data.read import read
 from warmstart.data.recognise import Columns, Schema, recognise
 from warmstart.data.split import Rows, Splits, make_rows, split
@@ -69,8 +75,8 @@ class Problem:
                 return stop.value.model
 
     def accuracy(self, model: Model, start: Start | None = None, shared: Shared | None = None) -> float:
-        """Of the held-out rows, read as `start` reads (the base unless given)."""
-        inputs, test = (start or self.start).inputs, self.splits.test
+        """Of the held-out rows, read as `start` reads (the base unless given); of documents their bits per byte."""
+        inputs, test = self.task.reads((start or self.start).inputs), self.splits.test
         examples = (shared or self.everything).examples(inputs, test, self.task.targets(test))
         return look(model, self.task, examples)[1]
 
@@ -92,6 +98,36 @@ def packages(given: Given, column: str, rows: int, held_out: int) -> Problem:
     splits = split(make_rows(table, schema, drop_bad_rows=True)[0], schema).subset(rows, seed=0)
     small = replace(splits, val=_spread(splits.val, WATCHED), test=_spread(splits.test, held_out))
     return Problem(small, schema, given.base)
+
+
+@functools.cache
+def documents(given: Given, column: str, rows: int, held_out: int, longest: int = 800) -> Problem:
+    """Texts of at most so many characters, to be learned as they are; others to be judged on."""
+    table = read(given.data)
+    schema = recognise(table, Columns(None, (column,), task="causal-lm"))
+    splits = split(make_rows(table, schema, drop_bad_rows=True)[0], schema)
+    train, val, test = (_shorter(part, longest) for part in (splits.train, splits.val, splits.test))
+    splits = replace(splits, train=train).subset(rows, seed=0)
+    small = replace(splits, val=_spread(val, WATCHED // 4), test=_spread(test, held_out))
+    return Problem(small, schema, given.base)
+
+
+@torch.no_grad()
+def bits_per_byte(model: nn.Module, problem: Problem, start: Start | None = None) -> float:
+    """Of the held-out documents by a transformers model, each by itself, in the tokens that ours reads."""
+    rows = problem.task.reads((start or problem.start).inputs).encode(problem.splits.test.texts)
+    assert isinstance(rows, SpokenRows)
+    model.eval()
+    nats = 0.0
+    for i in range(len(rows)):
+        tokens, labels = (torch.from_numpy(part.row(i).astype(np.int64)) for part in (rows.tokens, rows.labels))
+        logits = model(input_ids=tokens[None]).logits[0].float()
+        nats += F.cross_entropy(logits, labels, ignore_index=UNLABELLED, reduction="sum").item()
+    return nats / math.log(2) / float(rows.bytes.sum())
+
+
+def _shorter(rows: Rows, longest: int) -> Rows:
+    return rows.take(np.flatnonzero([len(text) <= longest for text in rows.texts]))
 
 
 def _spread(rows: Rows, count: int) -> Rows:

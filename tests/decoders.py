@@ -1,5 +1,6 @@
 """Decoders: random Llamas and GPT-2s of two layers, and a tokenizer of bytes and some merges."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -48,6 +49,18 @@ def tiny_decoder(kind: str, vocabulary: int = 97, context: int = CONTEXT) -> Any
             if parameter.ndim > 1:
                 parameter.data.normal_(std=0.3)
     return model.eval()
+
+
+def save_decoder(folder: Path, kind: str = "llama") -> str:
+    """Such a model whose answers are not all the same letter, with its tokenizer, as `--base` takes it."""
+    tokenizer = byte_tokenizer()
+    model = tiny_decoder(kind, vocabulary=len(tokenizer), context=160)
+    for parameter in model.parameters():
+        if parameter.ndim > 1:
+            parameter.data.mul_(0.2)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return str(folder)
 
 
 def byte_tokenizer() -> Any:

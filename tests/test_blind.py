@@ -6,10 +6,15 @@ from typing import Any
 import pytest
 
 from warmstart.errors import InputError
-from warmstart.report.blind import Pair, _fingerprint, _swapped, render_pairs, tally
+from warmstart.report import blind
+from warmstart.report.blind import Pair, Tally, _swapped, fingerprint, render_pairs
 
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)> {{7*7}} \"quoted\" 'single' & \u2028 <!-- `"
 PAIRS = [Pair(f"source {i}", f"from a {i}", f"from b {i}") for i in range(40)]
+
+
+def tally(votes: Any, pairs: list[Pair]) -> Tally:
+    return blind.tally(votes, fingerprint(pairs), len(pairs))
 
 
 class Page(HTMLParser):
@@ -30,12 +35,12 @@ class Page(HTMLParser):
 
 
 def votes(choice: str, pairs: list[Pair] = PAIRS) -> dict[str, Any]:
-    return {"page": _fingerprint(pairs), "votes": {str(i + 1): choice for i in range(len(pairs))}}
+    return {"page": fingerprint(pairs), "votes": {str(i + 1): choice for i in range(len(pairs))}}
 
 
 def preferring_a(wins: int) -> dict[str, Any]:
     """A person who sees a's texts and prefers so many of them."""
-    page = _fingerprint(PAIRS)
+    page = fingerprint(PAIRS)
     sides = ["right" if (i < wins) == _swapped(page, i) else "left" for i in range(len(PAIRS))]
     return {"page": page, "votes": {str(i + 1): side for i, side in enumerate(sides)}}
 
@@ -46,7 +51,7 @@ def test_the_page_loads_nothing_and_shows_every_pair_in_the_order_that_the_tally
     assert [attributes["href"] for tag, attributes in page.elements if tag == "link"] == ["data:,"]
     assert [tag for tag, _ in page.elements].count("article") == len(PAIRS)
     shown = [words for words in page.words if words.startswith("from ")]
-    swapped = [_swapped(_fingerprint(PAIRS), i) for i in range(len(PAIRS))]
+    swapped = [_swapped(fingerprint(PAIRS), i) for i in range(len(PAIRS))]
     assert 10 < sum(swapped) < 30
     for i, turned in enumerate(swapped):
         assert shown[2 * i : 2 * i + 2] == [f"from {name} {i}" for name in ("ba" if turned else "ab")]
@@ -65,7 +70,7 @@ def test_votes_are_put_back_to_what_they_were_for() -> None:
     assert (found.a, found.b, found.same, found.share) == (30, 10, 0, 0.75)
     assert found.interval == pytest.approx((0.598, 0.858), abs=0.001)  # Wilson, by hand
     left = tally(votes("left"), PAIRS)
-    assert left.a == sum(not _swapped(_fingerprint(PAIRS), i) for i in range(len(PAIRS)))
+    assert left.a == sum(not _swapped(fingerprint(PAIRS), i) for i in range(len(PAIRS)))
 
 
 def test_no_difference_says_nothing_about_the_share() -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 
-from warmstart.data.check import Checked, Finding, check
+from warmstart.data.check import Checked, Finding, Reach, check
 from warmstart.data.copies import find_copies
 from warmstart.data.formats import usual_type
 from warmstart.data.read import Table
@@ -159,13 +159,13 @@ def test_only_long_texts_are_tokenised_and_at_most_2_000() -> None:
     titles[1::4] = texts(1500, words=20, seed=1)  # many bytes, few tokens
     lamps = table(title=titles, y=prices(6000))
     schema = recognise(lamps, Columns("y", ("title",)))
-    finding = found(check(lamps, schema, count_tokens=count_tokens, max_length=30), "truncated")
-    assert len(asked) == 2000 and min(len(text) for text in asked) > 30
+    finding = found(check(lamps, schema, [Reach(30, count_tokens)]), "truncated")
+    assert len(asked) == 2000 + 1 and min(len(text) for text in asked) > 30
     assert finding.message == (
-        "About 1,516 of 6,000 texts (25.3%) are longer than 30 tokens; "
+        "About 1,516 of 6,000 texts (25.3%) are longer than 30 tokens, the longest of 40; "
         "the model does not see the last 25% of what they say."
     )
-    assert "truncated" not in kinds(check(lamps, schema, count_tokens=count_tokens, max_length=40))
+    assert "truncated" not in kinds(check(lamps, schema, [Reach(40, count_tokens)]))
 
 
 def test_10_000_rows_take_seconds() -> None:

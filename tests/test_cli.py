@@ -4,7 +4,6 @@ import json
 import math
 import os
 import re
-import resource
 import signal
 import subprocess
 import sys
@@ -66,21 +65,15 @@ def scores(folder: Path) -> dict[str, float]:
 # --- what a person sees -----------------------------------------------------------------------------------------------
 
 
-def test_help_answers_at_once_and_imports_nothing_heavy(environment: dict[str, str]) -> None:
+def test_help_imports_nothing_heavy(environment: dict[str, str]) -> None:
     code = (
         "import sys; sys.argv = ['warmstart', '--help']\n"
         "from warmstart.__main__ import main\n"
         "try: main()\n"
         "finally: print([m for m in ('torch', 'transformers', 'pyarrow', 'sklearn', 'numpy') if m in sys.modules])"
     )
-    seconds = []
-    for _ in range(3):
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)  # of the processor: others may be using it too
-        seconds.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
-    assert done.stdout.splitlines()[-1] == "[]"
-    assert min(seconds) < 0.5
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"  # how fast, benchmarks/start.py tells
     assert done.stdout.startswith("Usage: warmstart")
     assert all(f"  {name} " in done.stdout for name in COMMANDS)
 

@@ -110,11 +110,11 @@ def test_long_texts_are_read_less_far_before_few_rows_are_left(plan: Plan, tmp_p
     base = replace(plan.problem.base, reads=256, max_length=256)
     mine = Regime("mine", Scratch(lambda: None, base.inputs, "mean"), (Stage(Full()),), HABITS["full"])
     long = replace(
-        plan, problem=replace(plan.problem, base=base, own=(mine,)), paces=plan.paces | {"scratch-dnn": 1e-9}
+        plan, problem=replace(plan.problem, bases=(base,), own=(mine,)), paces=plan.paces | {"scratch-dnn": 1e-9}
     )
-    even = replace(long, tokens={256: 100.0, 128: 98.0, 64: 95.0})
+    even = replace(long, tokens={name: {256: 100.0, 128: 98.0, 64: 95.0} for name in ("frozen", "full")})
     assert within(even, even.seconds() / 12).sizes == (175,), "reading less would save too little"
-    long = replace(long, tokens={256: 100.0, 128: 95.0, 64: 40.0})
+    long = replace(long, tokens={name: {256: 100.0, 128: 95.0, 64: 40.0} for name in ("frozen", "full")})
     short = within(long, long.seconds() / 12)
     assert short.problem.base.max_length == short.problem.own[0].start.inputs.max_length == 64
     assert short.sizes == (350,) and short.paces["full"] == pytest.approx(0.4 * long.paces["full"])

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from tests.tiny_language import conversation, save_byte_tokenizer, save_language_base, splits_of
+from warmstart.data.conversations import ask
 from warmstart.data.language import Conversations, Documents, Masked, MaskedRows, bytes_of
 from warmstart.data.lines import UNLABELLED
-from warmstart.data.template import PLAIN
+from warmstart.data.template import GAP, PLAIN
 from warmstart.errors import InputError, RowError
 from warmstart.prefix import Shared
 
@@ -60,9 +61,32 @@ def test_of_a_long_question_the_middle_goes(llama: str) -> None:
     rows = inputs.encode([conversation(question, "numbers", system="Be brief")])
     assert len(rows.tokens.row(0)) <= 100 and said == "numbers<|im_end|>"
     assert "Be brief" in read and "Sum up: <0>" in read and "<59>" in read and "<30>" not in read
-    assert rows.lost[0] + len(inputs.prompt(conversation(question, system="Be brief"))) == len(
+    assert read.count(GAP) == 1 and len(read.split(GAP)[0]) > len(read.split(GAP)[1])
+    assert rows.lost[0] - len(GAP.encode()) + len(inputs.prompt(conversation(question, system="Be brief"))) == len(
         Conversations(llama, 10_000).prompt(conversation(question, system="Be brief"))
     )
+
+
+def test_the_instruction_stays_before_what_is_left_of_its_document(llama: str) -> None:
+    told = "Sum up the following text in one or two sentences."
+    text = ask(told, "begin " + "x" * 400 + " end", "an answer")
+    for length in (90, 110, 150):
+        read, said = learned(Conversations(llama, length, told), text)
+        assert f"{told}\n\n" in read, length
+        assert said == "an answer<|im_end|>"
+    assert "begin x" in read and "x end<|im_end|>" in read
+    read, _ = learned(Conversations(llama, 90), text)
+    assert told not in read, "it is cut as any question is, where it is not known"
+    with pytest.raises(RowError, match=r"row 1: even without the question .*, the conversation is .* 60\."):
+        Conversations(llama, 60, told).encode([text])
+
+
+def test_a_part_of_a_document_fits_after_the_instruction(llama: str) -> None:
+    inputs = Conversations(llama, 150, "Sum up.")
+    assert len(inputs.prompt(ask("Sum up.", "x" * inputs.room))) == inputs.template.room(0)
+    assert inputs.ends("all größer").tolist() == [1, 3, 4, 5, 6, 7, 7, 8, 8, 9, 10]
+    with pytest.raises(InputError, match=r"--max-length 100 leaves \d+ tokens for a part of a document"):
+        _ = Conversations(llama, 100, "Sum up in one sentence, please.").room
 
 
 def test_old_exchanges_go_before_the_last_question_is_cut(llama: str) -> None:

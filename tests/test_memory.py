@@ -53,7 +53,7 @@ def test_a_peak_holds_the_activations_and_grows_with_the_rows(wide: Regime, base
     tensor = 4 * 32 * int(regression.shared.encoded(base.inputs).sizes().max()) * WIDE  # bytes of one such tensor
     assert 2 * tensor < whole.bytes - whole.before < 6 * tensor
     # extrapolated from pieces that the allocator keeps instead of giving them back: rather too much than too little
-    assert 0.85 < (part.bytes - part.before) / (whole.bytes - whole.before) < 1.8
+    assert 0.75 < (part.bytes - part.before) / (whole.bytes - whole.before) < 1.8
     assert 2 * tensor / 32 < whole.a_row < 10 * tensor / 32
 
 

@@ -1,9 +1,14 @@
 """Pace: is a few steps' time that of usual batches?"""
 
+from pathlib import Path
+
 from tests.tiny import REGRESSION, tiny_problem
+from tests.tiny_language import save_language_base, splits_of
 from warmstart.budget import Options, Problem, first_plan
-from warmstart.pace import _tokens, measure
-from warmstart.starts import Base
+from warmstart.data.conversations import ask
+from warmstart.data.schema import Schema
+from warmstart.pace import _leaves_room, _tokens, measure
+from warmstart.starts import Base, find_base
 
 OPTIONS = Options(regimes=("constant", "frozen", "full"), seeds=3, trials=3)
 
@@ -32,3 +37,16 @@ def test_a_pace_is_that_of_usual_batches_not_of_the_first_ones(base: Base) -> No
     each = _tokens(draw, regime, plan.config(regime, 700, 0), 256)
     sizes = shared.encoded(regime.start.inputs).sizes()
     assert len(each) == 44 and each.max() <= sizes.max() and sizes.mean() <= each.mean() < 1.1 * sizes.mean()
+
+
+def test_no_budget_lets_an_instruction_leave_no_room_for_its_text(tmp_path: Path) -> None:
+    told = "Sum up the following text in one sentence."
+    splits = splits_of([ask(told, f"the bell in the hall {i}", "bell") for i in range(20)])
+    schema = Schema("summarise", "y", ("x",), False, None, {}, "linear", False, None, instruction=told)
+    plan = first_plan(
+        Problem(splits, schema, find_base(str(save_language_base(tmp_path)), max_length=1000)),
+        Options(regimes=("full",)),
+    )
+    draw = plan.draw(18, 0, plan.shared())
+    fits = [_leaves_room(draw, plan.regime("full", 18), limit) for limit in (500, 200, 100, 64)]
+    assert fits == [True, True, False, False]

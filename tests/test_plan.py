@@ -137,15 +137,15 @@ def test_searches_and_seeds_count(problem: Problem) -> None:
 
 def test_without_data_the_log_speaks_in_proportion_to_the_rows() -> None:
     with pytest.raises(UsageError, match=r"the log of earlier runs has none of task 'regression'.*\nhint: name DATA"):
-        from_log("regression", (), 2_000, None, Where())
+        from_log("regression", (), 2_000, (), Where())
     for seconds_seed in (0, 2):
         log.note(make_run("full", make_scores(np.ones(4)), seed=seconds_seed, higher_is_better=False), "tiny", 8.0)
-    found = from_log("regression", ("full", "lora"), 2_000, None, Where())
+    found = from_log("regression", ("full", "lora"), 2_000, (), Where())
     full, lora = found.forecasts
     assert full.seconds == pytest.approx(2 * 11.0) and full.trainable == 1000 and full.basis == "from earlier runs"
     assert lora.seconds is None and lora.advice == "no run of it in the log"
     with pytest.raises(UsageError, match="with base 'other'"):
-        from_log("regression", (), 2_000, "other", Where())
+        from_log("regression", (), 2_000, ("other",), Where())
 
 
 def test_devices_are_known_by_name_and_their_prices_by_date() -> None:

@@ -12,6 +12,7 @@ import pytest
 import warmstart
 from tests.cli_base import QUICK, call, products, write_csv
 from tests.tiny import REGRESSION, tiny_rows
+from warmstart import show
 from warmstart.deliver.predict import Trained
 from warmstart.errors import InputError
 from warmstart.record import load_run
@@ -132,3 +133,20 @@ def test_what_a_spreadsheet_would_run_is_made_text_and_numbers_stay_numbers() ->
     for value in (-3.5, 7, "-3.5", "+4", "-1e-5", "plain", "a=b", "", None, 0.1 + 0.2, -math.inf):
         assert _cell(value) is value
     assert _cell(["a", "b"]) == "a|b" and _cell(["=a", "b"]) == "'=a|b"
+
+
+def test_rows_are_flushed_as_they_come_and_how_far_it_is_is_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clock = iter(range(0, 1000, 10))
+    monkeypatch.setattr(show.time, "monotonic", lambda: next(clock))
+    kept: list[int] = []
+
+    class Pipe(io.StringIO):
+        def flush(self) -> None:
+            kept.append(len(of_csv(self.getvalue())))
+
+    show._csv(show._told(({"prediction": str(i)} for i in range(6)), 6), Pipe())
+    assert kept == [1, 2, 3, 4, 5, 6]
+    said = capsys.readouterr().err.splitlines()
+    assert said and all("of 6 rows" in line and line.endswith(" left") for line in said)

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from warmstart.data.candidates import write_texts
-from warmstart.data.check import Checked, check
+from warmstart.data.check import Checked, Reach, check
 from warmstart.data.conversations import Turn, read, write
 from warmstart.data.formats import usual_type
 from warmstart.data.read import Table
@@ -250,7 +250,7 @@ def test_conversations_longer_than_the_context_are_counted() -> None:
     chats[5] = [{"role": "user", "content": "word " * 200}, {"role": "assistant", "content": "word " * 100}]
     found = table(messages=chats)
     schema = recognise(found, Columns())
-    counted = check(found, schema, count_tokens=lambda texts: [len(text.split()) for text in texts], max_length=100)
+    counted = check(found, schema, [Reach(100, lambda texts: [len(text.split()) for text in texts])])
     finding = next(finding for finding in counted.findings if finding.kind == "truncated")
     assert (
         finding.rows == (6,) and "1 of 60 texts with their answers (1.7%) are longer than 100 tokens" in finding.message

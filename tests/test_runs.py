@@ -49,7 +49,7 @@ def test_a_run_is_recorded_and_read_back(schema: Schema, base: Base, tmp_path: P
     assert record.predictions["target"] == draw.task.truths(draw.task.targets(draw.splits.test))
     assert record.val is not None and record.train is not None and record.points[-1].step == record.steps
     assert sorted(path.name for path in (tmp_path / "full").iterdir()) == sorted(
-        ["body", "head.safetensors", "model.json", "run.json", "scores.parquet"]
+        ["body", "head.safetensors", "model.json", "run.json", "scores.parquet", "train_scores.parquet"]
     )
 
 

@@ -80,7 +80,7 @@ def test_training_stops_when_no_look_finds_better(base: Base, regression: Draw) 
 def test_a_look_changes_nothing(base: Base, regression: Draw) -> None:
     one, _ = carried_out(training(regime(base, Stage(Full())), CONFIG, regression, looks=1))
     many, _ = carried_out(training(regime(base, Stage(Full())), CONFIG, regression, looks=3))
-    assert one == many
+    assert [replace(step, seen=None) for step in one] == [replace(step, seen=None) for step in many]
 
 
 def test_a_keeper_turns_the_score_the_way_of_the_metric(base: Base) -> None:

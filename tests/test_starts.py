@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from warmstart import starts
 from warmstart.errors import MissingError, UsageError
 from warmstart.starts import Architecture, Base, Pretrained, find_base, from_file
 
@@ -71,3 +72,13 @@ def test_code_that_is_not_there_is_named(spec: str, message: str, tmp_path: Path
     path.write_text("def build(vocabulary): ...")
     with pytest.raises(UsageError, match=message):
         from_file(spec.format(path), 10)
+
+
+def test_a_large_base_is_read_again_instead_of_kept(base: Base, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = Pretrained(base).body(0)
+    monkeypatch.setattr(starts, "KEPT_BYTES", 0)
+    monkeypatch.setattr(starts, "_loaded", None)
+    first, second = Pretrained(base).body(0), Pretrained(base).body(0)
+    for name, tensor in first.state_dict().items():
+        assert torch.equal(tensor, kept.state_dict()[name]) and torch.equal(tensor, second.state_dict()[name])
+        assert tensor.data_ptr() != second.state_dict()[name].data_ptr()

@@ -76,7 +76,7 @@ def test_killed_twice_at_the_same_work_it_is_given_up_and_the_rest_goes_on(
 
 def test_a_fit_killed_twice_has_failed(shop: Workshop) -> None:
     out = shop.vacant()
-    ended = shop.run_waited_for(FULL, out, [AtWork("full, 84 rows", shop.folder / "fit", steps=5, times=9)])
+    ended = shop.run_waited_for(FULL, out, [AtWork(TRAINING, shop.folder / "fit", steps=5, times=9)])
     assert ended.code == 1 and "failed: the process was killed 2 times" in ended.printed
 
 
@@ -128,7 +128,7 @@ def test_killed_after_a_stop_was_asked_for_nothing_goes_on() -> None:
 )
 def test_a_stop_is_passed_on_once_and_saved(shop: Workshop, whom: Whom, number: signal.Signals) -> None:
     out = shop.vacant()
-    fault = AtWork("full, 84 rows", shop.folder / whom, steps=5, number=number, whom=whom)
+    fault = AtWork(TRAINING, shop.folder / whom, steps=5, number=number, whom=whom)
     ended = shop.run_waited_for(FULL, out, [fault])
     assert ended.code == 128 + number
     assert ended.printed == f"stopped; what is finished is kept.\nhint: go on with: warmstart resume {out}\n"
@@ -137,7 +137,7 @@ def test_a_stop_is_passed_on_once_and_saved(shop: Workshop, whom: Whom, number: 
 
 
 def test_a_hang_up_is_passed_on_and_nothing_goes_on(shop: Workshop) -> None:
-    fault = AtWork("full, 84 rows", shop.folder / "hang up", steps=5, number=signal.SIGHUP, whom="who waits")
+    fault = AtWork(TRAINING, shop.folder / "hang up", steps=5, number=signal.SIGHUP, whom="who waits")
     ended = shop.run_waited_for(FULL, shop.vacant(), [fault])
     assert (ended.code, ended.printed) == (128 + signal.SIGHUP, "")
 

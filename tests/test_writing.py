@@ -1,19 +1,30 @@
 """Writing: do models learn to write, are they judged by what they write, and is what is saved what was measured?"""
 
 import json
+import re
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from torch import nn
 
 import warmstart
-from tests.decoders import byte_tokenizer, tiny_decoder
+from tests.cli_base import call
+from tests.decoders import save_decoder
+from warmstart import writing
+from warmstart.data.conversations import ask
 from warmstart.deliver.chat import chat_with
-from warmstart.errors import UsageError
-from warmstart.record import load_run
+from warmstart.deliver.predict import writer_of
+from warmstart.errors import InputError, UsageError
+from warmstart.generate import Head
+from warmstart.record import Array, load_run
 from warmstart.starts import Base
 from warmstart.store import load_model
 
@@ -24,15 +35,7 @@ ROWS = 90
 @pytest.fixture(scope="session")
 def decoder(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The folder of a Llama of two layers with random weights."""
-    folder = tmp_path_factory.mktemp("decoder")
-    tokenizer = byte_tokenizer()
-    model = tiny_decoder("llama", vocabulary=len(tokenizer), context=160)
-    for parameter in model.parameters():
-        if parameter.ndim > 1:
-            parameter.data.mul_(0.2)
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return str(folder)
+    return save_decoder(tmp_path_factory.mktemp("decoder"))
 
 
 @pytest.fixture(scope="session")
@@ -96,6 +99,31 @@ def test_the_report_shows_what_they_write_side_by_side(study: Path) -> None:
     assert 'id="samples"' in page and "the reference" in page and 'id="errors"' not in page
 
 
+def test_a_person_judges_blind_and_the_report_tells(study: Path) -> None:
+    made = call("report", study, "--pairs", "full, reference")
+    assert (made.code, made.out.strip()) == (0, str(study / "blind.html")) and "--votes votes.json" in made.err
+    page = (study / "blind.html").read_text(encoding="utf-8")
+    assert '<div class="text source" dir="auto" tabindex="0" role="region" aria-label="Source">the lazy ' in page
+    name, count = re.findall(r'data-page="([0-9a-f]+)"', page)[0], page.count("<article")
+    file = study / "votes.json"
+    file.write_text(json.dumps({"page": name, "votes": {str(i + 1): "same" for i in range(count)}}))
+    voted = call("report", study, "--votes", file)
+    assert voted.code == 0 and voted.out.startswith(f"Judged blind on {count} of {count} rows: `full` 0, `reference` 0")
+    for _ in range(2):
+        (known,) = json.loads((study / "comparison.json").read_text())["blind"]
+        assert (known["a"], known["b"], known["no_difference"], known["share_a"]) == ("full", "reference", count, None)
+        assert 'id="preferred"' in (study / "report.html").read_text(encoding="utf-8")
+        assert call("report", study).code == 0
+    file.write_text(json.dumps({"page": "x", "votes": {}}))
+    for wrong, message in (
+        (("--pairs", "full,loar"), "did you mean 'lora'?"),
+        (("--votes", file), "no votes on a page of this study"),
+        (("--pairs", "full,lora", "--no-examples"), "cannot go with --no-examples"),
+    ):
+        refused = call("report", study, *wrong)
+        assert (refused.code, refused.out) == (2, "") and message in refused.err
+
+
 def test_a_hybrid_says_what_its_first_stage_brought(study: Path) -> None:
     run = load_run(next((study / "runs").glob("hybrid-*")))
     assert any("on the language of the domain: bits per byte" in caveat for caveat in run.caveats)
@@ -128,6 +156,37 @@ def test_predictions_are_those_that_were_judged(study: Path, table: Path) -> Non
     rows = [source[number - 1] for number in run.predictions["row"]]
     answers = [found["prediction"] for found in warmstart.load(folder).predict(rows)]
     assert answers == run.predictions["prediction"]
+
+
+def test_long_documents_are_summarised_in_chunks(study: Path) -> None:
+    stored = load_model(next((study / "runs").glob("full-r*-s0")))
+    writer, head_tail = writer_of(stored), stored.task
+    in_chunks, told = replace(head_tail, long="chunks"), head_tail.instruction
+    short, long = (ask(told, " ".join(["the fox jumps."] * n), "an answer") for n in (2, 80))
+    prompts: list[int] = []
+
+    def generate(body: nn.Module, head: Head, given: Sequence[Array], **more: Any) -> list[list[int]]:
+        prompts.extend(map(len, given))
+        return generated(body, head, given, **more)
+
+    generated = writing.generate
+    with patch.object(writing, "generate", generate):
+        answers = writer.answers([short, long], in_chunks)
+    assert answers[0] == writer.answers([short], head_tail)[0]
+    assert len(prompts) > 5 and 0.6 * writer.inputs.template.room(0) < max(prompts) <= writer.inputs.template.room(0)
+
+
+def test_chunks_are_asked_for_in_words(table: Path, decoder: str, tmp_path: Path) -> None:
+    found = warmstart.check(table, "summary", task="summarise", text="text", long="chunks", base=decoder, max_length=8)
+    said = next(finding for finding in found.findings if finding.kind == "truncated")
+    assert found.schema.long == "chunks" and "the longest of" in said.message and "summarised in parts" in said.message
+    with pytest.raises(UsageError, match="--long chunks is for summarise, but the task is translate"):
+        warmstart.check(table, "summary", task="translate", text="text", long="chunks", base=decoder)
+    asked = settings(decoder, task="summarise", text="text", long="chunks") | {"max_length": 64}
+    with pytest.raises(InputError, match="--max-length 64 leaves 0 tokens for a part of a document"):
+        warmstart.fit(table, "summary", "full", tmp_path / "run", **asked)
+    with pytest.raises(UsageError, match="long is 'middle'"):
+        warmstart.check(table, "summary", task="summarise", text="text", long="middle")
 
 
 def test_json_is_held_to_its_schema(table: Path, decoder: str, tmp_path: Path) -> None:

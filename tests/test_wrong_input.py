@@ -178,7 +178,6 @@ def test_what_must_be_named_is_asked_for(good: Path, base: Base, tmp_path: Path)
     refused(call("compare", "--target", "price", "--out", out), "no data was named")
     usual = ("fit", good, "--target", "price", "--base", base.location, "--out", out)
     refused(call(*usual), "no regime was named", "--regime")
-    refused(call(*usual, "--regime", "auto"), "regime 'auto' is not known")
     refused(call(*usual, "--regime", "full", "--rows", "20,30"), "rows is 20,30")
     assert not out.exists()
     assert call("compare", good, "--target", "price").code == 2  # --out

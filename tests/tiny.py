@@ -61,7 +61,7 @@ def tiny_draw(schema: Schema, seed: int = 0, n: int = 120) -> Draw:
 
 
 def tiny_problem(schema: Schema, base: Base, n: int = 120) -> Problem:
-    return Problem(tiny_splits(schema, n), schema, base)
+    return Problem(tiny_splits(schema, n), schema, (base,))
 
 
 def save_tiny_base(folder: Path) -> Path:

@@ -1,7 +1,7 @@
 """API: the public functions: a request carried out. The command line adds nothing but words and bars."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
     from warmstart.deliver.predict import Trained
     from warmstart.plan import Forecast
+    from warmstart.probing import Probe
+    from warmstart.report.blind import Preference
     from warmstart.study import Study
 
 __all__ = [
@@ -44,6 +46,7 @@ __all__ = [
     "advising",
     "begin",
     "begin_again",
+    "blind",
     "check",
     "check_vacant",
     "checked",
@@ -59,10 +62,13 @@ __all__ = [
     "plan",
     "planning",
     "prepare",
+    "probe",
+    "probing",
     "read",
     "report",
     "resumable",
     "table_of",
+    "vote",
 ]
 
 Data = str | Path | Sequence[str | Path] | Table
@@ -142,18 +148,68 @@ def load(folder: str | Path, *, code: str | None = None, build: "Callable[[], nn
     return load_trained(folder, code=code, build=build)
 
 
+def probe(
+    folder: str | Path, swap: str | Path, data: str | Path | Table | None = None, *, code: str | None = None
+) -> "Probe":
+    """How far predictions move where terms are swapped: `swap` is a CSV file, two terms a line, without a header.
+
+    In the test rows that a study kept, or in the rows of `data`. Of a study it is kept as `probe.json`.
+
+    >>> probe("study", "pairs.csv").regimes[0].together.effects["moved"].value  # doctest: +SKIP
+    0.012
+    """
+    return last(probing(folder, swap, data, code=code))
+
+
+def probing(
+    folder: str | Path, swap: str | Path, data: str | Path | Table | None = None, *, code: str | None = None
+) -> "Generator[str, None, Probe]":
+    """The same as an iterator of what is being done."""
+    from warmstart.data.swaps import read_pairs
+
+    pairs = read_pairs(Path(swap))
+    table = data if data is None or isinstance(data, Table) else read_files(data)
+
+    def steps() -> "Generator[str, None, Probe]":
+        from warmstart.deliver.probe import probe as probe_models
+
+        return (yield from probe_models(Path(folder), pairs, table, code))
+
+    return steps()
+
+
 def report(folder: str | Path, *, examples: bool = True) -> Path:
     """Write `report.html` anew from the finished runs of a study; gives its path. Trains nothing."""
+    out = _finished_comparison(folder)
+    _write(config.load(out), out, examples=examples)
+    return out / "report.html"
+
+
+def _finished_comparison(folder: str | Path) -> Path:
     out = Path(folder)
-    request = config.load(out)
-    if request.command == "fit":
+    if config.load(out).command == "fit":
         raise UsageError(
             f"{str(out)!r} is a single run; a report compares several.", f"see it with: warmstart runs {out}"
         )
     if not (out / "study.json").exists():
         raise UsageError(f"the study in {str(out)!r} is not finished.", f"go on with: warmstart resume {out}")
-    _write(request, out, examples=examples)
-    return out / "report.html"
+    return out
+
+
+def blind(folder: str | Path, names: Sequence[str]) -> Path:
+    """Write `blind.html`: answers of two regimes, or of one and `reference`, for a person to judge; gives its path."""
+    from warmstart import votes
+    from warmstart.study import load_examples, read_back
+
+    out = _finished_comparison(folder)
+    return votes.make_page(read_back(out).comparison, load_examples(out / "examples.parquet"), names, out)
+
+
+def vote(folder: str | Path, file: str | Path) -> "Preference":
+    """Keep the votes that such a page gave: they are in `report.html` and `comparison.json` from the next report on."""
+    from warmstart import votes
+
+    return votes.enter(_finished_comparison(folder), Path(file))
 
 
 def finished(folder: str | Path) -> list[Run]:

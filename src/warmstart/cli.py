@@ -173,13 +173,43 @@ def chat(
 
 
 @app.command()
+def probe(
+    folder: Folder,
+    swap: Annotated[Path, typer.Option("--swap", help="a CSV file without a header: two terms a line, e.g. he,she")],
+    data: Annotated[str | None, typer.Option("--data", help="rows to swap in (the test rows that were kept)")] = None,
+    model: Code = None,
+    json_: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """How far predictions move where one term is swapped for another: what was inherited from the base, or learned."""
+    from warmstart import api, show
+
+    found = show.looking(api.probing(folder, swap, data, code=model), quiet)
+    show.json_out(found.to_json()) if json_ else show.probe(found, folder)
+
+
+@app.command()
 def report(
     folder: Folder,
     examples: Annotated[bool, typer.Option("--examples/--no-examples", help="texts in the report")] = True,
+    pairs: Annotated[
+        str | None,
+        typer.Option("--pairs", help="a,b: write DIR/blind.html to judge answers of two regimes, or reference"),
+    ] = None,
+    votes: Annotated[Path | None, typer.Option("--votes", help="the votes.json that such a page gave")] = None,
 ) -> None:
-    """Write DIR/report.html anew from the runs that are there."""
-    from warmstart import api
+    """Write DIR/report.html anew from the runs that are there; or a page to judge answers blind, and its votes."""
+    from warmstart import api, show
 
+    if pairs is not None:
+        if votes is not None or not examples:
+            other = "--votes" if votes is not None else "--no-examples"
+            raise UsageError(f"--pairs writes a page with texts to vote on: it cannot go with {other}.", "choose one")
+        print(api.blind(folder, [name.strip() for name in pairs.split(",")]))
+        show.say(f"open it in a browser, vote, download votes.json; then: warmstart report {folder} --votes votes.json")
+        return
+    if votes is not None:
+        show.sentence(api.vote(folder, votes).statement)
     print(api.report(folder, examples=examples))
 
 

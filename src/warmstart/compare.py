@@ -20,7 +20,7 @@ from warmstart.constraints import Excluded
 from warmstart.errors import TrainingError
 from warmstart.needs import settled
 from warmstart.record import Run, Trial, load_run, write_json
-from warmstart.regimes import BASELINES
+from warmstart.regimes import is_baseline
 from warmstart.runs import Chosen, tried_settings
 from warmstart.tasks import task_for
 from warmstart.work import Progress, Work
@@ -43,7 +43,7 @@ def compare(problem: Problem, options: Options, folder: Path) -> Generator[Progr
         yield study.progress("planning", message=plan.words())
     runs: Runs = {}
     for rows in plan.sizes:
-        for name in (n for n in plan.names if n in BASELINES):
+        for name in (n for n in plan.names if is_baseline(n)):
             for seed in plan.seeds:
                 done = yield from work.baseline(study, name, rows, seed)
                 runs[name, rows, seed] = [done]
@@ -71,7 +71,7 @@ def fit_one(
     name, rows, seed = plan.names[0], max(plan.sizes), plan.options.first_seed
     yield Progress("reading the rows", 0.0, None)
     fitting = yield from work.measured(plan, folder)
-    if name in BASELINES:
+    if is_baseline(name):
         return (yield from work.baseline(fitting, name, rows, seed, folder))
     yield fitting.progress("planning", message=fitting.plan.words())
     chosen = work.searched_before(fitting, name, rows, searched) if searched else None

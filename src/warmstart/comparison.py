@@ -11,10 +11,12 @@ from typing import Any
 
 import numpy as np
 
+from warmstart.calibration import Calibration, calibration
 from warmstart.constraints import Excluded
 from warmstart.curves import Crossover, Law, Transfer, best_scratch, crossover, law, transfers
 from warmstart.errors import UsageError, did_you_mean, listed
 from warmstart.evaluate import Resampled, resample
+from warmstart.overfitting import Gap, Remembered, gap, remembered
 from warmstart.record import Array, Interval, Run
 
 CONSTANT = "constant"
@@ -71,6 +73,7 @@ class Row:
     bytes_saved: int
     caveats: tuple[str, ...]
     retention: Forgotten | None = None  # None: nothing to forget, or not measured
+    start: str = "-"  # the base, or what else it starts from
 
 
 @dataclass(frozen=True)
@@ -90,6 +93,7 @@ class Comparison:
     caveats: tuple[str, ...]  # of the study as a whole: dropped rows, truncation, rare classes
     noise_floor: float | None = None  # best reachable score, where it is known (the demo's catalogue)
     excluded: tuple[Excluded, ...] = ()  # by the constraints: not trained, or trained and not to be chosen
+    mismatch: dict[str, Any] | None = None  # of the texts and the base: `Mismatch.to_json`; None: not measured
 
     @cached_property
     def table(self) -> tuple[Row, ...]:
@@ -155,7 +159,8 @@ class Comparison:
             "cuts": list(self.cuts),
             "caveats": list(self.caveats),
             "excluded": [vars(each) for each in self.excluded],
-            "regimes": [_row_json(row) for row in self.table],
+            "mismatch": self.mismatch,
+            "regimes": [_row_json(row) | self._inherited_json(row.name) for row in self.table],
             "differences": [
                 _difference_json(self.difference(a.name, b.name))
                 for a, b in combinations(ranked, 2)
@@ -170,6 +175,38 @@ class Comparison:
         """The regime at every number of training rows at which it did not fail, fewest first."""
         points = (self._rows[name, rows] for rows in self._sizes(name))
         return tuple(point for point in points if point.failed is None)
+
+    @cached_property
+    def calibrations(self) -> dict[str, Calibration]:
+        """How far each regime of the table knows how sure it may be; without those of which nothing can be said."""
+        found = {name: calibration(runs, self.groups) for name, runs in self._judged.items()}
+        return {name: each for name, each in found.items() if each}
+
+    @cached_property
+    def gaps(self) -> dict[str, Gap]:
+        """How much worse each regime of the table is on test rows than on rows it was trained on, where known."""
+        found = {name: gap(runs, self._drawn[name, runs[0].rows]) for name, runs in self._judged.items()}
+        return {name: each for name, each in found.items() if each}
+
+    @cached_property
+    def remembered(self) -> dict[str, Remembered]:
+        """Each regime of the table on test rows with a copy among its training rows, where there are enough of them."""
+        found = {name: remembered(runs, self.groups) for name, runs in self._judged.items()}
+        return {name: each for name, each in found.items() if each}
+
+    @cached_property
+    def _judged(self) -> dict[str, list[Run]]:
+        """The finished seeds behind each line of the table that did not fail."""
+        shown = [row for row in self.table if row.failed is None]
+        return {row.name: [run for run in self._runs[row.name, row.rows] if _finished(run)] for row in shown}
+
+    def _inherited_json(self, name: str) -> dict[str, Any]:
+        found = {
+            "calibration": self.calibrations.get(name),
+            "gap": self.gaps.get(name),
+            "copies": self.remembered.get(name),
+        }
+        return {key: each.to_json() if each else None for key, each in found.items()}
 
     @cached_property
     def laws(self) -> dict[str, Law]:
@@ -191,9 +228,9 @@ class Comparison:
     @cached_property
     def transfers(self) -> tuple[Transfer, ...]:
         """What each pretrained start was worth in rows, at each size; empty where nothing was trained from scratch."""
-        scratch = best_scratch(self.laws.values())
-        tuned = [name for name, each in self.laws.items() if each.family == "fine-tuned"] if scratch else []
-        pairs = [self._laws([name, scratch.regime]) for name in tuned if scratch]
+        tuned = [name for name, each in self.laws.items() if each.family == "fine-tuned"]
+        rivals = [(name, best_scratch(self.laws.values(), name)) for name in tuned]
+        pairs = [self._laws([name, scratch.regime]) for name, scratch in rivals if scratch]
         return tuple(found for pair in pairs if pair for found in transfers(*pair))
 
     def _laws(self, names: Sequence[str]) -> list[Law]:
@@ -258,6 +295,7 @@ class Comparison:
             caveats=_once([caveat for run in runs for caveat in run.caveats])
             + ((_why(failed, len(runs)),) if failed and not lost else ()),
             retention=_forgotten([run.retention for run in shown if run.retention is not None]),
+            start=runs[0].start,
         )
 
     def _rank(self, row: Row) -> tuple[bool, int, bool, float]:
@@ -355,6 +393,7 @@ def _row_json(row: Row) -> dict[str, Any]:
     return {
         "name": row.name,
         "family": row.family,
+        "start": row.start,
         "score": _number(row.score),
         "interval": [_number(bound) for bound in row.interval],
         "seeds": list(row.seeds),

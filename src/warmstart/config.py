@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from warmstart.constraints import Constraints
-from warmstart.data.schema import Columns, Scale, TaskName
+from warmstart.data.schema import Columns, Long, Scale, TaskName
 from warmstart.errors import UsageError, did_you_mean, shortened
 from warmstart.keys import KEYS, Command, flag, taken_by
 from warmstart.licences import plain
@@ -43,10 +43,11 @@ class Request:
     instruction: str | None = None
     fields: tuple[str, ...] = ()
     schema: str | None = None
+    long: Long | None = None
     # what is compared, or fitted
     regimes: tuple[str, ...] = ()
     regime: str | None = None
-    base: str | None = None
+    base: tuple[str, ...] = ()
     model: str | None = None
     init: Literal["default", "xavier", "he", "normal"] = "default"
     parameters: int | None = None
@@ -148,6 +149,7 @@ class Request:
             instruction=self.instruction,
             fields=self.fields,
             schema=self.schema,
+            long=self.long,
             piece_bytes=BYTES_PER_TOKEN * self.max_length,
         )
 
@@ -217,6 +219,8 @@ def load(folder: Path) -> Request:
         raise UsageError(f"{path} is damaged: {error}.", "start again with the same command") from error
     if not isinstance(known, dict):
         raise UsageError(f"{path} is damaged: it holds no keys.", "start again with the same command")
+    if not isinstance(known.get("base", []), list):  # one was named, or none, before there could be several
+        known["base"] = [known["base"]] if known["base"] else []
     return from_mapping(known, dict.fromkeys(known, str(path)))
 
 
@@ -301,7 +305,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return {key: parsed(key, value) for key, value in values.items()}
 
 
-LISTS = ("data", "text", "fields", "corpus", "regimes", "licence", "rows", "tokens")
+LISTS = ("data", "text", "base", "fields", "corpus", "regimes", "licence", "rows", "tokens")
 
 
 def parsed(key: str, value: Any) -> Any:

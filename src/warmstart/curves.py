@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from warmstart.evaluate import Resampled
+from warmstart.naming import at, parted
 from warmstart.record import Array, Interval
 from warmstart.wording import bounds, figure, percent, rounded
 
@@ -320,8 +321,10 @@ def _middle(drawn: Array) -> Interval:
     return Interval(low, high)
 
 
-def best_scratch(laws: Iterable[Law]) -> Law | None:
-    """From scratch, the regime to hold a pretrained start against: the base's own architecture, else the best."""
+def best_scratch(laws: Iterable[Law], tuned: str) -> Law | None:
+    """From scratch, the regime to hold a pretrained start against: its base's own architecture, else the best."""
     found = [each for each in laws if each.family == "scratch"]
-    same = next((each for each in found if each.regime == "scratch"), None)
+    _, base = parted(tuned)
+    own = at("scratch", base) if base else "scratch"
+    same = next((each for each in found if each.regime == own), None)
     return same or min(found, key=lambda each: float(each.line.measured[-1]), default=None)

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from warmstart.budget import FEWEST_ROWS, Plan, shorter_limits, token_limit
@@ -72,18 +73,27 @@ def _half(plan: Plan) -> Plan:
 
 def _shortened(plan: Plan) -> Plan | None:
     """With so many fewer tokens read of each text that it is worth it; None where that would leave too few."""
-    limit = plan.problem.base.inputs.max_length
-    worth = (n for n in shorter_limits(limit) if n in plan.tokens and plan.tokens[n] <= WORTHWHILE * plan.tokens[limit])
-    fewer = next(worth, None)
-    if fewer is None:
-        return None
-    share = plan.tokens[fewer] / plan.tokens[limit]
-    reading = {name for name in plan.networks if token_limit(plan.regime(name, max(plan.sizes))) == limit}
-    paces, readings = (
-        {name: seconds * (share if name in reading else 1.0) for name, seconds in known.items()}
-        for known in (plan.paces, plan.readings)
-    )
-    return replace(plan, problem=plan.problem.reading(fewer), paces=paces, readings=readings)
+    for fewer in shorter_limits(_limit(plan)):
+        shares = _shares(plan, fewer)
+        if shares and fmean(shares.values()) <= WORTHWHILE:
+            paces, readings = (
+                {name: seconds * shares.get(name, 1.0) for name, seconds in known.items()}
+                for known in (plan.paces, plan.readings)
+            )
+            return replace(plan, problem=plan.problem.reading(fewer), paces=paces, readings=readings)
+    return None
+
+
+def _limit(plan: Plan) -> int:
+    """Tokens that any base reads of a text at most."""
+    return max(base.inputs.max_length for base in plan.problem.bases)
+
+
+def _shares(plan: Plan, fewer: int) -> dict[str, float]:
+    """Of the work for a row, for each regime that would read less of it, as far as that was measured."""
+    limits = {name: token_limit(plan.regime(name, max(plan.sizes))) for name in plan.networks if name in plan.tokens}
+    known = {name: (plan.tokens[name], limit) for name, limit in limits.items() if limit is not None and limit > fewer}
+    return {n: found[fewer] / found[limit] for n, (found, limit) in known.items() if fewer in found and limit in found}
 
 
 def _said(asked: Plan, plan: Plan) -> tuple[str, ...]:
@@ -96,9 +106,9 @@ def _said(asked: Plan, plan: Plan) -> tuple[str, ...]:
         cuts.append(f"{plan.options.seeds} seed{'s' * (plan.options.seeds > 1)} instead of {asked.options.seeds}")
     if plan.sizes != asked.sizes:
         cuts.append(f"{max(plan.sizes):,} training rows instead of {max(asked.sizes):,}, and steps in proportion")
-    limit, before = (p.problem.base.inputs.max_length for p in (plan, asked))
+    limit, before = (_limit(p) for p in (plan, asked))
     if limit < before:
-        share = plan.tokens[limit] / plan.tokens[before]
+        share = fmean(_shares(asked, limit).values())
         cuts.append(f"{limit} tokens read of a text at most instead of {before}: {share:.0%} of the work for each")
     if plan.scored < 1.0:
         cuts.append(f"{len(plan.splits.test):,} test rows scored instead of {len(asked.splits.test):,}")
@@ -114,7 +124,7 @@ def save(plan: Plan, path: Path) -> None:
         "sizes": plan.sizes,
         "paces": plan.paces,
         "readings": plan.readings,
-        "tokens": list(plan.tokens.items()),
+        "tokens": {name: list(found.items()) for name, found in plan.tokens.items()},
         "peaks": plan.peaks,
         "max_length": plan.problem.base.max_length,
         "scored": plan.scored,
@@ -137,6 +147,7 @@ def load(asked: Plan, path: Path) -> Plan:
     options = replace(asked.options, seeds=facts["seeds"], trials=facts["trials"], length=facts["length"])
     known = {name: facts[name] for name in ("paces", "readings", "scored")}
     known["peaks"] = {name: Peak(*peak) for name, peak in facts.get("peaks", {}).items()}
-    known |= {"tokens": dict(facts["tokens"]), "sizes": tuple(facts["sizes"]), "cuts": tuple(facts["cuts"])}
+    known["tokens"] = {name: dict(found) for name, found in facts["tokens"].items()}
+    known |= {"sizes": tuple(facts["sizes"]), "cuts": tuple(facts["cuts"])}
     known["excluded"] = tuple(Excluded(**each) for each in facts.get("excluded", ()))
     return replace(asked, problem=asked.problem.reading(facts["max_length"]), options=options, **known)

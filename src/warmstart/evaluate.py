@@ -110,11 +110,9 @@ class Resampled:
 
     def _wilson(self) -> Interval:
         """Wilson (1927), of the mean over seeds; the seeds' spread is added as it is to a sum of independent errors."""
-        square, seeds = _NORMAL_95**2, len(self.measured)
-        shrunk = 1 + square / self.rows
-        centre = (self.mean + square / (2 * self.rows)) / shrunk
-        spread = self.mean * (1 - self.mean) / self.rows + square / (4 * self.rows**2)
-        from_rows = _NORMAL_95 * math.sqrt(max(spread, 0.0)) / shrunk
+        seeds = len(self.measured)
+        low, high = wilson(self.mean, self.rows)
+        centre, from_rows = (low + high) / 2, (high - low) / 2
         deviation = float(self.measured.std(ddof=1)) if seeds >= FEWEST_SEEDS else 0.0
         half = math.hypot(from_rows, _student_95(seeds) * deviation / math.sqrt(seeds))
         return Interval(max(centre - half, 0.0), min(centre + half, 1.0))
@@ -124,6 +122,16 @@ class Resampled:
         """Share of draws above zero; a draw at zero counts half."""
         draws = self.draws
         return float((draws > 0).mean() + (draws == 0).mean() / 2)
+
+
+def wilson(share: float, rows: int) -> Interval:
+    """Wilson's interval (1927) of a share of right answers among so many rows."""
+    square = _NORMAL_95**2
+    shrunk = 1 + square / rows
+    centre = (share + square / (2 * rows)) / shrunk
+    spread = share * (1 - share) / rows + square / (4 * rows**2)
+    half = _NORMAL_95 * math.sqrt(max(spread, 0.0)) / shrunk
+    return Interval(centre - half, centre + half)
 
 
 def resample(scores: Sequence[Array], draws: int = DRAWS, groups: Array | None = None) -> Resampled:
@@ -138,7 +146,7 @@ def resample(scores: Sequence[Array], draws: int = DRAWS, groups: Array | None =
     ungrouped = groups is None or int(np.ptp(groups)) == 0
     if groups is not None and not ungrouped:
         units = _sums(units, groups)
-    drawn = np.concatenate([counts @ units for counts in _counts_in_chunks(len(units), draws)])
+    drawn = _drawn(units, draws)
     value, weight = units[:, 0::2], units[:, 1::2]
     weights = drawn[:, 1::2]
     measured = np.array([metric(s) for s in scores])
@@ -153,6 +161,17 @@ def resample(scores: Sequence[Array], draws: int = DRAWS, groups: Array | None =
         bounds=Interval(0.0 if (value >= 0).all() else -math.inf, 1.0 if (value <= weight).all() else math.inf),
         share=ungrouped and rows < _SMALL and bool((weight == 1).all() and np.isin(value, (0.0, 1.0)).all()),
     )
+
+
+def redrawn(columns: Array, groups: Array | None = None, draws: int = DRAWS) -> Array:
+    """[draws, k]: sums of `columns` [n, k] over the test rows, or groups of them, of each draw: those of `resample`."""
+    if groups is not None and int(np.ptp(groups)):
+        columns = _sums(columns, groups)
+    return _drawn(columns, draws)
+
+
+def _drawn(units: Array, draws: int) -> Array:
+    return np.concatenate([counts @ units for counts in _counts_in_chunks(len(units), draws)])
 
 
 def _sums(columns: Array, groups: Array) -> Array:

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from warmstart.naming import regime_of
 from warmstart.record import Run
 
 OFF = "WARMSTART_LOG"  # set to 0: nothing is written
@@ -21,14 +22,17 @@ def path() -> Path:
 
 
 def note(run: Run, base: str, tokens: float | None) -> None:
-    """Append what a run took. `tokens`: computed for a text, padding included; None: it reads no tokens."""
+    """Append what a run took, which started from `base`.
+
+    `tokens`: computed for a text, padding included; None: it reads no tokens.
+    """
     if os.environ.get(OFF) == "0":
         return
     facts = {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "warmstart": run.environment.warmstart,
         "task": run.task,
-        "regime": run.regime,
+        "regime": regime_of(run.regime),
         "base": base,
         "rows": run.rows,
         "tokens": tokens,

@@ -12,7 +12,7 @@ from warmstart.licences import licences_of
 from warmstart.methods import Full, LoRA
 from warmstart.prefix import Shared
 from warmstart.record import Run
-from warmstart.regimes import REGIMES, Regime, Stage
+from warmstart.regimes import WITHOUT_NETWORK, Regime, Stage
 from warmstart.runs import latency
 from warmstart.stages import Draw, start_model, turn
 from warmstart.starts import Base, Pretrained, random_state
@@ -99,8 +99,7 @@ def _measured(plan: Plan, name: str, runs: Sequence[Run], task: Task) -> Needs:
 
 def _regime(plan: Plan, name: str) -> Regime | None:
     """None for a baseline without a network."""
-    own = {regime.name for regime in plan.problem.own}
-    return plan.regime(name, max(plan.sizes)) if name in REGIMES or name in own else None
+    return None if name in WITHOUT_NETWORK else plan.regime(name, max(plan.sizes))
 
 
 def _footprint(regime: Regime, task: Task) -> Footprint:

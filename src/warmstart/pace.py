@@ -9,9 +9,11 @@ import numpy as np
 
 from warmstart.budget import Plan, shorter_limits, token_limit
 from warmstart.data.batch import Order
+from warmstart.data.inputs import Tokens
+from warmstart.data.language import Conversations
 from warmstart.device import reset_peak_memory, resident_memory
 from warmstart.engine import world
-from warmstart.errors import TrainingError
+from warmstart.errors import InputError, TrainingError
 from warmstart.memory import Peak, measured_peak
 from warmstart.prefix import Shared
 from warmstart.record import Array
@@ -33,7 +35,8 @@ def measure(plan: Plan, shared: Shared, lost: Collection[str] = ()) -> Generator
     """
     paces = dict.fromkeys(lost, 0.0)
     readings: dict[str, float] = {}
-    tokens: dict[int, float] = {}
+    tokens: dict[str, dict[int, float]] = {}
+    longest = max(base.inputs.max_length for base in plan.problem.bases)
     peaks: dict[str, Peak] = {}
     rows = max(plan.sizes)
     draw = plan.draw(rows, plan.options.first_seed, shared)
@@ -62,8 +65,9 @@ def measure(plan: Plan, shared: Shared, lost: Collection[str] = ()) -> Generator
         limit = token_limit(regime)
         if limit:
             of_these = _tokens(measured_on, regime, config, limit)[1 : taken + 1]
-            tokens |= {n: _tokens(draw, regime, config, n).mean() for n in (limit, *shorter_limits(limit))}
-            paces[name] *= float(tokens[limit] / of_these.mean()) if taken else 1.0
+            limits = (limit, *(n for n in shorter_limits(longest) if n < limit and _leaves_room(draw, regime, n)))
+            tokens[name] = {n: float(_tokens(draw, regime, config, n).mean()) for n in limits}
+            paces[name] *= float(tokens[name][limit] / of_these.mean()) if taken else 1.0
         few = replace(few, shared=Shared(few.splits))
         affordable = max(2, int(MEASURED_SECONDS / max(DEAREST * paces[name], 1e-9)))
         with suppress(TrainingError):
@@ -85,6 +89,16 @@ def _tokens(draw: Draw, regime: Regime, config: TrainConfig, limit: int) -> Arra
     order, sizes = Order(examples.lengths, config.batch_size, config.seed), np.minimum(examples.sizes(), limit)
     epochs = 1 + MEASURED_STEPS // order.per_epoch
     return np.array([sizes[batch].max() for epoch in range(epochs) for batch in order.epoch(epoch)])
+
+
+def _leaves_room(draw: Draw, regime: Regime, limit: int) -> bool:
+    """Whether texts that are answered could still be read for more than a few tokens, beside what is never cut."""
+    inputs = regime.start.inputs
+    reads = draw.task.reads(replace(inputs, max_length=limit)) if isinstance(inputs, Tokens) else None
+    try:
+        return not isinstance(reads, Conversations) or reads.room > 0
+    except InputError:
+        return False
 
 
 def _since(began: float) -> float:

@@ -18,7 +18,7 @@ from warmstart.budget import Options, Plan, Problem
 from warmstart.cuts import fit
 from warmstart.data.split import Rows
 from warmstart.device import best_device, environment, memory_room, peak_memory, reset_peak_memory
-from warmstart.errors import UsageError
+from warmstart.errors import UsageError, listed
 from warmstart.footprint import BESIDE, Footprint, footprint, step_bytes
 from warmstart.log import entries
 from warmstart.machines import (
@@ -33,12 +33,14 @@ from warmstart.machines import (
     watts_here,
 )
 from warmstart.memory import dearest_rows
+from warmstart.methods import Full
+from warmstart.naming import at, parted, short_names
 from warmstart.pace import measure
 from warmstart.prefix import EVALUATION_BATCH
 from warmstart.record import Array
-from warmstart.regimes import BASELINES, DEFAULT, Regime, known_regime
+from warmstart.regimes import DEFAULT, FROM_NO_BASE, WITHOUT_NETWORK, Regime, Stage, is_baseline, known_regime
 from warmstart.runs import SAMPLED
-from warmstart.stages import Draw, watched
+from warmstart.stages import FORWARD, Draw, watched
 from warmstart.starts import Pretrained
 from warmstart.tune import SHARE
 
@@ -109,7 +111,7 @@ def forecast(problem: Problem, options: Options, where: Where) -> Generator[str,
     room = round(where.machine.memory_bytes * USABLE) if where.machine else memory_room()
     notes: tuple[str, ...]
     if where.machine is None:
-        possible = tuple(n for n in plan.names if n in BASELINES or room is None or found[n].least_bytes < room)
+        possible = tuple(n for n in plan.names if is_baseline(n) or room is None or found[n].least_bytes < room)
         measuring = measure(replace(plan, options=replace(options, regimes=possible)), shared)
         plan = replace((yield from _told(measuring, "measuring a few steps of ")), options=options)
         notes = _cut_words(plan)
@@ -120,8 +122,10 @@ def forecast(problem: Problem, options: Options, where: Where) -> Generator[str,
     forecasts = []
     for name in plan.names:
         yield f"predicting {name}"
-        if name in BASELINES:
+        if name in WITHOUT_NETWORK:
             forecasts.append(_baseline(plan, name, draw, where, room))
+        elif is_baseline(name):
+            forecasts.append(_untrained(plan, name, draw, where, room))
         elif where.machine is None:
             forecasts.append(_here(plan, name, found[name], draw, where, room))
         else:
@@ -129,17 +133,29 @@ def forecast(problem: Problem, options: Options, where: Where) -> Generator[str,
     return Planned(tuple(forecasts), words, room, (*notes, *_sources(where)))
 
 
-def from_log(task: str, regimes: Sequence[str], rows: int, base: str | None, where: Where) -> Planned:
-    """What the log of earlier runs lets expect for so many rows. Raises UsageError where it knows none of them."""
-    known = [e for e in entries() if e["task"] == task and not e.get("failed") and base in (None, e.get("base"))]
+def from_log(task: str, regimes: Sequence[str], rows: int, bases: Sequence[str], where: Where) -> Planned:
+    """What the log of earlier runs lets expect for so many rows. Raises UsageError where it knows none of them.
+
+    Without `bases`, runs from any base count.
+    """
+    known = [e for e in entries() if e["task"] == task and not e.get("failed")]
+    known = [entry for entry in known if not bases or entry.get("base") in bases]
     names = [known_regime(name) for name in regimes or DEFAULT]
     if not any(entry["regime"] in names for entry in known):
-        of_base = f" with base {base!r}" if base else ""
+        of_base = f" with base {listed(bases, quote=True)}" if bases else ""
         raise UsageError(
             f"the log of earlier runs has none of task {task!r}{of_base}, so nothing can be said without data.",
             "name DATA and --target, and a few steps are measured; every run adds to the log",
         )
-    forecasts = tuple(_logged(name, [e for e in known if e["regime"] == name], rows, where) for name in names)
+    runs: dict[str, list[dict[str, Any]]] = {}
+    for name in names:
+        of_regime = [entry for entry in known if entry["regime"] == name]
+        if len(bases) < 2 or name in FROM_NO_BASE:
+            runs[name] = of_regime
+        else:
+            each = zip(short_names(bases), bases, strict=True)
+            runs |= {at(name, short): [e for e in of_regime if e.get("base") == base] for short, base in each}
+    forecasts = tuple(_logged(name, found, rows, where) for name, found in runs.items())
     note = f"{LOGGED} on this machine ({len(known)} of task {task}), in proportion to their rows; one run each"
     return Planned(forecasts, environment("-").device, memory_room(), (note, *_sources(where)))
 
@@ -190,6 +206,35 @@ def _baseline(plan: Plan, name: str, draw: Draw, where: Where, room: int | None)
         seconds_of_run=seconds,
         energy_kwh=runs * seconds * watts / 3.6e6,
         basis=MEASURED,
+    )
+
+
+def _untrained(plan: Plan, name: str, draw: Draw, where: Where, room: int | None) -> Forecast:
+    """A base as it is: it only reads the rows, at the pace of what is trained from it. Its writing is not counted."""
+    rows, scored = max(plan.sizes), len(plan.splits.val) + len(plan.splits.test)
+    regime = plan.regime(name, rows)
+    found = footprint(replace(regime, stages=(Stage(Full()),)), draw.task)
+    read = [_sizes(draw, regime, part) for part in (draw.splits.val, draw.splits.test)]
+    paces = [plan.paces[n] for n in plan.networks if n in plan.paces and plan.base_of(n) == plan.base_of(name)]
+    one = FORWARD * min(paces) * scored if paces else None
+    runs, here = len(plan.seeds) * len(plan.sizes), where.machine is None
+    watts, price = _power(where)
+    seconds = None if one is None else runs * one
+    return Forecast(
+        regime=name,
+        trainable=0,
+        total=found.total,
+        flops=runs * sum(float(found.cost.forward(sizes).sum()) for sizes in read),
+        peak_memory_bytes=4 * found.total,
+        seconds=seconds,
+        disk_bytes=runs * (4 * found.total + BESIDE + A_SCORE * len(plan.splits.test)),
+        money=None if seconds is None else seconds / 3600 * price,
+        fits=None if room is None else 4 * found.total <= room,
+        advice="" if here or one is None else "its time is this machine's",
+        runs=runs,
+        seconds_of_run=one,
+        energy_kwh=None if seconds is None else seconds * watts / 3.6e6,
+        basis=COMPUTED,
     )
 
 
@@ -319,10 +364,12 @@ def _advice(plan: Plan, name: str, draw: Draw, room: float, peak: int, a_row: fl
     fewer = int(batch - (peak - room) / a_row) if a_row > 0 else 0
     if fewer >= 1:
         return f"does not fit; would with --micro-batch {fewer}, at the same result"
+    base = parted(name)[1]
     if isinstance(plan.regime(name, rows).start, Pretrained):
         for other in ("lora", "qlora"):
-            if other != name and footprint(plan.regime(other, rows), draw.task).least_bytes < 0.8 * room:
-                return f"does not fit; {other} would leave room"
+            lighter = at(other, base) if base else other
+            if lighter != name and footprint(plan.regime(lighter, rows), draw.task).least_bytes < 0.8 * room:
+                return f"does not fit; {lighter} would leave room"
     return "does not fit: it takes a smaller base, a smaller --max-length, or more memory"
 
 

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from warmstart.data.batch import Order, WordDropout, by_length
+from warmstart.data.copies import joined_copies
 from warmstart.data.inputs import Encoded, Inputs
 from warmstart.data.split import Rows, Splits
 from warmstart.data.texts import Texts
@@ -192,6 +193,15 @@ class Shared:
         assert (self._numbers[places] == rows.numbers).all(), "rows that are not of this study"
         positions, lengths = self._by_number[places], Texts.of(rows.texts).sizes()
         return Examples(self.encoded(inputs), positions, torch.from_numpy(targets), lengths, rows.numbers)
+
+    def alike(self, rows: Rows) -> Array:
+        """int64 [n]: the same number for rows of the same text, or nearly the same."""
+        found: Array = self._alike[self._by_number[np.searchsorted(self._numbers, rows.numbers)]]
+        return found
+
+    @cached_property
+    def _alike(self) -> Array:
+        return joined_copies(self.texts)
 
     def of_base(self, key: str, compute: Callable[[], Array]) -> Array:
         """What an untuned base gives for some rows; computed once for each `key`, which names both."""

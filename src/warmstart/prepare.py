@@ -3,12 +3,14 @@
 import functools
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from warmstart import config
-from warmstart.data.check import Checked
+from warmstart.data.check import Checked, Finding, Reach
 from warmstart.data.check import check as find
 from warmstart.data.conversations import read as read_turns
 from warmstart.data.corpus import read_corpus
@@ -17,12 +19,12 @@ from warmstart.data.read import read as read_files
 from warmstart.data.recognise import recognise
 from warmstart.data.schema import CORPUS, TEXT_OUT, Columns, Schema, TaskName
 from warmstart.data.split import Splits, make_rows, split
-from warmstart.errors import MissingError, UsageError
+from warmstart.errors import MissingError, UsageError, listed
+from warmstart.naming import at, parted, regime_of, short_names
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from warmstart.bases import Reach
     from warmstart.budget import Options, Problem
     from warmstart.regimes import Regime
     from warmstart.starts import Base
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 Own = Mapping[str, Callable[[int], "nn.Module"]]  # name -> a function of the vocabulary's size that gives a body
 
 COUNTED = 500  # texts whose tokens are counted, to know how many a row has
+SPELLED = 1_000  # cells of each text column whose tokens are looked at
 GENERAL = 64  # pieces of text on which forgetting is measured
 
 
@@ -60,28 +63,53 @@ def understand(request: config.Request, table: Table | None = None) -> Understoo
 
 
 def checked(request: config.Request, table: Table, schema: Schema) -> Checked:
-    """Findings, with the lengths that the base's own tokenizer counts where the base is there."""
+    """Findings, with the lengths that each base's own tokenizer counts where the base is there."""
     from warmstart.bases import locate, reach
 
-    found: Reach | None = None
+    sources = sources_of(request, schema.task)
+    names = short_names(sources) if len(sources) > 1 else ("",)
+    readers: list[Reach] = []
     try:
-        _, folder = locate(source_of(request, schema.task))
-        found = (reach(folder, request.max_length) if folder else None) or _reach_by_loading(request, schema.task)
+        for source, name in zip(sources, names, strict=True):
+            location, folder = locate(source)
+            found = (reach(folder, request.max_length) if folder else None) or _reach_by_loading(request, source)
+            readers.append(replace(found, base=name or location))
     except MissingError:
         if request.base:
             raise
-    if found is None:
-        return find(table, schema, max_length=request.max_length)
-    return find(table, schema, count_tokens=found.count, max_length=found.tokens)
+    told = readers if len(sources) > 1 else [replace(reader, base="") for reader in readers]
+    return _with_spelling(find(table, schema, told), table, schema, readers)
 
 
-def _reach_by_loading(request: config.Request, task: TaskName) -> "Reach":
-    from warmstart.bases import Reach
+def _with_spelling(found: Checked, table: Table, schema: Schema, readers: Sequence[Reach]) -> Checked:
+    """The same with how the first base's tokenizer cuts the texts; a warning for each that was made for others."""
+    from warmstart.mismatch import spelling
+
+    columns = [table.columns[name] for name in schema.text]
+    rows = np.unique(np.linspace(0, len(columns[0]) - 1, min(SPELLED, len(columns[0]))).astype(int))
+    cells = [column.take(rows).to_pylist() for column in columns]
+    texts = [cell for several in cells for cell in several if isinstance(cell, str)]
+    cut = [(reader, reader.tokenizer()) for reader in readers if texts and reader.tokenizer]
+    spelled = [(reader, made) for reader, tokenizer in cut if (made := spelling(texts, tokenizer))]
+    if not spelled:
+        return found
+    findings = found.findings
+    for reader, each in spelled:
+        if each.foreign:
+            lost = f", and {each.unknown.value:.1%} of them are unknown" if each.unknown.value else ""
+            many = f"The tokenizer of {reader.base} makes {each.tokens_per_word.value:.1f} tokens of a word here{lost}"
+            message = f"{many}: it was made for other text, and so was the base."
+            hint = "try a base of this language or field"
+            findings = (*findings, Finding("foreign-text", "warning", message, hint=hint))
+    findings = tuple(sorted(findings, key=lambda each: ("error", "warning", "note").index(each.severity)))
+    return replace(found, findings=findings, spelling=asdict(spelled[0][1]))
+
+
+def _reach_by_loading(request: config.Request, source: str) -> Reach:
     from warmstart.starts import find_base
 
-    source = source_of(request, task)
     inputs = find_base(source, max_length=request.max_length, offline=request.offline).inputs
-    return Reach(inputs.max_length, inputs.count)
+    return Reach(inputs.max_length, inputs.count, lambda: inputs.tokenizer.backend_tokenizer)
 
 
 def prepare(request: config.Request, table: Table | None, own: Own) -> Prepared:
@@ -96,17 +124,20 @@ def prepared(request: config.Request, understood: Understood, own: Own, folder: 
     from warmstart.regimes import LEARN_LANGUAGE
 
     table, schema, splits = understood.table, understood.schema, understood.splits
-    base, scratch = bases_of(request, understood, folder)
-    regimes = own_regimes(request, base, own)
+    bases, scratch = bases_of(request, understood, folder)
+    if schema.long == "chunks":
+        for base in bases:
+            _check_room(base, schema)
+    regimes = own_regimes(request, bases[0], own)
     chosen = chosen_regimes(request, regimes, schema.task)
-    corpus = domain(request, understood) if not LEARN_LANGUAGE.isdisjoint(chosen) else None
+    corpus = domain(request, understood) if not LEARN_LANGUAGE.isdisjoint(map(regime_of, chosen)) else None
     found = checked(request, table, schema)
     warnings = (finding.message for finding in found.findings if finding.severity == "warning")
     caveats = (*understood.dropped, *warnings)
     problem = Problem(
         splits=splits,
         schema=schema,
-        base=base,
+        bases=bases,
         own=regimes,
         scratch=scratch,
         general=general_text(request),
@@ -114,11 +145,24 @@ def prepared(request: config.Request, understood: Understood, own: Own, folder: 
         caveats=caveats,
         noise_floor=request.noise_floor,
     )
+    rows = problem.rows_of(chosen)
+    if request.command == "fit" and not request.races and len(rows) > 1:
+        raise UsageError(
+            f"regime {chosen[0]!r} can start from {len(bases)} bases; fit trains one.",
+            f"name one of {listed(rows)}, or a single --base",
+        )
     return Prepared(problem, found)
 
 
-def bases_of(request: config.Request, understood: Understood, folder: Path) -> "tuple[Base, Base | None]":
-    """The base, and what is built instead of it from random weights, with --parameters: made in `folder`.
+def _check_room(base: "Base", schema: Schema) -> None:
+    """Raises InputError where next to nothing of a document could be read at a time."""
+    from warmstart.data.language import Conversations
+
+    _ = Conversations(base.inputs.folder, base.inputs.max_length, schema.instruction or "").room
+
+
+def bases_of(request: config.Request, understood: Understood, folder: Path) -> "tuple[tuple[Base, ...], Base | None]":
+    """The bases, and what is built from random weights instead of them, with --parameters: made in `folder`.
 
     No base is looked for where nothing starts from one. Raises UsageError for a base that cannot do the task.
     """
@@ -130,17 +174,26 @@ def bases_of(request: config.Request, understood: Understood, folder: Path) -> "
     task, length = understood.schema.task, request.max_length
     needed: dict[TaskName, Kind] = {"causal-lm": "decoder", "masked-lm": "encoder"}
     needed |= dict.fromkeys(TEXT_OUT, "decoder")
-    names = {*request.regimes, *([request.regime] if request.regime else [])}
+    names = {*map(regime_of, request.regimes), *([regime_of(request.regime)] if request.regime else [])}
     texts, parameters = understood.splits.train.texts, request.parameters
-    if parameters and names and names <= FROM_NOTHING and request.base is None:
+    if parameters and names and names <= FROM_NOTHING and not request.base:
         alone = made(folder / "base", needed.get(task, "encoder"), parameters, texts, length, None)
-        return alone, alone
-    base = find_base(source_of(request, task), max_length=length, offline=request.offline)
-    if task in needed:
-        require_kind(base, needed[task], task=task)
+        return (alone,), alone
+    bases: dict[str, Base] = {}
+    for source in sources_of(request, task):
+        base = find_base(source, max_length=length, offline=request.offline)
+        if task in needed:
+            require_kind(base, needed[task], task=task)
+        if base.location in bases:
+            raise UsageError(
+                f"base {base.name!r} is the same as base {bases[base.location].name!r}.", "name each base once"
+            )
+        bases[base.location] = base
+    first, *others = bases.values()
     if not parameters:
-        return base, None
-    return base, made(folder / "base", needed.get(task, base.kind), parameters, texts, length, base)
+        return tuple(bases.values()), None
+    kind = needed.get(task, first.kind)
+    return (first, *others), made(folder / "base", kind, parameters, texts, length, None if others else first)
 
 
 def options_of(request: config.Request, problem: "Problem") -> "Options":
@@ -167,11 +220,21 @@ def general_text(request: config.Request) -> tuple[str, ...]:
     return tuple(pieces[i * len(pieces) // count] for i in range(count))
 
 
-def source_of(request: config.Request, task: TaskName) -> str | None:
-    """The base that was named, or what is usual for the task."""
-    from warmstart.bases import usual_decoder
+def sources_of(request: config.Request, task: TaskName) -> tuple[str, ...]:
+    """The bases that were named, with --base or in the names of regimes, or what is usual for the task.
 
-    return request.base or (usual_decoder() if task in (*TEXT_OUT, "causal-lm") else None)
+    Of several, `fit` needs the one that its regime names.
+    """
+    from warmstart.bases import usual_decoder, usual_encoder
+
+    named = tuple(dict.fromkeys(request.base))
+    of_regimes = [parted(name)[1] for name in (*request.regimes, *([request.regime] if request.regime else []))]
+    if not named:
+        named = tuple(dict.fromkeys(filter(None, of_regimes)))
+    elif request.command == "fit" and of_regimes and of_regimes[0]:
+        each = zip(short_names(named), named, strict=True)
+        named = tuple(source for short, source in each if of_regimes[0] in (short, source)) or named
+    return named or (usual_decoder() if task in (*TEXT_OUT, "causal-lm") else usual_encoder(),)
 
 
 def domain(request: config.Request, understood: Understood) -> Splits | None:
@@ -196,7 +259,7 @@ def domain(request: config.Request, understood: Understood) -> Splits | None:
 
 def chosen_regimes(request: config.Request, own: "Sequence[Regime]", task: TaskName) -> tuple[str, ...]:
     """The names to compare, or the one to fit. Raises UsageError for one that is not known, or not for this task."""
-    from warmstart.regimes import default_for, known_regime, suits
+    from warmstart.regimes import default_for, suits
 
     mine = tuple(regime.name for regime in own)
     if request.command == "fit" and not request.races:
@@ -207,13 +270,21 @@ def chosen_regimes(request: config.Request, own: "Sequence[Regime]", task: TaskN
             )
     else:
         names = tuple(dict.fromkeys((*(request.regimes or default_for(task)), *mine)))
-    found = tuple(name if name in mine else known_regime(name) for name in names)
+    found = tuple(name if name in mine else _known(name) for name in names)
     for name in found:
-        if name not in mine and not suits(name, task):
+        if name not in mine and not suits(regime_of(name), task):
             raise UsageError(
                 f"regime {name!r} is not for the task {task}.", f"choose among others: {', '.join(default_for(task))}"
             )
     return found
+
+
+def _known(name: str) -> str:
+    """The same at a base, with the regime's own name. Raises UsageError for a regime that is not known."""
+    from warmstart.regimes import known_regime
+
+    regime, base = parted(name)
+    return at(known_regime(regime), base) if base else known_regime(regime)
 
 
 def own_regimes(request: config.Request, base: "Base", own: Own) -> "tuple[Regime, ...]":

@@ -21,7 +21,7 @@ from warmstart.errors import UsageError
 from warmstart.evaluate import metric
 from warmstart.race import Arm, Ask, Result, Standing, race, rungs
 from warmstart.record import Array, Interval, Run, write_json
-from warmstart.regimes import BASELINES
+from warmstart.regimes import is_baseline
 from warmstart.runs import Chosen
 from warmstart.work import Progress, Work
 
@@ -142,7 +142,7 @@ def _arms(plan: Plan, everything: float, chosen: Mapping[str, Chosen]) -> list[A
     """Their costs as the plan foretells them, with the search where it is still to be made."""
     whole = max(plan.sizes)
     barred = {each.regime for each in plan.excluded}
-    found = [Arm(name, lambda _: 0.0, whole=True) for name in plan.names if name in BASELINES and name not in barred]
+    found = [Arm(name, lambda _: 0.0, whole=True) for name in plan.names if is_baseline(name) and name not in barred]
     for name in (name for name in plan.networks if name not in barred):
 
         def cost(rows: int, name: str = name) -> float:
@@ -167,7 +167,7 @@ def _searches(plan: Plan, rows: int, name: str, chosen: Mapping[str, Chosen]) ->
 def _carried_out(study: Work, ask: Ask, chosen: dict[str, Chosen]) -> Generator[Progress, None, tuple[Run, float]]:
     """The run with what it took in seconds: at the regime's usual rate, until one has been searched."""
     plan, seed = study.plan, study.plan.options.first_seed + ask.seed
-    if ask.arm in BASELINES:
+    if is_baseline(ask.arm):
         done = yield from work.baseline(study, ask.arm, ask.rows, seed)
         return done, done.cost.seconds + done.tuning_seconds
     spent = 0.0
@@ -229,7 +229,7 @@ def _raced(
                 chance=standing.chances[name],
                 score=score(found.value),
                 interval=Interval(*ends),
-                seconds=fmean(run.cost.seconds for run in seen) if name in BASELINES else arm.cost(whole),
+                seconds=fmean(run.cost.seconds for run in seen) if is_baseline(name) else arm.cost(whole),
             )
         )
     ask = standing.next_ask

@@ -112,11 +112,12 @@ class Run:
     scores: Array = field(repr=False, compare=False)  # [n, 2] value and weight of each test row: test = sum / sum
     predictions: dict[str, list[Any]] = field(repr=False, compare=False)  # columns of scores.parquet, see `save_run`
     retention: dict[str, Any] | None = field(default=None, repr=False)  # `Retention.to_json`; None: nothing to forget
+    train_scores: Array | None = field(default=None, repr=False, compare=False)  # [n, 2], of rows trained on: the gap
     predicted: dict[str, float] | None = None  # "seconds" and "peak_memory_bytes", before the run
 
     def to_json(self) -> dict[str, Any]:
         """Everything but the per-example columns."""
-        return asdict_but(self, "scores", "predictions")
+        return asdict_but(self, "scores", "predictions", "train_scores")
 
 
 def asdict_but(record: Any, *names: str) -> dict[str, Any]:
@@ -133,26 +134,43 @@ def _plain(value: Any) -> Any:
 
 
 def save_run(run: Run, folder: Path) -> None:
-    """Write `run.json` and `scores.parquet` into `folder`; the JSON last, so that its presence means 'finished'.
+    """Write `run.json`, `scores.parquet` and `train_scores.parquet`; the JSON last: its presence means 'finished'.
 
     Columns of `scores.parquet`: row (number in the source, from 1), value, weight, target, prediction, where rows were
     grouped group (a number, the same in all runs of a study), and by task low, high (regression) or probability
-    (classification, of the prediction).
+    (classification, of the prediction; raw_probability: before a temperature was fitted), and
+    copied: whether the text is, nearly, that of a row it was trained on. `train_scores.parquet` has value and weight of
+    some training rows.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    columns = {"value": run.scores[:, 0], "weight": run.scores[:, 1], **run.predictions}
-    temporary = folder / "scores.parquet.tmp"
-    pq.write_table(pa.table(columns), temporary)
-    temporary.replace(folder / "scores.parquet")
+    _write_columns(folder / "scores.parquet", _columns(run.scores) | run.predictions)
+    if run.train_scores is not None:
+        _write_columns(folder / "train_scores.parquet", _columns(run.train_scores))
     write_json(folder / "run.json", run.to_json())
+
+
+def _columns(scores: Array) -> dict[str, Any]:
+    return {"value": scores[:, 0], "weight": scores[:, 1]}
+
+
+def _write_columns(path: Path, columns: dict[str, Any]) -> None:
+    temporary = path.with_name(path.name + ".tmp")
+    pq.write_table(pa.table(columns), temporary)
+    temporary.replace(path)
+
+
+def _read_columns(path: Path) -> tuple[Array, dict[str, list[Any]]]:
+    """Value and weight, [n, 2], and whatever else."""
+    table = pq.read_table(path)
+    columns = {name: table[name].to_pylist() for name in table.column_names}
+    return np.stack([np.asarray(columns.pop("value")), np.asarray(columns.pop("weight"))], axis=1), columns
 
 
 def load_run(folder: Path) -> Run:
     """The run that `save_run` wrote."""
     facts = json.loads((folder / "run.json").read_text())
-    table = pq.read_table(folder / "scores.parquet")
-    columns = {name: table[name].to_pylist() for name in table.column_names}
-    scores = np.stack([np.asarray(columns.pop("value")), np.asarray(columns.pop("weight"))], axis=1)
+    scores, columns = _read_columns(folder / "scores.parquet")
+    learned = folder / "train_scores.parquet"  # not beside runs of earlier versions, nor of texts that were judged
     facts |= {
         "cost": Cost(**facts["cost"]),
         "environment": Environment(**facts["environment"]),
@@ -161,6 +179,7 @@ def load_run(folder: Path) -> Run:
         "caveats": tuple(facts["caveats"]),
         "scores": scores,
         "predictions": columns,
+        "train_scores": _read_columns(learned)[0] if learned.exists() else None,
     }
     return Run(**facts)
 

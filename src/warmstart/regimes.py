@@ -7,6 +7,7 @@ from warmstart.data.schema import CORPUS, TEXT_OUT, TaskName
 from warmstart.errors import UsageError, did_you_mean
 from warmstart.methods import Discriminative, Frozen, Full, LoRA, Method
 from warmstart.models.dnn import size_for
+from warmstart.naming import regime_of
 from warmstart.starts import Architecture, Base, Init, Pretrained, Scratch, Start, dnn
 from warmstart.tasks import Language, Task
 
@@ -105,7 +106,8 @@ LANGUAGE_HABITS: dict[str, Habits] = {
 }
 
 REGIMES: dict[str, Callable[[Material], Regime]] = {}
-BASELINES = ("constant", "linear", "zero-shot")
+WITHOUT_NETWORK = ("constant", "linear")
+BASELINES = (*WITHOUT_NETWORK, "zero-shot")
 DEFAULT = ("constant", "linear", "scratch-dnn", "scratch", "frozen", "discriminative", "full", "lora")
 LANGUAGE_DEFAULT = ("zero-shot", "scratch", "full", "lora")
 WORDS = {
@@ -126,6 +128,12 @@ WORDS = {
 ALIASES = {"differential": "discriminative"}
 FROM_NOTHING = frozenset({"scratch", "self-pretrained"})  # of a base they need no more than its shape and tokenizer
 LEARN_LANGUAGE = frozenset({"hybrid", "self-pretrained"})  # before the task
+FROM_NO_BASE = frozenset({*WITHOUT_NETWORK, "scratch-dnn"})  # the same whatever bases are compared
+
+
+def is_baseline(name: str) -> bool:
+    """Whether nothing is trained step by step in the row of this name."""
+    return regime_of(name) in BASELINES
 
 
 def default_for(task: TaskName) -> tuple[str, ...]:
@@ -137,7 +145,7 @@ def suits(name: str, task: TaskName) -> bool:
     """Whether a regime can learn a task: those without a network write no text, and only language needs no head."""
     if task in (*TEXT_OUT, *CORPUS):
         return name in LANGUAGE_HABITS and not (task in CORPUS and name == "self-pretrained")
-    return name in HABITS or name in ("constant", "linear")
+    return name in HABITS or name in WITHOUT_NETWORK
 
 
 Stages = Callable[[Material], tuple[Stage, ...]]

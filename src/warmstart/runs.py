@@ -11,11 +11,12 @@ from typing import Any
 
 import numpy as np
 
+from warmstart import continuing
 from warmstart.baselines import BASELINES
 from warmstart.checkpoint import Checkpoints, told_of_a_full_disk
 from warmstart.course import look
 from warmstart.data.inputs import Encoded
-from warmstart.data.language import Conversations
+from warmstart.data.language import Conversations, Documents, Masked
 from warmstart.data.split import Rows
 from warmstart.device import environment, peak_memory, reset_peak_memory
 from warmstart.engine import world
@@ -259,6 +260,7 @@ class Measured:
     predictions: dict[str, list[Any]]
     latency_ms: float
     floor: float  # the best constant on the same training rows
+    train_scores: Array | None  # [n, 2]; None where test rows are judged by something else
 
 
 def measure(model: Predictor, draw: Draw, reads: Encoded | None = None) -> Measured:
@@ -286,7 +288,11 @@ def measure(model: Predictor, draw: Draw, reads: Encoded | None = None) -> Measu
     scores = task.score(test, test_targets, calibration)
     columns = {"row": tested.numbers.tolist(), "target": task.truths(test_targets)}
     columns |= task.predictions(test, calibration)
+    if "temperature" in calibration:
+        columns["raw_probability"] = task.predictions(test, {})["probability"]
     metrics = task.metrics(test, test_targets, calibration)
+    if not isinstance(task, Language):
+        columns["copied"] = draw.copied.tolist()
     if draw.schema.group:
         columns["group"] = np.unique(list(tested.keys), return_inverse=True)[1].tolist()
     if isinstance(task, Language) and task.writes:
@@ -296,19 +302,23 @@ def measure(model: Predictor, draw: Draw, reads: Encoded | None = None) -> Measu
         scores = scores if judged.scores is None else judged.scores
         columns |= _beside(tested, answered, judged.columns)
         metrics |= judged.metrics
-    train_score = metric(task.score(train_outputs, train_targets, calibration))
+    if isinstance(model, Network) and isinstance(model.inputs, Documents | Masked):
+        some_tested = sample_rows(splits.test)
+        columns |= _beside(tested, some_tested, continuing.shown(model.model, model.inputs, some_tested.texts))
+    train_scores = task.score(train_outputs, train_targets, calibration)
     constant = np.tile(task.constant(task.targets(splits.train)), (len(some), 1))
     floor = metric(task.score(constant, train_targets, task.calibrate(constant, train_targets)))
     return Measured(
         val=metric(task.score(val, val_targets, calibration)),
         test=metric(scores),
-        train=train_score,
+        train=metric(train_scores),
         metrics=metrics,
         calibration=calibration,
         scores=scores,
         predictions=columns,
         latency_ms=latency(model, splits.test.texts),
         floor=floor,
+        train_scores=None if ranked_by_writing else train_scores,
     )
 
 
@@ -323,6 +333,11 @@ def judged_rows(test: Rows) -> Rows:
     """The rows that answers are written for: the same for every regime, spread over all."""
     count = min(JUDGED, len(test))
     return test.take(np.arange(count) * len(test) // count)
+
+
+def sample_rows(test: Rows) -> Rows:
+    """Some test rows that people see what a language model makes of: the same for every regime, drawn by lot."""
+    return test.take(np.sort(np.random.default_rng(0).permutation(len(test))[: continuing.SHOWN]))
 
 
 def _measured(found: Measured | None, draw: Draw) -> dict[str, Any]:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from warmstart.data.read import Table
     from warmstart.deliver.predict import Trained
     from warmstart.plan import Planned
+    from warmstart.probing import Effect, Probe
     from warmstart.racing import Raced
     from warmstart.record import Run
     from warmstart.study import Study
@@ -110,10 +111,12 @@ def _lines(quiet: bool) -> "Generator[None, Progress, None]":
 
 
 def _left(now: "Progress") -> str:
-    if now.seconds_left is None:
-        return ""
-    minutes, seconds = divmod(round(now.seconds_left), 60)
-    return f", {minutes}:{seconds:02} left"
+    return "" if now.seconds_left is None else f", {_clock(now.seconds_left)} left"
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes}:{rest:02}"
 
 
 def json_out(value: Any) -> None:
@@ -144,6 +147,12 @@ def checked(found: "Checked") -> None:
     if found.split:
         pieces = f" (pieces of at most {schema.piece_bytes:,} bytes)" if schema.piece_bytes else ""
         line("split: " + ", ".join(f"{n:,} {part}" for part, n in found.split.items()) + pieces)
+    if found.spelling:
+        figures: dict[str, Any] = found.spelling
+        words, whole, lost = (figures[name] for name in ("tokens_per_word", "one_piece", "unknown"))
+        low, high = words["interval"]
+        spelled = f"base's tokenizer: {words['value']:.2f} tokens a word ({low:.2f}..{high:.2f})"
+        sentence(f"{spelled}, {whole['value']:.0%} of words one piece, {lost['value']:.1%} of pieces unknown", "  ")
     for finding in found.findings:  # sorted: the worst first
         more = ", ..." if finding.count > 6 else ""
         named = "(row" in finding.message  # as the messages about bad rows do
@@ -170,15 +179,11 @@ def looking(steps: "Generator[str, None, Value]", quiet: bool) -> Value:
 
 def plan(found: "Planned") -> None:
     """One line a regime, in 80 columns; then what does not fit, and what was measured."""
-    grid = Grid(box=None, pad_edge=False, padding=(0, 1, 0, 0))
-    for title in ("regime", "learned", "of", "compute", "memory", "fits", "time", "disk", "kWh", "money"):
-        grid.add_column(title, justify="left" if title == "regime" else "right", no_wrap=True)
+    titles, lines = ("regime", "learned", "of", "compute", "memory", "fits", "time", "disk", "kWh", "money"), []
     for one in found.forecasts:
         counts = ("-" if n is None else _count(n) for n in (one.trainable, one.total))
         sizes = ["-" if n is None else size_words(n) for n in (one.peak_memory_bytes, one.disk_bytes)]
-        grid.add_row(
-            one.regime,
-            *counts,
+        rest = (
             "-" if one.flops is None else compute_words(one.flops),
             sizes[0],
             {True: "yes", False: "NO", None: "?"}[one.fits],
@@ -187,9 +192,10 @@ def plan(found: "Planned") -> None:
             "-" if one.energy_kwh is None else f"{one.energy_kwh:.2g}",
             "-" if one.money is None else f"${one.money:.2f}",
         )
+        lines.append((one.regime, *counts, *rest))
     room = "" if found.room_bytes is None else f", {size_words(found.room_bytes)} of memory for a run"
     line(f"{found.where}{room}\n")
-    out.print(grid)
+    out.print(_grid(titles, lines, ("kWh", "money", "disk", "of")))
     line(f"all together: {_time(found.seconds)}\n")
     for one in found.forecasts:
         if one.advice:
@@ -249,35 +255,46 @@ def study(done: "Study", as_json: bool) -> None:
 
 def _table(comparison: "Comparison") -> Grid:
     """One line a regime, in 80 columns."""
-    grid = Grid(box=None, pad_edge=False, padding=(0, 1, 0, 0))
-    for title in ("regime", "score", "interval", "rows", "rate", "learned", "compute", "time"):
-        grid.add_column(title, justify="left" if title == "regime" else "right", no_wrap=True)
+    titles, lines = ("regime", "score", "interval", "rows", "rate", "learned", "compute", "time"), []
     for row in comparison.table:
         low, high = row.interval
         score = ["failed", ""] if row.failed else [f"{row.score:.4f}", f"{low:.4f}..{high:.4f}"]
-        grid.add_row(
-            row.name + ("" if row.converged or row.failed else " *"),
-            *score,
+        rest = (
             f"{row.rows:,}",
             f"{row.lr:.0e}" if row.lr else "-",
             _count(row.trainable),
             compute_words(row.flops),
             f"{row.seconds:.1f} s",
         )
-    return grid
+        lines.append((row.name + ("" if row.converged or row.failed else " *"), *score, *rest))
+    return _grid(titles, lines, ("learned", "rate", "rows", "compute"))
 
 
 def _race(raced: "Raced") -> Grid:
     """One line a regime, in 80 columns: what is foretold for all rows."""
-    grid = Grid(box=None, pad_edge=False, padding=(0, 1, 0, 0))
-    for title in ("regime", f"score at {raced.whole:,} rows", "band", "best?", "seen at", "a whole run"):
-        grid.add_column(title, justify="left" if title == "regime" else "right", no_wrap=True)
+    titles, lines = ("regime", f"score at {raced.whole:,} rows", "band", "best?", "seen at", "a whole run"), []
     for each in raced.outlooks:
         low, high = each.interval
-        band = f"{low:.4f}..{high:.4f}"
-        grid.add_row(
-            each.regime, f"{each.score:.4f}", band, f"{each.chance:.0%}", f"{each.rows:,}", _time(each.seconds)
-        )
+        scored = (f"{each.score:.4f}", f"{low:.4f}..{high:.4f}", f"{each.chance:.0%}")
+        lines.append((each.regime, *scored, f"{each.rows:,}", _time(each.seconds)))
+    return _grid(titles, lines, ("a whole run", "seen at"))
+
+
+def _grid(titles: Sequence[str], lines: Sequence[Sequence[str]], spare: Sequence[str] = ()) -> Grid:
+    """Columns as wide as what stands in them, the first to the left.
+
+    Where they are wider than the terminal, the `spare` ones are left out, one after the other.
+    """
+    kept = list(range(len(titles)))
+    widths = [max(map(len, column)) for column in zip(titles, *lines, strict=True)]
+    for title in spare:
+        if sum(widths[place] + 1 for place in kept) - 1 > out.width:
+            kept.remove(titles.index(title))
+    grid = Grid(box=None, pad_edge=False, padding=(0, 1, 0, 0))
+    for place in kept:
+        grid.add_column(titles[place], justify="right" if place else "left", no_wrap=True)
+    for each in lines:
+        grid.add_row(*(each[place] for place in kept))
     return grid
 
 
@@ -347,6 +364,38 @@ def _against(done: "Run", key: str) -> str:
     return "" if error is None else f"{error:+.0%}"
 
 
+def probe(found: "Probe", folder: Path) -> None:
+    """One line a regime, in 80 columns: every pair together, then each; then what to know."""
+    from warmstart.probing import MEASURES
+
+    measures = [name for name in found.measures if name in ("changed", "moved", "shift", "random", "beyond")][:4]
+    pairs = ", ".join(f"{each.left}/{each.right} ({each.rows:,})" for each in found.pairs)
+    sentence(f"swapped in {found.texts:,} texts, and how many had a term: {pairs}", "  ")
+    scale = f" of {found.units}" if found.units else ""
+    for number in [None, *range(len(found.pairs) if len(found.pairs) > 1 else 0)]:
+        what = "all pairs" if number is None else f"{found.pairs[number].left} / {found.pairs[number].right}"
+        grid = Grid(box=None, pad_edge=False, padding=(0, 1, 0, 0))
+        grid.add_column(f"{what}{scale}", no_wrap=True)
+        for name in measures:
+            grid.add_column(MEASURES[name][0].lower(), justify="right", no_wrap=True)
+        for regime in found.regimes:
+            effects = (regime.together if number is None else regime.pairs[number]).effects
+            grid.add_row(regime.name, *(_effect(effects[name]) for name in measures))
+        line("")
+        out.print(grid)
+    line("")
+    for name in measures:
+        sentence(f"{MEASURES[name][0].lower()}: {MEASURES[name][1]}", "  ")
+    for caveat in found.caveats:
+        sentence(f"- {caveat}", "  ")
+    if (folder / "probe.json").exists():
+        line(f"kept: {folder / 'probe.json'}   (warmstart report {folder} shows it)")
+
+
+def _effect(found: "Effect") -> str:
+    return f"{found.value:.3f} {found.interval.low:.3f}..{found.interval.high:.3f}"
+
+
 def check_ending(path: Path | None) -> None:
     """Raises UsageError where predictions cannot be written to a file of this name."""
     if path is not None and path.suffix not in (".csv", ".jsonl", ".parquet"):
@@ -359,7 +408,9 @@ def predictions(trained: "Trained", table: "Table", path: Path | None, quiet: bo
     empty = [number for number, text in enumerate(texts, 1) if not text]
     if empty and not quiet:
         say(f"{table.rows(empty)}: nothing to read, so what is predicted there means little.")
-    numbered = ({"row": i} | row for i, row in enumerate(trained.stream(texts), 1))
+    numbered: Iterator[dict[str, Any]] = ({"row": i} | row for i, row in enumerate(trained.stream(texts), 1))
+    if not quiet and not (path is None and sys.stdout.isatty()):  # there, the rows themselves say how far it is
+        numbered = _told(numbered, len(texts))
     if path is None:
         _csv(numbered, sys.stdout)
         return
@@ -378,6 +429,18 @@ def predictions(trained: "Trained", table: "Table", path: Path | None, quiet: bo
         say(f"{table.columns.num_rows:,} predictions in {path}")
 
 
+def _told(rows: Iterator[dict[str, Any]], count: int) -> Iterator[dict[str, Any]]:
+    """The same rows; how far it is, now and then."""
+    began = last = time.monotonic()
+    for done, row in enumerate(rows, 1):
+        yield row
+        now = time.monotonic()
+        if now - last > EVERY and done < count:
+            left = (now - began) / done * (count - done)
+            say(f"[{done / count:4.0%}] {done:,} of {count:,} rows, {_clock(left)} left")
+            last = now
+
+
 def _write(rows: Iterator[dict[str, Any]], path: Path, suffix: str) -> None:
     if suffix == ".parquet":
         import pyarrow as pa
@@ -394,11 +457,15 @@ def _write(rows: Iterator[dict[str, Any]], path: Path, suffix: str) -> None:
 
 def _csv(rows: Iterable[dict[str, Any]], file: Any) -> None:
     writer: csv.DictWriter[str] | None = None
+    flushed = 0.0
     for row in rows:
         if writer is None:
             writer = csv.DictWriter(file, list(row), lineterminator="\n")
             writer.writeheader()
         writer.writerow({key: _cell(value) for key, value in row.items()})
+        if time.monotonic() - flushed > 1:  # what is read as it comes should come
+            file.flush()
+            flushed = time.monotonic()
 
 
 def _cell(value: Any) -> Any:

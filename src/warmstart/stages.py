@@ -25,7 +25,7 @@ from warmstart.models.model import UNPOOLED, Model, body_width
 from warmstart.models.shards import sharded
 from warmstart.models.vocabulary import only_used_rows
 from warmstart.prefix import Examples, Shared, Stream, reading
-from warmstart.record import Point
+from warmstart.record import Array, Point
 from warmstart.regimes import Regime
 from warmstart.starts import Pretrained, Start, random_state
 from warmstart.tasks import Task, task_for
@@ -62,6 +62,12 @@ class Draw:
         """Mean and deviation, or classes, as this draw's training rows have them."""
         return task_for(self.schema, self.splits)
 
+    @cached_property
+    def copied(self) -> Array:
+        """bool [test]: the rows whose text is, nearly, that of a row which is trained on."""
+        found: Array = np.isin(self.shared.alike(self.splits.test), self.shared.alike(self.splits.train))
+        return found
+
     def better(self, score: float, other: float) -> bool:
         """Whether a value of the ranking metric beats another one."""
         return score > other if self.task.higher_is_better else score < other
@@ -95,11 +101,13 @@ class View:
     watch: Examples  # the validation rows to look at
 
     def used_tokens(self) -> Tensor:
-        """Every token, or hashed word, that any row of the study has; empty where rows are neither."""
+        """Every token of any row of the study, and what fills rows up, or every hashed word; empty without either."""
         encoded, used = self.examples.encoded, np.empty(0, dtype=np.int32)
-        if isinstance(encoded, TokenRows | WordRows):
-            used = (encoded.tokens if isinstance(encoded, TokenRows) else encoded.features).values
-        return torch.from_numpy(np.unique(used).astype(np.int64))
+        if isinstance(encoded, TokenRows):
+            used = np.union1d(encoded.tokens.values, encoded.pad)
+        elif isinstance(encoded, WordRows):
+            used = np.unique(encoded.features.values)
+        return torch.from_numpy(used.astype(np.int64))
 
 
 def watched(available: int, config: TrainConfig, looks: int) -> int:

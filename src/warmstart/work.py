@@ -4,6 +4,7 @@ Each is an iterator of `Progress`, so that who runs it can show how far it is. W
 is read back; what killed the process too often is recorded as failed.
 """
 
+import re
 import time
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field, replace
@@ -16,11 +17,12 @@ from warmstart import cuts, log, supervise, tune
 from warmstart.budget import Plan
 from warmstart.engine import world
 from warmstart.errors import listed
+from warmstart.naming import regime_of
 from warmstart.needs import constrained, in_time
 from warmstart.pace import measure
 from warmstart.prefix import Shared
 from warmstart.record import Point, Run
-from warmstart.regimes import BASELINES
+from warmstart.regimes import is_baseline
 from warmstart.runs import Chosen, given_up, run, run_baseline
 from warmstart.stages import Draw
 from warmstart.train import Step
@@ -137,7 +139,7 @@ def baseline(work: Work, name: str, rows: int, seed: int, folder: Path | None = 
     lost = _lost(work.folder, name, rows, doing)
     if lost:
         done = given_up(name, draw, folder, lost)
-    elif name == "zero-shot":
+    elif regime_of(name) == "zero-shot":
         regime = work.plan.regime(name, rows)
         steps = run(Chosen(regime, work.plan.config(regime, rows, seed)), draw, folder)
         done = yield from _showing(work, steps, doing, 0.0, 0.0)
@@ -173,7 +175,8 @@ def searched(work: Work, name: str, rows: int, spend: float) -> Generator[Progre
 
 def searched_before(work: Work, name: str, rows: int, study: Path) -> Chosen | None:
     """The rate and size that a study found for a regime, at whatever number of rows; None where it searched none."""
-    paths = sorted((study / "tuning").glob(f"{name}-r*.json"))
+    mine = re.compile(re.escape(name) + r"-r\d+\.json")
+    paths = sorted(path for path in (study / "tuning").glob("*.json") if mine.fullmatch(path.name))
     facts = tune.known(paths[-1]) if paths else None
     regime = work.plan.regime(name, rows)
     config = work.plan.config(regime, rows, work.plan.options.first_seed)
@@ -296,7 +299,8 @@ def _finished(folder: Path) -> bool:
 def _note(plan: Plan, done: Run, fresh: bool) -> None:
     """Into the log, once: not when a finished run is only read back."""
     if fresh and plan.options.log and world().main:
-        log.note(done, plan.problem.base.name, plan.tokens_of(done.regime) if done.regime not in BASELINES else None)
+        tokens = None if is_baseline(done.regime) else plan.tokens_of(done.regime)
+        log.note(done, plan.base_of(done.regime).name, tokens)
 
 
 def run_id(name: str, rows: int, seed: int, longer: int = 1) -> str:

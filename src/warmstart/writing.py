@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from warmstart.chunks import summarise_long
 from warmstart.constrain import constraint
-from warmstart.data.conversations import Turn, write
+from warmstart.data.conversations import Turn, ask, document, write
 from warmstart.data.language import Conversations
 from warmstart.generate import Guide, generate, spelled, stream
 from warmstart.models.language import LanguageHead
@@ -30,8 +31,18 @@ class Writer:
     def answers(self, texts: Sequence[str], task: Language) -> list[str]:
         """The likeliest answer to each conversation; to one that has an answer, in its place.
 
-        Where the task has a schema, an answer fits it, token by token. Raises InputError for one without room.
+        Where the task has a schema, an answer fits it, token by token. Where it summarises long documents in chunks,
+        so are those that do not fit. Raises InputError for one without room.
         """
+        if task.long == "chunks":
+            documents = [document(text, task.instruction) for text in texts]
+            return summarise_long(documents, lambda some: self._of(some, task), self.inputs.ends, self.inputs.room)
+        return self._written(texts, task)
+
+    def _of(self, documents: Sequence[str], task: Language) -> list[str]:
+        return self._written([ask(task.instruction, text) for text in documents], task)
+
+    def _written(self, texts: Sequence[str], task: Language) -> list[str]:
         tokenizer = self.inputs.tokenizer
         allowed: Callable[[], Guide] | None = None
         if task.json_schema is not None:
@@ -57,8 +68,12 @@ class Writer:
 
     @property
     def stop(self) -> set[int]:
-        """Tokens that end an answer: the tokenizer's, and those of the base's own settings for generation."""
-        configured: Any = getattr(getattr(self.model.body, "generation_config", None), "eos_token_id", None)
-        configured = configured if configured is not None else getattr(self.model.body.config, "eos_token_id", None)
-        known = configured if isinstance(configured, list) else [configured]
-        return {int(token) for token in (*known, self.inputs.tokenizer.eos_token_id) if token is not None}
+        return stops(self.model, self.inputs.tokenizer)
+
+
+def stops(model: Model, tokenizer: Any) -> set[int]:
+    """Tokens that end a text: the tokenizer's, and those of the base's own settings for generation."""
+    configured: Any = getattr(getattr(model.body, "generation_config", None), "eos_token_id", None)
+    configured = configured if configured is not None else getattr(model.body.config, "eos_token_id", None)
+    known = configured if isinstance(configured, list) else [configured]
+    return {int(token) for token in (*known, tokenizer.eos_token_id) if token is not None}

@@ -10,7 +10,6 @@ import pyarrow as pa
 
 from warmstart.data import conversations
 from warmstart.data.cells import as_labels, as_numbers, as_text, each_text
-from warmstart.data.conversations import Turn
 from warmstart.data.read import Table
 from warmstart.data.schema import CORPUS, TEXT_OUT, Schema
 from warmstart.data.structure import dump, misfit, objects
@@ -73,7 +72,9 @@ def write_texts(table: Table, schema: Schema) -> Texts:
         return join_columns(table, schema)
     if _holds_turns(schema):
         return Texts.of(_prompts(table, schema))
-    return Texts.of(_written(schema, source) if source else "" for source in join_columns(table, schema))
+    return Texts.of(
+        conversations.ask(schema.instruction or "", source) if source else "" for source in join_columns(table, schema)
+    )
 
 
 def join_columns(table: Table, schema: Schema) -> Texts:
@@ -103,11 +104,6 @@ def _is_contiguous(column: Column) -> bool:
 def _holds_turns(schema: Schema) -> bool:
     """Whether one column holds all turns of a row."""
     return not schema.target and not schema.fields
-
-
-def _written(schema: Schema, source: str, *answer: str) -> str:
-    asked = f"{schema.instruction}\n\n{source}" if schema.instruction else source
-    return conversations.write([Turn("user", asked), *(Turn("assistant", text) for text in answer)])
 
 
 def _cells(table: Table, schema: Schema) -> Iterator[object]:
@@ -166,7 +162,7 @@ def _turns(table: Table, schema: Schema) -> tuple[Texts, Array, list[BadRows]]:
 def _answered(table: Table, schema: Schema) -> tuple[Texts, Array, list[BadRows]]:
     sources, targets, problems = join_columns(table, schema), *_answers(table, schema)
     texts = Texts.of(
-        _written(schema, source, target or "") if source else ""
+        conversations.ask(schema.instruction or "", source, target or "") if source else ""
         for source, target in zip(sources, targets.tolist(), strict=True)
     )
     missing = np.array([target is None for target in targets], dtype=bool)

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -19,6 +19,9 @@ from warmstart.data.texts import Texts
 from warmstart.errors import InputError, listed, shortened
 from warmstart.record import Array
 
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
 SHOWN = 20  # row numbers kept with a finding
 COMPARED_BYTES = 1 << 16  # of a document, in the search for copies: its words are held in memory
 SAMPLED_TEXTS = 2_000  # texts tokenised to estimate how many are too long
@@ -28,7 +31,16 @@ QUANTILES = {"min": 0, "p10": 10, "p25": 25, "median": 50, "p75": 75, "p90": 90,
 LEAK_SHARE = 0.9  # of the rows whose text names their own target
 
 Severity = Literal["error", "warning", "note"]
-CountTokens = Callable[[list[str]], list[int]]
+
+
+@dataclass(frozen=True)
+class Reach:
+    """How much a base reads, and how much there is to read."""
+
+    tokens: int  # at most
+    count: Callable[[list[str]], list[int]]  # tokens of each text, special ones included
+    tokenizer: "Callable[[], Tokenizer] | None" = None
+    base: str = ""  # told where there are several
 
 
 @dataclass(frozen=True)
@@ -54,12 +66,13 @@ class Checked:
     # regression: quantiles, mean; classification: {"classes", "largest", "counts": {...}};
     # text-out: quantiles of the answers' characters; corpus: {"documents", "pieces", "bytes"}
     target: dict[str, object]
+    spelling: dict[str, object] | None = None  # how the base's tokenizer cuts the texts: `mismatch.Spelling`
 
 
-def check(table: Table, schema: Schema, *, count_tokens: CountTokens | None = None, max_length: int = 256) -> Checked:
+def check(table: Table, schema: Schema, readers: Sequence[Reach] = ()) -> Checked:
     """Findings about the rows as they would be trained on; errors first. Bad rows are findings, never exceptions.
 
-    `count_tokens` gives the number of tokens of each text, special ones included; without it, lengths go unchecked.
+    `readers`: how much each base reads; without one, lengths go unchecked.
     """
     found = candidates(table, schema)
     findings = [_of_bad_rows(kind) for kind in found.bad]
@@ -81,8 +94,8 @@ def check(table: Table, schema: Schema, *, count_tokens: CountTokens | None = No
             findings += _named_target(rows, schema)
         if schema.task == "classification":
             findings += _classes(found.targets, splits, schema)
-        if count_tokens is not None:
-            findings += _too_long(rows, schema, found.owners, count_tokens, max_length)
+        for reader in readers:
+            findings += _too_long(rows, schema, found.owners, reader)
     findings += _columns(table, schema) if schema.task not in CORPUS else []
     order: tuple[Severity, ...] = ("error", "warning", "note")
     findings.sort(key=lambda finding: order.index(finding.severity))
@@ -302,32 +315,49 @@ def _classes(targets: Array, splits: Splits, schema: Schema) -> list[Finding]:
 # --- lengths -------------------------------------------------------------------------------------------------------
 
 
-def _too_long(rows: Rows, schema: Schema, owners: Array, count_tokens: CountTokens, max_length: int) -> list[Finding]:
-    """A text of at most `max_length` bytes has no more tokens than that, so only longer ones are tokenised."""
+def _too_long(rows: Rows, schema: Schema, owners: Array, reader: Reach) -> list[Finding]:
+    """A text of at most as many bytes has no more tokens than that, so only longer ones are tokenised."""
     texts = Texts.of(rows.texts)
     unit = "pieces" if schema.task in CORPUS else "texts"
     if schema.task in TEXT_OUT:
         texts, unit = Texts.of(map(_spoken, rows.texts)), "texts with their answers"
-    candidates = np.flatnonzero(texts.sizes() > max_length)
+    most, reads = reader.tokens, f" that {reader.base} reads" if reader.base else ""
+    candidates = np.flatnonzero(texts.sizes() > most)
     if not len(candidates):
         return []
     sample = candidates
     if len(candidates) > SAMPLED_TEXTS:
         sample = np.sort(np.random.default_rng(0).choice(candidates, SAMPLED_TEXTS, replace=False))
-    lengths = np.array(count_tokens(list(texts.take(sample))))
-    long = lengths > max_length
+    lengths = np.array(reader.count(list(texts.take(sample))))
+    longest = int(lengths.max())
+    if len(sample) < len(candidates):
+        longest = max(longest, *reader.count([texts[int(texts.sizes().argmax())]]))
+    long = lengths > most
     if not long.any():
         return []
     count = round(float(long.mean()) * len(candidates))
-    lost = float((lengths[long] - max_length).sum() / lengths[long].sum())
+    lost = float((lengths[long] - most).sum() / lengths[long].sum())
     about = "About " if len(sample) < len(candidates) else ""
+    end = "" if schema.task in TEXT_OUT else "the last "
     message = (
-        f"{about}{count:,} of {len(rows):,} {unit} ({count / len(rows):.1%}) are longer than {max_length} tokens; "
-        f"the model does not see {'' if schema.task in TEXT_OUT else 'the last '}{lost:.0%} of what they say."
+        f"{about}{count:,} of {len(rows):,} {unit} ({count / len(rows):.1%}) are longer than {most} tokens{reads}, "
+        f"the longest of {longest:,}; the model does not see {end}{lost:.0%} of what they "
+        f"say{_kept(schema)}."
     )
     numbers = np.unique(owners[rows.numbers[sample[long]] - 1] + 1)
     hint = "raise --max-length, or name shorter columns" if schema.task not in CORPUS else ""
+    if schema.task == "summarise" and schema.long != "chunks":
+        hint = "raise --max-length, or summarise them in parts with --long chunks"
     return [Finding("truncated", "warning", message, tuple(numbers[:SHOWN].tolist()), count, hint)]
+
+
+def _kept(schema: Schema) -> str:
+    """What becomes of a text that is too long, to follow on what is lost."""
+    if schema.task not in TEXT_OUT:
+        return ""
+    if schema.long == "chunks":
+        return ": training rows are read at their beginning and end; test rows and new ones are summarised in parts"
+    return ": their beginning and end are read"
 
 
 def _spoken(text: str) -> str:

@@ -35,6 +35,22 @@ def write(turns: Sequence[Turn]) -> str:
     return json.dumps([{"role": turn.role, "content": turn.content} for turn in turns], ensure_ascii=False)
 
 
+def ask(instruction: str, source: str, *answer: str) -> str:
+    """A text to summarise, translate or describe as `write` writes it: a question, and the answer where it is known."""
+    asked = f"{instruction}\n\n{source}" if instruction else source
+    return write([Turn("user", asked), *(Turn("assistant", text) for text in answer)])
+
+
+def document(text: str, instruction: str) -> str:
+    """The source again.
+
+    >>> document(ask("Sum up.", "A long text.", "A text."), "Sum up.")
+    'A long text.'
+    """
+    asked = next(turn.content for turn in reversed(read(text)) if turn.role == "user")
+    return asked.removeprefix(f"{instruction}\n\n") if instruction else asked
+
+
 def read(text: str) -> tuple[Turn, ...]:
     """The turns that `write` wrote. Raises InputError for anything that is no conversation.
 

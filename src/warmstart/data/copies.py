@@ -50,6 +50,18 @@ def find_copies(texts: Sequence[str]) -> Copies:
     return Copies(exact, once[np.concatenate([near, alike])], bound)
 
 
+def joined_copies(texts: Sequence[str]) -> Array:
+    """int64 [n]: the same number for texts that are copies or near copies, or are so by way of others."""
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+
+    copies = find_copies(texts)
+    pairs = np.concatenate([copies.exact, copies.near])
+    joined = coo_matrix((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(len(texts), len(texts)))
+    found: Array = connected_components(joined, directed=False)[1].astype(np.int64)
+    return found
+
+
 @dataclass(frozen=True)
 class _Words:
     """The lower-case words of texts."""

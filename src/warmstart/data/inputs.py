@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from warmstart.data.controls import plain
 from warmstart.data.spool import Spool
 from warmstart.data.texts import BLOCK
 from warmstart.record import Array
@@ -204,12 +205,9 @@ class Tokens:
 
     def _encodings(self, texts: Sequence[str], longest: int | None, words: bool = False) -> Iterator[list[Any]]:
         """What the tokenizer's own library gives for some texts at a time: without a list for each of their masks."""
-        backend = self.tokenizer.backend_tokenizer
-        backend.no_padding()
         for start in range(0, len(texts), BLOCK):
-            if longest is None:  # each time: others may use the tokenizer between two blocks
-                backend.no_truncation()
-            else:
+            backend = plain(self.tokenizer)  # each time: others may use the tokenizer between two blocks
+            if longest is not None:
                 backend.enable_truncation(longest, direction=self.tokenizer.truncation_side)
             some = list(texts[start : start + BLOCK])
             yield backend.encode_batch(some) if words else backend.encode_batch_fast(some)  # without words: faster

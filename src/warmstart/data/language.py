@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from warmstart.data.controls import plain
+from warmstart.data.conversations import ask
 from warmstart.data.inputs import Encoded, GrowingRagged, Ragged, Tokens
 from warmstart.data.lines import UNLABELLED, Layout, Line
 from warmstart.data.spool import Spool
@@ -19,6 +21,7 @@ from warmstart.data.texts import BLOCK
 from warmstart.errors import InputError, RowError, shortened
 from warmstart.record import Array
 
+FEWEST = 32  # tokens of a part of a document: summaries of shorter ones are longer than they
 LANGUAGE_KEYS = ("labels", "rows", "bytes")  # of a batch: read by the head alone
 MASKED = 0.15  # of the tokens are to be predicted: as BERT was trained
 HIDDEN, SWAPPED = 0.8, 0.1  # of these: shown as the mask, as any token; the others as they are
@@ -129,11 +132,8 @@ class _Language:
         return Layout(self.folder, causal, self.tokenizer.pad_token_id, self.max_length)
 
     def _backend(self) -> Any:
-        """The tokenizer's own library, cutting and padding nothing."""
-        backend = self.tokenizer.backend_tokenizer
-        backend.no_padding()
-        backend.no_truncation()
-        return backend
+        """The tokenizer's own library, reading everything as text, cutting and padding nothing."""
+        return plain(self.tokenizer)
 
 
 @dataclass(frozen=True)
@@ -143,9 +143,11 @@ class Conversations(_Language):
     A base without a template is given a plain one ("User: ...", "Assistant: ..."), which is saved with its tokenizer.
     """
 
+    instruction: str = ""  # that questions begin with: never cut away where they are too long
+
     @property
     def key(self) -> str:
-        return f"conversations:{self.folder}:{self.max_length}"
+        return f"conversations:{self.folder}:{self.max_length}:{self.instruction}"
 
     @cached_property
     def tokenizer(self) -> Any:
@@ -156,7 +158,7 @@ class Conversations(_Language):
 
     @cached_property
     def template(self) -> Template:
-        return Template(self.tokenizer, self.max_length)
+        return Template(self.tokenizer, self.max_length, self.instruction)
 
     def encode(self, texts: Sequence[str]) -> SpokenRows:
         """Raises RowError for turns that the template does not take, or that have nothing to learn."""
@@ -184,8 +186,25 @@ class Conversations(_Language):
         found: list[int] = self.template.prompt(_turns(text)).tokens.tolist()
         return found
 
+    @cached_property
+    def room(self) -> int:
+        """Tokens that a document may have after the instruction. Raises InputError where hardly any are left."""
+        around = self.template.size(_turns(ask(self.instruction, "."))) - 1
+        room = self.template.room(0) - around
+        if room < FEWEST:
+            raise InputError(
+                f"--max-length {self.max_length:,} leaves {max(0, room):,} tokens for a part of a document.",
+                f"raise it by at least {FEWEST - room:,}, or shorten --instruction",
+            )
+        return room
+
+    def ends(self, text: str) -> Array:
+        """Where each token of a text ends, int64 [t], in characters."""
+        offsets = self._backend().encode(text, add_special_tokens=False).offsets
+        return np.array([end for _, end in offsets], dtype=np.int64)
+
     def to_json(self) -> dict[str, Any]:
-        return {"kind": "conversations", "max_length": self.max_length}
+        return {"kind": "conversations", "max_length": self.max_length, "instruction": self.instruction}
 
 
 def _turns(text: str) -> list[dict[str, str]]:
@@ -259,9 +278,8 @@ class Masked(_Language):
                 "use --task causal-lm, or another base",
             )
         tokens, spelled, lost = GrowingRagged(), GrowingRagged(), Spool(np.int64)
-        backend = tokenizer.backend_tokenizer
         for start in range(0, len(texts), BLOCK):
-            backend.no_padding()
+            backend = self._backend()
             backend.enable_truncation(self.max_length, direction=tokenizer.truncation_side)
             block = list(texts[start : start + BLOCK])
             found = backend.encode_batch(block)

@@ -93,6 +93,7 @@ def recognise_language(table: Table, columns: Columns, task: TaskName, why: str)
         fields=columns.fields,
         json_schema=json_schema,
         piece_bytes=columns.piece_bytes if task in CORPUS else 0,
+        long=columns.long or "head-tail",
     )
 
 

@@ -10,6 +10,7 @@ Scale = Literal["linear", "log10", "log10(1+x)"]
 TaskName = Literal[
     "regression", "classification", "causal-lm", "masked-lm", "summarise", "translate", "chat", "structured"
 ]
+Long = Literal["head-tail", "chunks"]  # of a text that does not fit: head and tail are read; summaries of all its parts
 CORPUS: tuple[TaskName, ...] = ("causal-lm", "masked-lm")  # rows are pieces of documents
 TEXT_OUT: tuple[TaskName, ...] = ("summarise", "translate", "chat", "structured")  # rows are conversations
 INSTRUCTED: tuple[TaskName, ...] = ("summarise", "translate", "structured")
@@ -30,6 +31,7 @@ class Columns:
     fields: tuple[str, ...] = ()  # columns that make up the JSON object to be written
     schema: str | None = None  # a file with the JSON Schema of what is to be written; None: from the values
     piece_bytes: int = PIECE_BYTES  # of a document, at most
+    long: Long | None = None  # None: head and tail
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,7 @@ class Schema:
     fields: tuple[str, ...] = ()  # columns that make up the JSON object
     json_schema: dict[str, Any] | None = None  # of the JSON objects that are to be written
     piece_bytes: int = 0  # of a document, at most; 0 where rows are not pieces
+    long: Long = "head-tail"  # of a text-out task, what becomes of a text that does not fit
 
     @property
     def answers(self) -> str:
@@ -65,6 +68,8 @@ def check_meant(columns: Columns, task: TaskName) -> None:
         ("fields", columns.fields, ("structured",)),
         ("schema", columns.schema, ("structured",)),
         ("separator", columns.separator, ("classification", "structured")),
+        ("long head-tail", columns.long == "head-tail", TEXT_OUT),
+        ("long chunks", columns.long == "chunks", ("summarise",)),
         ("scale", columns.scale not in (None, "linear"), ("regression",)),
     ):
         if said and task not in tasks:

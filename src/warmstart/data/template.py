@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from warmstart.data import controls
+from warmstart.data.controls import Written
 from warmstart.data.lines import UNLABELLED
-from warmstart.errors import InputError, shortened
+from warmstart.errors import InputError, listed, shortened
 from warmstart.record import Array
 
 Turn = dict[str, str]  # role and content
@@ -20,6 +22,8 @@ PLAIN = (
     "{% if add_generation_prompt %}Assistant:{% endif %}"
 )
 SHARE = 4  # the answer always has room for a quarter of the length, and so has the prompt
+HEAD = 0.7  # of what is kept of a long text: most documents say at their beginning what they are about
+GAP = "\n[…]\n"  # in the place of what is not read
 
 
 @dataclass(frozen=True)
@@ -57,36 +61,42 @@ class Spoken:
 class Template:
     """The chat template of a tokenizer that has one; reads at most `max_length` tokens.
 
-    Its errors are InputErrors that do not know the row.
+    Names of control tokens inside a turn are text. Its errors are InputErrors that do not know the row.
     """
 
     tokenizer: Any
     max_length: int
+    instruction: str = ""  # that a question may begin with: never cut away
 
     def spoken(self, turns: Sequence[Turn]) -> Spoken:
         """A conversation that ends with an assistant turn.
 
-        One too long is cut where it hurts least: old exchanges go first, then the middle of the last question; the
-        system turn and the answer stay, unless the answer alone takes more than three quarters: then its end goes.
+        One too long is cut where it hurts least: old exchanges go first, then the middle of the last question, after
+        its instruction, with a mark in its place; the system turn and the answer stay, unless the answer alone takes
+        more than three quarters: then its end goes.
         """
         *asked, last = turns
         whole, opening = self._render(turns), self._opening(asked)
-        _, first, end, closed = self._span(whole, opening.text, last, is_last=True)
+        _, first, end, closed = self._span(whole.text, opening.text, last, is_last=True)
         ids, ends = self._after(opening, whole, closed)
         if not len(ids):
             raise InputError("the last assistant turn has no token to learn.", "give it some words")
-        prompt = self._fitted(asked, opening, self._room(len(ids)))
+        prompt = self._fitted(asked, opening, self.room(len(ids)))
         answer = ids[: self.max_length + 1 - len(prompt.tokens)]
-        words = whole[first : end if len(answer) == len(ids) else min(end, int(ends[len(answer) - 1]))]
+        words = whole.text[first : end if len(answer) == len(ids) else min(end, int(ends[len(answer) - 1]))]
         return Spoken(prompt, answer, prompt.bytes + len(words.encode()), prompt.lost + len(ids) - len(answer))
 
     def prompt(self, turns: Sequence[Turn]) -> Prompt:
         """What an answer is generated after: all turns, or those before the last one if that is the assistant's."""
         if turns and turns[-1]["role"] == "assistant":
             return self.spoken(turns).prompt
-        return self._fitted(turns, self._opening(turns), self._room(0))
+        return self._fitted(turns, self._opening(turns), self.room(0))
 
-    def _room(self, answer: int) -> int:
+    def size(self, turns: Sequence[Turn]) -> int:
+        """Tokens of a prompt before anything is cut away."""
+        return len(self._opening(turns).ids)
+
+    def room(self, answer: int) -> int:
         """Tokens that a prompt may have before an answer of so many: the answer's last one is never read."""
         quarter = self.max_length // SHARE
         return max(quarter, self.max_length - max(answer - 1, quarter))
@@ -96,30 +106,41 @@ class Template:
         while len(opening.ids) > room and (shorter := _without_oldest(turns)):
             turns, opening = shorter, self._opening(shorter)
         ids, size = opening.ids, 0
-        learned, keep = np.zeros(len(ids), dtype=bool), np.ones(len(ids), dtype=bool)
+        learned = np.zeros(len(ids), dtype=bool)
         for k, turn in enumerate(turns):
             if turn["role"] == "assistant":
-                start, first, end, closed = self._span(opening.text, self._render(turns[:k], ask=True), turn)
+                start, first, end, closed = self._span(opening.text, self._render(turns[:k], ask=True).text, turn)
                 learned |= (opening.offsets[:, 1] > start) & (opening.offsets[:, 0] < closed)
                 size += len(opening.text[first:end].encode())
+        lost = count - len(ids)
         if len(ids) > room:
-            keep[self._middle(opening, turns, len(ids) - room)] = False
-        return Prompt(ids[keep], learned[keep], size, count - int(keep.sum()))
+            cut, mark = self._middle(opening, turns, len(ids) - room)
+            lost += cut.stop - cut.start
+            ids = np.concatenate([ids[: cut.start], mark, ids[cut.stop :]])
+            learned = np.concatenate([learned[: cut.start], np.zeros(len(mark), dtype=bool), learned[cut.stop :]])
+        return Prompt(ids, learned, size, lost)
 
-    def _middle(self, opening: "_Opening", turns: Sequence[Turn], excess: int) -> slice:
-        """So many tokens from the middle of the last question."""
+    def _middle(self, opening: "_Opening", turns: Sequence[Turn], excess: int) -> tuple[slice, Array]:
+        """What goes of the last question so that there are `excess` tokens fewer, and the mark in its place."""
         content = turns[-1]["content"].strip() if turns else ""
-        first = opening.text.rfind(content)
+        end = opening.text.rfind(content) + len(content)
+        first = end - len(content) + (len(self.instruction) if content.startswith(self.instruction) else 0)
         starts, ends = opening.offsets.T
-        inside = np.flatnonzero((starts >= first) & (ends <= first + len(content)))
+        inside = np.flatnonzero((starts >= first) & (ends <= end))
         if len(inside) < excess or turns[-1]["role"] == "system":
             raise InputError(
                 f"even without the question that it ends with, the conversation is {excess - len(inside):,} tokens "
                 f"longer than fits beside its answer into {self.max_length:,}.",
-                "raise --max-length, or shorten its system turn",
+                "raise --max-length, or shorten its system turn or --instruction",
             )
-        start = int(inside[0]) + (len(inside) - excess + 1) // 2
-        return slice(start, start + excess)
+        mark = self._mark if len(inside) - excess > 2 * len(self._mark) else self._mark[:0]
+        kept = len(inside) - excess - len(mark)
+        start = int(inside[0]) + int(np.ceil(HEAD * kept))
+        return slice(start, start + excess + len(mark)), mark
+
+    @cached_property
+    def _mark(self) -> Array:
+        return np.array(controls.plain(self.tokenizer).encode(GAP, add_special_tokens=False).ids, dtype=np.int32)
 
     def _span(self, text: str, opening: str, turn: Turn, is_last: bool = False) -> tuple[int, int, int, int]:
         """Where an assistant turn is in `text`: what is learned begins, its words begin and end, the learned ends.
@@ -140,7 +161,7 @@ class Template:
         closing = next((token for token in self._closings if rest.startswith(token)), "")
         return len(opening), first, end, len(text) - len(rest) + len(closing) if closing else end
 
-    def _after(self, opening: "_Opening", whole: str, closed: int) -> tuple[Array, Array]:
+    def _after(self, opening: "_Opening", whole: Written, closed: int) -> tuple[Array, Array]:
         """The tokens from the opening's end on, and where in `whole` each ends.
 
         Where the opening's last word would melt into the answer's first, they are those of the answer alone: it is
@@ -151,26 +172,35 @@ class Template:
         at = int(given[-1]) if len(given) else 0
         start = int(opening.offsets[at, 0]) if len(given) else 0
         before = opening.ids[at:].tolist()
-        both = self._encode(whole[start:])
+        both = controls.read(whole.after(start), self.tokenizer)
         ids, offsets = both.ids[len(before) :], _offsets(both)[len(before) :] + start
         if both.ids[: len(before)] != before:
-            rest = self._encode(whole[len(opening.text) :])
+            rest = controls.read(whole.after(len(opening.text)), self.tokenizer)
             ids, offsets = rest.ids, _offsets(rest) + len(opening.text)
         count = int((offsets[:, 0] < closed).sum())
         return np.array(ids[:count], dtype=np.int32), offsets[:count, 1]
 
     def _opening(self, turns: Sequence[Turn]) -> "_Opening":
-        text = self._render(turns, ask=True)
-        encoding = self._encode(text)
-        return _Opening(text, np.array(encoding.ids, dtype=np.int32), encoding)
+        written = self._render(turns, ask=True)
+        encoding = controls.read(written, self.tokenizer)
+        return _Opening(written.text, np.array(encoding.ids, dtype=np.int32), encoding)
 
-    def _encode(self, text: str) -> Any:
-        backend = self.tokenizer.backend_tokenizer
-        backend.no_padding()
-        backend.no_truncation()
-        return backend.encode(text, add_special_tokens=False)
+    def _render(self, turns: Sequence[Turn], ask: bool = False) -> Written:
+        """The turns in the template. Twice where a control token is named in one of them, to know which are whose."""
+        text = self._templated(turns, ask)
+        shown = [turn | {"content": controls.covered(turn["content"], self._controls)} for turn in turns]
+        if shown == list(turns):
+            return Written(text, text)
+        with_covers = self._templated(shown, ask)
+        pairs = zip(text, with_covers, strict=False)
+        if len(text) != len(with_covers) or any(a != b and b != controls.COVER for a, b in pairs):
+            raise InputError(
+                "the base's chat template gives another form to a turn in which one of its control tokens is named.",
+                f"leave out the row, or write these otherwise: {listed(self._controls, 4)}",
+            )
+        return Written(text, with_covers)
 
-    def _render(self, turns: Sequence[Turn], ask: bool = False) -> str:
+    def _templated(self, turns: Sequence[Turn], ask: bool) -> str:
         from jinja2 import TemplateError
 
         try:
@@ -181,6 +211,11 @@ class Template:
                 "order the roles as it expects, or use another base",
             ) from error
         return text
+
+    @cached_property
+    def _controls(self) -> list[str]:
+        """The longest first, as the tokenizer finds them."""
+        return sorted(controls.names(self.tokenizer).values(), key=len, reverse=True)
 
     @cached_property
     def _given(self) -> list[int]:
@@ -198,7 +233,7 @@ class _Opening:
 
     text: str
     ids: Array  # int32 [t]
-    encoding: Any  # of the tokenizer's own library
+    encoding: Any  # with `ids` and `offsets`
 
     @cached_property
     def offsets(self) -> Array:

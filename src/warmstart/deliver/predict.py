@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 from torch import nn
 
@@ -12,12 +13,13 @@ from warmstart.data.candidates import write_texts
 from warmstart.data.language import Conversations
 from warmstart.data.read import Table
 from warmstart.errors import InputError, did_you_mean, listed
+from warmstart.record import Array
 from warmstart.store import Network, Stored, load_model
 from warmstart.tasks import Language
 from warmstart.writing import Writer
 
 CHUNK = 2_000  # rows encoded and predicted at a time
-FEW = 64  # answers written at a time
+FEW, FEW_ON_CPU = 64, 16  # answers written at a time: none is given before all of them are written
 
 
 @dataclass(frozen=True)
@@ -44,8 +46,9 @@ class Trained:
         stored = self.stored
         if isinstance(stored.task, Language) and stored.task.writes:
             writer = writer_of(stored)
-            for start in range(0, len(texts), FEW):
-                for answer in writer.answers(list(texts[start : start + FEW]), stored.task):
+            few = FEW_ON_CPU if next(writer.model.parameters()).device.type == "cpu" else FEW
+            for start in range(0, len(texts), few):
+                for answer in writer.answers(list(texts[start : start + few]), stored.task):
                     yield {"prediction": answer}
             return
         for start in range(0, len(texts), CHUNK):
@@ -53,6 +56,11 @@ class Trained:
             columns = stored.task.predictions(outputs, stored.calibration)
             for values in zip(*columns.values(), strict=True):
                 yield dict(zip(columns, values, strict=True))
+
+    def outputs(self, texts: Sequence[str]) -> Array:
+        """What the head gives for each text, float32 [n, k]."""
+        parts = [list(texts[start : start + CHUNK]) for start in range(0, len(texts), CHUNK)]
+        return np.concatenate([self.stored.predictor.outputs(part) for part in parts])
 
     def texts_of(self, table: Table) -> Sequence[str]:
         """The inputs of a table's rows, written as they were for training; the target need not be there."""

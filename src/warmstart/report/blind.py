@@ -39,9 +39,41 @@ class Tally:
     interval: Interval  # 95 %, Wilson
 
 
+@dataclass(frozen=True)
+class Preference:
+    """What a person thinks of two regimes' answers, or of one's and the reference."""
+
+    a: str
+    b: str
+    pairs: int  # on the page
+    identical: int  # rows that are not on it: both wrote the same
+    tally: Tally
+
+    @property
+    def statement(self) -> str:
+        """In a sentence; names of regimes in `backticks`."""
+        found = self.tally
+        voted = found.a + found.b + found.same
+        counts = f"`{self.a}` {found.a:,}, `{self.b}` {found.b:,}, no difference {found.same:,}"
+        said = f"Judged blind on {voted:,} of {self.pairs:,} rows: {counts}."
+        if found.share is None:
+            return said
+        low, high = found.interval
+        share = f"`{self.a}` was preferred in {found.share:.0%} [{low:.0%}, {high:.0%}] of the votes for one of them"
+        better = self.a if low > 0.5 else self.b if high < 0.5 else None
+        verdict = f"`{better}` is preferred" if better else "too few or too even to say which is preferred"
+        return f"{said} {share}: {verdict}."
+
+    def to_json(self) -> dict[str, Any]:
+        facts = {"a": self.a, "b": self.b, "pairs": self.pairs, "identical": self.identical}
+        found = self.tally
+        votes = {"votes_a": found.a, "votes_b": found.b, "no_difference": found.same}
+        return facts | votes | {"share_a": found.share, "interval": list(found.interval)}
+
+
 def render_pairs(pairs: Sequence[Pair], question: str) -> str:
     """One self-contained HTML page that asks the question of each pair."""
-    page = _fingerprint(pairs)
+    page = fingerprint(pairs)
     shown = [
         (pair.source, *((pair.b, pair.a) if _swapped(page, i) else (pair.a, pair.b))) for i, pair in enumerate(pairs)
     ]
@@ -61,16 +93,15 @@ def render_pairs(pairs: Sequence[Pair], question: str) -> str:
     return written.encode("utf-8", "replace").decode()
 
 
-def tally(votes: object, pairs: Sequence[Pair]) -> Tally:
-    """What votes.json, read as JSON, says of the pairs that its page was made from.
+def tally(votes: object, page: str, pairs: int) -> Tally:
+    """What votes.json, read as JSON, says of the page of this fingerprint, which shows so many pairs.
 
     Raises InputError for anything else.
     """
     from scipy.stats import binomtest
 
-    page = _fingerprint(pairs)
     counts = dict.fromkeys(("a", "b", "same"), 0)
-    for i, choice in _votes(votes, page, len(pairs)).items():
+    for i, choice in _votes(votes, page, pairs).items():
         first = "b" if _swapped(page, i) else "a"
         second = "a" if first == "b" else "b"
         counts[{"left": first, "right": second, "same": "same"}[choice]] += 1
@@ -101,7 +132,8 @@ def _votes(votes: object, page: str, pairs: int) -> dict[int, str]:
     return found
 
 
-def _fingerprint(pairs: Sequence[Pair]) -> str:
+def fingerprint(pairs: Sequence[Pair]) -> str:
+    """Names a page."""
     return hashlib.sha256(json.dumps([astuple(pair) for pair in pairs]).encode()).hexdigest()[:16]
 
 

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from importlib import resources
+from typing import TYPE_CHECKING
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
@@ -21,14 +22,20 @@ from warmstart.advise import Advice
 from warmstart.comparison import Comparison, Difference
 from warmstart.curves import FARTHEST
 from warmstart.data.check import Finding
+from warmstart.data.schema import CORPUS
+from warmstart.mismatch import Mismatch
 from warmstart.outlook import outlook
+from warmstart.probing import MEASURES, Probe
 from warmstart.racing import Raced
 from warmstart.record import Run
-from warmstart.report import forgetting, mistakes, plots, words
+from warmstart.report import forgetting, mistakes, plots, sureness, words
 from warmstart.report.entries import Entry, best_of, difference, entries_of, of_most_rows, searches
 from warmstart.report.frame import Figure
 from warmstart.report.learning import learning_curves
-from warmstart.report.samples import samples
+from warmstart.report.samples import Sample, continuations, samples
+
+if TYPE_CHECKING:
+    from warmstart.report.blind import Preference  # which makes its page with what is here
 
 NUMBERS_AND_CLASSES = ("regression", "classification")
 
@@ -63,11 +70,14 @@ def render(
     findings: Sequence[Finding] = (),
     command: str,
     raced: Raced | None = None,
+    preferences: Sequence["Preference"] = (),
+    probed: Probe | None = None,
 ) -> str:
     """One self-contained HTML page.
 
     `examples` are the inputs of the test rows by row number; None keeps every text out of the page (class names stay).
     `command` is what to type to repeat the study. `raced`: where not everything was trained on all rows.
+    `preferences`: what people thought of answers that they judged blind. `probed`: where terms were swapped.
     """
     entries = entries_of(comparison)
     main = _as_raced(entries, raced) if raced else of_most_rows(entries)
@@ -101,6 +111,12 @@ def render(
             head_to_head=None if raced else _head_to_head(main, comparison),
             lost=forgetting.lost(main),
             measures=forgetting.measures(forgetting.lost(main)),
+            gaps=[(entry, comparison.gaps[entry.name]) for entry in main if entry.name in comparison.gaps],
+            remembered=comparison.remembered,
+            probed=probed,
+            mismatch=Mismatch.from_json(comparison.mismatch) if comparison.mismatch else None,
+            probe_measures=MEASURES,
+            calibrated=sureness.lines(main, comparison),
             doubts=_doubts(comparison, advice),
             sizes=_sizes(comparison),
             outlook=outlook(comparison),
@@ -109,7 +125,8 @@ def render(
             metrics=_metric_names(comparison.runs),
             mean_metric=_mean_metric,
             has_errors=comparison.task in NUMBERS_AND_CLASSES,
-            samples=samples(main, examples) if comparison.task not in NUMBERS_AND_CLASSES else (),
+            samples=_samples(main, comparison, examples),
+            preferences=preferences,
             errors=[_errors(entry, comparison, examples) for entry in _judged(main, comparison)],
             searches=searches(comparison.runs),
             unusable=_unusable(comparison.runs),
@@ -165,10 +182,17 @@ def _figures(main: Sequence[Entry], comparison: Comparison) -> dict[str, Figure]
             figures[f"search-{entry.key}"] = plots.rate_search(entry, trials, comparison.higher_is_better)
     if lost := forgetting.lost(main):
         figures["forgetting"] = plots.score_against_forgetting(lost)
+    figures |= sureness.figures(sureness.lines(main, comparison))
     if comparison.task == "regression":
         values, judged = plots.value_span(main, comparison.units), _judged(main, comparison)
         figures |= {f"fit-{entry.key}": plots.predicted_against_true(entry, values) for entry in judged}
     return figures
+
+
+def _samples(main: Sequence[Entry], comparison: Comparison, examples: Mapping[int, str] | None) -> tuple[Sample, ...]:
+    if comparison.task in CORPUS:
+        return continuations(main, examples)
+    return () if comparison.task in NUMBERS_AND_CLASSES else samples(main, examples)
 
 
 def _as_raced(entries: Sequence[Entry], raced: Raced) -> tuple[Entry, ...]:

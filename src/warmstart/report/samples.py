@@ -1,5 +1,6 @@
 """Samples: what does each regime write, side by side?"""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -9,6 +10,7 @@ from warmstart.report.entries import Entry
 from warmstart.report.mistakes import shortened
 
 SHOWN = 10
+AFTER = 120  # characters of the document, at least, after its beginning; or after the last word left out
 
 
 @dataclass(frozen=True)
@@ -16,7 +18,7 @@ class Sample:
     """A test row, its reference, and what every regime wrote for it."""
 
     row: int
-    text: str | None  # None: the study kept no texts
+    text: str | None  # of a language model, what it read; None: the study kept no texts
     reference: str
     written: tuple[tuple[Entry, str], ...]
 
@@ -39,6 +41,46 @@ def samples(main: Sequence[Entry], examples: Mapping[int, str] | None) -> tuple[
         )
         for row in sorted(common[i] for i in chosen)
     )
+
+
+def continuations(main: Sequence[Entry], examples: Mapping[int, str] | None) -> tuple[Sample, ...]:
+    """What language models said after the beginning of test passages, or in the place of words left out of them."""
+    columns = [(entry, entry.shown.predictions) for entry in main if entry.shown and not entry.failed]
+    answers = [(entry, _by_row(known, "written")) for entry, known in columns if "written" in known]
+    if not answers or examples is None:
+        return ()
+    first = next(known for _, known in columns if "written" in known)
+    read = dict(zip(first["row"], first["read"], strict=True)) if "read" in first else {}
+    rows = sorted(set(examples).intersection(*(written for _, written in answers)))
+    return tuple(
+        _continued(row, examples[row], answers, read[row]) if read else _filled(row, examples[row], answers)
+        for row in rows
+    )
+
+
+def _continued(row: int, text: str, answers: Sequence[tuple[Entry, dict[int, str]]], read: int) -> Sample:
+    written = tuple((entry, f"…{known[row]}") for entry, known in answers)
+    longest = max(AFTER, *(len(said) for _, said in written))
+    true = text[read:][:longest]
+    return Sample(row, f"{text[:read]}…", f"…{true}{'…' if len(true) == longest else ''}", written)
+
+
+def _filled(row: int, text: str, answers: Sequence[tuple[Entry, dict[int, str]]]) -> Sample:
+    """Words left out are numbered."""
+    said = [(entry, json.loads(known[row])) for entry, known in answers]
+    places = [(start, end) for start, end, _ in said[0][1]]
+    shown, at = "", 0
+    for number, (start, end) in enumerate(places, 1):
+        gap = len(text[start:end]) - len(text[start:end].lstrip())
+        shown += f"{text[at : start + gap]}[{number}]"
+        at = end
+    shown += text[at : at + AFTER]
+    written = tuple((entry, _numbered([word for *_, word in words])) for entry, words in said)
+    return Sample(row, shown, _numbered([text[start:end].strip() for start, end in places]), written)
+
+
+def _numbered(words: Sequence[str]) -> str:
+    return "  ".join(f"[{number}] {word}" for number, word in enumerate(words, 1))
 
 
 def _by_row(columns: Mapping[str, Sequence[object]], name: str) -> dict[int, str]:

@@ -16,6 +16,9 @@ from warmstart.record import Array
 from warmstart.tasks.head import linear_head
 from warmstart.tasks.task import Batch
 
+FEWEST_FOR_TEMPERATURE = 20  # validation rows
+COOLEST, HOTTEST = 0.1, 10.0
+HELD_TO_ONE = 2.0  # nats for a temperature e times too high or low: what a handful of validation rows must outweigh
 THRESHOLDS = np.arange(0.05, 0.75, 0.05)  # tried on the validation rows; multi-label probabilities run low
 
 
@@ -80,8 +83,10 @@ class Classification:
         return np.log(share / (1 - share)) if self.multi_label else np.log(share)
 
     def calibrate(self, outputs: Array, targets: Array) -> dict[str, float]:
-        """Multi-label: the threshold with the best micro F1 on validation rows."""
-        if not self.multi_label or not len(targets):
+        """The temperature that makes validation rows likeliest; multi-label: the threshold with the best micro F1."""
+        if not self.multi_label:
+            return {"temperature": _temperature(outputs, targets)} if len(targets) >= FEWEST_FOR_TEMPERATURE else {}
+        if not len(targets):
             return {}
         best = max(THRESHOLDS, key=lambda t: _micro_f1(self.score(outputs, targets, {"threshold": t})))
         return {"threshold": float(best)}
@@ -98,7 +103,7 @@ class Classification:
     def metrics(self, outputs: Array, targets: Array, calibration: Mapping[str, float]) -> dict[str, float]:
         from sklearn.metrics import f1_score
 
-        probability = self._probabilities(outputs)
+        probability = self.probabilities(outputs, calibration)
         if self.multi_label:
             chosen, truth = self._chosen(outputs, calibration), targets > 0
             logs = np.where(truth, np.log(np.clip(probability, 1e-7, 1)), np.log(np.clip(1 - probability, 1e-7, 1)))
@@ -118,8 +123,8 @@ class Classification:
         return found | _auc(np.eye(len(self.classes))[targets] > 0, probability)
 
     def predictions(self, outputs: Array, calibration: Mapping[str, float]) -> dict[str, list[Any]]:
-        """'prediction' and 'probability' (of it); for few classes or labels also the probability of each."""
-        probability = self._probabilities(outputs)
+        """'prediction' and 'probability' (of it)."""
+        probability = self.probabilities(outputs, calibration)
         if self.multi_label:
             chosen = self._chosen(outputs, calibration)
             return {
@@ -140,18 +145,30 @@ class Classification:
     def to_json(self) -> dict[str, Any]:
         return {"name": self.name, **vars(self)}
 
-    def probabilities(self, outputs: Array) -> list[dict[str, float]]:
-        """The probability of every class, by name, for each example."""
-        return [dict(zip(self.classes, row.tolist(), strict=True)) for row in self._probabilities(outputs)]
-
-    def _probabilities(self, outputs: Array) -> Array:
-        logits = torch.from_numpy(np.asarray(outputs, dtype=np.float64))
+    def probabilities(self, outputs: Array, calibration: Mapping[str, float]) -> Array:
+        """Of every class, in the order of `classes`: float64 [n, classes]."""
+        logits = torch.from_numpy(np.asarray(outputs, dtype=np.float64)) / calibration.get("temperature", 1.0)
         found: Array = (logits.sigmoid() if self.multi_label else logits.softmax(-1)).numpy()
         return found
 
     def _chosen(self, outputs: Array, calibration: Mapping[str, float]) -> Array:
-        chosen: Array = self._probabilities(outputs) >= calibration.get("threshold", 0.5)
+        chosen: Array = self.probabilities(outputs, calibration) >= calibration.get("threshold", 0.5)
         return chosen
+
+
+def _temperature(outputs: Array, targets: Array) -> float:
+    """What logits [n, classes] are divided by (Guo et al. 2017); no class that is predicted changes by it."""
+    from scipy.optimize import minimize_scalar
+    from scipy.special import logsumexp
+
+    logits = outputs.astype(np.float64)
+    own = logits[np.arange(len(targets)), targets]
+
+    def nats(log: float) -> float:
+        cooled = logsumexp(logits / np.exp(log), axis=1) - own / np.exp(log)
+        return float(cooled.sum() + HELD_TO_ONE * log**2)
+
+    return float(np.exp(minimize_scalar(nats, bounds=(np.log(COOLEST), np.log(HOTTEST)), method="bounded").x))
 
 
 def _micro_f1(scores: Array) -> float:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from warmstart.data.conversations import read
 from warmstart.data.inputs import Inputs, Tokens
 from warmstart.data.language import Conversations, Documents, Masked
-from warmstart.data.schema import CORPUS, Schema, TaskName
+from warmstart.data.schema import CORPUS, Long, Schema, TaskName
 from warmstart.data.split import Rows, Splits
 from warmstart.judging import RANKED_BY, chrf_and_bleu, judge
 from warmstart.record import Array
@@ -44,6 +44,8 @@ class Language:
     target: str = ""
     most_tokens: int = 256  # of an answer
     json_schema: dict[str, Any] | None = None  # what an answer has to fit
+    instruction: str = ""  # that questions begin with
+    long: Long = "head-tail"  # what becomes of a text that is longer than is read
 
     @classmethod
     def fit(cls, schema: Schema, splits: Splits) -> "Language":
@@ -52,7 +54,7 @@ class Language:
             return cls(schema.task)
         sizes = [len(answer.encode()) for answer in splits.train.targets]
         most = max(SHORTEST_ANSWER, round(1.5 * float(np.quantile(sizes, 0.98)) / BYTES_A_TOKEN))
-        return cls(schema.task, schema.target, most, schema.json_schema)
+        return cls(schema.task, schema.target, most, schema.json_schema, schema.instruction or "", schema.long)
 
     @property
     def writes(self) -> bool:
@@ -79,7 +81,7 @@ class Language:
     def reads(self, inputs: Inputs) -> Inputs:
         assert isinstance(inputs, Tokens), "a body that does not read tokens writes no text"
         if self.writes:
-            return Conversations(inputs.folder, inputs.max_length)
+            return Conversations(inputs.folder, inputs.max_length, self.instruction)
         if self.name == "causal-lm":
             return Documents(inputs.folder, inputs.max_length)
         return Masked(inputs.folder, inputs.max_length, 0)

@@ -1,0 +1,161 @@
+"""Calibration: does a model know how sure it may be?
+
+For classes, the expected calibration error: rows are put into bins of as many rows each by the probability of the class
+that was predicted, and in each bin the mean probability is held against the share that was right. Few rows make a gap
+by chance alone, and so does drawing them again: what the draws add to the error is taken off it, once, and the interval
+is turned around it (the basic bootstrap). No draw comes near zero, though. So the interval goes down to zero where
+probabilities that mean what they say would show such an error in more than 5 % of cases. In simulations with known
+errors (100 to 1,000 rows), 92 to 100 % of the intervals held the truth. For numbers: the share of test rows inside
+their own interval.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+from warmstart.evaluate import Resampled, redrawn, resample, wilson
+from warmstart.record import Array, Interval, Run
+
+BINS = 10
+FEWEST = 50  # test rows: below, bins hold too little to say anything
+CASES = 400  # simulated, of probabilities that mean what they say
+COVERED = 0.9  # of the rows, that the interval of a number is meant to hold
+
+
+@dataclass(frozen=True)
+class Bin:
+    """Test rows of about the same probability."""
+
+    rows: int  # of each seed
+    probability: float  # mean
+    right: float  # share
+    interval: Interval
+
+
+@dataclass(frozen=True)
+class Sureness:
+    """The probabilities of predicted classes against how often they were right, over seeds."""
+
+    error: float  # expected calibration error, 0 perfect
+    interval: Interval
+    surplus: float  # mean probability less the share right: positive is overconfident
+    surplus_interval: Interval
+    bins: tuple[Bin, ...]
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Of a regime: of classes `fitted` with the temperature that its predictions have, `raw` without."""
+
+    fitted: Sureness | None = None
+    raw: Sureness | None = None  # None: no temperature was fitted
+    temperature: float | None = None  # the median over seeds
+    coverage: float | None = None  # of the interval of a number
+    coverage_interval: Interval | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """For `comparison.json`."""
+        if self.coverage is not None and self.coverage_interval is not None:
+            return {"nominal": COVERED, "coverage": self.coverage, "interval": list(self.coverage_interval)}
+        raw = self.raw and {"error": self.raw.error, "interval": list(self.raw.interval)}
+        return _sureness_json(self.fitted) | {"temperature": self.temperature, "uncalibrated": raw}
+
+
+def _sureness_json(found: Sureness | None) -> dict[str, Any]:
+    assert found is not None, "of classes, or else of numbers"
+    return {
+        "error": found.error,
+        "interval": list(found.interval),
+        "overconfidence": {"value": found.surplus, "interval": list(found.surplus_interval)},
+        "bins": [vars(each) | {"interval": list(each.interval)} for each in found.bins],
+    }
+
+
+def calibration(runs: Sequence[Run], groups: Array | None = None) -> Calibration | None:
+    """Of the seeds of one regime on the same test rows; None where there is nothing to judge, or too few rows.
+
+    `groups`: int [n], where whole groups of test rows are drawn again.
+    """
+    if not runs or len(runs[0].scores) < FEWEST:
+        return None
+    if all("low" in run.predictions for run in runs):
+        drawn = resample([_inside(run) for run in runs], groups=groups)
+        return Calibration(coverage=drawn.mean, coverage_interval=drawn.interval)
+    if not all(_one_class(run) for run in runs):
+        return None
+    temperatures = [run.calibration["temperature"] for run in runs if "temperature" in run.calibration]
+    raw = all("raw_probability" in run.predictions for run in runs)
+    return Calibration(
+        fitted=sureness(runs, "probability", groups),
+        raw=sureness(runs, "raw_probability", groups) if raw else None,
+        temperature=median(temperatures) if temperatures else None,
+    )
+
+
+def _one_class(run: Run) -> bool:
+    column = run.predictions.get("probability", [])
+    return bool(column) and isinstance(column[0], float)
+
+
+def _inside(run: Run) -> Array:
+    low, high, true = (np.asarray(run.predictions[name], dtype=np.float64) for name in ("low", "high", "target"))
+    inside = ((low <= true) & (true <= high)).astype(np.float64)
+    return np.stack([inside, np.ones_like(inside)], axis=1)
+
+
+def sureness(runs: Sequence[Run], column: str, groups: Array | None = None) -> Sureness:
+    """Of the probabilities in a column of the predictions."""
+    probability = np.array([run.predictions[column] for run in runs])  # [seeds, n]
+    right = np.array([run.scores[:, 0] for run in runs])
+    seeds, rows = probability.shape
+    edges = np.unique(np.quantile(probability, np.linspace(0, 1, BINS + 1)))[1:-1]
+    which = np.searchsorted(edges, probability, side="left")  # [seeds, n]
+    hot = (which[..., None] == np.arange(len(edges) + 1)).astype(np.float64)  # [seeds, n, bins]
+    off = (probability - right)[..., None] * hot
+    drawn = np.stack([_errors(redrawn(np.column_stack([each, np.ones(rows)]), groups)) for each in off], axis=1)
+    measured = np.abs(off.sum(axis=1)).sum(axis=1) / rows
+    error = Resampled(
+        measured=2 * measured - drawn.mean(axis=0),
+        drawn=2 * measured - drawn,
+        rows=rows,
+        unseen=0.0,
+        bounds=Interval(0.0, 1.0),
+    )
+    surplus = resample([np.stack([each, np.ones(rows)], axis=1) for each in probability - right], groups=groups)
+    counts = hot.sum(axis=(0, 1))
+    bins = [
+        Bin(
+            rows=round(counts[place] / seeds),
+            probability=float((probability * hot[..., place]).sum() / counts[place]),
+            right=(share := float((right * hot[..., place]).sum() / counts[place])),
+            interval=wilson(share, max(1, round(counts[place] / seeds))),
+        )
+        for place in np.flatnonzero(counts)
+    ]
+    low, high = error.interval
+    if measured.mean() <= np.quantile(_by_chance(probability[0], hot[0]), 0.95):
+        low = 0.0
+    return Sureness(
+        error=min(max(error.mean, 0.0), 1.0),
+        interval=Interval(low, max(low, high)),
+        surplus=surplus.mean,
+        surplus_interval=surplus.interval,
+        bins=tuple(bins),
+    )
+
+
+def _errors(sums: Array) -> Array:
+    """[draws, bins and rows] to [draws]."""
+    errors: Array = np.abs(sums[:, :-1]).sum(axis=1) / sums[:, -1]
+    return errors
+
+
+def _by_chance(probability: Array, hot: Array) -> Array:
+    """[cases]: the errors that are measured where each row [n] is right with its own probability; bins are `hot`."""
+    random = np.random.default_rng(0)
+    right = random.random((CASES, len(probability))) < probability
+    errors: Array = np.abs((probability - right) @ hot).sum(axis=1) / len(probability)
+    return errors

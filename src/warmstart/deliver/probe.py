@@ -1,0 +1,297 @@
+"""Probe: are predictions another when a term is swapped for another? The models of a run or a study are asked."""
+
+import json
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from warmstart.compare import remembered
+from warmstart.comparison import CONSTANT
+from warmstart.data import conversations
+from warmstart.data.read import Table
+from warmstart.data.schema import TEXT_OUT
+from warmstart.data.swaps import WORD, Pair, has_both, random_swap, swapped
+from warmstart.deliver.predict import Trained
+from warmstart.errors import InputError, UsageError, listed
+from warmstart.probing import FEW, Cases, Effect, Found, Probe, Probed, drawn_of, effect, moved
+from warmstart.record import Array, Run, load_run, write_json
+from warmstart.store import load_model
+from warmstart.study import LONGEST_EXAMPLE, load_examples
+from warmstart.tasks.classification import Classification
+from warmstart.tasks.regression import SCALES, Regression
+
+ROWS = 500  # texts of a pair, spread over all that have it
+WRITTEN_ROWS = 40  # where an answer has to be written for each
+SEED = 20240607  # of the random words
+
+Change = Callable[[str], str | None]
+
+
+@dataclass(frozen=True)
+class Model:
+    """A run whose model is asked."""
+
+    run: Run
+    folder: Path
+
+
+def probe(
+    folder: Path, pairs: Sequence[Pair], table: Table | None = None, code: str | None = None
+) -> Generator[str, None, Probe]:
+    """Swap in the kept test rows, or in those of a table, and predict both; yields what is being done.
+
+    Raises UsageError where there is no model, InputError where there are no texts or a pair stands in none. Of a study
+    the result is kept as `probe.json`.
+    """
+    models, study = _models(folder)
+    first = Trained(load_model(models[0].folder, code=code), models[0].folder)
+    writes = first.stored.task.writes
+    texts = _texts(folder, first, table)
+    found, cases, changed = _cases(texts, pairs, WRITTEN_ROWS if writes else ROWS, first.stored.schema.task in TEXT_OUT)
+    measured: dict[str, list[Mapping[str, Array]]] = {}
+    runs: dict[str, list[Run]] = {}
+    for model in models:
+        yield f"asking {model.run.id}"
+        trained = Trained(load_model(model.folder, code=code), model.folder)
+        measured.setdefault(model.run.regime, []).append(_measures(trained, changed))
+        runs.setdefault(model.run.regime, []).append(model.run)
+    task = first.stored.task
+    done = Probe(
+        task=task.name,
+        target=getattr(task, "target", first.stored.schema.target),
+        units=task.units if isinstance(task, Regression) else "",
+        texts=len(texts),
+        pairs=found,
+        regimes=_regimes(runs, measured, cases, len(pairs)),
+        caveats=tuple(_caveats(texts, found, table, runs)),
+    )
+    if study:
+        write_json(folder / "probe.json", done.to_json())
+    return done
+
+
+def _models(folder: Path) -> tuple[list[Model], bool]:
+    """The runs to ask, and whether they are those of a study: of every regime the seeds on its most rows."""
+    if not folder.is_dir():
+        raise UsageError(f"there is no folder {str(folder)!r}.", "name the folder of a finished run or study")
+    if (folder / "run.json").exists():
+        if not (folder / "model.json").exists():
+            raise UsageError(f"the run in {str(folder)!r} left no model: it failed.", "name another one")
+        return [Model(load_run(folder), folder)], False
+    if not (folder / "study.json").exists():
+        begun = (folder / "request.json").exists()
+        raise UsageError(
+            f"{str(folder)!r} holds no finished run or study.",
+            f"go on with: warmstart resume {folder}" if begun else "name a folder given as --out",
+        )
+    comparison = remembered(folder)
+    names = [row.name for row in comparison.table if row.failed is None and row.name != CONSTANT]
+    rows = {row.name: row.rows for row in comparison.table}
+    kept = [run for run in comparison.runs if run.regime in names and run.rows == rows[run.regime] and not run.failed]
+    kept.sort(key=lambda run: (names.index(run.regime), run.seed))
+    models = [Model(run, folder / "runs" / run.id) for run in kept]
+    models = [model for model in models if (model.folder / "model.json").exists()]
+    if not models:
+        raise UsageError(
+            f"no run of the study in {str(folder)!r} has a model.", "it may have been deleted: train again"
+        )
+    return models, True
+
+
+def _texts(folder: Path, trained: Trained, table: Table | None) -> list[str]:
+    """What is swapped in: the rows of the table, else the test rows' texts that the study kept."""
+    if table is not None:
+        texts: list[str] = [text for text in trained.texts_of(table) if text]
+    else:
+        studies = (folder, folder.parent, folder.parent.parent)  # of a study, its winner or one of its runs
+        kept = next((found for each in studies if (found := load_examples(each / "examples.parquet"))), None)
+        texts = list(kept.values()) if kept else []
+    if trained.stored.schema.task in TEXT_OUT:
+        texts = [text for text in texts if _is_whole(text)]
+    if not texts:
+        raise InputError(f"{str(folder)!r} has kept no texts to swap in.", "name rows with --data FILE")
+    return texts
+
+
+def _is_whole(text: str) -> bool:
+    """Whether a conversation was kept to its end."""
+    try:
+        conversations.read(text)
+    except InputError:
+        return False
+    return True
+
+
+@dataclass(frozen=True)
+class Changed:
+    """What each case said before, after, and with random words changed; the direction of the swap."""
+
+    before: list[str]
+    after: list[str]
+    random: list[str | None]
+    towards_right: Array  # bool
+
+
+def _cases(
+    texts: Sequence[str], pairs: Sequence[Pair], most: int, spoken: bool
+) -> tuple[tuple[Found, ...], Cases, Changed]:
+    """Raises InputError where a pair stands in no text, or only beside its counterpart."""
+    read = [_said(text) for text in texts] if spoken else list(texts)
+    pool = np.array([word for text in read for word in WORD.findall(text)])
+    found: list[Found] = []
+    of_text: list[int] = []
+    of_pair: list[int] = []
+    before, after, directions = [], [], []
+    shuffled: list[str | None] = []
+    for number, pair in enumerate(pairs):
+        there = [i for i, text in enumerate(read) if swapped(text, pair)]
+        both = sum(has_both(text, pair) for text in read)
+        chosen = [there[i] for i in np.unique(np.linspace(0, len(there) - 1, min(most, len(there))).astype(int))]
+        found.append(Found(pair.left, pair.right, len(chosen), both))
+        for i in chosen:
+            swap = swapped(read[i], pair)
+            assert swap is not None, "it stands there"
+            random = np.random.default_rng([SEED, number, i])
+            times, now = swap.times, pair  # bound for the functions below
+            drawn = random_swap(read[i], now, times, pool, random)
+            of_text.append(i)
+            of_pair.append(number)
+            before.append(texts[i])
+            after.append(_with(texts[i], swap.text) if spoken else swap.text)
+            shuffled.append(_with(texts[i], drawn) if spoken and drawn is not None else drawn)
+            directions.append(swap.towards_right)
+    lost = [f"{one.left},{one.right}" for one in found if not one.rows]
+    if lost:
+        many = f"{len(lost)} pairs stand" if len(lost) > 1 else "the pair stands"
+        raise InputError(
+            f"{many} in none of {len(texts):,} texts as whole words: {listed(lost)}.",
+            "leave out what does not occur (a header line too), or name more rows with --data FILE",
+        )
+    return (
+        tuple(found),
+        Cases(np.array(of_text), np.array(of_pair)),
+        Changed(before, after, shuffled, np.array(directions)),
+    )
+
+
+def _said(text: str) -> str:
+    """The user's last turn of a conversation: there the swap is made."""
+    return next(turn.content for turn in reversed(conversations.read(text)) if turn.role == "user")
+
+
+def _with(text: str, said: str) -> str:
+    """A conversation with another last turn of the user's."""
+    turns = list(conversations.read(text))
+    place = max(i for i, turn in enumerate(turns) if turn.role == "user")
+    turns[place] = replace(turns[place], content=said)
+    return conversations.write(turns)
+
+
+# --- what a model makes of them ---------------------------------------------------------------------------------------
+
+
+def _measures(trained: Trained, cases: Changed) -> dict[str, Array]:
+    """By measure, float [cases]. Every text is read once, so that what did not change does not move by rounding."""
+    different = list(dict.fromkeys([*cases.before, *cases.after, *(text for text in cases.random if text is not None)]))
+    place = {text: i for i, text in enumerate(different)}
+    before, after = (np.array([place[text] for text in part]) for part in (cases.before, cases.after))
+    random = np.array([place[text] if text is not None else -1 for text in cases.random])
+    step = _step(trained, different)
+    found = step(before, after)
+    first = "changed" if "changed" in found else "moved"
+    yardstick = np.where(random >= 0, step(before, random)[first], np.nan)
+    for name in [name for name in found if name.startswith("shift")]:
+        found[name] = np.where(cases.towards_right, found[name], -found[name])
+    return found | {"random": yardstick}
+
+
+def _step(trained: Trained, texts: Sequence[str]) -> Callable[[Array, Array], dict[str, Array]]:
+    """What a model's answers to these texts differ by, between positions [n] and [n]."""
+    task, calibration = trained.stored.task, trained.stored.calibration
+    if task.writes:
+        answers = np.array([json.dumps(row["prediction"]) for row in trained.stream(texts)], dtype=object)
+        return lambda a, b: {"changed": (answers[a] != answers[b]).astype(np.float64)}
+    if isinstance(task, Regression):
+        own = np.array([row["prediction"] for row in trained.stream(texts)], dtype=np.float64)
+        scaled = SCALES[task.scale][0](own)
+        units = task.scale != "linear"
+
+        def of_numbers(a: Array, b: Array) -> dict[str, Array]:
+            on_scale, in_units = scaled[b] - scaled[a], own[b] - own[a]
+            beside = {"moved_units": np.abs(in_units), "shift_units": in_units} if units else {}
+            return {"moved": np.abs(on_scale), "shift": on_scale} | beside
+
+        return of_numbers
+    if not isinstance(task, Classification):
+        raise UsageError(f"models of {task.name} answer nothing that could change.", "probe a model that predicts")
+    probability = task.probabilities(trained.outputs(texts), calibration)
+    chosen = probability >= calibration.get("threshold", 0.5) if task.multi_label else _largest(probability)
+
+    def of_classes(a: Array, b: Array) -> dict[str, Array]:
+        moves = np.abs(probability[b] - probability[a])
+        own = moves.max(axis=1) if task.multi_label else moves[np.arange(len(a)), probability[a].argmax(axis=1)]
+        return {"changed": (chosen[a] != chosen[b]).any(axis=1).astype(np.float64), "moved": own}
+
+    return of_classes
+
+
+def _largest(probability: Array) -> Array:
+    """bool [n, classes]: the class that is predicted."""
+    largest: Array = np.arange(probability.shape[1]) == probability.argmax(axis=1)[:, None]
+    return largest
+
+
+# --- what all of them come to -----------------------------------------------------------------------------------------
+
+
+def _regimes(
+    runs: Mapping[str, Sequence[Run]], measured: Mapping[str, Sequence[Mapping[str, Array]]], cases: Cases, pairs: int
+) -> tuple[Probed, ...]:
+    """In the order of the table; every one that starts from a base beside the best from scratch."""
+    scratch = next((name for name, each in runs.items() if each[0].family == "scratch"), None)
+    return tuple(
+        Probed(
+            name=name,
+            family=each[0].family,
+            seeds=tuple(run.seed for run in each),
+            together=moved(cases, None, measured[name]),
+            pairs=tuple(moved(cases, pair, measured[name]) for pair in range(pairs)),
+            beyond_scratch=_beyond(name, scratch, runs, measured, cases) if each[0].family == "fine-tuned" else None,
+        )
+        for name, each in runs.items()
+    )
+
+
+def _beyond(
+    name: str,
+    scratch: str | None,
+    runs: Mapping[str, Sequence[Run]],
+    measured: Mapping[str, Sequence[Mapping[str, Array]]],
+    cases: Cases,
+) -> Effect | None:
+    """Paired by text and seed."""
+    if scratch is None or [run.seed for run in runs[name]] != [run.seed for run in runs[scratch]]:
+        return None
+    first = "changed" if "changed" in measured[name][0] else "moved"
+    own, other = (drawn_of(cases, None, first, measured[each]) for each in (name, scratch))
+    return effect(own - other)
+
+
+def _caveats(
+    texts: Sequence[str], found: Sequence[Found], table: Table | None, runs: Mapping[str, Sequence[Run]]
+) -> Generator[str, None, None]:
+    few = [f"{one.left},{one.right} ({one.rows})" for one in found if one.rows < FEW]
+    if few:
+        yield f"too few texts to say much of: {listed(few)}"
+    both = [f"{one.left},{one.right} ({one.both:,})" for one in found if one.both]
+    if both:
+        yield f"texts with both terms of a pair were left out: {listed(both)}"
+    cut = sum(len(text) == LONGEST_EXAMPLE for text in texts) if table is None else 0
+    if cut:
+        yield f"{cut:,} of {len(texts):,} texts were kept to {LONGEST_EXAMPLE} characters; --data names whole ones"
+    if table is not None:
+        yield "rows given with --data may be rows that the models were trained on"
+    if max(map(len, runs.values())) < 3:
+        yield "fewer than three seeds: intervals hold the texts alone"

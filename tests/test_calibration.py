@@ -1,0 +1,105 @@
+"""Calibration: errors that are known, found again; a temperature; the share of rows inside an interval."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from tests.run_factory import make_comparison, make_run, make_scores
+from warmstart.calibration import calibration
+from warmstart.record import Array, Run
+from warmstart.tasks.classification import Classification
+
+CLASSES = ("a", "b", "c")
+
+
+def _run(probability: Array, right: Array, seed: int = 0, raw: Array | None = None) -> Run:
+    columns = {"probability": probability.tolist()} | ({} if raw is None else {"raw_probability": raw.tolist()})
+    fitted = {} if raw is None else {"temperature": 2.0}
+    return replace(make_run("full", make_scores(right), seed), predictions=columns, calibration=fitted)
+
+
+def _answers(rows: int, surplus: float, random: np.random.Generator) -> tuple[Array, Array]:
+    """Probabilities, and answers that are right less often by `surplus`."""
+    probability = random.uniform(0.4, 0.9, rows)
+    return probability, (random.random(rows) < probability - surplus).astype(np.float64)
+
+
+@pytest.mark.parametrize("surplus", [0.2, 0.1])
+def test_finds_a_known_error(surplus: float) -> None:
+    random = np.random.default_rng(0)
+    found = calibration([_run(*_answers(2000, surplus, random), seed) for seed in range(3)])
+    assert found is not None and found.fitted is not None
+    assert found.fitted.error == pytest.approx(surplus, abs=0.03)
+    assert found.fitted.interval.low < surplus < found.fitted.interval.high < surplus + 0.05
+    assert found.fitted.surplus_interval.low < surplus < found.fitted.surplus_interval.high
+    assert sum(each.rows for each in found.fitted.bins) == pytest.approx(2000, abs=10)
+    assert all(each.right < each.probability for each in found.fitted.bins)
+
+
+def test_chance_is_not_taken_for_an_error() -> None:
+    random = np.random.default_rng(1)
+    several = [calibration([_run(*_answers(200, 0.0, random))]) for _ in range(20)]
+    lows = [found.fitted.interval.low for found in several if found and found.fitted]
+    assert len(lows) == 20 and sum(low == 0 for low in lows) >= 18
+
+
+def test_before_and_after_a_temperature() -> None:
+    random = np.random.default_rng(2)
+    probability, right = _answers(1000, 0.0, random)
+    found = calibration([_run(probability, right, raw=np.minimum(probability + 0.15, 1.0))])
+    assert found is not None and found.fitted and found.raw
+    assert found.raw.interval.low > found.fitted.error
+    written = found.to_json()
+    assert written["temperature"] == 2.0 and written["uncalibrated"]["error"] == found.raw.error
+    assert len(written["bins"]) == 10
+
+
+def test_share_of_numbers_inside_their_interval() -> None:
+    random = np.random.default_rng(3)
+    true = random.normal(0, 1, 400)
+    runs = [
+        replace(
+            make_run("full", make_scores(np.abs(true)), seed, higher_is_better=False),
+            predictions={"target": true.tolist(), "low": [-1.28] * 400, "high": [1.28] * 400},
+        )
+        for seed in range(2)
+    ]
+    found = calibration(runs)
+    assert found is not None and found.coverage is not None and found.coverage_interval is not None
+    assert found.coverage_interval.low < 0.8 < found.coverage_interval.high
+    assert make_comparison(runs).to_json()["regimes"][0]["calibration"]["nominal"] == 0.9
+
+
+def test_says_nothing_where_there_is_nothing_to_say() -> None:
+    random = np.random.default_rng(4)
+    assert calibration([]) is None
+    assert calibration([_run(*_answers(49, 0.0, random))]) is None  # too few
+    assert calibration([make_run("full", make_scores(np.ones(100)))]) is None  # no probabilities: texts
+    several = replace(make_run("full", make_scores(np.ones(100))), predictions={"probability": [[0.3, 0.4]] * 100})
+    assert calibration([several]) is None  # sets of labels
+
+
+@pytest.mark.parametrize("factor", [0.5, 1.0, 4.0])
+def test_temperature_undoes_what_the_logits_were_multiplied_by(factor: float) -> None:
+    random = np.random.default_rng(5)
+    logits = random.normal(0, 2, (2000, 3))
+    chances = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    targets = np.array([random.choice(3, p=row) for row in chances])
+    task = Classification("y", CLASSES)
+    fitted = task.calibrate(factor * logits, targets)
+    assert fitted["temperature"] == pytest.approx(factor, rel=0.1)
+    before, after = (task.metrics(factor * logits, targets, each)["log loss"] for each in ({}, fitted))
+    assert after <= before + 1e-9
+    predicted = task.predictions(factor * logits, fitted)
+    assert predicted["prediction"] == task.predictions(factor * logits, {})["prediction"]
+
+
+def test_few_validation_rows_say_little_about_a_temperature() -> None:
+    task = Classification("y", CLASSES)
+    sure = np.eye(3)[np.arange(19) % 3] * 3.0
+    assert task.calibrate(sure, np.arange(19) % 3) == {}
+    sure = np.eye(3)[np.arange(21) % 3] * 3.0  # all right: without restraint it would be as cold as it may be
+    assert 0.3 < task.calibrate(sure, np.arange(21) % 3)["temperature"] < 1
+    several = Classification("y", CLASSES, multi_label=True)
+    assert set(several.calibrate(sure, (sure > 0).astype(np.float32))) == {"threshold"}
