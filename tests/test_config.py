@@ -188,6 +188,7 @@ def test_options_carry_every_setting() -> None:
     assert options.training == {
         "micro_batch": FULL.micro_batch,
         "optimizer": "sgd",
+        "moments": "fp32",
         "schedule": "cosine",
         "weight_decay": 0.123456789,
         "word_dropout": 0.1,

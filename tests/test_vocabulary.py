@@ -1,16 +1,19 @@
 """Training only the used rows of the token table changes nothing but the time."""
 
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
 
 from tests.tiny import STEPS, examples_of, model_of, stream_of
+from warmstart.data.batch import WordDropout
 from warmstart.methods import Frozen, Full
+from warmstart.models.dnn import Size
 from warmstart.models.vocabulary import UsedRows, only_used_rows, table_name
-from warmstart.stages import Draw
-from warmstart.starts import Base, Pretrained
-from warmstart.train import begin, set_trainable, train
+from warmstart.stages import Draw, View
+from warmstart.starts import Base, Pretrained, dnn
+from warmstart.train import OptimizerName, begin, set_trainable, train
 
 
 def wide(base: Base) -> torch.nn.Module:
@@ -36,6 +39,26 @@ def test_the_weights_are_those_of_training_the_whole_table(base: Base, classes: 
     with only_used_rows(part.body, used_in(classes, base)):
         assert isinstance(part.body.get_input_embeddings(), UsedRows)  # type: ignore[operator]
         again = [step.loss for step in train(begin(part, rates, STEPS), classes.task, source, STEPS)]
+    assert again == pytest.approx(losses, abs=1e-6)
+    for (name, one), (_, other) in zip(whole.named_parameters(), part.named_parameters(), strict=True):
+        torch.testing.assert_close(one, other, msg=name, atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+def test_so_are_those_of_the_network_on_hashed_words(optimizer: OptimizerName, classes: Draw) -> None:
+    start, config = dnn(Size(features=2000, width=8)), replace(STEPS, optimizer=optimizer)
+    examples = classes.shared.examples(start.inputs, classes.splits.train, classes.task.targets(classes.splits.train))
+    whole, rates = model_of(Full(), start.body(0), classes.task)
+    part, _ = model_of(Full(), copy.deepcopy(whole.body), classes.task)
+    part.head.load_state_dict(whole.head.state_dict())
+    dropped = WordDropout(0.1, seed=0)
+    source = replace(stream_of(examples), dropout=dropped)
+    losses = [step.loss for step in train(begin(whole, rates, config), classes.task, source, config)]
+    set_trainable(part, rates)
+    used = View(part, examples, examples).used_tokens()
+    with only_used_rows(part.body, used):
+        assert len(part.body.first.bag.weight) == len(used) < 1000
+        again = [step.loss for step in train(begin(part, rates, config), classes.task, source, config)]
     assert again == pytest.approx(losses, abs=1e-6)
     for (name, one), (_, other) in zip(whole.named_parameters(), part.named_parameters(), strict=True):
         torch.testing.assert_close(one, other, msg=name, atol=1e-6, rtol=1e-5)

@@ -66,6 +66,7 @@ class Request:
     micro_batch: int | None = None
     max_length: int = 256
     optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
+    moments: Literal["fp32", "bf16"] = "fp32"
     schedule: Literal["linear", "cosine", "constant"] = "linear"
     weight_decay: float = 0.01
     dropout: float | None = None
@@ -111,6 +112,10 @@ class Request:
             raise UsageError(
                 f"tokens is {_plain(self.tokens)}; fit trains on one number of tokens.", "name one with --tokens"
             )
+
+        if self.moments == "bf16" and (self.optimizer != "adamw" or self.shard):
+            other = "--shard" if self.shard else f"--optimizer {self.optimizer}"
+            raise UsageError(f"moments is bf16, which is for adamw on whole weights, not for {other}.", "leave one out")
 
     def _check_part(self) -> None:
         part = share(str(self.budget))
@@ -185,7 +190,7 @@ FEWEST_TOKENS = 1000
 BYTES_PER_TOKEN = 3  # of text, at least, by which documents are cut into pieces: tokenizers give 3 to 5 for English
 
 # passed on to every run as they are
-TRAINING = ("micro_batch", "optimizer", "schedule", "weight_decay", "word_dropout", "shard")
+TRAINING = ("micro_batch", "optimizer", "moments", "schedule", "weight_decay", "word_dropout", "shard")
 
 
 def save(request: Request, folder: Path) -> None:

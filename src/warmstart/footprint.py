@@ -24,10 +24,10 @@ from warmstart.models.model import UNPOOLED, Model, body_width
 from warmstart.regimes import Regime
 from warmstart.starts import Architecture, Pretrained, Scratch
 from warmstart.tasks import Batch, Objective, Task
-from warmstart.train import set_trainable
+from warmstart.train import MomentsName, set_trainable
 
 FOUR_BITS = 0.516  # bytes a weight in nf4 with its doubly quantised scales
-MOMENTS = 8  # bytes a trained weight: the two that Adam keeps
+MOMENTS: dict[MomentsName, int] = {"fp32": 8, "bf16": 4}  # bytes a trained weight: the two that Adam keeps
 KEPT = 4  # bytes a trained weight: the best so far
 BESIDE = 1_000_000  # bytes in a run's folder beside weights and scores: the tokenizer's files, mostly
 
@@ -44,11 +44,12 @@ class Footprint:
     frozen_bytes: float  # of weights that do not learn
     layers: int  # modules that compute something
     adapter: bool  # only adapters and head are saved
+    moments: MomentsName = "fp32"
 
     @property
     def held_bytes(self) -> float:
         """Alive between two steps: weights, what Adam keeps of them, and the best so far."""
-        return self.frozen_bytes + self.trainable * (4 + MOMENTS + KEPT)
+        return self.frozen_bytes + self.trainable * (4 + MOMENTS[self.moments] + KEPT)
 
     @property
     def least_bytes(self) -> float:
@@ -61,7 +62,7 @@ class Footprint:
         return 4 * (self.trainable if self.adapter else self.total)
 
 
-def footprint(regime: Regime, task: Task) -> Footprint:
+def footprint(regime: Regime, task: Task, moments: MomentsName = "fp32") -> Footprint:
     """Of a regime in its last stage."""
     start, stage = regime.start, regime.stages[-1]
     method, four_bits = stage.method, False
@@ -84,7 +85,7 @@ def footprint(regime: Regime, task: Task) -> Footprint:
     layers = sum(1 for module in model.modules() if not list(module.children()) and list(module.parameters()))
     adapter = isinstance(method, LoRA) and isinstance(start, Pretrained)
     frozen = 4 * (total - trainable - packed) + FOUR_BITS * packed
-    return Footprint(model, rates, flops(model, rates), trainable, total, frozen, layers, adapter)
+    return Footprint(model, rates, flops(model, rates), trainable, total, frozen, layers, adapter, moments)
 
 
 def step_bytes(found: Footprint, objective: Objective, batch: Batch, precision: str) -> float:

@@ -96,6 +96,7 @@ KEYS: dict[str, Key] = {
         remark="rows computed at a time, if memory is short; the result is that of batch_size"),
     "max_length": Key(int, "tokens read of a text (256)", ALL, within=(8, 100_000), remark="tokens read of a text"),
     "optimizer": Key(str, "adamw, adam or sgd", FORECAST),
+    "moments": Key(str, "what adamw keeps of each weight: fp32, or bf16 in half the memory", FORECAST),
     "schedule": Key(str, "linear, cosine or constant, after a warm-up", FORECAST),
     "weight_decay": Key(float, "0.01", FORECAST, within=(0, 10), remark=""),
     "dropout": Key(float, "of body and head; default: their own", FORECAST, within=(0, 0.95),

@@ -27,7 +27,7 @@ from warmstart.tasks import Batch
 from warmstart.train import TrainConfig, begin, set_trainable, train
 
 EPOCHS = 4  # whose batches are looked through for the dearest one
-MOMENTS = 8  # bytes a trained weight: they are there from the second step on
+MOMENTS = {"fp32": 8, "bf16": 4}  # bytes a trained weight: they are there from the second step on
 
 
 class Peak(NamedTuple):
@@ -97,7 +97,7 @@ def measured_peak(regime: Regime, config: TrainConfig, draw: Draw, at_most: int)
     if before is None or half is None or whole is None or found is None:
         return None
     rows = len(view.examples)
-    a_row = max(0.0, whole - half - MOMENTS * learned) / max(1, rows - rows // 2)
+    a_row = max(0.0, whole - half - MOMENTS[config.moments] * learned) / max(1, rows - rows // 2)
     if config.micro_batch is not None:
         return Peak(found, a_row, before)
     return Peak(max(found, round(whole + a_row * (len(dearest) - rows))), a_row, before)

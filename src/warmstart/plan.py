@@ -107,7 +107,7 @@ def forecast(problem: Problem, options: Options, where: Where) -> Generator[str,
     found: dict[str, Footprint] = {}
     for name in plan.networks:
         yield f"building {name} without its numbers"
-        found[name] = footprint(plan.regime(name, rows), draw.task)
+        found[name] = footprint(plan.regime(name, rows), draw.task, options.training.get("moments", "fp32"))
     room = round(where.machine.memory_bytes * USABLE) if where.machine else memory_room()
     notes: tuple[str, ...]
     if where.machine is None:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from warmstart.checkpoint import Checkpoints, Held
 from warmstart.course import Course, Keeper, Underway, restore
 from warmstart.data.batch import Order, WordDropout
-from warmstart.data.inputs import Encoded, Ragged, TokenRows
+from warmstart.data.inputs import Encoded, Ragged, TokenRows, WordRows
 from warmstart.data.recognise import Schema
 from warmstart.data.split import Splits
 from warmstart.device import best_device
@@ -101,11 +101,13 @@ class View:
     watch: Examples  # the validation rows to look at
 
     def used_tokens(self) -> Tensor:
-        """Every token that any row of the study has, and what fills rows up; empty where rows are no tokens."""
-        encoded = self.examples.encoded
-        if not isinstance(encoded, TokenRows):
-            return torch.empty(0, dtype=torch.int64)
-        return torch.from_numpy(np.union1d(encoded.tokens.values, encoded.pad).astype(np.int64))
+        """Every token of any row of the study, and what fills rows up, or every hashed word; empty without either."""
+        encoded, used = self.examples.encoded, np.empty(0, dtype=np.int32)
+        if isinstance(encoded, TokenRows):
+            used = np.union1d(encoded.tokens.values, encoded.pad)
+        elif isinstance(encoded, WordRows):
+            used = np.unique(encoded.features.values)
+        return torch.from_numpy(used.astype(np.int64))
 
 
 def watched(available: int, config: TrainConfig, looks: int) -> int:

@@ -20,10 +20,12 @@ from warmstart.errors import TrainingError
 from warmstart.methods import Rates
 from warmstart.models.layers import layers
 from warmstart.models.model import Model
+from warmstart.moments import LeanAdamW
 from warmstart.record import Point
 from warmstart.tasks import Batch, Objective
 
 OptimizerName = Literal["adamw", "adam", "sgd"]
+MomentsName = Literal["fp32", "bf16"]
 ScheduleName = Literal["linear", "cosine", "constant"]
 OPTIMIZERS: tuple[OptimizerName, ...] = ("adamw", "adam", "sgd")
 SCHEDULES: tuple[ScheduleName, ...] = ("linear", "cosine", "constant")
@@ -41,6 +43,7 @@ class TrainConfig:
     batch_size: int = 32
     micro_batch: int | None = None  # rows at a time; their gradients add up to the batch's. None: all at once
     optimizer: OptimizerName = "adamw"
+    moments: MomentsName = "fp32"  # of adamw
     schedule: ScheduleName = "linear"
     warmup: float = 0.1  # of the steps
     weight_decay: float = 0.01
@@ -273,6 +276,8 @@ def make_optimizer(groups: list[dict[str, object]], config: TrainConfig, *, cut:
 
     Torch (2.13) has no fused SGD for weights that are cut over processes.
     """
+    if config.moments == "bf16":
+        return LeanAdamW(groups, config.lr)
     if config.optimizer == "adamw":
         return torch.optim.AdamW(groups, lr=config.lr, fused=True)
     if config.optimizer == "adam":

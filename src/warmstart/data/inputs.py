@@ -153,11 +153,13 @@ class WordRows(Encoded):
 
     def batch(self, index: Array, kept: Sequence[Array] | None = None) -> dict[str, Tensor]:
         offsets = self.features.offsets
-        parts = [np.arange(offsets[i], offsets[i + 1]) for i in index]
+        lengths = offsets[index + 1] - offsets[index]
+        starts = np.cumsum(lengths) - lengths
+        chosen = np.arange(lengths.sum()) + np.repeat(offsets[index] - starts, lengths)
         if kept is not None:
-            parts = [part[keep] for part, keep in zip(parts, kept, strict=True)]
-        chosen = np.concatenate(parts) if parts else np.empty(0, dtype=np.int64)
-        starts = np.cumsum([0, *(len(part) for part in parts[:-1])], dtype=np.int64)
+            chosen = chosen[np.concatenate(kept)]
+            lengths = np.array([keep.sum() for keep in kept])
+            starts = np.cumsum(lengths) - lengths
         return {
             "features": torch.from_numpy(self.features.values[chosen].astype(np.int64)),
             "offsets": torch.from_numpy(starts),

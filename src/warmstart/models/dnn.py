@@ -63,6 +63,10 @@ class HashedNet(nn.Module):
         self.first = FirstLayer(size)
         self.blocks = nn.ModuleList(ResidualBlock(size.width, size.dropout) for _ in range(size.depth))
 
+    def get_input_embeddings(self) -> nn.Module:
+        """The table of hashed words, under the name that transformers' models have for theirs."""
+        return self.first.bag
+
     def forward(self, features: Tensor, offsets: Tensor, weights: Tensor) -> Tensor:
         x: Tensor = self.first(features, offsets, weights)
         for block in self.blocks:

@@ -1,4 +1,4 @@
-"""Vocabulary: train only the rows of the token table that some text uses.
+"""Vocabulary: train only the rows of the table of tokens, or of hashed words, that some text uses.
 
 A row that no text uses has no gradient, and the table does not decay (see `train.param_groups`): Adam leaves such a row
 as it is, at the full cost of an update. Without them a step of MiniLM at 16 short texts takes a quarter less time,
@@ -18,7 +18,7 @@ class UsedRows(nn.Embedding):
 
     place: Tensor
 
-    def __init__(self, table: nn.Embedding, used: Tensor):
+    def __init__(self, table: nn.Embedding | nn.EmbeddingBag, used: Tensor):
         """`used`: token numbers, each once; on the table's device."""
         place = torch.full((table.num_embeddings,), -1, dtype=torch.int64, device=table.weight.device)
         place[used] = torch.arange(len(used), device=place.device)
@@ -37,21 +37,33 @@ class UsedRows(nn.Embedding):
         return functional.embedding(self.place[input], self.weight, self.padding_idx)
 
 
+class UsedBags(UsedRows):
+    """Some rows of a table of hashed words, added up by weight as its EmbeddingBag does."""
+
+    def forward(self, input: Tensor, offsets: Tensor, per_sample_weights: Tensor) -> Tensor:  # type: ignore[override]
+        return functional.embedding_bag(
+            self.place[input], self.weight, offsets, mode="sum", per_sample_weights=per_sample_weights
+        )
+
+
 @contextmanager
 def only_used_rows(body: nn.Module, used: Tensor) -> Iterator[None]:
-    """Inside, the body's token table holds the rows `used` (and padding) alone; afterwards all, these as they became.
+    """Inside, the body's table holds the rows `used` (and padding) alone; afterwards all, these as they became.
 
     Does nothing for a body without such a table, where the table is frozen, or where most of it is used.
     """
     name = table_name(body)
     table = body.get_submodule(name) if name else None
-    if not isinstance(table, nn.Embedding) or not table.weight.requires_grad or 2 * len(used) > table.num_embeddings:
+    if not isinstance(table, nn.Embedding | nn.EmbeddingBag) or not table.weight.requires_grad:
+        yield
+        return
+    if 2 * len(used) > table.num_embeddings or getattr(table, "mode", "sum") != "sum":
         yield
         return
     if table.padding_idx is not None:
         used = torch.cat([used, used.new_tensor([table.padding_idx])])
     used = torch.unique(used).to(table.weight.device)
-    small = UsedRows(table, used)
+    small = UsedBags(table, used) if isinstance(table, nn.EmbeddingBag) else UsedRows(table, used)
     body.set_submodule(name, small)
     try:
         yield
@@ -61,7 +73,7 @@ def only_used_rows(body: nn.Module, used: Tensor) -> Iterator[None]:
 
 
 def table_name(body: nn.Module) -> str:
-    """The dotted name of the token table; empty where there is none, or where an output layer shares its weights."""
+    """The dotted name of the table of tokens or hashed words; empty without one, or where an output layer shares it."""
     try:
         table = body.get_input_embeddings()  # type: ignore[operator]
     except (AttributeError, NotImplementedError):
