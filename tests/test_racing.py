@@ -143,8 +143,9 @@ def test_losses_of_groups_vary_as_groups_do() -> None:
     assert np.allclose(found, [1, 0, 0, 1])
 
 
-def test_a_failed_run_has_no_losses() -> None:
-    assert losses(make_run("full", np.ones((5, 2)), failed="diverged")) is None
+def test_a_run_without_a_score_has_no_losses_one_that_was_too_short_has() -> None:
+    assert losses(make_run("full", np.zeros((0, 2)), failed="diverged")) is None
+    assert losses(make_run("full", np.ones((5, 2)), failed="does not beat the constant on its own rows")) is not None
 
 
 # --- the answer in words ----------------------------------------------------------------------------------------------

@@ -121,7 +121,7 @@ def run_race(study: Work, part: float | None) -> Generator[Progress, None, tuple
     spent = 0.0
     ask = next(going)
     while True:
-        done, cost = yield from _carried_out(study, ask, chosen)
+        done, cost = yield from carried_out(study, ask, chosen)
         runs.append(done)
         spent += cost
         study.finished = min(spent, allowed)
@@ -146,7 +146,7 @@ def _arms(plan: Plan, everything: float, chosen: Mapping[str, Chosen]) -> list[A
     for name in (name for name in plan.networks if name not in barred):
 
         def cost(rows: int, name: str = name) -> float:
-            search = plan.seconds_of_search(name, _searched_at(plan)) if _searches(plan, rows, name, chosen) else 0.0
+            search = plan.seconds_of_search(name, searched_at(plan)) if _searches(plan, rows, name, chosen) else 0.0
             return search + plan.seconds_of_run(name, rows)
 
         little = cost(whole) < LITTLE * everything
@@ -154,17 +154,17 @@ def _arms(plan: Plan, everything: float, chosen: Mapping[str, Chosen]) -> list[A
     return found
 
 
-def _searched_at(plan: Plan) -> int:
+def searched_at(plan: Plan) -> int:
     """The rows on which a rate is searched: a quarter of all, or the next more that the race has."""
     return next(rows for rows in sorted(plan.sizes) if 4 * rows >= max(plan.sizes))
 
 
 def _searches(plan: Plan, rows: int, name: str, chosen: Mapping[str, Chosen]) -> bool:
     """Whether a search comes before a run on so many rows. On fewer, a trial would be a few steps that tell nothing."""
-    return name not in chosen and rows >= _searched_at(plan)
+    return name not in chosen and rows >= searched_at(plan)
 
 
-def _carried_out(study: Work, ask: Ask, chosen: dict[str, Chosen]) -> Generator[Progress, None, tuple[Run, float]]:
+def carried_out(study: Work, ask: Ask, chosen: dict[str, Chosen]) -> Generator[Progress, None, tuple[Run, float]]:
     """The run with what it took in seconds: at the regime's usual rate, until one has been searched."""
     plan, seed = study.plan, study.plan.options.first_seed + ask.seed
     if ask.arm in BASELINES:
@@ -173,7 +173,7 @@ def _carried_out(study: Work, ask: Ask, chosen: dict[str, Chosen]) -> Generator[
     spent = 0.0
     if _searches(plan, ask.rows, ask.arm, chosen):
         dearest = max((each.flops for each in chosen.values()), default=0.0)
-        chosen[ask.arm] = yield from work.searched(study, ask.arm, _searched_at(plan), dearest)
+        chosen[ask.arm] = yield from work.searched(study, ask.arm, searched_at(plan), dearest)
         spent = chosen[ask.arm].seconds
     used = work.as_searched(plan, ask.arm, ask.rows, chosen.get(ask.arm), fresh=spent > 0)
     done = yield from work.trained(study, used, ask.rows, seed)
@@ -183,9 +183,10 @@ def _carried_out(study: Work, ask: Ask, chosen: dict[str, Chosen]) -> Generator[
 def losses(done: Run) -> Array | None:
     """[n] for each test row, or each group of them: their mean is the error, 1 - score where higher is better.
 
-    Metrics that are no mean over rows (F1) enter by what each row adds to them. None for a run that failed.
+    Metrics that are no mean over rows (F1) enter by what each row adds to them. None for a run without a score: one
+    that was too short to beat the constant on few rows has one, and may win on all.
     """
-    if done.failed is not None or done.test is None or not np.isfinite(done.test):
+    if done.test is None or not np.isfinite(done.test):
         return None
     value, weight = done.scores.T
     score = metric(done.scores)
