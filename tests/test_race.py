@@ -8,7 +8,8 @@ from statistics import NormalDist
 import numpy as np
 import pytest
 
-from warmstart.race import MOST_SEEDS, Arm, Ask, Prior, Result, Slope, Standing, race, rungs
+from warmstart.foresight import Ask, Prior, Slope
+from warmstart.race import MOST_SEEDS, Arm, Result, Standing, race, rungs
 from warmstart.record import Array
 
 WHOLE, ITEMS = 1600, 600

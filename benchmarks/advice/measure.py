@@ -20,11 +20,11 @@ from typing import Any, TypeVar
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from problems import PROBLEMS, Problem
 
+from problems import PROBLEMS, Problem
 from warmstart import config, prepare, racing, tune
 from warmstart.device import environment
-from warmstart.race import Ask
+from warmstart.foresight import Ask
 from warmstart.record import Run
 from warmstart.regimes import BASELINES, DEFAULT
 from warmstart.runs import Chosen

@@ -19,7 +19,8 @@ from warmstart.compare import compared, remember
 from warmstart.comparison import Comparison
 from warmstart.errors import UsageError
 from warmstart.evaluate import metric
-from warmstart.race import Arm, Ask, Result, Standing, race, rungs
+from warmstart.foresight import Ask
+from warmstart.race import Arm, Result, Standing, race, rungs
 from warmstart.record import Array, Interval, Run, write_json
 from warmstart.regimes import BASELINES
 from warmstart.runs import Chosen
