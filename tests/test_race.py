@@ -173,3 +173,15 @@ def test_rungs_double_up_to_all() -> None:
     assert rungs(4000) == (250, 500, 1000, 2000, 4000)
     assert rungs(200) == (50, 100, 200)
     assert rungs(30) == (30,)
+
+
+def test_an_accuracy_is_not_foretold_below_nothing() -> None:
+    going = race([Arm("a", float), Arm("b", float)], WHOLE, 1.0, higher_is_better=True)
+    poor = np.r_[np.ones(95), np.zeros(5)]
+    ask = next(going)
+    try:
+        while True:
+            ask = going.send(Result(ask, poor, 1.0))
+    except StopIteration as stop:
+        found: Standing = stop.value
+    assert max(each.high for each in found.predicted.values()) <= 1.0

@@ -12,7 +12,7 @@ import pytest
 from tests.run_factory import make_run
 from tests.tiny import CLASSES, REGRESSION, tiny_problem
 from warmstart import racing
-from warmstart.budget import Options, Problem
+from warmstart.budget import Options, Problem, first_plan
 from warmstart.errors import UsageError
 from warmstart.racing import Outlook, Raced, losses, raced
 from warmstart.record import Interval, Point, load_run
@@ -63,6 +63,14 @@ def test_networks_start_on_few_rows_and_baselines_on_all(made: Study) -> None:
     rows = {name: min(run.rows for run in made.comparison.runs if run.regime == name) for name in QUICK.regimes}
     assert rows["linear"] == rows["constant"] == made.comparison.rows["train"]
     assert rows["full"] < made.comparison.rows["train"] / 2
+
+
+def test_a_baseline_is_not_free_because_no_plan_foretells_it(problem: Problem) -> None:
+    alone, taken = replace(QUICK, regimes=("constant", "linear")), dict[str, float]()
+    arm = next(arm for arm in racing._arms(first_plan(problem, alone), 100.0, {}, taken) if arm.name == "linear")
+    assert arm.cost(100) == 0.0
+    taken["linear"] = 17.0
+    assert arm.cost(100) == 17.0
 
 
 def test_read_back_it_gives_the_same_answer(made: Study) -> None:

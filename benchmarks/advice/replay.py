@@ -172,7 +172,7 @@ def raced(problem: Logged, part: float, order: int, prior: Prior | None) -> Answ
     arms = [
         Arm(
             name,
-            (lambda rows, name=name: 0.0) if name in BASELINES else (lambda rows, name=name: cost(rows, name)),
+            lambda rows, name=name: cost(rows, name),
             whole=name in BASELINES or cost(problem.whole, name) < LITTLE * problem.everything,
         )
         for name in problem.truth
@@ -180,7 +180,7 @@ def raced(problem: Logged, part: float, order: int, prior: Prior | None) -> Answ
     going = race(arms, problem.whole, budget, worth=WORTH, higher_is_better=problem.higher_is_better, prior=prior)
     ask = next(going)
     while True:
-        paid = 0.0 if ask.arm in BASELINES else cost(ask.rows, ask.arm)
+        paid = cost(ask.rows, ask.arm)
         if ask.rows >= where:
             searched.add(ask.arm)
         losses = problem.losses[Ask(ask.arm, ask.rows, (ask.seed + order) % SEEDS)]
@@ -238,7 +238,7 @@ def halved(problem: Logged, part: float, order: int) -> Answer:
     for rows in rungs(problem.whole):
         losses = {}
         for name in sorted(alive, key=lambda name: problem.costs[name, rows]):
-            cost = 0.0 if name in BASELINES else problem.costs[name, rows]
+            cost = problem.costs[name, rows]
             if rows >= where and name not in searched:
                 cost += problem.searches[name][0]
             if spent + cost > left and losses:

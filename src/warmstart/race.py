@@ -146,7 +146,7 @@ class _Field:
         observed = self._observed()
         mean, spread = self.sight.foreseen(observed, names)
         random = np.random.default_rng(self.dice)
-        errors = np.exp(random.multivariate_normal(mean, spread, _DRAWS, method="eigh"))
+        errors = self._possible_errors(random.multivariate_normal(mean, spread, _DRAWS, method="eigh"))
         best = errors.min(axis=1, keepdims=True)
         margin = self.worth * np.abs(1 - best if self.higher_is_better else best)
         chances = np.bincount(errors.argmin(axis=1), minlength=len(names)) / _DRAWS
@@ -156,7 +156,7 @@ class _Field:
         as_good = sorted((i for i in range(len(names)) if good[i] >= TIED), key=lambda i: whole_cost[names[i]])
         place = as_good[0] if as_good else int(regret.argmin())
         low, high = np.quantile(errors, [0.05, 0.95], axis=0)
-        middle = np.exp(mean)
+        middle = self._possible_errors(mean)
         candidates = [ask for ask in self._possible(names) if chances[names.index(ask.arm)] >= CHANCE]
         told = self._worth_asking(observed, names, chances, place, candidates)
         wanted = max(told, key=lambda ask: told[ask] / max(self.cost(ask), 1e-12), default=None)
@@ -178,6 +178,11 @@ class _Field:
             next_ask=wanted,
             next_cost=None if wanted is None else self.cost(wanted),
         )
+
+    def _possible_errors(self, logs: Array) -> Array:
+        """Where higher is better an error is 1 - score, and no more than 1."""
+        errors: Array = np.exp(logs)
+        return np.minimum(errors, 1.0) if self.higher_is_better else errors
 
     def next_ask(self, standing: Standing, left: float) -> Ask | None:
         """The run that tells most for its cost, among those that are still paid for."""

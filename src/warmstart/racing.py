@@ -115,7 +115,8 @@ def run_race(study: Work, part: float | None) -> Generator[Progress, None, tuple
     said = f"a race of {len(plan.names)} regimes towards {whole:,} rows, within {minutes}; comparing all would take"
     yield study.progress("planning", message=f"{said} {everything / 60:.0f} min")
     chosen: dict[str, Chosen] = {}
-    arms = _arms(plan, everything, chosen)
+    taken: dict[str, float] = {}
+    arms = _arms(plan, everything, chosen, taken)
     higher = study.draw(min(plan.sizes), plan.options.first_seed).task.higher_is_better
     going = race(arms, whole, allowed, worth=plan.options.worth, higher_is_better=higher)
     runs: list[Run] = []
@@ -124,6 +125,7 @@ def run_race(study: Work, part: float | None) -> Generator[Progress, None, tuple
     while True:
         done, cost = yield from carried_out(study, ask, chosen)
         runs.append(done)
+        taken.setdefault(ask.arm, cost)
         spent += cost
         study.finished = min(spent, allowed)
         yield study.told(done)
@@ -139,11 +141,20 @@ def run_race(study: Work, part: float | None) -> Generator[Progress, None, tuple
     return comparison, found
 
 
-def _arms(plan: Plan, everything: float, chosen: Mapping[str, Chosen]) -> list[Arm]:
-    """Their costs as the plan foretells them, with the search where it is still to be made."""
+def _arms(plan: Plan, everything: float, chosen: Mapping[str, Chosen], taken: Mapping[str, float]) -> list[Arm]:
+    """Their costs as the plan foretells them, with the search where it is still to be made.
+
+    No plan is made for baselines: another run of one takes what the first has `taken`, in seconds.
+    """
     whole = max(plan.sizes)
     barred = {each.regime for each in plan.excluded}
-    found = [Arm(name, lambda _: 0.0, whole=True) for name in plan.names if name in BASELINES and name not in barred]
+    found = []
+    for name in (name for name in plan.names if name in BASELINES and name not in barred):
+
+        def again(_: int, name: str = name) -> float:
+            return taken.get(name, 0.0)
+
+        found.append(Arm(name, again, whole=True))
     for name in (name for name in plan.networks if name not in barred):
 
         def cost(rows: int, name: str = name) -> float:
