@@ -185,3 +185,12 @@ def test_an_accuracy_is_not_foretold_below_nothing() -> None:
     except StopIteration as stop:
         found: Standing = stop.value
     assert max(each.high for each in found.predicted.values()) <= 1.0
+
+
+def test_nothing_is_decided_while_an_arm_was_never_seen() -> None:
+    world = World({"cheap": Curve(0.2, -0.1, cost=1e-4), "poor": Curve(0.6, -0.1, cost=1e-4), "dear": Curve(0.1, -0.2)})
+
+    found = world.run(budget=0.02 * WHOLE, whole_arms=["cheap", "poor"])
+
+    assert found.choice == "cheap" and found.unseen == ("dear",) and not found.decided
+    assert found.confidence <= 2 / 3 and found.next_ask == Ask("dear", rungs(WHOLE)[0], 0)

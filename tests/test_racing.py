@@ -199,6 +199,11 @@ def test_an_undecided_race_names_the_price_of_the_next_run(made: Study) -> None:
     assert "`linear` on 4,000 rows, about 2 min" in said and "--budget of 16 %" in said
 
 
+def test_regimes_that_were_never_run_are_named_first(made: Study) -> None:
+    found = verdict(made.comparison, replace(RACED, decided=False, confidence=0.4, unseen=("lora", "frozen")))
+    assert found.choice is None and "no run of `lora` and `frozen`" in found.caveats[0]
+
+
 def test_a_tie_is_said_and_the_others_are_as_good(made: Study) -> None:
     tied = replace(RACED, choice="linear", tie=("linear", "full"))
     found = verdict(made.comparison, tied)
@@ -212,7 +217,8 @@ def test_where_the_constant_leads_nothing_beats_it(made: Study) -> None:
 
 
 def test_what_a_race_came_to_can_be_read_back() -> None:
-    assert raced(json.loads(json.dumps(RACED.to_json()))) == RACED
+    told = replace(RACED, unseen=("lora",))
+    assert raced(json.loads(json.dumps(told.to_json()))) == told
 
 
 def test_a_score_outside_the_band_is_an_alarm() -> None:

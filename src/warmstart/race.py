@@ -60,6 +60,7 @@ class Standing:
     spent: float
     decided: bool
     dropped: dict[str, int]  # arms without a chance, with the most rows that they were seen at
+    unseen: tuple[str, ...] = ()  # arms that the budget did not pay one run of: each as likely the best as any other
     next_ask: Ask | None = None  # the run that would tell most, whatever it costs; None: none is left
     next_cost: float | None = None
 
@@ -160,21 +161,26 @@ class _Field:
         candidates = [ask for ask in self._possible(names) if chances[names.index(ask.arm)] >= CHANCE]
         told = self._worth_asking(observed, names, chances, place, candidates)
         wanted = max(told, key=lambda ask: told[ask] / max(self.cost(ask), 1e-12), default=None)
+        first_runs = [ask for ask in self.opening() if ask.arm not in names and ask.arm not in self.failed]
+        unseen = tuple(ask.arm for ask in first_runs)
+        wanted = first_runs[0] if first_runs else wanted
+        known = len(names) / (len(names) + len(unseen))
         return Standing(
             choice=names[place],
             tie=tuple(names[i] for i in as_good) if len(as_good) > 1 else (),
-            confidence=float(good[place]),
-            chances={name: float(chance) for name, chance in zip(names, chances, strict=True)},
+            confidence=known * float(good[place]),
+            chances={name: known * float(chance) for name, chance in zip(names, chances, strict=True)},
             predicted={
                 name: Prediction(float(middle[i]), float(low[i]), float(high[i])) for i, name in enumerate(names)
             },
             spent=self.spent,
-            decided=bool(good[place] >= SURE),
+            decided=bool(good[place] >= SURE) and not unseen,
             dropped={
                 name: max(ask.rows for ask in self._asked(name))
                 for name, chance in zip(names, chances, strict=True)
                 if chance < CHANCE and name != names[place]
             },
+            unseen=unseen,
             next_ask=wanted,
             next_cost=None if wanted is None else self.cost(wanted),
         )

@@ -62,6 +62,7 @@ class Raced:
     next_regime: str | None  # the run that would tell most, though it was not paid for
     next_rows: int | None
     next_seconds: float | None
+    unseen: tuple[str, ...] = ()  # regimes that the budget did not pay one run of
 
     def of(self, name: str | None) -> Outlook | None:
         return next((each for each in self.outlooks if each.regime == name), None)
@@ -69,13 +70,14 @@ class Raced:
     def to_json(self) -> dict[str, Any]:
         """The public part "race" of `advice.json`."""
         outlooks = [asdict(each) | {"interval": list(each.interval)} for each in self.outlooks]
-        return vars(self) | {"tie": list(self.tie), "outlooks": outlooks}
+        return vars(self) | {"tie": list(self.tie), "outlooks": outlooks, "unseen": list(self.unseen)}
 
 
 def raced(facts: dict[str, Any]) -> Raced:
     """What `Raced.to_json` wrote."""
     outlooks = (Outlook(**each | {"interval": Interval(*each["interval"])}) for each in facts["outlooks"])
-    return Raced(**facts | {"tie": tuple(facts["tie"]), "outlooks": tuple(outlooks)})
+    unseen = tuple(facts.get("unseen", ()))
+    return Raced(**facts | {"tie": tuple(facts["tie"]), "outlooks": tuple(outlooks), "unseen": unseen})
 
 
 def remembered_race(folder: Path) -> Raced | None:
@@ -260,6 +262,7 @@ def _raced(
         next_regime=ask.arm if ask else None,
         next_rows=ask.rows if ask else None,
         next_seconds=standing.next_cost,
+        unseen=standing.unseen,
     )
 
 
