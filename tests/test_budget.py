@@ -70,3 +70,13 @@ def test_a_step_of_half_the_rows_is_predicted_to_take_half_as_long(base: Base) -
     )
     assert plan.seconds_of_step("full", 2_000) == 2 * plan.seconds_of_step("full", 1_000)
     assert plan.seconds_of_run("full", 1_000) < 0.8 * plan.seconds_of_run("full", 2_000)
+
+
+def test_a_run_on_few_rows_takes_its_part_of_the_steps_but_no_fewer_than_a_floor(base: Base) -> None:
+    def steps(rows: int, length: float) -> int:
+        options = Options(regimes=("full",), length=length)
+        raced = replace(first_plan(tiny_problem(REGRESSION, base), options), towards=800)
+        return raced.config(raced.regime("full", rows), rows, 0).steps
+
+    assert steps(800, 1.0) == 300 and steps(400, 1.0) == 150 and steps(50, 1.0) == 40
+    assert steps(800, 0.5) == 150 and steps(50, 0.5) == 20, "half the length, half the floor"

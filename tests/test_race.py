@@ -8,7 +8,8 @@ from statistics import NormalDist
 import numpy as np
 import pytest
 
-from warmstart.race import MOST_SEEDS, Arm, Ask, Prior, Result, Slope, Standing, race, rungs
+from warmstart.foresight import Ask, Prior, Slope
+from warmstart.race import MOST_SEEDS, Arm, Result, Standing, race, rungs
 from warmstart.record import Array
 
 WHOLE, ITEMS = 1600, 600
@@ -172,3 +173,24 @@ def test_rungs_double_up_to_all() -> None:
     assert rungs(4000) == (250, 500, 1000, 2000, 4000)
     assert rungs(200) == (50, 100, 200)
     assert rungs(30) == (30,)
+
+
+def test_an_accuracy_is_not_foretold_below_nothing() -> None:
+    going = race([Arm("a", float), Arm("b", float)], WHOLE, 1.0, higher_is_better=True)
+    poor = np.r_[np.ones(95), np.zeros(5)]
+    ask = next(going)
+    try:
+        while True:
+            ask = going.send(Result(ask, poor, 1.0))
+    except StopIteration as stop:
+        found: Standing = stop.value
+    assert max(each.high for each in found.predicted.values()) <= 1.0
+
+
+def test_nothing_is_decided_while_an_arm_was_never_seen() -> None:
+    world = World({"cheap": Curve(0.2, -0.1, cost=1e-4), "poor": Curve(0.6, -0.1, cost=1e-4), "dear": Curve(0.1, -0.2)})
+
+    found = world.run(budget=0.02 * WHOLE, whole_arms=["cheap", "poor"])
+
+    assert found.choice == "cheap" and found.unseen == ("dear",) and not found.decided
+    assert found.confidence <= 2 / 3 and found.next_ask == Ask("dear", rungs(WHOLE)[0], 0)

@@ -12,7 +12,7 @@ import pytest
 from tests.run_factory import make_run
 from tests.tiny import CLASSES, REGRESSION, tiny_problem
 from warmstart import racing
-from warmstart.budget import Options, Problem
+from warmstart.budget import Options, Problem, first_plan
 from warmstart.errors import UsageError
 from warmstart.racing import Outlook, Raced, losses, raced
 from warmstart.record import Interval, Point, load_run
@@ -63,6 +63,14 @@ def test_networks_start_on_few_rows_and_baselines_on_all(made: Study) -> None:
     rows = {name: min(run.rows for run in made.comparison.runs if run.regime == name) for name in QUICK.regimes}
     assert rows["linear"] == rows["constant"] == made.comparison.rows["train"]
     assert rows["full"] < made.comparison.rows["train"] / 2
+
+
+def test_a_baseline_is_not_free_because_no_plan_foretells_it(problem: Problem) -> None:
+    alone, taken = replace(QUICK, regimes=("constant", "linear")), dict[str, float]()
+    arm = next(arm for arm in racing._arms(first_plan(problem, alone), 100.0, {}, taken) if arm.name == "linear")
+    assert arm.cost(100) == 0.0
+    taken["linear"] = 17.0
+    assert arm.cost(100) == 17.0
 
 
 def test_read_back_it_gives_the_same_answer(made: Study) -> None:
@@ -143,8 +151,9 @@ def test_losses_of_groups_vary_as_groups_do() -> None:
     assert np.allclose(found, [1, 0, 0, 1])
 
 
-def test_a_failed_run_has_no_losses() -> None:
-    assert losses(make_run("full", np.ones((5, 2)), failed="diverged")) is None
+def test_a_run_without_a_score_has_no_losses_one_that_was_too_short_has() -> None:
+    assert losses(make_run("full", np.zeros((0, 2)), failed="diverged")) is None
+    assert losses(make_run("full", np.ones((5, 2)), failed="does not beat the constant on its own rows")) is not None
 
 
 # --- the answer in words ----------------------------------------------------------------------------------------------
@@ -190,6 +199,11 @@ def test_an_undecided_race_names_the_price_of_the_next_run(made: Study) -> None:
     assert "`linear` on 4,000 rows, about 2 min" in said and "--budget of 16 %" in said
 
 
+def test_regimes_that_were_never_run_are_named_first(made: Study) -> None:
+    found = verdict(made.comparison, replace(RACED, decided=False, confidence=0.4, unseen=("lora", "frozen")))
+    assert found.choice is None and "no run of `lora` and `frozen`" in found.caveats[0]
+
+
 def test_a_tie_is_said_and_the_others_are_as_good(made: Study) -> None:
     tied = replace(RACED, choice="linear", tie=("linear", "full"))
     found = verdict(made.comparison, tied)
@@ -203,7 +217,8 @@ def test_where_the_constant_leads_nothing_beats_it(made: Study) -> None:
 
 
 def test_what_a_race_came_to_can_be_read_back() -> None:
-    assert raced(json.loads(json.dumps(RACED.to_json()))) == RACED
+    told = replace(RACED, unseen=("lora",))
+    assert raced(json.loads(json.dumps(told.to_json()))) == told
 
 
 def test_a_score_outside_the_band_is_an_alarm() -> None:

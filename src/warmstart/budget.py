@@ -34,7 +34,7 @@ from warmstart.tasks import TASKS, Language
 from warmstart.train import TrainConfig
 from warmstart.tune import SHARE
 
-FEWEST_STEPS = 40  # of a run on a part of the rows
+FEWEST_STEPS = 40  # of a run on a part of the rows, at the usual length
 FEWEST_ROWS = 100  # for training: the budget cuts no further
 APART, MOST_SIZES = 4, (4, 3)  # of --rows auto: a factor, and how many, most first
 FEWEST_TOKENS = 64  # of a text: the budget lets every model read as many
@@ -210,7 +210,7 @@ class Plan:
         else:
             steps = max(1, round(options.epochs * options.length * whole / batch))
         if rows < whole:
-            steps = min(steps, max(FEWEST_STEPS, round(steps * rows / whole)))
+            steps = min(steps, max(round(FEWEST_STEPS * min(options.length, 1.0)), round(steps * rows / whole)))
         used = precision(options.precision)
         return TrainConfig(
             steps=steps, lr=options.lr or habits.lr, batch_size=batch, precision=used, seed=seed, **options.training

@@ -1,52 +1,24 @@
 """Race: which way of training will be best on all rows, seen from runs on few of them?
 
-The logarithm of an arm's error over the logarithm of the rows is nearly straight: its slope has a usual value (the
-prior, from earlier studies) and wanders a little. That is a Gaussian process, so what is known of every arm at all
-rows, and how surely, follows from what was seen by one solution of linear equations. Two things blur what is seen: the
-held-out rows, which are the same for all arms, so that most of their luck cancels between two; and the seed.
-
-Next is always the run that takes most doubt out of the differences to the leading arm for what it costs, among
-arms that still have a chance. Nothing here trains: who asks for a race is asked for runs, and sends what they scored.
+What is known of every arm on all rows, and how surely, is `foresight`'s to say. Next is always the run that takes most
+doubt out of the differences to the leading arm for what it costs, among arms that still have a chance. Nothing here
+trains: who asks for a race is asked for runs, and sends what they scored.
 """
 
-import math
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from warmstart.foresight import FEWEST, Ask, Foresight, Observed, Prior
 from warmstart.record import Array
 
-FEWEST = 50  # training rows of the first rung
 RUNGS = 5  # all rows, half of them ...
 CHANCE = 0.05  # an arm less likely to be best is not asked for again
 SURE = 0.95  # decided
 TIED = 0.9  # of the draws: an arm that is best in so many, or short of it by less than matters, is as good
 MOST_SEEDS = 3  # of one arm at one number of rows
-_LEVEL = 1.0  # standard deviation of an arm's log error around that of the others, before anything is seen of it
-_TRUST = 4.0  # pairs of seeds that the prior's spread counts for
 _DRAWS = 4000
-
-
-@dataclass(frozen=True)
-class Slope:
-    """Of the log error, for each factor e of rows: what is usual, and its standard deviation from task to task."""
-
-    mean: float
-    deviation: float
-
-
-@dataclass(frozen=True)
-class Prior:
-    """What is known of learning curves before a race."""
-
-    slopes: Mapping[str, Slope] = field(default_factory=dict)  # by the name of the arm
-    usual: Slope = Slope(-0.18, 0.15)  # of any other
-    bend: float = 0.15  # standard deviation of a slope's change over one factor e of rows
-    seeds: float = 0.04  # standard deviation of the log error from seed to seed
-
-    def slope(self, arm: str) -> Slope:
-        return self.slopes.get(arm, self.usual)
 
 
 @dataclass(frozen=True)
@@ -56,15 +28,6 @@ class Arm:
     name: str
     cost: Callable[[int], float]  # of one run at so many rows; any unit, that of the budget
     whole: bool = False  # so cheap that it is run on all rows first
-
-
-@dataclass(frozen=True)
-class Ask:
-    """A run that is wanted."""
-
-    arm: str
-    rows: int
-    seed: int  # 0, 1 ...: which draw of the training rows
 
 
 @dataclass(frozen=True)
@@ -97,6 +60,7 @@ class Standing:
     spent: float
     decided: bool
     dropped: dict[str, int]  # arms without a chance, with the most rows that they were seen at
+    unseen: tuple[str, ...] = ()  # arms that the budget did not pay one run of: each as likely the best as any other
     next_ask: Ask | None = None  # the run that would tell most, whatever it costs; None: none is left
     next_cost: float | None = None
 
@@ -125,7 +89,8 @@ def race(
 
     `worth`: the smallest gain that matters, as a share of the best score, which is 1 - loss where higher is better.
     """
-    field_ = _Field(tuple(arms), whole, worth, higher_is_better, prior or Prior(), dice)
+    sight = Foresight(prior or Prior(), rungs(whole)[0], whole)
+    field_ = _Field(tuple(arms), whole, worth, higher_is_better, sight, dice)
     for ask in field_.opening():
         if field_.spent + field_.cost(ask) <= budget or len(field_.seen) < 2:
             field_.add((yield ask))
@@ -145,7 +110,7 @@ class _Field:
     whole: int
     worth: float
     higher_is_better: bool
-    prior: Prior
+    sight: Foresight
     dice: int
     seen: list[Result] = field(default_factory=list)  # in the order of asking, failed ones apart
     failed: set[str] = field(default_factory=set)
@@ -180,9 +145,9 @@ class _Field:
         if not names:
             return Standing(None, (), 0.0, {}, {}, self.spent, decided=False, dropped={})
         observed = self._observed()
-        mean, spread = self._foreseen(observed, names)
+        mean, spread = self.sight.foreseen(observed, names)
         random = np.random.default_rng(self.dice)
-        errors = np.exp(random.multivariate_normal(mean, spread, _DRAWS, method="eigh"))
+        errors = self._possible_errors(random.multivariate_normal(mean, spread, _DRAWS, method="eigh"))
         best = errors.min(axis=1, keepdims=True)
         margin = self.worth * np.abs(1 - best if self.higher_is_better else best)
         chances = np.bincount(errors.argmin(axis=1), minlength=len(names)) / _DRAWS
@@ -192,28 +157,38 @@ class _Field:
         as_good = sorted((i for i in range(len(names)) if good[i] >= TIED), key=lambda i: whole_cost[names[i]])
         place = as_good[0] if as_good else int(regret.argmin())
         low, high = np.quantile(errors, [0.05, 0.95], axis=0)
-        middle = np.exp(mean)
+        middle = self._possible_errors(mean)
         candidates = [ask for ask in self._possible(names) if chances[names.index(ask.arm)] >= CHANCE]
         told = self._worth_asking(observed, names, chances, place, candidates)
         wanted = max(told, key=lambda ask: told[ask] / max(self.cost(ask), 1e-12), default=None)
+        first_runs = [ask for ask in self.opening() if ask.arm not in names and ask.arm not in self.failed]
+        unseen = tuple(ask.arm for ask in first_runs)
+        wanted = first_runs[0] if first_runs else wanted
+        known = len(names) / (len(names) + len(unseen))
         return Standing(
             choice=names[place],
             tie=tuple(names[i] for i in as_good) if len(as_good) > 1 else (),
-            confidence=float(good[place]),
-            chances={name: float(chance) for name, chance in zip(names, chances, strict=True)},
+            confidence=known * float(good[place]),
+            chances={name: known * float(chance) for name, chance in zip(names, chances, strict=True)},
             predicted={
                 name: Prediction(float(middle[i]), float(low[i]), float(high[i])) for i, name in enumerate(names)
             },
             spent=self.spent,
-            decided=bool(good[place] >= SURE),
+            decided=bool(good[place] >= SURE) and not unseen,
             dropped={
                 name: max(ask.rows for ask in self._asked(name))
                 for name, chance in zip(names, chances, strict=True)
                 if chance < CHANCE and name != names[place]
             },
+            unseen=unseen,
             next_ask=wanted,
             next_cost=None if wanted is None else self.cost(wanted),
         )
+
+    def _possible_errors(self, logs: Array) -> Array:
+        """Where higher is better an error is 1 - score, and no more than 1."""
+        errors: Array = np.exp(logs)
+        return np.minimum(errors, 1.0) if self.higher_is_better else errors
 
     def next_ask(self, standing: Standing, left: float) -> Ask | None:
         """The run that tells most for its cost, among those that are still paid for."""
@@ -239,93 +214,22 @@ class _Field:
                 if fresh < MOST_SEEDS:
                     yield Ask(name, rows, fresh)
 
-    def _observed(self) -> "_Observed":
+    def _observed(self) -> Observed:
         seen = [result for result in self.seen if result.ask.arm not in self.failed]
-        losses = np.stack([result.losses for result in seen if result.losses is not None]).astype(np.float64)
-        count = losses.shape[1]
-        smallest = max(float(losses.max()), 1e-9) / (2 * count)  # half a row's worst: an error of none has no logarithm
-        means = np.maximum(losses.mean(axis=1), smallest)
-        relative = (losses - losses.mean(axis=1, keepdims=True)) / means[:, None]
-        return _Observed(
-            [result.ask for result in seen], np.log(means), relative / math.sqrt(count * max(count - 1, 1))
-        )
-
-    def _foreseen(self, observed: "_Observed", names: Sequence[str]) -> tuple[Array, Array]:
-        """Mean [arms] and covariance [arms, arms] of the log errors on all rows."""
-        asks = observed.asks
-        targets = [Ask(name, self.whole, 0) for name in names]
-        gains = self._gains(observed, targets)
-        centre = float(observed.values.mean())
-        mean = self._usual(targets, centre) + gains @ (observed.values - self._usual(asks, centre))
-        spread = self._curves(targets, targets) - gains @ self._curves(asks, targets)
-        return mean, (spread + spread.T) / 2 + 1e-12 * np.eye(len(names))
-
-    def _gains(self, observed: "_Observed", targets: Sequence[Ask]) -> Array:
-        noise = observed.rows @ observed.rows.T + self._seeds_spread(observed) ** 2 * np.eye(len(observed.asks))
-        seen = self._curves(observed.asks, observed.asks) + noise
-        gains: Array = np.linalg.solve(seen, self._curves(observed.asks, targets)).T
-        return gains
+        return Observed.of([each.ask for each in seen], [each.losses for each in seen if each.losses is not None])
 
     def _worth_asking(
-        self, observed: "_Observed", names: Sequence[str], chances: Array, lead: int, candidates: Sequence[Ask]
+        self, observed: Observed, names: Sequence[str], chances: Array, lead: int, candidates: Sequence[Ask]
     ) -> dict[Ask, float]:
         """How much variance of the differences to the leading arm each run would take away, by the rivals' chances.
 
         It depends on which rows and seeds are seen, not on what they will score.
         """
         now = self._doubt(observed, names, chances, lead)
-        found = {}
-        for ask in candidates:
-            like = max(i for i, other in enumerate(observed.asks) if other.arm == ask.arm)  # its luck with test rows
-            after = _Observed(
-                [*observed.asks, ask],
-                np.append(observed.values, observed.values[like]),
-                np.vstack([observed.rows, observed.rows[like]]),
-            )
-            found[ask] = now - self._doubt(after, names, chances, lead)
-        return found
+        return {ask: now - self._doubt(observed.with_one_more(ask), names, chances, lead) for ask in candidates}
 
-    def _doubt(self, observed: "_Observed", names: Sequence[str], chances: Array, lead: int) -> float:
-        _, spread = self._foreseen(observed, names)
+    def _doubt(self, observed: Observed, names: Sequence[str], chances: Array, lead: int) -> float:
+        _, spread = self.sight.foreseen(observed, names)
         variances = np.diag(spread) + spread[lead, lead] - 2 * spread[lead]
         rivals = np.arange(len(names)) != lead
         return float((variances * np.maximum(chances, 1e-3))[rivals].sum())
-
-    def _usual(self, asks: Sequence[Ask], centre: float) -> Array:
-        """Log errors before anything is seen."""
-        return np.array([centre + self.prior.slope(ask.arm).mean * self._place(ask) for ask in asks])
-
-    def _curves(self, some: Sequence[Ask], others: Sequence[Ask]) -> Array:
-        """Covariance of the arms' true log errors: a level, a slope, and a slope that wanders; arms are independent."""
-        found = np.zeros((len(some), len(others)))
-        for i, one in enumerate(some):
-            for j, other in enumerate(others):
-                if one.arm == other.arm:
-                    near, far = sorted((self._place(one), self._place(other)))
-                    wandered = self.prior.bend**2 * near**2 * (3 * far - near) / 6
-                    found[i, j] = _LEVEL**2 + self.prior.slope(one.arm).deviation ** 2 * near * far + wandered
-        return found
-
-    def _place(self, ask: Ask) -> float:
-        """Factors e of rows above the first rung."""
-        return math.log(ask.rows / rungs(self.whole)[0])
-
-    def _seeds_spread(self, observed: "_Observed") -> float:
-        """Standard deviation from seed to seed: the prior's, and what the arms seen with several seeds show."""
-        square, degrees = _TRUST * self.prior.seeds**2, _TRUST
-        by_size: dict[tuple[str, int], list[float]] = {}
-        for ask, value in zip(observed.asks, observed.values, strict=True):
-            by_size.setdefault((ask.arm, ask.rows), []).append(float(value))
-        for values in by_size.values():
-            square += float(((np.array(values) - np.mean(values)) ** 2).sum())
-            degrees += len(values) - 1
-        return math.sqrt(square / degrees)
-
-
-@dataclass(frozen=True)
-class _Observed:
-    """Runs as the equations take them."""
-
-    asks: list[Ask]
-    values: Array  # [runs] log of the mean loss
-    rows: Array  # [runs, n]: products of two are the covariance that the held-out rows bring

@@ -19,7 +19,8 @@ from warmstart.compare import compared, remember
 from warmstart.comparison import Comparison
 from warmstart.errors import UsageError
 from warmstart.evaluate import metric
-from warmstart.race import Arm, Ask, Result, Standing, race, rungs
+from warmstart.foresight import Ask
+from warmstart.race import Arm, Result, Standing, race, rungs
 from warmstart.record import Array, Interval, Run, write_json
 from warmstart.regimes import is_baseline
 from warmstart.runs import Chosen
@@ -61,6 +62,7 @@ class Raced:
     next_regime: str | None  # the run that would tell most, though it was not paid for
     next_rows: int | None
     next_seconds: float | None
+    unseen: tuple[str, ...] = ()  # regimes that the budget did not pay one run of
 
     def of(self, name: str | None) -> Outlook | None:
         return next((each for each in self.outlooks if each.regime == name), None)
@@ -68,13 +70,14 @@ class Raced:
     def to_json(self) -> dict[str, Any]:
         """The public part "race" of `advice.json`."""
         outlooks = [asdict(each) | {"interval": list(each.interval)} for each in self.outlooks]
-        return vars(self) | {"tie": list(self.tie), "outlooks": outlooks}
+        return vars(self) | {"tie": list(self.tie), "outlooks": outlooks, "unseen": list(self.unseen)}
 
 
 def raced(facts: dict[str, Any]) -> Raced:
     """What `Raced.to_json` wrote."""
     outlooks = (Outlook(**each | {"interval": Interval(*each["interval"])}) for each in facts["outlooks"])
-    return Raced(**facts | {"tie": tuple(facts["tie"]), "outlooks": tuple(outlooks)})
+    unseen = tuple(facts.get("unseen", ()))
+    return Raced(**facts | {"tie": tuple(facts["tie"]), "outlooks": tuple(outlooks), "unseen": unseen})
 
 
 def remembered_race(folder: Path) -> Raced | None:
@@ -114,15 +117,17 @@ def run_race(study: Work, part: float | None) -> Generator[Progress, None, tuple
     said = f"a race of {len(plan.names)} regimes towards {whole:,} rows, within {minutes}; comparing all would take"
     yield study.progress("planning", message=f"{said} {everything / 60:.0f} min")
     chosen: dict[str, Chosen] = {}
-    arms = _arms(plan, everything, chosen)
+    taken: dict[str, float] = {}
+    arms = _arms(plan, everything, chosen, taken)
     higher = study.draw(min(plan.sizes), plan.options.first_seed).task.higher_is_better
     going = race(arms, whole, allowed, worth=plan.options.worth, higher_is_better=higher)
     runs: list[Run] = []
     spent = 0.0
     ask = next(going)
     while True:
-        done, cost = yield from _carried_out(study, ask, chosen)
+        done, cost = yield from carried_out(study, ask, chosen)
         runs.append(done)
+        taken.setdefault(ask.arm, cost)
         spent += cost
         study.finished = min(spent, allowed)
         yield study.told(done)
@@ -138,15 +143,24 @@ def run_race(study: Work, part: float | None) -> Generator[Progress, None, tuple
     return comparison, found
 
 
-def _arms(plan: Plan, everything: float, chosen: Mapping[str, Chosen]) -> list[Arm]:
-    """Their costs as the plan foretells them, with the search where it is still to be made."""
+def _arms(plan: Plan, everything: float, chosen: Mapping[str, Chosen], taken: Mapping[str, float]) -> list[Arm]:
+    """Their costs as the plan foretells them, with the search where it is still to be made.
+
+    No plan is made for baselines: another run of one takes what the first has `taken`, in seconds.
+    """
     whole = max(plan.sizes)
     barred = {each.regime for each in plan.excluded}
-    found = [Arm(name, lambda _: 0.0, whole=True) for name in plan.names if is_baseline(name) and name not in barred]
+    found = []
+    for name in (name for name in plan.names if is_baseline(name) and name not in barred):
+
+        def again(_: int, name: str = name) -> float:
+            return taken.get(name, 0.0)
+
+        found.append(Arm(name, again, whole=True))
     for name in (name for name in plan.networks if name not in barred):
 
         def cost(rows: int, name: str = name) -> float:
-            search = plan.seconds_of_search(name, _searched_at(plan)) if _searches(plan, rows, name, chosen) else 0.0
+            search = plan.seconds_of_search(name, searched_at(plan)) if _searches(plan, rows, name, chosen) else 0.0
             return search + plan.seconds_of_run(name, rows)
 
         little = cost(whole) < LITTLE * everything
@@ -154,17 +168,17 @@ def _arms(plan: Plan, everything: float, chosen: Mapping[str, Chosen]) -> list[A
     return found
 
 
-def _searched_at(plan: Plan) -> int:
+def searched_at(plan: Plan) -> int:
     """The rows on which a rate is searched: a quarter of all, or the next more that the race has."""
     return next(rows for rows in sorted(plan.sizes) if 4 * rows >= max(plan.sizes))
 
 
 def _searches(plan: Plan, rows: int, name: str, chosen: Mapping[str, Chosen]) -> bool:
     """Whether a search comes before a run on so many rows. On fewer, a trial would be a few steps that tell nothing."""
-    return name not in chosen and rows >= _searched_at(plan)
+    return name not in chosen and rows >= searched_at(plan)
 
 
-def _carried_out(study: Work, ask: Ask, chosen: dict[str, Chosen]) -> Generator[Progress, None, tuple[Run, float]]:
+def carried_out(study: Work, ask: Ask, chosen: dict[str, Chosen]) -> Generator[Progress, None, tuple[Run, float]]:
     """The run with what it took in seconds: at the regime's usual rate, until one has been searched."""
     plan, seed = study.plan, study.plan.options.first_seed + ask.seed
     if is_baseline(ask.arm):
@@ -173,7 +187,7 @@ def _carried_out(study: Work, ask: Ask, chosen: dict[str, Chosen]) -> Generator[
     spent = 0.0
     if _searches(plan, ask.rows, ask.arm, chosen):
         dearest = max((each.flops for each in chosen.values()), default=0.0)
-        chosen[ask.arm] = yield from work.searched(study, ask.arm, _searched_at(plan), dearest)
+        chosen[ask.arm] = yield from work.searched(study, ask.arm, searched_at(plan), dearest)
         spent = chosen[ask.arm].seconds
     used = work.as_searched(plan, ask.arm, ask.rows, chosen.get(ask.arm), fresh=spent > 0)
     done = yield from work.trained(study, used, ask.rows, seed)
@@ -183,9 +197,10 @@ def _carried_out(study: Work, ask: Ask, chosen: dict[str, Chosen]) -> Generator[
 def losses(done: Run) -> Array | None:
     """[n] for each test row, or each group of them: their mean is the error, 1 - score where higher is better.
 
-    Metrics that are no mean over rows (F1) enter by what each row adds to them. None for a run that failed.
+    Metrics that are no mean over rows (F1) enter by what each row adds to them. None for a run without a score: one
+    that was too short to beat the constant on few rows has one, and may win on all.
     """
-    if done.failed is not None or done.test is None or not np.isfinite(done.test):
+    if done.test is None or not np.isfinite(done.test):
         return None
     value, weight = done.scores.T
     score = metric(done.scores)
@@ -247,6 +262,7 @@ def _raced(
         next_regime=ask.arm if ask else None,
         next_rows=ask.rows if ask else None,
         next_seconds=standing.next_cost,
+        unseen=standing.unseen,
     )
 
 

@@ -98,6 +98,9 @@ def _doubts(raced: Raced, leader: Outlook) -> tuple[str, ...]:
         for each in raced.outlooks
         if each is not leader and each.chance >= _LEAST
     ]
+    if raced.unseen:
+        names = _listed([f"`{name}`" for name in raced.unseen])
+        found.insert(0, f"The budget paid for no run of {names}: each may be the best.")
     if leader.rows < raced.whole:
         ahead = raced.whole / leader.rows
         told = f"`{leader.regime}` was seen at {leader.rows:,} rows, {ahead:.0f} times fewer than it is foretold for"

@@ -1,0 +1,71 @@
+"""Learn: which prior makes the learning curves of finished studies likeliest?
+
+Its spreads and slopes are those of greatest likelihood, each held loosely to the prior's default: a factor of two is
+usual, so that three problems do not teach what only ten could.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+import numpy as np
+from scipy.optimize import minimize
+
+from warmstart.foresight import Ask, Foresight, Observed, Prior, Slope
+from warmstart.race import rungs
+from warmstart.record import Array
+
+SPREADS = ("common", "bend", "seeds", "draw", "common_draw")
+LOOSE = math.log(2)  # standard deviation of a spread's logarithm around the default's
+APART = 0.05  # standard deviation of an arm's usual slope around that of all arms
+UNTAUGHT = "constant"  # its curve is flat, and nothing of others'
+
+
+class Log(Protocol):
+    """A problem with all its runs."""
+
+    @property
+    def whole(self) -> int: ...
+
+    @property
+    def losses(self) -> Mapping[Ask, Array]: ...
+
+
+def learned(problems: Sequence[Log], passes: int = 60) -> Prior:
+    """The prior that these problems teach, after so many passes of the search at most."""
+    seen = [(_observed(each), each.whole) for each in problems]
+    arms = sorted({ask.arm for observed, _ in seen for ask in observed.asks})
+    usual = Prior()
+
+    def prior(values: Array) -> Prior:
+        mean, deviation, *spreads = values[: 2 + len(SPREADS)]
+        slopes = {
+            arm: Slope(mean + off, math.exp(deviation)) for arm, off in zip(arms, values[-len(arms) :], strict=True)
+        }
+        found = {name: math.exp(value) for name, value in zip(SPREADS, spreads, strict=True)}
+        return Prior(slopes, Slope(mean, math.exp(deviation)), **found)
+
+    def surprise(values: Array) -> float:
+        made = prior(values)
+        told = sum(Foresight(made, rungs(whole)[0], whole).likelihood(observed) for observed, whole in seen)
+        loosely = float((((values - start) / width) ** 2).sum()) / 2
+        return loosely - told
+
+    start = np.array(
+        [usual.usual.mean, math.log(usual.usual.deviation), *(math.log(getattr(usual, name)) for name in SPREADS)]
+        + [0.0] * len(arms)
+    )
+    width = np.array([0.1, *[LOOSE] * (1 + len(SPREADS)), *[APART] * len(arms)])
+    return prior(minimize(surprise, start, method="L-BFGS-B", options={"maxiter": passes}).x)
+
+
+def described(prior: Prior) -> dict[str, object]:
+    """For the results file."""
+    slopes = {arm: [round(slope.mean, 3), round(slope.deviation, 3)] for arm, slope in prior.slopes.items()}
+    spreads = {name: round(getattr(prior, name), 4) for name in SPREADS}
+    return {"usual": [round(prior.usual.mean, 3), round(prior.usual.deviation, 3)], "slopes": slopes} | spreads
+
+
+def _observed(problem: Log) -> Observed:
+    asks = [ask for ask in problem.losses if ask.arm != UNTAUGHT]
+    return Observed.of(asks, [problem.losses[ask] for ask in asks])

@@ -1,0 +1,172 @@
+"""Measure: what does every way of training score, on every number of rows that a race could ask for?
+
+    python benchmarks/advice/measure.py --data FOLDER [--problem NAME ...] [--work FOLDER] [--log FOLDER]
+
+FOLDER holds debian.parquet and licences.parquet. Each regime is run as a race runs it: on the race's own rungs, with
+the steps that it would get there, at the rate that it would have found. Half the usual length: 150 steps of 16 rows on
+all rows, and no fewer than 20. Every run goes into `log/PROBLEM.parquet` as soon as it is finished; what stands there
+is not run again, so it can be stopped at any moment and gone on with. Cheap regimes come first.
+"""
+
+import argparse
+import json
+import shutil
+import sys
+from collections.abc import Generator, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from problems import PROBLEMS, Problem
+from warmstart import config, prepare, racing, tune
+from warmstart.device import environment
+from warmstart.foresight import Ask
+from warmstart.record import Run
+from warmstart.regimes import BASELINES, DEFAULT
+from warmstart.runs import Chosen
+from warmstart.work import Progress, Work
+
+LOG = Path(__file__).parent / "log"
+SEEDS = 2
+LENGTH = 0.5
+# `frozen` before `scratch-dnn`, which may spend on its search what the dearest before it did
+CHEAP_FIRST = ("constant", "linear", "frozen", "scratch-dnn", "full", "scratch", "lora", "discriminative")
+
+Value = TypeVar("Value")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--problem", nargs="*", choices=PROBLEMS, default=list(PROBLEMS))
+    parser.add_argument("--work", type=Path, default=Path("build/advice"))
+    parser.add_argument("--log", type=Path, default=LOG)
+    given = parser.parse_args()
+    if not (given.data / "debian.parquet").exists():
+        sys.exit(f"skipped: there is no debian.parquet in {given.data}; name its folder with --data")
+    for name in given.problem:
+        measure(name, PROBLEMS[name], given.data, given.work / name, given.log / f"{name}.parquet")
+
+
+def measure(name: str, problem: Problem, data: Path, folder: Path, table: Path) -> None:
+    """Every run of one problem that is not in its table yet."""
+    done = read_log(table)
+    known = {(row["regime"], row["rows"], row["seed"]) for row in done}
+    folder.mkdir(parents=True, exist_ok=True)
+    study = last(racing.measured(*_asked(problem, data), folder))
+    chosen = _searched(study, done)
+    for ask in asks(study):
+        if (ask.arm, ask.rows, ask.seed) in known:
+            continue
+        searched_before = ask.arm in chosen
+        run, _ = last(racing.carried_out(study, ask, chosen))
+        fresh = chosen[ask.arm] if ask.arm in chosen and not searched_before else None
+        done.append({"problem": name, "kind": problem.kind} | facts(study, run, ask, fresh))
+        write_log(done, table)
+        for weights in (folder / "runs" / run.id).rglob("*.safetensors"):
+            weights.unlink()
+        print(f"{name} {run.id}: {run.test} in {run.cost.seconds:.0f} s {run.failed or ''}", flush=True)
+    shutil.rmtree(folder / "runs", ignore_errors=True)
+
+
+def asks(study: Work) -> Iterator[Ask]:
+    """Cheap regimes first; each seed from few rows to all, so that the rate is searched where a race searches it."""
+    for name in sorted(study.plan.names, key=CHEAP_FIRST.index):
+        for seed in range(SEEDS):
+            for rows in sorted(study.plan.sizes):
+                yield Ask(name, rows, seed)
+
+
+def facts(study: Work, run: Run, ask: Ask, search: Chosen | None) -> dict[str, Any]:
+    """One line of the table. `planned`: seconds that the plan foretold for this run, and for the search."""
+    plan, network = study.plan, ask.arm not in BASELINES
+    losses = racing.losses(run)
+    return {
+        "regime": ask.arm,
+        "rows": ask.rows,
+        "seed": ask.seed,
+        "whole": max(plan.sizes),
+        "metric": run.metric,
+        "higher_is_better": run.higher_is_better,
+        "score": run.test,
+        "failed": run.failed,
+        "losses": None if losses is None else losses.astype(np.float16).astype(np.float32),
+        "flops": run.cost.flops,
+        "seconds": run.cost.seconds,
+        "planned": plan.seconds_of_run(ask.arm, ask.rows) if network else run.cost.seconds,
+        "planned_search": plan.seconds_of_search(ask.arm, racing.searched_at(plan)) if network else 0.0,
+        "planned_whole_search": plan.seconds_of_search(ask.arm, max(plan.sizes)) if network else 0.0,
+        "tuning_flops": run.tuning_flops,
+        "tuning_seconds": run.tuning_seconds,
+        "steps": run.steps,
+        "lr": run.lr,
+        "settings": json.dumps(run.settings),
+        "search": json.dumps(tune.to_json(search)) if search else None,
+    }
+
+
+def read_log(path: Path) -> list[dict[str, Any]]:
+    """The runs of one problem; none where nothing was run yet."""
+    return pq.read_table(path).to_pylist() if path.exists() else []
+
+
+def write_log(rows: list[dict[str, Any]], path: Path) -> None:
+    """All at once, so that a kill leaves the table as it was or as it should be."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    losses = pa.array([row["losses"] for row in rows], pa.list_(pa.float32()))
+    columns = {name: pa.array([row[name] for row in rows]) for name in rows[0] if name != "losses"}
+    table = pa.table(columns | {"losses": losses})
+    described = {"environment": json.dumps(asdict(environment("auto"))), "length": str(LENGTH)}
+    temporary = path.with_suffix(".tmp")
+    pq.write_table(table.replace_schema_metadata(described), temporary, compression="zstd")
+    temporary.replace(path)
+
+
+def last(steps: Generator[Progress, None, Value]) -> Value:
+    """Carried out to the end."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as stop:
+            value: Value = stop.value
+            return value
+
+
+def _asked(problem: Problem, data: Path) -> tuple[Any, Any]:
+    """The problem and the options as the command line would make them."""
+    request = config.Request(
+        ("made",),
+        "target",
+        command="advise",
+        text=("text",),
+        task=problem.kind,
+        regimes=DEFAULT,
+        rows=(problem.whole,),
+        seeds=SEEDS,
+        length=LENGTH,
+        max_length=problem.max_length,
+        drop_bad_rows=True,
+        examples=False,
+        log=False,
+        offline=True,
+    )
+    found = prepare.prepare(request, problem.make(data), {}).problem
+    return found, prepare.options_of(request, found)
+
+
+def _searched(study: Work, done: list[dict[str, Any]]) -> dict[str, Chosen]:
+    """The rates that the table knows of, so that a run that goes on uses the same."""
+    found = {}
+    for row in (row for row in done if row["search"]):
+        regime = study.plan.regime(row["regime"], row["rows"])
+        config_ = study.plan.config(regime, row["rows"], study.plan.options.first_seed)
+        found[row["regime"]] = tune.from_json(json.loads(row["search"]), regime, config_)
+    return found
+
+
+if __name__ == "__main__":
+    main()
