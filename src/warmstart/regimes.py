@@ -126,6 +126,7 @@ WORDS = {
 ALIASES = {"differential": "discriminative"}
 FROM_NOTHING = frozenset({"scratch", "self-pretrained"})  # of a base they need no more than its shape and tokenizer
 LEARN_LANGUAGE = frozenset({"hybrid", "self-pretrained"})  # before the task
+MOVE_THE_BASE = frozenset({"top-layers", "discriminative", "full", "lora", "qlora", "hybrid"})  # these may forget
 
 
 def default_for(task: TaskName) -> tuple[str, ...]:
