@@ -48,7 +48,9 @@ def forgotten(found: Mapping[str, Any]) -> list[str]:
     ['forgot 0.031 nats a token of general text, 0.4 % of what pre-training had gained']
     """
     words: list[str] = []
-    if found.get("nats") is not None:
+    if (found.get("nats") or 0) < 0:
+        words.append(f"forgot nothing: its loss on general text is {figure(-found['nats'])} nats a token lower")
+    elif found.get("nats") is not None:
         lost = found.get("progress_lost")
         share = "" if lost is None else f", {percent(lost)} of what pre-training had gained"
         words.append(f"forgot {figure(found['nats'])} nats a token of general text{share}")
@@ -63,7 +65,7 @@ def forgotten(found: Mapping[str, Any]) -> list[str]:
         words.append(
             f"weights {percent(taken['mix'])} tuned and {percent(1 - taken['mix'])} the base's: {fell} ({scores})"
             if taken["mix"] < 1
-            else f"weights as tuned: nearer to the base's, {by['score']} on validation rows was lost"
+            else f"weights as tuned: none nearer to the base's forgot less at as good a {by['score']}"
         )
     return words
 
