@@ -78,10 +78,14 @@ def prompts(lengths: list[int], vocabulary: int = 97) -> list[Array]:
     return [dice.integers(1, vocabulary, length).astype(np.int32) for length in lengths]
 
 
-def save_tiny_decoder(folder: Path) -> Path:
-    """A Llama whose tokenizer is one of bytes, as `find_base` finds it."""
+def save_tiny_decoder(folder: Path, scale: float = 1.0) -> Path:
+    """A Llama whose tokenizer is one of bytes, as `find_base` finds it; with small weights it guesses."""
     tokenizer = byte_tokenizer()
-    tiny_decoder("llama", vocabulary=len(tokenizer), context=160).save_pretrained(folder)
+    model = tiny_decoder("llama", vocabulary=len(tokenizer), context=160)
+    for parameter in model.parameters():
+        if parameter.ndim > 1:
+            parameter.data.mul_(scale)
+    model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
 

@@ -11,6 +11,7 @@ from tests.decoders import save_tiny_decoder
 from tests.test_wrong_input import refused
 from warmstart.record import load_run
 from warmstart.starts import Base
+from warmstart.wording import forgotten
 
 ALL = "general=50%,base=20,mixed"
 PLAIN = ("--trials", "1", "--length", "0.1", "--lr", "1e-2", "--no-log", "--quiet")
@@ -36,7 +37,7 @@ def test_all_three_are_carried_out_and_told(
     command: str, table: Path, decoder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    general = ("--keep", ALL, "--worth", "100%")  # of itself: random weights say little that they could forget
+    general = ("--keep", ALL, "--worth", "100%")
     if command == "compare":
         general += ("--retain", str(table.with_name("general.txt")))
     which = ("--regime", "full") if command == "fit" else ("--regimes", "full,scratch", "--seeds", "1")
@@ -49,7 +50,7 @@ def test_all_three_are_carried_out_and_told(
         assert run.retention is not None and len(run.retention["frontier"]) == 11
         assert run.retention["nats"] == pytest.approx(run.retention["matched"]["forgotten"], rel=1e-3, abs=1e-5)
         said = " ".join(answer.out.split())
-        assert "forgot " in said and "the base's: nats fell from" in said
+        assert "forgot nothing: its loss on general text is" in said and "weights as tuned" in said
         return
     found = json.loads((tmp_path / "out" / "comparison.json").read_text())
     kept = {row["name"]: row["retention"] for row in found["regimes"]}
@@ -59,6 +60,20 @@ def test_all_three_are_carried_out_and_told(
     assert (scratch.settings["replay"], scratch.settings["toward_base"]) == (0, 0), "it has no base"
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     assert 'data-figure="frontier"' in page and "bits per byte within 100&nbsp;%" in page.replace("\u00a0", "&nbsp;")
+
+
+def test_what_a_mix_brought_is_a_sentence() -> None:
+    points = [{"mix": i / 2, "score": 1.5 - i / 4, "forgotten": i / 10} for i in range(3)]
+    by = {"score": "bits per byte", "forgotten": "nats"}
+    found = {"nats": 0.1, "progress_lost": 0.02, "frontier": points, "matched": points[1], "frontier_by": by}
+    assert forgotten(found) == [
+        "forgot 0.100 nats a token of general text, 2 % of what pre-training had gained",
+        "weights 50 % tuned and 50 % the base's: nats fell from 0.200 to 0.100 "
+        "(validation bits per byte 1.250, as tuned 1.000)",
+    ]
+    assert forgotten({"nats": None, "kl": None, "drift": 0.25}) == [
+        "its features moved from the base's by 0.250 (1 - cosine)"
+    ]
 
 
 @pytest.mark.parametrize(
