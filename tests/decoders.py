@@ -7,7 +7,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from warmstart.data.schema import Schema
+from warmstart.data.split import Rows, Splits
+from warmstart.prefix import Shared
 from warmstart.record import Array
+from warmstart.stages import Draw
 
 CONTEXT = 48
 TEXT = 'the quick brown fox jumps over the lazy dog. größer, naïve, 東京, {"name": "value", "number": 12} ' * 3
@@ -84,3 +88,25 @@ def byte_tokenizer() -> Any:
 def prompts(lengths: list[int], vocabulary: int = 97) -> list[Array]:
     dice = np.random.default_rng(0)
     return [dice.integers(1, vocabulary, length).astype(np.int32) for length in lengths]
+
+
+def save_tiny_decoder(folder: Path, scale: float = 1.0) -> Path:
+    """A Llama whose tokenizer is one of bytes, as `find_base` finds it; with small weights it guesses."""
+    tokenizer = byte_tokenizer()
+    model = tiny_decoder("llama", vocabulary=len(tokenizer), context=160)
+    for parameter in model.parameters():
+        if parameter.ndim > 1:
+            parameter.data.mul_(scale)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def language_draw(n: int = 40) -> Draw:
+    """Short documents, to be learned from left to right."""
+    dice = np.random.default_rng(0)
+    texts = tuple(f"the lazy {a} jumps at {i}" for i, a in enumerate(dice.choice(["fox", "dog", "cat"], n)))
+    rows = Rows(texts, np.array(texts, dtype=object), np.arange(1, n + 1), texts)
+    parts = (rows.take(index) for index in np.split(np.arange(n), [n - 16, n - 8]))
+    splits = Splits(*parts, "")
+    return Draw(splits, Schema("causal-lm", "", ("text",), False, None, {}, "linear", False, None), Shared(splits), 0)

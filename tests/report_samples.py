@@ -113,16 +113,17 @@ def run(name: str, seed: int = 0, task: str = "regression", rows: int = 1200, cl
         environment=ENVIRONMENT,
         scores=scores,
         predictions=predictions,
-        retention=_retention(name, seed) if family == "fine-tuned" and not failed else None,
+        retention=_retention(name, seed, regression) if family == "fine-tuned" and not failed else None,
     )
 
 
-def _retention(name: str, seed: int) -> dict[str, Any]:
+def _retention(name: str, seed: int, regression: bool) -> dict[str, Any]:
     """`frozen` did not move; `full` was mixed with its base."""
     random = np.random.default_rng([seed, len(name)])
     moved = np.zeros(200) if name == "frozen" else random.gamma(2, 0.01 * len(name), 200)
     mixes = [{"mix": i / 10, "score": 0.3 - 0.013 * i, "forgotten": 0.009 * i} for i in range(11)]
-    return make_retention(mixes if name == "full" else (), drift=np.stack([moved, np.ones(200)], axis=1))
+    metric, drift = "mean absolute error" if regression else "accuracy", np.stack([moved, np.ones(200)], axis=1)
+    return make_retention(mixes if name == "full" else (), metric, drift=drift)
 
 
 def advice(**changes: Any) -> Advice:

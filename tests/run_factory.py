@@ -68,13 +68,16 @@ def make_run(
     )
 
 
-def make_retention(frontier: Sequence[dict[str, float]] = (), **by_text: Array) -> dict[str, Any]:
+def make_retention(
+    frontier: Sequence[dict[str, float]] = (), frontier_metric: str = "", **by_text: Array
+) -> dict[str, Any]:
     """What a run forgot, from values and weights of texts, [n, 2], by measure."""
     names = ("nats", "kl", "progress_lost", "drift")
     values = {name: pairs[:, 0].sum() / pairs[:, 1].sum() for name, pairs in by_text.items()}
     columns = {name: {"value": list(pairs[:, 0]), "weight": list(pairs[:, 1])} for name, pairs in by_text.items()}
     shape = {"drift_cka": 0.2 if "drift" in by_text else None}
-    swept = {"frontier": list(frontier), "matched": frontier[0] if frontier else None}
+    by = {"score": frontier_metric, "forgotten": next(iter(by_text))} if frontier else None
+    swept = {"frontier": list(frontier), "matched": frontier[0] if frontier else None, "frontier_by": by}
     return dict.fromkeys(names) | values | shape | {"by_text": columns} | swept
 
 

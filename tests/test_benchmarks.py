@@ -6,13 +6,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+import forgetting
 import harness
 import run
 import table
 import texts
 from harness import Contest, Gate, Outcome, Results
+from tests.decoders import TEXT, save_tiny_decoder
 from tests.tiny import CLASSES, tiny_splits
 
 ACCURACY = Gate("accuracy", higher_is_better=True, tolerance=0.02)
@@ -172,6 +176,36 @@ def test_a_test_without_its_table_is_skipped(arguments: list[str], capsys: pytes
     run.main()
 
     assert "c1: skipped, nowhere.parquet is not here" in capsys.readouterr().out
+
+
+def test_forgetting_is_measured_beside_another_way(
+    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With a tiny decoder in place of SmolLM2."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    base = save_tiny_decoder(tmp_path / "base", scale=0.2)
+    texts = [f"a tool that reads {i} files" for i in range(60)]
+    columns = {
+        "source": list(map(str, range(60))),
+        "synopsis": texts,
+        "synopsis_de": [f"{TEXT[:40]}{i}" for i in range(60)],
+    }
+    pq.write_table(pa.table(columns), tmp_path / "packages.parquet")
+    monkeypatch.setattr(forgetting, "FILE", tmp_path / "forgetting.json")
+    monkeypatch.setattr(forgetting, "WAYS", forgetting.WAYS[::3])
+    monkeypatch.setattr(forgetting, "Size", lambda: forgetting.QUICK)  # the way of the whole, which writes
+    arguments += [str(tmp_path / "packages.parquet"), "--work", str(tmp_path / "work"), "--base", str(base)]
+
+    forgetting.main()
+
+    rows = json.loads((tmp_path / "forgetting.json").read_text())
+    assert [row["setting"] for row in rows] == ["full", "full + mixed"]
+    assert all(row["nats"] is not None and row["environment"]["cores"] for row in rows)
+    assert [len(row["frontier"]) for row in rows] == [0, 11] and rows[1]["beside"]["setting"] == "full"
+    assert rows[1]["frontier"][-1]["forgotten"] == pytest.approx(rows[0]["nats"], abs=1e-5), "trained alike"
+    assert "beside full: " in capsys.readouterr().out
+    forgetting.main()
+    assert json.loads((tmp_path / "forgetting.json").read_text())[0]["score"] == rows[0]["score"], "gone on with"
 
 
 def test_another_process_reads_the_same_rows(tmp_path: Path) -> None:

@@ -151,6 +151,29 @@ def test_a_measure_that_a_seed_lacks_is_not_given_for_the_others() -> None:
     assert found is not None and (found.kl, found.drift, found.drift_cka) == (1.0, None, None)
 
 
+def test_a_frontier_is_the_mean_over_seeds() -> None:
+    def swept(shift: float, taken: int) -> dict[str, object]:
+        points = [{"mix": i / 2, "score": 0.5 + shift + 0.1 * i, "forgotten": 0.2 * i} for i in range(3)]
+        return make_retention(points, "accuracy", nats=np.ones((4, 2))) | {"matched": points[taken]}
+
+    runs = [
+        make_run("full", make_scores(np.arange(9.0)), seed=seed, retention=swept(shift, taken))
+        for seed, (shift, taken) in enumerate([(0.0, 1), (0.02, 2)])
+    ]
+    found = make_comparison(runs).row("full").retention
+    assert found is not None and found.frontier_by == {"score": "accuracy", "forgotten": "nats"}
+    assert [point["score"] for point in found.frontier] == pytest.approx([0.51, 0.61, 0.71])
+    assert found.matched == pytest.approx({"mix": 0.75, "score": 0.665 + 0.0, "forgotten": 0.3}, abs=0.006)
+    fewer = [
+        runs[0],
+        replace(runs[1], retention=swept(0.0, 2) | {"frontier": [{"mix": 1, "score": 1, "forgotten": 1}]}),
+    ]
+    other = make_comparison(fewer).row("full").retention
+    assert (
+        other is not None and len(other.frontier) == 3 and other.matched == {"mix": 0.5, "score": 0.6, "forgotten": 0.2}
+    )
+
+
 def test_public_keys() -> None:
     written = json.loads(json.dumps(make_comparison(make_runs(TRUTHS)).to_json(), allow_nan=False))
     assert set(written) >= {

@@ -54,6 +54,7 @@ FULL = Request(
     precision="fp32",
     budget=1_000_000.0,
     worth=0.025,
+    keep=("general=5%", "mixed"),
     max_size=50_000_000,
     max_latency=0.02,
     licence=("apache-2.0", "MIT"),
@@ -73,7 +74,6 @@ ONE = replace(
     tokens=(10**7,),
     seeds=3,
     budget=1800.0,
-    worth=0.01,
     max_size=None,
     max_latency=None,
     licence=(),
@@ -194,6 +194,7 @@ def test_options_carry_every_setting() -> None:
         "word_dropout": 0.1,
         "shard": FULL.shard,
     }
+    assert (options.keeping, options.mixed) == ({"replay": 0.05}, True)
     plain, defaults = asdict(PLAIN.options(Options().regimes)), asdict(Options())
     del plain["training"], defaults["training"]
     assert plain == defaults

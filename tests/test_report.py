@@ -20,6 +20,7 @@ from warmstart.advise import advise
 from warmstart.comparison import Comparison
 from warmstart.constraints import Excluded
 from warmstart.data.check import Finding
+from warmstart.record import Run
 from warmstart.report import render, words
 from warmstart.report.entries import entries_of
 from warmstart.report.learning import learning_curves
@@ -249,9 +250,30 @@ def test_what_was_forgotten_stands_in_the_table_and_the_plot() -> None:
     assert set(at) == {"frozen", "discriminative", "full", "lora"} and at["frozen"] == 0 < at["full"]
     assert [len(line["x"]) for line in lines] == [11]
     assert "one minus the cosine" in parsed.text and "Divergence" not in parsed.text
-    assert "mixed 0 % tuned and 100 % base" in parsed.text.replace("\xa0", " ")
+    text = parsed.text.replace("\xa0", " ")
+    assert "at the same mean absolute error within 1 % on validation rows (0.300; as tuned 0.170)" in text
+    assert "drift fell from 0.090 to 0.000. Its weights are 0 % tuned and 100 % the base" in text
+    assert "frontier" not in parsed.figures
     without = drawn(study(only=["linear", "scratch"]))
     assert "forgetting" not in without.figures and "What was forgotten" not in without.text
+
+
+def test_a_frontier_by_another_metric_has_a_plot_of_its_own() -> None:
+    """Where written answers rank, mixes are chosen by likelihood."""
+
+    def by_bits(run: Run) -> Run:
+        if run.regime != "full" or run.retention is None:
+            return run
+        found = run.retention | {"matched": run.retention["frontier"][7]}
+        return replace(run, retention=found | {"frontier_by": {"score": "bits per byte", "forgotten": "drift"}})
+
+    parsed = drawn(study(runs=tuple(map(by_bits, study().runs))))
+    assert [trace["mode"] for trace in parsed.figures["forgetting"]["data"]] == ["markers+text"]
+    (line,) = parsed.figures["frontier"]["data"]
+    assert [mix for mix, size in enumerate(line["marker"]["size"]) if size > 5] == [7]
+    assert line["text"][-1] == "full" and line["x"][0] == 0 and len(line["y"]) == 11
+    assert "bits per byte of the references on validation rows" in parsed.text
+    assert "Its weights are 70 % tuned and 30 % the base" in parsed.text.replace("\xa0", " ")
 
 
 def test_compute_counts_a_shared_search_once() -> None:

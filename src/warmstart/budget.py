@@ -29,7 +29,7 @@ from warmstart.regimes import (
 )
 from warmstart.runs import SAMPLED
 from warmstart.stages import FORWARD, Corpus, Draw, watched
-from warmstart.starts import Base, Init, Scratch
+from warmstart.starts import Base, Init, Pretrained, Scratch
 from warmstart.tasks import TASKS, Language
 from warmstart.train import TrainConfig
 from warmstart.tune import SHARE
@@ -62,6 +62,8 @@ class Options:
     log: bool = True  # whether what runs took is noted for later predictions
     constraints: Constraints = ANY  # that the chosen model has to keep
     training: dict[str, Any] = field(default_factory=dict)  # further fields of TrainConfig
+    keeping: dict[str, float] = field(default_factory=dict)  # and those of what starts from a base
+    mixed: bool = False  # whether the weights of what starts from a base are mixed with its own afterwards
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,7 @@ class Problem:
     own: tuple[Regime, ...] = ()  # regimes of the user's own
     scratch: Base | None = None  # the architecture to train from random weights; None: that of each base
     general: tuple[str, ...] = ()  # texts on which forgetting is measured; none: what the base itself says
+    replayed: tuple[str, ...] = ()  # others, for replay; none: what the base itself says
     corpus: Splits | None = None  # texts of the domain; None: the training rows' own
     caveats: tuple[str, ...] = ()
     noise_floor: float | None = None  # best reachable score, where it is known
@@ -212,9 +215,8 @@ class Plan:
         if rows < whole:
             steps = min(steps, max(round(FEWEST_STEPS * min(options.length, 1.0)), round(steps * rows / whole)))
         used = precision(options.precision)
-        return TrainConfig(
-            steps=steps, lr=options.lr or habits.lr, batch_size=batch, precision=used, seed=seed, **options.training
-        )
+        more = options.training | (options.keeping if isinstance(regime.start, Pretrained) else {})
+        return TrainConfig(steps=steps, lr=options.lr or habits.lr, batch_size=batch, precision=used, seed=seed, **more)
 
     def shared(self) -> Shared:
         """All rows that any draw uses."""
@@ -225,7 +227,9 @@ class Plan:
 
     def draw(self, rows: int, seed: int, shared: Shared) -> Draw:
         drawn = self.splits.subset(rows, seed)
-        return Draw(drawn, self.problem.schema, shared, seed, self.options.worth, self.corpus, self.problem.general)
+        problem, options = self.problem, self.options
+        draw = Draw(drawn, problem.schema, shared, seed, options.worth, self.corpus, problem.general)
+        return replace(draw, replayed=problem.replayed, mixed=options.mixed)
 
     # --- seconds ------------------------------------------------------------------------------------------------------
 

@@ -45,8 +45,9 @@ class Forgotten:
     drift: float | None  # of the representations: mean of 1 - cosine over texts
     drift_cka: float | None  # the same by 1 - linear CKA
     intervals: dict[str, Interval]  # of those of the first four that are known
-    frontier: tuple[dict[str, float], ...]  # of one seed: "mix", "score" (validation), "forgotten"
-    matched: dict[str, float] | None  # of the frontier the one that forgot least at the tuned score
+    frontier: tuple[dict[str, float], ...]  # "mix", "score" (validation), "forgotten": means over its seeds
+    matched: dict[str, float] | None  # the mix that each seed took of it: means
+    frontier_by: dict[str, str] | None  # the metric of "score", the measure of "forgotten"
 
 
 @dataclass(frozen=True)
@@ -361,11 +362,28 @@ def _forgotten(kept: Sequence[dict[str, Any]]) -> Forgotten | None:
         if len({len(pairs) for pairs in values}) == 1 and len(values) == len(kept):
             drawn[name] = resample(values)
     shapes = [each["drift_cka"] for each in kept if each["drift_cka"] is not None]
-    swept: dict[str, Any] = next((each for each in kept if each["frontier"]), {"frontier": (), "matched": None})
     nats, kl, lost, drift = (drawn[n].mean if n in drawn else None for n in ("nats", "kl", "progress_lost", "drift"))
     intervals = {name: found.interval for name, found in drawn.items()}
     shape = fmean(shapes) if len(shapes) == len(kept) else None
-    return Forgotten(nats, kl, lost, drift, shape, intervals, tuple(swept["frontier"]), swept["matched"])
+    return Forgotten(nats, kl, lost, drift, shape, intervals, *_swept(kept))
+
+
+Point = dict[str, float]
+
+
+def _swept(kept: Sequence[dict[str, Any]]) -> tuple[tuple[Point, ...], Point | None, dict[str, str] | None]:
+    """Frontier, the mix taken, what both are measured by: over seeds that tried the same mixes, else of the first."""
+    swept = [each for each in kept if each["frontier"]]
+    if not swept:
+        return (), None, None
+    tried = [[point["mix"] for point in each["frontier"]] for each in swept]
+    swept = swept if all(mixes == tried[0] for mixes in tried) else swept[:1]
+    points = zip(*(each["frontier"] for each in swept), strict=True)
+    return tuple(map(_mean, points)), _mean([each["matched"] for each in swept]), swept[0].get("frontier_by")
+
+
+def _mean(points: Sequence[Point]) -> Point:
+    return {key: fmean(point[key] for point in points) for key in points[0]}
 
 
 def _finished(run: Run) -> bool:

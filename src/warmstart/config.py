@@ -17,6 +17,7 @@ from warmstart.keys import KEYS, Command, flag, taken_by
 from warmstart.licences import plain
 from warmstart.quantities import amount, count, duration, number, share, size, wait
 from warmstart.record import write_json
+from warmstart.remedies import Remedies, remedies
 
 if TYPE_CHECKING:
     from warmstart.budget import Options
@@ -53,6 +54,7 @@ class Request:
     parameters: int | None = None
     corpus: tuple[str, ...] = ()
     retain: str | None = None
+    keep: tuple[str, ...] = ()
     rows: tuple[int, ...] | Literal["auto"] = ()
     tokens: tuple[int, ...] = ()
     seeds: int = 3
@@ -116,6 +118,7 @@ class Request:
         if self.moments == "bf16" and (self.optimizer != "adamw" or self.shard):
             other = "--shard" if self.shard else f"--optimizer {self.optimizer}"
             raise UsageError(f"moments is bf16, which is for adamw on whole weights, not for {other}.", "leave one out")
+        assert self.remedies  # read once, for what is wrong with them
 
     def _check_part(self) -> None:
         part = share(str(self.budget))
@@ -154,6 +157,11 @@ class Request:
         )
 
     @property
+    def remedies(self) -> Remedies:
+        """Against forgetting."""
+        return remedies(self.keep)
+
+    @property
     def constraints(self) -> Constraints:
         licences = tuple(plain(name) for name in self.licence)
         return Constraints(self.max_size, self.max_latency, licences, self.max_train, self.pretrained)
@@ -181,6 +189,8 @@ class Request:
             log=self.log,
             constraints=self.constraints,
             training={name: getattr(self, name) for name in TRAINING},
+            keeping=self.remedies.training,
+            mixed=self.remedies.mixed,
         )
 
 
@@ -305,7 +315,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return {key: parsed(key, value) for key, value in values.items()}
 
 
-LISTS = ("data", "text", "base", "fields", "corpus", "regimes", "licence", "rows", "tokens")
+LISTS = ("data", "text", "base", "fields", "corpus", "keep", "regimes", "licence", "rows", "tokens")
 
 
 def parsed(key: str, value: Any) -> Any:

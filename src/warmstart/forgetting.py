@@ -1,20 +1,20 @@
 """Forgetting: what has a trained model lost of what its base could do?"""
 
 import numpy as np
-import torch
 
 from warmstart.converted import cache_folder
 from warmstart.data.language import Documents
+from warmstart.data.split import Rows
 from warmstart.engine import world
 from warmstart.general import sampled_text
 from warmstart.models.model import UNPOOLED, Model
 from warmstart.prefix import Examples
+from warmstart.rehearsal import general_rows
 from warmstart.retention import TEXTS, Retention, drift, features, forgotten, unmoved
-from warmstart.stages import Draw, Trained
+from warmstart.stages import Draw, Trained, head_for
 from warmstart.starts import Pretrained, Start
 
-LANGUAGE_TEXTS = 32  # of each kind: both models read them
-SAMPLED_TOKENS = 64  # of each text that the base itself says
+LANGUAGE_TEXTS = 32  # of the task's: both models read them
 
 
 def forgetting(trained: Trained, start: Start, draw: Draw) -> Retention | None:
@@ -41,20 +41,28 @@ def forgetting(trained: Trained, start: Start, draw: Draw) -> Retention | None:
 
 def _language_forgotten(trained: Trained, start: Pretrained, draw: Draw) -> Retention:
     """Against the base itself: on some test rows, and on general text."""
+    base = untuned(trained.model, start, draw)
+    asked = spread(draw.splits.test, start, draw)
+    return forgotten(base, trained.model, asked, measured_on(base, start, draw), world=world())
+
+
+def untuned(model: Model, start: Pretrained, draw: Draw) -> Model:
+    """What a language model was before it was tuned, its head with it."""
     body = start.body(draw.seed)
-    base = Model(body, start.language_head(body), UNPOOLED).to(next(trained.model.parameters()).device).eval()
-    test = draw.splits.test
-    count = min(LANGUAGE_TEXTS, len(test))
-    some = test.take(np.arange(count) * len(test) // count)
-    inputs = draw.task.reads(start.inputs)
-    asked = draw.shared.examples(inputs, some, draw.task.targets(some))
+    return Model(body, *head_for(body, start, draw.task, draw.seed)).to(next(model.parameters()).device).eval()
+
+
+def spread(rows: Rows, start: Pretrained, draw: Draw, most: int = LANGUAGE_TEXTS) -> Examples:
+    """Some of the study's rows as the task reads them, from all over the file, which is often sorted."""
+    count = min(most, len(rows))
+    some = rows.take(np.arange(count) * len(rows) // count)
+    return draw.shared.examples(draw.task.reads(start.inputs), some, draw.task.targets(some))
+
+
+def measured_on(base: Model, start: Pretrained, draw: Draw) -> Examples | None:
+    """General text: what the user gave, else what the base says; None for a base that does not write."""
     if start.base.kind != "decoder":
-        return forgotten(base, trained.model, asked, world=world())
+        return None
     documents = Documents(start.base.location, start.base.inputs.max_length)
-    texts = draw.general or tuple(
-        sampled_text(base, documents.tokenizer, cache_folder() / "sampled", LANGUAGE_TEXTS, SAMPLED_TOKENS)
-    )
-    encoded = documents.encode(texts)
-    at = np.arange(len(texts))
-    general = Examples(encoded, at, torch.zeros(len(texts)), encoded.sizes(), at)
-    return forgotten(base, trained.model, asked, general, world=world())
+    texts = draw.general or sampled_text(base, documents.tokenizer, cache_folder() / "sampled")
+    return general_rows(documents, texts)

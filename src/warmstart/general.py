@@ -19,16 +19,30 @@ from warmstart.models.model import Model
 from warmstart.record import write_json
 from warmstart.retention import LanguageHead
 
-TEXTS, TOKENS = 128, 128  # sampled: about as many tokens as the measure of 200 usual texts rests on
+TEXTS, TOKENS = 32, 64  # sampled at once, each of so many tokens: both models read them to measure
 SEED = 20240607  # any fixed number: the same base is asked about the same text
+MOST_SAMPLED = 16  # times that many texts, for replay
 
 
-def sampled_text(base: Model, tokenizer: Any, folder: Path, texts: int = TEXTS, tokens: int = TOKENS) -> list[str]:
+def text_to_replay(base: Model, tokenizer: Any, folder: Path, rows: int) -> list[str]:
+    """Enough of what the base says for `rows` rows, but no more than `MOST_SAMPLED` times `TEXTS`.
+
+    None of it is text that `sampled_text` gives for the measure: what was replayed is no test of what was kept.
+    """
+    draws = min(MOST_SAMPLED, max(1, -(-rows // TEXTS)))
+    found = [text for i in range(draws) for text in sampled_text(base, tokenizer, folder, seed=SEED + 1 + i)]
+    measured = set(sampled_text(base, tokenizer, folder))
+    return [text for text in dict.fromkeys(found) if text not in measured]
+
+
+def sampled_text(
+    base: Model, tokenizer: Any, folder: Path, texts: int = TEXTS, tokens: int = TOKENS, seed: int = SEED
+) -> list[str]:
     """What the base says, in pieces: `texts` times `tokens` tokens, cut where it ended a text.
 
     `folder` keeps it, by the content of the base: sampled by the main process alone, and only once.
     """
-    asked = f"{fingerprint(base, None)} {texts} {tokens} {SEED}"
+    asked = f"{fingerprint(base, None)} {texts} {tokens} {seed}"
     path = folder / f"sampled-{hashlib.sha256(asked.encode()).hexdigest()[:16]}.json"
 
     first = tokenizer.eos_token_id if tokenizer.bos_token_id is None else tokenizer.bos_token_id
@@ -40,7 +54,7 @@ def sampled_text(base: Model, tokenizer: Any, folder: Path, texts: int = TEXTS, 
 
     def said() -> list[str]:
         if not path.exists():
-            rows = sample(base, first, texts, tokens)
+            rows = sample(base, first, texts, tokens, seed)
             pieces = [piece for row in rows for piece in _cut(row, tokenizer.eos_token_id)]
             decoded = [tokenizer.decode(piece, skip_special_tokens=True) for piece in pieces]
             folder.mkdir(parents=True, exist_ok=True)

@@ -6,7 +6,7 @@ chosen on validation rows (WiSE-FT, Wortsman et al. 2022).
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -19,7 +19,6 @@ from warmstart.prefix import Stream
 from warmstart.record import Array
 from warmstart.tasks import Batch
 
-REPLAYED = 0.02  # general rows for each row of the task: 1 % nearly stops forgetting, 5 % is usual
 MIXES = tuple(i / 10 for i in range(11))
 
 Weights = Mapping[str, Tensor]
@@ -39,7 +38,7 @@ class Replay:
 
     task: Stream
     general: Stream  # of batches of one row
-    share: float = REPLAYED
+    share: float
 
     def __post_init__(self) -> None:
         if not 0 < self.share <= 1:
@@ -62,6 +61,15 @@ class Replay:
         per_step = self.share * self.task.order.batch_size
         numbers = range(math.floor(step * per_step), math.floor((step + 1) * per_step))
         return np.array([int(self.general.rows(number)[0]) for number in numbers], dtype=np.int64)
+
+    def through(self, steps: Iterable[int]) -> Array:
+        """The general rows of all these steps, int64 [rows]."""
+        none = np.empty(0, dtype=np.int64)
+        return np.concatenate([none, *(self.replayed(step) for step in steps)])
+
+    def numbers(self, steps: Iterable[int]) -> list[int]:
+        """Which general texts these are, each once, counted from 1."""
+        return sorted({int(number) for number in self.general.examples.numbers[self.through(steps)]})
 
 
 def _weighted(batch: Batch, weight: float) -> Batch:

@@ -34,6 +34,7 @@ Own = Mapping[str, Callable[[int], "nn.Module"]]  # name -> a function of the vo
 COUNTED = 500  # texts whose tokens are counted, to know how many a row has
 SPELLED = 1_000  # cells of each text column whose tokens are looked at
 GENERAL = 64  # pieces of text on which forgetting is measured
+REPLAYED = 2000  # that are replayed, at most
 
 
 @dataclass(frozen=True)
@@ -135,6 +136,9 @@ def prepared(request: config.Request, understood: Understood, own: Own, folder: 
     chosen = chosen_regimes(request, regimes, schema.task)
     if request.retain and any(base.kind == "encoder-decoder" for base in bases):
         raise UsageError("--retain: an encoder-decoder reads no general text.", "leave it out, or the base")
+    for base in bases:
+        require_keepable(request, schema.task, base, [regime_of(name) for name in chosen])
+    measured, replayed = general_text(request)
     corpus = domain(request, understood) if not LEARN_LANGUAGE.isdisjoint(map(regime_of, chosen)) else None
     found = checked(request, table, schema)
     warnings = (finding.message for finding in found.findings if finding.severity == "warning")
@@ -149,7 +153,8 @@ def prepared(request: config.Request, understood: Understood, own: Own, folder: 
         bases=bases,
         own=regimes,
         scratch=scratch,
-        general=general_text(request),
+        general=measured,
+        replayed=replayed,
         corpus=corpus,
         caveats=caveats,
         noise_floor=request.noise_floor,
@@ -224,13 +229,50 @@ def options_of(request: config.Request, problem: "Problem") -> "Options":
     return replace(options, rows=rows, epochs=options.epochs or 1.0)
 
 
-def general_text(request: config.Request) -> tuple[str, ...]:
-    """Some pieces of --retain, from all over it; none where nothing was named."""
+def general_text(request: config.Request) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Some pieces of --retain, from all over it: to measure by, and others to replay, where that is asked for.
+
+    None where nothing was named. Raises UsageError where none is left to replay.
+    """
     if request.retain is None:
-        return ()
+        return (), ()
     pieces = read_corpus([request.retain], piece_bytes=request.columns.piece_bytes, offline=request.offline)
-    count = min(GENERAL, len(pieces))
+    if not request.remedies.general:
+        return _spread(pieces, GENERAL), ()
+    measured = _spread(pieces, min(GENERAL, -(-len(pieces) // 2)))
+    known = set(measured)  # no text is replayed by which is measured what was kept
+    others = [piece for piece in pieces if piece not in known]
+    if not others:
+        raise UsageError(
+            f"{request.retain} holds a single piece of text, by which forgetting is measured; none is left to replay.",
+            "name a file with more text, or leave --retain out: then the base's own text is replayed",
+        )
+    return measured, _spread(others, REPLAYED)
+
+
+def _spread(pieces: Sequence[str], most: int) -> tuple[str, ...]:
+    count = min(most, len(pieces))
     return tuple(pieces[i * len(pieces) // count] for i in range(count))
+
+
+def require_keepable(request: config.Request, task: TaskName, base: "Base", regimes: Sequence[str]) -> None:
+    """Raises UsageError for a --keep that can do nothing for what is to be trained."""
+    from warmstart.regimes import MOVE_THE_BASE
+
+    if not request.keep:
+        return
+    if MOVE_THE_BASE.isdisjoint(regimes):
+        raise UsageError(
+            f"--keep {','.join(request.keep)} is against forgetting, and nothing can be forgotten by "
+            f"{' and '.join(regimes)}: no weight of a base learns there.",
+            "leave it out, or choose a regime such as full or lora",
+        )
+    if request.remedies.general and (task not in (*TEXT_OUT, "causal-lm") or base.kind != "decoder"):
+        asked = f"base {base.name!r} is an {base.kind}" if base.kind != "decoder" else f"the task here is {task}"
+        raise UsageError(
+            f"--keep general replays text that a decoder learns to write beside the task's own texts; {asked}.",
+            "use --keep base or --keep mixed",
+        )
 
 
 def sources_of(request: config.Request, task: TaskName) -> tuple[str, ...]:

@@ -129,6 +129,7 @@ ALIASES = {"differential": "discriminative"}
 FROM_NOTHING = frozenset({"scratch", "self-pretrained"})  # of a base they need no more than its shape and tokenizer
 LEARN_LANGUAGE = frozenset({"hybrid", "self-pretrained"})  # before the task
 FROM_NO_BASE = frozenset({*WITHOUT_NETWORK, "scratch-dnn"})  # the same whatever bases are compared
+MOVE_THE_BASE = frozenset({"top-layers", "discriminative", "full", "lora", "qlora", "hybrid"})  # these may forget
 
 
 def is_baseline(name: str) -> bool:

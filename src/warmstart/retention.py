@@ -57,6 +57,7 @@ class Retention:
     by_text: Mapping[str, Array] = field(default_factory=dict, compare=False, repr=False)  # measure -> [n, 2]
     frontier: tuple[Mixed, ...] = ()  # where the weights were mixed with the base's: `keeping.sweep`
     matched: Mixed | None = None  # of them the one to take: `keeping.matched`
+    frontier_by: Mapping[str, str] = field(default_factory=dict)  # the metric of its "score", the measure "forgotten"
 
     @classmethod
     def of(cls, by_text: Mapping[str, Array], drift_cka: float | None = None) -> "Retention":
@@ -76,6 +77,7 @@ class Retention:
         frontier = {
             "frontier": [vars(point) for point in self.frontier],
             "matched": self.matched and vars(self.matched),
+            "frontier_by": dict(self.frontier_by) or None,
         }
         return values | frontier | {"by_text": columns}
 

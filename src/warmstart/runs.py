@@ -24,6 +24,7 @@ from warmstart.engine import world
 from warmstart.errors import TrainingError
 from warmstart.evaluate import metric, noise
 from warmstart.forgetting import forgetting
+from warmstart.mixing import Mixture, mixture
 from warmstart.prefix import outputs, reading
 from warmstart.record import Array, Cost, Run, Trial, load_run, save_run, sync
 from warmstart.regimes import Regime
@@ -113,15 +114,18 @@ def run(
     except TrainingError as error:
         failed = error.message
     found: Measured | None = None
+    mix: Mixture | None = None
     seconds = time.perf_counter() - began
     if trained is not None:
         began = time.perf_counter()
+        mix = mixture(trained, regime.start, draw) if draw.mixed else None
         found = measure(Network(trained.model, draw.task.reads(regime.start.inputs)), draw, trained.reads)
         if regime.stages and not draw.better(found.train, found.floor):
             failed = "does not beat the constant on its own training rows"
         seconds = trained.seconds + time.perf_counter() - began
     peak = peak_memory()
     kept = forgetting(trained, regime.start, draw) if trained is not None else None  # charged to nobody
+    kept = mix.told(kept) if mix and kept else kept
     record = Run(
         id=folder.name,
         regime=regime.name,
@@ -143,9 +147,11 @@ def run(
         converged=failed is None
         and trained is not None
         and found is not None
-        and _converged(trained, chosen, found.val, draw),
+        and _converged(trained, chosen, mix.tuned_val if mix else found.val, draw),
         cost=Cost(
-            flops=trained.train_flops + _evaluation_flops(trained, regime, draw) if trained else 0.0,
+            flops=trained.train_flops + (mix.flops if mix else 0.0) + _evaluation_flops(trained, regime, draw)
+            if trained
+            else 0.0,
             seconds=seconds,
             peak_memory_bytes=peak,
             trainable=trained.trainable if trained else 0,
@@ -153,7 +159,7 @@ def run(
             bytes_saved=trained.bytes_learned if trained else 0,
         ),
         environment=environment(config.precision, world().size),
-        caveats=trained.caveats if trained else (),
+        caveats=(trained.caveats if trained else ()) + (mix.caveats if mix else ()),
         retention=kept.to_json() if kept else None,
         predicted=predicted,
         **_measured(found, draw),

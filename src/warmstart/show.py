@@ -24,6 +24,7 @@ from warmstart.errors import UsageError
 from warmstart.report.words import compute as compute_words
 from warmstart.report.words import score as score_words
 from warmstart.report.words import size as size_words
+from warmstart.wording import forgotten
 
 if TYPE_CHECKING:
     from warmstart.comparison import Comparison
@@ -329,6 +330,8 @@ def run(done: "Run", folder: Path, as_json: bool) -> None:
     trained = f"learning rate {done.lr:.1e}, {done.steps:,} steps, " if done.lr else ""
     costs = f"{done.cost.seconds:.1f} s, {compute_words(done.cost.flops)}, {size_words(done.disk_bytes)} on disk"
     line(trained + costs)
+    for words in forgotten(done.retention or {}):
+        sentence(words)
     for caveat in done.caveats:
         sentence(f"- {caveat}", "  ")
     if (folder / "model.json").exists():

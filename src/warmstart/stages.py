@@ -20,6 +20,7 @@ from warmstart.engine import World, world
 from warmstart.errors import InputError, listed
 from warmstart.evaluate import noise
 from warmstart.flops import Flops, flops
+from warmstart.keeping import Replay
 from warmstart.methods.lora import merged
 from warmstart.models.model import UNPOOLED, Model, body_width
 from warmstart.models.shards import sharded
@@ -27,6 +28,7 @@ from warmstart.models.vocabulary import only_used_rows, table_name
 from warmstart.prefix import Examples, Shared, Stream, reading
 from warmstart.record import Array, Point
 from warmstart.regimes import Regime
+from warmstart.rehearsal import beside, to_replay
 from warmstart.starts import Pretrained, Start, random_state
 from warmstart.tasks import Task, task_for
 from warmstart.train import DivergedError, Step, TrainConfig, begin, set_trainable, train
@@ -56,6 +58,8 @@ class Draw:
     worth: float = 0.01
     corpus: Corpus | None = None  # None: the training rows' own texts
     general: tuple[str, ...] = ()  # texts on which forgetting is measured; none: what the base itself says
+    replayed: tuple[str, ...] = ()  # others, for replay; none: what the base itself says
+    mixed: bool = False  # whether weights are mixed with the base's afterwards
 
     @cached_property
     def task(self) -> Task:
@@ -99,6 +103,7 @@ class View:
     model: Model
     examples: Examples
     watch: Examples  # the validation rows to look at
+    general: Examples | None = None  # to be replayed beside the rows
 
     def used_tokens(self) -> Tensor:
         """Every token of any row of the study, and what fills rows up, or every hashed word; empty without either."""
@@ -177,6 +182,7 @@ def training(
     changed: set[str] = set()  # names of the weights that any stage so far has trained
     body_learned = False
     base = _base(model, regime.start) if config.toward_base else {}
+    general = to_replay(model, regime.start, draw.replayed, config)
     for number, stage in enumerate(regime.stages):
         aim = stage.objective or draw.task
         turn(model, regime.start, aim, config.seed)
@@ -199,6 +205,7 @@ def training(
         course.cost = flops(model, rates)
         count = watched(len(draw.splits.val), config, looks)
         view = shared_view(model, regime.start, draw, aim, count, stored=not config.word_dropout)
+        view = replace(view, general=general)
         with ExitStack() as stack:
             if config.shard and world().size > 1:
                 view = replace(view, model=stack.enter_context(sharded(model, world())))
@@ -251,9 +258,9 @@ def _stage(
     state, keeper, course = underway.state, underway.keeper, underway.course
     order = Order(view.examples.lengths, config.batch_size, config.seed)
     dropped = WordDropout(config.word_dropout, config.seed) if config.word_dropout else None
-    stream = Stream(view.examples, order, dropped, state.world)
+    source = beside(Stream(view.examples, order, dropped, state.world), view.general, config)
     marks = {round(config.steps * (i + 1) / course.looks) for i in range(course.looks)}
-    steps = train(state, aim, stream, config)
+    steps = train(state, aim, source, config)
     seen: Point | None = None
     with Held() as signals, saved_if_stopped(underway, checkpoints):
         while True:
@@ -272,20 +279,23 @@ def _stage(
                 if course.went_back == course.retreats:
                     raise
                 underway.retreat()
-                steps = train(state, aim, stream, config)
+                steps = train(state, aim, source, config)
                 continue
             if step.finite:
                 underway.losses.append(step.loss)
             yield step if seen is None else replace(step, seen=seen)
             seen = None
     keeper.restore()
-    course.caveats += _remarks(underway, view, stream, config)
+    course.caveats += _remarks(underway, view, source, config)
     looked = sum(point.step > course.steps for point in course.points)
     course.best_step = course.steps + keeper.step
     course.steps += state.step
     epochs = state.step / order.per_epoch
     course.flops += epochs * float(course.cost.training(view.examples.sizes(), view.examples.loss_weights).sum())
     course.flops += looked * float(course.cost.forward(view.watch.sizes(), view.watch.loss_weights).sum())
+    if isinstance(source, Replay):
+        general, taken = source.general.examples, source.through(range(state.step))
+        course.flops += float(course.cost.training(general.sizes()[taken], general.loss_weights[taken]).sum())
 
 
 def _agreed(world: World, signals: Held, due: bool = False) -> bool:
@@ -309,14 +319,17 @@ def saved_if_stopped(underway: Underway, checkpoints: Checkpoints | None) -> Gen
         raise
 
 
-def _remarks(underway: Underway, view: View, stream: Stream, config: TrainConfig) -> list[str]:
+def _remarks(underway: Underway, view: View, source: Stream | Replay, config: TrainConfig) -> list[str]:
     """What went otherwise than asked, for the report."""
     state, remarks = underway.state, []
     if state.skipped:
+        texts = source.numbers(state.skipped) if isinstance(source, Replay) else []
+        stream = source.task if isinstance(source, Replay) else source
         rows = [int(n) for step in state.skipped for n in view.examples.numbers[stream.rows(step)]]
+        general = f", and general texts {listed(texts)}" if texts else ""
         remarks.append(
             f"{len(state.skipped)} of {state.step} steps had no finite loss and were left out: "
-            f"step {listed(state.skipped)} (rows {listed(sorted(set(rows)))})"
+            f"step {listed(state.skipped)} (rows {listed(sorted(set(rows)))}{general})"
         )
     if state.micro_batch != config.micro_batch:
         remarks.append(
@@ -358,9 +371,12 @@ def turn(model: Model, start: Start, aim: Task, seed: int) -> None:
 
 
 def _base(model: Model, start: Start) -> dict[str, Tensor]:
-    """A copy of the base's weights by the model's names; none from random weights, or of a head that is new."""
-    named = model.named_parameters() if isinstance(start, Pretrained) else ()
-    return {name: p.detach().clone() for name, p in named if name.startswith("body.") and p.is_floating_point()}
+    """A copy of the base's weights by the model's names; none from random weights, or of a head that may be new."""
+    if not isinstance(start, Pretrained):
+        return {}
+    own = ("body.", "head.") if model.pooling == UNPOOLED and start.base.kind == "decoder" else ("body.",)
+    named = model.named_parameters()
+    return {name: p.detach().clone() for name, p in named if name.startswith(own) and p.is_floating_point()}
 
 
 def _state(model: Model, names: set[str]) -> dict[str, Tensor]:

@@ -48,6 +48,7 @@ class TrainConfig:
     warmup: float = 0.1  # of the steps
     weight_decay: float = 0.01
     toward_base: float = 0.0  # like weight decay, but towards the base's weights; of weights that a base has
+    replay: float = 0.0  # general rows beside each of the task's: see `keeping.Replay`
     clip: float = 1.0
     precision: str = "fp32"
     word_dropout: float = 0.0

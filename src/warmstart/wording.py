@@ -7,7 +7,8 @@
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 MISSING = "–"
 
@@ -38,6 +39,35 @@ def rounded(number: float) -> int:
 def capital(text: str) -> str:
     """The same as the beginning of a sentence."""
     return text[:1].upper() + text[1:]
+
+
+def forgotten(found: Mapping[str, Any]) -> list[str]:
+    """What one run forgot (`retention` of a `run.json`), and what mixing its weights with the base's brought.
+
+    >>> forgotten({"nats": 0.0312, "progress_lost": 0.004, "kl": 1.2, "frontier": []})
+    ['forgot 0.031 nats a token of general text, 0.4 % of what pre-training had gained']
+    """
+    words: list[str] = []
+    if (found.get("nats") or 0) < 0:
+        words.append(f"forgot nothing: its loss on general text is {figure(-found['nats'])} nats a token lower")
+    elif found.get("nats") is not None:
+        lost = found.get("progress_lost")
+        share = "" if lost is None else f", {percent(lost)} of what pre-training had gained"
+        words.append(f"forgot {figure(found['nats'])} nats a token of general text{share}")
+    elif found.get("drift") is not None:
+        words.append(f"its features moved from the base's by {figure(found['drift'])} (1 - cosine)")
+    elif found.get("kl") is not None:
+        words.append(f"moved {figure(found['kl'])} nats a token from what the base says of these inputs")
+    if found.get("frontier"):
+        by, taken, tuned = found["frontier_by"], found["matched"], found["frontier"][-1]
+        scores = f"validation {by['score']} {figure(taken['score'])}, as tuned {figure(tuned['score'])}"
+        fell = f"{by['forgotten']} fell from {figure(tuned['forgotten'])} to {figure(taken['forgotten'])}"
+        words.append(
+            f"weights {percent(taken['mix'])} tuned and {percent(1 - taken['mix'])} the base's: {fell} ({scores})"
+            if taken["mix"] < 1
+            else f"weights as tuned: none nearer to the base's forgot less at as good a {by['score']}"
+        )
+    return words
 
 
 def size(number: float | None) -> str:

@@ -9,14 +9,15 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.decoders import language_draw, save_tiny_decoder
 from warmstart.api import last
 from warmstart.checkpoint import Checkpoints
-from warmstart.methods import METHODS, Frozen, Full, LoRA
+from warmstart.methods import METHODS, Frozen, Full, LoRA, Method
 from warmstart.models.dnn import Size
 from warmstart.prefix import Shared
 from warmstart.regimes import HABITS, Regime, Stage
 from warmstart.stages import Draw, Trained, training
-from warmstart.starts import Architecture, Base, Pretrained, Scratch, dnn
+from warmstart.starts import Architecture, Base, Pretrained, Scratch, dnn, find_base
 from warmstart.tasks import Language
 from warmstart.train import Step, TrainConfig
 
@@ -75,6 +76,27 @@ def test_going_on_ends_as_if_never_stopped(
     whole = finished(begun(None))
     checkpoints = Checkpoints(tmp_path, "this", every=1e9)  # only when it is stopped
     for steps in (1, 3, 1):  # stopped after the first step, after the fourth (a look is due before that), the fifth
+        part = begun(checkpoints)
+        for _ in range(steps):
+            next(part)
+        part.close()
+    same(finished(begun(checkpoints)), whole)
+
+
+@pytest.mark.parametrize("method", [Full(), LoRA(rank=2)], ids=["full", "lora"])
+def test_general_rows_and_the_pull_go_on_too(method: Method, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the base's own text, sampled once."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    decoder = find_base(str(save_tiny_decoder(tmp_path / "base")), max_length=64)
+    regime = Regime("full", Pretrained(decoder), (Stage(method),), HABITS["full"])
+    config = TrainConfig(steps=6, lr=5e-3, batch_size=4, micro_batch=2, replay=0.4, toward_base=20.0)
+
+    def begun(checkpoints: Checkpoints | None) -> Generator[Step, None, Trained]:
+        return training(regime, config, language_draw(), 2, checkpoints)
+
+    whole = finished(begun(None))
+    checkpoints = Checkpoints(tmp_path, "this", every=1e9)
+    for steps in (2, 2):
         part = begun(checkpoints)
         for _ in range(steps):
             next(part)

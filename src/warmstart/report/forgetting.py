@@ -50,6 +50,17 @@ class Lost:
     def interval(self, measure: Measure) -> Interval | tuple[()]:
         return self.forgotten.intervals.get(measure.name, ())
 
+    @property
+    def scored_by(self) -> str:
+        """The metric of the frontier's scores; empty where no weights were mixed."""
+        return (self.forgotten.frontier_by or {}).get("score", "")
+
+    @property
+    def frontier_measure(self) -> Measure:
+        """The measure of what the frontier forgot."""
+        name = (self.forgotten.frontier_by or {}).get("forgotten")
+        return next(measure for measure in MEASURES if measure.name == name)
+
 
 def lost(main: Sequence[Entry]) -> tuple[Lost, ...]:
     """The regimes that had something to forget, best score first."""

@@ -155,13 +155,17 @@ def predicted_against_true(entry: Entry, span: Span) -> Figure:
     return {"data": [line, dots], "layout": layout}
 
 
-def score_against_forgetting(shown: Sequence[Lost]) -> Figure:
-    """One mark a regime over the first measure there is; a line where its weights were mixed with the base's."""
+def score_against_forgetting(shown: Sequence[Lost], metric: str) -> Figure:
+    """One mark a regime over the first measure there is; a line where its weights were mixed with the base's.
+
+    Where these are scored by another metric than the tests, they have a plot of their own: `frontiers`.
+    """
     measure = measures(shown)[0]
     at = {each.entry.key: value for each in shown if (value := each.value(measure)) is not None}
     members = [each for each in shown if each.entry.key in at]
     entries = [each.entry for each in members]
-    swept = [point for each in members for point in each.forgotten.frontier]
+    lines = [each for each in members if each.scored_by == metric and each.frontier_measure == measure]
+    swept = [point for each in lines for point in each.forgotten.frontier]
     span_x = _span([0.0, *at.values(), *(point["forgotten"] for point in swept)])
     scores = [value for entry in entries for value in (entry.row.score, *entry.row.interval)]
     span_y = _span([*scores, *(point["score"] for point in swept)])
@@ -181,7 +185,29 @@ def score_against_forgetting(shown: Sequence[Lost]) -> Figure:
         yaxis=frame.axis("", range=list(span_y)),
         height=400,
     )
-    return {"data": [*(_frontier(each) for each in members if each.forgotten.frontier), marks], "layout": layout}
+    return {"data": [*map(_frontier, lines), marks], "layout": layout}
+
+
+def frontiers(shown: Sequence[Lost]) -> Figure:
+    """A line from the base's weights to the tuned ones for each regime that was mixed; the mix taken is large."""
+    lines = [each for each in shown if each.scored_by]
+    named = [_frontier(each) | {"name": frame.plain(each.entry.name)} for each in lines]
+    for each, line in zip(lines, named, strict=True):
+        taken = each.forgotten.matched or {}
+        mixes = [point["mix"] for point in each.forgotten.frontier]
+        nearest = min(mixes, key=lambda mix: abs(mix - taken.get("mix", 1.0)))
+        line["marker"] = line["marker"] | {"size": [11 if mix == nearest else 5 for mix in mixes]}
+        line["mode"] = "lines+markers+text"
+        line["text"] = [frame.plain(each.entry.name) if mix == mixes[-1] else "" for mix in mixes]
+        line["textposition"] = "top left"
+        line["textfont"] = {"color": line["line"]["color"], "size": 13}
+    heading = lines[0].frontier_measure.heading.lower()
+    layout = frame.layout(
+        xaxis=frame.axis(f"{heading}, less is better", rangemode="tozero"),
+        yaxis=frame.axis(""),
+        height=400,
+    )
+    return {"data": named, "layout": layout}
 
 
 def _points(members: Sequence[Entry], family: str, wide: Mapping[str, str], narrow: Mapping[str, str]) -> Figure:

@@ -181,7 +181,9 @@ def _figures(main: Sequence[Entry], comparison: Comparison) -> dict[str, Figure]
         if run and any("lr" in trial.settings for trial in run.trials):
             figures[f"search-{entry.key}"] = plots.rate_search(entry, trials, comparison.higher_is_better)
     if lost := forgetting.lost(main):
-        figures["forgetting"] = plots.score_against_forgetting(lost)
+        figures["forgetting"] = plots.score_against_forgetting(lost, comparison.metric)
+        if any(each.scored_by not in ("", comparison.metric) for each in lost):
+            figures["frontier"] = plots.frontiers(lost)
     figures |= sureness.figures(sureness.lines(main, comparison))
     if comparison.task == "regression":
         values, judged = plots.value_span(main, comparison.units), _judged(main, comparison)
