@@ -14,7 +14,6 @@ from warmstart.data.schema import TEXT_OUT, Schema
 from warmstart.data.split import Rows
 from warmstart.device import best_device
 from warmstart.evaluate import resample
-from warmstart.forgetting import LANGUAGE_TEXTS, SAMPLED_TOKENS
 from warmstart.general import sampled_text
 from warmstart.mismatch import Figure, Mismatch, apart, as_long, divergence, spelling
 from warmstart.models.model import UNPOOLED, Model
@@ -48,7 +47,7 @@ def measure_mismatch(base: Base, rows: Rows, schema: Schema, general: Sequence[s
         if not general:
             said = Documents(base.location, base.inputs.max_length).tokenizer
             named = f"what {base.name} itself says"
-            reference = sampled_text(model, said, cache_folder() / "sampled", LANGUAGE_TEXTS, SAMPLED_TOKENS)
+            reference = sampled_text(model, said, cache_folder() / "sampled")
     if not reference:
         return Mismatch(base.name, spelled, seconds=time.perf_counter() - began)
     some = _spread(texts, TEXTS)
