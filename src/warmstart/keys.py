@@ -72,7 +72,7 @@ KEYS: dict[str, Key] = {
         remark="weights of a language model from scratch, e.g. 10M; null: the base's own architecture"),
     "corpus": Key(list[str], "texts to learn the language from, for hybrid (repeatable)", CARRIED_OUT,
         remark="text files or tables to learn the language from, for hybrid; empty: the task's own training texts"),
-    "retain": Key(str, "general text on which forgetting is measured", CARRIED_OUT,
+    "retain": Key(str, "general text: forgetting and mismatch are measured on it", CARRIED_OUT,
         remark="a text file or table on which forgetting is measured; null: text of the base's own"),
     "rows": Key(str, "training rows to use: 1000, 250,1000,4000 or auto; default: all", FORECAST,
         remark="training rows to use, e.g. [250, 1000]; auto: three or four numbers up to all; empty: all"),
