@@ -44,6 +44,14 @@ def test_chance_is_not_taken_for_an_error() -> None:
     assert len(lows) == 20 and sum(low == 0 for low in lows) >= 18
 
 
+def test_what_chance_adds_is_taken_off_the_error_and_its_interval() -> None:
+    random = np.random.default_rng(7)
+    found = [calibration([_run(*_answers(150, 0.12, random))]) for _ in range(20)]
+    fitted = [each.fitted for each in found if each and each.fitted]
+    assert np.mean([each.error for each in fitted]) == pytest.approx(0.12, abs=0.02)
+    assert np.mean([sum(each.interval) / 2 for each in fitted]) == pytest.approx(0.12, abs=0.02)
+
+
 def test_before_and_after_a_temperature() -> None:
     random = np.random.default_rng(2)
     probability, right = _answers(1000, 0.0, random)
@@ -91,6 +99,8 @@ def test_temperature_undoes_what_the_logits_were_multiplied_by(factor: float) ->
     assert fitted["temperature"] == pytest.approx(factor, rel=0.1)
     before, after = (task.metrics(factor * logits, targets, each)["log loss"] for each in ({}, fitted))
     assert after <= before + 1e-9
+    undone = task.predictions(factor * logits, {"temperature": factor})["probability"]
+    assert undone == pytest.approx(task.predictions(logits, {})["probability"])
     predicted = task.predictions(factor * logits, fitted)
     assert predicted["prediction"] == task.predictions(factor * logits, {})["prediction"]
 

@@ -54,6 +54,9 @@ def test_words_diverge_beyond_chance() -> None:
     assert alike is not None and far is not None
     assert alike.value < 0.01 and alike.interval.low == 0.0
     assert far.interval.low > 0.8 and far.value <= 1
+    many = " ".join(f"word{i}" for i in range(300))  # few of each: any two samples differ
+    by_chance = divergence(_texts(many, 60), _texts(many, 60, 1))
+    assert by_chance is not None and by_chance.value < 0.05 and by_chance.interval.low == 0.0
     assert divergence(one[:19], other) is None and divergence(["..."] * 30, ["!"] * 30) is None
 
 

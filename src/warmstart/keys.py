@@ -75,7 +75,7 @@ KEYS: dict[str, Key] = {
         remark="weights of a language model from scratch, e.g. 10M; null: the base's own architecture"),
     "corpus": Key(list[str], "texts to learn the language from, for hybrid (repeatable)", CARRIED_OUT,
         remark="text files or tables to learn the language from, for hybrid; empty: the task's own training texts"),
-    "retain": Key(str, "general text on which forgetting is measured", CARRIED_OUT,
+    "retain": Key(str, "general text: forgetting and mismatch are measured on it", CARRIED_OUT,
         remark="a text file or table on which forgetting is measured; null: text of the base's own"),
     "keep": Key(str, "against forgetting: general (replay), base (a pull), mixed (weights); also general=5%,base=100",
         CARRIED_OUT, remark="against forgetting, e.g. [general=5%, base=100, mixed]; empty: nothing is done"),
