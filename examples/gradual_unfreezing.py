@@ -18,7 +18,12 @@ PROBE = Stage(Frozen(), share=0.2, lr=1e-2)
 
 
 def main(
-    data: str = "demo/catalogue.csv", out: str = "unfrozen", base: str | None = None, *, steps: int = 300, top: int = 4
+    data: str = "demo/catalogue.csv",
+    out: str = "unfrozen",
+    base: tuple[str, ...] = (),
+    *,
+    steps: int = 300,
+    top: int = 4,
 ) -> Run:
     waking = tuple(Stage(Frozen(unfrozen=k), share=0.4 / top) for k in range(1, top + 1))
     stages = (PROBE, *waking, Stage(Full(), share=0.4))

@@ -84,7 +84,7 @@ def test_small_cnn_does_not_read_padding() -> None:
     ("name", "options", "stages"), [("probe_then_full.py", {}, 2), ("gradual_unfreezing.py", {"top": 2}, 4)]
 )
 def test_stages(name: str, options: dict[str, int], stages: int, products: str, tiny_base: str, tmp_path: Path) -> None:
-    run = example(name)(products, str(tmp_path / "run"), base=tiny_base, steps=10, **options)
+    run = example(name)(products, str(tmp_path / "run"), base=(tiny_base,), steps=10, **options)
     assert 1 <= run.steps <= 10 and run.test is not None
     assert run.method.count(", then ") == stages - 1
     assert run.cost.trainable == run.cost.total, "the last stage trains all weights"
