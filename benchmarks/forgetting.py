@@ -97,7 +97,7 @@ def carried_out(way: Way, table: Path, work: Path, base: str, size: Size) -> Com
         text=(SOURCE,),
         group="source",
         task="translate",
-        base=base,
+        base=(base,),
         regimes=(way.regime,),
         keep=way.keep,
         rows=(size.rows,),

@@ -91,7 +91,8 @@ NOT_WRITTEN = ", instruction=None, fields=(), json_schema=None, piece_bytes=0, l
 
 
 def digest(value: object) -> str:
-    return sha256(repr(value).replace(NOT_WRITTEN, "").encode()).hexdigest()[:16]
+    said = repr(value).replace(NOT_WRITTEN, "").replace(", spelling=None)", ")")  # that of a base, where one is named
+    return sha256(said.encode()).hexdigest()[:16]
 
 
 @pytest.mark.parametrize("name", TABLES)

@@ -1,5 +1,6 @@
 """Mismatch: a tokenizer that was made for other text shows it, and so do words and features; chance does not."""
 
+import functools
 import json
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,6 +16,7 @@ from tests.cli_base import QUICK, call, products, write_csv
 from tests.tiny_language import config, save_language_base
 from warmstart.data.split import Rows
 from warmstart.domains import measure_mismatch
+from warmstart.general import sampled_text
 from warmstart.mismatch import Figure, Mismatch, apart, as_long, divergence, predicted, spelling
 from warmstart.record import Array, Interval
 from warmstart.starts import Base, find_base
@@ -109,8 +111,7 @@ def test_a_decoder_is_its_own_reference(tmp_path: Path, monkeypatch: pytest.Monk
     texts = _texts(ENGLISH, 24)
     rows = Rows(texts, np.zeros(24), np.arange(24) + 1, texts)
     plain = SimpleNamespace(task="regression")
-    monkeypatch.setattr("warmstart.domains.LANGUAGE_TEXTS", 24)
-    monkeypatch.setattr("warmstart.domains.SAMPLED_TOKENS", 12)
+    monkeypatch.setattr("warmstart.domains.sampled_text", functools.partial(sampled_text, texts=24, tokens=12))
     found = measure_mismatch(base, rows, plain, ())  # type: ignore[arg-type]  # the task is all that is asked
     assert found is not None and found.reference is not None and "itself says" in found.reference
     assert found.bits_per_byte is not None and found.reference_bits_per_byte is not None

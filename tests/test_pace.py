@@ -44,7 +44,7 @@ def test_no_budget_lets_an_instruction_leave_no_room_for_its_text(tmp_path: Path
     splits = splits_of([ask(told, f"the bell in the hall {i}", "bell") for i in range(20)])
     schema = Schema("summarise", "y", ("x",), False, None, {}, "linear", False, None, instruction=told)
     plan = first_plan(
-        Problem(splits, schema, find_base(str(save_language_base(tmp_path)), max_length=1000)),
+        Problem(splits, schema, (find_base(str(save_language_base(tmp_path)), max_length=1000),)),
         Options(regimes=("full",)),
     )
     draw = plan.draw(18, 0, plan.shared())
