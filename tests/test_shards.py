@@ -9,6 +9,7 @@ import pytest
 
 from tests.tiny import REGRESSION, tiny_rows
 from warmstart.data import shards as module
+from warmstart.data.language import Documents
 from warmstart.data.shards import tokenise
 from warmstart.data.texts import Texts
 from warmstart.data.tokenizer import train_tokenizer
@@ -87,3 +88,25 @@ def test_damage_and_company_are_named(tokenizer: Any, tmp_path: Path) -> None:
         tokenise(TEXTS, tokenizer, tmp_path, 2)
     with locked(tmp_path), pytest.raises(UsageError, match=r"another process"):
         tokenise(TEXTS, tokenizer, tmp_path, 2)
+
+
+def test_a_large_corpus_is_tokenised_once_and_reads_as_a_small_one(
+    tokenizer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    tokenizer.save_pretrained(tmp_path / "base")
+    (tmp_path / "base" / "config.json").write_text('{"model_type": "llama"}')
+    inputs = Documents(str(tmp_path / "base"), 16)
+    texts = [text for text in TEXTS if text]
+    small = inputs.encode(texts)
+    monkeypatch.setattr(module, "LARGE", 0)
+    monkeypatch.setattr(module, "SHARD", 500)
+    monkeypatch.setattr("warmstart.data.language.BLOCK", 7)
+    large = inputs.encode(texts)
+    assert len(list((tmp_path / "cache" / "warmstart" / "tokens").glob("*/*.ids"))) > 1
+    monkeypatch.setattr(module, "_write", None)  # nothing is left to write
+    for found in (large, inputs.encode(texts)):
+        for part in ("tokens", "labels"):
+            mine, other = getattr(found, part), getattr(small, part)
+            assert np.array_equal(mine.values, other.values) and np.array_equal(mine.offsets, other.offsets)
+        assert np.array_equal(found.bytes, small.bytes) and np.array_equal(found.lost, small.lost)

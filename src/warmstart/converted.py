@@ -6,23 +6,18 @@ be trained nor saved.
 
 import functools
 import hashlib
-import os
 import shutil
 import sys
 from pathlib import Path
 from typing import Any
 
+from warmstart.data.spool import cache_folder
 from warmstart.errors import MissingError, UsageError, listed
 from warmstart.gguf import Header, install_hint, read_header
 from warmstart.lock import locked
 from warmstart.record import sync
 
 FORMAT = 1  # raised when the same file would give another folder
-
-
-def cache_folder() -> Path:
-    """Where things lie that can be made again: `$XDG_CACHE_HOME/warmstart`, else `~/.cache/warmstart`."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "warmstart"
 
 
 def converted(file: Path) -> Path:

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from warmstart.converted import cache_folder
 from warmstart.data import conversations
 from warmstart.data.language import Documents
 from warmstart.data.schema import TEXT_OUT, Schema
 from warmstart.data.split import Rows
+from warmstart.data.spool import cache_folder
 from warmstart.device import best_device
 from warmstart.evaluate import resample
 from warmstart.general import sampled_text

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from warmstart.converted import cache_folder
 from warmstart.data.language import Documents
 from warmstart.data.split import Rows
+from warmstart.data.spool import cache_folder
 from warmstart.engine import world
 from warmstart.general import sampled_text
 from warmstart.models.model import UNPOOLED, Model

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from warmstart.converted import cache_folder
 from warmstart.data.batch import Order
 from warmstart.data.language import Documents
+from warmstart.data.spool import cache_folder
 from warmstart.errors import UsageError
 from warmstart.general import text_to_replay
 from warmstart.keeping import Replay

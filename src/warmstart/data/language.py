@@ -2,7 +2,7 @@
 
 import json
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from warmstart.data import shards
 from warmstart.data.controls import plain
 from warmstart.data.conversations import ask
 from warmstart.data.inputs import Encoded, GrowingRagged, Ragged, Tokens
 from warmstart.data.lines import UNLABELLED, Layout, Line
 from warmstart.data.spool import Spool
 from warmstart.data.template import PLAIN, Template
-from warmstart.data.texts import BLOCK
+from warmstart.data.texts import BLOCK, Texts
 from warmstart.errors import InputError, RowError, shortened
 from warmstart.record import Array
 
@@ -228,14 +229,14 @@ class Documents(_Language):
 
     def encode(self, texts: Sequence[str]) -> SpokenRows:
         """Raises RowError for a text without two tokens."""
-        backend = self._backend()
+        read = self._reader(texts)
         begin, end = self.tokenizer.bos_token_id, self.tokenizer.eos_token_id
         before, after = [token for token in (begin if begin is not None else end,) if token is not None], [end]
         after = [token for token in after if token is not None]
         tokens, labels, sizes, lost = GrowingRagged(), GrowingRagged(), Spool(np.float32), Spool(np.int64)
         for start in range(0, len(texts), BLOCK):
             block = list(texts[start : start + BLOCK])
-            found = [e.ids for e in backend.encode_batch_fast(block, add_special_tokens=False)]
+            found = read(start, block)
             rows = [[*before, *ids, *after][: self.max_length + 1] for ids in found]
             for at, row in enumerate(rows):
                 if len(row) < 2:
@@ -247,6 +248,15 @@ class Documents(_Language):
             spelled = zip(block, found, left, strict=True)
             sizes.append(np.array([self._bytes(text, len(ids), n, bool(before)) for text, ids, n in spelled]))
         return SpokenRows(tokens.ragged(), labels.ragged(), sizes.array(), lost.array(), self._layout(causal=True))
+
+    def _reader(self, texts: Sequence[str]) -> Callable[[int, list[str]], list[list[int]]]:
+        """What gives the tokens of a block of the texts, which begins at a number: of a large corpus those kept."""
+        corpus = Texts.of(texts)
+        if int(corpus.sizes().sum()) >= shards.LARGE:
+            tokens = shards.kept(corpus, self.tokenizer)
+            return lambda start, block: [tokens.row(i).tolist() for i in range(start, start + len(block))]
+        backend = self._backend()
+        return lambda _, block: [e.ids for e in backend.encode_batch_fast(block, add_special_tokens=False)]
 
     def _bytes(self, text: str, count: int, left: int, begun: bool) -> int:
         """UTF-8 bytes of a text of `count` tokens whose first `left` are said, the very first only if `begun`."""

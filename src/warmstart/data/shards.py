@@ -16,10 +16,16 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from warmstart.data.controls import plain
+from warmstart.data.spool import cache_folder
+from warmstart.data.texts import Texts
+from warmstart.engine import world
 from warmstart.errors import InputError
 from warmstart.lock import locked
 from warmstart.record import Array, sync, write_json
 
+LARGE = 256 << 20  # bytes of text: from there on tokens are kept, and made once for all processes and runs
+SHARD = 64 << 20  # bytes of text of a shard: some 20 seconds of two cores are lost to a kill, at most
 AT_ONCE = 4 << 20  # characters that are Python objects at a time; their tokens take about ten times as much
 PROBES = 1_000  # texts by which a corpus is known again
 
@@ -61,6 +67,22 @@ class Tokenised:
         return np.cumsum([0, *(len(offsets) - 1 for offsets in self.offsets)])
 
 
+def kept(texts: Texts, tokenizer: Any) -> Tokenised:
+    """The tokens of a large corpus, made by the main process where they are not there yet, mapped by all.
+
+    Below `cache_folder()`, by the content of tokenizer and corpus. Raises as `tokenise` does.
+    """
+    shards = max(1, int(texts.sizes().sum()) // SHARD)
+    purpose = json.dumps(_purpose(texts, plain(tokenizer), shards), sort_keys=True)
+    folder = cache_folder() / "tokens" / hashlib.sha256(purpose.encode()).hexdigest()[:16]
+
+    def made() -> None:
+        tokenise(texts, tokenizer, folder, shards)
+
+    world().by_main(made)
+    return _opened(folder, shards, _kind(tokenizer))
+
+
 def tokenise(texts: Corpus, tokenizer: Any, folder: Path, shards: int) -> Tokenised:
     """The tokens of each text, without special ones, on disk in `folder`; what is already there is not made again.
 
@@ -68,11 +90,7 @@ def tokenise(texts: Corpus, tokenizer: Any, folder: Path, shards: int) -> Tokeni
     Text that spells a special token is read as any other text. What another corpus, tokenizer or number of shards left
     in the folder is made anew. Raises InputError where the disk is full, UsageError where another process works there.
     """
-    backend = tokenizer.backend_tokenizer
-    backend.no_padding()
-    backend.no_truncation()
-    before, backend.encode_special_tokens = backend.encode_special_tokens, True
-    kind = np.dtype(np.uint16 if len(tokenizer) <= 1 << 16 else np.int32)
+    backend, kind = plain(tokenizer), _kind(tokenizer)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with locked(folder):
@@ -85,9 +103,12 @@ def tokenise(texts: Corpus, tokenizer: Any, folder: Path, shards: int) -> Tokeni
         raise InputError(
             f"the tokens could not be written to {folder}: {error}", "make room there; what is done is kept"
         ) from error
-    finally:
-        backend.encode_special_tokens = before
     return _opened(folder, shards, kind)
+
+
+def _kind(tokenizer: Any) -> "np.dtype[Any]":
+    """What holds a number of its vocabulary."""
+    return np.dtype(np.uint16 if len(tokenizer) <= 1 << 16 else np.int32)
 
 
 def _purpose(texts: Corpus, backend: Any, shards: int) -> dict[str, Any]:

@@ -1,7 +1,9 @@
-"""Spool: where does an array lie that grows beyond what memory should hold?"""
+"""Spool: where does an array lie that grows beyond what memory should hold, and what can be made again?"""
 
 import mmap
+import os
 import tempfile
+from pathlib import Path
 from typing import IO
 
 import numpy as np
@@ -55,3 +57,8 @@ class Spool:
 def _nameless() -> IO[bytes]:
     """A file that is gone once nobody holds it, also after a kill."""
     return tempfile.TemporaryFile(prefix="warmstart-")
+
+
+def cache_folder() -> Path:
+    """Where things lie that can be made again: `$XDG_CACHE_HOME/warmstart`, else `~/.cache/warmstart`."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "warmstart"
