@@ -12,10 +12,10 @@ import argparse
 import json
 import shutil
 import sys
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -23,20 +23,19 @@ import pyarrow.parquet as pq
 
 from problems import PROBLEMS, Problem
 from warmstart import config, prepare, racing, tune
+from warmstart.carry_out import last
 from warmstart.device import environment
 from warmstart.foresight import Ask
 from warmstart.record import Run
 from warmstart.regimes import BASELINES, DEFAULT
 from warmstart.runs import Chosen
-from warmstart.work import Progress, Work
+from warmstart.work import Work
 
 LOG = Path(__file__).parent / "log"
 SEEDS = 2
 LENGTH = 0.5
 # `frozen` before `scratch-dnn`, which may spend on its search what the dearest before it did
 CHEAP_FIRST = ("constant", "linear", "frozen", "scratch-dnn", "full", "scratch", "lora", "discriminative")
-
-Value = TypeVar("Value")
 
 
 def main() -> None:
@@ -124,16 +123,6 @@ def write_log(rows: list[dict[str, Any]], path: Path) -> None:
     temporary = path.with_suffix(".tmp")
     pq.write_table(table.replace_schema_metadata(described), temporary, compression="zstd")
     temporary.replace(path)
-
-
-def last(steps: Generator[Progress, None, Value]) -> Value:
-    """Carried out to the end."""
-    while True:
-        try:
-            next(steps)
-        except StopIteration as stop:
-            value: Value = stop.value
-            return value
 
 
 def _asked(problem: Problem, data: Path) -> tuple[Any, Any]:
