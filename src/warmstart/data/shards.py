@@ -25,7 +25,7 @@ from warmstart.lock import locked
 from warmstart.record import Array, sync, write_json
 
 LARGE = 256 << 20  # bytes of text: from there on tokens are kept, and made once for all processes and runs
-SHARD = 64 << 20  # bytes of text of a shard: some 20 seconds of two cores are lost to a kill, at most
+SHARD = 64 << 20  # bytes of text of a shard: what a kill loses, at most
 AT_ONCE = 4 << 20  # characters that are Python objects at a time; their tokens take about ten times as much
 PROBES = 1_000  # texts by which a corpus is known again
 
