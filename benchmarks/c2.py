@@ -63,9 +63,9 @@ def contests(settings: texts.Given) -> list[Contest]:
         return Contest("C2", "trainer", setting, theirs, ours, GATE, options, "transformers", warm, facts)
 
     found = []
+    in_one = functools.partial(_ours, problem, size)
     for options in get_args(peers.Options):
-        theirs = functools.partial(_theirs, problem, size, options)
-        found.append(contest("one process", theirs, functools.partial(_ours, problem, size), options))
+        found.append(contest("one process", functools.partial(_theirs, problem, size, options), in_one, options))
     ours = functools.partial(_processes, problem, size, [[",".join(size.names)]])
     calls = [[name, str(seed), "default"] for name in size.names for seed in SEEDS]
     theirs = functools.partial(_processes, problem, size, calls)

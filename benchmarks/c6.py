@@ -76,8 +76,10 @@ def contests(settings: texts.Given) -> list[Contest]:
     config = TrainConfig(steps=100 if settings.quick else 2_000, lr=1e-3, batch_size=BATCH)
     parameters = sum(p.numel() for p in _model().parameters())
 
+    ours = functools.partial(_timed, _ours, config)
+
     def contest(peer: str, loop: Loop, package: str) -> Contest:
-        theirs, ours = (functools.partial(_timed, side, config) for side in (loop, _ours))
+        theirs = functools.partial(_timed, loop, config)
         facts = {"steps": config.steps, "parameters": parameters}
         return Contest("C6", peer, "default", theirs, ours, GATE, package=package, facts=facts)
 

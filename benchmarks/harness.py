@@ -1,7 +1,8 @@
 """Harness: how long do two sides take for the same work, and is the work as good?
 
 A contest is timed A B, B A, A B ...: interleaved, so that a machine that slows down slows both. Each pair gives one
-ratio, the peer's time over ours; the median counts. Each side times itself, because only it knows what is preparation.
+ratio, the peer's time over ours; the median counts. Contests in which our side does the same work share it: peer, ours,
+peer, then backwards. Each side times itself, because only it knows what is preparation.
 """
 
 import json
@@ -73,15 +74,23 @@ class Contest:
         return bool(self.package) and find_spec(self.package) is None
 
 
-def interleaved(contest: Contest, repetitions: int) -> tuple[list[Outcome], list[Outcome]]:
-    """Theirs and ours, one pair a repetition, each pair in the other order than the one before."""
-    theirs: list[Outcome] = []
-    ours: list[Outcome] = []
+def interleaved(sides: Sequence[Side], repetitions: int) -> list[list[Outcome]]:
+    """The outcomes of each side: all of them once a repetition, each time in the other order than before."""
+    outcomes: list[list[Outcome]] = [[] for _ in sides]
     for repetition in range(repetitions):
-        order = [(theirs, contest.theirs), (ours, contest.ours)]
-        for outcomes, side in order if repetition % 2 == 0 else reversed(order):
-            outcomes.append(side())
-    return theirs, ours
+        order = list(zip(outcomes, sides, strict=True))
+        for found, side in order if repetition % 2 == 0 else reversed(order):
+            found.append(side())
+    return outcomes
+
+
+def together(contests: Sequence[Contest], repetitions: int, environment: dict[str, Any]) -> list[Row]:
+    """The rows of contests that share our side, which runs once a repetition, in the middle of the peers."""
+    middle = -(-len(contests) // 2)
+    sides = [contest.theirs for contest in contests]
+    theirs = interleaved([*sides[:middle], contests[0].ours, *sides[middle:]], repetitions)
+    ours = theirs.pop(middle)
+    return [row_of(contest, found, ours, environment) for contest, found in zip(contests, theirs, strict=True)]
 
 
 def spread(values: Sequence[float]) -> dict[str, float]:
@@ -147,16 +156,19 @@ def hold(
     contests: Sequence[Contest], small: Sequence[Contest], results: Results, repetitions: int, again: bool
 ) -> None:
     """Every contest that can be held and is not there yet. `small` are the same ones on little data, to warm up."""
+    here = environment()
+    shared: dict[Side, list[Contest]] = {}
     for contest, warm_up in zip(contests, small, strict=True):
-        here = environment()
         if contest.missing:
             print(f"{contest.name}: skipped, {contest.package} is not installed", flush=True)
         elif results.holds(contest, here) and not again:
             print(f"{contest.name}: kept from {results.path.name}", flush=True)
         else:
             if contest.warm:
-                interleaved(warm_up, 1)
-            row = row_of(contest, *interleaved(contest, repetitions), here)
+                interleaved([warm_up.theirs, warm_up.ours], 1)
+            shared.setdefault(contest.ours, []).append(contest)
+    for group in shared.values():
+        for row in together(group, repetitions, here):
             results.put(row)
             print(said(row), flush=True)
 
@@ -167,7 +179,7 @@ def rehearse(contests: Sequence[Contest]) -> None:
         if contest.missing:
             print(f"{contest.name}: skipped, {contest.package} is not installed", flush=True)
         else:
-            print("quick:", said(row_of(contest, *interleaved(contest, 1), environment())), flush=True)
+            print("quick:", said(together([contest], 1, environment())[0]), flush=True)
 
 
 def said(row: Row) -> str:

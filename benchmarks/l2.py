@@ -48,6 +48,7 @@ def contests(settings: texts.Given) -> list[Contest]:
         base = made(folder, "decoder", size.parameters, problem.train.texts, 2 * LINE, None)
         return problem, REGIMES["scratch"](Material(base, size.rows, language=True))
 
+    ours = functools.partial(_ours, given)
     facts = {"rows": size.rows, "parameters": size.parameters}
     return [
         Contest(
@@ -55,7 +56,7 @@ def contests(settings: texts.Given) -> list[Contest]:
             "trainer",
             options,
             functools.partial(_theirs, given, options),
-            functools.partial(_ours, given),
+            ours,
             GATE,
             package="transformers",
             facts=facts,

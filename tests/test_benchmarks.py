@@ -45,12 +45,26 @@ def contest(calls: list[str]) -> Contest:
 
 
 def test_the_sides_take_turns_in_changing_order_and_each_pair_gives_a_ratio(contest: Contest, calls: list[str]) -> None:
-    row = harness.row_of(contest, *harness.interleaved(contest, 3), HERE)
+    (row,) = harness.together([contest], 3, HERE)
 
     assert "".join(calls) == "ABBAAB"
     assert row["ratio"] == {"median": 3.0, "min": 2.0, "max": 4.5}
     assert row["seconds"]["peer"]["median"] == 6.0
     assert {"test", "peer", "setting", "ratio", "quality", "environment"} <= set(row)
+
+
+def test_peers_of_the_same_work_share_our_side_and_each_has_its_row(contest: Contest, calls: list[str]) -> None:
+    def slow() -> Outcome:
+        calls.append("C")
+        return Outcome(20.0, 0.75)
+
+    rows = harness.together([contest, replace(contest, peer="slow", theirs=slow)], 3, HERE)
+
+    assert "".join(calls) == "ABCCBAABC"
+    assert [(row["peer"], row["ratio"]["median"], row["equal"]) for row in rows] == [
+        ("trainer", 3.0, True),
+        ("slow", 10.0, False),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -79,7 +93,7 @@ def test_a_row_that_is_there_is_kept_unless_asked_again_or_measured_elsewhere(
 ) -> None:
     results = Results(tmp_path / "C1.json")
     other = replace(contest, setting="tuned")
-    places = [HERE, HERE, HERE | {"date": "tomorrow"}, HERE | {"date": "tomorrow"}, HERE | {"cpu": "b"}, HERE]
+    places = [HERE, HERE | {"date": "tomorrow"}, HERE | {"date": "tomorrow"}, HERE | {"cpu": "b"}, HERE]
     monkeypatch.setattr(harness, "environment", iter(places).__next__)
 
     def calls_of(contests: list[Contest], again: bool = False) -> int:
@@ -87,7 +101,7 @@ def test_a_row_that_is_there_is_kept_unless_asked_again_or_measured_elsewhere(
         harness.hold(contests, contests, results, 1, again)
         return len(calls)
 
-    assert calls_of([contest, other]) == 4
+    assert calls_of([contest, other]) == 3  # ours once for both
     assert calls_of([contest]) == 0
     assert calls_of([contest], again=True) == 2
     assert calls_of([contest]) == 2  # on another processor

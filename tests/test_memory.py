@@ -14,7 +14,7 @@ from warmstart.regimes import HABITS, REGIMES, Material, Regime, Stage
 from warmstart.stages import Draw
 from warmstart.starts import Base, Scratch
 
-WIDE = 40_000  # 16 rows take more than 32 MB: from there on glibc gives back what is freed
+WIDE = 80_000  # 8 rows take more than 32 MB: from there on glibc gives back what is freed
 
 
 class Wide(nn.Module):
