@@ -52,7 +52,7 @@ class Part:
     def examples(self, sparse: bool) -> Examples:
         numbers = np.arange(len(self.targets))
         encoded = self.rows if sparse else self.dense
-        return Examples(encoded, numbers, torch.from_numpy(self.targets), self.rows.sizes(), numbers)
+        return Examples(encoded, numbers, torch.from_numpy(self.targets), numbers)
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,7 @@ def _first_layer(data: Data, sparse: bool) -> Outcome:
     """An epoch of batches through the first layer, forwards and backwards."""
     net = _net(REFERENCE, sparse).eval()  # without dropout, so that both give the same
     examples = data.train.examples(sparse)
-    parts = Order(examples.lengths, BATCH, seed=0).epoch(0)
+    parts = Order(examples.sizes(), BATCH, seed=0).epoch(0)
     gradient = torch.ones(BATCH, REFERENCE.width)
     with only_used_rows(net, _used(data)):
         began = time.perf_counter()
@@ -183,7 +183,7 @@ def _sklearn(data: Data) -> Outcome:
 def _trained(model: Model, data: Data, epochs: int, sparse: bool) -> float:
     """Seconds of training."""
     examples = data.train.examples(sparse)
-    order = Order(examples.lengths, BATCH, seed=0)
+    order = Order(examples.sizes(), BATCH, seed=0)
     config = TrainConfig(steps=epochs * order.per_epoch, lr=LR, batch_size=BATCH)
     with only_used_rows(model.body, _used(data)):
         state = begin(model, Full().rates(model), config)

@@ -7,6 +7,7 @@ peer, then backwards. Each side times itself, because only it knows what is prep
 
 import json
 import statistics
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.util import find_spec
@@ -81,6 +82,7 @@ def interleaved(sides: Sequence[Side], repetitions: int) -> list[list[Outcome]]:
         order = list(zip(outcomes, sides, strict=True))
         for found, side in order if repetition % 2 == 0 else reversed(order):
             found.append(side())
+        print(f"round {repetition + 1} of {repetitions}", file=sys.stderr, flush=True)
     return outcomes
 
 

@@ -117,8 +117,8 @@ def sentences(n: int = 12, seed: int = 0, low: int = 1, high: int = VOCABULARY) 
 def examples_of(rows: Sequence[Sequence[int]]) -> Examples:
     """Rows of tokens as a model reads them."""
     encoded, n = Sentences(tuple(map(tuple, rows))), len(rows)
-    return Examples(encoded, np.arange(n), torch.zeros(n), encoded.sizes(), np.arange(1, n + 1))
+    return Examples(encoded, np.arange(n), torch.zeros(n), np.arange(1, n + 1))
 
 
 def stream(examples: Examples, batch_size: int = 4, seed: int = 0) -> Stream:
-    return Stream(examples, Order(examples.lengths, batch_size, seed))
+    return Stream(examples, Order(examples.sizes(), batch_size, seed))

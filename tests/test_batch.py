@@ -5,10 +5,9 @@ import pytest
 
 from tests.tiny import examples_of
 from warmstart.data.batch import Order, WordDropout, by_length
-from warmstart.models.dnn import Size
 from warmstart.prefix import Stream
 from warmstart.stages import Draw
-from warmstart.starts import Base, dnn
+from warmstart.starts import Base
 
 LENGTHS = np.random.default_rng(0).integers(1, 200, size=101)
 
@@ -35,22 +34,22 @@ def test_rows_of_similar_length_share_a_batch() -> None:
     assert spread < np.ptp(LENGTHS) / 5
 
 
-def test_every_architecture_sees_the_same_batches(regression: Draw, base: Base) -> None:
-    words = dnn(Size(features=200)).inputs
-    other = regression.shared.examples(words, regression.splits.train, regression.task.targets(regression.splits.train))
-    tokens = examples_of(regression, base)
-    streams = [Stream(examples, Order(examples.lengths, 8, 0)) for examples in (tokens, other)]
-    for step in range(25):
-        first, second = (stream.at(step)[0] for stream in streams)
-        assert first.targets.tolist() == second.targets.tolist()
-        assert first.inputs.keys() != second.inputs.keys()
+def test_batches_are_put_together_by_what_is_computed(regression: Draw, base: Base) -> None:
+    examples = examples_of(regression, base)
+    sizes, train = examples.sizes(), regression.splits.train
+    bytes_ = np.array([len(text.encode()) for text in train.texts])
+
+    def computed(lengths: np.ndarray) -> int:
+        return sum(int(sizes[batch].max()) * len(batch) for batch in Order(lengths, 8, 0).epoch(0))
+
+    assert sizes.sum() <= computed(sizes) < computed(bytes_)
 
 
 def test_a_run_that_goes_on_at_a_step_gets_the_batch_of_that_step(regression: Draw, base: Base) -> None:
     examples = examples_of(regression, base)
 
     def stream() -> Stream:
-        return Stream(examples, Order(examples.lengths, 8, 3), WordDropout(0.3, 3))
+        return Stream(examples, Order(examples.sizes(), 8, 3), WordDropout(0.3, 3))
 
     whole = stream()
     straight = [whole.at(step)[0] for step in range(30)]

@@ -193,14 +193,14 @@ def test_pieces_of_a_batch_learn_what_the_whole_batch_learns(kind: str, tmp_path
     encoded: Encoded = inputs[kind].encode(chats if kind == "conversations" else TEXTS)
     assert len(set(encoded.loss_weights().tolist())) > 1
     n = len(TEXTS)
-    examples = Examples(encoded, np.arange(n), torch.zeros(n), encoded.sizes(), np.arange(n))
+    examples = Examples(encoded, np.arange(n), torch.zeros(n), np.arange(n))
     weights = []
     for micro_batch in (None, 1, 4):
         config = TrainConfig(steps=4, lr=1e-3, batch_size=n, micro_batch=micro_batch, optimizer="sgd")
         model = language_model("bert" if kind == "masked" else "llama")
         rates = {name: 1.0 for name, _ in model.named_parameters()}
         state = begin(model, rates, config)
-        steps = list(train(state, Likelihood(), Stream(examples, Order(examples.lengths, n, 0)), config))  # type: ignore[arg-type]
+        steps = list(train(state, Likelihood(), Stream(examples, Order(examples.sizes(), n, 0)), config))  # type: ignore[arg-type]
         weights.append((torch.cat([p.detach().flatten() for p in model.parameters()]), [s.loss for s in steps]))
     for found, losses in weights[1:]:
         torch.testing.assert_close(found, weights[0][0], atol=1e-6, rtol=0)
@@ -210,8 +210,8 @@ def test_pieces_of_a_batch_learn_what_the_whole_batch_learns(kind: str, tmp_path
 def test_masked_rows_are_drawn_anew_in_each_epoch_of_training(tmp_path: Path) -> None:
     encoded = Masked(str(save_language_base(tmp_path, "bert")), 60, 0).encode(TEXTS)
     n = len(TEXTS)
-    examples = Examples(encoded, np.arange(n), torch.zeros(n), encoded.sizes(), np.arange(n))
-    stream = Stream(examples, Order(examples.lengths, n, 0))
+    examples = Examples(encoded, np.arange(n), torch.zeros(n), np.arange(n))
+    stream = Stream(examples, Order(examples.sizes(), n, 0))
     first, again, second = (sorted(stream.at(step)[0].inputs["labels"].flatten().tolist()) for step in (0, 0, 1))
     assert first == again != second
 

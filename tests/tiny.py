@@ -127,7 +127,7 @@ def examples_of(draw: Draw, base: Base) -> Examples:
 
 
 def stream_of(examples: Examples, config: TrainConfig = STEPS) -> Stream:
-    return Stream(examples, Order(examples.lengths, config.batch_size, config.seed))
+    return Stream(examples, Order(examples.sizes(), config.batch_size, config.seed))
 
 
 def a_batch(draw: Draw, base: Base, rows: int = 8) -> Batch:

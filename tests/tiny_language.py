@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from warmstart.data.split import Rows, Splits
+from warmstart.models.attention import attend_row_by_row
 from warmstart.models.language import LanguageHead
 from warmstart.models.model import UNPOOLED, Model
 
@@ -21,6 +22,21 @@ SHAPES: dict[str, dict[str, Any]] = {
     "gpt2": {},
     "bert": {"intermediate_size": 32},
     "roberta": {"intermediate_size": 32, "pad_token_id": 1},
+    # of these, whether they understand where rows end
+    "camembert": {"intermediate_size": 32, "pad_token_id": 1},
+    "distilbert": {"hidden_dim": 32},
+    "electra": {"intermediate_size": 32, "embedding_size": 16},
+    "gemma": {"num_key_value_heads": 1, "intermediate_size": 32, "head_dim": 8},
+    "gpt_neox": {"intermediate_size": 32},
+    "granite": {"num_key_value_heads": 1, "intermediate_size": 32},
+    "mistral": {"num_key_value_heads": 1, "intermediate_size": 32, "head_dim": 8, "sliding_window": None},
+    "olmo2": {"num_key_value_heads": 1, "intermediate_size": 32},
+    "phi": {"num_key_value_heads": 1, "intermediate_size": 32},
+    "phi3": {"num_key_value_heads": 1, "intermediate_size": 32, "sliding_window": None},
+    "qwen2": {"num_key_value_heads": 1, "intermediate_size": 32},
+    "qwen3": {"num_key_value_heads": 1, "intermediate_size": 32, "head_dim": 8},
+    "smollm3": {"num_key_value_heads": 1, "intermediate_size": 32},
+    "xlm-roberta": {"intermediate_size": 32, "pad_token_id": 1},
 }
 
 
@@ -74,6 +90,7 @@ def language_body(kind: str) -> nn.Module:
         body: nn.Module = AutoModel.from_config(config(kind), attn_implementation="sdpa")
         for parameter in body.parameters():
             nn.init.normal_(parameter, std=0.3)
+    attend_row_by_row(body)
     return body
 
 

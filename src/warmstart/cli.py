@@ -60,7 +60,7 @@ def _program(
 @app.command()
 def demo(
     out: Out = Path("demo"),
-    budget: Annotated[str, typer.Option("--budget", help="time to spend")] = "6m",
+    budget: Annotated[str, typer.Option("--budget", help="time to spend")] = "5m",
     quiet: Quiet = False,
     json_: Json = False,
 ) -> None:

@@ -74,6 +74,7 @@ class Request:
     dropout: float | None = None
     word_dropout: float = 0.0
     precision: Literal["auto", "fp32", "bf16"] = "auto"
+    compile: bool = False
     shard: bool = False
     # how much is spent
     budget: float | str = HALF_AN_HOUR  # seconds; of a race also a share of the whole comparison's: "10%"
@@ -115,6 +116,8 @@ class Request:
                 f"tokens is {_plain(self.tokens)}; fit trains on one number of tokens.", "name one with --tokens"
             )
 
+        if self.compile and self.shard:
+            raise UsageError("compile is for whole weights, not for --shard.", "leave one out")
         if self.moments == "bf16" and (self.optimizer != "adamw" or self.shard):
             other = "--shard" if self.shard else f"--optimizer {self.optimizer}"
             raise UsageError(f"moments is bf16, which is for adamw on whole weights, not for {other}.", "leave one out")
@@ -200,7 +203,7 @@ FEWEST_TOKENS = 1000
 BYTES_PER_TOKEN = 3  # of text, at least, by which documents are cut into pieces: tokenizers give 3 to 5 for English
 
 # passed on to every run as they are
-TRAINING = ("micro_batch", "optimizer", "moments", "schedule", "weight_decay", "word_dropout", "shard")
+TRAINING = ("micro_batch", "optimizer", "moments", "schedule", "weight_decay", "word_dropout", "compile", "shard")
 
 
 def save(request: Request, folder: Path) -> None:

@@ -95,16 +95,14 @@ def _spread(texts: Sequence[str], most: int) -> list[str]:
 def _examples(base: Base, texts: Sequence[str]) -> Examples:
     encoded = base.inputs.encode(texts)
     at = np.arange(len(texts))
-    return Examples(encoded, at, torch.zeros(len(texts)), encoded.sizes(), at)
+    return Examples(encoded, at, torch.zeros(len(texts)), at)
 
 
 def _bits(model: Model, base: Base, texts: Sequence[str]) -> tuple[Figure | None, int]:
     """Bits a byte under the base's own output layer, and the tokens that were read."""
     encoded = Documents(base.location, base.inputs.max_length).encode(texts)
     at = np.arange(len(texts))
-    found: Array = outputs(model, Examples(encoded, at, torch.zeros(len(texts)), encoded.sizes(), at)).astype(
-        np.float64
-    )
+    found: Array = outputs(model, Examples(encoded, at, torch.zeros(len(texts)), at)).astype(np.float64)
     known = found[:, 2] > 0
     if not known.any():
         return None, 0

@@ -106,6 +106,8 @@ KEYS: dict[str, Key] = {
     "word_dropout": Key(float, "share of words left out while training (0)", FORECAST, within=(0, 0.95),
         remark="share of words left out while training"),
     "precision": Key(str, "auto, fp32 or bf16", FORECAST),
+    "compile": Key(bool, "the repeated blocks by torch: minutes at first, then faster steps on a GPU", FORECAST,
+        remark="the repeated blocks by torch: minutes at first, then faster steps on a GPU"),
     "shard": Key(bool, "under torchrun: cut weights and optimizer over the processes", ("fit",),
         remark="for fit by many processes: cut weights and optimizer over them"),
     "budget": Key(str, "time to spend, e.g. 10m or 2h (30m); of advise and fit --regime auto also a share of what"

@@ -107,10 +107,12 @@ def dearest_rows(draw: Draw, regime: Regime, config: TrainConfig) -> Array:
     """Positions of the training rows of the batch with most to compute, padding included; the longest row last."""
     train_rows = draw.splits.train
     examples = draw.shared.examples(draw.task.reads(regime.start.inputs), train_rows, draw.task.targets(train_rows))
-    sizes, order = examples.sizes(), Order(examples.lengths, config.batch_size, config.seed)
+    sizes = examples.sizes()
+    order = Order(sizes, config.batch_size, config.seed)
     epochs = min(EPOCHS, -(-config.steps // order.per_epoch))
     batches = [batch for epoch in range(epochs) for batch in order.epoch(epoch)]
-    found: Array = max(batches, key=lambda batch: int(sizes[batch].max()) * len(batch))
+    pads = examples.encoded.pads
+    found: Array = max(batches, key=lambda batch: int(sizes[batch].max() * len(batch) if pads else sizes[batch].sum()))
     return found[np.argsort(sizes[found], kind="stable")]
 
 

@@ -86,9 +86,11 @@ def _tokens(draw: Draw, regime: Regime, config: TrainConfig, limit: int) -> Arra
     """
     train = draw.splits.train
     examples = draw.shared.examples(draw.task.reads(regime.start.inputs), train, draw.task.targets(train))
-    order, sizes = Order(examples.lengths, config.batch_size, config.seed), np.minimum(examples.sizes(), limit)
+    sizes = np.minimum(examples.sizes(), limit)
+    order = Order(sizes, config.batch_size, config.seed)
     epochs = 1 + MEASURED_STEPS // order.per_epoch
-    return np.array([sizes[batch].max() for epoch in range(epochs) for batch in order.epoch(epoch)])
+    of_batch = np.max if examples.encoded.pads else np.mean
+    return np.array([of_batch(sizes[batch]) for epoch in range(epochs) for batch in order.epoch(epoch)])
 
 
 def _leaves_room(draw: Draw, regime: Regime, limit: int) -> bool:

@@ -42,7 +42,6 @@ class Examples:
     encoded: Encoded
     positions: Array  # int64 [n]: where each row stands in `encoded`
     targets: Tensor  # [n] or [n, classes]
-    lengths: Array  # int64 [n]: bytes of text, for the order
     numbers: Array  # int64 [n]: row numbers in the table
 
     def __len__(self) -> int:
@@ -123,6 +122,10 @@ class Stored(Encoded):
         """Of the rows as they are: what is saved here must not make a regime look cheaper."""
         return self.encoded.sizes()
 
+    @property
+    def pads(self) -> bool:
+        return self.encoded.pads
+
     def words(self, index: Array) -> list[int]:
         return self.encoded.words(index)
 
@@ -191,8 +194,7 @@ class Shared:
         """These rows (of the study's splits) with their targets [n] or [n, classes]."""
         places = np.searchsorted(self._numbers, rows.numbers)
         assert (self._numbers[places] == rows.numbers).all(), "rows that are not of this study"
-        positions, lengths = self._by_number[places], Texts.of(rows.texts).sizes()
-        return Examples(self.encoded(inputs), positions, torch.from_numpy(targets), lengths, rows.numbers)
+        return Examples(self.encoded(inputs), self._by_number[places], torch.from_numpy(targets), rows.numbers)
 
     def alike(self, rows: Rows) -> Array:
         """int64 [n]: the same number for rows of the same text, or nearly the same."""

@@ -21,7 +21,7 @@ from warmstart.train import TrainConfig
 def general_rows(documents: Documents, texts: Sequence[str]) -> Examples:
     """Texts as a language model says them, from beginning to end."""
     encoded, at = documents.encode(texts), np.arange(len(texts))
-    return Examples(encoded, at, torch.zeros(len(texts)), encoded.sizes(), at + 1)
+    return Examples(encoded, at, torch.zeros(len(texts)), at + 1)
 
 
 def to_replay(model: Model, start: Start, texts: Sequence[str], config: TrainConfig) -> Examples | None:
@@ -52,5 +52,5 @@ def beside(task: Stream, general: Examples | None, config: TrainConfig) -> Strea
     """The stream of the task's rows, with general ones beside them where there are any."""
     if general is None:
         return task
-    order = Order(general.lengths, 1, config.seed)
+    order = Order(general.sizes(), 1, config.seed)
     return Replay(task, Stream(general, order, world=task.world), config.replay)

@@ -22,6 +22,7 @@ from warmstart.evaluate import noise
 from warmstart.flops import Flops, flops
 from warmstart.keeping import Replay
 from warmstart.methods.lora import merged
+from warmstart.models.compiled import compiled
 from warmstart.models.model import UNPOOLED, Model, body_width
 from warmstart.models.shards import sharded
 from warmstart.models.vocabulary import only_used_rows, table_name
@@ -214,6 +215,8 @@ def training(
             if not config.shard and not base and model.pooling != UNPOOLED:
                 stack.enter_context(only_used_rows(model.body, view.used_tokens()))
             stack.enter_context(reading(view.model, view.examples.encoded))
+            if config.compile:
+                stack.enter_context(compiled(model))
             state = begin(view.model, rates, part, base)
             cools = part.schedule != "constant"
             keeper = Keeper(view.model, aim, looks, noise(len(view.watch)) if cools else 0.0)
@@ -256,7 +259,7 @@ def _stage(
     Ctrl-C, SIGTERM or closing the generator stops it between two steps, and saves.
     """
     state, keeper, course = underway.state, underway.keeper, underway.course
-    order = Order(view.examples.lengths, config.batch_size, config.seed)
+    order = Order(view.examples.sizes(), config.batch_size, config.seed)
     dropped = WordDropout(config.word_dropout, config.seed) if config.word_dropout else None
     source = beside(Stream(view.examples, order, dropped, state.world), view.general, config)
     marks = {round(config.steps * (i + 1) / course.looks) for i in range(course.looks)}

@@ -18,6 +18,7 @@ from warmstart.bases import DEFAULT_PACKAGE, locate, positions
 from warmstart.data.inputs import Answers, HashedWords, Inputs, Tokens
 from warmstart.data.schema import TEXT_OUT, TaskName
 from warmstart.errors import MissingError, UsageError, listed
+from warmstart.models.attention import attend_row_by_row
 from warmstart.models.dnn import HashedNet, Size
 from warmstart.models.language import LanguageHead
 from warmstart.models.model import POOLINGS
@@ -134,6 +135,7 @@ class Scratch:
         with random_state(seed):
             body = self.build()
             initialise(body, self.init)
+        attend_row_by_row(body)
         return body
 
     def language_head(self, body: nn.Module) -> nn.Module:
@@ -396,6 +398,7 @@ def _load(location: str, dropout: float | None, stamp: int) -> nn.Module:
         )
     for parameter in body.parameters():  # mapped from the file they may lie misaligned, which changes results by 1e-5
         parameter.data = parameter.data.clone()
+    attend_row_by_row(body)
     return Pair.of(body) if paired else held_still(without_pooler(body))
 
 

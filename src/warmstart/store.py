@@ -67,7 +67,7 @@ class Network:
 
         encoded = self.inputs.encode(texts)
         n = len(texts)
-        return outputs(self.model, Examples(encoded, np.arange(n), torch.zeros(n), encoded.sizes(), np.arange(n)))
+        return outputs(self.model, Examples(encoded, np.arange(n), torch.zeros(n), np.arange(n)))
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,11 @@ class Encoded(Protocol):
         """What a row costs to compute, int64 [n]: tokens, or features."""
         ...
 
+    @property
+    def pads(self) -> bool:
+        """Whether each row of a batch costs as much as its longest one."""
+        return True
+
     def loss_weights(self) -> Array:
         """What a row counts in a batch's loss, int64 [n]: 1, or how many of its tokens are to be predicted."""
         return np.ones(len(self), dtype=np.int64)

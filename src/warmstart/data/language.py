@@ -47,6 +47,10 @@ class SpokenRows(Encoded):
     def words(self, index: Array) -> list[int]:
         return [0] * len(index)  # leaving one out would change what comes after it
 
+    @property
+    def pads(self) -> bool:
+        return not self.layout.packs
+
     def loss_weights(self) -> Array:
         """Labelled tokens of each row."""
         return self._loss_weights
@@ -84,6 +88,10 @@ class MaskedRows(Encoded):
 
     def words(self, index: Array) -> list[int]:
         return [0] * len(index)
+
+    @property
+    def pads(self) -> bool:
+        return not self.layout.packs
 
     def loss_weights(self) -> Array:
         return self._loss_weights

@@ -1,0 +1,95 @@
+"""Attention: rows that share a line see nothing of each other.
+
+In place of a mask `data.lines.Layout` says where each row ends. Attention then goes row by row: in one kernel that is
+made for this on a GPU, elsewhere in one call for each row. No mask of tokens x tokens is made or read, and nothing is
+computed that it would hide.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.attention.varlen import varlen_attn
+from torch.nn.functional import scaled_dot_product_attention
+
+from warmstart.data.lines import PACKED
+
+NAME = "row_by_row"  # what it is called among transformers' implementations
+FLASH = (torch.bfloat16, torch.float16)  # what the kernel computes in
+
+
+def attend_row_by_row(body: nn.Module) -> None:
+    """Let a body of a kind that packs understand where rows end. Masks it treats as before."""
+    if getattr(getattr(body, "config", None), "model_type", None) in PACKED:
+        from transformers import AttentionInterface, AttentionMaskInterface
+        from transformers.masking_utils import sdpa_mask
+
+        AttentionInterface.register(NAME, attention)
+        AttentionMaskInterface.register(NAME, sdpa_mask)
+        body.set_attn_implementation(NAME)  # type: ignore[operator]
+
+
+def attention(
+    module: Any,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    dropout: float = 0.0,
+    scaling: float | None = None,
+    is_causal: bool | None = None,
+    **more: Any,
+) -> tuple[Tensor, None]:
+    """As transformers calls it: states [lines, heads, t, d] to [lines, t, heads, d].
+
+    `attention_mask` is one of theirs, or int32 [1, 1, longest row, rows + 1]: where the rows of the only line begin,
+    and its end. A shape is known without waiting for a GPU; so the longest row's length is one.
+    """
+    if attention_mask is None or attention_mask.dtype != torch.int32:
+        from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
+        how: dict[str, Any] = {"dropout": dropout, "scaling": scaling, "is_causal": is_causal}
+        found: tuple[Tensor, None] = sdpa_attention_forward(module, query, key, value, attention_mask, **how, **more)
+        return found
+    causal = bool(module.is_causal if is_causal is None else is_causal)
+    kind = query.device.type
+    computes_in = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else query.dtype
+    if kind == "cuda" and computes_in in FLASH and not dropout:
+        states = (query.to(computes_in), key.to(computes_in), value.to(computes_in))
+        return in_one_kernel(*states, attention_mask, causal, scaling), None
+    return one_by_one(query, key, value, attention_mask, causal, scaling, dropout), None
+
+
+def in_one_kernel(
+    query: Tensor, key: Tensor, value: Tensor, begins: Tensor, causal: bool, scaling: float | None
+) -> Tensor:
+    """For a GPU, in half precision, without dropout."""
+    longest, begins = begins.shape[2], begins[0, 0, 0].contiguous()
+    q, k, v = (states[0].transpose(0, 1) for states in (query, key, value))  # [t, heads, d]
+    window = (-1, 0) if causal else (-1, -1)
+    grouped = key.shape[1] < query.shape[1]
+    found = varlen_attn(
+        q, k, v, begins, begins, longest, longest, scale=scaling, window_size=window, enable_gqa=grouped
+    )
+    assert isinstance(found, Tensor)
+    return found[None]
+
+
+def one_by_one(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    begins: Tensor,
+    causal: bool,
+    scaling: float | None,
+    dropout: float = 0.0,
+) -> Tensor:
+    """For any device and precision."""
+    sizes = begins[0, 0, 0].diff().tolist()
+    rows = zip(*(torch.split(states, sizes, dim=2) for states in (query, key, value)), strict=True)
+    grouped = key.shape[1] < query.shape[1]
+    found = [
+        scaled_dot_product_attention(q, k, v, dropout_p=dropout, is_causal=causal, scale=scaling, enable_gqa=grouped)
+        for q, k, v in rows
+    ]
+    return torch.cat(found, dim=2).transpose(1, 2).contiguous()
