@@ -92,4 +92,4 @@ def one_by_one(
         scaled_dot_product_attention(q, k, v, dropout_p=dropout, is_causal=causal, scale=scaling, enable_gqa=grouped)
         for q, k, v in rows
     ]
-    return torch.cat(found, dim=2).transpose(1, 2).contiguous()
+    return torch.cat([row.transpose(1, 2) for row in found], dim=1)
