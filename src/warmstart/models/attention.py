@@ -1,6 +1,6 @@
 """Attention: rows that share a line see nothing of each other.
 
-In place of a mask `data.lines.Layout` says where each row ends. Attention then goes row by row: in one kernel that is
+In place of a mask `data.lines.Layout` says where each row begins. Attention then goes row by row: in one kernel that is
 made for this on a GPU, elsewhere in one call for each row. No mask of tokens x tokens is made or read, and nothing is
 computed that it would hide.
 """

@@ -1,8 +1,7 @@
 """Compiled: the repeated blocks of a body as one compiled piece each.
 
 They are the same code, compiled once for all of them and for any length of line. Weights, names and state dicts stay
-as they are; what lies below the lowest weight
-that learns is left alone: it may only be answering with what was stored.
+as they are. What lies below the lowest weight that learns is left alone: it may only be answering with what was stored.
 """
 
 from collections.abc import Iterator
