@@ -19,7 +19,6 @@ from torch import Tensor, nn
 import texts
 from harness import Contest, Gate, Outcome, Side
 from warmstart.catalogue import catalogue
-from warmstart.data.batch import Order
 from warmstart.data.inputs import Encoded, HashedWords, WordRows
 from warmstart.methods import Full
 from warmstart.models import HashedNet, Model, Size
@@ -144,7 +143,7 @@ def _first_layer(data: Data, sparse: bool) -> Outcome:
     """An epoch of batches through the first layer, forwards and backwards."""
     net = _net(REFERENCE, sparse).eval()  # without dropout, so that both give the same
     examples = data.train.examples(sparse)
-    parts = Order(examples.sizes(), BATCH, seed=0).epoch(0)
+    parts = examples.order(BATCH, seed=0).epoch(0)
     gradient = torch.ones(BATCH, REFERENCE.width)
     with only_used_rows(net, _used(data)):
         began = time.perf_counter()
@@ -183,7 +182,7 @@ def _sklearn(data: Data) -> Outcome:
 def _trained(model: Model, data: Data, epochs: int, sparse: bool) -> float:
     """Seconds of training."""
     examples = data.train.examples(sparse)
-    order = Order(examples.sizes(), BATCH, seed=0)
+    order = examples.order(BATCH, seed=0)
     config = TrainConfig(steps=epochs * order.per_epoch, lr=LR, batch_size=BATCH)
     with only_used_rows(model.body, _used(data)):
         state = begin(model, Full().rates(model), config)

@@ -151,7 +151,7 @@ def torch_loop(model: Labelled, examples: list[Example], collate: Collate, confi
 def batches(examples: list[Example], config: TrainConfig) -> list[list[int]]:
     """Rows of similar length together, in our own order."""
     lengths = torch.tensor([len(example["input_ids"]) for example in examples]).numpy()
-    order = Order(lengths, config.batch_size, config.seed)
+    order = Order(len(lengths), config.batch_size, config.seed, lengths)
     return [index.tolist() for index, _ in zip(_epochs(order), range(config.steps), strict=False)]
 
 

@@ -19,7 +19,6 @@ import torch
 
 from warmstart import device
 from warmstart.catalogue import catalogue
-from warmstart.data.batch import Order
 from warmstart.data.read import Table
 from warmstart.data.recognise import Columns, recognise
 from warmstart.data.split import make_rows, split
@@ -47,7 +46,7 @@ def main() -> None:
     shared = Shared(splits)
     examples = shared.examples(start.inputs, splits.train, task.targets(splits.train))
     config = TrainConfig(steps=given.steps, lr=1e-4, batch_size=32)
-    source = Stream(examples, Order(examples.sizes(), config.batch_size, config.seed))
+    source = Stream(examples, examples.order(config.batch_size, config.seed))
     used = torch.from_numpy(np.unique(shared.encoded(start.inputs).tokens.values).astype(np.int64))  # type: ignore[attr-defined]
 
     def model() -> Model:

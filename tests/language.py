@@ -8,7 +8,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from warmstart.data.batch import Order
 from warmstart.data.inputs import Encoded
 from warmstart.models.model import Model
 from warmstart.prefix import Examples, Stream
@@ -121,4 +120,4 @@ def examples_of(rows: Sequence[Sequence[int]]) -> Examples:
 
 
 def stream(examples: Examples, batch_size: int = 4, seed: int = 0) -> Stream:
-    return Stream(examples, Order(examples.sizes(), batch_size, seed))
+    return Stream(examples, examples.order(batch_size, seed))

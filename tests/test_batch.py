@@ -5,6 +5,7 @@ import pytest
 
 from tests.tiny import examples_of
 from warmstart.data.batch import Order, WordDropout, by_length
+from warmstart.data.inputs import HashedWords
 from warmstart.prefix import Stream
 from warmstart.stages import Draw
 from warmstart.starts import Base
@@ -14,7 +15,7 @@ LENGTHS = np.random.default_rng(0).integers(1, 200, size=101)
 
 @pytest.mark.parametrize("epoch", [0, 1, 7])
 def test_each_row_once_an_epoch(epoch: int) -> None:
-    order = Order(LENGTHS, 8, 0)
+    order = Order(101, 8, 0, LENGTHS)
     batches = order.epoch(epoch)
     assert sorted(np.concatenate(batches).tolist()) == list(range(101))
     assert len(batches) == order.per_epoch == 13
@@ -22,15 +23,15 @@ def test_each_row_once_an_epoch(epoch: int) -> None:
 
 
 def test_the_order_follows_seed_and_epoch_alone() -> None:
-    first, again = Order(LENGTHS, 8, 0), Order(LENGTHS.copy(), 8, 0)
+    first, again = Order(101, 8, 0, LENGTHS), Order(101, 8, 0, LENGTHS.copy())
     again.epoch(5)  # what was asked before changes nothing
     assert [b.tolist() for b in first.epoch(2)] == [b.tolist() for b in again.epoch(2)]
-    for other in (first.epoch(3), Order(LENGTHS, 8, 1).epoch(2)):
+    for other in (first.epoch(3), Order(101, 8, 1, LENGTHS).epoch(2)):
         assert [b.tolist() for b in first.epoch(2)] != [b.tolist() for b in other]
 
 
 def test_rows_of_similar_length_share_a_batch() -> None:
-    spread = np.mean([np.ptp(LENGTHS[batch]) for batch in Order(LENGTHS, 8, 0).epoch(0)])
+    spread = np.mean([np.ptp(LENGTHS[batch]) for batch in Order(101, 8, 0, LENGTHS).epoch(0)])
     assert spread < np.ptp(LENGTHS) / 5
 
 
@@ -40,16 +41,27 @@ def test_batches_are_put_together_by_what_is_computed(regression: Draw, base: Ba
     bytes_ = np.array([len(text.encode()) for text in train.texts])
 
     def computed(lengths: np.ndarray) -> int:
-        return sum(int(sizes[batch].max()) * len(batch) for batch in Order(lengths, 8, 0).epoch(0))
+        return sum(int(sizes[batch].max()) * len(batch) for batch in Order(len(lengths), 8, 0, lengths).epoch(0))
 
     assert sizes.sum() <= computed(sizes) < computed(bytes_)
+
+
+def test_rows_that_are_not_padded_come_in_any_order(regression: Draw, base: Base) -> None:
+    padded, rows = examples_of(regression, base), len(regression.splits.train)
+    words = regression.shared.examples(HashedWords(64), regression.splits.train, padded.targets.numpy())
+    assert _all(words.order(8, 3)) == _all(Order(rows, 8, 3))
+    assert _all(padded.order(8, 3)) == _all(Order(rows, 8, 3, padded.sizes())) != _all(Order(rows, 8, 3))
+
+
+def _all(order: Order) -> list[list[int]]:
+    return [batch.tolist() for batch in order.epoch(1)]
 
 
 def test_a_run_that_goes_on_at_a_step_gets_the_batch_of_that_step(regression: Draw, base: Base) -> None:
     examples = examples_of(regression, base)
 
     def stream() -> Stream:
-        return Stream(examples, Order(examples.sizes(), 8, 3), WordDropout(0.3, 3))
+        return Stream(examples, examples.order(8, 3), WordDropout(0.3, 3))
 
     whole = stream()
     straight = [whole.at(step)[0] for step in range(30)]

@@ -15,7 +15,6 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from tests.tiny_language import conversation, language_body, language_model, save_language_base, splits_of
-from warmstart.data.batch import Order
 from warmstart.data.inputs import Encoded
 from warmstart.data.language import Conversations, Documents, Masked
 from warmstart.data.lines import UNLABELLED
@@ -200,7 +199,7 @@ def test_pieces_of_a_batch_learn_what_the_whole_batch_learns(kind: str, tmp_path
         model = language_model("bert" if kind == "masked" else "llama")
         rates = {name: 1.0 for name, _ in model.named_parameters()}
         state = begin(model, rates, config)
-        steps = list(train(state, Likelihood(), Stream(examples, Order(examples.sizes(), n, 0)), config))  # type: ignore[arg-type]
+        steps = list(train(state, Likelihood(), Stream(examples, examples.order(n, 0)), config))  # type: ignore[arg-type]
         weights.append((torch.cat([p.detach().flatten() for p in model.parameters()]), [s.loss for s in steps]))
     for found, losses in weights[1:]:
         torch.testing.assert_close(found, weights[0][0], atol=1e-6, rtol=0)
@@ -211,7 +210,7 @@ def test_masked_rows_are_drawn_anew_in_each_epoch_of_training(tmp_path: Path) ->
     encoded = Masked(str(save_language_base(tmp_path, "bert")), 60, 0).encode(TEXTS)
     n = len(TEXTS)
     examples = Examples(encoded, np.arange(n), torch.zeros(n), np.arange(n))
-    stream = Stream(examples, Order(examples.sizes(), n, 0))
+    stream = Stream(examples, examples.order(n, 0))
     first, again, second = (sorted(stream.at(step)[0].inputs["labels"].flatten().tolist()) for step in (0, 0, 1))
     assert first == again != second
 

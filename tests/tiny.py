@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 
 from warmstart.budget import Problem
-from warmstart.data.batch import Order
 from warmstart.data.recognise import Schema
 from warmstart.data.split import Rows, Splits, split
 from warmstart.methods import Method, Rates
@@ -127,7 +126,7 @@ def examples_of(draw: Draw, base: Base) -> Examples:
 
 
 def stream_of(examples: Examples, config: TrainConfig = STEPS) -> Stream:
-    return Stream(examples, Order(examples.sizes(), config.batch_size, config.seed))
+    return Stream(examples, examples.order(config.batch_size, config.seed))
 
 
 def a_batch(draw: Draw, base: Base, rows: int = 8) -> Batch:

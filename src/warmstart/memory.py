@@ -12,7 +12,6 @@ from typing import NamedTuple
 import numpy as np
 
 from warmstart.course import Keeper
-from warmstart.data.batch import Order
 from warmstart.data.split import Rows
 from warmstart.device import peak_memory, reset_peak_memory, resident_memory
 from warmstart.models.cut import frozen_depth
@@ -108,7 +107,7 @@ def dearest_rows(draw: Draw, regime: Regime, config: TrainConfig) -> Array:
     train_rows = draw.splits.train
     examples = draw.shared.examples(draw.task.reads(regime.start.inputs), train_rows, draw.task.targets(train_rows))
     sizes = examples.sizes()
-    order = Order(sizes, config.batch_size, config.seed)
+    order = examples.order(config.batch_size, config.seed)
     epochs = min(EPOCHS, -(-config.steps // order.per_epoch))
     batches = [batch for epoch in range(epochs) for batch in order.epoch(epoch)]
     pads = examples.encoded.pads

@@ -8,7 +8,6 @@ from dataclasses import replace
 import numpy as np
 
 from warmstart.budget import Plan, shorter_limits, token_limit
-from warmstart.data.batch import Order
 from warmstart.data.inputs import Tokens
 from warmstart.data.language import Conversations
 from warmstart.device import reset_peak_memory, resident_memory
@@ -87,7 +86,7 @@ def _tokens(draw: Draw, regime: Regime, config: TrainConfig, limit: int) -> Arra
     train = draw.splits.train
     examples = draw.shared.examples(draw.task.reads(regime.start.inputs), train, draw.task.targets(train))
     sizes = np.minimum(examples.sizes(), limit)
-    order = Order(sizes, config.batch_size, config.seed)
+    order = examples.order(config.batch_size, config.seed, limit)
     epochs = 1 + MEASURED_STEPS // order.per_epoch
     of_batch = np.max if examples.encoded.pads else np.mean
     return np.array([of_batch(sizes[batch]) for epoch in range(epochs) for batch in order.epoch(epoch)])

@@ -53,6 +53,11 @@ class Examples:
     def sizes(self) -> Array:
         return self.encoded.sizes()[self.positions]
 
+    def order(self, batch_size: int, seed: int, at_most: int | None = None) -> Order:
+        """The batches of training; as they would be if no row were longer than `at_most`."""
+        lengths = np.minimum(self.sizes(), at_most or np.iinfo(np.int64).max) if self.encoded.pads else None
+        return Order(len(self), batch_size, seed, lengths)
+
     @cached_property
     def loss_weights(self) -> Array:
         """What each counts in a loss, int64 [n]."""

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from warmstart.data.batch import Order
 from warmstart.data.language import Documents
 from warmstart.data.spool import cache_folder
 from warmstart.errors import UsageError
@@ -52,5 +51,4 @@ def beside(task: Stream, general: Examples | None, config: TrainConfig) -> Strea
     """The stream of the task's rows, with general ones beside them where there are any."""
     if general is None:
         return task
-    order = Order(general.sizes(), 1, config.seed)
-    return Replay(task, Stream(general, order, world=task.world), config.replay)
+    return Replay(task, Stream(general, general.order(1, config.seed), world=task.world), config.replay)

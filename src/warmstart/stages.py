@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from warmstart.checkpoint import Checkpoints, Held
 from warmstart.course import Course, Keeper, Underway, restore
-from warmstart.data.batch import Order, WordDropout
+from warmstart.data.batch import WordDropout
 from warmstart.data.inputs import Encoded, Ragged, TokenRows, WordRows
 from warmstart.data.recognise import Schema
 from warmstart.data.split import Splits
@@ -259,7 +259,7 @@ def _stage(
     Ctrl-C, SIGTERM or closing the generator stops it between two steps, and saves.
     """
     state, keeper, course = underway.state, underway.keeper, underway.course
-    order = Order(view.examples.sizes(), config.batch_size, config.seed)
+    order = view.examples.order(config.batch_size, config.seed)
     dropped = WordDropout(config.word_dropout, config.seed) if config.word_dropout else None
     source = beside(Stream(view.examples, order, dropped, state.world), view.general, config)
     marks = {round(config.steps * (i + 1) / course.looks) for i in range(course.looks)}

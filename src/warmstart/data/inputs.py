@@ -171,6 +171,10 @@ class WordRows(Encoded):
             "weights": torch.from_numpy(self.weights[chosen]),
         }
 
+    @property
+    def pads(self) -> bool:
+        return False
+
 
 @dataclass(frozen=True)
 class Answers:
