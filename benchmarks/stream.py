@@ -26,7 +26,7 @@ from warmstart.data.read import read
 from warmstart.data.recognise import Columns, recognise
 from warmstart.data.split import make_rows, split
 from warmstart.prefix import Shared
-from warmstart.starts import find_base
+from warmstart.weights import find_base
 
 RESULTS = Path(__file__).parent / "results" / "stream.json"
 PART = 50_000  # rows written at a time

@@ -26,9 +26,10 @@ from warmstart.methods import Full
 from warmstart.models import Model
 from warmstart.models.vocabulary import only_used_rows
 from warmstart.prefix import Shared, Stream
-from warmstart.starts import Pretrained, find_base
+from warmstart.starts import Pretrained
 from warmstart.tasks import task_for
 from warmstart.train import TrainConfig, begin, param_groups, schedule, set_trainable, train
+from warmstart.weights import find_base
 
 RESULTS = Path(__file__).parent / "results" / "tax.json"
 

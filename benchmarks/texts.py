@@ -26,9 +26,10 @@ from warmstart.models import Model
 from warmstart.prefix import Shared
 from warmstart.regimes import Regime
 from warmstart.stages import Draw, training
-from warmstart.starts import Pretrained, Start, find_base
+from warmstart.starts import Pretrained, Start
 from warmstart.tasks import Task
 from warmstart.train import TrainConfig
+from warmstart.weights import find_base
 
 WATCHED = 32  # validation rows that our training looks at once, at its end; peers look at none
 

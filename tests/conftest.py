@@ -9,7 +9,7 @@ import torch
 from tests.tiny import CLASSES, REGRESSION, save_tiny_base, tiny_draw, tiny_problem
 from warmstart.budget import Problem
 from warmstart.stages import Draw
-from warmstart.starts import Base, find_base
+from warmstart.weights import Base, find_base
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -27,8 +27,9 @@ from warmstart.models.model import Model
 from warmstart.prefix import outputs
 from warmstart.regimes import HABITS, Regime, Stage
 from warmstart.stages import Trained, training
-from warmstart.starts import Base, Pretrained, dnn, find_base
+from warmstart.starts import Pretrained, dnn
 from warmstart.train import Step, TrainConfig
+from warmstart.weights import Base, find_base
 
 # 84 training rows: an epoch of 6 steps, the last with 4 rows. At dropout 0.
 PLAIN = TrainConfig(steps=8, lr=5e-3, batch_size=16)

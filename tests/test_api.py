@@ -12,7 +12,7 @@ from tests.cli_base import products
 from tests.tiny import REGRESSION, Tower, tiny_rows
 from warmstart import api, config
 from warmstart.errors import InputError, MissingError, UsageError
-from warmstart.starts import Base
+from warmstart.weights import Base
 
 QUICK = {"regimes": ("constant", "linear", "frozen"), "seeds": 1, "trials": 1, "length": 0.01, "text": "title"}
 RESULTS = ("comparison.json", "advice.json", "report.html")

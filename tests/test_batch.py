@@ -8,7 +8,7 @@ from warmstart.data.batch import Order, WordDropout, by_length
 from warmstart.data.inputs import HashedWords
 from warmstart.prefix import Stream
 from warmstart.stages import Draw
-from warmstart.starts import Base
+from warmstart.weights import Base
 
 LENGTHS = np.random.default_rng(0).integers(1, 200, size=101)
 

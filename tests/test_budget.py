@@ -8,7 +8,7 @@ from tests.tiny import REGRESSION, tiny_problem
 from warmstart.budget import Options, Plan, Problem, first_plan, spread
 from warmstart.errors import UsageError
 from warmstart.regimes import HABITS
-from warmstart.starts import Base
+from warmstart.weights import Base
 
 OPTIONS = Options(regimes=("constant", "frozen", "full"), seeds=3, trials=3)
 

@@ -16,7 +16,7 @@ import pytest
 from tests.cli_base import QUICK, Answer, call, products
 from warmstart import show
 from warmstart.errors import TrainingError
-from warmstart.starts import Base
+from warmstart.weights import Base
 
 START = (sys.executable, "-m", "warmstart")
 COMMANDS = (

@@ -21,8 +21,8 @@ from warmstart.models.model import Model
 from warmstart.pace import FEW
 from warmstart.record import Array, load_run
 from warmstart.regimes import BASELINES, REGIMES, suits
-from warmstart.starts import Base
 from warmstart.store import load_model
+from warmstart.weights import Base
 from warmstart.work import Progress
 
 Value = TypeVar("Value")

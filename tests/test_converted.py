@@ -12,7 +12,8 @@ from warmstart import converted as module
 from warmstart.bases import locate
 from warmstart.converted import converted
 from warmstart.errors import InputError, MissingError, UsageError
-from warmstart.starts import find_base, language_parts
+from warmstart.starts import language_parts
+from warmstart.weights import find_base
 
 WIDTH, HIDDEN, HEADS, VOCABULARY = 32, 64, 2, 260
 

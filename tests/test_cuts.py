@@ -12,7 +12,8 @@ from warmstart.cuts import fit
 from warmstart.errors import InputError
 from warmstart.methods import Full
 from warmstart.regimes import HABITS, Regime, Stage
-from warmstart.starts import Base, Scratch
+from warmstart.starts import Scratch
+from warmstart.weights import Base
 
 OPTIONS = Options(regimes=("constant", "frozen", "full"), seeds=3, trials=3)
 

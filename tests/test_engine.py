@@ -25,8 +25,9 @@ from warmstart.models.model import Model
 from warmstart.models.shards import sharded
 from warmstart.prefix import Stream
 from warmstart.stages import Draw
-from warmstart.starts import Base, Pretrained, find_base
+from warmstart.starts import Pretrained
 from warmstart.train import State, TrainConfig, begin, train
+from warmstart.weights import Base, find_base
 
 ROOT = Path(__file__).parent.parent
 CLOSE = 1e-5  # of losses, at dropout 0

@@ -9,7 +9,8 @@ from tests.tiny import REGRESSION, model_of, tiny_draw
 from warmstart.flops import flops
 from warmstart.methods import Discriminative, Frozen, Full, LoRA, Method
 from warmstart.models.dnn import HashedNet, Size
-from warmstart.starts import Base, Pretrained
+from warmstart.starts import Pretrained
+from warmstart.weights import Base
 
 BLOCK = 4 * 16 * 16 + 2 * 16 * 32  # weights of query, key, value, output and the feed-forward part
 TASK = tiny_draw(REGRESSION).task

@@ -11,7 +11,7 @@ from warmstart.footprint import FOUR_BITS, footprint, step_bytes
 from warmstart.methods.lora import linear_names
 from warmstart.regimes import REGIMES, Material
 from warmstart.stages import Draw, training
-from warmstart.starts import Base
+from warmstart.weights import Base
 
 
 @pytest.mark.parametrize("name", [name for name in REGIMES if name not in ("qlora", "zero-shot")])

@@ -7,7 +7,7 @@ import pytest
 from sklearn.feature_extraction.text import HashingVectorizer
 
 from warmstart.data.inputs import HashedWords, Ragged, Tokens
-from warmstart.starts import Base
+from warmstart.weights import Base
 
 TEXTS = ["small red lamp, oak", "large blue table, glass of the finest kind", "bowl"]
 

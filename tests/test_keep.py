@@ -10,7 +10,7 @@ from tests.cli_base import call
 from tests.decoders import save_tiny_decoder
 from tests.test_wrong_input import refused
 from warmstart.record import load_run
-from warmstart.starts import Base
+from warmstart.weights import Base
 from warmstart.wording import forgotten
 
 ALL = "general=50%,base=20,mixed"

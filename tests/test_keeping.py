@@ -22,8 +22,9 @@ from warmstart.prefix import Shared, outputs
 from warmstart.regimes import HABITS, Regime, Stage
 from warmstart.retention import rise
 from warmstart.stages import Draw, training
-from warmstart.starts import Base, Pretrained
+from warmstart.starts import Pretrained
 from warmstart.train import TrainConfig, begin, train
+from warmstart.weights import Base
 
 TASK, GENERAL = sentences(40, seed=1, high=20), sentences(30, seed=2, low=20)
 REPLAY = Replay(stream(TASK), stream(GENERAL, batch_size=1), share=0.1)

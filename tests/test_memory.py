@@ -12,7 +12,8 @@ from warmstart.memory import dearest_rows, measured_peak
 from warmstart.methods import Full
 from warmstart.regimes import HABITS, REGIMES, Material, Regime, Stage
 from warmstart.stages import Draw
-from warmstart.starts import Base, Scratch
+from warmstart.starts import Scratch
+from warmstart.weights import Base
 
 WIDE = 80_000  # 8 rows take more than 32 MB: from there on glibc gives back what is freed
 

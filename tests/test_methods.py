@@ -6,7 +6,8 @@ from torch import nn
 from tests.tiny import REGRESSION, Tower, model_of, tiny_draw
 from warmstart.errors import UsageError
 from warmstart.methods import METHODS, Discriminative, Frozen, Full, LoRA
-from warmstart.starts import Base, Pretrained
+from warmstart.starts import Pretrained
+from warmstart.weights import Base
 
 
 def test_each_layer_learns_slower_than_the_one_above(base: Base) -> None:

@@ -19,7 +19,7 @@ from warmstart.domains import measure_mismatch
 from warmstart.general import sampled_text
 from warmstart.mismatch import Figure, Mismatch, apart, as_long, divergence, predicted, spelling
 from warmstart.record import Array, Interval
-from warmstart.starts import Base, find_base
+from warmstart.weights import Base, find_base
 
 ENGLISH = "the lamp of wood is a small light for desk and chair with two red rings"
 GERMAN = "die lampe aus holz ist ein kleines licht am tisch und stuhl mit zwei roten ringen"

@@ -15,9 +15,10 @@ from warmstart.record import Run, load_run
 from warmstart.regimes import HABITS, Regime, Stage
 from warmstart.runs import Chosen, run
 from warmstart.stages import Draw
-from warmstart.starts import Base, Pretrained, find_base
+from warmstart.starts import Pretrained
 from warmstart.store import load_model
 from warmstart.train import TrainConfig
+from warmstart.weights import Base, find_base
 
 CONFIG = TrainConfig(steps=20, lr=1e-2, batch_size=8)
 

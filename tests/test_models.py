@@ -12,8 +12,9 @@ from warmstart.errors import UsageError
 from warmstart.models import HashedNet, Model, Size, layers
 from warmstart.models.dnn import FirstLayer, size_for
 from warmstart.models.model import body_width, pool
-from warmstart.starts import Base, Pretrained
+from warmstart.starts import Pretrained
 from warmstart.tasks.head import linear_head
+from warmstart.weights import Base
 
 
 def test_the_reference_network_has_the_reference_s_parameters() -> None:

@@ -14,7 +14,8 @@ from warmstart.methods import Full
 from warmstart.moments import LeanAdamW, rounded
 from warmstart.regimes import HABITS, Regime, Stage
 from warmstart.stages import Draw, training
-from warmstart.starts import Base, Pretrained
+from warmstart.starts import Pretrained
+from warmstart.weights import Base
 
 LEAN = replace(STEPS, moments="bf16")
 

@@ -19,7 +19,7 @@ from warmstart.errors import UsageError
 from warmstart.footprint import BESIDE
 from warmstart.needs import constrained, foreseen, in_time, settled, shipped_bytes
 from warmstart.record import load_run
-from warmstart.starts import Base
+from warmstart.weights import Base
 
 SHORT = Options(regimes=("constant", "linear", "scratch-dnn", "full", "lora"), seeds=1, lr=1e-3, length=0.03)
 

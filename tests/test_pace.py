@@ -8,7 +8,7 @@ from warmstart.budget import Options, Problem, first_plan
 from warmstart.data.conversations import ask
 from warmstart.data.schema import Schema
 from warmstart.pace import _leaves_room, _tokens, measure
-from warmstart.starts import Base, find_base
+from warmstart.weights import Base, find_base
 
 OPTIONS = Options(regimes=("constant", "frozen", "full"), seeds=3, trials=3)
 

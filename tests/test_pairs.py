@@ -32,10 +32,11 @@ from warmstart.models.model import UNPOOLED, Model
 from warmstart.prefix import Shared
 from warmstart.regimes import HABITS, Regime, Stage
 from warmstart.stages import Draw, training
-from warmstart.starts import Architecture, Base, Pretrained, Scratch, find_base, suited
+from warmstart.starts import Architecture, Pretrained, Scratch
 from warmstart.store import load_model, save_model, save_network
 from warmstart.tasks import Batch, Language
 from warmstart.train import TrainConfig, begin, train
+from warmstart.weights import Base, find_base, suited
 from warmstart.writing import Writer, doubts
 
 TEXTS = ["the bell tolls at nine", "all the walls of the hall", "a", "Tür und Tor, the end of it", "hello there", "so"]

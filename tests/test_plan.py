@@ -20,7 +20,7 @@ from warmstart.machines import known_machine, price_here, watts_here
 from warmstart.plan import MEASURED, PREDICTED, Forecast, Planned, Where, forecast, from_log
 from warmstart.record import Run, load_run
 from warmstart.show import prediction_error
-from warmstart.starts import Base
+from warmstart.weights import Base
 
 plans = import_module("warmstart.plan")  # its name in the package is that of the function
 OPTIONS = Options(regimes=("constant", "scratch-dnn", "frozen", "full", "lora"), seeds=1, lr=1e-3, length=0.03)

@@ -17,7 +17,7 @@ from warmstart.deliver.predict import Trained
 from warmstart.errors import InputError
 from warmstart.record import load_run
 from warmstart.show import _cell
-from warmstart.starts import Base
+from warmstart.weights import Base
 
 ROWS = 210
 ONE = ("--trials", "1", "--length", "0.01", "--quiet")

@@ -9,9 +9,10 @@ from warmstart.methods import Frozen
 from warmstart.models.model import Model
 from warmstart.prefix import Shared, outputs
 from warmstart.stages import Draw
-from warmstart.starts import Base, Pretrained
+from warmstart.starts import Pretrained
 from warmstart.tasks.head import linear_head
 from warmstart.train import set_trainable
+from warmstart.weights import Base
 
 
 def probe_of(base: Base, unfrozen: int) -> Model:

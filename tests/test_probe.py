@@ -12,8 +12,8 @@ from warmstart.data.swaps import Pair
 from warmstart.deliver.predict import Trained
 from warmstart.deliver.probe import _cases, _measures
 from warmstart.probing import Cases, Probe, moved
-from warmstart.starts import Base
 from warmstart.store import load_model
+from warmstart.weights import Base
 
 GENDER, COLOUR = Pair("he", "she"), Pair("red", "blue")
 ONE = ("--trials", "1", "--length", "0.01", "--quiet")

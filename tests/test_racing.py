@@ -16,9 +16,9 @@ from warmstart.budget import Options, Problem, first_plan
 from warmstart.errors import UsageError
 from warmstart.racing import Outlook, Raced, losses, raced
 from warmstart.record import Interval, Point, load_run
-from warmstart.starts import Base
 from warmstart.study import Study, fit_advised, race_study, read_back
 from warmstart.verdict import held_against, verdict
+from warmstart.weights import Base
 from warmstart.work import Expected, Progress
 
 Value = TypeVar("Value")

@@ -19,7 +19,8 @@ from warmstart.regimes import (
     Stage,
     known_regime,
 )
-from warmstart.starts import Base, Pretrained
+from warmstart.starts import Pretrained
+from warmstart.weights import Base
 
 
 @pytest.mark.parametrize("name", REGIMES)

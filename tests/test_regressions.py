@@ -19,9 +19,10 @@ from warmstart.prefix import Shared, Stream
 from warmstart.regimes import HABITS, Regime, Stage
 from warmstart.runs import Chosen, run
 from warmstart.stages import Draw, training
-from warmstart.starts import Architecture, Base, Pretrained, Scratch, find_base
+from warmstart.starts import Architecture, Pretrained, Scratch
 from warmstart.store import load_model
 from warmstart.train import TrainConfig
+from warmstart.weights import Base, find_base
 
 SHORT = TrainConfig(steps=3, lr=1e-3, batch_size=8)
 

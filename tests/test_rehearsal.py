@@ -20,9 +20,10 @@ from warmstart.methods import Full
 from warmstart.prepare import GENERAL, general_text
 from warmstart.regimes import HABITS, Regime, Stage
 from warmstart.stages import Draw, training
-from warmstart.starts import Base, Pretrained, find_base
+from warmstart.starts import Pretrained
 from warmstart.tasks import Batch, Language
 from warmstart.train import TrainConfig
+from warmstart.weights import Base, find_base
 
 CONFIG = TrainConfig(steps=6, lr=1e-3, batch_size=4, replay=0.5)
 TEXTS = tuple(f"an old song of {n} bottles" for n in ("one", "two", "three", "four", "five"))

@@ -20,8 +20,8 @@ from warmstart.regimes import REGIMES, Material
 from warmstart.retention import features
 from warmstart.runs import Chosen, _converged, run, run_baseline, try_settings
 from warmstart.stages import Draw, Trained
-from warmstart.starts import Base
 from warmstart.train import Step, TrainConfig
+from warmstart.weights import Base
 
 CONFIG = TrainConfig(steps=30, lr=1e-2, batch_size=16)
 

@@ -16,8 +16,8 @@ from warmstart.config import Request, load
 from warmstart.curves import best_scratch
 from warmstart.errors import UsageError
 from warmstart.record import load_run
-from warmstart.starts import Base, find_base
 from warmstart.study import read_back
+from warmstart.weights import Base, find_base
 
 ONE = ("--trials", "1", "--length", "0.05", "--lr", "2e-2", "--quiet")
 SHORT = ("--seeds", "1", *ONE)

@@ -16,8 +16,9 @@ from warmstart.models.compiled import compiled
 from warmstart.prefix import Shared, outputs
 from warmstart.regimes import HABITS, Regime, Stage
 from warmstart.stages import FORWARD, Draw, start_model, training, watched
-from warmstart.starts import Base, Pretrained
+from warmstart.starts import Pretrained
 from warmstart.train import TrainConfig
+from warmstart.weights import Base
 
 CONFIG = TrainConfig(steps=12, lr=5e-3, batch_size=8)
 

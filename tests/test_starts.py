@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from warmstart import starts
+from warmstart import weights
 from warmstart.errors import MissingError, UsageError
-from warmstart.starts import Architecture, Base, Pretrained, find_base, from_file
+from warmstart.starts import Architecture, Pretrained, from_file
+from warmstart.weights import Base, find_base
 
 
 @pytest.mark.parametrize(
@@ -76,8 +77,8 @@ def test_code_that_is_not_there_is_named(spec: str, message: str, tmp_path: Path
 
 def test_a_large_base_is_read_again_instead_of_kept(base: Base, monkeypatch: pytest.MonkeyPatch) -> None:
     kept = Pretrained(base).body(0)
-    monkeypatch.setattr(starts, "KEPT_BYTES", 0)
-    monkeypatch.setattr(starts, "_loaded", None)
+    monkeypatch.setattr(weights, "KEPT_BYTES", 0)
+    monkeypatch.setattr(weights, "_loaded", None)
     first, second = Pretrained(base).body(0), Pretrained(base).body(0)
     for name, tensor in first.state_dict().items():
         assert torch.equal(tensor, kept.state_dict()[name]) and torch.equal(tensor, second.state_dict()[name])

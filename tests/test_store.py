@@ -13,9 +13,10 @@ from warmstart.models.dnn import Size
 from warmstart.models.model import Model
 from warmstart.regimes import HABITS, Regime, Stage
 from warmstart.runs import Chosen, run
-from warmstart.starts import Base, Pretrained, Scratch, Start, dnn, from_file
+from warmstart.starts import Pretrained, Scratch, Start, dnn, from_file
 from warmstart.store import Network, load_model, save_model, save_network
 from warmstart.train import TrainConfig
+from warmstart.weights import Base
 
 CODE = """
 import torch

@@ -18,7 +18,7 @@ from warmstart.data.read import read
 from warmstart.data.spool import Spool
 from warmstart.data.texts import BLOCK, Texts, contiguous
 from warmstart.errors import InputError
-from warmstart.starts import Base
+from warmstart.weights import Base
 
 ROWS = 200_000
 BYTES_A_ROW = 700  # of which the text is 60; 500 were measured, and 830 where rows were Python's strings

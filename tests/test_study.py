@@ -12,9 +12,9 @@ from tests.tiny import CLASSES, tiny_problem
 from warmstart.advise import advise
 from warmstart.budget import Options
 from warmstart.record import load_run, save_run
-from warmstart.starts import Base
 from warmstart.store import load_model
 from warmstart.study import Study, keep_winner, load_examples, study
+from warmstart.weights import Base
 from warmstart.work import Progress
 
 QUICK = Options(regimes=("constant", "linear"), seeds=2)

@@ -13,7 +13,7 @@ from warmstart.models import Model
 from warmstart.prefix import Stream
 from warmstart.regimes import HABITS, Regime, Stage
 from warmstart.stages import Draw, start_model
-from warmstart.starts import Base, Pretrained
+from warmstart.starts import Pretrained
 from warmstart.tasks import Batch
 from warmstart.train import (
     OPTIMIZERS,
@@ -27,6 +27,7 @@ from warmstart.train import (
     schedule,
     train,
 )
+from warmstart.weights import Base
 
 
 @pytest.mark.parametrize("name", SCHEDULES)

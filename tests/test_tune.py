@@ -14,8 +14,8 @@ from warmstart.record import Trial
 from warmstart.regimes import REGIMES, Material, Regime
 from warmstart.runs import Chosen
 from warmstart.stages import Draw
-from warmstart.starts import Base
 from warmstart.train import Step, TrainConfig
+from warmstart.weights import Base
 
 CONFIG = TrainConfig(steps=400, lr=1e-3)
 FLOPS = 10.0  # of each trial that follows

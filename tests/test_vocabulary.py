@@ -12,8 +12,9 @@ from warmstart.methods import Frozen, Full
 from warmstart.models.dnn import Size
 from warmstart.models.vocabulary import UsedRows, only_used_rows, table_name
 from warmstart.stages import Draw, View
-from warmstart.starts import Base, Pretrained, dnn
+from warmstart.starts import Pretrained, dnn
 from warmstart.train import OptimizerName, begin, set_trainable, train
+from warmstart.weights import Base
 
 
 def wide(base: Base) -> torch.nn.Module:

@@ -13,7 +13,8 @@ from warmstart.errors import UsageError
 from warmstart.methods import LoRA
 from warmstart.methods.lora import load_adapter, save_adapter
 from warmstart.models.whole import family, fresh_output, kind_of, logits, output_of, whole
-from warmstart.starts import find_base, generation, language_parts, random_parts, require_kind, suited
+from warmstart.starts import language_parts, random_parts
+from warmstart.weights import find_base, generation, require_kind, suited
 
 SMALL = {
     "vocab_size": 60,

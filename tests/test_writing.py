@@ -25,8 +25,8 @@ from warmstart.deliver.predict import writer_of
 from warmstart.errors import InputError, UsageError
 from warmstart.generate import Head
 from warmstart.record import Array, load_run
-from warmstart.starts import Base
 from warmstart.store import load_model
+from warmstart.weights import Base
 
 ANIMALS, DOES = ("fox", "dog", "cat", "hen"), ("jumps", "sleeps", "runs")
 ROWS = 90

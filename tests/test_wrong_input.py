@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.cli_base import Answer, call, products, write_csv
-from warmstart.starts import Base
+from warmstart.weights import Base
 
 TURNS = '{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}\n'
 MESSAGE = re.compile(r"error: [^\n]+\nhint: [^\n]+\n")

@@ -15,9 +15,9 @@ from warmstart.methods import Method, Rates
 from warmstart.models.model import Model, body_width
 from warmstart.prefix import Examples, Shared, Stream
 from warmstart.stages import Draw, Trained
-from warmstart.starts import Base
 from warmstart.tasks import Batch, Task
 from warmstart.train import Step, TrainConfig, begin, train
+from warmstart.weights import Base
 
 MATERIALS = {"oak": 40.0, "pine": 12.0, "steel": 25.0, "glass": 18.0, "plastic": 4.0}
 THINGS = {"table": 8.0, "chair": 3.0, "lamp": 2.0, "shelf": 5.0, "bowl": 0.6, "clock": 1.4}

@@ -29,10 +29,11 @@ from warmstart.regimes import (
 )
 from warmstart.runs import SAMPLED
 from warmstart.stages import FORWARD, Corpus, Draw, watched
-from warmstart.starts import Base, Init, Pretrained, Scratch
+from warmstart.starts import Init, Pretrained, Scratch
 from warmstart.tasks import TASKS, Language
 from warmstart.train import TrainConfig
 from warmstart.tune import SHARE
+from warmstart.weights import Base
 
 FEWEST_STEPS = 40  # of a run on a part of the rows, at the usual length
 FEWEST_ROWS = 100  # for training: the budget cuts no further

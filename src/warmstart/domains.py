@@ -20,7 +20,8 @@ from warmstart.models.model import UNPOOLED, Model
 from warmstart.prefix import Examples, outputs
 from warmstart.record import Array
 from warmstart.retention import features
-from warmstart.starts import Base, Pretrained
+from warmstart.starts import Pretrained
+from warmstart.weights import Base
 
 TEXTS = 400  # of each kind, that are told apart
 READ = 32  # of each kind, whose bits are counted

@@ -10,7 +10,7 @@ from warmstart.data.tokenizer import train_tokenizer, vocabulary_size
 from warmstart.errors import UsageError
 from warmstart.models.sized import Sized, Special, sized
 from warmstart.models.whole import Kind
-from warmstart.starts import Base, find_base
+from warmstart.weights import Base, find_base
 
 
 def made(

@@ -15,9 +15,10 @@ from warmstart.record import Run
 from warmstart.regimes import WITHOUT_NETWORK, Regime, Stage
 from warmstart.runs import latency
 from warmstart.stages import Draw, start_model, turn
-from warmstart.starts import Base, Pretrained, random_state
+from warmstart.starts import Pretrained, random_state
 from warmstart.store import Network
 from warmstart.tasks import Task, task_for
+from warmstart.weights import Base
 
 SOME = 1_000  # texts of which one of median length is taken
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from warmstart.budget import Options, Problem
     from warmstart.regimes import Regime
-    from warmstart.starts import Base
+    from warmstart.weights import Base
 
 Own = Mapping[str, Callable[[int], "nn.Module"]]  # name -> a function of the vocabulary's size that gives a body
 
@@ -108,7 +108,7 @@ def _with_spelling(found: Checked, table: Table, schema: Schema, readers: Sequen
 
 def _reach_by_loading(request: config.Request, source: str) -> Reach:
     from warmstart.data import controls
-    from warmstart.starts import find_base
+    from warmstart.weights import find_base
 
     inputs = find_base(source, max_length=request.max_length, offline=request.offline).inputs
     names = tuple(controls.names(inputs.tokenizer).values())
@@ -189,7 +189,7 @@ def bases_of(request: config.Request, understood: Understood, folder: Path) -> "
     from warmstart.making import made
     from warmstart.models.whole import Kind
     from warmstart.regimes import FROM_NOTHING
-    from warmstart.starts import find_base, suited
+    from warmstart.weights import find_base, suited
 
     task, length = understood.schema.task, request.max_length
     needed: dict[TaskName, Kind] = {"causal-lm": "decoder", "masked-lm": "encoder"}

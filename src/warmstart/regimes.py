@@ -8,8 +8,9 @@ from warmstart.errors import UsageError, did_you_mean
 from warmstart.methods import Discriminative, Frozen, Full, LoRA, Method
 from warmstart.models.dnn import size_for
 from warmstart.naming import regime_of
-from warmstart.starts import Architecture, Base, Init, Pretrained, Scratch, Start, dnn
+from warmstart.starts import Architecture, Init, Pretrained, Scratch, Start, dnn
 from warmstart.tasks import Language, Task
+from warmstart.weights import Base
 
 
 @dataclass(frozen=True)

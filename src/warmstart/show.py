@@ -501,7 +501,7 @@ def doctor() -> None:
 
     from warmstart import device
     from warmstart.errors import MissingError
-    from warmstart.starts import find_base
+    from warmstart.weights import find_base
 
     facts = device.environment(device.precision())
     for key, value in asdict(facts).items():

@@ -33,18 +33,9 @@ from warmstart.models.model import UNPOOLED, Model, body_width
 from warmstart.models.whole import whole
 from warmstart.prefix import Examples, outputs
 from warmstart.record import Array, write_json
-from warmstart.starts import (
-    Architecture,
-    HashedNetwork,
-    Pretrained,
-    Scratch,
-    Start,
-    find_base,
-    from_file,
-    generation,
-    language_output,
-)
+from warmstart.starts import Architecture, HashedNetwork, Pretrained, Scratch, Start, from_file
 from warmstart.tasks import Task, task_from_json
+from warmstart.weights import find_base, generation, language_output
 
 FORMAT = 1
 

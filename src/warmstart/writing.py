@@ -18,8 +18,8 @@ from warmstart.errors import shortened
 from warmstart.generate import Guide, generate, spelled, stream
 from warmstart.models.language import LanguageHead
 from warmstart.models.model import Model
-from warmstart.starts import Base
 from warmstart.tasks.language import Language
+from warmstart.weights import Base
 
 SPELLED = 200  # answers that are looked at, at most
 

@@ -15,9 +15,10 @@ from warmstart.models.layers import Layer, layers
 from warmstart.models.model import Model
 from warmstart.prefix import outputs
 from warmstart.stages import Draw
-from warmstart.starts import Base, Pretrained
+from warmstart.starts import Pretrained
 from warmstart.store import Network, load_model, save_model, save_network
 from warmstart.train import begin
+from warmstart.weights import Base
 
 every_method = pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
 FOUR_BIT_ERROR = 0.2  # what rounding the weights to 4 bits may change

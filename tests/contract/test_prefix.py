@@ -23,8 +23,9 @@ from warmstart.record import Run
 from warmstart.regimes import HABITS, Regime, Stage
 from warmstart.runs import Chosen, run
 from warmstart.stages import Draw, Trained, start_model, training
-from warmstart.starts import Base, Scratch
+from warmstart.starts import Scratch
 from warmstart.train import Step, TrainConfig, set_trainable
+from warmstart.weights import Base
 
 CONFIG = TrainConfig(steps=16, lr=5e-3, batch_size=8)
 LATENCY_CALLS = 10  # single texts through the whole model, to time it

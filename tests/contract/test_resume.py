@@ -17,9 +17,10 @@ from warmstart.models.dnn import Size
 from warmstart.prefix import Shared
 from warmstart.regimes import HABITS, Regime, Stage
 from warmstart.stages import Draw, Trained, training
-from warmstart.starts import Architecture, Base, Pretrained, Scratch, dnn, find_base
+from warmstart.starts import Architecture, Pretrained, Scratch, dnn
 from warmstart.tasks import Language
 from warmstart.train import Step, TrainConfig
+from warmstart.weights import Base, find_base
 
 CONFIG = TrainConfig(steps=9, lr=5e-3, batch_size=16)
 REGIMES = (*METHODS, "scratch", "scratch-dnn", "head-then-all", "all-then-head", "hybrid")

@@ -11,8 +11,8 @@ import pytest
 from tests.tiny import CLASSES, REGRESSION, save_tiny_base, tiny_draw
 from warmstart.regimes import REGIMES, Material
 from warmstart.stages import Draw, training
-from warmstart.starts import Base, find_base
 from warmstart.train import TrainConfig
+from warmstart.weights import Base, find_base
 
 LOSSES = Path(__file__).parent / "losses.json"
 STEPS = 16

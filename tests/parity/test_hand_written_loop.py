@@ -8,8 +8,9 @@ import torch
 from tests.tiny import examples_of, model_of, stream_of
 from warmstart.methods import Full
 from warmstart.stages import Draw
-from warmstart.starts import Base, Pretrained
+from warmstart.starts import Pretrained
 from warmstart.train import TrainConfig, begin, train
+from warmstart.weights import Base
 
 CONFIG = TrainConfig(steps=5, lr=1e-3, batch_size=8, warmup=0.4, weight_decay=0.1, clip=0.5, seed=4)
 
