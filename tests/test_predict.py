@@ -14,9 +14,9 @@ from tests.cli_base import QUICK, call, products, write_csv
 from tests.tiny import REGRESSION, tiny_rows
 from warmstart import show
 from warmstart.deliver.predict import Trained
+from warmstart.deliver.write import _cell, as_csv
 from warmstart.errors import InputError
 from warmstart.record import load_run
-from warmstart.show import _cell
 from warmstart.weights import Base
 
 ROWS = 210
@@ -146,7 +146,7 @@ def test_rows_are_flushed_as_they_come_and_how_far_it_is_is_told(
         def flush(self) -> None:
             kept.append(len(of_csv(self.getvalue())))
 
-    show._csv(show._told(({"prediction": str(i)} for i in range(6)), 6), Pipe())
+    as_csv(show._told(({"prediction": str(i)} for i in range(6)), 6), Pipe())
     assert kept == [1, 2, 3, 4, 5, 6]
     said = capsys.readouterr().err.splitlines()
     assert said and all("of 6 rows" in line and line.endswith(" left") for line in said)

@@ -149,8 +149,9 @@ def predict(
     """Predictions for new rows, in the target's own units, by a run or by a study's winner."""
     from warmstart import api, show
     from warmstart.data.read import read
+    from warmstart.deliver.write import check_ending
 
-    show.check_ending(out)
+    check_ending(out)
     table = read(data, offline=bool(offline))
     show.predictions(api.load(folder, code=model), table, out, quiet)
 

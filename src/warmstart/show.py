@@ -1,6 +1,5 @@
 """Show: results as people read them in a terminal; progress beside them on stderr."""
 
-import csv
 import json
 import math
 import re
@@ -8,7 +7,7 @@ import statistics
 import sys
 import textwrap
 import time
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -18,9 +17,8 @@ from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as Bars
 from rich.table import Table as Grid
 
-from warmstart.data.cells import PLAIN_NUMBER
 from warmstart.data.schema import TEXT_OUT
-from warmstart.errors import UsageError
+from warmstart.deliver.write import as_csv, write
 from warmstart.report.words import compute as compute_words
 from warmstart.report.words import score as score_words
 from warmstart.report.words import size as size_words
@@ -406,12 +404,6 @@ def _effect(found: "Effect") -> str:
     return f"{score_words(found.value)} {score_words(found.interval.low)}..{score_words(found.interval.high)}"
 
 
-def check_ending(path: Path | None) -> None:
-    """Raises UsageError where predictions cannot be written to a file of this name."""
-    if path is not None and path.suffix not in (".csv", ".jsonl", ".parquet"):
-        raise UsageError(f"{str(path)!r} has no ending that is known.", "end it in .csv, .jsonl or .parquet")
-
-
 def predictions(trained: "Trained", table: "Table", path: Path | None, quiet: bool) -> None:
     """Write one row for each row of the table: its number and what was predicted."""
     texts = trained.texts_of(table)
@@ -422,19 +414,9 @@ def predictions(trained: "Trained", table: "Table", path: Path | None, quiet: bo
     if not quiet and not (path is None and sys.stdout.isatty()):  # there, the rows themselves say how far it is
         numbered = _told(numbered, len(texts))
     if path is None:
-        _csv(numbered, sys.stdout)
+        as_csv(numbered, sys.stdout)
         return
-    temporary = path.with_name(path.name + ".tmp")
-    try:
-        _write(numbered, temporary, path.suffix)
-        temporary.replace(path)
-    except OSError as error:
-        raise UsageError(
-            f"{str(path)!r} cannot be written: {error.strerror}.", "name another file with --out"
-        ) from error
-    finally:
-        if temporary.is_file():
-            temporary.unlink()
+    write(numbered, path)
     if not quiet:
         say(f"{table.columns.num_rows:,} predictions in {path}")
 
@@ -449,42 +431,6 @@ def _told(rows: Iterator[dict[str, Any]], count: int) -> Iterator[dict[str, Any]
             left = (now - began) / done * (count - done)
             say(f"[{done / count:4.0%}] {done:,} of {count:,} rows, {_clock(left)} left")
             last = now
-
-
-def _write(rows: Iterator[dict[str, Any]], path: Path, suffix: str) -> None:
-    if suffix == ".parquet":
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        pq.write_table(pa.Table.from_pylist(list(rows)), path)
-        return
-    with path.open("w", newline="", encoding="utf-8") as file:
-        if suffix == ".csv":
-            _csv(rows, file)
-        else:
-            file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-
-
-def _csv(rows: Iterable[dict[str, Any]], file: Any) -> None:
-    writer: csv.DictWriter[str] | None = None
-    flushed = 0.0
-    for row in rows:
-        if writer is None:
-            writer = csv.DictWriter(file, list(row), lineterminator="\n")
-            writer.writeheader()
-        writer.writerow({key: _cell(value) for key, value in row.items()})
-        if time.monotonic() - flushed > 1:  # what is read as it comes should come
-            file.flush()
-            flushed = time.monotonic()
-
-
-def _cell(value: Any) -> Any:
-    """Labels joined by '|'; a quote before text that a spreadsheet would run as a formula, but not before a number."""
-    if isinstance(value, list):
-        value = "|".join(str(part) for part in value)
-    if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") and not PLAIN_NUMBER.match(value):
-        return "'" + value
-    return value
 
 
 def regimes() -> None:
