@@ -3,7 +3,9 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import pyarrow as pa
 import pytest
 from torch import nn
 
@@ -12,6 +14,7 @@ from tests.cli_base import products
 from tests.tiny import REGRESSION, Tower, tiny_rows
 from warmstart import api, config
 from warmstart.errors import InputError, MissingError, UsageError
+from warmstart.study import Study
 from warmstart.weights import Base
 
 QUICK = {"regimes": ("constant", "linear", "frozen"), "seeds": 1, "trials": 1, "length": 0.01, "text": "title"}
@@ -44,6 +47,50 @@ def test_check_says_what_was_recognised(data: Path, base: Base) -> None:
     assert warmstart.check(warmstart.read(data), "price", base=base.location, text=["title"]) == found
     columns = {"title": [f"a {i % 7} b" for i in range(60)], "room": ["hall", "office"] * 30}
     assert warmstart.check(warmstart.table_of(columns), "room", base=base.location).schema.task == "classification"
+
+
+class Frame:
+    """As pandas and polars give their columns."""
+
+    def __init__(self, columns: dict[str, list[Any]]) -> None:
+        self._table = pa.table(columns)
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        return self._table.__arrow_c_stream__(requested_schema)
+
+
+def test_columns_in_memory_are_data_too(data: Path, base: Base) -> None:
+    read = warmstart.read(data).columns
+    columns = {name: read[name].to_pylist() for name in read.column_names}
+    asked: dict[str, Any] = {"base": base.location, "text": ["title"]}
+    expected = warmstart.check(data, "price", **asked)
+    for given in (columns, Frame(columns), read, Frame(columns | {"__index_level_0__": columns["price"]})):
+        assert warmstart.check(given, "price", **asked) == expected
+    wrong: tuple[tuple[Any, str], ...] = (
+        ({"title": ["a", 1], "price": [1, 2]}, "column 'title' of the given rows cannot be read"),
+        ({"title": ["a"], "price": [1, 2]}, "the given rows cannot be read"),
+        ({"title": "a", "price": [1]}, "column 'title' is one text where a list was expected"),
+        ([{"title": "a", "price": 1}], "data is a list, which is neither files nor columns"),
+        (3, "data is a int, which is neither files nor columns"),
+    )
+    for given, says in wrong:
+        with pytest.raises(warmstart.WarmstartError, match=says):
+            warmstart.check(given, "price", **asked)
+
+
+def test_a_study_of_columns_in_memory_goes_on_after_a_stop(data: Path, base: Base, tmp_path: Path) -> None:
+    columns = Frame(dict(warmstart.read(data).columns.to_pydict()))
+    asked: dict[str, Any] = {"base": base.location, "text": ["title"], "regimes": ("constant", "linear"), "log": False}
+    whole = warmstart.compare(columns, "price", tmp_path / "whole", **asked)
+    request, table = api._asked("compare", columns, "price", asked)
+    steps = api.comparing(api.begin(request, tmp_path / "stopped", table))
+    next(step for step in steps if (tmp_path / "stopped" / "runs").exists())
+    steps.close()
+    assert not (tmp_path / "stopped" / "comparison.json").exists()
+    done = warmstart.resume(tmp_path / "stopped")
+    assert isinstance(done, Study)
+    assert [row.score for row in done.comparison.table] == [row.score for row in whole.comparison.table]
+    assert warmstart.resume(tmp_path / "stopped") == done
 
 
 def test_a_study_leaves_its_results_and_can_be_read_back(study: Path) -> None:

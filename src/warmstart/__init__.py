@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 if TYPE_CHECKING:
-    from warmstart.api import advise, check, compare, fit, load, plan, read, report, table_of
+    from warmstart.api import advise, check, compare, fit, load, plan, read, report, resume, table_of
     from warmstart.errors import InputError, MissingError, TrainingError, UsageError, WarmstartError
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "plan",
     "read",
     "report",
+    "resume",
     "table_of",
 ]
 

@@ -21,7 +21,7 @@ from warmstart.carry_out import (
     resumable,
 )
 from warmstart.data.check import Checked, Finding
-from warmstart.data.read import Table, table_of
+from warmstart.data.read import InMemory, Table, is_in_memory, table_of
 from warmstart.data.read import read as read_files
 from warmstart.data.recognise import recognise
 from warmstart.engine import world
@@ -67,11 +67,12 @@ __all__ = [
     "read",
     "report",
     "resumable",
+    "resume",
     "table_of",
     "vote",
 ]
 
-Data = str | Path | Sequence[str | Path] | Table
+Data = str | Path | Sequence[str | Path] | InMemory | Table
 
 
 def read(source: str | Path | Sequence[str | Path], *, offline: bool = False) -> Table:
@@ -141,6 +142,21 @@ def fit(data: Data, target: str | None, regime: str, out: str | Path, **settings
     return last(fitting(begin(request, Path(out), table), own))
 
 
+def resume(folder: str | Path, *, code: str | None = None) -> "Study | Run":
+    """Go on with a study or a run that was stopped; one that is finished is read back.
+
+    `code`: the `--model` that it was made with.
+    """
+    out = Path(folder)
+    done = (finished_run if config.load(out).command == "fit" else finished_study)(out)
+    if done is not None:
+        return done
+    begun = begin_again(resumable(out, code), out)
+    if begun.request.command == "fit":
+        return last(fitting(begun))
+    return last(advising(begun) if begun.request.command == "advise" else comparing(begun))
+
+
 def load(folder: str | Path, *, code: str | None = None, build: "Callable[[], nn.Module] | None" = None) -> "Trained":
     """The model of a run, or the winner of a study: `load("study").predict(["some text"])`."""
     from warmstart.deliver.predict import load as load_trained
@@ -148,9 +164,7 @@ def load(folder: str | Path, *, code: str | None = None, build: "Callable[[], nn
     return load_trained(folder, code=code, build=build)
 
 
-def probe(
-    folder: str | Path, swap: str | Path, data: str | Path | Table | None = None, *, code: str | None = None
-) -> "Probe":
+def probe(folder: str | Path, swap: str | Path, data: Data | None = None, *, code: str | None = None) -> "Probe":
     """How far predictions move where terms are swapped: `swap` is a CSV file, two terms a line, without a header.
 
     In the test rows that a study kept, or in the rows of `data`. Of a study it is kept as `probe.json`.
@@ -162,13 +176,15 @@ def probe(
 
 
 def probing(
-    folder: str | Path, swap: str | Path, data: str | Path | Table | None = None, *, code: str | None = None
+    folder: str | Path, swap: str | Path, data: Data | None = None, *, code: str | None = None
 ) -> "Generator[str, None, Probe]":
     """The same as an iterator of what is being done."""
     from warmstart.data.swaps import read_pairs
 
     pairs = read_pairs(Path(swap))
-    table = data if data is None or isinstance(data, Table) else read_files(data)
+    files, table = _given(data) if data is not None else ((), None)
+    if files and table is None:
+        table = read_files(files)
 
     def steps() -> "Generator[str, None, Probe]":
         from warmstart.deliver.probe import probe as probe_models
@@ -250,14 +266,25 @@ def _facts(path: Path) -> list[dict[str, Any]]:
     return found
 
 
+def _given(data: Data) -> tuple[tuple[str, ...], Table | None]:
+    """Names of files, and the table where it was given itself. Raises UsageError for what is neither."""
+    if isinstance(data, str | Path):
+        return (str(data),), None
+    if isinstance(data, Table) or is_in_memory(data):
+        table = data if isinstance(data, Table) else table_of(data)
+        return table.files, table
+    if isinstance(data, Sequence) and all(isinstance(each, str | Path) for each in data):
+        return tuple(map(str, data)), None
+    raise UsageError(
+        f"data is a {type(data).__name__}, which is neither files nor columns.",
+        "give a path, several paths, a DataFrame, or a mapping of column names to lists",
+    )
+
+
 def _asked(
     command: Command, data: Data, target: str | None, settings: Mapping[str, Any]
 ) -> tuple[config.Request, Table | None]:
     """The request that keyword arguments make, and the table if it was given as one."""
-    table = data if isinstance(data, Table) else None
-    if isinstance(data, Table):
-        files = data.files
-    else:
-        files = (str(data),) if isinstance(data, str | Path) else tuple(str(path) for path in data)
+    files, table = _given(data)
     values = {key: config.parsed(key, value) for key, value in settings.items()}
     return config.from_mapping(values | {"command": command, "data": files, "target": target}), table

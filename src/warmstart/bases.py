@@ -106,10 +106,11 @@ def reach(folder: Path, max_length: int) -> Reach | None:
     def count(texts: list[str]) -> list[int]:
         return [len(encoding.ids) for encoding in loaded().encode_batch_fast(texts)]
 
+    apart = bool(config.get("is_encoder_decoder"))
     added = json.loads(tokenizer.read_text(encoding="utf-8")).get("added_tokens", [])
     controls = tuple(token["content"] for token in added if token.get("special"))
     reads = min(positions(config["model_type"], config["max_position_embeddings"]), max_length)
-    return Reach(reads, count, loaded, controls)
+    return Reach(reads, count, loaded, controls, apart=apart)
 
 
 def positions(kind: str, embedded: int) -> int:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from warmstart import config
-from warmstart.data.read import Table
+from warmstart.data.read import MEMORY, Table, write
 from warmstart.engine import world
 from warmstart.errors import UsageError, WarmstartError
 from warmstart.lock import locked
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 Value = TypeVar("Value")
 
 # What is in a folder before its request has been found to make sense.
-UNBEGUN = {"request.json", "request.json.tmp", "lock"}
+UNBEGUN = {"request.json", "request.json.tmp", "lock", "table.parquet", "table.parquet.tmp"}
+TABLE = "table.parquet"  # rows that were given in memory, so that a study of them can go on after a stop
 CATALOGUE = "catalogue.csv"  # the demo writes its table beside its request
 # What is written after that, before the first measured step.
 PREPARED = UNBEGUN | {"findings.json", "findings.json.tmp", "examples.parquet", "examples.parquet.tmp"}
@@ -46,7 +47,12 @@ def begin(request: config.Request, folder: Path, table: Table | None = None) -> 
     _check_processes(request)
     world().by_main(lambda: check_vacant(folder))
     understood = understand(request, table)
+    in_memory = understood.table.files == (MEMORY,)
+    if in_memory:
+        request = replace(request, data=(str(folder.resolve() / TABLE),))
     world().by_main(lambda: config.save(request, folder))
+    if in_memory:
+        world().by_main(lambda: write(understood.table, folder / TABLE))
     return Begun(request, folder, understood, fresh=True)
 
 

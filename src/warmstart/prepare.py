@@ -110,9 +110,10 @@ def _reach_by_loading(request: config.Request, source: str) -> Reach:
     from warmstart.data import controls
     from warmstart.weights import find_base
 
-    inputs = find_base(source, max_length=request.max_length, offline=request.offline).inputs
+    base = find_base(source, max_length=request.max_length, offline=request.offline)
+    inputs, apart = base.inputs, base.kind == "encoder-decoder"
     names = tuple(controls.names(inputs.tokenizer).values())
-    return Reach(inputs.max_length, inputs.count, lambda: inputs.tokenizer.backend_tokenizer, names)
+    return Reach(inputs.max_length, inputs.count, lambda: inputs.tokenizer.backend_tokenizer, names, apart=apart)
 
 
 def prepare(request: config.Request, table: Table | None, own: Own) -> Prepared:

@@ -4,7 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 import pyarrow.compute as pc
@@ -44,6 +44,7 @@ class Reach:
     tokenizer: "Callable[[], Tokenizer] | None" = None
     controls: tuple[str, ...] = ()  # names of its control tokens
     base: str = ""  # told where there are several
+    apart: bool = False  # whether an answer has as much room of its own: an encoder-decoder
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,8 @@ def check(table: Table, schema: Schema, readers: Sequence[Reach] = ()) -> Checke
         controls = sorted({name for reader in readers for name in reader.controls})
         findings += _named_controls(rows, found.owners, controls)
         for reader in readers:
-            findings += _too_long(rows, schema, found.owners, reader)
+            for part in _parts_read(rows, schema, reader.apart):
+                findings += _too_long(rows, part, schema, found.owners, reader)
     findings += _columns(table, schema) if schema.task not in CORPUS else []
     order: tuple[Severity, ...] = ("error", "warning", "note")
     findings.sort(key=lambda finding: order.index(finding.severity))
@@ -320,12 +322,28 @@ def _classes(targets: Array, splits: Splits, schema: Schema) -> list[Finding]:
 # --- lengths -------------------------------------------------------------------------------------------------------
 
 
-def _too_long(rows: Rows, schema: Schema, owners: Array, reader: Reach) -> list[Finding]:
+class _Part(NamedTuple):
+    """What a base reads of each row, and has so many tokens for."""
+
+    texts: Texts
+    unit: str
+    end: str  # which part of a text that is too long is lost
+    kept: str  # what becomes of the rest
+
+
+def _parts_read(rows: Rows, schema: Schema, apart: bool) -> list[_Part]:
+    if schema.task not in TEXT_OUT:
+        return [_Part(Texts.of(rows.texts), "pieces" if schema.task in CORPUS else "texts", "the last ", "")]
+    if not apart:
+        both = Texts.of(map(_spoken, map(conversations.read, rows.texts)))
+        return [_Part(both, "texts with their answers", "", _kept(schema))]
+    asked, said = (Texts.of(_divided(text)[i] for text in rows.texts) for i in range(2))
+    return [_Part(asked, "texts", "", _kept(schema)), _Part(said, "answers", "the last ", "")]
+
+
+def _too_long(rows: Rows, part: _Part, schema: Schema, owners: Array, reader: Reach) -> list[Finding]:
     """A text of at most as many bytes has no more tokens than that, so only longer ones are tokenised."""
-    texts = Texts.of(rows.texts)
-    unit = "pieces" if schema.task in CORPUS else "texts"
-    if schema.task in TEXT_OUT:
-        texts, unit = Texts.of(map(_spoken, rows.texts)), "texts with their answers"
+    texts, unit, end, kept = part
     most, reads = reader.tokens, f" that {reader.base} reads" if reader.base else ""
     candidates = np.flatnonzero(texts.sizes() > most)
     if not len(candidates):
@@ -343,11 +361,10 @@ def _too_long(rows: Rows, schema: Schema, owners: Array, reader: Reach) -> list[
     count = round(float(long.mean()) * len(candidates))
     lost = float((lengths[long] - most).sum() / lengths[long].sum())
     about = "About " if len(sample) < len(candidates) else ""
-    end = "" if schema.task in TEXT_OUT else "the last "
     message = (
         f"{about}{count:,} of {len(rows):,} {unit} ({count / len(rows):.1%}) are longer than {most} tokens{reads}, "
         f"the longest of {longest:,}; the model does not see {end}{lost:.0%} of what they "
-        f"say{_kept(schema)}."
+        f"say{kept}."
     )
     numbers = np.unique(owners[rows.numbers[sample[long]] - 1] + 1)
     hint = "raise --max-length, or name shorter columns" if schema.task not in CORPUS else ""
@@ -374,17 +391,22 @@ def _named_controls(rows: Rows, owners: Array, controls: Sequence[str]) -> list[
 
 
 def _kept(schema: Schema) -> str:
-    """What becomes of a text that is too long, to follow on what is lost."""
-    if schema.task not in TEXT_OUT:
-        return ""
+    """What becomes of a text that is too long and is answered, to follow on what is lost."""
     if schema.long == "chunks":
         return ": training rows are read at their beginning and end; test rows and new ones are summarised in parts"
     return ": their beginning and end are read"
 
 
-def _spoken(text: str) -> str:
+def _spoken(turns: Sequence[conversations.Turn]) -> str:
     """A conversation without its roles: the template's own tokens are few."""
-    return "\n".join(turn.content for turn in conversations.read(text))
+    return "\n".join(turn.content for turn in turns)
+
+
+def _divided(text: str) -> tuple[str, str]:
+    """All that is said before the last answer, and that answer; "" where there is none."""
+    turns = conversations.read(text)
+    answer = turns[-1:] if turns[-1].role == "assistant" else ()
+    return _spoken(turns[: len(turns) - len(answer)]), _spoken(answer)
 
 
 # --- the target ----------------------------------------------------------------------------------------------------

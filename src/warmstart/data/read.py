@@ -7,15 +7,22 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from warmstart.data.formats import READERS, TEXT_ENDINGS, check_cells, read_file, usual_type
 from warmstart.data.plain import find_texts, is_plain, read_texts
-from warmstart.errors import InputError, MissingError, did_you_mean, listed, shortened
+from warmstart.errors import InputError, MissingError, UsageError, did_you_mean, listed, shortened
 
+if TYPE_CHECKING:
+    from typing_extensions import TypeIs
+
+MEMORY = "the given rows"  # the "file" of a table that was not read from one
+PANDAS_INDEX = "__index_level_"  # begins the name of the column in which pandas gives a DataFrame's index
+MIXED = "give each column as many rows, all of one type, or text"
 HUB_NAME = re.compile(r"([\w.-]+/[\w.-]+)(?::([\w.-]+)(?:/([\w.-]+))?)?")
 
 
@@ -71,10 +78,51 @@ def read(source: str | Path | Sequence[str | Path], *, offline: bool = False) ->
     return Table(_joined(tables, names), tuple(names), tuple(int(end) for end in ends))
 
 
-def table_of(columns: Mapping[str, Sequence[Any]]) -> Table:
-    """A table from columns that are already in memory."""
-    found = pa.table({name: pa.array(values) for name, values in columns.items()})
-    return Table(found, ("memory",), (found.num_rows,))
+class Arrow(Protocol):
+    """A DataFrame of pandas or polars, a table of pyarrow: whatever gives its columns as Arrow does."""
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object: ...
+
+
+InMemory = Mapping[str, Sequence[Any]] | Arrow
+
+
+def is_in_memory(data: object) -> "TypeIs[InMemory]":
+    return isinstance(data, Mapping) or hasattr(data, "__arrow_c_stream__")
+
+
+def table_of(data: InMemory) -> Table:
+    """A table from columns that are already in memory: by their names, or as a DataFrame.
+
+    Raises InputError for a column of several types.
+    """
+    given = {name: _column(name, values) for name, values in data.items()} if isinstance(data, Mapping) else data
+    try:
+        found = pa.table(given)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError) as error:
+        raise InputError(f"{MEMORY} cannot be read: {error}.", MIXED) from error
+    names = [name for name in found.column_names if not name.startswith(PANDAS_INDEX)]
+    return Table(pa.table({name: usual_type(found[name]) for name in names}), (MEMORY,), (found.num_rows,))
+
+
+def write(table: Table, path: Path) -> None:
+    """As a Parquet file, whole or not at all. Raises UsageError where it cannot be written."""
+    temporary = path.with_name(f"{path.name}.tmp")
+    try:
+        pq.write_table(table.columns, temporary, compression="zstd")
+        temporary.replace(path)
+    except OSError as error:
+        raise UsageError(f"{str(path)!r} cannot be written: {error.strerror}.", "choose another folder") from error
+
+
+def _column(name: str, values: Sequence[Any]) -> "pa.Array[Any]":
+    if isinstance(values, str):
+        raise InputError(f"column {name!r} is one text where a list was expected.", f"write {{{name!r}: [text]}}")
+    try:
+        found: pa.Array[Any] = pa.array(values, from_pandas=True)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError) as error:
+        raise InputError(f"column {name!r} of {MEMORY} cannot be read: {error}.", MIXED) from error
+    return found
 
 
 # --- which files ------------------------------------------------------------------------------------------------------

@@ -6,13 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 from torch import nn
 
 from warmstart.data.candidates import write_texts
 from warmstart.data.language import Conversations
 from warmstart.data.pairs import Pairs
-from warmstart.data.read import Table
+from warmstart.data.read import InMemory, Table, is_in_memory, table_of
 from warmstart.errors import InputError, did_you_mean, listed
 from warmstart.record import Array
 from warmstart.store import Network, Stored, load_model
@@ -34,10 +33,10 @@ class Trained:
     def regime(self) -> str:
         return self.stored.regime
 
-    def predict(self, data: Sequence[str] | Sequence[Mapping[str, Any]] | Table) -> list[dict[str, Any]]:
+    def predict(self, data: Sequence[str] | Sequence[Mapping[str, Any]] | InMemory | Table) -> list[dict[str, Any]]:
         """One dict for each row: 'prediction' in the target's units; 'low' and 'high' of it, or its 'probability'.
 
-        `data`: texts as they are, mappings with the columns the model was trained on, or a table that was read.
+        `data`: texts as they are, mappings with the columns the model was trained on, a DataFrame or a table of them.
         Raises InputError where a column is missing.
         """
         return list(self.stream(self._texts(data)))
@@ -74,9 +73,11 @@ class Trained:
             )
         return write_texts(table, schema)
 
-    def _texts(self, data: Sequence[str] | Sequence[Mapping[str, Any]] | Table) -> Sequence[str]:
+    def _texts(self, data: Sequence[str] | Sequence[Mapping[str, Any]] | InMemory | Table) -> Sequence[str]:
         if isinstance(data, Table):
             return self.texts_of(data)
+        if is_in_memory(data):
+            return self.texts_of(table_of(data))
         if isinstance(data, str):
             raise InputError("one text was given where a list of them was expected.", "write predict([text])")
         texts = [row for row in data if isinstance(row, str)]
@@ -85,7 +86,7 @@ class Trained:
         rows = [dict(row) for row in data if not isinstance(row, str)]
         if texts:
             raise InputError("texts and rows with columns were given together.", "give all of them in one form")
-        return self.texts_of(_table(rows))
+        return self.texts_of(table_of(_columns(rows)))
 
 
 def writer_of(stored: Stored) -> Writer:
@@ -95,21 +96,10 @@ def writer_of(stored: Stored) -> Writer:
     return Writer(network.model, network.inputs)
 
 
-def _table(rows: Sequence[Mapping[str, Any]]) -> Table:
-    """Rows as columns; a column that some rows lack is missing there."""
+def _columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    """Rows as columns; a cell that a row lacks is missing."""
     names = dict.fromkeys(name for row in rows for name in row)
-    columns = {name: _column(name, [row.get(name) for row in rows]) for name in names}
-    return Table(pa.table(columns), ("the given rows",), (len(rows),))
-
-
-def _column(name: str, cells: Sequence[Any]) -> "pa.Array[Any]":
-    try:
-        found: pa.Array[Any] = pa.array(cells)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError) as error:
-        raise InputError(
-            f"column {name!r} of the given rows cannot be read: {error}.", "give it one type in every row, or text"
-        ) from error
-    return found
+    return {name: [row.get(name) for row in rows] for name in names}
 
 
 def load(folder: str | Path, *, code: str | None = None, build: Callable[[], nn.Module] | None = None) -> Trained:
