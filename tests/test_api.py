@@ -93,6 +93,18 @@ def test_a_study_of_columns_in_memory_goes_on_after_a_stop(data: Path, base: Bas
     assert warmstart.resume(tmp_path / "stopped") == done
 
 
+def test_how_far_it_is_is_said_unless_quiet(
+    data: Path, base: Base, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: dict[str, Any] = {"base": base.location, "text": ["title"], "regimes": ("constant", "linear"), "log": False}
+    done = warmstart.compare(data, "price", tmp_path / "said", **asked)
+    assert repr(done) == f"{done.advice.verdict}: {done.advice.reason} See {tmp_path / 'said' / 'report.html'}."
+    out, err = capsys.readouterr()
+    assert out == "" and "linear, 84 rows, seed 0" in err
+    warmstart.compare(data, "price", tmp_path / "quiet", quiet=True, **asked)
+    assert capsys.readouterr() == ("", "")
+
+
 def test_a_study_leaves_its_results_and_can_be_read_back(study: Path) -> None:
     assert all((study / name).exists() for name in (*RESULTS, "winner", "request.json"))
     assert {run.regime for run in api.finished(study)} == {"constant", "linear", "frozen"}

@@ -14,7 +14,7 @@ from unittest.mock import patch
 import pytest
 
 from tests.cli_base import QUICK, Answer, call, products
-from warmstart import show
+from warmstart import show, watch
 from warmstart.errors import TrainingError
 from warmstart.weights import Base
 
@@ -143,7 +143,7 @@ def test_runs_report_and_the_lists(compared: tuple[Path, Answer]) -> None:
 
 def test_the_demo_begins_with_its_own_catalogue_and_may_begin_again(tmp_path: Path) -> None:
     out = tmp_path / "demo"
-    with patch.object(show, "progress", side_effect=OSError(28, "No space left on device", str(out))) as progress:
+    with patch.object(watch, "watched", side_effect=OSError(28, "No space left on device", str(out))) as progress:
         for _ in range(2):
             answer = call("demo", "--out", out)
             assert (answer.code, answer.err.splitlines()[-1]) == (1, f"error: {out}: No space left on device")
@@ -166,7 +166,7 @@ def test_sigterm_keeps_what_is_finished_and_resume_comes_to_the_same(
         if text.startswith("linear-r84-s0"):
             os.kill(os.getpid(), signal.SIGTERM)
 
-    with patch.object(show, "say", stop_after_linear):
+    with patch.object(watch, "say", stop_after_linear):
         stopped = call("compare", *usual, *QUICK, "--out", out)
     assert stopped == Answer(143, "", f"stopped; what is finished is kept.\nhint: go on with: warmstart resume {out}\n")
     finished = {path: path.stat().st_mtime_ns for path in (out / "runs").glob("*/run.json")}
@@ -188,7 +188,7 @@ def test_a_fit_is_resumed_and_once_finished_left_alone(usual: tuple[str, ...], t
         if "frozen, 84 rows" in text:
             os.kill(os.getpid(), signal.SIGINT)
 
-    with patch.object(show, "say", stop_while_training):
+    with patch.object(watch, "say", stop_while_training):
         assert call("fit", *words).code == 130
     assert not (out / "run.json").exists()
     assert call("fit", *words).code == 2  # something is there: it is not overwritten

@@ -12,7 +12,7 @@ import pytest
 import warmstart
 from tests.cli_base import QUICK, call, products, write_csv
 from tests.tiny import REGRESSION, tiny_rows
-from warmstart import show
+from warmstart import watch
 from warmstart.deliver.predict import Trained
 from warmstart.deliver.write import _cell, as_csv
 from warmstart.errors import InputError
@@ -139,14 +139,14 @@ def test_rows_are_flushed_as_they_come_and_how_far_it_is_is_told(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     clock = iter(range(0, 1000, 10))
-    monkeypatch.setattr(show.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(watch.time, "monotonic", lambda: next(clock))
     kept: list[int] = []
 
     class Pipe(io.StringIO):
         def flush(self) -> None:
             kept.append(len(of_csv(self.getvalue())))
 
-    as_csv(show._told(({"prediction": str(i)} for i in range(6)), 6), Pipe())
+    as_csv(watch.counted(({"prediction": str(i)} for i in range(6)), 6), Pipe())
     assert kept == [1, 2, 3, 4, 5, 6]
     said = capsys.readouterr().err.splitlines()
     assert said and all("of 6 rows" in line and line.endswith(" left") for line in said)

@@ -29,6 +29,7 @@ from warmstart.errors import UsageError
 from warmstart.keys import Command
 from warmstart.prepare import checked, prepare
 from warmstart.record import Run, load_run
+from warmstart.watch import looking, watched
 
 if TYPE_CHECKING:
     from torch import nn
@@ -87,7 +88,7 @@ def check(data: Data, target: str | None = None, **settings: Any) -> Checked:
     return checked(request, table, recognise(table, request.columns))
 
 
-def plan(data: Data, target: str | None = None, **settings: Any) -> "tuple[Forecast, ...]":
+def plan(data: Data, target: str | None = None, *, quiet: bool = False, **settings: Any) -> "tuple[Forecast, ...]":
     """What each regime would take, before any training: weights, FLOPs, memory, time, disk, energy, money.
 
     Settings are those of `warmstart plan --help` with underscores: `device="h100"`, `devices=8`, `price_per_hour=4`.
@@ -96,11 +97,13 @@ def plan(data: Data, target: str | None = None, **settings: Any) -> "tuple[Forec
     []
     """
     request, table = _asked("plan", data, target, settings)
-    return last(planning(request, table)).forecasts
+    return looking(planning(request, table), quiet).forecasts
 
 
-def compare(data: Data, target: str | None, out: str | Path, **settings: Any) -> "Study":
+def compare(data: Data, target: str | None, out: str | Path, *, quiet: bool = False, **settings: Any) -> "Study":
     """Every regime x seeds on one split; the advice, the report and the winning model in `out`.
+
+    How far it is is said on stderr, unless `quiet`.
 
     Settings are those of `warmstart compare --help` with underscores: `regimes=("full", "linear")`, `seeds=2`.
     `own` adds regimes of your own: a mapping of names to functions that take the vocabulary's size and give a body.
@@ -117,10 +120,10 @@ def compare(data: Data, target: str | None, out: str | Path, **settings: Any) ->
         # named in the request, so that `resume`, which does not have their code, refuses instead of leaving them out
         names = dict.fromkeys((*(request.regimes or DEFAULT), *(f"scratch-{name}" for name in own)))
         request = replace(request, regimes=tuple(names))
-    return last(comparing(begin(request, Path(out), table), own))
+    return watched(comparing(begin(request, Path(out), table), own), quiet)
 
 
-def advise(data: Data, target: str | None, out: str | Path, **settings: Any) -> "Study":
+def advise(data: Data, target: str | None, out: str | Path, *, quiet: bool = False, **settings: Any) -> "Study":
     """The answer of `compare` for a tenth of its compute (`budget`: another share, or seconds), by a race.
 
     >>> study = advise("prices.csv", "price", "study", budget="10%")  # doctest: +SKIP
@@ -129,20 +132,20 @@ def advise(data: Data, target: str | None, out: str | Path, **settings: Any) -> 
     """
     own = settings.pop("own", {})
     request, table = _asked("advise", data, target, settings)
-    return last(advising(begin(request, Path(out), table), own))
+    return watched(advising(begin(request, Path(out), table), own), quiet)
 
 
-def fit(data: Data, target: str | None, regime: str, out: str | Path, **settings: Any) -> Run:
+def fit(data: Data, target: str | None, regime: str, out: str | Path, *, quiet: bool = False, **settings: Any) -> Run:
     """Search a learning rate for one regime, train it, score it once; the model is in `out`.
 
     Regime `auto`: the one that a race advises, which is kept in `out/advice`.
     """
     own = settings.pop("own", {})
     request, table = _asked("fit", data, target, settings | {"regime": regime})
-    return last(fitting(begin(request, Path(out), table), own))
+    return watched(fitting(begin(request, Path(out), table), own), quiet)
 
 
-def resume(folder: str | Path, *, code: str | None = None) -> "Study | Run":
+def resume(folder: str | Path, *, code: str | None = None, quiet: bool = False) -> "Study | Run":
     """Go on with a study or a run that was stopped; one that is finished is read back.
 
     `code`: the `--model` that it was made with.
@@ -153,8 +156,8 @@ def resume(folder: str | Path, *, code: str | None = None) -> "Study | Run":
         return done
     begun = begin_again(resumable(out, code), out)
     if begun.request.command == "fit":
-        return last(fitting(begun))
-    return last(advising(begun) if begun.request.command == "advise" else comparing(begun))
+        return watched(fitting(begun), quiet)
+    return watched(advising(begun) if begun.request.command == "advise" else comparing(begun), quiet)
 
 
 def load(folder: str | Path, *, code: str | None = None, build: "Callable[[], nn.Module] | None" = None) -> "Trained":

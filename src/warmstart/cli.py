@@ -67,9 +67,10 @@ def demo(
     """The whole way on a product catalogue made here: which way of training predicts its prices best?"""
     import pyarrow.csv
 
-    from warmstart import api, config, show
+    from warmstart import api, config
     from warmstart.catalogue import catalogue
     from warmstart.quantities import duration
+    from warmstart.watch import say
 
     made = catalogue()
     request = config.Request(
@@ -86,10 +87,8 @@ def demo(
     config.save(request, out)
     pyarrow.csv.write_csv(made.table, out / api.CATALOGUE)
     if not quiet:
-        show.say(
-            f"{made.table.num_rows:,} products in {out / api.CATALOGUE}; price = a law of its words x known noise:"
-        )
-        show.say(f"no model can have a mean absolute error below {made.noise_floor:.4f} of log10(price).")
+        say(f"{made.table.num_rows:,} products in {out / api.CATALOGUE}; price = a law of its words x known noise:")
+        say(f"no model can have a mean absolute error below {made.noise_floor:.4f} of log10(price).")
     _finish(api.begin_again(request, out), quiet, json_)
 
 
@@ -111,8 +110,9 @@ def check(request: "Request", json_: Json = False) -> None:
 def plan(request: "Request", json_: Json = False, quiet: Quiet = False) -> None:
     """Memory, time, disk, energy and money of each regime, before any training. Without DATA: --task and --rows."""
     from warmstart import api, show
+    from warmstart.watch import looking
 
-    found = show.looking(api.planning(request), quiet)
+    found = looking(api.planning(request), quiet)
     show.json_out([one.to_json() for one in found.forecasts]) if json_ else show.plan(found)
 
 
@@ -184,8 +184,9 @@ def probe(
 ) -> None:
     """How far predictions move where one term is swapped for another: what was inherited from the base, or learned."""
     from warmstart import api, show
+    from warmstart.watch import looking
 
-    found = show.looking(api.probing(folder, swap, data, code=model), quiet)
+    found = looking(api.probing(folder, swap, data, code=model), quiet)
     show.json_out(found.to_json()) if json_ else show.probe(found, folder)
 
 
@@ -201,13 +202,14 @@ def report(
 ) -> None:
     """Write DIR/report.html anew from the runs that are there; or a page to judge answers blind, and its votes."""
     from warmstart import api, show
+    from warmstart.watch import say
 
     if pairs is not None:
         if votes is not None or not examples:
             other = "--votes" if votes is not None else "--no-examples"
             raise UsageError(f"--pairs writes a page with texts to vote on: it cannot go with {other}.", "choose one")
         print(api.blind(folder, [name.strip() for name in pairs.split(",")]))
-        show.say(f"open it in a browser, vote, download votes.json; then: warmstart report {folder} --votes votes.json")
+        say(f"open it in a browser, vote, download votes.json; then: warmstart report {folder} --votes votes.json")
         return
     if votes is not None:
         show.sentence(api.vote(folder, votes).statement)
@@ -225,12 +227,13 @@ def runs(folder: Folder, json_: Json = False) -> None:
 @app.command()
 def resume(folder: Folder, model: Code = None, quiet: Quiet = False, json_: Json = False) -> None:
     """Go on with a run or a study that was stopped; what is finished is not done again."""
-    from warmstart import api, config, show
+    from warmstart import api, config
+    from warmstart.watch import say
 
     done = (api.finished_run if config.load(folder).command == "fit" else api.finished_study)(folder)
     if done is not None:
         if world().main:
-            show.say(f"{folder} is finished: nothing is left to train.")
+            say(f"{folder} is finished: nothing is left to train.")
         return _show(done, folder, json_)
     _finish(api.begin_again(api.resumable(folder, model), folder), quiet, json_)
 
@@ -298,18 +301,18 @@ def _describe(request: "Request", out: Path, as_json: bool) -> None:
 
 def _finish(begun: "Begun", quiet: bool, as_json: bool) -> None:
     """Carry out a comparison or a fit, and show what came of it: the main process does."""
-    from warmstart import api, show
+    from warmstart import api
+    from warmstart.watch import watched
 
     flags = (["--json"] * as_json) + (["--quiet"] * quiet)
     code = ["--model", begun.request.model] if begun.request.model else []
     go_on = ["resume", *flags, *code, "--", str(begun.folder)]
-    quiet = quiet or not world().main
     try:
         if begun.request.command == "fit":
-            _show(show.progress(_told(api.fitting(begun), go_on), quiet), begun.folder, as_json)
+            _show(watched(_told(api.fitting(begun), go_on), quiet), begun.folder, as_json)
         else:
             steps = api.advising(begun) if begun.request.command == "advise" else api.comparing(begun)
-            _show(show.progress(_told(steps, go_on), quiet), begun.folder, as_json)
+            _show(watched(_told(steps, go_on), quiet), begun.folder, as_json)
     except process.Stopped as stopped:
         raise process.Stopped(stopped.code, begun.folder) from None
 

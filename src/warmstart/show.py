@@ -1,4 +1,4 @@
-"""Show: results as people read them in a terminal; progress beside them on stderr."""
+"""Show: results as people read them in a terminal."""
 
 import json
 import math
@@ -6,15 +6,12 @@ import re
 import statistics
 import sys
 import textwrap
-import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from rich.console import Console
-from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
-from rich.progress import Progress as Bars
 from rich.table import Table as Grid
 
 from warmstart.data.schema import TEXT_OUT
@@ -22,6 +19,7 @@ from warmstart.deliver.write import as_csv, write
 from warmstart.report.words import compute as compute_words
 from warmstart.report.words import score as score_words
 from warmstart.report.words import size as size_words
+from warmstart.watch import counted, say
 from warmstart.wording import forgotten
 
 if TYPE_CHECKING:
@@ -34,17 +32,9 @@ if TYPE_CHECKING:
     from warmstart.racing import Raced
     from warmstart.record import Run
     from warmstart.study import Study
-    from warmstart.work import Progress
 
 Value = TypeVar("Value")
 out = Console(highlight=False, markup=False, emoji=False)
-err = Console(stderr=True, highlight=False, markup=False, emoji=False)
-EVERY = 15.0  # seconds between lines where there is no terminal to draw a bar on
-
-
-def say(text: str) -> None:
-    """A line for the person, not for the next program."""
-    err.print(text, soft_wrap=True)
 
 
 def line(text: str) -> None:
@@ -70,54 +60,6 @@ def typed() -> Iterator[str]:
         if not text:
             return
         yield text
-
-
-def progress(steps: "Generator[Progress, None, Value]", quiet: bool) -> Value:
-    """Run to the end; meanwhile say what runs, how far it is and how long it will take."""
-    watch = (_bar if sys.stderr.isatty() and not quiet else _lines)(quiet)
-    next(watch)
-    try:
-        while True:
-            watch.send(next(steps))
-    except StopIteration as stop:
-        value: Value = stop.value
-        return value
-    finally:
-        watch.close()
-
-
-def _bar(quiet: bool) -> "Generator[None, Progress, None]":
-    words, left = TextColumn("{task.description}"), TextColumn("{task.fields[left]}")
-    columns = (words, BarColumn(24), TaskProgressColumn(), TimeElapsedColumn(), left)
-    with Bars(*columns, console=err, transient=True) as bars:
-        task = bars.add_task("starting", total=1.0, left="")
-        while True:
-            now = yield
-            if now.message:
-                bars.console.print(now.message)
-            bars.update(task, description=now.doing, completed=now.done, left=_left(now))
-
-
-def _lines(quiet: bool) -> "Generator[None, Progress, None]":
-    said, last = "", 0.0
-    while True:
-        now = yield
-        if quiet:
-            continue
-        if now.message:
-            say(now.message)
-        if now.doing != said or time.monotonic() - last > EVERY:
-            say(f"[{now.done:4.0%}] {now.doing}{_left(now)}")
-            said, last = now.doing, time.monotonic()
-
-
-def _left(now: "Progress") -> str:
-    return "" if now.seconds_left is None else f", {_clock(now.seconds_left)} left"
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes}:{rest:02}"
 
 
 def json_out(value: Any) -> None:
@@ -164,18 +106,6 @@ def checked(found: "Checked") -> None:
             line(f"  hint: {finding.hint}")
     if not found.findings:
         line("nothing to remark.")
-
-
-def looking(steps: "Generator[str, None, Value]", quiet: bool) -> Value:
-    """Run to the end; meanwhile say what is looked at."""
-    while True:
-        try:
-            doing = next(steps)
-        except StopIteration as stop:
-            value: Value = stop.value
-            return value
-        if not quiet:
-            say(doing)
 
 
 def plan(found: "Planned") -> None:
@@ -412,25 +342,13 @@ def predictions(trained: "Trained", table: "Table", path: Path | None, quiet: bo
         say(f"{table.rows(empty)}: nothing to read, so what is predicted there means little.")
     numbered: Iterator[dict[str, Any]] = ({"row": i} | row for i, row in enumerate(trained.stream(texts), 1))
     if not quiet and not (path is None and sys.stdout.isatty()):  # there, the rows themselves say how far it is
-        numbered = _told(numbered, len(texts))
+        numbered = counted(numbered, len(texts))
     if path is None:
         as_csv(numbered, sys.stdout)
         return
     write(numbered, path)
     if not quiet:
         say(f"{table.columns.num_rows:,} predictions in {path}")
-
-
-def _told(rows: Iterator[dict[str, Any]], count: int) -> Iterator[dict[str, Any]]:
-    """The same rows; how far it is, now and then."""
-    began = last = time.monotonic()
-    for done, row in enumerate(rows, 1):
-        yield row
-        now = time.monotonic()
-        if now - last > EVERY and done < count:
-            left = (now - began) / done * (count - done)
-            say(f"[{done / count:4.0%}] {done:,} of {count:,} rows, {_clock(left)} left")
-            last = now
 
 
 def regimes() -> None:

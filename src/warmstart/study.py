@@ -35,7 +35,7 @@ LONGEST_EXAMPLE = 600  # characters of a text that the report may show
 LONGEST_SOURCE = 8_000  # of one that is answered: a person judges answers by it
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Study:
     """A comparison with the advice drawn from it, and where both are."""
 
@@ -43,6 +43,10 @@ class Study:
     advice: Advice
     folder: Path
     raced: Raced | None = None  # None: everything was compared
+
+    def __repr__(self) -> str:
+        """The answer, as a notebook shows it."""
+        return f"{self.advice.verdict}: {self.advice.reason} See {self.folder / 'report.html'}."
 
 
 def study(
