@@ -92,7 +92,7 @@ def test_slopes_are_learned(whole: list[replay.Logged]) -> None:
     some = ("constant", "full", "lora")
     few = [replace(p, losses={ask: lost for ask, lost in p.losses.items() if ask.arm in some}) for p in whole]
     prior = learn.learned(few, passes=30)
-    assert prior.slope("full").mean == pytest.approx(-0.2, abs=0.05)
+    assert prior.slope_of("full").mean == pytest.approx(-0.2, abs=0.05)
     assert "constant" not in prior.slopes
 
 

@@ -5,11 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from warmstart.foresight import Ask, Foresight, Observed, Prior, Slope
+from warmstart.foresight import Ask, Foresight, Observed, Prior, Usual
 from warmstart.record import Array
 
 WHOLE, FIRST = 800, 50
-PRIOR = Prior(usual=Slope(-0.2, 0.05), common=0.1, bend=0.05, seeds=0.02, draw=0.05, common_draw=0.1)
+PRIOR = Prior(usual=Usual(-0.2, 0.05), common=0.1, bend=0.05, seeds=0.02, draw=0.05, common_draw=0.1)
 SIGHT = Foresight(PRIOR, FIRST, WHOLE)
 RANDOM = np.random.default_rng(0)
 HARDNESS = RANDOM.random(400)
@@ -82,7 +82,7 @@ def test_the_prior_that_made_the_curves_is_likelier_than_others() -> None:
         others = {
             "right": PRIOR,
             "draws are calm": replace(PRIOR, draw=0.01, common_draw=0.01),
-            "slopes are steep": replace(PRIOR, usual=Slope(-0.6, 0.05)),
+            "slopes are steep": replace(PRIOR, usual=Usual(-0.6, 0.05)),
             "nothing in common": replace(PRIOR, common=0.0, common_draw=0.0),
         }
         for name, prior in others.items():

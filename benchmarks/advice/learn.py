@@ -11,13 +11,15 @@ from typing import Protocol
 import numpy as np
 from scipy.optimize import minimize
 
-from warmstart.foresight import Ask, Foresight, Observed, Prior, Slope
+from warmstart.foresight import Ask, Foresight, Observed, Prior, Usual
 from warmstart.race import rungs
 from warmstart.record import Array
 
 SPREADS = ("common", "bend", "seeds", "draw", "common_draw")
 LOOSE = math.log(2)  # standard deviation of a spread's logarithm around the default's
 APART = 0.05  # standard deviation of an arm's usual slope around that of all arms
+LEVELS = 0.3  # of an arm's usual level
+SPREAD = 0.4  # of a level from task to task, before anything is learned
 UNTAUGHT = "constant"  # its curve is flat, and nothing of others'
 
 
@@ -38,12 +40,12 @@ def learned(problems: Sequence[Log], passes: int = 60) -> Prior:
     usual = Prior()
 
     def prior(values: Array) -> Prior:
-        mean, deviation, *spreads = values[: 2 + len(SPREADS)]
-        slopes = {
-            arm: Slope(mean + off, math.exp(deviation)) for arm, off in zip(arms, values[-len(arms) :], strict=True)
-        }
+        mean, deviation, spread, *spreads = values[: 3 + len(SPREADS)]
+        offs, ups = np.split(values[3 + len(SPREADS) :], 2)
+        levels = {arm: Usual(up, math.exp(spread)) for arm, up in zip(arms, ups, strict=True)}
+        slopes = {arm: Usual(mean + off, math.exp(deviation)) for arm, off in zip(arms, offs, strict=True)}
         found = {name: math.exp(value) for name, value in zip(SPREADS, spreads, strict=True)}
-        return Prior(slopes, Slope(mean, math.exp(deviation)), **found)
+        return Prior(levels=levels, slopes=slopes, usual=Usual(mean, math.exp(deviation)), **found)
 
     def surprise(values: Array) -> float:
         made = prior(values)
@@ -52,10 +54,11 @@ def learned(problems: Sequence[Log], passes: int = 60) -> Prior:
         return loosely - told
 
     start = np.array(
-        [usual.usual.mean, math.log(usual.usual.deviation), *(math.log(getattr(usual, name)) for name in SPREADS)]
-        + [0.0] * len(arms)
+        [usual.usual.mean, math.log(usual.usual.deviation), math.log(SPREAD)]
+        + [math.log(getattr(usual, name)) for name in SPREADS]
+        + [0.0] * (2 * len(arms))
     )
-    width = np.array([0.1, *[LOOSE] * (1 + len(SPREADS)), *[APART] * len(arms)])
+    width = np.array([0.1, *[LOOSE] * (2 + len(SPREADS)), *[APART] * len(arms), *[LEVELS] * len(arms)])
     return prior(minimize(surprise, start, method="L-BFGS-B", options={"maxiter": passes}).x)
 
 
@@ -63,7 +66,12 @@ def described(prior: Prior) -> dict[str, object]:
     """For the results file."""
     slopes = {arm: [round(slope.mean, 3), round(slope.deviation, 3)] for arm, slope in prior.slopes.items()}
     spreads = {name: round(getattr(prior, name), 4) for name in SPREADS}
-    return {"usual": [round(prior.usual.mean, 3), round(prior.usual.deviation, 3)], "slopes": slopes} | spreads
+    levels = {arm: [round(level.mean, 3), round(level.deviation, 3)] for arm, level in prior.levels.items()}
+    return (
+        {"levels": levels}
+        | {"usual": [round(prior.usual.mean, 3), round(prior.usual.deviation, 3)], "slopes": slopes}
+        | spreads
+    )
 
 
 def _observed(problem: Log) -> Observed:

@@ -26,7 +26,7 @@ from learn import described, learned
 from measure import LENGTH, LOG, SEEDS, read_log
 from problems import PROBLEMS
 from warmstart import race as racing
-from warmstart.foresight import Ask, Prior, Slope
+from warmstart.foresight import Ask, Prior, Usual
 from warmstart.race import Arm, Result, Standing, race, rungs
 from warmstart.record import Array
 from warmstart.regimes import BASELINES, DEFAULT
@@ -38,7 +38,7 @@ COMPARED = 3  # seeds of that comparison: what `compare` runs unless told otherw
 LITTLE = 0.01  # of it: an arm that costs less is run on all rows first, as in `warmstart.racing`
 BOOTSTRAPS = 2_000
 # As races were before: nothing in common between arms, and the same luck on few rows as on many.
-APART = Prior(usual=Slope(-0.18, 0.15), common=0.0, bend=0.15, seeds=0.04, draw=0.0, common_draw=0.0)
+APART = Prior(usual=Usual(-0.18, 0.15), common=0.0, bend=0.15, seeds=0.04, draw=0.0, common_draw=0.0)
 FEW, ABUNDANT = 300, 10_000  # rows, for the rules
 
 

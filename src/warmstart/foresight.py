@@ -17,7 +17,7 @@ import numpy as np
 from warmstart.record import Array
 
 FEWEST = 50  # training rows of the first rung; a draw's luck is told for so many
-_LEVEL = 1.0  # standard deviation of an arm's log error around that of the others, before anything is seen of it
+_CENTRE = 3.0  # standard deviation of what the log errors of all arms of a task have in common: it may be anything
 _TRUST = 4.0  # pairs of seeds that the prior's spread counts for
 
 
@@ -31,11 +31,11 @@ class Ask:
 
 
 @dataclass(frozen=True)
-class Slope:
-    """Of the log error, for each factor e of rows: what is usual, and its standard deviation from task to task."""
+class Usual:
+    """What is usual of an arm, and its standard deviation from task to task, beside what all arms have in common."""
 
     mean: float
-    deviation: float  # beside what all arms of a task have in common
+    deviation: float
 
 
 @dataclass(frozen=True)
@@ -46,15 +46,20 @@ class Prior:
     with a deviation of 0.03, common 0.07, bend 0.04, seeds 0.02, draw 0.02, common_draw 0.10.
     """
 
-    slopes: Mapping[str, Slope] = field(default_factory=dict)  # by the name of the arm
-    usual: Slope = Slope(-0.18, 0.1)  # of any other
+    levels: Mapping[str, Usual] = field(default_factory=dict)  # log error on the first rung, by the name of the arm
+    level: Usual = Usual(0.0, 1.0)  # of any other
+    slopes: Mapping[str, Usual] = field(default_factory=dict)  # of the log error, for each factor e of rows
+    usual: Usual = Usual(-0.18, 0.1)  # of any other
     common: float = 0.1  # of the slope that all arms of a task share
     bend: float = 0.1  # of a slope's change over one factor e of rows
     seeds: float = 0.03  # from seed to seed, however many the rows
     draw: float = 0.06  # from draw to draw of 50 rows, each arm by itself; falls with the root of the rows
     common_draw: float = 0.06  # the same for all arms together
 
-    def slope(self, arm: str) -> Slope:
+    def level_of(self, arm: str) -> Usual:
+        return self.levels.get(arm, self.level)
+
+    def slope_of(self, arm: str) -> Usual:
         return self.slopes.get(arm, self.usual)
 
 
@@ -78,9 +83,9 @@ class Observed:
 
     def with_one_more(self, ask: Ask) -> "Observed":
         """As if `ask` had been run too: how sure one would be does not depend on what it scores."""
-        like = max(i for i, other in enumerate(self.asks) if other.arm == ask.arm)  # its luck with the held-out rows
-        values, rows = np.append(self.values, self.values[like]), np.vstack([self.rows, self.rows[like]])
-        return Observed((*self.asks, ask), values, rows)
+        like = [i for i, other in enumerate(self.asks) if other.arm == ask.arm]  # its luck with the held-out rows
+        luck = self.rows[like[-1]] if like else self.rows.mean(axis=0)
+        return Observed((*self.asks, ask), np.append(self.values, self.values[-1]), np.vstack([self.rows, luck]))
 
 
 @dataclass(frozen=True)
@@ -97,8 +102,9 @@ class Foresight:
         targets = [Ask(name, self.whole, 0) for name in names]
         across = self._curves(asks, targets)
         gains = np.linalg.solve(self._seen(observed), across).T
-        centre = float(observed.values.mean())
-        mean: Array = centre + self._usual(targets) + gains @ (observed.values - centre - self._usual(asks))
+        off = observed.values - self._usual(asks)
+        centre = float(off.mean())
+        mean: Array = centre + self._usual(targets) + gains @ (off - centre)
         spread: Array = self._curves(targets, targets) - gains @ across
         return mean, (spread + spread.T) / 2 + 1e-12 * np.eye(len(names))
 
@@ -119,16 +125,19 @@ class Foresight:
 
     def _usual(self, asks: Sequence[Ask]) -> Array:
         """Log errors around their centre, before anything is seen."""
-        return np.array([self.prior.slope(ask.arm).mean * self._place(ask) for ask in asks])
+        found = [self.prior.level_of(a.arm).mean + self.prior.slope_of(a.arm).mean * self._place(a) for a in asks]
+        return np.array(found)
 
     def _curves(self, some: Sequence[Ask], others: Sequence[Ask]) -> Array:
         """Covariance of the true log errors: a level, a slope, and a slope that wanders."""
         one, other = (np.array([self._place(ask) for ask in asks]) for asks in (some, others))
         same = np.array([[a.arm == b.arm for b in others] for a in some])
         near, far = np.minimum.outer(one, other), np.maximum.outer(one, other)
-        slopes = np.array([self.prior.slope(ask.arm).deviation for ask in some])[:, None]
+        levels = np.array([self.prior.level_of(ask.arm).deviation for ask in some])[:, None]
+        slopes = np.array([self.prior.slope_of(ask.arm).deviation for ask in some])[:, None]
         wandered = self.prior.bend**2 * near**2 * (3 * far - near) / 6
-        found: Array = same * (_LEVEL**2 + slopes**2 * near * far + wandered) + self.prior.common**2 * near * far
+        own = levels**2 + slopes**2 * near * far + wandered
+        found: Array = same * own + _CENTRE**2 + self.prior.common**2 * near * far
         return found
 
     def _luck(self, observed: Observed) -> Array:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from scipy.stats import norm
 
 from warmstart.foresight import FEWEST, Ask, Foresight, Observed, Prior
 from warmstart.record import Array
@@ -60,7 +61,7 @@ class Standing:
     spent: float
     decided: bool
     dropped: dict[str, int]  # arms without a chance, with the most rows that they were seen at
-    unseen: tuple[str, ...] = ()  # arms that the budget did not pay one run of: each as likely the best as any other
+    unseen: tuple[str, ...] = ()  # arms that no run was made of: all that is known of them was known before
     next_ask: Ask | None = None  # the run that would tell most, whatever it costs; None: none is left
     next_cost: float | None = None
 
@@ -92,7 +93,7 @@ def race(
     sight = Foresight(prior or Prior(), rungs(whole)[0], whole)
     field_ = _Field(tuple(arms), whole, worth, higher_is_better, sight, dice)
     for ask in field_.opening():
-        if field_.spent + field_.cost(ask) <= budget or len(field_.seen) < 2:
+        if field_.spent + field_.cost(ask) <= budget or not field_.seen:
             field_.add((yield ask))
     while True:
         standing = field_.standing()
@@ -126,24 +127,39 @@ class _Field:
     def cost(self, ask: Ask) -> float:
         return next(arm for arm in self.arms if arm.name == ask.arm).cost(ask.rows)
 
-    def opening(self) -> Iterator[Ask]:
-        """Cheap arms on all rows, every other on the first rung, cheapest first."""
-        first = rungs(self.whole)[0]
-        asks = [Ask(arm.name, self.whole if arm.whole else first, 0) for arm in self.arms]
-        return iter(sorted(asks, key=self.cost))
+    def opening(self) -> list[Ask]:
+        """Cheap arms on all rows, cheapest first."""
+        return sorted((Ask(arm.name, self.whole, 0) for arm in self.arms if arm.whole), key=self.cost)
 
     @property
     def known(self) -> list[str]:
         """The arms that there is a result of, and that never failed."""
         return [arm.name for arm in self.arms if arm.name not in self.failed and self._asked(arm.name)]
 
+    @property
+    def running(self) -> list[str]:
+        """The same, then the arms that nothing was seen of yet."""
+        return [
+            *self.known,
+            *(arm.name for arm in self.arms if not self._asked(arm.name) and arm.name not in self.failed),
+        ]
+
+    @property
+    def unknown(self) -> list[str]:
+        """The arms that nothing is known of, neither from runs nor from before."""
+        return [name for name in self.running if not self._asked(name) and name not in self.sight.prior.levels]
+
+    def _matters(self, arm: str, standing: Standing) -> bool:
+        return arm == standing.choice or standing.chances[arm] >= CHANCE or arm in self.unknown
+
     def _asked(self, arm: str) -> list[Ask]:
         return [result.ask for result in self.seen if result.ask.arm == arm]
 
     def standing(self) -> Standing:
-        names = self.known
-        if not names:
+        known = self.known
+        if not known:
             return Standing(None, (), 0.0, {}, {}, self.spent, decided=False, dropped={})
+        names = self.running
         observed = self._observed()
         mean, spread = self.sight.foreseen(observed, names)
         random = np.random.default_rng(self.dice)
@@ -154,33 +170,30 @@ class _Field:
         good = (errors <= best + margin).mean(axis=0)
         regret = (errors - best).mean(axis=0)
         whole_cost = {arm.name: arm.cost(self.whole) for arm in self.arms}
-        as_good = sorted((i for i in range(len(names)) if good[i] >= TIED), key=lambda i: whole_cost[names[i]])
-        place = as_good[0] if as_good else int(regret.argmin())
+        as_good = sorted((i for i in range(len(known)) if good[i] >= TIED), key=lambda i: whole_cost[names[i]])
+        place = as_good[0] if as_good else int(regret[: len(known)].argmin())
         low, high = np.quantile(errors, [0.05, 0.95], axis=0)
         middle = self._possible_errors(mean)
-        candidates = [ask for ask in self._possible(names) if chances[names.index(ask.arm)] >= CHANCE]
-        told = self._worth_asking(observed, names, chances, place, candidates)
+        may_win = {name for name, chance in zip(names, chances, strict=True) if chance >= CHANCE} | {*self.unknown}
+        candidates = [ask for ask in self._possible(names) if ask.arm in may_win]
+        told = self._worth_asking(observed, names, place, candidates)
         wanted = max(told, key=lambda ask: told[ask] / max(self.cost(ask), 1e-12), default=None)
-        first_runs = [ask for ask in self.opening() if ask.arm not in names and ask.arm not in self.failed]
-        unseen = tuple(ask.arm for ask in first_runs)
-        wanted = first_runs[0] if first_runs else wanted
-        known = len(names) / (len(names) + len(unseen))
         return Standing(
             choice=names[place],
             tie=tuple(names[i] for i in as_good) if len(as_good) > 1 else (),
-            confidence=known * float(good[place]),
-            chances={name: known * float(chance) for name, chance in zip(names, chances, strict=True)},
+            confidence=float(good[place]),
+            chances={name: float(chance) for name, chance in zip(names, chances, strict=True)},
             predicted={
-                name: Prediction(float(middle[i]), float(low[i]), float(high[i])) for i, name in enumerate(names)
+                name: Prediction(float(middle[i]), float(low[i]), float(high[i])) for i, name in enumerate(known)
             },
             spent=self.spent,
-            decided=bool(good[place] >= SURE) and not unseen,
+            decided=bool(good[place] >= SURE) and not self.unknown,
             dropped={
                 name: max(ask.rows for ask in self._asked(name))
-                for name, chance in zip(names, chances, strict=True)
+                for name, chance in zip(known, chances, strict=False)
                 if chance < CHANCE and name != names[place]
             },
-            unseen=unseen,
+            unseen=tuple(names[len(known) :]),
             next_ask=wanted,
             next_cost=None if wanted is None else self.cost(wanted),
         )
@@ -192,22 +205,20 @@ class _Field:
 
     def next_ask(self, standing: Standing, left: float) -> Ask | None:
         """The run that tells most for its cost, among those that are still paid for."""
-        names = self.known
-        if standing.choice is None:
-            return None
-        chances = np.array([standing.chances[name] for name in names])
+        names = self.running
+        if standing.choice is None:  # whatever it costs: of nothing, nothing follows
+            asks = [Ask(name, rungs(self.whole)[0], 0) for name in names]
+            return min(asks, key=self.cost, default=None)
         affordable = [
-            ask
-            for ask in self._possible(names)
-            if self.cost(ask) <= left and (standing.chances[ask.arm] >= CHANCE or ask.arm == standing.choice)
+            ask for ask in self._possible(names) if self.cost(ask) <= left and self._matters(ask.arm, standing)
         ]
-        told = self._worth_asking(self._observed(), names, chances, names.index(standing.choice), affordable)
+        told = self._worth_asking(self._observed(), names, names.index(standing.choice), affordable)
         return max(told, key=lambda ask: told[ask] / max(self.cost(ask), 1e-12), default=None)
 
     def _possible(self, names: Sequence[str]) -> Iterator[Ask]:
         """Of each arm: more rows than it was seen at, or the same with another seed."""
         for name in names:
-            most = max(ask.rows for ask in self._asked(name))
+            most = max((ask.rows for ask in self._asked(name)), default=0)
             for rows in (rows for rows in rungs(self.whole) if rows >= most):
                 seeds = {ask.seed for ask in self._asked(name) if ask.rows == rows}
                 fresh = next(seed for seed in range(len(seeds) + 1) if seed not in seeds)
@@ -219,17 +230,35 @@ class _Field:
         return Observed.of([each.ask for each in seen], [each.losses for each in seen if each.losses is not None])
 
     def _worth_asking(
-        self, observed: Observed, names: Sequence[str], chances: Array, lead: int, candidates: Sequence[Ask]
+        self, observed: Observed, names: Sequence[str], lead: int, candidates: Sequence[Ask]
     ) -> dict[Ask, float]:
-        """How much variance of the differences to the leading arm each run would take away, by the rivals' chances.
+        """By how much, of the log error, each run is expected to better the choice.
 
-        It depends on which rows and seeds are seen, not on what they will score.
+        That an arm may turn out better than the one that leads counts by how probable that is and by how much; and
+        where it is likely better already but was never run, that it can be chosen then. It depends on which rows and
+        seeds are seen, and on nothing that they will score: the knowledge gradient (Frazier, Powell and Dayanik 2009),
+        each arm held against the leading one alone.
         """
-        now = self._doubt(observed, names, chances, lead)
-        return {ask: now - self._doubt(observed.with_one_more(ask), names, chances, lead) for ask in candidates}
+        mean, spread = self.sight.foreseen(observed, names)
+        ahead, now = mean[lead] - mean, _differences(spread, lead)
+        never = np.array([not self._asked(name) for name in names])
+        found = {}
+        for ask in candidates:
+            _, after = self.sight.foreseen(observed.with_one_more(ask), names)
+            moved = np.sqrt(np.maximum(now - _differences(after, lead), 1e-12))
+            gained = moved * _expected_above(-ahead / moved) - np.maximum(ahead, 0)
+            gained += never * np.maximum(ahead, 0) * (np.array(names) == ask.arm)
+            found[ask] = float(gained[np.arange(len(names)) != lead].sum())
+        return found
 
-    def _doubt(self, observed: Observed, names: Sequence[str], chances: Array, lead: int) -> float:
-        _, spread = self.sight.foreseen(observed, names)
-        variances = np.diag(spread) + spread[lead, lead] - 2 * spread[lead]
-        rivals = np.arange(len(names)) != lead
-        return float((variances * np.maximum(chances, 1e-3))[rivals].sum())
+
+def _differences(spread: Array, lead: int) -> Array:
+    """Variances [arms] of the differences to one arm."""
+    found: Array = np.diag(spread) + spread[lead, lead] - 2 * spread[lead]
+    return found
+
+
+def _expected_above(bound: Array) -> Array:
+    """By how much a standard normal number is expected to be above this; nothing where it is below."""
+    found: Array = norm.pdf(bound) - bound * norm.sf(bound)
+    return found

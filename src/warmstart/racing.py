@@ -62,7 +62,7 @@ class Raced:
     next_regime: str | None  # the run that would tell most, though it was not paid for
     next_rows: int | None
     next_seconds: float | None
-    unseen: tuple[str, ...] = ()  # regimes that the budget did not pay one run of
+    unseen: tuple[str, ...] = ()  # regimes that no run was made of
 
     def of(self, name: str | None) -> Outlook | None:
         return next((each for each in self.outlooks if each.regime == name), None)
@@ -231,7 +231,7 @@ def _raced(
         return top * (1 - loss) if higher else loss
 
     outlooks = []
-    for name in sorted(standing.chances, key=lambda name: -standing.chances[name]):
+    for name in sorted(standing.predicted, key=lambda name: -standing.chances[name]):
         seen = [run for run in runs if run.regime == name]
         found = standing.predicted[name]
         ends = sorted((score(found.low), score(found.high)))

@@ -100,7 +100,8 @@ def _doubts(raced: Raced, leader: Outlook) -> tuple[str, ...]:
     ]
     if raced.unseen:
         names = _listed([f"`{name}`" for name in raced.unseen])
-        found.insert(0, f"The budget paid for no run of {names}: each may be the best.")
+        why = "earlier tasks leave little chance" if raced.decided else "each may be the best"
+        found.insert(0, f"The race made no run of {names}: {why}.")
     if leader.rows < raced.whole:
         ahead = raced.whole / leader.rows
         told = f"`{leader.regime}` was seen at {leader.rows:,} rows, {ahead:.0f} times fewer than it is foretold for"
