@@ -1,6 +1,7 @@
 """Probe: a model that looks at a term moves with it, one that does not stays; wrong input is told."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -129,6 +130,15 @@ def test_both_ways_count_towards_the_right_term() -> None:
 def test_wrong_pairs(text: str, said: str, study: Path, tmp_path: Path) -> None:
     answer = call("probe", study, "--swap", _pairs(tmp_path / "pairs.csv", text), "--quiet")
     assert answer.code == 2 and said in answer.err and answer.out == "" and "Traceback" not in answer.err
+
+
+def test_a_study_whose_models_are_gone(study: Path, tmp_path: Path) -> None:
+    left = tmp_path / "left"
+    shutil.copytree(study, left)
+    for model in (left / "runs").glob("*/model.json"):
+        model.unlink()
+    answer = call("probe", left, "--swap", _pairs(tmp_path / "pairs.csv", "he,she\n"), "--quiet")
+    assert answer.code == 2 and "has a model" in answer.err and "train again" in answer.err
 
 
 def test_wrong_folders(run: Path, study: Path, tmp_path: Path) -> None:

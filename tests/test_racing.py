@@ -1,10 +1,8 @@
 """Racing: a race in a folder trains what it asks for, survives a stop, and its answer can be checked and fitted."""
 
 import json
-from collections.abc import Generator
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 import pytest
@@ -13,25 +11,16 @@ from tests.run_factory import make_run
 from tests.tiny import CLASSES, REGRESSION, tiny_problem
 from warmstart import racing
 from warmstart.budget import Options, Problem, first_plan
+from warmstart.carry_out import last
 from warmstart.errors import UsageError
 from warmstart.racing import Outlook, Raced, losses, raced
 from warmstart.record import Interval, Point, load_run
 from warmstart.study import Study, fit_advised, race_study, read_back
 from warmstart.verdict import held_against, verdict
 from warmstart.weights import Base
-from warmstart.work import Expected, Progress
+from warmstart.work import Expected
 
-Value = TypeVar("Value")
 QUICK = Options(regimes=("constant", "linear", "full", "frozen"), seeds=2, trials=2, length=0.05, log=False)
-
-
-def to_the_end(steps: Generator[Progress, None, Value]) -> Value:
-    while True:
-        try:
-            next(steps)
-        except StopIteration as stop:
-            value: Value = stop.value
-            return value
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +33,7 @@ def made(problem: Problem, tmp_path_factory: pytest.TempPathFactory) -> Study:
     folder = tmp_path_factory.mktemp("race")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(racing, "SIMPLY", 0.0)
-        return to_the_end(race_study(problem, QUICK, folder, 3.0, command="warmstart advise x.csv"))
+        return last(race_study(problem, QUICK, folder, 3.0, command="warmstart advise x.csv"))
 
 
 def test_a_race_leaves_what_a_study_leaves_and_its_own_account(made: Study) -> None:
@@ -83,20 +72,20 @@ def test_gone_on_with_it_asks_for_the_same_runs_and_trains_none(
 ) -> None:
     monkeypatch.setattr(racing, "SIMPLY", 0.0)
     before = {path: path.stat().st_mtime_ns for path in made.folder.rglob("run.json") if "winner" not in path.parts}
-    again = to_the_end(race_study(problem, QUICK, made.folder, 3.0, command="warmstart advise x.csv"))
+    again = last(race_study(problem, QUICK, made.folder, 3.0, command="warmstart advise x.csv"))
     after = {path: path.stat().st_mtime_ns for path in made.folder.rglob("run.json") if "winner" not in path.parts}
     assert again.raced == made.raced and after == before
 
 
 def test_where_comparing_is_quick_everything_is_compared(base: Base, tmp_path: Path) -> None:
     options = replace(QUICK, regimes=("constant", "linear"), seeds=1)
-    found = to_the_end(race_study(tiny_problem(CLASSES, base), options, tmp_path / "study", 0.1))
+    found = last(race_study(tiny_problem(CLASSES, base), options, tmp_path / "study", 0.1))
     assert found.raced is None and found.advice.choice == "linear"
 
 
 def test_several_numbers_of_rows_are_refused(problem: Problem, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="rungs of its own"):
-        to_the_end(race_study(problem, replace(QUICK, rows=(50, 100)), tmp_path, 0.1))
+        last(race_study(problem, replace(QUICK, rows=(50, 100)), tmp_path, 0.1))
 
 
 def test_fit_auto_trains_what_the_race_advises_on_all_rows(
@@ -104,7 +93,7 @@ def test_fit_auto_trains_what_the_race_advises_on_all_rows(
 ) -> None:
     monkeypatch.setattr(racing, "SIMPLY", 0.0)
     options = replace(QUICK, regimes=("constant", "full", "frozen"))
-    done = to_the_end(fit_advised(problem, options, tmp_path / "model", 3.0, (), "warmstart fit x.csv"))
+    done = last(fit_advised(problem, options, tmp_path / "model", 3.0, (), "warmstart fit x.csv"))
     advised = read_back(tmp_path / "model" / "advice")
     assert done.regime == advised.advice.predicted["regime"] and done.rows == len(problem.splits.train)
     searched = next(run for run in advised.comparison.runs if run.regime == done.regime)
@@ -232,7 +221,7 @@ def test_a_score_outside_the_band_is_an_alarm() -> None:
 def test_errors_go_the_other_way(base: Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(racing, "SIMPLY", 0.0)
     options = replace(QUICK, regimes=("constant", "linear", "frozen"))
-    found = to_the_end(race_study(tiny_problem(REGRESSION, base, n=400), options, tmp_path / "study", 3.0))
+    found = last(race_study(tiny_problem(REGRESSION, base, n=400), options, tmp_path / "study", 3.0))
     assert found.raced is not None
     scores = {each.regime: each.score for each in found.raced.outlooks}
     constant = next(run.test for run in found.comparison.runs if run.regime == "constant")

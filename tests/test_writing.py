@@ -18,7 +18,7 @@ from torch import nn
 import warmstart
 from tests.cli_base import call
 from tests.decoders import save_decoder
-from warmstart import writing
+from warmstart import api, writing
 from warmstart.data.conversations import ask
 from warmstart.deliver.chat import chat_with
 from warmstart.deliver.predict import writer_of
@@ -250,3 +250,13 @@ def test_an_encoder_writes_nothing(table: Path, base: Base, tmp_path: Path) -> N
     asked = settings(base.location, task="structured", fields=("summary",), text="text")
     with pytest.raises(UsageError, match="is an encoder; the task 'structured' needs decoder"):
         warmstart.fit(table, None, "full", tmp_path / "run", **asked)
+
+
+def test_an_answer_moves_with_the_term_that_is_swapped(study: Path, tmp_path: Path) -> None:
+    pairs = tmp_path / "pairs.csv"
+    pairs.write_text("fox,hen\n")
+    found = api.probe(study, pairs)
+    regimes = {each.name: each.together.effects for each in found.regimes}
+    assert regimes.keys() == {"zero-shot", "full", "lora", "scratch", "hybrid"}
+    assert found.texts == 18 and found.pairs[0].rows == 7
+    assert regimes["hybrid"]["changed"].value == 1.0  # it has learned to name the animal

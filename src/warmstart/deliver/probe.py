@@ -103,25 +103,15 @@ def _models(folder: Path) -> tuple[list[Model], bool]:
 def _texts(folder: Path, trained: Trained, table: Table | None) -> list[str]:
     """What is swapped in: the rows of the table, else the test rows' texts that the study kept."""
     if table is not None:
-        texts: list[str] = [text for text in trained.texts_of(table) if text]
-    else:
-        studies = (folder, folder.parent, folder.parent.parent)  # of a study, its winner or one of its runs
-        kept = next((found for each in studies if (found := load_examples(each / "examples.parquet"))), None)
-        texts = list(kept.values()) if kept else []
-    if trained.stored.schema.task in TEXT_OUT:
-        texts = [text for text in texts if _is_whole(text)]
-    if not texts:
+        return [text for text in trained.texts_of(table) if text]
+    studies = (folder, folder.parent, folder.parent.parent)  # of a study, its winner or one of its runs
+    kept = next((found for each in studies if (found := load_examples(each / "examples.parquet"))), None)
+    if not kept:
         raise InputError(f"{str(folder)!r} has kept no texts to swap in.", "name rows with --data FILE")
-    return texts
-
-
-def _is_whole(text: str) -> bool:
-    """Whether a conversation was kept to its end."""
-    try:
-        conversations.read(text)
-    except InputError:
-        return False
-    return True
+    schema = trained.stored.schema
+    if schema.task in TEXT_OUT:  # what is answered was kept, without the instruction that is the same for all
+        return [conversations.ask(schema.instruction or "", text) for text in kept.values()]
+    return list(kept.values())
 
 
 @dataclass(frozen=True)
