@@ -144,13 +144,12 @@ class _Field:
             *(arm.name for arm in self.arms if not self._asked(arm.name) and arm.name not in self.failed),
         ]
 
-    @property
-    def unknown(self) -> list[str]:
-        """The arms that nothing is known of, neither from runs nor from before."""
-        return [name for name in self.running if not self._asked(name) and name not in self.sight.prior.levels]
+    def _unknown(self, arm: str) -> bool:
+        """Whether nothing is known of it, neither from runs nor from before."""
+        return not self._asked(arm) and arm not in self.sight.prior.levels
 
-    def _matters(self, arm: str, standing: Standing) -> bool:
-        return arm == standing.choice or standing.chances[arm] >= CHANCE or arm in self.unknown
+    def _may_win(self, arm: str, chance: float) -> bool:
+        return chance >= CHANCE or self._unknown(arm)
 
     def _asked(self, arm: str) -> list[Ask]:
         return [result.ask for result in self.seen if result.ask.arm == arm]
@@ -174,8 +173,8 @@ class _Field:
         place = as_good[0] if as_good else int(regret[: len(known)].argmin())
         low, high = np.quantile(errors, [0.05, 0.95], axis=0)
         middle = self._possible_errors(mean)
-        may_win = {name for name, chance in zip(names, chances, strict=True) if chance >= CHANCE} | {*self.unknown}
-        candidates = [ask for ask in self._possible(names) if ask.arm in may_win]
+        may_win = [name for name, chance in zip(names, chances, strict=True) if self._may_win(name, float(chance))]
+        candidates = list(self._possible(may_win))
         told = self._worth_asking(observed, names, place, candidates)
         wanted = max(told, key=lambda ask: told[ask] / max(self.cost(ask), 1e-12), default=None)
         return Standing(
@@ -187,7 +186,7 @@ class _Field:
                 name: Prediction(float(middle[i]), float(low[i]), float(high[i])) for i, name in enumerate(known)
             },
             spent=self.spent,
-            decided=bool(good[place] >= SURE) and not self.unknown,
+            decided=bool(good[place] >= SURE) and not any(map(self._unknown, may_win)),
             dropped={
                 name: max(ask.rows for ask in self._asked(name))
                 for name, chance in zip(known, chances, strict=False)
@@ -209,9 +208,8 @@ class _Field:
         if standing.choice is None:  # whatever it costs: of nothing, nothing follows
             asks = [Ask(name, rungs(self.whole)[0], 0) for name in names]
             return min(asks, key=self.cost, default=None)
-        affordable = [
-            ask for ask in self._possible(names) if self.cost(ask) <= left and self._matters(ask.arm, standing)
-        ]
+        matter = [n for n in names if n == standing.choice or self._may_win(n, standing.chances[n])]
+        affordable = [ask for ask in self._possible(matter) if self.cost(ask) <= left]
         told = self._worth_asking(self._observed(), names, names.index(standing.choice), affordable)
         return max(told, key=lambda ask: told[ask] / max(self.cost(ask), 1e-12), default=None)
 
