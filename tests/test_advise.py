@@ -246,3 +246,10 @@ def test_several_rivals_need_a_clearer_difference() -> None:
 def test_a_clear_truth_is_found_in_most_studies() -> None:
     right = sum(advise(make_comparison(runs(seed, test_rows=500))).verdict == "fine-tune" for seed in range(20))
     assert right >= 19
+
+
+def test_where_all_are_wrong_the_cheapest_is_no_answer() -> None:
+    nothing = np.column_stack([np.zeros(200), np.ones(200)])
+    advice = advise(make_comparison([make_run(name, nothing) for name in ("zero-shot", "lora", "full")]))
+    assert (advice.choice, advice.verdict, advice.confidence) == (None, "undecided", 0.0)
+    assert "nothing that was compared got a single row right" in advice.reason

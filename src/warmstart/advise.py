@@ -71,6 +71,8 @@ def _answer(comparison: Comparison) -> Advice:
     field = field_of(comparison)
     if field is None:
         return _nothing_usable(comparison)
+    if comparison.higher_is_better and field.best.score == 0.0:
+        return _nothing_right(field)
     choices = [row for row in field.tied if field.beats_constant(row)]
     choices = choices or [row for row in field.rows if field.beats_constant(row)][:1]
     if not choices:
@@ -187,6 +189,21 @@ def _nothing_usable(comparison: Comparison) -> Advice:
         next_step="See in the caveats why; `warmstart check` finds what is wrong with the data, row by row.",
         predicted={"regime": None, "score": None, "interval": None},
         compute=compute_spent(comparison),
+    )
+
+
+def _nothing_right(field: Field) -> Advice:
+    """All are equally wrong: the cheapest of them is no answer."""
+    return Advice(
+        choice=None,
+        verdict="undecided",
+        confidence=0.0,
+        reason=f"Undecided: nothing that was compared got a single row right ({scores(field.comparison, field.best)}).",
+        also_fine=(),
+        caveats=_caveats(field, field.best),
+        next_step="Read the answers in the report. Train longer (--epochs, --budget), or name another --base.",
+        predicted=_predicted(field.best),
+        compute=compute_spent(field.comparison),
     )
 
 
