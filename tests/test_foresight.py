@@ -57,6 +57,11 @@ def test_one_arm_seen_to_fall_faster_makes_the_others_likely_to() -> None:
     assert after[0] < before[0] - 0.1
 
 
+def test_another_seed_is_expected_to_take_doubt_away_whatever_others_scored() -> None:
+    observed = seen((Ask("a", WHOLE, 0), 0.2), (Ask("b", FIRST, 0), 0.9))
+    assert doubt(SIGHT, observed.with_one_more(Ask("a", WHOLE, 1))) < doubt(SIGHT, observed)
+
+
 def test_more_rows_tell_more_than_few() -> None:
     few = seen((Ask("a", FIRST, 0), 0.6), (Ask("b", FIRST, 0), 0.6))
     many = seen((Ask("a", 400, 0), 0.5), (Ask("b", 400, 0), 0.5))

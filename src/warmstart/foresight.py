@@ -83,9 +83,10 @@ class Observed:
 
     def with_one_more(self, ask: Ask) -> "Observed":
         """As if `ask` had been run too: how sure one would be does not depend on what it scores."""
-        like = [i for i, other in enumerate(self.asks) if other.arm == ask.arm]  # its luck with the held-out rows
-        luck = self.rows[like[-1]] if like else self.rows.mean(axis=0)
-        return Observed((*self.asks, ask), np.append(self.values, self.values[-1]), np.vstack([self.rows, luck]))
+        like = [i for i, other in enumerate(self.asks) if other.arm == ask.arm]
+        value = self.values[like[-1]] if like else self.values.mean()
+        luck = self.rows[like[-1]] if like else self.rows.mean(axis=0)  # with the held-out rows
+        return Observed((*self.asks, ask), np.append(self.values, value), np.vstack([self.rows, luck]))
 
 
 @dataclass(frozen=True)
