@@ -6,6 +6,7 @@ usual, so that three problems do not teach what only ten could.
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
@@ -20,6 +21,7 @@ LOOSE = math.log(2)  # standard deviation of a spread's logarithm around the def
 APART = 0.05  # standard deviation of an arm's usual slope around that of all arms
 LEVELS = 0.3  # of an arm's usual level
 SPREAD = 0.4  # of a level from task to task, before anything is learned
+WIDER = 2.0  # times what levels were found to deviate by: what is to come may be unlike what was seen
 UNTAUGHT = "constant"  # its curve is flat, and nothing of others'
 
 
@@ -59,7 +61,8 @@ def learned(problems: Sequence[Log], passes: int = 60) -> Prior:
         + [0.0] * (2 * len(arms))
     )
     width = np.array([0.1, *[LOOSE] * (2 + len(SPREADS)), *[APART] * len(arms), *[LEVELS] * len(arms)])
-    return prior(minimize(surprise, start, method="L-BFGS-B", options={"maxiter": passes}).x)
+    found = prior(minimize(surprise, start, method="L-BFGS-B", options={"maxiter": passes}).x)
+    return replace(found, levels={a: Usual(level.mean, WIDER * level.deviation) for a, level in found.levels.items()})
 
 
 def described(prior: Prior) -> dict[str, object]:

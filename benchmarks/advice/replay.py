@@ -4,7 +4,7 @@
 
 Nothing is trained: what a race asks for is looked up in the log that `measure.py` made. Every problem whose log is
 whole is raced at several budgets, once with each order of the seeds, with the prior that the other problems teach
-(never the problem itself) and with the built-in one, and held against rules that people go by. Writes
+(never the problem itself) and with none, and held against rules that people go by. Writes
 ../results/advice.json and the tables in README.md and docs/advise.md.
 """
 
@@ -265,7 +265,7 @@ def results(problems: Sequence[Logged]) -> dict[str, Any]:
     priors = {each.name: learned([other for other in problems if other is not each]) for each in problems}
     ways: tuple[tuple[str, Callable[[str], Prior | None]], ...] = (
         ("race", priors.get),
-        ("race, built-in prior", lambda _: None),
+        ("race, nothing taught", lambda _: None),
         ("race, arms apart", lambda _: APART),
     )
     orders = range(SEEDS)
