@@ -42,8 +42,8 @@ class Usual:
 class Prior:
     """What is known of learning curves before a race. All but means are standard deviations of the log error.
 
-    The defaults are set by hand, wider than what a log of finished studies taught (benchmarks/advice): there regimes keep
-    to their places within a tenth, so that on a table where one stands out by far it would be taken for luck.
+    The defaults are set by hand, wider than what a log of finished studies taught (benchmarks/advice). There regimes
+    keep to their places within a tenth: by that, one that stands out by far on another table would be taken for lucky.
     """
 
     levels: Mapping[str, Usual] = field(default_factory=dict)  # log error on the first rung, by the name of the arm
