@@ -16,7 +16,7 @@ from warmstart.runs import Chosen, run
 from warmstart.starts import Pretrained, Scratch, Start, dnn, from_file
 from warmstart.store import Network, load_model, save_model, save_network
 from warmstart.train import TrainConfig
-from warmstart.weights import Base
+from warmstart.weights import Base, find_base
 
 CODE = """
 import torch
@@ -106,6 +106,18 @@ def test_adapters_are_small_and_name_their_base(base: Base, tmp_path: Path) -> N
     save_model(tmp_path, facts, draw.task, draw.schema, {})
     with pytest.raises(MissingError, match=r"holds adapters for the base 'no_such_base', which is not here"):
         load_model(tmp_path)
+
+
+def test_adapters_for_a_base_in_a_folder_are_loaded_from_any_other(
+    base: Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(Path(base.location).parent)
+    draw, start = tiny_draw(REGRESSION), Pretrained(find_base(Path(base.location).name))
+    model = Model(LoRA(rank=2).prepare(start.body(0)), draw.task.head(16, 0))
+    facts = save_network(tmp_path / "run", model, start, draw.task) | {"regime": "lora"}
+    save_model(tmp_path / "run", facts, draw.task, draw.schema, {})
+    monkeypatch.chdir(tmp_path)
+    assert load_model(tmp_path / "run").regime == "lora"
 
 
 def test_a_folder_without_a_model_says_so(tmp_path: Path) -> None:

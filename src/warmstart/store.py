@@ -35,7 +35,7 @@ from warmstart.prefix import Examples, outputs
 from warmstart.record import Array, write_json
 from warmstart.starts import Architecture, HashedNetwork, Pretrained, Scratch, Start, from_file
 from warmstart.tasks import Task, task_from_json
-from warmstart.weights import find_base, generation, language_output
+from warmstart.weights import Base, find_base, generation, language_output
 
 FORMAT = 1
 
@@ -89,10 +89,9 @@ def save_network(folder: Path, model: Model, start: Start, task: Task) -> dict[s
         model.body = merged(model.body)  # adapters for random weights would fit no base that anybody has
     if isinstance(start, Pretrained) and hasattr(model.body, "peft_config"):
         save_adapter(model.body, start.base.location, folder / "adapter")
-        quantized = any(type(m).__name__ == "Linear4bit" for m in model.body.modules())
         assert isinstance(start.inputs, Tokens)
         start.inputs.save(folder / "adapter")
-        return facts | {"body": {"kind": "adapter", "base": start.base.name, "quantize": "nf4" if quantized else None}}
+        return facts | {"body": _adapter(model.body, start.base)}
     if isinstance(start, Pretrained) or (isinstance(start, Scratch) and isinstance(start.build, Architecture)):
         model.body.save_pretrained(folder / "body")  # type: ignore[operator]
         assert isinstance(start.inputs, Tokens)
@@ -117,8 +116,7 @@ def _save_language_model(
     if adapted and isinstance(start, Pretrained) and not start.base.joined:  # which nobody else has
         save_adapter(model.body, start.base.location, folder / "adapter", language=True)
         inputs.save(folder / "adapter")
-        quantized = any(type(m).__name__ == "Linear4bit" for m in model.body.modules())
-        return {"kind": "adapter", "base": start.base.name, "quantize": "nf4" if quantized else None}
+        return _adapter(model.body, start.base)
     body = merged(model.body) if adapted else model.body
     full = whole(body, model.head.output())
     ends = generation(start.base) if isinstance(start, Pretrained) else None
@@ -194,6 +192,13 @@ def _writer(folder: Path, facts: dict[str, Any], body: nn.Module, tokens: Inputs
     else:
         inputs = LANGUAGE_INPUTS[kind](tokens.folder, length, **known)
     return Network(Model(body, head, UNPOOLED).eval(), inputs)
+
+
+def _adapter(body: nn.Module, base: Base) -> dict[str, Any]:
+    """What adapters are for. A base that was named by a path is found from any folder."""
+    quantized = any(type(module).__name__ == "Linear4bit" for module in body.modules())
+    name = str(Path(base.name).resolve()) if Path(base.name).exists() else base.name
+    return {"kind": "adapter", "base": name, "quantize": "nf4" if quantized else None}
 
 
 def _head(weights: dict[str, torch.Tensor]) -> nn.Module:
