@@ -93,6 +93,16 @@ def test_a_study_of_columns_in_memory_goes_on_after_a_stop(data: Path, base: Bas
     assert warmstart.resume(tmp_path / "stopped") == done
 
 
+def test_rows_in_memory_are_not_kept_where_no_texts_are(data: Path, base: Base, tmp_path: Path) -> None:
+    columns = dict(warmstart.read(data).columns.to_pydict())
+    asked: dict[str, Any] = {"base": base.location, "text": ["title"], "regimes": ("constant",), "examples": False}
+    request, table = api._asked("compare", columns, "price", asked)
+    api.begin(request, tmp_path / "begun", table)
+    assert not (tmp_path / "begun" / "table.parquet").exists()
+    with pytest.raises(UsageError, match="made of rows in memory, which were not kept"):
+        warmstart.resume(tmp_path / "begun")
+
+
 def test_how_far_it_is_is_said_unless_quiet(
     data: Path, base: Base, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

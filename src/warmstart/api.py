@@ -10,9 +10,9 @@ from warmstart import config
 from warmstart.carry_out import (
     CATALOGUE,
     Begun,
-    advising,
     begin,
     begin_again,
+    carrying_out,
     check_vacant,
     comparing,
     fitting,
@@ -39,15 +39,16 @@ if TYPE_CHECKING:
     from warmstart.probing import Probe
     from warmstart.report.blind import Preference
     from warmstart.study import Study
+    from warmstart.work import Progress
 
 __all__ = [
     "CATALOGUE",
     "Begun",
     "advise",
-    "advising",
     "begin",
     "begin_again",
     "blind",
+    "carrying_out",
     "check",
     "check_vacant",
     "checked",
@@ -132,7 +133,7 @@ def advise(data: Data, target: str | None, out: str | Path, *, quiet: bool = Fal
     """
     own = settings.pop("own", {})
     request, table = _asked("advise", data, target, settings)
-    return watched(advising(begin(request, Path(out), table), own), quiet)
+    return watched(comparing(begin(request, Path(out), table), own), quiet)
 
 
 def fit(data: Data, target: str | None, regime: str, out: str | Path, *, quiet: bool = False, **settings: Any) -> Run:
@@ -154,10 +155,8 @@ def resume(folder: str | Path, *, code: str | None = None, quiet: bool = False) 
     done = (finished_run if config.load(out).command == "fit" else finished_study)(out)
     if done is not None:
         return done
-    begun = begin_again(resumable(out, code), out)
-    if begun.request.command == "fit":
-        return watched(fitting(begun), quiet)
-    return watched(advising(begun) if begun.request.command == "advise" else comparing(begun), quiet)
+    steps: Generator[Progress, None, Study | Run] = carrying_out(begin_again(resumable(out, code), out))
+    return watched(steps, quiet)
 
 
 def load(folder: str | Path, *, code: str | None = None, build: "Callable[[], nn.Module] | None" = None) -> "Trained":

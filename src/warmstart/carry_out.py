@@ -6,8 +6,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import pyarrow.parquet as pq
+
 from warmstart import config
-from warmstart.data.read import MEMORY, Table, write
+from warmstart.data.read import MEMORY, Table
 from warmstart.engine import world
 from warmstart.errors import UsageError, WarmstartError
 from warmstart.lock import locked
@@ -21,9 +23,9 @@ if TYPE_CHECKING:
 
 Value = TypeVar("Value")
 
-# What is in a folder before its request has been found to make sense.
-UNBEGUN = {"request.json", "request.json.tmp", "lock", "table.parquet", "table.parquet.tmp"}
 TABLE = "table.parquet"  # rows that were given in memory, so that a study of them can go on after a stop
+# What is in a folder before its request has been found to make sense.
+UNBEGUN = {"request.json", "request.json.tmp", "lock", TABLE, f"{TABLE}.tmp"}
 CATALOGUE = "catalogue.csv"  # the demo writes its table beside its request
 # What is written after that, before the first measured step.
 PREPARED = UNBEGUN | {"findings.json", "findings.json.tmp", "examples.parquet", "examples.parquet.tmp"}
@@ -42,24 +44,38 @@ class Begun:
 def begin(request: config.Request, folder: Path, table: Table | None = None) -> Begun:
     """Find what is wrong with folder and table; only then claim the folder: a typo leaves nothing behind.
 
-    Nothing slow is imported before the request is written down. Raises UsageError or InputError.
+    Rows that were given in memory are kept in the folder, unless no texts are to be kept (`examples`). Nothing slow is
+    imported before the request is written down. Raises UsageError or InputError.
     """
     _check_processes(request)
     world().by_main(lambda: check_vacant(folder))
     understood = understand(request, table)
-    in_memory = understood.table.files == (MEMORY,)
-    if in_memory:
+    kept = understood.table.files == (MEMORY,) and request.examples
+    if kept:
         request = replace(request, data=(str(folder.resolve() / TABLE),))
     world().by_main(lambda: config.save(request, folder))
-    if in_memory:
-        world().by_main(lambda: write(understood.table, folder / TABLE))
+    if kept:
+        world().by_main(lambda: _keep(understood.table, folder / TABLE))
     return Begun(request, folder, understood, fresh=True)
 
 
 def begin_again(request: config.Request, folder: Path) -> Begun:
     """Go on in a folder that was claimed before."""
     _check_processes(request)
+    if request.data == (MEMORY,):
+        raise UsageError(
+            "this was made of rows in memory, which were not kept.", "give them again, with another folder"
+        )
     return Begun(request, folder, understand(request), fresh=False)
+
+
+def _keep(table: Table, path: Path) -> None:
+    temporary = path.with_name(f"{path.name}.tmp")
+    try:
+        pq.write_table(table.columns, temporary, compression="zstd")
+        temporary.replace(path)
+    except OSError as error:
+        raise UsageError(f"{str(path)!r} cannot be written: {error.strerror}.", "choose another folder") from error
 
 
 def _check_processes(request: config.Request) -> None:
@@ -134,13 +150,13 @@ def planning(request: config.Request, table: Table | None = None) -> "Generator[
     return (yield from forecast(problem, options, where))
 
 
+def carrying_out(begun: Begun) -> "Generator[Progress, None, Study] | Generator[Progress, None, Run]":
+    """Whatever was begun, as an iterator of its progress."""
+    return fitting(begun) if begun.request.command == "fit" else comparing(begun)
+
+
 def comparing(begun: Begun, own: Own | None = None) -> "Generator[Progress, None, Study]":
-    """A comparison as an iterator of its progress."""
-    return _released_if_impossible(begun, _comparing(begun, own or {}))
-
-
-def advising(begun: Begun, own: Own | None = None) -> "Generator[Progress, None, Study]":
-    """A race as an iterator of its progress."""
+    """A comparison, or a race, as an iterator of its progress."""
     return _released_if_impossible(begun, _comparing(begun, own or {}))
 
 

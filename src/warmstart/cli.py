@@ -308,11 +308,8 @@ def _finish(begun: "Begun", quiet: bool, as_json: bool) -> None:
     code = ["--model", begun.request.model] if begun.request.model else []
     go_on = ["resume", *flags, *code, "--", str(begun.folder)]
     try:
-        if begun.request.command == "fit":
-            _show(watched(_told(api.fitting(begun), go_on), quiet), begun.folder, as_json)
-        else:
-            steps = api.advising(begun) if begun.request.command == "advise" else api.comparing(begun)
-            _show(watched(_told(steps, go_on), quiet), begun.folder, as_json)
+        steps: Generator[Progress, None, Study | Run] = api.carrying_out(begun)
+        _show(watched(_told(steps, go_on), quiet), begun.folder, as_json)
     except process.Stopped as stopped:
         raise process.Stopped(stopped.code, begun.folder) from None
 

@@ -1,8 +1,8 @@
 """Race: which way of training will be best on all rows, seen from runs on few of them?
 
-What is known of every arm on all rows, and how surely, is `foresight`'s to say. Next is always the run that takes most
-doubt out of the differences to the leading arm for what it costs, among arms that still have a chance. Nothing here
-trains: who asks for a race is asked for runs, and sends what they scored.
+What is known of every arm on all rows, and how surely, is `foresight`'s to say. Next is always the run that is expected
+to better the choice most for what it costs, among arms that still have a chance. Nothing here trains: who asks for a
+race is asked for runs, and sends what they scored.
 """
 
 from collections.abc import Callable, Generator, Iterator, Sequence

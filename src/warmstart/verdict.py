@@ -68,8 +68,8 @@ def _reason(comparison: Comparison, raced: Raced, leader: Outlook, tie: Sequence
     told += f", {_listed(others)}." if others else "."
     if not raced.decided:
         sure = f"that `{leader.regime}` is best, or within {worth} of it, is {percent(raced.confidence)} likely"
-        never = _listed([f"`{each}`" for each in raced.unseen]) if raced.unseen else ""
-        return f"Undecided: {told} So far {sure}{f', but {never} never ran' if never else ''}."
+        never = f", but {_listed([f'`{each}`' for each in raced.unseen])} never ran" if raced.unseen else ""
+        return f"Undecided: {told} So far {sure}{never}."
     answer = f"{capital(name)}: {told}"
     if tie:
         same = _listed([f"`{each.regime}`" for each in tie])
@@ -101,8 +101,7 @@ def _doubts(raced: Raced, leader: Outlook) -> tuple[str, ...]:
     ]
     if raced.unseen:
         names = _listed([f"`{name}`" for name in raced.unseen])
-        why = "from what is known of earlier tasks, little chance is left" if raced.decided else "each may be the best"
-        found.insert(0, f"The race made no run of {names}: {why}.")
+        found.insert(0, f"The race made no run of {names}: each may be the best.")
     if leader.rows < raced.whole:
         ahead = raced.whole / leader.rows
         told = f"`{leader.regime}` was seen at {leader.rows:,} rows, {ahead:.0f} times fewer than it is foretold for"

@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from warmstart.data.formats import READERS, TEXT_ENDINGS, check_cells, read_file, usual_type
 from warmstart.data.plain import find_texts, is_plain, read_texts
-from warmstart.errors import InputError, MissingError, UsageError, did_you_mean, listed, shortened
+from warmstart.errors import InputError, MissingError, did_you_mean, listed, shortened
 
 if TYPE_CHECKING:
     from typing_extensions import TypeIs
@@ -88,6 +87,7 @@ InMemory = Mapping[str, Sequence[Any]] | Arrow
 
 
 def is_in_memory(data: object) -> "TypeIs[InMemory]":
+    """Whether `table_of` takes it."""
     return isinstance(data, Mapping) or hasattr(data, "__arrow_c_stream__")
 
 
@@ -103,16 +103,6 @@ def table_of(data: InMemory) -> Table:
         raise InputError(f"{MEMORY} cannot be read: {error}.", MIXED) from error
     names = [name for name in found.column_names if not name.startswith(PANDAS_INDEX)]
     return Table(pa.table({name: usual_type(found[name]) for name in names}), (MEMORY,), (found.num_rows,))
-
-
-def write(table: Table, path: Path) -> None:
-    """As a Parquet file, whole or not at all. Raises UsageError where it cannot be written."""
-    temporary = path.with_name(f"{path.name}.tmp")
-    try:
-        pq.write_table(table.columns, temporary, compression="zstd")
-        temporary.replace(path)
-    except OSError as error:
-        raise UsageError(f"{str(path)!r} cannot be written: {error.strerror}.", "choose another folder") from error
 
 
 def _column(name: str, values: Sequence[Any]) -> "pa.Array[Any]":
