@@ -264,8 +264,8 @@ def results(problems: Sequence[Logged]) -> dict[str, Any]:
     racing.MOST_SEEDS = SEEDS  # the log holds no more
     priors = {each.name: learned([other for other in problems if other is not each]) for each in problems}
     ways: tuple[tuple[str, Callable[[str], Prior | None]], ...] = (
-        ("race", priors.get),
-        ("race, nothing taught", lambda _: None),
+        ("race, taught", priors.get),
+        ("race", lambda _: None),
         ("race, arms apart", lambda _: APART),
     )
     orders = range(SEEDS)
