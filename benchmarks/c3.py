@@ -31,7 +31,7 @@ class Size:
     held_out: int
 
 
-FULL, QUICK = Size(400, 500), Size(48, 32)
+FULL, QUICK = Size(200, 500), Size(48, 32)
 
 
 def contests(settings: texts.Given) -> list[Contest]:

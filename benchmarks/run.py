@@ -29,6 +29,7 @@ def main() -> None:
     parser.add_argument("--repetitions", type=int, default=FEWEST)
     parser.add_argument("--peer", help="only the rows against this peer")
     parser.add_argument("--setting", help="only the rows of this setting")
+    parser.add_argument("--options", help="only the rows with these options of the peer")
     parser.add_argument("--again", action="store_true", help="measure rows that are there already")
     parser.add_argument("--quick", action="store_true", help="only see that it runs")
     given = parser.parse_args()
@@ -50,7 +51,9 @@ def _run(test: str, given: argparse.Namespace) -> None:
         [
             contest
             for contest in module.contests(texts.Given(given.data, given.base, quick))
-            if given.peer in (None, contest.peer) and given.setting in (None, contest.setting)
+            if given.peer in (None, contest.peer)
+            and given.setting in (None, contest.setting)
+            and given.options in (None, contest.options)
         ]
         for quick in (True, False)
     )

@@ -17,8 +17,8 @@ from tests.tiny_language import config, save_language_base
 from warmstart.data.split import Rows
 from warmstart.domains import measure_mismatch
 from warmstart.general import sampled_text
-from warmstart.mismatch import Figure, Mismatch, apart, as_long, divergence, predicted, spelling
-from warmstart.record import Array, Interval
+from warmstart.mismatch import Mismatch, apart, as_long, divergence, predicted, spelling
+from warmstart.record import Array, Estimate, Interval
 from warmstart.weights import Base, find_base
 
 ENGLISH = "the lamp of wood is a small light for desk and chair with two red rings"
@@ -81,8 +81,8 @@ def test_a_reference_is_cut_to_the_same_length() -> None:
 
 
 def _of(tokens: float, distance: float) -> Mismatch:
-    def figure(value: float) -> Figure:
-        return Figure(value, Interval(value, value))
+    def figure(value: float) -> Estimate:
+        return Estimate(value, Interval(value, value))
 
     spelled = spelling(_texts(ENGLISH, 30), _tokenizer())
     assert spelled is not None

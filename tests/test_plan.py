@@ -15,9 +15,11 @@ from tests.tiny import REGRESSION, tiny_problem
 from warmstart import log
 from warmstart.budget import Options, Problem
 from warmstart.compare import compare
+from warmstart.earlier import from_log
 from warmstart.errors import UsageError
-from warmstart.machines import known_machine, price_here, watts_here
-from warmstart.plan import MEASURED, PREDICTED, Forecast, Planned, Where, forecast, from_log
+from warmstart.forecasts import MEASURED, PREDICTED, Forecast, Planned, Where
+from warmstart.machines import PRICES, known_machine, price_here, watts_here
+from warmstart.plan import forecast
 from warmstart.record import Run, load_run
 from warmstart.show import prediction_error
 from warmstart.weights import Base
@@ -153,7 +155,7 @@ def test_devices_are_known_by_name_and_their_prices_by_date() -> None:
     with pytest.raises(UsageError, match=r"device 'h10' is not in the table of devices.\nhint: did you mean 'h100'"):
         known_machine("h10")
     assert watts_here("cuda: NVIDIA H100 80GB HBM3") == 700 and price_here("cuda: NVIDIA L4") == 0.7
-    assert watts_here(None) > 0 and "20" in plans.PRICES
+    assert watts_here(None) > 0 and "20" in PRICES
 
 
 def test_the_command_without_data_and_its_errors() -> None:

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from warmstart.deliver.predict import Trained
-    from warmstart.plan import Forecast
+    from warmstart.forecasts import Forecast
     from warmstart.probing import Probe
     from warmstart.report.blind import Preference
     from warmstart.study import Study

@@ -14,6 +14,7 @@ from warmstart.data.recognise import Schema
 from warmstart.data.split import Rows, Splits
 from warmstart.device import precision
 from warmstart.errors import UsageError, listed
+from warmstart.measure import SAMPLED
 from warmstart.memory import Peak
 from warmstart.naming import at, parted, regime_of, short_names
 from warmstart.prefix import Shared
@@ -27,7 +28,6 @@ from warmstart.regimes import (
     is_baseline,
     known_regime,
 )
-from warmstart.runs import SAMPLED
 from warmstart.stages import FORWARD, Corpus, Draw, watched
 from warmstart.starts import Init, Pretrained, Scratch
 from warmstart.tasks import TASKS, Language

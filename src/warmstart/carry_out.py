@@ -17,7 +17,7 @@ from warmstart.prepare import Own, Understood, options_of, prepare, prepared, un
 from warmstart.record import Run, write_json
 
 if TYPE_CHECKING:
-    from warmstart.plan import Planned
+    from warmstart.forecasts import Planned
     from warmstart.study import Study
     from warmstart.work import Progress
 
@@ -131,8 +131,10 @@ def last(steps: Generator[Any, None, Value]) -> Value:
 
 def planning(request: config.Request, table: Table | None = None) -> "Generator[str, None, Planned]":
     """A plan as an iterator of what it looks at. Writes nothing."""
+    from warmstart.earlier import from_log
+    from warmstart.forecasts import Where
     from warmstart.machines import known_machine
-    from warmstart.plan import Where, forecast, from_log
+    from warmstart.plan import forecast
 
     machine = None if request.device in (None, "cpu", "here") else known_machine(str(request.device))
     if machine is None and request.devices > 1:

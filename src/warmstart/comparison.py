@@ -16,6 +16,7 @@ from warmstart.constraints import Excluded
 from warmstart.curves import Crossover, Law, Transfer, best_scratch, crossover, law, transfers
 from warmstart.errors import UsageError, did_you_mean, listed
 from warmstart.evaluate import Resampled, resample
+from warmstart.forgotten import Forgotten, forgotten
 from warmstart.overfitting import Gap, Remembered, gap, remembered
 from warmstart.record import Array, Interval, Run
 
@@ -33,21 +34,6 @@ class Difference:
     difference: float
     interval: Interval
     p_a_better: float
-
-
-@dataclass(frozen=True)
-class Forgotten:
-    """What a regime that starts from pretrained weights forgot: means over its seeds; None where not measured."""
-
-    nats: float | None  # rise of the cross-entropy on general text, nats a token
-    kl: float | None  # KL(base || tuned) on the task's inputs, nats a token
-    progress_lost: float | None  # share of what pre-training had gained
-    drift: float | None  # of the representations: mean of 1 - cosine over texts
-    drift_cka: float | None  # the same by 1 - linear CKA
-    intervals: dict[str, Interval]  # of those of the first four that are known
-    frontier: tuple[dict[str, float], ...]  # "mix", "score" (validation), "forgotten": means over its seeds
-    matched: dict[str, float] | None  # the mix that each seed took of it: means
-    frontier_by: dict[str, str] | None  # the metric of "score", the measure of "forgotten"
 
 
 @dataclass(frozen=True)
@@ -295,7 +281,7 @@ class Comparison:
             bytes_saved=max(run.cost.bytes_saved for run in shown),
             caveats=_once([caveat for run in runs for caveat in run.caveats])
             + ((_why(failed, len(runs)),) if failed and not lost else ()),
-            retention=_forgotten([run.retention for run in shown if run.retention is not None]),
+            retention=forgotten([run.retention for run in shown if run.retention is not None]),
             start=runs[0].start,
         )
 
@@ -351,41 +337,6 @@ class Comparison:
             raise UsageError(f"regime {name!r} is not in this comparison.", did_you_mean(name, self.names))
 
 
-def _forgotten(kept: Sequence[dict[str, Any]]) -> Forgotten | None:
-    """Over seeds that measured the same texts; what only some of them measured is left out."""
-    if not kept:
-        return None
-    drawn = {}
-    for name in ("nats", "kl", "progress_lost", "drift"):
-        columns = [each["by_text"][name] for each in kept if name in each["by_text"]]
-        values = [np.stack([column["value"], column["weight"]], axis=1) for column in columns]
-        if len({len(pairs) for pairs in values}) == 1 and len(values) == len(kept):
-            drawn[name] = resample(values)
-    shapes = [each["drift_cka"] for each in kept if each["drift_cka"] is not None]
-    nats, kl, lost, drift = (drawn[n].mean if n in drawn else None for n in ("nats", "kl", "progress_lost", "drift"))
-    intervals = {name: found.interval for name, found in drawn.items()}
-    shape = fmean(shapes) if len(shapes) == len(kept) else None
-    return Forgotten(nats, kl, lost, drift, shape, intervals, *_swept(kept))
-
-
-Point = dict[str, float]
-
-
-def _swept(kept: Sequence[dict[str, Any]]) -> tuple[tuple[Point, ...], Point | None, dict[str, str] | None]:
-    """Frontier, the mix taken, what both are measured by: over seeds that tried the same mixes, else of the first."""
-    swept = [each for each in kept if each["frontier"]]
-    if not swept:
-        return (), None, None
-    tried = [[point["mix"] for point in each["frontier"]] for each in swept]
-    swept = swept if all(mixes == tried[0] for mixes in tried) else swept[:1]
-    points = zip(*(each["frontier"] for each in swept), strict=True)
-    return tuple(map(_mean, points)), _mean([each["matched"] for each in swept]), swept[0].get("frontier_by")
-
-
-def _mean(points: Sequence[Point]) -> Point:
-    return {key: fmean(point[key] for point in points) for key in points[0]}
-
-
 def _finished(run: Run) -> bool:
     return run.failed is None and _scored(run)
 
@@ -431,15 +382,8 @@ def _row_json(row: Row) -> dict[str, Any]:
             "bytes_saved": row.bytes_saved,
         },
         "caveats": list(row.caveats),
-        "retention": _retention_json(row.retention),
+        "retention": row.retention.to_json() if row.retention else None,
     }
-
-
-def _retention_json(found: Forgotten | None) -> dict[str, Any] | None:
-    if found is None:
-        return None
-    intervals = {name: list(interval) for name, interval in found.intervals.items()}
-    return vars(found) | {"intervals": intervals, "frontier": list(found.frontier)}
 
 
 def _point_json(point: Row) -> dict[str, Any]:

@@ -15,10 +15,10 @@ from warmstart.data.spool import cache_folder
 from warmstart.device import best_device
 from warmstart.evaluate import resample
 from warmstart.general import sampled_text
-from warmstart.mismatch import Figure, Mismatch, apart, as_long, divergence, spelling
+from warmstart.mismatch import Mismatch, apart, as_long, divergence, spelling
 from warmstart.models.model import UNPOOLED, Model
 from warmstart.prefix import Examples, outputs
-from warmstart.record import Array
+from warmstart.record import Array, Estimate
 from warmstart.retention import features
 from warmstart.starts import Pretrained
 from warmstart.weights import Base
@@ -54,8 +54,8 @@ def measure_mismatch(base: Base, rows: Rows, schema: Schema, general: Sequence[s
     some = _spread(texts, TEXTS)
     others = _spread(as_long(some, reference), TEXTS)
     read = 0
-    bits: list[Figure | None] = [None, None]
-    by_features: Figure | None = None
+    bits: list[Estimate | None] = [None, None]
+    by_features: Estimate | None = None
     if model is not None:
         counted = [_bits(model, base, _spread(each, READ)) for each in (texts, reference)]
         bits, read = [each for each, _ in counted], sum(tokens for _, tokens in counted)
@@ -99,7 +99,7 @@ def _examples(base: Base, texts: Sequence[str]) -> Examples:
     return Examples(encoded, at, torch.zeros(len(texts)), at)
 
 
-def _bits(model: Model, base: Base, texts: Sequence[str]) -> tuple[Figure | None, int]:
+def _bits(model: Model, base: Base, texts: Sequence[str]) -> tuple[Estimate | None, int]:
     """Bits a byte under the base's own output layer, and the tokens that were read."""
     encoded = Documents(base.location, base.inputs.max_length).encode(texts)
     at = np.arange(len(texts))
@@ -108,4 +108,4 @@ def _bits(model: Model, base: Base, texts: Sequence[str]) -> tuple[Figure | None
     if not known.any():
         return None, 0
     drawn = resample([np.stack([found[known, 0] / math.log(2), found[known, 2]], axis=1)])
-    return Figure(drawn.mean, drawn.interval), int(found[:, 1].sum())
+    return drawn.estimate, int(found[:, 1].sum())

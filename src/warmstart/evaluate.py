@@ -21,7 +21,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from warmstart.record import Array, Interval
+from warmstart.record import Array, Estimate, Interval
 
 DRAWS = 2000
 FEWEST_SEEDS = 3  # fewer say nothing about their spread
@@ -98,6 +98,10 @@ class Resampled:
         else:
             low, high = (float(q) for q in np.quantile(draws, [0.025, 0.975]))
         return Interval(max(low, self.bounds.low), min(high, self.bounds.high))
+
+    @property
+    def estimate(self) -> Estimate:
+        return Estimate(self.mean, self.interval)
 
     @property
     def p_value(self) -> float:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from warmstart.evaluate import resample, wilson
-from warmstart.record import Array, Interval
+from warmstart.record import Array, Estimate, Interval
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -32,21 +32,13 @@ APART = 1.5  # of the 2 that an A-distance comes to at most
 
 
 @dataclass(frozen=True)
-class Figure:
-    """An estimate."""
-
-    value: float
-    interval: Interval
-
-
-@dataclass(frozen=True)
 class Spelling:
     """How a tokenizer cuts texts."""
 
     texts: int
-    tokens_per_word: Figure
-    one_piece: Figure  # share of the words that are one piece: in the tokenizer's own vocabulary
-    unknown: Figure  # share of the pieces that stand for what it cannot spell
+    tokens_per_word: Estimate
+    one_piece: Estimate  # share of the words that are one piece: in the tokenizer's own vocabulary
+    unknown: Estimate  # share of the pieces that stand for what it cannot spell
 
     @property
     def foreign(self) -> bool:
@@ -63,11 +55,11 @@ class Mismatch:
     reference: str | None = None  # where the reference text is from
     reference_texts: int = 0
     reference_spelling: Spelling | None = None
-    divergence: Figure | None = None  # Jensen-Shannon, bits, of the words; chance taken off
-    apart_by_words: Figure | None = None  # proxy A-distance, 0 to 2
-    apart_by_features: Figure | None = None  # of the base
-    bits_per_byte: Figure | None = None  # of these texts under the base
-    reference_bits_per_byte: Figure | None = None
+    divergence: Estimate | None = None  # Jensen-Shannon, bits, of the words; chance taken off
+    apart_by_words: Estimate | None = None  # proxy A-distance, 0 to 2
+    apart_by_features: Estimate | None = None  # of the base
+    bits_per_byte: Estimate | None = None  # of these texts under the base
+    reference_bits_per_byte: Estimate | None = None
     tokens_read: int = 0  # by the base, for the last three
     seconds: float = 0.0
 
@@ -84,17 +76,9 @@ class Mismatch:
     @classmethod
     def from_json(cls, known: dict[str, Any]) -> "Mismatch":
         """What `to_json` gave."""
-        given = {name: known[name] for name in cls.__dataclass_fields__}
-        for name in ("spelling", "reference_spelling"):
-            if given[name]:
-                figures = {key: _figure(each) for key, each in given[name].items() if key != "texts"}
-                given[name] = Spelling(texts=given[name]["texts"], **figures)
-        measured = ("divergence", "apart_by_words", "apart_by_features", "bits_per_byte", "reference_bits_per_byte")
-        return cls(**given | {name: given[name] and _figure(given[name]) for name in measured})
+        from pydantic import TypeAdapter
 
-
-def _figure(known: dict[str, Any]) -> Figure:
-    return Figure(known["value"], Interval(*known["interval"]))
+        return TypeAdapter(cls).validate_python({name: known[name] for name in cls.__dataclass_fields__})
 
 
 # --- the tokenizer ----------------------------------------------------------------------------------------------------
@@ -135,15 +119,14 @@ def _counts(text: str, encoding: Any, unknown: set[int]) -> tuple[int, int, int,
     return sum(in_word), len(spans), whole, len(encoding.ids), sum(number in unknown for number in encoding.ids)
 
 
-def _ratio(value: Array, weight: Array) -> Figure:
-    drawn = resample([np.stack([value, weight], axis=1)])
-    return Figure(drawn.mean, drawn.interval)
+def _ratio(value: Array, weight: Array) -> Estimate:
+    return resample([np.stack([value, weight], axis=1)]).estimate
 
 
 # --- two kinds of text ------------------------------------------------------------------------------------------------
 
 
-def divergence(texts: Sequence[str], others: Sequence[str]) -> Figure | None:
+def divergence(texts: Sequence[str], others: Sequence[str]) -> Estimate | None:
     """Jensen-Shannon, in bits, of the lower-case words: 0 the same, 1 not one in common. None for too few texts.
 
     Two samples of the same text differ too. What shuffling texts between the sides leaves is taken off.
@@ -168,7 +151,7 @@ def divergence(texts: Sequence[str], others: Sequence[str]) -> Figure | None:
     )
     value = max(0.0, float(measured) - chance)
     low, high = np.quantile(drawn - drawn.mean(), [0.025, 0.975]) + value
-    return Figure(value, Interval(max(0.0, float(low)), min(1.0, float(high))))
+    return Estimate(value, Interval(max(0.0, float(low)), min(1.0, float(high))))
 
 
 def _bits(counts: Any, first: Sequence[Array], second: Sequence[Array]) -> Array:
@@ -187,7 +170,7 @@ def _nats(p: Array, q: Array) -> float:
     return float((p[there] * np.log(p[there] / q[there])).sum())
 
 
-def apart(texts: Any, others: Any) -> Figure | None:
+def apart(texts: Any, others: Any) -> Estimate | None:
     """Proxy A-distance 2 (1 - 2 error) of a linear classifier, cross-validated on as many of each; 0 alike, 2 apart.
 
     Of texts by their TF-IDF, or of features, float [n, d]. The interval is Wilson's of the error. None for too few.
@@ -214,7 +197,7 @@ def apart(texts: Any, others: Any) -> Figure | None:
         return None
     error = float((guessed != target).mean())
     low, high = wilson(error, len(target))
-    return Figure(_distance(error), Interval(_distance(high), _distance(low)))
+    return Estimate(_distance(error), Interval(_distance(high), _distance(low)))
 
 
 def _distance(error: float) -> float:

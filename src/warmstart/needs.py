@@ -9,11 +9,11 @@ from warmstart.budget import Plan
 from warmstart.constraints import Constraints, Excluded, Needs, broken, not_run, require_a_choice
 from warmstart.footprint import BESIDE, Footprint, footprint
 from warmstart.licences import licences_of
+from warmstart.measure import latency
 from warmstart.methods import Full, LoRA
 from warmstart.prefix import Shared
 from warmstart.record import Run
 from warmstart.regimes import WITHOUT_NETWORK, Regime, Stage
-from warmstart.runs import latency
 from warmstart.stages import Draw, start_model, turn
 from warmstart.starts import Pretrained, random_state
 from warmstart.store import Network

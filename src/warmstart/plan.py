@@ -1,14 +1,12 @@
 """Plan: what each regime would take, in weights, arithmetic, memory, time, disk, energy and money, before any training.
 
 On this machine memory and time are measured on a few real steps; for a device that is not here both are computed, from
-shapes and the device's published figures; without data both come from the log of earlier runs.
+shapes and the device's published figures.
 """
 
-import statistics
 import time
-from collections.abc import Generator, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from collections.abc import Generator
+from dataclasses import replace
 
 import numpy as np
 
@@ -17,86 +15,33 @@ from warmstart.baselines import BASELINES as BASELINE_FITS
 from warmstart.budget import Options, Plan, Problem
 from warmstart.cuts import fit
 from warmstart.data.split import Rows
-from warmstart.device import best_device, environment, memory_room, peak_memory, reset_peak_memory
-from warmstart.errors import UsageError, listed
+from warmstart.device import environment, memory_room, peak_memory, reset_peak_memory
+from warmstart.errors import listed
 from warmstart.footprint import BESIDE, Footprint, footprint, step_bytes
-from warmstart.log import entries
+from warmstart.forecasts import COMPUTED, MEASURED, PREDICTED, Forecast, Planned, Where, power, sources
 from warmstart.machines import (
     BANDWIDTH_REACHED,
     LAUNCH,
-    PRICES,
     SCALING,
     USABLE,
     UTILISATION,
     Machine,
-    price_here,
-    watts_here,
 )
+from warmstart.measure import SAMPLED
 from warmstart.memory import dearest_rows
 from warmstart.methods import Full
-from warmstart.naming import at, parted, short_names
+from warmstart.naming import at, parted
 from warmstart.pace import measure
 from warmstart.prefix import EVALUATION_BATCH
 from warmstart.record import Array
-from warmstart.regimes import DEFAULT, FROM_NO_BASE, WITHOUT_NETWORK, Regime, Stage, is_baseline, known_regime
-from warmstart.runs import SAMPLED
+from warmstart.regimes import WITHOUT_NETWORK, Regime, Stage, is_baseline
 from warmstart.stages import FORWARD, Draw, watched
 from warmstart.starts import Pretrained
 from warmstart.tune import SHARE
 
-MEASURED = "measured here"
-COMPUTED = "computed from shapes"
-PREDICTED = "predicted, not measured"
-LOGGED = "from earlier runs"
 FULL_PRECISION = 1 / 15  # of a GPU's bf16 arithmetic: H100 67 of 989, A100 19.5 of 312 TFLOP/s
 A_SCORE = 60  # bytes in it for each test row
 BASELINE_ROWS = 1_000  # that a baseline is fitted on to see how long it takes
-
-
-@dataclass(frozen=True)
-class Where:
-    """The devices, and what an hour of one costs."""
-
-    machine: Machine | None = None  # None: this one
-    devices: int = 1
-    price_per_hour: float | None = None  # of one device; None: from the table
-
-
-@dataclass(frozen=True)
-class Forecast:
-    """One regime: all its runs and the search for its rate, but the memory of one process."""
-
-    regime: str
-    trainable: int | None
-    total: int | None
-    flops: float | None
-    peak_memory_bytes: int | None  # of the process here, of each device elsewhere
-    seconds: float | None
-    disk_bytes: int | None
-    money: float | None  # US dollars
-    fits: bool | None  # None: not known
-    advice: str  # what would make it fit, or what to know; empty: nothing
-    runs: int = 1
-    seconds_of_run: float | None = None
-    energy_kwh: float | None = None  # at the devices' full power: an upper estimate
-    basis: str = MEASURED
-
-    def to_json(self) -> dict[str, Any]:
-        return dict(vars(self))
-
-
-@dataclass(frozen=True)
-class Planned:
-    """All regimes, and what is to be said about them."""
-
-    forecasts: tuple[Forecast, ...]
-    where: str  # the device, in words
-    room_bytes: int | None  # memory that a run may use
-    notes: tuple[str, ...] = field(default=())
-
-    @property
-    def seconds(self) -> float:
-        return sum(forecast.seconds or 0.0 for forecast in self.forecasts)
 
 
 def forecast(problem: Problem, options: Options, where: Where) -> Generator[str, None, Planned]:
@@ -131,34 +76,7 @@ def forecast(problem: Problem, options: Options, where: Where) -> Generator[str,
         else:
             forecasts.append(_elsewhere(plan, name, found[name], draw, where, where.machine))
     bases = f"pretrained weights (--base): {listed([base.name for base in problem.bases])}"
-    return Planned(tuple(forecasts), words, room, (bases, *notes, *_sources(where)))
-
-
-def from_log(task: str, regimes: Sequence[str], rows: int, bases: Sequence[str], where: Where) -> Planned:
-    """What the log of earlier runs lets expect for so many rows. Raises UsageError where it knows none of them.
-
-    Without `bases`, runs from any base count.
-    """
-    known = [e for e in entries() if e["task"] == task and not e.get("failed")]
-    known = [entry for entry in known if not bases or entry.get("base") in bases]
-    names = [known_regime(name) for name in regimes or DEFAULT]
-    if not any(entry["regime"] in names for entry in known):
-        of_base = f" with base {listed(bases, quote=True)}" if bases else ""
-        raise UsageError(
-            f"the log of earlier runs has none of task {task!r}{of_base}, so nothing can be said without data.",
-            "name DATA and --target, and a few steps are measured; every run adds to the log",
-        )
-    runs: dict[str, list[dict[str, Any]]] = {}
-    for name in names:
-        of_regime = [entry for entry in known if entry["regime"] == name]
-        if len(bases) < 2 or name in FROM_NO_BASE:
-            runs[name] = of_regime
-        else:
-            each = zip(short_names(bases), bases, strict=True)
-            runs |= {at(name, short): [e for e in of_regime if e.get("base") == base] for short, base in each}
-    forecasts = tuple(_logged(name, found, rows, where) for name, found in runs.items())
-    note = f"{LOGGED} on this machine ({len(known)} of task {task}), in proportion to their rows; one run each"
-    return Planned(forecasts, environment("-").device, memory_room(), (note, *_sources(where)))
+    return Planned(tuple(forecasts), words, room, (bases, *notes, *sources(where)))
 
 
 # --- here ------------------------------------------------------------------------------------------------------------
@@ -191,7 +109,7 @@ def _baseline(plan: Plan, name: str, draw: Draw, where: Where, room: int | None)
     seconds, peak = part * times, peak_memory()
     texts = [text for rows in (draw.splits.val, draw.splits.test) for text in rows.texts]
     here = where.machine is None
-    watts, price = _power(where)
+    watts, price = power(where)
     return Forecast(
         regime=name,
         trainable=fitted.baseline.weights,
@@ -219,7 +137,7 @@ def _untrained(plan: Plan, name: str, draw: Draw, where: Where, room: int | None
     paces = [plan.paces[n] for n in plan.networks if n in plan.paces and plan.base_of(n) == plan.base_of(name)]
     one = FORWARD * min(paces) * scored if paces else None
     runs, here = len(plan.seeds) * len(plan.sizes), where.machine is None
-    watts, price = _power(where)
+    watts, price = power(where)
     seconds = None if one is None else runs * one
     return Forecast(
         regime=name,
@@ -299,7 +217,7 @@ def _forecast(
     basis: str,
 ) -> Forecast:
     runs = len(plan.seeds) * len(plan.sizes)
-    watts, price = _power(where)
+    watts, price = power(where)
     return Forecast(
         regime=name,
         trainable=found.trainable,
@@ -349,16 +267,6 @@ def _sizes(draw: Draw, regime: Regime, rows: Rows) -> tuple[Array, Array]:
     return examples.sizes(), examples.loss_weights
 
 
-def _power(where: Where) -> tuple[float, float]:
-    """Watts, and price an hour, of all devices together."""
-    if where.machine is not None:
-        price = where.machine.price_per_hour if where.price_per_hour is None else where.price_per_hour
-        return where.devices * where.machine.watts, where.devices * price
-    words = environment("-").device
-    gpu = words if best_device().type == "cuda" else None
-    return watts_here(gpu), price_here(gpu) if where.price_per_hour is None else where.price_per_hour
-
-
 def _advice(plan: Plan, name: str, draw: Draw, room: float, peak: int, a_row: float) -> str:
     """The first thing that would make it fit, of those that change least."""
     rows = max(plan.sizes)
@@ -374,42 +282,6 @@ def _advice(plan: Plan, name: str, draw: Draw, room: float, peak: int, a_row: fl
             if lighter != name and footprint(plan.regime(lighter, rows), draw.task).least_bytes < 0.8 * room:
                 return f"does not fit; {lighter} would leave room"
     return "does not fit: it takes a smaller base, a smaller --max-length, or more memory"
-
-
-def _logged(name: str, known: list[dict[str, Any]], rows: int, where: Where) -> Forecast:
-    """The median of what runs took for a row, times the rows."""
-    if not known:
-        advice = "no run of it in the log"
-        return Forecast(name, None, None, None, None, None, None, None, None, advice, basis=LOGGED)
-    last = known[-1]
-    seconds = statistics.median(entry["seconds"] / entry["rows"] for entry in known) * rows
-    flops = statistics.median(entry.get("flops", 0.0) / entry["rows"] for entry in known) * rows
-    peaks = [entry["peak_memory_bytes"] for entry in known if entry.get("peak_memory_bytes")]
-    peak, room = max(peaks, default=None), memory_room()
-    watts, price = _power(where)
-    return Forecast(
-        regime=name,
-        trainable=last.get("trainable"),
-        total=last.get("total"),
-        flops=flops,
-        peak_memory_bytes=peak,
-        seconds=seconds,
-        disk_bytes=last.get("disk_bytes"),
-        money=seconds / 3600 * price,
-        fits=None if peak is None or room is None else peak <= room,
-        advice="",
-        seconds_of_run=seconds,
-        energy_kwh=seconds * watts / 3.6e6,
-        basis=LOGGED,
-    )
-
-
-def _sources(where: Where) -> tuple[str, ...]:
-    """Where the figures come from."""
-    here = "memory (of the whole process) and time: a few steps were measured here, the dearest batch among them"
-    price = f"money: {PRICES}" if where.price_per_hour is None else "money: at the price that was given"
-    rest = "weights, compute and disk are computed; energy is an estimate, at full power"
-    return (*((here,) if where.machine is None else ()), rest, price)
 
 
 def _told(measuring: Generator[str, None, Plan], doing: str) -> Generator[str, None, Plan]:

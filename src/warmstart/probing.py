@@ -4,7 +4,6 @@ A case is a text in which one term of a pair stood, and what each model made of 
 over cases, by pair and in all; a text may be a case of several pairs, so texts are drawn again for the intervals.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ import numpy as np
 
 from warmstart.errors import InputError
 from warmstart.evaluate import Resampled, resample
-from warmstart.record import Array, Interval
+from warmstart.record import Array, Estimate
 
 FEW = 30  # cases of a pair, below which its interval is said to be wide
 
@@ -31,14 +30,6 @@ MEASURES = {
 
 
 @dataclass(frozen=True)
-class Effect:
-    """A mean over cases and seeds."""
-
-    value: float
-    interval: Interval
-
-
-@dataclass(frozen=True)
 class Found:
     """Where a pair stood."""
 
@@ -52,7 +43,7 @@ class Found:
 class Moved:
     """What swapping did to one regime's predictions: by the name of the measure."""
 
-    effects: dict[str, Effect]
+    effects: dict[str, Estimate]
 
 
 @dataclass(frozen=True)
@@ -64,7 +55,7 @@ class Probed:
     seeds: tuple[int, ...]
     together: Moved  # every pair
     pairs: tuple[Moved, ...]  # each, in the order of `Probe.pairs`
-    beyond_scratch: Effect | None  # how much further it moves than the best from scratch; None: is not to be compared
+    beyond_scratch: Estimate | None  # how much further it moves than the best from scratch; None: is not to be compared
 
 
 @dataclass(frozen=True)
@@ -93,45 +84,15 @@ class Probe:
     @classmethod
     def load(cls, path: Path) -> "Probe | None":
         """What `to_json` gave, read from a file; None where there is none."""
+        from pydantic import TypeAdapter
+
         if not path.exists():
             return None
         try:
-            return _probe(json.loads(path.read_text(encoding="utf-8")))
-        except (ValueError, TypeError, KeyError) as error:
-            raise InputError(f"{path} is damaged: {error}.", "delete it, and probe again") from error
-
-
-def _probe(known: Mapping[str, Any]) -> Probe:
-    pairs = tuple(Found(**each) for each in known["pairs"])
-    return Probe(
-        **{
-            **known,
-            "pairs": pairs,
-            "regimes": tuple(_probed(each) for each in known["regimes"]),
-            "caveats": tuple(known["caveats"]),
-        }
-    )
-
-
-def _probed(known: Mapping[str, Any]) -> Probed:
-    beyond = known["beyond_scratch"]
-    return Probed(
-        **{
-            **known,
-            "seeds": tuple(known["seeds"]),
-            "together": _moved(known["together"]),
-            "pairs": tuple(_moved(each) for each in known["pairs"]),
-            "beyond_scratch": _effect(beyond) if beyond else None,
-        }
-    )
-
-
-def _moved(known: Mapping[str, Any]) -> Moved:
-    return Moved({name: _effect(each) for name, each in known["effects"].items()})
-
-
-def _effect(known: Mapping[str, Any]) -> Effect:
-    return Effect(float(known["value"]), Interval(*known["interval"]))
+            return TypeAdapter(cls).validate_json(path.read_bytes())
+        except ValueError as error:
+            what = str(error).splitlines()[0]
+            raise InputError(f"{path} is damaged: {what}.", "delete it, and probe again") from error
 
 
 # --- from measures of cases -----------------------------------------------------------------------------------------
@@ -155,7 +116,7 @@ def moved(cases: Cases, pair: int | None, seeds: Sequence[Mapping[str, Array]]) 
     first = "changed" if "changed" in drawn else "moved"
     if "random" in drawn:
         drawn["beyond"] = drawn[first] - drawn["random"]
-    return Moved({name: effect(each) for name, each in drawn.items()})
+    return Moved({name: each.estimate for name, each in drawn.items()})
 
 
 def drawn_of(cases: Cases, pair: int | None, name: str, seeds: Sequence[Mapping[str, Array]]) -> Resampled:
@@ -168,7 +129,3 @@ def drawn_of(cases: Cases, pair: int | None, name: str, seeds: Sequence[Mapping[
     texts = cases.texts[index]
     once = len(np.unique(texts)) == len(texts)
     return resample(pairs, groups=None if once else texts)
-
-
-def effect(drawn: Resampled) -> Effect:
-    return Effect(drawn.mean, drawn.interval)

@@ -21,6 +21,14 @@ class Interval(NamedTuple):
 
 
 @dataclass(frozen=True)
+class Estimate:
+    """What was measured on some rows, and within which bounds it lies for all like them."""
+
+    value: float
+    interval: Interval
+
+
+@dataclass(frozen=True)
 class Cost:
     """What one run took: the training itself with its evaluations, not the search for its rate."""
 

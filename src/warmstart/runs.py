@@ -2,43 +2,35 @@
 
 import os
 import shutil
-import statistics
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from warmstart import continuing
 from warmstart.baselines import BASELINES
 from warmstart.checkpoint import Checkpoints, told_of_a_full_disk
 from warmstart.course import look
-from warmstart.data.inputs import Encoded
-from warmstart.data.language import Conversations, Documents, Masked
-from warmstart.data.pairs import Pairs
-from warmstart.data.split import Rows
 from warmstart.device import environment, peak_memory, reset_peak_memory
 from warmstart.engine import world
 from warmstart.errors import TrainingError
-from warmstart.evaluate import metric, noise
+from warmstart.evaluate import noise
 from warmstart.forgetting import forgetting
+from warmstart.measure import Measured, measure
 from warmstart.mixing import Mixture, mixture
-from warmstart.prefix import outputs, reading
-from warmstart.record import Array, Cost, Run, Trial, load_run, save_run, sync
+from warmstart.prefix import reading
+from warmstart.record import Cost, Run, Trial, load_run, save_run, sync
 from warmstart.regimes import Regime
 from warmstart.stages import Draw, Trained, training
-from warmstart.store import Network, Predictor, save_model, save_network
-from warmstart.tasks.language import JUDGED, Language
+from warmstart.store import Network, save_model, save_network
 from warmstart.train import DivergedError, Step, TrainConfig
-from warmstart.writing import Writer
 
 BASELINE_WORDS = {
     "constant": "the median, or the commonest class, for every text",
     "linear": "TF-IDF and a linear model",
 }
-SAMPLED = 500  # training rows scored after training, for the overfitting gap
 RETREATS = 2  # times that a run goes back to its best weights, after steps without a finite loss
 
 
@@ -254,99 +246,6 @@ def run_baseline(name: str, draw: Draw, folder: Path) -> Run:
     return finish(record, folder, save)
 
 
-@dataclass(frozen=True)
-class Measured:
-    """A finished model on validation, test and some training rows."""
-
-    val: float
-    test: float
-    train: float
-    metrics: dict[str, float]
-    calibration: dict[str, float]
-    scores: Array
-    predictions: dict[str, list[Any]]
-    latency_ms: float
-    floor: float  # the best constant on the same training rows
-    train_scores: Array | None  # [n, 2]; None where test rows are judged by something else
-
-
-def measure(model: Predictor, draw: Draw, reads: Encoded | None = None) -> Measured:
-    """Calibrate on validation rows, then score the test rows: the only place where they are looked at.
-
-    `reads`: every row as a network reads it, with what a frozen prefix made of it where that is stored.
-    """
-    task, splits = draw.task, draw.splits
-
-    def at(rows: Rows) -> tuple[Array, Array]:
-        targets = task.targets(rows)
-        if isinstance(model, Network) and reads is not None:
-            examples = replace(draw.shared.examples(model.inputs, rows, targets), encoded=reads)
-            with reading(model.model, reads):
-                return outputs(model.model, examples, world()), targets
-        return model.outputs(rows.texts), targets
-
-    val, val_targets = at(splits.val)
-    calibration = task.calibrate(val, val_targets)
-    ranked_by_writing = isinstance(task, Language) and task.ranks_by_writing
-    tested = judged_rows(splits.test) if ranked_by_writing else splits.test
-    test, test_targets = at(tested)
-    some = splits.train.take(np.arange(min(SAMPLED, len(splits.train))))
-    train_outputs, train_targets = at(some)
-    scores = task.score(test, test_targets, calibration)
-    columns = {"row": tested.numbers.tolist(), "target": task.truths(test_targets)}
-    columns |= task.predictions(test, calibration)
-    if "temperature" in calibration:
-        columns["raw_probability"] = task.predictions(test, {})["probability"]
-    metrics = task.metrics(test, test_targets, calibration)
-    if not isinstance(task, Language):
-        columns["copied"] = draw.copied.tolist()
-    if draw.schema.group:
-        columns["group"] = np.unique(list(tested.keys), return_inverse=True)[1].tolist()
-    if isinstance(task, Language) and task.writes:
-        assert isinstance(model, Network) and isinstance(model.inputs, Conversations | Pairs)
-        answered = judged_rows(splits.test)
-        judged = task.judge(Writer(model.model, model.inputs).answers(answered.texts, task), answered)
-        scores = scores if judged.scores is None else judged.scores
-        columns |= _beside(tested, answered, judged.columns)
-        metrics |= judged.metrics
-    if isinstance(model, Network) and isinstance(model.inputs, Documents | Masked):
-        some_tested = sample_rows(splits.test)
-        columns |= _beside(tested, some_tested, continuing.shown(model.model, model.inputs, some_tested.texts))
-    train_scores = task.score(train_outputs, train_targets, calibration)
-    constant = np.tile(task.constant(task.targets(splits.train)), (len(some), 1))
-    floor = metric(task.score(constant, train_targets, task.calibrate(constant, train_targets)))
-    return Measured(
-        val=metric(task.score(val, val_targets, calibration)),
-        test=metric(scores),
-        train=metric(train_scores),
-        metrics=metrics,
-        calibration=calibration,
-        scores=scores,
-        predictions=columns,
-        latency_ms=latency(model, splits.test.texts),
-        floor=floor,
-        train_scores=None if ranked_by_writing else train_scores,
-    )
-
-
-def _beside(rows: Rows, some: Rows, columns: dict[str, list[Any]]) -> dict[str, list[Any]]:
-    """Columns of some of the rows as columns of all: None where there is nothing."""
-    place = {number: i for i, number in enumerate(some.numbers.tolist())}
-    places = [place.get(number) for number in rows.numbers.tolist()]
-    return {name: [None if i is None else column[i] for i in places] for name, column in columns.items()}
-
-
-def judged_rows(test: Rows) -> Rows:
-    """The rows that answers are written for: the same for every regime, spread over all."""
-    count = min(JUDGED, len(test))
-    return test.take(np.arange(count) * len(test) // count)
-
-
-def sample_rows(test: Rows) -> Rows:
-    """Some test rows that people see what a language model makes of: the same for every regime, drawn by lot."""
-    return test.take(np.sort(np.random.default_rng(0).permutation(len(test))[: continuing.SHOWN]))
-
-
 def _measured(found: Measured | None, draw: Draw) -> dict[str, Any]:
     """The fields of a Run that say what was scored; empty for a run that failed before."""
     task = draw.task
@@ -397,16 +296,6 @@ def _evaluation_flops(trained: Trained, regime: Regime, draw: Draw) -> float:
 def _settings(regime: Regime, config: TrainConfig) -> dict[str, Any]:
     facts = {k: v for k, v in vars(config).items() if k not in ("lr", "seed")}
     return facts | _size_words(regime)
-
-
-def latency(model: Predictor, texts: Sequence[str], tries: int = 9) -> float:
-    """Milliseconds for one row, encoding included: the median."""
-    times = []
-    for i in range(tries + 1):
-        began = time.perf_counter()
-        model.outputs([texts[i % len(texts)]])
-        times.append(1000 * (time.perf_counter() - began))
-    return statistics.median(times[1:])
 
 
 def finish(record: Run, folder: Path, save: Callable[[Path], None] | None) -> Run:

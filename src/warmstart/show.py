@@ -27,10 +27,10 @@ if TYPE_CHECKING:
     from warmstart.data.check import Checked
     from warmstart.data.read import Table
     from warmstart.deliver.predict import Trained
-    from warmstart.plan import Planned
-    from warmstart.probing import Effect, Probe
+    from warmstart.forecasts import Planned
+    from warmstart.probing import Probe
     from warmstart.racing import Raced
-    from warmstart.record import Run
+    from warmstart.record import Estimate, Run
     from warmstart.study import Study
 
 Value = TypeVar("Value")
@@ -330,7 +330,7 @@ def probe(found: "Probe", folder: Path) -> None:
         line(f"kept: {folder / 'probe.json'}   (warmstart report {folder} shows it)")
 
 
-def _effect(found: "Effect") -> str:
+def _effect(found: "Estimate") -> str:
     return f"{score_words(found.value)} {score_words(found.interval.low)}..{score_words(found.interval.high)}"
 
 

@@ -15,8 +15,8 @@ from warmstart.data.schema import TEXT_OUT
 from warmstart.data.swaps import WORD, Pair, has_both, random_swap, swapped
 from warmstart.deliver.predict import Trained
 from warmstart.errors import InputError, UsageError, listed
-from warmstart.probing import FEW, Cases, Effect, Found, Probe, Probed, drawn_of, effect, moved
-from warmstart.record import Array, Run, load_run, write_json
+from warmstart.probing import FEW, Cases, Found, Probe, Probed, drawn_of, moved
+from warmstart.record import Array, Estimate, Run, load_run, write_json
 from warmstart.store import load_model
 from warmstart.study import LONGEST_EXAMPLE, load_examples
 from warmstart.tasks.classification import Classification
@@ -260,13 +260,13 @@ def _beyond(
     runs: Mapping[str, Sequence[Run]],
     measured: Mapping[str, Sequence[Mapping[str, Array]]],
     cases: Cases,
-) -> Effect | None:
+) -> Estimate | None:
     """Paired by text and seed."""
     if scratch is None or [run.seed for run in runs[name]] != [run.seed for run in runs[scratch]]:
         return None
     first = "changed" if "changed" in measured[name][0] else "moved"
     own, other = (drawn_of(cases, None, first, measured[each]) for each in (name, scratch))
-    return effect(own - other)
+    return (own - other).estimate
 
 
 def _caveats(

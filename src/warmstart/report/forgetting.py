@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from warmstart.comparison import Forgotten
+from warmstart.forgotten import Forgotten
 from warmstart.record import Interval
 from warmstart.report.entries import Entry
 

@@ -1,0 +1,67 @@
+"""Earlier: what earlier runs of a task took, as a forecast for other rows: without data nothing can be measured."""
+
+import statistics
+from collections.abc import Sequence
+from typing import Any
+
+from warmstart.device import environment, memory_room
+from warmstart.errors import UsageError, listed
+from warmstart.forecasts import LOGGED, Forecast, Planned, Where, power, sources
+from warmstart.log import entries
+from warmstart.naming import at, short_names
+from warmstart.regimes import DEFAULT, FROM_NO_BASE, known_regime
+
+
+def from_log(task: str, regimes: Sequence[str], rows: int, bases: Sequence[str], where: Where) -> Planned:
+    """What the log of earlier runs lets expect for so many rows. Raises UsageError where it knows none of them.
+
+    Without `bases`, runs from any base count.
+    """
+    known = [e for e in entries() if e["task"] == task and not e.get("failed")]
+    known = [entry for entry in known if not bases or entry.get("base") in bases]
+    names = [known_regime(name) for name in regimes or DEFAULT]
+    if not any(entry["regime"] in names for entry in known):
+        of_base = f" with base {listed(bases, quote=True)}" if bases else ""
+        raise UsageError(
+            f"the log of earlier runs has none of task {task!r}{of_base}, so nothing can be said without data.",
+            "name DATA and --target, and a few steps are measured; every run adds to the log",
+        )
+    runs: dict[str, list[dict[str, Any]]] = {}
+    for name in names:
+        of_regime = [entry for entry in known if entry["regime"] == name]
+        if len(bases) < 2 or name in FROM_NO_BASE:
+            runs[name] = of_regime
+        else:
+            each = zip(short_names(bases), bases, strict=True)
+            runs |= {at(name, short): [e for e in of_regime if e.get("base") == base] for short, base in each}
+    forecasts = tuple(_logged(name, found, rows, where) for name, found in runs.items())
+    note = f"{LOGGED} on this machine ({len(known)} of task {task}), in proportion to their rows; one run each"
+    return Planned(forecasts, environment("-").device, memory_room(), (note, *sources(where)))
+
+
+def _logged(name: str, known: list[dict[str, Any]], rows: int, where: Where) -> Forecast:
+    """The median of what runs took for a row, times the rows."""
+    if not known:
+        advice = "no run of it in the log"
+        return Forecast(name, None, None, None, None, None, None, None, None, advice, basis=LOGGED)
+    last = known[-1]
+    seconds = statistics.median(entry["seconds"] / entry["rows"] for entry in known) * rows
+    flops = statistics.median(entry.get("flops", 0.0) / entry["rows"] for entry in known) * rows
+    peaks = [entry["peak_memory_bytes"] for entry in known if entry.get("peak_memory_bytes")]
+    peak, room = max(peaks, default=None), memory_room()
+    watts, price = power(where)
+    return Forecast(
+        regime=name,
+        trainable=last.get("trainable"),
+        total=last.get("total"),
+        flops=flops,
+        peak_memory_bytes=peak,
+        seconds=seconds,
+        disk_bytes=last.get("disk_bytes"),
+        money=seconds / 3600 * price,
+        fits=None if peak is None or room is None else peak <= room,
+        advice="",
+        seconds_of_run=seconds,
+        energy_kwh=seconds * watts / 3.6e6,
+        basis=LOGGED,
+    )
