@@ -22,6 +22,7 @@ from warmstart.catalogue import catalogue
 from warmstart.data.inputs import Encoded, HashedWords, WordRows
 from warmstart.methods import Full
 from warmstart.models import HashedNet, Model, Size
+from warmstart.models.dropout import quicken
 from warmstart.models.vocabulary import only_used_rows
 from warmstart.prefix import Examples, Stream, outputs
 from warmstart.record import Array
@@ -184,6 +185,7 @@ def _trained(model: Model, data: Data, epochs: int, sparse: bool) -> float:
     examples = data.train.examples(sparse)
     order = examples.order(BATCH, seed=0)
     config = TrainConfig(steps=epochs * order.per_epoch, lr=LR, batch_size=BATCH)
+    quicken(model)
     with only_used_rows(model.body, _used(data)):
         state = begin(model, Full().rates(model), config)
         began = time.perf_counter()

@@ -1,7 +1,8 @@
 """Peers: the same network, rows and recipe, trained by someone else's loop.
 
-Every peer gets the model that ours gets, the same number of optimizer steps and the same rates. What differs is what is
-compared: who feeds the rows, in which precision, and who drives the steps.
+Every peer gets the weights that ours gets, in transformers' own model, the same number of optimizer steps and the same
+rates. What differs is what is compared: who feeds the rows, in which precision, who drives the steps, and how a network
+attends and drops.
 """
 
 import tempfile
@@ -10,12 +11,14 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from warmstart import device
 from warmstart.data.batch import Order
 from warmstart.data.split import Rows
 from warmstart.methods import Full
 from warmstart.models import Model
+from warmstart.models.dropout import Dropout
 from warmstart.record import Array
 from warmstart.starts import Pretrained
 from warmstart.tasks import Task
@@ -33,12 +36,22 @@ class Labelled(nn.Module):
 
     def __init__(self, model: Model, task: Task):
         super().__init__()
-        self.model = model
+        self.model = as_published(model)
         self.task = task
 
     def forward(self, labels: Tensor, **inputs: Tensor) -> dict[str, Tensor]:
         outputs = self.model(inputs)
         return {"loss": self.task.output_loss(outputs, labels), "logits": outputs}
+
+
+def as_published(model: Model) -> Model:
+    """The same weights, with the attention and the dropout that transformers and torch come with, not ours."""
+    for module in model.modules():
+        if isinstance(module, Dropout):
+            module.__class__ = nn.Dropout
+        elif isinstance(module, PreTrainedModel):
+            module.set_attn_implementation("sdpa")
+    return model
 
 
 def tokenised(start: Pretrained, rows: Rows, targets: Array) -> list[Example]:

@@ -23,6 +23,7 @@ from warmstart.flops import Flops, flops
 from warmstart.keeping import Replay
 from warmstart.methods.lora import merged
 from warmstart.models.compiled import compiled
+from warmstart.models.dropout import quicken
 from warmstart.models.model import UNPOOLED, Model, body_width
 from warmstart.models.shards import sharded
 from warmstart.models.vocabulary import only_used_rows, table_name
@@ -346,7 +347,9 @@ def start_model(regime: Regime, task: Task, seed: int) -> Model:
     """Body from the regime's start; the head that its first stage learns with."""
     first = next((stage.objective for stage in regime.stages), None) or task
     body = regime.start.body(seed)
-    return Model(body, *head_for(body, regime.start, first, seed)).to(best_device())
+    model = Model(body, *head_for(body, regime.start, first, seed)).to(best_device())
+    quicken(model)
+    return model
 
 
 def head_for(body: nn.Module, start: Start, aim: Task, seed: int) -> tuple[nn.Module, str]:
@@ -370,7 +373,7 @@ def turn(model: Model, start: Start, aim: Task, seed: int) -> None:
         return
     model.body = merged(model.body)
     model.head, model.pooling = head_for(model.body, start, aim, seed)
-    model.to(best_device())
+    quicken(model.to(best_device()))
 
 
 def _base(model: Model, start: Start) -> dict[str, Tensor]:

@@ -1,0 +1,51 @@
+"""Dropout: the same as torch's, without waiting for its random numbers.
+
+On processors other than Intel's torch (2.13) draws a number for each element, one after the other: 10 ns each, which is
+more than half of a step of MiniLM on long texts. Here 16 random bits decide, 0.9 ns an element. The share that is
+dropped is met to 1/65,536, and what is left is scaled by the share that is truly kept.
+"""
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+FEWEST = 2**14  # elements: below, starting to draw takes longer than drawing
+BITS = 16
+
+
+def quicken(model: nn.Module) -> None:
+    """Let every `nn.Dropout` of a model draw in this way. Nothing else about it changes."""
+    for module in model.modules():
+        if type(module) is nn.Dropout:
+            module.__class__ = Dropout
+
+
+class Dropout(nn.Dropout):
+    """Torch's, on a CPU in less time."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return dropout(input, self.p) if self.training else input
+
+
+def dropout(x: Tensor, share: float) -> Tensor:
+    """`x` with that share of its elements at 0 and the others scaled up; drawn from torch's random state."""
+    if not quicker(x.numel(), x.device, share):
+        return functional.dropout(x, share)
+    return x * kept(x.shape, share, x.dtype)
+
+
+def quicker(elements: int, device: torch.device, share: float) -> bool:
+    """Whether this way takes less time than torch's."""
+    return elements >= FEWEST and device.type == "cpu" and 0 < share < 1 and not torch.compiler.is_compiling()
+
+
+def kept(shape: torch.Size, share: float, dtype: torch.dtype) -> Tensor:
+    """What each element is multiplied by: 0, or what makes up for those that are."""
+    count, dropped = math.prod(shape), min(round(share * 2**BITS), 2**BITS - 1)
+    seed = int(torch.randint(2**63 - 1, ()))
+    words = np.random.SFC64(seed).random_raw(-(-count * BITS // 64))
+    bits = torch.from_numpy(words.view(np.int16))[:count].view(shape)
+    return torch.where(bits >= dropped - 2 ** (BITS - 1), 2**BITS / (2**BITS - dropped), 0.0).to(dtype)
