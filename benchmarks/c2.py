@@ -133,8 +133,7 @@ def by_trainer(problem: texts.Problem, size: Size, name: str, seed: int, options
     trainer = peers.trainer(
         peers.Labelled(model, problem.task), examples, collate, config, options, optimizers=(optimizer, None)
     )
-    outputs = trainer.predict(held_out).predictions
-    return float((outputs.argmax(-1) == problem.task.targets(problem.splits.test)).mean())
+    return peers.accuracy(trainer, held_out)
 
 
 def _read(problem: texts.Problem, regime: Regime) -> tuple[list[peers.Example], list[peers.Example], peers.Collate]:

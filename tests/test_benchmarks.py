@@ -9,15 +9,20 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import one_hot, pad
 
 import forgetting
 import harness
+import peers
 import run
 import table
 import texts
 from harness import Contest, Gate, Outcome, Results
 from tests.decoders import TEXT, save_tiny_decoder
 from tests.tiny import CLASSES, tiny_splits
+from warmstart.train import TrainConfig
 
 ACCURACY = Gate("accuracy", higher_is_better=True, tolerance=0.02)
 HERE = {"cpu": "a", "date": "today"}
@@ -232,3 +237,30 @@ def test_another_process_reads_the_same_rows(tmp_path: Path) -> None:
     assert loaded.splits.test.targets.tolist() == problem.splits.test.targets.tolist()
     numbers = np.concatenate([part.numbers for part in (loaded.train, loaded.splits.val, loaded.splits.test)])
     assert len(set(numbers.tolist())) == 120
+
+
+class Copies(nn.Module):
+    """Always right: answers with the first token, which is the label."""
+
+    accepts_loss_kwargs = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.nothing = nn.Parameter(torch.zeros(1))
+
+    def forward(self, labels: Tensor, input_ids: Tensor) -> dict[str, Tensor]:
+        logits = one_hot(input_ids[:, 0], 5) + self.nothing
+        return {"loss": self.nothing.sum(), "logits": logits}
+
+
+def test_a_trainer_is_judged_in_the_order_that_it_reads(tmp_path: Path) -> None:
+    def collate(examples: list[peers.Example]) -> dict[str, Tensor]:
+        longest = max(len(each["input_ids"]) for each in examples)
+        rows = [pad(torch.tensor(each["input_ids"]), (0, longest - len(each["input_ids"]))) for each in examples]
+        return {"input_ids": torch.stack(rows), "labels": torch.tensor([each["labels"] for each in examples])}
+
+    examples = [{"input_ids": [i % 5] * (1 + i * 7 % 11), "labels": i % 5} for i in range(40)]
+    config = TrainConfig(steps=1, lr=1e-3, batch_size=4)
+    for options in ("default", "tuned"):
+        trained = peers.trainer(Copies(), examples, collate, config, options)  # type: ignore[arg-type]
+        assert peers.accuracy(trained, examples) == 1

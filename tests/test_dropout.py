@@ -44,6 +44,10 @@ def test_a_model_is_told_once_and_stays_what_it_was() -> None:
     model = nn.Sequential(nn.Linear(8, FEWEST), nn.Dropout(SHARE), nn.ReLU())
     names = list(model.state_dict())
     quicken(model)
+    quicken(model)
+    in_place = nn.Dropout(SHARE, inplace=True)
+    quicken(in_place)
+    assert type(in_place) is nn.Dropout
     assert isinstance(model[1], Dropout) and model[1].p == SHARE and list(model.state_dict()) == names
     x = torch.randn(1, 8)
     assert (model.train()(x) != model.eval()(x)).any()

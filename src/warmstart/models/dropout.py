@@ -1,8 +1,8 @@
 """Dropout: the same as torch's, without waiting for its random numbers.
 
-On processors other than Intel's torch (2.13) draws a number for each element, one after the other: 10 ns each, which is
-more than half of a step of MiniLM on long texts. Here 16 random bits decide, 0.9 ns an element. The share that is
-dropped is met to 1/65,536, and what is left is scaled by the share that is truly kept.
+On processors other than Intel's torch (2.13) draws a number for each element, one after the other: 10 ns each, a
+quarter of a second for what one layer of MiniLM attends to in 32 rows of 256 tokens. Here 16 random bits decide, 0.9 ns
+an element. The share that is dropped is met to 1/65,536, and what is left is scaled by the share that is truly kept.
 """
 
 import math
@@ -17,9 +17,9 @@ BITS = 16
 
 
 def quicken(model: nn.Module) -> None:
-    """Let every `nn.Dropout` of a model draw in this way. Nothing else about it changes."""
+    """Let every `nn.Dropout` of a model draw in this way, but for those that work in place. Nothing else changes."""
     for module in model.modules():
-        if type(module) is nn.Dropout:
+        if type(module) is nn.Dropout and not module.inplace:
             module.__class__ = Dropout
 
 
