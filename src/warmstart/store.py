@@ -26,7 +26,8 @@ from warmstart.data.language import Conversations, Documents, Masked
 from warmstart.data.pairs import Pairs
 from warmstart.data.recognise import Schema
 from warmstart.errors import InputError, MissingError, UsageError
-from warmstart.methods.lora import linear_names, load_adapter, merged, quantize, save_adapter
+from warmstart.methods.four_bits import quantize
+from warmstart.methods.lora import linear_names, load_adapter, merged, save_adapter
 from warmstart.models.dnn import Size
 from warmstart.models.language import LanguageHead
 from warmstart.models.model import UNPOOLED, Model, body_width

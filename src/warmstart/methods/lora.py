@@ -8,7 +8,8 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from warmstart.errors import MissingError, UsageError
+from warmstart.errors import UsageError
+from warmstart.methods.four_bits import load_bitsandbytes, quantize
 from warmstart.methods.method import Rates
 from warmstart.models.layers import blocks
 from warmstart.models.model import UNPOOLED, Model
@@ -38,19 +39,15 @@ class LoRA:
         return f"adapters of rank {self.rank} on {where}" + (", base in 4 bits" if self.quantize else "")
 
     def prepare(self, body: nn.Module) -> nn.Module:
-        from peft import inject_adapter_in_model
-
         if self.quantize:
             quantize(body, linear_names(body))
         names = linear_names(body, self.layers)
         transposed = any(type(body.get_submodule(name)).__name__ == TRANSPOSED for name in names)
-        adapted: nn.Module = inject_adapter_in_model(self.config(names, transposed), body)
+        adapted: nn.Module = _peft().inject_adapter_in_model(self.config(names, transposed), body)
         return adapted
 
     def config(self, targets: list[str], transposed: bool = False) -> Any:
-        from peft import LoraConfig
-
-        return LoraConfig(
+        return _peft().LoraConfig(
             r=self.rank,
             lora_alpha=self.alpha,
             use_rslora=True,
@@ -63,6 +60,14 @@ class LoRA:
         names = (name for name, _ in model.named_parameters())
         learns = model.pooling != UNPOOLED  # the base's own output layer is no new head: it stays as it is
         return {name: 1.0 for name in names if ".lora_" in name or (learns and name.startswith("head."))}
+
+
+def _peft() -> Any:
+    """PEFT, which takes seconds to load. It loads bitsandbytes in its turn, and loudly."""
+    load_bitsandbytes()
+    import peft
+
+    return peft
 
 
 def linear_names(body: nn.Module, top: int | None = None) -> list[str]:
@@ -78,38 +83,11 @@ def _is_linear(module: nn.Module) -> bool:
     return isinstance(module, nn.Linear) or type(module).__name__ == TRANSPOSED
 
 
-def quantize(body: nn.Module, names: list[str]) -> None:
-    """Hold these linear layers in 4 bits (nf4, double quantisation), computing in the precision they had."""
-    try:
-        import bitsandbytes as bnb
-    except ImportError as error:
-        raise MissingError("4-bit weights need the package bitsandbytes.", "pip install 'warmstart[qlora]'") from error
-    for name in names:
-        linear = body.get_submodule(name)
-        if not isinstance(linear, nn.Linear):
-            raise UsageError(
-                f"the layers of {type(body).__name__} cannot be held in 4 bits: they are transposed.",
-                "leave out --quantize, or name a base of Llama's kind",
-            )
-        small = bnb.nn.Linear4bit(
-            linear.in_features,
-            linear.out_features,
-            bias=linear.bias is not None,
-            compute_dtype=linear.weight.dtype,
-            quant_type="nf4",
-        )
-        small.weight = bnb.nn.Params4bit(linear.weight.data, requires_grad=False, quant_type="nf4")
-        if linear.bias is not None:
-            small.bias = nn.Parameter(linear.bias.data)
-        body.set_submodule(name, small.to(linear.weight.device))  # .to() is what quantises
-
-
 def save_adapter(body: nn.Module, base: str, folder: Path, *, language: bool = False) -> None:
     """PEFT's own format, so that `PeftModel.from_pretrained(AutoModel.from_pretrained(base), folder)` loads it.
 
     `language`: AutoModelForCausalLM or AutoModelForSeq2SeqLM instead, where the body has a name of its own, or two.
     """
-    from peft import get_peft_model_state_dict
     from safetensors.torch import save_file
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -123,7 +101,7 @@ def save_adapter(body: nn.Module, base: str, folder: Path, *, language: bool = F
         config.target_modules = {_outer(body, config, name) for name in _adapted(body)}
     config.save_pretrained(folder)
     config.target_modules = targets
-    weights = get_peft_model_state_dict(body)
+    weights = _peft().get_peft_model_state_dict(body)
     named = {f"{PLACE}{_outer(body, config, name)}": tensor.detach().contiguous() for name, tensor in weights.items()}
     save_file(named, folder / "adapter_model.safetensors")
 
@@ -148,19 +126,19 @@ def _outer(body: Any, config: Any, name: str) -> str:
 
 def load_adapter(body: nn.Module, folder: Path) -> nn.Module:
     """The adapters in `folder` put into a body that has none."""
-    from peft import LoraConfig, inject_adapter_in_model, set_peft_model_state_dict
     from safetensors.torch import load_file
 
-    config: Any = LoraConfig.from_pretrained(folder)
+    peft = _peft()
+    config = peft.LoraConfig.from_pretrained(folder)
     inner = {_outer(body, config, name): name for name, _ in body.named_modules()}
     config.target_modules = {inner.get(name, name) for name in config.target_modules}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        body = inject_adapter_in_model(config, body)
+        body = peft.inject_adapter_in_model(config, body)
     inner = {_outer(body, config, name): name for name, _ in body.named_modules()}
     weights = load_file(folder / "adapter_model.safetensors")
     named = {_renamed(name.removeprefix(PLACE), inner): tensor for name, tensor in weights.items()}
-    found = set_peft_model_state_dict(body, named)
+    found = peft.set_peft_model_state_dict(body, named)
     assert not found.unexpected_keys, found.unexpected_keys
     return body
 
