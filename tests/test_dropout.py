@@ -73,7 +73,9 @@ def padding() -> Tensor:
     return mask
 
 
-def by_hand(states: list[Tensor], mask: Tensor | None, causal: bool, scaling: float) -> Tensor:
+def by_hand(
+    states: list[Tensor], mask: Tensor | None, causal: bool, scaling: float, at_once: int = attention.AT_ONCE
+) -> Tensor:
     """The same draws, in so many words."""
     query, key, value = states
     scores = query @ key.transpose(2, 3) * scaling
@@ -81,21 +83,25 @@ def by_hand(states: list[Tensor], mask: Tensor | None, causal: bool, scaling: fl
         mask = torch.ones(TOKENS, TOKENS, dtype=torch.bool).tril()
     if mask is not None:
         scores = scores.masked_fill(~mask, -torch.inf)
-    draws = [kept(torch.Size((HEADS, TOKENS, TOKENS)), SHARE, scores.dtype) for _ in range(ROWS)]
-    return (scores.softmax(-1) * torch.stack(draws)) @ value
+    size = max(1, at_once // (HEADS * TOKENS**2))
+    shapes = [torch.Size((len(some) * HEADS, TOKENS, TOKENS)) for some in query.split(size)]
+    draws = torch.cat([kept(shape, SHARE, scores.dtype) for shape in shapes])
+    return (scores.softmax(-1) * draws.unflatten(0, (-1, HEADS))) @ value
 
 
 class Layer:
     is_causal = False
 
 
+@pytest.mark.parametrize("at_once", [attention.AT_ONCE, 2 * HEADS * TOKENS**2])
 @pytest.mark.parametrize("how", ["plain", "padded", "causal"])
-def test_attention_drops_what_is_attended_to(how: str) -> None:
+def test_attention_drops_what_is_attended_to(how: str, at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attention, "AT_ONCE", at_once)  # all rows, or two and the last one
     given = states()
     mask, causal = (padding() if how == "padded" else None), how == "causal"
     weights = torch.randn(ROWS, TOKENS, HEADS, WIDTH)
     torch.manual_seed(5)
-    expected = by_hand(given, mask, causal, 0.3).transpose(1, 2)
+    expected = by_hand(given, mask, causal, 0.3, at_once).transpose(1, 2)
     torch.manual_seed(5)
     found, _ = attention.attention(Layer(), *given, mask, dropout=SHARE, scaling=0.3, is_causal=causal)
     torch.testing.assert_close(found, expected)
@@ -108,7 +114,7 @@ def test_rows_that_share_a_line_are_dropped_in_the_same_way() -> None:
     line = [each.transpose(1, 2).reshape(1, ROWS * TOKENS, HEADS, WIDTH).transpose(1, 2) for each in given]
     begins = (torch.arange(ROWS + 1) * TOKENS).int().expand(1, 1, TOKENS, -1)
     torch.manual_seed(5)
-    expected = by_hand(given, None, False, 0.3).transpose(1, 2).reshape(1, ROWS * TOKENS, HEADS, WIDTH)
+    expected = by_hand(given, None, False, 0.3, at_once=1).transpose(1, 2).reshape(1, ROWS * TOKENS, HEADS, WIDTH)
     torch.manual_seed(5)
     found, _ = attention.attention(Layer(), *line, begins, dropout=SHARE, scaling=0.3)
     torch.testing.assert_close(found, expected)
@@ -125,6 +131,20 @@ def test_in_bf16_it_is_the_same_to_its_precision() -> None:
     torch.testing.assert_close(found.float(), expected, atol=3e-2, rtol=3e-2)
     gradients = torch.autograd.grad(found.float().sum(), given)
     assert all(each.dtype == torch.float32 for each in gradients)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_short_rows_on_a_cpu_are_attended_in_fp32_where_a_gradient_goes_back(packed: bool) -> None:
+    given = states()
+    line = [each.transpose(1, 2).reshape(1, ROWS * TOKENS, HEADS, WIDTH).transpose(1, 2) for each in given]
+    begins = (torch.arange(ROWS + 1) * TOKENS).int().expand(1, 1, TOKENS, -1)
+    how: tuple[list[Tensor], Tensor | None] = (line, begins) if packed else (given, None)
+    expected, _ = attention.attention(Layer(), *how[0], how[1], scaling=0.3)
+    with torch.autocast("cpu", torch.bfloat16):
+        found, _ = attention.attention(Layer(), *how[0], how[1], scaling=0.3)
+        looked_at, _ = attention.attention(Layer(), *(each.detach() for each in how[0]), how[1], scaling=0.3)
+    assert found.dtype == torch.float32 and torch.equal(found, expected)
+    assert looked_at.dtype == torch.bfloat16
 
 
 def test_a_body_of_bert_kind_is_trained_through_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,8 +4,8 @@ In place of a mask `data.lines.Layout` says where each row begins. Attention the
 made for this on a GPU, elsewhere in one call for each row. No mask of tokens x tokens is made or read, and nothing is
 computed that it would hide.
 
-Where a part of what a token attends to is dropped, a CPU goes row by row too: torch has no kernel for that there, makes
-several tensors of rows x heads x tokens x tokens, and takes three times as long at 256 tokens.
+Where a part of what a token attends to is dropped, a CPU goes through a few rows at a time: torch has no kernel for that
+there, makes several tensors of rows x heads x tokens x tokens, and takes three times as long at 256 tokens.
 """
 
 from typing import Any
@@ -20,6 +20,8 @@ from warmstart.models.dropout import kept, quicker
 
 NAME = "row_by_row"  # what it is called among transformers' implementations
 FLASH = (torch.bfloat16, torch.float16)  # what the kernel computes in
+AT_ONCE = 2**20  # elements of heads x tokens x tokens: half of that, or twice as many, took as long or longer
+FEW = 400  # tokens: for fewer torch's CPU kernel (2.13) takes 2 to 7 times as long in bf16, backwards, as in fp32
 
 
 def attend_row_by_row(body: nn.Module) -> None:
@@ -49,7 +51,13 @@ def attention(
     `attention_mask` is one of theirs, or int32 [1, 1, longest row, rows + 1]: where the rows of the only line begin,
     and its end. A shape is known without waiting for a GPU; so the longest row's length is one.
     """
-    if attention_mask is None or attention_mask.dtype != torch.int32:
+    apart = attention_mask is not None and attention_mask.dtype == torch.int32
+    longest = attention_mask.shape[2] if attention_mask is not None and apart else key.shape[2]
+    if not dropout and longest < FEW and _halves_for_training(query):
+        with torch.autocast("cpu", enabled=False):
+            whole = (states.float() for states in (query, key, value))
+            return attention(module, *whole, attention_mask, dropout, scaling, is_causal, **more)
+    if attention_mask is None or not apart:
         if _drops_quicker(query, key, attention_mask, dropout):
             looks_back = query.shape[2] > 1 and bool(
                 getattr(module, "is_causal", True) if is_causal is None else is_causal
@@ -109,6 +117,11 @@ def one_by_one(
     return torch.cat([row.transpose(1, 2) for row in found], dim=1)
 
 
+def _halves_for_training(query: Tensor) -> bool:
+    """Whether it would be computed in half precision on a CPU, and a gradient goes back through it."""
+    return query.device.type == "cpu" and torch.is_autocast_enabled("cpu") and query.requires_grad
+
+
 def _drops_quicker(query: Tensor, key: Tensor, mask: Tensor | None, share: float) -> bool:
     """Whether `dropped` can do it, and takes less time."""
     known = query.shape[1] == key.shape[1] and (mask is None or mask.dtype == torch.bool)
@@ -131,22 +144,26 @@ def dropped(
 
 
 class _Dropped(torch.autograd.Function):
-    """Row after row, so that what is made of one stays in the processor's cache."""
+    """A few rows at a time, so that what is made of them stays in the processor's cache."""
 
     @staticmethod
     def forward(
         ctx: Any, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scaling: float, share: float
     ) -> Tensor:
+        rows, heads, t, _ = query.shape
         found = query.new_empty(*query.shape[:3], value.shape[3])
+        ctx.size = max(1, AT_ONCE // (heads * t * key.shape[2]))
         looks, stays = [], []
         with torch.autocast(query.device.type, enabled=False):
-            for i, (q, k, v) in enumerate(zip(query, key, value, strict=True)):
-                scores = torch.bmm(q, k.transpose(1, 2)).mul_(scaling)
+            for some in _slices(rows, ctx.size):
+                q, k, v = (states[some].flatten(0, 1) for states in (query, key, value))
+                scores = torch.bmm(q * scaling, k.transpose(1, 2))
                 if mask is not None:
-                    scores.masked_fill_(~mask[i], torch.finfo(scores.dtype).min)
+                    each = scores.unflatten(0, (-1, heads))
+                    each.masked_fill_(~mask[some], torch.finfo(scores.dtype).min)
                 look = scores.softmax(-1)
                 stay = kept(look.shape, share, look.dtype)
-                found[i] = torch.bmm(look * stay, v)
+                found[some] = torch.bmm(look * stay, v).unflatten(0, (-1, heads))
                 looks.append(look)
                 stays.append(stay)
         ctx.save_for_backward(query, key, value, *looks, *stays)
@@ -157,12 +174,19 @@ class _Dropped(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None, None]:
         query, key, value, *saved = ctx.saved_tensors
         of_query, of_key, of_value = (torch.empty_like(states) for states in (query, key, value))
-        looks, stays = saved[: len(query)], saved[len(query) :]
-        for i, (look, stay) in enumerate(zip(looks, stays, strict=True)):
-            of_value[i] = torch.bmm((look * stay).transpose(1, 2), gradient[i])
-            of_look = torch.bmm(gradient[i], value[i].transpose(1, 2)).mul_(stay)
-            of_look -= (of_look * look).sum(-1, keepdim=True)
-            of_scores = of_look.mul_(look).mul_(ctx.scaling)
-            of_query[i] = torch.bmm(of_scores, key[i])
-            of_key[i] = torch.bmm(of_scores.transpose(1, 2), query[i])
+        looks, stays = saved[: len(saved) // 2], saved[len(saved) // 2 :]
+        for some, look, stay in zip(_slices(len(query), ctx.size), looks, stays, strict=True):
+            q, k, v, of_found = (states[some].flatten(0, 1) for states in (query, key, value, gradient))
+            of_look = torch.bmm(of_found, v.transpose(1, 2)).mul_(stay)
+            of_scores = torch._softmax_backward_data(of_look, look, -1, look.dtype)
+            for whole, part in (
+                (of_query, torch.bmm(of_scores, k * ctx.scaling)),
+                (of_key, torch.bmm(of_scores.transpose(1, 2), q * ctx.scaling)),
+                (of_value, torch.bmm((look * stay).transpose(1, 2), of_found)),
+            ):
+                whole[some] = part.unflatten(0, (-1, query.shape[1]))
         return of_query, of_key, of_value, None, None, None
+
+
+def _slices(rows: int, size: int) -> list[slice]:
+    return [slice(i, i + size) for i in range(0, rows, size)]

@@ -1,6 +1,6 @@
 """Dropout: the same as torch's, without waiting for its random numbers.
 
-On processors other than Intel's torch (2.13) draws a number for each element, one after the other: 10 ns each, a
+Torch (2.13) draws a number for each element, one after the other: 10 ns each on an AMD processor, 7 on an Intel one, a
 quarter of a second for what one layer of MiniLM attends to in 32 rows of 256 tokens. Here 16 random bits decide, 0.9 ns
 an element. The share that is dropped is met to 1/65,536, and what is left is scaled by the share that is truly kept.
 """
@@ -48,4 +48,5 @@ def kept(shape: torch.Size, share: float, dtype: torch.dtype) -> Tensor:
     seed = int(torch.randint(2**63 - 1, ()))
     words = np.random.SFC64(seed).random_raw(-(-count * BITS // 64))
     bits = torch.from_numpy(words.view(np.int16))[:count].view(shape)
-    return torch.where(bits >= dropped - 2 ** (BITS - 1), 2**BITS / (2**BITS - dropped), 0.0).to(dtype)
+    scale, nothing = (torch.tensor(value, dtype=dtype) for value in (2**BITS / (2**BITS - dropped), 0.0))
+    return torch.where(bits >= dropped - 2 ** (BITS - 1), scale, nothing)
