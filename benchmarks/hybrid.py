@@ -86,7 +86,7 @@ def one(case: Case, data: Path, work: Path, seeds: int) -> list[dict[str, Any]]:
         table.append(
             {"test": case.name, "peer": "full", "setting": row.name, "rows": case.rows, "seeds": seeds}
             | {"quality": quality, "lr": row.lr, "converged": row.converged, "flops": row.flops}
-            | {"environment": asdict(device.environment("fp32"))}
+            | {"environment": asdict(device.environment(device.precision()))}
         )
     return table
 

@@ -62,7 +62,7 @@ def one(
         rows.append(
             {"test": f"{target} from synopsis", "peer": "hand-made", "setting": row.name, "quality": quality}
             | facts
-            | {"environment": asdict(device.environment("fp32"))}
+            | {"environment": asdict(device.environment(device.precision()))}
         )
     return rows
 

@@ -55,13 +55,13 @@ def tiny_decoder(kind: str, vocabulary: int = 97, context: int = CONTEXT) -> Any
     return model.eval()
 
 
-def save_decoder(folder: Path, kind: str = "llama") -> str:
-    """Such a model whose answers are not all the same letter, with its tokenizer, as `--base` takes it."""
+def save_decoder(folder: Path, kind: str = "llama", scale: float = 0.2) -> str:
+    """Such a model with its tokenizer, as `--base` takes it; with small weights its answers are not all one letter."""
     tokenizer = byte_tokenizer()
     model = tiny_decoder(kind, vocabulary=len(tokenizer), context=160)
     for parameter in model.parameters():
         if parameter.ndim > 1:
-            parameter.data.mul_(0.2)
+            parameter.data.mul_(scale)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return str(folder)
@@ -88,18 +88,6 @@ def byte_tokenizer() -> Any:
 def prompts(lengths: list[int], vocabulary: int = 97) -> list[Array]:
     dice = np.random.default_rng(0)
     return [dice.integers(1, vocabulary, length).astype(np.int32) for length in lengths]
-
-
-def save_tiny_decoder(folder: Path, scale: float = 1.0) -> Path:
-    """A Llama whose tokenizer is one of bytes, as `find_base` finds it; with small weights it guesses."""
-    tokenizer = byte_tokenizer()
-    model = tiny_decoder("llama", vocabulary=len(tokenizer), context=160)
-    for parameter in model.parameters():
-        if parameter.ndim > 1:
-            parameter.data.mul_(scale)
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
 
 
 def language_draw(n: int = 40) -> Draw:

@@ -20,7 +20,7 @@ import run
 import table
 import texts
 from harness import Contest, Gate, Outcome, Results
-from tests.decoders import TEXT, save_tiny_decoder
+from tests.decoders import TEXT, save_decoder
 from tests.tiny import CLASSES, tiny_splits
 from warmstart.train import TrainConfig
 
@@ -202,7 +202,7 @@ def test_forgetting_is_measured_beside_another_way(
 ) -> None:
     """With a tiny decoder in place of SmolLM2."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    base = save_tiny_decoder(tmp_path / "base", scale=0.2)
+    base = save_decoder(tmp_path / "base")
     texts = [f"a tool that reads {i} files" for i in range(60)]
     columns = {
         "source": list(map(str, range(60))),

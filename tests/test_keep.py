@@ -7,7 +7,7 @@ import pytest
 
 import warmstart
 from tests.cli_base import call
-from tests.decoders import save_tiny_decoder
+from tests.decoders import save_decoder
 from tests.test_wrong_input import refused
 from warmstart.record import load_run
 from warmstart.weights import Base
@@ -19,7 +19,7 @@ PLAIN = ("--trials", "1", "--length", "0.1", "--lr", "1e-2", "--no-log", "--quie
 
 @pytest.fixture(scope="module")
 def decoder(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return str(save_tiny_decoder(tmp_path_factory.mktemp("decoder")))
+    return save_decoder(tmp_path_factory.mktemp("decoder"), scale=1.0)
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.decoders import language_draw, save_tiny_decoder
+from tests.decoders import language_draw, save_decoder
 from warmstart.api import last
 from warmstart.methods import METHODS, Frozen, Full, LoRA, Method
 from warmstart.record import Run, load_run
@@ -80,7 +80,7 @@ def test_the_sweep_is_charged_and_choosing_looks_at_no_test_row(
 
 def test_a_language_model_is_swept_by_the_nats_that_it_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    decoder = find_base(str(save_tiny_decoder(tmp_path / "base")), max_length=64)
+    decoder = find_base(save_decoder(tmp_path / "base", scale=1.0), max_length=64)
     draw = replace(language_draw(), general=tuple(f"quick brown fox number {i}" for i in range(6)))
     found = carried_out(decoder, draw, tmp_path / "run", Full(), worth=0.2)
     frontier, matched = kept(found)["frontier"], kept(found)["matched"]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.decoders import language_draw, save_tiny_decoder
+from tests.decoders import language_draw, save_decoder
 from tests.language import language_model
 from tests.test_general import spelling
 from tests.tiny import carried_out
@@ -31,7 +31,7 @@ TEXTS = tuple(f"an old song of {n} bottles" for n in ("one", "two", "three", "fo
 
 @pytest.fixture(scope="module")
 def decoder(tmp_path_factory: pytest.TempPathFactory) -> Base:
-    return find_base(str(save_tiny_decoder(tmp_path_factory.mktemp("decoder"))), max_length=64)
+    return find_base(save_decoder(tmp_path_factory.mktemp("decoder"), scale=1.0), max_length=64)
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.decoders import language_draw, save_tiny_decoder
+from tests.decoders import language_draw, save_decoder
 from warmstart.api import last
 from warmstart.checkpoint import Checkpoints
 from warmstart.methods import METHODS, Frozen, Full, LoRA, Method
@@ -88,7 +88,7 @@ def test_going_on_ends_as_if_never_stopped(
 def test_general_rows_and_the_pull_go_on_too(method: Method, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With the base's own text, sampled once."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    decoder = find_base(str(save_tiny_decoder(tmp_path / "base")), max_length=64)
+    decoder = find_base(save_decoder(tmp_path / "base", scale=1.0), max_length=64)
     regime = Regime("full", Pretrained(decoder), (Stage(method),), HABITS["full"])
     config = TrainConfig(steps=6, lr=5e-3, batch_size=4, micro_batch=2, replay=0.4, toward_base=20.0)
 
