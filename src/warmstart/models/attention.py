@@ -4,8 +4,8 @@ In place of a mask `data.lines.Layout` says where each row begins. Attention the
 made for this on a GPU, elsewhere in one call for each row. No mask of tokens x tokens is made or read, and nothing is
 computed that it would hide.
 
-Where a part of what a token attends to is dropped, a CPU goes through a few rows at a time: torch has no kernel for that
-there, makes several tensors of rows x heads x tokens x tokens, and takes three times as long at 256 tokens.
+Where a part of what a token attends to is dropped, a CPU goes through a few rows at a time: torch has no kernel for
+that there, makes several tensors of rows x heads x tokens x tokens, and takes three times as long at 256 tokens.
 """
 
 from typing import Any
@@ -55,8 +55,8 @@ def attention(
     longest = attention_mask.shape[2] if attention_mask is not None and apart else key.shape[2]
     if not dropout and longest < FEW and _halves_for_training(query):
         with torch.autocast("cpu", enabled=False):
-            whole = (states.float() for states in (query, key, value))
-            return attention(module, *whole, attention_mask, dropout, scaling, is_causal, **more)
+            q, k, v = (states.float() for states in (query, key, value))
+            return attention(module, q, k, v, attention_mask, dropout, scaling, is_causal, **more)
     if attention_mask is None or not apart:
         if _drops_quicker(query, key, attention_mask, dropout):
             looks_back = query.shape[2] > 1 and bool(
@@ -159,11 +159,11 @@ class _Dropped(torch.autograd.Function):
                 q, k, v = (states[some].flatten(0, 1) for states in (query, key, value))
                 scores = torch.bmm(q * scaling, k.transpose(1, 2))
                 if mask is not None:
-                    each = scores.unflatten(0, (-1, heads))
+                    each = _by_row(scores, heads)
                     each.masked_fill_(~mask[some], torch.finfo(scores.dtype).min)
                 look = scores.softmax(-1)
                 stay = kept(look.shape, share, look.dtype)
-                found[some] = torch.bmm(look * stay, v).unflatten(0, (-1, heads))
+                found[some] = _by_row(torch.bmm(look * stay, v), heads)
                 looks.append(look)
                 stays.append(stay)
         ctx.save_for_backward(query, key, value, *looks, *stays)
@@ -184,9 +184,14 @@ class _Dropped(torch.autograd.Function):
                 (of_key, torch.bmm(of_scores.transpose(1, 2), q * ctx.scaling)),
                 (of_value, torch.bmm((look * stay).transpose(1, 2), of_found)),
             ):
-                whole[some] = part.unflatten(0, (-1, query.shape[1]))
+                whole[some] = _by_row(part, query.shape[1])
         return of_query, of_key, of_value, None, None, None
 
 
 def _slices(rows: int, size: int) -> list[slice]:
     return [slice(i, i + size) for i in range(0, rows, size)]
+
+
+def _by_row(states: Tensor, heads: int) -> Tensor:
+    """[rows x heads, ...] to [rows, heads, ...]."""
+    return states.view(-1, heads, *states.shape[1:])
