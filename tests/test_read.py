@@ -125,6 +125,7 @@ BROKEN = [
     ("a.csv", b"a,b\n1,2\n2," + b"x" * 10_000_000 + b"\n", "row 2, column 'b' holds 10,000,000 bytes in one cell"),
     ("a.jsonl", b'{"b": "' + b"x" * 10_000_000 + b'"}', "row 1, column 'b' holds 10,000,000 bytes in one cell"),
     ("a.jsonl", b'{"a": 1}\n\n{"a": ', "row 2 (line 3) is not valid JSON"),
+    ("a.jsonl", b'{"a": "b', "row 1 (line 1) is not valid JSON: Unterminated string starting at character 7"),
     ("a.json", b'[{"a": 1},\n {"a": 2', "row 2 (line 2) is not valid JSON"),
     ("b.json", b'[{"a": 1} {"a": 2}]', "row 1 (line 1) is followed by neither a comma"),
     ("c.json", b'[{"a": 1}] [{"a": 2}]', "after the end of the array stands"),

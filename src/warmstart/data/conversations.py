@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from warmstart.data.json_files import said
 from warmstart.errors import InputError, shortened
 
 Role = Literal["system", "user", "assistant"]
@@ -146,5 +147,5 @@ def _from_json(text: str) -> object:
     except RecursionError as error:
         raise InputError("it is nested too deeply") from error
     except ValueError as error:
-        said = f"{error.msg} at character {error.colno}" if isinstance(error, json.JSONDecodeError) else str(error)
-        raise InputError(f"{shortened(text, 40)} is not valid JSON: {said}") from error
+        wrong = said(error) if isinstance(error, json.JSONDecodeError) else str(error)
+        raise InputError(f"{shortened(text, 40)} is not valid JSON: {wrong}") from error

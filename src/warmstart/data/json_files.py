@@ -85,7 +85,7 @@ def _json_value(place: str, text: str, position: int, hint: str) -> tuple[object
     except RecursionError as error:
         raise InputError(f"{place} is nested too deeply", "flatten it to one object of plain values") from error
     except json.JSONDecodeError as error:
-        raise InputError(f"{place} is not valid JSON: {error.msg} at character {error.colno}", hint) from error
+        raise InputError(f"{place} is not valid JSON: {said(error)}", hint) from error
     except ValueError as error:  # a key twice, or an integer of thousands of digits
         raise InputError(f"{place}: {error}", "correct that line") from error
 
@@ -143,3 +143,8 @@ def _json_text(value: object) -> str | None:
 
 def _has_lone_surrogate(value: object) -> bool:
     return any("\ud800" <= character <= "\udfff" for character in str(value))
+
+
+def said(error: json.JSONDecodeError) -> str:
+    """What is wrong, and where in the line."""
+    return f"{error.msg.removesuffix(' at')} at character {error.colno}"
