@@ -1,10 +1,16 @@
 """Pace: is a few steps' time that of usual batches?"""
 
+import time
+from dataclasses import replace
 from pathlib import Path
+
+import pytest
 
 from tests.tiny import REGRESSION, tiny_problem
 from tests.tiny_language import save_language_base, splits_of
+from warmstart import memory
 from warmstart.budget import Options, Problem, first_plan
+from warmstart.carry_out import last
 from warmstart.data.conversations import ask
 from warmstart.data.schema import Schema
 from warmstart.pace import _leaves_room, _tokens, measure
@@ -26,6 +32,19 @@ def test_a_few_steps_of_each_network_are_measured(problem: Problem) -> None:
     assert names == ["frozen", "full"]
     assert measured.paces.keys() == {"frozen", "full"} and all(pace > 0 for pace in measured.paces.values())
     assert "6 runs of 2 regimes" in measured.words()
+
+
+def test_scoring_a_row_is_measured_for_itself(problem: Problem, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Training may be in bf16 where scoring is in fp32: a study was planned at half its time."""
+    asked = first_plan(problem, replace(OPTIONS, regimes=("full",)))
+
+    quick = last(measure(asked, asked.shared()))
+    slowly = memory.outputs
+    monkeypatch.setattr(memory, "outputs", lambda *given: (time.sleep(0.5), slowly(*given))[1])
+    slow = last(measure(asked, asked.shared()))
+    assert slow.forwards["full"] > 2 * quick.forwards["full"] > 0
+    each = replace(slow, paces=quick.paces).seconds_of_run("full", 84), quick.seconds_of_run("full", 84)
+    assert each[0] > 1.5 * each[1]
 
 
 def test_a_pace_is_that_of_usual_batches_not_of_the_first_ones(base: Base) -> None:

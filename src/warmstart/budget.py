@@ -146,6 +146,8 @@ class Plan:
     sizes: tuple[int, ...]
     paces: dict[str, float]  # regime -> seconds to train on a row
     readings: dict[str, float] = field(default_factory=dict)  # regime -> seconds a row to run it through frozen layers
+    # regime -> share of a training row's time that scoring a row takes: more where training alone is in bf16
+    forwards: dict[str, float] = field(default_factory=dict)
     # regime -> tokens read of a text at most -> tokens to compute for one, with padding
     tokens: dict[str, dict[int, float]] = field(default_factory=dict)
     peaks: dict[str, Peak] = field(default_factory=dict)  # regime -> memory of its dearest step
@@ -247,7 +249,11 @@ class Plan:
         regime, splits = self.regime(name, rows), self.splits
         looks = regime.habits.looks
         looked_at = looks * watched(len(splits.val), self.config(regime, rows, 0), looks)
-        return self.paces[name] * FORWARD * (looked_at + len(splits.val) + len(splits.test) + min(rows, SAMPLED))
+        return self.seconds_of_score(name) * (looked_at + len(splits.val) + len(splits.test) + min(rows, SAMPLED))
+
+    def seconds_of_score(self, name: str) -> float:
+        """One row, scored."""
+        return self.paces[name] * self.forwards.get(name, FORWARD)
 
     def seconds_of_search(self, name: str, rows: int) -> float:
         """Every learning rate, and half a chance of one more; before the first, every row through frozen layers."""
@@ -260,7 +266,8 @@ class Plan:
             return reading
         config = self.config(self.regime(name, rows), rows, 0)
         trained = SHARE * config.steps * config.batch_size
-        return reading + (self.options.trials + 0.5) * self.paces[name] * (trained + len(splits.val) * FORWARD)
+        once = self.paces[name] * trained + self.seconds_of_score(name) * len(splits.val)
+        return reading + (self.options.trials + 0.5) * once
 
     def seconds_of_regime(self, name: str) -> float:
         """Its searches and its runs."""

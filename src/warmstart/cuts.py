@@ -124,6 +124,7 @@ def save(plan: Plan, path: Path) -> None:
         "sizes": plan.sizes,
         "paces": plan.paces,
         "readings": plan.readings,
+        "forwards": plan.forwards,
         "tokens": {name: list(found.items()) for name, found in plan.tokens.items()},
         "peaks": plan.peaks,
         "max_length": plan.problem.base.max_length,
@@ -146,6 +147,7 @@ def load(asked: Plan, path: Path) -> Plan:
         )
     options = replace(asked.options, seeds=facts["seeds"], trials=facts["trials"], length=facts["length"])
     known = {name: facts[name] for name in ("paces", "readings", "scored")}
+    known["forwards"] = facts.get("forwards", {})
     known["peaks"] = {name: Peak(*peak) for name, peak in facts.get("peaks", {}).items()}
     known["tokens"] = {name: dict(found) for name, found in facts["tokens"].items()}
     known |= {"sizes": tuple(facts["sizes"]), "cuts": tuple(facts["cuts"])}

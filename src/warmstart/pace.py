@@ -37,6 +37,7 @@ def measure(plan: Plan, shared: Shared, lost: Collection[str] = ()) -> Generator
     tokens: dict[str, dict[int, float]] = {}
     longest = max(base.inputs.max_length for base in plan.problem.bases)
     peaks: dict[str, Peak] = {}
+    forwards: dict[str, float] = {}
     rows = max(plan.sizes)
     draw = plan.draw(rows, plan.options.first_seed, shared)
     few = _few(draw)
@@ -70,12 +71,14 @@ def measure(plan: Plan, shared: Shared, lost: Collection[str] = ()) -> Generator
         few = replace(few, shared=Shared(few.splits))
         affordable = max(2, int(MEASURED_SECONDS / max(DEAREST * paces[name], 1e-9)))
         with suppress(TrainingError):
-            peak = measured_peak(regime, config, draw, affordable) if world().size == 1 else None
-            peaks |= {name: peak} if peak else {}
+            if world().size == 1:
+                peak, scoring = measured_peak(regime, config, draw, affordable)
+                peaks |= {name: peak} if peak else {}
+                forwards[name] = scoring * _scored_size(draw, regime) / max(paces[name], 1e-9)
     reset_peak_memory()  # gives back what is free, as every run does at its beginning
     held = max((resident_memory() or 0, *(peak.before for peak in peaks.values())))
     peaks = {name: peak.from_(held) for name, peak in peaks.items()}
-    return replace(plan, paces=paces, readings=readings, tokens=tokens, peaks=peaks)
+    return replace(plan, paces=paces, readings=readings, tokens=tokens, peaks=peaks, forwards=forwards)
 
 
 def _tokens(draw: Draw, regime: Regime, config: TrainConfig, limit: int) -> Array:
@@ -90,6 +93,13 @@ def _tokens(draw: Draw, regime: Regime, config: TrainConfig, limit: int) -> Arra
     epochs = 1 + MEASURED_STEPS // order.per_epoch
     of_batch = np.max if examples.encoded.pads else np.mean
     return np.array([of_batch(sizes[batch]) for epoch in range(epochs) for batch in order.epoch(epoch)])
+
+
+def _scored_size(draw: Draw, regime: Regime) -> float:
+    """Tokens, or features, of a row that is scored: the mean."""
+    reads, splits = draw.task.reads(regime.start.inputs), draw.splits
+    parts = (draw.shared.examples(reads, rows, draw.task.targets(rows)).sizes() for rows in (splits.val, splits.test))
+    return float(np.concatenate(list(parts)).mean())
 
 
 def _leaves_room(draw: Draw, regime: Regime, limit: int) -> bool:

@@ -35,7 +35,7 @@ from warmstart.pace import measure
 from warmstart.prefix import EVALUATION_BATCH
 from warmstart.record import Array
 from warmstart.regimes import WITHOUT_NETWORK, Regime, Stage, is_baseline
-from warmstart.stages import FORWARD, Draw, watched
+from warmstart.stages import Draw, watched
 from warmstart.starts import Pretrained
 from warmstart.tune import SHARE
 
@@ -134,8 +134,8 @@ def _untrained(plan: Plan, name: str, draw: Draw, where: Where, room: int | None
     regime = plan.regime(name, rows)
     found = footprint(replace(regime, stages=(Stage(Full()),)), draw.task)
     read = [_sizes(draw, regime, part) for part in (draw.splits.val, draw.splits.test)]
-    paces = [plan.paces[n] for n in plan.networks if n in plan.paces and plan.base_of(n) == plan.base_of(name)]
-    one = FORWARD * min(paces) * scored if paces else None
+    alike = [n for n in plan.networks if n in plan.paces and plan.base_of(n) == plan.base_of(name)]
+    one = min(map(plan.seconds_of_score, alike)) * scored if alike else None
     runs, here = len(plan.seeds) * len(plan.sizes), where.machine is None
     watts, price = power(where)
     seconds = None if one is None else runs * one
