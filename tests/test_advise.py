@@ -28,6 +28,12 @@ def test_a_clear_winner() -> None:
     assert advice.next_step == "Use it: `full` is ready for `warmstart predict`."
 
 
+def test_what_costs_as_much_is_not_said_to_cost_once_as_much() -> None:
+    found = runs(lora=0.5)
+    alike = [replace(run, cost=replace(run.cost, flops=0.98e12)) if run.regime == "scratch" else run for run in found]
+    assert "(`scratch`), which costs as much, and" in advise(make_comparison(alike)).reason
+
+
 def test_a_clear_winner_where_lower_is_better() -> None:
     errors = {"constant": 0.9, "linear": 0.6, "scratch": 0.4, "full": 0.5}
     advice = advise(make_comparison(make_runs(errors, flops=FLOPS, higher_is_better=False)))

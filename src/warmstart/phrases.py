@@ -65,6 +65,8 @@ def costs(row: Row, reference: Row) -> str:
     if not row.flops or not reference.flops:
         return "costs next to nothing" if not row.flops else "costs more"
     times = row.flops / reference.flops
+    if _times(times) == "1.0":
+        return "costs as much"
     return f"costs {_times(times)} times as much" if times >= 0.1 else f"costs {_times(1 / times)} times less"
 
 
