@@ -9,6 +9,7 @@ import warmstart
 from tests.cli_base import call
 from tests.decoders import save_decoder
 from tests.test_wrong_input import refused
+from warmstart import mixing
 from warmstart.record import load_run
 from warmstart.weights import Base
 from warmstart.wording import forgotten
@@ -60,6 +61,22 @@ def test_all_three_are_carried_out_and_told(
     assert (scratch.settings["replay"], scratch.settings["toward_base"]) == (0, 0), "it has no base"
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     assert 'data-figure="frontier"' in page and "bits per byte within 100&nbsp;%" in page.replace("\u00a0", "&nbsp;")
+
+
+def test_what_is_written_decides_how_much_is_taken_back(
+    table: Path, decoder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By likelihood the base would come back, but all mixes write worse than the tuned model does."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    written = iter([0.5, *[-1.0] * 9])
+    monkeypatch.setattr(mixing, "_written", lambda *_: next(written))
+    monkeypatch.setattr(mixing, "matched", lambda points, **_: points[0])
+    asked = ("--target", "summary", "--task", "summarise", "--base", decoder, "--max-length", "96", "--regime", "full")
+    answer = call("fit", table, *asked, "--keep", "mixed", "--worth", "100%", *PLAIN, "--out", tmp_path / "out")
+    assert answer.code == 0, answer.err
+    run = load_run(tmp_path / "out")
+    assert run.retention is not None and run.retention["matched"]["mix"] == 1
+    assert any("by the likelihood of the answers 0 of the tuned weights would do" in each for each in run.caveats)
 
 
 def test_what_a_mix_brought_is_a_sentence() -> None:

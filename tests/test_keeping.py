@@ -15,7 +15,7 @@ from warmstart.api import last
 from warmstart.checkpoint import Checkpoints
 from warmstart.engine import World
 from warmstart.errors import UsageError
-from warmstart.keeping import MIXES, Mixed, Replay, interpolate, interpolated, matched, origin, sweep
+from warmstart.keeping import MIXES, Mixed, Replay, interpolate, interpolated, matched, narrowed, origin, sweep
 from warmstart.methods import Full, LoRA
 from warmstart.models.model import Model
 from warmstart.prefix import Shared, outputs
@@ -241,6 +241,7 @@ def test_another_base_is_an_error(base: Base, classes: Draw) -> None:
         sweep(model, {"body.other": torch.zeros(2)}, lambda: 0.0, lambda: 0.0)
 
 
+TABLE = "body.embeddings.word_embeddings.weight"
 POINTS = (
     Mixed(0.0, 0.30, 0.00),
     Mixed(0.4, 0.795, 0.10),
@@ -255,3 +256,21 @@ def test_the_mix_that_forgets_least_at_the_same_score(worth: float, mix: float) 
     assert matched(POINTS, higher_is_better=True, worth=worth).mix == mix
     errors = [replace(point, score=-point.score) for point in POINTS]
     assert matched(errors, higher_is_better=False, worth=worth).mix == mix
+
+
+@pytest.mark.parametrize(("holds_from", "mix"), [(0.0, 0.3), (0.35, 0.4), (0.75, 0.8), (1.0, 1.0)])
+def test_a_dear_score_is_looked_at_a_few_times(holds_from: float, mix: float, base: Base, classes: Draw) -> None:
+    model, start = tuned_and_base(Full(), base, classes)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    tuned = float((model.state_dict()[TABLE] - start[TABLE]).norm())
+    calls = []
+
+    def score() -> float:
+        moved = float((model.state_dict()[TABLE] - start[TABLE]).norm())
+        calls.append(moved / tuned)
+        return 30.0 if calls[-1] >= holds_from - 1e-4 else 25.0
+
+    points = [Mixed(i / 10, 1.0, i / 10) for i in range(3, 11)]
+    assert narrowed(model, start, points, score, higher_is_better=True, worth=0.01).mix == mix
+    assert len(calls) <= 4 and calls[0] == pytest.approx(1)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())

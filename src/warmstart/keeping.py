@@ -6,6 +6,7 @@ chosen on validation rows (WiSE-FT, Wortsman et al. 2022).
 """
 
 import math
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -148,6 +149,33 @@ def matched(points: Sequence[Mixed], *, higher_is_better: bool, worth: float) ->
     slack = worth * abs(tuned.score)
     good = [point for point in points if turned * (tuned.score - point.score) <= slack]
     return min(good, key=lambda point: (point.forgotten, -point.mix))
+
+
+def narrowed(
+    model: nn.Module,
+    base: Weights,
+    points: Sequence[Mixed],
+    score: Callable[[], float],
+    *,
+    higher_is_better: bool,
+    worth: float,
+) -> Mixed:
+    """Of these mixes the smallest whose score is as good as that of the last one, which are the tuned weights.
+
+    For a score that takes long: it looks at `model` a few times only, halving the mixes as if what is good enough at
+    one is so at every larger one. The weights are afterwards what they were.
+    """
+    turned = 1 if higher_is_better else -1
+    start = origin(model, base)
+    with _afterwards_as_before(model, start) as tuned:
+        whole = score()
+        least = turned * whole - worth * abs(whole)
+
+        def good(point: Mixed) -> bool:
+            _put(model, interpolated(start, tuned, point.mix))
+            return turned * score() >= least
+
+        return points[bisect_left(points[:-1], True, key=good)]
 
 
 @contextmanager
