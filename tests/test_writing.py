@@ -1,5 +1,6 @@
 """Writing: do models learn to write, are they judged by what they write, and is what is saved what was measured?"""
 
+import io
 import json
 import re
 from collections.abc import Sequence
@@ -20,7 +21,7 @@ from tests.cli_base import call
 from tests.decoders import save_decoder
 from warmstart import api, writing
 from warmstart.data.conversations import ask
-from warmstart.deliver.chat import chat_with
+from warmstart.deliver.chat import chat_with, converse
 from warmstart.deliver.predict import writer_of
 from warmstart.errors import InputError, UsageError
 from warmstart.generate import Head
@@ -205,6 +206,10 @@ def test_a_chat_model_answers_and_remembers(table: Path, decoder: str, tmp_path:
     chat = chat_with(warmstart.load(tmp_path / "run"), "Be brief.", most=5)
     said = "".join(chat.say("the lazy fox"))
     assert [turn.role for turn in chat.turns] == ["system", "user", "assistant"] and chat.turns[-1].content == said
+    out = io.StringIO()
+    converse(chat, ["/new\n", "\n", "the cat\n", "/quit\n", "the dog\n"], out)
+    assert [turn.content for turn in chat.turns[:2]] == ["Be brief.", "the cat"] and len(chat.turns) == 3
+    assert out.getvalue() == f"{chat.turns[-1].content}\n"
 
 
 def test_a_model_of_a_given_size_learns_a_corpus(tmp_path: Path) -> None:

@@ -165,12 +165,12 @@ def chat(
     most: Annotated[int, typer.Option("--max-tokens", help="of an answer", min=1)] = 256,
     seed: Annotated[int, typer.Option("--seed", help="of what is drawn")] = 0,
 ) -> None:
-    """Talk to a model that was trained to write; a line is a turn, /new begins anew, Ctrl-D ends."""
+    """Talk to a model that was trained to write; a line is a turn, /new begins anew, /quit or Ctrl-D ends."""
     from warmstart import api, show
-    from warmstart.deliver.chat import chat_with, converse
+    from warmstart.deliver.chat import HOW, chat_with, converse
 
     talk = chat_with(api.load(folder), system, temperature=temperature, top_p=top_p, most=most, seed=seed)
-    converse(talk, show.typed())
+    converse(talk, show.typed(HOW))
 
 
 @app.command()

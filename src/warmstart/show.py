@@ -50,9 +50,11 @@ def sentence(text: str, indent: str = "") -> None:
     line("\n".join(wrapped).replace("\0", " "))
 
 
-def typed() -> Iterator[str]:
-    """Lines from the keyboard, asked for where somebody sits there."""
+def typed(how: str) -> Iterator[str]:
+    """Lines from the keyboard, asked for where somebody sits there, who is first told `how` it goes."""
     asks = sys.stdin.isatty() and sys.stdout.isatty()
+    if asks:
+        out.print(how, style="dim", highlight=False)
     while True:
         if asks:
             out.print("> ", end="")

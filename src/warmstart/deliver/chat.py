@@ -12,6 +12,7 @@ from warmstart.tasks import Language
 from warmstart.writing import Writer
 
 LONGEST = 512  # tokens of an answer
+HOW = "a line is a turn; /new begins anew, /quit or Ctrl-D ends"
 
 
 @dataclass
@@ -57,9 +58,11 @@ def chat_with(
 
 
 def converse(chat: Chat, lines: Iterable[str], out: TextIO = sys.stdout) -> None:
-    """An answer to every line, written as it comes; empty lines are passed over, `/new` begins anew."""
+    """An answer to every line, written as it comes; empty lines are passed over, `/new` begins anew, `/quit` ends."""
     for line in lines:
         text = line.strip()
+        if text == "/quit":
+            return
         if text == "/new":
             chat.turns[:] = [turn for turn in chat.turns if turn.role == "system"]
         elif text:
