@@ -37,8 +37,10 @@ from warmstart.record import Array
 from warmstart.regimes import WITHOUT_NETWORK, Regime, Stage, is_baseline
 from warmstart.stages import Draw, watched
 from warmstart.starts import Pretrained
+from warmstart.tasks import Language
 from warmstart.tune import SHARE
 
+BEYOND = "time: not in it are answers written to test rows, what was forgotten, and general rows of --keep"
 FULL_PRECISION = 1 / 15  # of a GPU's bf16 arithmetic: H100 67 of 989, A100 19.5 of 312 TFLOP/s
 A_SCORE = 60  # bytes in it for each test row
 BASELINE_ROWS = 1_000  # that a baseline is fitted on to see how long it takes
@@ -76,7 +78,8 @@ def forecast(problem: Problem, options: Options, where: Where) -> Generator[str,
         else:
             forecasts.append(_elsewhere(plan, name, found[name], draw, where, where.machine))
     bases = f"pretrained weights (--base): {listed([base.name for base in problem.bases])}"
-    return Planned(tuple(forecasts), words, room, (bases, *notes, *sources(where)))
+    beyond = (BEYOND,) if isinstance(draw.task, Language) else ()
+    return Planned(tuple(forecasts), words, room, (bases, *notes, *beyond, *sources(where)))
 
 
 # --- here ------------------------------------------------------------------------------------------------------------
