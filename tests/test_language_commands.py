@@ -88,7 +88,9 @@ def test_a_plan_of_what_writes(device: str, pairs: Path, decoder: str) -> None:
 
 def test_a_plan_of_a_corpus_for_another_device(corpus: Path, decoder: str) -> None:
     words = ("--task", "causal-lm", "--base", decoder, "--device", "h100", "--regimes", "full,lora")
-    assert "not in it are answers written to test rows" in " ".join(call("plan", corpus, *words, *FEW).out.split())
+    assert "answers written to test rows, and what was forgotten, are not in it" in " ".join(
+        call("plan", corpus, *words, *FEW).out.split()
+    )
     found = json.loads(call("plan", corpus, *words, *FEW, "--quiet", "--json").out)
     full, lora = (one["peak_memory_bytes"] for one in found)
     assert full > 16 * 25_000 and lora > 0, "weights, gradients and what Adam keeps, at least"

@@ -4,18 +4,22 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from tests.decoders import save_decoder
 from tests.tiny import REGRESSION, tiny_problem
-from tests.tiny_language import save_language_base, splits_of
-from warmstart import memory
+from tests.tiny_language import splits_of
+from warmstart import dearest
 from warmstart.budget import Options, Problem, first_plan
 from warmstart.carry_out import last
 from warmstart.data.conversations import ask
 from warmstart.data.schema import Schema
+from warmstart.data.split import Splits
 from warmstart.pace import _leaves_room, _tokens, measure
 from warmstart.weights import Base, find_base
 
+TOLD = "Sum up the following text in one sentence."
 OPTIONS = Options(regimes=("constant", "frozen", "full"), seeds=3, trials=3)
 
 
@@ -39,8 +43,8 @@ def test_scoring_a_row_is_measured_for_itself(problem: Problem, monkeypatch: pyt
     asked = first_plan(problem, replace(OPTIONS, regimes=("full",)))
 
     quick = last(measure(asked, asked.shared()))
-    slowly = memory.outputs
-    monkeypatch.setattr(memory, "outputs", lambda *given: (time.sleep(0.5), slowly(*given))[1])
+    slowly = dearest.outputs
+    monkeypatch.setattr(dearest, "outputs", lambda *given: (time.sleep(0.5), slowly(*given))[1])
     slow = last(measure(asked, asked.shared()))
     assert slow.forwards["full"] > 2 * quick.forwards["full"] > 0
     each = replace(slow, paces=quick.paces).seconds_of_run("full", 84), quick.seconds_of_run("full", 84)
@@ -58,14 +62,39 @@ def test_a_pace_is_that_of_usual_batches_not_of_the_first_ones(base: Base) -> No
     assert len(each) == 44 and each.max() <= sizes.max() and sizes.mean() <= each.mean() < 1.1 * sizes.mean()
 
 
-def test_no_budget_lets_an_instruction_leave_no_room_for_its_text(tmp_path: Path) -> None:
-    told = "Sum up the following text in one sentence."
-    splits = splits_of([ask(told, f"the bell in the hall {i}", "bell") for i in range(20)])
-    schema = Schema("summarise", "y", ("x",), False, None, {}, "linear", False, None, instruction=told)
-    plan = first_plan(
-        Problem(splits, schema, (find_base(str(save_language_base(tmp_path)), max_length=1000),)),
-        Options(regimes=("full",)),
+def summaries(folder: Path, rows: int) -> Problem:
+    texts = [ask(TOLD, f"the bell in the hall {i}", "bell") for i in range(rows)]
+    schema = Schema("summarise", "y", ("x",), False, None, {}, "linear", False, None, instruction=TOLD)
+    splits = splits_of(texts)
+    parts = (
+        replace(part, targets=np.array(["bell"] * len(part), dtype=object))
+        for part in (splits.train, splits.val, splits.test)
     )
+    return Problem(Splits(*parts, ""), schema, (find_base(save_decoder(folder), max_length=1000),))
+
+
+def test_answers_are_part_of_a_run_and_of_its_time(tmp_path: Path) -> None:
+    """They were left out: of a short run of a language model they are a tenth and more."""
+    plan = first_plan(summaries(tmp_path, 20), Options(regimes=("full",)))
+    measured = last(measure(plan, plan.shared()))
+    each = measured.answers["full"]
+    without = replace(measured, answers={})
+    assert each > 0 and measured.seconds_of_run("full", 18) == pytest.approx(without.seconds_of_run("full", 18) + each)
+    mixed = replace(measured, options=replace(measured.options, mixed=True))
+    assert mixed.seconds_of_writing("full") == pytest.approx((1 + 4) * each)
+
+
+def test_what_answers_rank_is_scored_on_the_rows_that_are_answered(tmp_path: Path) -> None:
+    problem = summaries(tmp_path, 20)
+    many = problem.splits.train.take(np.zeros(300, dtype=np.int64))
+    plan = first_plan(replace(problem, splits=replace(problem.splits, test=many)), Options(regimes=("full",)))
+    assert plan.answered == 200 and plan.rows_scored(18) == 1 + 200 + 18
+    chat = replace(plan.problem, schema=replace(plan.problem.schema, task="chat"))
+    assert replace(plan, problem=chat).rows_scored(18) == 1 + 300 + 18
+
+
+def test_no_budget_lets_an_instruction_leave_no_room_for_its_text(tmp_path: Path) -> None:
+    plan = first_plan(summaries(tmp_path, 20), Options(regimes=("full",)))
     draw = plan.draw(18, 0, plan.shared())
     fits = [_leaves_room(draw, plan.regime("full", 18), limit) for limit in (500, 200, 100, 64)]
     assert fits == [True, True, False, False]

@@ -12,10 +12,15 @@ from warmstart.constraints import ANY, Constraints, Excluded, not_run
 from warmstart.data.inputs import Tokens
 from warmstart.data.recognise import Schema
 from warmstart.data.split import Rows, Splits
+from warmstart.dearest import Peak
 from warmstart.device import precision
 from warmstart.errors import UsageError, listed
+from warmstart.forgetting import LANGUAGE_TEXTS
+from warmstart.general import TEXTS as SAID
+from warmstart.judging import RANKED_BY
+from warmstart.keeping import MIXES
 from warmstart.measure import SAMPLED
-from warmstart.memory import Peak
+from warmstart.mixing import ANSWERED
 from warmstart.naming import at, parted, regime_of, short_names
 from warmstart.prefix import Shared
 from warmstart.regimes import (
@@ -28,9 +33,11 @@ from warmstart.regimes import (
     is_baseline,
     known_regime,
 )
-from warmstart.stages import FORWARD, Corpus, Draw, watched
+from warmstart.retention import TEXTS
+from warmstart.stages import FORWARD, WATCHED, Corpus, Draw, watched
 from warmstart.starts import Init, Pretrained, Scratch
 from warmstart.tasks import TASKS, Language
+from warmstart.tasks.language import JUDGED
 from warmstart.train import TrainConfig
 from warmstart.tune import SHARE
 from warmstart.weights import Base
@@ -38,6 +45,7 @@ from warmstart.weights import Base
 FEWEST_STEPS = 40  # of a run on a part of the rows, at the usual length
 FEWEST_ROWS = 100  # for training: the budget cuts no further
 APART, MOST_SIZES = 4, (4, 3)  # of --rows auto: a factor, and how many, most first
+COMPARED = 4  # of the mixes of --keep mixed, by what they write: halving ten takes as many
 FEWEST_TOKENS = 64  # of a text: the budget lets every model read as many
 
 
@@ -148,6 +156,7 @@ class Plan:
     readings: dict[str, float] = field(default_factory=dict)  # regime -> seconds a row to run it through frozen layers
     # regime -> share of a training row's time that scoring a row takes: more where training alone is in bf16
     forwards: dict[str, float] = field(default_factory=dict)
+    answers: dict[str, float] = field(default_factory=dict)  # regime -> seconds to write one
     # regime -> tokens read of a text at most -> tokens to compute for one, with padding
     tokens: dict[str, dict[int, float]] = field(default_factory=dict)
     peaks: dict[str, Peak] = field(default_factory=dict)  # regime -> memory of its dearest step
@@ -197,9 +206,8 @@ class Plan:
         own = {regime.name: regime for regime in self.problem.own}
         if name in own:
             return own[name]
-        language = TASKS[self.problem.schema.task] is Language
         base, scratch = self.base_of(name), self.problem.scratch
-        material = Material(base, rows, self.options.init, self.options.dropout, language, scratch)
+        material = Material(base, rows, self.options.init, self.options.dropout, self._language, scratch)
         return replace(REGIMES[regime_of(name)](material), name=name)
 
     def base_of(self, name: str) -> Base:
@@ -242,14 +250,54 @@ class Plan:
     def seconds_of_run(self, name: str, rows: int) -> float:
         """One training with its evaluations."""
         config = self.config(self.regime(name, rows), rows, 0)
-        return self.paces[name] * config.steps * config.batch_size + self.seconds_of_scoring(name, rows)
+        trained = self.paces[name] * config.steps * config.batch_size
+        return trained + self.seconds_of_scoring(name, rows) + self.seconds_of_writing(name)
 
     def seconds_of_scoring(self, name: str, rows: int) -> float:
-        """The looks at validation rows while it trains, and the scores at its end."""
+        """The looks at validation rows while it trains; at its end the scores, and what it forgot."""
         regime, splits = self.regime(name, rows), self.splits
         looks = regime.habits.looks
         looked_at = looks * watched(len(splits.val), self.config(regime, rows, 0), looks)
-        return self.seconds_of_score(name) * (looked_at + len(splits.val) + len(splits.test) + min(rows, SAMPLED))
+        return self.seconds_of_score(name) * (looked_at + self.rows_scored(rows) + self._held_to_base(regime))
+
+    def rows_scored(self, rows: int) -> int:
+        """At the end of a run that trained on so many."""
+        tested = self.answered if self._ranked_by_writing else len(self.splits.test)
+        return len(self.splits.val) + tested + min(rows, SAMPLED)
+
+    def _held_to_base(self, regime: Regime) -> int:
+        """Rows read to see what was forgotten, about: a general text is taken for as long as one of the task's."""
+        start, splits = regime.start, self.splits
+        if not isinstance(start, Pretrained) or start.base.joined:
+            return 0
+        if not self._language:
+            count = beside = min(TEXTS, len(splits.test))
+        else:
+            beside = (len(self.problem.general) or SAID) if start.base.kind == "decoder" else 0
+            count = 2 * (min(LANGUAGE_TEXTS, len(splits.test)) + beside)  # by the base too
+        if self.options.mixed:
+            count += len(MIXES) * (min(WATCHED, len(splits.val)) + beside)
+        return count
+
+    def seconds_of_writing(self, name: str) -> float:
+        """The answers to test rows at its end; where weights are mixed, to validation rows for a few of the mixes."""
+        count = self.answered
+        if self.options.mixed and self._ranked_by_writing:
+            count += COMPARED * min(ANSWERED, len(self.splits.val))
+        return self.answers.get(name, 0.0) * count
+
+    @property
+    def answered(self) -> int:
+        """Test rows that answers are written for, by a task that writes."""
+        return min(JUDGED, len(self.splits.test))
+
+    @property
+    def _language(self) -> bool:
+        return TASKS[self.problem.schema.task] is Language
+
+    @property
+    def _ranked_by_writing(self) -> bool:
+        return self.problem.schema.task in RANKED_BY
 
     def seconds_of_score(self, name: str) -> float:
         """One row, scored."""

@@ -33,6 +33,11 @@ def chunks(text: str, ends: Array, room: int) -> list[str]:
     return [piece for piece in found if piece]
 
 
+def summaries(tokens: int, room: int) -> int:
+    """How many a text of so many tokens takes: of each chunk, and of those together."""
+    return 1 if tokens <= room else -(-tokens // max(1, int(WHOLE * room))) + 1
+
+
 def summarise_long(texts: Sequence[str], summarise: Summarise, ends: Ends, room: int) -> list[str]:
     """A summary of each text, however long: of its chunks' summaries where it has more than `room` tokens.
 

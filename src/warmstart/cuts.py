@@ -9,8 +9,8 @@ from typing import Any
 
 from warmstart.budget import FEWEST_ROWS, Plan, shorter_limits, token_limit
 from warmstart.constraints import Excluded
+from warmstart.dearest import Peak
 from warmstart.errors import InputError
-from warmstart.memory import Peak
 from warmstart.record import write_json
 
 WORTHWHILE = 0.9  # of the time before, at most, or a cut of the rows is not made
@@ -125,6 +125,7 @@ def save(plan: Plan, path: Path) -> None:
         "paces": plan.paces,
         "readings": plan.readings,
         "forwards": plan.forwards,
+        "answers": plan.answers,
         "tokens": {name: list(found.items()) for name, found in plan.tokens.items()},
         "peaks": plan.peaks,
         "max_length": plan.problem.base.max_length,
@@ -147,7 +148,7 @@ def load(asked: Plan, path: Path) -> Plan:
         )
     options = replace(asked.options, seeds=facts["seeds"], trials=facts["trials"], length=facts["length"])
     known = {name: facts[name] for name in ("paces", "readings", "scored")}
-    known["forwards"] = facts.get("forwards", {})
+    known |= {name: facts.get(name, {}) for name in ("forwards", "answers")}
     known["peaks"] = {name: Peak(*peak) for name, peak in facts.get("peaks", {}).items()}
     known["tokens"] = {name: dict(found) for name, found in facts["tokens"].items()}
     known |= {"sizes": tuple(facts["sizes"]), "cuts": tuple(facts["cuts"])}

@@ -10,10 +10,10 @@ import numpy as np
 from warmstart.budget import Plan, shorter_limits, token_limit
 from warmstart.data.inputs import Tokens
 from warmstart.data.language import Conversations
+from warmstart.dearest import Peak, measured
 from warmstart.device import reset_peak_memory, resident_memory
 from warmstart.engine import world
 from warmstart.errors import InputError, TrainingError
-from warmstart.memory import Peak, measured_peak
 from warmstart.prefix import Shared
 from warmstart.record import Array
 from warmstart.regimes import Regime
@@ -38,6 +38,7 @@ def measure(plan: Plan, shared: Shared, lost: Collection[str] = ()) -> Generator
     longest = max(base.inputs.max_length for base in plan.problem.bases)
     peaks: dict[str, Peak] = {}
     forwards: dict[str, float] = {}
+    answers: dict[str, float] = {}
     rows = max(plan.sizes)
     draw = plan.draw(rows, plan.options.first_seed, shared)
     few = _few(draw)
@@ -72,13 +73,14 @@ def measure(plan: Plan, shared: Shared, lost: Collection[str] = ()) -> Generator
         affordable = max(2, int(MEASURED_SECONDS / max(DEAREST * paces[name], 1e-9)))
         with suppress(TrainingError):
             if world().size == 1:
-                peak, scoring = measured_peak(regime, config, draw, affordable)
-                peaks |= {name: peak} if peak else {}
-                forwards[name] = scoring * _scored_size(draw, regime) / max(paces[name], 1e-9)
+                found = measured(regime, config, draw, affordable)
+                peaks |= {name: found.peak} if found.peak else {}
+                forwards[name] = found.scoring * _scored_size(draw, regime) / max(paces[name], 1e-9)
+                answers[name] = found.answer
     reset_peak_memory()  # gives back what is free, as every run does at its beginning
     held = max((resident_memory() or 0, *(peak.before for peak in peaks.values())))
     peaks = {name: peak.from_(held) for name, peak in peaks.items()}
-    return replace(plan, paces=paces, readings=readings, tokens=tokens, peaks=peaks, forwards=forwards)
+    return replace(plan, paces=paces, readings=readings, tokens=tokens, peaks=peaks, forwards=forwards, answers=answers)
 
 
 def _tokens(draw: Draw, regime: Regime, config: TrainConfig, limit: int) -> Array:

@@ -15,6 +15,7 @@ from warmstart.baselines import BASELINES as BASELINE_FITS
 from warmstart.budget import Options, Plan, Problem
 from warmstart.cuts import fit
 from warmstart.data.split import Rows
+from warmstart.dearest import dearest_rows
 from warmstart.device import environment, memory_room, peak_memory, reset_peak_memory
 from warmstart.errors import listed
 from warmstart.footprint import BESIDE, Footprint, footprint, step_bytes
@@ -27,8 +28,6 @@ from warmstart.machines import (
     UTILISATION,
     Machine,
 )
-from warmstart.measure import SAMPLED
-from warmstart.memory import dearest_rows
 from warmstart.methods import Full
 from warmstart.naming import at, parted
 from warmstart.pace import measure
@@ -40,7 +39,8 @@ from warmstart.starts import Pretrained
 from warmstart.tasks import Language
 from warmstart.tune import SHARE
 
-BEYOND = "time: not in it are answers written to test rows, what was forgotten, and general rows of --keep"
+LENGTHS = "time: answers are taken to become as long as the references"
+UNWRITTEN = "time: answers written to test rows, and what was forgotten, are not in it"
 FULL_PRECISION = 1 / 15  # of a GPU's bf16 arithmetic: H100 67 of 989, A100 19.5 of 312 TFLOP/s
 A_SCORE = 60  # bytes in it for each test row
 BASELINE_ROWS = 1_000  # that a baseline is fitted on to see how long it takes
@@ -78,7 +78,9 @@ def forecast(problem: Problem, options: Options, where: Where) -> Generator[str,
         else:
             forecasts.append(_elsewhere(plan, name, found[name], draw, where, where.machine))
     bases = f"pretrained weights (--base): {listed([base.name for base in problem.bases])}"
-    beyond = (BEYOND,) if isinstance(draw.task, Language) else ()
+    beyond: tuple[str, ...] = ()
+    if isinstance(draw.task, Language):
+        beyond = (UNWRITTEN,) if where.machine else (LENGTHS,) if draw.task.writes else ()
     return Planned(tuple(forecasts), words, room, (bases, *notes, *beyond, *sources(where)))
 
 
@@ -132,13 +134,16 @@ def _baseline(plan: Plan, name: str, draw: Draw, where: Where, room: int | None)
 
 
 def _untrained(plan: Plan, name: str, draw: Draw, where: Where, room: int | None) -> Forecast:
-    """A base as it is: it only reads the rows, at the pace of what is trained from it. Its writing is not counted."""
-    rows, scored = max(plan.sizes), len(plan.splits.val) + len(plan.splits.test)
+    """A base as it is: it only reads the rows, and writes answers, at the pace of what is trained from it."""
+    rows = max(plan.sizes)
     regime = plan.regime(name, rows)
     found = footprint(replace(regime, stages=(Stage(Full()),)), draw.task)
     read = [_sizes(draw, regime, part) for part in (draw.splits.val, draw.splits.test)]
     alike = [n for n in plan.networks if n in plan.paces and plan.base_of(n) == plan.base_of(name)]
-    one = min(map(plan.seconds_of_score, alike)) * scored if alike else None
+    one = None
+    if alike:
+        scoring = plan.rows_scored(rows) * min(map(plan.seconds_of_score, alike))
+        one = scoring + min(map(plan.seconds_of_writing, alike))
     runs, here = len(plan.seeds) * len(plan.sizes), where.machine is None
     watts, price = power(where)
     seconds = None if one is None else runs * one
@@ -244,7 +249,7 @@ def _scored(plan: Plan, name: str, rows: int) -> int:
     regime, splits = plan.regime(name, rows), plan.splits
     looks = regime.habits.looks
     looked_at = looks * watched(len(splits.val), plan.config(regime, rows, 0), looks)
-    return looked_at + len(splits.val) + len(splits.test) + min(rows, SAMPLED)
+    return looked_at + plan.rows_scored(rows)
 
 
 def _flops(plan: Plan, name: str, found: Footprint, draw: Draw) -> float:

@@ -18,6 +18,7 @@ from warmstart.errors import shortened
 from warmstart.generate import Guide, generate, spelled, stream
 from warmstart.models.language import LanguageHead
 from warmstart.models.model import Model
+from warmstart.record import Array
 from warmstart.tasks.language import Language
 from warmstart.weights import Base
 
@@ -56,11 +57,10 @@ class Writer:
         allowed: Callable[[], Guide] | None = None
         if task.json_schema is not None:
             allowed = constraint(tokenizer, task.json_schema)
-        prompts = [np.array(self.inputs.prompt(text)) for text in texts]
         found = generate(
             self.model.body,
             self.head,
-            prompts,
+            self.prompts(texts),
             stop=self.stop,
             most=task.most_tokens,
             allowed=allowed,
@@ -68,6 +68,18 @@ class Writer:
             never=self._never,
         )
         return [tokenizer.decode(tokens, skip_special_tokens=True).strip() for tokens in found]
+
+    def prompts(self, texts: Sequence[str]) -> list[Array]:
+        """The tokens that the answer to each conversation is written after."""
+        return [np.array(self.inputs.prompt(text)) for text in texts]
+
+    def endless(self, prompts: Sequence[Array], most: int) -> None:
+        """Write so many tokens after each of these, whatever they say: to see how long it takes."""
+        generate(self.model.body, self.head, prompts, stop=set(), most=most, opening=self._opening)
+
+    def tokens_of(self, answer: str) -> int:
+        """How many it takes to write, with the one that ends it."""
+        return len(self.inputs.tokenizer(text_target=answer, add_special_tokens=False, verbose=False)["input_ids"]) + 1
 
     def stream(self, turns: Sequence[Turn], most: int, temperature: float, top_p: float, seed: int) -> Iterator[str]:
         """Pieces of an answer as they are written; drawn from the seed, at temperature 0 the likeliest."""

@@ -1,4 +1,4 @@
-"""Memory: what the dearest step of a regime takes, measured.
+"""Dearest: what does the dearest step of a regime take, and what comes after training? Measured, in memory and time.
 
 What is measured is what a run's cost says too: the resident set of the whole process at its peak (of a GPU: what torch
 has allocated). Shapes alone do not tell it: for MiniLM and 32 texts of 128 tokens fake tensors add up to 1.4 GB, where
@@ -12,9 +12,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+from warmstart.answering import seconds_an_answer
 from warmstart.course import Keeper
+from warmstart.data.language import Conversations
+from warmstart.data.pairs import Pairs
 from warmstart.data.split import Rows
 from warmstart.device import peak_memory, reset_peak_memory, resident_memory
+from warmstart.measure import judged_rows
 from warmstart.models.cut import frozen_depth
 from warmstart.models.model import UNPOOLED
 from warmstart.models.vocabulary import only_used_rows
@@ -23,15 +27,16 @@ from warmstart.record import Array
 from warmstart.regimes import Regime
 from warmstart.stages import Draw, shared_view, start_model, turn
 from warmstart.starts import random_state
-from warmstart.tasks import Batch
+from warmstart.tasks import Batch, Language
 from warmstart.train import TrainConfig, begin, set_trainable, train
+from warmstart.writing import Writer
 
 EPOCHS = 4  # whose batches are looked through for the dearest one
 MOMENTS = {"fp32": 8, "bf16": 4}  # bytes a trained weight: they are there from the second step on
 
 
 class Peak(NamedTuple):
-    """Of the process, in the dearest step or in scoring."""
+    """Of the process, in the dearest step or in what comes after."""
 
     bytes: int
     a_row: float  # bytes that each row of a batch adds
@@ -54,12 +59,20 @@ class _Twice:
         return [self.examples.take(piece, len(piece) / n) for piece in pieces]
 
 
-def measured_peak(regime: Regime, config: TrainConfig, draw: Draw, at_most: int) -> tuple[Peak | None, float]:
-    """Train the last stage for two steps on its dearest batch, of `at_most` rows, and score the longest rows.
+@dataclass(frozen=True)
+class Taken:
+    """What was measured."""
 
-    Where the batch has more rows, the rest is extrapolated from two shapes. None where the system does not tell. Beside
-    it the seconds that scoring took for each token (for what reads no tokens: each feature).
-    Raises TrainingError where not even one row fits.
+    peak: Peak | None  # None where the system does not tell
+    scoring: float  # seconds for each token; for what reads no tokens: each feature
+    answer: float  # seconds to write one; 0 for a task that writes none
+
+
+def measured(regime: Regime, config: TrainConfig, draw: Draw, at_most: int) -> Taken:
+    """Train the last stage for two steps on its dearest batch, of `at_most` rows, score the longest rows, write a bit.
+
+    Where the batch has more rows, the rest is extrapolated from two shapes. Raises TrainingError where not even one row
+    fits.
     """
     reset_peak_memory()
     before = resident_memory()
@@ -96,14 +109,19 @@ def measured_peak(regime: Regime, config: TrainConfig, draw: Draw, at_most: int)
         outputs(model, view.watch)
         scoring = (time.perf_counter() - began) / max(1, int(view.watch.sizes().sum()))
         learned = sum(tensor.numel() for tensor in keeper.weights.values())
+    answer = 0.0
+    if isinstance(draw.task, Language) and draw.task.writes:
+        inputs = draw.task.reads(regime.start.inputs)
+        assert isinstance(inputs, Conversations | Pairs)
+        answer = seconds_an_answer(Writer(model.eval(), inputs), draw.task, judged_rows(splits.test))
     found = peak_memory()
     if before is None or half is None or whole is None or found is None:
-        return None, scoring
+        return Taken(None, scoring, answer)
     rows = len(view.examples)
     a_row = max(0.0, whole - half - MOMENTS[config.moments] * learned) / max(1, rows - rows // 2)
-    if config.micro_batch is not None:
-        return Peak(found, a_row, before), scoring
-    return Peak(max(found, round(whole + a_row * (len(dearest) - rows))), a_row, before), scoring
+    if config.micro_batch is None:
+        found = max(found, round(whole + a_row * (len(dearest) - rows)))
+    return Taken(Peak(found, a_row, before), scoring, answer)
 
 
 def dearest_rows(draw: Draw, regime: Regime, config: TrainConfig) -> Array:

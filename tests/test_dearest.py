@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from tests.tiny import STEPS
-from warmstart.memory import dearest_rows, measured_peak
+from warmstart.dearest import dearest_rows, measured
 from warmstart.methods import Full
 from warmstart.regimes import HABITS, REGIMES, Material, Regime, Stage
 from warmstart.stages import Draw
@@ -49,7 +49,7 @@ def test_the_dearest_batch_has_most_tokens_with_padding(base: Base, regression: 
 
 def test_a_peak_holds_the_activations_and_grows_with_the_rows(wide: Regime, base: Base, regression: Draw) -> None:
     config = replace(STEPS, batch_size=32)
-    whole, part = (measured_peak(wide, config, regression, at_most)[0] for at_most in (32, 16))
+    whole, part = (measured(wide, config, regression, at_most).peak for at_most in (32, 16))
     assert whole is not None and part is not None
     tensor = 4 * 32 * int(regression.shared.encoded(base.inputs).sizes().max()) * WIDE  # bytes of one such tensor
     assert 2 * tensor < whole.bytes - whole.before < 6 * tensor
@@ -60,6 +60,6 @@ def test_a_peak_holds_the_activations_and_grows_with_the_rows(wide: Regime, base
 
 def test_fewer_rows_at_a_time_take_less(wide: Regime, regression: Draw) -> None:
     config = replace(STEPS, batch_size=64)  # of many rows: what scoring 12 of them takes is in both
-    whole, small = (measured_peak(wide, replace(config, micro_batch=rows), regression, 64)[0] for rows in (None, 2))
+    whole, small = (measured(wide, replace(config, micro_batch=rows), regression, 64).peak for rows in (None, 2))
     assert whole is not None and small is not None
     assert small.bytes - small.before < 0.6 * (whole.bytes - whole.before)

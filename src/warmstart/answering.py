@@ -1,0 +1,59 @@
+"""Answering: how long will a model take to write its answers? A few questions are read, a few tokens are written."""
+
+import time
+from collections.abc import Sequence
+
+import numpy as np
+
+from warmstart.chunks import summaries
+from warmstart.data.conversations import document
+from warmstart.data.language import Conversations
+from warmstart.data.split import Rows
+from warmstart.generate import TEXTS_AT_ONCE, TOKENS_AT_ONCE
+from warmstart.record import Array
+from warmstart.tasks.language import Language
+from warmstart.writing import Writer
+
+READ = 4096  # tokens of questions, about: a model of the size of BERT reads them in one to ten seconds
+BEGINNING = 16  # tokens of each question that stand for all, while answers are written: what is read is kept
+WRITTEN = 8  # tokens of each answer
+
+
+def seconds_an_answer(writer: Writer, task: Language, rows: Rows) -> float:
+    """For each of these rows, if answers become as long as the references are.
+
+    A text that has ended leaves its batch: half of what a token costs is taken to go with it, half to stay until the
+    longest answer has ended.
+    """
+    prompts = writer.prompts(rows.texts)
+    tokens = sum(map(len, prompts))
+    some = _spread(prompts, max(1, READ * len(prompts) // tokens))
+    reading = _seconds(writer, some, 1) / sum(map(len, some)) * tokens / len(prompts)
+    together = TOKENS_AT_ONCE // (max(map(len, prompts)) + task.most_tokens)
+    batch = [prompt[:BEGINNING] for prompt in _spread(prompts, min(TEXTS_AT_ONCE, max(1, together)))]
+    begun, further = (_seconds(writer, batch, most) for most in (1, 1 + WRITTEN))
+    lengths = [min(task.most_tokens, writer.tokens_of(str(answer))) for answer in rows.targets]
+    written = (max(lengths) + float(np.mean(lengths))) / 2
+    once = reading + max(0.0, further - begun) / WRITTEN * written / len(batch)
+    return once * _times(writer, task, rows.texts)
+
+
+def _spread(prompts: Sequence[Array], count: int) -> list[Array]:
+    """So many of them, or all."""
+    places = np.linspace(0, len(prompts) - 1, min(count, len(prompts)))
+    return [prompts[int(i)] for i in places]
+
+
+def _seconds(writer: Writer, prompts: Sequence[Array], most: int) -> float:
+    began = time.perf_counter()
+    writer.endless(prompts, most)
+    return time.perf_counter() - began
+
+
+def _times(writer: Writer, task: Language, texts: Sequence[str]) -> float:
+    """Answers that are written for one: where documents are summarised in chunks, their summaries and one of them."""
+    inputs = writer.inputs
+    if task.long != "chunks" or not isinstance(inputs, Conversations):
+        return 1.0
+    tokens = [len(inputs.ends(document(text, task.instruction))) for text in texts]
+    return float(np.mean([summaries(count, inputs.room) for count in tokens]))

@@ -1,0 +1,83 @@
+"""Answering: does the time foretold for answers follow what is read and what is written?"""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.tiny_language import language_model, save_language_base
+from warmstart import answering
+from warmstart.answering import WRITTEN, seconds_an_answer
+from warmstart.chunks import summaries, summarise_long
+from warmstart.data.conversations import ask
+from warmstart.data.language import Conversations
+from warmstart.data.split import Rows
+from warmstart.record import Array
+from warmstart.tasks.language import Language
+from warmstart.writing import Writer
+
+READING, A_STEP = 0.001, 0.5  # seconds a token of a question, and for one more token of all answers together
+TASK = Language("summarise", most_tokens=30, instruction="Sum up.")
+
+
+@pytest.fixture
+def writer(tmp_path: Path) -> Writer:
+    return Writer(language_model().eval(), Conversations(str(save_language_base(tmp_path)), 150, "Sum up."))
+
+
+def rows(count: int, answer: str = "bell", document: str = "the bell in the hall") -> Rows:
+    texts = [ask("Sum up.", document, answer)] * count
+    return Rows(tuple(texts), np.array([answer] * count, dtype=object), np.arange(1, count + 1), tuple(texts))
+
+
+@pytest.fixture
+def counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    def seconds(writer: Writer, prompts: list[Array], most: int) -> float:
+        return READING * sum(map(len, prompts)) + A_STEP * (most - 1)
+
+    monkeypatch.setattr(answering, "_seconds", seconds)
+
+
+@pytest.mark.usefixtures("counted")
+def test_answers_take_what_their_questions_take_and_a_step_for_each_of_their_tokens(writer: Writer) -> None:
+    for answer, tokens in (("bell", 4), ("bell rings at noon", 18), ("bell " * 9, TASK.most_tokens)):
+        some = rows(8, answer)
+        asked = len(writer.inputs.prompt(some.texts[0]))
+        assert min(TASK.most_tokens, writer.tokens_of(answer)) == tokens
+        assert seconds_an_answer(writer, TASK, some) == pytest.approx(READING * asked + A_STEP * tokens / 8)
+
+
+@pytest.mark.usefixtures("counted")
+def test_more_rows_than_are_written_together_share_as_many_steps(writer: Writer) -> None:
+    few, many = (seconds_an_answer(writer, TASK, rows(count)) for count in (64, 128))
+    assert few == pytest.approx(many)
+
+
+def test_the_tokens_that_are_timed_are_written_whatever_they_say(writer: Writer) -> None:
+    steps = []
+    body = writer.model.body
+    body.register_forward_hook(lambda *_: steps.append(1))
+    writer.endless([np.array(writer.inputs.prompt(text)) for text in rows(4).texts], 1 + WRITTEN)
+    assert len(steps) == 1 + WRITTEN
+    assert seconds_an_answer(writer, TASK, rows(4)) > 0
+
+
+@pytest.mark.usefixtures("counted")
+def test_a_document_in_chunks_takes_as_many_answers_as_are_written_for_it(writer: Writer) -> None:
+    document = "the bell in the hall rings. " * 12
+    inputs = writer.inputs
+    assert isinstance(inputs, Conversations)
+    written: list[str] = []
+
+    def summarise(texts: list[str]) -> list[str]:
+        written.extend(texts)
+        return ["bell"] * len(texts)
+
+    summarise_long([document], summarise, inputs.ends, inputs.room)
+    assert abs(summaries(len(inputs.ends(document)), inputs.room) - len(written)) <= 1 and len(written) > 3
+    once, chunked = (
+        seconds_an_answer(writer, replace(TASK, long=long), rows(4, document=document))
+        for long in ("head-tail", "chunks")
+    )
+    assert chunked == pytest.approx(once * summaries(len(inputs.ends(document)), inputs.room))
