@@ -59,7 +59,16 @@ class WordDropout:
         return keep
 
 
-def by_length(lengths: Array, batch_size: int) -> list[Array]:
-    """All rows in batches of similar length, for evaluation: no order to keep, as little padding as can be."""
+def by_length(lengths: Array, batch_size: int, tokens: int | None = None) -> list[Array]:
+    """All rows in batches of similar length, for evaluation: no order to keep, as little padding as can be.
+
+    None has more than so many `tokens`, padding included, but that of a single row that is longer.
+    """
     order = np.argsort(lengths, kind="stable")
-    return [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
+    found, start = [], 0
+    for end in range(1, len(order) + 1):
+        count = end - start + 1  # with the next row, which is no shorter
+        if end == len(order) or count > batch_size or (tokens and count * lengths[order[end]] > tokens):
+            found.append(order[start:end])
+            start = end
+    return found
