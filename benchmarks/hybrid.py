@@ -4,7 +4,8 @@
 
 Categories of licence texts (the language of law), and sections of packages from their German synopses by an English
 base: `hybrid` beside `full` and the linear model, each at its own rate, over several draws of the rows. Each line
-is one comparison of its own, resumable in FOLDER; the results file is written after each of them.
+is one comparison of its own, resumable in FOLDER; the results file is written after each of them, and what is in it
+already is kept but for --again.
 """
 
 import argparse
@@ -47,9 +48,11 @@ def main() -> None:
     parser.add_argument("--licences", type=Path, default=Path("licences.parquet"))
     parser.add_argument("--work", type=Path, default=Path("build/hybrid"))
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--again", action="store_true", help="measure what is there already")
     given = parser.parse_args()
-    rows: list[dict[str, Any]] = []
-    for case in CASES:
+    rows: list[dict[str, Any]] = json.loads(RESULTS.read_text()) if RESULTS.exists() and not given.again else []
+    done = {(row["test"], row["rows"]) for row in rows}
+    for case in (case for case in CASES if (case.name, case.rows) not in done):
         data: Path = getattr(given, case.table)
         if not data.exists():
             sys.exit(f"skipped: {data} is not here; name it with --{case.table}")

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tests.tiny import CLASSES, REGRESSION, save_tiny_base, tiny_draw, tiny_problem
-from warmstart.budget import Problem
+from warmstart.problem import Problem
 from warmstart.stages import Draw
 from warmstart.weights import Base, find_base
 

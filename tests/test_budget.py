@@ -5,8 +5,9 @@ from dataclasses import replace
 import pytest
 
 from tests.tiny import REGRESSION, tiny_problem
-from warmstart.budget import Options, Plan, Problem, first_plan, spread
+from warmstart.budget import Plan, first_plan, spread
 from warmstart.errors import UsageError
+from warmstart.problem import Options, Problem
 from warmstart.regimes import HABITS
 from warmstart.weights import Base
 

@@ -11,7 +11,6 @@ import pytest
 from tests.tiny import CLASSES, REGRESSION, tiny_problem
 from warmstart import prefix
 from warmstart.advise import advise
-from warmstart.budget import Options, Problem
 from warmstart.compare import compare, fit_one, remembered
 from warmstart.comparison import Comparison
 from warmstart.data.inputs import Encoded
@@ -19,6 +18,7 @@ from warmstart.errors import TrainingError
 from warmstart.evaluate import noise
 from warmstart.models.model import Model
 from warmstart.pace import FEW
+from warmstart.problem import Options, Problem
 from warmstart.record import Array, load_run
 from warmstart.regimes import BASELINES, REGIMES, suits
 from warmstart.store import load_model

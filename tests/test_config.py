@@ -10,11 +10,11 @@ import pytest
 
 from tests.cli_base import call
 from warmstart import api, config
-from warmstart.budget import Options
 from warmstart.config import Request, command_line, commented, from_mapping, load, read_yaml, save
 from warmstart.constraints import Constraints
 from warmstart.data.schema import PIECE_BYTES
 from warmstart.errors import UsageError
+from warmstart.problem import Options
 from warmstart.starts import Init
 
 PLAIN = Request(("a table.csv",), "price")

@@ -7,10 +7,11 @@ import pytest
 
 from tests.tiny import REGRESSION, tiny_problem
 from warmstart import cuts
-from warmstart.budget import FEWEST_ROWS, Options, Plan, first_plan
+from warmstart.budget import FEWEST_ROWS, Plan, first_plan
 from warmstart.cuts import fit
 from warmstart.errors import InputError
 from warmstart.methods import Full
+from warmstart.problem import Options
 from warmstart.regimes import HABITS, Regime, Stage
 from warmstart.starts import Scratch
 from warmstart.weights import Base

@@ -11,13 +11,14 @@ import pytest
 from tests.cli_base import QUICK, call, products
 from tests.tiny import REGRESSION, tiny_problem
 from warmstart.advise import advise
-from warmstart.budget import Options, Plan, Problem, first_plan
+from warmstart.budget import Plan, first_plan
 from warmstart.compare import compare, remembered
 from warmstart.comparison import Comparison
 from warmstart.constraints import Constraints
 from warmstart.errors import UsageError
 from warmstart.footprint import BESIDE
 from warmstart.needs import constrained, foreseen, in_time, settled, shipped_bytes
+from warmstart.problem import Options, Problem
 from warmstart.record import load_run
 from warmstart.weights import Base
 

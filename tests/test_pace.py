@@ -11,12 +11,13 @@ from tests.decoders import save_decoder
 from tests.tiny import REGRESSION, tiny_problem
 from tests.tiny_language import splits_of
 from warmstart import dearest
-from warmstart.budget import Options, Problem, first_plan
+from warmstart.budget import first_plan
 from warmstart.carry_out import last
 from warmstart.data.conversations import ask
 from warmstart.data.schema import Schema
 from warmstart.data.split import Splits
 from warmstart.pace import _leaves_room, _tokens, measure
+from warmstart.problem import Options, Problem
 from warmstart.weights import Base, find_base
 
 TOLD = "Sum up the following text in one sentence."

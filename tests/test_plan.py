@@ -13,13 +13,13 @@ from tests.cli_base import call
 from tests.run_factory import make_run, make_scores
 from tests.tiny import REGRESSION, tiny_problem
 from warmstart import log
-from warmstart.budget import Options, Problem
 from warmstart.compare import compare
 from warmstart.earlier import from_log
 from warmstart.errors import UsageError
 from warmstart.forecasts import MEASURED, PREDICTED, Forecast, Planned, Where
 from warmstart.machines import PRICES, known_machine, price_here, watts_here
 from warmstart.plan import forecast
+from warmstart.problem import Options, Problem
 from warmstart.record import Run, load_run
 from warmstart.show import prediction_error
 from warmstart.weights import Base

@@ -10,9 +10,10 @@ import pytest
 from tests.run_factory import make_run
 from tests.tiny import CLASSES, REGRESSION, tiny_problem
 from warmstart import racing
-from warmstart.budget import Options, Problem, first_plan
+from warmstart.budget import first_plan
 from warmstart.carry_out import last
 from warmstart.errors import UsageError
+from warmstart.problem import Options, Problem
 from warmstart.racing import Outlook, Raced, losses, raced
 from warmstart.record import Interval, Point, load_run
 from warmstart.study import Study, fit_advised, race_study, read_back

@@ -10,11 +10,12 @@ from tests.cli_base import Answer, call, products
 from tests.decoders import save_decoder
 from warmstart import log
 from warmstart.api import comparing
-from warmstart.budget import Options, Plan, Problem, first_plan
+from warmstart.budget import Plan, first_plan
 from warmstart.carry_out import begin
 from warmstart.config import Request, load
 from warmstart.curves import best_scratch
 from warmstart.errors import UsageError
+from warmstart.problem import Options, Problem
 from warmstart.record import load_run
 from warmstart.study import read_back
 from warmstart.weights import Base, find_base

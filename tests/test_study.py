@@ -10,7 +10,7 @@ import pytest
 from tests.run_factory import make_run
 from tests.tiny import CLASSES, tiny_problem
 from warmstart.advise import advise
-from warmstart.budget import Options
+from warmstart.problem import Options
 from warmstart.record import load_run, save_run
 from warmstart.store import load_model
 from warmstart.study import Study, keep_winner, load_examples, study

@@ -8,12 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from warmstart.budget import Problem
 from warmstart.data.recognise import Schema
 from warmstart.data.split import Rows, Splits, split
 from warmstart.methods import Method, Rates
 from warmstart.models.model import Model, body_width
 from warmstart.prefix import Examples, Shared, Stream
+from warmstart.problem import Problem
 from warmstart.stages import Draw, Trained
 from warmstart.tasks import Batch, Task
 from warmstart.train import Step, TrainConfig, begin, train

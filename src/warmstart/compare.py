@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 
 from warmstart import budget, work
-from warmstart.budget import Options, Plan, Problem
+from warmstart.budget import Plan
 from warmstart.comparison import Comparison
 from warmstart.constraints import Excluded
 from warmstart.errors import TrainingError
 from warmstart.needs import settled
+from warmstart.problem import Options, Problem
 from warmstart.record import Run, Trial, load_run, write_json
 from warmstart.regimes import is_baseline
 from warmstart.runs import Chosen, tried_settings

@@ -20,7 +20,7 @@ from warmstart.record import write_json
 from warmstart.remedies import Remedies, remedies
 
 if TYPE_CHECKING:
-    from warmstart.budget import Options
+    from warmstart.problem import Options
 
 
 HALF_AN_HOUR = 1800.0  # seconds
@@ -171,7 +171,7 @@ class Request:
 
     def options(self, regimes: tuple[str, ...]) -> "Options":
         """The part that `compare` reads."""
-        from warmstart.budget import Options
+        from warmstart.problem import Options
 
         return Options(
             regimes=regimes,

@@ -12,7 +12,7 @@ import numpy as np
 
 from warmstart import budget
 from warmstart.baselines import BASELINES as BASELINE_FITS
-from warmstart.budget import Options, Plan, Problem
+from warmstart.budget import Plan
 from warmstart.cuts import fit
 from warmstart.data.split import Rows
 from warmstart.dearest import dearest_rows
@@ -32,6 +32,7 @@ from warmstart.methods import Full
 from warmstart.naming import at, parted
 from warmstart.pace import measure
 from warmstart.prefix import EVALUATION_BATCH
+from warmstart.problem import Options, Problem
 from warmstart.record import Array
 from warmstart.regimes import WITHOUT_NETWORK, Regime, Stage, is_baseline
 from warmstart.stages import Draw, watched

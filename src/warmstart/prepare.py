@@ -25,7 +25,7 @@ from warmstart.naming import at, parted, regime_of, short_names
 if TYPE_CHECKING:
     from torch import nn
 
-    from warmstart.budget import Options, Problem
+    from warmstart.problem import Options, Problem
     from warmstart.regimes import Regime
     from warmstart.weights import Base
 
@@ -124,7 +124,7 @@ def prepare(request: config.Request, table: Table | None, own: Own) -> Prepared:
 
 def prepared(request: config.Request, understood: Understood, own: Own, folder: Path) -> Prepared:
     """`folder` is for what has to be made first."""
-    from warmstart.budget import Problem
+    from warmstart.problem import Problem
     from warmstart.regimes import LEARN_LANGUAGE, REGIMES, check_base
     from warmstart.writing import doubts
 

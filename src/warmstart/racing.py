@@ -14,12 +14,13 @@ from typing import Any
 import numpy as np
 
 from warmstart import budget, tune, work
-from warmstart.budget import Options, Plan, Problem
+from warmstart.budget import Plan
 from warmstart.compare import compared, remember
 from warmstart.comparison import Comparison
 from warmstart.errors import UsageError
 from warmstart.evaluate import metric
 from warmstart.foresight import Ask
+from warmstart.problem import Options, Problem
 from warmstart.race import Arm, Result, Standing, race, rungs
 from warmstart.record import Array, Interval, Run, write_json
 from warmstart.regimes import is_baseline

