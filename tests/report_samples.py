@@ -2,11 +2,12 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from tests.run_factory import make_retention
+from tests.run_factory import make_comparison, make_curve_runs, make_retention
 from warmstart.advise import Advice
 from warmstart.comparison import Comparison
 from warmstart.data.check import Finding
@@ -205,3 +206,18 @@ def _points(random: np.random.Generator, error: float) -> tuple[Point, ...]:
         val = error * (1.0 + 2.1 * math.exp(-step / 50) + 0.0004 * max(0, step - 220)) + random.normal(0, 0.004)
         points.append(Point(step, step / 75, train, val, val, step * 0.3))
     return tuple(points)
+
+
+def renamed(comparison: Comparison, names: dict[str, str]) -> Comparison:
+    """The same with other names for some regimes."""
+    runs = tuple(replace(run, regime=names.get(run.regime, run.regime)) for run in comparison.runs)
+    return replace(comparison, runs=runs)
+
+
+def crossing() -> Comparison:
+    """Curves of four regimes over three numbers of rows, of which that of `scratch` crosses the others."""
+    laws = {"constant": (0.9, 0.0), "scratch": (2.0, 0.35), "full": (0.5, 0.12), "lora": (0.6, 0.14)}
+    made = make_curve_runs(laws, (100, 400, 1600), test_rows=500)
+    numbers = list(range(500))
+    columns = {"row": numbers, "target": numbers, "prediction": numbers}
+    return make_comparison([replace(run, predictions=columns) for run in made])

@@ -1,16 +1,18 @@
 """Compare: a whole comparison, done once, and nothing lost when it is killed."""
 
+import time
 from collections.abc import Generator
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import pytest
 
 from tests.tiny import CLASSES, REGRESSION, tiny_problem
-from warmstart import prefix
+from warmstart import prefix, work
 from warmstart.advise import advise
+from warmstart.budget import Plan, first_plan
 from warmstart.compare import compare, fit_one, remembered
 from warmstart.comparison import Comparison
 from warmstart.data.inputs import Encoded
@@ -51,6 +53,29 @@ def times(folder: Path) -> dict[str, int]:
 
 def scores_of(comparison: Comparison) -> dict[str, list[list[float]]]:
     return {run.id: run.scores.tolist() for run in comparison.runs}
+
+
+def test_what_planning_takes_is_part_of_the_budget(
+    problem: Problem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quickly = work.measure
+
+    def slowly(*given: Any) -> Generator[str, None, Plan]:
+        time.sleep(0.5)
+        return (yield from quickly(*given))
+
+    monkeypatch.setattr(work, "measure", slowly)
+
+    def budget(given: float, folder: Path) -> float:
+        folder.mkdir(exist_ok=True)
+        return to_the_end(work.measured(first_plan(problem, replace(QUICK, budget=given)), folder))[
+            1
+        ].plan.options.budget
+
+    left = budget(100.0, tmp_path / "long")
+    assert 50 < left <= 99.5
+    assert budget(100.0, tmp_path / "long") == left, "resumed, it goes on with the same"
+    assert budget(0.2, tmp_path / "short") == 0.1, "something is left for the work"
 
 
 @pytest.fixture(scope="module")

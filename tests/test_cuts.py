@@ -123,4 +123,4 @@ def test_long_texts_are_read_less_far_before_few_rows_are_left(plan: Plan, tmp_p
     assert short.paces["scratch-dnn"] == 1e-9, "hashed words are all read"
     assert "64 tokens read of a text at most instead of 256: 40% of the work for each" in short.cuts
     cuts.save(short, tmp_path / "plan.json")
-    assert cuts.load(long, tmp_path / "plan.json") == replace(short, options=replace(short.options, budget=1800.0))
+    assert cuts.load(long, tmp_path / "plan.json") == short

@@ -14,8 +14,7 @@ import numpy as np
 import pytest
 from plotly.offline import get_plotlyjs
 
-from tests.report_samples import CLASSES, FINDINGS, REGIMES, advice, examples, study
-from tests.run_factory import make_comparison, make_curve_runs
+from tests.report_samples import CLASSES, FINDINGS, REGIMES, advice, crossing, examples, renamed, study
 from warmstart.advise import advise
 from warmstart.comparison import Comparison
 from warmstart.constraints import Excluded
@@ -23,9 +22,7 @@ from warmstart.data.check import Finding
 from warmstart.record import Run
 from warmstart.report import render, words
 from warmstart.report.entries import entries_of
-from warmstart.report.learning import learning_curves
 from warmstart.report.mistakes import confused_pairs, confusion_matrix, labels, worst
-from warmstart.report.places import WIDE
 from warmstart.report.plots import score_against_compute
 
 COMMAND = "warmstart compare catalogue.csv --target price --seeds 2 --out demo"
@@ -203,11 +200,6 @@ def test_what_a_user_wrote_stays_text(task: str) -> None:
     assert re.sub(r"\s+", " ", HOSTILE) in parsed.text and "predict 49" not in parsed.text
 
 
-def renamed(comparison: Comparison, names: dict[str, str]) -> Comparison:
-    runs = tuple(replace(run, regime=names.get(run.regime, run.regime)) for run in comparison.runs)
-    return replace(comparison, runs=runs)
-
-
 def test_figures_hold_no_character_that_ends_a_script() -> None:
     comparison = renamed(study(), {"lora": HOSTILE})
     figures = render(comparison, advice(), examples=None, command="x").split('id="figures">')[1].split("</script>")[0]
@@ -335,103 +327,10 @@ def test_a_failed_trial_lies_at_the_worst_edge(task: str, edge: int) -> None:
     assert trace["marker"]["symbol"].count("circle") == 1
 
 
-def test_names_of_marks_that_coincide_go_to_different_sides() -> None:
-    runs = study(only=["full"]).runs
-    comparison = study(runs=tuple(replace(run, regime=f"full-{i}") for i in range(4) for run in runs))
-    figure = score_against_compute(entries_of(comparison), comparison)
-    assert len(set(figure["data"][1]["textposition"])) == 4
-
-
-def test_names_in_the_plot_do_not_lie_on_each_other() -> None:
-    comparison = study()
-    figure = score_against_compute(entries_of(comparison), comparison)
-    low, high = figure["layout"]["xaxis"]["range"]
-    bottom, top = figure["layout"]["yaxis"]["range"]
-    boxes = []
-    for trace in figure["data"][1:]:
-        for x, y, name, place in zip(trace["x"], trace["y"], trace["text"], trace["textposition"], strict=True):
-            across = WIDE[0] * (np.log10(x) - low) / (high - low)
-            down = WIDE[1] * (top - y) / (top - bottom)
-            left = {"left": across - 8 - 7 * len(name), "center": across - 3.5 * len(name), "right": across + 8}
-            above = {"top": down - 22, "middle": down - 7, "bottom": down + 8}
-            vertical, horizontal = place.split()
-            boxes.append((left[horizontal], above[vertical], 7 * len(name), 14))
-    for i, (x, y, width, height) in enumerate(boxes):
-        for ox, oy, owidth, oheight in boxes[:i]:
-            assert x + width <= ox or ox + owidth <= x or y + height <= oy or oy + oheight <= y
-
-
-@pytest.mark.parametrize(
-    ("written", "expected"),
-    [
-        (words.compute(2.13e15), "2.1 PFLOP"),
-        (words.compute(0), "0 FLOP"),
-        (words.duration(72), "1.2 min"),
-        (words.duration(0.002), "under 0.1 s"),
-        (words.size(340e6), "340 MB"),
-        (words.size(None), "–"),
-        (words.size(999_900), "1.0 MB"),
-        (words.weights(22_713_216), "22.7 M"),
-        (words.weights(4_097), "4,097"),
-        (words.score(0.6118), "0.612"),
-        (words.score(46.49), "46.49"),
-        (words.score(float("nan")), "–"),
-        (words.signed(-0.00035), "−0.0003"),
-        (words.signed(0.0123), "+0.012"),
-        (words.interval((0.594, 0.629)), "[0.594, 0.629]"),
-        (words.interval((float("nan"), 1.0)), ""),
-        (words.percent(0.9996), "over 99\u00a0%"),
-        (words.percent(0.0004), "under 1\u00a0%"),
-        (words.rate(3e-5), "3e-5"),
-        (words.settings({"lr": 3e-3, "width": 512, "dropout": 0.2}), "lr 3e-3, width 512, dropout 0.2"),
-        (words.factor(0.30103, "log10(price)"), "2.00"),
-        (words.factor(0.3, "price"), ""),
-        (words.quantity(12345.6), "12,346"),
-        (words.quantity(["a", "b"]), "a, b"),
-    ],
-)
-def test_numbers_for_people(written: str, expected: str) -> None:
-    assert written == expected
-
-
 def test_a_backtick_without_a_partner_is_only_a_backtick() -> None:
     page = render(study(), advice(next_step="Use `full` or ` <i>"), examples=None, command=COMMAND)
     assert "Use <code>full</code> or ` &lt;i&gt;" in page
     assert html.unescape("&lt;i&gt;") not in page.split("</style>")[1].split('id="figures"')[0]
-
-
-# --- curves over the rows ---------------------------------------------------------------------------------------------
-
-
-def crossing() -> Comparison:
-    laws = {"constant": (0.9, 0.0), "scratch": (2.0, 0.35), "full": (0.5, 0.12), "lora": (0.6, 0.14)}
-    made = make_curve_runs(laws, (100, 400, 1600), test_rows=500)
-    numbers = list(range(500))
-    columns = {"row": numbers, "target": numbers, "prediction": numbers}
-    return make_comparison([replace(run, predictions=columns) for run in made])
-
-
-def test_curves_have_bands_numbers_to_point_at_and_the_crossing() -> None:
-    comparison = crossing()
-    figure = learning_curves(entries_of(comparison), comparison)
-    assert figure
-    bands = [trace for trace in figure["data"] if trace.get("fill") == "toself"]
-    lines = [trace for trace in figure["data"] if trace.get("showlegend")]
-    assert len(bands) == 3 and {line["name"] for line in lines} == {"scratch", "full", "lora"}
-    for band, line in zip(bands, lines, strict=True):
-        half = len(band["x"]) // 2
-        upper = dict(zip(band["x"][:half], band["y"][:half], strict=True))
-        lower = dict(zip(band["x"][half:], band["y"][half:], strict=True))
-        assert line["x"] == [100, 400, 1600] and max(upper) == 16_000
-        for rows, score in zip(line["x"], line["y"], strict=True):
-            assert lower[rows] < score < upper[rows]
-    texts = [text for trace in figure["data"] for text in trace.get("text", [])]
-    assert any(re.fullmatch(r"full, 400 rows, measured: 0\.2\d\d \[.*\]", text) for text in texts)
-    assert any(re.fullmatch(r"full, 16,000 rows, foretold: 0\.1\d\d \[.*\]", text) for text in texts)
-    crosses = [trace for trace in figure["data"] if "error_x" in trace]
-    assert len(crosses) == 1 and all("overtakes" in trace["text"][0] for trace in crosses)
-    assert all(100 < cross["x"][0] < 600 and cross["error_x"]["array"][0] > 0 for cross in crosses)
-    json.dumps(figure, allow_nan=False)
 
 
 def test_the_page_says_what_more_rows_bring() -> None:
@@ -445,9 +344,3 @@ def test_the_page_says_what_more_rows_bring() -> None:
     once = drawn(study(only=["linear", "full"]))
     assert "rows" not in once.figures
     assert "one number of rows, so there are no curves: --rows auto draws them." in once.text
-
-
-def test_names_in_the_curves_are_only_text() -> None:
-    comparison = renamed(crossing(), {"lora": "<b>bold</b>"})
-    figure = learning_curves(entries_of(comparison), comparison)
-    assert "<b>" not in json.dumps(figure) and "&lt;b&gt;" in json.dumps(figure)

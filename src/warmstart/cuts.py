@@ -1,6 +1,7 @@
 """Cuts: what is left out, equally for all, so that a comparison fits its budget?"""
 
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from warmstart.record import write_json
 
 WORTHWHILE = 0.9  # of the time before, at most, or a cut of the rows is not made
 ENOUGH_ROWS = 1_000  # for training: before fewer are taken, texts are read less far
+KEPT = ("seeds", "trials", "length", "budget")  # of the options
 FEWEST_SCORED = 500  # test rows; an accuracy on them is known to about 4 points
 
 
@@ -119,7 +121,9 @@ def _said(asked: Plan, plan: Plan) -> tuple[str, ...]:
 
 def save(plan: Plan, path: Path) -> None:
     """Keep the cuts, so that a study that is resumed goes on with the same ones."""
-    kept: dict[str, Any] = {name: getattr(plan.options, name) for name in ("seeds", "trials", "length")}
+    kept: dict[str, Any] = {name: getattr(plan.options, name) for name in KEPT}
+    if math.isinf(kept["budget"]):  # of one fit; JSON has no word for it
+        del kept["budget"]
     facts = {
         "sizes": plan.sizes,
         "paces": plan.paces,
@@ -146,7 +150,7 @@ def load(asked: Plan, path: Path) -> Plan:
             f"now {asked.problem.splits.fingerprint}).",
             "restore the data, or start a new study with another --out",
         )
-    options = replace(asked.options, seeds=facts["seeds"], trials=facts["trials"], length=facts["length"])
+    options = replace(asked.options, **{name: facts[name] for name in KEPT if name in facts})
     known = {name: facts[name] for name in ("paces", "readings", "scored")}
     known |= {name: facts.get(name, {}) for name in ("forwards", "answers")}
     known["peaks"] = {name: Peak(*peak) for name, peak in facts.get("peaks", {}).items()}

@@ -32,7 +32,7 @@ from warmstart.tasks import Batch
 EVALUATION_BATCH = 64  # rows, at most
 CPU_TOKENS = 2048  # and tokens: for MiniLM 64 texts of 77 on average took 1.7 times as long as pieces of so many did
 STORED_BYTES = 4 * 2**30  # of activations, all together; and at most half of the disk that is free
-TRIED_ROWS = 4  # on which a cut body must give what the whole one gives
+TRIED_ROWS = 4  # of the shorter half, on which a cut body must give what the whole one gives
 TOLERANCE = 1e-5  # of the largest feature, or of 1
 
 
@@ -235,7 +235,7 @@ class Shared:
     def _store(self, model: Model, depth: int | None, encoded: Encoded) -> Stored | None:
         """None where the body cannot be cut, or where there is no room."""
         sizes = encoded.sizes()
-        spread = np.linspace(0, len(sizes) - 1, min(TRIED_ROWS, len(sizes))).astype(np.int64)
+        spread = np.linspace(0, (len(sizes) - 1) // 2, min(TRIED_ROWS, len(sizes))).astype(np.int64)
         some = np.argsort(sizes, kind="stable")[spread]
         try:
             trial = activations(model, depth, encoded, some)

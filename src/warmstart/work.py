@@ -101,6 +101,7 @@ class Expected:
 def measured(plan: Plan, folder: Path, *, cut: bool = True) -> Generator[Progress, None, Work]:
     """Measure, predict and, with `cut`, cut to the budget; or take the plan that an earlier beginning left."""
     path = folder / ("plan.json" if cut else "race-plan.json")  # a race may become a comparison
+    began = time.perf_counter()
     measured_on: Shared | None = None
     if world().by_main(path.exists):
         plan = cuts.load(plan, path)
@@ -112,12 +113,19 @@ def measured(plan: Plan, folder: Path, *, cut: bool = True) -> Generator[Progres
             measured_on = rows
             lost = [name for name in plan.networks if _often_killed(folder, _measuring(name))]
             plan = in_time((yield from _looking(measure(plan, rows, lost), _measuring)))
+            plan = _without(plan, world().by_main(lambda: time.perf_counter() - began))
             plan = cuts.fit(plan) if cut else plan
     world().by_main(lambda: cuts.save(plan, path))
     shared = plan.shared()
     if measured_on is not None and np.array_equal(measured_on.splits.train.numbers, shared.splits.train.numbers):
         shared = measured_on  # the rows were not cut: what was read and stored for the measuring serves the work
     return Work(plan, folder, shared, planned=plan.seconds())
+
+
+def _without(plan: Plan, seconds: float) -> Plan:
+    """The same with what planning took out of the budget, of which at least half stays."""
+    budget = plan.options.budget
+    return replace(plan, options=replace(plan.options, budget=budget - min(seconds, budget / 2)))
 
 
 def _looking(steps: Generator[str, None, Plan], words: Callable[[str], str]) -> Generator[Progress, None, Plan]:
