@@ -11,7 +11,7 @@ from warmstart.budget import Plan, shorter_limits, token_limit
 from warmstart.data.inputs import Tokens
 from warmstart.data.language import Conversations
 from warmstart.dearest import Peak, measured
-from warmstart.device import reset_peak_memory, resident_memory
+from warmstart.device import best_device, reset_peak_memory, resident_memory
 from warmstart.engine import world
 from warmstart.errors import InputError, TrainingError
 from warmstart.prefix import Shared
@@ -20,8 +20,11 @@ from warmstart.regimes import Regime
 from warmstart.stages import Draw, training
 from warmstart.train import TrainConfig
 
-MEASURED_STEPS = 4  # of each regime, after one that warms up
-MEASURED_SECONDS = 15.0  # for them, unless fewer than two were done by then
+MEASURED_STEPS = 4  # of each regime, at least, after one that warms up; the later half of them counts
+MOST_STEPS, ENOUGH_SECONDS = 30, 1.5  # as many more as are quick: each new length of a batch takes longer once, so that
+# the second to fifth step of MiniLM in bf16 took a third more than usual ones
+MEASURED_SECONDS = 15.0  # for all, unless fewer than two were done by then
+GROWN = 1.1  # what runs of a comparison hold at their peak over what was measured before it: fragments of those before
 DEAREST = 4.0  # times what a usual row takes: one of the longest, in a step and a half, and scored
 SLOW = 5.0  # seconds for a first step, next to which a larger token table does not count
 FEW = 64  # rows of each part, to measure on what takes a while for all rows
@@ -45,8 +48,9 @@ def measure(plan: Plan, shared: Shared, lost: Collection[str] = ()) -> Generator
     for name in (name for name in plan.networks if name not in lost):
         yield name
         regime = plan.regime(name, rows)
-        config = replace(plan.config(regime, rows, draw.seed), steps=MEASURED_STEPS + 2)
-        measured_on, began, taken = few, time.perf_counter(), 0
+        most = MOST_STEPS if len(regime.stages) == 1 else MEASURED_STEPS  # few reach from one stage into the next
+        config = replace(plan.config(regime, rows, draw.seed), steps=most + 2)
+        measured_on, began, ends = few, time.perf_counter(), [0.0]
         steps = training(regime, config, few, looks=1)
         with suppress(TrainingError):  # a rate that diverges is for the run itself to record
             next(steps)
@@ -59,13 +63,17 @@ def measure(plan: Plan, shared: Shared, lost: Collection[str] = ()) -> Generator
                 next(steps)
             began = time.perf_counter()
             for taken, _ in enumerate(steps, 1):
-                if taken == MEASURED_STEPS or (taken >= 2 and _since(began) > MEASURED_SECONDS):
+                ends.append(_since(began))
+                enough = ENOUGH_SECONDS if taken >= MEASURED_STEPS else MEASURED_SECONDS
+                if taken == most or (taken >= 2 and ends[-1] > enough):
                     break
-        paces[name] = _since(began) / (max(taken, 1) * config.batch_size)
+        taken = len(ends) - 1
+        early = taken // 2 if len(regime.stages) == 1 else 0
+        paces[name] = (ends[-1] - ends[early]) / (max(taken - early, 1) * config.batch_size)
         steps.close()
         limit = token_limit(regime)
         if limit:
-            of_these = _tokens(measured_on, regime, config, limit)[1 : taken + 1]
+            of_these = _tokens(measured_on, regime, config, limit)[1 + early : 1 + taken]
             limits = (limit, *(n for n in shorter_limits(longest) if n < limit and _leaves_room(draw, regime, n)))
             tokens[name] = {n: float(_tokens(draw, regime, config, n).mean()) for n in limits}
             paces[name] *= float(tokens[name][limit] / of_these.mean()) if taken else 1.0
@@ -79,7 +87,8 @@ def measure(plan: Plan, shared: Shared, lost: Collection[str] = ()) -> Generator
                 answers[name] = found.answer
     reset_peak_memory()  # gives back what is free, as every run does at its beginning
     held = max((resident_memory() or 0, *(peak.before for peak in peaks.values())))
-    peaks = {name: peak.from_(held) for name, peak in peaks.items()}
+    grown = GROWN if best_device().type == "cpu" else 1.0
+    peaks = {name: peak.from_(held, grown) for name, peak in peaks.items()}
     return replace(plan, paces=paces, readings=readings, tokens=tokens, peaks=peaks, forwards=forwards, answers=answers)
 
 
@@ -92,7 +101,7 @@ def _tokens(draw: Draw, regime: Regime, config: TrainConfig, limit: int) -> Arra
     examples = draw.shared.examples(draw.task.reads(regime.start.inputs), train, draw.task.targets(train))
     sizes = np.minimum(examples.sizes(), limit)
     order = examples.order(config.batch_size, config.seed, limit)
-    epochs = 1 + MEASURED_STEPS // order.per_epoch
+    epochs = 1 + MOST_STEPS // order.per_epoch
     of_batch = np.max if examples.encoded.pads else np.mean
     return np.array([of_batch(sizes[batch]) for epoch in range(epochs) for batch in order.epoch(epoch)])
 
