@@ -52,6 +52,16 @@ def test_scoring_a_row_is_measured_for_itself(problem: Problem, monkeypatch: pyt
     assert each[0] > 1.5 * each[1]
 
 
+def test_a_run_twice_as_long_is_scored_once(problem: Problem) -> None:
+    """It was foretold as two runs: a third too long, where scoring takes as long as training."""
+    plan = replace(first_plan(problem, replace(OPTIONS, regimes=("full",))), paces={"full": 0.01})
+    once = plan.seconds_of_run("full", 84)
+    config = plan.config(plan.regime("full", 84), 84, 0)
+    assert plan.seconds_of_run("full", 84, 2) - once == pytest.approx(0.01 * config.steps * config.batch_size)
+    foretold = plan.predicted("full", 84, 0, 2)
+    assert foretold is not None and foretold["seconds"] == plan.seconds_of_run("full", 84, 2) < 2 * once
+
+
 def test_a_pace_is_that_of_usual_batches_not_of_the_first_ones(base: Base) -> None:
     """Batches hold texts of one length, so that the first may all be long: a study was planned 3 times too long."""
     plan = first_plan(tiny_problem(REGRESSION, base, 1000), OPTIONS)

@@ -144,10 +144,10 @@ class Plan:
     def seconds_of_step(self, name: str, rows: int) -> float:
         return self.paces[name] * self.config(self.regime(name, rows), rows, 0).batch_size
 
-    def seconds_of_run(self, name: str, rows: int) -> float:
-        """One training with its evaluations."""
+    def seconds_of_run(self, name: str, rows: int, longer: int = 1) -> float:
+        """One training, so many times as long as usual, with its evaluations."""
         config = self.config(self.regime(name, rows), rows, 0)
-        trained = self.paces[name] * config.steps * config.batch_size
+        trained = longer * self.paces[name] * config.steps * config.batch_size
         return trained + self.seconds_of_scoring(name, rows) + self.seconds_of_writing(name)
 
     def seconds_of_scoring(self, name: str, rows: int) -> float:
@@ -229,7 +229,7 @@ class Plan:
         """What a run will be held against; None where nothing was measured."""
         if name not in self.paces:
             return None
-        seconds = longer * self.seconds_of_run(name, rows)
+        seconds = self.seconds_of_run(name, rows, longer)
         if not self.searches and longer == 1 and seed == self.seeds[0]:  # else the search has read all rows before
             seconds += self.seconds_of_search(name, rows)
         known: dict[str, float] = {"seconds": seconds}

@@ -152,7 +152,7 @@ def _lengthen(study: Work, runs: Runs, chosen: Chosen, rows: int, longer: int) -
     before = [runs[name, rows, seed][-1] for seed in plan.seeds]
     if all(r.converged or r.failed for r in before) or before[0].settings["steps"] * 2 != chosen.config.steps * longer:
         return
-    extra = plan.seconds_of_run(name, rows) * longer * len(before)
+    extra = plan.seconds_of_run(name, rows, longer) * len(before)
     elapsed = time.perf_counter() - study.began
     ran_already = (study.folder / "runs" / work.run_id(name, rows, plan.seeds[0], longer) / "run.json").exists()
     if elapsed + extra > plan.options.budget and not ran_already:

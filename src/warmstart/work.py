@@ -228,7 +228,7 @@ def trained(
     folder = folder or work.folder / "runs" / run_id(name, rows, seed, longer)
     fresh = not _finished(folder)
     doing = _training(name, rows, seed, longer)
-    seconds, pace = work.plan.seconds_of_run(name, rows) * longer, work.plan.seconds_of_step(name, rows)
+    seconds, pace = work.plan.seconds_of_run(name, rows, longer), work.plan.seconds_of_step(name, rows)
     lost = _lost(work.folder, name, rows, doing)
     if lost:
         work.finished += seconds
