@@ -10,7 +10,7 @@ import pytest
 from tests.decoders import save_decoder
 from tests.tiny import REGRESSION, tiny_problem
 from tests.tiny_language import splits_of
-from warmstart import dearest
+from warmstart import dearest, pace
 from warmstart.budget import first_plan
 from warmstart.carry_out import last
 from warmstart.data.conversations import ask
@@ -50,6 +50,18 @@ def test_scoring_a_row_is_measured_for_itself(problem: Problem, monkeypatch: pyt
     assert slow.forwards["full"] > 2 * quick.forwards["full"] > 0
     each = replace(slow, paces=quick.paces).seconds_of_run("full", 84), quick.seconds_of_run("full", 84)
     assert each[0] > 1.5 * each[1]
+
+
+def test_the_first_steps_which_take_longer_do_not_count(problem: Problem, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([0.2 * n for n in range(1, 6)] + [1.0 + 0.001 * n for n in range(1, 1000)])
+    monkeypatch.setattr(pace, "_since", lambda began: next(clock))
+    asked = first_plan(problem, replace(OPTIONS, regimes=("full",)))
+    batch = asked.config(asked.regime("full", 84), 84, 0).batch_size
+    assert 0.0008 < last(measure(asked, asked.shared())).paces["full"] * batch < 0.0013
+
+
+def test_a_peak_grows_with_what_is_held() -> None:
+    assert dearest.Peak(100, 1.0, 20).from_(40, 1.1) == dearest.Peak(132, 1.0, 40)
 
 
 def test_a_run_twice_as_long_is_scored_once(problem: Problem) -> None:

@@ -7,7 +7,7 @@ from tests.tiny import REGRESSION, examples_of, tiny_splits
 from warmstart.data.inputs import Encoded, Tokens
 from warmstart.methods import Frozen
 from warmstart.models.model import Model
-from warmstart.prefix import Shared, outputs
+from warmstart.prefix import Shared, _batches, outputs
 from warmstart.stages import Draw
 from warmstart.starts import Pretrained
 from warmstart.tasks.head import linear_head
@@ -78,3 +78,8 @@ def test_outputs_come_in_the_order_of_the_rows(base: Base, regression: Draw) -> 
         one_by_one = [model.eval()(examples.take(np.array([i])).inputs)[0].tolist() for i in range(len(examples))]
     np.testing.assert_allclose(found, one_by_one, atol=1e-6)
     assert found.dtype == np.float32
+
+
+def test_a_cpu_reads_few_tokens_at_once() -> None:
+    of_cpu, of_gpu = (_batches(np.full(64, 256), torch.device(kind)) for kind in ("cpu", "cuda"))
+    assert [len(rows) for rows in of_cpu] == [8] * 8 and [len(rows) for rows in of_gpu] == [64]
