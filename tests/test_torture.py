@@ -9,10 +9,11 @@ from torture.processes import start_server
 from torture.trials import TABLE
 from torture.workshop import Workshop
 
-SMALL = {  # of each kind the numbers of some trials, all but the last on the quickest command
+SMALL = {  # of each kind the numbers of some trials, mostly on the quickest command
     "kill -9 at a random moment, resume": (8,),
     "kill -9 inside a save, resume": (3, 8),
     "killed in a study, supervised": (1, 2),
+    "resume grid": (17, 18),  # a second stage, and hybrid
     "a bit of a checkpoint flipped": (4, 8, 12, 16, 20),
     "a checkpoint truncated": (4, 8),
     "disk full": (8, 24),

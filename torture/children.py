@@ -55,6 +55,7 @@ def waited_for(*words: str) -> None:
 
 def _begin(words: Sequence[str]) -> None:
     regimes.REGIMES[TWO_STAGES] = two_stages
+    regimes.HABITS[TWO_STAGES] = regimes.HABITS["full"]
     regimes.REGIMES["scratch-dnn"] = network
     sys.argv = ["warmstart", *words]
 

@@ -43,14 +43,17 @@ class Strike:
     after: float  # seconds
     since: Path  # a file: the seconds count from the moment when it is there
 
-    def hit(self, pid: int, alive: Callable[[], bool]) -> None:
+    def hit(self, pid: int, alive: Callable[[], bool]) -> bool:
+        """Whether it was still alive then."""
         while alive() and not self.since.exists():
             time.sleep(0.001)
         ends = time.perf_counter() + self.after
         while alive() and time.perf_counter() < ends:
             time.sleep(min(0.001, self.after))
-        if alive():
-            os.kill(pid, self.number)
+        if not alive():
+            return False
+        os.kill(pid, self.number)
+        return True
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,7 @@ class Ended:
     code: int  # negative: the signal that killed it
     printed: str  # on stdout and stderr
     seconds: float
+    struck: bool = False  # whether a signal from outside came before the end
 
 
 def start_server() -> None:
@@ -75,9 +79,8 @@ def call(function: str, *words: object, faults: Sequence[Fault] = (), strike: St
     began = time.perf_counter()
     child.start()
     writer.close()
-    if strike is not None:
-        assert child.pid is not None
-        strike.hit(child.pid, child.is_alive)
+    assert child.pid is not None
+    struck = strike is not None and strike.hit(child.pid, child.is_alive)
     child.join(PATIENCE)
     seconds = time.perf_counter() - began
     code = HUNG if child.exitcode is None else child.exitcode
@@ -85,7 +88,7 @@ def call(function: str, *words: object, faults: Sequence[Fault] = (), strike: St
     child.join()
     with reader, io.FileIO(os.dup(reader.fileno())) as file:
         printed = file.readall().decode(errors="replace")
-    return Ended(code, printed, seconds)
+    return Ended(code, printed, seconds, struck)
 
 
 def _child(function: str, words: Sequence[object], faults: Sequence[Fault], writer: Connection) -> None:

@@ -28,7 +28,7 @@ from torture.faults import (
     Stop,
     StopInSave,
 )
-from torture.processes import Ended, Fault, Strike, call
+from torture.processes import Ended, Strike, call
 from torture.workshop import (
     TWO_STAGES,
     BrokenError,
@@ -49,7 +49,10 @@ FULL, LORA, FROZEN, NETWORK = fit("full"), fit("lora"), fit("frozen"), fit("scra
 DISCRIMINATIVE = fit("discriminative", "--word-dropout", "0.2")
 KILLED = (search("full"), LORA, DISCRIMINATIVE, FROZEN, NETWORK)
 STUDY = study("constant", "frozen", "full")
-REGIMES = ("full", "lora", "discriminative", "frozen", "top-layers", "scratch", "scratch-dnn", TWO_STAGES)
+REGIMES = (
+    *("full", "lora", "discriminative", "frozen", "top-layers", "scratch", "scratch-dnn"),
+    *(TWO_STAGES, "hybrid", "self-pretrained"),
+)
 GRID = tuple(
     (fit(regime, "--word-dropout", words, *pieces), share)
     for words, pieces, share, regime in itertools.product(
@@ -76,7 +79,7 @@ def kill(shop: Workshop, number: int, dice: random.Random) -> None:
     """At a random moment; every other run is killed a second time, while it is being resumed."""
     case = KILLED[number % len(KILLED)]
     out = shop.vacant()
-    killed(shop, case, out, dice)
+    struck(shop, case, out, signal.SIGKILL, dice.uniform(0, shop.reference(case).seconds))
     if number % 2:
         strike = Strike(signal.SIGKILL, dice.uniform(0, shop.reference(case).seconds), out)
         shop.resume(case, out, strike=strike)
@@ -98,7 +101,7 @@ def kill_in_save(shop: Workshop, number: int, dice: random.Random) -> None:
 def kill_study(shop: Workshop, number: int, dice: random.Random) -> None:
     """Runs that are finished must not be repeated."""
     out = shop.vacant()
-    killed(shop, STUDY, out, dice)
+    struck(shop, STUDY, out, signal.SIGKILL, dice.uniform(0, shop.reference(STUDY).seconds))
     finished = {path: path.stat().st_mtime_ns for path in out.glob("runs/*/run.json")}
     expect(shop.resume(STUDY, out), 0)
     repeated = [path.parent.name for path, when in finished.items() if path.stat().st_mtime_ns != when]
@@ -127,13 +130,12 @@ def kill_waited_for(shop: Workshop, number: int, dice: random.Random) -> None:
     shop.expect_same(STUDY, out)
 
 
-def killed(shop: Workshop, case: Case, out: Path, dice: random.Random) -> None:
-    """Run a command and kill it on the way. One that was quicker than expected has to be begun again."""
-    after = dice.uniform(0, shop.reference(case).seconds)
+def struck(shop: Workshop, case: Case, out: Path, number: signal.Signals, after: float) -> Ended:
+    """How a command ended that was sent a signal on the way. One that was quicker than expected is begun again."""
     while True:
-        ended = shop.run(case, out, strike=Strike(signal.SIGKILL, after, out / "request.json"))
-        if ended.code == -signal.SIGKILL:
-            return
+        ended = shop.run(case, out, strike=Strike(number, after, out / "request.json"))
+        if ended.struck:
+            return ended
         expect(ended, 0)
         shutil.rmtree(out)
         after *= 0.8
@@ -203,19 +205,17 @@ def terminate(shop: Workshop, number: int, dice: random.Random) -> None:
     """By turns at a random moment, in a save, and in a step after which none is due: only the signal makes one."""
     case = KILLED[1:][number // 3 % 4]
     reference = shop.reference(case)
-    out = shop.vacant()
-    faults: list[Fault] = []
-    strike, step = None, 0
+    out, step = shop.vacant(), 0
     if number % 3 == 0:
-        strike = Strike(signal.SIGTERM, dice.uniform(0, 0.9 * reference.seconds), out / "request.json")
+        ended = struck(shop, case, out, signal.SIGTERM, dice.uniform(0, 0.9 * reference.seconds))
     elif number % 3 == 1:
         saves = shop.saves(case)
         save = len(saves) - 1 if number % 2 else dice.randrange(len(saves))  # the last one, after the last step
-        faults = [StopInSave(save, dice.randrange(saves[save]), signal.SIGTERM)]
+        ended = shop.run(case, out, [StopInSave(save, dice.randrange(saves[save]), signal.SIGTERM)])
     else:
         step = dice.randrange(1, reference.steps)
-        faults = [Stop(step, signal.SIGTERM, out / "plan.json"), SaveEvery(3600)]
-    expect(shop.run(case, out, faults, strike), 143)
+        ended = shop.run(case, out, [Stop(step, signal.SIGTERM, out / "plan.json"), SaveEvery(3600)])
+    expect(ended, 143)
     saved = sorted(path.name for path in (out / "checkpoint").glob("*-*"))
     newest = shop.newest(out)
     if newest != (saved[-1] if saved else None):
