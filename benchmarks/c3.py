@@ -18,6 +18,7 @@ from warmstart import device
 from warmstart.methods import Frozen
 from warmstart.regimes import HABITS, Regime, Stage
 from warmstart.stages import start_model
+from warmstart.tasks import Classification
 from warmstart.train import TrainConfig, set_trainable
 
 GATE = Gate("accuracy", higher_is_better=True, tolerance=0.02)
@@ -103,6 +104,7 @@ def _setfit_linear(given: Given) -> Outcome:
     from setfit import SetFitModel
 
     problem = given()
+    assert isinstance(problem.task, Classification)
     classes = {name: i for i, name in enumerate(problem.task.classes)}
     head = {"out_features": len(classes)}
     models = [

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 import peers
 import texts
@@ -49,7 +49,7 @@ class SquaredError:
         return functional.mse_loss(outputs.squeeze(-1), targets)
 
 
-class Batches:
+class Batches(Dataset[dict[str, Tensor]]):
     """Batch after batch of the same random rows: a `Source`, and a dataset of ready batches."""
 
     def __init__(self, steps: int):
@@ -108,11 +108,11 @@ def _ours(config: TrainConfig) -> tuple[float, Model]:
 
 
 def _trainer(config: TrainConfig) -> tuple[float, Model]:
-    model, *optimizers = _parts(config)
+    model, optimizer, rates = _parts(config)
     rows = Batches(config.steps).rows()
     labelled = peers.Labelled(model, SquaredError())
     began = time.perf_counter()
-    peers.trainer(labelled, rows, _stacked, config, "default", in_order=True, optimizers=tuple(optimizers))
+    peers.trainer(labelled, rows, _stacked, config, "default", in_order=True, optimizers=(optimizer, rates))
     return time.perf_counter() - began, model
 
 

@@ -7,7 +7,7 @@ attends and drops.
 
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +21,6 @@ from warmstart.models import Model
 from warmstart.models.dropout import Dropout
 from warmstart.record import Array
 from warmstart.starts import Pretrained
-from warmstart.tasks import Task
 from warmstart.train import TrainConfig, param_groups, schedule
 
 Options = Literal["default", "tuned"]
@@ -29,12 +28,18 @@ Example = dict[str, Any]  # what a tokenizer gives for one text, with its "label
 Collate = Callable[[list[Example]], dict[str, Tensor]]
 
 
+class Learned(Protocol):
+    """What is asked of a task here."""
+
+    def output_loss(self, outputs: Tensor, targets: Tensor) -> Tensor: ...
+
+
 class Labelled(nn.Module):
     """A model as Hugging Face's Trainer calls it: with the labels among its inputs, giving the loss."""
 
     accepts_loss_kwargs = False
 
-    def __init__(self, model: Model, task: Task):
+    def __init__(self, model: Model, task: Learned):
         super().__init__()
         self.model = as_published(model)
         self.task = task
@@ -48,7 +53,7 @@ def as_published(model: Model) -> Model:
     """The same weights, with the attention and the dropout that transformers and torch come with, not ours."""
     for module in model.modules():
         if isinstance(module, Dropout):
-            module.__class__ = nn.Dropout
+            module.__class__ = nn.Dropout  # type: ignore[assignment]  # what it was: see `quicken`
         elif isinstance(module, PreTrainedModel):
             module.set_attn_implementation("sdpa")
     return model
@@ -124,12 +129,13 @@ def accuracy(trained: Any, held_out: Sequence[Any]) -> float:
 
 def accelerate_loop(model: Labelled, examples: list[Example], collate: Collate, config: TrainConfig) -> None:
     """The loop that Accelerate's documentation shows, with our batches and precision."""
-    from torch.utils.data import DataLoader
+    from torch.utils.data import DataLoader, Dataset
 
     accelerator = new_accelerator("bf16" if config.precision == "bf16" else "no")
     optimizer = torch.optim.AdamW(groups(model, config), lr=config.lr, fused=True)
     rates = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: schedule(step, config))
-    loader = DataLoader(examples, batch_sampler=batches(examples, config), collate_fn=collate)
+    rows = cast("Dataset[Example]", examples)  # to torch a list is one too
+    loader = DataLoader(rows, batch_sampler=batches(examples, config), collate_fn=collate)
     model, optimizer, loader, rates = accelerator.prepare(model, optimizer, loader, rates)
     model.train()
     for batch in loader:

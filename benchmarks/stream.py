@@ -20,13 +20,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from warmstart import device
-from warmstart.data.check import check
+from warmstart.data import controls
+from warmstart.data.check import Reach, check
 from warmstart.data.inputs import HashedWords
 from warmstart.data.read import read
 from warmstart.data.recognise import Columns, recognise
 from warmstart.data.split import make_rows, split
 from warmstart.prefix import Shared
-from warmstart.weights import find_base
+from warmstart.weights import Base, find_base
 
 RESULTS = Path(__file__).parent / "results" / "stream.json"
 PART = 50_000  # rows written at a time
@@ -53,7 +54,8 @@ def write(path: Path, rows: int) -> None:
     dice = np.random.default_rng(0)
     letters = np.array(list("abcdefghijklmnopqrstuvwxyz"))
     words = np.array(["".join(dice.choice(letters, dice.integers(3, 9))) for _ in range(5000)])
-    schema = pa.schema([("text", pa.string()), ("price", pa.float64())])
+    columns: dict[str, pa.DataType] = {"text": pa.string(), "price": pa.float64()}
+    schema = pa.schema(columns)
     with pq.ParquetWriter(path, schema) as file:
         for start in range(0, rows, PART):
             count = min(PART, rows - start)
@@ -73,12 +75,18 @@ def through(path: Path, encoded: int, checks: bool, phases: list[dict[str, objec
         splits = split(rows, schema)
     if checks:
         with phase("check", phases):
-            check(table, schema, count_tokens=base.inputs.count)
+            check(table, schema, readers=[reader(base)])
     with phase("draw", phases):
         shared = Shared(splits.subset(encoded, 0))
     for name, inputs in (("tokens", base.inputs), ("hashed words", HashedWords())):
         with phase(name, phases):
             shared.encoded(inputs)
+
+
+def reader(base: Base) -> Reach:
+    """How much the base reads and what steers it, as `warmstart check` asks it."""
+    inputs = base.inputs
+    return Reach(inputs.max_length, inputs.count, controls=tuple(controls.names(inputs.tokenizer).values()))
 
 
 @contextmanager

@@ -12,6 +12,7 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -51,7 +52,9 @@ def main() -> None:
     used = torch.from_numpy(np.unique(shared.encoded(start.inputs).tokens.values).astype(np.int64))  # type: ignore[attr-defined]
 
     def model() -> Model:
-        return Model(start.body(0), task.head(384, 0), start.pooling)
+        body, head = start.body(0), task.head(384, 0)
+        assert head is not None
+        return Model(body, head, start.pooling)
 
     def plain() -> tuple[float, float]:
         ours = model()
@@ -85,7 +88,7 @@ def main() -> None:
 
     rows = []
     for setting, ours in (("the loop alone", False), ("with only the used rows of the token table", True)):
-        rows.append(pair(setting, plain, lambda ours=ours: framework(ours), given.repetitions))
+        rows.append(pair(setting, plain, partial(framework, ours), given.repetitions))
         print(rows[-1]["setting"], rows[-1]["ratio"], rows[-1]["quality"], flush=True)
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(json.dumps(rows, indent=1) + "\n")

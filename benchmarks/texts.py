@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,7 +26,7 @@ from warmstart.data.split import Rows, Splits, make_rows, split
 from warmstart.models import Model
 from warmstart.prefix import Shared
 from warmstart.regimes import Regime
-from warmstart.stages import Draw, training
+from warmstart.stages import Draw, Trained, training
 from warmstart.starts import Pretrained, Start
 from warmstart.tasks import Task
 from warmstart.train import TrainConfig
@@ -73,7 +74,8 @@ class Problem:
             try:
                 next(steps)
             except StopIteration as stop:
-                return stop.value.model
+                trained: Trained = stop.value
+                return trained.model
 
     def accuracy(self, model: Model, start: Start | None = None, shared: Shared | None = None) -> float:
         """Of the held-out rows, read as `start` reads (the base unless given); of documents their bits per byte."""
@@ -105,7 +107,7 @@ def packages(given: Given, column: str, rows: int, held_out: int) -> Problem:
 def documents(given: Given, column: str, rows: int, held_out: int, longest: int = 800) -> Problem:
     """Texts of at most so many characters, to be learned as they are; others to be judged on."""
     table = read(given.data)
-    schema = recognise(table, Columns(None, (column,), task="causal-lm"))
+    schema = recognise(table, Columns("", (column,), task="causal-lm"))
     splits = split(make_rows(table, schema, drop_bad_rows=True)[0], schema)
     train, val, test = (_shorter(part, longest) for part in (splits.train, splits.val, splits.test))
     splits = replace(splits, train=train).subset(rows, seed=0)
@@ -145,10 +147,10 @@ def save(problem: Problem, path: Path) -> None:
 def load(path: Path) -> Problem:
     """What `save` wrote."""
     facts = json.loads(path.read_text())
-    schema = Schema(**{k: tuple(v) if isinstance(v, list) else v for k, v in facts["schema"].items()})
+    said: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in facts["schema"].items()}
     first = iter(np.cumsum([1, *(len(texts) for texts, _ in facts["rows"].values())]).tolist())
     parts = {name: _rows(texts, targets, first) for name, (texts, targets) in facts["rows"].items()}
-    return Problem(Splits(**parts, fingerprint=""), schema, facts["base"])
+    return Problem(Splits(**parts, fingerprint=""), Schema(**said), facts["base"])
 
 
 def _rows(texts: list[str], targets: list[str], first: Iterator[int]) -> Rows:

@@ -112,7 +112,7 @@ def heads_together() -> list[float]:
 
 def networks() -> list[nn.Module]:
     size = Size(width=256, depth=2, dropout=0.0)
-    found = []
+    found: list[nn.Module] = []
     for seed in range(NETWORKS):
         torch.manual_seed(seed)
         found.append(nn.Sequential(*HashedNet(size).blocks))
@@ -136,7 +136,8 @@ def blocks_together() -> list[float]:
     shape = all_of_them[0]
 
     def loss_of(one: dict[str, Tensor], held: dict[str, Tensor]) -> Tensor:
-        return torch.func.functional_call(shape, (one, held), (x,)).square().mean()
+        loss: Tensor = torch.func.functional_call(shape, (one, held), (x,)).square().mean()
+        return loss
 
     for _ in range(BLOCK_STEPS):
         losses = torch.vmap(loss_of)(weights, buffers)

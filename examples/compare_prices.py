@@ -4,11 +4,12 @@ Run `warmstart demo` first: it leaves a catalogue of products in demo/catalogue.
 """
 
 import sys
+from typing import Any
 
 import warmstart
 
 
-def main(data: str = "demo/catalogue.csv", out: str = "prices", **settings: object) -> None:
+def main(data: str = "demo/catalogue.csv", out: str = "prices", **settings: Any) -> None:
     study = warmstart.compare(data, "price", out, **settings)
     print(study.advice.reason)
     for row in study.comparison.table:

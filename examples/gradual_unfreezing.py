@@ -20,8 +20,8 @@ PROBE = Stage(Frozen(), share=0.2, lr=1e-2)
 def main(
     data: str = "demo/catalogue.csv",
     out: str = "unfrozen",
-    base: tuple[str, ...] = (),
     *,
+    base: tuple[str, ...] = (),
     steps: int = 300,
     top: int = 4,
 ) -> Run:

@@ -20,7 +20,7 @@ from warmstart.train import TrainConfig
 STAGES = (Stage(Frozen(), share=0.3, lr=1e-2), Stage(Full(), share=0.7))
 
 
-def main(data: str = "demo/catalogue.csv", out: str = "probed", base: tuple[str, ...] = (), *, steps: int = 300) -> Run:
+def main(data: str = "demo/catalogue.csv", out: str = "probed", *, base: tuple[str, ...] = (), steps: int = 300) -> Run:
     problem = prepare(Request((data,), "price", base=base), None, {}).problem
     draw = Draw(problem.splits, problem.schema, Shared(problem.splits), seed=0)
     regime = Regime("probe-then-full", Pretrained(problem.base), STAGES, HABITS["full"])

@@ -136,7 +136,9 @@ def a_batch(draw: Draw, base: Base, rows: int = 8) -> Batch:
 def model_of(method: Method, body: nn.Module, task: Task, seed: int = 0) -> tuple[Model, Rates]:
     """The body as the method prepares it, with the task's head. Adapters are drawn from torch's own random state."""
     torch.manual_seed(seed)
-    model = Model(method.prepare(body), task.head(body_width(body), seed))
+    prepared, head = method.prepare(body), task.head(body_width(body), seed)
+    assert head is not None
+    model = Model(prepared, head)
     return model, method.rates(model)
 
 

@@ -43,11 +43,20 @@ def learned(problems: Sequence[Log], passes: int = 60) -> Prior:
 
     def prior(values: Array) -> Prior:
         mean, deviation, spread, *spreads = values[: 3 + len(SPREADS)]
+        common, bend, seeds, draw, common_draw = map(math.exp, spreads)  # in the order of SPREADS
         offs, ups = np.split(values[3 + len(SPREADS) :], 2)
         levels = {arm: Usual(up, math.exp(spread)) for arm, up in zip(arms, ups, strict=True)}
         slopes = {arm: Usual(mean + off, math.exp(deviation)) for arm, off in zip(arms, offs, strict=True)}
-        found = {name: math.exp(value) for name, value in zip(SPREADS, spreads, strict=True)}
-        return Prior(levels=levels, slopes=slopes, usual=Usual(mean, math.exp(deviation)), **found)
+        return Prior(
+            levels=levels,
+            slopes=slopes,
+            usual=Usual(mean, math.exp(deviation)),
+            common=common,
+            bend=bend,
+            seeds=seeds,
+            draw=draw,
+            common_draw=common_draw,
+        )
 
     def surprise(values: Array) -> float:
         made = prior(values)

@@ -73,14 +73,14 @@ def products(folder: Path, noise: float) -> Table:
     del folder  # they are made here
     made = catalogue(ROWS, seed=5)
     columns = (made.table[name].to_pylist() for name in ("title", "description", "category", "brand"))
-    prices = 10 ** (made.law + np.random.default_rng(5).normal(0.0, noise, ROWS))
-    return table_of({"text": [". ".join(parts) for parts in zip(*columns, strict=True)], "target": prices.round(2)})
+    prices = (10 ** (made.law + np.random.default_rng(5).normal(0.0, noise, ROWS))).round(2).tolist()
+    return table_of({"text": [". ".join(parts) for parts in zip(*columns, strict=True)], "target": prices})
 
 
 def tagged(folder: Path, tag: str, draw: int) -> Table:
     """Synopsis -> whether a package bears a tag, among those that bear any."""
     table = packages(folder, "synopsis", "tags", draw=draw).columns
-    answers = ["yes" if tag in tags else "no" for tags in table["target"].to_pylist()]
+    answers = ["yes" if tag in (tags or ()) else "no" for tags in table["target"].to_pylist()]
     return table_of({"text": table["text"].to_pylist(), "target": answers})
 
 

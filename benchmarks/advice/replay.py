@@ -14,7 +14,7 @@ import math
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from statistics import fmean, median
 from typing import Any
@@ -172,7 +172,7 @@ def raced(problem: Logged, part: float, order: int, prior: Prior | None) -> Answ
     arms = [
         Arm(
             name,
-            lambda rows, name=name: cost(rows, name),
+            partial(cost, name=name),
             whole=name in BASELINES or cost(problem.whole, name) < LITTLE * problem.everything,
         )
         for name in problem.truth
@@ -236,7 +236,7 @@ def halved(problem: Logged, part: float, order: int) -> Answer:
     choice = "constant"
     where = next(rows for rows in rungs(problem.whole) if 4 * rows >= problem.whole)
     for rows in rungs(problem.whole):
-        losses = {}
+        losses: dict[str, float] = {}
         for name in sorted(alive, key=lambda name: problem.costs[name, rows]):
             cost = problem.costs[name, rows]
             if rows >= where and name not in searched:

@@ -22,7 +22,7 @@ from warmstart.models.layers import layers
 from warmstart.models.model import Model
 from warmstart.moments import LeanAdamW
 from warmstart.record import Point
-from warmstart.tasks import Batch, Objective
+from warmstart.tasks import Batch, Loss
 
 OptimizerName = Literal["adamw", "adam", "sgd"]
 MomentsName = Literal["fp32", "bf16"]
@@ -117,7 +117,7 @@ def begin(model: Model, rates: Rates, config: TrainConfig, base: Mapping[str, Te
     return State(model, optimizer, world().around(model), world(), micro_batch=config.micro_batch, base=anchors)
 
 
-def train(state: State, objective: Objective, source: Source, config: TrainConfig) -> Iterator[Step]:
+def train(state: State, objective: Loss, source: Source, config: TrainConfig) -> Iterator[Step]:
     """Train the state's model in place from `state.step` to `config.steps`; yield after each optimizer step.
 
     A step whose loss or gradient is not finite changes no weight and is noted in `state.skipped`. Raises DivergedError
@@ -145,7 +145,7 @@ def train(state: State, objective: Objective, source: Source, config: TrainConfi
         yield step
 
 
-def _gradients(state: State, objective: Objective, pieces: list[Batch], config: TrainConfig) -> float | None:
+def _gradients(state: State, objective: Loss, pieces: list[Batch], config: TrainConfig) -> float | None:
     """Add up the gradients of this process's part of a batch, piece by piece; give the loss of the whole batch.
 
     None where memory ran out in any process: the gradients are gone, and the state asks for pieces of half the size.
@@ -164,7 +164,7 @@ def _gradients(state: State, objective: Objective, pieces: list[Batch], config: 
     return None
 
 
-def _backward(state: State, objective: Objective, pieces: list[Batch], config: TrainConfig) -> float | None:
+def _backward(state: State, objective: Loss, pieces: list[Batch], config: TrainConfig) -> float | None:
     """The sum of the losses, each backward; None where memory ran out."""
     device = next(state.model.parameters()).device
     low = config.precision == "bf16"

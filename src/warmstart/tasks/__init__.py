@@ -7,13 +7,14 @@ from warmstart.data.split import Splits
 from warmstart.tasks.classification import Classification
 from warmstart.tasks.language import Language
 from warmstart.tasks.regression import Regression
-from warmstart.tasks.task import Batch, Objective, Task
+from warmstart.tasks.task import Batch, Loss, Objective, Task
 
 __all__ = [
     "TASKS",
     "Batch",
     "Classification",
     "Language",
+    "Loss",
     "Objective",
     "Regression",
     "Task",

@@ -29,7 +29,13 @@ class Batch:
         return Batch(inputs, self.targets.to(device), self.share)
 
 
-class Objective(Protocol):
+class Loss(Protocol):
+    """All that the loop asks of what is learned."""
+
+    def loss(self, model: nn.Module, batch: Batch) -> Tensor: ...
+
+
+class Objective(Loss, Protocol):
     """Something to learn: a head on a body, and a loss."""
 
     def reads(self, inputs: Inputs) -> Inputs:
@@ -41,7 +47,6 @@ class Objective(Protocol):
         ...
 
     def targets(self, rows: Rows) -> Array: ...
-    def loss(self, model: nn.Module, batch: Batch) -> Tensor: ...
 
 
 class Task(Objective, Protocol):
