@@ -5,6 +5,7 @@ import os
 import resource
 import signal
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -186,6 +187,23 @@ def test_ctrl_c_interrupts_when_it_is_let_through() -> None:
         os.kill(os.getpid(), signal.SIGINT)
         held.release()
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.mark.usefixtures("interruptible")
+def test_a_signal_is_not_lost_with_steps_that_end_early() -> None:
+    def steps() -> Iterator[int]:
+        with Held():
+            signal.raise_signal(signal.SIGINT)
+            yield 0
+            yield 1
+
+    begun = steps()
+    next(begun)
+    with pytest.raises(KeyboardInterrupt):
+        begun.close()
+    with pytest.raises(KeyboardInterrupt), suppress(ValueError), Held():
+        signal.raise_signal(signal.SIGINT)
+        raise ValueError("and something is wrong as well")
 
 
 @pytest.mark.usefixtures("interruptible")

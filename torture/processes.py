@@ -43,17 +43,18 @@ class Strike:
     after: float  # seconds
     since: Path  # a file: the seconds count from the moment when it is there
 
-    def hit(self, pid: int, alive: Callable[[], bool]) -> bool:
-        """Whether it was still alive then."""
+    def hit(self, pid: int, alive: Callable[[], bool]) -> float | None:
+        """When; None where it had ended before."""
         while alive() and not self.since.exists():
             time.sleep(0.001)
         ends = time.perf_counter() + self.after
         while alive() and time.perf_counter() < ends:
             time.sleep(min(0.001, self.after))
         if not alive():
-            return False
+            return None
+        now = time.time()
         os.kill(pid, self.number)
-        return True
+        return now
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ class Ended:
     code: int  # negative: the signal that killed it
     printed: str  # on stdout and stderr
     seconds: float
-    struck: bool = False  # whether a signal from outside came before the end
+    struck: float | None = None  # when a signal from outside was sent, before the end was known
 
 
 def start_server() -> None:
@@ -80,7 +81,7 @@ def call(function: str, *words: object, faults: Sequence[Fault] = (), strike: St
     child.start()
     writer.close()
     assert child.pid is not None
-    struck = strike is not None and strike.hit(child.pid, child.is_alive)
+    struck = None if strike is None else strike.hit(child.pid, child.is_alive)
     child.join(PATIENCE)
     seconds = time.perf_counter() - began
     code = HUNG if child.exitcode is None else child.exitcode

@@ -134,11 +134,16 @@ def struck(shop: Workshop, case: Case, out: Path, number: signal.Signals, after:
     """How a command ended that was sent a signal on the way. One that was quicker than expected is begun again."""
     while True:
         ended = shop.run(case, out, strike=Strike(number, after, out / "request.json"))
-        if ended.struck:
+        if ended.struck and (ended.code or unfinished(out, ended.struck)):
             return ended
         expect(ended, 0)
         shutil.rmtree(out)
         after *= 0.8
+
+
+def unfinished(out: Path, when: float) -> bool:
+    """Whether a run was not recorded yet at that time."""
+    return any(path.stat().st_mtime > when for path in out.rglob("run.json"))
 
 
 def grid(shop: Workshop, number: int, dice: random.Random) -> None:

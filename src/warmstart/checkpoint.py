@@ -220,7 +220,7 @@ class Held:
     def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
-        if kind is None:
+        if kind is None or issubclass(kind, (Exception, GeneratorExit)):  # else it is what a signal has raised
             self.release()
 
     @property
