@@ -10,6 +10,7 @@ import statistics
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
+from importlib.metadata import packages_distributions
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -113,12 +114,17 @@ def row_of(contest: Contest, theirs: Sequence[Outcome], ours: Sequence[Outcome],
         "quality": {"metric": gate.metric, **quality, "tolerance": gate.tolerance},
         "seconds": {"ours": spread([o.seconds for o in ours]), "peer": spread([o.seconds for o in theirs])},
         "repetitions": len(ours),
-        "peer_version": device.version(contest.package) if contest.package else "",
+        "peer_version": installed(contest.package) if contest.package else "",
     }
     memory = {"ours": ours[0].memory_bytes, "peer": theirs[0].memory_bytes}
     if memory["ours"] and memory["peer"]:
         row["memory"] = memory | {"ratio": memory["peer"] / memory["ours"]}
     return row | contest.facts | {"environment": environment}
+
+
+def installed(package: str) -> str:
+    """The version of what `package` is imported from, which may have another name: scikit-learn for sklearn."""
+    return device.version(packages_distributions().get(package, [package])[0])
 
 
 def environment() -> dict[str, Any]:

@@ -21,8 +21,9 @@ import pyarrow.parquet as pq
 
 from warmstart import device
 from warmstart.data import controls
-from warmstart.data.check import Reach, check
+from warmstart.data.check import check
 from warmstart.data.inputs import HashedWords
+from warmstart.data.lengths import Reach
 from warmstart.data.read import read
 from warmstart.data.recognise import Columns, recognise
 from warmstart.data.split import make_rows, split

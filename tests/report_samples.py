@@ -10,7 +10,7 @@ import numpy as np
 from tests.run_factory import make_comparison, make_curve_runs, make_retention
 from warmstart.advise import Advice
 from warmstart.comparison import Comparison
-from warmstart.data.check import Finding
+from warmstart.data.finding import Finding
 from warmstart.record import Array, Cost, Environment, Point, Run, Trial
 
 TEST_ROWS = 240

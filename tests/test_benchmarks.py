@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -91,6 +92,11 @@ def test_memory_is_compared_where_both_sides_say_it(contest: Contest) -> None:
     row = harness.row_of(contest, [Outcome(1.0, 1.0, 1000)], [Outcome(1.0, 1.0, 50)], HERE)
 
     assert row["memory"] == {"ours": 50, "peer": 1000, "ratio": 20.0}
+
+
+def test_a_peer_is_named_with_its_version_even_where_it_is_imported_by_another_name() -> None:
+    assert harness.installed("sklearn") == version("scikit-learn")
+    assert harness.installed("no_such_package") == "not installed"
 
 
 def test_a_row_that_is_there_is_kept_unless_asked_again_or_measured_elsewhere(

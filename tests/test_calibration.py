@@ -84,8 +84,42 @@ def test_says_nothing_where_there_is_nothing_to_say() -> None:
     assert calibration([]) is None
     assert calibration([_run(*_answers(49, 0.0, random))]) is None  # too few
     assert calibration([make_run("full", make_scores(np.ones(100)))]) is None  # no probabilities: texts
-    several = replace(make_run("full", make_scores(np.ones(100))), predictions={"probability": [[0.3, 0.4]] * 100})
-    assert calibration([several]) is None  # sets of labels
+    assert calibration([_labelled([[0.9]] * 40 + [[]] * 60, [[1]] * 40 + [[]] * 60)]) is None  # too few labels
+
+
+def _labelled(probability: list[list[float]], right: list[list[int]]) -> Run:
+    """Of each row the labels 0, 1 ... were predicted; those that are right are among its own."""
+    columns = {
+        "probability": probability,
+        "prediction": [[str(i) for i in range(len(row))] for row in probability],
+        "target": [[str(i) for i, each in enumerate(row) if each] for row in right],
+    }
+    return replace(make_run("full", make_scores(np.ones(len(right)))), predictions=columns)
+
+
+def test_finds_a_known_error_of_sets_of_labels() -> None:
+    random = np.random.default_rng(5)
+    counts = random.integers(0, 5, 1500)
+    probability = [random.uniform(0.4, 0.9, count).tolist() for count in counts]
+    right = [[int(random.random() < p - 0.15) for p in row] for row in probability]
+    found = calibration([_labelled(probability, right)])
+    assert found is not None and found.fitted is not None and found.raw is None and found.temperature is None
+    assert found.fitted.error == pytest.approx(0.15, abs=0.03)
+    assert found.fitted.interval.low < 0.15 < found.fitted.interval.high < 0.22
+    assert sum(each.rows for each in found.fitted.bins) == counts.sum()
+
+
+def test_labels_of_a_row_are_drawn_together() -> None:
+    """Ten labels of a row that stand or fall together tell no more than one of them does."""
+    random = np.random.default_rng(6)
+    probability = random.uniform(0.4, 0.9, 300)
+    right = (random.random(300) < probability - 0.2).astype(int)
+    once, tenfold = (
+        calibration([_labelled([[p] * n for p in probability.tolist()], [[r] * n for r in right.tolist()])])
+        for n in (1, 10)
+    )
+    assert once and tenfold and once.fitted and tenfold.fitted
+    assert tenfold.fitted.surplus_interval == pytest.approx(once.fitted.surplus_interval, abs=1e-9)
 
 
 @pytest.mark.parametrize("factor", [0.5, 1.0, 4.0])

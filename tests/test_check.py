@@ -6,9 +6,11 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 
-from warmstart.data.check import Checked, Finding, Reach, check
+from warmstart.data.check import Checked, check
 from warmstart.data.copies import find_copies
+from warmstart.data.finding import Finding
 from warmstart.data.formats import usual_type
+from warmstart.data.lengths import Reach
 from warmstart.data.read import Table
 from warmstart.data.recognise import Columns, recognise
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from tests.decoders import save_decoder
 from tests.tiny import REGRESSION, tiny_problem
@@ -61,7 +62,19 @@ def test_the_first_steps_which_take_longer_do_not_count(problem: Problem, monkey
 
 
 def test_a_peak_grows_with_what_is_held() -> None:
-    assert dearest.Peak(100, 1.0, 20).from_(40, 1.1) == dearest.Peak(132, 1.0, 40)
+    assert dearest.Peak(100, 1.0, 20).from_(40, 12) == dearest.Peak(132, 1.0, 40)
+
+
+@pytest.mark.parametrize("used", ["fp32", "bf16"])
+def test_kernels_for_every_length_are_kept_in_bf16_by_what_reads_tokens(
+    used: str, problem: Problem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pace, "precision", lambda asked: used)
+    monkeypatch.setattr(pace, "best_device", lambda: torch.device("cpu"))
+    monkeypatch.setattr(pace, "GROWN", 10**15)  # after 300 steps; of these runs a few
+    asked = first_plan(problem, replace(OPTIONS, regimes=("scratch-dnn", "full")))
+    found = last(measure(asked, asked.shared())).peaks
+    assert {name for name, peak in found.items() if peak.bytes > 10**12} == ({"full"} if used == "bf16" else set())
 
 
 def test_a_run_twice_as_long_is_scored_once(problem: Problem) -> None:

@@ -8,9 +8,10 @@ import pyarrow as pa
 import pytest
 
 from warmstart.data.candidates import write_texts
-from warmstart.data.check import Checked, Reach, check
+from warmstart.data.check import Checked, check
 from warmstart.data.conversations import Turn, read, write
 from warmstart.data.formats import usual_type
+from warmstart.data.lengths import Reach
 from warmstart.data.read import Table
 from warmstart.data.read import read as read_table
 from warmstart.data.recognise import Columns, Schema, recognise

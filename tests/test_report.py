@@ -18,7 +18,7 @@ from tests.report_samples import CLASSES, FINDINGS, REGIMES, advice, crossing, e
 from warmstart.advise import advise
 from warmstart.comparison import Comparison
 from warmstart.constraints import Excluded
-from warmstart.data.check import Finding
+from warmstart.data.finding import Finding
 from warmstart.record import Run
 from warmstart.report import render, words
 from warmstart.report.entries import entries_of

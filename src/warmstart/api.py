@@ -20,7 +20,8 @@ from warmstart.carry_out import (
     planning,
     resumable,
 )
-from warmstart.data.check import Checked, Finding
+from warmstart.data.check import Checked
+from warmstart.data.finding import Finding
 from warmstart.data.read import InMemory, Table, is_in_memory, table_of
 from warmstart.data.read import read as read_files
 from warmstart.data.recognise import recognise

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from warmstart.converted import converted
-from warmstart.data.check import Reach
+from warmstart.data.lengths import Reach
 from warmstart.errors import MissingError, UsageError
 
 if TYPE_CHECKING:

@@ -5,8 +5,8 @@ that was predicted, and in each bin the mean probability is held against the sha
 by chance alone, and so does drawing them again: what the draws add to the error is taken off it, once, and the interval
 is turned around it (the basic bootstrap). No draw comes near zero, though. So the interval goes down to zero where
 probabilities that mean what they say would show such an error in more than 5 % of cases. In simulations with known
-errors (100 to 1,000 rows), 92 to 100 % of the intervals held the truth. For numbers: the share of test rows inside
-their own interval.
+errors (100 to 1,000 rows), 92 to 100 % of the intervals held the truth. For sets of labels the same of every label that
+was predicted; the labels of a row are drawn together. For numbers: the share of test rows inside their own interval.
 """
 
 from collections.abc import Sequence
@@ -20,19 +20,36 @@ from warmstart.evaluate import Resampled, redrawn, resample, wilson
 from warmstart.record import Array, Interval, Run
 
 BINS = 10
-FEWEST = 50  # test rows: below, bins hold too little to say anything
+FEWEST = 50  # test rows, or labels predicted: below, bins hold too little to say anything
 CASES = 400  # simulated, of probabilities that mean what they say
 COVERED = 0.9  # of the rows, that the interval of a number is meant to hold
 
 
 @dataclass(frozen=True)
 class Bin:
-    """Test rows of about the same probability."""
+    """Test rows, or labels predicted for them, of about the same probability."""
 
     rows: int  # of each seed
     probability: float  # mean
     right: float  # share
     interval: Interval
+
+
+@dataclass(frozen=True)
+class Said:
+    """The classes or labels that one seed's model predicted."""
+
+    rows: int  # tested
+    row: Array  # int [m]: which of them each is said of
+    probability: Array  # float [m]
+    right: Array  # 0/1 [m]
+    unit: str  # "rows" where one class is said of each row, else "labels"
+
+    def of_rows(self, values: Array) -> Array:
+        """[m, k] to [rows, k]: sums over what is said of a row."""
+        sums = np.zeros((self.rows, values.shape[1]))
+        np.add.at(sums, self.row, values)
+        return sums
 
 
 @dataclass(frozen=True)
@@ -44,11 +61,12 @@ class Sureness:
     surplus: float  # mean probability less the share right: positive is overconfident
     surplus_interval: Interval
     bins: tuple[Bin, ...]
+    unit: str  # what there are so many of in a bin: "rows" or "labels"
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """Of a regime: of classes `fitted` with the temperature that its predictions have, `raw` without."""
+    """Of a regime: `fitted` with the temperature that its predictions have, `raw` without. Labels have none."""
 
     fitted: Sureness | None = None
     raw: Sureness | None = None  # None: no temperature was fitted
@@ -84,20 +102,30 @@ def calibration(runs: Sequence[Run], groups: Array | None = None) -> Calibration
     if all("low" in run.predictions for run in runs):
         drawn = resample([_inside(run) for run in runs], groups=groups)
         return Calibration(coverage=drawn.mean, coverage_interval=drawn.interval)
-    if not all(_one_class(run) for run in runs):
+    if not all("probability" in run.predictions for run in runs):
+        return None
+    said = [_said(run, "probability") for run in runs]
+    if min(len(each.row) for each in said) < FEWEST:
         return None
     temperatures = [run.calibration["temperature"] for run in runs if "temperature" in run.calibration]
     raw = all("raw_probability" in run.predictions for run in runs)
     return Calibration(
-        fitted=sureness(runs, "probability", groups),
-        raw=sureness(runs, "raw_probability", groups) if raw else None,
+        fitted=sureness(said, groups),
+        raw=sureness([_said(run, "raw_probability") for run in runs], groups) if raw else None,
         temperature=median(temperatures) if temperatures else None,
     )
 
 
-def _one_class(run: Run) -> bool:
-    column = run.predictions.get("probability", [])
-    return bool(column) and isinstance(column[0], float)
+def _said(run: Run, column: str) -> Said:
+    """The class that was predicted for each test row, or all its labels, with the probability in this column."""
+    found, rows = run.predictions, len(run.scores)
+    if not isinstance(found[column][0], list):
+        return Said(rows, np.arange(rows), np.array(found[column]), run.scores[:, 0], "rows")
+    labels = list(zip(found["prediction"], found[column], found["target"], strict=True))
+    row = np.repeat(np.arange(rows), [len(predicted) for predicted, _, _ in labels])
+    probability = np.array([p for _, probabilities, _ in labels for p in probabilities], dtype=np.float64)
+    right = np.array([label in true for predicted, _, true in labels for label in predicted], dtype=np.float64)
+    return Said(rows, row, probability, right, "labels")
 
 
 def _inside(run: Run) -> Array:
@@ -106,37 +134,39 @@ def _inside(run: Run) -> Array:
     return np.stack([inside, np.ones_like(inside)], axis=1)
 
 
-def sureness(runs: Sequence[Run], column: str, groups: Array | None = None) -> Sureness:
-    """Of the probabilities in a column of the predictions."""
-    probability = np.array([run.predictions[column] for run in runs])  # [seeds, n]
-    right = np.array([run.scores[:, 0] for run in runs])
-    seeds, rows = probability.shape
-    edges = np.unique(np.quantile(probability, np.linspace(0, 1, BINS + 1)))[1:-1]
-    which = np.searchsorted(edges, probability, side="left")  # [seeds, n]
-    hot = (which[..., None] == np.arange(len(edges) + 1)).astype(np.float64)  # [seeds, n, bins]
-    off = (probability - right)[..., None] * hot
-    drawn = np.stack([_errors(redrawn(np.column_stack([each, np.ones(rows)]), groups)) for each in off], axis=1)
-    measured = np.abs(off.sum(axis=1)).sum(axis=1) / rows
+def sureness(runs: Sequence[Said], groups: Array | None = None) -> Sureness:
+    """Of what the seeds of one regime said about the same test rows."""
+    seeds = len(runs)
+    edges = np.unique(np.quantile(np.concatenate([run.probability for run in runs]), np.linspace(0, 1, BINS + 1)))[1:-1]
+    hot = [(np.searchsorted(edges, run.probability)[:, None] == np.arange(len(edges) + 1)) * 1.0 for run in runs]
+    weight = [run.of_rows(np.ones((len(run.row), 1))) for run in runs]
+    off = [run.of_rows((run.probability - run.right)[:, None] * each) for run, each in zip(runs, hot, strict=True)]
+    columns = [np.column_stack(each) for each in zip(off, weight, strict=True)]
+    drawn = np.stack([_errors(redrawn(each, groups)) for each in columns], axis=1)
+    measured = np.concatenate([_errors(each.sum(axis=0, keepdims=True)) for each in columns])
     error = Resampled(
         measured=2 * measured - drawn.mean(axis=0),
         drawn=2 * measured - drawn,
-        rows=rows,
+        rows=runs[0].rows,
         unseen=0.0,
         bounds=Interval(0.0, 1.0),
     )
-    surplus = resample([np.stack([each, np.ones(rows)], axis=1) for each in probability - right], groups=groups)
-    counts = hot.sum(axis=(0, 1))
+    beyond = [np.column_stack([each.sum(axis=1), ones]) for each, ones in zip(off, weight, strict=True)]
+    surplus = resample(beyond, groups=groups)
+    probability, right = (np.concatenate([getattr(run, name) for run in runs]) for name in ("probability", "right"))
+    held = np.concatenate(hot)
+    counts = held.sum(axis=0)
     bins = [
         Bin(
             rows=round(counts[place] / seeds),
-            probability=float((probability * hot[..., place]).sum() / counts[place]),
-            right=(share := float((right * hot[..., place]).sum() / counts[place])),
+            probability=float(probability @ held[:, place] / counts[place]),
+            right=(share := float(right @ held[:, place] / counts[place])),
             interval=wilson(share, max(1, round(counts[place] / seeds))),
         )
         for place in np.flatnonzero(counts)
     ]
     low, high = error.interval
-    if measured.mean() <= np.quantile(_by_chance(probability[0], hot[0]), 0.95):
+    if measured.mean() <= np.quantile(_by_chance(runs[0].probability, hot[0]), 0.95):
         low = 0.0
     return Sureness(
         error=min(max(error.mean, 0.0), 1.0),
@@ -144,12 +174,13 @@ def sureness(runs: Sequence[Run], column: str, groups: Array | None = None) -> S
         surplus=surplus.mean,
         surplus_interval=surplus.interval,
         bins=tuple(bins),
+        unit=runs[0].unit,
     )
 
 
 def _errors(sums: Array) -> Array:
-    """[draws, bins and rows] to [draws]."""
-    errors: Array = np.abs(sums[:, :-1]).sum(axis=1) / sums[:, -1]
+    """[draws, bins and how many were said] to [draws]."""
+    errors: Array = np.abs(sums[:, :-1]).sum(axis=1) / np.maximum(sums[:, -1], 1.0)
     return errors
 
 

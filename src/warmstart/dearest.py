@@ -42,9 +42,9 @@ class Peak(NamedTuple):
     a_row: float  # bytes that each row of a batch adds
     before: int  # bytes that the process held before there was a model
 
-    def from_(self, held: int, grown: float = 1.0) -> "Peak":
-        """The same in a process that holds so many bytes before there is a model, and has grown since."""
-        return Peak(round((self.bytes - self.before + held) * grown), self.a_row, held)
+    def from_(self, held: int, grown: int = 0) -> "Peak":
+        """The same in a process that holds so many bytes before there is a model, and has grown by others since."""
+        return Peak(self.bytes - self.before + held + grown, self.a_row, held)
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from warmstart import config
-from warmstart.data.check import Checked, Finding, Reach
+from warmstart.data.check import Checked
 from warmstart.data.check import check as find
 from warmstart.data.conversations import read as read_turns
 from warmstart.data.corpus import read_corpus
+from warmstart.data.finding import Finding
+from warmstart.data.lengths import Reach
 from warmstart.data.read import Table, table_of
 from warmstart.data.read import read as read_files
 from warmstart.data.recognise import recognise

@@ -14,8 +14,8 @@ from warmstart import racing
 from warmstart.advise import Advice, advise
 from warmstart.compare import compare, fit_one, remembered
 from warmstart.comparison import Comparison
-from warmstart.data.check import Finding
 from warmstart.data.conversations import document, read
+from warmstart.data.finding import Finding
 from warmstart.data.schema import TEXT_OUT
 from warmstart.data.template import GAP, HEAD
 from warmstart.domains import measure_mismatch

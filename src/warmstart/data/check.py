@@ -1,18 +1,18 @@
 """Check: what should a person know about a table, by row, before any training?"""
 
-import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pyarrow.compute as pc
 
 from warmstart.data import conversations
 from warmstart.data.candidates import BadRows, Candidates, candidates, join_columns
 from warmstart.data.cells import constant, each_text
 from warmstart.data.copies import Copies, find_copies, shared_by_copies
+from warmstart.data.finding import SHOWN, Finding, Severity
+from warmstart.data.lengths import Reach, named_controls, too_long
 from warmstart.data.read import Table
 from warmstart.data.recognise import gives_away
 from warmstart.data.schema import CORPUS, INSTRUCTED, TEXT_OUT, Schema
@@ -22,41 +22,14 @@ from warmstart.errors import InputError, listed, shortened
 from warmstart.record import Array
 
 if TYPE_CHECKING:
-    from tokenizers import Tokenizer
+    pass
 
-SHOWN = 20  # row numbers kept with a finding
 COMPARED_BYTES = 1 << 16  # of a document, in the search for copies: its words are held in memory
-SAMPLED_TEXTS = 2_000  # texts tokenised to estimate how many are too long
+SAMPLED_ROWS = 2_000  # in which names of targets are looked for
 RARE_CLASS = 5  # training rows
 FEW_VAL_ROWS, FEW_TEST_ROWS = 50, 100
 QUANTILES = {"min": 0, "p10": 10, "p25": 25, "median": 50, "p75": 75, "p90": 90, "max": 100}
 LEAK_SHARE = 0.9  # of the rows whose text names their own target
-
-Severity = Literal["error", "warning", "note"]
-
-
-@dataclass(frozen=True)
-class Reach:
-    """How much a base reads, and how much there is to read."""
-
-    tokens: int  # at most
-    count: Callable[[list[str]], list[int]]  # tokens of each text, special ones included
-    tokenizer: "Callable[[], Tokenizer] | None" = None
-    controls: tuple[str, ...] = ()  # names of its control tokens
-    base: str = ""  # told where there are several
-    apart: bool = False  # whether an answer has as much room of its own: an encoder-decoder
-
-
-@dataclass(frozen=True)
-class Finding:
-    """Something a person should know before training."""
-
-    kind: str  # e.g. "missing-target", "duplicates", "leak", "truncated"
-    severity: Severity  # error: training would refuse these rows
-    message: str  # one sentence, with counts
-    rows: tuple[int, ...] = ()  # the first few row numbers, from 1
-    count: int = 0
-    hint: str = ""
 
 
 @dataclass(frozen=True)
@@ -98,11 +71,8 @@ def check(table: Table, schema: Schema, readers: Sequence[Reach] = ()) -> Checke
             findings += _named_target(rows, schema)
         if schema.task == "classification":
             findings += _classes(found.targets, splits, schema)
-        controls = sorted({name for reader in readers for name in reader.controls})
-        findings += _named_controls(rows, found.owners, controls)
-        for reader in readers:
-            for part in _parts_read(rows, schema, reader.apart):
-                findings += _too_long(rows, part, schema, found.owners, reader)
+        findings += named_controls(rows, found.owners, readers)
+        findings += too_long(rows, schema, found.owners, readers)
     findings += _columns(table, schema) if schema.task not in CORPUS else []
     order: tuple[Severity, ...] = ("error", "warning", "note")
     findings.sort(key=lambda finding: order.index(finding.severity))
@@ -167,7 +137,7 @@ def _copies(table: Table, schema: Schema, rows: Rows, part: Array) -> list[Findi
         if len(pairs):
             again = np.unique(rows.numbers[pairs.max(axis=1)])
             message = f"{len(again):,} {unit}s {what}{copies.bound if kind == 'near-duplicates' else ''}."
-            findings.append(_found(kind, "note", message, again))
+            findings.append(Finding.of(kind, "note", message, again))
     findings += _contradictions(rows, copies)
     both = np.concatenate([copies.exact, copies.near])
     parts = part[rows.numbers[both]] if len(both) else both
@@ -179,7 +149,7 @@ def _copies(table: Table, schema: Schema, rows: Rows, part: Array) -> list[Findi
         message = f"{len(tested):,} of {(part == 2).sum():,} test {unit}s {among}"
         coarser = "a coarser --group" if schema.group else "--group with a column that the copies share"
         hint = f"pass {f'--group {column}' if column else coarser} to keep copies on one side, or drop them"
-        findings.append(_found("copies-across-split", "warning", f"{message}, so they test memory.", tested, hint))
+        findings.append(Finding.of("copies-across-split", "warning", f"{message}, so they test memory.", tested, hint))
     return findings
 
 
@@ -189,11 +159,7 @@ def _contradictions(rows: Rows, copies: Copies) -> list[Finding]:
         return []
     numbers = np.unique(rows.numbers[differ])
     message = f"{len(numbers):,} rows share their text with a row of another target: no model can tell them apart."
-    return [_found("contradictions", "note", message, numbers, "add a column that tells them apart")]
-
-
-def _found(kind: str, severity: Severity, message: str, numbers: Array, hint: str = "") -> Finding:
-    return Finding(kind, severity, message, tuple(numbers[:SHOWN].tolist()), len(numbers), hint)
+    return [Finding.of("contradictions", "note", message, numbers, "add a column that tells them apart")]
 
 
 # --- answers -------------------------------------------------------------------------------------------------------
@@ -205,13 +171,15 @@ def _answers(sources: Rows, schema: Schema) -> list[Finding]:
     equal = np.array([source.strip() == answer.strip() for source, answer in pairs], dtype=bool)
     if equal.any():
         message = f"{equal.sum():,} rows have an answer that is the text itself: copying is learned from them."
-        findings.append(_found("answer-is-text", "warning", message, sources.numbers[equal], "leave these rows out"))
+        findings.append(
+            Finding.of("answer-is-text", "warning", message, sources.numbers[equal], "leave these rows out")
+        )
     if schema.task == "summarise":
         lengths = np.array([len(answer.encode()) for answer in sources.targets.tolist()])
         longer = lengths > Texts.of(sources.texts).sizes()
         if longer.any():
             message = f"{longer.sum():,} of {len(sources):,} summaries are longer than what they summarise."
-            findings.append(_found("long-answer", "warning", message, sources.numbers[longer], "check these rows"))
+            findings.append(Finding.of("long-answer", "warning", message, sources.numbers[longer], "check these rows"))
     return findings
 
 
@@ -243,8 +211,8 @@ def _named_target(rows: Rows, schema: Schema) -> list[Finding]:
     """A text that names its own target nearly always, and the target of another row seldom."""
     if schema.multi_label:
         return []
-    if len(rows) > 2 * SAMPLED_TEXTS:  # a share this far below is no accident of 2,000 rows
-        some = rows.take(np.random.default_rng(0).choice(len(rows), SAMPLED_TEXTS, replace=False))
+    if len(rows) > 2 * SAMPLED_ROWS:  # a share this far below is no accident of 2,000 rows
+        some = rows.take(np.random.default_rng(0).choice(len(rows), SAMPLED_ROWS, replace=False))
         index, names = _target_names(some, schema)
         if len(index) < 0.4 * len(some) or np.mean(_named(some, index, [names[i] for i in index])) < LEAK_SHARE - 0.1:
             return []
@@ -259,7 +227,9 @@ def _named_target(rows: Rows, schema: Schema) -> list[Finding]:
         return []
     message = f"{own.mean():.0%} of the texts contain their own value of {schema.target!r}: it can be read off."
     return [
-        _found("leak", "warning", message, rows.numbers[index[own]], "remove it from the text, or leave the column out")
+        Finding.of(
+            "leak", "warning", message, rows.numbers[index[own]], "remove it from the text, or leave the column out"
+        )
     ]
 
 
@@ -302,7 +272,7 @@ def _classes(targets: Array, splits: Splits, schema: Schema) -> list[Finding]:
         said = listed([f"{label!r} ({counts[label]:,})" for label in same])
         numbers = np.array([i for i, target in enumerate(targets.tolist(), 1) if target in same[1:]], dtype=np.int64)
         message = f"The classes {said} differ only in case or blank space."
-        findings.append(_found("class-spelling", "warning", message, numbers, "write them alike"))
+        findings.append(Finding.of("class-spelling", "warning", message, numbers, "write them alike"))
     trained = _label_counts(splits.train.targets.tolist())
     rare = sorted((trained[label], label) for label in counts if trained[label] < RARE_CLASS)
     if rare:
@@ -317,96 +287,6 @@ def _classes(targets: Array, splits: Splits, schema: Schema) -> list[Finding]:
         message = f"The largest class, {largest!r}, has {most:,} rows, the smallest {min(counts.values()):,}."
         findings.append(Finding("imbalance", "note", message, count=most, hint="look at macro F1 beside accuracy"))
     return findings
-
-
-# --- lengths -------------------------------------------------------------------------------------------------------
-
-
-class _Part(NamedTuple):
-    """What a base reads of each row, and has so many tokens for."""
-
-    texts: Texts
-    unit: str
-    end: str  # which part of a text that is too long is lost
-    kept: str  # what becomes of the rest
-
-
-def _parts_read(rows: Rows, schema: Schema, apart: bool) -> list[_Part]:
-    if schema.task not in TEXT_OUT:
-        return [_Part(Texts.of(rows.texts), "pieces" if schema.task in CORPUS else "texts", "the last ", "")]
-    if not apart:
-        both = Texts.of(map(_spoken, map(conversations.read, rows.texts)))
-        return [_Part(both, "texts with their answers", "", _kept(schema))]
-    asked, said = (Texts.of(_divided(text)[i] for text in rows.texts) for i in range(2))
-    return [_Part(asked, "texts", "", _kept(schema)), _Part(said, "answers", "the last ", "")]
-
-
-def _too_long(rows: Rows, part: _Part, schema: Schema, owners: Array, reader: Reach) -> list[Finding]:
-    """A text of at most as many bytes has no more tokens than that, so only longer ones are tokenised."""
-    texts, unit, end, kept = part
-    most, reads = reader.tokens, f" that {reader.base} reads" if reader.base else ""
-    candidates = np.flatnonzero(texts.sizes() > most)
-    if not len(candidates):
-        return []
-    sample = candidates
-    if len(candidates) > SAMPLED_TEXTS:
-        sample = np.sort(np.random.default_rng(0).choice(candidates, SAMPLED_TEXTS, replace=False))
-    lengths = np.array(reader.count(list(texts.take(sample))))
-    longest = int(lengths.max())
-    if len(sample) < len(candidates):
-        longest = max(longest, *reader.count([texts[int(texts.sizes().argmax())]]))
-    long = lengths > most
-    if not long.any():
-        return []
-    count = round(float(long.mean()) * len(candidates))
-    lost = float((lengths[long] - most).sum() / lengths[long].sum())
-    about = "About " if len(sample) < len(candidates) else ""
-    message = (
-        f"{about}{count:,} of {len(rows):,} {unit} ({count / len(rows):.1%}) are longer than {most} tokens{reads}, "
-        f"the longest of {longest:,}; the model does not see {end}{lost:.0%} of what they "
-        f"say{kept}."
-    )
-    numbers = np.unique(owners[rows.numbers[sample[long]] - 1] + 1)
-    hint = "raise --max-length, or name shorter columns" if schema.task not in CORPUS else ""
-    if schema.task == "summarise" and schema.long != "chunks":
-        hint = "raise --max-length, or summarise them in parts with --long chunks"
-    return [Finding("truncated", "warning", message, tuple(numbers[:SHOWN].tolist()), count, hint)]
-
-
-def _named_controls(rows: Rows, owners: Array, controls: Sequence[str]) -> list[Finding]:
-    """Strings that somebody may have put there to steer the model, or to divide a text: neither is what they do."""
-    if not controls:
-        return []
-    pattern = "|".join(map(re.escape, controls))
-    blocks = Texts.of(rows.texts).blocks()
-    named = np.concatenate([pc.match_substring_regex(b, pattern).to_numpy(zero_copy_only=False) for b in blocks])
-    if not named.any():
-        return []
-    shown = Texts.of(rows.texts).take(np.flatnonzero(named)[:1])[0]
-    name = next((name for name in controls if name in shown), controls[0])
-    numbers = np.unique(owners[rows.numbers[named] - 1] + 1)
-    which = "row names" if len(numbers) == 1 else "rows name"
-    message = f"{len(numbers):,} {which} a control token of the base, as {name!r}: it is read as plain text."
-    return [_found("control-tokens", "note", message, numbers)]
-
-
-def _kept(schema: Schema) -> str:
-    """What becomes of a text that is too long and is answered, to follow on what is lost."""
-    if schema.long == "chunks":
-        return ": training rows are read at their beginning and end; test rows and new ones are summarised in parts"
-    return ": their beginning and end are read"
-
-
-def _spoken(turns: Sequence[conversations.Turn]) -> str:
-    """A conversation without its roles: the template's own tokens are few."""
-    return "\n".join(turn.content for turn in turns)
-
-
-def _divided(text: str) -> tuple[str, str]:
-    """All that is said before the last answer, and that answer; "" where there is none."""
-    turns = conversations.read(text)
-    answer = turns[-1:] if turns[-1].role == "assistant" else ()
-    return _spoken(turns[: len(turns) - len(answer)]), _spoken(answer)
 
 
 # --- the target ----------------------------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ from markupsafe import Markup, escape
 from warmstart.advise import Advice
 from warmstart.comparison import Comparison, Difference
 from warmstart.curves import FARTHEST
-from warmstart.data.check import Finding
+from warmstart.data.finding import Finding
 from warmstart.data.schema import CORPUS
 from warmstart.mismatch import Mismatch
 from warmstart.outlook import outlook

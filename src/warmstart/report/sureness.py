@@ -68,7 +68,8 @@ def _diagonal() -> Figure:
 
 def _points(found: Sureness, how: str) -> Figure:
     said = [
-        f"{how} {words.percent(each.probability)}, right {words.percent(each.right)}; {words.whole(each.rows)} rows"
+        f"{how} {words.percent(each.probability)}, right {words.percent(each.right)}; "
+        f"{words.whole(each.rows)} {found.unit}"
         for each in found.bins
     ]
     return {
