@@ -54,6 +54,18 @@ def test_a_prompt_is_padded_only_to_what_is_nearly_as_long(model: Any, monkeypat
     assert read == [(2, 20), (2, 5), (4, 1)]
 
 
+def test_a_cpu_reads_few_tokens_of_prompts_at_once(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = []
+    body, asked = model.base_model, prompts([20, 19, 19, 18, 17])
+    whole = generate(body, OwnHead(model), asked, stop=set(), most=6)
+    monkeypatch.setattr(module, "CPU_TOKENS", 40)
+    body.register_forward_pre_hook(lambda _, __, named: read.append(tuple(named["input_ids"].shape)), with_kwargs=True)
+    assert generate(body, OwnHead(model), asked, stop=set(), most=6) == whole
+    assert read[:3] == [(2, 20), (2, 19), (1, 17)] and set(read[3:]) == {(5, 1)}
+    monkeypatch.setattr(module, "CPU_TOKENS", 10)  # fewer than one of them has
+    assert generate(body, OwnHead(model), asked, stop=set(), most=6) == whole
+
+
 def test_answers_end_where_the_model_can_read_no_more(model: Any) -> None:
     long, short = generate(model.base_model, OwnHead(model), prompts([CONTEXT - 4, 10]), stop=set(), most=9)
     assert (len(long), len(short)) == (4, 9)

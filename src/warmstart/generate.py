@@ -18,6 +18,7 @@ from warmstart.record import Array
 TOKENS_AT_ONCE = 16_384  # prompts and answers together: 750 MB of keys and values in a 135M decoder (fp32)
 TEXTS_AT_ONCE = 64
 SHORTEST_TOGETHER = 0.8  # of the longest prompt that is read with it: padding costs as much as words do
+CPU_TOKENS = 2048  # of prompts that a CPU reads together: more are no quicker, and 12,000 take SmolLM2 gigabytes
 
 
 class Head(Protocol):
@@ -161,7 +162,7 @@ class _PairReader:
         from transformers import DynamicCache, EncoderDecoderCache
 
         longest = len(self.prompts[0])
-        parts = [self._encoded(self.prompts[part]) for part in _similar(self.prompts)]
+        parts = [self._encoded(self.prompts[part]) for part in _similar(self.prompts, self.device)]
         self.source = torch.cat([nn.functional.pad(part, (0, 0, 0, longest - part.shape[1])) for part in parts])
         lengths = torch.tensor([len(prompt) for prompt in self.prompts], device=self.device)
         self.mask = (torch.arange(longest, device=self.device) < lengths[:, None]).long()
@@ -241,7 +242,7 @@ class _Reader:
         """Runs of prompts that are read together."""
         if any(self._new_cache().is_sliding):  # what has slid out of a window can no longer be joined
             return [slice(0, len(self.prompts))]
-        return _similar(self.prompts)
+        return _similar(self.prompts, self.device)
 
     def _prompts(self, prompts: Sequence[Array]) -> tuple[Tensor, Any]:
         tokens = np.zeros((len(prompts), len(prompts[0])), dtype=np.int64)
@@ -272,11 +273,13 @@ class _Reader:
         return hidden
 
 
-def _similar(prompts: Sequence[Array]) -> list[slice]:
-    """Runs of prompts, the longest first, that are nearly as long as each other."""
+def _similar(prompts: Sequence[Array], device: torch.device) -> list[slice]:
+    """Runs of prompts, the longest first, that are nearly as long as each other; on a CPU few tokens in each."""
+    most = CPU_TOKENS if device.type == "cpu" else TOKENS_AT_ONCE
     starts = [0]
     for i, prompt in enumerate(prompts):
-        if len(prompt) < SHORTEST_TOGETHER * len(prompts[starts[-1]]):
+        longest = len(prompts[starts[-1]])
+        if len(prompt) < SHORTEST_TOGETHER * longest or (i + 1 - starts[-1]) * longest > max(most, longest):
             starts.append(i)
     return [slice(start, end) for start, end in pairwise([*starts, len(prompts)])]
 
@@ -291,6 +294,8 @@ def _joined(caches: Sequence[Any]) -> Any:
                 parts = [getattr(one, kept) for one in (layer, *more)]
                 padded = [nn.functional.pad(part, (0, 0, longest - part.shape[2], 0)) for part in parts]
                 setattr(layer, kept, torch.cat(padded))
+                for one in more:
+                    setattr(one, kept, None)  # else all layers are held twice in the end
     return joined
 
 
