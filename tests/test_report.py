@@ -307,14 +307,21 @@ def test_confusions_add_up() -> None:
 
 def test_label_sets_are_counted_by_label() -> None:
     run = study("classification", only=["linear"]).runs[0]
-    sets = {"row": [1, 2], "target": [["a", "b"], ["a"]], "prediction": [["a"], ["a", "c"]], "probability": [0.9, 0.8]}
-    several = replace(run, predictions=sets, scores=np.array([[2.0, 3.0], [2.0, 3.0]]))
+    sets = {"row": [1, 2, 3], "target": [["a", "b"], ["a"], ["a"]], "prediction": [["a"], ["a", "c"], []]}
+    sets |= {"probability": [[0.9], [0.8, 0.61], []]}  # of each label, as `Classification.predictions` gives them
+    several = replace(run, predictions=sets, scores=np.array([[2.0, 3.0], [2.0, 3.0], [0.0, 1.0]]))
     assert {(label.name, label.there, label.missed, label.invented) for label in labels(several)} == {
+        ("a", 3, 1, 0),
         ("b", 1, 1, 0),
         ("c", 0, 0, 1),
     }
+    assert [each.row for each in worst(several, higher_is_better=True, examples=None)] == [3, 1, 2]
     text = drawn(study("classification", runs=(several,))).text
-    assert "Labels most often missed or invented" in text and "a, b" in text
+    assert (
+        "Labels most often missed or invented" in text
+        and "a, b" in text
+        and "80 %, 61 %" in text.replace("\u00a0", " ")
+    )
 
 
 @pytest.mark.parametrize(("task", "edge"), [("regression", 1), ("classification", 0)])

@@ -61,7 +61,7 @@ def worst(run: Run, *, higher_is_better: bool, examples: Mapping[int, str] | Non
     """The rows with the largest error; of equal errors the one the model was surest about."""
     columns = run.predictions
     errors = _errors(run, higher_is_better)
-    sure = columns.get("probability") or [0.0] * len(errors)
+    sure = [max(_probabilities(run, i), default=0.0) for i in range(len(errors))]
     order = sorted(range(len(errors)), key=lambda i: (-errors[i], -sure[i], i))[:WORST]
     return tuple(
         Example(
@@ -126,10 +126,18 @@ def _errors(run: Run, higher_is_better: bool) -> list[float]:
     return [0.0 if score is None else 1.0 - score if higher_is_better else score for score in scores]
 
 
+def _probabilities(run: Run, index: int) -> list[float]:
+    """Of the class that was predicted, or of each label; none where a model gives none."""
+    found = run.predictions.get("probability")
+    if not found:
+        return []
+    return list(found[index]) if isinstance(found[index], list | tuple) else [found[index]]
+
+
 def _beside(run: Run, index: int) -> str:
     columns = run.predictions
     if "probability" in columns:
-        return words.percent(columns["probability"][index])
+        return ", ".join(map(words.percent, _probabilities(run, index)))
     if "low" in columns and columns["low"][index] is not None:
         return f"[{words.quantity(columns['low'][index])}, {words.quantity(columns['high'][index])}]"
     return ""
