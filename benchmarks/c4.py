@@ -147,11 +147,13 @@ def _first_layer(data: Data, sparse: bool) -> Outcome:
     parts = examples.order(BATCH, seed=0).epoch(0)
     gradient = torch.ones(BATCH, REFERENCE.width)
     with only_used_rows(net, _used(data)):
+        learned = [parameter for name, parameter in net.named_parameters() if not name.startswith("blocks.")]
         began = time.perf_counter()
         for index in parts:
             out = net.first(**examples.encoded.batch(index))
             out.backward(gradient[: len(index)])
-            net.zero_grad()
+            for parameter in learned:
+                parameter.grad = None
         seconds = time.perf_counter() - began
     return Outcome(seconds, out.mean().item(), _bytes(data.train, sparse))
 
