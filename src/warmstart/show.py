@@ -180,8 +180,9 @@ def study(done: "Study", as_json: bool) -> None:
     sentence(advice.reason)
     for caveat in advice.caveats[:4]:
         sentence(f"- {caveat}", "  ")
-    if len(advice.caveats) > 4:
-        line(f"- and {len(advice.caveats) - 4} more remarks in the report")
+    more = len(advice.caveats) - 4
+    if more > 0:
+        sentence(f"- {advice.caveats[4]}" if more == 1 else f"- and {more} more remarks in the report", "  ")
     line("")
     sentence(f"next: {advice.next_step}", "  ")
     line(f"report: {done.folder / 'report.html'}")
@@ -290,7 +291,8 @@ def runs(found: "Sequence[Run]", as_json: bool) -> None:
         off = [abs(error) for error in (prediction_error(one, key) for one in whole) if error is not None]
         if off:
             early = f"; {len(found) - len(whole)} that stopped early or took none are left out" * (whole != found)
-            line(f"{words} predicted for {len(off)} runs, off by {statistics.median(off):.0%} (median){early}")
+            runs = f"{len(off)} run{'s' * (len(off) > 1)}"
+            line(f"{words} predicted for {runs}, off by {statistics.median(off):.0%} (median){early}")
 
 
 def prediction_error(done: "Run", key: str) -> float | None:
