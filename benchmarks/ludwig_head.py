@@ -1,12 +1,9 @@
 """Ludwig: a head on a frozen encoder whose output it keeps, trained for several seeds."""
 
-import contextlib
 import logging
 import tempfile
 import time
 from collections.abc import Sequence
-
-from torch import library as operators
 
 import texts
 
@@ -15,7 +12,6 @@ def fit(
     problem: texts.Problem, epochs: int, batch_size: int, lr: float, seeds: Sequence[int]
 ) -> tuple[float, list[list[str]]]:
     """Seconds of preprocessing and of all trainings, and what each seed's model says of the held-out rows."""
-    _let_torchvision_be_imported()
     import pandas
     from ludwig.api import LudwigModel
 
@@ -64,15 +60,3 @@ def fit(
         seconds = time.perf_counter() - began
         predicted = [model.predict(dataset=held_out, output_directory=folder)[0] for model in models]
     return seconds, [table["section_predictions"].tolist() for table in predicted]
-
-
-def _let_torchvision_be_imported() -> None:
-    """Ludwig imports torchvision whatever it reads. A build for another torch fails at two operators, unused here."""
-    with contextlib.suppress(RuntimeError):  # they are there where the builds belong together
-        added = operators.Library("torchvision", "FRAGMENT")
-        added.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        added.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        _kept.append(added)
-
-
-_kept: list[operators.Library] = []  # what a library defines goes with it
