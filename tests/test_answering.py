@@ -8,7 +8,7 @@ import pytest
 
 from tests.tiny_language import language_model, save_language_base
 from warmstart import answering
-from warmstart.answering import WRITTEN, seconds_an_answer
+from warmstart.answering import WRITTEN, bytes_unread, seconds_an_answer
 from warmstart.chunks import summaries, summarise_long
 from warmstart.data.conversations import ask
 from warmstart.data.language import Conversations
@@ -81,3 +81,31 @@ def test_a_document_in_chunks_takes_as_many_answers_as_are_written_for_it(writer
         for long in ("head-tail", "chunks")
     )
     assert chunked == pytest.approx(once * summaries(len(inputs.ends(document)), inputs.room))
+
+
+def test_keys_and_values_beyond_those_that_were_read_are_counted(
+    writer: Writer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A study of summaries took a third more memory than was foretold: all its questions were read together."""
+    some = rows(8, "bell")
+    config = writer.model.body.config
+    a_token = (
+        2
+        * config.num_hidden_layers
+        * config.num_key_value_heads
+        * 4
+        * (config.hidden_size // config.num_attention_heads)
+    )
+    asked, answer = len(writer.inputs.prompt(some.texts[0])), 4
+    assert bytes_unread(writer, TASK, some) == a_token * 8 * answer
+    monkeypatch.setattr(answering, "READ", 3 * asked)
+    assert bytes_unread(writer, TASK, some) == a_token * (8 * (asked + answer) - 3 * asked)
+    assert bytes_unread(writer, TASK, rows(128, "bell")) == a_token * (64 * (asked + answer) - 3 * asked)
+
+
+def test_answers_that_end_early_give_back_what_they_held(writer: Writer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writer.__class__, "kept_bytes", lambda *_: 1.0)
+    short, long = rows(1, "bell"), rows(1, "bell " * 9)
+    both = replace(short, texts=short.texts * 2, targets=np.array([*short.targets, *long.targets], dtype=object))
+    asked = len(writer.inputs.prompt(short.texts[0]))
+    assert bytes_unread(writer, TASK, both) == max(2 * (asked + 4), asked + TASK.most_tokens) - 2 * asked

@@ -120,6 +120,13 @@ def test_answers_are_part_of_a_run_and_of_its_time(tmp_path: Path) -> None:
     assert mixed.seconds_of_writing("full") == pytest.approx((1 + 4) * each)
 
 
+def test_what_answers_hold_is_part_of_the_peak(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = first_plan(summaries(tmp_path, 20), Options(regimes=("full",)))
+    monkeypatch.setattr(dearest, "bytes_unread", lambda *_: 1 << 40)
+    peak = last(measure(plan, plan.shared())).peaks["full"]
+    assert 1 << 40 < peak.bytes < (1 << 40) + (1 << 34)
+
+
 def test_what_answers_rank_is_scored_on_the_rows_that_are_answered(tmp_path: Path) -> None:
     problem = summaries(tmp_path, 20)
     many = problem.splits.train.take(np.zeros(300, dtype=np.int64))

@@ -25,7 +25,7 @@ from warmstart.data.split import Rows, Splits
 from warmstart.errors import UsageError
 from warmstart.flops import flops
 from warmstart.footprint import footprint
-from warmstart.generate import generate
+from warmstart.generate import generate, kept_bytes
 from warmstart.methods import Discriminative, Frozen, Full, LoRA
 from warmstart.models.layers import layers
 from warmstart.models.model import UNPOOLED, Model
@@ -169,6 +169,16 @@ def test_adapters_are_loaded_by_peft(kind: str, bases: dict[str, Base], tmp_path
     torch.testing.assert_close(theirs(there, batch)["logits"][said], logits[said], atol=2e-4, rtol=1e-4)
     again: Any = load_model(folder).predictor
     assert torch.equal(again.model(batch), model(batch))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_an_encoder_has_read_is_kept_for_every_layer_that_writes(kind: str, bases: dict[str, Base]) -> None:
+    model, inputs = model_of(bases[kind]), pairs_of(bases[kind])
+    body: Any = model.body
+    reads, layers_ = 90, len(layers(model)) // 2 - 1  # as many that read, and the ends
+    found = reads * kept_bytes(body, np.full(reads, END + 1), inputs.opening)
+    width = body.config.hidden_size if hasattr(body.config, "hidden_size") else body.decoder.config.hidden_size
+    assert found == pytest.approx(4 * width * (reads + 2 * layers_ * (reads + len(inputs.opening))))
 
 
 @pytest.mark.parametrize("kind", KINDS)

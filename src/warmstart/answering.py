@@ -1,4 +1,4 @@
-"""Answering: how long will a model take to write its answers? A few questions are read, a few tokens are written."""
+"""Answering: what will it take a model to write its answers? A few questions are read, a few tokens are written."""
 
 import time
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from warmstart.chunks import summaries
 from warmstart.data.conversations import document
 from warmstart.data.language import Conversations
 from warmstart.data.split import Rows
-from warmstart.generate import TEXTS_AT_ONCE, TOKENS_AT_ONCE
+from warmstart.generate import together
 from warmstart.record import Array
 from warmstart.tasks.language import Language
 from warmstart.writing import Writer
@@ -27,15 +27,42 @@ def seconds_an_answer(writer: Writer, task: Language, rows: Rows) -> float:
     """
     prompts = writer.prompts(rows.texts)
     tokens = sum(map(len, prompts))
-    some = _spread(prompts, max(1, READ * len(prompts) // tokens))
+    some = _read(prompts)
     reading = _seconds(writer, some, 1) / sum(map(len, some)) * tokens / len(prompts)
-    together = TOKENS_AT_ONCE // (max(map(len, prompts)) + task.most_tokens)
-    batch = [prompt[:BEGINNING] for prompt in _spread(prompts, min(TEXTS_AT_ONCE, max(1, together)))]
+    at_once = len(together([len(prompt) for prompt in prompts], task.most_tokens)[0])
+    batch = [prompt[:BEGINNING] for prompt in _spread(prompts, at_once)]
     begun, further = (_seconds(writer, batch, most) for most in (1, 1 + WRITTEN))
-    lengths = [min(task.most_tokens, writer.tokens_of(str(answer))) for answer in rows.targets]
+    lengths = _written(writer, task, rows)
     written = (max(lengths) + float(np.mean(lengths))) / 2
     once = reading + max(0.0, further - begun) / WRITTEN * written / len(batch)
     return once * _times(writer, task, rows.texts)
+
+
+def bytes_unread(writer: Writer, task: Language, rows: Rows) -> int:
+    """Of keys and values that the batch with most of them holds, beyond what was held to see how long answers take."""
+    prompts = writer.prompts(rows.texts)
+    lengths = _written(writer, task, rows)
+    most = max(_held(batch, prompts, lengths) for batch in together([len(prompt) for prompt in prompts], max(lengths)))
+    some = _read(prompts)
+    seen = max(_held(batch, some, [0]) for batch in together([len(prompt) for prompt in some], 1))
+    return round(max(0, most - seen) * writer.kept_bytes(some[0]))
+
+
+def _held(batch: Sequence[int], prompts: Sequence[Array], lengths: Sequence[int]) -> int:
+    """Tokens, padding included, of a batch of prompts when it holds most of them: some of its answers have ended."""
+    longest = len(prompts[batch[0]])
+    spread = np.quantile(lengths, np.linspace(1, 0, len(batch)))
+    return int((np.arange(1, len(batch) + 1) * (longest + spread)).max())
+
+
+def _read(prompts: Sequence[Array]) -> list[Array]:
+    """Those that are read to see how long it takes."""
+    return _spread(prompts, max(1, READ * len(prompts) // sum(map(len, prompts))))
+
+
+def _written(writer: Writer, task: Language, rows: Rows) -> list[int]:
+    """Tokens of each answer."""
+    return [min(task.most_tokens, writer.tokens_of(str(answer))) for answer in rows.targets]
 
 
 def _spread(prompts: Sequence[Array], count: int) -> list[Array]:

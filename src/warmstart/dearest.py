@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from warmstart.answering import seconds_an_answer
+from warmstart.answering import bytes_unread, seconds_an_answer
 from warmstart.course import Keeper
 from warmstart.data.language import Conversations
 from warmstart.data.pairs import Pairs
@@ -109,19 +109,22 @@ def measured(regime: Regime, config: TrainConfig, draw: Draw, at_most: int) -> T
         outputs(model, view.watch)
         scoring = (time.perf_counter() - began) / max(1, int(view.watch.sizes().sum()))
         learned = sum(tensor.numel() for tensor in keeper.weights.values())
-    answer = 0.0
+    found = peak_memory()
+    answer, writing = 0.0, 0
     if isinstance(draw.task, Language) and draw.task.writes:
         inputs = draw.task.reads(regime.start.inputs)
         assert isinstance(inputs, Conversations | Pairs)
-        answer = seconds_an_answer(Writer(model.eval(), inputs), draw.task, judged_rows(splits.test))
-    found = peak_memory()
+        writer, answered = Writer(model.eval(), inputs), judged_rows(splits.test)
+        reset_peak_memory()
+        answer = seconds_an_answer(writer, draw.task, answered)
+        writing = (peak_memory() or 0) + bytes_unread(writer, draw.task, answered)
     if before is None or half is None or whole is None or found is None:
         return Taken(None, scoring, answer)
     rows = len(view.examples)
     a_row = max(0.0, whole - half - MOMENTS[config.moments] * learned) / max(1, rows - rows // 2)
     if config.micro_batch is None:
         found = max(found, round(whole + a_row * (len(dearest) - rows)))
-    return Taken(Peak(found, a_row, before), scoring, answer)
+    return Taken(Peak(max(found, writing), a_row, before), scoring, answer)
 
 
 def dearest_rows(draw: Draw, regime: Regime, config: TrainConfig) -> Array:

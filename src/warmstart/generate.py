@@ -129,6 +129,19 @@ def spelled(tokenizer: Any, tokens: Iterable[int]) -> Iterator[str]:
         yield new[len(old) :]
 
 
+def kept_bytes(body: nn.Module, prompt: Array, opening: Sequence[int] = ()) -> float:
+    """Bytes that stay of each token that is read until its answer is written: keys and values, an encoder's output."""
+    reader = _reader(body, [prompt], opening)
+    with torch.inference_mode():
+        reader.start()
+    return sum(tensor.nbytes for tensor in reader.kept()) / len(prompt)
+
+
+def together(lengths: Sequence[int], most: int) -> list[list[int]]:
+    """Which prompts of these lengths go together, where an answer has at most so many tokens; the longest first."""
+    return list(_batches(lengths, [most] * len(lengths)))
+
+
 def context(body: nn.Module) -> int:
     """Tokens that the body can read, prompt and answer together."""
     parts: Any = [getattr(body.config, name, None) for name in ("encoder", "decoder")]
@@ -142,6 +155,7 @@ class _Reads(Protocol):
     def start(self) -> Tensor: ...
     def read(self, tokens: Tensor) -> Tensor: ...
     def keep(self, rows: Sequence[int]) -> None: ...
+    def kept(self) -> list[Tensor]: ...
 
 
 def _reader(body: nn.Module, prompts: Sequence[Array], opening: Sequence[int]) -> _Reads:
@@ -179,6 +193,11 @@ class _PairReader:
         index = torch.tensor(rows, device=self.device)
         self.cache.batch_select_indices(index)
         self.source, self.mask = self.source[index], self.mask[index]
+
+    def kept(self) -> list[Tensor]:
+        """What was read, as it is remembered."""
+        parts = (self.cache.self_attention_cache, self.cache.cross_attention_cache)
+        return [self.source, *(tensor for part in parts for tensor in _tensors(part))]
 
     def _encoded(self, prompts: Sequence[Array]) -> Tensor:
         """Hidden states of what is read, [n, longest, d]."""
@@ -238,6 +257,10 @@ class _Reader:
         if self.mask is not None:
             self.mask = self.mask[index]
 
+    def kept(self) -> list[Tensor]:
+        """What was read, as it is remembered."""
+        return _tensors(self.cache)
+
     def _parts(self) -> list[slice]:
         """Runs of prompts that are read together."""
         if any(self._new_cache().is_sliding):  # what has slid out of a window can no longer be joined
@@ -271,6 +294,11 @@ class _Reader:
         )
         hidden: Tensor = found.last_hidden_state[:, -1]
         return hidden
+
+
+def _tensors(cache: Any) -> list[Tensor]:
+    """Keys and values of each layer."""
+    return [tensor for layer in cache.layers for tensor in (layer.keys, layer.values)]
 
 
 def _similar(prompts: Sequence[Array], device: torch.device) -> list[slice]:

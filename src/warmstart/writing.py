@@ -15,7 +15,7 @@ from warmstart.data.recognise_language import default_instruction
 from warmstart.data.schema import Schema
 from warmstart.data.split import Rows
 from warmstart.errors import shortened
-from warmstart.generate import Guide, generate, spelled, stream
+from warmstart.generate import Guide, generate, kept_bytes, spelled, stream
 from warmstart.models.language import LanguageHead
 from warmstart.models.model import Model
 from warmstart.record import Array
@@ -76,6 +76,10 @@ class Writer:
     def endless(self, prompts: Sequence[Array], most: int) -> None:
         """Write so many tokens after each of these, whatever they say: to see how long it takes."""
         generate(self.model.body, self.head, prompts, stop=set(), most=most, opening=self._opening)
+
+    def kept_bytes(self, prompt: Array) -> float:
+        """Bytes that stay of each token of a prompt like this one until its answer is written."""
+        return kept_bytes(self.model.body, prompt, self._opening)
 
     def tokens_of(self, answer: str) -> int:
         """How many it takes to write, with the one that ends it."""
