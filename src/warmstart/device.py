@@ -106,6 +106,11 @@ def resident_memory() -> int | None:
     return int(status.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") if status.exists() else None
 
 
+def gpu_memory() -> int | None:
+    """Bytes of the GPU that is computed on, used or not; None where there is none."""
+    return int(torch.cuda.mem_get_info()[1]) if torch.cuda.is_available() else None
+
+
 def memory_room() -> int | None:
     """Bytes that a run here may use at its peak, of which this process holds some already; None: not known.
 

@@ -189,6 +189,7 @@ def bases_of(request: config.Request, understood: Understood, folder: Path) -> "
 
     No base is looked for where nothing starts from one. Raises UsageError for a base that cannot do the task.
     """
+    from warmstart.device import gpu_memory
     from warmstart.making import made
     from warmstart.models.whole import Kind
     from warmstart.regimes import FROM_NOTHING
@@ -203,7 +204,7 @@ def bases_of(request: config.Request, understood: Understood, folder: Path) -> "
         alone = made(folder / "base", needed.get(task, "encoder"), parameters, texts, length, None)
         return (alone,), alone
     bases: dict[str, Base] = {}
-    for source in sources_of(request, task):
+    for source in sources_of(request, task, gpu_memory()):
         base = suited(find_base(source, max_length=length, offline=request.offline), task)
         if base.location in bases:
             raise UsageError(
@@ -278,10 +279,10 @@ def require_keepable(request: config.Request, task: TaskName, base: "Base", regi
         )
 
 
-def sources_of(request: config.Request, task: TaskName) -> tuple[str, ...]:
+def sources_of(request: config.Request, task: TaskName, gpu_bytes: int | None = None) -> tuple[str, ...]:
     """The bases that were named, with --base or in the names of regimes, or what is usual for the task.
 
-    Of several, `fit` needs the one that its regime names.
+    Of several, `fit` needs the one that its regime names. `gpu_bytes`: the memory of the GPU that is to train it.
     """
     from warmstart.bases import usual_decoder, usual_encoder
 
@@ -292,7 +293,7 @@ def sources_of(request: config.Request, task: TaskName) -> tuple[str, ...]:
     elif request.command == "fit" and of_regimes and of_regimes[0]:
         each = zip(short_names(named), named, strict=True)
         named = tuple(source for short, source in each if of_regimes[0] in (short, source)) or named
-    return named or (usual_decoder() if task in (*TEXT_OUT, "causal-lm") else usual_encoder(),)
+    return named or (usual_decoder(gpu_bytes) if task in (*TEXT_OUT, "causal-lm") else usual_encoder(),)
 
 
 def domain(request: config.Request, understood: Understood) -> Splits | None:
