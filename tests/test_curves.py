@@ -115,6 +115,12 @@ def test_a_single_size_and_a_score_above_one_have_no_curve() -> None:
     assert law("full", "fine-tuned", (100, 400), [score, score], False)
 
 
+def test_a_score_up_to_100_is_followed_as_its_share() -> None:
+    scores = [resample([make_scores(np.full(50, score))], 50) for score in (0.5, 36.0, 52.0)]
+    found = law("full", "fine-tuned", (100, 200, 400), scores, True, top=100.0)
+    assert found and found.at(400).score == pytest.approx(52.0) and 52 < found.predicted[0].score < 100
+
+
 def test_nothing_is_foretold_beyond_the_best_reachable() -> None:
     scores = [resample([make_scores(np.full(50, error))], 50) for error in (0.4, 0.2)]
     found = law("full", "fine-tuned", (100, 400), scores, False, best=0.15)
@@ -150,6 +156,16 @@ def test_no_crossing_within_ten_times_the_data() -> None:
     found = crossover(exact(errors(STEEP, few), few, "scratch"), exact(errors(FLAT, few), few))
     assert (found.rows, found.interval) == (None, None) and CROSS > FARTHEST * 20
     assert found.statement == "Not within 10x your data: `full` stays ahead of `scratch` up to 200 rows."
+
+
+def test_a_crossing_is_foretold_of_what_is_foretold() -> None:
+    """A curve that rises at its end goes on level, also where it is held against another."""
+    sizes = (250, 1000, 4000)
+    level, rising = exact([0.31] * 3, sizes, "scratch"), exact([0.18, 0.2, 0.26], sizes)
+    assert [law.at(40_000).score for law in (level, rising)] == pytest.approx([0.31, 0.26])
+    found = crossover(level, rising)
+    assert found == crossover(rising, level)
+    assert found.statement == "Not within 10x your data: `full` stays ahead of `scratch` up to 40,000 rows."
 
 
 def test_equal_regimes_are_not_said_to_cross() -> None:

@@ -48,6 +48,11 @@ def test_trials_are_cut_first_then_seeds_then_the_search_then_rows(plan: Plan) -
     assert seen == [(3, 3, 700), (2, 3, 700), (2, 2, 700), (2, 1, 700), (1, 1, 700), (1, 1, 350), (1, 1, 175)]
 
 
+def test_few_rows_that_were_asked_for_stay_as_few(plan: Plan) -> None:
+    fitted = within(replace(plan, sizes=(50, 700)), plan.seconds() / 30)
+    assert min(fitted.sizes) == 50 and max(fitted.sizes) < 700
+
+
 def test_every_cut_is_said(plan: Plan) -> None:
     said = within(plan, plan.seconds() / 30).cuts
     assert said[0] == "each regime at its usual learning rate, none tried"

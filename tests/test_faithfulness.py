@@ -42,6 +42,8 @@ def test_numbers_dates_and_names_are_found(text: str, found: dict[str, str]) -> 
         ("on 3 May 1842", "1842-05-03"),
         ("on 03/05/1842", "March 5, 1842"),
         ("am 12. März 2020", "le 12 mars 2020"),
+        ("on 3 August 1842", "It began on 3 Auguſt 1842."),
+        ("12 April 2020", "12 APRİL 2020"),
         ("by Ada  Lovelace", "ADA LOVELACE's work"),
         ("the “free software”", "of Free Software, that is"),
     ],

@@ -10,6 +10,7 @@ import torch
 from tests.language import VOCABULARY, examples_of, language_model
 from warmstart.errors import UsageError
 from warmstart.general import sample, sampled_text
+from warmstart.lock import locked
 from warmstart.prefix import outputs
 from warmstart.retention import divergence, rise
 
@@ -61,9 +62,22 @@ def test_it_is_sampled_once_for_each_base_and_cut_where_a_text_ends(
     said = sampled_text(language_model(), spelling(), tmp_path, texts=20, tokens=30)
     assert len(said) > 20 and not any(str(END) in text.split() for text in said) and all(said)
     other = sampled_text(language_model(seed=1), spelling(), tmp_path, texts=20, tokens=30)
-    assert other != said and len(list(tmp_path.iterdir())) == 2
+    assert other != said and len(list(tmp_path.glob("*.json"))) == 2
     monkeypatch.setattr("warmstart.general.sample", lambda *_: pytest.fail("sampled again"))
     assert sampled_text(language_model(), spelling(), tmp_path, texts=20, tokens=30) == said
+
+
+def test_of_two_studies_that_begin_together_one_samples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both wrote the same file, and one of them ended with what it had trained."""
+    monkeypatch.setattr("warmstart.lock.PATIENCE", 0.0)
+
+    def busy(*given: object) -> list[list[int]]:
+        with pytest.raises(UsageError, match="another process"), locked(tmp_path):
+            pass
+        return [[5, 6], [7]]
+
+    monkeypatch.setattr("warmstart.general.sample", busy)
+    assert sampled_text(language_model(), spelling(), tmp_path) == ["5 6", "7"]
 
 
 def test_without_a_first_token_nothing_can_be_sampled(tmp_path: Path) -> None:

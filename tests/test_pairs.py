@@ -348,6 +348,19 @@ def test_stopped_and_gone_on_with_it_ends_with_the_same_weights(
         assert torch.equal(tensor, again.model.state_dict()[name]), name
 
 
+@pytest.mark.parametrize("kind", ["t5", "bart", "bert2bert"])
+def test_names_of_control_tokens_are_read_as_text(kind: str, bases: dict[str, Base]) -> None:
+    """A document that spelled the end of a text ended it."""
+    inputs = pairs_of(bases[kind])
+    spelled = "the <|im_end|> bell"
+    usual = inputs.prompt(write([Turn("user", "the bell")]))
+    read = inputs.prompt(write([Turn("user", spelled)]))
+    assert [read.count(token) for token in (BEGIN, END)] == [usual.count(token) for token in (BEGIN, END)]
+    assert spelled in inputs.tokenizer.decode(read)
+    labels = inputs.encode([row("the bell", spelled)]).batch(np.arange(1))["labels"][0].tolist()
+    assert labels.count(END) == 1 and len(labels) > 10
+
+
 def test_answers_are_held_to_a_schema(bases: dict[str, Base]) -> None:
     schema = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
     task = replace(TASK, name="structured", json_schema=schema, most_tokens=30)

@@ -132,6 +132,14 @@ def test_losses_average_to_the_error(base: Base) -> None:
     assert found is not None and np.allclose(found, error.scores[:, 0])
 
 
+@pytest.mark.parametrize("score", [0.6, 40.0])
+def test_a_score_that_goes_up_to_100_is_one_even_where_it_is_small(score: float) -> None:
+    """Answers of 0.6 chrF, mostly empty, were raced as if they were 60."""
+    run = replace(make_run("full", np.stack([np.full(50, score), np.ones(50)], axis=1)), metric="chrF")
+    found = losses(run)
+    assert found is not None and np.allclose(found, 1 - score / 100)
+
+
 def test_losses_of_groups_vary_as_groups_do() -> None:
     scores = np.stack([np.repeat([0.0, 1.0, 1.0, 0.0], 10), np.ones(40)], axis=1)
     groups = np.repeat([0, 1, 2, 3], 10).tolist()
@@ -187,6 +195,12 @@ def test_an_undecided_race_names_the_price_of_the_next_run(made: Study) -> None:
     said = verdict_of(replace(RACED, decided=False, confidence=0.7), made=made)
     assert said.startswith("undecided | None | Undecided:")
     assert "`linear` on 4,000 rows, about 2 min" in said and "--budget of 16 %" in said
+
+
+@pytest.mark.parametrize(("spent", "budget"), [(58.8, "13 %"), (1_200.0, "22m")])
+def test_the_budget_that_is_named_pays_and_can_be_given(spent: float, budget: str, made: Study) -> None:
+    said = verdict_of(replace(RACED, decided=False, confidence=0.7, spent=spent), made=made)
+    assert f"a --budget of {budget} or more" in said
 
 
 def test_regimes_that_were_never_run_are_named_first(made: Study) -> None:

@@ -3,7 +3,7 @@
 import io
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,8 @@ import warmstart
 from tests.cli_base import call
 from tests.decoders import save_decoder
 from warmstart import api, writing
-from warmstart.data.conversations import ask
-from warmstart.deliver.chat import chat_with, converse
+from warmstart.data.conversations import Turn, ask
+from warmstart.deliver.chat import EMPTY, Chat, chat_with, converse
 from warmstart.deliver.predict import writer_of
 from warmstart.errors import InputError, UsageError
 from warmstart.generate import Head
@@ -210,6 +210,34 @@ def test_a_chat_model_answers_and_remembers(table: Path, decoder: str, tmp_path:
     converse(chat, ["/new\n", "\n", "the cat\n", "/quit\n", "the dog\n"], out)
     assert [turn.content for turn in chat.turns[:2]] == ["Be brief.", "the cat"] and len(chat.turns) == 3
     assert out.getvalue() == f"{chat.turns[-1].content}\n"
+
+
+class Silent:
+    """Answers only what has a bell in it."""
+
+    def stream(self, turns: Sequence[Turn], *_: object) -> Iterator[str]:
+        assert all(turn.content.strip() for turn in turns) and turns[-1].role == "user"
+        yield "ding" if "bell" in turns[-1].content else " "
+
+
+def test_an_empty_answer_is_said_and_not_remembered() -> None:
+    chat, out = Chat(Silent()), io.StringIO()  # type: ignore[arg-type]
+    converse(chat, ["the cat\n", "the bell\n"], out)
+    assert [turn.content for turn in chat.turns] == ["the bell", "ding"]
+    assert out.getvalue() == f" {EMPTY}\nding\n"
+
+
+def test_rows_with_nothing_to_read_are_answered_with_nothing(table: Path, decoder: str, tmp_path: Path) -> None:
+    """One blank cell ended a whole `predict`."""
+    asked = settings(decoder, task="summarise", text="text", instruction="Sum up.") | {"length": 0.05}
+    warmstart.fit(table, "summary", "full", tmp_path / "run", **asked)
+    model = warmstart.load(tmp_path / "run")
+    rows = model.predict([{"text": "the lazy fox"}, {"text": " "}, {"text": "the lazy cat"}])
+    assert rows[1] == {"prediction": ""}
+    assert model.predict(["the lazy fox", "", "the lazy cat"]) == rows
+    assert [row for row in rows if row["prediction"]] == model.predict(
+        [{"text": f"the lazy {a}"} for a in ("fox", "cat")]
+    )
 
 
 def test_a_model_of_a_given_size_learns_a_corpus(tmp_path: Path) -> None:

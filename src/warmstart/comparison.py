@@ -17,6 +17,7 @@ from warmstart.curves import Crossover, Law, Transfer, best_scratch, crossover, 
 from warmstart.errors import UsageError, did_you_mean, listed
 from warmstart.evaluate import Resampled, resample
 from warmstart.forgotten import Forgotten, forgotten
+from warmstart.judging import HIGHEST
 from warmstart.overfitting import Gap, Remembered, gap, remembered
 from warmstart.record import Array, Interval, Run
 
@@ -228,7 +229,7 @@ class Comparison:
         seeds = [seed for seed in each[0] if all(seed in others for others in each)] if each else []
         if not seeds:
             return []
-        found = []
+        found, top = [], HIGHEST.get(self.metric, 1.0)
         for name in names:
             own = [self._seeds(name, rows) for rows in sizes]
             scores = [
@@ -236,7 +237,7 @@ class Comparison:
                 for rows, there in zip(sizes, own, strict=True)
             ]
             family = self._runs[name, sizes[0]][0].family
-            found.append(law(name, family, sizes, scores, self.higher_is_better, self.noise_floor))
+            found.append(law(name, family, sizes, scores, self.higher_is_better, self.noise_floor, top))
         return [each for each in found if each] if all(found) else []
 
     def _curve_json(self, name: str) -> dict[str, Any]:

@@ -41,14 +41,30 @@ class Line:
     measured: Array  # [sizes]
     drawn: Array  # [draws, sizes]
     falls: bool = False  # more rows never raise it
+    apart: "tuple[Line, Line] | None" = None  # the two whose difference it is
 
     def __sub__(self, other: "Line") -> "Line":
         assert self.rows == other.rows, "not the same sizes"
-        return Line(self.rows, self.measured - other.measured, self.drawn - other.drawn)
+        return Line(self.rows, self.measured - other.measured, self.drawn - other.drawn, apart=(self, other))
 
-    @cached_property
+    @property
     def slope(self) -> tuple[float, Array]:
         """For each factor e of rows, ahead of the last point: as measured, and [draws]."""
+        (mean, drawn), (held, each) = self._free, self._held
+        return mean + held, drawn + each
+
+    @property
+    def _held(self) -> tuple[float, Array]:
+        """What is added to a slope since a line that falls goes on level where it would rise."""
+        if self.apart:
+            (one, ones), (other, others) = (line._held for line in self.apart)
+            return one - other, ones - others
+        mean, drawn = self._free
+        return (min(mean, 0.0) - mean, np.minimum(drawn, 0.0) - drawn) if self.falls else (0.0, np.zeros_like(drawn))
+
+    @cached_property
+    def _free(self) -> tuple[float, Array]:
+        """The slope of the last points alone."""
         first = max(0, len(self.rows) - 1 - _INTERVALS)
         widths = np.diff(np.log(self.rows[first:]))
         slopes = np.diff(self.measured[first:]) / widths
@@ -61,7 +77,7 @@ class Line:
             bend = math.sqrt(max(0.0, float(slopes.var(ddof=1)) - by_chance))
         random = np.random.default_rng(_RANDOM_SEED)
         drawn = mean + _WIDER * (drawn - mean) + bend * random.standard_normal(len(drawn))
-        return (min(mean, 0.0), np.minimum(drawn, 0.0)) if self.falls else (mean, drawn)
+        return mean, drawn
 
     def at(self, rows: float) -> tuple[float, Array]:
         """As measured and [draws], at `rows` from the fewest measured on."""
@@ -118,6 +134,7 @@ class Law:
     line: Line  # log of the error
     higher_is_better: bool
     least: float  # error that nothing stays below
+    top: float = 1.0  # the best possible score, where more is better
 
     def at(self, rows: int) -> Forecast:
         """The score at a number of rows between the fewest measured and `FARTHEST` times the most."""
@@ -171,7 +188,7 @@ class Law:
         # What was measured may lie below the least that is known; what is foretold may not.
         least = self.least if rows > self.line.rows[-1] else 0.0
         error, errors = max(math.exp(measured), least), np.maximum(np.exp(drawn), least)
-        return (1 - error, 1 - errors) if self.higher_is_better else (error, errors)
+        return (self.top * (1 - error), self.top * (1 - errors)) if self.higher_is_better else (error, errors)
 
 
 def law(
@@ -181,23 +198,24 @@ def law(
     scores: Sequence[Resampled],
     higher_is_better: bool,
     best: float | None = None,
+    top: float = 1.0,
 ) -> Law | None:
     """The curve through a regime's scores at these sizes, on the same seeds. `best`: the best reachable, if known.
 
-    None from a single size, and where the best possible score is not known: a score above 1, of which more is better.
+    `top`: the best possible score, where more is better. None from a single size, and where scores lie above it.
     """
-    if len(sizes) < 2 or (higher_is_better and any(score.mean > 1 for score in scores)):
+    if len(sizes) < 2 or (higher_is_better and any(score.mean > top for score in scores)):
         return None
     # No error among n rows is not none ever: half a row's is taken, and a logarithm exists.
-    smallest = [max(score.unseen / 6, 1e-12) for score in scores]
+    smallest = [max(score.unseen / (6 * top), 1e-12) for score in scores]
 
     def error(score: Array | float) -> Array:
-        return np.asarray(1 - score if higher_is_better else score)
+        return np.asarray(1 - score / top if higher_is_better else score)
 
     measured = [math.log(max(float(error(score.mean)), s)) for score, s in zip(scores, smallest, strict=True)]
     drawn = [np.log(np.maximum(error(score.draws), s)) for score, s in zip(scores, smallest, strict=True)]
     line = Line(tuple(sizes), np.array(measured), np.stack(drawn, axis=1), falls=True)
-    return Law(regime, family, line, higher_is_better, 0.0 if best is None else max(float(error(best)), 0.0))
+    return Law(regime, family, line, higher_is_better, 0.0 if best is None else max(float(error(best)), 0.0), top)
 
 
 @dataclass(frozen=True)

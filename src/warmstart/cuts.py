@@ -63,7 +63,7 @@ def _smaller(plan: Plan) -> Iterator[Plan]:
 
 def _half(plan: Plan) -> Plan:
     """Half the rows, and half the steps of every regime, whether they follow from epochs or from the least number."""
-    sizes = tuple(sorted({max(FEWEST_ROWS, n // 2) for n in plan.sizes}))
+    sizes = tuple(sorted({min(n, max(FEWEST_ROWS, n // 2)) for n in plan.sizes}))
     halved = replace(plan, sizes=sizes)
     rows, fewer = max(plan.sizes), max(sizes)
     before, after = (

@@ -126,7 +126,8 @@ def _days(match: Any) -> set[datetime.date]:
         options = [(part[f"y{i}"], part[f"m{i}"], part[f"d{i}"]) for i in (1, 3, 4) if part[f"d{i}"]]
     found = set()
     for year, month, day in options:
-        number = _MONTH.get(month.lower()) or int(month)
+        name = month.casefold().replace("i\u0307", "i")  # AUGUſT and APRİL match too
+        number = int(month) if month.isdecimal() else _MONTH.get(name, 0)
         if 1 <= number <= 12 and 1 <= int(day) <= 31 and int(year) >= 1:
             found |= _day(int(year), number, int(day))
     return found

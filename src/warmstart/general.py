@@ -14,6 +14,7 @@ import torch
 
 from warmstart.engine import world
 from warmstart.errors import UsageError
+from warmstart.lock import locked
 from warmstart.models.cut import fingerprint
 from warmstart.models.model import Model
 from warmstart.record import write_json
@@ -53,11 +54,15 @@ def sampled_text(
         )
 
     def said() -> list[str]:
+        folder.mkdir(parents=True, exist_ok=True)
+        with locked(folder, wait=True):  # of two studies that begin together one samples
+            return known()
+
+    def known() -> list[str]:
         if not path.exists():
             rows = sample(base, first, texts, tokens, seed)
             pieces = [piece for row in rows for piece in _cut(row, tokenizer.eos_token_id)]
             decoded = [tokenizer.decode(piece, skip_special_tokens=True) for piece in pieces]
-            folder.mkdir(parents=True, exist_ok=True)
             write_json(path, [text for text in decoded if text.strip()])
         return cast(list[str], json.loads(path.read_text()))
 

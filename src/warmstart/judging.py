@@ -19,6 +19,7 @@ from warmstart.faithfulness import faithfulness
 from warmstart.json_schema import Schema, Unfit, reader
 from warmstart.record import Array
 
+HIGHEST = {"chrF": 100.0}  # that a score can be, where it is not 1
 RANKED_BY = {"summarise": "ROUGE-L", "translate": "chrF", "structured": "field accuracy"}
 ROUGES = {"ROUGE-1": "rouge1", "ROUGE-2": "rouge2", "ROUGE-L": "rougeL"}
 _UNSPACED = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}"  # no spaces between words

@@ -20,6 +20,7 @@ from warmstart.comparison import Comparison
 from warmstart.errors import UsageError
 from warmstart.evaluate import metric
 from warmstart.foresight import Ask
+from warmstart.judging import HIGHEST
 from warmstart.problem import Options, Problem
 from warmstart.race import Arm, Result, Standing, race, rungs
 from warmstart.record import Array, Interval, Run, write_json
@@ -212,7 +213,7 @@ def losses(done: Run) -> Array | None:
         moves = np.bincount(place, weights=moves) * len(numbers) / len(value)
     if not done.higher_is_better:
         return np.asarray(score + moves)
-    top = 100.0 if score > 1 else 1.0  # chrF and BLEU go up to 100
+    top = HIGHEST.get(done.metric, 1.0)
     return np.asarray((top - score - moves) / top)
 
 
@@ -226,7 +227,7 @@ def _raced(
     higher: bool,
 ) -> Raced:
     whole = max(plan.sizes)
-    top = 100.0 if any(run.test is not None and run.test > 1 for run in runs) else 1.0
+    top = max((HIGHEST.get(run.metric, 1.0) for run in runs), default=1.0)
 
     def score(loss: float) -> float:
         return top * (1 - loss) if higher else loss

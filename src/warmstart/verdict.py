@@ -1,5 +1,6 @@
 """Verdict: what does a race say, as an answer that a person can check?"""
 
+import math
 from collections.abc import Sequence
 
 from warmstart.advise import Advice, compute_spent, study_caveats
@@ -87,9 +88,11 @@ def _next_step(raced: Raced, leader: Outlook, nothing: bool) -> str:
         return f"Train it on all rows, in about {minutes}: `warmstart fit` with `--regime {leader.regime}`."
     if raced.next_regime is None or raced.next_rows is None or raced.next_seconds is None:
         return "All rows and seeds that a race takes have been run: `warmstart compare` with more test rows would tell."
-    cost, share = _minutes(raced.next_seconds), (raced.spent + raced.next_seconds) / max(raced.exhaustive, 1e-9)
-    run = f"`{raced.next_regime}` on {raced.next_rows:,} rows"
-    return f"The next run would be {run}, about {cost}: a --budget of {percent(share)} or more pays for it."
+    needed = raced.spent + raced.next_seconds
+    share = math.ceil(100 * needed / max(raced.exhaustive, 1e-9))  # in percent, never too little
+    budget = f"{share} %" if share <= 100 else f"{math.ceil(needed / 60)}m"
+    run = f"`{raced.next_regime}` on {raced.next_rows:,} rows, about {_minutes(raced.next_seconds)}"
+    return f"The next run would be {run}: a --budget of {budget} or more pays for it."
 
 
 def _doubts(raced: Raced, leader: Outlook) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from warmstart.data.controls import plain
 from warmstart.data.conversations import Turn, read
 from warmstart.data.inputs import Answers, Encoded, GrowingRagged, Ragged, Tokens
 from warmstart.data.lines import UNLABELLED
@@ -151,7 +152,9 @@ class Pairs:
         return "\n".join([*before, *said])
 
     def _tokens(self, texts: list[str], target: bool = False) -> list[list[int]]:
-        """Marian's tokenizer has one vocabulary to read with and another one to write with."""
+        """Names of control tokens are text here. Marian's has one vocabulary to read with and another to write with."""
+        if self.tokenizer.is_fast:
+            return [encoding.ids for encoding in plain(self.tokenizer).encode_batch(texts)]
         found: list[list[int]] = self.tokenizer(**{"text_target" if target else "text": texts}, verbose=False)[
             "input_ids"
         ]

@@ -27,7 +27,6 @@ from warmstart.record import Array, sync, write_json
 LARGE = 256 << 20  # bytes of text: from there on tokens are kept, and made once for all processes and runs
 SHARD = 64 << 20  # bytes of text of a shard: what a kill loses, at most
 AT_ONCE = 4 << 20  # characters that are Python objects at a time; their tokens take about ten times as much
-PROBES = 1_000  # texts by which a corpus is known again
 
 
 class Corpus(Protocol):
@@ -73,14 +72,14 @@ def kept(texts: Texts, tokenizer: Any) -> Tokenised:
     Below `cache_folder()`, by the content of tokenizer and corpus. Raises as `tokenise` does.
     """
     shards = max(1, int(texts.sizes().sum()) // SHARD)
-    purpose = json.dumps(_purpose(texts, plain(tokenizer), shards), sort_keys=True)
-    folder = cache_folder() / "tokens" / hashlib.sha256(purpose.encode()).hexdigest()[:16]
 
-    def made() -> None:
-        tokenise(texts, tokenizer, folder, shards)
+    def made() -> str:
+        purpose = _purpose(texts, plain(tokenizer), shards)
+        name = hashlib.sha256(json.dumps(purpose, sort_keys=True).encode()).hexdigest()[:16]
+        _tokenise(texts, tokenizer, cache_folder() / "tokens" / name, purpose)
+        return name
 
-    world().by_main(made)
-    return _opened(folder, shards, _kind(tokenizer))
+    return _opened(cache_folder() / "tokens" / world().by_main(made), shards, _kind(tokenizer))
 
 
 def tokenise(texts: Corpus, tokenizer: Any, folder: Path, shards: int) -> Tokenised:
@@ -90,11 +89,16 @@ def tokenise(texts: Corpus, tokenizer: Any, folder: Path, shards: int) -> Tokeni
     Text that spells a special token is read as any other text. What another corpus, tokenizer or number of shards left
     in the folder is made anew. Raises InputError where the disk is full, UsageError where another process works there.
     """
-    backend, kind = plain(tokenizer), _kind(tokenizer)
+    _tokenise(texts, tokenizer, folder, _purpose(texts, plain(tokenizer), shards))
+    return _opened(folder, shards, _kind(tokenizer))
+
+
+def _tokenise(texts: Corpus, tokenizer: Any, folder: Path, purpose: dict[str, Any]) -> None:
+    backend, kind, shards = plain(tokenizer), _kind(tokenizer), purpose["shards"]
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with locked(folder):
-            _keep_only(folder, _purpose(texts, backend, shards))
+            _keep_only(folder, purpose)
             for shard in range(shards):
                 if not (folder / f"{shard:05d}.json").exists():
                     rows = range(shard * len(texts) // shards, (shard + 1) * len(texts) // shards)
@@ -103,7 +107,6 @@ def tokenise(texts: Corpus, tokenizer: Any, folder: Path, shards: int) -> Tokeni
         raise InputError(
             f"the tokens could not be written to {folder}: {error}", "make room there; what is done is kept"
         ) from error
-    return _opened(folder, shards, kind)
 
 
 def _kind(tokenizer: Any) -> "np.dtype[Any]":
@@ -112,11 +115,13 @@ def _kind(tokenizer: Any) -> "np.dtype[Any]":
 
 
 def _purpose(texts: Corpus, backend: Any, shards: int) -> dict[str, Any]:
-    digest = hashlib.sha256()
-    for i in np.linspace(0, len(texts) - 1, min(PROBES, len(texts))).astype(int):
-        digest.update(texts[int(i)].encode("utf-8", errors="surrogatepass") + b"\0")
+    """All that the tokens follow from; half a gigabyte of text takes a second."""
+    corpus = hashlib.sha256()
+    for place in range(len(texts)):
+        text = texts[place].encode("utf-8", errors="surrogatepass")
+        corpus.update(len(text).to_bytes(8) + text)
     tokenizer = hashlib.sha256(backend.to_str().encode()).hexdigest()
-    return {"tokenizer": tokenizer, "texts": len(texts), "probes": digest.hexdigest(), "shards": shards}
+    return {"tokenizer": tokenizer, "texts": len(texts), "corpus": corpus.hexdigest(), "shards": shards}
 
 
 def _keep_only(folder: Path, purpose: dict[str, Any]) -> None:

@@ -12,6 +12,7 @@ from warmstart.tasks import Language
 from warmstart.writing import Writer
 
 LONGEST = 512  # tokens of an answer
+EMPTY = "(an empty answer: neither it nor what you said is remembered)"
 HOW = "a line is a turn; /new begins anew, /quit or Ctrl-D ends"
 
 
@@ -27,14 +28,15 @@ class Chat:
     turns: list[Turn] = field(default_factory=list)
 
     def say(self, text: str) -> Iterator[str]:
-        """Pieces of the answer as they are written. Afterwards both are part of the conversation."""
-        self.turns.append(Turn("user", text))
+        """Pieces of the answer as they are written. Then both are part of the conversation, unless it is empty."""
+        turns = [*self.turns, Turn("user", text)]
         pieces: list[str] = []
-        seed = self.seed + len(self.turns)
-        for piece in self.writer.stream(self.turns, self.most, self.temperature, self.top_p, seed):
+        for piece in self.writer.stream(turns, self.most, self.temperature, self.top_p, self.seed + len(turns)):
             pieces.append(piece)
             yield piece
-        self.turns.append(Turn("assistant", "".join(pieces)))
+        answer = "".join(pieces)
+        if answer.strip():
+            self.turns[:] = [*turns, Turn("assistant", answer)]
 
 
 def chat_with(
@@ -66,8 +68,11 @@ def converse(chat: Chat, lines: Iterable[str], out: TextIO = sys.stdout) -> None
         if text == "/new":
             chat.turns[:] = [turn for turn in chat.turns if turn.role == "system"]
         elif text:
+            before = len(chat.turns)
             for piece in chat.say(text):
                 out.write(piece)
                 out.flush()
+            if len(chat.turns) == before:
+                out.write(EMPTY)
             out.write("\n")
             out.flush()

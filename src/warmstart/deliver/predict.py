@@ -9,9 +9,11 @@ import numpy as np
 from torch import nn
 
 from warmstart.data.candidates import write_texts
+from warmstart.data.conversations import ask
 from warmstart.data.language import Conversations
 from warmstart.data.pairs import Pairs
 from warmstart.data.read import InMemory, Table, is_in_memory, table_of
+from warmstart.data.schema import TEXT_OUT
 from warmstart.errors import InputError, did_you_mean, listed
 from warmstart.record import Array
 from warmstart.store import Network, Stored, load_model
@@ -48,8 +50,9 @@ class Trained:
             writer = writer_of(stored)
             few = FEW_ON_CPU if next(writer.model.parameters()).device.type == "cpu" else FEW
             for start in range(0, len(texts), few):
-                for answer in writer.answers(list(texts[start : start + few]), stored.task):
-                    yield {"prediction": answer}
+                asked = list(texts[start : start + few])
+                answers = iter(writer.answers([text for text in asked if text], stored.task))
+                yield from ({"prediction": next(answers) if text else ""} for text in asked)
             return
         for start in range(0, len(texts), CHUNK):
             outputs = stored.predictor.outputs(list(texts[start : start + CHUNK]))
@@ -82,7 +85,12 @@ class Trained:
             raise InputError("one text was given where a list of them was expected.", "write predict([text])")
         texts = [row for row in data if isinstance(row, str)]
         if len(texts) == len(data):
-            return texts
+            schema = self.stored.schema
+            return (
+                [ask(schema.instruction or "", text) if text.strip() else "" for text in texts]
+                if schema.task in TEXT_OUT
+                else texts
+            )
         rows = [dict(row) for row in data if not isinstance(row, str)]
         if texts:
             raise InputError("texts and rows with columns were given together.", "give all of them in one form")
