@@ -58,6 +58,25 @@ def test_a_peak_holds_the_activations_and_grows_with_the_rows(wide: Regime, base
     assert 2 * tensor / 32 < whole.a_row < 10 * tensor / 32
 
 
+class Heavy(Wide):
+    """Adam's moments of its weights take more than what a few rows compute."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.heavy = nn.Parameter(torch.zeros(12_000_000))
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
+        return super().forward(input_ids, attention_mask) + self.heavy.mean()
+
+
+def test_a_row_is_told_from_the_moments_of_many_weights(base: Base, regression: Draw) -> None:
+    """Of SmolLM2 two rows can be afforded; the six others of its batch were foretold to take next to nothing."""
+    regime = Regime("heavy", Scratch(Heavy, base.inputs), (Stage(Full()),), HABITS["full"])
+    peak = measured(regime, replace(STEPS, batch_size=32), regression, 4).peak
+    tensor = 4 * int(regression.shared.encoded(base.inputs).sizes().max()) * WIDE  # bytes of one for a row
+    assert peak is not None and tensor < peak.a_row < 10 * tensor
+
+
 def test_fewer_rows_at_a_time_take_less(wide: Regime, regression: Draw) -> None:
     config = replace(STEPS, batch_size=64)  # of many rows: what scoring 12 of them takes is in both
     whole, small = (measured(wide, replace(config, micro_batch=rows), regression, 64).peak for rows in (None, 2))

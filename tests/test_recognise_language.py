@@ -186,7 +186,7 @@ def test_missing_sources_answers_and_objects_that_do_not_fit(tmp_path: Path) -> 
     assert caught.value.message == (
         "column 'facts' has 1 missing value (row 10). column 'facts' has 3 values that cannot be used "
         "(row 1: $.n: 'x' is not of type 'integer'; row 5: [1] is no JSON object; "
-        "row 8: '{\"n\": 1' is no JSON object)"
+        "row 8: '{\"n\": 1' is no JSON object: Expecting ',' delimiter at character 8)"
     )
 
 

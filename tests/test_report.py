@@ -20,10 +20,11 @@ from warmstart.comparison import Comparison
 from warmstart.constraints import Excluded
 from warmstart.data.finding import Finding
 from warmstart.record import Run
-from warmstart.report import render, words
+from warmstart.report import words
 from warmstart.report.entries import entries_of
 from warmstart.report.mistakes import confused_pairs, confusion_matrix, labels, worst
 from warmstart.report.plots import score_against_compute
+from warmstart.report.render import render
 
 COMMAND = "warmstart compare catalogue.csv --target price --seeds 2 --out demo"
 HOSTILE = (

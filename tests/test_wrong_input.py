@@ -1,6 +1,7 @@
 """Is every wrong input one clear message, exit code 2, and nothing left behind or lost?"""
 
 import math
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.cli_base import Answer, call, products, write_csv
+from tests.decoders import save_decoder
 from warmstart.weights import Base
 
 TURNS = '{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}\n'
@@ -89,6 +91,8 @@ def lines(*odd: str) -> Callable[[Path], Path]:
     return content((TURNS * 40 + "".join(odd)).encode(), ".jsonl")
 
 
+SPLIT = '{"text": "a", "facts": "{\\"n\\": \\"\\\\ud800\\"}"}\n'
+COMMA = '{"text": "a", "facts": "{\\"n\\": 1,}"}\n'
 CORPORA: dict[str, tuple[Callable[[Path], Path], tuple[str, ...], tuple[str, ...]]] = {
     "roles out of order": (lines(TURNS.replace("assistant", "user")), (), ("row 41: turn 2 is of the user",)),
     "empty turn": (lines(TURNS.replace('"a"', '" "')), (), ("row 41: turn 1 (user) is empty",)),
@@ -110,6 +114,26 @@ CORPORA: dict[str, tuple[Callable[[Path], Path], tuple[str, ...], tuple[str, ...
         ("'none.json' cannot be read", "check --schema"),
     ),
     "parameters": (lines(), ("--parameters", "many"), ("'many' is no number of parameters", "--parameters 10M")),
+    "half of a character": (
+        lines(TURNS.replace('"a"', '"\\ud800"')),
+        (),
+        ("row 41, column 'messages'", "half of a char"),
+    ),
+    "a list in one row": (
+        content(('{"text": "a lamp", "name": "lamp"}\n' * 30 + '{"text": "a", "name": ["b"]}\n').encode(), ".jsonl"),
+        ("--task", "summarise", "--text", "text", "--target", "name"),
+        ("column 'name' holds single values, but row 31 has ['b']",),
+    ),
+    "half of a character in an answer": (
+        content(('{"text": "a", "facts": "{\\"n\\": 1}"}\n' * 30 + SPLIT).encode(), ".jsonl"),
+        ("--task", "structured", "--target", "facts", "--text", "text"),
+        ("row 31: it holds half of a character",),
+    ),
+    "no JSON": (
+        content(('{"text": "a", "facts": "{\\"n\\": 1}"}\n' * 30 + COMMA).encode(), ".jsonl"),
+        ("--task", "structured", "--target", "facts", "--text", "text"),
+        ("row 31: '{\"n\": 1,}' is no JSON object: ", "at character "),
+    ),
     "few parameters": (lines(), ("--parameters", "3"), ("parameters is 3", "correct --parameters")),
     "tokens": (lines(), ("--tokens", "1.5"), ("'1.5' is no number of tokens",)),
     "few tokens": (lines(), ("--tokens", "10M,9"), ("tokens is 10000000,9", "at least 1,000")),
@@ -158,6 +182,11 @@ USE: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "near key": (("seed_s=3",), ("'seed_s' is not known", "did you mean 'seeds'?")),
     "key without a number": (("seeds=two",), ("seeds is 'two'", "correct seeds")),
     "no such file": (("productz.csv",), ("there is no file 'productz.csv'",)),
+    "a near scale": (("--scale", "log1"), ("scale is 'log1'", "did you mean 'log10'?")),
+    "no licence": (("--licence", ""), ("--licence is empty", "leave it out")),
+    "no numbers of rows": (("--rows", ","), ("--rows is empty",)),
+    "a package without a model": (("--base", "numpy"), ("package 'numpy' holds no model",)),
+    "no folder with a base": (("--base", "../none"), ("there is no folder '../none'",)),
     "no base": (("--base", "no_such_base"), ("base 'no_such_base'", "pip install no-such-base")),
     "unknown regime": (("--regimes", "constant,ful"), ("regime 'ful' is not known", "did you mean 'full'?")),
     "no code": (("--model", "net.py:build"), ("--model 'net.py:build'", "file.py:build")),
@@ -240,3 +269,75 @@ def test_folders_without_what_is_asked_of_them(good: Path, tmp_path: Path) -> No
     for damaged in ("{", "[]", '{"data": 3}'):
         (tmp_path / "request.json").write_text(damaged)
         refused(call("resume", tmp_path), "request.json" if damaged != '{"data": 3}' else "data is 3")
+
+
+def test_check_and_a_dry_run_fail_where_training_would(tmp_path: Path) -> None:
+    data = write_csv(tmp_path / "data.csv", ("title", "price"), list(zip(TITLES, [*GOOD[:38], "?", "?"], strict=True)))
+    asked = ("check", data, "--target", "price")
+    wrong = call(*asked)
+    assert wrong.code == 2 and "2 values that are not numbers" in wrong.out and "--drop-bad-rows" in wrong.out
+    right = call(*asked, "--drop-bad-rows")
+    assert right.code == 0 and "Left out: column 'price' has 2 values" in right.out.replace("\n", " ")
+    trial = ("compare", *asked[1:], "--out", tmp_path / "study", "--dry-run")
+    for more, code in (((), 2), (("--drop-bad-rows",), 0)):
+        answer = call(*trial, *more)
+        assert answer.code == code and ("would run: " in answer.out) is (code == 0)
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (lambda folder: [path.unlink() for path in folder.glob("*token*")], "the tokenizer of"),
+        (lambda folder: (folder / "model.safetensors").unlink(), "could not be loaded"),
+        (lambda folder: os.truncate(folder / "model.safetensors", 1000), "whole model.safetensors"),
+    ],
+)
+def test_a_base_that_is_not_whole(damage: Callable[[Path], object], said: str, good: Path, tmp_path: Path) -> None:
+    folder = Path(save_decoder(tmp_path / "base"))
+    damage(folder)
+    out = tmp_path / "run"
+    refused(call("fit", good, "--target", "price", "--regime", "lora", "--base", folder, "--out", out, "--quiet"), said)
+    assert not out.exists()
+
+
+def test_a_size_that_is_too_small_leaves_nothing_behind(tmp_path: Path) -> None:
+    corpus = tmp_path / "corpus.md"
+    corpus.write_text(" ".join(f"word {i} of many." for i in range(4000)))
+    asked = ("--task", "causal-lm", "--regime", "scratch", "--parameters", "30K", "--out", tmp_path / "run", "--quiet")
+    refused(call("fit", corpus, *asked), "30,000 weights are too few", "--parameters")
+    assert not (tmp_path / "run").exists()
+
+
+def test_predictions_never_take_the_place_of_what_they_are_made_of(good: Path, tmp_path: Path) -> None:
+    rows, run = tmp_path / "rows.csv", tmp_path / "run"
+    rows.write_bytes(good.read_bytes())
+    assert call("fit", good, "--target", "price", "--regime", "linear", "--out", run, "--quiet").code == 0
+    refused(call("predict", run, rows, "--out", rows), "holds the rows to predict from", "--out")
+    assert rows.read_bytes() == good.read_bytes()
+    assert call("predict", run, rows, "--out", tmp_path / "new.csv", "--quiet").code == 0
+
+
+def test_a_foreign_folder_is_not_offered_to_be_resumed(good: Path, tmp_path: Path) -> None:
+    (tmp_path / "request.json").write_text('{"mine": 1}')
+    (tmp_path / "thesis.txt").write_text("mine")
+    answer = call("compare", good, "--target", "price", "--out", tmp_path)
+    refused(answer, "exists already", "choose another folder")
+    assert "resume" not in answer.err
+
+
+def test_more_rows_than_there_are_is_said(good: Path, tmp_path: Path) -> None:
+    asked = ("--target", "price", "--rows", "20,1000", "--regimes", "constant,linear", "--seeds", "1", "--quiet")
+    answer = call("compare", good, *asked, "--out", tmp_path / "study")
+    assert answer.code == 0
+    assert "20, 1,000 training rows were asked for, but there are 4" in " ".join(answer.out.split())
+
+
+def test_a_schema_of_anything_but_an_object(tmp_path: Path) -> None:
+    data = tmp_path / "data.jsonl"
+    data.write_text('{"text": "a lamp", "facts": "{}"}\n' * 30)
+    (tmp_path / "schema.json").write_text('{"type": "string"}')
+    asked = ("--schema", tmp_path / "schema.json", "--target", "facts", "--text", "text")
+    refused(
+        call("compare", data, *asked, "--out", tmp_path / "study"),
+        "describes values of type string, but an answer is an object",
+    )

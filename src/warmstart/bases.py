@@ -36,6 +36,12 @@ def locate(source: str | None) -> tuple[str, Path | None]:
     """
     source = source or usual_encoder()
     folder = _folder(source)
+    if folder is None and source.isidentifier() and importlib.util.find_spec(source):
+        raise MissingError(
+            f"the Python package {source!r} holds no model.", f"name one that does, e.g. {DEFAULT_PACKAGE}"
+        )
+    if folder is None and source.startswith((".", "/", "~")):
+        raise MissingError(f"there is no folder {source!r}.", "name a folder with config.json")
     if folder is None and "/" not in source:
         raise MissingError(
             f"base {source!r} is neither a folder with a model, nor an installed Python package, nor a hub id.",

@@ -11,6 +11,7 @@ from warmstart.data.inputs import Tokens
 from warmstart.data.split import Rows, Splits
 from warmstart.dearest import Peak
 from warmstart.device import precision
+from warmstart.errors import listed
 from warmstart.forgetting import LANGUAGE_TEXTS
 from warmstart.general import TEXTS as SAID
 from warmstart.judging import RANKED_BY
@@ -132,6 +133,15 @@ class Plan:
         drawn = [splits.subset(max(self.sizes), seed).train.numbers for seed in self.seeds]
         used = np.isin(splits.train.numbers, np.concatenate(drawn))
         return Shared(replace(splits, train=splits.train.take(np.flatnonzero(used))))
+
+    @property
+    def fewer_rows(self) -> tuple[str, ...]:
+        """Where more training rows were asked for than there are, in words."""
+        there, asked = len(self.splits.train), self.options.rows
+        if asked == "auto" or max(asked, default=0) <= there:
+            return ()
+        many = listed([f"{n:,}" for n in asked])
+        return (f"{many} training rows were asked for, but there are {there:,}: that is the most that was used.",)
 
     def draw(self, rows: int, seed: int, shared: Shared) -> Draw:
         drawn = self.splits.subset(rows, seed)

@@ -106,7 +106,7 @@ def check_vacant(folder: Path) -> None:
         ) from error
     if there or names - (UNBEGUN | {CATALOGUE} if "request.json" in names else set()):
         other = "choose another folder with --out"
-        hint = f"warmstart resume {folder}, or {other}" if "request.json" in names else other
+        hint = f"warmstart resume {folder}, or {other}" if config.holds_request(folder) else other
         raise UsageError(f"{str(folder)!r} exists already.", hint)
 
 

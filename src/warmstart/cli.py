@@ -15,6 +15,7 @@ from warmstart.keys import KEYS
 if TYPE_CHECKING:
     from warmstart.api import Begun
     from warmstart.config import Request
+    from warmstart.data.check import Checked
     from warmstart.record import Run
     from warmstart.study import Study
     from warmstart.work import Progress
@@ -95,7 +96,7 @@ def demo(
 @app.command()
 @asks("check")
 def check(request: "Request", json_: Json = False) -> None:
-    """What a table is recognised as, and what to know before training. Trains nothing."""
+    """What a table is recognised as, and what to know before training. Trains nothing; exit code 2 for an error."""
     from warmstart import api, show
     from warmstart.data.read import read
     from warmstart.data.recognise import recognise
@@ -103,6 +104,7 @@ def check(request: "Request", json_: Json = False) -> None:
     table = read(request.data, offline=request.offline)
     found = api.checked(request, table, recognise(table, request.columns))
     show.json_out(found) if json_ else show.checked(found)
+    _fail_if(found)
 
 
 @app.command()
@@ -149,10 +151,11 @@ def predict(
     """Predictions for new rows, in the target's own units, by a run or by a study's winner."""
     from warmstart import api, show
     from warmstart.data.read import read
-    from warmstart.deliver.write import check_ending
+    from warmstart.deliver.write import check_apart, check_ending
 
     check_ending(out)
     table = read(data, offline=bool(offline))
+    check_apart(out, table.files)
     show.predictions(api.load(folder, code=model), table, out, quiet)
 
 
@@ -294,9 +297,17 @@ def _describe(request: "Request", out: Path, as_json: bool) -> None:
     found = api.prepare(request, None, {}).checked
     command = config.command_line(request, str(out))
     if as_json:
-        return show.json_out({"checked": found, "command": command})
-    show.checked(found)
-    show.line(f"\nwould run: {command}")
+        show.json_out({"checked": found, "command": command})
+    else:
+        show.checked(found)
+        if found.usable:
+            show.line(f"\nwould run: {command}")
+    _fail_if(found)
+
+
+def _fail_if(found: "Checked") -> None:
+    if not found.usable:
+        raise typer.Exit(2)
 
 
 def _finish(begun: "Begun", quiet: bool, as_json: bool) -> None:

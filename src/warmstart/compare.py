@@ -118,7 +118,7 @@ def compared(plan: Plan, runs: Sequence[Run], folder: Path) -> Comparison:
         target=plan.problem.schema.target,
         worth=plan.options.worth,
         cuts=plan.cuts,
-        caveats=plan.problem.caveats,
+        caveats=(*plan.problem.caveats, *plan.fewer_rows),
         noise_floor=plan.problem.noise_floor,
         excluded=settled(plan, runs) if plan.options.constraints.given else (),
     )

@@ -4,6 +4,7 @@ Importing this loads neither torch nor transformers: a request is written down b
 """
 
 import json
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -237,6 +238,15 @@ def load(folder: Path) -> Request:
     return from_mapping(known, dict.fromkeys(known, str(path)))
 
 
+def holds_request(folder: Path) -> bool:
+    """Whether a run or a study was begun in it."""
+    try:
+        load(folder)
+    except UsageError:
+        return False
+    return True
+
+
 DEEPEST = 2  # a mapping, and lists in it
 
 NEEDED = {
@@ -269,7 +279,9 @@ def from_mapping(values: Mapping[str, Any], places: Mapping[str, str] | None = N
         key = str(first["loc"][0])
         place = f"{places[key]}: " if key in places else ""
         said = first["msg"][0].lower() + first["msg"][1:]
-        raise UsageError(f"{place}{key} is {shortened(first['input'])}: {said}.", f"correct {key}") from error
+        named = re.findall(r"'([^']*)'", str(first.get("ctx", {}).get("expected", "")))
+        hint = did_you_mean(str(first["input"]), named) if named else f"correct {key}"
+        raise UsageError(f"{place}{key} is {shortened(first['input'])}: {said}.", hint) from error
     return request
 
 
@@ -343,6 +355,8 @@ def parsed(key: str, value: Any) -> Any:
     if key in LISTS:
         parts = [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
         parts = parts if isinstance(parts, list | tuple) else [parts]
+        if isinstance(value, str) and not parts:
+            raise UsageError(f"{flag(key)} is empty.", "give it a value, or leave it out")
         if key == "tokens":
             return tuple(amount(key, part) for part in parts)
         return tuple(count(part) for part in parts) if key == "rows" else tuple(str(part) for part in parts)

@@ -32,7 +32,7 @@ from warmstart.train import TrainConfig, begin, set_trainable, train
 from warmstart.writing import Writer
 
 EPOCHS = 4  # whose batches are looked through for the dearest one
-MOMENTS = {"fp32": 8, "bf16": 4}  # bytes a trained weight: they are there from the second step on
+STEPS = 3  # on half of its rows, again (only from the second on are Adam's moments there), and on all of them
 
 
 class Peak(NamedTuple):
@@ -48,13 +48,13 @@ class Peak(NamedTuple):
 
 
 @dataclass(frozen=True)
-class _Twice:
-    """The same rows for every step; of the first step, half of them."""
+class _Growing:
+    """The same rows for every step; half of them before the last."""
 
     examples: Examples
 
     def at(self, step: int, at_most: int | None = None) -> list[Batch]:
-        n = len(self.examples) if step else max(1, len(self.examples) // 2)
+        n = len(self.examples) if step == STEPS - 1 else max(1, len(self.examples) // 2)
         pieces = np.array_split(np.arange(n), 1 if at_most is None else -(-n // at_most))
         return [self.examples.take(piece, len(piece) / n) for piece in pieces]
 
@@ -69,7 +69,7 @@ class Taken:
 
 
 def measured(regime: Regime, config: TrainConfig, draw: Draw, at_most: int) -> Taken:
-    """Train the last stage for two steps on its dearest batch, of `at_most` rows, score the longest rows, write a bit.
+    """Train the last stage for a few steps on its dearest batch, of `at_most` rows; score, and write a bit.
 
     Where the batch has more rows, the rest is extrapolated from two shapes. Raises TrainingError where not even one row
     fits.
@@ -100,15 +100,16 @@ def measured(regime: Regime, config: TrainConfig, draw: Draw, at_most: int) -> T
             stack.enter_context(only_used_rows(model.body, view.used_tokens()))
         stack.enter_context(reading(model, view.examples.encoded))
         keeper = Keeper(model, draw.task, 1)
-        steps = train(begin(model, rates, config), draw.task, _Twice(view.examples), replace(config, steps=2))
-        next(steps)
+        steps = train(begin(model, rates, config), draw.task, _Growing(view.examples), replace(config, steps=STEPS))
+        for _ in range(STEPS - 1):
+            next(steps)
         half = peak_memory()
         next(steps)
         whole = peak_memory()
+        keeper.restore()
         began = time.perf_counter()
         outputs(model, view.watch)
         scoring = (time.perf_counter() - began) / max(1, int(view.watch.sizes().sum()))
-        learned = sum(tensor.numel() for tensor in keeper.weights.values())
     found = peak_memory()
     answer, writing = 0.0, 0
     if isinstance(draw.task, Language) and draw.task.writes:
@@ -121,7 +122,7 @@ def measured(regime: Regime, config: TrainConfig, draw: Draw, at_most: int) -> T
     if before is None or half is None or whole is None or found is None:
         return Taken(None, scoring, answer)
     rows = len(view.examples)
-    a_row = max(0.0, whole - half - MOMENTS[config.moments] * learned) / max(1, rows - rows // 2)
+    a_row = (whole - half) / max(1, rows - max(1, rows // 2))
     if config.micro_batch is None:
         found = max(found, round(whole + a_row * (len(dearest) - rows)))
     return Taken(Peak(max(found, writing), a_row, before), scoring, answer)

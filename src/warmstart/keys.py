@@ -62,7 +62,7 @@ KEYS: dict[str, Key] = {
         remark="a file with the JSON Schema of what is to be written; null: from the data"),
     "long": Key(str, "of a text too long head-tail (default) is read, or by summarise in chunks", WRITTEN,
         remark="of a text too long, null: head and tail are read; chunks: for summarise, summaries of all its parts"),
-    "drop_bad_rows": Key(bool, "leave unusable rows out, and list them", FORECAST),
+    "drop_bad_rows": Key(bool, "leave unusable rows out, and list them", ALL),
     "base": Key(list[str], "pretrained weights: folder, Python package or hub id (repeatable)", ALL,
         remark="pretrained weights: folders, Python packages or hub ids, compared with each other; empty: the usual of"
         " the task"),

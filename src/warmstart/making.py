@@ -1,5 +1,6 @@
 """Making: an architecture of a size of one's own, with a tokenizer for its texts, where no base is to be copied."""
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -37,8 +38,11 @@ def made(
         else:
             tokenizer = Tokens(base.location, max_length).tokenizer
             tokenizer.save_pretrained(folder)
-        wanted = Sized(kind, parameters, len(tokenizer), max_length, _special(tokenizer))
-        sized(wanted).save_pretrained(folder)
+        try:
+            sized(Sized(kind, parameters, len(tokenizer), max_length, _special(tokenizer))).save_pretrained(folder)
+        except UsageError:
+            shutil.rmtree(folder)  # nothing of it is of use
+            raise
     return find_base(str(folder), max_length=max_length)
 
 

@@ -81,7 +81,7 @@ def checked(request: config.Request, table: Table, schema: Schema) -> Checked:
         if request.base:
             raise
     told = readers if len(sources) > 1 else [replace(reader, base="") for reader in readers]
-    return _with_spelling(find(table, schema, told), table, schema, readers)
+    return _with_spelling(find(table, schema, told, drop_bad_rows=request.drop_bad_rows), table, schema, readers)
 
 
 def _with_spelling(found: Checked, table: Table, schema: Schema, readers: Sequence[Reach]) -> Checked:

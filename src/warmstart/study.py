@@ -26,7 +26,7 @@ from warmstart.problem import Options, Problem
 from warmstart.racing import Raced, remembered_race
 from warmstart.record import Run, write_json
 from warmstart.regimes import BASELINES, FROM_NOTHING
-from warmstart.report import render
+from warmstart.report.render import render
 from warmstart.verdict import held_against, verdict
 from warmstart.votes import preferences
 from warmstart.work import Progress

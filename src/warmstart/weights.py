@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import nn
 
 from warmstart.bases import DEFAULT_PACKAGE, locate, positions
@@ -267,10 +268,10 @@ def _read(model_class: Any, location: str, dropout: float | None, stamp: int) ->
                 use_safetensors=True,
                 output_loading_info=True,
             )
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         raise MissingError(
             f"the weights of base {location!r} could not be loaded: {str(error).splitlines()[0]}",
-            "it needs a model.safetensors; convert other formats first",
+            "it needs a whole model.safetensors: take another copy where it was cut off, convert other formats first",
         ) from error
     finally:
         logging.set_verbosity(before)

@@ -1,6 +1,7 @@
 """Candidates: what does every row of a table say, and which of them cannot be learned from?"""
 
 import itertools
+import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ import pyarrow as pa
 
 from warmstart.data import conversations
 from warmstart.data.cells import as_labels, as_numbers, as_text, each_text
+from warmstart.data.json_files import said
 from warmstart.data.read import Table
 from warmstart.data.schema import CORPUS, TEXT_OUT, Schema
 from warmstart.data.structure import dump, misfit, objects
@@ -191,13 +193,30 @@ def _answers(table: Table, schema: Schema) -> tuple[Array, dict[int, str]]:
         if value is None:
             continue
         try:
-            problem = why(value) if isinstance(value, dict) else f"{shortened(value, 40)} is no JSON object"
-            targets[i] = None if problem else dump(value, schema.json_schema)
+            problem = why(value) if isinstance(value, dict) else _no_object(value)
+            if not problem:
+                written = dump(value, schema.json_schema)
+                written.encode()
+                targets[i] = written
         except RecursionError:
             problem = "it is nested too deeply"
+        except UnicodeEncodeError as error:
+            problem = f"it holds half of a character ({error.reason})"
         if problem:
             problems[i + 1] = problem
     return targets, problems
+
+
+def _no_object(value: object) -> str:
+    """What is wrong with a value that should be a JSON object."""
+    wrong = f"{shortened(value, 40)} is no JSON object"
+    try:
+        json.loads(value if isinstance(value, str) else "{}")
+    except json.JSONDecodeError as error:
+        return f"{wrong}: {said(error)}"
+    except (ValueError, RecursionError):  # an integer of thousands of digits
+        pass
+    return wrong
 
 
 def _problems(kind: str, problems: dict[int, str], table: Table, who: str, what: tuple[str, str]) -> BadRows:

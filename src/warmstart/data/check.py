@@ -45,14 +45,20 @@ class Checked:
     target: dict[str, object]
     spelling: dict[str, object] | None = None  # how the base's tokenizer cuts the texts: `mismatch.Spelling`
 
+    @property
+    def usable(self) -> bool:
+        """Whether it could be trained on as it is."""
+        return not any(finding.severity == "error" for finding in self.findings)
 
-def check(table: Table, schema: Schema, readers: Sequence[Reach] = ()) -> Checked:
+
+def check(table: Table, schema: Schema, readers: Sequence[Reach] = (), *, drop_bad_rows: bool = False) -> Checked:
     """Findings about the rows as they would be trained on; errors first. Bad rows are findings, never exceptions.
 
-    `readers`: how much each base reads, and what steers it; without one, lengths go unchecked.
+    `readers`: how much each base reads, and what steers it; without one, lengths go unchecked. `drop_bad_rows`: bad
+    rows are left out, and no error.
     """
     found = candidates(table, schema)
-    findings = [_of_bad_rows(kind) for kind in found.bad]
+    findings = [_of_bad_rows(kind, drop_bad_rows) for kind in found.bad]
     findings += [Finding("corpus", "warning", said) for said in remarks(table, schema, found)]
     sizes: dict[str, int] = {}
     try:
@@ -104,7 +110,9 @@ def _parts(found: Candidates, splits: Splits) -> Array:
     return part
 
 
-def _of_bad_rows(bad: BadRows) -> Finding:
+def _of_bad_rows(bad: BadRows, left_out: bool) -> Finding:
+    if left_out:
+        return Finding(bad.kind, "warning", f"Left out: {bad.problem}.", bad.rows[:SHOWN], len(bad.rows))
     hint = "clean them, or pass --drop-bad-rows to leave them out"
     if bad.kind == "single-class":
         hint = "merge them with other classes, or pass --drop-bad-rows to leave them out"

@@ -203,6 +203,11 @@ class Tokens:
 
         try:
             tokenizer = AutoTokenizer.from_pretrained(self.folder)
+        except (OSError, ValueError) as error:
+            raise MissingError(
+                f"the tokenizer of {self.folder} could not be loaded: {str(error).splitlines()[0]}",
+                "it needs a tokenizer.json; take a copy of the model that was saved with its tokenizer",
+            ) from error
         except ImportError as error:  # Marian's, which has no other form
             raise MissingError(
                 f"the tokenizer of {self.folder} needs the package sentencepiece.", "pip install sentencepiece"

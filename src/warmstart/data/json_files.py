@@ -105,10 +105,13 @@ BLANKS = re.compile(r"[ \t\r\n]*")
 def _json_column(path: Path, name: str, values: list[object]) -> Cells:
     kinds = {type(value) for value in values} - {type(None)}
     if list in kinds and len(kinds) > 1:
-        row = next(i for i, value in enumerate(values, 1) if value is not None and not isinstance(value, list))
+        lists = [isinstance(value, list) for value in values if value is not None]
+        mostly = 2 * sum(lists) >= len(lists)
+        row = next(i for i, v in enumerate(values, 1) if v is not None and isinstance(v, list) is not mostly)
+        what = "lists" if mostly else "single values"
         raise InputError(
-            f"{path}: column {name!r} holds lists, but row {row} has {shortened(values[row - 1])}",
-            "write a list in every row, also around a single value",
+            f"{path}: column {name!r} holds {what}, but row {row} has {shortened(values[row - 1])}",
+            "write a list in every row, also around a single value" if mostly else "write a single value there too",
         )
     try:
         return _array(kinds, values)
@@ -142,7 +145,7 @@ def _json_text(value: object) -> str | None:
 
 
 def _has_lone_surrogate(value: object) -> bool:
-    return any("\ud800" <= character <= "\udfff" for character in str(value))
+    return any("\ud800" <= character <= "\udfff" for character in _json_text(value) or "")
 
 
 def said(error: json.JSONDecodeError) -> str:

@@ -157,7 +157,7 @@ def _hint_for_missing(path: Path) -> str:
     if not path.parent.is_dir():
         return f"the folder {str(path.parent)!r} does not exist either"
     try:
-        return did_you_mean(path.name, sorted(os.listdir(path.parent)))
+        return did_you_mean(path.name, sorted(name for name in os.listdir(path.parent) if not name.startswith(".")))
     except OSError:
         return "check the path"
 

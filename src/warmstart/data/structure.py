@@ -178,6 +178,9 @@ def read_schema(path: Path) -> dict[str, Any]:
         raise UsageError(f"{path} is nested too deeply", "flatten it") from error
     except Unresolvable as error:
         raise UsageError(f"{path} refers to {error.ref!r}, which is not in it", "write it into $defs") from error
+    kinds = found.get("type", "object")
+    if "object" not in (kinds if isinstance(kinds, list) else [kinds]):
+        raise UsageError(f"{path} describes values of type {listed([kinds])}, but an answer is an object", hint)
     return found
 
 

@@ -3,7 +3,7 @@
 import csv
 import json
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,12 @@ def check_ending(path: Path | None) -> None:
     """Raises UsageError where predictions cannot be written to a file of this name."""
     if path is not None and path.suffix not in ENDINGS:
         raise UsageError(f"{str(path)!r} has no ending that is known.", "end it in .csv, .jsonl or .parquet")
+
+
+def check_apart(path: Path | None, read: Sequence[str]) -> None:
+    """Raises UsageError where predictions would take the place of the rows that they are made of."""
+    if path is not None and path.exists() and any(Path(file).exists() and path.samefile(file) for file in read):
+        raise UsageError(f"{str(path)!r} holds the rows to predict from.", "name another file with --out")
 
 
 def write(rows: Iterator[dict[str, Any]], path: Path) -> None:

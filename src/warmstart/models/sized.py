@@ -60,7 +60,7 @@ def sized(wanted: Sized) -> Any:
         raise UsageError(
             f"{wanted.parameters:,} weights are too few: a vocabulary of {wanted.vocabulary:,} takes {smallest:,} "
             "of them at the least width.",
-            "ask for more --parameters, or a smaller vocabulary",
+            f"ask for more, such as --parameters {smallest + 24 * HEAD**2}",
         )
     width, depth, hidden = min(found, key=_preference)
     common: dict[str, Any] = {
