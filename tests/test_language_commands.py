@@ -1,6 +1,7 @@
 """Language through the command line: do corpora, models from random weights, plans and advice come to an end?"""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -118,6 +119,10 @@ def test_several_decoders_write(pairs: Path, decoder: str, gpt: str, tmp_path: P
     names = {"zero-shot@decoder", "zero-shot@gpt", "full@decoder", "full@gpt"}
     assert {row["name"] for row in found["regimes"]} == names
     assert "linear model" not in answer.out
+    report = " ".join((tmp_path / "study" / "report.html").read_text().split())
+    said = r"bits per byte of the references: [\d.]+ training rows, [\d.]+ validation; ROUGE-L: [\d.]+ test"
+    assert re.search(said, report)
+    assert "ROUGE-L: −" not in report and "ROUGE-L: -" not in report
 
 
 def test_a_translation_says_how_validation_was_scored(pairs: Path, decoder: str, tmp_path: Path) -> None:

@@ -130,7 +130,7 @@ def test_what_answers_rank_is_scored_on_the_rows_that_are_answered(tmp_path: Pat
     problem = summaries(tmp_path, 20)
     many = problem.splits.train.take(np.zeros(300, dtype=np.int64))
     plan = first_plan(replace(problem, splits=replace(problem.splits, test=many)), Options(regimes=("full",)))
-    assert plan.answered == 200 and plan.rows_scored(18) == 1 + 200 + 18
+    assert plan.answered == plan.tested == 200 and plan.rows_scored(18) == 1 + 200 + 18
     chat = replace(plan.problem, schema=replace(plan.problem.schema, task="chat"))
     assert replace(plan, problem=chat).rows_scored(18) == 1 + 300 + 18
 

@@ -169,8 +169,12 @@ class Plan:
 
     def rows_scored(self, rows: int) -> int:
         """At the end of a run that trained on so many."""
-        tested = self.answered if self._ranked_by_writing else len(self.splits.test)
-        return len(self.splits.val) + tested + min(rows, SAMPLED)
+        return len(self.splits.val) + self.tested + min(rows, SAMPLED)
+
+    @property
+    def tested(self) -> int:
+        """Test rows that regimes are ranked by."""
+        return self.answered if self._ranked_by_writing else len(self.splits.test)
 
     def _held_to_base(self, regime: Regime) -> int:
         """Rows read to see what was forgotten, about: a general text is taken for as long as one of the task's."""

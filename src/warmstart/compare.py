@@ -114,7 +114,7 @@ def compared(plan: Plan, runs: Sequence[Run], folder: Path) -> Comparison:
         higher_is_better=task.higher_is_better,
         units=task.units,
         fingerprint=splits.fingerprint,
-        rows={"train": max(plan.sizes), "val": len(splits.val), "test": len(splits.test)},
+        rows={"train": max(plan.sizes), "val": len(splits.val), "test": plan.tested},
         target=plan.problem.schema.target,
         worth=plan.options.worth,
         cuts=plan.cuts,

@@ -156,7 +156,13 @@ def templates() -> Environment:
     ):  # fmt: skip
         templates.filters[written.__name__] = written
     templates.filters["coded"] = _coded
+    templates.filters["bits"] = _bits
     return templates
+
+
+def _bits(score: float | None) -> float | None:
+    """Bits per byte, of what answers are chosen by before they are written."""
+    return None if score is None else -score
 
 
 def _coded(text: str) -> Markup:
