@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from unittest.mock import patch
 
 import numpy as np
@@ -28,6 +28,7 @@ from warmstart.generate import Head
 from warmstart.record import Array, load_run
 from warmstart.store import load_model
 from warmstart.weights import Base
+from warmstart.writing import Writer
 
 ANIMALS, DOES = ("fox", "dog", "cat", "hen"), ("jumps", "sleeps", "runs")
 ROWS = 90
@@ -221,7 +222,7 @@ class Silent:
 
 
 def test_an_empty_answer_is_said_and_not_remembered() -> None:
-    chat, out = Chat(Silent()), io.StringIO()  # type: ignore[arg-type]
+    chat, out = Chat(cast(Writer, Silent())), io.StringIO()
     converse(chat, ["the cat\n", "the bell\n"], out)
     assert [turn.content for turn in chat.turns] == ["the bell", "ding"]
     assert out.getvalue() == f" {EMPTY}\nding\n"
