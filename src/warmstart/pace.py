@@ -26,7 +26,7 @@ MOST_STEPS, ENOUGH_SECONDS = 30, 1.5  # as many more as are quick: each new leng
 MEASURED_SECONDS = 15.0  # for all, unless fewer than two were done by then
 # Bytes that a process has grown by after so many steps on a CPU: kernels made for ever other lengths, and fragments.
 # After 300 to 1,200 steps of MiniLM and of a decoder of 2M weights it was 140 to 360 million, in bf16 on an Intel and
-# in fp32 on an AMD alike; in fp32 on the Intel none.
+# in fp32 on an AMD alike; in fp32 on the Intel none, and next to none of the small decoder on the AMD.
 GROWN, GROWS_FOR = 230 << 20, 300
 DEAREST = 5.0  # times what a usual row takes: one of the longest, in two steps, and scored
 SLOW = 5.0  # seconds for a first step, next to which a larger token table does not count
