@@ -90,17 +90,17 @@ def test_words_are_dropped_with_their_chance_and_one_always_stays() -> None:
     assert WordDropout(0.5, 0).kept(np.array([0]), [0], 0)[0].tolist() == []
 
 
-def test_evaluation_reads_every_row_with_little_padding() -> None:
+def test_evaluation_reads_every_row_with_little_padding_the_longest_first() -> None:
     batches = by_length(LENGTHS, 16)
     assert sorted(np.concatenate(batches).tolist()) == list(range(101))
-    assert [LENGTHS[b].max() for b in batches[:-1]] <= [LENGTHS[b].min() for b in batches[1:]]
+    assert all(LENGTHS[a].min() >= LENGTHS[b].max() for a, b in itertools.pairwise(batches))
 
 
 def test_evaluation_reads_so_many_tokens_at_once_padding_included() -> None:
     batches = by_length(LENGTHS, 16, 100)
     assert sorted(np.concatenate(batches).tolist()) == list(range(101))
     assert all(len(b) <= 16 and (len(b) == 1 or LENGTHS[b].max() * len(b) <= 100) for b in batches)
-    fuller = [(a, b) for a, b in itertools.pairwise(batches) if len(a) < 16]
+    fuller = [(a, b) for b, a in itertools.pairwise(batches) if len(a) < 16]
     assert fuller and all((len(a) + 1) * LENGTHS[b].min() > 100 for a, b in fuller), "the next row would have fitted"
     assert [len(b) for b in by_length(np.array([300, 300, 2]), 16, 100)] == [1, 1, 1]
     assert by_length(np.array([], dtype=np.int64), 16, 100) == []

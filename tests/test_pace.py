@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from tests.decoders import save_decoder
 from tests.tiny import REGRESSION, tiny_problem
@@ -19,6 +18,9 @@ from warmstart.data.schema import Schema
 from warmstart.data.split import Splits
 from warmstart.pace import _leaves_room, _tokens, measure
 from warmstart.problem import Options, Problem
+from warmstart.regimes import Regime
+from warmstart.stages import Draw
+from warmstart.train import TrainConfig
 from warmstart.weights import Base, find_base
 
 TOLD = "Sum up the following text in one sentence."
@@ -62,18 +64,22 @@ def test_the_first_steps_which_take_longer_do_not_count(problem: Problem, monkey
 
 
 def test_a_peak_grows_with_what_is_held() -> None:
-    assert dearest.Peak(100, 1.0, 20).from_(40, 12) == dearest.Peak(132, 1.0, 40)
+    assert dearest.Peak(100, 1.0, 20).from_(40) == dearest.Peak(120, 1.0, 40)
 
 
-@pytest.mark.parametrize("device", ["cpu", "cuda"])
-def test_kernels_for_every_length_are_kept_on_a_cpu_by_what_reads_tokens(
-    device: str, problem: Problem, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(pace, "best_device", lambda: torch.device(device))
-    monkeypatch.setattr(pace, "GROWN", 10**15)  # after 300 steps; of these runs a few
-    asked = first_plan(problem, replace(OPTIONS, regimes=("scratch-dnn", "full")))
-    found = last(measure(asked, asked.shared())).peaks
-    assert {name for name, peak in found.items() if peak.bytes > 10**12} == ({"full"} if device == "cpu" else set())
+def test_the_dearest_step_is_looked_for_in_the_whole_run(problem: Problem, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the steps that are timed alone it was not: step 90 of MiniLM took 180 MB more than any of the first 30."""
+    asked = first_plan(problem, replace(OPTIONS, regimes=("full",)))
+    steps = []
+
+    def noted(regime: Regime, config: TrainConfig, draw: Draw, at_most: int) -> dearest.Taken:
+        steps.append(config.steps)
+        return dearest.measured(regime, config, draw, at_most)
+
+    monkeypatch.setattr(pace, "measured", noted)
+    monkeypatch.setattr(pace, "MOST_STEPS", 5)
+    last(measure(asked, asked.shared()))
+    assert steps == [asked.config(asked.regime("full", 84), 84, 0).steps] and steps[0] > 7
 
 
 def test_a_run_twice_as_long_is_scored_once(problem: Problem) -> None:

@@ -31,7 +31,7 @@ from warmstart.tasks import Batch, Language
 from warmstart.train import TrainConfig, begin, set_trainable, train
 from warmstart.writing import Writer
 
-EPOCHS = 4  # whose batches are looked through for the dearest one
+EPOCHS = 20  # whose batches are looked through for the dearest one
 STEPS = 3  # on half of its rows, again (only from the second on are Adam's moments there), and on all of them
 
 
@@ -42,9 +42,9 @@ class Peak(NamedTuple):
     a_row: float  # bytes that each row of a batch adds
     before: int  # bytes that the process held before there was a model
 
-    def from_(self, held: int, grown: int = 0) -> "Peak":
-        """The same in a process that holds so many bytes before there is a model, and has grown by others since."""
-        return Peak(self.bytes - self.before + held + grown, self.a_row, held)
+    def from_(self, held: int) -> "Peak":
+        """The same in a process that holds so many bytes before there is a model."""
+        return Peak(self.bytes - self.before + held, self.a_row, held)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from warmstart.budget import Plan, shorter_limits, token_limit
 from warmstart.data.inputs import Tokens
 from warmstart.data.language import Conversations
 from warmstart.dearest import Peak, measured
-from warmstart.device import best_device, reset_peak_memory, resident_memory
+from warmstart.device import reset_peak_memory, resident_memory
 from warmstart.engine import world
 from warmstart.errors import InputError, TrainingError
 from warmstart.prefix import Shared
@@ -24,10 +24,6 @@ MEASURED_STEPS = 4  # of each regime, at least, after one that warms up; the lat
 MOST_STEPS, ENOUGH_SECONDS = 30, 1.5  # as many more as are quick: each new length of a batch takes longer once, so that
 # the second to fifth step of MiniLM in bf16 took a third more than usual ones
 MEASURED_SECONDS = 15.0  # for all, unless fewer than two were done by then
-# Bytes that a process has grown by after so many steps on a CPU: kernels made for ever other lengths, and fragments.
-# After 300 to 1,200 steps of MiniLM and of a decoder of 2M weights it was 140 to 360 million, in bf16 on an Intel and
-# in fp32 on an AMD alike; in fp32 on the Intel none, and next to none of the small decoder on the AMD.
-GROWN, GROWS_FOR = 230 << 20, 300
 DEAREST = 5.0  # times what a usual row takes: one of the longest, in two steps, and scored
 SLOW = 5.0  # seconds for a first step, next to which a larger token table does not count
 FEW = 64  # rows of each part, to measure on what takes a while for all rows
@@ -84,16 +80,13 @@ def measure(plan: Plan, shared: Shared, lost: Collection[str] = ()) -> Generator
         affordable = max(2, int(MEASURED_SECONDS / max(DEAREST * paces[name], 1e-9)))
         with suppress(TrainingError):
             if world().size == 1:
-                found = measured(regime, config, draw, affordable)
+                found = measured(regime, plan.config(regime, rows, draw.seed), draw, affordable)
                 peaks |= {name: found.peak} if found.peak else {}
                 forwards[name] = found.scoring * _scored_size(draw, regime) / max(paces[name], 1e-9)
                 answers[name] = found.answer
     reset_peak_memory()  # gives back what is free, as every run does at its beginning
     held = max((resident_memory() or 0, *(peak.before for peak in peaks.values())))
-    grows = best_device().type == "cpu"
-    for name, peak in peaks.items():
-        of_ever_other_lengths = plan.config(plan.regime(name, rows), rows, 0).steps if grows and name in tokens else 0
-        peaks[name] = peak.from_(held, round(GROWN * min(1.0, of_ever_other_lengths / GROWS_FOR)))
+    peaks = {name: peak.from_(held) for name, peak in peaks.items()}
     return replace(plan, paces=paces, readings=readings, tokens=tokens, peaks=peaks, forwards=forwards, answers=answers)
 
 

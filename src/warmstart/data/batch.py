@@ -62,6 +62,7 @@ class WordDropout:
 def by_length(lengths: Array, batch_size: int, tokens: int | None = None) -> list[Array]:
     """All rows in batches of similar length, for evaluation: no order to keep, as little padding as can be.
 
+    The longest first: what it took in memory does for all after it, where ever longer ones would need new room each.
     None has more than so many `tokens`, padding included, but that of a single row that is longer.
     """
     order = np.argsort(lengths, kind="stable")
@@ -71,4 +72,4 @@ def by_length(lengths: Array, batch_size: int, tokens: int | None = None) -> lis
         if end == len(order) or count > batch_size or (tokens and count * lengths[order[end]] > tokens):
             found.append(order[start:end])
             start = end
-    return found
+    return found[::-1]
