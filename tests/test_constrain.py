@@ -126,7 +126,7 @@ def test_what_has_ended_stays_as_it_is(tokenizer: Any) -> None:
 
 @pytest.mark.parametrize(
     ("schema", "words"),
-    [({"type": "strin"}, r"at \$\.type"), ({"not": {"type": "string"}}, "cannot be kept while generating: .*not")],
+    [({"type": "strin"}, r"schema: \$\.type"), ({"not": {"type": "string"}}, "cannot be kept while generating: .*not")],
 )
 def test_a_schema_that_cannot_be_kept_is_an_error(tokenizer: Any, schema: dict[str, Any], words: str) -> None:
     with pytest.raises(UsageError, match=words):

@@ -110,7 +110,7 @@ def test_keys_are_written_in_the_order_of_the_schema() -> None:
         ("[" * 100_000, "nested too deeply"),
         ("[]", "no JSON Schema: it has none of the keys"),
         ('{"name": "string"}', "no JSON Schema: it has none of the keys"),
-        ('{"type": "banana"}', r"no JSON Schema: \$.type: 'banana'"),
+        ('{"type": "banana"}', r"no JSON schema: \$.type: 'banana'"),
         ('{"properties": {"a": {"minimum": "x"}}}', r"\$.properties.a.minimum"),
         ('{"$ref": "https://example.org/schema.json"}', "refers to 'https://example.org/schema.json', which is not in"),
         ('{"properties": {"a": {"$ref": "#/$defs/none"}}}', "refers to"),

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 from warmstart.errors import MissingError, UsageError, shortened
@@ -12,17 +11,6 @@ Schema = Mapping[str, Any]
 
 class Unfit(ValueError):
     """A text is no JSON, or not what the schema asks for."""
-
-
-def read_schema(path: Path) -> dict[str, Any]:
-    """The schema in a file. Raises UsageError for a file that holds none."""
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"schema {path} cannot be read: {error.strerror}.", "name a file with a JSON schema") from None
-    except (ValueError, RecursionError) as error:
-        raise UsageError(f"schema {path} is no JSON: {error}.", "name a file with a JSON schema") from None
-    return check_schema(found, str(path))
 
 
 def check_schema(schema: object, name: str = "the schema") -> dict[str, Any]:
@@ -39,13 +27,16 @@ def check_schema(schema: object, name: str = "the schema") -> dict[str, Any]:
     kind = jsonschema.validators.validator_for(schema, default=jsonschema.Draft202012Validator)
     try:
         kind.check_schema(schema)
+        references = list(_references(schema))
+    except RecursionError:
+        raise UsageError(f"{name} is nested too deeply.", "flatten it") from None
     except jsonschema.SchemaError as error:
         raise UsageError(
-            f"{name} is no JSON schema: at {error.json_path}, {shortened(error.instance)}: {error.message}.",
+            f"{name} is no JSON schema: {error.json_path}: {shortened_message(error)}.",
             "correct it there; https://json-schema.org lists the keywords",
         ) from None
     resolver = Registry().resolver_with_root(DRAFT202012.create_resource(schema))
-    for reference in _references(schema):
+    for reference in references:
         try:
             resolver.lookup(reference)
         except Unresolvable:
@@ -74,6 +65,12 @@ def reader(schema: Schema) -> Callable[[str], Any]:
         return value
 
     return read
+
+
+def shortened_message(error: Any) -> str:
+    """The library's message, which repeats the value, in one short line."""
+    text = " ".join(str(error.message).split())
+    return text if len(text) <= 120 else f"{text[:119]}…"
 
 
 def _no_number(name: str) -> None:

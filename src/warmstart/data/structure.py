@@ -8,6 +8,7 @@ from typing import Any
 from warmstart.data.read import Table
 from warmstart.data.texts import blocks
 from warmstart.errors import InputError, UsageError, listed
+from warmstart.json_schema import check_schema, shortened_message
 
 MOST_VALUES = 50  # of a field that takes one of a few values; of the keys of an object
 ROWS_PER_VALUE = 5  # on average, at least
@@ -151,12 +152,6 @@ def _kind(json_schema: object) -> str:
 
 def read_schema(path: Path) -> dict[str, Any]:
     """The JSON Schema in a file. Raises UsageError where there is none, or where it refers to another file."""
-    from jsonschema.exceptions import SchemaError
-    from jsonschema.validators import Draft202012Validator, validator_for
-    from referencing import Registry
-    from referencing.exceptions import Unresolvable
-    from referencing.jsonschema import DRAFT202012
-
     try:
         found = json.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
@@ -167,31 +162,11 @@ def read_schema(path: Path) -> dict[str, Any]:
     hint = 'write for example {"type": "object", "properties": {"name": {"type": "string"}}}, or leave out --schema'
     if not isinstance(found, dict) or not KEYWORDS & found.keys():
         raise UsageError(f"{path} is no JSON Schema: it has none of the keys type, properties, anyOf", hint)
-    try:
-        validator_for(found, Draft202012Validator).check_schema(found)
-        resolver = Registry().with_resource("", DRAFT202012.create_resource(found)).resolver()
-        for reference in _references(found):
-            resolver.lookup(reference)
-    except SchemaError as error:
-        raise UsageError(f"{path} is no JSON Schema: {error.json_path}: {shortened_message(error)}", hint) from error
-    except RecursionError as error:
-        raise UsageError(f"{path} is nested too deeply", "flatten it") from error
-    except Unresolvable as error:
-        raise UsageError(f"{path} refers to {error.ref!r}, which is not in it", "write it into $defs") from error
+    check_schema(found, str(path))
     kinds = found.get("type", "object")
     if "object" not in (kinds if isinstance(kinds, list) else [kinds]):
         raise UsageError(f"{path} describes values of type {listed([kinds])}, but an answer is an object", hint)
     return found
-
-
-def _references(json_schema: object) -> Iterator[str]:
-    if isinstance(json_schema, dict):
-        if isinstance(json_schema.get("$ref"), str):
-            yield json_schema["$ref"]
-        json_schema = list(json_schema.values())
-    if isinstance(json_schema, list):
-        for part in json_schema:
-            yield from _references(part)
 
 
 def misfit(json_schema: dict[str, Any]) -> Callable[[object], str | None]:
@@ -205,9 +180,3 @@ def misfit(json_schema: dict[str, Any]) -> Callable[[object], str | None]:
         return f"{error.json_path}: {shortened_message(error)}" if error else None
 
     return problem
-
-
-def shortened_message(error: Any) -> str:
-    """The library's message, which repeats the value, in one short line."""
-    text = " ".join(str(error.message).split())
-    return text if len(text) <= 120 else f"{text[:119]}…"
