@@ -44,10 +44,15 @@ class World:
         return (luck < NormalDist().inv_cdf(min(error, 0.99))).astype(float)
 
     def run(
-        self, budget: float, whole_arms: Sequence[str] = (), failing: Sequence[str] = (), prior: Prior = PRIOR
+        self,
+        budget: float,
+        whole_arms: Sequence[str] = (),
+        failing: Sequence[str] = (),
+        prior: Prior = PRIOR,
+        flat: Sequence[str] = (),
     ) -> Standing:
         arms = [
-            Arm(name, lambda rows, cost=curve.cost: cost * rows, whole=name in whole_arms)
+            Arm(name, lambda rows, cost=curve.cost: cost * rows, whole=name in whole_arms, flat=name in flat)
             for name, curve in self.curves.items()
         ]
         going = race(arms, WHOLE, budget, prior=prior)
@@ -84,6 +89,29 @@ def test_one_that_starts_behind_but_learns_faster_is_not_dropped() -> None:
     first = {ask.arm: world.curves[ask.arm].at(ask.rows) for ask in world.asked[:2]}
     assert first["fast"] > first["slow"], "it does start behind"
     assert found.choice == "fast"
+
+
+def test_how_much_rows_help_is_learned_from_arms_that_cost_next_to_nothing() -> None:
+    """Runs of dear arms on few rows said that they would fall as usual where nothing does: one of them was chosen."""
+    curves = {"cheap": Curve(0.45, -0.01, cost=0.001), "dear": Curve(0.55, -0.01)}
+    usual = Prior(usual=Usual(-0.2, 0.05), common=0.15)
+
+    world = World(curves)
+    found = world.run(0.1 * WHOLE, whole_arms=["cheap"], prior=usual)
+    assert [ask.rows for ask in world.asked if ask.arm == "cheap"][:5] == [1600, 100, 200, 400, 800]
+    assert found.choice == "cheap" and found.predicted["dear"].high > 0.55 > found.predicted["dear"].low
+
+    world = World(curves)
+    unaware = world.run(0.1 * WHOLE, whole_arms=["cheap"], flat=["cheap"], prior=usual)
+    assert [ask.rows for ask in world.asked if ask.arm == "cheap"][:2] != [1600, 100]
+    assert unaware.choice == "dear" and unaware.predicted["dear"].value < 0.8 * found.predicted["dear"].value
+
+
+def test_curves_of_cheap_arms_take_a_tenth_of_the_budget_at_most() -> None:
+    world = World({"cheap": Curve(0.3, -0.2, cost=0.5), "dear": Curve(0.28, -0.2)})
+    world.run(WHOLE, whole_arms=["cheap"])
+    asked = [ask.rows for ask in world.asked if ask.arm == "cheap"]
+    assert asked[:3] == [1600, 100, 200] and world.asked[3].arm == "dear", "which took 150; 400 more rows are 200"
 
 
 def test_in_a_true_tie_a_sure_winner_is_rarely_named() -> None:

@@ -14,7 +14,7 @@ from warmstart.budget import first_plan
 from warmstart.carry_out import last
 from warmstart.errors import UsageError
 from warmstart.problem import Options, Problem
-from warmstart.racing import Outlook, Raced, losses, raced
+from warmstart.racing import Outlook, Raced, losses, raced, remembered_race
 from warmstart.record import Interval, Point, load_run
 from warmstart.study import Study, fit_advised, race_study, read_back
 from warmstart.verdict import held_against, verdict
@@ -50,9 +50,20 @@ def test_a_race_leaves_what_a_study_leaves_and_its_own_account(made: Study) -> N
 
 
 def test_networks_start_on_few_rows_and_baselines_on_all(made: Study) -> None:
-    rows = {name: min(run.rows for run in made.comparison.runs if run.regime == name) for name in QUICK.regimes}
-    assert rows["linear"] == rows["constant"] == made.comparison.rows["train"]
-    assert rows["full"] < made.comparison.rows["train"] / 2
+    rows = {name: [run.rows for run in made.comparison.runs if run.regime == name] for name in QUICK.regimes}
+    whole = made.comparison.rows["train"]
+    assert set(rows["constant"]) == {whole} and max(rows["linear"]) == whole > min(rows["linear"])
+    assert min(rows["full"]) < whole / 2
+
+
+def test_regimes_stand_in_the_order_of_their_chances_and_then_of_their_scores(made: Study) -> None:
+    race = remembered_race(made.folder)
+    assert race is not None
+    ranks = [(-round(each.chance, 2), -each.score) for each in race.outlooks]
+    assert ranks == sorted(ranks) and len({chance for chance, _ in ranks}) < len(ranks), "some are equally likely"
+    linear = next(each for each in race.outlooks if each.regime == "linear")
+    runs = [run for run in made.comparison.runs if run.regime == "linear"]
+    assert linear.seconds == pytest.approx(np.mean([run.cost.seconds for run in runs if run.rows == race.whole]))
 
 
 def test_a_baseline_is_not_free_because_no_plan_foretells_it(problem: Problem) -> None:
@@ -60,7 +71,8 @@ def test_a_baseline_is_not_free_because_no_plan_foretells_it(problem: Problem) -
     arm = next(arm for arm in racing._arms(first_plan(problem, alone), 100.0, {}, taken) if arm.name == "linear")
     assert arm.cost(100) == 0.0
     taken["linear"] = 17.0
-    assert arm.cost(100) == 17.0
+    whole = max(first_plan(problem, alone).sizes)
+    assert arm.cost(whole) == 17.0 and arm.cost(whole // 2) == pytest.approx(8.5, rel=0.05)
 
 
 def test_read_back_it_gives_the_same_answer(made: Study) -> None:

@@ -13,7 +13,7 @@ import json
 import math
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
 from statistics import fmean, median
@@ -174,6 +174,7 @@ def raced(problem: Logged, part: float, order: int, prior: Prior | None) -> Answ
             name,
             partial(cost, name=name),
             whole=name in BASELINES or cost(problem.whole, name) < LITTLE * problem.everything,
+            flat=name == "constant",
         )
         for name in problem.truth
     ]
@@ -266,6 +267,7 @@ def results(problems: Sequence[Logged]) -> dict[str, Any]:
     ways: tuple[tuple[str, Callable[[str], Prior | None]], ...] = (
         ("race, taught", priors.get),
         ("race", lambda _: None),
+        ("race, slopes of the others", lambda name: slopes_of(priors[name])),
         ("race, arms apart", lambda _: APART),
     )
     orders = range(SEEDS)
@@ -290,6 +292,13 @@ def results(problems: Sequence[Logged]) -> dict[str, Any]:
         "ways": rows,
         "learned": described(learned(problems)),
     }
+
+
+def slopes_of(prior: Prior) -> Prior:
+    """The default, but for how slopes are spread: for a problem that the default's were not found on."""
+    usual = Prior().usual
+    spread = Usual(usual.mean, prior.usual.deviation)
+    return replace(Prior(), usual=spread, common=prior.common, bend=prior.bend)
 
 
 def _by_rule(problem: Logged, rule: Callable[[Logged], str], order: int) -> Answer:

@@ -42,16 +42,17 @@ class Usual:
 class Prior:
     """What is known of learning curves before a race. All but means are standard deviations of the log error.
 
-    The defaults are set by hand, wider than what a log of finished studies taught (benchmarks/advice). There regimes
-    keep to their places within a tenth: by that, one that stands out by far on another table would be taken for lucky.
+    Slopes are as a log of finished studies makes them likeliest (benchmarks/advice), a regime's own somewhat wider: how
+    much rows help is the task's far more than the regime's. Levels are set by hand, much wider than that log's, where
+    regimes keep to their places within a tenth: by that, one that stands out on another table would be taken for lucky.
     """
 
     levels: Mapping[str, Usual] = field(default_factory=dict)  # log error on the first rung, by the name of the arm
     level: Usual = Usual(0.0, 1.0)  # of any other
     slopes: Mapping[str, Usual] = field(default_factory=dict)  # of the log error, for each factor e of rows
-    usual: Usual = Usual(-0.18, 0.1)  # of any other
-    common: float = 0.1  # of the slope that all arms of a task share
-    bend: float = 0.1  # of a slope's change over one factor e of rows
+    usual: Usual = Usual(-0.18, 0.05)  # of any other
+    common: float = 0.15  # of the slope that all arms of a task share
+    bend: float = 0.06  # of a slope's change over one factor e of rows
     seeds: float = 0.03  # from seed to seed, however many the rows
     draw: float = 0.06  # from draw to draw of 50 rows, each arm by itself; falls with the root of the rows
     common_draw: float = 0.06  # the same for all arms together

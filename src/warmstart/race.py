@@ -17,6 +17,7 @@ from warmstart.record import Array
 RUNGS = 5  # all rows, half of them ...
 CHANCE = 0.05  # an arm less likely to be best is not asked for again
 SURE = 0.95  # decided
+CURVES = 0.1  # of the budget, at most, for the curves of cheap arms: how much rows help is mostly the task's own
 TIED = 0.9  # of the draws: an arm that is best in so many, or short of it by less than matters, is as good
 MOST_SEEDS = 3  # of one arm at one number of rows
 _DRAWS = 4000
@@ -28,7 +29,8 @@ class Arm:
 
     name: str
     cost: Callable[[int], float]  # of one run at so many rows; any unit, that of the budget
-    whole: bool = False  # so cheap that it is run on all rows first
+    whole: bool = False  # so cheap that it is run on all rows first, then on fewer
+    flat: bool = False  # no better for more rows: its curve says nothing of the others'
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,10 @@ def race(
     for ask in field_.opening():
         if field_.spent + field_.cost(ask) <= budget or not field_.seen:
             field_.add((yield ask))
+    begun = field_.spent
+    for ask in field_.curves():
+        if field_.spent + field_.cost(ask) <= min(budget, begun + CURVES * budget):
+            field_.add((yield ask))
     while True:
         standing = field_.standing()
         wanted = None if standing.decided else field_.next_ask(standing, budget - field_.spent)
@@ -130,6 +136,12 @@ class _Field:
     def opening(self) -> list[Ask]:
         """Cheap arms on all rows, cheapest first."""
         return sorted((Ask(arm.name, self.whole, 0) for arm in self.arms if arm.whole), key=self.cost)
+
+    def curves(self) -> list[Ask]:
+        """Cheap arms on fewer rows, cheapest first."""
+        fewer = [rows for rows in rungs(self.whole) if rows < self.whole]
+        cheap = [arm.name for arm in self.arms if arm.whole and not arm.flat and arm.name in self.known]
+        return sorted((Ask(name, rows, 0) for name in cheap for rows in fewer), key=self.cost)
 
     @property
     def known(self) -> list[str]:

@@ -148,17 +148,18 @@ def run_race(study: Work, part: float | None) -> Generator[Progress, None, tuple
 def _arms(plan: Plan, everything: float, chosen: Mapping[str, Chosen], taken: Mapping[str, float]) -> list[Arm]:
     """Their costs as the plan foretells them, with the search where it is still to be made.
 
-    No plan is made for baselines: another run of one takes what the first has `taken`, in seconds.
+    No plan is made for baselines: another run of one takes what the first, on all rows, has `taken`, in seconds, or its
+    share of that.
     """
     whole = max(plan.sizes)
     barred = {each.regime for each in plan.excluded}
     found = []
     for name in (name for name in plan.names if is_baseline(name) and name not in barred):
 
-        def again(_: int, name: str = name) -> float:
-            return taken.get(name, 0.0)
+        def again(rows: int, name: str = name) -> float:
+            return taken.get(name, 0.0) * rows / whole
 
-        found.append(Arm(name, again, whole=True))
+        found.append(Arm(name, again, whole=True, flat=name == "constant"))
     for name in (name for name in plan.networks if name not in barred):
 
         def cost(rows: int, name: str = name) -> float:
@@ -233,8 +234,10 @@ def _raced(
         return top * (1 - loss) if higher else loss
 
     outlooks = []
-    for name in sorted(standing.predicted, key=lambda name: -standing.chances[name]):
+    ranks = {name: (-round(standing.chances[name], 2), found.value) for name, found in standing.predicted.items()}
+    for name in sorted(ranks, key=ranks.__getitem__):
         seen = [run for run in runs if run.regime == name]
+        most = max(run.rows for run in seen)
         found = standing.predicted[name]
         ends = sorted((score(found.low), score(found.high)))
         arm = next(arm for arm in arms if arm.name == name)
@@ -242,11 +245,11 @@ def _raced(
             Outlook(
                 regime=name,
                 family=seen[0].family,
-                rows=max(run.rows for run in seen),
+                rows=most,
                 chance=standing.chances[name],
                 score=score(found.value),
                 interval=Interval(*ends),
-                seconds=fmean(run.cost.seconds for run in seen) if is_baseline(name) else arm.cost(whole),
+                seconds=fmean(r.cost.seconds for r in seen if r.rows == most) if is_baseline(name) else arm.cost(whole),
             )
         )
     ask = standing.next_ask
