@@ -93,6 +93,18 @@ def test_sharegpt_and_alpaca_are_recognised() -> None:
     assert (named.text, named.target) == (("ask",), "reply")
 
 
+def test_conversations_in_two_columns_are_not_half_read(tmp_path: Path) -> None:
+    """A file of both forms was read as if the rows of one of them were empty."""
+    forms = (
+        {"messages": [{"role": "user", "content": "Why?"}, {"role": "assistant", "content": "So."}]},
+        {"conversations": [{"from": "human", "value": "Why?"}, {"from": "gpt", "value": "So."}]},
+    )
+    found = read_table(jsonl(tmp_path / "mixed.jsonl", [*forms * 3]))
+    with pytest.raises(UsageError, match=r"'messages' and 'conversations' of .* all hold conversations"):
+        recognise(found, Columns())
+    assert recognise(found, Columns(text=("messages",), task="chat")).text == ("messages",)
+
+
 def test_a_target_is_predicted_as_before_whatever_columns_there_are() -> None:
     chats = table(messages=[json.dumps(messages(i)) for i in range(N)], price=[i + 0.5 for i in range(N)])
     assert recognise(chats, Columns("price")).task == "regression"

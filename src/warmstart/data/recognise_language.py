@@ -159,8 +159,15 @@ def _chat(table: Table, columns: Columns) -> tuple[tuple[str, ...], str]:
 
 
 def _turns_column(table: Table, text: Sequence[str]) -> str | None:
+    """The column of all turns. Raises UsageError where there are several, of which none is named."""
     names = text if len(text) == 1 else [] if text else [n for n in TURNS if n in table.columns.column_names]
-    return next((name for name in names if _speaker(table.columns[name])), None)
+    found = [name for name in names if _speaker(table.columns[name])]
+    if len(found) > 1:
+        raise UsageError(
+            f"{' and '.join(map(repr, found))} of {named(table)} all hold conversations, and only one column is read.",
+            f"put all of them under one name, or pick one column: --text {found[0]}",
+        )
+    return found[0] if found else None
 
 
 def _speaker(column: Column) -> str | None:
