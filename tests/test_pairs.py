@@ -415,7 +415,6 @@ def test_check_counts_what_is_read_and_what_is_written_apart(kind: str, bases: d
 @pytest.mark.parametrize(
     ("kind", "more", "says"),
     [
-        ("t5", {"regime": "hybrid"}, "first learns a language from plain text, which .* does not here"),
         ("t5", {"regime": "qlora"}, "cannot be held in 4 bits here"),
         ("t5", {"regime": "full", "task": "classification", "target": "animal"}, "is an encoder-decoder; the task 'cl"),
         ("bert", {"regime": "full", "task": "chat"}, "is an encoder; the task 'chat' needs decoder or encoder-decoder"),

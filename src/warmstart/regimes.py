@@ -154,11 +154,10 @@ def check_base(base: Base, regime: str) -> None:
     """Raises UsageError for a regime that a base of this kind cannot be trained by."""
     if base.kind != "encoder-decoder":
         return
-    if regime in LEARN_LANGUAGE:
+    if regime in LEARN_LANGUAGE and not base.inputs.tokenizer.is_fast:
         raise UsageError(
-            f"regime {regime!r} first learns a language from plain text, which {base.name!r}, as an "
-            "encoder-decoder, does not here.",
-            "leave it out, or name a base that is a decoder",
+            f"regime {regime!r} first learns a language from plain text; {base.name!r} reads one and writes another.",
+            "leave it out, or name a base that writes the language it reads",
         )
     if regime == "qlora":
         raise UsageError(
@@ -188,7 +187,7 @@ def _after_language(first: Method, then: Method) -> Stages:
 
 def _language(material: Material) -> Language:
     """How a base of its kind learns from plain text."""
-    return Language("masked-lm" if material.base.kind == "encoder" else "causal-lm")
+    return Language("causal-lm" if material.base.kind == "decoder" else "masked-lm")
 
 
 def _scratch(material: Material) -> Start:

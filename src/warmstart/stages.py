@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from warmstart.checkpoint import Checkpoints, Held
 from warmstart.course import Course, Keeper, Underway, restore
 from warmstart.data.batch import WordDropout
-from warmstart.data.inputs import Encoded, Ragged, TokenRows, WordRows
+from warmstart.data.inputs import Encoded, TokenRows, WordRows
 from warmstart.data.recognise import Schema
 from warmstart.data.split import Splits
 from warmstart.device import best_device
@@ -26,7 +26,8 @@ from warmstart.models.compiled import compiled
 from warmstart.models.dropout import quicken
 from warmstart.models.model import UNPOOLED, Model, body_width
 from warmstart.models.shards import sharded
-from warmstart.models.vocabulary import only_used_rows, table_name
+from warmstart.models.vocabulary import only_used_rows
+from warmstart.models.whole import known_tokens
 from warmstart.prefix import Examples, Shared, Stream, reading
 from warmstart.record import Array, Point
 from warmstart.regimes import Regime
@@ -143,20 +144,17 @@ def shared_view(model: Model, start: Start, draw: Draw, aim: Task, count: int, s
 
 def _require_known_tokens(model: Model, start: Start, examples: Examples) -> None:
     """Raises InputError where the tokenizer gives a token that the model has no vector for: it is another's."""
-    tokens, name = getattr(examples.encoded, "tokens", None), table_name(model.body)
-    table = model.body.get_submodule(name) if name else None
-    if not isinstance(tokens, Ragged) or not isinstance(table, nn.Embedding) or not len(tokens.values):
+    known = known_tokens(model.body)
+    highest, place = examples.encoded.highest()
+    if known is None or highest < known:
         return
-    at = int(tokens.values.argmax())
-    if tokens.values[at] >= table.num_embeddings:
-        place = int(np.searchsorted(tokens.offsets, at, side="right")) - 1
-        rows = examples.numbers[examples.positions == place]
-        where = f"row {rows[0]}: " if len(rows) else ""
-        raise InputError(
-            f"{where}the tokenizer of base {start.name!r} gives token {tokens.values[at]:,}, but its model knows only "
-            f"{table.num_embeddings:,}: the tokenizer belongs to another model.",
-            "put the tokenizer beside the weights that they were trained with",
-        )
+    rows = [] if place is None else examples.numbers[examples.positions == place]
+    where = f"row {rows[0]}: " if len(rows) else ""
+    raise InputError(
+        f"{where}the tokenizer of base {start.name!r} gives token {highest:,}, but its model knows only "
+        f"{known:,}: the tokenizer belongs to another model.",
+        "put the tokenizer beside the weights that they were trained with",
+    )
 
 
 Training = Generator[Step, None, Trained]

@@ -43,6 +43,10 @@ class Encoded(Protocol):
         """What a row counts in a batch's loss, int64 [n]: 1, or how many of its tokens are to be predicted."""
         return np.ones(len(self), dtype=np.int64)
 
+    def highest(self) -> tuple[int, int | None]:
+        """The highest number of a token that a body is given, -1 without any; the row that has it, None: others."""
+        return -1, None
+
     def in_epoch(self, epoch: int) -> "Encoded":
         """The rows as this epoch of training reads them, where something is drawn anew in each."""
         return self
@@ -81,6 +85,16 @@ class Ragged:
         return growing.ragged()
 
 
+def highest_of(*parts: Ragged, beside: Sequence[int] = ()) -> tuple[int, int | None]:
+    """The highest value of these rows, and the row that has it; None where one of those `beside` is higher."""
+    found: tuple[int, int | None] = max(beside, default=-1), None
+    for part in parts:
+        at = int(part.values.argmax()) if len(part.values) else 0
+        if len(part.values) and part.values[at] > found[0]:
+            found = int(part.values[at]), int(np.searchsorted(part.offsets, at, side="right")) - 1
+    return found
+
+
 class GrowingRagged:
     """Rows of different lengths that become more; many lie in a file, none as a Python object."""
 
@@ -114,6 +128,9 @@ class TokenRows(Encoded):
 
     def sizes(self) -> Array:
         return self.tokens.lengths
+
+    def highest(self) -> tuple[int, int | None]:
+        return highest_of(self.tokens)
 
     def words(self, index: Array) -> list[int]:
         return [int(self.word_of.row(i).max(initial=-1)) + 1 for i in index]

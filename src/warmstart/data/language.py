@@ -14,7 +14,7 @@ from torch import Tensor
 from warmstart.data import shards
 from warmstart.data.controls import plain
 from warmstart.data.conversations import ask
-from warmstart.data.inputs import Encoded, GrowingRagged, Ragged, Tokens
+from warmstart.data.inputs import Encoded, GrowingRagged, Ragged, Tokens, highest_of
 from warmstart.data.lines import UNLABELLED, Layout, Line
 from warmstart.data.spool import Spool
 from warmstart.data.template import PLAIN, Template
@@ -43,6 +43,9 @@ class SpokenRows(Encoded):
 
     def sizes(self) -> Array:
         return self.tokens.lengths
+
+    def highest(self) -> tuple[int, int | None]:
+        return highest_of(self.tokens, self.labels)
 
     def words(self, index: Array) -> list[int]:
         return [0] * len(index)  # leaving one out would change what comes after it
@@ -86,6 +89,9 @@ class MaskedRows(Encoded):
     def sizes(self) -> Array:
         return self.tokens.lengths
 
+    def highest(self) -> tuple[int, int | None]:
+        return highest_of(self.tokens, beside=[self.mask])
+
     def words(self, index: Array) -> list[int]:
         return [0] * len(index)
 
@@ -99,7 +105,7 @@ class MaskedRows(Encoded):
     @cached_property
     def _loss_weights(self) -> Array:
         own: Array = np.add.reduceat(self.spelled.values >= 0, self.spelled.offsets[:-1], dtype=np.int64)
-        return _hidden(own)
+        return to_predict(own, MASKED)
 
     def in_epoch(self, epoch: int) -> "MaskedRows":
         return replace(self, epoch=epoch)
@@ -108,20 +114,47 @@ class MaskedRows(Encoded):
         return self.layout.batch([self._drawn(self.tokens.row(i), self.spelled.row(i)) for i in index])
 
     def _drawn(self, tokens: Array, spelled: Array) -> Line:
-        drawn_by = (zlib.crc32(tokens.tobytes()),)
-        dice = np.random.default_rng(drawn_by if self.epoch is None else (self.seed, self.epoch, *drawn_by))
+        drawn = dice(tokens, self.seed, self.epoch)
         own = np.flatnonzero(spelled >= 0)
-        chosen = dice.permutation(own)[: int(_hidden(np.array(len(own))))]
-        fate, other = dice.random(len(chosen)), dice.choice(self.vocabulary, len(chosen))
+        chosen = drawn.permutation(own)[: int(to_predict(np.array(len(own)), MASKED))]
+        fate, other = drawn.random(len(chosen)), drawn.choice(self.vocabulary, len(chosen))
         labels, shown = np.full(len(tokens), UNLABELLED), tokens.copy()
         labels[chosen] = tokens[chosen]
         shown[chosen] = np.where(fate < HIDDEN, self.mask, np.where(fate < HIDDEN + SWAPPED, other, tokens[chosen]))
         return Line(shown, labels, float(spelled[chosen].sum()))
 
 
-def _hidden(tokens: Array) -> Array:
-    """How many of so many tokens [n] are to be predicted, int64 [n]: at least one."""
-    return np.maximum(np.minimum(tokens, 1), np.rint(MASKED * tokens)).astype(np.int64)
+def to_predict(tokens: Array, share: float) -> Array:
+    """How many of so many tokens [n] are to be predicted, int64 [n]: that share, but at least one."""
+    return np.maximum(np.minimum(tokens, 1), np.rint(share * tokens)).astype(np.int64)
+
+
+def dice(tokens: Array, seed: int, epoch: int | None) -> np.random.Generator:
+    """What a row's draws come from: its own tokens, in training also the seed and the epoch."""
+    drawn_by = (zlib.crc32(tokens.tobytes()),)
+    return np.random.default_rng(drawn_by if epoch is None else (seed, epoch, *drawn_by))
+
+
+def pieces(texts: Sequence[str], tokenizer: Any, max_length: int) -> tuple[Ragged, Ragged, Array]:
+    """At most `max_length` tokens of each text; the UTF-8 bytes that each spells, -1 for special ones; the tokens lost.
+
+    Raises RowError for a text without a token of its own.
+    """
+    tokens, spelled, lost = GrowingRagged(), GrowingRagged(), Spool(np.int64)
+    for start in range(0, len(texts), BLOCK):
+        backend = plain(tokenizer)  # each time: others may use the tokenizer between two blocks
+        backend.enable_truncation(max_length, direction=tokenizer.truncation_side)
+        block = list(texts[start : start + BLOCK])
+        found = backend.encode_batch(block)
+        special = [np.array(e.special_tokens_mask, dtype=bool) for e in found]
+        for at, mask in enumerate(special):
+            if mask.all():
+                raise RowError(start + at, f"{shortened(block[at])} has no token to learn.", "leave it out")
+        sizes = [bytes_of(text, e.offsets, mask) for text, e, mask in zip(block, found, special, strict=True)]
+        tokens.append([e.ids for e in found])
+        spelled.append([np.where(mask, -1, size) for size, mask in zip(sizes, special, strict=True)])
+        lost.append(np.array([sum(p.special_tokens_mask.count(0) for p in e.overflowing) for e in found]))
+    return tokens.ragged(), spelled.ragged(), lost.array()
 
 
 @dataclass(frozen=True)
@@ -295,25 +328,10 @@ class Masked(_Language):
                 f"the tokenizer of {self.folder} has no mask token: its model does not read from both sides.",
                 "use --task causal-lm, or another base",
             )
-        tokens, spelled, lost = GrowingRagged(), GrowingRagged(), Spool(np.int64)
-        for start in range(0, len(texts), BLOCK):
-            backend = self._backend()
-            backend.enable_truncation(self.max_length, direction=tokenizer.truncation_side)
-            block = list(texts[start : start + BLOCK])
-            found = backend.encode_batch(block)
-            special = [np.array(e.special_tokens_mask, dtype=bool) for e in found]
-            for at, mask in enumerate(special):
-                if mask.all():
-                    raise RowError(start + at, f"{shortened(block[at])} has no token to learn.", "leave it out")
-            sizes = [bytes_of(text, e.offsets, mask) for text, e, mask in zip(block, found, special, strict=True)]
-            tokens.append([e.ids for e in found])
-            spelled.append([np.where(mask, -1, size) for size, mask in zip(sizes, special, strict=True)])
-            lost.append(np.array([sum(p.special_tokens_mask.count(0) for p in e.overflowing) for e in found]))
+        tokens, spelled, lost = pieces(texts, tokenizer, self.max_length)
         vocabulary = np.setdiff1d(np.arange(len(tokenizer)), tokenizer.all_special_ids)
         layout = self._layout(causal=False)
-        return MaskedRows(
-            tokens.ragged(), spelled.ragged(), lost.array(), tokenizer.mask_token_id, vocabulary, layout, self.seed
-        )
+        return MaskedRows(tokens, spelled, lost, tokenizer.mask_token_id, vocabulary, layout, self.seed)
 
     def to_json(self) -> dict[str, Any]:
         return {"kind": "masked", "max_length": self.max_length, "seed": self.seed}

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from warmstart.data.controls import plain
 from warmstart.data.conversations import Turn, read
-from warmstart.data.inputs import Answers, Encoded, GrowingRagged, Ragged, Tokens
+from warmstart.data.inputs import Answers, Encoded, GrowingRagged, Ragged, Tokens, highest_of
 from warmstart.data.lines import UNLABELLED
 from warmstart.data.spool import Spool
 from warmstart.data.texts import BLOCK
@@ -37,6 +37,9 @@ class PairRows(Encoded):
     def sizes(self) -> Array:
         return self.source.lengths + self.answer.lengths
 
+    def highest(self) -> tuple[int, int | None]:
+        return highest_of(self.source, self.answer, beside=[self.begins, self.pad])
+
     def words(self, index: Array) -> list[int]:
         return [0] * len(index)  # leaving one out would change what is to be written
 
@@ -44,20 +47,27 @@ class PairRows(Encoded):
         return self.answer.lengths
 
     def batch(self, index: Array, kept: Sequence[Array] | None = None) -> dict[str, Tensor]:
-        """The body's keyword arguments, and `labels`, `rows` [n, t] and `bytes` [n] for the head.
-
-        What is written needs no mask: what stands after an answer does not reach it.
-        """
         sources, answers = ([rows.row(i) for i in index] for rows in (self.source, self.answer))
-        ids, mask = _padded(sources, self.pad)
-        labels, _ = _padded(answers, UNLABELLED)
-        before, _ = _padded([np.append(self.begins, answer[:-1]) for answer in answers], self.pad)
-        found = {"input_ids": ids, "decoder_input_ids": before, "labels": labels}
-        if not mask.all():
-            found["attention_mask"] = mask.astype(np.int64)
-        found["rows"] = np.broadcast_to(np.arange(len(index))[:, None], labels.shape).copy()
-        tensors = {name: torch.from_numpy(array) for name, array in found.items()}
-        return tensors | {"bytes": torch.from_numpy(self.bytes[index])}
+        return batch_of(sources, answers, self.bytes[index], self.begins, self.pad)
+
+
+def batch_of(
+    sources: Sequence[Array], answers: Sequence[Array], sizes: Array, begins: int, pad: int
+) -> dict[str, Tensor]:
+    """What is read and what is written as the body's keyword arguments, and `labels`, `rows` [n, t], `bytes` [n].
+
+    `sizes` are the bytes that each answer spells. What is written needs no mask: what stands after an answer does not
+    reach it.
+    """
+    ids, mask = _padded(sources, pad)
+    labels, _ = _padded(answers, UNLABELLED)
+    before, _ = _padded([np.append(begins, answer[:-1]) for answer in answers], pad)
+    found = {"input_ids": ids, "decoder_input_ids": before, "labels": labels}
+    if not mask.all():
+        found["attention_mask"] = mask.astype(np.int64)
+    found["rows"] = np.broadcast_to(np.arange(len(answers))[:, None], labels.shape).copy()
+    tensors = {name: torch.from_numpy(array) for name, array in found.items()}
+    return tensors | {"bytes": torch.from_numpy(sizes)}
 
 
 def _padded(rows: Sequence[Array], with_: int) -> tuple[Array, Array]:

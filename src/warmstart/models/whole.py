@@ -59,6 +59,18 @@ def token_table(body: Any) -> nn.Embedding:
     return table
 
 
+def known_tokens(body: Any) -> int | None:
+    """How many tokens a body has vectors for, in each of its parts; None where it reads no tokens."""
+    pair = getattr(getattr(body, "config", None), "is_encoder_decoder", False)
+    tables = []
+    for part in (body.get_encoder(), body.decoder) if pair else (body,):
+        try:
+            tables.append(part.get_input_embeddings())
+        except (AttributeError, NotImplementedError):
+            return None
+    return min((table.num_embeddings for table in tables if isinstance(table, nn.Embedding)), default=None)
+
+
 def family(kind: Kind) -> Any:
     """The class of transformers that loads a model of this kind with its output layer."""
     import transformers

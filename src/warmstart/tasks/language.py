@@ -13,6 +13,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from warmstart.data.conversations import read
+from warmstart.data.infilling import Infilled
 from warmstart.data.inputs import Inputs, Tokens
 from warmstart.data.language import Conversations, Documents, Masked
 from warmstart.data.pairs import Pairs
@@ -99,6 +100,8 @@ class Language:
             return Conversations(inputs.folder, inputs.max_length, self.instruction)
         if self.name == "causal-lm":
             return Documents(inputs.folder, inputs.max_length)
+        if inputs.answers is not None:
+            return Infilled(inputs.folder, inputs.max_length, 0, inputs.answers)
         return Masked(inputs.folder, inputs.max_length, 0)
 
     def head(self, width: int, seed: int) -> nn.Module | None:
