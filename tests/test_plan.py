@@ -146,8 +146,24 @@ def test_without_data_the_log_speaks_in_proportion_to_the_rows() -> None:
     full, lora = found.forecasts
     assert full.seconds == pytest.approx(2 * 11.0) and full.trainable == 1000 and full.basis == "from earlier runs"
     assert lora.seconds is None and lora.advice == "no run of it in the log"
+    assert "base tiny" in found.notes[0] and not any("measured here" in note for note in found.notes)
     with pytest.raises(UsageError, match="with base 'other'"):
         from_log("regression", (), 2_000, ("other",), Where())
+
+
+def test_without_data_and_base_runs_of_one_base_are_told_not_a_mixture(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs of a toy and of a large model gave one median."""
+    slow, quick = (make_run("full", make_scores(np.ones(4)), seed=s, higher_is_better=False) for s in (0, 1))
+    log.note(replace(slow, cost=replace(slow.cost, seconds=1000.0)), "large", 8.0)
+    for _ in range(3):
+        log.note(quick, "toy", 8.0)
+
+    def seconds() -> float | None:
+        return from_log("regression", ("full",), slow.rows, (), Where()).forecasts[0].seconds
+
+    assert seconds() == pytest.approx(quick.cost.seconds)  # the last one used
+    monkeypatch.setattr("warmstart.earlier.usual_encoder", lambda: "large")
+    assert seconds() == pytest.approx(1000.0)
 
 
 def test_devices_are_known_by_name_and_their_prices_by_date() -> None:

@@ -1,28 +1,59 @@
 """Bugs that were found once, each held down by the test that showed it."""
 
 import copy
+import json
+import shutil
+from collections.abc import Sequence
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from tests.tiny import REGRESSION, Tower, a_batch, tiny_splits
+import warmstart
+from tests.cli_base import products
+from tests.run_factory import make_run, make_scores
+from tests.tiny import CLASSES, REGRESSION, Tower, a_batch, model_of, save_tiny_base, tiny_rows, tiny_splits
+from tests.tiny_language import save_language_base
+from warmstart import api, racing
+from warmstart.api import finished as finished_runs
+from warmstart.budget import first_plan
+from warmstart.carry_out import begin as begin_request
+from warmstart.carry_out import comparing, last, planning
+from warmstart.checkpoint import Checkpoints
+from warmstart.config import from_mapping, parsed
+from warmstart.course import Course, Keeper, Underway
 from warmstart.data.batch import WordDropout
-from warmstart.data.split import Splits
-from warmstart.methods import Discriminative, LoRA
-from warmstart.models.layers import layers
+from warmstart.data.conversations import ask
+from warmstart.data.inputs import Tokens
+from warmstart.data.language import Conversations
+from warmstart.data.read import table_of
+from warmstart.data.split import Rows, Splits, split
+from warmstart.errors import UsageError
+from warmstart.evaluate import resample
+from warmstart.lock import locked
+from warmstart.methods import Discriminative, Frozen, Full, LoRA, Method
+from warmstart.models.layers import blocks, layers
 from warmstart.models.model import Model
 from warmstart.prefix import Shared, Stream
+from warmstart.prepare import options_of, prepare
+from warmstart.probing import Cases, moved
+from warmstart.problem import Options, Problem
+from warmstart.record import Point, load_run, write_json
 from warmstart.regimes import HABITS, Regime, Stage
-from warmstart.runs import Chosen, run
+from warmstart.runs import Chosen, finish, run
 from warmstart.stages import Draw, training
 from warmstart.starts import Architecture, Pretrained, Scratch
 from warmstart.store import load_model
-from warmstart.train import TrainConfig
+from warmstart.study import Study, race_study, read_back
+from warmstart.tasks import Language, Regression
+from warmstart.train import TrainConfig, begin
 from warmstart.weights import Base, find_base
+from warmstart.work import _spent
 
 SHORT = TrainConfig(steps=3, lr=1e-3, batch_size=8)
 
@@ -108,3 +139,248 @@ def test_the_best_weights_come_with_the_running_statistics_they_had(base: Base, 
     keeper.restore()
     for name, tensor in model.state_dict().items():
         assert torch.equal(tensor, best[name]), name
+
+
+# --- found by a second reading --------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return products(tmp_path_factory.mktemp("data") / "products.csv")
+
+
+def compared(bases: Sequence[str], folder: Path, **more: Any) -> Study:
+    """A small study of tiny bases on prices."""
+    rows = tiny_rows(REGRESSION, 160)
+    data = warmstart.table_of({"title": list(rows.texts), "price": rows.targets.tolist()})
+    asked: dict[str, Any] = {"base": bases, "regimes": ("full",), "seeds": 1, "trials": 1, "length": 0.05}
+    return warmstart.compare(data, "price", folder, quiet=True, log=False, **asked | more)
+
+
+def test_each_base_and_number_of_rows_has_a_search_of_its_own(tmp_path: Path) -> None:
+    """The names of bases have dots: what stood after the last one was lost, and with it the base and the rows."""
+    bases = [str(save_tiny_base(tmp_path / f"Tiny-{size}B")) for size in ("0.5", "0.5.1")]
+    made = compared(bases, tmp_path / "study", rows=(40, 80), trials=2)
+    searches = {path.name for path in (tmp_path / "study" / "tuning").glob("*.json")}
+    assert searches == {f"full@Tiny-{size}B-r{rows}.json" for size in ("0.5", "0.5.1") for rows in (40, 80)}
+    assert len({repr(run.trials) for run in made.comparison.runs}) == 2
+
+
+def test_a_second_process_leaves_the_folder_of_the_first_alone(data: Path, base: Base, tmp_path: Path) -> None:
+    """It took the claim back that was the other's: both were lost."""
+    asked = from_mapping({"command": "compare", "data": (str(data),), "target": "price", "base": (base.location,)})
+    first = begin_request(asked, tmp_path / "study")
+    before = (tmp_path / "study" / "request.json").read_text()
+    with locked(first.folder):
+        with pytest.raises(UsageError, match="another process"):
+            begin_request(replace(asked, seeds=7), tmp_path / "study")
+        with pytest.raises(UsageError, match="another process"):
+            last(comparing(first))
+    assert (tmp_path / "study" / "request.json").read_text() == before
+
+
+def test_a_prompt_is_cut_alike_with_an_answer_and_without(tmp_path: Path) -> None:
+    """It was cut to what the reference left free: scores were of prompts that nobody would ever ask."""
+    inputs = Conversations(str(save_language_base(tmp_path / "base")), 160, "Sum up.")
+    document = " ".join(f"word {i}" for i in range(200))
+    asked = inputs.prompt(ask("Sum up.", document))
+    for words in (5, 20, 60):
+        assert inputs.prompt(ask("Sum up.", document, "so " * words)) == asked
+
+
+@pytest.mark.parametrize("second", [Frozen(), LoRA(rank=2), Full()])
+def test_what_adapters_learned_is_there_after_a_stop_in_a_later_stage(
+    second: Method, base: Base, regression: Draw, tmp_path: Path
+) -> None:
+    """Merged into weights that no stage had trained by name, it was not saved."""
+    first = Stage(LoRA(rank=2), Language("masked-lm"), 0.5)
+    regime = Regime("mine", Pretrained(base), (first, Stage(second, share=0.5)), HABITS["full"])
+    config = TrainConfig(steps=8, lr=1e-2, batch_size=8)
+    whole = finished(training(regime, config, regression, 2))
+    checkpoints = Checkpoints(tmp_path, "this", every=1e9)
+    steps = training(regime, config, regression, 2, checkpoints)
+    for _ in range(6):
+        next(steps)
+    steps.close()
+    again = finished(training(regime, config, regression, 2, checkpoints))
+    for name, tensor in whole.model.state_dict().items():
+        assert torch.equal(tensor, again.model.state_dict()[name]), name
+
+
+def test_a_race_draws_no_more_seeds_than_were_asked_for(
+    base: Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A third seed's rows were not among those that had been read."""
+    monkeypatch.setattr(racing, "SIMPLY", 0.0)
+    dice = np.random.default_rng(1)
+    rows = tiny_rows(CLASSES, 400)
+    problem = Problem(
+        split(replace(rows, targets=dice.choice(["a", "b"], 400).astype(object)), CLASSES), CLASSES, (base,)
+    )
+    options = Options(regimes=("linear", "frozen", "scratch-dnn"), rows=(120,), seeds=1, trials=1, length=0.02)
+    made = last(race_study(problem, replace(options, log=False), tmp_path, 20.0, command=""))
+    assert {run.seed for run in made.comparison.runs} == {0}
+
+
+def test_runs_that_longer_ones_took_the_place_of_were_paid_too(
+    base: Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("warmstart.runs._converged", lambda *_: False)
+    made = compared([base.location], tmp_path / "study")
+    every = [load_run(path.parent) for path in (tmp_path / "study" / "runs").glob("*/run.json")]
+    assert len(every) == 3 and len(made.comparison.runs) == 1
+    assert made.advice.compute["spent_flops"] == pytest.approx(sum(run.cost.flops for run in every))
+    assert read_back(tmp_path / "study").advice.compute == made.advice.compute
+
+
+def test_a_study_that_is_gone_on_with_trains_no_longer_than_in_one_go(
+    base: Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its clock began anew, and with it all of its budget."""
+    monkeypatch.setattr("warmstart.runs._converged", lambda *_: False)
+    monkeypatch.setattr(import_module("warmstart.compare"), "_affordable", lambda *_: False)
+    compared([base.location], tmp_path / "study", budget=3600)
+    folder = tmp_path / "study"
+    assert _spent(folder) == pytest.approx(sum(run.cost.seconds for run in finished_runs(folder)))
+    monkeypatch.undo()
+    monkeypatch.setattr("warmstart.runs._converged", lambda *_: False)
+    write_json(folder / "lengths.json", {"full-r112-s0-x2": False})
+    for name in ("study.json", "comparison.json", "advice.json", "report.html"):
+        (folder / name).unlink()
+    shutil.rmtree(folder / "winner")
+    warmstart.resume(folder, quiet=True)
+    assert [run.id for run in finished_runs(folder)] == ["full-r112-s0"]
+
+
+@pytest.mark.parametrize("scale", ["linear", "log10(1+x)"])
+def test_zeros_stay_zeros_on_their_way_through_a_scale(scale: Any) -> None:
+    """As 4e-6 they had a percentage error of a thousand million."""
+    prices = np.array([0.0, 0, 0, 0, 0, 0, 11.5, 23, 310, 4])
+    rows = Rows(("",) * 10, prices, np.arange(1, 11), ("",) * 10)
+    task = Regression.fit(replace(REGRESSION, scale=scale), Splits(rows, rows, rows, ""))
+    targets = task.targets(rows)
+    assert task.truths(targets)[:6] == [0.0] * 6
+    assert task.metrics(targets[:, None] + 0.1, targets, {})["median percentage error"] < 200
+
+
+def test_a_draw_learns_the_language_from_its_own_rows(tmp_path: Path) -> None:
+    """Conversations were all read, however few rows a draw had: curves of `hybrid` were too good on few rows."""
+    table = {
+        "prompt": [f"what is thing {i} here" for i in range(300)],
+        "completion": [f"thing {i}" for i in range(300)],
+    }
+    asked = {"command": "compare", "data": ("x",), "base": (str(save_language_base(tmp_path / "base")),)}
+    request = from_mapping(asked | {"regimes": ("hybrid",), "rows": (20, 200), "max_length": 64})
+    problem = prepare(request, table_of(table), {}).problem
+    plan = first_plan(problem, options_of(request, problem))
+    for rows in (20, 200):
+        draw = plan.draw(rows, 0, plan.shared())
+        assert draw.corpus is not None
+        said = "\n".join(draw.corpus.splits.train.texts)
+        assert len(draw.corpus.splits.train) == rows
+        assert all(json.loads(text)[0]["content"] in said for text in draw.splits.train.texts)
+        assert set(draw.corpus.splits.val.texts).isdisjoint(draw.corpus.splits.train.texts)
+
+
+def test_moves_are_held_against_random_ones_of_the_same_texts() -> None:
+    cases = Cases(np.arange(12), np.zeros(12, dtype=np.int64))
+    half = {"changed": np.repeat([1.0, 0.0], 6), "random": np.repeat([np.nan, 0.0], 6)}
+    assert moved(cases, None, [half]).effects["beyond"].value == 0.0
+    nothing = {"changed": np.repeat([1.0, 0.0], 6), "random": np.full(12, np.nan)}
+    assert moved(cases, None, [nothing]).effects.keys() == {"changed"}
+
+
+def test_two_groups_of_test_rows_are_hardly_anything() -> None:
+    """One degree of freedom: Student's t is 12.7, not 4.3."""
+    dice = np.random.default_rng(0)
+    held = 0
+    for _ in range(400):
+        group = np.repeat([0, 1], 40)
+        scores = make_scores(0.5 + dice.normal(0, 0.3, 2)[group] + dice.normal(0, 0.1, 80))
+        low, high = resample([scores], draws=400, groups=group).interval
+        held += low <= 0.5 <= high
+    assert held / 400 > 0.9
+
+
+def test_networks_of_ones_own_are_named_in_every_request(data: Path, base: Base, tmp_path: Path) -> None:
+    """`resume`, which has no code of theirs, went on without them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(api, "watched", lambda steps, quiet: None)
+        asked: dict[str, Any] = {"own": {"mine": Tower}, "regimes": ("linear",), "base": base.location}
+        warmstart.advise(data, "price", tmp_path / "advise", **asked)
+        warmstart.fit(data, "price", "auto", tmp_path / "auto", **asked)
+    for name in ("advise", "auto"):
+        assert json.loads((tmp_path / name / "request.json").read_text())["regimes"] == ["linear", "scratch-mine"]
+
+
+@pytest.mark.parametrize("seed", [-1, 10**20])
+def test_a_seed_that_no_generator_takes_is_refused(seed: int) -> None:
+    with pytest.raises(UsageError, match="seed"):
+        from_mapping({"command": "fit", "data": ("x",), "seed": parsed("seed", seed)})
+
+
+def test_an_empty_text_is_read_as_something(tmp_path: Path) -> None:
+    """A decoder without a token that begins a text had nothing to read."""
+    tokens = Tokens(str(save_language_base(tmp_path / "base")), 16)
+    rows = tokens.encode(["a", ""])
+    assert rows.sizes().tolist() == [1, 1] and [len(rows.word_of.row(i)) for i in range(2)] == [1, 1]
+    assert rows.batch(np.array([1]))["input_ids"].shape == (1, 1)
+
+
+def test_a_score_that_is_no_number_is_a_failed_run_and_not_the_end_of_a_study(tmp_path: Path) -> None:
+    """JSON has no word for it, and writing the record ended everything."""
+    made = make_run("full", make_scores(np.full(20, 0.5)))
+    point = Point(5, 1.0, 0.1, 0.2, 0.3, 1.0)
+    metrics = {"RMSE (price)": float("inf"), "MAE (price)": 2.0}
+    done = finish(replace(made, metrics=metrics, points=(point, replace(point, val_loss=float("nan")))), tmp_path, None)
+    assert (done.failed, done.metrics, done.points) == (None, {"MAE (price)": 2.0}, (point,))
+    assert "too large or too small to be told: RMSE (price)" in load_run(tmp_path).caveats
+    lost = finish(replace(made, test=float("nan")), tmp_path, None)
+    assert (lost.test, lost.failed) == (None, "its score is no finite number")
+
+
+def test_a_plan_builds_what_it_needs_where_it_stays(tmp_path: Path) -> None:
+    """The folder of an architecture built to a size was gone before the plan looked at it."""
+    (tmp_path / "corpus.txt").write_text(
+        "\n\n".join(f"the bell tolls {i} times, and then once more" for i in range(400))
+    )
+    found = warmstart.plan(
+        tmp_path / "corpus.txt", None, task="causal-lm", parameters="140k", regimes=("scratch",), quiet=True
+    )
+    assert found[0].regime == "scratch" and (found[0].total or 0) > 10_000
+
+
+def test_a_body_of_one_block_has_layers(tmp_path: Path) -> None:
+    from transformers import BertConfig, BertModel
+
+    body = BertModel(
+        BertConfig(vocab_size=30, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32)
+    )
+    assert [name for name, _ in blocks(body)] == ["encoder.layer.0"]
+
+
+def test_a_plan_without_data_needs_a_number_of_rows() -> None:
+    with pytest.raises(UsageError, match="rows is auto"):
+        last(planning(from_mapping({"command": "plan", "task": "regression", "rows": "auto"})))
+
+
+def test_going_back_to_the_best_weights_forgets_the_looks_since(base: Base, regression: Draw) -> None:
+    model, rates = model_of(Full(), base_body(base), regression.task)
+    config = TrainConfig(steps=5, lr=1e-3)
+    keeper = Keeper(model, regression.task, looks=6)
+    for step, score in enumerate([0.5, 0.6, 0.6]):
+        keeper.see(score, step)
+    assert keeper.waited == 2
+    Underway(0, begin(model, rates, config), keeper, Course(6, 2), {}).retreat()
+    assert keeper.waited == 0
+
+
+def test_a_first_look_that_gave_no_number_is_not_the_best(base: Base, regression: Draw) -> None:
+    keeper = Keeper(model_of(Full(), base_body(base), regression.task)[0], regression.task, looks=6)
+    for step, score in enumerate([float("nan"), 0.5, float("nan")]):
+        keeper.see(score, step)
+    assert (keeper.score, keeper.step) == (0.5, 1)
+
+
+def base_body(base: Base) -> nn.Module:
+    return Pretrained(base).body(0)

@@ -327,5 +327,5 @@ def _predicted(row: Row) -> dict[str, Any]:
 def compute_spent(comparison: Comparison) -> dict[str, float]:
     """All that was spent. Runs with the very same trials share one search."""
     searches = {(run.regime, run.rows, repr(run.trials)): run.tuning_flops for run in comparison.runs}
-    spent = sum(run.cost.flops for run in comparison.runs) + sum(searches.values())
+    spent = sum(run.cost.flops for run in comparison.runs) + sum(searches.values()) + comparison.unranked_flops
     return {"spent_flops": spent, "exhaustive_flops": spent}

@@ -116,12 +116,7 @@ def compare(data: Data, target: str | None, out: str | Path, *, quiet: bool = Fa
     """
     own = settings.pop("own", {})
     request, table = _asked("compare", data, target, settings)
-    if own:
-        from warmstart.regimes import DEFAULT
-
-        # named in the request, so that `resume`, which does not have their code, refuses instead of leaving them out
-        names = dict.fromkeys((*(request.regimes or DEFAULT), *(f"scratch-{name}" for name in own)))
-        request = replace(request, regimes=tuple(names))
+    request = _naming(request, own)
     return watched(comparing(begin(request, Path(out), table), own), quiet)
 
 
@@ -134,6 +129,7 @@ def advise(data: Data, target: str | None, out: str | Path, *, quiet: bool = Fal
     """
     own = settings.pop("own", {})
     request, table = _asked("advise", data, target, settings)
+    request = _naming(request, own)
     return watched(comparing(begin(request, Path(out), table), own), quiet)
 
 
@@ -144,6 +140,8 @@ def fit(data: Data, target: str | None, regime: str, out: str | Path, *, quiet: 
     """
     own = settings.pop("own", {})
     request, table = _asked("fit", data, target, settings | {"regime": regime})
+    if request.races:
+        request = _naming(request, own)
     return watched(fitting(begin(request, Path(out), table), own), quiet)
 
 
@@ -202,6 +200,14 @@ def report(folder: str | Path, *, examples: bool = True) -> Path:
     out = _finished_comparison(folder)
     _write(config.load(out), out, examples=examples)
     return out / "report.html"
+
+
+def _naming(request: config.Request, own: Mapping[str, Any]) -> config.Request:
+    """With regimes of one's own among those asked for: `resume`, which has no code of theirs, then refuses."""
+    from warmstart.regimes import DEFAULT
+
+    names = dict.fromkeys((*(request.regimes or DEFAULT), *(f"scratch-{name}" for name in own)))
+    return replace(request, regimes=tuple(names)) if own else request
 
 
 def _finished_comparison(folder: str | Path) -> Path:

@@ -146,8 +146,17 @@ class Plan:
     def draw(self, rows: int, seed: int, shared: Shared) -> Draw:
         drawn = self.splits.subset(rows, seed)
         problem, options = self.problem, self.options
-        draw = Draw(drawn, problem.schema, shared, seed, options.worth, self.corpus, problem.general)
+        draw = Draw(drawn, problem.schema, shared, seed, options.worth, self._domain(drawn), problem.general)
         return replace(draw, replayed=problem.replayed, mixed=options.mixed)
+
+    def _domain(self, drawn: Splits) -> Corpus | None:
+        """What a draw learns the language from: of what the rows say, no more than its own."""
+        corpus = self.corpus
+        if corpus is None or not self.problem.spoken:
+            return corpus
+        train = corpus.splits.train
+        own = np.isin(np.array(train.keys, dtype=np.int64), drawn.train.numbers)
+        return replace(corpus, splits=replace(corpus.splits, train=train.take(np.flatnonzero(own))))
 
     # --- seconds ------------------------------------------------------------------------------------------------------
 

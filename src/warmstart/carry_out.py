@@ -1,7 +1,8 @@
 """Carry out: how is a request begun in a folder, carried out there, and gone on with after a stop?"""
 
+import tempfile
 from collections.abc import Generator
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -13,7 +14,7 @@ from warmstart.data.read import MEMORY, Table
 from warmstart.engine import world
 from warmstart.errors import UsageError, WarmstartError
 from warmstart.lock import locked
-from warmstart.prepare import Own, Understood, options_of, prepare, prepared, understand
+from warmstart.prepare import Own, Understood, options_of, prepared, understand
 from warmstart.record import Run, write_json
 
 if TYPE_CHECKING:
@@ -53,10 +54,16 @@ def begin(request: config.Request, folder: Path, table: Table | None = None) -> 
     kept = understood.table.files == (MEMORY,) and request.examples
     if kept:
         request = replace(request, data=(str(folder.resolve() / TABLE),))
-    world().by_main(lambda: config.save(request, folder))
+    world().by_main(lambda: _claim(request, folder))
     if kept:
         world().by_main(lambda: _keep(understood.table, folder / TABLE))
     return Begun(request, folder, understood, fresh=True)
+
+
+def _claim(request: config.Request, folder: Path) -> None:
+    """Write the request down, unless another process is at work in the folder and has only just begun."""
+    with locked(folder) if folder.is_dir() else nullcontext():
+        config.save(request, folder)
 
 
 def begin_again(request: config.Request, folder: Path) -> Begun:
@@ -145,11 +152,13 @@ def planning(request: config.Request, table: Table | None = None) -> "Generator[
     if not request.data and table is None:
         if machine is not None:
             raise UsageError("a plan for another device needs the data.", "name DATA and --target")
-        rows = 0 if request.rows == "auto" else max(request.rows)
+        if request.rows == "auto":
+            raise UsageError("rows is auto, but without data no number of rows is known.", "name one, e.g. --rows 2000")
+        rows = max(request.rows)
         return from_log(str(request.task), request.regimes, rows, request.base, where)
-    problem = prepare(request, table, {}).problem
-    options = options_of(request, problem)
-    return (yield from forecast(problem, options, where))
+    with tempfile.TemporaryDirectory() as folder:
+        problem = prepared(request, understand(request, table), {}, Path(folder)).problem
+        return (yield from forecast(problem, options_of(request, problem), where))
 
 
 def carrying_out(begun: Begun) -> "Generator[Progress, None, Study] | Generator[Progress, None, Run]":
@@ -198,11 +207,11 @@ def _released_if_impossible(
     begun: Begun, steps: "Generator[Progress, None, Value]"
 ) -> "Generator[Progress, None, Value]":
     """Alone in the folder. A base or regime that is not there is found here: the corrected command may use the same."""
-    try:
-        with ExitStack() as stack:
-            world().by_main(lambda: stack.enter_context(locked(begun.folder)))
+    with ExitStack() as stack:
+        world().by_main(lambda: stack.enter_context(locked(begun.folder)))
+        try:
             return (yield from steps)
-    except WarmstartError:
-        if begun.fresh and world().main:
-            _release(begun.folder)
-        raise
+        except WarmstartError:
+            if begun.fresh and world().main:
+                _release(begun.folder)
+            raise

@@ -26,6 +26,7 @@ from warmstart.runs import Chosen, tried_settings
 from warmstart.tasks import task_for
 from warmstart.work import Progress, Work
 
+LENGTHS = "lengths.json"
 LONGER = (2, 4)  # times the length, for a regime that was still improving
 
 Runs = dict[tuple[str, int, int], list[Run]]  # regime, rows, seed: one for each length tried
@@ -51,6 +52,8 @@ def compare(problem: Problem, options: Options, folder: Path) -> Generator[Progr
                 yield study.told(done)
         yield from _networks(study, runs, rows)
     comparison = compared(study.plan, _best_lengths(study.plan, runs), folder)
+    made = sum(done.cost.flops for tried in runs.values() for done in tried)
+    comparison = replace(comparison, unranked_flops=made - sum(done.cost.flops for done in comparison.runs))
     remember(comparison, folder)
     return comparison
 
@@ -153,14 +156,23 @@ def _lengthen(study: Work, runs: Runs, chosen: Chosen, rows: int, longer: int) -
     if all(r.converged or r.failed for r in before) or before[0].settings["steps"] * 2 != chosen.config.steps * longer:
         return
     extra = plan.seconds_of_run(name, rows, longer) * len(before)
-    elapsed = time.perf_counter() - study.began
-    ran_already = (study.folder / "runs" / work.run_id(name, rows, plan.seeds[0], longer) / "run.json").exists()
-    if elapsed + extra > plan.options.budget and not ran_already:
+    if not _affordable(study, work.run_id(name, rows, plan.seeds[0], longer), extra):
         return
     study.planned += extra
-    known = Trial(tried_settings(chosen.regime, chosen.config), before[0].settings["steps"], before[0].val)
-    for seed in plan.seeds:
-        yield from _run(study, runs, replace(chosen, trials=(*chosen.trials, known)), rows, seed, longer)
+    settings = tried_settings(chosen.regime, chosen.config)
+    for seed, done in zip(plan.seeds, before, strict=True):
+        known = Trial(settings, done.settings["steps"], done.val)
+        yield from _run(study, runs, replace(chosen, shorter=known), rows, seed, longer)
+
+
+def _affordable(study: Work, run: str, seconds: float) -> bool:
+    """Whether there is time for what begins with this run. Written down, so that it is decided once."""
+    path = study.folder / LENGTHS
+    decided: dict[str, bool] = json.loads(path.read_text()) if path.exists() else {}
+    if run not in decided:
+        decided[run] = time.perf_counter() - study.began + seconds <= study.plan.options.budget
+        write_json(path, decided)
+    return decided[run]
 
 
 def _best_lengths(plan: Plan, runs: Runs) -> list[Run]:

@@ -81,6 +81,7 @@ class Comparison:
     caveats: tuple[str, ...]  # of the study as a whole: dropped rows, truncation, rare classes
     noise_floor: float | None = None  # best reachable score, where it is known (the demo's catalogue)
     excluded: tuple[Excluded, ...] = ()  # by the constraints: not trained, or trained and not to be chosen
+    unranked_flops: float = 0.0  # of trainings that others of another length took the place of
     mismatch: dict[str, Any] | None = None  # of the texts and the base: `Mismatch.to_json`; None: not measured
 
     @cached_property

@@ -1,5 +1,6 @@
 """Course: how a training goes: looks at validation rows, the best weights so far, all that a checkpoint must hold."""
 
+import math
 import statistics
 import time
 from collections.abc import Generator
@@ -88,7 +89,8 @@ class Keeper:
     def see(self, score: float, step: int, last: bool = False) -> None:
         """A look at the weights as they are; `last`: those at the end of the schedule."""
         slack = self.noise * abs(score) if last else 0.0
-        if self.score is None or ((score - self.score) * (1 if self.higher else -1) + slack > 0):
+        best = math.nan if self.score is None else self.score
+        if math.isnan(best) or (score - best) * (1 if self.higher else -1) + slack > 0:
             self.score, self.step, self.waited = score, step, 0
             _copy(self.live, self.weights)
         else:
@@ -133,6 +135,7 @@ class Underway:
             f"went back to step {course.steps + keeper.step} at {SLOWER:g} times the rate"
         )
         keeper.restore()
+        keeper.waited = 0
         state.optimizer.state.clear()
         state.step, state.strikes, state.slowed = keeper.step, 0, state.slowed * SLOWER
         course.points = [point for point in course.points if point.step <= course.steps + keeper.step]

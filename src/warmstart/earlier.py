@@ -4,6 +4,7 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
+from warmstart.bases import usual_decoder, usual_encoder
 from warmstart.device import environment, memory_room
 from warmstart.errors import UsageError, listed
 from warmstart.forecasts import LOGGED, Forecast, Planned, Where, power, sources
@@ -15,10 +16,11 @@ from warmstart.regimes import DEFAULT, FROM_NO_BASE, known_regime
 def from_log(task: str, regimes: Sequence[str], rows: int, bases: Sequence[str], where: Where) -> Planned:
     """What the log of earlier runs lets expect for so many rows. Raises UsageError where it knows none of them.
 
-    Without `bases`, runs from any base count.
+    Without `bases`, those count that started from the usual one; where there are none, from the last one used.
     """
     known = [e for e in entries() if e["task"] == task and not e.get("failed")]
-    known = [entry for entry in known if not bases or entry.get("base") in bases]
+    from_bases = bases or _usual(known, task)
+    known = [entry for entry in known if entry.get("base") in from_bases]
     names = [known_regime(name) for name in regimes or DEFAULT]
     if not any(entry["regime"] in names for entry in known):
         of_base = f" with base {listed(bases, quote=True)}" if bases else ""
@@ -35,8 +37,18 @@ def from_log(task: str, regimes: Sequence[str], rows: int, bases: Sequence[str],
             each = zip(short_names(bases), bases, strict=True)
             runs |= {at(name, short): [e for e in of_regime if e.get("base") == base] for short, base in each}
     forecasts = tuple(_logged(name, found, rows, where) for name, found in runs.items())
-    note = f"{LOGGED} on this machine ({len(known)} of task {task}), in proportion to their rows; one run each"
-    return Planned(forecasts, environment("-").device, memory_room(), (note, *sources(where)))
+    note = (
+        f"{LOGGED} on this machine ({len(known)} of task {task}, base {listed(from_bases)}), "
+        "in proportion to their rows; one run each"
+    )
+    return Planned(forecasts, environment("-").device, memory_room(), (note, *sources(where, measured=False)))
+
+
+def _usual(known: Sequence[dict[str, Any]], task: str) -> list[str]:
+    """The base that is taken where none is named, if the log knows it; else the one that was used last."""
+    logged = [str(entry["base"]) for entry in known if entry.get("base")]
+    usual = usual_encoder() if task in ("regression", "classification", "masked-lm") else usual_decoder()
+    return [usual] if usual in logged else logged[-1:]
 
 
 def _logged(name: str, known: list[dict[str, Any]], rows: int, where: Where) -> Forecast:

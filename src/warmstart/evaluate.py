@@ -188,7 +188,9 @@ def _sums(columns: Array, groups: Array) -> Array:
 
 def _few(groups: int) -> float:
     """How much wider than their draws the truth spreads, where few groups are drawn: Student's t, and n - 1 for n."""
-    return _student_95(groups) / _NORMAL_95 * math.sqrt(groups / (groups - 1))
+    from scipy.special import stdtrit
+
+    return float(stdtrit(groups - 1, 0.975)) / _NORMAL_95 * math.sqrt(groups / (groups - 1))
 
 
 def interval(scores: Sequence[Array], draws: int = DRAWS) -> Interval:

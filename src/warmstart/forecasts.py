@@ -68,9 +68,9 @@ def power(where: Where) -> tuple[float, float]:
     return watts_here(gpu), price_here(gpu) if where.price_per_hour is None else where.price_per_hour
 
 
-def sources(where: Where) -> tuple[str, ...]:
-    """Where the figures come from, in words."""
+def sources(where: Where, *, measured: bool = True) -> tuple[str, ...]:
+    """Where the figures come from, in words. `measured`: whether steps were made for them."""
     here = "memory (of the whole process) and time: a few steps were measured here, the dearest batch among them"
     price = f"money: {PRICES}" if where.price_per_hour is None else "money: at the price that was given"
     rest = "weights, compute and disk are computed; energy is an estimate, at full power"
-    return (*((here,) if where.machine is None else ()), rest, price)
+    return (*((here,) if measured and where.machine is None else ()), rest, price)

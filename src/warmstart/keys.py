@@ -84,7 +84,7 @@ KEYS: dict[str, Key] = {
     "tokens": Key(str, "training tokens to use: 10M or 10M,50M; default: all", CARRIED_OUT,
         remark="training tokens to use, e.g. [10M, 50M]; empty: all"),
     "seeds": Key(int, "draws of the training rows (3)", SEVERAL, within=(1, 100), remark="draws of the training rows"),
-    "seed": Key(int, "the first seed", FORECAST),
+    "seed": Key(int, "the first seed", FORECAST, within=(0, 2**31)),
     "trials": Key(int, "learning rates tried for each regime (3)", FORECAST, within=(1, 9),
         remark="learning rates tried for each regime"),
     "lr": Key(float, "one learning rate, not searched", FORECAST, within=(1e-9, 10)),

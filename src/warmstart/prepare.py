@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from warmstart import config
+from warmstart.data.candidates import candidates
 from warmstart.data.check import Checked
 from warmstart.data.check import check as find
 from warmstart.data.conversations import read as read_turns
@@ -20,7 +21,7 @@ from warmstart.data.read import Table, table_of
 from warmstart.data.read import read as read_files
 from warmstart.data.recognise import recognise
 from warmstart.data.schema import CORPUS, TEXT_OUT, Columns, Schema, TaskName
-from warmstart.data.split import Splits, make_rows, split
+from warmstart.data.split import Splits, make_rows, split, usable_rows
 from warmstart.errors import MissingError, UsageError, listed
 from warmstart.naming import at, parted, regime_of, short_names
 
@@ -159,6 +160,7 @@ def prepared(request: config.Request, understood: Understood, own: Own, folder: 
         general=measured,
         replayed=replayed,
         corpus=corpus,
+        spoken=corpus is not None and not request.corpus,
         caveats=caveats,
         noise_floor=request.noise_floor,
     )
@@ -299,21 +301,34 @@ def sources_of(request: config.Request, task: TaskName, gpu_bytes: int | None = 
 def domain(request: config.Request, understood: Understood) -> Splits | None:
     """What `hybrid` learns the language from: the corpus that was named; None: the task's own training texts.
 
-    Those of a task whose rows are conversations are what is said in them.
+    Those of a task whose rows are conversations are what is said in them; the keys of these pieces are the numbers of
+    the rows, of which a draw takes its own.
     """
     schema = understood.schema
     if request.corpus:
         piece_bytes = request.columns.piece_bytes
         pieces = read_corpus(request.corpus, text=request.text, piece_bytes=piece_bytes, offline=request.offline)
         table = table_of({"text": list(pieces)})
-    elif schema.task in TEXT_OUT:
-        said = ("\n\n".join(turn.content for turn in read_turns(text)) for text in understood.splits.train.texts)
-        table = table_of({"text": list(said)})
-    else:
+        plain = _plain(table, request)
+        return split(make_rows(table, plain, drop_bad_rows=True)[0], plain)
+    if schema.task not in TEXT_OUT:
         return None
-    plain = recognise(table, Columns(text=("text",), task="causal-lm", piece_bytes=request.columns.piece_bytes))
-    rows, _ = make_rows(table, plain, drop_bad_rows=True)
-    return split(rows, plain)
+    parts = understood.splits.train, understood.splits.val
+    said = ("\n\n".join(turn.content for turn in read_turns(text)) for part in parts for text in part.texts)
+    table = table_of({"text": list(said)})
+    plain = _plain(table, request)
+    found = candidates(table, plain)
+    index = np.flatnonzero(found.usable[found.owners])
+    owners = found.owners[index]
+    keys = np.concatenate([part.numbers for part in parts])[owners].astype(str).tolist()
+    spoken = replace(usable_rows(table, plain, found), keys=keys)
+    learned = owners < len(parts[0])
+    train, val = (spoken.take(np.flatnonzero(part)) for part in (learned, ~learned))
+    return Splits(train, val, spoken.take(np.empty(0, dtype=np.int64)), "")
+
+
+def _plain(table: Table, request: config.Request) -> Schema:
+    return recognise(table, Columns(text=("text",), task="causal-lm", piece_bytes=request.columns.piece_bytes))
 
 
 def chosen_regimes(request: config.Request, own: "Sequence[Regime]", task: TaskName) -> tuple[str, ...]:

@@ -115,7 +115,11 @@ def moved(cases: Cases, pair: int | None, seeds: Sequence[Mapping[str, Array]]) 
     drawn = {name: drawn_of(cases, pair, name, seeds) for name in seeds[0]}
     first = "changed" if "changed" in drawn else "moved"
     if "random" in drawn:
-        drawn["beyond"] = drawn[first] - drawn["random"]
+        both = [{**seed, first: np.where(np.isfinite(seed["random"]), seed[first], np.nan)} for seed in seeds]
+        if not any(np.isfinite(seed["random"][cases.of(pair)]).any() for seed in seeds):
+            del drawn["random"]  # no other words were there to be drawn
+        else:
+            drawn["beyond"] = drawn_of(cases, pair, first, both) - drawn["random"]
     return Moved({name: each.estimate for name, each in drawn.items()})
 
 

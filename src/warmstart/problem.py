@@ -53,6 +53,7 @@ class Problem:
     general: tuple[str, ...] = ()  # texts on which forgetting is measured; none: what the base itself says
     replayed: tuple[str, ...] = ()  # others, for replay; none: what the base itself says
     corpus: Splits | None = None  # texts of the domain; None: the training rows' own
+    spoken: bool = False  # whether these are what the rows say, each with its row's number as key
     caveats: tuple[str, ...] = ()
     noise_floor: float | None = None  # best reachable score, where it is known
 

@@ -87,13 +87,15 @@ def race(
     higher_is_better: bool = False,
     dice: int = 0,
     prior: Prior | None = None,
+    seeds: int = MOST_SEEDS,
 ) -> Generator[Ask, Result, Standing]:
     """Ask for runs until one arm is known to be best on `whole` rows, or the budget is spent.
 
     `worth`: the smallest gain that matters, as a share of the best score, which is 1 - loss where higher is better.
+    `seeds`: of one arm at one number of rows, at most.
     """
     sight = Foresight(prior or Prior(), rungs(whole)[0], whole)
-    field_ = _Field(tuple(arms), whole, worth, higher_is_better, sight, dice)
+    field_ = _Field(tuple(arms), whole, worth, higher_is_better, sight, dice, min(seeds, MOST_SEEDS))
     for ask in field_.opening():
         if field_.spent + field_.cost(ask) <= budget or not field_.seen:
             field_.add((yield ask))
@@ -119,6 +121,7 @@ class _Field:
     higher_is_better: bool
     sight: Foresight
     dice: int
+    seeds: int
     seen: list[Result] = field(default_factory=list)  # in the order of asking, failed ones apart
     failed: set[str] = field(default_factory=set)
     spent: float = 0.0
@@ -232,7 +235,7 @@ class _Field:
             for rows in (rows for rows in rungs(self.whole) if rows >= most):
                 seeds = {ask.seed for ask in self._asked(name) if ask.rows == rows}
                 fresh = next(seed for seed in range(len(seeds) + 1) if seed not in seeds)
-                if fresh < MOST_SEEDS:
+                if fresh < self.seeds:
                     yield Ask(name, rows, fresh)
 
     def _observed(self) -> Observed:

@@ -122,7 +122,8 @@ def run_race(study: Work, part: float | None) -> Generator[Progress, None, tuple
     taken: dict[str, float] = {}
     arms = _arms(plan, everything, chosen, taken)
     higher = study.draw(min(plan.sizes), plan.options.first_seed).task.higher_is_better
-    going = race(arms, whole, allowed, worth=plan.options.worth, higher_is_better=higher)
+    options = plan.options
+    going = race(arms, whole, allowed, worth=options.worth, higher_is_better=higher, seeds=options.seeds)
     runs: list[Run] = []
     spent = 0.0
     ask = next(going)

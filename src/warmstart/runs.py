@@ -5,6 +5,7 @@ import shutil
 import time
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, replace
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from warmstart.checkpoint import Checkpoints, told_of_a_full_disk
 from warmstart.course import look
 from warmstart.device import environment, peak_memory, reset_peak_memory
 from warmstart.engine import world
-from warmstart.errors import TrainingError
+from warmstart.errors import TrainingError, listed
 from warmstart.evaluate import noise
 from warmstart.forgetting import forgetting
 from warmstart.measure import Measured, measure
@@ -43,6 +44,7 @@ class Chosen:
     trials: tuple[Trial, ...] = ()
     flops: float = 0.0
     seconds: float = 0.0
+    shorter: Trial | None = None  # the same with the same seed, for half as long
 
 
 def try_settings(
@@ -63,7 +65,7 @@ def try_settings(
     with reading(trained.model, trained.reads):
         _, score = look(trained.model, draw.task, replace(examples, encoded=trained.reads))
     spent = trained.train_flops + float(trained.cost.forward(examples.sizes(), examples.loss_weights).sum())
-    return Trial(settings, config.steps, score), spent
+    return Trial(settings, config.steps, score if isfinite(score) else None), spent
 
 
 def tried_settings(regime: Regime, config: TrainConfig) -> dict[str, Any]:
@@ -273,7 +275,8 @@ def _converged(trained: Trained, chosen: Chosen, val: float, draw: Draw) -> bool
     if trained.best_step < trained.steps:
         return True
     settings = tried_settings(chosen.regime, chosen.config)
-    shorter = [(t.steps, t.val) for t in chosen.trials if t.settings == settings and t.steps < trained.steps]
+    tried = (*chosen.trials, *([chosen.shorter] if chosen.shorter else []))
+    shorter = [(t.steps, t.val) for t in tried if t.settings == settings and t.steps < trained.steps]
     known = [(steps, score) for steps, score in shorter if score is not None]
     matters = abs(val) * max(draw.worth, noise(len(draw.splits.val)))
     if not known:
@@ -303,7 +306,27 @@ def finish(record: Run, folder: Path, save: Callable[[Path], None] | None) -> Ru
 
     The checkpoints that it was trained from go only when nothing needs them any more.
     """
+    record = _finite(record)
     return replace(record, disk_bytes=world().by_main(lambda: _written(record, folder, save)))
+
+
+def _finite(record: Run) -> Run:
+    """Without what is no finite number: a run with such a score has failed."""
+    scores = (record.val, record.test, record.train)
+    val, test, train = known = tuple(score if score is None or isfinite(score) else None for score in scores)
+    lost = [name for name, value in record.metrics.items() if not isfinite(value)]
+    points = tuple(point for point in record.points if all(map(isfinite, vars(point).values())))
+    return replace(
+        record,
+        val=val,
+        test=test,
+        train=train,
+        metrics={name: value for name, value in record.metrics.items() if name not in lost},
+        calibration={name: value for name, value in record.calibration.items() if isfinite(value)},
+        points=points,
+        caveats=(*record.caveats, *([f"too large or too small to be told: {listed(lost)}"] if lost else [])),
+        failed=record.failed or ("its score is no finite number" if known != scores else None),
+    )
 
 
 def _written(record: Run, folder: Path, save: Callable[[Path], None] | None) -> int:

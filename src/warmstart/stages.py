@@ -185,6 +185,7 @@ def training(
     general = to_replay(model, regime.start, draw.replayed, config)
     for number, stage in enumerate(regime.stages):
         aim = stage.objective or draw.task
+        changed |= under_adapters(changed)
         turn(model, regime.start, aim, config.seed)
         with random_state(config.seed):  # adapters are drawn anew
             model.body = stage.method.prepare(model.body)
@@ -372,6 +373,12 @@ def turn(model: Model, start: Start, aim: Task, seed: int) -> None:
     model.body = merged(model.body)
     model.head, model.pooling = head_for(model.body, start, aim, seed)
     quicken(model.to(best_device()))
+
+
+def under_adapters(changed: set[str]) -> set[str]:
+    """The weights that trained adapters go into where they are merged, by the names that these may have then."""
+    layers = {name.partition(".lora_")[0] for name in changed if ".lora_" in name}
+    return {f"{layer}{weight}" for layer in layers for weight in (".weight", ".base_layer.weight")}
 
 
 def _base(model: Model, start: Start) -> dict[str, Tensor]:

@@ -20,6 +20,7 @@ from warmstart.data.schema import TEXT_OUT
 from warmstart.data.template import GAP, HEAD
 from warmstart.domains import measure_mismatch
 from warmstart.errors import TrainingError
+from warmstart.judging import RANKED_BY
 from warmstart.naming import regime_of
 from warmstart.probing import Probe
 from warmstart.problem import Options, Problem
@@ -113,6 +114,8 @@ def fit_advised(
     foretold = found.raced.of(name) if found.raced else None
     seen = [run for run in found.comparison.runs if run.regime == name and foretold is not None]
     before = max(seen, key=lambda run: run.rows, default=None)
+    if problem.schema.task in RANKED_BY:  # looks are at likelihoods then, the forecast is of what is written
+        before = None
     band = (foretold.interval.high - foretold.interval.low) / 2 if foretold else 0.0
     chosen = replace(options, regimes=(name,))
     done = yield from fit_one(problem, chosen, folder, folder / "advice", before, band)

@@ -4,6 +4,7 @@ Each is an iterator of `Progress`, so that who runs it can show how far it is. W
 is read back; what killed the process too often is recorded as failed.
 """
 
+import json
 import re
 import time
 from collections.abc import Callable, Generator
@@ -119,7 +120,14 @@ def measured(plan: Plan, folder: Path, *, cut: bool = True) -> Generator[Progres
     shared = plan.shared()
     if measured_on is not None and np.array_equal(measured_on.splits.train.numbers, shared.splits.train.numbers):
         shared = measured_on  # the rows were not cut: what was read and stored for the measuring serves the work
-    return Work(plan, folder, shared, planned=plan.seconds())
+    return Work(plan, folder, shared, time.perf_counter() - _spent(folder), planned=plan.seconds())
+
+
+def _spent(folder: Path) -> float:
+    """Seconds that took what is finished in a folder: a study that is gone on with has so much less left."""
+    runs = (json.loads(path.read_text())["cost"]["seconds"] for path in folder.glob("runs/*/run.json"))
+    searches = (json.loads(path.read_text())["seconds"] for path in folder.glob("tuning/*.json"))
+    return float(sum(runs) + sum(searches))
 
 
 def _without(plan: Plan, seconds: float) -> Plan:
@@ -165,7 +173,7 @@ def searched(work: Work, name: str, rows: int, spend: float) -> Generator[Progre
     regime = plan.regime(name, rows)
     config = plan.config(regime, rows, seed)
     trials_folder = work.folder / "tuning" / f"{name}-r{rows}"
-    path = trials_folder.with_suffix(".json")
+    path = trials_folder.with_name(f"{trials_folder.name}.json")  # a base may have a dot in its name
     facts = world().by_main(lambda: tune.known(path))
     if facts is not None:
         work.finished += plan.seconds_of_search(name, rows)

@@ -242,14 +242,14 @@ class Tokens:
     def encode(self, texts: Sequence[str]) -> TokenRows:
         tokens, lost = GrowingRagged(), Spool(np.int64)
         for encodings in self._encodings(texts, self.max_length):
-            tokens.append([e.ids for e in encodings])
+            tokens.append([e.ids or [self.tokenizer.pad_token_id] for e in encodings])  # a body reads something
             lost.append(np.fromiter((sum(map(_plain_tokens, e.overflowing)) for e in encodings), np.int64))
         return TokenRows(tokens.ragged(), partial(self._spell, texts), self.tokenizer.pad_token_id, lost.array())
 
     def _spell(self, texts: Sequence[str]) -> Ragged:
         words = GrowingRagged()
         for encodings in self._encodings(texts, self.max_length, words=True):
-            words.append([[-1 if word is None else word for word in e.word_ids] for e in encodings])
+            words.append([[-1 if word is None else word for word in e.word_ids] or [-1] for e in encodings])
         return words.ragged()
 
     def _encodings(self, texts: Sequence[str], longest: int | None, words: bool = False) -> Iterator[list[Any]]:

@@ -222,8 +222,7 @@ class Conversations(_Language):
     def prompt(self, text: str) -> list[int]:
         """The tokens that an answer is generated after.
 
-        Those of all turns, or of all before the last one if that is the assistant's: then they are what its training
-        row begins with. Raises InputError.
+        Those of all turns, or of all before the last one if that is the assistant's. Raises InputError.
         """
         found: list[int] = self.template.prompt(_turns(text)).tokens.tolist()
         return found

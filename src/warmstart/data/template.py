@@ -87,10 +87,12 @@ class Template:
         return Spoken(prompt, answer, prompt.bytes + len(words.encode()), prompt.lost + len(ids) - len(answer))
 
     def prompt(self, turns: Sequence[Turn]) -> Prompt:
-        """What an answer is generated after: all turns, or those before the last one if that is the assistant's."""
-        if turns and turns[-1]["role"] == "assistant":
-            return self.spoken(turns).prompt
-        return self._fitted(turns, self._opening(turns), self.room(0))
+        """What an answer is generated after: all turns, or those before the last one if that is the assistant's.
+
+        How long that one is plays no part: what is judged is what will be asked.
+        """
+        asked = turns[:-1] if turns and turns[-1]["role"] == "assistant" else turns
+        return self._fitted(asked, self._opening(asked), self.room(0))
 
     def size(self, turns: Sequence[Turn]) -> int:
         """Tokens of a prompt before anything is cut away."""

@@ -66,9 +66,9 @@ def blocks_path(body: nn.Module) -> str:
     """The dotted name of the repeated blocks: by family, else the longest ModuleList."""
     if type(body).__name__ in BLOCKS:
         return BLOCKS[type(body).__name__]
-    lists: list[tuple[int, str]] = [
-        (len(m), name) for name, m in body.named_modules() if isinstance(m, nn.ModuleList) and len(m) > 1
-    ]
+    lists: list[tuple[int, str]] = [(len(m), name) for name, m in body.named_modules() if isinstance(m, nn.ModuleList)]
+    several = [each for each in lists if each[0] > 1]
+    lists = several or [each for each in lists if each[0] == 1][:1]  # a single block is the outermost list of one
     if not lists:
         raise UsageError(
             f"the layers of {type(body).__name__} cannot be told apart: it has no ModuleList of repeated blocks.",

@@ -22,6 +22,7 @@ SCALES: dict[Scale, tuple[Callable[[Array], Array], Callable[[Array], Array]]] =
     "log10": (np.log10, lambda z: 10.0 ** np.clip(z, -300, 300)),
     "log10(1+x)": (lambda y: np.log10(1 + y), lambda z: np.maximum(10.0 ** np.clip(z, -300, 300) - 1, 0)),
 }
+ROUNDING = 1e-6
 COVERAGE = 0.9  # of the prediction interval
 FEWEST_FOR_INTERVAL = 20  # validation rows: below, the 90 % quantile is the largest or second largest error
 
@@ -87,9 +88,10 @@ class Regression:
         error = np.abs(outputs[:, 0].astype(np.float64) - targets) * self.deviation
         return np.stack([error, np.ones_like(error)], axis=1)
 
+    @np.errstate(over="ignore")  # what is squared may have no number
     def metrics(self, outputs: Array, targets: Array, calibration: Mapping[str, float]) -> dict[str, float]:
         scaled, truth = (self._scaled(x) for x in (outputs[:, 0], targets))
-        own, true = (self._own(x) for x in (outputs[:, 0], targets))
+        own, true = self._own(outputs[:, 0]), np.array(self.truths(targets))
         found = {
             f"MAE ({self.units})": _mean(np.abs(scaled - truth)),
             f"RMSE ({self.units})": float(np.sqrt(np.mean((scaled - truth) ** 2))),
@@ -119,7 +121,10 @@ class Regression:
         return columns
 
     def truths(self, targets: Array) -> list[Any]:
-        return list(self._own(targets).tolist())
+        own = self._own(targets)
+        if self.scale != "log10":  # of which no zero has a logarithm
+            own[np.abs(own) < ROUNDING * (abs(self.mean) + self.deviation)] = 0.0  # standardised in float32, and back
+        return list(own.tolist())
 
     def to_json(self) -> dict[str, Any]:
         return {"name": self.name, **vars(self)}
