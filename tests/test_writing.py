@@ -21,7 +21,7 @@ from tests.cli_base import call
 from tests.decoders import save_decoder
 from warmstart import api, writing
 from warmstart.data.conversations import Turn, ask
-from warmstart.deliver.chat import EMPTY, Chat, chat_with, converse
+from warmstart.deliver.chat import EMPTY, Chat, chat_with, converse, talk_to
 from warmstart.deliver.predict import writer_of
 from warmstart.errors import InputError, UsageError
 from warmstart.generate import Head
@@ -260,6 +260,15 @@ def test_a_model_of_a_given_size_learns_a_corpus(tmp_path: Path) -> None:
     assert model(ids).logits.shape[-1] == len(tokenizer)
     with pytest.raises(UsageError, match="it answers nobody"):
         chat_with(warmstart.load(out))
+    talk, written = talk_to(warmstart.load(out), most=12), io.StringIO()
+    converse(talk, ["the fox\n", "/new\n", "\n", "the fox\n"], written)
+    first, second = written.getvalue().splitlines()
+    text = "the fox" + first
+    assert first == second and len(first.split()) > 2
+    theirs = model.generate(ids, do_sample=False, max_new_tokens=12, eos_token_id=tokenizer.eos_token_id)
+    assert tokenizer.decode(theirs[0], skip_special_tokens=True) == text
+    with pytest.raises(UsageError, match="nothing to tell it before"):
+        talk_to(warmstart.load(out), "Be brief.")
 
 
 @pytest.mark.parametrize(

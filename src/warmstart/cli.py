@@ -168,12 +168,15 @@ def chat(
     most: Annotated[int, typer.Option("--max-tokens", help="of an answer", min=1)] = 256,
     seed: Annotated[int, typer.Option("--seed", help="of what is drawn")] = 0,
 ) -> None:
-    """Talk to a model that was trained to write; a line is a turn, /new begins anew, /quit or Ctrl-D ends."""
-    from warmstart import api, show
-    from warmstart.deliver.chat import HOW, chat_with, converse
+    """Talk to a model that was trained to write; a line is a turn, /new begins anew, /quit or Ctrl-D ends.
 
-    talk = chat_with(api.load(folder), system, temperature=temperature, top_p=top_p, most=most, seed=seed)
-    converse(talk, show.typed(HOW))
+    A language model (causal-lm) goes on with each line.
+    """
+    from warmstart import api, show
+    from warmstart.deliver.chat import converse, talk_to
+
+    talk = talk_to(api.load(folder), system, temperature=temperature, top_p=top_p, most=most, seed=seed)
+    converse(talk, show.typed(talk.how))
 
 
 @app.command()

@@ -4,7 +4,7 @@ So that people see what they have trained, beside its bits per byte. A few texts
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,8 @@ import torch
 
 from warmstart.data.controls import plain
 from warmstart.data.language import Documents, Masked
-from warmstart.generate import generate
+from warmstart.generate import generate, spelled
+from warmstart.generate import stream as generated
 from warmstart.models.language import LanguageHead
 from warmstart.models.model import Model
 from warmstart.record import Array
@@ -56,6 +57,28 @@ def _continued(model: Model, inputs: Documents, texts: Sequence[str]) -> dict[st
             said = tokenizer.decode([*prompts[i], *answer], skip_special_tokens=True)
             written[i] = said[len(tokenizer.decode(prompts[i], skip_special_tokens=True)) :]
     return {"read": read, "written": written}
+
+
+def stream(
+    model: Model, inputs: Documents, text: str, most: int, temperature: float, top_p: float, seed: int
+) -> Iterator[str]:
+    """Pieces of what comes after a text, as they are written; of a long one the end is read."""
+    tokenizer = inputs.tokenizer
+    begin = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
+    ids = plain(tokenizer).encode(text, add_special_tokens=False).ids
+    prompt = [*([] if begin is None else [begin]), *ids[-max(1, inputs.max_length // 2) :]]
+    stop = stops(model, tokenizer.eos_token_id)
+    tokens = generated(
+        model.body,
+        _head(model),
+        np.array(prompt),
+        stop=stop,
+        most=most,
+        temperature=temperature,
+        top_p=top_p,
+        seed=seed,
+    )
+    yield from spelled(tokenizer, tokens, prompt)
 
 
 def _filled(model: Model, inputs: Masked, text: str) -> str | None:

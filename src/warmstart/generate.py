@@ -106,15 +106,15 @@ def stream(
             hidden = reader.read(torch.tensor([token], device=hidden.device))
 
 
-def spelled(tokenizer: Any, tokens: Iterable[int]) -> Iterator[str]:
-    """The text of tokens, in pieces, each as soon as its last character is complete.
+def spelled(tokenizer: Any, tokens: Iterable[int], before: Sequence[int] = ()) -> Iterator[str]:
+    """The text of tokens that come after those `before`, in pieces, each as soon as its last character is complete.
 
     `tokenizer` is a fast one of transformers. Joined, the pieces are what it decodes from all tokens at once, special
     tokens left out.
     """
     # What a token spells depends on the one before it (a space at the start of a text is dropped), never on many more:
     # decode from the last finished piece on, and give what goes beyond it.
-    before: list[int] = []
+    before = list(before)
     pending: list[int] = []
     for token in tokens:
         pending.append(token)

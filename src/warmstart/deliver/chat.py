@@ -1,19 +1,33 @@
-"""Chat: a conversation with a trained model in a terminal."""
+"""Chat: a conversation with a trained model in a terminal; a language model goes on with what it is given."""
 
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import TextIO
+from typing import Protocol, TextIO
 
+from warmstart.continuing import stream
 from warmstart.data.conversations import Turn
+from warmstart.data.language import Documents
 from warmstart.deliver.predict import Trained, writer_of
 from warmstart.errors import UsageError
+from warmstart.models.model import Model
+from warmstart.store import Network
 from warmstart.tasks import Language
 from warmstart.writing import Writer
 
 LONGEST = 512  # tokens of an answer
 EMPTY = "(an empty answer: neither it nor what you said is remembered)"
 HOW = "a line is a turn; /new begins anew, /quit or Ctrl-D ends"
+GOES_ON = "a line is the beginning of a text, which the model goes on with; /quit or Ctrl-D ends"
+
+
+class Talk(Protocol):
+    """Somebody who says something to every line."""
+
+    how: str  # for who types
+
+    def say(self, text: str) -> Iterator[str]: ...
+    def anew(self) -> None: ...
 
 
 @dataclass
@@ -27,6 +41,8 @@ class Chat:
     most: int = LONGEST
     turns: list[Turn] = field(default_factory=list)
 
+    how = HOW
+
     def say(self, text: str) -> Iterator[str]:
         """Pieces of the answer as they are written. Then both are part of the conversation, unless it is empty."""
         turns = [*self.turns, Turn("user", text)]
@@ -37,6 +53,52 @@ class Chat:
         answer = "".join(pieces)
         if answer.strip():
             self.turns[:] = [*turns, Turn("assistant", answer)]
+
+    def anew(self) -> None:
+        """Forget all but what it was told before."""
+        self.turns[:] = [turn for turn in self.turns if turn.role == "system"]
+
+
+@dataclass
+class Continuation:
+    """A language model that goes on with texts, each by itself."""
+
+    model: Model
+    inputs: Documents
+    temperature: float = 0.0
+    top_p: float = 1.0
+    seed: int = 0
+    most: int = LONGEST
+
+    how = GOES_ON
+
+    def say(self, text: str) -> Iterator[str]:
+        """Pieces of what comes after the text."""
+        yield from stream(self.model, self.inputs, text, self.most, self.temperature, self.top_p, self.seed)
+
+    def anew(self) -> None:
+        """Nothing is remembered."""
+
+
+def talk_to(
+    trained: Trained,
+    system: str | None = None,
+    *,
+    temperature: float = 0.0,
+    top_p: float = 1.0,
+    most: int = LONGEST,
+    seed: int = 0,
+) -> Talk:
+    """A conversation, or what a model of plain text goes on with. Raises UsageError for a model that writes neither."""
+    network = trained.stored.predictor
+    if not isinstance(network, Network) or not isinstance(network.inputs, Documents):
+        return chat_with(trained, system, temperature=temperature, top_p=top_p, most=most, seed=seed)
+    if system:
+        raise UsageError(
+            f"the model in {trained.folder} goes on with texts: there is nothing to tell it before.",
+            "leave out --system, or chat with a run of --task chat",
+        )
+    return Continuation(network.model, network.inputs, temperature, top_p, seed, most)
 
 
 def chat_with(
@@ -59,20 +121,21 @@ def chat_with(
     return Chat(writer_of(stored), temperature, top_p, seed, most, turns)
 
 
-def converse(chat: Chat, lines: Iterable[str], out: TextIO = sys.stdout) -> None:
+def converse(talk: Talk, lines: Iterable[str], out: TextIO = sys.stdout) -> None:
     """An answer to every line, written as it comes; empty lines are passed over, `/new` begins anew, `/quit` ends."""
     for line in lines:
         text = line.strip()
         if text == "/quit":
             return
         if text == "/new":
-            chat.turns[:] = [turn for turn in chat.turns if turn.role == "system"]
+            talk.anew()
         elif text:
-            before = len(chat.turns)
-            for piece in chat.say(text):
+            blank = True
+            for piece in talk.say(text):
+                blank = blank and not piece.strip()
                 out.write(piece)
                 out.flush()
-            if len(chat.turns) == before:
+            if blank:
                 out.write(EMPTY)
             out.write("\n")
             out.flush()
