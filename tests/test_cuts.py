@@ -127,5 +127,7 @@ def test_long_texts_are_read_less_far_before_few_rows_are_left(plan: Plan, tmp_p
     assert short.sizes == (350,) and short.paces["full"] == pytest.approx(0.4 * long.paces["full"])
     assert short.paces["scratch-dnn"] == 1e-9, "hashed words are all read"
     assert "64 tokens read of a text at most instead of 256: 40% of the work for each" in short.cuts
+    asked = replace(long, options=replace(long.options, read_so_far=True))
+    assert within(asked, long.seconds() / 12).problem.base.max_length == 256
     cuts.save(short, tmp_path / "plan.json")
     assert cuts.load(long, tmp_path / "plan.json") == short

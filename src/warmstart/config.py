@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 HALF_AN_HOUR = 1800.0  # seconds
 
 
+MAX_LENGTH = 256  # tokens read of a text, where nothing else is asked for
+
+
 @dataclass(frozen=True)
 class Request:
     """Everything that a person can ask of `check`, `plan`, `compare`, `advise` and `fit`, with its defaults."""
@@ -67,7 +70,7 @@ class Request:
     length: float = 1.0
     batch_size: int | None = None
     micro_batch: int | None = None
-    max_length: int = 256
+    max_length: int = MAX_LENGTH
     optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
     moments: Literal["fp32", "bf16"] = "fp32"
     schedule: Literal["linear", "cosine", "constant"] = "linear"
@@ -183,6 +186,7 @@ class Request:
             budget=HALF_AN_HOUR if isinstance(self.budget, str) else self.budget,
             worth=self.worth,
             length=self.length,
+            read_so_far=self.max_length != MAX_LENGTH,  # it was asked for
             epochs=self.epochs,
             lr=self.lr,
             batch_size=self.batch_size,

@@ -36,7 +36,8 @@ def _smaller(plan: Plan) -> Iterator[Plan]:
     """The plan with less and less: two trials, one seed, no search, then half the rows again and again.
 
     Of the rows to train on and the rows to score, those are halved that take more of the time. Before few are left to
-    train on, less is read of each text: its beginning tells the most, and half the tokens take half the time.
+    train on, less is read of each text, unless it was said how much: its beginning tells the most, and half the tokens
+    take half the time.
     """
     while plan.searches and plan.options.trials > 2:
         plan = replace(plan, options=replace(plan.options, trials=plan.options.trials - 1))
@@ -52,8 +53,8 @@ def _smaller(plan: Plan) -> Iterator[Plan]:
         scoring = sum(plan.seconds_of_scoring(*run) for run in runs)
         if 2 * scoring > sum(plan.seconds_of_run(*run) for run in runs) and len(plan.splits.test) >= 2 * FEWEST_SCORED:
             plan = replace(plan, scored=plan.scored / 2)
-        elif max(plan.sizes) < 2 * ENOUGH_ROWS and (shortened := _shortened(plan)):
-            plan = shortened
+        elif max(plan.sizes) < 2 * ENOUGH_ROWS and not plan.options.read_so_far and (fewer := _shortened(plan)):
+            plan = fewer
         elif max(plan.sizes) >= 2 * FEWEST_ROWS:
             plan = _half(plan)
         else:

@@ -27,6 +27,7 @@ class Options:
     budget: float = 1800.0  # seconds
     worth: float = 0.01  # the smallest relative gain that matters
     length: float = 1.0  # times each regime's own number of steps
+    read_so_far: bool = False  # whether a budget leaves what is read of texts as it is
     epochs: float | None = None  # None: each regime's own
     lr: float | None = None  # None: searched
     batch_size: int | None = None
