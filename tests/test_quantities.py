@@ -9,16 +9,36 @@ from warmstart.quantities import amount, duration, number, share, size, wait
 
 
 @pytest.mark.parametrize(
-    ("text", "seconds"), [("90", 90), ("90s", 90), ("10m", 600), ("1h30m", 5400), ("0.5h", 1800), (" 2m5s ", 125)]
+    ("text", "seconds"),
+    [
+        ("90", 90),
+        ("90s", 90),
+        ("10m", 600),
+        ("1h30m", 5400),
+        ("0.5h", 1800),
+        (" 2m5s ", 125),
+        ("3min", 180),
+        ("3 min", 180),
+        ("10 minutes", 600),
+        ("1 hour 5 min", 3900),
+        ("9s", 9),
+        ("0", 0),
+    ],
 )
 def test_lengths_of_time(text: str, seconds: float) -> None:
     assert duration(text) == seconds
 
 
-@pytest.mark.parametrize("text", ["", "m", "10 minutes", "-5m", "1m1h", "nan"])
+@pytest.mark.parametrize("text", ["", "m", "10 moments", "-5m", "1m1h", "nan"])
 def test_no_lengths_of_time(text: str) -> None:
     with pytest.raises(UsageError, match="no length of time"):
         duration(text)
+
+
+def test_a_small_number_alone_is_likely_to_be_of_minutes() -> None:
+    with pytest.raises(UsageError, match=r"'3' has no unit.\nhint: write 3s, 3m or 3h"):
+        duration("3")
+    assert config.parsed("budget", 3) == config.parsed("budget", "3s") == 3.0
 
 
 def test_shares() -> None:

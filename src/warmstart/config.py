@@ -343,7 +343,8 @@ def parsed(key: str, value: Any) -> Any:
         share(str(value))
         return str(value).strip()
     if key in ("budget", "max_train"):
-        return duration(str(value))
+        typed = isinstance(value, str)
+        return duration(value if typed else f"{value}s")  # from Python: seconds
     if key == "worth":
         return share(str(value))
     if key == "max_size":

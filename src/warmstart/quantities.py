@@ -11,15 +11,23 @@ from typing import Any
 from warmstart.errors import UsageError, shortened
 from warmstart.keys import flag
 
+TIME = (
+    r"(?:(\d+(?:\.\d+)?) ?h(?:ours?)? ?)?"
+    r"(?:(\d+(?:\.\d+)?) ?m(?:in(?:ute)?s?)? ?)?"
+    r"(?:(\d+(?:\.\d+)?)(?: ?s(?:ec)?)?)?"
+)
+UNSAID = 60  # seconds, from which on a number needs no unit
 AMOUNTS = {"k": 10**3, "m": 10**6, "b": 10**9, "t": 10**12}
 UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
 
 
 def duration(text: str) -> float:
-    """Seconds in '90', '90s', '10m', '1h30m'."""
-    match = re.fullmatch(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s?)?", text.strip())
+    """Seconds in '90', '90s', '10m', '10 min', '1h30m'. A number below 60 alone is more likely to be of minutes."""
+    match = re.fullmatch(TIME, text.strip())
     if not match or not any(match.groups()):
         raise UsageError(f"{text!r} is no length of time.", "write for example 90s, 10m or 1h30m")
+    if text.strip() == match[3] and 0 < float(match[3]) < UNSAID:
+        raise UsageError(f"{text!r} has no unit.", f"write {match[3]}s, {match[3]}m or {match[3]}h")
     hours, minutes, seconds = (float(part or 0) for part in match.groups())
     return 3600 * hours + 60 * minutes + seconds
 
