@@ -100,6 +100,32 @@ def test_targets_without_anything_to_learn_are_refused() -> None:
         of_target([{"k": i} for i in range(N)])
 
 
+def test_numbers_with_decimal_commas_are_named_and_never_read_as_something_else() -> None:
+    cents = [f"{i % 90},{i % 7}{i % 10}" for i in range(N)]
+    for shown, values in {
+        "write 0.00,": cents,
+        "write 0.5,": ["0,5", "1", *cents[2:]],
+        "write 1234.56,": ["1.234,56 €", *(f"{cell} €" for cell in cents[1:])],
+        "write 3.5,": ["3,5", "4,0"] * 100,
+        "write 1234567.5,": ["1 234 567,5", *cents[1:]],
+    }.items():
+        with pytest.raises(InputError, match="look like numbers with decimal commas") as raised:
+            of_target(values)
+        assert shown in raised.value.hint
+        with pytest.raises(InputError, match="decimal commas"):
+            of_target(values, task="regression")
+    assert of_target(["3,5", "4,0"] * 100, task="classification").task == "classification"
+    for values in ([f"{i},{i + 100}" for i in range(N)], ["1.5", *cents[1:]], ["a,5", *cents[1:]]):
+        with pytest.raises(InputError, match="neither numbers nor classes"):
+            of_target(values)
+
+
+def test_amounts_with_units_are_shown_by_the_ways_they_are_written() -> None:
+    values = ["$ 5", "$ 6", "EUR 7", "9 €", *(f"$ {i}" for i in range(N - 4))]
+    with pytest.raises(InputError, match=r"for example '\$ 5' in row 1, 'EUR 7' in row 3, '9 €' in row 4\)"):
+        of_target(values)
+
+
 def test_columns_that_are_not_there_or_the_target_itself() -> None:
     lamps = table(title=TITLES, price=PRICES, copy=PRICES, shop=["a", "b"] * 100)
     for columns in (Columns("prise"), Columns("price", ("titel",)), Columns("price", ("title",), "shpo")):

@@ -6,11 +6,12 @@ import pyarrow.compute as pc
 
 from warmstart.data.cells import as_numbers, as_text, constant, count_different, each_text, is_identifier, present
 from warmstart.data.formats import CODE, NA_MARKS
+from warmstart.data.numerals import amounts, decimal_comma, with_point
 from warmstart.data.read import Table
 from warmstart.data.recognise_language import language_task, recognise_language
 from warmstart.data.schema import Columns, Scale, Schema, TaskName, check_meant, named
 from warmstart.data.texts import Column
-from warmstart.errors import InputError, UsageError, did_you_mean, shortened
+from warmstart.errors import InputError, UsageError, did_you_mean, listed, shortened
 from warmstart.record import Array
 
 __all__ = ["Columns", "Scale", "Schema", "TaskName", "recognise"]
@@ -40,7 +41,7 @@ def recognise(table: Table, columns: Columns) -> Schema:
         )
     target = table.columns[columns.target]
     _check_varies(columns, target)
-    task, multi_label, notes = _task(columns, target)
+    task, multi_label, notes = _task(table, columns, target)
     scale: Scale = "linear"
     if task == "regression":
         scale, note = _scale(columns, as_numbers(target)[0])
@@ -104,7 +105,7 @@ def _check_varies(columns: Columns, target: Column) -> None:
         )
 
 
-def _task(columns: Columns, target: Column) -> tuple[TaskName, bool, list[str]]:
+def _task(table: Table, columns: Columns, target: Column) -> tuple[TaskName, bool, list[str]]:
     """(task, multi-label?, why)"""
     name = repr(columns.target)
     if columns.separator is not None or pa.types.is_list(target.type):
@@ -124,12 +125,16 @@ def _task(columns: Columns, target: Column) -> tuple[TaskName, bool, list[str]]:
         return columns.task, False, [f"The task is {columns.task}, as asked."]
     task, why = _guess(target)
     if task == "classification":
-        _check_repeats(columns.target, target)
+        _check_point(columns.target, target)
+        _check_repeats(table, columns.target, target)
     return task, False, [f"{name} {why}, so the task is {task}."]
 
 
 def _check_task(columns: Columns, target: Column) -> None:
-    if columns.task == "regression" and not np.isfinite(as_numbers(target)[0]).any():
+    if columns.task != "regression":
+        return
+    _check_point(columns.target, target)
+    if not np.isfinite(as_numbers(target)[0]).any():
         raise UsageError(
             f"--task regression needs numbers, but column {columns.target!r} holds none", "leave out --task"
         )
@@ -157,13 +162,24 @@ def _guess(target: Column) -> tuple[TaskName, str]:
     return "regression", said
 
 
-def _check_repeats(name: str, target: Column) -> None:
+def _check_point(name: str, target: Column) -> None:
+    shown = decimal_comma(target) if pa.types.is_large_string(target.type) else None
+    if shown is not None:
+        raise InputError(
+            f"column {name!r} holds what look like numbers with decimal commas (for example {shortened(shown)})",
+            f"write {with_point(shown)}, for example by saving the file with points as decimal marks and without "
+            "units; if they are labels, pass --separator ',' or --task classification",
+        )
+
+
+def _check_repeats(table: Table, name: str, target: Column) -> None:
     distinct, rows = count_different(present(target))
     if distinct > MANY_VALUES and distinct > rows / 2:
+        shown = [f"{shortened(cell)} in {table.where(row)}" for row, cell in amounts(target).items()]
         raise InputError(
             f"column {name!r} has {distinct:,} different values in {rows:,} rows "
-            f"(for example {shortened(next(present(target)))}): neither numbers nor classes",
-            "choose another target; for numbers, remove currency signs and thousands separators; "
+            f"(for example {listed(shown or [shortened(next(present(target)))])}): neither numbers nor classes",
+            "choose another target; write numbers as 1234.56, without currency signs and thousands separators; "
             "for several labels a cell, pass --separator",
         )
 

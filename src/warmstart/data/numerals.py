@@ -1,0 +1,63 @@
+"""Numerals: how are numbers written in a column of text that cannot be read as numbers?
+
+>>> with_point("1.234,56"), with_point("6,33 €")
+('1234.56', '6.33')
+"""
+
+import re
+from collections.abc import Iterator
+
+from warmstart.data.cells import each_text
+from warmstart.data.formats import NA_MARKS
+from warmstart.data.texts import Column
+
+SHARE = 0.95  # of the cells that must hold an amount for the column to be one of amounts
+KINDS = 3  # ways of writing that are shown
+UNIT = r"(?:[$€£¥₹%°]|[^\W\d_]{1,4}\.?)"
+AMOUNT = re.compile(rf"(?:{UNIT}\s*)?([+-]?[0-9]+(?:[.,'\s][0-9]+)*)(?:\s*{UNIT})?")
+DECIMAL_COMMA = re.compile(r"[+-]?(?:[0-9]+|[0-9]{1,3}(?:[.\s][0-9]{3})+),([0-9]+)")
+WHOLE = re.compile(r"[+-]?[0-9]+")
+
+
+def decimal_comma(column: Column) -> str | None:
+    """A cell with a decimal comma, if all cells are numbers and those with a fraction have one; units may stand beside.
+
+    Where each fraction has three digits, as in 1,234, the comma may part thousands, and nothing can be said.
+    """
+    shown = None
+    for _, cell in _filled(column):
+        number = _number(cell)
+        fraction = number and DECIMAL_COMMA.fullmatch(number)
+        if not fraction and not (number and WHOLE.fullmatch(number)):
+            return None
+        if fraction and len(fraction[1]) != 3:
+            shown = shown or cell
+    return shown
+
+
+def with_point(cell: str) -> str:
+    """A cell with a decimal comma as it would be read."""
+    return re.sub(r"[.\s]", "", _number(cell) or cell).replace(",", ".")
+
+
+def amounts(column: Column) -> dict[int, str]:
+    """A cell of each way in which amounts are written here, three at most, by row from 1; {} where they are none."""
+    cells, read = 0, 0
+    ways: dict[str, tuple[int, str]] = {}
+    for row, cell in _filled(column):
+        number = _number(cell)
+        cells, read = cells + 1, read + (number is not None)
+        if number is not None:
+            ways.setdefault(cell.replace(number, ""), (row, cell))
+    return dict(list(ways.values())[:KINDS]) if read >= SHARE * cells else {}
+
+
+def _filled(column: Column) -> Iterator[tuple[int, str]]:
+    cells = enumerate(each_text(column), 1)
+    return ((row, cell.strip()) for row, cell in cells if cell is not None and cell.strip().lower() not in NA_MARKS)
+
+
+def _number(cell: str) -> str | None:
+    """What is left of an amount without its unit."""
+    found = AMOUNT.fullmatch(cell)
+    return found[1] if found else None
