@@ -56,6 +56,24 @@ def test_a_clean_table_has_no_findings() -> None:
     assert classes.target == {"classes": 3, "largest": "b", "counts": {"b": 400, "a": 200, "c": 200}}
 
 
+def test_numbers_that_stand_for_missing_ones_are_named() -> None:
+    wide = np.exp(np.random.default_rng(2).normal(5, 1, N)).round(2) + 11
+    for least, scale, bound in ((-1, "log10", "positive"), (-999, "log10", "positive"), (0, "log10", "at least 21")):
+        values = wide.copy()
+        values[2:26:3] = least
+        finding = found(checked(table(title=texts(N), y=values)), "stand-in")
+        assert finding.severity == "warning" and finding.count == 8 and finding.rows[:2] == (3, 6)
+        assert finding.message.startswith(f"8 rows have {least} in column 'y', which is otherwise {bound}")
+        assert f": without them {scale} would suit it, not l" in finding.message
+    even = np.array(prices())
+    even[:8] = -1
+    assert "suit" not in found(checked(table(title=texts(N), y=even)), "stand-in").message
+    once, counts, debts = wide.copy(), np.floor(wide - 11), wide.copy()
+    once[3], debts[:2], debts[2] = -1, -1, -7
+    for values in (once, counts, debts, np.arange(N) % 50 - 1):
+        assert "stand-in" not in kinds(checked(table(title=texts(N), y=values), task="regression"))
+
+
 def test_bad_rows_are_findings_not_exceptions() -> None:
     titles: list[str | None] = [*texts(N - 2), None, " "]
     values = [*map(str, prices(N - 3)), "n.a.", "12,50", ""]

@@ -13,8 +13,9 @@ from warmstart.data.cells import constant, each_text
 from warmstart.data.copies import Copies, find_copies, shared_by_copies
 from warmstart.data.finding import SHOWN, Finding, Severity
 from warmstart.data.lengths import Reach, named_controls, too_long
+from warmstart.data.numerals import stand_in
 from warmstart.data.read import Table
-from warmstart.data.recognise import gives_away
+from warmstart.data.recognise import fitting_scale, gives_away
 from warmstart.data.schema import CORPUS, INSTRUCTED, TEXT_OUT, Schema
 from warmstart.data.split import Rows, Splits, remarks, split, usable_rows
 from warmstart.data.texts import Texts
@@ -60,6 +61,7 @@ def check(table: Table, schema: Schema, readers: Sequence[Reach] = (), *, drop_b
     found = candidates(table, schema)
     findings = [_of_bad_rows(kind, drop_bad_rows) for kind in found.bad]
     findings += [Finding("corpus", "warning", said) for said in remarks(table, schema, found)]
+    findings += _stand_ins(found.targets, schema)
     sizes: dict[str, int] = {}
     try:
         rows = usable_rows(table, schema, found)
@@ -298,6 +300,21 @@ def _classes(targets: Array, splits: Splits, schema: Schema) -> list[Finding]:
 
 
 # --- the target ----------------------------------------------------------------------------------------------------
+
+
+def _stand_ins(targets: Array, schema: Schema) -> list[Finding]:
+    """Numbers that seem to stand for missing ones, and what they do to the scale."""
+    least = stand_in(targets) if schema.task == "regression" else None
+    if least is None:
+        return []
+    numbers = np.flatnonzero(targets == least) + 1
+    others = targets[np.isfinite(targets) & (targets != least)]
+    scale = fitting_scale(others)
+    without = f": without them {scale} would suit it, not {schema.scale}" if scale != schema.scale else ""
+    bound = "positive" if least else f"at least {others.min():g}"
+    message = f"{len(numbers):,} rows have {least:g} in column {schema.target!r}, which is otherwise {bound}{without}."
+    hint = "if that stands for a missing value, leave these rows out, or empty the cells and pass --drop-bad-rows"
+    return [Finding.of("stand-in", "warning", message, numbers, hint)]
 
 
 def _summary(found: Candidates, schema: Schema) -> dict[str, object]:

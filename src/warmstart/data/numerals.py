@@ -1,4 +1,4 @@
-"""Numerals: how are numbers written in a column of text that cannot be read as numbers?
+"""Numerals: how are numbers written that cannot be read as such, and which stand for a missing one?
 
 >>> with_point("1.234,56"), with_point("6,33 €")
 ('1234.56', '6.33')
@@ -7,11 +7,17 @@
 import re
 from collections.abc import Iterator
 
+import numpy as np
+
 from warmstart.data.cells import each_text
 from warmstart.data.formats import NA_MARKS
 from warmstart.data.texts import Column
+from warmstart.record import Array
 
 SHARE = 0.95  # of the cells that must hold an amount for the column to be one of amounts
+STAND_INS = (-1, -9, -99, -999, -9999, 0)  # written where a number is missing
+FEWEST_OTHERS = 20  # different numbers beside one of these: with fewer they may be a scale, such as -1, 1, 2
+FAR = 10  # the least number beside 0, for that to be no amount
 KINDS = 3  # ways of writing that are shown
 UNIT = r"(?:[$€£¥₹%°]|[^\W\d_]{1,4}\.?)"
 AMOUNT = re.compile(rf"(?:{UNIT}\s*)?([+-]?[0-9]+(?:[.,'\s][0-9]+)*)(?:\s*{UNIT})?")
@@ -50,6 +56,21 @@ def amounts(column: Column) -> dict[int, str]:
         if number is not None:
             ways.setdefault(cell.replace(number, ""), (row, cell))
     return dict(list(ways.values())[:KINDS]) if read >= SHARE * cells else {}
+
+
+def stand_in(values: Array) -> float | None:
+    """The number that comes again and again and lies below all others, which are positive; None where there is none.
+
+    >>> stand_in(np.array([-1.0, -1.0, *range(1, 30)])), stand_in(np.array([0.0, 0.0, *range(1, 30)]))
+    (-1.0, None)
+    """
+    present = values[np.isfinite(values)]
+    least = float(present.min(initial=1))
+    others = np.unique(present[present != least])
+    again = (present == least).sum()
+    if least not in STAND_INS or not 2 <= again < len(present) / 2 or len(others) < FEWEST_OTHERS:
+        return None
+    return least if others[0] > 0 and (least or others[0] >= FAR) else None
 
 
 def _filled(column: Column) -> Iterator[tuple[int, str]]:

@@ -185,11 +185,6 @@ def _check_repeats(table: Table, name: str, target: Column) -> None:
 
 
 def _scale(columns: Columns, numbers: Array) -> tuple[Scale, str]:
-    """Logarithm where the target is never negative, leans far to small values, and leans half as much or less as one.
-
-    It leans where the middle of its 10th and 90th percentile lies far above the median (by a third of their half
-    distance), or where it has a heavy tail: the 99th percentile above 10 times the median and a skewness above 2.
-    """
     values = numbers[np.isfinite(numbers)]
     low, high, name = values.min(), values.max(), repr(columns.target)
     if columns.scale is not None:
@@ -201,14 +196,26 @@ def _scale(columns: Columns, numbers: Array) -> tuple[Scale, str]:
             )
         return columns.scale, f"{name} is learned on the scale {columns.scale}, as asked."
     spread = f"{name} lies between {_short(low)} and {_short(high)} with a median of {_short(np.median(values))}"
-    if low >= 0:
-        scale: Scale = "log10" if low > 0 else "log10(1+x)"
-        logarithms = np.log10(values) if low > 0 else np.log10(1 + values)
-        leans = _lean(values) > 1 / 3 and abs(_lean(logarithms)) <= _lean(values) / 2
-        heavy = np.percentile(values, 99) > 10 * np.median(values) and _skewness(values) > 2
-        if leans or (heavy and abs(_skewness(logarithms)) <= _skewness(values) / 2):
-            return scale, f"{spread}: it is learned as {scale}, which is undone in predictions."
-    return "linear", f"{spread}: it is learned as it is."
+    scale = fitting_scale(values)
+    how = "as it is" if scale == "linear" else f"as {scale}, which is undone in predictions"
+    return scale, f"{spread}: it is learned {how}."
+
+
+def fitting_scale(values: Array) -> Scale:
+    """Logarithm where finite values are never negative, lean far to small values, and lean half as much or less as one.
+
+    They lean where the middle of their 10th and 90th percentile lies far above the median (by a third of their half
+    distance), or where they have a heavy tail: the 99th percentile above 10 times the median and a skewness above 2.
+    """
+    low = values.min()
+    if low < 0:
+        return "linear"
+    logarithms = np.log10(values) if low > 0 else np.log10(1 + values)
+    leans = _lean(values) > 1 / 3 and abs(_lean(logarithms)) <= _lean(values) / 2
+    heavy = np.percentile(values, 99) > 10 * np.median(values) and _skewness(values) > 2
+    if leans or (heavy and abs(_skewness(logarithms)) <= _skewness(values) / 2):
+        return "log10" if low > 0 else "log10(1+x)"
+    return "linear"
 
 
 def _short(number: float) -> str:
