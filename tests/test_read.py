@@ -86,6 +86,30 @@ def test_semicolons_are_recognised(tmp_path: Path) -> None:
     assert read(tmp_path / "a.csv").columns.to_pydict() == {"x": ["3,5"], "y": ["lamp"]}
 
 
+@pytest.mark.parametrize("delimiter", [";", "\t", "|"])
+def test_the_delimiter_is_what_cuts_all_rows_alike(delimiter: str, tmp_path: Path) -> None:
+    lines = ["id;title, brand;text;price", "1;lamp;nice, and, red;3", '2;"a; lamp, old";;4', "3;rug;worn;5"]
+    (tmp_path / "a.csv").write_text("\n".join(lines[:2] + lines[3:]).replace(";", delimiter))
+    assert read(tmp_path / "a.csv").columns.column_names == ["id", "title, brand", "text", "price"]
+    (tmp_path / "b.csv").write_text("\n".join(lines))
+    assert read(tmp_path / "b.csv").columns["title, brand"].to_pylist() == ["lamp", "a; lamp, old", "rug"]
+    (tmp_path / "c.csv").write_text("title,price|unit\nlamp|rug,3\n")
+    assert read(tmp_path / "c.csv").columns.column_names == ["title", "price|unit"]
+
+
+def test_files_that_other_programs_write_are_told_what_to_do(tmp_path: Path) -> None:
+    for name, hint in {
+        "a.xlsx": r"save the sheet as CSV \(UTF-8\)",
+        "a.PNG": "images are not read by this version",
+    }.items():
+        (tmp_path / "folder").mkdir(exist_ok=True)
+        (tmp_path / "folder" / name).write_bytes(b"PK")
+        for source in (tmp_path / "folder" / name, tmp_path / "folder"):
+            with pytest.raises(InputError, match=hint):
+                read(source)
+        (tmp_path / "folder" / name).unlink()
+
+
 def test_json_values_of_mixed_kinds(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_text(

@@ -2,6 +2,7 @@
 
 import codecs
 import csv
+import itertools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -21,8 +22,16 @@ Rows = TypeVar("Rows", pa.RecordBatch, pa.Table)
 MAX_CELL_BYTES = 1_000_000  # a longer cell is nearly always a broken quote or a file pasted into a table
 BLOCK_BYTES = 64 << 20  # pyarrow refuses a CSV row longer than one block, so a block holds any cell we might name
 SCANNED_BYTES = 4 << 20  # of a text file, at a time
+DELIMITERS = (",", ";", "\t", "|")  # of CSV files
+TRIED_ROWS = 21  # read with each of them, the header being one
 BATCH_ROWS = 50_000  # of a Parquet file, at a time
 TEXT_ENDINGS = (".txt", ".md")  # of files that are one text each
+SPREADSHEETS = (".xlsx", ".xlsm", ".xls", ".ods", ".numbers")
+IMAGES = (".png", ".jpg", ".jpeg", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".heic", ".svg")
+UNREAD = {  # what to do instead
+    SPREADSHEETS: "save the sheet as CSV (UTF-8) or Parquet",
+    IMAGES: "images are not read by this version, only texts and tables",
+}
 NA_MARKS = frozenset({"", "na", "n/a", "#n/a", "<na>", "nan", "null", "none"})  # in numeric columns, any case
 NUMBER = r"^[+-]?(?:(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?|[iI]nf(?:inity)?)$"
 CODE = r"^[+-]?0\d"  # "007" is a name that happens to be written in digits
@@ -34,7 +43,7 @@ def read_file(path: Path) -> pa.Table:
     if reader is None:
         raise InputError(
             f"{path}: files ending in {path.suffix!r} cannot be read" if path.suffix else f"{path}: has no file ending",
-            f"known endings are {listed([*READERS, *TEXT_ENDINGS], 13)}",
+            instead([path]) or f"known endings are {listed([*READERS, *TEXT_ENDINGS], 13)}",
         )
     try:
         if path.stat().st_size == 0:
@@ -48,6 +57,15 @@ def read_file(path: Path) -> pa.Table:
     table = pa.table({name: usual_type(column) for name, column in zip(table.column_names, table.columns, strict=True)})
     check_cells(path, table)
     return table
+
+
+def instead(files: Sequence[Path]) -> str:
+    """What to do with files most of which are of a kind that many programs write and none is read; else ""."""
+    endings = [file.suffix.lower() for file in files]
+    for kind, hint in UNREAD.items():
+        if 2 * sum(ending in kind for ending in endings) > len(endings):
+            return hint
+    return ""
 
 
 def _check_names(path: Path, names: Sequence[str]) -> None:
@@ -161,9 +179,26 @@ def _read_csv(path: Path) -> pa.Table:
 
 
 def _delimiter(path: Path) -> str:
-    """A comma; a semicolon where the header has only those, as spreadsheets write it in half of Europe."""
+    """What cuts the header and the first rows into equally many cells, and into the most; a comma where two do.
+
+    Where nothing does, a comma; or a semicolon where the header has only those, as spreadsheets write it in half of
+    Europe.
+    """
+    cells = {delimiter: _cells_in_each(path, delimiter) for delimiter in DELIMITERS}
+    best = max(DELIMITERS, key=lambda delimiter: cells[delimiter])
     header = _first_line(path)
-    return ";" if ";" in header and "," not in header else ","
+    return best if cells[best] > 1 else ";" if ";" in header and "," not in header else ","
+
+
+def _cells_in_each(path: Path, delimiter: str) -> int:
+    """Of the first rows; 0 where they do not have equally many."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = filter(None, csv.reader(file, delimiter=delimiter))
+            counts = {len(row) for row in itertools.islice(rows, TRIED_ROWS)}
+    except csv.Error:
+        return 0
+    return counts.pop() if len(counts) == 1 else 0
 
 
 def _csv_header(path: Path, delimiter: str) -> list[str]:

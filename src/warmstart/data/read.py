@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import pyarrow as pa
 
-from warmstart.data.formats import READERS, TEXT_ENDINGS, check_cells, read_file, usual_type
+from warmstart.data.formats import READERS, TEXT_ENDINGS, check_cells, instead, read_file, usual_type
 from warmstart.data.plain import find_texts, is_plain, read_texts
 from warmstart.errors import InputError, MissingError, did_you_mean, listed, shortened
 
@@ -147,7 +147,7 @@ def _files_in(folder: Path, skipped: list[Path]) -> list[Path]:
     if not texts:
         raise InputError(
             f"the folder {str(folder)!r} holds no file that can be read as a table",
-            f"expected files ending in {listed([*READERS, *TEXT_ENDINGS], 13)}",
+            instead(others) or f"expected files ending in {listed([*READERS, *TEXT_ENDINGS], 13)}",
         )
     skipped += others
     return texts
