@@ -131,6 +131,18 @@ def test_columns_that_are_not_there_or_the_target_itself() -> None:
     for columns in (Columns("prise"), Columns("price", ("titel",)), Columns("price", ("title",), "shpo")):
         with pytest.raises(UsageError, match="did you mean"):
             recognise(lamps, columns)
+    for names, headless in (
+        (("P00000", "Acme mug", "like new, he sold it", "6.33"), True),
+        (("id", "title", "text", "2024"), False),
+    ):
+        cells = pa.table(
+            {name: list(values) for name, values in zip(names, (TITLES, TITLES, TITLES, PRICES), strict=True)}
+        )
+        for file in ("lamps.csv", "lamps.parquet"):
+            with pytest.raises(UsageError, match="there is no column 'price'") as raised:
+                recognise(Table(cells, (file,), (N,)), Columns("price"))
+            said = raised.value.hint.endswith("; the file seems to have no header line: add one")
+            assert said == (headless and file == "lamps.csv")
     with pytest.raises(UsageError, match="the text column 'copy' is the target 'price' itself"):
         recognise(lamps, Columns("price", ("title", "copy")))
     with pytest.raises(UsageError, match="both --target and --text"):

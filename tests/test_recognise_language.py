@@ -89,6 +89,20 @@ def test_sharegpt_and_alpaca_are_recognised() -> None:
     assert made.targets[:2].tolist() == SHORT[:2]
     pairs, _ = understood(table(question=SOURCES, answer=SHORT))
     assert (pairs.task, pairs.text, pairs.target) == ("chat", ("question",), "answer")
+    spelled, _ = understood(table(Answer=SHORT, ANSWER=SOURCES, Question=SOURCES, answer=SHORT))
+    assert (spelled.task, spelled.text, spelled.target) == ("chat", ("Question",), "answer")
+    assert understood(table(Messages=[messages(i) for i in range(N)]))[0].text == ("Messages",)
+
+
+def test_without_a_target_the_columns_are_listed_and_the_commands_that_would_do() -> None:
+    for found, hint in (
+        (table(id=range(N), dialog=[messages(i) for i in range(N)]), "--task chat --text dialog"),
+        (table(notes=SOURCES), "--task causal-lm"),
+        (table(id=range(N), notes=SOURCES), "--target COL (there are: 'id', 'notes')"),
+    ):
+        with pytest.raises(UsageError, match="no target was named") as raised:
+            recognise(found, Columns())
+        assert raised.value.hint.endswith(hint)
     named, _ = understood(table(ask=SOURCES, reply=SHORT), task="chat", text=("ask",), target="reply")
     assert (named.text, named.target) == (("ask",), "reply")
 

@@ -26,6 +26,7 @@ DELIMITERS = (",", ";", "\t", "|")  # of CSV files
 TRIED_ROWS = 21  # read with each of them, the header being one
 BATCH_ROWS = 50_000  # of a Parquet file, at a time
 TEXT_ENDINGS = (".txt", ".md")  # of files that are one text each
+CUT_BY_DELIMITERS = (".csv", ".tsv", ".tab")
 SPREADSHEETS = (".xlsx", ".xlsm", ".xls", ".ods", ".numbers")
 IMAGES = (".png", ".jpg", ".jpeg", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".heic", ".svg")
 UNREAD = {  # what to do instead
@@ -157,7 +158,7 @@ def _first_line(path: Path) -> str:
 
 def _read_csv(path: Path) -> pa.Table:
     quotes = _check_text(path)
-    delimiter = "\t" if path.suffix.lower() in (".tsv", ".tab") else _delimiter(path)
+    delimiter = _delimiter(path) if path.suffix.lower() == ".csv" else "\t"
     header = _csv_header(path, delimiter)
     names = [name.strip() or f"column {i}" for i, name in enumerate(header, 1)]
     _check_names(path, names)
@@ -307,9 +308,7 @@ def _from_arrow(path: Path, name: str, load: Callable[[], pa.Table]) -> pa.Table
 
 
 READERS: dict[str, Callable[[Path], pa.Table]] = {
-    ".csv": _read_csv,
-    ".tsv": _read_csv,
-    ".tab": _read_csv,
+    **dict.fromkeys(CUT_BY_DELIMITERS, _read_csv),
     ".jsonl": _read_json,
     ".ndjson": _read_json,
     ".json": _read_json,

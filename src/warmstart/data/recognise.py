@@ -4,14 +4,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from warmstart.data.cells import as_numbers, as_text, constant, count_different, each_text, is_identifier, present
+from warmstart.data.asked import check_columns, no_target
+from warmstart.data.cells import as_numbers, as_text, constant, count_different, is_identifier, present
 from warmstart.data.formats import CODE, NA_MARKS
 from warmstart.data.numerals import amounts, decimal_comma, with_point
 from warmstart.data.read import Table
 from warmstart.data.recognise_language import language_task, recognise_language
-from warmstart.data.schema import Columns, Scale, Schema, TaskName, check_meant, named
+from warmstart.data.schema import Columns, Scale, Schema, TaskName, check_meant
 from warmstart.data.texts import Column
-from warmstart.errors import InputError, UsageError, did_you_mean, listed, shortened
+from warmstart.errors import InputError, UsageError, listed, shortened
 from warmstart.record import Array
 
 __all__ = ["Columns", "Scale", "Schema", "TaskName", "recognise"]
@@ -30,15 +31,12 @@ def recognise(table: Table, columns: Columns) -> Schema:
     numbers; any other text, and true/false, is classification; lists, or a separator, make it multi-label.
     Raises UsageError for a column that is not there, InputError for a target from which nothing can be learned.
     """
-    _check_columns(table, columns)
+    check_columns(table, columns)
     found = language_task(table, columns)
     if found:
         return recognise_language(table, columns, *found)
     if not columns.target:
-        raise UsageError(
-            "no target was named.",
-            "say which column to predict: --target COL, or `target` in the file of --config",
-        )
+        raise no_target(table)
     target = table.columns[columns.target]
     _check_varies(columns, target)
     task, multi_label, notes = _task(table, columns, target)
@@ -67,22 +65,6 @@ def recognise(table: Table, columns: Columns) -> Schema:
 
 
 # --- the target ----------------------------------------------------------------------------------------------------
-
-
-def _check_columns(table: Table, columns: Columns) -> None:
-    """Raises UsageError for a named column that is not there, or that is named twice for different things."""
-    target, known = columns.target, table.columns.column_names
-    for name in filter(None, (target, *columns.text, columns.group, *columns.fields)):
-        if name not in known:
-            raise UsageError(f"there is no column {name!r} in {named(table)}", did_you_mean(name, known))
-    roles = {"--text": columns.text, "--group": (columns.group,), "--fields": columns.fields}
-    for role, names in roles.items():
-        if target and target in names:
-            raise UsageError(f"column {target!r} is both --target and {role}", "choose two different columns")
-    for name in columns.text if target else ():
-        cells = zip(each_text(table.columns[name]), each_text(table.columns[target]), strict=True)
-        if all(cell == other for cell, other in cells):
-            raise UsageError(f"the text column {name!r} is the target {target!r} itself", "choose other text columns")
 
 
 def _check_varies(columns: Columns, target: Column) -> None:

@@ -119,7 +119,7 @@ def _only_text(table: Table, columns: Columns) -> tuple[str, ...]:
     if table.documents:
         return ("text",)
     taken = (columns.target, columns.group, *columns.fields)
-    names = [name for name in table.columns.column_names if name not in taken and _holds_text(table, name)]
+    names = [name for name in table.columns.column_names if name not in taken and holds_text(table, name)]
     if len(names) > 1 and "text" in names:
         return ("text",)
     if len(names) != 1:
@@ -128,7 +128,7 @@ def _only_text(table: Table, columns: Columns) -> tuple[str, ...]:
     return (names[0],)
 
 
-def _holds_text(table: Table, name: str) -> bool:
+def holds_text(table: Table, name: str) -> bool:
     column = table.columns[name]
     if not pa.types.is_large_string(column.type) or next(present(column), None) is None:
         return False
@@ -160,8 +160,9 @@ def _chat(table: Table, columns: Columns) -> tuple[tuple[str, ...], str]:
 
 def _turns_column(table: Table, text: Sequence[str]) -> str | None:
     """The column of all turns. Raises UsageError where there are several, of which none is named."""
-    names = text if len(text) == 1 else [] if text else [n for n in TURNS if n in table.columns.column_names]
-    found = [name for name in names if _speaker(table.columns[name])]
+    known = _by_usual_name(table)
+    names = text if len(text) == 1 else [] if text else [known[name] for name in TURNS if name in known]
+    found = [name for name in names if speaker(table.columns[name])]
     if len(found) > 1:
         raise UsageError(
             f"{' and '.join(map(repr, found))} of {named(table)} all hold conversations, and only one column is read.",
@@ -170,7 +171,7 @@ def _turns_column(table: Table, text: Sequence[str]) -> str | None:
     return found[0] if found else None
 
 
-def _speaker(column: Column) -> str | None:
+def speaker(column: Column) -> str | None:
     """'role' or 'from', if one of the first cells begins like a conversation."""
     if not (pa.types.is_list(column.type) or pa.types.is_large_string(column.type)):
         return None
@@ -179,14 +180,21 @@ def _speaker(column: Column) -> str | None:
 
 
 def _turns_form(column: Column) -> str:
-    return "ShareGPT conversations" if _speaker(column) == "from" else "conversations"
+    return "ShareGPT conversations" if speaker(column) == "from" else "conversations"
 
 
 def _pair(table: Table, columns: Columns) -> tuple[tuple[str, ...], str] | None:
     if columns.text:
         return None
-    known = table.columns.column_names
-    return next((pair for pair in PAIRS if {*pair[0], pair[1]} <= set(known)), None)
+    known = _by_usual_name(table)
+    pair = next((pair for pair in PAIRS if {*pair[0], pair[1]} <= known.keys()), None)
+    return (tuple(known[name] for name in pair[0]), known[pair[1]]) if pair else None
+
+
+def _by_usual_name(table: Table) -> dict[str, str]:
+    """The columns by their names in lower case; of several, the one that is called so."""
+    names = table.columns.column_names
+    return {name.lower(): name for name in names} | {name: name for name in names}
 
 
 # --- texts to be written ----------------------------------------------------------------------------------------------
@@ -198,7 +206,10 @@ def _written(table: Table, columns: Columns, task: TaskName) -> tuple[tuple[str,
         raise UsageError("--target and --fields both say what is to be written", "leave one of them out")
     if not columns.target and not columns.fields:
         more = " or, with --fields a,b, the columns that make up a JSON object" if task == "structured" else ""
-        raise UsageError("no target was named.", f"say which column is to be written: --target COL{more}")
+        there = listed(table.columns.column_names, quote=True)
+        raise UsageError(
+            "no target was named.", f"say which column is to be written: --target COL{more} (there are: {there})"
+        )
     twice = next((name for name in columns.fields if name in columns.text), None)
     if twice:
         raise UsageError(f"column {twice!r} is both --fields and --text", "choose two different columns")
