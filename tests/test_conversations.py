@@ -28,12 +28,18 @@ def test_what_is_written_is_read_again_and_is_json_for_chat_templates() -> None:
         json.dumps(MESSAGES),
         [json.dumps(turn) for turn in MESSAGES],
         [turn | {"from": None, "value": None, "weight": 1} for turn in MESSAGES],
+        [turn | {"content": [{"type": "text", "text": turn["content"], "image_url": None}]} for turn in MESSAGES],
         [MESSAGES[0] | {"role": None, "from": "system"}, *SHAREGPT],
     ],
 )
 def test_turns_are_read_as_objects_and_as_json(cell: object) -> None:
     assert turns_of(cell) == TURNS
     assert looks_like_turns(cell) in ("role", "from") and has_answer(cell)
+
+
+def test_parts_of_a_turn_are_its_lines() -> None:
+    parts = [{"type": "text", "text": text} for text in ("Sum up:", "A long text.")]
+    assert turns_of([{"role": "user", "content": parts}]) == (Turn("user", "Sum up:\nA long text."),)
 
 
 def turn(role: object, content: object) -> dict[str, object]:
@@ -52,7 +58,15 @@ BROKEN: dict[str, tuple[object, str]] = {
     "a list for a role": ([turn(["user"], "a")], "turn 1 has the role"),
     "empty turn": ([turn("user", " \n")], r"turn 1 \(user\) is empty"),
     "no content": ([turn("user", None)], r"turn 1 \(user\) holds None, expected text"),
-    "parts": ([turn("user", [{"type": "image"}])], "expected text"),
+    "an image": (
+        [turn("user", [{"type": "image_url"}])],
+        r"turn 1 \(user\) holds a part of type 'image_url', expected",
+    ),
+    "a part without text": (
+        [turn("user", [{"type": "text", "text": None}])],
+        r"holds a part that is none, expected parts",
+    ),
+    "no part": ([turn("user", [])], r"turn 1 \(user\) is empty"),
     "a turn of text": (["hello"], "'hello' is not valid JSON"),
     "a turn of numbers": ([[1, 2]], r"turn 1 is \[1, 2\], expected role and content"),
     "cut short": (json.dumps(MESSAGES)[:-5], "is not valid JSON: .* at character"),

@@ -87,11 +87,33 @@ def test_sharegpt_and_alpaca_are_recognised() -> None:
     assert (schema.task, schema.text, schema.target) == ("chat", ("instruction", "input"), "output")
     assert [read(text)[0].content for text in made.texts[:2]] == ["Describe lamp 0.\n\noak", "Describe lamp 1."]
     assert made.targets[:2].tolist() == SHORT[:2]
+    alone = table(instruction=[f"Describe lamp {i}." for i in range(N)], input=[""] * N, output=SHORT)
+    assert "constant-column" not in {finding.kind for finding in checked(alone).findings}
     pairs, _ = understood(table(question=SOURCES, answer=SHORT))
     assert (pairs.task, pairs.text, pairs.target) == ("chat", ("question",), "answer")
     spelled, _ = understood(table(Answer=SHORT, ANSWER=SOURCES, Question=SOURCES, answer=SHORT))
     assert (spelled.task, spelled.text, spelled.target) == ("chat", ("Question",), "answer")
     assert understood(table(Messages=[messages(i) for i in range(N)]))[0].text == ("Messages",)
+
+
+def test_conversations_that_cannot_be_used_are_said_once() -> None:
+    image = [{"role": "user", "content": [{"type": "image_url"}]}, *messages(0)[1:]]
+    broken = table(messages=[json.dumps(image)] * N)
+    errors = [finding for finding in checked(broken).findings if finding.severity == "error"]
+    assert [error.kind for error in errors] == ["bad-conversation"]
+    assert "turn 1 (user) holds a part of type 'image_url'" in errors[0].message
+    dropped = check(broken, recognise(broken, Columns()), drop_bad_rows=True)
+    assert [finding.kind for finding in dropped.findings if finding.severity == "error"] == ["cannot-split"]
+
+
+def test_answers_that_are_all_the_same_are_said_to_be_so() -> None:
+    alike = table(messages=[json.dumps([messages(i)[0], messages(0)[1]]) for i in range(N)])
+    for found in (alike, table(question=SOURCES, answer=["Number 0."] * N)):
+        with pytest.raises(
+            InputError, match=r"the answers of column '\w+' are 'Number 0.' in every usable row"
+        ) as raised:
+            understood(found)
+        assert "target" not in raised.value.hint
 
 
 def test_without_a_target_the_columns_are_listed_and_the_commands_that_would_do() -> None:

@@ -79,6 +79,11 @@ def constant(column: Column) -> bool:
     return all(cell == first for cell in each_text(column))
 
 
+def blank(column: Column) -> bool:
+    """Whether no cell says anything."""
+    return next(present(column), None) is None
+
+
 def is_identifier(name: str, column: Column) -> bool:
     """Whether the values only name the rows: short, without spaces and nearly all different, or a running number."""
     if pa.types.is_floating(column.type):

@@ -3,27 +3,24 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from warmstart.data import conversations
 from warmstart.data.candidates import BadRows, Candidates, candidates, join_columns
-from warmstart.data.cells import constant, each_text
+from warmstart.data.cells import blank, constant, each_text
 from warmstart.data.copies import Copies, find_copies, shared_by_copies
 from warmstart.data.finding import SHOWN, Finding, Severity
 from warmstart.data.lengths import Reach, named_controls, too_long
 from warmstart.data.numerals import stand_in
 from warmstart.data.read import Table
 from warmstart.data.recognise import fitting_scale, gives_away
+from warmstart.data.recognise_language import OPTIONAL
 from warmstart.data.schema import CORPUS, INSTRUCTED, TEXT_OUT, Schema
-from warmstart.data.split import Rows, Splits, remarks, split, usable_rows
+from warmstart.data.split import FEWEST_ROWS, Rows, Splits, remarks, split, usable_rows
 from warmstart.data.texts import Texts
 from warmstart.errors import InputError, listed, shortened
 from warmstart.record import Array
-
-if TYPE_CHECKING:
-    pass
 
 COMPARED_BYTES = 1 << 16  # of a document, in the search for copies: its words are held in memory
 SAMPLED_ROWS = 2_000  # in which names of targets are looked for
@@ -67,7 +64,9 @@ def check(table: Table, schema: Schema, readers: Sequence[Reach] = (), *, drop_b
         rows = usable_rows(table, schema, found)
         splits = split(rows, schema)
     except InputError as error:
-        findings.append(Finding("cannot-split", "error", error.message, hint=error.hint))
+        # What the bad rows are is said already: where they are all that is wrong, more rows are not what is needed.
+        if drop_bad_rows or not found.bad or not (found.usable.sum() < FEWEST_ROWS <= len(found.texts)):
+            findings.append(Finding("cannot-split", "error", error.message, hint=error.hint))
     else:
         sizes = {"train": len(splits.train), "val": len(splits.val), "test": len(splits.test)}
         findings += _small_parts(sizes)
@@ -201,7 +200,7 @@ def _columns(table: Table, schema: Schema) -> list[Finding]:
     predicted = schema.task not in TEXT_OUT and not schema.multi_label
     for name in table.columns.column_names:
         column = table.columns[name]
-        if name == schema.target:
+        if name == schema.target or (name.lower() == OPTIONAL and schema.task == "chat" and blank(column)):
             continue
         if constant(column):
             severity: Severity = "warning" if name in schema.text else "note"

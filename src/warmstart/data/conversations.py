@@ -114,6 +114,7 @@ def _turn(number: int, item: object) -> Turn:
     role, content = _value(found, "role", "from"), _value(found, "content", "value")
     if not isinstance(role, str) or role not in ROLES:
         raise InputError(f"turn {number} has the role {shortened(role, 40)}, expected system, user or assistant")
+    content = _joined(number, ROLES[role], content) if isinstance(content, list) else content
     if not isinstance(content, str):
         raise InputError(f"turn {number} ({ROLES[role]}) holds {shortened(content, 40)}, expected text")
     if not content.strip():
@@ -123,6 +124,19 @@ def _turn(number: int, item: object) -> Turn:
     except UnicodeEncodeError as error:
         raise InputError(f"turn {number} ({ROLES[role]}) holds half of a character ({error.reason})") from error
     return Turn(ROLES[role], content)
+
+
+def _joined(number: int, role: Role, parts: list[object]) -> str:
+    """The text of content that is in parts, as lines. Raises InputError for a part that is no text."""
+    texts = []
+    for part in parts:
+        kind = part.get("type") if isinstance(part, dict) else None
+        text = part.get("text") if isinstance(part, dict) and kind == "text" else None
+        if not isinstance(text, str):
+            what = f"of type {shortened(kind, 40)}" if isinstance(kind, str) and kind != "text" else "that is none"
+            raise InputError(f"turn {number} ({role}) holds a part {what}, expected parts of type 'text' alone")
+        texts.append(text)
+    return "\n".join(texts)
 
 
 def _value(item: dict[str, Any], *keys: str) -> object:

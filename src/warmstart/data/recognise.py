@@ -5,7 +5,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from warmstart.data.asked import check_columns, no_target
-from warmstart.data.cells import as_numbers, as_text, constant, count_different, is_identifier, present
+from warmstart.data.cells import as_numbers, as_text, blank, constant, count_different, is_identifier, present
 from warmstart.data.formats import CODE, NA_MARKS
 from warmstart.data.numerals import amounts, decimal_comma, with_point
 from warmstart.data.read import Table
@@ -244,7 +244,7 @@ def _why_not(name: str, column: Column, target: Column, task: TaskName) -> str |
     kind = column.type
     if (pa.types.is_nested(kind) and not pa.types.is_list(kind)) or pa.types.is_binary(kind):
         return f"is of type {kind}, which cannot be written as text"
-    if next(present(column), None) is None:
+    if blank(column):
         return "is empty in every row"
     if constant(column):
         return "is the same in every row"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from warmstart.data.cells import constant, is_identifier, present
+from warmstart.data.cells import blank, constant, is_identifier
 from warmstart.data.conversations import looks_like_turns
 from warmstart.data.read import Table
 from warmstart.data.schema import CORPUS, TEXT_OUT, Columns, Schema, TaskName, check_meant, named
@@ -24,6 +24,7 @@ PAIRS = (
     (("prompt",), "response"),
     (("question",), "answer"),
 )
+OPTIONAL = "input"  # of Alpaca's columns: blank where the instruction says it all
 GLANCE = 100  # cells looked at for turns
 # By the code at the end of a column's name, as in 'synopsis_de'.
 LANGUAGES = {
@@ -130,7 +131,7 @@ def _only_text(table: Table, columns: Columns) -> tuple[str, ...]:
 
 def holds_text(table: Table, name: str) -> bool:
     column = table.columns[name]
-    if not pa.types.is_large_string(column.type) or next(present(column), None) is None:
+    if not pa.types.is_large_string(column.type) or blank(column):
         return False
     return len(column) == 1 or not (constant(column) or is_identifier(name, column))
 
@@ -215,7 +216,7 @@ def _written(table: Table, columns: Columns, task: TaskName) -> tuple[tuple[str,
         raise UsageError(f"column {twice!r} is both --fields and --text", "choose two different columns")
     if columns.target:
         column = table.columns[columns.target]
-        if next(present(column), None) is None:
+        if blank(column):
             raise InputError(
                 f"column {columns.target!r} has no value in any row, so there is nothing to learn",
                 "choose another target",

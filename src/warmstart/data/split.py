@@ -125,6 +125,12 @@ def _check_enough(schema: Schema, targets: Array, total: int) -> None:
             "add rows; a few hundred are a sensible beginning",
         )
     if all(target == targets[0] for target in targets):
+        if schema.task == "chat":
+            raise InputError(
+                f"the answers of {schema.answers} are {shortened(targets[0])} in every usable row, "
+                "so there is nothing to learn",
+                "add conversations with other answers",
+            )
         raise InputError(
             f"{schema.answers} is {shortened(targets[0])} in every usable row, so there is nothing to learn",
             "choose another target",
