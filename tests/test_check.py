@@ -114,10 +114,19 @@ def test_copies_are_found_also_across_the_split() -> None:
     across = found(result, "copies-across-split")
     assert across.severity == "warning" and across.count > 10 and "--group family" in across.hint
     serial = checked(table(title=titles, y=prices(N + 150), serial=range(N + 150)))
-    assert "a column that the copies share" in found(serial, "copies-across-split").hint
+    assert found(serial, "copies-across-split").hint == "drop the copies"
     grouped = checked(table(title=titles, y=prices(N + 150), family=families), group="family")
     assert "copies-across-split" not in kinds(grouped) and found(grouped, "duplicates").count == 50
     assert found(result, "contradictions").count == 60  # 30 copies and what they are copies of
+
+
+def test_a_table_joined_to_itself_is_a_warning() -> None:
+    twice = found(checked(table(title=texts(N) * 2, y=prices(N) * 2)), "duplicates")
+    assert (twice.severity, twice.count) == ("warning", N)
+    assert twice.message == "50% of the rows are exact copies: there are 400 different texts."
+    corpus = table(text=texts(30, words=400) * 2)
+    documents = found(check(corpus, recognise(corpus, Columns(text=("text",), task="causal-lm"))), "duplicates")
+    assert documents.severity == "warning" and "50% of the documents" in documents.message
 
 
 def test_near_copies_share_most_of_their_runs_of_words() -> None:
@@ -211,3 +220,21 @@ def test_rows_that_name_control_tokens_are_told() -> None:
         for each in check(lamps, schema, [Reach(99, lambda texts: [1] * len(texts), controls=("<s>", "</s>"))]).findings
     ]
     assert "control-tokens" not in kinds
+
+
+def test_cells_of_several_labels_are_told() -> None:
+    dice = np.random.default_rng(0)
+    topics, moods = ("billing", "fault", "order", "other"), ("calm", "angry", "")
+    both = [f"{topics[i]};{moods[j]}" for i, j in zip(dice.integers(4, size=N), dice.integers(3, size=N), strict=True)]
+    several = found(checked(table(title=texts(N), y=both)), "several-labels")
+    assert several.severity == "note" and several.count == sum(";" in cell for cell in both)
+    assert "--separator ';'" in several.hint
+    towns = [f"{('Lyon', 'Nice', 'Lille', 'Brest', 'Paris')[i % 5]}, France" for i in range(N)]
+    assert "several-labels" not in kinds(checked(table(title=texts(N), y=towns)))
+    assert "several-labels" not in kinds(checked(table(title=texts(N), y=both), separator=";"))
+
+
+def test_a_table_without_words_is_a_warning() -> None:
+    lamps = table(width=np.arange(N) % 70 * 0.00001, height=["7-8", "9-10"] * 200, lit=[True, False] * 200, y=prices())
+    bare = found(checked(lamps, text=("width", "height", "lit")), "no-words")
+    assert bare.severity == "warning" and "'width', 'height', 'lit'" in bare.message and "boosted trees" in bare.hint

@@ -2,6 +2,7 @@
 
 import re
 from array import array
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
@@ -13,6 +14,9 @@ from warmstart.record import Array
 
 IDENTIFIER_SHARE = 0.98  # different values among the rows, from which on a short text names the row
 SPACED_SHARE = 0.05  # of the cells of a column of names that may have blank space inside
+SEPARATORS = (";", "|", ",")
+SEVERAL_SHARE = 1 / 3  # of the different cells that are parted by one of these, from which on it may be meant to
+AGAIN_SHARE = 3 / 4  # of the parts that must come again in another cell
 PLAIN_NUMBER = re.compile(NUMBER, re.ASCII)
 ID_NAME = re.compile(r"(?:^|[_\s-])(?:id|uuid|guid|key)$|[a-z](?:Id|ID)$", re.ASCII)
 
@@ -71,6 +75,23 @@ def as_labels(column: Column, separator: str | None) -> list[tuple[str, ...] | N
 
 def _labels(names: Sequence[str | None]) -> tuple[str, ...]:
     return tuple(sorted({name.strip() for name in names if name is not None and name.strip()}))
+
+
+def likely_separator(cells: Iterable[str]) -> str | None:
+    """What parts cells into labels that come again beside others: in a third of the different cells, at least four.
+
+    >>> likely_separator(["Billing;calm", "Billing;angry", "Fault;calm", "Fault;angry"])
+    ';'
+    >>> likely_separator(["Paris, France", "Lyon, France", "Nice, France", "Lille, France"])
+    """
+    different = set(cells)
+    for separator in SEPARATORS:
+        several = [labels for cell in different if len(labels := _labels(cell.split(separator))) > 1]
+        beside = Counter(label for labels in several for label in labels)
+        again = sum(count > 1 for count in beside.values())
+        if len(several) >= max(4, SEVERAL_SHARE * len(different)) and again >= AGAIN_SHARE * len(beside):
+            return separator
+    return None
 
 
 def constant(column: Column) -> bool:

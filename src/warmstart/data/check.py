@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pyarrow as pa
 
 from warmstart.data import conversations
 from warmstart.data.candidates import BadRows, Candidates, candidates, join_columns
-from warmstart.data.cells import blank, constant, each_text
+from warmstart.data.cells import blank, constant, each_text, likely_separator, present
 from warmstart.data.copies import Copies, find_copies, shared_by_copies
 from warmstart.data.finding import SHOWN, Finding, Severity
 from warmstart.data.lengths import Reach, named_controls, too_long
@@ -18,12 +19,13 @@ from warmstart.data.recognise import fitting_scale, gives_away
 from warmstart.data.recognise_language import OPTIONAL
 from warmstart.data.schema import CORPUS, INSTRUCTED, TEXT_OUT, Schema
 from warmstart.data.split import FEWEST_ROWS, Rows, Splits, remarks, split, usable_rows
-from warmstart.data.texts import Texts
+from warmstart.data.texts import Column, Texts
 from warmstart.errors import InputError, listed, shortened
 from warmstart.record import Array
 
 COMPARED_BYTES = 1 << 16  # of a document, in the search for copies: its words are held in memory
 SAMPLED_ROWS = 2_000  # in which names of targets are looked for
+MANY_COPIES = 0.2  # of the rows; with as many, a file may have been joined to itself
 RARE_CLASS = 5  # training rows
 FEW_VAL_ROWS, FEW_TEST_ROWS = 50, 100
 QUANTILES = {"min": 0, "p10": 10, "p25": 25, "median": 50, "p75": 75, "p90": 90, "max": 100}
@@ -146,7 +148,8 @@ def _copies(table: Table, schema: Schema, rows: Rows, part: Array) -> list[Findi
         if len(pairs):
             again = np.unique(rows.numbers[pairs.max(axis=1)])
             message = f"{len(again):,} {unit}s {what}{copies.bound if kind == 'near-duplicates' else ''}."
-            findings.append(Finding.of(kind, "note", message, again))
+            many = kind == "duplicates" and len(again) >= MANY_COPIES * len(rows)
+            findings.append(Finding.of(kind, "note", message, again) if not many else _many_copies(again, rows, unit))
     findings += _contradictions(rows, copies)
     both = np.concatenate([copies.exact, copies.near])
     parts = part[rows.numbers[both]] if len(both) else both
@@ -156,10 +159,16 @@ def _copies(table: Table, schema: Schema, rows: Rows, part: Array) -> list[Findi
         column = shared_by_copies(table, schema, rows.numbers[both] - 1)
         among = f"have a copy or near copy among the training {unit}s"
         message = f"{len(tested):,} of {(part == 2).sum():,} test {unit}s {among}"
-        coarser = "a coarser --group" if schema.group else "--group with a column that the copies share"
-        hint = f"pass {f'--group {column}' if column else coarser} to keep copies on one side, or drop them"
+        group = f"--group {column}" if column else "a coarser --group" if schema.group else ""
+        hint = f"pass {group} to keep copies on one side, or drop them" if group else "drop the copies"
         findings.append(Finding.of("copies-across-split", "warning", f"{message}, so they test memory.", tested, hint))
     return findings
+
+
+def _many_copies(again: Array, rows: Rows, unit: str) -> Finding:
+    different = len(rows) - len(again)
+    message = f"{len(again) / len(rows):.0%} of the {unit}s are exact copies: there are {different:,} different texts."
+    return Finding.of("duplicates", "warning", message, again, f"keep one of each, unless the {unit}s do come again")
 
 
 def _contradictions(rows: Rows, copies: Copies) -> list[Finding]:
@@ -198,6 +207,10 @@ def _answers(sources: Rows, schema: Schema) -> list[Finding]:
 def _columns(table: Table, schema: Schema) -> list[Finding]:
     findings = []
     predicted = schema.task not in TEXT_OUT and not schema.multi_label
+    if schema.task not in TEXT_OUT and not any(_says_words(table.columns[name]) for name in schema.text):
+        message = f"No column that is read holds words: {listed(schema.text, quote=True)}."
+        hint = "what learns from tables, such as boosted trees, will do better; or name columns with texts by --text"
+        findings.append(Finding("no-words", "warning", message, hint=hint))
     for name in table.columns.column_names:
         column = table.columns[name]
         if name == schema.target or (name.lower() == OPTIONAL and schema.task == "chat" and blank(column)):
@@ -214,6 +227,12 @@ def _columns(table: Table, schema: Schema) -> list[Finding]:
                 Finding("leak", "warning", message, count=len(column), hint=f"leave {name!r} out of --text")
             )
     return findings
+
+
+def _says_words(column: Column) -> bool:
+    """Whether one of the cells has a letter in it, and not as numbers have."""
+    numeric = pa.types.is_floating(column.type) or pa.types.is_boolean(column.type)
+    return not numeric and any(any(map(str.isalpha, cell)) for cell in present(column))
 
 
 def _named_target(rows: Rows, schema: Schema) -> list[Finding]:
@@ -283,6 +302,12 @@ def _classes(targets: Array, splits: Splits, schema: Schema) -> list[Finding]:
         message = f"The classes {said} differ only in case or blank space."
         findings.append(Finding.of("class-spelling", "warning", message, numbers, "write them alike"))
     trained = _label_counts(splits.train.targets.tolist())
+    parted = likely_separator(counts) if not schema.multi_label else None
+    if parted:
+        several = sum(count for label, count in counts.items() if parted in label)
+        message = f"{several:,} of {counts.total():,} cells of {schema.target!r} look like several labels each."
+        hint = f"if they are, pass --separator {parted!r}: each is predicted by itself then"
+        findings.append(Finding("several-labels", "note", message, count=several, hint=hint))
     rare = sorted((trained[label], label) for label in counts if trained[label] < RARE_CLASS)
     if rare:
         said = listed([f"{label!r} ({count})" for count, label in rare])

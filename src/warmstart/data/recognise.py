@@ -5,7 +5,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from warmstart.data.asked import check_columns, no_target
-from warmstart.data.cells import as_numbers, as_text, blank, constant, count_different, is_identifier, present
+from warmstart.data.cells import (
+    as_numbers,
+    as_text,
+    blank,
+    constant,
+    count_different,
+    is_identifier,
+    likely_separator,
+    present,
+)
 from warmstart.data.formats import CODE, NA_MARKS
 from warmstart.data.numerals import amounts, decimal_comma, with_point
 from warmstart.data.read import Table
@@ -157,12 +166,13 @@ def _check_point(name: str, target: Column) -> None:
 def _check_repeats(table: Table, name: str, target: Column) -> None:
     distinct, rows = count_different(present(target))
     if distinct > MANY_VALUES and distinct > rows / 2:
+        separator = f" {found!r}" if (found := likely_separator(present(target))) else ""
         shown = [f"{shortened(cell)} in {table.where(row)}" for row, cell in amounts(target).items()]
         raise InputError(
             f"column {name!r} has {distinct:,} different values in {rows:,} rows "
             f"(for example {listed(shown or [shortened(next(present(target)))])}): neither numbers nor classes",
             "choose another target; write numbers as 1234.56, without currency signs and thousands separators; "
-            "for several labels a cell, pass --separator",
+            f"for several labels a cell, pass --separator{separator}",
         )
 
 
