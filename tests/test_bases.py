@@ -1,7 +1,6 @@
 """Bases: is what nobody named one that this machine can train?"""
 
 import importlib.util
-import json
 import pkgutil
 from pathlib import Path
 
@@ -30,11 +29,10 @@ def test_what_is_installed_is_taken_before_anything_is_asked_for(monkeypatch: py
 def test_a_mistyped_package_is_told_as_the_installed_one(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for package, config in (("tiny_weights_v2", {"model_type": "bert"}), ("tiny_weights_vv", None)):
+    for package, config in (("tiny_weights_v2", '{"model_type": "bert"}'), ("tiny_weights_vv", '{"cut')):
         (tmp_path / package).mkdir()
         (tmp_path / package / "__init__.py").touch()
-        if config:
-            (tmp_path / package / "config.json").write_text(json.dumps(config))
+        (tmp_path / package / "config.json").write_text(config)
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(MissingError) as raised:
         locate(name)

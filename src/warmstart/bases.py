@@ -84,7 +84,11 @@ def _holds_model(package: str) -> bool:
 
 
 def _config(path: Path) -> dict[str, Any]:
-    found = json.loads(path.read_text(encoding="utf-8"))
+    """What the file says; nothing where it is no JSON object: it is no model's then."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        return {}
     return found if isinstance(found, dict) else {}
 
 
