@@ -238,3 +238,25 @@ def test_a_table_without_words_is_a_warning() -> None:
     lamps = table(width=np.arange(N) % 70 * 0.00001, height=["7-8", "9-10"] * 200, lit=[True, False] * 200, y=prices())
     bare = found(checked(lamps, text=("width", "height", "lit")), "no-words")
     assert bare.severity == "warning" and "'width', 'height', 'lit'" in bare.message and "boosted trees" in bare.hint
+
+
+def test_one_is_said_as_one() -> None:
+    titles = texts(N)
+    result = checked(table(title=[*titles, titles[0], titles[1] + " new"], y=prices(N + 2)))
+    assert found(result, "duplicates").message == "1 row has exactly the text of an earlier row."
+    assert found(result, "near-duplicates").message == "1 row has nearly the text of an earlier row."
+    across = checked(table(title=[*titles, *(f"{title} new" for title in titles[:2])], y=prices(N + 2)))
+    memory = "1 of 80 test rows has a copy or near copy among the training rows, so it tests memory."
+    assert found(across, "copies-across-split").message == memory
+    rare = found(checked(table(title=titles, y=["a"] * (N - 4) + ["b"] * 4)), "rare-classes")
+    assert rare.message.startswith("1 of 2 classes has fewer than 5 training rows")
+
+
+def test_pieces_of_a_corpus_are_told_with_their_documents() -> None:
+    corpus = table(text=[*texts(30, words=30), *texts(2, words=300)])
+    schema = recognise(corpus, Columns(text=("text",), task="causal-lm"))
+    reader = Reach(200, lambda rows: [len(row.encode()) for row in rows], controls=("lampa",))
+    result = check(corpus, schema, [reader])
+    assert found(result, "truncated").message.startswith("6 of 36 pieces (16.7%), of 2 documents, are longer than 200")
+    assert found(result, "small-val").message.startswith("Only 3 pieces are left for validation")
+    assert found(result, "control-tokens").message.split(" a control")[0].endswith("documents name")

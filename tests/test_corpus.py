@@ -168,7 +168,7 @@ def test_what_cannot_be_a_corpus(tmp_path: Path) -> None:
         recognise(both, Columns("a", task="causal-lm"))
     with pytest.raises(UsageError, match="--instruction is for summarise, translate, structured"):
         recognise(both, Columns(text=("a",), task="causal-lm", instruction="Go on."))
-    with pytest.raises(InputError, match=r"the texts make 1 pieces of at most 100,000 bytes, but at least 20"):
+    with pytest.raises(InputError, match=r"the texts make 1 piece of at most 100,000 bytes, but at least 20"):
         (tmp_path / "s.txt").write_text("short")
         parts(tmp_path / "s.txt", piece_bytes=100_000)
     with pytest.raises(InputError, match=r"s.txt is a text file, but .*t.parquet is not"):

@@ -282,6 +282,9 @@ def test_answers_that_copy_or_outgrow_their_texts_are_found() -> None:
     kinds = {finding.kind: finding for finding in found.findings}
     assert (kinds["answer-is-text"].rows, kinds["long-answer"].rows) == ((1,), (2,))
     assert kinds["duplicates"].rows == (4,)
+    assert kinds["duplicates"].message == "1 row has exactly the text of an earlier row."
+    assert kinds["answer-is-text"].message.startswith("1 row has an answer that is the text itself")
+    assert kinds["long-answer"].message == "1 of 400 summaries is longer than what it summarises."
     assert found.target["median"] == np.median([len(title) for title in titles])
 
 
@@ -302,6 +305,6 @@ def test_conversations_longer_than_the_context_are_counted() -> None:
     counted = check(found, schema, [Reach(100, lambda texts: [len(text.split()) for text in texts])])
     finding = next(finding for finding in counted.findings if finding.kind == "truncated")
     assert (
-        finding.rows == (6,) and "1 of 60 texts with their answers (1.7%) are longer than 100 tokens" in finding.message
+        finding.rows == (6,) and "1 of 60 texts with their answers (1.7%) is longer than 100 tokens" in finding.message
     )
     assert "does not see 67% of" in finding.message

@@ -106,7 +106,7 @@ CORPORA: dict[str, tuple[Callable[[Path], Path], tuple[str, ...], tuple[str, ...
     ),
     "binary": (content(b"\x7fELF\0\1", ".txt"), (), ("data.txt holds a NUL byte",)),
     "no UTF-8": (content(b"caf\xe9 au lait", ".txt"), (), ("data.txt is not UTF-8", "0xe9", "iconv")),
-    "too short": (content(b"one line", ".md"), (), ("1 pieces of at most 768 bytes", "20 are needed")),
+    "too short": (content(b"one line", ".md"), (), ("1 piece of at most 768 bytes", "20 are needed")),
     "blank": (content(b" \n", ".md"), (), ("nothing to read in 'text' (data.md)",)),
     "no schema": (
         content(b'{"text": "a lamp", "facts": "{}"}\n' * 30, ".jsonl"),

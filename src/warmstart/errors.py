@@ -73,6 +73,11 @@ def listed(items: Sequence[object], limit: int = 8, quote: bool = False) -> str:
     return ", ".join(shown) + (f" and {more:,} more" if more > 0 else "")
 
 
+def counted(count: int, one: str, several: str) -> str:
+    """'1 row has', '1,204 rows have': a number and what is said of so many."""
+    return f"{count:,} {one if count == 1 else several}"
+
+
 def shortened(value: object, limit: int = 60) -> str:
     """A value as it may stand in a message: one line, at most `limit` characters, control characters shown escaped."""
     text = repr(value)

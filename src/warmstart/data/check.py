@@ -20,7 +20,7 @@ from warmstart.data.recognise_language import OPTIONAL
 from warmstart.data.schema import CORPUS, INSTRUCTED, TEXT_OUT, Schema
 from warmstart.data.split import FEWEST_ROWS, Rows, Splits, remarks, split, usable_rows
 from warmstart.data.texts import Column, Texts
-from warmstart.errors import InputError, listed, shortened
+from warmstart.errors import InputError, counted, listed, shortened
 from warmstart.record import Array
 
 COMPARED_BYTES = 1 << 16  # of a document, in the search for copies: its words are held in memory
@@ -71,7 +71,7 @@ def check(table: Table, schema: Schema, readers: Sequence[Reach] = (), *, drop_b
             findings.append(Finding("cannot-split", "error", error.message, hint=error.hint))
     else:
         sizes = {"train": len(splits.train), "val": len(splits.val), "test": len(splits.test)}
-        findings += _small_parts(sizes)
+        findings += _small_parts(sizes, "piece" if schema.task in CORPUS else "row")
         sources = _sources(table, schema, found, rows)
         findings += _copies(table, schema, sources, _parts(found, splits))
         if schema.task in TEXT_OUT:
@@ -80,7 +80,7 @@ def check(table: Table, schema: Schema, readers: Sequence[Reach] = (), *, drop_b
             findings += _named_target(rows, schema)
         if schema.task == "classification":
             findings += _classes(found.targets, splits, schema)
-        findings += named_controls(rows, found.owners, readers)
+        findings += named_controls(rows, schema, found.owners, readers)
         findings += too_long(rows, schema, found.owners, readers)
     findings += _columns(table, schema) if schema.task not in CORPUS else []
     order: tuple[Severity, ...] = ("error", "warning", "note")
@@ -122,15 +122,24 @@ def _of_bad_rows(bad: BadRows, left_out: bool) -> Finding:
     return Finding(bad.kind, "error", f"{bad.problem}.", bad.rows[:SHOWN], len(bad.rows), hint)
 
 
-def _small_parts(sizes: dict[str, int]) -> list[Finding]:
+def _small_parts(sizes: dict[str, int], unit: str) -> list[Finding]:
     findings = []
     for part, fewest, why in (
         ("val", FEW_VAL_ROWS, "rates and lengths are chosen by chance"),
         ("test", FEW_TEST_ROWS, "only large differences can be told apart"),
     ):
         if sizes[part] < fewest:
-            message = f"Only {sizes[part]} rows are left for {'validation' if part == 'val' else part}: {why}."
-            findings.append(Finding(f"small-{part}", "warning", message, count=sizes[part], hint="add rows"))
+            left = counted(sizes[part], f"{unit} is", f"{unit}s are")
+            message = f"Only {left} left for {'validation' if part == 'val' else part}: {why}."
+            findings.append(
+                Finding(
+                    f"small-{part}",
+                    "warning",
+                    message,
+                    count=sizes[part],
+                    hint="add rows" if unit == "row" else "add texts",
+                )
+            )
     return findings
 
 
@@ -142,12 +151,13 @@ def _copies(table: Table, schema: Schema, rows: Rows, part: Array) -> list[Findi
     findings = []
     unit = "document" if schema.task in CORPUS else "row"
     for kind, pairs, what in (
-        ("duplicates", copies.exact, f"have exactly the text of an earlier {unit}"),
-        ("near-duplicates", copies.near, f"have nearly the text of an earlier {unit}"),
+        ("duplicates", copies.exact, f"exactly the text of an earlier {unit}"),
+        ("near-duplicates", copies.near, f"nearly the text of an earlier {unit}"),
     ):
         if len(pairs):
             again = np.unique(rows.numbers[pairs.max(axis=1)])
-            message = f"{len(again):,} {unit}s {what}{copies.bound if kind == 'near-duplicates' else ''}."
+            who = counted(len(again), f"{unit} has", f"{unit}s have")
+            message = f"{who} {what}{copies.bound if kind == 'near-duplicates' else ''}."
             many = kind == "duplicates" and len(again) >= MANY_COPIES * len(rows)
             findings.append(Finding.of(kind, "note", message, again) if not many else _many_copies(again, rows, unit))
     findings += _contradictions(rows, copies)
@@ -157,11 +167,12 @@ def _copies(table: Table, schema: Schema, rows: Rows, part: Array) -> list[Findi
     if len(across):
         tested = np.unique(rows.numbers[across][part[rows.numbers[across]] == 2])
         column = shared_by_copies(table, schema, rows.numbers[both] - 1)
-        among = f"have a copy or near copy among the training {unit}s"
-        message = f"{len(tested):,} of {(part == 2).sum():,} test {unit}s {among}"
+        among = f"{'has' if len(tested) == 1 else 'have'} a copy or near copy among the training {unit}s"
+        memory = "it tests" if len(tested) == 1 else "they test"
+        message = f"{len(tested):,} of {(part == 2).sum():,} test {unit}s {among}, so {memory} memory."
         group = f"--group {column}" if column else "a coarser --group" if schema.group else ""
         hint = f"pass {group} to keep copies on one side, or drop them" if group else "drop the copies"
-        findings.append(Finding.of("copies-across-split", "warning", f"{message}, so they test memory.", tested, hint))
+        findings.append(Finding.of("copies-across-split", "warning", message, tested, hint))
     return findings
 
 
@@ -188,7 +199,8 @@ def _answers(sources: Rows, schema: Schema) -> list[Finding]:
     pairs = zip(sources.texts, sources.targets.tolist(), strict=True)
     equal = np.array([source.strip() == answer.strip() for source, answer in pairs], dtype=bool)
     if equal.any():
-        message = f"{equal.sum():,} rows have an answer that is the text itself: copying is learned from them."
+        who = counted(int(equal.sum()), "row has", "rows have")
+        message = f"{who} an answer that is the text itself, from which copying is learned."
         findings.append(
             Finding.of("answer-is-text", "warning", message, sources.numbers[equal], "leave these rows out")
         )
@@ -196,7 +208,8 @@ def _answers(sources: Rows, schema: Schema) -> list[Finding]:
         lengths = np.array([len(answer.encode()) for answer in sources.targets.tolist()])
         longer = lengths > Texts.of(sources.texts).sizes()
         if longer.any():
-            message = f"{longer.sum():,} of {len(sources):,} summaries are longer than what they summarise."
+            are = "is longer than what it summarises" if longer.sum() == 1 else "are longer than what they summarise"
+            message = f"{longer.sum():,} of {len(sources):,} summaries {are}."
             findings.append(Finding.of("long-answer", "warning", message, sources.numbers[longer], "check these rows"))
     return findings
 
@@ -209,7 +222,8 @@ def _columns(table: Table, schema: Schema) -> list[Finding]:
     predicted = schema.task not in TEXT_OUT and not schema.multi_label
     if schema.task not in TEXT_OUT and not any(_says_words(table.columns[name]) for name in schema.text):
         message = f"No column that is read holds words: {listed(schema.text, quote=True)}."
-        hint = "what learns from tables, such as boosted trees, will do better; or name columns with texts by --text"
+        more = "; or name columns with texts by --text" if schema.ignored else ""
+        hint = f"what learns from tables, such as boosted trees, will do better{more}"
         findings.append(Finding("no-words", "warning", message, hint=hint))
     for name in table.columns.column_names:
         column = table.columns[name]
@@ -311,7 +325,8 @@ def _classes(targets: Array, splits: Splits, schema: Schema) -> list[Finding]:
     rare = sorted((trained[label], label) for label in counts if trained[label] < RARE_CLASS)
     if rare:
         said = listed([f"{label!r} ({count})" for count, label in rare])
-        message = f"{len(rare)} of {len(counts)} classes have fewer than {RARE_CLASS} training rows: {said}."
+        have = "has" if len(rare) == 1 else "have"
+        message = f"{len(rare)} of {len(counts)} classes {have} fewer than {RARE_CLASS} training rows: {said}."
         findings.append(Finding("rare-classes", "warning", message, count=len(rare), hint="merge them or add rows"))
     largest, most = counts.most_common(1)[0]
     if not schema.multi_label and most > 0.8 * counts.total():

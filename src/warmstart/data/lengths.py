@@ -13,6 +13,7 @@ from warmstart.data.finding import SHOWN, Finding
 from warmstart.data.schema import CORPUS, TEXT_OUT, Schema
 from warmstart.data.split import Rows
 from warmstart.data.texts import Texts
+from warmstart.errors import counted
 from warmstart.record import Array
 
 if TYPE_CHECKING:
@@ -42,12 +43,13 @@ def too_long(rows: Rows, schema: Schema, owners: Array, readers: Sequence[Reach]
     return found
 
 
-def named_controls(rows: Rows, owners: Array, readers: Sequence[Reach]) -> list[Finding]:
+def named_controls(rows: Rows, schema: Schema, owners: Array, readers: Sequence[Reach]) -> list[Finding]:
     """Strings that somebody may have put there to steer the model, or to divide a text: neither is what they do."""
     controls = sorted({name for reader in readers for name in reader.controls})
     if not controls:
         return []
     pattern = "|".join(map(re.escape, controls))
+    unit = "document" if schema.task in CORPUS else "row"
     blocks = Texts.of(rows.texts).blocks()
     named = np.concatenate([pc.match_substring_regex(b, pattern).to_numpy(zero_copy_only=False) for b in blocks])
     if not named.any():
@@ -55,8 +57,8 @@ def named_controls(rows: Rows, owners: Array, readers: Sequence[Reach]) -> list[
     shown = Texts.of(rows.texts).take(np.flatnonzero(named)[:1])[0]
     name = next((name for name in controls if name in shown), controls[0])
     numbers = np.unique(owners[rows.numbers[named] - 1] + 1)
-    which = "row names" if len(numbers) == 1 else "rows name"
-    message = f"{len(numbers):,} {which} a control token of the base, as {name!r}: it is read as plain text."
+    who = counted(len(numbers), f"{unit} names", f"{unit}s name")
+    message = f"{who} a control token of the base, as {name!r}: it is read as plain text."
     return [Finding.of("control-tokens", "note", message, numbers)]
 
 
@@ -99,12 +101,13 @@ def _too_long(rows: Rows, part: _Part, schema: Schema, owners: Array, reader: Re
     count = round(float(long.mean()) * len(candidates))
     lost = float((lengths[long] - most).sum() / lengths[long].sum())
     about = "About " if len(sample) < len(candidates) else ""
-    message = (
-        f"{about}{count:,} of {len(rows):,} {unit} ({count / len(rows):.1%}) are longer than {most} tokens{reads}, "
-        f"the longest of {longest:,}; the model does not see {end}{lost:.0%} of what they "
-        f"say{kept}."
-    )
     numbers = np.unique(owners[rows.numbers[sample[long]] - 1] + 1)
+    where = "" if about or schema.task not in CORPUS else f", of {counted(len(numbers), 'document', 'documents')},"
+    are, of, say = ("is", "namely", "it says") if count == 1 else ("are", "the longest of", "they say")
+    message = (
+        f"{about}{count:,} of {len(rows):,} {unit} ({count / len(rows):.1%}){where} {are} longer than {most} tokens"
+        f"{reads}, {of} {longest:,}; the model does not see {end}{lost:.0%} of what {say}{kept}."
+    )
     hint = "raise --max-length, or name shorter columns" if schema.task not in CORPUS else ""
     if schema.task == "summarise" and schema.long != "chunks":
         hint = "raise --max-length, or summarise them in parts with --long chunks"

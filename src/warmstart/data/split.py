@@ -14,7 +14,7 @@ from warmstart.data.cells import each_text
 from warmstart.data.read import Table
 from warmstart.data.schema import CORPUS, Schema
 from warmstart.data.texts import BLOCK, Texts
-from warmstart.errors import InputError, UsageError, listed, shortened
+from warmstart.errors import InputError, UsageError, counted, listed, shortened
 from warmstart.record import Array
 
 VAL_SHARE, VAL_ROWS = 0.1, 1000
@@ -154,8 +154,8 @@ def _keys(table: Table, schema: Schema, texts: Texts, targets: Array) -> Texts:
 def _check_pieces(pieces: int, schema: Schema) -> None:
     if pieces < FEWEST_ROWS:
         raise InputError(
-            f"the texts make {pieces} pieces of at most {schema.piece_bytes:,} bytes, but at least {FEWEST_ROWS} "
-            "are needed",
+            f"the texts make {counted(pieces, 'piece', 'pieces')} of at most {schema.piece_bytes:,} bytes, "
+            f"but at least {FEWEST_ROWS} are needed",
             "add texts, or cut them finer with a smaller --max-length",
         )
 
@@ -188,8 +188,9 @@ def split(rows: Rows, schema: Schema) -> Splits:
     keys, key_of_row = np.unique(_hashes(rows.keys, len(rows)), return_inverse=True)
     if len(keys) < 3:
         column = f"column {schema.group!r}, the group," if schema.group else "the table"
+        values = counted(len(keys), "value", "different values")
         raise InputError(
-            f"{column} has only {len(keys)} different values, so its rows cannot be divided into three parts",
+            f"{column} has only {values}, so its rows cannot be divided into three parts",
             "choose a finer group, or leave out --group" if schema.group else "remove the copies and add rows",
         )
     sizes = np.bincount(key_of_row, minlength=len(keys))
