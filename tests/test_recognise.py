@@ -122,6 +122,8 @@ def test_numbers_with_decimal_commas_are_named_and_never_read_as_something_else(
 
 def test_amounts_with_units_are_shown_by_the_ways_they_are_written() -> None:
     values = ["$ 5", "$ 6", "EUR 7", "9 €", *(f"$ {i}" for i in range(N - 4))]
+    with pytest.raises(InputError, match=r"for example '1,234.50' in row 3\): neither"):
+        of_target(["5.20", "6.30", *(f"{i},234.50" for i in range(1, N - 1))])
     with pytest.raises(InputError, match=r"for example '\$ 5' in row 1, 'EUR 7' in row 3, '9 €' in row 4\)"):
         of_target(values)
 

@@ -118,6 +118,7 @@ def test_answers_that_are_all_the_same_are_said_to_be_so() -> None:
 
 def test_without_a_target_the_columns_are_listed_and_the_commands_that_would_do() -> None:
     for found, hint in (
+        (table(**{"the dialog": [messages(i) for i in range(N)]}), "--text 'the dialog'"),
         (table(id=range(N), dialog=[messages(i) for i in range(N)]), "--task chat --text dialog"),
         (table(notes=SOURCES), "--task causal-lm"),
         (table(id=range(N), notes=SOURCES), "--target COL (there are: 'id', 'notes')"),

@@ -1,6 +1,7 @@
 """Asked: are the columns there that were asked for, and where none was, what could be?"""
 
 import re
+import shlex
 from pathlib import Path
 
 import pyarrow as pa
@@ -57,7 +58,7 @@ def no_target(table: Table) -> UsageError:
     ways = [f"which column to predict: --target COL (there are: {listed(names, quote=True)})"]
     turns = next((name for name in names if speaker(table.columns[name])), None)
     if turns is not None:
-        ways.append(f"that {turns!r} holds conversations: --task chat --text {turns}")
+        ways.append(f"that {turns!r} holds conversations: --task chat --text {shlex.quote(turns)}")
     elif len(names) == 1 and holds_text(table, names[0]):
         ways.append("that the texts themselves are to be learned: --task causal-lm")
     return UsageError("no target was named.", f"say {', or '.join(ways)}")

@@ -1,5 +1,6 @@
 """Check: what should a person know about a table, by row, before any training?"""
 
+import shlex
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -170,7 +171,7 @@ def _copies(table: Table, schema: Schema, rows: Rows, part: Array) -> list[Findi
         among = f"{'has' if len(tested) == 1 else 'have'} a copy or near copy among the training {unit}s"
         memory = "it tests" if len(tested) == 1 else "they test"
         message = f"{len(tested):,} of {(part == 2).sum():,} test {unit}s {among}, so {memory} memory."
-        group = f"--group {column}" if column else "a coarser --group" if schema.group else ""
+        group = f"--group {shlex.quote(column)}" if column else "a coarser --group" if schema.group else ""
         hint = f"pass {group} to keep copies on one side, or drop them" if group else "drop the copies"
         findings.append(Finding.of("copies-across-split", "warning", message, tested, hint))
     return findings

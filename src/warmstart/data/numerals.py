@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from warmstart.data.cells import each_text
+from warmstart.data.cells import PLAIN_NUMBER, each_text
 from warmstart.data.formats import NA_MARKS
 from warmstart.data.texts import Column
 from warmstart.record import Array
@@ -47,13 +47,16 @@ def with_point(cell: str) -> str:
 
 
 def amounts(column: Column) -> dict[int, str]:
-    """A cell of each way in which amounts are written here, three at most, by row from 1; {} where they are none."""
+    """A cell of each way in which amounts are written here, three at most, by row from 1; {} where they are none.
+
+    Those that can be read are left out.
+    """
     cells, read = 0, 0
     ways: dict[str, tuple[int, str]] = {}
     for row, cell in _filled(column):
         number = _number(cell)
         cells, read = cells + 1, read + (number is not None)
-        if number is not None:
+        if number is not None and not PLAIN_NUMBER.match(cell):
             ways.setdefault(cell.replace(number, ""), (row, cell))
     return dict(list(ways.values())[:KINDS]) if read >= SHARE * cells else {}
 
