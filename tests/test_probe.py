@@ -115,7 +115,7 @@ def test_both_ways_count_towards_the_right_term() -> None:
     shift = 1 + random.normal(0, 0.1, 100)
     found = moved(cases, 0, [{"moved": np.abs(shift), "shift": shift, "random": np.full(100, np.nan)}])
     assert found.effects["shift"].interval.low < 1 < found.effects["shift"].interval.high
-    assert found.effects["random"].value == 0.0  # no text had another word
+    assert found.effects.keys() == {"moved", "shift"}  # no text had another word: nothing is said of any
 
 
 @pytest.mark.parametrize(

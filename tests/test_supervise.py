@@ -138,11 +138,7 @@ def test_a_stop_is_passed_on_once_and_saved(shop: Workshop, whom: Whom, number: 
 
 def test_a_hang_up_is_passed_on_and_nothing_goes_on(shop: Workshop) -> None:
     fault = AtWork(TRAINING, shop.folder / "hang up", steps=1, number=signal.SIGHUP, whom="who waits")
-    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # children inherit that it is ignored, where nohup started us
-    try:
-        ended = shop.run_waited_for(FULL, shop.vacant(), [fault])
-    finally:
-        signal.signal(signal.SIGHUP, before)
+    ended = shop.run_waited_for(FULL, shop.vacant(), [fault])
     assert (ended.code, ended.printed) == (128 + signal.SIGHUP, "")
 
 

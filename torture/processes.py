@@ -94,6 +94,7 @@ def call(function: str, *words: object, faults: Sequence[Fault] = (), strike: St
 
 def _child(function: str, words: Sequence[object], faults: Sequence[Fault], writer: Connection) -> None:
     os.setsid()
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # ignored where nohup started the server
     for stream in (1, 2):
         os.dup2(writer.fileno(), stream)
     writer.close()
