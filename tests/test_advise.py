@@ -8,6 +8,7 @@ import pytest
 
 from tests.run_factory import make_comparison, make_run, make_runs
 from warmstart.advise import advise
+from warmstart.phrases import cut_to_fit
 from warmstart.record import Run, Trial
 
 TRUTHS = {"constant": 0.2, "linear": 0.55, "scratch": 0.6, "full": 0.7, "lora": 0.66}
@@ -26,6 +27,17 @@ def test_a_clear_winner() -> None:
     assert "better than the best model trained from scratch (`scratch`), which costs 0.9 times as much" in advice.reason
     assert "better than the linear model (`linear`), which costs 10,000 times less" in advice.reason
     assert advice.next_step == "Use it: `full` is ready for `warmstart predict`."
+
+
+def test_what_the_budget_cut_is_the_first_caveat_and_a_sentence() -> None:
+    comparison = make_comparison(runs(seeds=1))
+    cut = replace(comparison, cuts=("140 training rows instead of 280", "1 seed instead of 3"), uncut=5400.0)
+    assert advise(cut).caveats[:3] == (*cut.cuts, advise(comparison).caveats[0])
+    assert cut_to_fit(cut) == (
+        "Cut to fit the budget: 140 training rows instead of 280; 1 seed instead of 3. All of it was foretold to take"
+        " 1.5 h."
+    )
+    assert cut_to_fit(comparison) == ""
 
 
 def test_what_costs_as_much_is_not_said_to_cost_once_as_much() -> None:

@@ -99,6 +99,17 @@ def test_is_well_formed_and_complete(page: str) -> None:
     assert plots == set(parsed.figures)
 
 
+def test_what_the_budget_cut_stands_under_the_verdict() -> None:
+    found = drawn(study(cuts=("1,200 training rows instead of 2,400",), available=2400)).text
+    said = "Cut to fit the budget: 1,200 training rows instead of 2,400."
+    assert (
+        found.index("Train from scratch, or fine-tune")
+        < found.index(said)
+        < found.index("Training rows 1,200 of 2,400")
+    )
+    assert "Cut to fit" not in drawn(study(cuts=())).text
+
+
 def test_loads_nothing(page: str) -> None:
     assert not re.search(r"https?:|//[a-z]|@import|url\(", page)
     sources = [

@@ -8,7 +8,7 @@ their family, and the verdict can be sure of the family while the method within 
 - A failed regime cannot win, `constant` is never chosen, and what had not converged cannot lose with confidence.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -283,7 +283,6 @@ def _settle(field: Field, a: Row, b: Row) -> str:
 
 
 def _caveats(field: Field, answer: Row) -> tuple[str, ...]:
-    """About the answer first, then about the study."""
     caveats = []
     seeds = min(len(row.seeds) for row in field.rows)
     if seeds < FEWEST_SEEDS:
@@ -310,14 +309,15 @@ def _caveats(field: Field, answer: Row) -> tuple[str, ...]:
         for row in field.comparison.table
         if row.failed is None and row.name not in ranked and row.name != CONSTANT
     ]
-    return (*caveats, *study_caveats(field.comparison))
+    return study_caveats(field.comparison, caveats)
 
 
-def study_caveats(comparison: Comparison) -> tuple[str, ...]:
+def study_caveats(comparison: Comparison, answer: Iterable[str] = ()) -> tuple[str, ...]:
+    """What the budget cut, then what is to be said about the `answer`, then about the study."""
     failed = (
         f"`{row.name}` failed and cannot win: {row.failed}." for row in comparison.table if row.failed is not None
     )
-    return (*failed, *comparison.cuts, *comparison.caveats)
+    return (*comparison.cuts, *answer, *failed, *comparison.caveats)
 
 
 def _predicted(row: Row) -> dict[str, Any]:

@@ -61,6 +61,7 @@ class Plan:
     scored: float = 1.0  # share of the test and validation rows
     towards: int | None = None  # training rows that every run is a part of, and takes that part of their steps
     cuts: tuple[str, ...] = ()
+    uncut: float | None = None  # seconds that all of it was foretold to take; None: nothing was cut
     excluded: tuple[Excluded, ...] = ()  # by the constraints, as far as was known before training
 
     @property

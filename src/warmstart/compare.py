@@ -121,6 +121,8 @@ def compared(plan: Plan, runs: Sequence[Run], folder: Path) -> Comparison:
         target=plan.problem.schema.target,
         worth=plan.options.worth,
         cuts=plan.cuts,
+        uncut=plan.uncut,
+        available=len(splits.train),
         caveats=(*plan.problem.caveats, *plan.fewer_rows),
         noise_floor=plan.problem.noise_floor,
         excluded=settled(plan, runs) if plan.options.constraints.given else (),

@@ -82,6 +82,8 @@ class Comparison:
     noise_floor: float | None = None  # best reachable score, where it is known (the demo's catalogue)
     excluded: tuple[Excluded, ...] = ()  # by the constraints: not trained, or trained and not to be chosen
     unranked_flops: float = 0.0  # of trainings that others of another length took the place of
+    uncut: float | None = None  # seconds that it was foretold to take without the cuts; None: not cut
+    available: int | None = None  # training rows that there were; None: not known
     mismatch: dict[str, Any] | None = None  # of the texts and the base: `Mismatch.to_json`; None: not measured
 
     @cached_property
@@ -145,7 +147,9 @@ class Comparison:
             "rows": dict(self.rows),
             "worth": self.worth,
             "noise_floor": self.noise_floor,
+            "available": self.available,
             "cuts": list(self.cuts),
+            "uncut": self.uncut,
             "caveats": list(self.caveats),
             "excluded": [vars(each) for each in self.excluded],
             "mismatch": self.mismatch,

@@ -29,7 +29,8 @@ def fit(plan: Plan) -> Plan:
         if smaller.sizes != plan.sizes and smaller.seconds() > WORTHWHILE * plan.seconds():
             break  # scoring costs more than training, and cannot be cut: fewer training rows would save nothing
         plan = smaller
-    return replace(plan, cuts=_said(asked, plan))
+    cuts = _said(asked, plan)
+    return replace(plan, cuts=cuts, uncut=asked.seconds() if cuts else None)
 
 
 def _smaller(plan: Plan) -> Iterator[Plan]:
@@ -100,13 +101,8 @@ def _shares(plan: Plan, fewer: int) -> dict[str, float]:
 
 
 def _said(asked: Plan, plan: Plan) -> tuple[str, ...]:
+    """What was cut, the gravest first, in words that are true before the runs and after them."""
     cuts = []
-    if plan.searches and plan.options.trials < asked.options.trials:
-        cuts.append(f"{plan.options.trials} learning rates tried for each regime instead of {asked.options.trials}")
-    if asked.searches and not plan.searches:
-        cuts.append("each regime at its usual learning rate, none tried")
-    if plan.options.seeds < asked.options.seeds:
-        cuts.append(f"{plan.options.seeds} seed{'s' * (plan.options.seeds > 1)} instead of {asked.options.seeds}")
     if plan.sizes != asked.sizes:
         cuts.append(f"{max(plan.sizes):,} training rows instead of {max(asked.sizes):,}, and steps in proportion")
     limit, before = (_limit(p) for p in (plan, asked))
@@ -115,8 +111,14 @@ def _said(asked: Plan, plan: Plan) -> tuple[str, ...]:
         cuts.append(f"{limit} tokens read of a text at most instead of {before}: {share:.0%} of the work for each")
     if plan.scored < 1.0:
         cuts.append(f"{len(plan.splits.test):,} test rows scored instead of {len(asked.splits.test):,}")
+    if plan.options.seeds < asked.options.seeds:
+        cuts.append(f"{plan.options.seeds} seed{'s' * (plan.options.seeds > 1)} instead of {asked.options.seeds}")
+    if plan.searches and plan.options.trials < asked.options.trials:
+        cuts.append(f"{plan.options.trials} learning rates tried for each regime instead of {asked.options.trials}")
+    if asked.searches and not plan.searches:
+        cuts.append("each regime at its usual learning rate, none tried")
     if plan.seconds() > plan.options.budget:
-        cuts.append("even so it will take longer than the budget")
+        cuts.append(f"{'even so' if cuts else 'nothing could be cut:'} foretold to take longer than the budget")
     return tuple(cuts)
 
 
@@ -136,6 +138,7 @@ def save(plan: Plan, path: Path) -> None:
         "max_length": plan.problem.base.max_length,
         "scored": plan.scored,
         "cuts": plan.cuts,
+        "uncut": plan.uncut,
         "excluded": [vars(each) for each in plan.excluded],
         "fingerprint": plan.problem.splits.fingerprint,
     }
@@ -156,6 +159,6 @@ def load(asked: Plan, path: Path) -> Plan:
     known |= {name: facts.get(name, {}) for name in ("forwards", "answers")}
     known["peaks"] = {name: Peak(*peak) for name, peak in facts.get("peaks", {}).items()}
     known["tokens"] = {name: dict(found) for name, found in facts["tokens"].items()}
-    known |= {"sizes": tuple(facts["sizes"]), "cuts": tuple(facts["cuts"])}
+    known |= {"sizes": tuple(facts["sizes"]), "cuts": tuple(facts["cuts"]), "uncut": facts.get("uncut")}
     known["excluded"] = tuple(Excluded(**each) for each in facts.get("excluded", ()))
     return replace(asked, problem=asked.problem.reading(facts["max_length"]), options=options, **known)

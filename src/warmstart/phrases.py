@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from warmstart.comparison import Comparison, Difference, Row
 from warmstart.naming import regime_of
 from warmstart.standing import Field
-from warmstart.wording import bounds, figure, percent, rounded
+from warmstart.wording import bounds, duration, figure, percent, rounded
 
 VERDICTS = {"fine-tuned": "fine-tune", "scratch": "train from scratch", "baseline": "a linear model is enough"}
 WAYS = {"fine-tuned": "fine-tuning", "scratch": "training from scratch", "baseline": "the linear model"}
@@ -26,6 +26,15 @@ def ways(comparison: Comparison) -> dict[str, str]:
 def verdicts(comparison: Comparison) -> dict[str, str]:
     """What is answered where a family is best."""
     return VERDICTS | ({"baseline": NO_TRAINING} if _has_untrained(comparison) else {})
+
+
+def cut_to_fit(comparison: Comparison) -> str:
+    """What the budget cut, as a sentence; nothing where nothing was cut."""
+    if not comparison.cuts:
+        return ""
+    took = comparison.uncut
+    whole = "" if took is None else f" All of it was foretold to take {duration(took)}."
+    return f"Cut to fit the budget: {'; '.join(comparison.cuts)}.{whole}"
 
 
 def _has_untrained(comparison: Comparison) -> bool:

@@ -156,6 +156,8 @@ def result(done: "Study | Run", folder: Path, as_json: bool) -> None:
 
 def study(done: "Study", as_json: bool) -> None:
     """The verdict, the table, and where the rest is."""
+    from warmstart.phrases import cut_to_fit
+
     comparison, advice = done.comparison, done.advice
     if as_json:
         json_out({"comparison": comparison.to_json(), "advice": advice.to_json(), "folder": str(done.folder)})
@@ -178,11 +180,14 @@ def study(done: "Study", as_json: bool) -> None:
         line(f"best reachable: {comparison.noise_floor:.4f}")
     line("")
     sentence(advice.reason)
-    for caveat in advice.caveats[:4]:
+    if comparison.cuts:
+        sentence(cut_to_fit(comparison), "  ")
+    caveats = [caveat for caveat in advice.caveats if caveat not in comparison.cuts]
+    for caveat in caveats[:4]:
         sentence(f"- {caveat}", "  ")
-    more = len(advice.caveats) - 4
+    more = len(caveats) - 4
     if more > 0:
-        sentence(f"- {advice.caveats[4]}" if more == 1 else f"- and {more} more remarks in the report", "  ")
+        sentence(f"- {caveats[4]}" if more == 1 else f"- and {more} more remarks in the report", "  ")
     line("")
     sentence(f"next: {advice.next_step}", "  ")
     line(f"report: {done.folder / 'report.html'}")

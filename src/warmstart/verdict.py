@@ -40,7 +40,7 @@ def verdict(comparison: Comparison, raced: Raced) -> Advice:
         confidence=round(raced.confidence, 3),
         reason=_reason(comparison, raced, leader, tie, name),
         also_fine=tuple(each.regime for each in tie) if raced.decided else (),
-        caveats=(*_doubts(raced, leader), *_left_out(comparison), *study_caveats(comparison)),
+        caveats=study_caveats(comparison, (*_doubts(raced, leader), *_left_out(comparison))),
         next_step=_next_step(raced, leader, nothing),
         predicted={"regime": leader.regime, "score": leader.score, "interval": list(leader.interval)},
         compute=compute,

@@ -25,6 +25,7 @@ from warmstart.data.finding import Finding
 from warmstart.data.schema import CORPUS
 from warmstart.mismatch import Mismatch
 from warmstart.outlook import outlook
+from warmstart.phrases import cut_to_fit
 from warmstart.probing import MEASURES, Probe
 from warmstart.racing import Raced
 from warmstart.record import Run
@@ -94,6 +95,7 @@ def render(
             advice=advice,
             heading=heading,
             reason=advice.reason.removeprefix(f"{heading.removesuffix('.')}: "),
+            cut=cut_to_fit(comparison),
             unit=f" of {comparison.units}" if comparison.units else "",
             command=command,
             findings=findings,
