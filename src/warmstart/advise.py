@@ -15,6 +15,7 @@ from typing import Any
 from warmstart.comparison import CONSTANT, Comparison, Row
 from warmstart.evaluate import FEWEST_SEEDS, rows_to_settle
 from warmstart.forgone import Forgone, forgone
+from warmstart.longer import longer
 from warmstart.outlook import between, overtaking, what_to_buy
 from warmstart.phrases import against_others, costs, named, scores, spread, standing_of, verdicts, ways
 from warmstart.standing import MOST, Field, field_of
@@ -139,7 +140,7 @@ def _undecided(field: Field, choice: Row, rival: Row) -> Advice:
     )
     told = [reason, f"{capital(' and '.join(behind))} did worse." if behind else ""]
     told.append(between(comparison, first.name, rival.name))
-    step = _longer(unfinished) if unfinished else _settle(field, first, rival)
+    step = _longer(comparison, unfinished) if unfinished else _settle(field, first, rival)
     return Advice(
         choice=None,
         verdict="undecided",
@@ -230,7 +231,7 @@ def _nothing_allowed(comparison: Comparison) -> Advice:
 def _after_decision(field: Field, choice: Row, unfinished: Sequence[Row]) -> str:
     comparison = field.comparison
     if unfinished:
-        return _longer(unfinished)
+        return _longer(comparison, unfinished)
     floor = comparison.noise_floor
     if floor is not None and abs(choice.score - floor) > _NEAR_FLOOR * abs(floor):
         return _towards_floor(comparison, choice, floor)
@@ -247,7 +248,7 @@ def _towards_floor(comparison: Comparison, choice: Row, floor: float) -> str:
     away = abs(choice.score - floor) / abs(floor)
     gap = f"`{choice.name}` is {percent(away)} away from the best reachable score, {figure(floor)}."
     if not choice.converged:
-        return f"{gap} {_longer([choice])}"
+        return f"{gap} {_longer(comparison, [choice])}"
     points = comparison.curve(choice.name)
     if len(points) == 1:
         return f"{gap} Try more training rows; --rows {choice.rows // 4},{choice.rows} would show what rows bring."
@@ -258,12 +259,13 @@ def _towards_floor(comparison: Comparison, choice: Row, floor: float) -> str:
     )
 
 
-def _longer(unfinished: Sequence[Row]) -> str:
+def _longer(comparison: Comparison, unfinished: Sequence[Row]) -> str:
     were = "was" if len(unfinished) == 1 else "were"
-    return (
-        f"Give {named(unfinished)} more steps (a larger --epochs, or --budget where that cut it):"
-        f" still improving when stopped, so what {'it' if were == 'was' else 'they'} can reach was not measured."
-    )
+    command = longer(comparison, unfinished)
+    more = "" if command else " (a larger --epochs, or --budget where that cut it)"
+    what = f"so what {'it' if were == 'was' else 'they'} can reach was not measured"
+    by = f": `{command}`." if command else "."
+    return f"Give {named(unfinished)} more steps{more}: still improving when stopped, {what}{by}"
 
 
 def _settle(field: Field, a: Row, b: Row) -> str:

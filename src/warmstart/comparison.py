@@ -84,6 +84,7 @@ class Comparison:
     unranked_flops: float = 0.0  # of trainings that others of another length took the place of
     uncut: float | None = None  # seconds that it was foretold to take without the cuts; None: not cut
     available: int | None = None  # training rows that there were; None: not known
+    command: str = ""  # what is typed to repeat the study
     mismatch: dict[str, Any] | None = None  # of the texts and the base: `Mismatch.to_json`; None: not measured
 
     @cached_property

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from warmstart import racing
 from warmstart.advise import Advice, advise
-from warmstart.compare import compare, fit_one, remembered
+from warmstart.compare import compare, fit_one, remember, remembered
 from warmstart.comparison import Comparison
 from warmstart.data.conversations import document, read
 from warmstart.data.finding import Finding
@@ -147,6 +147,8 @@ def write(
     raced: Raced | None = None,
 ) -> Study:
     """Draw the advice and write everything that people read."""
+    comparison = replace(comparison, command=command)
+    remember(comparison, folder)
     comparison = _with_mismatch(comparison, folder)
     advice = verdict(comparison, raced) if raced else advise(comparison)
     voted = preferences(folder)
