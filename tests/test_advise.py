@@ -1,6 +1,7 @@
 """Advise: is the answer right where the truth is known, and never surer than the runs allow?"""
 
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -76,6 +77,16 @@ def test_undecided_names_its_price() -> None:
     assert " settle it" in advice.next_step
     assert advice.next_step.endswith("`linear` is the cheapest of those in question.")
     assert advice.predicted["regime"] in ("full", "linear")
+
+
+def test_undecided_where_the_cheapest_leads_says_how_much_that_risks() -> None:
+    advice = advise(make_comparison(runs(linear=0.74, lora=0.5, scratch=0.5, test_rows=400)))
+    assert (advice.choice, advice.verdict) == (None, "undecided")
+    most = re.search(r"`linear` is ahead and the cheapest.*by (0\.\d{3}) at most\.", advice.reason)
+    assert most and 0 < float(most[1]) < 0.05
+    assert advice.next_step.endswith("If you cannot wait, take `linear`.")
+    unsure = [replace(run, converged=run.regime != "full") for run in runs(linear=0.74, lora=0.5, test_rows=400)]
+    assert "at most" not in advise(make_comparison(unsure)).reason, "it may become better with more steps"
 
 
 def test_undecided_with_two_seeds_asks_for_a_third_first() -> None:

@@ -140,6 +140,13 @@ def _undecided(field: Field, choice: Row, rival: Row) -> Advice:
     )
     told = [reason, f"{capital(' and '.join(behind))} did worse." if behind else ""]
     told.append(between(comparison, first.name, rival.name))
+    if cheapest is field.best and not unfinished:
+        told.append(_ahead_and_cheapest(field, [row for row in contenders if row is not cheapest]))
+    hurry = (
+        f"take `{cheapest.name}`"
+        if cheapest is field.best
+        else f"`{cheapest.name}` is the cheapest of those in question"
+    )
     step = _longer(comparison, unfinished) if unfinished else _settle(field, first, rival)
     return Advice(
         choice=None,
@@ -148,10 +155,19 @@ def _undecided(field: Field, choice: Row, rival: Row) -> Advice:
         reason=" ".join(sentence for sentence in told if sentence),
         also_fine=(),
         caveats=_caveats(field, field.best),
-        next_step=f"{step} If you cannot wait, `{cheapest.name}` is the cheapest of those in question.",
+        next_step=f"{step} If you cannot wait, {hurry}.",
         predicted=_predicted(field.best),
         compute=compute_spent(comparison),
     )
+
+
+def _ahead_and_cheapest(field: Field, others: Sequence[Row]) -> str:
+    """Where the best measured costs least too: how much better each of the others may be, by its interval."""
+    best = field.best.name
+    most = {row.name: -field.difference(field.best, row).interval.low for row in others}
+    gains = [f"`{name}` may be better by {figure(gain)} at most" for name, gain in most.items() if gain > 0]
+    told = f"; {', '.join(gains)}" if gains else ""
+    return f"`{best}` is ahead and the cheapest of those in question{told}."
 
 
 def _constant_stands(field: Field) -> Advice:
@@ -278,7 +294,7 @@ def _settle(field: Field, a: Row, b: Row) -> str:
     if need.seeds is not None:
         ways.append(f"--seeds {seeds + need.seeds} instead of {seeds}")
     if ways:
-        return f"{capital(' or '.join(ways))} would settle it."
+        return f"{capital(' or '.join(ways))} would probably settle it."
     times = f"about {max(2, rounded(round(need.times))):,} times as many test rows and seeds"
     hardly = ", which is hardly worth it" if need.times > _HARDLY_WORTH_IT else ""
     return f"It would take {times} to settle it{hardly}."
