@@ -110,6 +110,12 @@ def test_what_the_budget_cut_stands_under_the_verdict() -> None:
     assert "Cut to fit" not in drawn(study(cuts=())).text
 
 
+def test_a_race_that_was_not_needed_is_said() -> None:
+    said = "Comparing everything was quick here, so there was no race"
+    assert said in drawn(study(command="warmstart advise x.csv --target price --out a")).text
+    assert said not in drawn(study(command=COMMAND)).text
+
+
 def test_loads_nothing(page: str) -> None:
     assert not re.search(r"https?:|//[a-z]|@import|url\(", page)
     sources = [

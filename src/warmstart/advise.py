@@ -142,11 +142,8 @@ def _undecided(field: Field, choice: Row, rival: Row) -> Advice:
     told.append(between(comparison, first.name, rival.name))
     if cheapest is field.best and not unfinished:
         told.append(_ahead_and_cheapest(field, [row for row in contenders if row is not cheapest]))
-    hurry = (
-        f"take `{cheapest.name}`"
-        if cheapest is field.best
-        else f"`{cheapest.name}` is the cheapest of those in question"
-    )
+    leads, name = cheapest is field.best, f"`{cheapest.name}`"
+    hurry = f"take {name}" if leads else f"{name} is the cheapest of those in question"
     step = _longer(comparison, unfinished) if unfinished else _settle(field, first, rival)
     return Advice(
         choice=None,

@@ -37,6 +37,13 @@ def cut_to_fit(comparison: Comparison) -> str:
     return f"Cut to fit the budget: {'; '.join(comparison.cuts)}.{whole}"
 
 
+def compared_instead(comparison: Comparison) -> str:
+    """Of a study that is no race, though one was asked for, as a sentence; else nothing."""
+    if comparison.command.split()[1:2] not in (["advise"], ["fit"]):
+        return ""
+    return "Comparing everything was quick here, so there was no race: every regime was trained on all rows."
+
+
 def _has_untrained(comparison: Comparison) -> bool:
     return any(regime_of(name) == "zero-shot" for name in comparison.names)
 

@@ -156,7 +156,7 @@ def result(done: "Study | Run", folder: Path, as_json: bool) -> None:
 
 def study(done: "Study", as_json: bool) -> None:
     """The verdict, the table, and where the rest is."""
-    from warmstart.phrases import cut_to_fit
+    from warmstart.phrases import compared_instead, cut_to_fit
 
     comparison, advice = done.comparison, done.advice
     if as_json:
@@ -180,8 +180,9 @@ def study(done: "Study", as_json: bool) -> None:
         line(f"best reachable: {comparison.noise_floor:.4f}")
     line("")
     sentence(advice.reason)
-    if comparison.cuts:
-        sentence(cut_to_fit(comparison), "  ")
+    for said in (cut_to_fit(comparison), "" if done.raced else compared_instead(comparison)):
+        if said:
+            sentence(said, "  ")
     caveats = [caveat for caveat in advice.caveats if caveat not in comparison.cuts]
     for caveat in caveats[:4]:
         sentence(f"- {caveat}", "  ")

@@ -25,7 +25,7 @@ from warmstart.data.finding import Finding
 from warmstart.data.schema import CORPUS
 from warmstart.mismatch import Mismatch
 from warmstart.outlook import outlook
-from warmstart.phrases import cut_to_fit
+from warmstart.phrases import compared_instead, cut_to_fit
 from warmstart.probing import MEASURES, Probe
 from warmstart.racing import Raced
 from warmstart.record import Run
@@ -95,6 +95,7 @@ def render(
             advice=advice,
             heading=heading,
             reason=advice.reason.removeprefix(f"{heading.removesuffix('.')}: "),
+            instead="" if raced else compared_instead(comparison),
             cut=cut_to_fit(comparison),
             unit=f" of {comparison.units}" if comparison.units else "",
             command=command,
