@@ -7,13 +7,16 @@ import re
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from unittest.mock import patch
 
+import numpy as np
 import pytest
 
 from tests.cli_base import QUICK, Answer, call, products
+from tests.run_factory import make_run
 from warmstart import show, watch
 from warmstart.errors import TrainingError
 from warmstart.weights import Base
@@ -139,6 +142,20 @@ def test_runs_report_and_the_lists(compared: tuple[Path, Answer]) -> None:
     assert "discriminative" in call("regimes").out
     doctor = call("doctor")
     assert doctor.code == 0 and "torch" in doctor.out
+
+
+def test_runs_are_one_line_each_in_80_columns(capsys: pytest.CaptureFixture[str]) -> None:
+    scores = np.ones((4, 2))
+    slow = replace(make_run("discriminative-and-longer", scores, converged=False), predicted={"seconds": 9.0})
+    lost = make_run(
+        "full", scores, failed="diverged at step 12 of 300, and at a lower rate at step 40 again, as before"
+    )
+    written = replace(make_run("lora", scores), task="summarise", metric="rouge-L", val=-3.4341)
+    show.runs([slow, lost, written], as_json=False)
+    said = capsys.readouterr().out
+    assert max(map(len, said.splitlines())) <= 80 and "" not in said.splitlines()
+    assert "discriminative-and-longer-r1000-s0 * 1.0000" in said and "\n* was still improving" in said
+    assert "full-r1000-s0 failed: diverged at step 12" in said and "3.4341" not in said
 
 
 def test_the_demo_begins_with_its_own_catalogue_and_may_begin_again(tmp_path: Path) -> None:

@@ -259,7 +259,7 @@ def run(done: "Run", folder: Path, as_json: bool) -> None:
     unit = f" of {done.units}" if done.units else ""
     if done.test is not None:
         validation = "" if done.val is None else f" (validation {done.val:.4f})"
-        if validation and done.task in TEXT_OUT and done.higher_is_better:  # validation answers are not written
+        if validation and _chosen_by_bits(done):
             validation = f" (validation {-(done.val or 0.0):.4f} bits per byte)"
         line(f"{done.metric}{unit} on the test rows: {done.test:.4f}{validation}")
     for name, value in done.metrics.items():
@@ -283,22 +283,30 @@ def runs(found: "Sequence[Run]", as_json: bool) -> None:
     if not found:
         line("no run is finished yet.")
         return
-    grid = Grid(box=None, pad_edge=False)
-    for title in ("run", "score", "validation", "steps", "time", "predicted", "memory", "remark"):
-        grid.add_column(title, justify="left" if title in ("run", "remark") else "right", no_wrap=title != "remark")
+    titles, lines = ("run", "score", "validation", "steps", "time", "predicted", "memory"), []
     for one in found:
-        scores = ("" if value is None else f"{value:.4f}" for value in (one.test, one.val))
-        remark = one.failed or ("" if one.converged else "still improving")
+        val = None if _chosen_by_bits(one) else one.val  # beside a score of what is written it would mislead
+        scores = ("" if value is None else f"{value:.4f}" for value in (one.test, val))
         times = (f"{one.cost.seconds:.1f} s", _against(one, "seconds"), _against(one, "peak_memory_bytes"))
-        grid.add_row(one.id, *scores, f"{one.steps:,}", *times, remark)
-    out.print(grid)
+        lines.append((one.id + ("" if one.converged or one.failed else " *"), *scores, f"{one.steps:,}", *times))
+    out.print(_grid(titles, lines, ("memory", "predicted", "steps")))
+    if any(not one.converged and not one.failed for one in found):
+        line("* was still improving when it stopped")
+    for one in found:
+        if one.failed:
+            sentence(f"{one.id} failed: {one.failed}", "  ")
     for key, words in (("seconds", "time"), ("peak_memory_bytes", "peak memory")):
         whole = [one for one in found if key != "seconds" or one.steps == one.settings.get("steps")]
         off = [abs(error) for error in (prediction_error(one, key) for one in whole) if error is not None]
         if off:
             early = f"; {len(found) - len(whole)} that stopped early or took none are left out" * (whole != found)
             runs = f"{len(off)} run{'s' * (len(off) > 1)}"
-            line(f"{words} predicted for {runs}, off by {statistics.median(off):.0%} (median){early}")
+            sentence(f"{words} predicted for {runs}, off by {statistics.median(off):.0%} (median){early}", "  ")
+
+
+def _chosen_by_bits(done: "Run") -> bool:
+    """Whether validation rows are scored in bits per byte, below zero: their answers are not written."""
+    return done.task in TEXT_OUT and done.higher_is_better
 
 
 def prediction_error(done: "Run", key: str) -> float | None:
