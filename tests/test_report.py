@@ -116,6 +116,11 @@ def test_a_race_that_was_not_needed_is_said() -> None:
     assert said not in drawn(study(command=COMMAND)).text
 
 
+def test_every_regime_fits_the_width_of_a_page(page: str) -> None:
+    table = page.partition('aria-label="Every regime with its score and cost"')[2].partition("</thead>")[0]
+    assert table.count('<th scope="col">') <= 10 and "Compute and time" in table
+
+
 def test_loads_nothing(page: str) -> None:
     assert not re.search(r"https?:|//[a-z]|@import|url\(", page)
     sources = [
