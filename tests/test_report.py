@@ -121,6 +121,17 @@ def test_every_regime_fits_the_width_of_a_page(page: str) -> None:
     assert table.count('<th scope="col">') <= 10 and "Compute and time" in table
 
 
+def test_no_metric_stands_twice_and_each_has_its_unit() -> None:
+    made = study(only=["linear", "full"])
+    own = {"MAE (log10(price))": 0.2, "MAE (price)": 40.0, "median percentage error": 11.82}
+    found = drawn(replace(made, runs=tuple(replace(run, metrics=own) for run in made.runs))).text.partition(
+        "All metrics"
+    )
+    metrics = found[2].partition("All metrics")[2]
+    assert "MAE (log10(price))" not in metrics and "MAE (price)" in metrics and "11.82 %" in metrics
+    assert "interval covers" not in metrics
+
+
 def test_loads_nothing(page: str) -> None:
     assert not re.search(r"https?:|//[a-z]|@import|url\(", page)
     sources = [

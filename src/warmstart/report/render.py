@@ -125,7 +125,7 @@ def render(
             outlook=outlook(comparison),
             farthest=FARTHEST,
             spent=_spent(comparison.runs),
-            metrics=_metric_names(comparison.runs),
+            metrics=_metric_names(comparison),
             mean_metric=_mean_metric,
             has_errors=comparison.task in NUMBERS_AND_CLASSES,
             samples=_samples(main, comparison, examples),
@@ -156,6 +156,7 @@ def templates() -> Environment:
     for written in (
         words.whole, words.score, words.signed, words.interval, words.percent, words.weights, words.size,
         words.compute, words.duration, words.latency, words.rate, words.settings, words.sureness, words.factor,
+        words.metric,
     ):  # fmt: skip
         templates.filters[written.__name__] = written
     templates.filters["coded"] = _coded
@@ -265,8 +266,10 @@ def _spent(runs: Sequence[Run]) -> Spent:
     )
 
 
-def _metric_names(runs: Iterable[Run]) -> list[str]:
-    return list(dict.fromkeys(name for run in runs for name in run.metrics))
+def _metric_names(comparison: Comparison) -> list[str]:
+    """Those beside the one that ranks, by whichever name it is among them."""
+    ranks = {comparison.metric, f"MAE ({comparison.units})"}
+    return list(dict.fromkeys(name for run in comparison.runs for name in run.metrics if name not in ranks))
 
 
 def _mean_metric(entry: Entry, name: str) -> tuple[float | None, float | None]:

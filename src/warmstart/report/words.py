@@ -50,6 +50,15 @@ def score(number: float | None) -> str:
     return f"{number:,.{decimals}f}".replace("-", "−")
 
 
+def metric(number: float | None, name: str) -> str:
+    """A value of the metric of this name, or its deviation: shares and percentages as such, 11.8 %."""
+    if number is None or not math.isfinite(number):
+        return MISSING
+    if name.startswith("coverage"):
+        return f"{100 * number:.1f}\u00a0%"
+    return f"{score(number)}\u00a0%" if name.endswith("percentage error") else score(number)
+
+
 def signed(number: float | None) -> str:
     """A difference: +0.012 or −0.012."""
     written = score(number)
