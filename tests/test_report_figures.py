@@ -22,6 +22,15 @@ def test_names_of_marks_that_coincide_go_to_different_sides() -> None:
     assert len(set(figure["data"][1]["textposition"])) == 4
 
 
+def test_the_constant_does_not_stretch_the_axes() -> None:
+    comparison = study()  # where it costs nothing; in real studies it costs a FLOP for each row
+    made = [replace(run, cost=replace(run.cost, flops=140.0)) for run in comparison.runs if run.regime == "constant"]
+    rest = [run for run in comparison.runs if run.regime != "constant"]
+    figure = score_against_compute(entries_of(replace(comparison, runs=(*made, *rest))), comparison)
+    assert not any("constant" in trace.get("text", ()) for trace in figure["data"])
+    assert figure["layout"]["yaxis"]["range"][1] < 0.6 and figure["layout"]["xaxis"]["range"][0] > 5
+
+
 def test_names_in_the_plot_do_not_lie_on_each_other() -> None:
     comparison = study()
     figure = score_against_compute(entries_of(comparison), comparison)

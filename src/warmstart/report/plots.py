@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from warmstart.comparison import Comparison
+from warmstart.comparison import CONSTANT, Comparison
 from warmstart.record import Point, Run
 from warmstart.report import frame, words
 from warmstart.report.entries import Entry
@@ -17,8 +17,11 @@ POINTS = 400  # of a scatter plot of predictions
 
 
 def score_against_compute(entries: Sequence[Entry], comparison: Comparison) -> Figure:
-    """Score with its interval over compute on a log scale, the line of the best score at each cost, what is free."""
-    shown = [entry for entry in entries if not entry.failed and entry.row.flops > 0]
+    """Score with its interval over compute on a log scale, the line of the best score at each cost, what is free.
+
+    `constant` is a line, and only where it is near: far from the others it would press them together.
+    """
+    shown = [entry for entry in entries if not entry.failed and not _free(entry)]
     span_x, span_y = _log_range([e.row.flops for e in shown]), _score_range(shown, comparison)
     front = _front(shown, comparison.higher_is_better)
     wide, narrow = (places(shown, front, span_x, span_y, inside) for inside in (WIDE, NARROW))
@@ -284,10 +287,13 @@ def _pareto(front: Sequence[Entry]) -> Figure:
     }
 
 
+def _free(entry: Entry) -> bool:
+    """Whether it learns nothing: a FLOP for each row is no price."""
+    return entry.row.flops <= 0 or entry.name == CONSTANT
+
+
 def _levels(entries: Sequence[Entry], comparison: Comparison) -> list[tuple[float, str]]:
-    free = [
-        (entry.row.score, frame.plain(entry.name)) for entry in entries if not entry.failed and entry.row.flops <= 0
-    ]
+    free = [(entry.row.score, frame.plain(entry.name)) for entry in entries if not entry.failed and _free(entry)]
     floor = comparison.noise_floor
     return free + ([(floor, "best reachable")] if floor is not None else [])
 
