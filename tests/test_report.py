@@ -15,11 +15,13 @@ import pytest
 from plotly.offline import get_plotlyjs
 
 from tests.report_samples import CLASSES, FINDINGS, REGIMES, advice, crossing, examples, renamed, study
+from tests.run_factory import make_retention
 from warmstart.advise import advise
 from warmstart.comparison import Comparison
 from warmstart.constraints import Excluded
 from warmstart.data.finding import Finding
-from warmstart.record import Run
+from warmstart.forgotten import forgotten
+from warmstart.record import Run, Trial
 from warmstart.report import words
 from warmstart.report.entries import entries_of
 from warmstart.report.mistakes import confused_pairs, confusion_matrix, labels, worst
@@ -267,6 +269,22 @@ def test_nothing_finished() -> None:
 def test_one_family_one_seed_no_search() -> None:
     text = drawn(study(only=["constant", "linear"], seeds=(0,), noise_floor=None)).text
     assert "No learning rate was searched" in text and "was trained step by step" in text
+    assert "How the learning rates were found" not in text and "Learning rates" not in text
+
+
+def test_trials_of_a_baseline_are_no_search_for_rates() -> None:
+    made = study(only=["linear"])
+    tried = (Trial({"alpha": 1.0}, 12, 0.2),)
+    text = drawn(replace(made, runs=tuple(replace(run, trials=tried) for run in made.runs))).text
+    assert "What was tried No learning rate was searched; other settings were" in text and "alpha 1" in text
+
+
+def test_a_warning_of_the_check_stands_once() -> None:
+    warned = "Only 40 rows are left for validation."
+    found = Finding("small-val", "warning", warned, (), 40, "add rows")
+    for show in (True, False):  # without texts a finding is only its kind
+        page = drawn(study(caveats=(warned, "Another.")), show=show, findings=(found,)).text
+        assert page.count(warned) == 1 and page.count("Another.") == 1
 
 
 def test_what_was_forgotten_stands_in_the_table_and_the_plot() -> None:
@@ -282,6 +300,16 @@ def test_what_was_forgotten_stands_in_the_table_and_the_plot() -> None:
     assert "frontier" not in parsed.figures
     without = drawn(study(only=["linear", "scratch"]))
     assert "forgetting" not in without.figures and "What was forgotten" not in without.text
+
+
+def test_a_body_that_never_moved_has_no_interval() -> None:
+    still = make_retention(drift=np.tile([0.0, 1.0], (80, 1)))
+    found = forgotten([still, still])
+    assert found and found.drift == 0 and "drift" not in found.intervals
+    made = study(only=["frozen", "full"])
+    runs = [replace(run, retention=still) if run.regime == "frozen" else run for run in made.runs]
+    (marks,) = drawn(replace(made, runs=tuple(runs))).figures["forgetting"]["data"][-1:]
+    assert any(text.startswith("frozen: ") and text.endswith("drift 0.000 ") for text in marks["hovertext"])
 
 
 def test_a_frontier_by_another_metric_has_a_plot_of_its_own() -> None:
@@ -385,3 +413,4 @@ def test_the_page_says_what_more_rows_bring() -> None:
     once = drawn(study(only=["linear", "full"]))
     assert "rows" not in once.figures
     assert "one number of rows, so there are no curves: --rows auto draws them." in once.text
+    assert "What more rows bring" not in once.text and "More rows" not in once.text, "no section for one line"

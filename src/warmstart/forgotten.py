@@ -44,7 +44,8 @@ def forgotten(kept: Sequence[dict[str, Any]]) -> Forgotten | None:
             drawn[name] = resample(values)
     shapes = [each["drift_cka"] for each in kept if each["drift_cka"] is not None]
     nats, kl, lost, drift = (drawn[n].mean if n in drawn else None for n in ("nats", "kl", "progress_lost", "drift"))
-    intervals = {name: found.interval for name, found in drawn.items()}
+    # where the body never moved nothing is uncertain
+    intervals = {name: found.interval for name, found in drawn.items() if found.mean != 0}
     shape = fmean(shapes) if len(shapes) == len(kept) else None
     return Forgotten(nats, kl, lost, drift, shape, intervals, *_swept(kept))
 

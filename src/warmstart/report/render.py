@@ -84,7 +84,7 @@ def render(
     main = _as_raced(entries, raced) if raced else of_most_rows(entries)
     barred = {each.regime for each in comparison.excluded}
     leader = best_of([entry for entry in main if entry.name not in barred]) or best_of(main)
-    figures = _figures(main, comparison)
+    figures, shown = _figures(main, comparison), examples is not None
     heading = words.verdict(advice.verdict, advice.confidence)
     library, script = _library(), asset("page.js")
     page = (
@@ -100,7 +100,7 @@ def render(
             unit=f" of {comparison.units}" if comparison.units else "",
             command=command,
             findings=findings,
-            show_texts=examples is not None,
+            show_texts=shown,
             entries=entries,
             main=main,
             best=best_of(main),
@@ -121,6 +121,7 @@ def render(
             probe_measures=MEASURES,
             calibrated=sureness.lines(main, comparison),
             doubts=_doubts(comparison, advice),
+            caveats=[each for each in comparison.caveats if not shown or each not in {f.message for f in findings}],
             sizes=_sizes(comparison),
             outlook=outlook(comparison),
             farthest=FARTHEST,
@@ -134,6 +135,7 @@ def render(
             searches=searches(comparison.runs),
             unusable=_unusable(comparison.runs),
             environments=_environments(comparison.runs),
+            rates_searched=any(name.startswith("search-") for name in figures),
             figures=figures,
             figures_json=_as_json(figures),
             style=Markup(asset("style.css")),

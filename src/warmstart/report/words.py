@@ -66,8 +66,8 @@ def signed(number: float | None) -> str:
 
 
 def interval(bounds: Sequence[float]) -> str:
-    """[0.594, 0.629], or nothing where a bound is unknown."""
-    return f"[{score(bounds[0])}, {score(bounds[1])}]" if all(known(bound) for bound in bounds) else ""
+    """[0.594, 0.629], or nothing where there are no bounds or one is unknown."""
+    return f"[{score(bounds[0])}, {score(bounds[1])}]" if bounds and all(known(bound) for bound in bounds) else ""
 
 
 def percent(share: float | None) -> str:
