@@ -134,6 +134,11 @@ def test_no_metric_stands_twice_and_each_has_its_unit() -> None:
     assert "interval covers" not in metrics
 
 
+def test_the_share_of_two_regimes_is_told_from_how_sure_the_answer_is() -> None:
+    text = drawn(study()).text
+    assert "of the redraws of these two alone; how sure the answer is, at the top, holds it against every" in text
+
+
 def test_loads_nothing(page: str) -> None:
     assert not re.search(r"https?:|//[a-z]|@import|url\(", page)
     sources = [
