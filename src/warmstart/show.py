@@ -156,6 +156,7 @@ def result(done: "Study | Run", folder: Path, as_json: bool) -> None:
 
 def study(done: "Study", as_json: bool) -> None:
     """The verdict, the table, and where the rest is."""
+    from warmstart.own_units import own_error, own_units
     from warmstart.phrases import compared_instead, cut_to_fit
 
     comparison, advice = done.comparison, done.advice
@@ -174,6 +175,10 @@ def study(done: "Study", as_json: bool) -> None:
     out.print(_race(done.raced) if done.raced else _table(comparison))
     if any(not row.converged and not row.failed for row in comparison.table):
         line("* was still improving when it stopped")
+    errors = [(row.name, own_error(comparison, row)) for row in comparison.table]
+    in_own = ", ".join(f"{name} {score_words(error)}" for name, error in errors if error is not None)
+    if in_own and not done.raced:
+        sentence(f"{own_units(comparison)}: {in_own}", "  ")
     for each in comparison.excluded:
         sentence(f"not allowed: `{each.regime}` by --{each.constraint}: {each.reason}", "  ")
     if comparison.noise_floor is not None:

@@ -11,7 +11,7 @@ import json
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import cache
+from functools import cache, partial
 from importlib import resources
 from typing import TYPE_CHECKING
 
@@ -25,6 +25,7 @@ from warmstart.data.finding import Finding
 from warmstart.data.schema import CORPUS
 from warmstart.mismatch import Mismatch
 from warmstart.outlook import outlook
+from warmstart.own_units import own_error, own_units
 from warmstart.phrases import compared_instead, cut_to_fit
 from warmstart.probing import MEASURES, Probe
 from warmstart.racing import Raced
@@ -126,6 +127,8 @@ def render(
             outlook=outlook(comparison),
             farthest=FARTHEST,
             spent=_spent(comparison.runs),
+            own=own_units(comparison),
+            own_error=partial(own_error, comparison),
             metrics=_metric_names(comparison),
             mean_metric=_mean_metric,
             has_errors=comparison.task in NUMBERS_AND_CLASSES,
