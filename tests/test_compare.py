@@ -55,6 +55,15 @@ def scores_of(comparison: Comparison) -> dict[str, list[list[float]]]:
     return {run.id: run.scores.tolist() for run in comparison.runs}
 
 
+@pytest.mark.parametrize(("asked", "said"), [({"trials": 2}, True), ({"trials": 1}, False), ({"lr": 0.01}, False)])
+def test_a_search_is_said_only_where_one_is_made(
+    asked: dict[str, Any], said: bool, problem: Problem, folder: Path
+) -> None:
+    options = replace(QUICK, regimes=("constant", "frozen"), seeds=1, **asked)
+    seen, _ = to_the_end(compare(problem, options, folder))
+    assert any("searching its learning rate" in progress.doing for progress in seen) == said
+
+
 def test_what_planning_takes_is_part_of_the_budget(
     problem: Problem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -150,3 +150,13 @@ def test_rows_are_flushed_as_they_come_and_how_far_it_is_is_told(
     assert kept == [1, 2, 3, 4, 5, 6]
     said = capsys.readouterr().err.splitlines()
     assert said and all("of 6 rows" in line and line.endswith(" left") for line in said)
+
+
+def test_no_time_is_foretold_from_the_first_rows(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clock = iter(range(0, 10_000, 20))
+    monkeypatch.setattr(watch.time, "monotonic", lambda: next(clock))
+    list(watch.counted(({"prediction": i} for i in range(40)), 40))
+    first, second, *_ = capsys.readouterr().err.splitlines()
+    assert first == "[  2%] 1 of 40 rows" and second.endswith(" left")

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 Value = TypeVar("Value")
 err = Console(stderr=True, highlight=False, markup=False, emoji=False)
+TELLING = 0.05  # of the rows: before that, the time left is not foretold
 EVERY = 15.0  # seconds between lines where there is no terminal to draw a bar on
 
 
@@ -58,8 +59,9 @@ def counted(rows: Iterator[dict[str, Any]], count: int) -> Iterator[dict[str, An
         yield row
         now = time.monotonic()
         if now - last > EVERY and done < count:
-            left = (now - began) / done * (count - done)
-            say(f"[{done / count:4.0%}] {done:,} of {count:,} rows, {_clock(left)} left")
+            told = done >= TELLING * count  # the first rows wait for the model, and for a batch
+            left = f", {_clock((now - began) / done * (count - done))} left" if told else ""
+            say(f"[{done / count:4.0%}] {done:,} of {count:,} rows{left}")
             last = now
 
 

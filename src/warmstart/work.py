@@ -178,7 +178,7 @@ def searched(work: Work, name: str, rows: int, spend: float) -> Generator[Progre
     if facts is not None:
         work.finished += plan.seconds_of_search(name, rows)
         return tune.from_json(facts, regime, config)
-    doing = _searching(name, rows)
+    doing = _searching(name, rows) if plan.searches else f"{name}, {rows:,} rows"
     if _lost(work.folder, name, rows, doing):  # so are its runs
         return Chosen(regime, config)
     trials = plan.options.trials if plan.searches else 1
