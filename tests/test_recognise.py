@@ -136,6 +136,7 @@ def test_columns_that_are_not_there_or_the_target_itself() -> None:
     for names, headless in (
         (("P00000", "Acme mug", "like new, he sold it", "6.33"), True),
         (("id", "title", "text", "2024"), False),
+        (("the price", "2022", "2023", "2024"), False),
     ):
         cells = pa.table(
             {name: list(values) for name, values in zip(names, (TITLES, TITLES, TITLES, PRICES), strict=True)}

@@ -36,7 +36,8 @@ def _meant(table: Table, name: str) -> str:
     """What may have been meant by a column that is not there, for a hint."""
     known = table.columns.column_names
     hint = did_you_mean(name, known)
-    return f"{hint}; the file seems to have no header line: add one" if _seems_headless(table) else hint
+    headless = not hint.endswith("?") and _seems_headless(table)
+    return f"{hint}; the file seems to have no header line: add one" if headless else hint
 
 
 def _seems_headless(table: Table) -> bool:
