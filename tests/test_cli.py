@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+from collections.abc import Generator
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -19,6 +20,7 @@ from tests.cli_base import QUICK, Answer, call, products
 from tests.run_factory import make_run
 from warmstart import show, watch
 from warmstart.errors import TrainingError
+from warmstart.forecasts import Forecast, Planned
 from warmstart.weights import Base
 
 START = (sys.executable, "-m", "warmstart")
@@ -142,6 +144,30 @@ def test_runs_report_and_the_lists(compared: tuple[Path, Answer]) -> None:
     assert "discriminative" in call("regimes").out
     doctor = call("doctor")
     assert doctor.code == 0 and "torch" in doctor.out
+
+
+def test_a_plan_shows_energy_in_80_columns_where_no_money_is_asked(capsys: pytest.CaptureFixture[str]) -> None:
+    facts = (22_565_761, 23_229_313, 2.5e15, 1_069_957_120, 900.0, 90_988_535)
+    made = [Forecast(name, *facts, None, True, "", energy_kwh=0.00031) for name in ("discriminative", "lora")]
+    show.plan(Planned(tuple(made), "cpu", None))
+    said = capsys.readouterr().out
+    assert max(map(len, said.splitlines())) <= 80
+    assert re.search(r" kWh *\n", said) and "money" not in said and "all together: 30.0 min, 0.00062 kWh\n" in said
+
+
+def test_what_is_looked_at_is_said_now_and_then(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def steps() -> Generator[str, None, int]:
+        yield from map(str, range(20))
+        return 7
+
+    clock = iter(range(0, 1000, 4))
+    monkeypatch.setattr(watch.time, "monotonic", lambda: next(clock))
+    assert watch.looking(steps(), quiet=False) == 7
+    said = capsys.readouterr().err.splitlines()
+    assert said[0] == "0" and 3 <= len(said) <= 10
+    assert watch.looking(steps(), quiet=True) == 7 and capsys.readouterr().err == ""
 
 
 def test_runs_are_one_line_each_in_80_columns(capsys: pytest.CaptureFixture[str]) -> None:

@@ -128,8 +128,9 @@ def plan(found: "Planned") -> None:
         lines.append((one.regime, *counts, *rest))
     room = "" if found.room_bytes is None else f", {size_words(found.room_bytes)} of memory for a run"
     line(f"{found.where}{room}\n")
-    out.print(_grid(titles, lines, ("kWh", "money", "disk", "of")))
-    line(f"all together: {_time(found.seconds)}\n")
+    out.print(_grid(titles, lines, ("money", "disk", "of", "kWh")))
+    energy = [one.energy_kwh for one in found.forecasts if one.energy_kwh is not None]
+    line(f"all together: {_time(found.seconds)}{f', {sum(energy):.2g} kWh' if energy else ''}\n")
     for one in found.forecasts:
         if one.advice:
             sentence(f"{one.regime}: {one.advice}", "  ")
@@ -231,11 +232,13 @@ def _race(raced: "Raced") -> Grid:
 def _grid(titles: Sequence[str], lines: Sequence[Sequence[str]], spare: Sequence[str] = ()) -> Grid:
     """Columns as wide as what stands in them, the first to the left.
 
-    Where they are wider than the terminal, the `spare` ones are left out, one after the other.
+    Where they are wider than the terminal, the `spare` ones are left out, one after the other: first those in which
+    nothing stands.
     """
     kept = list(range(len(titles)))
-    widths = [max(map(len, column)) for column in zip(titles, *lines, strict=True)]
-    for title in spare:
+    columns = dict(zip(titles, zip(*lines, strict=True), strict=True)) if lines else dict.fromkeys(titles, ())
+    widths = [max(map(len, (title, *cells))) for title, cells in columns.items()]
+    for title in sorted(spare, key=lambda title: any(cell not in ("", "-") for cell in columns[title])):
         if sum(widths[place] + 1 for place in kept) - 1 > out.width:
             kept.remove(titles.index(title))
     grid = Grid(box=None, pad_edge=False, padding=(0, 1, 0, 0))

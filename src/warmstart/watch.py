@@ -1,8 +1,10 @@
 """Watch: how far a long piece of work is, said on stderr: a bar in a terminal, elsewhere a line now and then."""
 
+import math
 import sys
 import time
 from collections.abc import Generator, Iterator
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from rich.console import Console
@@ -41,15 +43,20 @@ def watched(steps: "Generator[Progress, None, Value]", quiet: bool) -> Value:
 
 
 def looking(steps: "Generator[str, None, Value]", quiet: bool) -> Value:
-    """Run to the end; meanwhile say what is looked at."""
-    while True:
-        try:
-            doing = next(steps)
-        except StopIteration as stop:
-            value: Value = stop.value
-            return value
-        if not quiet:
-            say(doing)
+    """Run to the end; meanwhile say what is looked at: in a terminal one in the place of the other."""
+    with err.status("") if sys.stderr.isatty() and not quiet else nullcontext() as status:
+        last = -math.inf
+        while True:
+            try:
+                doing = next(steps)
+            except StopIteration as stop:
+                value: Value = stop.value
+                return value
+            if status is not None:
+                status.update(doing)
+            elif not quiet and time.monotonic() - last > EVERY:
+                say(doing)
+                last = time.monotonic()
 
 
 def counted(rows: Iterator[dict[str, Any]], count: int) -> Iterator[dict[str, Any]]:
