@@ -363,6 +363,8 @@ def _effect(found: "Estimate") -> str:
 def predictions(trained: "Trained", table: "Table", path: Path | None, quiet: bool) -> None:
     """Write one row for each row of the table: its number and what was predicted."""
     texts = trained.texts_of(table)
+    if not quiet:
+        say(f"predicting with `{trained.regime}` ({trained.folder})")
     empty = [number for number, text in enumerate(texts, 1) if not text]
     if empty and not quiet:
         say(f"{table.rows(empty)}: nothing to read, so what is predicted there means little.")

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 from warmstart.data.cells import PLAIN_NUMBER
 from warmstart.errors import UsageError
 
+DIGITS = 6  # of a number in CSV, for people to read: all those before its point, as well
 ENDINGS = (".csv", ".jsonl", ".parquet")
 
 
@@ -73,6 +75,8 @@ def as_csv(rows: Iterable[dict[str, Any]], file: Any) -> None:
 
 def _cell(value: Any) -> Any:
     """Labels joined by '|'; a quote before text that a spreadsheet would run as a formula, but not before a number."""
+    if isinstance(value, float) and value and math.isfinite(value):
+        return round(value, max(0, DIGITS - 1 - math.floor(math.log10(abs(value)))))
     if isinstance(value, list):
         value = "|".join(str(part) for part in value)
     if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") and not PLAIN_NUMBER.match(value):
