@@ -27,6 +27,26 @@ def refused(answer: Answer, *said: str) -> None:
     assert (answer.code, answer.out) == (2, "")
 
 
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ("compare x.csv --target price", ("error: missing option '--out'.", "`warmstart compare --help`")),
+        ("compare x.csv --targt price --out s", ("no such option: --targt", "hint: did you mean '--target'?")),
+        ("compare --out", ("option '--out' requires an argument", "--help`")),
+        ("compaer x.csv", ("no such command 'compaer'", "`warmstart --help`")),
+        ("predict", ("missing argument 'DIR'", "`warmstart predict --help`")),
+        ("chat run --max-tokens x", ("invalid value for '--max-tokens'", "`warmstart chat --help`")),
+    ],
+)
+def test_what_is_typed_wrongly_is_told_like_all_that_is_wrong(typed: str, said: tuple[str, ...]) -> None:
+    refused(call(*typed.split()), *said)
+
+
+def test_no_word_at_all_shows_the_help() -> None:
+    answer = call()
+    assert answer.code == 2 and "Usage: warmstart" in answer.out + answer.err and "error:" not in answer.err
+
+
 def table(*prices: object) -> Callable[[Path], Path]:
     """A CSV file of these targets."""
     return lambda path: write_csv(path, ("title", "price"), list(zip(TITLES, prices, strict=False)))

@@ -2,13 +2,13 @@
 
 from collections.abc import Generator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Annotated, NoReturn, TypeVar, cast
 
 import typer
 
 from warmstart import process, supervise
 from warmstart.engine import world
-from warmstart.errors import UsageError
+from warmstart.errors import UsageError, did_you_mean
 from warmstart.flags import asks
 from warmstart.keys import KEYS
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 # Lazily imported below: rich, pyarrow, torch, transformers. `--help` must answer at once.
 
 Value = TypeVar("Value")
+MISTYPED = cast(type[typer.BadParameter], typer.BadParameter.__mro__[1])  # an unknown flag, a missing one: all of them
 
 app = typer.Typer(
     add_completion=False,
@@ -357,4 +358,21 @@ def _show(done: "Study | Run", folder: Path, as_json: bool) -> None:
 
 def main() -> NoReturn:
     """Run a command. Exit codes: 0 done, 1 failed, 2 wrong use or input, 130 Ctrl-C, 143 SIGTERM."""
-    process.run(lambda: app(prog_name="warmstart"))
+    process.run(_asked)
+
+
+def _asked() -> None:
+    """Carry out what was typed; what is wrong in it is told like all other errors."""
+    try:
+        code = app(prog_name="warmstart", standalone_mode=False)
+    except MISTYPED as error:
+        said = " ".join(error.format_message().split())
+        if said.startswith("Usage:"):  # nothing was typed
+            error.show()
+            raise SystemExit(error.exit_code) from None
+        alike = getattr(error, "possibilities", None)
+        name = getattr(error, "option_name", "")
+        known = f"`{error.ctx.command_path if error.ctx else 'warmstart'} --help` lists what can be typed"
+        said = said.partition(" (Possible options")[0].partition(" Did you mean")[0]
+        raise UsageError(f"{said[:1].lower()}{said[1:]}", did_you_mean(name, alike) if alike else known) from None
+    raise SystemExit(code or 0)
