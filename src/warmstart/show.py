@@ -85,8 +85,8 @@ def checked(found: "Checked") -> None:
     kind = "multi-label classification" if schema.multi_label else schema.task
     target = ", ".join(map(repr, schema.fields or filter(None, [schema.target])))
     unit = "documents" if schema.piece_bytes else "rows"
-    of = f" of {target}" if target else ""
-    sentence(f"{found.rows:,} {unit}; task: {kind}{of} from {', '.join(map(repr, schema.text))}", "  ")
+    made = f"{':' if schema.task in TEXT_OUT else ' of'} {target}" if target else ""
+    sentence(f"{found.rows:,} {unit}; task: {kind}{made} from {', '.join(map(repr, schema.text))}", "  ")
     for note in schema.notes:
         sentence(f"  {note}", "  ")
     if found.split:
@@ -101,7 +101,9 @@ def checked(found: "Checked") -> None:
     for finding in found.findings:  # sorted: the worst first
         more = ", ..." if finding.count > 6 else ""
         named = "(row" in finding.message  # as the messages about bad rows do
-        rows = f" (rows {', '.join(map(str, finding.rows[:6]))}{more})" if finding.rows and not named else ""
+        where = "rows" if finding.count > 1 else "row"
+        shown = finding.rows[:6] if not named and not schema.piece_bytes else ()  # pieces are told by their documents
+        rows = f" ({where} {', '.join(map(str, shown))}{more})" if shown else ""
         line("")
         sentence(f"{finding.severity}: {finding.message}{rows}", "  ")
         if finding.hint:
