@@ -13,6 +13,7 @@ from warmstart.report.entries import entries_of
 from warmstart.report.learning import learning_curves
 from warmstart.report.places import WIDE
 from warmstart.report.plots import score_against_compute
+from warmstart.report.render import _coded
 
 
 def test_names_of_marks_that_coincide_go_to_different_sides() -> None:
@@ -110,3 +111,9 @@ def test_names_in_the_curves_are_only_text() -> None:
     comparison = renamed(crossing(), {"lora": "<b>bold</b>"})
     figure = learning_curves(entries_of(comparison), comparison)
     assert "<b>" not in json.dumps(figure) and "&lt;b&gt;" in json.dumps(figure)
+
+
+def test_no_word_of_a_command_is_broken_at_its_hyphens() -> None:
+    assert str(_coded("use `full`: `warmstart fit --lr 1`")) == (
+        "use <code>full</code>: <code><span>warmstart</span> <span>fit</span> <span>--lr</span> <span>1</span></code>"
+    )

@@ -179,7 +179,13 @@ def _coded(text: str) -> Markup:
     parts = [str(escape(part)) for part in text.split("`")]
     if len(parts) % 2 == 0:  # a backtick without its partner is only a backtick
         parts[-2:] = ["`".join(parts[-2:])]
-    return Markup("".join(f"<code>{part}</code>" if i % 2 else part for i, part in enumerate(parts)))
+    return Markup("".join(_code(part) if i % 2 else part for i, part in enumerate(parts)))
+
+
+def _code(text: str) -> str:
+    """A name, or a command of which no word is broken at its hyphens."""
+    words = text.split(" ")
+    return f"<code>{text if len(words) == 1 else ' '.join(f'<span>{word}</span>' for word in words)}</code>"
 
 
 def _figures(main: Sequence[Entry], comparison: Comparison) -> dict[str, Figure]:
