@@ -126,7 +126,7 @@ def _of_bad_rows(bad: BadRows, left_out: bool) -> Finding:
 def _small_parts(sizes: dict[str, int], unit: str) -> list[Finding]:
     findings = []
     for part, fewest, why in (
-        ("val", FEW_VAL_ROWS, "rates and lengths are chosen by chance"),
+        ("val", FEW_VAL_ROWS, "what is chosen by them is chosen by chance"),
         ("test", FEW_TEST_ROWS, "only large differences can be told apart"),
     ):
         if sizes[part] < fewest:
