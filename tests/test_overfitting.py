@@ -32,6 +32,20 @@ def test_finds_a_known_gap_turned_so_that_more_is_worse(higher: bool) -> None:
     assert found.rows == 400
 
 
+def test_training_rows_of_a_group_are_drawn_together() -> None:
+    """Drawn one by one, the gap of rows that come in groups had an interval a third as wide as it is."""
+    dice = np.random.default_rng(0)
+    group = np.repeat(np.arange(20), 20)
+    right = np.repeat(dice.random(20) < 0.8, 20).astype(np.float64)
+    run = replace(_run(0.9, 0.7, 3), train_scores=make_scores(right))
+    alone, together = (
+        gap([one], resample([one.scores])) for one in (run, replace(run, train_groups=dice.permutation(20)[group]))
+    )
+    assert alone is not None and together is not None and together.gap == alone.gap
+    widths = [found.interval.high - found.interval.low for found in (alone, together)]
+    assert widths[1] > 2 * widths[0]
+
+
 def test_no_gap_where_training_rows_were_not_scored_alike() -> None:
     run = replace(_run(0.9, 0.7), train_scores=None)
     assert gap([run], resample([run.scores])) is None
@@ -73,5 +87,8 @@ def test_scores_of_training_rows_come_back(tmp_path: Path) -> None:
     again = load_run(tmp_path)
     assert again.train_scores is not None and run.train_scores is not None
     np.testing.assert_array_equal(again.train_scores, run.train_scores)
+    assert again.train_groups is None
+    save_run(replace(run, train_groups=np.arange(400) // 8), tmp_path)
+    assert load_run(tmp_path).train_groups.tolist() == (np.arange(400) // 8).tolist()  # type: ignore[union-attr]
     (tmp_path / "train_scores.parquet").unlink()  # as an earlier version left it
     assert load_run(tmp_path).train_scores is None

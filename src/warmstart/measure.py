@@ -39,6 +39,7 @@ class Measured:
     latency_ms: float
     floor: float  # the best constant on the same training rows
     train_scores: Array | None  # [n, 2]; None where test rows are judged by something else
+    train_groups: Array | None  # int64 [n]; None where rows are not grouped
 
 
 def measure(model: Predictor, draw: Draw, reads: Encoded | None = None) -> Measured:
@@ -72,7 +73,7 @@ def measure(model: Predictor, draw: Draw, reads: Encoded | None = None) -> Measu
     if not isinstance(task, Language):
         columns["copied"] = draw.copied.tolist()
     if draw.schema.group:
-        columns["group"] = np.unique(list(tested.keys), return_inverse=True)[1].tolist()
+        columns["group"] = _numbered(tested).tolist()
     if isinstance(task, Language) and task.writes:
         assert isinstance(model, Network) and isinstance(model.inputs, Conversations | Pairs)
         answered = judged_rows(splits.test)
@@ -97,7 +98,13 @@ def measure(model: Predictor, draw: Draw, reads: Encoded | None = None) -> Measu
         latency_ms=latency(model, splits.test.texts),
         floor=floor,
         train_scores=None if ranked_by_writing else train_scores,
+        train_groups=_numbered(some) if draw.schema.group and not ranked_by_writing else None,
     )
+
+
+def _numbered(rows: Rows) -> Array:
+    """The group of each row, as a number, int64 [n]."""
+    return np.asarray(np.unique(list(rows.keys), return_inverse=True)[1], dtype=np.int64)
 
 
 def _beside(rows: Rows, some: Rows, columns: dict[str, list[Any]]) -> dict[str, list[Any]]:

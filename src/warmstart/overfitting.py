@@ -6,7 +6,7 @@ or near copy of a row it was trained on and the others.
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -50,7 +50,7 @@ def gap(runs: Sequence[Run], test: Resampled) -> Gap | None:
     scores = [run.train_scores for run in runs if run.train_scores is not None]
     if not scores or len(scores) < len(runs) or len({len(each) for each in scores}) > 1:
         return None
-    train = resample(scores)
+    train = _learned(scores, [run.train_groups for run in runs])
     difference = Resampled(
         measured=train.measured - test.measured,
         drawn=train.drawn[::-1] - test.drawn,  # other rows: so other draws, even where there are as many
@@ -60,6 +60,14 @@ def gap(runs: Sequence[Run], test: Resampled) -> Gap | None:
     )
     turned = difference if runs[0].higher_is_better else -difference
     return Gap(train.mean, test.mean, turned.mean, turned.interval, train.rows)
+
+
+def _learned(scores: Sequence[Array], groups: Sequence[Array | None]) -> Resampled:
+    """The metric on training rows: each seed has its own, and groups of its own."""
+    seeds = [resample([each], groups=group) for each, group in zip(scores, groups, strict=True)]
+    measured = np.concatenate([seed.measured for seed in seeds])
+    drawn = np.concatenate([seed.drawn for seed in seeds], axis=1)
+    return replace(seeds[0], measured=measured, drawn=drawn, unseen=max(seed.unseen for seed in seeds))
 
 
 def remembered(runs: Sequence[Run], groups: Array | None = None) -> Remembered | None:

@@ -121,11 +121,12 @@ class Run:
     predictions: dict[str, list[Any]] = field(repr=False, compare=False)  # columns of scores.parquet, see `save_run`
     retention: dict[str, Any] | None = field(default=None, repr=False)  # `Retention.to_json`; None: nothing to forget
     train_scores: Array | None = field(default=None, repr=False, compare=False)  # [n, 2], of rows trained on: the gap
+    train_groups: Array | None = field(default=None, repr=False, compare=False)  # int64 [n], of the same rows
     predicted: dict[str, float] | None = None  # "seconds" and "peak_memory_bytes", before the run
 
     def to_json(self) -> dict[str, Any]:
         """Everything but the per-example columns."""
-        return asdict_but(self, "scores", "predictions", "train_scores")
+        return asdict_but(self, "scores", "predictions", "train_scores", "train_groups")
 
 
 def asdict_but(record: Any, *names: str) -> dict[str, Any]:
@@ -148,12 +149,13 @@ def save_run(run: Run, folder: Path) -> None:
     grouped group (a number, the same in all runs of a study), and by task low, high (regression) or probability
     (classification, of the prediction; raw_probability: before a temperature was fitted), and
     copied: whether the text is, nearly, that of a row it was trained on. `train_scores.parquet` has value and weight of
-    some training rows.
+    some training rows, and where rows were grouped group.
     """
     folder.mkdir(parents=True, exist_ok=True)
     _write_columns(folder / "scores.parquet", _columns(run.scores) | run.predictions)
     if run.train_scores is not None:
-        _write_columns(folder / "train_scores.parquet", _columns(run.train_scores))
+        grouped = {} if run.train_groups is None else {"group": run.train_groups}
+        _write_columns(folder / "train_scores.parquet", _columns(run.train_scores) | grouped)
     write_json(folder / "run.json", run.to_json())
 
 
@@ -179,6 +181,7 @@ def load_run(folder: Path) -> Run:
     facts = json.loads((folder / "run.json").read_text())
     scores, columns = _read_columns(folder / "scores.parquet")
     learned = folder / "train_scores.parquet"  # not beside runs of earlier versions, nor of texts that were judged
+    of_rows, more = _read_columns(learned) if learned.exists() else (None, {})
     facts |= {
         "cost": Cost(**facts["cost"]),
         "environment": Environment(**facts["environment"]),
@@ -187,7 +190,8 @@ def load_run(folder: Path) -> Run:
         "caveats": tuple(facts["caveats"]),
         "scores": scores,
         "predictions": columns,
-        "train_scores": _read_columns(learned)[0] if learned.exists() else None,
+        "train_scores": of_rows,
+        "train_groups": np.asarray(more["group"]) if "group" in more else None,
     }
     return Run(**facts)
 
