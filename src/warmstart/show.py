@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from rich.console import Console
 from rich.table import Table as Grid
 
-from warmstart.data.schema import TEXT_OUT
+from warmstart.data.schema import CORPUS, TEXT_OUT
 from warmstart.deliver.write import as_csv, write
 from warmstart.report.words import compute as compute_words
 from warmstart.report.words import score as score_words
@@ -366,7 +366,8 @@ def predictions(trained: "Trained", table: "Table", path: Path | None, quiet: bo
     """Write one row for each row of the table: its number and what was predicted."""
     texts = trained.texts_of(table)
     if not quiet:
-        say(f"predicting with `{trained.regime}` ({trained.folder})")
+        what = ": bits per byte of each text, of which less is likelier" if trained.stored.task.name in CORPUS else ""
+        say(f"predicting with `{trained.regime}` ({trained.folder}){what}")
     empty = [number for number, text in enumerate(texts, 1) if not text]
     if empty and not quiet:
         say(f"{table.rows(empty)}: nothing to read, so what is predicted there means little.")
