@@ -172,7 +172,8 @@ def _affordable(study: Work, run: str, seconds: float) -> bool:
     path = study.folder / LENGTHS
     decided: dict[str, bool] = json.loads(path.read_text()) if path.exists() else {}
     if run not in decided:
-        decided[run] = time.perf_counter() - study.began + seconds <= study.plan.options.budget
+        there = (study.folder / "runs" / run / "run.json").exists()  # of an earlier version, which wrote nothing down
+        decided[run] = there or time.perf_counter() - study.began + seconds <= study.plan.options.budget
         write_json(path, decided)
     return decided[run]
 
