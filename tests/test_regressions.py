@@ -382,5 +382,12 @@ def test_a_first_look_that_gave_no_number_is_not_the_best(base: Base, regression
     assert (keeper.score, keeper.step) == (0.5, 1)
 
 
+def test_what_was_left_out_is_said_once(base: Base) -> None:
+    table = {"title": [f"lamp {i}" for i in range(41)], "kind": ["a", "b"] * 20 + ["alone"]}
+    request = from_mapping({"command": "compare", "data": ("x",), "target": "kind", "base": (base.location,)})
+    caveats = prepare(replace(request, drop_bad_rows=True), table_of(table), {}).problem.caveats
+    assert sum(caveat.startswith("Left out: ") for caveat in caveats) == 1
+
+
 def base_body(base: Base) -> nn.Module:
     return Pretrained(base).body(0)

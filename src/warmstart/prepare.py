@@ -146,11 +146,8 @@ def prepared(request: config.Request, understood: Understood, own: Own, folder: 
     corpus = domain(request, understood) if not LEARN_LANGUAGE.isdisjoint(map(regime_of, chosen)) else None
     found = checked(request, table, schema)
     warnings = (finding.message for finding in found.findings if finding.severity == "warning")
-    caveats = (
-        *understood.dropped,
-        *warnings,
-        *(doubt for base in bases for doubt in doubts(base, schema, splits.train)),
-    )
+    doubted = (doubt for base in bases for doubt in doubts(base, schema, splits.train))
+    caveats = tuple(dict.fromkeys((*understood.dropped, *warnings, *doubted)))  # check says of rows left out, too
     problem = Problem(
         splits=splits,
         schema=schema,
