@@ -7,13 +7,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from scipy.stats import chisquare
 
 import warmstart
-from tests.tiny_pairs import END, PAD, save_pair
+from tests.tiny_pairs import END, PAD, save_pair, save_table
 from warmstart.data.infilling import Infilled, InfilledRows, drawn_gaps
 from warmstart.data.inputs import Answers, Tokens
 from warmstart.data.lines import UNLABELLED
@@ -149,16 +147,7 @@ def test_a_text_with_nothing_to_learn_is_named(folders: dict[str, str]) -> None:
 
 @pytest.fixture(scope="module")
 def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    dice = np.random.default_rng(0)
-    animals, does = dice.choice(["fox", "dog", "cat", "hen"], 60), dice.choice(["jumps", "sleeps", "runs"], 60)
-    pairs = list(zip(animals, does, strict=True))
-    columns = {
-        "text": [f"the lazy {animal} {verb} at {i}" for i, (animal, verb) in enumerate(pairs)],
-        "summary": [f"{animal} {verb}" for animal, verb in pairs],
-    }
-    path = tmp_path_factory.mktemp("table") / "table.parquet"
-    pq.write_table(pa.table(columns), path)
-    return path
+    return save_table(tmp_path_factory.mktemp("table"))
 
 
 @pytest.mark.parametrize(("kind", "regime"), [("named", "hybrid"), ("masked", "self-pretrained"), ("bert", "hybrid")])

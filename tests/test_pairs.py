@@ -7,15 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 import torch
 from torch import nn
 
 import warmstart
 from tests.tiny import carried_out
-from tests.tiny_pairs import BEGIN, END, KINDS, PAD, pair_model, save_pair
+from tests.tiny_pairs import BEGIN, END, KINDS, PAD, pair_model, save_pair, save_table
 from warmstart.checkpoint import Checkpoints
 from warmstart.data.conversations import Turn, write
 from warmstart.data.lines import UNLABELLED
@@ -253,18 +251,7 @@ def test_flops_are_counted_part_by_part(bases: dict[str, Base]) -> None:
 
 @pytest.fixture(scope="module")
 def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    dice = np.random.default_rng(0)
-    animals, does = dice.choice(["fox", "dog", "cat", "hen"], 60), dice.choice(["jumps", "sleeps", "runs"], 60)
-    pairs = list(zip(animals, does, strict=True))
-    columns = {
-        "text": [f"the lazy {animal} {verb} at {i}" for i, (animal, verb) in enumerate(pairs)],
-        "summary": [f"{animal} {verb}" for animal, verb in pairs],
-        "animal": animals.tolist(),
-        "number": list(range(60)),
-    }
-    path = tmp_path_factory.mktemp("table") / "table.parquet"
-    pq.write_table(pa.table(columns), path)
-    return path
+    return save_table(tmp_path_factory.mktemp("table"))
 
 
 def asked(base: Base, **more: object) -> dict[str, object]:

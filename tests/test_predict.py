@@ -51,6 +51,11 @@ def of_csv(text: str) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(text)))
 
 
+def test_a_model_of_numbers_answers_nobody(priced: Path) -> None:
+    answer = call("chat", priced)
+    assert answer.code == 2 and "was trained for regression: it answers nobody" in answer.err
+
+
 def test_the_command_and_python_give_the_same_numbers(priced: Path, data: Path, tmp_path: Path) -> None:
     texts = tiny_rows(REGRESSION, ROWS).texts
     expected = warmstart.load(priced).predict(texts)

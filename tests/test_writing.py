@@ -21,7 +21,7 @@ from tests.cli_base import call
 from tests.decoders import save_decoder
 from warmstart import api, writing
 from warmstart.data.conversations import Turn, ask
-from warmstart.deliver.chat import EMPTY, Chat, chat_with, converse, talk_to
+from warmstart.deliver.chat import EMPTY, Chat, chat_with, converse
 from warmstart.deliver.predict import writer_of
 from warmstart.errors import InputError, UsageError
 from warmstart.generate import Head
@@ -205,6 +205,7 @@ def test_a_chat_model_answers_and_remembers(table: Path, decoder: str, tmp_path:
     assert (run.task, run.metric, run.higher_is_better) == ("chat", "bits per byte", False)
     assert 0 < run.test < 8
     chat = chat_with(warmstart.load(tmp_path / "run"), "Be brief.", most=5)
+    assert isinstance(chat, Chat)
     said = "".join(chat.say("the lazy fox"))
     assert [turn.role for turn in chat.turns] == ["system", "user", "assistant"] and chat.turns[-1].content == said
     out = io.StringIO()
@@ -258,9 +259,7 @@ def test_a_model_of_a_given_size_learns_a_corpus(tmp_path: Path) -> None:
     model, tokenizer = (kind.from_pretrained(out / "body") for kind in (AutoModelForCausalLM, AutoTokenizer))
     ids = torch.tensor([[tokenizer.bos_token_id, *tokenizer("the fox", add_special_tokens=False)["input_ids"]]])
     assert model(ids).logits.shape[-1] == len(tokenizer)
-    with pytest.raises(UsageError, match="it answers nobody"):
-        chat_with(warmstart.load(out))
-    talk, written = talk_to(warmstart.load(out), most=12), io.StringIO()
+    talk, written = chat_with(warmstart.load(out), most=12), io.StringIO()
     converse(talk, ["the fox\n", "/new\n", "\n", "the fox\n"], written)
     first, second = written.getvalue().splitlines()
     text = "the fox" + first
@@ -268,7 +267,7 @@ def test_a_model_of_a_given_size_learns_a_corpus(tmp_path: Path) -> None:
     theirs = model.generate(ids, do_sample=False, max_new_tokens=12, eos_token_id=tokenizer.eos_token_id)
     assert tokenizer.decode(theirs[0], skip_special_tokens=True) == text
     with pytest.raises(UsageError, match="nothing to tell it before"):
-        talk_to(warmstart.load(out), "Be brief.")
+        chat_with(warmstart.load(out), "Be brief.")
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,9 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import torch
 from torch import nn
 
@@ -86,3 +89,19 @@ def save_pair(folder: Path, kind: str, std: float = 0.5) -> Path:
     else:
         pair_model(kind, std).save_pretrained(folder)
     return save_pair_tokenizer(folder, kind)
+
+
+def save_table(folder: Path) -> Path:
+    """Sentences about animals, and what is to be said of each."""
+    dice = np.random.default_rng(0)
+    animals, does = dice.choice(["fox", "dog", "cat", "hen"], 60), dice.choice(["jumps", "sleeps", "runs"], 60)
+    pairs = list(zip(animals, does, strict=True))
+    columns = {
+        "text": [f"the lazy {animal} {verb} at {i}" for i, (animal, verb) in enumerate(pairs)],
+        "summary": [f"{animal} {verb}" for animal, verb in pairs],
+        "animal": animals.tolist(),
+        "number": list(range(60)),
+    }
+    path = folder / "table.parquet"
+    pq.write_table(pa.table(columns), path)
+    return path

@@ -174,9 +174,9 @@ def chat(
     A language model (causal-lm) goes on with each line.
     """
     from warmstart import api, show
-    from warmstart.deliver.chat import converse, talk_to
+    from warmstart.deliver.chat import chat_with, converse
 
-    talk = talk_to(api.load(folder), system, temperature=temperature, top_p=top_p, most=most, seed=seed)
+    talk = chat_with(api.load(folder), system, temperature=temperature, top_p=top_p, most=most, seed=seed)
     converse(talk, show.typed(talk.how))
 
 

@@ -80,27 +80,6 @@ class Continuation:
         """Nothing is remembered."""
 
 
-def talk_to(
-    trained: Trained,
-    system: str | None = None,
-    *,
-    temperature: float = 0.0,
-    top_p: float = 1.0,
-    most: int = LONGEST,
-    seed: int = 0,
-) -> Talk:
-    """A conversation, or what a model of plain text goes on with. Raises UsageError for a model that writes neither."""
-    network = trained.stored.predictor
-    if not isinstance(network, Network) or not isinstance(network.inputs, Documents):
-        return chat_with(trained, system, temperature=temperature, top_p=top_p, most=most, seed=seed)
-    if system:
-        raise UsageError(
-            f"the model in {trained.folder} goes on with texts: there is nothing to tell it before.",
-            "leave out --system, or chat with a run of --task chat",
-        )
-    return Continuation(network.model, network.inputs, temperature, top_p, seed, most)
-
-
 def chat_with(
     trained: Trained,
     system: str | None = None,
@@ -109,9 +88,16 @@ def chat_with(
     top_p: float = 1.0,
     most: int = LONGEST,
     seed: int = 0,
-) -> Chat:
-    """A conversation with a model that was trained to write. Raises UsageError for one that was not."""
-    stored = trained.stored
+) -> Chat | Continuation:
+    """A conversation, or texts that a model goes on with. Raises UsageError for one that writes neither."""
+    stored, network = trained.stored, trained.stored.predictor
+    if isinstance(network, Network) and isinstance(network.inputs, Documents):
+        if system:
+            raise UsageError(
+                f"the model in {trained.folder} goes on with texts: there is nothing to tell it before.",
+                "leave out --system, or chat with a run of --task chat",
+            )
+        return Continuation(network.model, network.inputs, temperature, top_p, seed, most)
     if not isinstance(stored.task, Language) or not stored.task.writes:
         raise UsageError(
             f"the model in {trained.folder} was trained for {stored.task.name}: it answers nobody.",
