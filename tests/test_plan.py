@@ -162,7 +162,7 @@ def test_without_data_and_base_runs_of_one_base_are_told_not_a_mixture(monkeypat
         return from_log("regression", ("full",), slow.rows, (), Where()).forecasts[0].seconds
 
     assert seconds() == pytest.approx(quick.cost.seconds)  # the last one used
-    monkeypatch.setattr("warmstart.earlier.usual_encoder", lambda: "large")
+    monkeypatch.setattr("warmstart.earlier.usual", lambda task: "large")
     assert seconds() == pytest.approx(1000.0)
 
 

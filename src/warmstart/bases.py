@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from warmstart.converted import converted
 from warmstart.data.lengths import Reach
+from warmstart.data.schema import TEXT_OUT
 from warmstart.errors import MissingError, UsageError
 
 if TYPE_CHECKING:
@@ -96,6 +97,11 @@ def _roots(package: str) -> list[Path]:
     """The folders of an installed package; none where it is not installed, or a single file."""
     spec = importlib.util.find_spec(package)
     return [Path(root) for root in (spec.submodule_search_locations or [])] if spec else []
+
+
+def usual(task: str, gpu_bytes: int | None = None) -> str:
+    """What a task starts from where no base is named; `gpu_bytes`: the memory of the GPU that is to train it."""
+    return usual_decoder(gpu_bytes) if task in (*TEXT_OUT, "causal-lm") else usual_encoder()
 
 
 def usual_encoder() -> str:

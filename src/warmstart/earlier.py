@@ -4,7 +4,7 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
-from warmstart.bases import usual_decoder, usual_encoder
+from warmstart.bases import usual
 from warmstart.device import environment, memory_room
 from warmstart.errors import UsageError, listed
 from warmstart.forecasts import LOGGED, Forecast, Planned, Where, power, sources
@@ -47,8 +47,8 @@ def from_log(task: str, regimes: Sequence[str], rows: int, bases: Sequence[str],
 def _usual(known: Sequence[dict[str, Any]], task: str) -> list[str]:
     """The base that is taken where none is named, if the log knows it; else the one that was used last."""
     logged = [str(entry["base"]) for entry in known if entry.get("base")]
-    usual = usual_encoder() if task in ("regression", "classification", "masked-lm") else usual_decoder()
-    return [usual] if usual in logged else logged[-1:]
+    found = usual(task)
+    return [found] if found in logged else logged[-1:]
 
 
 def _logged(name: str, known: list[dict[str, Any]], rows: int, where: Where) -> Forecast:

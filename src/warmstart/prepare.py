@@ -283,7 +283,7 @@ def sources_of(request: config.Request, task: TaskName, gpu_bytes: int | None = 
 
     Of several, `fit` needs the one that its regime names. `gpu_bytes`: the memory of the GPU that is to train it.
     """
-    from warmstart.bases import usual_decoder, usual_encoder
+    from warmstart.bases import usual
 
     named = tuple(dict.fromkeys(request.base))
     of_regimes = [parted(name)[1] for name in (*request.regimes, *([request.regime] if request.regime else []))]
@@ -292,7 +292,7 @@ def sources_of(request: config.Request, task: TaskName, gpu_bytes: int | None = 
     elif request.command == "fit" and of_regimes and of_regimes[0]:
         each = zip(short_names(named), named, strict=True)
         named = tuple(source for short, source in each if of_regimes[0] in (short, source)) or named
-    return named or (usual_decoder(gpu_bytes) if task in (*TEXT_OUT, "causal-lm") else usual_encoder(),)
+    return named or (usual(task, gpu_bytes),)
 
 
 def domain(request: config.Request, understood: Understood) -> Splits | None:
