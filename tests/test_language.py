@@ -7,8 +7,9 @@ import pytest
 
 from tests.tiny_language import conversation, save_byte_tokenizer, save_language_base, splits_of
 from warmstart.data.conversations import ask
-from warmstart.data.language import Conversations, Documents, Masked, MaskedRows, bytes_of
+from warmstart.data.language import Conversations, Documents, Masked, MaskedRows
 from warmstart.data.lines import UNLABELLED
+from warmstart.data.reading import bytes_of
 from warmstart.data.template import GAP, PLAIN
 from warmstart.errors import InputError, RowError
 from warmstart.prefix import Shared

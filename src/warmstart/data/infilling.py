@@ -15,8 +15,9 @@ import numpy as np
 from torch import Tensor
 
 from warmstart.data.inputs import Answers, Encoded, Ragged, Tokens, highest_of
-from warmstart.data.language import dice, pieces, to_predict
+from warmstart.data.language import dice, to_predict
 from warmstart.data.pairs import batch_of
+from warmstart.data.reading import pieces
 from warmstart.record import Array
 
 NAMED, UNNAMED = 0.15, 0.3  # of the tokens are missing, where gaps have names and where they have none

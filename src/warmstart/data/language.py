@@ -2,7 +2,7 @@
 
 import json
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -11,14 +11,15 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from warmstart.data import shards
 from warmstart.data.controls import plain
 from warmstart.data.conversations import ask
 from warmstart.data.inputs import Encoded, GrowingRagged, Ragged, Tokens, highest_of
 from warmstart.data.lines import UNLABELLED, Layout, Line
+from warmstart.data.reading import Whole, bytes_of, pieces
+from warmstart.data.shards import blocks
 from warmstart.data.spool import Spool
 from warmstart.data.template import PLAIN, Template
-from warmstart.data.texts import BLOCK, Texts
+from warmstart.data.texts import BLOCK
 from warmstart.errors import InputError, RowError, shortened
 from warmstart.record import Array
 
@@ -135,28 +136,6 @@ def dice(tokens: Array, seed: int, epoch: int | None) -> np.random.Generator:
     return np.random.default_rng(drawn_by if epoch is None else (seed, epoch, *drawn_by))
 
 
-def pieces(texts: Sequence[str], tokenizer: Any, max_length: int) -> tuple[Ragged, Ragged, Array]:
-    """At most `max_length` tokens of each text; the UTF-8 bytes that each spells, -1 for special ones; the tokens lost.
-
-    Raises RowError for a text without a token of its own.
-    """
-    tokens, spelled, lost = GrowingRagged(), GrowingRagged(), Spool(np.int64)
-    for start in range(0, len(texts), BLOCK):
-        backend = plain(tokenizer)  # each time: others may use the tokenizer between two blocks
-        backend.enable_truncation(max_length, direction=tokenizer.truncation_side)
-        block = list(texts[start : start + BLOCK])
-        found = backend.encode_batch(block)
-        special = [np.array(e.special_tokens_mask, dtype=bool) for e in found]
-        for at, mask in enumerate(special):
-            if mask.all():
-                raise RowError(start + at, f"{shortened(block[at])} has no token to learn.", "leave it out")
-        sizes = [bytes_of(text, e.offsets, mask) for text, e, mask in zip(block, found, special, strict=True)]
-        tokens.append([e.ids for e in found])
-        spelled.append([np.where(mask, -1, size) for size, mask in zip(sizes, special, strict=True)])
-        lost.append(np.array([sum(p.special_tokens_mask.count(0) for p in e.overflowing) for e in found]))
-    return tokens.ragged(), spelled.ragged(), lost.array()
-
-
 @dataclass(frozen=True)
 class _Language:
     folder: str  # or hub id: what AutoTokenizer loads
@@ -269,15 +248,12 @@ class Documents(_Language):
 
     def encode(self, texts: Sequence[str]) -> SpokenRows:
         """Raises RowError for a text without two tokens."""
-        read = self._reader(texts)
         begin, end = self.tokenizer.bos_token_id, self.tokenizer.eos_token_id
-        before, after = [token for token in (begin if begin is not None else end,) if token is not None], [end]
-        after = [token for token in after if token is not None]
+        before, after = _present(begin if begin is not None else end), _present(end)
         tokens, labels, sizes, lost = GrowingRagged(), GrowingRagged(), Spool(np.float32), Spool(np.int64)
-        for start in range(0, len(texts), BLOCK):
-            block = list(texts[start : start + BLOCK])
-            found = read(start, block)
-            rows = [[*before, *ids, *after][: self.max_length + 1] for ids in found]
+        for start, block, columns in blocks(texts, Whole(self.tokenizer)):
+            found = columns["ids"]
+            rows = [np.concatenate((before, ids, after))[: self.max_length + 1] for ids in found]
             for at, row in enumerate(rows):
                 if len(row) < 2:
                     raise RowError(start + at, f"{shortened(block[at])} has no token to learn.", "leave it out")
@@ -286,17 +262,8 @@ class Documents(_Language):
             left = [min(len(ids), self.max_length + 1 - len(before)) for ids in found]
             lost.append(np.array([len(ids) - n for ids, n in zip(found, left, strict=True)]))
             spelled = zip(block, found, left, strict=True)
-            sizes.append(np.array([self._bytes(text, len(ids), n, bool(before)) for text, ids, n in spelled]))
+            sizes.append(np.array([self._bytes(text, len(ids), n, len(before) > 0) for text, ids, n in spelled]))
         return SpokenRows(tokens.ragged(), labels.ragged(), sizes.array(), lost.array(), self._layout(causal=True))
-
-    def _reader(self, texts: Sequence[str]) -> Callable[[int, list[str]], list[list[int]]]:
-        """What gives the tokens of a block of the texts, which begins at a number: of a large corpus those kept."""
-        corpus = Texts.of(texts)
-        if int(corpus.sizes().sum()) >= shards.LARGE:
-            tokens = shards.kept(corpus, self.tokenizer)
-            return lambda start, block: [tokens.row(i).tolist() for i in range(start, start + len(block))]
-        backend = self._backend()
-        return lambda _, block: [e.ids for e in backend.encode_batch_fast(block, add_special_tokens=False)]
 
     def _bytes(self, text: str, count: int, left: int, begun: bool) -> int:
         """UTF-8 bytes of a text of `count` tokens whose first `left` are said, the very first only if `begun`."""
@@ -307,6 +274,11 @@ class Documents(_Language):
 
     def to_json(self) -> dict[str, Any]:
         return {"kind": "documents", "max_length": self.max_length}
+
+
+def _present(token: int | None) -> Array:
+    """Itself, where a tokenizer has it."""
+    return np.array([] if token is None else [token], np.int32)
 
 
 @dataclass(frozen=True)
@@ -334,20 +306,3 @@ class Masked(_Language):
 
     def to_json(self) -> dict[str, Any]:
         return {"kind": "masked", "max_length": self.max_length, "seed": self.seed}
-
-
-def bytes_of(text: str, offsets: Sequence[tuple[int, int]], special: Array | None = None) -> Array:
-    """UTF-8 bytes that each token spells, int64 [t], from the characters that it stands for.
-
-    What lies between two tokens (a space) belongs to the second; a character of several tokens to its first. So the
-    sum over all tokens is the text up to the last one's end.
-    """
-    ends = np.array([end for _, end in offsets], dtype=np.int64)
-    if special is not None:
-        ends[special] = 0
-    ends = np.maximum.accumulate(ends) if len(ends) else ends
-    if not text.isascii():
-        points = np.frombuffer(text.encode("utf-32-le"), dtype=np.uint32)
-        sizes = 1 + (points >= 0x80).astype(np.int64) + (points >= 0x800) + (points >= 0x10000)
-        ends = np.append(0, np.cumsum(sizes))[ends]
-    return np.diff(ends, prepend=0)
