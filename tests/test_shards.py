@@ -9,17 +9,17 @@ import numpy as np
 import pytest
 import torch
 
-from tests.tiny import REGRESSION, tiny_rows
+from tests.tiny import REGRESSION, tiny_rows, tiny_splits
 from warmstart.data import shards as module
 from warmstart.data.infilling import Infilled
-from warmstart.data.inputs import Answers
+from warmstart.data.inputs import Answers, Tokens
 from warmstart.data.language import Documents, Masked
 from warmstart.data.reading import Whole
-from warmstart.data.shards import Column, Corpus, written
+from warmstart.data.shards import Column, Columns, keeping, kept
 from warmstart.data.texts import Texts
 from warmstart.data.tokenizer import train_tokenizer
-from warmstart.errors import InputError, RowError, UsageError
-from warmstart.lock import locked
+from warmstart.errors import InputError, RowError
+from warmstart.prefix import Shared
 
 TEXTS = (*tiny_rows(REGRESSION).texts, "", "<|end|> of a text")
 
@@ -29,28 +29,39 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return train_tokenizer(TEXTS, 10_000, 400, 64, tmp_path_factory.mktemp("tokenizer"))
 
 
-def tokenise(texts: Corpus, tokenizer: Any, folder: Path, shards: int) -> Column:
-    return written(texts, Whole(tokenizer), folder, shards)["ids"]
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "warmstart" / "tokens"
 
 
-class Counted(Sequence[str]):
-    """Texts that know how often they were read."""
-
-    def __init__(self, texts: Sequence[str]):
-        self.texts, self.read = texts, list[int]()
-
-    def __len__(self) -> int:
-        return len(self.texts)
-
-    def __getitem__(self, place: int) -> str:  # type: ignore[override]
-        self.read.append(place)
-        return self.texts[place]
+@pytest.fixture
+def four(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The texts make four shards."""
+    monkeypatch.setattr(module, "SHARD", sum(len(text.encode()) for text in TEXTS) // 4)
 
 
-@pytest.mark.parametrize("shards", [1, 3, 200])
-def test_every_text_is_there(shards: int, tokenizer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+class Counted(Whole):
+    """Knows which texts were read."""
+
+    def __init__(self, tokenizer: Any):
+        super().__init__(tokenizer)
+        object.__setattr__(self, "seen", list[int]())
+
+    def read(self, first: int, block: Sequence[str]) -> Columns:
+        self.seen.extend(range(first, first + len(block)))  # type: ignore[attr-defined]
+        return super().read(first, block)
+
+
+def tokenise(texts: Sequence[str], tokenizer: Any) -> Column:
+    return kept(Texts.of(texts), Whole(tokenizer))["ids"]
+
+
+@pytest.mark.parametrize("shard", [1, 500, 1 << 30])
+def test_every_text_is_there(shard: int, tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "AT_ONCE", 100)
-    found = tokenise(Texts.of(TEXTS), tokenizer, tmp_path, shards)
+    monkeypatch.setattr(module, "SHARD", shard)
+    found = tokenise(TEXTS, tokenizer)
     assert len(found) == len(TEXTS) and found.values[0].dtype == np.uint16
     for i, text in enumerate(TEXTS):
         assert tokenizer.decode(found.row(i)) == text
@@ -58,56 +69,86 @@ def test_every_text_is_there(shards: int, tokenizer: Any, tmp_path: Path, monkey
     assert found.sizes().tolist() == [len(found.row(i)) for i in range(len(TEXTS))]
 
 
-def test_only_unfinished_shards_are_made_again(tokenizer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    corpus = Counted(TEXTS)
+@pytest.mark.usefixtures("four")
+def test_only_unfinished_shards_are_made_again(tokenizer: Any, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write, done = module._write, list[int]()
 
-    def killed(texts: Any, rows: range, *rest: Any) -> None:
+    def killed(texts: Any, rows: range, reading: Any, folder: Path, shard: int) -> None:
         if len(done) == 2:
-            (tmp_path / "00002.ids").write_bytes(b"half")
+            (folder / "00002.ids").write_bytes(b"half")
             raise KeyboardInterrupt
-        done.append(rows.start)
-        write(texts, rows, *rest)
+        done.append(shard)
+        write(texts, rows, reading, folder, shard)
 
     monkeypatch.setattr(module, "_write", killed)
     with pytest.raises(KeyboardInterrupt):
-        tokenise(corpus, tokenizer, tmp_path, 4)
+        tokenise(TEXTS, tokenizer)
     monkeypatch.setattr(module, "_write", write)
-    corpus.read.clear()
-    found = tokenise(corpus, tokenizer, tmp_path, 4)
-    assert min(corpus.read[len(TEXTS) :]) == len(TEXTS) // 2  # after all were read to know the corpus again
+    reading = Counted(tokenizer)
+    found = kept(Texts.of(TEXTS), reading)["ids"]
+    assert reading.seen == [*range(len(TEXTS) // 2, len(TEXTS))]  # type: ignore[attr-defined]
     assert all(tokenizer.decode(found.row(i)) == text for i, text in enumerate(TEXTS))
 
 
-def test_another_corpus_is_made_anew(tokenizer: Any, tmp_path: Path) -> None:
-    tokenise(TEXTS, tokenizer, tmp_path, 2)
-    other = ("a new one", *TEXTS[1:])
-    assert tokenizer.decode(tokenise(other, tokenizer, tmp_path, 2).row(0)) == "a new one"
-    assert len(tokenise(other, tokenizer, tmp_path, 5).values) == 5
+@pytest.mark.usefixtures("four")
+def test_how_far_it_is_is_told_before_each_shard(tokenizer: Any) -> None:
+    texts = Texts.of(TEXTS)
+    assert [*keeping(texts, Whole(tokenizer))] == [0, 0.25, 0.5, 0.75] and [*keeping(texts, Whole(tokenizer))] == []
 
 
-def test_one_text_of_thousands_that_was_edited_is_noticed(tokenizer: Any, tmp_path: Path) -> None:
+def test_a_study_of_a_large_corpus_makes_its_tokens_first_and_says_so(
+    tokenizer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "LARGE", 0)
+    monkeypatch.setattr(module, "SHARD", 500)
+    shared = Shared(tiny_splits(REGRESSION))
+    base = save_base(tokenizer, tmp_path / "base")
+    told = [*shared.keeping(Documents(base, 16))]
+    assert len(told) > 1 and told == sorted(told) and [*shared.keeping(Tokens(base, 16))] == []
+    monkeypatch.setattr(module, "_write", None)
+    assert len(shared.encoded(Documents(base, 16))) == len(shared)
+
+
+def test_one_text_of_thousands_that_was_edited_is_noticed(tokenizer: Any) -> None:
     many = [f"number {i}" for i in range(3_000)]
-    tokenise(many, tokenizer, tmp_path, 2)
+    tokenise(many, tokenizer)
     many[7] = "another"
-    assert tokenizer.decode(tokenise(many, tokenizer, tmp_path, 2).row(7)) == "another"
+    assert tokenizer.decode(tokenise(many, tokenizer).row(7)) == "another"
 
 
-def test_damage_and_company_are_named(tokenizer: Any, tmp_path: Path) -> None:
-    tokenise(TEXTS, tokenizer, tmp_path, 2)
-    with (tmp_path / "00001.ids").open("r+b") as file:
+def test_another_cut_of_the_same_text_is_another_corpus(tokenizer: Any) -> None:
+    assert (
+        len(tokenise(["ab", "c"], tokenizer).row(0))
+        and tokenizer.decode(tokenise(["a", "bc"], tokenizer).row(1)) == "bc"
+    )
+
+
+@pytest.mark.usefixtures("four")
+@pytest.mark.parametrize("name", ["00001.ids", "00001.ids.sizes", "00001.json"])
+def test_what_is_damaged_is_made_again(name: str, tokenizer: Any, cache: Path) -> None:
+    tokenise(TEXTS, tokenizer)
+    (damaged,) = cache.glob(f"*/{name}")
+    with damaged.open("r+b") as file:
         file.truncate(10)
-    with pytest.raises(InputError, match=r"00001\.ids is not as it was written\.\nhint: delete"):
-        tokenise(TEXTS, tokenizer, tmp_path, 2)
-    with locked(tmp_path), pytest.raises(UsageError, match=r"another process"):
-        tokenise(TEXTS, tokenizer, tmp_path, 2)
+    reading = Counted(tokenizer)
+    found = kept(Texts.of(TEXTS), reading)["ids"]
+    assert reading.seen == [*range(len(TEXTS) // 4, len(TEXTS) // 2)]  # type: ignore[attr-defined]
+    assert all(tokenizer.decode(found.row(i)) == text for i, text in enumerate(TEXTS))
+
+
+def test_a_full_disk_is_named(tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(module, "_write", full)
+    with pytest.raises(InputError, match=r"No space left on device\nhint: make room there; what is done is kept"):
+        tokenise(TEXTS, tokenizer)
 
 
 @pytest.mark.parametrize("kind", ["documents", "masked", "infilled"])
 def test_a_large_corpus_is_tokenised_once_and_reads_as_a_small_one(
-    kind: str, tokenizer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kind: str, tokenizer: Any, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     base = save_base(tokenizer, tmp_path / "base")
     kinds = {
         "documents": Documents(base, 16),
@@ -122,7 +163,7 @@ def test_a_large_corpus_is_tokenised_once_and_reads_as_a_small_one(
     monkeypatch.setattr(module, "BLOCK", 7)
     monkeypatch.setattr(module, "AT_ONCE", 200)
     large = inputs.encode(texts)
-    assert len(list((tmp_path / "cache" / "warmstart" / "tokens").glob("*/*.ids"))) > 1
+    assert len(list(cache.glob("*/*.ids"))) > 1
     monkeypatch.setattr(module, "_write", None)  # nothing is left to write
     for found in (large, inputs.encode(texts)):
         for part in ("tokens", "labels") if kind == "documents" else ("tokens", "spelled"):
@@ -147,7 +188,6 @@ def test_what_is_cut_elsewhere_is_read_anew(tokenizer: Any, tmp_path: Path, monk
 def test_a_text_without_tokens_is_named_by_its_number_in_the_corpus(
     at: int, tokenizer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(module, "LARGE", 0)
     monkeypatch.setattr(module, "SHARD", 500)
     monkeypatch.setattr(module, "AT_ONCE", 100)

@@ -19,7 +19,10 @@ from torch import Tensor
 
 from warmstart.data.batch import Order, WordDropout, by_length
 from warmstart.data.copies import joined_copies
+from warmstart.data.infilling import Infilled
 from warmstart.data.inputs import Encoded, Inputs
+from warmstart.data.language import Documents, Masked
+from warmstart.data.shards import keeping, large
 from warmstart.data.split import Rows, Splits
 from warmstart.data.texts import Texts
 from warmstart.engine import ALONE, World
@@ -187,14 +190,26 @@ class Shared:
         """Whether there are activations that do not change."""
         return any(kept is not None for kept in self._stored.values())
 
+    def keeping(self, inputs: Inputs) -> Iterator[float]:
+        """Make on disk what `encoded` reads there, where texts are many; the share that is done, now and then."""
+        if isinstance(inputs, Documents | Masked | Infilled) and large(self.texts):
+            with self._named():
+                yield from keeping(self.texts, inputs.reading)
+
     def encoded(self, inputs: Inputs) -> Encoded:
         if inputs.key not in self._encoded:
-            try:
+            with self._named():
                 self._encoded[inputs.key] = inputs.encode(self.texts)
-            except RowError as error:
-                number = self._numbers[np.flatnonzero(self._by_number == error.at)[0]]
-                raise error.in_table(int(number)) from error
         return self._encoded[inputs.key]
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        """Inside, a row that cannot be used is named by its number in the table."""
+        try:
+            yield
+        except RowError as error:
+            number = self._numbers[np.flatnonzero(self._by_number == error.at)[0]]
+            raise error.in_table(int(number)) from error
 
     def examples(self, inputs: Inputs, rows: Rows, targets: Array) -> Examples:
         """These rows (of the study's splits) with their targets [n] or [n, classes]."""

@@ -1,6 +1,6 @@
 """Stages: a regime carried out, from its start through its stages to its best weights."""
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from warmstart.checkpoint import Checkpoints, Held
 from warmstart.course import Course, Keeper, Underway, restore
 from warmstart.data.batch import WordDropout
-from warmstart.data.inputs import Encoded, TokenRows, WordRows
+from warmstart.data.inputs import Encoded, Inputs, TokenRows, WordRows
 from warmstart.data.recognise import Schema
 from warmstart.data.split import Splits
 from warmstart.device import best_device
@@ -124,13 +124,25 @@ def watched(available: int, config: TrainConfig, looks: int) -> int:
     return min(available, WATCHED, max(FEWEST_WATCHED, round(affordable)))
 
 
+def readings(regime: Regime, draw: Draw) -> Iterator[tuple[Shared, Inputs]]:
+    """What its stages read: which rows, and how."""
+    for stage in regime.stages:
+        aim = stage.objective or draw.task
+        yield _read(draw, aim)[1], aim.reads(regime.start.inputs)
+
+
+def _read(draw: Draw, aim: Task) -> tuple[Splits, Shared]:
+    """The rows for an aim."""
+    corpus = draw.corpus if aim is not draw.task else None
+    return (corpus.splits, corpus.shared) if corpus else (draw.splits, draw.shared)
+
+
 def shared_view(model: Model, start: Start, draw: Draw, aim: Task, count: int, stored: bool) -> View:
     """The rows that `model` learns from for an aim, and `count` that it is watched on.
 
     Activations of layers that cannot change may be `stored`.
     """
-    corpus = draw.corpus if aim is not draw.task else None
-    splits, shared = (corpus.splits, corpus.shared) if corpus else (draw.splits, draw.shared)
+    splits, shared = _read(draw, aim)
     inputs, count = aim.reads(start.inputs), min(count, len(splits.val))
     examples = shared.examples(inputs, splits.train, aim.targets(splits.train))
     some = splits.val.take(np.arange(count) * len(splits.val) // count)  # spread out: files are often sorted

@@ -25,7 +25,7 @@ from warmstart.prefix import Shared
 from warmstart.record import Point, Run
 from warmstart.regimes import is_baseline
 from warmstart.runs import Chosen, given_up, run, run_baseline
-from warmstart.stages import Draw
+from warmstart.stages import Draw, readings
 from warmstart.train import Step
 from warmstart.wording import figure
 
@@ -112,6 +112,7 @@ def measured(plan: Plan, folder: Path, *, cut: bool = True) -> Generator[Progres
             plan = yield from _looking(constrained(plan, rows), str)
         if plan.networks:
             measured_on = rows
+            yield from _reading(plan, rows)
             lost = [name for name in plan.networks if _often_killed(folder, _measuring(name))]
             plan = in_time((yield from _looking(measure(plan, rows, lost), _measuring)))
             plan = _without(plan, world().by_main(lambda: time.perf_counter() - began))
@@ -121,6 +122,16 @@ def measured(plan: Plan, folder: Path, *, cut: bool = True) -> Generator[Progres
     if measured_on is not None and np.array_equal(measured_on.splits.train.numbers, shared.splits.train.numbers):
         shared = measured_on  # the rows were not cut: what was read and stored for the measuring serves the work
     return Work(plan, folder, shared, time.perf_counter() - _spent(folder), planned=plan.seconds())
+
+
+def _reading(plan: Plan, shared: Shared) -> Generator[Progress, None, None]:
+    """Make the tokens of texts that are so many that they are kept."""
+    rows = max(plan.sizes)
+    draw = plan.draw(rows, plan.options.first_seed, shared)
+    for name in plan.networks:
+        for read, inputs in readings(plan.regime(name, rows), draw):
+            for share in read.keeping(inputs):
+                yield Progress(f"making tokens of the texts: {share:.0%}", 0.0, None)
 
 
 def _spent(folder: Path) -> float:

@@ -17,7 +17,7 @@ from torch import Tensor
 from warmstart.data.inputs import Answers, Encoded, Ragged, Tokens, highest_of
 from warmstart.data.language import dice, to_predict
 from warmstart.data.pairs import batch_of
-from warmstart.data.reading import pieces
+from warmstart.data.reading import Cut, pieces
 from warmstart.record import Array
 
 NAMED, UNNAMED = 0.15, 0.3  # of the tokens are missing, where gaps have names and where they have none
@@ -132,6 +132,10 @@ class Infilled:
     answers: Answers
 
     @property
+    def reading(self) -> Cut:
+        return Cut(self.tokenizer, self.max_length)
+
+    @property
     def key(self) -> str:
         return f"infilled:{self.folder}:{self.max_length}:{self.seed}"
 
@@ -141,7 +145,7 @@ class Infilled:
 
     def encode(self, texts: Sequence[str]) -> InfilledRows:
         """Raises RowError for a text without a token of its own."""
-        tokens, spelled, lost = pieces(texts, self.tokenizer, self.max_length)
+        tokens, spelled, lost = pieces(texts, self.reading)
         pad = self.tokenizer.pad_token_id
         begins = self.answers.begins
         return InfilledRows(tokens, spelled, lost, self._gaps(), begins, begins if pad is None else int(pad), self.seed)

@@ -15,7 +15,7 @@ from warmstart.data.controls import plain
 from warmstart.data.conversations import ask
 from warmstart.data.inputs import Encoded, GrowingRagged, Ragged, Tokens, highest_of
 from warmstart.data.lines import UNLABELLED, Layout, Line
-from warmstart.data.reading import Whole, bytes_of, pieces
+from warmstart.data.reading import Cut, Whole, bytes_of, pieces
 from warmstart.data.shards import blocks
 from warmstart.data.spool import Spool
 from warmstart.data.template import PLAIN, Template
@@ -243,6 +243,10 @@ class Documents(_Language):
     """
 
     @property
+    def reading(self) -> Whole:
+        return Whole(self.tokenizer)
+
+    @property
     def key(self) -> str:
         return f"documents:{self.folder}:{self.max_length}"
 
@@ -251,7 +255,7 @@ class Documents(_Language):
         begin, end = self.tokenizer.bos_token_id, self.tokenizer.eos_token_id
         before, after = _present(begin if begin is not None else end), _present(end)
         tokens, labels, sizes, lost = GrowingRagged(), GrowingRagged(), Spool(np.float32), Spool(np.int64)
-        for start, block, columns in blocks(texts, Whole(self.tokenizer)):
+        for start, block, columns in blocks(texts, self.reading):
             found = columns["ids"]
             rows = [np.concatenate((before, ids, after))[: self.max_length + 1] for ids in found]
             for at, row in enumerate(rows):
@@ -288,6 +292,10 @@ class Masked(_Language):
     seed: int
 
     @property
+    def reading(self) -> Cut:
+        return Cut(self.tokenizer, self.max_length)
+
+    @property
     def key(self) -> str:
         return f"masked:{self.folder}:{self.max_length}:{self.seed}"
 
@@ -299,7 +307,7 @@ class Masked(_Language):
                 f"the tokenizer of {self.folder} has no mask token: its model does not read from both sides.",
                 "use --task causal-lm, or another base",
             )
-        tokens, spelled, lost = pieces(texts, tokenizer, self.max_length)
+        tokens, spelled, lost = pieces(texts, self.reading)
         vocabulary = np.setdiff1d(np.arange(len(tokenizer)), tokenizer.all_special_ids)
         layout = self._layout(causal=False)
         return MaskedRows(tokens, spelled, lost, tokenizer.mask_token_id, vocabulary, layout, self.seed)

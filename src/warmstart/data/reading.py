@@ -71,10 +71,10 @@ class Cut:
         }
 
 
-def pieces(texts: Sequence[str], tokenizer: Any, max_length: int) -> tuple[Ragged, Ragged, Array]:
-    """Tokens of each text, bytes that each spells, and tokens lost, int64 [n], as `Cut` reads them."""
+def pieces(texts: Sequence[str], reading: Cut) -> tuple[Ragged, Ragged, Array]:
+    """Tokens of each text, bytes that each spells, and tokens lost, int64 [n]."""
     tokens, spelled, lost = GrowingRagged(), GrowingRagged(), Spool(np.int64)
-    for _, _, found in blocks(texts, Cut(tokenizer, max_length)):
+    for _, _, found in blocks(texts, reading):
         tokens.append(found["ids"])
         spelled.append(found["bytes"])
         lost.append(np.concatenate(found["lost"]))

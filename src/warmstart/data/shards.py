@@ -1,16 +1,15 @@
 """Shards: how does what is read from a corpus that no memory holds lie on disk, going on where it was stopped?
 
-tokens/00003.ids        shard 3: numbers end to end, of a kind that the reading names
-tokens/00003.ids.sizes  int32: how many numbers each of its texts has; so for each column of the reading
-tokens/00003.json       how many there are; written last: a shard that has it is complete
-tokens/purpose.json     reading, corpus and number of shards that the others belong to
+00003.ids        shard 3: numbers end to end, of a kind that the reading names
+00003.ids.sizes  int32: how many numbers each of its texts has; so for each column of the reading
+00003.json       how many there are; written last: a shard that has it is complete
 """
 
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
@@ -29,13 +28,6 @@ AT_ONCE = 4 << 20  # characters that are Python objects at a time; their tokens 
 
 Kind: TypeAlias = "np.dtype[Any]"
 Columns: TypeAlias = Mapping[str, Sequence[Array]]  # by name, for each text some numbers
-
-
-class Corpus(Protocol):
-    """Texts that are not all in memory: `data.texts.Texts`, or a list."""
-
-    def __len__(self) -> int: ...
-    def __getitem__(self, place: int) -> str: ...
 
 
 class Reading(Protocol):
@@ -85,87 +77,85 @@ class Column:
 def blocks(texts: Sequence[str], reading: Reading) -> Iterator[tuple[int, list[str], Columns]]:
     """Some texts at a time, the number of the first, and their columns: those of a large corpus are kept on disk.
 
-    There they lie below `cache_folder()`, made by the main process where they are not there yet, mapped by all. Raises
-    as `kept` does, and what the reading raises.
+    Raises as `kept` does, and what the reading raises.
     """
     corpus = Texts.of(texts)
-    made = kept(corpus, reading) if int(corpus.sizes().sum()) >= LARGE else None
+    made = kept(corpus, reading) if large(corpus) else None
     for first in range(0, len(texts), BLOCK):
         block = list(texts[first : first + BLOCK])
-        numbers = range(first, first + len(block))
-        yield (
-            first,
-            block,
-            (
-                {name: list(map(column.row, numbers)) for name, column in made.items()}
-                if made
-                else reading.read(first, block)
-            ),
-        )
+        if made is None:
+            yield first, block, reading.read(first, block)
+        else:
+            numbers = range(first, first + len(block))
+            yield first, block, {name: [column.row(i) for i in numbers] for name, column in made.items()}
+
+
+def large(texts: Texts) -> bool:
+    """Whether what is read is kept."""
+    return int(texts.sizes().sum()) >= LARGE
 
 
 def kept(texts: Texts, reading: Reading) -> dict[str, Column]:
-    """The columns of a large corpus, by the content of the texts and what the reading follows from."""
+    """The columns of a large corpus: what is on disk already is not made again. Raises as `keeping` does."""
+    for _ in keeping(texts, reading):
+        pass
+    folder, shards = _place(texts, reading)
+    return {name: _column(folder, shards, name, kind) for name, kind in reading.kinds.items()}
+
+
+def keeping(texts: Texts, reading: Reading) -> Iterator[float]:
+    """Make the shards that are not there yet; before each of them, the share of the corpus that is done.
+
+    They lie below `cache_folder()`, by the content of the texts and what the reading follows from. The main process
+    makes them; the others wait for one shard at a time, however long all take. Memory does not grow with the corpus.
+    Raises InputError where the disk is full.
+    """
+    folder, shards = _place(texts, reading)
+    for shard in range(shards):
+        if not world().by_main(partial(_whole, folder, shard, reading)):
+            yield shard / shards
+            rows = range(shard * len(texts) // shards, (shard + 1) * len(texts) // shards)
+            world().by_main(partial(_make, texts, rows, reading, folder, shard))
+
+
+def _place(texts: Texts, reading: Reading) -> tuple[Path, int]:
+    """Where the shards of a corpus lie, and how many there are."""
     shards = max(1, int(texts.sizes().sum()) // SHARD)
 
-    def made() -> str:
-        purpose = _purpose(texts, reading, shards)
-        name = hashlib.sha256(json.dumps(purpose, sort_keys=True).encode()).hexdigest()[:16]
-        _write_all(texts, reading, cache_folder() / "tokens" / name, purpose)
-        return name
+    def name() -> str:
+        purpose = {**reading.purpose, "texts": len(texts), "corpus": texts.digest, "shards": shards}
+        return hashlib.sha256(json.dumps(purpose, sort_keys=True).encode()).hexdigest()[:16]
 
-    return _opened(cache_folder() / "tokens" / world().by_main(made), shards, reading.kinds)
+    return cache_folder() / "tokens" / world().by_main(name), shards
 
 
-def written(texts: Corpus, reading: Reading, folder: Path, shards: int) -> dict[str, Column]:
-    """The columns of each text, on disk in `folder`; what is already there is not made again.
+def _whole(folder: Path, shard: int, reading: Reading) -> bool:
+    """Whether a shard is as it was written."""
+    try:
+        facts = json.loads(_end(folder, shard).read_text())
+        return all(
+            _path(folder, shard, name).stat().st_size == facts[name] * kind.itemsize
+            and _sizes(_path(folder, shard, name)).stat().st_size == facts["texts"] * np.dtype(np.int32).itemsize
+            for name, kind in reading.kinds.items()
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
-    Memory does not grow with the corpus. What another corpus, reading or number of shards left in the folder is made
-    anew. Raises InputError where the disk is full, UsageError where another process works there.
-    """
-    _write_all(texts, reading, folder, _purpose(texts, reading, shards))
-    return _opened(folder, shards, reading.kinds)
 
-
-def _write_all(texts: Corpus, reading: Reading, folder: Path, purpose: dict[str, Any]) -> None:
-    shards = purpose["shards"]
+def _make(texts: Texts, rows: range, reading: Reading, folder: Path, shard: int) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with locked(folder):
-            _keep_only(folder, purpose)
-            for shard in range(shards):
-                if not _end(folder, shard).exists():
-                    rows = range(shard * len(texts) // shards, (shard + 1) * len(texts) // shards)
-                    _write(texts, rows, reading, folder, shard)
+        with locked(folder, wait=True):
+            if not _whole(folder, shard, reading):  # another study of the same corpus may have made it meanwhile
+                _write(texts, rows, reading, folder, shard)
     except OSError as error:
         raise InputError(
             f"the tokens could not be written to {folder}: {error}", "make room there; what is done is kept"
         ) from error
 
 
-def _purpose(texts: Corpus, reading: Reading, shards: int) -> dict[str, Any]:
-    """All that the columns follow from; half a gigabyte of text takes a second."""
-    corpus = hashlib.sha256()
-    for place in range(len(texts)):
-        text = texts[place].encode("utf-8", errors="surrogatepass")
-        corpus.update(len(text).to_bytes(8) + text)
-    return {**reading.purpose, "texts": len(texts), "corpus": corpus.hexdigest(), "shards": shards}
-
-
-def _keep_only(folder: Path, purpose: dict[str, Any]) -> None:
-    """Clear away what was made for anything else."""
-    said = folder / "purpose.json"
-    try:
-        same = json.loads(said.read_text()) == purpose
-    except (OSError, ValueError):
-        same = False
-    if not same:
-        for old in folder.glob("[0-9]*.*"):
-            old.unlink()
-        write_json(said, purpose)
-
-
-def _write(texts: Corpus, rows: range, reading: Reading, folder: Path, shard: int) -> None:
+def _write(texts: Texts, rows: range, reading: Reading, folder: Path, shard: int) -> None:
+    _end(folder, shard).unlink(missing_ok=True)
     sizes: dict[str, list[Array]] = {name: [np.empty(0, np.int32)] for name in reading.kinds}
     paths = {name: _path(folder, shard, name) for name in reading.kinds}
     for path in paths.values():
@@ -185,7 +175,7 @@ def _write(texts: Corpus, rows: range, reading: Reading, folder: Path, shard: in
     sync(folder)
 
 
-def _some(texts: Corpus, rows: range) -> Iterator[tuple[int, Sequence[str]]]:
+def _some(texts: Texts, rows: range) -> Iterator[tuple[int, Sequence[str]]]:
     block: list[str] = []
     held, first = 0, rows.start
     for i in rows:
@@ -198,6 +188,15 @@ def _some(texts: Corpus, rows: range) -> Iterator[tuple[int, Sequence[str]]]:
         yield first, block
 
 
+def _column(folder: Path, shards: int, name: str, kind: Kind) -> Column:
+    values, offsets = [], []
+    for shard in range(shards):
+        path = _path(folder, shard, name)
+        offsets.append(np.cumsum(np.append(0, np.fromfile(_sizes(path), np.int32)), dtype=np.int64))
+        values.append(np.asarray(np.memmap(path, kind, "r")) if offsets[-1][-1] else np.empty(0, kind))
+    return Column(tuple(values), tuple(offsets))
+
+
 def _path(folder: Path, shard: int, name: str) -> Path:
     return folder / f"{shard:05d}.{name}"
 
@@ -208,20 +207,3 @@ def _sizes(path: Path) -> Path:
 
 def _end(folder: Path, shard: int) -> Path:
     return _path(folder, shard, "json")
-
-
-def _opened(folder: Path, shards: int, kinds: Mapping[str, Kind]) -> dict[str, Column]:
-    return {name: _column(folder, shards, name, kind) for name, kind in kinds.items()}
-
-
-def _column(folder: Path, shards: int, name: str, kind: Kind) -> Column:
-    values, offsets = [], []
-    for shard in range(shards):
-        path = _path(folder, shard, name)
-        facts = json.loads(_end(folder, shard).read_text())
-        sizes = np.fromfile(_sizes(path), np.int32)
-        offsets.append(np.cumsum(np.append(0, sizes), dtype=np.int64))
-        if len(sizes) != facts["texts"] or path.stat().st_size != facts[name] * kind.itemsize:
-            raise InputError(f"{path} is not as it was written.", f"delete {_end(folder, shard)} and go on")
-        values.append(np.asarray(np.memmap(path, kind, "r")) if facts[name] else np.empty(0, kind))
-    return Column(tuple(values), tuple(offsets))
