@@ -117,6 +117,21 @@ def test_a_smaller_micro_batch_comes_before_another_regime(problem: Problem, mon
     assert again.fits
 
 
+def test_where_not_even_one_row_fits_less_is_kept_of_it(problem: Problem) -> None:
+    def of(memory: float, **training: object) -> Forecast:
+        there = replace(H100.machine, memory_bytes=memory / plans.USABLE) if H100.machine else None
+        return planned(problem, replace(OPTIONS, regimes=("full",), training=training), Where(there))["full"]
+
+    one = of(1e9, micro_batch=1)
+    least = of(1e9, micro_batch=1, gradient_checkpointing=True)
+    assert one.peak_memory_bytes and least.peak_memory_bytes and least.peak_memory_bytes < one.peak_memory_bytes
+    assert one.seconds and least.seconds and one.seconds <= least.seconds
+    between = (one.peak_memory_bytes + least.peak_memory_bytes) / 2
+    advised = "does not fit; would with --micro-batch 1 --gradient-checkpointing, at the same result"
+    assert of(between, micro_batch=1).advice == advised
+    assert of(between, micro_batch=1, gradient_checkpointing=True).fits
+
+
 def test_another_device_is_predicted_from_its_figures(problem: Problem) -> None:
     one = planned(problem, OPTIONS, H100)["full"]
     assert one.basis == PREDICTED and one.fits and one.seconds is not None and one.money is not None

@@ -78,6 +78,7 @@ class Request:
     dropout: float | None = None
     word_dropout: float = 0.0
     precision: Literal["auto", "fp32", "bf16"] = "auto"
+    gradient_checkpointing: bool = False
     compile: bool = False
     shard: bool = False
     # how much is spent
@@ -122,6 +123,8 @@ class Request:
 
         if self.compile and self.shard:
             raise UsageError("compile is for whole weights, not for --shard.", "leave one out")
+        if self.compile and self.gradient_checkpointing:
+            raise UsageError("compile and gradient_checkpointing do not go together.", "leave one out")
         if self.moments == "bf16" and (self.optimizer != "adamw" or self.shard):
             other = "--shard" if self.shard else f"--optimizer {self.optimizer}"
             raise UsageError(f"moments is bf16, which is for adamw on whole weights, not for {other}.", "leave one out")
@@ -208,7 +211,17 @@ FEWEST_TOKENS = 1000
 BYTES_PER_TOKEN = 3  # of text, at least, by which documents are cut into pieces: tokenizers give 3 to 5 for English
 
 # passed on to every run as they are
-TRAINING = ("micro_batch", "optimizer", "moments", "schedule", "weight_decay", "word_dropout", "compile", "shard")
+TRAINING = (
+    "micro_batch",
+    "optimizer",
+    "moments",
+    "schedule",
+    "weight_decay",
+    "word_dropout",
+    "gradient_checkpointing",
+    "compile",
+    "shard",
+)
 
 
 def save(request: Request, folder: Path) -> None:

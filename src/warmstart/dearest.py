@@ -21,6 +21,7 @@ from warmstart.device import peak_memory, reset_peak_memory, resident_memory
 from warmstart.measure import judged_rows
 from warmstart.models.cut import frozen_depth
 from warmstart.models.model import UNPOOLED
+from warmstart.models.recomputed import recomputed
 from warmstart.models.vocabulary import only_used_rows
 from warmstart.prefix import EVALUATION_BATCH, Examples, Shared, outputs, reading
 from warmstart.record import Array
@@ -99,6 +100,8 @@ def measured(regime: Regime, config: TrainConfig, draw: Draw, at_most: int) -> T
         if model.pooling != UNPOOLED:
             stack.enter_context(only_used_rows(model.body, view.used_tokens()))
         stack.enter_context(reading(model, view.examples.encoded))
+        if config.gradient_checkpointing:
+            stack.enter_context(recomputed(model))
         keeper = Keeper(model, draw.task, 1)
         steps = train(begin(model, rates, config), draw.task, _Growing(view.examples), replace(config, steps=STEPS))
         for _ in range(STEPS - 1):

@@ -5,6 +5,7 @@ looked at too. A step is then run on fake tensors, which have shapes and no cont
 """
 
 import weakref
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -21,6 +22,7 @@ from warmstart.methods import LoRA, Rates
 from warmstart.methods.lora import linear_names
 from warmstart.models.language import LOGIT_BYTES, LanguageHead
 from warmstart.models.model import UNPOOLED, Model, body_width
+from warmstart.models.recomputed import recomputed
 from warmstart.regimes import Regime
 from warmstart.starts import Architecture, Pretrained, Scratch
 from warmstart.tasks import Batch, Objective, Task
@@ -88,7 +90,9 @@ def footprint(regime: Regime, task: Task, moments: MomentsName = "fp32") -> Foot
     return Footprint(model, rates, flops(model, rates), trainable, total, frozen, layers, adapter, moments)
 
 
-def step_bytes(found: Footprint, objective: Objective, batch: Batch, precision: str) -> float:
+def step_bytes(
+    found: Footprint, objective: Objective, batch: Batch, precision: str, gradient_checkpointing: bool = False
+) -> float:
     """What is alive at the peak of a step on a batch of this shape: `held_bytes`, and activations or gradients.
 
     No fragments between tensors, no scratch memory of kernels: right for a GPU's allocator, too little for a process.
@@ -96,7 +100,8 @@ def step_bytes(found: Footprint, objective: Objective, batch: Batch, precision: 
     labelled = int((batch.inputs["labels"] != UNLABELLED).sum()) if "labels" in batch.inputs else 0
     alive = _Alive()
     fake = FakeTensorMode(allow_non_fake_inputs=True)
-    with fake, alive:
+    again = recomputed(found.model, random=False) if gradient_checkpointing else nullcontext()
+    with fake, alive, again:
         for module in found.model.modules():
             _without_numbers(module)
         set_trainable(found.model, found.rates)

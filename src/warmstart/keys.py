@@ -106,6 +106,8 @@ KEYS: dict[str, Key] = {
     "word_dropout": Key(float, "share of words left out while training (0)", FORECAST, within=(0, 0.95),
         remark="share of words left out while training"),
     "precision": Key(str, "auto, fp32 or bf16", FORECAST),
+    "gradient_checkpointing": Key(bool, "less memory: activations are computed again, for a third more time", FORECAST,
+        remark="keep less between forward and backward pass, and compute it again: a third more time"),
     "compile": Key(bool, "the repeated blocks by torch: minutes at first, then faster steps on a GPU", FORECAST,
         remark="the repeated blocks by torch: minutes at first, then faster steps on a GPU"),
     "shard": Key(bool, "under torchrun: cut weights and optimizer over the processes", ("fit",),

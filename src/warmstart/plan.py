@@ -181,7 +181,8 @@ def _elsewhere(plan: Plan, name: str, found: Footprint, draw: Draw, where: Where
     devices = min(where.devices, config.batch_size)
     mine = max(1, -(-len(dearest) // devices))
     mine = min(mine, config.micro_batch or mine)
-    peak = round(step_bytes(found, draw.task, examples.take(dearest[-mine:]), precision))
+    again = config.gradient_checkpointing
+    peak = round(step_bytes(found, draw.task, examples.take(dearest[-mine:]), precision, again))
     room = machine.memory_bytes * USABLE
     per_row = (peak - found.held_bytes) / mine
     fits = peak <= room
@@ -194,6 +195,8 @@ def _elsewhere(plan: Plan, name: str, found: Footprint, draw: Draw, where: Where
     rate = machine.flops * UTILISATION * share
     traffic = (8 * found.total + 28 * found.trainable) / (machine.bandwidth * BANDWIDTH_REACHED)
     per_example = float(found.cost.training(examples.sizes(), examples.loss_weights).mean())
+    if again:
+        per_example += float(found.cost.forward(examples.sizes(), examples.loss_weights).mean())
     batch = config.batch_size * per_example
     step = max(batch / (rate * gain), traffic, 3 * LAUNCH * found.layers)
 
@@ -284,6 +287,8 @@ def _advice(plan: Plan, name: str, draw: Draw, room: float, peak: int, a_row: fl
     fewer = int(batch - (peak - room) / a_row) if a_row > 0 else 0
     if fewer >= 1:
         return f"does not fit; would with --micro-batch {fewer}, at the same result"
+    if not config.gradient_checkpointing and _of_one_row(plan, name, draw) <= room:
+        return "does not fit; would with --micro-batch 1 --gradient-checkpointing, at the same result"
     base = parted(name)[1]
     if isinstance(plan.regime(name, rows).start, Pretrained):
         for other in ("lora", "qlora"):
@@ -291,6 +296,18 @@ def _advice(plan: Plan, name: str, draw: Draw, room: float, peak: int, a_row: fl
             if lighter != name and footprint(plan.regime(lighter, rows), draw.task).least_bytes < 0.8 * room:
                 return f"does not fit; {lighter} would leave room"
     return "does not fit: it takes a smaller base, a smaller --max-length, or more memory"
+
+
+def _of_one_row(plan: Plan, name: str, draw: Draw) -> float:
+    """Bytes of a step on the longest row alone, with as little kept of it as can be."""
+    regime = plan.regime(name, max(plan.sizes))
+    config = plan.config(regime, max(plan.sizes), draw.seed)
+    examples = draw.shared.examples(
+        draw.task.reads(regime.start.inputs), draw.splits.train, draw.task.targets(draw.splits.train)
+    )
+    found = footprint(regime, draw.task, config.moments)
+    longest = examples.take(dearest_rows(draw, regime, config)[-1:])
+    return step_bytes(found, draw.task, longest, config.precision, gradient_checkpointing=True)
 
 
 def _told(measuring: Generator[str, None, Plan], doing: str) -> Generator[str, None, Plan]:

@@ -25,6 +25,7 @@ from warmstart.methods.lora import merged
 from warmstart.models.compiled import compiled
 from warmstart.models.dropout import quicken
 from warmstart.models.model import UNPOOLED, Model, body_width
+from warmstart.models.recomputed import recomputed
 from warmstart.models.shards import sharded
 from warmstart.models.vocabulary import only_used_rows
 from warmstart.models.whole import known_tokens
@@ -227,6 +228,8 @@ def training(
             if not config.shard and not base and model.pooling != UNPOOLED:
                 stack.enter_context(only_used_rows(model.body, view.used_tokens()))
             stack.enter_context(reading(view.model, view.examples.encoded))
+            if config.gradient_checkpointing:
+                stack.enter_context(recomputed(model))
             if config.compile:
                 stack.enter_context(compiled(model))
             state = begin(view.model, rates, part, base)

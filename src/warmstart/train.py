@@ -52,6 +52,7 @@ class TrainConfig:
     clip: float = 1.0
     precision: str = "fp32"
     word_dropout: float = 0.0
+    gradient_checkpointing: bool = False  # what the repeated blocks compute is computed again for its gradients
     compile: bool = False  # the repeated blocks, by torch
     shard: bool = False  # cut weights and optimizer over the processes, where there are several
     seed: int = 0

@@ -305,7 +305,7 @@ def _lost(folder: Path, name: str, rows: int, doing: str) -> str | None:
         killed = _often_killed(folder, work)
         if killed:
             reason = f"the process was killed {len(killed)} times while {words} ({listed(list(dict.fromkeys(killed)))})"
-            less = "a smaller --micro-batch or --max-length, or fewer --rows, need less"
+            less = "a smaller --micro-batch or --max-length, fewer --rows or --gradient-checkpointing need less"
             return f"{reason}: probably out of memory; {less}" if "SIGKILL" in killed else reason
     return None
 

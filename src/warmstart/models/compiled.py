@@ -7,9 +7,7 @@ as they are. What lies below the lowest weight that learns is left alone: it may
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from warmstart.errors import UsageError
-from warmstart.models.cut import frozen_depth
-from warmstart.models.layers import blocks
+from warmstart.models.cut import learning_blocks
 from warmstart.models.model import Model
 
 
@@ -19,11 +17,7 @@ def compiled(model: Model, backend: str = "inductor") -> Iterator[None]:
 
     A body without repeated blocks, or one in which nothing learns, runs as it is.
     """
-    depth = frozen_depth(model)
-    try:
-        chosen = [] if depth is None else [block for _, block in blocks(model.body)][depth:]
-    except UsageError:
-        chosen = []
+    chosen = learning_blocks(model)
     for block in chosen:
         block.compile(dynamic=True, backend=backend)
     try:

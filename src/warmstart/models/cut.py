@@ -35,6 +35,18 @@ def frozen_depth(model: Model) -> int | None:
     return max(0, lowest - 1)
 
 
+def learning_blocks(model: Model) -> list[nn.Module]:
+    """The repeated blocks from the lowest on in which, or below which, a weight of the body learns.
+
+    None where nothing in the body learns, or where blocks cannot be told apart.
+    """
+    depth = frozen_depth(model)
+    try:
+        return [] if depth is None else _blocks(model.body)[depth:]
+    except UsageError:
+        return []
+
+
 def fingerprint(model: Model, depth: int | None) -> str:
     """SHA-256 of all that determines what is below the cut: architecture, weights, persistent buffers, pooling."""
     digest = hashlib.sha256(repr((type(model.body), getattr(model.body, "config", None), depth)).encode())
