@@ -13,7 +13,7 @@ import pytest
 
 from warmstart.data.candidates import write_texts
 from warmstart.data.check import check
-from warmstart.data.corpus import read_corpus
+from warmstart.data.corpus import contained, read_corpus
 from warmstart.data.read import read
 from warmstart.data.recognise import Columns, recognise
 from warmstart.data.split import Rows, Splits, make_rows, split
@@ -201,3 +201,11 @@ def test_read_corpus_gives_pieces_without_blank_documents(tmp_path: Path) -> Non
     (tmp_path / "empty.txt").write_text("")
     with pytest.raises(InputError, match="there is nothing to read"):
         read_corpus([tmp_path / "empty.txt"])
+
+
+def test_texts_of_a_corpus_are_known_by_their_beginning() -> None:
+    documents = [document(i) for i in range(3)]
+    pieces, _ = Texts.of(documents).pieces(200)
+    texts = [documents[2], documents[0][:120], "", "something else"]
+    assert contained(texts, pieces, 200).tolist() == [True, False, False, False]
+    assert contained([f"  {documents[1][:150]} "], Texts.of([documents[1][:150]]), 200).tolist() == [True]

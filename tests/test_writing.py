@@ -19,12 +19,13 @@ from torch import nn
 import warmstart
 from tests.cli_base import call
 from tests.decoders import save_decoder
-from warmstart import api, writing
+from warmstart import api, config, writing
 from warmstart.data.conversations import Turn, ask
 from warmstart.deliver.chat import EMPTY, Chat, chat_with, converse
 from warmstart.deliver.predict import writer_of
 from warmstart.errors import InputError, UsageError
 from warmstart.generate import Head
+from warmstart.prepare import prepare
 from warmstart.record import Array, load_run
 from warmstart.store import load_model
 from warmstart.weights import Base
@@ -302,3 +303,27 @@ def test_an_answer_moves_with_the_term_that_is_swapped(study: Path, tmp_path: Pa
     assert regimes.keys() == {"zero-shot", "full", "lora", "scratch", "hybrid"}
     assert found.texts == 18 and found.pairs[0].rows == 7
     assert regimes["hybrid"]["changed"].value == 1.0  # it has learned to name the animal
+
+
+@pytest.mark.parametrize(
+    ("task", "named", "told"),
+    [
+        ("summarise", {"target": "summary", "text": ("text",)}, True),
+        ("classification", {"target": "animal", "text": ("text",)}, True),
+        ("causal-lm", {"target": None, "text": ("text",)}, True),
+        ("chat", {"target": None, "text": ("messages",)}, False),
+    ],
+)
+def test_a_corpus_that_holds_test_rows_is_told(
+    task: str, named: dict[str, Any], told: bool, table: Path, decoder: str, tmp_path: Path
+) -> None:
+    texts = pq.read_table(table, columns=["text"])
+    corpus = tmp_path / "corpus.parquet"
+    pq.write_table(texts.slice(0, ROWS // 2), corpus)
+    known = {"task": task, "base": (decoder,), "regimes": ("hybrid",), "corpus": (str(corpus),), "max_length": 64}
+    request = config.Request((str(table),), **named, **known)
+    problem = prepare(request, None, {}).problem
+    (found,) = [said for said in problem.caveats if "The corpus holds the text of" in said] or [""]
+    held = [text for text in problem.splits.test.numbers if text <= ROWS // 2]
+    assert bool(found) == told
+    assert not told or f"the text of {len(held)} of {len(problem.splits.test)} test rows" in found

@@ -4,6 +4,7 @@ import functools
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ from warmstart.data.candidates import candidates
 from warmstart.data.check import Checked
 from warmstart.data.check import check as find
 from warmstart.data.conversations import read as read_turns
-from warmstart.data.corpus import read_corpus
+from warmstart.data.corpus import contained, read_corpus
 from warmstart.data.finding import Finding
 from warmstart.data.lengths import Reach
 from warmstart.data.read import Table, table_of
@@ -147,7 +148,10 @@ def prepared(request: config.Request, understood: Understood, own: Own, folder: 
     found = checked(request, table, schema)
     warnings = (finding.message for finding in found.findings if finding.severity == "warning")
     doubted = (doubt for base in bases for doubt in doubts(base, schema, splits.train))
-    caveats = tuple(dict.fromkeys((*understood.dropped, *warnings, *doubted)))  # check says of rows left out, too
+    read = _read_before(request, understood, corpus) if request.corpus and corpus else ()
+    caveats = tuple(
+        dict.fromkeys((*understood.dropped, *warnings, *doubted, *read))
+    )  # check says of rows left out, too
     problem = Problem(
         splits=splits,
         schema=schema,
@@ -322,6 +326,25 @@ def domain(request: config.Request, understood: Understood) -> Splits | None:
     learned = owners < len(parts[0])
     train, val = (spoken.take(np.flatnonzero(part)) for part in (learned, ~learned))
     return Splits(train, val, spoken.take(np.empty(0, dtype=np.int64)), "")
+
+
+def _read_before(request: config.Request, understood: Understood, corpus: Splits) -> tuple[str, ...]:
+    """A caveat where the corpus holds test rows."""
+    test, schema = understood.splits.test, understood.schema
+    columns: list[Sequence[object]] = [test.texts]
+    if schema.task not in CORPUS:
+        columns = [understood.table.columns[name].take(test.numbers - 1).to_pylist() for name in schema.text]
+    held = np.zeros(len(test), dtype=bool)
+    for cells in columns:
+        pieces = chain.from_iterable(part.texts for part in (corpus.train, corpus.val, corpus.test))
+        texts = [cell if isinstance(cell, str) else "" for cell in cells]
+        held |= contained(texts, pieces, request.columns.piece_bytes)
+    if not held.any():
+        return ()
+    return (
+        f"The corpus holds the text of {held.sum():,} of {len(test):,} test rows: what learned its language had read "
+        "them before it was judged by them.",
+    )
 
 
 def _plain(table: Table, request: config.Request) -> Schema:

@@ -1,6 +1,6 @@
 """Corpus: which pieces of text hold files that a language is learned from, beside the rows of the task?"""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +11,7 @@ from warmstart.data.recognise import recognise
 from warmstart.data.schema import PIECE_BYTES, Columns
 from warmstart.data.texts import Texts
 from warmstart.errors import InputError, listed
+from warmstart.record import Array
 
 
 def read_corpus(
@@ -33,3 +34,11 @@ def read_corpus(
     if not len(pieces):
         raise InputError(f"{listed(table.files, 3)}: there is nothing to read in {listed(schema.text, quote=True)}")
     return pieces
+
+
+def contained(texts: Sequence[str], pieces: Iterable[str], piece_bytes: int) -> Array:
+    """bool [n]: the texts whose beginning, cut as the documents of a corpus are, is one of its pieces."""
+    firsts = [next(iter(Texts.of([text]).pieces(piece_bytes)[0]), "").strip() for text in texts]
+    sought = {first for first in firsts if first}
+    found = {piece.strip() for piece in pieces if piece.strip() in sought}
+    return np.array([first in found for first in firsts], dtype=bool)
