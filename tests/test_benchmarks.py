@@ -17,6 +17,7 @@ from torch.nn.functional import one_hot, pad
 import forgetting
 import harness
 import peers
+import pull
 import run
 import table
 import texts
@@ -270,3 +271,22 @@ def test_a_trainer_is_judged_in_the_order_that_it_reads(tmp_path: Path) -> None:
     for options in ("default", "tuned"):
         trained = peers.trainer(Copies(), examples, collate, config, options)  # type: ignore[arg-type]
         assert peers.accuracy(trained, examples) == 1
+
+
+def test_strengths_of_the_pull_are_measured_beside_none(
+    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    texts = [f"a {('large', 'small')[i % 2]} tool that reads {i} files" for i in range(120)]
+    columns = {"source": list(map(str, range(120))), "synopsis": texts, "section": ["net", "text"] * 60}
+    pq.write_table(pa.table(columns), tmp_path / "packages.parquet")
+    monkeypatch.setattr(pull, "FILE", tmp_path / "pull.json")
+    monkeypatch.setattr(pull, "STRENGTHS", (0, 2500))
+    monkeypatch.setattr(pull, "Size", lambda: replace(pull.QUICK, length=0.1))  # the way of the whole, which writes
+    arguments += [str(tmp_path / "packages.parquet"), "--work", str(tmp_path / "work")]
+
+    pull.main()
+
+    rows = json.loads((tmp_path / "pull.json").read_text())
+    assert [row["setting"] for row in rows] == [0, 2500] and "minus none" in rows[1]
+    assert 0 < rows[1]["drift"] < rows[0]["drift"]
+    assert "base=2500: accuracy" in capsys.readouterr().out

@@ -241,7 +241,7 @@ def test_a_huge_rate_that_stays_finite_is_recorded_as_failed(problem: Problem, f
 
 
 def test_when_nothing_can_be_trained_an_error_says_so(problem: Problem, folder: Path) -> None:
-    with pytest.raises(TrainingError, match="no regime could be trained"):
+    with pytest.raises(TrainingError, match=r"no regime could be trained: full: .+\nhint: see "):
         compared(problem, replace(diverging(problem), regimes=("full",)), folder)
 
 

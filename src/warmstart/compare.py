@@ -109,7 +109,8 @@ def compared(plan: Plan, runs: Sequence[Run], folder: Path) -> Comparison:
     splits = plan.splits
     task = task_for(plan.problem.schema, splits)
     if all(run.failed for run in runs):
-        raise TrainingError("no regime could be trained.", f"see {folder / 'runs'}; try a lower --lr")
+        why = "; ".join(dict.fromkeys(f"{run.regime}: {run.failed}" for run in runs))
+        raise TrainingError(f"no regime could be trained: {why}", f"see {folder / 'runs'}; try another --lr")
     return Comparison(
         runs=tuple(runs),
         task=task.name,
