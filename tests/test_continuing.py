@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -77,3 +78,25 @@ def test_the_report_sets_them_beside_how_the_text_goes_on() -> None:
     ]
     assert samples(filled) == [("The [1] [2] over it", "[1] fox  [2] jumps", "[1] cat  [2] lamp")]
     assert samples(columns, None) == [] and samples({"row": [4]}) == []
+
+
+def test_what_another_tokenizer_made_of_a_text_stands_apart() -> None:
+    """It goes on from elsewhere, or left out other words, and would seem to have read what the others did."""
+    said = {"full@a": [8, " runs"], "lora@a": [8, " sleeps"], "full@b": [4, "fox"]}
+    filled = {"full@a": [[8, 13, "a"]], "lora@a": [[8, 13, "b"]], "full@b": [[0, 3, "c"], [14, 18, "d"]]}
+    columns = {name: {"row": [4], "read": [read], "written": [text]} for name, (read, text) in said.items()}
+    gaps = {name: {"row": [4], "written": [json.dumps(places)]} for name, places in filled.items()}
+
+    def samples(columns: dict[str, dict[str, list[Any]]]) -> list[tuple[str | None, str, dict[str, str]]]:
+        runs = [replace(make_run(name, make_scores(np.ones(3))), predictions=own) for name, own in columns.items()]
+        found = continuations(entries_of(make_comparison(runs)), {4: "The fox jumps over it"})
+        return [(each.text, each.reference, {entry.name: text for entry, text in each.written}) for each in found]
+
+    assert samples(columns) == [
+        ("The fox …", "…jumps over it", {"full@a": "… runs", "lora@a": "… sleeps"}),
+        ("The …", "…fox jumps over it", {"full@b": "…fox"}),
+    ]
+    assert samples(gaps) == [
+        ("The fox [1] over it", "[1] jumps", {"full@a": "[1] a", "lora@a": "[1] b"}),
+        ("[1] fox jumps [2] it", "[1] The  [2] over", {"full@b": "[1] c  [2] d"}),
+    ]

@@ -44,38 +44,54 @@ def samples(main: Sequence[Entry], examples: Mapping[int, str] | None) -> tuple[
 
 
 def continuations(main: Sequence[Entry], examples: Mapping[int, str] | None) -> tuple[Sample, ...]:
-    """What language models said after the beginning of test passages, or in the place of words left out of them."""
+    """What language models said after the beginning of test passages, or in the place of words left out of them.
+
+    Those of another tokenizer go on from elsewhere, or left out other words: they have a sample of their own.
+    """
     columns = [(entry, entry.shown.predictions) for entry in main if entry.shown and not entry.failed]
-    answers = [(entry, _by_row(known, "written")) for entry, known in columns if "written" in known]
+    answers = [(entry, _by_row(known, "written"), _read(known)) for entry, known in columns if "written" in known]
     if not answers or examples is None:
         return ()
-    first = next(known for _, known in columns if "written" in known)
-    read = dict(zip(first["row"], first["read"], strict=True)) if "read" in first else {}
-    rows = sorted(set(examples).intersection(*(written for _, written in answers)))
-    return tuple(
-        _continued(row, examples[row], answers, read[row]) if read else _filled(row, examples[row], answers)
-        for row in rows
-    )
+    rows = sorted(set(examples).intersection(*(written for _, written, _ in answers)))
+    found = []
+    for row in rows:
+        alike: dict[object, list[tuple[Entry, str]]] = {}
+        for entry, written, read in answers:
+            alike.setdefault(read.get(row) or _places(written[row]), []).append((entry, written[row]))
+        for place, said in alike.items():
+            text = examples[row]
+            found.append(_continued(row, text, said, place) if isinstance(place, int) else _filled(row, text, said))
+    return tuple(found)
 
 
-def _continued(row: int, text: str, answers: Sequence[tuple[Entry, dict[int, str]]], read: int) -> Sample:
-    written = tuple((entry, f"…{known[row]}") for entry, known in answers)
+def _read(columns: Mapping[str, Sequence[object]]) -> dict[int, int]:
+    """Row number to the characters of the beginning that was gone on from; empty where words were left out."""
+    pairs = zip(columns["row"], columns.get("read", ()), strict="read" in columns)
+    return {int(str(row)): read for row, read in pairs if isinstance(read, int)}
+
+
+def _places(written: str) -> tuple[tuple[int, int], ...]:
+    """Where words were left out: first characters and last."""
+    return tuple((start, end) for start, end, _ in json.loads(written))
+
+
+def _continued(row: int, text: str, answers: Sequence[tuple[Entry, str]], read: int) -> Sample:
+    written = tuple((entry, f"…{said}") for entry, said in answers)
     longest = max(AFTER, *(len(said) for _, said in written))
     true = text[read:][:longest]
     return Sample(row, f"{text[:read]}…", f"…{true}{'…' if len(true) == longest else ''}", written)
 
 
-def _filled(row: int, text: str, answers: Sequence[tuple[Entry, dict[int, str]]]) -> Sample:
+def _filled(row: int, text: str, answers: Sequence[tuple[Entry, str]]) -> Sample:
     """Words left out are numbered."""
-    said = [(entry, json.loads(known[row])) for entry, known in answers]
-    places = [(start, end) for start, end, _ in said[0][1]]
+    places = _places(answers[0][1])
     shown, at = "", 0
     for number, (start, end) in enumerate(places, 1):
         gap = len(text[start:end]) - len(text[start:end].lstrip())
         shown += f"{text[at : start + gap]}[{number}]"
         at = end
     shown += text[at : at + AFTER]
-    written = tuple((entry, _numbered([word for *_, word in words])) for entry, words in said)
+    written = tuple((entry, _numbered([word for *_, word in json.loads(said)])) for entry, said in answers)
     return Sample(row, shown, _numbered([text[start:end].strip() for start, end in places]), written)
 
 
