@@ -1,6 +1,7 @@
 """Recomputed: is less kept between the passes, and nothing else changed?"""
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.tiny import carried_out, examples_of
+from tests.tiny import Tower, carried_out, examples_of
 from tests.tiny_language import SHAPES, language_model
 from tests.tiny_pairs import KINDS, save_pair
 from warmstart.config import Request
@@ -22,7 +23,7 @@ from warmstart.models.recomputed import recomputed
 from warmstart.prefix import Shared
 from warmstart.regimes import HABITS, REGIMES, Material, Regime, Stage
 from warmstart.stages import Draw, training
-from warmstart.starts import Pretrained
+from warmstart.starts import Pretrained, Scratch
 from warmstart.train import TrainConfig
 from warmstart.weights import Base, find_base
 
@@ -41,6 +42,17 @@ def test_the_same_is_learned_with_the_same_random_numbers(
     assert [step.loss for step in plain[0]] == [step.loss for step in again[0]]
     mine, other = (trained.model.state_dict() for _, trained in (plain, again))
     assert mine.keys() == other.keys() and all(torch.equal(mine[name], other[name]) for name in mine)
+
+
+def test_running_statistics_move_once_a_step(base: Base, regression: Draw) -> None:
+    body = partial(Tower, len(base.inputs.tokenizer))
+    regime = Regime("own", Scratch(body, base.inputs, base.pooling), (Stage(Full()),), HABITS["full"])
+    plain, again = (
+        carried_out(training(regime, config, replace(regression, shared=Shared(regression.splits)), looks=2))[1].model
+        for config in (CONFIG, replace(CONFIG, gradient_checkpointing=True))
+    )
+    mine, other = plain.state_dict(), again.state_dict()
+    assert all(torch.equal(mine[name], other[name]) for name in mine), "batch norm's mean and variance among them"
 
 
 def _model(kind: str, folder: Path) -> tuple[Model, dict[str, Tensor]]:

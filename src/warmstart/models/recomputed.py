@@ -5,11 +5,12 @@ for a third more arithmetic. Weights, names and state dicts stay as they are.
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import wraps
 from typing import Any
 
 import torch
+from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from warmstart.models.cut import learning_blocks
@@ -27,7 +28,7 @@ def recomputed(model: Model, *, random: bool = True) -> Iterator[None]:
     configs = {id(found): found for module in model.body.modules() if (found := getattr(module, "config", None))}
     caching = [found for found in configs.values() if getattr(found, "use_cache", False)]
     for block in chosen:
-        vars(block)["forward"] = _again(block.forward, random)
+        vars(block)["forward"] = _again(block, random)
     for config in caching:  # keys and values would be there twice
         config.use_cache = False
     try:
@@ -39,11 +40,33 @@ def recomputed(model: Model, *, random: bool = True) -> Iterator[None]:
             config.use_cache = True
 
 
-def _again(forward: Callable[..., Any], random: bool) -> Callable[..., Any]:
+def _again(block: nn.Module, random: bool) -> Callable[..., Any]:
+    forward: Callable[..., Any] = block.forward
+
     @wraps(forward)
     def run(*arguments: Any, **named: Any) -> Any:
         if not torch.is_grad_enabled():
             return forward(*arguments, **named)
-        return checkpoint(forward, *arguments, use_reentrant=False, preserve_rng_state=random, **named)
+        return checkpoint(
+            forward,
+            *arguments,
+            use_reentrant=False,
+            preserve_rng_state=random,
+            context_fn=lambda: (nullcontext(), _held(block)),
+            **named,
+        )
 
     return run
+
+
+@contextmanager
+def _held(block: nn.Module) -> Iterator[None]:
+    """Inside, running statistics move in copies: the first time has moved them already."""
+    kept = [(module._buffers, name, buffer) for module in block.modules() for name, buffer in module._buffers.items()]
+    for buffers, name, buffer in kept:
+        buffers[name] = buffer if buffer is None else buffer.clone()
+    try:
+        yield
+    finally:
+        for buffers, name, buffer in kept:
+            buffers[name] = buffer
