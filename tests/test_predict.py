@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import math
+import shutil
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -130,6 +131,15 @@ def test_a_study_predicts_by_its_winner(data: Path, base: Base, tmp_path: Path) 
     rows = of_csv(call("predict", tmp_path / "study", data).out)
     expected = [row["prediction"] for row in winner.predict(warmstart.read(data))]
     assert [float(row["prediction"]) for row in rows] == pytest.approx(expected, rel=5e-6)
+
+
+def test_what_left_no_model_is_not_to_be_gone_on_with(priced: Path, data: Path, tmp_path: Path) -> None:
+    failed = tmp_path / "failed"
+    shutil.copytree(priced, failed)
+    (failed / "model.json").unlink()
+    answer = call("predict", failed, data)
+    assert answer.code == 2 and "is finished, but left no model: what was trained failed." in answer.err
+    assert f"hint: see why with: warmstart runs {failed}" in answer.err
 
 
 def test_what_a_spreadsheet_would_run_is_made_text_and_numbers_stay_numbers() -> None:

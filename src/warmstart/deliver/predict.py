@@ -121,5 +121,10 @@ def load(folder: str | Path, *, code: str | None = None, build: Callable[[], nn.
     inner = path / "winner"
     stored_in = inner if (inner / "model.json").exists() else path
     if not (stored_in / "model.json").exists() and (path / "request.json").exists():
+        if any((path / name).exists() for name in ("run.json", "report.html")):  # which come at the end
+            raise InputError(
+                f"{str(folder)!r} is finished, but left no model: what was trained failed.",
+                f"see why with: warmstart runs {folder}",
+            )
         raise InputError(f"{str(folder)!r} holds no trained model yet.", f"finish it with: warmstart resume {folder}")
     return Trained(load_model(stored_in, code=code, build=build), path)
