@@ -126,6 +126,8 @@ def test_a_run_that_leaves_the_band_is_told_while_it_trains() -> None:
     assert alarm(500, 0.46) is None and alarm(500, 0.9) is None
     assert "scores 0.440" in (said := alarm(500, 0.44) or "") and "250 rows scored 0.500" in said
     assert alarm(100, 0.1) is None, "too early to tell"
+    late = replace(expected, before=replace(before, points=points[1:]))
+    assert late.alarm(Point(400, 1.0, 1.0, 1.0, 0.1, 1.0)) is None, "a stage on the language of the domain comes first"
     lower = replace(expected, before=replace(before, higher_is_better=False))
     assert lower.alarm(Point(500, 1.0, 1.0, 1.0, 0.9, 1.0)) is not None
 

@@ -88,9 +88,9 @@ class Expected:
         """What is wrong with a look; None where nothing is, or where it is too early to tell."""
         share = seen.step / self.steps
         points = self.before.points
-        if share < TELLING or not points:
-            return None
         shares = [point.step / self.before.settings["steps"] for point in points]
+        if not points or share < max(TELLING, shares[0]):  # it may have learned something else before: the language
+            return None
         then = float(np.interp(share, shares, [point.val_score for point in points]))
         worse = (then - seen.val_score) * (1 if self.before.higher_is_better else -1)
         if worse <= self.band:
