@@ -217,6 +217,15 @@ def test_rows_to_settle_is_about_right() -> None:
     assert need.times == pytest.approx(enough / 200, rel=0.25)
 
 
+def test_answers_that_never_differed_need_more_rows_than_there_were() -> None:
+    """Twelve rows of which both have the same right: the interval is 3 in 12 wide, and narrows with the rows."""
+    right = make_scores((np.arange(12) < 3).astype(float))
+    same = resample([right]) - resample([right])
+    assert same.interval == (-0.25, 0.25)
+    need = rows_to_settle(same, margin=0.01)
+    assert need.rows == 24 * 12 and need.times == pytest.approx(25) and need.seeds is None
+
+
 def test_where_seeds_differ_rows_alone_do_not_settle() -> None:
     random = np.random.default_rng(9)
     seeds = [make_scores(random.normal(mean, 0.1, 2000)) for mean in (0.0, 0.05, 0.10)]

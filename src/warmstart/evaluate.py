@@ -250,7 +250,11 @@ def rows_to_settle(difference: Resampled, margin: float) -> Settling:
     seeds = len(difference.measured)
     from_rows = float(difference.drawn.mean(axis=1).var())
     spread = float(difference.measured.var(ddof=1)) if seeds >= FEWEST_SEEDS else 0.0
-    aim = max(abs(difference.mean), margin - abs(difference.mean), 1e-12) ** 2
+    least = max(abs(difference.mean), margin - abs(difference.mean), 1e-12)
+    aim = least**2
+    if float(np.ptp(difference.draws)) == 0.0:  # no spread to go by: the interval narrows with the number of rows alone
+        times = max(1.0, difference.unseen / least)
+        return Settling(rows=math.ceil((times - 1) * difference.rows), seeds=None, times=times)
 
     def width(row_factor: float, seeds: int) -> float:
         """Half the interval's width, squared, with that many times the test rows and that many seeds."""
