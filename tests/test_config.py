@@ -81,10 +81,12 @@ ONE = replace(
     pretrained=True,
     examples=True,
 )
+SHORT = Request(("a.csv",), "price", budget=30.0, max_train=20.5)  # a number of seconds below 60 needs its unit
+RACE = Request(("a.csv",), "price", command="advise", budget="5%")
 CORPUS = Request(("texts",), task="causal-lm", command="fit", regime="scratch", parameters=10_000_000)
 
 
-@pytest.mark.parametrize("asked", [PLAIN, FULL, ONE, CORPUS])
+@pytest.mark.parametrize("asked", [PLAIN, FULL, ONE, SHORT, RACE, CORPUS])
 def test_the_repeating_command_makes_the_same_request(asked: Request) -> None:
     words = shlex.split(command_line(asked, "some where"))
     with patch.object(api, "begin", side_effect=UsageError("enough")) as begin:

@@ -31,8 +31,9 @@ def test_where_the_budget_left_no_time_it_is_larger() -> None:
     assert said == "warmstart compare 'my prices.csv' --target price --budget 45m --out study-longer"
 
 
-def test_where_the_budget_cut_it_holds_all_that_was_left_out() -> None:
-    cut = unfinished(COMMAND.replace("--out", "--budget 180 --out"), cuts=("1 seed instead of 3",), uncut=7000.0)
+@pytest.mark.parametrize("given", ["180", "180s"])  # as earlier versions wrote it, and this one
+def test_where_the_budget_cut_it_holds_all_that_was_left_out(given: str) -> None:
+    cut = unfinished(COMMAND.replace("--out", f"--budget {given} --out"), cuts=("1 seed instead of 3",), uncut=7000.0)
     assert asked(cut) == "warmstart compare 'my prices.csv' --target price --budget 3h --out study-longer"
 
 

@@ -417,7 +417,8 @@ def command_line(request: Request, out: str) -> str:
         elif isinstance(value, bool):
             words.append(flag(entry.name if value else f"no_{entry.name}"))
         else:
-            words += [flag(entry.name), _plain(value) + KEYS[entry.name].unit]
+            unit = "" if isinstance(value, str) else KEYS[entry.name].unit  # a share has none
+            words += [flag(entry.name), _plain(value) + unit]
     return shlex.join([*words, "--out", out])
 
 

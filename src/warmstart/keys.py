@@ -113,7 +113,7 @@ KEYS: dict[str, Key] = {
     "shard": Key(bool, "under torchrun: cut weights and optimizer over the processes", ("fit",),
         remark="for fit by many processes: cut weights and optimizer over them"),
     "budget": Key(str, "time to spend, e.g. 10m or 2h (30m); of advise and fit --regime auto also a share of what"
-        " comparing all would take (10%)", (*SEVERAL, "fit"), within=(1, 1e9),
+        " comparing all would take (10%)", (*SEVERAL, "fit"), within=(1, 1e9), unit="s",
         remark="seconds, or for example 10m; for advise also 10%"),
     "worth": Key(str, "the smallest gain that matters, or what --keep mixed may cost (1%)", CHOOSING, within=(0, 1),
         remark="the smallest relative gain that matters, and what mixed may cost of the score"),
@@ -123,7 +123,7 @@ KEYS: dict[str, Key] = {
         remark="of a row by the chosen model, e.g. 20ms; null: any"),
     "licence": Key(str, "that pretrained weights may have: apache-2.0,mit", CHOOSING,
         remark="that pretrained weights may have, e.g. [apache-2.0, mit]; empty: any"),
-    "max_train": Key(str, "time to search for a rate and train once: 2h", CHOOSING, within=(1, 1e9),
+    "max_train": Key(str, "time to search for a rate and train once: 2h", CHOOSING, within=(1, 1e9), unit="s",
         remark="time to search for a rate and train once, e.g. 2h; null: any"),
     "pretrained": Key(bool, "whether pretrained weights may be used", CHOOSING, negated=True),
     "examples": Key(bool, "texts in the report", JUDGED, negated=True,

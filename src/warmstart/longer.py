@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from warmstart.compare import LONGER
 from warmstart.comparison import Comparison, Row
 from warmstart.problem import Options
+from warmstart.quantities import duration
 from warmstart.record import Run
 
 MARGIN = 1.25  # of forecasts, which were too low at times
@@ -21,7 +22,8 @@ def longer(comparison: Comparison, unfinished: Sequence[Row]) -> str:
     words = shlex.split(comparison.command)
     if words[1:2] != ["compare"]:
         return ""
-    budget = float(_value(words, "--budget") or Options.budget)
+    asked = _value(words, "--budget")
+    budget = duration(asked) if asked else Options.budget
     runs = [run for run in comparison.runs if run.regime in {row.name for row in unfinished}]
     if comparison.cuts or not all(run.id.endswith(f"-x{LONGER[-1]}") for run in runs):
         needed = _whole(comparison) + sum(LONGER) * sum(run.cost.seconds for run in runs)
