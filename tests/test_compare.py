@@ -9,11 +9,12 @@ from typing import Any, TypeVar
 import numpy as np
 import pytest
 
+from tests.run_factory import make_run
 from tests.tiny import CLASSES, REGRESSION, tiny_problem
 from warmstart import prefix, work
 from warmstart.advise import advise
 from warmstart.budget import Plan, first_plan
-from warmstart.compare import compare, fit_one, remembered
+from warmstart.compare import _best_lengths, compare, fit_one, remembered
 from warmstart.comparison import Comparison
 from warmstart.data.inputs import Encoded
 from warmstart.errors import TrainingError
@@ -21,7 +22,7 @@ from warmstart.evaluate import noise
 from warmstart.models.model import Model
 from warmstart.pace import FEW
 from warmstart.problem import Options, Problem
-from warmstart.record import Array, load_run
+from warmstart.record import Array, Run, load_run
 from warmstart.regimes import BASELINES, REGIMES, suits
 from warmstart.store import load_model
 from warmstart.weights import Base
@@ -238,6 +239,20 @@ def test_a_huge_rate_that_stays_finite_is_recorded_as_failed(problem: Problem, f
     run = next(run for run in comparison.runs if run.regime == "full")
     assert run.failed is not None
     assert advise(comparison).choice == "linear"
+
+
+def test_a_length_at_which_seeds_failed_does_not_take_the_place_of_one_without(problem: Problem) -> None:
+    plan = first_plan(problem, replace(QUICK, seeds=3))
+
+    def run(seed: int, val: float, failed: str | None = None) -> Run:
+        return replace(make_run("full", np.ones((5, 2)), seed, failed=failed, higher_is_better=False), val=val)
+
+    short = [run(seed, 0.5) for seed in range(3)]
+    longer = [run(0, 0.4, "diverged"), run(1, 0.4), run(2, 0.4, "diverged")]
+    better = [run(seed, 0.45) for seed in range(3)]
+    for lengths, expected in (([short, longer], short), ([longer, short], short), ([short, better], better)):
+        tried = {("full", 84, seed): [each[seed] for each in lengths] for seed in range(3)}
+        assert _best_lengths(plan, tried) == expected
 
 
 def test_when_nothing_can_be_trained_an_error_says_so(problem: Problem, folder: Path) -> None:

@@ -180,14 +180,18 @@ def _affordable(study: Work, run: str, seconds: float) -> bool:
 
 
 def _best_lengths(plan: Plan, runs: Runs) -> list[Run]:
-    """Of the lengths tried, each regime's best by validation counts; of equals the longest, tried for good reason."""
+    """Of the lengths tried, each regime's best by validation counts; of equals the longest, tried for good reason.
+
+    One at which more seeds failed than at another counts in no case: it would take the others' runs away.
+    """
     higher = task_for(plan.problem.schema, plan.splits).higher_is_better
     found: list[Run] = []
     for name, rows in dict.fromkeys((name, rows) for name, rows, _ in runs):
         tries = [runs[name, rows, seed] for seed in plan.seeds]
         lengths = range(min(len(tried) for tried in tries))
-        best = max(lengths, key=lambda i: (_mean_val([tried[i] for tried in tries], higher), i))
-        found += [tried[best] for tried in tries]
+        each = [[tried[i] for tried in tries] for i in lengths]
+        best = max(lengths, key=lambda i: (sum(not run.failed for run in each[i]), _mean_val(each[i], higher), i))
+        found += each[best]
     return found
 
 
