@@ -3,6 +3,7 @@
 import io
 import json
 import re
+import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +19,8 @@ from torch import nn
 
 import warmstart
 from tests.cli_base import call
-from tests.decoders import save_decoder
+from tests.decoders import byte_tokenizer, save_decoder, tiny_decoder
+from tests.tiny_language import CHATML
 from warmstart import api, config, writing
 from warmstart.data.conversations import Turn, ask
 from warmstart.deliver.chat import EMPTY, Chat, chat_with, converse
@@ -213,6 +215,23 @@ def test_a_chat_model_answers_and_remembers(table: Path, decoder: str, tmp_path:
     converse(chat, ["/new\n", "\n", "the cat\n", "/quit\n", "the dog\n"], out)
     assert [turn.content for turn in chat.turns[:2]] == ["Be brief.", "the cat"] and len(chat.turns) == 3
     assert out.getvalue() == f"{chat.turns[-1].content}\n"
+
+
+def test_an_answer_ends_with_what_the_template_ends_it_with(table: Path, decoder: str, tmp_path: Path) -> None:
+    """Templates of bases often end a turn with another token than the one that ends a text, such as Qwen's."""
+    shutil.copytree(decoder, tmp_path / "base")
+    tokenizer = byte_tokenizer()
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<|im_end|>"]})
+    tokenizer.chat_template = CHATML.replace("<|im_start|>", "")
+    tokenizer.save_pretrained(tmp_path / "base")
+    model = tiny_decoder("llama", vocabulary=len(tokenizer), context=160)
+    model.save_pretrained(tmp_path / "base")
+    rows = [{"text": f"the lazy {a} sleeps at {i}", "summary": a} for i, a in enumerate(("fox", "dog") * 30)]
+    asked = settings(str(tmp_path / "base"), task="summarise", text="text", lr=1e-2, epochs=8)
+    run = warmstart.fit(pa.Table.from_pylist(rows), "summary", "full", tmp_path / "run", **asked)
+    assert {"fox", "dog"} >= set(run.predictions["prediction"])
+    said = json.loads((tmp_path / "run" / "body" / "generation_config.json").read_text())
+    assert tokenizer.convert_tokens_to_ids("<|im_end|>") in said["eos_token_id"]
 
 
 class Silent:

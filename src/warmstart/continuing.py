@@ -51,7 +51,7 @@ def _continued(model: Model, inputs: Documents, texts: Sequence[str]) -> dict[st
     written: list[str | None] = [None] * len(texts)
     if prompts:
         given = [np.array(prompt) for prompt in prompts.values()]
-        answers = generate(model.body, _head(model), given, stop=stops(model, tokenizer.eos_token_id), most=SAID)
+        answers = generate(model.body, _head(model), given, stop=stops(model, [tokenizer.eos_token_id]), most=SAID)
         for i, answer in zip(prompts, answers, strict=True):
             # as it is spelled after the beginning: a space at the start of a text may be dropped
             said = tokenizer.decode([*prompts[i], *answer], skip_special_tokens=True)
@@ -67,7 +67,7 @@ def stream(
     begin = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
     ids = plain(tokenizer).encode(text, add_special_tokens=False).ids
     prompt = [*([] if begin is None else [begin]), *ids[-max(1, inputs.max_length // 2) :]]
-    stop = stops(model, tokenizer.eos_token_id)
+    stop = stops(model, [tokenizer.eos_token_id])
     tokens = generated(
         model.body,
         _head(model),

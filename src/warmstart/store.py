@@ -123,6 +123,8 @@ def _save_language_model(
     ends = generation(start.base) if isinstance(start, Pretrained) else None
     if ends is not None:
         full.generation_config = ends
+    if isinstance(inputs, Conversations):
+        full.generation_config.eos_token_id = sorted(inputs.final)
     full.save_pretrained(folder / "body")
     inputs.save(folder / "body")
     return {"kind": "transformers"}

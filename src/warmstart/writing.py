@@ -1,6 +1,6 @@
 """Writing: how does a trained model answer?"""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -104,8 +104,7 @@ class Writer:
 
     @property
     def stop(self) -> set[int]:
-        own = self.inputs.ends if isinstance(self.inputs, Pairs) else self.inputs.tokenizer.eos_token_id
-        return stops(self.model, own)
+        return stops(self.model, {self.inputs.ends} if isinstance(self.inputs, Pairs) else self.inputs.final)
 
     @property
     def _opening(self) -> tuple[int, ...]:
@@ -116,12 +115,11 @@ class Writer:
         return self.inputs.answers.never if isinstance(self.inputs, Pairs) else ()
 
 
-def stops(model: Model, own: int | None) -> set[int]:
-    """Tokens that end a text: the tokenizer's `own`, and those of the base's own settings for generation."""
-    configured: Any = getattr(getattr(model.body, "generation_config", None), "eos_token_id", None)
-    configured = configured if configured is not None else getattr(model.body.config, "eos_token_id", None)
+def stops(model: Model, own: Iterable[int | None]) -> set[int]:
+    """Tokens that end a text: its `own`, and those that the body's configuration names."""
+    configured: Any = getattr(model.body.config, "eos_token_id", None)
     known = configured if isinstance(configured, list) else [configured]
-    return {int(token) for token in (*known, own) if token is not None}
+    return {int(token) for token in (*known, *own) if token is not None}
 
 
 def doubts(base: Base, schema: Schema, rows: Rows) -> tuple[str, ...]:

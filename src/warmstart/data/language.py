@@ -207,6 +207,12 @@ class Conversations(_Language):
         return found
 
     @cached_property
+    def final(self) -> set[int]:
+        """Tokens that end an answer: what the template ends it with, which it is learned with, and the tokenizer's."""
+        known = (self.template.closing, self.tokenizer.eos_token_id)
+        return {token for token in known if token is not None}
+
+    @cached_property
     def room(self) -> int:
         """Tokens that a document may have after the instruction. Raises InputError where hardly any are left."""
         around = self.template.size(_turns(ask(self.instruction, "."))) - 1

@@ -94,6 +94,13 @@ class Template:
         asked = turns[:-1] if turns and turns[-1]["role"] == "assistant" else turns
         return self._fitted(asked, self._opening(asked), self.room(0))
 
+    @cached_property
+    def closing(self) -> int | None:
+        """The token that ends an assistant turn; None where no token does."""
+        turns = [{"role": "user", "content": "."}, {"role": "assistant", "content": "."}]
+        last = int(self.spoken(turns).answer[-1])
+        return last if last in self._given else None
+
     def size(self, turns: Sequence[Turn]) -> int:
         """Tokens of a prompt before anything is cut away."""
         return len(self._opening(turns).ids)
