@@ -9,8 +9,8 @@ import torch
 
 from warmstart import weights
 from warmstart.errors import MissingError, UsageError
-from warmstart.starts import Architecture, Pretrained, from_file
-from warmstart.weights import Base, find_base
+from warmstart.starts import Architecture, Pretrained, Scratch, from_file
+from warmstart.weights import Base, find_base, language_output
 
 
 @pytest.mark.parametrize(
@@ -55,6 +55,23 @@ def test_dropout_can_be_set_for_both_ways(base: Base) -> None:
     bodies = (Pretrained(base, 0.37).body(0), Architecture(base, 0.0)(), Pretrained(base).body(0))
     for body, expected in zip(bodies, (0.37, 0.0, 0.1), strict=True):
         assert {m.p for m in body.modules() if isinstance(m, torch.nn.Dropout)} == {expected}
+
+
+@pytest.mark.parametrize("kind", ["deberta-v2", "gemma2", "bloom"])
+def test_a_family_without_torch_s_own_attention_is_a_base_too(kind: str, base: Base, tmp_path: Path) -> None:
+    from transformers import AutoConfig, AutoModel
+
+    shutil.copytree(base.location, tmp_path, dirs_exist_ok=True)
+    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
+    more = {"head_dim": 8, "num_key_value_heads": 1} if kind == "gemma2" else {}
+    AutoModel.from_config(AutoConfig.for_model(kind, vocab_size=120, **sizes, **more)).save_pretrained(tmp_path)
+    said = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(said | {"_attn_implementation": "flash_attention_2"}))
+    found = find_base(str(tmp_path))
+    for body in (Pretrained(found).body(0), Scratch(Architecture(found), found.inputs).body(0)):
+        assert body(input_ids=torch.arange(8)[None]).last_hidden_state.shape == (1, 8, 16)
+    if kind != "deberta-v2":
+        assert language_output(found).tied
 
 
 def test_scratch_is_the_base_s_own_architecture(base: Base) -> None:

@@ -127,8 +127,8 @@ class Architecture:
 
         config = config_of(self.base, self.dropout)
         if config.model_type == PAIRED:
-            return Pair.of(family("encoder-decoder").from_config(config, attn_implementation="sdpa").float())
-        body: nn.Module = AutoModel.from_config(config, attn_implementation="sdpa")
+            return Pair.of(family("encoder-decoder").from_config(config).float())
+        body: nn.Module = AutoModel.from_config(config)
         return held_still(without_pooler(body).float())
 
 

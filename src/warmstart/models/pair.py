@@ -44,9 +44,10 @@ class Pair(nn.Module):
                 f"no decoder can be started from an encoder of kind {encoder.config.model_type!r}.",
                 "name a base that writes, or an encoder of BERT's or RoBERTa's kind",
             )
+        writes._attn_implementation = None  # not the one of its encoder
         writes.is_decoder = writes.add_cross_attention = True
         device = next(encoder.parameters()).device
-        decoder: Any = AutoModelForCausalLM.from_config(writes, attn_implementation="sdpa").base_model
+        decoder: Any = AutoModelForCausalLM.from_config(writes).base_model
         decoder = _without_pooler(decoder.float().to(device))
         decoder.load_state_dict(encoder.state_dict(), strict=False)
         return cls(config, copy.deepcopy(encoder), decoder)

@@ -39,7 +39,7 @@ class Sized:
     def __call__(self) -> nn.Module:
         from transformers import AutoModel
 
-        body: nn.Module = AutoModel.from_config(sized(self), attn_implementation="sdpa")
+        body: nn.Module = AutoModel.from_config(sized(self))
         body.pooler = None  # type: ignore[assignment]
         return body.float()
 
