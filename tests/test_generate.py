@@ -12,6 +12,9 @@ from tests.decoders import CONTEXT, TEXT, OwnHead, byte_tokenizer, prompts, tiny
 from warmstart import generate as module
 from warmstart.errors import InputError
 from warmstart.generate import generate, spelled, stream
+from warmstart.models.language import LanguageHead
+from warmstart.models.pair import Pair
+from warmstart.models.whole import fresh_output
 from warmstart.record import Array
 
 LENGTHS = [3, 17, 5, 16, 3, 30, 9, 29]
@@ -69,6 +72,18 @@ def test_a_cpu_reads_few_tokens_of_prompts_at_once(model: Any, monkeypatch: pyte
 def test_answers_end_where_the_model_can_read_no_more(model: Any) -> None:
     long, short = generate(model.base_model, OwnHead(model), prompts([CONTEXT - 4, 10]), stop=set(), most=9)
     assert (len(long), len(short)) == (4, 9)
+
+
+def test_a_decoder_that_was_an_encoder_ends_where_its_positions_do() -> None:
+    """RoBERTa has two positions that no token is given."""
+    from transformers import RobertaConfig, RobertaModel
+
+    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
+    encoder = RobertaModel(RobertaConfig(vocab_size=50, max_position_embeddings=20, **sizes), add_pooling_layer=False)
+    body = Pair.tied(encoder, {"decoder_start_token_id": 0, "pad_token_id": 1, "eos_token_id": 2}).eval()
+    head = LanguageHead.of(body, fresh_output(body.config))
+    answers = generate(body, head, prompts([9], 50), stop=set(), most=99, opening=(0,))
+    assert len(answers[0]) == 17
 
 
 @pytest.mark.parametrize("length", [0, CONTEXT, CONTEXT + 9])

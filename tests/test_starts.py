@@ -4,6 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -72,6 +73,19 @@ def test_a_family_without_torch_s_own_attention_is_a_base_too(kind: str, base: B
         assert body(input_ids=torch.arange(8)[None]).last_hidden_state.shape == (1, 8, 16)
     if kind != "deberta-v2":
         assert language_output(found).tied
+
+
+@pytest.mark.parametrize("kind", ["bert", "mpnet", "longformer"])
+def test_a_base_reads_as_many_tokens_as_it_can_number(kind: str, base: Base, tmp_path: Path) -> None:
+    from transformers import AutoConfig, AutoModel
+
+    shutil.copytree(base.location, tmp_path, dirs_exist_ok=True)
+    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
+    config = AutoConfig.for_model(kind, vocab_size=120, max_position_embeddings=40, pad_token_id=1, **sizes)
+    AutoModel.from_config(config).save_pretrained(tmp_path)
+    found = find_base(str(tmp_path), max_length=1000)
+    batch = found.inputs.encode(["oak " * 60]).batch(np.array([0]))
+    assert Pretrained(found).body(0)(**batch).last_hidden_state.shape[1] == 40 - 2 * (kind != "bert")
 
 
 def test_scratch_is_the_base_s_own_architecture(base: Base) -> None:

@@ -28,6 +28,11 @@ DECODERS = {  # on the hub, the smallest first: weights, all Apache-2.0, one tok
 }
 A_WEIGHT = 16  # bytes to train all of it: itself, its gradient and two moments, in fp32
 ALIKE = 0.6  # of two names, from which on one may be meant by the other
+# Kinds that number positions from padding_idx + 1, which is 2.
+FROM_TWO = frozenset(
+    {"camembert", "data2vec-text", "esm", "ibert", "longformer", "luke", "mpnet", "roberta", "roberta-prelayernorm"}
+    | {"xlm-roberta"}
+)
 TRAINED = ("", "body", "winner/body")  # where config.json lies in a folder: of a model, a run, a study
 
 
@@ -194,5 +199,4 @@ def reach(folder: Path, max_length: int) -> Reach | None:
 
 def positions(kind: str, embedded: int) -> int:
     """Tokens that a model of this kind can number."""
-    # RoBERTa kinds number positions from padding_idx + 1
-    return min(embedded, 100_000) - 2 * (kind in ("roberta", "xlm-roberta", "camembert"))
+    return min(embedded, 100_000) - 2 * (kind in FROM_TWO)

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from warmstart.bases import positions
 from warmstart.errors import InputError
 from warmstart.record import Array
 
@@ -146,7 +147,10 @@ def context(body: nn.Module) -> int:
     """Tokens that the body can read, prompt and answer together."""
     parts: Any = [getattr(body.config, name, None) for name in ("encoder", "decoder")]
     known = (body.config, *parts) if all(parts) else (body.config,)
-    return min(int(getattr(config, "max_position_embeddings", None) or 1_000_000) for config in known)
+    return min(
+        positions(config.model_type, int(getattr(config, "max_position_embeddings", None) or 1_000_000))
+        for config in known
+    )
 
 
 class _Reads(Protocol):
