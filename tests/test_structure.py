@@ -59,6 +59,19 @@ def test_a_schema_is_inferred_that_its_objects_fit() -> None:
     assert "tags (list of one of 2 values)" in said(schema)
 
 
+def test_what_is_null_in_some_rows_keeps_its_structure() -> None:
+    """A nullable object took any keys, a nullable list any items, and its values were no longer listed."""
+    rooms = [{"room": ROOMS[i % 3] if i % 4 else None} for i in range(60)]
+    values = [{"size": {"cm": 3}, "tags": ["new"], **rooms[i]} for i in range(59)]
+    schema = infer([*values, {"size": None, "tags": None, **rooms[59]}])
+    assert schema["properties"] == {
+        "size": {**infer([{"cm": 3}]), "type": ["null", "object"]},
+        "tags": {"type": ["array", "null"], "items": {"type": "string", "enum": ["new"]}},
+        "room": {"type": ["null", "string"], "enum": [*sorted(ROOMS), None]},
+    }
+    assert misfit(schema)(values[0] | {"size": {"inch": 1}}) and not misfit(schema)(values[0] | {"size": None})
+
+
 def test_mixed_kinds_many_keys_and_nothing() -> None:
     assert infer([{"a": 1}, {"a": "x"}, {"a": None}])["properties"] == {"a": {"type": ["integer", "null", "string"]}}
     assert infer([{f"key {i}": 1} for i in range(60)]) == infer([]) == {"type": "object"}

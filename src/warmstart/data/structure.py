@@ -111,6 +111,9 @@ def infer(values: Iterable[object]) -> dict[str, Any]:
 
 
 def _inferred(values: Sequence[Any]) -> dict[str, Any]:
+    there = [value for value in values if value is not None]
+    if there and len(there) < len(values):
+        return _or_null(_inferred(there))
     kinds = sorted({KINDS.get(type(value), "null") for value in values})
     if kinds == ["object"]:
         names = list(dict.fromkeys(name for value in values for name in value))
@@ -132,6 +135,12 @@ def _inferred(values: Sequence[Any]) -> dict[str, Any]:
     if kinds == ["integer", "number"]:
         kinds = ["number"]
     return {"type": kinds[0] if len(kinds) == 1 else kinds}
+
+
+def _or_null(json_schema: dict[str, Any]) -> dict[str, Any]:
+    kinds = json_schema["type"]
+    more = {"enum": [*json_schema["enum"], None]} if "enum" in json_schema else {}
+    return {**json_schema, **more, "type": sorted([*(kinds if isinstance(kinds, list) else [kinds]), "null"])}
 
 
 def said(json_schema: dict[str, Any]) -> str:
