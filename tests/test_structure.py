@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from warmstart.data.formats import usual_type
-from warmstart.data.read import Table
+from warmstart.data.read import Table, read
 from warmstart.data.structure import dump, infer, misfit, objects, read_schema, said
 from warmstart.errors import InputError, UsageError
 
@@ -98,6 +98,20 @@ def test_fields_make_an_object_without_what_is_missing() -> None:
         {"tags": ["blue"], "price": 2.5},
     ]
     assert list(objects(lamps, "", ("room",), None)) == [{"room": "hall"}, None, None]
+
+
+def test_fields_of_json_files_keep_their_kind(tmp_path: Path) -> None:
+    """Nested objects came as text with escaped quotes, lists of numbers as lists of texts."""
+    rows = [
+        {"size": {"cm": i, "tall": i > 3}, "parts": [{"n": i}, {"n": 2}], "years": [i, 2], "shares": [i, 0.5]}
+        | {"tags": ["1", "2"], "seen": [True], "grid": [[1, 2], [3]], "note": "{so}" if i else None}
+        for i in range(6)
+    ]
+    for name, some in (("a.jsonl", rows), ("b.jsonl", [{**rows[1], "years": []}])):
+        (tmp_path / name).write_text("\n".join(map(json.dumps, some)))
+    found = list(objects(read(tmp_path), "", tuple(rows[0]), None))
+    assert found[1:6] == rows[1:] and found[0] == {name: value for name, value in rows[0].items() if value is not None}
+    assert found[6] == {**rows[1], "years": []}
 
 
 def test_a_target_holds_objects_as_json_or_as_they_are() -> None:

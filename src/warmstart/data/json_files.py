@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
@@ -126,8 +127,7 @@ def _json_column(path: Path, name: str, values: list[object]) -> Cells:
 
 def _array(kinds: set[type], values: list[object]) -> Cells:
     if list in kinds:
-        lists = [[_json_text(item) for item in value] if isinstance(value, list) else None for value in values]
-        return pa.array(lists, pa.list_(pa.large_string()))
+        return _lists([value if isinstance(value, list) else None for value in values])
     try:
         if kinds == {int}:
             return pa.array(values, pa.int64())
@@ -138,6 +138,25 @@ def _array(kinds: set[type], values: list[object]) -> Cells:
     if kinds == {bool} or not kinds:
         return pa.array(values, pa.bool_() if kinds else pa.null())
     return pa.array([_json_text(value) for value in values], pa.large_string())
+
+
+def _lists(values: list[list[object] | None]) -> Cells:
+    """Lists of numbers or of truth values as they are, all others as lists of text."""
+    kinds = {type(item) for value in values for item in value or ()} - {type(None)}
+    known_kinds: tuple[tuple[set[type], Any], ...] = (
+        (set(), pa.null()),
+        ({bool}, pa.bool_()),
+        ({int}, pa.int64()),
+        ({int, float}, pa.float64()),
+    )
+    for known, kind in known_kinds:
+        if kinds <= known:
+            try:
+                return pa.array(values, pa.list_(kind))
+            except (OverflowError, pa.ArrowInvalid):  # an integer of more digits than fit: exact only as text
+                break
+    lists = [None if value is None else [_json_text(item) for item in value] for value in values]
+    return pa.array(lists, pa.list_(pa.large_string()))
 
 
 def _json_text(value: object) -> str | None:

@@ -196,6 +196,8 @@ def _common_type(column: str, types: list[pa.DataType], names: Sequence[str]) ->
             continue
         if pa.types.is_null(common):
             common = kind
+        elif pa.types.is_list(common) and pa.types.is_list(kind):
+            common = pa.list_(_common_type(column, [common.value_type, kind.value_type], names))
         elif both == {pa.int64(), pa.float64()}:
             common = pa.float64()
         elif both <= {pa.int64(), pa.float64(), pa.bool_(), pa.large_string()} and pa.large_string() in both:

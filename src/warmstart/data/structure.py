@@ -1,5 +1,6 @@
 """Structure: which JSON objects may be written as an answer?"""
 
+import itertools
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -35,10 +36,28 @@ def objects(table: Table, target: str, fields: Sequence[str], separator: str | N
 
 def _field(table: Table, name: str, separator: str | None) -> Iterator[object]:
     column = table.columns[name]
+    if _holds_json(column):
+        return (_plain(_from_text(cell)) for block in blocks(column) for cell in block.to_pylist())
     cells = (_plain(cell) for block in blocks(column) for cell in block.to_pylist())
     if separator and any(separator in cell for cell in _texts(column)):
         return (_split(cell, separator) if isinstance(cell, str) else cell for cell in cells)
     return cells
+
+
+def _holds_json(column: Any) -> bool:
+    """Whether each text in it, or in its lists, is a JSON object or list: so they come from files of JSON."""
+    cells = (cell for block in blocks(column) for cell in block.to_pylist())
+    texts = (text for cell in cells for text in (cell if isinstance(cell, list) else [cell]) if text is not None)
+    first = next(texts, None)
+    return all(isinstance(_from_text(text), dict | list) for text in itertools.chain([first], texts))
+
+
+def _from_text(cell: object) -> object:
+    """What a text says if it is a JSON object or list, and so each item of a list; anything else as it is."""
+    if isinstance(cell, list):
+        return [_from_text(item) for item in cell]
+    found = _parsed(cell) if isinstance(cell, str) and cell.lstrip()[:1] in ("{", "[") else cell
+    return found if isinstance(found, dict | list) else cell
 
 
 def _texts(column: Any) -> Iterator[str]:
