@@ -142,6 +142,16 @@ def test_conversations_in_two_columns_are_not_half_read(tmp_path: Path) -> None:
     assert recognise(found, Columns(text=("messages",), task="chat")).text == ("messages",)
 
 
+def test_a_prompt_and_its_answer_in_turns_are_not_learned_as_json(tmp_path: Path) -> None:
+    rows: list[dict[str, object]] = [{"prompt": messages(i)[:1], "completion": messages(i)[1:]} for i in range(N)]
+    found = read_table(jsonl(tmp_path / "chats.jsonl", rows))
+    for asked in (Columns(), Columns("completion", ("prompt",), task="chat")):
+        with pytest.raises(
+            UsageError, match=r"column 'prompt' of .*chats.jsonl holds conversations, not the texts of a prompt"
+        ):
+            recognise(found, asked)
+
+
 def test_a_target_is_predicted_as_before_whatever_columns_there_are() -> None:
     chats = table(messages=[json.dumps(messages(i)) for i in range(N)], price=[i + 0.5 for i in range(N)])
     assert recognise(chats, Columns("price")).task == "regression"

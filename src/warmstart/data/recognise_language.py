@@ -142,11 +142,11 @@ def holds_text(table: Table, name: str) -> bool:
 def _chat(table: Table, columns: Columns) -> tuple[tuple[str, ...], str]:
     """(the columns of the prompt, that of the answer), or (the column of all turns, "")"""
     if columns.target:
-        return columns.text or _only_text(table, columns), columns.target
+        return _of_texts(table, columns.text or _only_text(table, columns), columns.target)
     if name := _turns_column(table, columns.text):
         return (name,), ""
     if pair := _pair(table, columns):
-        return pair
+        return _of_texts(table, *pair)
     if columns.text:
         raise UsageError(
             f"column {columns.text[0]!r} holds no conversations: expected lists of {{role, content}}",
@@ -157,6 +157,17 @@ def _chat(table: Table, columns: Columns) -> tuple[tuple[str, ...], str]:
         "expected 'messages' (lists of {role, content}), 'conversations' (of {from, value}), or "
         "'instruction', 'input' and 'output'; or name two columns: --text PROMPT --target ANSWER",
     )
+
+
+def _of_texts(table: Table, text: tuple[str, ...], target: str) -> tuple[tuple[str, ...], str]:
+    """The same columns. Raises UsageError where one of them holds turns: they would be read, or written, as JSON."""
+    turns = next((name for name in (*text, target) if speaker(table.columns[name])), None)
+    if turns is not None:
+        raise UsageError(
+            f"column {turns!r} of {named(table)} holds conversations, not the texts of a prompt or its answer.",
+            "put all turns of a row, the answer last, into one list under 'messages'",
+        )
+    return text, target
 
 
 def _turns_column(table: Table, text: Sequence[str]) -> str | None:
