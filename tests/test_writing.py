@@ -249,6 +249,31 @@ def test_an_empty_answer_is_said_and_not_remembered() -> None:
     assert out.getvalue() == f" {EMPTY}\nding\n"
 
 
+def test_half_of_a_character_ends_no_chat(table: Path, decoder: str, tmp_path: Path) -> None:
+    """What a terminal leaves of a letter that was deleted ended the conversation in a traceback."""
+    warmstart.fit(table, None, "full", tmp_path / "run", **settings(decoder, text="messages", length=0.02))
+    chat, out = chat_with(warmstart.load(tmp_path / "run"), most=2), io.StringIO()
+    converse(chat, ["the \udcc3 fox\n"], out)
+    assert out.getvalue()
+
+
+def test_rows_that_a_language_model_cannot_read(table: Path, decoder: str, tmp_path: Path) -> None:
+    """A blank one ended a `predict`, and a system turn that is too long did not say which row it is in."""
+    corpus = tmp_path / "corpus.csv"
+    corpus.write_text("text\n" + "".join(f"the lazy fox {i} jumps over {i} dogs\n" for i in range(60)))
+    asked = {"task": "masked-lm", "parameters": "200k", "tokens": "3k", "trials": 1, "max_length": 64, "length": 0.02}
+    warmstart.fit(corpus, None, "scratch", tmp_path / "read", log=False, **asked)
+    rows = warmstart.load(tmp_path / "read").predict(["the lazy fox", " ", "", "a dog"])
+    assert [row["prediction"] is None for row in rows] == [False, True, True, False]
+    assert warmstart.load(tmp_path / "read").predict([" "]) == [{"prediction": None}]
+
+    warmstart.fit(table, None, "full", tmp_path / "run", **settings(decoder, text="messages", length=0.02))
+    asked_of = [[{"role": "user", "content": f"the fox {i}"}] for i in range(20)]
+    asked_of[17].insert(0, {"role": "system", "content": "Be brief. " * 90})
+    with pytest.raises(InputError, match=r"^row 18: even without the question"):
+        warmstart.load(tmp_path / "run").predict({"messages": [[], *asked_of[1:]]})
+
+
 def test_rows_with_nothing_to_read_are_answered_with_nothing(table: Path, decoder: str, tmp_path: Path) -> None:
     """One blank cell ended a whole `predict`."""
     asked = settings(decoder, task="summarise", text="text", instruction="Sum up.") | {"length": 0.05}

@@ -14,7 +14,7 @@ from warmstart.data.pairs import Pairs
 from warmstart.data.recognise_language import default_instruction
 from warmstart.data.schema import Schema
 from warmstart.data.split import Rows
-from warmstart.errors import shortened
+from warmstart.errors import InputError, RowError, shortened
 from warmstart.generate import Guide, generate, kept_bytes, spelled, stream
 from warmstart.models.language import LanguageHead
 from warmstart.models.model import Model
@@ -41,7 +41,7 @@ class Writer:
         """The likeliest answer to each conversation; to one that has an answer, in its place.
 
         Where the task has a schema, an answer fits it, token by token. Where it summarises long documents in chunks,
-        so are those that do not fit. Raises InputError for one without room.
+        so are those that do not fit. Raises RowError for one without room.
         """
         if task.long == "chunks":
             assert isinstance(self.inputs, Conversations), "refused before"
@@ -70,8 +70,14 @@ class Writer:
         return [tokenizer.decode(tokens, skip_special_tokens=True).strip() for tokens in found]
 
     def prompts(self, texts: Sequence[str]) -> list[Array]:
-        """The tokens that the answer to each conversation is written after."""
-        return [np.array(self.inputs.prompt(text)) for text in texts]
+        """The tokens that the answer to each conversation is written after. Raises RowError for one without room."""
+        found = []
+        for at, text in enumerate(texts):
+            try:
+                found.append(np.array(self.inputs.prompt(text)))
+            except InputError as error:
+                raise RowError(at, error.message, error.hint) from error
+        return found
 
     def endless(self, prompts: Sequence[Array], most: int) -> None:
         """Write so many tokens after each of these, whatever they say: to see how long it takes."""

@@ -110,7 +110,7 @@ def chat_with(
 def converse(talk: Talk, lines: Iterable[str], out: TextIO = sys.stdout) -> None:
     """An answer to every line, written as it comes; empty lines are passed over, `/new` begins anew, `/quit` ends."""
     for line in lines:
-        text = line.strip()
+        text = line.encode(errors="replace").decode().strip()  # a terminal may give half of a character
         if text == "/quit":
             return
         if text == "/new":

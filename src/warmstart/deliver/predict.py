@@ -1,6 +1,7 @@
 """Predict: new rows through a trained model, in the target's own units."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from warmstart.data.language import Conversations
 from warmstart.data.pairs import Pairs
 from warmstart.data.read import InMemory, Table, is_in_memory, table_of
 from warmstart.data.schema import TEXT_OUT
-from warmstart.errors import InputError, did_you_mean, listed
+from warmstart.errors import InputError, RowError, did_you_mean, listed
 from warmstart.record import Array
 from warmstart.store import Network, Stored, load_model
 from warmstart.tasks import Language
@@ -51,14 +52,24 @@ class Trained:
             few = FEW_ON_CPU if next(writer.model.parameters()).device.type == "cpu" else FEW
             for start in range(0, len(texts), few):
                 asked = list(texts[start : start + few])
-                answers = iter(writer.answers([text for text in asked if text], stored.task))
+                there = [i for i, text in enumerate(asked) if text]
+                with _named(start, there):
+                    answers = iter(writer.answers([asked[i] for i in there], stored.task))
                 yield from ({"prediction": next(answers) if text else ""} for text in asked)
             return
         for start in range(0, len(texts), CHUNK):
-            outputs = stored.predictor.outputs(list(texts[start : start + CHUNK]))
-            columns = stored.task.predictions(outputs, stored.calibration)
-            for values in zip(*columns.values(), strict=True):
-                yield dict(zip(columns, values, strict=True))
+            some = list(texts[start : start + CHUNK])
+            # a language model says nothing of a text with nothing in it
+            there = [i for i, text in enumerate(some) if text.strip() or not isinstance(stored.task, Language)]
+            with _named(start, there):
+                rows = iter(self._predicted([some[i] for i in there]) if there else ())
+            read = set(there)
+            yield from (next(rows) if i in read else {"prediction": None} for i in range(len(some)))
+
+    def _predicted(self, texts: Sequence[str]) -> list[dict[str, Any]]:
+        stored = self.stored
+        columns = stored.task.predictions(stored.predictor.outputs(texts), stored.calibration)
+        return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
 
     def outputs(self, texts: Sequence[str]) -> Array:
         """What the head gives for each text, float32 [n, k]."""
@@ -95,6 +106,15 @@ class Trained:
         if texts:
             raise InputError("texts and rows with columns were given together.", "give all of them in one form")
         return self.texts_of(table_of(_columns(rows)))
+
+
+@contextmanager
+def _named(start: int, places: Sequence[int]) -> Iterator[None]:
+    """Inside, a row that cannot be used is named by its number in the table; `places` of the rows are after `start`."""
+    try:
+        yield
+    except RowError as error:
+        raise error.in_table(start + places[error.at] + 1) from error
 
 
 def writer_of(stored: Stored) -> Writer:
