@@ -210,11 +210,13 @@ def test_a_chat_model_answers_and_remembers(table: Path, decoder: str, tmp_path:
     chat = chat_with(warmstart.load(tmp_path / "run"), "Be brief.", most=5)
     assert isinstance(chat, Chat)
     said = "".join(chat.say("the lazy fox"))
-    assert [turn.role for turn in chat.turns] == ["system", "user", "assistant"] and chat.turns[-1].content == said
+    assert [turn.role for turn in chat.turns] == ["system", "user", "assistant"] and chat.turns[
+        -1
+    ].content == said.strip()
     out = io.StringIO()
     converse(chat, ["/new\n", "\n", "the cat\n", "/quit\n", "the dog\n"], out)
     assert [turn.content for turn in chat.turns[:2]] == ["Be brief.", "the cat"] and len(chat.turns) == 3
-    assert out.getvalue() == f"{chat.turns[-1].content}\n"
+    assert out.getvalue().strip() == chat.turns[-1].content
 
 
 def test_an_answer_ends_with_what_the_template_ends_it_with(table: Path, decoder: str, tmp_path: Path) -> None:
@@ -234,12 +236,41 @@ def test_an_answer_ends_with_what_the_template_ends_it_with(table: Path, decoder
     assert tokenizer.convert_tokens_to_ids("<|im_end|>") in said["eos_token_id"]
 
 
+THINKS = (
+    "{% for m in messages %}{{ m.role }}\n"
+    "{% if loop.last and m.role == 'assistant' %}<think>\n\n</think>\n\n{{ m.content }}"
+    "{% else %}{{ m.content.split('</think>')[-1].lstrip('\n') }}{% endif %}{{ eos_token }}\n{% endfor %}"
+    "{% if add_generation_prompt %}assistant\n{% endif %}"
+)
+
+
+def test_a_thought_is_no_part_of_an_answer(table: Path, decoder: str, tmp_path: Path) -> None:
+    """It was judged and predicted as one; in `chat` the second turn ended in an error, as templates leave it out."""
+    shutil.copytree(decoder, tmp_path / "base")
+    tokenizer = byte_tokenizer()
+    tokenizer.add_tokens(["<think>", "</think>"])
+    tokenizer.chat_template = THINKS
+    tokenizer.save_pretrained(tmp_path / "base")
+    tiny_decoder("llama", vocabulary=len(tokenizer), context=160).save_pretrained(tmp_path / "base")
+    rows = [{"text": f"the lazy {a} sleeps at {i}", "summary": a} for i, a in enumerate(("fox", "dog") * 30)]
+    asked = settings(str(tmp_path / "base"), task="summarise", text="text", lr=1e-2, epochs=8)
+    run = warmstart.fit(pa.Table.from_pylist(rows), "summary", "full", tmp_path / "run", **asked)
+    assert {"fox", "dog"} >= set(run.predictions["prediction"])
+    chat = chat_with(warmstart.load(tmp_path / "run"), most=30)
+    assert isinstance(chat, Chat)
+    for text in (rows[0]["text"], rows[1]["text"]):
+        assert "".join(chat.say(f"Summarise the following text in one or two sentences.\n\n{text}")).strip()
+    assert {"fox", "dog"} >= {turn.content for turn in chat.turns if turn.role == "assistant"} and len(chat.turns) == 4
+
+
 class Silent:
     """Answers only what has a bell in it."""
 
     def stream(self, turns: Sequence[Turn], *_: object) -> Iterator[str]:
         assert all(turn.content.strip() for turn in turns) and turns[-1].role == "user"
         yield "ding" if "bell" in turns[-1].content else " "
+
+    words = staticmethod(str.strip)
 
 
 def test_an_empty_answer_is_said_and_not_remembered() -> None:

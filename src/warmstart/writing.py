@@ -67,7 +67,11 @@ class Writer:
             opening=self._opening,
             never=self._never,
         )
-        return [tokenizer.decode(tokens, skip_special_tokens=True).strip() for tokens in found]
+        return [self.words(tokenizer.decode(tokens, skip_special_tokens=True)) for tokens in found]
+
+    def words(self, said: str) -> str:
+        """An answer without the space around it, and without the thought that some templates begin one with."""
+        return said.strip() if isinstance(self.inputs, Pairs) else self.inputs.template.words(said)
 
     def prompts(self, texts: Sequence[str]) -> list[Array]:
         """The tokens that the answer to each conversation is written after. Raises RowError for one without room."""

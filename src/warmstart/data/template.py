@@ -101,6 +101,21 @@ class Template:
         last = int(self.spoken(turns).answer[-1])
         return last if last in self._given else None
 
+    def words(self, said: str) -> str:
+        """What was said, without the thought before it where the template puts one before an answer's words."""
+        if self._thought and said.lstrip().startswith(self._thought[0]) and self._thought[-1] in said:
+            said = said.partition(self._thought[-1])[2]
+        return said.strip()
+
+    @cached_property
+    def _thought(self) -> list[str]:
+        """What begins an empty thought and what ends it, such as <think> and </think>; empty where there is none."""
+        asked, answer = {"role": "user", "content": "?"}, {"role": "assistant", "content": "."}
+        whole, opening = self._render([asked, answer]).text, self._render([asked], ask=True).text
+        begin, first, _, _ = self._span(whole, opening, answer, is_last=True)
+        marks = whole[begin:first].split()
+        return marks if len(marks) == 2 else []
+
     def size(self, turns: Sequence[Turn]) -> int:
         """Tokens of a prompt before anything is cut away."""
         return len(self._opening(turns).ids)

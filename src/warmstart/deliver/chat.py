@@ -50,8 +50,8 @@ class Chat:
         for piece in self.writer.stream(turns, self.most, self.temperature, self.top_p, self.seed + len(turns)):
             pieces.append(piece)
             yield piece
-        answer = "".join(pieces)
-        if answer.strip():
+        answer = self.writer.words("".join(pieces))
+        if answer:
             self.turns[:] = [*turns, Turn("assistant", answer)]
 
     def anew(self) -> None:
