@@ -130,6 +130,21 @@ def test_keys_are_written_in_the_order_of_the_schema() -> None:
     assert dump(value, schema) == '{"b": [{"x": 4, "y": 3}], "a": {"x": 2, "y": "ü"}, "z": 1}'
 
 
+def test_keys_are_in_order_also_behind_references_and_alternatives() -> None:
+    """Such as pydantic writes them: an answer in another order cannot be written while held to the schema."""
+    lamp = {"properties": {"x": {}, "y": {}, "in": {"$ref": "#/$defs/la~1mp"}}}
+    schema = {
+        "$defs": {"la/mp": lamp},
+        "properties": {
+            "b": {"anyOf": [{"$ref": "#/$defs/la~1mp"}, {"type": "null"}]},
+            "a": {"type": "array", "items": {"$ref": "#/$defs/la~1mp"}},
+        },
+    }
+    value = {"a": [{"y": 1, "x": 2}], "b": {"in": {"y": 3, "x": 4}, "y": 5}}
+    assert dump(value, schema) == '{"b": {"y": 5, "in": {"x": 4, "y": 3}}, "a": [{"x": 2, "y": 1}]}'
+    assert dump({"a": 1}, {"$ref": "#"}) == '{"a": 1}'
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

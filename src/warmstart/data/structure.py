@@ -100,18 +100,43 @@ def _refuse(constant: str) -> None:
 
 def dump(value: object, json_schema: dict[str, Any]) -> str:
     """The value as JSON, its keys in the order of the schema, as constrained decoding writes them."""
-    return json.dumps(_ordered(value, json_schema), ensure_ascii=False)
+    return json.dumps(_ordered(value, json_schema, json_schema), ensure_ascii=False)
 
 
-def _ordered(value: object, json_schema: object) -> object:
-    known = json_schema if isinstance(json_schema, dict) else {}
+def _ordered(value: object, json_schema: object, root: dict[str, Any]) -> object:
+    known = list(_parts(json_schema, root, ())) if isinstance(value, list | dict) else []
     if isinstance(value, list):
-        return [_ordered(item, known.get("items")) for item in value]
+        items = {"allOf": [part["items"] for part in known if "items" in part]}
+        return [_ordered(item, items, root) for item in value]
     if not isinstance(value, dict):
         return value
-    properties = known.get("properties") or {}
+    properties: dict[str, list[object]] = {}
+    for part in known:
+        for name, each in (part.get("properties") or {}).items():
+            properties.setdefault(name, []).append(each)
     names = [*(name for name in properties if name in value), *(name for name in value if name not in properties)]
-    return {name: _ordered(value[name], properties.get(name)) for name in names}
+    return {name: _ordered(value[name], {"allOf": properties.get(name, [])}, root) for name in names}
+
+
+def _parts(json_schema: object, root: dict[str, Any], via: tuple[str, ...]) -> Iterator[dict[str, Any]]:
+    """The schema, and those that it is made of: what it refers to (once each), and its alternatives."""
+    if not isinstance(json_schema, dict):
+        return
+    yield json_schema
+    reference = json_schema.get("$ref")
+    if isinstance(reference, str) and reference not in via:
+        yield from _parts(_referred(reference, root), root, (*via, reference))
+    for keyword in ("allOf", "anyOf", "oneOf"):
+        for part in json_schema.get(keyword) or ():
+            yield from _parts(part, root, via)
+
+
+def _referred(reference: str, root: dict[str, Any]) -> object:
+    """What stands in the schema at a place such as #/$defs/lamp; None for any other kind of name."""
+    found: Any = root
+    for name in reference.removeprefix("#").split("/")[1:]:
+        found = found.get(name.replace("~1", "/").replace("~0", "~")) if isinstance(found, dict) else None
+    return found if reference.startswith("#") else None
 
 
 # --- the schema -------------------------------------------------------------------------------------------------------
