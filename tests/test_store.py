@@ -1,18 +1,24 @@
 """Store: is a model in its folder whole, and is a folder that is not refused in plain words?"""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import load_file
 
+from tests.decoders import language_draw
 from tests.tiny import REGRESSION, tiny_draw
 from warmstart.errors import InputError, MissingError, UsageError
+from warmstart.evaluate import metric
 from warmstart.methods import Full, LoRA
 from warmstart.models.dnn import Size
 from warmstart.models.model import Model
-from warmstart.regimes import HABITS, Regime, Stage
+from warmstart.regimes import HABITS, LANGUAGE_HABITS, Regime, Stage
 from warmstart.runs import Chosen, run
+from warmstart.stages import start_model
 from warmstart.starts import Pretrained, Scratch, Start, dnn, from_file
 from warmstart.store import Network, load_model, save_model, save_network
 from warmstart.train import TrainConfig
@@ -118,6 +124,30 @@ def test_adapters_for_a_base_in_a_folder_are_loaded_from_any_other(
     save_model(tmp_path / "run", facts, draw.task, draw.schema, {})
     monkeypatch.chdir(tmp_path)
     assert load_model(tmp_path / "run").regime == "lora"
+
+
+def test_an_output_layer_that_the_base_has_not_learns_and_is_kept_beside_the_adapters(
+    base: Base, tmp_path: Path
+) -> None:
+    plain = language_draw()
+    draw = replace(plain, schema=replace(plain.schema, task="masked-lm"))
+    regime = Regime("lora", Pretrained(base), (Stage(LoRA(rank=2)),), LANGUAGE_HABITS["lora"])
+    steps = run(Chosen(regime, TrainConfig(steps=3, lr=1e-2, batch_size=8)), draw, tmp_path / "run")
+    while True:
+        try:
+            next(steps)
+        except StopIteration as stop:
+            done = stop.value
+            break
+    stored, test = load_model(tmp_path / "run"), draw.splits.test
+    found = stored.task.score(stored.predictor.outputs(test.texts), stored.task.targets(test), stored.calibration)
+    assert metric(found) == pytest.approx(done.test, rel=1e-5)
+    learned = load_file(tmp_path / "run" / "head.safetensors")
+    drawn = start_model(regime, draw.task, 0).head.state_dict()
+    assert learned.keys() == drawn.keys() and not any(torch.equal(learned[name], drawn[name]) for name in drawn)
+    (tmp_path / "run" / "head.safetensors").unlink()
+    with pytest.raises(InputError, match=r"lacks the output layer .*: earlier versions left it out"):
+        load_model(tmp_path / "run")
 
 
 def test_a_folder_without_a_model_says_so(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@
     body/               config.json, model.safetensors, tokenizer: for AutoModel and AutoTokenizer
     adapter/            instead, for adapters: PEFT's own format; the base is named, not copied
     body.safetensors    instead, for architectures that are not Hugging Face's
-    head.safetensors
+    head.safetensors    of a language model only beside adapters for a base that has no output layer
     baseline/           instead of all of these, for `constant` and `linear`
 
 Nothing here is ever unpickled, and no code in the folder is ever run.
@@ -85,7 +85,7 @@ def save_network(folder: Path, model: Model, start: Start, task: Task) -> dict[s
     if isinstance(model.head, LanguageHead):
         assert isinstance(inputs, Conversations | Documents | Masked | Pairs)
         return facts | {"body": _save_language_model(folder, model, start, inputs)}
-    save_file({k: v.contiguous() for k, v in model.head.state_dict().items()}, folder / "head.safetensors")
+    _save_head(folder, model.head)
     if isinstance(start, Scratch) and hasattr(model.body, "peft_config"):
         model.body = merged(model.body)  # adapters for random weights would fit no base that anybody has
     if isinstance(start, Pretrained) and hasattr(model.body, "peft_config"):
@@ -117,6 +117,8 @@ def _save_language_model(
     if adapted and isinstance(start, Pretrained) and not start.base.joined:  # which nobody else has
         save_adapter(model.body, start.base.location, folder / "adapter", language=True)
         inputs.save(folder / "adapter")
+        if model.head.fresh:
+            _save_head(folder, model.head)
         return _adapter(model.body, start.base)
     body = merged(model.body) if adapted else model.body
     full = whole(body, model.head.output())
@@ -128,6 +130,10 @@ def _save_language_model(
     full.save_pretrained(folder / "body")
     inputs.save(folder / "body")
     return {"kind": "transformers"}
+
+
+def _save_head(folder: Path, head: nn.Module) -> None:
+    save_file({k: v.contiguous() for k, v in head.state_dict().items()}, folder / "head.safetensors")
 
 
 def save_model(folder: Path, facts: dict[str, Any], task: Task, schema: Schema, calibration: dict[str, float]) -> None:
@@ -181,13 +187,23 @@ LANGUAGE_INPUTS: dict[str, type[Conversations] | type[Documents] | type[Masked]]
 
 
 def _writer(folder: Path, facts: dict[str, Any], body: nn.Module, tokens: Inputs) -> Network:
-    """A body with the output layer that lies beside its weights, or that of the base that its adapters are for."""
+    """A body with the output layer that lies beside its weights, or that of the base that its adapters are for.
+
+    Where that base has none, it is the one that learned with the adapters.
+    """
     assert isinstance(tokens, Tokens)
     known = dict(facts["inputs"])
     kind, length = known.pop("kind"), known.pop("max_length")
     said = facts["body"]
     base = find_base(str(folder / "body") if said["kind"] == "transformers" else said["base"], max_length=length)
     head = LanguageHead.of(body, language_output(base))
+    if head.fresh:
+        if not (folder / "head.safetensors").exists():
+            raise InputError(
+                f"{folder} lacks the output layer that its adapters were trained with: earlier versions left it out.",
+                "train again",
+            )
+        head.load_state_dict(load_file(folder / "head.safetensors"))
     inputs: Inputs
     if kind == "pairs":
         answers = {**known["answers"], "never": tuple(known["answers"]["never"])}

@@ -58,7 +58,8 @@ class LoRA:
 
     def rates(self, model: Model) -> Rates:
         names = (name for name, _ in model.named_parameters())
-        learns = model.pooling != UNPOOLED  # the base's own output layer is no new head: it stays as it is
+        # An output layer that the base has itself is no new head: it stays as it is.
+        learns = model.pooling != UNPOOLED or getattr(model.head, "fresh", False)
         return {name: 1.0 for name in names if ".lora_" in name or (learns and name.startswith("head."))}
 
 

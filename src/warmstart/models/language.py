@@ -37,11 +37,12 @@ class LanguageHead(nn.Module):
         transform: nn.Module | None = None,
         scale: float = 1.0,
         softcap: float | None = None,
+        fresh: bool = False,
     ):
         """`output` None: tied to the token table of `body`, with no weight of its own.
 
         `transform` comes before (BERT kinds); logits are multiplied by `scale` and held within `softcap` x tanh;
-        `offset` is added to them and does not learn (BART kinds).
+        `offset` is added to them and does not learn (BART kinds). `fresh`: it was drawn at random.
         """
         super().__init__()
         self.output_layer = output
@@ -50,6 +51,7 @@ class LanguageHead(nn.Module):
         self.register_buffer("offset", offset)
         self.scale = scale
         self.softcap = softcap
+        self.fresh = fresh
         self._body = (body,)  # in a tuple: no part of this module, but copied with it
 
     @classmethod
@@ -71,6 +73,7 @@ class LanguageHead(nn.Module):
             transform=output.transform,
             scale=output.scale,
             softcap=output.softcap,
+            fresh=output.fresh,
         )
 
     def output(self) -> Output:
@@ -78,7 +81,7 @@ class LanguageHead(nn.Module):
         weight = None if self.output_layer is None else self.output_layer.weight
         bias = self.bias if self.output_layer is None else self.output_layer.bias
         transform = self.transform if isinstance(self.transform, nn.Sequential) else None
-        return Output(weight, bias, self.offset, transform, self.scale, self.softcap)
+        return Output(weight, bias, self.offset, transform, self.scale, self.softcap, self.fresh)
 
     def logits(self, hidden: Tensor) -> Tensor:
         """[n, vocabulary] from hidden states [n, d]."""
