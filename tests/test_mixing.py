@@ -14,7 +14,7 @@ from warmstart.methods import METHODS, Frozen, Full, LoRA, Method
 from warmstart.record import Run, load_run
 from warmstart.regimes import HABITS, Regime, Stage
 from warmstart.runs import Chosen, run
-from warmstart.stages import Draw
+from warmstart.stages import Draw, start_model
 from warmstart.starts import Pretrained
 from warmstart.store import load_model
 from warmstart.train import TrainConfig
@@ -89,3 +89,19 @@ def test_a_language_model_is_swept_by_the_nats_that_it_lost(tmp_path: Path, monk
     assert 0 < matched["mix"] < 1 and kept(found)["nats"] == pytest.approx(matched["forgotten"], rel=1e-4)
     assert matched["score"] <= 1.2 * frontier[-1]["score"]
     assert load_run(tmp_path / "run").retention == found.retention
+
+
+@pytest.mark.parametrize("method", [Full(), LoRA(rank=2)], ids=["full", "lora"])
+def test_what_a_base_without_an_output_layer_forgot_is_how_far_its_features_moved(
+    method: Method, base: Base, tmp_path: Path
+) -> None:
+    """Its random output layer says nothing that could be lost, and is no weight to go back to."""
+    plain = language_draw()
+    draw = replace(plain, schema=replace(plain.schema, task="masked-lm"))
+    found = carried_out(base, draw, tmp_path, method, worth=1.0)
+    assert kept(found)["kl"] is None and kept(found)["drift"] == pytest.approx(0, abs=1e-6)
+    assert kept(found)["frontier_by"] == {"score": "bits per byte", "forgotten": "drift"}
+    head = load_model(tmp_path).predictor.model.head.state_dict()
+    regime = Regime("full", Pretrained(base), (Stage(method),), HABITS["full"])
+    drawn = start_model(regime, draw.task, 0).head.state_dict()
+    assert not any(torch.equal(head[name], drawn[name]) for name in drawn)

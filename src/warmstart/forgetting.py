@@ -7,7 +7,9 @@ from warmstart.data.split import Rows
 from warmstart.data.spool import cache_folder
 from warmstart.engine import world
 from warmstart.general import sampled_text
-from warmstart.models.model import UNPOOLED, Model
+from warmstart.models.language import LanguageHead
+from warmstart.models.model import Model
+from warmstart.models.pair import Pair
 from warmstart.prefix import Examples
 from warmstart.rehearsal import general_rows
 from warmstart.retention import TEXTS, Retention, drift, features, forgotten, unmoved
@@ -22,21 +24,24 @@ def forgetting(trained: Trained, start: Start, draw: Draw) -> Retention | None:
     if not isinstance(start, Pretrained):
         return None
     test = draw.splits.test
-    if start.base.joined:
+    if start.base.joined or not trained.steps:
         return None  # what two copies of an encoder say before they have learned to write is nothing to be kept
-    if trained.model.pooling == UNPOOLED:
-        return _language_forgotten(trained, start, draw) if trained.steps else None
-    count = min(TEXTS, len(test))
+    if speaks(trained.model):
+        return _language_forgotten(trained, start, draw)
     if not trained.body_learned:
-        return unmoved(count)
-    some = test.take(np.arange(count) * len(test) // count)  # spread out: files are often sorted
-    examples = draw.shared.examples(start.inputs, some, np.zeros(count, dtype=np.float32))
+        return unmoved(min(TEXTS, len(test)))
+    examples = as_read(test, start, draw)
     device = next(trained.model.parameters()).device
     before = draw.shared.of_base(
-        f"{start.name} {start.pooling} {start.inputs.key} {count} test rows",
+        f"{start.name} {start.pooling} {start.inputs.key} {len(examples)} test rows",
         lambda: features(start.body(draw.seed).to(device), start.pooling, examples, world()),
     )
     return drift(before, features(trained.model.body, start.pooling, examples, world()))
+
+
+def speaks(model: Model) -> bool:
+    """Whether a language model is held against its base by what they say: not by what a random output layer says."""
+    return isinstance(model.head, LanguageHead) and (isinstance(model.body, Pair) or not model.head.fresh)
 
 
 def _language_forgotten(trained: Trained, start: Pretrained, draw: Draw) -> Retention:
@@ -57,6 +62,13 @@ def spread(rows: Rows, start: Pretrained, draw: Draw, most: int = LANGUAGE_TEXTS
     count = min(most, len(rows))
     some = rows.take(np.arange(count) * len(rows) // count)
     return draw.shared.examples(draw.task.reads(start.inputs), some, draw.task.targets(some))
+
+
+def as_read(rows: Rows, start: Pretrained, draw: Draw) -> Examples:
+    """The same as a body reads them, whatever the task asks."""
+    count = min(TEXTS, len(rows))
+    some = rows.take(np.arange(count) * len(rows) // count)
+    return draw.shared.examples(start.inputs, some, np.zeros(count, dtype=np.float32))
 
 
 def measured_on(base: Model, start: Pretrained, draw: Draw) -> Examples | None:

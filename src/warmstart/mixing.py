@@ -19,11 +19,11 @@ from warmstart.data.language import Conversations
 from warmstart.data.pairs import Pairs
 from warmstart.engine import world
 from warmstart.evaluate import metric
-from warmstart.forgetting import measured_on, spread, untuned
+from warmstart.forgetting import as_read, measured_on, speaks, spread, untuned
 from warmstart.keeping import Mixed, interpolate, matched, narrowed, sweep
-from warmstart.models.model import UNPOOLED, Model
+from warmstart.models.model import Model
 from warmstart.prefix import Examples, outputs, reading
-from warmstart.retention import TEXTS, Retention, divergence, drift, features, rise
+from warmstart.retention import Retention, divergence, drift, features, rise
 from warmstart.stages import WATCHED, Draw, Trained
 from warmstart.starts import Pretrained, Start
 from warmstart.tasks.language import Language
@@ -78,7 +78,7 @@ def mixture(trained: Trained, start: Start, draw: Draw) -> Mixture | None:
         with reading(model, trained.reads):
             return sign * look(model, draw.task, replace(val, encoded=trained.reads))[1]
 
-    measure = _language(model, start, draw) if model.pooling == UNPOOLED else _features(model, start, draw)
+    measure = _language(model, start, draw) if speaks(model) else _features(model, start, draw)
     swept = sweep(model, measure.base, score, measure.forgotten)
     points = tuple(point for point in swept if math.isfinite(point.score + point.forgotten))
     if swept[-1] not in points:
@@ -140,7 +140,7 @@ def _language(model: Model, start: Pretrained, draw: Draw) -> _Measure:
 
 
 def _features(model: Model, start: Pretrained, draw: Draw) -> _Measure:
-    asked = spread(draw.splits.val, start, draw, TEXTS)
+    asked = as_read(draw.splits.val, start, draw)
     body = start.body(draw.seed).to(next(model.parameters()).device)
     before = features(body, start.pooling, asked, world())
 
