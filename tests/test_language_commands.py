@@ -58,6 +58,15 @@ def test_a_corpus_is_compared_over_its_tokens(corpus: Path, decoder: str, tmp_pa
     assert untrained["lr"] is None and untrained["cost"]["flops"] > 0, "it reads the rows, and learns at no rate"
 
 
+def test_more_tokens_than_there_are_is_said_of_tokens(corpus: Path, decoder: str, tmp_path: Path) -> None:
+    words = ("--task", "causal-lm", "--regimes", "zero-shot", "--tokens", "10M,50M", "--seeds", "1")
+    answer = call("compare", corpus, *words, *FEW, "--base", decoder, "--out", tmp_path / "study", "--quiet")
+    assert answer.code == 0, answer.err
+    caveats = json.loads((tmp_path / "study" / "comparison.json").read_text())["caveats"]
+    said = "10,000,000, 50,000,000 training tokens were asked for, but the 42 pieces of text hold fewer: all were used."
+    assert said in caveats
+
+
 @pytest.mark.parametrize("task", ["causal-lm", "masked-lm"])
 def test_a_language_model_of_a_given_size_from_random_weights(task: str, corpus: Path, tmp_path: Path) -> None:
     words = ("--task", task, "--regime", "scratch", "--parameters", "200k", "--tokens", "3k", *FEW, "--quiet")

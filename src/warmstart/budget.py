@@ -141,7 +141,12 @@ class Plan:
         there, asked = len(self.splits.train), self.options.rows
         if asked == "auto" or max(asked, default=0) <= there:
             return ()
-        many = listed([f"{n:,}" for n in asked])
+        tokens = self.options.tokens
+        many = listed([f"{n:,}" for n in tokens or asked])
+        if tokens:
+            return (
+                f"{many} training tokens were asked for, but the {there:,} pieces of text hold fewer: all were used.",
+            )
         return (f"{many} training rows were asked for, but there are {there:,}: that is the most that was used.",)
 
     def draw(self, rows: int, seed: int, shared: Shared) -> Draw:

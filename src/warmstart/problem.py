@@ -21,6 +21,7 @@ class Options:
 
     regimes: tuple[str, ...] = DEFAULT
     rows: tuple[int, ...] | Literal["auto"] = ()  # training rows; empty: all there are; auto: see `spread`
+    tokens: tuple[int, ...] = ()  # that these rows come from, where tokens were asked for
     seeds: int = 3
     first_seed: int = 0
     trials: int = 3  # learning rates for each regime
