@@ -107,6 +107,26 @@ def test_what_could_go_on_forever_is_ended_at_once(tokenizer: Any, begun: str, w
     assert tokenizer.decode(guide.closed(100)) == whole
 
 
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"type": "number", "exclusiveMinimum": 0},
+        {"type": "integer", "minimum": 1, "multipleOf": 7},
+        {"type": "string", "format": "email"},
+        {"type": "string", "format": "uri"},
+        {"type": "string", "pattern": "^[A-Z][a-z]+ [A-Z][a-z]+$"},
+        {"$ref": "#"},
+    ],
+)
+def test_a_value_that_not_every_token_ends_is_ended_shortly(tokenizer: Any, part: dict[str, Any]) -> None:
+    """Such schemas were refused, as if the tokens could not spell them: 0.000... never exceeds 0."""
+    kinds = {"anyOf": [part, {"type": "null"}]} if "$ref" in part else part
+    schema = {"type": "object", "properties": {"a": kinds}, "required": ["a"], "additionalProperties": False}
+    found = constraint(tokenizer, schema)
+    assert found.least < 50
+    reader(schema)(tokenizer.decode(found().closed(50)))
+
+
 def test_where_nothing_has_room_the_answer_stays(tokenizer: Any, allowed: Constraint) -> None:
     guide = allowed()
     begun = tokenizer.encode('{"section')

@@ -1,5 +1,7 @@
 """Constrain: how is an answer kept to a JSON schema while it is generated?"""
 
+import itertools
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +14,8 @@ from warmstart.errors import MissingError, UsageError
 from warmstart.json_schema import check_schema
 
 SPACE = " ?"  # between two parts: none or one, so that a model can neither be held to a style nor lost in white space
+LIKELY = "0a@.:/ A1PT-"  # what an unfinished number or text is gone on with: most formats end after a few of these
+AGAIN = 4  # times the same token, from which on another is tried
 LONGEST = 4_096  # tokens within which the shortest JSON of a schema must end
 
 
@@ -21,8 +25,9 @@ class Constraint:
 
     tokenizer: Any  # of llguidance
     grammar: str
-    closers: tuple[int, ...]  # the tokens } ] , 0
+    closers: tuple[int, ...]  # the tokens } ] ,
     quote: int
+    likely: tuple[int, ...]  # those of LIKELY
 
     def __call__(self) -> "Walk":
         return Walk(self)
@@ -60,10 +65,11 @@ def constraint(tokenizer: Any, schema: Mapping[str, Any]) -> Constraint:
             f"the schema cannot be kept while generating: {problem.splitlines()[0]}.",
             "leave that keyword out; answers are then checked afterwards only",
         )
-    marks = [read.greedy_tokenize(mark) for mark in ("}", "]", ",", "0", '"')]
-    if all(len(ids) == 1 for ids in marks):
-        *closers, quote = (ids[0] for ids in marks)
-        found = Constraint(read, grammar, tuple(closers), quote)
+    marks = [read.greedy_tokenize(mark) for mark in ("}", "]", ",", '"', *LIKELY)]
+    if all(len(ids) == 1 for ids in marks[:5]):
+        *closers, quote = (ids[0] for ids in marks[:4])
+        likely = tuple(ids[0] for ids in marks[4:] if len(ids) == 1)
+        found = Constraint(read, grammar, tuple(closers), quote, likely)
         if found.least:
             return found
     raise UsageError("the base's tokens cannot spell JSON of this schema.", "use another base")
@@ -118,11 +124,23 @@ class Walk:
         return None
 
     def _shortest(self, may: np.ndarray, tokens: list[int]) -> list[int]:
-        """What ends the innermost open part, else the first token that may come."""
+        """What ends the innermost open part, else the first token that may come.
+
+        Where the same token again and again led nowhere (0.000 never exceeds 0): a likely one, rare in this part.
+        """
         text = self.constraint.tokenizer.decode_bytes(tokens).replace(b"\\\\", b"").replace(b'\\"', b"")
         in_string = text.count(b'"') % 2 == 1
         wanted = (self.constraint.quote,) if in_string else self.constraint.closers
-        return [token for token in (*wanted, *np.flatnonzero(may)[:1].tolist()) if may[token]][:1]
+        closing = [token for token in wanted if may[token]][:1]
+        if closing:
+            return closing
+        zero, *_ = likely = self.constraint.likely
+        others = np.flatnonzero(may).tolist()
+        if len(tokens) < AGAIN or len(set(tokens[-AGAIN:])) > 1:
+            return [zero] if may[zero] and not in_string else others[:1]
+        decode = self.constraint.tokenizer.decode_bytes
+        used = Counter(itertools.takewhile(lambda token: b'"' not in decode([token]), reversed(tokens)))
+        return sorted([*(token for token in likely if may[token]), *others], key=lambda token: used[token])[:1]
 
 
 def _may_follow(matcher: Any) -> np.ndarray:
