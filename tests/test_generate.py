@@ -1,5 +1,6 @@
 """Generate: what transformers gives, in fewer steps; streamed texts are whole characters."""
 
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,7 +12,7 @@ from torch import Tensor
 from tests.decoders import CONTEXT, TEXT, OwnHead, byte_tokenizer, prompts, tiny_decoder
 from warmstart import generate as module
 from warmstart.errors import InputError
-from warmstart.generate import generate, spelled, stream
+from warmstart.generate import generate, kept_bytes, spelled, stream
 from warmstart.models.language import LanguageHead
 from warmstart.models.pair import Pair
 from warmstart.models.whole import fresh_output
@@ -72,6 +73,38 @@ def test_a_cpu_reads_few_tokens_of_prompts_at_once(model: Any, monkeypatch: pyte
 def test_answers_end_where_the_model_can_read_no_more(model: Any) -> None:
     long, short = generate(model.base_model, OwnHead(model), prompts([CONTEXT - 4, 10]), stop=set(), most=9)
     assert (len(long), len(short)) == (4, 9)
+
+
+@pytest.mark.parametrize("kind", ["lfm2", "mamba", "openai-gpt"])
+def test_a_body_that_remembers_in_another_way_answers_too(kind: str) -> None:
+    """Recurrent and mixed ones ended in a traceback, after they had been trained."""
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    sizes: dict[str, Any] = {"vocab_size": 97, "hidden_size": 32, "num_hidden_layers": 2}
+    if kind == "lfm2":
+        sizes |= {"intermediate_size": 48, "num_attention_heads": 4, "num_key_value_heads": 2}
+        sizes |= {"layer_types": ["conv", "full_attention"]}
+    if kind == "openai-gpt":
+        sizes |= {"n_positions": CONTEXT, "num_attention_heads": 4}
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **sizes)).eval()
+        for parameter in model.parameters():
+            if parameter.ndim > 1:
+                parameter.data.normal_(std=0.3)
+    asked, expected = prompts([12, 9, 12, 5]), []
+    for prompt in asked:
+        ids = torch.from_numpy(prompt.astype(np.int64))[None]
+        for _ in range(7):
+            with torch.no_grad():
+                ids = torch.cat([ids, model(input_ids=ids).logits[:, -1:].argmax(-1)], dim=1)
+        expected.append(ids[0, len(prompt) :].tolist())
+    assert generate(model.base_model, OwnHead(model), asked, stop=set(), most=7) == expected
+    assert list(stream(model.base_model, OwnHead(model), asked[1], stop=set(), most=7)) == expected[1]
+    stop = {expected[0][3]}
+    cut = [list(itertools.takewhile(lambda token: token not in stop, answer)) for answer in expected]
+    assert generate(model.base_model, OwnHead(model), asked, stop=stop, most=7) == cut
+    assert kept_bytes(model.base_model, asked[0]) == 0
 
 
 def test_a_decoder_that_was_an_encoder_ends_where_its_positions_do() -> None:

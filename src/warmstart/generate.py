@@ -5,6 +5,7 @@ kept (keys and values), a text that has ended leaves the batch, and none grows b
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from inspect import signature
 from itertools import pairwise
 from typing import Any, Protocol, cast
 
@@ -163,7 +164,17 @@ class _Reads(Protocol):
 
 
 def _reader(body: nn.Module, prompts: Sequence[Array], opening: Sequence[int]) -> _Reads:
-    return _PairReader(body, prompts, opening) if opening else _Reader(body, prompts)
+    if opening:
+        return _PairReader(body, prompts, opening)
+    return _Reader(body, prompts) if _keeps_all(body) else _Rereader(body, prompts)
+
+
+def _keeps_all(body: nn.Module) -> bool:
+    """Whether its memory is keys and values alone: what recurrent layers remember cannot be padded or joined."""
+    from transformers import DynamicCache
+
+    layers = DynamicCache(config=cast(Any, body.config)).layers
+    return "past_key_values" in signature(body.forward).parameters and all(hasattr(one, "keys") for one in layers)
 
 
 class _PairReader:
@@ -298,6 +309,41 @@ class _Reader:
         )
         hidden: Tensor = found.last_hidden_state[:, -1]
         return hidden
+
+
+class _Rereader:
+    """A body that is given all tokens of each text again for every new one."""
+
+    def __init__(self, body: nn.Module, prompts: Sequence[Array]):
+        """`prompts` come with the longest first."""
+        self.body = body
+        self.device = next(body.parameters()).device
+        self.texts = list(prompts)
+
+    def start(self) -> Tensor:
+        """Reads the prompts: the hidden states of their last tokens, [n, d]."""
+        return torch.cat([self._hidden(self.texts[part]) for part in _similar(self.texts, self.device)])
+
+    def read(self, tokens: Tensor) -> Tensor:
+        """Reads one more token of each text, [n]: its hidden states, [n, d]."""
+        self.texts = [np.append(text, token) for text, token in zip(self.texts, tokens.tolist(), strict=True)]
+        return self.start()
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """Forgets all texts but these."""
+        self.texts = [self.texts[row] for row in rows]
+
+    def kept(self) -> list[Tensor]:
+        """Nothing is remembered."""
+        return []
+
+    def _hidden(self, texts: Sequence[Array]) -> Tensor:
+        """No mask: what stands after a text does not reach it."""
+        tokens = np.zeros((len(texts), len(texts[0])), dtype=np.int64)
+        for row, text in zip(tokens, texts, strict=True):
+            row[: len(text)] = text
+        states: Tensor = self.body(input_ids=torch.from_numpy(tokens).to(self.device)).last_hidden_state
+        return states[torch.arange(len(texts)), torch.tensor([len(text) - 1 for text in texts])]
 
 
 def _tensors(cache: Any) -> list[Tensor]:
