@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from torch import Tensor, nn
 
 from tests.language import VOCABULARY, examples_of, language_model
 from warmstart.errors import UsageError
@@ -41,6 +42,24 @@ def test_tokens_come_as_often_as_the_base_says(kind: str) -> None:
         expected = base.head.logits(hidden)[0].softmax(-1).numpy()
     after = said[said[:, 0] == likely, 1]
     assert np.abs(np.bincount(after, minlength=VOCABULARY) / len(after) - expected).max() < 4 / len(after) ** 0.5
+
+
+class Forgetful(nn.Module):
+    """A body that gives nothing back of what it has read."""
+
+    def __init__(self, body: nn.Module):
+        super().__init__()
+        self.body = body
+
+    def forward(self, input_ids: Tensor, past_key_values: None, use_cache: bool) -> SimpleNamespace:
+        return SimpleNamespace(last_hidden_state=self.body(input_ids=input_ids).last_hidden_state)
+
+
+def test_what_keeps_no_keys_and_values_says_the_same() -> None:
+    """Recurrent bases ended in a traceback."""
+    base, other = language_model(), language_model()
+    other.body = Forgetful(other.body)
+    assert sample(other, 1, 5, 6) == sample(base, 1, 5, 6)
 
 
 def test_the_same_seed_says_the_same() -> None:

@@ -79,13 +79,14 @@ def sample(base: Model, first: int, texts: int, tokens: int, seed: int = SEED) -
     head = cast(LanguageHead, base.head)
     dice = torch.Generator().manual_seed(seed)
     newest = torch.full((texts, 1), first, device=next(base.parameters()).device)
-    past, said = None, []
+    past, read, said = None, newest, []
     for _ in range(tokens):
-        found: Any = base.body(input_ids=newest, past_key_values=past, use_cache=True)
-        past = found.past_key_values
+        found: Any = base.body(input_ids=read, past_key_values=past, use_cache=True)
+        past = getattr(found, "past_key_values", None)
         chances = head.logits(found.last_hidden_state[:, -1]).float().softmax(-1)
         newest = torch.multinomial(chances.cpu(), 1, generator=dice).to(newest.device)
         said.append(newest.cpu())
+        read = torch.cat([read, newest], dim=1) if past is None else newest  # recurrent bodies remember in another way
     return cast(list[list[int]], torch.cat(said, dim=1).tolist())
 
 
