@@ -199,6 +199,20 @@ def test_json_is_held_to_its_schema(table: Path, decoder: str, tmp_path: Path) -
     run = warmstart.fit(table, None, "full", tmp_path / "run", **asked)
     assert run.metric == "field accuracy" and run.metrics["validity"] == 1.0
     assert all({"animal", "number"} >= json.loads(text).keys() for text in run.predictions["prediction"])
+    talk = chat_with(warmstart.load(tmp_path / "run"))
+    assert {"animal", "number"} >= json.loads("".join(talk.say("the lazy fox runs at 3"))).keys()
+
+
+def test_what_summarises_is_asked_for_each_line_as_it_was_trained(study: Path) -> None:
+    folder = next((study / "runs").glob("full-r*-s0"))
+    loaded, texts = warmstart.load(folder), ["the lazy fox runs at 3", "the lazy hen sleeps at 4"]
+    out = io.StringIO()
+    converse(chat_with(loaded), [f"{text}\n" for text in texts], out)
+    assert [line.strip() for line in out.getvalue().splitlines()] == [
+        row["prediction"] for row in loaded.predict(texts)
+    ]
+    with pytest.raises(UsageError, match=r"was trained to summarise texts: there is nothing to tell it before\."):
+        chat_with(loaded, "Be brief.")
 
 
 def test_a_chat_model_answers_and_remembers(table: Path, decoder: str, tmp_path: Path) -> None:
@@ -256,8 +270,7 @@ def test_a_thought_is_no_part_of_an_answer(table: Path, decoder: str, tmp_path: 
     asked = settings(str(tmp_path / "base"), task="summarise", text="text", lr=1e-2, epochs=8)
     run = warmstart.fit(pa.Table.from_pylist(rows), "summary", "full", tmp_path / "run", **asked)
     assert {"fox", "dog"} >= set(run.predictions["prediction"])
-    chat = chat_with(warmstart.load(tmp_path / "run"), most=30)
-    assert isinstance(chat, Chat)
+    chat = Chat(writer_of(warmstart.load(tmp_path / "run").stored), most=30)
     for text in (rows[0]["text"], rows[1]["text"]):
         assert "".join(chat.say(f"Summarise the following text in one or two sentences.\n\n{text}")).strip()
     assert {"fox", "dog"} >= {turn.content for turn in chat.turns if turn.role == "assistant"} and len(chat.turns) == 4

@@ -171,7 +171,7 @@ def chat(
 ) -> None:
     """Talk to a model that was trained to write; a line is a turn, /new begins anew, /quit or Ctrl-D ends.
 
-    A language model (causal-lm) goes on with each line.
+    What summarises, translates or describes does so with each line; a language model (causal-lm) goes on with it.
     """
     from warmstart import api, show
     from warmstart.deliver.chat import chat_with, converse

@@ -1,4 +1,4 @@
-"""Chat: a conversation with a trained model in a terminal; a language model goes on with what it is given."""
+"""Chat: a conversation with a trained model in a terminal, or what it makes of texts, each by itself."""
 
 import sys
 from collections.abc import Iterable, Iterator
@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Protocol, TextIO
 
 from warmstart.continuing import stream
-from warmstart.data.conversations import Turn
+from warmstart.data.conversations import Turn, ask, read
 from warmstart.data.language import Documents
 from warmstart.deliver.predict import Trained, writer_of
 from warmstart.errors import UsageError
@@ -18,6 +18,8 @@ from warmstart.writing import Writer
 LONGEST = 512  # tokens of an answer
 EMPTY = "(an empty answer: neither it nor what you said is remembered)"
 HOW = "a line is a turn; /new begins anew, /quit or Ctrl-D ends"
+DOES = {"summarise": "summarise", "translate": "translate", "structured": "describe"}
+ASKED = "a line is a text, answered by itself as those it was trained on; /quit or Ctrl-D ends"
 GOES_ON = "a line is the beginning of a text, which the model goes on with; /quit or Ctrl-D ends"
 
 
@@ -80,6 +82,31 @@ class Continuation:
         """Nothing is remembered."""
 
 
+@dataclass
+class Requests:
+    """A model that summarises, translates or describes texts, each by itself, as in training."""
+
+    writer: Writer
+    task: Language
+    temperature: float = 0.0
+    top_p: float = 1.0
+    seed: int = 0
+    most: int = LONGEST
+
+    how = ASKED
+
+    def say(self, text: str) -> Iterator[str]:
+        """Pieces of the answer; all of it at once where a schema holds it, or where it is made of parts."""
+        asked = ask(self.task.instruction, text)
+        if self.task.json_schema is not None or self.task.long == "chunks":
+            yield from self.writer.answers([asked], self.task)
+        else:
+            yield from self.writer.stream(read(asked), self.most, self.temperature, self.top_p, self.seed)
+
+    def anew(self) -> None:
+        """Nothing is remembered."""
+
+
 def chat_with(
     trained: Trained,
     system: str | None = None,
@@ -88,8 +115,8 @@ def chat_with(
     top_p: float = 1.0,
     most: int = LONGEST,
     seed: int = 0,
-) -> Chat | Continuation:
-    """A conversation, or texts that a model goes on with. Raises UsageError for one that writes neither."""
+) -> Chat | Requests | Continuation:
+    """A conversation, or texts that are answered or gone on with. Raises UsageError for a model that does neither."""
     stored, network = trained.stored, trained.stored.predictor
     if isinstance(network, Network) and isinstance(network.inputs, Documents):
         if system:
@@ -103,6 +130,14 @@ def chat_with(
             f"the model in {trained.folder} was trained for {stored.task.name}: it answers nobody.",
             "chat with a run of --task chat, or use `warmstart predict`",
         )
+    if stored.task.name in DOES:
+        if system:
+            raise UsageError(
+                f"the model in {trained.folder} was trained to {DOES[stored.task.name]} texts: there is nothing to "
+                "tell it before.",
+                "leave out --system, or chat with a run of --task chat",
+            )
+        return Requests(writer_of(stored), stored.task, temperature, top_p, seed, most)
     turns = [Turn("system", system)] if system else []
     return Chat(writer_of(stored), temperature, top_p, seed, most, turns)
 
