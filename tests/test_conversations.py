@@ -42,6 +42,11 @@ def test_parts_of_a_turn_are_its_lines() -> None:
     assert turns_of([{"role": "user", "content": parts}]) == (Turn("user", "Sum up:\nA long text."),)
 
 
+def test_what_a_system_turn_is_called_and_that_it_may_say_nothing() -> None:
+    assert turns_of([MESSAGES[0] | {"role": "developer"}, *MESSAGES[1:]]) == TURNS
+    assert turns_of([{"role": "system", "content": " "}, *MESSAGES[1:]]) == TURNS[1:]
+
+
 def turn(role: object, content: object) -> dict[str, object]:
     return {"role": role, "content": content}
 

@@ -12,6 +12,7 @@ Role = Literal["system", "user", "assistant"]
 # As chat templates name them, and as ShareGPT files do.
 ROLES: dict[str, Role] = {
     "system": "system",
+    "developer": "system",
     "user": "user",
     "assistant": "assistant",
     "human": "user",
@@ -64,15 +65,15 @@ def read(text: str) -> tuple[Turn, ...]:
 def turns_of(cell: object) -> tuple[Turn, ...]:
     """The turns in a cell: a list of {role, content} or of ShareGPT's {from, value}, as it is or as JSON.
 
-    An optional system turn comes first; then user and assistant alternate, the user begins. Raises InputError with
-    what is wrong, without the place, which the caller knows.
+    An optional system turn comes first, which is left out where it says nothing; then user and assistant alternate, the
+    user begins. Raises InputError with what is wrong, without the place, which the caller knows.
     """
     found = _from_json(cell) if isinstance(cell, str) else cell
     if not isinstance(found, list):
         raise InputError(f"it is {shortened(found, 40)}, expected a list of turns")
     turns = tuple(_turn(number, item) for number, item in enumerate(found, 1))
     _check_order(turns)
-    return turns
+    return turns if turns[0].content.strip() else turns[1:]
 
 
 def check_answered(turns: Sequence[Turn]) -> None:
@@ -117,7 +118,7 @@ def _turn(number: int, item: object) -> Turn:
     content = _joined(number, ROLES[role], content) if isinstance(content, list) else content
     if not isinstance(content, str):
         raise InputError(f"turn {number} ({ROLES[role]}) holds {shortened(content, 40)}, expected text")
-    if not content.strip():
+    if not content.strip() and ROLES[role] != "system":
         raise InputError(f"turn {number} ({ROLES[role]}) is empty")
     try:
         content.encode()
