@@ -74,3 +74,12 @@ def test_adapters_of_the_top_layers_alone(base: Base) -> None:
 def test_every_method_says_in_words_what_it_does() -> None:
     words = [method.words for method in METHODS.values()]
     assert len(set(words)) == len(words) and all(words)
+
+
+def test_a_body_that_takes_no_adapters_is_told() -> None:
+    """A traceback of PEFT's before."""
+    from transformers import AutoModel, MambaConfig
+
+    body = AutoModel.from_config(MambaConfig(vocab_size=50, hidden_size=16, num_hidden_layers=2, state_size=4))
+    with pytest.raises(UsageError, match=r"MambaModel takes no adapters: .*\nhint: use full, or another base"):
+        LoRA().prepare(body)

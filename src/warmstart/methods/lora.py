@@ -43,7 +43,13 @@ class LoRA:
             quantize(body, linear_names(body))
         names = linear_names(body, self.layers)
         transposed = any(type(body.get_submodule(name)).__name__ == TRANSPOSED for name in names)
-        adapted: nn.Module = _peft().inject_adapter_in_model(self.config(names, transposed), body)
+        try:
+            adapted: nn.Module = _peft().inject_adapter_in_model(self.config(names, transposed), body)
+        except ValueError as error:  # Mamba's, say
+            kind = type(body).__name__
+            raise UsageError(
+                f"{kind} takes no adapters: {error}".rstrip(".") + ".", "use full, or another base"
+            ) from error
         return adapted
 
     def config(self, targets: list[str], transposed: bool = False) -> Any:
