@@ -183,6 +183,7 @@ class Request:
         return Options(
             regimes=regimes,
             rows=self.rows,
+            tokens=self.tokens,
             seeds=self.seeds,
             first_seed=self.seed,
             trials=self.trials,

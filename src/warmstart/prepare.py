@@ -233,7 +233,7 @@ def options_of(request: config.Request, problem: "Problem") -> "Options":
     inputs = (problem.scratch or problem.base).inputs
     mean = sum(min(count, inputs.max_length) for count in inputs.count(some)) / len(some)
     rows = tuple(max(2, round(tokens / mean)) for tokens in request.tokens)
-    return replace(options, rows=rows, tokens=request.tokens, epochs=options.epochs or 1.0)
+    return replace(options, rows=rows, epochs=options.epochs or 1.0)
 
 
 def general_text(request: config.Request) -> tuple[tuple[str, ...], tuple[str, ...]]:
