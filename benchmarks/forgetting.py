@@ -66,7 +66,7 @@ def main() -> None:
         sys.exit(f"skipped: {given.data} is not here; name the table of packages")
     size = QUICK if given.quick else Size()
     work = given.work / "quick" if given.quick else given.work
-    table = packages(Path(given.data), work / "packages.parquet", size.packages)
+    table = packages(Path(given.data), work / "packages.parquet", (SOURCE, TARGET), size.packages)
     done: list[Comparison] = []
     for way in WAYS:
         done.append(carried_out(way, table, work, given.base, size))
@@ -77,11 +77,12 @@ def main() -> None:
             write_json(FILE, rows)
 
 
-def packages(data: Path, path: Path, count: int) -> Path:
-    """So many packages with both texts, from all over the table."""
+def packages(data: Path, path: Path, columns: Sequence[str], count: int) -> Path:
+    """So many packages with these columns, from all over the table."""
     if not path.exists():
-        table = pq.read_table(data, columns=["source", SOURCE, TARGET])
-        table = table.filter(pc.is_valid(table[TARGET]))
+        table = pq.read_table(data, columns=["source", *columns])
+        for name in columns:
+            table = table.filter(pc.is_valid(table[name]))
         count = min(count, table.num_rows)
         path.parent.mkdir(parents=True, exist_ok=True)
         pq.write_table(table.take(pa.array([i * table.num_rows // count for i in range(count)])), path)

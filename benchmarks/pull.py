@@ -14,9 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
+from forgetting import packages
 from harness import RESULTS, environment
 from warmstart import api, config
 from warmstart.comparison import Comparison
@@ -50,7 +48,7 @@ def main() -> None:
         sys.exit(f"skipped: {given.data} is not here; name the table of packages")
     size = QUICK if given.quick else Size()
     work = given.work / "quick" if given.quick else given.work
-    table = packages(Path(given.data), work / "packages.parquet", size.packages)
+    table = packages(Path(given.data), work / "packages.parquet", ("synopsis", "section"), size.packages)
     done: list[Comparison] = []
     for strength in STRENGTHS:
         done.append(carried_out(strength, table, work, size))
@@ -59,16 +57,6 @@ def main() -> None:
         if not given.quick:
             FILE.parent.mkdir(exist_ok=True)
             write_json(FILE, rows)
-
-
-def packages(data: Path, path: Path, count: int) -> Path:
-    """So many packages from all over the table."""
-    if not path.exists():
-        table = pq.read_table(data, columns=["source", "synopsis", "section"])
-        count = min(count, table.num_rows)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        pq.write_table(table.take(pa.array([i * table.num_rows // count for i in range(count)])), path)
-    return path
 
 
 def carried_out(strength: int, data: Path, work: Path, size: Size) -> Comparison:
