@@ -11,6 +11,7 @@ from torch import Tensor
 
 from tests.decoders import CONTEXT, TEXT, OwnHead, byte_tokenizer, prompts, tiny_decoder
 from warmstart import generate as module
+from warmstart import reader as readers
 from warmstart.errors import InputError
 from warmstart.generate import generate, kept_bytes, spelled, stream
 from warmstart.models.language import LanguageHead
@@ -62,11 +63,11 @@ def test_a_cpu_reads_few_tokens_of_prompts_at_once(model: Any, monkeypatch: pyte
     read = []
     body, asked = model.base_model, prompts([20, 19, 19, 18, 17])
     whole = generate(body, OwnHead(model), asked, stop=set(), most=6)
-    monkeypatch.setattr(module, "CPU_TOKENS", 40)
+    monkeypatch.setattr(readers, "CPU_TOKENS", 40)
     body.register_forward_pre_hook(lambda _, __, named: read.append(tuple(named["input_ids"].shape)), with_kwargs=True)
     assert generate(body, OwnHead(model), asked, stop=set(), most=6) == whole
     assert read[:3] == [(2, 20), (2, 19), (1, 17)] and set(read[3:]) == {(5, 1)}
-    monkeypatch.setattr(module, "CPU_TOKENS", 10)  # fewer than one of them has
+    monkeypatch.setattr(readers, "CPU_TOKENS", 10)  # fewer than one of them has
     assert generate(body, OwnHead(model), asked, stop=set(), most=6) == whole
 
 

@@ -23,7 +23,7 @@ from tests.decoders import byte_tokenizer, save_decoder, tiny_decoder
 from tests.tiny_language import CHATML
 from warmstart import api, config, writing
 from warmstart.data.conversations import Turn, ask
-from warmstart.deliver.chat import EMPTY, Chat, chat_with, converse
+from warmstart.deliver.chat import EMPTY, Chat, Drawing, chat_with, converse
 from warmstart.deliver.predict import writer_of
 from warmstart.errors import InputError, UsageError
 from warmstart.generate import Head
@@ -270,7 +270,7 @@ def test_a_thought_is_no_part_of_an_answer(table: Path, decoder: str, tmp_path: 
     asked = settings(str(tmp_path / "base"), task="summarise", text="text", lr=1e-2, epochs=8)
     run = warmstart.fit(pa.Table.from_pylist(rows), "summary", "full", tmp_path / "run", **asked)
     assert {"fox", "dog"} >= set(run.predictions["prediction"])
-    chat = Chat(writer_of(warmstart.load(tmp_path / "run").stored), most=30)
+    chat = Chat(writer_of(warmstart.load(tmp_path / "run").stored), Drawing(most=30))
     for text in (rows[0]["text"], rows[1]["text"]):
         assert "".join(chat.say(f"Summarise the following text in one or two sentences.\n\n{text}")).strip()
     assert {"fox", "dog"} >= {turn.content for turn in chat.turns if turn.role == "assistant"} and len(chat.turns) == 4

@@ -23,6 +23,16 @@ ASKED = "a line is a text, answered by itself as those it was trained on; /quit 
 GOES_ON = "a line is the beginning of a text, which the model goes on with; /quit or Ctrl-D ends"
 
 
+@dataclass(frozen=True)
+class Drawing:
+    """How words are drawn, and how many at most."""
+
+    temperature: float = 0.0  # 0: the likeliest
+    top_p: float = 1.0
+    seed: int = 0
+    most: int = LONGEST
+
+
 class Talk(Protocol):
     """Somebody who says something to every line."""
 
@@ -37,10 +47,7 @@ class Chat:
     """A conversation so far, and who answers."""
 
     writer: Writer
-    temperature: float = 0.0
-    top_p: float = 1.0
-    seed: int = 0
-    most: int = LONGEST
+    drawing: Drawing = Drawing()
     turns: list[Turn] = field(default_factory=list)
 
     how = HOW
@@ -49,7 +56,8 @@ class Chat:
         """Pieces of the answer as they are written. Then both are part of the conversation, unless it is empty."""
         turns = [*self.turns, Turn("user", text)]
         pieces: list[str] = []
-        for piece in self.writer.stream(turns, self.most, self.temperature, self.top_p, self.seed + len(turns)):
+        how = self.drawing
+        for piece in self.writer.stream(turns, how.most, how.temperature, how.top_p, how.seed + len(turns)):
             pieces.append(piece)
             yield piece
         answer = self.writer.words("".join(pieces))
@@ -67,16 +75,14 @@ class Continuation:
 
     model: Model
     inputs: Documents
-    temperature: float = 0.0
-    top_p: float = 1.0
-    seed: int = 0
-    most: int = LONGEST
+    drawing: Drawing = Drawing()
 
     how = GOES_ON
 
     def say(self, text: str) -> Iterator[str]:
         """Pieces of what comes after the text."""
-        yield from stream(self.model, self.inputs, text, self.most, self.temperature, self.top_p, self.seed)
+        how = self.drawing
+        yield from stream(self.model, self.inputs, text, how.most, how.temperature, how.top_p, how.seed)
 
     def anew(self) -> None:
         """Nothing is remembered."""
@@ -88,10 +94,7 @@ class Requests:
 
     writer: Writer
     task: Language
-    temperature: float = 0.0
-    top_p: float = 1.0
-    seed: int = 0
-    most: int = LONGEST
+    drawing: Drawing = Drawing()
 
     how = ASKED
 
@@ -101,7 +104,8 @@ class Requests:
         if self.task.json_schema is not None or self.task.long == "chunks":
             yield from self.writer.answers([asked], self.task)
         else:
-            yield from self.writer.stream(read(asked), self.most, self.temperature, self.top_p, self.seed)
+            how = self.drawing
+            yield from self.writer.stream(read(asked), how.most, how.temperature, how.top_p, how.seed)
 
     def anew(self) -> None:
         """Nothing is remembered."""
@@ -118,13 +122,14 @@ def chat_with(
 ) -> Chat | Requests | Continuation:
     """A conversation, or texts that are answered or gone on with. Raises UsageError for a model that does neither."""
     stored, network = trained.stored, trained.stored.predictor
+    drawing = Drawing(temperature, top_p, seed, most)
     if isinstance(network, Network) and isinstance(network.inputs, Documents):
         if system:
             raise UsageError(
                 f"the model in {trained.folder} goes on with texts: there is nothing to tell it before.",
                 "leave out --system, or chat with a run of --task chat",
             )
-        return Continuation(network.model, network.inputs, temperature, top_p, seed, most)
+        return Continuation(network.model, network.inputs, drawing)
     if not isinstance(stored.task, Language) or not stored.task.writes:
         raise UsageError(
             f"the model in {trained.folder} was trained for {stored.task.name}: it answers nobody.",
@@ -137,9 +142,9 @@ def chat_with(
                 "tell it before.",
                 "leave out --system, or chat with a run of --task chat",
             )
-        return Requests(writer_of(stored), stored.task, temperature, top_p, seed, most)
+        return Requests(writer_of(stored), stored.task, drawing)
     turns = [Turn("system", system)] if system else []
-    return Chat(writer_of(stored), temperature, top_p, seed, most, turns)
+    return Chat(writer_of(stored), drawing, turns)
 
 
 def converse(talk: Talk, lines: Iterable[str], out: TextIO = sys.stdout) -> None:
