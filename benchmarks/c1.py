@@ -12,12 +12,12 @@ from dataclasses import dataclass
 import peers
 import texts
 from harness import Contest, Gate, Outcome
-from warmstart import device
-from warmstart.methods import Full
-from warmstart.models import Model
-from warmstart.regimes import HABITS, Regime, Stage
-from warmstart.stages import start_model
-from warmstart.train import TrainConfig
+from warmstart.models.model import Model
+from warmstart.regimes.full import Full
+from warmstart.regimes.regimes import DEFAULTS, Regime, Stage
+from warmstart.runtime import device
+from warmstart.training.build_model import start_model
+from warmstart.training.config import TrainConfig
 
 GATE = Gate("accuracy", higher_is_better=True, tolerance=0.02)  # one deviation of two draws on 1,000 rows
 BATCH = 32
@@ -39,12 +39,12 @@ def contests(settings: texts.Given) -> list[Contest]:
         return texts.packages(settings, "description", size.rows, size.held_out)
 
     config = TrainConfig(
-        steps=-(-size.rows // BATCH), lr=HABITS["full"].lr, batch_size=BATCH, precision=device.precision()
+        steps=-(-size.rows // BATCH), lr=DEFAULTS["full"].lr, batch_size=BATCH, precision=device.precision()
     )
 
     def ours() -> Outcome:
         given = problem()
-        regime = Regime("full", given.start, (Stage(Full()),), HABITS["full"])
+        regime = Regime("full", given.start, (Stage(Full()),), DEFAULTS["full"])
         given.start.body(0)  # the weights are in memory before the clock starts
         began = time.perf_counter()
         model = given.fit(regime, config)
@@ -80,4 +80,4 @@ def contests(settings: texts.Given) -> list[Contest]:
 
 
 def _model(problem: texts.Problem) -> Model:
-    return start_model(Regime("full", problem.start, (Stage(Full()),), HABITS["full"]), problem.task, 0)
+    return start_model(Regime("full", problem.start, (Stage(Full()),), DEFAULTS["full"]), problem.task, 0)

@@ -25,14 +25,16 @@ from torch import Tensor
 import peers
 import texts
 from harness import Contest, Gate, Outcome, Side
-from warmstart import device
-from warmstart.data.inputs import HashedWords
-from warmstart.data.split import Rows
-from warmstart.record import Array
-from warmstart.regimes import REGIMES, Material, Regime
-from warmstart.stages import start_model
-from warmstart.starts import random_state
-from warmstart.train import TrainConfig, param_groups, set_trainable
+from warmstart.data.encoding.inputs import HashedWords
+from warmstart.data.rows.split import Rows
+from warmstart.regimes.regimes import REGIMES, Regime, RegimeContext
+from warmstart.regimes.starts import random_state
+from warmstart.runtime import device
+from warmstart.training.build_model import start_model
+from warmstart.training.config import TrainConfig
+from warmstart.training.loop import set_trainable
+from warmstart.training.optimizer import param_groups
+from warmstart.types import Array
 
 # The mean of 21 runs on the same 100 rows; other orders of rows and other dropout move it by about 0.01.
 GATE = Gate("accuracy", higher_is_better=True, tolerance=0.03)
@@ -168,7 +170,7 @@ def bags(examples: list[peers.Example]) -> dict[str, Tensor]:
 
 
 def _regime(problem: texts.Problem, name: str) -> Regime:
-    return REGIMES[name](Material(problem.start.base, len(problem.train)))
+    return REGIMES[name](RegimeContext(problem.start.base, len(problem.train)))
 
 
 def _config(regime: Regime, size: Size, seed: int, precision: str) -> TrainConfig:

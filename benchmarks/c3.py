@@ -14,12 +14,13 @@ from dataclasses import dataclass
 import peers
 import texts
 from harness import Contest, Gate, Outcome
-from warmstart import device
-from warmstart.methods import Frozen
-from warmstart.regimes import HABITS, Regime, Stage
-from warmstart.stages import start_model
-from warmstart.tasks import Classification
-from warmstart.train import TrainConfig, set_trainable
+from warmstart.regimes.frozen import Frozen
+from warmstart.regimes.regimes import DEFAULTS, Regime, Stage
+from warmstart.runtime import device
+from warmstart.tasks.classification import Classification
+from warmstart.training.build_model import start_model
+from warmstart.training.config import TrainConfig
+from warmstart.training.loop import set_trainable
 
 GATE = Gate("accuracy", higher_is_better=True, tolerance=0.02)
 BATCH, EPOCHS, SEEDS = 32, 3, range(3)
@@ -119,7 +120,7 @@ def _setfit_linear(given: Given) -> Outcome:
             numbers,
             num_epochs=EPOCHS,
             batch_size=BATCH,
-            head_learning_rate=HABITS["frozen"].lr,
+            head_learning_rate=DEFAULTS["frozen"].lr,
             max_length=problem.start.base.inputs.max_length,
             show_progress_bar=False,
         )
@@ -135,7 +136,7 @@ def _ludwig(given: Given) -> Outcome:
     import ludwig_head
 
     problem = given()
-    seconds, predicted = ludwig_head.fit(problem, EPOCHS, BATCH, HABITS["frozen"].lr, SEEDS)
+    seconds, predicted = ludwig_head.fit(problem, EPOCHS, BATCH, DEFAULTS["frozen"].lr, SEEDS)
     return Outcome(seconds, statistics.fmean(_right(problem, names) for names in predicted))
 
 
@@ -146,10 +147,10 @@ def _right(problem: texts.Problem, predicted: list[str]) -> float:
 
 
 def _regime(problem: texts.Problem, setting: str) -> Regime:
-    return Regime(setting, problem.start, (Stage(Frozen(UNFROZEN[setting])),), HABITS["frozen"])
+    return Regime(setting, problem.start, (Stage(Frozen(UNFROZEN[setting])),), DEFAULTS["frozen"])
 
 
 def _config(problem: texts.Problem, setting: str, seed: int, precision: str) -> TrainConfig:
-    lr = HABITS["frozen" if setting == "head" else "top-layers"].lr
+    lr = DEFAULTS["frozen" if setting == "head" else "top-layers"].lr
     steps = EPOCHS * -(-len(problem.train) // BATCH)
     return TrainConfig(steps=steps, lr=lr, batch_size=BATCH, precision=precision, seed=seed)

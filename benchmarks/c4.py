@@ -18,17 +18,20 @@ from torch import Tensor, nn
 
 import texts
 from harness import Contest, Gate, Outcome, Side
-from warmstart.catalogue import catalogue
-from warmstart.data.inputs import Encoded, HashedWords, WordRows
-from warmstart.methods import Full
-from warmstart.models import HashedNet, Model, Size
-from warmstart.models.dropout import quicken
-from warmstart.models.vocabulary import only_used_rows
-from warmstart.prefix import Examples, Stream, outputs
-from warmstart.record import Array
-from warmstart.starts import random_state
-from warmstart.tasks import Regression
-from warmstart.train import TrainConfig, begin, train
+from warmstart.cli.demo_data import catalogue
+from warmstart.data.encoding.examples import BatchStream, Examples
+from warmstart.data.encoding.inputs import Encoded, HashedWords, WordRows
+from warmstart.models.dnn import HashedNet, Size
+from warmstart.models.dropout import use_fast_dropout
+from warmstart.models.evaluate import outputs
+from warmstart.models.model import Model
+from warmstart.models.used_embeddings import only_used_rows
+from warmstart.regimes.full import Full
+from warmstart.regimes.starts import random_state
+from warmstart.tasks.regression import Regression
+from warmstart.training.config import TrainConfig
+from warmstart.training.loop import start_training, train
+from warmstart.types import Array
 
 SAME = Gate("mean output", higher_is_better=False, tolerance=1e-5)
 ERROR = Gate("mean absolute error", higher_is_better=False, tolerance=0.01)  # of log10(price)
@@ -187,11 +190,11 @@ def _trained(model: Model, data: Data, epochs: int, sparse: bool) -> float:
     examples = data.train.examples(sparse)
     order = examples.order(BATCH, seed=0)
     config = TrainConfig(steps=epochs * order.per_epoch, lr=LR, batch_size=BATCH)
-    quicken(model)
+    use_fast_dropout(model)
     with only_used_rows(model.body, _used(data)):
-        state = begin(model, Full().rates(model), config)
+        state = start_training(model, Full().rates(model), config)
         began = time.perf_counter()
-        for _ in train(state, data.task, Stream(examples, order), config):
+        for _ in train(state, data.task, BatchStream(examples, order), config):
             pass
         return time.perf_counter() - began
 

@@ -17,11 +17,13 @@ from torch.utils.data import DataLoader, Dataset
 import peers
 import texts
 from harness import Contest, Gate, Outcome
-from warmstart.methods import Full
-from warmstart.models import Model
-from warmstart.starts import random_state
-from warmstart.tasks import Batch
-from warmstart.train import TrainConfig, begin, param_groups, schedule, train
+from warmstart.data.encoding.batches import Batch
+from warmstart.models.model import Model
+from warmstart.regimes.full import Full
+from warmstart.regimes.starts import random_state
+from warmstart.training.config import TrainConfig
+from warmstart.training.loop import start_training, train
+from warmstart.training.optimizer import param_groups, schedule_factor
 
 GATE = Gate("last loss", higher_is_better=False, tolerance=1e-4)
 FEATURES, HIDDEN, BATCH = 30, 32, 32  # 30 x 32 + 32 + 32 + 1 = 1,025 parameters
@@ -100,7 +102,7 @@ def _timed(loop: Loop, config: TrainConfig) -> Outcome:
 
 def _ours(config: TrainConfig) -> tuple[float, Model]:
     model, source = _model(), Batches(config.steps)
-    state = begin(model, Full().rates(model), config)
+    state = start_training(model, Full().rates(model), config)
     began = time.perf_counter()
     for _ in train(state, SquaredError(), source, config):
         pass
@@ -178,7 +180,7 @@ def _loop(
 def _parts(config: TrainConfig) -> tuple[Model, torch.optim.Optimizer, torch.optim.lr_scheduler.LambdaLR]:
     model = _model()
     optimizer = torch.optim.AdamW(param_groups(model, Full().rates(model), config), lr=config.lr, fused=True)
-    return model, optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: schedule(step, config))
+    return model, optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: schedule_factor(step, config))
 
 
 def _model() -> Model:

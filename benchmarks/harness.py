@@ -15,8 +15,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from warmstart import device
-from warmstart.record import write_json
+from warmstart.runtime import device
+from warmstart.runtime.environment import current_environment, version
+from warmstart.runtime.files import write_json
 
 RESULTS = Path(__file__).parent / "results"
 FEWEST = 5  # repetitions: below, a median says little
@@ -124,11 +125,11 @@ def row_of(contest: Contest, theirs: Sequence[Outcome], ours: Sequence[Outcome],
 
 def installed(package: str) -> str:
     """The version of what `package` is imported from, which may have another name: scikit-learn for sklearn."""
-    return device.version(packages_distributions().get(package, [package])[0])
+    return version(packages_distributions().get(package, [package])[0])
 
 
 def environment() -> dict[str, Any]:
-    return asdict(device.environment(device.precision()))
+    return asdict(current_environment(device.precision()))
 
 
 def same_environment(a: dict[str, Any], b: dict[str, Any]) -> bool:

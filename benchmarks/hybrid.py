@@ -15,7 +15,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from warmstart import api, config, device
+from warmstart import api
+from warmstart.request import request as config
+from warmstart.runtime import device
+from warmstart.runtime.environment import current_environment
 
 RESULTS = Path(__file__).parent / "results" / "hybrid.json"
 REGIMES = ("linear", "full", "hybrid")
@@ -77,8 +80,8 @@ def one(case: Case, data: Path, work: Path, seeds: int) -> list[dict[str, Any]]:
         drop_bad_rows=True,
     )
     known = (out / "request.json").exists()
-    begun = api.begin_again(request, out) if known else api.begin(request, out)
-    found = api.last(api.comparing(begun, {})).comparison
+    begun = api.restart(request, out) if known else api.start(request, out)
+    found = api.run_to_end(api.compare_steps(begun, {})).comparison
     table = []
     for row in found.table:
         quality: dict[str, Any] = {found.metric: row.score, "interval": list(row.interval)}
@@ -89,7 +92,7 @@ def one(case: Case, data: Path, work: Path, seeds: int) -> list[dict[str, Any]]:
         table.append(
             {"test": case.name, "peer": "full", "setting": row.name, "rows": case.rows, "seeds": seeds}
             | {"quality": quality, "lr": row.lr, "converged": row.converged, "flops": row.flops}
-            | {"environment": asdict(device.environment(device.precision()))}
+            | {"environment": asdict(current_environment(device.precision()))}
         )
     return table
 

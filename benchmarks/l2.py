@@ -17,12 +17,12 @@ import torch
 import peers
 import texts
 from harness import Contest, Gate, Outcome
-from warmstart import device
-from warmstart.making import made
-from warmstart.models.whole import family
-from warmstart.regimes import LANGUAGE_HABITS, REGIMES, Material, Regime
-from warmstart.starts import Scratch, random_state
-from warmstart.train import TrainConfig
+from warmstart.models.causal_lm import auto_class
+from warmstart.models.pretrained.new_architecture import new_architecture
+from warmstart.regimes.regimes import LANGUAGE_DEFAULTS, REGIMES, Regime, RegimeContext
+from warmstart.regimes.starts import Scratch, random_state
+from warmstart.runtime import device
+from warmstart.training.config import TrainConfig
 
 GATE = Gate("bits per byte", higher_is_better=False, tolerance=0.03)
 LINE, BATCH = 256, 16  # tokens of a line, documents of a step
@@ -45,8 +45,8 @@ def contests(settings: texts.Given) -> list[Contest]:
     def given() -> tuple[texts.Problem, Regime]:
         problem = texts.documents(settings, "description", size.rows, size.held_out)
         folder = Path(tempfile.mkdtemp(prefix="l2-"))
-        base = made(folder, "decoder", size.parameters, problem.train.texts, 2 * LINE, None)
-        return problem, REGIMES["scratch"](Material(base, size.rows, language=True))
+        base = new_architecture(folder, "decoder", size.parameters, problem.train.texts, 2 * LINE, None)
+        return problem, REGIMES["scratch"](RegimeContext(base, size.rows, language=True))
 
     ours = functools.partial(_ours, given)
     facts = {"rows": size.rows, "parameters": size.parameters}
@@ -67,7 +67,7 @@ def contests(settings: texts.Given) -> list[Contest]:
 
 def _config(rows: int) -> TrainConfig:
     steps = -(-rows // BATCH)
-    return TrainConfig(steps=steps, lr=LANGUAGE_HABITS["scratch"].lr, batch_size=BATCH, precision=device.precision())
+    return TrainConfig(steps=steps, lr=LANGUAGE_DEFAULTS["scratch"].lr, batch_size=BATCH, precision=device.precision())
 
 
 def _ours(given: Any) -> Outcome:
@@ -86,7 +86,7 @@ def _theirs(given: Any, options: peers.Options) -> Outcome:
     inputs = problem.task.reads(regime.start.inputs)
     config, tokenizer = _config(len(problem.train)), inputs.tokenizer
     with random_state(0):
-        model: Any = family("decoder").from_config(
+        model: Any = auto_class("decoder").from_config(
             AutoConfig.from_pretrained(inputs.folder), attn_implementation="sdpa", dtype=torch.float32
         )
     began = time.perf_counter()

@@ -13,15 +13,16 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from warmstart import device
-from warmstart.data.batch import Order
-from warmstart.data.split import Rows
-from warmstart.methods import Full
-from warmstart.models import Model
+from warmstart.data.encoding.batches import Order
+from warmstart.data.rows.split import Rows
 from warmstart.models.dropout import Dropout
-from warmstart.record import Array
-from warmstart.starts import Pretrained
-from warmstart.train import TrainConfig, param_groups, schedule
+from warmstart.models.model import Model
+from warmstart.regimes.full import Full
+from warmstart.regimes.starts import Pretrained
+from warmstart.runtime import device
+from warmstart.training.config import TrainConfig
+from warmstart.training.optimizer import param_groups, schedule_factor
+from warmstart.types import Array
 
 Options = Literal["default", "tuned"]
 Example = dict[str, Any]  # what a tokenizer gives for one text, with its "labels"
@@ -133,7 +134,7 @@ def accelerate_loop(model: Labelled, examples: list[Example], collate: Collate, 
 
     accelerator = new_accelerator("bf16" if config.precision == "bf16" else "no")
     optimizer = torch.optim.AdamW(groups(model, config), lr=config.lr, fused=True)
-    rates = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: schedule(step, config))
+    rates = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: schedule_factor(step, config))
     rows = cast("Dataset[Example]", examples)  # to torch a list is one too
     loader = DataLoader(rows, batch_sampler=batches(examples, config), collate_fn=collate)
     model, optimizer, loader, rates = accelerator.prepare(model, optimizer, loader, rates)
@@ -159,7 +160,7 @@ def new_accelerator(mixed_precision: str) -> Any:
 def torch_loop(model: Labelled, examples: list[Example], collate: Collate, config: TrainConfig) -> None:
     """The loop that a careful person writes by hand, with our batches and precision."""
     optimizer = torch.optim.AdamW(groups(model, config), lr=config.lr, fused=True)
-    rates = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: schedule(step, config))
+    rates = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: schedule_factor(step, config))
     device = next(model.parameters()).device
     model.train()
     for index in batches(examples, config):

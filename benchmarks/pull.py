@@ -16,9 +16,10 @@ from typing import Any
 
 from forgetting import packages
 from harness import RESULTS, environment
-from warmstart import api, config
-from warmstart.comparison import Comparison
-from warmstart.record import write_json
+from warmstart import api
+from warmstart.request import request as config
+from warmstart.results.comparison import Comparison
+from warmstart.runtime.files import write_json
 
 FILE = RESULTS / "pull.json"
 STRENGTHS = (0, 30, 100, 300, 1000, 3000)  # times the rate
@@ -79,8 +80,8 @@ def carried_out(strength: int, data: Path, work: Path, size: Size) -> Comparison
         log=False,
     )
     known = (out / "request.json").exists()
-    begun = api.begin_again(request, out) if known else api.begin(request, out)
-    found = api.last(api.comparing(begun, {})).comparison
+    begun = api.restart(request, out) if known else api.start(request, out)
+    found = api.run_to_end(api.compare_steps(begun, {})).comparison
     return replace(found, runs=tuple(replace(run, regime=str(strength)) for run in found.runs))
 
 

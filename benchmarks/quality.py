@@ -13,7 +13,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from warmstart import api, config, device
+from warmstart import api
+from warmstart.request import request as config
+from warmstart.runtime import device
+from warmstart.runtime.environment import current_environment
 
 RESULTS = Path(__file__).parent / "results" / "quality.json"
 
@@ -49,8 +52,8 @@ def one(
     settings = {"text": ("synopsis",), "group": "source", "rows": (size,), "seeds": 1, "budget": 3600.0}
     request = config.Request((data,), target, regimes=regimes, **settings)  # type: ignore[arg-type]
     known = (out / "request.json").exists()
-    begun = api.begin_again(request, out) if known else api.begin(request, out)
-    found = api.last(api.comparing(begun, {})).comparison
+    begun = api.restart(request, out) if known else api.start(request, out)
+    found = api.run_to_end(api.compare_steps(begun, {})).comparison
     sign = 1 if found.higher_is_better else -1
     rows = []
     for row in found.table:
@@ -62,7 +65,7 @@ def one(
         rows.append(
             {"test": f"{target} from synopsis", "peer": "hand-made", "setting": row.name, "quality": quality}
             | facts
-            | {"environment": asdict(device.environment(device.precision()))}
+            | {"environment": asdict(current_environment(device.precision()))}
         )
     return rows
 

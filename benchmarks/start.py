@@ -14,7 +14,7 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
-from warmstart import device
+from warmstart.runtime.environment import current_environment
 
 RESULTS = Path(__file__).parent / "results" / "start.json"
 
@@ -33,7 +33,7 @@ def main() -> None:
         spread = {"median": statistics.median(seconds), "min": min(seconds), "max": max(seconds)}
         print(name, spread, "goal", goal, flush=True)
         facts = {"test": "start", "peer": None, "setting": name, "seconds": spread, "goal_seconds": goal}
-        rows.append(facts | {"environment": asdict(device.environment("fp32"))})
+        rows.append(facts | {"environment": asdict(current_environment("fp32"))})
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(json.dumps(rows, indent=1) + "\n")
 

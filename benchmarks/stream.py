@@ -19,16 +19,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from warmstart import device
-from warmstart.data import controls
-from warmstart.data.check import check
-from warmstart.data.inputs import HashedWords
-from warmstart.data.lengths import Reach
-from warmstart.data.read import read
-from warmstart.data.recognise import Columns, recognise
-from warmstart.data.split import make_rows, split
-from warmstart.prefix import Shared
-from warmstart.weights import Base, find_base
+from warmstart.data.encoding import special_tokens as controls
+from warmstart.data.encoding.inputs import HashedWords
+from warmstart.data.rows.check import find_problems
+from warmstart.data.rows.lengths import Reach
+from warmstart.data.rows.split import make_rows, split
+from warmstart.data.schema.infer import infer_schema
+from warmstart.data.schema.schema import ColumnChoices
+from warmstart.data.tables.read import read_table
+from warmstart.models.pretrained.base import Base, find_base
+from warmstart.runtime.environment import current_environment
+from warmstart.training.frozen_prefix import SharedData
 
 RESULTS = Path(__file__).parent / "results" / "stream.json"
 PART = 50_000  # rows written at a time
@@ -45,7 +46,7 @@ def main() -> None:
         path = Path(folder) / "table.parquet"
         write(path, given.rows)
         through(path, given.encoded, given.check, phases)
-    environment = asdict(device.environment("fp32"))
+    environment = asdict(current_environment("fp32"))
     facts = {"test": "stream", "peer": None, "setting": f"{given.rows:,} rows", "goal_bytes": 4 << 30}
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(json.dumps([facts | {"phases": phases, "environment": environment}], indent=1) + "\n")
@@ -67,18 +68,18 @@ def write(path: Path, rows: int) -> None:
 def through(path: Path, encoded: int, checks: bool, phases: list[dict[str, object]]) -> None:
     base = find_base(None)
     with phase("read", phases):
-        table = read(path)
+        table = read_table(path)
     with phase("recognise", phases):
-        schema = recognise(table, Columns("price"))
+        schema = infer_schema(table, ColumnChoices("price"))
     with phase("rows", phases):
         rows, _ = make_rows(table, schema)
     with phase("split", phases):
         splits = split(rows, schema)
     if checks:
         with phase("check", phases):
-            check(table, schema, readers=[reader(base)])
+            find_problems(table, schema, readers=[reader(base)])
     with phase("draw", phases):
-        shared = Shared(splits.subset(encoded, 0))
+        shared = SharedData(splits.subset(encoded, 0))
     for name, inputs in (("tokens", base.inputs), ("hashed words", HashedWords())):
         with phase(name, phases):
             shared.encoded(inputs)
@@ -87,7 +88,9 @@ def through(path: Path, encoded: int, checks: bool, phases: list[dict[str, objec
 def reader(base: Base) -> Reach:
     """How much the base reads and what steers it, as `warmstart check` asks it."""
     inputs = base.inputs
-    return Reach(inputs.max_length, inputs.count, controls=tuple(controls.names(inputs.tokenizer).values()))
+    return Reach(
+        inputs.max_length, inputs.count, controls=tuple(controls.special_token_names(inputs.tokenizer).values())
+    )
 
 
 @contextmanager

@@ -18,19 +18,23 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from warmstart import device
-from warmstart.catalogue import catalogue
-from warmstart.data.read import Table
-from warmstart.data.recognise import Columns, recognise
-from warmstart.data.split import make_rows, split
-from warmstart.methods import Full
-from warmstart.models import Model
-from warmstart.models.vocabulary import only_used_rows
-from warmstart.prefix import Shared, Stream
-from warmstart.starts import Pretrained
-from warmstart.tasks import task_for
-from warmstart.train import TrainConfig, begin, param_groups, schedule, set_trainable, train
-from warmstart.weights import find_base
+from warmstart.cli.demo_data import catalogue
+from warmstart.data.encoding.examples import BatchStream
+from warmstart.data.rows.split import make_rows, split
+from warmstart.data.schema.infer import infer_schema
+from warmstart.data.schema.schema import ColumnChoices
+from warmstart.data.tables.read import Table
+from warmstart.models.model import Model
+from warmstart.models.pretrained.base import find_base
+from warmstart.models.used_embeddings import only_used_rows
+from warmstart.regimes.full import Full
+from warmstart.regimes.starts import Pretrained
+from warmstart.runtime.environment import current_environment
+from warmstart.tasks.tasks import task_for
+from warmstart.training.config import TrainConfig
+from warmstart.training.frozen_prefix import SharedData
+from warmstart.training.loop import set_trainable, start_training, train
+from warmstart.training.optimizer import param_groups, schedule_factor
 
 RESULTS = Path(__file__).parent / "results" / "tax.json"
 
@@ -42,13 +46,13 @@ def main() -> None:
     given = parser.parse_args()
     made = catalogue()
     table = Table(made.table, ("catalogue",), (made.table.num_rows,))
-    schema = recognise(table, Columns("price", ("title", "description", "category", "brand")))
+    schema = infer_schema(table, ColumnChoices("price", ("title", "description", "category", "brand")))
     splits = split(make_rows(table, schema)[0], schema)
     task, start = task_for(schema, splits), Pretrained(find_base(None))
-    shared = Shared(splits)
+    shared = SharedData(splits)
     examples = shared.examples(start.inputs, splits.train, task.targets(splits.train))
     config = TrainConfig(steps=given.steps, lr=1e-4, batch_size=32)
-    source = Stream(examples, examples.order(config.batch_size, config.seed))
+    source = BatchStream(examples, examples.order(config.batch_size, config.seed))
     used = torch.from_numpy(np.unique(shared.encoded(start.inputs).tokens.values).astype(np.int64))  # type: ignore[attr-defined]
 
     def model() -> Model:
@@ -66,7 +70,7 @@ def main() -> None:
         loss = torch.zeros(())
         for step in range(config.steps):
             for group in optimizer.param_groups:
-                group["lr"] = config.lr * schedule(step, config)
+                group["lr"] = config.lr * schedule_factor(step, config)
             torch.manual_seed(hash((config.seed, step, 0)))
             batch = source.at(step)[0]
             loss = task.output_loss(ours(batch.inputs), batch.targets)
@@ -81,7 +85,7 @@ def main() -> None:
         rates = Full().rates(ours)
         set_trainable(ours, rates)
         with only_used_rows(ours.body, used if small_table else torch.arange(30_522)):
-            state = begin(ours, rates, config)
+            state = start_training(ours, rates, config)
             began = time.perf_counter()
             *_, last = train(state, task, source, config)
             return time.perf_counter() - began, last.loss
@@ -111,7 +115,7 @@ def pair(
         "setting": setting,
         "ratio": ratio,
         "quality": {f"last loss, {who}": loss for who, loss in sorted(losses)},
-        "environment": asdict(device.environment("fp32")),
+        "environment": asdict(current_environment("fp32")),
     }
 
 

@@ -17,20 +17,22 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from warmstart.course import look
-from warmstart.data.language import SpokenRows
-from warmstart.data.lines import UNLABELLED
-from warmstart.data.read import read
-from warmstart.data.recognise import Columns, Schema, recognise
-from warmstart.data.split import Rows, Splits, make_rows, split
-from warmstart.models import Model
-from warmstart.prefix import Shared
-from warmstart.regimes import Regime
-from warmstart.stages import Draw, Trained, training
-from warmstart.starts import Pretrained, Start
-from warmstart.tasks import Task
-from warmstart.train import TrainConfig
-from warmstart.weights import find_base
+from warmstart.data.encoding.language import CausalRows
+from warmstart.data.encoding.packing import UNLABELLED
+from warmstart.data.rows.split import Rows, Splits, make_rows, split
+from warmstart.data.schema.infer import infer_schema
+from warmstart.data.schema.schema import ColumnChoices, Schema
+from warmstart.data.tables.read import read_table
+from warmstart.models.model import Model
+from warmstart.models.pretrained.base import find_base
+from warmstart.regimes.regimes import Regime
+from warmstart.regimes.starts import Pretrained, Start
+from warmstart.tasks.task import Task
+from warmstart.training.config import TrainConfig
+from warmstart.training.frozen_prefix import SharedData
+from warmstart.training.run_data import RunData
+from warmstart.training.stages import TrainedStages, train_stages
+from warmstart.training.validation import evaluate
 
 WATCHED = 32  # validation rows that our training looks at once, at its end; peers look at none
 
@@ -56,32 +58,32 @@ class Problem:
         return self.draw(0).task
 
     @cached_property
-    def everything(self) -> Shared:
+    def everything(self) -> SharedData:
         """For judging outside of the time."""
-        return Shared(self.splits)
+        return SharedData(self.splits)
 
-    def shared(self, held_out: bool = False) -> Shared:
+    def shared(self, held_out: bool = False) -> SharedData:
         """Nothing computed yet. Held-out rows are in it only where judging them is part of the time."""
-        return Shared(self.splits if held_out else replace(self.splits, test=self.splits.test.take(np.arange(0))))
+        return SharedData(self.splits if held_out else replace(self.splits, test=self.splits.test.take(np.arange(0))))
 
-    def draw(self, seed: int, shared: Shared | None = None) -> Draw:
-        return Draw(self.splits, self.schema, shared or self.shared(), seed)
+    def draw(self, seed: int, shared: SharedData | None = None) -> RunData:
+        return RunData(self.splits, self.schema, shared or self.shared(), seed)
 
-    def fit(self, regime: Regime, config: TrainConfig, shared: Shared | None = None) -> Model:
+    def fit(self, regime: Regime, config: TrainConfig, shared: SharedData | None = None) -> Model:
         """Our own training."""
-        steps = training(regime, config, self.draw(config.seed, shared), looks=1)
+        steps = train_stages(regime, config, self.draw(config.seed, shared), looks=1)
         while True:
             try:
                 next(steps)
             except StopIteration as stop:
-                trained: Trained = stop.value
+                trained: TrainedStages = stop.value
                 return trained.model
 
-    def accuracy(self, model: Model, start: Start | None = None, shared: Shared | None = None) -> float:
+    def accuracy(self, model: Model, start: Start | None = None, shared: SharedData | None = None) -> float:
         """Of the held-out rows, read as `start` reads (the base unless given); of documents their bits per byte."""
         inputs, test = self.task.reads((start or self.start).inputs), self.splits.test
         examples = (shared or self.everything).examples(inputs, test, self.task.targets(test))
-        return look(model, self.task, examples)[1]
+        return evaluate(model, self.task, examples)[1]
 
 
 @dataclass(frozen=True)
@@ -96,8 +98,8 @@ class Given:
 @functools.cache
 def packages(given: Given, column: str, rows: int, held_out: int) -> Problem:
     """`rows` packages to train on; others, of other sources, to be judged on."""
-    table = read(given.data)
-    schema = recognise(table, Columns("section", (column,), group="source"))
+    table = read_table(given.data)
+    schema = infer_schema(table, ColumnChoices("section", (column,), group="source"))
     splits = split(make_rows(table, schema, drop_bad_rows=True)[0], schema).subset(rows, seed=0)
     small = replace(splits, val=_spread(splits.val, WATCHED), test=_spread(splits.test, held_out))
     return Problem(small, schema, given.base)
@@ -106,8 +108,8 @@ def packages(given: Given, column: str, rows: int, held_out: int) -> Problem:
 @functools.cache
 def documents(given: Given, column: str, rows: int, held_out: int, longest: int = 800) -> Problem:
     """Texts of at most so many characters, to be learned as they are; others to be judged on."""
-    table = read(given.data)
-    schema = recognise(table, Columns("", (column,), task="causal-lm"))
+    table = read_table(given.data)
+    schema = infer_schema(table, ColumnChoices("", (column,), task="causal-lm"))
     splits = split(make_rows(table, schema, drop_bad_rows=True)[0], schema)
     train, val, test = (_shorter(part, longest) for part in (splits.train, splits.val, splits.test))
     splits = replace(splits, train=train).subset(rows, seed=0)
@@ -119,7 +121,7 @@ def documents(given: Given, column: str, rows: int, held_out: int, longest: int 
 def bits_per_byte(model: nn.Module, problem: Problem, start: Start | None = None) -> float:
     """Of the held-out documents by a transformers model, each by itself, in the tokens that ours reads."""
     rows = problem.task.reads((start or problem.start).inputs).encode(problem.splits.test.texts)
-    assert isinstance(rows, SpokenRows)
+    assert isinstance(rows, CausalRows)
     model.eval()
     nats = 0.0
     for i in range(len(rows)):

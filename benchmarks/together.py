@@ -20,10 +20,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from warmstart import device
-from warmstart.models import HashedNet, Model, Size
-from warmstart.tasks import Batch
-from warmstart.train import TrainConfig, begin, schedule, train
+from warmstart.data.encoding.batches import Batch
+from warmstart.models.dnn import HashedNet, Size
+from warmstart.models.model import Model
+from warmstart.runtime.environment import current_environment
+from warmstart.training.config import TrainConfig
+from warmstart.training.loop import start_training, train
+from warmstart.training.optimizer import schedule_factor
 
 RESULTS = Path(__file__).parent / "results" / "together.json"
 RATES, SEEDS = (1e-3, 3e-3, 1e-2), 3
@@ -78,7 +81,7 @@ def heads_apart() -> list[float]:
         head = nn.Linear(WIDTH, CLASSES)
         head.weight.data, head.bias.data = weight, torch.zeros(CLASSES)
         config = TrainConfig(steps=STEPS, lr=lr, batch_size=BATCH)
-        state = begin(Model(Read(), head), {"head.weight": 1.0, "head.bias": 1.0}, config)
+        state = start_training(Model(Read(), head), {"head.weight": 1.0, "head.bias": 1.0}, config)
         found.append([step.loss for step in train(state, Classes(), source, config)][-1])
     return found
 
@@ -97,7 +100,7 @@ def heads_together() -> list[float]:
         losses = nats.view(RUNS, BATCH).mean(1)
         gradients = torch.autograd.grad(losses.sum(), (weight, bias))
         norm = sum(gradient.flatten(1).square().sum(1) for gradient in gradients) ** 0.5
-        scale, rate = (config.clip / (norm + 1e-6)).clamp(max=1), lr * schedule(step, config)
+        scale, rate = (config.clip / (norm + 1e-6)).clamp(max=1), lr * schedule_factor(step, config)
         decays = (config.weight_decay, 0.0)
         with torch.no_grad():
             for p, gradient, (first, second), decay in zip((weight, bias), gradients, moments, decays, strict=True):
@@ -169,7 +172,7 @@ def main() -> None:
         paired(f"{RUNS} heads, {STEPS} steps", heads_apart, heads_together),
         paired(f"blocks of {NETWORKS} networks, {BLOCK_STEPS} steps", blocks_apart, blocks_together),
     ]
-    environment = asdict(device.environment("fp32"))
+    environment = asdict(current_environment("fp32"))
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(json.dumps([row | {"environment": environment} for row in rows], indent=1) + "\n")
 

@@ -3,16 +3,18 @@
 import sys
 from pathlib import Path
 
-from warmstart.api import last, prepare
-from warmstart.config import Request
-from warmstart.methods import Frozen, Full
-from warmstart.prefix import Shared
-from warmstart.record import Run
-from warmstart.regimes import HABITS, Regime, Stage
-from warmstart.runs import Chosen, run
-from warmstart.stages import Draw
-from warmstart.starts import Pretrained
-from warmstart.train import TrainConfig
+from warmstart.regimes.frozen import Frozen
+from warmstart.regimes.full import Full
+from warmstart.regimes.regimes import DEFAULTS, Regime, Stage
+from warmstart.regimes.starts import Pretrained
+from warmstart.request.launch import run_to_end
+from warmstart.request.prepare import prepare_study
+from warmstart.request.request import Request
+from warmstart.results.record import Run
+from warmstart.runs.run import TunedRegime, train_run
+from warmstart.training.config import TrainConfig
+from warmstart.training.frozen_prefix import SharedData
+from warmstart.training.run_data import RunData
 
 PROBE = Stage(Frozen(), share=0.2, lr=1e-2)
 
@@ -27,10 +29,10 @@ def main(
 ) -> Run:
     waking = tuple(Stage(Frozen(unfrozen=k), share=0.4 / top) for k in range(1, top + 1))
     stages = (PROBE, *waking, Stage(Full(), share=0.4))
-    problem = prepare(Request((data,), "price", base=base), None, {}).problem
-    draw = Draw(problem.splits, problem.schema, Shared(problem.splits), seed=0)
-    regime = Regime("gradual-unfreezing", Pretrained(problem.base), stages, HABITS["full"])
-    done = last(run(Chosen(regime, TrainConfig(steps=steps, lr=regime.habits.lr)), draw, Path(out)))
+    problem = prepare_study(Request((data,), "price", base=base), None, {}).problem
+    draw = RunData(problem.splits, problem.schema, SharedData(problem.splits), seed=0)
+    regime = Regime("gradual-unfreezing", Pretrained(problem.base), stages, DEFAULTS["full"])
+    done = run_to_end(train_run(TunedRegime(regime, TrainConfig(steps=steps, lr=regime.habits.lr)), draw, Path(out)))
     print(f"{done.method}: {done.metric} {done.test:.4f} of {done.units} after {done.steps} steps")
     return done
 

@@ -6,26 +6,28 @@ A random head sends large, useless gradients through the base. Here it learns al
 import sys
 from pathlib import Path
 
-from warmstart.api import last, prepare
-from warmstart.config import Request
-from warmstart.methods import Frozen, Full
-from warmstart.prefix import Shared
-from warmstart.record import Run
-from warmstart.regimes import HABITS, Regime, Stage
-from warmstart.runs import Chosen, run
-from warmstart.stages import Draw
-from warmstart.starts import Pretrained
-from warmstart.train import TrainConfig
+from warmstart.regimes.frozen import Frozen
+from warmstart.regimes.full import Full
+from warmstart.regimes.regimes import DEFAULTS, Regime, Stage
+from warmstart.regimes.starts import Pretrained
+from warmstart.request.launch import run_to_end
+from warmstart.request.prepare import prepare_study
+from warmstart.request.request import Request
+from warmstart.results.record import Run
+from warmstart.runs.run import TunedRegime, train_run
+from warmstart.training.config import TrainConfig
+from warmstart.training.frozen_prefix import SharedData
+from warmstart.training.run_data import RunData
 
 STAGES = (Stage(Frozen(), share=0.3, lr=1e-2), Stage(Full(), share=0.7))
 
 
 def main(data: str = "demo/catalogue.csv", out: str = "probed", *, base: tuple[str, ...] = (), steps: int = 300) -> Run:
-    problem = prepare(Request((data,), "price", base=base), None, {}).problem
-    draw = Draw(problem.splits, problem.schema, Shared(problem.splits), seed=0)
-    regime = Regime("probe-then-full", Pretrained(problem.base), STAGES, HABITS["full"])
+    problem = prepare_study(Request((data,), "price", base=base), None, {}).problem
+    draw = RunData(problem.splits, problem.schema, SharedData(problem.splits), seed=0)
+    regime = Regime("probe-then-full", Pretrained(problem.base), STAGES, DEFAULTS["full"])
     config = TrainConfig(steps=steps, lr=regime.habits.lr)
-    done = last(run(Chosen(regime, config), draw, Path(out)))
+    done = run_to_end(train_run(TunedRegime(regime, config), draw, Path(out)))
     print(f"{done.method}: {done.metric} {done.test:.4f} of {done.units} after {done.steps} steps")
     return done
 

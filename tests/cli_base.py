@@ -11,7 +11,7 @@ from pathlib import Path
 from unittest.mock import patch
 
 from tests.tiny import CLASSES, REGRESSION, tiny_rows
-from warmstart.cli import main
+from warmstart.cli.app import main
 
 # Seconds of training at most: a few steps of each, one rate, no search.
 QUICK = ("--regimes", "constant,linear,frozen", "--seeds", "1", "--trials", "1", "--length", "0.01")

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from tests.tiny import CLASSES, REGRESSION, save_tiny_base, tiny_draw, tiny_problem
-from warmstart.problem import Problem
-from warmstart.stages import Draw
-from warmstart.weights import Base, find_base
+from warmstart.models.pretrained.base import Base, find_base
+from warmstart.planning.problem import Problem
+from warmstart.training.run_data import RunData
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -46,13 +46,13 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Base:
 
 
 @pytest.fixture(scope="session")
-def regression() -> Draw:
+def regression() -> RunData:
     """120 titles with prices: 84 for training."""
     return tiny_draw(REGRESSION)
 
 
 @pytest.fixture(scope="session")
-def classes() -> Draw:
+def classes() -> RunData:
     """120 titles of three rooms."""
     return tiny_draw(CLASSES)
 

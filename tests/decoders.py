@@ -7,11 +7,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from warmstart.data.schema import Schema
-from warmstart.data.split import Rows, Splits
-from warmstart.prefix import Shared
-from warmstart.record import Array
-from warmstart.stages import Draw
+from warmstart.data.rows.split import Rows, Splits
+from warmstart.data.schema.schema import Schema
+from warmstart.training.frozen_prefix import SharedData
+from warmstart.training.run_data import RunData
+from warmstart.types import Array
 
 CONTEXT = 48
 TEXT = 'the quick brown fox jumps over the lazy dog. größer, naïve, 東京, {"name": "value", "number": 12} ' * 3
@@ -90,11 +90,13 @@ def prompts(lengths: list[int], vocabulary: int = 97) -> list[Array]:
     return [dice.integers(1, vocabulary, length).astype(np.int32) for length in lengths]
 
 
-def language_draw(n: int = 40) -> Draw:
+def language_draw(n: int = 40) -> RunData:
     """Short documents, to be learned from left to right."""
     dice = np.random.default_rng(0)
     texts = tuple(f"the lazy {a} jumps at {i}" for i, a in enumerate(dice.choice(["fox", "dog", "cat"], n)))
     rows = Rows(texts, np.array(texts, dtype=object), np.arange(1, n + 1), texts)
     parts = (rows.take(index) for index in np.split(np.arange(n), [n - 16, n - 8]))
     splits = Splits(*parts, "")
-    return Draw(splits, Schema("causal-lm", "", ("text",), False, None, {}, "linear", False, None), Shared(splits), 0)
+    return RunData(
+        splits, Schema("causal-lm", "", ("text",), False, None, {}, "linear", False, None), SharedData(splits), 0
+    )

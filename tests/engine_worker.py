@@ -18,18 +18,21 @@ from torch.nn.parallel import DistributedDataParallel
 
 from tests.cli_base import call
 from tests.tiny import REGRESSION, carried_out, tiny_draw
-from warmstart.checkpoint import Checkpoints
-from warmstart.engine import ALONE, World, world
 from warmstart.errors import UsageError
-from warmstart.methods import METHODS, Frozen, Full, LoRA
 from warmstart.models.dnn import Size
+from warmstart.models.evaluate import outputs
 from warmstart.models.model import Model
-from warmstart.prefix import outputs
-from warmstart.regimes import HABITS, Regime, Stage
-from warmstart.stages import Trained, training
-from warmstart.starts import Pretrained, dnn
-from warmstart.train import Step, TrainConfig
-from warmstart.weights import Base, find_base
+from warmstart.models.pretrained.base import Base, find_base
+from warmstart.regimes.frozen import Frozen
+from warmstart.regimes.full import Full
+from warmstart.regimes.lora import LoRA
+from warmstart.regimes.regimes import DEFAULTS, METHODS, Regime, Stage
+from warmstart.regimes.starts import Pretrained, dnn
+from warmstart.runtime.distributed import ALONE, Distributed, world
+from warmstart.training.checkpoint import Checkpoints
+from warmstart.training.config import TrainConfig
+from warmstart.training.loop import Step
+from warmstart.training.stages import TrainedStages, train_stages
 
 # 84 training rows: an epoch of 6 steps, the last with 4 rows. At dropout 0.
 PLAIN = TrainConfig(steps=8, lr=5e-3, batch_size=16)
@@ -48,13 +51,13 @@ class Job:
     def regime(self, base: Base) -> Regime:
         if self.method == "scratch-dnn":
             network = replace(dnn(Size(features=500, width=8, dropout=self.dropout)), dropout=self.dropout)
-            return Regime(self.method, network, (Stage(Full()),), HABITS["full"])
+            return Regime(self.method, network, (Stage(Full()),), DEFAULTS["full"])
         stages = {
             "lora": (Stage(LoRA(rank=2)),),
             "head-then-all": (Stage(Frozen(), share=0.4), Stage(Full(), share=0.6)),
         }
         start = Pretrained(base, self.dropout)
-        return Regime(self.method, start, stages.get(self.method) or (Stage(METHODS[self.method]),), HABITS["full"])
+        return Regime(self.method, start, stages.get(self.method) or (Stage(METHODS[self.method]),), DEFAULTS["full"])
 
 
 MOMENTUM = replace(PLAIN, optimizer="sgd", lr=0.02)  # Adam blows up a gradient of 1e-9 to a whole step
@@ -80,14 +83,14 @@ JOBS = {
 CHANGES = ("full", "full, sharded")  # jobs that go on with another number of processes
 
 
-def some(steps: Generator[Step, None, Trained], count: int) -> list[float]:
+def some(steps: Generator[Step, None, TrainedStages], count: int) -> list[float]:
     """The losses of the first steps; then it is stopped, and saves."""
     losses = [next(steps).loss for _ in range(count)]
     steps.close()
     return losses
 
 
-def facts_of(steps: list[Step], trained: Trained) -> dict[str, object]:
+def facts_of(steps: list[Step], trained: TrainedStages) -> dict[str, object]:
     """What two processes must have in common, and with one."""
     model = trained.model
     weights = torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
@@ -99,9 +102,11 @@ def facts_of(steps: list[Step], trained: Trained) -> dict[str, object]:
     }
 
 
-def start(job: Job, base: Base, config: TrainConfig, folder: Path | None = None) -> Generator[Step, None, Trained]:
+def start(
+    job: Job, base: Base, config: TrainConfig, folder: Path | None = None
+) -> Generator[Step, None, TrainedStages]:
     checkpoints = Checkpoints(folder, "this", every=1e9) if folder else None
-    return training(job.regime(base), config, tiny_draw(REGRESSION), 2, checkpoints)
+    return train_stages(job.regime(base), config, tiny_draw(REGRESSION), 2, checkpoints)
 
 
 # --- what the two processes do ----------------------------------------------------------------------------------------
@@ -146,7 +151,7 @@ def short_of_memory_in_one(base: Base) -> dict[str, object]:
 def through_ddp(base: Base) -> dict[str, object]:
     """As on a GPU."""
     asked = {"broadcast_buffers": False, "gradient_as_bucket_view": True}
-    with patch.object(World, "around", lambda self, model: DistributedDataParallel(model, **asked)):
+    with patch.object(Distributed, "around", lambda self, model: DistributedDataParallel(model, **asked)):
         return facts_of(*carried_out(start(JOBS["full"], base, PLAIN)))
 
 

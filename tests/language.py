@@ -8,11 +8,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from warmstart.data.inputs import Encoded
+from warmstart.data.encoding.batches import Batch
+from warmstart.data.encoding.examples import BatchStream, Examples
+from warmstart.data.encoding.inputs import Encoded
 from warmstart.models.model import Model
-from warmstart.prefix import Examples, Stream
-from warmstart.record import Array
-from warmstart.tasks import Batch
+from warmstart.types import Array
 
 VOCABULARY = 50
 KINDS = ("llama", "gpt2", "bert")
@@ -119,5 +119,5 @@ def examples_of(rows: Sequence[Sequence[int]]) -> Examples:
     return Examples(encoded, np.arange(n), torch.zeros(n), np.arange(1, n + 1))
 
 
-def stream(examples: Examples, batch_size: int = 4, seed: int = 0) -> Stream:
-    return Stream(examples, examples.order(batch_size, seed))
+def stream(examples: Examples, batch_size: int = 4, seed: int = 0) -> BatchStream:
+    return BatchStream(examples, examples.order(batch_size, seed))

@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 
 from tests.run_factory import make_comparison, make_curve_runs, make_retention
-from warmstart.advise import Advice
-from warmstart.comparison import Comparison
-from warmstart.data.finding import Finding
-from warmstart.record import Array, Cost, Environment, Point, Run, Trial
+from warmstart.advice.advise import Advice
+from warmstart.data.rows.findings import Finding
+from warmstart.results.comparison import Comparison
+from warmstart.results.record import Cost, Evaluation, Run, Trial
+from warmstart.runtime.environment import Environment
+from warmstart.types import Array
 
 TEST_ROWS = 240
 STEPS = (1 / 3, 1, 3, 9)
@@ -199,12 +201,12 @@ def _labels(random: np.random.Generator, share: float, classes: Sequence[str]) -
     return scores, columns
 
 
-def _points(random: np.random.Generator, error: float) -> tuple[Point, ...]:
+def _points(random: np.random.Generator, error: float) -> tuple[Evaluation, ...]:
     points = []
     for step in range(0, 301, 20):
         train = error * (0.55 + 2.6 * math.exp(-step / 60)) + random.normal(0, 0.006)
         val = error * (1.0 + 2.1 * math.exp(-step / 50) + 0.0004 * max(0, step - 220)) + random.normal(0, 0.004)
-        points.append(Point(step, step / 75, train, val, val, step * 0.3))
+        points.append(Evaluation(step, step / 75, train, val, val, step * 0.3))
     return tuple(points)
 
 

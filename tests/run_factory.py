@@ -5,8 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from warmstart.comparison import Comparison
-from warmstart.record import Array, Cost, Environment, Run
+from warmstart.results.comparison import Comparison
+from warmstart.results.record import Cost, Run
+from warmstart.runtime.environment import Environment
+from warmstart.types import Array
 
 FAMILIES = {"constant": "baseline", "linear": "baseline", "scratch": "scratch", "scratch-dnn": "scratch"}
 ENVIRONMENT = Environment(

@@ -12,9 +12,9 @@ import measure
 import problems
 import replay
 import told
-from warmstart.foresight import Ask
-from warmstart.race import rungs
-from warmstart.regimes import DEFAULT
+from warmstart.regimes.regimes import DEFAULT_REGIMES
+from warmstart.study.curve_model import NextRun
+from warmstart.study.race import rungs
 
 WHOLE, ITEMS = 200, 300
 COSTS = {"constant": 0.001, "linear": 0.01, "frozen": 0.05, "scratch-dnn": 0.05}
@@ -25,7 +25,7 @@ def logged(name: str, errors: dict[str, float], folder: Path, dice: int = 0) -> 
     random = np.random.default_rng(dice)
     hardness = random.random(ITEMS)
     rows = []
-    for regime in DEFAULT:
+    for regime in DEFAULT_REGIMES:
         for seed in range(measure.SEEDS):
             for size in rungs(WHOLE):
                 error = errors[regime] * (size / WHOLE) ** (0.0 if regime == "constant" else -0.2)
@@ -51,7 +51,7 @@ def logged(name: str, errors: dict[str, float], folder: Path, dice: int = 0) -> 
 @pytest.fixture(scope="module")
 def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("log")
-    poor = dict.fromkeys(DEFAULT, 0.55) | {"constant": 0.9}
+    poor = dict.fromkeys(DEFAULT_REGIMES, 0.55) | {"constant": 0.9}
     logged("one", poor | {"full": 0.3}, folder)
     logged("other", poor | {"linear": 0.35}, folder, 1)
     return folder
@@ -126,11 +126,11 @@ def test_a_coded_text_has_the_same_words_in_other_letters(text: str) -> None:
 
 def test_every_run_of_a_race_is_asked_for_once() -> None:
     class Plan:
-        names, sizes = DEFAULT, rungs(WHOLE)
+        names, sizes = DEFAULT_REGIMES, rungs(WHOLE)
 
     class Study:
         plan = Plan
 
     asks = list(measure.asks(Study))  # type: ignore[arg-type]
-    assert len(set(asks)) == len(asks) == len(DEFAULT) * len(rungs(WHOLE)) * measure.SEEDS
-    assert asks[0] == Ask("constant", 50, 0)
+    assert len(set(asks)) == len(asks) == len(DEFAULT_REGIMES) * len(rungs(WHOLE)) * measure.SEEDS
+    assert asks[0] == NextRun("constant", 50, 0)

@@ -12,10 +12,11 @@ from torch import nn
 import warmstart
 from tests.cli_base import products
 from tests.tiny import REGRESSION, Tower, tiny_rows
-from warmstart import api, config
+from warmstart import api
 from warmstart.errors import InputError, MissingError, UsageError
-from warmstart.study import Study
-from warmstart.weights import Base
+from warmstart.models.pretrained.base import Base
+from warmstart.request import request as config
+from warmstart.study.study import Study
 
 QUICK = {"regimes": ("constant", "linear", "frozen"), "seeds": 1, "trials": 1, "length": 0.01, "text": "title"}
 RESULTS = ("comparison.json", "advice.json", "report.html")
@@ -83,7 +84,7 @@ def test_a_study_of_columns_in_memory_goes_on_after_a_stop(data: Path, base: Bas
     asked: dict[str, Any] = {"base": base.location, "text": ["title"], "regimes": ("constant", "linear"), "log": False}
     whole = warmstart.compare(columns, "price", tmp_path / "whole", **asked)
     request, table = api._asked("compare", columns, "price", asked)
-    steps = api.comparing(api.begin(request, tmp_path / "stopped", table))
+    steps = api.compare_steps(api.start(request, tmp_path / "stopped", table))
     next(step for step in steps if (tmp_path / "stopped" / "runs").exists())
     steps.close()
     assert not (tmp_path / "stopped" / "comparison.json").exists()
@@ -97,7 +98,7 @@ def test_rows_in_memory_are_not_kept_where_no_texts_are(data: Path, base: Base, 
     columns = dict(warmstart.read(data).columns.to_pydict())
     asked: dict[str, Any] = {"base": base.location, "text": ["title"], "regimes": ("constant",), "examples": False}
     request, table = api._asked("compare", columns, "price", asked)
-    api.begin(request, tmp_path / "begun", table)
+    api.start(request, tmp_path / "begun", table)
     assert not (tmp_path / "begun" / "table.parquet").exists()
     with pytest.raises(UsageError, match="made of rows in memory, which were not kept"):
         warmstart.resume(tmp_path / "begun")
@@ -157,8 +158,8 @@ def test_a_study_that_was_stopped_goes_on_and_comes_to_the_same(
     study: Path, data: Path, base: Base, tmp_path: Path
 ) -> None:
     out = tmp_path / "s"
-    request = replace(config.load(study), data=(str(data),))
-    steps = api.comparing(api.begin(request, out))
+    request = replace(config.load_request(study), data=(str(data),))
+    steps = api.compare_steps(api.start(request, out))
     next(now for now in steps if now.message.startswith("linear"))
     steps.close()
     assert [run.regime for run in api.finished(out)] == ["constant", "linear"]
@@ -168,8 +169,8 @@ def test_a_study_that_was_stopped_goes_on_and_comes_to_the_same(
     with pytest.raises(InputError, match="no trained model yet"):
         warmstart.load(out)
     with pytest.raises(UsageError, match="exists already"):
-        api.begin(request, out)
-    done = api.last(api.comparing(api.begin_again(config.load(out), out)))
+        api.start(request, out)
+    done = api.run_to_end(api.compare_steps(api.restart(config.load_request(out), out)))
     scores = {row.name: row.score for row in done.comparison.table}
     expected = api.finished_study(study)
     assert expected is not None and scores == {row.name: row.score for row in expected.comparison.table}
@@ -178,16 +179,16 @@ def test_a_study_that_was_stopped_goes_on_and_comes_to_the_same(
 def test_a_study_whose_data_has_changed_does_not_go_on(study: Path, data: Path, tmp_path: Path) -> None:
     out, copy = tmp_path / "s", tmp_path / "copy.csv"
     copy.write_text(data.read_text())
-    request = replace(config.load(study), data=(str(copy),))
-    steps = api.comparing(api.begin(request, out))
+    request = replace(config.load_request(study), data=(str(copy),))
+    steps = api.compare_steps(api.start(request, out))
     next(now for now in steps if now.message.startswith("constant"))
     steps.close()
     copy.write_text(data.read_text().replace("oak", "elm"))
     with pytest.raises(InputError, match="the data has changed"):
-        api.last(api.comparing(api.begin_again(config.load(out), out)))
+        api.run_to_end(api.compare_steps(api.restart(config.load_request(out), out)))
     assert len(api.finished(out)) == 1  # nothing is lost
     copy.write_text(data.read_text())
-    assert api.last(api.comparing(api.begin_again(config.load(out), out))).folder == out
+    assert api.run_to_end(api.compare_steps(api.restart(config.load_request(out), out))).folder == out
 
 
 def test_a_folder_is_claimed_last_and_given_back_where_nothing_can_begin(
@@ -201,23 +202,23 @@ def test_a_folder_is_claimed_last_and_given_back_where_nothing_can_begin(
         warmstart.compare(data, "price", out, base="no_such_base")
     assert not out.exists()
     request = config.Request((str(data),), "price", base=(base.location,))
-    api.begin(request, out)  # and was killed before anything was measured
-    begun = api.begin(replace(request, seeds=1), out)
-    assert config.load(out).seeds == 1 and begun.fresh
+    api.start(request, out)  # and was killed before anything was measured
+    begun = api.start(replace(request, seeds=1), out)
+    assert config.load_request(out).seeds == 1 and begun.fresh
     (out / "notes.txt").write_text("mine")
     with pytest.raises(UsageError, match="exists already"):
-        api.begin(request, out)
+        api.start(request, out)
     with pytest.raises(UsageError, match="not known"):
-        api.last(api.comparing(replace(begun, request=replace(request, regimes=("ful",)))))
+        api.run_to_end(api.compare_steps(replace(begun, request=replace(request, regimes=("ful",)))))
     assert (out / "notes.txt").exists() and (out / "request.json").exists()  # not ours alone: nothing is removed
 
 
 def test_what_was_begun_before_keeps_its_request_when_it_cannot_go_on(data: Path, tmp_path: Path) -> None:
     request = config.Request((str(data),), "price", base=("no_such_base",))
-    api.begin(request, tmp_path / "s")
+    api.start(request, tmp_path / "s")
     with pytest.raises(MissingError):
-        api.last(api.comparing(api.begin_again(request, tmp_path / "s")))
-    assert config.load(tmp_path / "s") == request
+        api.run_to_end(api.compare_steps(api.restart(request, tmp_path / "s")))
+    assert config.load_request(tmp_path / "s") == request
 
 
 def test_a_network_of_ones_own_is_one_more_regime(data: Path, base: Base, tmp_path: Path) -> None:
@@ -233,7 +234,7 @@ def test_a_network_of_ones_own_is_one_more_regime(data: Path, base: Base, tmp_pa
     with pytest.raises(UsageError, match="architecture of its own"):
         warmstart.load(tmp_path / "run")
     with pytest.raises(UsageError, match="name it again"):
-        config.save(replace(config.load(tmp_path / "run"), model="net.py:tower"), tmp_path / "run")
+        config.save_request(replace(config.load_request(tmp_path / "run"), model="net.py:tower"), tmp_path / "run")
         api.resumable(tmp_path / "run", None)
     other = warmstart.fit(data, "price", "linear", tmp_path / "other", own={"tower": tower}, **few)
     assert other.regime == "linear"  # the regime that was named
@@ -245,4 +246,4 @@ def test_resume_refuses_to_leave_out_a_network_of_ones_own(data: Path, base: Bas
     warmstart.compare(data, "price", out, own={"tower": Tower}, **few)
     (out / "study.json").unlink()  # as if it had been stopped
     with pytest.raises(UsageError, match="'scratch-tower' is not known"):
-        api.last(api.comparing(api.begin_again(api.resumable(out, None), out)))
+        api.run_to_end(api.compare_steps(api.restart(api.resumable(out, None), out)))

@@ -24,7 +24,7 @@ import texts
 from harness import Contest, Gate, Outcome, Results
 from tests.decoders import TEXT, save_decoder
 from tests.tiny import CLASSES, tiny_splits
-from warmstart.train import TrainConfig
+from warmstart.training.config import TrainConfig
 
 ACCURACY = Gate("accuracy", higher_is_better=True, tolerance=0.02)
 HERE = {"cpu": "a", "date": "today"}

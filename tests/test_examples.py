@@ -13,7 +13,7 @@ import pytest
 import typer
 
 from tests.run_factory import make_comparison, make_curve_runs, make_runs
-from warmstart.advise import advise
+from warmstart.advice.advise import advise
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -27,7 +27,7 @@ def example(name: str, function: str = "main") -> Callable[..., Any]:
 
 @pytest.fixture(scope="module")
 def products(tmp_path_factory: pytest.TempPathFactory) -> str:
-    from warmstart.catalogue import catalogue
+    from warmstart.cli.demo_data import catalogue
 
     path = tmp_path_factory.mktemp("products") / "catalogue.csv"
     pyarrow.csv.write_csv(catalogue(rows=150).table, path)
@@ -100,37 +100,38 @@ def cells(document: str) -> list[list[str]]:
 
 
 def test_the_table_of_defaults_is_that_of_the_code() -> None:
-    from warmstart.regimes import HABITS
-    from warmstart.report.words import rate
+    from warmstart.regimes.regimes import DEFAULTS
+    from warmstart.reporting.words import format_rate
 
     written = {row[0].strip("`"): row[2:] for row in cells("regimes.md") if len(row) == 7 and row[0].startswith("`")}
     known = {
-        name: [rate(h.lr), f"{h.epochs:g}", str(h.floor), str(h.batch_size or "16 / 32"), str(h.looks)]
-        for name, h in HABITS.items()
+        name: [format_rate(h.lr), f"{h.epochs:g}", str(h.floor), str(h.batch_size or "16 / 32"), str(h.looks)]
+        for name, h in DEFAULTS.items()
     }
     assert written == known
 
 
 def test_the_defaults_in_words_are_those_of_the_code() -> None:
-    from warmstart.config import Request
-    from warmstart.methods import Discriminative, LoRA
     from warmstart.models.dnn import size_for
-    from warmstart.regimes import BASELINES, DEFAULT, HABITS, WORDS
+    from warmstart.regimes.discriminative import Discriminative
+    from warmstart.regimes.lora import LoRA
+    from warmstart.regimes.regimes import DEFAULT_REGIMES, DEFAULTS, DESCRIPTIONS, WITHOUT_TRAINING
+    from warmstart.request.request import Request
 
     text = (ROOT / "docs" / "regimes.md").read_text(encoding="utf-8")
-    assert [HABITS["full"].batch(rows) for rows in (1_999, 2_000)] == [16, 32]
+    assert [DEFAULTS["full"].batch(rows) for rows in (1_999, 2_000)] == [16, 32]
     assert [(size_for(n).width, size_for(n).depth) for n in (1_999, 19_999, 20_000)] == [(256, 2), (512, 3), (1024, 4)]
     assert f"multiplies the rate by {Discriminative().decay:g}" in text
     assert f"adapters of rank {LoRA().rank} " in text and f"alpha\n{LoRA().alpha:g}." in text
     request = Request(("x.csv",), "price")
     assert (request.optimizer, request.schedule, request.weight_decay) == ("adamw", "linear", 0.01)
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert [name for name in WORDS if f"\n| `{name}` |" in readme] == list(WORDS)
-    assert set(WORDS) - set(DEFAULT) == {"top-layers", "qlora", "hybrid", "self-pretrained", "zero-shot"}
-    assert set(BASELINES) - {"zero-shot"} < set(DEFAULT)
+    assert [name for name in DESCRIPTIONS if f"\n| `{name}` |" in readme] == list(DESCRIPTIONS)
+    assert set(DESCRIPTIONS) - set(DEFAULT_REGIMES) == {"top-layers", "qlora", "hybrid", "self-pretrained", "zero-shot"}
+    assert set(WITHOUT_TRAINING) - {"zero-shot"} < set(DEFAULT_REGIMES)
 
 
-def test_the_list_of_modules_is_the_contract_of_imports() -> None:
+def test_the_list_of_packages_is_the_contract_of_imports() -> None:
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     contract = next(c for c in settings["tool"]["importlinter"]["contracts"] if c["containers"] == ["warmstart"])
     layers = [layer for layer in reversed(contract["layers"]) if not layer.startswith("(")]
@@ -151,7 +152,7 @@ def test_the_public_keys_are_described() -> None:
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_commands_and_links_exist(document: Path) -> None:
-    from warmstart.cli import app
+    from warmstart.cli.app import app
 
     known = typer.main.get_group(app).commands
     text = document.read_text(encoding="utf-8")

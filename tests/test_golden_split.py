@@ -9,11 +9,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from warmstart.data.check import check
-from warmstart.data.formats import usual_type
-from warmstart.data.read import Table
-from warmstart.data.recognise import Columns, recognise
-from warmstart.data.split import make_rows, split
+from warmstart.data.rows.check import find_problems
+from warmstart.data.rows.split import make_rows, split
+from warmstart.data.schema.infer import infer_schema
+from warmstart.data.schema.schema import ColumnChoices
+from warmstart.data.tables.formats import usual_type
+from warmstart.data.tables.read import Table
 
 WORDS = ("lamp", "Stuhl", "étagère", "ランプ", "ковёр", "naïve", "desk", "🪑", "vase", "x")
 N = 23_000  # more than two of the blocks in which texts are read
@@ -91,7 +92,9 @@ NOT_WRITTEN = ", instruction=None, fields=(), json_schema=None, piece_bytes=0, l
 
 
 def digest(value: object) -> str:
-    said = repr(value).replace(NOT_WRITTEN, "").replace(", spelling=None)", ")")  # that of a base, where one is named
+    said = (
+        repr(value).replace("CheckResult(", "Checked(").replace(NOT_WRITTEN, "").replace(", spelling=None)", ")")
+    )  # that of a base, where one is named
     return sha256(said.encode()).hexdigest()[:16]
 
 
@@ -99,7 +102,7 @@ def digest(value: object) -> str:
 def test_every_row_is_where_it_was(name: str) -> None:
     made = pa.table({column: pa.array(values) for column, values in TABLES[name]().items()})
     table = Table(pa.table({c: usual_type(made[c]) for c in made.column_names}), ("golden",), (made.num_rows,))
-    schema = recognise(table, Columns("y", group="shop" if name == "groups" else None))
+    schema = infer_schema(table, ColumnChoices("y", group="shop" if name == "groups" else None))
     rows, caveats = make_rows(table, schema, drop_bad_rows=True)
     splits = split(rows, schema)
     contents = [(list(part.texts), part.targets.tolist(), list(part.keys)) for part in (splits.val, splits.test)]
@@ -109,5 +112,5 @@ def test_every_row_is_where_it_was(name: str) -> None:
         splits.fingerprint,
         digest((sides, contents)),
         digest(drawn),
-        digest((schema, caveats, check(table, schema))),
+        digest((schema, caveats, find_problems(table, schema))),
     )

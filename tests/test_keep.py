@@ -9,10 +9,10 @@ import warmstart
 from tests.cli_base import call
 from tests.decoders import save_decoder
 from tests.test_wrong_input import refused
-from warmstart import mixing
-from warmstart.record import load_run
-from warmstart.weights import Base
-from warmstart.wording import forgotten
+from warmstart.models.pretrained.base import Base
+from warmstart.quantities import describe_forgetting
+from warmstart.results.record import load_run
+from warmstart.runs import weight_mixing as mixing
 
 ALL = "general=50%,base=20,mixed"
 PLAIN = ("--trials", "1", "--length", "0.1", "--lr", "1e-2", "--no-log", "--quiet")
@@ -70,7 +70,7 @@ def test_what_is_written_decides_how_much_is_taken_back(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     written = iter([0.5, *[-1.0] * 9])
     monkeypatch.setattr(mixing, "_written", lambda *_: next(written))
-    monkeypatch.setattr(mixing, "matched", lambda points, **_: points[0])
+    monkeypatch.setattr(mixing, "least_forgetting", lambda points, **_: points[0])
     asked = ("--target", "summary", "--task", "summarise", "--base", decoder, "--max-length", "96", "--regime", "full")
     answer = call("fit", table, *asked, "--keep", "mixed", "--worth", "100%", *PLAIN, "--out", tmp_path / "out")
     assert answer.code == 0, answer.err
@@ -83,12 +83,12 @@ def test_what_a_mix_brought_is_a_sentence() -> None:
     points = [{"mix": i / 2, "score": 1.5 - i / 4, "forgotten": i / 10} for i in range(3)]
     by = {"score": "bits per byte", "forgotten": "nats"}
     found = {"nats": 0.1, "progress_lost": 0.02, "frontier": points, "matched": points[1], "frontier_by": by}
-    assert forgotten(found) == [
+    assert describe_forgetting(found) == [
         "forgot 0.100 nats a token of general text, 2 % of what pre-training had gained",
         "weights 50 % tuned and 50 % the base's: nats fell from 0.200 to 0.100 "
         "(validation bits per byte 1.250, as tuned 1.000)",
     ]
-    assert forgotten({"nats": None, "kl": None, "drift": 0.25}) == [
+    assert describe_forgetting({"nats": None, "kl": None, "drift": 0.25}) == [
         "its features moved from the base's by 0.250 (1 - cosine)"
     ]
 

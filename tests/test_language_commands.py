@@ -9,7 +9,7 @@ import pytest
 
 from tests.cli_base import call
 from tests.decoders import byte_tokenizer, save_decoder
-from warmstart.record import load_run
+from warmstart.results.record import load_run
 
 ANIMALS = ("fox", "dog", "cat", "hen")
 FEW = ("--trials", "1", "--length", "0.02", "--max-length", "96")

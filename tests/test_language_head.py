@@ -15,16 +15,18 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from tests.tiny_language import conversation, language_body, language_model, save_language_base, splits_of
-from warmstart.data.inputs import Encoded
-from warmstart.data.language import Conversations, Documents, Masked
-from warmstart.data.lines import UNLABELLED
-from warmstart.flops import flops
-from warmstart.models import language
-from warmstart.models.language import LanguageHead, token_nats
+from warmstart.data.encoding.batches import Batch
+from warmstart.data.encoding.examples import BatchStream, Examples
+from warmstart.data.encoding.inputs import Encoded
+from warmstart.data.encoding.language import Conversations, Documents, Masked
+from warmstart.data.encoding.packing import UNLABELLED
+from warmstart.models import lm_head as language
+from warmstart.models.lm_head import LanguageHead, token_nats
 from warmstart.models.model import UNPOOLED, Model
-from warmstart.prefix import Examples, Shared, Stream
-from warmstart.tasks import Batch
-from warmstart.train import TrainConfig, begin, train
+from warmstart.training.config import TrainConfig
+from warmstart.training.flops import flops
+from warmstart.training.frozen_prefix import SharedData
+from warmstart.training.loop import start_training, train
 
 TEXTS = ["the bell", "all the walls of the hall", "a", "Tür und Tor, the end", "hello there, you", "so it is"]
 
@@ -198,8 +200,8 @@ def test_pieces_of_a_batch_learn_what_the_whole_batch_learns(kind: str, tmp_path
         config = TrainConfig(steps=4, lr=1e-3, batch_size=n, micro_batch=micro_batch, optimizer="sgd")
         model = language_model("bert" if kind == "masked" else "llama")
         rates = {name: 1.0 for name, _ in model.named_parameters()}
-        state = begin(model, rates, config)
-        steps = list(train(state, Likelihood(), Stream(examples, examples.order(n, 0)), config))  # type: ignore[arg-type]
+        state = start_training(model, rates, config)
+        steps = list(train(state, Likelihood(), BatchStream(examples, examples.order(n, 0)), config))  # type: ignore[arg-type]
         weights.append((torch.cat([p.detach().flatten() for p in model.parameters()]), [s.loss for s in steps]))
     for found, losses in weights[1:]:
         torch.testing.assert_close(found, weights[0][0], atol=1e-6, rtol=0)
@@ -210,14 +212,14 @@ def test_masked_rows_are_drawn_anew_in_each_epoch_of_training(tmp_path: Path) ->
     encoded = Masked(str(save_language_base(tmp_path, "bert")), 60, 0).encode(TEXTS)
     n = len(TEXTS)
     examples = Examples(encoded, np.arange(n), torch.zeros(n), np.arange(n))
-    stream = Stream(examples, examples.order(n, 0))
+    stream = BatchStream(examples, examples.order(n, 0))
     first, again, second = (sorted(stream.at(step)[0].inputs["labels"].flatten().tolist()) for step in (0, 0, 1))
     assert first == again != second
 
 
 def test_nothing_is_stored_of_rows_in_lines(tmp_path: Path) -> None:
     base = str(save_language_base(tmp_path, "llama"))
-    shared = Shared(splits_of(["abc", "def", "ghi", "jkl"]))
+    shared = SharedData(splits_of(["abc", "def", "ghi", "jkl"]))
     model = language_model()
     model.requires_grad_(False)
     inputs = Documents(base, 4)

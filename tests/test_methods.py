@@ -5,9 +5,13 @@ from torch import nn
 
 from tests.tiny import REGRESSION, Tower, model_of, tiny_draw
 from warmstart.errors import UsageError
-from warmstart.methods import METHODS, Discriminative, Frozen, Full, LoRA
-from warmstart.starts import Pretrained
-from warmstart.weights import Base
+from warmstart.models.pretrained.base import Base
+from warmstart.regimes.discriminative import Discriminative
+from warmstart.regimes.frozen import Frozen
+from warmstart.regimes.full import Full
+from warmstart.regimes.lora import LoRA
+from warmstart.regimes.regimes import METHODS
+from warmstart.regimes.starts import Pretrained
 
 
 def test_each_layer_learns_slower_than_the_one_above(base: Base) -> None:

@@ -7,14 +7,14 @@ from sklearn.feature_extraction.text import HashingVectorizer
 from torch import nn
 
 from tests.tiny import Tower
-from warmstart.data.inputs import HashedWords
+from warmstart.data.encoding.inputs import HashedWords
 from warmstart.errors import UsageError
-from warmstart.models import HashedNet, Model, Size, layers
-from warmstart.models.dnn import FirstLayer, size_for
-from warmstart.models.model import body_width, pool
-from warmstart.starts import Pretrained
+from warmstart.models.dnn import FirstLayer, HashedNet, Size, size_for
+from warmstart.models.layers import layers
+from warmstart.models.model import Model, body_width, pool
+from warmstart.models.pretrained.base import Base
+from warmstart.regimes.starts import Pretrained
 from warmstart.tasks.head import linear_head
-from warmstart.weights import Base
 
 
 def test_the_reference_network_has_the_reference_s_parameters() -> None:

@@ -2,10 +2,10 @@
 
 import pytest
 
-from warmstart import config
-from warmstart.config import from_mapping
 from warmstart.errors import UsageError
-from warmstart.quantities import amount, duration, number, share, size, wait
+from warmstart.quantities import parse_amount, parse_duration, parse_latency, parse_number, parse_share, parse_size
+from warmstart.request.parse import parse_value
+from warmstart.request.request import from_mapping
 
 
 @pytest.mark.parametrize(
@@ -26,45 +26,45 @@ from warmstart.quantities import amount, duration, number, share, size, wait
     ],
 )
 def test_lengths_of_time(text: str, seconds: float) -> None:
-    assert duration(text) == seconds
+    assert parse_duration(text) == seconds
 
 
 @pytest.mark.parametrize("text", ["", "m", "10 moments", "-5m", "1m1h", "nan"])
 def test_no_lengths_of_time(text: str) -> None:
     with pytest.raises(UsageError, match="no length of time"):
-        duration(text)
+        parse_duration(text)
 
 
 def test_a_small_number_alone_is_likely_to_be_of_minutes() -> None:
     with pytest.raises(UsageError, match=r"'3' has no unit.\nhint: write 3s, 3m or 3h"):
-        duration("3")
-    assert config.parsed("budget", 3) == config.parsed("budget", "3s") == 3.0
+        parse_duration("3")
+    assert parse_value("budget", 3) == parse_value("budget", "3s") == 3.0
 
 
 def test_shares() -> None:
-    assert (share("1%"), share("0.02"), share(" 2.5 % ".replace(" %", "%"))) == (0.01, 0.02, 0.025)
+    assert (parse_share("1%"), parse_share("0.02"), parse_share(" 2.5 % ".replace(" %", "%"))) == (0.01, 0.02, 0.025)
 
 
 @pytest.mark.parametrize(
     ("text", "number"), [("10M", 10**7), ("1.5B", 1_500_000_000), ("250k", 250_000), (4000, 4000), (" 1_000 ", 1000)]
 )
 def test_amounts(text: object, number: int) -> None:
-    assert amount("tokens", text) == number
-    assert from_mapping({"data": ["a"], "parameters": config.parsed("parameters", "10M")}).parameters == 10**7
+    assert parse_amount("tokens", text) == number
+    assert from_mapping({"data": ["a"], "parameters": parse_value("parameters", "10M")}).parameters == 10**7
 
 
 @pytest.mark.parametrize("text", ["", "M", "1.5", "10 M", "-1M", "1e6", "0.00001k", "١M"])
 def test_no_amounts(text: str) -> None:
     with pytest.raises(UsageError, match="is no number of parameters"):
-        amount("parameters", text)
+        parse_amount("parameters", text)
 
 
 def test_numbers_after_flags() -> None:
-    assert (number("seeds", "3", int), number("lr", "1e-3", float)) == (3, 1e-3)
+    assert (parse_number("seeds", "3", int), parse_number("lr", "1e-3", float)) == (3, 1e-3)
     with pytest.raises(UsageError, match=r"lr is 'abc'; it must be a number.\nhint: correct --lr"):
-        number("lr", "abc", float)
+        parse_number("lr", "abc", float)
     with pytest.raises(UsageError, match=r"seeds is '2.5'; it must be a whole number.\nhint: correct --seeds"):
-        number("seeds", "2.5", int)
+        parse_number("seeds", "2.5", int)
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_numbers_after_flags() -> None:
     [("50MB", 5 * 10**7), ("1.5 GB", 1_500_000_000), ("200MiB", 200 * 2**20), ("1k", 1000), (4096, 4096), ("7B", 7)],
 )
 def test_sizes(text: object, number: int) -> None:
-    assert size("max_size", text) == number
+    assert parse_size("max_size", text) == number
 
 
 @pytest.mark.parametrize("text", ["", "MB", "50 apples", "-1MB", "1e9", "1.5.2MB", "iB", "9" * 5000, "٥MB"])
@@ -80,14 +80,14 @@ def test_no_sizes(text: str) -> None:
     with pytest.raises(
         UsageError, match=r"max_size is .*; it must be a size.\nhint: write for example --max-size 50MB"
     ):
-        size("max_size", text)
+        parse_size("max_size", text)
 
 
 @pytest.mark.parametrize(
     ("text", "seconds"), [("20ms", 0.02), ("0.5 s", 0.5), (0.02, 0.02), (2, 2.0), ("1e-05s", 1e-5)]
 )
 def test_times_for_a_row(text: object, seconds: float) -> None:
-    assert wait("max_latency", text) == seconds
+    assert parse_latency("max_latency", text) == seconds
 
 
 @pytest.mark.parametrize("text", ["20", "fast", "20 min", "-1ms", "nans", True])
@@ -95,4 +95,4 @@ def test_no_times_for_a_row(text: object) -> None:
     with pytest.raises(
         UsageError, match=r"max_latency is .*; it must be a time for one row.\nhint: .* --max-latency 20ms"
     ):
-        wait("max_latency", text)
+        parse_latency("max_latency", text)

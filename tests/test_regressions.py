@@ -19,41 +19,53 @@ from tests.cli_base import products
 from tests.run_factory import make_run, make_scores
 from tests.tiny import CLASSES, REGRESSION, Tower, a_batch, model_of, save_tiny_base, tiny_rows, tiny_splits
 from tests.tiny_language import save_language_base
-from warmstart import api, racing
+from warmstart import api
 from warmstart.api import finished as finished_runs
-from warmstart.budget import first_plan
-from warmstart.carry_out import begin as begin_request
-from warmstart.carry_out import comparing, last, planning
-from warmstart.checkpoint import Checkpoints
-from warmstart.config import from_mapping, parsed
-from warmstart.course import Course, Keeper, Underway
-from warmstart.data.batch import WordDropout
-from warmstart.data.conversations import ask
-from warmstart.data.inputs import Tokens
-from warmstart.data.language import Conversations
-from warmstart.data.read import table_of
-from warmstart.data.split import Rows, Splits, split
+from warmstart.data.encoding.batches import WordDropout
+from warmstart.data.encoding.examples import BatchStream
+from warmstart.data.encoding.inputs import Tokens
+from warmstart.data.encoding.language import Conversations
+from warmstart.data.rows.split import Rows, Splits, split
+from warmstart.data.schema.conversations import write_prompt
+from warmstart.data.tables.read import table_of
 from warmstart.errors import UsageError
-from warmstart.evaluate import resample
-from warmstart.lock import locked
-from warmstart.methods import Discriminative, Frozen, Full, LoRA, Method
-from warmstart.models.layers import blocks, layers
+from warmstart.inference.model_store import load_model
+from warmstart.models.layers import layers, repeated_blocks
 from warmstart.models.model import Model
-from warmstart.prefix import Shared, Stream
-from warmstart.prepare import options_of, prepare
-from warmstart.probing import Cases, moved
-from warmstart.problem import Options, Problem
-from warmstart.record import Point, load_run, write_json
-from warmstart.regimes import HABITS, Regime, Stage
-from warmstart.runs import Chosen, finish, run
-from warmstart.stages import Draw, training
-from warmstart.starts import Architecture, Pretrained, Scratch
-from warmstart.store import load_model
-from warmstart.study import Study, race_study, read_back
-from warmstart.tasks import Language, Regression
-from warmstart.train import TrainConfig, begin
-from warmstart.weights import Base, find_base
-from warmstart.work import _spent
+from warmstart.models.pretrained.base import Base, find_base
+from warmstart.planning.problem import Options, Problem
+from warmstart.planning.run_plan import first_plan
+from warmstart.regimes.discriminative import Discriminative
+from warmstart.regimes.frozen import Frozen
+from warmstart.regimes.full import Full
+from warmstart.regimes.lora import LoRA
+from warmstart.regimes.method import Method
+from warmstart.regimes.regimes import DEFAULTS, Regime, Stage
+from warmstart.regimes.starts import Architecture, Pretrained, Scratch
+from warmstart.request.launch import compare_steps, plan_steps, run_to_end
+from warmstart.request.launch import start as begin_request
+from warmstart.request.parse import parse_value
+from warmstart.request.prepare import options_of, prepare_study
+from warmstart.request.request import from_mapping
+from warmstart.results.bootstrap import resample
+from warmstart.results.record import Evaluation, load_run
+from warmstart.results.term_swaps import SwapCases, prediction_change
+from warmstart.runs.run import TunedRegime, finish_run, train_run
+from warmstart.runtime.files import write_json
+from warmstart.runtime.lock import locked
+from warmstart.study import run_race as racing
+from warmstart.study.jobs import _spent
+from warmstart.study.study import Study, race_study, read_study
+from warmstart.tasks.language import Language
+from warmstart.tasks.regression import Regression
+from warmstart.training.checkpoint import Checkpoints
+from warmstart.training.config import TrainConfig
+from warmstart.training.early_stopping import BestWeights
+from warmstart.training.frozen_prefix import SharedData
+from warmstart.training.loop import start_training
+from warmstart.training.run_data import RunData
+from warmstart.training.stage_state import StageState, TrainingHistory
+from warmstart.training.stages import train_stages
 
 SHORT = TrainConfig(steps=3, lr=1e-3, batch_size=8)
 
@@ -80,10 +92,10 @@ def test_a_parameter_directly_on_the_body_belongs_to_the_embeddings() -> None:
     assert "body.token" in Discriminative().rates(model)
 
 
-def test_adapters_on_random_weights_are_saved_merged(base: Base, regression: Draw, tmp_path: Path) -> None:
+def test_adapters_on_random_weights_are_saved_merged(base: Base, regression: RunData, tmp_path: Path) -> None:
     start = Scratch(Architecture(base), base.inputs, base.pooling)
-    regime = Regime("scratch-lora", start, (Stage(LoRA(rank=2)),), HABITS["scratch"])
-    record = finished(run(Chosen(regime, replace(SHORT, lr=1e-2)), regression, tmp_path))
+    regime = Regime("scratch-lora", start, (Stage(LoRA(rank=2)),), DEFAULTS["scratch"])
+    record = finished(train_run(TunedRegime(regime, replace(SHORT, lr=1e-2)), regression, tmp_path))
     stored = load_model(tmp_path)
     outputs = stored.predictor.outputs(regression.splits.test.texts)
     predicted = stored.task.predictions(outputs, stored.calibration)["prediction"]
@@ -109,27 +121,27 @@ def test_a_row_loses_the_same_words_whatever_other_rows_a_study_holds(base: Base
     targets = np.zeros(len(fewer.train), dtype=np.float32)
     seen = []
     for splits in (whole, fewer):
-        examples = Shared(splits).examples(base.inputs, fewer.train, targets)
+        examples = SharedData(splits).examples(base.inputs, fewer.train, targets)
         order = type("InOrder", (), {"per_epoch": 1, "epoch": lambda self, _: [np.arange(len(targets))]})()
-        seen.append(Stream(examples, order, WordDropout(0.5, 0)).at(0)[0].inputs["input_ids"])
+        seen.append(BatchStream(examples, order, WordDropout(0.5, 0)).at(0)[0].inputs["input_ids"])
     assert torch.equal(*seen)
 
 
-def test_adapters_are_drawn_from_the_seed(base: Base, regression: Draw) -> None:
-    regime = Regime("lora", Pretrained(base), (Stage(LoRA(rank=2)),), HABITS["lora"])
+def test_adapters_are_drawn_from_the_seed(base: Base, regression: RunData) -> None:
+    regime = Regime("lora", Pretrained(base), (Stage(LoRA(rank=2)),), DEFAULTS["lora"])
     weights = []
     for disturbance in (1, 2):
         torch.manual_seed(disturbance)
-        trained = finished(training(regime, SHORT, regression, looks=1))
+        trained = finished(train_stages(regime, SHORT, regression, looks=1))
         weights.append(torch.cat([p.detach().flatten() for p in trained.model.parameters()]))
     assert torch.equal(*weights)
 
 
-def test_the_best_weights_come_with_the_running_statistics_they_had(base: Base, regression: Draw) -> None:
-    from warmstart.course import Keeper
+def test_the_best_weights_come_with_the_running_statistics_they_had(base: Base, regression: RunData) -> None:
+    from warmstart.training.early_stopping import BestWeights
 
     model = Model(Tower(200), regression.task.head(16, 0))
-    keeper = Keeper(model, regression.task, looks=2)
+    keeper = BestWeights(model, regression.task, looks=2)
     model.train()
     model(a_batch(regression, base).inputs)
     keeper.see(1.0, 1)
@@ -175,7 +187,7 @@ def test_a_second_process_leaves_the_folder_of_the_first_alone(data: Path, base:
         with pytest.raises(UsageError, match="another process"):
             begin_request(replace(asked, seeds=7), tmp_path / "study")
         with pytest.raises(UsageError, match="another process"):
-            last(comparing(first))
+            run_to_end(compare_steps(first))
     assert (tmp_path / "study" / "request.json").read_text() == before
 
 
@@ -183,26 +195,26 @@ def test_a_prompt_is_cut_alike_with_an_answer_and_without(tmp_path: Path) -> Non
     """It was cut to what the reference left free: scores were of prompts that nobody would ever ask."""
     inputs = Conversations(str(save_language_base(tmp_path / "base")), 160, "Sum up.")
     document = " ".join(f"word {i}" for i in range(200))
-    asked = inputs.prompt(ask("Sum up.", document))
+    asked = inputs.prompt(write_prompt("Sum up.", document))
     for words in (5, 20, 60):
-        assert inputs.prompt(ask("Sum up.", document, "so " * words)) == asked
+        assert inputs.prompt(write_prompt("Sum up.", document, "so " * words)) == asked
 
 
 @pytest.mark.parametrize("second", [Frozen(), LoRA(rank=2), Full()])
 def test_what_adapters_learned_is_there_after_a_stop_in_a_later_stage(
-    second: Method, base: Base, regression: Draw, tmp_path: Path
+    second: Method, base: Base, regression: RunData, tmp_path: Path
 ) -> None:
     """Merged into weights that no stage had trained by name, it was not saved."""
     first = Stage(LoRA(rank=2), Language("masked-lm"), 0.5)
-    regime = Regime("mine", Pretrained(base), (first, Stage(second, share=0.5)), HABITS["full"])
+    regime = Regime("mine", Pretrained(base), (first, Stage(second, share=0.5)), DEFAULTS["full"])
     config = TrainConfig(steps=8, lr=1e-2, batch_size=8)
-    whole = finished(training(regime, config, regression, 2))
+    whole = finished(train_stages(regime, config, regression, 2))
     checkpoints = Checkpoints(tmp_path, "this", every=1e9)
-    steps = training(regime, config, regression, 2, checkpoints)
+    steps = train_stages(regime, config, regression, 2, checkpoints)
     for _ in range(6):
         next(steps)
     steps.close()
-    again = finished(training(regime, config, regression, 2, checkpoints))
+    again = finished(train_stages(regime, config, regression, 2, checkpoints))
     for name, tensor in whole.model.state_dict().items():
         assert torch.equal(tensor, again.model.state_dict()[name]), name
 
@@ -211,39 +223,39 @@ def test_a_race_draws_no_more_seeds_than_were_asked_for(
     base: Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A third seed's rows were not among those that had been read."""
-    monkeypatch.setattr(racing, "SIMPLY", 0.0)
+    monkeypatch.setattr(racing, "UNTUNED", 0.0)
     dice = np.random.default_rng(1)
     rows = tiny_rows(CLASSES, 400)
     problem = Problem(
         split(replace(rows, targets=dice.choice(["a", "b"], 400).astype(object)), CLASSES), CLASSES, (base,)
     )
     options = Options(regimes=("linear", "frozen", "scratch-dnn"), rows=(120,), seeds=1, trials=1, length=0.02)
-    made = last(race_study(problem, replace(options, log=False), tmp_path, 20.0, command=""))
+    made = run_to_end(race_study(problem, replace(options, log=False), tmp_path, 20.0, command=""))
     assert {run.seed for run in made.comparison.runs} == {0}
 
 
 def test_runs_that_longer_ones_took_the_place_of_were_paid_too(
     base: Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("warmstart.runs._converged", lambda *_: False)
+    monkeypatch.setattr("warmstart.runs.run._converged", lambda *_: False)
     made = compared([base.location], tmp_path / "study")
     every = [load_run(path.parent) for path in (tmp_path / "study" / "runs").glob("*/run.json")]
     assert len(every) == 3 and len(made.comparison.runs) == 1
     assert made.advice.compute["spent_flops"] == pytest.approx(sum(run.cost.flops for run in every))
-    assert read_back(tmp_path / "study").advice.compute == made.advice.compute
+    assert read_study(tmp_path / "study").advice.compute == made.advice.compute
 
 
 def test_a_study_that_is_gone_on_with_trains_no_longer_than_in_one_go(
     base: Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its clock began anew, and with it all of its budget."""
-    monkeypatch.setattr("warmstart.runs._converged", lambda *_: False)
-    monkeypatch.setattr(import_module("warmstart.compare"), "_affordable", lambda *_: False)
+    monkeypatch.setattr("warmstart.runs.run._converged", lambda *_: False)
+    monkeypatch.setattr(import_module("warmstart.study.compare"), "_affordable", lambda *_: False)
     compared([base.location], tmp_path / "study", budget=3600)
     folder = tmp_path / "study"
     assert _spent(folder) == pytest.approx(sum(run.cost.seconds for run in finished_runs(folder)))
     monkeypatch.undo()
-    monkeypatch.setattr("warmstart.runs._converged", lambda *_: False)
+    monkeypatch.setattr("warmstart.runs.run._converged", lambda *_: False)
     write_json(folder / "lengths.json", {"full-r112-s0-x2": False})
     for name in ("study.json", "comparison.json", "advice.json", "report.html"):
         (folder / name).unlink()
@@ -271,7 +283,7 @@ def test_a_draw_learns_the_language_from_its_own_rows(tmp_path: Path) -> None:
     }
     asked = {"command": "compare", "data": ("x",), "base": (str(save_language_base(tmp_path / "base")),)}
     request = from_mapping(asked | {"regimes": ("hybrid",), "rows": (20, 200), "max_length": 64})
-    problem = prepare(request, table_of(table), {}).problem
+    problem = prepare_study(request, table_of(table), {}).problem
     plan = first_plan(problem, options_of(request, problem))
     for rows in (20, 200):
         draw = plan.draw(rows, 0, plan.shared())
@@ -283,11 +295,11 @@ def test_a_draw_learns_the_language_from_its_own_rows(tmp_path: Path) -> None:
 
 
 def test_moves_are_held_against_random_ones_of_the_same_texts() -> None:
-    cases = Cases(np.arange(12), np.zeros(12, dtype=np.int64))
+    cases = SwapCases(np.arange(12), np.zeros(12, dtype=np.int64))
     half = {"changed": np.repeat([1.0, 0.0], 6), "random": np.repeat([np.nan, 0.0], 6)}
-    assert moved(cases, None, [half]).effects["beyond"].value == 0.0
+    assert prediction_change(cases, None, [half]).effects["beyond"].value == 0.0
     nothing = {"changed": np.repeat([1.0, 0.0], 6), "random": np.full(12, np.nan)}
-    assert moved(cases, None, [nothing]).effects.keys() == {"changed"}
+    assert prediction_change(cases, None, [nothing]).effects.keys() == {"changed"}
 
 
 def test_two_groups_of_test_rows_are_hardly_anything() -> None:
@@ -305,7 +317,7 @@ def test_two_groups_of_test_rows_are_hardly_anything() -> None:
 def test_networks_of_ones_own_are_named_in_every_request(data: Path, base: Base, tmp_path: Path) -> None:
     """`resume`, which has no code of theirs, went on without them."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(api, "watched", lambda steps, quiet: None)
+        patch.setattr(api, "run_with_progress", lambda steps, quiet: None)
         asked: dict[str, Any] = {"own": {"mine": Tower}, "regimes": ("linear",), "base": base.location}
         warmstart.advise(data, "price", tmp_path / "advise", **asked)
         warmstart.fit(data, "price", "auto", tmp_path / "auto", **asked)
@@ -316,7 +328,7 @@ def test_networks_of_ones_own_are_named_in_every_request(data: Path, base: Base,
 @pytest.mark.parametrize("seed", [-1, 10**20])
 def test_a_seed_that_no_generator_takes_is_refused(seed: int) -> None:
     with pytest.raises(UsageError, match="seed"):
-        from_mapping({"command": "fit", "data": ("x",), "seed": parsed("seed", seed)})
+        from_mapping({"command": "fit", "data": ("x",), "seed": parse_value("seed", seed)})
 
 
 def test_an_empty_text_is_read_as_something(tmp_path: Path) -> None:
@@ -330,12 +342,14 @@ def test_an_empty_text_is_read_as_something(tmp_path: Path) -> None:
 def test_a_score_that_is_no_number_is_a_failed_run_and_not_the_end_of_a_study(tmp_path: Path) -> None:
     """JSON has no word for it, and writing the record ended everything."""
     made = make_run("full", make_scores(np.full(20, 0.5)))
-    point = Point(5, 1.0, 0.1, 0.2, 0.3, 1.0)
+    point = Evaluation(5, 1.0, 0.1, 0.2, 0.3, 1.0)
     metrics = {"RMSE (price)": float("inf"), "MAE (price)": 2.0}
-    done = finish(replace(made, metrics=metrics, points=(point, replace(point, val_loss=float("nan")))), tmp_path, None)
+    done = finish_run(
+        replace(made, metrics=metrics, points=(point, replace(point, val_loss=float("nan")))), tmp_path, None
+    )
     assert (done.failed, done.metrics, done.points) == (None, {"MAE (price)": 2.0}, (point,))
     assert "too large or too small to be told: RMSE (price)" in load_run(tmp_path).caveats
-    lost = finish(replace(made, test=float("nan")), tmp_path, None)
+    lost = finish_run(replace(made, test=float("nan")), tmp_path, None)
     assert (lost.test, lost.failed) == (None, "its score is no finite number")
 
 
@@ -356,27 +370,27 @@ def test_a_body_of_one_block_has_layers(tmp_path: Path) -> None:
     body = BertModel(
         BertConfig(vocab_size=30, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32)
     )
-    assert [name for name, _ in blocks(body)] == ["encoder.layer.0"]
+    assert [name for name, _ in repeated_blocks(body)] == ["encoder.layer.0"]
 
 
 def test_a_plan_without_data_needs_a_number_of_rows() -> None:
     with pytest.raises(UsageError, match="rows is auto"):
-        last(planning(from_mapping({"command": "plan", "task": "regression", "rows": "auto"})))
+        run_to_end(plan_steps(from_mapping({"command": "plan", "task": "regression", "rows": "auto"})))
 
 
-def test_going_back_to_the_best_weights_forgets_the_looks_since(base: Base, regression: Draw) -> None:
+def test_going_back_to_the_best_weights_forgets_the_looks_since(base: Base, regression: RunData) -> None:
     model, rates = model_of(Full(), base_body(base), regression.task)
     config = TrainConfig(steps=5, lr=1e-3)
-    keeper = Keeper(model, regression.task, looks=6)
+    keeper = BestWeights(model, regression.task, looks=6)
     for step, score in enumerate([0.5, 0.6, 0.6]):
         keeper.see(score, step)
     assert keeper.waited == 2
-    Underway(0, begin(model, rates, config), keeper, Course(6, 2), {}).retreat()
+    StageState(0, start_training(model, rates, config), keeper, TrainingHistory(6, 2), {}).retreat()
     assert keeper.waited == 0
 
 
-def test_a_first_look_that_gave_no_number_is_not_the_best(base: Base, regression: Draw) -> None:
-    keeper = Keeper(model_of(Full(), base_body(base), regression.task)[0], regression.task, looks=6)
+def test_a_first_look_that_gave_no_number_is_not_the_best(base: Base, regression: RunData) -> None:
+    keeper = BestWeights(model_of(Full(), base_body(base), regression.task)[0], regression.task, looks=6)
     for step, score in enumerate([float("nan"), 0.5, float("nan")]):
         keeper.see(score, step)
     assert (keeper.score, keeper.step) == (0.5, 1)
@@ -385,7 +399,7 @@ def test_a_first_look_that_gave_no_number_is_not_the_best(base: Base, regression
 def test_what_was_left_out_is_said_once(base: Base) -> None:
     table = {"title": [f"lamp {i}" for i in range(41)], "kind": ["a", "b"] * 20 + ["alone"]}
     request = from_mapping({"command": "compare", "data": ("x",), "target": "kind", "base": (base.location,)})
-    caveats = prepare(replace(request, drop_bad_rows=True), table_of(table), {}).problem.caveats
+    caveats = prepare_study(replace(request, drop_bad_rows=True), table_of(table), {}).problem.caveats
     assert sum(caveat.startswith("Left out: ") for caveat in caveats) == 1
 
 

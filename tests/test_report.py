@@ -16,17 +16,17 @@ from plotly.offline import get_plotlyjs
 
 from tests.report_samples import CLASSES, FINDINGS, REGIMES, advice, crossing, examples, renamed, study
 from tests.run_factory import make_retention
-from warmstart.advise import advise
-from warmstart.comparison import Comparison
-from warmstart.constraints import Excluded
-from warmstart.data.finding import Finding
-from warmstart.forgotten import forgotten
-from warmstart.record import Run, Trial
-from warmstart.report import words
-from warmstart.report.entries import entries_of
-from warmstart.report.mistakes import confused_pairs, confusion_matrix, labels, worst
-from warmstart.report.plots import score_against_compute
-from warmstart.report.render import render
+from warmstart.advice.advise import advise
+from warmstart.data.rows.findings import Finding
+from warmstart.reporting import words
+from warmstart.reporting.entries import entries_of
+from warmstart.reporting.mistakes import confused_pairs, confusion_matrix, labels, worst
+from warmstart.reporting.plots import score_against_compute
+from warmstart.reporting.render import render
+from warmstart.results.comparison import Comparison
+from warmstart.results.constraints import Excluded
+from warmstart.results.forgetting_summary import summarize_forgetting
+from warmstart.results.record import Run, Trial
 
 COMMAND = "warmstart compare catalogue.csv --target price --seeds 2 --out demo"
 HOSTILE = (
@@ -309,7 +309,7 @@ def test_what_was_forgotten_stands_in_the_table_and_the_plot() -> None:
 
 def test_a_body_that_never_moved_has_no_interval() -> None:
     still = make_retention(drift=np.tile([0.0, 1.0], (80, 1)))
-    found = forgotten([still, still])
+    found = summarize_forgetting([still, still])
     assert found and found.drift == 0 and "drift" not in found.intervals
     made = study(only=["frozen", "full"])
     runs = [replace(run, retention=still) if run.regime == "frozen" else run for run in made.runs]
@@ -354,7 +354,7 @@ def test_worst_examples_of_a_classifier_are_its_surest_mistakes() -> None:
     run = study("classification", only=["linear"]).runs[0]
     found = worst(run, higher_is_better=True, examples={})
     wrong = np.asarray(run.predictions["probability"])[run.scores[:, 0] == 0]
-    assert found[0].beside == words.percent(wrong.max())
+    assert found[0].beside == words.format_probability(wrong.max())
     assert all(example.target != example.prediction for example in found)
 
 

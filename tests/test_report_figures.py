@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 
 from tests.report_samples import crossing, renamed, study
-from warmstart.report import words
-from warmstart.report.entries import entries_of
-from warmstart.report.learning import learning_curves
-from warmstart.report.places import WIDE
-from warmstart.report.plots import score_against_compute
-from warmstart.report.render import _coded
+from warmstart.quantities import format_duration, format_size
+from warmstart.reporting import words
+from warmstart.reporting.entries import entries_of
+from warmstart.reporting.learning import learning_curves
+from warmstart.reporting.page import _coded
+from warmstart.reporting.places import WIDE
+from warmstart.reporting.plots import score_against_compute
 
 
 def test_names_of_marks_that_coincide_go_to_different_sides() -> None:
@@ -54,30 +55,30 @@ def test_names_in_the_plot_do_not_lie_on_each_other() -> None:
 @pytest.mark.parametrize(
     ("written", "expected"),
     [
-        (words.compute(2.13e15), "2.1 PFLOP"),
-        (words.compute(0), "0 FLOP"),
-        (words.duration(72), "1.2 min"),
-        (words.duration(0.002), "under 0.1 s"),
-        (words.size(340e6), "340 MB"),
-        (words.size(None), "–"),
-        (words.size(999_900), "1.0 MB"),
-        (words.weights(22_713_216), "22.7 M"),
-        (words.weights(4_097), "4,097"),
-        (words.score(0.6118), "0.612"),
-        (words.score(46.49), "46.49"),
-        (words.score(float("nan")), "–"),
-        (words.signed(-0.00035), "−0.0003"),
-        (words.signed(0.0123), "+0.012"),
-        (words.interval((0.594, 0.629)), "[0.594, 0.629]"),
-        (words.interval((float("nan"), 1.0)), ""),
-        (words.percent(0.9996), "over 99\u00a0%"),
-        (words.percent(0.0004), "under 1\u00a0%"),
-        (words.rate(3e-5), "3e-5"),
-        (words.settings({"lr": 3e-3, "width": 512, "dropout": 0.2}), "lr 3e-3, width 512, dropout 0.2"),
-        (words.factor(0.30103, "log10(price)"), "2.00"),
-        (words.factor(0.3, "price"), ""),
-        (words.quantity(12345.6), "12,346"),
-        (words.quantity(["a", "b"]), "a, b"),
+        (words.format_flops(2.13e15), "2.1 PFLOP"),
+        (words.format_flops(0), "0 FLOP"),
+        (format_duration(72), "1.2 min"),
+        (format_duration(0.002), "under 0.1 s"),
+        (format_size(340e6), "340 MB"),
+        (format_size(None), "–"),
+        (format_size(999_900), "1.0 MB"),
+        (words.format_weights(22_713_216), "22.7 M"),
+        (words.format_weights(4_097), "4,097"),
+        (words.format_score(0.6118), "0.612"),
+        (words.format_score(46.49), "46.49"),
+        (words.format_score(float("nan")), "–"),
+        (words.format_signed(-0.00035), "−0.0003"),
+        (words.format_signed(0.0123), "+0.012"),
+        (words.format_interval((0.594, 0.629)), "[0.594, 0.629]"),
+        (words.format_interval((float("nan"), 1.0)), ""),
+        (words.format_probability(0.9996), "over 99\u00a0%"),
+        (words.format_probability(0.0004), "under 1\u00a0%"),
+        (words.format_rate(3e-5), "3e-5"),
+        (words.format_settings({"lr": 3e-3, "width": 512, "dropout": 0.2}), "lr 3e-3, width 512, dropout 0.2"),
+        (words.format_factor(0.30103, "log10(price)"), "2.00"),
+        (words.format_factor(0.3, "price"), ""),
+        (words.format_quantity(12345.6), "12,346"),
+        (words.format_quantity(["a", "b"]), "a, b"),
     ],
 )
 def test_numbers_for_people(written: str, expected: str) -> None:

@@ -8,17 +8,16 @@ import pytest
 
 from tests.cli_base import Answer, call, products
 from tests.decoders import save_decoder
-from warmstart import log
-from warmstart.api import comparing
-from warmstart.budget import Plan, first_plan
-from warmstart.carry_out import begin
-from warmstart.config import Request, load
-from warmstart.curves import best_scratch
 from warmstart.errors import UsageError
-from warmstart.problem import Options, Problem
-from warmstart.record import load_run
-from warmstart.study import read_back
-from warmstart.weights import Base, find_base
+from warmstart.models.pretrained.base import Base, find_base
+from warmstart.planning import history as log
+from warmstart.planning.problem import Options, Problem
+from warmstart.planning.run_plan import RunPlan, first_plan
+from warmstart.request.launch import compare_steps, start
+from warmstart.request.request import Request, load_request
+from warmstart.results.learning_curves import best_scratch
+from warmstart.results.record import load_run
+from warmstart.study.study import read_study
 
 ONE = ("--trials", "1", "--length", "0.05", "--lr", "2e-2", "--quiet")
 SHORT = ("--seeds", "1", *ONE)
@@ -46,7 +45,7 @@ def compared(usual: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory) -
     return out, call("compare", *usual, *regimes, *SHORT, "--rows", "30,60", "--out", out)
 
 
-def plan_of(problem: Problem, *regimes: str) -> Plan:
+def plan_of(problem: Problem, *regimes: str) -> RunPlan:
     return first_plan(problem, Options(regimes=regimes))
 
 
@@ -68,7 +67,7 @@ def test_a_row_is_a_regime_at_a_base(compared: tuple[Path, Answer], base: Base) 
 
 
 def test_a_pretrained_start_is_held_against_its_own_architecture(compared: tuple[Path, Answer]) -> None:
-    measured = next(law for law in read_back(compared[0]).comparison.laws.values() if law.family == "scratch")
+    measured = next(law for law in read_study(compared[0]).comparison.laws.values() if law.family == "scratch")
     laws = [replace(measured, regime=name) for name in ("scratch-dnn", "scratch@base", "scratch@decoder")]
     for name in ("full@base", "lora@decoder"):
         rival = best_scratch(laws, name)
@@ -108,13 +107,13 @@ def test_a_study_of_several_bases_goes_on(usual: tuple[str, ...], base: Base, de
         length=0.1,
         lr=1e-2,
     )  # fmt: skip
-    steps = comparing(begin(asked, tmp_path / "study"))
+    steps = compare_steps(start(asked, tmp_path / "study"))
     runs = tmp_path / "study" / "runs"
     while not (runs / "full@base-r84-s0" / "run.json").exists():
         next(steps)
     steps.close()
     before = (runs / "full@base-r84-s0" / "run.json").stat().st_mtime_ns
-    assert load(tmp_path / "study") == asked
+    assert load_request(tmp_path / "study") == asked
     assert call("resume", tmp_path / "study", "--quiet").code == 0
     assert {path.name for path in runs.iterdir()} >= {"full@base-r84-s0", "full@decoder-r84-s0"}
     assert (runs / "full@base-r84-s0" / "run.json").stat().st_mtime_ns == before
@@ -130,7 +129,7 @@ def test_fit_trains_one_of_them(usual: tuple[str, ...], decoder: str, tmp_path: 
     assert call(*asked, "--regime", "full@decoder").code == 0
     done = load_run(tmp_path / "run")
     assert (done.regime, done.start) == ("full", decoder)
-    logged = log.entries()[-1]
+    logged = log.read_history()[-1]
     assert (logged["regime"], logged["base"]) == ("full", decoder)
 
 
@@ -169,6 +168,6 @@ def test_the_same_base_twice(usual: tuple[str, ...], base: Base, again: str, tmp
 
 def test_old_requests_named_one_base(tmp_path: Path) -> None:
     (tmp_path / "request.json").write_text(json.dumps({"data": ["x.csv"], "target": "price", "base": "org/name"}))
-    assert load(tmp_path).base == ("org/name",)
+    assert load_request(tmp_path).base == ("org/name",)
     (tmp_path / "request.json").write_text(json.dumps({"data": ["x.csv"], "target": "price", "base": None}))
-    assert load(tmp_path).base == ()
+    assert load_request(tmp_path).base == ()

@@ -12,29 +12,30 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.tiny import REGRESSION, tiny_splits
-from warmstart.data import spool
-from warmstart.data.inputs import HashedWords, Tokens
-from warmstart.data.read import read
-from warmstart.data.spool import Spool
-from warmstart.data.texts import BLOCK, Texts, contiguous
+from warmstart.data.encoding.inputs import HashedWords, Tokens
+from warmstart.data.tables import disk_array as spool
+from warmstart.data.tables.disk_array import DiskArray
+from warmstart.data.tables.read import read_table
+from warmstart.data.tables.strings import BLOCK, Texts, contiguous
 from warmstart.errors import InputError
-from warmstart.weights import Base
+from warmstart.models.pretrained.base import Base
 
 ROWS = 200_000
 BYTES_A_ROW = 700  # of which the text is 60; 500 were measured, and 830 where rows were Python's strings
 
 UNTIL_DRAWN = """
 import sys
-from warmstart.data.read import read
-from warmstart.data.recognise import Columns, recognise
-from warmstart.data.split import make_rows, split
+from warmstart.data.tables.read import read_table
+from warmstart.data.schema.infer import infer_schema
+from warmstart.data.schema.schema import ColumnChoices
+from warmstart.data.rows.split import make_rows, split
 
 def peak():
     return next(int(line.split()[1]) << 10 for line in open("/proc/self/status") if line.startswith("VmHWM"))
 
 for path in sys.argv[1:]:
-    table = read(path)
-    schema = recognise(table, Columns("price"))
+    table = read_table(path)
+    schema = infer_schema(table, ColumnChoices("price"))
     splits = split(make_rows(table, schema)[0], schema).subset(4000, 0)
     print(table.columns.num_rows, peak())
 """
@@ -90,17 +91,17 @@ def test_what_is_large_lies_in_a_file_and_reads_the_same(
     tmp_path: Path, base: Base, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = write_table(tmp_path / "table.parquet", 2 * BLOCK + 7)
-    texts = read(path).columns["text"].to_pylist()
+    texts = read_table(path).columns["text"].to_pylist()
     inputs = (Tokens(base.location, 8), HashedWords(500))
     in_memory = [one.encode(texts[:3000]) for one in inputs]
     monkeypatch.setattr(spool, "IN_MEMORY", 1000)
-    table = read(path)
+    table = read_table(path)
     assert table.columns["text"].to_pylist() == texts and table.columns["text"].num_chunks == 1
     for one, expected in zip(inputs, in_memory, strict=True):
         found = one.encode(Texts.of(texts[:3000])).batch(np.array([2999, 7]))
         for name, tensor in expected.batch(np.array([2999, 7])).items():
             assert found[name].tolist() == tensor.tolist()
-    growing = Spool(np.int32)
+    growing = DiskArray(np.int32)
     for start in (0, 400):
         growing.append(np.arange(start, start + 400))
     mapped = growing.array()
@@ -115,7 +116,7 @@ def test_a_full_disk_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(spool, "_nameless", Full)
     monkeypatch.setattr(spool, "IN_MEMORY", 1000)
     with pytest.raises(InputError, match=r"4,000 bytes of the table could not be written to .*: No space left"):
-        Spool(np.int32).append(np.arange(1000))
+        DiskArray(np.int32).append(np.arange(1000))
 
 
 def test_the_order_of_a_seed_is_not_kept_for_other_rows() -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from tests.cli_base import Answer, call, products, write_csv
 from tests.decoders import save_decoder
-from warmstart.weights import Base
+from warmstart.models.pretrained.base import Base
 
 TURNS = '{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}\n'
 MESSAGE = re.compile(r"error: [^\n]+\nhint: [^\n]+\n")

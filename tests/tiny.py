@@ -8,16 +8,20 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from warmstart.data.recognise import Schema
-from warmstart.data.split import Rows, Splits, split
-from warmstart.methods import Method, Rates
+from warmstart.data.encoding.batches import Batch
+from warmstart.data.encoding.examples import BatchStream, Examples
+from warmstart.data.rows.split import Rows, Splits, split
+from warmstart.data.schema.schema import Schema
 from warmstart.models.model import Model, body_width
-from warmstart.prefix import Examples, Shared, Stream
-from warmstart.problem import Problem
-from warmstart.stages import Draw, Trained
-from warmstart.tasks import Batch, Task
-from warmstart.train import Step, TrainConfig, begin, train
-from warmstart.weights import Base
+from warmstart.models.pretrained.base import Base
+from warmstart.planning.problem import Problem
+from warmstart.regimes.method import Method, Rates
+from warmstart.tasks.task import Task
+from warmstart.training.config import TrainConfig
+from warmstart.training.frozen_prefix import SharedData
+from warmstart.training.loop import Step, start_training, train
+from warmstart.training.run_data import RunData
+from warmstart.training.stages import TrainedStages
 
 MATERIALS = {"oak": 40.0, "pine": 12.0, "steel": 25.0, "glass": 18.0, "plastic": 4.0}
 THINGS = {"table": 8.0, "chair": 3.0, "lamp": 2.0, "shelf": 5.0, "bowl": 0.6, "clock": 1.4}
@@ -54,9 +58,9 @@ def tiny_splits(schema: Schema, n: int = 120) -> Splits:
     return split(tiny_rows(schema, n), schema)
 
 
-def tiny_draw(schema: Schema, seed: int = 0, n: int = 120) -> Draw:
+def tiny_draw(schema: Schema, seed: int = 0, n: int = 120) -> RunData:
     splits = tiny_splits(schema, n)
-    return Draw(splits, schema, Shared(splits), seed)
+    return RunData(splits, schema, SharedData(splits), seed)
 
 
 def tiny_problem(schema: Schema, base: Base, n: int = 120) -> Problem:
@@ -121,15 +125,15 @@ class Tower(nn.Module):
         return x
 
 
-def examples_of(draw: Draw, base: Base) -> Examples:
+def examples_of(draw: RunData, base: Base) -> Examples:
     return draw.shared.examples(base.inputs, draw.splits.train, draw.task.targets(draw.splits.train))
 
 
-def stream_of(examples: Examples, config: TrainConfig = STEPS) -> Stream:
-    return Stream(examples, examples.order(config.batch_size, config.seed))
+def stream_of(examples: Examples, config: TrainConfig = STEPS) -> BatchStream:
+    return BatchStream(examples, examples.order(config.batch_size, config.seed))
 
 
-def a_batch(draw: Draw, base: Base, rows: int = 8) -> Batch:
+def a_batch(draw: RunData, base: Base, rows: int = 8) -> Batch:
     return examples_of(draw, base).take(np.arange(rows))
 
 
@@ -142,11 +146,13 @@ def model_of(method: Method, body: nn.Module, task: Task, seed: int = 0) -> tupl
     return model, method.rates(model)
 
 
-def train_steps(model: Model, rates: Rates, draw: Draw, base: Base, config: TrainConfig = STEPS) -> Sequence[Step]:
-    return list(train(begin(model, rates, config), draw.task, stream_of(examples_of(draw, base), config), config))
+def train_steps(model: Model, rates: Rates, draw: RunData, base: Base, config: TrainConfig = STEPS) -> Sequence[Step]:
+    return list(
+        train(start_training(model, rates, config), draw.task, stream_of(examples_of(draw, base), config), config)
+    )
 
 
-def carried_out(steps: Generator[Step, None, Trained]) -> tuple[list[Step], Trained]:
+def carried_out(steps: Generator[Step, None, TrainedStages]) -> tuple[list[Step], TrainedStages]:
     """Every step of a training, and what comes of it."""
     taken = []
     while True:

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from warmstart.data.split import Rows, Splits
+from warmstart.data.rows.split import Rows, Splits
 from warmstart.models.attention import attend_row_by_row
-from warmstart.models.language import LanguageHead
+from warmstart.models.lm_head import LanguageHead
 from warmstart.models.model import UNPOOLED, Model
 
 CHATML = (

@@ -13,12 +13,17 @@ import torch
 from tests.cli_base import products
 from tests.tiny import save_tiny_base
 from torture.workshop import TWO_STAGES
-from warmstart import checkpoint, cli, regimes, supervise
-from warmstart.device import environment
-from warmstart.methods import Discriminative, Frozen, Full
+from warmstart.cli import app as cli
 from warmstart.models.dnn import Size
-from warmstart.regimes import HABITS, Material, Regime, Stage
-from warmstart.starts import Pretrained, dnn
+from warmstart.regimes import regimes
+from warmstart.regimes.discriminative import Discriminative
+from warmstart.regimes.frozen import Frozen
+from warmstart.regimes.full import Full
+from warmstart.regimes.regimes import DEFAULTS, Regime, RegimeContext, Stage
+from warmstart.regimes.starts import Pretrained, dnn
+from warmstart.runtime import supervisor as supervise
+from warmstart.runtime.environment import current_environment
+from warmstart.training import checkpoint
 
 for name in (  # what the commands import when they first need it
     "peft",
@@ -28,9 +33,9 @@ for name in (  # what the commands import when they first need it
     "sklearn.linear_model",
     "transformers.models.bert.modeling_bert",
     "warmstart.api",
-    "warmstart.deliver.predict",
-    "warmstart.show",
-    "warmstart.study",
+    "warmstart.inference.predict",
+    "warmstart.cli.show",
+    "warmstart.study.study",
 ):
     importlib.import_module(name)
 
@@ -50,29 +55,29 @@ def command(*words: str) -> None:
 def waited_for(*words: str) -> None:
     """The same by way of a process that waits for the one that trains."""
     _begin(words)
-    supervise.supervised(cli.main)
+    supervise.run_supervised(cli.main)
 
 
 def _begin(words: Sequence[str]) -> None:
     regimes.REGIMES[TWO_STAGES] = two_stages
-    regimes.HABITS[TWO_STAGES] = regimes.HABITS["full"]
+    regimes.DEFAULTS[TWO_STAGES] = regimes.DEFAULTS["full"]
     regimes.REGIMES["scratch-dnn"] = network
     sys.argv = ["warmstart", *words]
 
 
-def two_stages(material: Material) -> Regime:
+def two_stages(material: RegimeContext) -> Regime:
     stages = (Stage(Frozen(), share=0.4), Stage(Discriminative(), share=0.6))
-    return Regime(TWO_STAGES, Pretrained(material.base), stages, HABITS["full"])
+    return Regime(TWO_STAGES, Pretrained(material.base), stages, DEFAULTS["full"])
 
 
-def network(material: Material) -> Regime:
+def network(material: RegimeContext) -> Regime:
     """At its usual size a checkpoint would have 20 MB, and be saved after every step."""
-    return Regime("scratch-dnn", dnn(Size(features=256, width=16)), (Stage(Full()),), HABITS["scratch-dnn"])
+    return Regime("scratch-dnn", dnn(Size(features=256, width=16)), (Stage(Full()),), DEFAULTS["scratch-dnn"])
 
 
 def print_newest(folder: Path) -> None:
     """The name of the checkpoint that would be gone on from."""
-    found = checkpoint.newest(folder)
+    found = checkpoint.newest_checkpoint(folder)
     print(found.name if found else None)
 
 
@@ -101,4 +106,4 @@ def print_difference(run: Path, other: Path) -> None:
 
 
 def print_environment() -> None:
-    print(json.dumps(asdict(environment("fp32"))))
+    print(json.dumps(asdict(current_environment("fp32"))))

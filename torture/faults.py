@@ -63,9 +63,9 @@ class AtWork:
     def install(self) -> None:
         from torch.optim.optimizer import register_optimizer_step_post_hook
 
-        from warmstart import supervise
+        from warmstart.runtime import supervisor as supervise
 
-        tell = supervise.tell
+        tell = supervise.note_job
         at, taken = "", 0
 
         def told(doing: str, go_on: Sequence[str]) -> None:
@@ -81,7 +81,7 @@ class AtWork:
             if taken == self.steps:
                 self._strike(at)
 
-        patch.object(supervise, "tell", told).start()
+        patch.object(supervise, "note_job", told).start()
         register_optimizer_step_post_hook(stepped)
 
     def _strike(self, at: str) -> None:
@@ -100,9 +100,9 @@ class AfterSeconds:
     who_waits: bool
 
     def install(self) -> None:
-        from warmstart import supervise
+        from warmstart.runtime import supervisor as supervise
 
-        tell = supervise.tell
+        tell = supervise.note_job
 
         def strike() -> None:
             self.tally.touch()
@@ -115,7 +115,7 @@ class AfterSeconds:
                 timer.daemon = True
                 timer.start()
 
-        patch.object(supervise, "tell", told).start()
+        patch.object(supervise, "note_job", told).start()
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ class SaveEvery:
     seconds: float
 
     def install(self) -> None:
-        from warmstart.checkpoint import Checkpoints
+        from warmstart.training.checkpoint import Checkpoints
 
         began = Checkpoints.__post_init__
 
@@ -152,9 +152,9 @@ class Saves:
     line: int = 0
 
     def follow(self) -> None:
-        from warmstart import checkpoint
+        from warmstart.training import checkpoint
 
-        plain = checkpoint.save
+        plain = checkpoint.save_checkpoint
 
         def followed(*words: Any) -> None:
             self.save, self.line = self.save + 1, 0
@@ -165,7 +165,7 @@ class Saves:
                 sys.settrace(None)
             self._pass()
 
-        patch.object(checkpoint, "save", followed).start()
+        patch.object(checkpoint, "save_checkpoint", followed).start()
 
     def _called(self, frame: FrameType, event: str, argument: object) -> Any:
         return self._ran if "/warmstart/" in frame.f_code.co_filename else None

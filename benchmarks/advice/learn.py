@@ -12,9 +12,9 @@ from typing import Protocol
 import numpy as np
 from scipy.optimize import minimize
 
-from warmstart.foresight import Ask, Foresight, Observed, Prior, Usual
-from warmstart.race import rungs
-from warmstart.record import Array
+from warmstart.study.curve_model import CurveModel, CurvePrior, NextRun, ObservedCurve, Prior
+from warmstart.study.race import rungs
+from warmstart.types import Array
 
 SPREADS = ("common", "bend", "seeds", "draw", "common_draw")
 LOOSE = math.log(2)  # standard deviation of a spread's logarithm around the default's
@@ -32,7 +32,7 @@ class Log(Protocol):
     def whole(self) -> int: ...
 
     @property
-    def losses(self) -> Mapping[Ask, Array]: ...
+    def losses(self) -> Mapping[NextRun, Array]: ...
 
 
 def learned(problems: Sequence[Log], passes: int = 60) -> Prior:
@@ -45,12 +45,12 @@ def learned(problems: Sequence[Log], passes: int = 60) -> Prior:
         mean, deviation, spread, *spreads = values[: 3 + len(SPREADS)]
         common, bend, seeds, draw, common_draw = map(math.exp, spreads)  # in the order of SPREADS
         offs, ups = np.split(values[3 + len(SPREADS) :], 2)
-        levels = {arm: Usual(up, math.exp(spread)) for arm, up in zip(arms, ups, strict=True)}
-        slopes = {arm: Usual(mean + off, math.exp(deviation)) for arm, off in zip(arms, offs, strict=True)}
+        levels = {arm: CurvePrior(up, math.exp(spread)) for arm, up in zip(arms, ups, strict=True)}
+        slopes = {arm: CurvePrior(mean + off, math.exp(deviation)) for arm, off in zip(arms, offs, strict=True)}
         return Prior(
             levels=levels,
             slopes=slopes,
-            usual=Usual(mean, math.exp(deviation)),
+            usual=CurvePrior(mean, math.exp(deviation)),
             common=common,
             bend=bend,
             seeds=seeds,
@@ -60,7 +60,7 @@ def learned(problems: Sequence[Log], passes: int = 60) -> Prior:
 
     def surprise(values: Array) -> float:
         made = prior(values)
-        told = sum(Foresight(made, rungs(whole)[0], whole).likelihood(observed) for observed, whole in seen)
+        told = sum(CurveModel(made, rungs(whole)[0], whole).likelihood(observed) for observed, whole in seen)
         loosely = float((((values - start) / width) ** 2).sum()) / 2
         return loosely - told
 
@@ -71,7 +71,9 @@ def learned(problems: Sequence[Log], passes: int = 60) -> Prior:
     )
     width = np.array([0.1, *[LOOSE] * (2 + len(SPREADS)), *[APART] * len(arms), *[LEVELS] * len(arms)])
     found = prior(minimize(surprise, start, method="L-BFGS-B", options={"maxiter": passes}).x)
-    return replace(found, levels={a: Usual(level.mean, WIDER * level.deviation) for a, level in found.levels.items()})
+    return replace(
+        found, levels={a: CurvePrior(level.mean, WIDER * level.deviation) for a, level in found.levels.items()}
+    )
 
 
 def described(prior: Prior) -> dict[str, object]:
@@ -86,6 +88,6 @@ def described(prior: Prior) -> dict[str, object]:
     )
 
 
-def _observed(problem: Log) -> Observed:
+def _observed(problem: Log) -> ObservedCurve:
     asks = [ask for ask in problem.losses if ask.arm != UNTAUGHT]
-    return Observed.of(asks, [problem.losses[ask] for ask in asks])
+    return ObservedCurve.of(asks, [problem.losses[ask] for ask in asks])

@@ -22,14 +22,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from problems import PROBLEMS, Problem
-from warmstart import config, prepare, racing, tune
-from warmstart.carry_out import last
-from warmstart.device import environment
-from warmstart.foresight import Ask
-from warmstart.record import Run
-from warmstart.regimes import BASELINES, DEFAULT
-from warmstart.runs import Chosen
-from warmstart.work import Work
+from warmstart.regimes.regimes import DEFAULT_REGIMES, WITHOUT_TRAINING
+from warmstart.request import prepare
+from warmstart.request import request as config
+from warmstart.request.launch import run_to_end
+from warmstart.results.record import Run
+from warmstart.runs import search as tune
+from warmstart.runs.run import TunedRegime
+from warmstart.runtime.environment import current_environment
+from warmstart.study import run_race as racing
+from warmstart.study.curve_model import NextRun
+from warmstart.study.jobs import StudyState
 
 LOG = Path(__file__).parent / "log"
 SEEDS = 2
@@ -56,13 +59,13 @@ def measure(name: str, problem: Problem, data: Path, folder: Path, table: Path) 
     done = read_log(table)
     known = {(row["regime"], row["rows"], row["seed"]) for row in done}
     folder.mkdir(parents=True, exist_ok=True)
-    study = last(racing.measured(*_asked(problem, data), folder))
+    study = run_to_end(racing.measure_race(*_asked(problem, data), folder))
     chosen = _searched(study, done)
     for ask in asks(study):
         if (ask.arm, ask.rows, ask.seed) in known:
             continue
         searched_before = ask.arm in chosen
-        run, _ = last(racing.carried_out(study, ask, chosen))
+        run, _ = run_to_end(racing.race_runs(study, ask, chosen))
         fresh = chosen[ask.arm] if ask.arm in chosen and not searched_before else None
         done.append({"problem": name, "kind": problem.kind} | facts(study, run, ask, fresh))
         write_log(done, table)
@@ -72,17 +75,17 @@ def measure(name: str, problem: Problem, data: Path, folder: Path, table: Path) 
     shutil.rmtree(folder / "runs", ignore_errors=True)
 
 
-def asks(study: Work) -> Iterator[Ask]:
+def asks(study: StudyState) -> Iterator[NextRun]:
     """Cheap regimes first; each seed from few rows to all, so that the rate is searched where a race searches it."""
     for name in sorted(study.plan.names, key=CHEAP_FIRST.index):
         for seed in range(SEEDS):
             for rows in sorted(study.plan.sizes):
-                yield Ask(name, rows, seed)
+                yield NextRun(name, rows, seed)
 
 
-def facts(study: Work, run: Run, ask: Ask, search: Chosen | None) -> dict[str, Any]:
+def facts(study: StudyState, run: Run, ask: NextRun, search: TunedRegime | None) -> dict[str, Any]:
     """One line of the table. `planned`: seconds that the plan foretold for this run, and for the search."""
-    plan, network = study.plan, ask.arm not in BASELINES
+    plan, network = study.plan, ask.arm not in WITHOUT_TRAINING
     losses = racing.losses(run)
     return {
         "regime": ask.arm,
@@ -119,7 +122,7 @@ def write_log(rows: list[dict[str, Any]], path: Path) -> None:
     losses = pa.array([row["losses"] for row in rows], pa.list_(pa.float32()))
     columns = {name: pa.array([row[name] for row in rows]) for name in rows[0] if name != "losses"}
     table = pa.table(columns | {"losses": losses})
-    described = {"environment": json.dumps(asdict(environment("auto"))), "length": str(LENGTH)}
+    described = {"environment": json.dumps(asdict(current_environment("auto"))), "length": str(LENGTH)}
     temporary = path.with_suffix(".tmp")
     pq.write_table(table.replace_schema_metadata(described), temporary, compression="zstd")
     temporary.replace(path)
@@ -133,7 +136,7 @@ def _asked(problem: Problem, data: Path) -> tuple[Any, Any]:
         command="advise",
         text=("text",),
         task=problem.kind,
-        regimes=DEFAULT,
+        regimes=DEFAULT_REGIMES,
         rows=(problem.whole,),
         seeds=SEEDS,
         length=LENGTH,
@@ -143,11 +146,11 @@ def _asked(problem: Problem, data: Path) -> tuple[Any, Any]:
         log=False,
         offline=True,
     )
-    found = prepare.prepare(request, problem.make(data), {}).problem
+    found = prepare.prepare_study(request, problem.make(data), {}).problem
     return found, prepare.options_of(request, found)
 
 
-def _searched(study: Work, done: list[dict[str, Any]]) -> dict[str, Chosen]:
+def _searched(study: StudyState, done: list[dict[str, Any]]) -> dict[str, TunedRegime]:
     """The rates that the table knows of, so that a run that goes on uses the same."""
     found = {}
     for row in (row for row in done if row["search"]):

@@ -25,20 +25,20 @@ import told
 from learn import described, learned
 from measure import LENGTH, LOG, SEEDS, read_log
 from problems import PROBLEMS
-from warmstart import race as racing
-from warmstart.foresight import Ask, Prior, Usual
-from warmstart.race import Arm, Result, Standing, race, rungs
-from warmstart.record import Array
-from warmstart.regimes import BASELINES, DEFAULT
+from warmstart.regimes.regimes import DEFAULT_REGIMES, WITHOUT_TRAINING
+from warmstart.study import race as racing
+from warmstart.study.curve_model import CurvePrior, NextRun, Prior
+from warmstart.study.race import RaceArm, RaceRanking, Result, race, rungs
+from warmstart.types import Array
 
 RESULTS = Path(__file__).parent.parent / "results" / "advice.json"
 PARTS = (0.02, 0.05, 0.1, 0.2)  # of what comparing everything takes
 WORTH = 0.01
 COMPARED = 3  # seeds of that comparison: what `compare` runs unless told otherwise
-LITTLE = 0.01  # of it: an arm that costs less is run on all rows first, as in `warmstart.racing`
+LITTLE = 0.01  # of it: an arm that costs less is run on all rows first, as in `study.run_race`
 BOOTSTRAPS = 2_000
 # As races were before: nothing in common between arms, and the same luck on few rows as on many.
-APART = Prior(usual=Usual(-0.18, 0.15), common=0.0, bend=0.15, seeds=0.04, draw=0.0, common_draw=0.0)
+APART = Prior(usual=CurvePrior(-0.18, 0.15), common=0.0, bend=0.15, seeds=0.04, draw=0.0, common_draw=0.0)
 FEW, ABUNDANT = 300, 10_000  # rows, for the rules
 
 
@@ -49,7 +49,7 @@ class Logged:
     name: str
     whole: int
     higher_is_better: bool
-    losses: Mapping[Ask, Array]
+    losses: Mapping[NextRun, Array]
     costs: Mapping[tuple[str, int], float]  # of a run of a regime on so many rows, in full fine-tunings on all rows
     searches: Mapping[str, tuple[float, float]]  # of its rate, as a race and as a comparison do it
 
@@ -58,7 +58,8 @@ class Logged:
         """[n] losses with all rows, the mean of the seeds."""
         names = dict.fromkeys(ask.arm for ask in self.losses)
         return {
-            name: np.mean([self.losses[Ask(name, self.whole, seed)] for seed in range(SEEDS)], axis=0) for name in names
+            name: np.mean([self.losses[NextRun(name, self.whole, seed)] for seed in range(SEEDS)], axis=0)
+            for name in names
         }
 
     @cached_property
@@ -80,7 +81,7 @@ class Logged:
             return True
         apart = self.truth[name] - self.truth[self.best]
         by_seed = [
-            float((self.losses[Ask(name, self.whole, s)] - self.losses[Ask(self.best, self.whole, s)]).mean())
+            float((self.losses[NextRun(name, self.whole, s)] - self.losses[NextRun(self.best, self.whole, s)]).mean())
             for s in range(SEEDS)
         ]
         error = math.hypot(apart.std(ddof=1) / math.sqrt(len(apart)), np.std(by_seed, ddof=1) / math.sqrt(SEEDS))
@@ -121,7 +122,7 @@ def main() -> None:
 def whole_ones(log: Path) -> list[Logged]:
     """The problems of which every run is there, in the order of their names."""
     tables = [read_log(path) for path in sorted(log.glob("*.parquet"))]
-    complete = [rows for rows in tables if len(rows) == len(DEFAULT) * SEEDS * len(rungs(rows[0]["whole"]))]
+    complete = [rows for rows in tables if len(rows) == len(DEFAULT_REGIMES) * SEEDS * len(rungs(rows[0]["whole"]))]
     paces = _paces(complete)
     return [_logged(rows, paces) for rows in complete]
 
@@ -144,7 +145,7 @@ def _logged(rows: Sequence[Mapping[str, Any]], paces: Mapping[str, float]) -> Lo
         name=rows[0]["problem"],
         whole=whole,
         higher_is_better=rows[0]["higher_is_better"],
-        losses={Ask(row["regime"], row["rows"], row["seed"]): np.asarray(row["losses"], float) for row in rows},
+        losses={NextRun(row["regime"], row["rows"], row["seed"]): np.asarray(row["losses"], float) for row in rows},
         costs={(row["regime"], row["rows"]): row["planned"] * part[row["regime"]] for row in rows},
         searches={
             row["regime"]: (
@@ -170,10 +171,10 @@ def raced(problem: Logged, part: float, order: int, prior: Prior | None) -> Answ
         return search + problem.costs[name, rows]
 
     arms = [
-        Arm(
+        RaceArm(
             name,
             partial(cost, name=name),
-            whole=name in BASELINES or cost(problem.whole, name) < LITTLE * problem.everything,
+            whole=name in WITHOUT_TRAINING or cost(problem.whole, name) < LITTLE * problem.everything,
             flat=name == "constant",
         )
         for name in problem.truth
@@ -184,19 +185,19 @@ def raced(problem: Logged, part: float, order: int, prior: Prior | None) -> Answ
         paid = cost(ask.rows, ask.arm)
         if ask.rows >= where:
             searched.add(ask.arm)
-        losses = problem.losses[Ask(ask.arm, ask.rows, (ask.seed + order) % SEEDS)]
+        losses = problem.losses[NextRun(ask.arm, ask.rows, (ask.seed + order) % SEEDS)]
         try:
             ask = going.send(Result(ask, losses, paid))
         except StopIteration as stop:
             return _judged(problem, order, stop.value)
 
 
-def _judged(problem: Logged, order: int, standing: Standing) -> Answer:
+def _judged(problem: Logged, order: int, standing: RaceRanking) -> Answer:
     choice = standing.choice or "constant"
     held = tuple(
         foretold.low <= float(problem.truth[name].mean()) <= foretold.high
         for name, foretold in standing.predicted.items()
-        if problem.costs[name, problem.whole] > 0 and name not in BASELINES
+        if problem.costs[name, problem.whole] > 0 and name not in WITHOUT_TRAINING
     )
     answer = answered(problem, order, choice, standing.spent / problem.everything)
     return Answer(**vars(answer) | {"confidence": standing.confidence, "decided": standing.decided, "held": held})
@@ -246,7 +247,7 @@ def halved(problem: Logged, part: float, order: int) -> Answer:
                 break
             spent += cost
             searched |= {name} if rows >= where else set()
-            losses[name] = float(problem.losses[Ask(name, rows, order)].mean())
+            losses[name] = float(problem.losses[NextRun(name, rows, order)].mean())
         else:
             ranked = sorted(alive, key=losses.__getitem__)
             choice, alive = ranked[0], ranked[: max(1, len(ranked) // 2)]
@@ -297,7 +298,7 @@ def results(problems: Sequence[Logged]) -> dict[str, Any]:
 def slopes_of(prior: Prior) -> Prior:
     """The default, but for how slopes are spread: for a problem that the default's were not found on."""
     usual = Prior().usual
-    spread = Usual(usual.mean, prior.usual.deviation)
+    spread = CurvePrior(usual.mean, prior.usual.deviation)
     return replace(Prior(), usual=spread, common=prior.common, bend=prior.bend)
 
 

@@ -3,20 +3,20 @@
 import sys
 from typing import NoReturn
 
-from warmstart.supervise import possible, supervised
+from warmstart.runtime.supervisor import can_supervise, run_supervised
 
 LONG = ("compare", "demo", "fit", "resume")  # commands that may train for hours
 
 
 def main() -> NoReturn:
     """Run a command, one that trains in a process of its own. Exit codes: as of `cli.main`."""
-    if sys.argv[1:2] and sys.argv[1] in LONG and possible():
-        supervised(_command)
+    if sys.argv[1:2] and sys.argv[1] in LONG and can_supervise():
+        run_supervised(_command)
     _command()
 
 
 def _command() -> NoReturn:
-    from warmstart.cli import main
+    from warmstart.cli.app import main
 
     main()
 

@@ -6,71 +6,74 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from warmstart import config
-from warmstart.carry_out import (
-    CATALOGUE,
-    Begun,
-    begin,
-    begin_again,
-    carrying_out,
-    check_vacant,
-    comparing,
-    fitting,
-    last,
-    planning,
-    resumable,
-)
-from warmstart.data.check import Checked
-from warmstart.data.finding import Finding
-from warmstart.data.read import InMemory, Table, is_in_memory, table_of
-from warmstart.data.read import read as read_files
-from warmstart.data.recognise import recognise
-from warmstart.engine import world
+from warmstart.data.rows.check import CheckResult
+from warmstart.data.rows.findings import Finding
+from warmstart.data.schema.infer import infer_schema
+from warmstart.data.tables.read import InMemory, Table, is_in_memory, table_of
+from warmstart.data.tables.read import read_table as read_files
 from warmstart.errors import UsageError
-from warmstart.keys import Command
-from warmstart.prepare import checked, prepare
-from warmstart.record import Run, load_run
-from warmstart.watch import looking, watched
+from warmstart.request import request as config
+from warmstart.request.launch import (
+    CATALOGUE,
+    Started,
+    check_vacant,
+    compare_steps,
+    fit_steps,
+    plan_steps,
+    restart,
+    resumable,
+    run_to_end,
+    start,
+    steps_of,
+)
+from warmstart.request.options import Command
+from warmstart.request.parse import parse_value
+from warmstart.request.prepare import check_data, prepare_study
+from warmstart.request.show import command_line
+from warmstart.results.record import Run, load_run
+from warmstart.runtime.distributed import world
+from warmstart.study.progress import run_with_progress, run_with_status
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from warmstart.deliver.predict import Trained
-    from warmstart.forecasts import Forecast
-    from warmstart.probing import Probe
-    from warmstart.report.blind import Preference
-    from warmstart.study import Study
-    from warmstart.work import Progress
+    from warmstart.inference.predict import TrainedModel
+    from warmstart.planning.forecast import RegimeForecast
+    from warmstart.reporting.blind import Preference
+    from warmstart.results.term_swaps import ProbeResult
+    from warmstart.study.progress import Progress
+    from warmstart.study.study import Study
+
 
 __all__ = [
     "CATALOGUE",
-    "Begun",
+    "Started",
     "advise",
-    "begin",
-    "begin_again",
     "blind",
-    "carrying_out",
     "check",
+    "check_data",
     "check_vacant",
-    "checked",
     "compare",
-    "comparing",
+    "compare_steps",
     "finished",
     "finished_run",
     "finished_study",
     "fit",
-    "fitting",
-    "last",
+    "fit_steps",
     "load",
     "plan",
-    "planning",
-    "prepare",
+    "plan_steps",
+    "prepare_study",
     "probe",
     "probing",
     "read",
     "report",
+    "restart",
     "resumable",
     "resume",
+    "run_to_end",
+    "start",
+    "steps_of",
     "table_of",
     "vote",
 ]
@@ -83,14 +86,16 @@ def read(source: str | Path | Sequence[str | Path], *, offline: bool = False) ->
     return read_files(source, offline=offline)
 
 
-def check(data: Data, target: str | None = None, **settings: Any) -> Checked:
+def check(data: Data, target: str | None = None, **settings: Any) -> CheckResult:
     """What a table was recognised as, and findings by row. Trains nothing."""
     request, table = _asked("check", data, target, settings)
     table = table or read_files(request.data, offline=request.offline)
-    return checked(request, table, recognise(table, request.columns))
+    return check_data(request, table, infer_schema(table, request.columns))
 
 
-def plan(data: Data, target: str | None = None, *, quiet: bool = False, **settings: Any) -> "tuple[Forecast, ...]":
+def plan(
+    data: Data, target: str | None = None, *, quiet: bool = False, **settings: Any
+) -> "tuple[RegimeForecast, ...]":
     """What each regime would take, before any training: weights, FLOPs, memory, time, disk, energy, money.
 
     Settings are those of `warmstart plan --help` with underscores: `device="h100"`, `devices=8`, `price_per_hour=4`.
@@ -99,7 +104,7 @@ def plan(data: Data, target: str | None = None, *, quiet: bool = False, **settin
     []
     """
     request, table = _asked("plan", data, target, settings)
-    return looking(planning(request, table), quiet).forecasts
+    return run_with_status(plan_steps(request, table), quiet).forecasts
 
 
 def compare(data: Data, target: str | None, out: str | Path, *, quiet: bool = False, **settings: Any) -> "Study":
@@ -117,7 +122,7 @@ def compare(data: Data, target: str | None, out: str | Path, *, quiet: bool = Fa
     own = settings.pop("own", {})
     request, table = _asked("compare", data, target, settings)
     request = _naming(request, own)
-    return watched(comparing(begin(request, Path(out), table), own), quiet)
+    return run_with_progress(compare_steps(start(request, Path(out), table), own), quiet)
 
 
 def advise(data: Data, target: str | None, out: str | Path, *, quiet: bool = False, **settings: Any) -> "Study":
@@ -130,7 +135,7 @@ def advise(data: Data, target: str | None, out: str | Path, *, quiet: bool = Fal
     own = settings.pop("own", {})
     request, table = _asked("advise", data, target, settings)
     request = _naming(request, own)
-    return watched(comparing(begin(request, Path(out), table), own), quiet)
+    return run_with_progress(compare_steps(start(request, Path(out), table), own), quiet)
 
 
 def fit(data: Data, target: str | None, regime: str, out: str | Path, *, quiet: bool = False, **settings: Any) -> Run:
@@ -142,7 +147,7 @@ def fit(data: Data, target: str | None, regime: str, out: str | Path, *, quiet: 
     request, table = _asked("fit", data, target, settings | {"regime": regime})
     if request.races:
         request = _naming(request, own)
-    return watched(fitting(begin(request, Path(out), table), own), quiet)
+    return run_with_progress(fit_steps(start(request, Path(out), table), own), quiet)
 
 
 def resume(folder: str | Path, *, code: str | None = None, quiet: bool = False) -> "Study | Run":
@@ -151,21 +156,23 @@ def resume(folder: str | Path, *, code: str | None = None, quiet: bool = False) 
     `code`: the `--model` that it was made with.
     """
     out = Path(folder)
-    done = (finished_run if config.load(out).command == "fit" else finished_study)(out)
+    done = (finished_run if config.load_request(out).command == "fit" else finished_study)(out)
     if done is not None:
         return done
-    steps: Generator[Progress, None, Study | Run] = carrying_out(begin_again(resumable(out, code), out))
-    return watched(steps, quiet)
+    steps: Generator[Progress, None, Study | Run] = steps_of(restart(resumable(out, code), out))
+    return run_with_progress(steps, quiet)
 
 
-def load(folder: str | Path, *, code: str | None = None, build: "Callable[[], nn.Module] | None" = None) -> "Trained":
+def load(
+    folder: str | Path, *, code: str | None = None, build: "Callable[[], nn.Module] | None" = None
+) -> "TrainedModel":
     """The model of a run, or the winner of a study: `load("study").predict(["some text"])`."""
-    from warmstart.deliver.predict import load as load_trained
+    from warmstart.inference.predict import load_model_for_prediction as load_trained
 
     return load_trained(folder, code=code, build=build)
 
 
-def probe(folder: str | Path, swap: str | Path, data: Data | None = None, *, code: str | None = None) -> "Probe":
+def probe(folder: str | Path, swap: str | Path, data: Data | None = None, *, code: str | None = None) -> "ProbeResult":
     """How far predictions move where terms are swapped: `swap` is a CSV file, two terms a line, without a header.
 
     In the test rows that a study kept, or in the rows of `data`. Of a study it is kept as `probe.json`.
@@ -173,22 +180,22 @@ def probe(folder: str | Path, swap: str | Path, data: Data | None = None, *, cod
     >>> probe("study", "pairs.csv").regimes[0].together.effects["moved"].value  # doctest: +SKIP
     0.012
     """
-    return last(probing(folder, swap, data, code=code))
+    return run_to_end(probing(folder, swap, data, code=code))
 
 
 def probing(
     folder: str | Path, swap: str | Path, data: Data | None = None, *, code: str | None = None
-) -> "Generator[str, None, Probe]":
+) -> "Generator[str, None, ProbeResult]":
     """The same as an iterator of what is being done."""
-    from warmstart.data.swaps import read_pairs
+    from warmstart.data.rows.term_swaps import read_pairs
 
     pairs = read_pairs(Path(swap))
     files, table = _given(data) if data is not None else ((), None)
     if files and table is None:
         table = read_files(files)
 
-    def steps() -> "Generator[str, None, Probe]":
-        from warmstart.deliver.probe import probe as probe_models
+    def steps() -> "Generator[str, None, ProbeResult]":
+        from warmstart.study.probe import probe_models as probe_models
 
         return (yield from probe_models(Path(folder), pairs, table, code))
 
@@ -198,21 +205,21 @@ def probing(
 def report(folder: str | Path, *, examples: bool = True) -> Path:
     """Write `report.html` anew from the finished runs of a study; gives its path. Trains nothing."""
     out = _finished_comparison(folder)
-    _write(config.load(out), out, examples=examples)
+    _write(config.load_request(out), out, examples=examples)
     return out / "report.html"
 
 
 def _naming(request: config.Request, own: Mapping[str, Any]) -> config.Request:
     """With regimes of one's own among those asked for: `resume`, which has no code of theirs, then refuses."""
-    from warmstart.regimes import DEFAULT
+    from warmstart.regimes.regimes import DEFAULT_REGIMES
 
-    names = dict.fromkeys((*(request.regimes or DEFAULT), *(f"scratch-{name}" for name in own)))
+    names = dict.fromkeys((*(request.regimes or DEFAULT_REGIMES), *(f"scratch-{name}" for name in own)))
     return replace(request, regimes=tuple(names)) if own else request
 
 
 def _finished_comparison(folder: str | Path) -> Path:
     out = Path(folder)
-    if config.load(out).command == "fit":
+    if config.load_request(out).command == "fit":
         raise UsageError(
             f"{str(out)!r} is a single run; a report compares several.", f"see it with: warmstart runs {out}"
         )
@@ -223,38 +230,38 @@ def _finished_comparison(folder: str | Path) -> Path:
 
 def blind(folder: str | Path, names: Sequence[str]) -> Path:
     """Write `blind.html`: answers of two regimes, or of one and `reference`, for a person to judge; gives its path."""
-    from warmstart import votes
-    from warmstart.study import load_examples, read_back
+    from warmstart.reporting import votes
+    from warmstart.study.study import load_examples, read_study
 
     out = _finished_comparison(folder)
-    return votes.make_page(read_back(out).comparison, load_examples(out / "examples.parquet"), names, out)
+    return votes.write_blind_page(read_study(out).comparison, load_examples(out / "examples.parquet"), names, out)
 
 
 def vote(folder: str | Path, file: str | Path) -> "Preference":
     """Keep the votes that such a page gave: they are in `report.html` and `comparison.json` from the next report on."""
-    from warmstart import votes
+    from warmstart.reporting import votes
 
-    return votes.enter(_finished_comparison(folder), Path(file))
+    return votes.enter_votes(_finished_comparison(folder), Path(file))
 
 
 def finished(folder: str | Path) -> list[Run]:
     """The finished runs of a study, or the one run of a fit, by name."""
     out = Path(folder)
-    config.load(out)
+    config.load_request(out)
     folders = [out, *sorted((out / "runs").glob("*"))]
     return [load_run(one) for one in folders if (one / "run.json").exists()]
 
 
 def finished_study(folder: Path) -> "Study | None":
     """A study all of whose runs are done, read back; None where there is still something to train."""
-    from warmstart.study import read_back
+    from warmstart.study.study import read_study
 
     if not (folder / "study.json").exists():
         return None
     results = ("comparison.json", "advice.json", "report.html", "winner")
     if not all((folder / name).exists() for name in results):  # stopped after the last run
-        return _write(config.load(folder), folder)
-    return read_back(folder)
+        return _write(config.load_request(folder), folder)
+    return read_study(folder)
 
 
 def finished_run(folder: Path) -> Run | None:
@@ -263,11 +270,11 @@ def finished_run(folder: Path) -> Run | None:
 
 
 def _write(request: config.Request, folder: Path, *, examples: bool = True) -> "Study":
-    from warmstart.study import read_back, write
+    from warmstart.study.study import read_study, write_study
 
     findings = [Finding(**facts | {"rows": tuple(facts["rows"])}) for facts in _facts(folder / "findings.json")]
-    found, command = read_back(folder), config.command_line(request, str(folder))
-    return write(found.comparison, folder, findings, command, examples=examples, raced=found.raced)
+    found, command = read_study(folder), command_line(request, str(folder))
+    return write_study(found.comparison, folder, findings, command, examples=examples, raced=found.raced)
 
 
 def _facts(path: Path) -> list[dict[str, Any]]:
@@ -295,5 +302,5 @@ def _asked(
 ) -> tuple[config.Request, Table | None]:
     """The request that keyword arguments make, and the table if it was given as one."""
     files, table = _given(data)
-    values = {key: config.parsed(key, value) for key, value in settings.items()}
+    values = {key: parse_value(key, value) for key, value in settings.items()}
     return config.from_mapping(values | {"command": command, "data": files, "target": target}), table

@@ -14,6 +14,11 @@ from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
 
+def flag(name: str) -> str:
+    """--batch-size for batch_size"""
+    return f"--{name.replace('_', '-')}"
+
+
 class WarmstartError(ValueError):
     """What went wrong, for a person. `hint` is the next thing to try, without the word 'hint'."""
 
@@ -63,22 +68,22 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     close = get_close_matches(name.lower(), lowered, n=1, cutoff=0.6)
     if close:
         return f"did you mean {lowered[close[0]]!r}?"
-    return f"there are: {listed(known)}" if known else "there are none"
+    return f"there are: {join_phrases(known)}" if known else "there are none"
 
 
-def listed(items: Sequence[object], limit: int = 8, quote: bool = False) -> str:
+def join_phrases(items: Sequence[object], limit: int = 8, quote: bool = False) -> str:
     """'a, b, c and 12 more': a list short enough for one line of a message."""
     shown = [repr(i) if quote else str(i) for i in items[:limit]]
     more = len(items) - len(shown)
     return ", ".join(shown) + (f" and {more:,} more" if more > 0 else "")
 
 
-def counted(count: int, one: str, several: str) -> str:
+def count_phrase(count: int, one: str, several: str) -> str:
     """'1 row has', '1,204 rows have': a number and what is said of so many."""
     return f"{count:,} {one if count == 1 else several}"
 
 
-def shortened(value: object, limit: int = 60) -> str:
+def shorten(value: object, limit: int = 60) -> str:
     """A value as it may stand in a message: one line, at most `limit` characters, control characters shown escaped."""
     text = repr(value)
     return text if len(text) <= limit else text[: limit - 1] + "…"

@@ -1,38 +1,148 @@
 """Quantities: how do people write amounts, sizes, times and shares?
 
->>> duration("1h30m"), share("1%"), amount("tokens", "1.5M"), size("max_size", "50MB"), wait("max_latency", "20ms")
-(5400.0, 0.01, 1500000, 50000000, 0.02)
+>>> parse_duration("1h30m"), parse_share("1%"), parse_amount("tokens", "1.5M")
+(5400.0, 0.01, 1500000)
 """
 
+import math
 import re
+from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
-from warmstart.errors import UsageError, shortened
-from warmstart.keys import flag
+from warmstart.errors import UsageError, flag, shorten
 
-TIME = (
+MISSING = "–"
+
+
+def format_number(value: float) -> str:
+    """0.642, 12.34, 123.4, 1,234: three decimals, fewer where the number is large, more where it is tiny."""
+    size = abs(value)
+    if 0 < size < 0.0005:
+        return f"{value:.1g}"
+    return f"{value:,.{3 if size < 10 else 2 if size < 100 else 1 if size < 1000 else 0}f}"
+
+
+def format_interval_bounds(interval: Iterable[float]) -> str:
+    """[0.620, 0.660]"""
+    return f"[{', '.join(format_number(bound) for bound in interval)}]"
+
+
+def format_percent(share: float) -> str:
+    """1.2 %, 12 %"""
+    return f"{100 * share:.2g} %" if share < 0.1 else f"{100 * share:.0f} %"
+
+
+def round_to_two_digits(number: float) -> int:
+    """To two digits: what is said with 'about' should not look exact."""
+    return int(float(f"{number:.1e}"))
+
+
+def capitalize_first(text: str) -> str:
+    """The same as the beginning of a sentence."""
+    return text[:1].upper() + text[1:]
+
+
+def describe_forgetting(found: Mapping[str, Any]) -> list[str]:
+    """What one run forgot (`retention` of a `run.json`), and what mixing its weights with the base's brought.
+
+    >>> describe_forgetting({"nats": 0.0312, "progress_lost": 0.004, "kl": 1.2, "frontier": []})
+    ['forgot 0.031 nats a token of general text, 0.4 % of what pre-training had gained']
+    """
+    words: list[str] = []
+    if (found.get("nats") or 0) < 0:
+        words.append(f"forgot nothing: its loss on general text is {format_number(-found['nats'])} nats a token lower")
+    elif found.get("nats") is not None:
+        lost = found.get("progress_lost")
+        share = "" if lost is None else f", {format_percent(lost)} of what pre-training had gained"
+        words.append(f"forgot {format_number(found['nats'])} nats a token of general text{share}")
+    elif found.get("drift") is not None:
+        words.append(f"its features moved from the base's by {format_number(found['drift'])} (1 - cosine)")
+    elif found.get("kl") is not None:
+        words.append(f"moved {format_number(found['kl'])} nats a token from what the base says of these inputs")
+    if found.get("frontier"):
+        by, taken, tuned = found["frontier_by"], found["matched"], found["frontier"][-1]
+        scores = f"validation {by['score']} {format_number(taken['score'])}, as tuned {format_number(tuned['score'])}"
+        fell = f"{by['forgotten']} fell from {format_number(tuned['forgotten'])} to {format_number(taken['forgotten'])}"
+        words.append(
+            f"weights {format_percent(taken['mix'])} tuned and {format_percent(1 - taken['mix'])} the base's: "
+            f"{fell} ({scores})"
+            if taken["mix"] < 1
+            else f"weights as tuned: none nearer to the base's forgot less at as good a {by['score']}"
+        )
+    return words
+
+
+def format_size(number: float | None) -> str:
+    """340 MB"""
+    return format_scaled(number, 1000, ("bytes", "KB", "MB", "GB", "TB"))
+
+
+def format_duration(seconds: float | None) -> str:
+    """0.4 s, 12 s, 1.2 min, 2.3 h"""
+    if seconds is None or not math.isfinite(seconds):
+        return MISSING
+    if seconds < 0.05:
+        return "under 0.1 s"
+    if seconds < 60:
+        return f"{_short(seconds)} s"
+    return f"{_short(seconds / 60)} min" if seconds < 3600 else f"{_short(seconds / 3600)} h"
+
+
+def format_latency(milliseconds: float | None) -> str:
+    """2.4 ms"""
+    if milliseconds is None or not math.isfinite(milliseconds):
+        return MISSING
+    return f"{_short(milliseconds)} ms" if milliseconds < 1000 else format_duration(milliseconds / 1000)
+
+
+def format_scaled(number: float | None, step: int, names: Sequence[str]) -> str:
+    """A number in the unit that leaves it one to three digits."""
+    if number is None or not math.isfinite(number):
+        return MISSING
+    place = 0
+    while number >= 0.9995 * step and place < len(names) - 1:
+        number, place = number / step, place + 1
+    return f"{_short(number)} {names[place]}".strip()
+
+
+def _short(number: float) -> str:
+    """Two or three digits: 2.1, 22.7, 340."""
+    return f"{number:.0f}" if number >= 99.95 or number == int(number) else f"{number:.1f}"
+
+
+TIME_PATTERN = (
     r"(?:(\d+(?:\.\d+)?) ?h(?:ours?)? ?)?"
     r"(?:(\d+(?:\.\d+)?) ?m(?:in(?:ute)?s?)? ?)?"
     r"(?:(\d+(?:\.\d+)?)(?: ?s(?:ec)?)?)?"
 )
-UNSAID = 60  # seconds, from which on a number needs no unit
-AMOUNTS = {"k": 10**3, "m": 10**6, "b": 10**9, "t": 10**12}
-UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
+MIN_UNITLESS_SECONDS = 60  # seconds, from which on a number needs no unit
+AMOUNT_SUFFIXES = {"k": 10**3, "m": 10**6, "b": 10**9, "t": 10**12}
+SIZE_UNITS = {
+    "": 1,
+    "k": 10**3,
+    "m": 10**6,
+    "g": 10**9,
+    "t": 10**12,
+    "ki": 2**10,
+    "mi": 2**20,
+    "gi": 2**30,
+    "ti": 2**40,
+}
 
 
-def duration(text: str) -> float:
+def parse_duration(text: str) -> float:
     """Seconds in '90', '90s', '10m', '10 min', '1h30m'. A number below 60 alone is more likely to be of minutes."""
-    match = re.fullmatch(TIME, text.strip())
+    match = re.fullmatch(TIME_PATTERN, text.strip())
     if not match or not any(match.groups()):
         raise UsageError(f"{text!r} is no length of time.", "write for example 90s, 10m or 1h30m")
-    if text.strip() == match[3] and 0 < float(match[3]) < UNSAID:
+    if text.strip() == match[3] and 0 < float(match[3]) < MIN_UNITLESS_SECONDS:
         raise UsageError(f"{text!r} has no unit.", f"write {match[3]}s, {match[3]}m or {match[3]}h")
     hours, minutes, seconds = (float(part or 0) for part in match.groups())
     return 3600 * hours + 60 * minutes + seconds
 
 
-def share(text: str) -> float:
+def parse_share(text: str) -> float:
     """0.01 in '1%' and in '0.01'."""
     try:
         return float(text.strip().removesuffix("%")) / (100 if text.strip().endswith("%") else 1)
@@ -40,36 +150,36 @@ def share(text: str) -> float:
         raise UsageError(f"{text!r} is no share.", "write for example 1% or 0.01") from error
 
 
-def amount(key: str, value: Any) -> int:
+def parse_amount(key: str, value: Any) -> int:
     """A whole number in '10M', '1.5B', '250k' and '4000'. `key` names it in messages."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([kmbt]?)", str(value).strip().replace("_", "").lower(), re.ASCII)
-    number = Fraction(match[1]) * AMOUNTS.get(match[2], 1) if match else None
+    number = Fraction(match[1]) * AMOUNT_SUFFIXES.get(match[2], 1) if match else None
     if number is None or number.denominator > 1:
         raise UsageError(f"{str(value)!r} is no number of {key}.", f"write for example --{key} 10M")
     return int(number)
 
 
-def size(key: str, value: Any) -> int:
+def parse_size(key: str, value: Any) -> int:
     """Bytes in '50MB', '1.5 GB', '200MiB' and 50000000."""
     match = re.fullmatch(r"(\d{1,15}(?:\.\d+)?) ?([kmgt]?i?)b?", str(value).strip().lower(), re.ASCII)
-    if match is None or match[2] not in UNITS:
-        raise UsageError(f"{key} is {shortened(value)}; it must be a size.", f"write for example {flag(key)} 50MB")
-    return round(Fraction(match[1]) * UNITS[match[2]])
+    if match is None or match[2] not in SIZE_UNITS:
+        raise UsageError(f"{key} is {shorten(value)}; it must be a size.", f"write for example {flag(key)} 50MB")
+    return round(Fraction(match[1]) * SIZE_UNITS[match[2]])
 
 
-def wait(key: str, value: Any) -> float:
+def parse_latency(key: str, value: Any) -> float:
     """Seconds in '20ms' and '0.5s'; a number that was not typed is one of seconds."""
     if isinstance(value, int | float) and not isinstance(value, bool):
         return float(value)
     match = re.fullmatch(r"(\d+(?:\.\d+)?(?:e-?\d+)?) ?(ms|s)", str(value).strip().lower(), re.ASCII)
     if match is None:
         raise UsageError(
-            f"{key} is {shortened(value)}; it must be a time for one row.", f"write for example {flag(key)} 20ms"
+            f"{key} is {shorten(value)}; it must be a time for one row.", f"write for example {flag(key)} 20ms"
         )
     return float(match[1]) / (1000 if match[2] == "ms" else 1)
 
 
-def count(text: Any) -> int:
+def parse_count(text: Any) -> int:
     """A number of rows."""
     try:
         return int(str(text).replace("_", ""))
@@ -79,10 +189,10 @@ def count(text: Any) -> int:
         ) from error
 
 
-def number(key: str, text: str, kind: type[Any]) -> Any:
+def parse_number(key: str, text: str, kind: type[Any]) -> Any:
     """What is typed after a flag that takes a number."""
     try:
         return kind(text)
     except ValueError as error:
         whole = "whole " if kind is int else ""
-        raise UsageError(f"{key} is {shortened(text)}; it must be a {whole}number.", f"correct {flag(key)}") from error
+        raise UsageError(f"{key} is {shorten(text)}; it must be a {whole}number.", f"correct {flag(key)}") from error

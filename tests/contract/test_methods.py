@@ -9,22 +9,23 @@ import torch
 from torch import Tensor, nn
 
 from tests.tiny import STEPS, Tower, a_batch, model_of, train_steps
-from warmstart.methods import METHODS, LoRA, Method, Rates
-from warmstart.methods.lora import merged
+from warmstart.inference.model_store import Network, load_model, save_model, save_network
+from warmstart.models.evaluate import outputs
 from warmstart.models.layers import Layer, layers
 from warmstart.models.model import Model
-from warmstart.prefix import outputs
-from warmstart.stages import Draw
-from warmstart.starts import Pretrained
-from warmstart.store import Network, load_model, save_model, save_network
-from warmstart.train import begin
-from warmstart.weights import Base
+from warmstart.models.pretrained.base import Base
+from warmstart.regimes.lora import LoRA, merge_adapters
+from warmstart.regimes.method import Method, Rates
+from warmstart.regimes.regimes import METHODS
+from warmstart.regimes.starts import Pretrained
+from warmstart.training.loop import start_training
+from warmstart.training.run_data import RunData
 
 every_method = pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
 FOUR_BIT_ERROR = 0.2  # what rounding the weights to 4 bits may change
 
 
-def made(method: Method, base: Base, draw: Draw) -> tuple[Model, Rates]:
+def made(method: Method, base: Base, draw: RunData) -> tuple[Model, Rates]:
     return model_of(method, Pretrained(base).body(0), draw.task)
 
 
@@ -37,7 +38,7 @@ def is_quantized(method: Method) -> bool:
 
 
 @every_method
-def test_what_has_no_rate_does_not_move(method: Method, base: Base, regression: Draw) -> None:
+def test_what_has_no_rate_does_not_move(method: Method, base: Base, regression: RunData) -> None:
     model, rates = made(method, base, regression)
     before = parameters_of(model)
     train_steps(model, rates, regression, base)
@@ -46,7 +47,7 @@ def test_what_has_no_rate_does_not_move(method: Method, base: Base, regression: 
 
 
 @every_method
-def test_what_has_a_rate_moves(method: Method, base: Base, regression: Draw) -> None:
+def test_what_has_a_rate_moves(method: Method, base: Base, regression: RunData) -> None:
     model, rates = made(method, base, regression)
     before = parameters_of(model)
     train_steps(model, rates, regression, base)
@@ -55,7 +56,7 @@ def test_what_has_a_rate_moves(method: Method, base: Base, regression: Draw) -> 
 
 
 @every_method
-def test_preparing_keeps_the_function(method: Method, base: Base, regression: Draw) -> None:
+def test_preparing_keeps_the_function(method: Method, base: Base, regression: RunData) -> None:
     body, batch = Pretrained(base).body(0).eval(), a_batch(regression, base)
     before = body(**batch.inputs).last_hidden_state
     after = method.prepare(body).eval()(**batch.inputs).last_hidden_state
@@ -64,7 +65,7 @@ def test_preparing_keeps_the_function(method: Method, base: Base, regression: Dr
 
 
 @every_method
-def test_a_prediction_leaves_every_weight_as_it_is(method: Method, base: Base, regression: Draw) -> None:
+def test_a_prediction_leaves_every_weight_as_it_is(method: Method, base: Base, regression: RunData) -> None:
     model, _ = made(method, base, regression)
     before = parameters_of(model)
     with torch.no_grad():
@@ -76,7 +77,7 @@ def test_a_prediction_leaves_every_weight_as_it_is(method: Method, base: Base, r
 
 
 @every_method
-def test_same_seed_same_losses(method: Method, base: Base, regression: Draw) -> None:
+def test_same_seed_same_losses(method: Method, base: Base, regression: RunData) -> None:
     first, again = (train_steps(*made(method, base, regression), regression, base) for _ in range(2))
     assert first == again
     other = train_steps(*made(method, base, regression), regression, base, replace(STEPS, seed=1))
@@ -85,7 +86,7 @@ def test_same_seed_same_losses(method: Method, base: Base, regression: Draw) -> 
 
 @every_method
 def test_rates_name_real_parameters_and_the_head_learns_at_full_rate(
-    method: Method, base: Base, regression: Draw
+    method: Method, base: Base, regression: RunData
 ) -> None:
     model, rates = made(method, base, regression)
     assert rates.keys() <= dict(model.named_parameters()).keys()
@@ -96,9 +97,9 @@ def test_rates_name_real_parameters_and_the_head_learns_at_full_rate(
 
 
 @every_method
-def test_the_optimizer_gets_the_rates(method: Method, base: Base, regression: Draw) -> None:
+def test_the_optimizer_gets_the_rates(method: Method, base: Base, regression: RunData) -> None:
     model, rates = made(method, base, regression)
-    state = begin(model, rates, STEPS)
+    state = start_training(model, rates, STEPS)
     given = {id(p): group["lr"] for group in state.optimizer.param_groups for p in group["params"]}
     assert given == {id(model.get_parameter(name)): STEPS.lr * rate for name, rate in rates.items()}
     assert {id(p) for p in model.parameters() if p.requires_grad} == given.keys()
@@ -112,9 +113,9 @@ def frozen_below(model: Model, rates: Rates) -> list[Layer]:
 
 
 @every_method
-def test_frozen_layers_stay_in_evaluation_mode(method: Method, base: Base, regression: Draw) -> None:
+def test_frozen_layers_stay_in_evaluation_mode(method: Method, base: Base, regression: RunData) -> None:
     model, rates = made(method, base, regression)
-    begin(model, rates, STEPS)
+    start_training(model, rates, STEPS)
     for layer in layers(model):
         learns = any(name in rates for name in layer.parameters)
         modules = [part for module in layer.modules for part in module.modules()]
@@ -137,7 +138,7 @@ def test_frozen_layers_stay_in_evaluation_mode(method: Method, base: Base, regre
 
 
 @every_method
-def test_layers_that_cannot_learn_keep_their_statistics(method: Method, base: Base, regression: Draw) -> None:
+def test_layers_that_cannot_learn_keep_their_statistics(method: Method, base: Base, regression: RunData) -> None:
     model, rates = model_of(method, Tower(len(base.inputs.tokenizer)), regression.task)
     before = copy.deepcopy(dict(model.named_buffers()))
     train_steps(model, rates, regression, base)
@@ -146,7 +147,7 @@ def test_layers_that_cannot_learn_keep_their_statistics(method: Method, base: Ba
     assert {name.rpartition(".")[0] for name in moved} == {f"{layer.name}.1" for layer in learning}
 
 
-def stored(method: Method, base: Base, draw: Draw, folder: Path) -> Model:
+def stored(method: Method, base: Base, draw: RunData, folder: Path) -> Model:
     """A model of this method, trained a little and saved."""
     model, rates = made(method, base, draw)
     train_steps(model, rates, draw, base, replace(STEPS, lr=1e-2))
@@ -157,7 +158,9 @@ def stored(method: Method, base: Base, draw: Draw, folder: Path) -> Model:
 
 
 @every_method
-def test_saved_and_loaded_gives_identical_outputs(method: Method, base: Base, regression: Draw, tmp_path: Path) -> None:
+def test_saved_and_loaded_gives_identical_outputs(
+    method: Method, base: Base, regression: RunData, tmp_path: Path
+) -> None:
     model = stored(method, base, regression, tmp_path)
     texts = regression.splits.test.texts
     loaded = load_model(tmp_path)
@@ -168,7 +171,7 @@ def test_saved_and_loaded_gives_identical_outputs(method: Method, base: Base, re
 
 @pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")  # PEFT's business with transformers
 @every_method
-def test_other_tools_load_what_was_saved(method: Method, base: Base, regression: Draw, tmp_path: Path) -> None:
+def test_other_tools_load_what_was_saved(method: Method, base: Base, regression: RunData, tmp_path: Path) -> None:
     """Plain `AutoModel`, or `PeftModel` on the plain base."""
     from peft import PeftModel
     from transformers import AutoModel, AutoTokenizer, BitsAndBytesConfig
@@ -203,7 +206,7 @@ def test_other_tools_load_what_was_saved(method: Method, base: Base, regression:
 
 @pytest.mark.parametrize("name", ["lora", "qlora"])
 def test_adapters_reach_every_linear_layer_of_the_blocks_and_merge_away(
-    name: str, base: Base, regression: Draw
+    name: str, base: Base, regression: RunData
 ) -> None:
     model, rates = made(METHODS[name], base, regression)
     adapted = {key.partition(".lora_")[0] for key in rates if ".lora_" in key}
@@ -214,6 +217,6 @@ def test_adapters_reach_every_linear_layer_of_the_blocks_and_merge_away(
     )
     before = outputs(model, examples)
     if name == "lora":
-        model.body = merged(model.body)
+        model.body = merge_adapters(model.body)
         assert not any("lora" in key for key, _ in model.named_parameters())
         assert abs(outputs(model, examples) - before).max() < 1e-5

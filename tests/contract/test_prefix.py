@@ -13,19 +13,27 @@ from transformers import BertConfig, BertModel, GPT2Config, GPT2Model, LlamaConf
 
 from tests.tiny import REGRESSION, tiny_draw
 from tests.tiny import carried_out as to_its_end
-from warmstart import prefix
-from warmstart.data.inputs import Inputs
-from warmstart.methods import Discriminative, Frozen, Full, LoRA, Method
-from warmstart.models.cut import frozen_depth
+from warmstart.data.encoding.inputs import Inputs
+from warmstart.models.evaluate import outputs
 from warmstart.models.layers import blocks_path
-from warmstart.prefix import Shared, Stored, outputs, reading
-from warmstart.record import Run
-from warmstart.regimes import HABITS, Regime, Stage
-from warmstart.runs import Chosen, run
-from warmstart.stages import Draw, Trained, start_model, training
-from warmstart.starts import Scratch
-from warmstart.train import Step, TrainConfig, set_trainable
-from warmstart.weights import Base
+from warmstart.models.partial_forward import frozen_depth
+from warmstart.models.pretrained.base import Base
+from warmstart.regimes.discriminative import Discriminative
+from warmstart.regimes.frozen import Frozen
+from warmstart.regimes.full import Full
+from warmstart.regimes.lora import LoRA
+from warmstart.regimes.method import Method
+from warmstart.regimes.regimes import DEFAULTS, Regime, Stage
+from warmstart.regimes.starts import Scratch
+from warmstart.results.record import Run
+from warmstart.runs.run import TunedRegime, train_run
+from warmstart.training import frozen_prefix as prefix
+from warmstart.training.build_model import start_model
+from warmstart.training.config import TrainConfig
+from warmstart.training.frozen_prefix import PrefixCache, SharedData, use_prefix_cache
+from warmstart.training.loop import Step, set_trainable
+from warmstart.training.run_data import RunData
+from warmstart.training.stages import TrainedStages, train_stages
 
 CONFIG = TrainConfig(steps=16, lr=5e-3, batch_size=8)
 LATENCY_CALLS = 10  # single texts through the whole model, to time it
@@ -91,25 +99,25 @@ def made(kind: str, base: Base) -> Made:
     return Made(build, base.inputs, pooling=pooling)
 
 
-def fresh() -> Draw:
+def fresh() -> RunData:
     return tiny_draw(REGRESSION)
 
 
-def carried_out(start: Made, method: Method, draw: Draw, **changes: object) -> tuple[list[Step], Trained]:
-    regime = Regime("some", start, (Stage(method),), HABITS["full"])
-    steps: Generator[Step, None, Trained] = training(regime, replace(CONFIG, **changes), draw, looks=2)
+def carried_out(start: Made, method: Method, draw: RunData, **changes: object) -> tuple[list[Step], TrainedStages]:
+    regime = Regime("some", start, (Stage(method),), DEFAULTS["full"])
+    steps: Generator[Step, None, TrainedStages] = train_stages(regime, replace(CONFIG, **changes), draw, looks=2)
     return to_its_end(steps)
 
 
-def scored(trained: Trained, start: Made, draw: Draw, whole: bool = False) -> np.ndarray:
+def scored(trained: TrainedStages, start: Made, draw: RunData, whole: bool = False) -> np.ndarray:
     examples = draw.shared.examples(start.inputs, draw.splits.test, draw.task.targets(draw.splits.test))
     if whole:
         return outputs(trained.model, examples)
-    with reading(trained.model, trained.reads):
+    with use_prefix_cache(trained.model, trained.reads):
         return outputs(trained.model, replace(examples, encoded=trained.reads))
 
 
-def alike(cached: tuple[list[Step], Trained], computed: tuple[list[Step], Trained]) -> None:
+def alike(cached: tuple[list[Step], TrainedStages], computed: tuple[list[Step], TrainedStages]) -> None:
     np.testing.assert_allclose([s.loss for s in cached[0]], [s.loss for s in computed[0]], atol=1e-6, rtol=0)
     weights, expected = cached[1].model.state_dict(), computed[1].model.state_dict()
     assert weights.keys() == expected.keys()
@@ -126,7 +134,7 @@ def test_training_on_a_stored_prefix_is_training_on_the_whole(
 ) -> None:
     start, draw = made(kind, base), fresh()
     cached = carried_out(start, ABOVE[method], draw)
-    assert isinstance(cached[1].reads, Stored)
+    assert isinstance(cached[1].reads, PrefixCache)
     once = len(start.calls)
     np.testing.assert_allclose(
         scored(cached[1], start, draw), scored(cached[1], start, draw, whole=True), atol=1e-5, rtol=0
@@ -134,7 +142,7 @@ def test_training_on_a_stored_prefix_is_training_on_the_whole(
     assert once <= 2 + 2  # two rows tried whole and cut, then 120 rows in two batches
     monkeypatch.setattr(prefix, "STORED_BYTES", 0)  # nothing fits
     computed = carried_out(start, ABOVE[method], fresh())
-    assert not isinstance(computed[1].reads, Stored)
+    assert not isinstance(computed[1].reads, PrefixCache)
     alike(cached, computed)
 
 
@@ -164,11 +172,11 @@ def test_other_weights_below_are_computed_anew(base: Base) -> None:
 def test_a_later_stage_reads_what_the_stages_before_made_of_the_body(base: Base) -> None:
     start, draw = made("bert", base), fresh()
     stages = (Stage(Full(), share=0.5), Stage(Frozen(unfrozen=1), share=0.5))
-    steps = training(Regime("some", start, stages, HABITS["full"]), CONFIG, draw, looks=1)
+    steps = train_stages(Regime("some", start, stages, DEFAULTS["full"]), CONFIG, draw, looks=1)
     with pytest.raises(StopIteration) as stop:
         while True:
             next(steps)
-    assert isinstance(stop.value.value.reads, Stored)
+    assert isinstance(stop.value.value.reads, PrefixCache)
     found = scored(stop.value.value, start, draw)
     np.testing.assert_allclose(found, scored(stop.value.value, start, draw, whole=True), atol=1e-5, rtol=0)
 
@@ -176,10 +184,10 @@ def test_a_later_stage_reads_what_the_stages_before_made_of_the_body(base: Base)
 def test_a_run_scores_its_rows_on_the_prefix_and_times_the_whole_model(base: Base, tmp_path: Path) -> None:
     counted, draw = made("bert", base), fresh()
     start = Scratch(lambda: counted.body(0), base.inputs)
-    regime = Regime("some", start, (Stage(Frozen(unfrozen=1)),), HABITS["full"])
+    regime = Regime("some", start, (Stage(Frozen(unfrozen=1)),), DEFAULTS["full"])
     for name in ("first", "again"):
         counted.calls.clear()
-        steps: Generator[Step, None, Run] = run(Chosen(regime, CONFIG), draw, tmp_path / name)
+        steps: Generator[Step, None, Run] = train_run(TunedRegime(regime, CONFIG), draw, tmp_path / name)
         with pytest.raises(StopIteration):
             while True:
                 next(steps)
@@ -232,10 +240,10 @@ def paired(words: int) -> nn.Module:
 def test_a_body_that_cannot_be_cut_is_computed_whole(build: Callable[[int], nn.Module], base: Base) -> None:
     start, draw = Made(lambda: build(len(base.inputs.tokenizer)), base.inputs), fresh()
     steps, trained = carried_out(start, Frozen(unfrozen=1), draw)
-    assert not isinstance(trained.reads, Stored) and len(steps) == CONFIG.steps
+    assert not isinstance(trained.reads, PrefixCache) and len(steps) == CONFIG.steps
     assert list(draw.shared._stored.values()) == [None]  # remembered
     _, probe = carried_out(start, Frozen(), draw)
-    assert isinstance(probe.reads, Stored)  # whole, it may well be stored
+    assert isinstance(probe.reads, PrefixCache)  # whole, it may well be stored
 
 
 def test_blocks_that_give_tuples_are_passed_over_with_tuples(base: Base) -> None:
@@ -253,7 +261,7 @@ def test_blocks_that_give_tuples_are_passed_over_with_tuples(base: Base) -> None
 
     start, draw = Made(build, base.inputs), fresh()
     _, trained = carried_out(start, Frozen(unfrozen=1), draw)
-    assert isinstance(trained.reads, Stored)
+    assert isinstance(trained.reads, PrefixCache)
     np.testing.assert_allclose(
         scored(trained, start, draw), scored(trained, start, draw, whole=True), atol=1e-5, rtol=0
     )
@@ -264,17 +272,17 @@ def test_blocks_that_give_tuples_are_passed_over_with_tuples(base: Base) -> None
 )
 def test_the_cut_is_below_the_lowest_layer_that_learns(method: Method, depth: int | None, base: Base) -> None:
     start, draw = made("llama", base), fresh()
-    model = start_model(Regime("some", start, (Stage(method),), HABITS["full"]), draw.task, 0)
+    model = start_model(Regime("some", start, (Stage(method),), DEFAULTS["full"]), draw.task, 0)
     set_trainable(model, method.rates(model))
     assert frozen_depth(model) == depth
-    assert isinstance(draw.shared.below(model, start.inputs), Stored) == (depth != 0)
+    assert isinstance(draw.shared.below(model, start.inputs), PrefixCache) == (depth != 0)
 
 
 def test_what_was_not_used_for_longest_makes_room(base: Base, monkeypatch: pytest.MonkeyPatch) -> None:
     start, draw = made("bert", base), fresh()
-    shared: Shared = draw.shared
+    shared: SharedData = draw.shared
     _, first = carried_out(start, Frozen(unfrozen=1), draw)
-    assert isinstance(first.reads, Stored)
+    assert isinstance(first.reads, PrefixCache)
     monkeypatch.setattr(prefix, "STORED_BYTES", first.reads.values.nbytes + 120 * 16 * 4)
     _, probe = carried_out(start, Frozen(), draw)
     carried_out(start, Frozen(unfrozen=1), draw)  # used again: the probe's is the older one
@@ -290,7 +298,7 @@ def test_a_model_is_whole_again_after_an_interruption_and_no_file_is_left(base: 
         _, trained = carried_out(start, Frozen(unfrozen=1), draw)
         assert not os.listdir(tmp_path)
     before = scored(trained, start, draw, whole=True)
-    with pytest.raises(KeyboardInterrupt), reading(trained.model, trained.reads):
+    with pytest.raises(KeyboardInterrupt), use_prefix_cache(trained.model, trained.reads):
         raise KeyboardInterrupt
     assert (scored(trained, start, draw, whole=True) == before).all()
     assert not any("forward" in vars(module) for module in trained.model.modules())

@@ -10,17 +10,22 @@ import pytest
 import torch
 
 from tests.decoders import language_draw, save_decoder
-from warmstart.api import last
-from warmstart.checkpoint import Checkpoints
-from warmstart.methods import METHODS, Frozen, Full, LoRA, Method
 from warmstart.models.dnn import Size
-from warmstart.prefix import Shared
-from warmstart.regimes import HABITS, Regime, Stage
-from warmstart.stages import Draw, Trained, training
-from warmstart.starts import Architecture, Pretrained, Scratch, dnn
-from warmstart.tasks import Language
-from warmstart.train import Step, TrainConfig
-from warmstart.weights import Base, find_base
+from warmstart.models.pretrained.base import Base, find_base
+from warmstart.regimes.frozen import Frozen
+from warmstart.regimes.full import Full
+from warmstart.regimes.lora import LoRA
+from warmstart.regimes.method import Method
+from warmstart.regimes.regimes import DEFAULTS, METHODS, Regime, Stage
+from warmstart.regimes.starts import Architecture, Pretrained, Scratch, dnn
+from warmstart.request.launch import run_to_end
+from warmstart.tasks.language import Language
+from warmstart.training.checkpoint import Checkpoints
+from warmstart.training.config import TrainConfig
+from warmstart.training.frozen_prefix import SharedData
+from warmstart.training.loop import Step
+from warmstart.training.run_data import RunData
+from warmstart.training.stages import TrainedStages, train_stages
 
 CONFIG = TrainConfig(steps=9, lr=5e-3, batch_size=16)
 REGIMES = (*METHODS, "scratch", "scratch-dnn", "head-then-all", "all-then-head", "hybrid")
@@ -47,14 +52,14 @@ def regime_of(name: str, base: Base) -> Regime:
     }
     method = {"scratch": Full(), "scratch-dnn": Full(), "lora": LoRA(rank=2), "top-layers": Frozen(1)}.get(name)
     found = stages.get(name) or (Stage(method or METHODS[name]),)
-    return Regime(name, start.get(name, Pretrained(base)), found, HABITS["full"])
+    return Regime(name, start.get(name, Pretrained(base)), found, DEFAULTS["full"])
 
 
-def finished(steps: Generator[Step, None, Trained]) -> Trained:
-    return last(steps)
+def finished(steps: Generator[Step, None, TrainedStages]) -> TrainedStages:
+    return run_to_end(steps)
 
 
-def same(one: Trained, other: Trained) -> None:
+def same(one: TrainedStages, other: TrainedStages) -> None:
     for name, tensor in one.model.state_dict().items():
         assert torch.equal(tensor, other.model.state_dict()[name]), name
     assert one.points == [replace(p, seconds=q.seconds) for p, q in zip(other.points, one.points, strict=True)]
@@ -64,15 +69,15 @@ def same(one: Trained, other: Trained) -> None:
 
 @pytest.mark.parametrize(("name", "setting"), CASES)
 def test_going_on_ends_as_if_never_stopped(
-    name: str, setting: str, base: Base, regression: Draw, tmp_path: Path
+    name: str, setting: str, base: Base, regression: RunData, tmp_path: Path
 ) -> None:
     if name == "qlora":
         pytest.importorskip("bitsandbytes")
     regime, config = regime_of(name, base), SETTINGS[setting]
 
-    def begun(checkpoints: Checkpoints | None) -> Generator[Step, None, Trained]:
+    def begun(checkpoints: Checkpoints | None) -> Generator[Step, None, TrainedStages]:
         # another process would have to read and compute everything anew
-        return training(regime, config, replace(regression, shared=Shared(regression.splits)), 3, checkpoints)
+        return train_stages(regime, config, replace(regression, shared=SharedData(regression.splits)), 3, checkpoints)
 
     whole = finished(begun(None))
     checkpoints = Checkpoints(tmp_path, "this", every=1e9)  # only when it is stopped
@@ -89,11 +94,11 @@ def test_general_rows_and_the_pull_go_on_too(method: Method, tmp_path: Path, mon
     """With the base's own text, sampled once."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     decoder = find_base(save_decoder(tmp_path / "base", scale=1.0), max_length=64)
-    regime = Regime("full", Pretrained(decoder), (Stage(method),), HABITS["full"])
+    regime = Regime("full", Pretrained(decoder), (Stage(method),), DEFAULTS["full"])
     config = TrainConfig(steps=6, lr=5e-3, batch_size=4, micro_batch=2, replay=0.4, toward_base=20.0)
 
-    def begun(checkpoints: Checkpoints | None) -> Generator[Step, None, Trained]:
-        return training(regime, config, language_draw(), 2, checkpoints)
+    def begun(checkpoints: Checkpoints | None) -> Generator[Step, None, TrainedStages]:
+        return train_stages(regime, config, language_draw(), 2, checkpoints)
 
     whole = finished(begun(None))
     checkpoints = Checkpoints(tmp_path, "this", every=1e9)
@@ -107,36 +112,36 @@ def test_general_rows_and_the_pull_go_on_too(method: Method, tmp_path: Path, mon
 
 @pytest.mark.parametrize("steps", range(1, 10))
 def test_a_kill_after_any_step_loses_nothing_that_was_saved(
-    steps: int, base: Base, regression: Draw, tmp_path: Path
+    steps: int, base: Base, regression: RunData, tmp_path: Path
 ) -> None:
     regime = regime_of("head-then-all", base)
-    whole = finished(training(regime, CONFIG, regression, 2))
-    killed = training(regime, CONFIG, regression, 2, Checkpoints(tmp_path, "this", every=0))
+    whole = finished(train_stages(regime, CONFIG, regression, 2))
+    killed = train_stages(regime, CONFIG, regression, 2, Checkpoints(tmp_path, "this", every=0))
     for _ in range(steps):
         next(killed)
     checkpoints = Checkpoints(tmp_path, "this", every=0)
     saved = checkpoints.newest()
     assert (saved is None) == (steps == 1)  # the second step comes after the first save
-    same(finished(training(regime, CONFIG, regression, 2, checkpoints)), whole)
+    same(finished(train_stages(regime, CONFIG, regression, 2, checkpoints)), whole)
 
 
-def test_a_training_that_stopped_early_does_so_again(base: Base, regression: Draw, tmp_path: Path) -> None:
+def test_a_training_that_stopped_early_does_so_again(base: Base, regression: RunData, tmp_path: Path) -> None:
     regime = regime_of("full", base)
     config = replace(CONFIG, steps=40, lr=0.3, schedule="constant", optimizer="adam")
-    whole = finished(training(regime, config, regression, 10))
+    whole = finished(train_stages(regime, config, regression, 10))
     assert whole.steps < 40
-    part = training(regime, config, regression, 10, Checkpoints(tmp_path, "this", every=1e9))
+    part = train_stages(regime, config, regression, 10, Checkpoints(tmp_path, "this", every=1e9))
     for _ in range(whole.steps - 2):
         next(part)
     part.close()
-    same(finished(training(regime, config, regression, 10, Checkpoints(tmp_path, "this", every=0))), whole)
+    same(finished(train_stages(regime, config, regression, 10, Checkpoints(tmp_path, "this", every=0))), whole)
     # killed once more, while the test rows were scored
-    same(finished(training(regime, config, regression, 10, Checkpoints(tmp_path, "this", every=0))), whole)
+    same(finished(train_stages(regime, config, regression, 10, Checkpoints(tmp_path, "this", every=0))), whole)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_stops_after_the_step_in_progress_and_saves(
-    number: signal.Signals, base: Base, regression: Draw, tmp_path: Path
+    number: signal.Signals, base: Base, regression: RunData, tmp_path: Path
 ) -> None:
     class Stopped(BaseException):
         pass
@@ -145,10 +150,10 @@ def test_a_signal_stops_after_the_step_in_progress_and_saves(
         raise Stopped
 
     regime = regime_of("full", base)
-    whole = finished(training(regime, CONFIG, regression, 3))
+    whole = finished(train_stages(regime, CONFIG, regression, 3))
     before = signal.signal(number, stop)
     try:
-        part = training(regime, CONFIG, regression, 3, Checkpoints(tmp_path, "this", every=1e9))
+        part = train_stages(regime, CONFIG, regression, 3, Checkpoints(tmp_path, "this", every=1e9))
         with pytest.raises(Stopped):
             for step in part:
                 if step.index == 4:
@@ -159,15 +164,15 @@ def test_a_signal_stops_after_the_step_in_progress_and_saves(
     checkpoints = Checkpoints(tmp_path, "this", every=1e9)
     saved = checkpoints.newest()
     assert saved is not None and saved.name == "0-0-00000005"
-    same(finished(training(regime, CONFIG, regression, 3, checkpoints)), whole)
+    same(finished(train_stages(regime, CONFIG, regression, 3, checkpoints)), whole)
 
 
-def test_other_settings_start_anew(base: Base, regression: Draw, tmp_path: Path) -> None:
+def test_other_settings_start_anew(base: Base, regression: RunData, tmp_path: Path) -> None:
     regime = regime_of("full", base)
-    part = training(regime, CONFIG, regression, 3, Checkpoints(tmp_path, "this", every=0))
+    part = train_stages(regime, CONFIG, regression, 3, Checkpoints(tmp_path, "this", every=0))
     for _ in range(4):
         next(part)
     part.close()
-    again = training(regime, CONFIG, regression, 3, Checkpoints(tmp_path, "that", every=0))
+    again = train_stages(regime, CONFIG, regression, 3, Checkpoints(tmp_path, "that", every=0))
     assert next(again).index == 0
     again.close()

@@ -12,8 +12,8 @@ from torch import nn
 from tests.tiny import CLASSES, Tower, tiny_draw
 from warmstart.models.dnn import Size
 from warmstart.models.model import Model, body_width
-from warmstart.starts import INITS, Architecture, Init, Pretrained, Scratch, Start, dnn
-from warmstart.weights import Base
+from warmstart.models.pretrained.base import Base
+from warmstart.regimes.starts import INITS, Architecture, Init, Pretrained, Scratch, Start, dnn
 
 STARTS: dict[str, Callable[[Base], Start]] = {
     "pretrained": Pretrained,

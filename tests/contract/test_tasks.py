@@ -9,11 +9,14 @@ import torch
 from torch import nn
 
 from tests.tiny import CLASSES, LABELS, REGRESSION, tiny_splits
-from warmstart.data.recognise import Schema
-from warmstart.data.split import Splits
-from warmstart.evaluate import metric
-from warmstart.record import Array
-from warmstart.tasks import TASKS, Batch, Language, Task, task_for, task_from_json
+from warmstart.data.encoding.batches import Batch
+from warmstart.data.rows.split import Splits
+from warmstart.data.schema.schema import Schema
+from warmstart.results.bootstrap import mean_score
+from warmstart.tasks.language import Language
+from warmstart.tasks.task import Task
+from warmstart.tasks.tasks import TASKS, task_for, task_from_json
+from warmstart.types import Array
 
 CASES = {
     "regression": replace(REGRESSION, scale="linear"),
@@ -50,7 +53,7 @@ def test_a_perfect_output_beats_the_constant(schema: Schema) -> None:
     targets = task.targets(splits.test)
     best = perfect(task, targets)
     constant = np.tile(task.constant(task.targets(splits.train)), (len(targets), 1))
-    found, floor = (metric(task.score(o, targets, task.calibrate(o, targets))) for o in (best, constant))
+    found, floor = (mean_score(task.score(o, targets, task.calibrate(o, targets))) for o in (best, constant))
     assert found == pytest.approx(1.0 if task.higher_is_better else 0.0, abs=1e-6)
     assert found > floor if task.higher_is_better else found < floor
 
@@ -88,7 +91,7 @@ def test_the_scores_of_the_examples_sum_to_the_metric(schema: Schema) -> None:
     else:
         to_scale = {"linear": lambda y: y, "log10": np.log10, "log10(1+x)": lambda y: np.log10(1 + y)}[schema.scale]
         expected = mean_absolute_error(to_scale(np.array(truths)), to_scale(np.array(guesses)))
-    assert metric(scores) == pytest.approx(expected, abs=1e-5)
+    assert mean_score(scores) == pytest.approx(expected, abs=1e-5)
 
 
 def noisy(task: Task, targets: Array) -> Array:
@@ -107,7 +110,7 @@ def test_every_metric_is_a_finite_number_and_names_the_ranking_one(schema: Schem
     found = task.metrics(outputs, targets, calibration)
     assert found and all(isinstance(value, float) and np.isfinite(value) for value in found.values())
     ranking = f"MAE ({task.units})" if task.name == "regression" else task.metric
-    assert found[ranking] == pytest.approx(metric(task.score(outputs, targets, calibration)), abs=1e-6)
+    assert found[ranking] == pytest.approx(mean_score(task.score(outputs, targets, calibration)), abs=1e-6)
 
 
 @every_task
@@ -209,5 +212,5 @@ def test_the_threshold_of_labels_is_the_one_with_the_best_f1() -> None:
     task, splits = made(LABELS)
     targets = task.targets(splits.val)
     shy = (targets * 2 - 2.5).astype(np.float32)  # right, but at most .38 sure
-    assert metric(task.score(shy, targets, {})) == 0
-    assert metric(task.score(shy, targets, task.calibrate(shy, targets))) == 1
+    assert mean_score(task.score(shy, targets, {})) == 0
+    assert mean_score(task.score(shy, targets, task.calibrate(shy, targets))) == 1

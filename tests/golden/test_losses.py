@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from tests.tiny import CLASSES, REGRESSION, save_tiny_base, tiny_draw
-from warmstart.regimes import REGIMES, Material
-from warmstart.stages import Draw, training
-from warmstart.train import TrainConfig
-from warmstart.weights import Base, find_base
+from warmstart.models.pretrained.base import Base, find_base
+from warmstart.regimes.regimes import REGIMES, RegimeContext
+from warmstart.training.config import TrainConfig
+from warmstart.training.run_data import RunData
+from warmstart.training.stages import train_stages
 
 LOSSES = Path(__file__).parent / "losses.json"
 STEPS = 16
@@ -20,17 +21,17 @@ STEPS = 16
 TOLERANCE = 2e-4
 
 
-def losses(name: str, base: Base, draw: Draw) -> list[float]:
-    regime = REGIMES[name](Material(base, len(draw.splits.train)))
+def losses(name: str, base: Base, draw: RunData) -> list[float]:
+    regime = REGIMES[name](RegimeContext(base, len(draw.splits.train)))
     lr = {"frozen": 1e-2, "scratch-dnn": 1e-3}.get(name, 1e-3)
     config = TrainConfig(steps=STEPS, lr=lr, batch_size=8, word_dropout=0.1)
-    steps = training(regime, config, draw, looks=1)
+    steps = train_stages(regime, config, draw, looks=1)
     return [next(steps).loss for _ in range(STEPS)]
 
 
 @pytest.mark.parametrize("name", sorted(set(REGIMES) - {"qlora", "top-layers", "zero-shot"}))
 @pytest.mark.parametrize("task", ["regression", "classification"])
-def test_losses_are_what_they_were(name: str, task: str, base: Base, regression: Draw, classes: Draw) -> None:
+def test_losses_are_what_they_were(name: str, task: str, base: Base, regression: RunData, classes: RunData) -> None:
     known = json.loads(LOSSES.read_text())[f"{name}, {task}"]
     found = losses(name, base, regression if task == "regression" else classes)
     assert found == pytest.approx(known, abs=TOLERANCE)

@@ -6,25 +6,26 @@ import pytest
 import torch
 
 from tests.tiny import examples_of, model_of, stream_of
-from warmstart.methods import Full
-from warmstart.stages import Draw
-from warmstart.starts import Pretrained
-from warmstart.train import TrainConfig, begin, train
-from warmstart.weights import Base
+from warmstart.models.pretrained.base import Base
+from warmstart.regimes.full import Full
+from warmstart.regimes.starts import Pretrained
+from warmstart.training.config import TrainConfig
+from warmstart.training.loop import start_training, train
+from warmstart.training.run_data import RunData
 
 CONFIG = TrainConfig(steps=5, lr=1e-3, batch_size=8, warmup=0.4, weight_decay=0.1, clip=0.5, seed=4)
 
 
 @pytest.mark.parametrize("kind", ["regression", "classification"])
 def test_training_all_weights_equals_a_loop_written_by_hand(
-    kind: str, base: Base, regression: Draw, classes: Draw
+    kind: str, base: Base, regression: RunData, classes: RunData
 ) -> None:
     draw = regression if kind == "regression" else classes
     ours, rates = model_of(Full(), Pretrained(base).body(0), draw.task)
     theirs = copy.deepcopy(ours).train()
     stream = stream_of(examples_of(draw, base), CONFIG)
 
-    losses = [step.loss for step in train(begin(ours, rates, CONFIG), draw.task, stream, CONFIG)]
+    losses = [step.loss for step in train(start_training(ours, rates, CONFIG), draw.task, stream, CONFIG)]
 
     embeddings = theirs.body.embeddings
     tables = [embeddings.word_embeddings, embeddings.position_embeddings, embeddings.token_type_embeddings]

@@ -1,1 +1,1 @@
-"""Data: files to table, table to rows, rows to splits, splits to batches."""
+"""From files to batches."""

@@ -15,13 +15,15 @@ from torch import Tensor, nn
 from torch.nn.attention.varlen import varlen_attn
 from torch.nn.functional import scaled_dot_product_attention
 
-from warmstart.data.lines import PACKED
-from warmstart.models.dropout import kept, quicker
+from warmstart.data.encoding.packing import PACKED
+from warmstart.models.dropout import dropout_mask, fast_dropout
 
-NAME = "row_by_row"  # what it is called among transformers' implementations
+ATTENTION_NAME = "row_by_row"  # what it is called among transformers' implementations
 FLASH = (torch.bfloat16, torch.float16)  # what the kernel computes in
-AT_ONCE = 2**20  # elements of heads x tokens x tokens: fewer took as long or longer, more were not tried
-FEW = 400  # tokens: torch's CPU kernel (2.13) with its gradient in bf16 took 7 times as long as in fp32 at 24, 3.2 at
+MAX_ATTENTION_ELEMENTS = 2**20  # elements of heads x tokens x tokens: fewer took as long or longer, more were not tried
+FLASH_MIN_TOKENS = (
+    400  # tokens: torch's CPU kernel (2.13) with its gradient in bf16 took 7 times as long as in fp32 at 24, 3.2 at
+)
 # 84, 1.9 at 128, about as long at 256, and three quarters at 512
 
 
@@ -31,9 +33,9 @@ def attend_row_by_row(body: nn.Module) -> None:
         from transformers import AttentionInterface, AttentionMaskInterface
         from transformers.masking_utils import sdpa_mask
 
-        AttentionInterface.register(NAME, attention)
-        AttentionMaskInterface.register(NAME, sdpa_mask)
-        body.set_attn_implementation(NAME)  # type: ignore[operator]
+        AttentionInterface.register(ATTENTION_NAME, attention)
+        AttentionMaskInterface.register(ATTENTION_NAME, sdpa_mask)
+        body.set_attn_implementation(ATTENTION_NAME)  # type: ignore[operator]
 
 
 def attention(
@@ -54,7 +56,7 @@ def attention(
     """
     apart = attention_mask is not None and attention_mask.dtype == torch.int32
     longest = attention_mask.shape[2] if attention_mask is not None and apart else key.shape[2]
-    if not dropout and longest < FEW and _halves_for_training(query):
+    if not dropout and longest < FLASH_MIN_TOKENS and _halves_for_training(query):
         with torch.autocast("cpu", enabled=False):
             q, k, v = (states.float() for states in (query, key, value))
             return attention(module, q, k, v, attention_mask, dropout, scaling, is_causal, **more)
@@ -126,7 +128,7 @@ def _halves_for_training(query: Tensor) -> bool:
 def _drops_quicker(query: Tensor, key: Tensor, mask: Tensor | None, share: float) -> bool:
     """Whether `dropped` can do it, and takes less time."""
     known = query.shape[1] == key.shape[1] and (mask is None or mask.dtype == torch.bool)
-    return known and quicker(query.shape[1] * query.shape[2] * key.shape[2], query.device, share)
+    return known and fast_dropout(query.shape[1] * query.shape[2] * key.shape[2], query.device, share)
 
 
 def dropped(
@@ -153,7 +155,7 @@ class _Dropped(torch.autograd.Function):
     ) -> Tensor:
         rows, heads, t, _ = query.shape
         found = query.new_empty(*query.shape[:3], value.shape[3])
-        ctx.size = max(1, AT_ONCE // (heads * t * key.shape[2]))
+        ctx.size = max(1, MAX_ATTENTION_ELEMENTS // (heads * t * key.shape[2]))
         looks, stays = [], []
         with torch.autocast(query.device.type, enabled=False):
             for some in _slices(rows, ctx.size):
@@ -163,7 +165,7 @@ class _Dropped(torch.autograd.Function):
                     each = _by_row(scores, heads)
                     each.masked_fill_(~mask[some], torch.finfo(scores.dtype).min)
                 look = scores.softmax(-1)
-                stay = kept(look.shape, share, look.dtype)
+                stay = dropout_mask(look.shape, share, look.dtype)
                 found[some] = _by_row(torch.bmm(look * stay, v), heads)
                 looks.append(look)
                 stays.append(stay)

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-FEWEST = 2**14  # elements: below, starting to draw takes longer than drawing
+MIN_ELEMENTS = 2**14  # elements: below, starting to draw takes longer than drawing
 BITS = 16
 
 
-def quicken(model: nn.Module) -> None:
+def use_fast_dropout(model: nn.Module) -> None:
     """Let every `nn.Dropout` of a model draw in this way, but for those that work in place. Nothing else changes."""
     for module in model.modules():
         if type(module) is nn.Dropout and not module.inplace:
@@ -32,17 +32,17 @@ class Dropout(nn.Dropout):
 
 def dropout(x: Tensor, share: float) -> Tensor:
     """`x` with that share of its elements at 0 and the others scaled up; drawn from torch's random state."""
-    if not quicker(x.numel(), x.device, share):
+    if not fast_dropout(x.numel(), x.device, share):
         return functional.dropout(x, share)
-    return x * kept(x.shape, share, x.dtype)
+    return x * dropout_mask(x.shape, share, x.dtype)
 
 
-def quicker(elements: int, device: torch.device, share: float) -> bool:
+def fast_dropout(elements: int, device: torch.device, share: float) -> bool:
     """Whether this way takes less time than torch's."""
-    return elements >= FEWEST and device.type == "cpu" and 0 < share < 1 and not torch.compiler.is_compiling()
+    return elements >= MIN_ELEMENTS and device.type == "cpu" and 0 < share < 1 and not torch.compiler.is_compiling()
 
 
-def kept(shape: torch.Size, share: float, dtype: torch.dtype) -> Tensor:
+def dropout_mask(shape: torch.Size, share: float, dtype: torch.dtype) -> Tensor:
     """What each element is multiplied by: 0, or what makes up for those that are."""
     count, dropped = math.prod(shape), min(round(share * 2**BITS), 2**BITS - 1)
     seed = int(torch.randint(2**63 - 1, ()))

@@ -8,9 +8,9 @@ from warmstart.errors import UsageError
 from warmstart.models.model import Model
 
 # Where the repeated blocks stand, by class name, for models whose longest ModuleList is something else.
-T5 = ("T5Stack", "MT5Stack", "UMT5Stack", "LongT5Stack", "SwitchTransformersStack")
-BLOCKS: dict[str, str] = dict.fromkeys(T5, "block")  # in each of which is a list too
-PARTS = ("encoder", "decoder")  # of an encoder-decoder
+T5_STACKS = ("T5Stack", "MT5Stack", "UMT5Stack", "LongT5Stack", "SwitchTransformersStack")
+BLOCKS: dict[str, str] = dict.fromkeys(T5_STACKS, "block")  # in each of which is a list too
+STACKS = ("encoder", "decoder")  # of an encoder-decoder
 
 
 @dataclass(frozen=True)
@@ -32,9 +32,9 @@ def layers(model: Model) -> list[Layer]:
     paths = blocks_paths(model.body)
     groups: list[tuple[str, list[tuple[str, nn.Module]]]] = [("embeddings", [])]
     if len(paths) > 1:  # tables that both parts share
-        groups[0][1].extend((f"body.{n}", child) for n, child in model.body.named_children() if n not in PARTS)
+        groups[0][1].extend((f"body.{n}", child) for n, child in model.body.named_children() if n not in STACKS)
     for path in paths:
-        before, after = _around(model.body, path, PARTS if len(paths) > 1 else ())
+        before, after = _around(model.body, path, STACKS if len(paths) > 1 else ())
         groups[0][1].extend(before)
         for i, block in enumerate(model.body.get_submodule(path).children()):
             groups.append((f"body.{path}.{i}", [(f"body.{path}.{i}", block)]))
@@ -53,10 +53,10 @@ def blocks_paths(body: nn.Module) -> list[str]:
     """The dotted names of the repeated blocks, from the input on: two where one part reads and another one writes."""
     if not getattr(getattr(body, "config", None), "is_encoder_decoder", False):
         return [blocks_path(body)]
-    return [f"{part}.{blocks_path(body.get_submodule(part))}" for part in PARTS]
+    return [f"{part}.{blocks_path(body.get_submodule(part))}" for part in STACKS]
 
 
-def blocks(body: nn.Module) -> list[tuple[str, nn.Module]]:
+def repeated_blocks(body: nn.Module) -> list[tuple[str, nn.Module]]:
     """The repeated blocks by their dotted names, from the input on."""
     paths = blocks_paths(body)
     return [(f"{path}.{name}", block) for path in paths for name, block in body.get_submodule(path).named_children()]

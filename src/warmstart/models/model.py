@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from warmstart.data.language import LANGUAGE_KEYS
+from warmstart.data.encoding.language import LANGUAGE_KEYS
 
 POOLINGS = ("mean", "cls", "last")
 UNPOOLED = "none"  # for language models: the head reads every hidden state, and what is to be said there

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from warmstart.data.inputs import Inputs
-from warmstart.data.recognise import Schema
-from warmstart.data.split import Rows, Splits
-from warmstart.record import Array
+from warmstart.data.encoding.batches import Batch
+from warmstart.data.encoding.inputs import Inputs
+from warmstart.data.rows.split import Rows, Splits
+from warmstart.data.schema.schema import Schema
 from warmstart.tasks.head import linear_head
-from warmstart.tasks.task import Batch
+from warmstart.types import Array
 
 FEWEST_FOR_TEMPERATURE = 20  # validation rows
 COOLEST, HOTTEST = 0.1, 10.0

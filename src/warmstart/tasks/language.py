@@ -12,22 +12,23 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
-from warmstart.data.conversations import read
-from warmstart.data.infilling import Infilled
-from warmstart.data.inputs import Inputs, Tokens
-from warmstart.data.language import Conversations, Documents, Masked
-from warmstart.data.pairs import Pairs
-from warmstart.data.recognise_language import default_instruction
-from warmstart.data.schema import CORPUS, Long, Schema, TaskName
-from warmstart.data.split import Rows, Splits
-from warmstart.judging import RANKED_BY, chrf_and_bleu, judge
-from warmstart.record import Array
-from warmstart.tasks.task import Batch
+from warmstart.data.encoding.batches import Batch
+from warmstart.data.encoding.inputs import Inputs, Tokens
+from warmstart.data.encoding.language import Conversations, Documents, Masked
+from warmstart.data.encoding.seq2seq import Seq2Seq
+from warmstart.data.encoding.span_corruption import SpanCorruption
+from warmstart.data.rows.split import Rows, Splits
+from warmstart.data.schema.conversations import read_turns
+from warmstart.data.schema.infer_text import default_instruction
+from warmstart.data.schema.schema import CORPUS, Long, Schema, TaskName
+from warmstart.results.metrics import RANKED_BY
+from warmstart.tasks.text_metrics import chrf_and_bleu, judge_text
+from warmstart.types import Array
 
 GUESSING = 8.0  # bits a byte costs who knows nothing about it
 SHORTEST_ANSWER = 16  # tokens that may be written, at least
-BYTES_A_TOKEN = 2.0  # few tokenizers need more tokens for an answer than this allows
-JUDGED = 200  # test rows to write an answer for, at most
+MIN_BYTES_PER_TOKEN = 2.0  # few tokenizers need more tokens for an answer than this allows
+MAX_JUDGED_ROWS = 200  # test rows to write an answer for, at most
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ class Language:
         if schema.task in CORPUS:
             return cls(schema.task)
         sizes = [len(answer.encode()) for answer in splits.train.targets]
-        most = max(SHORTEST_ANSWER, round(1.5 * float(np.quantile(sizes, 0.98)) / BYTES_A_TOKEN))
+        most = max(SHORTEST_ANSWER, round(1.5 * float(np.quantile(sizes, 0.98)) / MIN_BYTES_PER_TOKEN))
         own = default_instruction(schema.task, schema.target, schema.json_schema) or ""
         return cls(
             schema.task,
@@ -95,13 +96,13 @@ class Language:
         assert isinstance(inputs, Tokens), "a body that does not read tokens writes no text"
         if self.writes and inputs.answers is not None:
             without = self.instruction if self.usual and not inputs.answers.instructed else ""
-            return Pairs(inputs.folder, inputs.max_length, inputs.answers, without)
+            return Seq2Seq(inputs.folder, inputs.max_length, inputs.answers, without)
         if self.writes:
             return Conversations(inputs.folder, inputs.max_length, self.instruction)
         if self.name == "causal-lm":
             return Documents(inputs.folder, inputs.max_length)
         if inputs.answers is not None:
-            return Infilled(inputs.folder, inputs.max_length, 0, inputs.answers)
+            return SpanCorruption(inputs.folder, inputs.max_length, 0, inputs.answers)
         return Masked(inputs.folder, inputs.max_length, 0)
 
     def head(self, width: int, seed: int) -> nn.Module | None:
@@ -149,8 +150,8 @@ class Language:
         if not self.ranks_by_writing:
             beside = chrf_and_bleu(written, answers)
             return Judgement(None, {name: _ratio(scores) for name, scores in beside.items()}, columns)
-        sources = [read(text)[-2].content for text in rows.texts]
-        found = judge(self.name, written, answers, sources=sources, schema=self.json_schema)
+        sources = [read_turns(text)[-2].content for text in rows.texts]
+        found = judge_text(self.name, written, answers, sources=sources, schema=self.json_schema)
         metrics = {name: _ratio(scores) for name, scores in found.scores.items()} | found.corpus
         if found.unsupported:
             columns["not in the source"] = ["; ".join(missing) for missing in found.unsupported]

@@ -8,12 +8,12 @@ import numpy as np
 from torch import Tensor, nn
 from torch.nn import functional
 
-from warmstart.data.inputs import Inputs
-from warmstart.data.recognise import Scale, Schema
-from warmstart.data.split import Rows, Splits
-from warmstart.record import Array
+from warmstart.data.encoding.batches import Batch
+from warmstart.data.encoding.inputs import Inputs
+from warmstart.data.rows.split import Rows, Splits
+from warmstart.data.schema.schema import Scale, Schema
 from warmstart.tasks.head import linear_head
-from warmstart.tasks.task import Batch
+from warmstart.types import Array
 
 # name -> (to the training scale, back to the target's units). Outputs are clipped before 10**x so that a wild
 # prediction stays a finite number that can be stored and averaged.

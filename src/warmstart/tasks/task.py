@@ -1,32 +1,14 @@
 """Task: the protocol that every kind of problem keeps."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Protocol
 
-import torch
 from torch import Tensor, nn
 
-from warmstart.data.inputs import Inputs
-from warmstart.data.split import Rows
-from warmstart.record import Array
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Some examples as tensors: what the body is called with, and the numbers to learn."""
-
-    inputs: dict[str, Tensor]
-    targets: Tensor
-    share: float = 1.0  # of its loss in the loss of a step; 0: it is only there to take part
-
-    def __len__(self) -> int:
-        return len(self.targets)
-
-    def to(self, device: torch.device) -> "Batch":
-        """The same on a device."""
-        inputs = {name: tensor.to(device) for name, tensor in self.inputs.items()}
-        return Batch(inputs, self.targets.to(device), self.share)
+from warmstart.data.encoding.batches import Batch
+from warmstart.data.encoding.inputs import Inputs
+from warmstart.data.rows.split import Rows
+from warmstart.types import Array
 
 
 class Loss(Protocol):

@@ -1,0 +1,359 @@
+"""Advise: a regime, a tie, or the price of knowing more.
+
+The question is which *way* to train: from scratch, by fine-tuning, or is a linear model enough. So regimes stand for
+their family, and the verdict can be sure of the family while the method within it is open. The rules:
+
+- The choice is the cheapest (FLOPs of one run) of those tied with the best. Where a regime of another family is open
+  against it there is no choice, but a price for knowing more.
+- A failed regime cannot win, `constant` is never chosen, and what had not converged cannot lose with confidence.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from warmstart.advice.constraint_cost import ConstraintCost, constraint_cost
+from warmstart.advice.longer_run import longer_command
+from warmstart.advice.more_data import between_rows, crossover_sentences, next_purchase
+from warmstart.advice.phrases import (
+    against_others,
+    compared_with_others,
+    costs,
+    distinct_ways,
+    name_list,
+    noise_phrase,
+    scores,
+    verdicts,
+)
+from warmstart.advice.ranking import MAX_CONFIDENCE, Ranking, rank_regimes
+from warmstart.quantities import capitalize_first, format_number, format_percent, round_to_two_digits
+from warmstart.results.bootstrap import FEWEST_SEEDS, rows_to_settle
+from warmstart.results.comparison import CONSTANT, Comparison, Row
+
+_MOST_IF_UNDECIDED = 0.75  # the best measured may lead in more draws, but not in enough to be called
+_PROBABLY = 0.8  # a verdict less sure than this says so in its first word
+_FEW_GROUPS = 10  # of test rows
+_NEAR_FLOOR = 0.15  # "near" the best reachable score
+_HARDLY_WORTH_IT = 20  # times the test rows and seeds there are
+
+
+@dataclass(frozen=True)
+class Advice:
+    """The answer in the words of the question, and what it rests on."""
+
+    choice: str | None  # None: undecided, nothing beats the constant, or nothing is allowed
+    verdict: str  # those of `phrases.verdicts`, "undecided", "nothing beats the constant" or "nothing is allowed"
+    confidence: float  # 0..1: share of draws in which the verdict's best is best, or short of it by less than matters
+    reason: str  # one to three sentences with numbers
+    also_fine: tuple[str, ...]  # tied with the choice
+    caveats: tuple[str, ...]
+    next_step: str  # the one thing to do now
+    predicted: dict[str, Any]  # {"regime", "score", "interval"}: of the choice; without one, of the best measured
+    compute: dict[str, float]  # {"spent_flops", "exhaustive_flops"}
+    constraints: tuple[ConstraintCost, ...] = ()  # what each costs in score
+
+    def to_json(self) -> dict[str, Any]:
+        """The public `advice.json`."""
+        facts = asdict(self)
+        return facts | {name: list(facts[name]) for name in ("also_fine", "caveats", "constraints")}
+
+
+def advise(comparison: Comparison) -> Advice:
+    """What the runs say, as an answer: of what the constraints allow. What they cost in score is added to it."""
+    if not comparison.excluded:
+        return _answer(comparison)
+    allowed = comparison.without({each.regime for each in comparison.excluded})
+    if all(name == CONSTANT for name in allowed.names):
+        return _nothing_allowed(comparison)
+    advice = _answer(allowed)
+    prices = constraint_cost(comparison, advice.predicted["regime"])
+    return replace(
+        advice,
+        reason=" ".join([advice.reason, *(each.statement for each in prices if each.regime)]),
+        caveats=(*advice.caveats, *(each.statement for each in prices if not each.regime)),
+        compute=compute_spent(comparison),
+        constraints=prices,
+    )
+
+
+def _answer(comparison: Comparison) -> Advice:
+    """By the rules above, of all that the comparison holds."""
+    field = rank_regimes(comparison)
+    if field is None:
+        return _nothing_usable(comparison)
+    if comparison.higher_is_better and field.best.score == 0.0:
+        return _nothing_right(field)
+    choices = [row for row in field.tied if field.beats_constant(row)]
+    choices = choices or [row for row in field.rows if field.beats_constant(row)][:1]
+    if not choices:
+        return _constant_stands(field)
+    choice = min(choices, key=lambda row: row.flops)
+    rivals = [row for row in field.open if row is not choice and field.standing(choice, row) == "open"]
+    # Siblings may stay open: they do not change the way to train. In a study of one family they are all there is.
+    others = [row for row in rivals if row.family != choice.family or len(field.families) == 1]
+    return _undecided(field, choice, others[0]) if others else _decided(field, choice, rivals)
+
+
+# The answers.
+
+
+def _decided(field: Ranking, choice: Row, siblings: Sequence[Row]) -> Advice:
+    """`siblings` cannot be told apart from the choice, but they are of its family."""
+    comparison, verdict = field.comparison, verdicts(field.comparison)[choice.family]
+    behind = [row for row in field.unfinished if row not in field.tied and row.family != choice.family]
+    family = [row for row in field.rows if row.family == choice.family]
+    confidence = min(field.share(family if siblings else [choice]), field.most(behind))
+    answer = f"Probably {verdict}" if confidence < _PROBABLY else capitalize_first(verdict)
+    reason = [f"{answer}: {scores(comparison, choice)}{against_others(field, choice)}."]
+    if choice is not field.best:
+        reason.append(
+            f"`{field.best.name}` measured best, but `{choice.name}` is less than "
+            f"{format_percent(comparison.worth)} away"
+            f" and cheaper: `{field.best.name}` {costs(field.best, choice)}."
+        )
+    if siblings:
+        rivals = name_list([choice, *siblings])
+        reason.append(f"Which of {rivals} is best stays open: these test rows and seeds cannot tell them apart.")
+    crossing = crossover_sentences(comparison, choice.name)
+    if crossing:
+        reason.append(crossing)
+    return Advice(
+        choice=choice.name,
+        verdict=verdict,
+        confidence=round(confidence, 3),
+        reason=" ".join(reason),
+        also_fine=tuple(row.name for row in field.tied if row is not choice),
+        caveats=_caveats(field, choice),
+        next_step=_after_decision(field, choice, behind),
+        predicted=_predicted(choice),
+        compute=compute_spent(comparison),
+    )
+
+
+def _undecided(field: Ranking, choice: Row, rival: Row) -> Advice:
+    """`rival` is open against the best and against `choice`, the cheapest of those tied with the best."""
+    comparison = field.comparison
+    first = choice if field.best.family == rival.family and choice.family != rival.family else field.best
+    contenders = [*field.tied, *field.open]
+    unfinished = [row for row in contenders if not row.converged]
+    cheapest = min(contenders, key=lambda row: row.flops)
+    behind = [
+        way
+        for family, way in distinct_ways(comparison).items()
+        if family in field.families - {row.family for row in contenders}
+    ]
+    found = field.difference(first, rival)
+    several = f" when {len(field.rows)} are compared (Holm)" if found.interval.low > 0 else ""
+    reason = (
+        f"Undecided between {compared_with_others(comparison, first, first.family != rival.family)} and"
+        f" {compared_with_others(comparison, rival, first.family != rival.family)}: the difference of"
+        f" {noise_phrase(found)} may be nothing{several}, and may be more than the"
+        f" {format_percent(comparison.worth)} that matters."
+    )
+    told = [reason, f"{capitalize_first(' and '.join(behind))} did worse." if behind else ""]
+    told.append(between_rows(comparison, first.name, rival.name))
+    if cheapest is field.best and not unfinished:
+        told.append(_ahead_and_cheapest(field, [row for row in contenders if row is not cheapest]))
+    leads, name = cheapest is field.best, f"`{cheapest.name}`"
+    hurry = f"take {name}" if leads else f"{name} is the cheapest of those in question"
+    step = _longer(comparison, unfinished) if unfinished else _settle(field, first, rival)
+    return Advice(
+        choice=None,
+        verdict="undecided",
+        confidence=round(min(field.share([field.best]), field.most(unfinished), _MOST_IF_UNDECIDED), 3),
+        reason=" ".join(sentence for sentence in told if sentence),
+        also_fine=(),
+        caveats=_caveats(field, field.best),
+        next_step=f"{step} If you cannot wait, {hurry}.",
+        predicted=_predicted(field.best),
+        compute=compute_spent(comparison),
+    )
+
+
+def _ahead_and_cheapest(field: Ranking, others: Sequence[Row]) -> str:
+    """Where the best measured costs least too: how much better each of the others may be, by its interval."""
+    best = field.best.name
+    most = {row.name: -field.difference(field.best, row).interval.low for row in others}
+    gains = [f"`{name}` may be better by {format_number(gain)} at most" for name, gain in most.items() if gain > 0]
+    told = f"; {', '.join(gains)}" if gains else ""
+    return f"`{best}` is ahead and the cheapest of those in question{told}."
+
+
+def _constant_stands(field: Ranking) -> Advice:
+    comparison, best, constant = field.comparison, field.best, field.constant
+    assert constant, "without a constant there is nothing to stay below"
+    margin = comparison.worth * abs(constant.score)
+    found = field.difference(best, constant)
+    drawn = comparison.drawn([best.name, constant.name], best.rows)
+    no_gain = float((drawn[:, 0] - drawn[:, 1] <= margin).mean())
+    look = "Look at the inputs too: `warmstart check` lists the columns that are read and what is wrong with them."
+    return Advice(
+        choice=None,
+        verdict="nothing beats the constant",
+        confidence=round(min(no_gain, field.most(field.unfinished)), 3),
+        reason=(
+            f"Nothing beats the constant: {scores(comparison, best)}, always giving the same answer"
+            f" {format_number(constant.score)}; the gain of {noise_phrase(found)} is not clear of zero."
+        ),
+        also_fine=(),
+        caveats=_caveats(field, best),
+        next_step=f"{_settle(field, best, constant)} {look}" if found.interval.high > margin else look,
+        predicted=_predicted(best),
+        compute=compute_spent(comparison),
+    )
+
+
+def _nothing_usable(comparison: Comparison) -> Advice:
+    failed = [row for row in comparison.table if row.failed is not None]
+    return Advice(
+        choice=None,
+        verdict="undecided",
+        confidence=0.0,
+        reason=f"No usable result: {name_list(failed)} failed." if failed else "Nothing to choose from was run.",
+        also_fine=(),
+        caveats=study_caveats(comparison),
+        next_step="See in the caveats why; `warmstart check` finds what is wrong with the data, row by row.",
+        predicted={"regime": None, "score": None, "interval": None},
+        compute=compute_spent(comparison),
+    )
+
+
+def _nothing_right(field: Ranking) -> Advice:
+    """All are equally wrong: the cheapest of them is no answer."""
+    return Advice(
+        choice=None,
+        verdict="undecided",
+        confidence=0.0,
+        reason=f"Undecided: nothing that was compared got a single row right ({scores(field.comparison, field.best)}).",
+        also_fine=(),
+        caveats=_caveats(field, field.best),
+        next_step="Read the answers in the report. Train longer (--epochs, --budget), or name another --base.",
+        predicted=_predicted(field.best),
+        compute=compute_spent(field.comparison),
+    )
+
+
+def _nothing_allowed(comparison: Comparison) -> Advice:
+    """Before training there seemed to be something to choose from: what was trained is larger or slower than that."""
+    reasons = dict.fromkeys(f"`{each.regime}`: {each.reason}" for each in comparison.excluded)
+    return Advice(
+        choice=None,
+        verdict="nothing is allowed",
+        confidence=MAX_CONFIDENCE,
+        reason=f"Nothing is allowed: {'; '.join(reasons)}.",
+        also_fine=(),
+        caveats=study_caveats(comparison),
+        next_step="Allow more, or compare regimes that take less, e.g. --regimes linear,scratch-dnn.",
+        predicted={"regime": None, "score": None, "interval": None},
+        compute=compute_spent(comparison),
+        constraints=constraint_cost(comparison, None),
+    )
+
+
+# What they are made of.
+
+
+def _after_decision(field: Ranking, choice: Row, unfinished: Sequence[Row]) -> str:
+    comparison = field.comparison
+    if unfinished:
+        return _longer(comparison, unfinished)
+    floor = comparison.noise_floor
+    if floor is not None and abs(choice.score - floor) > _NEAR_FLOOR * abs(floor):
+        return _towards_floor(comparison, choice, floor)
+    buy = next_purchase(comparison, choice.name)
+    after = f" {buy}" if buy else ""
+    if len(choice.seeds) < FEWEST_SEEDS:
+        ready = f"`{choice.name}` is ready for `warmstart predict`."
+        return f"To be surer, run again with --seeds {FEWEST_SEEDS}; {ready}{after}"
+    return f"Use it: `{choice.name}` is ready for `warmstart predict`.{after}"
+
+
+def _towards_floor(comparison: Comparison, choice: Row, floor: float) -> str:
+    """What is known of the way to the best reachable score: only what was measured."""
+    away = abs(choice.score - floor) / abs(floor)
+    gap = f"`{choice.name}` is {format_percent(away)} away from the best reachable score, {format_number(floor)}."
+    if not choice.converged:
+        return f"{gap} {_longer(comparison, [choice])}"
+    points = comparison.curve(choice.name)
+    if len(points) == 1:
+        return f"{gap} Try more training rows; --rows {choice.rows // 4},{choice.rows} would show what rows bring."
+    fewest = points[0]
+    return (
+        f"{gap} From {fewest.rows:,} to {choice.rows:,} training rows it went from {format_number(fewest.score)} to"
+        f" {format_number(choice.score)}; get more training rows, as what lies beyond {choice.rows:,} is not measured."
+    )
+
+
+def _longer(comparison: Comparison, unfinished: Sequence[Row]) -> str:
+    were = "was" if len(unfinished) == 1 else "were"
+    command = longer_command(comparison, unfinished)
+    more = "" if command else " (a larger --epochs, or --budget where that cut it)"
+    what = f"so what {'it' if were == 'was' else 'they'} can reach was not measured"
+    by = f": `{command}`." if command else "."
+    return f"Give {name_list(unfinished)} more steps{more}: still improving when stopped, {what}{by}"
+
+
+def _settle(field: Ranking, a: Row, b: Row) -> str:
+    """The price of knowing more."""
+    seeds = len(set(a.seeds) & set(b.seeds))
+    need = rows_to_settle(field.comparison.paired(a.name, b.name, a.rows), field.margin)
+    ways = [f"about {round_to_two_digits(max(1, need.rows)):,} more test rows"] if need.rows is not None else []
+    if seeds < FEWEST_SEEDS:
+        return f"Run again with --seeds {FEWEST_SEEDS}{f', and with {ways[0]}' if ways else ''}."
+    if need.seeds is not None:
+        ways.append(f"--seeds {seeds + need.seeds} instead of {seeds}")
+    if ways:
+        return f"{capitalize_first(' or '.join(ways))} would probably settle it."
+    times = f"about {max(2, round_to_two_digits(round(need.times))):,} times as many test rows and seeds"
+    hardly = ", which is hardly worth it" if need.times > _HARDLY_WORTH_IT else ""
+    return f"It would take {times} to settle it{hardly}."
+
+
+def _caveats(field: Ranking, answer: Row) -> tuple[str, ...]:
+    caveats = []
+    seeds = min(len(row.seeds) for row in field.rows)
+    if seeds < FEWEST_SEEDS:
+        caveats.append(
+            f"{'Only one seed' if seeds == 1 else 'Only two seeds'}: the intervals hold the test rows alone, not how"
+            " much another seed or another draw of training rows would change."
+        )
+    groups = field.comparison.groups
+    few = 0 if groups is None else len(set(groups.tolist()))
+    if 0 < few < _FEW_GROUPS:
+        of_them = "all of one group" if few == 1 else f"of {few} groups"
+        caveats.append(f"The test rows are {of_them}: how another group would do is hardly known.")
+    called = distinct_ways(field.comparison)
+    caveats += [
+        f"{capitalize_first(called[family])} came to no score: nothing is known of that way."
+        for family in field.unmeasured
+    ]
+    if len(field.families) == 1 and not field.comparison.excluded:
+        caveats.append(f"Only {called[answer.family]} was compared here: whether another way does better is not known.")
+    caveats += [f"`{row.name}` has not converged: it was still improving when stopped." for row in field.unfinished]
+    caveats += [f"`{answer.name}`: {caveat}" for caveat in answer.caveats]
+    ranked = {row.name for row in field.rows}
+    caveats += [
+        f"`{row.name}` is not ranked: it has no run on the rows and seeds of the others."
+        for row in field.comparison.table
+        if row.failed is None and row.name not in ranked and row.name != CONSTANT
+    ]
+    return study_caveats(field.comparison, caveats)
+
+
+def study_caveats(comparison: Comparison, answer: Iterable[str] = ()) -> tuple[str, ...]:
+    """What the budget cut, then what is to be said about the `answer`, then about the study."""
+    failed = (
+        f"`{row.name}` failed and cannot win: {row.failed}." for row in comparison.table if row.failed is not None
+    )
+    return (*comparison.cuts, *answer, *failed, *comparison.caveats)
+
+
+def _predicted(row: Row) -> dict[str, Any]:
+    return {"regime": row.name, "score": row.score, "interval": list(row.interval)}
+
+
+def compute_spent(comparison: Comparison) -> dict[str, float]:
+    """All that was spent. Runs with the very same trials share one search."""
+    searches = {(run.regime, run.rows, repr(run.trials)): run.tuning_flops for run in comparison.runs}
+    spent = sum(run.cost.flops for run in comparison.runs) + sum(searches.values()) + comparison.unranked_flops
+    return {"spent_flops": spent, "exhaustive_flops": spent}

@@ -1,0 +1,70 @@
+"""Forgone: what does each constraint cost in score?
+
+A regime that is excluded for the size or the speed of its model was trained all the same, so that this is measured and
+not guessed. Of what was not trained nothing is known, and that is said.
+"""
+
+from dataclasses import dataclass
+
+from warmstart.advice.phrases import name_list, noise_phrase
+from warmstart.quantities import format_number
+from warmstart.results.comparison import Comparison, Row
+from warmstart.results.record import Interval
+
+
+@dataclass(frozen=True)
+class ConstraintCost:
+    """The best that one constraint alone excludes, beside the best that is left."""
+
+    constraint: str  # "max-size"
+    regime: str | None  # None: nothing that it alone excludes was trained
+    score: float | None
+    difference: float | None  # how much better than the best that is left; below zero: worse
+    interval: Interval | None
+    statement: str
+
+
+def constraint_cost(comparison: Comparison, left: str | None) -> tuple[ConstraintCost, ...]:
+    """For each constraint that excludes something, in the order of the exclusions.
+
+    `left`: the best regime that keeps to all of them, None where there is none.
+    """
+    constraints = dict.fromkeys(each.constraint for each in comparison.excluded)
+    return tuple(_forgone(comparison, constraint, left) for constraint in constraints)
+
+
+def _forgone(comparison: Comparison, constraint: str, left: str | None) -> ConstraintCost:
+    others = {each.regime for each in comparison.excluded if each.constraint != constraint}
+    alone = [e.regime for e in comparison.excluded if e.constraint == constraint and e.regime not in others]
+    flag = f"`--{constraint}`"
+    if not alone:
+        statement = f"{flag} costs nothing by itself: what it excludes is excluded by another constraint too."
+        return ConstraintCost(constraint, None, None, None, None, statement)
+    measured = [row for row in comparison.table if row.name in alone and row.failed is None]
+    if not measured:
+        names = ", ".join(f"`{name}`" for name in alone)
+        were = "was" if len(alone) == 1 else "were"
+        why = "came to no score" if set(alone) & set(comparison.names) else f"{were} not trained"
+        return ConstraintCost(
+            constraint, None, None, None, None, f"What {flag} costs in score is not known: {names} {why}."
+        )
+    return _beside(comparison, constraint, measured[0], left)
+
+
+def _beside(comparison: Comparison, constraint: str, best: Row, left: str | None) -> ConstraintCost:
+    flag = f"`--{constraint}`"
+    if left is None or not comparison.common_rows(best.name, left):
+        statement = f"The best that {flag} excludes is {name_list([best])}: {format_number(best.score)}."
+        return ConstraintCost(constraint, best.name, best.score, None, None, statement)
+    found = comparison.difference(best.name, left)
+    against = f"{format_number(best.score)} against {format_number(comparison.row(left).score)}"
+    if found.interval.low > 0:
+        statement = f"Without {flag} there would be `{best.name}`: {against}, better by {noise_phrase(found)}."
+    elif found.interval.high < 0:
+        statement = f"{flag} costs nothing: `{best.name}`, the best it excludes, is worse than `{left}` ({against})."
+    else:
+        statement = (
+            f"Whether {flag} costs anything cannot be told: `{best.name}`, the best it excludes, scores {against},"
+            f" a difference of {noise_phrase(found)}."
+        )
+    return ConstraintCost(constraint, best.name, best.score, found.difference, found.interval, statement)

@@ -1,0 +1,62 @@
+"""Longer: which command repeats a study with more steps for what was still improving?"""
+
+import math
+import shlex
+from collections.abc import Sequence
+
+from warmstart.quantities import parse_duration
+from warmstart.results.comparison import Comparison, Row
+from warmstart.results.constraints import DEFAULT_BUDGET
+from warmstart.results.names import LENGTH_MULTIPLIERS
+from warmstart.results.record import Run
+
+MARGIN = 1.25  # of forecasts, which were too low at times
+_TO_MINUTES, _TO_HOURS = 15 * 60, 2 * 3600  # a budget is rounded up to quarters of an hour, from two hours on to hours
+
+
+def longer_command(comparison: Comparison, unfinished: Sequence[Row]) -> str:
+    """The study's own command with a larger --budget, where that cut it or left no time; else with twice the length.
+
+    Nothing where the command is not known, or is that of a race.
+    """
+    words = shlex.split(comparison.command)
+    if words[1:2] != ["compare"]:
+        return ""
+    asked = _value(words, "--budget")
+    budget = parse_duration(asked) if asked else DEFAULT_BUDGET
+    runs = [run for run in comparison.runs if run.regime in {row.name for row in unfinished}]
+    if comparison.cuts or not all(run.id.endswith(f"-x{LENGTH_MULTIPLIERS[-1]}") for run in runs):
+        needed = _whole(comparison) + sum(LENGTH_MULTIPLIERS) * sum(run.cost.seconds for run in runs)
+        words = _with(words, "--budget", _time(max(MARGIN * needed, budget + 1)))
+    else:
+        needed, length = 2 * MARGIN * _whole(comparison), "--epochs" if "--epochs" in words else "--length"
+        words = _with(words, length, f"{2 * float(_value(words, length) or 1.0):g}")
+        words = _with(words, "--budget", _time(needed)) if needed > budget else words
+    return shlex.join(_with(words, "--out", f"{_value(words, '--out')}-longer"))
+
+
+def _whole(comparison: Comparison) -> float:
+    """Seconds of the study without the cuts."""
+    return comparison.uncut or sum(map(_seconds, comparison.runs))
+
+
+def _seconds(run: Run) -> float:
+    return run.cost.seconds + run.tuning_seconds
+
+
+def _value(words: Sequence[str], flag: str) -> str | None:
+    """Of a flag in a command."""
+    return words[words.index(flag) + 1] if flag in words else None
+
+
+def _with(words: Sequence[str], flag: str, value: str) -> list[str]:
+    """The command with this value, in the place of another; a new flag stands before --out, which is the last."""
+    at = words.index(flag) if flag in words else words.index("--out")
+    return [*words[:at], flag, value, *words[at + 2 * (flag in words) :]]
+
+
+def _time(seconds: float) -> str:
+    """As it is typed, rounded up: 45m, 3h."""
+    if seconds < _TO_HOURS:
+        return f"{15 * math.ceil(seconds / _TO_MINUTES)}m"
+    return f"{math.ceil(seconds / 3600)}h"

@@ -1,0 +1,124 @@
+"""Phrases: how are regimes named, scored and set against each other in the sentences of an answer?"""
+
+from collections.abc import Iterable
+from statistics import fmean
+
+from warmstart.advice.ranking import Ranking
+from warmstart.quantities import (
+    format_duration,
+    format_interval_bounds,
+    format_number,
+    format_percent,
+    round_to_two_digits,
+)
+from warmstart.results.comparison import Comparison, Difference, Row
+from warmstart.results.names import regime_of
+
+
+def original_scale_sentence(comparison: Comparison) -> str:
+    """The metric's name among those of the runs, "MAE (price)"; nothing where the ranking is in these units."""
+    name = f"MAE ({comparison.target})"
+    elsewhere = comparison.units not in ("", comparison.target)
+    return name if elsewhere and any(name in run.metrics for run in comparison.runs) else ""
+
+
+def original_scale_error(comparison: Comparison, row: Row) -> float | None:
+    """The mean over the seeds of this line of the table; None: not known."""
+    runs = [run for run in comparison.runs if (run.regime, run.rows) == (row.name, row.rows) and run.seed in row.seeds]
+    errors = [run.metrics[name] for run in runs if (name := original_scale_sentence(comparison)) in run.metrics]
+    return fmean(errors) if errors else None
+
+
+VERDICT_BY_FAMILY = {"fine-tuned": "fine-tune", "scratch": "train from scratch", "baseline": "a linear model is enough"}
+WAYS_TO_TRAIN = {"fine-tuned": "fine-tuning", "scratch": "training from scratch", "baseline": "the linear model"}
+BEST_MODELS = {
+    "scratch": "the best model trained from scratch",
+    "fine-tuned": "the best fine-tuned model",
+    "baseline": "the linear model",
+}
+UNTRAINED = "the base as it is"  # what a baseline is where text is predicted
+NO_TRAINING = "no training is needed"
+
+
+def distinct_ways(comparison: Comparison) -> dict[str, str]:
+    """What each family is called."""
+    return WAYS_TO_TRAIN | ({"baseline": UNTRAINED} if _has_untrained(comparison) else {})
+
+
+def verdicts(comparison: Comparison) -> dict[str, str]:
+    """What is answered where a family is best."""
+    return VERDICT_BY_FAMILY | ({"baseline": NO_TRAINING} if _has_untrained(comparison) else {})
+
+
+def cut_to_fit(comparison: Comparison) -> str:
+    """What the budget cut, as a sentence; nothing where nothing was cut."""
+    if not comparison.cuts:
+        return ""
+    took = comparison.uncut
+    whole = "" if took is None else f" All of it was foretold to take {format_duration(took)}."
+    return f"Cut to fit the budget: {'; '.join(comparison.cuts)}.{whole}"
+
+
+def compared_instead(comparison: Comparison) -> str:
+    """Of a study that is no race, though one was asked for, as a sentence; else nothing."""
+    if comparison.command.split()[1:2] not in (["advise"], ["fit"]):
+        return ""
+    return "Comparing everything was quick here, so there was no race: every regime was trained on all rows."
+
+
+def _has_untrained(comparison: Comparison) -> bool:
+    return any(regime_of(name) == "zero-shot" for name in comparison.names)
+
+
+def scores(comparison: Comparison, row: Row) -> str:
+    """'`full` scores 0.642 accuracy [0.620, 0.660]'"""
+    unit = f" in {comparison.units}" if comparison.units else ""
+    score = f"{format_number(row.score)} {comparison.metric}{unit} {format_interval_bounds(row.interval)}"
+    return f"`{row.name}` scores {score}"
+
+
+def compared_with_others(comparison: Comparison, row: Row, as_family: bool) -> str:
+    score = f"{format_number(row.score)} {comparison.metric} {format_interval_bounds(row.interval)}"
+    return (
+        f"{distinct_ways(comparison)[row.family]} (`{row.name}`, {score})" if as_family else f"`{row.name}` ({score})"
+    )
+
+
+def against_others(field: Ranking, choice: Row) -> str:
+    """How the choice does against the best of each other family, ready to follow its score."""
+    best = {row.family: row for row in reversed(field.rows) if row.family != choice.family}
+    others = [_against(field, choice, best[family]) for family in BEST_MODELS if family in best]
+    return f", {', and '.join(others)}" if others else ""
+
+
+def _against(field: Ranking, choice: Row, rival: Row) -> str:
+    found = field.difference(choice, rival)
+    models = BEST_MODELS | ({"baseline": UNTRAINED} if _has_untrained(field.comparison) else {})
+    name, cost = f"{models[rival.family]} (`{rival.name}`)", costs(rival, choice)
+    if field.standing(choice, rival) == "tied":
+        return f"less than {format_percent(field.comparison.worth)} from {name}, which {cost}"
+    if found.interval.low > 0:
+        return f"{noise_phrase(found)} better than {name}, which {cost}"
+    return f"not measurably worse than {name} (difference {noise_phrase(found)}), which {cost}"
+
+
+def costs(row: Row, reference: Row) -> str:
+    if not row.flops or not reference.flops:
+        return "costs next to nothing" if not row.flops else "costs more"
+    times = row.flops / reference.flops
+    if _times(times) == "1.0":
+        return "costs as much"
+    return f"costs {_times(times)} times as much" if times >= 0.1 else f"costs {_times(1 / times)} times less"
+
+
+def _times(times: float) -> str:
+    return f"{times:.1f}" if times < 10 else f"{round_to_two_digits(round(times)):,}"
+
+
+def noise_phrase(found: Difference) -> str:
+    return f"{format_number(found.difference)} {format_interval_bounds(found.interval)}"
+
+
+def name_list(rows: Iterable[Row]) -> str:
+    *others, last = (f"`{row.name}`" for row in rows)
+    return f"{', '.join(others)} and {last}" if others else last

@@ -1,0 +1,136 @@
+"""Verdict: what does a race say, as an answer that a person can check?"""
+
+import math
+from collections.abc import Sequence
+
+from warmstart.advice.advise import Advice, compute_spent, study_caveats
+from warmstart.advice.phrases import verdicts
+from warmstart.quantities import capitalize_first, format_interval_bounds, format_number, format_percent
+from warmstart.results.comparison import CONSTANT, Comparison
+from warmstart.results.race_outcome import RaceForecast, RaceOutcome
+
+_LEAST = 0.05  # chance of a rival that is worth a word
+
+
+def race_advice(comparison: Comparison, raced: RaceOutcome) -> Advice:
+    """The advice of a race. Without a decision it names no choice, and what the next run would cost."""
+    leader = raced.of(raced.choice)
+    compute = compute_spent(comparison) | {"exhaustive_flops": raced.exhaustive_flops}
+    if leader is None:
+        return Advice(
+            choice=None,
+            verdict="undecided",
+            confidence=0.0,
+            reason="Nothing could be trained.",
+            also_fine=(),
+            caveats=study_caveats(comparison),
+            next_step="See in the caveats why; `warmstart check` finds what is wrong with the data, row by row.",
+            predicted={"regime": None, "score": None, "interval": None},
+            compute=compute,
+        )
+    nothing = leader.regime == CONSTANT
+    tie = [each for each in map(raced.of, raced.tie) if each is not None and each is not leader]
+    if nothing:
+        name = "nothing beats the constant" if raced.decided else "undecided"
+    else:
+        name = verdicts(comparison)[leader.family] if raced.decided else "undecided"
+    return Advice(
+        choice=leader.regime if raced.decided and not nothing else None,
+        verdict=name,
+        confidence=round(raced.confidence, 3),
+        reason=_reason(comparison, raced, leader, tie, name),
+        also_fine=tuple(each.regime for each in tie) if raced.decided else (),
+        caveats=study_caveats(comparison, (*_doubts(raced, leader), *_left_out(comparison))),
+        next_step=_next_step(raced, leader, nothing),
+        predicted={"regime": leader.regime, "score": leader.score, "interval": list(leader.interval)},
+        compute=compute,
+    )
+
+
+def compared_in_race(score: float, predicted: RaceForecast, *, higher: bool) -> str:
+    """What a run on all rows scored, beside what the race had predicted: an alarm where it left the band."""
+    low, high = predicted.interval
+    if low <= score <= high:
+        expected = f"{format_number(predicted.score)} {format_interval_bounds(predicted.interval)}"
+        return f"The score of {format_number(score)} is as predicted: {expected}."
+    better = (score > high) == higher
+    told = f"The score of {format_number(score)} is {'better' if better else 'worse'} than predicted"
+    told += f" ({format_number(predicted.score)} {format_interval_bounds(predicted.interval)})"
+    return f"{told}." if better else f"{told}: the race may have chosen wrongly; `warmstart compare` would tell."
+
+
+def _reason(
+    comparison: Comparison, raced: RaceOutcome, leader: RaceForecast, tie: Sequence[RaceForecast], name: str
+) -> str:
+    worth = format_percent(comparison.worth)
+    rest = [each for each in raced.outlooks if each is not leader and each not in tie]
+    best = {each.family: each for each in reversed(rest) if each.regime != CONSTANT}
+    others = [
+        f"`{each.regime}` {format_number(each.score)} {format_interval_bounds(each.interval)}" for each in best.values()
+    ]
+    unit = f" in {comparison.units}" if comparison.units else ""
+    score = f"{format_number(leader.score)} {comparison.metric}{unit} {format_interval_bounds(leader.interval)}"
+    told = f"`{leader.regime}` should score {score}"
+    told += f" with all {raced.whole:,} rows"
+    told += f", {_listed(others)}." if others else "."
+    if not raced.decided:
+        sure = f"that `{leader.regime}` is best, or within {worth} of it, is {format_percent(raced.confidence)} likely"
+        never = f", but {_listed([f'`{each}`' for each in raced.unseen])} never ran" if raced.unseen else ""
+        return f"Undecided: {told} So far {sure}{never}."
+    answer = f"{capitalize_first(name)}: {told}"
+    if tie:
+        same = _listed([f"`{each.regime}`" for each in tie])
+        answer += (
+            f" {capitalize_first(same)} {'is' if len(tie) == 1 else 'are'} as good, to within {worth}, and cost more."
+        )
+    return f"{answer} The chance that another is better by more than {worth} is {format_percent(1 - raced.confidence)}."
+
+
+def _next_step(raced: RaceOutcome, leader: RaceForecast, nothing: bool) -> str:
+    if nothing and raced.decided:
+        return "Look at the inputs: `warmstart check` lists the columns that are read and what is wrong with them."
+    if raced.decided:
+        if leader.rows == raced.whole:
+            return f"Use it: `{leader.regime}` was trained on all rows, and is ready for `warmstart predict`."
+        minutes = _minutes(leader.seconds)
+        return f"Train it on all rows, in about {minutes}: `warmstart fit` with `--regime {leader.regime}`."
+    if raced.next_regime is None or raced.next_rows is None or raced.next_seconds is None:
+        return "All rows and seeds that a race takes have been run: `warmstart compare` with more test rows would tell."
+    needed = raced.spent + raced.next_seconds
+    share = math.ceil(100 * needed / max(raced.exhaustive, 1e-9))  # in percent, never too little
+    budget = f"{share} %" if share <= 100 else f"{math.ceil(needed / 60)}m"
+    run = f"`{raced.next_regime}` on {raced.next_rows:,} rows, about {_minutes(raced.next_seconds)}"
+    return f"The next run would be {run}: a --budget of {budget} or more pays for it."
+
+
+def _doubts(raced: RaceOutcome, leader: RaceForecast) -> tuple[str, ...]:
+    """What would change the answer."""
+    found = [
+        f"`{each.regime}`, seen at {each.rows:,} rows, has a chance of {format_percent(each.chance)} to be the best."
+        for each in raced.outlooks
+        if each is not leader and each.chance >= _LEAST
+    ]
+    if raced.unseen:
+        names = _listed([f"`{name}`" for name in raced.unseen])
+        found.insert(0, f"The race made no run of {names}: each may be the best.")
+    if leader.rows < raced.whole:
+        ahead = raced.whole / leader.rows
+        told = f"`{leader.regime}` was seen at {leader.rows:,} rows, {ahead:.0f} times fewer than it is predicted for"
+        found.append(f"{told}.")
+    return tuple(found)
+
+
+def _left_out(comparison: Comparison) -> tuple[str, ...]:
+    """By the constraints; what they cost in score, only training it would tell."""
+    return tuple(
+        f"`{each.regime}` may not be chosen (--{each.constraint}) and was not raced: {each.reason}."
+        for each in comparison.excluded
+    )
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{max(seconds, 1):.0f} s"
+
+
+def _listed(words: Sequence[str]) -> str:
+    return f"{', '.join(words[:-1])} and {words[-1]}" if len(words) > 1 else words[0]

@@ -1,0 +1,124 @@
+"""Standing: how do the regimes of a comparison stand to each other: tied, behind, or open?
+
+- Behind: the difference to the best is clear of zero, or the best is cheaper and not worse by more than the smallest
+  gain that matters. Tied: the interval lies within that gain. Open: anything else.
+- Clear of zero, with several regimes held against one, is what Holm's rule leaves at 5 % for all of them together; so
+  too where each is held against the constant. The intervals shown are those of each difference alone.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from warmstart.results.bootstrap import holm
+from warmstart.results.comparison import CONSTANT, Comparison, Difference, Row
+
+MAX_CONFIDENCE_BY_SEEDS = {1: 0.8, 2: 0.9}  # the spread of seeds is unknown: no interval holds it
+MAX_CONFIDENCE = 0.99  # of what was measured on one split of one table
+MAX_CONFIDENCE_UNFINISHED = 0.75  # a rival was still improving when it was stopped, or a whole family came to no score
+MAX_CONFIDENCE_ALONE = 0.5  # nothing to compare with
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """The regimes that can be chosen, best first, and how they stand to the best of them."""
+
+    comparison: Comparison
+    rows: tuple[Row, ...]
+    constant: Row | None
+
+    @property
+    def best(self) -> Row:
+        return self.rows[0]
+
+    @property
+    def margin(self) -> float:
+        """The smallest gain that matters, in the metric's unit."""
+        return self.comparison.worth * abs(self.best.score)
+
+    @property
+    def families(self) -> set[str]:
+        return {row.family for row in self.rows}
+
+    @property
+    def tied(self) -> list[Row]:
+        """The best, and those tied with it."""
+        return [row for row in self.rows if row is self.best or self.standing(self.best, row) == "tied"]
+
+    @property
+    def open(self) -> list[Row]:
+        return [row for row in self.rows if row is not self.best and self.standing(self.best, row) == "open"]
+
+    @property
+    def unfinished(self) -> list[Row]:
+        return [row for row in self.rows if not row.converged]
+
+    @property
+    def unmeasured(self) -> list[str]:
+        """The families that were tried, none of whose regimes came to a score."""
+        tried = {row.family for row in self.comparison.table if row.name != CONSTANT}
+        scored = {row.family for row in self.comparison.table if row.name != CONSTANT and not math.isnan(row.score)}
+        return sorted(tried - scored)
+
+    def difference(self, a: Row, b: Row) -> Difference:
+        return self.comparison.difference(a.name, b.name, self.best.rows)
+
+    def standing(self, reference: Row, row: Row) -> str:
+        """How `row` stands to `reference`: "tied", "behind" or "open"."""
+        low, high = self.difference(reference, row).interval
+        if -self.margin <= low and high <= self.margin:
+            return "tied"
+        clear = row.name in self._clearly_worse[reference.name]
+        return "behind" if clear or (low >= -self.margin and reference.flops <= row.flops) else "open"
+
+    def beats_constant(self, row: Row) -> bool:
+        return self.constant is None or row.name in self._clear_of_constant
+
+    @cached_property
+    def _clearly_worse(self) -> dict[str, set[str]]:
+        """Of each regime, those that are worse by more than chance."""
+        return {row.name: self._clear_of(row, -1) for row in self.rows}
+
+    @cached_property
+    def _clear_of_constant(self) -> set[str]:
+        assert self.constant, "only asked where there is one"
+        return self._clear_of(self.constant, 1)
+
+    def _clear_of(self, reference: Row, sign: int) -> set[str]:
+        """The regimes that differ from `reference` by more than chance, and are better (1) or worse (-1)."""
+        others = [row for row in self.rows if row is not reference]
+        found = [self.comparison.paired(row.name, reference.name, self.best.rows) for row in others]
+        clear = holm([each.p_value for each in found])
+        return {row.name for row, each, yes in zip(others, found, clear, strict=True) if yes and sign * each.mean > 0}
+
+    def share(self, rows: Sequence[Row]) -> float:
+        """Of the draws: in how many one of `rows` is best, or short of the best by less than matters."""
+        drawn = self.comparison.drawn([row.name for row in self.rows], self.best.rows)
+        columns = [place for place, row in enumerate(self.rows) if row in rows]
+        return float((drawn[:, columns].max(axis=1) >= drawn.max(axis=1) - self.margin).mean())
+
+    def most(self, unfinished: Sequence[Row]) -> float:
+        """As sure as anyone may be, whatever the draws say."""
+        seeds = min(len(row.seeds) for row in self.rows)
+        return min(
+            MAX_CONFIDENCE_BY_SEEDS.get(seeds, MAX_CONFIDENCE),
+            MAX_CONFIDENCE_UNFINISHED if unfinished or self.unmeasured else MAX_CONFIDENCE,
+            MAX_CONFIDENCE_ALONE if len(self.rows) == 1 and not self.comparison.excluded else MAX_CONFIDENCE,
+        )
+
+
+def rank_regimes(comparison: Comparison) -> Ranking | None:
+    """Those that did not fail, at the largest number of training rows, with a seed that all have in common."""
+    usable = [row for row in comparison.table if row.failed is None]
+    rows = [row for row in usable if row.name != CONSTANT]
+    if not rows:
+        return None
+    ranked: list[Row] = []
+    shared = set(rows[0].seeds)
+    for row in usable:
+        if row.rows == rows[0].rows and shared & set(row.seeds):
+            shared &= set(row.seeds)
+            ranked.append(row)
+    constant = next((row for row in ranked if row.name == CONSTANT), None)
+    return Ranking(comparison, tuple(row for row in ranked if row is not constant), constant)

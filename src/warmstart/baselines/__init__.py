@@ -1,0 +1,1 @@
+"""What learns without the training loop?"""

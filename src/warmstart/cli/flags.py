@@ -1,0 +1,100 @@
+"""Flags: how does what is typed after a command become its request? Each key that the command takes is a flag."""
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from warmstart.errors import flag
+from warmstart.request.options import OPTIONS, Command, options_of_command
+from warmstart.request.parse import parse_overrides, parse_typed, read_yaml
+
+if TYPE_CHECKING:
+    from warmstart.request.request import Request
+
+
+CommandRunner = Callable[..., None]
+
+CONFIG = "config"  # no key of a request: names the file that holds some
+LAST = ("offline", "log")  # follow it in --help
+METAVARS: dict[Any, str] = {  # read by us, so that our words tell what is wrong
+    int: "<int>",
+    float: "<float>",
+    str: "<str>",
+    list[str]: "<str>",
+}
+TYPED: dict[Any, Any] = {list[str]: list[str] | None, bool: bool | None}  # anything else: text
+
+
+def command_options(command: Command, keys: tuple[str, ...] | None = None) -> Callable[[CommandRunner], CommandRunner]:
+    """Makes a command of a function that takes a `request`: its flags stand in the place of that parameter.
+
+    `keys`: of those that `command` takes, only these, and no --config.
+    """
+    names = _named(command) if keys is None else keys
+
+    def with_flags(function: CommandRunner) -> CommandRunner:
+        @functools.wraps(function)
+        def run(**given: Any) -> None:
+            typed = {name: given.pop(name) for name in names}
+            function(request=request_from_flags(typed, command), **given)
+
+        parameters: list[inspect.Parameter] = []
+        for own in inspect.signature(function).parameters.values():
+            if own.name == "request":
+                parameters += [_parameter(name) for name in names]
+            else:
+                parameters.append(own.replace(kind=inspect.Parameter.KEYWORD_ONLY))
+        run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # typer reads its flags from it
+        run.__annotations__ = {}
+        return run
+
+    return with_flags
+
+
+def _named(command: Command) -> tuple[str, ...]:
+    """The flags of a command, --config among them, in the order of --help."""
+    taken = options_of_command(command)
+    return (*(name for name in taken if name not in LAST), CONFIG, *(name for name in LAST if name in taken))
+
+
+def _parameter(name: str) -> inspect.Parameter:
+    """What typer makes a flag of: each may be left out, and is None then."""
+    if name == CONFIG:
+        option, kind = typer.Option(None, "--config", help="a YAML file with these settings (see init)"), Path | None
+        return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=option, annotation=kind)
+    key = OPTIONS[name]
+    if name == "data":
+        option = typer.Argument(None, metavar="DATA", help=key.help)
+    else:
+        words = f"{flag(name)}/{flag('no_' + name)}" if key.negated else flag(name)
+        option = typer.Option(None, words, metavar=METAVARS.get(key.kind), help=key.help)
+    kind = TYPED.get(key.kind, str | None)
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=option, annotation=kind)
+
+
+def request_from_flags(typed: Mapping[str, Any], command: Command) -> "Request":
+    """The request of a command: the file of --config, then flags, then key=value."""
+    from warmstart.request import request as config
+
+    names = set(config.Request.__dataclass_fields__)
+    parts = typed["data"] or []
+    data = tuple(part for part in parts if not _is_pair(part, names))
+    flags = {k: parse_typed(k, v) for k, v in typed.items() if k not in ("data", CONFIG) and v is not None}
+    pairs = parse_overrides([part for part in parts if _is_pair(part, names)])
+    file = typed.get(CONFIG)
+    settings = read_yaml(file) if file else {}
+    said = flags | pairs | ({"data": data} if data else {})
+    values = {key: value for key, value in (settings | said).items() if value is not None}
+    return config.from_mapping(values | {"command": command}, {key: str(file) for key in settings if key not in said})
+
+
+def _is_pair(part: str, names: set[str]) -> bool:
+    """Whether `part` is meant as key=value, not as a path such as year=2024/*.csv."""
+    key, equals, value = part.partition("=")
+    key = key.replace("-", "_")
+    path = Path(part).exists() or any(character in value for character in "/*?.")
+    return bool(equals) and (key in names or (key.isidentifier() and not path))

@@ -1,0 +1,89 @@
+"""Process: how does a command begin, stop and end? Its environment, signals and exit codes."""
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NoReturn
+
+from warmstart.errors import UsageError, WarmstartError
+from warmstart.runtime.distributed import started
+
+# Bars beside ours, and remarks on weights that are left out on purpose, would only be in the way.
+QUIET = {"HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1", "TRANSFORMERS_VERBOSITY": "error"}
+# What torchrun may start.
+MANY = ("fit", "resume")
+# Seconds in which a second stop is taken for the first: Ctrl-C reaches every process of a terminal, and the one that
+# waits for this one passes it on as well; so it is where a cluster sends SIGTERM to all.
+SAME_SIGNAL_SECONDS = 3.0
+
+
+class Stopped(BaseException):
+    """Ctrl-C or SIGTERM arrived."""
+
+    def __init__(self, code: int, folder: Path | None = None):
+        super().__init__(code)
+        self.code = code
+        self.folder = folder  # that `resume` can go on with
+
+    def __str__(self) -> str:
+        if self.folder is None:
+            return "stopped."
+        return f"stopped; what is finished is kept.\nhint: go on with: warmstart resume {self.folder}"
+
+
+class Stop:
+    """Raises Stopped when it is called as a signal's handler, but not for the same stop twice."""
+
+    def __init__(self) -> None:
+        self._until = 0.0  # on the clock of time.monotonic
+
+    def __call__(self, number: int, frame: object) -> None:
+        now = time.monotonic()
+        if now >= self._until:
+            self._until = now + SAME_SIGNAL_SECONDS
+            raise Stopped(128 + number)
+
+
+def run_command(command: Callable[[], object]) -> NoReturn:
+    """Run a command and exit: 0 done, 1 failed, 2 wrong use or input, 130 Ctrl-C, 143 SIGTERM."""
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+    stop = Stop()
+    signal.signal(signal.SIGINT, stop)
+    signal.signal(signal.SIGTERM, stop)
+    code = 0
+    try:
+        _check_command(sys.argv[1:2])
+        command()
+    except WarmstartError as error:
+        code = _complain(f"error: {error}", error.exit_code)
+    except Stopped as stopped:
+        code = _complain(str(stopped), stopped.code)
+    except BrokenPipeError:  # the reader of our output has gone, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:  # the disk is full, or a folder has gone while we worked in it
+        where = f"{error.filename}: " if error.filename else ""
+        code = _complain(f"error: {where}{error.strerror or error}", 1)
+    sys.exit(code)
+
+
+def _check_command(words: list[str]) -> None:
+    """Raises UsageError where torchrun has started something that is done by one process."""
+    processes = started()[1]
+    if processes > 1 and words and words[0] not in MANY:
+        raise UsageError(
+            f"{words[0]} runs in one process, not in {processes}.", "start it without torchrun; that is for fit"
+        )
+
+
+def _complain(message: str, code: int) -> int:
+    """Of many processes the main one speaks for all, except about failures, which may be those of one alone."""
+    rank = started()[0]
+    if rank == 0:
+        print(message, file=sys.stderr)
+    elif code == 1:
+        print(f"process {rank}: {message}", file=sys.stderr)
+    return code

@@ -1,0 +1,1 @@
+"""Rows as tokens, hashed words and batches."""

@@ -1,0 +1,95 @@
+"""Batch: the order in which rows are seen, and the words that are dropped on the way.
+
+Both depend on (seed, epoch, row) alone: never on workers, on a resume, or on the regime. Where a batch is padded, rows
+of similar length share one, as the architecture counts it: by bytes, which all would count alike, batches of 32 package
+synopses took 44 % more tokens than they had, of descriptions 31 %; by tokens 3 and 5 %.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from warmstart.types import Array
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some examples as tensors: what the body is called with, and the numbers to learn."""
+
+    inputs: dict[str, Tensor]
+    targets: Tensor
+    share: float = 1.0  # of its loss in the loss of a step; 0: it is only there to take part
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def to(self, device: torch.device) -> "Batch":
+        """The same on a device."""
+        inputs = {name: tensor.to(device) for name, tensor in self.inputs.items()}
+        return Batch(inputs, self.targets.to(device), self.share)
+
+
+POOL = 32  # batches sorted by length together: less padding, and still a random order
+
+
+@dataclass(frozen=True)
+class Order:
+    """Which rows make up the batch of a step."""
+
+    rows: int
+    batch_size: int
+    seed: int
+    lengths: Array | None = None  # int64 [rows]: rows of similar length share a batch. None: any rows do
+
+    @property
+    def per_epoch(self) -> int:
+        """Steps in an epoch; the last batch may be smaller."""
+        return -(-self.rows // self.batch_size)
+
+    def epoch(self, epoch: int) -> list[Array]:
+        """All batches of an epoch: each row once."""
+        dice = np.random.default_rng((self.seed, epoch))
+        order = dice.permutation(self.rows)
+        batches: list[Array] = []
+        for start in range(0, len(order), POOL * self.batch_size):
+            pool = order[start : start + POOL * self.batch_size]
+            if self.lengths is not None:
+                pool = pool[np.argsort(self.lengths[pool], kind="stable")]
+            batches += [pool[i : i + self.batch_size] for i in range(0, len(pool), self.batch_size)]
+        return [batches[i] for i in dice.permutation(len(batches))]
+
+
+@dataclass(frozen=True)
+class WordDropout:
+    """Each word is left out with this chance, drawn anew each epoch: augmentation for text. One word always stays."""
+
+    share: float
+    seed: int
+
+    def kept(self, index: Array, words: list[int], epoch: int) -> list[Array]:
+        return [self._row(int(i), n, epoch) for i, n in zip(index, words, strict=True)]
+
+    def _row(self, row: int, words: int, epoch: int) -> Array:
+        dice = np.random.default_rng((self.seed, epoch, row, 1))
+        keep = dice.random(words) >= self.share
+        if words and not keep.any():
+            keep[dice.integers(words)] = True
+        return keep
+
+
+def by_length(lengths: Array, batch_size: int, tokens: int | None = None) -> list[Array]:
+    """All rows in batches of similar length, for evaluation: no order to keep, as little padding as can be.
+
+    The longest first: what it took in memory does for all after it, where ever longer ones would need new room each.
+    None has more than so many `tokens`, padding included, but that of a single row that is longer.
+    """
+    order = np.argsort(lengths, kind="stable")
+    found, start = [], 0
+    for end in range(1, len(order) + 1):
+        count = end - start + 1  # with the next row, which is no shorter
+        if end == len(order) or count > batch_size or (tokens and count * lengths[order[end]] > tokens):
+            found.append(order[start:end])
+            start = end
+    return found[::-1]

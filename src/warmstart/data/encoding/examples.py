@@ -1,0 +1,87 @@
+"""Examples: encoded rows with targets, and their order."""
+
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from warmstart.data.encoding.batches import Batch, Order, WordDropout
+from warmstart.data.encoding.inputs import Encoded
+from warmstart.runtime.distributed import ALONE, Distributed
+from warmstart.types import Array
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Rows as a model reads them."""
+
+    encoded: Encoded
+    positions: Array  # int64 [n]: where each row stands in `encoded`
+    targets: Tensor  # [n] or [n, classes]
+    numbers: Array  # int64 [n]: row numbers in the table
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    def take(self, index: Array, share: float = 1.0) -> Batch:
+        return Batch(self.encoded.batch(self.positions[index]), self.targets[torch.from_numpy(index)], share)
+
+    def sizes(self) -> Array:
+        return self.encoded.sizes()[self.positions]
+
+    def order(self, batch_size: int, seed: int, at_most: int | None = None) -> Order:
+        """The batches of training; as they would be if no row were longer than `at_most`."""
+        lengths = np.minimum(self.sizes(), at_most or np.iinfo(np.int64).max) if self.encoded.pads else None
+        return Order(len(self), batch_size, seed, lengths)
+
+    @cached_property
+    def loss_weights(self) -> Array:
+        """What each counts in a loss, int64 [n]."""
+        return self.encoded.loss_weights()[self.positions]
+
+
+@dataclass(frozen=True)
+class BatchStream:
+    """Training examples in their order, step by step: a `Source` for the loop.
+
+    The batch of a step is the same for any number of processes; each computes its part of the rows.
+    """
+
+    examples: Examples
+    order: Order
+    dropout: WordDropout | None = None
+    world: Distributed = ALONE
+    _epochs: dict[int, list[Array]] = field(default_factory=dict, repr=False, compare=False)
+
+    def at(self, step: int, at_most: int | None = None) -> list[Batch]:
+        return self.pieces(self.rows(step), step // self.order.per_epoch, at_most)
+
+    def pieces(self, index: Array, epoch: int, at_most: int | None) -> list[Batch]:
+        """This process's part of the batch of these rows, in pieces of at most that many."""
+        largest = -(-len(index) // self.world.size)  # part of any process: all have the same number of pieces
+        pieces = 1 if at_most is None else -(-largest // at_most)
+        weights = self.examples.loss_weights
+        found = []
+        for piece in np.array_split(self.world.mine(index), pieces):
+            # Their mean over the processes is the batch's loss.
+            share = float(weights[piece].sum() * self.world.size / weights[index].sum())
+            found.append(self._batch(piece if len(piece) else index[:1], epoch, share))
+        return found
+
+    def rows(self, step: int) -> Array:
+        """Where the rows of a step's batch stand in the examples."""
+        epoch, i = divmod(step, self.order.per_epoch)
+        if epoch not in self._epochs:
+            self._epochs.clear()
+            self._epochs[epoch] = self.order.epoch(epoch)
+        return self._epochs[epoch][i]
+
+    def _batch(self, index: Array, epoch: int, share: float) -> Batch:
+        examples = replace(self.examples, encoded=self.examples.encoded.in_epoch(epoch))
+        if self.dropout is None:
+            return examples.take(index, share)
+        positions = examples.positions[index]
+        kept = self.dropout.kept(examples.numbers[index], examples.encoded.words(positions), epoch)
+        return Batch(examples.encoded.batch(positions, kept), examples.targets[torch.from_numpy(index)], share)

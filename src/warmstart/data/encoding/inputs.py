@@ -1,0 +1,306 @@
+"""Inputs: how an architecture sees a text: as token numbers, or as hashed words."""
+
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from warmstart.data.encoding.special_tokens import as_plain_text
+from warmstart.data.tables.disk_array import DiskArray
+from warmstart.data.tables.strings import BLOCK
+from warmstart.errors import MissingError
+from warmstart.types import Array
+
+
+class Encoded(Protocol):
+    """Rows as arrays, ready to become a batch."""
+
+    def __len__(self) -> int: ...
+    def batch(self, index: Array, kept: Sequence[Array] | None = None) -> dict[str, Tensor]:
+        """The body's keyword arguments for these rows. `kept`: for each row a bool for each word, False drops it."""
+        ...
+
+    def words(self, index: Array) -> list[int]:
+        """How many words (droppable pieces) each of these rows has."""
+        ...
+
+    def sizes(self) -> Array:
+        """What a row costs to compute, int64 [n]: tokens, or features."""
+        ...
+
+    @property
+    def pads(self) -> bool:
+        """Whether each row of a batch costs as much as its longest one."""
+        return True
+
+    def loss_weights(self) -> Array:
+        """What a row counts in a batch's loss, int64 [n]: 1, or how many of its tokens are to be predicted."""
+        return np.ones(len(self), dtype=np.int64)
+
+    def highest(self) -> tuple[int, int | None]:
+        """The highest number of a token that a body is given, -1 without any; the row that has it, None: others."""
+        return -1, None
+
+    def in_epoch(self, epoch: int) -> "Encoded":
+        """The rows as this epoch of training reads them, where something is drawn anew in each."""
+        return self
+
+
+class Inputs(Protocol):
+    """Belongs to an architecture. `key` tells two inputs apart when encoded rows are shared."""
+
+    @property
+    def key(self) -> str: ...
+    def encode(self, texts: Sequence[str]) -> Encoded: ...
+    def to_json(self) -> dict[str, Any]: ...
+
+
+@dataclass(frozen=True)
+class Ragged:
+    """Rows of different lengths, end to end in one array."""
+
+    values: Array  # int32 [total]
+    offsets: Array  # int64 [n + 1]
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def row(self, i: int) -> Array:
+        return self.values[self.offsets[i] : self.offsets[i + 1]]
+
+    @cached_property
+    def lengths(self) -> Array:
+        return np.diff(self.offsets)
+
+    @classmethod
+    def of(cls, rows: Sequence[Sequence[int]]) -> "Ragged":
+        growing = GrowingRagged()
+        growing.append(rows)
+        return growing.ragged()
+
+
+def highest_of(*parts: Ragged, beside: Sequence[int] = ()) -> tuple[int, int | None]:
+    """The highest value of these rows, and the row that has it; None where one of those `beside` is higher."""
+    found: tuple[int, int | None] = max(beside, default=-1), None
+    for part in parts:
+        at = int(part.values.argmax()) if len(part.values) else 0
+        if len(part.values) and part.values[at] > found[0]:
+            found = int(part.values[at]), int(np.searchsorted(part.offsets, at, side="right")) - 1
+    return found
+
+
+class GrowingRagged:
+    """Rows of different lengths that become more; many lie in a file, none as a Python object."""
+
+    def __init__(self) -> None:
+        self._values, self._lengths = DiskArray(np.int32), DiskArray(np.int64)
+
+    def append(self, rows: Sequence[Sequence[int] | Array]) -> None:
+        self._lengths.append(np.fromiter(map(len, rows), np.int64, len(rows)))
+        if len(rows) and all(isinstance(row, np.ndarray) for row in rows):  # forty times as fast as their numbers
+            self._values.append(np.concatenate(rows, dtype=np.int32, casting="same_kind"))
+        else:
+            self._values.append(np.fromiter(itertools.chain.from_iterable(rows), np.int32))
+
+    def ragged(self) -> Ragged:
+        return Ragged(self._values.array(), np.cumsum(np.append(0, self._lengths.array())))
+
+
+@dataclass(frozen=True)
+class TokenRows(Encoded):
+    """Token numbers, padded to the longest row of a batch; no mask where all are equally long."""
+
+    tokens: Ragged
+    spell: Callable[[], Ragged]  # gives `word_of`, which only dropping words asks for
+    pad: int
+    lost: Array  # int64 [n]: tokens cut off at the end
+
+    @cached_property
+    def word_of(self) -> Ragged:
+        """The word that each token belongs to, -1 for special tokens."""
+        return self.spell()
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def sizes(self) -> Array:
+        return self.tokens.lengths
+
+    def highest(self) -> tuple[int, int | None]:
+        return highest_of(self.tokens)
+
+    def words(self, index: Array) -> list[int]:
+        return [int(self.word_of.row(i).max(initial=-1)) + 1 for i in index]
+
+    def batch(self, index: Array, kept: Sequence[Array] | None = None) -> dict[str, Tensor]:
+        rows = [self.tokens.row(i) for i in index]
+        if kept is not None:
+            rows = [row[_spread(self.word_of.row(i), keep)] for row, i, keep in zip(rows, index, kept, strict=True)]
+        lengths = [len(row) for row in rows]
+        longest = max(lengths)
+        ids = np.full((len(rows), longest), self.pad, dtype=np.int64)
+        for i, row in enumerate(rows):
+            ids[i, : len(row)] = row
+        batch = {"input_ids": torch.from_numpy(ids)}
+        if min(lengths) < longest:
+            batch["attention_mask"] = torch.from_numpy(
+                (np.arange(longest) < np.array(lengths)[:, None]).astype(np.int64)
+            )
+        return batch
+
+
+def _spread(word_of: Array, keep: Array) -> Array:
+    """A word's fate for each of its tokens; special tokens always stay."""
+    return np.append(keep, True)[word_of]
+
+
+@dataclass(frozen=True)
+class WordRows(Encoded):
+    """Hashed words with weights: one EmbeddingBag row each."""
+
+    features: Ragged
+    weights: Array  # float32 [total]
+
+    def __len__(self) -> int:
+        return len(self.features)
+
+    def sizes(self) -> Array:
+        return self.features.lengths
+
+    def words(self, index: Array) -> list[int]:
+        return [int(self.features.lengths[i]) for i in index]
+
+    def batch(self, index: Array, kept: Sequence[Array] | None = None) -> dict[str, Tensor]:
+        offsets = self.features.offsets
+        lengths = offsets[index + 1] - offsets[index]
+        starts = np.cumsum(lengths) - lengths
+        chosen = np.arange(lengths.sum()) + np.repeat(offsets[index] - starts, lengths)
+        if kept is not None:
+            chosen = chosen[np.concatenate(kept)]
+            lengths = np.array([keep.sum() for keep in kept])
+            starts = np.cumsum(lengths) - lengths
+        return {
+            "features": torch.from_numpy(self.features.values[chosen].astype(np.int64)),
+            "offsets": torch.from_numpy(starts),
+            "weights": torch.from_numpy(self.weights[chosen]),
+        }
+
+    @property
+    def pads(self) -> bool:
+        return False
+
+
+@dataclass(frozen=True)
+class Answers:
+    """How an encoder-decoder writes."""
+
+    begins: int  # the token that it goes on from
+    never: tuple[int, ...] = ()  # tokens that no answer has
+    instructed: bool = False  # whether it was trained to follow instructions
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """The tokens of a pretrained tokenizer, at most `max_length` of them, special tokens included."""
+
+    folder: str  # or hub id: what AutoTokenizer loads
+    max_length: int
+    answers: Answers | None = None  # where an encoder-decoder reads them
+
+    @property
+    def key(self) -> str:
+        return f"tokens:{self.folder}:{self.max_length}"
+
+    @cached_property
+    def tokenizer(self) -> Any:
+        from transformers import AutoTokenizer
+
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(self.folder)
+        except (OSError, ValueError) as error:
+            raise MissingError(
+                f"the tokenizer of {self.folder} could not be loaded: {str(error).splitlines()[0]}",
+                "it needs a tokenizer.json; take a copy of the model that was saved with its tokenizer",
+            ) from error
+        except ImportError as error:  # Marian's, which has no other form
+            raise MissingError(
+                f"the tokenizer of {self.folder} needs the package sentencepiece.", "pip install sentencepiece"
+            ) from error
+        if tokenizer.pad_token is None:  # GPT kinds: the padding is masked, so that any token will do
+            tokenizer.pad_token = tokenizer.eos_token
+        return tokenizer
+
+    def count(self, texts: Sequence[str]) -> list[int]:
+        """Tokens of each text before any is cut off, special tokens included."""
+        if not hasattr(self.tokenizer, "backend_tokenizer"):
+            return [len(ids) for ids in self.tokenizer(list(texts), verbose=False)["input_ids"]]
+        return [len(e.ids) for encodings in self._encodings(texts, None) for e in encodings]
+
+    def encode(self, texts: Sequence[str]) -> TokenRows:
+        tokens, lost = GrowingRagged(), DiskArray(np.int64)
+        for encodings in self._encodings(texts, self.max_length):
+            tokens.append([e.ids or [self.tokenizer.pad_token_id] for e in encodings])  # a body reads something
+            lost.append(np.fromiter((sum(map(_plain_tokens, e.overflowing)) for e in encodings), np.int64))
+        return TokenRows(tokens.ragged(), partial(self._spell, texts), self.tokenizer.pad_token_id, lost.array())
+
+    def _spell(self, texts: Sequence[str]) -> Ragged:
+        words = GrowingRagged()
+        for encodings in self._encodings(texts, self.max_length, words=True):
+            words.append([[-1 if word is None else word for word in e.word_ids] or [-1] for e in encodings])
+        return words.ragged()
+
+    def _encodings(self, texts: Sequence[str], longest: int | None, words: bool = False) -> Iterator[list[Any]]:
+        """What the tokenizer's own library gives for some texts at a time: without a list for each of their masks."""
+        for start in range(0, len(texts), BLOCK):
+            backend = as_plain_text(self.tokenizer)  # each time: others may use the tokenizer between two blocks
+            if longest is not None:
+                backend.enable_truncation(longest, direction=self.tokenizer.truncation_side)
+            some = list(texts[start : start + BLOCK])
+            yield backend.encode_batch(some) if words else backend.encode_batch_fast(some)  # without words: faster
+
+    def save(self, folder: Path) -> None:
+        """Beside the weights, for AutoTokenizer."""
+        self.tokenizer.save_pretrained(folder)
+
+    def to_json(self) -> dict[str, Any]:
+        return {"kind": "tokens", "max_length": self.max_length}
+
+
+def _plain_tokens(encoding: Any) -> int:
+    plain: int = len(encoding.ids) - sum(encoding.special_tokens_mask)
+    return plain
+
+
+@dataclass(frozen=True)
+class HashedWords:
+    """scikit-learn's HashingVectorizer: lower-case words of two letters and more, English stop words left out.
+
+    Binary, l2-normalised: a text of n different words has n features of weight 1 / sqrt(n).
+    """
+
+    features: int = 5000
+
+    @property
+    def key(self) -> str:
+        return f"hashed:{self.features}"
+
+    def encode(self, texts: Sequence[str]) -> WordRows:
+        from sklearn.feature_extraction.text import HashingVectorizer
+
+        vectorizer = HashingVectorizer(n_features=self.features, stop_words="english", binary=True, norm="l2")
+        features, lengths, weights = DiskArray(np.int32), DiskArray(np.int64), DiskArray(np.float32)
+        for start in range(0, len(texts), BLOCK):
+            matrix = vectorizer.transform(texts[start : start + BLOCK])
+            features.append(matrix.indices)
+            lengths.append(np.diff(matrix.indptr))
+            weights.append(matrix.data)
+        return WordRows(Ragged(features.array(), np.cumsum(np.append(0, lengths.array()))), weights.array())
+
+    def to_json(self) -> dict[str, Any]:
+        return {"kind": "hashed words", "features": self.features}

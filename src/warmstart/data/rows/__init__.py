@@ -1,0 +1,1 @@
+"""Rows: checked, deduplicated and split."""

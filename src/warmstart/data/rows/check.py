@@ -1,0 +1,377 @@
+"""Check: what should a person know about a table, by row, before any training?"""
+
+import shlex
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from warmstart.data.rows.duplicates import Duplicates, find_duplicates, shared_across_split
+from warmstart.data.rows.examples import BadRows, UsableRows, find_usable_rows, join_columns
+from warmstart.data.rows.findings import ROWS_SHOWN, Finding, Severity
+from warmstart.data.rows.lengths import Reach, named_controls, too_long
+from warmstart.data.rows.split import MIN_SPLIT_ROWS, Rows, Splits, remarks, split, usable_rows
+from warmstart.data.schema import conversations
+from warmstart.data.schema.infer import fitting_scale, gives_away
+from warmstart.data.schema.infer_text import OPTIONAL
+from warmstart.data.schema.numbers import stand_in
+from warmstart.data.schema.schema import CORPUS, INSTRUCTED, TEXT_OUT, Schema
+from warmstart.data.tables.cells import blank, constant, each_text, likely_separator, present
+from warmstart.data.tables.read import Table
+from warmstart.data.tables.strings import ArrowColumn, Texts
+from warmstart.errors import InputError, count_phrase, join_phrases, shorten
+from warmstart.types import Array
+
+COMPARED_BYTES = 1 << 16  # of a document, in the search for copies: its words are held in memory
+SAMPLED_ROWS = 2_000  # in which names of targets are looked for
+MANY_COPIES = 0.2  # of the rows; with as many, a file may have been joined to itself
+RARE_CLASS = 5  # training rows
+FEW_VAL_ROWS, FEW_TEST_ROWS = 50, 100
+LENGTH_QUANTILES = {"min": 0, "p10": 10, "p25": 25, "median": 50, "p75": 75, "p90": 90, "max": 100}
+LEAK_SHARE = 0.9  # of the rows whose text names their own target
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """What was recognised and found."""
+
+    rows: int
+    schema: Schema
+    findings: tuple[Finding, ...]
+    split: dict[str, int]  # {"train": n, "val": n, "test": n}: rows, of a corpus pieces; {} where there is no split
+    # regression: quantiles, mean; classification: {"classes", "largest", "counts": {...}};
+    # text-out: quantiles of the answers' characters; corpus: {"documents", "pieces", "bytes"}
+    target: dict[str, object]
+    spelling: dict[str, object] | None = None  # how the base's tokenizer cuts the texts: `mismatch.Spelling`
+
+    @property
+    def usable(self) -> bool:
+        """Whether it could be trained on as it is."""
+        return not any(finding.severity == "error" for finding in self.findings)
+
+
+def find_problems(
+    table: Table, schema: Schema, readers: Sequence[Reach] = (), *, drop_bad_rows: bool = False
+) -> CheckResult:
+    """Findings about the rows as they would be trained on; errors first. Bad rows are findings, never exceptions.
+
+    `readers`: how much each base reads, and what steers it; without one, lengths go unchecked. `drop_bad_rows`: bad
+    rows are left out, and no error.
+    """
+    found = find_usable_rows(table, schema)
+    findings = [_of_bad_rows(kind, drop_bad_rows) for kind in found.bad]
+    findings += [Finding("corpus", "warning", said) for said in remarks(table, schema, found)]
+    findings += _stand_ins(found.targets, schema)
+    sizes: dict[str, int] = {}
+    try:
+        rows = usable_rows(table, schema, found)
+        splits = split(rows, schema)
+    except InputError as error:
+        # What the bad rows are is said already: where they are all that is wrong, more rows are not what is needed.
+        if drop_bad_rows or not found.bad or not (found.usable.sum() < MIN_SPLIT_ROWS <= len(found.texts)):
+            findings.append(Finding("cannot-split", "error", error.message, hint=error.hint))
+    else:
+        sizes = {"train": len(splits.train), "val": len(splits.val), "test": len(splits.test)}
+        findings += _small_parts(sizes, "piece" if schema.task in CORPUS else "row")
+        sources = _sources(table, schema, found, rows)
+        findings += _copies(table, schema, sources, _parts(found, splits))
+        if schema.task in TEXT_OUT:
+            findings += _answers(sources, schema)
+        elif schema.task not in CORPUS:
+            findings += _named_target(rows, schema)
+        if schema.task == "classification":
+            findings += _classes(found.targets, splits, schema)
+        findings += named_controls(rows, schema, found.owners, readers)
+        findings += too_long(rows, schema, found.owners, readers)
+    findings += _columns(table, schema) if schema.task not in CORPUS else []
+    order: tuple[Severity, ...] = ("error", "warning", "note")
+    findings.sort(key=lambda finding: order.index(finding.severity))
+    return CheckResult(len(found.texts), schema, tuple(findings), sizes, _summary(found, schema))
+
+
+def _sources(table: Table, schema: Schema, found: UsableRows, rows: Rows) -> Rows:
+    """What is read, without what is the same for all: no instruction, no roles, no answers; of a corpus, documents."""
+    if schema.task in CORPUS:
+        parts, owners = found.texts.pieces(COMPARED_BYTES)
+        documents, first = np.unique(owners, return_index=True)
+        texts = parts.take(first)
+        return Rows(texts, found.targets[documents], documents + 1, texts)
+    if schema.task not in TEXT_OUT:
+        return rows
+    if schema.task in INSTRUCTED or schema.target:
+        texts = join_columns(table, schema).take(rows.numbers - 1)
+    else:
+        texts = Texts.of("\n".join(turn.content for turn in conversations.read_turns(text)[:-1]) for text in rows.texts)
+    return Rows(texts, rows.targets, rows.numbers, rows.keys)
+
+
+def _parts(found: UsableRows, splits: Splits) -> Array:
+    """By row number: 0 train, 1 validation, 2 test; a document in several parts is of the last."""
+    part = np.zeros(len(found.texts) + 1, dtype=np.int64)
+    for value, rows in ((1, splits.val), (2, splits.test)):
+        numbers = found.owners[rows.numbers - 1] + 1
+        part[numbers] = np.maximum(part[numbers], value)
+    return part
+
+
+def _of_bad_rows(bad: BadRows, left_out: bool) -> Finding:
+    if left_out:
+        return Finding(bad.kind, "warning", f"Left out: {bad.problem}.", bad.rows[:ROWS_SHOWN], len(bad.rows))
+    hint = "clean them, or pass --drop-bad-rows to leave them out"
+    if bad.kind == "single-class":
+        hint = "merge them with other classes, or pass --drop-bad-rows to leave them out"
+    return Finding(bad.kind, "error", f"{bad.problem}.", bad.rows[:ROWS_SHOWN], len(bad.rows), hint)
+
+
+def _small_parts(sizes: dict[str, int], unit: str) -> list[Finding]:
+    findings = []
+    for part, fewest, why in (
+        ("val", FEW_VAL_ROWS, "what is chosen by them is chosen by chance"),
+        ("test", FEW_TEST_ROWS, "only large differences can be told apart"),
+    ):
+        if sizes[part] < fewest:
+            left = count_phrase(sizes[part], f"{unit} is", f"{unit}s are")
+            message = f"Only {left} left for {'validation' if part == 'val' else part}: {why}."
+            findings.append(
+                Finding(
+                    f"small-{part}",
+                    "warning",
+                    message,
+                    count=sizes[part],
+                    hint="add rows" if unit == "row" else "add texts",
+                )
+            )
+    return findings
+
+
+# --- copies --------------------------------------------------------------------------------------------------------
+
+
+def _copies(table: Table, schema: Schema, rows: Rows, part: Array) -> list[Finding]:
+    copies = find_duplicates(rows.texts)
+    findings = []
+    unit = "document" if schema.task in CORPUS else "row"
+    for kind, pairs, what in (
+        ("duplicates", copies.exact, f"exactly the text of an earlier {unit}"),
+        ("near-duplicates", copies.near, f"nearly the text of an earlier {unit}"),
+    ):
+        if len(pairs):
+            again = np.unique(rows.numbers[pairs.max(axis=1)])
+            who = count_phrase(len(again), f"{unit} has", f"{unit}s have")
+            message = f"{who} {what}{copies.bound if kind == 'near-duplicates' else ''}."
+            many = kind == "duplicates" and len(again) >= MANY_COPIES * len(rows)
+            findings.append(Finding.of(kind, "note", message, again) if not many else _many_copies(again, rows, unit))
+    findings += _contradictions(rows, copies)
+    both = np.concatenate([copies.exact, copies.near])
+    parts = part[rows.numbers[both]] if len(both) else both
+    across = both[(parts == 2).any(axis=1) & (parts == 0).any(axis=1)]
+    if len(across):
+        tested = np.unique(rows.numbers[across][part[rows.numbers[across]] == 2])
+        column = shared_across_split(table, schema, rows.numbers[both] - 1)
+        among = f"{'has' if len(tested) == 1 else 'have'} a copy or near copy among the training {unit}s"
+        memory = "it tests" if len(tested) == 1 else "they test"
+        message = f"{len(tested):,} of {(part == 2).sum():,} test {unit}s {among}, so {memory} memory."
+        group = f"--group {shlex.quote(column)}" if column else "a coarser --group" if schema.group else ""
+        hint = f"pass {group} to keep copies on one side, or drop them" if group else "drop the copies"
+        findings.append(Finding.of("copies-across-split", "warning", message, tested, hint))
+    return findings
+
+
+def _many_copies(again: Array, rows: Rows, unit: str) -> Finding:
+    different = len(rows) - len(again)
+    message = f"{len(again) / len(rows):.0%} of the {unit}s are exact copies: there are {different:,} different texts."
+    return Finding.of("duplicates", "warning", message, again, f"keep one of each, unless the {unit}s do come again")
+
+
+def _contradictions(rows: Rows, copies: Duplicates) -> list[Finding]:
+    differ = copies.exact[rows.targets[copies.exact[:, 0]] != rows.targets[copies.exact[:, 1]]]
+    if not len(differ):
+        return []
+    numbers = np.unique(rows.numbers[differ])
+    message = f"{len(numbers):,} rows share their text with a row of another target: no model can tell them apart."
+    return [Finding.of("contradictions", "note", message, numbers, "add a column that tells them apart")]
+
+
+# --- answers -------------------------------------------------------------------------------------------------------
+
+
+def _answers(sources: Rows, schema: Schema) -> list[Finding]:
+    findings = []
+    pairs = zip(sources.texts, sources.targets.tolist(), strict=True)
+    equal = np.array([source.strip() == answer.strip() for source, answer in pairs], dtype=bool)
+    if equal.any():
+        who = count_phrase(int(equal.sum()), "row has", "rows have")
+        message = f"{who} an answer that is the text itself, from which copying is learned."
+        findings.append(
+            Finding.of("answer-is-text", "warning", message, sources.numbers[equal], "leave these rows out")
+        )
+    if schema.task == "summarise":
+        lengths = np.array([len(answer.encode()) for answer in sources.targets.tolist()])
+        longer = lengths > Texts.of(sources.texts).sizes()
+        if longer.any():
+            are = "is longer than what it summarises" if longer.sum() == 1 else "are longer than what they summarise"
+            message = f"{longer.sum():,} of {len(sources):,} summaries {are}."
+            findings.append(Finding.of("long-answer", "warning", message, sources.numbers[longer], "check these rows"))
+    return findings
+
+
+# --- columns and leaks ---------------------------------------------------------------------------------------------
+
+
+def _columns(table: Table, schema: Schema) -> list[Finding]:
+    findings = []
+    predicted = schema.task not in TEXT_OUT and not schema.multi_label
+    if schema.task not in TEXT_OUT and not any(_says_words(table.columns[name]) for name in schema.text):
+        message = f"No column that is read holds words: {join_phrases(schema.text, quote=True)}."
+        more = "; or name columns with texts by --text" if schema.ignored else ""
+        hint = f"what learns from tables, such as boosted trees, will do better{more}"
+        findings.append(Finding("no-words", "warning", message, hint=hint))
+    for name in table.columns.column_names:
+        column = table.columns[name]
+        if name == schema.target or (name.lower() == OPTIONAL and schema.task == "chat" and blank(column)):
+            continue
+        if constant(column):
+            severity: Severity = "warning" if name in schema.text else "note"
+            message = f"Column {name!r} is {shorten(next(each_text(column)) or '')} in every row and says nothing."
+            findings.append(Finding("constant-column", severity, message, count=len(column), hint="leave it out"))
+        elif (
+            predicted and name in schema.text and (why := gives_away(column, table.columns[schema.target], schema.task))
+        ):
+            message = f"Column {name!r} {why}, so there is nothing to predict."
+            findings.append(
+                Finding("leak", "warning", message, count=len(column), hint=f"leave {name!r} out of --text")
+            )
+    return findings
+
+
+def _says_words(column: ArrowColumn) -> bool:
+    """Whether one of the cells has a letter in it, and not as numbers have."""
+    numeric = pa.types.is_floating(column.type) or pa.types.is_boolean(column.type)
+    return not numeric and any(any(map(str.isalpha, cell)) for cell in present(column))
+
+
+def _named_target(rows: Rows, schema: Schema) -> list[Finding]:
+    """A text that names its own target nearly always, and the target of another row seldom."""
+    if schema.multi_label:
+        return []
+    if len(rows) > 2 * SAMPLED_ROWS:  # a share this far below is no accident of 2,000 rows
+        some = rows.take(np.random.default_rng(0).choice(len(rows), SAMPLED_ROWS, replace=False))
+        index, names = _target_names(some, schema)
+        if len(index) < 0.4 * len(some) or np.mean(_named(some, index, [names[i] for i in index])) < LEAK_SHARE - 0.1:
+            return []
+    index, names = _target_names(rows, schema)
+    if len(index) < len(rows) / 2:
+        return []
+    own = _named(rows, index, [names[i] for i in index])
+    other = np.random.default_rng(0).permutation(index)
+    differ = np.array([names[i] != names[j] for i, j in zip(index, other, strict=True)])
+    foreign = _named(rows, index[differ], [names[j] for j in other[differ]])
+    if own.mean() < LEAK_SHARE or foreign.sum() > len(foreign) / 2:
+        return []
+    message = f"{own.mean():.0%} of the texts contain their own value of {schema.target!r}: it can be read off."
+    return [
+        Finding.of(
+            "leak", "warning", message, rows.numbers[index[own]], "remove it from the text, or leave the column out"
+        )
+    ]
+
+
+def _target_names(rows: Rows, schema: Schema) -> tuple[Array, list[str]]:
+    """(rows whose target would not be found in many texts by chance, as '7' is; each row's target as it is written)"""
+    if schema.task == "classification":
+        return np.arange(len(rows)), [str(label) for label in rows.targets]
+    names = [f"{value:.10g}" for value in rows.targets.tolist()]
+    return np.flatnonzero([len(name) >= 3 for name in names]), names
+
+
+def _named(rows: Rows, index: Array, names: Sequence[str]) -> Array:
+    """Whether the texts of these rows contain these names: bool [n]."""
+    texts = Texts.of(rows.texts).take(index)
+    return np.array([_names(text, name) for text, name in zip(texts, names, strict=True)], dtype=bool)
+
+
+def _names(text: str, name: str) -> bool:
+    """Whether the name stands in the text as words of its own."""
+    at = text.lower().find(name.lower())
+    end = at + len(name)
+    return at >= 0 and not text[max(at - 1, 0) : at].isalnum() and not text[end : end + 1].isalnum()
+
+
+# --- classes -------------------------------------------------------------------------------------------------------
+
+
+def _label_counts(targets: Sequence[object]) -> Counter[str]:
+    several = (target if isinstance(target, tuple) else (target,) for target in targets if target is not None)
+    return Counter(str(label) for labels in several for label in labels)
+
+
+def _classes(targets: Array, splits: Splits, schema: Schema) -> list[Finding]:
+    findings = []
+    counts = _label_counts(targets.tolist())
+    spellings: dict[str, list[str]] = {}
+    for label in sorted(counts):
+        spellings.setdefault(" ".join(label.casefold().split()), []).append(label)
+    for same in (labels for labels in spellings.values() if len(labels) > 1):
+        said = join_phrases([f"{label!r} ({counts[label]:,})" for label in same])
+        numbers = np.array([i for i, target in enumerate(targets.tolist(), 1) if target in same[1:]], dtype=np.int64)
+        message = f"The classes {said} differ only in case or blank space."
+        findings.append(Finding.of("class-spelling", "warning", message, numbers, "write them alike"))
+    trained = _label_counts(splits.train.targets.tolist())
+    parted = likely_separator(counts) if not schema.multi_label else None
+    if parted:
+        several = sum(count for label, count in counts.items() if parted in label)
+        message = f"{several:,} of {counts.total():,} cells of {schema.target!r} look like several labels each."
+        hint = f"if they are, pass --separator {parted!r}: each is predicted by itself then"
+        findings.append(Finding("several-labels", "note", message, count=several, hint=hint))
+    rare = sorted((trained[label], label) for label in counts if trained[label] < RARE_CLASS)
+    if rare:
+        said = join_phrases([f"{label!r} ({count})" for count, label in rare])
+        have = "has" if len(rare) == 1 else "have"
+        message = f"{len(rare)} of {len(counts)} classes {have} fewer than {RARE_CLASS} training rows: {said}."
+        findings.append(Finding("rare-classes", "warning", message, count=len(rare), hint="merge them or add rows"))
+    largest, most = counts.most_common(1)[0]
+    if not schema.multi_label and most > 0.8 * counts.total():
+        message = f"{most / counts.total():.0%} of the rows are {largest!r}: accuracy says little, see macro F1."
+        findings.append(Finding("imbalance", "warning", message, count=most))
+    elif most > 10 * min(counts.values()):
+        message = f"The largest class, {largest!r}, has {most:,} rows, the smallest {min(counts.values()):,}."
+        findings.append(Finding("imbalance", "note", message, count=most, hint="look at macro F1 beside accuracy"))
+    return findings
+
+
+# --- the target ----------------------------------------------------------------------------------------------------
+
+
+def _stand_ins(targets: Array, schema: Schema) -> list[Finding]:
+    """Numbers that seem to stand for missing ones, and what they do to the scale."""
+    least = stand_in(targets) if schema.task == "regression" else None
+    if least is None:
+        return []
+    numbers = np.flatnonzero(targets == least) + 1
+    others = targets[np.isfinite(targets) & (targets != least)]
+    scale = fitting_scale(others)
+    without = f": without them {scale} would suit it, not {schema.scale}" if scale != schema.scale else ""
+    bound = "positive" if least else f"at least {others.min():g}"
+    message = f"{len(numbers):,} rows have {least:g} in column {schema.target!r}, which is otherwise {bound}{without}."
+    hint = "if that stands for a missing value, leave these rows out, or empty the cells and pass --drop-bad-rows"
+    return [Finding.of("stand-in", "warning", message, numbers, hint)]
+
+
+def _summary(found: UsableRows, schema: Schema) -> dict[str, object]:
+    if schema.task == "classification":
+        counts = _label_counts(found.targets.tolist())
+        largest = counts.most_common(1)[0][0] if counts else None
+        return {"classes": len(counts), "largest": largest, "counts": dict(counts.most_common())}
+    if schema.task in CORPUS:
+        sizes = found.texts.sizes()
+        return {"documents": int((sizes > 0).sum()), "pieces": len(found.pieces), "bytes": int(sizes.sum())}
+    if schema.task in TEXT_OUT:
+        values = np.array([len(answer) for answer in found.targets.tolist() if answer is not None], dtype=np.float64)
+    else:
+        values = found.targets[np.isfinite(found.targets)]
+    if not len(values):
+        return {}
+    quantiles = dict(zip(LENGTH_QUANTILES, np.percentile(values, [*LENGTH_QUANTILES.values()]).tolist(), strict=True))
+    return {"mean": float(values.mean()), **quantiles}

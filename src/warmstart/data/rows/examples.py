@@ -1,0 +1,315 @@
+"""Candidates: what does every row of a table say, and which of them cannot be learned from?"""
+
+import itertools
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from warmstart.data.schema import conversations
+from warmstart.data.schema.schema import CORPUS, TEXT_OUT, Schema
+from warmstart.data.schema.structured import dump_json, misfit, parse_objects
+from warmstart.data.tables.cells import as_labels, as_numbers, as_text, each_text
+from warmstart.data.tables.json_files import json_error_message
+from warmstart.data.tables.read import Table
+from warmstart.data.tables.strings import ArrowColumn, Texts, cell_blocks
+from warmstart.errors import InputError, join_phrases, shorten
+from warmstart.types import Array
+
+SHOWN_PROBLEMS = 4  # in one message
+
+
+@dataclass(frozen=True)
+class BadRows:
+    """Rows of one kind that cannot be learned from."""
+
+    kind: str  # "missing-target" | "not-a-number" | "empty-text" | "bad-conversation" | ...: `check` gives it on
+    problem: str  # "column 'price' has 2 values that are not numbers (rows 17, 204: '?', '12,50')"
+    rows: tuple[int, ...]  # row numbers, from 1
+
+
+@dataclass(frozen=True)
+class UsableRows:
+    """All rows of a table, also those that cannot be learned from."""
+
+    texts: Texts  # what the model reads; of a text-out task the conversation with its answer; of a corpus the documents
+    targets: Array
+    bad: tuple[BadRows, ...]
+    pieces: Texts  # of a corpus: the documents cut; else `texts`
+    owners: Array  # int64 [pieces]: the row, from 0, that a piece is of
+
+    @property
+    def usable(self) -> Array:
+        """Which rows are not bad: bool [n]."""
+        good = np.ones(len(self.texts), dtype=bool)
+        for kind in self.bad:
+            good[np.asarray(kind.rows) - 1] = False
+        return good
+
+
+def find_usable_rows(table: Table, schema: Schema) -> UsableRows:
+    """What each row says, and what is wrong with it. A bad row is no error here."""
+    if schema.task in TEXT_OUT:
+        texts, targets, bad = _turns(table, schema) if _holds_turns(schema) else _answered(table, schema)
+    elif schema.task in CORPUS:
+        texts = join_columns(table, schema)
+        targets, bad = np.full(len(texts), "", dtype=object), [_empty(texts.blank(), table, schema)]
+    else:
+        texts, targets = write_texts(table, schema), _read_targets(table, schema)
+        bad = _find_bad_rows(table, schema, texts, targets)
+    pieces, owners = texts.pieces(schema.piece_bytes) if schema.task in CORPUS else (texts, np.arange(len(texts)))
+    return UsableRows(texts, targets, tuple(kind for kind in bad if kind.rows), pieces, owners)
+
+
+def write_texts(table: Table, schema: Schema) -> Texts:
+    """What the model reads of a row to predict its target, as it was for training; "" where there is nothing to read.
+
+    Of a text-out task: the conversation without its answer, as `conversations.write` writes it. Raises InputError for
+    turns that cannot be read, naming the row.
+    """
+    if schema.task not in TEXT_OUT:
+        return join_columns(table, schema)
+    if _holds_turns(schema):
+        return Texts.of(_prompts(table, schema))
+    return Texts.of(
+        conversations.write_prompt(schema.instruction or "", source) if source else ""
+        for source in join_columns(table, schema)
+    )
+
+
+def join_columns(table: Table, schema: Schema) -> Texts:
+    """The text columns of each row as one text; "" where there is nothing to read."""
+    first = table.columns[schema.text[0]]
+    if not schema.labelled and len(schema.text) == 1 and _is_contiguous(first):
+        texts = Texts(first.chunks[0])
+        if schema.task in CORPUS or not (texts.blank() & (texts.sizes() > 0)).any():
+            return texts
+    columns = [each_text(table.columns[name]) for name in schema.text]
+    labels = [f"{name}: " if schema.labelled else "" for name in schema.text]
+    between = "\n\n" if schema.task == "chat" else "\n"
+    return Texts.of(
+        between.join(label + c for label, c in zip(labels, cells, strict=True) if c is not None and c.strip())
+        for cells in zip(*columns, strict=True)
+    )
+
+
+def _is_contiguous(column: ArrowColumn) -> bool:
+    """Whether the column is strings end to end, none missing."""
+    return pa.types.is_large_string(column.type) and column.num_chunks == 1 and not column.null_count
+
+
+# --- text-out tasks ---------------------------------------------------------------------------------------------------
+
+
+def _holds_turns(schema: Schema) -> bool:
+    """Whether one column holds all turns of a row."""
+    return not schema.target and not schema.fields
+
+
+def _cells(table: Table, schema: Schema) -> Iterator[object]:
+    """The cells with turns, None where there are none."""
+    cells = (cell for block in cell_blocks(table.columns[schema.text[0]]) for cell in block.to_pylist())
+    return (None if cell == [] or (isinstance(cell, str) and not cell.strip()) else cell for cell in cells)
+
+
+def _prompts(table: Table, schema: Schema) -> Iterator[str]:
+    for number, cell in enumerate(_cells(table, schema), 1):
+        try:
+            turns = conversations.turns_of(cell) if cell is not None else ()
+        except InputError as error:
+            place = f"{table.where(number)}, column {schema.text[0]!r}"
+            raise InputError(f"{place}: {error.message}", "correct that conversation") from error
+        asked = turns[:-1] if turns and turns[-1].role == "assistant" else turns
+        yield conversations.write_turns(asked) if asked else ""
+
+
+def _turns(table: Table, schema: Schema) -> tuple[Texts, Array, list[BadRows]]:
+    targets = np.full(table.columns.num_rows, None, dtype=object)
+    problems: dict[int, str] = {}  # by row number
+
+    def each() -> Iterator[str]:
+        for i, cell in enumerate(_cells(table, schema)):
+            try:
+                turns = conversations.turns_of(cell) if cell is not None else ()
+                if turns:
+                    conversations.check_answered(turns)
+                    targets[i] = turns[-1].content
+            except InputError as error:
+                problems[i + 1], turns = error.message, ()
+            yield conversations.write_turns(turns) if turns else ""
+
+    texts, has = Texts.of(each()), f"{schema.answers} has"
+    empty = texts.sizes() == 0
+    empty[np.array(list(problems), dtype=np.int64) - 1] = False
+    if (
+        problems
+        and len(problems) + empty.sum() == len(texts)
+        and not any(map(conversations.has_answer, _cells(table, schema)))
+    ):
+        what = "without a turn of the assistant, so that nothing would be learned"
+        one, several = f"conversation {what} from it", f"conversations {what} from them"
+        return texts, targets, [_bad("unanswered", ~empty, table, has, (one, several)), _empty(empty, table, schema)]
+    return (
+        texts,
+        targets,
+        [
+            _problems("bad-conversation", problems, table, has, ("conversation", "conversations")),
+            _empty(empty, table, schema),
+        ],
+    )
+
+
+def _answered(table: Table, schema: Schema) -> tuple[Texts, Array, list[BadRows]]:
+    sources, targets, problems = join_columns(table, schema), *_answers(table, schema)
+    texts = Texts.of(
+        conversations.write_prompt(schema.instruction or "", source, target or "") if source else ""
+        for source, target in zip(sources, targets.tolist(), strict=True)
+    )
+    missing = np.array([target is None for target in targets], dtype=bool)
+    missing[np.array(list(problems), dtype=np.int64) - 1] = False
+    has = f"{schema.answers} {'have' if len(schema.fields) > 1 else 'has'}"
+    return (
+        texts,
+        targets,
+        [
+            _bad("missing-target", missing, table, has, ("missing value", "missing values")),
+            _problems("bad-object", problems, table, has, ("value", "values")),
+            _empty(sources.sizes() == 0, table, schema),
+        ],
+    )
+
+
+def _answers(table: Table, schema: Schema) -> tuple[Array, dict[int, str]]:
+    """(what is to be written, None where it is missing; what is wrong with it, by row number)"""
+    targets, problems = np.full(table.columns.num_rows, None, dtype=object), {}
+    if schema.json_schema is None:
+        for i, cell in enumerate(each_text(table.columns[schema.target])):
+            targets[i] = cell if cell is not None and cell.strip() else None
+        return targets, {}
+    why = misfit(schema.json_schema)
+    for i, value in enumerate(parse_objects(table, schema.target, schema.fields, schema.separator)):
+        if value is None:
+            continue
+        try:
+            problem = why(value) if isinstance(value, dict) else _no_object(value)
+            if not problem:
+                written = dump_json(value, schema.json_schema)
+                written.encode()
+                targets[i] = written
+        except RecursionError:
+            problem = "it is nested too deeply"
+        except UnicodeEncodeError as error:
+            problem = f"it holds half of a character ({error.reason})"
+        if problem:
+            problems[i + 1] = problem
+    return targets, problems
+
+
+def _no_object(value: object) -> str:
+    """What is wrong with a value that should be a JSON object."""
+    wrong = f"{shorten(value, 40)} is no JSON object"
+    try:
+        json.loads(value if isinstance(value, str) else "{}")
+    except json.JSONDecodeError as error:
+        return f"{wrong}: {json_error_message(error)}"
+    except (ValueError, RecursionError):  # an integer of thousands of digits
+        pass
+    return wrong
+
+
+def _problems(kind: str, problems: dict[int, str], table: Table, who: str, what: tuple[str, str]) -> BadRows:
+    """`problems` by row number: each is said beside its row, as far as there is room."""
+    shown = itertools.islice(problems.items(), SHOWN_PROBLEMS)
+    said = "; ".join(f"{table.where(number)}: {problem}" for number, problem in shown)
+    more = f"; and {len(problems) - SHOWN_PROBLEMS:,} more" if len(problems) > SHOWN_PROBLEMS else ""
+    message = f"{who} {len(problems):,} {what[len(problems) != 1]} that cannot be used ({said}{more})"
+    return BadRows(kind, message, tuple(problems))
+
+
+# --- numbers and classes ----------------------------------------------------------------------------------------------
+
+
+def _find_bad_rows(table: Table, schema: Schema, texts: Texts, targets: Array) -> list[BadRows]:
+    """A row may be of two kinds."""
+    column, has = table.columns[schema.target], f"column {schema.target!r} has"
+    empty = texts.sizes() == 0
+    if schema.task == "regression":
+        unparsed = as_numbers(column)[1]
+        values = as_text(column) if unparsed.any() else []
+        found = [
+            _bad(
+                "missing-target",
+                np.isnan(targets) & ~unparsed,
+                table,
+                has,
+                ("missing value", "missing values"),
+            ),
+            _bad(
+                "not-a-number",
+                unparsed,
+                table,
+                has,
+                ("value that is not a number", "values that are not numbers"),
+                values,
+            ),
+            _bad(
+                "infinite-target",
+                np.isinf(targets),
+                table,
+                has,
+                ("infinite value", "infinite values"),
+            ),
+            _empty(empty, table, schema),
+        ]
+    else:
+        missing = np.array([target is None for target in targets], dtype=bool)
+        single = np.zeros(len(texts), dtype=bool)
+        if not schema.multi_label:
+            counts = Counter(targets[~(missing | empty)])
+            single = np.array([counts[target] == 1 for target in targets], dtype=bool) & ~empty
+        found = [
+            _bad("missing-target", missing, table, has, ("missing value", "missing values")),
+            _empty(empty, table, schema),
+            _bad(
+                "single-class",
+                single,
+                table,
+                has,
+                ("class with a single row", "classes with a single row"),
+                targets,
+            ),
+        ]
+    return [kind for kind in found if kind.rows]
+
+
+def _read_targets(table: Table, schema: Schema) -> Array:
+    """float64 [n] with NaN, or object [n] with None, where a target is missing."""
+    column = table.columns[schema.target]
+    if schema.task == "regression":
+        return as_numbers(column)[0]
+    targets = np.empty(len(column), dtype=object)
+    if schema.multi_label:
+        for i, labels in enumerate(as_labels(column, schema.separator)):
+            targets[i] = labels
+    else:
+        once: dict[str, str] = {}  # one object for all rows of a class
+        for i, label in enumerate(each_text(column)):
+            targets[i] = once.setdefault(label, label) if label is not None and label.strip() else None
+    return targets
+
+
+def _bad(
+    kind: str, mask: Array, table: Table, who: str, what: tuple[str, str], values: Sequence[object] | Array = ()
+) -> BadRows:
+    """`what` is said of one row and of several; `values` are shown beside the row numbers."""
+    rows = tuple(int(i) + 1 for i in np.flatnonzero(mask))
+    cells = ": " + join_phrases([shorten(values[row - 1]) for row in rows[:8]]) if len(values) and rows else ""
+    return BadRows(kind, f"{who} {len(rows):,} {what[len(rows) != 1]} ({table.rows(rows)}{cells})", rows)
+
+
+def _empty(mask: Array, table: Table, schema: Schema) -> BadRows:
+    inputs = f"with nothing to read in {join_phrases(schema.text, quote=True)}"
+    return _bad("empty-text", mask, table, "the table has", (f"row {inputs}", f"rows {inputs}"))

@@ -1,0 +1,27 @@
+"""Finding: something that a person should know before training, and the rows it is about."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from warmstart.types import Array
+
+ROWS_SHOWN = 20  # row numbers kept with a finding
+
+Severity = Literal["error", "warning", "note"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something a person should know before training."""
+
+    kind: str  # e.g. "missing-target", "duplicates", "leak", "truncated"
+    severity: Severity  # error: training would refuse these rows
+    message: str  # one sentence, with counts
+    rows: tuple[int, ...] = ()  # the first few row numbers, from 1
+    count: int = 0
+    hint: str = ""
+
+    @classmethod
+    def of(cls, kind: str, severity: Severity, message: str, numbers: Array, hint: str = "") -> "Finding":
+        """About the rows with these numbers, from 1: all are counted, the first few are kept."""
+        return cls(kind, severity, message, tuple(numbers[:ROWS_SHOWN].tolist()), len(numbers), hint)

@@ -1,0 +1,298 @@
+"""Split: which rows are for training, for choosing and for judging?"""
+
+import itertools
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from hashlib import blake2b, sha256
+from pathlib import Path
+
+import numpy as np
+
+from warmstart.data.rows.examples import BadRows, UsableRows, find_usable_rows
+from warmstart.data.schema.schema import CORPUS, Schema
+from warmstart.data.tables.cells import each_text
+from warmstart.data.tables.read import Table
+from warmstart.data.tables.strings import BLOCK, Texts
+from warmstart.errors import InputError, UsageError, count_phrase, join_phrases, shorten
+from warmstart.types import Array
+
+VAL_SHARE, VAL_ROWS = 0.1, 1000
+TEST_SHARE, TEST_ROWS = 0.2, 3000
+MIN_SPLIT_ROWS = 20
+RUNS = 100  # of neighbouring pieces, into which a corpus of few documents is divided
+TARGET_STRATA = 10  # strata of a regression's target
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Examples as columns of equal length."""
+
+    texts: Sequence[str]  # of a text-out task: conversations, with their answers; of a corpus: pieces of documents
+    # regression: float64 [n] in the target's units; classification: object [n], str or tuple[str, ...];
+    # text-out: object [n], the answer; corpus: object [n], ""
+    targets: Array
+    numbers: Array  # int64 [n]: row numbers in the table, from 1; of a corpus: of the pieces
+    keys: Sequence[str]  # what the split hashes: the group, else text and target
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def take(self, index: Array) -> "Rows":
+        """The rows at these positions, in this order."""
+        texts, keys = Texts.of(self.texts), Texts.of(self.keys)
+        return Rows(texts.take(index), self.targets[index], self.numbers[index], keys.take(index))
+
+
+@dataclass(frozen=True)
+class Splits:
+    """The rows to train on, to choose by, and to be judged on. Rows, never tensors."""
+
+    train: Rows
+    val: Rows
+    test: Rows
+    fingerprint: str  # SHA-256 (first 16 hex digits) of content and split
+    _orders: dict[int, Array] = field(default_factory=dict, init=False, repr=False, compare=False)  # by seed
+
+    def subset(self, rows: int, seed: int) -> "Splits":
+        """The first `rows` training rows in the seed's own hash order; validation and test stay.
+
+        Nested: fewer rows are the beginning of more rows with the same seed. More rows than there are means all.
+        """
+        if rows < 1:
+            raise UsageError(f"{rows} training rows were asked for", "ask for at least 1")
+        if seed not in self._orders:
+            parts = zip(self.train.keys, _each(self.train.numbers), strict=True)
+            hashes = _hashes((f"{seed}\0{key}\0{number}" for key, number in parts), len(self.train))
+            self._orders[seed] = np.argsort(hashes, kind="stable")
+        return replace(self, train=self.train.take(self._orders[seed][:rows]))
+
+
+# --- table to rows -------------------------------------------------------------------------------------------------
+
+
+def make_rows(table: Table, schema: Schema, *, drop_bad_rows: bool = False) -> tuple[Rows, tuple[str, ...]]:
+    """Rows that can be learned from, and a caveat for each kind of row that was left out.
+
+    Raises InputError for bad rows (missing or unparsable target, empty text, a class with one row) unless
+    `drop_bad_rows`, and where fewer than 20 rows or a single class remain.
+    """
+    found = find_usable_rows(table, schema)
+    if found.bad and not drop_bad_rows:
+        raise InputError(". ".join(kind.problem for kind in found.bad), _hint(found.bad))
+    rows = usable_rows(table, schema, found)
+    return rows, (*(f"Left out: {kind.problem}." for kind in found.bad), *remarks(table, schema, found))
+
+
+def remarks(table: Table, schema: Schema, found: UsableRows) -> tuple[str, ...]:
+    """What a person should know of how a corpus was read."""
+    count, names = len(table.skipped), join_phrases([Path(name).name for name in table.skipped])
+    what = "files that are" if count > 1 else "file that is"
+    said = [f"Left out: {count:,} {what} neither .txt nor .md ({names})."] if count else []
+    run = _run(found) if schema.task in CORPUS else None
+    if run:
+        documents = len(np.unique(found.owners))
+        said.append(
+            f"{documents} document{'s are' if documents > 1 else ' is'} too few to divide between training and test, "
+            f"so runs of {run:,} neighbouring pieces are divided: the test pieces are of documents also trained on."
+        )
+    return tuple(said)
+
+
+def usable_rows(table: Table, schema: Schema, found: UsableRows) -> Rows:
+    """The rows that are not bad; of a corpus, their pieces. Raises InputError where too few, or one class, remain."""
+    index = np.flatnonzero(found.usable[found.owners])
+    targets, keys = found.targets, _keys(table, schema, found.texts, found.targets)
+    if schema.task in CORPUS:
+        _check_pieces(len(index), schema)
+        targets, keys = targets[found.owners], _piece_keys(keys, found)
+    else:
+        _check_enough(schema, targets[index], len(found.texts))
+    return Rows(found.pieces, targets, np.arange(1, len(found.pieces) + 1), keys).take(index)
+
+
+def _hint(bad: Sequence[BadRows]) -> str:
+    merge = "merge them with other classes" if any(kind.kind == "single-class" for kind in bad) else ""
+    clean = "clean them" if any(kind.kind != "single-class" for kind in bad) else ""
+    said = " and ".join(part for part in (clean, merge) if part)
+    return f"{said}, or pass --drop-bad-rows to leave them out (they will be listed in the report)"
+
+
+def _check_enough(schema: Schema, targets: Array, total: int) -> None:
+    if len(targets) < MIN_SPLIT_ROWS:
+        raise InputError(
+            f"{len(targets)} of {total:,} rows can be used, but at least {MIN_SPLIT_ROWS} are needed",
+            "add rows; a few hundred are a sensible beginning",
+        )
+    if all(target == targets[0] for target in targets):
+        if schema.task == "chat":
+            raise InputError(
+                f"the answers of {schema.answers} are {shorten(targets[0])} in every usable row, "
+                "so there is nothing to learn",
+                "add conversations with other answers",
+            )
+        raise InputError(
+            f"{schema.answers} is {shorten(targets[0])} in every usable row, so there is nothing to learn",
+            "choose another target",
+        )
+
+
+def _keys(table: Table, schema: Schema, texts: Texts, targets: Array) -> Texts:
+    """The group where there is one; else a digest of text and target, so that exact copies stay together."""
+    groups = each_text(table.columns[schema.group]) if schema.group else itertools.repeat(None, len(texts))
+    if schema.task in CORPUS:  # a document may be larger than what memory should hold as a string
+        digests = (_digest(content) for content in texts.buffers())
+    else:
+        pairs = zip(texts, _each(targets), strict=True)
+        digests = (_bytes_digest(f"{text}\0{target}") for text, target in pairs)
+    return Texts.of(
+        f"group {group}" if group is not None and group.strip() else digest.hex()
+        for group, digest in zip(groups, digests, strict=True)
+    )
+
+
+def _check_pieces(pieces: int, schema: Schema) -> None:
+    if pieces < MIN_SPLIT_ROWS:
+        raise InputError(
+            f"the texts make {count_phrase(pieces, 'piece', 'pieces')} of at most {schema.piece_bytes:,} bytes, "
+            f"but at least {MIN_SPLIT_ROWS} are needed",
+            "add texts, or cut them finer with a smaller --max-length",
+        )
+
+
+def _piece_keys(keys: Texts, found: UsableRows) -> Texts:
+    """Of each piece, the key of its document; where those are too few, with the number of its run of neighbours."""
+    run = _run(found)
+    if run is None:
+        return keys.take(found.owners)
+    places = np.arange(len(found.owners)) - np.searchsorted(found.owners, found.owners)
+    parts = zip(keys.take(found.owners), _each(places // run), strict=True)
+    return Texts.of(f"{key} run {number}" for key, number in parts)
+
+
+def _run(found: UsableRows) -> int | None:
+    """How many neighbouring pieces stay on one side of the split; None where whole documents do."""
+    return -(-len(found.owners) // RUNS) if len(np.unique(found.owners)) < MIN_SPLIT_ROWS else None
+
+
+# --- rows to splits ------------------------------------------------------------------------------------------------
+
+
+def split(rows: Rows, schema: Schema) -> Splits:
+    """Test (20 %, at most 3,000 rows), validation (10 %, at most 1,000) and training rows, cut by a hash of the keys.
+
+    Rows with equal keys stay on one side. Stratified by class (a key counts for its rarest) or by the target's
+    quantile. Independent of the order of the rows. Raises InputError where there are fewer than 3 different keys.
+    """
+    # A key is its 64-bit hash from here on: two of 5 million share one with a probability below one in a million.
+    keys, key_of_row = np.unique(_hashes(rows.keys, len(rows)), return_inverse=True)
+    if len(keys) < 3:
+        column = f"column {schema.group!r}, the group," if schema.group else "the table"
+        values = count_phrase(len(keys), "value", "different values")
+        raise InputError(
+            f"{column} has only {values}, so its rows cannot be divided into three parts",
+            "choose a finer group, or leave out --group" if schema.group else "remove the copies and add rows",
+        )
+    sizes = np.bincount(key_of_row, minlength=len(keys))
+    strata = _class_strata(rows, key_of_row, len(keys)) if schema.task == "classification" else None
+    keep_half = strata is not None  # of a class, for training; quantiles need no such care
+    if schema.task == "regression":
+        strata = _quantile_strata(rows.targets, key_of_row, sizes)
+    elif strata is None:
+        strata = np.zeros(len(keys), dtype=np.int64)
+    order = np.lexsort((keys, strata))
+    test = _draw(order, strata, sizes, min(TEST_SHARE, TEST_ROWS / len(rows)), keep_half, leave=2)
+    rest = order[~np.isin(order, test)]
+    left = len(rows) - int(sizes[test].sum())
+    val_rows = min(VAL_SHARE * len(rows), VAL_ROWS)
+    val = _draw(rest, strata, sizes, val_rows / left, keep_half, leave=1)
+    part = np.zeros(len(keys), dtype=np.int64)
+    part[val], part[test] = 1, 2
+    train_rows, val_part, test_part = (rows.take(np.flatnonzero(part[key_of_row] == i)) for i in range(3))
+    return Splits(train_rows, val_part, test_part, _fingerprint(train_rows, val_part, test_part))
+
+
+def _draw(order: Array, strata: Array, sizes: Array, share: float, keep_half: bool, leave: int) -> Array:
+    """The first keys of each stratum that make up this share of its rows; what is too little is carried to the next.
+
+    Keys that are larger than what is left are passed over, so that the share is never exceeded; `leave` keys stay
+    for the other parts.
+    """
+    drawn: list[int] = []
+    budget = 0.0
+    starts = np.flatnonzero(np.diff(strata[order], prepend=-1))
+    for stratum in np.split(order, starts[1:]):
+        total = int(sizes[stratum].sum())
+        budget += share * total
+        room = total / 2 if keep_half else float(total)
+        for key in stratum:
+            if min(budget + 1e-9, room) < 1:
+                break  # no key is that small
+            size = int(sizes[key])
+            # The margin is for rounding: 0.2 * 5 may come out below 1.
+            if size <= min(budget + 1e-9, room) and len(drawn) + leave < len(order):
+                drawn.append(int(key))
+                budget -= size
+                room -= size
+    if not drawn:  # a few large groups: the smallest is the least too much
+        drawn.append(int(order[np.argmin(sizes[order])]))
+    return np.array(drawn, dtype=np.int64)
+
+
+def _class_strata(rows: Rows, key_of_row: Array, keys: int) -> Array:
+    """The rarest class among the rows of each key: int64 [keys]."""
+    number_of: dict[str | tuple[str, ...], int] = {}
+    kind_of_row = np.fromiter((number_of.setdefault(t, len(number_of)) for t in rows.targets), np.int64, len(rows))
+    counts: Counter[str] = Counter()
+    for target, times in zip(number_of, np.bincount(kind_of_row).tolist(), strict=True):
+        for label in _labels(target):
+            counts[label] += times
+    common_first = sorted(counts, key=lambda label: (-counts[label], label))
+    rank = {label: i + 1 for i, label in enumerate(common_first)}
+    rarest = np.array([max((rank[label] for label in _labels(target)), default=0) for target in number_of])
+    strata = np.zeros(keys, dtype=np.int64)
+    np.maximum.at(strata, key_of_row, rarest[kind_of_row])
+    return strata
+
+
+def _labels(target: str | tuple[str, ...]) -> tuple[str, ...]:
+    return target if isinstance(target, tuple) else (target,)
+
+
+def _quantile_strata(targets: Array, key_of_row: Array, sizes: Array) -> Array:
+    """The tenth in which the mean target of each key lies: int64 [keys]; fewer parts where there are few keys."""
+    # By rank, since the mean of huge targets would overflow and a sum would depend on the order of the rows.
+    ranks = np.searchsorted(np.sort(targets), targets)
+    means = np.bincount(key_of_row, weights=ranks, minlength=len(sizes)) / sizes
+    parts = max(1, min(TARGET_STRATA, len(sizes) // TARGET_STRATA))
+    return np.searchsorted(np.quantile(means, np.arange(1, parts) / parts), means)
+
+
+def _each(values: Array) -> Iterator[object]:
+    """The values as Python's own, some thousands at a time."""
+    for start in range(0, len(values), BLOCK):
+        yield from values[start : start + BLOCK].tolist()
+
+
+def _hashes(texts: Iterable[str], count: int) -> Array:
+    """64-bit hashes of so many texts, the same on every machine: uint64 [n]."""
+    return np.fromiter((int.from_bytes(_bytes_digest(text), "little") for text in texts), np.uint64, count)
+
+
+def _bytes_digest(text: str) -> bytes:
+    return _digest(text.encode("utf-8", "surrogatepass"))
+
+
+def _digest(content: bytes | memoryview) -> bytes:
+    return blake2b(content, digest_size=8).digest()
+
+
+def _fingerprint(*parts: Rows) -> str:
+    """Of what the rows say and in which part they are; not of the order in which they came."""
+    content = sha256()
+    for name, part in zip(("train", "val", "test"), parts, strict=True):
+        lines = zip(part.keys, part.texts, _each(part.targets), strict=True)
+        hashes = _hashes((f"{key}\0{text}\0{target}" for key, text, target in lines), len(part))
+        content.update(f"{name} {len(hashes)}\n".encode())
+        content.update(np.sort(hashes.astype("<u8").view(">u8")).tobytes())  # as their bytes sort
+    return content.hexdigest()[:16]

@@ -1,0 +1,166 @@
+"""Conversations: how are turns written in a table's cell, and how in the text of a row?"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from warmstart.data.tables.json_files import json_error_message
+from warmstart.errors import InputError, shorten
+
+Role = Literal["system", "user", "assistant"]
+# As chat templates name them, and as ShareGPT files do.
+ROLES: dict[str, Role] = {
+    "system": "system",
+    "developer": "system",
+    "user": "user",
+    "assistant": "assistant",
+    "human": "user",
+    "gpt": "assistant",
+}
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What one side says."""
+
+    role: Role
+    content: str
+
+
+def write_turns(turns: Sequence[Turn]) -> str:
+    """The turns as canonical JSON: a list of {"role", "content"}.
+
+    >>> write_turns([Turn("user", "Hello?")])
+    '[{"role": "user", "content": "Hello?"}]'
+    """
+    return json.dumps([{"role": turn.role, "content": turn.content} for turn in turns], ensure_ascii=False)
+
+
+def write_prompt(instruction: str, source: str, *answer: str) -> str:
+    """A text to summarise, translate or describe as `write` writes it: a question, and the answer where it is known."""
+    asked = f"{instruction}\n\n{source}" if instruction else source
+    return write_turns([Turn("user", asked), *(Turn("assistant", text) for text in answer)])
+
+
+def document(text: str, instruction: str) -> str:
+    """The source again.
+
+    >>> document(write_prompt("Sum up.", "A long text.", "A text."), "Sum up.")
+    'A long text.'
+    """
+    asked = next(turn.content for turn in reversed(read_turns(text)) if turn.role == "user")
+    return asked.removeprefix(f"{instruction}\n\n") if instruction else asked
+
+
+def read_turns(text: str) -> tuple[Turn, ...]:
+    """The turns that `write` wrote. Raises InputError for anything that is no conversation.
+
+    >>> read_turns('[{"role": "user", "content": "Hello?"}]')
+    (Turn(role='user', content='Hello?'),)
+    """
+    return turns_of(text)
+
+
+def turns_of(cell: object) -> tuple[Turn, ...]:
+    """The turns in a cell: a list of {role, content} or of ShareGPT's {from, value}, as it is or as JSON.
+
+    An optional system turn comes first, which is left out where it says nothing; then user and assistant alternate, the
+    user begins. Raises InputError with what is wrong, without the place, which the caller knows.
+    """
+    found = _from_json(cell) if isinstance(cell, str) else cell
+    if not isinstance(found, list):
+        raise InputError(f"it is {shorten(found, 40)}, expected a list of turns")
+    turns = tuple(_turn(number, item) for number, item in enumerate(found, 1))
+    _check_order(turns)
+    return turns if turns[0].content.strip() else turns[1:]
+
+
+def check_answered(turns: Sequence[Turn]) -> None:
+    """Raises InputError where the assistant does not have the last word."""
+    if turns[-1].role != "assistant":
+        raise InputError("the last turn is the user's, expected the assistant's")
+
+
+def has_answer(cell: object) -> bool:
+    """Whether any turn in the cell is the assistant's, however broken the others are."""
+    try:
+        found = _from_json(cell) if isinstance(cell, str) else cell
+        items = [_from_json(item) if isinstance(item, str) else item for item in found]  # type: ignore[attr-defined]
+    except (InputError, TypeError):
+        return False
+    said = (item.get("role") or item.get("from") for item in items if isinstance(item, dict))
+    return any(isinstance(role, str) and ROLES.get(role) == "assistant" for role in said)
+
+
+def looks_like_turns(cell: object) -> str | None:
+    """'role' or 'from', the key that names the speaker, where the cell begins like a conversation."""
+    try:
+        found = _from_json(cell) if isinstance(cell, str) and cell.lstrip()[:1] == "[" else cell
+        first = found[0] if isinstance(found, list) and found else None
+        first = _from_json(first) if isinstance(first, str) and first.lstrip()[:1] == "{" else first
+    except InputError:
+        return None
+    if isinstance(first, dict):
+        for speaker, said in (("role", "content"), ("from", "value")):
+            if speaker in first and said in first:
+                return speaker
+    return None
+
+
+def _turn(number: int, item: object) -> Turn:
+    found = _from_json(item) if isinstance(item, str) else item
+    if not isinstance(found, dict):
+        raise InputError(f"turn {number} is {shorten(found, 40)}, expected role and content")
+    role, content = _value(found, "role", "from"), _value(found, "content", "value")
+    if not isinstance(role, str) or role not in ROLES:
+        raise InputError(f"turn {number} has the role {shorten(role, 40)}, expected system, user or assistant")
+    content = _joined(number, ROLES[role], content) if isinstance(content, list) else content
+    if not isinstance(content, str):
+        raise InputError(f"turn {number} ({ROLES[role]}) holds {shorten(content, 40)}, expected text")
+    if not content.strip() and ROLES[role] != "system":
+        raise InputError(f"turn {number} ({ROLES[role]}) is empty")
+    try:
+        content.encode()
+    except UnicodeEncodeError as error:
+        raise InputError(f"turn {number} ({ROLES[role]}) holds half of a character ({error.reason})") from error
+    return Turn(ROLES[role], content)
+
+
+def _joined(number: int, role: Role, parts: list[object]) -> str:
+    """The text of content that is in parts, as lines. Raises InputError for a part that is no text."""
+    texts = []
+    for part in parts:
+        kind = part.get("type") if isinstance(part, dict) else None
+        text = part.get("text") if isinstance(part, dict) and kind == "text" else None
+        if not isinstance(text, str):
+            what = f"of type {shorten(kind, 40)}" if isinstance(kind, str) and kind != "text" else "that is none"
+            raise InputError(f"turn {number} ({role}) holds a part {what}, expected parts of type 'text' alone")
+        texts.append(text)
+    return "\n".join(texts)
+
+
+def _value(item: dict[str, Any], *keys: str) -> object:
+    return next((item[key] for key in keys if item.get(key) is not None), None)
+
+
+def _check_order(turns: Sequence[Turn]) -> None:
+    spoken = turns[1:] if turns and turns[0].role == "system" else turns
+    if not spoken:
+        raise InputError("it has no turn of a user")
+    expected: Role = "user"
+    for number, turn in enumerate(spoken, 1 + len(turns) - len(spoken)):
+        if turn.role != expected:
+            rule = "a system turn comes first" if turn.role == "system" else "user and assistant take turns"
+            raise InputError(f"turn {number} is of the {turn.role}, expected the {expected}: {rule}")
+        expected = "assistant" if expected == "user" else "user"
+
+
+def _from_json(text: str) -> object:
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise InputError("it is nested too deeply") from error
+    except ValueError as error:
+        wrong = json_error_message(error) if isinstance(error, json.JSONDecodeError) else str(error)
+        raise InputError(f"{shorten(text, 40)} is not valid JSON: {wrong}") from error

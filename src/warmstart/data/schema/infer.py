@@ -1,0 +1,300 @@
+"""Recognise: which task is a table, which columns feed it, and on which scale?"""
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from warmstart.data.schema.columns import check_columns, no_target
+from warmstart.data.schema.infer_text import infer_text_schema, language_task
+from warmstart.data.schema.numbers import amounts, decimal_comma, with_point
+from warmstart.data.schema.schema import ColumnChoices, Scale, Schema, TaskName, check_meant
+from warmstart.data.tables.cells import (
+    as_numbers,
+    as_text,
+    blank,
+    constant,
+    count_different,
+    is_identifier,
+    likely_separator,
+    present,
+)
+from warmstart.data.tables.formats import CODE, NA_MARKS
+from warmstart.data.tables.read import Table
+from warmstart.data.tables.strings import ArrowColumn
+from warmstart.errors import InputError, UsageError, join_phrases, shorten
+from warmstart.types import Array
+
+__all__ = ["ColumnChoices", "Scale", "Schema", "TaskName", "infer_schema"]
+
+NUMERIC_SHARE = 0.95  # of a text column that must be numbers for it to be one with bad values
+MANY_VALUES = 20  # whole numbers with more different values are quantities, with fewer they may be classes
+ROWS_PER_CLASS = 5  # fewer rows than this to a value, on average, are too few to call the values classes
+FIRST_LOOK_ROWS = 500  # rows looked at first: most columns vary there, and do not follow the target
+
+
+def infer_schema(table: Table, columns: ColumnChoices) -> Schema:
+    """What the table is, from what the user said and from its values.
+
+    The task: fractions are regression; whole numbers are classification where they take at most 20 values with at
+    least 5 rows each on average, else regression; text that is numbers in at least 95 % of its cells is treated as
+    numbers; any other text, and true/false, is classification; lists, or a separator, make it multi-label.
+    Raises UsageError for a column that is not there, InputError for a target from which nothing can be learned.
+    """
+    check_columns(table, columns)
+    found = language_task(table, columns)
+    if found:
+        return infer_text_schema(table, columns, *found)
+    if not columns.target:
+        raise no_target(table)
+    target = table.columns[columns.target]
+    _check_varies(columns, target)
+    task, multi_label, notes = _task(table, columns, target)
+    scale: Scale = "linear"
+    if task == "regression":
+        scale, note = _scale(columns, as_numbers(target)[0])
+        notes.append(note)
+    elif columns.scale not in (None, "linear"):
+        raise UsageError(f"the scale {columns.scale!r} is for regression, but this is classification", "leave it out")
+    check_meant(columns, task)
+    text, labelled, ignored = _inputs(table, columns, task)
+    if not columns.text:
+        notes.append(_said_of_inputs(text, labelled, ignored))
+    return Schema(
+        task=task,
+        target=columns.target,
+        text=text,
+        labelled=labelled,
+        group=columns.group,
+        ignored=ignored,
+        scale=scale,
+        multi_label=multi_label,
+        separator=columns.separator,
+        notes=tuple(notes),
+    )
+
+
+# --- the target ----------------------------------------------------------------------------------------------------
+
+
+def _check_varies(columns: ColumnChoices, target: ArrowColumn) -> None:
+    name = columns.target
+    if pa.types.is_nested(target.type) and not pa.types.is_list(target.type):
+        raise InputError(f"column {name!r} holds {target.type}, expected numbers or classes", "write it as text")
+    if pa.types.is_temporal(target.type) or pa.types.is_binary(target.type):
+        raise InputError(
+            f"column {name!r} holds {target.type}, expected numbers or classes",
+            "write it as a number, for example days",
+        )
+    if all(cell.strip().lower() in NA_MARKS for cell in present(target)):
+        raise InputError(
+            f"column {name!r} has no value in any row, so there is nothing to learn", "choose another target"
+        )
+    only = next(present(target))
+    if all(cell == only for cell in present(target)):
+        raise InputError(
+            f"column {name!r} is {shorten(only)} in every row, so there is nothing to learn", "choose another target"
+        )
+
+
+def _task(table: Table, columns: ColumnChoices, target: ArrowColumn) -> tuple[TaskName, bool, list[str]]:
+    """(task, multi-label?, why)"""
+    name = repr(columns.target)
+    if columns.separator is not None or pa.types.is_list(target.type):
+        if columns.task == "regression":
+            raise UsageError(f"column {name} holds several labels a row, which is not regression", "leave out --task")
+        if columns.separator == "":
+            raise UsageError(
+                "the separator is empty", "name the character between two labels, for example --separator ','"
+            )
+        return (
+            "classification",
+            True,
+            [f"{name} holds several labels a row, so the task is multi-label classification."],
+        )
+    if columns.task is not None:
+        _check_task(columns, target)
+        return columns.task, False, [f"The task is {columns.task}, as asked."]
+    task, why = _guess(target)
+    if task == "classification":
+        _check_point(columns.target, target)
+        _check_repeats(table, columns.target, target)
+    return task, False, [f"{name} {why}, so the task is {task}."]
+
+
+def _check_task(columns: ColumnChoices, target: ArrowColumn) -> None:
+    if columns.task != "regression":
+        return
+    _check_point(columns.target, target)
+    if not np.isfinite(as_numbers(target)[0]).any():
+        raise UsageError(
+            f"--task regression needs numbers, but column {columns.target!r} holds none", "leave out --task"
+        )
+
+
+def _guess(target: ArrowColumn) -> tuple[TaskName, str]:
+    if pa.types.is_boolean(target.type):
+        return "classification", "is true or false"
+    numbers, bad = as_numbers(target)
+    values = numbers[np.isfinite(numbers)]
+    if pa.types.is_large_string(target.type):
+        codes = pc.any(pc.match_substring_regex(target, CODE)).as_py()
+        if codes or len(values) < NUMERIC_SHARE * (len(values) + bad.sum()):
+            return "classification", f"holds text with {pc.count_distinct(target).as_py():,} different values"
+    distinct = len(np.unique(values))
+    whole = bool((values == np.floor(values)).all())
+    # Whole numbers stored as fractions are meant as such, unless a missing value has forced them to be.
+    if pa.types.is_floating(target.type) and distinct > 2 and not np.isnan(numbers).any():
+        whole = False
+    kind = "whole numbers" if whole else "numbers"
+    some_bad = f" (and {bad.sum():,} cells that are not)" if bad.any() else ""
+    said = f"holds {kind} with {distinct:,} different values{some_bad}"
+    if distinct <= 2 or (whole and distinct <= MANY_VALUES and len(values) >= ROWS_PER_CLASS * distinct):
+        return "classification", said
+    return "regression", said
+
+
+def _check_point(name: str, target: ArrowColumn) -> None:
+    shown = decimal_comma(target) if pa.types.is_large_string(target.type) else None
+    if shown is not None:
+        raise InputError(
+            f"column {name!r} holds what look like numbers with decimal commas (for example {shorten(shown)})",
+            f"write {with_point(shown)}, for example by saving the file with points as decimal marks and without "
+            "units; if they are labels, pass --separator ',' or --task classification",
+        )
+
+
+def _check_repeats(table: Table, name: str, target: ArrowColumn) -> None:
+    distinct, rows = count_different(present(target))
+    if distinct > MANY_VALUES and distinct > rows / 2:
+        separator = f" {found!r}" if (found := likely_separator(present(target))) else ""
+        shown = [f"{shorten(cell)} in {table.where(row)}" for row, cell in amounts(target).items()]
+        raise InputError(
+            f"column {name!r} has {distinct:,} different values in {rows:,} rows "
+            f"(for example {join_phrases(shown or [shorten(next(present(target)))])}): neither numbers nor classes",
+            "choose another target; write numbers as 1234.56, without currency signs and thousands separators; "
+            f"for several labels a cell, pass --separator{separator}",
+        )
+
+
+def _scale(columns: ColumnChoices, numbers: Array) -> tuple[Scale, str]:
+    values = numbers[np.isfinite(numbers)]
+    low, high, name = values.min(), values.max(), repr(columns.target)
+    if columns.scale is not None:
+        if (columns.scale == "log10" and low <= 0) or (columns.scale == "log10(1+x)" and low < 0):
+            needed = "positive" if columns.scale == "log10" else "no negative"
+            raise UsageError(
+                f"the scale {columns.scale!r} needs {needed} values, but the smallest of {name} is {low:g}",
+                "choose another scale",
+            )
+        return columns.scale, f"{name} is learned on the scale {columns.scale}, as asked."
+    spread = f"{name} lies between {_short(low)} and {_short(high)} with a median of {_short(np.median(values))}"
+    scale = fitting_scale(values)
+    how = "as it is" if scale == "linear" else f"as {scale}, which is undone in predictions"
+    return scale, f"{spread}: it is learned {how}."
+
+
+def fitting_scale(values: Array) -> Scale:
+    """Logarithm where finite values are never negative, lean far to small values, and lean half as much or less as one.
+
+    They lean where the middle of their 10th and 90th percentile lies far above the median (by a third of their half
+    distance), or where they have a heavy tail: the 99th percentile above 10 times the median and a skewness above 2.
+    """
+    low = values.min()
+    if low < 0:
+        return "linear"
+    logarithms = np.log10(values) if low > 0 else np.log10(1 + values)
+    leans = _lean(values) > 1 / 3 and abs(_lean(logarithms)) <= _lean(values) / 2
+    heavy = np.percentile(values, 99) > 10 * np.median(values) and _skewness(values) > 2
+    if leans or (heavy and abs(_skewness(logarithms)) <= _skewness(values) / 2):
+        return "log10" if low > 0 else "log10(1+x)"
+    return "linear"
+
+
+def _short(number: float) -> str:
+    return f"{number:,.0f}" if 1000 <= abs(number) < 1e15 else f"{number:g}"
+
+
+def _lean(values: Array) -> float:
+    """Between -1 and 1 (Kelly's skewness): 0 where the 10th and 90th percentile are equally far from the median."""
+    low, middle, high = np.percentile(values, (10, 50, 90))
+    return float(((high - middle) - (middle - low)) / (high - low)) if high > low else 0.0
+
+
+def _skewness(values: Array) -> float:
+    with np.errstate(over="ignore", invalid="ignore"):
+        centred = values / (np.abs(values).max() or 1.0)  # powers of large values would overflow
+        centred = centred - centred.mean()
+        deviation = centred.std()
+        return float((centred**3).mean() / deviation**3) if deviation > 0 else 0.0
+
+
+# --- the inputs ----------------------------------------------------------------------------------------------------
+
+
+def _inputs(table: Table, columns: ColumnChoices, task: TaskName) -> tuple[tuple[str, ...], bool, dict[str, str]]:
+    """(columns that feed the model, as 'column: value' lines?, why the others do not)"""
+    names = [name for name in table.columns.column_names if name not in (columns.target, columns.group)]
+    target = table.columns[columns.target]
+    if columns.text:
+        text = tuple(dict.fromkeys(columns.text))
+        return text, False, {name: "not among the text columns asked for" for name in names if name not in text}
+    ignored: dict[str, str] = {}
+    for name in names:
+        why = _why_not(name, table.columns[name], target, task)
+        if why:
+            ignored[name] = why
+    text = tuple(name for name in names if name not in ignored)
+    if not text:
+        why = "; ".join(f"{name!r} {reason}" for name, reason in ignored.items()) or "there is only the target"
+        raise InputError(f"no column is left to learn from: {why}", "name the columns to read with --text")
+    return text, len(text) > 1 or not pa.types.is_large_string(table.columns[text[0]].type), ignored
+
+
+def _why_not(name: str, column: ArrowColumn, target: ArrowColumn, task: TaskName) -> str | None:
+    kind = column.type
+    if (pa.types.is_nested(kind) and not pa.types.is_list(kind)) or pa.types.is_binary(kind):
+        return f"is of type {kind}, which cannot be written as text"
+    if blank(column):
+        return "is empty in every row"
+    if constant(column):
+        return "is the same in every row"
+    if is_identifier(name, column):
+        return "names the row (its values are nearly all different) and says nothing about others"
+    return gives_away(column, target, task)
+
+
+def gives_away(column: ArrowColumn, target: ArrowColumn, task: TaskName) -> str | None:
+    """Why the target follows from this column alone, or None: the same values, one for one, or rising with it."""
+    if (
+        len(column) > FIRST_LOOK_ROWS
+        and gives_away(column.slice(0, FIRST_LOOK_ROWS), target.slice(0, FIRST_LOOK_ROWS), task) is None
+    ):
+        return None  # whatever holds for all rows holds for the first ones, and seldom does
+    mine, theirs = as_text(column), as_text(target)
+    both = [(a, b) for a, b in zip(mine, theirs, strict=True) if a is not None and b is not None]
+    if not both:
+        return None
+    if all(a == b for a, b in both):
+        return "is the target itself"
+    pairs, values, targets = len(set(both)), len({a for a, _ in both}), len({b for _, b in both})
+    if not pairs == values == targets:
+        return None
+    if task == "classification":
+        return "stands for the target one to one" if targets <= len(both) / 2 else None
+    return "rises or falls exactly with the target" if _monotone(column, target) else None
+
+
+def _monotone(column: ArrowColumn, target: ArrowColumn) -> bool:
+    x, y = as_numbers(column)[0], as_numbers(target)[0]
+    both = np.isfinite(x) & np.isfinite(y)
+    if both.sum() < 3:
+        return False
+    steps = np.diff(y[both][np.argsort(x[both], kind="stable")])
+    return bool((steps >= 0).all() or (steps <= 0).all())
+
+
+def _said_of_inputs(text: tuple[str, ...], labelled: bool, ignored: dict[str, str]) -> str:
+    said = ", ".join(repr(name) for name in text)
+    how = "written as 'column: value' lines" if labelled else "read as it is"
+    left_out = "".join(f"; {name!r} is left out: it {reason}" for name, reason in ignored.items())
+    return f"The input is {said}, {how}{left_out}."

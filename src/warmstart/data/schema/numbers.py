@@ -1,0 +1,87 @@
+"""Numerals: how are numbers written that cannot be read as such, and which stand for a missing one?
+
+>>> with_point("1.234,56"), with_point("6,33 €")
+('1234.56', '6.33')
+"""
+
+import re
+from collections.abc import Iterator
+
+import numpy as np
+
+from warmstart.data.tables.cells import PLAIN_NUMBER, each_text
+from warmstart.data.tables.formats import NA_MARKS
+from warmstart.data.tables.strings import ArrowColumn
+from warmstart.types import Array
+
+AMOUNT_SHARE = 0.95  # of the cells that must hold an amount for the column to be one of amounts
+STAND_INS = (-1, -9, -99, -999, -9999, 0)  # written where a number is missing
+FEWEST_OTHERS = 20  # different numbers beside one of these: with fewer they may be a scale, such as -1, 1, 2
+FAR = 10  # the least number beside 0, for that to be no amount
+EXAMPLES_SHOWN = 3  # ways of writing that are shown
+UNIT = r"(?:[$€£¥₹%°]|[^\W\d_]{1,4}\.?)"
+AMOUNT = re.compile(rf"(?:{UNIT}\s*)?([+-]?[0-9]+(?:[.,'\s][0-9]+)*)(?:\s*{UNIT})?")
+DECIMAL_COMMA = re.compile(r"[+-]?(?:[0-9]+|[0-9]{1,3}(?:[.\s][0-9]{3})+),([0-9]+)")
+INTEGER_PATTERN = re.compile(r"[+-]?[0-9]+")
+
+
+def decimal_comma(column: ArrowColumn) -> str | None:
+    """A cell with a decimal comma, if all cells are numbers and those with a fraction have one; units may stand beside.
+
+    Where each fraction has three digits, as in 1,234, the comma may part thousands, and nothing can be said.
+    """
+    shown = None
+    for _, cell in _filled(column):
+        number = _number(cell)
+        fraction = number and DECIMAL_COMMA.fullmatch(number)
+        if not fraction and not (number and INTEGER_PATTERN.fullmatch(number)):
+            return None
+        if fraction and len(fraction[1]) != 3:
+            shown = shown or cell
+    return shown
+
+
+def with_point(cell: str) -> str:
+    """A cell with a decimal comma as it would be read."""
+    return re.sub(r"[.\s]", "", _number(cell) or cell).replace(",", ".")
+
+
+def amounts(column: ArrowColumn) -> dict[int, str]:
+    """A cell of each way in which amounts are written here, three at most, by row from 1; {} where they are none.
+
+    Those that can be read are left out.
+    """
+    cells, read = 0, 0
+    ways: dict[str, tuple[int, str]] = {}
+    for row, cell in _filled(column):
+        number = _number(cell)
+        cells, read = cells + 1, read + (number is not None)
+        if number is not None and not PLAIN_NUMBER.match(cell):
+            ways.setdefault(cell.replace(number, ""), (row, cell))
+    return dict(list(ways.values())[:EXAMPLES_SHOWN]) if read >= AMOUNT_SHARE * cells else {}
+
+
+def stand_in(values: Array) -> float | None:
+    """The number that comes again and again and lies below all others, which are positive; None where there is none.
+
+    >>> stand_in(np.array([-1.0, -1.0, *range(1, 30)])), stand_in(np.array([0.0, 0.0, *range(1, 30)]))
+    (-1.0, None)
+    """
+    present = values[np.isfinite(values)]
+    least = float(present.min(initial=1))
+    others = np.unique(present[present != least])
+    again = (present == least).sum()
+    if least not in STAND_INS or not 2 <= again < len(present) / 2 or len(others) < FEWEST_OTHERS:
+        return None
+    return least if others[0] > 0 and (least or others[0] >= FAR) else None
+
+
+def _filled(column: ArrowColumn) -> Iterator[tuple[int, str]]:
+    cells = enumerate(each_text(column), 1)
+    return ((row, cell.strip()) for row, cell in cells if cell is not None and cell.strip().lower() not in NA_MARKS)
+
+
+def _number(cell: str) -> str | None:
+    """What is left of an amount without its unit."""
+    found = AMOUNT.fullmatch(cell)
+    return found[1] if found else None

@@ -1,0 +1,83 @@
+"""Schema: what did a person say about a table, and what was recognised?"""
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from warmstart.errors import UsageError, join_phrases
+
+if TYPE_CHECKING:
+    from warmstart.data.tables.read import Table
+
+Scale = Literal["linear", "log10", "log10(1+x)"]
+TaskName = Literal[
+    "regression", "classification", "causal-lm", "masked-lm", "summarise", "translate", "chat", "structured"
+]
+Long = Literal["head-tail", "chunks"]  # of a text that does not fit: head and tail are read; summaries of all its parts
+CORPUS: tuple[TaskName, ...] = ("causal-lm", "masked-lm")  # rows are pieces of documents
+TEXT_OUT: tuple[TaskName, ...] = ("summarise", "translate", "chat", "structured")  # rows are conversations
+INSTRUCTED: tuple[TaskName, ...] = ("summarise", "translate", "structured")
+PIECE_BYTES = 768  # 3 a token, at the 256 tokens that are read of a text by default
+
+
+@dataclass(frozen=True)
+class ColumnChoices:
+    """What the user said about the columns; what follows from the values may be left to `recognise`."""
+
+    target: str = ""  # "": none was named
+    text: tuple[str, ...] = ()
+    group: str | None = None
+    task: TaskName | None = None  # None: from the target's values, or from the form of the table
+    separator: str | None = None  # splits a target cell into labels: multi-label classification
+    scale: Scale | None = None  # None: log where the target is positive and skewed
+    instruction: str | None = None  # None: the task's own sentence
+    fields: tuple[str, ...] = ()  # columns that make up the JSON object to be written
+    schema: str | None = None  # a file with the JSON Schema of what is to be written; None: from the values
+    piece_bytes: int = PIECE_BYTES  # of a document, at most
+    long: Long | None = None  # None: head and tail
+
+
+@dataclass(frozen=True)
+class Schema:
+    """What was recognised. `notes` say why, one sentence each, for `check` and the report."""
+
+    task: TaskName
+    target: str  # "" where it is no column of its own: a corpus, conversations in one column, `fields`
+    text: tuple[str, ...]
+    labelled: bool  # True: an input is written as "column: value" lines, False: the texts joined by newlines
+    group: str | None
+    ignored: dict[str, str]  # column -> why it does not feed the model
+    scale: Scale  # "linear" for all but regression
+    multi_label: bool
+    separator: str | None
+    notes: tuple[str, ...] = field(default=())
+    instruction: str | None = None  # stands before each text that is to be summarised, translated or described
+    fields: tuple[str, ...] = ()  # columns that make up the JSON object
+    json_schema: dict[str, Any] | None = None  # of the JSON objects that are to be written
+    piece_bytes: int = 0  # of a document, at most; 0 where rows are not pieces
+    long: Long = "head-tail"  # of a text-out task, what becomes of a text that does not fit
+
+    @property
+    def answers(self) -> str:
+        """What holds the answers of a text-out task, for messages: "column 'synopsis'"."""
+        columns = self.fields or (self.target or self.text[0],)
+        return f"column{'s' if len(columns) > 1 else ''} {join_phrases(columns, quote=True)}"
+
+
+def check_meant(columns: ColumnChoices, task: TaskName) -> None:
+    """Raises UsageError where something was said that means nothing for the task."""
+    for name, said, tasks in (
+        ("instruction", columns.instruction, INSTRUCTED),
+        ("fields", columns.fields, ("structured",)),
+        ("schema", columns.schema, ("structured",)),
+        ("separator", columns.separator, ("classification", "structured")),
+        ("long head-tail", columns.long == "head-tail", TEXT_OUT),
+        ("long chunks", columns.long == "chunks", ("summarise",)),
+        ("scale", columns.scale not in (None, "linear"), ("regression",)),
+    ):
+        if said and task not in tasks:
+            raise UsageError(f"--{name} is for {join_phrases(tasks)}, but the task is {task}", "leave it out")
+
+
+def describe_files(table: "Table") -> str:
+    """The table, for messages."""
+    return table.files[0] if len(table.files) == 1 else f"these {len(table.files)} files"

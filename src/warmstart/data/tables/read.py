@@ -1,0 +1,250 @@
+"""Read: how do files, a glob, a folder or a name on the hub become one table?"""
+
+import bisect
+import glob
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import pyarrow as pa
+
+from warmstart.data.tables.formats import READERS, TEXT_ENDINGS, check_cells, instead, read_file, usual_type
+from warmstart.data.tables.text_files import find_texts, is_plain, read_texts
+from warmstart.errors import InputError, MissingError, did_you_mean, join_phrases, shorten
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeIs
+
+
+MEMORY = "the given rows"  # the "file" of a table that was not read from one
+PANDAS_INDEX = "__index_level_"  # begins the name of the column in which pandas gives a DataFrame's index
+MIXED = "give each column as many rows, all of one type, or text"
+HUB_NAME = re.compile(r"([\w.-]+/[\w.-]+)(?::([\w.-]+)(?:/([\w.-]+))?)?")
+
+
+@dataclass(frozen=True)
+class Table:
+    """Columns as they were in the file(s). Row numbers are 1-based and count data rows, across the files in order.
+
+    Strings are `large_string` and dictionaries are decoded, whatever the format was.
+    """
+
+    columns: pa.Table
+    files: tuple[str, ...]
+    ends: tuple[int, ...]  # row number of the last row of each file
+    documents: bool = False  # each row is a text file, whole
+    skipped: tuple[str, ...] = ()  # files in the folder that are no text files
+
+    def where(self, row: int) -> str:
+        """'row 17' or, of several files, 'row 17 of prices-2.csv' (counted within that file); of documents, 'a.txt'."""
+        if self.documents:
+            return Path(self.files[row - 1]).name
+        if len(self.files) < 2:
+            return f"row {row}"
+        file = bisect.bisect_left(self.ends, row)
+        before = self.ends[file - 1] if file else 0
+        return f"row {row - before} of {Path(self.files[file]).name}"
+
+    def rows(self, numbers: Sequence[int], limit: int = 8) -> str:
+        """'row 17', 'rows 17, 204 and 9001 more': row numbers as they stand in a message."""
+        if len(self.files) > 1 or self.documents:
+            return join_phrases([self.where(n) for n in numbers[:limit]] + list(numbers[limit:]), limit)
+        return f"row{'s' if len(numbers) > 1 else ''} {join_phrases(numbers, limit)}"
+
+
+def read_table(source: str | Path | Sequence[str | Path], *, offline: bool = False) -> Table:
+    """One table from a file, several files, a glob, a folder of files, or `org/name[:config/split]` on the hub.
+
+    Text files (.txt, .md) become one row each; of a folder that holds no table, those in the folders in it as well.
+    All files must have the same columns; whole numbers and fractions in one column become fractions, numbers and
+    text become text. Raises InputError naming file and row where a file cannot be read, MissingError for the hub.
+    """
+    sources = [source] if isinstance(source, str | Path) else list(source)
+    if len(sources) == 1 and (hub := _hub_name(sources[0])):
+        return _from_hub(*hub, offline=offline)
+    skipped: list[Path] = []
+    files = [file for one in sources for file in _files(one, skipped)]
+    if not files:
+        raise InputError("no file was given", "name a file, a folder, a glob or org/name on the hub")
+    if any(map(is_plain, files)):
+        return _documents(files, skipped)
+    tables = [read_file(file) for file in files]
+    ends = np.cumsum([table.num_rows for table in tables])
+    names = [str(file) for file in files]
+    return Table(_joined(tables, names), tuple(names), tuple(int(end) for end in ends))
+
+
+class Arrow(Protocol):
+    """A DataFrame of pandas or polars, a table of pyarrow: whatever gives its columns as Arrow does."""
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object: ...
+
+
+InMemory = Mapping[str, Sequence[Any]] | Arrow
+
+
+def is_in_memory(data: object) -> "TypeIs[InMemory]":
+    """Whether `table_of` takes it."""
+    return isinstance(data, Mapping) or hasattr(data, "__arrow_c_stream__")
+
+
+def table_of(data: InMemory) -> Table:
+    """A table from columns that are already in memory: by their names, or as a DataFrame.
+
+    Raises InputError for a column of several types.
+    """
+    given = {name: _column(name, values) for name, values in data.items()} if isinstance(data, Mapping) else data
+    try:
+        found = pa.table(given)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError) as error:
+        raise InputError(f"{MEMORY} cannot be read: {error}.", MIXED) from error
+    names = [name for name in found.column_names if not name.startswith(PANDAS_INDEX)]
+    return Table(pa.table({name: usual_type(found[name]) for name in names}), (MEMORY,), (found.num_rows,))
+
+
+def _column(name: str, values: Sequence[Any]) -> "pa.Array[Any]":
+    if isinstance(values, str):
+        raise InputError(f"column {name!r} is one text where a list was expected.", f"write {{{name!r}: [text]}}")
+    try:
+        found: pa.Array[Any] = pa.array(values, from_pandas=True)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError) as error:
+        raise InputError(f"column {name!r} of {MEMORY} cannot be read: {error}.", MIXED) from error
+    return found
+
+
+# --- which files ------------------------------------------------------------------------------------------------------
+
+
+def _files(source: str | Path, skipped: list[Path]) -> list[Path]:
+    """The files that are meant; those of a folder of texts that are none are appended to `skipped`."""
+    path = Path(source).expanduser()
+    try:
+        if path.is_dir():
+            return _files_in(path, skipped)
+        if path.exists():
+            return [path]
+    except OSError as error:  # no permission, or a name that is too long for the system
+        raise InputError(f"{shorten(str(source))} cannot be read: {error.strerror}", "check the path") from error
+    if glob.has_magic(str(path)):
+        found = sorted(Path(name) for name in glob.glob(str(path), recursive=True) if Path(name).is_file())
+        if not found:
+            raise InputError(f"no file matches {str(source)!r}", "check the pattern, and quote it for the shell")
+        return found
+    raise InputError(f"there is no file {str(source)!r}", _hint_for_missing(path))
+
+
+def _files_in(folder: Path, skipped: list[Path]) -> list[Path]:
+    try:
+        found = sorted(file for file in folder.iterdir() if file.suffix.lower() in READERS and file.is_file())
+        if found:
+            return found
+        texts, others = find_texts(folder)
+    except OSError as error:
+        raise InputError(f"the folder {str(folder)!r} cannot be read: {error.strerror}") from error
+    if not texts:
+        raise InputError(
+            f"the folder {str(folder)!r} holds no file that can be read as a table",
+            instead(others) or f"expected files ending in {join_phrases([*READERS, *TEXT_ENDINGS], 13)}",
+        )
+    skipped += others
+    return texts
+
+
+def _hint_for_missing(path: Path) -> str:
+    if not path.parent.is_dir():
+        return f"the folder {str(path.parent)!r} does not exist either"
+    try:
+        return did_you_mean(path.name, sorted(name for name in os.listdir(path.parent) if not name.startswith(".")))
+    except OSError:
+        return "check the path"
+
+
+def _documents(files: Sequence[Path], skipped: Sequence[Path]) -> Table:
+    table = next((file for file in files if not is_plain(file)), None)
+    if table is not None:
+        text = next(file for file in files if is_plain(file))
+        raise InputError(f"{text} is a text file, but {table} is not", "name text files or tables, not both")
+    names, ends = tuple(map(str, files)), tuple(range(1, len(files) + 1))
+    return Table(read_texts(files), names, ends, True, tuple(map(str, skipped)))
+
+
+# --- several files ----------------------------------------------------------------------------------------------------
+
+
+def _joined(tables: list[pa.Table], names: Sequence[str]) -> pa.Table:
+    first = tables[0]
+    for table, name in zip(tables, names, strict=True):
+        if set(table.column_names) != set(first.column_names):
+            odd = sorted(set(table.column_names) ^ set(first.column_names))
+            raise InputError(
+                f"{name} and {names[0]} have different columns: {join_phrases(odd, quote=True)} is only in one of them",
+                "give every file the same columns, or name the files that belong together",
+            )
+    types = {c: _common_type(c, [table[c].type for table in tables], names) for c in first.column_names}
+    schema = pa.schema(list(types.items()))
+    return pa.concat_tables([table.select(schema.names).cast(schema) for table in tables])
+
+
+def _common_type(column: str, types: list[pa.DataType], names: Sequence[str]) -> pa.DataType:
+    common: pa.DataType = pa.null()
+    for kind, name in zip(types, names, strict=True):
+        both = {common, kind}
+        if common == kind or pa.types.is_null(kind):
+            continue
+        if pa.types.is_null(common):
+            common = kind
+        elif pa.types.is_list(common) and pa.types.is_list(kind):
+            common = pa.list_(_common_type(column, [common.value_type, kind.value_type], names))
+        elif both == {pa.int64(), pa.float64()}:
+            common = pa.float64()
+        elif both <= {pa.int64(), pa.float64(), pa.bool_(), pa.large_string()} and pa.large_string() in both:
+            common = pa.large_string()
+        else:
+            raise InputError(
+                f"{name}: column {column!r} is of type {kind}, but of type {common} in {names[0]}",
+                "give the column the same type in every file",
+            )
+    return common
+
+
+# --- the hub ----------------------------------------------------------------------------------------------------------
+
+
+def _hub_name(source: str | Path) -> tuple[str, str | None, str] | None:
+    """(`org/name`, config, split) if that is what was meant: no such file or folder, and no file's ending."""
+    match = None if isinstance(source, Path) else HUB_NAME.fullmatch(source)
+    endings = (*READERS, *TEXT_ENDINGS)
+    if match is None or Path(source).suffix.lower() in endings or Path(match[1]).parent.is_dir():
+        return None
+    return match[1], match[2], match[3] or "train"
+
+
+def _from_hub(name: str, config: str | None, split: str, *, offline: bool) -> Table:
+    if offline:
+        os.environ["HF_HUB_OFFLINE"] = "1"  # read when `datasets` is imported: then its cache alone is asked
+    try:
+        import datasets
+    except ImportError as error:
+        raise MissingError(
+            f"{name!r} is no file here, and reading it from the hub needs the package 'datasets'",
+            "pip install datasets, or name a file",
+        ) from error
+    try:
+        dataset = datasets.load_dataset(name, config, split=split)
+        table = dataset.with_format("arrow")[:]
+    except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:  # not there, not reached, no such split
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise MissingError(
+            f"{name!r} is no file here, and could not be read from the hub (split {split!r}): {reason}",
+            "check the name (org/name:config/split) and the network, or name a file",
+        ) from error
+    label = f"{name}:{config or 'default'}/{split}"
+    columns = pa.table({c: usual_type(table[c]) for c in table.column_names})
+    if columns.num_rows == 0:
+        raise InputError(f"{label} has no rows", "choose another split")
+    check_cells(Path(label), columns)
+    return Table(columns, (label,), (columns.num_rows,))

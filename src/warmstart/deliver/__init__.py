@@ -1,1 +1,0 @@
-"""Deliver: the trained model in use."""

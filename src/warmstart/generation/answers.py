@@ -1,0 +1,169 @@
+"""Writing: how does a trained model answer?"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from warmstart.data.encoding.language import Conversations
+from warmstart.data.encoding.seq2seq import Seq2Seq
+from warmstart.data.rows.split import Rows
+from warmstart.data.schema.conversations import Turn, document, write_prompt, write_turns
+from warmstart.data.schema.infer_text import default_instruction
+from warmstart.data.schema.schema import Schema
+from warmstart.errors import InputError, RowError, shorten
+from warmstart.generation.constrained import constraint
+from warmstart.generation.generate import TokenConstraint, cache_bytes, decode_stream, generate, stream_tokens
+from warmstart.generation.long_documents import summarise_long
+from warmstart.models.lm_head import LanguageHead
+from warmstart.models.model import Model
+from warmstart.models.pretrained.base import Base
+from warmstart.tasks.language import Language
+from warmstart.types import Array
+
+MAX_CHECKED_ANSWERS = 200  # answers that are looked at, at most
+
+
+@dataclass(frozen=True)
+class Writer:
+    """A model that continues conversations, in evaluation mode."""
+
+    model: Model
+    inputs: Conversations | Seq2Seq
+
+    @property
+    def head(self) -> LanguageHead:
+        assert isinstance(self.model.head, LanguageHead)
+        return self.model.head
+
+    def answers(self, texts: Sequence[str], task: Language) -> list[str]:
+        """The likeliest answer to each conversation; to one that has an answer, in its place.
+
+        Where the task has a schema, an answer fits it, token by token. Where it summarises long documents in chunks,
+        so are those that do not fit. Raises RowError for one without room.
+        """
+        if task.long == "chunks":
+            assert isinstance(self.inputs, Conversations), "refused before"
+            documents = [document(text, task.instruction) for text in texts]
+            return summarise_long(documents, lambda some: self._of(some, task), self.inputs.ends, self.inputs.room)
+        return self._written(texts, task)
+
+    def _of(self, documents: Sequence[str], task: Language) -> list[str]:
+        return self._written([write_prompt(task.instruction, text) for text in documents], task)
+
+    def _written(self, texts: Sequence[str], task: Language) -> list[str]:
+        tokenizer = self.inputs.tokenizer
+        allowed: Callable[[], TokenConstraint] | None = None
+        if task.json_schema is not None:
+            allowed = constraint(tokenizer, task.json_schema)
+        found = generate(
+            self.model.body,
+            self.head,
+            self.prompts(texts),
+            stop=self.stop,
+            most=task.most_tokens,
+            allowed=allowed,
+            opening=self._opening,
+            never=self._never,
+        )
+        return [self.words(tokenizer.decode(tokens, skip_special_tokens=True)) for tokens in found]
+
+    def words(self, said: str) -> str:
+        """An answer without the space around it, and without the thought that some templates begin one with."""
+        return said.strip() if isinstance(self.inputs, Seq2Seq) else self.inputs.template.words(said)
+
+    def prompts(self, texts: Sequence[str]) -> list[Array]:
+        """The tokens that the answer to each conversation is written after. Raises RowError for one without room."""
+        found = []
+        for at, text in enumerate(texts):
+            try:
+                found.append(np.array(self.inputs.prompt(text)))
+            except InputError as error:
+                raise RowError(at, error.message, error.hint) from error
+        return found
+
+    def endless(self, prompts: Sequence[Array], most: int) -> None:
+        """Write so many tokens after each of these, whatever they say: to see how long it takes."""
+        generate(self.model.body, self.head, prompts, stop=set(), most=most, opening=self._opening)
+
+    def kept_bytes(self, prompt: Array) -> float:
+        """Bytes that stay of each token of a prompt like this one until its answer is written."""
+        return cache_bytes(self.model.body, prompt, self._opening)
+
+    def tokens_of(self, answer: str) -> int:
+        """How many it takes to write, with the one that ends it."""
+        return len(self.inputs.tokenizer(text_target=answer, add_special_tokens=False, verbose=False)["input_ids"]) + 1
+
+    def stream(self, turns: Sequence[Turn], most: int, temperature: float, top_p: float, seed: int) -> Iterator[str]:
+        """Pieces of an answer as they are written; drawn from the seed, at temperature 0 the likeliest."""
+        prompt = np.array(self.inputs.prompt(write_turns(turns)))
+        tokens = stream_tokens(
+            self.model.body,
+            self.head,
+            prompt,
+            stop=self.stop,
+            most=most,
+            temperature=temperature,
+            top_p=top_p,
+            seed=seed,
+            opening=self._opening,
+            never=self._never,
+        )
+        return decode_stream(self.inputs.tokenizer, tokens)
+
+    @property
+    def stop(self) -> set[int]:
+        return stops(self.model, {self.inputs.ends} if isinstance(self.inputs, Seq2Seq) else self.inputs.final)
+
+    @property
+    def _opening(self) -> tuple[int, ...]:
+        return self.inputs.opening if isinstance(self.inputs, Seq2Seq) else ()
+
+    @property
+    def _never(self) -> tuple[int, ...]:
+        return self.inputs.answers.never if isinstance(self.inputs, Seq2Seq) else ()
+
+
+def stops(model: Model, own: Iterable[int | None]) -> set[int]:
+    """Tokens that end a text: its `own`, and those that the body's configuration names."""
+    configured: Any = getattr(model.body.config, "eos_token_id", None)
+    known = configured if isinstance(configured, list) else [configured]
+    return {int(token) for token in (*known, *own) if token is not None}
+
+
+def doubts(base: Base, schema: Schema, rows: Rows) -> tuple[str, ...]:
+    """What has to be said of an encoder-decoder before it is trained to write the answers of these rows.
+
+    Raises UsageError where answers have to fit a schema that its tokens cannot spell.
+    """
+    if base.answers is None:
+        return ()
+    tokenizer = base.inputs.tokenizer
+    if schema.json_schema is not None:
+        constraint(tokenizer, schema.json_schema)
+    found = []
+    if base.joined:
+        found.append(
+            f"{base.name} only reads: what writes beside it starts from a copy of its weights, and the attention that "
+            "joins the two from random ones. Its zero-shot says nothing."
+        )
+    own = default_instruction(schema.task, schema.target, schema.json_schema)
+    if own and schema.instruction == own and not base.answers.instructed:
+        found.append(f"{base.name} was not trained to follow instructions: it reads each text without {own!r}")
+    some = [str(answer) for answer in rows.targets[:MAX_CHECKED_ANSWERS]]
+    wrong = [
+        pair for text in some if (pair := (text, respelled(tokenizer, text))) and pair[0].split() != pair[1].split()
+    ]
+    if wrong:
+        found.append(
+            f"The tokens of {base.name} cannot spell {len(wrong)} of {len(some)} answers: "
+            f"{shorten(wrong[0][0], 60)} becomes {shorten(wrong[0][1], 60)}."
+        )
+    return tuple(found)
+
+
+def respelled(tokenizer: Any, text: str) -> str:
+    """The text as its tokens spell it."""
+    spelled: str = tokenizer.decode(tokenizer(text_target=text, verbose=False)["input_ids"], skip_special_tokens=True)
+    return spelled

@@ -1,0 +1,147 @@
+"""Constrain: how is an answer kept to a JSON schema while it is generated?"""
+
+import itertools
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from warmstart.data.schema.json_schema import check_schema
+from warmstart.errors import MissingError, UsageError
+
+SPACE = " ?"  # between two parts: none or one, so that a model can neither be held to a style nor lost in white space
+LIKELY = "0a@.:/ A1PT-"  # what an unfinished number or text is gone on with: most formats end after a few of these
+AGAIN = 4  # times the same token, from which on another is tried
+MAX_JSON_TOKENS = 4_096  # tokens within which the shortest JSON of a schema must end
+
+
+@dataclass(frozen=True)
+class Constraint:
+    """Gives a fresh guide for each answer; `generate` takes it as `allowed`."""
+
+    tokenizer: Any  # of llguidance
+    grammar: str
+    closers: tuple[int, ...]  # the tokens } ] ,
+    quote: int
+    likely: tuple[int, ...]  # those of LIKELY
+
+    def __call__(self) -> "Walk":
+        return Walk(self)
+
+    @property
+    def least(self) -> int:
+        """Tokens of a short answer of this schema, as `closed` writes it when nothing was generated."""
+        return len(Walk(self).closed(MAX_JSON_TOKENS))
+
+
+def constraint(tokenizer: Any, schema: Mapping[str, Any]) -> Constraint:
+    """What keeps answers to the schema. Generation must stop at the tokenizer's end-of-text token.
+
+    `tokenizer` is a fast one of transformers. Raises UsageError for a schema that is none, or that asks for what cannot
+    be kept while generating, or whose JSON these tokens cannot spell.
+    """
+    check_schema(schema)
+    try:
+        from llguidance import LLMatcher
+        from llguidance.hf import from_tokenizer
+    except ImportError as error:
+        raise MissingError(
+            "constrained answers need the package llguidance.", "pip install 'warmstart[structured]'"
+        ) from error
+    if tokenizer.eos_token_id is None:
+        raise UsageError("the base's tokenizer has no end-of-text token: an answer could not end.", "use another base")
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None or type(backend.model).__name__ == "WordPiece":  # which puts spaces between what it spells
+        raise UsageError("the base's tokens cannot spell JSON, character by character.", "use another base")
+    read = from_tokenizer(tokenizer)
+    grammar = LLMatcher.grammar_from_json_schema(dict(schema), overrides={"whitespace_pattern": SPACE})
+    problem = LLMatcher(read, grammar).get_error()
+    if problem:
+        raise UsageError(
+            f"the schema cannot be kept while generating: {problem.splitlines()[0]}.",
+            "leave that keyword out; answers are then checked afterwards only",
+        )
+    marks = [read.greedy_tokenize(mark) for mark in ("}", "]", ",", '"', *LIKELY)]
+    if all(len(ids) == 1 for ids in marks[:5]):
+        *closers, quote = (ids[0] for ids in marks[:4])
+        likely = tuple(ids[0] for ids in marks[4:] if len(ids) == 1)
+        found = Constraint(read, grammar, tuple(closers), quote, likely)
+        if found.least:
+            return found
+    raise UsageError("the base's tokens cannot spell JSON of this schema.", "use another base")
+
+
+class Walk:
+    """One answer, token by token."""
+
+    def __init__(self, constraint: Constraint):
+        from llguidance import LLMatcher
+
+        self.constraint = constraint
+        self.matcher = LLMatcher(constraint.tokenizer, constraint.grammar)
+        self.tokens: list[int] = []
+
+    def mask(self) -> Tensor:
+        """Which tokens may come next, bool [vocabulary]."""
+        return torch.from_numpy(_may_follow(self.matcher))
+
+    def take(self, token: int) -> None:
+        """The token that was chosen. Raises ValueError for one that may not come."""
+        if not self.matcher.consume_token(token):
+            raise ValueError(self.matcher.get_error())
+        self.tokens.append(token)
+
+    def closed(self, most: int) -> list[int]:
+        """The answer, complete in at most so many tokens: the longest beginning that can be, ended shortly.
+
+        As it is where not even the shortest answer has room.
+        """
+        kept = list(self.tokens)
+        matcher = self.matcher.deep_copy()
+        while True:
+            ending = self._ending(matcher.deep_copy(), kept, most - len(kept))
+            if ending is not None:
+                return kept + ending
+            if not kept:
+                return self.tokens
+            kept.pop()
+            matcher.rollback(1)
+
+    def _ending(self, matcher: Any, kept: list[int], room: int) -> list[int] | None:
+        """A short way to the end; None where it has no room."""
+        ending: list[int] = []
+        while len(ending) <= room:
+            if matcher.is_accepting():
+                return ending
+            next_one = matcher.compute_ff_tokens() or self._shortest(_may_follow(matcher), kept + ending)
+            if not next_one or not matcher.consume_tokens(next_one):
+                return None
+            ending += next_one
+        return None
+
+    def _shortest(self, may: np.ndarray, tokens: list[int]) -> list[int]:
+        """What ends the innermost open part, else the first token that may come.
+
+        Where the same token again and again led nowhere (0.000 never exceeds 0): a likely one, rare in this part.
+        """
+        text = self.constraint.tokenizer.decode_bytes(tokens).replace(b"\\\\", b"").replace(b'\\"', b"")
+        in_string = text.count(b'"') % 2 == 1
+        wanted = (self.constraint.quote,) if in_string else self.constraint.closers
+        closing = [token for token in wanted if may[token]][:1]
+        if closing:
+            return closing
+        zero, *_ = likely = self.constraint.likely
+        others = np.flatnonzero(may).tolist()
+        if len(tokens) < AGAIN or len(set(tokens[-AGAIN:])) > 1:
+            return [zero] if may[zero] and not in_string else others[:1]
+        decode = self.constraint.tokenizer.decode_bytes
+        used = Counter(itertools.takewhile(lambda token: b'"' not in decode([token]), reversed(tokens)))
+        return sorted([*(token for token in likely if may[token]), *others], key=lambda token: used[token])[:1]
+
+
+def _may_follow(matcher: Any) -> np.ndarray:
+    return np.frombuffer(bytearray(matcher.compute_logit_bias()), dtype=np.uint8) > 0

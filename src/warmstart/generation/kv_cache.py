@@ -1,0 +1,244 @@
+"""Reader: what has a body read so far of some texts, and of the answers to them?
+
+Prompts of about the same length are read together, padded on the left, for an encoder on the right. What was read is
+kept (keys and values); a body with recurrent layers reads it again.
+"""
+
+from collections.abc import Sequence
+from inspect import signature
+from itertools import pairwise
+from typing import Any, Protocol, cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from warmstart.types import Array
+
+TOKENS_AT_ONCE = 16_384  # prompts and answers together: 750 MB of keys and values in a 135M decoder (fp32)
+SHORTEST_TOGETHER = 0.8  # of the longest prompt that is read with it: padding costs as much as words do
+PROMPT_CPU_TOKENS = 2048  # of prompts that a CPU reads together: 12,000 were no quicker, and took SmolLM2 0.6 GB more
+
+
+class KVCache(Protocol):
+    """What all of them do."""
+
+    def start(self) -> Tensor: ...
+    def read(self, tokens: Tensor) -> Tensor: ...
+    def keep(self, rows: Sequence[int]) -> None: ...
+    def kept(self) -> list[Tensor]: ...
+
+
+def kv_cache(body: nn.Module, prompts: Sequence[Array], opening: Sequence[int]) -> KVCache:
+    """One for some prompts, the longest first. `opening`: what a decoder writes first, beside an encoder."""
+    if opening:
+        return _PairReader(body, prompts, opening)
+    return _Reader(body, prompts) if _keeps_all(body) else _Rereader(body, prompts)
+
+
+def _keeps_all(body: nn.Module) -> bool:
+    """Whether its memory is keys and values alone: what recurrent layers remember cannot be padded or joined."""
+    from transformers import DynamicCache
+
+    layers = DynamicCache(config=cast(Any, body.config)).layers
+    return "past_key_values" in signature(body.forward).parameters and all(hasattr(one, "keys") for one in layers)
+
+
+class _PairReader:
+    """An encoder that has read some texts whole, and a decoder on its way through the answers to them."""
+
+    def __init__(self, body: nn.Module, prompts: Sequence[Array], opening: Sequence[int]):
+        """`prompts` come with the longest first."""
+        self.body: Any = body
+        self.device = next(body.parameters()).device
+        self.prompts, self.opening = prompts, opening
+
+    def start(self) -> Tensor:
+        """Reads the prompts and the opening: the hidden states of its last token, [n, d]."""
+        from transformers import DynamicCache, EncoderDecoderCache
+
+        longest = len(self.prompts[0])
+        parts = [self._encoded(self.prompts[part]) for part in _similar(self.prompts, self.device)]
+        self.source = torch.cat([nn.functional.pad(part, (0, 0, 0, longest - part.shape[1])) for part in parts])
+        lengths = torch.tensor([len(prompt) for prompt in self.prompts], device=self.device)
+        self.mask = (torch.arange(longest, device=self.device) < lengths[:, None]).long()
+        self.cache = EncoderDecoderCache(DynamicCache(), DynamicCache())
+        opening = torch.tensor(self.opening, device=self.device)
+        return self._hidden(opening.expand(len(self.prompts), -1))
+
+    def read(self, tokens: Tensor) -> Tensor:
+        """Writes one more token of each answer, [n]: its hidden states, [n, d]."""
+        return self._hidden(tokens[:, None])
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """Forgets all texts but these."""
+        index = torch.tensor(rows, device=self.device)
+        self.cache.batch_select_indices(index)
+        self.source, self.mask = self.source[index], self.mask[index]
+
+    def kept(self) -> list[Tensor]:
+        """What was read, as it is remembered."""
+        parts = (self.cache.self_attention_cache, self.cache.cross_attention_cache)
+        return [self.source, *(tensor for part in parts for tensor in _tensors(part))]
+
+    def _encoded(self, prompts: Sequence[Array]) -> Tensor:
+        """Hidden states of what is read, [n, longest, d]."""
+        tokens = np.zeros((len(prompts), len(prompts[0])), dtype=np.int64)
+        for row, prompt in zip(tokens, prompts, strict=True):
+            row[: len(prompt)] = prompt
+        lengths = np.array([len(prompt) for prompt in prompts])
+        mask = torch.from_numpy((np.arange(tokens.shape[1]) < lengths[:, None]).astype(np.int64)).to(self.device)
+        ids = torch.from_numpy(tokens).to(self.device)
+        read: Tensor = self.body.encoder(input_ids=ids, attention_mask=mask).last_hidden_state
+        bridge = getattr(self.body, "enc_to_dec_proj", None)
+        return read if bridge is None else bridge(read)
+
+    def _hidden(self, tokens: Tensor) -> Tensor:
+        found = self.body.decoder(
+            input_ids=tokens,
+            encoder_hidden_states=self.source,
+            encoder_attention_mask=self.mask,
+            past_key_values=self.cache,
+            use_cache=True,
+        )
+        hidden: Tensor = found.last_hidden_state[:, -1]
+        return hidden
+
+
+class _Reader:
+    """A body on its way through some texts: it reads further tokens of each and remembers those before."""
+
+    def __init__(self, body: nn.Module, prompts: Sequence[Array]):
+        """`prompts` come with the longest first."""
+        self.body, self.config = body, cast(Any, body.config)
+        self.device = next(body.parameters()).device
+        self.prompts = prompts
+        lengths = np.array([len(prompt) for prompt in prompts])
+        self.lengths = torch.from_numpy(lengths).to(self.device)  # of what was read
+        self.mask = self._padding(lengths)
+
+    def start(self) -> Tensor:
+        """Reads the prompts: the hidden states of their last tokens, [n, d]."""
+        read = [self._prompts(self.prompts[part]) for part in self._parts()]
+        self.cache = _joined([cache for _, cache in read])
+        return torch.cat([hidden for hidden, _ in read])
+
+    def read(self, tokens: Tensor) -> Tensor:
+        """Reads one more token of each text, [n]: its hidden states, [n, d]."""
+        positions = self.lengths[:, None]
+        self.lengths = self.lengths + 1
+        if self.mask is not None:
+            self.mask = nn.functional.pad(self.mask, (0, 1), value=1)
+        return self._hidden(tokens[:, None], positions, self.mask, self.cache)
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """Forgets all texts but these."""
+        index = torch.tensor(rows, device=self.device)
+        self.cache.batch_select_indices(index)
+        self.lengths = self.lengths[index]
+        if self.mask is not None:
+            self.mask = self.mask[index]
+
+    def kept(self) -> list[Tensor]:
+        """What was read, as it is remembered."""
+        return _tensors(self.cache)
+
+    def _parts(self) -> list[slice]:
+        """Runs of prompts that are read together."""
+        if any(self._new_cache().is_sliding):  # what has slid out of a window can no longer be joined
+            return [slice(0, len(self.prompts))]
+        return _similar(self.prompts, self.device)
+
+    def _prompts(self, prompts: Sequence[Array]) -> tuple[Tensor, Any]:
+        tokens = np.zeros((len(prompts), len(prompts[0])), dtype=np.int64)
+        for row, prompt in zip(tokens, prompts, strict=True):
+            row[len(row) - len(prompt) :] = prompt
+        mask = self._padding(np.array([len(prompt) for prompt in prompts]))
+        positions = torch.arange(tokens.shape[1], device=self.device)[None]
+        if mask is not None:
+            positions = (mask.cumsum(1) - 1).clamp(min=0)
+        cache = self._new_cache()
+        return self._hidden(torch.from_numpy(tokens).to(self.device), positions, mask, cache), cache
+
+    def _padding(self, lengths: Array) -> Tensor | None:
+        """1 where a token is, 0 to the left of it; None where all texts are equally long."""
+        seen = np.arange(lengths[0]) >= lengths[0] - lengths[:, None]
+        return None if seen.all() else torch.from_numpy(seen.astype(np.int64)).to(self.device)
+
+    def _new_cache(self) -> Any:
+        from transformers import DynamicCache
+
+        return DynamicCache(config=self.config)
+
+    def _hidden(self, tokens: Tensor, positions: Tensor, mask: Tensor | None, cache: Any) -> Tensor:
+        found = self.body(
+            input_ids=tokens, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True
+        )
+        hidden: Tensor = found.last_hidden_state[:, -1]
+        return hidden
+
+
+class _Rereader:
+    """A body that is given all tokens of each text again for every new one."""
+
+    def __init__(self, body: nn.Module, prompts: Sequence[Array]):
+        """`prompts` come with the longest first."""
+        self.body = body
+        self.device = next(body.parameters()).device
+        self.texts = list(prompts)
+
+    def start(self) -> Tensor:
+        """Reads the prompts: the hidden states of their last tokens, [n, d]."""
+        return torch.cat([self._hidden(self.texts[part]) for part in _similar(self.texts, self.device)])
+
+    def read(self, tokens: Tensor) -> Tensor:
+        """Reads one more token of each text, [n]: its hidden states, [n, d]."""
+        self.texts = [np.append(text, token) for text, token in zip(self.texts, tokens.tolist(), strict=True)]
+        return self.start()
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """Forgets all texts but these."""
+        self.texts = [self.texts[row] for row in rows]
+
+    def kept(self) -> list[Tensor]:
+        """Nothing is remembered."""
+        return []
+
+    def _hidden(self, texts: Sequence[Array]) -> Tensor:
+        """No mask: what stands after a text does not reach it."""
+        tokens = np.zeros((len(texts), len(texts[0])), dtype=np.int64)
+        for row, text in zip(tokens, texts, strict=True):
+            row[: len(text)] = text
+        states: Tensor = self.body(input_ids=torch.from_numpy(tokens).to(self.device)).last_hidden_state
+        return states[torch.arange(len(texts)), torch.tensor([len(text) - 1 for text in texts])]
+
+
+def _tensors(cache: Any) -> list[Tensor]:
+    """Keys and values of each layer."""
+    return [tensor for layer in cache.layers for tensor in (layer.keys, layer.values)]
+
+
+def _similar(prompts: Sequence[Array], device: torch.device) -> list[slice]:
+    """Runs of prompts, the longest first, that are nearly as long as each other; on a CPU few tokens in each."""
+    most = PROMPT_CPU_TOKENS if device.type == "cpu" else TOKENS_AT_ONCE
+    starts = [0]
+    for i, prompt in enumerate(prompts):
+        longest = len(prompts[starts[-1]])
+        if len(prompt) < SHORTEST_TOGETHER * longest or (i + 1 - starts[-1]) * longest > max(most, longest):
+            starts.append(i)
+    return [slice(start, end) for start, end in pairwise([*starts, len(prompts)])]
+
+
+def _joined(caches: Sequence[Any]) -> Any:
+    """Keys and values of several runs of texts as those of one, padded on the left."""
+    joined, *others = caches
+    if others:
+        longest = joined.get_seq_length()
+        for layer, *more in zip(*(cache.layers for cache in caches), strict=True):
+            for kept in ("keys", "values"):
+                parts = [getattr(one, kept) for one in (layer, *more)]
+                padded = [nn.functional.pad(part, (0, 0, longest - part.shape[2], 0)) for part in parts]
+                setattr(layer, kept, torch.cat(padded))
+                for one in more:
+                    setattr(one, kept, None)  # else all layers are held twice in the end
+    return joined

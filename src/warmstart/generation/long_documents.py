@@ -1,0 +1,61 @@
+"""Chunks: how is a document summarised that is longer than a model reads? Its parts are, and then their summaries."""
+
+import itertools
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from warmstart.types import Array
+
+BREAKS = ("\n\n", "\n", ". ", " ")  # where a text is cut, the best first
+CHUNK_FILL = (
+    0.95  # of the room that a chunk may take: alone, its tokens are not quite those that it has in its document
+)
+
+TokenEnds = Callable[[str], Array]  # where each token of a text ends, int64 [t], in characters
+Summarise = Callable[[list[str]], list[str]]
+
+
+def chunks(text: str, ends: Array, room: int) -> list[str]:
+    """The text in pieces of at most `room` tokens, cut between paragraphs, else lines, sentences, words, tokens.
+
+    `ends`: where its tokens end, as `TokenEnds` gives them: it is read once.
+    """
+    found, at = [], 0
+    while at < len(text):
+        first = int(np.searchsorted(ends, at, side="right"))
+        until = int(ends[first + room - 1]) if first + room < len(ends) else len(text)
+        piece = text[at : max(until, at + 1)]
+        if at + len(piece) < len(text):
+            half = len(piece) // 2  # a break before it would leave too short a piece
+            cuts = [piece.rfind(mark, half) + len(mark) for mark in BREAKS if mark in piece[half:]]
+            piece = piece[: cuts[0]] if cuts else piece
+        at += len(piece)
+        found.append(piece.strip())
+    return [piece for piece in found if piece]
+
+
+def summaries(tokens: int, room: int) -> int:
+    """How many a text of so many tokens takes: of each chunk, and of those together."""
+    return 1 if tokens <= room else -(-tokens // max(1, int(CHUNK_FILL * room))) + 1
+
+
+def summarise_long(texts: Sequence[str], summarise: Summarise, ends: TokenEnds, room: int) -> list[str]:
+    """A summary of each text, however long: of its chunks' summaries where it has more than `room` tokens.
+
+    Chunks of all texts are summarised together. Where summaries do not get shorter than what they sum up, they are not
+    cut again, and `summarise` is given a text too long: it ends in any case.
+    """
+    current, tokens = list(texts), [ends(text) for text in texts]
+    open_ = [i for i, each in enumerate(tokens) if len(each) > room]
+    while open_:
+        parts = [chunks(current[i], tokens[i], max(1, int(CHUNK_FILL * room))) for i in open_]
+        summaries = iter(summarise(list(itertools.chain.from_iterable(parts))))
+        still = []
+        for i, some in zip(open_, parts, strict=True):
+            current[i] = "\n".join(itertools.islice(summaries, len(some)))
+            before, tokens[i] = len(tokens[i]), ends(current[i])
+            if room < len(tokens[i]) <= before // 2:
+                still.append(i)
+        open_ = still
+    return summarise(current)

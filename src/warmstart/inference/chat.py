@@ -1,0 +1,167 @@
+"""Chat: a conversation with a trained model in a terminal, or what it makes of texts, each by itself."""
+
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Protocol, TextIO
+
+from warmstart.data.encoding.language import Documents
+from warmstart.data.schema.conversations import Turn, read_turns, write_prompt
+from warmstart.errors import UsageError
+from warmstart.generation.answers import Writer
+from warmstart.generation.continuations import stream_continuation
+from warmstart.inference.model_store import Network
+from warmstart.inference.predict import TrainedModel, text_writer
+from warmstart.models.model import Model
+from warmstart.tasks.language import Language
+
+MAX_ANSWER_TOKENS = 512  # tokens of an answer
+EMPTY = "(an empty answer: neither it nor what you said is remembered)"
+HOW = "a line is a turn; /new begins anew, /quit or Ctrl-D ends"
+DOES = {"summarise": "summarise", "translate": "translate", "structured": "describe"}
+ASKED = "a line is a text, answered by itself as those it was trained on; /quit or Ctrl-D ends"
+GOES_ON = "a line is the beginning of a text, which the model goes on with; /quit or Ctrl-D ends"
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """How words are drawn, and how many at most."""
+
+    temperature: float = 0.0  # 0: the likeliest
+    top_p: float = 1.0
+    seed: int = 0
+    most: int = MAX_ANSWER_TOKENS
+
+
+class ChatSession(Protocol):
+    """Somebody who says something to every line."""
+
+    how: str  # for who types
+
+    def say(self, text: str) -> Iterator[str]: ...
+    def anew(self) -> None: ...
+
+
+@dataclass
+class Chat:
+    """A conversation so far, and who answers."""
+
+    writer: Writer
+    drawing: Drawing = Drawing()
+    turns: list[Turn] = field(default_factory=list)
+
+    how = HOW
+
+    def say(self, text: str) -> Iterator[str]:
+        """Pieces of the answer as they are written. Then both are part of the conversation, unless it is empty."""
+        turns = [*self.turns, Turn("user", text)]
+        pieces: list[str] = []
+        how = self.drawing
+        for piece in self.writer.stream(turns, how.most, how.temperature, how.top_p, how.seed + len(turns)):
+            pieces.append(piece)
+            yield piece
+        answer = self.writer.words("".join(pieces))
+        if answer:
+            self.turns[:] = [*turns, Turn("assistant", answer)]
+
+    def anew(self) -> None:
+        """Forget all but what it was told before."""
+        self.turns[:] = [turn for turn in self.turns if turn.role == "system"]
+
+
+@dataclass
+class Continuation:
+    """A language model that goes on with texts, each by itself."""
+
+    model: Model
+    inputs: Documents
+    drawing: Drawing = Drawing()
+
+    how = GOES_ON
+
+    def say(self, text: str) -> Iterator[str]:
+        """Pieces of what comes after the text."""
+        how = self.drawing
+        yield from stream_continuation(self.model, self.inputs, text, how.most, how.temperature, how.top_p, how.seed)
+
+    def anew(self) -> None:
+        """Nothing is remembered."""
+
+
+@dataclass
+class Requests:
+    """A model that summarises, translates or describes texts, each by itself, as in training."""
+
+    writer: Writer
+    task: Language
+    drawing: Drawing = Drawing()
+
+    how = ASKED
+
+    def say(self, text: str) -> Iterator[str]:
+        """Pieces of the answer; all of it at once where a schema holds it, or where it is made of parts."""
+        asked = write_prompt(self.task.instruction, text)
+        if self.task.json_schema is not None or self.task.long == "chunks":
+            yield from self.writer.answers([asked], self.task)
+        else:
+            how = self.drawing
+            yield from self.writer.stream(read_turns(asked), how.most, how.temperature, how.top_p, how.seed)
+
+    def anew(self) -> None:
+        """Nothing is remembered."""
+
+
+def chat_with(
+    trained: TrainedModel,
+    system: str | None = None,
+    *,
+    temperature: float = 0.0,
+    top_p: float = 1.0,
+    most: int = MAX_ANSWER_TOKENS,
+    seed: int = 0,
+) -> Chat | Requests | Continuation:
+    """A conversation, or texts that are answered or gone on with. Raises UsageError for a model that does neither."""
+    stored, network = trained.stored, trained.stored.predictor
+    drawing = Drawing(temperature, top_p, seed, most)
+    if isinstance(network, Network) and isinstance(network.inputs, Documents):
+        if system:
+            raise UsageError(
+                f"the model in {trained.folder} goes on with texts: there is nothing to tell it before.",
+                "leave out --system, or chat with a run of --task chat",
+            )
+        return Continuation(network.model, network.inputs, drawing)
+    if not isinstance(stored.task, Language) or not stored.task.writes:
+        raise UsageError(
+            f"the model in {trained.folder} was trained for {stored.task.name}: it answers nobody.",
+            "chat with a run of --task chat, or use `warmstart predict`",
+        )
+    if stored.task.name in DOES:
+        if system:
+            raise UsageError(
+                f"the model in {trained.folder} was trained to {DOES[stored.task.name]} texts: there is nothing to "
+                "tell it before.",
+                "leave out --system, or chat with a run of --task chat",
+            )
+        return Requests(text_writer(stored), stored.task, drawing)
+    turns = [Turn("system", system)] if system else []
+    return Chat(text_writer(stored), drawing, turns)
+
+
+def converse(talk: ChatSession, lines: Iterable[str], out: TextIO = sys.stdout) -> None:
+    """An answer to every line, written as it comes; empty lines are passed over, `/new` begins anew, `/quit` ends."""
+    for line in lines:
+        text = line.encode(errors="replace").decode().strip()  # a terminal may give half of a character
+        if text == "/quit":
+            return
+        if text == "/new":
+            talk.anew()
+        elif text:
+            blank = True
+            for piece in talk.say(text):
+                blank = blank and not piece.strip()
+                out.write(piece)
+                out.flush()
+            if blank:
+                out.write(EMPTY)
+            out.write("\n")
+            out.flush()

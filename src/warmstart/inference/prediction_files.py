@@ -1,0 +1,84 @@
+"""Write: predictions as a file that other programs read."""
+
+import csv
+import json
+import math
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from warmstart.data.tables.cells import PLAIN_NUMBER
+from warmstart.errors import UsageError
+
+DIGITS = 6  # of a number in CSV, for people to read: all those before its point, as well
+ENDINGS = (".csv", ".jsonl", ".parquet")
+
+
+def check_ending(path: Path | None) -> None:
+    """Raises UsageError where predictions cannot be written to a file of this name."""
+    if path is not None and path.suffix not in ENDINGS:
+        raise UsageError(f"{str(path)!r} has no ending that is known.", "end it in .csv, .jsonl or .parquet")
+
+
+def check_apart(path: Path | None, read: Sequence[str]) -> None:
+    """Raises UsageError where predictions would take the place of the rows that they are made of."""
+    if path is not None and path.exists() and any(Path(file).exists() and path.samefile(file) for file in read):
+        raise UsageError(f"{str(path)!r} holds the rows to predict from.", "name another file with --out")
+
+
+def write_predictions(rows: Iterator[dict[str, Any]], path: Path) -> None:
+    """All rows, in the format that the file's name ends with, or no file at all.
+
+    Raises UsageError where it cannot be written.
+    """
+    temporary = path.with_name(path.name + ".tmp")
+    try:
+        _written(rows, temporary, path.suffix)
+        temporary.replace(path)
+    except OSError as error:
+        raise UsageError(
+            f"{str(path)!r} cannot be written: {error.strerror}.", "name another file with --out"
+        ) from error
+    finally:
+        if temporary.is_file():
+            temporary.unlink()
+
+
+def _written(rows: Iterator[dict[str, Any]], path: Path, suffix: str) -> None:
+    if suffix == ".parquet":
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        pq.write_table(pa.Table.from_pylist(list(rows)), path)
+        return
+    with path.open("w", newline="", encoding="utf-8") as file:
+        if suffix == ".csv":
+            as_csv(rows, file)
+        else:
+            file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+
+
+def as_csv(rows: Iterable[dict[str, Any]], file: Any) -> None:
+    """To a file or a pipe, row by row: what is read as it comes should come."""
+    writer: csv.DictWriter[str] | None = None
+    flushed = 0.0
+    for row in rows:
+        if writer is None:
+            writer = csv.DictWriter(file, list(row), lineterminator="\n")
+            writer.writeheader()
+        writer.writerow({key: _cell(value) for key, value in row.items()})
+        if time.monotonic() - flushed > 1:
+            file.flush()
+            flushed = time.monotonic()
+
+
+def _cell(value: Any) -> Any:
+    """Labels joined by '|'; a quote before text that a spreadsheet would run as a formula, but not before a number."""
+    if isinstance(value, float) and value and math.isfinite(value):
+        return round(value, max(0, DIGITS - 1 - math.floor(math.log10(abs(value)))))
+    if isinstance(value, list):
+        value = "|".join(str(part) for part in value)
+    if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") and not PLAIN_NUMBER.match(value):
+        return "'" + value
+    return value

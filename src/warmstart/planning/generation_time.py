@@ -1,0 +1,88 @@
+"""Answering: what will it take a model to write its answers? A few questions are read, a few tokens are written."""
+
+import time
+from collections.abc import Sequence
+
+import numpy as np
+
+from warmstart.data.encoding.language import Conversations
+from warmstart.data.rows.split import Rows
+from warmstart.data.schema.conversations import document
+from warmstart.generation.answers import Writer
+from warmstart.generation.generate import padded_batch
+from warmstart.generation.long_documents import summaries
+from warmstart.tasks.language import Language
+from warmstart.types import Array
+
+READING_BATCH_TOKENS = 4096  # tokens of questions, about: a model of the size of BERT reads them in one to ten seconds
+BEGINNING = 16  # tokens of each question that stand for all, while answers are written: what is read is kept
+ANSWER_TOKENS = 8  # tokens of each answer
+
+
+def seconds_per_answer(writer: Writer, task: Language, rows: Rows) -> float:
+    """For each of these rows, if answers become as long as the references are.
+
+    A text that has ended leaves its batch: half of what a token costs is taken to go with it, half to stay until the
+    longest answer has ended.
+    """
+    prompts = writer.prompts(rows.texts)
+    tokens = sum(map(len, prompts))
+    some = _read(prompts)
+    reading = _seconds(writer, some, 1) / sum(map(len, some)) * tokens / len(prompts)
+    at_once = len(padded_batch([len(prompt) for prompt in prompts], task.most_tokens)[0])
+    batch = [prompt[:BEGINNING] for prompt in _spread(prompts, at_once)]
+    begun, further = (_seconds(writer, batch, most) for most in (1, 1 + ANSWER_TOKENS))
+    lengths = _written(writer, task, rows)
+    written = (max(lengths) + float(np.mean(lengths))) / 2
+    once = reading + max(0.0, further - begun) / ANSWER_TOKENS * written / len(batch)
+    return once * _times(writer, task, rows.texts)
+
+
+def bytes_unread(writer: Writer, task: Language, rows: Rows) -> int:
+    """Of keys and values that the batch with most of them holds, beyond what was held to see how long answers take."""
+    prompts = writer.prompts(rows.texts)
+    lengths = _written(writer, task, rows)
+    most = max(
+        _held(batch, prompts, lengths) for batch in padded_batch([len(prompt) for prompt in prompts], max(lengths))
+    )
+    some = _read(prompts)
+    seen = max(_held(batch, some, [0]) for batch in padded_batch([len(prompt) for prompt in some], 1))
+    return round(max(0, most - seen) * writer.kept_bytes(some[0]))
+
+
+def _held(batch: Sequence[int], prompts: Sequence[Array], lengths: Sequence[int]) -> int:
+    """Tokens, padding included, of a batch of prompts when it holds most of them: some of its answers have ended."""
+    longest = len(prompts[batch[0]])
+    spread = np.quantile(lengths, np.linspace(1, 0, len(batch)))
+    return int((np.arange(1, len(batch) + 1) * (longest + spread)).max())
+
+
+def _read(prompts: Sequence[Array]) -> list[Array]:
+    """Those that are read to see how long it takes."""
+    return _spread(prompts, max(1, READING_BATCH_TOKENS * len(prompts) // sum(map(len, prompts))))
+
+
+def _written(writer: Writer, task: Language, rows: Rows) -> list[int]:
+    """Tokens of each answer."""
+    return [min(task.most_tokens, writer.tokens_of(str(answer))) for answer in rows.targets]
+
+
+def _spread(prompts: Sequence[Array], count: int) -> list[Array]:
+    """So many of them, or all."""
+    places = np.linspace(0, len(prompts) - 1, min(count, len(prompts)))
+    return [prompts[int(i)] for i in places]
+
+
+def _seconds(writer: Writer, prompts: Sequence[Array], most: int) -> float:
+    began = time.perf_counter()
+    writer.endless(prompts, most)
+    return time.perf_counter() - began
+
+
+def _times(writer: Writer, task: Language, texts: Sequence[str]) -> float:
+    """Answers that are written for one: where documents are summarised in chunks, their summaries and one of them."""
+    inputs = writer.inputs
+    if task.long != "chunks" or not isinstance(inputs, Conversations):
+        return 1.0
+    tokens = [len(inputs.ends(document(text, task.instruction))) for text in texts]
+    return float(np.mean([summaries(count, inputs.room) for count in tokens]))

@@ -1,0 +1,180 @@
+"""Footprint: what a regime's weights, arithmetic and dearest step come to, from shapes alone.
+
+The model is built without a single number in it (torch's meta device), so that one that would never fit can be
+looked at too. A step is then run on fake tensors, which have shapes and no content, to see what is alive at its peak.
+"""
+
+import weakref
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.nn import functional
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from warmstart.data.encoding.batches import Batch
+from warmstart.data.encoding.packing import UNLABELLED
+from warmstart.models.gradient_checkpointing import gradient_checkpointing
+from warmstart.models.lm_head import LOGIT_BYTES, LanguageHead
+from warmstart.models.model import UNPOOLED, Model, body_width
+from warmstart.regimes.lora import LoRA, linear_names
+from warmstart.regimes.method import Rates
+from warmstart.regimes.regimes import Regime
+from warmstart.regimes.starts import Architecture, Pretrained, Scratch
+from warmstart.tasks.task import Objective, Task
+from warmstart.training.config import OptimizerStateName
+from warmstart.training.flops import Flops, flops
+from warmstart.training.loop import set_trainable
+
+FOUR_BITS = 0.516  # bytes a weight in nf4 with its doubly quantised scales
+BYTES_PER_OPTIMIZER_STATE: dict[OptimizerStateName, int] = {
+    "fp32": 8,
+    "bf16": 4,
+}  # bytes a trained weight: the two that Adam keeps
+BYTES_PER_BEST_WEIGHT = 4  # bytes a trained weight: the best so far
+BESIDE = 1_000_000  # bytes in a run's folder beside weights and scores: the tokenizer's files, mostly
+
+
+@dataclass(frozen=True)
+class ModelSize:
+    """A model without its numbers."""
+
+    model: Model  # on the meta device
+    rates: Rates
+    cost: Flops  # of one example
+    trainable: int
+    total: int
+    frozen_bytes: float  # of weights that do not learn
+    layers: int  # modules that compute something
+    adapter: bool  # only adapters and head are saved
+    moments: OptimizerStateName = "fp32"
+
+    @property
+    def held_bytes(self) -> float:
+        """Alive between two steps: weights, what Adam keeps of them, and the best so far."""
+        return self.frozen_bytes + self.trainable * (
+            4 + BYTES_PER_OPTIMIZER_STATE[self.moments] + BYTES_PER_BEST_WEIGHT
+        )
+
+    @property
+    def least_bytes(self) -> float:
+        """That and gradients: no step takes less."""
+        return self.held_bytes + 4 * self.trainable
+
+    @property
+    def saved_bytes(self) -> int:
+        """Of the weights in a run's folder."""
+        return 4 * (self.trainable if self.adapter else self.total)
+
+
+def model_size(regime: Regime, task: Task, moments: OptimizerStateName = "fp32") -> ModelSize:
+    """Of a regime in its last stage."""
+    start, stage = regime.start, regime.stages[-1]
+    method, four_bits = stage.method, False
+    if isinstance(method, LoRA) and method.quantize:
+        method, four_bits = replace(method, quantize=None), True
+    with torch.device("meta"):
+        if isinstance(start, Pretrained):
+            body: nn.Module = Architecture(start.base, start.dropout)()
+        else:
+            assert isinstance(start, Scratch)
+            body = start.build()
+        packed = sum(body.get_parameter(f"{name}.weight").numel() for name in linear_names(body)) if four_bits else 0
+        body = method.prepare(body)
+    head = task.head(body_width(body), 0)
+    model = Model(body, head, start.pooling) if head else Model(body, LanguageHead(body), UNPOOLED)
+    rates = method.rates(model)
+    set_trainable(model, rates)
+    sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
+    trainable, total = sum(size for name, size in sizes.items() if name in rates), sum(sizes.values())
+    layers = sum(1 for module in model.modules() if not list(module.children()) and list(module.parameters()))
+    adapter = isinstance(method, LoRA) and isinstance(start, Pretrained)
+    frozen = 4 * (total - trainable - packed) + FOUR_BITS * packed
+    return ModelSize(model, rates, flops(model, rates), trainable, total, frozen, layers, adapter, moments)
+
+
+def step_bytes(
+    found: ModelSize, objective: Objective, batch: Batch, precision: str, checkpointing: bool = False
+) -> float:
+    """What is alive at the peak of a step on a batch of this shape: `held_bytes`, and activations or gradients.
+
+    No fragments between tensors, no scratch memory of kernels: right for a GPU's allocator, too little for a process.
+    """
+    labelled = int((batch.inputs["labels"] != UNLABELLED).sum()) if "labels" in batch.inputs else 0
+    alive = _Alive()
+    fake = FakeTensorMode(allow_non_fake_inputs=True)
+    again = gradient_checkpointing(found.model, random=False) if checkpointing else nullcontext()
+    with fake, alive, again:
+        for module in found.model.modules():
+            _without_numbers(module)
+        set_trainable(found.model, found.rates)
+        inputs = {name: _like(tensor) for name, tensor in batch.inputs.items() if name != "attention_mask"}
+        faked = Batch(inputs, _like(batch.targets))
+        weights = alive.now
+        alive.peak = weights
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+            if "labels" in inputs:
+                loss = _language_loss(found.model, inputs, labelled)
+            else:
+                loss = objective.loss(found.model, faked)
+        loss.backward()  # type: ignore[no-untyped-call]
+    return found.held_bytes + alive.peak - weights
+
+
+def _language_loss(model: Model, inputs: dict[str, Tensor], labelled: int) -> Tensor:
+    """What the head holds: the states of what is to be said, some of their logits at a time, its weight's gradient.
+
+    The head itself picks its tokens by their labels, and fake labels say nothing.
+    """
+    head = cast(LanguageHead, model.head)
+    chosen = model.features(inputs).flatten(0, 1)[:labelled]
+    if head.transform is not None:
+        chosen = head.transform(chosen)
+    some = chosen[: max(1, LOGIT_BYTES // (4 * len(head.weight)))]
+    return functional.linear(some, head.weight.to(some.dtype)).float().logsumexp(1).sum() + chosen.float().sum()
+
+
+def _without_numbers(module: nn.Module) -> None:
+    for name, parameter in list(module._parameters.items()):
+        if parameter is not None:
+            fake = torch.empty(parameter.shape, dtype=parameter.dtype)
+            module._parameters[name] = nn.Parameter(fake, requires_grad=parameter.requires_grad)
+    for name, buffer in list(module._buffers.items()):
+        if buffer is not None:
+            module._buffers[name] = _like(buffer)
+
+
+def _like(tensor: Tensor) -> Tensor:
+    return torch.empty(tensor.shape, dtype=tensor.dtype)
+
+
+class _Alive(TorchDispatchMode):
+    """Counts the bytes of all storages made inside and not yet let go."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.now = self.peak = 0
+        self._seen: set[int] = set()
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        given = function(*args, **(kwargs or {}))
+        for tensor in tree_leaves(given):
+            if isinstance(tensor, Tensor):
+                self._see(tensor.untyped_storage())
+        return given
+
+    def _see(self, storage: torch.UntypedStorage) -> None:
+        number, size = storage._cdata, storage.nbytes()
+        if number not in self._seen:
+            self._seen.add(number)
+            self.now += size
+            self.peak = max(self.peak, self.now)
+            weakref.finalize(storage, self._let_go, number, size)
+
+    def _let_go(self, number: int, size: int) -> None:
+        self._seen.discard(number)
+        self.now -= size

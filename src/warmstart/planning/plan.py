@@ -1,0 +1,338 @@
+"""Plan: what each regime would take, in weights, arithmetic, memory, time, disk, energy and money, before any training.
+
+On this machine memory and time are measured on a few real steps; for a device that is not here both are computed, from
+shapes and the device's published figures.
+"""
+
+import time
+from collections.abc import Generator
+from dataclasses import replace
+
+import numpy as np
+
+from warmstart.baselines.linear import FIT_BASELINE as BASELINE_FITS
+from warmstart.data.rows.split import Rows
+from warmstart.errors import join_phrases
+from warmstart.models.evaluate import EVALUATION_BATCH
+from warmstart.planning import run_plan as budget
+from warmstart.planning.fit_budget import fit_to_budget
+from warmstart.planning.forecast import (
+    COMPUTED,
+    MEASURED,
+    PREDICTED,
+    PlanResult,
+    RegimeForecast,
+    TargetMachine,
+    power,
+    sources,
+)
+from warmstart.planning.memory_probe import longest_rows
+from warmstart.planning.model_size import BESIDE, ModelSize, model_size, step_bytes
+from warmstart.planning.problem import Options, Problem
+from warmstart.planning.run_plan import RunPlan
+from warmstart.planning.throughput import measure_throughput
+from warmstart.regimes.full import Full
+from warmstart.regimes.regimes import WITHOUT_NETWORK, Regime, Stage, is_baseline
+from warmstart.regimes.starts import Pretrained
+from warmstart.results.names import name_at_base, split_name
+from warmstart.runs.search import TRIAL_SHARE
+from warmstart.runtime.device import memory_room, peak_memory, reset_peak_memory
+from warmstart.runtime.environment import current_environment
+from warmstart.runtime.hardware import BANDWIDTH_REACHED, LAUNCH, SCALING, USABLE, UTILISATION, Machine
+from warmstart.tasks.language import Language
+from warmstart.training.run_data import RunData
+from warmstart.training.stages import validation_rows
+from warmstart.types import Array
+
+ANSWER_LENGTH_NOTE = "time: answers are taken to become as long as the references"
+NO_ANSWERS_NOTE = "time: answers written to test rows, and what was forgotten, are not in it"
+FULL_PRECISION_NOTE = 1 / 15  # of a GPU's bf16 arithmetic: H100 67 of 989, A100 19.5 of 312 TFLOP/s
+SCORE_ROWS = 60  # bytes in it for each test row
+BASELINE_ROWS = 1_000  # that a baseline is fitted on to see how long it takes
+
+
+def forecast_regimes(problem: Problem, options: Options, where: TargetMachine) -> Generator[str, None, PlanResult]:
+    """What `compare` with these options would take, before its budget cuts anything; yields what it looks at."""
+    plan = budget.first_plan(problem, options)
+    rows, shared = max(plan.sizes), plan.shared()
+    draw = plan.draw(rows, options.first_seed, shared)
+    found: dict[str, ModelSize] = {}
+    for name in plan.networks:
+        yield f"building {name} without its numbers"
+        found[name] = model_size(plan.regime(name, rows), draw.task, options.training.get("moments", "fp32"))
+    room = round(where.machine.memory_bytes * USABLE) if where.machine else memory_room()
+    notes: tuple[str, ...]
+    if where.machine is None:
+        possible = tuple(n for n in plan.names if is_baseline(n) or room is None or found[n].least_bytes < room)
+        measuring = measure_throughput(replace(plan, options=replace(options, regimes=possible)), shared)
+        plan = replace((yield from _told(measuring, "measuring a few steps of ")), options=options)
+        notes = _cut_words(plan)
+        words = current_environment(plan.options.precision).device
+    else:
+        notes = (f"{PREDICTED}: from the device's published figures, at {UTILISATION:.0%} of its peak arithmetic",)
+        words = f"{where.devices} x {where.machine.words}"
+    forecasts = []
+    for name in plan.names:
+        yield f"predicting {name}"
+        if name in WITHOUT_NETWORK:
+            forecasts.append(_baseline(plan, name, draw, where, room))
+        elif is_baseline(name):
+            forecasts.append(_untrained(plan, name, draw, where, room))
+        elif where.machine is None:
+            forecasts.append(_here(plan, name, found[name], draw, where, room))
+        else:
+            forecasts.append(_elsewhere(plan, name, found[name], draw, where, where.machine))
+    bases = f"pretrained weights (--base): {join_phrases([base.name for base in problem.bases])}"
+    beyond: tuple[str, ...] = ()
+    if isinstance(draw.task, Language):
+        beyond = (NO_ANSWERS_NOTE,) if where.machine else (ANSWER_LENGTH_NOTE,) if draw.task.writes else ()
+    return PlanResult(tuple(forecasts), words, room, (bases, *notes, *beyond, *sources(where)))
+
+
+# --- here ------------------------------------------------------------------------------------------------------------
+
+
+def _here(
+    plan: RunPlan, name: str, found: ModelSize, draw: RunData, where: TargetMachine, room: int | None
+) -> RegimeForecast:
+    peak: int | None
+    if name not in plan.paces:  # even its weights do not fit
+        seconds, one, peak, basis = None, None, round(found.least_bytes), COMPUTED
+    else:
+        seconds, one = plan.seconds_of_regime(name), plan.seconds_of_run(name, max(plan.sizes))
+        peak, basis = plan.peak_bytes(name), MEASURED
+    fits = None if room is None or peak is None else peak <= room
+    advice = ""
+    if fits is False and room is not None:
+        a_row = plan.peaks[name].a_row if name in plan.peaks else 0.0
+        advice = _advice(plan, name, draw, room, round(peak or 0), a_row)
+    return _forecast(plan, name, found, draw, where, peak, seconds, one, fits, advice, basis)
+
+
+def _baseline(plan: RunPlan, name: str, draw: RunData, where: TargetMachine, room: int | None) -> RegimeForecast:
+    """Fitted on some rows; its time grows with the rows."""
+    some = draw.splits.train.take(np.arange(min(BASELINE_ROWS, len(draw.splits.train))))
+    reset_peak_memory()
+    began = time.perf_counter()
+    fitted = BASELINE_FITS[name](draw.task, some, draw.seed)
+    part = time.perf_counter() - began
+    times = len(draw.splits.train) / len(some)
+    runs = len(plan.seeds) * len(plan.sizes)
+    seconds, peak = part * times, peak_memory()
+    texts = [text for rows in (draw.splits.val, draw.splits.test) for text in rows.texts]
+    here = where.machine is None
+    watts, price = power(where)
+    return RegimeForecast(
+        regime=name,
+        trainable=fitted.baseline.weights,
+        total=fitted.baseline.weights,
+        flops=runs * ((fitted.flops + fitted.tuning_flops) * times + fitted.baseline.flops(texts)),
+        peak_memory_bytes=peak,
+        seconds=runs * seconds,
+        disk_bytes=runs * (8 * fitted.baseline.weights + SCORE_ROWS * len(draw.splits.test)),
+        money=runs * seconds / 3600 * price,
+        fits=None if peak is None or room is None or not here else peak <= room,
+        advice="" if here else "runs on the processor; its time is this machine's",
+        runs=runs,
+        seconds_of_run=seconds,
+        energy_kwh=runs * seconds * watts / 3.6e6,
+        basis=MEASURED,
+    )
+
+
+def _untrained(plan: RunPlan, name: str, draw: RunData, where: TargetMachine, room: int | None) -> RegimeForecast:
+    """A base as it is: it only reads the rows, and writes answers, at the pace of what is trained from it."""
+    rows = max(plan.sizes)
+    regime = plan.regime(name, rows)
+    found = model_size(replace(regime, stages=(Stage(Full()),)), draw.task)
+    read = [_sizes(draw, regime, part) for part in (draw.splits.val, draw.splits.test)]
+    alike = [n for n in plan.networks if n in plan.paces and plan.base_of(n) == plan.base_of(name)]
+    one = None
+    if alike:
+        scoring = plan.rows_scored(rows) * min(map(plan.seconds_of_score, alike))
+        one = scoring + min(map(plan.seconds_of_writing, alike))
+    runs, here = len(plan.seeds) * len(plan.sizes), where.machine is None
+    watts, price = power(where)
+    seconds = None if one is None else runs * one
+    return RegimeForecast(
+        regime=name,
+        trainable=0,
+        total=found.total,
+        flops=runs * sum(float(found.cost.forward(*sizes).sum()) for sizes in read),
+        peak_memory_bytes=4 * found.total,
+        seconds=seconds,
+        disk_bytes=runs * (4 * found.total + BESIDE + SCORE_ROWS * len(plan.splits.test)),
+        money=None if seconds is None else seconds / 3600 * price,
+        fits=None if room is None else 4 * found.total <= room,
+        advice="" if here or one is None else "its time is this machine's",
+        runs=runs,
+        seconds_of_run=one,
+        energy_kwh=None if seconds is None else seconds * watts / 3.6e6,
+        basis=COMPUTED,
+    )
+
+
+# --- elsewhere -------------------------------------------------------------------------------------------------------
+
+
+def _elsewhere(
+    plan: RunPlan, name: str, found: ModelSize, draw: RunData, where: TargetMachine, machine: Machine
+) -> RegimeForecast:
+    rows = max(plan.sizes)
+    regime = plan.regime(name, rows)
+    config = plan.config(regime, rows, draw.seed)
+    precision = "fp32" if plan.options.precision == "fp32" else "bf16"
+    examples = draw.shared.examples(
+        draw.task.reads(regime.start.inputs), draw.splits.train, draw.task.targets(draw.splits.train)
+    )
+    dearest = longest_rows(draw, regime, config)
+    devices = min(where.devices, config.batch_size)
+    mine = max(1, -(-len(dearest) // devices))
+    mine = min(mine, config.micro_batch or mine)
+    again = config.gradient_checkpointing
+    peak = round(step_bytes(found, draw.task, examples.take(dearest[-mine:]), precision, again))
+    room = machine.memory_bytes * USABLE
+    per_row = (peak - found.held_bytes) / mine
+    fits = peak <= room
+    advice = "" if fits else _advice(plan, name, draw, room, peak, per_row)
+    if devices < where.devices:
+        idle = f"a step has {config.batch_size} rows: more devices than that have nothing to do"
+        advice = f"{advice}; {idle}" if advice else idle
+    share = 1.0 if precision == "bf16" else FULL_PRECISION_NOTE
+    gain = devices * (SCALING if devices > 1 else 1.0)
+    rate = machine.flops * UTILISATION * share
+    traffic = (8 * found.total + 28 * found.trainable) / (machine.bandwidth * BANDWIDTH_REACHED)
+    per_example = float(found.cost.training(examples.sizes(), examples.loss_weights).mean())
+    if again:
+        per_example += float(found.cost.forward(examples.sizes(), examples.loss_weights).mean())
+    batch = config.batch_size * per_example
+    step = max(batch / (rate * gain), traffic, 3 * LAUNCH * found.layers)
+
+    def run_of(steps: int, scored: int) -> float:
+        forward = float(found.cost.forward(examples.sizes(), examples.loss_weights).mean())
+        return steps * step + max(scored * forward / rate, scored / EVALUATION_BATCH * LAUNCH * found.layers)
+
+    one = run_of(config.steps, _scored(plan, name, rows))
+    search = 0.0
+    if plan.searches:
+        search = (plan.options.trials + 0.5) * run_of(max(1, round(config.steps * TRIAL_SHARE)), len(plan.splits.val))
+    seconds = len(plan.sizes) * (search + len(plan.seeds) * one)
+    return _forecast(plan, name, found, draw, where, peak, seconds, one, fits, advice, PREDICTED)
+
+
+# --- both ------------------------------------------------------------------------------------------------------------
+
+
+def _forecast(
+    plan: RunPlan,
+    name: str,
+    found: ModelSize,
+    draw: RunData,
+    where: TargetMachine,
+    peak: int | None,
+    seconds: float | None,
+    one: float | None,
+    fits: bool | None,
+    advice: str,
+    basis: str,
+) -> RegimeForecast:
+    runs = len(plan.seeds) * len(plan.sizes)
+    watts, price = power(where)
+    return RegimeForecast(
+        regime=name,
+        trainable=found.trainable,
+        total=found.total,
+        flops=_flops(plan, name, found, draw),
+        peak_memory_bytes=peak,
+        seconds=seconds,
+        disk_bytes=runs * (found.saved_bytes + BESIDE + SCORE_ROWS * len(plan.splits.test)),
+        money=None if seconds is None else seconds / 3600 * price,
+        fits=fits,
+        advice=advice,
+        runs=runs,
+        seconds_of_run=one,
+        energy_kwh=None if seconds is None else seconds * watts / 3.6e6,
+        basis=basis,
+    )
+
+
+def _scored(plan: RunPlan, name: str, rows: int) -> int:
+    """Rows that one run evaluates: in its looks and at its end."""
+    regime, splits = plan.regime(name, rows), plan.splits
+    looks = regime.habits.looks
+    looked_at = looks * validation_rows(len(splits.val), plan.config(regime, rows, 0), looks)
+    return looked_at + plan.rows_scored(rows)
+
+
+def _flops(plan: RunPlan, name: str, found: ModelSize, draw: RunData) -> float:
+    """Of searches and runs, as a run's cost counts them: as if alone, no cache."""
+    total = 0.0
+    for rows in plan.sizes:
+        regime = plan.regime(name, rows)
+        config = plan.config(regime, rows, draw.seed)
+        train, val, test = (_sizes(draw, regime, getattr(draw.splits, part)) for part in ("train", "val", "test"))
+        trained = config.steps / -(-len(train[0]) // config.batch_size) * float(found.cost.training(*train).sum())
+        looks = regime.habits.looks
+        forward = float(found.cost.forward(*val).sum())
+        watch = validation_rows(len(val[0]), config, looks)
+        run = trained + looks * watch / len(val[0]) * forward + forward + float(found.cost.forward(*test).sum())
+        search = (plan.options.trials + 0.5) * (TRIAL_SHARE * trained + 2 * forward) if plan.searches else 0.0
+        total += search + len(plan.seeds) * run
+    return total
+
+
+def _sizes(draw: RunData, regime: Regime, rows: Rows) -> tuple[Array, Array]:
+    """Of each row its tokens, and how many of them are to be predicted, int64 [n]."""
+    examples = draw.shared.examples(draw.task.reads(regime.start.inputs), rows, draw.task.targets(rows))
+    return examples.sizes(), examples.loss_weights
+
+
+def _advice(plan: RunPlan, name: str, draw: RunData, room: float, peak: int, a_row: float) -> str:
+    """The first thing that would make it fit, of those that change least."""
+    rows = max(plan.sizes)
+    config = plan.config(plan.regime(name, rows), rows, draw.seed)
+    batch = config.micro_batch or config.batch_size
+    fewer = int(batch - (peak - room) / a_row) if a_row > 0 else 0
+    if fewer >= 1:
+        return f"does not fit; would with --micro-batch {fewer}, at the same result"
+    if not config.gradient_checkpointing and _of_one_row(plan, name, draw) <= room:
+        return "does not fit; would with --micro-batch 1 --gradient-checkpointing, at the same result"
+    base = split_name(name)[1]
+    if isinstance(plan.regime(name, rows).start, Pretrained):
+        for other in ("lora", "qlora"):
+            lighter = name_at_base(other, base) if base else other
+            if lighter != name and model_size(plan.regime(lighter, rows), draw.task).least_bytes < 0.8 * room:
+                return f"does not fit; {lighter} would leave room"
+    return "does not fit: it takes a smaller base, a smaller --max-length, or more memory"
+
+
+def _of_one_row(plan: RunPlan, name: str, draw: RunData) -> float:
+    """Bytes of a step on the longest row alone, with as little kept of it as can be."""
+    regime = plan.regime(name, max(plan.sizes))
+    config = plan.config(regime, max(plan.sizes), draw.seed)
+    examples = draw.shared.examples(
+        draw.task.reads(regime.start.inputs), draw.splits.train, draw.task.targets(draw.splits.train)
+    )
+    found = model_size(regime, draw.task, config.moments)
+    longest = examples.take(longest_rows(draw, regime, config)[-1:])
+    return step_bytes(found, draw.task, longest, config.precision, checkpointing=True)
+
+
+def _told(measuring: Generator[str, None, RunPlan], doing: str) -> Generator[str, None, RunPlan]:
+    while True:
+        try:
+            name = next(measuring)
+        except StopIteration as stop:
+            plan: RunPlan = stop.value
+            return plan
+        yield doing + name
+
+
+def _cut_words(plan: RunPlan) -> tuple[str, ...]:
+    """What `compare` would leave out within its budget."""
+    known = replace(plan, options=replace(plan.options, regimes=tuple(plan.paces)))
+    cuts = fit_to_budget(known).cuts if plan.paces else ()
+    if not cuts:
+        return ()
+    minutes = plan.options.budget / 60
+    return (f"to fit --budget {minutes:.0f}m, compare would cut: {'; '.join(cuts)}",)

@@ -1,0 +1,114 @@
+"""Problem: what is to be learned, from which rows and bases, by which regimes, how thoroughly?"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any, Literal
+
+from warmstart.data.rows.split import Splits
+from warmstart.data.schema.schema import Schema
+from warmstart.errors import UsageError, join_phrases
+from warmstart.models.pretrained.base import Base
+from warmstart.regimes.regimes import DEFAULT_REGIMES, NO_BASE_NEEDED, RANDOM_START, Regime, known_regime
+from warmstart.regimes.starts import Init, Scratch
+from warmstart.results.constraints import ANY, DEFAULT_BUDGET, Constraints
+from warmstart.results.names import name_at_base, short_names, split_name
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is compared, and how thoroughly."""
+
+    regimes: tuple[str, ...] = DEFAULT_REGIMES
+    rows: tuple[int, ...] | Literal["auto"] = ()  # training rows; empty: all there are; auto: see `spread`
+    tokens: tuple[int, ...] = ()  # that these rows come from, where tokens were asked for
+    seeds: int = 3
+    first_seed: int = 0
+    trials: int = 3  # learning rates for each regime
+    budget: float = DEFAULT_BUDGET  # seconds
+    worth: float = 0.01  # the smallest relative gain that matters
+    length: float = 1.0  # times each regime's own number of steps
+    read_so_far: bool = False  # whether a budget leaves what is read of texts as it is
+    epochs: float | None = None  # None: each regime's own
+    lr: float | None = None  # None: searched
+    batch_size: int | None = None
+    precision: str = "auto"
+    init: Init = "default"
+    dropout: float | None = None  # None: the base's own
+    examples: bool = True  # False: no text of the data is kept for the report
+    log: bool = True  # whether what runs took is noted for later predictions
+    constraints: Constraints = ANY  # that the chosen model has to keep
+    training: dict[str, Any] = field(default_factory=dict)  # further fields of TrainConfig
+    keeping: dict[str, float] = field(default_factory=dict)  # and those of what starts from a base
+    mixed: bool = False  # whether the weights of what starts from a base are mixed with its own afterwards
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is to be learned, from which rows, with which bases."""
+
+    splits: Splits
+    schema: Schema
+    bases: tuple[Base, ...]  # one at least
+    own: tuple[Regime, ...] = ()  # regimes of the user's own
+    scratch: Base | None = None  # the architecture to train from random weights; None: that of each base
+    general: tuple[str, ...] = ()  # texts on which forgetting is measured; none: what the base itself says
+    replayed: tuple[str, ...] = ()  # others, for replay; none: what the base itself says
+    corpus: Splits | None = None  # texts of the domain; None: the training rows' own
+    spoken: bool = False  # whether these are what the rows say, each with its row's number as key
+    caveats: tuple[str, ...] = ()
+    noise_floor: float | None = None  # best reachable score, where it is known
+
+    @property
+    def base(self) -> Base:
+        """The only one, or the first."""
+        return self.bases[0]
+
+    @cached_property
+    def named(self) -> dict[str, Base]:
+        """The bases by their short names."""
+        return dict(zip(short_names([base.name for base in self.bases]), self.bases, strict=True))
+
+    def rows_of(self, asked: Sequence[str]) -> tuple[str, ...]:
+        """The names of the rows that these regimes come to, each `regime` or, with several bases, `regime@base`.
+
+        What starts from no base comes first, then the rows of each base, so that its weights are read once. Raises
+        UsageError for a regime or a base that is not known.
+        """
+        own = {regime.name for regime in self.own}
+        found: dict[str, str | None] = {}
+        for name in asked:
+            regime, base = (name, None) if name in own else split_name(name)
+            regime = regime if name in own else known_regime(regime)
+            if base is not None:
+                base = self._short(name, base)
+            once = regime in own or regime in RANDOM_START or (regime in NO_BASE_NEEDED and self.scratch is not None)
+            if once or len(self.bases) == 1:
+                found[regime] = None
+            else:
+                found |= {name_at_base(regime, each): each for each in ([base] if base else self.named)}
+        places = {None: -1} | {base: place for place, base in enumerate(self.named)}
+        return tuple(sorted(found, key=lambda name: places[found[name]]))
+
+    def _short(self, name: str, base: str) -> str:
+        """The short name of a base that was named so, or by its source."""
+        short = base if base in self.named else next((n for n, b in self.named.items() if b.name == base), None)
+        if short is None:
+            raise UsageError(
+                f"regime {name!r} names a base that is not compared.",
+                f"write one of {join_phrases(list(self.named), quote=True)}, or name it with --base as well",
+            )
+        return short
+
+    def reading(self, max_length: int) -> "Problem":
+        """The same with at most so many tokens read of each text, by the bases and by what reads as they do."""
+        bases = tuple(replace(base, max_length=max_length) for base in self.bases)
+        scratch = self.scratch and replace(self.scratch, max_length=max_length)
+        shorter = {before.inputs: after.inputs for before, after in zip(self.bases, bases, strict=True)}
+        own = tuple(
+            replace(regime, start=replace(regime.start, inputs=shorter[regime.start.inputs]))
+            if isinstance(regime.start, Scratch) and regime.start.inputs in shorter
+            else regime
+            for regime in self.own
+        )
+        return replace(self, bases=bases, scratch=scratch, own=own)

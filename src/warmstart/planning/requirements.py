@@ -1,0 +1,140 @@
+"""Needs: what would the finished model of a regime take, and what does it? Held against a study's constraints."""
+
+from collections.abc import Generator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from statistics import median
+
+from warmstart.inference.model_store import Network
+from warmstart.models.pretrained.base import Base
+from warmstart.models.pretrained.licences import licences_of
+from warmstart.planning.model_size import BESIDE, ModelSize, model_size
+from warmstart.planning.run_plan import RunPlan
+from warmstart.regimes.full import Full
+from warmstart.regimes.lora import LoRA
+from warmstart.regimes.regimes import WITHOUT_NETWORK, Regime, Stage
+from warmstart.regimes.starts import Pretrained, random_state
+from warmstart.results.constraints import Constraints, Excluded, Needs, broken, not_run, require_a_choice
+from warmstart.results.record import Run
+from warmstart.runs.final_evaluation import measure_latency
+from warmstart.tasks.task import Task
+from warmstart.tasks.tasks import task_for
+from warmstart.training.build_model import start_model, switch_objective
+from warmstart.training.frozen_prefix import SharedData
+from warmstart.training.run_data import RunData
+
+SAMPLE_TEXTS = 1_000  # texts of which one of median length is taken
+
+
+def exclude_by_constraints(plan: RunPlan, shared: SharedData) -> Generator[str, None, RunPlan]:
+    """The plan with what its constraints exclude, as far as that is known before a step is taken.
+
+    Yields what it looks at. Raises UsageError where nothing is left to choose from.
+    """
+    draw = plan.draw(max(plan.sizes), plan.options.first_seed, shared)
+    found: list[Excluded] = []
+    for name in plan.asked:
+        yield f"holding {name} against the constraints"
+        found += broken(plan.options.constraints, predicted_requirements(plan, name, draw))
+    require_a_choice(plan.asked, found)
+    return replace(plan, excluded=tuple(found))
+
+
+def exclude_by_time(plan: RunPlan) -> RunPlan:
+    """The same with what would take too long at the paces that were measured, on all rows that were asked for."""
+    most, rows = plan.options.constraints.max_train, max(plan.sizes)
+    if most is None:
+        return plan
+    found = list(plan.excluded)
+    for name in plan.networks:
+        seconds = plan.seconds_of_search(name, rows) + plan.seconds_of_run(name, rows)
+        found += broken(Constraints(max_train=most), Needs(name, pretrained=False, train=seconds))
+    require_a_choice(plan.asked, found)
+    return replace(plan, excluded=tuple(found))
+
+
+def constraints_after_training(plan: RunPlan, runs: Sequence[Run]) -> tuple[Excluded, ...]:
+    """What is excluded in the end: what was not trained, and of what was, the models that are too large or too slow."""
+    out = not_run(plan.excluded)
+    found = [each for each in plan.excluded if each.regime in out]
+    asked = plan.options.constraints
+    allowed = Constraints(max_size=asked.max_size, max_latency=asked.max_latency)
+    task = task_for(plan.problem.schema, plan.splits)
+    for name in plan.names:
+        own = [run for run in runs if run.regime == name and run.failed is None and run.rows == max(plan.sizes)]
+        if own:
+            found += broken(allowed, _measured(plan, name, own, task))
+    return tuple(found)
+
+
+def predicted_requirements(plan: RunPlan, name: str, draw: RunData) -> Needs:
+    """Before training: size from shapes, latency of the untrained model. Only what the constraints ask for.
+
+    What a baseline takes is known once it is fitted: it is the least of all.
+    """
+    allowed = plan.options.constraints
+    regime = _regime(plan, name)
+    if regime is None:
+        return Needs(name, pretrained=False)
+    base = regime.start.base if isinstance(regime.start, Pretrained) else None
+    return Needs(
+        name,
+        base is not None,
+        licences_of(base.name, base.location) if base and allowed.licences else (),
+        shipped_bytes(regime, draw.task) if allowed.max_size is not None else None,
+        _seconds_of_a_row(regime, draw) if allowed.max_latency is not None else None,
+    )
+
+
+def shipped_bytes(regime: Regime, task: Task) -> int:
+    """Of everything that predicting takes, from shapes: weights in fp32, the tokenizer, for adapters the base."""
+    found = _footprint(regime, task)
+    return found.saved_bytes + BESIDE + _base_bytes(regime, found)
+
+
+def _measured(plan: RunPlan, name: str, runs: Sequence[Run], task: Task) -> Needs:
+    regime = _regime(plan, name)
+    size = max(run.disk_bytes for run in runs)
+    if regime is not None and _adapts(regime):
+        size += _base_bytes(regime, _footprint(regime, task))
+    waits = [run.latency_ms for run in runs if run.latency_ms is not None]
+    return Needs(name, pretrained=False, size=size, latency=median(waits) / 1000 if waits else None)
+
+
+def _regime(plan: RunPlan, name: str) -> Regime | None:
+    """None for a baseline without a network."""
+    return None if name in WITHOUT_NETWORK else plan.regime(name, max(plan.sizes))
+
+
+def _footprint(regime: Regime, task: Task) -> ModelSize:
+    """A base that stays as it is (`zero-shot`) is saved as one that has learned."""
+    return model_size(regime if regime.stages else replace(regime, stages=(Stage(Full()),)), task)
+
+
+def _adapts(regime: Regime) -> bool:
+    """Whether only adapters are saved, which are nothing without their base."""
+    return bool(regime.stages) and isinstance(regime.stages[-1].method, LoRA) and isinstance(regime.start, Pretrained)
+
+
+def _base_bytes(regime: Regime, found: ModelSize) -> int:
+    """Of the base's weights, where they have to be shipped beside adapters: its files here, else fp32."""
+    if not _adapts(regime):
+        return 0
+    assert isinstance(regime.start, Pretrained)
+    return _files(regime.start.base) or 4 * (found.total - found.trainable)
+
+
+def _files(base: Base) -> int:
+    return sum(file.stat().st_size for file in Path(base.location).glob("*.safetensors"))
+
+
+def _seconds_of_a_row(regime: Regime, draw: RunData) -> float:
+    """One row of median length through the model as it will be, before it has learned anything."""
+    model = start_model(regime, draw.task, draw.seed)
+    switch_objective(model, regime.start, draw.task, draw.seed)
+    if regime.stages:
+        with random_state(draw.seed):
+            model.body = regime.stages[-1].method.prepare(model.body)
+    texts = draw.splits.train.texts
+    some = sorted((texts[i] for i in range(0, len(texts), max(1, len(texts) // SAMPLE_TEXTS))), key=len)
+    return measure_latency(Network(model, draw.task.reads(regime.start.inputs)), [some[len(some) // 2]]) / 1000

@@ -1,0 +1,137 @@
+"""Pace: how long does a row take here, how much memory does the dearest step? A few real steps of each regime tell."""
+
+import time
+from collections.abc import Collection, Generator
+from contextlib import suppress
+from dataclasses import replace
+
+import numpy as np
+
+from warmstart.data.encoding.inputs import Tokens
+from warmstart.data.encoding.language import Conversations
+from warmstart.errors import InputError, TrainingError
+from warmstart.planning.memory_probe import PeakMemory, measure_step
+from warmstart.planning.run_plan import RunPlan, shorter_limits, token_limit
+from warmstart.regimes.regimes import Regime
+from warmstart.runtime.device import reset_peak_memory, resident_memory
+from warmstart.runtime.distributed import world
+from warmstart.training.config import TrainConfig
+from warmstart.training.frozen_prefix import SharedData
+from warmstart.training.run_data import RunData
+from warmstart.training.stages import train_stages
+from warmstart.types import Array
+
+MEASURED_STEPS = 4  # of each regime, at least, after one that warms up; the later half of them counts
+MOST_STEPS, ENOUGH_SECONDS = 30, 1.5  # as many more as are quick: each new length of a batch takes longer once, so that
+# the second to fifth step of MiniLM in bf16 took a third more than usual ones
+MEASURED_SECONDS = 15.0  # for all, unless fewer than two were done by then
+LONGEST_ROWS = 5.0  # times what a usual row takes: one of the longest, in two steps, and scored
+SLOW_SECONDS = 5.0  # seconds for a first step, next to which a larger token table does not count
+SHORT_MEASUREMENT_ROWS = 64  # rows of each part, to measure on what takes a while for all rows
+
+
+def measure_throughput(plan: RunPlan, shared: SharedData, lost: Collection[str] = ()) -> Generator[str, None, RunPlan]:
+    """A few real steps of each regime, yielding the name of each before; gives the plan with its paces.
+
+    The `lost` ones, which will not be run, are not measured: they take no time.
+    """
+    paces = dict.fromkeys(lost, 0.0)
+    readings: dict[str, float] = {}
+    tokens: dict[str, dict[int, float]] = {}
+    longest = max(base.inputs.max_length for base in plan.problem.bases)
+    peaks: dict[str, PeakMemory] = {}
+    forwards: dict[str, float] = {}
+    answers: dict[str, float] = {}
+    rows = max(plan.sizes)
+    draw = plan.draw(rows, plan.options.first_seed, shared)
+    few = _few(draw)
+    for name in (name for name in plan.networks if name not in lost):
+        yield name
+        regime = plan.regime(name, rows)
+        most = MOST_STEPS if len(regime.stages) == 1 else MEASURED_STEPS  # few reach from one stage into the next
+        config = replace(plan.config(regime, rows, draw.seed), steps=most + 2)
+        measured_on, began, ends = few, time.perf_counter(), [0.0]
+        steps = train_stages(regime, config, few, looks=1)
+        with suppress(TrainingError):  # a rate that diverges is for the run itself to record
+            next(steps)
+            first = _since(began)
+            if world().most(few.shared.stores)[0]:  # computed once: for all rows, it may take minutes
+                readings[name] = first / len(few.shared)
+            elif (
+                first < SLOW_SECONDS
+            ):  # the words of a few rows are few, and so are the rows of the token table to train
+                steps.close()
+                measured_on, steps = draw, train_stages(regime, config, draw, looks=1)
+                next(steps)
+            began = time.perf_counter()
+            for taken, _ in enumerate(steps, 1):
+                ends.append(_since(began))
+                enough = ENOUGH_SECONDS if taken >= MEASURED_STEPS else MEASURED_SECONDS
+                if taken == most or (taken >= 2 and ends[-1] > enough):
+                    break
+        taken = len(ends) - 1
+        early = taken // 2 if len(regime.stages) == 1 else 0
+        paces[name] = (ends[-1] - ends[early]) / (max(taken - early, 1) * config.batch_size)
+        steps.close()
+        limit = token_limit(regime)
+        if limit:
+            of_these = _tokens(measured_on, regime, config, limit)[1 + early : 1 + taken]
+            limits = (limit, *(n for n in shorter_limits(longest) if n < limit and _leaves_room(draw, regime, n)))
+            tokens[name] = {n: float(_tokens(draw, regime, config, n).mean()) for n in limits}
+            paces[name] *= float(tokens[name][limit] / of_these.mean()) if taken else 1.0
+        few = replace(few, shared=SharedData(few.splits))
+        affordable = max(2, int(MEASURED_SECONDS / max(LONGEST_ROWS * paces[name], 1e-9)))
+        with suppress(TrainingError):
+            if world().size == 1:
+                found = measure_step(regime, plan.config(regime, rows, draw.seed), draw, affordable)
+                peaks |= {name: found.peak} if found.peak else {}
+                forwards[name] = found.scoring * _scored_size(draw, regime) / max(paces[name], 1e-9)
+                answers[name] = found.answer
+    reset_peak_memory()  # gives back what is free, as every run does at its beginning
+    held = max((resident_memory() or 0, *(peak.before for peak in peaks.values())))
+    peaks = {name: peak.from_(held) for name, peak in peaks.items()}
+    return replace(plan, paces=paces, readings=readings, tokens=tokens, peaks=peaks, forwards=forwards, answers=answers)
+
+
+def _tokens(draw: RunData, regime: Regime, config: TrainConfig, limit: int) -> Array:
+    """To compute for a row, with padding, in each of the first batches: an epoch of them, or as many as are measured.
+
+    Batches are of similar length, so that a few of them may be all short or all long.
+    """
+    train = draw.splits.train
+    examples = draw.shared.examples(draw.task.reads(regime.start.inputs), train, draw.task.targets(train))
+    sizes = np.minimum(examples.sizes(), limit)
+    order = examples.order(config.batch_size, config.seed, limit)
+    epochs = 1 + MOST_STEPS // order.per_epoch
+    of_batch = np.max if examples.encoded.pads else np.mean
+    return np.array([of_batch(sizes[batch]) for epoch in range(epochs) for batch in order.epoch(epoch)])
+
+
+def _scored_size(draw: RunData, regime: Regime) -> float:
+    """Tokens, or features, of a row that is scored: the mean."""
+    reads, splits = draw.task.reads(regime.start.inputs), draw.splits
+    parts = (draw.shared.examples(reads, rows, draw.task.targets(rows)).sizes() for rows in (splits.val, splits.test))
+    return float(np.concatenate(list(parts)).mean())
+
+
+def _leaves_room(draw: RunData, regime: Regime, limit: int) -> bool:
+    """Whether texts that are answered could still be read for more than a few tokens, beside what is never cut."""
+    inputs = regime.start.inputs
+    reads = draw.task.reads(replace(inputs, max_length=limit)) if isinstance(inputs, Tokens) else None
+    try:
+        return not isinstance(reads, Conversations) or reads.room > 0
+    except InputError:
+        return False
+
+
+def _since(began: float) -> float:
+    """Seconds, by the main process's clock: all have to decide alike."""
+    return world().by_main(lambda: time.perf_counter() - began)
+
+
+def _few(draw: RunData) -> RunData:
+    """Some of a draw's rows."""
+    parts = {name: getattr(draw.splits, name) for name in ("train", "val", "test")}
+    some = {name: part.take(np.arange(min(len(part), SHORT_MEASUREMENT_ROWS))) for name, part in parts.items()}
+    splits = replace(draw.splits, **some)
+    return replace(draw, splits=splits, shared=SharedData(splits))

@@ -1,0 +1,1 @@
+"""Which ways of training exist?"""

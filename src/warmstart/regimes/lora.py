@@ -1,0 +1,173 @@
+"""LoRA: the base stays; low-rank updates beside its linear layers learn, and so does the head. Through PEFT."""
+
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from warmstart.errors import UsageError
+from warmstart.models.encoder_decoder import EncoderDecoder
+from warmstart.models.layers import repeated_blocks
+from warmstart.models.model import UNPOOLED, Model
+from warmstart.regimes.method import Rates
+from warmstart.regimes.quantization import load_bitsandbytes, quantize
+
+TRANSPOSED = "Conv1D"  # GPT-2's linear layers: the weight is [in, out]
+T5_TRANSFORMER = "transformer"  # what the bodies of its kind are called, in vain
+ADAPTER_PATH = "base_model.model."  # before every name in PEFT's files
+
+
+@dataclass(frozen=True)
+class LoRA:
+    """Adapters of `rank` on every linear layer of the repeated blocks, or of the top `layers` of them (Hu et al. 2021).
+
+    The update is scaled by alpha / sqrt(rank) (rank-stabilised, Kalajdzievski 2023), so that the best rate hardly
+    depends on the rank. `quantize="nf4"` holds the frozen weights in 4 bits (QLoRA, Dettmers et al. 2023).
+    """
+
+    rank: int = 16
+    alpha: float = 16.0
+    quantize: Literal["nf4"] | None = None
+    layers: int | None = None  # None: all
+
+    @property
+    def words(self) -> str:
+        where = "all linear layers" if self.layers is None else f"the linear layers of the top {self.layers} blocks"
+        return f"adapters of rank {self.rank} on {where}" + (", base in 4 bits" if self.quantize else "")
+
+    def prepare(self, body: nn.Module) -> nn.Module:
+        if self.quantize:
+            quantize(body, linear_names(body))
+        names = linear_names(body, self.layers)
+        transposed = any(type(body.get_submodule(name)).__name__ == TRANSPOSED for name in names)
+        try:
+            adapted: nn.Module = _peft().inject_adapter_in_model(self.config(names, transposed), body)
+        except ValueError as error:  # Mamba's, say
+            kind = type(body).__name__
+            raise UsageError(
+                f"{kind} takes no adapters: {error}".rstrip(".") + ".", "use full, or another base"
+            ) from error
+        return adapted
+
+    def config(self, targets: list[str], transposed: bool = False) -> Any:
+        return _peft().LoraConfig(
+            r=self.rank,
+            lora_alpha=self.alpha,
+            use_rslora=True,
+            lora_dropout=0.0,
+            target_modules=targets,
+            fan_in_fan_out=transposed,
+        )
+
+    def rates(self, model: Model) -> Rates:
+        names = (name for name, _ in model.named_parameters())
+        # An output layer that the base has itself is no new head: it stays as it is.
+        learns = model.pooling != UNPOOLED or getattr(model.head, "fresh", False)
+        return {name: 1.0 for name in names if ".lora_" in name or (learns and name.startswith("head."))}
+
+
+def _peft() -> Any:
+    """PEFT, which takes seconds to load. It loads bitsandbytes in its turn, and loudly."""
+    load_bitsandbytes()
+    import peft
+
+    return peft
+
+
+def linear_names(body: nn.Module, top: int | None = None) -> list[str]:
+    """The linear layers of the repeated blocks, or of the `top` ones, by their full names in the body."""
+    found = repeated_blocks(body)
+    if top is not None and not 0 < top <= len(found):
+        raise UsageError(f"{top} layers cannot have adapters: the body has {len(found)}.", "ask for 1 or more of them")
+    inside = [(f"{place}.{name}", m) for place, b in found[-top if top else None :] for name, m in b.named_modules()]
+    return [name for name, module in inside if _is_linear(module)]
+
+
+def _is_linear(module: nn.Module) -> bool:
+    return isinstance(module, nn.Linear) or type(module).__name__ == TRANSPOSED
+
+
+def save_adapter(body: nn.Module, base: str, folder: Path, *, language: bool = False) -> None:
+    """PEFT's own format, so that `PeftModel.from_pretrained(AutoModel.from_pretrained(base), folder)` loads it.
+
+    `language`: AutoModelForCausalLM or AutoModelForSeq2SeqLM instead, where the body has a name of its own, or two.
+    """
+    from safetensors.torch import save_file
+
+    folder.mkdir(parents=True, exist_ok=True)
+    config: Any = vars(body)["peft_config"]["default"]
+    config.base_model_name_or_path = base
+    config.inference_mode = True
+    pair = getattr(vars(body).get("config"), "is_encoder_decoder", False)
+    config.task_type = ("SEQ_2_SEQ_LM" if pair else "CAUSAL_LM") if language else None
+    targets = config.target_modules
+    if pair:  # PEFT finds them by the end of their names, of which one part's may be the other's
+        config.target_modules = {_outer(body, config, name) for name in _adapted(body)}
+    config.save_pretrained(folder)
+    config.target_modules = targets
+    weights = _peft().get_peft_model_state_dict(body)
+    named = {
+        f"{ADAPTER_PATH}{_outer(body, config, name)}": tensor.detach().contiguous() for name, tensor in weights.items()
+    }
+    save_file(named, folder / "adapter_model.safetensors")
+
+
+def _adapted(body: nn.Module) -> list[str]:
+    """The names of the layers that have adapters."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    return [name for name, module in body.named_modules() if isinstance(module, BaseTunerLayer)]
+
+
+def _outer(body: Any, config: Any, name: str) -> str:
+    """The name of a part of the body in the model that the adapters are for."""
+    if config.task_type is None:
+        return name
+    if isinstance(body, EncoderDecoder):
+        part, _, rest = name.partition(".")
+        return f"decoder.{body.decoder.base_model_prefix}.{rest}" if part == "decoder" else name
+    apart = (
+        config.task_type == "SEQ_2_SEQ_LM" and body.base_model_prefix == T5_TRANSFORMER
+    )  # its parts stand in the whole itself
+    return name if apart else f"{body.base_model_prefix}.{name}"
+
+
+def load_adapter(body: nn.Module, folder: Path) -> nn.Module:
+    """The adapters in `folder` put into a body that has none."""
+    from safetensors.torch import load_file
+
+    peft = _peft()
+    config = peft.LoraConfig.from_pretrained(folder)
+    inner = {_outer(body, config, name): name for name, _ in body.named_modules()}
+    config.target_modules = {inner.get(name, name) for name in config.target_modules}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        body = peft.inject_adapter_in_model(config, body)
+    inner = {_outer(body, config, name): name for name, _ in body.named_modules()}
+    weights = load_file(folder / "adapter_model.safetensors")
+    named = {_renamed(name.removeprefix(ADAPTER_PATH), inner): tensor for name, tensor in weights.items()}
+    found = peft.set_peft_model_state_dict(body, named)
+    assert not found.unexpected_keys, found.unexpected_keys
+    return body
+
+
+def _renamed(name: str, inner: dict[str, str]) -> str:
+    """A weight's name by that of the module that it belongs to."""
+    module, _, weight = name.rpartition(".")
+    return f"{inner[module]}.{weight}"
+
+
+def merge_adapters(body: nn.Module) -> nn.Module:
+    """The body with its adapters added into the weights: no adapter left, the same function."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    for name, module in list(body.named_modules()):
+        if isinstance(module, BaseTunerLayer):
+            with torch.no_grad():
+                module.merge()
+            body.set_submodule(name, module.get_base_layer())
+    vars(body).pop("peft_config", None)
+    return body

@@ -1,0 +1,245 @@
+"""Regimes: a start and one or more stages. Everything the program compares is one of these, or a baseline."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from warmstart.data.schema.schema import CORPUS, TEXT_OUT, TaskName
+from warmstart.errors import UsageError, did_you_mean
+from warmstart.models.dnn import size_for
+from warmstart.models.pretrained.base import Base
+from warmstart.regimes.discriminative import Discriminative
+from warmstart.regimes.frozen import Frozen
+from warmstart.regimes.full import Full
+from warmstart.regimes.lora import LoRA
+from warmstart.regimes.method import Method, Rates
+from warmstart.regimes.starts import Architecture, Init, Pretrained, Scratch, Start, dnn
+from warmstart.results.names import regime_of
+from warmstart.tasks.language import Language
+from warmstart.tasks.task import Task
+
+__all__ = ["METHODS", "Discriminative", "Frozen", "Full", "LoRA", "Method", "Rates"]
+
+
+METHODS: dict[str, Method] = {
+    "full": Full(),
+    "frozen": Frozen(),
+    "top-layers": Frozen(unfrozen=2),
+    "discriminative": Discriminative(),
+    "lora": LoRA(),
+    "qlora": LoRA(quantize="nf4"),
+}
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A method, an objective and a share of the step budget."""
+
+    method: Method
+    objective: Task | None = None  # None: the task itself
+    share: float = 1.0
+    lr: float | None = None  # None: the run's own
+
+
+@dataclass(frozen=True)
+class RegimeDefaults:
+    """Where a regime lives: the rates to try around, and how long it trains. One row each in the table below."""
+
+    lr: float  # centre of the search
+    epochs: float
+    floor: int = 300  # steps at least, however few the rows
+    batch_size: int | None = None  # None: 16 under 2,000 rows, else 32
+    looks: int = 6  # at validation rows while training
+
+    def batch(self, rows: int) -> int:
+        """Rows a step. Small tables are trained in small batches: more steps for the same compute."""
+        return self.batch_size or (16 if rows < 2_000 else 32)
+
+    def steps(self, rows: int, batch_size: int, length: float = 1.0) -> int:
+        """`epochs` over the rows, but at least `floor` steps; both times `length`."""
+        return max(1, round(length * max(self.floor, self.epochs * rows / batch_size)))
+
+
+@dataclass(frozen=True)
+class Regime:
+    """A named way of training."""
+
+    name: str
+    start: Start
+    stages: tuple[Stage, ...]
+    habits: RegimeDefaults
+
+    def __post_init__(self) -> None:
+        total = sum(stage.share for stage in self.stages)
+        if self.stages and abs(total - 1) > 1e-6:
+            raise UsageError(
+                f"the stages of regime {self.name!r} take {total:.0%} of the steps, not 100 %.",
+                "make the `share` values sum to 1",
+            )
+
+    @property
+    def words(self) -> str:
+        """How it learns, for people."""
+        return ", then ".join(stage.method.words for stage in self.stages)
+
+
+@dataclass(frozen=True)
+class RegimeContext:
+    """What regimes are made from."""
+
+    base: Base
+    rows: int  # training rows: sizes the DNN
+    init: Init = "default"
+    dropout: float | None = None
+    language: bool = False  # whether the task is to predict text
+    scratch: Base | None = None  # the architecture to train from random weights; None: the base's own
+
+
+# The defaults of every regime, in one place (also in docs/regimes.md). Rates are for encoders about 400 wide, such as
+# MiniLM: on 250 synopses `full` reached .478, .489 and .461 at 1e-4, 2e-4 and 4e-4. Wider ones want lower rates, which
+# the search finds (2e-5 to 5e-5 at width 768).
+DEFAULTS: dict[str, RegimeDefaults] = {
+    "scratch-dnn": RegimeDefaults(lr=3e-3, epochs=20, floor=400, batch_size=64, looks=16),
+    "scratch": RegimeDefaults(lr=5e-4, epochs=4),
+    "frozen": RegimeDefaults(lr=1e-2, epochs=30, floor=600, batch_size=32, looks=16),
+    "top-layers": RegimeDefaults(lr=2e-4, epochs=4),
+    "discriminative": RegimeDefaults(lr=4e-4, epochs=4),
+    "full": RegimeDefaults(lr=2e-4, epochs=4),
+    "lora": RegimeDefaults(lr=1e-3, epochs=4),
+    "qlora": RegimeDefaults(lr=1e-3, epochs=4),
+    "hybrid": RegimeDefaults(lr=4e-4, epochs=6, floor=450),
+    "self-pretrained": RegimeDefaults(lr=5e-4, epochs=8, floor=600),
+}
+
+# The same where text is predicted, for decoders about 600 wide; a step has fewer rows, since each is longer.
+LANGUAGE_DEFAULTS: dict[str, RegimeDefaults] = {
+    "zero-shot": RegimeDefaults(lr=1e-4, epochs=0, floor=0, batch_size=8),
+    "scratch": RegimeDefaults(lr=1e-3, epochs=4, floor=200, batch_size=8),
+    "top-layers": RegimeDefaults(lr=1e-4, epochs=2, floor=100, batch_size=8),
+    "discriminative": RegimeDefaults(lr=2e-4, epochs=2, floor=100, batch_size=8),
+    "full": RegimeDefaults(lr=1e-4, epochs=2, floor=100, batch_size=8),
+    "lora": RegimeDefaults(lr=5e-4, epochs=2, floor=100, batch_size=8),
+    "qlora": RegimeDefaults(lr=5e-4, epochs=2, floor=100, batch_size=8),
+    "hybrid": RegimeDefaults(lr=1e-4, epochs=3, floor=150, batch_size=8),
+    "self-pretrained": RegimeDefaults(lr=1e-3, epochs=6, floor=300, batch_size=8),
+}
+
+REGIMES: dict[str, Callable[[RegimeContext], Regime]] = {}
+WITHOUT_NETWORK = ("constant", "linear")
+WITHOUT_TRAINING = (*WITHOUT_NETWORK, "zero-shot")
+DEFAULT_REGIMES = ("constant", "linear", "scratch-dnn", "scratch", "frozen", "discriminative", "full", "lora")
+DEFAULT_LANGUAGE_REGIMES = ("zero-shot", "scratch", "full", "lora")
+DESCRIPTIONS = {
+    "constant": "the median or the commonest class: the floor that every other must beat",
+    "linear": "TF-IDF and a linear model: the cheap rival",
+    "scratch-dnn": "residual network on hashed words, from random weights",
+    "scratch": "the base's own architecture, from random weights",
+    "frozen": "pretrained, only the head learns (linear probe)",
+    "top-layers": "pretrained, the head and the top 2 layers learn",
+    "discriminative": "pretrained, all weights learn, each layer slower than the one above",
+    "full": "pretrained, all weights learn at one rate",
+    "lora": "pretrained, low-rank adapters and the head learn",
+    "qlora": "the same on a base held in 4 bits",
+    "hybrid": "pretrained, first the language of the domain, then the task at discriminative rates",
+    "self-pretrained": "the base's own architecture from random weights, first the language, then the task",
+    "zero-shot": "the base as it is: nothing learns",
+}
+ALIASES = {"differential": "discriminative"}
+NO_BASE_NEEDED = frozenset({"scratch", "self-pretrained"})  # of a base they need no more than its shape and tokenizer
+LEARN_LANGUAGE = frozenset({"hybrid", "self-pretrained"})  # before the task
+RANDOM_START = frozenset({*WITHOUT_NETWORK, "scratch-dnn"})  # the same whatever bases are compared
+TRAIN_BASE_WEIGHTS = frozenset({"top-layers", "discriminative", "full", "lora", "qlora", "hybrid"})  # these may forget
+
+
+def is_baseline(name: str) -> bool:
+    """Whether nothing is trained step by step in the row of this name."""
+    return regime_of(name) in WITHOUT_TRAINING
+
+
+def default_for(task: TaskName) -> tuple[str, ...]:
+    """What is compared where nothing else is asked for."""
+    return DEFAULT_LANGUAGE_REGIMES if task in (*TEXT_OUT, *CORPUS) else DEFAULT_REGIMES
+
+
+def suits(name: str, task: TaskName) -> bool:
+    """Whether a regime can learn a task: those without a network write no text, and only language needs no head."""
+    if task in (*TEXT_OUT, *CORPUS):
+        return name in LANGUAGE_DEFAULTS and not (task in CORPUS and name == "self-pretrained")
+    return name in DEFAULTS or name in WITHOUT_NETWORK
+
+
+def check_base(base: Base, regime: str) -> None:
+    """Raises UsageError for a regime that a base of this kind cannot be trained by."""
+    if base.kind != "encoder-decoder":
+        return
+    if regime in LEARN_LANGUAGE and not base.inputs.tokenizer.is_fast:
+        raise UsageError(
+            f"regime {regime!r} first learns a language from plain text; {base.name!r} reads one and writes another.",
+            "leave it out, or name a base that writes the language it reads",
+        )
+    if regime == "qlora":
+        raise UsageError(
+            f"{base.name!r}, as an encoder-decoder, cannot be held in 4 bits here.", "use the regime `lora`"
+        )
+
+
+StageTable = Callable[[RegimeContext], tuple[Stage, ...]]
+
+
+def _register(name: str, start: Callable[[RegimeContext], Start], stages: StageTable) -> None:
+    def made(material: RegimeContext) -> Regime:
+        habits = LANGUAGE_DEFAULTS if material.language else DEFAULTS
+        return Regime(name, start(material), stages(material), habits[name])
+
+    REGIMES[name] = made
+
+
+def _only(method: Method) -> StageTable:
+    return lambda material: (Stage(method),)
+
+
+def _after_language(first: Method, then: Method) -> StageTable:
+    """Half of the steps on the language of the domain, the other half on the task."""
+    return lambda material: (Stage(first, _language(material), 0.5), Stage(then, share=0.5))
+
+
+def _language(material: RegimeContext) -> Language:
+    """How a base of its kind learns from plain text."""
+    return Language("causal-lm" if material.base.kind == "decoder" else "masked-lm")
+
+
+def _scratch(material: RegimeContext) -> Start:
+    base = material.scratch or material.base
+    build = Architecture(base, material.dropout)
+    return Scratch(build, base.inputs, base.pooling, material.init, dropout=material.dropout)
+
+
+def _dnn(material: RegimeContext) -> Start:
+    size = size_for(material.rows)
+    if material.dropout is not None:
+        size = replace(size, dropout=material.dropout)
+    return replace(dnn(size), dropout=material.dropout)
+
+
+def _pretrained(material: RegimeContext) -> Start:
+    return Pretrained(material.base, material.dropout)
+
+
+_register("scratch-dnn", _dnn, _only(Full()))
+_register("scratch", _scratch, _only(Full()))
+_register("frozen", _pretrained, _only(Frozen()))
+_register("top-layers", _pretrained, _only(Frozen(unfrozen=2)))
+_register("discriminative", _pretrained, _only(Discriminative()))
+_register("full", _pretrained, _only(Full()))
+_register("lora", _pretrained, _only(LoRA()))
+_register("qlora", _pretrained, _only(LoRA(quantize="nf4")))
+_register("hybrid", _pretrained, _after_language(Full(), Discriminative()))
+_register("self-pretrained", _scratch, _after_language(Full(), Full()))
+_register("zero-shot", _pretrained, lambda material: ())
+
+
+def known_regime(name: str) -> str:
+    """The regime's own name; raises UsageError with the nearest known one."""
+    name = ALIASES.get(name, name)
+    if name not in REGIMES and name not in WITHOUT_TRAINING:
+        raise UsageError(f"regime {name!r} is not known.", did_you_mean(name, [*WITHOUT_TRAINING, *REGIMES, *ALIASES]))
+    return name

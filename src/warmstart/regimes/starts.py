@@ -1,0 +1,208 @@
+"""Starts: where the weights of a model come from: a base, or chance."""
+
+import contextlib
+import functools
+import importlib.util
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import torch
+from torch import nn
+
+from warmstart.data.encoding.inputs import HashedWords, Inputs
+from warmstart.errors import UsageError
+from warmstart.models.attention import attend_row_by_row
+from warmstart.models.causal_lm import PAIRED, OutputLayer, auto_class, new_output_layer
+from warmstart.models.dnn import HashedNet, Size
+from warmstart.models.encoder_decoder import EncoderDecoder
+from warmstart.models.lm_head import LanguageHead
+from warmstart.models.pretrained.base import (
+    Base,
+    body_of,
+    config_of,
+    freeze_buffers,
+    language_output,
+    special_tokens,
+    without_pooler,
+)
+
+Init = Literal["default", "xavier", "he", "normal"]
+INITS: tuple[Init, ...] = ("default", "xavier", "he", "normal")
+
+
+class Start(Protocol):
+    """Inputs, a body, and how the body's hidden states are pooled."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def family(self) -> str: ...
+    @property
+    def inputs(self) -> Inputs: ...
+    @property
+    def pooling(self) -> str: ...
+    @property
+    def dropout(self) -> float | None:
+        """What was asked for, in the body and the head; None: their own."""
+        ...
+
+    def body(self, seed: int) -> nn.Module: ...
+    def language_head(self, body: nn.Module) -> nn.Module:
+        """What says, of this start's body, how likely a token is."""
+        ...
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """The base's weights."""
+
+    base: Base
+    dropout: float | None = None  # None: the base's own
+
+    family = "fine-tuned"
+
+    @property
+    def name(self) -> str:
+        return self.base.name
+
+    @property
+    def inputs(self) -> Inputs:
+        return self.base.inputs
+
+    @property
+    def pooling(self) -> str:
+        return self.base.pooling
+
+    def body(self, seed: int) -> nn.Module:
+        """A fresh copy; the seed changes only what the base has not: in an encoder, what a decoder looks at it with."""
+        body = body_of(self.base, self.dropout)
+        if not self.base.joined:
+            return body
+        with random_state(seed):
+            return EncoderDecoder.tied(body, special_tokens(self.base))
+
+    def language_head(self, body: nn.Module) -> nn.Module:
+        """The base's own; a fresh one on its token table where its files hold none."""
+        return LanguageHead.of(body, language_output(self.base, self.dropout))
+
+
+@dataclass(frozen=True)
+class Scratch:
+    """Random weights, drawn from the seed, in any architecture.
+
+    `build` gives the body: a module that is called with what `inputs` makes of a batch and gives features [n, d]
+    or hidden states [n, t, d]; it has an int `width` = d, or a `config.hidden_size`.
+    """
+
+    build: Callable[[], nn.Module]
+    inputs: Inputs
+    pooling: str = "mean"
+    init: Init = "default"
+    name: str = "random weights"
+    dropout: float | None = None  # of the head; the body's is the matter of `build`
+
+    family = "scratch"
+
+    def body(self, seed: int) -> nn.Module:
+        with random_state(seed):
+            body = self.build()
+            initialise(body, self.init)
+        attend_row_by_row(body)
+        return body
+
+    def language_head(self, body: nn.Module) -> nn.Module:
+        """As the architecture's own code draws it."""
+        config = getattr(body, "config", None)
+        if config is None:
+            raise UsageError(
+                f"{self.name} cannot be trained as a language model: it is no architecture of Hugging Face's.",
+                "use a regime with the base's own architecture, such as scratch",
+            )
+        return LanguageHead.of(body, new_output_layer(config))
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """Builds the base's own architecture with random weights, as its own code initialises them."""
+
+    base: Base
+    dropout: float | None = None
+
+    def __call__(self) -> nn.Module:
+        from transformers import AutoModel
+
+        config = config_of(self.base, self.dropout)
+        if config.model_type == PAIRED:
+            return EncoderDecoder.of(auto_class("encoder-decoder").from_config(config).float())
+        body: nn.Module = AutoModel.from_config(config)
+        return freeze_buffers(without_pooler(body).float())
+
+
+@dataclass(frozen=True)
+class HashedNetwork:
+    """Builds the residual network on hashed words."""
+
+    size: Size = field(default_factory=Size)
+
+    def __call__(self) -> nn.Module:
+        return HashedNet(self.size)
+
+
+def dnn(size: Size) -> Scratch:
+    """The residual network on hashed words, from random weights."""
+    return Scratch(HashedNetwork(size), HashedWords(size.features), pooling="mean")
+
+
+@contextlib.contextmanager
+def random_state(seed: int) -> Iterator[None]:
+    """Torch's random numbers drawn from `seed` inside, as they were before outside."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        yield
+
+
+def initialise(body: nn.Module, init: Init) -> None:
+    """Draw the weight matrices anew: Xavier (Glorot and Bengio 2010), He (He et al. 2015) or normal with sd 0.02.
+
+    'default' leaves the architecture's own. Vectors (biases, norms) stay as the architecture set them.
+    """
+    draw: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+        "xavier": nn.init.xavier_uniform_,
+        "he": lambda w: nn.init.kaiming_uniform_(w, nonlinearity="relu"),
+        "normal": lambda w: nn.init.normal_(w, std=0.02),
+    }
+    if init == "default":
+        return
+    for parameter in body.parameters():
+        if parameter.ndim > 1:
+            draw[init](parameter)
+
+
+def language_parts(base: Base, dropout: float | None = None) -> tuple[nn.Module, OutputLayer]:
+    """The base's body and what makes its logits, in copies of one's own; raises as `language_output` does."""
+    output = language_output(base, dropout)
+    return Pretrained(base, dropout).body(0), output
+
+
+def random_parts(build: Callable[[], nn.Module], seed: int) -> tuple[nn.Module, OutputLayer]:
+    """As `language_parts`, with random weights: `build` is an `Architecture` or a `models.sized.Sized`."""
+    with random_state(seed):
+        body: Any = build()
+        return body, new_output_layer(body.config)
+
+
+def from_file(spec: str, vocabulary: int) -> Callable[[], nn.Module]:
+    """`file.py:build`: a function that is called with the vocabulary's size and gives a body. Runs that file's code."""
+    path, _, function = spec.partition(":")
+    if not function or not Path(path).is_file():
+        raise UsageError(f"--model {spec!r} does not name a file and a function.", "write it as path/to/file.py:build")
+    module_spec = importlib.util.spec_from_file_location(Path(path).stem, path)
+    assert module_spec is not None and module_spec.loader is not None
+    module = importlib.util.module_from_spec(module_spec)
+    module_spec.loader.exec_module(module)
+    build = getattr(module, function, None)
+    if not callable(build):
+        raise UsageError(f"{path} has no function {function!r}.", "name a function that returns a torch.nn.Module")
+    return functools.partial(build, vocabulary)

@@ -1,1 +1,0 @@
-"""Report: what does somebody read who did not run the study?"""

@@ -1,0 +1,80 @@
+"""Entries: which runs stand behind each row of the comparison?"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from warmstart.reporting import words
+from warmstart.results.comparison import Comparison, Difference, Row
+from warmstart.results.record import Run
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One regime at one number of training rows, with its runs in the order of their seeds."""
+
+    row: Row
+    runs: tuple[Run, ...]
+    against_best: Difference | None  # at the same number of rows; None for the best itself and the failed
+    key: str  # names the entry inside the page; never made from a name that a user chose
+
+    @property
+    def name(self) -> str:
+        return self.row.name
+
+    @property
+    def failed(self) -> bool:
+        return self.row.failed is not None or not words.is_number(self.row.score)
+
+    @property
+    def usable(self) -> tuple[Run, ...]:
+        """The runs that reached a score."""
+        return tuple(run for run in self.runs if run.failed is None and run.test is not None)
+
+    @property
+    def shown(self) -> Run | None:
+        """The run that stands for the others in examples and curves: the first seed that reached a score."""
+        return next(iter(self.usable or self.runs), None)
+
+
+def entries_of(comparison: Comparison) -> tuple[Entry, ...]:
+    """The comparison's table with its runs, in its order: best first, failed ones last."""
+    best: dict[int, Row] = {}
+    for row in comparison.table:
+        if row.failed is None:
+            best.setdefault(row.rows, row)
+    return tuple(
+        Entry(row, _runs(comparison.runs, row), _against(comparison, row, best.get(row.rows)), f"entry-{index}")
+        for index, row in enumerate(comparison.table)
+    )
+
+
+def of_most_rows(entries: Sequence[Entry]) -> tuple[Entry, ...]:
+    """What the verdict is about: the entries at the largest number of training rows, and whatever failed."""
+    most = max((entry.row.rows for entry in entries if not entry.failed), default=0)
+    return tuple(entry for entry in entries if entry.failed or entry.row.rows == most)
+
+
+def best_of(entries: Iterable[Entry], family: str | None = None) -> Entry | None:
+    """The first that did not fail: entries come best first."""
+    return next((e for e in entries if not e.failed and (family is None or e.row.family == family)), None)
+
+
+def searches(runs: Iterable[Run]) -> tuple[Run, ...]:
+    """One run for each search that was made: runs whose trials are the same share one search."""
+    distinct = {(run.regime, run.rows, repr(run.trials)): run for run in reversed(list(runs)) if run.trials}
+    return tuple(reversed(distinct.values()))
+
+
+def _runs(runs: Iterable[Run], row: Row) -> tuple[Run, ...]:
+    return tuple(sorted((r for r in runs if r.regime == row.name and r.rows == row.rows), key=lambda run: run.seed))
+
+
+def difference(comparison: Comparison, a: Row, b: Row) -> Difference | None:
+    """How much better `a` is than `b`; None where they have no seed in common and cannot be paired."""
+    return comparison.difference(a.name, b.name, a.rows) if set(a.seeds) & set(b.seeds) else None
+
+
+def _against(comparison: Comparison, row: Row, best: Row | None) -> Difference | None:
+    if best is None or row.failed is not None or row.name == best.name:
+        return None
+    return difference(comparison, row, best)

@@ -1,0 +1,293 @@
+"""Render: how does a study become one HTML page?
+
+The page is one file: style, script, plotly and figures are inside it, and its Content-Security-Policy lets it load
+nothing and run only the scripts it came with. What a user wrote is escaped by Jinja in the markup, by `_as_json` in
+the figures, and by `frame.plain` where plotly itself would read it as HTML.
+"""
+
+import json
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+from markupsafe import Markup
+
+from warmstart.advice.advise import Advice
+from warmstart.advice.more_data import more_data
+from warmstart.advice.phrases import compared_instead, cut_to_fit, original_scale_error, original_scale_sentence
+from warmstart.data.rows.findings import Finding
+from warmstart.data.schema.schema import CORPUS
+from warmstart.reporting import forgetting, mistakes, plots, sureness, words
+from warmstart.reporting.entries import Entry, best_of, difference, entries_of, of_most_rows, searches
+from warmstart.reporting.frame import Figure
+from warmstart.reporting.learning import learning_curves
+from warmstart.reporting.page import _library, asset, policy, templates
+from warmstart.reporting.samples import AnswerSample, continuations, samples
+from warmstart.results.comparison import Comparison, Difference
+from warmstart.results.domain_shift import DomainShift
+from warmstart.results.learning_curves import MAX_EXTRAPOLATION
+from warmstart.results.race_outcome import RaceOutcome
+from warmstart.results.record import Run
+from warmstart.results.term_swaps import CHANGE_MEASURES, ProbeResult
+
+if TYPE_CHECKING:
+    from warmstart.reporting.blind import Preference  # which makes its page with what is here
+
+
+NUMBERS_AND_CLASSES = ("regression", "classification")
+
+
+@dataclass(frozen=True)
+class Errors:
+    """Where one regime errs, ready to be shown."""
+
+    entry: Entry
+    run: Run
+    worst: tuple[mistakes.Mistake, ...]
+    pairs: tuple[mistakes.ConfusedPair, ...]
+    matrix: mistakes.Matrix | None
+    labels: tuple[mistakes.Label, ...]
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What the whole study took, the searches included."""
+
+    flops: float
+    seconds: float
+    runs: int
+    trials: int
+
+
+def render(
+    comparison: Comparison,
+    advice: Advice,
+    *,
+    examples: Mapping[int, str] | None,
+    findings: Sequence[Finding] = (),
+    command: str,
+    raced: RaceOutcome | None = None,
+    preferences: Sequence["Preference"] = (),
+    probed: ProbeResult | None = None,
+) -> str:
+    """One self-contained HTML page.
+
+    `examples` are the inputs of the test rows by row number; None keeps every text out of the page (class names stay).
+    `command` is what to type to repeat the study. `raced`: where not everything was trained on all rows.
+    `preferences`: what people thought of answers that they judged blind. `probed`: where terms were swapped.
+    """
+    entries = entries_of(comparison)
+    main = _as_raced(entries, raced) if raced else of_most_rows(entries)
+    barred = {each.regime for each in comparison.excluded}
+    leader = best_of([entry for entry in main if entry.name not in barred]) or best_of(main)
+    figures, shown = _figures(main, comparison), examples is not None
+    heading = words.verdict_sentence(advice.verdict, advice.confidence)
+    library, script = _library(), asset("page.js")
+    page = (
+        templates()
+        .get_template("page.html.j2")
+        .render(
+            comparison=comparison,
+            advice=advice,
+            heading=heading,
+            reason=advice.reason.removeprefix(f"{heading.removesuffix('.')}: "),
+            instead="" if raced else compared_instead(comparison),
+            cut=cut_to_fit(comparison),
+            unit=f" of {comparison.units}" if comparison.units else "",
+            command=command,
+            findings=findings,
+            show_texts=shown,
+            entries=entries,
+            main=main,
+            best=best_of(main),
+            leader=leader,
+            barred=barred,
+            choice=next((entry for entry in main if entry.name == advice.choice), None),
+            constant=next((entry for entry in main if entry.name == "constant"), None),
+            scratch=best_of(main, "scratch"),
+            tuned=best_of(main, "fine-tuned"),
+            raced=raced,
+            head_to_head=None if raced else _head_to_head(main, comparison),
+            lost=forgetting.forgetting_rows(main),
+            measures=forgetting.forgetting_measures(forgetting.forgetting_rows(main)),
+            gaps=[(entry, comparison.gaps[entry.name]) for entry in main if entry.name in comparison.gaps],
+            remembered=comparison.remembered,
+            probed=probed,
+            mismatch=DomainShift.from_json(comparison.mismatch) if comparison.mismatch else None,
+            probe_measures=CHANGE_MEASURES,
+            calibrated=sureness.calibration_rows(main, comparison),
+            doubts=_doubts(comparison, advice),
+            caveats=[each for each in comparison.caveats if not shown or each not in {f.message for f in findings}],
+            sizes=_sizes(comparison),
+            outlook=more_data(comparison),
+            farthest=MAX_EXTRAPOLATION,
+            spent=_spent(comparison.runs),
+            own=original_scale_sentence(comparison),
+            own_error=partial(original_scale_error, comparison),
+            metrics=_metric_names(comparison),
+            mean_metric=_mean_metric,
+            has_errors=comparison.task in NUMBERS_AND_CLASSES,
+            samples=_samples(main, comparison, examples),
+            preferences=preferences,
+            errors=[_errors(entry, comparison, examples) for entry in _judged(main, comparison)],
+            searches=searches(comparison.runs),
+            unusable=_unusable(comparison.runs),
+            environments=_environments(comparison.runs),
+            rates_searched=any(name.startswith("search-") for name in figures),
+            figures=figures,
+            figures_json=_as_json(figures),
+            style=Markup(asset("style.css")),
+            library=Markup(library),
+            script=Markup(script),
+            policy=policy(library, script),
+        )
+    )
+    return page.encode("utf-8", "replace").decode()
+
+
+def _figures(main: Sequence[Entry], comparison: Comparison) -> dict[str, Figure]:
+    """Every plot of the page by the name that the template knows it under."""
+    figures = {"compute": plots.score_against_compute(main, comparison)}
+    learned = learning_curves(main, comparison)
+    if learned:
+        figures["rows"] = learned
+    losses, trials = plots.loss_span(main), plots.trial_span(main)
+    for entry in main:
+        run = entry.shown
+        if run and run.points:
+            figures[f"curves-{entry.key}"] = plots.curves(entry, losses)
+        if run and any("lr" in trial.settings for trial in run.trials):
+            figures[f"search-{entry.key}"] = plots.rate_search(entry, trials, comparison.higher_is_better)
+    if lost := forgetting.forgetting_rows(main):
+        figures["forgetting"] = plots.score_against_forgetting(lost, comparison.metric)
+        if any(each.scored_by not in ("", comparison.metric) for each in lost):
+            figures["frontier"] = plots.frontiers(lost)
+    figures |= sureness.calibration_plots(sureness.calibration_rows(main, comparison))
+    if comparison.task == "regression":
+        values, judged = plots.value_span(main, comparison.units), _judged(main, comparison)
+        figures |= {f"fit-{entry.key}": plots.predicted_against_true(entry, values) for entry in judged}
+    return figures
+
+
+def _samples(
+    main: Sequence[Entry], comparison: Comparison, examples: Mapping[int, str] | None
+) -> tuple[AnswerSample, ...]:
+    if comparison.task in CORPUS:
+        return continuations(main, examples)
+    return () if comparison.task in NUMBERS_AND_CLASSES else samples(main, examples)
+
+
+def _as_raced(entries: Sequence[Entry], raced: RaceOutcome) -> tuple[Entry, ...]:
+    """Each at the most rows that it was seen at, the likeliest to be best first."""
+    rank = {each.regime: place for place, each in enumerate(raced.outlooks)}
+    if raced.choice is not None:
+        rank[raced.choice] = -1
+    return tuple(sorted(entries, key=lambda entry: (entry.failed, rank.get(entry.name, len(rank)))))
+
+
+def _judged(main: Sequence[Entry], comparison: Comparison) -> list[Entry]:
+    """Those whose mistakes tell something. Written texts differ from the reference without being mistakes."""
+    if comparison.task not in NUMBERS_AND_CLASSES:
+        return []
+    return [entry for entry in main if not entry.failed and entry.name != "constant"]
+
+
+def _errors(entry: Entry, comparison: Comparison, examples: Mapping[int, str] | None) -> Errors:
+    run = entry.shown
+    assert run is not None, "an entry that did not fail has a run"
+    worst = mistakes.worst(run, higher_is_better=comparison.higher_is_better, examples=examples)
+    several = mistakes.has_label_sets(run)
+    classes = comparison.task == "classification" and not several
+    return Errors(
+        entry,
+        run,
+        worst,
+        mistakes.confused_pairs(run) if classes else (),
+        mistakes.confusion_matrix(run) if classes else None,
+        mistakes.labels(run) if several else (),
+    )
+
+
+def _head_to_head(main: Sequence[Entry], comparison: Comparison) -> Difference | None:
+    """The best fine-tuned regime minus the best from scratch."""
+    scratch, tuned = best_of(main, "scratch"), best_of(main, "fine-tuned")
+    return difference(comparison, tuned.row, scratch.row) if scratch and tuned else None
+
+
+def _doubts(comparison: Comparison, advice: Advice) -> list[str]:
+    """The caveats of the advice that the page does not give in their own place anyway."""
+    elsewhere = (*comparison.cuts, *comparison.caveats, *(c for row in comparison.table for c in row.caveats))
+    return [caveat for caveat in advice.caveats if not caveat.endswith(elsewhere)]
+
+
+def _sizes(comparison: Comparison) -> list[int]:
+    """The numbers of training rows that were tried, where there are several."""
+    sizes = sorted({run.rows for run in comparison.runs})
+    return sizes if len(sizes) > 1 else []
+
+
+def _spent(runs: Sequence[Run]) -> Spent:
+    made = searches(runs)
+    return Spent(
+        flops=sum(run.cost.flops for run in runs) + sum(run.tuning_flops for run in made),
+        seconds=sum(run.cost.seconds for run in runs) + sum(run.tuning_seconds for run in made),
+        runs=len(runs),
+        trials=sum(len(run.trials) for run in made),
+    )
+
+
+def _metric_names(comparison: Comparison) -> list[str]:
+    """Those beside the one that ranks, by whichever name it is among them."""
+    ranks = {comparison.metric, f"MAE ({comparison.units})"}
+    return list(dict.fromkeys(name for run in comparison.runs for name in run.metrics if name not in ranks))
+
+
+def _mean_metric(entry: Entry, name: str) -> tuple[float | None, float | None]:
+    """Mean and standard deviation over the seeds; no deviation from one seed."""
+    values = [run.metrics[name] for run in entry.usable if name in run.metrics]
+    return (
+        statistics.fmean(values) if values else None,
+        statistics.stdev(values) if len(values) > 1 else None,
+    )
+
+
+def _unusable(runs: Sequence[Run]) -> dict[str, list[str]]:
+    """Runs and trials that failed or stopped too early, in words, under the caveat they belong to."""
+    lost = [(run, [t for t in run.trials if t.val is None]) for run in searches(runs)]
+    return {
+        "Runs that failed": [f"{_named(run)}: {run.failed}" for run in runs if run.failed],
+        "Still improving when they were stopped (not converged)": [
+            f"{_named(run)}: {run.steps:,} steps, {run.epochs:.1f} epochs"
+            for run in runs
+            if not run.converged and not run.failed
+        ],
+        "Trials that failed or diverged": [
+            f"{_named(run)}: {len(failed)} of {len(run.trials)} trials"
+            f" ({'; '.join(words.format_settings(trial.settings) for trial in failed)})"
+            for run, failed in lost
+            if failed
+        ],
+    }
+
+
+def _named(run: Run) -> str:
+    return f"{run.regime}, {run.rows:,} rows, seed {run.seed}"
+
+
+def _environments(runs: Iterable[Run]) -> list[dict[str, object]]:
+    """Each environment that runs were made in; dates aside, one environment is listed once."""
+    distinct: dict[str, dict[str, object]] = {}
+    for run in runs:
+        facts = asdict(run.environment)
+        distinct.setdefault(repr({**facts, "date": ""}), facts)
+    return list(distinct.values())
+
+
+def _as_json(value: object) -> Markup:
+    """JSON that can stand in a script element: nothing in it can end the element or start a comment."""
+    written = json.dumps(value, ensure_ascii=True, allow_nan=False)
+    for character in "<>&":
+        written = written.replace(character, f"\\u{ord(character):04x}")
+    return Markup(written)

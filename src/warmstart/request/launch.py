@@ -1,0 +1,221 @@
+"""Carry out: how is a request begun in a folder, carried out there, and gone on with after a stop?"""
+
+import tempfile
+from collections.abc import Generator
+from contextlib import ExitStack, nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import pyarrow.parquet as pq
+
+from warmstart.data.tables.read import MEMORY, Table
+from warmstart.errors import UsageError, WarmstartError
+from warmstart.request import request as config
+from warmstart.request.prepare import options_of, prepare_problem
+from warmstart.request.show import command_line
+from warmstart.request.understand import OwnRegimes, PreparedData, prepare_data
+from warmstart.results.record import Run
+from warmstart.runtime.distributed import world
+from warmstart.runtime.files import write_json
+from warmstart.runtime.lock import locked
+
+if TYPE_CHECKING:
+    from warmstart.planning.forecast import PlanResult
+    from warmstart.study.progress import Progress
+    from warmstart.study.study import Study
+
+
+Value = TypeVar("Value")
+
+TABLE = "table.parquet"  # rows that were given in memory, so that a study of them can go on after a stop
+# What is in a folder before its request has been found to make sense.
+NOT_STARTED = {"request.json", "request.json.tmp", "lock", TABLE, f"{TABLE}.tmp"}
+CATALOGUE = "catalogue.csv"  # the demo writes its table beside its request
+# What is written after that, before the first measured step.
+PREPARED = NOT_STARTED | {"findings.json", "findings.json.tmp", "examples.parquet", "examples.parquet.tmp"}
+
+
+@dataclass(frozen=True)
+class Started:
+    """A request whose folder is claimed."""
+
+    request: config.Request
+    folder: Path
+    understood: PreparedData
+    fresh: bool  # False: it was begun before, and there may be something in the folder to go on from
+
+
+def start(request: config.Request, folder: Path, table: Table | None = None) -> Started:
+    """Find what is wrong with folder and table; only then claim the folder: a typo leaves nothing behind.
+
+    Rows that were given in memory are kept in the folder, unless no texts are to be kept (`examples`). Nothing slow is
+    imported before the request is written down. Raises UsageError or InputError.
+    """
+    _check_processes(request)
+    world().by_main(lambda: check_vacant(folder))
+    understood = prepare_data(request, table)
+    kept = understood.table.files == (MEMORY,) and request.examples
+    if kept:
+        request = replace(request, data=(str(folder.resolve() / TABLE),))
+    world().by_main(lambda: _claim(request, folder))
+    if kept:
+        world().by_main(lambda: _keep(understood.table, folder / TABLE))
+    return Started(request, folder, understood, fresh=True)
+
+
+def _claim(request: config.Request, folder: Path) -> None:
+    """Write the request down, unless another process is at work in the folder and has only just begun."""
+    with locked(folder) if folder.is_dir() else nullcontext():
+        config.save_request(request, folder)
+
+
+def restart(request: config.Request, folder: Path) -> Started:
+    """Go on in a folder that was claimed before."""
+    _check_processes(request)
+    if request.data == (MEMORY,):
+        raise UsageError(
+            "this was made of rows in memory, which were not kept.", "give them again, with another folder"
+        )
+    return Started(request, folder, prepare_data(request), fresh=False)
+
+
+def _keep(table: Table, path: Path) -> None:
+    temporary = path.with_name(f"{path.name}.tmp")
+    try:
+        pq.write_table(table.columns, temporary, compression="zstd")
+        temporary.replace(path)
+    except OSError as error:
+        raise UsageError(f"{str(path)!r} cannot be written: {error.strerror}.", "choose another folder") from error
+
+
+def _check_processes(request: config.Request) -> None:
+    """Raises UsageError where many processes were started for what takes one."""
+    if request.command != "fit" and world().size > 1:
+        raise UsageError(
+            f"{request.command} runs in one process, not in {world().size}.",
+            "start it without torchrun; many processes are for fit",
+        )
+
+
+def resumable(folder: Path, model: str | None) -> config.Request:
+    """The request to go on with. Code is only ever run when the person names it again."""
+    request = config.load_request(folder)
+    if request.model and not model:
+        raise UsageError(f"this was made with --model {request.model}.", f"name it again: --model {request.model}")
+    return replace(request, model=model or request.model)
+
+
+def check_vacant(folder: Path) -> None:
+    """Raises UsageError where the folder holds anything but a request that came to nothing."""
+    try:
+        names = {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
+        there = folder.exists() and not folder.is_dir()
+    except OSError as error:
+        raise UsageError(
+            f"{str(folder)!r} cannot be used: {error.strerror}.", "name another folder with --out"
+        ) from error
+    if there or names - (NOT_STARTED | {CATALOGUE} if "request.json" in names else set()):
+        other = "choose another folder with --out"
+        hint = f"warmstart resume {folder}, or {other}" if config.holds_request(folder) else other
+        raise UsageError(f"{str(folder)!r} exists already.", hint)
+
+
+def _release(folder: Path) -> None:
+    """Take a claim back, unless something in the folder has been measured."""
+    if any(entry.name not in PREPARED for entry in folder.iterdir()):
+        return
+    for entry in folder.iterdir():
+        entry.unlink()
+    folder.rmdir()
+
+
+def run_to_end(steps: Generator[Any, None, Value]) -> Value:
+    """Run a generator to its end; give its value."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as stop:
+            value: Value = stop.value
+            return value
+
+
+def plan_steps(request: config.Request, table: Table | None = None) -> "Generator[str, None, PlanResult]":
+    """A plan as an iterator of what it looks at. Writes nothing."""
+    from warmstart.planning.forecast import TargetMachine
+    from warmstart.planning.from_history import plan_from_history
+    from warmstart.planning.plan import forecast_regimes
+    from warmstart.runtime.hardware import known_machine
+
+    machine = None if request.device in (None, "cpu", "here") else known_machine(str(request.device))
+    if machine is None and request.devices > 1:
+        raise UsageError(
+            f"devices is {request.devices}, but which device is not said.", "name it, e.g. --device h100 --devices 8"
+        )
+    where = TargetMachine(machine, request.devices, request.price_per_hour)
+    if not request.data and table is None:
+        if machine is not None:
+            raise UsageError("a plan for another device needs the data.", "name DATA and --target")
+        if request.rows == "auto":
+            raise UsageError("rows is auto, but without data no number of rows is known.", "name one, e.g. --rows 2000")
+        rows = max(request.rows)
+        return plan_from_history(str(request.task), request.regimes, rows, request.base, where)
+    with tempfile.TemporaryDirectory() as folder:
+        problem = prepare_problem(request, prepare_data(request, table), {}, Path(folder)).problem
+        return (yield from forecast_regimes(problem, options_of(request, problem), where))
+
+
+def steps_of(begun: Started) -> "Generator[Progress, None, Study] | Generator[Progress, None, Run]":
+    """Whatever was begun, as an iterator of its progress."""
+    return fit_steps(begun) if begun.request.command == "fit" else compare_steps(begun)
+
+
+def compare_steps(begun: Started, own: OwnRegimes | None = None) -> "Generator[Progress, None, Study]":
+    """A comparison, or a race, as an iterator of its progress."""
+    return _released_if_impossible(begun, _comparing(begun, own or {}))
+
+
+def fit_steps(begun: Started, own: OwnRegimes | None = None) -> "Generator[Progress, None, Run]":
+    """One regime, searched and trained, as an iterator of its progress."""
+    return _released_if_impossible(begun, _fitting(begun, own or {}))
+
+
+def _comparing(begun: Started, own: OwnRegimes) -> "Generator[Progress, None, Study]":
+    from warmstart.study.study import race_study, run_study
+
+    request, out = begun.request, begun.folder
+    made = prepare_problem(request, begun.understood, own, out)
+    options = options_of(request, made.problem)
+    findings = made.checked.findings
+    write_json(out / "findings.json", [vars(finding) for finding in findings])
+    command = command_line(request, str(out))
+    if request.races:
+        return (yield from race_study(made.problem, options, out, request.part, findings, command))
+    return (yield from run_study(made.problem, options, out, findings, command))
+
+
+def _fitting(begun: Started, own: OwnRegimes) -> "Generator[Progress, None, Run]":
+    from warmstart.study.compare import fit_one
+    from warmstart.study.study import fit_advised
+
+    request, out = begun.request, begun.folder
+    made = prepare_problem(request, begun.understood, own, out)
+    options = options_of(request, made.problem)
+    if not request.races:
+        return (yield from fit_one(made.problem, options, out))
+    command = command_line(request, str(out))
+    return (yield from fit_advised(made.problem, options, out, request.part, made.checked.findings, command))
+
+
+def _released_if_impossible(
+    begun: Started, steps: "Generator[Progress, None, Value]"
+) -> "Generator[Progress, None, Value]":
+    """Alone in the folder. A base or regime that is not there is found here: the corrected command may use the same."""
+    with ExitStack() as stack:
+        world().by_main(lambda: stack.enter_context(locked(begun.folder)))
+        try:
+            return (yield from steps)
+        except WarmstartError:
+            if begun.fresh and world().main:
+                _release(begun.folder)
+            raise

@@ -1,0 +1,105 @@
+"""Parse: from YAML, keyword arguments and typed text to checked values."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from warmstart.errors import UsageError, flag
+from warmstart.quantities import (
+    parse_amount,
+    parse_count,
+    parse_duration,
+    parse_latency,
+    parse_number,
+    parse_share,
+    parse_size,
+)
+from warmstart.request.options import OPTIONS
+from warmstart.request.request import check_keys
+
+DEEPEST = 2  # a mapping, and lists in it
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The settings in a YAML file; null means the default. Raises UsageError where it holds anything else.
+
+    Aliases are refused: a few hundred bytes of them can grow into gigabytes. So is deep nesting: it takes minutes.
+    """
+    import yaml
+
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"{str(path)!r} cannot be read: {error.strerror}.", "check --config") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{str(path)!r} is not UTF-8 text.", "save it as UTF-8") from error
+    example = "`warmstart init DATA --target COL` writes an example"
+    try:
+        depth = 0
+        for event in yaml.parse(text, Loader=yaml.SafeLoader):
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if isinstance(event, yaml.AliasEvent):
+                raise UsageError(f"{path} uses a YAML alias ({event.anchor!r}).", "write the value out")
+            if depth > DEEPEST:
+                raise UsageError(f"{path} is nested too deeply.", "write one `key: value` a line")
+        found = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UsageError(f"{path} is not YAML: {' '.join(str(error).split())}.", example) from error
+    except (ValueError, OverflowError) as error:  # a date that is none, which YAML takes for one: 2024-13-45
+        if isinstance(error, UsageError):
+            raise
+        raise UsageError(f"{path} holds a value that cannot be read: {error}.", "put it in quotes") from error
+    if not isinstance(found, dict):
+        raise UsageError(f"{path} holds no keys.", f"write one `key: value` a line; {example}")
+    values = {str(key).replace("-", "_"): value for key, value in found.items() if value is not None}
+    check_keys(values, dict.fromkeys(values, str(path)))
+    return {key: parse_value(key, value) for key, value in values.items()}
+
+
+LISTS = ("data", "text", "base", "fields", "corpus", "keep", "regimes", "licence", "rows", "tokens")
+
+
+def parse_value(key: str, value: Any) -> Any:
+    """A value as a request holds it, from what people write: '10m', '1%', '250,1000', 'a,b'."""
+    if key == "budget" and str(value).strip().endswith("%"):
+        parse_share(str(value))
+        return str(value).strip()
+    if key in ("budget", "max_train"):
+        typed = isinstance(value, str)
+        return parse_duration(value if typed else f"{value}s")  # from Python: seconds
+    if key == "worth":
+        return parse_share(str(value))
+    if key == "max_size":
+        return parse_size(key, value)
+    if key == "max_latency":
+        return parse_latency(key, value)
+    if key == "parameters":
+        return parse_amount(key, value)
+    if key == "task" and value == "auto":
+        return None
+    if key == "rows" and value == "auto":
+        return value
+    if key in LISTS:
+        parts = [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+        parts = parts if isinstance(parts, list | tuple) else [parts]
+        if isinstance(value, str) and not parts:
+            raise UsageError(f"{flag(key)} is empty.", "give it a value, or leave it out")
+        if key == "tokens":
+            return tuple(parse_amount(key, part) for part in parts)
+        return tuple(parse_count(part) for part in parts) if key == "rows" else tuple(str(part) for part in parts)
+    return value
+
+
+def parse_typed(key: str, value: Any) -> Any:
+    """The same for what is typed after a flag."""
+    kind = OPTIONS[key].kind
+    return parse_number(key, value, kind) if kind in (int, float) else parse_value(key, value)
+
+
+def parse_overrides(pairs: Sequence[str]) -> dict[str, Any]:
+    """`key=value` from the command line; `null` for the default."""
+    found = {}
+    for pair in pairs:
+        key, _, value = pair.partition("=")
+        found[key.replace("-", "_")] = None if value == "null" else parse_value(key.replace("-", "_"), value)
+    return found

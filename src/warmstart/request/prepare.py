@@ -1,0 +1,167 @@
+"""Prepare: from a request to a problem, ready to be trained on: rows, base, regimes, and what was found on the way."""
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from warmstart.data.rows.check import CheckResult
+from warmstart.data.rows.check import find_problems as find
+from warmstart.data.rows.findings import Finding
+from warmstart.data.rows.lengths import Reach
+from warmstart.data.schema.conversations import read_turns as read_turns
+from warmstart.data.schema.schema import CORPUS, Schema
+from warmstart.data.tables.read import Table
+from warmstart.errors import MissingError, UsageError, join_phrases
+from warmstart.request import request as config
+from warmstart.request.extra_text import _read_before, domain, general_text
+from warmstart.request.select import _check_room, bases_of, chosen_regimes, own_regimes, require_keepable, sources_of
+from warmstart.request.understand import OwnRegimes, PreparedData, prepare_data
+from warmstart.results.names import regime_of, short_names, split_name
+
+if TYPE_CHECKING:
+    from warmstart.planning.problem import Options, Problem
+
+
+COUNTED = 500  # texts whose tokens are counted, to know how many a row has
+TOKENIZED_SAMPLE = 1_000  # cells of each text column whose tokens are looked at
+
+
+@dataclass(frozen=True)
+class PreparedProblem:
+    """A problem, ready to be trained on, and what was found on the way."""
+
+    problem: "Problem"
+    checked: CheckResult
+
+
+def check_data(request: config.Request, table: Table, schema: Schema) -> CheckResult:
+    """Findings, with the lengths that each base's own tokenizer counts where the base is there."""
+    from warmstart.models.pretrained.locate import locate, reach
+
+    sources = sources_of(request, schema.task)
+    names = short_names(sources) if len(sources) > 1 else ("",)
+    readers: list[Reach] = []
+    try:
+        for source, name in zip(sources, names, strict=True):
+            location, folder = locate(source)
+            found = (reach(folder, request.max_length) if folder else None) or _reach_by_loading(request, source)
+            readers.append(replace(found, base=name or location))
+    except MissingError:
+        if request.base:
+            raise
+    told = readers if len(sources) > 1 else [replace(reader, base="") for reader in readers]
+    return _with_spelling(find(table, schema, told, drop_bad_rows=request.drop_bad_rows), table, schema, readers)
+
+
+def _with_spelling(found: CheckResult, table: Table, schema: Schema, readers: Sequence[Reach]) -> CheckResult:
+    """The same with how the first base's tokenizer cuts the texts; a warning for each that was made for others."""
+    from warmstart.results.domain_shift import spelling
+
+    columns = [table.columns[name] for name in schema.text]
+    rows = np.unique(np.linspace(0, len(columns[0]) - 1, min(TOKENIZED_SAMPLE, len(columns[0]))).astype(int))
+    cells = [column.take(rows).to_pylist() for column in columns]
+    texts = [cell for several in cells for cell in several if isinstance(cell, str)]
+    cut = [(reader, reader.tokenizer()) for reader in readers if texts and reader.tokenizer]
+    spelled = [
+        (reader, new_architecture) for reader, tokenizer in cut if (new_architecture := spelling(texts, tokenizer))
+    ]
+    if not spelled:
+        return found
+    findings = found.findings
+    for reader, each in spelled:
+        if each.foreign:
+            lost = f", and {each.unknown.value:.1%} of them are unknown" if each.unknown.value else ""
+            many = f"The tokenizer of {reader.base} makes {each.tokens_per_word.value:.1f} tokens of a word here{lost}"
+            message = f"{many}: it was made for other text, and so was the base."
+            hint = "try a base of this language or field"
+            findings = (*findings, Finding("foreign-text", "warning", message, hint=hint))
+    findings = tuple(sorted(findings, key=lambda each: ("error", "warning", "note").index(each.severity)))
+    return replace(found, findings=findings, spelling=asdict(spelled[0][1]))
+
+
+def _reach_by_loading(request: config.Request, source: str) -> Reach:
+    from warmstart.data.encoding import special_tokens as controls
+    from warmstart.models.pretrained.base import find_base
+
+    base = find_base(source, max_length=request.max_length, offline=request.offline)
+    inputs, apart = base.inputs, base.kind == "encoder-decoder"
+    names = tuple(controls.special_token_names(inputs.tokenizer).values())
+    return Reach(inputs.max_length, inputs.count, lambda: inputs.tokenizer.backend_tokenizer, names, apart=apart)
+
+
+def prepare_study(request: config.Request, table: Table | None, own: OwnRegimes) -> PreparedProblem:
+    """Read, recognise, split, check, and find the base. Raises what is wrong with any of them."""
+    with tempfile.TemporaryDirectory() as folder:
+        return prepare_problem(request, prepare_data(request, table), own, Path(folder))
+
+
+def prepare_problem(
+    request: config.Request, understood: PreparedData, own: OwnRegimes, folder: Path
+) -> PreparedProblem:
+    """`folder` is for what has to be made first."""
+    from warmstart.generation.answers import doubts
+    from warmstart.planning.problem import Problem
+    from warmstart.regimes.regimes import LEARN_LANGUAGE, REGIMES, check_base
+
+    table, schema, splits = understood.table, understood.schema, understood.splits
+    bases, scratch = bases_of(request, understood, folder)
+    if schema.long == "chunks":
+        for base in bases:
+            _check_room(base, schema)
+    regimes = own_regimes(request, bases[0], own)
+    chosen = chosen_regimes(request, regimes, schema.task)
+    if request.retain and any(base.kind == "encoder-decoder" for base in bases):
+        raise UsageError("--retain: an encoder-decoder reads no general text.", "leave it out, or the base")
+    for base in bases:
+        require_keepable(request, schema.task, base, [regime_of(name) for name in chosen])
+    measured, replayed = general_text(request)
+    corpus = domain(request, understood) if not LEARN_LANGUAGE.isdisjoint(map(regime_of, chosen)) else None
+    found = check_data(request, table, schema)
+    warnings = (finding.message for finding in found.findings if finding.severity == "warning")
+    doubted = (doubt for base in bases for doubt in doubts(base, schema, splits.train))
+    read = _read_before(request, understood, corpus) if request.corpus and corpus else ()
+    caveats = tuple(
+        dict.fromkeys((*understood.dropped, *warnings, *doubted, *read))
+    )  # check says of rows left out, too
+    problem = Problem(
+        splits=splits,
+        schema=schema,
+        bases=bases,
+        own=regimes,
+        scratch=scratch,
+        general=measured,
+        replayed=replayed,
+        corpus=corpus,
+        spoken=corpus is not None and not request.corpus,
+        caveats=caveats,
+        noise_floor=request.noise_floor,
+    )
+    rows = problem.rows_of(chosen)
+    for name in rows:
+        if regime_of(name) in REGIMES:
+            check_base(problem.named.get(split_name(name)[1] or "", problem.base), regime_of(name))
+    if request.command == "fit" and not request.races and len(rows) > 1:
+        raise UsageError(
+            f"regime {chosen[0]!r} can start from {len(bases)} bases; fit trains one.",
+            f"name one of {join_phrases(rows)}, or a single --base",
+        )
+    return PreparedProblem(problem, found)
+
+
+def options_of(request: config.Request, problem: "Problem") -> "Options":
+    """How the problem is gone about. Numbers of tokens become numbers of rows, each read once."""
+    options = request.options(chosen_regimes(request, problem.own, problem.schema.task))
+    if not request.tokens:
+        return options
+    if problem.schema.task not in CORPUS:
+        raise UsageError("--tokens is for causal-lm and masked-lm.", "say how many rows to use with --rows")
+    texts = problem.splits.train.texts
+    some = [texts[i] for i in range(0, len(texts), max(1, len(texts) // COUNTED))]
+    inputs = (problem.scratch or problem.base).inputs
+    mean = sum(min(count, inputs.max_length) for count in inputs.count(some)) / len(some)
+    rows = tuple(max(2, round(tokens / mean)) for tokens in request.tokens)
+    return replace(options, rows=rows, epochs=options.epochs or 1.0)

@@ -1,0 +1,149 @@
+"""Select: the bases and regimes that a request names."""
+
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from warmstart.data.schema.schema import TEXT_OUT, Schema, TaskName
+from warmstart.errors import UsageError
+from warmstart.request import request as config
+from warmstart.request.understand import OwnRegimes, PreparedData
+from warmstart.results.names import name_at_base, regime_of, short_names, split_name
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from warmstart.models.pretrained.base import Base
+    from warmstart.regimes.regimes import Regime
+
+
+def _check_room(base: "Base", schema: Schema) -> None:
+    """Raises UsageError or InputError where a document cannot be read in parts, or next to nothing at a time."""
+    from warmstart.data.encoding.language import Conversations
+
+    if base.kind == "encoder-decoder":
+        raise UsageError(f"--long chunks is for decoders; {base.name!r} is an encoder-decoder.", "leave it out")
+
+    _ = Conversations(base.inputs.folder, base.inputs.max_length, schema.instruction or "").room
+
+
+def bases_of(request: config.Request, understood: PreparedData, folder: Path) -> "tuple[tuple[Base, ...], Base | None]":
+    """The bases, and what is built from random weights instead of them, with --parameters: made in `folder`.
+
+    No base is looked for where nothing starts from one. Raises UsageError for a base that cannot do the task.
+    """
+    from warmstart.models.causal_lm import BaseKind
+    from warmstart.models.pretrained.base import find_base, suited
+    from warmstart.models.pretrained.new_architecture import new_architecture
+    from warmstart.regimes.regimes import NO_BASE_NEEDED
+    from warmstart.runtime.device import gpu_memory
+
+    task, length = understood.schema.task, request.max_length
+    needed: dict[TaskName, BaseKind] = {"causal-lm": "decoder", "masked-lm": "encoder"}
+    needed |= dict.fromkeys(TEXT_OUT, "decoder")
+    names = {*map(regime_of, request.regimes), *([regime_of(request.regime)] if request.regime else [])}
+    texts, parameters = understood.splits.train.texts, request.parameters
+    if parameters and names and names <= NO_BASE_NEEDED and not request.base:
+        alone = new_architecture(folder / "base", needed.get(task, "encoder"), parameters, texts, length, None)
+        return (alone,), alone
+    bases: dict[str, Base] = {}
+    for source in sources_of(request, task, gpu_memory()):
+        base = suited(find_base(source, max_length=length, offline=request.offline), task)
+        if base.location in bases:
+            raise UsageError(
+                f"base {base.name!r} is the same as base {bases[base.location].name!r}.", "name each base once"
+            )
+        bases[base.location] = base
+    first, *others = bases.values()
+    if not parameters:
+        return tuple(bases.values()), None
+    kind = first.kind if first.kind == "encoder-decoder" else needed.get(task, first.kind)
+    return (first, *others), new_architecture(
+        folder / "base", kind, parameters, texts, length, None if others else first
+    )
+
+
+def require_keepable(request: config.Request, task: TaskName, base: "Base", regimes: Sequence[str]) -> None:
+    """Raises UsageError for a --keep that can do nothing for what is to be trained."""
+    from warmstart.regimes.regimes import TRAIN_BASE_WEIGHTS
+
+    if not request.keep:
+        return
+    if TRAIN_BASE_WEIGHTS.isdisjoint(regimes):
+        raise UsageError(
+            f"--keep {','.join(request.keep)} is against forgetting, and nothing can be forgotten by "
+            f"{' and '.join(regimes)}: no weight of a base learns there.",
+            "leave it out, or choose a regime such as full or lora",
+        )
+    if request.remedies.general and (task not in (*TEXT_OUT, "causal-lm") or base.kind != "decoder"):
+        asked = f"base {base.name!r} is an {base.kind}" if base.kind != "decoder" else f"the task here is {task}"
+        raise UsageError(
+            f"--keep general replays text that a decoder learns to write beside the task's own texts; {asked}.",
+            "use --keep base or --keep mixed",
+        )
+
+
+def sources_of(request: config.Request, task: TaskName, gpu_bytes: int | None = None) -> tuple[str, ...]:
+    """The bases that were named, with --base or in the names of regimes, or what is usual for the task.
+
+    Of several, `fit` needs the one that its regime names. `gpu_bytes`: the memory of the GPU that is to train it.
+    """
+    from warmstart.models.pretrained.locate import usual
+
+    named = tuple(dict.fromkeys(request.base))
+    of_regimes = [split_name(name)[1] for name in (*request.regimes, *([request.regime] if request.regime else []))]
+    if not named:
+        named = tuple(dict.fromkeys(filter(None, of_regimes)))
+    elif request.command == "fit" and of_regimes and of_regimes[0]:
+        each = zip(short_names(named), named, strict=True)
+        named = tuple(source for short, source in each if of_regimes[0] in (short, source)) or named
+    return named or (usual(task, gpu_bytes),)
+
+
+def chosen_regimes(request: config.Request, own: "Sequence[Regime]", task: TaskName) -> tuple[str, ...]:
+    """The names to compare, or the one to fit. Raises UsageError for one that is not known, or not for this task."""
+    from warmstart.regimes.regimes import default_for, suits
+
+    mine = tuple(regime.name for regime in own)
+    if request.command == "fit" and not request.races:
+        names = (request.regime,) if request.regime else mine[:1]
+        if not names:
+            raise UsageError(
+                "no regime was named.", "say how to train, e.g. --regime full; `warmstart regimes` lists them"
+            )
+    else:
+        names = tuple(dict.fromkeys((*(request.regimes or default_for(task)), *mine)))
+    found = tuple(name if name in mine else _known(name) for name in names)
+    for name in found:
+        if name not in mine and not suits(regime_of(name), task):
+            raise UsageError(
+                f"regime {name!r} is not for the task {task}.", f"choose among others: {', '.join(default_for(task))}"
+            )
+    return found
+
+
+def _known(name: str) -> str:
+    """The same at a base, with the regime's own name. Raises UsageError for a regime that is not known."""
+    from warmstart.regimes.regimes import known_regime
+
+    regime, base = split_name(name)
+    return name_at_base(known_regime(regime), base) if base else known_regime(regime)
+
+
+def own_regimes(request: config.Request, base: "Base", own: OwnRegimes) -> "tuple[Regime, ...]":
+    """Regimes for architectures of the user's own, trained from random weights on the base's tokens."""
+    from warmstart.regimes.full import Full
+    from warmstart.regimes.regimes import DEFAULTS, Regime, Stage
+    from warmstart.regimes.starts import Scratch, from_file
+
+    vocabulary = len(base.inputs.tokenizer) if own or request.model else 0
+    builds: dict[str, Callable[[], nn.Module]] = {n: functools.partial(build, vocabulary) for n, build in own.items()}
+    if request.model:
+        builds[request.model.rpartition(":")[2]] = from_file(request.model, vocabulary)
+    habits = replace(DEFAULTS["scratch"], lr=1e-3)
+    return tuple(
+        Regime(f"scratch-{name}", Scratch(build, base.inputs, base.pooling, request.init), (Stage(Full()),), habits)
+        for name, build in builds.items()
+    )

@@ -1,0 +1,36 @@
+"""Understand: from the data of a request to a schema and its rows."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from warmstart.data.rows.split import Splits, make_rows, split
+from warmstart.data.schema.infer import infer_schema
+from warmstart.data.schema.schema import Schema
+from warmstart.data.tables.read import Table
+from warmstart.data.tables.read import read_table as read_files
+from warmstart.request import request as config
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+OwnRegimes = Mapping[str, Callable[[int], "nn.Module"]]  # name -> a function of the vocabulary's size that gives a body
+
+
+@dataclass(frozen=True)
+class PreparedData:
+    """A table that can be learned from: what it is, its parts, and what was left out."""
+
+    table: Table
+    schema: Schema
+    splits: Splits
+    dropped: tuple[str, ...]
+
+
+def prepare_data(request: config.Request, table: Table | None = None) -> PreparedData:
+    """Read, recognise and split: everything about the data that can be wrong, without torch."""
+    table = table or read_files(request.data, offline=request.offline)
+    schema = infer_schema(table, request.columns)
+    rows, dropped = make_rows(table, schema, drop_bad_rows=request.drop_bad_rows)
+    return PreparedData(table, schema, split(rows, schema), dropped)

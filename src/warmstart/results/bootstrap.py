@@ -1,0 +1,302 @@
+"""Evaluate: per-example scores become a metric with an interval, and paired differences.
+
+A score is a row [value, weight] for each test example; the metric is sum(value) / sum(weight). Accuracy is
+[correct, 1], mean absolute error [error, 1], micro-F1 [2 TP, 2 TP + FP + FN].
+
+Two things make a metric uncertain, and the intervals hold both: which rows happened to be the test rows (drawn again
+with replacement, the same rows for every seed and both sides of a difference), and which seeds happened to be run.
+There are too few seeds to draw them with replacement: of three values that finds a spread a third too small (in
+variance) and never leaves their range. So each draw moves the mean over seeds by a step from Student's t, as wide as
+the seeds spread. From fewer than three seeds no spread can be read, and the intervals hold test rows alone.
+
+Where test rows come in groups (reviews of one product), groups are drawn instead of rows: what the rows of a group
+have in common does not average out. A share of right answers among fewer than 100 rows has Wilson's interval: drawn
+again, so few rows give one that is too short near 0 and 1.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import numpy as np
+
+from warmstart.results.record import Estimate, Interval
+from warmstart.types import Array
+
+BOOTSTRAP_DRAWS = 2000
+FEWEST_SEEDS = 3  # fewer say nothing about their spread
+_RANDOM_SEED = 20240607  # any fixed number: the same runs give the same intervals
+_CHUNK = 1_000_000  # counts held at once, one byte each
+_NORMAL_95 = 1.96
+_SMALL = 100  # test rows, below which a share of right answers has Wilson's interval
+_UNSEEN = 3.0  # "rule of three": what n rows never showed may still happen to 3 in n of them (95 %)
+
+
+def mean_score(scores: Array) -> float:
+    """Sum of values over sum of weights of `scores` [n, 2]; 0 where no row has weight (F1 without labels)."""
+    value, weight = scores.sum(axis=0)
+    return float(value / weight) if weight else 0.0
+
+
+def standard_error_share(rows: int) -> float:
+    """About half the standard error of a score on so many rows, as a share of it: what a choice must not rest on."""
+    return float(0.5 / math.sqrt(rows))
+
+
+@dataclass(frozen=True)
+class Resampled:
+    """A metric, or a difference of two, for each seed: as measured, and under each draw of the test rows."""
+
+    measured: Array  # [seeds]
+    drawn: Array  # [draws, seeds]
+    rows: int  # test rows
+    unseen: float  # half the width of the interval where no draw differs from another
+    bounds: Interval  # what the metric cannot leave
+    share: bool = False  # of right answers among few rows
+
+    def __sub__(self, other: "Resampled") -> "Resampled":
+        """Paired: both sides have the same seeds in the same order, and see the same draws."""
+        assert self.rows == other.rows and self.drawn.shape == other.drawn.shape, "not the same test rows and seeds"
+        return Resampled(
+            self.measured - other.measured,
+            self.drawn - other.drawn,
+            self.rows,
+            max(self.unseen, other.unseen),
+            Interval(-math.inf, math.inf),
+        )
+
+    def __neg__(self) -> "Resampled":
+        bounds = Interval(-self.bounds.high, -self.bounds.low)
+        return Resampled(-self.measured, -self.drawn, self.rows, self.unseen, bounds)
+
+    def only(self, seeds: Sequence[int]) -> "Resampled":
+        """The same for some of the seeds, by position."""
+        chosen = list(seeds)
+        return replace(self, measured=self.measured[chosen], drawn=self.drawn[:, chosen])
+
+    @property
+    def mean(self) -> float:
+        return float(self.measured.mean())
+
+    @property
+    def draws(self) -> Array:
+        """[draws]: the mean over seeds under each draw of test rows and seeds."""
+        means: Array = self.drawn.mean(axis=1)
+        seeds = len(self.measured)
+        if seeds >= FEWEST_SEEDS:
+            means = means + _seed_steps(len(means), seeds) @ self.measured
+        return means
+
+    @property
+    def interval(self) -> Interval:
+        """95 % of the draws; of a share of few rows, Wilson's."""
+        if self.share:
+            return self._wilson()
+        draws = self.draws
+        if float(np.ptp(draws)) == 0.0:
+            low, high = self.mean - self.unseen, self.mean + self.unseen
+        else:
+            low, high = (float(q) for q in np.quantile(draws, [0.025, 0.975]))
+        return Interval(max(low, self.bounds.low), min(high, self.bounds.high))
+
+    @property
+    def estimate(self) -> Estimate:
+        return Estimate(self.mean, self.interval)
+
+    @property
+    def p_value(self) -> float:
+        """Two-sided, of a metric or a difference that is truly zero."""
+        draws = self.draws
+        if float(np.ptp(draws)) == 0.0:
+            return 1.0 if abs(self.mean) <= self.unseen else 1 / (len(draws) + 1)
+        fewer = min(int((draws <= 0).sum()), int((draws >= 0).sum()))
+        return min(1.0, 2 * (fewer + 1) / (len(draws) + 1))
+
+    def _wilson(self) -> Interval:
+        """Wilson (1927), of the mean over seeds; the seeds' spread is added as it is to a sum of independent errors."""
+        seeds = len(self.measured)
+        low, high = wilson(self.mean, self.rows)
+        centre, from_rows = (low + high) / 2, (high - low) / 2
+        deviation = float(self.measured.std(ddof=1)) if seeds >= FEWEST_SEEDS else 0.0
+        half = math.hypot(from_rows, _student_95(seeds) * deviation / math.sqrt(seeds))
+        return Interval(max(centre - half, 0.0), min(centre + half, 1.0))
+
+    @property
+    def p_above_zero(self) -> float:
+        """Share of draws above zero; a draw at zero counts half."""
+        draws = self.draws
+        return float((draws > 0).mean() + (draws == 0).mean() / 2)
+
+
+def wilson(share: float, rows: int) -> Interval:
+    """Wilson's interval (1927) of a share of right answers among so many rows."""
+    square = _NORMAL_95**2
+    shrunk = 1 + square / rows
+    centre = (share + square / (2 * rows)) / shrunk
+    spread = share * (1 - share) / rows + square / (4 * rows**2)
+    half = _NORMAL_95 * math.sqrt(max(spread, 0.0)) / shrunk
+    return Interval(centre - half, centre + half)
+
+
+def resample(scores: Sequence[Array], draws: int = BOOTSTRAP_DRAWS, groups: Array | None = None) -> Resampled:
+    """`scores` ([n, 2] for each seed, the same test rows in the same order) under `draws` draws of the test rows.
+
+    `groups`: int [n], the group of each test row, where whole groups are to be drawn. With a single group nothing
+    can be drawn, and rows are.
+    """
+    rows = len(scores[0])
+    assert rows and all(s.shape == (rows, 2) for s in scores), "each seed is scored on the same test rows"
+    units = np.concatenate([np.asarray(s, dtype=np.float64) for s in scores], axis=1)
+    ungrouped = groups is None or int(np.ptp(groups)) == 0
+    if groups is not None and not ungrouped:
+        units = _sums(units, groups)
+    drawn = _drawn(units, draws)
+    value, weight = units[:, 0::2], units[:, 1::2]
+    weights = drawn[:, 1::2]
+    measured = np.array([mean_score(s) for s in scores])
+    metrics = np.divide(drawn[:, 0::2], weights, out=np.zeros_like(weights), where=weights != 0)
+    if not ungrouped:
+        metrics = measured + _few(len(units)) * (metrics - measured)
+    return Resampled(
+        measured=measured,
+        drawn=metrics,
+        rows=rows,
+        unseen=_UNSEEN / len(units) * float(np.abs(value).max()) / max(float(weight.mean()), 1e-12),
+        bounds=Interval(0.0 if (value >= 0).all() else -math.inf, 1.0 if (value <= weight).all() else math.inf),
+        share=ungrouped and rows < _SMALL and bool((weight == 1).all() and np.isin(value, (0.0, 1.0)).all()),
+    )
+
+
+def redrawn(columns: Array, groups: Array | None = None, draws: int = BOOTSTRAP_DRAWS) -> Array:
+    """[draws, k]: sums of `columns` [n, k] over the test rows, or groups of them, of each draw: those of `resample`."""
+    if groups is not None and int(np.ptp(groups)):
+        columns = _sums(columns, groups)
+    return _drawn(columns, draws)
+
+
+def _drawn(units: Array, draws: int) -> Array:
+    return np.concatenate([counts @ units for counts in _counts_in_chunks(len(units), draws)])
+
+
+def _sums(columns: Array, groups: Array) -> Array:
+    """[groups, k]: the sum of `columns` [n, k] over the rows of each group."""
+    numbers, place = np.unique(groups, return_inverse=True)
+    sums = np.zeros((len(numbers), columns.shape[1]))
+    np.add.at(sums, place, columns)
+    return sums
+
+
+def _few(groups: int) -> float:
+    """How much wider than their draws the truth spreads, where few groups are drawn: Student's t, and n - 1 for n."""
+    from scipy.special import stdtrit
+
+    return float(stdtrit(groups - 1, 0.975)) / _NORMAL_95 * math.sqrt(groups / (groups - 1))
+
+
+def mean_interval(scores: Sequence[Array], draws: int = BOOTSTRAP_DRAWS) -> Interval:
+    """95 % interval of the mean metric over seeds; `scores` is [n, 2] for each seed."""
+    return resample(scores, draws).interval
+
+
+def paired(
+    a: Sequence[Array], b: Sequence[Array], higher_is_better: bool = True, draws: int = BOOTSTRAP_DRAWS
+) -> tuple[float, Interval, float]:
+    """How much better `a` is than `b`: the difference, its 95 % interval, the share of draws in which `a` is better.
+
+    `a` and `b` hold [n, 2] for the same seeds in the same order. Positive means that `a` is better, also for errors.
+
+    >>> right, wrong = np.array([[1.0, 1.0]] * 90), np.array([[0.0, 1.0]] * 10)
+    >>> a, b = np.concatenate([right, wrong]), np.concatenate([wrong, wrong, right[:80]])
+    >>> difference, (low, high), p_a_better = paired([a], [b])
+    >>> round(difference, 3), low < 0.1 < high, p_a_better > 0.9
+    (0.1, True, True)
+    """
+    difference = resample(a, draws) - resample(b, draws)
+    turned = difference if higher_is_better else -difference
+    return turned.mean, turned.interval, turned.p_above_zero
+
+
+def holm(p_values: Sequence[float], level: float = 0.05) -> list[bool]:
+    """Which of several hypotheses are refuted, so that with a chance of 1 - `level` none is refuted wrongly.
+
+    The smallest p-value is held against level / n, the next against level / (n - 1), until one is too large
+    (Holm 1979).
+
+    >>> holm([0.01, 0.04, 0.03])
+    [True, False, False]
+    """
+    refuted = [False] * len(p_values)
+    for tried, place in enumerate(sorted(range(len(p_values)), key=lambda place: p_values[place])):
+        if p_values[place] > level / (len(p_values) - tried):
+            break
+        refuted[place] = True
+    return refuted
+
+
+@dataclass(frozen=True)
+class Settling:
+    """About what would settle an undecided difference: either alone, or, where neither is enough, both `times` over."""
+
+    rows: int | None  # more test rows; None: rows alone never would
+    seeds: int | None  # more seeds; None: seeds alone never would
+    times: float  # how many times as many rows and seeds, taken together
+
+
+def rows_to_settle(difference: Resampled, margin: float) -> Settling:
+    """What would bring `difference` either clear of zero or within +-`margin`, whichever is nearer.
+
+    A forecast from the present spread of test rows and of seeds, good to a factor of two or so.
+    """
+    seeds = len(difference.measured)
+    from_rows = float(difference.drawn.mean(axis=1).var())
+    spread = float(difference.measured.var(ddof=1)) if seeds >= FEWEST_SEEDS else 0.0
+    least = max(abs(difference.mean), margin - abs(difference.mean), 1e-12)
+    aim = least**2
+    if float(np.ptp(difference.draws)) == 0.0:  # no spread to go by: the interval narrows with the number of rows alone
+        times = max(1.0, difference.unseen / least)
+        return Settling(rows=math.ceil((times - 1) * difference.rows), seeds=None, times=times)
+
+    def width(row_factor: float, seeds: int) -> float:
+        """Half the interval's width, squared, with that many times the test rows and that many seeds."""
+        return _NORMAL_95**2 * from_rows / row_factor + (_student_95(seeds) ** 2 * spread / seeds if spread else 0.0)
+
+    left_for_rows = aim - width(math.inf, seeds)
+    row_factor = _NORMAL_95**2 * from_rows / left_for_rows if left_for_rows > 0 else math.inf
+    many = (seeds + n for n in range(1, 51))
+    enough_seeds = next((n for n in many if spread and width(1.0, n) <= aim), None)
+    return Settling(
+        rows=math.ceil(max(0.0, row_factor - 1) * difference.rows) if math.isfinite(row_factor) else None,
+        seeds=enough_seeds - seeds if enough_seeds else None,
+        times=max(1.0, width(1.0, seeds) / aim),
+    )
+
+
+def _student_95(seeds: int) -> float:
+    """97.5 % quantile of Student's t at seeds - 1 degrees of freedom, to 4 %: enough for a forecast."""
+    degrees = max(seeds, FEWEST_SEEDS) - 1
+    return _NORMAL_95 + 2.4 / degrees + 4.6 / degrees**2
+
+
+def _counts_in_chunks(rows: int, draws: int) -> list[Array]:
+    """How often each draw takes each row: [draws, rows] in pieces, the same whoever asks."""
+    size = max(1, _CHUNK // rows)
+    return [_counts(rows, min(size, draws - start), start) for start in range(0, draws, size)]
+
+
+@lru_cache(maxsize=16)
+def _counts(rows: int, draws: int, start: int) -> Array:
+    random = np.random.default_rng([_RANDOM_SEED, rows, start])
+    taken = random.integers(0, rows, size=(draws, rows)) + np.arange(draws)[:, None] * rows
+    # A byte holds them: the chance that a row is taken over 255 times is below 1e-500, and below 256 rows it is none.
+    return np.bincount(taken.ravel(), minlength=draws * rows).astype(np.uint8).reshape(draws, rows)
+
+
+@lru_cache(maxsize=16)
+def _seed_steps(draws: int, seeds: int) -> Array:
+    """[draws, seeds]: weights, zero in sum, that make of the seeds' metrics a step of t(seeds - 1) standard errors."""
+    random = np.random.default_rng([_RANDOM_SEED, seeds])
+    normal = random.standard_normal((draws, seeds))
+    heavier = np.sqrt((seeds - 1) / random.chisquare(seeds - 1, size=(draws, 1)))
+    steps: Array = (normal - normal.mean(axis=1, keepdims=True)) * heavier / math.sqrt(seeds * (seeds - 1))
+    return steps

@@ -1,0 +1,421 @@
+"""Comparison: what the runs of a study say, every difference paired by example."""
+
+import math
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from importlib.metadata import PackageNotFoundError, version
+from itertools import combinations
+from statistics import fmean, median
+from typing import Any
+
+import numpy as np
+
+from warmstart.errors import UsageError, did_you_mean, join_phrases
+from warmstart.results.bootstrap import Resampled, resample
+from warmstart.results.calibration import Calibration, calibration
+from warmstart.results.constraints import Excluded
+from warmstart.results.forgetting_summary import ForgettingSummary, summarize_forgetting
+from warmstart.results.learning_curves import Crossover, Law, Transfer, best_scratch, crossover, law, transfers
+from warmstart.results.metrics import HIGHEST
+from warmstart.results.overfitting import Memorization, OverfittingGap, memorization, overfitting_gap
+from warmstart.results.record import Interval, Run
+from warmstart.types import Array
+
+CONSTANT = "constant"
+_UNKNOWN = Interval(math.nan, math.nan)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Score of `a` minus score of `b`, turned so that positive means `a` is better."""
+
+    a: str
+    b: str
+    rows: int
+    difference: float
+    interval: Interval
+    p_a_better: float
+
+
+@dataclass(frozen=True)
+class Row:
+    """One regime at one number of training rows: the mean over its seeds."""
+
+    name: str
+    family: str  # "baseline" | "scratch" | "fine-tuned"
+    rows: int
+    score: float  # not a number where no seed came to a score
+    interval: Interval
+    seeds: tuple[int, ...]  # that the score is the mean of
+    lr: float | None  # the median, where seeds have their own
+    converged: bool  # every seed
+    failed: str | None  # why it cannot win: more than half of its seeds failed
+    latency_ms: float | None
+    disk_bytes: int
+    flops: float
+    seconds: float
+    seconds_range: tuple[float, float]  # fastest and slowest seed
+    peak_memory_bytes: int | None
+    trainable: int
+    total: int
+    bytes_saved: int
+    caveats: tuple[str, ...]
+    retention: ForgettingSummary | None = None  # None: nothing to forget, or not measured
+    start: str = "-"  # the base, or what else it starts from
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Every run of a study, and what can be said of them."""
+
+    runs: tuple[Run, ...]
+    task: str
+    metric: str
+    higher_is_better: bool
+    units: str  # of the metric: "log10(price)", "" for accuracy
+    fingerprint: str
+    rows: dict[str, int]  # {"train", "val", "test"}
+    target: str
+    worth: float  # smallest relative gain that matters, 0.01
+    cuts: tuple[str, ...]  # what the budget cut, in words
+    caveats: tuple[str, ...]  # of the study as a whole: dropped rows, truncation, rare classes
+    noise_floor: float | None = None  # best reachable score, where it is known (the demo's catalogue)
+    excluded: tuple[Excluded, ...] = ()  # by the constraints: not trained, or trained and not to be chosen
+    unranked_flops: float = 0.0  # of trainings that others of another length took the place of
+    uncut: float | None = None  # seconds that it was foretold to take without the cuts; None: not cut
+    available: int | None = None  # training rows that there were; None: not known
+    command: str = ""  # what is typed to repeat the study
+    mismatch: dict[str, Any] | None = None  # of the texts and the base: `Mismatch.to_json`; None: not measured
+
+    @cached_property
+    def table(self) -> tuple[Row, ...]:
+        """Every regime at its most training rows: best first, those with fewer rows next, failed ones last."""
+        rows = (self._rows[name, self._sizes(name)[-1]] for name in self.names)
+        return tuple(sorted(rows, key=self._rank))
+
+    @cached_property
+    def groups(self) -> Array | None:
+        """int [n]: the group of each test row; None where rows were not grouped."""
+        column = next((run.predictions["group"] for run in self.runs if "group" in run.predictions), None)
+        return None if column is None else np.asarray(column, dtype=np.int64)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The regimes, in the order in which they were run."""
+        return tuple(dict.fromkeys(run.regime for run in self.runs))
+
+    def row(self, name: str) -> Row:
+        """The line of the table of this name."""
+        self._check(name)
+        return next(row for row in self.table if row.name == name)
+
+    def without(self, names: Collection[str]) -> "Comparison":
+        """The same without the runs of these regimes."""
+        return replace(self, runs=tuple(run for run in self.runs if run.regime not in names))
+
+    def difference(self, a: str, b: str, rows: int | None = None) -> Difference:
+        """How much better `a` is than `b` on the seeds that both have, at `rows` (default: the most that both have)."""
+        if rows is None:
+            sizes = self.common_rows(a, b)
+            rows = sizes[-1] if sizes else self._sizes(a)[-1]
+        paired = self.paired(a, b, rows)
+        return Difference(a, b, rows, paired.mean, paired.interval, paired.p_above_zero)
+
+    def common_rows(self, a: str, b: str) -> tuple[int, ...]:
+        """The numbers of training rows at which both finished a seed that the other finished too: where they differ."""
+        return tuple(rows for rows in self._sizes(a) if self._common_seeds((a, b), rows))
+
+    def paired(self, a: str, b: str, rows: int) -> Resampled:
+        """What `difference` rests on: for each common seed and draw of the test rows, how much better `a` is."""
+        first, second = self._turned((a, b), rows)
+        return first - second
+
+    def drawn(self, names: Sequence[str], rows: int) -> Array:
+        """[draws, names]: each score under the same draws of test rows and seeds, turned so that more is better."""
+        return np.stack([turned.draws for turned in self._turned(names, rows)], axis=1)
+
+    def to_json(self) -> dict[str, Any]:
+        """The public `comparison.json`."""
+        ranked = [row for row in self.table if row.failed is None]
+        return {
+            "warmstart": _version(),
+            "task": self.task,
+            "metric": self.metric,
+            "higher_is_better": self.higher_is_better,
+            "units": self.units,
+            "target": self.target,
+            "fingerprint": self.fingerprint,
+            "rows": dict(self.rows),
+            "worth": self.worth,
+            "noise_floor": self.noise_floor,
+            "available": self.available,
+            "cuts": list(self.cuts),
+            "uncut": self.uncut,
+            "caveats": list(self.caveats),
+            "excluded": [vars(each) for each in self.excluded],
+            "mismatch": self.mismatch,
+            "regimes": [_row_json(row) | self._inherited_json(row.name) for row in self.table],
+            "differences": [
+                _difference_json(self.difference(a.name, b.name))
+                for a, b in combinations(ranked, 2)
+                if self.common_rows(a.name, b.name)
+            ],
+            "curves": [self._curve_json(name) for name in self.names],
+            "crossovers": [found.to_json() for found in self.crossovers],
+            "transfers": [found.to_json() for found in self.transfers],
+        }
+
+    def curve(self, name: str) -> tuple[Row, ...]:
+        """The regime at every number of training rows at which it did not fail, fewest first."""
+        points = (self._rows[name, rows] for rows in self._sizes(name))
+        return tuple(point for point in points if point.failed is None)
+
+    @cached_property
+    def calibrations(self) -> dict[str, Calibration]:
+        """How far each regime of the table knows how sure it may be; without those of which nothing can be said."""
+        found = {name: calibration(runs, self.groups) for name, runs in self._judged.items()}
+        return {name: each for name, each in found.items() if each}
+
+    @cached_property
+    def gaps(self) -> dict[str, OverfittingGap]:
+        """How much worse each regime of the table is on test rows than on rows it was trained on, where known."""
+        found = {name: overfitting_gap(runs, self._drawn[name, runs[0].rows]) for name, runs in self._judged.items()}
+        return {name: each for name, each in found.items() if each}
+
+    @cached_property
+    def remembered(self) -> dict[str, Memorization]:
+        """Each regime of the table on test rows with a copy among its training rows, where there are enough of them."""
+        found = {name: memorization(runs, self.groups) for name, runs in self._judged.items()}
+        return {name: each for name, each in found.items() if each}
+
+    @cached_property
+    def _judged(self) -> dict[str, list[Run]]:
+        """The finished seeds behind each line of the table that did not fail."""
+        shown = [row for row in self.table if row.failed is None]
+        return {row.name: [run for run in self._runs[row.name, row.rows] if _finished(run)] for row in shown}
+
+    def _inherited_json(self, name: str) -> dict[str, Any]:
+        found = {
+            "calibration": self.calibrations.get(name),
+            "gap": self.gaps.get(name),
+            "copies": self.remembered.get(name),
+        }
+        return {key: each.to_json() if each else None for key, each in found.items()}
+
+    @cached_property
+    def laws(self) -> dict[str, Law]:
+        """How the error of each regime falls with rows; without those that were measured at a single size."""
+        found = {name: self._laws([name]) for name in self.names}
+        return {name: laws[0] for name, laws in found.items() if laws}
+
+    @cached_property
+    def crossovers(self) -> tuple[Crossover, ...]:
+        """Every two regimes that were measured at the same two or more sizes; without `constant`, which learns nothing.
+
+        Those that cross come first, by the number of rows.
+        """
+        ranked = [row.name for row in self.table if row.failed is None and row.name != CONSTANT]
+        pairs = [self._laws(pair) for pair in combinations(ranked, 2)]
+        found = [crossover(*pair) for pair in pairs if pair]
+        return tuple(sorted(found, key=lambda each: (each.rows is None, each.rows or 0)))
+
+    @cached_property
+    def transfers(self) -> tuple[Transfer, ...]:
+        """What each pretrained start was worth in rows, at each size; empty where nothing was trained from scratch."""
+        tuned = [name for name, each in self.laws.items() if each.family == "fine-tuned"]
+        rivals = [(name, best_scratch(self.laws.values(), name)) for name in tuned]
+        pairs = [self._laws([name, scratch.regime]) for name, scratch in rivals if scratch]
+        return tuple(found for pair in pairs if pair for found in transfers(*pair))
+
+    def _laws(self, names: Sequence[str]) -> list[Law]:
+        """Of these regimes, on the sizes and seeds that all of them have; empty where there is none for one of them."""
+        measured = [{point.rows for point in self.curve(name)} for name in names]
+        sizes = sorted(set.intersection(*measured))
+        each = [self._seeds(name, rows) for name in names for rows in sizes]
+        seeds = [seed for seed in each[0] if all(seed in others for others in each)] if each else []
+        if not seeds:
+            return []
+        found, top = [], HIGHEST.get(self.metric, 1.0)
+        for name in names:
+            own = [self._seeds(name, rows) for rows in sizes]
+            scores = [
+                self._drawn[name, rows].only([there.index(seed) for seed in seeds])
+                for rows, there in zip(sizes, own, strict=True)
+            ]
+            family = self._runs[name, sizes[0]][0].family
+            found.append(law(name, family, sizes, scores, self.higher_is_better, self.noise_floor, top))
+        return [each for each in found if each] if all(found) else []
+
+    def _curve_json(self, name: str) -> dict[str, Any]:
+        found = self.laws.get(name)
+        points = [_point_json(point) for point in self.curve(name)]
+        return {"regime": name, "points": points, "law": found.to_json() if found else None}
+
+    @cached_property
+    def _rows(self) -> dict[tuple[str, int], Row]:
+        return {key: self._row(*key) for key in self._runs}
+
+    def _row(self, name: str, rows: int) -> Row:
+        runs = self._runs[name, rows]
+        finished = [run for run in runs if _finished(run)]
+        failed = [run for run in runs if not _finished(run)]
+        lost = len(failed) > len(finished)
+        scored = finished or [run for run in failed if _scored(run)]
+        shown = scored or runs
+        drawn = self._drawn[name, rows] if finished else self._resampled(scored) if scored else None
+        rates = [run.lr for run in shown if run.lr is not None]
+        seconds = [run.cost.seconds for run in shown]
+        peaks = [run.cost.peak_memory_bytes for run in shown if run.cost.peak_memory_bytes is not None]
+        waits = [run.latency_ms for run in shown if run.latency_ms is not None]
+        return Row(
+            name=name,
+            family=runs[0].family,
+            rows=rows,
+            score=drawn.mean if drawn else math.nan,
+            interval=drawn.interval if drawn else _UNKNOWN,
+            seeds=tuple(run.seed for run in scored),
+            lr=median(rates) if rates else None,
+            converged=all(run.converged for run in shown),
+            failed=_why(failed, len(runs)) if lost else None,
+            latency_ms=median(waits) if waits else None,
+            disk_bytes=max(run.disk_bytes for run in shown),
+            flops=fmean(run.cost.flops for run in shown),
+            seconds=fmean(seconds),
+            seconds_range=(min(seconds), max(seconds)),
+            peak_memory_bytes=max(peaks) if peaks else None,
+            trainable=shown[0].cost.trainable,
+            total=shown[0].cost.total,
+            bytes_saved=max(run.cost.bytes_saved for run in shown),
+            caveats=_once([caveat for run in runs for caveat in run.caveats])
+            + ((_why(failed, len(runs)),) if failed and not lost else ()),
+            retention=summarize_forgetting([run.retention for run in shown if run.retention is not None]),
+            start=runs[0].start,
+        )
+
+    def _rank(self, row: Row) -> tuple[bool, int, bool, float]:
+        unknown = math.isnan(row.score)
+        turned = 0.0 if unknown else -row.score if self.higher_is_better else row.score
+        return row.failed is not None, -row.rows, unknown, turned
+
+    @cached_property
+    def _runs(self) -> dict[tuple[str, int], list[Run]]:
+        runs: dict[tuple[str, int], list[Run]] = {}
+        for run in sorted(self.runs, key=lambda run: run.seed):
+            runs.setdefault((run.regime, run.rows), []).append(run)
+        return runs
+
+    @cached_property
+    def _drawn(self) -> dict[tuple[str, int], Resampled]:
+        """Drawn once for each regime and size; every difference subtracts two of them."""
+        finished = {key: [run for run in runs if _finished(run)] for key, runs in self._runs.items()}
+        return {key: self._resampled(runs) for key, runs in finished.items() if runs}
+
+    def _resampled(self, runs: Sequence[Run]) -> Resampled:
+        return resample([run.scores for run in runs], groups=self.groups)
+
+    def _turned(self, names: Sequence[str], rows: int) -> list[Resampled]:
+        """Each regime on the seeds that all of them finished, turned so that more is better."""
+        shared = self._common_seeds(names, rows)
+        if not shared:
+            raise UsageError(
+                f"{join_phrases(names, quote=True)} have no finished run on the same seed at {rows:,} training rows.",
+                "look at `failed` in the table, or run them again with the same --seeds and --rows",
+            )
+        own = {name: self._seeds(name, rows) for name in names}
+        drawn = [self._drawn[name, rows].only([own[name].index(seed) for seed in shared]) for name in names]
+        return drawn if self.higher_is_better else [-each for each in drawn]
+
+    def _sizes(self, name: str) -> list[int]:
+        self._check(name)
+        return sorted(rows for regime, rows in self._runs if regime == name)
+
+    def _seeds(self, name: str, rows: int) -> list[int]:
+        return [run.seed for run in self._runs.get((name, rows), ()) if _finished(run)]
+
+    def _common_seeds(self, names: Iterable[str], rows: int) -> list[int]:
+        each = []
+        for name in names:
+            self._check(name)
+            each.append(self._seeds(name, rows))
+        return [seed for seed in each[0] if all(seed in seeds for seeds in each)]
+
+    def _check(self, name: str) -> None:
+        if name not in self.names:
+            raise UsageError(f"regime {name!r} is not in this comparison.", did_you_mean(name, self.names))
+
+
+def _finished(run: Run) -> bool:
+    return run.failed is None and _scored(run)
+
+
+def _scored(run: Run) -> bool:
+    return run.test is not None and math.isfinite(run.test)
+
+
+def _why(failed: Sequence[Run], seeds: int) -> str:
+    """'diverged at step 12', with the seeds where it is not all of them."""
+    reasons = "; ".join(_once([run.failed or "came to no score" for run in failed]))
+    if len(failed) == seeds:
+        return reasons
+    numbers = join_phrases([run.seed for run in failed])
+    return f"failed on {len(failed)} of {seeds} seeds ({numbers}): {reasons}"
+
+
+def _once(texts: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(texts))
+
+
+def _row_json(row: Row) -> dict[str, Any]:
+    return {
+        "name": row.name,
+        "family": row.family,
+        "start": row.start,
+        "score": _number(row.score),
+        "interval": [_number(bound) for bound in row.interval],
+        "seeds": list(row.seeds),
+        "rows": row.rows,
+        "lr": row.lr,
+        "converged": row.converged,
+        "failed": row.failed,
+        "latency_ms": row.latency_ms,
+        "disk_bytes": row.disk_bytes,
+        "cost": {
+            "flops": row.flops,
+            "seconds": row.seconds,
+            "seconds_range": list(row.seconds_range),
+            "peak_memory_bytes": row.peak_memory_bytes,
+            "trainable": row.trainable,
+            "total": row.total,
+            "bytes_saved": row.bytes_saved,
+        },
+        "caveats": list(row.caveats),
+        "retention": row.retention.to_json() if row.retention else None,
+    }
+
+
+def _point_json(point: Row) -> dict[str, Any]:
+    return {"rows": point.rows, "score": _number(point.score), "interval": [_number(b) for b in point.interval]}
+
+
+def _difference_json(found: Difference) -> dict[str, Any]:
+    return {
+        "a": found.a,
+        "b": found.b,
+        "rows": found.rows,
+        "difference": found.difference,
+        "interval": list(found.interval),
+        "p_a_better": found.p_a_better,
+    }
+
+
+def _number(value: float) -> float | None:
+    """JSON knows no 'not a number'."""
+    return value if math.isfinite(value) else None
+
+
+def _version() -> str:
+    try:
+        return version("warmstart")
+    except PackageNotFoundError:  # run from a checkout that is not installed
+        return "0"

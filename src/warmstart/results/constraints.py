@@ -1,0 +1,105 @@
+"""Constraints: which regimes may not be chosen, for what their model or their training would take?
+
+Pure: what a regime needs is found out elsewhere (`needs.py`), before any training or after it, and held against what is
+allowed here.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from warmstart.errors import UsageError, join_phrases
+from warmstart.quantities import format_duration, format_latency, format_size
+
+DEFAULT_BUDGET = 1800.0  # seconds for a comparison
+OF_THE_MODEL = ("max-size", "max-latency")  # known for sure once it is trained; so it is, and tells what they cost
+NO_CHOICE = "constant"  # is never chosen: it takes no constraint to leave it out
+
+
+@dataclass(frozen=True)
+class Constraints:
+    """What the chosen model has to keep to. The defaults allow everything."""
+
+    max_size: int | None = None  # bytes of all that has to be shipped: for adapters the base too
+    max_latency: float | None = None  # seconds for one row
+    licences: tuple[str, ...] = ()  # that pretrained weights may have; empty: any
+    max_train: float | None = None  # seconds to search for a regime's rate and to train it once
+    pretrained: bool = True  # whether pretrained weights may be used at all
+
+    @property
+    def given(self) -> bool:
+        return self != ANY
+
+
+ANY = Constraints()
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What is known of a regime. None: not known, and then it excludes nothing."""
+
+    regime: str
+    pretrained: bool
+    licences: tuple[str, ...] = ()  # of the weights that it starts from; all of them hold. Empty: not known
+    size: int | None = None  # bytes
+    latency: float | None = None  # seconds for one row
+    train: float | None = None  # seconds
+
+
+@dataclass(frozen=True)
+class Excluded:
+    """A regime that may not be chosen, and why."""
+
+    regime: str
+    constraint: str  # "max-size", "max-latency", "licence", "max-train" or "no-pretrained"
+    reason: str
+
+    @property
+    def trained(self) -> bool:
+        """Whether it is trained all the same, so that one sees what the constraint costs."""
+        return self.constraint in OF_THE_MODEL
+
+
+def broken(allowed: Constraints, needs: Needs) -> tuple[Excluded, ...]:
+    """The constraints that a regime does not keep, each with the reason.
+
+    >>> broken(Constraints(max_size=50_000_000), Needs("full", True, size=91_000_000))[0].reason
+    'it takes 91 MB, more than 50 MB'
+    """
+    found: list[tuple[str, str]] = []
+    if needs.pretrained and not allowed.pretrained:
+        found.append(("no-pretrained", "it starts from pretrained weights"))
+    if needs.pretrained and allowed.licences:
+        others = [name for name in needs.licences if name not in allowed.licences]
+        if not needs.licences:
+            found.append(("licence", "nothing says under which licence its base is"))
+        elif others:
+            found.append(("licence", f"its base is under {join_phrases(others)}, not {' or '.join(allowed.licences)}"))
+    if _over(needs.train, allowed.max_train):
+        took, most = format_duration(needs.train), format_duration(allowed.max_train)
+        found.append(("max-train", f"its search and one run would take about {took}, more than {most}"))
+    if _over(needs.size, allowed.max_size):
+        found.append(("max-size", f"it takes {format_size(needs.size)}, more than {format_size(allowed.max_size)}"))
+    if _over(needs.latency, allowed.max_latency):
+        took, most = (format_latency(1000 * (value or 0.0)) for value in (needs.latency, allowed.max_latency))
+        found.append(("max-latency", f"a row takes {took}, more than {most}"))
+    return tuple(Excluded(needs.regime, constraint, reason) for constraint, reason in found)
+
+
+def require_a_choice(names: Iterable[str], excluded: Sequence[Excluded]) -> None:
+    """Raises UsageError where there was something to choose from, and nothing is left of it."""
+    choices = [name for name in names if name != NO_CHOICE]
+    reasons = {each.regime: f"`{each.regime}`: {each.reason} (--{each.constraint})" for each in reversed(excluded)}
+    if choices and all(name in reasons for name in choices):
+        raise UsageError(
+            f"the constraints leave nothing to choose from. {join_phrases([reasons[name] for name in choices], 12)}.",
+            "allow more, or name regimes that take less, e.g. --regimes linear,scratch-dnn",
+        )
+
+
+def not_run(excluded: Iterable[Excluded]) -> set[str]:
+    """The regimes that are not even trained."""
+    return {each.regime for each in excluded if not each.trained}
+
+
+def _over(needed: float | None, most: float | None) -> bool:
+    return needed is not None and most is not None and needed > most

@@ -1,0 +1,6 @@
+"""Metrics: which metric ranks a task, and its range."""
+
+HIGHEST = {"chrF": 100.0}  # that a score can be, where it is not 1
+
+
+RANKED_BY = {"summarise": "ROUGE-L", "translate": "chrF", "structured": "field accuracy"}

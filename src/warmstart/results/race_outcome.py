@@ -1,0 +1,62 @@
+"""Race outcome: what a race found, kept in the study folder."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from warmstart.results.record import Interval
+
+
+@dataclass(frozen=True)
+class RaceForecast:
+    """One regime in a race."""
+
+    regime: str
+    family: str
+    rows: int  # the most that it was trained on
+    chance: float  # to be the best on all rows
+    score: float  # foretold for all rows
+    interval: Interval  # of it, 90 %
+    seconds: float  # of one run on all rows
+
+
+@dataclass(frozen=True)
+class RaceOutcome:
+    """What a race came to."""
+
+    whole: int  # training rows that it is about
+    choice: str | None  # the leading regime, decided or not; None: nothing could be trained
+    tie: tuple[str, ...]  # as good as each other, cheapest first; empty without a tie
+    confidence: float  # chance that the choice is best, or short of it by less than matters
+    decided: bool
+    outlooks: tuple[RaceForecast, ...]  # likeliest first
+    spent: float  # seconds
+    allowed: float  # seconds
+    exhaustive: float  # seconds that the whole comparison would take
+    exhaustive_flops: float
+    next_regime: str | None  # the run that would tell most, though it was not paid for
+    next_rows: int | None
+    next_seconds: float | None
+    unseen: tuple[str, ...] = ()  # regimes that no run was made of
+
+    def of(self, name: str | None) -> RaceForecast | None:
+        return next((each for each in self.outlooks if each.regime == name), None)
+
+    def to_json(self) -> dict[str, Any]:
+        """The public part "race" of `advice.json`."""
+        outlooks = [asdict(each) | {"interval": list(each.interval)} for each in self.outlooks]
+        return vars(self) | {"tie": list(self.tie), "outlooks": outlooks, "unseen": list(self.unseen)}
+
+
+def race_outcome(facts: dict[str, Any]) -> RaceOutcome:
+    """What `RaceOutcome.to_json` wrote."""
+    outlooks = (RaceForecast(**each | {"interval": Interval(*each["interval"])}) for each in facts["outlooks"])
+    unseen = tuple(facts.get("unseen", ()))
+    return RaceOutcome(**facts | {"tie": tuple(facts["tie"]), "outlooks": tuple(outlooks), "unseen": unseen})
+
+
+def load_race(folder: Path) -> RaceOutcome | None:
+    """The race that a study was, from its folder; None where it was none."""
+    path = folder / "race.json"
+    return race_outcome(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else None

@@ -1,0 +1,177 @@
+"""Record: what was measured. Facts only; nothing here computes."""
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from warmstart.runtime.environment import Environment
+from warmstart.runtime.files import write_json
+from warmstart.types import Array
+
+
+class Interval(NamedTuple):
+    """A 95 % interval, in the unit of what it is around."""
+
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What was measured on some rows, and within which bounds it lies for all like them."""
+
+    value: float
+    interval: Interval
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one run took: the training itself with its evaluations, not the search for its rate."""
+
+    flops: float  # analytic, of the run as if alone: no cache, evaluation included
+    seconds: float
+    peak_memory_bytes: int | None  # resident, of the whole process, or of the GPU, at the run's peak; None: unknown
+    trainable: int  # weights updated
+    total: int  # weights in the model
+    bytes_saved: int  # of the weights that were updated, on disk
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One look at the model while it trains."""
+
+    step: int
+    epoch: float
+    train_loss: float  # mean over the steps since the point before
+    val_loss: float
+    val_score: float  # the ranking metric on the validation rows
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One short run of the search, scored on validation rows only."""
+
+    settings: dict[str, Any]  # {"lr": 3e-5} or {"lr": 3e-3, "width": 512, ...}
+    steps: int
+    val: float | None  # the ranking metric on validation; None: failed or diverged
+
+
+@dataclass(frozen=True)
+class Run:
+    """One regime with one seed on one number of rows: how it was trained, what it scored, what it cost."""
+
+    id: str  # the folder's name, e.g. "full-r1200-s0"
+    regime: str
+    family: str  # "baseline" | "scratch" | "fine-tuned"
+    start: str  # "random weights" or the name of the source, "-" for baselines
+    method: str  # in words: "all weights, one rate"
+    seed: int
+    rows: int  # training rows used
+    task: str  # "regression" | "classification"
+    metric: str  # the name of the ranking metric
+    higher_is_better: bool
+    units: str  # of the metric, for people: "log10(price)", "" for accuracy
+    val: float | None  # ranking metric on validation rows, at the best point; None: failed before there was one
+    test: float | None  # ranking metric on test rows; None: failed
+    train: float | None  # ranking metric on (at most 1,000 of) the training rows: the overfitting gap
+    metrics: dict[str, float]  # every other metric on test rows, named for people
+    lr: float | None
+    settings: dict[str, Any]  # steps, batch size, optimizer ... as used
+    trials: tuple[Trial, ...]
+    tuning_flops: float
+    tuning_seconds: float
+    points: tuple[Evaluation, ...]
+    steps: int  # taken
+    best_step: int  # whose weights were kept
+    epochs: float
+    converged: bool
+    failed: str | None  # why the run cannot be used: "diverged at step 12", "does not beat the constant"
+    caveats: tuple[str, ...]
+    cost: Cost
+    latency_ms: float | None  # one row through predict, median
+    disk_bytes: int  # everything predict needs
+    calibration: dict[str, float]  # e.g. {"quantile": 0.61, "coverage": 0.893}
+    environment: Environment
+    scores: Array = field(repr=False, compare=False)  # [n, 2] value and weight of each test row: test = sum / sum
+    predictions: dict[str, list[Any]] = field(repr=False, compare=False)  # columns of scores.parquet, see `save_run`
+    retention: dict[str, Any] | None = field(default=None, repr=False)  # `Retention.to_json`; None: nothing to forget
+    train_scores: Array | None = field(default=None, repr=False, compare=False)  # [n, 2], of rows trained on: the gap
+    train_groups: Array | None = field(default=None, repr=False, compare=False)  # int64 [n], of the same rows
+    predicted: dict[str, float] | None = None  # "seconds" and "peak_memory_bytes", before the run
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything but the per-example columns."""
+        return asdict_but(self, "scores", "predictions", "train_scores", "train_groups")
+
+
+def asdict_but(record: Any, *names: str) -> dict[str, Any]:
+    """`dataclasses.asdict` without some of the fields (which are not copied either)."""
+    return {key: _plain(value) for key, value in vars(record).items() if key not in names}
+
+
+def _plain(value: Any) -> Any:
+    if hasattr(value, "__dataclass_fields__"):
+        return asdict(value)
+    if isinstance(value, tuple | list):
+        return [_plain(v) for v in value]
+    return value
+
+
+def save_run(run: Run, folder: Path) -> None:
+    """Write `run.json`, `scores.parquet` and `train_scores.parquet`; the JSON last: its presence means 'finished'.
+
+    Columns of `scores.parquet`: row (number in the source, from 1), value, weight, target, prediction, where rows were
+    grouped group (a number, the same in all runs of a study), and by task low, high (regression) or probability
+    (classification, of the prediction; raw_probability: before a temperature was fitted), and
+    copied: whether the text is, nearly, that of a row it was trained on. `train_scores.parquet` has value and weight of
+    some training rows, and where rows were grouped group.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    _write_columns(folder / "scores.parquet", _columns(run.scores) | run.predictions)
+    if run.train_scores is not None:
+        grouped = {} if run.train_groups is None else {"group": run.train_groups}
+        _write_columns(folder / "train_scores.parquet", _columns(run.train_scores) | grouped)
+    write_json(folder / "run.json", run.to_json())
+
+
+def _columns(scores: Array) -> dict[str, Any]:
+    return {"value": scores[:, 0], "weight": scores[:, 1]}
+
+
+def _write_columns(path: Path, columns: dict[str, Any]) -> None:
+    temporary = path.with_name(path.name + ".tmp")
+    pq.write_table(pa.table(columns), temporary)
+    temporary.replace(path)
+
+
+def _read_columns(path: Path) -> tuple[Array, dict[str, list[Any]]]:
+    """Value and weight, [n, 2], and whatever else."""
+    table = pq.read_table(path)
+    columns = {name: table[name].to_pylist() for name in table.column_names}
+    return np.stack([np.asarray(columns.pop("value")), np.asarray(columns.pop("weight"))], axis=1), columns
+
+
+def load_run(folder: Path) -> Run:
+    """The run that `save_run` wrote."""
+    facts = json.loads((folder / "run.json").read_text())
+    scores, columns = _read_columns(folder / "scores.parquet")
+    learned = folder / "train_scores.parquet"  # not beside runs of earlier versions, nor of texts that were judged
+    of_rows, more = _read_columns(learned) if learned.exists() else (None, {})
+    facts |= {
+        "cost": Cost(**facts["cost"]),
+        "environment": Environment(**facts["environment"]),
+        "trials": tuple(Trial(**t) for t in facts["trials"]),
+        "points": tuple(Evaluation(**p) for p in facts["points"]),
+        "caveats": tuple(facts["caveats"]),
+        "scores": scores,
+        "predictions": columns,
+        "train_scores": of_rows,
+        "train_groups": np.asarray(more["group"]) if "group" in more else None,
+    }
+    return Run(**facts)

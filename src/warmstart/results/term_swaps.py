@@ -1,0 +1,136 @@
+"""Probing: how far do predictions move when terms are swapped in the texts? What was found, as facts.
+
+A case is a text in which one term of a pair stood, and what each model made of it before and after. Measures are means
+over cases, by pair and in all; a text may be a case of several pairs, so texts are drawn again for the intervals.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from warmstart.errors import InputError
+from warmstart.results.bootstrap import Resampled, resample
+from warmstart.results.record import Estimate
+from warmstart.types import Array
+
+WIDE_INTERVAL_CASES = 30  # cases of a pair, below which its interval is said to be wide
+
+# What is measured, in the order in which it is shown: heading, meaning.
+CHANGE_MEASURES = {
+    "changed": ("Changed", "share of answers that are another one after the swap"),
+    "moved": ("Moved", "mean size of the change: of the number on the scale it is learned on, or of the probability"),
+    "moved_units": ("Moved, in units", "the same in the target's own units"),
+    "shift": ("Towards the right", "mean change from the text with the left term to that with the right one"),
+    "shift_units": ("Towards it, in units", "the same in the target's own units"),
+    "random": ("Any word", "the first measure where other words were swapped at random, as many in each text"),
+    "beyond": ("Beyond any word", "how much further the pair moves predictions than words at random do"),
+}
+
+
+@dataclass(frozen=True)
+class Effect:
+    """Where a pair stood."""
+
+    left: str
+    right: str
+    rows: int  # texts with one of its terms, which were swapped
+    both: int  # texts with both, which were not
+
+
+@dataclass(frozen=True)
+class PredictionChange:
+    """What swapping did to one regime's predictions: by the name of the measure."""
+
+    effects: dict[str, Estimate]
+
+
+@dataclass(frozen=True)
+class ProbedRegime:
+    """One regime."""
+
+    name: str
+    family: str
+    seeds: tuple[int, ...]
+    together: PredictionChange  # every pair
+    pairs: tuple[PredictionChange, ...]  # each, in the order of `ProbeResult.pairs`
+    beyond_scratch: Estimate | None  # how much further it moves than the best from scratch; None: is not to be compared
+
+
+@dataclass(frozen=True)
+class ProbeResult:
+    """What swapping terms did to every regime."""
+
+    task: str
+    target: str
+    units: str  # of the scale that numbers are learned on; "" for classes and texts
+    texts: int  # that were looked at
+    pairs: tuple[Effect, ...]
+    regimes: tuple[ProbedRegime, ...]
+    caveats: tuple[str, ...]
+
+    @property
+    def measures(self) -> list[str]:
+        """Those that there are, in the order in which they are shown."""
+        known = {name for regime in self.regimes for name in regime.together.effects}
+        return [name for name in CHANGE_MEASURES if name in known]
+
+    def to_json(self) -> dict[str, Any]:
+        """For `probe.json`."""
+        found: dict[str, Any] = asdict(self)
+        return found
+
+    @classmethod
+    def load(cls, path: Path) -> "ProbeResult | None":
+        """What `to_json` gave, read from a file; None where there is none."""
+        from pydantic import TypeAdapter
+
+        if not path.exists():
+            return None
+        try:
+            return TypeAdapter(cls).validate_json(path.read_bytes())
+        except ValueError as error:
+            what = str(error).splitlines()[0]
+            raise InputError(f"{path} is damaged: {what}.", "delete it, and probe again") from error
+
+
+# --- from measures of cases -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class SwapCases:
+    """Which text, and which pair, each case is of."""
+
+    texts: Array  # int64 [cases]
+    pairs: Array  # int64 [cases]
+
+    def of(self, pair: int | None) -> Array:
+        """Positions of a pair's cases; None: of all."""
+        return np.arange(len(self.pairs)) if pair is None else np.flatnonzero(self.pairs == pair)
+
+
+def prediction_change(cases: SwapCases, pair: int | None, seeds: Sequence[Mapping[str, Array]]) -> PredictionChange:
+    """The measures of a pair's cases (None: all), from those of every seed, float [cases], NaN where there is none."""
+    drawn = {name: drawn_of(cases, pair, name, seeds) for name in seeds[0]}
+    first = "changed" if "changed" in drawn else "moved"
+    if "random" in drawn:
+        both = [{**seed, first: np.where(np.isfinite(seed["random"]), seed[first], np.nan)} for seed in seeds]
+        if not any(np.isfinite(seed["random"][cases.of(pair)]).any() for seed in seeds):
+            del drawn["random"]  # no other words were there to be drawn
+        else:
+            drawn["beyond"] = drawn_of(cases, pair, first, both) - drawn["random"]
+    return PredictionChange({name: each.estimate for name, each in drawn.items()})
+
+
+def drawn_of(cases: SwapCases, pair: int | None, name: str, seeds: Sequence[Mapping[str, Array]]) -> Resampled:
+    """A measure for each seed under draws of texts."""
+    index = cases.of(pair)
+    pairs = []
+    for values in (seed[name][index] for seed in seeds):
+        known = np.isfinite(values)
+        pairs.append(np.stack([np.where(known, values, 0.0), known.astype(np.float64)], axis=1))
+    texts = cases.texts[index]
+    once = len(np.unique(texts)) == len(texts)
+    return resample(pairs, groups=None if once else texts)

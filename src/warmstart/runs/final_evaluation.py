@@ -1,0 +1,138 @@
+"""Measure: a finished model on validation, test and some training rows, once."""
+
+import statistics
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from warmstart.data.encoding.inputs import Encoded
+from warmstart.data.encoding.language import Conversations, Documents, Masked
+from warmstart.data.encoding.seq2seq import Seq2Seq
+from warmstart.data.rows.split import Rows
+from warmstart.generation import continuations as continuing
+from warmstart.generation.answers import Writer
+from warmstart.inference.model_store import Network, Predictor
+from warmstart.models.evaluate import outputs
+from warmstart.results.bootstrap import mean_score
+from warmstart.runtime.distributed import world
+from warmstart.tasks.language import MAX_JUDGED_ROWS, Language
+from warmstart.training.frozen_prefix import use_prefix_cache
+from warmstart.training.run_data import RunData
+from warmstart.types import Array
+
+TRAIN_ROWS_SCORED = 500  # training rows scored after training, for the overfitting gap
+
+
+@dataclass(frozen=True)
+class FinalScores:
+    """A finished model on validation, test and some training rows."""
+
+    val: float
+    test: float
+    train: float
+    metrics: dict[str, float]
+    calibration: dict[str, float]
+    scores: Array
+    predictions: dict[str, list[Any]]
+    latency_ms: float
+    floor: float  # the best constant on the same training rows
+    train_scores: Array | None  # [n, 2]; None where test rows are judged by something else
+    train_groups: Array | None  # int64 [n]; None where rows are not grouped
+
+
+def evaluate_run(model: Predictor, draw: RunData, reads: Encoded | None = None) -> FinalScores:
+    """Calibrate on validation rows, then score the test rows: the only place where they are looked at.
+
+    `reads`: every row as a network reads it, with what a frozen prefix made of it where that is stored.
+    """
+    task, splits = draw.task, draw.splits
+
+    def at(rows: Rows) -> tuple[Array, Array]:
+        targets = task.targets(rows)
+        if isinstance(model, Network) and reads is not None:
+            examples = replace(draw.shared.examples(model.inputs, rows, targets), encoded=reads)
+            with use_prefix_cache(model.model, reads):
+                return outputs(model.model, examples, world()), targets
+        return model.outputs(rows.texts), targets
+
+    val, val_targets = at(splits.val)
+    calibration = task.calibrate(val, val_targets)
+    ranked_by_writing = isinstance(task, Language) and task.ranks_by_writing
+    tested = rows_to_judge(splits.test) if ranked_by_writing else splits.test
+    test, test_targets = at(tested)
+    some = splits.train.take(np.arange(min(TRAIN_ROWS_SCORED, len(splits.train))))
+    train_outputs, train_targets = at(some)
+    scores = task.score(test, test_targets, calibration)
+    columns = {"row": tested.numbers.tolist(), "target": task.truths(test_targets)}
+    columns |= task.predictions(test, calibration)
+    if "temperature" in calibration:
+        columns["raw_probability"] = task.predictions(test, {})["probability"]
+    metrics = task.metrics(test, test_targets, calibration)
+    if not isinstance(task, Language):
+        columns["copied"] = draw.copied.tolist()
+    if draw.schema.group:
+        columns["group"] = _numbered(tested).tolist()
+    if isinstance(task, Language) and task.writes:
+        assert isinstance(model, Network) and isinstance(model.inputs, Conversations | Seq2Seq)
+        answered = rows_to_judge(splits.test)
+        judged = task.judge(Writer(model.model, model.inputs).answers(answered.texts, task), answered)
+        scores = scores if judged.scores is None else judged.scores
+        columns |= _beside(tested, answered, judged.columns)
+        metrics |= judged.metrics
+    if isinstance(model, Network) and isinstance(model.inputs, Documents | Masked):
+        some_tested = sample_rows(splits.test)
+        columns |= _beside(
+            tested, some_tested, continuing.sample_continuations(model.model, model.inputs, some_tested.texts)
+        )
+    train_scores = task.score(train_outputs, train_targets, calibration)
+    constant = np.tile(task.constant(task.targets(splits.train)), (len(some), 1))
+    floor = mean_score(task.score(constant, train_targets, task.calibrate(constant, train_targets)))
+    return FinalScores(
+        val=mean_score(task.score(val, val_targets, calibration)),
+        test=mean_score(scores),
+        train=mean_score(train_scores),
+        metrics=metrics,
+        calibration=calibration,
+        scores=scores,
+        predictions=columns,
+        latency_ms=measure_latency(model, splits.test.texts),
+        floor=floor,
+        train_scores=None if ranked_by_writing else train_scores,
+        train_groups=_numbered(some) if draw.schema.group and not ranked_by_writing else None,
+    )
+
+
+def _numbered(rows: Rows) -> Array:
+    """The group of each row, as a number, int64 [n]."""
+    return np.asarray(np.unique(list(rows.keys), return_inverse=True)[1], dtype=np.int64)
+
+
+def _beside(rows: Rows, some: Rows, columns: dict[str, list[Any]]) -> dict[str, list[Any]]:
+    """Columns of some of the rows as columns of all: None where there is nothing."""
+    place = {number: i for i, number in enumerate(some.numbers.tolist())}
+    places = [place.get(number) for number in rows.numbers.tolist()]
+    return {name: [None if i is None else column[i] for i in places] for name, column in columns.items()}
+
+
+def rows_to_judge(test: Rows) -> Rows:
+    """The rows that answers are written for: the same for every regime, spread over all."""
+    count = min(MAX_JUDGED_ROWS, len(test))
+    return test.take(np.arange(count) * len(test) // count)
+
+
+def sample_rows(test: Rows) -> Rows:
+    """Some test rows that people see what a language model makes of: the same for every regime, drawn by lot."""
+    return test.take(np.sort(np.random.default_rng(0).permutation(len(test))[: continuing.CONTINUATIONS_SHOWN]))
+
+
+def measure_latency(model: Predictor, texts: Sequence[str], tries: int = 9) -> float:
+    """Milliseconds for one row, encoding included: the median."""
+    times = []
+    for i in range(tries + 1):
+        began = time.perf_counter()
+        model.outputs([texts[i % len(texts)]])
+        times.append(1000 * (time.perf_counter() - began))
+    return statistics.median(times[1:])

@@ -1,0 +1,82 @@
+"""Forgetting: what has a trained model lost of what its base could do?"""
+
+import numpy as np
+
+from warmstart.data.encoding.examples import Examples
+from warmstart.data.encoding.language import Documents
+from warmstart.data.rows.split import Rows
+from warmstart.models.encoder_decoder import EncoderDecoder
+from warmstart.models.lm_head import LanguageHead
+from warmstart.models.model import Model
+from warmstart.regimes.starts import Pretrained, Start
+from warmstart.runs.retention import MAX_RETENTION_TEXTS, Retention, drift, features, language_retention, unmoved
+from warmstart.runtime.distributed import world
+from warmstart.runtime.files import cache_folder
+from warmstart.training.build_model import head_for
+from warmstart.training.general_text import sampled_text
+from warmstart.training.replay import replay_rows
+from warmstart.training.run_data import RunData
+from warmstart.training.stages import TrainedStages
+
+LANGUAGE_TEXTS = 32  # of the task's: both models read them
+
+
+def measure_forgetting(trained: TrainedStages, start: Start, draw: RunData) -> Retention | None:
+    """Of a language model what it says worse than its base; else how far its features moved. None without a base."""
+    if not isinstance(start, Pretrained):
+        return None
+    test = draw.splits.test
+    if start.base.joined or not trained.steps:
+        return None  # what two copies of an encoder say before they have learned to write is nothing to be kept
+    if has_language_head(trained.model):
+        return _language_forgotten(trained, start, draw)
+    if not trained.body_learned:
+        return unmoved(min(MAX_RETENTION_TEXTS, len(test)))
+    examples = as_read(test, start, draw)
+    device = next(trained.model.parameters()).device
+    before = draw.shared.of_base(
+        f"{start.name} {start.pooling} {start.inputs.key} {len(examples)} test rows",
+        lambda: features(start.body(draw.seed).to(device), start.pooling, examples, world()),
+    )
+    return drift(before, features(trained.model.body, start.pooling, examples, world()))
+
+
+def has_language_head(model: Model) -> bool:
+    """Whether a language model is held against its base by what they say: not by what a random output layer says."""
+    return isinstance(model.head, LanguageHead) and (isinstance(model.body, EncoderDecoder) or not model.head.fresh)
+
+
+def _language_forgotten(trained: TrainedStages, start: Pretrained, draw: RunData) -> Retention:
+    """Against the base itself: on some test rows, and on general text."""
+    base = load_base_model(trained.model, start, draw)
+    asked = sample_rows_evenly(draw.splits.test, start, draw)
+    return language_retention(base, trained.model, asked, measured_on(base, start, draw), world=world())
+
+
+def load_base_model(model: Model, start: Pretrained, draw: RunData) -> Model:
+    """What a language model was before it was tuned, its head with it."""
+    body = start.body(draw.seed)
+    return Model(body, *head_for(body, start, draw.task, draw.seed)).to(next(model.parameters()).device).eval()
+
+
+def sample_rows_evenly(rows: Rows, start: Pretrained, draw: RunData, most: int = LANGUAGE_TEXTS) -> Examples:
+    """Some of the study's rows as the task reads them, from all over the file, which is often sorted."""
+    count = min(most, len(rows))
+    some = rows.take(np.arange(count) * len(rows) // count)
+    return draw.shared.examples(draw.task.reads(start.inputs), some, draw.task.targets(some))
+
+
+def as_read(rows: Rows, start: Pretrained, draw: RunData) -> Examples:
+    """The same as a body reads them, whatever the task asks."""
+    count = min(MAX_RETENTION_TEXTS, len(rows))
+    some = rows.take(np.arange(count) * len(rows) // count)
+    return draw.shared.examples(start.inputs, some, np.zeros(count, dtype=np.float32))
+
+
+def measured_on(base: Model, start: Pretrained, draw: RunData) -> Examples | None:
+    """General text: what the user gave, else what the base says; None for a base that does not write."""
+    if start.base.kind != "decoder":
+        return None
+    documents = Documents(start.base.location, start.base.inputs.max_length)
+    texts = draw.general or sampled_text(base, documents.tokenizer, cache_folder() / "sampled")
+    return replay_rows(documents, texts)

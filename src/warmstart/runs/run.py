@@ -1,0 +1,355 @@
+"""Runs: one regime with one seed, from its start to its record; one folder a run."""
+
+import os
+import shutil
+import time
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, replace
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from warmstart.baselines.linear import FIT_BASELINE
+from warmstart.errors import TrainingError, join_phrases
+from warmstart.inference.model_store import Network, save_model, save_network
+from warmstart.regimes.regimes import Regime
+from warmstart.results.bootstrap import standard_error_share
+from warmstart.results.record import Cost, Run, Trial, load_run, save_run
+from warmstart.runs.final_evaluation import FinalScores, evaluate_run
+from warmstart.runs.forgetting import measure_forgetting
+from warmstart.runs.weight_mixing import InterpolatedRun, interpolate_run
+from warmstart.runtime.device import peak_memory, reset_peak_memory
+from warmstart.runtime.distributed import world
+from warmstart.runtime.environment import current_environment
+from warmstart.runtime.files import sync
+from warmstart.training.checkpoint import Checkpoints, disk_full_message
+from warmstart.training.config import TrainConfig
+from warmstart.training.frozen_prefix import use_prefix_cache
+from warmstart.training.loop import DivergedError, Step
+from warmstart.training.run_data import RunData
+from warmstart.training.stages import TrainedStages, train_stages
+from warmstart.training.validation import evaluate
+
+BASELINE_DESCRIPTIONS = {
+    "constant": "the median, or the commonest class, for every text",
+    "linear": "TF-IDF and a linear model",
+}
+RETREATS = 2  # times that a run goes back to its best weights, after steps without a finite loss
+
+
+@dataclass(frozen=True)
+class TunedRegime:
+    """A regime with the settings that the search chose, and the search itself."""
+
+    regime: Regime
+    config: TrainConfig
+    trials: tuple[Trial, ...] = ()
+    flops: float = 0.0
+    seconds: float = 0.0
+    shorter: Trial | None = None  # the same with the same seed, for half as long
+
+
+def try_settings(
+    regime: Regime, config: TrainConfig, draw: RunData, folder: Path | None = None
+) -> Generator[Step, None, tuple[Trial, float]]:
+    """One trial: a whole schedule of `config.steps`, scored on all validation rows. Gives the trial and its FLOPs.
+
+    `folder` is for its checkpoints; None: it has none.
+    """
+    settings = tried_settings(regime, config)
+    checkpoints = Checkpoints(folder, _purpose(regime, config, draw)) if folder else None
+    try:
+        trained = yield from train_stages(regime, config, draw, looks=1, checkpoints=checkpoints)
+    except TrainingError:
+        return Trial(settings, config.steps, None), 0.0
+    inputs = draw.task.reads(regime.start.inputs)
+    examples = draw.shared.examples(inputs, draw.splits.val, draw.task.targets(draw.splits.val))
+    with use_prefix_cache(trained.model, trained.reads):
+        _, score = evaluate(trained.model, draw.task, replace(examples, encoded=trained.reads))
+    spent = trained.train_flops + float(trained.cost.forward(examples.sizes(), examples.loss_weights).sum())
+    return Trial(settings, config.steps, score if isfinite(score) else None), spent
+
+
+def tried_settings(regime: Regime, config: TrainConfig) -> dict[str, Any]:
+    """What a search varies: two trainings with the same may be compared by their lengths."""
+    return {"lr": config.lr} | _size_words(regime)
+
+
+def _purpose(regime: Regime, config: TrainConfig, draw: RunData) -> str:
+    """What a checkpoint was made for: the weights to be trained, the rows and the settings."""
+    rows = f"{len(draw.splits.train)} rows of {draw.splits.fingerprint} drawn with {draw.seed}"
+    return f"{regime.name} from {regime.start.name} {_size_words(regime)}: {regime.words}; {config}; {rows}"
+
+
+def _size_words(regime: Regime) -> dict[str, Any]:
+    size = getattr(getattr(regime.start, "build", None), "size", None)
+    return {"width": size.width, "depth": size.depth, "dropout": size.dropout} if size else {}
+
+
+def train_run(
+    chosen: TunedRegime, draw: RunData, folder: Path, predicted: dict[str, float] | None = None
+) -> Generator[Step, None, Run]:
+    """Train, score the test rows once, write model and record into `folder`. A finished run is read back.
+
+    `predicted`: what it was expected to cost, kept in its record.
+    """
+    if world().by_main((folder / "run.json").exists):
+        left = folder / "checkpoint"  # by one that was stopped just before its end
+        world().by_main(lambda: shutil.rmtree(left, ignore_errors=True))
+        return load_run(folder)
+    regime, config = chosen.regime, chosen.config
+    reset_peak_memory()
+    began = time.perf_counter()
+    trained: TrainedStages | None = None
+    failed: str | None = None
+    checkpoints = Checkpoints(folder / "checkpoint", _purpose(regime, config, draw))
+    try:
+        trained = yield from train_stages(regime, config, draw, regime.habits.looks, checkpoints, RETREATS)
+    except DivergedError as error:
+        failed = f"diverged: {error.message}"
+    except TrainingError as error:
+        failed = error.message
+    found: FinalScores | None = None
+    mix: InterpolatedRun | None = None
+    seconds = time.perf_counter() - began
+    if trained is not None:
+        began = time.perf_counter()
+        mix = interpolate_run(trained, regime.start, draw) if draw.mixed else None
+        found = evaluate_run(Network(trained.model, draw.task.reads(regime.start.inputs)), draw, trained.reads)
+        if regime.stages and not draw.better(found.train, found.floor):
+            failed = "does not beat the constant on its own training rows"
+        seconds = trained.seconds + time.perf_counter() - began
+    peak = peak_memory()
+    kept = measure_forgetting(trained, regime.start, draw) if trained is not None else None  # charged to nobody
+    kept = mix.told(kept) if mix and kept else kept
+    record = Run(
+        id=folder.name,
+        regime=regime.name,
+        family=regime.start.family if regime.stages else "baseline",
+        start=regime.start.name,
+        method=regime.words,
+        seed=draw.seed,
+        rows=len(draw.splits.train),
+        settings=_settings(regime, config),
+        lr=config.lr if regime.stages else None,
+        trials=chosen.trials,
+        tuning_flops=chosen.flops,
+        tuning_seconds=chosen.seconds,
+        points=tuple(trained.points) if trained else (),
+        steps=trained.steps if trained else 0,
+        best_step=trained.best_step if trained else 0,
+        epochs=trained.points[-1].epoch if trained and trained.points else 0.0,
+        failed=failed,
+        converged=failed is None
+        and trained is not None
+        and found is not None
+        and _converged(trained, chosen, mix.tuned_val if mix else found.val, draw),
+        cost=Cost(
+            flops=trained.train_flops + (mix.flops if mix else 0.0) + _evaluation_flops(trained, regime, draw)
+            if trained
+            else 0.0,
+            seconds=seconds,
+            peak_memory_bytes=peak,
+            trainable=trained.trainable if trained else 0,
+            total=trained.total if trained else 0,
+            bytes_saved=trained.bytes_learned if trained else 0,
+        ),
+        environment=current_environment(config.precision, world().size),
+        caveats=(trained.caveats if trained else ()) + (mix.caveats if mix else ()),
+        retention=kept.to_json() if kept else None,
+        predicted=predicted,
+        **_measured(found, draw),
+    )
+
+    def save(staging: Path) -> None:
+        assert trained is not None and found is not None
+        facts = save_network(staging, trained.model, regime.start, draw.task)
+        save_model(staging, facts | {"regime": regime.name}, draw.task, draw.schema, found.calibration)
+
+    return finish_run(record, folder, save if trained is not None else None)
+
+
+def failed_run(name: str, draw: RunData, folder: Path, reason: str, chosen: TunedRegime | None = None) -> Run:
+    """The record of a run that is not tried again: of a network that was `chosen`, or of a baseline."""
+    if world().by_main((folder / "run.json").exists):
+        return load_run(folder)
+    record = Run(
+        id=folder.name,
+        regime=name,
+        family=chosen.regime.start.family if chosen else "baseline",
+        start=chosen.regime.start.name if chosen else "-",
+        method=chosen.regime.words if chosen else BASELINE_DESCRIPTIONS[name],
+        seed=draw.seed,
+        rows=len(draw.splits.train),
+        settings=_settings(chosen.regime, chosen.config) if chosen else {},
+        lr=chosen.config.lr if chosen else None,
+        trials=chosen.trials if chosen else (),
+        tuning_flops=chosen.flops if chosen else 0.0,
+        tuning_seconds=chosen.seconds if chosen else 0.0,
+        points=(),
+        steps=0,
+        best_step=0,
+        epochs=0.0,
+        failed=reason,
+        converged=False,
+        cost=Cost(flops=0.0, seconds=0.0, peak_memory_bytes=None, trainable=0, total=0, bytes_saved=0),
+        environment=current_environment(chosen.config.precision if chosen else "fp32", world().size),
+        caveats=(),
+        **_measured(None, draw),
+    )
+    return finish_run(record, folder, None)
+
+
+def run_baseline(name: str, draw: RunData, folder: Path) -> Run:
+    """The same record for `constant` or `linear`."""
+    if world().by_main((folder / "run.json").exists):
+        return load_run(folder)
+    reset_peak_memory()
+    began = time.perf_counter()
+    fitted = FIT_BASELINE[name](draw.task, draw.splits.train, draw.seed)
+    found = evaluate_run(fitted.baseline, draw)
+    parts = (draw.splits.val, draw.splits.test)
+    scored = [text for part in parts for text in part.texts]
+    record = Run(
+        id=folder.name,
+        regime=name,
+        family="baseline",
+        start="-",
+        method=BASELINE_DESCRIPTIONS[name],
+        seed=draw.seed,
+        rows=len(draw.splits.train),
+        settings={},
+        lr=None,
+        trials=fitted.trials,
+        tuning_flops=fitted.tuning_flops,
+        tuning_seconds=0.0,
+        points=(),
+        steps=0,
+        best_step=0,
+        epochs=0.0,
+        failed=None,
+        converged=True,
+        cost=Cost(
+            flops=fitted.flops + fitted.baseline.flops(scored),
+            seconds=time.perf_counter() - began,
+            peak_memory_bytes=peak_memory(),
+            trainable=fitted.baseline.weights,
+            total=fitted.baseline.weights,
+            bytes_saved=4 * fitted.baseline.weights,
+        ),
+        environment=current_environment("fp32"),
+        caveats=fitted.caveats,
+        **_measured(found, draw),
+    )
+
+    def save(staging: Path) -> None:
+        fitted.baseline.save(staging / "baseline")
+        facts = {"regime": name, "baseline": name}
+        save_model(staging, facts, draw.task, draw.schema, found.calibration)
+
+    return finish_run(record, folder, save)
+
+
+def _measured(found: FinalScores | None, draw: RunData) -> dict[str, Any]:
+    """The fields of a Run that say what was scored; empty for a run that failed before."""
+    task = draw.task
+    common = {
+        "task": task.name,
+        "metric": task.metric,
+        "higher_is_better": task.higher_is_better,
+        "units": task.units,
+        "disk_bytes": 0,
+    }
+    if found is None:
+        nothing: dict[str, Any] = {"val": None, "test": None, "train": None, "metrics": {}, "calibration": {}}
+        return common | nothing | {"latency_ms": None, "scores": np.zeros((0, 2)), "predictions": {}}
+    facts = {k: v for k, v in vars(found).items() if k != "floor"}
+    return common | facts
+
+
+def _converged(trained: TrainedStages, chosen: TunedRegime, val: float, draw: RunData) -> bool:
+    """False while doubling the length would still gain more than matters and more than noise.
+
+    Judged by whole schedules: the trial with the same settings at a shorter length against this run. Without one, by
+    the last third of this run, which has to gain three times as much: a schedule that cools down gains by that alone.
+    A run whose best point lies before its end has converged.
+    """
+    if trained.best_step < trained.steps:
+        return True
+    settings = tried_settings(chosen.regime, chosen.config)
+    tried = (*chosen.trials, *([chosen.shorter] if chosen.shorter else []))
+    shorter = [(t.steps, t.val) for t in tried if t.settings == settings and t.steps < trained.steps]
+    known = [(steps, score) for steps, score in shorter if score is not None]
+    matters = abs(val) * max(draw.worth, standard_error_share(len(draw.splits.val)))
+    if not known:
+        known = [(p.step, p.val_score) for p in trained.points if p.step <= 0.7 * trained.steps]
+        matters *= 3
+    if not known:
+        return True
+    steps, score = max(known)
+    gain = (val - score) * (1 if draw.task.higher_is_better else -1)
+    return bool(gain / np.log2(trained.steps / steps) <= matters)
+
+
+def _evaluation_flops(trained: TrainedStages, regime: Regime, draw: RunData) -> float:
+    parts = (draw.splits.val, draw.splits.test)
+    inputs = draw.task.reads(regime.start.inputs)
+    encoded = [draw.shared.examples(inputs, part, draw.task.targets(part)) for part in parts]
+    return float(sum(trained.cost.forward(part.sizes(), part.loss_weights).sum() for part in encoded))
+
+
+def _settings(regime: Regime, config: TrainConfig) -> dict[str, Any]:
+    facts = {k: v for k, v in vars(config).items() if k not in ("lr", "seed")}
+    return facts | _size_words(regime)
+
+
+def finish_run(record: Run, folder: Path, save: Callable[[Path], None] | None) -> Run:
+    """Write model and record under `checkpoint/`, then move them to their place; `run.json` comes last.
+
+    The checkpoints that it was trained from go only when nothing needs them any more.
+    """
+    record = _finite(record)
+    return replace(record, disk_bytes=world().by_main(lambda: _written(record, folder, save)))
+
+
+def _finite(record: Run) -> Run:
+    """Without what is no finite number: a run with such a score has failed."""
+    scores = (record.val, record.test, record.train)
+    val, test, train = known = tuple(score if score is None or isfinite(score) else None for score in scores)
+    lost = [name for name, value in record.metrics.items() if not isfinite(value)]
+    points = tuple(point for point in record.points if all(map(isfinite, vars(point).values())))
+    return replace(
+        record,
+        val=val,
+        test=test,
+        train=train,
+        metrics={name: value for name, value in record.metrics.items() if name not in lost},
+        calibration={name: value for name, value in record.calibration.items() if isfinite(value)},
+        points=points,
+        caveats=(*record.caveats, *([f"too large or too small to be told: {join_phrases(lost)}"] if lost else [])),
+        failed=record.failed or ("its score is no finite number" if known != scores else None),
+    )
+
+
+def _written(record: Run, folder: Path, save: Callable[[Path], None] | None) -> int:
+    """Bytes of the model."""
+    staging = folder / "checkpoint" / "finished"
+    shutil.rmtree(staging, ignore_errors=True)
+    staging.mkdir(parents=True)
+    if save is not None:
+        with disk_full_message(folder):
+            save(staging)
+    size = sum(f.stat().st_size for f in staging.rglob("*") if f.is_file())
+    save_run(replace(record, disk_bytes=size), staging)
+    for file in staging.rglob("*"):
+        sync(file)
+    for entry in sorted(staging.iterdir(), key=lambda e: e.name == "run.json"):
+        target = folder / entry.name
+        if target.is_dir():
+            shutil.rmtree(target)
+        os.replace(entry, target)
+    sync(folder)
+    shutil.rmtree(folder / "checkpoint")
+    return size

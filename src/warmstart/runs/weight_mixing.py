@@ -1,0 +1,158 @@
+"""Mixing: how much of its base does a trained model take back?
+
+As much as validation rows bear: of the weights between the base's and the tuned ones (WiSE-FT, Wortsman et al. 2022),
+those that forgot least at as good a score. For adapters that is a part of their scale.
+
+For tasks that write, the likelihood of the answers narrows the mixes down, and answers that are written decide:
+SmolLM2, tuned to translate, found the references as likely at .6 of its way, and wrote translations 5 chrF worse.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+from torch import Tensor
+
+from warmstart.data.encoding.examples import Examples
+from warmstart.data.encoding.language import Conversations
+from warmstart.data.encoding.seq2seq import Seq2Seq
+from warmstart.generation.answers import Writer
+from warmstart.models.evaluate import outputs
+from warmstart.models.model import Model
+from warmstart.regimes.starts import Pretrained, Start
+from warmstart.results.bootstrap import mean_score
+from warmstart.runs.forgetting import as_read, has_language_head, load_base_model, measured_on, sample_rows_evenly
+from warmstart.runs.interpolation import interpolate, interpolation_frontier, least_forgetting, search_interpolation
+from warmstart.runs.retention import InterpolationPoint, Retention, drift, features, kl_divergence, rise
+from warmstart.runtime.distributed import world
+from warmstart.tasks.language import Language
+from warmstart.training.frozen_prefix import use_prefix_cache
+from warmstart.training.run_data import RunData
+from warmstart.training.stages import MAX_VALIDATION_ROWS, TrainedStages
+from warmstart.training.validation import evaluate
+
+VALIDATION_ANSWERS = 64  # validation rows to write an answer for, at each of the few mixes in question
+LIKELIHOOD = "bits per byte"  # what stands for a metric of written answers, as while training
+
+
+@dataclass(frozen=True)
+class InterpolatedRun:
+    """What came of each mix on validation rows, and the one that the model was left with."""
+
+    frontier: tuple[InterpolationPoint, ...]
+    taken: InterpolationPoint
+    scored_by: str  # a metric
+    forgotten_by: str  # a measure of `Retention`
+    tuned_val: float  # the score on validation rows before, as a look gives it
+    flops: float
+    likely: InterpolationPoint | None = (
+        None  # what would have been taken by likelihood, where the answers decided otherwise
+    )
+
+    def told(self, found: Retention) -> Retention:
+        """What was forgotten, with the frontier beside it."""
+        by = {"score": self.scored_by, "forgotten": self.forgotten_by}
+        return replace(found, frontier=self.frontier, matched=self.taken, frontier_by=by)
+
+    @property
+    def caveats(self) -> tuple[str, ...]:
+        if self.likely:
+            return (
+                f"mixed: by the likelihood of the answers {self.likely.mix:g} of the tuned weights would do, but the "
+                f"answers to validation rows that it writes are worse; {self.taken.mix:g} was kept",
+            )
+        if self.taken.mix > 0:
+            return ()
+        return ("mixed: on validation rows the base's own weights do as well as the tuned ones, and were kept",)
+
+
+def interpolate_run(trained: TrainedStages, start: Start, draw: RunData) -> InterpolatedRun | None:
+    """Leave a trained model with the weights between its base's and its own that forgot least at as good a score.
+
+    As good: `draw.worth` of the score may be lost. None where nothing is mixed: from random weights, where no weight
+    of the base learned, or where what is learned gives no numbers.
+    """
+    if not isinstance(start, Pretrained) or not trained.body_learned or not trained.steps:
+        return None
+    model, val = trained.model, sample_rows_evenly(draw.splits.val, start, draw, MAX_VALIDATION_ROWS)
+    written = isinstance(draw.task, Language) and draw.task.ranks_by_writing
+    sign = -1 if written else 1
+
+    def score() -> float:
+        with use_prefix_cache(model, trained.reads):
+            return sign * evaluate(model, draw.task, replace(val, encoded=trained.reads))[1]
+
+    measure = _language(model, start, draw) if has_language_head(model) else _features(model, start, draw)
+    swept = interpolation_frontier(model, measure.base, score, measure.forgotten)
+    points = tuple(point for point in swept if math.isfinite(point.score + point.forgotten))
+    if swept[-1] not in points:
+        return None
+    higher = draw.task.higher_is_better and not written
+    taken = likely = least_forgetting(points, higher_is_better=higher, worth=draw.worth)
+    if written:
+        larger = sorted((point for point in points if point.mix >= taken.mix), key=lambda point: point.mix)
+        taken = search_interpolation(
+            model,
+            measure.base,
+            larger,
+            lambda: _written(model, start, draw),
+            higher_is_better=draw.task.higher_is_better,
+            worth=draw.worth,
+        )
+    interpolate(model, measure.base, taken.mix)
+    looked = float(trained.cost.forward(val.sizes(), val.loss_weights).sum()) + sum(
+        float(trained.cost.forward(rows.sizes(), rows.loss_weights).sum()) for rows in measure.rows
+    )
+    by = LIKELIHOOD if written else draw.task.metric
+    before = sign * points[-1].score
+    return InterpolatedRun(
+        points, taken, by, measure.name, before, looked * len(swept), None if likely == taken else likely
+    )
+
+
+def _written(model: Model, start: Start, draw: RunData) -> float:
+    """The task's metric of what the model answers to validation rows."""
+    task, val = draw.task, draw.splits.val
+    assert isinstance(task, Language)
+    inputs = task.reads(start.inputs)
+    assert isinstance(inputs, Conversations | Seq2Seq)
+    rows = val.take(np.unique(np.linspace(0, len(val) - 1, min(VALIDATION_ANSWERS, len(val))).astype(np.int64)))
+    model.eval()
+    scores = task.judge(Writer(model, inputs).answers(rows.texts, task), rows).scores
+    assert scores is not None
+    return mean_score(scores)
+
+
+@dataclass(frozen=True)
+class _Measure:
+    """One way to say what was forgotten, without a look at test rows."""
+
+    name: str  # of a field of `Retention`
+    base: dict[str, Tensor]  # the base's weights by the model's names
+    forgotten: Callable[[], float]
+    rows: tuple[Examples, ...]  # that it reads
+
+
+def _language(model: Model, start: Pretrained, draw: RunData) -> _Measure:
+    base = load_base_model(model, start, draw)
+    general = measured_on(base, start, draw)
+    if general is None:
+        asked = sample_rows_evenly(draw.splits.val, start, draw)
+        return _Measure("kl", base.state_dict(), lambda: mean_score(kl_divergence(base, model, asked)), (asked, asked))
+    before = outputs(base, general, world())
+    return _Measure(
+        "nats", base.state_dict(), lambda: mean_score(rise(before, outputs(model, general, world()))), (general,)
+    )
+
+
+def _features(model: Model, start: Pretrained, draw: RunData) -> _Measure:
+    asked = as_read(draw.splits.val, start, draw)
+    body = start.body(draw.seed).to(next(model.parameters()).device)
+    before = features(body, start.pooling, asked, world())
+
+    def moved() -> float:
+        found = drift(before, features(model.body, start.pooling, asked, world())).drift
+        return math.nan if found is None else found
+
+    return _Measure("drift", {f"body.{name}": tensor for name, tensor in body.state_dict().items()}, moved, (asked,))

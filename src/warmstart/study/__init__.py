@@ -1,0 +1,1 @@
+"""Which runs, in which order, into which folder?"""

@@ -1,0 +1,170 @@
+"""Foresight: what would each way of training score on all rows, seen from runs on few of them, and how surely?
+
+The logarithm of an arm's error over the logarithm of the rows is nearly straight: its slope has a usual value (the
+prior, from earlier studies), partly the task's and so common to all arms, and wanders a little. That is a Gaussian
+process, so what is known of every arm at all rows follows from what was seen by one solution of linear equations.
+Three things blur what is seen: the held-out rows, which are the same for all arms, so that most of their luck cancels
+between two; the draw of the training rows, which is the same for all arms of one seed, and matters less the more are
+drawn; and the seed itself.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from warmstart.types import Array
+
+FIRST_RUNG_ROWS = 50  # training rows of the first rung; a draw's luck is told for so many
+_CENTRE = 3.0  # standard deviation of what the log errors of all arms of a task have in common: it may be anything
+_TRUST = 4.0  # pairs of seeds that the prior's spread counts for
+
+
+@dataclass(frozen=True)
+class NextRun:
+    """A run that is wanted, or was made."""
+
+    arm: str
+    rows: int
+    seed: int  # 0, 1 ...: which draw of the training rows
+
+
+@dataclass(frozen=True)
+class CurvePrior:
+    """What is usual of an arm, and its standard deviation from task to task, beside what all arms have in common."""
+
+    mean: float
+    deviation: float
+
+
+@dataclass(frozen=True)
+class Prior:
+    """What is known of learning curves before a race. All but means are standard deviations of the log error.
+
+    Slopes are as a log of finished studies makes them likeliest (benchmarks/advice), a regime's own somewhat wider: how
+    much rows help is the task's far more than the regime's. Levels are set by hand, much wider than that log's, where
+    regimes keep to their places within a tenth: by that, one that stands out on another table would be taken for lucky.
+    """
+
+    levels: Mapping[str, CurvePrior] = field(
+        default_factory=dict
+    )  # log error on the first rung, by the name of the arm
+    level: CurvePrior = CurvePrior(0.0, 1.0)  # of any other
+    slopes: Mapping[str, CurvePrior] = field(default_factory=dict)  # of the log error, for each factor e of rows
+    usual: CurvePrior = CurvePrior(-0.18, 0.05)  # of any other
+    common: float = 0.15  # of the slope that all arms of a task share
+    bend: float = 0.06  # of a slope's change over one factor e of rows
+    seeds: float = 0.03  # from seed to seed, however many the rows
+    draw: float = 0.06  # from draw to draw of 50 rows, each arm by itself; falls with the root of the rows
+    common_draw: float = 0.06  # the same for all arms together
+
+    def level_of(self, arm: str) -> CurvePrior:
+        return self.levels.get(arm, self.level)
+
+    def slope_of(self, arm: str) -> CurvePrior:
+        return self.slopes.get(arm, self.usual)
+
+
+@dataclass(frozen=True)
+class ObservedCurve:
+    """Runs as the equations take them."""
+
+    asks: tuple[NextRun, ...]
+    values: Array  # [runs] log of the mean loss
+    rows: Array  # [runs, n]: products of two are the covariance that the held-out rows bring
+
+    @classmethod
+    def of(cls, asks: Sequence[NextRun], losses: Sequence[Array]) -> "ObservedCurve":
+        """`losses` [n] of each run: of the same held-out rows every time, none negative."""
+        found = np.stack(losses).astype(np.float64)
+        count = found.shape[1]
+        smallest = max(float(found.max()), 1e-9) / (2 * count)  # half a row's worst: an error of none has no logarithm
+        means = np.maximum(found.mean(axis=1), smallest)
+        relative = (found - found.mean(axis=1, keepdims=True)) / means[:, None]
+        return cls(tuple(asks), np.log(means), relative / math.sqrt(count * max(count - 1, 1)))
+
+    def with_one_more(self, ask: NextRun) -> "ObservedCurve":
+        """As if `ask` had been run too: how sure one would be does not depend on what it scores."""
+        like = [i for i, other in enumerate(self.asks) if other.arm == ask.arm]
+        value = self.values[like[-1]] if like else self.values.mean()
+        luck = self.rows[like[-1]] if like else self.rows.mean(axis=0)  # with the held-out rows
+        return ObservedCurve((*self.asks, ask), np.append(self.values, value), np.vstack([self.rows, luck]))
+
+
+@dataclass(frozen=True)
+class CurveModel:
+    """The equations, for a task with so many rows."""
+
+    prior: Prior
+    first: int  # rows of the first rung
+    whole: int
+
+    def foreseen(self, observed: ObservedCurve, names: Sequence[str]) -> tuple[Array, Array]:
+        """Mean [arms] and covariance [arms, arms] of the log errors on all rows."""
+        asks = observed.asks
+        targets = [NextRun(name, self.whole, 0) for name in names]
+        across = self._curves(asks, targets)
+        gains = np.linalg.solve(self._seen(observed), across).T
+        off = observed.values - self._usual(asks)
+        centre = float(off.mean())
+        mean: Array = centre + self._usual(targets) + gains @ (off - centre)
+        spread: Array = self._curves(targets, targets) - gains @ across
+        return mean, (spread + spread.T) / 2 + 1e-12 * np.eye(len(names))
+
+    def likelihood(self, observed: ObservedCurve) -> float:
+        """The logarithm of how likely the prior makes what was seen: by it priors are learned from finished studies."""
+        root = np.linalg.cholesky(self._seen(observed) + 1e-9 * np.eye(len(observed.asks)))
+        off = observed.values - self._usual(observed.asks)
+        # the centre is not known: take the likeliest
+        ones = np.linalg.solve(root, np.ones(len(off)))
+        white = np.linalg.solve(root, off)
+        white = white - ones * float(ones @ white) / float(ones @ ones)
+        return float(-0.5 * white @ white - np.log(np.diag(root)).sum() - 0.5 * len(off) * math.log(2 * math.pi))
+
+    def _seen(self, observed: ObservedCurve) -> Array:
+        """Covariance of what was seen, [runs, runs]."""
+        found: Array = self._curves(observed.asks, observed.asks) + observed.rows @ observed.rows.T
+        return found + self._luck(observed)
+
+    def _usual(self, asks: Sequence[NextRun]) -> Array:
+        """Log errors around their centre, before anything is seen."""
+        found = [self.prior.level_of(a.arm).mean + self.prior.slope_of(a.arm).mean * self._place(a) for a in asks]
+        return np.array(found)
+
+    def _curves(self, some: Sequence[NextRun], others: Sequence[NextRun]) -> Array:
+        """Covariance of the true log errors: a level, a slope, and a slope that wanders."""
+        one, other = (np.array([self._place(ask) for ask in asks]) for asks in (some, others))
+        same = np.array([[a.arm == b.arm for b in others] for a in some])
+        near, far = np.minimum.outer(one, other), np.maximum.outer(one, other)
+        levels = np.array([self.prior.level_of(ask.arm).deviation for ask in some])[:, None]
+        slopes = np.array([self.prior.slope_of(ask.arm).deviation for ask in some])[:, None]
+        wandered = self.prior.bend**2 * near**2 * (3 * far - near) / 6
+        own = levels**2 + slopes**2 * near * far + wandered
+        found: Array = same * own + _CENTRE**2 + self.prior.common**2 * near * far
+        return found
+
+    def _luck(self, observed: ObservedCurve) -> Array:
+        """Covariance of the luck with seeds and with draws of training rows."""
+        asks = observed.asks
+        fewer = np.array([math.sqrt(FIRST_RUNG_ROWS / ask.rows) for ask in asks])
+        together = np.array([[a.rows == b.rows and a.seed == b.seed for b in asks] for a in asks])
+        own = self.prior.seeds**2 + (self.prior.draw * fewer) ** 2
+        luck: Array = np.diag(own) + together * np.outer(fewer, fewer) * self.prior.common_draw**2
+        return luck * self._wilder(observed, np.diag(luck))
+
+    def _wilder(self, observed: ObservedCurve, expected: Array) -> float:
+        """How many times the luck's variance exceeds the prior's, as far as arms seen with several seeds show."""
+        square, degrees = _TRUST, _TRUST
+        by_size: dict[tuple[str, int], list[int]] = {}
+        for i, ask in enumerate(observed.asks):
+            by_size.setdefault((ask.arm, ask.rows), []).append(i)
+        for places in by_size.values():
+            values = observed.values[places]
+            square += float(((values - values.mean()) ** 2).sum()) / float(expected[places[0]])
+            degrees += len(places) - 1
+        return square / degrees
+
+    def _place(self, ask: NextRun) -> float:
+        """Factors e of rows above the first rung."""
+        return math.log(ask.rows / self.first)

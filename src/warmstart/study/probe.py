@@ -1,0 +1,302 @@
+"""Probe: are predictions another when a term is swapped for another? The models of a run or a study are asked."""
+
+import json
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from warmstart.data.rows.term_swaps import WORD_PATTERN, TermPair, has_both, random_swap, swap_terms
+from warmstart.data.schema import conversations
+from warmstart.data.schema.schema import TEXT_OUT
+from warmstart.data.tables.read import Table
+from warmstart.errors import InputError, UsageError, join_phrases
+from warmstart.inference.model_store import load_model
+from warmstart.inference.predict import TrainedModel
+from warmstart.results.comparison import CONSTANT
+from warmstart.results.record import Estimate, Run, load_run
+from warmstart.results.term_swaps import (
+    WIDE_INTERVAL_CASES,
+    Effect,
+    ProbedRegime,
+    ProbeResult,
+    SwapCases,
+    drawn_of,
+    prediction_change,
+)
+from warmstart.runtime.files import write_json
+from warmstart.study.compare import load_comparison
+from warmstart.study.study import LONGEST_EXAMPLE, load_examples
+from warmstart.tasks.classification import Classification
+from warmstart.tasks.regression import SCALES, Regression
+from warmstart.types import Array
+
+MAX_PROBE_ROWS = 500  # texts of a pair, spread over all that have it
+WRITTEN_ROWS = 40  # where an answer has to be written for each
+RANDOM_WORDS_SEED = 20240607  # of the random words
+
+Change = Callable[[str], str | None]
+
+
+@dataclass(frozen=True)
+class ProbedRun:
+    """A run whose model is asked."""
+
+    run: Run
+    folder: Path
+
+
+def probe_models(
+    folder: Path, pairs: Sequence[TermPair], table: Table | None = None, code: str | None = None
+) -> Generator[str, None, ProbeResult]:
+    """Swap in the kept test rows, or in those of a table, and predict both; yields what is being done.
+
+    Raises UsageError where there is no model, InputError where there are no texts or a pair stands in none. Of a study
+    the result is kept as `probe.json`.
+    """
+    models, study = _models(folder)
+    first = TrainedModel(load_model(models[0].folder, code=code), models[0].folder)
+    writes = first.stored.task.writes
+    texts = _texts(folder, first, table)
+    found, cases, changed = _cases(
+        texts, pairs, WRITTEN_ROWS if writes else MAX_PROBE_ROWS, first.stored.schema.task in TEXT_OUT
+    )
+    measured: dict[str, list[Mapping[str, Array]]] = {}
+    runs: dict[str, list[Run]] = {}
+    for model in models:
+        yield f"asking {model.run.id}"
+        trained = TrainedModel(load_model(model.folder, code=code), model.folder)
+        measured.setdefault(model.run.regime, []).append(_measures(trained, changed))
+        runs.setdefault(model.run.regime, []).append(model.run)
+    task = first.stored.task
+    done = ProbeResult(
+        task=task.name,
+        target=getattr(task, "target", first.stored.schema.target),
+        units=task.units if isinstance(task, Regression) else "",
+        texts=len(texts),
+        pairs=found,
+        regimes=_regimes(runs, measured, cases, len(pairs)),
+        caveats=tuple(_caveats(texts, found, table, runs)),
+    )
+    if study:
+        write_json(folder / "probe.json", done.to_json())
+    return done
+
+
+def _models(folder: Path) -> tuple[list[ProbedRun], bool]:
+    """The runs to ask, and whether they are those of a study: of every regime the seeds on its most rows."""
+    if not folder.is_dir():
+        raise UsageError(f"there is no folder {str(folder)!r}.", "name the folder of a finished run or study")
+    if (folder / "run.json").exists():
+        if not (folder / "model.json").exists():
+            raise UsageError(f"the run in {str(folder)!r} left no model: it failed.", "name another one")
+        return [ProbedRun(load_run(folder), folder)], False
+    if not (folder / "study.json").exists():
+        begun = (folder / "request.json").exists()
+        raise UsageError(
+            f"{str(folder)!r} holds no finished run or study.",
+            f"go on with: warmstart resume {folder}" if begun else "name a folder given as --out",
+        )
+    comparison = load_comparison(folder)
+    names = [row.name for row in comparison.table if row.failed is None and row.name != CONSTANT]
+    rows = {row.name: row.rows for row in comparison.table}
+    kept = [run for run in comparison.runs if run.regime in names and run.rows == rows[run.regime] and not run.failed]
+    kept.sort(key=lambda run: (names.index(run.regime), run.seed))
+    models = [ProbedRun(run, folder / "runs" / run.id) for run in kept]
+    models = [model for model in models if (model.folder / "model.json").exists()]
+    if not models:
+        raise UsageError(
+            f"no run of the study in {str(folder)!r} has a model.", "it may have been deleted: train again"
+        )
+    return models, True
+
+
+def _texts(folder: Path, trained: TrainedModel, table: Table | None) -> list[str]:
+    """What is swapped in: the rows of the table, else the test rows' texts that the study kept."""
+    if table is not None:
+        return [text for text in trained.texts_of(table) if text]
+    studies = (folder, folder.parent, folder.parent.parent)  # of a study, its winner or one of its runs
+    kept = next((found for each in studies if (found := load_examples(each / "examples.parquet"))), None)
+    if not kept:
+        raise InputError(f"{str(folder)!r} has kept no texts to swap in.", "name rows with --data FILE")
+    schema = trained.stored.schema
+    if schema.task in TEXT_OUT:  # what is answered was kept, without the instruction that is the same for all
+        return [conversations.write_prompt(schema.instruction or "", text) for text in kept.values()]
+    return list(kept.values())
+
+
+@dataclass(frozen=True)
+class ChangedRows:
+    """What each case said before, after, and with random words changed; the direction of the swap."""
+
+    before: list[str]
+    after: list[str]
+    random: list[str | None]
+    towards_right: Array  # bool
+
+
+def _cases(
+    texts: Sequence[str], pairs: Sequence[TermPair], most: int, spoken: bool
+) -> tuple[tuple[Effect, ...], SwapCases, ChangedRows]:
+    """Raises InputError where a pair stands in no text, or only beside its counterpart."""
+    read = [_said(text) for text in texts] if spoken else list(texts)
+    pool = np.array([word for text in read for word in WORD_PATTERN.findall(text)])
+    found: list[Effect] = []
+    of_text: list[int] = []
+    of_pair: list[int] = []
+    before, after, directions = [], [], []
+    shuffled: list[str | None] = []
+    for number, pair in enumerate(pairs):
+        there = [i for i, text in enumerate(read) if swap_terms(text, pair)]
+        both = sum(has_both(text, pair) for text in read)
+        chosen = [there[i] for i in np.unique(np.linspace(0, len(there) - 1, min(most, len(there))).astype(int))]
+        found.append(Effect(pair.left, pair.right, len(chosen), both))
+        for i in chosen:
+            swap = swap_terms(read[i], pair)
+            assert swap is not None, "it stands there"
+            random = np.random.default_rng([RANDOM_WORDS_SEED, number, i])
+            times, now = swap.times, pair  # bound for the functions below
+            drawn = random_swap(read[i], now, times, pool, random)
+            of_text.append(i)
+            of_pair.append(number)
+            before.append(texts[i])
+            after.append(_with(texts[i], swap.text) if spoken else swap.text)
+            shuffled.append(_with(texts[i], drawn) if spoken and drawn is not None else drawn)
+            directions.append(swap.towards_right)
+    lost = [f"{one.left},{one.right}" for one in found if not one.rows]
+    if lost:
+        many = f"{len(lost)} pairs stand" if len(lost) > 1 else "the pair stands"
+        raise InputError(
+            f"{many} in none of {len(texts):,} texts as whole words: {join_phrases(lost)}.",
+            "leave out what does not occur (a header line too), or name more rows with --data FILE",
+        )
+    return (
+        tuple(found),
+        SwapCases(np.array(of_text), np.array(of_pair)),
+        ChangedRows(before, after, shuffled, np.array(directions)),
+    )
+
+
+def _said(text: str) -> str:
+    """The user's last turn of a conversation: there the swap is made."""
+    return next(turn.content for turn in reversed(conversations.read_turns(text)) if turn.role == "user")
+
+
+def _with(text: str, said: str) -> str:
+    """A conversation with another last turn of the user's."""
+    turns = list(conversations.read_turns(text))
+    place = max(i for i, turn in enumerate(turns) if turn.role == "user")
+    turns[place] = replace(turns[place], content=said)
+    return conversations.write_turns(turns)
+
+
+# --- what a model makes of them ---------------------------------------------------------------------------------------
+
+
+def _measures(trained: TrainedModel, cases: ChangedRows) -> dict[str, Array]:
+    """By measure, float [cases]. Every text is read once, so that what did not change does not move by rounding."""
+    different = list(dict.fromkeys([*cases.before, *cases.after, *(text for text in cases.random if text is not None)]))
+    place = {text: i for i, text in enumerate(different)}
+    before, after = (np.array([place[text] for text in part]) for part in (cases.before, cases.after))
+    random = np.array([place[text] if text is not None else -1 for text in cases.random])
+    step = _step(trained, different)
+    found = step(before, after)
+    first = "changed" if "changed" in found else "moved"
+    yardstick = np.where(random >= 0, step(before, random)[first], np.nan)
+    for name in [name for name in found if name.startswith("shift")]:
+        found[name] = np.where(cases.towards_right, found[name], -found[name])
+    return found | {"random": yardstick}
+
+
+def _step(trained: TrainedModel, texts: Sequence[str]) -> Callable[[Array, Array], dict[str, Array]]:
+    """What a model's answers to these texts differ by, between positions [n] and [n]."""
+    task, calibration = trained.stored.task, trained.stored.calibration
+    if task.writes:
+        answers = np.array([json.dumps(row["prediction"]) for row in trained.stream(texts)], dtype=object)
+        return lambda a, b: {"changed": (answers[a] != answers[b]).astype(np.float64)}
+    if isinstance(task, Regression):
+        own = np.array([row["prediction"] for row in trained.stream(texts)], dtype=np.float64)
+        scaled = SCALES[task.scale][0](own)
+        units = task.scale != "linear"
+
+        def of_numbers(a: Array, b: Array) -> dict[str, Array]:
+            on_scale, in_units = scaled[b] - scaled[a], own[b] - own[a]
+            beside = {"moved_units": np.abs(in_units), "shift_units": in_units} if units else {}
+            return {"moved": np.abs(on_scale), "shift": on_scale} | beside
+
+        return of_numbers
+    if not isinstance(task, Classification):
+        raise UsageError(f"models of {task.name} answer nothing that could change.", "probe a model that predicts")
+    probability = task.probabilities(trained.outputs(texts), calibration)
+    chosen = probability >= calibration.get("threshold", 0.5) if task.multi_label else _largest(probability)
+
+    def of_classes(a: Array, b: Array) -> dict[str, Array]:
+        moves = np.abs(probability[b] - probability[a])
+        own = moves.max(axis=1) if task.multi_label else moves[np.arange(len(a)), probability[a].argmax(axis=1)]
+        return {"changed": (chosen[a] != chosen[b]).any(axis=1).astype(np.float64), "moved": own}
+
+    return of_classes
+
+
+def _largest(probability: Array) -> Array:
+    """bool [n, classes]: the class that is predicted."""
+    largest: Array = np.arange(probability.shape[1]) == probability.argmax(axis=1)[:, None]
+    return largest
+
+
+# --- what all of them come to -----------------------------------------------------------------------------------------
+
+
+def _regimes(
+    runs: Mapping[str, Sequence[Run]],
+    measured: Mapping[str, Sequence[Mapping[str, Array]]],
+    cases: SwapCases,
+    pairs: int,
+) -> tuple[ProbedRegime, ...]:
+    """In the order of the table; every one that starts from a base beside the best from scratch."""
+    scratch = next((name for name, each in runs.items() if each[0].family == "scratch"), None)
+    return tuple(
+        ProbedRegime(
+            name=name,
+            family=each[0].family,
+            seeds=tuple(run.seed for run in each),
+            together=prediction_change(cases, None, measured[name]),
+            pairs=tuple(prediction_change(cases, pair, measured[name]) for pair in range(pairs)),
+            beyond_scratch=_beyond(name, scratch, runs, measured, cases) if each[0].family == "fine-tuned" else None,
+        )
+        for name, each in runs.items()
+    )
+
+
+def _beyond(
+    name: str,
+    scratch: str | None,
+    runs: Mapping[str, Sequence[Run]],
+    measured: Mapping[str, Sequence[Mapping[str, Array]]],
+    cases: SwapCases,
+) -> Estimate | None:
+    """Paired by text and seed."""
+    if scratch is None or [run.seed for run in runs[name]] != [run.seed for run in runs[scratch]]:
+        return None
+    first = "changed" if "changed" in measured[name][0] else "moved"
+    own, other = (drawn_of(cases, None, first, measured[each]) for each in (name, scratch))
+    return (own - other).estimate
+
+
+def _caveats(
+    texts: Sequence[str], found: Sequence[Effect], table: Table | None, runs: Mapping[str, Sequence[Run]]
+) -> Generator[str, None, None]:
+    few = [f"{one.left},{one.right} ({one.rows})" for one in found if one.rows < WIDE_INTERVAL_CASES]
+    if few:
+        yield f"too few texts to say much of: {join_phrases(few)}"
+    both = [f"{one.left},{one.right} ({one.both:,})" for one in found if one.both]
+    if both:
+        yield f"texts with both terms of a pair were left out: {join_phrases(both)}"
+    cut = sum(len(text) == LONGEST_EXAMPLE for text in texts) if table is None else 0
+    if cut:
+        yield f"{cut:,} of {len(texts):,} texts were kept to {LONGEST_EXAMPLE} characters; --data names whole ones"
+    if table is not None:
+        yield "rows given with --data may be rows that the models were trained on"
+    if max(map(len, runs.values())) < 3:
+        yield "fewer than three seeds: intervals hold the texts alone"

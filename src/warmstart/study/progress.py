@@ -1,0 +1,115 @@
+"""Watch: how far a long piece of work is, said on stderr: a bar in a terminal, elsewhere a line now and then."""
+
+import math
+import sys
+import time
+from collections.abc import Generator, Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from rich.console import Console
+from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bars
+
+from warmstart.runtime.distributed import world
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a study is."""
+
+    doing: str  # in words
+    done: float  # share of the whole, 0 to 1
+    seconds_left: float | None
+    message: str = ""  # something worth a line of its own
+
+
+Value = TypeVar("Value")
+stderr = Console(stderr=True, highlight=False, markup=False, emoji=False)
+MIN_SHARE_FOR_FORECAST = 0.05  # of the rows: before that, the time left is not foretold
+LINE_INTERVAL = 15.0  # seconds between lines where there is no terminal to draw a bar on
+
+
+def print_status(text: str) -> None:
+    """A line for the person, not for the next program."""
+    stderr.print(text, soft_wrap=True)
+
+
+def run_with_progress(steps: "Generator[Progress, None, Value]", quiet: bool) -> Value:
+    """Run to the end; meanwhile the main process says what runs, how far it is and how long it will take."""
+    quiet = quiet or not world().main
+    watch = (_bar if sys.stderr.isatty() and not quiet else _lines)(quiet)
+    next(watch)
+    try:
+        while True:
+            watch.send(next(steps))
+    except StopIteration as stop:
+        value: Value = stop.value
+        return value
+    finally:
+        watch.close()
+
+
+def run_with_status(steps: "Generator[str, None, Value]", quiet: bool) -> Value:
+    """Run to the end; meanwhile say what is looked at: in a terminal one in the place of the other."""
+    with stderr.status("") if sys.stderr.isatty() and not quiet else nullcontext() as status:
+        last = -math.inf
+        while True:
+            try:
+                doing = next(steps)
+            except StopIteration as stop:
+                value: Value = stop.value
+                return value
+            if status is not None:
+                status.update(doing)
+            elif not quiet and time.monotonic() - last > LINE_INTERVAL:
+                print_status(doing)
+                last = time.monotonic()
+
+
+def count_rows(rows: Iterator[dict[str, Any]], count: int) -> Iterator[dict[str, Any]]:
+    """The same rows; how far it is, now and then."""
+    began = last = time.monotonic()
+    for done, row in enumerate(rows, 1):
+        yield row
+        now = time.monotonic()
+        if now - last > LINE_INTERVAL and done < count:
+            told = done >= MIN_SHARE_FOR_FORECAST * count  # the first rows wait for the model, and for a batch
+            left = f", {_clock((now - began) / done * (count - done))} left" if told else ""
+            print_status(f"[{done / count:4.0%}] {done:,} of {count:,} rows{left}")
+            last = now
+
+
+def _bar(quiet: bool) -> "Generator[None, Progress, None]":
+    words, left = TextColumn("{task.description}"), TextColumn("{task.fields[left]}")
+    columns = (words, BarColumn(24), TaskProgressColumn(), TimeElapsedColumn(), left)
+    with Bars(*columns, console=stderr, transient=True) as bars:
+        task = bars.add_task("starting", total=1.0, left="")
+        while True:
+            now = yield
+            if now.message:
+                bars.console.print(now.message)
+            bars.update(task, description=now.doing, completed=now.done, left=_left(now))
+
+
+def _lines(quiet: bool) -> "Generator[None, Progress, None]":
+    said, last = "", 0.0
+    while True:
+        now = yield
+        if quiet:
+            continue
+        if now.message:
+            print_status(now.message)
+        if now.doing != said or time.monotonic() - last > LINE_INTERVAL:
+            print_status(f"[{now.done:4.0%}] {now.doing}{_left(now)}")
+            said, last = now.doing, time.monotonic()
+
+
+def _left(now: "Progress") -> str:
+    return "" if now.seconds_left is None else f", {_clock(now.seconds_left)} left"
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes}:{rest:02}"

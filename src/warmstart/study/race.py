@@ -1,0 +1,277 @@
+"""Race: which way of training will be best on all rows, seen from runs on few of them?
+
+What is known of every arm on all rows, and how surely, is `foresight`'s to say. Next is always the run that is expected
+to better the choice most for what it costs, among arms that still have a chance. Nothing here trains: who asks for a
+race is asked for runs, and sends what they scored.
+"""
+
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from scipy.stats import norm
+
+from warmstart.study.curve_model import FIRST_RUNG_ROWS, CurveModel, NextRun, ObservedCurve, Prior
+from warmstart.types import Array
+
+RUNGS = 5  # all rows, half of them ...
+CHANCE = 0.05  # an arm less likely to be best is not asked for again
+SURE = 0.95  # decided
+CURVES = 0.1  # of the budget, at most, for the curves of cheap arms: how much rows help is mostly the task's own
+TIED = 0.9  # of the draws: an arm that is best in so many, or short of it by less than matters, is as good
+MOST_SEEDS = 3  # of one arm at one number of rows
+_DRAWS = 4000
+
+
+@dataclass(frozen=True)
+class RaceArm:
+    """A way of training that may be chosen."""
+
+    name: str
+    cost: Callable[[int], float]  # of one run at so many rows; any unit, that of the budget
+    whole: bool = False  # so cheap that it is run on all rows first, then on fewer
+    flat: bool = False  # no better for more rows: its curve says nothing of the others'
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run scored."""
+
+    ask: NextRun
+    losses: Array | None  # [n], of the same held-out rows every time, none negative; None: it failed
+    cost: float
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """An arm's mean loss when trained on all rows, with 90 % bounds."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class RaceRanking:
+    """What is known at one moment of a race."""
+
+    choice: str | None  # None: nothing came to a result
+    tie: tuple[str, ...]  # with the choice: those as good as each other, cheapest first; empty without a tie
+    confidence: float  # chance that the choice is best, or short of it by less than matters
+    chances: dict[str, float]  # of each arm to be the best
+    predicted: dict[str, Prediction]
+    spent: float
+    decided: bool
+    dropped: dict[str, int]  # arms without a chance, with the most rows that they were seen at
+    unseen: tuple[str, ...] = ()  # arms that no run was made of: all that is known of them was known before
+    next_ask: NextRun | None = None  # the run that would tell most, whatever it costs; None: none is left
+    next_cost: float | None = None
+
+
+def rungs(whole: int) -> tuple[int, ...]:
+    """Numbers of training rows, fewest first, each twice the one before, up to all.
+
+    >>> rungs(2000), rungs(120)
+    ((125, 250, 500, 1000, 2000), (60, 120))
+    """
+    halved = (whole >> power for power in reversed(range(RUNGS)))
+    return tuple(rows for rows in halved if rows >= FIRST_RUNG_ROWS) or (whole,)
+
+
+def race(
+    arms: Sequence[RaceArm],
+    whole: int,
+    budget: float,
+    *,
+    worth: float = 0.01,
+    higher_is_better: bool = False,
+    dice: int = 0,
+    prior: Prior | None = None,
+    seeds: int = MOST_SEEDS,
+) -> Generator[NextRun, Result, RaceRanking]:
+    """Ask for runs until one arm is known to be best on `whole` rows, or the budget is spent.
+
+    `worth`: the smallest gain that matters, as a share of the best score, which is 1 - loss where higher is better.
+    `seeds`: of one arm at one number of rows, at most.
+    """
+    sight = CurveModel(prior or Prior(), rungs(whole)[0], whole)
+    field_ = _Field(tuple(arms), whole, worth, higher_is_better, sight, dice, min(seeds, MOST_SEEDS))
+    for ask in field_.opening():
+        if field_.spent + field_.cost(ask) <= budget or not field_.seen:
+            field_.add((yield ask))
+    begun = field_.spent
+    for ask in field_.curves():
+        if field_.spent + field_.cost(ask) <= min(budget, begun + CURVES * budget):
+            field_.add((yield ask))
+    while True:
+        standing = field_.standing()
+        wanted = None if standing.decided else field_.next_ask(standing, budget - field_.spent)
+        if wanted is None:
+            return standing
+        field_.add((yield wanted))
+
+
+@dataclass
+class _Field:
+    """The arms, and what was seen of them."""
+
+    arms: tuple[RaceArm, ...]
+    whole: int
+    worth: float
+    higher_is_better: bool
+    sight: CurveModel
+    dice: int
+    seeds: int
+    seen: list[Result] = field(default_factory=list)  # in the order of asking, failed ones apart
+    failed: set[str] = field(default_factory=set)
+    spent: float = 0.0
+
+    def add(self, result: Result) -> None:
+        self.spent += result.cost
+        if result.losses is None or not np.isfinite(result.losses).all():
+            self.failed.add(result.ask.arm)
+        else:
+            self.seen.append(result)
+
+    def cost(self, ask: NextRun) -> float:
+        return next(arm for arm in self.arms if arm.name == ask.arm).cost(ask.rows)
+
+    def opening(self) -> list[NextRun]:
+        """Cheap arms on all rows, cheapest first."""
+        return sorted((NextRun(arm.name, self.whole, 0) for arm in self.arms if arm.whole), key=self.cost)
+
+    def curves(self) -> list[NextRun]:
+        """Cheap arms on fewer rows, cheapest first."""
+        fewer = [rows for rows in rungs(self.whole) if rows < self.whole]
+        cheap = [arm.name for arm in self.arms if arm.whole and not arm.flat and arm.name in self.known]
+        return sorted((NextRun(name, rows, 0) for name in cheap for rows in fewer), key=self.cost)
+
+    @property
+    def known(self) -> list[str]:
+        """The arms that there is a result of, and that never failed."""
+        return [arm.name for arm in self.arms if arm.name not in self.failed and self._asked(arm.name)]
+
+    @property
+    def running(self) -> list[str]:
+        """The same, then the arms that nothing was seen of yet."""
+        return [
+            *self.known,
+            *(arm.name for arm in self.arms if not self._asked(arm.name) and arm.name not in self.failed),
+        ]
+
+    def _unknown(self, arm: str) -> bool:
+        """Whether nothing is known of it, neither from runs nor from before."""
+        return not self._asked(arm) and arm not in self.sight.prior.levels
+
+    def _may_win(self, arm: str, chance: float) -> bool:
+        return chance >= CHANCE or self._unknown(arm)
+
+    def _asked(self, arm: str) -> list[NextRun]:
+        return [result.ask for result in self.seen if result.ask.arm == arm]
+
+    def standing(self) -> RaceRanking:
+        known = self.known
+        if not known:
+            return RaceRanking(None, (), 0.0, {}, {}, self.spent, decided=False, dropped={})
+        names = self.running
+        observed = self._observed()
+        mean, spread = self.sight.foreseen(observed, names)
+        random = np.random.default_rng(self.dice)
+        errors = self._possible_errors(random.multivariate_normal(mean, spread, _DRAWS, method="eigh"))
+        best = errors.min(axis=1, keepdims=True)
+        margin = self.worth * np.abs(1 - best if self.higher_is_better else best)
+        chances = np.bincount(errors.argmin(axis=1), minlength=len(names)) / _DRAWS
+        good = (errors <= best + margin).mean(axis=0)
+        regret = (errors - best).mean(axis=0)
+        whole_cost = {arm.name: arm.cost(self.whole) for arm in self.arms}
+        as_good = sorted((i for i in range(len(known)) if good[i] >= TIED), key=lambda i: whole_cost[names[i]])
+        place = as_good[0] if as_good else int(regret[: len(known)].argmin())
+        low, high = np.quantile(errors, [0.05, 0.95], axis=0)
+        middle = self._possible_errors(mean)
+        may_win = [name for name, chance in zip(names, chances, strict=True) if self._may_win(name, float(chance))]
+        candidates = list(self._possible(may_win))
+        told = self._worth_asking(observed, names, place, candidates)
+        wanted = max(told, key=lambda ask: told[ask] / max(self.cost(ask), 1e-12), default=None)
+        return RaceRanking(
+            choice=names[place],
+            tie=tuple(names[i] for i in as_good) if len(as_good) > 1 else (),
+            confidence=float(good[place]),
+            chances={name: float(chance) for name, chance in zip(names, chances, strict=True)},
+            predicted={
+                name: Prediction(float(middle[i]), float(low[i]), float(high[i])) for i, name in enumerate(known)
+            },
+            spent=self.spent,
+            decided=bool(good[place] >= SURE) and not any(map(self._unknown, may_win)),
+            dropped={
+                name: max(ask.rows for ask in self._asked(name))
+                for name, chance in zip(known, chances, strict=False)
+                if chance < CHANCE and name != names[place]
+            },
+            unseen=tuple(names[len(known) :]),
+            next_ask=wanted,
+            next_cost=None if wanted is None else self.cost(wanted),
+        )
+
+    def _possible_errors(self, logs: Array) -> Array:
+        """Where higher is better an error is 1 - score, and no more than 1."""
+        errors: Array = np.exp(logs)
+        return np.minimum(errors, 1.0) if self.higher_is_better else errors
+
+    def next_ask(self, standing: RaceRanking, left: float) -> NextRun | None:
+        """The run that tells most for its cost, among those that are still paid for."""
+        names = self.running
+        if standing.choice is None:  # whatever it costs: of nothing, nothing follows
+            asks = [NextRun(name, rungs(self.whole)[0], 0) for name in names]
+            return min(asks, key=self.cost, default=None)
+        matter = [n for n in names if n == standing.choice or self._may_win(n, standing.chances[n])]
+        affordable = [ask for ask in self._possible(matter) if self.cost(ask) <= left]
+        told = self._worth_asking(self._observed(), names, names.index(standing.choice), affordable)
+        return max(told, key=lambda ask: told[ask] / max(self.cost(ask), 1e-12), default=None)
+
+    def _possible(self, names: Sequence[str]) -> Iterator[NextRun]:
+        """Of each arm: more rows than it was seen at, or the same with another seed."""
+        for name in names:
+            most = max((ask.rows for ask in self._asked(name)), default=0)
+            for rows in (rows for rows in rungs(self.whole) if rows >= most):
+                seeds = {ask.seed for ask in self._asked(name) if ask.rows == rows}
+                fresh = next(seed for seed in range(len(seeds) + 1) if seed not in seeds)
+                if fresh < self.seeds:
+                    yield NextRun(name, rows, fresh)
+
+    def _observed(self) -> ObservedCurve:
+        seen = [result for result in self.seen if result.ask.arm not in self.failed]
+        return ObservedCurve.of([each.ask for each in seen], [each.losses for each in seen if each.losses is not None])
+
+    def _worth_asking(
+        self, observed: ObservedCurve, names: Sequence[str], lead: int, candidates: Sequence[NextRun]
+    ) -> dict[NextRun, float]:
+        """By how much, of the log error, each run is expected to better the choice.
+
+        That an arm may turn out better than the one that leads counts by how probable that is and by how much; and
+        where it is likely better already but was never run, that it can be chosen then. It depends on which rows and
+        seeds are seen, and on nothing that they will score: the knowledge gradient (Frazier, Powell and Dayanik 2009),
+        each arm held against the leading one alone.
+        """
+        mean, spread = self.sight.foreseen(observed, names)
+        ahead, now = mean[lead] - mean, _differences(spread, lead)
+        never = np.array([not self._asked(name) for name in names])
+        found = {}
+        for ask in candidates:
+            _, after = self.sight.foreseen(observed.with_one_more(ask), names)
+            moved = np.sqrt(np.maximum(now - _differences(after, lead), 1e-12))
+            gained = moved * _expected_above(-ahead / moved) - np.maximum(ahead, 0)
+            gained += never * np.maximum(ahead, 0) * (np.array(names) == ask.arm)
+            found[ask] = float(gained[np.arange(len(names)) != lead].sum())
+        return found
+
+
+def _differences(spread: Array, lead: int) -> Array:
+    """Variances [arms] of the differences to one arm."""
+    found: Array = np.diag(spread) + spread[lead, lead] - 2 * spread[lead]
+    return found
+
+
+def _expected_above(bound: Array) -> Array:
+    """By how much a standard normal number is expected to be above this; nothing where it is below."""
+    found: Array = norm.pdf(bound) - bound * norm.sf(bound)
+    return found

@@ -1,0 +1,234 @@
+"""Study: compare, advise, report, into one folder that can be resumed."""
+
+import json
+import os
+import shutil
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from warmstart.advice.advise import Advice, advise
+from warmstart.advice.race_advice import compared_in_race, race_advice
+from warmstart.data.encoding.chat_template import HEAD_SHARE, OMISSION_MARK
+from warmstart.data.rows.findings import Finding
+from warmstart.data.schema.conversations import document, read_turns
+from warmstart.data.schema.schema import TEXT_OUT
+from warmstart.errors import TrainingError
+from warmstart.planning.problem import Options, Problem
+from warmstart.regimes.regimes import NO_BASE_NEEDED, WITHOUT_TRAINING
+from warmstart.reporting.render import render
+from warmstart.reporting.votes import preferences
+from warmstart.results.comparison import Comparison
+from warmstart.results.metrics import RANKED_BY
+from warmstart.results.names import regime_of
+from warmstart.results.race_outcome import RaceOutcome, load_race
+from warmstart.results.record import Run
+from warmstart.results.term_swaps import ProbeResult
+from warmstart.runs.domain_shift import measure_domain_shift
+from warmstart.runtime.files import write_json
+from warmstart.study import run_race as racing
+from warmstart.study.compare import fit_one, load_comparison, run_comparison, save_comparison
+from warmstart.study.progress import Progress
+
+LONGEST_EXAMPLE = 600  # characters of a text that the report may show
+LONGEST_SOURCE = 8_000  # of one that is answered: a person judges answers by it
+
+
+@dataclass(frozen=True, repr=False)
+class Study:
+    """A comparison with the advice drawn from it, and where both are."""
+
+    comparison: Comparison
+    advice: Advice
+    folder: Path
+    raced: RaceOutcome | None = None  # None: everything was compared
+
+    def __repr__(self) -> str:
+        """The answer, as a notebook shows it."""
+        return f"{self.advice.verdict}: {self.advice.reason} See {self.folder / 'report.html'}."
+
+
+def run_study(
+    problem: Problem, options: Options, folder: Path, findings: Sequence[Finding] = (), command: str = ""
+) -> Generator[Progress, None, Study]:
+    """Carry out a comparison and write comparison.json, advice.json, report.html and winner/ into `folder`."""
+    if options.examples:
+        save_examples(problem, folder / "examples.parquet")
+    comparison = yield from run_comparison(problem, options, folder)
+    yield from _measured_mismatch(problem, options, folder)
+    yield Progress("writing the report", 1.0, 0.0)
+    return write_study(comparison, folder, findings, command)
+
+
+def race_study(
+    problem: Problem,
+    options: Options,
+    folder: Path,
+    part: float | None,
+    findings: Sequence[Finding] = (),
+    command: str = "",
+) -> Generator[Progress, None, Study]:
+    """The same answer for `part` of the compute (None: the options' budget), by a race over more and more rows.
+
+    Where the whole comparison is quick, it is simply made.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    if options.examples:
+        save_examples(problem, folder / "examples.parquet")
+    begun = yield from racing.measure_race(problem, options, folder)
+    if racing.worth_racing(begun.plan):
+        comparison, raced = yield from racing.run_race(begun, part)
+    else:
+        yield begun.progress("planning", message="comparing everything is quick here: no race is needed")
+        comparison, raced = (yield from run_comparison(problem, options, folder)), None
+    yield from _measured_mismatch(problem, options, folder)
+    yield Progress("writing the report", 1.0, 0.0)
+    return write_study(comparison, folder, findings, command, raced=raced)
+
+
+def _measured_mismatch(problem: Problem, options: Options, folder: Path) -> Generator[Progress, None, None]:
+    """`mismatch.json`, once; not where nothing starts from a base."""
+    path = folder / "mismatch.json"
+    if path.exists() or set(map(regime_of, options.regimes)) <= NO_BASE_NEEDED | {*WITHOUT_TRAINING, "scratch-dnn"}:
+        return
+    yield Progress("holding the texts against the base", 1.0, None)
+    found = measure_domain_shift(problem.base, problem.splits.train, problem.schema, problem.general)
+    if found:
+        write_json(path, found.to_json())
+
+
+def fit_advised(
+    problem: Problem, options: Options, folder: Path, part: float | None, findings: Sequence[Finding], command: str
+) -> Generator[Progress, None, Run]:
+    """Race in `folder/advice`, then train the regime that leads, at the rate found there; the run is `folder` itself.
+
+    What it scores is held against what the race foretold.
+    """
+    found = yield from race_study(problem, options, folder / "advice", part, findings, command)
+    name = found.advice.predicted["regime"]
+    if name is None:
+        raise TrainingError("no regime could be trained.", f"see {folder / 'advice' / 'report.html'}")
+    yield Progress("advised", 0.0, None, message=found.advice.reason)
+    foretold = found.raced.of(name) if found.raced else None
+    seen = [run for run in found.comparison.runs if run.regime == name and foretold is not None]
+    before = max(seen, key=lambda run: run.rows, default=None)
+    if problem.schema.task in RANKED_BY:  # looks are at likelihoods then, the forecast is of what is written
+        before = None
+    band = (foretold.interval.high - foretold.interval.low) / 2 if foretold else 0.0
+    chosen = replace(options, regimes=(name,))
+    done = yield from fit_one(problem, chosen, folder, folder / "advice", before, band)
+    if foretold is None or done.test is None:
+        return done
+    done = replace(done, caveats=(*done.caveats, compared_in_race(done.test, foretold, higher=done.higher_is_better)))
+    write_json(folder / "run.json", done.to_json())
+    return done
+
+
+def read_study(folder: Path) -> Study:
+    """A finished study. Raises TrainingError where it is not finished."""
+    comparison, raced = _with_mismatch(load_comparison(folder), folder), load_race(folder)
+    return Study(comparison, race_advice(comparison, raced) if raced else advise(comparison), folder, raced)
+
+
+def _with_mismatch(comparison: Comparison, folder: Path) -> Comparison:
+    path = folder / "mismatch.json"
+    return replace(comparison, mismatch=json.loads(path.read_text(encoding="utf-8")) if path.exists() else None)
+
+
+def write_study(
+    comparison: Comparison,
+    folder: Path,
+    findings: Sequence[Finding],
+    command: str,
+    *,
+    examples: bool = True,
+    raced: RaceOutcome | None = None,
+) -> Study:
+    """Draw the advice and write everything that people read."""
+    comparison = replace(comparison, command=command)
+    save_comparison(comparison, folder)
+    comparison = _with_mismatch(comparison, folder)
+    advice = race_advice(comparison, raced) if raced else advise(comparison)
+    voted = preferences(folder)
+    blind = {"blind": [each.to_json() for each in voted]} if voted else {}
+    write_json(folder / "comparison.json", comparison.to_json() | blind)
+    write_json(folder / "advice.json", advice.to_json() | ({"race": raced.to_json()} if raced else {}))
+    texts = load_examples(folder / "examples.parquet") if examples else None
+    page = render(
+        comparison,
+        advice,
+        examples=texts,
+        findings=findings,
+        command=command,
+        raced=raced,
+        preferences=voted,
+        probed=ProbeResult.load(folder / "probe.json"),
+    )
+    temporary = folder / "report.html.tmp"
+    temporary.write_text(page, encoding="utf-8")
+    temporary.replace(folder / "report.html")
+    keep_winner(comparison, advice, folder)
+    return Study(comparison, advice, folder, raced)
+
+
+def keep_winner(comparison: Comparison, advice: Advice, folder: Path) -> None:
+    """`winner/`: the chosen regime's model, of the seed best on validation rows; undecided: of the best scored regime.
+
+    Files are hard links where the disk allows: no second copy of the weights.
+    """
+    name = advice.choice or advice.predicted.get("regime")
+    size = max((run.rows for run in comparison.runs if run.regime == name), default=0)
+    runs = [r for r in comparison.runs if r.regime == name and r.rows == size and r.val is not None and not r.failed]
+    if not runs:
+        return
+    turned = 1 if comparison.higher_is_better else -1
+    best = max(runs, key=lambda run: turned * (run.val or 0.0))
+    staging = folder / "checkpoint"
+    shutil.rmtree(staging, ignore_errors=True)
+    shutil.copytree(folder / "runs" / best.id, staging, copy_function=_link)
+    shutil.rmtree(folder / "winner", ignore_errors=True)
+    staging.replace(folder / "winner")
+
+
+def _link(source: str, target: str) -> str:
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
+    return target
+
+
+def save_examples(problem: Problem, path: Path) -> None:
+    """The texts of the test rows, for reports made later; written once."""
+    if path.exists():
+        return
+    test, schema = problem.splits.test, problem.schema
+    if schema.task in TEXT_OUT:  # answers are judged by them
+        texts = [_source(text, schema.instruction or "") for text in test.texts]
+    else:
+        texts = [text[:LONGEST_EXAMPLE] for text in test.texts]
+    temporary = path.with_name(path.name + ".tmp")
+    pq.write_table(pa.table({"row": test.numbers, "text": texts}), temporary)
+    temporary.replace(path)
+
+
+def _source(text: str, instruction: str) -> str:
+    """What is answered, without the instruction that is the same for all: a text, or all turns before the answer."""
+    turns = read_turns(text)[:-1]
+    found = document(text, instruction)
+    if len(turns) > 1:
+        found = "\n\n".join(f"{turn.role.capitalize()}: {turn.content}" for turn in turns)
+    over = len(found) - LONGEST_SOURCE
+    head = round(HEAD_SHARE * LONGEST_SOURCE)
+    return found if over <= 0 else found[:head] + OMISSION_MARK + found[head + over :]
+
+
+def load_examples(path: Path) -> dict[int, str] | None:
+    """Row number to text; None where the study kept no texts."""
+    if not path.exists():
+        return None
+    found = pq.read_table(path).to_pylist()
+    return {entry["row"]: entry["text"] for entry in found}

@@ -1,0 +1,56 @@
+"""Build model: a body and a head for a regime and a task."""
+
+from torch import nn
+
+from warmstart.models.dropout import use_fast_dropout
+from warmstart.models.model import UNPOOLED, Model, body_width
+from warmstart.regimes.lora import merge_adapters
+from warmstart.regimes.regimes import Regime
+from warmstart.regimes.starts import Start, random_state
+from warmstart.runtime.device import best_device
+from warmstart.tasks.task import Task
+
+
+def start_model(regime: Regime, task: Task, seed: int) -> Model:
+    """Body from the regime's start; the head that its first stage learns with."""
+    first = next((stage.objective for stage in regime.stages), None) or task
+    body = regime.start.body(seed)
+    model = Model(body, *head_for(body, regime.start, first, seed)).to(best_device())
+    use_fast_dropout(model)
+    return model
+
+
+def head_for(body: nn.Module, start: Start, aim: Task, seed: int) -> tuple[nn.Module, str]:
+    """What answers on top of a body, and how it reads it: from the seed, the same for every body of that width."""
+    head = aim.head(body_width(body), seed)
+    if head is None:
+        with random_state(seed):
+            return start.language_head(body), UNPOOLED
+    for module in head.modules():
+        if isinstance(module, nn.Dropout) and start.dropout is not None:
+            module.p = start.dropout
+    return head, start.pooling
+
+
+def switch_objective(model: Model, start: Start, aim: Task, seed: int) -> None:
+    """Towards a stage's own aim: the body stays, adapters added into it; the head is the next aim's own.
+
+    From language to language the output layer stays too.
+    """
+    if (aim.head(1, seed) is None) == (model.pooling == UNPOOLED):
+        return
+    model.body = merge_adapters(model.body)
+    model.head, model.pooling = head_for(model.body, start, aim, seed)
+    use_fast_dropout(model.to(best_device()))
+
+
+def adapter_names(changed: set[str]) -> set[str]:
+    """The weights that trained adapters go into where they are merged, by the names that these may have then."""
+    layers = {name.partition(".lora_")[0] for name in changed if ".lora_" in name}
+    return {f"{layer}{weight}" for layer in layers for weight in (".weight", ".base_layer.weight")}
+
+
+def _total(model: Model) -> int:
+    """All weights; 4-bit layers by their shape, since they store two weights in a byte."""
+    packed = {id(m.weight): m.in_features * m.out_features for m in model.modules() if isinstance(m, nn.Linear)}
+    return sum(packed.get(id(p), p.numel()) for p in model.parameters())

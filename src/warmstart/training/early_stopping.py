@@ -1,0 +1,53 @@
+"""Early stopping: keeps the best weights and says when to stop."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from warmstart.models.model import Model
+from warmstart.runtime.distributed import world
+from warmstart.tasks.task import Task
+
+PATIENCE = 0.5  # of the looks without a new best, and training stops
+
+
+class BestWeights:
+    """Keeps the best weights seen, at first those of the beginning, and says when to stop looking for better ones.
+
+    The last look needs to be as good as the best only within the `noise` of a score (a share of it): after a schedule
+    that cools down, the last weights are the better ones where the few rows looked at cannot tell.
+    """
+
+    def __init__(self, model: Model, task: Task, looks: int, noise: float = 0.0):
+        self.higher, self.looks, self.noise = task.higher_is_better, looks, noise
+        self.score: float | None = None
+        self.step = 0  # of the stage, whose weights these are
+        self.waited = 0
+        learned = {name for name, p in model.named_parameters() if p.requires_grad}
+        learned |= {name for name, _ in model.named_buffers()}  # running statistics move with the weights
+        self.live = {name: tensor for name, tensor in model.state_dict().items() if name in learned}
+        self.weights = {name: tensor.clone() for name, tensor in self.live.items()}
+
+    def see(self, score: float, step: int, last: bool = False) -> None:
+        """A look at the weights as they are; `last`: those at the end of the schedule."""
+        slack = self.noise * abs(score) if last else 0.0
+        best = math.nan if self.score is None else self.score
+        if math.isnan(best) or (score - best) * (1 if self.higher else -1) + slack > 0:
+            self.score, self.step, self.waited = score, step, 0
+            _copy(self.live, self.weights)
+        else:
+            self.waited += 1
+
+    @property
+    def tired(self) -> bool:
+        return self.looks > 1 and self.waited >= max(2, round(PATIENCE * self.looks))
+
+    def restore(self) -> None:
+        _copy(self.weights, self.live)
+
+
+@torch.no_grad()
+def _copy(source: dict[str, Tensor], target: dict[str, Tensor]) -> None:
+    for name, tensor in target.items():
+        tensor.copy_(world().cut_as(source[name], tensor))

@@ -1,0 +1,105 @@
+"""General: on which text is forgetting measured, and which text is replayed, where the user has given none?
+
+On what the base itself says: sampled from its own distribution, so that no other text is needed, and the tuned model is
+asked about what the base knew best. Sampled once for each base, and kept in a file.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+
+from warmstart.errors import UsageError
+from warmstart.models.lm_head import LogitsHead
+from warmstart.models.model import Model
+from warmstart.models.partial_forward import prefix_fingerprint
+from warmstart.runtime.distributed import world
+from warmstart.runtime.files import write_json
+from warmstart.runtime.lock import locked
+
+TEXTS, TOKENS = 32, 64  # sampled at once, each of so many tokens: both models read them to measure
+GENERAL_TEXT_SEED = 20240607  # any fixed number: the same base is asked about the same text
+MOST_SAMPLED = 16  # times that many texts, for replay
+
+
+def replay_text(base: Model, tokenizer: Any, folder: Path, rows: int) -> list[str]:
+    """Enough of what the base says for `rows` rows, but no more than `MOST_SAMPLED` times `TEXTS`.
+
+    None of it is text that `sampled_text` gives for the measure: what was replayed is no test of what was kept.
+    """
+    draws = min(MOST_SAMPLED, max(1, -(-rows // TEXTS)))
+    found = [
+        text for i in range(draws) for text in sampled_text(base, tokenizer, folder, seed=GENERAL_TEXT_SEED + 1 + i)
+    ]
+    measured = set(sampled_text(base, tokenizer, folder))
+    return [text for text in dict.fromkeys(found) if text not in measured]
+
+
+def sampled_text(
+    base: Model, tokenizer: Any, folder: Path, texts: int = TEXTS, tokens: int = TOKENS, seed: int = GENERAL_TEXT_SEED
+) -> list[str]:
+    """What the base says, in pieces: `texts` times `tokens` tokens, cut where it ended a text.
+
+    `folder` keeps it, by the content of the base: sampled by the main process alone, and only once.
+    """
+    asked = f"{prefix_fingerprint(base, None)} {texts} {tokens} {seed}"
+    path = folder / f"sampled-{hashlib.sha256(asked.encode()).hexdigest()[:16]}.json"
+
+    first = tokenizer.eos_token_id if tokenizer.bos_token_id is None else tokenizer.bos_token_id
+    if first is None:
+        raise UsageError(
+            f"the tokenizer of {tokenizer.name_or_path!r} begins no text with a token: nothing can be sampled.",
+            "give general text with --retain FILE",
+        )
+
+    def said() -> list[str]:
+        folder.mkdir(parents=True, exist_ok=True)
+        with locked(folder, wait=True):  # of two studies that begin together one samples
+            return known()
+
+    def known() -> list[str]:
+        if not path.exists():
+            rows = sample_from_base(base, first, texts, tokens, seed)
+            pieces = [piece for row in rows for piece in _cut(row, tokenizer.eos_token_id)]
+            decoded = [tokenizer.decode(piece, skip_special_tokens=True) for piece in pieces]
+            write_json(path, [text for text in decoded if text.strip()])
+        return cast(list[str], json.loads(path.read_text()))
+
+    return world().by_main(said)
+
+
+@torch.no_grad()
+def sample_from_base(
+    base: Model, first: int, texts: int, tokens: int, seed: int = GENERAL_TEXT_SEED
+) -> list[list[int]]:
+    """Token numbers of so many texts, each of so many tokens after `first`.
+
+    One after the other from the base's own distribution: temperature 1, nothing left out. The same for the same seed.
+    """
+    base.eval()
+    head = cast(LogitsHead, base.head)
+    dice = torch.Generator().manual_seed(seed)
+    newest = torch.full((texts, 1), first, device=next(base.parameters()).device)
+    past, read, said = None, newest, []
+    for _ in range(tokens):
+        found: Any = base.body(input_ids=read, past_key_values=past, use_cache=True)
+        past = getattr(found, "past_key_values", None)
+        chances = head.logits(found.last_hidden_state[:, -1]).float().softmax(-1)
+        newest = torch.multinomial(chances.cpu(), 1, generator=dice).to(newest.device)
+        said.append(newest.cpu())
+        read = torch.cat([read, newest], dim=1) if past is None else newest  # recurrent bodies remember in another way
+    return cast(list[list[int]], torch.cat(said, dim=1).tolist())
+
+
+def _cut(row: Sequence[int], end: int | None) -> list[list[int]]:
+    """A row in pieces, without the token that ends each; what follows it is the beginning of the next text."""
+    pieces: list[list[int]] = [[]]
+    for number in row:
+        if number == end:
+            pieces.append([])
+        else:
+            pieces[-1].append(number)
+    return [piece for piece in pieces if piece]

@@ -1,0 +1,18 @@
+"""L2-SP: a penalty on the distance from the pretrained weights."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+
+@torch.no_grad()
+def l2_sp_penalty(optimizer: torch.optim.Optimizer, base: Mapping[nn.Parameter, Tensor], strength: float) -> None:
+    """Move each weight `strength` times its rate of the way back to the base's.
+
+    L2-SP (Li et al. 2018), apart from the gradient as AdamW's decay is: as part of the loss, Adam would scale it away.
+    """
+    for group in optimizer.param_groups if strength else ():
+        for parameter in group["params"]:
+            if parameter in base:
+                parameter.lerp_(base[parameter], min(1.0, strength * group["lr"]))

@@ -1,0 +1,219 @@
+"""Train: the loop. There is one, and every regime goes through it.
+
+It is an iterator: who wants to log, plot, stop early or save loops over it. Two things it bears by itself: a loss that
+is no number (the step is left out) and a step that does not fit into memory (the same step in smaller pieces).
+"""
+
+import errno
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from warmstart.data.encoding.batches import Batch
+from warmstart.errors import TrainingError
+from warmstart.models.layers import layers
+from warmstart.models.model import Model
+from warmstart.regimes.method import Rates
+from warmstart.results.record import Evaluation
+from warmstart.runtime.device import set_seed
+from warmstart.runtime.distributed import ALONE, Distributed, world
+from warmstart.tasks.task import Loss
+from warmstart.training.config import TrainConfig
+from warmstart.training.l2_sp import l2_sp_penalty
+from warmstart.training.optimizer import make_optimizer, param_groups, schedule_factor
+
+NOTHING: Mapping[str, Tensor] = {}
+CLIP_EPSILON = 1e-6  # added to the norm by torch's clipping
+STRIKES = 3  # steps in a row without a finite loss: no bad batch any more, the weights are bad
+
+
+class Source(Protocol):
+    """Gives the batch of each step; the same one whenever it is asked."""
+
+    def at(self, step: int, at_most: int | None = None) -> list[Batch]:
+        """This process's part of the batch of a step, in pieces of at most that many rows."""
+        ...
+
+
+@dataclass
+class State:
+    """All that changes while a stage trains. The caller's, so that it can be looked at and saved between steps."""
+
+    model: Model
+    optimizer: torch.optim.Optimizer
+    runs: nn.Module  # what is called to train it: the model itself, or what synchronises it with other processes
+    world: Distributed = ALONE
+    step: int = 0
+    slowed: float = 1.0  # what every rate is multiplied by: lower after weights that had to be taken back
+    micro_batch: int | None = None  # rows at a time: fewer once a step did not fit into memory
+    skipped: list[int] = field(default_factory=list)  # steps that were left out: their loss was no finite number
+    strikes: int = 0  # of them, the last ones in a row
+    base: dict[nn.Parameter, Tensor] = field(default_factory=dict)  # what a weight is pulled towards
+
+    @property
+    def synchronises(self) -> bool:
+        """Whether processes wait for each other in the backward pass itself, which averages their gradients."""
+        return self.runs is not self.model or self.world.cuts(self.model)
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one optimizer step did."""
+
+    index: int  # from 0
+    loss: float
+    lr: float  # of a weight with rate 1
+    grad_norm: float  # before clipping
+    seen: Evaluation | None = None  # the look at validation rows just before it, where there was one
+
+    @property
+    def finite(self) -> bool:
+        return math.isfinite(self.loss) and math.isfinite(self.grad_norm)
+
+
+class DivergedError(TrainingError):
+    """Step after step without a finite loss: the weights of a moment ago are no good."""
+
+
+def start_training(model: Model, rates: Rates, config: TrainConfig, base: Mapping[str, Tensor] = NOTHING) -> State:
+    """Freeze what has no rate, and make the optimizer for the rest.
+
+    `base`: the base's weights by the model's names, for `config.toward_base`.
+    """
+    set_trainable(model, rates)
+    optimizer = make_optimizer(param_groups(model, rates, config), config, cut=world().cuts(model))
+    learning = [(name, parameter) for name, parameter in model.named_parameters() if name in rates]
+    anchors = {parameter: world().cut_as(base[name], parameter) for name, parameter in learning if name in base}
+    return State(model, optimizer, world().around(model), world(), micro_batch=config.micro_batch, base=anchors)
+
+
+def train(state: State, objective: Loss, source: Source, config: TrainConfig) -> Iterator[Step]:
+    """Train the state's model in place from `state.step` to `config.steps`; yield after each optimizer step.
+
+    A step whose loss or gradient is not finite changes no weight and is noted in `state.skipped`. Raises DivergedError
+    after several in a row, TrainingError where not even one row at a time fits into memory. With many processes each
+    takes the same steps; losses and gradients are the whole batch's.
+    """
+    optimizer = state.optimizer
+    trainable = [p for p in state.model.parameters() if p.requires_grad]
+    while state.step < config.steps:
+        index = state.step
+        lr = config.lr * schedule_factor(index, config) * state.slowed
+        for group in optimizer.param_groups:
+            group["lr"] = lr * group["rate"]
+        loss = None
+        while loss is None:
+            loss = _gradients(state, objective, source.at(index, state.micro_batch), config)
+        if not state.synchronises:
+            state.world.average(trainable)
+        step = Step(index, loss, lr, clip_gradients(state.world, trainable, config.clip))
+        if step.finite:
+            optimizer.step()
+            l2_sp_penalty(state.optimizer, state.base, config.toward_base)
+        _forget_gradients(trainable)
+        _note(state, step)
+        yield step
+
+
+def _gradients(state: State, objective: Loss, pieces: list[Batch], config: TrainConfig) -> float | None:
+    """Add up the gradients of this process's part of a batch, piece by piece; give the loss of the whole batch.
+
+    None where memory ran out in any process: the gradients are gone, and the state asks for pieces of half the size.
+    """
+    loss = state.world.mean(_backward(state, objective, pieces, config))
+    if loss is not None:
+        return loss
+    largest = state.world.by_main(lambda: max(len(piece) for piece in pieces))
+    if largest == 1:
+        raise TrainingError(
+            f"step {state.step} does not fit into memory, not even one row at a time.",
+            "use a smaller --max-length, a smaller base, or a machine with more memory",
+        )
+    _forget_gradients(state.model.parameters())
+    state.micro_batch = largest // 2
+    return None
+
+
+def _backward(state: State, objective: Loss, pieces: list[Batch], config: TrainConfig) -> float | None:
+    """The sum of the losses, each backward; None where memory ran out."""
+    device = next(state.model.parameters()).device
+    low = config.precision == "bf16"
+    precision = torch.autocast(device.type, torch.bfloat16) if low else nullcontext()
+    first = state.world.rank * len(pieces)
+    total = 0.0
+    try:
+        for number, piece in enumerate(pieces, first):
+            set_seed(hash((config.seed, state.step, number)))  # dropout depends on these alone
+            with precision:
+                loss = objective.loss(state.runs, piece.to(device)) * piece.share
+            loss.backward()  # type: ignore[no-untyped-call]
+            total += loss.item()
+        return total
+    except (RuntimeError, MemoryError) as error:
+        if not _out_of_memory(error):
+            raise
+        if state.synchronises:
+            # Not a TrainingError, which would be recorded: the others wait, and end when this process does.
+            words = f"step {state.step} does not fit into memory; give fewer rows at a time with --micro-batch"
+            raise OSError(errno.ENOMEM, words) from error
+        return None
+
+
+def _out_of_memory(error: Exception) -> bool:
+    """Torch has a type of its own for this on a GPU only; on the CPU it is a RuntimeError like any other."""
+    known = (MemoryError, torch.OutOfMemoryError)
+    return isinstance(error, known) or "DefaultCPUAllocator: can't allocate memory" in str(error)
+
+
+def _note(state: State, step: Step) -> None:
+    """Go on to the next step. Raises DivergedError after several in a row without a finite loss."""
+    state.step += 1
+    state.strikes = 0 if step.finite else state.strikes + 1
+    if not step.finite:
+        state.skipped.append(step.index)
+    if state.strikes == STRIKES:
+        raise DivergedError(
+            f"{STRIKES} steps in a row had no finite loss or gradient; the last one, step {step.index}, "
+            f"had loss {step.loss} and gradient norm {step.grad_norm}.",
+            "try a lower rate",
+        )
+
+
+def clip_gradients(world: Distributed, parameters: list[nn.Parameter], clip: float) -> float:
+    """Scale the gradients down to the norm `clip`, where theirs is larger; give the norm they had."""
+    norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+    value = world.whole(norm).item()
+    if value + CLIP_EPSILON > clip:
+        nn.utils.clip_grads_with_norm_(parameters, clip, norm)
+    return value
+
+
+def _forget_gradients(parameters: Iterable[nn.Parameter]) -> None:
+    """As `optimizer.zero_grad()` does, in a tenth of its time: nothing is noted for a profiler."""
+    for parameter in parameters:
+        parameter.grad = None
+
+
+def set_trainable(model: Model, rates: Rates) -> None:
+    """Freeze what has no rate, and hold layers in which nothing learns in evaluation mode.
+
+    A frozen layer then computes the same in every epoch (no dropout, fixed statistics), as it will in prediction.
+    """
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(name in rates and parameter.is_floating_point())
+    if all(parameter.requires_grad for parameter in model.parameters()):
+        model.train()
+        return
+    model.eval()
+    if all(name.startswith("head.") for name in rates):
+        model.head.train()
+        return
+    for layer in layers(model):
+        if any(name in rates for name in layer.parameters):
+            for module in layer.modules:
+                module.train()

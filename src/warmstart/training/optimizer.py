@@ -1,0 +1,110 @@
+"""Moments: how do the two averages that AdamW keeps of each weight take half the memory?
+
+In bfloat16, two bytes each instead of four. It keeps 8 bits of a number: next to a value of 1 the nearest others are
+.996 and 1.008. The second average moves by a thousandth in a step, which the nearest rounding would always take back:
+it would never decay. Rounded up or down at random, in proportion to how near each is, it is right on average
+(stochastic rounding: Gupta et al. 2015). Weights and gradients stay in fp32.
+"""
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from warmstart.models.model import Model
+from warmstart.regimes.method import Rates
+from warmstart.training.config import TrainConfig
+
+
+def param_groups(model: Model, rates: Rates, config: TrainConfig) -> list[dict[str, object]]:
+    """One group for each rate and each decay. Vectors (biases, norms) and embedding tables do not decay.
+
+    An embedding row that no text uses would otherwise shrink with every step, at the full cost of an update.
+    """
+    tables = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding | nn.EmbeddingBag)}
+    groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        if name in rates:
+            decays = parameter.ndim > 1 and id(parameter) not in tables
+            groups.setdefault((rates[name], decays), []).append(parameter)
+    return [
+        {"params": params, "rate": rate, "lr": config.lr * rate, "weight_decay": config.weight_decay * decays}
+        for (rate, decays), params in sorted(groups.items(), key=lambda item: item[0], reverse=True)
+    ]
+
+
+def make_optimizer(groups: list[dict[str, object]], config: TrainConfig, *, cut: bool = False) -> torch.optim.Optimizer:
+    """AdamW (default), Adam (weight decay as L2, as it was first defined) or SGD with momentum 0.9.
+
+    Torch (2.13) has no fused SGD for weights that are cut over processes.
+    """
+    if config.moments == "bf16":
+        return AdamWBf16State(groups, config.lr)
+    if config.optimizer == "adamw":
+        return torch.optim.AdamW(groups, lr=config.lr, fused=True)
+    if config.optimizer == "adam":
+        return torch.optim.Adam(groups, lr=config.lr, fused=True)
+    return torch.optim.SGD(groups, lr=config.lr, momentum=0.9, fused=not cut)
+
+
+def schedule_factor(index: int, config: TrainConfig) -> float:
+    """The share of the rate at a step: up over the warm-up, then down to zero (linear, cosine) or level (constant)."""
+    warmup = max(1, round(config.warmup * config.steps))
+    if index < warmup:
+        return (index + 1) / warmup
+    if config.schedule == "constant":
+        return 1.0
+    left = (config.steps - index) / max(1, config.steps - warmup)
+    return min(left, 1.0) if config.schedule == "linear" else 0.5 * (1 - math.cos(math.pi * min(left, 1.0)))
+
+
+BETAS = (0.9, 0.999)
+EPSILON = 1e-8
+LOW = 0xFFFF  # the bits of an fp32 number that bfloat16 has no room for
+
+
+class AdamWBf16State(torch.optim.Optimizer):
+    """AdamW (Loshchilov and Hutter 2019) at torch's default settings, whose moments are kept in bfloat16.
+
+    What is drawn for the rounding depends on the step and the place of the weight alone: it is the same after a resume,
+    and in every process that takes the same steps.
+    """
+
+    def __init__(self, groups: list[dict[str, object]], lr: float):
+        super().__init__(groups, {"lr": lr, "weight_decay": 0.01})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
+        assert closure is None, "the loop has computed the gradients"
+        place = 0
+        for group in self.param_groups:
+            for weight in group["params"]:
+                place += 1
+                if weight.grad is not None:
+                    self._move(weight, weight.grad, group, place)
+
+    def _move(self, weight: Tensor, gradient: Tensor, group: dict[str, float], place: int) -> None:
+        kept = self.state[weight]
+        if not kept:
+            kept["step"] = torch.tensor(0.0)
+            kept["exp_avg"] = torch.zeros_like(weight, dtype=torch.bfloat16)
+            kept["exp_avg_sq"] = torch.zeros_like(weight, dtype=torch.bfloat16)
+        kept["step"] += 1
+        step = int(kept["step"])
+        # After a checkpoint was read they are fp32: torch gives them the type of the weight. Their values are the same.
+        first = kept["exp_avg"].float().lerp_(gradient, 1 - BETAS[0])
+        second = kept["exp_avg_sq"].float().mul_(BETAS[1]).addcmul_(gradient, gradient, value=1 - BETAS[1])
+        spread = (second / (1 - BETAS[1] ** step)).sqrt_().add_(EPSILON)
+        weight.mul_(1 - group["lr"] * group["weight_decay"])
+        weight.addcdiv_(first, spread, value=-group["lr"] / (1 - BETAS[0] ** step))
+        dice = torch.Generator(weight.device).manual_seed(step * 1_000_003 + place)
+        kept["exp_avg"], kept["exp_avg_sq"] = stochastic_round(first, dice), stochastic_round(second, dice)
+
+
+def stochastic_round(value: Tensor, dice: torch.Generator) -> Tensor:
+    """fp32 as bfloat16, up or down at random so that the mean is right. `value` is changed. Finite numbers only."""
+    bits = value.view(torch.int32)
+    bits += torch.randint(0, LOW + 1, bits.shape, generator=dice, dtype=torch.int32, device=bits.device)
+    bits &= ~LOW
+    return value.to(torch.bfloat16)

@@ -1,0 +1,105 @@
+"""Rehearsal: which general text comes beside the task's rows in a training?"""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from warmstart.data.encoding.batches import Batch
+from warmstart.data.encoding.examples import BatchStream, Examples
+from warmstart.data.encoding.language import Documents
+from warmstart.errors import UsageError
+from warmstart.models.model import UNPOOLED, Model
+from warmstart.regimes.starts import Pretrained, Start
+from warmstart.runtime.files import cache_folder
+from warmstart.training.config import TrainConfig
+from warmstart.training.general_text import replay_text
+from warmstart.types import Array
+
+
+@dataclass(frozen=True)
+class Replay:
+    """The task's batches with general rows beside them: a `Source` for the loop.
+
+    The task's rows and their order stay what they are without replay. `share` general rows are added for each of them,
+    evenly spread over the steps: which ones depends on (seed, step) alone, and no row comes again before all have come.
+    Each row counts the same in the loss of a step, whichever side it is from. Both sides are read by one objective.
+    """
+
+    task: BatchStream
+    general: BatchStream  # of batches of one row
+    share: float
+
+    def __post_init__(self) -> None:
+        if not 0 < self.share <= 1:
+            raise UsageError(f"a share of {self.share:g} general rows was asked for.", "use more than 0 and at most 1")
+        assert self.general.order.batch_size == 1, "general rows are drawn one by one"
+
+    def at(self, step: int, at_most: int | None = None) -> list[Batch]:
+        pieces, rows = self.task.at(step, at_most), len(self.task.rows(step))
+        replayed = self.replayed(step)
+        if not len(replayed):
+            return pieces
+        found = self.general.pieces(replayed, epoch=0, at_most=at_most)
+        whole = rows + len(replayed)
+        return [_weighted(piece, rows / whole) for piece in pieces] + [
+            _weighted(piece, len(replayed) / whole) for piece in found
+        ]
+
+    def replayed(self, step: int) -> Array:
+        """Where the general rows of a step stand in their examples, int64 [rows]."""
+        per_step = self.share * self.task.order.batch_size
+        numbers = range(math.floor(step * per_step), math.floor((step + 1) * per_step))
+        return np.array([int(self.general.rows(number)[0]) for number in numbers], dtype=np.int64)
+
+    def through(self, steps: Iterable[int]) -> Array:
+        """The general rows of all these steps, int64 [rows]."""
+        none = np.empty(0, dtype=np.int64)
+        return np.concatenate([none, *(self.replayed(step) for step in steps)])
+
+    def numbers(self, steps: Iterable[int]) -> list[int]:
+        """Which general texts these are, each once, counted from 1."""
+        return sorted({int(number) for number in self.general.examples.numbers[self.through(steps)]})
+
+
+def _weighted(batch: Batch, weight: float) -> Batch:
+    return Batch(batch.inputs, batch.targets, batch.share * weight)
+
+
+def replay_rows(documents: Documents, texts: Sequence[str]) -> Examples:
+    """Texts as a language model says them, from beginning to end."""
+    encoded, at = documents.encode(texts), np.arange(len(texts))
+    return Examples(encoded, at, torch.zeros(len(texts)), at + 1)
+
+
+def replay_examples(model: Model, start: Start, texts: Sequence[str], config: TrainConfig) -> Examples | None:
+    """The general rows of a training that starts from `model`, untuned: the user's `texts`, else what it says.
+
+    None where nothing is replayed: from random weights, or where that was not asked for. Raises UsageError for a model
+    that says no text: the rows of both sides are read by one objective.
+    """
+    if not config.replay or not isinstance(start, Pretrained):
+        return None
+    if model.pooling != UNPOOLED or start.base.kind != "decoder":
+        raise UsageError(
+            f"base {start.name!r} does not learn to write here: no general text can be replayed.",
+            "leave --keep general out, or use --keep base or --keep mixed",
+        )
+    documents = Documents(start.base.location, start.base.inputs.max_length)
+    rows = math.ceil(config.replay * config.batch_size * config.steps)
+    found = texts or replay_text(model, documents.tokenizer, cache_folder() / "sampled", rows)
+    if not found:
+        raise UsageError(
+            f"base {start.name!r} says nothing but the text on which forgetting is measured.",
+            "give general text with --retain FILE",
+        )
+    return replay_rows(documents, found)
+
+
+def with_replay(task: BatchStream, general: Examples | None, config: TrainConfig) -> BatchStream | Replay:
+    """The stream of the task's rows, with general ones beside them where there are any."""
+    if general is None:
+        return task
+    return Replay(task, BatchStream(general, general.order(1, config.seed), world=task.world), config.replay)

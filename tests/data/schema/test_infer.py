@@ -1,0 +1,230 @@
+"""The task, the scale and the input columns follow from the values; what cannot be learned is refused."""
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from warmstart.data.schema.infer import infer_schema
+from warmstart.data.schema.schema import ColumnChoices, Schema
+from warmstart.data.tables.cells import as_labels, as_numbers, as_text
+from warmstart.data.tables.formats import usual_type
+from warmstart.data.tables.read import Table
+from warmstart.errors import InputError, UsageError
+
+DICE = np.random.default_rng(0)
+N = 200
+TITLES = [f"lamp number {i} of {i % 7}" for i in range(N)]
+PRICES = np.exp(DICE.normal(3, 1, N)).round(2)
+
+
+def table(**columns: object) -> Table:
+    made = pa.table({name: pa.array(list(values)) for name, values in columns.items()})  # type: ignore[call-overload]
+    usual = pa.table({name: usual_type(made[name]) for name in made.column_names})
+    return Table(usual, ("lamps.csv",), (usual.num_rows,))
+
+
+def of_target(values: object, **said: object) -> Schema:
+    return infer_schema(table(title=TITLES, y=values), ColumnChoices("y", ("title",), **said))  # type: ignore[arg-type]
+
+
+def test_task_follows_from_the_targets_values() -> None:
+    numbers = [*map(str, range(N - 5)), "n.a.", "?", "12,50", "", "NA"]
+    regression = [PRICES, range(N), numbers, [i % 21 for i in range(N)], [0.5, 1.5] * 10 + list(PRICES[20:])]
+    assert [of_target(values).task for values in regression] == ["regression"] * 5
+    one_missing = [None, *(float(i % 5) for i in range(N - 1))]
+    codes = [f"{i % 30:03d}" for i in range(N)]
+    classes = [[i % 20 for i in range(N)], [True, False] * 100, ["a", "b"] * 100, codes, [0.0, 1.0] * 100, one_missing]
+    classes.append([0.5, 1.5] * 100)
+    assert [of_target(values).task for values in classes] == ["classification"] * 7
+    assert [of_target(values).scale for values in classes] == ["linear"] * 7
+
+
+def test_few_rows_to_a_value_are_a_quantity() -> None:
+    short = table(title=TITLES[:30], y=[i % 10 for i in range(30)])
+    assert infer_schema(short, ColumnChoices("y", ("title",))).task == "regression"
+
+
+def test_the_user_has_the_last_word() -> None:
+    assert of_target([i % 5 for i in range(N)], task="regression").task == "regression"
+    assert of_target(range(N), task="classification").task == "classification"
+    with pytest.raises(UsageError, match="--task regression needs numbers, but column 'y' holds none"):
+        of_target(["a", "b"] * 100, task="regression")
+    assert of_target(PRICES, scale="linear").scale == "linear"
+    with pytest.raises(UsageError, match=r"needs positive values, but the smallest of 'y' is -3"):
+        of_target([-3, *range(1, N)], scale="log10")
+    with pytest.raises(UsageError, match="is for regression"):
+        of_target(["a", "b"] * 100, scale="log10")
+
+
+def test_skewed_positive_targets_are_learned_as_logarithms() -> None:
+    assert of_target(PRICES).scale == "log10"
+    sizes = np.floor(np.exp(DICE.normal(5, 2, N)))
+    sizes[:3] = 0
+    assert of_target(sizes).scale == "log10(1+x)"
+    outlier = DICE.uniform(1, 100, N)
+    outlier[0] = 1e9
+    huge = np.full(N, 1e300) * DICE.uniform(1, 2, N)
+    for values in (
+        DICE.normal(100, 5, N),
+        DICE.uniform(0, 1, N),
+        PRICES - 5,
+        outlier,
+        huge,
+        PRICES / 1e4 * (PRICES > 9),
+    ):
+        assert of_target(values).scale == "linear"
+
+
+def test_lists_and_separators_are_multi_label() -> None:
+    lists = of_target([["a", "b"], ["a"], [], ["c"]] * 50)
+    cells = of_target(["a, b", "a", "c,", "b"] * 50, separator=",")
+    assert (lists.task, lists.multi_label, lists.separator) == ("classification", True, None)
+    assert (cells.task, cells.multi_label, cells.separator) == ("classification", True, ",")
+    column = table(y=["b, a,b", "", " "]).columns["y"]
+    assert as_labels(column, ",") == [("a", "b"), None, None]
+    assert as_labels(table(y=[["b", "a"], [], None]).columns["y"], None) == [("a", "b"), (), None]
+    with pytest.raises(UsageError, match="holds several labels a row, which is not regression"):
+        of_target([["a"], ["b"]] * 100, task="regression")
+    with pytest.raises(UsageError, match="the separator is empty"):
+        of_target(["a"] * 100 + ["b"] * 100, separator="")
+
+
+def test_targets_without_anything_to_learn_are_refused() -> None:
+    for values in ([None] * N, ["", "NA"] * 100, [float("nan")] * N):
+        with pytest.raises(InputError, match="has no value in any row"):
+            of_target(values)
+    with pytest.raises(InputError, match="is 'a' in every row"):
+        of_target(["a"] * N)
+    with pytest.raises(InputError, match=r"200 different values in 200 rows .*neither numbers nor classes"):
+        of_target([f"${i}.50" for i in range(N)])
+    with pytest.raises(InputError, match="expected numbers or classes"):
+        of_target([{"k": i} for i in range(N)])
+
+
+def test_numbers_with_decimal_commas_are_named_and_never_read_as_something_else() -> None:
+    cents = [f"{i % 90},{i % 7}{i % 10}" for i in range(N)]
+    for shown, values in {
+        "write 0.00,": cents,
+        "write 0.5,": ["0,5", "1", *cents[2:]],
+        "write 1234.56,": ["1.234,56 €", *(f"{cell} €" for cell in cents[1:])],
+        "write 3.5,": ["3,5", "4,0"] * 100,
+        "write 1234567.5,": ["1 234 567,5", *cents[1:]],
+    }.items():
+        with pytest.raises(InputError, match="look like numbers with decimal commas") as raised:
+            of_target(values)
+        assert shown in raised.value.hint
+        with pytest.raises(InputError, match="decimal commas"):
+            of_target(values, task="regression")
+    assert of_target(["3,5", "4,0"] * 100, task="classification").task == "classification"
+    for values in ([f"{i},{i + 100}" for i in range(N)], ["1.5", *cents[1:]], ["a,5", *cents[1:]]):
+        with pytest.raises(InputError, match="neither numbers nor classes"):
+            of_target(values)
+
+
+def test_amounts_with_units_are_shown_by_the_ways_they_are_written() -> None:
+    values = ["$ 5", "$ 6", "EUR 7", "9 €", *(f"$ {i}" for i in range(N - 4))]
+    with pytest.raises(InputError, match=r"for example '1,234.50' in row 3\): neither"):
+        of_target(["5.20", "6.30", *(f"{i},234.50" for i in range(1, N - 1))])
+    with pytest.raises(InputError, match=r"for example '\$ 5' in row 1, 'EUR 7' in row 3, '9 €' in row 4\)"):
+        of_target(values)
+
+
+def test_columns_that_are_not_there_or_the_target_itself() -> None:
+    lamps = table(title=TITLES, price=PRICES, copy=PRICES, shop=["a", "b"] * 100)
+    for columns in (
+        ColumnChoices("prise"),
+        ColumnChoices("price", ("titel",)),
+        ColumnChoices("price", ("title",), "shpo"),
+    ):
+        with pytest.raises(UsageError, match="did you mean"):
+            infer_schema(lamps, columns)
+    for names, headless in (
+        (("P00000", "Acme mug", "like new, he sold it", "6.33"), True),
+        (("id", "title", "text", "2024"), False),
+        (("the price", "2022", "2023", "2024"), False),
+    ):
+        cells = pa.table(
+            {name: list(values) for name, values in zip(names, (TITLES, TITLES, TITLES, PRICES), strict=True)}
+        )
+        for file in ("lamps.csv", "lamps.parquet"):
+            with pytest.raises(UsageError, match="there is no column 'price'") as raised:
+                infer_schema(Table(cells, (file,), (N,)), ColumnChoices("price"))
+            said = raised.value.hint.endswith("; the file seems to have no header line: add one")
+            assert said == (headless and file == "lamps.csv")
+    with pytest.raises(UsageError, match="the text column 'copy' is the target 'price' itself"):
+        infer_schema(lamps, ColumnChoices("price", ("title", "copy")))
+    with pytest.raises(UsageError, match="both --target and --text"):
+        infer_schema(lamps, ColumnChoices("price", ("price",)))
+    with pytest.raises(UsageError, match="both --target and --group"):
+        infer_schema(lamps, ColumnChoices("price", ("title",), "price"))
+
+
+def test_given_text_columns_keep_their_order() -> None:
+    lamps = table(shop=["a", "b"] * 100, title=TITLES, price=PRICES)
+    schema = infer_schema(lamps, ColumnChoices("price", ("title", "shop", "title")))
+    assert schema.text == ("title", "shop") and not schema.labelled and schema.ignored == {}
+
+
+def test_without_text_every_column_that_may_help_is_used() -> None:
+    lamps = table(
+        row=range(N),
+        sku=[f"X-{i * 7919 % 1000:04d}" for i in range(N)],
+        customer_id=[i * 7919 % 1009 for i in range(N)],
+        nothing=[None] * N,
+        blank=[""] * N,
+        currency=["EUR"] * N,
+        cents=PRICES * 100,
+        photo=[b"\x89PNG"] * N,
+        shop=["a", "b"] * 100,
+        title=TITLES,
+        weight=DICE.normal(5, 1, N),
+        tags=[["new", "red"], []] * 100,
+        price=PRICES,
+    )
+    schema = infer_schema(lamps, ColumnChoices("price", group="shop"))
+    assert schema.text == ("title", "weight", "tags") and schema.labelled and schema.group == "shop"
+    reasons = {name: why.split(",")[0].split(" (")[0] for name, why in schema.ignored.items()}
+    assert reasons == {
+        "row": "names the row",
+        "sku": "names the row",
+        "customer_id": "names the row",
+        "nothing": "is empty in every row",
+        "blank": "is empty in every row",
+        "currency": "is the same in every row",
+        "cents": "rises or falls exactly with the target",
+        "photo": "is of type binary",
+    }
+    assert all(name in schema.notes[-1] for name in schema.ignored)
+
+
+def test_a_column_that_stands_for_the_class_is_left_out() -> None:
+    lamps = table(title=TITLES, code=[i % 4 + 10 for i in range(N)], kind=[f"kind {i % 4}" for i in range(N)])
+    schema = infer_schema(lamps, ColumnChoices("kind"))
+    assert schema.text == ("title",) and not schema.labelled
+    assert schema.ignored == {"code": "stands for the target one to one"}
+
+
+def test_a_number_of_its_own_in_every_row_gives_nothing_away() -> None:
+    for values, text in ((DICE.permutation(N) + 0.5, ("title", "x")), (np.arange(N) + 0.5, ("title",))):
+        assert (
+            infer_schema(table(title=TITLES, x=values, price=np.arange(N) * 2.0), ColumnChoices("price")).text == text
+        )
+
+
+def test_no_column_left_is_refused() -> None:
+    with pytest.raises(InputError, match="no column is left to learn from: 'row' names the row"):
+        infer_schema(table(row=range(N), price=PRICES), ColumnChoices("price"))
+    assert infer_schema(table(x=DICE.normal(0, 1, N), price=PRICES), ColumnChoices("price")).labelled
+
+
+def test_cells_are_written_as_a_person_would() -> None:
+    floats = table(x=[12.0, 0.1 + 0.2, None, float("nan"), -1234567.89, 1e300]).columns["x"]
+    assert as_text(floats) == ["12", "0.3", None, None, "-1234567.89", "1e+300"]
+    assert as_text(table(x=[True, False, None]).columns["x"]) == ["true", "false", None]
+    assert as_text(table(x=[["a", "b"], []]).columns["x"]) == ["a, b", ""]
+
+
+def test_text_is_read_as_numbers_strictly() -> None:
+    numbers, bad = as_numbers(table(x=[" 1 ", "1e3", "inf", "", "N/A", "12,50", "1_0", "١", None]).columns["x"])
+    np.testing.assert_equal(numbers, [1, 1000, np.inf] + [np.nan] * 6)
+    assert bad.tolist() == [False] * 5 + [True] * 3 + [False]

@@ -1,0 +1,188 @@
+"""Are predictions the same however they are asked for, in the target's own units, and safe to open?"""
+
+import csv
+import io
+import json
+import math
+import shutil
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+import warmstart
+from tests.cli_base import QUICK, call, products, write_csv
+from tests.tiny import REGRESSION, tiny_rows
+from warmstart.errors import InputError
+from warmstart.inference.predict import TrainedModel
+from warmstart.inference.prediction_files import _cell, as_csv
+from warmstart.models.pretrained.base import Base
+from warmstart.results.record import load_run
+from warmstart.study import progress as watch
+
+ROWS = 210
+ONE = ("--trials", "1", "--length", "0.01", "--quiet")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Enough rows that 20 of them are for validation: fewer make no interval."""
+    return products(tmp_path_factory.mktemp("data") / "products.csv", ROWS)
+
+
+@pytest.fixture(scope="module")
+def priced(data: Path, base: Base, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A fit of the price, by training all weights for a few steps."""
+    out = tmp_path_factory.mktemp("fits") / "priced"
+    words = ("--target", "price", "--text", "title", "--scale", "log10", "--regime", "full", "--base", base.location)
+    assert call("fit", data, *words, *ONE, "--out", out).code == 0
+    return out
+
+
+@pytest.fixture(scope="module")
+def placed(data: Path, base: Base, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A fit of the room, from title and price."""
+    out = tmp_path_factory.mktemp("fits") / "placed"
+    words = ("--target", "room", "--text", "title", "--text", "price", "--regime", "linear", "--base", base.location)
+    assert call("fit", data, *words, *ONE, "--out", out).code == 0
+    return out
+
+
+def of_csv(text: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+def test_a_model_of_numbers_answers_nobody(priced: Path) -> None:
+    answer = call("chat", priced)
+    assert answer.code == 2 and "was trained for regression: it answers nobody" in answer.err
+
+
+def test_the_command_and_python_give_the_same_numbers(priced: Path, data: Path, tmp_path: Path) -> None:
+    texts = tiny_rows(REGRESSION, ROWS).texts
+    expected = warmstart.load(priced).predict(texts)
+    answer = call("predict", priced, data)
+    told = [{k: float(v) for k, v in row.items() if k != "row"} for row in of_csv(answer.out)]
+    assert told == [pytest.approx(row, rel=5e-6) for row in expected], "six digits, in CSV alone"
+    assert answer.err.startswith(f"predicting with `full` ({priced})\n")
+    assert [row["row"] for row in of_csv(answer.out)] == [str(i) for i in range(1, ROWS + 1)]
+    assert warmstart.load(priced).predict(warmstart.read(data)) == expected
+    assert warmstart.load(priced).predict([{"title": text} for text in texts]) == expected
+    for suffix in ("csv", "jsonl", "parquet"):
+        assert f"\n{ROWS} predictions in " in call("predict", priced, data, "--out", tmp_path / f"new.{suffix}").err
+    rows = [{"row": i} | row for i, row in enumerate(expected, 1)]
+    assert [json.loads(line) for line in (tmp_path / "new.jsonl").read_text().splitlines()] == rows
+    assert pq.read_table(tmp_path / "new.parquet").to_pylist() == rows
+    assert (tmp_path / "new.csv").read_text() == answer.out
+    assert sorted(path.suffix for path in tmp_path.iterdir()) == [".csv", ".jsonl", ".parquet"]
+
+
+def test_the_numbers_are_those_that_the_fit_was_scored_by(priced: Path, placed: Path, data: Path) -> None:
+    texts = tiny_rows(REGRESSION, ROWS).texts
+    scored, trained = load_run(priced).predictions, warmstart.load(priced)
+    for row, prediction, target in zip(scored["row"], scored["prediction"], scored["target"], strict=True):
+        found = trained.predict([texts[row - 1]])[0]
+        assert found["prediction"] == pytest.approx(prediction, rel=1e-5)  # other rows beside it in the batch
+        assert tiny_rows(REGRESSION, ROWS).targets[row - 1] == pytest.approx(target, rel=1e-5)  # the target's own units
+        assert found["low"] < found["prediction"] < found["high"]
+    by_row = {int(row["row"]): row for row in of_csv(call("predict", placed, data).out)}
+    scored = load_run(placed).predictions
+    for row, room, probability in zip(scored["row"], scored["prediction"], scored["probability"], strict=True):
+        assert by_row[row]["prediction"] == room
+        assert float(by_row[row]["probability"]) == pytest.approx(probability, rel=5e-6)
+        assert 0 < probability <= 1
+
+
+def test_only_the_columns_that_the_model_reads_are_needed(placed: Path, priced: Path, tmp_path: Path) -> None:
+    new = write_csv(tmp_path / "new.csv", ("id", "title", "stock"), [(1, "small red lamp", "x"), (2, "", "y")])
+    answer = call("predict", priced, new)
+    assert answer.code == 0 and len(of_csv(answer.out)) == 2
+    assert answer.err.endswith("\nrow 2: nothing to read, so what is predicted there means little.\n")
+    assert call("predict", priced, new, "--quiet").err == ""
+    missing = call("predict", placed, new)
+    assert (missing.code, missing.out) == (2, "")
+    assert (
+        missing.err
+        == f"error: {new}: the model reads column 'price', which is not there.\nhint: there are: id, title, stock\n"
+    )
+    other = write_csv(tmp_path / "other.csv", ("Title",), [("small red lamp",)])
+    assert "did you mean 'Title'?" in call("predict", priced, other).err
+    with pytest.raises(InputError, match="the given rows: the model reads column 'price'"):
+        warmstart.load(placed).predict([{"title": "small red lamp"}])
+
+
+def test_python_is_told_what_it_gave_wrongly(placed: Path) -> None:
+    trained = warmstart.load(placed)
+    assert trained.regime == "linear"
+    assert trained.predict([]) == []
+    with pytest.raises(InputError, match=r"predict\(\[text\]\)"):
+        trained.predict("one text")
+    with pytest.raises(InputError, match="given together"):
+        trained.predict(["a text", {"title": "b", "price": 3}])  # type: ignore[list-item]
+    with pytest.raises(InputError, match="column 'price' of the given rows"):
+        trained.predict([{"title": "a", "price": 3}, {"title": "b", "price": "dear"}])
+    later = trained.predict([{"title": "a lamp"}, {"title": "b", "price": 3}])  # a column that the first row lacks
+    assert later == trained.predict([{"title": "a lamp", "price": None}, {"title": "b", "price": 3}])
+
+
+def test_a_study_predicts_by_its_winner(data: Path, base: Base, tmp_path: Path) -> None:
+    words = ("--target", "price", "--text", "title", "--base", base.location, "--out", tmp_path / "study", "--quiet")
+    assert call("compare", data, *words, *QUICK).code == 0
+    winner: TrainedModel = warmstart.load(tmp_path / "study" / "winner")
+    rows = of_csv(call("predict", tmp_path / "study", data).out)
+    expected = [row["prediction"] for row in winner.predict(warmstart.read(data))]
+    assert [float(row["prediction"]) for row in rows] == pytest.approx(expected, rel=5e-6)
+
+
+def test_what_left_no_model_is_not_to_be_gone_on_with(priced: Path, data: Path, tmp_path: Path) -> None:
+    failed = tmp_path / "failed"
+    shutil.copytree(priced, failed)
+    (failed / "model.json").unlink()
+    answer = call("predict", failed, data)
+    assert answer.code == 2 and "is finished, but left no model: what was trained failed." in answer.err
+    assert f"hint: see why with: warmstart runs {failed}" in answer.err
+
+
+def test_what_a_spreadsheet_would_run_is_made_text_and_numbers_stay_numbers() -> None:
+    for text in ("=1+1", "+SUM(A1)", "-2+3", "@x", "\t=1", "-", "=-3"):
+        assert _cell(text) == "'" + text
+    for value in (-3.5, 7, "-3.5", "+4", "-1e-5", "plain", "a=b", "", None):
+        assert _cell(value) == value
+    assert _cell(["a", "b"]) == "a|b" and _cell(["=a", "b"]) == "'=a|b"
+
+
+@pytest.mark.parametrize(
+    ("number", "written"),
+    [
+        (5.226071834180334, "5.22607"), (0.1 + 0.2, "0.3"), (12345678.9, "12345679.0"), (-0.0001234567, "-0.000123457"),
+        (1e-300, "1e-300"), (0.0, "0.0"), (-math.inf, "-inf"), (math.nan, "nan"), (99999.96, "100000.0"), (7, "7"),
+    ],
+)  # fmt: skip
+def test_numbers_have_six_digits_or_all_before_the_point(number: float, written: str) -> None:
+    assert str(_cell(number)) == written
+
+
+def test_rows_are_flushed_as_they_come_and_how_far_it_is_is_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clock = iter(range(0, 1000, 10))
+    monkeypatch.setattr(watch.time, "monotonic", lambda: next(clock))
+    kept: list[int] = []
+
+    class Pipe(io.StringIO):
+        def flush(self) -> None:
+            kept.append(len(of_csv(self.getvalue())))
+
+    as_csv(watch.count_rows(({"prediction": str(i)} for i in range(6)), 6), Pipe())
+    assert kept == [1, 2, 3, 4, 5, 6]
+    said = capsys.readouterr().err.splitlines()
+    assert said and all("of 6 rows" in line and line.endswith(" left") for line in said)
+
+
+def test_no_time_is_foretold_from_the_first_rows(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clock = iter(range(0, 10_000, 20))
+    monkeypatch.setattr(watch.time, "monotonic", lambda: next(clock))
+    list(watch.count_rows(({"prediction": i} for i in range(40)), 40))
+    first, second, *_ = capsys.readouterr().err.splitlines()
+    assert first == "[  2%] 1 of 40 rows" and second.endswith(" left")

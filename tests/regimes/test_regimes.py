@@ -1,0 +1,66 @@
+"""Regimes: does every name make what its row says?"""
+
+import pytest
+import torch
+
+from warmstart.errors import UsageError
+from warmstart.models.pretrained.base import Base
+from warmstart.regimes.full import Full
+from warmstart.regimes.regimes import (
+    ALIASES,
+    DEFAULT_REGIMES,
+    DEFAULTS,
+    DESCRIPTIONS,
+    LANGUAGE_DEFAULTS,
+    REGIMES,
+    WITHOUT_TRAINING,
+    Regime,
+    RegimeContext,
+    RegimeDefaults,
+    Stage,
+    known_regime,
+)
+from warmstart.regimes.starts import Pretrained
+
+
+@pytest.mark.parametrize("name", REGIMES)
+def test_every_regime_is_made_from_a_base(name: str, base: Base) -> None:
+    for habits, language in ((DEFAULTS, False), (LANGUAGE_DEFAULTS, True)):
+        if name in habits:
+            regime = REGIMES[name](RegimeContext(base, 1000, language=language))
+            assert regime.name == name and regime.habits is habits[name]
+            assert regime.start.family == ("scratch" if "scratch" in name or "self" in name else "fine-tuned")
+            assert bool(regime.words) == (name != "zero-shot")
+
+
+def test_every_name_has_its_words_and_its_habits() -> None:
+    assert (
+        DESCRIPTIONS.keys() == {*WITHOUT_TRAINING, *REGIMES}
+        and DEFAULTS.keys() | LANGUAGE_DEFAULTS.keys() == REGIMES.keys()
+    )
+    assert set(DEFAULT_REGIMES) <= DESCRIPTIONS.keys() and set(ALIASES.values()) <= REGIMES.keys()
+
+
+def test_an_alias_is_known_and_a_wrong_name_gets_a_hint() -> None:
+    assert known_regime("differential") == "discriminative" and known_regime("linear") == "linear"
+    with pytest.raises(UsageError, match=r"regime 'laura' is not known"):
+        known_regime("laura")
+
+
+def test_shares_that_do_not_make_a_whole_are_refused(base: Base) -> None:
+    with pytest.raises(UsageError, match=r"the stages of regime 'half' take 50% of the steps"):
+        Regime("half", Pretrained(base), (Stage(Full(), share=0.5),), DEFAULTS["full"])
+
+
+def test_steps_follow_from_epochs_but_are_no_fewer_than_the_floor() -> None:
+    habits = RegimeDefaults(lr=1e-3, epochs=4, floor=300)
+    assert habits.steps(100, 16) == 300 and habits.steps(4000, 32) == 500
+    assert habits.steps(4000, 32, length=0.5) == 250 and habits.steps(10, 16, length=1e-9) == 1
+    assert (habits.batch(1999), habits.batch(2000)) == (16, 32)
+    assert RegimeDefaults(lr=1, epochs=1, batch_size=7).batch(9) == 7
+
+
+def test_the_init_and_the_dropout_reach_the_start(base: Base) -> None:
+    made = REGIMES["scratch"](RegimeContext(base, 100, init="normal", dropout=0.3)).start.body(0)
+    assert {m.p for m in made.modules() if isinstance(m, torch.nn.Dropout)} == {0.3}
+    assert made.get_parameter("encoder.layer.0.output.dense.weight").std().item() == pytest.approx(0.02, rel=0.2)

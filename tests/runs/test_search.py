@@ -1,0 +1,121 @@
+"""Tune: are the rates tried the right ones, and is the best of them taken?"""
+
+import math
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pytest
+
+from tests.tiny import REGRESSION, tiny_draw
+from warmstart.models.dnn import Size
+from warmstart.models.pretrained.base import Base
+from warmstart.regimes.regimes import REGIMES, Regime, RegimeContext
+from warmstart.results.record import Trial
+from warmstart.runs import search as tune
+from warmstart.runs.run import TunedRegime
+from warmstart.training.config import TrainConfig
+from warmstart.training.loop import Step
+from warmstart.training.run_data import RunData
+
+CONFIG = TrainConfig(steps=400, lr=1e-3)
+FLOPS = 10.0  # of each trial that follows
+
+
+Error = Callable[[float, Size | None], float | None]
+
+
+def best_at(lr: float) -> Error:
+    return lambda tried, size: abs(math.log10(tried / lr))
+
+
+@dataclass
+class Attempts:
+    """What was tried; the validation error of a trial is what `error` says, without any training."""
+
+    error: Error = field(default_factory=lambda: best_at(1e-3))
+    configs: list[TrainConfig] = field(default_factory=list)
+
+
+@pytest.fixture
+def attempts(monkeypatch: pytest.MonkeyPatch) -> Attempts:
+    seen = Attempts()
+
+    def pretended(
+        regime: Regime, config: TrainConfig, draw: RunData, folder: Path | None
+    ) -> Generator[Step, None, tuple[Trial, float]]:
+        yield Step(0, 1.0, config.lr, 1.0)
+        size = getattr(getattr(regime.start, "build", None), "size", None)
+        seen.configs.append(config)
+        return Trial({"lr": config.lr}, config.steps, seen.error(config.lr / tune.TRIAL_LR_FACTOR, size)), FLOPS
+
+    monkeypatch.setattr(tune, "try_settings", pretended)
+    return seen
+
+
+def searched(regime: Regime, trials: int, spend: float = 0.0) -> TunedRegime:
+    steps = tune.search_settings(regime, CONFIG, tiny_draw(REGRESSION), trials, spend)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as stop:
+            chosen: TunedRegime = stop.value
+            return chosen
+
+
+@pytest.mark.parametrize(
+    "best, expected",
+    [(1e-3, 1e-3), (3e-3, 10**-2.5), (1e-2, 1e-2), (3e-4, 10**-3.5), (1e-6, 1e-4), (1.0, 1e-2)],
+)
+def test_three_rates_about_a_factor_three_apart_and_one_more_beyond_an_edge(
+    best: float, expected: float, attempts: Attempts, base: Base
+) -> None:
+    attempts.error = best_at(best)
+    chosen = searched(REGIMES["full"](RegimeContext(base, 84)), trials=3)
+    assert chosen.config.lr == pytest.approx(expected)
+    assert len(attempts.configs) == (3 if best == 1e-3 else 4)
+    assert all(config.steps == 100 for config in attempts.configs)  # a quarter, with a schedule of its own
+    assert chosen.config.steps == 400 and len(chosen.trials) == len(attempts.configs)
+    assert chosen.flops == FLOPS * len(attempts.configs)
+
+
+def test_the_usual_rate_stays_where_another_is_better_by_noise_alone(attempts: Attempts, base: Base) -> None:
+    attempts.error = lambda tried, size: 0.40 if tried == 1e-3 else 0.39
+    assert searched(REGIMES["full"](RegimeContext(base, 84)), trials=3).config.lr == 1e-3
+    attempts.error = lambda tried, size: 0.40 if tried == 1e-3 else 0.30
+    assert searched(REGIMES["full"](RegimeContext(base, 84)), trials=3).config.lr != 1e-3
+
+
+@pytest.mark.parametrize("trials, tried", [(1, 0), (2, 3), (3, 3), (4, 4), (5, 5)])
+def test_as_many_rates_as_are_asked_for(trials: int, tried: int, attempts: Attempts, base: Base) -> None:
+    attempts.error = best_at(1e-3)
+    chosen = searched(REGIMES["full"](RegimeContext(base, 84)), trials)
+    assert (
+        chosen.config.lr == pytest.approx(1e-3) and len(attempts.configs) == tried
+    )  # of two, one is always at an edge
+
+
+def test_a_rate_that_diverges_is_never_chosen(attempts: Attempts, base: Base) -> None:
+    attempts.error = lambda lr, size: None if lr > 5e-4 else 1.0
+    assert searched(REGIMES["full"](RegimeContext(base, 84)), trials=3).config.lr < 5e-4
+
+
+def test_a_cheap_network_may_choose_its_size_until_the_dearest_s_compute_is_spent(
+    attempts: Attempts, base: Base
+) -> None:
+    attempts.error = lambda lr, size: best_at(1e-3)(lr, size) + 1 / (size.width if size else 1)
+    regime = REGIMES["scratch-dnn"](RegimeContext(base, 84))
+    start = regime.start.build.size
+    poor = searched(regime, trials=3, spend=0)
+    assert poor.regime.start.build.size == start
+    attempts.configs.clear()
+    rich = searched(regime, trials=3, spend=5 * FLOPS)
+    assert len(attempts.configs) == 5 and rich.regime.start.build.size == replace(start, width=start.width * 4)
+
+
+def test_a_search_comes_back_from_json(attempts: Attempts, base: Base) -> None:
+    attempts.error = best_at(1e-2)
+    for name in ("full", "scratch-dnn"):
+        regime = REGIMES[name](RegimeContext(base, 84))
+        chosen = searched(regime, trials=3, spend=6 * FLOPS)
+        assert tune.from_json(tune.to_json(chosen), regime, CONFIG) == chosen
