@@ -174,7 +174,7 @@ def _regime(problem: texts.Problem, name: str) -> Regime:
 
 
 def _config(regime: Regime, size: Size, seed: int, precision: str) -> TrainConfig:
-    return TrainConfig(steps=size.steps, lr=regime.habits.lr, batch_size=BATCH, precision=precision, seed=seed)
+    return TrainConfig(steps=size.steps, lr=regime.defaults.lr, batch_size=BATCH, precision=precision, seed=seed)
 
 
 def main(path: str, steps: str, names: str, *peer: str) -> None:

@@ -55,8 +55,8 @@ class Batches(Dataset[dict[str, Tensor]]):
     """Batch after batch of the same random rows: a `Source`, and a dataset of ready batches."""
 
     def __init__(self, steps: int):
-        dice = torch.Generator().manual_seed(0)
-        self.x = torch.randn(steps * BATCH, FEATURES, generator=dice)
+        generator = torch.Generator().manual_seed(0)
+        self.x = torch.randn(steps * BATCH, FEATURES, generator=generator)
         self.y = self.x.sum(1).tanh()
 
     def __len__(self) -> int:

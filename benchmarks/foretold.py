@@ -51,9 +51,9 @@ def main() -> None:
     rows = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
     for base, words in CASES.items():
         if given.base in (None, base) and given.anew:
-            peaks = anew(base, words, given.packages, given.work)
-            for row in (row for row in rows if row["base"] == base and row["regime"] in peaks):
-                row["anew"] = peaks[row["regime"]]
+            memory_peaks = anew(base, words, given.packages, given.work)
+            for row in (row for row in rows if row["base"] == base and row["regime"] in memory_peaks):
+                row["anew"] = memory_peaks[row["regime"]]
             write_json(RESULTS, rows)
         elif given.base in (None, base):
             given.work.mkdir(parents=True, exist_ok=True)

@@ -52,7 +52,7 @@ class Size:
     length: float = 0.8  # times a regime's own number of steps: 80
 
 
-WAYS = (Way("full"), Way("lora"), Way("lora", ("general",), "lora"), Way("full", ("mixed",), "full"))
+WAYS = (Way("full"), Way("lora"), Way("lora", ("replay",), "lora"), Way("full", ("interpolation",), "full"))
 QUICK = Size(packages=60, rows=24, length=0.02)
 
 
@@ -101,7 +101,7 @@ def carried_out(way: Way, table: Path, work: Path, base: str, size: Size) -> Com
         task="translate",
         base=(base,),
         regimes=(way.regime,),
-        keep=way.keep,
+        reduce_forgetting=way.keep,
         rows=(size.rows,),
         length=size.length,
         seeds=1,

@@ -1,4 +1,4 @@
-"""Pull: how strong should the pull towards the base be (`--keep base=N`)?
+"""Pull: how strong should the pull towards the base be (`--reduce-forgetting l2-sp=N`)?
 
     python benchmarks/pull.py debian.parquet [--work FOLDER] [--quick]
 
@@ -69,7 +69,7 @@ def carried_out(strength: int, data: Path, work: Path, size: Size) -> Comparison
         text=("synopsis",),
         group="source",
         regimes=(size.regime,),
-        keep=(f"base={strength}",) if strength else (),
+        reduce_forgetting=(f"l2-sp={strength}",) if strength else (),
         rows=(size.rows,),
         length=size.length,
         seeds=size.seeds,
@@ -112,7 +112,7 @@ def results(done: Sequence[Comparison], size: Size) -> list[dict[str, Any]]:
 def said(row: dict[str, Any]) -> str:
     """A row in one line."""
     (metric, score), interval = next(iter(row["score"].items())), row["score"]["interval"]
-    words = f"base={row['setting']}: {metric} {score:.3f} [{interval[0]:.3f}, {interval[1]:.3f}]"
+    words = f"l2-sp={row['setting']}: {metric} {score:.3f} [{interval[0]:.3f}, {interval[1]:.3f}]"
     drift = "not measured" if row["drift"] is None else f"{row['drift']:.3f}"
     beside = row.get("minus none")
     gap = (

@@ -53,16 +53,16 @@ def main() -> None:
 
 
 def write(path: Path, rows: int) -> None:
-    dice = np.random.default_rng(0)
+    generator = np.random.default_rng(0)
     letters = np.array(list("abcdefghijklmnopqrstuvwxyz"))
-    words = np.array(["".join(dice.choice(letters, dice.integers(3, 9))) for _ in range(5000)])
+    words = np.array(["".join(generator.choice(letters, generator.integers(3, 9))) for _ in range(5000)])
     columns: dict[str, pa.DataType] = {"text": pa.string(), "price": pa.float64()}
     schema = pa.schema(columns)
     with pq.ParquetWriter(path, schema) as file:
         for start in range(0, rows, PART):
             count = min(PART, rows - start)
-            texts = [" ".join(row) for row in words[dice.integers(len(words), size=(count, 9))].tolist()]
-            file.write_table(pa.table({"text": texts, "price": dice.lognormal(3, 1, count)}, schema=schema))
+            texts = [" ".join(row) for row in words[generator.integers(len(words), size=(count, 9))].tolist()]
+            file.write_table(pa.table({"text": texts, "price": generator.lognormal(3, 1, count)}, schema=schema))
 
 
 def through(path: Path, encoded: int, checks: bool, phases: list[dict[str, object]]) -> None:

@@ -76,9 +76,9 @@ def markdown(rows: list[dict[str, Any]]) -> str:
 
 
 def _line(row: dict[str, Any]) -> str:
-    ratio, quality, aim = row["ratio"], row["quality"], goal(row)
+    ratio, quality, objective = row["ratio"], row["quality"], goal(row)
     measured = f"{_number(ratio['median'])} [{_number(ratio['min'])}, {_number(ratio['max'])}]"
-    if aim is not None and ratio["median"] < aim:
+    if objective is not None and ratio["median"] < objective:
         measured = f"**{measured}, missed**"
     if "memory" in row:
         measured += f"; memory {_number(row['memory']['ratio'])}"
@@ -87,7 +87,7 @@ def _line(row: dict[str, Any]) -> str:
         TESTS.get(row["test"], row["test"]),
         PEERS.get(row["peer"], row["peer"]),
         ", ".join(dict.fromkeys(word for word in (row["setting"], row.get("options")) if word)),
-        "" if aim is None else f"{aim:g}",
+        "" if objective is None else f"{objective:g}",
         measured,
         as_good if row["equal"] else f"**no**: {as_good}",
     ]

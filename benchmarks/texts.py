@@ -55,7 +55,7 @@ class Problem:
 
     @cached_property
     def task(self) -> Task:
-        return self.draw(0).task
+        return self.run_data(0).task
 
     @cached_property
     def everything(self) -> SharedData:
@@ -66,12 +66,12 @@ class Problem:
         """Nothing computed yet. Held-out rows are in it only where judging them is part of the time."""
         return SharedData(self.splits if held_out else replace(self.splits, test=self.splits.test.take(np.arange(0))))
 
-    def draw(self, seed: int, shared: SharedData | None = None) -> RunData:
+    def run_data(self, seed: int, shared: SharedData | None = None) -> RunData:
         return RunData(self.splits, self.schema, shared or self.shared(), seed)
 
     def fit(self, regime: Regime, config: TrainConfig, shared: SharedData | None = None) -> Model:
         """Our own training."""
-        steps = train_stages(regime, config, self.draw(config.seed, shared), looks=1)
+        steps = train_stages(regime, config, self.run_data(config.seed, shared), evaluations=1)
         while True:
             try:
                 next(steps)

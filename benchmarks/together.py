@@ -54,8 +54,8 @@ class Rows:
     """The same rows in the same order for all rates of a seed."""
 
     def __init__(self, seed: int):
-        dice = torch.Generator().manual_seed(seed)
-        self.order = torch.randint(0, ROWS, (STEPS, BATCH), generator=dice)
+        generator = torch.Generator().manual_seed(seed)
+        self.order = torch.randint(0, ROWS, (STEPS, BATCH), generator=generator)
 
     def at(self, step: int, at_most: int | None = None) -> list[Batch]:
         rows = self.order[step]
@@ -70,8 +70,8 @@ SOURCES = [Rows(run // len(RATES)) for run in range(RUNS)]
 
 
 def first_weights() -> list[Tensor]:
-    draw = [torch.Generator().manual_seed(run) for run in range(RUNS)]
-    return [nn.init.normal_(torch.empty(CLASSES, WIDTH), std=0.02, generator=dice) for dice in draw]
+    run_data = [torch.Generator().manual_seed(run) for run in range(RUNS)]
+    return [nn.init.normal_(torch.empty(CLASSES, WIDTH), std=0.02, generator=generator) for generator in run_data]
 
 
 def heads_apart() -> list[float]:
@@ -91,7 +91,7 @@ def heads_together() -> list[float]:
     config = TrainConfig(steps=STEPS, lr=1.0, batch_size=BATCH)
     weight, bias = torch.stack(first_weights()).requires_grad_(), torch.zeros(RUNS, CLASSES, requires_grad=True)
     lr, order = torch.tensor(LR), torch.stack([source.order for source in SOURCES])
-    moments = [(torch.zeros_like(p), torch.zeros_like(p)) for p in (weight, bias)]
+    optimizer_state = [(torch.zeros_like(p), torch.zeros_like(p)) for p in (weight, bias)]
     losses = torch.empty(RUNS)
     for step in range(STEPS):
         rows = order[:, step]
@@ -103,7 +103,9 @@ def heads_together() -> list[float]:
         scale, rate = (config.clip / (norm + 1e-6)).clamp(max=1), lr * schedule_factor(step, config)
         decays = (config.weight_decay, 0.0)
         with torch.no_grad():
-            for p, gradient, (first, second), decay in zip((weight, bias), gradients, moments, decays, strict=True):
+            for p, gradient, (first, second), decay in zip(
+                (weight, bias), gradients, optimizer_state, decays, strict=True
+            ):
                 each = (-1, *[1] * (p.ndim - 1))
                 gradient = gradient * scale.view(each)
                 first.lerp_(gradient, 0.1)

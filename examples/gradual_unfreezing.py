@@ -30,9 +30,11 @@ def main(
     waking = tuple(Stage(Frozen(unfrozen=k), share=0.4 / top) for k in range(1, top + 1))
     stages = (PROBE, *waking, Stage(Full(), share=0.4))
     problem = prepare_study(Request((data,), "price", base=base), None, {}).problem
-    draw = RunData(problem.splits, problem.schema, SharedData(problem.splits), seed=0)
+    run_data = RunData(problem.splits, problem.schema, SharedData(problem.splits), seed=0)
     regime = Regime("gradual-unfreezing", Pretrained(problem.base), stages, DEFAULTS["full"])
-    done = run_to_end(train_run(TunedRegime(regime, TrainConfig(steps=steps, lr=regime.habits.lr)), draw, Path(out)))
+    done = run_to_end(
+        train_run(TunedRegime(regime, TrainConfig(steps=steps, lr=regime.defaults.lr)), run_data, Path(out))
+    )
     print(f"{done.method}: {done.metric} {done.test:.4f} of {done.units} after {done.steps} steps")
     return done
 

@@ -24,10 +24,10 @@ STAGES = (Stage(Frozen(), share=0.3, lr=1e-2), Stage(Full(), share=0.7))
 
 def main(data: str = "demo/catalogue.csv", out: str = "probed", *, base: tuple[str, ...] = (), steps: int = 300) -> Run:
     problem = prepare_study(Request((data,), "price", base=base), None, {}).problem
-    draw = RunData(problem.splits, problem.schema, SharedData(problem.splits), seed=0)
+    run_data = RunData(problem.splits, problem.schema, SharedData(problem.splits), seed=0)
     regime = Regime("probe-then-full", Pretrained(problem.base), STAGES, DEFAULTS["full"])
-    config = TrainConfig(steps=steps, lr=regime.habits.lr)
-    done = run_to_end(train_run(TunedRegime(regime, config), draw, Path(out)))
+    config = TrainConfig(steps=steps, lr=regime.defaults.lr)
+    done = run_to_end(train_run(TunedRegime(regime, config), run_data, Path(out)))
     print(f"{done.method}: {done.metric} {done.test:.4f} of {done.units} after {done.steps} steps")
     return done
 

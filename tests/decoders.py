@@ -86,14 +86,14 @@ def byte_tokenizer() -> Any:
 
 
 def prompts(lengths: list[int], vocabulary: int = 97) -> list[Array]:
-    dice = np.random.default_rng(0)
-    return [dice.integers(1, vocabulary, length).astype(np.int32) for length in lengths]
+    generator = np.random.default_rng(0)
+    return [generator.integers(1, vocabulary, length).astype(np.int32) for length in lengths]
 
 
 def language_draw(n: int = 40) -> RunData:
     """Short documents, to be learned from left to right."""
-    dice = np.random.default_rng(0)
-    texts = tuple(f"the lazy {a} jumps at {i}" for i, a in enumerate(dice.choice(["fox", "dog", "cat"], n)))
+    generator = np.random.default_rng(0)
+    texts = tuple(f"the lazy {a} jumps at {i}" for i, a in enumerate(generator.choice(["fox", "dog", "cat"], n)))
     rows = Rows(texts, np.array(texts, dtype=object), np.arange(1, n + 1), texts)
     parts = (rows.take(index) for index in np.split(np.arange(n), [n - 16, n - 8]))
     splits = Splits(*parts, "")

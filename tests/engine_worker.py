@@ -151,16 +151,16 @@ def short_of_memory_in_one(base: Base) -> dict[str, object]:
 def through_ddp(base: Base) -> dict[str, object]:
     """As on a GPU."""
     asked = {"broadcast_buffers": False, "gradient_as_bucket_view": True}
-    with patch.object(Distributed, "around", lambda self, model: DistributedDataParallel(model, **asked)):
+    with patch.object(Distributed, "wrap_ddp", lambda self, model: DistributedDataParallel(model, **asked)):
         return facts_of(*carried_out(start(JOBS["full"], base, PLAIN)))
 
 
 def shared_evaluation(base: Base) -> dict[str, object]:
     """The same outputs, to the last bit, as one process gives."""
     _, trained = carried_out(start(JOBS["full"], base, PLAIN))
-    draw = tiny_draw(REGRESSION, n=400)
-    rows = draw.splits.train
-    examples = draw.shared.examples(base.inputs, rows, draw.task.targets(rows))
+    run_data = tiny_draw(REGRESSION, n=400)
+    rows = run_data.splits.train
+    examples = run_data.shared.examples(base.inputs, rows, run_data.task.targets(rows))
     alone, together = outputs(trained.model, examples, ALONE), outputs(trained.model, examples, world())
     return {"same": bool(np.array_equal(alone, together)), "batches": -(-len(rows) // 64)}
 
@@ -170,12 +170,16 @@ def errors_are_everybody_s() -> dict[str, object]:
         raise UsageError("only here.", "nothing")
 
     said = []
-    for action in (lambda: world().by_main(fails), lambda: world().each(fails if world().rank else dict)):
+    for action in (lambda: world().on_main(fails), lambda: world().gather(fails if world().rank else dict)):
         try:
             action()
         except UsageError as error:
             said.append(error.message)
-    return {"said": said, "agreed": world().by_main(lambda: world().rank), "most": world().most(world().rank, 5)}
+    return {
+        "said": said,
+        "agreed": world().on_main(lambda: world().rank),
+        "most": world().all_reduce_max(world().rank, 5),
+    }
 
 
 def work(folder: Path) -> None:

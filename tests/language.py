@@ -109,8 +109,8 @@ def language_model(kind: str = "llama", seed: int = 0) -> Model:
 
 def sentences(n: int = 12, seed: int = 0, low: int = 1, high: int = VOCABULARY) -> Examples:
     """Texts of 4 to 11 tokens from `low` to `high`."""
-    dice = np.random.default_rng(seed)
-    return examples_of([dice.integers(low, high, dice.integers(4, 12)).tolist() for _ in range(n)])
+    generator = np.random.default_rng(seed)
+    return examples_of([generator.integers(low, high, generator.integers(4, 12)).tolist() for _ in range(n)])
 
 
 def examples_of(rows: Sequence[Sequence[int]]) -> Examples:

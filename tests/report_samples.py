@@ -63,7 +63,7 @@ def study(
         "fingerprint": "9f2c41d07be3a855",
         "rows": {"train": max(rows), "val": 240, "test": TEST_ROWS},
         "target": "price" if regression else "section",
-        "worth": 0.01,
+        "min_effect": 0.01,
         "cuts": ("trials: 4 instead of 5 for each regime", "seeds: 2 instead of 3"),
         "caveats": ("3 rows without a target were left out: 17, 204, 901.",),
         "noise_floor": 0.152 if regression else None,

@@ -170,7 +170,7 @@ def make_curve_runs(
     return runs
 
 
-def make_comparison(runs: Sequence[Run], worth: float = 0.01, noise_floor: float | None = None) -> Comparison:
+def make_comparison(runs: Sequence[Run], min_effect: float = 0.01, noise_floor: float | None = None) -> Comparison:
     """The comparison of these runs."""
     first = runs[0]
     return Comparison(
@@ -182,7 +182,7 @@ def make_comparison(runs: Sequence[Run], worth: float = 0.01, noise_floor: float
         fingerprint="abc",
         rows={"train": max(run.rows for run in runs), "val": 100, "test": len(first.scores)},
         target="price",
-        worth=worth,
+        min_effect=min_effect,
         cuts=(),
         caveats=(),
         noise_floor=noise_floor,

@@ -20,9 +20,9 @@ WHOLE, ITEMS = 200, 300
 COSTS = {"constant": 0.001, "linear": 0.01, "frozen": 0.05, "scratch-dnn": 0.05}
 
 
-def logged(name: str, errors: dict[str, float], folder: Path, dice: int = 0) -> None:
+def logged(name: str, errors: dict[str, float], folder: Path, generator: int = 0) -> None:
     """A log of straight curves that end at these errors."""
-    random = np.random.default_rng(dice)
+    random = np.random.default_rng(generator)
     hardness = random.random(ITEMS)
     rows = []
     for regime in DEFAULT_REGIMES:

@@ -225,7 +225,7 @@ def test_forgetting_is_measured_beside_another_way(
     forgetting.main()
 
     rows = json.loads((tmp_path / "forgetting.json").read_text())
-    assert [row["setting"] for row in rows] == ["full", "full + mixed"]
+    assert [row["setting"] for row in rows] == ["full", "full + interpolation"]
     assert all(row["nats"] is not None and row["environment"]["cores"] for row in rows)
     assert [len(row["frontier"]) for row in rows] == [0, 11] and rows[1]["beside"]["setting"] == "full"
     assert rows[1]["frontier"][-1]["forgotten"] == pytest.approx(rows[0]["nats"], abs=1e-5), "trained alike"
@@ -289,4 +289,4 @@ def test_strengths_of_the_pull_are_measured_beside_none(
     rows = json.loads((tmp_path / "pull.json").read_text())
     assert [row["setting"] for row in rows] == [0, 2500] and "minus none" in rows[1]
     assert 0 < rows[1]["drift"] < rows[0]["drift"]
-    assert "base=2500: accuracy" in capsys.readouterr().out
+    assert "l2-sp=2500: accuracy" in capsys.readouterr().out

@@ -105,7 +105,7 @@ def test_the_table_of_defaults_is_that_of_the_code() -> None:
 
     written = {row[0].strip("`"): row[2:] for row in cells("regimes.md") if len(row) == 7 and row[0].startswith("`")}
     known = {
-        name: [format_rate(h.lr), f"{h.epochs:g}", str(h.floor), str(h.batch_size or "16 / 32"), str(h.looks)]
+        name: [format_rate(h.lr), f"{h.epochs:g}", str(h.floor), str(h.batch_size or "16 / 32"), str(h.evaluations)]
         for name, h in DEFAULTS.items()
     }
     assert written == known

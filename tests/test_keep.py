@@ -14,7 +14,7 @@ from warmstart.quantities import describe_forgetting
 from warmstart.results.record import load_run
 from warmstart.runs import weight_mixing as mixing
 
-ALL = "general=50%,base=20,mixed"
+ALL = "replay=50%,l2-sp=20,interpolation"
 PLAIN = ("--trials", "1", "--length", "0.1", "--lr", "1e-2", "--no-log", "--quiet")
 
 
@@ -38,16 +38,16 @@ def test_all_three_are_carried_out_and_told(
     command: str, table: Path, decoder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    general = ("--keep", ALL, "--worth", "100%")
+    general = ("--reduce-forgetting", ALL, "--min-effect", "100%")
     if command == "compare":
-        general += ("--retain", str(table.with_name("general.txt")))
+        general += ("--general-text", str(table.with_name("general.txt")))
     which = ("--regime", "full") if command == "fit" else ("--regimes", "full,scratch", "--seeds", "1")
     asked = ("--target", "summary", "--task", "summarise", "--base", decoder, "--max-length", "96", *which)
     answer = call(command, table, *asked, *general, *PLAIN, "--out", tmp_path / "out")
     assert answer.code == 0, answer.err
     if command == "fit":
         run = load_run(tmp_path / "out")
-        assert (run.settings["replay"], run.settings["toward_base"]) == (0.5, 20.0)
+        assert (run.settings["replay"], run.settings["l2_sp"]) == (0.5, 20.0)
         assert run.retention is not None and len(run.retention["frontier"]) == 11
         assert run.retention["nats"] == pytest.approx(run.retention["matched"]["forgotten"], rel=1e-3, abs=1e-5)
         said = " ".join(answer.out.split())
@@ -58,7 +58,7 @@ def test_all_three_are_carried_out_and_told(
     assert kept["scratch"] is None and kept["full"]["frontier_by"] == {"score": "bits per byte", "forgotten": "nats"}
     assert kept["full"]["matched"] in kept["full"]["frontier"] and kept["full"]["nats"] is not None
     scratch = load_run(next((tmp_path / "out" / "runs").glob("scratch-*")))
-    assert (scratch.settings["replay"], scratch.settings["toward_base"]) == (0, 0), "it has no base"
+    assert (scratch.settings["replay"], scratch.settings["l2_sp"]) == (0, 0), "it has no base"
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     assert 'data-figure="frontier"' in page and "bits per byte within 100&nbsp;%" in page.replace("\u00a0", "&nbsp;")
 
@@ -72,7 +72,18 @@ def test_what_is_written_decides_how_much_is_taken_back(
     monkeypatch.setattr(mixing, "_written", lambda *_: next(written))
     monkeypatch.setattr(mixing, "least_forgetting", lambda points, **_: points[0])
     asked = ("--target", "summary", "--task", "summarise", "--base", decoder, "--max-length", "96", "--regime", "full")
-    answer = call("fit", table, *asked, "--keep", "mixed", "--worth", "100%", *PLAIN, "--out", tmp_path / "out")
+    answer = call(
+        "fit",
+        table,
+        *asked,
+        "--reduce-forgetting",
+        "interpolation",
+        "--min-effect",
+        "100%",
+        *PLAIN,
+        "--out",
+        tmp_path / "out",
+    )
     assert answer.code == 0, answer.err
     run = load_run(tmp_path / "out")
     assert run.retention is not None and run.retention["matched"]["mix"] == 1
@@ -96,20 +107,32 @@ def test_what_a_mix_brought_is_a_sentence() -> None:
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"regime": "scratch", "keep": "mixed"}, "nothing can be forgotten by scratch"),
-        ({"regime": "full", "keep": "general"}, "base '.*' is an encoder"),
-        ({"regime": "frozen", "keep": "base,mixed"}, "nothing can be forgotten by frozen"),
+        ({"regime": "scratch", "reduce_forgetting": "interpolation"}, "nothing can be forgotten by scratch"),
+        ({"regime": "full", "reduce_forgetting": "replay"}, "base '.*' is an encoder"),
+        ({"regime": "frozen", "reduce_forgetting": "l2-sp,interpolation"}, "nothing can be forgotten by frozen"),
     ],
 )
 def test_what_can_do_nothing_is_refused(changes: dict[str, str], said: str, base: Base, tmp_path: Path) -> None:
     path = tmp_path / "table.csv"
     path.write_text("title,price\n" + "\n".join(f"title {i},{i}.5" for i in range(60)) + "\n")
     with pytest.raises(warmstart.errors.UsageError, match=said):
-        warmstart.fit(path, "price", changes["regime"], tmp_path / "out", base=base.location, keep=changes["keep"])
+        warmstart.fit(
+            path,
+            "price",
+            changes["regime"],
+            tmp_path / "out",
+            base=base.location,
+            reduce_forgetting=changes["reduce_forgetting"],
+        )
     assert not (tmp_path / "out").exists()
 
 
 def test_text_for_another_objective_is_refused(decoder: str, table: Path, tmp_path: Path) -> None:
     asked = ("--target", "summary", "--task", "classification", "--base", decoder, "--regime", "full")
-    answer = call("fit", table, *asked, "--keep", "general", "--out", tmp_path / "out")
-    refused(answer, "replays text that a decoder learns to write", "the task here is classification", "--keep mixed")
+    answer = call("fit", table, *asked, "--reduce-forgetting", "replay", "--out", tmp_path / "out")
+    refused(
+        answer,
+        "is for decoders that learn to write",
+        "the task here is classification",
+        "--reduce-forgetting interpolation",
+    )

@@ -94,7 +94,7 @@ def test_what_was_trained_here_is_a_base(corpus: Path, pairs: Path, decoder: str
 
 def test_forgetting_is_measured_on_the_text_that_was_given(corpus: Path, decoder: str, tmp_path: Path) -> None:
     (tmp_path / "general.txt").write_text("Nothing of the kind. " * 60)
-    words = ("--task", "causal-lm", "--regime", "full", "--retain", tmp_path / "general.txt", "--base", decoder)
+    words = ("--task", "causal-lm", "--regime", "full", "--general-text", tmp_path / "general.txt", "--base", decoder)
     assert call("fit", corpus, *words, *FEW, "--quiet", "--out", tmp_path / "run").code == 0
     kept = load_run(tmp_path / "run").retention
     assert kept is not None and kept["nats"] is not None

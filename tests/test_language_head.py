@@ -51,11 +51,11 @@ Case = tuple[Tensor, Tensor, Tensor, Tensor | None, float | None]
 
 
 def case(bias: bool = False, softcap: float | None = None, tokens: int = 30, vocabulary: int = 50) -> Case:
-    dice = torch.Generator().manual_seed(0)
-    hidden = torch.randn(tokens, 8, generator=dice)
-    weight = torch.randn(vocabulary, 8, generator=dice)
-    labels = torch.randint(0, vocabulary, (tokens,), generator=dice)
-    return hidden, weight, labels, torch.randn(vocabulary, generator=dice) if bias else None, softcap
+    generator = torch.Generator().manual_seed(0)
+    hidden = torch.randn(tokens, 8, generator=generator)
+    weight = torch.randn(vocabulary, 8, generator=generator)
+    labels = torch.randint(0, vocabulary, (tokens,), generator=generator)
+    return hidden, weight, labels, torch.randn(vocabulary, generator=generator) if bias else None, softcap
 
 
 def gradients(of: Callable[..., Tensor], given: Case, by: Tensor | float, frozen: bool = False) -> list[Tensor | None]:

@@ -132,7 +132,7 @@ def test_adapters_are_drawn_from_the_seed(base: Base, regression: RunData) -> No
     weights = []
     for disturbance in (1, 2):
         torch.manual_seed(disturbance)
-        trained = finished(train_stages(regime, SHORT, regression, looks=1))
+        trained = finished(train_stages(regime, SHORT, regression, evaluations=1))
         weights.append(torch.cat([p.detach().flatten() for p in trained.model.parameters()]))
     assert torch.equal(*weights)
 
@@ -141,14 +141,14 @@ def test_the_best_weights_come_with_the_running_statistics_they_had(base: Base, 
     from warmstart.training.early_stopping import BestWeights
 
     model = Model(Tower(200), regression.task.head(16, 0))
-    keeper = BestWeights(model, regression.task, looks=2)
+    best_weights = BestWeights(model, regression.task, evaluations=2)
     model.train()
     model(a_batch(regression, base).inputs)
-    keeper.see(1.0, 1)
+    best_weights.update(1.0, 1)
     best = copy.deepcopy(model.state_dict())
     model(a_batch(regression, base).inputs)
-    keeper.see(2.0, 2)
-    keeper.restore()
+    best_weights.update(2.0, 2)
+    best_weights.restore()
     for name, tensor in model.state_dict().items():
         assert torch.equal(tensor, best[name]), name
 
@@ -224,10 +224,10 @@ def test_a_race_draws_no_more_seeds_than_were_asked_for(
 ) -> None:
     """A third seed's rows were not among those that had been read."""
     monkeypatch.setattr(racing, "UNTUNED", 0.0)
-    dice = np.random.default_rng(1)
+    generator = np.random.default_rng(1)
     rows = tiny_rows(CLASSES, 400)
     problem = Problem(
-        split(replace(rows, targets=dice.choice(["a", "b"], 400).astype(object)), CLASSES), CLASSES, (base,)
+        split(replace(rows, targets=generator.choice(["a", "b"], 400).astype(object)), CLASSES), CLASSES, (base,)
     )
     options = Options(regimes=("linear", "frozen", "scratch-dnn"), rows=(120,), seeds=1, trials=1, length=0.02)
     made = run_to_end(race_study(problem, replace(options, log=False), tmp_path, 20.0, command=""))
@@ -286,12 +286,12 @@ def test_a_draw_learns_the_language_from_its_own_rows(tmp_path: Path) -> None:
     problem = prepare_study(request, table_of(table), {}).problem
     plan = first_plan(problem, options_of(request, problem))
     for rows in (20, 200):
-        draw = plan.draw(rows, 0, plan.shared())
-        assert draw.corpus is not None
-        said = "\n".join(draw.corpus.splits.train.texts)
-        assert len(draw.corpus.splits.train) == rows
-        assert all(json.loads(text)[0]["content"] in said for text in draw.splits.train.texts)
-        assert set(draw.corpus.splits.val.texts).isdisjoint(draw.corpus.splits.train.texts)
+        run_data = plan.run_data(rows, 0, plan.shared())
+        assert run_data.corpus is not None
+        said = "\n".join(run_data.corpus.splits.train.texts)
+        assert len(run_data.corpus.splits.train) == rows
+        assert all(json.loads(text)[0]["content"] in said for text in run_data.splits.train.texts)
+        assert set(run_data.corpus.splits.val.texts).isdisjoint(run_data.corpus.splits.train.texts)
 
 
 def test_moves_are_held_against_random_ones_of_the_same_texts() -> None:
@@ -304,11 +304,11 @@ def test_moves_are_held_against_random_ones_of_the_same_texts() -> None:
 
 def test_two_groups_of_test_rows_are_hardly_anything() -> None:
     """One degree of freedom: Student's t is 12.7, not 4.3."""
-    dice = np.random.default_rng(0)
+    generator = np.random.default_rng(0)
     held = 0
     for _ in range(400):
         group = np.repeat([0, 1], 40)
-        scores = make_scores(0.5 + dice.normal(0, 0.3, 2)[group] + dice.normal(0, 0.1, 80))
+        scores = make_scores(0.5 + generator.normal(0, 0.3, 2)[group] + generator.normal(0, 0.1, 80))
         low, high = resample([scores], draws=400, groups=group).interval
         held += low <= 0.5 <= high
     assert held / 400 > 0.9
@@ -381,19 +381,19 @@ def test_a_plan_without_data_needs_a_number_of_rows() -> None:
 def test_going_back_to_the_best_weights_forgets_the_looks_since(base: Base, regression: RunData) -> None:
     model, rates = model_of(Full(), base_body(base), regression.task)
     config = TrainConfig(steps=5, lr=1e-3)
-    keeper = BestWeights(model, regression.task, looks=6)
+    best_weights = BestWeights(model, regression.task, evaluations=6)
     for step, score in enumerate([0.5, 0.6, 0.6]):
-        keeper.see(score, step)
-    assert keeper.waited == 2
-    StageState(0, start_training(model, rates, config), keeper, TrainingHistory(6, 2), {}).retreat()
-    assert keeper.waited == 0
+        best_weights.update(score, step)
+    assert best_weights.waited == 2
+    StageState(0, start_training(model, rates, config), best_weights, TrainingHistory(6, 2), {}).retreat()
+    assert best_weights.waited == 0
 
 
 def test_a_first_look_that_gave_no_number_is_not_the_best(base: Base, regression: RunData) -> None:
-    keeper = BestWeights(model_of(Full(), base_body(base), regression.task)[0], regression.task, looks=6)
+    best_weights = BestWeights(model_of(Full(), base_body(base), regression.task)[0], regression.task, evaluations=6)
     for step, score in enumerate([float("nan"), 0.5, float("nan")]):
-        keeper.see(score, step)
-    assert (keeper.score, keeper.step) == (0.5, 1)
+        best_weights.update(score, step)
+    assert (best_weights.score, best_weights.step) == (0.5, 1)
 
 
 def test_what_was_left_out_is_said_once(base: Base) -> None:

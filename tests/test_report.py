@@ -202,7 +202,7 @@ def test_headings(changes: dict[str, Any], heading: str) -> None:
 def test_what_the_constraints_take_out_is_listed_with_the_reason_and_the_price() -> None:
     barred = (
         Excluded("discriminative", "max-size", "it takes 91 MB, more than 50 MB"),
-        Excluded("top-layers", "max-train", "its search and one run would take about 3 h, more than 2 h"),
+        Excluded("top-layers", "max-training-time", "its search and one run would take about 3 h, more than 2 h"),
     )
     comparison = study(excluded=barred)
     said = advise(comparison)

@@ -42,10 +42,10 @@ for path in sys.argv[1:]:
 
 
 def write_table(path: Path, rows: int) -> str:
-    dice = np.random.default_rng(0)
+    generator = np.random.default_rng(0)
     words = np.array([f"word{i:x}" for i in range(5000)])
-    texts = [" ".join(row) for row in words[dice.integers(0, 5000, (rows, 8))].tolist()]
-    pq.write_table(pa.table({"text": texts, "price": dice.lognormal(3, 1, rows)}), path)
+    texts = [" ".join(row) for row in words[generator.integers(0, 5000, (rows, 8))].tolist()]
+    pq.write_table(pa.table({"text": texts, "price": generator.lognormal(3, 1, rows)}), path)
     return str(path)
 
 

@@ -38,14 +38,16 @@ STEPS = TrainConfig(steps=5, lr=1e-3, batch_size=8, weight_decay=0.0)
 
 def tiny_rows(schema: Schema, n: int = 120) -> Rows:
     """Titles from which the price, the room and the tags follow, the price with some noise."""
-    dice = np.random.default_rng(0)
+    generator = np.random.default_rng(0)
     texts: list[str] = []
     targets = np.empty(n, dtype=object)
     for i in range(n):
-        size, colour, material, thing = (str(dice.choice(list(words))) for words in (SIZES, COLOURS, MATERIALS, THINGS))
-        more = " of the finest kind, made by hand" * int(dice.integers(2))
+        size, colour, material, thing = (
+            str(generator.choice(list(words))) for words in (SIZES, COLOURS, MATERIALS, THINGS)
+        )
+        more = " of the finest kind, made by hand" * int(generator.integers(2))
         texts.append(f"{size} {colour} {thing}, {material}{more} {i}")
-        price = round(SIZES[size] * MATERIALS[material] * THINGS[thing] * float(np.exp(dice.normal(0, 0.1))), 2)
+        price = round(SIZES[size] * MATERIALS[material] * THINGS[thing] * float(np.exp(generator.normal(0, 0.1))), 2)
         targets[i] = (colour, material) if schema.multi_label else ROOMS[thing]
         if schema.task == "regression":
             targets[i] = price
@@ -125,16 +127,16 @@ class Tower(nn.Module):
         return x
 
 
-def examples_of(draw: RunData, base: Base) -> Examples:
-    return draw.shared.examples(base.inputs, draw.splits.train, draw.task.targets(draw.splits.train))
+def examples_of(run_data: RunData, base: Base) -> Examples:
+    return run_data.shared.examples(base.inputs, run_data.splits.train, run_data.task.targets(run_data.splits.train))
 
 
 def stream_of(examples: Examples, config: TrainConfig = STEPS) -> BatchStream:
     return BatchStream(examples, examples.order(config.batch_size, config.seed))
 
 
-def a_batch(draw: RunData, base: Base, rows: int = 8) -> Batch:
-    return examples_of(draw, base).take(np.arange(rows))
+def a_batch(run_data: RunData, base: Base, rows: int = 8) -> Batch:
+    return examples_of(run_data, base).take(np.arange(rows))
 
 
 def model_of(method: Method, body: nn.Module, task: Task, seed: int = 0) -> tuple[Model, Rates]:
@@ -146,9 +148,13 @@ def model_of(method: Method, body: nn.Module, task: Task, seed: int = 0) -> tupl
     return model, method.rates(model)
 
 
-def train_steps(model: Model, rates: Rates, draw: RunData, base: Base, config: TrainConfig = STEPS) -> Sequence[Step]:
+def train_steps(
+    model: Model, rates: Rates, run_data: RunData, base: Base, config: TrainConfig = STEPS
+) -> Sequence[Step]:
     return list(
-        train(start_training(model, rates, config), draw.task, stream_of(examples_of(draw, base), config), config)
+        train(
+            start_training(model, rates, config), run_data.task, stream_of(examples_of(run_data, base), config), config
+        )
     )
 
 

@@ -93,8 +93,11 @@ def save_pair(folder: Path, kind: str, std: float = 0.5) -> Path:
 
 def save_table(folder: Path) -> Path:
     """Sentences about animals, and what is to be said of each."""
-    dice = np.random.default_rng(0)
-    animals, does = dice.choice(["fox", "dog", "cat", "hen"], 60), dice.choice(["jumps", "sleeps", "runs"], 60)
+    generator = np.random.default_rng(0)
+    animals, does = (
+        generator.choice(["fox", "dog", "cat", "hen"], 60),
+        generator.choice(["jumps", "sleeps", "runs"], 60),
+    )
     pairs = list(zip(animals, does, strict=True))
     columns = {
         "text": [f"the lazy {animal} {verb} at {i}" for i, (animal, verb) in enumerate(pairs)],

@@ -75,33 +75,33 @@ class Trials:
     trial: Callable[[Workshop, int, random.Random], None]
 
 
-def kill(shop: Workshop, number: int, dice: random.Random) -> None:
+def kill(shop: Workshop, number: int, generator: random.Random) -> None:
     """At a random moment; every other run is killed a second time, while it is being resumed."""
     case = KILLED[number % len(KILLED)]
     out = shop.vacant()
-    struck(shop, case, out, signal.SIGKILL, dice.uniform(0, shop.reference(case).seconds))
+    struck(shop, case, out, signal.SIGKILL, generator.uniform(0, shop.reference(case).seconds))
     if number % 2:
-        strike = Strike(signal.SIGKILL, dice.uniform(0, shop.reference(case).seconds), out)
+        strike = Strike(signal.SIGKILL, generator.uniform(0, shop.reference(case).seconds), out)
         shop.resume(case, out, strike=strike)
     shop.expect_same(case, out)
 
 
-def kill_in_save(shop: Workshop, number: int, dice: random.Random) -> None:
+def kill_in_save(shop: Workshop, number: int, generator: random.Random) -> None:
     """At a random line of a random save; every other time the power is gone too."""
     case = KILLED[number % len(KILLED)]
     saves = shop.saves(case)
-    save = dice.randrange(len(saves))
+    save = generator.randrange(len(saves))
     out = shop.vacant()
-    line = dice.randrange(saves[save])
+    line = generator.randrange(saves[save])
     fault = PowerCut(save, line, out) if number % 2 else StopInSave(save, line, signal.SIGKILL)
     expect(shop.run(case, out, [fault]), -signal.SIGKILL)
     shop.expect_same(case, out)
 
 
-def kill_study(shop: Workshop, number: int, dice: random.Random) -> None:
+def kill_study(shop: Workshop, number: int, generator: random.Random) -> None:
     """Runs that are finished must not be repeated."""
     out = shop.vacant()
-    struck(shop, STUDY, out, signal.SIGKILL, dice.uniform(0, shop.reference(STUDY).seconds))
+    struck(shop, STUDY, out, signal.SIGKILL, generator.uniform(0, shop.reference(STUDY).seconds))
     finished = {path: path.stat().st_mtime_ns for path in out.glob("runs/*/run.json")}
     expect(shop.resume(STUDY, out), 0)
     repeated = [path.parent.name for path, when in finished.items() if path.stat().st_mtime_ns != when]
@@ -110,10 +110,10 @@ def kill_study(shop: Workshop, number: int, dice: random.Random) -> None:
     shop.expect_same(STUDY, out)
 
 
-def kill_waited_for(shop: Workshop, number: int, dice: random.Random) -> None:
+def kill_waited_for(shop: Workshop, number: int, generator: random.Random) -> None:
     """It must go on by itself. Every third time the one that waits is killed: then the other one must stop."""
     out, tally = shop.vacant(), shop.folder / "tally"
-    after, who_waits = dice.uniform(0, shop.reference(STUDY).seconds), number % 3 == 2
+    after, who_waits = generator.uniform(0, shop.reference(STUDY).seconds), number % 3 == 2
     while True:
         ended = shop.run_waited_for(STUDY, out, [AfterSeconds(after, tally, who_waits)])
         if tally.exists():
@@ -146,7 +146,7 @@ def unfinished(out: Path, when: float) -> bool:
     return any(path.stat().st_mtime > when for path in out.rglob("run.json"))
 
 
-def grid(shop: Workshop, number: int, dice: random.Random) -> None:
+def grid(shop: Workshop, number: int, generator: random.Random) -> None:
     """Stopped after a certain step."""
     case, share = GRID[number]
     out = shop.vacant()
@@ -155,29 +155,29 @@ def grid(shop: Workshop, number: int, dice: random.Random) -> None:
     shop.expect_same(case, out)
 
 
-def flip(shop: Workshop, number: int, dice: random.Random) -> None:
+def flip(shop: Workshop, number: int, generator: random.Random) -> None:
     """One bit of one file of the newest checkpoint."""
 
     def flipped(path: Path) -> None:
         content = bytearray(path.read_bytes())
-        content[dice.randrange(len(content))] ^= 1 << dice.randrange(8)
+        content[generator.randrange(len(content))] ^= 1 << generator.randrange(8)
         path.write_bytes(content)
 
-    damage(shop, number, dice, flipped)
+    damage(shop, number, generator, flipped)
 
 
-def truncate(shop: Workshop, number: int, dice: random.Random) -> None:
+def truncate(shop: Workshop, number: int, generator: random.Random) -> None:
     """One file of the newest checkpoint, from a random byte on."""
-    damage(shop, number, dice, lambda path: os.truncate(path, dice.randrange(path.stat().st_size)))
+    damage(shop, number, generator, lambda path: os.truncate(path, generator.randrange(path.stat().st_size)))
 
 
-def damage(shop: Workshop, number: int, dice: random.Random, harm: Callable[[Path], None]) -> None:
+def damage(shop: Workshop, number: int, generator: random.Random, harm: Callable[[Path], None]) -> None:
     """The one before must be used instead; every 25th run is resumed as well."""
     case = (FROZEN, FULL, LORA, NETWORK)[number % 4]
     out = shop.vacant()
     shutil.copytree(shop.stopped(case), out)
     before, newest = sorted((out / "checkpoint").iterdir())
-    path = dice.choice(sorted(newest.iterdir()))
+    path = generator.choice(sorted(newest.iterdir()))
     harm(path)
     found = shop.newest(out)
     if found != before.name:
@@ -185,7 +185,7 @@ def damage(shop: Workshop, number: int, dice: random.Random, harm: Callable[[Pat
     shop.expect_same(case, out) if number % 25 == 0 else shutil.rmtree(out)
 
 
-def disk_full(shop: Workshop, number: int, dice: random.Random) -> None:
+def disk_full(shop: Workshop, number: int, generator: random.Random) -> None:
     """No file can grow beyond a size: none at first, in the end nearly enough.
 
     From the beginning of a random save on; every fifth time after the last save, when only the model is to be written.
@@ -193,7 +193,7 @@ def disk_full(shop: Workshop, number: int, dice: random.Random) -> None:
     case = (FROZEN, FULL, LORA, NETWORK)[number % 4]
     saves = shop.saves(case)
     out = shop.vacant()
-    save, line = (len(saves) - 1, saves[-1] - 1) if number % 5 == 4 else (dice.randrange(1, len(saves)), 0)
+    save, line = (len(saves) - 1, saves[-1] - 1) if number % 5 == 4 else (generator.randrange(1, len(saves)), 0)
     pattern = "head.safetensors" if line else "tensors.safetensors"
     folder = shop.reference(case).folder if line else shop.stopped(case)
     largest = next(folder.rglob(pattern)).stat().st_size
@@ -206,19 +206,19 @@ def disk_full(shop: Workshop, number: int, dice: random.Random) -> None:
     shop.expect_same(case, out)
 
 
-def terminate(shop: Workshop, number: int, dice: random.Random) -> None:
+def terminate(shop: Workshop, number: int, generator: random.Random) -> None:
     """By turns at a random moment, in a save, and in a step after which none is due: only the signal makes one."""
     case = KILLED[1:][number // 3 % 4]
     reference = shop.reference(case)
     out, step = shop.vacant(), 0
     if number % 3 == 0:
-        ended = struck(shop, case, out, signal.SIGTERM, dice.uniform(0, 0.9 * reference.seconds))
+        ended = struck(shop, case, out, signal.SIGTERM, generator.uniform(0, 0.9 * reference.seconds))
     elif number % 3 == 1:
         saves = shop.saves(case)
-        save = len(saves) - 1 if number % 2 else dice.randrange(len(saves))  # the last one, after the last step
-        ended = shop.run(case, out, [StopInSave(save, dice.randrange(saves[save]), signal.SIGTERM)])
+        save = len(saves) - 1 if number % 2 else generator.randrange(len(saves))  # the last one, after the last step
+        ended = shop.run(case, out, [StopInSave(save, generator.randrange(saves[save]), signal.SIGTERM)])
     else:
-        step = dice.randrange(1, reference.steps)
+        step = generator.randrange(1, reference.steps)
         ended = shop.run(case, out, [Stop(step, signal.SIGTERM, out / "plan.json"), SaveEvery(3600)])
     expect(ended, 143)
     saved = sorted(path.name for path in (out / "checkpoint").glob("*-*"))
@@ -230,20 +230,20 @@ def terminate(shop: Workshop, number: int, dice: random.Random) -> None:
     shop.expect_same(case, out)
 
 
-def not_a_number(shop: Workshop, number: int, dice: random.Random) -> None:
+def not_a_number(shop: Workshop, number: int, generator: random.Random) -> None:
     """For one step, two, three in a row, for ever, or for one row in all epochs; stopped on the way and resumed."""
     case = KILLED[1:][number % 4]
     place = PLACES[number // 4 % 2]
     out = shop.vacant()
     plan = out / "plan.json"
-    first = dice.randrange(1, shop.reference(case).steps // 2)
+    first = generator.randrange(1, shop.reference(case).steps // 2)
     count = (1, 2, 3, 1000, 0)[number % 5]
     if not count:
         expect(shop.run(case, out, [BadRow(place), Stop(first, signal.SIGKILL, plan)]), -signal.SIGKILL)
         shop.expect_finite(out)
         shop.expect_same(case, out, (BadRow(place),))
         return
-    fault = NotANumber(first, count, dice.choice([float("nan"), float("inf"), -float("inf")]), place, plan)
+    fault = NotANumber(first, count, generator.choice([float("nan"), float("inf"), -float("inf")]), place, plan)
     expect(shop.run(case, out, [fault]), 1 if count == 1000 else 0)
     shop.expect_finite(out)
     if count == 1000:
@@ -259,14 +259,14 @@ def not_a_number(shop: Workshop, number: int, dice: random.Random) -> None:
         raise BrokenError(f"{count} bad steps from step {first} on, resumed: not as without interruption")
 
 
-def out_of_memory(shop: Workshop, number: int, dice: random.Random) -> None:
+def out_of_memory(shop: Workshop, number: int, generator: random.Random) -> None:
     """More than some rows do not fit from some step on, without dropout."""
     case = EXACT[number % len(EXACT)]
     reference = shop.reference(case)
     out = shop.vacant()
-    first = 1 + dice.randrange(record(reference.folder)["best_step"])
+    first = 1 + generator.randrange(record(reference.folder)["best_step"])
     place = PLACES[number // 4 % 2]
-    fault = OutOfMemory(first, dice.choice([1, 3, 5, 8]), place, bool(number // 8 % 2), out / "plan.json")
+    fault = OutOfMemory(first, generator.choice([1, 3, 5, 8]), place, bool(number // 8 % 2), out / "plan.json")
     expect(shop.run(case, out, [fault]), 0)
     difference = float(expect(call("print_difference", out, reference.folder), 0))
     if not difference <= CLOSE:
@@ -274,7 +274,7 @@ def out_of_memory(shop: Workshop, number: int, dice: random.Random) -> None:
     shutil.rmtree(out)
 
 
-def same_hash(shop: Workshop, number: int, dice: random.Random) -> None:
+def same_hash(shop: Workshop, number: int, generator: random.Random) -> None:
     """A fresh interpreter with another hash seed."""
     out = shop.vacant()
     program = "import sys; from torture.children import command; command(*sys.argv[1:])"

@@ -123,8 +123,8 @@ def whole_ones(log: Path) -> list[Logged]:
     """The problems of which every run is there, in the order of their names."""
     tables = [read_log(path) for path in sorted(log.glob("*.parquet"))]
     complete = [rows for rows in tables if len(rows) == len(DEFAULT_REGIMES) * SEEDS * len(rungs(rows[0]["whole"]))]
-    paces = _paces(complete)
-    return [_logged(rows, paces) for rows in complete]
+    seconds_per_row = _paces(complete)
+    return [_logged(rows, seconds_per_row) for rows in complete]
 
 
 def _paces(tables: Sequence[Sequence[Mapping[str, Any]]]) -> dict[str, float]:
@@ -137,10 +137,10 @@ def _paces(tables: Sequence[Sequence[Mapping[str, Any]]]) -> dict[str, float]:
     return {name: median(values) for name, values in found.items()}
 
 
-def _logged(rows: Sequence[Mapping[str, Any]], paces: Mapping[str, float]) -> Logged:
+def _logged(rows: Sequence[Mapping[str, Any]], seconds_per_row: Mapping[str, float]) -> Logged:
     whole = rows[0]["whole"]
     planned = {row["regime"]: row["planned"] for row in rows if row["rows"] == whole}
-    part = {name: paces[name] / planned[name] for name in planned}
+    part = {name: seconds_per_row[name] / planned[name] for name in planned}
     return Logged(
         name=rows[0]["problem"],
         whole=whole,
@@ -179,7 +179,7 @@ def raced(problem: Logged, part: float, order: int, prior: Prior | None) -> Answ
         )
         for name in problem.truth
     ]
-    going = race(arms, problem.whole, budget, worth=WORTH, higher_is_better=problem.higher_is_better, prior=prior)
+    going = race(arms, problem.whole, budget, min_effect=WORTH, higher_is_better=problem.higher_is_better, prior=prior)
     ask = next(going)
     while True:
         paid = cost(ask.rows, ask.arm)

@@ -266,7 +266,7 @@ def finished_study(folder: Path) -> "Study | None":
 
 def finished_run(folder: Path) -> Run | None:
     """The run of a fit, read back; None where it is not finished."""
-    return load_run(folder) if world().by_main((folder / "run.json").exists) else None
+    return load_run(folder) if world().on_main((folder / "run.json").exists) else None
 
 
 def _write(request: config.Request, folder: Path, *, examples: bool = True) -> "Study":

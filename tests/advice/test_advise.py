@@ -32,7 +32,7 @@ def test_a_clear_winner() -> None:
 
 def test_what_the_budget_cut_is_the_first_caveat_and_a_sentence() -> None:
     comparison = make_comparison(runs(seeds=1))
-    cut = replace(comparison, cuts=("140 training rows instead of 280", "1 seed instead of 3"), uncut=5400.0)
+    cut = replace(comparison, cuts=("140 training rows instead of 280", "1 seed instead of 3"), full_estimate=5400.0)
     assert advise(cut).caveats[:3] == (*cut.cuts, advise(comparison).caveats[0])
     assert cut_to_fit(cut) == (
         "Cut to fit the budget: 140 training rows instead of 280; 1 seed instead of 3. All of it was foretold to take"
@@ -64,8 +64,8 @@ def test_of_a_tie_the_cheaper_is_chosen() -> None:
 
 def test_a_tie_depends_on_what_a_gain_is_worth() -> None:
     made = make_runs(TRUTHS | {"linear": 0.696}, flops=FLOPS, noise=0.02)
-    assert advise(make_comparison(made, worth=0.001)).choice == "full"
-    assert advise(make_comparison(made, worth=0.01)).choice == "linear"
+    assert advise(make_comparison(made, min_effect=0.001)).choice == "full"
+    assert advise(make_comparison(made, min_effect=0.01)).choice == "linear"
 
 
 def test_undecided_names_its_price() -> None:
@@ -111,7 +111,7 @@ def test_an_open_method_where_only_one_family_ran_is_undecided() -> None:
 def test_a_dearer_rival_that_cannot_gain_what_matters_leaves_nothing_open() -> None:
     """`linear` may be better than `full` by much and cannot be much worse: no need to know more."""
     made = make_runs({"linear": 0.712, "full": 0.7}, flops=FLOPS, test_rows=2000, noise=0.25)
-    comparison = make_comparison(made, worth=0.02)
+    comparison = make_comparison(made, min_effect=0.02)
     low, high = comparison.difference("linear", "full").interval
     assert -0.014 < low < 0 and high > 0.015, "the case that is meant"
     assert advise(comparison).choice == "linear"

@@ -33,7 +33,9 @@ def test_where_the_budget_left_no_time_it_is_larger() -> None:
 
 @pytest.mark.parametrize("given", ["180", "180s"])  # as earlier versions wrote it, and this one
 def test_where_the_budget_cut_it_holds_all_that_was_left_out(given: str) -> None:
-    cut = unfinished(COMMAND.replace("--out", f"--budget {given} --out"), cuts=("1 seed instead of 3",), uncut=7000.0)
+    cut = unfinished(
+        COMMAND.replace("--out", f"--budget {given} --out"), cuts=("1 seed instead of 3",), full_estimate=7000.0
+    )
     assert asked(cut) == "warmstart compare 'my prices.csv' --target price --budget 3h --out study-longer"
 
 

@@ -11,9 +11,9 @@ SIZES = (100, 400, 1600)
 STEEP, FLAT = (2.0, 0.35), (0.5, 0.12)  # factor and slope: they cross at 415 rows
 
 
-def comparison(worth: float = 0.01, noise_floor: float | None = None, **laws: tuple[float, float]) -> Comparison:
+def comparison(min_effect: float = 0.01, noise_floor: float | None = None, **laws: tuple[float, float]) -> Comparison:
     made = make_curve_runs(laws, SIZES)
-    return make_comparison(made, worth, noise_floor)
+    return make_comparison(made, min_effect, noise_floor)
 
 
 def test_where_it_won_is_named() -> None:

@@ -27,8 +27,8 @@ def rows_of(texts: list[str], targets: list[object], keys: list[str] | None = No
 
 def example(kind: str, n: int = 90) -> tuple[Task, Rows]:
     """Texts of three known words each, from which the target follows."""
-    dice = np.random.default_rng(0)
-    first, second = dice.integers(3, size=n), dice.integers(3, size=n)
+    generator = np.random.default_rng(0)
+    first, second = generator.integers(3, size=n), generator.integers(3, size=n)
     texts = [f"a {COLOURS[i]} thing, no {j}{j}{j}, lot {k}" for k, (i, j) in enumerate(zip(first, second, strict=True))]
     if kind == "number":
         return Regression("price", "linear", 30.0, 14.0), rows_of(
@@ -100,11 +100,11 @@ def test_the_strength_is_searched_and_the_search_is_paid_for() -> None:
 
 
 def test_noise_is_answered_with_a_strong_penalty() -> None:
-    dice = np.random.default_rng(1)
-    texts = [" ".join(map(str, dice.integers(50, size=6))) for _ in range(80)]
-    rows = rows_of(texts, [float(v) for v in dice.normal(size=80)])
+    generator = np.random.default_rng(1)
+    texts = [" ".join(map(str, generator.integers(50, size=6))) for _ in range(80)]
+    rows = rows_of(texts, [float(v) for v in generator.normal(size=80)])
     task = Regression("noise", "linear", 0.0, 1.0)
-    fresh = [" ".join(map(str, dice.integers(50, size=6))) for _ in range(80)]
+    fresh = [" ".join(map(str, generator.integers(50, size=6))) for _ in range(80)]
     fitted = fit_linear(task, rows, 0)
     assert max(trial.settings["alpha"] for trial in fitted.trials) > 9
     assert np.abs(fitted.baseline.outputs(fresh) - fitted.baseline.outputs(["zzz"])).mean() < 0.2
@@ -165,11 +165,11 @@ def test_poor_data_neither_fails_nor_warns(texts: list[str], targets: list[objec
 
 
 def test_probabilities_of_noise_are_modest() -> None:
-    dice = np.random.default_rng(2)
-    texts = [" ".join(map(str, dice.integers(40, size=5))) for _ in range(120)]
-    rows = rows_of(texts, [COLOURS[i] for i in dice.integers(3, size=120)])
+    generator = np.random.default_rng(2)
+    texts = [" ".join(map(str, generator.integers(40, size=5))) for _ in range(120)]
+    rows = rows_of(texts, [COLOURS[i] for i in generator.integers(3, size=120)])
     task = Classification("colour", tuple(sorted(COLOURS)))
-    fresh = [" ".join(map(str, dice.integers(40, size=5))) for _ in range(100)]
+    fresh = [" ".join(map(str, generator.integers(40, size=5))) for _ in range(100)]
     probability = np.exp(outputs := fit_linear(task, rows, 0).baseline.outputs(fresh).astype(np.float64))
     probability /= np.exp(outputs).sum(1, keepdims=True)
     assert probability.max(1).mean() < 0.5

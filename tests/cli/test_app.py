@@ -22,7 +22,7 @@ from warmstart.cli import show
 from warmstart.errors import TrainingError
 from warmstart.models.pretrained.base import Base
 from warmstart.planning.forecast import PlanResult, RegimeForecast
-from warmstart.study import progress as watch
+from warmstart.study import progress as validation
 
 START = (sys.executable, "-m", "warmstart")
 COMMANDS = (
@@ -164,11 +164,11 @@ def test_what_is_looked_at_is_said_now_and_then(
         return 7
 
     clock = iter(range(0, 1000, 4))
-    monkeypatch.setattr(watch.time, "monotonic", lambda: next(clock))
-    assert watch.run_with_status(steps(), quiet=False) == 7
+    monkeypatch.setattr(validation.time, "monotonic", lambda: next(clock))
+    assert validation.run_with_status(steps(), quiet=False) == 7
     said = capsys.readouterr().err.splitlines()
     assert said[0] == "0" and 3 <= len(said) <= 10
-    assert watch.run_with_status(steps(), quiet=True) == 7 and capsys.readouterr().err == ""
+    assert validation.run_with_status(steps(), quiet=True) == 7 and capsys.readouterr().err == ""
 
 
 def test_runs_are_one_line_each_in_80_columns(capsys: pytest.CaptureFixture[str]) -> None:
@@ -188,7 +188,7 @@ def test_runs_are_one_line_each_in_80_columns(capsys: pytest.CaptureFixture[str]
 def test_the_demo_begins_with_its_own_catalogue_and_may_begin_again(tmp_path: Path) -> None:
     out = tmp_path / "demo"
     with patch.object(
-        watch, "run_with_progress", side_effect=OSError(28, "No space left on device", str(out))
+        validation, "run_with_progress", side_effect=OSError(28, "No space left on device", str(out))
     ) as progress:
         for _ in range(2):
             answer = call("demo", "--out", out)
@@ -212,7 +212,7 @@ def test_sigterm_keeps_what_is_finished_and_resume_comes_to_the_same(
         if text.startswith("linear-r84-s0"):
             os.kill(os.getpid(), signal.SIGTERM)
 
-    with patch.object(watch, "print_status", stop_after_linear):
+    with patch.object(validation, "print_status", stop_after_linear):
         stopped = call("compare", *usual, *QUICK, "--out", out)
     assert stopped == Answer(143, "", f"stopped; what is finished is kept.\nhint: go on with: warmstart resume {out}\n")
     finished = {path: path.stat().st_mtime_ns for path in (out / "runs").glob("*/run.json")}
@@ -234,7 +234,7 @@ def test_a_fit_is_resumed_and_once_finished_left_alone(usual: tuple[str, ...], t
         if "frozen, 84 rows" in text:
             os.kill(os.getpid(), signal.SIGINT)
 
-    with patch.object(watch, "print_status", stop_while_training):
+    with patch.object(validation, "print_status", stop_while_training):
         assert call("fit", *words).code == 130
     assert not (out / "run.json").exists()
     assert call("fit", *words).code == 2  # something is there: it is not overwritten

@@ -25,8 +25,8 @@ every_method = pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
 FOUR_BIT_ERROR = 0.2  # what rounding the weights to 4 bits may change
 
 
-def made(method: Method, base: Base, draw: RunData) -> tuple[Model, Rates]:
-    return model_of(method, Pretrained(base).body(0), draw.task)
+def made(method: Method, base: Base, run_data: RunData) -> tuple[Model, Rates]:
+    return model_of(method, Pretrained(base).body(0), run_data.task)
 
 
 def parameters_of(model: nn.Module) -> dict[str, Tensor]:
@@ -147,13 +147,13 @@ def test_layers_that_cannot_learn_keep_their_statistics(method: Method, base: Ba
     assert {name.rpartition(".")[0] for name in moved} == {f"{layer.name}.1" for layer in learning}
 
 
-def stored(method: Method, base: Base, draw: RunData, folder: Path) -> Model:
+def stored(method: Method, base: Base, run_data: RunData, folder: Path) -> Model:
     """A model of this method, trained a little and saved."""
-    model, rates = made(method, base, draw)
-    train_steps(model, rates, draw, base, replace(STEPS, lr=1e-2))
+    model, rates = made(method, base, run_data)
+    train_steps(model, rates, run_data, base, replace(STEPS, lr=1e-2))
     model.eval()
-    facts = save_network(folder, model, Pretrained(base), draw.task)
-    save_model(folder, facts | {"regime": "some"}, draw.task, draw.schema, {})
+    facts = save_network(folder, model, Pretrained(base), run_data.task)
+    save_model(folder, facts | {"regime": "some"}, run_data.task, run_data.schema, {})
     return model
 
 

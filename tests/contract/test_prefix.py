@@ -103,14 +103,16 @@ def fresh() -> RunData:
     return tiny_draw(REGRESSION)
 
 
-def carried_out(start: Made, method: Method, draw: RunData, **changes: object) -> tuple[list[Step], TrainedStages]:
+def carried_out(start: Made, method: Method, run_data: RunData, **changes: object) -> tuple[list[Step], TrainedStages]:
     regime = Regime("some", start, (Stage(method),), DEFAULTS["full"])
-    steps: Generator[Step, None, TrainedStages] = train_stages(regime, replace(CONFIG, **changes), draw, looks=2)
+    steps: Generator[Step, None, TrainedStages] = train_stages(
+        regime, replace(CONFIG, **changes), run_data, evaluations=2
+    )
     return to_its_end(steps)
 
 
-def scored(trained: TrainedStages, start: Made, draw: RunData, whole: bool = False) -> np.ndarray:
-    examples = draw.shared.examples(start.inputs, draw.splits.test, draw.task.targets(draw.splits.test))
+def scored(trained: TrainedStages, start: Made, run_data: RunData, whole: bool = False) -> np.ndarray:
+    examples = run_data.shared.examples(start.inputs, run_data.splits.test, run_data.task.targets(run_data.splits.test))
     if whole:
         return outputs(trained.model, examples)
     with use_prefix_cache(trained.model, trained.reads):
@@ -132,12 +134,12 @@ def alike(cached: tuple[list[Step], TrainedStages], computed: tuple[list[Step], 
 def test_training_on_a_stored_prefix_is_training_on_the_whole(
     kind: str, method: str, base: Base, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    start, draw = made(kind, base), fresh()
-    cached = carried_out(start, ABOVE[method], draw)
+    start, run_data = made(kind, base), fresh()
+    cached = carried_out(start, ABOVE[method], run_data)
     assert isinstance(cached[1].reads, PrefixCache)
     once = len(start.calls)
     np.testing.assert_allclose(
-        scored(cached[1], start, draw), scored(cached[1], start, draw, whole=True), atol=1e-5, rtol=0
+        scored(cached[1], start, run_data), scored(cached[1], start, run_data, whole=True), atol=1e-5, rtol=0
     )
     assert once <= 2 + 2  # two rows tried whole and cut, then 120 rows in two batches
     monkeypatch.setattr(prefix, "STORED_BYTES", 0)  # nothing fits
@@ -148,46 +150,51 @@ def test_training_on_a_stored_prefix_is_training_on_the_whole(
 
 @pytest.mark.parametrize("kind", CONFIGS)
 def test_another_seed_rate_or_regime_computes_nothing_below(kind: str, base: Base) -> None:
-    start, draw = made(kind, base), fresh()
-    _, first = carried_out(start, Frozen(unfrozen=1), draw)
+    start, run_data = made(kind, base), fresh()
+    _, first = carried_out(start, Frozen(unfrozen=1), run_data)
     start.calls.clear()
-    same = [carried_out(start, Frozen(unfrozen=1), draw, seed=1), carried_out(start, Frozen(unfrozen=1), draw, lr=1e-3)]
-    same.append(carried_out(start, Discriminative(frozen=3), draw))
+    same = [
+        carried_out(start, Frozen(unfrozen=1), run_data, seed=1),
+        carried_out(start, Frozen(unfrozen=1), run_data, lr=1e-3),
+    ]
+    same.append(carried_out(start, Discriminative(frozen=3), run_data))
     if kind != "gpt2":
-        same.append(carried_out(start, LoRA(layers=1), draw))
+        same.append(carried_out(start, LoRA(layers=1), run_data))
     assert all(trained.reads is first.reads for _, trained in same) and not start.calls
-    _, deeper = carried_out(start, Frozen(unfrozen=2), draw)
+    _, deeper = carried_out(start, Frozen(unfrozen=2), run_data)
     assert deeper.reads is not first.reads and start.calls
 
 
 def test_other_weights_below_are_computed_anew(base: Base) -> None:
-    start, draw = made("bert", base), fresh()
-    _, first = carried_out(start, Frozen(unfrozen=1), draw)
+    start, run_data = made("bert", base), fresh()
+    _, first = carried_out(start, Frozen(unfrozen=1), run_data)
     other = replace(start, weights=1)
-    _, second = carried_out(other, Frozen(unfrozen=1), draw)
+    _, second = carried_out(other, Frozen(unfrozen=1), run_data)
     assert second.reads is not first.reads
-    np.testing.assert_allclose(scored(second, other, draw), scored(second, other, draw, whole=True), atol=1e-5, rtol=0)
+    np.testing.assert_allclose(
+        scored(second, other, run_data), scored(second, other, run_data, whole=True), atol=1e-5, rtol=0
+    )
 
 
 def test_a_later_stage_reads_what_the_stages_before_made_of_the_body(base: Base) -> None:
-    start, draw = made("bert", base), fresh()
+    start, run_data = made("bert", base), fresh()
     stages = (Stage(Full(), share=0.5), Stage(Frozen(unfrozen=1), share=0.5))
-    steps = train_stages(Regime("some", start, stages, DEFAULTS["full"]), CONFIG, draw, looks=1)
+    steps = train_stages(Regime("some", start, stages, DEFAULTS["full"]), CONFIG, run_data, evaluations=1)
     with pytest.raises(StopIteration) as stop:
         while True:
             next(steps)
     assert isinstance(stop.value.value.reads, PrefixCache)
-    found = scored(stop.value.value, start, draw)
-    np.testing.assert_allclose(found, scored(stop.value.value, start, draw, whole=True), atol=1e-5, rtol=0)
+    found = scored(stop.value.value, start, run_data)
+    np.testing.assert_allclose(found, scored(stop.value.value, start, run_data, whole=True), atol=1e-5, rtol=0)
 
 
 def test_a_run_scores_its_rows_on_the_prefix_and_times_the_whole_model(base: Base, tmp_path: Path) -> None:
-    counted, draw = made("bert", base), fresh()
+    counted, run_data = made("bert", base), fresh()
     start = Scratch(lambda: counted.body(0), base.inputs)
     regime = Regime("some", start, (Stage(Frozen(unfrozen=1)),), DEFAULTS["full"])
     for name in ("first", "again"):
         counted.calls.clear()
-        steps: Generator[Step, None, Run] = train_run(TunedRegime(regime, CONFIG), draw, tmp_path / name)
+        steps: Generator[Step, None, Run] = train_run(TunedRegime(regime, CONFIG), run_data, tmp_path / name)
         with pytest.raises(StopIteration):
             while True:
                 next(steps)
@@ -238,11 +245,11 @@ def paired(words: int) -> nn.Module:
 
 @pytest.mark.parametrize("build", [Mixing, paired], ids=["wrong", "raises"])
 def test_a_body_that_cannot_be_cut_is_computed_whole(build: Callable[[int], nn.Module], base: Base) -> None:
-    start, draw = Made(lambda: build(len(base.inputs.tokenizer)), base.inputs), fresh()
-    steps, trained = carried_out(start, Frozen(unfrozen=1), draw)
+    start, run_data = Made(lambda: build(len(base.inputs.tokenizer)), base.inputs), fresh()
+    steps, trained = carried_out(start, Frozen(unfrozen=1), run_data)
     assert not isinstance(trained.reads, PrefixCache) and len(steps) == CONFIG.steps
-    assert list(draw.shared._stored.values()) == [None]  # remembered
-    _, probe = carried_out(start, Frozen(), draw)
+    assert list(run_data.shared._stored.values()) == [None]  # remembered
+    _, probe = carried_out(start, Frozen(), run_data)
     assert isinstance(probe.reads, PrefixCache)  # whole, it may well be stored
 
 
@@ -259,11 +266,11 @@ def test_blocks_that_give_tuples_are_passed_over_with_tuples(base: Base) -> None
         body.blocks = nn.ModuleList(Pair() for _ in range(3))
         return body
 
-    start, draw = Made(build, base.inputs), fresh()
-    _, trained = carried_out(start, Frozen(unfrozen=1), draw)
+    start, run_data = Made(build, base.inputs), fresh()
+    _, trained = carried_out(start, Frozen(unfrozen=1), run_data)
     assert isinstance(trained.reads, PrefixCache)
     np.testing.assert_allclose(
-        scored(trained, start, draw), scored(trained, start, draw, whole=True), atol=1e-5, rtol=0
+        scored(trained, start, run_data), scored(trained, start, run_data, whole=True), atol=1e-5, rtol=0
     )
 
 
@@ -271,34 +278,34 @@ def test_blocks_that_give_tuples_are_passed_over_with_tuples(base: Base) -> None
     ("method", "depth"), [(Full(), 0), (Frozen(unfrozen=3), 0), (Frozen(unfrozen=2), 1), (Frozen(), None)]
 )
 def test_the_cut_is_below_the_lowest_layer_that_learns(method: Method, depth: int | None, base: Base) -> None:
-    start, draw = made("llama", base), fresh()
-    model = start_model(Regime("some", start, (Stage(method),), DEFAULTS["full"]), draw.task, 0)
+    start, run_data = made("llama", base), fresh()
+    model = start_model(Regime("some", start, (Stage(method),), DEFAULTS["full"]), run_data.task, 0)
     set_trainable(model, method.rates(model))
     assert frozen_depth(model) == depth
-    assert isinstance(draw.shared.below(model, start.inputs), PrefixCache) == (depth != 0)
+    assert isinstance(run_data.shared.below(model, start.inputs), PrefixCache) == (depth != 0)
 
 
 def test_what_was_not_used_for_longest_makes_room(base: Base, monkeypatch: pytest.MonkeyPatch) -> None:
-    start, draw = made("bert", base), fresh()
-    shared: SharedData = draw.shared
-    _, first = carried_out(start, Frozen(unfrozen=1), draw)
+    start, run_data = made("bert", base), fresh()
+    shared: SharedData = run_data.shared
+    _, first = carried_out(start, Frozen(unfrozen=1), run_data)
     assert isinstance(first.reads, PrefixCache)
     monkeypatch.setattr(prefix, "STORED_BYTES", first.reads.values.nbytes + 120 * 16 * 4)
-    _, probe = carried_out(start, Frozen(), draw)
-    carried_out(start, Frozen(unfrozen=1), draw)  # used again: the probe's is the older one
-    _, other = carried_out(replace(start, weights=1), Frozen(), draw)
+    _, probe = carried_out(start, Frozen(), run_data)
+    carried_out(start, Frozen(unfrozen=1), run_data)  # used again: the probe's is the older one
+    _, other = carried_out(replace(start, weights=1), Frozen(), run_data)
     kept = [stored for stored in shared._stored.values() if stored is not None]
     assert kept[0] is first.reads and kept[1] is other.reads and probe.reads not in kept
 
 
 def test_a_model_is_whole_again_after_an_interruption_and_no_file_is_left(base: Base, tmp_path: Path) -> None:
-    start, draw = made("bert", base), fresh()
+    start, run_data = made("bert", base), fresh()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("tempfile.tempdir", str(tmp_path))
-        _, trained = carried_out(start, Frozen(unfrozen=1), draw)
+        _, trained = carried_out(start, Frozen(unfrozen=1), run_data)
         assert not os.listdir(tmp_path)
-    before = scored(trained, start, draw, whole=True)
+    before = scored(trained, start, run_data, whole=True)
     with pytest.raises(KeyboardInterrupt), use_prefix_cache(trained.model, trained.reads):
         raise KeyboardInterrupt
-    assert (scored(trained, start, draw, whole=True) == before).all()
+    assert (scored(trained, start, run_data, whole=True) == before).all()
     assert not any("forward" in vars(module) for module in trained.model.modules())

@@ -95,7 +95,7 @@ def test_general_rows_and_the_pull_go_on_too(method: Method, tmp_path: Path, mon
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     decoder = find_base(save_decoder(tmp_path / "base", scale=1.0), max_length=64)
     regime = Regime("full", Pretrained(decoder), (Stage(method),), DEFAULTS["full"])
-    config = TrainConfig(steps=6, lr=5e-3, batch_size=4, micro_batch=2, replay=0.4, toward_base=20.0)
+    config = TrainConfig(steps=6, lr=5e-3, batch_size=4, micro_batch=2, replay=0.4, l2_sp=20.0)
 
     def begun(checkpoints: Checkpoints | None) -> Generator[Step, None, TrainedStages]:
         return train_stages(regime, config, language_draw(), 2, checkpoints)

@@ -182,10 +182,10 @@ def test_the_head_is_drawn_from_the_seed_and_its_loss_can_be_learned(schema: Sch
 def test_the_interval_covers_nine_in_ten_new_rows(validation: int) -> None:
     """Over many draws the coverage of the k-th of n errors is k / (n + 1); k is the least that reaches 90 %."""
     task = task_from_json({"name": "regression", "target": "y", "scale": "linear", "mean": 5.0, "deviation": 2.0})
-    dice = np.random.default_rng(0)
+    generator = np.random.default_rng(0)
     covered = []
     for _ in range(2000):
-        errors = dice.standard_t(4, size=validation + 50).astype(np.float32)
+        errors = generator.standard_t(4, size=validation + 50).astype(np.float32)
         targets = np.zeros(len(errors), dtype=np.float32)
         calibration = task.calibrate(errors[:validation, None], targets[:validation])
         named = task.metrics(errors[validation:, None], targets[validation:], calibration)

@@ -48,8 +48,8 @@ def decoder(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="session")
 def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    dice = np.random.default_rng(0)
-    animals, does = dice.choice(ANIMALS, ROWS), dice.choice(DOES, ROWS)
+    generator = np.random.default_rng(0)
+    animals, does = generator.choice(ANIMALS, ROWS), generator.choice(DOES, ROWS)
     texts = [f"the lazy {a} {d} at {i}" for i, (a, d) in enumerate(zip(animals, does, strict=True))]
     turns = [
         [{"role": "user", "content": text}, {"role": "assistant", "content": animal}]
@@ -337,9 +337,11 @@ def test_rows_with_nothing_to_read_are_answered_with_nothing(table: Path, decode
 def test_a_model_of_a_given_size_learns_a_corpus(tmp_path: Path) -> None:
     corpus = tmp_path / "corpus"
     corpus.mkdir()
-    dice = np.random.default_rng(1)
+    generator = np.random.default_rng(1)
     for i in range(40):
-        words = " ".join(f"the {a} {d}." for a, d in zip(dice.choice(ANIMALS, 40), dice.choice(DOES, 40), strict=True))
+        words = " ".join(
+            f"the {a} {d}." for a, d in zip(generator.choice(ANIMALS, 40), generator.choice(DOES, 40), strict=True)
+        )
         (corpus / f"{i}.txt").write_text(words)
     out = tmp_path / "run"
     asked = {"parameters": "200k", "tokens": "40k", "trials": 1, "max_length": 64, "log": False}

@@ -192,8 +192,8 @@ def test_a_stream_is_drawn_from_its_seed(model: Any) -> None:
 
 def test_top_p_leaves_out_the_unlikely() -> None:
     logits = torch.tensor([0.5, 0.3, 0.15, 0.05]).log()
-    dice = torch.Generator().manual_seed(0)
-    drawn = {module._drawn(logits, 1.0, 0.6, dice) for _ in range(200)}
+    generator = torch.Generator().manual_seed(0)
+    drawn = {module._drawn(logits, 1.0, 0.6, generator) for _ in range(200)}
     assert drawn == {0, 1}
 
 
@@ -207,9 +207,9 @@ def test_streamed_pieces_are_whole_characters_and_together_the_text() -> None:
 
 def test_bytes_that_are_no_text_are_replaced_as_the_tokenizer_does() -> None:
     tokenizer = byte_tokenizer()
-    dice = np.random.default_rng(0)
+    generator = np.random.default_rng(0)
     for _ in range(50):
-        ids = dice.integers(0, len(tokenizer), 40).tolist()
+        ids = generator.integers(0, len(tokenizer), 40).tolist()
         assert "".join(decode_stream(tokenizer, ids)) == tokenizer.decode(ids, skip_special_tokens=True)
 
 

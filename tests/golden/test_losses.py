@@ -21,11 +21,11 @@ STEPS = 16
 TOLERANCE = 2e-4
 
 
-def losses(name: str, base: Base, draw: RunData) -> list[float]:
-    regime = REGIMES[name](RegimeContext(base, len(draw.splits.train)))
+def losses(name: str, base: Base, run_data: RunData) -> list[float]:
+    regime = REGIMES[name](RegimeContext(base, len(run_data.splits.train)))
     lr = {"frozen": 1e-2, "scratch-dnn": 1e-3}.get(name, 1e-3)
     config = TrainConfig(steps=STEPS, lr=lr, batch_size=8, word_dropout=0.1)
-    steps = train_stages(regime, config, draw, looks=1)
+    steps = train_stages(regime, config, run_data, evaluations=1)
     return [next(steps).loss for _ in range(STEPS)]
 
 

@@ -52,17 +52,17 @@ def other(vocabulary):
 
 def saved(start: Start, folder: Path) -> tuple[Model, np.ndarray]:
     """An untrained model in a folder, with its outputs."""
-    draw = tiny_draw(REGRESSION)
+    run_data = tiny_draw(REGRESSION)
     body = start.body(0)
-    model = Model(body, draw.task.head(getattr(body, "width", 16), 0), start.pooling).eval()
+    model = Model(body, run_data.task.head(getattr(body, "width", 16), 0), start.pooling).eval()
     save_model(
         folder,
-        save_network(folder, model, start, draw.task) | {"regime": "some"},
-        draw.task,
-        draw.schema,
+        save_network(folder, model, start, run_data.task) | {"regime": "some"},
+        run_data.task,
+        run_data.schema,
         {"quantile": 1.0},
     )
-    return model, Network(model, start.inputs).outputs(draw.splits.test.texts)
+    return model, Network(model, start.inputs).outputs(run_data.splits.test.texts)
 
 
 def test_a_hashed_network_comes_back_in_its_size(tmp_path: Path) -> None:
@@ -75,10 +75,10 @@ def test_a_hashed_network_comes_back_in_its_size(tmp_path: Path) -> None:
 def test_an_architecture_of_one_s_own_goes_through_run_store_and_load(base: Base, tmp_path: Path) -> None:
     path = tmp_path / "network.py"
     path.write_text(CODE)
-    draw = tiny_draw(REGRESSION)
+    run_data = tiny_draw(REGRESSION)
     build = from_file(f"{path}:build", len(base.inputs.tokenizer))
     regime = Regime("scratch-build", Scratch(build, base.inputs, base.pooling), (Stage(Full()),), DEFAULTS["scratch"])
-    steps = train_run(TunedRegime(regime, TrainConfig(steps=20, lr=1e-2, batch_size=8)), draw, tmp_path / "run")
+    steps = train_run(TunedRegime(regime, TrainConfig(steps=20, lr=1e-2, batch_size=8)), run_data, tmp_path / "run")
     while True:
         try:
             next(steps)
@@ -87,10 +87,10 @@ def test_an_architecture_of_one_s_own_goes_through_run_store_and_load(base: Base
             break
     assert (done.family, done.start) == ("scratch", "random weights") and done.test is not None
     stored = load_model(tmp_path / "run", code=f"{path}:build")
-    outputs = stored.predictor.outputs(draw.splits.test.texts)
+    outputs = stored.predictor.outputs(run_data.splits.test.texts)
     again = stored.task.predictions(outputs, stored.calibration)["prediction"]
     np.testing.assert_allclose(again, done.predictions["prediction"], rtol=1e-5)
-    by_function = load_model(tmp_path / "run", build=build).predictor.outputs(draw.splits.test.texts)
+    by_function = load_model(tmp_path / "run", build=build).predictor.outputs(run_data.splits.test.texts)
     assert (by_function == outputs).all()
     with pytest.raises(UsageError, match=r"an architecture of its own .*\nhint: name the code .*--model file.py:"):
         load_model(tmp_path / "run")
@@ -99,18 +99,18 @@ def test_an_architecture_of_one_s_own_goes_through_run_store_and_load(base: Base
 
 
 def test_adapters_are_small_and_name_their_base(base: Base, tmp_path: Path) -> None:
-    draw = tiny_draw(REGRESSION)
+    run_data = tiny_draw(REGRESSION)
     body = LoRA(rank=2).prepare(Pretrained(base).body(0))
-    model = Model(body, draw.task.head(16, 0))
-    facts = save_network(tmp_path, model, Pretrained(base), draw.task) | {"regime": "lora"}
-    save_model(tmp_path, facts, draw.task, draw.schema, {})
+    model = Model(body, run_data.task.head(16, 0))
+    facts = save_network(tmp_path, model, Pretrained(base), run_data.task) | {"regime": "lora"}
+    save_model(tmp_path, facts, run_data.task, run_data.schema, {})
     assert not (tmp_path / "body").exists()
     assert (
         json.loads((tmp_path / "adapter" / "adapter_config.json").read_text())["base_model_name_or_path"]
         == base.location
     )
     facts["body"]["base"] = "no_such_base"
-    save_model(tmp_path, facts, draw.task, draw.schema, {})
+    save_model(tmp_path, facts, run_data.task, run_data.schema, {})
     with pytest.raises(MissingError, match=r"holds adapters for the base 'no_such_base', which is not here"):
         load_model(tmp_path)
 
@@ -119,10 +119,10 @@ def test_adapters_for_a_base_in_a_folder_are_loaded_from_any_other(
     base: Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(Path(base.location).parent)
-    draw, start = tiny_draw(REGRESSION), Pretrained(find_base(Path(base.location).name))
-    model = Model(LoRA(rank=2).prepare(start.body(0)), draw.task.head(16, 0))
-    facts = save_network(tmp_path / "run", model, start, draw.task) | {"regime": "lora"}
-    save_model(tmp_path / "run", facts, draw.task, draw.schema, {})
+    run_data, start = tiny_draw(REGRESSION), Pretrained(find_base(Path(base.location).name))
+    model = Model(LoRA(rank=2).prepare(start.body(0)), run_data.task.head(16, 0))
+    facts = save_network(tmp_path / "run", model, start, run_data.task) | {"regime": "lora"}
+    save_model(tmp_path / "run", facts, run_data.task, run_data.schema, {})
     monkeypatch.chdir(tmp_path)
     assert load_model(tmp_path / "run").regime == "lora"
 
@@ -131,20 +131,20 @@ def test_an_output_layer_that_the_base_has_not_learns_and_is_kept_beside_the_ada
     base: Base, tmp_path: Path
 ) -> None:
     plain = language_draw()
-    draw = replace(plain, schema=replace(plain.schema, task="masked-lm"))
+    run_data = replace(plain, schema=replace(plain.schema, task="masked-lm"))
     regime = Regime("lora", Pretrained(base), (Stage(LoRA(rank=2)),), LANGUAGE_DEFAULTS["lora"])
-    steps = train_run(TunedRegime(regime, TrainConfig(steps=3, lr=1e-2, batch_size=8)), draw, tmp_path / "run")
+    steps = train_run(TunedRegime(regime, TrainConfig(steps=3, lr=1e-2, batch_size=8)), run_data, tmp_path / "run")
     while True:
         try:
             next(steps)
         except StopIteration as stop:
             done = stop.value
             break
-    stored, test = load_model(tmp_path / "run"), draw.splits.test
+    stored, test = load_model(tmp_path / "run"), run_data.splits.test
     found = stored.task.score(stored.predictor.outputs(test.texts), stored.task.targets(test), stored.calibration)
     assert mean_score(found) == pytest.approx(done.test, rel=1e-5)
     learned = load_file(tmp_path / "run" / "head.safetensors")
-    drawn = start_model(regime, draw.task, 0).head.state_dict()
+    drawn = start_model(regime, run_data.task, 0).head.state_dict()
     assert learned.keys() == drawn.keys() and not any(torch.equal(learned[name], drawn[name]) for name in drawn)
     (tmp_path / "run" / "head.safetensors").unlink()
     with pytest.raises(InputError, match=r"lacks the output layer .*: earlier versions left it out"):

@@ -39,7 +39,9 @@ def test_the_same_is_learned_with_the_same_random_numbers(
 ) -> None:
     regime = Regime("some", Pretrained(base, dropout=0.3), (Stage(method),), DEFAULTS["full"])
     plain, again = (
-        carried_out(train_stages(regime, config, replace(regression, shared=SharedData(regression.splits)), looks=2))
+        carried_out(
+            train_stages(regime, config, replace(regression, shared=SharedData(regression.splits)), evaluations=2)
+        )
         for config in (CONFIG, replace(CONFIG, gradient_checkpointing=True))
     )
     assert [step.loss for step in plain[0]] == [step.loss for step in again[0]]
@@ -51,9 +53,9 @@ def test_running_statistics_move_once_a_step(base: Base, regression: RunData) ->
     body = partial(Tower, len(base.inputs.tokenizer))
     regime = Regime("own", Scratch(body, base.inputs, base.pooling), (Stage(Full()),), DEFAULTS["full"])
     plain, again = (
-        carried_out(train_stages(regime, config, replace(regression, shared=SharedData(regression.splits)), looks=2))[
-            1
-        ].model
+        carried_out(
+            train_stages(regime, config, replace(regression, shared=SharedData(regression.splits)), evaluations=2)
+        )[1].model
         for config in (CONFIG, replace(CONFIG, gradient_checkpointing=True))
     )
     mine, other = plain.state_dict(), again.state_dict()

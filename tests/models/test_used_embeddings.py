@@ -28,8 +28,8 @@ def wide(base: Base) -> torch.nn.Module:
     return body
 
 
-def used_in(draw: RunData, base: Base) -> torch.Tensor:
-    tokens = draw.shared.encoded(base.inputs).tokens.values  # type: ignore[attr-defined]
+def used_in(run_data: RunData, base: Base) -> torch.Tensor:
+    tokens = run_data.shared.encoded(base.inputs).tokens.values  # type: ignore[attr-defined]
     return torch.unique(torch.from_numpy(tokens.astype("int64")))
 
 

@@ -20,12 +20,12 @@ CONFIG = TrainConfig(steps=5, lr=1e-3, batch_size=8, warmup=0.4, weight_decay=0.
 def test_training_all_weights_equals_a_loop_written_by_hand(
     kind: str, base: Base, regression: RunData, classes: RunData
 ) -> None:
-    draw = regression if kind == "regression" else classes
-    ours, rates = model_of(Full(), Pretrained(base).body(0), draw.task)
+    run_data = regression if kind == "regression" else classes
+    ours, rates = model_of(Full(), Pretrained(base).body(0), run_data.task)
     theirs = copy.deepcopy(ours).train()
-    stream = stream_of(examples_of(draw, base), CONFIG)
+    stream = stream_of(examples_of(run_data, base), CONFIG)
 
-    losses = [step.loss for step in train(start_training(ours, rates, CONFIG), draw.task, stream, CONFIG)]
+    losses = [step.loss for step in train(start_training(ours, rates, CONFIG), run_data.task, stream, CONFIG)]
 
     embeddings = theirs.body.embeddings
     tables = [embeddings.word_embeddings, embeddings.position_embeddings, embeddings.token_type_embeddings]

@@ -23,7 +23,7 @@ OPTIONS = Options(regimes=("constant", "frozen", "full"), seeds=3, trials=3)
 def plan(base: Base) -> RunPlan:
     """1,000 rows, of which 700 are for training; a row takes 10 ms."""
     made = first_plan(tiny_problem(REGRESSION, base, 1000), OPTIONS)
-    return replace(made, paces=dict.fromkeys(made.networks, 0.01))
+    return replace(made, seconds_per_row=dict.fromkeys(made.networks, 0.01))
 
 
 def within(plan: RunPlan, seconds: float) -> RunPlan:
@@ -63,9 +63,11 @@ def test_every_cut_is_said(plan: RunPlan) -> None:
 
 def test_what_all_of_it_would_take_is_kept(plan: RunPlan, tmp_path: Path) -> None:
     cut = within(plan, plan.seconds() / 30)
-    assert cut.uncut == plan.seconds() and within(plan, plan.seconds() + 1).uncut is None
+    assert cut.full_estimate == plan.seconds() and within(plan, plan.seconds() + 1).full_estimate is None
     cuts.save_plan(cut, tmp_path / "plan.json")
-    assert cuts.load_plan(first_plan(plan.problem, cut.options), tmp_path / "plan.json").uncut == cut.uncut
+    assert (
+        cuts.load_plan(first_plan(plan.problem, cut.options), tmp_path / "plan.json").full_estimate == cut.full_estimate
+    )
 
 
 def test_cutting_rows_cuts_the_steps_of_all_regimes_alike(plan: RunPlan) -> None:
@@ -77,11 +79,11 @@ def test_cutting_rows_cuts_the_steps_of_all_regimes_alike(plan: RunPlan) -> None
 
 def test_the_budget_cuts_rows_auto_from_the_top(plan: RunPlan) -> None:
     asked = first_plan(plan.problem, replace(OPTIONS, rows="auto"))
-    assert within(replace(asked, paces=plan.paces), plan.seconds() / 30).sizes[-1] < 700
+    assert within(replace(asked, seconds_per_row=plan.seconds_per_row), plan.seconds() / 30).sizes[-1] < 700
 
 
 def test_a_plan_goes_on_with_its_cuts(plan: RunPlan, tmp_path: Path) -> None:
-    cut = replace(within(plan, plan.seconds() / 30), forwards={"full": 2.5})
+    cut = replace(within(plan, plan.seconds() / 30), forward_shares={"full": 2.5})
     cuts.save_plan(cut, tmp_path / "plan.json")
     asked = first_plan(plan.problem, replace(OPTIONS, budget=plan.seconds() / 30))
     assert cuts.load_plan(asked, tmp_path / "plan.json") == cut
@@ -97,7 +99,7 @@ def test_changed_data_is_refused(plan: RunPlan, base: Base, tmp_path: Path) -> N
 def test_rows_are_not_cut_where_scoring_costs_more_than_training(base: Base) -> None:
     wide = tiny_problem(REGRESSION, base, n=2_000)
     short = Options(regimes=("full",), seeds=1, trials=1, length=0.001, budget=1e-6)
-    asked = replace(first_plan(wide, short), paces={"full": 1.0})
+    asked = replace(first_plan(wide, short), seconds_per_row={"full": 1.0})
     assert fit_to_budget(asked).sizes == asked.sizes
     long = replace(asked, options=replace(short, length=10.0))
     assert max(fit_to_budget(long).sizes) < max(long.sizes)
@@ -106,7 +108,7 @@ def test_rows_are_not_cut_where_scoring_costs_more_than_training(base: Base) -> 
 def test_rows_to_score_are_cut_where_they_take_more_than_training(base: Base, tmp_path: Path) -> None:
     """Or long texts on a slow machine would be trained on 125 rows, and judged on 3,000 for two hours."""
     few = Options(regimes=("full",), seeds=1, trials=1, length=0.05)
-    asked = replace(first_plan(tiny_problem(REGRESSION, base, 8_000), few), paces={"full": 0.1})
+    asked = replace(first_plan(tiny_problem(REGRESSION, base, 8_000), few), seconds_per_row={"full": 0.1})
     assert len(asked.splits.test) == 1_600 and asked.seconds_of_scoring("full", 5_600) > 0.5 * asked.seconds()
     cut = within(asked, 0.85 * asked.seconds())
     assert (
@@ -125,15 +127,17 @@ def test_long_texts_are_read_less_far_before_few_rows_are_left(plan: RunPlan, tm
     base = replace(plan.problem.base, reads=256, max_length=256)
     mine = Regime("mine", Scratch(lambda: None, base.inputs, "mean"), (Stage(Full()),), DEFAULTS["full"])
     long = replace(
-        plan, problem=replace(plan.problem, bases=(base,), own=(mine,)), paces=plan.paces | {"scratch-dnn": 1e-9}
+        plan,
+        problem=replace(plan.problem, bases=(base,), own=(mine,)),
+        seconds_per_row=plan.seconds_per_row | {"scratch-dnn": 1e-9},
     )
     even = replace(long, tokens={name: {256: 100.0, 128: 98.0, 64: 95.0} for name in ("frozen", "full")})
     assert within(even, even.seconds() / 12).sizes == (175,), "reading less would save too little"
     long = replace(long, tokens={name: {256: 100.0, 128: 95.0, 64: 40.0} for name in ("frozen", "full")})
     short = within(long, long.seconds() / 12)
     assert short.problem.base.max_length == short.problem.own[0].start.inputs.max_length == 64
-    assert short.sizes == (350,) and short.paces["full"] == pytest.approx(0.4 * long.paces["full"])
-    assert short.paces["scratch-dnn"] == 1e-9, "hashed words are all read"
+    assert short.sizes == (350,) and short.seconds_per_row["full"] == pytest.approx(0.4 * long.seconds_per_row["full"])
+    assert short.seconds_per_row["scratch-dnn"] == 1e-9, "hashed words are all read"
     assert "64 tokens read of a text at most instead of 256: 40% of the work for each" in short.cuts
     asked = replace(long, options=replace(long.options, read_so_far=True))
     assert within(asked, long.seconds() / 12).problem.base.max_length == 256

@@ -19,7 +19,7 @@ from warmstart.training.stages import train_stages
 def test_weights_and_arithmetic_are_those_of_the_real_training(name: str, base: Base, regression: RunData) -> None:
     regime = REGIMES[name](RegimeContext(base, 84))
     found = model_size(regime, regression.task)
-    _, trained = carried_out(train_stages(regime, replace(STEPS, steps=1), regression, looks=1))
+    _, trained = carried_out(train_stages(regime, replace(STEPS, steps=1), regression, evaluations=1))
     assert (found.trainable, found.total) == (trained.trainable, trained.total)
     assert found.cost == trained.cost
     assert found.saved_bytes == (trained.bytes_learned if name == "lora" else 4 * trained.total)

@@ -61,7 +61,7 @@ def test_sizes_from_shapes_are_those_of_the_files(study: tuple[Path, Comparison]
     folder, _ = study
     plan = planned(problem)
     base = sum(file.stat().st_size for file in Path(problem.base.location).glob("*.safetensors"))
-    task = plan.draw(84, 0, plan.shared()).task
+    task = plan.run_data(84, 0, plan.shared()).task
     for name in ("scratch-dnn", "full", "lora"):
         files = load_run(folder / "runs" / f"{name}-r84-s0").disk_bytes + base * (name == "lora")
         assert abs(shipped_bytes(plan.regime(name, 84), task) - files) < BESIDE + 30_000, name
@@ -69,19 +69,25 @@ def test_sizes_from_shapes_are_those_of_the_files(study: tuple[Path, Comparison]
 
 def test_adapters_are_shipped_with_their_base(problem: Problem) -> None:
     plan = planned(problem)
-    task = plan.draw(84, 0, plan.shared()).task
+    task = plan.run_data(84, 0, plan.shared()).task
     lora, full = (shipped_bytes(plan.regime(name, 84), task) for name in ("lora", "full"))
     assert lora > full > BESIDE
 
 
 def test_only_what_is_asked_for_is_looked_at(problem: Problem) -> None:
     shared = planned(problem).shared()
-    for asked, known in (({"max_size": 10**9}, "size"), ({"max_latency": 9.0}, "latency"), ({"max_train": 9}, "")):
+    for asked, known in (
+        ({"max_size": 10**9}, "size"),
+        ({"max_latency": 9.0}, "latency"),
+        ({"max_training_time": 9}, ""),
+    ):
         plan = planned(problem, **asked)
-        needs = predicted_requirements(plan, "full", plan.draw(84, 0, shared))
+        needs = predicted_requirements(plan, "full", plan.run_data(84, 0, shared))
         assert {name for name in ("size", "latency", "train") if getattr(needs, name) is not None} == {known} - {""}
     assert (
-        0 < (predicted_requirements(held(problem, max_latency=9.0), "full", plan.draw(84, 0, shared)).latency or 0) < 1
+        0
+        < (predicted_requirements(held(problem, max_latency=9.0), "full", plan.run_data(84, 0, shared)).latency or 0)
+        < 1
     )
 
 
@@ -103,12 +109,12 @@ def test_the_licence_of_the_base_is_that_of_its_card(problem: Problem, tmp_path:
 
 
 def test_what_takes_too_long_at_the_measured_pace_is_not_trained(problem: Problem) -> None:
-    plan = planned(problem, max_train=60.0)
-    paces = {"scratch-dnn": 1e-4, "full": 1.0, "lora": 1e-4}
-    late = exclude_by_time(replace(plan, paces=paces))
+    plan = planned(problem, max_training_time=60.0)
+    seconds_per_row = {"scratch-dnn": 1e-4, "full": 1.0, "lora": 1e-4}
+    late = exclude_by_time(replace(plan, seconds_per_row=seconds_per_row))
     assert late.names == ("constant", "linear", "scratch-dnn", "lora")
-    assert late.excluded[0].reason.endswith("more than 1 min") and late.excluded[0].constraint == "max-train"
-    assert exclude_by_time(replace(planned(problem), paces=paces)).excluded == ()
+    assert late.excluded[0].reason.endswith("more than 1 min") and late.excluded[0].constraint == "max-training-time"
+    assert exclude_by_time(replace(planned(problem), seconds_per_row=seconds_per_row)).excluded == ()
 
 
 def test_nothing_left_is_told_before_anything_is_trained(problem: Problem, folder: Path) -> None:
@@ -116,9 +122,11 @@ def test_nothing_left_is_told_before_anything_is_trained(problem: Problem, folde
     with pytest.raises(UsageError, match=r"nothing to choose from. `full`: it takes .* \(--max-size\), `lora`"):
         to_the_end(run_comparison(problem, options, folder))
     assert list(folder.iterdir()) == []
-    slow = replace(planned(problem, max_train=1.0), paces=dict.fromkeys(("scratch-dnn", "full", "lora"), 9.0))
+    slow = replace(
+        planned(problem, max_training_time=1.0), seconds_per_row=dict.fromkeys(("scratch-dnn", "full", "lora"), 9.0)
+    )
     assert exclude_by_time(slow).names == ("constant", "linear")
-    with pytest.raises(UsageError, match="--max-train"):
+    with pytest.raises(UsageError, match="--max-training-time"):
         exclude_by_time(replace(slow, options=replace(slow.options, regimes=("full",))))
 
 

@@ -18,7 +18,7 @@ OPTIONS = Options(regimes=("constant", "frozen", "full"), seeds=3, trials=3)
 def plan(base: Base) -> RunPlan:
     """1,000 rows, of which 700 are for training; a row takes 10 ms."""
     made = first_plan(tiny_problem(REGRESSION, base, 1000), OPTIONS)
-    return replace(made, paces=dict.fromkeys(made.networks, 0.01))
+    return replace(made, seconds_per_row=dict.fromkeys(made.networks, 0.01))
 
 
 def test_rows_are_nested_and_never_more_than_there_are(base: Base) -> None:
@@ -26,9 +26,9 @@ def test_rows_are_nested_and_never_more_than_there_are(base: Base) -> None:
     plan = first_plan(problem, replace(OPTIONS, rows=(40, 20, 5000)))
     assert plan.sizes == (20, 40, 84)
     shared = plan.shared()
-    few, many = (set(plan.draw(rows, 1, shared).splits.train.numbers.tolist()) for rows in (20, 40))
+    few, many = (set(plan.run_data(rows, 1, shared).splits.train.numbers.tolist()) for rows in (20, 40))
     assert few < many
-    assert set(plan.draw(20, 2, shared).splits.train.numbers.tolist()) != few
+    assert set(plan.run_data(20, 2, shared).splits.train.numbers.tolist()) != few
 
 
 def test_rows_auto_are_a_factor_of_four_apart(base: Base) -> None:
@@ -67,7 +67,8 @@ def test_an_alias_is_the_same_regime_and_is_run_once(problem: Problem) -> None:
 def test_a_step_of_half_the_rows_is_predicted_to_take_half_as_long(base: Base) -> None:
     """Under 2,000 rows a step has 16 rows instead of 32. Taken for as long, cutting rows seemed to save nothing."""
     plan = replace(
-        first_plan(tiny_problem(REGRESSION, base, 4_000), replace(OPTIONS, regimes=("full",))), paces={"full": 0.1}
+        first_plan(tiny_problem(REGRESSION, base, 4_000), replace(OPTIONS, regimes=("full",))),
+        seconds_per_row={"full": 0.1},
     )
     assert plan.seconds_of_step("full", 2_000) == 2 * plan.seconds_of_step("full", 1_000)
     assert plan.seconds_of_run("full", 1_000) < 0.8 * plan.seconds_of_run("full", 2_000)
@@ -76,7 +77,7 @@ def test_a_step_of_half_the_rows_is_predicted_to_take_half_as_long(base: Base) -
 def test_a_run_on_few_rows_takes_its_part_of_the_steps_but_no_fewer_than_a_floor(base: Base) -> None:
     def steps(rows: int, length: float) -> int:
         options = Options(regimes=("full",), length=length)
-        raced = replace(first_plan(tiny_problem(REGRESSION, base), options), towards=800)
+        raced = replace(first_plan(tiny_problem(REGRESSION, base), options), total_rows=800)
         return raced.config(raced.regime("full", rows), rows, 0).steps
 
     assert steps(800, 1.0) == 300 and steps(400, 1.0) == 150 and steps(50, 1.0) == 40

@@ -39,7 +39,9 @@ def test_a_few_steps_of_each_network_are_measured(problem: Problem) -> None:
             measured = stop.value
             break
     assert names == ["frozen", "full"]
-    assert measured.paces.keys() == {"frozen", "full"} and all(pace > 0 for pace in measured.paces.values())
+    assert measured.seconds_per_row.keys() == {"frozen", "full"} and all(
+        pace > 0 for pace in measured.seconds_per_row.values()
+    )
     assert "6 runs of 2 regimes" in measured.words()
 
 
@@ -51,8 +53,11 @@ def test_scoring_a_row_is_measured_for_itself(problem: Problem, monkeypatch: pyt
     slowly = dearest.outputs
     monkeypatch.setattr(dearest, "outputs", lambda *given: (time.sleep(0.5), slowly(*given))[1])
     slow = run_to_end(measure_throughput(asked, asked.shared()))
-    assert slow.forwards["full"] > 2 * quick.forwards["full"] > 0
-    each = replace(slow, paces=quick.paces).seconds_of_run("full", 84), quick.seconds_of_run("full", 84)
+    assert slow.forward_shares["full"] > 2 * quick.forward_shares["full"] > 0
+    each = (
+        replace(slow, seconds_per_row=quick.seconds_per_row).seconds_of_run("full", 84),
+        quick.seconds_of_run("full", 84),
+    )
     assert each[0] > 1.5 * each[1]
 
 
@@ -61,7 +66,7 @@ def test_the_first_steps_which_take_longer_do_not_count(problem: Problem, monkey
     monkeypatch.setattr(pace, "_since", lambda began: next(clock))
     asked = first_plan(problem, replace(OPTIONS, regimes=("full",)))
     batch = asked.config(asked.regime("full", 84), 84, 0).batch_size
-    assert 0.0008 < run_to_end(measure_throughput(asked, asked.shared())).paces["full"] * batch < 0.0013
+    assert 0.0008 < run_to_end(measure_throughput(asked, asked.shared())).seconds_per_row["full"] * batch < 0.0013
 
 
 def test_a_peak_grows_with_what_is_held() -> None:
@@ -73,9 +78,9 @@ def test_the_dearest_step_is_looked_for_in_the_whole_run(problem: Problem, monke
     asked = first_plan(problem, replace(OPTIONS, regimes=("full",)))
     steps = []
 
-    def noted(regime: Regime, config: TrainConfig, draw: RunData, at_most: int) -> dearest.StepMeasurement:
+    def noted(regime: Regime, config: TrainConfig, run_data: RunData, at_most: int) -> dearest.StepMeasurement:
         steps.append(config.steps)
-        return dearest.measure_step(regime, config, draw, at_most)
+        return dearest.measure_step(regime, config, run_data, at_most)
 
     monkeypatch.setattr(pace, "measure_step", noted)
     monkeypatch.setattr(pace, "MOST_STEPS", 5)
@@ -85,7 +90,7 @@ def test_the_dearest_step_is_looked_for_in_the_whole_run(problem: Problem, monke
 
 def test_a_run_twice_as_long_is_scored_once(problem: Problem) -> None:
     """It was foretold as two runs: a third too long, where scoring takes as long as training."""
-    plan = replace(first_plan(problem, replace(OPTIONS, regimes=("full",))), paces={"full": 0.01})
+    plan = replace(first_plan(problem, replace(OPTIONS, regimes=("full",))), seconds_per_row={"full": 0.01})
     once = plan.seconds_of_run("full", 84)
     config = plan.config(plan.regime("full", 84), 84, 0)
     assert plan.seconds_of_run("full", 84, 2) - once == pytest.approx(0.01 * config.steps * config.batch_size)
@@ -97,9 +102,9 @@ def test_a_pace_is_that_of_usual_batches_not_of_the_first_ones(base: Base) -> No
     """Batches hold texts of one length, so that the first may all be long: a study was planned 3 times too long."""
     plan = first_plan(tiny_problem(REGRESSION, base, 1000), OPTIONS)
     shared = plan.shared()
-    draw = plan.draw(700, 0, shared)
+    run_data = plan.run_data(700, 0, shared)
     regime = plan.regime("full", 700)
-    each = _tokens(draw, regime, plan.config(regime, 700, 0), 256)
+    each = _tokens(run_data, regime, plan.config(regime, 700, 0), 256)
     sizes = shared.encoded(regime.start.inputs).sizes()
     assert len(each) == 44 and each.max() <= sizes.max() and sizes.mean() <= each.mean() < 1.1 * sizes.mean()
 
@@ -122,14 +127,14 @@ def test_answers_are_part_of_a_run_and_of_its_time(tmp_path: Path) -> None:
     each = measured.answers["full"]
     without = replace(measured, answers={})
     assert each > 0 and measured.seconds_of_run("full", 18) == pytest.approx(without.seconds_of_run("full", 18) + each)
-    mixed = replace(measured, options=replace(measured.options, mixed=True))
-    assert mixed.seconds_of_writing("full") == pytest.approx((1 + 4) * each)
+    interpolate = replace(measured, options=replace(measured.options, interpolate=True))
+    assert interpolate.seconds_of_writing("full") == pytest.approx((1 + 4) * each)
 
 
 def test_what_answers_hold_is_part_of_the_peak(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plan = first_plan(summaries(tmp_path, 20), Options(regimes=("full",)))
     monkeypatch.setattr(dearest, "bytes_unread", lambda *_: 1 << 40)
-    peak = run_to_end(measure_throughput(plan, plan.shared())).peaks["full"]
+    peak = run_to_end(measure_throughput(plan, plan.shared())).memory_peaks["full"]
     assert 1 << 40 < peak.bytes < (1 << 40) + (1 << 34)
 
 
@@ -144,6 +149,6 @@ def test_what_answers_rank_is_scored_on_the_rows_that_are_answered(tmp_path: Pat
 
 def test_no_budget_lets_an_instruction_leave_no_room_for_its_text(tmp_path: Path) -> None:
     plan = first_plan(summaries(tmp_path, 20), Options(regimes=("full",)))
-    draw = plan.draw(18, 0, plan.shared())
-    fits = [_leaves_room(draw, plan.regime("full", 18), limit) for limit in (500, 200, 100, 64)]
+    run_data = plan.run_data(18, 0, plan.shared())
+    fits = [_leaves_room(run_data, plan.regime("full", 18), limit) for limit in (500, 200, 100, 64)]
     assert fits == [True, True, False, False]

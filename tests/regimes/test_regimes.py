@@ -25,10 +25,10 @@ from warmstart.regimes.starts import Pretrained
 
 @pytest.mark.parametrize("name", REGIMES)
 def test_every_regime_is_made_from_a_base(name: str, base: Base) -> None:
-    for habits, language in ((DEFAULTS, False), (LANGUAGE_DEFAULTS, True)):
-        if name in habits:
+    for defaults, language in ((DEFAULTS, False), (LANGUAGE_DEFAULTS, True)):
+        if name in defaults:
             regime = REGIMES[name](RegimeContext(base, 1000, language=language))
-            assert regime.name == name and regime.habits is habits[name]
+            assert regime.name == name and regime.defaults is defaults[name]
             assert regime.start.family == ("scratch" if "scratch" in name or "self" in name else "fine-tuned")
             assert bool(regime.words) == (name != "zero-shot")
 
@@ -53,10 +53,10 @@ def test_shares_that_do_not_make_a_whole_are_refused(base: Base) -> None:
 
 
 def test_steps_follow_from_epochs_but_are_no_fewer_than_the_floor() -> None:
-    habits = RegimeDefaults(lr=1e-3, epochs=4, floor=300)
-    assert habits.steps(100, 16) == 300 and habits.steps(4000, 32) == 500
-    assert habits.steps(4000, 32, length=0.5) == 250 and habits.steps(10, 16, length=1e-9) == 1
-    assert (habits.batch(1999), habits.batch(2000)) == (16, 32)
+    defaults = RegimeDefaults(lr=1e-3, epochs=4, floor=300)
+    assert defaults.steps(100, 16) == 300 and defaults.steps(4000, 32) == 500
+    assert defaults.steps(4000, 32, length=0.5) == 250 and defaults.steps(10, 16, length=1e-9) == 1
+    assert (defaults.batch(1999), defaults.batch(2000)) == (16, 32)
     assert RegimeDefaults(lr=1, epochs=1, batch_size=7).batch(9) == 7
 
 

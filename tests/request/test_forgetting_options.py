@@ -1,4 +1,4 @@
-"""Remedies: is what is asked for against forgetting understood, and refused where it cannot be?"""
+"""Forgetting options: is what is asked for against forgetting understood, and refused where it cannot be?"""
 
 import pytest
 
@@ -12,10 +12,10 @@ from warmstart.request.forgetting_options import DEFAULT_L2_SP, DEFAULT_REPLAY, 
     ("words", "expected"),
     [
         ((), ForgettingOptions()),
-        (("general",), ForgettingOptions(general=DEFAULT_REPLAY)),
-        (("mixed", "general=0.1"), ForgettingOptions(general=0.1, mixed=True)),
-        (("base",), ForgettingOptions(base=DEFAULT_L2_SP)),
-        (("base=30", "general=100%"), ForgettingOptions(general=1.0, base=30.0)),
+        (("replay",), ForgettingOptions(replay=DEFAULT_REPLAY)),
+        (("interpolation", "replay=0.1"), ForgettingOptions(replay=0.1, interpolate=True)),
+        (("l2-sp",), ForgettingOptions(l2_sp=DEFAULT_L2_SP)),
+        (("l2-sp=30", "replay=100%"), ForgettingOptions(replay=1.0, l2_sp=30.0)),
     ],
 )
 def test_words_become_strengths(words: tuple[str, ...], expected: ForgettingOptions) -> None:
@@ -25,15 +25,15 @@ def test_words_become_strengths(words: tuple[str, ...], expected: ForgettingOpti
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("genral",), "keep is 'genral'(.|\n)*did you mean 'general'"),
-        (("mixed=0.5",), "mixed takes no strength"),
-        (("general=0%",), "keep is 'general=0%'"),
-        (("general=2",), "as many as the task has"),
-        (("general=much",), "'much' is no share"),
-        (("base=-1",), "keep is 'base=-1'"),
-        (("base=nan",), "keep is 'base=nan'"),
-        (("base=x",), "a number of up to 1,000,000"),
-        (("base", "base=3"), "one thing twice"),
+        (("repaly",), "reduce_forgetting is 'repaly'(.|\n)*did you mean 'replay'"),
+        (("interpolation=0.5",), "it takes no strength"),
+        (("replay=0%",), "reduce_forgetting is 'replay=0%'"),
+        (("replay=2",), "as many general rows as the task has"),
+        (("replay=much",), "'much' is no share"),
+        (("l2-sp=-1",), "reduce_forgetting is 'l2-sp=-1'"),
+        (("l2-sp=nan",), "reduce_forgetting is 'l2-sp=nan'"),
+        (("l2-sp=x",), "a number up to 1,000,000"),
+        (("l2-sp", "l2-sp=3"), "one method twice"),
     ],
 )
 def test_what_cannot_be_is_refused(words: tuple[str, ...], message: str) -> None:
@@ -42,5 +42,7 @@ def test_what_cannot_be_is_refused(words: tuple[str, ...], message: str) -> None
 
 
 def test_the_command_line_refuses_it_before_reading_anything() -> None:
-    answer = call("fit", "nothing.csv", "--target", "x", "--regime", "full", "--keep", "general,baes", "--out", "x")
-    refused(answer, "keep is 'baes'", "did you mean 'base'?")
+    answer = call(
+        "fit", "nothing.csv", "--target", "x", "--regime", "full", "--reduce-forgetting", "replay,l2-ps", "--out", "x"
+    )
+    refused(answer, "reduce_forgetting is 'l2-ps'", "did you mean 'l2-sp'?")

@@ -37,7 +37,7 @@ FULL = Request(
     init="he",
     parameters=10_000_000,
     corpus=("texts, all", "more/*.txt"),
-    retain="general.txt",
+    general_text="general.txt",
     rows=(250, 1000),
     tokens=(10_000_000, 1_500_000_000),
     seeds=2,
@@ -56,12 +56,12 @@ FULL = Request(
     word_dropout=0.1,
     precision="fp32",
     budget=1_000_000.0,
-    worth=0.025,
-    keep=("general=5%", "mixed"),
+    min_effect=0.025,
+    reduce_forgetting=("replay=5%", "interpolation"),
     max_size=50_000_000,
     max_latency=0.02,
     licence=("apache-2.0", "MIT"),
-    max_train=7200.0,
+    max_training_time=7200.0,
     pretrained=False,
     examples=False,
     offline=True,
@@ -80,11 +80,11 @@ ONE = replace(
     max_size=None,
     max_latency=None,
     licence=(),
-    max_train=None,
+    max_training_time=None,
     pretrained=True,
     examples=True,
 )
-SHORT = Request(("a.csv",), "price", budget=30.0, max_train=20.5)  # a number of seconds below 60 needs its unit
+SHORT = Request(("a.csv",), "price", budget=30.0, max_training_time=20.5)  # a number of seconds below 60 needs its unit
 RACE = Request(("a.csv",), "price", command="advise", budget="5%")
 CORPUS = Request(("texts",), task="causal-lm", command="fit", regime="scratch", parameters=10_000_000)
 
@@ -152,9 +152,11 @@ def test_rows_may_be_auto_everywhere_but_in_fit(tmp_path: Path) -> None:
 
 def test_constraints_are_written_as_people_write_them(tmp_path: Path) -> None:
     path = tmp_path / "settings.yaml"
-    path.write_text("max-size: 50MB\nmax_latency: 20ms\nlicence: [apache-2.0, mit]\nmax_train: 2h\npretrained: false\n")
+    path.write_text(
+        "max-size: 50MB\nmax_latency: 20ms\nlicence: [apache-2.0, mit]\nmax_training_time: 2h\npretrained: false\n"
+    )
     asked = replace(PLAIN, **read_yaml(path))
-    words = ("--max-size", "50MB", "--max-latency", "20ms", "--licence", "apache-2.0,mit", "--max-train", "2h")
+    words = ("--max-size", "50MB", "--max-latency", "20ms", "--licence", "apache-2.0,mit", "--max-training-time", "2h")
     with patch.object(api, "start", side_effect=UsageError("enough")) as begin:
         call("compare", *PLAIN.data, "--target", "price", *words, "--no-pretrained", "--out", tmp_path)
     assert begin.call_args.args[0] == asked
@@ -193,7 +195,7 @@ def test_options_carry_every_setting() -> None:
     assert options.training == {
         "micro_batch": FULL.micro_batch,
         "optimizer": "sgd",
-        "moments": "fp32",
+        "optimizer_state": "fp32",
         "schedule": "cosine",
         "weight_decay": 0.123456789,
         "word_dropout": 0.1,
@@ -201,7 +203,7 @@ def test_options_carry_every_setting() -> None:
         "compile": FULL.compile,
         "shard": FULL.shard,
     }
-    assert (options.keeping, options.mixed) == ({"replay": 0.05}, True)
+    assert (options.forgetting, options.interpolate) == ({"replay": 0.05}, True)
     plain, defaults = asdict(PLAIN.options(Options().regimes)), asdict(Options())
     del plain["training"], defaults["training"]
     assert plain == defaults

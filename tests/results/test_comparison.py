@@ -125,8 +125,8 @@ def test_drawn_together_and_in_pairs_are_the_same() -> None:
 
 
 def test_what_was_forgotten_is_the_mean_over_seeds_with_an_interval() -> None:
-    dice = np.random.default_rng(0)
-    tokens = dice.integers(5, 50, 200).astype(float)
+    generator = np.random.default_rng(0)
+    tokens = generator.integers(5, 50, 200).astype(float)
     runs = [
         replace(run, retention=make_retention(nats=np.stack([(0.1 + 0.02 * run.seed) * tokens, tokens], axis=1)))
         if run.regime == "full"

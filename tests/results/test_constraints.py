@@ -16,8 +16,8 @@ LINEAR = Needs("linear", False)
         (Constraints(max_latency=0.01), "max-latency", "a row takes 12 ms, more than 10 ms"),
         (Constraints(licences=("mit", "bsd")), "licence", "its base is under apache-2.0, not mit or bsd"),
         (
-            Constraints(max_train=1800),
-            "max-train",
+            Constraints(max_training_time=1800),
+            "max-training-time",
             "its search and one run would take about 1 h, more than 30 min",
         ),
         (Constraints(pretrained=False), "no-pretrained", "it starts from pretrained weights"),
@@ -37,7 +37,7 @@ def test_what_breaks_a_constraint_is_excluded_with_the_reason(
         Constraints(max_size=91_000_000),
         Constraints(max_latency=0.012),
         Constraints(licences=("mit", "apache-2.0")),
-        Constraints(max_train=3600.0),
+        Constraints(max_training_time=3600.0),
         ANY,
     ],
 )

@@ -96,7 +96,7 @@ def _of(tokens: float, distance: float) -> DomainShift:
     assert spelled is not None
     spelled = type(spelled)(30, figure(tokens), figure(0.5), figure(0.0))
     return DomainShift(
-        "bert", spelled, "--retain", 20, apart_by_words=figure(distance), apart_by_features=figure(distance)
+        "bert", spelled, "--general-text", 20, apart_by_words=figure(distance), apart_by_features=figure(distance)
     )
 
 
@@ -127,7 +127,7 @@ def test_a_decoder_is_its_own_reference(tmp_path: Path, monkeypatch: pytest.Monk
     assert found.bits_per_byte is not None and found.reference_bits_per_byte is not None
     assert found.bits_per_byte.interval.low > 0 and found.tokens_read > 0 and found.apart_by_features is None
     given = measure_domain_shift(base, rows, plain, texts)  # type: ignore[arg-type]
-    assert given is not None and given.reference == "--retain"
+    assert given is not None and given.reference == "--general-text"
     assert given.bits_per_byte == given.reference_bits_per_byte  # the same texts
 
 
@@ -141,9 +141,9 @@ def test_in_check_and_in_a_study(base: Base, tmp_path: Path) -> None:
     assert json.loads(call("check", data, *words, "--json").out)["spelling"]["texts"] > 0
     out = tmp_path / "study"
     with patch("warmstart.runs.domain_shift.TEXTS_PER_KIND", 60):
-        assert call("compare", data, *words, *QUICK, "--retain", general, "--quiet", "--out", out).code == 0
+        assert call("compare", data, *words, *QUICK, "--general-text", general, "--quiet", "--out", out).code == 0
     found = json.loads((out / "comparison.json").read_text())["mismatch"]
-    assert found["reference"] == "--retain" and found["apart_by_features"]["value"] > 0
+    assert found["reference"] == "--general-text" and found["apart_by_features"]["value"] > 0
     page = (out / "report.html").read_text()
     assert "The base and these texts" in page and "not a measurement of the outcome" in page
 

@@ -34,13 +34,13 @@ def test_finds_a_known_gap_turned_so_that_more_is_worse(higher: bool) -> None:
 
 def test_training_rows_of_a_group_are_drawn_together() -> None:
     """Drawn one by one, the gap of rows that come in groups had an interval a third as wide as it is."""
-    dice = np.random.default_rng(0)
+    generator = np.random.default_rng(0)
     group = np.repeat(np.arange(20), 20)
-    right = np.repeat(dice.random(20) < 0.8, 20).astype(np.float64)
+    right = np.repeat(generator.random(20) < 0.8, 20).astype(np.float64)
     run = replace(_run(0.9, 0.7, 3), train_scores=make_scores(right))
     alone, together = (
         overfitting_gap([one], resample([one.scores]))
-        for one in (run, replace(run, train_groups=dice.permutation(20)[group]))
+        for one in (run, replace(run, train_groups=generator.permutation(20)[group]))
     )
     assert alone is not None and together is not None and together.gap == alone.gap
     widths = [found.interval.high - found.interval.low for found in (alone, together)]

@@ -130,16 +130,14 @@ def test_a_pull_ends_nearer_to_the_base(base: Base, regression: RunData) -> None
     start = {f"body.{name}": p.detach() for name, p in Pretrained(base).body(0).named_parameters()}
     config = replace(STEPS, steps=20)
     ends = [
-        distance(
-            run_to_end(train_stages(regime(base), replace(config, toward_base=strength), regression, 1)).model, start
-        )
+        distance(run_to_end(train_stages(regime(base), replace(config, l2_sp=strength), regression, 1)).model, start)
         for strength in (0.0, 30.0, 1e9)
     ]
     assert ends[0] > 1.2 * ends[1] > 0 and ends[2] == 0
 
 
 def test_a_pull_is_a_share_of_the_way_back_after_each_step(base: Base, regression: RunData) -> None:
-    config = replace(STEPS, steps=1, warmup=0.0, schedule="constant", toward_base=100.0)
+    config = replace(STEPS, steps=1, warmup=0.0, schedule="constant", l2_sp=100.0)
     models = []
     for known in (False, True):
         model, rates = model_of(Full(), Pretrained(base).body(0), regression.task)
@@ -155,7 +153,7 @@ def test_a_pull_is_a_share_of_the_way_back_after_each_step(base: Base, regressio
 
 
 def test_adapters_are_pulled_towards_adding_nothing(base: Base, regression: RunData) -> None:
-    config = replace(STEPS, toward_base=1e9)
+    config = replace(STEPS, l2_sp=1e9)
     model = run_to_end(train_stages(regime(base, LoRA(rank=2)), config, regression, 1)).model
     assert all(not p.any() for name, p in model.named_parameters() if ".lora_B." in name)
     assert any(p.any() for name, p in model.named_parameters() if ".lora_A." in name)
@@ -163,11 +161,11 @@ def test_adapters_are_pulled_towards_adding_nothing(base: Base, regression: RunD
 
 @pytest.mark.parametrize("method", [Full(), LoRA(rank=2)], ids=["full", "lora"])
 def test_a_pull_goes_on_as_if_never_stopped(method: object, base: Base, regression: RunData, tmp_path: object) -> None:
-    config = replace(STEPS, steps=8, toward_base=20.0, micro_batch=3)
+    config = replace(STEPS, steps=8, l2_sp=20.0, micro_batch=3)
 
     def begun(checkpoints: Checkpoints | None) -> object:
-        draw = replace(regression, shared=SharedData(regression.splits))
-        return train_stages(regime(base, method), config, draw, 2, checkpoints)
+        run_data = replace(regression, shared=SharedData(regression.splits))
+        return train_stages(regime(base, method), config, run_data, 2, checkpoints)
 
     whole = run_to_end(begun(None)).model.state_dict()
     checkpoints = Checkpoints(tmp_path, "this", every=1e9)
@@ -182,12 +180,16 @@ def test_a_pull_goes_on_as_if_never_stopped(method: object, base: Base, regressi
 # --- between base and tuned -------------------------------------------------------------------------------------------
 
 
-def tuned_and_base(method: object, base: Base, draw: RunData) -> tuple[Model, dict[str, torch.Tensor]]:
+def tuned_and_base(method: object, base: Base, run_data: RunData) -> tuple[Model, dict[str, torch.Tensor]]:
     body = Pretrained(base).body(0)
     start = {f"body.{name}": tensor.clone() for name, tensor in body.state_dict().items()}
-    model, rates = model_of(method, body, draw.task)
+    model, rates = model_of(method, body, run_data.task)
     config = replace(STEPS, lr=1e-2)
-    list(train(start_training(model, rates, config), draw.task, stream_of(examples_of(draw, base), config), config))
+    list(
+        train(
+            start_training(model, rates, config), run_data.task, stream_of(examples_of(run_data, base), config), config
+        )
+    )
     return model.eval(), start
 
 
@@ -268,11 +270,11 @@ POINTS = (
 )
 
 
-@pytest.mark.parametrize(("worth", "mix"), [(0.01, 0.4), (0.001, 0.8), (1.0, 0.0)])
-def test_the_mix_that_forgets_least_at_the_same_score(worth: float, mix: float) -> None:
-    assert least_forgetting(POINTS, higher_is_better=True, worth=worth).mix == mix
+@pytest.mark.parametrize(("min_effect", "mix"), [(0.01, 0.4), (0.001, 0.8), (1.0, 0.0)])
+def test_the_mix_that_forgets_least_at_the_same_score(min_effect: float, mix: float) -> None:
+    assert least_forgetting(POINTS, higher_is_better=True, min_effect=min_effect).mix == mix
     errors = [replace(point, score=-point.score) for point in POINTS]
-    assert least_forgetting(errors, higher_is_better=False, worth=worth).mix == mix
+    assert least_forgetting(errors, higher_is_better=False, min_effect=min_effect).mix == mix
 
 
 @pytest.mark.parametrize(("holds_from", "mix"), [(0.0, 0.3), (0.35, 0.4), (0.75, 0.8), (1.0, 1.0)])
@@ -288,6 +290,6 @@ def test_a_dear_score_is_looked_at_a_few_times(holds_from: float, mix: float, ba
         return 30.0 if calls[-1] >= holds_from - 1e-4 else 25.0
 
     points = [InterpolationPoint(i / 10, 1.0, i / 10) for i in range(3, 11)]
-    assert search_interpolation(model, start, points, score, higher_is_better=True, worth=0.01).mix == mix
+    assert search_interpolation(model, start, points, score, higher_is_better=True, min_effect=0.01).mix == mix
     assert len(calls) <= 4 and calls[0] == pytest.approx(1)
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())

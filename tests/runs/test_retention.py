@@ -113,8 +113,8 @@ def test_without_general_text_only_the_divergence_is_known() -> None:
 
 
 def test_drift_of_the_same_features_is_zero_and_of_unrelated_ones_about_one() -> None:
-    dice = np.random.default_rng(0)
-    some, other = dice.normal(size=(2, 200, 384)).astype(np.float32)
+    generator = np.random.default_rng(0)
+    some, other = generator.normal(size=(2, 200, 384)).astype(np.float32)
     same, apart = drift(some, some), drift(some, other)
     assert (same.drift, same.drift_cka) == (0, 0)
     assert apart.drift == pytest.approx(1, abs=0.02) and apart.drift_cka == pytest.approx(1, abs=0.05)

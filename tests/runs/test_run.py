@@ -45,12 +45,12 @@ def chosen(base: Base, name: str = "full", **changes: object) -> TunedRegime:
 
 @pytest.mark.parametrize("schema", [REGRESSION, CLASSES, LABELS], ids=["number", "class", "labels"])
 def test_a_run_is_recorded_and_read_back(schema: Schema, base: Base, tmp_path: Path) -> None:
-    draw = tiny_draw(schema)
-    record = done(train_run(chosen(base), draw, tmp_path / "full"))
+    run_data = tiny_draw(schema)
+    record = done(train_run(chosen(base), run_data, tmp_path / "full"))
     assert load_run(tmp_path / "full").to_json() == record.to_json()
     assert (record.id, record.regime, record.rows, record.seed) == ("full", "full", 84, 0)
-    assert len(record.scores) == len(record.predictions["row"]) == len(draw.splits.test)
-    assert record.predictions["target"] == draw.task.truths(draw.task.targets(draw.splits.test))
+    assert len(record.scores) == len(record.predictions["row"]) == len(run_data.splits.test)
+    assert record.predictions["target"] == run_data.task.truths(run_data.task.targets(run_data.splits.test))
     assert record.val is not None and record.train is not None and record.points[-1].step == record.steps
     assert sorted(path.name for path in (tmp_path / "full").iterdir()) == sorted(
         ["body", "head.safetensors", "model.json", "run.json", "scores.parquet", "train_scores.parquet"]
@@ -149,10 +149,10 @@ def test_the_base_is_asked_once_and_nobody_pays_for_it(
     monkeypatch.setattr("warmstart.runs.run.peak_memory", lambda: memory[0])
     now = time.perf_counter
     monkeypatch.setattr("time.perf_counter", lambda: now() + clock[0])
-    draw = replace(regression, shared=SharedData(regression.splits))
-    first = done(train_run(chosen(base), draw, tmp_path / "one"))
+    run_data = replace(regression, shared=SharedData(regression.splits))
+    first = done(train_run(chosen(base), run_data, tmp_path / "one"))
     assert len(asked) == 2 and first.cost.seconds < 600 and first.cost.peak_memory_bytes == 1
-    done(train_run(chosen(base, lr=5e-3), replace(draw, seed=1), tmp_path / "two"))
+    done(train_run(chosen(base, lr=5e-3), replace(run_data, seed=1), tmp_path / "two"))
     assert len(asked) == 3
 
 

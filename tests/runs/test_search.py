@@ -42,7 +42,7 @@ def attempts(monkeypatch: pytest.MonkeyPatch) -> Attempts:
     seen = Attempts()
 
     def pretended(
-        regime: Regime, config: TrainConfig, draw: RunData, folder: Path | None
+        regime: Regime, config: TrainConfig, run_data: RunData, folder: Path | None
     ) -> Generator[Step, None, tuple[Trial, float]]:
         yield Step(0, 1.0, config.lr, 1.0)
         size = getattr(getattr(regime.start, "build", None), "size", None)

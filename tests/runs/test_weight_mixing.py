@@ -27,9 +27,11 @@ from warmstart.training.run_data import RunData
 CONFIG = TrainConfig(steps=20, lr=1e-2, batch_size=8)
 
 
-def carried_out(base: Base, draw: RunData, folder: Path, method: Method, worth: float = 0.01) -> Run:
+def carried_out(base: Base, run_data: RunData, folder: Path, method: Method, min_effect: float = 0.01) -> Run:
     regime = Regime("full", Pretrained(base), (Stage(method),), DEFAULTS["full"])
-    found: Run = run_to_end(train_run(TunedRegime(regime, CONFIG), replace(draw, mixed=True, worth=worth), folder))
+    found: Run = run_to_end(
+        train_run(TunedRegime(regime, CONFIG), replace(run_data, interpolate=True, min_effect=min_effect), folder)
+    )
     return found
 
 
@@ -42,7 +44,7 @@ def kept(found: Run) -> dict[str, Any]:
 def test_what_is_scored_and_saved_is_the_mix_taken(
     method: Method, base: Base, classes: RunData, tmp_path: Path
 ) -> None:
-    found = carried_out(base, classes, tmp_path, method, worth=0.3)
+    found = carried_out(base, classes, tmp_path, method, min_effect=0.3)
     frontier, matched = kept(found)["frontier"], kept(found)["matched"]
     assert [point["mix"] for point in frontier] == [i / 10 for i in range(11)] and matched in frontier
     assert kept(found)["frontier_by"] == {"score": found.metric, "forgotten": "drift"}
@@ -59,7 +61,7 @@ def test_what_is_scored_and_saved_is_the_mix_taken(
 
 
 def test_at_any_price_the_base_comes_back_and_that_is_said(base: Base, classes: RunData, tmp_path: Path) -> None:
-    found = carried_out(base, classes, tmp_path, Full(), worth=1.0)
+    found = carried_out(base, classes, tmp_path, Full(), min_effect=1.0)
     assert kept(found)["matched"]["mix"] == 0 and (kept(found)["drift"], kept(found)["drift_cka"]) == (0, 0)
     assert any("the base's own weights do as well" in caveat for caveat in found.caveats)
     body = load_model(tmp_path).predictor.model.body.state_dict()
@@ -74,21 +76,21 @@ def test_a_frozen_base_is_not_mixed_and_costs_nothing_more(base: Base, classes: 
 def test_the_sweep_is_charged_and_choosing_looks_at_no_test_row(
     base: Base, classes: RunData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    mixed = carried_out(base, classes, tmp_path / "mixed", Full())
+    interpolate = carried_out(base, classes, tmp_path / "mixed", Full())
     splits = classes.splits
     other = replace(splits, test=splits.test.take(np.arange(1)))
     fewer = carried_out(base, replace(classes, splits=other), tmp_path / "fewer", Full())
-    assert kept(mixed)["frontier"] == kept(fewer)["frontier"]
+    assert kept(interpolate)["frontier"] == kept(fewer)["frontier"]
     monkeypatch.setattr("warmstart.runs.run.interpolate_run", lambda *_: None)
     alone = carried_out(base, classes, tmp_path / "alone", Full())
-    assert mixed.cost.flops > alone.cost.flops and mixed.steps == alone.steps
+    assert interpolate.cost.flops > alone.cost.flops and interpolate.steps == alone.steps
 
 
 def test_a_language_model_is_swept_by_the_nats_that_it_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     decoder = find_base(save_decoder(tmp_path / "base", scale=1.0), max_length=64)
-    draw = replace(language_draw(), general=tuple(f"quick brown fox number {i}" for i in range(6)))
-    found = carried_out(decoder, draw, tmp_path / "run", Full(), worth=0.2)
+    run_data = replace(language_draw(), general=tuple(f"quick brown fox number {i}" for i in range(6)))
+    found = carried_out(decoder, run_data, tmp_path / "run", Full(), min_effect=0.2)
     frontier, matched = kept(found)["frontier"], kept(found)["matched"]
     assert kept(found)["frontier_by"] == {"score": "bits per byte", "forgotten": "nats"}
     assert frontier[0]["score"] > frontier[-1]["score"], "fewer bits once it is tuned"
@@ -103,11 +105,11 @@ def test_what_a_base_without_an_output_layer_forgot_is_how_far_its_features_move
 ) -> None:
     """Its random output layer says nothing that could be lost, and is no weight to go back to."""
     plain = language_draw()
-    draw = replace(plain, schema=replace(plain.schema, task="masked-lm"))
-    found = carried_out(base, draw, tmp_path, method, worth=1.0)
+    run_data = replace(plain, schema=replace(plain.schema, task="masked-lm"))
+    found = carried_out(base, run_data, tmp_path, method, min_effect=1.0)
     assert kept(found)["kl"] is None and kept(found)["drift"] == pytest.approx(0, abs=1e-6)
     assert kept(found)["frontier_by"] == {"score": "bits per byte", "forgotten": "drift"}
     head = load_model(tmp_path).predictor.model.head.state_dict()
     regime = Regime("full", Pretrained(base), (Stage(method),), DEFAULTS["full"])
-    drawn = start_model(regime, draw.task, 0).head.state_dict()
+    drawn = start_model(regime, run_data.task, 0).head.state_dict()
     assert not any(torch.equal(head[name], drawn[name]) for name in drawn)

@@ -189,8 +189,8 @@ def test_what_is_wrong_is_said_once(found: list[dict[str, Any]]) -> None:
 
 
 def test_one_process_is_alone_and_asks_nobody() -> None:
-    assert ALONE.main and ALONE.each(lambda: 3) == [3] and ALONE.by_main(lambda: 4) == 4
-    assert ALONE.most(1, 0) == (1, 0) and ALONE.mean(0.5) == 0.5 and ALONE.mean(None) is None
+    assert ALONE.main and ALONE.gather(lambda: 3) == [3] and ALONE.on_main(lambda: 4) == 4
+    assert ALONE.all_reduce_max(1, 0) == (1, 0) and ALONE.mean(0.5) == 0.5 and ALONE.mean(None) is None
     code = "import sys, warmstart.runtime.distributed as e; e.world();"
     code += "assert not {'torch', 'accelerate'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, env=os.environ | {"PYTHONPATH": str(ROOT / "src")})

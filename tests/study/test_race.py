@@ -32,9 +32,9 @@ class Curve:
 class World:
     """Runs of some arms: what each row loses is partly the row's own hardness, the same for all arms."""
 
-    def __init__(self, curves: dict[str, Curve], dice: int = 0, seeds: float = 0.03):
+    def __init__(self, curves: dict[str, Curve], generator: int = 0, seeds: float = 0.03):
         self.curves, self.seeds = curves, seeds
-        self.random = np.random.default_rng(dice)
+        self.random = np.random.default_rng(generator)
         self.hardness = self.random.standard_normal(ITEMS)
         self.asked: list[NextRun] = []
 
@@ -70,9 +70,9 @@ class World:
 CLEAR = {"good": Curve(0.2, -0.2), "fair": Curve(0.3, -0.2), "poor": Curve(0.45, -0.1)}
 
 
-@pytest.mark.parametrize("dice", range(5))
-def test_a_clear_winner_is_found_for_less_than_one_run_of_each(dice: int) -> None:
-    world = World(CLEAR, dice)
+@pytest.mark.parametrize("generator", range(5))
+def test_a_clear_winner_is_found_for_less_than_one_run_of_each(generator: int) -> None:
+    world = World(CLEAR, generator)
 
     found = world.run(budget=9 * WHOLE)
 
@@ -116,19 +116,19 @@ def test_curves_of_cheap_arms_take_a_tenth_of_the_budget_at_most() -> None:
 
 def test_in_a_true_tie_a_sure_winner_is_rarely_named() -> None:
     wrong = 0
-    for dice in range(40):
-        found = World({"a": Curve(0.3, -0.2), "b": Curve(0.3, -0.2)}, dice).run(budget=0.5 * WHOLE)
+    for generator in range(40):
+        found = World({"a": Curve(0.3, -0.2), "b": Curve(0.3, -0.2)}, generator).run(budget=0.5 * WHOLE)
         wrong += found.decided and not found.tie
     assert wrong <= 2, "5 % of the draws"
 
 
 def test_what_is_foretold_holds_as_often_as_it_says() -> None:
     held = []
-    for dice in range(40):
-        random = np.random.default_rng(1000 + dice)
+    for generator in range(40):
+        random = np.random.default_rng(1000 + generator)
         slopes = random.normal(-0.2, 0.15, size=3)
         curves = {name: Curve(0.25, slope) for name, slope in zip("abc", slopes, strict=True)}
-        found = World(curves, dice).run(budget=0.6 * WHOLE)
+        found = World(curves, generator).run(budget=0.6 * WHOLE)
         held += [p.low <= 0.25 <= p.high for p in found.predicted.values()]
     assert 0.8 <= np.mean(held) <= 1.0
 
@@ -208,7 +208,7 @@ def test_of_a_tie_the_cheapest_is_chosen() -> None:
     world = World({"dear": Curve(0.3, -0.2, cost=5.0), "cheap": Curve(0.3, -0.2)}, seeds=0.0005)
     prior = Prior(usual=CurvePrior(-0.2, 0.01), bend=0.001, seeds=0.0005)
     arms = [RaceArm(name, lambda rows, cost=curve.cost: cost * rows) for name, curve in world.curves.items()]
-    going = race(arms, WHOLE, 1e9, worth=0.2, prior=prior)
+    going = race(arms, WHOLE, 1e9, min_effect=0.2, prior=prior)
     ask = next(going)
     while True:
         try:

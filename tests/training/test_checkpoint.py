@@ -62,10 +62,10 @@ def test_damage_is_found_and_the_one_before_is_used(file: str, tmp_path: Path) -
     saved(tmp_path, 1, 2)
     path = tmp_path / "0-00000002" / file
     whole = path.read_bytes()
-    dice = np.random.default_rng(0)
-    for position in dice.integers(len(whole), size=20):
+    generator = np.random.default_rng(0)
+    for position in generator.integers(len(whole), size=20):
         broken = bytearray(whole)
-        broken[position] ^= 1 << int(dice.integers(8))
+        broken[position] ^= 1 << int(generator.integers(8))
         path.write_bytes(broken)
         assert find_damage(path.parent), position
         assert newest_checkpoint(tmp_path).name == "0-00000001"  # type: ignore[union-attr]

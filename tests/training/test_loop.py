@@ -112,9 +112,9 @@ def test_several_in_a_row_end_training_and_leave_the_weights(base: Base, regress
     assert all(parameter.isfinite().all() for parameter in model.parameters())
 
 
-def without_dropout(base: Base, draw: RunData) -> tuple[Model, Rates]:
+def without_dropout(base: Base, run_data: RunData) -> tuple[Model, Rates]:
     regime = Regime("full", Pretrained(base, dropout=0.0), (Stage(Full()),), DEFAULTS["full"])
-    model = start_model(regime, draw.task, 0)
+    model = start_model(regime, run_data.task, 0)
     return model, Full().rates(model)
 
 

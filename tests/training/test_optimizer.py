@@ -18,27 +18,27 @@ from warmstart.training.optimizer import AdamWBf16State, stochastic_round
 from warmstart.training.run_data import RunData
 from warmstart.training.stages import train_stages
 
-LEAN = replace(STEPS, moments="bf16")
+LEAN = replace(STEPS, optimizer_state="bf16")
 
 
 def moved(optimizer: type[torch.optim.Optimizer], steps: int) -> torch.Tensor:
     """Weights after steps on noisy gradients around the same mean, half of it negative."""
-    dice = torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(0)
     weight = nn.Parameter(torch.ones(4000))
     made = optimizer([{"params": [weight], "lr": 1e-3, "weight_decay": 0.1}], lr=1e-3)
     for _ in range(steps):
-        weight.grad = torch.linspace(-1, 1, 4000) + torch.randn(4000, generator=dice)
+        weight.grad = torch.linspace(-1, 1, 4000) + torch.randn(4000, generator=generator)
         made.step()
     return weight.detach()
 
 
 def test_rounding_is_right_on_average_and_exact_where_nothing_is_to_be_rounded() -> None:
-    dice = torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(0)
     value = 1 + 1 / 512  # a quarter of the way from 1 to the next number above
-    found = stochastic_round(torch.full((100_000,), value), dice)
+    found = stochastic_round(torch.full((100_000,), value), generator)
     assert found.dtype == torch.bfloat16 and set(found.tolist()) == {1.0, 1.0078125}
     assert found.float().mean().item() == pytest.approx(value, abs=5e-5)
-    assert stochastic_round(torch.tensor([0.0, -1.5, 3e-30]).bfloat16().float(), dice).tolist() == [
+    assert stochastic_round(torch.tensor([0.0, -1.5, 3e-30]).bfloat16().float(), generator).tolist() == [
         0.0, -1.5, torch.tensor(3e-30).bfloat16().item()
     ]  # fmt: skip
 
@@ -64,7 +64,7 @@ def test_the_second_moment_decays() -> None:
 
 def test_a_training_goes_on_bit_for_bit(base: Base, regression: RunData, tmp_path: Path) -> None:
     regime = Regime("full", Pretrained(base), (Stage(Full()),), DEFAULTS["full"])
-    steps, whole = carried_out(train_stages(regime, LEAN, regression, looks=1))
+    steps, whole = carried_out(train_stages(regime, LEAN, regression, evaluations=1))
     begun = train_stages(regime, LEAN, regression, 1, Checkpoints(tmp_path, "this", every=1e9))
     for _ in range(3):
         next(begun)
@@ -73,13 +73,15 @@ def test_a_training_goes_on_bit_for_bit(base: Base, regression: RunData, tmp_pat
     assert [step.loss for step in rest] == [step.loss for step in steps[3:]]
     for one, other in zip(whole.model.parameters(), again.model.parameters(), strict=True):
         assert torch.equal(one, other)
-    _, exact = carried_out(train_stages(regime, STEPS, regression, looks=1))
+    _, exact = carried_out(train_stages(regime, STEPS, regression, evaluations=1))
     assert exact.points[-1].val_loss == pytest.approx(whole.points[-1].val_loss, rel=0.05)
 
 
 @pytest.mark.parametrize("words", [("--optimizer", "sgd"), ("--shard",)])
 def test_what_has_no_such_moments_is_refused(words: tuple[str, ...], tmp_path: Path) -> None:
     given = ("fit", tmp_path / "none.csv", "--target", "price", "--regime", "full", "--out", tmp_path / "run")
-    answer = call(*given, "--moments", "bf16", *words)
+    answer = call(*given, "--optimizer-state", "bf16", *words)
     assert answer.code == 2
-    assert f"error: moments is bf16, which is for adamw on whole weights, not for {' '.join(words)}." in answer.err
+    assert (
+        f"error: optimizer_state is bf16, which is for adamw on whole weights, not for {' '.join(words)}." in answer.err
+    )

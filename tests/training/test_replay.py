@@ -37,7 +37,7 @@ def decoder(tmp_path_factory: pytest.TempPathFactory) -> Base:
 
 
 @pytest.fixture(scope="module")
-def draw() -> RunData:
+def run_data() -> RunData:
     return replace(language_draw(), replayed=TEXTS)
 
 
@@ -67,10 +67,10 @@ def test_the_file_s_text_for_replay_is_not_what_is_measured_by(pieces: int, tmp_
     file = tmp_path / "general.csv"
     lines = [f"line {i} of some story" for i in range(pieces)]
     file.write_text("text\n" + "\n".join([*lines, lines[0], lines[-1]]) + "\n")  # two of them twice
-    measured, replayed = general_text(Request(("x",), retain=str(file), keep=("general",)))
+    measured, replayed = general_text(Request(("x",), general_text=str(file), reduce_forgetting=("replay",)))
     assert measured and replayed and not set(measured) & set(replayed)
     assert {*measured, *replayed} == set(lines)
-    alone, none = general_text(Request(("x",), retain=str(file), keep=("mixed",)))
+    alone, none = general_text(Request(("x",), general_text=str(file), reduce_forgetting=("interpolation",)))
     assert none == () and (pieces < 2 * MAX_GENERAL_TEXTS or alone == measured), (
         "the same measure with replay and without"
     )
@@ -80,14 +80,14 @@ def test_a_single_piece_leaves_none_to_replay(tmp_path: Path) -> None:
     file = tmp_path / "general.txt"
     file.write_text("a single line\n")
     with pytest.raises(UsageError, match=r"general\.txt holds a single piece of text"):
-        general_text(Request(("x",), retain=str(file), keep=("general",)))
+        general_text(Request(("x",), general_text=str(file), reduce_forgetting=("replay",)))
 
 
 # --- in a training ----------------------------------------------------------------------------------------------------
 
 
 def test_replayed_rows_are_learned_beside_the_task_s(
-    decoder: Base, draw: RunData, monkeypatch: pytest.MonkeyPatch
+    decoder: Base, run_data: RunData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[Batch] = []
     loss = Language.loss
@@ -97,15 +97,15 @@ def test_replayed_rows_are_learned_beside_the_task_s(
         return loss(task, model, batch)
 
     monkeypatch.setattr(Language, "loss", listening)
-    carried_out(train_stages(full(decoder), CONFIG, draw, looks=1))
+    carried_out(train_stages(full(decoder), CONFIG, run_data, evaluations=1))
     spelled = [decoder.inputs.tokenizer.decode(row) for batch in seen for row in batch.inputs["input_ids"].tolist()]
     assert [sum(text.count(word) for text in spelled) for word in ("bottles", "lazy")] == [6 * 2, 6 * 4]
     assert len(seen) == 12 and {round(batch.share * 3) for batch in seen} == {2, 1}
 
 
-def test_what_replay_took_is_counted(decoder: Base, draw: RunData) -> None:
+def test_what_replay_took_is_counted(decoder: Base, run_data: RunData) -> None:
     flops = [
-        carried_out(train_stages(full(decoder), replace(CONFIG, replay=share), draw, looks=1))[1].train_flops
+        carried_out(train_stages(full(decoder), replace(CONFIG, replay=share), run_data, evaluations=1))[1].train_flops
         for share in (0.0, 0.5, 1.0)
     ]
     alone, half, all_of_them = flops
@@ -114,7 +114,7 @@ def test_what_replay_took_is_counted(decoder: Base, draw: RunData) -> None:
 
 
 def test_a_step_without_a_loss_names_the_general_texts(
-    decoder: Base, draw: RunData, monkeypatch: pytest.MonkeyPatch
+    decoder: Base, run_data: RunData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loss, steps = Language.loss, iter(range(100))
 
@@ -122,14 +122,14 @@ def test_a_step_without_a_loss_names_the_general_texts(
         return loss(task, model, batch) * (float("nan") if next(steps) == 3 else 1.0)  # the general piece of step 1
 
     monkeypatch.setattr(Language, "loss", broken)
-    _, trained = carried_out(train_stages(full(decoder), CONFIG, draw, looks=1))
+    _, trained = carried_out(train_stages(full(decoder), CONFIG, run_data, evaluations=1))
     (caveat,) = trained.caveats
     assert "1 of 6 steps had no finite loss" in caveat and ", and general texts " in caveat
     assert all(torch.isfinite(p).all() for p in trained.model.parameters())
 
 
 def test_a_step_that_does_not_fit_is_done_in_smaller_pieces_general_rows_too(
-    decoder: Base, draw: RunData, monkeypatch: pytest.MonkeyPatch
+    decoder: Base, run_data: RunData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loss = Language.loss
 
@@ -138,25 +138,26 @@ def test_a_step_that_does_not_fit_is_done_in_smaller_pieces_general_rows_too(
             raise MemoryError
         return loss(task, model, batch)
 
-    expected, _ = carried_out(train_stages(full(decoder), CONFIG, draw, looks=1))
+    expected, _ = carried_out(train_stages(full(decoder), CONFIG, run_data, evaluations=1))
     monkeypatch.setattr(Language, "loss", cramped)
-    found, trained = carried_out(train_stages(full(decoder), CONFIG, draw, looks=1))
+    found, trained = carried_out(train_stages(full(decoder), CONFIG, run_data, evaluations=1))
     np.testing.assert_allclose([s.loss for s in found], [s.loss for s in expected], rtol=1e-4)
     assert any("1 rows at a time" in caveat for caveat in trained.caveats)
 
 
 @pytest.mark.parametrize("kind", ["encoder", "random weights"])
 def test_other_starts_replay_nothing(
-    kind: str, base: Base, regression: RunData, draw: RunData, decoder: Base, texts: Sequence[str] = TEXTS
+    kind: str, base: Base, regression: RunData, run_data: RunData, decoder: Base, texts: Sequence[str] = TEXTS
 ) -> None:
     if kind == "encoder":
         with pytest.raises(UsageError, match="does not learn to write here"):
-            next(train_stages(full(base), CONFIG, replace(regression, replayed=tuple(texts)), looks=1))
+            next(train_stages(full(base), CONFIG, replace(regression, replayed=tuple(texts)), evaluations=1))
         return
     from warmstart.regimes.starts import Architecture, Scratch
 
     scratch = replace(full(decoder), start=Scratch(Architecture(decoder), decoder.inputs))
     with_replay, without = (
-        carried_out(train_stages(scratch, replace(CONFIG, replay=share), draw, looks=1))[0] for share in (0.5, 0.0)
+        carried_out(train_stages(scratch, replace(CONFIG, replay=share), run_data, evaluations=1))[0]
+        for share in (0.5, 0.0)
     )
     assert [s.loss for s in with_replay] == [s.loss for s in without]

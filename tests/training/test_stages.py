@@ -34,25 +34,25 @@ def regime(base: Base, *stages: Stage) -> Regime:
     return Regime("some", Pretrained(base), stages, DEFAULTS["full"])
 
 
-def fresh(draw: RunData) -> RunData:
-    return replace(draw, shared=SharedData(draw.splits))
+def fresh(run_data: RunData) -> RunData:
+    return replace(run_data, shared=SharedData(run_data.splits))
 
 
 def test_a_frozen_run_on_stored_features_has_the_losses_of_one_without(
     base: Base, regression: RunData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     frozen = regime(base, Stage(Frozen()))
-    draw = fresh(regression)
-    stored, _ = carried_out(train_stages(frozen, CONFIG, draw, looks=2))
-    again, _ = carried_out(train_stages(frozen, CONFIG, draw, looks=2))  # the features are there already
+    run_data = fresh(regression)
+    stored, _ = carried_out(train_stages(frozen, CONFIG, run_data, evaluations=2))
+    again, _ = carried_out(train_stages(frozen, CONFIG, run_data, evaluations=2))  # the features are there already
     monkeypatch.setattr(SharedData, "below", lambda shared, model, inputs: shared.encoded(inputs))
-    computed, _ = carried_out(train_stages(frozen, CONFIG, fresh(regression), looks=2))
+    computed, _ = carried_out(train_stages(frozen, CONFIG, fresh(regression), evaluations=2))
     assert [s.loss for s in stored] == [s.loss for s in again]
     np.testing.assert_allclose([s.loss for s in stored], [s.loss for s in computed], atol=1e-6)
 
 
 def test_the_model_has_its_body_again_after_training_on_features(base: Base, regression: RunData) -> None:
-    _, trained = carried_out(train_stages(regime(base, Stage(Frozen())), CONFIG, fresh(regression), looks=2))
+    _, trained = carried_out(train_stages(regime(base, Stage(Frozen())), CONFIG, fresh(regression), evaluations=2))
     start = Pretrained(base).body(0)
     assert all(torch.equal(a, b) for a, b in zip(trained.model.body.parameters(), start.parameters(), strict=True))
     assert not trained.model.training
@@ -73,7 +73,7 @@ def test_the_same_head_for_every_regime_of_a_seed(base: Base, regression: RunDat
 def test_the_weights_of_the_best_look_are_kept(base: Base, regression: RunData) -> None:
     """A rate that is too large makes later looks worse; the model gives the score of the best one again."""
     config = replace(CONFIG, steps=24, lr=0.1, schedule="constant")
-    _, trained = carried_out(train_stages(regime(base, Stage(Full())), config, regression, looks=8))
+    _, trained = carried_out(train_stages(regime(base, Stage(Full())), config, regression, evaluations=8))
     scores = [point.val_score for point in trained.points]
     assert trained.best_step == trained.points[int(np.argmin(scores))].step
     val = regression.splits.val
@@ -84,36 +84,38 @@ def test_the_weights_of_the_best_look_are_kept(base: Base, regression: RunData) 
 
 def test_training_stops_when_no_look_finds_better(base: Base, regression: RunData) -> None:
     config = replace(CONFIG, steps=60, lr=0.3, schedule="constant", optimizer="adam")
-    steps, trained = carried_out(train_stages(regime(base, Stage(Full())), config, regression, looks=10))
+    steps, trained = carried_out(train_stages(regime(base, Stage(Full())), config, regression, evaluations=10))
     assert len(steps) == trained.steps == trained.best_step + 5 * 6 < 60  # half of the looks
 
 
 def test_a_look_changes_nothing(base: Base, regression: RunData) -> None:
-    one, _ = carried_out(train_stages(regime(base, Stage(Full())), CONFIG, regression, looks=1))
-    many, _ = carried_out(train_stages(regime(base, Stage(Full())), CONFIG, regression, looks=3))
+    one, _ = carried_out(train_stages(regime(base, Stage(Full())), CONFIG, regression, evaluations=1))
+    many, _ = carried_out(train_stages(regime(base, Stage(Full())), CONFIG, regression, evaluations=3))
     assert [replace(step, seen=None) for step in one] == [replace(step, seen=None) for step in many]
 
 
 def test_a_keeper_turns_the_score_the_way_of_the_metric(base: Base) -> None:
     for schema, best in ((REGRESSION, 2), (CLASSES, 1)):
-        draw = tiny_draw(schema)
-        keeper = BestWeights(start_model(regime(base, Stage(Full())), draw.task, 0), draw.task, looks=4)
+        run_data = tiny_draw(schema)
+        best_weights = BestWeights(
+            start_model(regime(base, Stage(Full())), run_data.task, 0), run_data.task, evaluations=4
+        )
         for step, score in enumerate([0.5, 0.9, 0.1, 0.3]):
-            keeper.see(score, step)
-        assert keeper.step == best
-        assert keeper.tired == (schema is CLASSES)
+            best_weights.update(score, step)
+        assert best_weights.step == best
+        assert best_weights.should_stop == (schema is CLASSES)
 
 
 def test_the_last_weights_count_unless_others_are_better_by_more_than_noise(base: Base) -> None:
     """After a schedule that has cooled down."""
     for schema, scores in ((REGRESSION, (0.50, 0.52)), (CLASSES, (0.52, 0.50))):
-        draw = tiny_draw(schema)
+        run_data = tiny_draw(schema)
         for noise, kept in ((0.0, 1), (0.05, 2), (0.01, 1)):
-            model = start_model(regime(base, Stage(Full())), draw.task, 0)
-            keeper = BestWeights(model, draw.task, looks=4, noise=noise)
-            keeper.see(scores[0], 1)
-            keeper.see(scores[1], 2, last=True)
-            assert keeper.step == kept
+            model = start_model(regime(base, Stage(Full())), run_data.task, 0)
+            best_weights = BestWeights(model, run_data.task, evaluations=4, noise=noise)
+            best_weights.update(scores[0], 1)
+            best_weights.update(scores[1], 2, last=True)
+            assert best_weights.step == kept
 
 
 def test_evaluation_mode_puts_each_module_back(base: Base, regression: RunData) -> None:
@@ -129,12 +131,12 @@ def test_evaluation_mode_puts_each_module_back(base: Base, regression: RunData) 
 def test_two_stages_share_the_steps_and_the_second_goes_on_from_the_first(base: Base, regression: RunData) -> None:
     """Probe, then all weights."""
     stages = (Stage(Frozen(), share=0.25), Stage(Discriminative(), share=0.75, lr=1e-3))
-    steps, trained = carried_out(train_stages(regime(base, *stages), CONFIG, fresh(regression), looks=2))
+    steps, trained = carried_out(train_stages(regime(base, *stages), CONFIG, fresh(regression), evaluations=2))
     assert [step.index for step in steps] == [*range(3), *range(9)]
     assert max(step.lr for step in steps[:3]) == 5e-3 and max(step.lr for step in steps[3:]) == 1e-3
     assert [point.step for point in trained.points] == [2, 3, 7, 12]
     alone, _ = carried_out(
-        train_stages(regime(base, Stage(Frozen())), replace(CONFIG, steps=3), fresh(regression), looks=2)
+        train_stages(regime(base, Stage(Frozen())), replace(CONFIG, steps=3), fresh(regression), evaluations=2)
     )
     assert [s.loss for s in alone] == [s.loss for s in steps[:3]]
 
@@ -142,7 +144,7 @@ def test_two_stages_share_the_steps_and_the_second_goes_on_from_the_first(base: 
 def test_what_training_cost_is_counted(base: Base, regression: RunData) -> None:
     costs = {}
     for name, method in (("full", Full()), ("frozen", Frozen())):
-        _, trained = carried_out(train_stages(regime(base, Stage(method)), CONFIG, regression, looks=1))
+        _, trained = carried_out(train_stages(regime(base, Stage(method)), CONFIG, regression, evaluations=1))
         costs[name] = trained
     assert costs["frozen"].trainable == 17 and costs["full"].trainable == costs["full"].total
     assert costs["frozen"].bytes_learned == 4 * 17
@@ -151,8 +153,8 @@ def test_what_training_cost_is_counted(base: Base, regression: RunData) -> None:
 
 def test_word_dropout_changes_what_is_read_and_computes_the_body_anew(base: Base, regression: RunData) -> None:
     frozen = regime(base, Stage(Frozen()))
-    plain, _ = carried_out(train_stages(frozen, CONFIG, regression, looks=1))
-    dropped, _ = carried_out(train_stages(frozen, replace(CONFIG, word_dropout=0.3), regression, looks=1))
+    plain, _ = carried_out(train_stages(frozen, CONFIG, regression, evaluations=1))
+    dropped, _ = carried_out(train_stages(frozen, replace(CONFIG, word_dropout=0.3), regression, evaluations=1))
     assert [s.loss for s in plain] != [s.loss for s in dropped]
 
 
@@ -178,7 +180,7 @@ def test_compiled_blocks_learn_the_same(
     monkeypatch.setattr(stages, "compile_blocks", partial(compile_blocks, backend=backend))
     config = replace(CONFIG, steps=4)
     plain, fast = (
-        carried_out(train_stages(regime(base, Stage(method)), each, fresh(regression), looks=2))
+        carried_out(train_stages(regime(base, Stage(method)), each, fresh(regression), evaluations=2))
         for each in (config, replace(config, compile=True))
     )
     np.testing.assert_allclose([s.loss for s in fast[0]], [s.loss for s in plain[0]], atol=1e-5)

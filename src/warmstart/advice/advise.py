@@ -108,7 +108,7 @@ def _decided(field: Ranking, choice: Row, siblings: Sequence[Row]) -> Advice:
     if choice is not field.best:
         reason.append(
             f"`{field.best.name}` measured best, but `{choice.name}` is less than "
-            f"{format_percent(comparison.worth)} away"
+            f"{format_percent(comparison.min_effect)} away"
             f" and cheaper: `{field.best.name}` {costs(field.best, choice)}."
         )
     if siblings:
@@ -148,7 +148,7 @@ def _undecided(field: Ranking, choice: Row, rival: Row) -> Advice:
         f"Undecided between {compared_with_others(comparison, first, first.family != rival.family)} and"
         f" {compared_with_others(comparison, rival, first.family != rival.family)}: the difference of"
         f" {noise_phrase(found)} may be nothing{several}, and may be more than the"
-        f" {format_percent(comparison.worth)} that matters."
+        f" {format_percent(comparison.min_effect)} that matters."
     )
     told = [reason, f"{capitalize_first(' and '.join(behind))} did worse." if behind else ""]
     told.append(between_rows(comparison, first.name, rival.name))
@@ -182,7 +182,7 @@ def _ahead_and_cheapest(field: Ranking, others: Sequence[Row]) -> str:
 def _constant_stands(field: Ranking) -> Advice:
     comparison, best, constant = field.comparison, field.best, field.constant
     assert constant, "without a constant there is nothing to stay below"
-    margin = comparison.worth * abs(constant.score)
+    margin = comparison.min_effect * abs(constant.score)
     found = field.difference(best, constant)
     drawn = comparison.drawn([best.name, constant.name], best.rows)
     no_gain = float((drawn[:, 0] - drawn[:, 1] <= margin).mean())

@@ -37,7 +37,7 @@ def longer_command(comparison: Comparison, unfinished: Sequence[Row]) -> str:
 
 def _whole(comparison: Comparison) -> float:
     """Seconds of the study without the cuts."""
-    return comparison.uncut or sum(map(_seconds, comparison.runs))
+    return comparison.full_estimate or sum(map(_seconds, comparison.runs))
 
 
 def _seconds(run: Run) -> float:

@@ -18,9 +18,9 @@ def more_data(comparison: Comparison) -> tuple[str, ...]:
         crossing = [
             f"No two regimes change places within {MAX_EXTRAPOLATION}x your data, as far as these runs can tell."
         ]
-    worth = [_telling(comparison, law.regime) for law in laws if law.family == "fine-tuned"]
+    min_effect = [_telling(comparison, law.regime) for law in laws if law.family == "fine-tuned"]
     departures = [said for law in laws for said in law.departures]
-    return (*crossing, *(said for said in worth if said), *(law.statement for law in laws), *departures)
+    return (*crossing, *(said for said in min_effect if said), *(law.statement for law in laws), *departures)
 
 
 def crossover_sentences(comparison: Comparison, choice: str) -> str:
@@ -52,7 +52,7 @@ def next_purchase(comparison: Comparison, choice: str) -> str:
         return ""
     if not row.converged:
         return f"To do better, first train longer: `{choice}` was still improving when stopped."
-    margin = comparison.worth * abs(row.score)
+    margin = comparison.min_effect * abs(row.score)
     twice, far = law.predicted
     (gain, likely), (gain_far, likely_far) = law.gain(twice.rows), law.gain(far.rows)
     if gain >= margin and likely.low > 0:
@@ -69,7 +69,7 @@ def next_purchase(comparison: Comparison, choice: str) -> str:
     return (
         f"Whether more rows would help cannot be told: twice as many may gain {format_number(gain)} "
         f"{format_interval_bounds(likely)}, where"
-        f" {format_percent(comparison.worth)} matters. More test rows or seeds would tell."
+        f" {format_percent(comparison.min_effect)} matters. More test rows or seeds would tell."
     )
 
 

@@ -54,7 +54,7 @@ def cut_to_fit(comparison: Comparison) -> str:
     """What the budget cut, as a sentence; nothing where nothing was cut."""
     if not comparison.cuts:
         return ""
-    took = comparison.uncut
+    took = comparison.full_estimate
     whole = "" if took is None else f" All of it was foretold to take {format_duration(took)}."
     return f"Cut to fit the budget: {'; '.join(comparison.cuts)}.{whole}"
 
@@ -96,7 +96,7 @@ def _against(field: Ranking, choice: Row, rival: Row) -> str:
     models = BEST_MODELS | ({"baseline": UNTRAINED} if _has_untrained(field.comparison) else {})
     name, cost = f"{models[rival.family]} (`{rival.name}`)", costs(rival, choice)
     if field.standing(choice, rival) == "tied":
-        return f"less than {format_percent(field.comparison.worth)} from {name}, which {cost}"
+        return f"less than {format_percent(field.comparison.min_effect)} from {name}, which {cost}"
     if found.interval.low > 0:
         return f"{noise_phrase(found)} better than {name}, which {cost}"
     return f"not measurably worse than {name} (difference {noise_phrase(found)}), which {cost}"

@@ -62,7 +62,7 @@ def compared_in_race(score: float, predicted: RaceForecast, *, higher: bool) -> 
 def _reason(
     comparison: Comparison, raced: RaceOutcome, leader: RaceForecast, tie: Sequence[RaceForecast], name: str
 ) -> str:
-    worth = format_percent(comparison.worth)
+    min_effect = format_percent(comparison.min_effect)
     rest = [each for each in raced.outlooks if each is not leader and each not in tie]
     best = {each.family: each for each in reversed(rest) if each.regime != CONSTANT}
     others = [
@@ -74,16 +74,19 @@ def _reason(
     told += f" with all {raced.whole:,} rows"
     told += f", {_listed(others)}." if others else "."
     if not raced.decided:
-        sure = f"that `{leader.regime}` is best, or within {worth} of it, is {format_percent(raced.confidence)} likely"
+        sure = (
+            f"that `{leader.regime}` is best, or within {min_effect} of it, is "
+            f"{format_percent(raced.confidence)} likely"
+        )
         never = f", but {_listed([f'`{each}`' for each in raced.unseen])} never ran" if raced.unseen else ""
         return f"Undecided: {told} So far {sure}{never}."
     answer = f"{capitalize_first(name)}: {told}"
     if tie:
         same = _listed([f"`{each.regime}`" for each in tie])
-        answer += (
-            f" {capitalize_first(same)} {'is' if len(tie) == 1 else 'are'} as good, to within {worth}, and cost more."
-        )
-    return f"{answer} The chance that another is better by more than {worth} is {format_percent(1 - raced.confidence)}."
+        verb = "is" if len(tie) == 1 else "are"
+        answer += f" {capitalize_first(same)} {verb} as good, to within {min_effect}, and cost more."
+    doubt = format_percent(1 - raced.confidence)
+    return f"{answer} The chance that another is better by more than {min_effect} is {doubt}."
 
 
 def _next_step(raced: RaceOutcome, leader: RaceForecast, nothing: bool) -> str:

@@ -35,7 +35,7 @@ class Ranking:
     @property
     def margin(self) -> float:
         """The smallest gain that matters, in the metric's unit."""
-        return self.comparison.worth * abs(self.best.score)
+        return self.comparison.min_effect * abs(self.best.score)
 
     @property
     def families(self) -> set[str]:

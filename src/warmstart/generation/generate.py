@@ -89,12 +89,12 @@ def stream_tokens(
     """
     assert not body.training, "with dropout every answer is another"
     room = _room(body, prompt, 0, most, opening)
-    dice = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed)
     reader = kv_cache(body, [prompt], opening)
     hidden = reader.start()
     for place in range(room):
         logits = _without(head.logits(hidden), list(never))
-        token = _drawn(logits[0].float().cpu(), temperature, top_p, dice)
+        token = _drawn(logits[0].float().cpu(), temperature, top_p, generator)
         if token in stop:
             return
         yield token
@@ -216,9 +216,9 @@ def _batches(lengths: Sequence[int], rooms: Sequence[int]) -> Iterator[list[int]
         order = order[count:]
 
 
-def _drawn(logits: Tensor, temperature: float, top_p: float, dice: torch.Generator) -> int:
+def _drawn(logits: Tensor, temperature: float, top_p: float, generator: torch.Generator) -> int:
     if temperature == 0:
         return int(logits.argmax())
     chances, tokens = torch.softmax(logits / temperature, dim=0).sort(descending=True)
     chances[chances.cumsum(0) - chances >= top_p] = 0
-    return int(tokens[torch.multinomial(chances, 1, generator=dice)])
+    return int(tokens[torch.multinomial(chances, 1, generator=generator)])

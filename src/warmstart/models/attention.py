@@ -156,7 +156,7 @@ class _Dropped(torch.autograd.Function):
         rows, heads, t, _ = query.shape
         found = query.new_empty(*query.shape[:3], value.shape[3])
         ctx.size = max(1, MAX_ATTENTION_ELEMENTS // (heads * t * key.shape[2]))
-        looks, stays = [], []
+        evaluations, stays = [], []
         with torch.autocast(query.device.type, enabled=False):
             for some in _slices(rows, ctx.size):
                 q, k, v = (states[some].flatten(0, 1) for states in (query, key, value))
@@ -167,9 +167,9 @@ class _Dropped(torch.autograd.Function):
                 look = scores.softmax(-1)
                 stay = dropout_mask(look.shape, share, look.dtype)
                 found[some] = _by_row(torch.bmm(look * stay, v), heads)
-                looks.append(look)
+                evaluations.append(look)
                 stays.append(stay)
-        ctx.save_for_backward(query, key, value, *looks, *stays)
+        ctx.save_for_backward(query, key, value, *evaluations, *stays)
         ctx.scaling = scaling
         return found
 
@@ -177,8 +177,8 @@ class _Dropped(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None, None]:
         query, key, value, *saved = ctx.saved_tensors
         of_query, of_key, of_value = (torch.empty_like(states) for states in (query, key, value))
-        looks, stays = saved[: len(saved) // 2], saved[len(saved) // 2 :]
-        for some, look, stay in zip(_slices(len(query), ctx.size), looks, stays, strict=True):
+        evaluations, stays = saved[: len(saved) // 2], saved[len(saved) // 2 :]
+        for some, look, stay in zip(_slices(len(query), ctx.size), evaluations, stays, strict=True):
             q, k, v, of_found = (states[some].flatten(0, 1) for states in (query, key, value, gradient))
             of_look = torch.bmm(of_found, v.transpose(1, 2)).mul_(stay)
             of_scores = torch._softmax_backward_data(of_look, look, -1, look.dtype)

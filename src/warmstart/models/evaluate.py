@@ -36,7 +36,7 @@ def outputs(model: Model, examples: Examples, world: Distributed = ALONE) -> Arr
             if own:
                 found[index] = values
     assert found is not None
-    world.add(found)
+    world.all_reduce_sum(found)
     return found
 
 

@@ -38,7 +38,7 @@ def fully_sharded(model: Model, world: Distributed) -> Iterator[Model]:
         parameter.data = parameter.data.new_empty(0)
     yield parts
     for name, parameter in parts.named_parameters():
-        parameters[name].data = world.whole(parameter.detach())
+        parameters[name].data = world.full_tensor(parameter.detach())
     for name, buffer in parts.named_buffers():
         model.get_buffer(name).copy_(buffer)
 

@@ -30,7 +30,7 @@ def fit_to_budget(plan: RunPlan) -> RunPlan:
             break  # scoring costs more than training, and cannot be cut: fewer training rows would save nothing
         plan = smaller
     cuts = _said(asked, plan)
-    return replace(plan, cuts=cuts, uncut=asked.seconds() if cuts else None)
+    return replace(plan, cuts=cuts, full_estimate=asked.seconds() if cuts else None)
 
 
 def _smaller(plan: RunPlan) -> Iterator[RunPlan]:
@@ -83,11 +83,16 @@ def _shortened(plan: RunPlan) -> RunPlan | None:
     for fewer in shorter_limits(_limit(plan)):
         shares = _shares(plan, fewer)
         if shares and fmean(shares.values()) <= WORTHWHILE:
-            paces, readings = (
+            seconds_per_row, prefix_seconds = (
                 {name: seconds * shares.get(name, 1.0) for name, seconds in known.items()}
-                for known in (plan.paces, plan.readings)
+                for known in (plan.seconds_per_row, plan.prefix_seconds)
             )
-            return replace(plan, problem=plan.problem.reading(fewer), paces=paces, readings=readings)
+            return replace(
+                plan,
+                problem=plan.problem.reading(fewer),
+                seconds_per_row=seconds_per_row,
+                prefix_seconds=prefix_seconds,
+            )
     return None
 
 
@@ -132,16 +137,16 @@ def save_plan(plan: RunPlan, path: Path) -> None:
         del kept["budget"]
     facts = {
         "sizes": plan.sizes,
-        "paces": plan.paces,
-        "readings": plan.readings,
-        "forwards": plan.forwards,
+        "seconds_per_row": plan.seconds_per_row,
+        "prefix_seconds": plan.prefix_seconds,
+        "forward_shares": plan.forward_shares,
         "answers": plan.answers,
         "tokens": {name: list(found.items()) for name, found in plan.tokens.items()},
-        "peaks": plan.peaks,
+        "memory_peaks": plan.memory_peaks,
         "max_length": plan.problem.base.max_length,
         "scored": plan.scored,
         "cuts": plan.cuts,
-        "uncut": plan.uncut,
+        "full_estimate": plan.full_estimate,
         "excluded": [vars(each) for each in plan.excluded],
         "fingerprint": plan.problem.splits.fingerprint,
     }
@@ -158,10 +163,10 @@ def load_plan(asked: RunPlan, path: Path) -> RunPlan:
             "restore the data, or start a new study with another --out",
         )
     options = replace(asked.options, **{name: facts[name] for name in SAVED_OPTIONS if name in facts})
-    known = {name: facts[name] for name in ("paces", "readings", "scored")}
-    known |= {name: facts.get(name, {}) for name in ("forwards", "answers")}
-    known["peaks"] = {name: PeakMemory(*peak) for name, peak in facts.get("peaks", {}).items()}
+    known = {name: facts[name] for name in ("seconds_per_row", "prefix_seconds", "scored")}
+    known |= {name: facts.get(name, {}) for name in ("forward_shares", "answers")}
+    known["memory_peaks"] = {name: PeakMemory(*peak) for name, peak in facts.get("memory_peaks", {}).items()}
     known["tokens"] = {name: dict(found) for name, found in facts["tokens"].items()}
-    known |= {"sizes": tuple(facts["sizes"]), "cuts": tuple(facts["cuts"]), "uncut": facts.get("uncut")}
+    known |= {"sizes": tuple(facts["sizes"]), "cuts": tuple(facts["cuts"]), "full_estimate": facts.get("full_estimate")}
     known["excluded"] = tuple(Excluded(**each) for each in facts.get("excluded", ()))
     return replace(asked, problem=asked.problem.reading(facts["max_length"]), options=options, **known)

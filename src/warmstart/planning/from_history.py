@@ -64,8 +64,8 @@ def _logged(name: str, known: list[dict[str, Any]], rows: int, where: TargetMach
     last = known[-1]
     seconds = statistics.median(entry["seconds"] / entry["rows"] for entry in known) * rows
     flops = statistics.median(entry.get("flops", 0.0) / entry["rows"] for entry in known) * rows
-    peaks = [entry["peak_memory_bytes"] for entry in known if entry.get("peak_memory_bytes")]
-    peak, room = max(peaks, default=None), memory_room()
+    memory_peaks = [entry["peak_memory_bytes"] for entry in known if entry.get("peak_memory_bytes")]
+    peak, room = max(memory_peaks, default=None), memory_room()
     watts, price = power(where)
     return RegimeForecast(
         regime=name,

@@ -75,7 +75,7 @@ class StepMeasurement:
     answer: float  # seconds to write one; 0 for a task that writes none
 
 
-def measure_step(regime: Regime, config: TrainConfig, draw: RunData, at_most: int) -> StepMeasurement:
+def measure_step(regime: Regime, config: TrainConfig, run_data: RunData, at_most: int) -> StepMeasurement:
     """Train the last stage for a few steps on its dearest batch, of `at_most` rows; score, and write a bit.
 
     Where the batch has more rows, the rest is extrapolated from two shapes. Raises TrainingError where not even one row
@@ -83,24 +83,24 @@ def measure_step(regime: Regime, config: TrainConfig, draw: RunData, at_most: in
     """
     reset_peak_memory()
     before = resident_memory()
-    model = start_model(regime, draw.task, config.seed)
-    switch_objective(model, regime.start, draw.task, config.seed)
+    model = start_model(regime, run_data.task, config.seed)
+    switch_objective(model, regime.start, run_data.task, config.seed)
     method = regime.stages[-1].method
     with random_state(config.seed):
         model.body = method.prepare(model.body)
     rates = method.rates(model)
     set_trainable(model, rates)
-    dearest = longest_rows(draw, regime, config)
-    splits = draw.splits
+    dearest = longest_rows(run_data, regime, config)
+    splits = run_data.splits
     some = replace(
         splits,
         train=splits.train.take(dearest[-at_most:]),
-        val=_longest(draw, regime, splits.val),
-        test=_longest(draw, regime, splits.test),
+        val=_longest(run_data, regime, splits.val),
+        test=_longest(run_data, regime, splits.test),
     )
     stored = frozen_depth(model) != 0 and not config.word_dropout
     # where the token table learns, the words of all rows count; below frozen layers all rows would be computed
-    few = replace(draw, splits=some, shared=SharedData(some) if stored else draw.shared)
+    few = replace(run_data, splits=some, shared=SharedData(some) if stored else run_data.shared)
     view = stage_data(model, regime.start, few, few.task, len(some.val), stored=not config.word_dropout)
     with ExitStack() as stack:
         if model.pooling != UNPOOLED:
@@ -108,28 +108,28 @@ def measure_step(regime: Regime, config: TrainConfig, draw: RunData, at_most: in
         stack.enter_context(use_prefix_cache(model, view.examples.encoded))
         if config.gradient_checkpointing:
             stack.enter_context(gradient_checkpointing(model))
-        keeper = BestWeights(model, draw.task, 1)
+        best_weights = BestWeights(model, run_data.task, 1)
         steps = train(
-            start_training(model, rates, config), draw.task, _Growing(view.examples), replace(config, steps=STEPS)
+            start_training(model, rates, config), run_data.task, _Growing(view.examples), replace(config, steps=STEPS)
         )
         for _ in range(STEPS - 1):
             next(steps)
         half = peak_memory()
         next(steps)
         whole = peak_memory()
-        keeper.restore()
+        best_weights.restore()
         began = time.perf_counter()
-        outputs(model, view.watch)
-        scoring = (time.perf_counter() - began) / max(1, int(view.watch.sizes().sum()))
+        outputs(model, view.validation)
+        scoring = (time.perf_counter() - began) / max(1, int(view.validation.sizes().sum()))
     found = peak_memory()
     answer, writing = 0.0, 0
-    if isinstance(draw.task, Language) and draw.task.writes:
-        inputs = draw.task.reads(regime.start.inputs)
+    if isinstance(run_data.task, Language) and run_data.task.writes:
+        inputs = run_data.task.reads(regime.start.inputs)
         assert isinstance(inputs, Conversations | Seq2Seq)
         writer, answered = Writer(model.eval(), inputs), rows_to_judge(splits.test)
         reset_peak_memory()
-        answer = seconds_per_answer(writer, draw.task, answered)
-        writing = (peak_memory() or 0) + bytes_unread(writer, draw.task, answered)
+        answer = seconds_per_answer(writer, run_data.task, answered)
+        writing = (peak_memory() or 0) + bytes_unread(writer, run_data.task, answered)
     if before is None or half is None or whole is None or found is None:
         return StepMeasurement(None, scoring, answer)
     rows = len(view.examples)
@@ -139,10 +139,12 @@ def measure_step(regime: Regime, config: TrainConfig, draw: RunData, at_most: in
     return StepMeasurement(PeakMemory(max(found, writing), a_row, before), scoring, answer)
 
 
-def longest_rows(draw: RunData, regime: Regime, config: TrainConfig) -> Array:
+def longest_rows(run_data: RunData, regime: Regime, config: TrainConfig) -> Array:
     """Positions of the training rows of the batch with most to compute, padding included; the longest row last."""
-    train_rows = draw.splits.train
-    examples = draw.shared.examples(draw.task.reads(regime.start.inputs), train_rows, draw.task.targets(train_rows))
+    train_rows = run_data.splits.train
+    examples = run_data.shared.examples(
+        run_data.task.reads(regime.start.inputs), train_rows, run_data.task.targets(train_rows)
+    )
     sizes = examples.sizes()
     order = examples.order(config.batch_size, config.seed)
     epochs = min(EPOCHS, -(-config.steps // order.per_epoch))
@@ -152,7 +154,9 @@ def longest_rows(draw: RunData, regime: Regime, config: TrainConfig) -> Array:
     return found[np.argsort(sizes[found], kind="stable")]
 
 
-def _longest(draw: RunData, regime: Regime, rows: Rows) -> Rows:
+def _longest(run_data: RunData, regime: Regime, rows: Rows) -> Rows:
     """As many as are scored at a time."""
-    sizes = draw.shared.examples(draw.task.reads(regime.start.inputs), rows, draw.task.targets(rows)).sizes()
+    sizes = run_data.shared.examples(
+        run_data.task.reads(regime.start.inputs), rows, run_data.task.targets(rows)
+    ).sizes()
     return rows.take(np.argsort(sizes, kind="stable")[-EVALUATION_BATCH:])

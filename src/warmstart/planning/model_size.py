@@ -51,13 +51,13 @@ class ModelSize:
     frozen_bytes: float  # of weights that do not learn
     layers: int  # modules that compute something
     adapter: bool  # only adapters and head are saved
-    moments: OptimizerStateName = "fp32"
+    optimizer_state: OptimizerStateName = "fp32"
 
     @property
     def held_bytes(self) -> float:
         """Alive between two steps: weights, what Adam keeps of them, and the best so far."""
         return self.frozen_bytes + self.trainable * (
-            4 + BYTES_PER_OPTIMIZER_STATE[self.moments] + BYTES_PER_BEST_WEIGHT
+            4 + BYTES_PER_OPTIMIZER_STATE[self.optimizer_state] + BYTES_PER_BEST_WEIGHT
         )
 
     @property
@@ -71,7 +71,7 @@ class ModelSize:
         return 4 * (self.trainable if self.adapter else self.total)
 
 
-def model_size(regime: Regime, task: Task, moments: OptimizerStateName = "fp32") -> ModelSize:
+def model_size(regime: Regime, task: Task, optimizer_state: OptimizerStateName = "fp32") -> ModelSize:
     """Of a regime in its last stage."""
     start, stage = regime.start, regime.stages[-1]
     method, four_bits = stage.method, False
@@ -94,7 +94,7 @@ def model_size(regime: Regime, task: Task, moments: OptimizerStateName = "fp32")
     layers = sum(1 for module in model.modules() if not list(module.children()) and list(module.parameters()))
     adapter = isinstance(method, LoRA) and isinstance(start, Pretrained)
     frozen = 4 * (total - trainable - packed) + FOUR_BITS * packed
-    return ModelSize(model, rates, flops(model, rates), trainable, total, frozen, layers, adapter, moments)
+    return ModelSize(model, rates, flops(model, rates), trainable, total, frozen, layers, adapter, optimizer_state)
 
 
 def step_bytes(

@@ -55,11 +55,13 @@ def forecast_regimes(problem: Problem, options: Options, where: TargetMachine) -
     """What `compare` with these options would take, before its budget cuts anything; yields what it looks at."""
     plan = budget.first_plan(problem, options)
     rows, shared = max(plan.sizes), plan.shared()
-    draw = plan.draw(rows, options.first_seed, shared)
+    run_data = plan.run_data(rows, options.first_seed, shared)
     found: dict[str, ModelSize] = {}
     for name in plan.networks:
         yield f"building {name} without its numbers"
-        found[name] = model_size(plan.regime(name, rows), draw.task, options.training.get("moments", "fp32"))
+        found[name] = model_size(
+            plan.regime(name, rows), run_data.task, options.training.get("optimizer_state", "fp32")
+        )
     room = round(where.machine.memory_bytes * USABLE) if where.machine else memory_room()
     notes: tuple[str, ...]
     if where.machine is None:
@@ -75,17 +77,17 @@ def forecast_regimes(problem: Problem, options: Options, where: TargetMachine) -
     for name in plan.names:
         yield f"predicting {name}"
         if name in WITHOUT_NETWORK:
-            forecasts.append(_baseline(plan, name, draw, where, room))
+            forecasts.append(_baseline(plan, name, run_data, where, room))
         elif is_baseline(name):
-            forecasts.append(_untrained(plan, name, draw, where, room))
+            forecasts.append(_untrained(plan, name, run_data, where, room))
         elif where.machine is None:
-            forecasts.append(_here(plan, name, found[name], draw, where, room))
+            forecasts.append(_here(plan, name, found[name], run_data, where, room))
         else:
-            forecasts.append(_elsewhere(plan, name, found[name], draw, where, where.machine))
+            forecasts.append(_elsewhere(plan, name, found[name], run_data, where, where.machine))
     bases = f"pretrained weights (--base): {join_phrases([base.name for base in problem.bases])}"
     beyond: tuple[str, ...] = ()
-    if isinstance(draw.task, Language):
-        beyond = (NO_ANSWERS_NOTE,) if where.machine else (ANSWER_LENGTH_NOTE,) if draw.task.writes else ()
+    if isinstance(run_data.task, Language):
+        beyond = (NO_ANSWERS_NOTE,) if where.machine else (ANSWER_LENGTH_NOTE,) if run_data.task.writes else ()
     return PlanResult(tuple(forecasts), words, room, (bases, *notes, *beyond, *sources(where)))
 
 
@@ -93,10 +95,10 @@ def forecast_regimes(problem: Problem, options: Options, where: TargetMachine) -
 
 
 def _here(
-    plan: RunPlan, name: str, found: ModelSize, draw: RunData, where: TargetMachine, room: int | None
+    plan: RunPlan, name: str, found: ModelSize, run_data: RunData, where: TargetMachine, room: int | None
 ) -> RegimeForecast:
     peak: int | None
-    if name not in plan.paces:  # even its weights do not fit
+    if name not in plan.seconds_per_row:  # even its weights do not fit
         seconds, one, peak, basis = None, None, round(found.least_bytes), COMPUTED
     else:
         seconds, one = plan.seconds_of_regime(name), plan.seconds_of_run(name, max(plan.sizes))
@@ -104,22 +106,22 @@ def _here(
     fits = None if room is None or peak is None else peak <= room
     advice = ""
     if fits is False and room is not None:
-        a_row = plan.peaks[name].a_row if name in plan.peaks else 0.0
-        advice = _advice(plan, name, draw, room, round(peak or 0), a_row)
-    return _forecast(plan, name, found, draw, where, peak, seconds, one, fits, advice, basis)
+        a_row = plan.memory_peaks[name].a_row if name in plan.memory_peaks else 0.0
+        advice = _advice(plan, name, run_data, room, round(peak or 0), a_row)
+    return _forecast(plan, name, found, run_data, where, peak, seconds, one, fits, advice, basis)
 
 
-def _baseline(plan: RunPlan, name: str, draw: RunData, where: TargetMachine, room: int | None) -> RegimeForecast:
+def _baseline(plan: RunPlan, name: str, run_data: RunData, where: TargetMachine, room: int | None) -> RegimeForecast:
     """Fitted on some rows; its time grows with the rows."""
-    some = draw.splits.train.take(np.arange(min(BASELINE_ROWS, len(draw.splits.train))))
+    some = run_data.splits.train.take(np.arange(min(BASELINE_ROWS, len(run_data.splits.train))))
     reset_peak_memory()
     began = time.perf_counter()
-    fitted = BASELINE_FITS[name](draw.task, some, draw.seed)
+    fitted = BASELINE_FITS[name](run_data.task, some, run_data.seed)
     part = time.perf_counter() - began
-    times = len(draw.splits.train) / len(some)
+    times = len(run_data.splits.train) / len(some)
     runs = len(plan.seeds) * len(plan.sizes)
     seconds, peak = part * times, peak_memory()
-    texts = [text for rows in (draw.splits.val, draw.splits.test) for text in rows.texts]
+    texts = [text for rows in (run_data.splits.val, run_data.splits.test) for text in rows.texts]
     here = where.machine is None
     watts, price = power(where)
     return RegimeForecast(
@@ -129,7 +131,7 @@ def _baseline(plan: RunPlan, name: str, draw: RunData, where: TargetMachine, roo
         flops=runs * ((fitted.flops + fitted.tuning_flops) * times + fitted.baseline.flops(texts)),
         peak_memory_bytes=peak,
         seconds=runs * seconds,
-        disk_bytes=runs * (8 * fitted.baseline.weights + SCORE_ROWS * len(draw.splits.test)),
+        disk_bytes=runs * (8 * fitted.baseline.weights + SCORE_ROWS * len(run_data.splits.test)),
         money=runs * seconds / 3600 * price,
         fits=None if peak is None or room is None or not here else peak <= room,
         advice="" if here else "runs on the processor; its time is this machine's",
@@ -140,13 +142,13 @@ def _baseline(plan: RunPlan, name: str, draw: RunData, where: TargetMachine, roo
     )
 
 
-def _untrained(plan: RunPlan, name: str, draw: RunData, where: TargetMachine, room: int | None) -> RegimeForecast:
+def _untrained(plan: RunPlan, name: str, run_data: RunData, where: TargetMachine, room: int | None) -> RegimeForecast:
     """A base as it is: it only reads the rows, and writes answers, at the pace of what is trained from it."""
     rows = max(plan.sizes)
     regime = plan.regime(name, rows)
-    found = model_size(replace(regime, stages=(Stage(Full()),)), draw.task)
-    read = [_sizes(draw, regime, part) for part in (draw.splits.val, draw.splits.test)]
-    alike = [n for n in plan.networks if n in plan.paces and plan.base_of(n) == plan.base_of(name)]
+    found = model_size(replace(regime, stages=(Stage(Full()),)), run_data.task)
+    read = [_sizes(run_data, regime, part) for part in (run_data.splits.val, run_data.splits.test)]
+    alike = [n for n in plan.networks if n in plan.seconds_per_row and plan.base_of(n) == plan.base_of(name)]
     one = None
     if alike:
         scoring = plan.rows_scored(rows) * min(map(plan.seconds_of_score, alike))
@@ -176,25 +178,25 @@ def _untrained(plan: RunPlan, name: str, draw: RunData, where: TargetMachine, ro
 
 
 def _elsewhere(
-    plan: RunPlan, name: str, found: ModelSize, draw: RunData, where: TargetMachine, machine: Machine
+    plan: RunPlan, name: str, found: ModelSize, run_data: RunData, where: TargetMachine, machine: Machine
 ) -> RegimeForecast:
     rows = max(plan.sizes)
     regime = plan.regime(name, rows)
-    config = plan.config(regime, rows, draw.seed)
+    config = plan.config(regime, rows, run_data.seed)
     precision = "fp32" if plan.options.precision == "fp32" else "bf16"
-    examples = draw.shared.examples(
-        draw.task.reads(regime.start.inputs), draw.splits.train, draw.task.targets(draw.splits.train)
+    examples = run_data.shared.examples(
+        run_data.task.reads(regime.start.inputs), run_data.splits.train, run_data.task.targets(run_data.splits.train)
     )
-    dearest = longest_rows(draw, regime, config)
+    dearest = longest_rows(run_data, regime, config)
     devices = min(where.devices, config.batch_size)
     mine = max(1, -(-len(dearest) // devices))
     mine = min(mine, config.micro_batch or mine)
     again = config.gradient_checkpointing
-    peak = round(step_bytes(found, draw.task, examples.take(dearest[-mine:]), precision, again))
+    peak = round(step_bytes(found, run_data.task, examples.take(dearest[-mine:]), precision, again))
     room = machine.memory_bytes * USABLE
     per_row = (peak - found.held_bytes) / mine
     fits = peak <= room
-    advice = "" if fits else _advice(plan, name, draw, room, peak, per_row)
+    advice = "" if fits else _advice(plan, name, run_data, room, peak, per_row)
     if devices < where.devices:
         idle = f"a step has {config.batch_size} rows: more devices than that have nothing to do"
         advice = f"{advice}; {idle}" if advice else idle
@@ -217,7 +219,7 @@ def _elsewhere(
     if plan.searches:
         search = (plan.options.trials + 0.5) * run_of(max(1, round(config.steps * TRIAL_SHARE)), len(plan.splits.val))
     seconds = len(plan.sizes) * (search + len(plan.seeds) * one)
-    return _forecast(plan, name, found, draw, where, peak, seconds, one, fits, advice, PREDICTED)
+    return _forecast(plan, name, found, run_data, where, peak, seconds, one, fits, advice, PREDICTED)
 
 
 # --- both ------------------------------------------------------------------------------------------------------------
@@ -227,7 +229,7 @@ def _forecast(
     plan: RunPlan,
     name: str,
     found: ModelSize,
-    draw: RunData,
+    run_data: RunData,
     where: TargetMachine,
     peak: int | None,
     seconds: float | None,
@@ -242,7 +244,7 @@ def _forecast(
         regime=name,
         trainable=found.trainable,
         total=found.total,
-        flops=_flops(plan, name, found, draw),
+        flops=_flops(plan, name, found, run_data),
         peak_memory_bytes=peak,
         seconds=seconds,
         disk_bytes=runs * (found.saved_bytes + BESIDE + SCORE_ROWS * len(plan.splits.test)),
@@ -259,63 +261,65 @@ def _forecast(
 def _scored(plan: RunPlan, name: str, rows: int) -> int:
     """Rows that one run evaluates: in its looks and at its end."""
     regime, splits = plan.regime(name, rows), plan.splits
-    looks = regime.habits.looks
-    looked_at = looks * validation_rows(len(splits.val), plan.config(regime, rows, 0), looks)
+    evaluations = regime.defaults.evaluations
+    looked_at = evaluations * validation_rows(len(splits.val), plan.config(regime, rows, 0), evaluations)
     return looked_at + plan.rows_scored(rows)
 
 
-def _flops(plan: RunPlan, name: str, found: ModelSize, draw: RunData) -> float:
+def _flops(plan: RunPlan, name: str, found: ModelSize, run_data: RunData) -> float:
     """Of searches and runs, as a run's cost counts them: as if alone, no cache."""
     total = 0.0
     for rows in plan.sizes:
         regime = plan.regime(name, rows)
-        config = plan.config(regime, rows, draw.seed)
-        train, val, test = (_sizes(draw, regime, getattr(draw.splits, part)) for part in ("train", "val", "test"))
+        config = plan.config(regime, rows, run_data.seed)
+        train, val, test = (
+            _sizes(run_data, regime, getattr(run_data.splits, part)) for part in ("train", "val", "test")
+        )
         trained = config.steps / -(-len(train[0]) // config.batch_size) * float(found.cost.training(*train).sum())
-        looks = regime.habits.looks
+        evaluations = regime.defaults.evaluations
         forward = float(found.cost.forward(*val).sum())
-        watch = validation_rows(len(val[0]), config, looks)
-        run = trained + looks * watch / len(val[0]) * forward + forward + float(found.cost.forward(*test).sum())
+        watch = validation_rows(len(val[0]), config, evaluations)
+        run = trained + evaluations * watch / len(val[0]) * forward + forward + float(found.cost.forward(*test).sum())
         search = (plan.options.trials + 0.5) * (TRIAL_SHARE * trained + 2 * forward) if plan.searches else 0.0
         total += search + len(plan.seeds) * run
     return total
 
 
-def _sizes(draw: RunData, regime: Regime, rows: Rows) -> tuple[Array, Array]:
+def _sizes(run_data: RunData, regime: Regime, rows: Rows) -> tuple[Array, Array]:
     """Of each row its tokens, and how many of them are to be predicted, int64 [n]."""
-    examples = draw.shared.examples(draw.task.reads(regime.start.inputs), rows, draw.task.targets(rows))
+    examples = run_data.shared.examples(run_data.task.reads(regime.start.inputs), rows, run_data.task.targets(rows))
     return examples.sizes(), examples.loss_weights
 
 
-def _advice(plan: RunPlan, name: str, draw: RunData, room: float, peak: int, a_row: float) -> str:
+def _advice(plan: RunPlan, name: str, run_data: RunData, room: float, peak: int, a_row: float) -> str:
     """The first thing that would make it fit, of those that change least."""
     rows = max(plan.sizes)
-    config = plan.config(plan.regime(name, rows), rows, draw.seed)
+    config = plan.config(plan.regime(name, rows), rows, run_data.seed)
     batch = config.micro_batch or config.batch_size
     fewer = int(batch - (peak - room) / a_row) if a_row > 0 else 0
     if fewer >= 1:
         return f"does not fit; would with --micro-batch {fewer}, at the same result"
-    if not config.gradient_checkpointing and _of_one_row(plan, name, draw) <= room:
+    if not config.gradient_checkpointing and _of_one_row(plan, name, run_data) <= room:
         return "does not fit; would with --micro-batch 1 --gradient-checkpointing, at the same result"
     base = split_name(name)[1]
     if isinstance(plan.regime(name, rows).start, Pretrained):
         for other in ("lora", "qlora"):
             lighter = name_at_base(other, base) if base else other
-            if lighter != name and model_size(plan.regime(lighter, rows), draw.task).least_bytes < 0.8 * room:
+            if lighter != name and model_size(plan.regime(lighter, rows), run_data.task).least_bytes < 0.8 * room:
                 return f"does not fit; {lighter} would leave room"
     return "does not fit: it takes a smaller base, a smaller --max-length, or more memory"
 
 
-def _of_one_row(plan: RunPlan, name: str, draw: RunData) -> float:
+def _of_one_row(plan: RunPlan, name: str, run_data: RunData) -> float:
     """Bytes of a step on the longest row alone, with as little kept of it as can be."""
     regime = plan.regime(name, max(plan.sizes))
-    config = plan.config(regime, max(plan.sizes), draw.seed)
-    examples = draw.shared.examples(
-        draw.task.reads(regime.start.inputs), draw.splits.train, draw.task.targets(draw.splits.train)
+    config = plan.config(regime, max(plan.sizes), run_data.seed)
+    examples = run_data.shared.examples(
+        run_data.task.reads(regime.start.inputs), run_data.splits.train, run_data.task.targets(run_data.splits.train)
     )
-    found = model_size(regime, draw.task, config.moments)
-    longest = examples.take(longest_rows(draw, regime, config)[-1:])
-    return step_bytes(found, draw.task, longest, config.precision, checkpointing=True)
+    found = model_size(regime, run_data.task, config.optimizer_state)
+    longest = examples.take(longest_rows(run_data, regime, config)[-1:])
+    return step_bytes(found, run_data.task, longest, config.precision, checkpointing=True)
 
 
 def _told(measuring: Generator[str, None, RunPlan], doing: str) -> Generator[str, None, RunPlan]:
@@ -330,8 +334,8 @@ def _told(measuring: Generator[str, None, RunPlan], doing: str) -> Generator[str
 
 def _cut_words(plan: RunPlan) -> tuple[str, ...]:
     """What `compare` would leave out within its budget."""
-    known = replace(plan, options=replace(plan.options, regimes=tuple(plan.paces)))
-    cuts = fit_to_budget(known).cuts if plan.paces else ()
+    known = replace(plan, options=replace(plan.options, regimes=tuple(plan.seconds_per_row)))
+    cuts = fit_to_budget(known).cuts if plan.seconds_per_row else ()
     if not cuts:
         return ()
     minutes = plan.options.budget / 60

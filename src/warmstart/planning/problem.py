@@ -26,7 +26,7 @@ class Options:
     first_seed: int = 0
     trials: int = 3  # learning rates for each regime
     budget: float = DEFAULT_BUDGET  # seconds
-    worth: float = 0.01  # the smallest relative gain that matters
+    min_effect: float = 0.01  # the smallest relative gain that matters
     length: float = 1.0  # times each regime's own number of steps
     read_so_far: bool = False  # whether a budget leaves what is read of texts as it is
     epochs: float | None = None  # None: each regime's own
@@ -39,8 +39,8 @@ class Options:
     log: bool = True  # whether what runs took is noted for later predictions
     constraints: Constraints = ANY  # that the chosen model has to keep
     training: dict[str, Any] = field(default_factory=dict)  # further fields of TrainConfig
-    keeping: dict[str, float] = field(default_factory=dict)  # and those of what starts from a base
-    mixed: bool = False  # whether the weights of what starts from a base are mixed with its own afterwards
+    forgetting: dict[str, float] = field(default_factory=dict)  # and those of what starts from a base
+    interpolate: bool = False  # whether the weights of what starts from a base are mixed with its own afterwards
 
 
 @dataclass(frozen=True)

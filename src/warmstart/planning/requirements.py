@@ -31,24 +31,24 @@ def exclude_by_constraints(plan: RunPlan, shared: SharedData) -> Generator[str, 
 
     Yields what it looks at. Raises UsageError where nothing is left to choose from.
     """
-    draw = plan.draw(max(plan.sizes), plan.options.first_seed, shared)
+    run_data = plan.run_data(max(plan.sizes), plan.options.first_seed, shared)
     found: list[Excluded] = []
     for name in plan.asked:
         yield f"holding {name} against the constraints"
-        found += broken(plan.options.constraints, predicted_requirements(plan, name, draw))
+        found += broken(plan.options.constraints, predicted_requirements(plan, name, run_data))
     require_a_choice(plan.asked, found)
     return replace(plan, excluded=tuple(found))
 
 
 def exclude_by_time(plan: RunPlan) -> RunPlan:
     """The same with what would take too long at the paces that were measured, on all rows that were asked for."""
-    most, rows = plan.options.constraints.max_train, max(plan.sizes)
+    most, rows = plan.options.constraints.max_training_time, max(plan.sizes)
     if most is None:
         return plan
     found = list(plan.excluded)
     for name in plan.networks:
         seconds = plan.seconds_of_search(name, rows) + plan.seconds_of_run(name, rows)
-        found += broken(Constraints(max_train=most), Needs(name, pretrained=False, train=seconds))
+        found += broken(Constraints(max_training_time=most), Needs(name, pretrained=False, train=seconds))
     require_a_choice(plan.asked, found)
     return replace(plan, excluded=tuple(found))
 
@@ -67,7 +67,7 @@ def constraints_after_training(plan: RunPlan, runs: Sequence[Run]) -> tuple[Excl
     return tuple(found)
 
 
-def predicted_requirements(plan: RunPlan, name: str, draw: RunData) -> Needs:
+def predicted_requirements(plan: RunPlan, name: str, run_data: RunData) -> Needs:
     """Before training: size from shapes, latency of the untrained model. Only what the constraints ask for.
 
     What a baseline takes is known once it is fitted: it is the least of all.
@@ -81,8 +81,8 @@ def predicted_requirements(plan: RunPlan, name: str, draw: RunData) -> Needs:
         name,
         base is not None,
         licences_of(base.name, base.location) if base and allowed.licences else (),
-        shipped_bytes(regime, draw.task) if allowed.max_size is not None else None,
-        _seconds_of_a_row(regime, draw) if allowed.max_latency is not None else None,
+        shipped_bytes(regime, run_data.task) if allowed.max_size is not None else None,
+        _seconds_of_a_row(regime, run_data) if allowed.max_latency is not None else None,
     )
 
 
@@ -128,13 +128,13 @@ def _files(base: Base) -> int:
     return sum(file.stat().st_size for file in Path(base.location).glob("*.safetensors"))
 
 
-def _seconds_of_a_row(regime: Regime, draw: RunData) -> float:
+def _seconds_of_a_row(regime: Regime, run_data: RunData) -> float:
     """One row of median length through the model as it will be, before it has learned anything."""
-    model = start_model(regime, draw.task, draw.seed)
-    switch_objective(model, regime.start, draw.task, draw.seed)
+    model = start_model(regime, run_data.task, run_data.seed)
+    switch_objective(model, regime.start, run_data.task, run_data.seed)
     if regime.stages:
-        with random_state(draw.seed):
+        with random_state(run_data.seed):
             model.body = regime.stages[-1].method.prepare(model.body)
-    texts = draw.splits.train.texts
+    texts = run_data.splits.train.texts
     some = sorted((texts[i] for i in range(0, len(texts), max(1, len(texts) // SAMPLE_TEXTS))), key=len)
-    return measure_latency(Network(model, draw.task.reads(regime.start.inputs)), [some[len(some) // 2]]) / 1000
+    return measure_latency(Network(model, run_data.task.reads(regime.start.inputs)), [some[len(some) // 2]]) / 1000

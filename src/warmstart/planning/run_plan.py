@@ -35,7 +35,7 @@ from warmstart.training.stages import FORWARD_SHARE, MAX_VALIDATION_ROWS, valida
 MIN_STEPS = 40  # of a run on a part of the rows, at the usual length
 MIN_TRAIN_ROWS = 100  # for training: the budget cuts no further
 SIZE_FACTOR, SIZE_COUNTS = 4, (4, 3)  # of --rows auto: a factor, and how many, most first
-WEIGHTS_COMPARED = 4  # of the mixes of --keep mixed, by what they write: halving ten takes as many
+WEIGHTS_COMPARED = 4  # of the mixes of --reduce-forgetting interpolation, by what they write: halving ten takes as many
 MIN_TEXT_TOKENS = 64  # of a text: the budget lets every model read as many
 
 
@@ -46,18 +46,20 @@ class RunPlan:
     problem: Problem
     options: Options
     sizes: tuple[int, ...]
-    paces: dict[str, float]  # regime -> seconds to train on a row
-    readings: dict[str, float] = field(default_factory=dict)  # regime -> seconds a row to run it through frozen layers
+    seconds_per_row: dict[str, float]  # regime -> seconds to train on a row
+    prefix_seconds: dict[str, float] = field(
+        default_factory=dict
+    )  # regime -> seconds a row to run it through frozen layers
     # regime -> share of a training row's time that scoring a row takes: more where training alone is in bf16
-    forwards: dict[str, float] = field(default_factory=dict)
+    forward_shares: dict[str, float] = field(default_factory=dict)
     answers: dict[str, float] = field(default_factory=dict)  # regime -> seconds to write one
     # regime -> tokens read of a text at most -> tokens to compute for one, with padding
     tokens: dict[str, dict[int, float]] = field(default_factory=dict)
-    peaks: dict[str, PeakMemory] = field(default_factory=dict)  # regime -> memory of its dearest step
+    memory_peaks: dict[str, PeakMemory] = field(default_factory=dict)  # regime -> memory of its dearest step
     scored: float = 1.0  # share of the test and validation rows
-    towards: int | None = None  # training rows that every run is a part of, and takes that part of their steps
+    total_rows: int | None = None  # training rows that every run is a part of, and takes that part of their steps
     cuts: tuple[str, ...] = ()
-    uncut: float | None = None  # seconds that all of it was foretold to take; None: nothing was cut
+    full_estimate: float | None = None  # seconds that all of it was foretold to take; None: nothing was cut
     excluded: tuple[Excluded, ...] = ()  # by the constraints, as far as was known before training
 
     @property
@@ -111,18 +113,20 @@ class RunPlan:
         return self.problem.named[base] if base else self.problem.base
 
     def config(self, regime: Regime, rows: int, seed: int) -> TrainConfig:
-        options, habits = self.options, regime.habits
-        whole = self.towards or rows
-        batch = options.batch_size or habits.batch(whole)
+        options, defaults = self.options, regime.defaults
+        whole = self.total_rows or rows
+        batch = options.batch_size or defaults.batch(whole)
         if options.epochs is None:
-            steps = habits.steps(whole, batch, options.length)
+            steps = defaults.steps(whole, batch, options.length)
         else:
             steps = max(1, round(options.epochs * options.length * whole / batch))
         if rows < whole:
             steps = min(steps, max(round(MIN_STEPS * min(options.length, 1.0)), round(steps * rows / whole)))
         used = precision(options.precision)
-        more = options.training | (options.keeping if isinstance(regime.start, Pretrained) else {})
-        return TrainConfig(steps=steps, lr=options.lr or habits.lr, batch_size=batch, precision=used, seed=seed, **more)
+        more = options.training | (options.forgetting if isinstance(regime.start, Pretrained) else {})
+        return TrainConfig(
+            steps=steps, lr=options.lr or defaults.lr, batch_size=batch, precision=used, seed=seed, **more
+        )
 
     def shared(self) -> SharedData:
         """All rows that any draw uses."""
@@ -145,11 +149,13 @@ class RunPlan:
             )
         return (f"{many} training rows were asked for, but there are {there:,}: that is the most that was used.",)
 
-    def draw(self, rows: int, seed: int, shared: SharedData) -> RunData:
+    def run_data(self, rows: int, seed: int, shared: SharedData) -> RunData:
         drawn = self.splits.subset(rows, seed)
         problem, options = self.problem, self.options
-        draw = RunData(drawn, problem.schema, shared, seed, options.worth, self._domain(drawn), problem.general)
-        return replace(draw, replayed=problem.replayed, mixed=options.mixed)
+        run_data = RunData(
+            drawn, problem.schema, shared, seed, options.min_effect, self._domain(drawn), problem.general
+        )
+        return replace(run_data, replayed=problem.replayed, interpolate=options.interpolate)
 
     def _domain(self, drawn: Splits) -> DomainCorpus | None:
         """What a draw learns the language from: of what the rows say, no more than its own."""
@@ -163,19 +169,19 @@ class RunPlan:
     # --- seconds ------------------------------------------------------------------------------------------------------
 
     def seconds_of_step(self, name: str, rows: int) -> float:
-        return self.paces[name] * self.config(self.regime(name, rows), rows, 0).batch_size
+        return self.seconds_per_row[name] * self.config(self.regime(name, rows), rows, 0).batch_size
 
     def seconds_of_run(self, name: str, rows: int, longer: int = 1) -> float:
         """One training, so many times as long as usual, with its evaluations."""
         config = self.config(self.regime(name, rows), rows, 0)
-        trained = longer * self.paces[name] * config.steps * config.batch_size
+        trained = longer * self.seconds_per_row[name] * config.steps * config.batch_size
         return trained + self.seconds_of_scoring(name, rows) + self.seconds_of_writing(name)
 
     def seconds_of_scoring(self, name: str, rows: int) -> float:
         """The looks at validation rows while it trains; at its end the scores, and what it forgot."""
         regime, splits = self.regime(name, rows), self.splits
-        looks = regime.habits.looks
-        looked_at = looks * validation_rows(len(splits.val), self.config(regime, rows, 0), looks)
+        evaluations = regime.defaults.evaluations
+        looked_at = evaluations * validation_rows(len(splits.val), self.config(regime, rows, 0), evaluations)
         return self.seconds_of_score(name) * (looked_at + self.rows_scored(rows) + self._held_to_base(regime))
 
     def rows_scored(self, rows: int) -> int:
@@ -197,14 +203,14 @@ class RunPlan:
         else:
             beside = (len(self.problem.general) or SAID) if start.base.kind == "decoder" else 0
             count = 2 * (min(LANGUAGE_TEXTS, len(splits.test)) + beside)  # by the base too
-        if self.options.mixed:
+        if self.options.interpolate:
             count += len(INTERPOLATION_WEIGHTS) * (min(MAX_VALIDATION_ROWS, len(splits.val)) + beside)
         return count
 
     def seconds_of_writing(self, name: str) -> float:
         """The answers to test rows at its end; where weights are mixed, to validation rows for a few of the mixes."""
         count = self.answered
-        if self.options.mixed and self._ranked_by_writing:
+        if self.options.interpolate and self._ranked_by_writing:
             count += WEIGHTS_COMPARED * min(VALIDATION_ANSWERS, len(self.splits.val))
         return self.answers.get(name, 0.0) * count
 
@@ -223,7 +229,7 @@ class RunPlan:
 
     def seconds_of_score(self, name: str) -> float:
         """One row, scored."""
-        return self.paces[name] * self.forwards.get(name, FORWARD_SHARE)
+        return self.seconds_per_row[name] * self.forward_shares.get(name, FORWARD_SHARE)
 
     def seconds_of_search(self, name: str, rows: int) -> float:
         """Every learning rate, and half a chance of one more; before the first, every row through frozen layers."""
@@ -231,12 +237,12 @@ class RunPlan:
         reading = 0.0
         if rows == min(self.sizes):
             drawn = min(len(splits.train), len(self.seeds) * max(self.sizes))
-            reading = self.readings.get(name, 0.0) * (drawn + len(splits.val) + len(splits.test))
+            reading = self.prefix_seconds.get(name, 0.0) * (drawn + len(splits.val) + len(splits.test))
         if not self.searches:
             return reading
         config = self.config(self.regime(name, rows), rows, 0)
         trained = TRIAL_SHARE * config.steps * config.batch_size
-        once = self.paces[name] * trained + self.seconds_of_score(name) * len(splits.val)
+        once = self.seconds_per_row[name] * trained + self.seconds_of_score(name) * len(splits.val)
         return reading + (self.options.trials + 0.5) * once
 
     def seconds_of_regime(self, name: str) -> float:
@@ -248,11 +254,11 @@ class RunPlan:
 
     def peak_bytes(self, name: str) -> int | None:
         """Of the process; None: not measured."""
-        return self.peaks[name].bytes if name in self.peaks else None
+        return self.memory_peaks[name].bytes if name in self.memory_peaks else None
 
     def predicted(self, name: str, rows: int, seed: int, longer: int = 1) -> dict[str, float] | None:
         """What a run will be held against; None where nothing was measured."""
-        if name not in self.paces:
+        if name not in self.seconds_per_row:
             return None
         seconds = self.seconds_of_run(name, rows, longer)
         if not self.searches and longer == 1 and seed == self.seeds[0]:  # else the search has read all rows before

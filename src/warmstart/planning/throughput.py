@@ -35,33 +35,33 @@ def measure_throughput(plan: RunPlan, shared: SharedData, lost: Collection[str] 
 
     The `lost` ones, which will not be run, are not measured: they take no time.
     """
-    paces = dict.fromkeys(lost, 0.0)
-    readings: dict[str, float] = {}
+    seconds_per_row = dict.fromkeys(lost, 0.0)
+    prefix_seconds: dict[str, float] = {}
     tokens: dict[str, dict[int, float]] = {}
     longest = max(base.inputs.max_length for base in plan.problem.bases)
-    peaks: dict[str, PeakMemory] = {}
-    forwards: dict[str, float] = {}
+    memory_peaks: dict[str, PeakMemory] = {}
+    forward_shares: dict[str, float] = {}
     answers: dict[str, float] = {}
     rows = max(plan.sizes)
-    draw = plan.draw(rows, plan.options.first_seed, shared)
-    few = _few(draw)
+    run_data = plan.run_data(rows, plan.options.first_seed, shared)
+    few = _few(run_data)
     for name in (name for name in plan.networks if name not in lost):
         yield name
         regime = plan.regime(name, rows)
         most = MOST_STEPS if len(regime.stages) == 1 else MEASURED_STEPS  # few reach from one stage into the next
-        config = replace(plan.config(regime, rows, draw.seed), steps=most + 2)
+        config = replace(plan.config(regime, rows, run_data.seed), steps=most + 2)
         measured_on, began, ends = few, time.perf_counter(), [0.0]
-        steps = train_stages(regime, config, few, looks=1)
+        steps = train_stages(regime, config, few, evaluations=1)
         with suppress(TrainingError):  # a rate that diverges is for the run itself to record
             next(steps)
             first = _since(began)
-            if world().most(few.shared.stores)[0]:  # computed once: for all rows, it may take minutes
-                readings[name] = first / len(few.shared)
+            if world().all_reduce_max(few.shared.stores)[0]:  # computed once: for all rows, it may take minutes
+                prefix_seconds[name] = first / len(few.shared)
             elif (
                 first < SLOW_SECONDS
             ):  # the words of a few rows are few, and so are the rows of the token table to train
                 steps.close()
-                measured_on, steps = draw, train_stages(regime, config, draw, looks=1)
+                measured_on, steps = run_data, train_stages(regime, config, run_data, evaluations=1)
                 next(steps)
             began = time.perf_counter()
             for taken, _ in enumerate(steps, 1):
@@ -71,35 +71,43 @@ def measure_throughput(plan: RunPlan, shared: SharedData, lost: Collection[str] 
                     break
         taken = len(ends) - 1
         early = taken // 2 if len(regime.stages) == 1 else 0
-        paces[name] = (ends[-1] - ends[early]) / (max(taken - early, 1) * config.batch_size)
+        seconds_per_row[name] = (ends[-1] - ends[early]) / (max(taken - early, 1) * config.batch_size)
         steps.close()
         limit = token_limit(regime)
         if limit:
             of_these = _tokens(measured_on, regime, config, limit)[1 + early : 1 + taken]
-            limits = (limit, *(n for n in shorter_limits(longest) if n < limit and _leaves_room(draw, regime, n)))
-            tokens[name] = {n: float(_tokens(draw, regime, config, n).mean()) for n in limits}
-            paces[name] *= float(tokens[name][limit] / of_these.mean()) if taken else 1.0
+            limits = (limit, *(n for n in shorter_limits(longest) if n < limit and _leaves_room(run_data, regime, n)))
+            tokens[name] = {n: float(_tokens(run_data, regime, config, n).mean()) for n in limits}
+            seconds_per_row[name] *= float(tokens[name][limit] / of_these.mean()) if taken else 1.0
         few = replace(few, shared=SharedData(few.splits))
-        affordable = max(2, int(MEASURED_SECONDS / max(LONGEST_ROWS * paces[name], 1e-9)))
+        affordable = max(2, int(MEASURED_SECONDS / max(LONGEST_ROWS * seconds_per_row[name], 1e-9)))
         with suppress(TrainingError):
             if world().size == 1:
-                found = measure_step(regime, plan.config(regime, rows, draw.seed), draw, affordable)
-                peaks |= {name: found.peak} if found.peak else {}
-                forwards[name] = found.scoring * _scored_size(draw, regime) / max(paces[name], 1e-9)
+                found = measure_step(regime, plan.config(regime, rows, run_data.seed), run_data, affordable)
+                memory_peaks |= {name: found.peak} if found.peak else {}
+                forward_shares[name] = found.scoring * _scored_size(run_data, regime) / max(seconds_per_row[name], 1e-9)
                 answers[name] = found.answer
     reset_peak_memory()  # gives back what is free, as every run does at its beginning
-    held = max((resident_memory() or 0, *(peak.before for peak in peaks.values())))
-    peaks = {name: peak.from_(held) for name, peak in peaks.items()}
-    return replace(plan, paces=paces, readings=readings, tokens=tokens, peaks=peaks, forwards=forwards, answers=answers)
+    held = max((resident_memory() or 0, *(peak.before for peak in memory_peaks.values())))
+    memory_peaks = {name: peak.from_(held) for name, peak in memory_peaks.items()}
+    return replace(
+        plan,
+        seconds_per_row=seconds_per_row,
+        prefix_seconds=prefix_seconds,
+        tokens=tokens,
+        memory_peaks=memory_peaks,
+        forward_shares=forward_shares,
+        answers=answers,
+    )
 
 
-def _tokens(draw: RunData, regime: Regime, config: TrainConfig, limit: int) -> Array:
+def _tokens(run_data: RunData, regime: Regime, config: TrainConfig, limit: int) -> Array:
     """To compute for a row, with padding, in each of the first batches: an epoch of them, or as many as are measured.
 
     Batches are of similar length, so that a few of them may be all short or all long.
     """
-    train = draw.splits.train
-    examples = draw.shared.examples(draw.task.reads(regime.start.inputs), train, draw.task.targets(train))
+    train = run_data.splits.train
+    examples = run_data.shared.examples(run_data.task.reads(regime.start.inputs), train, run_data.task.targets(train))
     sizes = np.minimum(examples.sizes(), limit)
     order = examples.order(config.batch_size, config.seed, limit)
     epochs = 1 + MOST_STEPS // order.per_epoch
@@ -107,17 +115,19 @@ def _tokens(draw: RunData, regime: Regime, config: TrainConfig, limit: int) -> A
     return np.array([of_batch(sizes[batch]) for epoch in range(epochs) for batch in order.epoch(epoch)])
 
 
-def _scored_size(draw: RunData, regime: Regime) -> float:
+def _scored_size(run_data: RunData, regime: Regime) -> float:
     """Tokens, or features, of a row that is scored: the mean."""
-    reads, splits = draw.task.reads(regime.start.inputs), draw.splits
-    parts = (draw.shared.examples(reads, rows, draw.task.targets(rows)).sizes() for rows in (splits.val, splits.test))
+    reads, splits = run_data.task.reads(regime.start.inputs), run_data.splits
+    parts = (
+        run_data.shared.examples(reads, rows, run_data.task.targets(rows)).sizes() for rows in (splits.val, splits.test)
+    )
     return float(np.concatenate(list(parts)).mean())
 
 
-def _leaves_room(draw: RunData, regime: Regime, limit: int) -> bool:
+def _leaves_room(run_data: RunData, regime: Regime, limit: int) -> bool:
     """Whether texts that are answered could still be read for more than a few tokens, beside what is never cut."""
     inputs = regime.start.inputs
-    reads = draw.task.reads(replace(inputs, max_length=limit)) if isinstance(inputs, Tokens) else None
+    reads = run_data.task.reads(replace(inputs, max_length=limit)) if isinstance(inputs, Tokens) else None
     try:
         return not isinstance(reads, Conversations) or reads.room > 0
     except InputError:
@@ -126,12 +136,12 @@ def _leaves_room(draw: RunData, regime: Regime, limit: int) -> bool:
 
 def _since(began: float) -> float:
     """Seconds, by the main process's clock: all have to decide alike."""
-    return world().by_main(lambda: time.perf_counter() - began)
+    return world().on_main(lambda: time.perf_counter() - began)
 
 
-def _few(draw: RunData) -> RunData:
+def _few(run_data: RunData) -> RunData:
     """Some of a draw's rows."""
-    parts = {name: getattr(draw.splits, name) for name in ("train", "val", "test")}
+    parts = {name: getattr(run_data.splits, name) for name in ("train", "val", "test")}
     some = {name: part.take(np.arange(min(len(part), SHORT_MEASUREMENT_ROWS))) for name, part in parts.items()}
-    splits = replace(draw.splits, **some)
-    return replace(draw, splits=splits, shared=SharedData(splits))
+    splits = replace(run_data.splits, **some)
+    return replace(run_data, splits=splits, shared=SharedData(splits))

@@ -48,7 +48,7 @@ class RegimeDefaults:
     epochs: float
     floor: int = 300  # steps at least, however few the rows
     batch_size: int | None = None  # None: 16 under 2,000 rows, else 32
-    looks: int = 6  # at validation rows while training
+    evaluations: int = 6  # at validation rows while training
 
     def batch(self, rows: int) -> int:
         """Rows a step. Small tables are trained in small batches: more steps for the same compute."""
@@ -66,7 +66,7 @@ class Regime:
     name: str
     start: Start
     stages: tuple[Stage, ...]
-    habits: RegimeDefaults
+    defaults: RegimeDefaults
 
     def __post_init__(self) -> None:
         total = sum(stage.share for stage in self.stages)
@@ -98,9 +98,9 @@ class RegimeContext:
 # MiniLM: on 250 synopses `full` reached .478, .489 and .461 at 1e-4, 2e-4 and 4e-4. Wider ones want lower rates, which
 # the search finds (2e-5 to 5e-5 at width 768).
 DEFAULTS: dict[str, RegimeDefaults] = {
-    "scratch-dnn": RegimeDefaults(lr=3e-3, epochs=20, floor=400, batch_size=64, looks=16),
+    "scratch-dnn": RegimeDefaults(lr=3e-3, epochs=20, floor=400, batch_size=64, evaluations=16),
     "scratch": RegimeDefaults(lr=5e-4, epochs=4),
-    "frozen": RegimeDefaults(lr=1e-2, epochs=30, floor=600, batch_size=32, looks=16),
+    "frozen": RegimeDefaults(lr=1e-2, epochs=30, floor=600, batch_size=32, evaluations=16),
     "top-layers": RegimeDefaults(lr=2e-4, epochs=4),
     "discriminative": RegimeDefaults(lr=4e-4, epochs=4),
     "full": RegimeDefaults(lr=2e-4, epochs=4),
@@ -187,8 +187,8 @@ StageTable = Callable[[RegimeContext], tuple[Stage, ...]]
 
 def _register(name: str, start: Callable[[RegimeContext], Start], stages: StageTable) -> None:
     def made(material: RegimeContext) -> Regime:
-        habits = LANGUAGE_DEFAULTS if material.language else DEFAULTS
-        return Regime(name, start(material), stages(material), habits[name])
+        defaults = LANGUAGE_DEFAULTS if material.language else DEFAULTS
+        return Regime(name, start(material), stages(material), defaults[name])
 
     REGIMES[name] = made
 

@@ -24,22 +24,23 @@ MAX_REPLAY_ROWS = 2000  # that are replayed, at most
 
 
 def general_text(request: config.Request) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Some pieces of --retain, from all over it: to measure by, and others to replay, where that is asked for.
+    """Some pieces of --general-text, from all over it: to measure by, and others to replay, where that is asked for.
 
     None where nothing was named. Raises UsageError where none is left to replay.
     """
-    if request.retain is None:
+    if request.general_text is None:
         return (), ()
-    pieces = read_corpus([request.retain], piece_bytes=request.columns.piece_bytes, offline=request.offline)
-    if not request.remedies.general:
+    pieces = read_corpus([request.general_text], piece_bytes=request.columns.piece_bytes, offline=request.offline)
+    if not request.forgetting.replay:
         return _spread(pieces, MAX_GENERAL_TEXTS), ()
     measured = _spread(pieces, min(MAX_GENERAL_TEXTS, -(-len(pieces) // 2)))
     known = set(measured)  # no text is replayed by which is measured what was kept
     others = [piece for piece in pieces if piece not in known]
     if not others:
         raise UsageError(
-            f"{request.retain} holds a single piece of text, by which forgetting is measured; none is left to replay.",
-            "name a file with more text, or leave --retain out: then the base's own text is replayed",
+            f"{request.general_text} holds a single piece of text, which is used to measure forgetting; none is left"
+            " to replay.",
+            "name a file with more text, or leave --general-text out: then the base's own text is replayed",
         )
     return measured, _spread(others, MAX_REPLAY_ROWS)
 

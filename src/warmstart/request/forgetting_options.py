@@ -1,7 +1,7 @@
-"""Remedies: what is asked for against forgetting, and in which strength?
+"""Forgetting options: what is done against forgetting, and how strongly?
 
->>> forgetting_options(["general=10%", "mixed"])
-ForgettingOptions(general=0.1, base=0.0, mixed=True)
+>>> forgetting_options(["replay=10%", "interpolation"])
+ForgettingOptions(replay=0.1, l2_sp=0.0, interpolate=True)
 """
 
 from collections.abc import Sequence
@@ -13,66 +13,68 @@ from warmstart.quantities import parse_share
 DEFAULT_REPLAY = 0.05  # general rows for each row of the task
 DEFAULT_L2_SP = 100.0  # times the rate, of the way back to the base after each step
 MAX_L2_SP = 1e6
-FORGETTING_METHODS = ("general", "base", "mixed")
+FORGETTING_METHODS = ("replay", "l2-sp", "interpolation")
 
 
 @dataclass(frozen=True)
 class ForgettingOptions:
-    """Against forgetting: two while training, one after it."""
+    """Two remedies while training, one after it."""
 
-    general: float = 0.0  # replayed: general rows for each row of the task
-    base: float = 0.0  # `TrainConfig.toward_base`
-    mixed: bool = False  # whether the weights are mixed with the base's, as far as the task bears it
+    replay: float = 0.0  # general rows for each row of the task
+    l2_sp: float = 0.0  # strength of the penalty on the distance from the base's weights
+    interpolate: bool = False  # whether weights between the base's and the tuned ones are chosen on validation rows
 
     @property
     def training(self) -> dict[str, float]:
-        """The fields of `TrainConfig` that are not as usual."""
-        return {name: value for name, value in (("replay", self.general), ("toward_base", self.base)) if value}
+        """The fields of `TrainConfig` that differ from their defaults."""
+        return {name: value for name, value in (("replay", self.replay), ("l2_sp", self.l2_sp)) if value}
 
 
 def forgetting_options(words: Sequence[str]) -> ForgettingOptions:
-    """What 'general', 'base' and 'mixed' ask for, the first two perhaps with a strength: 'general=10%', 'base=30'.
+    """Parse `replay`, `l2-sp` and `interpolation`, the first two perhaps with a strength: `replay=10%`, `l2-sp=30`.
 
-    Raises UsageError for another word, one that is there twice, and a strength that cannot be.
+    Raises UsageError for an unknown word, one that is given twice, and a strength out of range.
     """
     given = {name: strength for name, _, strength in (word.partition("=") for word in words)}
     if len(given) < len(words):
-        raise UsageError("keep names one thing twice.", "name each of general, base and mixed once")
+        raise UsageError("reduce_forgetting names one method twice.", "name each of replay, l2-sp, interpolation once")
     for name in given:
         if name not in FORGETTING_METHODS:
             raise UsageError(
-                f"keep is {name!r}; it must be general, base or mixed.", did_you_mean(name, FORGETTING_METHODS)
+                f"reduce_forgetting is {name!r}; it must be replay, l2-sp or interpolation.",
+                did_you_mean(name, FORGETTING_METHODS),
             )
-    if given.get("mixed"):
+    if given.get("interpolation"):
         raise UsageError(
-            f"keep is 'mixed={given['mixed']}'; mixed takes no strength: validation rows choose it.",
-            "write --keep mixed, and with --worth how much of the score it may cost",
+            f"reduce_forgetting is 'interpolation={given['interpolation']}'; it takes no strength: validation rows"
+            " choose it.",
+            "write --reduce-forgetting interpolation, and with --min-effect how much of the score it may cost",
         )
     return ForgettingOptions(
-        general=_replayed(given["general"]) if "general" in given else 0.0,
-        base=_pulled(given["base"]) if "base" in given else 0.0,
-        mixed="mixed" in given,
+        replay=_replay_share(given["replay"]) if "replay" in given else 0.0,
+        l2_sp=_l2_sp_strength(given["l2-sp"]) if "l2-sp" in given else 0.0,
+        interpolate="interpolation" in given,
     )
 
 
-def _replayed(text: str) -> float:
-    found = parse_share(text) if text else DEFAULT_REPLAY
-    if not 0 < found <= 1:
+def _replay_share(text: str) -> float:
+    share = parse_share(text) if text else DEFAULT_REPLAY
+    if not 0 < share <= 1:
         raise UsageError(
-            f"keep is 'general={text}'; of general rows there may be up to as many as the task has.",
-            "write for example --keep general=5%",
+            f"reduce_forgetting is 'replay={text}'; at most as many general rows as the task has can be replayed.",
+            "write for example --reduce-forgetting replay=5%",
         )
-    return found
+    return share
 
 
-def _pulled(text: str) -> float:
+def _l2_sp_strength(text: str) -> float:
     try:
-        found = float(text or DEFAULT_L2_SP)
+        strength = float(text or DEFAULT_L2_SP)
     except ValueError:
-        found = 0.0
-    if not 0 < found <= MAX_L2_SP:
+        strength = 0.0
+    if not 0 < strength <= MAX_L2_SP:
         raise UsageError(
-            f"keep is 'base={text}'; the pull towards the base is a number of up to {MAX_L2_SP:,.0f}.",
-            f"write for example --keep base={DEFAULT_L2_SP:g}",
+            f"reduce_forgetting is 'l2-sp={text}'; the strength is a number up to {MAX_L2_SP:,.0f}.",
+            f"write for example --reduce-forgetting l2-sp={DEFAULT_L2_SP:g}",
         )
-    return found
+    return strength

@@ -53,14 +53,14 @@ def start(request: config.Request, folder: Path, table: Table | None = None) -> 
     imported before the request is written down. Raises UsageError or InputError.
     """
     _check_processes(request)
-    world().by_main(lambda: check_vacant(folder))
+    world().on_main(lambda: check_vacant(folder))
     understood = prepare_data(request, table)
     kept = understood.table.files == (MEMORY,) and request.examples
     if kept:
         request = replace(request, data=(str(folder.resolve() / TABLE),))
-    world().by_main(lambda: _claim(request, folder))
+    world().on_main(lambda: _claim(request, folder))
     if kept:
-        world().by_main(lambda: _keep(understood.table, folder / TABLE))
+        world().on_main(lambda: _keep(understood.table, folder / TABLE))
     return Started(request, folder, understood, fresh=True)
 
 
@@ -212,7 +212,7 @@ def _released_if_impossible(
 ) -> "Generator[Progress, None, Value]":
     """Alone in the folder. A base or regime that is not there is found here: the corrected command may use the same."""
     with ExitStack() as stack:
-        world().by_main(lambda: stack.enter_context(locked(begun.folder)))
+        world().on_main(lambda: stack.enter_context(locked(begun.folder)))
         try:
             return (yield from steps)
         except WarmstartError:

@@ -56,7 +56,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return {key: parse_value(key, value) for key, value in values.items()}
 
 
-LISTS = ("data", "text", "base", "fields", "corpus", "keep", "regimes", "licence", "rows", "tokens")
+LISTS = ("data", "text", "base", "fields", "corpus", "reduce_forgetting", "regimes", "licence", "rows", "tokens")
 
 
 def parse_value(key: str, value: Any) -> Any:
@@ -64,10 +64,10 @@ def parse_value(key: str, value: Any) -> Any:
     if key == "budget" and str(value).strip().endswith("%"):
         parse_share(str(value))
         return str(value).strip()
-    if key in ("budget", "max_train"):
+    if key in ("budget", "max_training_time"):
         typed = isinstance(value, str)
         return parse_duration(value if typed else f"{value}s")  # from Python: seconds
-    if key == "worth":
+    if key == "min_effect":
         return parse_share(str(value))
     if key == "max_size":
         return parse_size(key, value)

@@ -114,8 +114,8 @@ def prepare_problem(
             _check_room(base, schema)
     regimes = own_regimes(request, bases[0], own)
     chosen = chosen_regimes(request, regimes, schema.task)
-    if request.retain and any(base.kind == "encoder-decoder" for base in bases):
-        raise UsageError("--retain: an encoder-decoder reads no general text.", "leave it out, or the base")
+    if request.general_text and any(base.kind == "encoder-decoder" for base in bases):
+        raise UsageError("--general-text: an encoder-decoder reads no general text.", "leave it out, or the base")
     for base in bases:
         require_keepable(request, schema.task, base, [regime_of(name) for name in chosen])
     measured, replayed = general_text(request)

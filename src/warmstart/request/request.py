@@ -57,8 +57,8 @@ class Request:
     init: Literal["default", "xavier", "he", "normal"] = "default"
     parameters: int | None = None
     corpus: tuple[str, ...] = ()
-    retain: str | None = None
-    keep: tuple[str, ...] = ()
+    general_text: str | None = None
+    reduce_forgetting: tuple[str, ...] = ()
     rows: tuple[int, ...] | Literal["auto"] = ()
     tokens: tuple[int, ...] = ()
     seeds: int = 3
@@ -72,7 +72,7 @@ class Request:
     micro_batch: int | None = None
     max_length: int = MAX_LENGTH
     optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
-    moments: Literal["fp32", "bf16"] = "fp32"
+    optimizer_state: Literal["fp32", "bf16"] = "fp32"
     schedule: Literal["linear", "cosine", "constant"] = "linear"
     weight_decay: float = 0.01
     dropout: float | None = None
@@ -83,12 +83,12 @@ class Request:
     shard: bool = False
     # how much is spent
     budget: float | str = DEFAULT_BUDGET  # seconds; of a race also a share of the whole comparison's: "10%"
-    worth: float = 0.01
+    min_effect: float = 0.01
     # what the chosen model has to keep to
     max_size: int | None = None
     max_latency: float | None = None
     licence: tuple[str, ...] = ()
-    max_train: float | None = None
+    max_training_time: float | None = None
     pretrained: bool = True
     # what is shown
     examples: bool = True
@@ -126,10 +126,12 @@ class Request:
             raise UsageError("compile is for whole weights, not for --shard.", "leave one out")
         if self.compile and self.gradient_checkpointing:
             raise UsageError("compile and gradient_checkpointing do not go together.", "leave one out")
-        if self.moments == "bf16" and (self.optimizer != "adamw" or self.shard):
+        if self.optimizer_state == "bf16" and (self.optimizer != "adamw" or self.shard):
             other = "--shard" if self.shard else f"--optimizer {self.optimizer}"
-            raise UsageError(f"moments is bf16, which is for adamw on whole weights, not for {other}.", "leave one out")
-        assert self.remedies  # read once, for what is wrong with them
+            raise UsageError(
+                f"optimizer_state is bf16, which is for adamw on whole weights, not for {other}.", "leave one out"
+            )
+        assert self.forgetting  # read once, for what is wrong with them
 
     def _check_part(self) -> None:
         part = parse_share(str(self.budget))
@@ -168,14 +170,14 @@ class Request:
         )
 
     @property
-    def remedies(self) -> ForgettingOptions:
+    def forgetting(self) -> ForgettingOptions:
         """Against forgetting."""
-        return forgetting_options(self.keep)
+        return forgetting_options(self.reduce_forgetting)
 
     @property
     def constraints(self) -> Constraints:
         licences = tuple(normalize_licence(name) for name in self.licence)
-        return Constraints(self.max_size, self.max_latency, licences, self.max_train, self.pretrained)
+        return Constraints(self.max_size, self.max_latency, licences, self.max_training_time, self.pretrained)
 
     def options(self, regimes: tuple[str, ...]) -> "Options":
         """The part that `compare` reads."""
@@ -189,7 +191,7 @@ class Request:
             first_seed=self.seed,
             trials=self.trials,
             budget=DEFAULT_BUDGET if isinstance(self.budget, str) else self.budget,
-            worth=self.worth,
+            min_effect=self.min_effect,
             length=self.length,
             read_so_far=self.max_length != MAX_LENGTH,  # it was asked for
             epochs=self.epochs,
@@ -202,8 +204,8 @@ class Request:
             log=self.log,
             constraints=self.constraints,
             training={name: getattr(self, name) for name in TRAINING},
-            keeping=self.remedies.training,
-            mixed=self.remedies.mixed,
+            forgetting=self.forgetting.training,
+            interpolate=self.forgetting.interpolate,
         )
 
 
@@ -216,7 +218,7 @@ BYTES_PER_TOKEN = 3  # of text, at least, by which documents are cut into pieces
 TRAINING = (
     "micro_batch",
     "optimizer",
-    "moments",
+    "optimizer_state",
     "schedule",
     "weight_decay",
     "word_dropout",

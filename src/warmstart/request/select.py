@@ -66,22 +66,22 @@ def bases_of(request: config.Request, understood: PreparedData, folder: Path) ->
 
 
 def require_keepable(request: config.Request, task: TaskName, base: "Base", regimes: Sequence[str]) -> None:
-    """Raises UsageError for a --keep that can do nothing for what is to be trained."""
+    """Raises UsageError for a --reduce-forgetting that can do nothing for what is to be trained."""
     from warmstart.regimes.regimes import TRAIN_BASE_WEIGHTS
 
-    if not request.keep:
+    if not request.reduce_forgetting:
         return
     if TRAIN_BASE_WEIGHTS.isdisjoint(regimes):
         raise UsageError(
-            f"--keep {','.join(request.keep)} is against forgetting, and nothing can be forgotten by "
+            f"--reduce-forgetting {','.join(request.reduce_forgetting)}: nothing can be forgotten by "
             f"{' and '.join(regimes)}: no weight of a base learns there.",
             "leave it out, or choose a regime such as full or lora",
         )
-    if request.remedies.general and (task not in (*TEXT_OUT, "causal-lm") or base.kind != "decoder"):
+    if request.forgetting.replay and (task not in (*TEXT_OUT, "causal-lm") or base.kind != "decoder"):
         asked = f"base {base.name!r} is an {base.kind}" if base.kind != "decoder" else f"the task here is {task}"
         raise UsageError(
-            f"--keep general replays text that a decoder learns to write beside the task's own texts; {asked}.",
-            "use --keep base or --keep mixed",
+            f"--reduce-forgetting replay is for decoders that learn to write; {asked}.",
+            "use --reduce-forgetting l2-sp or --reduce-forgetting interpolation",
         )
 
 
@@ -142,8 +142,8 @@ def own_regimes(request: config.Request, base: "Base", own: OwnRegimes) -> "tupl
     builds: dict[str, Callable[[], nn.Module]] = {n: functools.partial(build, vocabulary) for n, build in own.items()}
     if request.model:
         builds[request.model.rpartition(":")[2]] = from_file(request.model, vocabulary)
-    habits = replace(DEFAULTS["scratch"], lr=1e-3)
+    defaults = replace(DEFAULTS["scratch"], lr=1e-3)
     return tuple(
-        Regime(f"scratch-{name}", Scratch(build, base.inputs, base.pooling, request.init), (Stage(Full()),), habits)
+        Regime(f"scratch-{name}", Scratch(build, base.inputs, base.pooling, request.init), (Stage(Full()),), defaults)
         for name, build in builds.items()
     )

@@ -10,7 +10,14 @@ from warmstart.request.request import Request, _plain
 NEVER_TYPED = ("command", "noise_floor")
 
 
-FOR_A_CHOICE = {"budget", "max_size", "max_latency", "licence", "max_train", "pretrained"}  # of one among regimes
+FOR_A_CHOICE = {
+    "budget",
+    "max_size",
+    "max_latency",
+    "licence",
+    "max_training_time",
+    "pretrained",
+}  # of one among regimes
 
 
 def command_line(request: Request, out: str) -> str:

@@ -252,7 +252,7 @@ def rows_to_settle(difference: Resampled, margin: float) -> Settling:
     from_rows = float(difference.drawn.mean(axis=1).var())
     spread = float(difference.measured.var(ddof=1)) if seeds >= FEWEST_SEEDS else 0.0
     least = max(abs(difference.mean), margin - abs(difference.mean), 1e-12)
-    aim = least**2
+    objective = least**2
     if float(np.ptp(difference.draws)) == 0.0:  # no spread to go by: the interval narrows with the number of rows alone
         times = max(1.0, difference.unseen / least)
         return Settling(rows=math.ceil((times - 1) * difference.rows), seeds=None, times=times)
@@ -261,14 +261,14 @@ def rows_to_settle(difference: Resampled, margin: float) -> Settling:
         """Half the interval's width, squared, with that many times the test rows and that many seeds."""
         return _NORMAL_95**2 * from_rows / row_factor + (_student_95(seeds) ** 2 * spread / seeds if spread else 0.0)
 
-    left_for_rows = aim - width(math.inf, seeds)
+    left_for_rows = objective - width(math.inf, seeds)
     row_factor = _NORMAL_95**2 * from_rows / left_for_rows if left_for_rows > 0 else math.inf
     many = (seeds + n for n in range(1, 51))
-    enough_seeds = next((n for n in many if spread and width(1.0, n) <= aim), None)
+    enough_seeds = next((n for n in many if spread and width(1.0, n) <= objective), None)
     return Settling(
         rows=math.ceil(max(0.0, row_factor - 1) * difference.rows) if math.isfinite(row_factor) else None,
         seeds=enough_seeds - seeds if enough_seeds else None,
-        times=max(1.0, width(1.0, seeds) / aim),
+        times=max(1.0, width(1.0, seeds) / objective),
     )
 
 

@@ -77,13 +77,13 @@ class Comparison:
     fingerprint: str
     rows: dict[str, int]  # {"train", "val", "test"}
     target: str
-    worth: float  # smallest relative gain that matters, 0.01
+    min_effect: float  # smallest relative gain that matters, 0.01
     cuts: tuple[str, ...]  # what the budget cut, in words
     caveats: tuple[str, ...]  # of the study as a whole: dropped rows, truncation, rare classes
     noise_floor: float | None = None  # best reachable score, where it is known (the demo's catalogue)
     excluded: tuple[Excluded, ...] = ()  # by the constraints: not trained, or trained and not to be chosen
     unranked_flops: float = 0.0  # of trainings that others of another length took the place of
-    uncut: float | None = None  # seconds that it was foretold to take without the cuts; None: not cut
+    full_estimate: float | None = None  # seconds that it was foretold to take without the cuts; None: not cut
     available: int | None = None  # training rows that there were; None: not known
     command: str = ""  # what is typed to repeat the study
     mismatch: dict[str, Any] | None = None  # of the texts and the base: `Mismatch.to_json`; None: not measured
@@ -147,11 +147,11 @@ class Comparison:
             "target": self.target,
             "fingerprint": self.fingerprint,
             "rows": dict(self.rows),
-            "worth": self.worth,
+            "worth": self.min_effect,
             "noise_floor": self.noise_floor,
             "available": self.available,
             "cuts": list(self.cuts),
-            "uncut": self.uncut,
+            "uncut": self.full_estimate,
             "caveats": list(self.caveats),
             "excluded": [vars(each) for each in self.excluded],
             "mismatch": self.mismatch,
@@ -266,7 +266,7 @@ class Comparison:
         drawn = self._drawn[name, rows] if finished else self._resampled(scored) if scored else None
         rates = [run.lr for run in shown if run.lr is not None]
         seconds = [run.cost.seconds for run in shown]
-        peaks = [run.cost.peak_memory_bytes for run in shown if run.cost.peak_memory_bytes is not None]
+        memory_peaks = [run.cost.peak_memory_bytes for run in shown if run.cost.peak_memory_bytes is not None]
         waits = [run.latency_ms for run in shown if run.latency_ms is not None]
         return Row(
             name=name,
@@ -283,7 +283,7 @@ class Comparison:
             flops=fmean(run.cost.flops for run in shown),
             seconds=fmean(seconds),
             seconds_range=(min(seconds), max(seconds)),
-            peak_memory_bytes=max(peaks) if peaks else None,
+            peak_memory_bytes=max(memory_peaks) if memory_peaks else None,
             trainable=shown[0].cost.trainable,
             total=shown[0].cost.total,
             bytes_saved=max(run.cost.bytes_saved for run in shown),

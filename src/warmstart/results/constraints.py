@@ -22,7 +22,7 @@ class Constraints:
     max_size: int | None = None  # bytes of all that has to be shipped: for adapters the base too
     max_latency: float | None = None  # seconds for one row
     licences: tuple[str, ...] = ()  # that pretrained weights may have; empty: any
-    max_train: float | None = None  # seconds to search for a regime's rate and to train it once
+    max_training_time: float | None = None  # seconds to search for a regime's rate and to train it once
     pretrained: bool = True  # whether pretrained weights may be used at all
 
     @property
@@ -50,7 +50,7 @@ class Excluded:
     """A regime that may not be chosen, and why."""
 
     regime: str
-    constraint: str  # "max-size", "max-latency", "licence", "max-train" or "no-pretrained"
+    constraint: str  # "max-size", "max-latency", "licence", "max-training-time" or "no-pretrained"
     reason: str
 
     @property
@@ -74,9 +74,9 @@ def broken(allowed: Constraints, needs: Needs) -> tuple[Excluded, ...]:
             found.append(("licence", "nothing says under which licence its base is"))
         elif others:
             found.append(("licence", f"its base is under {join_phrases(others)}, not {' or '.join(allowed.licences)}"))
-    if _over(needs.train, allowed.max_train):
-        took, most = format_duration(needs.train), format_duration(allowed.max_train)
-        found.append(("max-train", f"its search and one run would take about {took}, more than {most}"))
+    if _over(needs.train, allowed.max_training_time):
+        took, most = format_duration(needs.train), format_duration(allowed.max_training_time)
+        found.append(("max-training-time", f"its search and one run would take about {took}, more than {most}"))
     if _over(needs.size, allowed.max_size):
         found.append(("max-size", f"it takes {format_size(needs.size)}, more than {format_size(allowed.max_size)}"))
     if _over(needs.latency, allowed.max_latency):

@@ -314,14 +314,14 @@ def _transfer(tuned: Law, scratch: Law, at: int) -> Transfer:
     if low is None and high is None:
         words = f"How many rows the start of `{a}` was worth with {at:,} rows cannot be told from these runs."
         return Transfer(a, b, at, None, None, None, words)
-    worth = needed - at
+    rows = needed - at
     start = (
-        f"its start was worth about {round_to_two_digits(worth):,} rows" if worth > 0 else "its start was worth no rows"
+        f"its start was worth about {round_to_two_digits(rows):,} rows" if rows > 0 else "its start was worth no rows"
     )
     same = f"`{a}` with {at:,} rows is as good as `{b}` with about {round_to_two_digits(needed):,}"
     statement = f"{same} {_rows_words((low, high), f'under {fewest:,}', f'over {most:,}')}: {start}."
     interval = (None if low is None else low - at, None if high is None else high - at)
-    return Transfer(a, b, at, round(worth), interval, None, statement)
+    return Transfer(a, b, at, round(rows), interval, None, statement)
 
 
 def _in_draws(share: float) -> str:

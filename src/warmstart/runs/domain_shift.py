@@ -43,7 +43,7 @@ def measure_domain_shift(base: Base, rows: Rows, schema: Schema, general: Sequen
     start = Pretrained(base)
     decoder = base.kind == "decoder"
     model: Model | None = None
-    reference, named = list(general), "--retain"
+    reference, named = list(general), "--general-text"
     if decoder:
         body = start.body(0)
         model = Model(body, start.language_head(body), UNPOOLED).to(best_device()).eval()

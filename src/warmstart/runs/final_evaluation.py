@@ -43,17 +43,17 @@ class FinalScores:
     train_groups: Array | None  # int64 [n]; None where rows are not grouped
 
 
-def evaluate_run(model: Predictor, draw: RunData, reads: Encoded | None = None) -> FinalScores:
+def evaluate_run(model: Predictor, run_data: RunData, reads: Encoded | None = None) -> FinalScores:
     """Calibrate on validation rows, then score the test rows: the only place where they are looked at.
 
     `reads`: every row as a network reads it, with what a frozen prefix made of it where that is stored.
     """
-    task, splits = draw.task, draw.splits
+    task, splits = run_data.task, run_data.splits
 
     def at(rows: Rows) -> tuple[Array, Array]:
         targets = task.targets(rows)
         if isinstance(model, Network) and reads is not None:
-            examples = replace(draw.shared.examples(model.inputs, rows, targets), encoded=reads)
+            examples = replace(run_data.shared.examples(model.inputs, rows, targets), encoded=reads)
             with use_prefix_cache(model.model, reads):
                 return outputs(model.model, examples, world()), targets
         return model.outputs(rows.texts), targets
@@ -72,8 +72,8 @@ def evaluate_run(model: Predictor, draw: RunData, reads: Encoded | None = None) 
         columns["raw_probability"] = task.predictions(test, {})["probability"]
     metrics = task.metrics(test, test_targets, calibration)
     if not isinstance(task, Language):
-        columns["copied"] = draw.copied.tolist()
-    if draw.schema.group:
+        columns["copied"] = run_data.copied.tolist()
+    if run_data.schema.group:
         columns["group"] = _numbered(tested).tolist()
     if isinstance(task, Language) and task.writes:
         assert isinstance(model, Network) and isinstance(model.inputs, Conversations | Seq2Seq)
@@ -101,7 +101,7 @@ def evaluate_run(model: Predictor, draw: RunData, reads: Encoded | None = None) 
         latency_ms=measure_latency(model, splits.test.texts),
         floor=floor,
         train_scores=None if ranked_by_writing else train_scores,
-        train_groups=_numbered(some) if draw.schema.group and not ranked_by_writing else None,
+        train_groups=_numbered(some) if run_data.schema.group and not ranked_by_writing else None,
     )
 
 

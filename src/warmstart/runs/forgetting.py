@@ -21,22 +21,22 @@ from warmstart.training.stages import TrainedStages
 LANGUAGE_TEXTS = 32  # of the task's: both models read them
 
 
-def measure_forgetting(trained: TrainedStages, start: Start, draw: RunData) -> Retention | None:
+def measure_forgetting(trained: TrainedStages, start: Start, run_data: RunData) -> Retention | None:
     """Of a language model what it says worse than its base; else how far its features moved. None without a base."""
     if not isinstance(start, Pretrained):
         return None
-    test = draw.splits.test
+    test = run_data.splits.test
     if start.base.joined or not trained.steps:
         return None  # what two copies of an encoder say before they have learned to write is nothing to be kept
     if has_language_head(trained.model):
-        return _language_forgotten(trained, start, draw)
+        return _language_forgotten(trained, start, run_data)
     if not trained.body_learned:
         return unmoved(min(MAX_RETENTION_TEXTS, len(test)))
-    examples = as_read(test, start, draw)
+    examples = as_read(test, start, run_data)
     device = next(trained.model.parameters()).device
-    before = draw.shared.of_base(
+    before = run_data.shared.of_base(
         f"{start.name} {start.pooling} {start.inputs.key} {len(examples)} test rows",
-        lambda: features(start.body(draw.seed).to(device), start.pooling, examples, world()),
+        lambda: features(start.body(run_data.seed).to(device), start.pooling, examples, world()),
     )
     return drift(before, features(trained.model.body, start.pooling, examples, world()))
 
@@ -46,37 +46,37 @@ def has_language_head(model: Model) -> bool:
     return isinstance(model.head, LanguageHead) and (isinstance(model.body, EncoderDecoder) or not model.head.fresh)
 
 
-def _language_forgotten(trained: TrainedStages, start: Pretrained, draw: RunData) -> Retention:
+def _language_forgotten(trained: TrainedStages, start: Pretrained, run_data: RunData) -> Retention:
     """Against the base itself: on some test rows, and on general text."""
-    base = load_base_model(trained.model, start, draw)
-    asked = sample_rows_evenly(draw.splits.test, start, draw)
-    return language_retention(base, trained.model, asked, measured_on(base, start, draw), world=world())
+    base = load_base_model(trained.model, start, run_data)
+    asked = sample_rows_evenly(run_data.splits.test, start, run_data)
+    return language_retention(base, trained.model, asked, measured_on(base, start, run_data), world=world())
 
 
-def load_base_model(model: Model, start: Pretrained, draw: RunData) -> Model:
+def load_base_model(model: Model, start: Pretrained, run_data: RunData) -> Model:
     """What a language model was before it was tuned, its head with it."""
-    body = start.body(draw.seed)
-    return Model(body, *head_for(body, start, draw.task, draw.seed)).to(next(model.parameters()).device).eval()
+    body = start.body(run_data.seed)
+    return Model(body, *head_for(body, start, run_data.task, run_data.seed)).to(next(model.parameters()).device).eval()
 
 
-def sample_rows_evenly(rows: Rows, start: Pretrained, draw: RunData, most: int = LANGUAGE_TEXTS) -> Examples:
+def sample_rows_evenly(rows: Rows, start: Pretrained, run_data: RunData, most: int = LANGUAGE_TEXTS) -> Examples:
     """Some of the study's rows as the task reads them, from all over the file, which is often sorted."""
     count = min(most, len(rows))
     some = rows.take(np.arange(count) * len(rows) // count)
-    return draw.shared.examples(draw.task.reads(start.inputs), some, draw.task.targets(some))
+    return run_data.shared.examples(run_data.task.reads(start.inputs), some, run_data.task.targets(some))
 
 
-def as_read(rows: Rows, start: Pretrained, draw: RunData) -> Examples:
+def as_read(rows: Rows, start: Pretrained, run_data: RunData) -> Examples:
     """The same as a body reads them, whatever the task asks."""
     count = min(MAX_RETENTION_TEXTS, len(rows))
     some = rows.take(np.arange(count) * len(rows) // count)
-    return draw.shared.examples(start.inputs, some, np.zeros(count, dtype=np.float32))
+    return run_data.shared.examples(start.inputs, some, np.zeros(count, dtype=np.float32))
 
 
-def measured_on(base: Model, start: Pretrained, draw: RunData) -> Examples | None:
+def measured_on(base: Model, start: Pretrained, run_data: RunData) -> Examples | None:
     """General text: what the user gave, else what the base says; None for a base that does not write."""
     if start.base.kind != "decoder":
         return None
     documents = Documents(start.base.location, start.base.inputs.max_length)
-    texts = draw.general or sampled_text(base, documents.tokenizer, cache_folder() / "sampled")
+    texts = run_data.general or sampled_text(base, documents.tokenizer, cache_folder() / "sampled")
     return replay_rows(documents, texts)

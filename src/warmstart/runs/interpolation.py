@@ -75,7 +75,7 @@ def interpolation_frontier(
 
 
 def least_forgetting(
-    points: Sequence[InterpolationPoint], *, higher_is_better: bool, worth: float
+    points: Sequence[InterpolationPoint], *, higher_is_better: bool, min_effect: float
 ) -> InterpolationPoint:
     """Of the mixes whose score is as good as the tuned one's, the one that forgot least.
 
@@ -83,7 +83,7 @@ def least_forgetting(
     """
     tuned = max(points, key=lambda point: point.mix)
     turned = 1 if higher_is_better else -1
-    slack = worth * abs(tuned.score)
+    slack = min_effect * abs(tuned.score)
     good = [point for point in points if turned * (tuned.score - point.score) <= slack]
     return min(good, key=lambda point: (point.forgotten, -point.mix))
 
@@ -95,7 +95,7 @@ def search_interpolation(
     score: Callable[[], float],
     *,
     higher_is_better: bool,
-    worth: float,
+    min_effect: float,
 ) -> InterpolationPoint:
     """Of these mixes the smallest whose score is as good as that of the last one, which are the tuned weights.
 
@@ -106,7 +106,7 @@ def search_interpolation(
     start = interpolation_start(model, base)
     with _afterwards_as_before(model, start) as tuned:
         whole = score()
-        least = turned * whole - worth * abs(whole)
+        least = turned * whole - min_effect * abs(whole)
 
         def good(point: InterpolationPoint) -> bool:
             _put(model, interpolated_weights(start, tuned, point.mix))

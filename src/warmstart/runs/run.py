@@ -52,22 +52,22 @@ class TunedRegime:
 
 
 def try_settings(
-    regime: Regime, config: TrainConfig, draw: RunData, folder: Path | None = None
+    regime: Regime, config: TrainConfig, run_data: RunData, folder: Path | None = None
 ) -> Generator[Step, None, tuple[Trial, float]]:
     """One trial: a whole schedule of `config.steps`, scored on all validation rows. Gives the trial and its FLOPs.
 
     `folder` is for its checkpoints; None: it has none.
     """
     settings = tried_settings(regime, config)
-    checkpoints = Checkpoints(folder, _purpose(regime, config, draw)) if folder else None
+    checkpoints = Checkpoints(folder, _purpose(regime, config, run_data)) if folder else None
     try:
-        trained = yield from train_stages(regime, config, draw, looks=1, checkpoints=checkpoints)
+        trained = yield from train_stages(regime, config, run_data, evaluations=1, checkpoints=checkpoints)
     except TrainingError:
         return Trial(settings, config.steps, None), 0.0
-    inputs = draw.task.reads(regime.start.inputs)
-    examples = draw.shared.examples(inputs, draw.splits.val, draw.task.targets(draw.splits.val))
+    inputs = run_data.task.reads(regime.start.inputs)
+    examples = run_data.shared.examples(inputs, run_data.splits.val, run_data.task.targets(run_data.splits.val))
     with use_prefix_cache(trained.model, trained.reads):
-        _, score = evaluate(trained.model, draw.task, replace(examples, encoded=trained.reads))
+        _, score = evaluate(trained.model, run_data.task, replace(examples, encoded=trained.reads))
     spent = trained.train_flops + float(trained.cost.forward(examples.sizes(), examples.loss_weights).sum())
     return Trial(settings, config.steps, score if isfinite(score) else None), spent
 
@@ -77,9 +77,9 @@ def tried_settings(regime: Regime, config: TrainConfig) -> dict[str, Any]:
     return {"lr": config.lr} | _size_words(regime)
 
 
-def _purpose(regime: Regime, config: TrainConfig, draw: RunData) -> str:
+def _purpose(regime: Regime, config: TrainConfig, run_data: RunData) -> str:
     """What a checkpoint was made for: the weights to be trained, the rows and the settings."""
-    rows = f"{len(draw.splits.train)} rows of {draw.splits.fingerprint} drawn with {draw.seed}"
+    rows = f"{len(run_data.splits.train)} rows of {run_data.splits.fingerprint} drawn with {run_data.seed}"
     return f"{regime.name} from {regime.start.name} {_size_words(regime)}: {regime.words}; {config}; {rows}"
 
 
@@ -89,24 +89,24 @@ def _size_words(regime: Regime) -> dict[str, Any]:
 
 
 def train_run(
-    chosen: TunedRegime, draw: RunData, folder: Path, predicted: dict[str, float] | None = None
+    chosen: TunedRegime, run_data: RunData, folder: Path, predicted: dict[str, float] | None = None
 ) -> Generator[Step, None, Run]:
     """Train, score the test rows once, write model and record into `folder`. A finished run is read back.
 
     `predicted`: what it was expected to cost, kept in its record.
     """
-    if world().by_main((folder / "run.json").exists):
+    if world().on_main((folder / "run.json").exists):
         left = folder / "checkpoint"  # by one that was stopped just before its end
-        world().by_main(lambda: shutil.rmtree(left, ignore_errors=True))
+        world().on_main(lambda: shutil.rmtree(left, ignore_errors=True))
         return load_run(folder)
     regime, config = chosen.regime, chosen.config
     reset_peak_memory()
     began = time.perf_counter()
     trained: TrainedStages | None = None
     failed: str | None = None
-    checkpoints = Checkpoints(folder / "checkpoint", _purpose(regime, config, draw))
+    checkpoints = Checkpoints(folder / "checkpoint", _purpose(regime, config, run_data))
     try:
-        trained = yield from train_stages(regime, config, draw, regime.habits.looks, checkpoints, RETREATS)
+        trained = yield from train_stages(regime, config, run_data, regime.defaults.evaluations, checkpoints, RETREATS)
     except DivergedError as error:
         failed = f"diverged: {error.message}"
     except TrainingError as error:
@@ -116,13 +116,13 @@ def train_run(
     seconds = time.perf_counter() - began
     if trained is not None:
         began = time.perf_counter()
-        mix = interpolate_run(trained, regime.start, draw) if draw.mixed else None
-        found = evaluate_run(Network(trained.model, draw.task.reads(regime.start.inputs)), draw, trained.reads)
-        if regime.stages and not draw.better(found.train, found.floor):
+        mix = interpolate_run(trained, regime.start, run_data) if run_data.interpolate else None
+        found = evaluate_run(Network(trained.model, run_data.task.reads(regime.start.inputs)), run_data, trained.reads)
+        if regime.stages and not run_data.better(found.train, found.floor):
             failed = "does not beat the constant on its own training rows"
         seconds = trained.seconds + time.perf_counter() - began
     peak = peak_memory()
-    kept = measure_forgetting(trained, regime.start, draw) if trained is not None else None  # charged to nobody
+    kept = measure_forgetting(trained, regime.start, run_data) if trained is not None else None  # charged to nobody
     kept = mix.told(kept) if mix and kept else kept
     record = Run(
         id=folder.name,
@@ -130,8 +130,8 @@ def train_run(
         family=regime.start.family if regime.stages else "baseline",
         start=regime.start.name,
         method=regime.words,
-        seed=draw.seed,
-        rows=len(draw.splits.train),
+        seed=run_data.seed,
+        rows=len(run_data.splits.train),
         settings=_settings(regime, config),
         lr=config.lr if regime.stages else None,
         trials=chosen.trials,
@@ -145,9 +145,9 @@ def train_run(
         converged=failed is None
         and trained is not None
         and found is not None
-        and _converged(trained, chosen, mix.tuned_val if mix else found.val, draw),
+        and _converged(trained, chosen, mix.tuned_val if mix else found.val, run_data),
         cost=Cost(
-            flops=trained.train_flops + (mix.flops if mix else 0.0) + _evaluation_flops(trained, regime, draw)
+            flops=trained.train_flops + (mix.flops if mix else 0.0) + _evaluation_flops(trained, regime, run_data)
             if trained
             else 0.0,
             seconds=seconds,
@@ -160,20 +160,20 @@ def train_run(
         caveats=(trained.caveats if trained else ()) + (mix.caveats if mix else ()),
         retention=kept.to_json() if kept else None,
         predicted=predicted,
-        **_measured(found, draw),
+        **_measured(found, run_data),
     )
 
     def save(staging: Path) -> None:
         assert trained is not None and found is not None
-        facts = save_network(staging, trained.model, regime.start, draw.task)
-        save_model(staging, facts | {"regime": regime.name}, draw.task, draw.schema, found.calibration)
+        facts = save_network(staging, trained.model, regime.start, run_data.task)
+        save_model(staging, facts | {"regime": regime.name}, run_data.task, run_data.schema, found.calibration)
 
     return finish_run(record, folder, save if trained is not None else None)
 
 
-def failed_run(name: str, draw: RunData, folder: Path, reason: str, chosen: TunedRegime | None = None) -> Run:
+def failed_run(name: str, run_data: RunData, folder: Path, reason: str, chosen: TunedRegime | None = None) -> Run:
     """The record of a run that is not tried again: of a network that was `chosen`, or of a baseline."""
-    if world().by_main((folder / "run.json").exists):
+    if world().on_main((folder / "run.json").exists):
         return load_run(folder)
     record = Run(
         id=folder.name,
@@ -181,8 +181,8 @@ def failed_run(name: str, draw: RunData, folder: Path, reason: str, chosen: Tune
         family=chosen.regime.start.family if chosen else "baseline",
         start=chosen.regime.start.name if chosen else "-",
         method=chosen.regime.words if chosen else BASELINE_DESCRIPTIONS[name],
-        seed=draw.seed,
-        rows=len(draw.splits.train),
+        seed=run_data.seed,
+        rows=len(run_data.splits.train),
         settings=_settings(chosen.regime, chosen.config) if chosen else {},
         lr=chosen.config.lr if chosen else None,
         trials=chosen.trials if chosen else (),
@@ -197,20 +197,20 @@ def failed_run(name: str, draw: RunData, folder: Path, reason: str, chosen: Tune
         cost=Cost(flops=0.0, seconds=0.0, peak_memory_bytes=None, trainable=0, total=0, bytes_saved=0),
         environment=current_environment(chosen.config.precision if chosen else "fp32", world().size),
         caveats=(),
-        **_measured(None, draw),
+        **_measured(None, run_data),
     )
     return finish_run(record, folder, None)
 
 
-def run_baseline(name: str, draw: RunData, folder: Path) -> Run:
+def run_baseline(name: str, run_data: RunData, folder: Path) -> Run:
     """The same record for `constant` or `linear`."""
-    if world().by_main((folder / "run.json").exists):
+    if world().on_main((folder / "run.json").exists):
         return load_run(folder)
     reset_peak_memory()
     began = time.perf_counter()
-    fitted = FIT_BASELINE[name](draw.task, draw.splits.train, draw.seed)
-    found = evaluate_run(fitted.baseline, draw)
-    parts = (draw.splits.val, draw.splits.test)
+    fitted = FIT_BASELINE[name](run_data.task, run_data.splits.train, run_data.seed)
+    found = evaluate_run(fitted.baseline, run_data)
+    parts = (run_data.splits.val, run_data.splits.test)
     scored = [text for part in parts for text in part.texts]
     record = Run(
         id=folder.name,
@@ -218,8 +218,8 @@ def run_baseline(name: str, draw: RunData, folder: Path) -> Run:
         family="baseline",
         start="-",
         method=BASELINE_DESCRIPTIONS[name],
-        seed=draw.seed,
-        rows=len(draw.splits.train),
+        seed=run_data.seed,
+        rows=len(run_data.splits.train),
         settings={},
         lr=None,
         trials=fitted.trials,
@@ -241,20 +241,20 @@ def run_baseline(name: str, draw: RunData, folder: Path) -> Run:
         ),
         environment=current_environment("fp32"),
         caveats=fitted.caveats,
-        **_measured(found, draw),
+        **_measured(found, run_data),
     )
 
     def save(staging: Path) -> None:
         fitted.baseline.save(staging / "baseline")
         facts = {"regime": name, "baseline": name}
-        save_model(staging, facts, draw.task, draw.schema, found.calibration)
+        save_model(staging, facts, run_data.task, run_data.schema, found.calibration)
 
     return finish_run(record, folder, save)
 
 
-def _measured(found: FinalScores | None, draw: RunData) -> dict[str, Any]:
+def _measured(found: FinalScores | None, run_data: RunData) -> dict[str, Any]:
     """The fields of a Run that say what was scored; empty for a run that failed before."""
-    task = draw.task
+    task = run_data.task
     common = {
         "task": task.name,
         "metric": task.metric,
@@ -269,7 +269,7 @@ def _measured(found: FinalScores | None, draw: RunData) -> dict[str, Any]:
     return common | facts
 
 
-def _converged(trained: TrainedStages, chosen: TunedRegime, val: float, draw: RunData) -> bool:
+def _converged(trained: TrainedStages, chosen: TunedRegime, val: float, run_data: RunData) -> bool:
     """False while doubling the length would still gain more than matters and more than noise.
 
     Judged by whole schedules: the trial with the same settings at a shorter length against this run. Without one, by
@@ -282,21 +282,21 @@ def _converged(trained: TrainedStages, chosen: TunedRegime, val: float, draw: Ru
     tried = (*chosen.trials, *([chosen.shorter] if chosen.shorter else []))
     shorter = [(t.steps, t.val) for t in tried if t.settings == settings and t.steps < trained.steps]
     known = [(steps, score) for steps, score in shorter if score is not None]
-    matters = abs(val) * max(draw.worth, standard_error_share(len(draw.splits.val)))
+    matters = abs(val) * max(run_data.min_effect, standard_error_share(len(run_data.splits.val)))
     if not known:
         known = [(p.step, p.val_score) for p in trained.points if p.step <= 0.7 * trained.steps]
         matters *= 3
     if not known:
         return True
     steps, score = max(known)
-    gain = (val - score) * (1 if draw.task.higher_is_better else -1)
+    gain = (val - score) * (1 if run_data.task.higher_is_better else -1)
     return bool(gain / np.log2(trained.steps / steps) <= matters)
 
 
-def _evaluation_flops(trained: TrainedStages, regime: Regime, draw: RunData) -> float:
-    parts = (draw.splits.val, draw.splits.test)
-    inputs = draw.task.reads(regime.start.inputs)
-    encoded = [draw.shared.examples(inputs, part, draw.task.targets(part)) for part in parts]
+def _evaluation_flops(trained: TrainedStages, regime: Regime, run_data: RunData) -> float:
+    parts = (run_data.splits.val, run_data.splits.test)
+    inputs = run_data.task.reads(regime.start.inputs)
+    encoded = [run_data.shared.examples(inputs, part, run_data.task.targets(part)) for part in parts]
     return float(sum(trained.cost.forward(part.sizes(), part.loss_weights).sum() for part in encoded))
 
 
@@ -311,7 +311,7 @@ def finish_run(record: Run, folder: Path, save: Callable[[Path], None] | None) -
     The checkpoints that it was trained from go only when nothing needs them any more.
     """
     record = _finite(record)
-    return replace(record, disk_bytes=world().by_main(lambda: _written(record, folder, save)))
+    return replace(record, disk_bytes=world().on_main(lambda: _written(record, folder, save)))
 
 
 def _finite(record: Run) -> Run:

@@ -39,7 +39,7 @@ class Search:
 
     regime: Regime
     config: TrainConfig
-    draw: RunData
+    run_data: RunData
     folder: Path | None = None  # for what is finished: a search that is stopped goes on from there
     trials: list[Trial] = field(default_factory=list)
     flops: float = 0.0
@@ -48,18 +48,18 @@ class Search:
     def attempt(self, regime: Regime, lr: float) -> Generator[Step, None, float | None]:
         """One trial; its score on validation, None where it diverged."""
         path = self.folder / f"{len(self.trials)}.json" if self.folder else None
-        facts = world().by_main(lambda: read_trial(path) if path else None)
+        facts = world().on_main(lambda: read_trial(path) if path else None)
         if facts is None:
             began = time.perf_counter()
             steps = max(1, round(self.config.steps * TRIAL_SHARE))
             config = replace(self.config, lr=lr * TRIAL_LR_FACTOR, steps=steps)
             checkpoints = self.folder / "checkpoint" if self.folder else None
-            trial, flops = yield from try_settings(regime, config, self.draw, checkpoints)
+            trial, flops = yield from try_settings(regime, config, self.run_data, checkpoints)
             settings = trial.settings | {"lr": lr}
             facts = {"trial": vars(trial) | {"settings": settings}, "flops": flops}
             facts["seconds"] = time.perf_counter() - began
             if path and checkpoints:
-                world().by_main(functools.partial(save_trial, path, facts, checkpoints))
+                world().on_main(functools.partial(save_trial, path, facts, checkpoints))
         self.trials.append(Trial(**facts["trial"]))
         self.flops += facts["flops"]
         self.seconds += facts["seconds"]
@@ -72,19 +72,19 @@ class Search:
         """
         if score is None or than is None:
             return score is not None
-        return self.draw.better(score, than) and abs(score - than) > standard_error_share(
-            len(self.draw.splits.val)
+        return self.run_data.better(score, than) and abs(score - than) > standard_error_share(
+            len(self.run_data.splits.val)
         ) * abs(than)
 
 
 def search_settings(
-    regime: Regime, config: TrainConfig, draw: RunData, trials: int, spend: float, folder: Path | None = None
+    regime: Regime, config: TrainConfig, run_data: RunData, trials: int, spend: float, folder: Path | None = None
 ) -> Generator[Step, None, TunedRegime]:
     """Try `trials` rates around the regime's own (1: none, take it), then sizes until `spend` FLOPs are used up.
 
     What is finished is kept in `folder`, and read from there by a search that goes on.
     """
-    search = Search(regime, config, draw, folder)
+    search = Search(regime, config, run_data, folder)
     lr = config.lr
     if trials > 1:
         lr = yield from _rates(search, trials)

@@ -67,7 +67,7 @@ class InterpolatedRun:
         return ("mixed: on validation rows the base's own weights do as well as the tuned ones, and were kept",)
 
 
-def interpolate_run(trained: TrainedStages, start: Start, draw: RunData) -> InterpolatedRun | None:
+def interpolate_run(trained: TrainedStages, start: Start, run_data: RunData) -> InterpolatedRun | None:
     """Leave a trained model with the weights between its base's and its own that forgot least at as good a score.
 
     As good: `draw.worth` of the score may be lost. None where nothing is mixed: from random weights, where no weight
@@ -75,45 +75,45 @@ def interpolate_run(trained: TrainedStages, start: Start, draw: RunData) -> Inte
     """
     if not isinstance(start, Pretrained) or not trained.body_learned or not trained.steps:
         return None
-    model, val = trained.model, sample_rows_evenly(draw.splits.val, start, draw, MAX_VALIDATION_ROWS)
-    written = isinstance(draw.task, Language) and draw.task.ranks_by_writing
+    model, val = trained.model, sample_rows_evenly(run_data.splits.val, start, run_data, MAX_VALIDATION_ROWS)
+    written = isinstance(run_data.task, Language) and run_data.task.ranks_by_writing
     sign = -1 if written else 1
 
     def score() -> float:
         with use_prefix_cache(model, trained.reads):
-            return sign * evaluate(model, draw.task, replace(val, encoded=trained.reads))[1]
+            return sign * evaluate(model, run_data.task, replace(val, encoded=trained.reads))[1]
 
-    measure = _language(model, start, draw) if has_language_head(model) else _features(model, start, draw)
+    measure = _language(model, start, run_data) if has_language_head(model) else _features(model, start, run_data)
     swept = interpolation_frontier(model, measure.base, score, measure.forgotten)
     points = tuple(point for point in swept if math.isfinite(point.score + point.forgotten))
     if swept[-1] not in points:
         return None
-    higher = draw.task.higher_is_better and not written
-    taken = likely = least_forgetting(points, higher_is_better=higher, worth=draw.worth)
+    higher = run_data.task.higher_is_better and not written
+    taken = likely = least_forgetting(points, higher_is_better=higher, min_effect=run_data.min_effect)
     if written:
         larger = sorted((point for point in points if point.mix >= taken.mix), key=lambda point: point.mix)
         taken = search_interpolation(
             model,
             measure.base,
             larger,
-            lambda: _written(model, start, draw),
-            higher_is_better=draw.task.higher_is_better,
-            worth=draw.worth,
+            lambda: _written(model, start, run_data),
+            higher_is_better=run_data.task.higher_is_better,
+            min_effect=run_data.min_effect,
         )
     interpolate(model, measure.base, taken.mix)
     looked = float(trained.cost.forward(val.sizes(), val.loss_weights).sum()) + sum(
         float(trained.cost.forward(rows.sizes(), rows.loss_weights).sum()) for rows in measure.rows
     )
-    by = LIKELIHOOD if written else draw.task.metric
+    by = LIKELIHOOD if written else run_data.task.metric
     before = sign * points[-1].score
     return InterpolatedRun(
         points, taken, by, measure.name, before, looked * len(swept), None if likely == taken else likely
     )
 
 
-def _written(model: Model, start: Start, draw: RunData) -> float:
+def _written(model: Model, start: Start, run_data: RunData) -> float:
     """The task's metric of what the model answers to validation rows."""
-    task, val = draw.task, draw.splits.val
+    task, val = run_data.task, run_data.splits.val
     assert isinstance(task, Language)
     inputs = task.reads(start.inputs)
     assert isinstance(inputs, Conversations | Seq2Seq)
@@ -134,11 +134,11 @@ class _Measure:
     rows: tuple[Examples, ...]  # that it reads
 
 
-def _language(model: Model, start: Pretrained, draw: RunData) -> _Measure:
-    base = load_base_model(model, start, draw)
-    general = measured_on(base, start, draw)
+def _language(model: Model, start: Pretrained, run_data: RunData) -> _Measure:
+    base = load_base_model(model, start, run_data)
+    general = measured_on(base, start, run_data)
     if general is None:
-        asked = sample_rows_evenly(draw.splits.val, start, draw)
+        asked = sample_rows_evenly(run_data.splits.val, start, run_data)
         return _Measure("kl", base.state_dict(), lambda: mean_score(kl_divergence(base, model, asked)), (asked, asked))
     before = outputs(base, general, world())
     return _Measure(
@@ -146,9 +146,9 @@ def _language(model: Model, start: Pretrained, draw: RunData) -> _Measure:
     )
 
 
-def _features(model: Model, start: Pretrained, draw: RunData) -> _Measure:
-    asked = as_read(draw.splits.val, start, draw)
-    body = start.body(draw.seed).to(next(model.parameters()).device)
+def _features(model: Model, start: Pretrained, run_data: RunData) -> _Measure:
+    asked = as_read(run_data.splits.val, start, run_data)
+    body = start.body(run_data.seed).to(next(model.parameters()).device)
     before = features(body, start.pooling, asked, world())
 
     def moved() -> float:

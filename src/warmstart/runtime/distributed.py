@@ -51,7 +51,7 @@ class Distributed:
 
     # --- agreeing -----------------------------------------------------------------------------------------------------
 
-    def each(self, action: Callable[[], Value]) -> list[Value]:
+    def gather(self, action: Callable[[], Value]) -> list[Value]:
         """What every process gets from `action`. What one of them raises for people, or the system, all raise."""
         if self.size == 1:
             return [action()]
@@ -69,13 +69,13 @@ class Distributed:
                 raise raised
         return [cast(Value, value) for value, _ in found]
 
-    def by_main(self, action: Callable[[], Value]) -> Value:
+    def on_main(self, action: Callable[[], Value]) -> Value:
         """Done by the main process alone; what it gets, or raises, for all."""
         if self.size == 1:
             return action()
-        return cast(Value, self.each(lambda: action() if self.main else None)[0])
+        return cast(Value, self.gather(lambda: action() if self.main else None)[0])
 
-    def most(self, *values: int) -> tuple[int, ...]:
+    def all_reduce_max(self, *values: int) -> tuple[int, ...]:
         """Of each value the largest that any process has."""
         if self.size == 1:
             return values
@@ -98,22 +98,22 @@ class Distributed:
 
     # --- tensors ------------------------------------------------------------------------------------------------------
 
-    def add(self, values: "Array") -> None:
+    def all_reduce_sum(self, values: "Array") -> None:
         """Add the arrays of all processes, in place."""
         if self.size > 1:
             import torch
 
             torch.distributed.all_reduce(torch.from_numpy(values), group=self.talk)
 
-    def around(self, model: "nn.Module") -> "nn.Module":
+    def wrap_ddp(self, model: "nn.Module") -> "nn.Module":
         """What is called to train `model`: on GPUs DDP around it. Its buffers are left alone: see `as_main`."""
-        if self.size == 1 or next(model.parameters()).device.type == "cpu" or self.cuts(model):
+        if self.size == 1 or next(model.parameters()).device.type == "cpu" or self.is_sharded(model):
             return model
         from torch.nn.parallel import DistributedDataParallel
 
         return DistributedDataParallel(model, broadcast_buffers=False, gradient_as_bucket_view=True)
 
-    def average(self, parameters: "Iterable[nn.Parameter]") -> None:
+    def average_gradients(self, parameters: "Iterable[nn.Parameter]") -> None:
         """Average the gradients of all processes, in place. Those of shards have been averaged while computed."""
         if self.size == 1:
             return
@@ -129,7 +129,7 @@ class Distributed:
         for gradient, mean in zip(gradients, means, strict=True):
             gradient.copy_(mean.view_as(gradient))
 
-    def as_main(self, tensors: "Iterable[Tensor]") -> None:
+    def broadcast(self, tensors: "Iterable[Tensor]") -> None:
         """Give every process the main one's values, in place: running statistics are those of the rows it has seen."""
         if self.size > 1:
             import torch
@@ -139,25 +139,25 @@ class Distributed:
 
     # --- tensors cut over the processes -------------------------------------------------------------------------------
 
-    def cuts(self, model: "nn.Module") -> bool:
+    def is_sharded(self, model: "nn.Module") -> bool:
         """Whether each process holds only a part of the model's weights."""
         return self.size > 1 and any(_is_cut(parameter) for parameter in model.parameters())
 
-    def part(self, tensor: "Tensor") -> "Tensor | None":
+    def local_part(self, tensor: "Tensor") -> "Tensor | None":
         """What this process has to save: its part of a tensor that is cut; of any other all, or nothing."""
         if self.size > 1 and _is_cut(tensor):
             part: Tensor = tensor.to_local()  # type: ignore[attr-defined]
             return part
         return tensor if self.main else None
 
-    def whole(self, tensor: "Tensor") -> "Tensor":
+    def full_tensor(self, tensor: "Tensor") -> "Tensor":
         """A tensor put together from its parts; every process has to ask."""
         if self.size > 1 and _is_cut(tensor):
             whole: Tensor = tensor.full_tensor()  # type: ignore[attr-defined]
             return whole
         return tensor
 
-    def cut_as(self, tensor: "Tensor", other: "Tensor") -> "Tensor":
+    def shard_like(self, tensor: "Tensor", other: "Tensor") -> "Tensor":
         """A whole tensor, cut as the other one of its shape is."""
         if self.size == 1 or not _is_cut(other) or tensor.shape != other.shape:
             return tensor

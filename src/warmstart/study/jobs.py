@@ -67,8 +67,8 @@ class StudyState:
             said = f"{done.id}: {done.metric} {done.test:.4f} in {done.cost.seconds:.0f} s"
         return self.progress(_training(done.regime, done.rows, done.seed), message=said)
 
-    def draw(self, rows: int, seed: int) -> RunData:
-        return self.plan.draw(rows, seed, self.shared)
+    def run_data(self, rows: int, seed: int) -> RunData:
+        return self.plan.run_data(rows, seed, self.shared)
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ def measure_plan(plan: RunPlan, folder: Path, *, cut: bool = True) -> Generator[
     path = folder / ("plan.json" if cut else "race-plan.json")  # a race may become a comparison
     began = time.perf_counter()
     measured_on: SharedData | None = None
-    if world().by_main(path.exists):
+    if world().on_main(path.exists):
         plan = cuts.load_plan(plan, path)
     else:
         rows = plan.shared()
@@ -113,9 +113,9 @@ def measure_plan(plan: RunPlan, folder: Path, *, cut: bool = True) -> Generator[
             yield from _reading(plan, rows)
             lost = [name for name in plan.networks if _often_killed(folder, _measuring(name))]
             plan = exclude_by_time((yield from _looking(measure_throughput(plan, rows, lost), _measuring)))
-            plan = _without(plan, world().by_main(lambda: time.perf_counter() - began))
+            plan = _without(plan, world().on_main(lambda: time.perf_counter() - began))
             plan = cuts.fit_to_budget(plan) if cut else plan
-    world().by_main(lambda: cuts.save_plan(plan, path))
+    world().on_main(lambda: cuts.save_plan(plan, path))
     shared = plan.shared()
     if measured_on is not None and np.array_equal(measured_on.splits.train.numbers, shared.splits.train.numbers):
         shared = measured_on  # the rows were not cut: what was read and stored for the measuring serves the work
@@ -125,9 +125,9 @@ def measure_plan(plan: RunPlan, folder: Path, *, cut: bool = True) -> Generator[
 def _reading(plan: RunPlan, shared: SharedData) -> Generator[Progress, None, None]:
     """Make the tokens of texts that are so many that they are kept."""
     rows = max(plan.sizes)
-    draw = plan.draw(rows, plan.options.first_seed, shared)
+    run_data = plan.run_data(rows, plan.options.first_seed, shared)
     for name in plan.networks:
-        for read, inputs in stage_inputs(plan.regime(name, rows), draw):
+        for read, inputs in stage_inputs(plan.regime(name, rows), run_data):
             for share in read.keeping(inputs):
                 yield Progress(f"making tokens of the texts: {share:.0%}", 0.0, None)
 
@@ -160,19 +160,19 @@ def run_baseline_once(
     work: StudyState, name: str, rows: int, seed: int, folder: Path | None = None
 ) -> Generator[Progress, None, Run]:
     """A run in which no network learns. `folder`: of the run; None: its own among those of the study."""
-    draw, doing = work.draw(rows, seed), _training(name, rows, seed)
+    run_data, doing = work.run_data(rows, seed), _training(name, rows, seed)
     folder = folder or work.folder / "runs" / run_id(name, rows, seed)
     fresh = not _finished(folder)
     lost = _lost(work.folder, name, rows, doing)
     if lost:
-        done = failed_run(name, draw, folder, lost)
+        done = failed_run(name, run_data, folder, lost)
     elif regime_of(name) == "zero-shot":
         regime = work.plan.regime(name, rows)
-        steps = train_run(TunedRegime(regime, work.plan.config(regime, rows, seed)), draw, folder)
+        steps = train_run(TunedRegime(regime, work.plan.config(regime, rows, seed)), run_data, folder)
         done = yield from _showing(work, steps, doing, 0.0, 0.0)
     else:
         yield work.progress(doing)
-        done = run_baseline(name, draw, folder)
+        done = run_baseline(name, run_data, folder)
     _note(work.plan, done, fresh)
     return done
 
@@ -185,7 +185,7 @@ def search_once(work: StudyState, name: str, rows: int, spend: float) -> Generat
     config = plan.config(regime, rows, seed)
     trials_folder = work.folder / "tuning" / f"{name}-r{rows}"
     path = trials_folder.with_name(f"{trials_folder.name}.json")  # a base may have a dot in its name
-    facts = world().by_main(lambda: tune.read_trial(path))
+    facts = world().on_main(lambda: tune.read_trial(path))
     if facts is not None:
         work.finished += plan.seconds_of_search(name, rows)
         return tune.from_json(facts, regime, config)
@@ -193,10 +193,10 @@ def search_once(work: StudyState, name: str, rows: int, spend: float) -> Generat
     if _lost(work.folder, name, rows, doing):  # so are its runs
         return TunedRegime(regime, config)
     trials = plan.options.trials if plan.searches else 1
-    steps = tune.search_settings(regime, config, work.draw(rows, seed), trials, spend, trials_folder)
+    steps = tune.search_settings(regime, config, work.run_data(rows, seed), trials, spend, trials_folder)
     expected, pace = plan.seconds_of_search(name, rows), plan.seconds_of_step(name, rows)
     found = yield from _showing(work, steps, doing, expected, pace)
-    world().by_main(lambda: tune.save_trial(path, tune.to_json(found), trials_folder))
+    world().on_main(lambda: tune.save_trial(path, tune.to_json(found), trials_folder))
     return found
 
 
@@ -243,7 +243,7 @@ def train_once(
     """
     name = chosen.regime.name
     chosen = replace(chosen, config=replace(chosen.config, seed=seed, steps=chosen.config.steps * longer))
-    draw, predicted = work.draw(rows, seed), work.plan.predicted(name, rows, seed, longer)
+    run_data, predicted = work.run_data(rows, seed), work.plan.predicted(name, rows, seed, longer)
     folder = folder or work.folder / "runs" / run_id(name, rows, seed, longer)
     fresh = not _finished(folder)
     doing = _training(name, rows, seed, longer)
@@ -251,9 +251,9 @@ def train_once(
     lost = _lost(work.folder, name, rows, doing)
     if lost:
         work.finished += seconds
-        done = failed_run(name, draw, folder, lost, chosen)
+        done = failed_run(name, run_data, folder, lost, chosen)
     else:
-        steps = train_run(chosen, draw, folder, predicted)
+        steps = train_run(chosen, run_data, folder, predicted)
         done = yield from _showing(work, steps, doing, seconds, pace, expected)
     _note(work.plan, done, fresh)
     return done
@@ -313,7 +313,7 @@ def _lost(folder: Path, name: str, rows: int, doing: str) -> str | None:
 
 def _often_killed(folder: Path, work: str) -> list[str]:
     """The signals that killed the process at this work; none where they are few enough to try it again."""
-    killed = world().by_main(lambda: supervise.interrupted_job(folder, work))
+    killed = world().on_main(lambda: supervise.interrupted_job(folder, work))
     return killed if len(killed) >= supervise.MAX_RESTARTS else []
 
 
@@ -321,7 +321,7 @@ def _often_killed(folder: Path, work: str) -> list[str]:
 
 
 def _finished(folder: Path) -> bool:
-    return world().by_main((folder / "run.json").exists)
+    return world().on_main((folder / "run.json").exists)
 
 
 def _note(plan: RunPlan, done: Run, fresh: bool) -> None:

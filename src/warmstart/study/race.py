@@ -83,9 +83,9 @@ def race(
     whole: int,
     budget: float,
     *,
-    worth: float = 0.01,
+    min_effect: float = 0.01,
     higher_is_better: bool = False,
-    dice: int = 0,
+    generator: int = 0,
     prior: Prior | None = None,
     seeds: int = MOST_SEEDS,
 ) -> Generator[NextRun, Result, RaceRanking]:
@@ -95,7 +95,7 @@ def race(
     `seeds`: of one arm at one number of rows, at most.
     """
     sight = CurveModel(prior or Prior(), rungs(whole)[0], whole)
-    field_ = _Field(tuple(arms), whole, worth, higher_is_better, sight, dice, min(seeds, MOST_SEEDS))
+    field_ = _Field(tuple(arms), whole, min_effect, higher_is_better, sight, generator, min(seeds, MOST_SEEDS))
     for ask in field_.opening():
         if field_.spent + field_.cost(ask) <= budget or not field_.seen:
             field_.add((yield ask))
@@ -117,10 +117,10 @@ class _Field:
 
     arms: tuple[RaceArm, ...]
     whole: int
-    worth: float
+    min_effect: float
     higher_is_better: bool
     sight: CurveModel
-    dice: int
+    generator: int
     seeds: int
     seen: list[Result] = field(default_factory=list)  # in the order of asking, failed ones apart
     failed: set[str] = field(default_factory=set)
@@ -176,10 +176,10 @@ class _Field:
         names = self.running
         observed = self._observed()
         mean, spread = self.sight.foreseen(observed, names)
-        random = np.random.default_rng(self.dice)
+        random = np.random.default_rng(self.generator)
         errors = self._possible_errors(random.multivariate_normal(mean, spread, _DRAWS, method="eigh"))
         best = errors.min(axis=1, keepdims=True)
-        margin = self.worth * np.abs(1 - best if self.higher_is_better else best)
+        margin = self.min_effect * np.abs(1 - best if self.higher_is_better else best)
         chances = np.bincount(errors.argmin(axis=1), minlength=len(names)) / _DRAWS
         good = (errors <= best + margin).mean(axis=0)
         regret = (errors - best).mean(axis=0)

@@ -54,7 +54,7 @@ def measure_race(problem: Problem, options: Options, folder: Path) -> Generator[
         raise UsageError("a race has rungs of its own.", "name at most one number of rows with --rows")
     asked = budget.first_plan(problem, options)
     plan = budget.first_plan(problem, replace(options, rows=rungs(max(asked.sizes))))
-    plan = replace(plan, scored=min(1.0, MAX_RACE_TEST_ROWS / len(problem.splits.test)), towards=max(plan.sizes))
+    plan = replace(plan, scored=min(1.0, MAX_RACE_TEST_ROWS / len(problem.splits.test)), total_rows=max(plan.sizes))
     yield Progress("reading the rows", 0.0, None)
     return (yield from work.measure_plan(plan, folder, cut=False))
 
@@ -71,9 +71,9 @@ def run_race(study: StudyState, part: float | None) -> Generator[Progress, None,
     chosen: dict[str, TunedRegime] = {}
     taken: dict[str, float] = {}
     arms = _arms(plan, everything, chosen, taken)
-    higher = study.draw(min(plan.sizes), plan.options.first_seed).task.higher_is_better
+    higher = study.run_data(min(plan.sizes), plan.options.first_seed).task.higher_is_better
     options = plan.options
-    going = race(arms, whole, allowed, worth=options.worth, higher_is_better=higher, seeds=options.seeds)
+    going = race(arms, whole, allowed, min_effect=options.min_effect, higher_is_better=higher, seeds=options.seeds)
     runs: list[Run] = []
     spent = 0.0
     ask = next(going)

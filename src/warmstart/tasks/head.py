@@ -7,8 +7,8 @@ from torch import nn
 def linear_head(width: int, outputs: int, seed: int, dropout: float = 0.1) -> nn.Module:
     """Dropout and one linear layer, small normal weights (sd 0.02, BERT's own) and zero bias, drawn from the seed."""
     linear = nn.Linear(width, outputs)
-    dice = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        linear.weight.normal_(0.0, 0.02, generator=dice)
+        linear.weight.normal_(0.0, 0.02, generator=generator)
         linear.bias.zero_()
     return nn.Sequential(nn.Dropout(dropout), linear)

@@ -20,9 +20,9 @@ def start_model(regime: Regime, task: Task, seed: int) -> Model:
     return model
 
 
-def head_for(body: nn.Module, start: Start, aim: Task, seed: int) -> tuple[nn.Module, str]:
+def head_for(body: nn.Module, start: Start, objective: Task, seed: int) -> tuple[nn.Module, str]:
     """What answers on top of a body, and how it reads it: from the seed, the same for every body of that width."""
-    head = aim.head(body_width(body), seed)
+    head = objective.head(body_width(body), seed)
     if head is None:
         with random_state(seed):
             return start.language_head(body), UNPOOLED
@@ -32,15 +32,15 @@ def head_for(body: nn.Module, start: Start, aim: Task, seed: int) -> tuple[nn.Mo
     return head, start.pooling
 
 
-def switch_objective(model: Model, start: Start, aim: Task, seed: int) -> None:
+def switch_objective(model: Model, start: Start, objective: Task, seed: int) -> None:
     """Towards a stage's own aim: the body stays, adapters added into it; the head is the next aim's own.
 
     From language to language the output layer stays too.
     """
-    if (aim.head(1, seed) is None) == (model.pooling == UNPOOLED):
+    if (objective.head(1, seed) is None) == (model.pooling == UNPOOLED):
         return
     model.body = merge_adapters(model.body)
-    model.head, model.pooling = head_for(model.body, start, aim, seed)
+    model.head, model.pooling = head_for(model.body, start, objective, seed)
     use_fast_dropout(model.to(best_device()))
 
 

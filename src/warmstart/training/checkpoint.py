@@ -79,7 +79,7 @@ class Checkpoints:
 
     def newest(self) -> Saved | None:
         """The newest one that is whole and was made for the same purpose; what cannot be used is cleared away."""
-        found = world().by_main(self._clear_to_newest)
+        found = world().on_main(self._clear_to_newest)
         return _load(self.folder / found) if found else None
 
     def _clear_to_newest(self) -> str | None:
@@ -97,15 +97,15 @@ def save_checkpoint(folder: Path, name: str, tensors: dict[str, Tensor], facts: 
     are as they were.
     """
     here, staging = world(), folder / f"{name}.tmp"
-    here.by_main(lambda: _empty(staging))
+    here.on_main(lambda: _empty(staging))
     try:
-        written = here.each(lambda: _write_tensors(staging, tensors))
+        written = here.gather(lambda: _write_tensors(staging, tensors))
         files = [file for file in written if file is not None]
-        here.by_main(lambda: _write_facts(staging, facts, files))
+        here.on_main(lambda: _write_facts(staging, facts, files))
     except OSError:
-        here.by_main(lambda: shutil.rmtree(staging, ignore_errors=True))
+        here.on_main(lambda: shutil.rmtree(staging, ignore_errors=True))
         raise
-    here.by_main(lambda: _publish(staging, folder / name))
+    here.on_main(lambda: _publish(staging, folder / name))
 
 
 def newest_checkpoint(folder: Path, wanted: Callable[[dict[str, Any]], bool] = lambda facts: True) -> Saved | None:
@@ -153,7 +153,7 @@ def _empty(folder: Path) -> None:
 def _write_tensors(staging: Path, tensors: dict[str, Tensor]) -> tuple[str, str] | None:
     """What this process holds of the tensors; gives the file's name and digest, None where it holds nothing."""
     here = world()
-    held = {name: here.part(tensor) for name, tensor in tensors.items()}
+    held = {name: here.local_part(tensor) for name, tensor in tensors.items()}
     parts = {name: part.detach().contiguous() for name, part in held.items() if part is not None}
     if not here.main and not parts:
         return None

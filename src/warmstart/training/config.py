@@ -27,11 +27,11 @@ class TrainConfig:
     batch_size: int = 32
     micro_batch: int | None = None  # rows at a time; their gradients add up to the batch's. None: all at once
     optimizer: OptimizerName = "adamw"
-    moments: OptimizerStateName = "fp32"  # of adamw
+    optimizer_state: OptimizerStateName = "fp32"  # of adamw
     schedule: ScheduleName = "linear"
     warmup: float = 0.1  # of the steps
     weight_decay: float = 0.01
-    toward_base: float = 0.0  # like weight decay, but towards the base's weights; of weights that a base has
+    l2_sp: float = 0.0  # like weight decay, but towards the base's weights; of weights that a base has
     replay: float = 0.0  # general rows beside each of the task's: see `keeping.Replay`
     clip: float = 1.0
     precision: str = "fp32"

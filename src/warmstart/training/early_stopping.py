@@ -19,8 +19,8 @@ class BestWeights:
     that cools down, the last weights are the better ones where the few rows looked at cannot tell.
     """
 
-    def __init__(self, model: Model, task: Task, looks: int, noise: float = 0.0):
-        self.higher, self.looks, self.noise = task.higher_is_better, looks, noise
+    def __init__(self, model: Model, task: Task, evaluations: int, noise: float = 0.0):
+        self.higher, self.evaluations, self.noise = task.higher_is_better, evaluations, noise
         self.score: float | None = None
         self.step = 0  # of the stage, whose weights these are
         self.waited = 0
@@ -29,7 +29,7 @@ class BestWeights:
         self.live = {name: tensor for name, tensor in model.state_dict().items() if name in learned}
         self.weights = {name: tensor.clone() for name, tensor in self.live.items()}
 
-    def see(self, score: float, step: int, last: bool = False) -> None:
+    def update(self, score: float, step: int, last: bool = False) -> None:
         """A look at the weights as they are; `last`: those at the end of the schedule."""
         slack = self.noise * abs(score) if last else 0.0
         best = math.nan if self.score is None else self.score
@@ -40,8 +40,8 @@ class BestWeights:
             self.waited += 1
 
     @property
-    def tired(self) -> bool:
-        return self.looks > 1 and self.waited >= max(2, round(PATIENCE * self.looks))
+    def should_stop(self) -> bool:
+        return self.evaluations > 1 and self.waited >= max(2, round(PATIENCE * self.evaluations))
 
     def restore(self) -> None:
         _copy(self.weights, self.live)
@@ -50,4 +50,4 @@ class BestWeights:
 @torch.no_grad()
 def _copy(source: dict[str, Tensor], target: dict[str, Tensor]) -> None:
     for name, tensor in target.items():
-        tensor.copy_(world().cut_as(source[name], tensor))
+        tensor.copy_(world().shard_like(source[name], tensor))

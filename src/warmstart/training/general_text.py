@@ -52,7 +52,7 @@ def sampled_text(
     if first is None:
         raise UsageError(
             f"the tokenizer of {tokenizer.name_or_path!r} begins no text with a token: nothing can be sampled.",
-            "give general text with --retain FILE",
+            "give general text with --general-text FILE",
         )
 
     def said() -> list[str]:
@@ -68,7 +68,7 @@ def sampled_text(
             write_json(path, [text for text in decoded if text.strip()])
         return cast(list[str], json.loads(path.read_text()))
 
-    return world().by_main(said)
+    return world().on_main(said)
 
 
 @torch.no_grad()
@@ -81,14 +81,14 @@ def sample_from_base(
     """
     base.eval()
     head = cast(LogitsHead, base.head)
-    dice = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed)
     newest = torch.full((texts, 1), first, device=next(base.parameters()).device)
     past, read, said = None, newest, []
     for _ in range(tokens):
         found: Any = base.body(input_ids=read, past_key_values=past, use_cache=True)
         past = getattr(found, "past_key_values", None)
         chances = head.logits(found.last_hidden_state[:, -1]).float().softmax(-1)
-        newest = torch.multinomial(chances.cpu(), 1, generator=dice).to(newest.device)
+        newest = torch.multinomial(chances.cpu(), 1, generator=generator).to(newest.device)
         said.append(newest.cpu())
         read = torch.cat([read, newest], dim=1) if past is None else newest  # recurrent bodies remember in another way
     return cast(list[list[int]], torch.cat(said, dim=1).tolist())

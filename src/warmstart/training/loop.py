@@ -58,7 +58,7 @@ class State:
     @property
     def synchronises(self) -> bool:
         """Whether processes wait for each other in the backward pass itself, which averages their gradients."""
-        return self.runs is not self.model or self.world.cuts(self.model)
+        return self.runs is not self.model or self.world.is_sharded(self.model)
 
 
 @dataclass(frozen=True)
@@ -86,10 +86,10 @@ def start_training(model: Model, rates: Rates, config: TrainConfig, base: Mappin
     `base`: the base's weights by the model's names, for `config.toward_base`.
     """
     set_trainable(model, rates)
-    optimizer = make_optimizer(param_groups(model, rates, config), config, cut=world().cuts(model))
+    optimizer = make_optimizer(param_groups(model, rates, config), config, cut=world().is_sharded(model))
     learning = [(name, parameter) for name, parameter in model.named_parameters() if name in rates]
-    anchors = {parameter: world().cut_as(base[name], parameter) for name, parameter in learning if name in base}
-    return State(model, optimizer, world().around(model), world(), micro_batch=config.micro_batch, base=anchors)
+    anchors = {parameter: world().shard_like(base[name], parameter) for name, parameter in learning if name in base}
+    return State(model, optimizer, world().wrap_ddp(model), world(), micro_batch=config.micro_batch, base=anchors)
 
 
 def train(state: State, objective: Loss, source: Source, config: TrainConfig) -> Iterator[Step]:
@@ -110,11 +110,11 @@ def train(state: State, objective: Loss, source: Source, config: TrainConfig) ->
         while loss is None:
             loss = _gradients(state, objective, source.at(index, state.micro_batch), config)
         if not state.synchronises:
-            state.world.average(trainable)
+            state.world.average_gradients(trainable)
         step = Step(index, loss, lr, clip_gradients(state.world, trainable, config.clip))
         if step.finite:
             optimizer.step()
-            l2_sp_penalty(state.optimizer, state.base, config.toward_base)
+            l2_sp_penalty(state.optimizer, state.base, config.l2_sp)
         _forget_gradients(trainable)
         _note(state, step)
         yield step
@@ -128,7 +128,7 @@ def _gradients(state: State, objective: Loss, pieces: list[Batch], config: Train
     loss = state.world.mean(_backward(state, objective, pieces, config))
     if loss is not None:
         return loss
-    largest = state.world.by_main(lambda: max(len(piece) for piece in pieces))
+    largest = state.world.on_main(lambda: max(len(piece) for piece in pieces))
     if largest == 1:
         raise TrainingError(
             f"step {state.step} does not fit into memory, not even one row at a time.",
@@ -187,7 +187,7 @@ def _note(state: State, step: Step) -> None:
 def clip_gradients(world: Distributed, parameters: list[nn.Parameter], clip: float) -> float:
     """Scale the gradients down to the norm `clip`, where theirs is larger; give the norm they had."""
     norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
-    value = world.whole(norm).item()
+    value = world.full_tensor(norm).item()
     if value + CLIP_EPSILON > clip:
         nn.utils.clip_grads_with_norm_(parameters, clip, norm)
     return value

@@ -39,7 +39,7 @@ def make_optimizer(groups: list[dict[str, object]], config: TrainConfig, *, cut:
 
     Torch (2.13) has no fused SGD for weights that are cut over processes.
     """
-    if config.moments == "bf16":
+    if config.optimizer_state == "bf16":
         return AdamWBf16State(groups, config.lr)
     if config.optimizer == "adamw":
         return torch.optim.AdamW(groups, lr=config.lr, fused=True)
@@ -98,13 +98,13 @@ class AdamWBf16State(torch.optim.Optimizer):
         spread = (second / (1 - BETAS[1] ** step)).sqrt_().add_(EPSILON)
         weight.mul_(1 - group["lr"] * group["weight_decay"])
         weight.addcdiv_(first, spread, value=-group["lr"] / (1 - BETAS[0] ** step))
-        dice = torch.Generator(weight.device).manual_seed(step * 1_000_003 + place)
-        kept["exp_avg"], kept["exp_avg_sq"] = stochastic_round(first, dice), stochastic_round(second, dice)
+        generator = torch.Generator(weight.device).manual_seed(step * 1_000_003 + place)
+        kept["exp_avg"], kept["exp_avg_sq"] = stochastic_round(first, generator), stochastic_round(second, generator)
 
 
-def stochastic_round(value: Tensor, dice: torch.Generator) -> Tensor:
+def stochastic_round(value: Tensor, generator: torch.Generator) -> Tensor:
     """fp32 as bfloat16, up or down at random so that the mean is right. `value` is changed. Finite numbers only."""
     bits = value.view(torch.int32)
-    bits += torch.randint(0, LOW + 1, bits.shape, generator=dice, dtype=torch.int32, device=bits.device)
+    bits += torch.randint(0, LOW + 1, bits.shape, generator=generator, dtype=torch.int32, device=bits.device)
     bits &= ~LOW
     return value.to(torch.bfloat16)

@@ -85,7 +85,7 @@ def replay_examples(model: Model, start: Start, texts: Sequence[str], config: Tr
     if model.pooling != UNPOOLED or start.base.kind != "decoder":
         raise UsageError(
             f"base {start.name!r} does not learn to write here: no general text can be replayed.",
-            "leave --keep general out, or use --keep base or --keep mixed",
+            "leave --reduce-forgetting replay out, or use l2-sp or interpolation",
         )
     documents = Documents(start.base.location, start.base.inputs.max_length)
     rows = math.ceil(config.replay * config.batch_size * config.steps)
@@ -93,7 +93,7 @@ def replay_examples(model: Model, start: Start, texts: Sequence[str], config: Tr
     if not found:
         raise UsageError(
             f"base {start.name!r} says nothing but the text on which forgetting is measured.",
-            "give general text with --retain FILE",
+            "give general text with --general-text FILE",
         )
     return replay_rows(documents, found)
 

@@ -29,11 +29,11 @@ class RunData:
     schema: Schema
     shared: SharedData
     seed: int
-    worth: float = 0.01
+    min_effect: float = 0.01
     corpus: DomainCorpus | None = None  # None: the training rows' own texts
     general: tuple[str, ...] = ()  # texts on which forgetting is measured; none: what the base itself says
     replayed: tuple[str, ...] = ()  # others, for replay; none: what the base itself says
-    mixed: bool = False  # whether weights are mixed with the base's afterwards
+    interpolate: bool = False  # whether weights are mixed with the base's afterwards
 
     @cached_property
     def task(self) -> Task:

@@ -26,7 +26,7 @@ SLOWER = 0.5  # times the rate, after weights that had to be taken back
 class TrainingHistory:
     """How a training went so far, over its stages."""
 
-    looks: int
+    evaluations: int
     retreats: int = 0  # how often it may go back to its best weights
     went_back: int = 0  # how often it did
     points: list[Evaluation] = field(default_factory=list)
@@ -41,13 +41,14 @@ class TrainingHistory:
     def seconds(self) -> float:
         return time.perf_counter() - self.began
 
-    def turn(self, aim: Task) -> None:
+    def turn(self, objective: Task) -> None:
         """Its next stage has another aim, whose looks cannot be compared with those so far."""
         scores = [point.val_score for point in self.points]
         self.points.clear()
         if len(scores) > 1:
             self.caveats.append(
-                f"first {self.steps} steps on the language of the domain: {aim.metric} {scores[0]:.3f} at the first "
+                f"first {self.steps} steps on the language of the domain: {objective.metric} {scores[0]:.3f} at the "
+                "first "
                 f"look, {scores[-1]:.3f} at the last"
             )
 
@@ -70,35 +71,37 @@ class StageState:
 
     number: int
     state: State
-    keeper: BestWeights
-    course: TrainingHistory
+    best_weights: BestWeights
+    history: TrainingHistory
     whole: dict[str, Tensor]  # by name: every weight and buffer of the model that any stage so far has changed
     losses: list[float] = field(default_factory=list)  # since the last look; empty: the weights are those looked at
 
-    def look(self, task: Task, watch: Examples, steps_per_epoch: int, last: bool) -> None:
+    def look(self, task: Task, validation: Examples, steps_per_epoch: int, last: bool) -> None:
         """Judge the weights as they are by validation rows; keep them if they are the best."""
-        world().as_main(buffer for buffer in self.state.model.buffers() if buffer.is_floating_point())
+        world().broadcast(buffer for buffer in self.state.model.buffers() if buffer.is_floating_point())
         with evaluation_mode(self.state.model):
-            loss, score = evaluate(self.state.model, task, watch)
-        course, step = self.course, self.state.step
+            loss, score = evaluate(self.state.model, task, validation)
+        history, step = self.history, self.state.step
         mean = statistics.fmean(self.losses)
-        course.points.append(Evaluation(course.steps + step, step / steps_per_epoch, mean, loss, score, course.seconds))
+        history.points.append(
+            Evaluation(history.steps + step, step / steps_per_epoch, mean, loss, score, history.seconds)
+        )
         self.losses.clear()
-        self.keeper.see(score, step, last)
+        self.best_weights.update(score, step, last)
 
     def retreat(self) -> None:
         """Go back to the best weights so far, with a fresh optimizer and at a lower rate."""
-        state, course, keeper = self.state, self.course, self.keeper
-        course.went_back += 1
-        course.caveats.append(
-            f"step {course.steps + state.step - 1} and those before it had no finite loss: "
-            f"went back to step {course.steps + keeper.step} at {SLOWER:g} times the rate"
+        state, history, best_weights = self.state, self.history, self.best_weights
+        history.went_back += 1
+        history.caveats.append(
+            f"step {history.steps + state.step - 1} and those before it had no finite loss: "
+            f"went back to step {history.steps + best_weights.step} at {SLOWER:g} times the rate"
         )
-        keeper.restore()
-        keeper.waited = 0
+        best_weights.restore()
+        best_weights.waited = 0
         state.optimizer.state.clear()
-        state.step, state.strikes, state.slowed = keeper.step, 0, state.slowed * SLOWER
-        course.points = [point for point in course.points if point.step <= course.steps + keeper.step]
+        state.step, state.strikes, state.slowed = best_weights.step, 0, state.slowed * SLOWER
+        history.points = [point for point in history.points if point.step <= history.steps + best_weights.step]
         self.losses.clear()
 
     # --- saving and going on ------------------------------------------------------------------------------------------
@@ -106,7 +109,7 @@ class StageState:
     @property
     def name(self) -> str:
         """Sorts after those saved before: also after going back to an earlier step."""
-        return f"{self.number}-{self.course.went_back}-{self.state.step:08d}"
+        return f"{self.number}-{self.history.went_back}-{self.state.step:08d}"
 
     def pack(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Everything that changes, as tensors and facts."""
@@ -114,17 +117,17 @@ class StageState:
             if isinstance(module, UsedRows):
                 module.write_back()
         tensors = {f"weights/{name}": tensor for name, tensor in self.whole.items()}
-        tensors |= {f"best/{name}": tensor for name, tensor in self.keeper.weights.items()}
+        tensors |= {f"best/{name}": tensor for name, tensor in self.best_weights.weights.items()}
         moments = self.state.optimizer.state_dict()["state"]
         tensors |= {
             f"optimizer/{i}/{key}": t for i, kept in moments.items() for key, t in kept.items() if t is not None
         }
-        state, keeper = self.state, self.keeper
+        state, best_weights = self.state, self.best_weights
         facts = {
             "stage": self.number,
             "state": {name: getattr(state, name) for name in STATE},
-            "best": {name: getattr(keeper, name) for name in BEST},
-            "course": self.course.to_json(),
+            "best": {name: getattr(best_weights, name) for name in BEST},
+            "course": self.history.to_json(),
             "losses": self.losses,
             "where": bitwise_environment(),
         }
@@ -135,18 +138,18 @@ class StageState:
         for name in STATE:
             setattr(self.state, name, saved.facts["state"][name])
         for name in BEST:
-            setattr(self.keeper, name, saved.facts["best"][name])
-        _copy(_under("best/", saved), self.keeper.weights)
+            setattr(self.best_weights, name, saved.facts["best"][name])
+        _copy(_under("best/", saved), self.best_weights.weights)
         self.losses[:] = saved.facts["losses"]
         optimizer = self.state.optimizer
         parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
         moments: dict[int, dict[str, Tensor]] = {}
         for name, tensor in _under("optimizer/", saved).items():
             number, _, key = name.partition("/")
-            moments.setdefault(int(number), {})[key] = world().cut_as(tensor, parameters[int(number)])
+            moments.setdefault(int(number), {})[key] = world().shard_like(tensor, parameters[int(number)])
         optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
         if saved.facts["where"] != bitwise_environment():
-            self.course.caveats.append(
+            self.history.caveats.append(
                 "stopped and gone on with another version, machine or number of threads or processes: "
                 "not bit for bit what it would have been in one go"
             )

@@ -67,7 +67,7 @@ class StageData:
 
     model: Model
     examples: Examples
-    watch: Examples  # the validation rows to look at
+    validation: Examples  # the validation rows to look at
     general: Examples | None = None  # to be replayed beside the rows
 
     def used_tokens(self) -> Tensor:
@@ -80,40 +80,40 @@ class StageData:
         return torch.from_numpy(used.astype(np.int64))
 
 
-def validation_rows(available: int, config: TrainConfig, looks: int) -> int:
+def validation_rows(available: int, config: TrainConfig, evaluations: int) -> int:
     """Of so many validation rows, how many each look takes: a look must stay cheap."""
-    affordable = VALIDATION_TIME_SHARE * config.steps * config.batch_size / (FORWARD_SHARE * looks)
+    affordable = VALIDATION_TIME_SHARE * config.steps * config.batch_size / (FORWARD_SHARE * evaluations)
     return min(available, MAX_VALIDATION_ROWS, max(MIN_VALIDATION_ROWS, round(affordable)))
 
 
-def stage_inputs(regime: Regime, draw: RunData) -> Iterator[tuple[SharedData, Inputs]]:
+def stage_inputs(regime: Regime, run_data: RunData) -> Iterator[tuple[SharedData, Inputs]]:
     """What its stages read: which rows, and how."""
     for stage in regime.stages:
-        aim = stage.objective or draw.task
-        yield _read(draw, aim)[1], aim.reads(regime.start.inputs)
+        objective = stage.objective or run_data.task
+        yield _read(run_data, objective)[1], objective.reads(regime.start.inputs)
 
 
-def _read(draw: RunData, aim: Task) -> tuple[Splits, SharedData]:
+def _read(run_data: RunData, objective: Task) -> tuple[Splits, SharedData]:
     """The rows for an aim."""
-    corpus = draw.corpus if aim is not draw.task else None
-    return (corpus.splits, corpus.shared) if corpus else (draw.splits, draw.shared)
+    corpus = run_data.corpus if objective is not run_data.task else None
+    return (corpus.splits, corpus.shared) if corpus else (run_data.splits, run_data.shared)
 
 
-def stage_data(model: Model, start: Start, draw: RunData, aim: Task, count: int, stored: bool) -> StageData:
+def stage_data(model: Model, start: Start, run_data: RunData, objective: Task, count: int, stored: bool) -> StageData:
     """The rows that `model` learns from for an aim, and `count` that it is watched on.
 
     Activations of layers that cannot change may be `stored`.
     """
-    splits, shared = _read(draw, aim)
-    inputs, count = aim.reads(start.inputs), min(count, len(splits.val))
-    examples = shared.examples(inputs, splits.train, aim.targets(splits.train))
+    splits, shared = _read(run_data, objective)
+    inputs, count = objective.reads(start.inputs), min(count, len(splits.val))
+    examples = shared.examples(inputs, splits.train, objective.targets(splits.train))
     some = splits.val.take(np.arange(count) * len(splits.val) // count)  # spread out: files are often sorted
-    watch = shared.examples(inputs, some, aim.targets(some))
+    validation = shared.examples(inputs, some, objective.targets(some))
     _require_known_tokens(model, start, examples)
     if not stored or model.pooling == UNPOOLED:
-        return StageData(model, examples, watch)
+        return StageData(model, examples, validation)
     encoded = shared.below(model, inputs)
-    return StageData(model, replace(examples, encoded=encoded), replace(watch, encoded=encoded))
+    return StageData(model, replace(examples, encoded=encoded), replace(validation, encoded=encoded))
 
 
 def _require_known_tokens(model: Model, start: Start, examples: Examples) -> None:
@@ -137,8 +137,8 @@ StageIterator = Generator[Step, None, TrainedStages]
 def train_stages(
     regime: Regime,
     config: TrainConfig,
-    draw: RunData,
-    looks: int,
+    run_data: RunData,
+    evaluations: int,
     checkpoints: Checkpoints | None = None,
     retreats: int = 0,
 ) -> StageIterator:
@@ -149,18 +149,18 @@ def train_stages(
     """
     saved = checkpoints.newest() if checkpoints else None
     reached = saved.facts["stage"] if saved else 0
-    model = start_model(regime, draw.task, config.seed)
+    model = start_model(regime, run_data.task, config.seed)
     learned: list[nn.Parameter] = []
-    encoded = draw.shared.encoded(draw.task.reads(regime.start.inputs))
-    course = TrainingHistory(looks, retreats)
+    encoded = run_data.shared.encoded(run_data.task.reads(regime.start.inputs))
+    history = TrainingHistory(evaluations, retreats)
     changed: set[str] = set()  # names of the weights that any stage so far has trained
     body_learned = False
-    base = _base(model, regime.start) if config.toward_base else {}
-    general = replay_examples(model, regime.start, draw.replayed, config)
+    base = _base(model, regime.start) if config.l2_sp else {}
+    general = replay_examples(model, regime.start, run_data.replayed, config)
     for number, stage in enumerate(regime.stages):
-        aim = stage.objective or draw.task
+        objective = stage.objective or run_data.task
         changed |= adapter_names(changed)
-        switch_objective(model, regime.start, aim, config.seed)
+        switch_objective(model, regime.start, objective, config.seed)
         with random_state(config.seed):  # adapters are drawn anew
             model.body = stage.method.prepare(model.body)
         part = replace(config, steps=max(1, round(config.steps * stage.share)), lr=stage.lr or config.lr)
@@ -176,10 +176,10 @@ def train_stages(
         here = saved if number == reached else None
         if here:
             restore_weights(here, _state(model, changed))
-            course.go_on(here.facts["course"])
-        course.cost = flops(model, rates)
-        count = validation_rows(len(draw.splits.val), config, looks)
-        view = stage_data(model, regime.start, draw, aim, count, stored=not config.word_dropout)
+            history.go_on(here.facts["course"])
+        history.cost = flops(model, rates)
+        count = validation_rows(len(run_data.splits.val), config, evaluations)
+        view = stage_data(model, regime.start, run_data, objective, count, stored=not config.word_dropout)
         view = replace(view, general=general)
         with ExitStack() as stack:
             if config.shard and world().size > 1:
@@ -195,26 +195,28 @@ def train_stages(
                 stack.enter_context(compile_blocks(model))
             state = start_training(view.model, rates, part, base)
             cools = part.schedule != "constant"
-            keeper = BestWeights(view.model, aim, looks, standard_error_share(len(view.watch)) if cools else 0.0)
-            underway = StageState(number, state, keeper, course, whole)
+            best_weights = BestWeights(
+                view.model, objective, evaluations, standard_error_share(len(view.validation)) if cools else 0.0
+            )
+            stage_state = StageState(number, state, best_weights, history, whole)
             if here:
-                underway.unpack(here)
-            yield from _stage(underway, view, aim, part, checkpoints)
+                stage_state.unpack(here)
+            yield from _stage(stage_state, view, objective, part, checkpoints)
             encoded = view.examples.encoded
-            if aim is not draw.task:
-                course.turn(aim)
+            if objective is not run_data.task:
+                history.turn(objective)
     if not regime.stages:  # it is only read with
-        course.cost = flops(model, {})
+        history.cost = flops(model, {})
     model.eval()
     return TrainedStages(
         model=model,
-        points=course.points,
-        steps=course.steps,
-        best_step=course.best_step,
-        seconds=course.seconds,
-        caveats=tuple(course.caveats),
-        train_flops=course.flops,
-        cost=course.cost,
+        points=history.points,
+        steps=history.steps,
+        best_step=history.best_step,
+        seconds=history.seconds,
+        caveats=tuple(history.caveats),
+        train_flops=history.flops,
+        cost=history.cost,
         trainable=sum(p.numel() for p in learned),
         total=_total(model),
         bytes_learned=sum(p.numel() * p.element_size() for p in learned),
@@ -224,9 +226,9 @@ def train_stages(
 
 
 def _stage(
-    underway: StageState,
+    stage_state: StageState,
     view: StageData,
-    aim: Task,
+    objective: Task,
     config: TrainConfig,
     checkpoints: Checkpoints | None,
 ) -> Generator[Step, None, None]:
@@ -234,59 +236,59 @@ def _stage(
 
     Ctrl-C, SIGTERM or closing the generator stops it between two steps, and saves.
     """
-    state, keeper, course = underway.state, underway.keeper, underway.course
+    state, best_weights, history = stage_state.state, stage_state.best_weights, stage_state.history
     order = view.examples.order(config.batch_size, config.seed)
     dropped = WordDropout(config.word_dropout, config.seed) if config.word_dropout else None
     source = with_replay(BatchStream(view.examples, order, dropped, state.world), view.general, config)
-    marks = {round(config.steps * (i + 1) / course.looks) for i in range(course.looks)}
-    steps = train(state, aim, source, config)
+    marks = {round(config.steps * (i + 1) / history.evaluations) for i in range(history.evaluations)}
+    steps = train(state, objective, source, config)
     seen: Evaluation | None = None
-    with HeldSignals() as signals, saved_if_stopped(underway, checkpoints):
+    with HeldSignals() as signals, saved_if_stopped(stage_state, checkpoints):
         while True:
             due = _agreed(state.world, signals, bool(checkpoints and checkpoints.due))
-            if state.step in marks and underway.losses:
-                underway.look(aim, view.watch, order.per_epoch, last=state.step == config.steps)
-                seen = course.points[-1]
+            if state.step in marks and stage_state.losses:
+                stage_state.look(objective, view.validation, order.per_epoch, last=state.step == config.steps)
+                seen = history.points[-1]
             if checkpoints and due and state.step:
-                checkpoints.save(underway.name, *underway.pack())
-            if state.step >= config.steps or keeper.tired:
+                checkpoints.save(stage_state.name, *stage_state.pack())
+            if state.step >= config.steps or best_weights.should_stop:
                 _agreed(state.world, signals)  # one that arrived during the last look or save must not be lost
                 break
             try:
                 step = next(steps)
             except DivergedError:
-                if course.went_back == course.retreats:
+                if history.went_back == history.retreats:
                     raise
-                underway.retreat()
-                steps = train(state, aim, source, config)
+                stage_state.retreat()
+                steps = train(state, objective, source, config)
                 continue
             if step.finite:
-                underway.losses.append(step.loss)
+                stage_state.losses.append(step.loss)
             yield step if seen is None else replace(step, seen=seen)
             seen = None
-    keeper.restore()
-    course.caveats += _remarks(underway, view, source, config)
-    looked = sum(point.step > course.steps for point in course.points)
-    course.best_step = course.steps + keeper.step
-    course.steps += state.step
+    best_weights.restore()
+    history.caveats += _remarks(stage_state, view, source, config)
+    looked = sum(point.step > history.steps for point in history.points)
+    history.best_step = history.steps + best_weights.step
+    history.steps += state.step
     epochs = state.step / order.per_epoch
-    course.flops += epochs * float(course.cost.training(view.examples.sizes(), view.examples.loss_weights).sum())
-    course.flops += looked * float(course.cost.forward(view.watch.sizes(), view.watch.loss_weights).sum())
+    history.flops += epochs * float(history.cost.training(view.examples.sizes(), view.examples.loss_weights).sum())
+    history.flops += looked * float(history.cost.forward(view.validation.sizes(), view.validation.loss_weights).sum())
     if isinstance(source, Replay):
         general, taken = source.general.examples, source.through(range(state.step))
-        course.flops += float(course.cost.training(general.sizes()[taken], general.loss_weights[taken]).sum())
+        history.flops += float(history.cost.training(general.sizes()[taken], general.loss_weights[taken]).sum())
 
 
 def _agreed(world: Distributed, signals: HeldSignals, due: bool = False) -> bool:
     """Let go the signals that have arrived in any process; say whether something is due in any."""
-    arrived, anywhere = world.most(signals.arrived, due)
+    arrived, anywhere = world.all_reduce_max(signals.arrived, due)
     signals.hear(arrived)
     signals.release()
     return bool(anywhere)
 
 
 @contextmanager
-def saved_if_stopped(underway: StageState, checkpoints: Checkpoints | None) -> Generator[None, None, None]:
+def saved_if_stopped(stage_state: StageState, checkpoints: Checkpoints | None) -> Generator[None, None, None]:
     """Save when what is inside is stopped from outside; not after an error, when a step may be half done."""
     try:
         yield
@@ -294,13 +296,13 @@ def saved_if_stopped(underway: StageState, checkpoints: Checkpoints | None) -> G
         raise
     except BaseException:
         if checkpoints:
-            checkpoints.save(underway.name, *underway.pack())
+            checkpoints.save(stage_state.name, *stage_state.pack())
         raise
 
 
-def _remarks(underway: StageState, view: StageData, source: BatchStream | Replay, config: TrainConfig) -> list[str]:
+def _remarks(stage_state: StageState, view: StageData, source: BatchStream | Replay, config: TrainConfig) -> list[str]:
     """What went otherwise than asked, for the report."""
-    state, remarks = underway.state, []
+    state, remarks = stage_state.state, []
     if state.skipped:
         texts = source.numbers(state.skipped) if isinstance(source, Replay) else []
         stream = source.task if isinstance(source, Replay) else source

@@ -18,8 +18,8 @@ PADDED = {"llama": True, "gpt2": True, "bert": False, "roberta": False}
 
 
 def lines_of(lengths: tuple[int, ...] = LENGTHS) -> list[PackedLine]:
-    dice = np.random.default_rng(0)
-    return [PackedLine(dice.integers(5, 260, n), dice.integers(5, 260, n), float(n)) for n in lengths]
+    generator = np.random.default_rng(0)
+    return [PackedLine(generator.integers(5, 260, n), generator.integers(5, 260, n), float(n)) for n in lengths]
 
 
 def layout(folder: Path, kind: str, max_length: int = 40) -> PackingLayout:

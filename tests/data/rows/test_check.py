@@ -20,8 +20,8 @@ WORDS = np.array([f"{a}{b}" for a in ("lamp", "desk", "chair", "shelf", "rug", "
 
 
 def texts(n: int, words: int = 12, seed: int = 0) -> list[str]:
-    dice = np.random.default_rng(seed)
-    return [" ".join(WORDS[dice.integers(len(WORDS), size=words)]) for _ in range(n)]
+    generator = np.random.default_rng(seed)
+    return [" ".join(WORDS[generator.integers(len(WORDS), size=words)]) for _ in range(n)]
 
 
 def prices(n: int = N) -> list[float]:
@@ -230,9 +230,12 @@ def test_rows_that_name_control_tokens_are_told() -> None:
 
 
 def test_cells_of_several_labels_are_told() -> None:
-    dice = np.random.default_rng(0)
+    generator = np.random.default_rng(0)
     topics, moods = ("billing", "fault", "order", "other"), ("calm", "angry", "")
-    both = [f"{topics[i]};{moods[j]}" for i, j in zip(dice.integers(4, size=N), dice.integers(3, size=N), strict=True)]
+    both = [
+        f"{topics[i]};{moods[j]}"
+        for i, j in zip(generator.integers(4, size=N), generator.integers(3, size=N), strict=True)
+    ]
     several = found(checked(table(title=texts(N), y=both)), "several-labels")
     assert several.severity == "note" and several.count == sum(";" in cell for cell in both)
     assert "--separator ';'" in several.hint

@@ -122,7 +122,7 @@ def test_sizes_and_strata() -> None:
     st.booleans(),
     st.randoms(),
 )
-def test_any_table_is_cut_cleanly(drawn: list[tuple[int, str]], numeric: bool, dice: object) -> None:
+def test_any_table_is_cut_cleanly(drawn: list[tuple[int, str]], numeric: bool, generator: object) -> None:
     keys = [f"group {key}" for key, _ in drawn]
     targets: list[object] = [float(ord(label)) if numeric else label for _, label in drawn]
     rows, schema = rows_of(keys, targets), REGRESSION if numeric else CLASSES
@@ -136,7 +136,7 @@ def test_any_table_is_cut_cleanly(drawn: list[tuple[int, str]], numeric: bool, d
     sides = [set(part.keys) for part in parts(splits)]
     assert not (sides[0] & sides[1] or sides[0] & sides[2] or sides[1] & sides[2])
     order = list(range(len(rows)))
-    dice.shuffle(order)  # type: ignore[attr-defined]
+    generator.shuffle(order)  # type: ignore[attr-defined]
     again = split(rows.take(np.array(order)), schema)
     assert again.fingerprint == splits.fingerprint
     assert [set(part.numbers.tolist()) for part in parts(again)] == [set(p.numbers.tolist()) for p in parts(splits)]

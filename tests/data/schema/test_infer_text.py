@@ -285,9 +285,9 @@ def test_what_cannot_be_meant_is_refused(name: str) -> None:
 
 
 def test_answers_that_copy_or_outgrow_their_texts_are_found() -> None:
-    dice = np.random.default_rng(0)
+    generator = np.random.default_rng(0)
     words = [f"word{i}" for i in range(300)]
-    texts = [" ".join(dice.choice(words, 20)) for _ in range(400)]
+    texts = [" ".join(generator.choice(words, 20)) for _ in range(400)]
     titles = [" ".join(text.split()[:3]) for text in texts]
     titles[0], titles[1], texts[2] = texts[0], texts[1] * 2, texts[3]
     found = checked(table(text=texts, title=titles), task="summarise", text=("text",), target="title")

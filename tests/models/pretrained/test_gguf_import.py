@@ -41,10 +41,10 @@ def write_tiny_gguf(path: Path, *, norm: bool = True) -> Path:
     writer.add_bos_token_id(0)
     writer.add_eos_token_id(1)
     writer.add_chat_template("{% for m in messages %}{{ m['content'] }}{% endfor %}")
-    dice = np.random.default_rng(0)
+    generator = np.random.default_rng(0)
 
     def add(name: str, *shape: int) -> None:
-        writer.add_tensor(name, dice.normal(0, 0.2, shape).astype(np.float32))
+        writer.add_tensor(name, generator.normal(0, 0.2, shape).astype(np.float32))
 
     add("token_embd.weight", VOCABULARY, WIDTH)
     if norm:

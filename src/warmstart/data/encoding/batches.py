@@ -50,15 +50,15 @@ class Order:
 
     def epoch(self, epoch: int) -> list[Array]:
         """All batches of an epoch: each row once."""
-        dice = np.random.default_rng((self.seed, epoch))
-        order = dice.permutation(self.rows)
+        generator = np.random.default_rng((self.seed, epoch))
+        order = generator.permutation(self.rows)
         batches: list[Array] = []
         for start in range(0, len(order), POOL * self.batch_size):
             pool = order[start : start + POOL * self.batch_size]
             if self.lengths is not None:
                 pool = pool[np.argsort(self.lengths[pool], kind="stable")]
             batches += [pool[i : i + self.batch_size] for i in range(0, len(pool), self.batch_size)]
-        return [batches[i] for i in dice.permutation(len(batches))]
+        return [batches[i] for i in generator.permutation(len(batches))]
 
 
 @dataclass(frozen=True)
@@ -72,10 +72,10 @@ class WordDropout:
         return [self._row(int(i), n, epoch) for i, n in zip(index, words, strict=True)]
 
     def _row(self, row: int, words: int, epoch: int) -> Array:
-        dice = np.random.default_rng((self.seed, epoch, row, 1))
-        keep = dice.random(words) >= self.share
+        generator = np.random.default_rng((self.seed, epoch, row, 1))
+        keep = generator.random(words) >= self.share
         if words and not keep.any():
-            keep[dice.integers(words)] = True
+            keep[generator.integers(words)] = True
         return keep
 
 

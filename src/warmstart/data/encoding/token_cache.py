@@ -112,10 +112,10 @@ def write_cache(texts: Texts, reading: Tokenization) -> Iterator[float]:
     """
     folder, shards = _place(texts, reading)
     for shard in range(shards):
-        if not world().by_main(partial(_whole, folder, shard, reading)):
+        if not world().on_main(partial(_whole, folder, shard, reading)):
             yield shard / shards
             rows = range(shard * len(texts) // shards, (shard + 1) * len(texts) // shards)
-            world().by_main(partial(_make, texts, rows, reading, folder, shard))
+            world().on_main(partial(_make, texts, rows, reading, folder, shard))
 
 
 def _place(texts: Texts, reading: Tokenization) -> tuple[Path, int]:
@@ -126,7 +126,7 @@ def _place(texts: Texts, reading: Tokenization) -> tuple[Path, int]:
         purpose = {**reading.purpose, "texts": len(texts), "corpus": texts.digest, "shards": shards}
         return hashlib.sha256(json.dumps(purpose, sort_keys=True).encode()).hexdigest()[:16]
 
-    return cache_folder() / "tokens" / world().by_main(name), shards
+    return cache_folder() / "tokens" / world().on_main(name), shards
 
 
 def _whole(folder: Path, shard: int, reading: Tokenization) -> bool:
