@@ -273,9 +273,10 @@ def rows_to_settle(difference: Resampled, margin: float) -> Settling:
 
 
 def _student_95(seeds: int) -> float:
-    """97.5 % quantile of Student's t at seeds - 1 degrees of freedom, to 4 %: enough for a forecast."""
-    degrees = max(seeds, FEWEST_SEEDS) - 1
-    return _NORMAL_95 + 2.4 / degrees + 4.6 / degrees**2
+    """97.5 % quantile of Student's t at seeds - 1 degrees of freedom; of fewer than `FEWEST_SEEDS`, as of so many."""
+    from scipy.special import stdtrit
+
+    return float(stdtrit(max(seeds, FEWEST_SEEDS) - 1, 0.975))
 
 
 def _counts_in_chunks(rows: int, draws: int) -> list[Array]:
