@@ -13,7 +13,7 @@ import pytest
 import typer
 
 from tests.run_factory import make_comparison, make_curve_runs, make_runs
-from warmstart.advice.advise import advise
+from warmstart.advice.advise import advice_for
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -141,7 +141,7 @@ def test_the_list_of_packages_is_the_contract_of_imports() -> None:
 def test_the_public_keys_are_described() -> None:
     comparison = make_comparison(make_runs({"constant": 0.3, "linear": 0.5, "full": 0.7}, test_rows=200))
     public = comparison.to_json()
-    advice = advise(comparison).to_json()
+    advice = advice_for(comparison).to_json()
     text = (ROOT / "docs" / "files.md").read_text(encoding="utf-8")
     nested = [public["regimes"][0], public["regimes"][0]["cost"], public["differences"][0]]
     found = make_comparison(make_curve_runs({"scratch": (2.0, 0.35), "full": (0.5, 0.12)})).to_json()

@@ -13,6 +13,7 @@ from typing import Any
 from warmstart.errors import UsageError, flag, shorten
 
 MISSING = "–"
+WORD_PATTERN = re.compile(r"\w+")  # where words of texts are counted or compared
 
 
 def format_number(value: float) -> str:

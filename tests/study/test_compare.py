@@ -11,7 +11,7 @@ import pytest
 
 from tests.run_factory import make_run
 from tests.tiny import CLASSES, REGRESSION, tiny_problem
-from warmstart.advice.advise import advise
+from warmstart.advice.advise import advice_for
 from warmstart.data.encoding.inputs import Encoded
 from warmstart.errors import TrainingError
 from warmstart.inference.model_store import load_model
@@ -130,7 +130,7 @@ def test_every_regime_is_trained_scored_and_saved(whole: tuple[Path, list[Progre
         assert not (where / "checkpoint").exists()
         found = load_model(where).predictor.outputs(["small red lamp, oak"])
         assert found.shape == (1, 1) and np.isfinite(found).all()
-    advise(comparison)
+    advice_for(comparison)
 
 
 def test_what_is_saved_predicts_what_was_scored(whole: tuple[Path, list[Progress], Comparison], base: Base) -> None:
@@ -234,7 +234,7 @@ def test_a_regime_that_diverges_is_recorded_and_never_wins(problem: Problem, fol
     run = next(run for run in comparison.runs if run.regime == "full")
     assert run.failed is not None and not run.converged
     assert load_run(folder / "runs" / run.id).failed == run.failed
-    assert advise(comparison).choice == "linear"
+    assert advice_for(comparison).choice == "linear"
 
 
 def test_a_huge_rate_that_stays_finite_is_recorded_as_failed(problem: Problem, folder: Path) -> None:
@@ -242,7 +242,7 @@ def test_a_huge_rate_that_stays_finite_is_recorded_as_failed(problem: Problem, f
     comparison = compared(problem, options, folder)
     run = next(run for run in comparison.runs if run.regime == "full")
     assert run.failed is not None
-    assert advise(comparison).choice == "linear"
+    assert advice_for(comparison).choice == "linear"
 
 
 def test_a_length_at_which_seeds_failed_does_not_take_the_place_of_one_without(problem: Problem) -> None:

@@ -58,7 +58,7 @@ class Advice:
         return facts | {name: list(facts[name]) for name in ("also_fine", "caveats", "constraints")}
 
 
-def advise(comparison: Comparison) -> Advice:
+def advice_for(comparison: Comparison) -> Advice:
     """What the runs say, as an answer: of what the constraints allow. What they cost in score is added to it."""
     if not comparison.excluded:
         return _answer(comparison)

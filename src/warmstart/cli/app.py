@@ -2,7 +2,7 @@
 
 from collections.abc import Generator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn, TypeVar, cast
+from typing import TYPE_CHECKING, Annotated, NoReturn, cast
 
 import typer
 
@@ -21,11 +21,10 @@ if TYPE_CHECKING:
     from warmstart.results.record import Run
     from warmstart.study.progress import Progress
     from warmstart.study.study import Study
-
+    from warmstart.types import Value
 
 # Lazily imported below: rich, pyarrow, torch, transformers. `--help` must answer at once.
 
-Value = TypeVar("Value")
 MISTYPED = cast(type[typer.BadParameter], typer.BadParameter.__mro__[1])  # an unknown flag, a missing one: all of them
 
 app = typer.Typer(
@@ -373,7 +372,7 @@ def _show(done: "Study | Run", folder: Path, as_json: bool) -> None:
         raise typer.Exit(1)
 
 
-def main() -> NoReturn:
+def run_cli() -> NoReturn:
     """Run a command. Exit codes: 0 done, 1 failed, 2 wrong use or input, 130 Ctrl-C, 143 SIGTERM."""
     process.run_command(_asked)
 

@@ -9,7 +9,7 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table as Grid
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from warmstart.study.study import Study
 
 
-Value = TypeVar("Value")
 out = Console(highlight=False, markup=False, emoji=False)
 
 

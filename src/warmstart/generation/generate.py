@@ -11,16 +11,11 @@ from torch import Tensor, nn
 
 from warmstart.errors import InputError
 from warmstart.generation.kv_cache import TOKENS_AT_ONCE, KVCache, kv_cache
+from warmstart.models.lm_head import LogitsHead
 from warmstart.models.pretrained.locate import positions
 from warmstart.types import Array
 
 TEXTS_AT_ONCE = 64
-
-
-class LogitsHead(Protocol):
-    """What turns hidden states [n, d] into logits [n, vocabulary]."""
-
-    def logits(self, hidden: Tensor) -> Tensor: ...
 
 
 class TokenConstraint(Protocol):

@@ -5,7 +5,7 @@ from collections.abc import Generator
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import pyarrow.parquet as pq
 
@@ -19,14 +19,13 @@ from warmstart.results.record import Run
 from warmstart.runtime.distributed import world
 from warmstart.runtime.files import write_json
 from warmstart.runtime.lock import locked
+from warmstart.types import Value
 
 if TYPE_CHECKING:
     from warmstart.planning.forecast import PlanResult
     from warmstart.study.progress import Progress
     from warmstart.study.study import Study
 
-
-Value = TypeVar("Value")
 
 TABLE = "table.parquet"  # rows that were given in memory, so that a study of them can go on after a stop
 # What is in a folder before its request has been found to make sense.

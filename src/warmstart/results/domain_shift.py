@@ -6,13 +6,13 @@ reference text, the task's texts are held against it: by their words, by how wel
 """
 
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from warmstart.quantities import WORD_PATTERN
 from warmstart.results.bootstrap import resample, wilson
 from warmstart.results.record import Estimate, Interval
 from warmstart.types import Array
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 
-WORD_PATTERN = re.compile(r"\w+")
 UNKNOWN = ("[UNK]", "<unk>")
 SPELLED, LONGEST = 2_000, 4_000  # texts whose tokens are looked at, and characters of each
 DIVERGENCE_DRAWS = 200  # of texts, for the interval of a divergence

@@ -14,7 +14,7 @@ import functools
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, cast
 
 from warmstart.errors import WarmstartError
 
@@ -22,10 +22,7 @@ if TYPE_CHECKING:  # the command line asks which process this is before anything
     import torch
     from torch import Tensor, nn
 
-    from warmstart.types import Array
-
-
-Value = TypeVar("Value")
+    from warmstart.types import Array, Value
 
 
 @dataclass(frozen=True)
@@ -51,7 +48,7 @@ class Distributed:
 
     # --- agreeing -----------------------------------------------------------------------------------------------------
 
-    def gather(self, action: Callable[[], Value]) -> list[Value]:
+    def gather(self, action: "Callable[[], Value]") -> "list[Value]":
         """What every process gets from `action`. What one of them raises for people, or the system, all raise."""
         if self.size == 1:
             return [action()]
@@ -67,13 +64,13 @@ class Distributed:
         for _, raised in found:
             if raised is not None:
                 raise raised
-        return [cast(Value, value) for value, _ in found]
+        return [cast("Value", value) for value, _ in found]
 
-    def on_main(self, action: Callable[[], Value]) -> Value:
+    def on_main(self, action: "Callable[[], Value]") -> "Value":
         """Done by the main process alone; what it gets, or raises, for all."""
         if self.size == 1:
             return action()
-        return cast(Value, self.gather(lambda: action() if self.main else None)[0])
+        return cast("Value", self.gather(lambda: action() if self.main else None)[0])
 
     def all_reduce_max(self, *values: int) -> tuple[int, ...]:
         """Of each value the largest that any process has."""

@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 
@@ -33,10 +32,9 @@ from warmstart.training.frozen_prefix import SharedData
 from warmstart.training.loop import Step
 from warmstart.training.run_data import RunData
 from warmstart.training.stages import stage_inputs
+from warmstart.types import Value
 
 MIN_SHARE_FOR_ALARM = 0.25  # of the steps: looks before that say little
-
-Value = TypeVar("Value")
 
 
 @dataclass

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
-from warmstart.data.rows.term_swaps import WORD_PATTERN, TermPair, has_both, random_swap, swap_terms
+from warmstart.data.rows.term_swaps import TermPair, has_both, random_swap, swap_terms
 from warmstart.data.schema import conversations
 from warmstart.data.schema.schema import TEXT_OUT
 from warmstart.data.tables.read import Table
 from warmstart.errors import InputError, UsageError, join_phrases
 from warmstart.inference.model_store import load_model
 from warmstart.inference.predict import TrainedModel
+from warmstart.quantities import WORD_PATTERN
 from warmstart.results.comparison import CONSTANT
 from warmstart.results.record import Estimate, Run, load_run
 from warmstart.results.term_swaps import (

@@ -6,13 +6,14 @@ import time
 from collections.abc import Generator, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bars
 
 from warmstart.runtime.distributed import world
+from warmstart.types import Value
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,6 @@ class Progress:
     message: str = ""  # something worth a line of its own
 
 
-Value = TypeVar("Value")
 stderr = Console(stderr=True, highlight=False, markup=False, emoji=False)
 MIN_SHARE_FOR_FORECAST = 0.05  # of the rows: before that, the time left is not foretold
 LINE_INTERVAL = 15.0  # seconds between lines where there is no terminal to draw a bar on

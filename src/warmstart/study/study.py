@@ -10,7 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from warmstart.advice.advise import Advice, advise
+from warmstart.advice.advise import Advice, advice_for
 from warmstart.advice.race_advice import compared_in_race, race_advice
 from warmstart.data.encoding.chat_template import HEAD_SHARE, OMISSION_MARK
 from warmstart.data.rows.findings import Finding
@@ -130,7 +130,7 @@ def fit_advised(
 def read_study(folder: Path) -> Study:
     """A finished study. Raises TrainingError where it is not finished."""
     comparison, raced = _with_mismatch(load_comparison(folder), folder), load_race(folder)
-    return Study(comparison, race_advice(comparison, raced) if raced else advise(comparison), folder, raced)
+    return Study(comparison, race_advice(comparison, raced) if raced else advice_for(comparison), folder, raced)
 
 
 def _with_mismatch(comparison: Comparison, folder: Path) -> Comparison:
@@ -151,7 +151,7 @@ def write_study(
     comparison = replace(comparison, command=command)
     save_comparison(comparison, folder)
     comparison = _with_mismatch(comparison, folder)
-    advice = race_advice(comparison, raced) if raced else advise(comparison)
+    advice = race_advice(comparison, raced) if raced else advice_for(comparison)
     voted = preferences(folder)
     blind = {"blind": [each.to_json() for each in voted]} if voted else {}
     write_json(folder / "comparison.json", comparison.to_json() | blind)

@@ -26,7 +26,7 @@ from warmstart.types import Array
 MIN_CHUNK_TOKENS = 32  # tokens of a part of a document: summaries of shorter ones are longer than they
 LANGUAGE_KEYS = ("labels", "rows", "bytes")  # of a batch: read by the head alone
 MASKED = 0.15  # of the tokens are to be predicted: as BERT was trained
-HIDDEN, SWAPPED = 0.8, 0.1  # of these: shown as the mask, as any token; the others as they are
+MASK_SHARE, RANDOM_SHARE = 0.8, 0.1  # of these: shown as the mask, as any token; the others as they are
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,9 @@ class MaskedRows(Encoded):
         fate, other = drawn.random(len(chosen)), drawn.choice(self.vocabulary, len(chosen))
         labels, shown = np.full(len(tokens), UNLABELLED), tokens.copy()
         labels[chosen] = tokens[chosen]
-        shown[chosen] = np.where(fate < HIDDEN, self.mask, np.where(fate < HIDDEN + SWAPPED, other, tokens[chosen]))
+        shown[chosen] = np.where(
+            fate < MASK_SHARE, self.mask, np.where(fate < MASK_SHARE + RANDOM_SHARE, other, tokens[chosen])
+        )
         return PackedLine(shown, labels, float(spelled[chosen].sum()))
 
 
