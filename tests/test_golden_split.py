@@ -88,7 +88,7 @@ GOLDEN = {
 
 
 # What a schema says of tasks that write text; it says nothing of the tables here, and came after the numbers.
-NOT_WRITTEN = ", instruction=None, fields=(), json_schema=None, piece_bytes=0, long='head-tail'"
+NOT_WRITTEN = ", instruction=None, fields=(), json_schema=None, piece_bytes=0, long='head-tail', columns=()"
 
 
 def digest(value: object) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from warmstart.data.rows.examples import BadRows, UsableRows, find_usable_rows
+from warmstart.data.rows.values import ColumnValues
 from warmstart.data.schema.schema import CORPUS, Schema
 from warmstart.data.tables.cells import each_text
 from warmstart.data.tables.read import Table
@@ -34,6 +35,8 @@ class Rows:
     targets: Array
     numbers: Array  # int64 [n]: row numbers in the table, from 1; of a corpus: of the pieces
     keys: Sequence[str]  # what the split hashes: the group, else text and target
+    # the typed values of what is read, by column; empty where the task has no columns, as a corpus and conversations
+    columns: ColumnValues = field(default_factory=ColumnValues)
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -41,7 +44,8 @@ class Rows:
     def take(self, index: Array) -> "Rows":
         """The rows at these positions, in this order."""
         texts, keys = Texts.of(self.texts), Texts.of(self.keys)
-        return Rows(texts.take(index), self.targets[index], self.numbers[index], keys.take(index))
+        columns = self.columns.take(index)
+        return Rows(texts.take(index), self.targets[index], self.numbers[index], keys.take(index), columns)
 
 
 @dataclass(frozen=True)

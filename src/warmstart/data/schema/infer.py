@@ -4,8 +4,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from warmstart.data.schema.columns import check_columns, no_target
 from warmstart.data.schema.infer_text import infer_text_schema, language_task
+from warmstart.data.schema.named_columns import check_columns, no_target
 from warmstart.data.schema.numbers import amounts, decimal_comma, with_point
 from warmstart.data.schema.schema import ColumnChoices, Scale, Schema, TaskName, check_meant
 from warmstart.data.tables.cells import (
