@@ -26,12 +26,12 @@ from warmstart.request.launch import (
     start,
     steps_of,
 )
-from warmstart.request.options import Command
 from warmstart.request.parse import parse_value
 from warmstart.request.prepare import check_data, prepare_study
 from warmstart.request.show import command_line
 from warmstart.results.record import Run, load_run
 from warmstart.runtime.distributed import world
+from warmstart.settings.setting import Command
 from warmstart.study.progress import run_with_progress, run_with_status
 
 if TYPE_CHECKING:

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Annotated, NoReturn, cast
 import typer
 
 from warmstart.cli import process
-from warmstart.cli.flags import command_options
+from warmstart.cli.flags import SectionedCommand, command_options
 from warmstart.errors import UsageError, did_you_mean
-from warmstart.request.options import OPTIONS
 from warmstart.request.show import command_line, commented_yaml
 from warmstart.runtime import supervisor as supervise
 from warmstart.runtime.distributed import world
+from warmstart.settings.groups import SETTINGS
 
 if TYPE_CHECKING:
     from warmstart.data.rows.check import CheckResult
@@ -35,13 +35,13 @@ app = typer.Typer(
     help="Train from scratch, fine-tune, or both? Find out on your own data, then ship the winner.",
 )
 
-Code = Annotated[str | None, typer.Option("--model", help=OPTIONS["model"].help)]
-Offline = Annotated[bool | None, typer.Option("--offline", help=OPTIONS["offline"].help)]
-Out = Annotated[Path, typer.Option("--out", help="the folder to write")]
-Json = Annotated[bool, typer.Option("--json", help="print JSON")]
-Quiet = Annotated[bool, typer.Option("--quiet", help="no progress")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="say what would be done, and stop")]
-Folder = Annotated[Path, typer.Argument(metavar="DIR", help="a run or a study")]
+Code = Annotated[str | None, typer.Option("--model", help=SETTINGS["model"].help)]
+Offline = Annotated[bool | None, typer.Option("--offline", help=SETTINGS["offline"].help)]
+Out = Annotated[Path, typer.Option("--out", help="Folder to write.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Check everything and print the full command, then stop.")]
+Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a run or a study.")]
 
 
 def _print_version(asked: bool) -> None:
@@ -55,20 +55,23 @@ def _print_version(asked: bool) -> None:
 @app.callback()
 def _program(
     version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="print name and version")
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print name and version.")
     ] = False,
 ) -> None:
     """What stands before a command."""
 
 
-@app.command()
+@app.command(cls=SectionedCommand)
 def demo(
     out: Out = Path("demo"),
-    budget: Annotated[str, typer.Option("--budget", help="time to spend")] = "5m",
+    budget: Annotated[str, typer.Option("--budget", help="Time to spend.")] = "5m",
     quiet: Quiet = False,
     json_: Json = False,
 ) -> None:
-    """The whole way on a product catalogue made here: which way of training predicts its prices best?"""
+    """Compare regimes on a generated product catalog.
+
+    Which way of training predicts the prices best? Needs no network.
+    """
     import pyarrow.csv
 
     from warmstart import api
@@ -99,10 +102,13 @@ def demo(
     _finish(api.restart(request, out), quiet, json_)
 
 
-@app.command()
+@app.command(cls=SectionedCommand)
 @command_options("check")
 def check(request: "Request", json_: Json = False) -> None:
-    """What a table is recognised as, and what to know before training. Trains nothing; exit code 2 for an error."""
+    """Check data without training: its task, columns and problems.
+
+    Exits with code 2 if the data has errors.
+    """
     from warmstart import api
     from warmstart.cli import show
     from warmstart.data.schema.infer import infer_schema
@@ -114,10 +120,13 @@ def check(request: "Request", json_: Json = False) -> None:
     _fail_if(found)
 
 
-@app.command()
+@app.command(cls=SectionedCommand)
 @command_options("plan")
 def plan(request: "Request", json_: Json = False, quiet: Quiet = False) -> None:
-    """Memory, time, disk, energy and money of each regime, before any training. Without DATA: --task and --rows."""
+    """Estimate time, memory, disk, energy and cost before training.
+
+    With --task and --rows instead of DATA, estimates come from the log of earlier runs.
+    """
     from warmstart import api
     from warmstart.cli import show
     from warmstart.study.progress import run_with_status
@@ -126,37 +135,45 @@ def plan(request: "Request", json_: Json = False, quiet: Quiet = False) -> None:
     show.print_json([one.to_json() for one in found.forecasts]) if json_ else show.show_plan(found)
 
 
-@app.command()
+@app.command(cls=SectionedCommand)
 @command_options("compare")
 def compare(out: Out, request: "Request", json_: Json = False, quiet: Quiet = False, dry_run: DryRun = False) -> None:
-    """Every way of training on the same split: a verdict, a report, and the winning model."""
+    """Compare regimes on the same split of your data.
+
+    Writes a recommendation, an HTML report and the winning model.
+    """
     _begin(request, out, quiet, json_, dry_run)
 
 
-@app.command()
+@app.command(cls=SectionedCommand)
 @command_options("advise")
 def advise(out: Out, request: "Request", json_: Json = False, quiet: Quiet = False, dry_run: DryRun = False) -> None:
-    """The same answer for a tenth of the compute: a race over more and more rows."""
+    """Find the best regime at about a tenth of the compute.
+
+    Regimes race on growing numbers of training rows. Writes the same files as compare.
+    """
     _begin(request, out, quiet, json_, dry_run)
 
 
-@app.command()
+@app.command(cls=SectionedCommand)
 @command_options("fit")
 def fit(out: Out, request: "Request", json_: Json = False, quiet: Quiet = False, dry_run: DryRun = False) -> None:
-    """Train one way: search its learning rate, train, score once, keep the model."""
+    """Train one regime: search its learning rate, train, and score."""
     _begin(request, out, quiet, json_, dry_run)
 
 
-@app.command()
+@app.command(cls=SectionedCommand)
 def predict(
     folder: Folder,
-    data: Annotated[list[str], typer.Argument(metavar="DATA", help="rows with the columns that the model reads")],
-    out: Annotated[Path | None, typer.Option("--out", help="a .csv, .jsonl or .parquet file (CSV to stdout)")] = None,
+    data: Annotated[list[str], typer.Argument(metavar="DATA", help="Rows with the columns that the model reads.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", help="A .csv, .jsonl or .parquet file. [default: CSV to stdout]")
+    ] = None,
     model: Code = None,
     offline: Offline = None,
     quiet: Quiet = False,
 ) -> None:
-    """Predictions for new rows, in the target's own units, by a run or by a study's winner."""
+    """Predict new rows with a run or the winner of a study."""
     from warmstart import api
     from warmstart.cli import show
     from warmstart.data.tables.read import read_table
@@ -168,18 +185,25 @@ def predict(
     show.show_predictions(api.load(folder, code=model), table, out, quiet)
 
 
-@app.command()
+@app.command(cls=SectionedCommand)
 def chat(
     folder: Folder,
-    system: Annotated[str | None, typer.Option("--system", help="what the model is told before you speak")] = None,
-    temperature: Annotated[float, typer.Option("--temperature", help="0: the likeliest words", min=0.0, max=5.0)] = 0.0,
-    top_p: Annotated[float, typer.Option("--top-p", help="draw from the likeliest words", min=0.01, max=1.0)] = 1.0,
-    most: Annotated[int, typer.Option("--max-tokens", help="of an answer", min=1)] = 256,
-    seed: Annotated[int, typer.Option("--seed", help="of what is drawn")] = 0,
+    system: Annotated[str | None, typer.Option("--system", help="System prompt.")] = None,
+    temperature: Annotated[
+        float,
+        typer.Option("--temperature", help="Sampling temperature. 0 takes the likeliest token.", min=0.0, max=5.0),
+    ] = 0.0,
+    top_p: Annotated[
+        float,
+        typer.Option("--top-p", help="Sample among the likeliest tokens of this total probability.", min=0.01, max=1.0),
+    ] = 1.0,
+    most: Annotated[int, typer.Option("--max-tokens", help="Longest answer in tokens.", min=1)] = 256,
+    seed: Annotated[int, typer.Option("--seed", help="Seed for sampling.")] = 0,
 ) -> None:
-    """Talk to a model that was trained to write; a line is a turn, /new begins anew, /quit or Ctrl-D ends.
+    """Chat with a model that was trained to write.
 
-    What summarises, translates or describes does so with each line; a language model (causal-lm) goes on with it.
+    Each line is a turn. /new starts over, /quit or Ctrl-D ends. A model trained to summarize, translate or describe
+    does so with each line; a language model (causal-lm) continues it.
     """
     from warmstart import api
     from warmstart.cli import show
@@ -189,16 +213,23 @@ def chat(
     converse(talk, show.typed_lines(talk.how))
 
 
-@app.command()
+@app.command(cls=SectionedCommand)
 def probe(
     folder: Folder,
-    swap: Annotated[Path, typer.Option("--swap", help="a CSV file without a header: two terms a line, e.g. he,she")],
-    data: Annotated[str | None, typer.Option("--data", help="rows to swap in (the test rows that were kept)")] = None,
+    swap: Annotated[
+        Path, typer.Option("--swap", help="CSV file without a header, two terms per line, such as he,she.")
+    ],
+    data: Annotated[
+        str | None, typer.Option("--data", help="Rows in which to swap. [default: the study's test rows]")
+    ] = None,
     model: Code = None,
     json_: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """How far predictions move where one term is swapped for another: what was inherited from the base, or learned."""
+    """Measure how predictions change when terms are swapped.
+
+    Shows what was inherited from the base and what was learned from your data.
+    """
     from warmstart import api
     from warmstart.cli import show
     from warmstart.study.progress import run_with_status
@@ -207,17 +238,22 @@ def probe(
     show.print_json(found.to_json()) if json_ else show.show_probe(found, folder)
 
 
-@app.command()
+@app.command(cls=SectionedCommand)
 def report(
     folder: Folder,
-    examples: Annotated[bool, typer.Option("--examples/--no-examples", help="texts in the report")] = True,
+    examples: Annotated[bool, typer.Option("--examples/--no-examples", help="Show texts of test rows.")] = True,
     pairs: Annotated[
         str | None,
-        typer.Option("--pairs", help="a,b: write DIR/blind.html to judge answers of two regimes, or reference"),
+        typer.Option(
+            "--pairs",
+            help="Two regimes such as full,lora, or one and reference: write DIR/blind.html, to judge answers blind.",
+        ),
     ] = None,
-    votes: Annotated[Path | None, typer.Option("--votes", help="the votes.json that such a page gave")] = None,
+    votes: Annotated[
+        Path | None, typer.Option("--votes", help="File votes.json from such a page: add its votes to the study.")
+    ] = None,
 ) -> None:
-    """Write DIR/report.html anew from the runs that are there; or a page to judge answers blind, and its votes."""
+    """Write the HTML report again, or a page for blind votes."""
     from warmstart import api
     from warmstart.cli import show
     from warmstart.study.progress import print_status
@@ -236,18 +272,21 @@ def report(
     print(api.report(folder, examples=examples))
 
 
-@app.command()
+@app.command(cls=SectionedCommand)
 def runs(folder: Folder, json_: Json = False) -> None:
-    """The finished runs of a study, or the one run in DIR."""
+    """List the finished runs in a folder."""
     from warmstart import api
     from warmstart.cli import show
 
     show.show_runs(api.finished(folder), json_)
 
 
-@app.command()
+@app.command(cls=SectionedCommand)
 def resume(folder: Folder, model: Code = None, quiet: Quiet = False, json_: Json = False) -> None:
-    """Go on with a run or a study that was stopped; what is finished is not done again."""
+    """Resume a study or a run that was stopped.
+
+    Finished runs are not repeated.
+    """
     from warmstart import api
     from warmstart.request import request as config
     from warmstart.study.progress import print_status
@@ -260,13 +299,13 @@ def resume(folder: Folder, model: Code = None, quiet: Quiet = False, json_: Json
     _finish(api.restart(api.resumable(folder, model), folder), quiet, json_)
 
 
-@app.command()
+@app.command(cls=SectionedCommand)
 @command_options("compare", ("data", "target"))
 def init(
     request: "Request",
-    out: Annotated[Path, typer.Option("--out", help="the file to write")] = Path("warmstart.yaml"),
+    out: Annotated[Path, typer.Option("--out", help="File to write.")] = Path("warmstart.yaml"),
 ) -> None:
-    """Write a configuration file with every setting, its default and a remark."""
+    """Write a YAML file with every setting and its default."""
     import shlex
 
     from warmstart.cli import show
@@ -284,17 +323,17 @@ def init(
     show.print_line(f"wrote {out}; use it with: warmstart compare --config {shlex.quote(str(out))} --out study")
 
 
-@app.command()
+@app.command(cls=SectionedCommand)
 def regimes() -> None:
-    """The ways of training that can be compared."""
+    """List the regimes."""
     from warmstart.cli import show
 
     show.show_regimes()
 
 
-@app.command()
+@app.command(cls=SectionedCommand)
 def doctor() -> None:
-    """Device, versions, what is missing and how to get it."""
+    """Show device and versions, and what is missing."""
     from warmstart.cli import show
 
     show.show_doctor()

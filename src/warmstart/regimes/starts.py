@@ -6,7 +6,7 @@ import importlib.util
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol, get_args
 
 import torch
 from torch import nn
@@ -27,9 +27,9 @@ from warmstart.models.pretrained.base import (
     special_tokens,
     without_pooler,
 )
+from warmstart.settings.groups import Init as Init
 
-Init = Literal["default", "xavier", "he", "normal"]
-INITS: tuple[Init, ...] = ("default", "xavier", "he", "normal")
+INITS: tuple[Init, ...] = get_args(Init)
 
 
 class Start(Protocol):

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from warmstart.errors import UsageError, join_phrases
 from warmstart.quantities import format_duration, format_latency, format_size
 
-DEFAULT_BUDGET = 1800.0  # seconds for a comparison
 OF_THE_MODEL = ("max-size", "max-latency")  # known for sure once it is trained; so it is, and tells what they cost
 NO_CHOICE = "constant"  # is never chosen: it takes no constraint to leave it out
 

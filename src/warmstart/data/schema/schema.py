@@ -2,19 +2,18 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from warmstart.data.schema.columns import Column, ColumnKind
 from warmstart.errors import UsageError, join_phrases
+from warmstart.settings.groups import ColumnSettings
+from warmstart.settings.groups import Long as Long
+from warmstart.settings.groups import Scale as Scale
+from warmstart.settings.groups import TaskName as TaskName
 
 if TYPE_CHECKING:
     from warmstart.data.tables.read import Table
 
-Scale = Literal["linear", "log10", "log10(1+x)"]
-TaskName = Literal[
-    "regression", "classification", "causal-lm", "masked-lm", "summarise", "translate", "chat", "structured"
-]
-Long = Literal["head-tail", "chunks"]  # of a text that does not fit: head and tail are read; summaries of all its parts
 CORPUS: tuple[TaskName, ...] = ("causal-lm", "masked-lm")  # rows are pieces of documents
 TEXT_OUT: tuple[TaskName, ...] = ("summarise", "translate", "chat", "structured")  # rows are conversations
 INSTRUCTED: tuple[TaskName, ...] = ("summarise", "translate", "structured")
@@ -22,20 +21,11 @@ PIECE_BYTES = 768  # 3 a token, at the 256 tokens that are read of a text by def
 
 
 @dataclass(frozen=True)
-class ColumnChoices:
-    """What the user said about the columns; what follows from the values may be left to `recognise`."""
+class ColumnChoices(ColumnSettings):
+    """What the user said about the columns; what follows from the values may be left to `infer_schema`."""
 
     target: str = ""  # "": none was named
-    text: tuple[str, ...] = ()
-    group: str | None = None
-    task: TaskName | None = None  # None: from the target's values, or from the form of the table
-    separator: str | None = None  # splits a target cell into labels: multi-label classification
-    scale: Scale | None = None  # None: log where the target is positive and skewed
-    instruction: str | None = None  # None: the task's own sentence
-    fields: tuple[str, ...] = ()  # columns that make up the JSON object to be written
-    schema: str | None = None  # a file with the JSON Schema of what is to be written; None: from the values
     piece_bytes: int = PIECE_BYTES  # of a document, at most
-    long: Long | None = None  # None: head and tail
     kinds: Mapping[str, ColumnKind] = field(default_factory=dict)  # by column; of the others, from their values
 
 
