@@ -155,7 +155,7 @@ def test_commands_and_links_exist(document: Path) -> None:
     from warmstart.cli.app import app
 
     known = typer.main.get_group(app).commands
-    text = document.read_text(encoding="utf-8")
+    text = document.read_text(encoding="utf-8").replace("\\\n", " ")
     for line in re.findall(r"^warmstart .*$", text, re.MULTILINE):
         command, *words = shlex.split(line, comments=True)[1:]
         assert command in known, line
