@@ -81,11 +81,8 @@ def _named(command: Command) -> tuple[str, ...]:
 def _parameter(name: str) -> inspect.Parameter:
     """What typer makes a flag of: each may be left out, and is None then."""
     if name == CONFIG:
-        option, kind = (
-            typer.Option(None, "--config", help="YAML file with these settings (see `warmstart init`)."),
-            Path | None,
-        )
-        return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=option, annotation=kind)
+        file = typer.Option(None, "--config", help="YAML file with these settings (see `warmstart init`).")
+        return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=file, annotation=Path | None)
     each = SETTINGS[name]
     if name == "data":
         option = typer.Argument(None, metavar="DATA", help=each.help)
