@@ -41,8 +41,8 @@ if TYPE_CHECKING:
     from warmstart.planning.forecast import RegimeForecast
     from warmstart.reporting.blind import Preference
     from warmstart.results.term_swaps import ProbeResult
-    from warmstart.study.progress import Progress
     from warmstart.study.study import Study
+    from warmstart.training.event import Event
 
 
 __all__ = [
@@ -159,7 +159,7 @@ def resume(folder: str | Path, *, code: str | None = None, quiet: bool = False) 
     done = (finished_run if config.load_request(out).command == "fit" else finished_study)(out)
     if done is not None:
         return done
-    steps: Generator[Progress, None, Study | Run] = steps_of(restart(resumable(out, code), out))
+    steps: Generator[Event, None, Study | Run] = steps_of(restart(resumable(out, code), out))
     return run_with_progress(steps, quiet)
 
 
@@ -185,8 +185,8 @@ def probe(folder: str | Path, swap: str | Path, data: Data | None = None, *, cod
 
 def probing(
     folder: str | Path, swap: str | Path, data: Data | None = None, *, code: str | None = None
-) -> "Generator[str, None, ProbeResult]":
-    """The same as an iterator of what is being done."""
+) -> "Generator[Event, None, ProbeResult]":
+    """The same as an iterator of events."""
     from warmstart.data.rows.term_swaps import read_pairs
 
     pairs = read_pairs(Path(swap))
@@ -194,12 +194,9 @@ def probing(
     if files and table is None:
         table = read_files(files)
 
-    def steps() -> "Generator[str, None, ProbeResult]":
-        from warmstart.study.probe import probe_models as probe_models
+    from warmstart.study.probe import probe_models
 
-        return (yield from probe_models(Path(folder), pairs, table, code))
-
-    return steps()
+    return probe_models(Path(folder), pairs, table, code)
 
 
 def report(folder: str | Path, *, examples: bool = True) -> Path:

@@ -14,13 +14,13 @@ from warmstart.inference.model_store import load_model
 from warmstart.models.pretrained.base import Base
 from warmstart.planning.problem import Options
 from warmstart.results.record import load_run, save_run
-from warmstart.study.progress import Progress
 from warmstart.study.study import Study, keep_winner, load_examples, run_study
+from warmstart.training.event import Event
 
 QUICK = Options(regimes=("constant", "linear"), seeds=2)
 
 
-def carried_out(steps: Generator[Progress, None, Study]) -> Study:
+def carried_out(steps: Generator[Event, None, Study]) -> Study:
     while True:
         try:
             next(steps)

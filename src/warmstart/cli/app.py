@@ -1,6 +1,7 @@
 """Command line: parse, call one public function, print. Results go to stdout, progress and messages to stderr."""
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn, cast
 
@@ -19,9 +20,9 @@ if TYPE_CHECKING:
     from warmstart.request.launch import Started
     from warmstart.request.request import Request
     from warmstart.results.record import Run
-    from warmstart.study.progress import Progress
     from warmstart.study.study import Study
-    from warmstart.types import Value
+    from warmstart.training.event import Event
+
 
 # Lazily imported below: rich, pyarrow, torch, transformers. `--help` must answer at once.
 
@@ -78,7 +79,7 @@ def demo(
     from warmstart.cli.demo_data import catalogue
     from warmstart.quantities import parse_duration
     from warmstart.request import request as config
-    from warmstart.study.progress import print_status
+    from warmstart.study.progress import print_status, run_with_progress
 
     made = catalogue()
     request = config.Request(
@@ -99,7 +100,8 @@ def demo(
             f"{made.table.num_rows:,} products in {out / api.CATALOGUE}; price = a law of its words x known noise:"
         )
         print_status(f"no model can have a mean absolute error below {made.noise_floor:.4f} of log10(price).")
-    _finish(api.restart(request, out), quiet, json_)
+    with _steps_of(api.restart(request, out), quiet, json_) as steps:
+        _show(run_with_progress(steps, quiet), out, json_)
 
 
 @app.command(cls=SectionedCommand)
@@ -142,7 +144,13 @@ def compare(out: Out, request: "Request", json_: Json = False, quiet: Quiet = Fa
 
     Writes a recommendation, an HTML report and the winning model.
     """
-    _begin(request, out, quiet, json_, dry_run)
+    from warmstart import api
+    from warmstart.study.progress import run_with_progress
+
+    if dry_run:
+        return _describe(request, out, json_)
+    with _steps_of(api.start(request, out), quiet, json_) as steps:
+        _show(run_with_progress(steps, quiet), out, json_)
 
 
 @app.command(cls=SectionedCommand)
@@ -152,14 +160,26 @@ def advise(out: Out, request: "Request", json_: Json = False, quiet: Quiet = Fal
 
     Regimes race on growing numbers of training rows. Writes the same files as compare.
     """
-    _begin(request, out, quiet, json_, dry_run)
+    from warmstart import api
+    from warmstart.study.progress import run_with_progress
+
+    if dry_run:
+        return _describe(request, out, json_)
+    with _steps_of(api.start(request, out), quiet, json_) as steps:
+        _show(run_with_progress(steps, quiet), out, json_)
 
 
 @app.command(cls=SectionedCommand)
 @command_options("fit")
 def fit(out: Out, request: "Request", json_: Json = False, quiet: Quiet = False, dry_run: DryRun = False) -> None:
     """Train one regime: search its learning rate, train, and score."""
-    _begin(request, out, quiet, json_, dry_run)
+    from warmstart import api
+    from warmstart.study.progress import run_with_progress
+
+    if dry_run:
+        return _describe(request, out, json_)
+    with _steps_of(api.start(request, out), quiet, json_) as steps:
+        _show(run_with_progress(steps, quiet), out, json_)
 
 
 @app.command(cls=SectionedCommand)
@@ -289,14 +309,15 @@ def resume(folder: Folder, model: Code = None, quiet: Quiet = False, json_: Json
     """
     from warmstart import api
     from warmstart.request import request as config
-    from warmstart.study.progress import print_status
+    from warmstart.study.progress import print_status, run_with_progress
 
     done = (api.finished_run if config.load_request(folder).command == "fit" else api.finished_study)(folder)
     if done is not None:
         if world().main:
             print_status(f"{folder} is finished: nothing is left to train.")
         return _show(done, folder, json_)
-    _finish(api.restart(api.resumable(folder, model), folder), quiet, json_)
+    with _steps_of(api.restart(api.resumable(folder, model), folder), quiet, json_) as steps:
+        _show(run_with_progress(steps, quiet), folder, json_)
 
 
 @app.command(cls=SectionedCommand)
@@ -339,19 +360,13 @@ def doctor() -> None:
     show.show_doctor()
 
 
-def _begin(request: "Request", out: Path, quiet: bool, as_json: bool, dry_run: bool) -> None:
-    from warmstart import api
-
-    if dry_run:
-        return _describe(request, out, as_json) if world().main else None
-    _finish(api.start(request, out), quiet, as_json)
-
-
 def _describe(request: "Request", out: Path, as_json: bool) -> None:
     """Everything that can be found wrong, what was recognised, and the command in full."""
     from warmstart import api
     from warmstart.cli import show
 
+    if not world().main:
+        return
     api.check_vacant(out)
     found = api.prepare_study(request, None, {}).checked
     command = command_line(request, str(out))
@@ -369,35 +384,18 @@ def _fail_if(found: "CheckResult") -> None:
         raise typer.Exit(2)
 
 
-def _finish(begun: "Started", quiet: bool, as_json: bool) -> None:
-    """Carry out a comparison or a fit, and show what came of it: the main process does."""
+@contextmanager
+def _steps_of(begun: "Started", quiet: bool, as_json: bool) -> "Iterator[Generator[Event, None, Study | Run]]":
+    """The events of a comparison or a fit, which can be resumed after a stop, and by the process that waits for it."""
     from warmstart import api
-    from warmstart.study.progress import run_with_progress
 
     flags = (["--json"] * as_json) + (["--quiet"] * quiet)
     code = ["--model", begun.request.model] if begun.request.model else []
-    go_on = ["resume", *flags, *code, "--", str(begun.folder)]
+    supervise.resume_with(["resume", *flags, *code, "--", str(begun.folder)])
     try:
-        steps: Generator[Progress, None, Study | Run] = api.steps_of(begun)
-        _show(run_with_progress(_told(steps, go_on), quiet), begun.folder, as_json)
+        yield api.steps_of(begun)
     except process.Stopped as stopped:
         raise process.Stopped(stopped.code, begun.folder) from None
-
-
-def _told(steps: "Generator[Progress, None, Value]", go_on: list[str]) -> "Generator[Progress, None, Value]":
-    """The same steps; the process that waits for this one, if one does, is told what is being done."""
-    doing = "starting"
-    supervise.note_job(doing, go_on)
-    while True:
-        try:
-            now = next(steps)
-        except StopIteration as stop:
-            value: Value = stop.value
-            return value
-        if now.doing != doing:
-            doing = now.doing
-            supervise.note_job(doing, go_on)
-        yield now
 
 
 def _show(done: "Study | Run", folder: Path, as_json: bool) -> None:

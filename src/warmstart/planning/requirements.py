@@ -8,6 +8,7 @@ from statistics import median
 from warmstart.inference.model_store import Network
 from warmstart.models.pretrained.base import Base
 from warmstart.models.pretrained.licences import licences_of
+from warmstart.planning.estimates import seconds_of_run, seconds_of_search
 from warmstart.planning.model_size import BESIDE, ModelSize, model_size
 from warmstart.planning.run_plan import RunPlan
 from warmstart.regimes.full import Full
@@ -20,13 +21,14 @@ from warmstart.runs.final_evaluation import measure_latency
 from warmstart.tasks.task import Task
 from warmstart.tasks.tasks import task_for
 from warmstart.training.build_model import start_model, switch_objective
+from warmstart.training.event import Event
 from warmstart.training.frozen_prefix import SharedData
 from warmstart.training.run_data import RunData
 
 SAMPLE_TEXTS = 1_000  # texts of which one of median length is taken
 
 
-def exclude_by_constraints(plan: RunPlan, shared: SharedData) -> Generator[str, None, RunPlan]:
+def exclude_by_constraints(plan: RunPlan, shared: SharedData) -> Generator[Event, None, RunPlan]:
     """The plan with what its constraints exclude, as far as that is known before a step is taken.
 
     Yields what it looks at. Raises UsageError where nothing is left to choose from.
@@ -34,7 +36,7 @@ def exclude_by_constraints(plan: RunPlan, shared: SharedData) -> Generator[str, 
     run_data = plan.run_data(max(plan.sizes), plan.options.first_seed, shared)
     found: list[Excluded] = []
     for name in plan.asked:
-        yield f"holding {name} against the constraints"
+        yield Event(f"holding {name} against the constraints")
         found += broken(plan.options.constraints, predicted_requirements(plan, name, run_data))
     require_a_choice(plan.asked, found)
     return replace(plan, excluded=tuple(found))
@@ -47,7 +49,7 @@ def exclude_by_time(plan: RunPlan) -> RunPlan:
         return plan
     found = list(plan.excluded)
     for name in plan.networks:
-        seconds = plan.seconds_of_search(name, rows) + plan.seconds_of_run(name, rows)
+        seconds = seconds_of_search(plan, name, rows) + seconds_of_run(plan, name, rows)
         found += broken(Constraints(max_training_time=most), Needs(name, pretrained=False, train=seconds))
     require_a_choice(plan.asked, found)
     return replace(plan, excluded=tuple(found))

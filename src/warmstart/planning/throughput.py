@@ -10,12 +10,14 @@ import numpy as np
 from warmstart.data.encoding.inputs import Tokens
 from warmstart.data.encoding.language import Conversations
 from warmstart.errors import InputError, TrainingError
+from warmstart.planning.estimates import measuring
 from warmstart.planning.memory_probe import PeakMemory, measure_step
 from warmstart.planning.run_plan import RunPlan, shorter_limits, token_limit
 from warmstart.regimes.regimes import Regime
 from warmstart.runtime.device import reset_peak_memory, resident_memory
 from warmstart.runtime.distributed import world
 from warmstart.training.config import TrainConfig
+from warmstart.training.event import Event
 from warmstart.training.frozen_prefix import SharedData
 from warmstart.training.run_data import RunData
 from warmstart.training.stages import train_stages
@@ -30,8 +32,10 @@ SLOW_SECONDS = 5.0  # seconds for a first step, next to which a larger token tab
 SHORT_MEASUREMENT_ROWS = 64  # rows of each part, to measure on what takes a while for all rows
 
 
-def measure_throughput(plan: RunPlan, shared: SharedData, lost: Collection[str] = ()) -> Generator[str, None, RunPlan]:
-    """A few real steps of each regime, yielding the name of each before; gives the plan with its paces.
+def measure_throughput(
+    plan: RunPlan, shared: SharedData, lost: Collection[str] = ()
+) -> Generator[Event, None, RunPlan]:
+    """A few real steps of each regime, with an event before each; gives the plan with what was measured.
 
     The `lost` ones, which will not be run, are not measured: they take no time.
     """
@@ -46,7 +50,7 @@ def measure_throughput(plan: RunPlan, shared: SharedData, lost: Collection[str] 
     run_data = plan.run_data(rows, plan.options.first_seed, shared)
     few = _few(run_data)
     for name in (name for name in plan.networks if name not in lost):
-        yield name
+        yield Event(measuring(name))
         regime = plan.regime(name, rows)
         most = MOST_STEPS if len(regime.stages) == 1 else MEASURED_STEPS  # few reach from one stage into the next
         config = replace(plan.config(regime, rows, run_data.seed), steps=most + 2)

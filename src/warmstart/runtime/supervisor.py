@@ -25,6 +25,7 @@ SHARED = 1 << 16  # bytes: paths have 4,096 at most
 PR_SET_PDEATHSIG = 1  # of Linux: the signal to get when the parent dies
 
 _page: mmap.mmap | None = None  # shared with the process that waits for this one
+_resume: tuple[str, ...] = ()  # the command that goes on with what this process does
 
 
 def can_supervise() -> bool:
@@ -73,10 +74,17 @@ def run_supervised(command: Callable[[], NoReturn]) -> NoReturn:
         sys.argv[1:] = go_on
 
 
-def note_job(doing: str, go_on: Sequence[str]) -> None:
-    """Leave word of what is being done, and of the command that goes on with it, whose last word is the folder."""
-    if _page is not None:
-        said = json.dumps([doing, *go_on]).encode() + b"\n"
+def resume_with(command: Sequence[str]) -> None:
+    """Say which command goes on with what is done from now on; its last word is the folder."""
+    global _resume
+    _resume = tuple(command)
+    note_job("starting")
+
+
+def note_job(doing: str) -> None:
+    """Leave word of what is being done; nothing where `resume_with` was not called."""
+    if _page is not None and _resume:
+        said = json.dumps([doing, *_resume]).encode() + b"\n"
         _page[: len(said)] = said
 
 

@@ -31,6 +31,7 @@ from warmstart.study.compare import load_comparison
 from warmstart.study.study import LONGEST_EXAMPLE, load_examples
 from warmstart.tasks.classification import Classification
 from warmstart.tasks.regression import SCALES, Regression
+from warmstart.training.event import Event
 from warmstart.types import Array
 
 MAX_PROBE_ROWS = 500  # texts of a pair, spread over all that have it
@@ -50,7 +51,7 @@ class ProbedRun:
 
 def probe_models(
     folder: Path, pairs: Sequence[TermPair], table: Table | None = None, code: str | None = None
-) -> Generator[str, None, ProbeResult]:
+) -> Generator[Event, None, ProbeResult]:
     """Swap in the kept test rows, or in those of a table, and predict both; yields what is being done.
 
     Raises UsageError where there is no model, InputError where there are no texts or a pair stands in none. Of a study
@@ -66,7 +67,7 @@ def probe_models(
     measured: dict[str, list[Mapping[str, Array]]] = {}
     runs: dict[str, list[Run]] = {}
     for model in models:
-        yield f"asking {model.run.id}"
+        yield Event(f"asking {model.run.id}")
         trained = TrainedModel(load_model(model.folder, code=code), model.folder)
         measured.setdefault(model.run.regime, []).append(_measures(trained, changed))
         runs.setdefault(model.run.regime, []).append(model.run)
