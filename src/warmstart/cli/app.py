@@ -252,11 +252,14 @@ def resume(folder: Folder, model: Code = None, quiet: Quiet = False, json_: Json
     from warmstart.request import request as config
     from warmstart.study.progress import print_status
 
-    done = (api.finished_run if config.load_request(folder).command == "fit" else api.finished_study)(folder)
-    if done is not None:
-        if world().main:
-            print_status(f"{folder} is finished: nothing is left to train.")
-        return _show(done, folder, json_)
+    fits = config.load_request(folder).command == "fit"
+    run, study = (api.finished_run(folder), None) if fits else (None, api.finished_study(folder))
+    if (run or study) and world().main:
+        print_status(f"{folder} is finished: nothing is left to train.")
+    if run is not None:
+        return _show_run(run, folder, json_)
+    if study is not None:
+        return _show_study(study, json_)
     _finish(api.restart(api.resumable(folder, model), folder), quiet, json_)
 
 
@@ -339,8 +342,10 @@ def _finish(begun: "Started", quiet: bool, as_json: bool) -> None:
     code = ["--model", begun.request.model] if begun.request.model else []
     go_on = ["resume", *flags, *code, "--", str(begun.folder)]
     try:
-        steps: Generator[Progress, None, Study | Run] = api.steps_of(begun)
-        _show(run_with_progress(_told(steps, go_on), quiet), begun.folder, as_json)
+        if begun.request.command == "fit":
+            run = run_with_progress(_told(api.fit_steps(begun), go_on), quiet)
+            return _show_run(run, begun.folder, as_json)
+        _show_study(run_with_progress(_told(api.compare_steps(begun), go_on), quiet), as_json)
     except process.Stopped as stopped:
         raise process.Stopped(stopped.code, begun.folder) from None
 
@@ -361,14 +366,20 @@ def _told(steps: "Generator[Progress, None, Value]", go_on: list[str]) -> "Gener
         yield now
 
 
-def _show(done: "Study | Run", folder: Path, as_json: bool) -> None:
-    """Show what came of it. A run that diverged has left no model: that is a failure."""
+def _show_study(done: "Study", as_json: bool) -> None:
     from warmstart.cli import show
-    from warmstart.results.record import Run
 
     if world().main:
-        show.show_result(done, folder, as_json)
-    if isinstance(done, Run) and done.test is None:
+        show.show_study(done, as_json)
+
+
+def _show_run(done: "Run", folder: Path, as_json: bool) -> None:
+    """Show what came of it. A run that diverged has left no model: that is a failure."""
+    from warmstart.cli import show
+
+    if world().main:
+        show.show_run(done, folder, as_json)
+    if done.test is None:
         raise typer.Exit(1)
 
 

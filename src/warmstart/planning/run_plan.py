@@ -6,14 +6,12 @@ from functools import cached_property
 
 import numpy as np
 
-from warmstart.data.encoding.inputs import Tokens
 from warmstart.data.rows.split import Rows, Splits
 from warmstart.errors import join_phrases
 from warmstart.models.pretrained.base import Base
 from warmstart.planning.memory_probe import PeakMemory
 from warmstart.planning.problem import Options, Problem
 from warmstart.regimes.regimes import REGIMES, Regime, RegimeContext, is_baseline
-from warmstart.regimes.starts import Pretrained
 from warmstart.results.constraints import Excluded, not_run
 from warmstart.results.metrics import RANKED_BY
 from warmstart.results.names import regime_of, split_name
@@ -123,7 +121,7 @@ class RunPlan:
         if rows < whole:
             steps = min(steps, max(round(MIN_STEPS * min(options.length, 1.0)), round(steps * rows / whole)))
         used = precision(options.precision)
-        more = options.training | (options.forgetting if isinstance(regime.start, Pretrained) else {})
+        more = options.training | (options.forgetting if regime.start.base is not None else {})
         return TrainConfig(
             steps=steps, lr=options.lr or defaults.lr, batch_size=batch, precision=used, seed=seed, **more
         )
@@ -195,13 +193,13 @@ class RunPlan:
 
     def _held_to_base(self, regime: Regime) -> int:
         """Rows read to see what was forgotten, about: a general text is taken for as long as one of the task's."""
-        start, splits = regime.start, self.splits
-        if not isinstance(start, Pretrained) or start.base.joined:
+        base, splits = regime.start.base, self.splits
+        if base is None or base.joined:
             return 0
         if not self._language:
             count = beside = min(MAX_RETENTION_TEXTS, len(splits.test))
         else:
-            beside = (len(self.problem.general) or SAID) if start.base.kind == "decoder" else 0
+            beside = (len(self.problem.general) or SAID) if base.kind == "decoder" else 0
             count = 2 * (min(LANGUAGE_TEXTS, len(splits.test)) + beside)  # by the base too
         if self.options.interpolate:
             count += len(INTERPOLATION_WEIGHTS) * (min(MAX_VALIDATION_ROWS, len(splits.val)) + beside)
@@ -320,8 +318,8 @@ def nested_sizes(available: int) -> tuple[int, ...]:
 
 def token_limit(regime: Regime) -> int | None:
     """Tokens that the regime reads of a text at most; None where it reads something else."""
-    inputs = regime.start.inputs
-    return inputs.max_length if isinstance(inputs, Tokens) else None
+    tokens = regime.start.inputs.tokens
+    return None if tokens is None else tokens.max_length
 
 
 def shorter_limits(limit: int) -> list[int]:

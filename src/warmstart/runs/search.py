@@ -15,7 +15,6 @@ from typing import Any
 
 from warmstart.models.dnn import Size
 from warmstart.regimes.regimes import Regime
-from warmstart.regimes.starts import HashedNetwork, Scratch
 from warmstart.results.bootstrap import standard_error_share
 from warmstart.results.record import Trial
 from warmstart.runs.run import TunedRegime, try_settings
@@ -88,8 +87,8 @@ def search_settings(
     lr = config.lr
     if trials > 1:
         lr = yield from _rates(search, trials)
-        if isinstance(regime.start, Scratch) and isinstance(regime.start.build, HashedNetwork):
-            regime, lr = yield from _sizes(search, regime.start.build.size, lr, spend)
+        if regime.start.size is not None:
+            regime, lr = yield from _sizes(search, regime.start.size, lr, spend)
     return TunedRegime(regime, replace(config, lr=lr), tuple(search.trials), search.flops, search.seconds)
 
 
@@ -137,8 +136,7 @@ def _sizes(search: Search, size: Size, lr: float, spend: float) -> Generator[Ste
 
 def of_size(regime: Regime, size: Size) -> Regime:
     """The same regime with a deep network of another size."""
-    assert isinstance(regime.start, Scratch)
-    return replace(regime, start=replace(regime.start, build=HashedNetwork(size)))
+    return replace(regime, start=regime.start.resized(size))
 
 
 def _neighbours(size: Size) -> Iterator[Size]:
@@ -166,8 +164,8 @@ def save_trial(path: Path, facts: dict[str, Any], finished: Path) -> None:
 
 def to_json(chosen: TunedRegime) -> dict[str, Any]:
     """What a study keeps of a search, so that it need not be repeated."""
-    build = getattr(chosen.regime.start, "build", None)
-    size = vars(build.size) if isinstance(build, HashedNetwork) else None
+    found = chosen.regime.start.size
+    size = None if found is None else vars(found)
     trials = [vars(trial) for trial in chosen.trials]
     return {"lr": chosen.config.lr, "size": size, "trials": trials, "flops": chosen.flops, "seconds": chosen.seconds}
 
