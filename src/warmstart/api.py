@@ -78,7 +78,7 @@ __all__ = [
     "vote",
 ]
 
-Data = str | Path | Sequence[str | Path] | InMemory | Table
+Data = str | Path | Sequence[str | Path] | InMemory
 
 
 def read(source: str | Path | Sequence[str | Path], *, offline: bool = False) -> Table:
@@ -283,8 +283,8 @@ def _given(data: Data) -> tuple[tuple[str, ...], Table | None]:
     """Names of files, and the table where it was given itself. Raises UsageError for what is neither."""
     if isinstance(data, str | Path):
         return (str(data),), None
-    if isinstance(data, Table) or is_in_memory(data):
-        table = data if isinstance(data, Table) else table_of(data)
+    if is_in_memory(data):
+        table = table_of(data)
         return table.files, table
     if isinstance(data, Sequence) and all(isinstance(each, str | Path) for each in data):
         return tuple(map(str, data)), None

@@ -1,6 +1,6 @@
 """Command line: parse, call one public function, print. Results go to stdout, progress and messages to stderr."""
 
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn, cast
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from warmstart.request.request import Request
     from warmstart.results.record import Run
     from warmstart.study.study import Study
-    from warmstart.training.event import Event
 
 
 # Lazily imported below: rich, pyarrow, torch, transformers. `--help` must answer at once.
@@ -100,8 +99,9 @@ def demo(
             f"{made.table.num_rows:,} products in {out / api.CATALOGUE}; price = a law of its words x known noise:"
         )
         print_status(f"no model can have a mean absolute error below {made.noise_floor:.4f} of log10(price).")
-    with _steps_of(api.restart(request, out), quiet, json_) as steps:
-        _show(run_with_progress(steps, quiet), out, json_)
+    begun = api.restart(request, out)
+    with _resumable(begun, quiet, json_):
+        _show_study(run_with_progress(api.compare_steps(begun), quiet), json_)
 
 
 @app.command(cls=SectionedCommand)
@@ -149,8 +149,9 @@ def compare(out: Out, request: "Request", json_: Json = False, quiet: Quiet = Fa
 
     if dry_run:
         return _describe(request, out, json_)
-    with _steps_of(api.start(request, out), quiet, json_) as steps:
-        _show(run_with_progress(steps, quiet), out, json_)
+    begun = api.start(request, out)
+    with _resumable(begun, quiet, json_):
+        _show_study(run_with_progress(api.compare_steps(begun), quiet), json_)
 
 
 @app.command(cls=SectionedCommand)
@@ -165,8 +166,9 @@ def advise(out: Out, request: "Request", json_: Json = False, quiet: Quiet = Fal
 
     if dry_run:
         return _describe(request, out, json_)
-    with _steps_of(api.start(request, out), quiet, json_) as steps:
-        _show(run_with_progress(steps, quiet), out, json_)
+    begun = api.start(request, out)
+    with _resumable(begun, quiet, json_):
+        _show_study(run_with_progress(api.compare_steps(begun), quiet), json_)
 
 
 @app.command(cls=SectionedCommand)
@@ -178,8 +180,9 @@ def fit(out: Out, request: "Request", json_: Json = False, quiet: Quiet = False,
 
     if dry_run:
         return _describe(request, out, json_)
-    with _steps_of(api.start(request, out), quiet, json_) as steps:
-        _show(run_with_progress(steps, quiet), out, json_)
+    begun = api.start(request, out)
+    with _resumable(begun, quiet, json_):
+        _show_run(run_with_progress(api.fit_steps(begun), quiet), out, json_)
 
 
 @app.command(cls=SectionedCommand)
@@ -311,13 +314,19 @@ def resume(folder: Folder, model: Code = None, quiet: Quiet = False, json_: Json
     from warmstart.request import request as config
     from warmstart.study.progress import print_status, run_with_progress
 
-    done = (api.finished_run if config.load_request(folder).command == "fit" else api.finished_study)(folder)
-    if done is not None:
-        if world().main:
-            print_status(f"{folder} is finished: nothing is left to train.")
-        return _show(done, folder, json_)
-    with _steps_of(api.restart(api.resumable(folder, model), folder), quiet, json_) as steps:
-        _show(run_with_progress(steps, quiet), folder, json_)
+    fits = config.load_request(folder).command == "fit"
+    run, study = (api.finished_run(folder), None) if fits else (None, api.finished_study(folder))
+    if (run or study) and world().main:
+        print_status(f"{folder} is finished: nothing is left to train.")
+    if run is not None:
+        return _show_run(run, folder, json_)
+    if study is not None:
+        return _show_study(study, json_)
+    begun = api.restart(api.resumable(folder, model), folder)
+    with _resumable(begun, quiet, json_):
+        if fits:
+            return _show_run(run_with_progress(api.fit_steps(begun), quiet), folder, json_)
+        _show_study(run_with_progress(api.compare_steps(begun), quiet), json_)
 
 
 @app.command(cls=SectionedCommand)
@@ -385,27 +394,32 @@ def _fail_if(found: "CheckResult") -> None:
 
 
 @contextmanager
-def _steps_of(begun: "Started", quiet: bool, as_json: bool) -> "Iterator[Generator[Event, None, Study | Run]]":
-    """The events of a comparison or a fit, which can be resumed after a stop, and by the process that waits for it."""
-    from warmstart import api
-
+def _resumable(begun: "Started", quiet: bool, as_json: bool) -> Iterator[None]:
+    """Inside, work can be resumed after a stop: by a person, and by the process that waits for this one."""
     flags = (["--json"] * as_json) + (["--quiet"] * quiet)
     code = ["--model", begun.request.model] if begun.request.model else []
     supervise.resume_with(["resume", *flags, *code, "--", str(begun.folder)])
     try:
-        yield api.steps_of(begun)
+        yield
     except process.Stopped as stopped:
         raise process.Stopped(stopped.code, begun.folder) from None
 
 
-def _show(done: "Study | Run", folder: Path, as_json: bool) -> None:
-    """Show what came of it. A run that diverged has left no model: that is a failure."""
+def _show_study(done: "Study", as_json: bool) -> None:
+    """Show the verdict, the table, and where the rest is."""
     from warmstart.cli import show
-    from warmstart.results.record import Run
 
     if world().main:
-        show.show_result(done, folder, as_json)
-    if isinstance(done, Run) and done.test is None:
+        show.show_study(done, as_json)
+
+
+def _show_run(done: "Run", folder: Path, as_json: bool) -> None:
+    """Show what came of it. A run that diverged has left no model: that is a failure."""
+    from warmstart.cli import show
+
+    if world().main:
+        show.show_run(done, folder, as_json)
+    if done.test is None:
         raise typer.Exit(1)
 
 

@@ -148,16 +148,6 @@ def _time(seconds: float) -> str:
     return f"{seconds:.0f} s"
 
 
-def show_result(done: "Study | Run", folder: Path, as_json: bool) -> None:
-    """What a comparison or a fit came to."""
-    from warmstart.results.record import Run
-
-    if isinstance(done, Run):
-        show_run(done, folder, as_json)
-    else:
-        show_study(done, as_json)
-
-
 def show_study(done: "Study", as_json: bool) -> None:
     """The verdict, the table, and where the rest is."""
     from warmstart.advice.phrases import compared_instead, cut_to_fit, original_scale_error, original_scale_sentence

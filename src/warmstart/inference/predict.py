@@ -9,16 +9,13 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from warmstart.data.encoding.language import Conversations
-from warmstart.data.encoding.seq2seq import Seq2Seq
 from warmstart.data.rows.examples import write_texts
 from warmstart.data.schema.conversations import write_prompt
 from warmstart.data.schema.schema import TEXT_OUT
 from warmstart.data.tables.read import InMemory, Table, is_in_memory, table_of
 from warmstart.errors import InputError, RowError, did_you_mean, join_phrases
 from warmstart.generation.answers import Writer
-from warmstart.inference.model_store import Network, StoredModel, load_model
-from warmstart.tasks.language import Language
+from warmstart.inference.model_store import StoredModel, load_model
 from warmstart.types import Array
 
 CHUNK = 2_000  # rows encoded and predicted at a time
@@ -36,7 +33,7 @@ class TrainedModel:
     def regime(self) -> str:
         return self.stored.regime
 
-    def predict(self, data: Sequence[str] | Sequence[Mapping[str, Any]] | InMemory | Table) -> list[dict[str, Any]]:
+    def predict(self, data: Sequence[str] | Sequence[Mapping[str, Any]] | InMemory) -> list[dict[str, Any]]:
         """One dict for each row: 'prediction' in the target's units; 'low' and 'high' of it, or its 'probability'.
 
         `data`: texts as they are, mappings with the columns the model was trained on, a DataFrame or a table of them.
@@ -47,20 +44,21 @@ class TrainedModel:
     def stream(self, texts: Sequence[str]) -> Iterator[dict[str, Any]]:
         """The same, as it comes."""
         stored = self.stored
-        if isinstance(stored.task, Language) and stored.task.writes:
+        task = stored.task.generative
+        if task is not None:
             writer = text_writer(stored)
             few = FEW_ON_CPU if next(writer.model.parameters()).device.type == "cpu" else FEW
             for start in range(0, len(texts), few):
                 asked = list(texts[start : start + few])
                 there = [i for i, text in enumerate(asked) if text]
                 with _named(start, there):
-                    answers = iter(writer.answers([asked[i] for i in there], stored.task))
+                    answers = iter(writer.answers([asked[i] for i in there], task))
                 yield from ({"prediction": next(answers) if text else ""} for text in asked)
             return
         for start in range(0, len(texts), CHUNK):
             some = list(texts[start : start + CHUNK])
             # a language model says nothing of a text with nothing in it
-            there = [i for i, text in enumerate(some) if text.strip() or not isinstance(stored.task, Language)]
+            there = [i for i, text in enumerate(some) if text.strip() or not stored.task.learns_language]
             with _named(start, there):
                 rows = iter(self._predicted([some[i] for i in there]) if there else ())
             read = set(there)
@@ -87,9 +85,7 @@ class TrainedModel:
             )
         return write_texts(table, schema)
 
-    def _texts(self, data: Sequence[str] | Sequence[Mapping[str, Any]] | InMemory | Table) -> Sequence[str]:
-        if isinstance(data, Table):
-            return self.texts_of(data)
+    def _texts(self, data: Sequence[str] | Sequence[Mapping[str, Any]] | InMemory) -> Sequence[str]:
         if is_in_memory(data):
             return self.texts_of(table_of(data))
         if isinstance(data, str):
@@ -119,9 +115,9 @@ def _named(start: int, places: Sequence[int]) -> Iterator[None]:
 
 def text_writer(stored: StoredModel) -> Writer:
     """Who answers. The model must be one of a task that writes."""
-    network = stored.predictor
-    assert isinstance(network, Network) and isinstance(network.inputs, Conversations | Seq2Seq)
-    return Writer(network.model, network.inputs)
+    writer = None if stored.network is None else stored.network.writer
+    assert writer is not None
+    return writer
 
 
 def _columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:

@@ -68,6 +68,11 @@ class EncoderDecoder(nn.Module):
         )
 
 
+def is_joined(body: nn.Module) -> bool:
+    """Whether a body is two models joined here, not an encoder-decoder of one architecture such as T5."""
+    return isinstance(body, EncoderDecoder)
+
+
 def encoder_decoder_config(encoder: Any, special: dict[str, int | None]) -> Any:
     """The configuration of a pair that starts from one encoder."""
     from transformers import EncoderDecoderConfig

@@ -72,6 +72,13 @@ def only_used_rows(body: nn.Module, used: Tensor) -> Iterator[None]:
         body.set_submodule(name, table)
 
 
+def write_back(model: nn.Module) -> None:
+    """Inside `only_used_rows`: give the whole table its rows as they are now."""
+    for module in model.modules():
+        if isinstance(module, UsedRows):
+            module.write_back()
+
+
 def table_name(body: nn.Module) -> str:
     """The dotted name of the table of tokens or hashed words; empty without one, or where an output layer shares it."""
     try:

@@ -4,7 +4,6 @@ import time
 
 from warmstart.planning.run_plan import RunPlan, token_limit
 from warmstart.regimes.regimes import Regime
-from warmstart.regimes.starts import Pretrained
 from warmstart.results.metrics import RANKED_BY
 from warmstart.runs.final_evaluation import TRAIN_ROWS_SCORED
 from warmstart.runs.forgetting import LANGUAGE_TEXTS
@@ -109,13 +108,13 @@ def _ranked_by_writing(plan: RunPlan) -> bool:
 
 def _held_to_base(plan: RunPlan, regime: Regime) -> int:
     """Rows read to see what was forgotten, about: a general text is taken for as long as one of the task's."""
-    start, splits = regime.start, plan.splits
-    if not isinstance(start, Pretrained) or start.base.joined:
+    base, splits = regime.start.base, plan.splits
+    if base is None or base.joined:
         return 0
     if not plan.language:
         count = beside = min(MAX_RETENTION_TEXTS, len(splits.test))
     else:
-        beside = (len(plan.problem.general) or SAID) if start.base.kind == "decoder" else 0
+        beside = (len(plan.problem.general) or SAID) if base.kind == "decoder" else 0
         count = 2 * (min(LANGUAGE_TEXTS, len(splits.test)) + beside)  # by the base too
     if plan.options.interpolate:
         count += len(INTERPOLATION_WEIGHTS) * (min(MAX_VALIDATION_ROWS, len(splits.val)) + beside)

@@ -41,13 +41,11 @@ from warmstart.planning.run_plan import RunPlan
 from warmstart.planning.throughput import measure_throughput
 from warmstart.regimes.full import Full
 from warmstart.regimes.regimes import WITHOUT_NETWORK, Regime, Stage, is_baseline
-from warmstart.regimes.starts import Pretrained
 from warmstart.results.names import name_at_base, split_name
 from warmstart.runs.search import TRIAL_SHARE
 from warmstart.runtime.device import memory_room, peak_memory, reset_peak_memory
 from warmstart.runtime.environment import current_environment
 from warmstart.runtime.hardware import BANDWIDTH_REACHED, LAUNCH, SCALING, USABLE, UTILISATION, Machine
-from warmstart.tasks.language import Language
 from warmstart.training.event import Event
 from warmstart.training.run_data import RunData
 from warmstart.training.stages import validation_rows
@@ -95,7 +93,7 @@ def forecast_regimes(problem: Problem, options: Options, where: TargetMachine) -
             forecasts.append(_elsewhere(plan, name, found[name], run_data, where, where.machine))
     bases = f"pretrained weights (--base): {join_phrases([base.name for base in problem.bases])}"
     beyond: tuple[str, ...] = ()
-    if isinstance(run_data.task, Language):
+    if run_data.task.learns_language:
         beyond = (NO_ANSWERS_NOTE,) if where.machine else (ANSWER_LENGTH_NOTE,) if run_data.task.writes else ()
     return PlanResult(tuple(forecasts), words, room, (bases, *notes, *beyond, *sources(where)))
 
@@ -311,7 +309,7 @@ def _advice(plan: RunPlan, name: str, run_data: RunData, room: float, peak: int,
     if not config.gradient_checkpointing and _of_one_row(plan, name, run_data) <= room:
         return "does not fit; would with --micro-batch 1 --gradient-checkpointing, at the same result"
     base = split_name(name)[1]
-    if isinstance(plan.regime(name, rows).start, Pretrained):
+    if plan.regime(name, rows).start.base is not None:
         for other in ("lora", "qlora"):
             lighter = name_at_base(other, base) if base else other
             if lighter != name and model_size(plan.regime(lighter, rows), run_data.task).least_bytes < 0.8 * room:

@@ -10,7 +10,6 @@ from warmstart.data.schema.schema import Schema
 from warmstart.errors import UsageError, join_phrases
 from warmstart.models.pretrained.base import Base
 from warmstart.regimes.regimes import DEFAULT_REGIMES, NO_BASE_NEEDED, RANDOM_START, Regime, known_regime
-from warmstart.regimes.starts import Scratch
 from warmstart.results.constraints import ANY, Constraints
 from warmstart.results.names import name_at_base, short_names, split_name
 from warmstart.settings.groups import (
@@ -97,11 +96,5 @@ class Problem:
         """The same with at most so many tokens read of each text, by the bases and by what reads as they do."""
         bases = tuple(replace(base, max_length=max_length) for base in self.bases)
         scratch = self.scratch and replace(self.scratch, max_length=max_length)
-        shorter = {before.inputs: after.inputs for before, after in zip(self.bases, bases, strict=True)}
-        own = tuple(
-            replace(regime, start=replace(regime.start, inputs=shorter[regime.start.inputs]))
-            if isinstance(regime.start, Scratch) and regime.start.inputs in shorter
-            else regime
-            for regime in self.own
-        )
+        own = tuple(replace(regime, start=regime.start.shortened(max_length)) for regime in self.own)
         return replace(self, bases=bases, scratch=scratch, own=own)

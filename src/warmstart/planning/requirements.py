@@ -12,9 +12,8 @@ from warmstart.planning.estimates import seconds_of_run, seconds_of_search
 from warmstart.planning.model_size import BESIDE, ModelSize, model_size
 from warmstart.planning.run_plan import RunPlan
 from warmstart.regimes.full import Full
-from warmstart.regimes.lora import LoRA
 from warmstart.regimes.regimes import WITHOUT_NETWORK, Regime, Stage
-from warmstart.regimes.starts import Pretrained, random_state
+from warmstart.regimes.starts import random_state
 from warmstart.results.constraints import Constraints, Excluded, Needs, broken, not_run, require_a_choice
 from warmstart.results.record import Run
 from warmstart.runs.final_evaluation import measure_latency
@@ -78,7 +77,7 @@ def predicted_requirements(plan: RunPlan, name: str, run_data: RunData) -> Needs
     regime = _regime(plan, name)
     if regime is None:
         return Needs(name, pretrained=False)
-    base = regime.start.base if isinstance(regime.start, Pretrained) else None
+    base = regime.start.base
     return Needs(
         name,
         base is not None,
@@ -97,7 +96,7 @@ def shipped_bytes(regime: Regime, task: Task) -> int:
 def _measured(plan: RunPlan, name: str, runs: Sequence[Run], task: Task) -> Needs:
     regime = _regime(plan, name)
     size = max(run.disk_bytes for run in runs)
-    if regime is not None and _adapts(regime):
+    if regime is not None and _adapted_base(regime) is not None:
         size += _base_bytes(regime, _footprint(regime, task))
     waits = [run.latency_ms for run in runs if run.latency_ms is not None]
     return Needs(name, pretrained=False, size=size, latency=median(waits) / 1000 if waits else None)
@@ -113,17 +112,17 @@ def _footprint(regime: Regime, task: Task) -> ModelSize:
     return model_size(regime if regime.stages else replace(regime, stages=(Stage(Full()),)), task)
 
 
-def _adapts(regime: Regime) -> bool:
-    """Whether only adapters are saved, which are nothing without their base."""
-    return bool(regime.stages) and isinstance(regime.stages[-1].method, LoRA) and isinstance(regime.start, Pretrained)
+def _adapted_base(regime: Regime) -> Base | None:
+    """The base that has to be there to use a model of which only adapters are saved; None: all is saved."""
+    return regime.start.base if regime.stages and regime.stages[-1].method.adapters else None
 
 
 def _base_bytes(regime: Regime, found: ModelSize) -> int:
     """Of the base's weights, where they have to be shipped beside adapters: its files here, else fp32."""
-    if not _adapts(regime):
+    base = _adapted_base(regime)
+    if base is None:
         return 0
-    assert isinstance(regime.start, Pretrained)
-    return _files(regime.start.base) or 4 * (found.total - found.trainable)
+    return _files(base) or 4 * (found.total - found.trainable)
 
 
 def _files(base: Base) -> int:

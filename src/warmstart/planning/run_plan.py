@@ -5,14 +5,12 @@ from functools import cached_property
 
 import numpy as np
 
-from warmstart.data.encoding.inputs import Tokens
 from warmstart.data.rows.split import Rows, Splits
 from warmstart.errors import join_phrases
 from warmstart.models.pretrained.base import Base
 from warmstart.planning.memory_probe import PeakMemory
 from warmstart.planning.problem import Options, Problem
 from warmstart.regimes.regimes import REGIMES, Regime, RegimeContext, is_baseline
-from warmstart.regimes.starts import Pretrained
 from warmstart.results.constraints import Excluded, not_run
 from warmstart.results.names import regime_of, split_name
 from warmstart.runtime.device import precision
@@ -112,7 +110,7 @@ class RunPlan:
         if rows < whole:
             steps = min(steps, max(round(MIN_STEPS * min(options.length, 1.0)), round(steps * rows / whole)))
         used = precision(options.precision)
-        more = options.training | (options.forgetting if isinstance(regime.start, Pretrained) else {})
+        more = options.training | (options.forgetting if regime.start.base is not None else {})
         return TrainConfig(
             steps=steps, lr=options.lr or defaults.lr, batch_size=batch, precision=used, seed=seed, **more
         )
@@ -187,8 +185,8 @@ def nested_sizes(available: int) -> tuple[int, ...]:
 
 def token_limit(regime: Regime) -> int | None:
     """Tokens that the regime reads of a text at most; None where it reads something else."""
-    inputs = regime.start.inputs
-    return inputs.max_length if isinstance(inputs, Tokens) else None
+    tokens = regime.start.inputs.tokens
+    return None if tokens is None else tokens.max_length
 
 
 def shorter_limits(limit: int) -> list[int]:

@@ -7,8 +7,6 @@ from dataclasses import replace
 
 import numpy as np
 
-from warmstart.data.encoding.inputs import Tokens
-from warmstart.data.encoding.language import Conversations
 from warmstart.errors import InputError, TrainingError
 from warmstart.planning.estimates import measuring
 from warmstart.planning.memory_probe import PeakMemory, measure_step
@@ -130,10 +128,10 @@ def _scored_size(run_data: RunData, regime: Regime) -> float:
 
 def _leaves_room(run_data: RunData, regime: Regime, limit: int) -> bool:
     """Whether texts that are answered could still be read for more than a few tokens, beside what is never cut."""
-    inputs = regime.start.inputs
-    reads = run_data.task.reads(replace(inputs, max_length=limit)) if isinstance(inputs, Tokens) else None
+    tokens = regime.start.inputs.tokens
+    prompts = None if tokens is None else run_data.task.reads(replace(tokens, max_length=limit)).prompts
     try:
-        return not isinstance(reads, Conversations) or reads.room > 0
+        return prompts is None or prompts.chunks is None or prompts.chunks.room > 0
     except InputError:
         return False
 

@@ -23,10 +23,16 @@ class Discriminative:
     decay: float = 0.8
     frozen: int = 0
 
+    adapters = False
+    quantized = False
+
     @property
     def words(self) -> str:
         which = f"all but the lowest {self.frozen} layers" if self.frozen else "all weights"
         return f"{which}, each layer {self.decay:g} times as fast as the one above"
+
+    def unquantized(self) -> "Discriminative":
+        return self
 
     def prepare(self, body: nn.Module) -> nn.Module:
         return body

@@ -13,6 +13,11 @@ class Full:
     """Every weight learns at the same rate."""
 
     words = "all weights, one rate"
+    adapters = False
+    quantized = False
+
+    def unquantized(self) -> "Full":
+        return self
 
     def prepare(self, body: nn.Module) -> nn.Module:
         return body

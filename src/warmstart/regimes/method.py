@@ -18,5 +18,19 @@ class Method(Protocol):
 
     @property
     def words(self) -> str: ...
+    @property
+    def adapters(self) -> bool:
+        """Whether the base's weights stay as they are, so that what is learned is saved beside them."""
+        ...
+
+    @property
+    def quantized(self) -> bool:
+        """Whether frozen weights of linear layers are held in 4 bits."""
+        ...
+
+    def unquantized(self) -> "Method":
+        """The same on weights of full precision."""
+        ...
+
     def prepare(self, body: nn.Module) -> nn.Module: ...
     def rates(self, model: Model) -> Rates: ...

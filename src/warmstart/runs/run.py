@@ -103,7 +103,8 @@ def train_run(
     if trained is not None:
         began = time.perf_counter()
         mix = interpolate_run(trained, regime.start, run_data) if run_data.interpolate else None
-        found = evaluate_run(Network(trained.model, run_data.task.reads(regime.start.inputs)), run_data, trained.reads)
+        network = Network(trained.model, run_data.task.reads(regime.start.inputs))
+        found = evaluate_run(network, run_data, network, trained.reads)
         if regime.stages and not run_data.better(found.train, found.floor):
             failed = "does not beat the constant on its own training rows"
         seconds = trained.seconds + time.perf_counter() - began

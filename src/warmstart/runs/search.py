@@ -18,7 +18,6 @@ from typing import Any
 from warmstart.errors import TrainingError
 from warmstart.models.dnn import Size
 from warmstart.regimes.regimes import Regime
-from warmstart.regimes.starts import HashedNetwork, Scratch
 from warmstart.results.bootstrap import standard_error_share
 from warmstart.results.record import Trial
 from warmstart.runs.run import TunedRegime, checkpoint_purpose, tried_settings
@@ -69,8 +68,8 @@ class Search:
         """
         if trials > 1:
             yield from _rates(self, trials)
-            if isinstance(self.regime.start, Scratch) and isinstance(self.regime.start.build, HashedNetwork):
-                yield from _sizes(self, self.regime.start.build.size, spend)
+            if self.regime.start.size is not None:
+                yield from _sizes(self, self.regime.start.size, spend)
 
     def chosen(self) -> TunedRegime:
         """What the trials came to."""
@@ -180,8 +179,7 @@ def _sizes(search: Search, size: Size, spend: float) -> Iterator[tuple[Regime, f
 
 def of_size(regime: Regime, size: Size) -> Regime:
     """The same regime with a deep network of another size."""
-    assert isinstance(regime.start, Scratch)
-    return replace(regime, start=replace(regime.start, build=HashedNetwork(size)))
+    return replace(regime, start=regime.start.resized(size))
 
 
 def _neighbours(size: Size) -> Iterator[Size]:
@@ -209,8 +207,8 @@ def save_trial(path: Path, facts: dict[str, Any], finished: Path) -> None:
 
 def to_json(chosen: TunedRegime) -> dict[str, Any]:
     """What a study keeps of a search, so that it need not be repeated."""
-    build = getattr(chosen.regime.start, "build", None)
-    size = vars(build.size) if isinstance(build, HashedNetwork) else None
+    found = chosen.regime.start.size
+    size = None if found is None else vars(found)
     trials = [vars(trial) for trial in chosen.trials]
     return {"lr": chosen.config.lr, "size": size, "trials": trials, "flops": chosen.flops, "seconds": chosen.seconds}
 

@@ -15,18 +15,16 @@ import numpy as np
 from torch import Tensor
 
 from warmstart.data.encoding.examples import Examples
-from warmstart.data.encoding.language import Conversations
-from warmstart.data.encoding.seq2seq import Seq2Seq
 from warmstart.generation.answers import Writer
 from warmstart.models.evaluate import outputs
 from warmstart.models.model import Model
-from warmstart.regimes.starts import Pretrained, Start
+from warmstart.regimes.starts import Start
 from warmstart.results.bootstrap import mean_score
 from warmstart.runs.forgetting import as_read, has_language_head, load_base_model, measured_on, sample_rows_evenly
 from warmstart.runs.interpolation import interpolate, interpolation_frontier, least_forgetting, search_interpolation
 from warmstart.runs.retention import InterpolationPoint, Retention, drift, features, kl_divergence, rise
 from warmstart.runtime.distributed import world
-from warmstart.tasks.language import Language
+from warmstart.tasks.task import GenerativeTask
 from warmstart.training.frozen_prefix import use_prefix_cache
 from warmstart.training.run_data import RunData
 from warmstart.training.stages import MAX_VALIDATION_ROWS, TrainedStages
@@ -73,10 +71,11 @@ def interpolate_run(trained: TrainedStages, start: Start, run_data: RunData) -> 
     As good: `draw.worth` of the score may be lost. None where nothing is mixed: from random weights, where no weight
     of the base learned, or where what is learned gives no numbers.
     """
-    if not isinstance(start, Pretrained) or not trained.body_learned or not trained.steps:
+    if start.base is None or not trained.body_learned or not trained.steps:
         return None
     model, val = trained.model, sample_rows_evenly(run_data.splits.val, start, run_data, MAX_VALIDATION_ROWS)
-    written = isinstance(run_data.task, Language) and run_data.task.ranks_by_writing
+    generative = run_data.task.generative if run_data.task.ranks_by_writing else None
+    written = generative is not None
     sign = -1 if written else 1
 
     def score() -> float:
@@ -90,13 +89,13 @@ def interpolate_run(trained: TrainedStages, start: Start, run_data: RunData) -> 
         return None
     higher = run_data.task.higher_is_better and not written
     taken = likely = least_forgetting(points, higher_is_better=higher, min_effect=run_data.min_effect)
-    if written:
+    if generative is not None:
         larger = sorted((point for point in points if point.mix >= taken.mix), key=lambda point: point.mix)
         taken = search_interpolation(
             model,
             measure.base,
             larger,
-            lambda: _written(model, start, run_data),
+            lambda: _written(model, start, run_data, generative),
             higher_is_better=run_data.task.higher_is_better,
             min_effect=run_data.min_effect,
         )
@@ -111,15 +110,12 @@ def interpolate_run(trained: TrainedStages, start: Start, run_data: RunData) -> 
     )
 
 
-def _written(model: Model, start: Start, run_data: RunData) -> float:
+def _written(model: Model, start: Start, run_data: RunData, task: GenerativeTask) -> float:
     """The task's metric of what the model answers to validation rows."""
-    task, val = run_data.task, run_data.splits.val
-    assert isinstance(task, Language)
-    inputs = task.reads(start.inputs)
-    assert isinstance(inputs, Conversations | Seq2Seq)
+    val = run_data.splits.val
     rows = val.take(np.unique(np.linspace(0, len(val) - 1, min(VALIDATION_ANSWERS, len(val))).astype(np.int64)))
     model.eval()
-    scores = task.judge(Writer(model, inputs).answers(rows.texts, task), rows).scores
+    scores = task.judge(Writer(model, task.prompts(start.inputs)).answers(rows.texts, task), rows).scores
     assert scores is not None
     return mean_score(scores)
 
@@ -134,7 +130,7 @@ class _Measure:
     rows: tuple[Examples, ...]  # that it reads
 
 
-def _language(model: Model, start: Pretrained, run_data: RunData) -> _Measure:
+def _language(model: Model, start: Start, run_data: RunData) -> _Measure:
     base = load_base_model(model, start, run_data)
     general = measured_on(base, start, run_data)
     if general is None:
@@ -146,7 +142,7 @@ def _language(model: Model, start: Pretrained, run_data: RunData) -> _Measure:
     )
 
 
-def _features(model: Model, start: Pretrained, run_data: RunData) -> _Measure:
+def _features(model: Model, start: Start, run_data: RunData) -> _Measure:
     asked = as_read(run_data.splits.val, start, run_data)
     body = start.body(run_data.seed).to(next(model.parameters()).device)
     before = features(body, start.pooling, asked, world())

@@ -29,8 +29,6 @@ from warmstart.results.term_swaps import (
 from warmstart.runtime.files import write_json
 from warmstart.study.compare import load_comparison
 from warmstart.study.study import LONGEST_EXAMPLE, load_examples
-from warmstart.tasks.classification import Classification
-from warmstart.tasks.regression import SCALES, Regression
 from warmstart.training.event import Event
 from warmstart.types import Array
 
@@ -75,7 +73,7 @@ def probe_models(
     done = ProbeResult(
         task=task.name,
         target=getattr(task, "target", first.stored.schema.target),
-        units=task.units if isinstance(task, Regression) else "",
+        units=task.units,
         texts=len(texts),
         pairs=found,
         regimes=_regimes(runs, measured, cases, len(pairs)),
@@ -217,34 +215,10 @@ def _step(trained: TrainedModel, texts: Sequence[str]) -> Callable[[Array, Array
     if task.writes:
         answers = np.array([json.dumps(row["prediction"]) for row in trained.stream(texts)], dtype=object)
         return lambda a, b: {"changed": (answers[a] != answers[b]).astype(np.float64)}
-    if isinstance(task, Regression):
-        own = np.array([row["prediction"] for row in trained.stream(texts)], dtype=np.float64)
-        scaled = SCALES[task.scale][0](own)
-        units = task.scale != "linear"
-
-        def of_numbers(a: Array, b: Array) -> dict[str, Array]:
-            on_scale, in_units = scaled[b] - scaled[a], own[b] - own[a]
-            beside = {"moved_units": np.abs(in_units), "shift_units": in_units} if units else {}
-            return {"moved": np.abs(on_scale), "shift": on_scale} | beside
-
-        return of_numbers
-    if not isinstance(task, Classification):
+    found = None if task.learns_language else task.changes(trained.outputs(texts), calibration)
+    if found is None:
         raise UsageError(f"models of {task.name} answer nothing that could change.", "probe a model that predicts")
-    probability = task.probabilities(trained.outputs(texts), calibration)
-    chosen = probability >= calibration.get("threshold", 0.5) if task.multi_label else _largest(probability)
-
-    def of_classes(a: Array, b: Array) -> dict[str, Array]:
-        moves = np.abs(probability[b] - probability[a])
-        own = moves.max(axis=1) if task.multi_label else moves[np.arange(len(a)), probability[a].argmax(axis=1)]
-        return {"changed": (chosen[a] != chosen[b]).any(axis=1).astype(np.float64), "moved": own}
-
-    return of_classes
-
-
-def _largest(probability: Array) -> Array:
-    """bool [n, classes]: the class that is predicted."""
-    largest: Array = np.arange(probability.shape[1]) == probability.argmax(axis=1)[:, None]
-    return largest
+    return found
 
 
 # --- what all of them come to -----------------------------------------------------------------------------------------

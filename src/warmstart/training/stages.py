@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from warmstart.data.encoding.batches import Order, WordDropout
 from warmstart.data.encoding.examples import BatchStream, Examples
-from warmstart.data.encoding.inputs import Encoded, Inputs, TokenRows, WordRows
+from warmstart.data.encoding.inputs import Encoded, Inputs
 from warmstart.data.rows.split import Splits
 from warmstart.errors import InputError, join_phrases
 from warmstart.models.causal_lm import known_tokens
@@ -21,7 +21,7 @@ from warmstart.models.model import UNPOOLED, Model
 from warmstart.models.used_embeddings import only_used_rows
 from warmstart.regimes.method import Rates
 from warmstart.regimes.regimes import Regime, Stage
-from warmstart.regimes.starts import Pretrained, Start, random_state
+from warmstart.regimes.starts import Start, random_state
 from warmstart.results.bootstrap import standard_error_share
 from warmstart.results.record import Evaluation
 from warmstart.runtime.distributed import Distributed, world
@@ -74,12 +74,7 @@ class StageData:
 
     def used_tokens(self) -> Tensor:
         """Every token of any row of the study, and what fills rows up, or every hashed word; empty without either."""
-        encoded, used = self.examples.encoded, np.empty(0, dtype=np.int32)
-        if isinstance(encoded, TokenRows):
-            used = np.union1d(encoded.tokens.values, encoded.pad)
-        elif isinstance(encoded, WordRows):
-            used = np.unique(encoded.features.values)
-        return torch.from_numpy(used.astype(np.int64))
+        return torch.from_numpy(self.examples.encoded.used_tokens().astype(np.int64))
 
 
 def validation_rows(available: int, config: TrainConfig, evaluations: int) -> int:
@@ -388,7 +383,7 @@ def _remarks(stage_state: StageState, view: StageData, source: BatchStream | Rep
 
 def _base(model: Model, start: Start) -> dict[str, Tensor]:
     """A copy of the base's weights by the model's names; none from random weights, or of a head that may be new."""
-    if not isinstance(start, Pretrained):
+    if start.base is None:
         return {}
     own = ("body.", "head.") if model.pooling == UNPOOLED and start.base.kind == "decoder" else ("body.",)
     named = model.named_parameters()

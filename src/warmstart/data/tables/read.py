@@ -84,19 +84,21 @@ class Arrow(Protocol):
     def __arrow_c_stream__(self, requested_schema: object = None) -> object: ...
 
 
-InMemory = Mapping[str, Sequence[Any]] | Arrow
+InMemory = Mapping[str, Sequence[Any]] | Arrow | Table
 
 
 def is_in_memory(data: object) -> "TypeIs[InMemory]":
     """Whether `table_of` takes it."""
-    return isinstance(data, Mapping) or hasattr(data, "__arrow_c_stream__")
+    return isinstance(data, Mapping | Table) or hasattr(data, "__arrow_c_stream__")
 
 
 def table_of(data: InMemory) -> Table:
-    """A table from columns that are already in memory: by their names, or as a DataFrame.
+    """A table from columns that are already in memory: by their names, or as a DataFrame. A table stays as it is.
 
     Raises InputError for a column of several types.
     """
+    if isinstance(data, Table):
+        return data
     given = {name: _column(name, values) for name, values in data.items()} if isinstance(data, Mapping) else data
     try:
         found = pa.table(given)
