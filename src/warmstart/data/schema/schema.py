@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from warmstart.data.schema.columns import Column, ColumnKind
+from warmstart.data.schema.columns import Column
 from warmstart.errors import UsageError, join_phrases
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class ColumnChoices:
     schema: str | None = None  # a file with the JSON Schema of what is to be written; None: from the values
     piece_bytes: int = PIECE_BYTES  # of a document, at most
     long: Long | None = None  # None: head and tail
-    kinds: Mapping[str, ColumnKind] = field(default_factory=dict)  # by column; of the others, from their values
+    kinds: Mapping[str, str] = field(default_factory=dict)  # by column, as in "datetime:dmy"; else from the values
 
 
 @dataclass(frozen=True)
