@@ -195,7 +195,7 @@ def test_without_text_every_column_that_may_help_is_used() -> None:
         "photo": "is of type binary",
     }
     assert all(name in schema.notes[-2] for name in schema.ignored)
-    assert schema.notes[-1] == "Read as numbers 'weight'; as text 'title' and 'tags'. To change that: --column NAME=KIND."
+    assert schema.notes[-1].startswith("Column kinds: text 'title', 'tags'; number 'weight'.")
 
 
 def test_a_column_that_stands_for_the_class_is_left_out() -> None:

@@ -249,7 +249,7 @@ def _inputs(
     ignored = {}
     read: dict[str, Column] = {}
     for name in names:
-        why = _why_not_read(table.columns[name])
+        why = _why_not_read(table.as_written(name) if name in columns.kinds else table.columns[name])
         if why is None:
             read[name] = column_of(table, name, columns.kinds.get(name))
             why = _why_not(read[name], table.columns[name], target, task, name in columns.kinds)

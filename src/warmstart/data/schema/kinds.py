@@ -25,13 +25,6 @@ ROWS_PER_CATEGORY = 5  # on average, at least
 MOST_CATEGORIES = 10_000
 PROSE_WORDS, PROSE_LENGTH = 4, 64  # on average, of a cell: above these it is prose, however often it recurs
 FAMILIES = (("true", "false"), ("yes", "no"), ("y", "n"), ("t", "f"), ("on", "off"))
-NAMES: dict[ColumnKind, str] = {
-    "number": "as numbers",
-    "boolean": "as true or false",
-    "datetime": "as dates",
-    "category": "as categories",
-    "text": "as text",
-}
 
 
 def column_of(table: Table, name: str, asked: str | None) -> Column:
@@ -167,14 +160,11 @@ def _words(cells: ArrowColumn) -> ColumnKind:
 
 def say_kinds(columns: Sequence[Column], asked: Mapping[str, str]) -> str:
     """What a person should know of how columns are read; "" where all are read as the text that they are."""
-    parts = []
-    for kind, how in NAMES.items():
-        names = [_said(column, asked) for column in columns if column.kind == kind]
-        if names and (kind != "text" or any(column.name in asked for column in columns)):
-            parts.append(f"{how} {join_phrases(names, 12)}")
     if all(column.kind == "text" and column.name not in asked for column in columns):
         return ""
-    return f"Read {'; '.join(parts)}. To change that: --column NAME=KIND."
+    names = {kind: [_said(column, asked) for column in columns if column.kind == kind] for kind in KINDS}
+    said = "; ".join(f"{kind} {join_phrases(each, 12)}" for kind, each in names.items() if each)
+    return f"Column kinds: {said}. Change one with --column NAME=KIND."
 
 
 def _said(column: Column, asked: Mapping[str, str]) -> str:
