@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from warmstart.data.schema.columns import parse_kinds
 from warmstart.data.schema.schema import ColumnChoices
 from warmstart.errors import UsageError, did_you_mean, flag, shorten
 from warmstart.models.pretrained.licences import normalize_licence
@@ -95,6 +96,7 @@ class Request(
             raise UsageError(
                 f"optimizer_state is bf16, which is for adamw on whole weights, not for {other}.", "leave one out"
             )
+        parse_kinds(self.column)  # for what is wrong with them
         assert self.forgetting  # read once, for what is wrong with them
 
     def _check_part(self) -> None:
@@ -120,7 +122,8 @@ class Request(
     @property
     def columns(self) -> ColumnChoices:
         named = {name: getattr(self, name) for name in declared(ColumnSettings)}
-        return ColumnChoices(**named | {"target": self.target or ""}, piece_bytes=BYTES_PER_TOKEN * self.max_length)
+        named |= {"target": self.target or "", "kinds": parse_kinds(self.column)}
+        return ColumnChoices(**named, piece_bytes=BYTES_PER_TOKEN * self.max_length)
 
     @property
     def forgetting(self) -> ForgettingOptions:

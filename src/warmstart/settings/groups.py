@@ -93,6 +93,14 @@ class ColumnSettings:
 class ReadingSettings:
     """Data and columns."""
 
+    column: Annotated[
+        tuple[str, ...],
+        Setting(
+            "NAME=KIND, how a column is read: text, number, category, boolean or datetime. Repeat for several.",
+            unset="by how its cells are written",
+            repeat=True,
+        ),
+    ] = ()
     max_length: Annotated[int, Setting("Tokens to read of each text.", within=(8, 100_000))] = MAX_LENGTH
     drop_bad_rows: Annotated[bool, Setting("Leave out unusable rows and list them, instead of stopping.")] = False
 

@@ -1,15 +1,18 @@
-"""Values: what do the cells of a column say, as numbers or as texts?"""
+"""Values: what do the columns of a table say, as numbers and texts, and which of their cells cannot be read?"""
 
+import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TypeAlias
 
-from warmstart.data.tables.strings import Texts
+import numpy as np
+
+from warmstart.data.schema.cell_values import Values, cells_of, read_cells
+from warmstart.data.schema.columns import Column, ColumnKind
+from warmstart.data.schema.schema import Schema
+from warmstart.data.tables.cells import each_text
+from warmstart.data.tables.read import Table
+from warmstart.errors import count_phrase, join_phrases, shorten
 from warmstart.types import Array
-
-# number: float64 [n], NaN where missing; boolean: float64 [n], 0, 1 or NaN; datetime: float64 [n], seconds since 1970
-# in UTC, NaN where missing; category and text: Texts, "" where missing
-Values: TypeAlias = "Array | Texts"
 
 
 @dataclass(frozen=True)
@@ -43,3 +46,53 @@ class ColumnValues(Mapping[str, Values]):
         if not self.all_rows:
             return self
         return ColumnValues(self.all_rows, index if self.index is None else self.index[index])
+
+
+CELLS_SHOWN = 3
+EXPECTED: dict[ColumnKind, tuple[str, str]] = {
+    "number": ("a number", "numbers"),
+    "boolean": ("true or false", "true or false"),
+    "datetime": ("a date", "dates"),
+}
+
+
+@dataclass(frozen=True)
+class UnreadCells:
+    """Cells that say something, but not of their column's kind: they are treated as missing."""
+
+    column: Column
+    rows: Array  # int64: row numbers, from 1
+    shown: tuple[str, ...]  # the first of them, as they are written
+
+    def problem(self, table: Table) -> str:
+        """'column 'weight' has 2 cells that are not numbers (rows 17, 204: '?', 'heavy'); they are read as missing'."""
+        one, several = EXPECTED[self.column.kind]
+        few = len(self.rows) == 1
+        cells = count_phrase(len(self.rows), f"cell that is not {one}", f"cells that are not {several}")
+        where = table.rows(self.rows.tolist())
+        said = join_phrases([shorten(cell) for cell in self.shown])
+        they = "it is" if few else "they are"
+        return f"column {self.column.name!r} has {cells} ({where}: {said}); {they} read as missing"
+
+
+@dataclass(frozen=True)
+class ReadColumns:
+    """What the columns of a schema say in a table."""
+
+    values: ColumnValues
+    unread: tuple[UnreadCells, ...]
+
+
+def read_columns(table: Table, schema: Schema) -> ReadColumns:
+    """The typed values of the schema's columns, which must all be there; what cannot be read is missing, and told."""
+    values: dict[str, Values] = {}
+    unread: list[UnreadCells] = []
+    for column in schema.columns:
+        cells = cells_of(table, column)
+        values[column.name], odd = read_cells(cells, column)
+        rows = np.flatnonzero(odd)
+        if len(rows):
+            first = cells.take(rows[:CELLS_SHOWN])
+            shown = tuple(itertools.islice((cell or "" for cell in each_text(first)), CELLS_SHOWN))
+            unread.append(UnreadCells(column, rows + 1, shown))
+    return ReadColumns(ColumnValues(values), tuple(unread))

@@ -19,13 +19,17 @@ PLAIN_NAME = re.compile(r"[^\W\d]\w*")
 def check_columns(table: Table, columns: ColumnChoices) -> None:
     """Raises UsageError for a named column that is not there, or that is named twice for different things."""
     target, known = columns.target, table.columns.column_names
-    for name in filter(None, (target, *columns.text, columns.group, *columns.fields)):
+    for name in filter(None, (target, *columns.text, columns.group, *columns.fields, *columns.kinds)):
         if name not in known:
             raise UsageError(f"there is no column {name!r} in {describe_files(table)}", _meant(table, name))
     roles = {"--text": columns.text, "--group": (columns.group,), "--fields": columns.fields}
     for role, names in roles.items():
         if target and target in names:
             raise UsageError(f"column {target!r} is both --target and {role}", "choose two different columns")
+    for name in columns.kinds:
+        if name in (target, columns.group) or (columns.text and name not in columns.text):
+            why = "it is not among the --text columns" if columns.text and name != target else "it is not an input"
+            raise UsageError(f"--column says how {name!r} is read, but {why}", "leave it out")
     for name in columns.text if target else ():
         cells = zip(each_text(table.columns[name]), each_text(table.columns[target]), strict=True)
         if all(cell == other for cell, other in cells):

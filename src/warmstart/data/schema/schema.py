@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from warmstart.data.schema.columns import Column, ColumnKind
+from warmstart.data.schema.columns import Column
 from warmstart.errors import UsageError, join_phrases
 from warmstart.settings.groups import ColumnSettings
 from warmstart.settings.groups import Long as Long
@@ -26,7 +26,7 @@ class ColumnChoices(ColumnSettings):
 
     target: str = ""  # "": none was named
     piece_bytes: int = PIECE_BYTES  # of a document, at most
-    kinds: Mapping[str, ColumnKind] = field(default_factory=dict)  # by column; of the others, from their values
+    kinds: Mapping[str, str] = field(default_factory=dict)  # by column, as in "datetime:dmy"; else from the values
 
 
 @dataclass(frozen=True)
