@@ -188,7 +188,7 @@ def file_list() -> str:
                     lines.append("")
                 continue
             lines.append(f"- `{path.name}`: {first_line(path)}")
-    return "\n".join(lines).strip() + "\n"
+    return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip() + "\n"
 
 
 def placed(page: str, content: str) -> str:
