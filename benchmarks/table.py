@@ -12,7 +12,7 @@ BEGIN, END = "<!-- benchmarks: written by benchmarks/table.py -->", "<!-- end of
 TESTS = {
     "C1": "fine-tune MiniLM, 2,000 texts, 1 epoch",
     "C2": "compare 7 regimes x 3 seeds",
-    "C3": "frozen body, 3 seeds x 3 epochs",
+    "C3": "frozen encoder, 3 seeds x 3 epochs",
     "C4": "DNN on 50,000 hashed texts",
     "C6": "a step of 1,000 parameters",
     "L1": "LoRA on SmolLM2-135M, 100 documents",
@@ -55,9 +55,9 @@ GOALS: dict[tuple[str, str, str], float] = {
 MEMORY_GOAL = 10.0  # dense input's bytes over ours
 ONE_PRECISION = {"C4", "C6", "L1"}  # tests that give both sides the same one; elsewhere only a `tuned` peer has ours
 
-FAIR = "Same precision on both sides, as accurate"
-UNEQUAL_PRECISION = "Each at its own defaults: bf16 here, the peer's default there (fp32)"
-LESS_ACCURATE = "Not as accurate as the peer: these ratios count for nothing"
+FAIR = "Same precision, equal quality"
+UNEQUAL_PRECISION = "Different precision, equal quality: ours bf16, the peer's its default (fp32)"
+LESS_ACCURATE = "Worse quality than the peer: not comparable"
 
 
 def goal(row: dict[str, Any]) -> float | None:

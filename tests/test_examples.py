@@ -118,11 +118,11 @@ def test_the_defaults_in_words_are_those_of_the_code() -> None:
     from warmstart.regimes.regimes import DEFAULT_REGIMES, DEFAULTS, DESCRIPTIONS, WITHOUT_TRAINING
     from warmstart.request.request import Request
 
-    text = (ROOT / "docs" / "regimes.md").read_text(encoding="utf-8")
+    text = " ".join((ROOT / "docs" / "regimes.md").read_text(encoding="utf-8").split())
     assert [DEFAULTS["full"].batch(rows) for rows in (1_999, 2_000)] == [16, 32]
     assert [(size_for(n).width, size_for(n).depth) for n in (1_999, 19_999, 20_000)] == [(256, 2), (512, 3), (1024, 4)]
     assert f"multiplies the rate by {Discriminative().decay:g}" in text
-    assert f"adapters of rank {LoRA().rank} " in text and f"alpha\n{LoRA().alpha:g}." in text
+    assert f"adapters of rank {LoRA().rank} " in text and f"alpha {LoRA().alpha:g}." in text
     request = Request(("x.csv",), "price")
     assert (request.optimizer, request.schedule, request.weight_decay) == ("adamw", "linear", 0.01)
     readme = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Main: what do `warmstart` and `python -m warmstart` do? The same; torchrun starts it as the second."""
+"""Main: what do `warmstart` and `python -m warmstart` run? The same program; torchrun starts the second form."""
 
 import sys
 from typing import NoReturn

@@ -1,4 +1,4 @@
-"""API: the public functions: a request carried out. The command line adds nothing but words and bars."""
+"""API: which functions are public? Each carries out a request; the command line adds only text and progress bars."""
 
 import json
 from collections.abc import Callable, Generator, Mapping, Sequence

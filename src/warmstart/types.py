@@ -1,4 +1,4 @@
-"""Types shared by all packages."""
+"""Types: which type names do all packages share?"""
 
 from typing import Any, TypeVar
 

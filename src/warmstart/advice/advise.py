@@ -1,11 +1,12 @@
-"""Advise: a regime, a tie, or the price of knowing more.
+"""Advise: which regime should be chosen, is it a tie, or what would it cost to know more?
 
 The question is which *way* to train: from scratch, by fine-tuning, or is a linear model enough. So regimes stand for
 their family, and the verdict can be sure of the family while the method within it is open. The rules:
 
-- The choice is the cheapest (FLOPs of one run) of those tied with the best. Where a regime of another family is open
-  against it there is no choice, but a price for knowing more.
-- A failed regime cannot win, `constant` is never chosen, and what had not converged cannot lose with confidence.
+- The choice is the cheapest (FLOPs of one run) of the regimes tied with the best. If a regime of another family is open
+  against it, there is no choice, but a price for knowing more.
+- A failed regime cannot win, `constant` is never chosen, and a regime that had not converged cannot lose with
+  confidence.
 """
 
 from collections.abc import Iterable, Sequence

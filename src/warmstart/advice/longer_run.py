@@ -1,4 +1,4 @@
-"""Longer: which command repeats a study with more steps for what was still improving?"""
+"""Longer run: which command repeats a study with more steps for the regimes that had not converged?"""
 
 import math
 import shlex

@@ -1,4 +1,4 @@
-"""Phrases: how are regimes named, scored and set against each other in the sentences of an answer?"""
+"""Phrases: how are regimes, scores and differences put into sentences?"""
 
 from collections.abc import Iterable
 from statistics import fmean

@@ -1,4 +1,4 @@
-"""Command line: parse, call one public function, print. Results go to stdout, progress and messages to stderr."""
+"""App: which commands are there? Parse, call one public function, print: results to stdout, messages to stderr."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

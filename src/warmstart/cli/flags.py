@@ -1,4 +1,4 @@
-"""Flags: how does what is typed after a command become its request? Each key that the command takes is a flag."""
+"""Flags: how do the flags of a command become a request? Each setting that the command takes is a flag."""
 
 import functools
 import inspect

@@ -1,4 +1,4 @@
-"""Show: results as people read them in a terminal."""
+"""Show: how are results printed in a terminal?"""
 
 import json
 import math

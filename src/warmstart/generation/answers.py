@@ -1,4 +1,4 @@
-"""Writing: how does a trained model answer?"""
+"""Answers: how does a trained model answer a prompt?"""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass

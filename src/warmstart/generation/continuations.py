@@ -1,6 +1,6 @@
-"""Continuing: what does a language model say after the beginning of a text, or in the place of words left out?
+"""Continuations: how does a language model continue a text, or fill in masked words?
 
-So that people see what they have trained, beside its bits per byte. A few texts, a few tokens of each.
+So that people see what they have trained, next to its bits per byte. A few texts, a few tokens of each.
 """
 
 import json

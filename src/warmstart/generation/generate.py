@@ -1,6 +1,6 @@
-"""Generate: how does a decoder go on from a prompt, token by token, alone or beside an encoder that has read it?
+"""Generate: how does a decoder continue a prompt token by token, alone or with an encoder that has read it?
 
-Many answers are written at a time. A text that has ended leaves the batch; none grows beyond what the body can read.
+Answers are generated in batches. A finished text leaves the batch; none grows beyond what the model can read.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence

@@ -1,4 +1,4 @@
-"""Chat: a conversation with a trained model in a terminal, or what it makes of texts, each by itself."""
+"""Chat: how does a person talk to a trained model in a terminal, or have it process texts one by one?"""
 
 import sys
 from collections.abc import Iterable, Iterator

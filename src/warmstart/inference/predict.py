@@ -1,4 +1,4 @@
-"""Predict: new rows through a trained model, in the target's own units."""
+"""Predict: what does a trained model say about new rows, in the target's own units?"""
 
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Pair: an encoder and a decoder of other families as one body, as `EncoderDecoderModel` joins them."""
+"""Encoder-decoder: how do an encoder and a decoder of other families become one `EncoderDecoderModel`?"""
 
 import copy
 from typing import Any

@@ -1,4 +1,4 @@
-"""Model: a body that reads and a head that answers."""
+"""Model: how do a body that reads and a head that answers work as one module?"""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Cuts: what is left out, equally for all, so that a comparison fits its budget?"""
+"""Fit budget: what is cut, equally for all regimes, so that a comparison fits its budget?"""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""Forecasts: what can be foretold of a regime, as values, and where the figures come from."""
+"""Forecast: which figures are predicted for a regime, and where do they come from?"""
 
 from dataclasses import dataclass, field
 from typing import Any

@@ -1,4 +1,4 @@
-"""Answering: what will it take a model to write its answers? A few questions are read, a few tokens are written."""
+"""Generation time: how long will a model take to write its answers? Measured on a few prompts and tokens."""
 
 import time
 from collections.abc import Sequence

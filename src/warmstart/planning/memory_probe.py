@@ -1,8 +1,9 @@
-"""Dearest: what does the dearest step of a regime take, and what comes after training? Measured, in memory and time.
+"""Memory probe: how much memory and time does the largest step of a regime take, and what comes after training?
 
-What is measured is what a run's cost says too: the resident set of the whole process at its peak (of a GPU: what torch
-has allocated). Shapes alone do not tell it: for MiniLM and 32 texts of 128 tokens fake tensors add up to 1.4 GB, where
-the process grew by 2.0 GB with all weights learning and by 2.9 GB with adapters: fragments, and scratch of kernels.
+It measures what a run's cost contains too: the peak resident set of the whole process (on a GPU: what torch allocated).
+Shapes alone are not enough: for MiniLM and 32 texts of 128 tokens, fake tensors add up to 1.4 GB, while the process
+grew by 2.0 GB with all weights trained and by 2.9 GB with adapters, through fragmentation and scratch memory of
+kernels.
 """
 
 import time

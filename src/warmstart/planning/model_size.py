@@ -1,7 +1,7 @@
-"""Footprint: what a regime's weights, arithmetic and dearest step come to, from shapes alone.
+"""Model size: what do a regime's weights, arithmetic and largest step add up to, from shapes alone?
 
-The model is built without a single number in it (torch's meta device), so that one that would never fit can be
-looked at too. A step is then run on fake tensors, which have shapes and no content, to see what is alive at its peak.
+The model is built on torch's meta device, so that one that would never fit can be examined too. A step then runs on
+fake tensors, which have shapes but no content, to see what is alive at its peak.
 """
 
 import weakref

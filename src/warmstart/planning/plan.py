@@ -1,7 +1,7 @@
-"""Plan: what each regime would take, in weights, arithmetic, memory, time, disk, energy and money, before any training.
+"""Plan: what would each regime take, in weights, arithmetic, memory, time, disk, energy and money, before any training?
 
-On this machine memory and time are measured on a few real steps; for a device that is not here both are computed, from
-shapes and the device's published figures.
+On this machine, memory and time are measured in a few real steps. For other devices both are computed from shapes and
+published figures.
 """
 
 import time

@@ -1,4 +1,4 @@
-"""Problem: what is to be learned, from which rows and bases, by which regimes, how thoroughly?"""
+"""Problem: what is to be learned, from which rows and bases, with which regimes and how much effort?"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace

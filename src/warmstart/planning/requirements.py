@@ -1,4 +1,4 @@
-"""Needs: what would the finished model of a regime take, and what does it? Held against a study's constraints."""
+"""Requirements: what does the finished model of a regime need, and does that meet the constraints?"""
 
 from collections.abc import Generator, Sequence
 from dataclasses import replace

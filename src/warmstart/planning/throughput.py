@@ -1,4 +1,4 @@
-"""Pace: how long does a row take here, how much memory does the dearest step? A few real steps of each regime tell."""
+"""Throughput: how long does a row take here, and how much memory? Measured in a few steps of each regime."""
 
 import time
 from collections.abc import Collection, Generator

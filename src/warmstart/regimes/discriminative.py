@@ -1,4 +1,4 @@
-"""Discriminative: every weight learns, each layer slower than the one above it."""
+"""Discriminative: how fast does each layer learn? Every weight learns, lower layers more slowly."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Frozen: the head learns, and the top layers if asked; what is below stays as it was."""
+"""Frozen: how is only the head trained, or the head and the top layers, while the rest stays fixed?"""
 
 from dataclasses import dataclass
 

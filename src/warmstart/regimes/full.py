@@ -1,4 +1,4 @@
-"""Full: every weight learns at the same rate."""
+"""Full: how is every weight trained at one learning rate?"""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""LoRA: the base stays; low-rank updates beside its linear layers learn, and so does the head. Through PEFT."""
+"""LoRA: how are low-rank adapters and the head trained while the base stays fixed? With PEFT."""
 
 import warnings
 from dataclasses import dataclass, replace

@@ -1,4 +1,4 @@
-"""Method: which weights learn, and how fast. Two functions, nothing else."""
+"""Method: which weights are trained, and how fast? A protocol of two functions."""
 
 from typing import Protocol
 

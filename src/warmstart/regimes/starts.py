@@ -1,4 +1,4 @@
-"""Starts: where the weights of a model come from: a base, or chance."""
+"""Starts: where do the weights of a model come from: a base, or random initialization?"""
 
 import contextlib
 import functools

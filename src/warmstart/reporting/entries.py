@@ -1,4 +1,4 @@
-"""Entries: which runs stand behind each row of the comparison?"""
+"""Entries: which runs are behind each row of the comparison?"""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass

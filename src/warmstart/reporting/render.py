@@ -1,8 +1,8 @@
 """Render: how does a study become one HTML page?
 
 The page is one file: style, script, plotly and figures are inside it, and its Content-Security-Policy lets it load
-nothing and run only the scripts it came with. What a user wrote is escaped by Jinja in the markup, by `_as_json` in
-the figures, and by `frame.plain` where plotly itself would read it as HTML.
+nothing and run only the scripts it came with. User text is escaped by Jinja in the markup, by `_as_json` in the
+figures, and by `frame.plain` where plotly itself would read it as HTML.
 """
 
 import json

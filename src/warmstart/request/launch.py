@@ -1,4 +1,4 @@
-"""Carry out: how is a request begun in a folder, carried out there, and gone on with after a stop?"""
+"""Launch: how is a request started in a folder, carried out, and resumed after a stop?"""
 
 import tempfile
 from collections.abc import Generator, Iterator

@@ -1,4 +1,4 @@
-"""Parse: from YAML, keyword arguments and typed text to checked values."""
+"""Parse: how do YAML, keyword arguments and typed text become checked values?"""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path

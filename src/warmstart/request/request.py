@@ -1,6 +1,6 @@
-"""Config: flags, keyword arguments and YAML become one request; the only place where strings become objects.
+"""Request: how do flags, keyword arguments and YAML become one request? Only here do strings become objects.
 
-Importing this loads neither torch nor transformers: a request is written down before they are.
+Importing this loads neither torch nor transformers: a request is saved before they are loaded.
 """
 
 import json

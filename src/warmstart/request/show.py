@@ -1,4 +1,4 @@
-"""Show: a request as a command line and as a commented YAML file."""
+"""Show: how is a request written as a command line or a commented YAML file?"""
 
 import shlex
 

@@ -1,7 +1,7 @@
-"""Constraints: which regimes may not be chosen, for what their model or their training would take?
+"""Constraints: which regimes may not be chosen because of what their model or their training needs?
 
-Pure: what a regime needs is found out elsewhere (`needs.py`), before any training or after it, and held against what is
-allowed here.
+Pure functions: `planning/requirements.py` finds out what a regime needs, before or after training; here it is compared
+with what is allowed.
 """
 
 from collections.abc import Iterable, Sequence

@@ -1,8 +1,8 @@
-"""Mismatch: how far are these texts from those that a base was trained on? From texts, tokens and features alone.
+"""Domain shift: how far are these texts from those that a base was trained on? From texts, tokens and features alone.
 
-Of a base nobody here knows what it read. So its tokenizer is asked (it was made on that text), and where there is a
-reference text, the task's texts are held against it: by their words, by how well a linear classifier tells them apart
-(proxy A-distance, Ben-David et al. 2007), and by what they cost the base in bits a byte.
+Nobody here knows what a base has read. So its tokenizer is used (it was trained on that text), and with a reference
+text the task's texts are compared with it: by their words, by how well a linear classifier tells them apart (proxy
+A-distance, Ben-David et al. 2007), and by their bits per byte under the base.
 """
 
 import math

@@ -1,4 +1,4 @@
-"""Race outcome: what a race found, kept in the study folder."""
+"""Race outcome: what did a race find, as it is kept in the study folder?"""
 
 import json
 from dataclasses import asdict, dataclass

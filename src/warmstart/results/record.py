@@ -1,4 +1,4 @@
-"""Record: what was measured. Facts only; nothing here computes."""
+"""Record: what was measured in a run? Facts only; nothing here computes."""
 
 import json
 from dataclasses import asdict, dataclass, field

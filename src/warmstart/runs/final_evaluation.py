@@ -1,4 +1,4 @@
-"""Measure: a finished model on validation, test and some training rows, once."""
+"""Final evaluation: how does a finished model score on validation, test and some training rows? Once."""
 
 import statistics
 import time

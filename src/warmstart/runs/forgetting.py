@@ -1,4 +1,4 @@
-"""Forgetting: what has a trained model lost of what its base could do?"""
+"""Forgetting: how much did a trained model forget of what its base could do?"""
 
 import numpy as np
 

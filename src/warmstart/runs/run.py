@@ -1,4 +1,4 @@
-"""Runs: one regime with one seed, from its start to its record; one folder a run."""
+"""Run: how does one regime with one seed get from its start to its record? One folder per run."""
 
 import os
 import shutil

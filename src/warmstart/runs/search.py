@@ -1,7 +1,7 @@
-"""Tune: the same number of learning-rate trials for every regime, on validation rows only.
+"""Search: which learning rate suits a regime? The same number of trials for every regime, on validation rows only.
 
-Each trial is a whole schedule at a quarter of the length. A regime that is cheap may then go on, for as long as it has
-spent less than the dearest one, and choose its size too: training from scratch gets its fair chance.
+Each trial is a whole schedule at a quarter of the length. A cheap regime may then go on, until it has cost as much as
+the most expensive one, and choose its size too: training from scratch gets a fair chance.
 """
 
 import functools

@@ -1,10 +1,11 @@
-"""Mixing: how much of its base does a trained model take back?
+"""Weight mixing: how far should a fine-tuned model go back toward its base?
 
-As much as validation rows bear: of the weights between the base's and the tuned ones (WiSE-FT, Wortsman et al. 2022),
-those that forgot least at as good a score. For adapters that is a part of their scale.
+As far as validation rows allow: of the weights between the base's and the fine-tuned ones (WiSE-FT, Wortsman et al.
+2022), the mix that forgot least at an equal score. For adapters the mix is their scale.
 
-For tasks that write, the likelihood of the answers narrows the mixes down, and answers that are written decide:
-SmolLM2, tuned to translate, found the references as likely at .6 of its way, and wrote translations 5 chrF worse.
+For tasks that generate text, the likelihood of the answers narrows the mixes down, and generated answers decide:
+SmolLM2, fine-tuned to translate, found the references equally likely at a mix of 0.6, and its translations were 5 chrF
+worse.
 """
 
 import math

@@ -1,13 +1,13 @@
-"""Engine: is this the only process, or which of many, and how do they come to the same result?
+"""Distributed: how do several processes train one model with the same result as one?
 
-One process is the ordinary case: every method below then answers at once, and nothing is imported. Many are started by
-torchrun and joined by Accelerate (gloo between CPUs, NCCL between GPUs). They hold the same weights, since all take the
-same steps: each computes its part of a step's batch, and the gradients are averaged. On CPUs that is one sum of all
-gradients after the backward pass: nothing wraps the model, a process without a row needs no special case, and a step
-that does not fit into one process's memory is done again by all in smaller pieces (DDP would wait for it for ever).
-On GPUs it is DDP, which sends the first gradients while the last are still being computed.
+A single process is the normal case: every method below then returns at once, and nothing is imported. Several are
+started by torchrun and joined by Accelerate (gloo between CPUs, NCCL between GPUs). They hold the same weights, since
+all take the same steps: each computes its part of a step's batch, and the gradients are averaged. On CPUs that is one
+all-reduce of all gradients after the backward pass: nothing wraps the model, a process without a row is no special
+case, and a step that does not fit into one process's memory is repeated by all in smaller pieces (DDP would wait
+forever). On GPUs it is DDP, which sends the first gradients while the last are still being computed.
 
-Only the main process decides by clocks and files, and only it writes and speaks.
+Only the main process decides by clocks and files, and only it writes and prints.
 """
 
 import functools

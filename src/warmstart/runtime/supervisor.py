@@ -1,8 +1,8 @@
-"""Supervise: what if the process that trains is killed? Another one waits for it, and goes on in a new one.
+"""Supervisor: what if the training process is killed? Another process waits for it and starts a new one.
 
-The one that waits has imported nothing: where memory runs out, it is not the one that is killed. The one that trains
-leaves word of what it does in memory that both share. Deaths are counted in the study's folder, by what was being done,
-so that what was killed too often can be left out.
+The supervisor has imported nothing, so when memory runs out it is not the one that is killed. The training process
+notes what it is doing in memory that both share. Deaths are counted per job in the study's folder, so that a job that
+was killed too often can be skipped.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""Probe: are predictions another when a term is swapped for another? The models of a run or a study are asked."""
+"""Probe: do predictions change when a term is swapped for another? For the models of a run or a study."""
 
 import json
 from collections.abc import Callable, Generator, Mapping, Sequence

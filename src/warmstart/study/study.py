@@ -1,4 +1,4 @@
-"""Study: compare, advise, report, into one folder that can be resumed."""
+"""Study: how do compare, advise and report work in one folder that can be resumed?"""
 
 import json
 import os

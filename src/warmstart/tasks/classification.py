@@ -1,4 +1,4 @@
-"""Classification: text to one class, or to any number of labels."""
+"""Classification: how is one class, or any number of labels, learned and scored?"""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass

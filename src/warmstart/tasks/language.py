@@ -1,7 +1,7 @@
-"""Language: text is predicted token by token; scored in bits per byte, which no tokenizer changes, or by what is said.
+"""Language: how is text learned token by token, and scored in bits per byte or by what is generated?
 
-A model gives three numbers for a text, [n, 3]: the nats that its labelled tokens cost, how many these are, and the
-bytes that they spell.
+A model gives three numbers for a text, [n, 3]: the loss of its labeled tokens in nats, their number, and the number of
+bytes that they stand for. Bits per byte do not depend on the tokenizer.
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Regression: text to a number, learned on a standardised (log) scale, predicted in the target's own units."""
+"""Regression: how is a number learned on a standardized (log) scale, and predicted in its own units?"""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

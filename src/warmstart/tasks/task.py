@@ -1,4 +1,4 @@
-"""Task: the protocol that every kind of problem keeps."""
+"""Task: which protocol does every kind of problem follow?"""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass

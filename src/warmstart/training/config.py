@@ -1,4 +1,4 @@
-"""Config: the settings of one training run."""
+"""Config: which settings does one training run have?"""
 
 from dataclasses import dataclass
 from typing import get_args

@@ -1,8 +1,8 @@
-"""FLOPs: what a forward or a training pass costs, from the shapes alone.
+"""FLOPs: what does a forward or a training pass cost, from shapes alone?
 
 A multiply-add counts as two. Counters at run time miss the embedding bag and the CPU's attention kernel, so this is
-arithmetic: 2 x weights of matrix multiplications for each token, 4 x width x tokens² for attention in each block, and
-twice that again backwards, for what has to be differentiated.
+arithmetic: 2 x weights of matrix multiplications per token, 4 x width x tokens² for attention in each block, and twice
+that again in the backward pass, for what has to be differentiated.
 """
 
 import re

@@ -1,9 +1,9 @@
-"""Prefix: what the runs of one process share: encoded rows, and activations of layers that never change.
+"""Frozen prefix: what do the runs of one process share? Encoded rows, and activations of layers that never change.
 
-All that lies below the lowest layer that learns gives the same for a text in every epoch, seed, trial and regime. It is
-computed once for each content (weights, depth, encoding of the rows) and kept in a file that is mapped into memory. In
-fp32, whatever the run's precision: one computation then serves the steps, the looks and the final scores, which are
-those of the whole model.
+Everything below the lowest trained layer is the same for a text in every epoch, seed, trial and regime. It is computed
+once for each content (weights, depth, encoding of the rows) and kept in a memory-mapped file. In fp32, whatever the
+run's precision: one computation then serves the steps, the evaluations and the final scores, which are those of the
+whole model.
 """
 
 import shutil

@@ -1,7 +1,7 @@
-"""Train: the loop. There is one, and every regime goes through it.
+"""Loop: how is a model trained? There is one loop, and every regime uses it.
 
-It is an iterator: who wants to log, plot, stop early or save loops over it. Two things it bears by itself: a loss that
-is no number (the step is left out) and a step that does not fit into memory (the same step in smaller pieces).
+It is an iterator: to log, plot, stop early or save, iterate over it. It handles two problems itself: a loss that is not
+finite (the step is skipped) and a step that does not fit into memory (the same step in smaller pieces).
 """
 
 import errno

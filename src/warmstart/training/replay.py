@@ -1,4 +1,4 @@
-"""Rehearsal: which general text comes beside the task's rows in a training?"""
+"""Replay: which general text is trained together with the task's rows?"""
 
 import math
 from collections.abc import Iterable, Sequence

@@ -1,4 +1,4 @@
-"""Course: how a training goes: looks at validation rows, the best weights so far, all that a checkpoint must hold."""
+"""Stage state: what changes while a stage trains? Everything that a checkpoint must hold."""
 
 import statistics
 import time

@@ -1,4 +1,4 @@
-"""Stages: a regime carried out, from its start through its stages to its best weights."""
+"""Stages: how is a regime trained, from its start through its stages to its best weights?"""
 
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack, contextmanager

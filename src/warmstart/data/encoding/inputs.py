@@ -1,4 +1,4 @@
-"""Inputs: how an architecture sees a text: as token numbers, or as hashed words."""
+"""Inputs: how does an architecture see a text: as token ids, or as hashed words?"""
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence

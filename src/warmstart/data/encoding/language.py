@@ -1,4 +1,4 @@
-"""Language: how a language model sees a row: as tokens to read, and at each position the token to be said there."""
+"""Language: how does a language model see a row: which tokens does it read, and which must it predict?"""
 
 import json
 import zlib

@@ -1,4 +1,4 @@
-"""Pairs: how an encoder-decoder sees a row: as a text to read, and one to be written."""
+"""Seq2seq: how does an encoder-decoder see a row: as a source to read and a target to write?"""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass

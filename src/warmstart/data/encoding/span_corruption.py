@@ -1,8 +1,8 @@
-"""Infilling: how an encoder-decoder learns a language from plain text: what is missing from it is to be written.
+"""Span corruption: how does an encoder-decoder learn a language from plain text? It writes what is missing.
 
-Where the tokenizer has a name for every gap, as T5's kinds have, the gaps alone are written: 15 % of the tokens (span
-corruption, Raffel et al. 2020). All others write the whole text, of which they see 70 % (text infilling, Lewis et al.
-2020): each gap as one mask, or not at all where the tokenizer has none.
+If the tokenizer has sentinel tokens, as T5's has, only the missing 15 % of the tokens are written (span corruption,
+Raffel et al. 2020). All others write the whole text and see 70 % of it (text infilling, Lewis et al. 2020): each gap is
+one mask token, or nothing if the tokenizer has none.
 """
 
 import itertools

@@ -1,4 +1,4 @@
-"""Tokenizer: how does a model that starts from nothing cut its own texts into tokens?"""
+"""Train tokenizer: how does a model from scratch get a tokenizer for its own texts?"""
 
 import zlib
 from collections.abc import Iterable, Iterator

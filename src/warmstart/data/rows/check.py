@@ -1,4 +1,4 @@
-"""Check: what should a person know about a table, by row, before any training?"""
+"""Check: what should a person know about a table, row by row, before training?"""
 
 import shlex
 from collections import Counter

@@ -1,4 +1,4 @@
-"""Copies: which texts say the same, or nearly the same, as another?"""
+"""Duplicates: which texts say the same, or nearly the same, as another?"""
 
 import itertools
 from collections import defaultdict

@@ -1,4 +1,4 @@
-"""Candidates: what does every row of a table say, and which of them cannot be learned from?"""
+"""Examples: what does each row of a table say, and which rows cannot be used?"""
 
 import itertools
 import json

@@ -1,4 +1,4 @@
-"""Split: which rows are for training, for choosing and for judging?"""
+"""Split: which rows are for training, for validation and for testing?"""
 
 import itertools
 from collections import Counter

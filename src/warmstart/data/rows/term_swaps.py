@@ -1,4 +1,4 @@
-"""Swaps: which terms are exchanged, and what do texts say after it?"""
+"""Term swaps: which terms are exchanged, and what do the texts say afterwards?"""
 
 import csv
 import re

@@ -1,4 +1,4 @@
-"""Recognise: which task is a table, which columns feed it, and on which scale?"""
+"""Infer: which task is a table for, which columns are its inputs, and on which scale is its target?"""
 
 import numpy as np
 import pyarrow as pa

@@ -1,4 +1,4 @@
-"""Numerals: how are numbers written that cannot be read as such, and which stand for a missing one?
+"""Numbers: how are numbers written that cannot be parsed directly, and which of them mark a missing value?
 
 >>> with_point("1.234,56"), with_point("6,33 €")
 ('1234.56', '6.33')

@@ -1,4 +1,4 @@
-"""Read: how do files, a glob, a folder or a name on the hub become one table?"""
+"""Read: how do files, a glob, a folder or a hub name become one table?"""
 
 import bisect
 import glob

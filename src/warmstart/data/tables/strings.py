@@ -1,4 +1,4 @@
-"""Texts: how does a column of strings lie in memory without an object for each?"""
+"""Strings: how is a column of strings kept in memory without one object per string?"""
 
 import hashlib
 import itertools

@@ -1,4 +1,4 @@
-"""Weights: a pretrained model as it was found: its kind, how much it reads, and what its files hold."""
+"""Base: of what kind is a pretrained model, how much can it read, and what do its files contain?"""
 
 import copy
 import functools

@@ -1,4 +1,4 @@
-"""Sized: an architecture of so many weights, for training from nothing."""
+"""Sizes: which width and depth give a model from scratch the requested number of weights?"""
 
 from dataclasses import dataclass
 from typing import Any, Literal
