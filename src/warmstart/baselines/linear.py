@@ -20,7 +20,7 @@ import numpy as np
 from warmstart.data.rows.split import Rows
 from warmstart.errors import MissingError
 from warmstart.results.record import Trial
-from warmstart.runtime.files import write_json
+from warmstart.runtime.files import write_arrays, write_json
 from warmstart.tasks.task import Task
 from warmstart.types import Array
 
@@ -201,10 +201,8 @@ def load_baseline(folder: Path) -> Baseline:
 
 def _save(folder: Path, facts: dict[str, object], arrays: dict[str, Array]) -> None:
     """The JSON last: where it is, the weights are too."""
-    from safetensors.numpy import save_file
-
     folder.mkdir(parents=True, exist_ok=True)
-    save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, folder / WEIGHTS)
+    write_arrays(folder / WEIGHTS, {name: np.ascontiguousarray(array) for name, array in arrays.items()})
     write_json(folder / FACTS, facts)
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import nn
 
 from warmstart.baselines.linear import load_baseline
@@ -37,7 +37,7 @@ from warmstart.models.pretrained.base import Base, find_base, generation, langua
 from warmstart.regimes.lora import linear_names, load_adapter, merge_adapters, save_adapter
 from warmstart.regimes.quantization import quantize
 from warmstart.regimes.starts import HashedNetwork, Pretrained, Start, from_file
-from warmstart.runtime.files import write_json
+from warmstart.runtime.files import write_json, write_tensors
 from warmstart.tasks.task import Task
 from warmstart.tasks.tasks import task_from_json
 from warmstart.types import Array
@@ -107,7 +107,7 @@ def save_network(folder: Path, model: Model, start: Start, task: Task) -> dict[s
         model.body.save_pretrained(folder / "body")  # type: ignore[operator]
         start.inputs.save(folder / "body")
         return facts | {"body": {"kind": "transformers"}}
-    save_file({k: v.contiguous() for k, v in model.body.state_dict().items()}, folder / "body.safetensors")
+    write_tensors(folder / "body.safetensors", {k: v.contiguous() for k, v in model.body.state_dict().items()})
     if start.size is not None:
         return facts | {"body": {"kind": "hashed network", "size": asdict(start.size)}}
     start.inputs.save(folder / "tokenizer")
@@ -139,7 +139,7 @@ def _save_language_model(
 
 
 def _save_head(folder: Path, head: nn.Module) -> None:
-    save_file({k: v.contiguous() for k, v in head.state_dict().items()}, folder / "head.safetensors")
+    write_tensors(folder / "head.safetensors", {k: v.contiguous() for k, v in head.state_dict().items()})
 
 
 def save_model(folder: Path, facts: dict[str, Any], task: Task, schema: Schema, calibration: dict[str, float]) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from warmstart.data.tables.cells import PLAIN_NUMBER
 from warmstart.errors import UsageError
+from warmstart.runtime.files import replacing
 
 DIGITS = 6  # of a number in CSV, for people to read: all those before its point, as well
 ENDINGS = (".csv", ".jsonl", ".parquet")
@@ -32,17 +33,13 @@ def write_predictions(rows: Iterator[dict[str, Any]], path: Path) -> None:
 
     Raises UsageError where it cannot be written.
     """
-    temporary = path.with_name(path.name + ".tmp")
     try:
-        _written(rows, temporary, path.suffix)
-        temporary.replace(path)
+        with replacing(path) as temporary:
+            _written(rows, temporary, path.suffix)
     except OSError as error:
         raise UsageError(
             f"{str(path)!r} cannot be written: {error.strerror}.", "name another file with --out"
         ) from error
-    finally:
-        if temporary.is_file():
-            temporary.unlink()
 
 
 def _written(rows: Iterator[dict[str, Any]], path: Path, suffix: str) -> None:

@@ -47,7 +47,7 @@ class EncoderDecoder(nn.Module):
         writes._attn_implementation = None  # not the one of its encoder
         writes.is_decoder = writes.add_cross_attention = True
         device = next(encoder.parameters()).device
-        decoder: Any = AutoModelForCausalLM.from_config(writes).base_model
+        decoder: Any = AutoModelForCausalLM.from_config(writes, trust_remote_code=False).base_model
         decoder = _without_pooler(decoder.float().to(device))
         decoder.load_state_dict(encoder.state_dict(), strict=False)
         return cls(config, copy.deepcopy(encoder), decoder)

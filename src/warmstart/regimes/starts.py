@@ -193,8 +193,8 @@ class Architecture:
 
         config = config_of(self.base, self.dropout)
         if config.model_type == PAIRED:
-            return EncoderDecoder.of(auto_class("encoder-decoder").from_config(config).float())
-        body: nn.Module = AutoModel.from_config(config)
+            return EncoderDecoder.of(auto_class("encoder-decoder").from_config(config, trust_remote_code=False).float())
+        body: nn.Module = AutoModel.from_config(config, trust_remote_code=False)
         return freeze_buffers(without_pooler(body).float())
 
 

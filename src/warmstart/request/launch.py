@@ -7,8 +7,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pyarrow.parquet as pq
-
 from warmstart.data.tables.read import MEMORY, Table
 from warmstart.errors import UsageError, WarmstartError
 from warmstart.request import request as config
@@ -17,7 +15,7 @@ from warmstart.request.show import command_line
 from warmstart.request.understand import OwnRegimes, PreparedData, prepare_data
 from warmstart.results.record import Run
 from warmstart.runtime.distributed import world
-from warmstart.runtime.files import write_json
+from warmstart.runtime.files import TEMPORARY, write_json, write_parquet
 from warmstart.runtime.lock import locked
 from warmstart.types import Value
 
@@ -31,10 +29,10 @@ if TYPE_CHECKING:
 
 TABLE = "table.parquet"  # rows that were given in memory, so that a study of them can go on after a stop
 # What is in a folder before its request has been found to make sense.
-NOT_STARTED = {"request.json", "request.json.tmp", "lock", TABLE, f"{TABLE}.tmp"}
+NOT_STARTED = {"request.json", "lock", TABLE}
 CATALOGUE = "catalogue.csv"  # the demo writes its table beside its request
 # What is written after that, before the first measured step.
-PREPARED = NOT_STARTED | {"findings.json", "findings.json.tmp", "examples.parquet", "examples.parquet.tmp"}
+PREPARED = NOT_STARTED | {"findings.json", "examples.parquet"}
 
 
 @dataclass(frozen=True)
@@ -82,10 +80,8 @@ def restart(request: config.Request, folder: Path) -> Started:
 
 
 def _keep(table: Table, path: Path) -> None:
-    temporary = path.with_name(f"{path.name}.tmp")
     try:
-        pq.write_table(table.columns, temporary, compression="zstd")
-        temporary.replace(path)
+        write_parquet(path, table.columns, compression="zstd")
     except OSError as error:
         raise UsageError(f"{str(path)!r} cannot be written: {error.strerror}.", "choose another folder") from error
 
@@ -110,7 +106,7 @@ def resumable(folder: Path, model: str | None) -> config.Request:
 def check_vacant(folder: Path) -> None:
     """Raises UsageError where the folder holds anything but a request that came to nothing."""
     try:
-        names = {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
+        names = {entry.name for entry in folder.iterdir() if entry.suffix != TEMPORARY} if folder.is_dir() else set()
         there = folder.exists() and not folder.is_dir()
     except OSError as error:
         raise UsageError(
@@ -124,7 +120,7 @@ def check_vacant(folder: Path) -> None:
 
 def _release(folder: Path) -> None:
     """Take a claim back, unless something in the folder has been measured."""
-    if any(entry.name not in PREPARED for entry in folder.iterdir()):
+    if any(entry.name not in PREPARED and entry.suffix != TEMPORARY for entry in folder.iterdir()):
         return
     for entry in folder.iterdir():
         entry.unlink()

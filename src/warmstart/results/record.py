@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from warmstart.runtime.environment import Environment
-from warmstart.runtime.files import write_json
+from warmstart.runtime.files import write_json, write_parquet
 from warmstart.types import Array
 
 
@@ -145,9 +145,7 @@ def _columns(scores: Array) -> dict[str, Any]:
 
 
 def _write_columns(path: Path, columns: dict[str, Any]) -> None:
-    temporary = path.with_name(path.name + ".tmp")
-    pq.write_table(pa.table(columns), temporary)
-    temporary.replace(path)
+    write_parquet(path, pa.table(columns))
 
 
 def _read_columns(path: Path) -> tuple[Array, dict[str, list[Any]]]:

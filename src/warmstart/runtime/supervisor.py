@@ -16,6 +16,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
+from warmstart.runtime.files import write_json
+
 MAX_DEATHS = (signal.SIGKILL, signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT)  # of which nobody can have meant 'stop'
 MAX_RESTARTS = 2  # deaths at the same work, after which it is given up
 DEATHS_FILE = "died.json"
@@ -121,12 +123,7 @@ def _count(folder: Path, doing: str, name: str) -> int:
     path = folder / DEATHS_FILE
     counted = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     counted.setdefault(doing, []).append(name)
-    temporary = path.with_name(f"{DEATHS_FILE}.tmp")  # not by `record.write_json`, which would import numpy here
-    with temporary.open("w", encoding="utf-8") as file:
-        json.dump(counted, file, indent=1, ensure_ascii=False)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    write_json(path, counted)
     return len(counted[doing])
 
 

@@ -25,7 +25,7 @@ from warmstart.results.names import regime_of
 from warmstart.results.race_outcome import RaceOutcome, load_race
 from warmstart.results.term_swaps import ProbeResult
 from warmstart.runs.domain_shift import measure_domain_shift
-from warmstart.runtime.files import write_json
+from warmstart.runtime.files import write_json, write_parquet, write_text
 from warmstart.study import run_race as racing
 from warmstart.study.compare import load_comparison, run_comparison, save_comparison
 from warmstart.training.event import Event
@@ -137,9 +137,7 @@ def write_study(
         preferences=voted,
         probed=ProbeResult.load(folder / "probe.json"),
     )
-    temporary = folder / "report.html.tmp"
-    temporary.write_text(page, encoding="utf-8")
-    temporary.replace(folder / "report.html")
+    write_text(folder / "report.html", page)
     keep_winner(comparison, advice, folder)
     return Study(comparison, advice, folder, raced)
 
@@ -180,9 +178,7 @@ def save_examples(problem: Problem, path: Path) -> None:
         texts = [_source(text, schema.instruction or "") for text in test.texts]
     else:
         texts = [text[:LONGEST_EXAMPLE] for text in test.texts]
-    temporary = path.with_name(path.name + ".tmp")
-    pq.write_table(pa.table({"row": test.numbers, "text": texts}), temporary)
-    temporary.replace(path)
+    write_parquet(path, pa.table({"row": test.numbers, "text": texts}))
 
 
 def _source(text: str, instruction: str) -> str:

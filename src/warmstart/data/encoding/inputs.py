@@ -15,7 +15,7 @@ from warmstart.data.encoding.special_tokens import as_plain_text
 from warmstart.data.encoding.token_cache import Tokenization
 from warmstart.data.tables.disk_array import DiskArray
 from warmstart.data.tables.strings import BLOCK
-from warmstart.errors import MissingError
+from warmstart.runtime.load_pretrained import load_tokenizer
 from warmstart.types import Array
 
 
@@ -321,19 +321,7 @@ class Tokens(Inputs):
 
     @cached_property
     def tokenizer(self) -> Any:
-        from transformers import AutoTokenizer
-
-        try:
-            tokenizer = AutoTokenizer.from_pretrained(self.folder)
-        except (OSError, ValueError) as error:
-            raise MissingError(
-                f"the tokenizer of {self.folder} could not be loaded: {str(error).splitlines()[0]}",
-                "it needs a tokenizer.json; take a copy of the model that was saved with its tokenizer",
-            ) from error
-        except ImportError as error:  # Marian's, which has no other form
-            raise MissingError(
-                f"the tokenizer of {self.folder} needs the package sentencepiece.", "pip install sentencepiece"
-            ) from error
+        tokenizer = load_tokenizer(self.folder)
         if tokenizer.pad_token is None:  # GPT kinds: the padding is masked, so that any token will do
             tokenizer.pad_token = tokenizer.eos_token
         return tokenizer

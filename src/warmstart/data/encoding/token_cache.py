@@ -132,7 +132,7 @@ def _place(texts: Texts, reading: Tokenization) -> tuple[Path, int]:
 def _whole(folder: Path, shard: int, reading: Tokenization) -> bool:
     """Whether a shard is as it was written."""
     try:
-        facts = json.loads(_end(folder, shard).read_text())
+        facts = json.loads(_end(folder, shard).read_text(encoding="utf-8"))
         return all(
             _path(folder, shard, name).stat().st_size == facts[name] * kind.itemsize
             and _sizes(_path(folder, shard, name)).stat().st_size == facts["texts"] * np.dtype(np.int32).itemsize

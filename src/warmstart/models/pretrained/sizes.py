@@ -42,7 +42,7 @@ class SizedConfig:
     def __call__(self) -> nn.Module:
         from transformers import AutoModel
 
-        body: nn.Module = AutoModel.from_config(config_of_size(self))
+        body: nn.Module = AutoModel.from_config(config_of_size(self), trust_remote_code=False)
         body.pooler = None  # type: ignore[assignment]
         return body.float()
 
