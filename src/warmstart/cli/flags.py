@@ -81,21 +81,18 @@ def _named(command: Command) -> tuple[str, ...]:
 def _parameter(name: str) -> inspect.Parameter:
     """What typer makes a flag of: each may be left out, and is None then."""
     if name == CONFIG:
-        option, kind = (
-            typer.Option(None, "--config", help="YAML file with these settings (see `warmstart init`)."),
-            Path | None,
-        )
-        return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=option, annotation=kind)
+        option = typer.Option(None, "--config", help="YAML file with these settings (see `warmstart init`).")
+        return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=option, annotation=Path | None)
     each = SETTINGS[name]
     if name == "data":
-        option = typer.Argument(None, metavar="DATA", help=each.help)
+        option = typer.Argument(None, metavar="DATA", help=f"{each.setting.help} KEY=VALUE sets an option.")
     else:
         words = f"{flag(name)}/{flag('no_' + name)}" if each.negated else flag(name)
         number = not each.several and each.setting.quantity is None
         metavar = None if each.kind is bool else METAVARS.get(each.kind, "<str>") if number else "<str>"
         option = typer.Option(None, words, metavar=metavar, help=each.help)
-    kind: Any = bool | None if each.kind is bool else list[str] | None if each.setting.repeat else str | None
-    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=option, annotation=kind)
+    typed: Any = bool | None if each.kind is bool else list[str] | None if each.setting.repeat else str | None
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=option, annotation=typed)
 
 
 def request_from_flags(typed: Mapping[str, Any], command: Command) -> "Request":
