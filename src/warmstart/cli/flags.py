@@ -85,14 +85,14 @@ def _parameter(name: str) -> inspect.Parameter:
         return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=file, annotation=Path | None)
     each = SETTINGS[name]
     if name == "data":
-        option = typer.Argument(None, metavar="DATA", help=each.help)
+        option = typer.Argument(None, metavar="DATA", help=f"{each.setting.help} KEY=VALUE sets an option.")
     else:
         words = f"{flag(name)}/{flag('no_' + name)}" if each.negated else flag(name)
         number = not each.several and each.setting.quantity is None
         metavar = None if each.kind is bool else METAVARS.get(each.kind, "<str>") if number else "<str>"
         option = typer.Option(None, words, metavar=metavar, help=each.help)
-    kind: Any = bool | None if each.kind is bool else list[str] | None if each.setting.repeat else str | None
-    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=option, annotation=kind)
+    typed: Any = bool | None if each.kind is bool else list[str] | None if each.setting.repeat else str | None
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=option, annotation=typed)
 
 
 def request_from_flags(typed: Mapping[str, Any], command: Command) -> "Request":

@@ -10,7 +10,6 @@ from typing import Annotated, Literal
 from warmstart.settings.setting import (
     REPORTING,
     SEVERAL_RUNS,
-    TEXT_OUTPUT,
     TRAINING,
     TRAINING_COST,
     Command,
@@ -40,7 +39,7 @@ class DataSettings:
 
     data: Annotated[
         tuple[str, ...],
-        Setting("Files, a glob, a folder or a Hugging Face id. KEY=VALUE sets an option.", repeat=True),
+        Setting("Files, a glob, a folder or a Hugging Face id.", repeat=True),
     ]
 
 
@@ -54,7 +53,7 @@ class ColumnSettings:
     ] = None
     text: Annotated[
         tuple[str, ...],
-        Setting("Column to read. Repeat for several.", unset="all that can be read", repeat=True),
+        Setting("Columns to read.", unset="all that can be read", repeat=True),
     ] = ()
     group: Annotated[str | None, Setting("Column of groups. A group is never split between training and test.")] = None
     task: Annotated[TaskName | None, Setting("Task.", unset="recognized from the data")] = None
@@ -67,23 +66,21 @@ class ColumnSettings:
         str | None,
         Setting(
             "Instruction before each text to summarize, translate or describe.",
-            TEXT_OUTPUT,
             unset="a sentence for the task",
         ),
     ] = None
     fields: Annotated[
         tuple[str, ...],
-        Setting("Columns of the JSON object to write, separated by commas, instead of a target.", TEXT_OUTPUT),
+        Setting("Columns of the JSON object to write, instead of a target."),
     ] = ()
     schema: Annotated[
         str | None,
-        Setting("File with the JSON Schema of what is written.", TEXT_OUTPUT, unset="inferred from the data"),
+        Setting("File with the JSON Schema of what is written.", unset="inferred from the data"),
     ] = None
     long: Annotated[
         Long | None,
         Setting(
             "How to shorten long texts: keep head and tail, or (summarise only) summarize them in chunks.",
-            TEXT_OUTPUT,
             unset="head-tail",
         ),
     ] = None
@@ -111,12 +108,12 @@ class RegimeSettings:
 
     regime: Annotated[
         str | None,
-        Setting("Regime to train (see `warmstart regimes`), or auto for the one that a race recommends.", ("fit",)),
+        Setting("Regime to train (see `warmstart regimes`). auto: the one that a race recommends.", ("fit",)),
     ] = None
     regimes: Annotated[
         tuple[str, ...],
         Setting(
-            "Regimes to compare, separated by commas (see `warmstart regimes`).",
+            "Regimes to compare (see `warmstart regimes`).",
             SEVERAL_RUNS,
             unset="the usual ones for the task",
         ),
@@ -124,7 +121,7 @@ class RegimeSettings:
     base: Annotated[
         tuple[str, ...],
         Setting(
-            "Pretrained model: a folder, a Python package or a Hugging Face id. Repeat to compare several.",
+            "Pretrained models to compare: folders, Python packages or Hugging Face ids.",
             unset="the usual one for the task",
             repeat=True,
         ),
@@ -137,7 +134,7 @@ class RegimeSettings:
         int | None,
         Setting(
             "Number of weights of a model trained from scratch, such as 10M.",
-            TRAINING,
+            TRAINING_COST,
             unset="as many as the base",
             within=(1e4, 1e12),
             quantity="amount",
@@ -146,22 +143,22 @@ class RegimeSettings:
     corpus: Annotated[
         tuple[str, ...],
         Setting(
-            "Text files or tables from which hybrid learns the language. Repeat for several.",
-            TRAINING,
+            "Text files or tables from which hybrid learns the language.",
+            TRAINING_COST,
             unset="the training texts",
             repeat=True,
         ),
     ] = ()
     general_text: Annotated[
         str | None,
-        Setting("Text file or table on which to measure forgetting.", TRAINING, unset="text written by the base"),
+        Setting("Text file or table on which to measure forgetting.", TRAINING_COST, unset="text written by the base"),
     ] = None
     reduce_forgetting: Annotated[
         tuple[str, ...],
         Setting(
-            "Ways to reduce forgetting, separated by commas: replay, l2-sp, interpolation, or with a strength"
-            " replay=5%, l2-sp=100.",
-            TRAINING,
+            "Ways to reduce forgetting: replay, l2-sp, interpolation, or with a strength replay=5%, l2-sp=100.",
+            TRAINING_COST,
+            unset="none",
         ),
     ] = ()
 
@@ -173,7 +170,7 @@ class SampleSettings:
     rows: Annotated[
         tuple[int, ...] | Literal["auto"],
         Setting(
-            "Training rows to use, such as 1000 or 250,1000,4000, or auto for three or four sizes.",
+            "Training rows to use, such as 1000 or 250,1000,4000. auto: three or four sizes.",
             TRAINING_COST,
             unset="all",
             quantity="count",
@@ -181,7 +178,7 @@ class SampleSettings:
     ] = ()
     tokens: Annotated[
         tuple[int, ...],
-        Setting("Training tokens to use, such as 10M or 10M,50M.", TRAINING, unset="all", quantity="amount"),
+        Setting("Training tokens to use, such as 10M or 10M,50M.", TRAINING_COST, unset="all", quantity="amount"),
     ] = ()
     seeds: Annotated[
         int,
@@ -325,7 +322,7 @@ class ConstraintSettings:
     licence: Annotated[
         tuple[str, ...],
         Setting(
-            "Licenses that pretrained weights may have, separated by commas, such as apache-2.0,mit.",
+            "Licenses that pretrained weights may have, such as apache-2.0,mit.",
             TRAINING,
             unset="any",
         ),
@@ -344,7 +341,7 @@ class ConstraintSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PlanSettings:
+class DeviceSettings:
     """Device to plan for."""
 
     device: Annotated[
@@ -385,7 +382,7 @@ SETTINGS = declared(
     BudgetSettings,
     EffectSettings,
     ConstraintSettings,
-    PlanSettings,
+    DeviceSettings,
     RecordSettings,
     OfflineSettings,
 )

@@ -22,7 +22,6 @@ Commands = tuple[Command, ...]
 
 ALL: Commands = ("check", "plan", "compare", "advise", "fit")
 TRAINING_COST: Commands = ("plan", "compare", "advise", "fit")  # what changes how much a training takes
-TEXT_OUTPUT: Commands = ("check", "compare", "advise", "fit")  # what tasks that write text need
 TRAINING: Commands = ("compare", "advise", "fit")
 SEVERAL_RUNS: Commands = ("plan", "compare", "advise")  # several regimes, or several seeds
 REPORTING: Commands = ("compare", "advise")
@@ -82,28 +81,35 @@ class Declared:
 
     @property
     def help(self) -> str:
-        """Beside the flag: what it is; choices and default in brackets."""
-        unset = self.setting.unset or self._default_as_typed
-        notes = [", ".join(self.choices)] if self.choices and not self.several else []
-        notes += [f"default: {unset}"] if unset else []
-        return f"{self.setting.help} [{'; '.join(notes)}]" if notes else self.setting.help
+        """Beside the flag: what it is; how several are typed, the choices and the default in brackets."""
+        typed = ("repeatable" if self.setting.repeat else "comma-separated") if self.several else ""
+        return self._with_notes(typed, self._default_note)
+
+    @property
+    def doc(self) -> str:
+        """The same of a keyword argument, which holds several in a list."""
+        return self._with_notes(self._default_note)
 
     @property
     def remark(self) -> str:
         """Beside it in a YAML file, where the default itself is in sight."""
-        notes = [", ".join(self.choices)] if self.choices and not self.several else []
         empty = "null" if self.default is None else "empty" if self.default == () else ""
-        notes += [f"{empty}: {self.setting.unset}"] if self.setting.unset and empty else []
         only = f"For {self.commands[0]}. " if len(self.commands) == 1 else ""
-        return f"{only}{self.setting.help}" + (f" [{'; '.join(notes)}]" if notes else "")
+        return only + self._with_notes(f"{empty}: {self.setting.unset}" if self.setting.unset and empty else "")
+
+    def _with_notes(self, *notes: str) -> str:
+        choices = "" if self.several else ", ".join(self.choices)
+        said = "; ".join(note for note in (choices, *notes) if note)
+        return f"{self.setting.help} [{said}]" if said else self.setting.help
 
     @property
-    def _default_as_typed(self) -> str:
-        if self.default is None or self.default is False or self.default is MISSING or self.default == ():
+    def _default_note(self) -> str:
+        value = self.setting.unset or self.default
+        if value is None or value is False or value is MISSING or value == ():
             return ""
-        if self.default is True:
-            return "yes"
-        return f"{100 * self.default:g}%" if self.setting.quantity == "share" else f"{self.default}".removesuffix(".0")
+        if self.setting.quantity == "share":
+            value = f"{100 * value:g}%"
+        return f"default: {'yes' if value is True else str(value).removesuffix('.0')}"
 
 
 def declared(*groups: type[Any]) -> Mapping[str, Declared]:
