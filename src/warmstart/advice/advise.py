@@ -29,7 +29,8 @@ from warmstart.advice.phrases import (
 from warmstart.advice.ranking import MAX_CONFIDENCE, Ranking, rank_regimes
 from warmstart.quantities import capitalize_first, format_number, format_percent, round_to_two_digits
 from warmstart.results.bootstrap import FEWEST_SEEDS, rows_to_settle
-from warmstart.results.comparison import CONSTANT, Comparison, Row
+from warmstart.results.comparison import CONSTANT, Comparison
+from warmstart.results.rows import Row
 
 _MOST_IF_UNDECIDED = 0.75  # the best measured may lead in more draws, but not in enough to be called
 _PROBABLY = 0.8  # a verdict less sure than this says so in its first word

@@ -5,9 +5,10 @@ import shlex
 from collections.abc import Sequence
 
 from warmstart.quantities import parse_duration
-from warmstart.results.comparison import Comparison, Row
+from warmstart.results.comparison import Comparison
 from warmstart.results.names import LENGTH_MULTIPLIERS
 from warmstart.results.record import Run
+from warmstart.results.rows import Row
 from warmstart.settings.groups import DEFAULT_BUDGET
 
 MARGIN = 1.25  # of forecasts, which were too low at times

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from warmstart.results.bootstrap import holm
-from warmstart.results.comparison import CONSTANT, Comparison, Difference, Row
+from warmstart.results.comparison import CONSTANT, Comparison
+from warmstart.results.rows import Difference, Row
 
 MAX_CONFIDENCE_BY_SEEDS = {1: 0.8, 2: 0.9}  # the spread of seeds is unknown: no interval holds it
 MAX_CONFIDENCE = 0.99  # of what was measured on one split of one table

@@ -15,54 +15,16 @@ from warmstart.errors import UsageError, did_you_mean, join_phrases
 from warmstart.results.bootstrap import Resampled, resample
 from warmstart.results.calibration import Calibration, calibration
 from warmstart.results.constraints import Excluded
-from warmstart.results.forgetting_summary import ForgettingSummary, summarize_forgetting
+from warmstart.results.forgetting_summary import summarize_forgetting
 from warmstart.results.learning_curves import Crossover, Law, Transfer, best_scratch, crossover, law, transfers
 from warmstart.results.metrics import HIGHEST
 from warmstart.results.overfitting import Memorization, OverfittingGap, memorization, overfitting_gap
 from warmstart.results.record import Interval, Run
+from warmstart.results.rows import Difference, Row
 from warmstart.types import Array
 
 CONSTANT = "constant"
 _UNKNOWN = Interval(math.nan, math.nan)
-
-
-@dataclass(frozen=True)
-class Difference:
-    """Score of `a` minus score of `b`, turned so that positive means `a` is better."""
-
-    a: str
-    b: str
-    rows: int
-    difference: float
-    interval: Interval
-    p_a_better: float
-
-
-@dataclass(frozen=True)
-class Row:
-    """One regime at one number of training rows: the mean over its seeds."""
-
-    name: str
-    family: str  # "baseline" | "scratch" | "fine-tuned"
-    rows: int
-    score: float  # not a number where no seed came to a score
-    interval: Interval
-    seeds: tuple[int, ...]  # that the score is the mean of
-    lr: float | None  # the median, where seeds have their own
-    converged: bool  # every seed
-    failed: str | None  # why it cannot win: more than half of its seeds failed
-    latency_ms: float | None
-    disk_bytes: int
-    flops: float
-    seconds: float
-    seconds_range: tuple[float, float]  # fastest and slowest seed
-    peak_memory_bytes: int | None
-    trainable: int
-    total: int
-    bytes_saved: int
-    caveats: tuple[str, ...]
-    retention: ForgettingSummary | None = None  # None: nothing to forget, or not measured
-    start: str = "-"  # the base, or what else it starts from
 
 
 @dataclass(frozen=True)
@@ -155,9 +117,9 @@ class Comparison:
             "caveats": list(self.caveats),
             "excluded": [vars(each) for each in self.excluded],
             "mismatch": self.mismatch,
-            "regimes": [_row_json(row) | self._inherited_json(row.name) for row in self.table],
+            "regimes": [row.to_json() | self._inherited_json(row.name) for row in self.table],
             "differences": [
-                _difference_json(self.difference(a.name, b.name))
+                self.difference(a.name, b.name).to_json()
                 for a, b in combinations(ranked, 2)
                 if self.common_rows(a.name, b.name)
             ],
@@ -249,7 +211,7 @@ class Comparison:
 
     def _curve_json(self, name: str) -> dict[str, Any]:
         found = self.laws.get(name)
-        points = [_point_json(point) for point in self.curve(name)]
+        points = [point.point_to_json() for point in self.curve(name)]
         return {"regime": name, "points": points, "law": found.to_json() if found else None}
 
     @cached_property
@@ -364,54 +326,6 @@ def _why(failed: Sequence[Run], seeds: int) -> str:
 
 def _once(texts: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(texts))
-
-
-def _row_json(row: Row) -> dict[str, Any]:
-    return {
-        "name": row.name,
-        "family": row.family,
-        "start": row.start,
-        "score": _number(row.score),
-        "interval": [_number(bound) for bound in row.interval],
-        "seeds": list(row.seeds),
-        "rows": row.rows,
-        "lr": row.lr,
-        "converged": row.converged,
-        "failed": row.failed,
-        "latency_ms": row.latency_ms,
-        "disk_bytes": row.disk_bytes,
-        "cost": {
-            "flops": row.flops,
-            "seconds": row.seconds,
-            "seconds_range": list(row.seconds_range),
-            "peak_memory_bytes": row.peak_memory_bytes,
-            "trainable": row.trainable,
-            "total": row.total,
-            "bytes_saved": row.bytes_saved,
-        },
-        "caveats": list(row.caveats),
-        "retention": row.retention.to_json() if row.retention else None,
-    }
-
-
-def _point_json(point: Row) -> dict[str, Any]:
-    return {"rows": point.rows, "score": _number(point.score), "interval": [_number(b) for b in point.interval]}
-
-
-def _difference_json(found: Difference) -> dict[str, Any]:
-    return {
-        "a": found.a,
-        "b": found.b,
-        "rows": found.rows,
-        "difference": found.difference,
-        "interval": list(found.interval),
-        "p_a_better": found.p_a_better,
-    }
-
-
-def _number(value: float) -> float | None:
-    """JSON knows no 'not a number'."""
-    return value if math.isfinite(value) else None
 
 
 def _version() -> str:
