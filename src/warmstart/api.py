@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from warmstart.inference.predict import TrainedModel
-    from warmstart.planning.forecast import RegimeForecast
+    from warmstart.planning.forecast import PlanResult
     from warmstart.reporting.blind import Preference
     from warmstart.request.understand import OwnRegimes
     from warmstart.results.term_swaps import ProbeResult
@@ -107,17 +107,17 @@ def check(data: Data, target: str | None = None, **settings: Unpack[CheckSetting
 @with_settings("plan")
 def plan(
     data: Data, target: str | None = None, *, quiet: bool = False, **settings: Unpack[PlanSettings]
-) -> "tuple[RegimeForecast, ...]":
+) -> "PlanResult":
     """Estimate what each regime takes before any training: weights, FLOPs, memory, time, disk, energy and money.
 
-    Parameters as of `compare`. Gives one `RegimeForecast` for each regime: `seconds` and `flops` are of all its runs,
-    `peak_memory_bytes` of one process, `money` in US dollars.
+    Parameters as of `compare`. The `PlanResult` holds one `RegimeForecast` for each regime: `seconds` and `flops` are
+    of all its runs, `peak_memory_bytes` of one process, `money` in US dollars.
 
     >>> [f.regime for f in plan("prices.csv", "price", device="h100") if f.fits is False]  # doctest: +SKIP
     []
     """
     request, table = _asked("plan", data, target, settings)
-    return run_with_status(plan_steps(request, table), quiet).forecasts
+    return run_with_status(plan_steps(request, table), quiet)
 
 
 @with_settings("compare")

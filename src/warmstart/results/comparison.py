@@ -10,11 +10,14 @@ from statistics import fmean, median
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from warmstart.errors import UsageError, did_you_mean, join_phrases
 from warmstart.results.bootstrap import Resampled, resample
 from warmstart.results.calibration import Calibration, calibration
+from warmstart.results.comparison_table import comparison_display, comparison_table
 from warmstart.results.constraints import Excluded
+from warmstart.results.display import Display, Tabular
 from warmstart.results.forgetting_summary import summarize_forgetting
 from warmstart.results.learning_curves import Crossover, Law, Transfer, best_scratch, crossover, law, transfers
 from warmstart.results.metrics import HIGHEST
@@ -27,8 +30,8 @@ CONSTANT = "constant"
 _UNKNOWN = Interval(math.nan, math.nan)
 
 
-@dataclass(frozen=True)
-class Comparison:
+@dataclass(frozen=True, repr=False)
+class Comparison(Tabular):
     """Every run of a study, and what can be said of them."""
 
     runs: tuple[Run, ...]
@@ -96,6 +99,13 @@ class Comparison:
     def drawn(self, names: Sequence[str], rows: int) -> Array:
         """[draws, names]: each score under the same draws of test rows and seeds, turned so that more is better."""
         return np.stack([turned.draws for turned in self._turned(names, rows)], axis=1)
+
+    def to_table(self) -> pa.Table:
+        """One line for each regime, best first: its mean score over seeds with a 95 % interval, and its cost."""
+        return comparison_table(self.table)
+
+    def _display(self) -> Display:
+        return comparison_display(self)
 
     def to_json(self) -> dict[str, Any]:
         """The public `comparison.json`."""

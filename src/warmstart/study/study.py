@@ -21,8 +21,9 @@ from warmstart.regimes.regimes import NO_BASE_NEEDED, WITHOUT_TRAINING
 from warmstart.reporting.render import render
 from warmstart.reporting.votes import preferences
 from warmstart.results.comparison import Comparison
+from warmstart.results.display import Display, Tabular
 from warmstart.results.names import regime_of
-from warmstart.results.race_outcome import RaceOutcome, load_race
+from warmstart.results.race_outcome import RaceOutcome, load_race, race_display
 from warmstart.results.term_swaps import ProbeResult
 from warmstart.runs.domain_shift import measure_domain_shift
 from warmstart.runtime.files import write_json, write_parquet, write_text
@@ -35,7 +36,7 @@ LONGEST_SOURCE = 8_000  # of one that is answered: a person judges answers by it
 
 
 @dataclass(frozen=True, repr=False)
-class Study:
+class Study(Tabular):
     """A comparison with the advice drawn from it, and where both are."""
 
     comparison: Comparison
@@ -43,9 +44,17 @@ class Study:
     folder: Path
     raced: RaceOutcome | None = None  # None: everything was compared
 
-    def __repr__(self) -> str:
-        """The answer, as a notebook shows it."""
-        return f"{self.advice.verdict}: {self.advice.reason} See {self.folder / 'report.html'}."
+    def to_table(self) -> pa.Table:
+        """That of the comparison: one line for each regime that was measured, best first."""
+        return self.comparison.to_table()
+
+    def _display(self) -> Display:
+        """The verdict, then the table; after a race, that of what is estimated for all rows."""
+        measured = self.comparison._display()
+        shown = race_display(self.raced) if self.raced else measured
+        next_step = f"Next: {self.advice.next_step}"
+        notes = (f"{measured.headline}.", *shown.notes, next_step, f"Report: {self.folder / 'report.html'}")
+        return replace(shown, headline=f"{self.advice.verdict}: {self.advice.reason}", notes=notes)
 
 
 def run_study(

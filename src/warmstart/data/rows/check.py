@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pyarrow as pa
 
 from warmstart.data.rows.duplicates import Duplicates, find_duplicates, shared_across_split
 from warmstart.data.rows.examples import BadRows, UsableRows, find_usable_rows, join_columns
@@ -22,6 +23,7 @@ from warmstart.data.tables.cells import blank, constant, each_text, likely_separ
 from warmstart.data.tables.read import Table
 from warmstart.data.tables.strings import ArrowColumn, Texts
 from warmstart.errors import InputError, count_phrase, join_phrases, shorten
+from warmstart.results.display import Display, Tabular, table_of_rows
 from warmstart.types import Array
 
 COMPARED_BYTES = 1 << 16  # of a document, in the search for copies: its words are held in memory
@@ -33,8 +35,18 @@ LENGTH_QUANTILES = {"min": 0, "p10": 10, "p25": 25, "median": 50, "p75": 75, "p9
 LEAK_SHARE = 0.9  # of the rows whose text names their own target
 
 
-@dataclass(frozen=True)
-class CheckResult:
+FINDING_COLUMNS: dict[str, pa.DataType] = {
+    "severity": pa.string(),
+    "kind": pa.string(),
+    "message": pa.string(),
+    "count": pa.int64(),
+    "rows": pa.list_(pa.int64()),
+    "hint": pa.string(),
+}
+
+
+@dataclass(frozen=True, repr=False)
+class CheckResult(Tabular):
     """What was recognised and found."""
 
     rows: int
@@ -50,6 +62,20 @@ class CheckResult:
     def usable(self) -> bool:
         """Whether it could be trained on as it is."""
         return not any(finding.severity == "error" for finding in self.findings)
+
+    def to_table(self) -> pa.Table:
+        """One line for each finding, errors first; rows are numbered from 1, and only the first are named."""
+        return table_of_rows([vars(finding) for finding in self.findings], FINDING_COLUMNS)
+
+    def _display(self) -> Display:
+        usable = "ready to train" if self.usable else "cannot be trained on"
+        target = f" of {self.schema.target!r}" if self.schema.target else ""
+        read = join_phrases(self.schema.text, quote=True)
+        headline = f"{self.rows:,} rows, {usable}; task: {self.schema.task}{target} from {read}"
+        lines = [(each.severity, each.message, each.hint) for each in self.findings]
+        parts = ", ".join(f"{n:,} {part}" for part, n in self.split.items())
+        notes = (*self.schema.notes, *((f"split: {parts}",) if parts else ()))
+        return Display(headline, ("finding", "message", "hint") if lines else (), tuple(lines), notes, numbers=False)
 
 
 def find_problems(
