@@ -10,10 +10,10 @@ import numpy as np
 
 from warmstart.data.rows.values import ReadColumns, read_columns
 from warmstart.data.schema import conversations
-from warmstart.data.schema.cell_values import spell
+from warmstart.data.schema.cell_values import read_numbers, spell
 from warmstart.data.schema.schema import CORPUS, TEXT_OUT, Schema
 from warmstart.data.schema.structured import dump_json, misfit, parse_objects
-from warmstart.data.tables.cells import as_labels, as_numbers, as_text, each_text
+from warmstart.data.tables.cells import as_labels, as_text, each_text
 from warmstart.data.tables.json_files import json_error_message
 from warmstart.data.tables.read import Table
 from warmstart.data.tables.strings import Texts, cell_blocks, is_contiguous
@@ -250,7 +250,7 @@ def _find_bad_rows(table: Table, schema: Schema, texts: Texts, targets: Array) -
     column, has = table.columns[schema.target], f"column {schema.target!r} has"
     empty = texts.sizes() == 0
     if schema.task == "regression":
-        unparsed = as_numbers(column)[1]
+        unparsed = read_numbers(table, schema.target, schema.target_column)[1]
         values = as_text(column) if unparsed.any() else []
         found = [
             _bad(
@@ -302,7 +302,7 @@ def _read_targets(table: Table, schema: Schema) -> Array:
     """float64 [n] with NaN, or object [n] with None, where a target is missing."""
     column = table.columns[schema.target]
     if schema.task == "regression":
-        return as_numbers(column)[0]
+        return read_numbers(table, schema.target, schema.target_column)[0]
     targets = np.empty(len(column), dtype=object)
     if schema.multi_label:
         for i, labels in enumerate(as_labels(column, schema.separator)):

@@ -19,7 +19,7 @@ from warmstart.types import Array
 class ColumnValues(Mapping[str, Values]):
     """The typed values of the columns that are read, by name. Rows are only picked out when a column is asked for.
 
-    >>> import numpy as np
+    >>> from warmstart.data.tables.strings import Texts
     >>> lamps = ColumnValues({"price": np.array([10.0, np.nan, 5.0]), "color": Texts.of(["red", "", "blue"])})
     >>> some = lamps.take(np.array([2, 0]))
     >>> some["price"].tolist(), list(some["color"])

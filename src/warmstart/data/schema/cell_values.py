@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from warmstart.data.schema.amounts import NumberFormat, parse_amount
 from warmstart.data.schema.columns import Column
 from warmstart.data.schema.dates import seconds
-from warmstart.data.tables.cells import each_text
+from warmstart.data.tables.cells import as_numbers, each_text
 from warmstart.data.tables.formats import NA_MARKS, NUMBER
 from warmstart.data.tables.read import Table
 from warmstart.data.tables.strings import BLOCK, ArrowColumn, Cells, Texts, cell_blocks, is_contiguous
@@ -44,6 +44,13 @@ def cells_of(table: Table, column: Column) -> ArrowColumn:
     """The cells of a column from which `read_cells` reads it: as they are written where that matters."""
     typed = column.kind in ("number", "boolean", "datetime") and column.decimal_mark == "."
     return table.columns[column.name] if typed else table.as_written(column.name)
+
+
+def read_numbers(table: Table, name: str, column: Column | None) -> tuple[Array, Array]:
+    """(float64 [n], NaN where missing; bool [n], what is there but no number), written as `column` says."""
+    if column is None:
+        return as_numbers(table.columns[name])
+    return _read(table.as_written(name), column, "number")
 
 
 def _read(cells: ArrowColumn, column: Column, kind: str) -> tuple[Array, Array]:

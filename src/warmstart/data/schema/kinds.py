@@ -56,11 +56,11 @@ def _as_asked(found: Column, kind: ColumnKind, how: str, table: Table) -> Column
     if kind == found.kind and not how:
         return found
     if kind == "number":
-        form = number_format(_counts(written)) if pa.types.is_large_string(written.type) else None
+        form = number_format(count_cells(written)) if pa.types.is_large_string(written.type) else None
         mark: DecimalMark = "," if how == "," or (not how and form and form.decimal_mark == ",") else "."
         return Column(found.name, "number", decimal_mark=mark, unit=form.unit if form else "")
     if kind == "datetime":
-        orders = date_orders(_counts(written), 0.0) if pa.types.is_large_string(written.type) else ()
+        orders = date_orders(count_cells(written), 0.0) if pa.types.is_large_string(written.type) else ()
         order: DateOrder = next((each for each in get_args(DateOrder) if each == how), (*orders, "ymd")[0])
         return _with_days(Column(found.name, "datetime", date_order=order), written)
     return Column(found.name, "boolean", spelling=("1", "0") if found.kind == "number" else ("true", "false"))
@@ -94,15 +94,15 @@ def infer_column(name: str, cells: ArrowColumn) -> Column:
 
 
 def _of_texts(name: str, cells: ArrowColumn) -> Column:
-    first = _counts(cells.slice(0, FIRST_CELLS))
+    first = count_cells(cells.slice(0, FIRST_CELLS))
     if first:
         for find in (_boolean, _number, _date):
-            if find(name, first) and (found := find(name, _counts(cells))):
+            if find(name, first) and (found := find(name, count_cells(cells))):
                 return _with_days(found, cells) if found.kind == "datetime" else found
     return Column(name, _words(cells))
 
 
-def _counts(cells: ArrowColumn) -> Counter[str]:
+def count_cells(cells: ArrowColumn) -> Counter[str]:
     """How often each text occurs, without blank space around it and without marks for missing cells."""
     counts: Counter[str] = Counter()
     for block in cell_blocks(cells):

@@ -50,19 +50,23 @@ class Schema:
     long: Long = "head-tail"  # of a text-out task, what becomes of a text that does not fit
     # how each column of `text` is read, in the same order; () for tasks of language, whose columns are all text
     columns: tuple[Column, ...] = ()
+    target_column: Column | None = None  # of a target with units, thousands separators or decimal commas; else None
 
     def column(self, name: str) -> Column:
         """How a column is read: as text where nothing else is known, as of models of earlier versions."""
         return next((column for column in self.columns if column.name == name), Column(name, "text"))
 
     def to_json(self) -> dict[str, Any]:
-        return {**asdict(self), "columns": [column.to_json() for column in self.columns]}
+        target = self.target_column.to_json() if self.target_column else None
+        return {**asdict(self), "columns": [column.to_json() for column in self.columns], "target_column": target}
 
     @classmethod
     def from_json(cls, known: Mapping[str, Any]) -> "Schema":
         """The schema that was written as JSON, also by a version that knew no kinds of columns."""
         said: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in known.items()}
         said["columns"] = tuple(map(Column.from_json, known.get("columns", ())))
+        target = known.get("target_column")
+        said["target_column"] = Column.from_json(target) if target else None
         return cls(**said)
 
     @property
