@@ -76,7 +76,7 @@ def as_html(shown: Display) -> str:
 
 def as_text(shown: Display) -> str:
     """The same for a terminal: columns as wide as what stands in them."""
-    lines = [tuple(_printable(cell)[:MAX_CELL] for cell in line) for line in (shown.columns, *shown.lines[:MAX_LINES])]
+    lines = [tuple(_shortened(_printable(cell)) for cell in line) for line in (shown.columns, *shown.lines[:MAX_LINES])]
     widths = [max(map(len, cells)) for cells in zip(*lines, strict=True)]
     table = []
     for line in lines if shown.columns else ():
@@ -86,6 +86,10 @@ def as_text(shown: Display) -> str:
         ]
         table.append("  ".join(cells).rstrip())
     return "\n".join([_printable(shown.headline), *table, *map(_printable, (*_more(shown), *shown.notes))])
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= MAX_CELL else f"{text[: MAX_CELL - 1]}…"
 
 
 def _more(shown: Display) -> tuple[str, ...]:
