@@ -19,10 +19,12 @@ from warmstart.data.rows.check import find_problems
 from warmstart.data.rows.examples import write_texts
 from warmstart.data.rows.split import Rows, make_rows, split
 from warmstart.data.rows.values import read_columns
+from warmstart.data.schema.columns import parse_kinds
 from warmstart.data.schema.infer import infer_schema
 from warmstart.data.schema.schema import ColumnChoices, Schema
 from warmstart.data.tables.read import Table, read_table, table_of
 from warmstart.data.tables.strings import Texts
+from warmstart.errors import UsageError
 from warmstart.inference.model_store import StoredModel
 from warmstart.inference.predict import TrainedModel
 from warmstart.tasks.tasks import task_for
@@ -286,3 +288,21 @@ def test_values_follow_their_rows() -> None:
         assert isinstance(weights, np.ndarray) and isinstance(shops, Texts)
         assert weights.tolist() == (part.numbers - 1.0).tolist()
         assert list(shops) == [("a", "b", "")[(number - 1) % 3] for number in part.numbers.tolist()]
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ("shop=categry", "'categry' is no kind of column"),
+        ("shop", "--column shop names no kind"),
+        ("shop=datetime:xyz", "'xyz' is not known"),
+        ("shup=category", "there is no column 'shup'"),
+        ("price=category", "--column says how 'price' is read, but it is not an input"),
+        ("shop=number", "no cell of column 'shop' can be read as number"),
+    ],
+)
+def test_a_kind_that_cannot_be_is_refused(asked: str, said: str) -> None:
+    rows = table(shop=["a", "b"] * (N // 2))
+    with pytest.raises(UsageError) as raised:
+        infer_schema(rows, ColumnChoices("price", kinds=parse_kinds([asked])))
+    assert said in raised.value.message and raised.value.hint
