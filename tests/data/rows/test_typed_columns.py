@@ -81,7 +81,7 @@ def trained(rows: Table, schema: Schema) -> TrainedModel:
     task = task_for(schema, splits)
     fitted = fit_linear(task, splits.train).baseline
     again = Schema.from_json(json.loads(json.dumps(schema.to_json())))  # as it is stored
-    return TrainedModel(StoredModel(fitted, task, again, {}, "linear"), Path())
+    return TrainedModel(StoredModel(fitted, None, task, again, {}, "linear"), Path())
 
 
 DAYS = st.dates(date(1970, 1, 1), date(2100, 1, 1))
