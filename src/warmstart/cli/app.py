@@ -223,7 +223,7 @@ def probe(
 @app.command(cls=SectionedCommand)
 def report(
     folder: Folder,
-    examples: options.Examples = True,
+    examples: options.ShowExamples = True,
     pairs: options.Pairs = None,
     votes: options.Votes = None,
 ) -> None:

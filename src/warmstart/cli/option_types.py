@@ -39,7 +39,7 @@ Swap = Annotated[Path, typer.Option("--swap", help="CSV file without a header, t
 SwapRows = Annotated[str | None, typer.Option("--data", help="Rows in which to swap. [default: the study's test rows]")]
 
 # of report
-Examples = Annotated[bool, typer.Option("--examples/--no-examples", help="Show texts of test rows.")]
+ShowExamples = Annotated[bool, typer.Option("--examples/--no-examples", help="Show texts of test rows.")]
 Pairs = Annotated[
     str | None,
     typer.Option(
