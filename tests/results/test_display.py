@@ -19,7 +19,7 @@ from warmstart.data.schema.schema import ColumnChoices
 from warmstart.data.tables.read import table_of
 from warmstart.errors import MissingError
 from warmstart.planning.forecast import PlanResult, RegimeForecast
-from warmstart.results.display import MAX_LINES, Display, Tabular, as_html, as_text
+from warmstart.results.display import MAX_LINES, Display, Tabular, display_as_html, display_as_text
 from warmstart.results.race_outcome import RaceForecast, RaceOutcome
 from warmstart.results.record import Interval
 from warmstart.study.study import Study
@@ -147,8 +147,8 @@ def test_findings_are_a_table_even_without_any() -> None:
 def test_long_tables_are_cut_and_counted() -> None:
     lines = tuple((str(i), "x" * 300) for i in range(MAX_LINES + 7))
     long = Display("many", ("n", "words"), lines)
-    assert "7 more in to_table()." in as_text(long) and as_html(long).count("<tr>") == MAX_LINES + 1
-    assert max(map(len, as_text(long).splitlines())) < 100
+    assert "7 more in to_table()." in display_as_text(long) and display_as_html(long).count("<tr>") == MAX_LINES + 1
+    assert max(map(len, display_as_text(long).splitlines())) < 100
 
 
 def test_without_pandas_a_frame_is_refused_with_what_to_do() -> None:

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Annotated, NoReturn, cast
 
 import typer
 
+from warmstart.cli import option_types as options
 from warmstart.cli import process
 from warmstart.cli.flags import SectionedCommand, command_options
+from warmstart.cli.option_types import DryRun, Folder, Json, Out, Quiet
 from warmstart.errors import UsageError, did_you_mean
 from warmstart.request.show import command_line, commented_yaml
 from warmstart.runtime import supervisor as supervise
 from warmstart.runtime.distributed import world
-from warmstart.settings.groups import SETTINGS
 
 if TYPE_CHECKING:
     from warmstart.data.rows.check import CheckResult
@@ -34,14 +35,6 @@ app = typer.Typer(
     rich_markup_mode=None,
     help="Train from scratch, fine-tune, or both? Find out on your own data, then ship the winner.",
 )
-
-Code = Annotated[str | None, typer.Option("--model", help=SETTINGS["model"].help)]
-Offline = Annotated[bool | None, typer.Option("--offline", help=SETTINGS["offline"].help)]
-Out = Annotated[Path, typer.Option("--out", help="Folder to write.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Check everything and print the full command, then stop.")]
-Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a run or a study.")]
 
 
 def _print_version(asked: bool) -> None:
@@ -188,12 +181,10 @@ def fit(out: Out, request: "Request", json_: Json = False, quiet: Quiet = False,
 @app.command(cls=SectionedCommand)
 def predict(
     folder: Folder,
-    data: Annotated[list[str], typer.Argument(metavar="DATA", help="Rows with the columns that the model reads.")],
-    out: Annotated[
-        Path | None, typer.Option("--out", help="A .csv, .jsonl or .parquet file. [default: CSV to stdout]")
-    ] = None,
-    model: Code = None,
-    offline: Offline = None,
+    data: options.NewRows,
+    out: options.Predictions = None,
+    model: options.Code = None,
+    offline: options.Offline = None,
     quiet: Quiet = False,
 ) -> None:
     """Predict new rows with a run or the winner of a study."""
@@ -211,17 +202,11 @@ def predict(
 @app.command(cls=SectionedCommand)
 def chat(
     folder: Folder,
-    system: Annotated[str | None, typer.Option("--system", help="System prompt.")] = None,
-    temperature: Annotated[
-        float,
-        typer.Option("--temperature", help="Sampling temperature. 0 takes the likeliest token.", min=0.0, max=5.0),
-    ] = 0.0,
-    top_p: Annotated[
-        float,
-        typer.Option("--top-p", help="Sample among the likeliest tokens of this total probability.", min=0.01, max=1.0),
-    ] = 1.0,
-    most: Annotated[int, typer.Option("--max-tokens", help="Longest answer in tokens.", min=1)] = 256,
-    seed: Annotated[int, typer.Option("--seed", help="Seed for sampling.")] = 0,
+    system: options.System = None,
+    temperature: options.Temperature = 0.0,
+    top_p: options.TopP = 1.0,
+    most: options.MaxTokens = 256,
+    seed: options.SamplingSeed = 0,
 ) -> None:
     """Chat with a model that was trained to write.
 
@@ -239,13 +224,9 @@ def chat(
 @app.command(cls=SectionedCommand)
 def probe(
     folder: Folder,
-    swap: Annotated[
-        Path, typer.Option("--swap", help="CSV file without a header, two terms per line, such as he,she.")
-    ],
-    data: Annotated[
-        str | None, typer.Option("--data", help="Rows in which to swap. [default: the study's test rows]")
-    ] = None,
-    model: Code = None,
+    swap: options.Swap,
+    data: options.SwapRows = None,
+    model: options.Code = None,
     json_: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -264,17 +245,9 @@ def probe(
 @app.command(cls=SectionedCommand)
 def report(
     folder: Folder,
-    examples: Annotated[bool, typer.Option("--examples/--no-examples", help="Show texts of test rows.")] = True,
-    pairs: Annotated[
-        str | None,
-        typer.Option(
-            "--pairs",
-            help="Two regimes such as full,lora, or one and reference: write DIR/blind.html, to judge answers blind.",
-        ),
-    ] = None,
-    votes: Annotated[
-        Path | None, typer.Option("--votes", help="File votes.json from such a page: add its votes to the study.")
-    ] = None,
+    examples: options.ShowExamples = True,
+    pairs: options.Pairs = None,
+    votes: options.Votes = None,
 ) -> None:
     """Write the HTML report again, or a page for blind votes."""
     from warmstart import api
@@ -305,7 +278,7 @@ def runs(folder: Folder, json_: Json = False) -> None:
 
 
 @app.command(cls=SectionedCommand)
-def resume(folder: Folder, model: Code = None, quiet: Quiet = False, json_: Json = False) -> None:
+def resume(folder: Folder, model: options.Code = None, quiet: Quiet = False, json_: Json = False) -> None:
     """Resume a study or a run that was stopped.
 
     Finished runs are not repeated.

@@ -52,10 +52,10 @@ class Tabular:
         return self.to_table().to_pandas()
 
     def _repr_html_(self) -> str:
-        return as_html(self._display())
+        return display_as_html(self._display())
 
     def __repr__(self) -> str:
-        return as_text(self._display())
+        return display_as_text(self._display())
 
 
 def table_of_rows(rows: Sequence[Mapping[str, Any]], types: Mapping[str, pa.DataType]) -> pa.Table:
@@ -63,7 +63,7 @@ def table_of_rows(rows: Sequence[Mapping[str, Any]], types: Mapping[str, pa.Data
     return pa.table({name: pa.array([row.get(name) for row in rows], kind) for name, kind in types.items()})
 
 
-def as_html(shown: Display) -> str:
+def display_as_html(shown: Display) -> str:
     """A fragment of HTML with the headline first."""
     parts = [f'<p style="margin:4px 0"><strong>{_html(shown.headline)}</strong></p>']
     if shown.columns:
@@ -74,7 +74,7 @@ def as_html(shown: Display) -> str:
     return f"<div>{''.join(parts)}</div>"
 
 
-def as_text(shown: Display) -> str:
+def display_as_text(shown: Display) -> str:
     """The same for a terminal: columns as wide as what stands in them."""
     lines = [tuple(_shortened(_printable(cell)) for cell in line) for line in (shown.columns, *shown.lines[:MAX_LINES])]
     widths = [max(map(len, cells)) for cells in zip(*lines, strict=True)]
