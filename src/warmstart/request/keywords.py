@@ -41,6 +41,10 @@ class _CheckPlanCompareAdviseFit(TypedDict, total=False):
     """How to shorten long texts: keep head and tail, or (summarise only) summarize them in chunks. [head-tail, chunks;
     default: head-tail]
     """
+    column: str | Sequence[str]
+    """NAME=KIND, how a column is read: text, number, category, boolean or datetime. [default: by how its cells are
+    written]
+    """
     max_length: int
     """Tokens to read of each text. [default: 256]"""
     drop_bad_rows: bool

@@ -93,7 +93,7 @@ class ReadingSettings:
     column: Annotated[
         tuple[str, ...],
         Setting(
-            "NAME=KIND, how a column is read: text, number, category, boolean or datetime. Repeat for several.",
+            "NAME=KIND, how a column is read: text, number, category, boolean or datetime.",
             unset="by how its cells are written",
             repeat=True,
         ),
