@@ -27,7 +27,7 @@ from warmstart.data.encoding.inputs import Tokens
 from warmstart.data.encoding.language import Conversations
 from warmstart.data.rows.split import Rows, Splits, split
 from warmstart.data.schema.conversations import write_prompt
-from warmstart.data.tables.read import table_of
+from warmstart.data.tables.in_memory import table_of
 from warmstart.errors import UsageError
 from warmstart.inference.model_store import load_model
 from warmstart.models.layers import layers, repeated_blocks

@@ -9,7 +9,7 @@ os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 if TYPE_CHECKING:
     from warmstart.api import advise, check, compare, fit, load, plan, read, report, resume
-    from warmstart.data.tables.read import table_of
+    from warmstart.data.tables.in_memory import table_of
     from warmstart.errors import InputError, MissingError, TrainingError, UsageError, WarmstartError
 
 

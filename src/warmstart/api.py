@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from warmstart.data.rows.check import CheckResult
 from warmstart.data.rows.findings import Finding
 from warmstart.data.schema.infer import infer_schema
-from warmstart.data.tables.read import InMemory, Table, is_in_memory, table_of
+from warmstart.data.tables.in_memory import InMemory, given, table_of
+from warmstart.data.tables.read import Table
 from warmstart.data.tables.read import read_table as read_files
 from warmstart.errors import UsageError
 from warmstart.request import request as config
@@ -78,7 +79,7 @@ __all__ = [
     "vote",
 ]
 
-Data = str | Path | Sequence[str | Path] | InMemory | Table
+Data = str | Path | Sequence[str | Path] | Sequence[Mapping[str, Any]] | InMemory | Table
 
 
 def read(source: str | Path | Sequence[str | Path], *, offline: bool = False) -> Table:
@@ -190,7 +191,7 @@ def probing(
     from warmstart.data.rows.term_swaps import read_pairs
 
     pairs = read_pairs(Path(swap))
-    files, table = _given(data) if data is not None else ((), None)
+    files, table = given(data) if data is not None else ((), None)
     if files and table is None:
         table = read_files(files)
 
@@ -282,25 +283,10 @@ def _facts(path: Path) -> list[dict[str, Any]]:
     return found
 
 
-def _given(data: Data) -> tuple[tuple[str, ...], Table | None]:
-    """Names of files, and the table where it was given itself. Raises UsageError for what is neither."""
-    if isinstance(data, str | Path):
-        return (str(data),), None
-    if isinstance(data, Table) or is_in_memory(data):
-        table = data if isinstance(data, Table) else table_of(data)
-        return table.files, table
-    if isinstance(data, Sequence) and all(isinstance(each, str | Path) for each in data):
-        return tuple(map(str, data)), None
-    raise UsageError(
-        f"data is a {type(data).__name__}, which is neither files nor columns.",
-        "give a path, several paths, a DataFrame, or a mapping of column names to lists",
-    )
-
-
 def _asked(
     command: Command, data: Data, target: str | None, settings: Mapping[str, Any]
 ) -> tuple[config.Request, Table | None]:
     """The request that keyword arguments make, and the table if it was given as one."""
-    files, table = _given(data)
+    files, table = given(data)
     values = {key: parse_value(key, value) for key, value in settings.items()}
     return config.from_mapping(values | {"command": command, "data": files, "target": target}), table

@@ -365,16 +365,17 @@ def _effect(found: "Estimate") -> str:
 
 def show_predictions(trained: "TrainedModel", table: "Table", path: Path | None, quiet: bool) -> None:
     """Write one row for each row of the table: its number and what was predicted."""
-    texts = trained.texts_of(table)
+    new = trained.rows_of(table)
     if not quiet:
         what = ": bits per byte of each text, of which less is likelier" if trained.stored.task.name in CORPUS else ""
         print_status(f"predicting with `{trained.regime}` ({trained.folder}){what}")
-    empty = [number for number, text in enumerate(texts, 1) if not text]
-    if empty and not quiet:
-        print_status(f"{table.rows(empty)}: nothing to read, so what is predicted there means little.")
-    numbered: Iterator[dict[str, Any]] = ({"row": i} | row for i, row in enumerate(trained.stream(texts), 1))
+    for reason in () if quiet else dict.fromkeys(new.reasons.values()):
+        rows = [i + 1 for i, each in sorted(new.reasons.items()) if each == reason]
+        print_status(f"{table.rows(rows)}: {reason}, so there is no prediction.")
+    none = {"reason": None} if new.reasons else {}
+    numbered: Iterator[dict[str, Any]] = ({"row": i} | none | row for i, row in enumerate(trained.stream(new), 1))
     if not quiet and not (path is None and sys.stdout.isatty()):  # there, the rows themselves say how far it is
-        numbered = count_rows(numbered, len(texts))
+        numbered = count_rows(numbered, len(new.texts))
     if path is None:
         as_csv(numbered, sys.stdout)
         return

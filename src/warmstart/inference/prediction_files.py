@@ -1,6 +1,7 @@
 """Write: predictions as a file that other programs read."""
 
 import csv
+import itertools
 import json
 import math
 import time
@@ -50,7 +51,7 @@ def _written(rows: Iterator[dict[str, Any]], path: Path, suffix: str) -> None:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        pq.write_table(pa.Table.from_pylist(list(rows)), path)
+        pq.write_table(pa.Table.from_pylist(list(alike(rows))), path)
         return
     with path.open("w", newline="", encoding="utf-8") as file:
         if suffix == ".csv":
@@ -59,11 +60,24 @@ def _written(rows: Iterator[dict[str, Any]], path: Path, suffix: str) -> None:
             file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
 
 
+def alike(rows: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """The same rows, all with the keys of the first that has a prediction, in its order; after that, as they come."""
+    rest, early = iter(rows), list[dict[str, Any]]()
+    for row in rest:
+        early.append(row)
+        if row.get("reason") is None:
+            break
+    last = {"reason"} & set(early[-1] if early else ())
+    columns = [*(key for key in early[-1] if key not in last), *last] if early else []
+    for row in itertools.chain(early, rest):
+        yield {key: row.get(key) for key in columns}
+
+
 def as_csv(rows: Iterable[dict[str, Any]], file: Any) -> None:
     """To a file or a pipe, row by row: what is read as it comes should come."""
     writer: csv.DictWriter[str] | None = None
     flushed = 0.0
-    for row in rows:
+    for row in alike(rows):
         if writer is None:
             writer = csv.DictWriter(file, list(row), lineterminator="\n")
             writer.writeheader()

@@ -12,7 +12,8 @@ from warmstart.data.rows.split import Splits, make_rows, split, usable_rows
 from warmstart.data.schema.conversations import read_turns as read_turns
 from warmstart.data.schema.infer import infer_schema
 from warmstart.data.schema.schema import CORPUS, TEXT_OUT, ColumnChoices, Schema
-from warmstart.data.tables.read import Table, table_of
+from warmstart.data.tables.in_memory import table_of
+from warmstart.data.tables.read import Table
 from warmstart.errors import UsageError
 from warmstart.request import request as config
 from warmstart.request.understand import PreparedData

@@ -63,6 +63,7 @@ def find_problems(
     found = find_usable_rows(table, schema)
     findings = [_of_bad_rows(kind, drop_bad_rows) for kind in found.bad]
     findings += [Finding("corpus", "warning", said) for said in remarks(table, schema, found)]
+    findings += [Finding("file", "note", said) for said in table.notes]
     findings += _stand_ins(found.targets, schema)
     sizes: dict[str, int] = {}
     try:
@@ -230,7 +231,7 @@ def _columns(table: Table, schema: Schema) -> list[Finding]:
         findings.append(Finding("no-words", "warning", message, hint=hint))
     for name in table.columns.column_names:
         column = table.columns[name]
-        if name == schema.target or (name.lower() == OPTIONAL and schema.task == "chat" and blank(column)):
+        if name == schema.target or (name.lower() in OPTIONAL and schema.task == "chat" and blank(column)):
             continue
         if constant(column):
             severity: Severity = "warning" if name in schema.text else "note"

@@ -80,6 +80,17 @@ def write_texts(table: Table, schema: Schema) -> Texts:
     )
 
 
+def readable_texts(table: Table, schema: Schema) -> tuple[Texts, dict[int, str]]:
+    """The same as `write_texts`, "" for a row that cannot be read; and why it cannot, by its place from 0."""
+    problems: dict[int, str] = {}
+    if schema.task in TEXT_OUT and _holds_turns(schema):
+        texts = Texts.of(_prompts(table, schema, problems))
+    else:
+        texts = write_texts(table, schema)
+    nothing = f"there is nothing to read in {join_phrases(schema.text, quote=True)}"
+    return texts, {int(i): nothing for i in np.flatnonzero(texts.blank())} | problems
+
+
 def join_columns(table: Table, schema: Schema) -> Texts:
     """The text columns of each row as one text; "" where there is nothing to read."""
     first = table.columns[schema.text[0]]
@@ -115,12 +126,17 @@ def _cells(table: Table, schema: Schema) -> Iterator[object]:
     return (None if cell == [] or (isinstance(cell, str) and not cell.strip()) else cell for cell in cells)
 
 
-def _prompts(table: Table, schema: Schema) -> Iterator[str]:
+def _prompts(table: Table, schema: Schema, problems: dict[int, str] | None = None) -> Iterator[str]:
+    """What is asked in each conversation. Raises InputError for a broken one, unless `problems` is there to note it."""
     for number, cell in enumerate(_cells(table, schema), 1):
         try:
             turns = conversations.turns_of(cell) if cell is not None else ()
         except InputError as error:
             place = f"{table.where(number)}, column {schema.text[0]!r}"
+            if problems is not None:
+                problems[number - 1] = error.message
+                yield ""
+                continue
             raise InputError(f"{place}: {error.message}", "correct that conversation") from error
         asked = turns[:-1] if turns and turns[-1].role == "assistant" else turns
         yield conversations.write_turns(asked) if asked else ""

@@ -24,7 +24,7 @@ TEXT_PAIRS = (
     (("prompt",), "response"),
     (("question",), "answer"),
 )
-OPTIONAL = "input"  # of Alpaca's columns: blank where the instruction says it all
+OPTIONAL = ("input", "context")  # columns of a prompt that are blank where the instruction says it all
 TURN_SAMPLE = 100  # cells looked at for turns
 # By the code at the end of a column's name, as in 'synopsis_de'.
 LANGUAGES = {
