@@ -103,7 +103,7 @@ def test_every_row_is_where_it_was(name: str) -> None:
     made = pa.table({column: pa.array(values) for column, values in TABLES[name]().items()})
     table = Table(pa.table({c: usual_type(made[c]) for c in made.column_names}), ("golden",), (made.num_rows,))
     schema = infer_schema(table, ColumnChoices("y", group="shop" if name == "groups" else None))
-    rows, caveats = make_rows(table, schema, drop_bad_rows=True)
+    rows, caveats = make_rows(table, schema, bad_rows="drop")
     splits = split(rows, schema)
     contents = [(list(part.texts), part.targets.tolist(), list(part.keys)) for part in (splits.val, splits.test)]
     sides = [np.sort(part.numbers).tolist() for part in (splits.train, splits.val, splits.test)]

@@ -12,7 +12,7 @@ from warmstart.data.schema.infer import infer_schema
 from warmstart.data.tables.in_memory import InMemory, given, table_of
 from warmstart.data.tables.read import Table
 from warmstart.data.tables.read import read_table as read_files
-from warmstart.errors import UsageError
+from warmstart.errors import UsageError, shell_word
 from warmstart.request import request as config
 from warmstart.request.launch import (
     CATALOGUE,
@@ -82,15 +82,18 @@ __all__ = [
 Data = str | Path | Sequence[str | Path] | Sequence[Mapping[str, Any]] | InMemory | Table
 
 
-def read(source: str | Path | Sequence[str | Path], *, offline: bool = False) -> Table:
-    """CSV, TSV, JSONL, Parquet or Arrow files, a glob, a folder, or a hub id, as one table."""
-    return read_files(source, offline=offline)
+def read(source: str | Path | Sequence[str | Path], *, offline: bool = False, table: str | None = None) -> Table:
+    """CSV, TSV, JSON, Parquet, Arrow, Excel or SQLite files, a glob, a folder, or a hub id, as one table.
+
+    `table`: which one, of a database.
+    """
+    return read_files(source, offline=offline, table=table)
 
 
 def check(data: Data, target: str | None = None, **settings: Any) -> CheckResult:
     """What a table was recognised as, and findings by row. Trains nothing."""
     request, table = _asked("check", data, target, settings)
-    table = table or read_files(request.data, offline=request.offline)
+    table = table or read_files(request.data, offline=request.offline, table=request.table)
     return check_data(request, table, infer_schema(table, request.columns))
 
 
@@ -222,10 +225,13 @@ def _finished_comparison(folder: str | Path) -> Path:
     out = Path(folder)
     if config.load_request(out).command == "fit":
         raise UsageError(
-            f"{str(out)!r} is a single run; a report compares several.", f"see it with: warmstart runs {out}"
+            f"{str(out)!r} is a single run; a report compares several.",
+            f"see it with: warmstart runs {shell_word(out)}",
         )
     if not (out / "study.json").exists():
-        raise UsageError(f"the study in {str(out)!r} is not finished.", f"go on with: warmstart resume {out}")
+        raise UsageError(
+            f"the study in {str(out)!r} is not finished.", f"go on with: warmstart resume {shell_word(out)}"
+        )
     return out
 
 

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table as Grid
 
 from warmstart.data.schema.schema import CORPUS, TEXT_OUT
+from warmstart.errors import shell_word
 from warmstart.inference.prediction_files import as_csv, write_predictions
 from warmstart.quantities import describe_forgetting, format_size
 from warmstart.reporting.words import format_flops, format_score
@@ -202,7 +203,7 @@ def show_study(done: "Study", as_json: bool) -> None:
     print_sentence(f"next: {advice.next_step}", "  ")
     print_line(f"report: {done.folder / 'report.html'}")
     if (done.folder / "winner").exists():
-        print_line(f"model:  {done.folder / 'winner'}   (warmstart predict {done.folder} NEW-ROWS)")
+        print_line(f"model:  {done.folder / 'winner'}   (warmstart predict {shell_word(done.folder)} NEW-ROWS)")
 
 
 def _table(comparison: "Comparison") -> Grid:
@@ -283,7 +284,7 @@ def show_run(done: "Run", folder: Path, as_json: bool) -> None:
     for caveat in done.caveats:
         print_sentence(f"- {caveat}", "  ")
     if (folder / "model.json").exists():
-        print_line(f"model: {folder}   (warmstart predict {folder} NEW-ROWS)")
+        print_line(f"model: {folder}   (warmstart predict {shell_word(folder)} NEW-ROWS)")
 
 
 def show_runs(found: "Sequence[Run]", as_json: bool) -> None:
@@ -356,7 +357,7 @@ def show_probe(found: "ProbeResult", folder: Path) -> None:
     for caveat in found.caveats:
         print_sentence(f"- {caveat}", "  ")
     if (folder / "probe.json").exists():
-        print_line(f"kept: {folder / 'probe.json'}   (warmstart report {folder} shows it)")
+        print_line(f"kept: {folder / 'probe.json'}   (warmstart report {shell_word(folder)} shows it)")
 
 
 def _effect(found: "Estimate") -> str:

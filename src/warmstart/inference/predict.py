@@ -18,7 +18,7 @@ from warmstart.data.schema.infer_text import OPTIONAL
 from warmstart.data.schema.schema import TEXT_OUT
 from warmstart.data.tables.in_memory import InMemory, by_column, is_in_memory, rows_of, table_of
 from warmstart.data.tables.read import Table, read_table
-from warmstart.errors import InputError, RowError, did_you_mean, join_phrases, shorten
+from warmstart.errors import InputError, RowError, did_you_mean, join_phrases, shell_word, shorten
 from warmstart.generation.answers import Writer
 from warmstart.inference.model_store import Network, StoredModel, load_model
 from warmstart.tasks.language import Language
@@ -200,7 +200,9 @@ def load_model_for_prediction(
         if any((path / name).exists() for name in ("run.json", "report.html")):  # which come at the end
             raise InputError(
                 f"{str(folder)!r} is finished, but left no model: what was trained failed.",
-                f"see why with: warmstart runs {folder}",
+                f"see why with: warmstart runs {shell_word(folder)}",
             )
-        raise InputError(f"{str(folder)!r} holds no trained model yet.", f"finish it with: warmstart resume {folder}")
+        raise InputError(
+            f"{str(folder)!r} holds no trained model yet.", f"finish it with: warmstart resume {shell_word(folder)}"
+        )
     return TrainedModel(load_model(stored_in, code=code, build=build), path)

@@ -63,7 +63,7 @@ def domain(request: config.Request, understood: PreparedData) -> Splits | None:
         pieces = read_corpus(request.corpus, text=request.text, piece_bytes=piece_bytes, offline=request.offline)
         table = table_of({"text": list(pieces)})
         plain = _plain(table, request)
-        return split(make_rows(table, plain, drop_bad_rows=True)[0], plain)
+        return split(make_rows(table, plain, bad_rows="drop")[0], plain)
     if schema.task not in TEXT_OUT:
         return None
     parts = understood.splits.train, understood.splits.val

@@ -41,6 +41,8 @@ class Option:
 OPTIONS: dict[str, Option] = {
     "data": Option(list[str], "files, a glob, a folder or a hub id; also key=value", ALL,
         remark="files, a glob, a folder, or a hub id"),
+    "table": Option(str, "which table of a database (SQLite)", ALL,
+        remark="which table of a database (SQLite); null: the only one"),
     "target": Option(str, "the column to predict, or to write", ALL,
         remark="the column to predict, or to write; null: a corpus, conversations, or fields"),
     "regime": Option(str, "how to train; `regimes` lists them; auto: what a race advises", ("fit",), remark="for fit"),
@@ -62,7 +64,8 @@ OPTIONS: dict[str, Option] = {
         remark="a file with the JSON Schema of what is to be written; null: from the data"),
     "long": Option(str, "of a text too long head-tail (default) is read, or by summarise in chunks", WRITING_TASKS,
         remark="of a text too long, null: head and tail are read; chunks: for summarise, summaries of all its parts"),
-    "drop_bad_rows": Option(bool, "leave unusable rows out, and list them", ALL),
+    "bad_rows": Option(str, "drop: leave unusable rows out; refuse: stop; default: drop up to 5 % of all", ALL,
+        remark="drop: unusable rows are left out and listed; refuse: one is an error; null: up to 5 % are left out"),
     "base": Option(list[str], "pretrained weights: folder, Python package or hub id (repeatable)", ALL,
         remark="pretrained weights: folders, Python packages or hub ids, compared with each other; empty: the usual of"
         " the task"),

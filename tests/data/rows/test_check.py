@@ -79,7 +79,8 @@ def test_bad_rows_are_findings_not_exceptions() -> None:
     titles: list[str | None] = [*texts(N - 2), None, " "]
     values = [*map(str, prices(N - 3)), "n.a.", "12,50", ""]
     values[0] = "-inf"
-    result = checked(table(title=titles, y=values))
+    lamps = table(title=titles, y=values)
+    result = find_problems(lamps, infer_schema(lamps, ColumnChoices("y")), bad_rows="refuse")
     for kind, rows in (
         ("missing-target", (N,)),
         ("not-a-number", (N - 2, N - 1)),

@@ -1,6 +1,5 @@
 """Check: what should a person know about a table, by row, before any training?"""
 
-import shlex
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,11 +16,11 @@ from warmstart.data.schema import conversations
 from warmstart.data.schema.infer import fitting_scale, gives_away
 from warmstart.data.schema.infer_text import OPTIONAL
 from warmstart.data.schema.numbers import stand_in
-from warmstart.data.schema.schema import CORPUS, INSTRUCTED, TEXT_OUT, Schema
+from warmstart.data.schema.schema import CORPUS, INSTRUCTED, TEXT_OUT, BadRowsRule, Schema
 from warmstart.data.tables.cells import blank, constant, each_text, likely_separator, present
 from warmstart.data.tables.read import Table
 from warmstart.data.tables.strings import ArrowColumn, Texts
-from warmstart.errors import InputError, count_phrase, join_phrases, shorten
+from warmstart.errors import InputError, count_phrase, join_phrases, shell_word, shorten
 from warmstart.types import Array
 
 COMPARED_BYTES = 1 << 16  # of a document, in the search for copies: its words are held in memory
@@ -53,15 +52,16 @@ class CheckResult:
 
 
 def find_problems(
-    table: Table, schema: Schema, readers: Sequence[Reach] = (), *, drop_bad_rows: bool = False
+    table: Table, schema: Schema, readers: Sequence[Reach] = (), *, bad_rows: BadRowsRule | None = None
 ) -> CheckResult:
     """Findings about the rows as they would be trained on; errors first. Bad rows are findings, never exceptions.
 
-    `readers`: how much each base reads, and what steers it; without one, lengths go unchecked. `drop_bad_rows`: bad
-    rows are left out, and no error.
+    `readers`: how much each base reads, and what steers it; without one, lengths go unchecked. `bad_rows`: what
+    becomes of bad rows; without it, few are left out.
     """
     found = find_usable_rows(table, schema)
-    findings = [_of_bad_rows(kind, drop_bad_rows) for kind in found.bad]
+    left_out = found.leaves_out(bad_rows)
+    findings = [_of_bad_rows(kind, left_out, found.share) for kind in found.bad]
     findings += [Finding("corpus", "warning", said) for said in remarks(table, schema, found)]
     findings += [Finding("file", "note", said) for said in table.notes]
     findings += _stand_ins(found.targets, schema)
@@ -71,7 +71,7 @@ def find_problems(
         splits = split(rows, schema)
     except InputError as error:
         # What the bad rows are is said already: where they are all that is wrong, more rows are not what is needed.
-        if drop_bad_rows or not found.bad or not (found.usable.sum() < MIN_SPLIT_ROWS <= len(found.texts)):
+        if left_out or not found.bad or not (found.usable.sum() < MIN_SPLIT_ROWS <= len(found.texts)):
             findings.append(Finding("cannot-split", "error", error.message, hint=error.hint))
     else:
         sizes = {"train": len(splits.train), "val": len(splits.val), "test": len(splits.test)}
@@ -117,12 +117,11 @@ def _parts(found: UsableRows, splits: Splits) -> Array:
     return part
 
 
-def _of_bad_rows(bad: BadRows, left_out: bool) -> Finding:
+def _of_bad_rows(bad: BadRows, left_out: bool, share: str) -> Finding:
     if left_out:
         return Finding(bad.kind, "warning", f"Left out: {bad.problem}.", bad.rows[:ROWS_SHOWN], len(bad.rows))
-    hint = "clean them, or pass --drop-bad-rows to leave them out"
-    if bad.kind == "single-class":
-        hint = "merge them with other classes, or pass --drop-bad-rows to leave them out"
+    clean = "merge them with other classes" if bad.kind == "single-class" else "clean them"
+    hint = f"{clean}, or pass --bad-rows drop to leave out {share}"
     return Finding(bad.kind, "error", f"{bad.problem}.", bad.rows[:ROWS_SHOWN], len(bad.rows), hint)
 
 
@@ -174,7 +173,7 @@ def _copies(table: Table, schema: Schema, rows: Rows, part: Array) -> list[Findi
         among = f"{'has' if len(tested) == 1 else 'have'} a copy or near copy among the training {unit}s"
         memory = "it tests" if len(tested) == 1 else "they test"
         message = f"{len(tested):,} of {(part == 2).sum():,} test {unit}s {among}, so {memory} memory."
-        group = f"--group {shlex.quote(column)}" if column else "a coarser --group" if schema.group else ""
+        group = f"--group {shell_word(column)}" if column else "a coarser --group" if schema.group else ""
         hint = f"pass {group} to keep copies on one side, or drop them" if group else "drop the copies"
         findings.append(Finding.of("copies-across-split", "warning", message, tested, hint))
     return findings
@@ -356,7 +355,7 @@ def _stand_ins(targets: Array, schema: Schema) -> list[Finding]:
     without = f": without them {scale} would suit it, not {schema.scale}" if scale != schema.scale else ""
     bound = "positive" if least else f"at least {others.min():g}"
     message = f"{len(numbers):,} rows have {least:g} in column {schema.target!r}, which is otherwise {bound}{without}."
-    hint = "if that stands for a missing value, leave these rows out, or empty the cells and pass --drop-bad-rows"
+    hint = "if that stands for a missing value, leave these rows out, or empty the cells and pass --bad-rows drop"
     return [Finding.of("stand-in", "warning", message, numbers, hint)]
 
 

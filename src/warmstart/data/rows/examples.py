@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from warmstart.data.schema import conversations
-from warmstart.data.schema.schema import CORPUS, TEXT_OUT, Schema
+from warmstart.data.schema.schema import CORPUS, TEXT_OUT, BadRowsRule, Schema
 from warmstart.data.schema.structured import dump_json, misfit, parse_objects
 from warmstart.data.tables.cells import as_labels, as_numbers, as_text, each_text
 from warmstart.data.tables.json_files import json_error_message
@@ -20,6 +20,7 @@ from warmstart.errors import InputError, join_phrases, shorten
 from warmstart.types import Array
 
 SHOWN_PROBLEMS = 4  # in one message
+FEW_BAD_ROWS = 0.05  # of all rows: so many are left out, and said, where nobody said what to do with them
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,16 @@ class UsableRows:
         for kind in self.bad:
             good[np.asarray(kind.rows) - 1] = False
         return good
+
+    def leaves_out(self, rule: BadRowsRule | None) -> bool:
+        """Whether bad rows are left out, not an error; without a rule they are where they are few."""
+        return rule == "drop" or (rule is None and 1 - self.usable.mean() <= FEW_BAD_ROWS + 1e-9)
+
+    @property
+    def share(self) -> str:
+        """'7 of 40 rows (17.5 %)': those that cannot be used."""
+        bad = int((~self.usable).sum())
+        return f"{bad:,} of {len(self.texts):,} rows ({100 * bad / len(self.texts):.3g} %)"
 
 
 def find_usable_rows(table: Table, schema: Schema) -> UsableRows:

@@ -13,6 +13,7 @@ TaskName = Literal[
     "regression", "classification", "causal-lm", "masked-lm", "summarise", "translate", "chat", "structured"
 ]
 Long = Literal["head-tail", "chunks"]  # of a text that does not fit: head and tail are read; summaries of all its parts
+BadRowsRule = Literal["drop", "refuse"]  # all bad rows are left out; a single one is an error
 CORPUS: tuple[TaskName, ...] = ("causal-lm", "masked-lm")  # rows are pieces of documents
 TEXT_OUT: tuple[TaskName, ...] = ("summarise", "translate", "chat", "structured")  # rows are conversations
 INSTRUCTED: tuple[TaskName, ...] = ("summarise", "translate", "structured")
