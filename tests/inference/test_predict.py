@@ -19,7 +19,7 @@ from tests.cli_base import QUICK, call, products, write_csv
 from tests.tiny import REGRESSION, tiny_rows
 from warmstart.errors import InputError, WarmstartError
 from warmstart.inference.predict import TrainedModel
-from warmstart.inference.prediction_files import _cell, as_csv
+from warmstart.inference.prediction_files import _cell, as_csv, neutral
 from warmstart.models.pretrained.base import Base
 from warmstart.results.record import load_run
 from warmstart.study import progress as validation
@@ -179,11 +179,30 @@ def test_what_left_no_model_is_not_to_be_gone_on_with(priced: Path, data: Path, 
 
 
 def test_what_a_spreadsheet_would_run_is_made_text_and_numbers_stay_numbers() -> None:
-    for text in ("=1+1", "+SUM(A1)", "-2+3", "@x", "\t=1", "-", "=-3"):
-        assert _cell(text) == "'" + text
+    for text in ("=1+1", "+SUM(A1)", "-2+3", "@x", "\t=1", "-", "=-3", "\uff1d1"):
+        assert neutral(text) == "'" + text
     for value in (-3.5, 7, "-3.5", "+4", "-1e-5", "plain", "a=b", "", None):
-        assert _cell(value) == value
-    assert _cell(["a", "b"]) == "a|b" and _cell(["=a", "b"]) == "'=a|b"
+        assert _cell(value) == value == neutral(value)
+    assert _cell(["a", "b"]) == "a|b" and json.loads(_cell(["a|b", "c"])) == ["a|b", "c"]
+
+
+@pytest.mark.parametrize(
+    "classes", [("=1+1", "-pos", "'quoted"), ("@home", "+1 day", "nan"), ("a,b", 'say "no"', "x\ny")]
+)
+def test_a_predicted_class_is_spelled_as_in_the_training_table(
+    classes: tuple[str, ...], base: Base, tmp_path: Path
+) -> None:
+    """Escaping of formulas must not change a class: what is read back joins with the labels."""
+    words = ("oak", "pine", "elm")
+    rows = [(f"{words[i % 3]} {words[i % 3]} number {i}", classes[i % 3]) for i in range(120)]
+    data = write_csv(tmp_path / "data.csv", ("text", "label"), rows)
+    fit = ("--target", "label", "--regime", "linear", "--base", base.location)
+    assert call("fit", data, *fit, *ONE, "--out", tmp_path / "run").code == 0
+    assert call("predict", tmp_path / "run", data, "--out", tmp_path / "new.csv").code == 0
+    with (tmp_path / "new.csv").open(newline="") as file:
+        assert [row["prediction"] for row in csv.DictReader(file)] == [label for _, label in rows]
+    found = [row["prediction"] for row in warmstart.load(tmp_path / "run").predict([text for text, _ in rows])]
+    assert found == [label for _, label in rows]
 
 
 @pytest.mark.parametrize(

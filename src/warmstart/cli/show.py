@@ -373,14 +373,15 @@ def show_predictions(trained: "TrainedModel", table: "Table", path: Path | None,
     for reason in () if quiet else dict.fromkeys(new.reasons.values()):
         rows = [i + 1 for i, each in sorted(new.reasons.items()) if each == reason]
         print_status(f"{table.rows(rows)}: {reason}, so there is no prediction.")
+    classes = trained.stored.schema.task not in TEXT_OUT
     none = {"reason": None} if new.reasons else {}
     numbered: Iterator[dict[str, Any]] = ({"row": i} | none | row for i, row in enumerate(trained.stream(new), 1))
     if not quiet and not (path is None and sys.stdout.isatty()):  # there, the rows themselves say how far it is
         numbered = count_rows(numbered, len(new.texts))
     if path is None:
-        as_csv(numbered, sys.stdout)
+        as_csv(numbered, sys.stdout, classes=classes)
         return
-    write_predictions(numbered, path)
+    write_predictions(numbered, path, classes=classes)
     if not quiet:
         print_status(f"{table.columns.num_rows:,} predictions in {path}")
 

@@ -97,6 +97,7 @@ class TrainedModel:
     def _complete(self, table: Table) -> Table:
         """The table with all columns that are read; those that training could leave blank may not be there."""
         schema, known = self.stored.schema, table.columns.column_names
+        beside = [name for name in (schema.system, schema.history) if name and name not in known]
         missing = [column for column in schema.text if column not in known]
         needed = [column for column in missing if schema.task != "chat" or column.lower() not in OPTIONAL]
         if needed or len(missing) == len(schema.text):
@@ -105,7 +106,7 @@ class TrainedModel:
                 did_you_mean(missing[0], known),
             )
         columns = table.columns
-        for name in missing:
+        for name in (*missing, *beside):
             columns = columns.append_column(name, pa.nulls(columns.num_rows, pa.large_string()))
         return replace(table, columns=columns)
 

@@ -1,5 +1,7 @@
 """Check: what should a person know about a table, by row, before any training?"""
 
+import itertools
+import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,8 +20,9 @@ from warmstart.data.schema.infer_text import OPTIONAL
 from warmstart.data.schema.numbers import stand_in
 from warmstart.data.schema.schema import CORPUS, INSTRUCTED, TEXT_OUT, BadRowsRule, Schema
 from warmstart.data.tables.cells import blank, constant, each_text, likely_separator, present
+from warmstart.data.tables.formats import NA_MARKS, is_formula
 from warmstart.data.tables.read import Table
-from warmstart.data.tables.strings import ArrowColumn, Texts
+from warmstart.data.tables.strings import ArrowColumn, Texts, cell_blocks
 from warmstart.errors import InputError, count_phrase, join_phrases, shell_word, shorten
 from warmstart.types import Array
 
@@ -29,6 +32,11 @@ MANY_COPIES = 0.2  # of the rows; with as many, a file may have been joined to i
 RARE_CLASS = 5  # training rows
 FEW_VAL_ROWS, FEW_TEST_ROWS = 50, 100
 LENGTH_QUANTILES = {"min": 0, "p10": 10, "p25": 25, "median": 50, "p75": 75, "p90": 90, "max": 100}
+UNREAD = {  # keys of turns, and what it means that they are not read
+    "weight": ": every turn of the assistant is learned, also one of weight 0",
+    "tool_calls": ": the calls are not learned",
+    "reasoning_content": ": the reasoning is not learned",
+}
 LEAK_SHARE = 0.9  # of the rows whose text names their own target
 
 
@@ -80,6 +88,7 @@ def find_problems(
         findings += _copies(table, schema, sources, _parts(found, splits))
         if schema.task in TEXT_OUT:
             findings += _answers(sources, schema)
+            findings += _unread_keys(table, schema)
         elif schema.task not in CORPUS:
             findings += _named_target(rows, schema)
         if schema.task == "classification":
@@ -217,6 +226,24 @@ def _answers(sources: Rows, schema: Schema) -> list[Finding]:
     return findings
 
 
+def _unread_keys(table: Table, schema: Schema) -> list[Finding]:
+    """What turns hold beside speaker and words: it is never seen by a model."""
+    if schema.target or schema.fields:
+        return []
+    blocks = (block.to_pylist() for block in cell_blocks(table.columns[schema.text[0]]))
+    rows: dict[str, list[int]] = {}
+    for number, cell in enumerate(itertools.chain.from_iterable(blocks), 1):
+        for key in conversations.unread_keys(cell):
+            rows.setdefault(key, []).append(number)
+    findings = []
+    for key, numbers in sorted(rows.items()):
+        what = count_phrase(len(numbers), "conversation has", "conversations have")
+        message = f"{what} turns with {key!r}, which is not read{UNREAD.get(key, '')}."
+        hint = f"leave out what should not be learned, or write {key!r} as words of a turn"
+        findings.append(Finding.of("unread-key", "warning", message, np.array(numbers), hint))
+    return findings
+
+
 # --- columns and leaks ---------------------------------------------------------------------------------------------
 
 
@@ -307,17 +334,48 @@ def _label_counts(targets: Sequence[object]) -> Counter[str]:
     return Counter(str(label) for labels in several for label in labels)
 
 
+def _plainly(label: str) -> str:
+    """A label without what a reader cannot see: in one case, one Unicode form, one kind of space, nothing invisible."""
+    text = unicodedata.normalize("NFKC", label).casefold()
+    return " ".join("".join(letter for letter in text if unicodedata.category(letter) != "Cf").split())
+
+
+def _shown_label(label: str, same: Sequence[str]) -> str:
+    """'caf\\xe9' where two labels look the same, else as it is."""
+    alike = [other for other in same if unicodedata.normalize("NFKC", other) == unicodedata.normalize("NFKC", label)]
+    return ascii(label) if len(alike) > 1 else repr(label)
+
+
+def _rows_of_labels(targets: Array, labels: Sequence[str]) -> Array:
+    """The numbers of the rows that have one of these, from 1: int64 [n]."""
+    several = (target if isinstance(target, tuple) else (target,) for target in targets.tolist())
+    return np.array([i for i, names in enumerate(several, 1) if not set(names).isdisjoint(labels)], dtype=np.int64)
+
+
 def _classes(targets: Array, splits: Splits, schema: Schema) -> list[Finding]:
     findings = []
     counts = _label_counts(targets.tolist())
     spellings: dict[str, list[str]] = {}
     for label in sorted(counts):
-        spellings.setdefault(" ".join(label.casefold().split()), []).append(label)
+        spellings.setdefault(_plainly(label), []).append(label)
     for same in (labels for labels in spellings.values() if len(labels) > 1):
-        said = join_phrases([f"{label!r} ({counts[label]:,})" for label in same])
-        numbers = np.array([i for i, target in enumerate(targets.tolist(), 1) if target in same[1:]], dtype=np.int64)
-        message = f"The classes {said} differ only in case or blank space."
-        findings.append(Finding.of("class-spelling", "warning", message, numbers, "write them alike"))
+        said = join_phrases([f"{_shown_label(label, same)} ({counts[label]:,})" for label in same])
+        message = f"The classes {said} differ only in case, blank space, invisible characters or Unicode form."
+        findings.append(
+            Finding.of("class-spelling", "warning", message, _rows_of_labels(targets, same[1:]), "write them alike")
+        )
+    marks = [label for label in sorted(counts) if label.strip().lower() in NA_MARKS]
+    if marks:
+        named = f"class {marks[0]!r} is" if len(marks) == 1 else f"classes {join_phrases(marks, quote=True)} are"
+        message = f"The {named} what many programs write for a missing value."
+        hint = "if they stand for missing values, empty these cells; else nothing has to be done"
+        findings.append(Finding.of("class-missing-mark", "warning", message, _rows_of_labels(targets, marks), hint))
+    formulas = [label for label in sorted(counts) if is_formula(label)]
+    if formulas:
+        named = f"class{'es' * (len(formulas) > 1)} {join_phrases(formulas, quote=True)}"
+        message = f"Spreadsheets take the {named} for formulas."
+        hint = "predictions in CSV have them as they are: open such a file as text, or rename them"
+        findings.append(Finding.of("class-formula", "note", message, _rows_of_labels(targets, formulas), hint))
     trained = _label_counts(splits.train.targets.tolist())
     parted = likely_separator(counts) if not schema.multi_label else None
     if parted:

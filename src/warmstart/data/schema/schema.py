@@ -56,6 +56,8 @@ class Schema:
     json_schema: dict[str, Any] | None = None  # of the JSON objects that are to be written
     piece_bytes: int = 0  # of a document, at most; 0 where rows are not pieces
     long: Long = "head-tail"  # of a text-out task, what becomes of a text that does not fit
+    system: str | None = None  # of chat, the column of the system turn beside that of the turns, or of the prompt
+    history: str | None = None  # of chat, the column of earlier questions and answers, in pairs
 
     @property
     def answers(self) -> str:

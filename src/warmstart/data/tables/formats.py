@@ -2,6 +2,7 @@
 
 import codecs
 import json
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +28,13 @@ UNREAD = {  # what to do instead
 }
 NA_MARKS = frozenset({"", "na", "n/a", "#n/a", "<na>", "nan", "null", "none"})  # in numeric columns, any case
 NUMBER = r"^[+-]?(?:(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?|[iI]nf(?:inity)?)$"
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\uff1d", "\uff0b", "\uff0d", "\uff20")  # the last four full-width
 CODE = r"^[+-]?0\d"  # "007" is a name that happens to be written in digits
+
+
+def is_formula(text: str) -> bool:
+    """Whether a spreadsheet may run the cell: a number is none, whatever it begins with."""
+    return text[:1] in FORMULA_STARTS and not re.match(NUMBER, text, re.ASCII)
 
 
 @dataclass(frozen=True)
