@@ -59,9 +59,8 @@ def test_a_system_column_is_the_system_turn(tmp_path: Path) -> None:
     (odd,) = [finding for finding in found.findings if finding.kind == "bad-conversation"]
     assert odd.rows == (4,) and "another in a column of its own" in odd.message
     asked, reasons = readable_texts(table, schema)
-    assert read_turns(asked[0])[0].role == "system" and reasons == {
-        3: "it has a system turn, and another in a column of its own"
-    }
+    assert read_turns(asked[0])[0].role == "system"
+    assert reasons == {3: "it has a system turn, and another in a column of its own"}
 
 
 @pytest.mark.parametrize("encode", [lambda pairs: pairs, json.dumps], ids=["lists", "JSON"])

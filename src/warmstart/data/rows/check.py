@@ -359,10 +359,11 @@ def _classes(targets: Array, splits: Splits, schema: Schema) -> list[Finding]:
     for label in sorted(counts):
         spellings.setdefault(_plainly(label), []).append(label)
     for same in (labels for labels in spellings.values() if len(labels) > 1):
+        rarer = sorted(same, key=lambda label: -counts[label])[1:]
         said = join_phrases([f"{_shown_label(label, same)} ({counts[label]:,})" for label in same])
         message = f"The classes {said} differ only in case, blank space, invisible characters or Unicode form."
         findings.append(
-            Finding.of("class-spelling", "warning", message, _rows_of_labels(targets, same[1:]), "write them alike")
+            Finding.of("class-spelling", "warning", message, _rows_of_labels(targets, rarer), "write them alike")
         )
     marks = [label for label in sorted(counts) if label.strip().lower() in NA_MARKS]
     if marks:
