@@ -11,11 +11,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pandas as pd
 import pyarrow as pa
 import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
 
 from warmstart.data.tables import compressed
+from warmstart.data.tables.in_memory import table_of
 from warmstart.data.tables.read import read_table
 from warmstart.errors import InputError, MissingError, UsageError, WarmstartError
 
@@ -287,3 +291,29 @@ def test_a_glob_below_a_folder_with_brackets(tmp_path: Path) -> None:
     assert read_table(str(tmp_path / "data [v1]" / "*.csv")).columns.num_rows == 60
     assert read_table(str(tmp_path / "data [v1]" / "b*.csv")).columns.num_rows == 30
     assert read_table(str(tmp_path / "data [v1]" / "a [1].csv")).columns.num_rows == 30
+
+
+WORD = st.text(st.sampled_from("abcäß ,;|'\"\t\n-=\U0001f600"), max_size=10).map(lambda text: f"w{text}w")
+SAME = st.lists(st.tuples(WORD, st.integers(-(10**6), 10**6), st.sampled_from(["pos", "neg"])), min_size=3, max_size=12)
+
+
+@settings(max_examples=60, deadline=None)
+@hypothesis.given(SAME)
+def test_the_same_rows_are_the_same_table_in_every_format(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, int, str]]
+) -> None:
+    folder = tmp_path_factory.mktemp("same")
+    frame = pd.DataFrame(rows, columns=["text", "n", "label"])
+    frame.to_csv(folder / "a.csv", index=False)
+    frame.to_csv(folder / "a.tsv", index=False, sep="\t")
+    frame.to_csv(folder / "b.csv.gz", index=False)
+    frame.to_json(folder / "a.json")
+    frame.to_json(folder / "a.jsonl", orient="records", lines=True)
+    frame.to_parquet(folder / "a.parquet")
+    expected = table_of(frame).columns
+    assert expected.to_pylist() == frame.to_dict("records")
+    for file in folder.iterdir():
+        try:
+            assert read_table(file).columns.equals(expected), file.name
+        except InputError as error:
+            assert "look like rows" in error.message, file.name

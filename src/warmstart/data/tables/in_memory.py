@@ -111,7 +111,8 @@ def _columns(data: Any) -> dict[str, ArrowColumn]:
         return {str(name): _column(str(name), values) for name, values in data.items()}
     if hasattr(data, "with_format"):
         if not hasattr(data, "__len__"):
-            raise InputError(f"a {type(data).__name__} has no end that is known.", "give Dataset.from_list(list(data))")
+            what = f"data of type {type(data).__name__}"
+            raise InputError(f"{what} has no known number of rows.", "give Dataset.from_list(list(data))")
         data = data.with_format("arrow")[:]
     names = data.column_names if isinstance(data, pa.Table) else [str(name) for name in getattr(data, "columns", ())]
     twice = sorted({name for name in names if names.count(name) > 1})
