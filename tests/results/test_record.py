@@ -48,7 +48,7 @@ def test_a_run_from_before_predictions_were_kept_still_loads(tmp_path: Path) -> 
 
 def test_the_record_is_written_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its presence means that the run is finished."""
-    monkeypatch.setattr("pyarrow.parquet.write_table", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr("pyarrow.parquet.write_table", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         save_run(make_run("full", SCORES), tmp_path)
     assert not (tmp_path / "run.json").exists()

@@ -1,5 +1,6 @@
-"""Predict: new rows through a trained model, in the target's own units."""
+"""Predict: what does a trained model say about new rows, in the target's own units?"""
 
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -10,9 +11,8 @@ import numpy as np
 import pyarrow as pa
 from torch import nn
 
-from warmstart.data.encoding.language import Conversations
-from warmstart.data.encoding.seq2seq import Seq2Seq
 from warmstart.data.rows.examples import readable_texts, write_texts
+from warmstart.data.rows.values import read_columns
 from warmstart.data.schema.conversations import write_prompt
 from warmstart.data.schema.infer_text import OPTIONAL
 from warmstart.data.schema.schema import TEXT_OUT
@@ -20,8 +20,7 @@ from warmstart.data.tables.in_memory import InMemory, by_column, is_in_memory, r
 from warmstart.data.tables.read import Table, read_table
 from warmstart.errors import InputError, RowError, did_you_mean, join_phrases, shell_word, shorten
 from warmstart.generation.answers import Writer
-from warmstart.inference.model_store import Network, StoredModel, load_model
-from warmstart.tasks.language import Language
+from warmstart.inference.model_store import StoredModel, load_model
 from warmstart.types import Array
 
 CHUNK = 2_000  # rows encoded and predicted at a time
@@ -47,14 +46,19 @@ class TrainedModel:
 
         `data`: texts as they are, or a Series or an array of them; mappings with the columns the model was trained on,
         a DataFrame or a table; a `Path` of a file. Raises InputError where a column is missing, and for anything else.
+        Warns of cells that cannot be read as their columns are, and which count as missing.
         """
-        return list(self.stream(self._new_rows(data)))
+        new = self._new_rows(data)
+        for said in new.warnings:
+            warnings.warn(said, stacklevel=2)
+        return list(self.stream(new))
 
     def stream(self, rows: "NewRows | Sequence[str]") -> Iterator[dict[str, Any]]:
         """The same, as it comes; `rows`: texts as the model reads them."""
         stored = self.stored
+        task = stored.task.generative
         new = rows if isinstance(rows, NewRows) else self._checked(NewRows(rows))
-        writer = text_writer(stored) if isinstance(stored.task, Language) and stored.task.writes else None
+        writer = None if task is None else text_writer(stored)
         many = CHUNK
         if writer is not None:
             many = FEW_ON_CPU if next(writer.model.parameters()).device.type == "cpu" else FEW
@@ -63,13 +67,12 @@ class TrainedModel:
             there = [i for i in range(len(some)) if start + i not in new.reasons]
             asked = [some[i] for i in there]
             with _named(start, there):
-                if writer is None:
-                    found = iter(self._predicted(asked) if asked else ())
+                if not asked:
+                    predicted = []
+                elif writer is None or task is None:
+                    predicted = self._predicted(asked)
                 else:
-                    assert isinstance(stored.task, Language)
-                    written = writer.answers(asked, stored.task) if asked else []
-                    found = iter([{"prediction": answer} for answer in written])
-                predicted = list(found)
+                    predicted = [{"prediction": answer} for answer in writer.answers(asked, task)]
             answers = dict(zip(there, predicted, strict=True))
             yield from (
                 answers.get(i, {"prediction": None, "reason": new.reasons.get(start + i)}) for i in range(len(some))
@@ -86,13 +89,26 @@ class TrainedModel:
         return np.concatenate([self.stored.predictor.outputs(part) for part in parts])
 
     def texts_of(self, table: Table) -> Sequence[str]:
-        """The inputs of a table's rows, written as they were for training; the target need not be there."""
-        return write_texts(self._complete(table), self.stored.schema)
+        """The inputs of a table's rows, written as they were for training; the target need not be there.
+
+        Raises InputError where a column is missing. Warns of cells that cannot be read as their columns are, and which
+        count as missing.
+        """
+        complete, schema = self._complete(table), self.stored.schema
+        columns = read_columns(complete, schema)
+        for cells in columns.unread:
+            warnings.warn(f"{cells.problem(table)}.", stacklevel=2)
+        return write_texts(complete, schema, columns)
 
     def rows_of(self, table: Table) -> "NewRows":
-        """The same with the reason for each row from which nothing can be predicted."""
-        texts, reasons = readable_texts(self._complete(table), self.stored.schema)
-        return self._checked(NewRows(texts, reasons))
+        """The same with the reason for each row from which nothing can be predicted, and with what was not read.
+
+        Cells that cannot be read as their columns are count as missing.
+        """
+        complete, schema = self._complete(table), self.stored.schema
+        columns = read_columns(complete, schema)
+        texts, reasons = readable_texts(complete, schema, columns)
+        return self._checked(NewRows(texts, reasons, tuple(f"{cells.problem(table)}." for cells in columns.unread)))
 
     def _complete(self, table: Table) -> Table:
         """The table with all columns that are read; those that training could leave blank may not be there."""
@@ -113,8 +129,8 @@ class TrainedModel:
     def _checked(self, new: "NewRows") -> "NewRows":
         """The same with why there is no prediction where a text is blank, or leaves a model that writes no room."""
         stored, reasons = self.stored, dict(new.reasons)
-        writes = isinstance(stored.task, Language) and stored.task.writes and stored.task.long != "chunks"
-        writer = text_writer(stored) if writes else None
+        task = stored.task.generative
+        writer = text_writer(stored) if task is not None and task.long != "chunks" else None
         for i, text in enumerate(new.texts):
             if i not in reasons and not text.strip():
                 reasons[i] = "there is nothing to read"
@@ -123,11 +139,9 @@ class TrainedModel:
                     writer.prompts([text])
                 except RowError as error:
                     reasons[i] = error.reason
-        return NewRows(new.texts, reasons)
+        return replace(new, reasons=reasons)
 
     def _new_rows(self, data: Any) -> "NewRows":
-        if isinstance(data, Table):
-            return self.rows_of(data)
         if isinstance(data, Path):
             return self.rows_of(read_table(data))
         if is_in_memory(data):
@@ -167,6 +181,7 @@ class NewRows:
 
     texts: Sequence[str]
     reasons: Mapping[int, str] = field(default_factory=dict)  # by their place, from 0
+    warnings: tuple[str, ...] = ()  # sentences: of cells that cannot be read, and count as missing
 
 
 @contextmanager
@@ -180,9 +195,9 @@ def _named(start: int, places: Sequence[int]) -> Iterator[None]:
 
 def text_writer(stored: StoredModel) -> Writer:
     """Who answers. The model must be one of a task that writes."""
-    network = stored.predictor
-    assert isinstance(network, Network) and isinstance(network.inputs, Conversations | Seq2Seq)
-    return Writer(network.model, network.inputs)
+    writer = None if stored.network is None else stored.network.writer
+    assert writer is not None
+    return writer
 
 
 def load_model_for_prediction(

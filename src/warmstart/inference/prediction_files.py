@@ -1,4 +1,4 @@
-"""Write: predictions as a file that other programs read."""
+"""Prediction files: how are predictions written so that other programs can read them?"""
 
 import csv
 import itertools
@@ -11,6 +11,7 @@ from typing import Any
 
 from warmstart.data.tables.formats import is_formula
 from warmstart.errors import UsageError
+from warmstart.runtime.files import replacing
 
 DIGITS = 6  # of a number in CSV, for people to read: all those before its point, as well
 ENDINGS = (".csv", ".jsonl", ".parquet")
@@ -33,17 +34,13 @@ def write_predictions(rows: Iterator[dict[str, Any]], path: Path, *, classes: bo
 
     Raises UsageError where it cannot be written.
     """
-    temporary = path.with_name(path.name + ".tmp")
     try:
-        _written(rows, temporary, path.suffix, classes)
-        temporary.replace(path)
+        with replacing(path) as temporary:
+            _written(rows, temporary, path.suffix, classes)
     except OSError as error:
         raise UsageError(
             f"{str(path)!r} cannot be written: {error.strerror}.", "name another file with --out"
         ) from error
-    finally:
-        if temporary.is_file():
-            temporary.unlink()
 
 
 def _written(rows: Iterator[dict[str, Any]], path: Path, suffix: str, classes: bool) -> None:

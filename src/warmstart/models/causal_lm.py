@@ -1,4 +1,4 @@
-"""Whole: a body and the layer that gives its logits, as one model of the family's own class, and apart again."""
+"""Causal LM: how are a body and its output layer joined to the model class of their family, and split again?"""
 
 import copy
 from collections import OrderedDict
@@ -85,7 +85,7 @@ def auto_class(kind: BaseKind) -> Any:
 def without_output(config: Any) -> nn.Module:
     """A whole model of this configuration without any numbers in it."""
     with torch.device("meta"):
-        model: nn.Module = auto_class(kind_of(config)).from_config(copy.deepcopy(config))
+        model: nn.Module = auto_class(kind_of(config)).from_config(copy.deepcopy(config), trust_remote_code=False)
     return model
 
 
@@ -220,5 +220,5 @@ def _put(model: nn.Module, empty: Tensor, tensor: Tensor) -> None:
 def new_output_layer(config: Any) -> OutputLayer:
     """An output layer for a body of this configuration, drawn from torch's random state as the family draws it."""
     config = config.decoder if config.model_type == PAIRED else config
-    model: Any = auto_class(kind_of(config)).from_config(config).float()
+    model: Any = auto_class(kind_of(config)).from_config(config, trust_remote_code=False).float()
     return output_of(model, fresh=True)

@@ -1,19 +1,21 @@
-"""LoRA: the base stays; low-rank updates beside its linear layers learn, and so does the head. Through PEFT."""
+"""LoRA: how are low-rank adapters and the head trained while the base stays fixed? With PEFT."""
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from torch import nn
 
-from warmstart.errors import UsageError
-from warmstart.models.encoder_decoder import EncoderDecoder
+from warmstart.errors import UsageError, join_phrases
+from warmstart.models.encoder_decoder import is_joined
 from warmstart.models.layers import repeated_blocks
 from warmstart.models.model import UNPOOLED, Model
 from warmstart.regimes.method import Rates
 from warmstart.regimes.quantization import load_bitsandbytes, quantize
+from warmstart.runtime.files import damaged, write_tensors
+from warmstart.runtime.load_pretrained import load_adapter_config, tensor_shapes
 
 TRANSPOSED = "Conv1D"  # GPT-2's linear layers: the weight is [in, out]
 T5_TRANSFORMER = "transformer"  # what the bodies of its kind are called, in vain
@@ -33,10 +35,19 @@ class LoRA:
     quantize: Literal["nf4"] | None = None
     layers: int | None = None  # None: all
 
+    adapters = True
+
     @property
     def words(self) -> str:
         where = "all linear layers" if self.layers is None else f"the linear layers of the top {self.layers} blocks"
         return f"adapters of rank {self.rank} on {where}" + (", base in 4 bits" if self.quantize else "")
+
+    @property
+    def quantized(self) -> bool:
+        return self.quantize is not None
+
+    def unquantized(self) -> "LoRA":
+        return replace(self, quantize=None)
 
     def prepare(self, body: nn.Module) -> nn.Module:
         if self.quantize:
@@ -95,8 +106,6 @@ def save_adapter(body: nn.Module, base: str, folder: Path, *, language: bool = F
 
     `language`: AutoModelForCausalLM or AutoModelForSeq2SeqLM instead, where the body has a name of its own, or two.
     """
-    from safetensors.torch import save_file
-
     folder.mkdir(parents=True, exist_ok=True)
     config: Any = vars(body)["peft_config"]["default"]
     config.base_model_name_or_path = base
@@ -112,7 +121,7 @@ def save_adapter(body: nn.Module, base: str, folder: Path, *, language: bool = F
     named = {
         f"{ADAPTER_PATH}{_outer(body, config, name)}": tensor.detach().contiguous() for name, tensor in weights.items()
     }
-    save_file(named, folder / "adapter_model.safetensors")
+    write_tensors(folder / "adapter_model.safetensors", named)
 
 
 def _adapted(body: nn.Module) -> list[str]:
@@ -126,7 +135,7 @@ def _outer(body: Any, config: Any, name: str) -> str:
     """The name of a part of the body in the model that the adapters are for."""
     if config.task_type is None:
         return name
-    if isinstance(body, EncoderDecoder):
+    if is_joined(body):
         part, _, rest = name.partition(".")
         return f"decoder.{body.decoder.base_model_prefix}.{rest}" if part == "decoder" else name
     apart = (
@@ -140,24 +149,32 @@ def load_adapter(body: nn.Module, folder: Path) -> nn.Module:
     from safetensors.torch import load_file
 
     peft = _peft()
-    config = peft.LoraConfig.from_pretrained(folder)
+    config = load_adapter_config(folder)
     inner = {_outer(body, config, name): name for name, _ in body.named_modules()}
     config.target_modules = {inner.get(name, name) for name in config.target_modules}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         body = peft.inject_adapter_in_model(config, body)
     inner = {_outer(body, config, name): name for name, _ in body.named_modules()}
-    weights = load_file(folder / "adapter_model.safetensors")
-    named = {_renamed(name.removeprefix(ADAPTER_PATH), inner): tensor for name, tensor in weights.items()}
-    found = peft.set_peft_model_state_dict(body, named)
-    assert not found.unexpected_keys, found.unexpected_keys
+    path = folder / "adapter_model.safetensors"
+    tensor_shapes(path)  # of a file that is none, a sentence
+    named = {_renamed(name.removeprefix(ADAPTER_PATH), inner): tensor for name, tensor in load_file(path).items()}
+    expected = peft.get_peft_model_state_dict(body)
+    differing = [name for name in {**expected, **named} if not _same_shape(expected.get(name), named.get(name))]
+    if differing:
+        raise damaged(path, f"its adapters are not those of the base: {join_phrases(sorted(differing), 3)}")
+    peft.set_peft_model_state_dict(body, named)
     return body
+
+
+def _same_shape(one: torch.Tensor | None, other: torch.Tensor | None) -> bool:
+    return one is not None and other is not None and one.shape == other.shape
 
 
 def _renamed(name: str, inner: dict[str, str]) -> str:
     """A weight's name by that of the module that it belongs to."""
     module, _, weight = name.rpartition(".")
-    return f"{inner[module]}.{weight}"
+    return f"{inner.get(module, module)}.{weight}"
 
 
 def merge_adapters(body: nn.Module) -> nn.Module:

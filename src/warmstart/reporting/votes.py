@@ -1,4 +1,4 @@
-"""Votes: which answers of a study does a person judge blind, and what came of it?
+"""Votes: which answers of a study are judged blind, and what was the result?
 
 blind.html   the page that was made last
 blind.json   every page: whose answers it shows, and the newest votes on it
@@ -16,7 +16,7 @@ from warmstart.errors import InputError, UsageError, did_you_mean, join_phrases,
 from warmstart.reporting.blind import AnswerPair, Preference, page_fingerprint, render_pairs, tally
 from warmstart.reporting.entries import Entry, entries_of
 from warmstart.results.comparison import Comparison
-from warmstart.runtime.files import write_json
+from warmstart.runtime.files import write_json, write_text
 
 REFERENCE = "reference"  # what stands in the data
 PAGE, BOOK = "blind.html", "blind.json"
@@ -53,9 +53,7 @@ def write_blind_page(
     page = page_fingerprint(pairs)
     known = {"a": first, "b": second, "pairs": len(pairs), "identical": len(common) - len(pairs), "votes": None}
     write_json(folder / BOOK, {page: known} | book)
-    temporary = folder / f"{PAGE}.tmp"
-    temporary.write_text(render_pairs(pairs, QUESTIONS.get(comparison.task, "Which answer is better?")), "utf-8")
-    temporary.replace(folder / PAGE)
+    write_text(folder / PAGE, render_pairs(pairs, QUESTIONS.get(comparison.task, "Which answer is better?")))
     return folder / PAGE
 
 

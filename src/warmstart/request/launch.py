@@ -1,13 +1,11 @@
-"""Carry out: how is a request begun in a folder, carried out there, and gone on with after a stop?"""
+"""Launch: how is a request started in a folder, carried out, and resumed after a stop?"""
 
 import tempfile
-from collections.abc import Generator
-from contextlib import ExitStack, nullcontext
+from collections.abc import Generator, Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
-
-import pyarrow.parquet as pq
+from typing import TYPE_CHECKING, Any
 
 from warmstart.data.tables.read import MEMORY, Table
 from warmstart.errors import UsageError, WarmstartError, shell_word
@@ -18,22 +16,23 @@ from warmstart.request.show import command_line
 from warmstart.request.understand import OwnRegimes, PreparedData, prepare_data
 from warmstart.results.record import Run
 from warmstart.runtime.distributed import world
-from warmstart.runtime.files import write_json
+from warmstart.runtime.files import TEMPORARY, write_json, write_parquet
 from warmstart.runtime.lock import locked
+from warmstart.types import Value
 
 if TYPE_CHECKING:
+    from warmstart.data.rows.findings import Finding
     from warmstart.planning.forecast import PlanResult
-    from warmstart.study.progress import Progress
+    from warmstart.planning.problem import Options, Problem
     from warmstart.study.study import Study
+    from warmstart.training.event import Event
 
-
-Value = TypeVar("Value")
 
 # What is in a folder before its request has been found to make sense.
-NOT_STARTED = {"request.json", "request.json.tmp", "lock", TABLE, f"{TABLE}.tmp"}
+NOT_STARTED = {"request.json", "lock", TABLE}
 CATALOGUE = "catalogue.csv"  # the demo writes its table beside its request
 # What is written after that, before the first measured step.
-PREPARED = NOT_STARTED | {"findings.json", "findings.json.tmp", "examples.parquet", "examples.parquet.tmp"}
+PREPARED = NOT_STARTED | {"findings.json", "examples.parquet"}
 
 
 @dataclass(frozen=True)
@@ -81,10 +80,8 @@ def restart(request: config.Request, folder: Path) -> Started:
 
 
 def _keep(table: Table, path: Path) -> None:
-    temporary = path.with_name(f"{path.name}.tmp")
     try:
-        pq.write_table(table.columns, temporary, compression="zstd")
-        temporary.replace(path)
+        write_parquet(path, table.columns, compression="zstd")
     except OSError as error:
         raise UsageError(f"{str(path)!r} cannot be written: {error.strerror}.", "choose another folder") from error
 
@@ -109,7 +106,7 @@ def resumable(folder: Path, model: str | None) -> config.Request:
 def check_vacant(folder: Path) -> None:
     """Raises UsageError where the folder holds anything but a request that came to nothing."""
     try:
-        names = {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
+        names = {entry.name for entry in folder.iterdir() if entry.suffix != TEMPORARY} if folder.is_dir() else set()
         there = folder.exists() and not folder.is_dir()
     except OSError as error:
         raise UsageError(
@@ -123,7 +120,7 @@ def check_vacant(folder: Path) -> None:
 
 def _release(folder: Path) -> None:
     """Take a claim back, unless something in the folder has been measured."""
-    if any(entry.name not in PREPARED for entry in folder.iterdir()):
+    if any(entry.name not in PREPARED and entry.suffix != TEMPORARY for entry in folder.iterdir()):
         return
     for entry in folder.iterdir():
         entry.unlink()
@@ -140,8 +137,8 @@ def run_to_end(steps: Generator[Any, None, Value]) -> Value:
             return value
 
 
-def plan_steps(request: config.Request, table: Table | None = None) -> "Generator[str, None, PlanResult]":
-    """A plan as an iterator of what it looks at. Writes nothing."""
+def plan_steps(request: config.Request, table: Table | None = None) -> "Generator[Event, None, PlanResult]":
+    """A plan as an iterator of events. Writes nothing."""
     from warmstart.planning.forecast import TargetMachine
     from warmstart.planning.from_history import plan_from_history
     from warmstart.planning.plan import forecast_regimes
@@ -165,56 +162,54 @@ def plan_steps(request: config.Request, table: Table | None = None) -> "Generato
         return (yield from forecast_regimes(problem, options_of(request, problem), where))
 
 
-def steps_of(begun: Started) -> "Generator[Progress, None, Study] | Generator[Progress, None, Run]":
-    """Whatever was begun, as an iterator of its progress."""
+def steps_of(begun: Started) -> "Generator[Event, None, Study] | Generator[Event, None, Run]":
+    """Whatever was begun, as an iterator of events."""
     return fit_steps(begun) if begun.request.command == "fit" else compare_steps(begun)
 
 
-def compare_steps(begun: Started, own: OwnRegimes | None = None) -> "Generator[Progress, None, Study]":
-    """A comparison, or a race, as an iterator of its progress."""
-    return _released_if_impossible(begun, _comparing(begun, own or {}))
-
-
-def fit_steps(begun: Started, own: OwnRegimes | None = None) -> "Generator[Progress, None, Run]":
-    """One regime, searched and trained, as an iterator of its progress."""
-    return _released_if_impossible(begun, _fitting(begun, own or {}))
-
-
-def _comparing(begun: Started, own: OwnRegimes) -> "Generator[Progress, None, Study]":
+def compare_steps(begun: Started, own: OwnRegimes | None = None) -> "Generator[Event, None, Study]":
+    """A comparison, or a race, as an iterator of events."""
     from warmstart.study.study import race_study, run_study
 
     request, out = begun.request, begun.folder
-    made = prepare_problem(request, begun.understood, own, out)
-    options = options_of(request, made.problem)
-    findings = made.checked.findings
-    write_json(out / "findings.json", [vars(finding) for finding in findings])
-    command = command_line(request, str(out))
-    if request.races:
-        return (yield from race_study(made.problem, options, out, request.part, findings, command))
-    return (yield from run_study(made.problem, options, out, findings, command))
+    with _alone_in(begun):
+        problem, options, findings = _prepared(begun, own)
+        write_json(out / "findings.json", [vars(finding) for finding in findings])
+        command = command_line(request, str(out))
+        if request.races:
+            return (yield from race_study(problem, options, out, request.part, findings, command))
+        return (yield from run_study(problem, options, out, findings, command))
 
 
-def _fitting(begun: Started, own: OwnRegimes) -> "Generator[Progress, None, Run]":
-    from warmstart.study.compare import fit_one
-    from warmstart.study.study import fit_advised
+def fit_steps(begun: Started, own: OwnRegimes | None = None) -> "Generator[Event, None, Run]":
+    """One regime, searched and trained, as an iterator of events; first a race for it where none is named."""
+    from warmstart.study.fit import advise_fit, begin_fit, finish_fit
+    from warmstart.study.jobs import carry_out
 
     request, out = begun.request, begun.folder
-    made = prepare_problem(request, begun.understood, own, out)
-    options = options_of(request, made.problem)
-    if not request.races:
-        return (yield from fit_one(made.problem, options, out))
-    command = command_line(request, str(out))
-    return (yield from fit_advised(made.problem, options, out, request.part, made.checked.findings, command))
+    with _alone_in(begun):
+        problem, options, findings = _prepared(begun, own)
+        advised = None
+        if request.races:
+            command = command_line(request, str(out))
+            advised = yield from advise_fit(problem, options, out / "advice", request.part, findings, command)
+        study, jobs = yield from begin_fit(problem, options, out, advised)
+        yield from carry_out(study, jobs)
+        return finish_fit(study, advised)
 
 
-def _released_if_impossible(
-    begun: Started, steps: "Generator[Progress, None, Value]"
-) -> "Generator[Progress, None, Value]":
-    """Alone in the folder. A base or regime that is not there is found here: the corrected command may use the same."""
+def _prepared(begun: Started, own: OwnRegimes | None) -> "tuple[Problem, Options, tuple[Finding, ...]]":
+    made = prepare_problem(begun.request, begun.understood, own or {}, begun.folder)
+    return made.problem, options_of(begun.request, made.problem), made.checked.findings
+
+
+@contextmanager
+def _alone_in(begun: Started) -> Iterator[None]:
+    """Alone in the folder. A base or regime that is not there is found inside: the corrected command may use it."""
     with ExitStack() as stack:
         world().on_main(lambda: stack.enter_context(locked(begun.folder)))
         try:
-            return (yield from steps)
+            yield
         except WarmstartError:
             if begun.fresh and world().main:
                 _release(begun.folder)

@@ -1,4 +1,4 @@
-"""Record: what was measured. Facts only; nothing here computes."""
+"""Record: what was measured in a run? Facts only; nothing here computes."""
 
 import json
 from dataclasses import asdict, dataclass, field
@@ -9,8 +9,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from warmstart.quantities import MISSING, format_duration, format_number, format_size
+from warmstart.results.display import Display, Tabular
 from warmstart.runtime.environment import Environment
-from warmstart.runtime.files import write_json
+from warmstart.runtime.files import write_json, write_parquet
 from warmstart.types import Array
 
 
@@ -62,8 +64,15 @@ class Trial:
     val: float | None  # the ranking metric on validation; None: failed or diverged
 
 
-@dataclass(frozen=True)
-class Run:
+# What stands in the line of a run in a table, before metrics and cost.
+SHOWN_FACTS = (
+    *("id", "regime", "family", "start", "seed", "rows", "metric", "units", "test", "val", "train", "lr", "steps"),
+    *("epochs", "converged", "failed", "latency_ms", "disk_bytes"),
+)
+
+
+@dataclass(frozen=True, repr=False)
+class Run(Tabular):
     """One regime with one seed on one number of rows: how it was trained, what it scored, what it cost."""
 
     id: str  # the folder's name, e.g. "full-r1200-s0"
@@ -105,6 +114,28 @@ class Run:
     train_groups: Array | None = field(default=None, repr=False, compare=False)  # int64 [n], of the same rows
     predicted: dict[str, float] | None = None  # "seconds" and "peak_memory_bytes", before the run
 
+    def to_table(self) -> pa.Table:
+        """One line: scores, metrics and cost. Lines of several runs can be put below each other."""
+        facts = {name: getattr(self, name) for name in SHOWN_FACTS} | asdict(self.cost) | self.metrics
+        return pa.Table.from_pylist([facts])
+
+    def _display(self) -> Display:
+        unit = f" of {self.units}" if self.units else ""
+        score = "no score" if self.test is None else format_number(self.test)
+        result = f"failed: {self.failed}" if self.failed else f"{self.metric}{unit} {score}"
+        facts = {
+            "rows": f"{self.rows:,} training rows, seed {self.seed}",
+            "start": self.start,
+            "method": self.method,
+            "validation": MISSING if self.val is None else format_number(self.val),
+            **{name: format_number(value) for name, value in self.metrics.items()},
+            "learning rate": MISSING if self.lr is None else f"{self.lr:.1e}",
+            "steps": f"{self.steps:,}{'' if self.converged else ', still improving when it stopped'}",
+            "time": format_duration(self.cost.seconds),
+            "size": format_size(self.disk_bytes),
+        }
+        return Display(f"{self.regime}: {result}", ("", ""), tuple(facts.items()), self.caveats, numbers=False)
+
     def to_json(self) -> dict[str, Any]:
         """Everything but the per-example columns."""
         return asdict_but(self, "scores", "predictions", "train_scores", "train_groups")
@@ -145,9 +176,7 @@ def _columns(scores: Array) -> dict[str, Any]:
 
 
 def _write_columns(path: Path, columns: dict[str, Any]) -> None:
-    temporary = path.with_name(path.name + ".tmp")
-    pq.write_table(pa.table(columns), temporary)
-    temporary.replace(path)
+    write_parquet(path, pa.table(columns))
 
 
 def _read_columns(path: Path) -> tuple[Array, dict[str, list[Any]]]:

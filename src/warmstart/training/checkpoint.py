@@ -1,16 +1,15 @@
-"""Checkpoint: the state of an unfinished training, saved so that a kill at any moment loses nothing that was saved.
+"""Checkpoint: how is an unfinished training saved so that a kill at any moment loses nothing that was saved?
 
-    checkpoint/0-0-00000120/      stage 0, not gone back yet, after 120 steps
-        tensors.safetensors       weights, optimizer, best weights so far
-        tensors-00001.safetensors parts of them that process 1 holds, where they are cut over several
-        facts.json                everything else that changes while training
+    checkpoint/0-0-00000120/      stage 0, never rolled back, after 120 steps
+        tensors.safetensors       weights, optimizer state, best weights so far
+        tensors-00001.safetensors shards of process 1, if they are sharded over several
+        facts.json                everything else that changes during training
         manifest.json             SHA-256 of the others
 
-Written into a folder of another name, forced to disk, then renamed: a folder with such a name is whole. A bit that
-flips later is found by the manifest before anything is used, and the checkpoint before that one is taken.
+It is written into a folder of another name, flushed to disk, then renamed: a folder with such a name is complete. The
+manifest detects a bit that flips later before anything is used, and the previous checkpoint is loaded instead.
 """
 
-import hashlib
 import json
 import os
 import shutil
@@ -30,7 +29,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from warmstart.runtime.distributed import world
-from warmstart.runtime.files import sync, write_json
+from warmstart.runtime.files import digest, sync, write_json
 
 TENSORS = "tensors.safetensors"
 CHECKPOINTS_KEPT = 2  # the newest, and one to fall back on
@@ -136,10 +135,10 @@ def find_damage(checkpoint: Path) -> str | None:
     """What is wrong with a checkpoint, in words; None if it is as it was written."""
     try:
         manifest: dict[str, str] = _read(checkpoint / "manifest.json")
-        wrong = [name for name, digest in manifest.items() if _digest(checkpoint / name) != digest]
-        there = {entry.name for entry in checkpoint.iterdir()} | {TENSORS, "facts.json"}
-        if {*manifest, "manifest.json"} != there:
+        there = {entry.name for entry in checkpoint.iterdir() if entry.is_file() and not entry.is_symlink()}
+        if {*manifest, "manifest.json"} != there | {TENSORS, "facts.json"}:
             return "its manifest is not one"
+        wrong = [name for name, known in manifest.items() if digest(checkpoint / name) != known]
     except (OSError, ValueError, AttributeError) as error:
         return f"it cannot be read: {error}"
     return f"{', '.join(wrong)} changed since it was written" if wrong else None
@@ -161,12 +160,12 @@ def _write_tensors(staging: Path, tensors: dict[str, Tensor]) -> tuple[str, str]
     with disk_full_message(staging.parent):
         save_file(parts, file)
     sync(file)
-    return file.name, _digest(file)
+    return file.name, digest(file)
 
 
 def _write_facts(staging: Path, facts: dict[str, Any], files: list[tuple[str, str]]) -> None:
     write_json(staging / "facts.json", facts)
-    write_json(staging / "manifest.json", dict([*files, ("facts.json", _digest(staging / "facts.json"))]))
+    write_json(staging / "manifest.json", dict([*files, ("facts.json", digest(staging / "facts.json"))]))
     sync(staging)
 
 
@@ -180,7 +179,7 @@ def _publish(staging: Path, target: Path) -> None:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    known: dict[str, Any] = json.loads(path.read_text())
+    known: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return known
 
 
@@ -196,11 +195,6 @@ def disk_full_message(folder: Path) -> Generator[None, None, None]:
 def _names(folder: Path) -> list[str]:
     """Checkpoints, oldest first."""
     return sorted(entry.name for entry in folder.glob("*-*") if entry.is_dir() and entry.suffix != ".tmp")
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 class HeldSignals:

@@ -1,11 +1,10 @@
-"""General: on which text is forgetting measured, and which text is replayed, where the user has given none?
+"""General text: which text measures forgetting, and which is replayed, if the user has given none?
 
-On what the base itself says: sampled from its own distribution, so that no other text is needed, and the tuned model is
-asked about what the base knew best. Sampled once for each base, and kept in a file.
+Samples from the base's own distribution: no other text is needed, and the fine-tuned model is tested on what the base
+knew best. Sampled once for each base, and kept in a file.
 """
 
 import hashlib
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -17,7 +16,7 @@ from warmstart.models.lm_head import LogitsHead
 from warmstart.models.model import Model
 from warmstart.models.partial_forward import prefix_fingerprint
 from warmstart.runtime.distributed import world
-from warmstart.runtime.files import write_json
+from warmstart.runtime.files import read_json, write_json
 from warmstart.runtime.lock import locked
 
 TEXTS, TOKENS = 32, 64  # sampled at once, each of so many tokens: both models read them to measure
@@ -66,7 +65,7 @@ def sampled_text(
             pieces = [piece for row in rows for piece in _cut(row, tokenizer.eos_token_id)]
             decoded = [tokenizer.decode(piece, skip_special_tokens=True) for piece in pieces]
             write_json(path, [text for text in decoded if text.strip()])
-        return cast(list[str], json.loads(path.read_text()))
+        return read_json(path, list[str], "delete it: it is made again")
 
     return world().on_main(said)
 

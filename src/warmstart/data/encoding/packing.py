@@ -1,6 +1,5 @@
-"""Lines: how rows of tokens are laid out for a model, several short ones in a line where it can tell them apart."""
+"""Packing: how are several short rows put into one line, for models that can keep them apart?"""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from warmstart.runtime.load_pretrained import load_config, read_object
 from warmstart.types import Array
 
 UNLABELLED = -100  # what torch's cross entropy ignores
@@ -58,13 +58,10 @@ class PackingLayout:
     def _config(self) -> dict[str, Any]:
         path = Path(self.folder) / "config.json"
         if path.exists():
-            found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-            return found
+            return read_object(path)
         if Path(self.folder).is_dir():  # a tokenizer alone
             return {}
-        from transformers import AutoConfig
-
-        return dict(AutoConfig.from_pretrained(self.folder).to_dict())
+        return dict(load_config(self.folder).to_dict())
 
     @cached_property
     def packs(self) -> bool:

@@ -1,8 +1,8 @@
-"""Shards: how does what is read from a corpus that no memory holds lie on disk, going on where it was stopped?
+"""Token cache: how are the tokens of a corpus larger than memory kept on disk, so that an interrupted job can continue?
 
-00003.ids        shard 3: numbers end to end, of a kind that the reading names
-00003.ids.sizes  int32: how many numbers each of its texts has; so for each column of the reading
-00003.json       how many there are; written last: a shard that has it is complete
+00003.ids        shard 3: all ids in one array, of the dtype that the reading names
+00003.ids.sizes  int32: number of ids of each text; one such file for each column of the reading
+00003.json       the number of texts; written last, so a shard that has it is complete
 """
 
 import hashlib
@@ -132,7 +132,7 @@ def _place(texts: Texts, reading: Tokenization) -> tuple[Path, int]:
 def _whole(folder: Path, shard: int, reading: Tokenization) -> bool:
     """Whether a shard is as it was written."""
     try:
-        facts = json.loads(_end(folder, shard).read_text())
+        facts = json.loads(_end(folder, shard).read_text(encoding="utf-8"))
         return all(
             _path(folder, shard, name).stat().st_size == facts[name] * kind.itemsize
             and _sizes(_path(folder, shard, name)).stat().st_size == facts["texts"] * np.dtype(np.int32).itemsize

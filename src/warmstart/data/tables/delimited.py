@@ -13,11 +13,10 @@ from pathlib import Path
 from typing import IO
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 
-from warmstart.data.tables.formats import CODE, NA_MARKS, NUMBER, check_names, check_text
-from warmstart.data.tables.strings import ArrowColumn, gathered
+from warmstart.data.tables.formats import NUMBER, FileContent, check_names, check_text
+from warmstart.data.tables.strings import gathered
 from warmstart.errors import InputError, join_phrases
 
 BLOCK_BYTES = 64 << 20  # pyarrow refuses a CSV row longer than one block, so a block holds any cell we might name
@@ -49,8 +48,11 @@ class _Layout:
         return file
 
 
-def read_delimited(path: Path) -> pa.Table:
-    """The table in the file, numbers as numbers. Raises InputError naming the row that cannot be read."""
+def read_delimited(path: Path) -> FileContent:
+    """The table in the file, every cell as the text that is written there.
+
+    Raises InputError naming the row that cannot be read.
+    """
     quotes = check_text(path)
     layout = _layout(path)
     header = _header(layout)
@@ -70,7 +72,7 @@ def read_delimited(path: Path) -> pa.Table:
     except pa.ArrowInvalid as error:
         _check_rows(layout, len(header))
         raise InputError(f"{path} cannot be read as CSV: {error}", "check the row it names") from error
-    return pa.table({name: _numbers_if_all_are(column) for name, column in zip(names, table.columns, strict=True)})
+    return FileContent(table.rename_columns(names), untyped=True)
 
 
 # --- the layout -------------------------------------------------------------------------------------------------------
@@ -221,28 +223,3 @@ def _are_rows(lines: Sequence[Sequence[str]], seen: Sequence[_Column]) -> bool:
     told = [column.fits(cell) for cells in lines for column, cell in zip(seen, cells, strict=False)]
     known = [fits for fits in told if fits is not None]
     return all(known) if known else len(lines) >= SWALLOWED_LINES
-
-
-# --- cells ------------------------------------------------------------------------------------------------------------
-
-
-def _numbers_if_all_are(column: ArrowColumn) -> ArrowColumn:
-    """Text as whole numbers or fractions if every cell is one or missing; otherwise as it was."""
-    for rows in (min(1000, len(column)), len(column)):  # long texts are recognised by their first rows
-        cells = pc.utf8_trim_whitespace(column.slice(0, rows))
-        marks = pa.array(sorted(NA_MARKS), pa.large_string())
-        cells = pc.if_else(pc.is_in(pc.utf8_lower(cells), marks), pa.scalar(None, pa.large_string()), cells)
-        if cells.null_count < rows and not _all_match(cells, NUMBER):
-            return column
-    if cells.null_count == rows or pc.any(pc.match_substring_regex(cells, CODE)).as_py():
-        return column
-    if not _all_match(cells, r"^[+-]?\d+$"):
-        return cells.cast(pa.float64())
-    try:
-        return pc.replace_substring_regex(cells, r"^\+", "").cast(pa.int64())
-    except pa.ArrowInvalid:  # more than 64 bits: an id, exact only as text
-        return column
-
-
-def _all_match(cells: ArrowColumn, pattern: str) -> bool:
-    return bool(pc.all(pc.match_substring_regex(cells, pattern)).as_py())

@@ -43,6 +43,7 @@ class FileContent:
 
     columns: pa.Table
     notes: tuple[str, ...] = ()  # sentences without the file's name
+    untyped: bool = False  # all cells are texts, as in a CSV file; which columns are numbers is not decided yet
 
 
 def instead(files: Sequence[Path]) -> str:
@@ -201,3 +202,35 @@ def not_text(path: Path, read: int) -> InputError:
             "convert it to UTF-8, for example with: iconv -f WINDOWS-1252 -t UTF-8 IN > OUT",
         )
     return InputError(f"{path} holds a NUL byte (line {line:,}), so it is not plain text", "save it as UTF-8 text")
+
+
+# --- numbers that are written as text ---------------------------------------------------------------------------------
+
+
+def with_numbers(table: pa.Table) -> pa.Table:
+    """The same table; columns of texts that are all numbers, or missing, are columns of numbers."""
+    return pa.table({name: numbers_if_all_are(table[name]) for name in table.column_names})
+
+
+def numbers_if_all_are(column: ArrowColumn) -> ArrowColumn:
+    """Text as whole numbers or fractions if every cell is one or missing; otherwise as it was."""
+    if not pa.types.is_large_string(column.type):
+        return column
+    for rows in (min(1000, len(column)), len(column)):  # long texts are recognised by their first rows
+        cells = pc.utf8_trim_whitespace(column.slice(0, rows))
+        marks = pa.array(sorted(NA_MARKS), pa.large_string())
+        cells = pc.if_else(pc.is_in(pc.utf8_lower(cells), marks), pa.scalar(None, pa.large_string()), cells)
+        if cells.null_count < rows and not _all_match(cells, NUMBER):
+            return column
+    if cells.null_count == rows or pc.any(pc.match_substring_regex(cells, CODE)).as_py():
+        return column
+    if not _all_match(cells, r"^[+-]?\d+$"):
+        return cells.cast(pa.float64())
+    try:
+        return pc.replace_substring_regex(cells, r"^\+", "").cast(pa.int64())
+    except pa.ArrowInvalid:  # more than 64 bits: an id, exact only as text
+        return column
+
+
+def _all_match(cells: ArrowColumn, pattern: str) -> bool:
+    return bool(pc.all(pc.match_substring_regex(cells, pattern)).as_py())

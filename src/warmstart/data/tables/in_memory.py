@@ -32,12 +32,12 @@ class Arrow(Protocol):
     def __arrow_c_stream__(self, requested_schema: object = None) -> object: ...
 
 
-InMemory = Mapping[str, Sequence[Any]] | Arrow
+InMemory = Mapping[str, Sequence[Any]] | Arrow | Table
 
 
 def is_in_memory(data: object) -> "TypeIs[InMemory]":
-    """Whether `table_of` takes it: columns by their names, a DataFrame, or a `datasets.Dataset`."""
-    return isinstance(data, Mapping) or _is_frame(data)
+    """Whether `table_of` takes it: columns by their names, a DataFrame, a `datasets.Dataset`, or a table."""
+    return isinstance(data, Mapping | Table) or _is_frame(data)
 
 
 def _is_frame(data: object) -> bool:
@@ -54,8 +54,10 @@ def _is_series(data: object) -> bool:
 def table_of(data: InMemory) -> Table:
     """A table from columns that are already in memory: by their names, as a DataFrame, or a `datasets.Dataset`.
 
-    Raises InputError for what is no table, and for a column of several types.
+    A table stays as it is. Raises InputError for what is no table, and for a column of several types.
     """
+    if isinstance(data, Table):
+        return data
     try:
         columns = _columns(data)
     except WarmstartError:
@@ -209,8 +211,8 @@ def given(data: Any) -> tuple[tuple[str, ...], Table | None]:
     """Names of files, and the table where it was given itself. Raises UsageError for what is neither."""
     if isinstance(data, str | Path):
         return (str(data),), None
-    if isinstance(data, Table) or is_in_memory(data):
-        table = data if isinstance(data, Table) else table_of(data)
+    if is_in_memory(data):
+        table = table_of(data)
         return table.files, table
     if isinstance(data, Iterator) or (isinstance(data, Sequence) and not isinstance(data, bytes)):
         items = rows_of(data)

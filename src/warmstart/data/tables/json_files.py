@@ -1,4 +1,4 @@
-"""JSON files: how does a file of JSON objects become a table? One object a line, or one array of them."""
+"""JSON files: how does a file of JSON objects become a table? One object per line, or one array."""
 
 import contextlib
 import json

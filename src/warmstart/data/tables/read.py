@@ -1,11 +1,11 @@
-"""Read: how do files, a glob, a folder or a name on the hub become one table?"""
+"""Read: how do files, a glob, a folder or a hub name become one table?"""
 
 import bisect
 import glob
 import os
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +13,9 @@ import pyarrow as pa
 
 from warmstart.data.tables.arrow_files import saved_files
 from warmstart.data.tables.compressed import COMPRESSED
-from warmstart.data.tables.formats import TEXT_ENDINGS, check_cells, instead, usual_type
+from warmstart.data.tables.formats import TEXT_ENDINGS, check_cells, instead, usual_type, with_numbers
 from warmstart.data.tables.read_file import KNOWN, is_compressed_table, is_table, read_file
+from warmstart.data.tables.strings import ArrowColumn
 from warmstart.data.tables.text_files import find_texts, is_plain, read_texts
 from warmstart.errors import InputError, MissingError, did_you_mean, join_phrases, shorten
 
@@ -35,6 +36,11 @@ class Table:
     documents: bool = False  # each row is a text file, whole
     skipped: tuple[str, ...] = ()  # files in the folder that are no text files
     notes: tuple[str, ...] = ()  # what a person should know of how the files were read, one sentence each
+    written: Mapping[str, ArrowColumn] = field(default_factory=dict)  # by column: numbers of CSV files, as texts
+
+    def as_written(self, name: str) -> ArrowColumn:
+        """The cells of a column as they were in the file: 1.10, where `columns` has the number 1.1."""
+        return self.written.get(name, self.columns[name])
 
     def where(self, row: int) -> str:
         """'row 17' or, of several files, 'row 17 of prices-2.csv' (counted within that file); of documents, 'a.txt'."""
@@ -71,14 +77,20 @@ def read_table(source: str | Path | Sequence[str | Path], *, offline: bool = Fal
     if any(map(is_plain, files)):
         return _documents(files, skipped)
     contents = [read_file(file, table) for file in files]
-    ends = np.cumsum([content.columns.num_rows for content in contents])
+    ends = tuple(int(end) for end in np.cumsum([content.columns.num_rows for content in contents]))
     names = [str(file) for file in files]
     notes = [f"{file.name}: {note}" for file, content in zip(files, contents, strict=True) for note in content.notes]
     if skipped:
         said = join_phrases([file.name for file in skipped], 5)
         notes.append(f"Compressed files beside tables of the folder are not read: {said}.")
-    columns = _joined([content.columns for content in contents], names)
-    return Table(columns, tuple(names), tuple(int(end) for end in ends), notes=tuple(notes))
+    if not all(content.untyped for content in contents):
+        typed = [with_numbers(content.columns) if content.untyped else content.columns for content in contents]
+        return Table(_joined(typed, names), tuple(names), ends, notes=tuple(notes))
+    # A column of several CSV files is one of numbers only if it is in each of them.
+    texts = _joined([content.columns for content in contents], names)
+    columns = with_numbers(texts)
+    written = {name: texts[name] for name in columns.column_names if not columns[name].type.equals(texts[name].type)}
+    return Table(columns, tuple(names), ends, notes=tuple(notes), written=written)
 
 
 # --- which files ------------------------------------------------------------------------------------------------------

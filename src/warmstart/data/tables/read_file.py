@@ -1,6 +1,7 @@
 """Read a file: how does one file become one table, by its ending?"""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -33,7 +34,7 @@ def _json(path: Path) -> FileContent:
 
 
 READERS: dict[str, Callable[[Path], FileContent]] = {
-    **dict.fromkeys(CUT_BY_DELIMITERS, lambda path: FileContent(read_delimited(path))),
+    **dict.fromkeys(CUT_BY_DELIMITERS, read_delimited),
     **dict.fromkeys((".jsonl", ".ndjson", ".json"), _json),
     **dict.fromkeys((".parquet", ".pq"), lambda path: FileContent(read_parquet(path))),
     **dict.fromkeys((".arrow", ".feather", ".ipc"), lambda path: FileContent(read_arrow(path))),
@@ -106,4 +107,4 @@ def _checked(path: Path, content: FileContent) -> FileContent:
             raise InputError(f"{path}: column {name!r} cannot be read: {error}", "write it as text") from error
     table = pa.table(kept)
     check_cells(path, table)
-    return FileContent(table, content.notes)
+    return replace(content, columns=table)

