@@ -163,6 +163,16 @@ def test_one_table_in_every_container_is_the_same_table(tmp_path: Path, kind: st
     assert found.columns.schema.types == [pa.large_string(), pa.int64()]
 
 
+@pytest.mark.parametrize("name", ["a.csv", "a.csv.gz", "a.zip"])
+def test_cells_are_kept_as_written_in_compressed_csv_files_too(tmp_path: Path, name: str) -> None:
+    content = b"version,price\n1.10,1\n1.9,2\n"
+    pack = {"a.csv": bytes, "a.csv.gz": gzip.compress, "a.zip": zipped(**{"t.csv": content.decode()})}[name]
+    (tmp_path / name).write_bytes(pack(content))
+    table = read_table(tmp_path / name)
+    assert table.columns["version"].to_pylist() == [1.1, 1.9]
+    assert table.as_written("version").to_pylist() == ["1.10", "1.9"]
+
+
 def test_what_was_left_in_a_container_is_said(tmp_path: Path) -> None:
     (note,) = read_table(READ["data"](tmp_path)).notes
     assert note == "a.json: The rows are written as a list under the key 'data'; not read: 'version'."
