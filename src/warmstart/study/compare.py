@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from warmstart.errors import TrainingError
+from warmstart.errors import TrainingError, shell_word
 from warmstart.planning.estimates import plan_summary, rows_ranked, seconds_of_search
 from warmstart.planning.problem import Options, Problem
 from warmstart.planning.requirements import constraints_after_training
@@ -103,7 +103,7 @@ def load_comparison(folder: Path) -> Comparison:
     """The comparison that a study made, from its finished runs. Raises TrainingError if it is not finished."""
     path = folder / "study.json"
     if not path.exists():
-        raise TrainingError(f"{folder} is no finished study.", f"warmstart resume {folder}")
+        raise TrainingError(f"{folder} is no finished study.", f"warmstart resume {shell_word(folder)}")
     facts: dict[str, Any] = json.loads(path.read_text())
     runs = tuple(load_run(folder / "runs" / name) for name in facts.pop("runs"))
     known: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in facts.items()}

@@ -22,7 +22,8 @@ from warmstart.data.rows.values import read_columns
 from warmstart.data.schema.columns import parse_kinds
 from warmstart.data.schema.infer import infer_schema
 from warmstart.data.schema.schema import ColumnChoices, Schema
-from warmstart.data.tables.read import Table, read_table, table_of
+from warmstart.data.tables.in_memory import table_of
+from warmstart.data.tables.read import Table, read_table
 from warmstart.data.tables.strings import Texts
 from warmstart.errors import UsageError
 from warmstart.inference.model_store import StoredModel
