@@ -5,6 +5,7 @@ What is finished stays in the folder, and is not done again.
 """
 
 import json
+import shutil
 import time
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
@@ -19,7 +20,7 @@ from warmstart.planning.estimates import plan_summary, rows_ranked, seconds_of_s
 from warmstart.planning.problem import Options, Problem
 from warmstart.planning.requirements import constraints_after_training
 from warmstart.planning.run_plan import RunPlan, first_plan
-from warmstart.regimes.regimes import is_baseline
+from warmstart.regimes.regimes import WITHOUT_NETWORK, is_baseline
 from warmstart.results.comparison import Comparison
 from warmstart.results.constraints import BUDGET, Excluded
 from warmstart.results.names import LENGTH_MULTIPLIERS, run_id
@@ -32,7 +33,7 @@ from warmstart.study.begin import begin_study
 from warmstart.study.jobs import FixedJobs, StudyState, carry_out, search_job, train_job
 from warmstart.study.winner import keep_first_winner
 from warmstart.tasks.tasks import task_for
-from warmstart.training.event import Event
+from warmstart.training.event import Event, Progress
 
 LENGTHS_FILE = "lengths.json"
 DROPPED_FILE = "dropped.json"  # what there was no time for, and with it all that would have come after
@@ -177,7 +178,11 @@ def run_comparison(problem: Problem, options: Options, folder: Path) -> Generato
 
     A run that diverges is recorded as failed. Raises TrainingError if nothing at all could be trained.
     """
-    study = yield from begin_study(first_plan(problem, options), folder)
+    asked = first_plan(problem, options)
+    yield from _first_model(asked, folder)
+    study = yield from begin_study(asked, folder)
+    if study.plan.scored < 1.0:
+        world().on_main(lambda: _forget(study))
     if study.plan.networks:
         yield study.progress.event("planning", message=plan_summary(study.plan))
     yield from carry_out(study, FixedJobs(baseline_jobs(study.plan)))
@@ -189,6 +194,28 @@ def run_comparison(problem: Problem, options: Options, folder: Path) -> Generato
     comparison = _without_dropped(replace(make_comparison(study.plan, best, folder), unranked_flops=more), study)
     save_comparison(comparison, folder)
     return comparison
+
+
+def _first_model(asked: RunPlan, folder: Path) -> Generator[Event, None, None]:
+    """Fit what needs no network on all rows, before anything is measured: `winner/` is there from the first minute.
+
+    Not again where the study was begun before, and not where constraints may exclude it.
+    """
+    if world().on_main((folder / "plan.json").exists) or asked.options.constraints.given:
+        return
+    names = [name for name in asked.names if name in WITHOUT_NETWORK]
+    jobs = [train_job(asked, name, max(asked.sizes), asked.options.first_seed) for name in names]
+    first = StudyState(asked, folder, asked.shared(), Progress())
+    yield from carry_out(first, FixedJobs(jobs))
+    world().on_main(lambda: keep_first_winner(list(first.results.runs.values()), folder))
+
+
+def _forget(study: StudyState) -> None:
+    """Fits of `_first_model` that were scored on more rows than the plan has: they are made again."""
+    test = len(study.plan.splits.test)
+    for path in study.folder.glob("runs/*/run.json"):
+        if len(load_run(path.parent).scores) > test:
+            shutil.rmtree(path.parent)
 
 
 def _without_dropped(comparison: Comparison, study: StudyState) -> Comparison:
