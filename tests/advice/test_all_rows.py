@@ -31,7 +31,7 @@ def test_a_steep_curve_that_reaches_the_leader_leaves_it_undecided() -> None:
     advice = advice_for(comparison)
     assert (advice.verdict, advice.choice, advice.predicted["regime"]) == ("undecided", None, "linear")
     assert advice.confidence <= 0.75
-    assert "on all 1,600 training rows the best measured so far is `linear`" in advice.reason
+    assert "on all 1,600 training rows, `linear` scores" in advice.reason
     assert "`full` was trained on 400 of 1,600 rows at most and should score about 0.38" in advice.reason
     assert advice.next_step == (
         "To train `full` on all rows: `warmstart compare a.csv --target price --budget 3h --out study-longer`."
@@ -75,7 +75,7 @@ def test_what_was_not_run_leaves_it_undecided() -> None:
     out = (Excluded("full", "budget", "there was no time for 40 steps on 100 rows; --budget 9m would do"),)
     advice = advice_for(replace(seen_on(SIZES), excluded=out))
     assert advice.verdict == "undecided" and advice.constraints == ()
-    assert "`full` could not be run within the budget." in advice.reason
+    assert "`full` could not be trained enough within the budget." in advice.reason
     assert advice.next_step.startswith("To train `full` on all rows: `warmstart compare")
 
 

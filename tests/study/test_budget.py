@@ -97,3 +97,14 @@ def test_what_cannot_fit_is_refused_with_the_budget_that_would_do(base: Base, tm
     with pytest.raises(InputError, match=r"too short for anything\. `full`: .* --budget \d+m would do"):
         for _ in run_comparison(tiny_problem(REGRESSION, base), short, tmp_path):
             pass
+
+
+def test_too_few_steps_to_learn_are_not_a_failure(
+    plan: RunPlan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ComparisonJobs, "_has_room", lambda *_: False)
+    study, _ = carried_out(plan, tmp_path)
+    found = compare.make_comparison(plan, list(study.results.runs.values()), tmp_path)
+    assert "full" not in found.names and study.results.runs["full-r40-s0"].failed
+    assert [(each.regime, each.constraint) for each in found.excluded] == [("full", "budget")]
+    assert found.excluded[0].reason.endswith("steps on 40 rows were too few to beat the constant")

@@ -117,11 +117,10 @@ class ComparisonJobs:
         if all(run.failed for run in runs):
             return None
         ranking = rank_regimes(make_comparison(plan, runs, self.study.folder))
-        if ranking is None:
-            return None
-        beyond = [row.name for row in ranking.reaching]
-        if ranking.best.rows < whole:
+        beyond = [row.name for row in ranking.reaching] if ranking else []
+        if ranking and ranking.best.rows < whole:
             beyond = [ranking.best.name, *beyond]
+        beyond += _unlearned(plan, runs)
         for name in beyond:
             jobs = [train_job(plan, name, whole, seed) for seed in plan.seeds]
             if not any(job.id in results for job in jobs) and self._has_room(jobs):
@@ -261,8 +260,11 @@ def make_comparison(plan: RunPlan, runs: Sequence[Run], folder: Path) -> Compari
     if all(run.failed for run in runs):
         why = "; ".join(dict.fromkeys(f"{run.regime}: {run.failed}" for run in runs))
         raise TrainingError(f"no regime could be trained: {why}", f"see {folder / 'runs'}; try another --lr")
+    unlearned = _unlearned(plan, runs)
+    too_few = tuple(Excluded(name, BUDGET, reason) for name, reason in unlearned.items())
+    barred = constraints_after_training(plan, runs) if plan.options.constraints.given else plan.excluded
     return Comparison(
-        runs=tuple(runs),
+        runs=tuple(run for run in runs if run.regime not in unlearned),
         task=task.name,
         metric=task.metric,
         higher_is_better=task.higher_is_better,
@@ -276,8 +278,23 @@ def make_comparison(plan: RunPlan, runs: Sequence[Run], folder: Path) -> Compari
         available=len(splits.train),
         caveats=(*plan.problem.caveats, *plan.fewer_rows),
         noise_floor=plan.problem.noise_floor,
-        excluded=constraints_after_training(plan, runs) if plan.options.constraints.given else plan.excluded,
+        excluded=(*barred, *too_few),
     )
+
+
+def _unlearned(plan: RunPlan, runs: Sequence[Run]) -> dict[str, str]:
+    """Regimes that the budget left too few rows and steps to learn anything, and why: they did not fail.
+
+    Such a run came to a score that is no better than the constant's.
+    """
+    found = {}
+    for name in plan.regime_sizes:
+        own = [run for run in runs if run.regime == name]
+        scored = all(run.failed and run.test is not None and np.isfinite(run.test) for run in own)
+        if own and scored and max(run.rows for run in own) < max(plan.sizes):
+            most = max(own, key=lambda run: run.rows)
+            found[name] = f"{most.steps:,} steps on {most.rows:,} rows were too few to beat the constant"
+    return found
 
 
 def best_lengths(plan: RunPlan, runs: Sequence[Run]) -> list[Run]:
