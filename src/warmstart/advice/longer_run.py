@@ -36,6 +36,17 @@ def longer_command(comparison: Comparison, unfinished: Sequence[Row]) -> str:
     return shlex.join(_with(words, "--out", f"{_value(words, '--out')}-longer"))
 
 
+def larger_budget_command(comparison: Comparison) -> str:
+    """The study's own command with the budget that all of it was estimated at; nothing where that is not known."""
+    words = shlex.split(comparison.command)
+    if words[1:2] != ["compare"] or "--out" not in words or comparison.full_estimate is None:
+        return ""
+    asked = _value(words, "--budget")
+    budget = parse_duration(asked) if asked else DEFAULT_BUDGET
+    words = _with(words, "--budget", _time(max(MARGIN * comparison.full_estimate, budget + 1)))
+    return shlex.join(_with(words, "--out", f"{_value(words, '--out')}-longer"))
+
+
 def _whole(comparison: Comparison) -> float:
     """Seconds of the study without the cuts."""
     return comparison.full_estimate or sum(map(_seconds, comparison.runs))

@@ -19,6 +19,7 @@ from warmstart.errors import shell_word
 from warmstart.inference.prediction_files import as_csv, write_predictions
 from warmstart.quantities import describe_forgetting, format_size
 from warmstart.reporting.words import format_flops, format_score
+from warmstart.results.constraints import BUDGET
 from warmstart.runtime.environment import current_environment
 from warmstart.study.progress import count_rows, print_status
 
@@ -151,6 +152,7 @@ def _time(seconds: float) -> str:
 
 def show_study(done: "Study", as_json: bool) -> None:
     """The verdict, the table, and where the rest is."""
+    from warmstart.advice.all_rows import on_a_part, winner_sentence
     from warmstart.advice.phrases import compared_instead, cut_to_fit, original_scale_error, original_scale_sentence
 
     comparison, advice = done.comparison, done.advice
@@ -169,20 +171,28 @@ def show_study(done: "Study", as_json: bool) -> None:
     out.print(_race(done.raced) if done.raced else _table(comparison))
     if any(not row.converged and not row.failed for row in comparison.table):
         print_line("* was still improving when it stopped")
+    parts = [] if done.raced else [f"{on_a_part(comparison, row)}." for row in comparison.partial]
+    for said in parts:
+        print_sentence(said, "  ")
     errors = [(row.name, original_scale_error(comparison, row)) for row in comparison.table]
     in_own = ", ".join(f"{name} {format_score(error)}" for name, error in errors if error is not None)
     if in_own and not done.raced:
         print_sentence(f"{original_scale_sentence(comparison)}: {in_own}", "  ")
     for each in comparison.excluded:
-        print_sentence(f"not allowed: `{each.regime}` by --{each.constraint}: {each.reason}", "  ")
+        why = "not run" if each.constraint == BUDGET else "not allowed"
+        by = "" if each.constraint == BUDGET else f" by --{each.constraint}"
+        print_sentence(f"{why}: `{each.regime}`{by}: {each.reason}", "  ")
     if comparison.noise_floor is not None:
         print_line(f"best reachable: {comparison.noise_floor:.4f}")
     print_line("")
+    trained_on = winner_sentence(comparison, advice.choice or advice.predicted.get("regime"))
+    if trained_on and (done.folder / "winner").exists():
+        print_sentence(trained_on)
     print_sentence(advice.reason)
     for said in (cut_to_fit(comparison), "" if done.raced else compared_instead(comparison)):
         if said:
             print_sentence(said, "  ")
-    caveats = [caveat for caveat in advice.caveats if caveat not in comparison.cuts]
+    caveats = [caveat for caveat in advice.caveats if caveat not in (*comparison.cuts, *parts)]
     for caveat in caveats[:4]:
         print_sentence(f"- {caveat}", "  ")
     more = len(caveats) - 4

@@ -19,7 +19,17 @@ from warmstart.results.comparison_table import comparison_display, comparison_ta
 from warmstart.results.constraints import Excluded
 from warmstart.results.display import Display, Tabular
 from warmstart.results.forgetting_summary import summarize_forgetting
-from warmstart.results.learning_curves import Crossover, Law, Transfer, best_scratch, crossover, law, transfers
+from warmstart.results.learning_curves import (
+    MAX_EXTRAPOLATION,
+    Crossover,
+    CurveForecast,
+    Law,
+    Transfer,
+    best_scratch,
+    crossover,
+    law,
+    transfers,
+)
 from warmstart.results.metrics import HIGHEST
 from warmstart.results.overfitting import Memorization, OverfittingGap, memorization, overfitting_gap
 from warmstart.results.record import Interval, Run
@@ -64,6 +74,22 @@ class Comparison(Tabular):
         """int [n]: the group of each test row; None where rows were not grouped."""
         column = next((run.predictions["group"] for run in self.runs if "group" in run.predictions), None)
         return None if column is None else np.asarray(column, dtype=np.int64)
+
+    @cached_property
+    def partial(self) -> tuple[Row, ...]:
+        """The lines of the table of regimes that were not run on all rows, though others were or should have been."""
+        return tuple(row for row in self.table if row.failed is None and row.rows < self.rows["train"])
+
+    @cached_property
+    def predictions(self) -> dict[str, CurveForecast]:
+        """Of regimes that were run on a part of the rows: the score on all of them, where two sizes or more tell it."""
+        whole = self.rows["train"]
+        known = {row.name: self.laws[row.name] for row in self.partial if row.name in self.laws}
+        return {name: law.at(whole) for name, law in known.items() if whole <= MAX_EXTRAPOLATION * law.line.rows[-1]}
+
+    def row_at(self, name: str, rows: int) -> Row | None:
+        """The regime at a number of training rows; None where it was not run on so many."""
+        return self._rows.get((name, rows))
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -172,6 +198,7 @@ class Comparison(Tabular):
             "calibration": self.calibrations.get(name),
             "gap": self.gaps.get(name),
             "copies": self.remembered.get(name),
+            "predicted": self.predictions.get(name),
         }
         return {key: each.to_json() if each else None for key, each in found.items()}
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from warmstart.errors import InputError
 from warmstart.planning import fit_budget as cuts
 from warmstart.planning.estimates import measuring, total_seconds
 from warmstart.planning.requirements import exclude_by_constraints, exclude_by_time
@@ -39,6 +40,11 @@ def begin_study(plan: RunPlan, folder: Path, *, cut: bool = True) -> Generator[E
             plan = exclude_by_time((yield from measure_throughput(plan, rows, lost)))
             plan = _without(plan, world().on_main(lambda: time.perf_counter() - began))
             plan = cuts.fit_to_budget(plan) if cut else plan
+    if not plan.names:
+        reasons = "; ".join(f"`{each.regime}`: {each.reason}" for each in plan.excluded)
+        raise InputError(
+            f"the budget is too short for anything. {reasons}.", "give a larger --budget, or fewer regimes"
+        )
     world().on_main(lambda: cuts.save_plan(plan, path))
     shared = plan.shared()
     if measured_on is not None and np.array_equal(measured_on.splits.train.numbers, shared.splits.train.numbers):

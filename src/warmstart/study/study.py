@@ -1,8 +1,6 @@
 """Study: how do compare, advise and report work in one folder that can be resumed?"""
 
 import json
-import os
-import shutil
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,6 +27,7 @@ from warmstart.runs.domain_shift import measure_domain_shift
 from warmstart.runtime.files import write_json, write_parquet, write_text
 from warmstart.study import run_race as racing
 from warmstart.study.compare import load_comparison, run_comparison, save_comparison
+from warmstart.study.winner import keep_winner
 from warmstart.training.event import Event
 
 LONGEST_EXAMPLE = 600  # characters of a text that the report may show
@@ -149,33 +148,6 @@ def write_study(
     write_text(folder / "report.html", page)
     keep_winner(comparison, advice, folder)
     return Study(comparison, advice, folder, raced)
-
-
-def keep_winner(comparison: Comparison, advice: Advice, folder: Path) -> None:
-    """`winner/`: the chosen regime's model, of the seed best on validation rows; undecided: of the best scored regime.
-
-    Files are hard links where the disk allows: no second copy of the weights.
-    """
-    name = advice.choice or advice.predicted.get("regime")
-    size = max((run.rows for run in comparison.runs if run.regime == name), default=0)
-    runs = [r for r in comparison.runs if r.regime == name and r.rows == size and r.val is not None and not r.failed]
-    if not runs:
-        return
-    turned = 1 if comparison.higher_is_better else -1
-    best = max(runs, key=lambda run: turned * (run.val or 0.0))
-    staging = folder / "checkpoint"
-    shutil.rmtree(staging, ignore_errors=True)
-    shutil.copytree(folder / "runs" / best.id, staging, copy_function=_link)
-    shutil.rmtree(folder / "winner", ignore_errors=True)
-    staging.replace(folder / "winner")
-
-
-def _link(source: str, target: str) -> str:
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copy2(source, target)
-    return target
 
 
 def save_examples(problem: Problem, path: Path) -> None:
