@@ -5,7 +5,7 @@
     adapter/            instead, for adapters: PEFT's own format; the base is named, not copied
     body.safetensors    instead, for architectures that are not Hugging Face's
     head.safetensors    of a language model only beside adapters for a base that has no output layer
-    baseline/           instead of all of these, for `constant` and `linear`
+    baseline/           instead of all of these, for what learns without the training loop
 
 Nothing here is ever unpickled, and no code in the folder is ever run.
 """
@@ -20,7 +20,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from warmstart.baselines.linear import load_baseline
+from warmstart.baselines.baselines import load_baseline
 from warmstart.data.encoding.examples import Examples
 from warmstart.data.encoding.inputs import Answers, HashedWords, Inputs, Tokens
 from warmstart.data.encoding.language import Conversations, Documents, Masked
@@ -217,10 +217,9 @@ def _writer(folder: Path, facts: dict[str, Any], body: nn.Module, tokens: Inputs
 
 
 def _adapter(body: nn.Module, base: Base) -> dict[str, Any]:
-    """What adapters are for. A base that was named by a path is found from any folder."""
+    """What adapters are for."""
     quantized = any(type(module).__name__ == "Linear4bit" for module in body.modules())
-    name = str(Path(base.name).resolve()) if Path(base.name).exists() else base.name
-    return {"kind": "adapter", "base": name, "quantize": "nf4" if quantized else None}
+    return {"kind": "adapter", "base": base.lasting_name, "quantize": "nf4" if quantized else None}
 
 
 def _head(weights: dict[str, torch.Tensor]) -> nn.Module:

@@ -12,9 +12,10 @@ from warmstart.planning.model_size import BESIDE, ModelSize, model_size
 from warmstart.planning.run_plan import RunPlan
 from warmstart.regimes.full import Full
 from warmstart.regimes.lora import LoRA
-from warmstart.regimes.regimes import WITHOUT_NETWORK, Regime, Stage
+from warmstart.regimes.regimes import READ_WITH_BASE, WITHOUT_NETWORK, Regime, Stage
 from warmstart.regimes.starts import Pretrained, random_state
 from warmstart.results.constraints import Constraints, Excluded, Needs, broken, not_run, require_a_choice
+from warmstart.results.names import regime_of
 from warmstart.results.record import Run
 from warmstart.runs.final_evaluation import measure_latency
 from warmstart.tasks.task import Task
@@ -89,13 +90,14 @@ def predicted_requirements(plan: RunPlan, name: str, run_data: RunData) -> Needs
 def shipped_bytes(regime: Regime, task: Task) -> int:
     """Of everything that predicting takes, from shapes: weights in fp32, the tokenizer, for adapters the base."""
     found = _footprint(regime, task)
-    return found.saved_bytes + BESIDE + _base_bytes(regime, found)
+    saved = 0 if regime_of(regime.name) in READ_WITH_BASE else found.saved_bytes
+    return saved + BESIDE + _base_bytes(regime, found)
 
 
 def _measured(plan: RunPlan, name: str, runs: Sequence[Run], task: Task) -> Needs:
     regime = _regime(plan, name)
     size = max(run.disk_bytes for run in runs)
-    if regime is not None and _adapts(regime):
+    if regime is not None and (_adapts(regime) or regime_of(name) in READ_WITH_BASE):
         size += _base_bytes(regime, _footprint(regime, task))
     waits = [run.latency_ms for run in runs if run.latency_ms is not None]
     return Needs(name, pretrained=False, size=size, latency=median(waits) / 1000 if waits else None)
@@ -117,11 +119,10 @@ def _adapts(regime: Regime) -> bool:
 
 
 def _base_bytes(regime: Regime, found: ModelSize) -> int:
-    """Of the base's weights, where they have to be shipped beside adapters: its files here, else fp32."""
-    if not _adapts(regime):
+    """Of the base's weights, where they have to be shipped beside what was learned: its files here, else fp32."""
+    if not isinstance(regime.start, Pretrained) or not (_adapts(regime) or regime_of(regime.name) in READ_WITH_BASE):
         return 0
-    assert isinstance(regime.start, Pretrained)
-    return _files(regime.start.base) or 4 * (found.total - found.trainable)
+    return _files(regime.start.base) or 4 * (found.total - (found.trainable if found.adapter else 0))
 
 
 def _files(base: Base) -> int:

@@ -43,10 +43,13 @@ class FinalScores:
     train_groups: Array | None  # int64 [n]; None where rows are not grouped
 
 
-def evaluate_run(model: Predictor, run_data: RunData, reads: Encoded | None = None) -> FinalScores:
+def evaluate_run(
+    model: Predictor, run_data: RunData, reads: Encoded | None = None, alone: Predictor | None = None
+) -> FinalScores:
     """Calibrate on validation rows, then score the test rows: the only place where they are looked at.
 
-    `reads`: every row as a network reads it, with what a frozen prefix made of it where that is stored.
+    `reads`: every row as a network reads it, with what a frozen prefix made of it where that is stored. `alone`: the
+    same model without what a study has read before, whose time is measured.
     """
     task, splits = run_data.task, run_data.splits
 
@@ -98,7 +101,7 @@ def evaluate_run(model: Predictor, run_data: RunData, reads: Encoded | None = No
         calibration=calibration,
         scores=scores,
         predictions=columns,
-        latency_ms=measure_latency(model, splits.test.texts),
+        latency_ms=measure_latency(alone or model, splits.test.texts),
         floor=floor,
         train_scores=None if ranked_by_writing else train_scores,
         train_groups=_numbered(some) if run_data.schema.group and not ranked_by_writing else None,

@@ -11,11 +11,15 @@ from typing import Any
 
 import numpy as np
 
-from warmstart.baselines.linear import FIT_BASELINE
+from warmstart.baselines.baseline import FitData
+from warmstart.baselines.baselines import BASELINE_DESCRIPTIONS, FIT_BASELINE
+from warmstart.baselines.embedder import Embedder
 from warmstart.errors import TrainingError, join_phrases
 from warmstart.inference.model_store import Network, save_model, save_network
+from warmstart.models.pretrained.base import Base
 from warmstart.regimes.regimes import Regime
 from warmstart.results.bootstrap import standard_error_share
+from warmstart.results.names import regime_of
 from warmstart.results.record import Cost, Run, Trial, load_run, save_run
 from warmstart.runs.final_evaluation import FinalScores, evaluate_run
 from warmstart.runs.forgetting import measure_forgetting
@@ -32,10 +36,6 @@ from warmstart.training.run_data import RunData
 from warmstart.training.stages import TrainedStages, train_stages
 from warmstart.training.validation import evaluate
 
-BASELINE_DESCRIPTIONS = {
-    "constant": "the median, or the commonest class, for every text",
-    "linear": "TF-IDF and a linear model",
-}
 RETREATS = 2  # times that a run goes back to its best weights, after steps without a finite loss
 
 
@@ -180,7 +180,7 @@ def failed_run(name: str, run_data: RunData, folder: Path, reason: str, chosen: 
         regime=name,
         family=chosen.regime.start.family if chosen else "baseline",
         start=chosen.regime.start.name if chosen else "-",
-        method=chosen.regime.words if chosen else BASELINE_DESCRIPTIONS[name],
+        method=chosen.regime.words if chosen else BASELINE_DESCRIPTIONS[regime_of(name)],
         seed=run_data.seed,
         rows=len(run_data.splits.train),
         settings=_settings(chosen.regime, chosen.config) if chosen else {},
@@ -202,22 +202,23 @@ def failed_run(name: str, run_data: RunData, folder: Path, reason: str, chosen: 
     return finish_run(record, folder, None)
 
 
-def run_baseline(name: str, run_data: RunData, folder: Path) -> Run:
-    """The same record for `constant` or `linear`."""
+def run_baseline(name: str, run_data: RunData, folder: Path, base: Base | None = None) -> Run:
+    """The same record for a regime without the training loop. `base`: what it reads texts with, unchanged."""
     if world().on_main((folder / "run.json").exists):
         return load_run(folder)
     reset_peak_memory()
     began = time.perf_counter()
-    fitted = FIT_BASELINE[name](run_data.task, run_data.splits.train, run_data.seed)
-    found = evaluate_run(fitted.baseline, run_data)
+    embedder = Embedder(base, run_data.shared) if base else None
+    fitted = FIT_BASELINE[regime_of(name)](FitData(run_data.task, run_data.splits.train, run_data.seed, embedder))
+    found = evaluate_run(fitted.baseline, run_data, alone=fitted.baseline.alone())
     parts = (run_data.splits.val, run_data.splits.test)
     scored = [text for part in parts for text in part.texts]
     record = Run(
         id=folder.name,
         regime=name,
         family="baseline",
-        start="-",
-        method=BASELINE_DESCRIPTIONS[name],
+        start=base.name if base else "-",
+        method=BASELINE_DESCRIPTIONS[regime_of(name)],
         seed=run_data.seed,
         rows=len(run_data.splits.train),
         settings={},
@@ -246,7 +247,7 @@ def run_baseline(name: str, run_data: RunData, folder: Path) -> Run:
 
     def save(staging: Path) -> None:
         fitted.baseline.save(staging / "baseline")
-        facts = {"regime": name, "baseline": name}
+        facts = {"regime": name, "baseline": regime_of(name)}
         save_model(staging, facts, run_data.task, run_data.schema, found.calibration)
 
     return finish_run(record, folder, save)

@@ -172,7 +172,7 @@ def run_baseline_once(
         done = yield from _showing(work, steps, doing, 0.0, 0.0)
     else:
         yield work.progress(doing)
-        done = run_baseline(name, run_data, folder)
+        done = run_baseline(name, run_data, folder, work.plan.frozen_base(name))
     _note(work.plan, done, fresh)
     return done
 
