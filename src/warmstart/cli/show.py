@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from rich.console import Console
 from rich.table import Table as Grid
 
+from warmstart.data.rows.examples import write_texts
 from warmstart.data.schema.schema import CORPUS, TEXT_OUT
 from warmstart.inference.prediction_files import as_csv, write_predictions
 from warmstart.quantities import describe_forgetting, format_size
@@ -365,7 +366,10 @@ def _effect(found: "Estimate") -> str:
 
 def show_predictions(trained: "TrainedModel", table: "Table", path: Path | None, quiet: bool) -> None:
     """Write one row for each row of the table: its number and what was predicted."""
-    texts = trained.texts_of(table)
+    columns = trained.read_columns(table)
+    texts = write_texts(table, trained.stored.schema, columns)
+    for unread in columns.unread:  # also if quiet: what follows from these cells is not what they say
+        print_status(f"warning: {unread.problem(table)}.")
     if not quiet:
         what = ": bits per byte of each text, of which less is likelier" if trained.stored.task.name in CORPUS else ""
         print_status(f"predicting with `{trained.regime}` ({trained.folder}){what}")

@@ -141,7 +141,7 @@ def _save_head(folder: Path, head: nn.Module) -> None:
 
 def save_model(folder: Path, facts: dict[str, Any], task: Task, schema: Schema, calibration: dict[str, float]) -> None:
     """Write `model.json`, last: a folder that has it is complete."""
-    kept = {"format": MODEL_FORMAT, "task": task.to_json(), "schema": asdict(schema), "calibration": calibration}
+    kept = {"format": MODEL_FORMAT, "task": task.to_json(), "schema": schema.to_json(), "calibration": calibration}
     write_json(folder / "model.json", kept | facts)
 
 
@@ -162,8 +162,7 @@ def load_model(folder: Path, *, code: str | None = None, build: Callable[[], nn.
             f"{folder} was written by another version (format {facts.get('format')}).",
             f"this one reads format {MODEL_FORMAT}",
         )
-    columns: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in facts["schema"].items()}
-    schema = Schema(**columns)
+    schema = Schema.from_json(facts["schema"])
     predictor: Predictor
     if "baseline" in facts:
         predictor = load_baseline(folder / "baseline")

@@ -1,5 +1,6 @@
 """Predict: new rows through a trained model, in the target's own units."""
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from torch import nn
 from warmstart.data.encoding.language import Conversations
 from warmstart.data.encoding.seq2seq import Seq2Seq
 from warmstart.data.rows.examples import write_texts
+from warmstart.data.rows.values import ReadColumns, read_columns
 from warmstart.data.schema.conversations import write_prompt
 from warmstart.data.schema.schema import TEXT_OUT
 from warmstart.data.tables.read import InMemory, Table, is_in_memory, table_of
@@ -76,8 +78,11 @@ class TrainedModel:
         parts = [list(texts[start : start + CHUNK]) for start in range(0, len(texts), CHUNK)]
         return np.concatenate([self.stored.predictor.outputs(part) for part in parts])
 
-    def texts_of(self, table: Table) -> Sequence[str]:
-        """The inputs of a table's rows, written as they were for training; the target need not be there."""
+    def read_columns(self, table: Table) -> ReadColumns:
+        """The typed values of a table's columns, read as they were for training; the target need not be there.
+
+        Raises InputError where a column is missing.
+        """
         schema, known = self.stored.schema, table.columns.column_names
         missing = [column for column in schema.text if column not in known]
         if missing:
@@ -85,7 +90,17 @@ class TrainedModel:
                 f"{join_phrases(table.files, 3)}: the model reads column {missing[0]!r}, which is not there.",
                 did_you_mean(missing[0], known),
             )
-        return write_texts(table, schema)
+        return read_columns(table, schema)
+
+    def texts_of(self, table: Table) -> Sequence[str]:
+        """The inputs of a table's rows, written as they were for training; the target need not be there.
+
+        Warns of cells that cannot be read as their columns are, and which count as missing.
+        """
+        columns = self.read_columns(table)
+        for unread in columns.unread:
+            warnings.warn(f"{unread.problem(table)}.", stacklevel=3)
+        return write_texts(table, self.stored.schema, columns)
 
     def _texts(self, data: Sequence[str] | Sequence[Mapping[str, Any]] | InMemory | Table) -> Sequence[str]:
         if isinstance(data, Table):

@@ -46,6 +46,8 @@ OPTIONS: dict[str, Option] = {
     "regime": Option(str, "how to train; `regimes` lists them; auto: what a race advises", ("fit",), remark="for fit"),
     "text": Option(list[str], "a column to read (repeatable); default: all that can be", ALL,
         remark="columns to read; empty: all that can be, or the one that holds texts"),
+    "column": Option(list[str], "NAME=KIND: text, number, category, boolean or datetime (repeatable)", ALL,
+        remark="how columns are read, e.g. [zip=category, day=datetime:dmy]; empty: by how their cells are written"),
     "group": Option(str, "rows of one group stay on one side of the split", ALL),
     "task": Option(str,
         "regression, classification, causal-lm, masked-lm, summarise, translate, chat, structured; default: auto", ALL,

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from warmstart.data.schema.columns import parse_kinds
 from warmstart.data.schema.schema import ColumnChoices, Long, Scale, TaskName
 from warmstart.errors import UsageError, did_you_mean, flag, shorten
 from warmstart.models.pretrained.licences import normalize_licence
@@ -39,6 +40,7 @@ class Request:
     command: Command = "compare"
     # columns
     text: tuple[str, ...] = ()
+    column: tuple[str, ...] = ()
     group: str | None = None
     task: TaskName | None = None
     separator: str | None = None
@@ -131,6 +133,7 @@ class Request:
             raise UsageError(
                 f"optimizer_state is bf16, which is for adamw on whole weights, not for {other}.", "leave one out"
             )
+        parse_kinds(self.column)  # for what is wrong with them
         assert self.forgetting  # read once, for what is wrong with them
 
     def _check_part(self) -> None:
@@ -167,6 +170,7 @@ class Request:
             schema=self.schema,
             long=self.long,
             piece_bytes=BYTES_PER_TOKEN * self.max_length,
+            kinds=parse_kinds(self.column),
         )
 
     @property

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import pyarrow as pa
 
 from warmstart.data.rows.duplicates import Duplicates, find_duplicates, shared_across_split
 from warmstart.data.rows.examples import BadRows, UsableRows, find_usable_rows, join_columns
@@ -14,6 +13,7 @@ from warmstart.data.rows.findings import ROWS_SHOWN, Finding, Severity
 from warmstart.data.rows.lengths import Reach, named_controls, too_long
 from warmstart.data.rows.split import MIN_SPLIT_ROWS, Rows, Splits, remarks, split, usable_rows
 from warmstart.data.schema import conversations
+from warmstart.data.schema.columns import Column
 from warmstart.data.schema.infer import fitting_scale, gives_away
 from warmstart.data.schema.infer_text import OPTIONAL
 from warmstart.data.schema.numbers import stand_in
@@ -62,7 +62,8 @@ def find_problems(
     """
     found = find_usable_rows(table, schema)
     findings = [_of_bad_rows(kind, drop_bad_rows) for kind in found.bad]
-    findings += [Finding("corpus", "warning", said) for said in remarks(table, schema, found)]
+    kind = "corpus" if schema.task in CORPUS else "unread-cells"
+    findings += [Finding(kind, "warning", said) for said in remarks(table, schema, found)]
     findings += _stand_ins(found.targets, schema)
     sizes: dict[str, int] = {}
     try:
@@ -104,7 +105,7 @@ def _sources(table: Table, schema: Schema, found: UsableRows, rows: Rows) -> Row
         texts = join_columns(table, schema).take(rows.numbers - 1)
     else:
         texts = Texts.of("\n".join(turn.content for turn in conversations.read_turns(text)[:-1]) for text in rows.texts)
-    return Rows(texts, rows.targets, rows.numbers, rows.keys)
+    return Rows(texts, rows.targets, rows.numbers, rows.keys, rows.columns)
 
 
 def _parts(found: UsableRows, splits: Splits) -> Array:
@@ -223,7 +224,8 @@ def _answers(sources: Rows, schema: Schema) -> list[Finding]:
 def _columns(table: Table, schema: Schema) -> list[Finding]:
     findings = []
     predicted = schema.task not in TEXT_OUT and not schema.multi_label
-    if schema.task not in TEXT_OUT and not any(_says_words(table.columns[name]) for name in schema.text):
+    words = (_says_words(schema.column(name), table.as_written(name)) for name in schema.text)
+    if schema.task not in TEXT_OUT and not any(words):
         message = f"No column that is read holds words: {join_phrases(schema.text, quote=True)}."
         more = "; or name columns with texts by --text" if schema.ignored else ""
         hint = f"what learns from tables, such as boosted trees, will do better{more}"
@@ -246,10 +248,9 @@ def _columns(table: Table, schema: Schema) -> list[Finding]:
     return findings
 
 
-def _says_words(column: ArrowColumn) -> bool:
-    """Whether one of the cells has a letter in it, and not as numbers have."""
-    numeric = pa.types.is_floating(column.type) or pa.types.is_boolean(column.type)
-    return not numeric and any(any(map(str.isalpha, cell)) for cell in present(column))
+def _says_words(column: Column, cells: ArrowColumn) -> bool:
+    """Whether one of the cells has a letter in it, and not as numbers and dates have."""
+    return column.kind in ("text", "category") and any(any(map(str.isalpha, cell)) for cell in present(cells))
 
 
 def _named_target(rows: Rows, schema: Schema) -> list[Finding]:

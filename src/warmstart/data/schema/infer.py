@@ -4,8 +4,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from warmstart.data.schema.columns import check_columns, no_target
+from warmstart.data.schema.columns import Column
 from warmstart.data.schema.infer_text import infer_text_schema, language_task
+from warmstart.data.schema.kinds import column_of, say_kinds
+from warmstart.data.schema.named_columns import check_columns, no_target
 from warmstart.data.schema.numbers import amounts, decimal_comma, with_point
 from warmstart.data.schema.schema import ColumnChoices, Scale, Schema, TaskName, check_meant
 from warmstart.data.tables.cells import (
@@ -18,7 +20,7 @@ from warmstart.data.tables.cells import (
     likely_separator,
     present,
 )
-from warmstart.data.tables.formats import CODE, NA_MARKS
+from warmstart.data.tables.formats import CODE, NA_MARKS, numbers_if_all_are
 from warmstart.data.tables.read import Table
 from warmstart.data.tables.strings import ArrowColumn
 from warmstart.errors import InputError, UsageError, join_phrases, shorten
@@ -56,9 +58,11 @@ def infer_schema(table: Table, columns: ColumnChoices) -> Schema:
     elif columns.scale not in (None, "linear"):
         raise UsageError(f"the scale {columns.scale!r} is for regression, but this is classification", "leave it out")
     check_meant(columns, task)
-    text, labelled, ignored = _inputs(table, columns, task)
+    text, labelled, ignored, read = _inputs(table, columns, task)
     if not columns.text:
         notes.append(_said_of_inputs(text, labelled, ignored))
+    if said := say_kinds(read, columns.kinds):
+        notes.append(said)
     return Schema(
         task=task,
         target=columns.target,
@@ -70,6 +74,7 @@ def infer_schema(table: Table, columns: ColumnChoices) -> Schema:
         multi_label=multi_label,
         separator=columns.separator,
         notes=tuple(notes),
+        columns=read,
     )
 
 
@@ -231,26 +236,35 @@ def _skewness(values: Array) -> float:
 # --- the inputs ----------------------------------------------------------------------------------------------------
 
 
-def _inputs(table: Table, columns: ColumnChoices, task: TaskName) -> tuple[tuple[str, ...], bool, dict[str, str]]:
-    """(columns that feed the model, as 'column: value' lines?, why the others do not)"""
+def _inputs(
+    table: Table, columns: ColumnChoices, task: TaskName
+) -> tuple[tuple[str, ...], bool, dict[str, str], tuple[Column, ...]]:
+    """(columns that feed the model, as 'column: value' lines?, why the others do not, how each of the first is read)"""
     names = [name for name in table.columns.column_names if name not in (columns.target, columns.group)]
     target = table.columns[columns.target]
     if columns.text:
         text = tuple(dict.fromkeys(columns.text))
-        return text, False, {name: "not among the text columns asked for" for name in names if name not in text}
-    ignored: dict[str, str] = {}
+        ignored = {name: "not among the text columns asked for" for name in names if name not in text}
+        return text, False, ignored, tuple(column_of(table, name, columns.kinds.get(name)) for name in text)
+    ignored = {}
+    read: dict[str, Column] = {}
     for name in names:
-        why = _why_not(name, table.columns[name], target, task)
+        why = _why_not_read(table.columns[name])
+        if why is None:
+            read[name] = column_of(table, name, columns.kinds.get(name))
+            why = _why_not(read[name], table.columns[name], target, task, name in columns.kinds)
         if why:
             ignored[name] = why
     text = tuple(name for name in names if name not in ignored)
     if not text:
         why = "; ".join(f"{name!r} {reason}" for name, reason in ignored.items()) or "there is only the target"
         raise InputError(f"no column is left to learn from: {why}", "name the columns to read with --text")
-    return text, len(text) > 1 or not pa.types.is_large_string(table.columns[text[0]].type), ignored
+    alone = len(text) == 1 and read[text[0]].kind in ("text", "category")
+    labelled = not alone or pa.types.is_list(table.columns[text[0]].type)
+    return text, labelled, ignored, tuple(read[name] for name in text)
 
 
-def _why_not(name: str, column: ArrowColumn, target: ArrowColumn, task: TaskName) -> str | None:
+def _why_not_read(column: ArrowColumn) -> str | None:
     kind = column.type
     if (pa.types.is_nested(kind) and not pa.types.is_list(kind)) or pa.types.is_binary(kind):
         return f"is of type {kind}, which cannot be written as text"
@@ -258,9 +272,15 @@ def _why_not(name: str, column: ArrowColumn, target: ArrowColumn, task: TaskName
         return "is empty in every row"
     if constant(column):
         return "is the same in every row"
-    if is_identifier(name, column):
+    return None
+
+
+def _why_not(column: Column, cells: ArrowColumn, target: ArrowColumn, task: TaskName, asked: bool) -> str | None:
+    """`asked`: somebody said of which kind the column is, and so that it is more than a name of the row."""
+    named = not asked and column.kind not in ("boolean", "datetime")
+    if named and is_identifier(column.name, numbers_if_all_are(cells)):
         return "names the row (its values are nearly all different) and says nothing about others"
-    return gives_away(column, target, task)
+    return gives_away(cells, target, task)
 
 
 def gives_away(column: ArrowColumn, target: ArrowColumn, task: TaskName) -> str | None:

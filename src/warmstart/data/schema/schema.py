@@ -1,8 +1,10 @@
 """Schema: what did a person say about a table, and what was recognised?"""
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+from warmstart.data.schema.columns import Column
 from warmstart.errors import UsageError, join_phrases
 
 if TYPE_CHECKING:
@@ -34,6 +36,7 @@ class ColumnChoices:
     schema: str | None = None  # a file with the JSON Schema of what is to be written; None: from the values
     piece_bytes: int = PIECE_BYTES  # of a document, at most
     long: Long | None = None  # None: head and tail
+    kinds: Mapping[str, str] = field(default_factory=dict)  # by column, as in "datetime:dmy"; else from the values
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,22 @@ class Schema:
     json_schema: dict[str, Any] | None = None  # of the JSON objects that are to be written
     piece_bytes: int = 0  # of a document, at most; 0 where rows are not pieces
     long: Long = "head-tail"  # of a text-out task, what becomes of a text that does not fit
+    # how each column of `text` is read, in the same order; () for tasks of language, whose columns are all text
+    columns: tuple[Column, ...] = ()
+
+    def column(self, name: str) -> Column:
+        """How a column is read: as text where nothing else is known, as of models of earlier versions."""
+        return next((column for column in self.columns if column.name == name), Column(name, "text"))
+
+    def to_json(self) -> dict[str, Any]:
+        return {**asdict(self), "columns": [column.to_json() for column in self.columns]}
+
+    @classmethod
+    def from_json(cls, known: Mapping[str, Any]) -> "Schema":
+        """The schema that was written as JSON, also by a version that knew no kinds of columns."""
+        said: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in known.items()}
+        said["columns"] = tuple(map(Column.from_json, known.get("columns", ())))
+        return cls(**said)
 
     @property
     def answers(self) -> str:

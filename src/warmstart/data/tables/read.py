@@ -5,14 +5,24 @@ import glob
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import pyarrow as pa
 
-from warmstart.data.tables.formats import READERS, TEXT_ENDINGS, check_cells, instead, read_file, usual_type
+from warmstart.data.tables.formats import (
+    READERS,
+    TEXT_ENDINGS,
+    check_cells,
+    cut_by_delimiters,
+    instead,
+    read_file,
+    usual_type,
+    with_numbers,
+)
+from warmstart.data.tables.strings import ArrowColumn
 from warmstart.data.tables.text_files import find_texts, is_plain, read_texts
 from warmstart.errors import InputError, MissingError, did_you_mean, join_phrases, shorten
 
@@ -38,6 +48,11 @@ class Table:
     ends: tuple[int, ...]  # row number of the last row of each file
     documents: bool = False  # each row is a text file, whole
     skipped: tuple[str, ...] = ()  # files in the folder that are no text files
+    written: Mapping[str, ArrowColumn] = field(default_factory=dict)  # by column: numbers of CSV files, as texts
+
+    def as_written(self, name: str) -> ArrowColumn:
+        """The cells of a column as they were in the file: 1.10, where `columns` has the number 1.1."""
+        return self.written.get(name, self.columns[name])
 
     def where(self, row: int) -> str:
         """'row 17' or, of several files, 'row 17 of prices-2.csv' (counted within that file); of documents, 'a.txt'."""
@@ -73,9 +88,16 @@ def read_table(source: str | Path | Sequence[str | Path], *, offline: bool = Fal
     if any(map(is_plain, files)):
         return _documents(files, skipped)
     tables = [read_file(file) for file in files]
-    ends = np.cumsum([table.num_rows for table in tables])
+    ends = tuple(int(end) for end in np.cumsum([table.num_rows for table in tables]))
     names = [str(file) for file in files]
-    return Table(_joined(tables, names), tuple(names), tuple(int(end) for end in ends))
+    if not all(map(cut_by_delimiters, files)):
+        typed = [with_numbers(one) if cut_by_delimiters(file) else one for one, file in zip(tables, files, strict=True)]
+        return Table(_joined(typed, names), tuple(names), ends)
+    # A column of several CSV files is one of numbers only if it is in each of them.
+    texts = _joined(tables, names)
+    columns = with_numbers(texts)
+    written = {name: texts[name] for name in columns.column_names if not columns[name].type.equals(texts[name].type)}
+    return Table(columns, tuple(names), ends, written=written)
 
 
 class Arrow(Protocol):

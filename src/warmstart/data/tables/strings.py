@@ -140,6 +140,11 @@ def cell_blocks(column: ArrowColumn) -> Iterator[Cells]:
             yield chunk.slice(start, BLOCK)
 
 
+def is_contiguous(column: ArrowColumn) -> bool:
+    """Whether the column is strings end to end, none missing."""
+    return pa.types.is_large_string(column.type) and column.num_chunks == 1 and not column.null_count
+
+
 class GrowingTexts:
     """A column of strings (`large_string`, cells may be missing) that grows at its end."""
 
