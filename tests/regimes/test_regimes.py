@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from warmstart.data.schema.columns import Column
 from warmstart.errors import UsageError
 from warmstart.models.pretrained.base import Base
 from warmstart.regimes.full import Full
@@ -19,6 +20,7 @@ from warmstart.regimes.regimes import (
     RegimeContext,
     RegimeDefaults,
     Stage,
+    default_for,
     known_regime,
 )
 from warmstart.regimes.starts import Pretrained
@@ -65,3 +67,12 @@ def test_the_init_and_the_dropout_reach_the_start(base: Base) -> None:
     made = REGIMES["scratch"](RegimeContext(base, 100, init="normal", dropout=0.3)).start.body(0)
     assert {m.p for m in made.modules() if isinstance(m, torch.nn.Dropout)} == {0.3}
     assert made.get_parameter("encoder.layer.0.output.dense.weight").std().item() == pytest.approx(0.02, rel=0.2)
+
+
+def test_trees_are_compared_by_default_where_there_are_columns_for_them() -> None:
+    text, category, number = (Column(kind, kind) for kind in ("text", "category", "number"))
+    assert default_for("regression") == default_for("regression", (text, text)) == DEFAULT_REGIMES
+    assert default_for("classification", (category,)) == DEFAULT_REGIMES
+    for columns in ((number,), (text, category), (category, category)):
+        assert set(default_for("regression", columns)) == {*DEFAULT_REGIMES, "boosted"}
+    assert "boosted" not in default_for("summarise", (number,))

@@ -1,6 +1,6 @@
 """Baseline: what do all models keep that learn without the training loop: fit, predict, count, save?"""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -8,12 +8,17 @@ from typing import Protocol
 import numpy as np
 
 from warmstart.baselines.embedder import Embedder
+from warmstart.baselines.reading import Reading, columns_of
 from warmstart.data.rows.split import Rows
+from warmstart.data.rows.values import ColumnValues
+from warmstart.data.schema.cell_values import Values
+from warmstart.data.schema.columns import Column
 from warmstart.results.record import Trial
 from warmstart.runtime.files import write_json
 from warmstart.tasks.task import Task
 from warmstart.types import Array
 
+NO_COLUMNS = ColumnValues()
 FACTS, WEIGHTS = "baseline.json", "baseline.safetensors"
 
 
@@ -25,11 +30,14 @@ class Baseline(Protocol):
         """How many numbers were learned; all of them are trainable."""
         ...
 
-    def outputs(self, texts: Sequence[str]) -> Array:
-        """What a head gives for these texts, float32 [n, k]: a standardised value, or logits."""
+    def outputs(self, texts: Sequence[str], columns: Mapping[str, Values] = NO_COLUMNS) -> Array:
+        """What a head gives for these rows, float32 [n, k]: a standardised value, or logits.
+
+        `columns`: the values of the columns of a table, by name, each [n]; where there is a text alone, none.
+        """
         ...
 
-    def flops(self, texts: Sequence[str]) -> float:
+    def flops(self, texts: Sequence[str], columns: Mapping[str, Values] = NO_COLUMNS) -> float:
         """Analytic cost of `outputs`."""
         ...
 
@@ -50,6 +58,11 @@ class FitData:
     rows: Rows
     seed: int = 0
     embedder: Embedder | None = None  # the base, unchanged, for those that read by it
+    columns: tuple[Column, ...] = ()  # the kinds of the columns that are read; none: the rows are texts
+
+    @property
+    def reading(self) -> Reading:
+        return columns_of(self.rows, self.columns)
 
 
 @dataclass(frozen=True)

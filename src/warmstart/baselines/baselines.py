@@ -5,6 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from warmstart.baselines.baseline import FACTS, WEIGHTS, Baseline, FitData, Fitted
+from warmstart.baselines.boosted import boosted_from_json
+from warmstart.baselines.boosting import fit_boosted
 from warmstart.baselines.constant import Constant, fit_constant
 from warmstart.baselines.features import features_from_json
 from warmstart.baselines.linear import Linear, fit_embedded, fit_linear
@@ -13,11 +15,13 @@ from warmstart.errors import MissingError
 FIT_BASELINE: dict[str, Callable[[FitData], Fitted]] = {
     "constant": fit_constant,
     "linear": fit_linear,
+    "boosted": fit_boosted,
     "embedded": fit_embedded,
 }
 BASELINE_DESCRIPTIONS = {
     "constant": "the median, or the commonest class, for every text",
     "linear": "TF-IDF and a linear model",
+    "boosted": "boosted trees on the columns and on what a linear model says of the text",
     "embedded": "TF-IDF beside frozen features of the base, and a linear model",
 }
 
@@ -38,4 +42,5 @@ def load_baseline(folder: Path) -> Baseline:
     except MissingError as error:
         base = facts["embedding"]["base"]
         raise MissingError(f"{folder} reads texts with the base {base!r}, which is not here.", error.hint) from error
-    return Linear(facts["baseline"], features, arrays["weight"], arrays["bias"])
+    linear = Linear(facts["baseline"], features, arrays["weight"], arrays["bias"])
+    return boosted_from_json(facts, linear) if facts["baseline"] == "boosted" else linear

@@ -1,12 +1,13 @@
 """Constant: what does always the same answer score: the floor for every other regime?"""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from warmstart.baselines.baseline import FitData, Fitted, save_baseline
+from warmstart.baselines.baseline import NO_COLUMNS, FitData, Fitted, save_baseline
+from warmstart.data.schema.cell_values import Values
 from warmstart.types import Array
 
 
@@ -20,10 +21,10 @@ class Constant:
     def weights(self) -> int:
         return len(self.output)
 
-    def outputs(self, texts: Sequence[str]) -> Array:
+    def outputs(self, texts: Sequence[str], columns: Mapping[str, Values] = NO_COLUMNS) -> Array:
         return np.tile(self.output, (len(texts), 1))
 
-    def flops(self, texts: Sequence[str]) -> float:
+    def flops(self, texts: Sequence[str], columns: Mapping[str, Values] = NO_COLUMNS) -> float:
         return 0.0
 
     def alone(self) -> "Constant":

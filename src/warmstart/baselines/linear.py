@@ -1,19 +1,30 @@
 """Linear: what do weights on features say of a row, and how are they fitted? `linear` and `embedded`."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from warmstart.baselines.baseline import FitData, Fitted, save_baseline
+from warmstart.baselines.baseline import NO_COLUMNS, FitData, Fitted, save_baseline
+from warmstart.baselines.columns import ColumnFeatures
+from warmstart.baselines.constant import fit_constant
 from warmstart.baselines.embedder import Embedder
 from warmstart.baselines.features import Features
-from warmstart.baselines.search import Search
-from warmstart.baselines.solvers import PASSES, PREDICTING, linear_problem
+from warmstart.baselines.search import Choice, Search
+from warmstart.baselines.solvers import PASSES, PREDICTING, LinearProblem, Solution, linear_problem
 from warmstart.baselines.terms import term_choices
+from warmstart.data.schema.cell_values import Values
 from warmstart.errors import UsageError
+from warmstart.results.record import Trial
 from warmstart.types import Array
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
+
+
+BELOW_CONSTANT = "in cross-validation on the training rows the linear model was no better than the constant"
 
 
 @dataclass(frozen=True)
@@ -29,15 +40,15 @@ class Linear:
     def weights(self) -> int:
         return self.weight.size + self.bias.size
 
-    def outputs(self, texts: Sequence[str]) -> Array:
+    def outputs(self, texts: Sequence[str], columns: Mapping[str, Values] = NO_COLUMNS) -> Array:
         if not len(texts):
             return np.zeros((0, len(self.bias)), dtype=np.float32)
-        found: Array = self.features.encode(texts) @ self.weight + self.bias
+        found: Array = self.features.encode(texts, columns) @ self.weight + self.bias
         return found
 
-    def flops(self, texts: Sequence[str]) -> float:
+    def flops(self, texts: Sequence[str], columns: Mapping[str, Values] = NO_COLUMNS) -> float:
         """Two for each stored number and output, beside making these numbers."""
-        stored = self.features.encode(texts).nnz if len(texts) else 0
+        stored = self.features.encode(texts, columns).nnz if len(texts) else 0
         return float(stored * PREDICTING * len(self.bias)) + self.features.flops(texts, stored)
 
     def alone(self) -> "Linear":
@@ -53,7 +64,7 @@ class Linear:
 
 def fit_linear(data: FitData) -> Fitted:
     """TF-IDF: terms and strength by cross-validation on these rows alone."""
-    return _fit("linear", data, [Features(terms) for terms in term_choices(data.rows.texts)])
+    return _fit("linear", data, None)
 
 
 def fit_embedded(data: FitData) -> Fitted:
@@ -64,16 +75,70 @@ def fit_embedded(data: FitData) -> Fitted:
     """
     if data.embedder is None:
         raise UsageError("the regime `embedded` reads texts with a base, and there is none.", "name one with --base")
-    return _fit("embedded", data, [Features(terms, data.embedder) for terms in term_choices(data.rows.texts)])
+    return _fit("embedded", data, data.embedder)
 
 
-def _fit(name: str, data: FitData, choices: Sequence[Features]) -> Fitted:
+def feature_choices(data: FitData, embedder: Embedder | None) -> list[Features]:
+    """Words alone, and words with their pieces, where there are texts; the columns beside them; none where no row says
+    anything."""
+    reading = data.reading
+    words = reading.words(data.rows.texts, data.rows.columns)
+    terms = term_choices(words) if not reading.typed or any(text.strip() for text in words) else [()]
+    columns = ColumnFeatures.fit(reading, data.rows.columns) if reading.typed else None
+    columns = columns if columns and columns.says else None
+    choices = [Features(kinds, reading, columns, embedder=embedder) for kinds in terms]
+    return [features for features in choices if features.parts]
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A problem with the features and the strength that suit it, and what choosing them took."""
+
+    problem: LinearProblem
+    choice: Choice
+    matrix: "csr_matrix"  # the features of all rows
+    trials: tuple[Trial, ...]
+    tuning_flops: float
+    beats_constant: bool = True  # by cross-validation
+
+    def solve(self, index: Array, seed: int) -> Solution:
+        """Weights and bias from the rows at these positions: what they give times the choice's scale is an output."""
+        reweighted = self.problem.reweighted if self.choice.reweighted else None
+        solve = reweighted or self.problem.solve
+        return solve(self.matrix[index], self.problem.wanted[index], self.choice.strength, seed)
+
+
+def choose_linear(data: FitData, embedder: Embedder | None = None) -> Chosen | None:
+    """By cross-validation on these rows; None where no column of any row says anything."""
+    choices = feature_choices(data, embedder)
+    if not choices:
+        return None
     problem = linear_problem(data.task, data.rows)
     search = Search(data.task, problem, data.rows, data.seed)
     best = search.choose(choices)
-    matrix = best.features.encode(data.rows.texts)
-    found = problem.solve(matrix, problem.wanted, best.strength, data.seed)
+    matrix = best.features.encode(data.rows.texts, data.rows.columns)
+    return Chosen(problem, best, matrix, tuple(search.trials), search.flops, search.beats_constant(best))
+
+
+def fit_chosen(name: str, data: FitData, chosen: Chosen) -> Fitted:
+    """On all rows."""
+    best = chosen.choice
+    found = chosen.solve(np.arange(len(data.rows)), data.seed)
     weight, bias = ((each * best.scale).astype(np.float32) for each in (found.weight, found.bias))
-    caveats = () if found.passes < PASSES else (f"the linear model was not solved after {PASSES:,} passes",)
-    spent = found.flops + best.features.flops(data.rows.texts, matrix.nnz)
-    return Fitted(Linear(name, best.features, weight, bias), tuple(search.trials), spent, search.flops, caveats)
+    caveats: tuple[str, ...] = (
+        () if found.passes < PASSES else (f"the linear model was not solved after {PASSES:,} passes",)
+    )
+    if not chosen.beats_constant:
+        caveats += (BELOW_CONSTANT,)
+    spent = found.flops + best.features.flops(data.rows.texts, chosen.matrix.nnz)
+    return Fitted(Linear(name, best.features, weight, bias), chosen.trials, spent, chosen.tuning_flops, caveats)
+
+
+def _fit(name: str, data: FitData, embedder: Embedder | None) -> Fitted:
+    chosen = choose_linear(data, embedder)
+    return fit_chosen(name, data, chosen) if chosen else fit_nothing(data)
+
+
+def fit_nothing(data: FitData) -> Fitted:
+    """The constant, for rows that say nothing."""
+    return replace(fit_constant(data), caveats=("no column says anything: all values are missing, or the same",))

@@ -1,13 +1,15 @@
 """Solvers: how are the weights of a linear model found, and what scale turns its margins into logits?
 
-Ridge regression (numbers) or one linear support-vector machine for each class (classes and labels), scikit-learn's
-both. Margins become logits by one scale, learned where the rows were held out. On 57 classes and 4,000 short texts this
-reached .650 in 1.2 s a fit, one-vs-rest logistic regression on the same features .648 in 6.0 s.
+Ridge regression, plain or reweighted (numbers), or one linear support-vector machine for each class (classes and
+labels), of scikit-learn. Margins become logits by one scale, learned where the rows were held out. On 57 classes and
+4,000 short texts this reached .650 in 1.2 s a fit, one-vs-rest logistic regression on the same features .648 in 6.0 s.
+Numbers are judged by their absolute error. Ridge minimizes squares, and on a heavy-tailed target it was worse than the
+median (.892 against .831); reweighted .841. On other data reweighting hurt (.583 to .629), so both are tried.
 """
 
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
 PASSES = 5_000  # most passes of a solver over the rows; a fit that needs more gets a caveat
+REWEIGHTED, SMALL_ERROR = 8, 0.1  # times, and the error, in deviations, below which a row counts no more
 NEVER = -10.0  # margin of a class that no training row has; margins that were learned stay within about -3..3
 LEAST_GAIN = 0.002  # accuracy or F1; passes grow with C: on 4,000 rows C 729 took 40 times as long as 9, and gained .01
 SHARPEST, BLUNTEST = 20.0, 0.5  # bounds for the scale from margin to logit
@@ -37,6 +40,9 @@ class Solution:
     flops: float
 
 
+Solver = Callable[["csr_matrix", Array, float, int], Solution]
+
+
 @dataclass(frozen=True)
 class LinearProblem:
     """What is to be learned, as columns, and by which solver."""
@@ -44,9 +50,10 @@ class LinearProblem:
     targets: Array  # as the task gives them
     wanted: Array  # [n, k]: the value, or 0/1 for each class
     parameter: str  # scikit-learn's name for the strength
-    solve: Callable[["csr_matrix", Array, float, int], Solution]
+    solve: Solver
     scale: Callable[[Array, Array], float]  # held-out margins and their targets -> logits per margin
     least_gain: float = 0.0  # of a score, for which the next strength is tried
+    reweighted: Solver | None = None  # the same for the absolute error, where that is what counts
 
 
 def linear_problem(task: Task, rows: Rows) -> LinearProblem:
@@ -55,15 +62,29 @@ def linear_problem(task: Task, rows: Rows) -> LinearProblem:
     if targets.ndim == 2:
         return LinearProblem(targets, targets, "C", _separate, _label_scale, LEAST_GAIN)
     if targets.dtype.kind == "f":
-        return LinearProblem(targets, targets[:, None], "alpha", _ridge, lambda margins, targets: 1.0)
+        return LinearProblem(
+            targets, targets[:, None], "alpha", _ridge, lambda margins, targets: 1.0, reweighted=_reweighted
+        )
     classes = len(task.constant(targets))
     return LinearProblem(targets, np.eye(classes, dtype=np.float32)[targets], "C", _separate, _class_scale, LEAST_GAIN)
 
 
-def _ridge(counts: "csr_matrix", wanted: Array, alpha: float, seed: int) -> Solution:
+def _reweighted(counts: "csr_matrix", wanted: Array, alpha: float, seed: int) -> Solution:
+    """Iteratively reweighted least squares: a row counts by one over its last error, so that errors are summed as they
+    are and not squared. The targets must be standardised."""
+    found, spent = _ridge(counts, wanted, alpha, seed), 0.0
+    for _ in range(REWEIGHTED):
+        spent += found.flops
+        errors = np.abs(counts @ found.weight + found.bias - wanted)[:, 0]
+        weights = 1 / np.maximum(errors, SMALL_ERROR)
+        found = _ridge(counts, wanted, alpha, seed, weights / weights.mean())
+    return replace(found, flops=found.flops + spent)
+
+
+def _ridge(counts: "csr_matrix", wanted: Array, alpha: float, seed: int, row_weights: Array | None = None) -> Solution:
     from sklearn.linear_model import Ridge
 
-    model = Ridge(alpha=alpha, solver="lsqr", tol=1e-5, max_iter=PASSES).fit(counts, wanted)
+    model = Ridge(alpha=alpha, solver="lsqr", tol=1e-5, max_iter=PASSES).fit(counts, wanted, row_weights)
     passes = int(np.max(model.n_iter_))
     weight = np.reshape(model.coef_, (wanted.shape[1], -1)).T
     return Solution(weight, np.atleast_1d(model.intercept_), passes, float(passes * LEARNING * counts.nnz))

@@ -376,7 +376,9 @@ def show_predictions(trained: "TrainedModel", table: "Table", path: Path | None,
     empty = [number for number, text in enumerate(texts, 1) if not text]
     if empty and not quiet:
         print_status(f"{table.rows(empty)}: nothing to read, so what is predicted there means little.")
-    numbered: Iterator[dict[str, Any]] = ({"row": i} | row for i, row in enumerate(trained.stream(texts), 1))
+    numbered: Iterator[dict[str, Any]] = (
+        {"row": i} | row for i, row in enumerate(trained.stream(texts, columns.values), 1)
+    )
     if not quiet and not (path is None and sys.stdout.isatty()):  # there, the rows themselves say how far it is
         numbered = count_rows(numbered, len(texts))
     if path is None:
@@ -389,10 +391,10 @@ def show_predictions(trained: "TrainedModel", table: "Table", path: Path | None,
 
 def show_regimes() -> None:
     """Every way of training, by the name to type."""
-    from warmstart.regimes.regimes import DEFAULT_REGIMES, DESCRIPTIONS
+    from warmstart.regimes.regimes import DEFAULT_REGIMES, DESCRIPTIONS, FOR_COLUMNS
 
     for name, words in DESCRIPTIONS.items():
-        print_line(f"{name:<15} {words}{'' if name in DEFAULT_REGIMES else ' (not by default)'}")
+        print_line(f"{name:<15} {words}{'' if name in (*DEFAULT_REGIMES, *FOR_COLUMNS) else ' (not by default)'}")
 
 
 def show_doctor() -> None:

@@ -11,7 +11,7 @@ Nothing here is ever unpickled, and no code in the folder is ever run.
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -20,11 +20,13 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from warmstart.baselines.baseline import NO_COLUMNS
 from warmstart.baselines.baselines import load_baseline
 from warmstart.data.encoding.examples import Examples
 from warmstart.data.encoding.inputs import Answers, HashedWords, Inputs, Tokens
 from warmstart.data.encoding.language import Conversations, Documents, Masked
 from warmstart.data.encoding.seq2seq import Seq2Seq
+from warmstart.data.schema.cell_values import Values
 from warmstart.data.schema.schema import Schema
 from warmstart.errors import InputError, MissingError, UsageError
 from warmstart.models.causal_lm import causal_lm
@@ -45,9 +47,9 @@ MODEL_FORMAT = 1
 
 
 class Predictor(Protocol):
-    """What turns texts into a task's outputs, [n, k]: a network or a baseline."""
+    """What turns rows into a task's outputs, [n, k]: a network or a baseline. Networks read the texts alone."""
 
-    def outputs(self, texts: Sequence[str]) -> Array: ...
+    def outputs(self, texts: Sequence[str], columns: Mapping[str, Values] = NO_COLUMNS) -> Array: ...
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ class Network:
     model: Model
     inputs: Inputs
 
-    def outputs(self, texts: Sequence[str]) -> Array:
+    def outputs(self, texts: Sequence[str], columns: Mapping[str, Values] = NO_COLUMNS) -> Array:
         import numpy as np
 
         encoded = self.inputs.encode(texts)

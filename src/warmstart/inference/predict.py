@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 from torch import nn
 
+from warmstart.baselines.baseline import NO_COLUMNS
 from warmstart.data.encoding.language import Conversations
 from warmstart.data.encoding.seq2seq import Seq2Seq
 from warmstart.data.rows.examples import write_texts
-from warmstart.data.rows.values import ReadColumns, read_columns
+from warmstart.data.rows.values import ColumnValues, ReadColumns, read_columns
 from warmstart.data.schema.conversations import write_prompt
 from warmstart.data.schema.schema import TEXT_OUT
 from warmstart.data.tables.read import InMemory, Table, is_in_memory, table_of
@@ -44,10 +45,10 @@ class TrainedModel:
         `data`: texts as they are, mappings with the columns the model was trained on, a DataFrame or a table of them.
         Raises InputError where a column is missing.
         """
-        return list(self.stream(self._texts(data)))
+        return list(self.stream(*self._rows(data)))
 
-    def stream(self, texts: Sequence[str]) -> Iterator[dict[str, Any]]:
-        """The same, as it comes."""
+    def stream(self, texts: Sequence[str], columns: ColumnValues = NO_COLUMNS) -> Iterator[dict[str, Any]]:
+        """The same, as it comes, for rows with these texts and, of a table, the values of these columns."""
         stored = self.stored
         if isinstance(stored.task, Language) and stored.task.writes:
             writer = text_writer(stored)
@@ -64,19 +65,21 @@ class TrainedModel:
             # a language model says nothing of a text with nothing in it
             there = [i for i, text in enumerate(some) if text.strip() or not isinstance(stored.task, Language)]
             with _named(start, there):
-                rows = iter(self._predicted([some[i] for i in there]) if there else ())
+                beside = columns.take(start + np.array(there, dtype=np.int64))
+                rows = iter(self._predicted([some[i] for i in there], beside) if there else ())
             read = set(there)
             yield from (next(rows) if i in read else {"prediction": None} for i in range(len(some)))
 
-    def _predicted(self, texts: Sequence[str]) -> list[dict[str, Any]]:
+    def _predicted(self, texts: Sequence[str], columns: ColumnValues) -> list[dict[str, Any]]:
         stored = self.stored
-        columns = stored.task.predictions(stored.predictor.outputs(texts), stored.calibration)
-        return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+        found = stored.task.predictions(stored.predictor.outputs(texts, columns), stored.calibration)
+        return [dict(zip(found, values, strict=True)) for values in zip(*found.values(), strict=True)]
 
-    def outputs(self, texts: Sequence[str]) -> Array:
-        """What the head gives for each text, float32 [n, k]."""
-        parts = [list(texts[start : start + CHUNK]) for start in range(0, len(texts), CHUNK)]
-        return np.concatenate([self.stored.predictor.outputs(part) for part in parts])
+    def outputs(self, texts: Sequence[str], columns: ColumnValues = NO_COLUMNS) -> Array:
+        """What the head gives for each row, float32 [n, k]."""
+        parts = [np.arange(start, min(start + CHUNK, len(texts))) for start in range(0, len(texts), CHUNK)]
+        outputs = self.stored.predictor.outputs
+        return np.concatenate([outputs([*texts[part[0] : part[-1] + 1]], columns.take(part)) for part in parts])
 
     def read_columns(self, table: Table) -> ReadColumns:
         """The typed values of a table's columns, read as they were for training; the target need not be there.
@@ -93,34 +96,41 @@ class TrainedModel:
         return read_columns(table, schema)
 
     def texts_of(self, table: Table) -> Sequence[str]:
-        """The inputs of a table's rows, written as they were for training; the target need not be there.
+        """The texts of a table's rows, as `rows_of` gives them."""
+        return self.rows_of(table)[0]
+
+    def rows_of(self, table: Table) -> tuple[Sequence[str], ColumnValues]:
+        """A table's rows, written and read as they were for training; the target need not be there.
 
         Warns of cells that cannot be read as their columns are, and which count as missing.
         """
         columns = self.read_columns(table)
         for unread in columns.unread:
             warnings.warn(f"{unread.problem(table)}.", stacklevel=3)
-        return write_texts(table, self.stored.schema, columns)
+        return write_texts(table, self.stored.schema, columns), columns.values
 
-    def _texts(self, data: Sequence[str] | Sequence[Mapping[str, Any]] | InMemory | Table) -> Sequence[str]:
+    def _rows(
+        self, data: Sequence[str] | Sequence[Mapping[str, Any]] | InMemory | Table
+    ) -> tuple[Sequence[str], ColumnValues]:
         if isinstance(data, Table):
-            return self.texts_of(data)
+            return self.rows_of(data)
         if is_in_memory(data):
-            return self.texts_of(table_of(data))
+            return self.rows_of(table_of(data))
         if isinstance(data, str):
             raise InputError("one text was given where a list of them was expected.", "write predict([text])")
         texts = [row for row in data if isinstance(row, str)]
         if len(texts) == len(data):
             schema = self.stored.schema
-            return (
+            written = (
                 [write_prompt(schema.instruction or "", text) if text.strip() else "" for text in texts]
                 if schema.task in TEXT_OUT
                 else texts
             )
+            return written, NO_COLUMNS
         rows = [dict(row) for row in data if not isinstance(row, str)]
         if texts:
             raise InputError("texts and rows with columns were given together.", "give all of them in one form")
-        return self.texts_of(table_of(_columns(rows)))
+        return self.rows_of(table_of(_columns(rows)))
 
 
 @contextmanager

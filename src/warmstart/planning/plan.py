@@ -117,19 +117,19 @@ def _baseline(plan: RunPlan, name: str, run_data: RunData, where: TargetMachine,
     some = run_data.splits.train.take(np.arange(min(BASELINE_ROWS, len(run_data.splits.train))))
     reset_peak_memory()
     began = time.perf_counter()
-    fitted = FIT_BASELINE[name](FitData(run_data.task, some, run_data.seed))
+    fitted = FIT_BASELINE[name](FitData(run_data.task, some, run_data.seed, columns=run_data.schema.columns))
     part = time.perf_counter() - began
     times = len(run_data.splits.train) / len(some)
     runs = len(plan.seeds) * len(plan.sizes)
     seconds, peak = part * times, peak_memory()
-    texts = [text for rows in (run_data.splits.val, run_data.splits.test) for text in rows.texts]
+    scored = sum(fitted.baseline.flops(p.texts, p.columns) for p in (run_data.splits.val, run_data.splits.test))
     here = where.machine is None
     watts, price = power(where)
     return RegimeForecast(
         regime=name,
         trainable=fitted.baseline.weights,
         total=fitted.baseline.weights,
-        flops=runs * ((fitted.flops + fitted.tuning_flops) * times + fitted.baseline.flops(texts)),
+        flops=runs * ((fitted.flops + fitted.tuning_flops) * times + scored),
         peak_memory_bytes=peak,
         seconds=runs * seconds,
         disk_bytes=runs * (8 * fitted.baseline.weights + SCORE_ROWS * len(run_data.splits.test)),

@@ -5,6 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 from statistics import median
 
+import numpy as np
+
 from warmstart.inference.model_store import Network
 from warmstart.models.pretrained.base import Base
 from warmstart.models.pretrained.licences import licences_of
@@ -136,6 +138,7 @@ def _seconds_of_a_row(regime: Regime, run_data: RunData) -> float:
     if regime.stages:
         with random_state(run_data.seed):
             model.body = regime.stages[-1].method.prepare(model.body)
-    texts = run_data.splits.train.texts
-    some = sorted((texts[i] for i in range(0, len(texts), max(1, len(texts) // SAMPLE_TEXTS))), key=len)
-    return measure_latency(Network(model, run_data.task.reads(regime.start.inputs)), [some[len(some) // 2]]) / 1000
+    train = run_data.splits.train
+    some = sorted(range(0, len(train), max(1, len(train) // SAMPLE_TEXTS)), key=lambda i: len(train.texts[i]))
+    row = train.take(np.array([some[len(some) // 2]]))
+    return measure_latency(Network(model, run_data.task.reads(regime.start.inputs)), row) / 1000

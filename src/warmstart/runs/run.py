@@ -209,10 +209,10 @@ def run_baseline(name: str, run_data: RunData, folder: Path, base: Base | None =
     reset_peak_memory()
     began = time.perf_counter()
     embedder = Embedder(base, run_data.shared) if base else None
-    fitted = FIT_BASELINE[regime_of(name)](FitData(run_data.task, run_data.splits.train, run_data.seed, embedder))
+    data = FitData(run_data.task, run_data.splits.train, run_data.seed, embedder, run_data.schema.columns)
+    fitted = FIT_BASELINE[regime_of(name)](data)
     found = evaluate_run(fitted.baseline, run_data, alone=fitted.baseline.alone())
     parts = (run_data.splits.val, run_data.splits.test)
-    scored = [text for part in parts for text in part.texts]
     record = Run(
         id=folder.name,
         regime=name,
@@ -233,7 +233,7 @@ def run_baseline(name: str, run_data: RunData, folder: Path, base: Base | None =
         failed=None,
         converged=True,
         cost=Cost(
-            flops=fitted.flops + fitted.baseline.flops(scored),
+            flops=fitted.flops + sum(fitted.baseline.flops(part.texts, part.columns) for part in parts),
             seconds=time.perf_counter() - began,
             peak_memory_bytes=peak_memory(),
             trainable=fitted.baseline.weights,
