@@ -27,7 +27,7 @@ from warmstart.advice.phrases import (
     name_list,
     noise_phrase,
     scores,
-    verdicts,
+    verdict_for,
 )
 from warmstart.advice.ranking import MAX_CONFIDENCE, Ranking, rank_regimes
 from warmstart.quantities import capitalize_first, format_number, format_percent, round_to_two_digits
@@ -48,7 +48,7 @@ class Advice:
     """The answer in the words of the question, and what it rests on."""
 
     choice: str | None  # None: undecided, nothing beats the constant, or nothing is allowed
-    verdict: str  # those of `phrases.verdicts`, "undecided", "nothing beats the constant" or "nothing is allowed"
+    verdict: str  # those of `phrases.verdict_for`, "undecided", "nothing beats the constant" or "nothing is allowed"
     confidence: float  # 0..1: share of draws in which the verdict's best is best, or short of it by less than matters
     reason: str  # one to three sentences with numbers
     also_fine: tuple[str, ...]  # tied with the choice
@@ -129,7 +129,7 @@ def _undecided_on_all_rows(field: Ranking, rivals: Sequence[Row]) -> Advice:
 
 def _decided(field: Ranking, choice: Row, siblings: Sequence[Row]) -> Advice:
     """`siblings` cannot be told apart from the choice, but they are of its family."""
-    comparison, verdict = field.comparison, verdicts(field.comparison)[choice.family]
+    comparison, verdict = field.comparison, verdict_for(field.comparison, choice.name, choice.family)
     behind = [row for row in field.unfinished if row not in field.tied and row.family != choice.family]
     family = [row for row in field.rows if row.family == choice.family]
     confidence = min(field.share(family if siblings or field.reaching else [choice]), field.most(behind))

@@ -389,10 +389,10 @@ def show_predictions(trained: "TrainedModel", table: "Table", path: Path | None,
 
 def show_regimes() -> None:
     """Every way of training, by the name to type."""
-    from warmstart.regimes.regimes import DEFAULT_REGIMES, DESCRIPTIONS
+    from warmstart.regimes.regimes import DEFAULT_REGIMES, DESCRIPTIONS, FOR_COLUMNS
 
     for name, words in DESCRIPTIONS.items():
-        print_line(f"{name:<15} {words}{'' if name in DEFAULT_REGIMES else ' (not by default)'}")
+        print_line(f"{name:<15} {words}{'' if name in (*DEFAULT_REGIMES, *FOR_COLUMNS) else ' (not by default)'}")
 
 
 def show_doctor() -> None:

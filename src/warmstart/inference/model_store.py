@@ -5,13 +5,13 @@
     adapter/            instead, for adapters: PEFT's own format; the base is named, not copied
     body.safetensors    instead, for architectures that are not Hugging Face's
     head.safetensors    of a language model only beside adapters for a base that has no output layer
-    baseline/           instead of all of these, for `constant` and `linear`
+    baseline/           instead of all of these, for what learns without the training loop
 
 Nothing here is ever unpickled, and no code in the folder is ever run.
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -20,11 +20,13 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from warmstart.baselines.linear import load_baseline
+from warmstart.baselines.baseline import NO_COLUMNS
+from warmstart.baselines.baselines import load_baseline
 from warmstart.data.encoding.examples import Examples
 from warmstart.data.encoding.inputs import Answers, HashedWords, Inputs, Tokens
 from warmstart.data.encoding.language import Conversations, Documents, Masked
 from warmstart.data.encoding.seq2seq import Seq2Seq
+from warmstart.data.schema.cell_values import Values
 from warmstart.data.schema.schema import Schema
 from warmstart.errors import InputError, MissingError, UsageError
 from warmstart.generation.answers import Writer
@@ -46,9 +48,9 @@ MODEL_FORMAT = 1
 
 
 class Predictor(Protocol):
-    """What turns texts into a task's outputs, [n, k]: a network or a baseline."""
+    """What turns rows into a task's outputs, [n, k]: a network or a baseline. Networks read the texts alone."""
 
-    def outputs(self, texts: Sequence[str]) -> Array: ...
+    def outputs(self, texts: Sequence[str], columns: Mapping[str, Values] = NO_COLUMNS) -> Array: ...
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ class Network:
         prompts = self.inputs.prompts
         return None if prompts is None else Writer(self.model, prompts)
 
-    def outputs(self, texts: Sequence[str]) -> Array:
+    def outputs(self, texts: Sequence[str], columns: Mapping[str, Values] = NO_COLUMNS) -> Array:
         import numpy as np
 
         encoded = self.inputs.encode(texts)
@@ -215,10 +217,9 @@ def _writer(folder: Path, facts: dict[str, Any], body: nn.Module, tokens: Tokens
 
 
 def _adapter(body: nn.Module, base: Base) -> dict[str, Any]:
-    """What adapters are for. A base that was named by a path is found from any folder."""
+    """What adapters are for."""
     quantized = any(type(module).__name__ == "Linear4bit" for module in body.modules())
-    name = str(Path(base.name).resolve()) if Path(base.name).exists() else base.name
-    return {"kind": "adapter", "base": name, "quantize": "nf4" if quantized else None}
+    return {"kind": "adapter", "base": base.lasting_name, "quantize": "nf4" if quantized else None}
 
 
 def _head(weights: dict[str, torch.Tensor]) -> nn.Module:

@@ -11,8 +11,9 @@ import numpy as np
 import pyarrow as pa
 from torch import nn
 
+from warmstart.baselines.baseline import NO_COLUMNS
 from warmstart.data.rows.examples import readable_texts, write_texts
-from warmstart.data.rows.values import read_columns
+from warmstart.data.rows.values import ColumnValues, read_columns
 from warmstart.data.schema.conversations import write_prompt
 from warmstart.data.schema.infer_text import OPTIONAL
 from warmstart.data.schema.schema import TEXT_OUT
@@ -70,7 +71,7 @@ class TrainedModel:
                 if not asked:
                     predicted = []
                 elif writer is None or task is None:
-                    predicted = self._predicted(asked)
+                    predicted = self._predicted(asked, new.columns.take(start + np.array(there, dtype=np.int64)))
                 else:
                     predicted = [{"prediction": answer} for answer in writer.answers(asked, task)]
             answers = dict(zip(there, predicted, strict=True))
@@ -78,15 +79,16 @@ class TrainedModel:
                 answers.get(i, {"prediction": None, "reason": new.reasons.get(start + i)}) for i in range(len(some))
             )
 
-    def _predicted(self, texts: Sequence[str]) -> list[dict[str, Any]]:
+    def _predicted(self, texts: Sequence[str], columns: ColumnValues) -> list[dict[str, Any]]:
         stored = self.stored
-        columns = stored.task.predictions(stored.predictor.outputs(texts), stored.calibration)
-        return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+        found = stored.task.predictions(stored.predictor.outputs(texts, columns), stored.calibration)
+        return [dict(zip(found, values, strict=True)) for values in zip(*found.values(), strict=True)]
 
-    def outputs(self, texts: Sequence[str]) -> Array:
-        """What the head gives for each text, float32 [n, k]."""
-        parts = [list(texts[start : start + CHUNK]) for start in range(0, len(texts), CHUNK)]
-        return np.concatenate([self.stored.predictor.outputs(part) for part in parts])
+    def outputs(self, texts: Sequence[str], columns: ColumnValues = NO_COLUMNS) -> Array:
+        """What the head gives for each row, float32 [n, k]."""
+        parts = [np.arange(start, min(start + CHUNK, len(texts))) for start in range(0, len(texts), CHUNK)]
+        outputs = self.stored.predictor.outputs
+        return np.concatenate([outputs([*texts[part[0] : part[-1] + 1]], columns.take(part)) for part in parts])
 
     def texts_of(self, table: Table) -> Sequence[str]:
         """The inputs of a table's rows, written as they were for training; the target need not be there.
@@ -108,7 +110,8 @@ class TrainedModel:
         complete, schema = self._complete(table), self.stored.schema
         columns = read_columns(complete, schema)
         texts, reasons = readable_texts(complete, schema, columns)
-        return self._checked(NewRows(texts, reasons, tuple(f"{cells.problem(table)}." for cells in columns.unread)))
+        said = tuple(f"{cells.problem(table)}." for cells in columns.unread)
+        return self._checked(NewRows(texts, reasons, said, columns.values))
 
     def _complete(self, table: Table) -> Table:
         """The table with all columns that are read; those that training could leave blank may not be there."""
@@ -182,6 +185,7 @@ class NewRows:
     texts: Sequence[str]
     reasons: Mapping[int, str] = field(default_factory=dict)  # by their place, from 0
     warnings: tuple[str, ...] = ()  # sentences: of cells that cannot be read, and count as missing
+    columns: ColumnValues = NO_COLUMNS  # the typed values of the same rows, of a table
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from warmstart.errors import join_phrases
 from warmstart.models.pretrained.base import Base
 from warmstart.planning.memory_probe import PeakMemory
 from warmstart.planning.problem import Options, Problem
-from warmstart.regimes.regimes import REGIMES, Regime, RegimeContext, is_baseline
+from warmstart.regimes.regimes import READ_WITH_BASE, REGIMES, Regime, RegimeContext, is_baseline
 from warmstart.results.constraints import Excluded, not_run
 from warmstart.results.names import regime_of, split_name
 from warmstart.runtime.device import precision
@@ -118,6 +118,10 @@ class RunPlan:
         """What the row of this name starts from, or would."""
         base = None if name in {regime.name for regime in self.problem.own} else split_name(name)[1]
         return self.problem.named[base] if base else self.problem.base
+
+    def frozen_base(self, name: str) -> Base | None:
+        """The base that a regime reads texts with, unchanged, where it learns without the training loop."""
+        return self.base_of(name) if regime_of(name) in READ_WITH_BASE else None
 
     def config(self, regime: Regime, rows: int, seed: int) -> TrainConfig:
         options, defaults = self.options, regime.defaults

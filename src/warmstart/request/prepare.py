@@ -113,7 +113,7 @@ def prepare_problem(
         for base in bases:
             _check_room(base, schema)
     regimes = own_regimes(request, bases[0], own)
-    chosen = chosen_regimes(request, regimes, schema.task)
+    chosen = chosen_regimes(request, regimes, schema)
     if request.general_text and any(base.kind == "encoder-decoder" for base in bases):
         raise UsageError("--general-text: an encoder-decoder reads no general text.", "leave it out, or the base")
     for base in bases:
@@ -154,7 +154,7 @@ def prepare_problem(
 
 def options_of(request: config.Request, problem: "Problem") -> "Options":
     """How the problem is gone about. Numbers of tokens become numbers of rows, each read once."""
-    options = request.options(chosen_regimes(request, problem.own, problem.schema.task))
+    options = request.options(chosen_regimes(request, problem.own, problem.schema))
     if not request.tokens:
         return options
     if problem.schema.task not in CORPUS:

@@ -102,11 +102,12 @@ def sources_of(request: config.Request, task: TaskName, gpu_bytes: int | None = 
     return named or (usual(task, gpu_bytes),)
 
 
-def chosen_regimes(request: config.Request, own: "Sequence[Regime]", task: TaskName) -> tuple[str, ...]:
+def chosen_regimes(request: config.Request, own: "Sequence[Regime]", schema: Schema) -> tuple[str, ...]:
     """The names to compare, or the one to fit. Raises UsageError for one that is not known, or not for this task."""
     from warmstart.regimes.regimes import default_for, suits
 
-    mine = tuple(regime.name for regime in own)
+    mine, task = tuple(regime.name for regime in own), schema.task
+    usual_names = default_for(task, schema.columns)
     if request.command == "fit" and not request.races:
         names = (request.regime,) if request.regime else mine[:1]
         if not names:
@@ -114,12 +115,12 @@ def chosen_regimes(request: config.Request, own: "Sequence[Regime]", task: TaskN
                 "no regime was named.", "say how to train, e.g. --regime full; `warmstart regimes` lists them"
             )
     else:
-        names = tuple(dict.fromkeys((*(request.regimes or default_for(task)), *mine)))
+        names = tuple(dict.fromkeys((*(request.regimes or usual_names), *mine)))
     found = tuple(name if name in mine else _known(name) for name in names)
     for name in found:
         if name not in mine and not suits(regime_of(name), task):
             raise UsageError(
-                f"regime {name!r} is not for the task {task}.", f"choose among others: {', '.join(default_for(task))}"
+                f"regime {name!r} is not for the task {task}.", f"choose among others: {', '.join(usual_names)}"
             )
     return found
 

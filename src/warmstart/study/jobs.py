@@ -95,7 +95,7 @@ class StudyState:
             job.doing, self.seconds_of(job), 0.0 if baseline else seconds_of_step(plan, name, rows), self.progress
         )
         if name in WITHOUT_NETWORK:
-            return JobContext(None, run_data, progress)
+            return JobContext(None, run_data, progress, base=plan.frozen_base(name))
         regime = plan.regime(name, rows)
         config = plan.config(regime, rows, job.data.seed)
         if job.kind == "search":

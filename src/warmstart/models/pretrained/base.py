@@ -53,6 +53,11 @@ class Base:
     def inputs(self) -> Tokens:
         return Tokens(self.location, min(self.reads, self.max_length), self.answers)
 
+    @property
+    def lasting_name(self) -> str:
+        """What finds it again: a base that was named by a path is found from any folder."""
+        return str(Path(self.name).resolve()) if Path(self.name).exists() else self.name
+
 
 def find_base(source: str | None, *, max_length: int = 256, offline: bool = False) -> Base:
     """What `--base` names: a folder, a Python package that carries weights, or a hub id.
