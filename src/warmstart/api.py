@@ -1,6 +1,5 @@
 """API: the public functions: a request carried out. The command line adds nothing but words and bars."""
 
-import json
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -32,6 +31,7 @@ from warmstart.request.prepare import check_data, prepare_study
 from warmstart.request.show import command_line
 from warmstart.results.record import Run, load_run
 from warmstart.runtime.distributed import world
+from warmstart.runtime.files import read_json
 from warmstart.study.progress import run_with_progress, run_with_status
 
 if TYPE_CHECKING:
@@ -272,14 +272,10 @@ def finished_run(folder: Path) -> Run | None:
 def _write(request: config.Request, folder: Path, *, examples: bool = True) -> "Study":
     from warmstart.study.study import read_study, write_study
 
-    findings = [Finding(**facts | {"rows": tuple(facts["rows"])}) for facts in _facts(folder / "findings.json")]
+    path = folder / "findings.json"
+    findings = list(read_json(path, tuple[Finding, ...], "delete it")) if path.exists() else []
     found, command = read_study(folder), command_line(request, str(folder))
     return write_study(found.comparison, folder, findings, command, examples=examples, raced=found.raced)
-
-
-def _facts(path: Path) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
-    return found
 
 
 def _given(data: Data) -> tuple[tuple[str, ...], Table | None]:

@@ -10,15 +10,15 @@
 Nothing here is ever unpickled, and no code in the folder is ever run.
 """
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, Required
 
 import torch
-from safetensors.torch import load_file
+from pydantic import ConfigDict, TypeAdapter
 from torch import nn
+from typing_extensions import TypedDict
 
 from warmstart.baselines.linear import load_baseline
 from warmstart.data.encoding.examples import Examples
@@ -26,7 +26,7 @@ from warmstart.data.encoding.inputs import Answers, HashedWords, Inputs, Tokens
 from warmstart.data.encoding.language import Conversations, Documents, Masked
 from warmstart.data.encoding.seq2seq import Seq2Seq
 from warmstart.data.schema.schema import Schema
-from warmstart.errors import InputError, MissingError, UsageError
+from warmstart.errors import InputError, MissingError, UsageError, join_phrases, shorten
 from warmstart.models.causal_lm import causal_lm
 from warmstart.models.dnn import Size
 from warmstart.models.evaluate import outputs
@@ -36,12 +36,44 @@ from warmstart.models.pretrained.base import Base, find_base, generation, langua
 from warmstart.regimes.lora import linear_names, load_adapter, merge_adapters, save_adapter
 from warmstart.regimes.quantization import quantize
 from warmstart.regimes.starts import Architecture, HashedNetwork, Pretrained, Scratch, Start, from_file
-from warmstart.runtime.files import write_json, write_tensors
+from warmstart.runtime.files import (
+    damaged,
+    digest,
+    digests,
+    find_portable,
+    portable_path,
+    read_json,
+    read_tensors,
+    reading_ours,
+    write_json,
+    write_tensors,
+)
+from warmstart.runtime.load_pretrained import fingerprint
 from warmstart.tasks.task import Task
 from warmstart.tasks.tasks import task_from_json
 from warmstart.types import Array
 
 MODEL_FORMAT = 1
+TRAIN_AGAIN = "take a copy that is whole, or train again"
+READ = (".json", ".jinja", ".safetensors", ".txt", ".model")  # endings of files that a library may read
+
+
+class ModelFacts(TypedDict, total=False):
+    """What `model.json` holds. What belongs to one kind of task, inputs or body is checked where that is built."""
+
+    __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
+
+    format: Required[int]
+    regime: Required[str]
+    task: Required[dict[str, Any]]
+    schema: Required[dict[str, Any]]
+    calibration: Required[dict[str, float]]
+    baseline: str  # of a baseline; else the four below
+    pooling: str
+    inputs: dict[str, Any]
+    width: int | None
+    body: dict[str, Any]
+    files: dict[str, str]  # SHA-256 of each file of the model; not in models of before 0.2
 
 
 class Predictor(Protocol):
@@ -92,10 +124,10 @@ def save_network(folder: Path, model: Model, start: Start, task: Task) -> dict[s
     if isinstance(start, Scratch) and hasattr(model.body, "peft_config"):
         model.body = merge_adapters(model.body)  # adapters for random weights would fit no base that anybody has
     if isinstance(start, Pretrained) and hasattr(model.body, "peft_config"):
-        save_adapter(model.body, start.base.location, folder / "adapter")
+        save_adapter(model.body, _base_name(folder, start.base), folder / "adapter")
         assert isinstance(start.inputs, Tokens)
         start.inputs.save(folder / "adapter")
-        return facts | {"body": _adapter(model.body, start.base)}
+        return facts | {"body": _adapter(folder, model.body, start.base)}
     if isinstance(start, Pretrained) or (isinstance(start, Scratch) and isinstance(start.build, Architecture)):
         model.body.save_pretrained(folder / "body")  # type: ignore[operator]
         assert isinstance(start.inputs, Tokens)
@@ -118,11 +150,11 @@ def _save_language_model(
     assert isinstance(model.head, LanguageHead)
     adapted = hasattr(model.body, "peft_config")
     if adapted and isinstance(start, Pretrained) and not start.base.joined:  # which nobody else has
-        save_adapter(model.body, start.base.location, folder / "adapter", language=True)
+        save_adapter(model.body, _base_name(folder, start.base), folder / "adapter", language=True)
         inputs.save(folder / "adapter")
         if model.head.fresh:
             _save_head(folder, model.head)
-        return _adapter(model.body, start.base)
+        return _adapter(folder, model.body, start.base)
     body = merge_adapters(model.body) if adapted else model.body
     full = causal_lm(body, model.head.output())
     ends = generation(start.base) if isinstance(start, Pretrained) else None
@@ -140,46 +172,80 @@ def _save_head(folder: Path, head: nn.Module) -> None:
 
 
 def save_model(folder: Path, facts: dict[str, Any], task: Task, schema: Schema, calibration: dict[str, float]) -> None:
-    """Write `model.json`, last: a folder that has it is complete."""
+    """Write `model.json`, last: a folder that has it is complete. It holds the SHA-256 of each of the model's files."""
     kept = {"format": MODEL_FORMAT, "task": task.to_json(), "schema": asdict(schema), "calibration": calibration}
-    write_json(folder / "model.json", kept | facts)
+    write_json(
+        folder / "model.json",
+        kept | facts | {"files": {name: known for name, known in digests(folder).items() if name != "model.json"}},
+    )
 
 
 def load_model(folder: Path, *, code: str | None = None, build: Callable[[], nn.Module] | None = None) -> StoredModel:
-    """The model in `folder`. A model whose architecture is somebody's own code needs that code named or given."""
+    """The model in `folder`. A model whose architecture is somebody's own code needs that code named or given.
+
+    Raises InputError where there is none, where it is damaged, or where its files are not those that were saved.
+    """
+    path = folder / "model.json"
     try:
-        facts = json.loads((folder / "model.json").read_text())
+        kind = read_json(path, dict[str, Any], TRAIN_AGAIN).get("format")
     except FileNotFoundError as error:
         raise InputError(
             f"{folder} holds no trained model (no model.json).", "name the folder of a finished run or study"
         ) from error
-    except json.JSONDecodeError as error:
+    if kind is not None and kind != MODEL_FORMAT:
         raise InputError(
-            f"{folder / 'model.json'} is damaged: {error}.", "train again, or take a copy that is whole"
-        ) from error
-    if facts.get("format") != MODEL_FORMAT:
-        raise InputError(
-            f"{folder} was written by another version (format {facts.get('format')}).",
+            f"{folder} was written by another version (format {shorten(kind)}).",
             f"this one reads format {MODEL_FORMAT}",
         )
-    columns: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in facts["schema"].items()}
-    schema = Schema(**columns)
+    facts = read_json(path, ModelFacts, TRAIN_AGAIN)
+    _check_files(folder, facts.get("files"))
+    with reading_ours(path, TRAIN_AGAIN):
+        columns: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in facts["schema"].items()}
+        schema, task = TypeAdapter(Schema).validate_python(columns), task_from_json(facts["task"])
     predictor: Predictor
     if "baseline" in facts:
         predictor = load_baseline(folder / "baseline")
     else:
-        predictor = _network(folder, facts, code, build)
-    return StoredModel(predictor, task_from_json(facts["task"]), schema, facts["calibration"], facts["regime"])
+        with reading_ours(path, TRAIN_AGAIN):
+            predictor = _network(folder, facts, code, build)
+    return StoredModel(predictor, task, schema, facts["calibration"], facts["regime"])
 
 
-def _network(folder: Path, facts: dict[str, Any], code: str | None, build: Callable[[], nn.Module] | None) -> Network:
+def _check_files(folder: Path, known: dict[str, str] | None) -> None:
+    """Raises InputError where a file of the model is not as it was saved, is missing, or came later."""
+    if known is None:  # of an earlier version
+        return
+    for name, expected in known.items():
+        path = folder / name
+        if Path(name).is_absolute() or ".." in Path(name).parts:
+            raise damaged(folder / "model.json", f"it names {shorten(name)}, which is not in its folder", TRAIN_AGAIN)
+        if not path.is_file():
+            raise InputError(f"{path} is not there: the model is not whole.", TRAIN_AGAIN)
+        if digest(path) != expected:
+            raise InputError(f"{path} is not the file that was saved: its SHA-256 differs.", TRAIN_AGAIN)
+    for part in ("body", "adapter", "tokenizer", "baseline"):
+        for path in (folder / part).rglob("*"):
+            if path.suffix in READ and path.relative_to(folder).as_posix() not in known:
+                raise InputError(f"{path} is no file of the model that was saved.", "remove it")
+
+
+def _network(folder: Path, facts: ModelFacts, code: str | None, build: Callable[[], nn.Module] | None) -> Network:
     body, inputs = _body(folder, facts, code, build)
     if facts["pooling"] == UNPOOLED:
         return _writer(folder, facts, body, inputs)
-    weights = load_file(folder / "head.safetensors")
-    head = _head(weights)
-    head.load_state_dict(weights)
+    weights = read_tensors(folder / "head.safetensors", TRAIN_AGAIN)
+    with reading_ours(folder / "head.safetensors", TRAIN_AGAIN):
+        head = _head(weights)
+        _fill(head, folder / "head.safetensors", weights)
     return Network(Model(body, head, facts["pooling"]).eval(), inputs)
+
+
+def _fill(module: nn.Module, path: Path, weights: dict[str, torch.Tensor]) -> None:
+    """Raises InputError where the file lacks weights that the module has, or has others."""
+    try:
+        module.load_state_dict(weights)
+    except RuntimeError as error:
+        raise damaged(path, " ".join(str(error).split("\n")[1:2]).strip() or str(error), TRAIN_AGAIN) from error
 
 
 LANGUAGE_INPUTS: dict[str, type[Conversations] | type[Documents] | type[Masked]] = {
@@ -189,7 +255,7 @@ LANGUAGE_INPUTS: dict[str, type[Conversations] | type[Documents] | type[Masked]]
 }
 
 
-def _writer(folder: Path, facts: dict[str, Any], body: nn.Module, tokens: Inputs) -> Network:
+def _writer(folder: Path, facts: ModelFacts, body: nn.Module, tokens: Inputs) -> Network:
     """A body with the output layer that lies beside its weights, or that of the base that its adapters are for.
 
     Where that base has none, it is the one that learned with the adapters.
@@ -198,7 +264,8 @@ def _writer(folder: Path, facts: dict[str, Any], body: nn.Module, tokens: Inputs
     known = dict(facts["inputs"])
     kind, length = known.pop("kind"), known.pop("max_length")
     said = facts["body"]
-    base = find_base(str(folder / "body") if said["kind"] == "transformers" else said["base"], max_length=length)
+    own = folder / "body" if said["kind"] == "transformers" else None
+    base = find_base(str(own), max_length=length) if own else base_of_adapters(folder, said, length)
     head = LanguageHead.of(body, language_output(base))
     if head.fresh:
         if not (folder / "head.safetensors").exists():
@@ -206,7 +273,7 @@ def _writer(folder: Path, facts: dict[str, Any], body: nn.Module, tokens: Inputs
                 f"{folder} lacks the output layer that its adapters were trained with: earlier versions left it out.",
                 "train again",
             )
-        head.load_state_dict(load_file(folder / "head.safetensors"))
+        _fill(head, folder / "head.safetensors", read_tensors(folder / "head.safetensors", TRAIN_AGAIN))
     inputs: Inputs
     if kind == "pairs":
         answers = {**known["answers"], "never": tuple(known["answers"]["never"])}
@@ -216,11 +283,42 @@ def _writer(folder: Path, facts: dict[str, Any], body: nn.Module, tokens: Inputs
     return Network(Model(body, head, UNPOOLED).eval(), inputs)
 
 
-def _adapter(body: nn.Module, base: Base) -> dict[str, Any]:
-    """What adapters are for. A base that was named by a path is found from any folder."""
+def _adapter(folder: Path, body: nn.Module, base: Base) -> dict[str, Any]:
+    """What adapters are for, with the SHA-256 of its files: on another base they would give other numbers."""
     quantized = any(type(module).__name__ == "Linear4bit" for module in body.modules())
-    name = str(Path(base.name).resolve()) if Path(base.name).exists() else base.name
-    return {"kind": "adapter", "base": name, "quantize": "nf4" if quantized else None}
+    quantize = "nf4" if quantized else None
+    return {
+        "kind": "adapter",
+        "base": _base_name(folder, base),
+        "quantize": quantize,
+        "files": fingerprint(base.location),
+    }
+
+
+def _base_name(folder: Path, base: Base) -> str:
+    """As the user named it; a path as one that holds wherever run and base are moved together."""
+    return portable_path(Path(base.name), folder) if Path(base.name).exists() else base.name
+
+
+def base_of_adapters(folder: Path, said: dict[str, Any], length: int) -> Base:
+    """The base that the adapters in `folder` were trained on. Raises MissingError where it is not here, InputError
+    where it is no longer what it was.
+    """
+    name = str(said["base"])
+    try:
+        base = find_base(str(find_portable(name, folder) or name), max_length=length)
+    except MissingError as error:
+        raise MissingError(f"{folder} holds adapters for the base {name!r}, which is not here.", error.hint) from error
+    known: dict[str, str] = said.get("files") or {}
+    now = fingerprint(base.location) if known else {}
+    changed = sorted(file for file in {**known, **now} if known.get(file) != now.get(file))
+    if changed:
+        raise InputError(
+            f"the base {name!r} is no longer what the adapters in {folder} were trained on: "
+            f"{join_phrases(changed, 4)} changed.",
+            "bring the base back as it was, or train again",
+        )
+    return base
 
 
 def _head(weights: dict[str, torch.Tensor]) -> nn.Module:
@@ -230,7 +328,7 @@ def _head(weights: dict[str, torch.Tensor]) -> nn.Module:
 
 
 def _body(
-    folder: Path, facts: dict[str, Any], code: str | None, build: Callable[[], nn.Module] | None
+    folder: Path, facts: ModelFacts, code: str | None, build: Callable[[], nn.Module] | None
 ) -> tuple[nn.Module, Inputs]:
     said = facts["body"]
     length = facts["inputs"].get("max_length", 0)
@@ -238,20 +336,22 @@ def _body(
         base = find_base(str(folder / "body"), max_length=length)
         return Pretrained(base).body(0), Tokens(base.location, length)
     if said["kind"] == "adapter":
-        try:
-            base = find_base(said["base"], max_length=length)
-        except MissingError as error:
-            raise MissingError(
-                f"{folder} holds adapters for the base {said['base']!r}, which is not here.", error.hint
-            ) from error
+        base = base_of_adapters(folder, said, length)
         bare = Pretrained(base).body(0)
         if said["quantize"]:
             quantize(bare, linear_names(bare))
         return load_adapter(bare, folder / "adapter"), Tokens(base.location, length)
     if said["kind"] == "hashed network":
-        size = Size(**said["size"])
+        size = TypeAdapter(Size).validate_python(said["size"])
+        weights = read_tensors(folder / "body.safetensors", TRAIN_AGAIN)
+        if size.depth > len(weights):  # before anything is built
+            raise damaged(folder / "model.json", f"it announces {size.depth:,} blocks", TRAIN_AGAIN)
+        with torch.device("meta"):  # without memory: model.json may announce what no file holds
+            planned = HashedNetwork(size)().state_dict()
+        if {n: t.shape for n, t in planned.items()} != {n: t.shape for n, t in weights.items()}:
+            raise damaged(folder / "body.safetensors", "its weights are not of the size in model.json", TRAIN_AGAIN)
         own: nn.Module = HashedNetwork(size)()
-        own.load_state_dict(load_file(folder / "body.safetensors"))
+        own.load_state_dict(weights)
         return own, HashedWords(size.features)
     inputs = Tokens(str(folder / "tokenizer"), length)
     if build is None:
@@ -263,7 +363,7 @@ def _body(
         build = from_file(code, len(inputs.tokenizer))
     own = build()
     try:
-        own.load_state_dict(load_file(folder / "body.safetensors"))
+        own.load_state_dict(read_tensors(folder / "body.safetensors", TRAIN_AGAIN))
     except RuntimeError as error:
         raise UsageError(
             f"the weights in {folder} do not fit the given code: {str(error).splitlines()[1].strip()}",

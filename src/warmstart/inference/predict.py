@@ -1,5 +1,6 @@
 """Predict: new rows through a trained model, in the target's own units."""
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from warmstart.data.rows.examples import write_texts
 from warmstart.data.schema.conversations import write_prompt
 from warmstart.data.schema.schema import TEXT_OUT
 from warmstart.data.tables.read import InMemory, Table, is_in_memory, table_of
-from warmstart.errors import InputError, RowError, did_you_mean, join_phrases
+from warmstart.errors import InputError, RowError, count_phrase, did_you_mean, join_phrases
 from warmstart.generation.answers import Writer
 from warmstart.inference.model_store import Network, StoredModel, load_model
 from warmstart.tasks.language import Language
@@ -62,7 +63,9 @@ class TrainedModel:
             # a language model says nothing of a text with nothing in it
             there = [i for i, text in enumerate(some) if text.strip() or not isinstance(stored.task, Language)]
             with _named(start, there):
-                rows = iter(self._predicted([some[i] for i in there]) if there else ())
+                found = self._predicted([some[i] for i in there]) if there else []
+            self._check_finite(found, [start + i + 1 for i in there])
+            rows = iter(found)
             read = set(there)
             yield from (next(rows) if i in read else {"prediction": None} for i in range(len(some)))
 
@@ -70,6 +73,20 @@ class TrainedModel:
         stored = self.stored
         columns = stored.task.predictions(stored.predictor.outputs(texts), stored.calibration)
         return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+
+    def _check_finite(self, found: Sequence[Mapping[str, Any]], numbers: Sequence[int]) -> None:
+        """Raises InputError, with the rows' numbers, where something predicted is no finite number."""
+        lost = [
+            number
+            for number, row in zip(numbers, found, strict=True)
+            if any(isinstance(value, float) and not math.isfinite(value) for value in row.values())
+        ]
+        if lost:
+            raise InputError(
+                f"the model in {self.folder} predicts no finite number for {count_phrase(len(lost), 'row', 'rows')}: "
+                f"{join_phrases(lost)}.",
+                "leave these rows out if they differ from what it was trained on; if all are affected, train again",
+            )
 
     def outputs(self, texts: Sequence[str]) -> Array:
         """What the head gives for each text, float32 [n, k]."""

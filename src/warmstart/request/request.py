@@ -3,7 +3,6 @@
 Importing this loads neither torch nor transformers: a request is written down before they are.
 """
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from warmstart.data.schema.schema import ColumnChoices, Long, Scale, TaskName
-from warmstart.errors import UsageError, did_you_mean, flag, shorten
+from warmstart.errors import InputError, UsageError, did_you_mean, flag, shorten
 from warmstart.models.pretrained.licences import normalize_licence
 from warmstart.quantities import (
     parse_share,
@@ -19,7 +18,7 @@ from warmstart.quantities import (
 from warmstart.request.forgetting_options import ForgettingOptions, forgetting_options
 from warmstart.request.options import OPTIONS, Command
 from warmstart.results.constraints import Constraints
-from warmstart.runtime.files import write_json
+from warmstart.runtime.files import check_links, read_json, write_json
 
 if TYPE_CHECKING:
     from warmstart.planning.problem import Options
@@ -245,15 +244,14 @@ def load_request(folder: Path) -> Request:
     if not folder.is_dir():
         raise UsageError(f"there is no folder {str(folder)!r}.", "name a folder given as --out")
     try:
-        known = json.loads(path.read_text(encoding="utf-8"))
+        known = read_json(path, dict[str, Any], "start again with the same command")
     except FileNotFoundError as error:
         raise UsageError(
             f"{str(folder)!r} holds neither a run nor a study (no request.json).", "name a folder given as --out"
         ) from error
-    except (OSError, ValueError) as error:  # a folder of that name, or half a file
-        raise UsageError(f"{path} is damaged: {error}.", "start again with the same command") from error
-    if not isinstance(known, dict):
-        raise UsageError(f"{path} is damaged: it holds no keys.", "start again with the same command")
+    except InputError as error:
+        raise UsageError(error.message, error.hint) from error
+    check_links(folder)
     if not isinstance(known.get("base", []), list):  # one was named, or none, before there could be several
         known["base"] = [known["base"]] if known["base"] else []
     return from_mapping(known, dict.fromkeys(known, str(path)))

@@ -1,11 +1,11 @@
 """Race outcome: what a race found, kept in the study folder."""
 
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from warmstart.results.record import Interval
+from warmstart.runtime.files import read_fields
 
 
 @dataclass(frozen=True)
@@ -49,14 +49,7 @@ class RaceOutcome:
         return vars(self) | {"tie": list(self.tie), "outlooks": outlooks, "unseen": list(self.unseen)}
 
 
-def race_outcome(facts: dict[str, Any]) -> RaceOutcome:
-    """What `RaceOutcome.to_json` wrote."""
-    outlooks = (RaceForecast(**each | {"interval": Interval(*each["interval"])}) for each in facts["outlooks"])
-    unseen = tuple(facts.get("unseen", ()))
-    return RaceOutcome(**facts | {"tie": tuple(facts["tie"]), "outlooks": tuple(outlooks), "unseen": unseen})
-
-
 def load_race(folder: Path) -> RaceOutcome | None:
     """The race that a study was, from its folder; None where it was none."""
     path = folder / "race.json"
-    return race_outcome(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else None
+    return RaceOutcome(**read_fields(path, RaceOutcome)) if path.exists() else None

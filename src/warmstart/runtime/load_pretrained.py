@@ -6,6 +6,7 @@ question is asked: `trust_remote_code=False` everywhere, and standard input is c
 raise about such files becomes one sentence.
 """
 
+import functools
 import io
 import json
 import os
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from warmstart.errors import InputError, MissingError, WarmstartError, shorten
-from warmstart.runtime.files import plain_name, read_regular
+from warmstart.runtime.files import cache_folder, digest, plain_name, read_regular
 from warmstart.runtime.tokenizer_limits import check_tokenizer
 
 CONFIG, INDEX, WEIGHTS = "config.json", "model.safetensors.index.json", "model.safetensors"
@@ -347,6 +348,36 @@ def tensor_shapes(path: Path) -> dict[str, tuple[int, ...]]:
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         said = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise MissingError(f"{path} is no whole safetensors file: {said}.", MISSING_WEIGHTS) from error
+
+
+def fingerprint(location: str) -> dict[str, str]:
+    """SHA-256 of the files that make a base what it is, by name; of a hub id, of those in the cache of the library."""
+    names = (*JSON_FILES, "tokenizer.json", "chat_template.jinja", "vocab.txt", "merges.txt", "spiece.model")
+    folder = Path(location)
+    if folder.parent == cache_folder() / "bases":  # made of a GGUF file, whose SHA-256 is in the name
+        return {"gguf": folder.name.rpartition("-")[2]}
+    if folder.is_dir():
+        files = {name: folder / name for name in names if name != "adapter_config.json"}
+        files |= {file.name: file for file in weight_files(folder)}
+    else:
+        from huggingface_hub import try_to_load_from_cache
+
+        cached = {name: try_to_load_from_cache(location, name) for name in (*names, WEIGHTS)}
+        files = {name: Path(path) for name, path in cached.items() if isinstance(path, str)}
+        if INDEX in files:
+            parts = sorted(set(map(str, read_object(files[INDEX])["weight_map"].values())))
+            files |= {name: files[INDEX].parent / name for name in parts}
+    return {name: _digest_of(file, *_stamp_of(file)) for name, file in files.items() if file.is_file()}
+
+
+def _stamp_of(file: Path) -> tuple[int, int]:
+    facts = file.stat()
+    return facts.st_size, facts.st_mtime_ns
+
+
+@functools.lru_cache(maxsize=256)
+def _digest_of(file: Path, size: int, changed: int) -> str:
+    return digest(file)
 
 
 def _tensor_count(folder: Path) -> int:

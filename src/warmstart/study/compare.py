@@ -4,12 +4,10 @@ A comparison is an iterator of `Progress`, so that who runs it can show how far 
 What is finished stays in the folder, and is not done again.
 """
 
-import json
 import time
 from collections.abc import Generator, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -20,11 +18,10 @@ from warmstart.planning.requirements import constraints_after_training
 from warmstart.planning.run_plan import RunPlan
 from warmstart.regimes.regimes import is_baseline
 from warmstart.results.comparison import Comparison
-from warmstart.results.constraints import Excluded
 from warmstart.results.names import LENGTH_MULTIPLIERS, run_id
 from warmstart.results.record import Run, Trial, load_run
 from warmstart.runs.run import TunedRegime, tried_settings
-from warmstart.runtime.files import write_json
+from warmstart.runtime.files import read_fields, read_json, reading_ours, require_plain_name, write_json
 from warmstart.study import jobs as work
 from warmstart.study.jobs import StudyState
 from warmstart.study.progress import Progress
@@ -93,10 +90,9 @@ def load_comparison(folder: Path) -> Comparison:
     path = folder / "study.json"
     if not path.exists():
         raise TrainingError(f"{folder} is no finished study.", f"warmstart resume {folder}")
-    facts: dict[str, Any] = json.loads(path.read_text())
-    runs = tuple(load_run(folder / "runs" / name) for name in facts.pop("runs"))
-    known: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in facts.items()}
-    known["excluded"] = tuple(Excluded(**each) for each in facts.get("excluded", ()))
+    known = read_fields(path, Comparison, f"delete it, and go on with: warmstart resume {folder}", without=("runs",))
+    with reading_ours(path):
+        runs = tuple(load_run(folder / "runs" / require_plain_name(path, name)) for name in known.pop("runs"))
     return Comparison(runs, **known)
 
 
@@ -178,7 +174,7 @@ def _lengthen(
 def _affordable(study: StudyState, run: str, seconds: float) -> bool:
     """Whether there is time for what begins with this run. Written down, so that it is decided once."""
     path = study.folder / LENGTHS_FILE
-    decided: dict[str, bool] = json.loads(path.read_text()) if path.exists() else {}
+    decided = read_json(path, dict[str, bool]) if path.exists() else {}
     if run not in decided:
         there = (study.folder / "runs" / run / "run.json").exists()  # of an earlier version, which wrote nothing down
         decided[run] = there or time.perf_counter() - study.began + seconds <= study.plan.options.budget
