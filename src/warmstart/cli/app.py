@@ -13,6 +13,7 @@ from warmstart.request.options import OPTIONS
 from warmstart.request.show import command_line, commented_yaml
 from warmstart.runtime import supervisor as supervise
 from warmstart.runtime.distributed import world
+from warmstart.runtime.load_pretrained import go_offline
 
 if TYPE_CHECKING:
     from warmstart.data.rows.check import CheckResult
@@ -164,6 +165,8 @@ def predict(
     from warmstart.inference.prediction_files import check_apart, check_ending
 
     check_ending(out)
+    if offline:
+        go_offline()
     table = read_table(data, offline=bool(offline))
     check_apart(out, table.files)
     show.show_predictions(api.load(folder, code=model), table, out, quiet)

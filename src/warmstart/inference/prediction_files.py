@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from warmstart.data.tables.cells import PLAIN_NUMBER
-from warmstart.errors import UsageError
+from warmstart.errors import UsageError, printable
 from warmstart.runtime.files import replacing
 
 DIGITS = 6  # of a number in CSV, for people to read: all those before its point, as well
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "＝", "＋", "－", "＠")  # begin one in some spreadsheet, full-width or not
 ENDINGS = (".csv", ".jsonl", ".parquet")
 
 
@@ -59,12 +60,20 @@ def _written(rows: Iterator[dict[str, Any]], path: Path, suffix: str) -> None:
 def as_csv(rows: Iterable[dict[str, Any]], file: Any) -> None:
     """To a file or a pipe, row by row: what is read as it comes should come."""
     writer: csv.DictWriter[str] | None = None
+    quoting: csv.DictWriter[str]
     flushed = 0.0
     for row in rows:
         if writer is None:
-            writer = csv.DictWriter(file, list(row), lineterminator="\n")
+            names = list(row)
+            writer = csv.DictWriter(file, names, lineterminator="\n")
+            quoting = csv.DictWriter(file, names, lineterminator="\n", quoting=csv.QUOTE_ALL)
             writer.writeheader()
-        writer.writerow({key: _cell(value) for key, value in row.items()})
+        cells = {key: _cell(value) for key, value in row.items()}
+        if file.isatty():
+            cells = {key: printable(cell) if isinstance(cell, str) else cell for key, cell in cells.items()}
+        # A lone carriage return ends a row for most readers, but the library quotes only for what it ends rows with.
+        returns = any(isinstance(cell, str) and "\r" in cell for cell in cells.values())
+        (quoting if returns else writer).writerow(cells)
         if time.monotonic() - flushed > 1:
             file.flush()
             flushed = time.monotonic()
@@ -76,6 +85,6 @@ def _cell(value: Any) -> Any:
         return round(value, max(0, DIGITS - 1 - math.floor(math.log10(abs(value)))))
     if isinstance(value, list):
         value = "|".join(str(part) for part in value)
-    if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") and not PLAIN_NUMBER.match(value):
+    if isinstance(value, str) and value[:1] in FORMULA and not PLAIN_NUMBER.match(value):
         return "'" + value
     return value

@@ -55,7 +55,7 @@ def start(request: config.Request, folder: Path, table: Table | None = None) -> 
     understood = prepare_data(request, table)
     kept = understood.table.files == (MEMORY,) and request.examples
     if kept:
-        request = replace(request, data=(str(folder.resolve() / TABLE),))
+        request = replace(request, data=(str(folder / TABLE),))
     world().on_main(lambda: _claim(request, folder))
     if kept:
         world().on_main(lambda: _keep(understood.table, folder / TABLE))
@@ -75,6 +75,9 @@ def restart(request: config.Request, folder: Path) -> Started:
         raise UsageError(
             "this was made of rows in memory, which were not kept.", "give them again, with another folder"
         )
+    kept = folder / TABLE
+    if [Path(name).name for name in request.data] == [TABLE] and kept.is_file():  # wherever the folder is now
+        request = replace(request, data=(str(kept),))
     return Started(request, folder, prepare_data(request), fresh=False)
 
 

@@ -19,6 +19,7 @@ from warmstart.request.forgetting_options import ForgettingOptions, forgetting_o
 from warmstart.request.options import OPTIONS, Command
 from warmstart.results.constraints import Constraints
 from warmstart.runtime.files import check_links, read_json, write_json
+from warmstart.runtime.load_pretrained import go_offline
 
 if TYPE_CHECKING:
     from warmstart.planning.problem import Options
@@ -284,6 +285,8 @@ def from_mapping(values: Mapping[str, Any], places: Mapping[str, str] | None = N
     for key, (message, hint) in NEEDED.items():
         if not values.get(key) and not (without_data and not values.get("data")):
             raise UsageError(message, hint)
+    if values.get("offline"):
+        go_offline()
     if values.get("command") == "advise" or (values.get("command") == "fit" and values.get("regime") == AUTO):
         values = {"budget": DEFAULT_RACE_SHARE} | dict(values)
     try:

@@ -16,6 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
+from warmstart.errors import printable
 from warmstart.runtime.files import read_json, read_regular, write_json
 
 MAX_DEATHS = (signal.SIGKILL, signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT)  # of which nobody can have meant 'stop'
@@ -125,6 +126,7 @@ def _count(folder: Path, doing: str, name: str) -> int:
 
 def _say(text: str) -> None:
     """A line on stderr. A bar that was being drawn there has left the cursor hidden, in the middle of a line."""
+    text = printable(text)
     print(f"\r\x1b[K\x1b[?25h{text}" if sys.stderr.isatty() else text, file=sys.stderr, flush=True)
 
 

@@ -3,9 +3,10 @@
 import codecs
 import csv
 import itertools
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -13,7 +14,7 @@ import pyarrow.csv as pacsv
 import pyarrow.feather as feather
 import pyarrow.parquet as pq
 
-from warmstart.data.tables.json_files import read_json
+from warmstart.data.tables.json_files import MAX_COLUMNS, read_json
 from warmstart.data.tables.strings import ArrowColumn, gathered
 from warmstart.errors import InputError, join_phrases
 
@@ -24,6 +25,9 @@ BLOCK_BYTES = 64 << 20  # pyarrow refuses a CSV row longer than one block, so a 
 SCANNED_BYTES = 4 << 20  # of a text file, at a time
 DELIMITERS = (",", ";", "\t", "|")  # of CSV files
 DELIMITER_ROWS = 21  # read with each of them, the header being one
+UNPACKED_BYTES = 1 << 29  # of a Parquet file, whatever its size
+UNPACKED_SHARE = 1_000  # times the file's bytes that it may unpack to
+ARROW_BYTES = 1 << 30  # of strings in one array, above which 32 bits are too few to count them
 BATCH_ROWS = 50_000  # of a Parquet file, at a time
 TEXT_ENDINGS = (".txt", ".md")  # of files that are one text each
 CUT_BY_DELIMITERS = (".csv", ".tsv", ".tab")
@@ -47,6 +51,8 @@ def read_file(path: Path) -> pa.Table:
             instead([path]) or f"known endings are {join_phrases([*READERS, *TEXT_ENDINGS], 13)}",
         )
     try:
+        if path.exists() and not path.is_file():
+            raise InputError(f"{path} is no regular file", "write the rows into a file, and name that")
         if path.stat().st_size == 0:
             raise InputError(f"{path} is empty (0 bytes)", "check how it was written")
         table = reader(path)
@@ -72,7 +78,7 @@ def instead(files: Sequence[Path]) -> str:
 
 
 def _check_names(path: Path, names: Sequence[str]) -> None:
-    twice = sorted({name for name in names if names.count(name) > 1})
+    twice = sorted(name for name, count in Counter(names).items() if count > 1)
     if twice:
         raise InputError(
             f"{path}: more than one column is called {join_phrases(twice, quote=True)}", "rename one of them"
@@ -164,6 +170,7 @@ def _read_csv(path: Path) -> pa.Table:
     quotes = _check_text(path)
     delimiter = _delimiter(path) if path.suffix.lower() == ".csv" else "\t"
     header = _csv_header(path, delimiter)
+    check_width(path, len(header))
     names = [name.strip() or f"column {i}" for i, name in enumerate(header, 1)]
     _check_names(path, names)
     if quotes:  # pyarrow takes a quote that is never closed for one long cell, so the quotes are checked first
@@ -274,7 +281,8 @@ def _read_json(path: Path) -> pa.Table:
 def _read_parquet(path: Path) -> pa.Table:
     def load() -> pa.Table:
         with pq.ParquetFile(path, memory_map=False) as file:
-            return gathered(file.schema_arrow, map(_sound, file.iter_batches(BATCH_ROWS)))
+            check_width(path, len(file.schema_arrow))
+            return gathered(file.schema_arrow, _parquet_batches(path, file))
 
     return _from_arrow(path, "a Parquet", load)
 
@@ -294,6 +302,54 @@ def _read_arrow(path: Path) -> pa.Table:
                 return gathered(stream.schema, map(_sound, stream))
 
     return _from_arrow(path, "an Arrow", load)
+
+
+def _parquet_batches(path: Path, file: pq.ParquetFile) -> Iterator[pa.RecordBatch]:
+    """The rows of a Parquet file, some at a time; raises InputError before more is unpacked than such a file may hold.
+
+    A cell that stands in each of a million rows is in the file once. So the strings are read with their dictionaries,
+    whose lengths are known before they are written out.
+    """
+    size = path.stat().st_size
+    allowed = max(UNPACKED_BYTES, UNPACKED_SHARE * size)
+
+    def check(unpacked: int) -> None:
+        if unpacked > allowed:
+            raise InputError(
+                f"{path} has {size:,} bytes and would unpack to more than {allowed:,}",
+                "keep the columns and rows that are needed, or write them as CSV or JSON Lines",
+            )
+
+    facts, schema = file.metadata, file.schema_arrow
+    groups = [facts.row_group(i) for i in range(facts.num_row_groups)]
+    chunks = [group.column(i) for group in groups for i in range(group.num_columns)]
+    check(max(sum(chunk.total_uncompressed_size for chunk in chunks), 8 * sum(chunk.num_values for chunk in chunks)))
+    texts = [field.name for field in schema if pa.types.is_string(field.type) or pa.types.is_large_string(field.type)]
+    unpacked = 0
+    with pq.ParquetFile(path, memory_map=False, read_dictionary=texts) as coded:
+        for batch in coded.iter_batches(BATCH_ROWS):
+            columns = []
+            for field, column in zip(schema, _sound(batch).columns, strict=True):
+                if isinstance(column, pa.DictionaryArray) and not pa.types.is_dictionary(field.type):
+                    unpacked += _text_bytes(column)
+                    check(unpacked)
+                    column = column.cast(pa.large_string()) if unpacked > ARROW_BYTES else column.cast(field.type)
+                columns.append(column)
+            yield pa.RecordBatch.from_arrays(columns, names=schema.names)
+
+
+def _text_bytes(column: Any) -> int:
+    """Bytes of the strings of a dictionary column, written out."""
+    return pc.sum(pc.binary_length(column.dictionary).take(column.indices)).as_py() or 0
+
+
+def check_width(path: Path, columns: int) -> None:
+    """Raises InputError for a table with more columns than anybody means to be read."""
+    if columns > MAX_COLUMNS:
+        raise InputError(
+            f"{path} has {columns:,} columns; at most {MAX_COLUMNS:,} are read",
+            "keep the target and the columns that it is to be predicted from",
+        )
 
 
 def _sound(rows: RowsType) -> RowsType:

@@ -11,6 +11,8 @@ import pyarrow as pa
 from warmstart.data.tables.strings import Cells
 from warmstart.errors import InputError, shorten
 
+MAX_COLUMNS = 5_000  # of a table: beyond, the keys or the header are data, or features made by a machine
+
 
 def read_json(path: Path) -> pa.Table:
     """A file that is known to be UTF-8 text and not blank, read by Python's parser.
@@ -24,6 +26,11 @@ def read_json(path: Path) -> pa.Table:
             raise InputError(f"{place} is {shorten(row, 40)}, expected an object", 'write {"column": value, ...}')
         for name in row:
             columns.setdefault(name, [None] * before)
+        if len(columns) > MAX_COLUMNS:
+            raise InputError(
+                f"{place}: the objects so far have {len(columns):,} different keys; at most {MAX_COLUMNS:,} are read",
+                "write what differs from row to row as values, not as keys",
+            )
         for name, values in columns.items():
             values.append(row.get(name))
     return pa.table({name: _json_column(path, name, values) for name, values in columns.items()})

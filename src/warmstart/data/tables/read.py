@@ -15,6 +15,7 @@ import pyarrow as pa
 from warmstart.data.tables.formats import READERS, TEXT_ENDINGS, check_cells, instead, read_file, usual_type
 from warmstart.data.tables.text_files import find_texts, is_plain, read_texts
 from warmstart.errors import InputError, MissingError, did_you_mean, join_phrases, shorten
+from warmstart.runtime.load_pretrained import go_offline
 
 if TYPE_CHECKING:
     from typing_extensions import TypeIs
@@ -225,7 +226,7 @@ def _hub_name(source: str | Path) -> tuple[str, str | None, str] | None:
 
 def _from_hub(name: str, config: str | None, split: str, *, offline: bool) -> Table:
     if offline:
-        os.environ["HF_HUB_OFFLINE"] = "1"  # read when `datasets` is imported: then its cache alone is asked
+        go_offline()  # the library's cache alone is asked then
     try:
         import datasets
     except ImportError as error:
