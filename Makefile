@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -qq -c constraints.txt
 
-.PHONY: help demo test bench torture clean
+.PHONY: help demo test bench torture hostile clean
 .DELETE_ON_ERROR:
 
 help:
@@ -14,6 +14,7 @@ help:
 	@echo "make test    style, types, direction of imports, tests"
 	@echo "make bench   the benchmarks; minutes to hours"
 	@echo "make torture [TIME=10m]   does what was saved survive kills, damage and a full disk?"
+	@echo "make hostile [TIME=10m]   do strangers' files and hard surroundings do any harm?"
 	@echo "make clean   remove everything that make made"
 
 demo: $(VENV)/.demo
@@ -35,6 +36,9 @@ bench: $(VENV)/.bench
 
 torture: $(VENV)/.test
 	$(BIN)/python -m torture $(if $(TIME),--time $(TIME))
+
+hostile: $(VENV)/.test
+	$(BIN)/python -m hostile $(if $(TIME),--time $(TIME))
 
 clean:
 	rm -rf $(VENV) demo build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -26,7 +26,7 @@ from warmstart.data.encoding.inputs import Answers, HashedWords, Inputs, Tokens
 from warmstart.data.encoding.language import Conversations, Documents, Masked
 from warmstart.data.encoding.seq2seq import Seq2Seq
 from warmstart.data.schema.schema import Schema
-from warmstart.errors import InputError, MissingError, UsageError, join_phrases, shorten
+from warmstart.errors import InputError, MissingError, TrainingError, UsageError, join_phrases, shorten
 from warmstart.models.causal_lm import causal_lm
 from warmstart.models.dnn import Size
 from warmstart.models.evaluate import outputs
@@ -55,6 +55,7 @@ from warmstart.types import Array
 
 MODEL_FORMAT = 1
 TRAIN_AGAIN = "take a copy that is whole, or train again"
+SAME_SHARE = 0.02  # of the largest output: a GPU and a CPU, or bf16 and fp32, differ by less
 READ = (".json", ".jinja", ".safetensors", ".txt", ".model")  # endings of files that a library may read
 
 
@@ -209,6 +210,28 @@ def load_model(folder: Path, *, code: str | None = None, build: Callable[[], nn.
         with reading_ours(path, TRAIN_AGAIN):
             predictor = _network(folder, facts, code, build)
     return StoredModel(predictor, task, schema, facts["calibration"], facts["regime"])
+
+
+def check_saved(folder: Path, trained: Predictor, texts: Sequence[str], start: Start | None = None) -> None:
+    """Raises TrainingError where the model that was just saved does not give what the trained one gives.
+
+    What is scored is then what is delivered. `texts`: a few; `start`: what a network started from.
+    """
+    import numpy as np
+
+    build = start.build if isinstance(start, Scratch) else None
+    with torch.random.fork_rng():
+        found = load_model(folder, build=build).predictor.outputs(texts)
+    expected = trained.outputs(texts)
+    finite = np.isfinite(expected)  # where nothing finite was learned, the record says so
+    scale = float(np.abs(expected[finite]).max(initial=0.0))
+    if found.shape != expected.shape or not np.allclose(
+        found[finite], expected[finite], rtol=0.0, atol=1e-4 + SAME_SHARE * scale
+    ):
+        raise TrainingError(
+            f"the model saved in {folder} does not give what was scored when it is loaded again.",
+            "this should not happen: please report it, with the command",
+        )
 
 
 def _check_files(folder: Path, known: dict[str, str] | None) -> None:

@@ -51,7 +51,7 @@ def check_data(request: config.Request, table: Table, schema: Schema) -> CheckRe
     from warmstart.models.pretrained.locate import locate, reach
 
     sources = () if needs_no_base(request) else sources_of(request, schema.task)
-    names = short_names(sources) if len(sources) > 1 else ("",)
+    names = short_names(sources) if len(sources) > 1 else ("",) * len(sources)
     readers: list[Reach] = []
     try:
         for source, name in zip(sources, names, strict=True):

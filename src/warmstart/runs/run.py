@@ -13,7 +13,7 @@ import numpy as np
 
 from warmstart.baselines.linear import FIT_BASELINE
 from warmstart.errors import TrainingError, join_phrases
-from warmstart.inference.model_store import Network, save_model, save_network
+from warmstart.inference.model_store import Network, check_saved, save_model, save_network
 from warmstart.regimes.regimes import Regime
 from warmstart.results.bootstrap import standard_error_share
 from warmstart.results.record import Cost, Run, Trial, load_run, save_run
@@ -36,6 +36,7 @@ BASELINE_DESCRIPTIONS = {
     "constant": "the median, or the commonest class, for every text",
     "linear": "TF-IDF and a linear model",
 }
+CHECKED_TEXTS = 4  # that a saved model has to give the same outputs for
 RETREATS = 2  # times that a run goes back to its best weights, after steps without a finite loss
 
 
@@ -163,10 +164,14 @@ def train_run(
         **_measured(found, run_data),
     )
 
+    few = list(run_data.splits.val.texts[:CHECKED_TEXTS])
+
     def save(staging: Path) -> None:
         assert trained is not None and found is not None
         facts = save_network(staging, trained.model, regime.start, run_data.task)
         save_model(staging, facts | {"regime": regime.name}, run_data.task, run_data.schema, found.calibration)
+        if world().size == 1:
+            check_saved(staging, Network(trained.model, run_data.task.reads(regime.start.inputs)), few, regime.start)
 
     return finish_run(record, folder, save if trained is not None else None)
 
@@ -248,6 +253,7 @@ def run_baseline(name: str, run_data: RunData, folder: Path) -> Run:
         fitted.baseline.save(staging / "baseline")
         facts = {"regime": name, "baseline": name}
         save_model(staging, facts, run_data.task, run_data.schema, found.calibration)
+        check_saved(staging, fitted.baseline, list(run_data.splits.val.texts[:CHECKED_TEXTS]))
 
     return finish_run(record, folder, save)
 

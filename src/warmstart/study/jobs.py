@@ -134,8 +134,8 @@ def _reading(plan: RunPlan, shared: SharedData) -> Generator[Progress, None, Non
 
 def _spent(folder: Path) -> float:
     """Seconds that took what is finished in a folder: a study that is gone on with has so much less left."""
-    runs = (json.loads(path.read_text())["cost"]["seconds"] for path in folder.glob("runs/*/run.json"))
-    searches = (json.loads(path.read_text())["seconds"] for path in folder.glob("tuning/*.json"))
+    runs = (json.loads(path.read_text(encoding="utf-8"))["cost"]["seconds"] for path in folder.glob("runs/*/run.json"))
+    searches = (json.loads(path.read_text(encoding="utf-8"))["seconds"] for path in folder.glob("tuning/*.json"))
     return float(sum(runs) + sum(searches))
 
 
