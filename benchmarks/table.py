@@ -1,4 +1,4 @@
-"""Table: what the README says about speed, written from the results files and nothing else."""
+"""Table: the speed tables of docs/benchmarks.md, written from the results files and nothing else."""
 
 import json
 from pathlib import Path
@@ -6,13 +6,13 @@ from typing import Any
 
 from harness import RESULTS
 
-README = Path(__file__).parent.parent / "README.md"
+PAGE = Path(__file__).parent.parent / "docs" / "benchmarks.md"
 BEGIN, END = "<!-- benchmarks: written by benchmarks/table.py -->", "<!-- end of benchmarks -->"
 
 TESTS = {
     "C1": "fine-tune MiniLM, 2,000 texts, 1 epoch",
     "C2": "compare 7 regimes x 3 seeds",
-    "C3": "frozen body, 3 seeds x 3 epochs",
+    "C3": "frozen encoder, 3 seeds x 3 epochs",
     "C4": "DNN on 50,000 hashed texts",
     "C6": "a step of 1,000 parameters",
     "L1": "LoRA on SmolLM2-135M, 100 documents",
@@ -53,6 +53,11 @@ GOALS: dict[tuple[str, str, str], float] = {
     ("L2", "trainer", "tuned"): 1.2,
 }
 MEMORY_GOAL = 10.0  # dense input's bytes over ours
+ONE_PRECISION = {"C4", "C6", "L1"}  # tests that give both sides the same one; elsewhere only a `tuned` peer has ours
+
+FAIR = "Same precision, equal quality"
+UNEQUAL_PRECISION = "Different precision, equal quality: ours bf16, the peer's its default (fp32)"
+LESS_ACCURATE = "Worse quality than the peer: not comparable"
 
 
 def goal(row: dict[str, Any]) -> float | None:
@@ -62,21 +67,34 @@ def goal(row: dict[str, Any]) -> float | None:
     return GOALS.get((row["test"], row["peer"], row["setting"]))
 
 
+def section(row: dict[str, Any]) -> str:
+    """The heading that a row belongs under: only an equally accurate side at the same precision is a fair rival."""
+    if not row["equal"]:
+        return LESS_ACCURATE
+    tuned = "tuned" in (row["setting"], row.get("options"))
+    fair = tuned or row["test"] in ONE_PRECISION or row["environment"]["precision"] == "fp32"
+    return FAIR if fair else UNEQUAL_PRECISION
+
+
 def markdown(rows: list[dict[str, Any]]) -> str:
-    """One line a row, in the order of the goals; a goal that was missed is bold."""
+    """A table for each section, fair rows first, in the order of the goals; a goal that was missed is bold."""
     if not rows:
         return "Not measured yet: `make bench`.\n"
-    lines = ["| test | against | setting | goal | peer's time / ours | as good |", "|---|---|---|---|---|---|"]
     order = list(GOALS)
     places = {key: i for i, key in enumerate(order)}
     keys = [(row["test"], row["peer"], row["setting"]) for row in rows]
     by_place = sorted(zip(keys, rows, strict=True), key=lambda found: (found[0][0], places.get(found[0], len(order))))
-    lines += [_line(row) for _, row in by_place]
-    return "\n".join(lines) + "\n"
+    lines: list[str] = []
+    for title in (FAIR, UNEQUAL_PRECISION, LESS_ACCURATE):
+        members = [_line(row) for _, row in by_place if section(row) == title]
+        if members:
+            head = "| test | against | setting | goal | peer's time / ours | quality, ours and peer's | measured on |"
+            lines += [f"### {title}", "", head, "|---|---|---|---|---|---|---|", *members, ""]
+    return "\n".join(lines)
 
 
 def _line(row: dict[str, Any]) -> str:
-    ratio, quality, objective = row["ratio"], row["quality"], goal(row)
+    ratio, quality, objective, environment = row["ratio"], row["quality"], goal(row), row["environment"]
     measured = f"{_number(ratio['median'])} [{_number(ratio['min'])}, {_number(ratio['max'])}]"
     if objective is not None and ratio["median"] < objective:
         measured = f"**{measured}, missed**"
@@ -90,6 +108,7 @@ def _line(row: dict[str, Any]) -> str:
         "" if objective is None else f"{objective:g}",
         measured,
         as_good if row["equal"] else f"**no**: {as_good}",
+        f"{environment['cpu'].split('(')[0].split()[0]}, {environment['date'][:10]}",
     ]
     return f"| {' | '.join(cells)} |"
 
@@ -98,18 +117,18 @@ def _number(value: float) -> str:
     return f"{value:.1f}" if value >= 10 else f"{value:.2f}"
 
 
-def placed(readme: str, content: str) -> str:
-    """The README with this content between its two markers."""
-    before, found, rest = readme.partition(BEGIN)
+def placed(page: str, content: str) -> str:
+    """The page with this content between its two markers."""
+    before, found, rest = page.partition(BEGIN)
     _, closed, after = rest.partition(END)
-    assert found and closed, "README.md has lost the markers of the benchmark table"
+    assert found and closed, "docs/benchmarks.md has lost the markers of the benchmark tables"
     return f"{before}{BEGIN}\n\n{content}\n{END}{after}"
 
 
 def write() -> None:
-    """Read every results file, write the README."""
+    """Read every results file, write the page."""
     rows = [row for test in TESTS for row in _rows(RESULTS / f"{test}.json")]
-    README.write_text(placed(README.read_text(), markdown(rows)))
+    PAGE.write_text(placed(PAGE.read_text(), markdown(rows)))
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -143,16 +142,15 @@ def save(problem: Problem, path: Path) -> None:
     """For another process, which then need not read the whole table."""
     parts = vars(problem.splits).items()
     rows = {name: [list(part.texts), part.targets.tolist()] for name, part in parts if isinstance(part, Rows)}
-    path.write_text(json.dumps({"base": problem.base, "schema": vars(problem.schema), "rows": rows}))
+    path.write_text(json.dumps({"base": problem.base, "schema": problem.schema.to_json(), "rows": rows}))
 
 
 def load(path: Path) -> Problem:
     """What `save` wrote."""
     facts = json.loads(path.read_text())
-    said: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in facts["schema"].items()}
     first = iter(np.cumsum([1, *(len(texts) for texts, _ in facts["rows"].values())]).tolist())
     parts = {name: _rows(texts, targets, first) for name, (texts, targets) in facts["rows"].items()}
-    return Problem(Splits(**parts, fingerprint=""), Schema(**said), facts["base"])
+    return Problem(Splits(**parts, fingerprint=""), Schema.from_json(facts["schema"]), facts["base"])
 
 
 def _rows(texts: list[str], targets: list[str], first: Iterator[int]) -> Rows:

@@ -84,11 +84,11 @@ def run_command(words: Sequence[str]) -> None:
     """A command of warmstart in this process, to make material: it ends with SystemExit."""
     import sys
 
-    from warmstart.cli.app import main
+    from warmstart.cli.app import run_cli
 
     before, sys.argv = sys.argv, ["warmstart", *words]
     try:
-        main()
+        run_cli()
     except SystemExit as end:
         if end.code:
             raise RuntimeError(f"{words} ended with {end.code}") from end

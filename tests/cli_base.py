@@ -11,7 +11,7 @@ from pathlib import Path
 from unittest.mock import patch
 
 from tests.tiny import CLASSES, REGRESSION, tiny_rows
-from warmstart.cli.app import main
+from warmstart.cli.app import run_cli
 
 # Seconds of training at most: a few steps of each, one rate, no search.
 QUICK = ("--regimes", "constant,linear,frozen", "--seeds", "1", "--trials", "1", "--length", "0.01")
@@ -36,7 +36,7 @@ def call(*words: str | Path) -> Answer:
         contextlib.redirect_stderr(err),
     ):
         try:
-            main()
+            run_cli()
         except SystemExit as exit_:
             code = exit_.code
         finally:

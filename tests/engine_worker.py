@@ -31,7 +31,7 @@ from warmstart.regimes.starts import Pretrained, dnn
 from warmstart.runtime.distributed import ALONE, Distributed, world
 from warmstart.training.checkpoint import Checkpoints
 from warmstart.training.config import TrainConfig
-from warmstart.training.loop import Step
+from warmstart.training.event import Event, Step
 from warmstart.training.stages import TrainedStages, train_stages
 
 # 84 training rows: an epoch of 6 steps, the last with 4 rows. At dropout 0.
@@ -83,9 +83,9 @@ JOBS = {
 CHANGES = ("full", "full, sharded")  # jobs that go on with another number of processes
 
 
-def some(steps: Generator[Step, None, TrainedStages], count: int) -> list[float]:
+def some(steps: Generator[Event, None, TrainedStages], count: int) -> list[float]:
     """The losses of the first steps; then it is stopped, and saves."""
-    losses = [next(steps).loss for _ in range(count)]
+    losses = [event.step.loss for _, event in zip(range(count), steps, strict=False) if event.step]
     steps.close()
     return losses
 
@@ -104,7 +104,7 @@ def facts_of(steps: list[Step], trained: TrainedStages) -> dict[str, object]:
 
 def start(
     job: Job, base: Base, config: TrainConfig, folder: Path | None = None
-) -> Generator[Step, None, TrainedStages]:
+) -> Generator[Event, None, TrainedStages]:
     checkpoints = Checkpoints(folder, "this", every=1e9) if folder else None
     return train_stages(job.regime(base), config, tiny_draw(REGRESSION), 2, checkpoints)
 

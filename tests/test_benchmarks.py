@@ -147,39 +147,66 @@ def a_row(**changes: object) -> dict[str, object]:
     quality = {"metric": "accuracy", "ours": 0.7, "peer": 0.71, "tolerance": 0.02}
     ratio = {"median": 2.5, "min": 2.0, "max": 12.0}
     row = {"test": "C1", "peer": "trainer", "setting": "default", "options": "", "ratio": ratio, "equal": True}
-    return row | {"quality": quality} | changes
+    environment = {"precision": "bf16", "cpu": "AMD EPYC", "date": "2026-11-24T00:09:57+00:00"}
+    return row | {"quality": quality, "environment": environment} | changes
 
 
-def test_the_table_shows_goal_spread_and_quality_and_marks_what_was_missed() -> None:
+def test_the_tables_show_goal_spread_and_quality_and_mark_what_was_missed() -> None:
     slow = {"median": 1.0, "min": 0.9, "max": 1.1}
     tuned = a_row(test="C3", setting="head", options="tuned", memory={"ratio": 20.0})
     rows = [a_row(peer="torch", setting="tuned", ratio=slow, equal=False), a_row(), tuned, a_row(ratio=slow)]
 
-    lines = table.markdown(rows).splitlines()[2:]
+    lines = [line for line in table.markdown(rows).splitlines() if line.startswith(("###", "| fine", "| frozen"))]
 
-    assert [line.split(" | ")[3:] for line in lines] == [
-        ["2.4", "2.50 [2.00, 12.0]", "accuracy 0.7 and 0.71 |"],
-        ["2.4", "**1.00 [0.90, 1.10], missed**", "accuracy 0.7 and 0.71 |"],
-        ["0.98", "1.00 [0.90, 1.10]", "**no**: accuracy 0.7 and 0.71 |"],
-        ["", "2.50 [2.00, 12.0]; memory 20.0", "accuracy 0.7 and 0.71 |"],
+    measured = "AMD, 2026-11-24 |"
+    assert [line.split(" | ")[3:] or line for line in lines] == [
+        f"### {table.FAIR}",
+        ["", "2.50 [2.00, 12.0]; memory 20.0", "accuracy 0.7 and 0.71", measured],
+        f"### {table.UNEQUAL_PRECISION}",
+        ["2.4", "2.50 [2.00, 12.0]", "accuracy 0.7 and 0.71", measured],
+        ["2.4", "**1.00 [0.90, 1.10], missed**", "accuracy 0.7 and 0.71", measured],
+        f"### {table.LESS_ACCURATE}",
+        ["0.98", "1.00 [0.90, 1.10]", "**no**: accuracy 0.7 and 0.71", measured],
     ]
 
 
-def test_the_table_stands_between_its_markers_in_the_readme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    readme = tmp_path / "README.md"
-    readme.write_text(f"before\n{table.BEGIN}\nold\n{table.END}\nafter\n")
+@pytest.mark.parametrize(
+    ("changes", "title"),
+    [
+        ({"setting": "tuned"}, table.FAIR),
+        ({"options": "tuned"}, table.FAIR),
+        ({"test": "C6"}, table.FAIR),
+        ({"environment": {"precision": "fp32"}}, table.FAIR),
+        ({}, table.UNEQUAL_PRECISION),
+        ({"setting": "tuned", "equal": False}, table.LESS_ACCURATE),
+    ],
+)
+def test_only_equal_precision_and_quality_is_a_fair_row(changes: dict[str, object], title: str) -> None:
+    assert table.section(a_row(**changes)) == title
+
+
+def test_the_tables_stand_between_their_markers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = tmp_path / "benchmarks.md"
+    page.write_text(f"before\n{table.BEGIN}\nold\n{table.END}\nafter\n")
     (tmp_path / "C1.json").write_text(json.dumps([a_row()]))
-    monkeypatch.setattr(table, "README", readme)
     monkeypatch.setattr(table, "RESULTS", tmp_path)
+    committed = table.PAGE.read_text()
+    monkeypatch.setattr(table, "PAGE", page)
 
     table.write()
-    once = readme.read_text()
+    once = page.read_text()
     table.write()
 
-    assert readme.read_text() == once
+    assert page.read_text() == once
     assert once.startswith("before\n") and once.endswith("after\n")
     assert "2.50 [2.00, 12.0]" in once and "old" not in once
-    assert table.BEGIN in (Path(table.__file__).parent.parent / "README.md").read_text()
+    assert table.BEGIN in committed
+
+
+def test_the_committed_tables_are_those_of_the_results() -> None:
+    rows = [row for test in table.TESTS for row in table._rows(table.RESULTS / f"{test}.json")]
+    page = table.PAGE.read_text()
+    assert page == table.placed(page, table.markdown(rows))
 
 
 @pytest.fixture

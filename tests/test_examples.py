@@ -13,7 +13,7 @@ import pytest
 import typer
 
 from tests.run_factory import make_comparison, make_curve_runs, make_runs
-from warmstart.advice.advise import advise
+from warmstart.advice.advise import advice_for
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -118,11 +118,11 @@ def test_the_defaults_in_words_are_those_of_the_code() -> None:
     from warmstart.regimes.regimes import DEFAULT_REGIMES, DEFAULTS, DESCRIPTIONS, WITHOUT_TRAINING
     from warmstart.request.request import Request
 
-    text = (ROOT / "docs" / "regimes.md").read_text(encoding="utf-8")
+    text = " ".join((ROOT / "docs" / "regimes.md").read_text(encoding="utf-8").split())
     assert [DEFAULTS["full"].batch(rows) for rows in (1_999, 2_000)] == [16, 32]
     assert [(size_for(n).width, size_for(n).depth) for n in (1_999, 19_999, 20_000)] == [(256, 2), (512, 3), (1024, 4)]
     assert f"multiplies the rate by {Discriminative().decay:g}" in text
-    assert f"adapters of rank {LoRA().rank} " in text and f"alpha\n{LoRA().alpha:g}." in text
+    assert f"adapters of rank {LoRA().rank} " in text and f"alpha {LoRA().alpha:g}." in text
     request = Request(("x.csv",), "price")
     assert (request.optimizer, request.schedule, request.weight_decay) == ("adamw", "linear", 0.01)
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -141,7 +141,7 @@ def test_the_list_of_packages_is_the_contract_of_imports() -> None:
 def test_the_public_keys_are_described() -> None:
     comparison = make_comparison(make_runs({"constant": 0.3, "linear": 0.5, "full": 0.7}, test_rows=200))
     public = comparison.to_json()
-    advice = advise(comparison).to_json()
+    advice = advice_for(comparison).to_json()
     text = (ROOT / "docs" / "files.md").read_text(encoding="utf-8")
     nested = [public["regimes"][0], public["regimes"][0]["cost"], public["differences"][0]]
     found = make_comparison(make_curve_runs({"scratch": (2.0, 0.35), "full": (0.5, 0.12)})).to_json()
@@ -155,7 +155,7 @@ def test_commands_and_links_exist(document: Path) -> None:
     from warmstart.cli.app import app
 
     known = typer.main.get_group(app).commands
-    text = document.read_text(encoding="utf-8")
+    text = document.read_text(encoding="utf-8").replace("\\\n", " ")
     for line in re.findall(r"^warmstart .*$", text, re.MULTILINE):
         command, *words = shlex.split(line, comments=True)[1:]
         assert command in known, line

@@ -5,7 +5,6 @@ import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +53,8 @@ from warmstart.runs.run import TunedRegime, finish_run, train_run
 from warmstart.runtime.files import write_json
 from warmstart.runtime.lock import locked
 from warmstart.study import run_race as racing
-from warmstart.study.jobs import _spent
+from warmstart.study.begin import _spent
+from warmstart.study.compare import ComparisonJobs
 from warmstart.study.study import Study, race_study, read_study
 from warmstart.tasks.language import Language
 from warmstart.tasks.regression import Regression
@@ -250,7 +250,7 @@ def test_a_study_that_is_gone_on_with_trains_no_longer_than_in_one_go(
 ) -> None:
     """Its clock began anew, and with it all of its budget."""
     monkeypatch.setattr("warmstart.runs.run._converged", lambda *_: False)
-    monkeypatch.setattr(import_module("warmstart.study.compare"), "_affordable", lambda *_: False)
+    monkeypatch.setattr(ComparisonJobs, "_affordable", lambda *_: False)
     compared([base.location], tmp_path / "study", budget=3600)
     folder = tmp_path / "study"
     assert _spent(folder) == pytest.approx(sum(run.cost.seconds for run in finished_runs(folder)))

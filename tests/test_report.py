@@ -16,7 +16,7 @@ from plotly.offline import get_plotlyjs
 
 from tests.report_samples import CLASSES, FINDINGS, REGIMES, advice, crossing, examples, renamed, study
 from tests.run_factory import make_retention
-from warmstart.advice.advise import advise
+from warmstart.advice.advise import advice_for
 from warmstart.data.rows.findings import Finding
 from warmstart.reporting import words
 from warmstart.reporting.entries import entries_of
@@ -205,7 +205,7 @@ def test_what_the_constraints_take_out_is_listed_with_the_reason_and_the_price()
         Excluded("top-layers", "max-training-time", "its search and one run would take about 3 h, more than 2 h"),
     )
     comparison = study(excluded=barred)
-    said = advise(comparison)
+    said = advice_for(comparison)
     page = Page(render(comparison, said, examples=None, command=COMMAND))
     assert "Not allowed discriminative , by --max-size : it takes 91 MB, more than 50 MB top-layers" in page.text
     assert "more than 2 h; it was not trained" in page.text and "What this costs: " in page.text

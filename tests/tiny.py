@@ -18,8 +18,9 @@ from warmstart.planning.problem import Problem
 from warmstart.regimes.method import Method, Rates
 from warmstart.tasks.task import Task
 from warmstart.training.config import TrainConfig
+from warmstart.training.event import Event, Step
 from warmstart.training.frozen_prefix import SharedData
-from warmstart.training.loop import Step, start_training, train
+from warmstart.training.loop import start_training, train
 from warmstart.training.run_data import RunData
 from warmstart.training.stages import TrainedStages
 
@@ -158,11 +159,13 @@ def train_steps(
     )
 
 
-def carried_out(steps: Generator[Step, None, TrainedStages]) -> tuple[list[Step], TrainedStages]:
+def carried_out(steps: Generator[Event, None, TrainedStages]) -> tuple[list[Step], TrainedStages]:
     """Every step of a training, and what comes of it."""
     taken = []
     while True:
         try:
-            taken.append(next(steps))
+            event = next(steps)
+            assert event.step is not None
+            taken.append(event.step)
         except StopIteration as stop:
             return taken, stop.value

@@ -49,13 +49,13 @@ def materials(folder: Path) -> None:
 def command(*words: str) -> None:
     """The command line, with a regime of two stages that it can name and a network on hashed words that is small."""
     _begin(words)
-    cli.main()
+    cli.run_cli()
 
 
 def waited_for(*words: str) -> None:
     """The same by way of a process that waits for the one that trains."""
     _begin(words)
-    supervise.run_supervised(cli.main)
+    supervise.run_supervised(cli.run_cli)
 
 
 def _begin(words: Sequence[str]) -> None:

@@ -5,7 +5,7 @@ import resource
 import signal
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -68,9 +68,9 @@ class AtWork:
         tell = supervise.note_job
         at, taken = "", 0
 
-        def told(doing: str, go_on: Sequence[str]) -> None:
+        def told(doing: str) -> None:
             nonlocal at, taken
-            tell(doing, go_on)
+            tell(doing)
             at, taken = doing, 0
             if not self.steps:
                 self._strike(at)
@@ -108,8 +108,8 @@ class AfterSeconds:
             self.tally.touch()
             os.kill(os.getppid() if self.who_waits else os.getpid(), signal.SIGKILL)
 
-        def told(doing: str, go_on: Sequence[str]) -> None:
-            tell(doing, go_on)
+        def told(doing: str) -> None:
+            tell(doing)
             if doing == "starting" and not self.tally.exists():
                 timer = threading.Timer(self.seconds, strike)
                 timer.daemon = True

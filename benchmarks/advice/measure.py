@@ -22,6 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from problems import PROBLEMS, Problem
+from warmstart.planning.estimates import seconds_of_run, seconds_of_search
 from warmstart.regimes.regimes import DEFAULT_REGIMES, WITHOUT_TRAINING
 from warmstart.request import prepare
 from warmstart.request import request as config
@@ -32,7 +33,7 @@ from warmstart.runs.run import TunedRegime
 from warmstart.runtime.environment import current_environment
 from warmstart.study import run_race as racing
 from warmstart.study.curve_model import NextRun
-from warmstart.study.jobs import StudyState
+from warmstart.study.jobs import FixedJobs, StudyState, carry_out, search_job
 
 LOG = Path(__file__).parent / "log"
 SEEDS = 2
@@ -59,14 +60,15 @@ def measure(name: str, problem: Problem, data: Path, folder: Path, table: Path) 
     done = read_log(table)
     known = {(row["regime"], row["rows"], row["seed"]) for row in done}
     folder.mkdir(parents=True, exist_ok=True)
-    study = run_to_end(racing.measure_race(*_asked(problem, data), folder))
-    chosen = _searched(study, done)
+    study = run_to_end(racing.begin_race(*_asked(problem, data), folder))
+    study.results.searches |= _searched(study, done)
     for ask in asks(study):
         if (ask.arm, ask.rows, ask.seed) in known:
             continue
-        searched_before = ask.arm in chosen
-        run, _ = run_to_end(racing.race_runs(study, ask, chosen))
-        fresh = chosen[ask.arm] if ask.arm in chosen and not searched_before else None
+        jobs = racing.race_jobs(study.plan, ask, study.results)
+        run_to_end(carry_out(study, FixedJobs(jobs)))
+        run = study.results.runs[jobs[-1].id]
+        fresh = next((study.results.searches[job.id] for job in jobs[:-1]), None)
         done.append({"problem": name, "kind": problem.kind} | facts(study, run, ask, fresh))
         write_log(done, table)
         for weights in (folder / "runs" / run.id).rglob("*.safetensors"):
@@ -99,9 +101,9 @@ def facts(study: StudyState, run: Run, ask: NextRun, search: TunedRegime | None)
         "losses": None if losses is None else losses.astype(np.float16).astype(np.float32),
         "flops": run.cost.flops,
         "seconds": run.cost.seconds,
-        "planned": plan.seconds_of_run(ask.arm, ask.rows) if network else run.cost.seconds,
-        "planned_search": plan.seconds_of_search(ask.arm, racing.searched_at(plan)) if network else 0.0,
-        "planned_whole_search": plan.seconds_of_search(ask.arm, max(plan.sizes)) if network else 0.0,
+        "planned": seconds_of_run(plan, ask.arm, ask.rows) if network else run.cost.seconds,
+        "planned_search": seconds_of_search(plan, ask.arm, racing.searched_at(plan)) if network else 0.0,
+        "planned_whole_search": seconds_of_search(plan, ask.arm, max(plan.sizes)) if network else 0.0,
         "tuning_flops": run.tuning_flops,
         "tuning_seconds": run.tuning_seconds,
         "steps": run.steps,
@@ -156,7 +158,8 @@ def _searched(study: StudyState, done: list[dict[str, Any]]) -> dict[str, TunedR
     for row in (row for row in done if row["search"]):
         regime = study.plan.regime(row["regime"], row["rows"])
         config_ = study.plan.config(regime, row["rows"], study.plan.options.first_seed)
-        found[row["regime"]] = tune.from_json(json.loads(row["search"]), regime, config_)
+        search = search_job(study.plan, row["regime"], racing.searched_at(study.plan))
+        found[search.id] = tune.from_json(json.loads(row["search"]), regime, config_)
     return found
 
 

@@ -1,4 +1,4 @@
-"""Told: what the README and the documentation say about `advise`, written from the results file and nothing else."""
+"""Told: the tables about `advise` in the documentation, written from the results file and nothing else."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -7,11 +7,18 @@ from typing import Any
 
 HERE = Path(__file__).parent
 BEGIN, END = "<!-- written by benchmarks/advice/replay.py -->", "<!-- end of what it wrote -->"
+WAYS = {
+    "race, taught": "race, prior for each regime",
+    "race, slopes of the others": "race, slopes from other problems",
+    "race, arms apart": "race, no shared slope",
+    "last-value racing": "successive halving",
+    "random": "random choice",
+}  # the names in the results file, where the pages have plainer ones
 PAGES = (HERE / "README.md", HERE.parent.parent / "docs" / "advise.md")
 
 
 def write(results: Path) -> None:
-    """Into the pages that tell of it, between their markers."""
+    """Write the tables into the pages, between their markers."""
     found = json.loads(results.read_text())
     contents = (f"{summary(found)}\n{problems(found)}", summary(found))
     for page, content in zip(PAGES, contents, strict=True):
@@ -19,13 +26,13 @@ def write(results: Path) -> None:
 
 
 def summary(found: Mapping[str, Any]) -> str:
-    """One line for each way of choosing and budget."""
+    """One line for each strategy and budget."""
     count = len(found["problems"])
     lines = [
-        f"{count} problems, each with both orders of its {found['seeds']} seeds. In brackets 95 % bounds, from drawing "
-        "problems anew.",
+        f"{count} problems, each with both orders of its {found['seeds']} seeds. Brackets: 95 % intervals, from "
+        "resampling the problems.",
         "",
-        "| way of choosing | budget | spent | right | mean regret | 90 % bands held | over 90 % sure, wrong |",
+        "| strategy | budget | spent | right | mean regret | 90 % intervals that held | wrong when over 90 % sure |",
         "|---|---|---|---|---|---|---|",
         *map(_line, found["ways"]),
     ]
@@ -34,7 +41,7 @@ def summary(found: Mapping[str, Any]) -> str:
 
 def _line(row: Mapping[str, Any]) -> str:
     cells = [
-        row["way"],
+        WAYS.get(row["way"], row["way"]),
         "" if row["part"] is None else _share([row["part"]]),
         "" if row["way"] == "random" else f"{100 * row['spent']:.1f} %",
         _share(row["right"]),
@@ -47,7 +54,7 @@ def _line(row: Mapping[str, Any]) -> str:
 
 def problems(found: Mapping[str, Any]) -> str:
     """What is best on each problem."""
-    lines = ["| problem | rows | best | its score | as good |", "|---|---|---|---|---|"]
+    lines = ["| problem | rows | best | its score | equally good |", "|---|---|---|---|---|"]
     for each in found["problems"]:
         names = ", ".join(f"`{name}`" for name in each["as_good"])
         score = f"{each['scores'][each['best']]:.3f}"

@@ -1,4 +1,4 @@
-"""Main: what do `warmstart` and `python -m warmstart` do? The same; torchrun starts it as the second."""
+"""Main: what do `warmstart` and `python -m warmstart` run? The same program; torchrun starts the second form."""
 
 import os
 import sys
@@ -10,7 +10,7 @@ LONG = ("compare", "demo", "fit", "resume")  # commands that may train for hours
 
 
 def main() -> NoReturn:
-    """Run a command, one that trains in a process of its own. Exit codes: as of `cli.main`."""
+    """Run a command, one that trains in a process of its own. Exit codes: as of `cli.app.run_cli`."""
     _use_utf8()
     if sys.argv[1:2] and sys.argv[1] in LONG and can_supervise():
         run_supervised(_command)
@@ -25,9 +25,9 @@ def _use_utf8() -> None:
 
 
 def _command() -> NoReturn:
-    from warmstart.cli.app import main
+    from warmstart.cli.app import run_cli
 
-    main()
+    run_cli()
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""API: the public functions: a request carried out. The command line adds nothing but words and bars."""
+"""API: which functions are public? Each carries out a request; the command line adds only text and progress bars."""
 
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from warmstart.data.rows.check import CheckResult
 from warmstart.data.rows.findings import Finding
@@ -12,6 +12,7 @@ from warmstart.data.tables.read import InMemory, Table, is_in_memory, table_of
 from warmstart.data.tables.read import read_table as read_files
 from warmstart.errors import UsageError
 from warmstart.request import request as config
+from warmstart.request.keywords import AdviseSettings, CheckSettings, CompareSettings, FitSettings, PlanSettings
 from warmstart.request.launch import (
     CATALOGUE,
     Started,
@@ -25,24 +26,26 @@ from warmstart.request.launch import (
     start,
     steps_of,
 )
-from warmstart.request.options import Command
 from warmstart.request.parse import parse_value
 from warmstart.request.prepare import check_data, prepare_study
 from warmstart.request.show import command_line
+from warmstart.request.signatures import check_keywords, with_settings
 from warmstart.results.record import Run, load_run
 from warmstart.runtime.distributed import world
 from warmstart.runtime.files import read_json
+from warmstart.settings.setting import Command
 from warmstart.study.progress import run_with_progress, run_with_status
 
 if TYPE_CHECKING:
     from torch import nn
 
     from warmstart.inference.predict import TrainedModel
-    from warmstart.planning.forecast import RegimeForecast
+    from warmstart.planning.forecast import PlanResult
     from warmstart.reporting.blind import Preference
+    from warmstart.request.understand import OwnRegimes
     from warmstart.results.term_swaps import ProbeResult
-    from warmstart.study.progress import Progress
     from warmstart.study.study import Study
+    from warmstart.training.event import Event
 
 
 __all__ = [
@@ -78,95 +81,163 @@ __all__ = [
     "vote",
 ]
 
-Data = str | Path | Sequence[str | Path] | InMemory | Table
+Data = str | Path | Sequence[str | Path] | InMemory
 
 
 def read(source: str | Path | Sequence[str | Path], *, offline: bool = False) -> Table:
-    """CSV, TSV, JSONL, Parquet or Arrow files, a glob, a folder, or a hub id, as one table."""
+    """Read CSV, TSV, JSON, Parquet, Arrow or text files, a glob, a folder, or a Hugging Face id into one table.
+
+    `columns` of the `Table` is a `pyarrow.Table`; every function that takes `data` takes it. `offline`: use only what
+    is on this machine. Raises InputError, which names file and row, where a file cannot be read.
+    """
     return read_files(source, offline=offline)
 
 
-def check(data: Data, target: str | None = None, **settings: Any) -> CheckResult:
-    """What a table was recognised as, and findings by row. Trains nothing."""
+@with_settings("check")
+def check(data: Data, target: str | None = None, **settings: Unpack[CheckSettings]) -> CheckResult:
+    """Check data without training: its task, its columns, and findings by row. Parameters as of `compare`.
+
+    The `CheckResult` is `usable` unless training would refuse the data; `to_table()` lists its findings.
+    """
     request, table = _asked("check", data, target, settings)
     table = table or read_files(request.data, offline=request.offline)
     return check_data(request, table, infer_schema(table, request.columns))
 
 
+@with_settings("plan")
 def plan(
-    data: Data, target: str | None = None, *, quiet: bool = False, **settings: Any
-) -> "tuple[RegimeForecast, ...]":
-    """What each regime would take, before any training: weights, FLOPs, memory, time, disk, energy, money.
+    data: Data, target: str | None = None, *, quiet: bool = False, **settings: Unpack[PlanSettings]
+) -> "PlanResult":
+    """Estimate what each regime takes before any training: weights, FLOPs, memory, time, disk, energy and money.
 
-    Settings are those of `warmstart plan --help` with underscores: `device="h100"`, `devices=8`, `price_per_hour=4`.
+    Parameters as of `compare`. The `PlanResult` holds one `RegimeForecast` for each regime: `seconds` and `flops` are
+    of all its runs, `peak_memory_bytes` of one process, `money` in US dollars.
 
-    >>> [f.regime for f in plan("prices.csv", "price") if f.fits is False]  # doctest: +SKIP
+    >>> [f.regime for f in plan("prices.csv", "price", device="h100") if f.fits is False]  # doctest: +SKIP
     []
     """
     request, table = _asked("plan", data, target, settings)
-    return run_with_status(plan_steps(request, table), quiet).forecasts
+    return run_with_status(plan_steps(request, table), quiet)
 
 
-def compare(data: Data, target: str | None, out: str | Path, *, quiet: bool = False, **settings: Any) -> "Study":
-    """Every regime x seeds on one split; the advice, the report and the winning model in `out`.
+@with_settings("compare")
+def compare(
+    data: Data,
+    target: str | None,
+    out: str | Path,
+    *,
+    quiet: bool = False,
+    own: "OwnRegimes | None" = None,
+    **settings: Unpack[CompareSettings],
+) -> "Study":
+    """Compare regimes on one split of the data, with several seeds each.
 
-    How far it is is said on stderr, unless `quiet`.
+    Parameters
+    ----------
+    data : path, glob, sequence of paths, DataFrame, mapping of column names to lists, or Table
+        The rows.
+    target : str or None
+        Column to predict. None for a corpus, conversations or `fields`.
+    out : path
+        Folder to write: the report, the winning model, and every run. It must not exist yet.
+    quiet : bool, default False
+        Show no progress on stderr.
+    own : mapping of str to callable, optional
+        Architectures of your own by name: functions that take the size of the vocabulary and give a `torch.nn.Module`.
+        Each is trained as regime `scratch-NAME`.
 
-    Settings are those of `warmstart compare --help` with underscores: `regimes=("full", "linear")`, `seeds=2`.
-    `own` adds regimes of your own: a mapping of names to functions that take the vocabulary's size and give a body.
+    Returns
+    -------
+    Study
+        `advice` is the answer, `comparison` the table behind it. A notebook shows both.
 
-    >>> study = compare("prices.csv", "price", "study", budget=600)  # doctest: +SKIP
+    Raises
+    ------
+    UsageError, InputError
+        A setting, the folder, or the data cannot be used. Nothing is left behind then.
+
+    Examples
+    --------
+    >>> study = compare("prices.csv", "price", "study", budget="10m", regimes=["full", "linear"])  # doctest: +SKIP
     >>> study.advice.verdict  # doctest: +SKIP
     'fine-tune'
     """
-    own = settings.pop("own", {})
     request, table = _asked("compare", data, target, settings)
-    request = _naming(request, own)
+    request = _naming(request, own or {})
     return run_with_progress(compare_steps(start(request, Path(out), table), own), quiet)
 
 
-def advise(data: Data, target: str | None, out: str | Path, *, quiet: bool = False, **settings: Any) -> "Study":
-    """The answer of `compare` for a tenth of its compute (`budget`: another share, or seconds), by a race.
+@with_settings("advise")
+def advise(
+    data: Data,
+    target: str | None,
+    out: str | Path,
+    *,
+    quiet: bool = False,
+    own: "OwnRegimes | None" = None,
+    **settings: Unpack[AdviseSettings],
+) -> "Study":
+    """Find the best regime at about a tenth of the compute, by a race over growing numbers of training rows.
+
+    Parameters as of `compare`; `budget` may also be a share of the full comparison's time.
 
     >>> study = advise("prices.csv", "price", "study", budget="10%")  # doctest: +SKIP
     >>> study.advice.choice, study.advice.predicted["score"]  # doctest: +SKIP
     ('full', 0.128)
     """
-    own = settings.pop("own", {})
     request, table = _asked("advise", data, target, settings)
-    request = _naming(request, own)
+    request = _naming(request, own or {})
     return run_with_progress(compare_steps(start(request, Path(out), table), own), quiet)
 
 
-def fit(data: Data, target: str | None, regime: str, out: str | Path, *, quiet: bool = False, **settings: Any) -> Run:
-    """Search a learning rate for one regime, train it, score it once; the model is in `out`.
+@with_settings("fit")
+def fit(
+    data: Data,
+    target: str | None,
+    regime: str,
+    out: str | Path,
+    *,
+    quiet: bool = False,
+    own: "OwnRegimes | None" = None,
+    **settings: Unpack[FitSettings],
+) -> Run:
+    """Train one regime: search its learning rate, train, and score it once on the test rows.
 
-    Regime `auto`: the one that a race advises, which is kept in `out/advice`.
+    Parameters as of `compare`. `regime`: a name that `warmstart regimes` lists, or "auto" for the one that a race
+    recommends, which is kept in `out/advice`. `test` of the `Run` is its score in `units`; `load(out)` is the model.
     """
-    own = settings.pop("own", {})
-    request, table = _asked("fit", data, target, settings | {"regime": regime})
+    request, table = _asked("fit", data, target, settings, regime)
     if request.races:
-        request = _naming(request, own)
+        request = _naming(request, own or {})
     return run_with_progress(fit_steps(start(request, Path(out), table), own), quiet)
 
 
 def resume(folder: str | Path, *, code: str | None = None, quiet: bool = False) -> "Study | Run":
-    """Go on with a study or a run that was stopped; one that is finished is read back.
+    """Resume a study or a run that was stopped; one that is finished is read back.
 
-    `code`: the `--model` that it was made with.
+    Gives a `Run` where `folder` is one of `fit`, otherwise a `Study`. `code`: the `model` that it was made with, whose
+    file is executed again.
     """
     out = Path(folder)
     done = (finished_run if config.load_request(out).command == "fit" else finished_study)(out)
     if done is not None:
         return done
-    steps: Generator[Progress, None, Study | Run] = steps_of(restart(resumable(out, code), out))
+    steps: Generator[Event, None, Study | Run] = steps_of(restart(resumable(out, code), out))
     return run_with_progress(steps, quiet)
 
 
 def load(
     folder: str | Path, *, code: str | None = None, build: "Callable[[], nn.Module] | None" = None
 ) -> "TrainedModel":
-    """The model of a run, or the winner of a study: `load("study").predict(["some text"])`."""
+    """Load the model of a run, or the winner of a study.
+
+    `code`: the `model` that it was made with, whose file is executed. `build`: what builds an architecture of your own.
+    `predict` of the `TrainedModel` gives one dict for each row: "prediction" in the target's units, and its "low" and
+    "high" (90 % interval) or its "probability".
+
+    >>> load("study").predict([{"title": "camping tent"}])  # doctest: +SKIP
+    [{'prediction': 41.9, 'low': 28.5, 'high': 61.6}]
+    """
     from warmstart.inference.predict import load_model_for_prediction as load_trained
 
     return load_trained(folder, code=code, build=build)
@@ -185,8 +256,8 @@ def probe(folder: str | Path, swap: str | Path, data: Data | None = None, *, cod
 
 def probing(
     folder: str | Path, swap: str | Path, data: Data | None = None, *, code: str | None = None
-) -> "Generator[str, None, ProbeResult]":
-    """The same as an iterator of what is being done."""
+) -> "Generator[Event, None, ProbeResult]":
+    """The same as an iterator of events."""
     from warmstart.data.rows.term_swaps import read_pairs
 
     pairs = read_pairs(Path(swap))
@@ -194,12 +265,9 @@ def probing(
     if files and table is None:
         table = read_files(files)
 
-    def steps() -> "Generator[str, None, ProbeResult]":
-        from warmstart.study.probe import probe_models as probe_models
+    from warmstart.study.probe import probe_models
 
-        return (yield from probe_models(Path(folder), pairs, table, code))
-
-    return steps()
+    return probe_models(Path(folder), pairs, table, code)
 
 
 def report(folder: str | Path, *, examples: bool = True) -> Path:
@@ -282,8 +350,8 @@ def _given(data: Data) -> tuple[tuple[str, ...], Table | None]:
     """Names of files, and the table where it was given itself. Raises UsageError for what is neither."""
     if isinstance(data, str | Path):
         return (str(data),), None
-    if isinstance(data, Table) or is_in_memory(data):
-        table = data if isinstance(data, Table) else table_of(data)
+    if is_in_memory(data):
+        table = table_of(data)
         return table.files, table
     if isinstance(data, Sequence) and all(isinstance(each, str | Path) for each in data):
         return tuple(map(str, data)), None
@@ -294,9 +362,11 @@ def _given(data: Data) -> tuple[tuple[str, ...], Table | None]:
 
 
 def _asked(
-    command: Command, data: Data, target: str | None, settings: Mapping[str, Any]
+    command: Command, data: Data, target: str | None, settings: Mapping[str, Any], regime: str | None = None
 ) -> tuple[config.Request, Table | None]:
     """The request that keyword arguments make, and the table if it was given as one."""
     files, table = _given(data)
-    values = {key: parse_value(key, value) for key, value in settings.items()}
-    return config.from_mapping(values | {"command": command, "data": files, "target": target}), table
+    check_keywords(command, settings)
+    values = {key: parse_value(key, value) for key, value in settings.items() if value is not None}
+    named = {"command": command, "data": files, "target": target, "regime": regime}
+    return config.from_mapping(values | named), table

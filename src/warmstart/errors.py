@@ -1,11 +1,11 @@
-"""Errors: what happened, what was expected, and what to do about it.
+"""Errors: what happened, what was expected, and what should be done about it?
 
     WarmstartError
     ├── InputError        the data is not what it should be         exit 2
-    │   └── RowError      one of the rows that were given           exit 2
+    │   └── RowError      one of the given rows is the problem      exit 2
     ├── UsageError        a flag, key or argument is wrong          exit 2
     │   └── MissingError  something needed is not installed/there   exit 2
-    └── TrainingError     training could not go on                  exit 1
+    └── TrainingError     training could not continue               exit 1
 
 Every message names the file, row, column or key it is about; the hint says what to do.
 """

@@ -1,4 +1,4 @@
-"""Quantities: how do people write amounts, sizes, times and shares?
+"""Quantities: how do people write amounts, sizes, times and percentages?
 
 >>> parse_duration("1h30m"), parse_share("1%"), parse_amount("tokens", "1.5M")
 (5400.0, 0.01, 1500000)
@@ -13,6 +13,7 @@ from typing import Any
 from warmstart.errors import UsageError, flag, shorten
 
 MISSING = "–"
+WORD_PATTERN = re.compile(r"\w+")  # where words of texts are counted or compared
 
 
 def format_number(value: float) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.run_factory import make_comparison, make_run, make_runs
-from warmstart.advice.advise import advise
+from warmstart.advice.advise import advice_for
 from warmstart.advice.phrases import cut_to_fit
 from warmstart.results.record import Run, Trial
 
@@ -21,7 +21,7 @@ def runs(random_seed: int = 0, seeds: int = 3, test_rows: int = 2000, **truths: 
 
 
 def test_a_clear_winner() -> None:
-    advice = advise(make_comparison(runs(lora=0.5)))
+    advice = advice_for(make_comparison(runs(lora=0.5)))
     assert (advice.choice, advice.verdict, advice.also_fine, advice.caveats) == ("full", "fine-tune", (), ())
     assert advice.confidence == 0.99  # never certain
     assert advice.reason.startswith("Fine-tune: `full` scores 0.6")
@@ -33,7 +33,7 @@ def test_a_clear_winner() -> None:
 def test_what_the_budget_cut_is_the_first_caveat_and_a_sentence() -> None:
     comparison = make_comparison(runs(seeds=1))
     cut = replace(comparison, cuts=("140 training rows instead of 280", "1 seed instead of 3"), full_estimate=5400.0)
-    assert advise(cut).caveats[:3] == (*cut.cuts, advise(comparison).caveats[0])
+    assert advice_for(cut).caveats[:3] == (*cut.cuts, advice_for(comparison).caveats[0])
     assert cut_to_fit(cut) == (
         "Cut to fit the budget: 140 training rows instead of 280; 1 seed instead of 3. All of it was foretold to take"
         " 1.5 h."
@@ -44,12 +44,12 @@ def test_what_the_budget_cut_is_the_first_caveat_and_a_sentence() -> None:
 def test_what_costs_as_much_is_not_said_to_cost_once_as_much() -> None:
     found = runs(lora=0.5)
     alike = [replace(run, cost=replace(run.cost, flops=0.98e12)) if run.regime == "scratch" else run for run in found]
-    assert "(`scratch`), which costs as much, and" in advise(make_comparison(alike)).reason
+    assert "(`scratch`), which costs as much, and" in advice_for(make_comparison(alike)).reason
 
 
 def test_a_clear_winner_where_lower_is_better() -> None:
     errors = {"constant": 0.9, "linear": 0.6, "scratch": 0.4, "full": 0.5}
-    advice = advise(make_comparison(make_runs(errors, flops=FLOPS, higher_is_better=False)))
+    advice = advice_for(make_comparison(make_runs(errors, flops=FLOPS, higher_is_better=False)))
     assert (advice.choice, advice.verdict) == ("scratch", "train from scratch")
     assert "mean absolute error in log10(price)" in advice.reason
     assert "better than the best fine-tuned model (`full`), which costs 1.1 times as much" in advice.reason
@@ -57,19 +57,19 @@ def test_a_clear_winner_where_lower_is_better() -> None:
 
 def test_of_a_tie_the_cheaper_is_chosen() -> None:
     truths = TRUTHS | {"linear": 0.699}
-    advice = advise(make_comparison(make_runs(truths, flops=FLOPS, noise=0.02)))
+    advice = advice_for(make_comparison(make_runs(truths, flops=FLOPS, noise=0.02)))
     assert (advice.choice, advice.verdict, advice.also_fine) == ("linear", "a linear model is enough", ("full",))
     assert "less than 1 % from the best fine-tuned model (`full`), which costs 10,000 times as much" in advice.reason
 
 
 def test_a_tie_depends_on_what_a_gain_is_worth() -> None:
     made = make_runs(TRUTHS | {"linear": 0.696}, flops=FLOPS, noise=0.02)
-    assert advise(make_comparison(made, min_effect=0.001)).choice == "full"
-    assert advise(make_comparison(made, min_effect=0.01)).choice == "linear"
+    assert advice_for(make_comparison(made, min_effect=0.001)).choice == "full"
+    assert advice_for(make_comparison(made, min_effect=0.01)).choice == "linear"
 
 
 def test_undecided_names_its_price() -> None:
-    advice = advise(make_comparison(runs(linear=0.695, lora=0.5, test_rows=400)))
+    advice = advice_for(make_comparison(runs(linear=0.695, lora=0.5, test_rows=400)))
     assert (advice.choice, advice.verdict, advice.also_fine) == (None, "undecided", ())
     assert advice.confidence <= 0.75
     assert "fine-tuning (`full`, 0." in advice.reason and "the linear model (`linear`, 0." in advice.reason
@@ -80,30 +80,30 @@ def test_undecided_names_its_price() -> None:
 
 
 def test_undecided_where_the_cheapest_leads_says_how_much_that_risks() -> None:
-    advice = advise(make_comparison(runs(linear=0.74, lora=0.5, scratch=0.5, test_rows=400)))
+    advice = advice_for(make_comparison(runs(linear=0.74, lora=0.5, scratch=0.5, test_rows=400)))
     assert (advice.choice, advice.verdict) == (None, "undecided")
     most = re.search(r"`linear` is ahead and the cheapest.*by (0\.\d{3}) at most\.", advice.reason)
     assert most and 0 < float(most[1]) < 0.05
     assert advice.next_step.endswith("If you cannot wait, take `linear`.")
     unsure = [replace(run, converged=run.regime != "full") for run in runs(linear=0.74, lora=0.5, test_rows=400)]
-    assert "at most" not in advise(make_comparison(unsure)).reason, "it may become better with more steps"
+    assert "at most" not in advice_for(make_comparison(unsure)).reason, "it may become better with more steps"
 
 
 def test_undecided_with_two_seeds_asks_for_a_third_first() -> None:
-    advice = advise(make_comparison(runs(linear=0.69, seeds=2, test_rows=300)))
+    advice = advice_for(make_comparison(runs(linear=0.69, seeds=2, test_rows=300)))
     assert advice.verdict == "undecided"
     assert advice.next_step.startswith("Run again with --seeds 3, and with about ")
 
 
 def test_an_open_method_leaves_the_family_sure() -> None:
-    advice = advise(make_comparison(runs(lora=0.7, test_rows=800)))
+    advice = advice_for(make_comparison(runs(lora=0.7, test_rows=800)))
     assert advice.verdict == "fine-tune" and advice.choice in ("full", "lora") and advice.confidence >= 0.95
     assert "is best stays open" in advice.reason
 
 
 def test_an_open_method_where_only_one_family_ran_is_undecided() -> None:
     made = [run for run in runs(lora=0.7, test_rows=800) if run.regime in ("full", "lora")]
-    advice = advise(make_comparison(made))
+    advice = advice_for(make_comparison(made))
     assert (advice.choice, advice.verdict) == (None, "undecided")
     assert any("Only fine-tuning was compared" in caveat for caveat in advice.caveats)
 
@@ -114,31 +114,31 @@ def test_a_dearer_rival_that_cannot_gain_what_matters_leaves_nothing_open() -> N
     comparison = make_comparison(made, min_effect=0.02)
     low, high = comparison.difference("linear", "full").interval
     assert -0.014 < low < 0 and high > 0.015, "the case that is meant"
-    assert advise(comparison).choice == "linear"
+    assert advice_for(comparison).choice == "linear"
 
 
 def test_constant_is_never_chosen() -> None:
     for seed in range(20):
-        advice = advise(make_comparison(runs(seed, test_rows=100, linear=0.2, scratch=0.2, full=0.2, lora=0.2)))
+        advice = advice_for(make_comparison(runs(seed, test_rows=100, linear=0.2, scratch=0.2, full=0.2, lora=0.2)))
         assert advice.choice != "constant" and "constant" not in advice.also_fine
-    level = advise(make_comparison(runs(linear=0.2, scratch=0.2, full=0.2, lora=0.2)))
+    level = advice_for(make_comparison(runs(linear=0.2, scratch=0.2, full=0.2, lora=0.2)))
     assert (level.choice, level.verdict) == (None, "nothing beats the constant")
     assert level.reason.startswith("Nothing beats the constant: `") and "warmstart check" in level.next_step
 
 
 def test_a_constant_that_is_far_the_best_is_sure_to_stand() -> None:
-    advice = advise(make_comparison(runs(constant=0.9)))
+    advice = advice_for(make_comparison(runs(constant=0.9)))
     assert (advice.choice, advice.verdict, advice.confidence) == (None, "nothing beats the constant", 0.99)
 
 
 def test_a_small_test_set_does_not_hand_the_win_to_the_constant_with_confidence() -> None:
-    advice = advise(make_comparison(runs(test_rows=30, constant=0.5, full=0.6, lora=0.5, scratch=0.5, linear=0.5)))
+    advice = advice_for(make_comparison(runs(test_rows=30, constant=0.5, full=0.6, lora=0.5, scratch=0.5, linear=0.5)))
     assert advice.choice is None and advice.confidence < 0.8
 
 
 @pytest.mark.parametrize(("seeds", "most"), [(1, 0.8), (2, 0.9), (3, 0.99)])
 def test_fewer_than_three_seeds_are_less_sure_and_say_so(seeds: int, most: float) -> None:
-    advice = advise(make_comparison(runs(seeds=seeds, lora=0.5)))
+    advice = advice_for(make_comparison(runs(seeds=seeds, lora=0.5)))
     assert (advice.choice, advice.confidence) == ("full", most)
     assert any("seed" in caveat for caveat in advice.caveats) == (seeds < 3)
     assert ("--seeds 3" in advice.next_step) == (seeds < 3)
@@ -146,7 +146,7 @@ def test_fewer_than_three_seeds_are_less_sure_and_say_so(seeds: int, most: float
 
 def test_what_has_not_converged_does_not_lose_with_confidence() -> None:
     made = make_runs(TRUTHS | {"lora": 0.5}, flops=FLOPS, unconverged=["scratch"])
-    advice = advise(make_comparison(made))
+    advice = advice_for(make_comparison(made))
     assert (advice.choice, advice.confidence) == ("full", 0.75)
     assert advice.reason.startswith("Probably fine-tune")
     assert advice.next_step.startswith("Give `scratch` more steps")
@@ -155,23 +155,23 @@ def test_what_has_not_converged_does_not_lose_with_confidence() -> None:
 
 def test_a_method_of_the_winning_family_that_has_not_converged_leaves_the_verdict_sure() -> None:
     made = make_runs(TRUTHS | {"lora": 0.5}, flops=FLOPS, unconverged=["lora"])
-    assert advise(make_comparison(made)).confidence == 0.99
+    assert advice_for(make_comparison(made)).confidence == 0.99
 
 
 def test_failed_regimes_cannot_win() -> None:
-    advice = advise(make_comparison(make_runs(TRUTHS, flops=FLOPS, failed=["full"])))
+    advice = advice_for(make_comparison(make_runs(TRUTHS, flops=FLOPS, failed=["full"])))
     assert advice.choice == "lora" and "`full` failed and cannot win: diverged at step 12." in advice.caveats
 
 
 def test_a_family_without_a_score_is_not_beaten_with_confidence() -> None:
     made = [replace(r, test=None, failed="diverged") if r.regime == "scratch" else r for r in runs(lora=0.5)]
-    advice = advise(make_comparison(made))
+    advice = advice_for(make_comparison(made))
     assert (advice.choice, advice.confidence) == ("full", 0.75)
     assert "Training from scratch came to no score: nothing is known of that way." in advice.caveats
 
 
 def test_nothing_usable() -> None:
-    advice = advise(make_comparison([make_run("full", np.zeros((0, 2)), failed="diverged")]))
+    advice = advice_for(make_comparison([make_run("full", np.zeros((0, 2)), failed="diverged")]))
     assert (advice.choice, advice.confidence, advice.reason) == (None, 0.0, "No usable result: `full` failed.")
     assert json.loads(json.dumps(advice.to_json(), allow_nan=False))["predicted"]["score"] is None
 
@@ -179,12 +179,12 @@ def test_nothing_usable() -> None:
 def test_only_the_constant_usable() -> None:
     made = [replace(run, failed="diverged") for run in runs() if run.regime == "full"]
     made += [run for run in runs() if run.regime == "constant"]
-    advice = advise(make_comparison(made))
+    advice = advice_for(make_comparison(made))
     assert (advice.choice, advice.reason) == (None, "No usable result: `full` failed.")
 
 
 def test_a_single_regime_says_that_there_was_nothing_to_compare() -> None:
-    advice = advise(make_comparison([run for run in runs() if run.regime == "full"]))
+    advice = advice_for(make_comparison([run for run in runs() if run.regime == "full"]))
     assert (advice.choice, advice.confidence) == ("full", 0.5)
     assert any("Only fine-tuning was compared" in caveat for caveat in advice.caveats)
 
@@ -192,31 +192,31 @@ def test_a_single_regime_says_that_there_was_nothing_to_compare() -> None:
 def test_the_way_to_the_noise_floor_is_only_as_long_as_measured() -> None:
     errors = {"linear": 0.6, "scratch": 0.55, "full": 0.4}
     large = make_runs(errors, higher_is_better=False)
-    once = advise(make_comparison(large, noise_floor=0.3)).next_step
+    once = advice_for(make_comparison(large, noise_floor=0.3)).next_step
     assert "away from the best reachable score, 0.300. Try more training rows; --rows 250,1000" in once
     small = make_runs({name: error + 0.1 for name, error in errors.items()}, rows=250, higher_is_better=False)
-    twice = advise(make_comparison(small + large, noise_floor=0.3)).next_step
+    twice = advice_for(make_comparison(small + large, noise_floor=0.3)).next_step
     assert "From 250 to 1,000 training rows it went from 0.4" in twice and "is not measured" in twice
-    assert advise(make_comparison(large, noise_floor=0.37)).next_step.startswith("Use it")
+    assert advice_for(make_comparison(large, noise_floor=0.37)).next_step.startswith("Use it")
 
 
 @pytest.mark.parametrize(("groups", "said"), [(1, "all of one group"), (5, "of 5 groups"), (40, None)])
 def test_few_groups_of_test_rows_are_a_caveat(groups: int, said: str | None) -> None:
     columns = {"group": (np.arange(2000) % groups).tolist()}
-    caveats = advise(make_comparison([replace(run, predictions=columns) for run in runs(lora=0.5)])).caveats
+    caveats = advice_for(make_comparison([replace(run, predictions=columns) for run in runs(lora=0.5)])).caveats
     assert any(f"The test rows are {said}" in caveat for caveat in caveats) == (said is not None)
 
 
 def test_compute_counts_each_search_once() -> None:
     trials = (Trial({"lr": 1e-4}, 25, 0.61), Trial({"lr": 3e-4}, 25, 0.64))
     shared = [replace(run, trials=trials, tuning_flops=5e11) for run in runs() if run.regime == "full"]
-    assert advise(make_comparison(shared)).compute == {"spent_flops": 3.5e12, "exhaustive_flops": 3.5e12}
+    assert advice_for(make_comparison(shared)).compute == {"spent_flops": 3.5e12, "exhaustive_flops": 3.5e12}
     own = [replace(run, trials=(Trial({"lr": 1e-4}, 25, 0.6 + run.seed / 100),)) for run in shared]
-    assert advise(make_comparison(own)).compute["spent_flops"] == 4.5e12
+    assert advice_for(make_comparison(own)).compute["spent_flops"] == 4.5e12
 
 
 def test_public_keys() -> None:
-    written = json.loads(json.dumps(advise(make_comparison(runs())).to_json(), allow_nan=False))
+    written = json.loads(json.dumps(advice_for(make_comparison(runs())).to_json(), allow_nan=False))
     assert set(written) == {
         "choice", "verdict", "confidence", "reason", "also_fine", "caveats", "next_step", "predicted", "compute",
         "constraints",
@@ -228,7 +228,7 @@ def test_a_true_tie_of_families_has_a_sure_winner_in_few_studies() -> None:
     level = {"linear": 0.6, "scratch": 0.6, "full": 0.6}
     sure = 0
     for seed in range(60):
-        advice = advise(make_comparison(make_runs(level, flops=FLOPS, test_rows=300, random_seed=seed)))
+        advice = advice_for(make_comparison(make_runs(level, flops=FLOPS, test_rows=300, random_seed=seed)))
         sure += advice.choice is not None and advice.confidence >= 0.95
     assert sure <= 4
 
@@ -243,7 +243,7 @@ def test_a_true_tie_has_a_confident_winner_in_at_most_5_of_100_studies(names: in
         made = make_runs(
             level, flops=FLOPS, test_rows=200, random_seed=seed, noise=0.05, seed_noise=seed_noise, lasting_noise=0.3
         )
-        advice = advise(make_comparison(made))
+        advice = advice_for(make_comparison(made))
         sure += advice.choice is not None and advice.confidence > 0.9
     assert sure <= 0.05 * studies
 
@@ -256,7 +256,7 @@ def test_eight_regimes_that_learned_nothing_rarely_beat_the_constant() -> None:
         made = make_runs(
             dict.fromkeys(("constant", *names), 0.6), test_rows=200, random_seed=seed, noise=0.02, lasting_noise=0.3
         )
-        clear += advise(make_comparison(made)).verdict != "nothing beats the constant"
+        clear += advice_for(make_comparison(made)).verdict != "nothing beats the constant"
     assert clear <= 3
 
 
@@ -266,19 +266,19 @@ def test_several_rivals_need_a_clearer_difference() -> None:
     made = make_runs(truths, flops=FLOPS, test_rows=100, random_seed=6, noise=0.02, lasting_noise=0.3)
     comparison = make_comparison(made)
     assert comparison.difference("full", "scratch").interval.low > 0
-    advice = advise(comparison)
+    advice = advice_for(comparison)
     assert advice.choice is None and "may be nothing when 5 are compared (Holm)" in advice.reason
     alone = [run for run in made if run.regime in ("full", "scratch")]
-    assert advise(make_comparison(alone)).choice == "full"
+    assert advice_for(make_comparison(alone)).choice == "full"
 
 
 def test_a_clear_truth_is_found_in_most_studies() -> None:
-    right = sum(advise(make_comparison(runs(seed, test_rows=500))).verdict == "fine-tune" for seed in range(20))
+    right = sum(advice_for(make_comparison(runs(seed, test_rows=500))).verdict == "fine-tune" for seed in range(20))
     assert right >= 19
 
 
 def test_where_all_are_wrong_the_cheapest_is_no_answer() -> None:
     nothing = np.column_stack([np.zeros(200), np.ones(200)])
-    advice = advise(make_comparison([make_run(name, nothing) for name in ("zero-shot", "lora", "full")]))
+    advice = advice_for(make_comparison([make_run(name, nothing) for name in ("zero-shot", "lora", "full")]))
     assert (advice.choice, advice.verdict, advice.confidence) == (None, "undecided", 0.0)
     assert "nothing that was compared got a single row right" in advice.reason

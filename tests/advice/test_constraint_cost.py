@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from tests.run_factory import make_comparison, make_runs
-from warmstart.advice.advise import advise
+from warmstart.advice.advise import advice_for
 from warmstart.advice.constraint_cost import constraint_cost
 from warmstart.results.comparison import Comparison
 from warmstart.results.constraints import Excluded
@@ -24,9 +24,9 @@ def barred(*pairs: tuple[str, str], trained: tuple[str, ...] = tuple(TRUTHS)) ->
 
 
 def test_the_best_that_is_allowed_is_chosen_and_its_price_is_said() -> None:
-    free = advise(barred())
+    free = advice_for(barred())
     assert free.choice == "full" and free.constraints == ()
-    advice = advise(barred(("full", "max-size"), ("lora", "max-size")))
+    advice = advice_for(barred(("full", "max-size"), ("lora", "max-size")))
     assert (advice.choice, advice.verdict) == ("linear", "a linear model is enough")
     assert "Without `--max-size` there would be `full`: 0." in advice.reason and "better by 0.1" in advice.reason
     (price,) = advice.constraints
@@ -41,16 +41,16 @@ def test_the_best_that_is_allowed_is_chosen_and_its_price_is_said() -> None:
 
 
 def test_each_constraint_has_a_price_of_its_own() -> None:
-    found = advise(barred(("full", "max-size"), ("lora", "max-latency"))).constraints
+    found = advice_for(barred(("full", "max-size"), ("lora", "max-latency"))).constraints
     assert [(each.constraint, each.regime) for each in found] == [("max-size", "full"), ("max-latency", "lora")]
-    both = advise(barred(("full", "max-size"), ("full", "max-latency"), ("lora", "max-latency")))
+    both = advice_for(barred(("full", "max-size"), ("full", "max-latency"), ("lora", "max-latency")))
     assert both.constraints[0].statement.startswith("`--max-size` costs nothing by itself")
     assert both.constraints[0].statement in both.caveats and both.constraints[0].statement not in both.reason
     assert both.constraints[1].regime == "lora"
 
 
 def test_what_takes_out_only_worse_ones_costs_nothing() -> None:
-    (price,) = advise(barred(("scratch", "max-latency"), ("linear", "max-latency"))).constraints
+    (price,) = advice_for(barred(("scratch", "max-latency"), ("linear", "max-latency"))).constraints
     assert price.regime == "linear" and "costs nothing: `linear`, the best it excludes, is worse" in price.statement
     assert price.difference is not None and price.difference < 0
 
@@ -63,7 +63,7 @@ def test_what_cannot_be_told_apart_is_said_to_be_so() -> None:
 
 def test_what_was_not_trained_is_not_known() -> None:
     comparison = barred(("full", "licence"), ("lora", "licence"), trained=("constant", "linear", "scratch"))
-    advice = advise(comparison)
+    advice = advice_for(comparison)
     assert advice.choice == "linear"
     (price,) = advice.constraints
     assert price.regime is None and "is not known: `full`, `lora` were not trained" in price.statement
@@ -71,13 +71,13 @@ def test_what_was_not_trained_is_not_known() -> None:
 
 
 def test_where_everything_turned_out_too_large_nothing_is_chosen() -> None:
-    advice = advise(barred(("full", "max-size"), ("linear", "max-size"), trained=("constant", "linear", "full")))
+    advice = advice_for(barred(("full", "max-size"), ("linear", "max-size"), trained=("constant", "linear", "full")))
     assert (advice.choice, advice.verdict) == (None, "nothing is allowed")
     assert advice.reason.startswith("Nothing is allowed: `full`: it takes 91 MB, more than 50 MB; `linear`: it")
     assert advice.constraints[0].statement.startswith("The best that `--max-size` excludes is `full`")
 
 
 def test_the_only_one_that_is_allowed_is_no_lonely_choice() -> None:
-    advice = advise(barred(("full", "max-size"), ("lora", "max-size"), ("scratch", "max-size")))
+    advice = advice_for(barred(("full", "max-size"), ("lora", "max-size"), ("scratch", "max-size")))
     assert advice.choice == "linear" and advice.confidence == 0.99
     assert not any("was compared here" in caveat for caveat in advice.caveats)

@@ -7,7 +7,7 @@ import pytest
 
 from tests.report_samples import study
 from tests.run_factory import make_comparison, make_runs
-from warmstart.advice.advise import advise
+from warmstart.advice.advise import advice_for
 from warmstart.advice.longer_run import longer_command
 from warmstart.results.comparison import Comparison
 from warmstart.results.record import save_run
@@ -49,7 +49,7 @@ def test_what_was_trained_four_times_as_long_is_given_twice_the_length(given: st
 @pytest.mark.parametrize("command", ["", "warmstart advise x.csv --target price --budget 10% --out a"])
 def test_nothing_is_said_without_the_command_of_a_comparison(command: str) -> None:
     assert asked(unfinished(command)) == ""
-    assert advise(unfinished(command)).next_step.startswith("Give `full` more steps (a larger --epochs")
+    assert advice_for(unfinished(command)).next_step.startswith("Give `full` more steps (a larger --epochs")
 
 
 def test_it_is_the_next_step_of_a_study_and_of_one_that_is_read_back(tmp_path: Path) -> None:

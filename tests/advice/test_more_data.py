@@ -3,7 +3,7 @@
 import pytest
 
 from tests.run_factory import make_comparison, make_curve_runs, make_runs
-from warmstart.advice.advise import advise
+from warmstart.advice.advise import advice_for
 from warmstart.advice.more_data import between_rows, crossover_sentences, more_data, next_purchase
 from warmstart.results.comparison import Comparison
 
@@ -20,14 +20,14 @@ def test_where_it_won_is_named() -> None:
     made = comparison(scratch=STEEP, full=FLAT, linear=(0.6, 0.0))
     assert crossover_sentences(made, "scratch").endswith("on, training from scratch (`scratch`) overtakes `full`.")
     assert crossover_sentences(made, "full") == "", "scratch overtook it; that is no news of it"
-    advice = advise(made)
+    advice = advice_for(made)
     assert advice.choice == "scratch" and crossover_sentences(made, "scratch") in advice.reason
 
 
 def test_where_it_will_be_overtaken_comes_first() -> None:
     made = comparison(scratch=(1.7, 0.26), full=FLAT, linear=(0.3, 0.0))  # cross at 6,259 and 71
     assert crossover_sentences(made, "full").endswith("would overtake `full`; 1,600 rows were measured.")
-    advice = advise(made)
+    advice = advice_for(made)
     assert advice.choice == "full" and "would overtake `full`" in advice.reason
 
 
@@ -36,7 +36,7 @@ def test_undecided_near_a_crossing_says_so() -> None:
     made = make_comparison(make_curve_runs(laws, SIZES, test_rows=400))
     said = between_rows(made, "full", "scratch")
     assert said == between_rows(made, "scratch", "full") and said.startswith("From about 1,")
-    advice = advise(made)
+    advice = advice_for(made)
     assert advice.choice is None and said in advice.reason
 
 
@@ -93,5 +93,5 @@ def test_one_number_of_rows_says_how_to_get_curves() -> None:
 @pytest.mark.parametrize("choice", ["scratch", "full"])
 def test_the_next_step_of_an_advice_names_it(choice: str) -> None:
     laws = {"scratch": STEEP, "full": FLAT} if choice == "scratch" else {"scratch": (0.9, 0.1), "full": (0.5, 0.2)}
-    advice = advise(comparison(**laws))
+    advice = advice_for(comparison(**laws))
     assert advice.choice == choice and "To do better, get more rows" in advice.next_step

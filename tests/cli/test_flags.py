@@ -12,9 +12,9 @@ from tests.cli_base import call
 from warmstart import api
 from warmstart.data.schema.schema import TaskName
 from warmstart.errors import UsageError, flag
-from warmstart.request.options import OPTIONS, Command, options_of_command
 from warmstart.request.request import Request
-from warmstart.request.show import NEVER_TYPED
+from warmstart.settings.groups import SETTINGS, settings_of_command
+from warmstart.settings.setting import Command
 
 OTHERS = {  # flags that are no keys of a request
     "check": {"--config", "--json", "--help"},
@@ -25,10 +25,16 @@ OTHERS = {  # flags that are no keys of a request
 }
 
 
-def test_every_key_of_a_request_can_be_typed() -> None:
-    assert set(OPTIONS) == {field.name for field in fields(Request)} - set(NEVER_TYPED)
-    assert {command for key in OPTIONS.values() for command in key.commands} == set(get_args(Command))
-    assert all(task in OPTIONS["task"].help and task in OPTIONS["task"].words for task in get_args(TaskName))
+def test_every_key_of_a_request_is_declared_once() -> None:
+    assert set(SETTINGS) == {field.name for field in fields(Request)} - {"command", "noise_floor"}
+    assert {command for each in SETTINGS.values() for command in each.commands} == set(get_args(Command))
+    assert SETTINGS["task"].choices == get_args(TaskName)
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_every_setting_has_a_sentence_of_help(name: str) -> None:
+    text = SETTINGS[name].setting.help
+    assert re.fullmatch(r"[A-Z].*\.", text) and not re.match("The |A |An ", text)
 
 
 def squeezed(text: str) -> str:
@@ -42,13 +48,16 @@ def test_help_lists_the_flags_that_a_command_takes(command: Command) -> None:
     listed = set(re.findall(r"^  (?:-\w, )?(--[a-z-]+)", answer.out, re.MULTILINE))
     assert (
         answer.code == 0
-        and listed == {flag(key) for key in options_of_command(command) if key != "data"} | OTHERS[command]
+        and listed == {flag(key) for key in settings_of_command(command) if key != "data"} | OTHERS[command]
     )
     words = squeezed(answer.out)
-    assert all(squeezed(OPTIONS[key].help) in words for key in options_of_command(command))
+    assert all(
+        squeezed(SETTINGS[key].help if key != "data" else SETTINGS[key].setting.help) in words
+        for key in settings_of_command(command)
+    )
     assert ("--no-examples" in answer.out, "--no-log" in answer.out) == (
         command in ("compare", "advise"),
-        "log" in options_of_command(command),
+        "log" in settings_of_command(command),
     )
 
 

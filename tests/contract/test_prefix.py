@@ -30,8 +30,9 @@ from warmstart.runs.run import TunedRegime, train_run
 from warmstart.training import frozen_prefix as prefix
 from warmstart.training.build_model import start_model
 from warmstart.training.config import TrainConfig
+from warmstart.training.event import Event, Step
 from warmstart.training.frozen_prefix import PrefixCache, SharedData, use_prefix_cache
-from warmstart.training.loop import Step, set_trainable
+from warmstart.training.loop import set_trainable
 from warmstart.training.run_data import RunData
 from warmstart.training.stages import TrainedStages, train_stages
 
@@ -73,6 +74,7 @@ class Made:
     weights: int = 0  # another number, other weights
     pooling: str = "mean"
     dropout: float | None = None
+    base: None = None
     name: str = "made"
     family: str = "fine-tuned"
     calls: list[int] = field(default_factory=list)
@@ -105,7 +107,7 @@ def fresh() -> RunData:
 
 def carried_out(start: Made, method: Method, run_data: RunData, **changes: object) -> tuple[list[Step], TrainedStages]:
     regime = Regime("some", start, (Stage(method),), DEFAULTS["full"])
-    steps: Generator[Step, None, TrainedStages] = train_stages(
+    steps: Generator[Event, None, TrainedStages] = train_stages(
         regime, replace(CONFIG, **changes), run_data, evaluations=2
     )
     return to_its_end(steps)
@@ -194,7 +196,7 @@ def test_a_run_scores_its_rows_on_the_prefix_and_times_the_whole_model(base: Bas
     regime = Regime("some", start, (Stage(Frozen(unfrozen=1)),), DEFAULTS["full"])
     for name in ("first", "again"):
         counted.calls.clear()
-        steps: Generator[Step, None, Run] = train_run(TunedRegime(regime, CONFIG), run_data, tmp_path / name)
+        steps: Generator[Event, None, Run] = train_run(TunedRegime(regime, CONFIG), run_data, tmp_path / name)
         with pytest.raises(StopIteration):
             while True:
                 next(steps)

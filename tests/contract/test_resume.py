@@ -22,8 +22,8 @@ from warmstart.request.launch import run_to_end
 from warmstart.tasks.language import Language
 from warmstart.training.checkpoint import Checkpoints
 from warmstart.training.config import TrainConfig
+from warmstart.training.event import Event
 from warmstart.training.frozen_prefix import SharedData
-from warmstart.training.loop import Step
 from warmstart.training.run_data import RunData
 from warmstart.training.stages import TrainedStages, train_stages
 
@@ -55,7 +55,7 @@ def regime_of(name: str, base: Base) -> Regime:
     return Regime(name, start.get(name, Pretrained(base)), found, DEFAULTS["full"])
 
 
-def finished(steps: Generator[Step, None, TrainedStages]) -> TrainedStages:
+def finished(steps: Generator[Event, None, TrainedStages]) -> TrainedStages:
     return run_to_end(steps)
 
 
@@ -75,7 +75,7 @@ def test_going_on_ends_as_if_never_stopped(
         pytest.importorskip("bitsandbytes")
     regime, config = regime_of(name, base), SETTINGS[setting]
 
-    def begun(checkpoints: Checkpoints | None) -> Generator[Step, None, TrainedStages]:
+    def begun(checkpoints: Checkpoints | None) -> Generator[Event, None, TrainedStages]:
         # another process would have to read and compute everything anew
         return train_stages(regime, config, replace(regression, shared=SharedData(regression.splits)), 3, checkpoints)
 
@@ -97,7 +97,7 @@ def test_general_rows_and_the_pull_go_on_too(method: Method, tmp_path: Path, mon
     regime = Regime("full", Pretrained(decoder), (Stage(method),), DEFAULTS["full"])
     config = TrainConfig(steps=6, lr=5e-3, batch_size=4, micro_batch=2, replay=0.4, l2_sp=20.0)
 
-    def begun(checkpoints: Checkpoints | None) -> Generator[Step, None, TrainedStages]:
+    def begun(checkpoints: Checkpoints | None) -> Generator[Event, None, TrainedStages]:
         return train_stages(regime, config, language_draw(), 2, checkpoints)
 
     whole = finished(begun(None))
@@ -155,8 +155,8 @@ def test_a_signal_stops_after_the_step_in_progress_and_saves(
     try:
         part = train_stages(regime, CONFIG, regression, 3, Checkpoints(tmp_path, "this", every=1e9))
         with pytest.raises(Stopped):
-            for step in part:
-                if step.index == 4:
+            for event in part:
+                if event.step and event.step.index == 4:
                     os.kill(os.getpid(), number)
         assert signal.getsignal(number) is stop
     finally:
@@ -174,5 +174,6 @@ def test_other_settings_start_anew(base: Base, regression: RunData, tmp_path: Pa
         next(part)
     part.close()
     again = train_stages(regime, CONFIG, regression, 3, Checkpoints(tmp_path, "that", every=0))
-    assert next(again).index == 0
+    first = next(again).step
+    assert first is not None and first.index == 0
     again.close()

@@ -26,10 +26,10 @@ from warmstart.data.schema.conversations import Turn, write_prompt
 from warmstart.errors import InputError, UsageError
 from warmstart.generation import answers as writing
 from warmstart.generation.answers import Writer
-from warmstart.generation.generate import LogitsHead
 from warmstart.inference.chat import EMPTY, Chat, Drawing, chat_with, converse
 from warmstart.inference.model_store import load_model
 from warmstart.inference.predict import text_writer
+from warmstart.models.lm_head import LogitsHead
 from warmstart.models.pretrained.base import Base
 from warmstart.request import request as config
 from warmstart.request.prepare import prepare_study

@@ -26,7 +26,7 @@ def losses(name: str, base: Base, run_data: RunData) -> list[float]:
     lr = {"frozen": 1e-2, "scratch-dnn": 1e-3}.get(name, 1e-3)
     config = TrainConfig(steps=STEPS, lr=lr, batch_size=8, word_dropout=0.1)
     steps = train_stages(regime, config, run_data, evaluations=1)
-    return [next(steps).loss for _ in range(STEPS)]
+    return [event.step.loss for _, event in zip(range(STEPS), steps, strict=False) if event.step]
 
 
 @pytest.mark.parametrize("name", sorted(set(REGIMES) - {"qlora", "top-layers", "zero-shot"}))

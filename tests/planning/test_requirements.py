@@ -10,7 +10,7 @@ import pytest
 
 from tests.cli_base import QUICK, call, products
 from tests.tiny import REGRESSION, tiny_problem
-from warmstart.advice.advise import advise
+from warmstart.advice.advise import advice_for
 from warmstart.errors import UsageError
 from warmstart.models.pretrained.base import Base
 from warmstart.planning.model_size import BESIDE
@@ -136,7 +136,7 @@ def test_what_is_too_slow_is_trained_and_cannot_be_chosen(study: tuple[Path, Com
     waits = {row.name: row.latency_ms or 0.0 for row in comparison.table if row.failed is None}
     assert {each.regime for each in comparison.excluded} == {name for name, wait in waits.items() if wait > 1.5}
     assert load_comparison(folder).excluded == comparison.excluded
-    assert advise(comparison).choice not in {each.regime for each in comparison.excluded}
+    assert advice_for(comparison).choice not in {each.regime for each in comparison.excluded}
     again = to_the_end(run_comparison(problem, replace(SHORT, constraints=Constraints(max_latency=1.5e-3)), folder))
     assert again.excluded == comparison.excluded
 

@@ -7,6 +7,7 @@ import pytest
 from tests.tiny import REGRESSION, tiny_problem
 from warmstart.errors import UsageError
 from warmstart.models.pretrained.base import Base
+from warmstart.planning.estimates import seconds_of_run, seconds_of_search, seconds_of_step
 from warmstart.planning.problem import Options, Problem
 from warmstart.planning.run_plan import RunPlan, first_plan, nested_sizes
 from warmstart.regimes.regimes import DEFAULTS
@@ -48,7 +49,7 @@ def test_what_is_asked_for_is_what_is_configured(plan: RunPlan) -> None:
     config = plan.config(plan.regime("full", 700), 700, 7)
     assert (config.steps, config.lr, config.batch_size, config.weight_decay, config.seed) == (140, 0.5, 10, 0.3, 7)
     assert list(plan.seeds) == [7, 8]
-    assert not plan.searches and plan.seconds_of_search("full", 700) == 0
+    assert not plan.searches and seconds_of_search(plan, "full", 700) == 0
     usual = replace(plan, options=OPTIONS)
     assert usual.config(usual.regime("full", 700), 700, 0).lr == DEFAULTS["full"].lr
 
@@ -70,8 +71,8 @@ def test_a_step_of_half_the_rows_is_predicted_to_take_half_as_long(base: Base) -
         first_plan(tiny_problem(REGRESSION, base, 4_000), replace(OPTIONS, regimes=("full",))),
         seconds_per_row={"full": 0.1},
     )
-    assert plan.seconds_of_step("full", 2_000) == 2 * plan.seconds_of_step("full", 1_000)
-    assert plan.seconds_of_run("full", 1_000) < 0.8 * plan.seconds_of_run("full", 2_000)
+    assert seconds_of_step(plan, "full", 2_000) == 2 * seconds_of_step(plan, "full", 1_000)
+    assert seconds_of_run(plan, "full", 1_000) < 0.8 * seconds_of_run(plan, "full", 2_000)
 
 
 def test_a_run_on_few_rows_takes_its_part_of_the_steps_but_no_fewer_than_a_floor(base: Base) -> None:

@@ -16,6 +16,15 @@ from warmstart.data.schema.schema import Schema
 from warmstart.models.pretrained.base import Base, find_base
 from warmstart.planning import memory_probe as dearest
 from warmstart.planning import throughput as pace
+from warmstart.planning.estimates import (
+    plan_summary,
+    predicted_cost,
+    rows_answered,
+    rows_ranked,
+    rows_scored,
+    seconds_of_run,
+    seconds_of_writing,
+)
 from warmstart.planning.problem import Options, Problem
 from warmstart.planning.run_plan import first_plan
 from warmstart.planning.throughput import _leaves_room, _tokens, measure_throughput
@@ -34,15 +43,15 @@ def test_a_few_steps_of_each_network_are_measured(problem: Problem) -> None:
     names = []
     while True:
         try:
-            names.append(next(steps))
+            names.append(next(steps).doing)
         except StopIteration as stop:
             measured = stop.value
             break
-    assert names == ["frozen", "full"]
+    assert names == ["measuring a few steps of frozen", "measuring a few steps of full"]
     assert measured.seconds_per_row.keys() == {"frozen", "full"} and all(
         pace > 0 for pace in measured.seconds_per_row.values()
     )
-    assert "6 runs of 2 regimes" in measured.words()
+    assert "6 runs of 2 regimes" in plan_summary(measured)
 
 
 def test_scoring_a_row_is_measured_for_itself(problem: Problem, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -55,8 +64,8 @@ def test_scoring_a_row_is_measured_for_itself(problem: Problem, monkeypatch: pyt
     slow = run_to_end(measure_throughput(asked, asked.shared()))
     assert slow.forward_shares["full"] > 2 * quick.forward_shares["full"] > 0
     each = (
-        replace(slow, seconds_per_row=quick.seconds_per_row).seconds_of_run("full", 84),
-        quick.seconds_of_run("full", 84),
+        seconds_of_run(replace(slow, seconds_per_row=quick.seconds_per_row), "full", 84),
+        seconds_of_run(quick, "full", 84),
     )
     assert each[0] > 1.5 * each[1]
 
@@ -91,11 +100,11 @@ def test_the_dearest_step_is_looked_for_in_the_whole_run(problem: Problem, monke
 def test_a_run_twice_as_long_is_scored_once(problem: Problem) -> None:
     """It was foretold as two runs: a third too long, where scoring takes as long as training."""
     plan = replace(first_plan(problem, replace(OPTIONS, regimes=("full",))), seconds_per_row={"full": 0.01})
-    once = plan.seconds_of_run("full", 84)
+    once = seconds_of_run(plan, "full", 84)
     config = plan.config(plan.regime("full", 84), 84, 0)
-    assert plan.seconds_of_run("full", 84, 2) - once == pytest.approx(0.01 * config.steps * config.batch_size)
-    foretold = plan.predicted("full", 84, 0, 2)
-    assert foretold is not None and foretold["seconds"] == plan.seconds_of_run("full", 84, 2) < 2 * once
+    assert seconds_of_run(plan, "full", 84, 2) - once == pytest.approx(0.01 * config.steps * config.batch_size)
+    foretold = predicted_cost(plan, "full", 84, 0, 2)
+    assert foretold is not None and foretold["seconds"] == seconds_of_run(plan, "full", 84, 2) < 2 * once
 
 
 def test_a_pace_is_that_of_usual_batches_not_of_the_first_ones(base: Base) -> None:
@@ -126,9 +135,10 @@ def test_answers_are_part_of_a_run_and_of_its_time(tmp_path: Path) -> None:
     measured = run_to_end(measure_throughput(plan, plan.shared()))
     each = measured.answers["full"]
     without = replace(measured, answers={})
-    assert each > 0 and measured.seconds_of_run("full", 18) == pytest.approx(without.seconds_of_run("full", 18) + each)
+    once = seconds_of_run(without, "full", 18)
+    assert each > 0 and seconds_of_run(measured, "full", 18) == pytest.approx(once + each)
     interpolate = replace(measured, options=replace(measured.options, interpolate=True))
-    assert interpolate.seconds_of_writing("full") == pytest.approx((1 + 4) * each)
+    assert seconds_of_writing(interpolate, "full") == pytest.approx((1 + 4) * each)
 
 
 def test_what_answers_hold_is_part_of_the_peak(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -142,9 +152,9 @@ def test_what_answers_rank_is_scored_on_the_rows_that_are_answered(tmp_path: Pat
     problem = summaries(tmp_path, 20)
     many = problem.splits.train.take(np.zeros(300, dtype=np.int64))
     plan = first_plan(replace(problem, splits=replace(problem.splits, test=many)), Options(regimes=("full",)))
-    assert plan.answered == plan.tested == 200 and plan.rows_scored(18) == 1 + 200 + 18
+    assert rows_answered(plan) == rows_ranked(plan) == 200 and rows_scored(plan, 18) == 1 + 200 + 18
     chat = replace(plan.problem, schema=replace(plan.problem.schema, task="chat"))
-    assert replace(plan, problem=chat).rows_scored(18) == 1 + 300 + 18
+    assert rows_scored(replace(plan, problem=chat), 18) == 1 + 300 + 18
 
 
 def test_no_budget_lets_an_instruction_leave_no_room_for_its_text(tmp_path: Path) -> None:

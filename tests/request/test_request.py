@@ -3,7 +3,6 @@
 import shlex
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import get_args
 from unittest.mock import patch
 
 import pytest
@@ -13,8 +12,6 @@ from warmstart import api
 from warmstart.data.schema.schema import PIECE_BYTES
 from warmstart.errors import UsageError
 from warmstart.planning.problem import Options
-from warmstart.regimes.starts import Init
-from warmstart.request import request as config
 from warmstart.request.parse import parse_value, read_yaml
 from warmstart.request.request import Request, from_mapping, load_request, save_request
 from warmstart.request.show import command_line, commented_yaml
@@ -108,7 +105,7 @@ def test_the_commented_file_holds_every_setting_and_its_remark(tmp_path: Path) -
         path.write_text(commented_yaml(request), encoding="utf-8")
         assert from_mapping(read_yaml(path)) == request
     lines = commented_yaml(PLAIN).splitlines()
-    assert "seeds: 3  # draws of the training rows" in lines
+    assert "seeds: 3  # Number of seeds. Each draws its own training rows." in lines
     assert len(lines) == len(asdict(PLAIN)) - 2  # the command, and the noise floor that only the demo knows
 
 
@@ -207,4 +204,3 @@ def test_options_carry_every_setting() -> None:
     plain, defaults = asdict(PLAIN.options(Options().regimes)), asdict(Options())
     del plain["training"], defaults["training"]
     assert plain == defaults
-    assert config.Request.__annotations__["init"] == Init and "he" in get_args(Init)

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 import pytest
 
@@ -11,12 +10,11 @@ from tests.tiny import REGRESSION, tiny_draw
 from warmstart.models.dnn import Size
 from warmstart.models.pretrained.base import Base
 from warmstart.regimes.regimes import REGIMES, Regime, RegimeContext
-from warmstart.results.record import Trial
+from warmstart.request.launch import run_to_end
 from warmstart.runs import search as tune
 from warmstart.runs.run import TunedRegime
 from warmstart.training.config import TrainConfig
-from warmstart.training.loop import Step
-from warmstart.training.run_data import RunData
+from warmstart.training.event import Event
 
 CONFIG = TrainConfig(steps=400, lr=1e-3)
 FLOPS = 10.0  # of each trial that follows
@@ -42,14 +40,19 @@ def attempts(monkeypatch: pytest.MonkeyPatch) -> Attempts:
     seen = Attempts()
 
     def pretended(
-        regime: Regime, config: TrainConfig, run_data: RunData, folder: Path | None
-    ) -> Generator[Step, None, tuple[Trial, float]]:
-        yield Step(0, 1.0, config.lr, 1.0)
-        size = getattr(getattr(regime.start, "build", None), "size", None)
+        regime: Regime, config: TrainConfig, *_: object, **__: object
+    ) -> Generator[Event, None, tuple[Regime, float]]:
+        yield Event("training")
         seen.configs.append(config)
-        return Trial({"lr": config.lr}, config.steps, seen.error(config.lr / tune.TRIAL_LR_FACTOR, size)), FLOPS
+        return regime, config.lr
 
-    monkeypatch.setattr(tune, "try_settings", pretended)
+    def scored(trained: tuple[Regime, float], *_: object) -> tuple[float | None, float]:
+        regime, lr = trained
+        size = getattr(getattr(regime.start, "build", None), "size", None)
+        return seen.error(lr / tune.TRIAL_LR_FACTOR, size), FLOPS
+
+    monkeypatch.setattr(tune, "train_stages", pretended)
+    monkeypatch.setattr(tune, "score_trial", scored)
     return seen
 
 
@@ -119,3 +122,9 @@ def test_a_search_comes_back_from_json(attempts: Attempts, base: Base) -> None:
         regime = REGIMES[name](RegimeContext(base, 84))
         chosen = searched(regime, trials=3, spend=6 * FLOPS)
         assert tune.from_json(tune.to_json(chosen), regime, CONFIG) == chosen
+
+
+def test_a_rate_that_diverges_has_no_score(base: Base) -> None:
+    regime, wild = REGIMES["full"](RegimeContext(base, 84)), replace(CONFIG, lr=1e20, optimizer="sgd", clip=1e30)
+    found = run_to_end(tune.search_settings(regime, replace(wild, steps=40), tiny_draw(REGRESSION), 2, 0.0))
+    assert {trial.val for trial in found.trials} == {None} and found.flops == 0

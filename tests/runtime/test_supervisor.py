@@ -112,7 +112,7 @@ def test_killed_after_a_stop_was_asked_for_nothing_goes_on() -> None:
         "import os, signal\n"
         "from warmstart.runtime import supervisor\n"
         "def command():\n"
-        "    supervisor.note_job('training', ['resume', '/nowhere'])\n"
+        "    supervisor.resume_with(['resume', '/nowhere'])\n"
         "    signal.signal(signal.SIGTERM, lambda *_: os.kill(os.getpid(), 9))\n"
         "    os.kill(os.getppid(), signal.SIGTERM)\n"
         "    signal.pause()\n"

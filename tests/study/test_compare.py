@@ -11,7 +11,7 @@ import pytest
 
 from tests.run_factory import make_run
 from tests.tiny import CLASSES, REGRESSION, tiny_problem
-from warmstart.advice.advise import advise
+from warmstart.advice.advise import advice_for
 from warmstart.data.encoding.inputs import Encoded
 from warmstart.errors import TrainingError
 from warmstart.inference.model_store import load_model
@@ -24,10 +24,12 @@ from warmstart.regimes.regimes import REGIMES, WITHOUT_TRAINING, suits
 from warmstart.results.bootstrap import standard_error_share
 from warmstart.results.comparison import Comparison
 from warmstart.results.record import Run, load_run
-from warmstart.study import jobs as work
-from warmstart.study.compare import _best_lengths, fit_one, load_comparison, run_comparison
-from warmstart.study.progress import Progress
+from warmstart.study import begin
+from warmstart.study.compare import best_lengths, load_comparison, run_comparison
+from warmstart.study.fit import begin_fit, finish_fit
+from warmstart.study.jobs import carry_out
 from warmstart.training import frozen_prefix as prefix
+from warmstart.training.event import Event
 from warmstart.types import Array
 
 Value = TypeVar("Value")
@@ -35,7 +37,7 @@ EVERY = tuple(name for name in dict.fromkeys((*WITHOUT_TRAINING, *REGIMES)) if s
 QUICK = Options(regimes=("constant", "full", "frozen"), seeds=2, trials=2, length=0.03)
 
 
-def to_the_end(steps: Generator[Progress, None, Value]) -> tuple[list[Progress], Value]:
+def to_the_end(steps: Generator[Event, None, Value]) -> tuple[list[Event], Value]:
     seen = []
     while True:
         try:
@@ -70,17 +72,17 @@ def test_a_search_is_said_only_where_one_is_made(
 def test_what_planning_takes_is_part_of_the_budget(
     problem: Problem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    quickly = work.measure_throughput
+    quickly = begin.measure_throughput
 
-    def slowly(*given: Any) -> Generator[str, None, RunPlan]:
+    def slowly(*given: Any) -> Generator[Event, None, RunPlan]:
         time.sleep(0.5)
         return (yield from quickly(*given))
 
-    monkeypatch.setattr(work, "measure_throughput", slowly)
+    monkeypatch.setattr(begin, "measure_throughput", slowly)
 
     def budget(given: float, folder: Path) -> float:
         folder.mkdir(exist_ok=True)
-        return to_the_end(work.measure_plan(first_plan(problem, replace(QUICK, budget=given)), folder))[
+        return to_the_end(begin.begin_study(first_plan(problem, replace(QUICK, budget=given)), folder))[
             1
         ].plan.options.budget
 
@@ -91,7 +93,7 @@ def test_what_planning_takes_is_part_of_the_budget(
 
 
 @pytest.fixture(scope="module")
-def whole(base: Base, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Progress], Comparison]:
+def whole(base: Base, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Event], Comparison]:
     """Every regime on the tiny base, one seed, two rates."""
     folder = tmp_path_factory.mktemp("whole")
     options = Options(regimes=EVERY, seeds=1, trials=2, length=0.03, dropout=0.1)
@@ -116,7 +118,7 @@ def test_a_frozen_base_reads_every_row_once_from_the_measuring_to_the_last_score
     assert computed == [tried, few, tried, longest, tried, 120]
 
 
-def test_every_regime_is_trained_scored_and_saved(whole: tuple[Path, list[Progress], Comparison]) -> None:
+def test_every_regime_is_trained_scored_and_saved(whole: tuple[Path, list[Event], Comparison]) -> None:
     folder, _, comparison = whole
     assert {run.regime for run in comparison.runs} == set(EVERY)
     rows = comparison.runs[0].predictions["row"]
@@ -130,10 +132,10 @@ def test_every_regime_is_trained_scored_and_saved(whole: tuple[Path, list[Progre
         assert not (where / "checkpoint").exists()
         found = load_model(where).predictor.outputs(["small red lamp, oak"])
         assert found.shape == (1, 1) and np.isfinite(found).all()
-    advise(comparison)
+    advice_for(comparison)
 
 
-def test_what_is_saved_predicts_what_was_scored(whole: tuple[Path, list[Progress], Comparison], base: Base) -> None:
+def test_what_is_saved_predicts_what_was_scored(whole: tuple[Path, list[Event], Comparison], base: Base) -> None:
     folder, _, comparison = whole
     texts = tiny_problem(REGRESSION, base).splits.test.texts
     for run in comparison.runs:
@@ -142,7 +144,7 @@ def test_what_is_saved_predicts_what_was_scored(whole: tuple[Path, list[Progress
         np.testing.assert_allclose(again["prediction"], run.predictions["prediction"], rtol=1e-4)
 
 
-def test_each_regime_learned_what_its_method_says(whole: tuple[Path, list[Progress], Comparison]) -> None:
+def test_each_regime_learned_what_its_method_says(whole: tuple[Path, list[Event], Comparison]) -> None:
     runs = {run.regime: run for run in whole[2].runs}
     assert runs["frozen"].cost.trainable == 17
     assert runs["full"].cost.trainable == runs["full"].cost.total == runs["discriminative"].cost.trainable
@@ -156,7 +158,7 @@ def test_each_regime_learned_what_its_method_says(whole: tuple[Path, list[Progre
 
 
 def test_progress_goes_from_nothing_to_all_and_says_every_result(
-    whole: tuple[Path, list[Progress], Comparison],
+    whole: tuple[Path, list[Event], Comparison],
 ) -> None:
     _, seen, comparison = whole
     shares = [progress.done for progress in seen]
@@ -168,7 +170,7 @@ def test_progress_goes_from_nothing_to_all_and_says_every_result(
     assert any(f"{count} runs of {count} regimes" in progress.message for progress in seen)
 
 
-def test_each_regime_had_the_same_number_of_trials(whole: tuple[Path, list[Progress], Comparison]) -> None:
+def test_each_regime_had_the_same_number_of_trials(whole: tuple[Path, list[Event], Comparison]) -> None:
     for run in whole[2].runs:
         rates = {trial.settings["lr"] for trial in run.trials if "lr" in trial.settings}
         if run.family != "baseline":
@@ -182,7 +184,7 @@ def test_each_regime_had_the_same_number_of_trials(whole: tuple[Path, list[Progr
 
 
 def test_a_second_call_trains_nothing_and_says_the_same(
-    whole: tuple[Path, list[Progress], Comparison], base: Base, monkeypatch: pytest.MonkeyPatch
+    whole: tuple[Path, list[Event], Comparison], base: Base, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder, _, comparison = whole
     before = times(folder)
@@ -234,7 +236,7 @@ def test_a_regime_that_diverges_is_recorded_and_never_wins(problem: Problem, fol
     run = next(run for run in comparison.runs if run.regime == "full")
     assert run.failed is not None and not run.converged
     assert load_run(folder / "runs" / run.id).failed == run.failed
-    assert advise(comparison).choice == "linear"
+    assert advice_for(comparison).choice == "linear"
 
 
 def test_a_huge_rate_that_stays_finite_is_recorded_as_failed(problem: Problem, folder: Path) -> None:
@@ -242,7 +244,7 @@ def test_a_huge_rate_that_stays_finite_is_recorded_as_failed(problem: Problem, f
     comparison = compared(problem, options, folder)
     run = next(run for run in comparison.runs if run.regime == "full")
     assert run.failed is not None
-    assert advise(comparison).choice == "linear"
+    assert advice_for(comparison).choice == "linear"
 
 
 def test_a_length_at_which_seeds_failed_does_not_take_the_place_of_one_without(problem: Problem) -> None:
@@ -255,8 +257,7 @@ def test_a_length_at_which_seeds_failed_does_not_take_the_place_of_one_without(p
     longer = [run(0, 0.4, "diverged"), run(1, 0.4), run(2, 0.4, "diverged")]
     better = [run(seed, 0.45) for seed in range(3)]
     for lengths, expected in (([short, longer], short), ([longer, short], short), ([short, better], better)):
-        tried = {("full", 84, seed): [each[seed] for each in lengths] for seed in range(3)}
-        assert _best_lengths(plan, tried) == expected
+        assert best_lengths(plan, [run for each in lengths for run in each]) == expected
 
 
 def test_when_nothing_can_be_trained_an_error_says_so(problem: Problem, folder: Path) -> None:
@@ -271,9 +272,13 @@ def test_a_study_that_is_not_finished_is_not_remembered(folder: Path) -> None:
 
 @pytest.mark.parametrize("name", ["linear", "lora"])
 def test_one_regime_alone_has_its_run_in_the_folder_itself(name: str, problem: Problem, folder: Path) -> None:
-    _, run = to_the_end(fit_one(problem, replace(QUICK, regimes=(name,)), folder))
+    def fitted() -> Run:
+        study, jobs = to_the_end(begin_fit(problem, replace(QUICK, regimes=(name,)), folder))[1]
+        to_the_end(carry_out(study, jobs))
+        return finish_fit(study)
+
+    run = fitted()
     assert run.seed == 0 and run.regime == name
     assert load_run(folder).scores.tolist() == run.scores.tolist()
     assert load_model(folder).regime == name
-    again = to_the_end(fit_one(problem, replace(QUICK, regimes=(name,)), folder))[1]
-    assert again.to_json() == run.to_json()
+    assert fitted().to_json() == run.to_json()

@@ -19,9 +19,11 @@ from warmstart.results.race_outcome import RaceForecast, RaceOutcome, load_race
 from warmstart.results.record import Evaluation, Interval, load_run
 from warmstart.runtime.files import write_json
 from warmstart.study import run_race as racing
-from warmstart.study.jobs import Expected
-from warmstart.study.run_race import losses
-from warmstart.study.study import Study, fit_advised, race_study, read_study
+from warmstart.study.fit import advise_fit, begin_fit, finish_fit
+from warmstart.study.jobs import StudyState, carry_out
+from warmstart.study.run_race import RaceJobs, losses
+from warmstart.study.study import Study, race_study, read_study
+from warmstart.training.event import Expected, Progress
 
 QUICK = Options(regimes=("constant", "linear", "full", "frozen"), seeds=2, trials=2, length=0.05, log=False)
 
@@ -69,11 +71,12 @@ def test_regimes_stand_in_the_order_of_their_chances_and_then_of_their_scores(ma
 
 
 def test_a_baseline_is_not_free_because_no_plan_foretells_it(problem: Problem) -> None:
-    alone, taken = replace(QUICK, regimes=("constant", "linear")), dict[str, float]()
-    arm = next(arm for arm in racing._arms(first_plan(problem, alone), 100.0, {}, taken) if arm.name == "linear")
+    plan = first_plan(problem, replace(QUICK, regimes=("constant", "linear")))
+    strategy = RaceJobs(StudyState(plan, Path(), plan.shared(), Progress()), 100.0)
+    arm = next(arm for arm in strategy.arms if arm.name == "linear")
     assert arm.cost(100) == 0.0
-    taken["linear"] = 17.0
-    whole = max(first_plan(problem, alone).sizes)
+    strategy.first_cost["linear"] = 17.0
+    whole = max(plan.sizes)
     assert arm.cost(whole) == 17.0 and arm.cost(whole // 2) == pytest.approx(8.5, rel=0.05)
 
 
@@ -108,7 +111,11 @@ def test_fit_auto_trains_what_the_race_advises_on_all_rows(
 ) -> None:
     monkeypatch.setattr(racing, "UNTUNED", 0.0)
     options = replace(QUICK, regimes=("constant", "full", "frozen"))
-    done = run_to_end(fit_advised(problem, options, tmp_path / "model", 3.0, (), "warmstart fit x.csv"))
+    out = tmp_path / "model"
+    lead = run_to_end(advise_fit(problem, options, out / "advice", 3.0, (), "warmstart fit x.csv"))
+    study, jobs = run_to_end(begin_fit(problem, options, out, lead))
+    run_to_end(carry_out(study, jobs))
+    done = finish_fit(study, lead)
     advised = read_study(tmp_path / "model" / "advice")
     assert done.regime == advised.advice.predicted["regime"] and done.rows == len(problem.splits.train)
     searched = next(run for run in advised.comparison.runs if run.regime == done.regime)

@@ -9,18 +9,18 @@ import pytest
 
 from tests.run_factory import make_run
 from tests.tiny import CLASSES, tiny_problem
-from warmstart.advice.advise import advise
+from warmstart.advice.advise import advice_for
 from warmstart.inference.model_store import load_model
 from warmstart.models.pretrained.base import Base
 from warmstart.planning.problem import Options
 from warmstart.results.record import load_run, save_run
-from warmstart.study.progress import Progress
 from warmstart.study.study import Study, keep_winner, load_examples, run_study
+from warmstart.training.event import Event
 
 QUICK = Options(regimes=("constant", "linear"), seeds=2)
 
 
-def carried_out(steps: Generator[Progress, None, Study]) -> Study:
+def carried_out(steps: Generator[Event, None, Study]) -> Study:
     while True:
         try:
             next(steps)
@@ -66,5 +66,5 @@ def test_best_means_the_way_of_the_metric(higher: bool, expected: int, base: Bas
         save_run(run, folder / "runs" / run.id)
         runs.append(run)
     changed = replace(made.comparison, runs=tuple(runs), higher_is_better=higher)
-    keep_winner(changed, replace(advise(made.comparison), choice="linear"), folder)
+    keep_winner(changed, replace(advice_for(made.comparison), choice="linear"), folder)
     assert load_run(folder / "winner").seed == expected

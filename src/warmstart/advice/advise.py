@@ -1,11 +1,12 @@
-"""Advise: a regime, a tie, or the price of knowing more.
+"""Advise: which regime should be chosen, is it a tie, or what would it cost to know more?
 
 The question is which *way* to train: from scratch, by fine-tuning, or is a linear model enough. So regimes stand for
 their family, and the verdict can be sure of the family while the method within it is open. The rules:
 
-- The choice is the cheapest (FLOPs of one run) of those tied with the best. Where a regime of another family is open
-  against it there is no choice, but a price for knowing more.
-- A failed regime cannot win, `constant` is never chosen, and what had not converged cannot lose with confidence.
+- The choice is the cheapest (FLOPs of one run) of the regimes tied with the best. If a regime of another family is open
+  against it, there is no choice, but a price for knowing more.
+- A failed regime cannot win, `constant` is never chosen, and a regime that had not converged cannot lose with
+  confidence.
 """
 
 from collections.abc import Iterable, Sequence
@@ -28,7 +29,8 @@ from warmstart.advice.phrases import (
 from warmstart.advice.ranking import MAX_CONFIDENCE, Ranking, rank_regimes
 from warmstart.quantities import capitalize_first, format_number, format_percent, round_to_two_digits
 from warmstart.results.bootstrap import FEWEST_SEEDS, rows_to_settle
-from warmstart.results.comparison import CONSTANT, Comparison, Row
+from warmstart.results.comparison import CONSTANT, Comparison
+from warmstart.results.rows import Row
 
 _MOST_IF_UNDECIDED = 0.75  # the best measured may lead in more draws, but not in enough to be called
 _PROBABLY = 0.8  # a verdict less sure than this says so in its first word
@@ -58,7 +60,7 @@ class Advice:
         return facts | {name: list(facts[name]) for name in ("also_fine", "caveats", "constraints")}
 
 
-def advise(comparison: Comparison) -> Advice:
+def advice_for(comparison: Comparison) -> Advice:
     """What the runs say, as an answer: of what the constraints allow. What they cost in score is added to it."""
     if not comparison.excluded:
         return _answer(comparison)

@@ -1,15 +1,16 @@
-"""Forgone: what does each constraint cost in score?
+"""Constraint cost: how much score does each constraint cost?
 
-A regime that is excluded for the size or the speed of its model was trained all the same, so that this is measured and
-not guessed. Of what was not trained nothing is known, and that is said.
+A regime whose model is too large or too slow was trained anyway, so its cost is measured, not guessed. For a regime
+that was not trained the cost is unknown, and the answer says so.
 """
 
 from dataclasses import dataclass
 
 from warmstart.advice.phrases import name_list, noise_phrase
 from warmstart.quantities import format_number
-from warmstart.results.comparison import Comparison, Row
+from warmstart.results.comparison import Comparison
 from warmstart.results.record import Interval
+from warmstart.results.rows import Row
 
 
 @dataclass(frozen=True)

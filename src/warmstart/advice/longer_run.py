@@ -1,14 +1,15 @@
-"""Longer: which command repeats a study with more steps for what was still improving?"""
+"""Longer run: which command repeats a study with more steps for the regimes that had not converged?"""
 
 import math
 import shlex
 from collections.abc import Sequence
 
 from warmstart.quantities import parse_duration
-from warmstart.results.comparison import Comparison, Row
-from warmstart.results.constraints import DEFAULT_BUDGET
+from warmstart.results.comparison import Comparison
 from warmstart.results.names import LENGTH_MULTIPLIERS
 from warmstart.results.record import Run
+from warmstart.results.rows import Row
+from warmstart.settings.groups import DEFAULT_BUDGET
 
 MARGIN = 1.25  # of forecasts, which were too low at times
 _TO_MINUTES, _TO_HOURS = 15 * 60, 2 * 3600  # a budget is rounded up to quarters of an hour, from two hours on to hours

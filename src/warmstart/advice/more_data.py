@@ -1,4 +1,4 @@
-"""Outlook: what would more rows change, in sentences, and what is the next thing to spend on?"""
+"""More data: what would more rows change, and what is the next thing to spend on?"""
 
 from warmstart.quantities import format_interval_bounds, format_number, format_percent
 from warmstart.results.comparison import CONSTANT, Comparison

@@ -1,4 +1,4 @@
-"""Phrases: how are regimes named, scored and set against each other in the sentences of an answer?"""
+"""Phrases: how are regimes, scores and differences put into sentences?"""
 
 from collections.abc import Iterable
 from statistics import fmean
@@ -11,8 +11,9 @@ from warmstart.quantities import (
     format_percent,
     round_to_two_digits,
 )
-from warmstart.results.comparison import Comparison, Difference, Row
+from warmstart.results.comparison import Comparison
 from warmstart.results.names import regime_of
+from warmstart.results.rows import Difference, Row
 
 
 def original_scale_sentence(comparison: Comparison) -> str:

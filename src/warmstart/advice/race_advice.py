@@ -1,4 +1,4 @@
-"""Verdict: what does a race say, as an answer that a person can check?"""
+"""Race advice: what does a race conclude, as an answer that a person can check?"""
 
 import math
 from collections.abc import Sequence

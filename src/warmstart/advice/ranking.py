@@ -1,9 +1,9 @@
-"""Standing: how do the regimes of a comparison stand to each other: tied, behind, or open?
+"""Ranking: which regimes of a comparison are tied with the best, which are behind, and which are open?
 
-- Behind: the difference to the best is clear of zero, or the best is cheaper and not worse by more than the smallest
-  gain that matters. Tied: the interval lies within that gain. Open: anything else.
-- Clear of zero, with several regimes held against one, is what Holm's rule leaves at 5 % for all of them together; so
-  too where each is held against the constant. The intervals shown are those of each difference alone.
+- Behind: the difference to the best is clear of zero, or the best is cheaper and worse by at most the smallest gain
+  that matters. Tied: the interval lies within that gain. Open: anything else.
+- With several regimes compared with one, "clear of zero" is decided by Holm's method at 5 % for all of them together,
+  also where each is compared with the constant. The intervals shown are those of each difference alone.
 """
 
 import math
@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from warmstart.results.bootstrap import holm
-from warmstart.results.comparison import CONSTANT, Comparison, Difference, Row
+from warmstart.results.comparison import CONSTANT, Comparison
+from warmstart.results.rows import Difference, Row
 
 MAX_CONFIDENCE_BY_SEEDS = {1: 0.8, 2: 0.9}  # the spread of seeds is unknown: no interval holds it
 MAX_CONFIDENCE = 0.99  # of what was measured on one split of one table

@@ -39,7 +39,7 @@ MOST_CHARACTERS = 200  # mean length up to which pieces of words are tried; long
 TUNING_ROWS = 5_000  # the best strength was the same at 250, 1,000 and 4,000 rows: more only costs time
 FEW_ROWS = 1_000  # below, 5 folds; from here on 3
 STRENGTH_FACTOR = 3.0  # between neighbouring strengths
-SMALLEST, LARGEST = 0.1, 1000.0  # strengths; below 0.1 held-out gains were noise: .0003 of .74 at 250 rows
+MIN_STRENGTH, MAX_STRENGTH = 0.1, 1000.0  # strengths; below 0.1 held-out gains were noise: .0003 of .74 at 250 rows
 PASSES = 5_000  # most passes of a solver over the rows; a fit that needs more gets a caveat
 
 NEVER = -10.0  # margin of a class that no training row has; margins that were learned stay within about -3..3
@@ -348,7 +348,7 @@ class _Search:
         return terms, best
 
     def _climb(self, best: _Choice, terms: tuple[Terms, ...], counts: "csr_matrix", factor: float) -> _Choice:
-        while SMALLEST <= (strength := best.strength * factor) <= LARGEST:
+        while MIN_STRENGTH <= (strength := best.strength * factor) <= MAX_STRENGTH:
             choice = self._try(terms, counts, strength)
             if choice.score <= best.score:
                 break

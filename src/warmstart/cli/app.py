@@ -1,32 +1,31 @@
-"""Command line: parse, call one public function, print. Results go to stdout, progress and messages to stderr."""
+"""App: which commands are there? Parse, call one public function, print: results to stdout, messages to stderr."""
 
-from collections.abc import Generator
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn, TypeVar, cast
+from typing import TYPE_CHECKING, Annotated, NoReturn, cast
 
 import typer
 
+from warmstart.cli import option_types as options
 from warmstart.cli import process
-from warmstart.cli.flags import command_options
+from warmstart.cli.flags import SectionedCommand, command_options
+from warmstart.cli.option_types import DryRun, Folder, Json, Out, Quiet
 from warmstart.errors import UsageError, did_you_mean
-from warmstart.request.options import OPTIONS
 from warmstart.request.show import command_line, commented_yaml
 from warmstart.runtime import supervisor as supervise
 from warmstart.runtime.distributed import world
-from warmstart.runtime.load_pretrained import go_offline
 
 if TYPE_CHECKING:
     from warmstart.data.rows.check import CheckResult
     from warmstart.request.launch import Started
     from warmstart.request.request import Request
     from warmstart.results.record import Run
-    from warmstart.study.progress import Progress
     from warmstart.study.study import Study
 
 
 # Lazily imported below: rich, pyarrow, torch, transformers. `--help` must answer at once.
 
-Value = TypeVar("Value")
 MISTYPED = cast(type[typer.BadParameter], typer.BadParameter.__mro__[1])  # an unknown flag, a missing one: all of them
 
 app = typer.Typer(
@@ -36,14 +35,6 @@ app = typer.Typer(
     rich_markup_mode=None,
     help="Train from scratch, fine-tune, or both? Find out on your own data, then ship the winner.",
 )
-
-Code = Annotated[str | None, typer.Option("--model", help=OPTIONS["model"].help)]
-Offline = Annotated[bool | None, typer.Option("--offline", help=OPTIONS["offline"].help)]
-Out = Annotated[Path, typer.Option("--out", help="the folder to write")]
-Json = Annotated[bool, typer.Option("--json", help="print JSON")]
-Quiet = Annotated[bool, typer.Option("--quiet", help="no progress")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="say what would be done, and stop")]
-Folder = Annotated[Path, typer.Argument(metavar="DIR", help="a run or a study")]
 
 
 def _print_version(asked: bool) -> None:
@@ -57,27 +48,30 @@ def _print_version(asked: bool) -> None:
 @app.callback()
 def _program(
     version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="print name and version")
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print name and version.")
     ] = False,
 ) -> None:
     """What stands before a command."""
 
 
-@app.command()
+@app.command(cls=SectionedCommand)
 def demo(
     out: Out = Path("demo"),
-    budget: Annotated[str, typer.Option("--budget", help="time to spend")] = "5m",
+    budget: Annotated[str, typer.Option("--budget", help="Time to spend.")] = "5m",
     quiet: Quiet = False,
     json_: Json = False,
 ) -> None:
-    """The whole way on a product catalogue made here: which way of training predicts its prices best?"""
+    """Compare regimes on a generated product catalog.
+
+    Which way of training predicts the prices best? Needs no network.
+    """
     import pyarrow.csv
 
     from warmstart import api
     from warmstart.cli.demo_data import catalogue
     from warmstart.quantities import parse_duration
     from warmstart.request import request as config
-    from warmstart.study.progress import print_status
+    from warmstart.study.progress import print_status, run_with_progress
 
     made = catalogue()
     request = config.Request(
@@ -98,13 +92,18 @@ def demo(
             f"{made.table.num_rows:,} products in {out / api.CATALOGUE}; price = a law of its words x known noise:"
         )
         print_status(f"no model can have a mean absolute error below {made.noise_floor:.4f} of log10(price).")
-    _finish(api.restart(request, out), quiet, json_)
+    begun = api.restart(request, out)
+    with _resumable(begun, quiet, json_):
+        _show_study(run_with_progress(api.compare_steps(begun), quiet), json_)
 
 
-@app.command()
+@app.command(cls=SectionedCommand)
 @command_options("check")
 def check(request: "Request", json_: Json = False) -> None:
-    """What a table is recognised as, and what to know before training. Trains nothing; exit code 2 for an error."""
+    """Check data without training: its task, columns and problems.
+
+    Exits with code 2 if the data has errors.
+    """
     from warmstart import api
     from warmstart.cli import show
     from warmstart.data.schema.infer import infer_schema
@@ -116,10 +115,13 @@ def check(request: "Request", json_: Json = False) -> None:
     _fail_if(found)
 
 
-@app.command()
+@app.command(cls=SectionedCommand)
 @command_options("plan")
 def plan(request: "Request", json_: Json = False, quiet: Quiet = False) -> None:
-    """Memory, time, disk, energy and money of each regime, before any training. Without DATA: --task and --rows."""
+    """Estimate time, memory, disk, energy and cost before training.
+
+    With --task and --rows instead of DATA, estimates come from the log of earlier runs.
+    """
     from warmstart import api
     from warmstart.cli import show
     from warmstart.study.progress import run_with_status
@@ -128,62 +130,88 @@ def plan(request: "Request", json_: Json = False, quiet: Quiet = False) -> None:
     show.print_json([one.to_json() for one in found.forecasts]) if json_ else show.show_plan(found)
 
 
-@app.command()
+@app.command(cls=SectionedCommand)
 @command_options("compare")
 def compare(out: Out, request: "Request", json_: Json = False, quiet: Quiet = False, dry_run: DryRun = False) -> None:
-    """Every way of training on the same split: a verdict, a report, and the winning model."""
-    _begin(request, out, quiet, json_, dry_run)
+    """Compare regimes on the same split of your data.
+
+    Writes a recommendation, an HTML report and the winning model.
+    """
+    from warmstart import api
+    from warmstart.study.progress import run_with_progress
+
+    if dry_run:
+        return _describe(request, out, json_)
+    begun = api.start(request, out)
+    with _resumable(begun, quiet, json_):
+        _show_study(run_with_progress(api.compare_steps(begun), quiet), json_)
 
 
-@app.command()
+@app.command(cls=SectionedCommand)
 @command_options("advise")
 def advise(out: Out, request: "Request", json_: Json = False, quiet: Quiet = False, dry_run: DryRun = False) -> None:
-    """The same answer for a tenth of the compute: a race over more and more rows."""
-    _begin(request, out, quiet, json_, dry_run)
+    """Find the best regime at about a tenth of the compute.
+
+    Regimes race on growing numbers of training rows. Writes the same files as compare.
+    """
+    from warmstart import api
+    from warmstart.study.progress import run_with_progress
+
+    if dry_run:
+        return _describe(request, out, json_)
+    begun = api.start(request, out)
+    with _resumable(begun, quiet, json_):
+        _show_study(run_with_progress(api.compare_steps(begun), quiet), json_)
 
 
-@app.command()
+@app.command(cls=SectionedCommand)
 @command_options("fit")
 def fit(out: Out, request: "Request", json_: Json = False, quiet: Quiet = False, dry_run: DryRun = False) -> None:
-    """Train one way: search its learning rate, train, score once, keep the model."""
-    _begin(request, out, quiet, json_, dry_run)
+    """Train one regime: search its learning rate, train, and score."""
+    from warmstart import api
+    from warmstart.study.progress import run_with_progress
+
+    if dry_run:
+        return _describe(request, out, json_)
+    begun = api.start(request, out)
+    with _resumable(begun, quiet, json_):
+        _show_run(run_with_progress(api.fit_steps(begun), quiet), out, json_)
 
 
-@app.command()
+@app.command(cls=SectionedCommand)
 def predict(
     folder: Folder,
-    data: Annotated[list[str], typer.Argument(metavar="DATA", help="rows with the columns that the model reads")],
-    out: Annotated[Path | None, typer.Option("--out", help="a .csv, .jsonl or .parquet file (CSV to stdout)")] = None,
-    model: Code = None,
-    offline: Offline = None,
+    data: options.NewRows,
+    out: options.Predictions = None,
+    model: options.Code = None,
+    offline: options.Offline = None,
     quiet: Quiet = False,
 ) -> None:
-    """Predictions for new rows, in the target's own units, by a run or by a study's winner."""
+    """Predict new rows with a run or the winner of a study."""
     from warmstart import api
     from warmstart.cli import show
     from warmstart.data.tables.read import read_table
     from warmstart.inference.prediction_files import check_apart, check_ending
 
     check_ending(out)
-    if offline:
-        go_offline()
     table = read_table(data, offline=bool(offline))
     check_apart(out, table.files)
     show.show_predictions(api.load(folder, code=model), table, out, quiet)
 
 
-@app.command()
+@app.command(cls=SectionedCommand)
 def chat(
     folder: Folder,
-    system: Annotated[str | None, typer.Option("--system", help="what the model is told before you speak")] = None,
-    temperature: Annotated[float, typer.Option("--temperature", help="0: the likeliest words", min=0.0, max=5.0)] = 0.0,
-    top_p: Annotated[float, typer.Option("--top-p", help="draw from the likeliest words", min=0.01, max=1.0)] = 1.0,
-    most: Annotated[int, typer.Option("--max-tokens", help="of an answer", min=1)] = 256,
-    seed: Annotated[int, typer.Option("--seed", help="of what is drawn")] = 0,
+    system: options.System = None,
+    temperature: options.Temperature = 0.0,
+    top_p: options.TopP = 1.0,
+    most: options.MaxTokens = 256,
+    seed: options.SamplingSeed = 0,
 ) -> None:
-    """Talk to a model that was trained to write; a line is a turn, /new begins anew, /quit or Ctrl-D ends.
+    """Chat with a model that was trained to write.
 
-    What summarises, translates or describes does so with each line; a language model (causal-lm) goes on with it.
+    Each line is a turn. /new starts over, /quit or Ctrl-D ends. A model trained to summarize, translate or describe
+    does so with each line; a language model (causal-lm) continues it.
     """
     from warmstart import api
     from warmstart.cli import show
@@ -193,16 +221,19 @@ def chat(
     converse(talk, show.typed_lines(talk.how))
 
 
-@app.command()
+@app.command(cls=SectionedCommand)
 def probe(
     folder: Folder,
-    swap: Annotated[Path, typer.Option("--swap", help="a CSV file without a header: two terms a line, e.g. he,she")],
-    data: Annotated[str | None, typer.Option("--data", help="rows to swap in (the test rows that were kept)")] = None,
-    model: Code = None,
+    swap: options.Swap,
+    data: options.SwapRows = None,
+    model: options.Code = None,
     json_: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """How far predictions move where one term is swapped for another: what was inherited from the base, or learned."""
+    """Measure how predictions change when terms are swapped.
+
+    Shows what was inherited from the base and what was learned from your data.
+    """
     from warmstart import api
     from warmstart.cli import show
     from warmstart.study.progress import run_with_status
@@ -211,17 +242,14 @@ def probe(
     show.print_json(found.to_json()) if json_ else show.show_probe(found, folder)
 
 
-@app.command()
+@app.command(cls=SectionedCommand)
 def report(
     folder: Folder,
-    examples: Annotated[bool, typer.Option("--examples/--no-examples", help="texts in the report")] = True,
-    pairs: Annotated[
-        str | None,
-        typer.Option("--pairs", help="a,b: write DIR/blind.html to judge answers of two regimes, or reference"),
-    ] = None,
-    votes: Annotated[Path | None, typer.Option("--votes", help="the votes.json that such a page gave")] = None,
+    examples: options.ShowExamples = True,
+    pairs: options.Pairs = None,
+    votes: options.Votes = None,
 ) -> None:
-    """Write DIR/report.html anew from the runs that are there; or a page to judge answers blind, and its votes."""
+    """Write the HTML report again, or a page for blind votes."""
     from warmstart import api
     from warmstart.cli import show
     from warmstart.study.progress import print_status
@@ -240,37 +268,47 @@ def report(
     print(api.report(folder, examples=examples))
 
 
-@app.command()
+@app.command(cls=SectionedCommand)
 def runs(folder: Folder, json_: Json = False) -> None:
-    """The finished runs of a study, or the one run in DIR."""
+    """List the finished runs in a folder."""
     from warmstart import api
     from warmstart.cli import show
 
     show.show_runs(api.finished(folder), json_)
 
 
-@app.command()
-def resume(folder: Folder, model: Code = None, quiet: Quiet = False, json_: Json = False) -> None:
-    """Go on with a run or a study that was stopped; what is finished is not done again."""
+@app.command(cls=SectionedCommand)
+def resume(folder: Folder, model: options.Code = None, quiet: Quiet = False, json_: Json = False) -> None:
+    """Resume a study or a run that was stopped.
+
+    Finished runs are not repeated.
+    """
     from warmstart import api
     from warmstart.request import request as config
-    from warmstart.study.progress import print_status
+    from warmstart.study.progress import print_status, run_with_progress
 
-    done = (api.finished_run if config.load_request(folder).command == "fit" else api.finished_study)(folder)
-    if done is not None:
-        if world().main:
-            print_status(f"{folder} is finished: nothing is left to train.")
-        return _show(done, folder, json_)
-    _finish(api.restart(api.resumable(folder, model), folder), quiet, json_)
+    fits = config.load_request(folder).command == "fit"
+    run, study = (api.finished_run(folder), None) if fits else (None, api.finished_study(folder))
+    if (run or study) and world().main:
+        print_status(f"{folder} is finished: nothing is left to train.")
+    if run is not None:
+        return _show_run(run, folder, json_)
+    if study is not None:
+        return _show_study(study, json_)
+    begun = api.restart(api.resumable(folder, model), folder)
+    with _resumable(begun, quiet, json_):
+        if fits:
+            return _show_run(run_with_progress(api.fit_steps(begun), quiet), folder, json_)
+        _show_study(run_with_progress(api.compare_steps(begun), quiet), json_)
 
 
-@app.command()
+@app.command(cls=SectionedCommand)
 @command_options("compare", ("data", "target"))
 def init(
     request: "Request",
-    out: Annotated[Path, typer.Option("--out", help="the file to write")] = Path("warmstart.yaml"),
+    out: Annotated[Path, typer.Option("--out", help="File to write.")] = Path("warmstart.yaml"),
 ) -> None:
-    """Write a configuration file with every setting, its default and a remark."""
+    """Write a YAML file with every setting and its default."""
     import shlex
 
     from warmstart.cli import show
@@ -288,28 +326,20 @@ def init(
     show.print_line(f"wrote {out}; use it with: warmstart compare --config {shlex.quote(str(out))} --out study")
 
 
-@app.command()
+@app.command(cls=SectionedCommand)
 def regimes() -> None:
-    """The ways of training that can be compared."""
+    """List the regimes."""
     from warmstart.cli import show
 
     show.show_regimes()
 
 
-@app.command()
+@app.command(cls=SectionedCommand)
 def doctor() -> None:
-    """Device, versions, what is missing and how to get it."""
+    """Show device and versions, and what is missing."""
     from warmstart.cli import show
 
     show.show_doctor()
-
-
-def _begin(request: "Request", out: Path, quiet: bool, as_json: bool, dry_run: bool) -> None:
-    from warmstart import api
-
-    if dry_run:
-        return _describe(request, out, as_json) if world().main else None
-    _finish(api.start(request, out), quiet, as_json)
 
 
 def _describe(request: "Request", out: Path, as_json: bool) -> None:
@@ -317,6 +347,8 @@ def _describe(request: "Request", out: Path, as_json: bool) -> None:
     from warmstart import api
     from warmstart.cli import show
 
+    if not world().main:
+        return
     api.check_vacant(out)
     found = api.prepare_study(request, None, {}).checked
     command = command_line(request, str(out))
@@ -334,49 +366,37 @@ def _fail_if(found: "CheckResult") -> None:
         raise typer.Exit(2)
 
 
-def _finish(begun: "Started", quiet: bool, as_json: bool) -> None:
-    """Carry out a comparison or a fit, and show what came of it: the main process does."""
-    from warmstart import api
-    from warmstart.study.progress import run_with_progress
-
+@contextmanager
+def _resumable(begun: "Started", quiet: bool, as_json: bool) -> Iterator[None]:
+    """Inside, work can be resumed after a stop: by a person, and by the process that waits for this one."""
     flags = (["--json"] * as_json) + (["--quiet"] * quiet)
     code = ["--model", begun.request.model] if begun.request.model else []
-    go_on = ["resume", *flags, *code, "--", str(begun.folder)]
+    supervise.resume_with(["resume", *flags, *code, "--", str(begun.folder)])
     try:
-        steps: Generator[Progress, None, Study | Run] = api.steps_of(begun)
-        _show(run_with_progress(_told(steps, go_on), quiet), begun.folder, as_json)
+        yield
     except process.Stopped as stopped:
         raise process.Stopped(stopped.code, begun.folder) from None
 
 
-def _told(steps: "Generator[Progress, None, Value]", go_on: list[str]) -> "Generator[Progress, None, Value]":
-    """The same steps; the process that waits for this one, if one does, is told what is being done."""
-    doing = "starting"
-    supervise.note_job(doing, go_on)
-    while True:
-        try:
-            now = next(steps)
-        except StopIteration as stop:
-            value: Value = stop.value
-            return value
-        if now.doing != doing:
-            doing = now.doing
-            supervise.note_job(doing, go_on)
-        yield now
-
-
-def _show(done: "Study | Run", folder: Path, as_json: bool) -> None:
-    """Show what came of it. A run that diverged has left no model: that is a failure."""
+def _show_study(done: "Study", as_json: bool) -> None:
+    """Show the verdict, the table, and where the rest is."""
     from warmstart.cli import show
-    from warmstart.results.record import Run
 
     if world().main:
-        show.show_result(done, folder, as_json)
-    if isinstance(done, Run) and done.test is None:
+        show.show_study(done, as_json)
+
+
+def _show_run(done: "Run", folder: Path, as_json: bool) -> None:
+    """Show what came of it. A run that diverged has left no model: that is a failure."""
+    from warmstart.cli import show
+
+    if world().main:
+        show.show_run(done, folder, as_json)
+    if done.test is None:
         raise typer.Exit(1)
 
 
-def main() -> NoReturn:
+def run_cli() -> NoReturn:
     """Run a command. Exit codes: 0 done, 1 failed, 2 wrong use or input, 130 Ctrl-C, 143 SIGTERM."""
     process.run_command(_asked)
 

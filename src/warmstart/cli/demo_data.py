@@ -1,6 +1,6 @@
-"""Catalogue: products with prices whose best reachable error is known, because the price law is ours.
+"""Demo data: for which products does the demo predict prices? A made-up catalog, so the best error is known.
 
-Every name, brand and price here is made up.
+All names, brands and prices are made up.
 """
 
 import math

@@ -1,4 +1,4 @@
-"""Flags: how does what is typed after a command become its request? Each key that the command takes is a flag."""
+"""Flags: how do the flags of a command become a request? Each setting that the command takes is a flag."""
 
 import functools
 import inspect
@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
+from typer.core import TyperCommand
 
 from warmstart.errors import flag
-from warmstart.request.options import OPTIONS, Command, options_of_command
 from warmstart.request.parse import parse_overrides, parse_typed, read_yaml
+from warmstart.settings.groups import SETTINGS, settings_of_command
+from warmstart.settings.setting import Command
 
 if TYPE_CHECKING:
     from warmstart.request.request import Request
@@ -20,13 +22,28 @@ CommandRunner = Callable[..., None]
 
 CONFIG = "config"  # no key of a request: names the file that holds some
 LAST = ("offline", "log")  # follow it in --help
-METAVARS: dict[Any, str] = {  # read by us, so that our words tell what is wrong
-    int: "<int>",
-    float: "<float>",
-    str: "<str>",
-    list[str]: "<str>",
-}
-TYPED: dict[Any, Any] = {list[str]: list[str] | None, bool: bool | None}  # anything else: text
+FEW_FLAGS = 12  # need no headings
+METAVARS = {int: "<int>", float: "<float>"}  # read by us, so that our words tell what is wrong
+
+
+class SectionedCommand(TyperCommand):
+    """A command whose `--help` lists its flags under the headings of their settings, if there are many."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """What every command has comes first, then the sections in the order of the settings."""
+        sections: dict[str, list[tuple[str, str]]] = {"Arguments": [], "Options": []}
+        parameters = self.get_params(ctx)
+        for parameter in parameters:
+            words, text = parameter.get_help_record(ctx) or ("", "")
+            if parameter.param_type_name == "argument":
+                sections["Arguments"].append((words.partition(" ")[0], text))
+            else:
+                each = SETTINGS.get(str(parameter.name)) if len(parameters) > FEW_FLAGS else None
+                sections.setdefault(each.section if each else "Options", []).append((words, text))
+        for title, lines in sections.items():
+            if lines:
+                with formatter.section(title):
+                    formatter.write_dl(lines)
 
 
 def command_options(command: Command, keys: tuple[str, ...] | None = None) -> Callable[[CommandRunner], CommandRunner]:
@@ -57,23 +74,25 @@ def command_options(command: Command, keys: tuple[str, ...] | None = None) -> Ca
 
 def _named(command: Command) -> tuple[str, ...]:
     """The flags of a command, --config among them, in the order of --help."""
-    taken = options_of_command(command)
+    taken = settings_of_command(command)
     return (*(name for name in taken if name not in LAST), CONFIG, *(name for name in LAST if name in taken))
 
 
 def _parameter(name: str) -> inspect.Parameter:
     """What typer makes a flag of: each may be left out, and is None then."""
     if name == CONFIG:
-        option, kind = typer.Option(None, "--config", help="a YAML file with these settings (see init)"), Path | None
-        return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=option, annotation=kind)
-    key = OPTIONS[name]
+        file = typer.Option(None, "--config", help="YAML file with these settings (see `warmstart init`).")
+        return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=file, annotation=Path | None)
+    each = SETTINGS[name]
     if name == "data":
-        option = typer.Argument(None, metavar="DATA", help=key.help)
+        option = typer.Argument(None, metavar="DATA", help=f"{each.setting.help} KEY=VALUE sets an option.")
     else:
-        words = f"{flag(name)}/{flag('no_' + name)}" if key.negated else flag(name)
-        option = typer.Option(None, words, metavar=METAVARS.get(key.kind), help=key.help)
-    kind = TYPED.get(key.kind, str | None)
-    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=option, annotation=kind)
+        words = f"{flag(name)}/{flag('no_' + name)}" if each.negated else flag(name)
+        number = not each.several and each.setting.quantity is None
+        metavar = None if each.kind is bool else METAVARS.get(each.kind, "<str>") if number else "<str>"
+        option = typer.Option(None, words, metavar=metavar, help=each.help)
+    typed: Any = bool | None if each.kind is bool else list[str] | None if each.setting.repeat else str | None
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=option, annotation=typed)
 
 
 def request_from_flags(typed: Mapping[str, Any], command: Command) -> "Request":

@@ -1,4 +1,4 @@
-"""Process: how does a command begin, stop and end? Its environment, signals and exit codes."""
+"""Process: how does a command start, stop and exit? Environment, signals and exit codes."""
 
 import io
 import os

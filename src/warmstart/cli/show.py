@@ -1,4 +1,4 @@
-"""Show: results as people read them in a terminal."""
+"""Show: how are results printed in a terminal?"""
 
 import json
 import math
@@ -9,11 +9,12 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table as Grid
 
+from warmstart.data.rows.examples import write_texts
 from warmstart.data.schema.schema import CORPUS, TEXT_OUT
 from warmstart.errors import UNPRINTABLE, printable
 from warmstart.inference.prediction_files import as_csv, write_predictions
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
     from warmstart.study.study import Study
 
 
-Value = TypeVar("Value")
 out = Console(highlight=False, markup=False, emoji=False)
 
 
@@ -149,16 +149,6 @@ def _time(seconds: float) -> str:
         if seconds >= 2 * size:
             return f"{seconds / size:.1f} {unit}"
     return f"{seconds:.0f} s"
-
-
-def show_result(done: "Study | Run", folder: Path, as_json: bool) -> None:
-    """What a comparison or a fit came to."""
-    from warmstart.results.record import Run
-
-    if isinstance(done, Run):
-        show_run(done, folder, as_json)
-    else:
-        show_study(done, as_json)
 
 
 def show_study(done: "Study", as_json: bool) -> None:
@@ -367,7 +357,10 @@ def _effect(found: "Estimate") -> str:
 
 def show_predictions(trained: "TrainedModel", table: "Table", path: Path | None, quiet: bool) -> None:
     """Write one row for each row of the table: its number and what was predicted."""
-    texts = trained.texts_of(table)
+    columns = trained.read_columns(table)
+    texts = write_texts(table, trained.stored.schema, columns)
+    for unread in columns.unread:  # also if quiet: what follows from these cells is not what they say
+        print_status(f"warning: {unread.problem(table)}.")
     if not quiet:
         what = ": bits per byte of each text, of which less is likelier" if trained.stored.task.name in CORPUS else ""
         print_status(f"predicting with `{trained.regime}` ({trained.folder}){what}")

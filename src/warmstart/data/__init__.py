@@ -1,1 +1,1 @@
-"""From files to batches."""
+"""How do files become batches?"""

@@ -1,1 +1,1 @@
-"""How does a model write?"""
+"""How does a model generate text?"""

@@ -1,4 +1,4 @@
-"""Writing: how does a trained model answer?"""
+"""Answers: how does a trained model answer a prompt?"""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -6,8 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from warmstart.data.encoding.language import Conversations
-from warmstart.data.encoding.seq2seq import Seq2Seq
+from warmstart.data.encoding.inputs import PromptInputs
 from warmstart.data.rows.split import Rows
 from warmstart.data.schema.conversations import Turn, document, write_prompt, write_turns
 from warmstart.data.schema.infer_text import default_instruction
@@ -19,7 +18,7 @@ from warmstart.generation.long_documents import summarise_long
 from warmstart.models.lm_head import LanguageHead
 from warmstart.models.model import Model
 from warmstart.models.pretrained.base import Base
-from warmstart.tasks.language import Language
+from warmstart.tasks.task import GenerativeTask
 from warmstart.types import Array
 
 MAX_CHECKED_ANSWERS = 200  # answers that are looked at, at most
@@ -30,29 +29,29 @@ class Writer:
     """A model that continues conversations, in evaluation mode."""
 
     model: Model
-    inputs: Conversations | Seq2Seq
+    inputs: PromptInputs
 
     @property
     def head(self) -> LanguageHead:
-        assert isinstance(self.model.head, LanguageHead)
-        return self.model.head
+        return require_language_head(self.model)
 
-    def answers(self, texts: Sequence[str], task: Language) -> list[str]:
+    def answers(self, texts: Sequence[str], task: GenerativeTask) -> list[str]:
         """The likeliest answer to each conversation; to one that has an answer, in its place.
 
         Where the task has a schema, an answer fits it, token by token. Where it summarises long documents in chunks,
         so are those that do not fit. Raises RowError for one without room.
         """
         if task.long == "chunks":
-            assert isinstance(self.inputs, Conversations), "refused before"
+            chunks = self.inputs.chunks
+            assert chunks is not None, "refused before"
             documents = [document(text, task.instruction) for text in texts]
-            return summarise_long(documents, lambda some: self._of(some, task), self.inputs.ends, self.inputs.room)
+            return summarise_long(documents, lambda some: self._of(some, task), chunks.ends, chunks.room)
         return self._written(texts, task)
 
-    def _of(self, documents: Sequence[str], task: Language) -> list[str]:
+    def _of(self, documents: Sequence[str], task: GenerativeTask) -> list[str]:
         return self._written([write_prompt(task.instruction, text) for text in documents], task)
 
-    def _written(self, texts: Sequence[str], task: Language) -> list[str]:
+    def _written(self, texts: Sequence[str], task: GenerativeTask) -> list[str]:
         tokenizer = self.inputs.tokenizer
         allowed: Callable[[], TokenConstraint] | None = None
         if task.json_schema is not None:
@@ -64,14 +63,14 @@ class Writer:
             stop=self.stop,
             most=task.most_tokens,
             allowed=allowed,
-            opening=self._opening,
-            never=self._never,
+            opening=self.inputs.opening,
+            never=self.inputs.never,
         )
         return [self.words(tokenizer.decode(tokens, skip_special_tokens=True)) for tokens in found]
 
     def words(self, said: str) -> str:
         """An answer without the space around it, and without the thought that some templates begin one with."""
-        return said.strip() if isinstance(self.inputs, Seq2Seq) else self.inputs.template.words(said)
+        return self.inputs.answer(said)
 
     def prompts(self, texts: Sequence[str]) -> list[Array]:
         """The tokens that the answer to each conversation is written after. Raises RowError for one without room."""
@@ -85,11 +84,11 @@ class Writer:
 
     def endless(self, prompts: Sequence[Array], most: int) -> None:
         """Write so many tokens after each of these, whatever they say: to see how long it takes."""
-        generate(self.model.body, self.head, prompts, stop=set(), most=most, opening=self._opening)
+        generate(self.model.body, self.head, prompts, stop=set(), most=most, opening=self.inputs.opening)
 
     def kept_bytes(self, prompt: Array) -> float:
         """Bytes that stay of each token of a prompt like this one until its answer is written."""
-        return cache_bytes(self.model.body, prompt, self._opening)
+        return cache_bytes(self.model.body, prompt, self.inputs.opening)
 
     def tokens_of(self, answer: str) -> int:
         """How many it takes to write, with the one that ends it."""
@@ -107,22 +106,21 @@ class Writer:
             temperature=temperature,
             top_p=top_p,
             seed=seed,
-            opening=self._opening,
-            never=self._never,
+            opening=self.inputs.opening,
+            never=self.inputs.never,
         )
         return decode_stream(self.inputs.tokenizer, tokens)
 
     @property
     def stop(self) -> set[int]:
-        return stops(self.model, {self.inputs.ends} if isinstance(self.inputs, Seq2Seq) else self.inputs.final)
+        return stops(self.model, self.inputs.stop)
 
-    @property
-    def _opening(self) -> tuple[int, ...]:
-        return self.inputs.opening if isinstance(self.inputs, Seq2Seq) else ()
 
-    @property
-    def _never(self) -> tuple[int, ...]:
-        return self.inputs.answers.never if isinstance(self.inputs, Seq2Seq) else ()
+def require_language_head(model: Model) -> LanguageHead:
+    """The head that the tokens of a text are chosen by; to ask for it of a model that writes none is our mistake."""
+    head = model.language_head
+    assert head is not None, "a model with pooled features writes no text"
+    return head
 
 
 def stops(model: Model, own: Iterable[int | None]) -> set[int]:

@@ -1,4 +1,4 @@
-"""Constrain: how is an answer kept to a JSON schema while it is generated?"""
+"""Constrained: how does an answer follow a JSON schema while it is generated?"""
 
 import itertools
 from collections import Counter

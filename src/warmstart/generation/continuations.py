@@ -1,6 +1,6 @@
-"""Continuing: what does a language model say after the beginning of a text, or in the place of words left out?
+"""Continuations: how does a language model continue a text, or fill in masked words?
 
-So that people see what they have trained, beside its bits per byte. A few texts, a few tokens of each.
+So that people see what they have trained, next to its bits per byte. A few texts, a few tokens of each.
 """
 
 import json
@@ -10,12 +10,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from warmstart.data.encoding.language import Documents, Masked
+from warmstart.data.encoding.inputs import ContinuationInputs
 from warmstart.data.encoding.special_tokens import as_plain_text
-from warmstart.generation.answers import stops
+from warmstart.generation.answers import require_language_head, stops
 from warmstart.generation.generate import decode_stream, generate
 from warmstart.generation.generate import stream_tokens as generated
-from warmstart.models.lm_head import LanguageHead
 from warmstart.models.model import Model
 from warmstart.types import Array
 
@@ -25,18 +24,18 @@ GAP_WORDS = 5  # left out of a text
 SEEN = 400  # characters of a text in which words are left out
 
 
-def sample_continuations(model: Model, inputs: Documents | Masked, texts: Sequence[str]) -> dict[str, list[Any]]:
+def sample_continuations(model: Model, inputs: ContinuationInputs, texts: Sequence[str]) -> dict[str, list[Any]]:
     """Columns with a value for each text, None where it is too short.
 
     'read': characters of the beginning; 'written': the likeliest words after it; or, of a model that reads from both
     sides, as JSON: where each word was left out (first character and last), and the likeliest in its place.
     """
-    if isinstance(inputs, Masked):
-        return {"written": [_filled(model, inputs, text) for text in texts]}
-    return _continued(model, inputs, texts)
+    if inputs.causal:
+        return _continued(model, inputs, texts)
+    return {"written": [_filled(model, inputs, text) for text in texts]}
 
 
-def _continued(model: Model, inputs: Documents, texts: Sequence[str]) -> dict[str, list[Any]]:
+def _continued(model: Model, inputs: ContinuationInputs, texts: Sequence[str]) -> dict[str, list[Any]]:
     tokenizer, backend = inputs.tokenizer, as_plain_text(inputs.tokenizer)
     begin = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
     first = [] if begin is None else [begin]
@@ -51,7 +50,8 @@ def _continued(model: Model, inputs: Documents, texts: Sequence[str]) -> dict[st
     written: list[str | None] = [None] * len(texts)
     if prompts:
         given = [np.array(prompt) for prompt in prompts.values()]
-        answers = generate(model.body, _head(model), given, stop=stops(model, [tokenizer.eos_token_id]), most=SAID)
+        head, stop = require_language_head(model), stops(model, [tokenizer.eos_token_id])
+        answers = generate(model.body, head, given, stop=stop, most=SAID)
         for i, answer in zip(prompts, answers, strict=True):
             # as it is spelled after the beginning: a space at the start of a text may be dropped
             said = tokenizer.decode([*prompts[i], *answer], skip_special_tokens=True)
@@ -60,7 +60,7 @@ def _continued(model: Model, inputs: Documents, texts: Sequence[str]) -> dict[st
 
 
 def stream_continuation(
-    model: Model, inputs: Documents, text: str, most: int, temperature: float, top_p: float, seed: int
+    model: Model, inputs: ContinuationInputs, text: str, most: int, temperature: float, top_p: float, seed: int
 ) -> Iterator[str]:
     """Pieces of what comes after a text, as they are written; of a long one the end is read."""
     tokenizer = inputs.tokenizer
@@ -70,7 +70,7 @@ def stream_continuation(
     stop = stops(model, [tokenizer.eos_token_id])
     tokens = generated(
         model.body,
-        _head(model),
+        require_language_head(model),
         np.array(prompt),
         stop=stop,
         most=most,
@@ -81,7 +81,7 @@ def stream_continuation(
     yield from decode_stream(tokenizer, tokens, prompt)
 
 
-def _filled(model: Model, inputs: Masked, text: str) -> str | None:
+def _filled(model: Model, inputs: ContinuationInputs, text: str) -> str | None:
     backend = as_plain_text(inputs.tokenizer)
     backend.enable_truncation(inputs.max_length)
     found = backend.encode(text)
@@ -93,7 +93,9 @@ def _filled(model: Model, inputs: Masked, text: str) -> str | None:
     device = next(model.parameters()).device
     with torch.inference_mode():
         hidden = model.features({"input_ids": torch.from_numpy(tokens)[None].to(device)})[0]
-        likeliest = _head(model).logits(hidden[torch.from_numpy(places).to(device)]).argmax(dim=1).tolist()
+        likeliest = (
+            require_language_head(model).logits(hidden[torch.from_numpy(places).to(device)]).argmax(dim=1).tolist()
+        )
     words = [inputs.tokenizer.decode([token]).strip() for token in likeliest]
     return json.dumps([[*found.offsets[at], word] for at, word in zip(places, words, strict=True)], ensure_ascii=False)
 
@@ -108,8 +110,3 @@ def _whole_words(text: str, offsets: Sequence[tuple[int, int]]) -> Array:
             found.append(at)
     count = min(GAP_WORDS, (len(found) + 1) // 2)
     return np.array([found[(2 * i + 1) * len(found) // (2 * count)] for i in range(count)], dtype=np.int64)
-
-
-def _head(model: Model) -> LanguageHead:
-    assert isinstance(model.head, LanguageHead)
-    return model.head

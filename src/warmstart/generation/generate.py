@@ -1,6 +1,6 @@
-"""Generate: how does a decoder go on from a prompt, token by token, alone or beside an encoder that has read it?
+"""Generate: how does a decoder continue a prompt token by token, alone or with an encoder that has read it?
 
-Many answers are written at a time. A text that has ended leaves the batch; none grows beyond what the body can read.
+Answers are generated in batches. A finished text leaves the batch; none grows beyond what the model can read.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -11,16 +11,11 @@ from torch import Tensor, nn
 
 from warmstart.errors import InputError
 from warmstart.generation.kv_cache import TOKENS_AT_ONCE, KVCache, kv_cache
+from warmstart.models.lm_head import LogitsHead
 from warmstart.models.pretrained.locate import positions
 from warmstart.types import Array
 
 TEXTS_AT_ONCE = 64
-
-
-class LogitsHead(Protocol):
-    """What turns hidden states [n, d] into logits [n, vocabulary]."""
-
-    def logits(self, hidden: Tensor) -> Tensor: ...
 
 
 class TokenConstraint(Protocol):

@@ -1,7 +1,7 @@
-"""Reader: what has a body read so far of some texts, and of the answers to them?
+"""KV cache: what has a model read so far of some texts, and of the answers to them?
 
-Prompts of about the same length are read together, padded on the left, for an encoder on the right. What was read is
-kept (keys and values); a body with recurrent layers reads it again.
+Prompts of similar length are read together, padded on the left, for an encoder on the right. Keys and values are kept;
+a model with recurrent layers reads everything again.
 """
 
 from collections.abc import Sequence

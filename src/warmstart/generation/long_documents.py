@@ -1,4 +1,4 @@
-"""Chunks: how is a document summarised that is longer than a model reads? Its parts are, and then their summaries."""
+"""Long documents: how is a document summarized that is longer than a model can read? In chunks."""
 
 import itertools
 from collections.abc import Callable, Sequence

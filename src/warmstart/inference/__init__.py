@@ -1,1 +1,1 @@
-"""A saved model in use."""
+"""How is a saved model used?"""

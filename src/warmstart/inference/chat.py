@@ -1,19 +1,18 @@
-"""Chat: a conversation with a trained model in a terminal, or what it makes of texts, each by itself."""
+"""Chat: how does a person talk to a trained model in a terminal, or have it process texts one by one?"""
 
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Protocol, TextIO
 
-from warmstart.data.encoding.language import Documents
+from warmstart.data.encoding.inputs import ContinuationInputs
 from warmstart.data.schema.conversations import Turn, read_turns, write_prompt
 from warmstart.errors import UsageError, printable
 from warmstart.generation.answers import Writer
 from warmstart.generation.continuations import stream_continuation
-from warmstart.inference.model_store import Network
 from warmstart.inference.predict import TrainedModel, text_writer
 from warmstart.models.model import Model
-from warmstart.tasks.language import Language
+from warmstart.tasks.task import GenerativeTask
 
 MAX_ANSWER_TOKENS = 512  # tokens of an answer
 EMPTY = "(an empty answer: neither it nor what you said is remembered)"
@@ -74,7 +73,7 @@ class Continuation:
     """A language model that goes on with texts, each by itself."""
 
     model: Model
-    inputs: Documents
+    inputs: ContinuationInputs
     drawing: Drawing = Drawing()
 
     how = GOES_ON
@@ -93,7 +92,7 @@ class Requests:
     """A model that summarises, translates or describes texts, each by itself, as in training."""
 
     writer: Writer
-    task: Language
+    task: GenerativeTask
     drawing: Drawing = Drawing()
 
     how = ASKED
@@ -121,28 +120,30 @@ def chat_with(
     seed: int = 0,
 ) -> Chat | Requests | Continuation:
     """A conversation, or texts that are answered or gone on with. Raises UsageError for a model that does neither."""
-    stored, network = trained.stored, trained.stored.predictor
+    stored, network = trained.stored, trained.stored.network
     drawing = Drawing(temperature, top_p, seed, most)
-    if isinstance(network, Network) and isinstance(network.inputs, Documents):
+    texts = None if network is None else network.inputs.continuation
+    if network is not None and texts is not None and texts.causal:
         if system:
             raise UsageError(
                 f"the model in {trained.folder} goes on with texts: there is nothing to tell it before.",
                 "leave out --system, or chat with a run of --task chat",
             )
-        return Continuation(network.model, network.inputs, drawing)
-    if not isinstance(stored.task, Language) or not stored.task.writes:
+        return Continuation(network.model, texts, drawing)
+    task = stored.task.generative
+    if task is None:
         raise UsageError(
             f"the model in {trained.folder} was trained for {stored.task.name}: it answers nobody.",
             "chat with a run of --task chat, or use `warmstart predict`",
         )
-    if stored.task.name in DOES:
+    if task.name in DOES:
         if system:
             raise UsageError(
-                f"the model in {trained.folder} was trained to {DOES[stored.task.name]} texts: there is nothing to "
+                f"the model in {trained.folder} was trained to {DOES[task.name]} texts: there is nothing to "
                 "tell it before.",
                 "leave out --system, or chat with a run of --task chat",
             )
-        return Requests(text_writer(stored), stored.task, drawing)
+        return Requests(text_writer(stored), task, drawing)
     turns = [Turn("system", system)] if system else []
     return Chat(text_writer(stored), drawing, turns)
 

@@ -20,13 +20,14 @@ from pydantic import ConfigDict, TypeAdapter
 from torch import nn
 from typing_extensions import TypedDict
 
-from warmstart.baselines.linear import load_baseline
+from warmstart.baselines.linear import TRAIN_AGAIN, load_baseline
 from warmstart.data.encoding.examples import Examples
 from warmstart.data.encoding.inputs import Answers, HashedWords, Inputs, Tokens
 from warmstart.data.encoding.language import Conversations, Documents, Masked
 from warmstart.data.encoding.seq2seq import Seq2Seq
 from warmstart.data.schema.schema import Schema
 from warmstart.errors import InputError, MissingError, TrainingError, UsageError, join_phrases, shorten
+from warmstart.generation.answers import Writer
 from warmstart.models.causal_lm import causal_lm
 from warmstart.models.dnn import Size
 from warmstart.models.evaluate import outputs
@@ -35,7 +36,7 @@ from warmstart.models.model import UNPOOLED, Model, body_width
 from warmstart.models.pretrained.base import Base, find_base, generation, language_output
 from warmstart.regimes.lora import linear_names, load_adapter, merge_adapters, save_adapter
 from warmstart.regimes.quantization import quantize
-from warmstart.regimes.starts import Architecture, HashedNetwork, Pretrained, Scratch, Start, from_file
+from warmstart.regimes.starts import HashedNetwork, Pretrained, Start, from_file
 from warmstart.runtime.files import (
     damaged,
     digest,
@@ -54,9 +55,8 @@ from warmstart.tasks.tasks import task_from_json
 from warmstart.types import Array
 
 MODEL_FORMAT = 1
-TRAIN_AGAIN = "take a copy that is whole, or train again"
 SAME_SHARE = 0.02  # of the largest output: a GPU and a CPU, or bf16 and fp32, differ by less
-READ = (".json", ".jinja", ".safetensors", ".txt", ".model")  # endings of files that a library may read
+READ_ENDINGS = (".json", ".jinja", ".safetensors", ".txt", ".model")  # endings of files that a library may read
 
 
 class ModelFacts(TypedDict, total=False):
@@ -90,6 +90,12 @@ class Network:
     model: Model
     inputs: Inputs
 
+    @property
+    def writer(self) -> Writer | None:
+        """The same writing answers; None where nothing is written."""
+        prompts = self.inputs.prompts
+        return None if prompts is None else Writer(self.model, prompts)
+
     def outputs(self, texts: Sequence[str]) -> Array:
         import numpy as np
 
@@ -103,6 +109,7 @@ class StoredModel:
     """A model as it was saved, with all that predicting takes."""
 
     predictor: Predictor
+    network: Network | None  # the predictor itself; None for a baseline
     task: Task
     schema: Schema
     calibration: dict[str, float]
@@ -118,51 +125,46 @@ def save_network(folder: Path, model: Model, start: Start, task: Task) -> dict[s
         "inputs": inputs.to_json(),
         "width": body_width(model.body),
     }
-    if isinstance(model.head, LanguageHead):
-        assert isinstance(inputs, Conversations | Documents | Masked | Seq2Seq)
-        return facts | {"body": _save_language_model(folder, model, start, inputs)}
+    head, base = model.language_head, start.base
+    if head is not None:
+        return facts | {"body": _save_language_model(folder, model, head, base, inputs)}
     _save_head(folder, model.head)
-    if isinstance(start, Scratch) and hasattr(model.body, "peft_config"):
+    if base is None and hasattr(model.body, "peft_config"):
         model.body = merge_adapters(model.body)  # adapters for random weights would fit no base that anybody has
-    if isinstance(start, Pretrained) and hasattr(model.body, "peft_config"):
-        save_adapter(model.body, _base_name(folder, start.base), folder / "adapter")
-        assert isinstance(start.inputs, Tokens)
+    if base is not None and hasattr(model.body, "peft_config"):
+        save_adapter(model.body, _base_name(folder, base), folder / "adapter")
         start.inputs.save(folder / "adapter")
-        return facts | {"body": _adapter(folder, model.body, start.base)}
-    if isinstance(start, Pretrained) or (isinstance(start, Scratch) and isinstance(start.build, Architecture)):
+        return facts | {"body": _adapter(folder, model.body, base)}
+    if start.hugging_face:
         model.body.save_pretrained(folder / "body")  # type: ignore[operator]
-        assert isinstance(start.inputs, Tokens)
         start.inputs.save(folder / "body")
         return facts | {"body": {"kind": "transformers"}}
-    assert isinstance(start, Scratch)
     write_tensors(folder / "body.safetensors", {k: v.contiguous() for k, v in model.body.state_dict().items()})
-    if isinstance(start.build, HashedNetwork):
-        return facts | {"body": {"kind": "hashed network", "size": asdict(start.build.size)}}
-    if isinstance(start.inputs, Tokens):
-        start.inputs.save(folder / "tokenizer")
+    if start.size is not None:
+        return facts | {"body": {"kind": "hashed network", "size": asdict(start.size)}}
+    start.inputs.save(folder / "tokenizer")
     function = getattr(start.build, "func", start.build)  # a partial has no name of its own
     return facts | {"body": {"kind": "code", "name": getattr(function, "__name__", start.name)}}
 
 
 def _save_language_model(
-    folder: Path, model: Model, start: Start, inputs: Conversations | Documents | Masked | Seq2Seq
+    folder: Path, model: Model, head: LanguageHead, base: Base | None, inputs: Inputs
 ) -> dict[str, Any]:
     """Body and output layer as one model of the family's own class; adapters as PEFT has them for that class."""
-    assert isinstance(model.head, LanguageHead)
     adapted = hasattr(model.body, "peft_config")
-    if adapted and isinstance(start, Pretrained) and not start.base.joined:  # which nobody else has
-        save_adapter(model.body, _base_name(folder, start.base), folder / "adapter", language=True)
+    if adapted and base is not None and not base.joined:  # which nobody else has
+        save_adapter(model.body, _base_name(folder, base), folder / "adapter", language=True)
         inputs.save(folder / "adapter")
-        if model.head.fresh:
-            _save_head(folder, model.head)
-        return _adapter(folder, model.body, start.base)
+        if head.fresh:
+            _save_head(folder, head)
+        return _adapter(folder, model.body, base)
     body = merge_adapters(model.body) if adapted else model.body
-    full = causal_lm(body, model.head.output())
-    ends = generation(start.base) if isinstance(start, Pretrained) else None
+    full = causal_lm(body, head.output())
+    ends = None if base is None else generation(base)
     if ends is not None:
         full.generation_config = ends
-    if isinstance(inputs, Conversations):
-        full.generation_config.eos_token_id = sorted(inputs.final)
+    if inputs.prompts is not None and not full.config.is_encoder_decoder:  # whose own end is the one it learned
+        full.generation_config.eos_token_id = sorted(inputs.prompts.stop)
     full.save_pretrained(folder / "body")
     inputs.save(folder / "body")
     return {"kind": "transformers"}
@@ -174,7 +176,7 @@ def _save_head(folder: Path, head: nn.Module) -> None:
 
 def save_model(folder: Path, facts: dict[str, Any], task: Task, schema: Schema, calibration: dict[str, float]) -> None:
     """Write `model.json`, last: a folder that has it is complete. It holds the SHA-256 of each of the model's files."""
-    kept = {"format": MODEL_FORMAT, "task": task.to_json(), "schema": asdict(schema), "calibration": calibration}
+    kept = {"format": MODEL_FORMAT, "task": task.to_json(), "schema": schema.to_json(), "calibration": calibration}
     write_json(
         folder / "model.json",
         kept | facts | {"files": {name: known for name, known in digests(folder).items() if name != "model.json"}},
@@ -201,15 +203,11 @@ def load_model(folder: Path, *, code: str | None = None, build: Callable[[], nn.
     facts = read_json(path, ModelFacts, TRAIN_AGAIN)
     _check_files(folder, facts.get("files"))
     with reading_ours(path, TRAIN_AGAIN):
-        columns: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in facts["schema"].items()}
-        schema, task = TypeAdapter(Schema).validate_python(columns), task_from_json(facts["task"])
-    predictor: Predictor
-    if "baseline" in facts:
-        predictor = load_baseline(folder / "baseline")
-    else:
-        with reading_ours(path, TRAIN_AGAIN):
-            predictor = _network(folder, facts, code, build)
-    return StoredModel(predictor, task, schema, facts["calibration"], facts["regime"])
+        schema = TypeAdapter(Schema).validate_python(asdict(Schema.from_json(facts["schema"])))
+        task = task_from_json(facts["task"])
+        network = None if "baseline" in facts else _network(folder, facts, code, build)
+    predictor = network or load_baseline(folder / "baseline")
+    return StoredModel(predictor, network, task, schema, facts["calibration"], facts["regime"])
 
 
 def check_saved(folder: Path, trained: Predictor, texts: Sequence[str], start: Start | None = None) -> None:
@@ -219,7 +217,7 @@ def check_saved(folder: Path, trained: Predictor, texts: Sequence[str], start: S
     """
     import numpy as np
 
-    build = start.build if isinstance(start, Scratch) else None
+    build = None if start is None else start.build
     with torch.random.fork_rng():
         found = load_model(folder, build=build).predictor.outputs(texts)
     expected = trained.outputs(texts)
@@ -248,14 +246,14 @@ def _check_files(folder: Path, known: dict[str, str] | None) -> None:
             raise InputError(f"{path} is not the file that was saved: its SHA-256 differs.", TRAIN_AGAIN)
     for part in ("body", "adapter", "tokenizer", "baseline"):
         for path in (folder / part).rglob("*"):
-            if path.suffix in READ and path.relative_to(folder).as_posix() not in known:
+            if path.suffix in READ_ENDINGS and path.relative_to(folder).as_posix() not in known:
                 raise InputError(f"{path} is no file of the model that was saved.", "remove it")
 
 
 def _network(folder: Path, facts: ModelFacts, code: str | None, build: Callable[[], nn.Module] | None) -> Network:
     body, inputs = _body(folder, facts, code, build)
-    if facts["pooling"] == UNPOOLED:
-        return _writer(folder, facts, body, inputs)
+    if facts["pooling"] == UNPOOLED and inputs.tokens is not None:
+        return _writer(folder, facts, body, inputs.tokens)
     weights = read_tensors(folder / "head.safetensors", TRAIN_AGAIN)
     with reading_ours(folder / "head.safetensors", TRAIN_AGAIN):
         head = _head(weights)
@@ -278,12 +276,11 @@ LANGUAGE_INPUTS: dict[str, type[Conversations] | type[Documents] | type[Masked]]
 }
 
 
-def _writer(folder: Path, facts: ModelFacts, body: nn.Module, tokens: Inputs) -> Network:
+def _writer(folder: Path, facts: ModelFacts, body: nn.Module, tokens: Tokens) -> Network:
     """A body with the output layer that lies beside its weights, or that of the base that its adapters are for.
 
     Where that base has none, it is the one that learned with the adapters.
     """
-    assert isinstance(tokens, Tokens)
     known = dict(facts["inputs"])
     kind, length = known.pop("kind"), known.pop("max_length")
     said = facts["body"]

@@ -1,6 +1,7 @@
-"""Predict: new rows through a trained model, in the target's own units."""
+"""Predict: what does a trained model say about new rows, in the target's own units?"""
 
 import math
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,16 +11,14 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from warmstart.data.encoding.language import Conversations
-from warmstart.data.encoding.seq2seq import Seq2Seq
 from warmstart.data.rows.examples import write_texts
+from warmstart.data.rows.values import ReadColumns, read_columns
 from warmstart.data.schema.conversations import write_prompt
 from warmstart.data.schema.schema import TEXT_OUT
 from warmstart.data.tables.read import InMemory, Table, is_in_memory, table_of
 from warmstart.errors import InputError, RowError, count_phrase, did_you_mean, join_phrases
 from warmstart.generation.answers import Writer
-from warmstart.inference.model_store import Network, StoredModel, load_model
-from warmstart.tasks.language import Language
+from warmstart.inference.model_store import StoredModel, load_model
 from warmstart.types import Array
 
 CHUNK = 2_000  # rows encoded and predicted at a time
@@ -37,7 +36,7 @@ class TrainedModel:
     def regime(self) -> str:
         return self.stored.regime
 
-    def predict(self, data: Sequence[str] | Sequence[Mapping[str, Any]] | InMemory | Table) -> list[dict[str, Any]]:
+    def predict(self, data: Sequence[str] | Sequence[Mapping[str, Any]] | InMemory) -> list[dict[str, Any]]:
         """One dict for each row: 'prediction' in the target's units; 'low' and 'high' of it, or its 'probability'.
 
         `data`: texts as they are, mappings with the columns the model was trained on, a DataFrame or a table of them.
@@ -48,20 +47,21 @@ class TrainedModel:
     def stream(self, texts: Sequence[str]) -> Iterator[dict[str, Any]]:
         """The same, as it comes."""
         stored = self.stored
-        if isinstance(stored.task, Language) and stored.task.writes:
+        task = stored.task.generative
+        if task is not None:
             writer = text_writer(stored)
             few = FEW_ON_CPU if next(writer.model.parameters()).device.type == "cpu" else FEW
             for start in range(0, len(texts), few):
                 asked = list(texts[start : start + few])
                 there = [i for i, text in enumerate(asked) if text]
                 with _named(start, there):
-                    answers = iter(writer.answers([asked[i] for i in there], stored.task))
+                    answers = iter(writer.answers([asked[i] for i in there], task))
                 yield from ({"prediction": next(answers) if text else ""} for text in asked)
             return
         for start in range(0, len(texts), CHUNK):
             some = list(texts[start : start + CHUNK])
             # a language model says nothing of a text with nothing in it
-            there = [i for i, text in enumerate(some) if text.strip() or not isinstance(stored.task, Language)]
+            there = [i for i, text in enumerate(some) if text.strip() or not stored.task.learns_language]
             with _named(start, there):
                 found = self._predicted([some[i] for i in there]) if there else []
             self._check_finite(found, [start + i + 1 for i in there])
@@ -93,8 +93,11 @@ class TrainedModel:
         parts = [list(texts[start : start + CHUNK]) for start in range(0, len(texts), CHUNK)]
         return np.concatenate([self.stored.predictor.outputs(part) for part in parts])
 
-    def texts_of(self, table: Table) -> Sequence[str]:
-        """The inputs of a table's rows, written as they were for training; the target need not be there."""
+    def read_columns(self, table: Table) -> ReadColumns:
+        """The typed values of a table's columns, read as they were for training; the target need not be there.
+
+        Raises InputError where a column is missing.
+        """
         schema, known = self.stored.schema, table.columns.column_names
         missing = [column for column in schema.text if column not in known]
         if missing:
@@ -102,11 +105,19 @@ class TrainedModel:
                 f"{join_phrases(table.files, 3)}: the model reads column {missing[0]!r}, which is not there.",
                 did_you_mean(missing[0], known),
             )
-        return write_texts(table, schema)
+        return read_columns(table, schema)
 
-    def _texts(self, data: Sequence[str] | Sequence[Mapping[str, Any]] | InMemory | Table) -> Sequence[str]:
-        if isinstance(data, Table):
-            return self.texts_of(data)
+    def texts_of(self, table: Table) -> Sequence[str]:
+        """The inputs of a table's rows, written as they were for training; the target need not be there.
+
+        Warns of cells that cannot be read as their columns are, and which count as missing.
+        """
+        columns = self.read_columns(table)
+        for unread in columns.unread:
+            warnings.warn(f"{unread.problem(table)}.", stacklevel=3)
+        return write_texts(table, self.stored.schema, columns)
+
+    def _texts(self, data: Sequence[str] | Sequence[Mapping[str, Any]] | InMemory) -> Sequence[str]:
         if is_in_memory(data):
             return self.texts_of(table_of(data))
         if isinstance(data, str):
@@ -136,9 +147,9 @@ def _named(start: int, places: Sequence[int]) -> Iterator[None]:
 
 def text_writer(stored: StoredModel) -> Writer:
     """Who answers. The model must be one of a task that writes."""
-    network = stored.predictor
-    assert isinstance(network, Network) and isinstance(network.inputs, Conversations | Seq2Seq)
-    return Writer(network.model, network.inputs)
+    writer = None if stored.network is None else stored.network.writer
+    assert writer is not None
+    return writer
 
 
 def _columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:

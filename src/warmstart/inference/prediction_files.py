@@ -1,4 +1,4 @@
-"""Write: predictions as a file that other programs read."""
+"""Prediction files: how are predictions written so that other programs can read them?"""
 
 import csv
 import json

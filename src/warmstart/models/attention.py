@@ -1,11 +1,11 @@
-"""Attention: rows that share a line see nothing of each other.
+"""Attention: how do rows that share a line attend only to themselves?
 
-In place of a mask `data.lines.Layout` says where each row begins. Attention then goes row by row: in one kernel that is
-made for this on a GPU, elsewhere in one call for each row. No mask of tokens x tokens is made or read, and nothing is
-computed that it would hide.
+Instead of a mask, `packing.PackingLayout` says where each row begins. Attention then runs row by row: on a GPU in one
+kernel made for this, elsewhere in one call per row. No mask of tokens x tokens is made or read, and nothing is computed
+that it would hide.
 
-Where a part of what a token attends to is dropped, a CPU goes through a few rows at a time: torch has no kernel for
-that there, makes several tensors of rows x heads x tokens x tokens, and takes three times as long at 256 tokens.
+With attention dropout, a CPU computes a few rows at a time: torch has no kernel for this there, makes several tensors
+of rows x heads x tokens x tokens, and takes three times as long at 256 tokens.
 """
 
 from typing import Any

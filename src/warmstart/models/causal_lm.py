@@ -1,4 +1,4 @@
-"""Whole: a body and the layer that gives its logits, as one model of the family's own class, and apart again."""
+"""Causal LM: how are a body and its output layer joined to the model class of their family, and split again?"""
 
 import copy
 from collections import OrderedDict

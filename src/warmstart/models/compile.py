@@ -1,7 +1,7 @@
-"""Compiled: the repeated blocks of a body as one compiled piece each.
+"""Compile: how are the repeated blocks of a model compiled, one piece each?
 
-They are the same code, compiled once for all of them and for any length of line. Weights, names and state dicts stay
-as they are. What lies below the lowest weight that learns is left alone: it may only be answering with what was stored.
+They share the same code, which is compiled once for all blocks and all line lengths. Weights, names and state dicts do
+not change. Blocks below the lowest trained weight are left alone: they may only return cached activations.
 """
 
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""DNN: the residual network on hashed words, trained from random weights."""
+"""DNN: which residual network learns from hashed words, from random weights?"""
 
 from dataclasses import dataclass
 

@@ -1,8 +1,8 @@
-"""Dropout: the same as torch's, without waiting for its random numbers.
+"""Dropout: how is dropout computed on a CPU without waiting for torch's random numbers?
 
-Torch (2.13) draws a number for each element, one after the other: 10 ns each on an AMD processor, 7 on an Intel one, a
-quarter of a second for what one layer of MiniLM attends to in 32 rows of 256 tokens. Here 16 random bits decide, 0.9 ns
-an element. The share that is dropped is met to 1/65,536, and what is left is scaled by the share that is truly kept.
+Torch (2.13) makes one random number per element, one after the other: 10 ns each on an AMD processor, 7 on an Intel, a
+quarter of a second for the attention of one layer of MiniLM over 32 rows of 256 tokens. Here 16 random bits decide, 0.9
+ns per element. The dropout rate is exact to 1/65,536, and the rest is scaled by the share that is really kept.
 """
 
 import math

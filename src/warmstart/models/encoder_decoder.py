@@ -1,4 +1,4 @@
-"""Pair: an encoder and a decoder of other families as one body, as `EncoderDecoderModel` joins them."""
+"""Encoder-decoder: how do an encoder and a decoder of other families become one `EncoderDecoderModel`?"""
 
 import copy
 from typing import Any
@@ -66,6 +66,11 @@ class EncoderDecoder(nn.Module):
             encoder_attention_mask=attention_mask,
             use_cache=False,
         )
+
+
+def is_joined(body: nn.Module) -> bool:
+    """Whether a body is two models joined here, not an encoder-decoder of one architecture such as T5."""
+    return isinstance(body, EncoderDecoder)
 
 
 def encoder_decoder_config(encoder: Any, special: dict[str, int | None]) -> Any:

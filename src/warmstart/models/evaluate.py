@@ -1,4 +1,4 @@
-"""Evaluate: model outputs for rows, in batches."""
+"""Evaluate: what does a model output for many rows, batch by batch?"""
 
 import numpy as np
 import torch

@@ -1,7 +1,7 @@
-"""Shards: how do several processes hold one model between them while it trains?
+"""FSDP: how do several processes share the memory of one model during training?
 
-FSDP2: each process keeps a part of every weight, of its gradient and of what the optimizer remembers. A repeated block
-is put together when it is computed, and let go afterwards. Weights stay in fp32, whatever the precision of computing.
+With FSDP2, each process keeps a shard of every weight, its gradient and its optimizer state. A repeated block is
+gathered when it is computed, and released afterwards. Weights stay in fp32, whatever the precision of the computation.
 """
 
 import copy

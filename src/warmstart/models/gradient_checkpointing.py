@@ -1,7 +1,7 @@
-"""Recomputed: between forward and backward pass only what enters each repeated block is kept (gradient checkpointing).
+"""Gradient checkpointing: how are activations recomputed in the backward pass to save memory?
 
-What a block computes inside is computed again when its gradients are, with the same random numbers: the same result
-for a third more arithmetic. Weights, names and state dicts stay as they are.
+Only the input of each repeated block is kept. The block is computed again for its gradients, with the same random
+numbers: the same result for a third more arithmetic. Weights, names and state dicts do not change.
 """
 
 from collections.abc import Callable, Iterator

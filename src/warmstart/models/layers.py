@@ -1,4 +1,4 @@
-"""Layers: a model from its input to its head, in order."""
+"""Layers: which layers does a model have, in order from its input to its head?"""
 
 from dataclasses import dataclass, replace
 

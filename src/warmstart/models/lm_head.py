@@ -1,8 +1,8 @@
-"""Language: the head that says how likely each token was, without ever holding all logits.
+"""LM head: how likely was each token, without ever holding all logits?
 
-Logits are computed for labelled positions only, some at a time. So are their gradients, in the same pass: of a sum of
-losses every token has the same share, known up to one factor before the backward pass. That saves the usual second
-computing of the logits, a quarter of the head's work, a third where its weight is frozen.
+Logits are computed for labeled positions only, some at a time. So are their gradients, in the same pass: in a sum of
+losses every token has the same weight, known up to one factor before the backward pass. That avoids computing the
+logits twice, a quarter of the head's work, a third if its weight is frozen.
 """
 
 from typing import Any, Protocol

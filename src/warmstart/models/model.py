@@ -1,4 +1,4 @@
-"""Model: a body that reads and a head that answers."""
+"""Model: how do a body that reads and a head that answers work as one module?"""
 
 from typing import Any
 
@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from warmstart.data.encoding.language import LANGUAGE_KEYS
+from warmstart.models.lm_head import LanguageHead
 
 POOLINGS = ("mean", "cls", "last")
 UNPOOLED = "none"  # for language models: the head reads every hidden state, and what is to be said there
@@ -23,6 +24,11 @@ class Model(nn.Module):
         self.body = body
         self.head = head
         self.pooling = pooling
+
+    @property
+    def language_head(self) -> LanguageHead | None:
+        """The head if it scores the vocabulary at every token; None if it answers from pooled features."""
+        return self.head if isinstance(self.head, LanguageHead) else None
 
     def features(self, inputs: dict[str, Tensor]) -> Tensor:
         """What the head reads, [n, d]; [lines, t, d] without pooling."""

@@ -1,8 +1,8 @@
-"""Cut: how to run a body from what its lower blocks gave before, without running these blocks.
+"""Partial forward: how does a model run from stored activations, without its lower blocks?
 
-Nothing is moved or renamed: every block stays where it is, with its weights, and those below the cut only answer with
-what was stored. So rates, state dicts and saving need not know. The embeddings are still looked up, at little cost,
-since models derive masks and positions beside them.
+Nothing is moved or renamed: every block stays in place with its weights, and the lower ones only return what was
+stored. So learning rates, state dicts and saving need not know. The embeddings are still computed, at little cost,
+since models derive masks and positions next to them.
 """
 
 import hashlib

@@ -1,4 +1,4 @@
-"""Cuts: what is left out, equally for all, so that a comparison fits its budget?"""
+"""Fit budget: what is cut, equally for all regimes, so that a comparison fits its budget?"""
 
 import math
 from collections.abc import Iterator
@@ -10,6 +10,7 @@ from typing import Any, get_type_hints
 from pydantic import TypeAdapter
 
 from warmstart.errors import InputError
+from warmstart.planning.estimates import seconds_of_run, seconds_of_scoring, total_seconds
 from warmstart.planning.memory_probe import PeakMemory
 from warmstart.planning.run_plan import MIN_TRAIN_ROWS, RunPlan, shorter_limits, token_limit
 from warmstart.results.constraints import Excluded
@@ -25,13 +26,13 @@ def fit_to_budget(plan: RunPlan) -> RunPlan:
     """Cut trials, then seeds, then rows and what is read of texts, equally for all, until it is predicted to fit."""
     asked = plan
     for smaller in _smaller(plan):
-        if plan.seconds() <= plan.options.budget:
+        if total_seconds(plan) <= plan.options.budget:
             break
-        if smaller.sizes != plan.sizes and smaller.seconds() > WORTHWHILE * plan.seconds():
+        if smaller.sizes != plan.sizes and total_seconds(smaller) > WORTHWHILE * total_seconds(plan):
             break  # scoring costs more than training, and cannot be cut: fewer training rows would save nothing
         plan = smaller
     cuts = _said(asked, plan)
-    return replace(plan, cuts=cuts, full_estimate=asked.seconds() if cuts else None)
+    return replace(plan, cuts=cuts, full_estimate=total_seconds(asked) if cuts else None)
 
 
 def _smaller(plan: RunPlan) -> Iterator[RunPlan]:
@@ -52,9 +53,9 @@ def _smaller(plan: RunPlan) -> Iterator[RunPlan]:
         yield plan
     while True:
         runs = [(name, rows) for name in plan.networks for rows in plan.sizes]
-        scoring = sum(plan.seconds_of_scoring(*run) for run in runs)
+        scoring = sum(seconds_of_scoring(plan, *run) for run in runs)
         if (
-            2 * scoring > sum(plan.seconds_of_run(*run) for run in runs)
+            2 * scoring > sum(seconds_of_run(plan, *run) for run in runs)
             and len(plan.splits.test) >= 2 * MIN_SCORED_ROWS
         ):
             plan = replace(plan, scored=plan.scored / 2)
@@ -126,7 +127,7 @@ def _said(asked: RunPlan, plan: RunPlan) -> tuple[str, ...]:
         cuts.append(f"{plan.options.trials} learning rates tried for each regime instead of {asked.options.trials}")
     if asked.searches and not plan.searches:
         cuts.append("each regime at its usual learning rate, none tried")
-    if plan.seconds() > plan.options.budget:
+    if total_seconds(plan) > plan.options.budget:
         cuts.append(f"{'even so' if cuts else 'nothing could be cut:'} foretold to take longer than the budget")
     return tuple(cuts)
 

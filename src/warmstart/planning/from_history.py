@@ -1,4 +1,4 @@
-"""Earlier: what earlier runs of a task took, as a forecast for other rows: without data nothing can be measured."""
+"""From history: what would a task take, judging by earlier runs, if there is no data to measure on?"""
 
 import statistics
 from collections.abc import Sequence

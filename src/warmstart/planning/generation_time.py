@@ -1,17 +1,16 @@
-"""Answering: what will it take a model to write its answers? A few questions are read, a few tokens are written."""
+"""Generation time: how long will a model take to write its answers? Measured on a few prompts and tokens."""
 
 import time
 from collections.abc import Sequence
 
 import numpy as np
 
-from warmstart.data.encoding.language import Conversations
 from warmstart.data.rows.split import Rows
 from warmstart.data.schema.conversations import document
 from warmstart.generation.answers import Writer
 from warmstart.generation.generate import padded_batch
 from warmstart.generation.long_documents import summaries
-from warmstart.tasks.language import Language
+from warmstart.tasks.task import GenerativeTask
 from warmstart.types import Array
 
 READING_BATCH_TOKENS = 4096  # tokens of questions, about: a model of the size of BERT reads them in one to ten seconds
@@ -19,7 +18,7 @@ BEGINNING = 16  # tokens of each question that stand for all, while answers are 
 ANSWER_TOKENS = 8  # tokens of each answer
 
 
-def seconds_per_answer(writer: Writer, task: Language, rows: Rows) -> float:
+def seconds_per_answer(writer: Writer, task: GenerativeTask, rows: Rows) -> float:
     """For each of these rows, if answers become as long as the references are.
 
     A text that has ended leaves its batch: half of what a token costs is taken to go with it, half to stay until the
@@ -38,7 +37,7 @@ def seconds_per_answer(writer: Writer, task: Language, rows: Rows) -> float:
     return once * _times(writer, task, rows.texts)
 
 
-def bytes_unread(writer: Writer, task: Language, rows: Rows) -> int:
+def bytes_unread(writer: Writer, task: GenerativeTask, rows: Rows) -> int:
     """Of keys and values that the batch with most of them holds, beyond what was held to see how long answers take."""
     prompts = writer.prompts(rows.texts)
     lengths = _written(writer, task, rows)
@@ -62,7 +61,7 @@ def _read(prompts: Sequence[Array]) -> list[Array]:
     return _spread(prompts, max(1, READING_BATCH_TOKENS * len(prompts) // sum(map(len, prompts))))
 
 
-def _written(writer: Writer, task: Language, rows: Rows) -> list[int]:
+def _written(writer: Writer, task: GenerativeTask, rows: Rows) -> list[int]:
     """Tokens of each answer."""
     return [min(task.most_tokens, writer.tokens_of(str(answer))) for answer in rows.targets]
 
@@ -79,10 +78,10 @@ def _seconds(writer: Writer, prompts: Sequence[Array], most: int) -> float:
     return time.perf_counter() - began
 
 
-def _times(writer: Writer, task: Language, texts: Sequence[str]) -> float:
+def _times(writer: Writer, task: GenerativeTask, texts: Sequence[str]) -> float:
     """Answers that are written for one: where documents are summarised in chunks, their summaries and one of them."""
-    inputs = writer.inputs
-    if task.long != "chunks" or not isinstance(inputs, Conversations):
+    chunks = writer.inputs.chunks
+    if task.long != "chunks" or chunks is None:
         return 1.0
-    tokens = [len(inputs.ends(document(text, task.instruction))) for text in texts]
-    return float(np.mean([summaries(count, inputs.room) for count in tokens]))
+    tokens = [len(chunks.ends(document(text, task.instruction))) for text in texts]
+    return float(np.mean([summaries(count, chunks.room) for count in tokens]))

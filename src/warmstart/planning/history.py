@@ -1,6 +1,6 @@
-"""Log: what earlier runs on this machine took, for predictions without data. Facts only, never a text.
+"""History: what did earlier runs on this machine take, for predictions without data? Facts only, never a text.
 
-One line of JSON a run in `warmstart/log.jsonl` of the user's state folder. Writing it never fails a run.
+One line of JSON per run in `warmstart/log.jsonl` of the user's state folder. Failing to write it never fails a run.
 """
 
 import json

@@ -1,8 +1,9 @@
-"""Dearest: what does the dearest step of a regime take, and what comes after training? Measured, in memory and time.
+"""Memory probe: how much memory and time does the largest step of a regime take, and what comes after training?
 
-What is measured is what a run's cost says too: the resident set of the whole process at its peak (of a GPU: what torch
-has allocated). Shapes alone do not tell it: for MiniLM and 32 texts of 128 tokens fake tensors add up to 1.4 GB, where
-the process grew by 2.0 GB with all weights learning and by 2.9 GB with adapters: fragments, and scratch of kernels.
+It measures what a run's cost contains too: the peak resident set of the whole process (on a GPU: what torch allocated).
+Shapes alone are not enough: for MiniLM and 32 texts of 128 tokens, fake tensors add up to 1.4 GB, while the process
+grew by 2.0 GB with all weights trained and by 2.9 GB with adapters, through fragmentation and scratch memory of
+kernels.
 """
 
 import time
@@ -14,8 +15,6 @@ import numpy as np
 
 from warmstart.data.encoding.batches import Batch
 from warmstart.data.encoding.examples import Examples
-from warmstart.data.encoding.language import Conversations
-from warmstart.data.encoding.seq2seq import Seq2Seq
 from warmstart.data.rows.split import Rows
 from warmstart.generation.answers import Writer
 from warmstart.models.evaluate import EVALUATION_BATCH, outputs
@@ -28,7 +27,6 @@ from warmstart.regimes.regimes import Regime
 from warmstart.regimes.starts import random_state
 from warmstart.runs.final_evaluation import rows_to_judge
 from warmstart.runtime.device import peak_memory, reset_peak_memory, resident_memory
-from warmstart.tasks.language import Language
 from warmstart.training.build_model import start_model, switch_objective
 from warmstart.training.config import TrainConfig
 from warmstart.training.early_stopping import BestWeights
@@ -123,13 +121,12 @@ def measure_step(regime: Regime, config: TrainConfig, run_data: RunData, at_most
         scoring = (time.perf_counter() - began) / max(1, int(view.validation.sizes().sum()))
     found = peak_memory()
     answer, writing = 0.0, 0
-    if isinstance(run_data.task, Language) and run_data.task.writes:
-        inputs = run_data.task.reads(regime.start.inputs)
-        assert isinstance(inputs, Conversations | Seq2Seq)
-        writer, answered = Writer(model.eval(), inputs), rows_to_judge(splits.test)
+    generative = run_data.task.generative
+    if generative is not None:
+        writer, answered = Writer(model.eval(), generative.prompts(regime.start.inputs)), rows_to_judge(splits.test)
         reset_peak_memory()
-        answer = seconds_per_answer(writer, run_data.task, answered)
-        writing = (peak_memory() or 0) + bytes_unread(writer, run_data.task, answered)
+        answer = seconds_per_answer(writer, generative, answered)
+        writing = (peak_memory() or 0) + bytes_unread(writer, generative, answered)
     if before is None or half is None or whole is None or found is None:
         return StepMeasurement(None, scoring, answer)
     rows = len(view.examples)

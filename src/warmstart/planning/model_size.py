@@ -1,12 +1,12 @@
-"""Footprint: what a regime's weights, arithmetic and dearest step come to, from shapes alone.
+"""Model size: what do a regime's weights, arithmetic and largest step add up to, from shapes alone?
 
-The model is built without a single number in it (torch's meta device), so that one that would never fit can be
-looked at too. A step is then run on fake tensors, which have shapes and no content, to see what is alive at its peak.
+The model is built on torch's meta device, so that one that would never fit can be examined too. A step then runs on
+fake tensors, which have shapes but no content, to see what is alive at its peak.
 """
 
 import weakref
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
@@ -21,10 +21,9 @@ from warmstart.data.encoding.packing import UNLABELLED
 from warmstart.models.gradient_checkpointing import gradient_checkpointing
 from warmstart.models.lm_head import LOGIT_BYTES, LanguageHead
 from warmstart.models.model import UNPOOLED, Model, body_width
-from warmstart.regimes.lora import LoRA, linear_names
+from warmstart.regimes.lora import linear_names
 from warmstart.regimes.method import Rates
 from warmstart.regimes.regimes import Regime
-from warmstart.regimes.starts import Architecture, Pretrained, Scratch
 from warmstart.tasks.task import Objective, Task
 from warmstart.training.config import OptimizerStateName
 from warmstart.training.flops import Flops, flops
@@ -74,15 +73,9 @@ class ModelSize:
 def model_size(regime: Regime, task: Task, optimizer_state: OptimizerStateName = "fp32") -> ModelSize:
     """Of a regime in its last stage."""
     start, stage = regime.start, regime.stages[-1]
-    method, four_bits = stage.method, False
-    if isinstance(method, LoRA) and method.quantize:
-        method, four_bits = replace(method, quantize=None), True
+    method, four_bits = stage.method.unquantized(), stage.method.quantized
     with torch.device("meta"):
-        if isinstance(start, Pretrained):
-            body: nn.Module = Architecture(start.base, start.dropout)()
-        else:
-            assert isinstance(start, Scratch)
-            body = start.build()
+        body = start.build()
         packed = sum(body.get_parameter(f"{name}.weight").numel() for name in linear_names(body)) if four_bits else 0
         body = method.prepare(body)
     head = task.head(body_width(body), 0)
@@ -92,7 +85,7 @@ def model_size(regime: Regime, task: Task, optimizer_state: OptimizerStateName =
     sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
     trainable, total = sum(size for name, size in sizes.items() if name in rates), sum(sizes.values())
     layers = sum(1 for module in model.modules() if not list(module.children()) and list(module.parameters()))
-    adapter = isinstance(method, LoRA) and isinstance(start, Pretrained)
+    adapter = method.adapters and start.base is not None
     frozen = 4 * (total - trainable - packed) + FOUR_BITS * packed
     return ModelSize(model, rates, flops(model, rates), trainable, total, frozen, layers, adapter, optimizer_state)
 

@@ -1,7 +1,7 @@
-"""Plan: what each regime would take, in weights, arithmetic, memory, time, disk, energy and money, before any training.
+"""Plan: what would each regime take, in weights, arithmetic, memory, time, disk, energy and money, before any training?
 
-On this machine memory and time are measured on a few real steps; for a device that is not here both are computed, from
-shapes and the device's published figures.
+On this machine, memory and time are measured in a few real steps. For other devices both are computed from shapes and
+published figures.
 """
 
 import time
@@ -15,6 +15,14 @@ from warmstart.data.rows.split import Rows
 from warmstart.errors import join_phrases
 from warmstart.models.evaluate import EVALUATION_BATCH
 from warmstart.planning import run_plan as budget
+from warmstart.planning.estimates import (
+    peak_bytes,
+    rows_scored,
+    seconds_of_regime,
+    seconds_of_run,
+    seconds_of_score,
+    seconds_of_writing,
+)
 from warmstart.planning.fit_budget import fit_to_budget
 from warmstart.planning.forecast import (
     COMPUTED,
@@ -33,13 +41,12 @@ from warmstart.planning.run_plan import RunPlan
 from warmstart.planning.throughput import measure_throughput
 from warmstart.regimes.full import Full
 from warmstart.regimes.regimes import WITHOUT_NETWORK, Regime, Stage, is_baseline
-from warmstart.regimes.starts import Pretrained
 from warmstart.results.names import name_at_base, split_name
 from warmstart.runs.search import TRIAL_SHARE
 from warmstart.runtime.device import memory_room, peak_memory, reset_peak_memory
 from warmstart.runtime.environment import current_environment
 from warmstart.runtime.hardware import BANDWIDTH_REACHED, LAUNCH, SCALING, USABLE, UTILISATION, Machine
-from warmstart.tasks.language import Language
+from warmstart.training.event import Event
 from warmstart.training.run_data import RunData
 from warmstart.training.stages import validation_rows
 from warmstart.types import Array
@@ -51,14 +58,14 @@ SCORE_ROWS = 60  # bytes in it for each test row
 BASELINE_ROWS = 1_000  # that a baseline is fitted on to see how long it takes
 
 
-def forecast_regimes(problem: Problem, options: Options, where: TargetMachine) -> Generator[str, None, PlanResult]:
+def forecast_regimes(problem: Problem, options: Options, where: TargetMachine) -> Generator[Event, None, PlanResult]:
     """What `compare` with these options would take, before its budget cuts anything; yields what it looks at."""
     plan = budget.first_plan(problem, options)
     rows, shared = max(plan.sizes), plan.shared()
     run_data = plan.run_data(rows, options.first_seed, shared)
     found: dict[str, ModelSize] = {}
     for name in plan.networks:
-        yield f"building {name} without its numbers"
+        yield Event(f"building {name} without its numbers")
         found[name] = model_size(
             plan.regime(name, rows), run_data.task, options.training.get("optimizer_state", "fp32")
         )
@@ -66,8 +73,8 @@ def forecast_regimes(problem: Problem, options: Options, where: TargetMachine) -
     notes: tuple[str, ...]
     if where.machine is None:
         possible = tuple(n for n in plan.names if is_baseline(n) or room is None or found[n].least_bytes < room)
-        measuring = measure_throughput(replace(plan, options=replace(options, regimes=possible)), shared)
-        plan = replace((yield from _told(measuring, "measuring a few steps of ")), options=options)
+        some = replace(plan, options=replace(options, regimes=possible))
+        plan = replace((yield from measure_throughput(some, shared)), options=options)
         notes = _cut_words(plan)
         words = current_environment(plan.options.precision).device
     else:
@@ -75,7 +82,7 @@ def forecast_regimes(problem: Problem, options: Options, where: TargetMachine) -
         words = f"{where.devices} x {where.machine.words}"
     forecasts = []
     for name in plan.names:
-        yield f"predicting {name}"
+        yield Event(f"predicting {name}")
         if name in WITHOUT_NETWORK:
             forecasts.append(_baseline(plan, name, run_data, where, room))
         elif is_baseline(name):
@@ -86,7 +93,7 @@ def forecast_regimes(problem: Problem, options: Options, where: TargetMachine) -
             forecasts.append(_elsewhere(plan, name, found[name], run_data, where, where.machine))
     bases = f"pretrained weights (--base): {join_phrases([base.name for base in problem.bases])}"
     beyond: tuple[str, ...] = ()
-    if isinstance(run_data.task, Language):
+    if run_data.task.learns_language:
         beyond = (NO_ANSWERS_NOTE,) if where.machine else (ANSWER_LENGTH_NOTE,) if run_data.task.writes else ()
     return PlanResult(tuple(forecasts), words, room, (bases, *notes, *beyond, *sources(where)))
 
@@ -101,8 +108,8 @@ def _here(
     if name not in plan.seconds_per_row:  # even its weights do not fit
         seconds, one, peak, basis = None, None, round(found.least_bytes), COMPUTED
     else:
-        seconds, one = plan.seconds_of_regime(name), plan.seconds_of_run(name, max(plan.sizes))
-        peak, basis = plan.peak_bytes(name), MEASURED
+        seconds, one = seconds_of_regime(plan, name), seconds_of_run(plan, name, max(plan.sizes))
+        peak, basis = peak_bytes(plan, name), MEASURED
     fits = None if room is None or peak is None else peak <= room
     advice = ""
     if fits is False and room is not None:
@@ -151,8 +158,8 @@ def _untrained(plan: RunPlan, name: str, run_data: RunData, where: TargetMachine
     alike = [n for n in plan.networks if n in plan.seconds_per_row and plan.base_of(n) == plan.base_of(name)]
     one = None
     if alike:
-        scoring = plan.rows_scored(rows) * min(map(plan.seconds_of_score, alike))
-        one = scoring + min(map(plan.seconds_of_writing, alike))
+        scoring = rows_scored(plan, rows) * min(seconds_of_score(plan, each) for each in alike)
+        one = scoring + min(seconds_of_writing(plan, each) for each in alike)
     runs, here = len(plan.seeds) * len(plan.sizes), where.machine is None
     watts, price = power(where)
     seconds = None if one is None else runs * one
@@ -263,7 +270,7 @@ def _scored(plan: RunPlan, name: str, rows: int) -> int:
     regime, splits = plan.regime(name, rows), plan.splits
     evaluations = regime.defaults.evaluations
     looked_at = evaluations * validation_rows(len(splits.val), plan.config(regime, rows, 0), evaluations)
-    return looked_at + plan.rows_scored(rows)
+    return looked_at + rows_scored(plan, rows)
 
 
 def _flops(plan: RunPlan, name: str, found: ModelSize, run_data: RunData) -> float:
@@ -302,7 +309,7 @@ def _advice(plan: RunPlan, name: str, run_data: RunData, room: float, peak: int,
     if not config.gradient_checkpointing and _of_one_row(plan, name, run_data) <= room:
         return "does not fit; would with --micro-batch 1 --gradient-checkpointing, at the same result"
     base = split_name(name)[1]
-    if isinstance(plan.regime(name, rows).start, Pretrained):
+    if plan.regime(name, rows).start.base is not None:
         for other in ("lora", "qlora"):
             lighter = name_at_base(other, base) if base else other
             if lighter != name and model_size(plan.regime(lighter, rows), run_data.task).least_bytes < 0.8 * room:
@@ -320,16 +327,6 @@ def _of_one_row(plan: RunPlan, name: str, run_data: RunData) -> float:
     found = model_size(regime, run_data.task, config.optimizer_state)
     longest = examples.take(longest_rows(run_data, regime, config)[-1:])
     return step_bytes(found, run_data.task, longest, config.precision, checkpointing=True)
-
-
-def _told(measuring: Generator[str, None, RunPlan], doing: str) -> Generator[str, None, RunPlan]:
-    while True:
-        try:
-            name = next(measuring)
-        except StopIteration as stop:
-            plan: RunPlan = stop.value
-            return plan
-        yield doing + name
 
 
 def _cut_words(plan: RunPlan) -> tuple[str, ...]:

@@ -1,42 +1,34 @@
-"""Problem: what is to be learned, from which rows and bases, by which regimes, how thoroughly?"""
+"""Problem: what is to be learned, from which rows and bases, with which regimes and how much effort?"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
 from warmstart.data.rows.split import Splits
 from warmstart.data.schema.schema import Schema
 from warmstart.errors import UsageError, join_phrases
 from warmstart.models.pretrained.base import Base
 from warmstart.regimes.regimes import DEFAULT_REGIMES, NO_BASE_NEEDED, RANDOM_START, Regime, known_regime
-from warmstart.regimes.starts import Init, Scratch
-from warmstart.results.constraints import ANY, DEFAULT_BUDGET, Constraints
+from warmstart.results.constraints import ANY, Constraints
 from warmstart.results.names import name_at_base, short_names, split_name
+from warmstart.settings.groups import (
+    DEFAULT_BUDGET,
+    EffectSettings,
+    RecordSettings,
+    SampleSettings,
+    TrainingSettings,
+)
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(SampleSettings, TrainingSettings, EffectSettings, RecordSettings):
     """What is compared, and how thoroughly."""
 
     regimes: tuple[str, ...] = DEFAULT_REGIMES
-    rows: tuple[int, ...] | Literal["auto"] = ()  # training rows; empty: all there are; auto: see `spread`
-    tokens: tuple[int, ...] = ()  # that these rows come from, where tokens were asked for
-    seeds: int = 3
     first_seed: int = 0
-    trials: int = 3  # learning rates for each regime
     budget: float = DEFAULT_BUDGET  # seconds
-    min_effect: float = 0.01  # the smallest relative gain that matters
-    length: float = 1.0  # times each regime's own number of steps
     read_so_far: bool = False  # whether a budget leaves what is read of texts as it is
-    epochs: float | None = None  # None: each regime's own
-    lr: float | None = None  # None: searched
-    batch_size: int | None = None
-    precision: str = "auto"
-    init: Init = "default"
-    dropout: float | None = None  # None: the base's own
-    examples: bool = True  # False: no text of the data is kept for the report
-    log: bool = True  # whether what runs took is noted for later predictions
     constraints: Constraints = ANY  # that the chosen model has to keep
     training: dict[str, Any] = field(default_factory=dict)  # further fields of TrainConfig
     forgetting: dict[str, float] = field(default_factory=dict)  # and those of what starts from a base
@@ -104,11 +96,5 @@ class Problem:
         """The same with at most so many tokens read of each text, by the bases and by what reads as they do."""
         bases = tuple(replace(base, max_length=max_length) for base in self.bases)
         scratch = self.scratch and replace(self.scratch, max_length=max_length)
-        shorter = {before.inputs: after.inputs for before, after in zip(self.bases, bases, strict=True)}
-        own = tuple(
-            replace(regime, start=replace(regime.start, inputs=shorter[regime.start.inputs]))
-            if isinstance(regime.start, Scratch) and regime.start.inputs in shorter
-            else regime
-            for regime in self.own
-        )
+        own = tuple(replace(regime, start=regime.start.shortened(max_length)) for regime in self.own)
         return replace(self, bases=bases, scratch=scratch, own=own)

@@ -1,4 +1,4 @@
-"""Needs: what would the finished model of a regime take, and what does it? Held against a study's constraints."""
+"""Requirements: what does the finished model of a regime need, and does that meet the constraints?"""
 
 from collections.abc import Generator, Sequence
 from dataclasses import replace
@@ -8,25 +8,26 @@ from statistics import median
 from warmstart.inference.model_store import Network
 from warmstart.models.pretrained.base import Base
 from warmstart.models.pretrained.licences import licences_of
+from warmstart.planning.estimates import seconds_of_run, seconds_of_search
 from warmstart.planning.model_size import BESIDE, ModelSize, model_size
 from warmstart.planning.run_plan import RunPlan
 from warmstart.regimes.full import Full
-from warmstart.regimes.lora import LoRA
 from warmstart.regimes.regimes import WITHOUT_NETWORK, Regime, Stage
-from warmstart.regimes.starts import Pretrained, random_state
+from warmstart.regimes.starts import random_state
 from warmstart.results.constraints import Constraints, Excluded, Needs, broken, not_run, require_a_choice
 from warmstart.results.record import Run
 from warmstart.runs.final_evaluation import measure_latency
 from warmstart.tasks.task import Task
 from warmstart.tasks.tasks import task_for
 from warmstart.training.build_model import start_model, switch_objective
+from warmstart.training.event import Event
 from warmstart.training.frozen_prefix import SharedData
 from warmstart.training.run_data import RunData
 
 SAMPLE_TEXTS = 1_000  # texts of which one of median length is taken
 
 
-def exclude_by_constraints(plan: RunPlan, shared: SharedData) -> Generator[str, None, RunPlan]:
+def exclude_by_constraints(plan: RunPlan, shared: SharedData) -> Generator[Event, None, RunPlan]:
     """The plan with what its constraints exclude, as far as that is known before a step is taken.
 
     Yields what it looks at. Raises UsageError where nothing is left to choose from.
@@ -34,7 +35,7 @@ def exclude_by_constraints(plan: RunPlan, shared: SharedData) -> Generator[str, 
     run_data = plan.run_data(max(plan.sizes), plan.options.first_seed, shared)
     found: list[Excluded] = []
     for name in plan.asked:
-        yield f"holding {name} against the constraints"
+        yield Event(f"holding {name} against the constraints")
         found += broken(plan.options.constraints, predicted_requirements(plan, name, run_data))
     require_a_choice(plan.asked, found)
     return replace(plan, excluded=tuple(found))
@@ -47,7 +48,7 @@ def exclude_by_time(plan: RunPlan) -> RunPlan:
         return plan
     found = list(plan.excluded)
     for name in plan.networks:
-        seconds = plan.seconds_of_search(name, rows) + plan.seconds_of_run(name, rows)
+        seconds = seconds_of_search(plan, name, rows) + seconds_of_run(plan, name, rows)
         found += broken(Constraints(max_training_time=most), Needs(name, pretrained=False, train=seconds))
     require_a_choice(plan.asked, found)
     return replace(plan, excluded=tuple(found))
@@ -76,7 +77,7 @@ def predicted_requirements(plan: RunPlan, name: str, run_data: RunData) -> Needs
     regime = _regime(plan, name)
     if regime is None:
         return Needs(name, pretrained=False)
-    base = regime.start.base if isinstance(regime.start, Pretrained) else None
+    base = regime.start.base
     return Needs(
         name,
         base is not None,
@@ -95,7 +96,7 @@ def shipped_bytes(regime: Regime, task: Task) -> int:
 def _measured(plan: RunPlan, name: str, runs: Sequence[Run], task: Task) -> Needs:
     regime = _regime(plan, name)
     size = max(run.disk_bytes for run in runs)
-    if regime is not None and _adapts(regime):
+    if regime is not None and _adapted_base(regime) is not None:
         size += _base_bytes(regime, _footprint(regime, task))
     waits = [run.latency_ms for run in runs if run.latency_ms is not None]
     return Needs(name, pretrained=False, size=size, latency=median(waits) / 1000 if waits else None)
@@ -111,17 +112,17 @@ def _footprint(regime: Regime, task: Task) -> ModelSize:
     return model_size(regime if regime.stages else replace(regime, stages=(Stage(Full()),)), task)
 
 
-def _adapts(regime: Regime) -> bool:
-    """Whether only adapters are saved, which are nothing without their base."""
-    return bool(regime.stages) and isinstance(regime.stages[-1].method, LoRA) and isinstance(regime.start, Pretrained)
+def _adapted_base(regime: Regime) -> Base | None:
+    """The base that has to be there to use a model of which only adapters are saved; None: all is saved."""
+    return regime.start.base if regime.stages and regime.stages[-1].method.adapters else None
 
 
 def _base_bytes(regime: Regime, found: ModelSize) -> int:
     """Of the base's weights, where they have to be shipped beside adapters: its files here, else fp32."""
-    if not _adapts(regime):
+    base = _adapted_base(regime)
+    if base is None:
         return 0
-    assert isinstance(regime.start, Pretrained)
-    return _files(regime.start.base) or 4 * (found.total - found.trainable)
+    return _files(base) or 4 * (found.total - found.trainable)
 
 
 def _files(base: Base) -> int:

@@ -1,4 +1,4 @@
-"""Pace: how long does a row take here, how much memory does the dearest step? A few real steps of each regime tell."""
+"""Throughput: how long does a row take here, and how much memory? Measured in a few steps of each regime."""
 
 import time
 from collections.abc import Collection, Generator
@@ -7,15 +7,15 @@ from dataclasses import replace
 
 import numpy as np
 
-from warmstart.data.encoding.inputs import Tokens
-from warmstart.data.encoding.language import Conversations
 from warmstart.errors import InputError, TrainingError
+from warmstart.planning.estimates import measuring
 from warmstart.planning.memory_probe import PeakMemory, measure_step
 from warmstart.planning.run_plan import RunPlan, shorter_limits, token_limit
 from warmstart.regimes.regimes import Regime
 from warmstart.runtime.device import reset_peak_memory, resident_memory
 from warmstart.runtime.distributed import world
 from warmstart.training.config import TrainConfig
+from warmstart.training.event import Event
 from warmstart.training.frozen_prefix import SharedData
 from warmstart.training.run_data import RunData
 from warmstart.training.stages import train_stages
@@ -30,8 +30,10 @@ SLOW_SECONDS = 5.0  # seconds for a first step, next to which a larger token tab
 SHORT_MEASUREMENT_ROWS = 64  # rows of each part, to measure on what takes a while for all rows
 
 
-def measure_throughput(plan: RunPlan, shared: SharedData, lost: Collection[str] = ()) -> Generator[str, None, RunPlan]:
-    """A few real steps of each regime, yielding the name of each before; gives the plan with its paces.
+def measure_throughput(
+    plan: RunPlan, shared: SharedData, lost: Collection[str] = ()
+) -> Generator[Event, None, RunPlan]:
+    """A few real steps of each regime, with an event before each; gives the plan with what was measured.
 
     The `lost` ones, which will not be run, are not measured: they take no time.
     """
@@ -46,7 +48,7 @@ def measure_throughput(plan: RunPlan, shared: SharedData, lost: Collection[str] 
     run_data = plan.run_data(rows, plan.options.first_seed, shared)
     few = _few(run_data)
     for name in (name for name in plan.networks if name not in lost):
-        yield name
+        yield Event(measuring(name))
         regime = plan.regime(name, rows)
         most = MOST_STEPS if len(regime.stages) == 1 else MEASURED_STEPS  # few reach from one stage into the next
         config = replace(plan.config(regime, rows, run_data.seed), steps=most + 2)
@@ -126,10 +128,10 @@ def _scored_size(run_data: RunData, regime: Regime) -> float:
 
 def _leaves_room(run_data: RunData, regime: Regime, limit: int) -> bool:
     """Whether texts that are answered could still be read for more than a few tokens, beside what is never cut."""
-    inputs = regime.start.inputs
-    reads = run_data.task.reads(replace(inputs, max_length=limit)) if isinstance(inputs, Tokens) else None
+    tokens = regime.start.inputs.tokens
+    prompts = None if tokens is None else run_data.task.reads(replace(tokens, max_length=limit)).prompts
     try:
-        return not isinstance(reads, Conversations) or reads.room > 0
+        return prompts is None or prompts.chunks is None or prompts.chunks.room > 0
     except InputError:
         return False
 

@@ -1,1 +1,1 @@
-"""Which ways of training exist?"""
+"""Which ways of training are there?"""

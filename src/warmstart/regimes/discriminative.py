@@ -1,4 +1,4 @@
-"""Discriminative: every weight learns, each layer slower than the one above it."""
+"""Discriminative: how fast does each layer learn? Every weight learns, lower layers more slowly."""
 
 from dataclasses import dataclass
 
@@ -23,10 +23,16 @@ class Discriminative:
     decay: float = 0.8
     frozen: int = 0
 
+    adapters = False
+    quantized = False
+
     @property
     def words(self) -> str:
         which = f"all but the lowest {self.frozen} layers" if self.frozen else "all weights"
         return f"{which}, each layer {self.decay:g} times as fast as the one above"
+
+    def unquantized(self) -> "Discriminative":
+        return self
 
     def prepare(self, body: nn.Module) -> nn.Module:
         return body

@@ -1,4 +1,4 @@
-"""Frozen: the head learns, and the top layers if asked; what is below stays as it was."""
+"""Frozen: how is only the head trained, or the head and the top layers, while the rest stays fixed?"""
 
 from dataclasses import dataclass
 
@@ -16,10 +16,16 @@ class Frozen:
 
     unfrozen: int = 0
 
+    adapters = False
+    quantized = False
+
     @property
     def words(self) -> str:
         layer = "layer" if self.unfrozen == 1 else f"{self.unfrozen} layers"
         return "head only" if self.unfrozen == 0 else f"head and the top {layer}"
+
+    def unquantized(self) -> "Frozen":
+        return self
 
     def prepare(self, body: nn.Module) -> nn.Module:
         return body

@@ -1,4 +1,4 @@
-"""Full: every weight learns at the same rate."""
+"""Full: how is every weight trained at one learning rate?"""
 
 from dataclasses import dataclass
 
@@ -13,6 +13,11 @@ class Full:
     """Every weight learns at the same rate."""
 
     words = "all weights, one rate"
+    adapters = False
+    quantized = False
+
+    def unquantized(self) -> "Full":
+        return self
 
     def prepare(self, body: nn.Module) -> nn.Module:
         return body

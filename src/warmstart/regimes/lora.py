@@ -1,7 +1,7 @@
-"""LoRA: the base stays; low-rank updates beside its linear layers learn, and so does the head. Through PEFT."""
+"""LoRA: how are low-rank adapters and the head trained while the base stays fixed? With PEFT."""
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from warmstart.errors import UsageError, join_phrases
-from warmstart.models.encoder_decoder import EncoderDecoder
+from warmstart.models.encoder_decoder import is_joined
 from warmstart.models.layers import repeated_blocks
 from warmstart.models.model import UNPOOLED, Model
 from warmstart.regimes.method import Rates
@@ -35,10 +35,19 @@ class LoRA:
     quantize: Literal["nf4"] | None = None
     layers: int | None = None  # None: all
 
+    adapters = True
+
     @property
     def words(self) -> str:
         where = "all linear layers" if self.layers is None else f"the linear layers of the top {self.layers} blocks"
         return f"adapters of rank {self.rank} on {where}" + (", base in 4 bits" if self.quantize else "")
+
+    @property
+    def quantized(self) -> bool:
+        return self.quantize is not None
+
+    def unquantized(self) -> "LoRA":
+        return replace(self, quantize=None)
 
     def prepare(self, body: nn.Module) -> nn.Module:
         if self.quantize:
@@ -127,7 +136,7 @@ def _outer(body: Any, config: Any, name: str) -> str:
     """The name of a part of the body in the model that the adapters are for."""
     if config.task_type is None:
         return name
-    if isinstance(body, EncoderDecoder):
+    if is_joined(body):
         part, _, rest = name.partition(".")
         return f"decoder.{body.decoder.base_model_prefix}.{rest}" if part == "decoder" else name
     apart = (

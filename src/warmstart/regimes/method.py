@@ -1,4 +1,4 @@
-"""Method: which weights learn, and how fast. Two functions, nothing else."""
+"""Method: which weights are trained, and how fast? A protocol of two functions."""
 
 from typing import Protocol
 
@@ -18,5 +18,19 @@ class Method(Protocol):
 
     @property
     def words(self) -> str: ...
+    @property
+    def adapters(self) -> bool:
+        """Whether the base's weights stay as they are, so that what is learned is saved beside them."""
+        ...
+
+    @property
+    def quantized(self) -> bool:
+        """Whether frozen weights of linear layers are held in 4 bits."""
+        ...
+
+    def unquantized(self) -> "Method":
+        """The same on weights of full precision."""
+        ...
+
     def prepare(self, body: nn.Module) -> nn.Module: ...
     def rates(self, model: Model) -> Rates: ...

@@ -1,4 +1,4 @@
-"""Four bits: linear layers whose weights are held in nf4, through bitsandbytes (QLoRA, Dettmers et al. 2023)."""
+"""Quantization: how are linear layers held in 4 bits (nf4)? With bitsandbytes (QLoRA, Dettmers et al. 2023)."""
 
 import importlib
 import logging

@@ -1,4 +1,4 @@
-"""Regimes: a start and one or more stages. Everything the program compares is one of these, or a baseline."""
+"""Regimes: which ways of training are there? A start and one or more stages each, with their defaults."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace

@@ -1,13 +1,13 @@
-"""Starts: where the weights of a model come from: a base, or chance."""
+"""Starts: where do the weights of a model come from: a base, or random initialization?"""
 
 import ast
 import contextlib
 import functools
 import importlib.util
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol, get_args
 
 import torch
 from torch import nn
@@ -28,9 +28,9 @@ from warmstart.models.pretrained.base import (
     special_tokens,
     without_pooler,
 )
+from warmstart.settings.groups import Init as Init
 
-Init = Literal["default", "xavier", "he", "normal"]
-INITS: tuple[Init, ...] = ("default", "xavier", "he", "normal")
+INITS: tuple[Init, ...] = get_args(Init)
 
 
 class Start(Protocol):
@@ -41,12 +41,40 @@ class Start(Protocol):
     @property
     def family(self) -> str: ...
     @property
+    def base(self) -> Base | None:
+        """The base whose weights it starts from; None: random weights."""
+        ...
+
+    @property
+    def build(self) -> Callable[[], nn.Module]:
+        """Builds the body's architecture with random weights."""
+        ...
+
+    @property
+    def hugging_face(self) -> bool:
+        """Whether the body is one of Hugging Face's, saved and loaded as such."""
+        ...
+
+    @property
+    def size(self) -> Size | None:
+        """Of a deep network whose size can be searched; None: the size is fixed."""
+        ...
+
+    @property
     def inputs(self) -> Inputs: ...
     @property
     def pooling(self) -> str: ...
     @property
     def dropout(self) -> float | None:
         """What was asked for, in the body and the head; None: their own."""
+        ...
+
+    def resized(self, size: Size) -> "Start":
+        """The same with a deep network of another size; itself where the size is fixed."""
+        ...
+
+    def shortened(self, max_length: int) -> "Start":
+        """The same reading at most so many tokens of a text."""
         ...
 
     def body(self, seed: int) -> nn.Module: ...
@@ -63,6 +91,12 @@ class Pretrained:
     dropout: float | None = None  # None: the base's own
 
     family = "fine-tuned"
+    hugging_face = True
+    size = None
+
+    @property
+    def build(self) -> "Architecture":
+        return Architecture(self.base, self.dropout)
 
     @property
     def name(self) -> str:
@@ -75,6 +109,12 @@ class Pretrained:
     @property
     def pooling(self) -> str:
         return self.base.pooling
+
+    def resized(self, size: Size) -> "Pretrained":
+        return self
+
+    def shortened(self, max_length: int) -> "Pretrained":
+        return replace(self, base=replace(self.base, max_length=max_length))
 
     def body(self, seed: int) -> nn.Module:
         """A fresh copy; the seed changes only what the base has not: in an encoder, what a decoder looks at it with."""
@@ -105,6 +145,24 @@ class Scratch:
     dropout: float | None = None  # of the head; the body's is the matter of `build`
 
     family = "scratch"
+    base = None
+
+    @property
+    def hugging_face(self) -> bool:
+        return isinstance(self.build, Architecture)
+
+    @property
+    def size(self) -> Size | None:
+        return self.build.size if isinstance(self.build, HashedNetwork) else None
+
+    def resized(self, size: Size) -> "Scratch":
+        return self if self.size is None else replace(self, build=HashedNetwork(size))
+
+    def shortened(self, max_length: int) -> "Scratch":
+        tokens = self.inputs.tokens
+        if tokens is None:
+            return self
+        return replace(self, inputs=replace(tokens, max_length=min(tokens.max_length, max_length)))
 
     def body(self, seed: int) -> nn.Module:
         with random_state(seed):

@@ -1,7 +1,7 @@
-"""Blind: which of two texts does a person prefer, who cannot know where each comes from?
+"""Blind: which of two texts does a person prefer who does not know where they come from?
 
-A page shows each pair in an order drawn from the pairs themselves, which the page does not tell. Votes stay in the
-browser until they are downloaded as votes.json; `tally` puts them back to what they were for.
+A page shows each pair in an order derived from the pairs themselves, which the page does not reveal. Votes stay in the
+browser until they are downloaded as votes.json; `tally` assigns them to their regimes.
 """
 
 import hashlib

@@ -1,4 +1,4 @@
-"""Forgetting: what did each regime lose of what its base could do, and for which score?"""
+"""Forgetting: what did each regime forget, and for which score?"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,7 +1,7 @@
 """Frame: what do all plots have in common?
 
-Figures are plain dictionaries as plotly.js reads them. A colour is written `var(--name)`: the page's script puts the
-style sheet's value in its place, so that a plot follows the reader's light or dark setting.
+Figures are plain dictionaries as plotly.js reads them. A color is written `var(--name)`: the page's script replaces it
+by the style sheet's value, so that a plot follows the reader's light or dark setting.
 """
 
 import html

@@ -1,4 +1,4 @@
-"""Learning: how does each regime's score grow with the training rows?"""
+"""Learning: how does each regime's score grow with the number of training rows?"""
 
 from collections.abc import Sequence
 from itertools import pairwise

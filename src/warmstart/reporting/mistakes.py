@@ -1,4 +1,4 @@
-"""Mistakes: where does a regime err?"""
+"""Mistakes: where is a regime wrong?"""
 
 from collections import Counter
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Page: the templates, scripts and content policy of an HTML page."""
+"""Page: which templates, scripts and security policy make up an HTML page?"""
 
 import base64
 import hashlib

@@ -1,7 +1,7 @@
-"""Places: where are names written, so that they cover neither each other nor the marks?
+"""Places: where are labels put so that they cover neither each other nor the markers?
 
-One name after the other, best regime first, takes the freest of eight places around its mark. Plotly places nothing by
-itself, so widths are estimated.
+Labels are placed one after the other, best regime first, at the freest of eight positions around their marker. Plotly
+has no label placement, so widths are estimated.
 """
 
 import math

@@ -1,4 +1,4 @@
-"""Plots: what does each picture of the report show?"""
+"""Plots: what does each plot of the report show?"""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence

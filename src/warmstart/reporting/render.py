@@ -1,8 +1,8 @@
 """Render: how does a study become one HTML page?
 
 The page is one file: style, script, plotly and figures are inside it, and its Content-Security-Policy lets it load
-nothing and run only the scripts it came with. What a user wrote is escaped by Jinja in the markup, by `_as_json` in
-the figures, and by `frame.plain` where plotly itself would read it as HTML.
+nothing and run only the scripts it came with. User text is escaped by Jinja in the markup, by `_as_json` in the
+figures, and by `frame.plain` where plotly itself would read it as HTML.
 """
 
 import json
@@ -25,11 +25,12 @@ from warmstart.reporting.frame import Figure
 from warmstart.reporting.learning import learning_curves
 from warmstart.reporting.page import _library, asset, policy, templates
 from warmstart.reporting.samples import AnswerSample, continuations, samples
-from warmstart.results.comparison import Comparison, Difference
+from warmstart.results.comparison import Comparison
 from warmstart.results.domain_shift import DomainShift
 from warmstart.results.learning_curves import MAX_EXTRAPOLATION
 from warmstart.results.race_outcome import RaceOutcome
 from warmstart.results.record import Run
+from warmstart.results.rows import Difference
 from warmstart.results.term_swaps import CHANGE_MEASURES, ProbeResult
 
 if TYPE_CHECKING:

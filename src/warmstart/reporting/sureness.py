@@ -1,4 +1,4 @@
-"""Sureness: can what each regime says about its own answers be believed?"""
+"""Sureness: can the confidence of each regime be trusted?"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Votes: which answers of a study does a person judge blind, and what came of it?
+"""Votes: which answers of a study are judged blind, and what was the result?
 
 blind.html   the page that was made last
 blind.json   every page: whose answers it shows, and the newest votes on it

@@ -1,4 +1,4 @@
-"""Words: how are numbers written for people?
+"""Words: how are numbers formatted for people?
 
 >>> format_flops(2.13e15), format_weights(22_713_216)
 ('2.1 PFLOP', '22.7 M')

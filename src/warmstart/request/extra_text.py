@@ -1,4 +1,4 @@
-"""Extra text: general text for measuring forgetting, and the domain corpus."""
+"""Extra text: which general text measures forgetting, and which corpus teaches the domain?"""
 
 from collections.abc import Sequence
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Forgetting options: what is done against forgetting, and how strongly?
+"""Forgetting options: how is forgetting reduced, and how strongly?
 
 >>> forgetting_options(["replay=10%", "interpolation"])
 ForgettingOptions(replay=0.1, l2_sp=0.0, interpolate=True)

@@ -1,11 +1,11 @@
-"""Carry out: how is a request begun in a folder, carried out there, and gone on with after a stop?"""
+"""Launch: how is a request started in a folder, carried out, and resumed after a stop?"""
 
 import tempfile
-from collections.abc import Generator
-from contextlib import ExitStack, nullcontext
+from collections.abc import Generator, Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from warmstart.data.tables.read import MEMORY, Table
 from warmstart.errors import UsageError, WarmstartError
@@ -17,14 +17,15 @@ from warmstart.results.record import Run
 from warmstart.runtime.distributed import world
 from warmstart.runtime.files import TEMPORARY, write_json, write_parquet
 from warmstart.runtime.lock import locked
+from warmstart.types import Value
 
 if TYPE_CHECKING:
+    from warmstart.data.rows.findings import Finding
     from warmstart.planning.forecast import PlanResult
-    from warmstart.study.progress import Progress
+    from warmstart.planning.problem import Options, Problem
     from warmstart.study.study import Study
+    from warmstart.training.event import Event
 
-
-Value = TypeVar("Value")
 
 TABLE = "table.parquet"  # rows that were given in memory, so that a study of them can go on after a stop
 # What is in a folder before its request has been found to make sense.
@@ -139,8 +140,8 @@ def run_to_end(steps: Generator[Any, None, Value]) -> Value:
             return value
 
 
-def plan_steps(request: config.Request, table: Table | None = None) -> "Generator[str, None, PlanResult]":
-    """A plan as an iterator of what it looks at. Writes nothing."""
+def plan_steps(request: config.Request, table: Table | None = None) -> "Generator[Event, None, PlanResult]":
+    """A plan as an iterator of events. Writes nothing."""
     from warmstart.planning.forecast import TargetMachine
     from warmstart.planning.from_history import plan_from_history
     from warmstart.planning.plan import forecast_regimes
@@ -164,56 +165,54 @@ def plan_steps(request: config.Request, table: Table | None = None) -> "Generato
         return (yield from forecast_regimes(problem, options_of(request, problem), where))
 
 
-def steps_of(begun: Started) -> "Generator[Progress, None, Study] | Generator[Progress, None, Run]":
-    """Whatever was begun, as an iterator of its progress."""
+def steps_of(begun: Started) -> "Generator[Event, None, Study] | Generator[Event, None, Run]":
+    """Whatever was begun, as an iterator of events."""
     return fit_steps(begun) if begun.request.command == "fit" else compare_steps(begun)
 
 
-def compare_steps(begun: Started, own: OwnRegimes | None = None) -> "Generator[Progress, None, Study]":
-    """A comparison, or a race, as an iterator of its progress."""
-    return _released_if_impossible(begun, _comparing(begun, own or {}))
-
-
-def fit_steps(begun: Started, own: OwnRegimes | None = None) -> "Generator[Progress, None, Run]":
-    """One regime, searched and trained, as an iterator of its progress."""
-    return _released_if_impossible(begun, _fitting(begun, own or {}))
-
-
-def _comparing(begun: Started, own: OwnRegimes) -> "Generator[Progress, None, Study]":
+def compare_steps(begun: Started, own: OwnRegimes | None = None) -> "Generator[Event, None, Study]":
+    """A comparison, or a race, as an iterator of events."""
     from warmstart.study.study import race_study, run_study
 
     request, out = begun.request, begun.folder
-    made = prepare_problem(request, begun.understood, own, out)
-    options = options_of(request, made.problem)
-    findings = made.checked.findings
-    write_json(out / "findings.json", [vars(finding) for finding in findings])
-    command = command_line(request, str(out))
-    if request.races:
-        return (yield from race_study(made.problem, options, out, request.part, findings, command))
-    return (yield from run_study(made.problem, options, out, findings, command))
+    with _alone_in(begun):
+        problem, options, findings = _prepared(begun, own)
+        write_json(out / "findings.json", [vars(finding) for finding in findings])
+        command = command_line(request, str(out))
+        if request.races:
+            return (yield from race_study(problem, options, out, request.part, findings, command))
+        return (yield from run_study(problem, options, out, findings, command))
 
 
-def _fitting(begun: Started, own: OwnRegimes) -> "Generator[Progress, None, Run]":
-    from warmstart.study.compare import fit_one
-    from warmstart.study.study import fit_advised
+def fit_steps(begun: Started, own: OwnRegimes | None = None) -> "Generator[Event, None, Run]":
+    """One regime, searched and trained, as an iterator of events; first a race for it where none is named."""
+    from warmstart.study.fit import advise_fit, begin_fit, finish_fit
+    from warmstart.study.jobs import carry_out
 
     request, out = begun.request, begun.folder
-    made = prepare_problem(request, begun.understood, own, out)
-    options = options_of(request, made.problem)
-    if not request.races:
-        return (yield from fit_one(made.problem, options, out))
-    command = command_line(request, str(out))
-    return (yield from fit_advised(made.problem, options, out, request.part, made.checked.findings, command))
+    with _alone_in(begun):
+        problem, options, findings = _prepared(begun, own)
+        advised = None
+        if request.races:
+            command = command_line(request, str(out))
+            advised = yield from advise_fit(problem, options, out / "advice", request.part, findings, command)
+        study, jobs = yield from begin_fit(problem, options, out, advised)
+        yield from carry_out(study, jobs)
+        return finish_fit(study, advised)
 
 
-def _released_if_impossible(
-    begun: Started, steps: "Generator[Progress, None, Value]"
-) -> "Generator[Progress, None, Value]":
-    """Alone in the folder. A base or regime that is not there is found here: the corrected command may use the same."""
+def _prepared(begun: Started, own: OwnRegimes | None) -> "tuple[Problem, Options, tuple[Finding, ...]]":
+    made = prepare_problem(begun.request, begun.understood, own or {}, begun.folder)
+    return made.problem, options_of(begun.request, made.problem), made.checked.findings
+
+
+@contextmanager
+def _alone_in(begun: Started) -> Iterator[None]:
+    """Alone in the folder. A base or regime that is not there is found inside: the corrected command may use it."""
     with ExitStack() as stack:
         world().on_main(lambda: stack.enter_context(locked(begun.folder)))
         try:
-            return (yield from steps)
+            yield
         except WarmstartError:
             if begun.fresh and world().main:
                 _release(begun.folder)

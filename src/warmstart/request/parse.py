@@ -1,6 +1,6 @@
-"""Parse: from YAML, keyword arguments and typed text to checked values."""
+"""Parse: how do YAML, keyword arguments and typed text become checked values?"""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,9 @@ from warmstart.quantities import (
     parse_share,
     parse_size,
 )
-from warmstart.request.options import OPTIONS
 from warmstart.request.request import check_keys
+from warmstart.settings.groups import SETTINGS
+from warmstart.settings.setting import Declared, Quantity
 
 DEEPEST = 2  # a mapping, and lists in it
 
@@ -56,44 +57,60 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return {key: parse_value(key, value) for key, value in values.items()}
 
 
-LISTS = ("data", "text", "base", "fields", "corpus", "reduce_forgetting", "regimes", "licence", "rows", "tokens")
-
-
 def parse_value(key: str, value: Any) -> Any:
-    """A value as a request holds it, from what people write: '10m', '1%', '250,1000', 'a,b'."""
-    if key == "budget" and str(value).strip().endswith("%"):
-        parse_share(str(value))
-        return str(value).strip()
-    if key in ("budget", "max_training_time"):
-        typed = isinstance(value, str)
-        return parse_duration(value if typed else f"{value}s")  # from Python: seconds
-    if key == "min_effect":
-        return parse_share(str(value))
-    if key == "max_size":
-        return parse_size(key, value)
-    if key == "max_latency":
-        return parse_latency(key, value)
-    if key == "parameters":
-        return parse_amount(key, value)
+    """A value as a request holds it, from what people write: '10m', '1%', '250,1000', 'a,b'.
+
+    One of a key that is not known is left as it is. Raises UsageError for one that cannot be read.
+    """
+    each = SETTINGS.get(key)
+    if each is None or value is None or (isinstance(value, str) and value in each.choices):
+        return value
     if key == "task" and value == "auto":
         return None
-    if key == "rows" and value == "auto":
-        return value
-    if key in LISTS:
-        parts = [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
-        parts = parts if isinstance(parts, list | tuple) else [parts]
-        if isinstance(value, str) and not parts:
-            raise UsageError(f"{flag(key)} is empty.", "give it a value, or leave it out")
-        if key == "tokens":
-            return tuple(parse_amount(key, part) for part in parts)
-        return tuple(parse_count(part) for part in parts) if key == "rows" else tuple(str(part) for part in parts)
-    return value
+    read = _reader(each)
+    if not each.several:
+        return read(value)
+    parts = [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+    parts = parts if isinstance(parts, list | tuple) else [parts]
+    if isinstance(value, str) and not parts:
+        raise UsageError(f"{flag(key)} is empty.", "give it a value, or leave it out")
+    return tuple(map(read, parts))
+
+
+def _reader(each: Declared) -> Callable[[Any], Any]:
+    """What reads one value of a setting."""
+    key, quantity = each.name, each.setting.quantity
+    if quantity is None:
+        return str if each.several else lambda value: value
+    readers: dict[Quantity, Callable[[Any], Any]] = {
+        "duration": _seconds,
+        "budget": lambda value: _share_as_typed(value) if str(value).strip().endswith("%") else _seconds(value),
+        "share": lambda value: parse_share(str(value)),
+        "size": lambda value: parse_size(key, value),
+        "latency": lambda value: parse_latency(key, value),
+        "amount": lambda value: parse_amount(key, value),
+        "count": parse_count,
+    }
+    return readers[quantity]
+
+
+def _seconds(value: Any) -> float:
+    """From Python a number is one of seconds."""
+    return parse_duration(value if isinstance(value, str) else f"{value}s")
+
+
+def _share_as_typed(value: Any) -> str:
+    """A share of a time that is not known yet: kept as it was typed."""
+    parse_share(str(value))
+    return str(value).strip()
 
 
 def parse_typed(key: str, value: Any) -> Any:
     """The same for what is typed after a flag."""
-    kind = OPTIONS[key].kind
-    return parse_number(key, value, kind) if kind in (int, float) else parse_value(key, value)
+    each = SETTINGS[key]
+    if each.kind in (int, float) and not each.several and not each.setting.quantity:
+        return parse_number(key, value, each.kind)
+    return parse_value(key, value)
 
 
 def parse_overrides(pairs: Sequence[str]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Prepare: from a request to a problem, ready to be trained on: rows, base, regimes, and what was found on the way."""
+"""Prepare: how does a request become a problem: rows, base, regimes, and findings about the data?"""
 
 import tempfile
 from collections.abc import Sequence

@@ -1,112 +1,77 @@
-"""Config: flags, keyword arguments and YAML become one request; the only place where strings become objects.
+"""Request: how do flags, keyword arguments and YAML become one request? Only here do strings become objects.
 
-Importing this loads neither torch nor transformers: a request is written down before they are.
+Importing this loads neither torch nor transformers: a request is saved before they are loaded.
 """
 
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from warmstart.data.schema.schema import ColumnChoices, Long, Scale, TaskName
+from warmstart.data.schema.columns import parse_kinds
+from warmstart.data.schema.schema import ColumnChoices
 from warmstart.errors import InputError, UsageError, did_you_mean, flag, shorten
 from warmstart.models.pretrained.licences import normalize_licence
-from warmstart.quantities import (
-    parse_share,
-)
+from warmstart.quantities import parse_share
 from warmstart.request.forgetting_options import ForgettingOptions, forgetting_options
-from warmstart.request.options import OPTIONS, Command
 from warmstart.results.constraints import Constraints
 from warmstart.runtime.files import check_links, read_json, write_json
 from warmstart.runtime.load_pretrained import go_offline
+from warmstart.settings.groups import (
+    DEFAULT_BUDGET,
+    MAX_LENGTH,
+    SETTINGS,
+    BudgetSettings,
+    ColumnSettings,
+    ConstraintSettings,
+    DataSettings,
+    DeviceSettings,
+    EffectSettings,
+    LoopSettings,
+    OfflineSettings,
+    ReadingSettings,
+    RecordSettings,
+    RegimeSettings,
+    SampleSettings,
+    SeedSettings,
+    TrainingSettings,
+)
+from warmstart.settings.setting import Command, declared
 
 if TYPE_CHECKING:
     from warmstart.planning.problem import Options
 
 
-from warmstart.results.constraints import DEFAULT_BUDGET
+@dataclass(frozen=True, kw_only=True)
+class Request(
+    ColumnSettings,
+    DataSettings,  # its field comes first in Request(data, target): dataclasses begin with the last base
+    ReadingSettings,
+    RegimeSettings,
+    SampleSettings,
+    SeedSettings,
+    TrainingSettings,
+    LoopSettings,
+    BudgetSettings,
+    EffectSettings,
+    ConstraintSettings,
+    DeviceSettings,
+    RecordSettings,
+    OfflineSettings,
+):
+    """Everything that a person can ask of `check`, `plan`, `compare`, `advise` and `fit`."""
 
-MAX_LENGTH = 256  # tokens read of a text, where nothing else is asked for
-
-
-@dataclass(frozen=True)
-class Request:
-    """Everything that a person can ask of `check`, `plan`, `compare`, `advise` and `fit`, with its defaults."""
-
-    data: tuple[str, ...]
-    target: str | None = None
     command: Command = "compare"
-    # columns
-    text: tuple[str, ...] = ()
-    group: str | None = None
-    task: TaskName | None = None
-    separator: str | None = None
-    scale: Scale | None = None
-    drop_bad_rows: bool = False
-    # columns, of tasks that write text
-    instruction: str | None = None
-    fields: tuple[str, ...] = ()
-    schema: str | None = None
-    long: Long | None = None
-    # what is compared, or fitted
-    regimes: tuple[str, ...] = ()
-    regime: str | None = None
-    base: tuple[str, ...] = ()
-    model: str | None = None
-    init: Literal["default", "xavier", "he", "normal"] = "default"
-    parameters: int | None = None
-    corpus: tuple[str, ...] = ()
-    general_text: str | None = None
-    reduce_forgetting: tuple[str, ...] = ()
-    rows: tuple[int, ...] | Literal["auto"] = ()
-    tokens: tuple[int, ...] = ()
-    seeds: int = 3
-    seed: int = 0
-    # how it is trained
-    trials: int = 3
-    lr: float | None = None
-    epochs: float | None = None
-    length: float = 1.0
-    batch_size: int | None = None
-    micro_batch: int | None = None
-    max_length: int = MAX_LENGTH
-    optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
-    optimizer_state: Literal["fp32", "bf16"] = "fp32"
-    schedule: Literal["linear", "cosine", "constant"] = "linear"
-    weight_decay: float = 0.01
-    dropout: float | None = None
-    word_dropout: float = 0.0
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
-    gradient_checkpointing: bool = False
-    compile: bool = False
-    shard: bool = False
-    # how much is spent
-    budget: float | str = DEFAULT_BUDGET  # seconds; of a race also a share of the whole comparison's: "10%"
-    min_effect: float = 0.01
-    # what the chosen model has to keep to
-    max_size: int | None = None
-    max_latency: float | None = None
-    licence: tuple[str, ...] = ()
-    max_training_time: float | None = None
-    pretrained: bool = True
-    # what is shown
-    examples: bool = True
-    offline: bool = False
-    log: bool = True
-    noise_floor: float | None = None
-    # what is planned for
-    device: str | None = None
-    devices: int = 1
-    price_per_hour: float | None = None
+    noise_floor: float | None = None  # best reachable score, which only the demo knows
 
     def __post_init__(self) -> None:
-        for name, key in OPTIONS.items():
-            value = getattr(self, name)
+        for name, each in SETTINGS.items():
+            value, within = getattr(self, name), each.setting.within
             if name == "budget" and isinstance(value, str):
                 self._check_part()
-            elif key.within and value is not None and not key.within[0] <= value <= key.within[1]:
-                bounds = " and ".join(map(_plain, key.within))
+            elif within and value is not None and not within[0] <= value <= within[1]:
+                bounds = " and ".join(map(_plain, within))
                 raise UsageError(f"{name} is {_plain(value)}; it must lie between {bounds}.", f"correct {flag(name)}")
         if self.rows != "auto" and any(n < 2 for n in self.rows):
             raise UsageError(f"rows is {_plain(self.rows)}; a model needs at least 2 rows.", "correct --rows")
@@ -131,6 +96,7 @@ class Request:
             raise UsageError(
                 f"optimizer_state is bf16, which is for adamw on whole weights, not for {other}.", "leave one out"
             )
+        parse_kinds(self.column)  # for what is wrong with them
         assert self.forgetting  # read once, for what is wrong with them
 
     def _check_part(self) -> None:
@@ -155,19 +121,9 @@ class Request:
 
     @property
     def columns(self) -> ColumnChoices:
-        return ColumnChoices(
-            target=self.target or "",
-            text=self.text,
-            group=self.group,
-            task=self.task,
-            separator=self.separator,
-            scale=self.scale,
-            instruction=self.instruction,
-            fields=self.fields,
-            schema=self.schema,
-            long=self.long,
-            piece_bytes=BYTES_PER_TOKEN * self.max_length,
-        )
+        named = {name: getattr(self, name) for name in declared(ColumnSettings)}
+        named |= {"target": self.target or "", "kinds": parse_kinds(self.column)}
+        return ColumnChoices(**named, piece_bytes=BYTES_PER_TOKEN * self.max_length)
 
     @property
     def forgetting(self) -> ForgettingOptions:
@@ -183,27 +139,15 @@ class Request:
         """The part that `compare` reads."""
         from warmstart.planning.problem import Options
 
+        shared = declared(SampleSettings, TrainingSettings, EffectSettings, RecordSettings)
         return Options(
+            **{name: getattr(self, name) for name in shared},
             regimes=regimes,
-            rows=self.rows,
-            tokens=self.tokens,
-            seeds=self.seeds,
             first_seed=self.seed,
-            trials=self.trials,
             budget=DEFAULT_BUDGET if isinstance(self.budget, str) else self.budget,
-            min_effect=self.min_effect,
-            length=self.length,
             read_so_far=self.max_length != MAX_LENGTH,  # it was asked for
-            epochs=self.epochs,
-            lr=self.lr,
-            batch_size=self.batch_size,
-            precision=self.precision,
-            init=self.init,
-            dropout=self.dropout,
-            examples=self.examples,
-            log=self.log,
             constraints=self.constraints,
-            training={name: getattr(self, name) for name in TRAINING},
+            training={name: getattr(self, name) for name in declared(LoopSettings)},
             forgetting=self.forgetting.training,
             interpolate=self.forgetting.interpolate,
         )
@@ -213,19 +157,6 @@ AUTO = "auto"  # the regime that a race advises
 DEFAULT_RACE_SHARE = "10%"  # of the whole comparison's time, for a race
 MIN_TRAINING_TOKENS = 1000
 BYTES_PER_TOKEN = 3  # of text, at least, by which documents are cut into pieces: tokenizers give 3 to 5 for English
-
-# passed on to every run as they are
-TRAINING = (
-    "micro_batch",
-    "optimizer",
-    "optimizer_state",
-    "schedule",
-    "weight_decay",
-    "word_dropout",
-    "gradient_checkpointing",
-    "compile",
-    "shard",
-)
 
 
 def save_request(request: Request, folder: Path) -> None:

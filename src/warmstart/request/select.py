@@ -1,4 +1,4 @@
-"""Select: the bases and regimes that a request names."""
+"""Select: which bases and regimes does a request name?"""
 
 import functools
 from collections.abc import Callable, Sequence

@@ -1,23 +1,13 @@
-"""Show: a request as a command line and as a commented YAML file."""
+"""Show: how is a request written as a command line or a commented YAML file?"""
 
 import shlex
-from dataclasses import fields
 
 from warmstart.errors import flag
-from warmstart.request.options import OPTIONS, options_of_command
 from warmstart.request.request import Request, _plain
+from warmstart.settings.groups import SETTINGS, ConstraintSettings, settings_of_command
+from warmstart.settings.setting import declared
 
-NEVER_TYPED = ("command", "noise_floor")
-
-
-FOR_A_CHOICE = {
-    "budget",
-    "max_size",
-    "max_latency",
-    "licence",
-    "max_training_time",
-    "pretrained",
-}  # of one among regimes
+FOR_A_CHOICE = {"budget", *declared(ConstraintSettings)}  # of one among regimes
 
 
 def command_line(request: Request, out: str) -> str:
@@ -25,20 +15,18 @@ def command_line(request: Request, out: str) -> str:
     words = ["warmstart", request.command, *request.data]
     words += ["--target", request.target] if request.target else []
     default = Request(request.data, request.target)
-    taken = set(options_of_command(request.command)) - {"data", "target"}
-    if request.command == "fit" and not request.races:
-        taken -= FOR_A_CHOICE
-    for entry in fields(Request):
-        value = getattr(request, entry.name)
-        if entry.name not in taken or value == getattr(default, entry.name):
+    for name, each in settings_of_command(request.command).items():
+        value = getattr(request, name)
+        needless = request.command == "fit" and not request.races and name in FOR_A_CHOICE
+        if name in ("data", "target") or needless or value == getattr(default, name):
             continue
-        if OPTIONS[entry.name].kind == list[str]:
-            words += [part for column in value for part in (flag(entry.name), column)]
+        if each.setting.repeat:
+            words += [part for column in value for part in (flag(name), column)]
         elif isinstance(value, bool):
-            words.append(flag(entry.name if value else f"no_{entry.name}"))
+            words.append(flag(name if value else f"no_{name}"))
         else:
-            unit = "" if isinstance(value, str) else OPTIONS[entry.name].unit  # a share has none
-            words += [flag(entry.name), _plain(value) + unit]
+            timed = each.setting.quantity in ("duration", "budget", "latency") and not isinstance(value, str)
+            words += [flag(name), _plain(value) + "s" * timed]
     return shlex.join([*words, "--out", out])
 
 
@@ -47,13 +35,9 @@ def commented_yaml(request: Request) -> str:
     import yaml
 
     lines = []
-    for entry in fields(Request):
-        if entry.name in NEVER_TYPED:
-            continue
-        value = getattr(request, entry.name)
+    for name, each in SETTINGS.items():
+        value = getattr(request, name)
         plain = list(value) if isinstance(value, tuple) else value
-        flow = yaml.safe_dump({entry.name: plain}, default_flow_style=True, allow_unicode=True, width=10_000)
-        text = flow.strip().removeprefix("{").removesuffix("}")
-        remark = OPTIONS[entry.name].words
-        lines.append(f"{text}  # {remark}" if remark else text)
+        flow = yaml.safe_dump({name: plain}, default_flow_style=True, allow_unicode=True, width=10_000)
+        lines.append(f"{flow.strip().removeprefix('{').removesuffix('}')}  # {each.remark}")
     return "\n".join(lines) + "\n"

@@ -1,4 +1,4 @@
-"""Understand: from the data of a request to a schema and its rows."""
+"""Understand: which schema and rows does the data of a request have?"""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

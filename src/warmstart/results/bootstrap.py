@@ -1,17 +1,17 @@
-"""Evaluate: per-example scores become a metric with an interval, and paired differences.
+"""Bootstrap: how do per-example scores become a metric with an interval, and paired differences?
 
 A score is a row [value, weight] for each test example; the metric is sum(value) / sum(weight). Accuracy is
 [correct, 1], mean absolute error [error, 1], micro-F1 [2 TP, 2 TP + FP + FN].
 
-Two things make a metric uncertain, and the intervals hold both: which rows happened to be the test rows (drawn again
+Two things make a metric uncertain, and the intervals include both: which rows happened to be the test rows (resampled
 with replacement, the same rows for every seed and both sides of a difference), and which seeds happened to be run.
-There are too few seeds to draw them with replacement: of three values that finds a spread a third too small (in
-variance) and never leaves their range. So each draw moves the mean over seeds by a step from Student's t, as wide as
-the seeds spread. From fewer than three seeds no spread can be read, and the intervals hold test rows alone.
+There are too few seeds to resample: with three values that finds a spread a third too small (in variance) and never
+leaves their range. So each resample moves the mean over seeds by a step from Student's t, as wide as the spread of the
+seeds. With fewer than three seeds no spread can be estimated, and the intervals include test rows only.
 
-Where test rows come in groups (reviews of one product), groups are drawn instead of rows: what the rows of a group
-have in common does not average out. A share of right answers among fewer than 100 rows has Wilson's interval: drawn
-again, so few rows give one that is too short near 0 and 1.
+If test rows come in groups (reviews of one product), groups are resampled instead of rows: what the rows of a group
+have in common does not average out. Accuracy on fewer than 100 rows has Wilson's interval: resampling so few rows gives
+an interval that is too narrow near 0 and 1.
 """
 
 import math
@@ -273,9 +273,10 @@ def rows_to_settle(difference: Resampled, margin: float) -> Settling:
 
 
 def _student_95(seeds: int) -> float:
-    """97.5 % quantile of Student's t at seeds - 1 degrees of freedom, to 4 %: enough for a forecast."""
-    degrees = max(seeds, FEWEST_SEEDS) - 1
-    return _NORMAL_95 + 2.4 / degrees + 4.6 / degrees**2
+    """97.5 % quantile of Student's t at seeds - 1 degrees of freedom; of fewer than `FEWEST_SEEDS`, as of so many."""
+    from scipy.special import stdtrit
+
+    return float(stdtrit(max(seeds, FEWEST_SEEDS) - 1, 0.975))
 
 
 def _counts_in_chunks(rows: int, draws: int) -> list[Array]:

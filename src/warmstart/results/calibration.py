@@ -1,12 +1,12 @@
-"""Calibration: does a model know how sure it may be?
+"""Calibration: are predicted probabilities as high as the share of right answers?
 
-For classes, the expected calibration error: rows are put into bins of as many rows each by the probability of the class
-that was predicted, and in each bin the mean probability is held against the share that was right. Few rows make a gap
-by chance alone, and so does drawing them again: what the draws add to the error is taken off it, once, and the interval
-is turned around it (the basic bootstrap). No draw comes near zero, though. So the interval goes down to zero where
-probabilities that mean what they say would show such an error in more than 5 % of cases. In simulations with known
-errors (100 to 1,000 rows), 92 to 100 % of the intervals held the truth. For sets of labels the same of every label that
-was predicted; the labels of a row are drawn together. For numbers: the share of test rows inside their own interval.
+For classes, the expected calibration error: rows are put into bins of equal size by the probability of the predicted
+class, and in each bin the mean probability is compared with the share of right answers. Few rows make a gap by chance
+alone, and so does resampling them: what the resamples add to the error is subtracted, once, and the interval is the
+basic bootstrap. No resample comes close to zero, though. So the interval reaches down to zero if calibrated
+probabilities would show such an error in more than 5 % of cases. In simulations with known errors (100 to 1,000 rows),
+92 to 100 % of the intervals contained the truth. For sets of labels, the same over every predicted label; the labels of
+a row are resampled together. For numbers: the share of test rows inside their own interval.
 """
 
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Comparison: what the runs of a study say, every difference paired by example."""
+"""Comparison: what do the runs of a study say, with every difference paired by example?"""
 
 import math
 from collections.abc import Collection, Iterable, Sequence
@@ -10,63 +10,28 @@ from statistics import fmean, median
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from warmstart.errors import UsageError, did_you_mean, join_phrases
 from warmstart.results.bootstrap import Resampled, resample
 from warmstart.results.calibration import Calibration, calibration
+from warmstart.results.comparison_table import comparison_display, comparison_table
 from warmstart.results.constraints import Excluded
-from warmstart.results.forgetting_summary import ForgettingSummary, summarize_forgetting
+from warmstart.results.display import Display, Tabular
+from warmstart.results.forgetting_summary import summarize_forgetting
 from warmstart.results.learning_curves import Crossover, Law, Transfer, best_scratch, crossover, law, transfers
 from warmstart.results.metrics import HIGHEST
 from warmstart.results.overfitting import Memorization, OverfittingGap, memorization, overfitting_gap
 from warmstart.results.record import Interval, Run
+from warmstart.results.rows import Difference, Row
 from warmstart.types import Array
 
 CONSTANT = "constant"
 _UNKNOWN = Interval(math.nan, math.nan)
 
 
-@dataclass(frozen=True)
-class Difference:
-    """Score of `a` minus score of `b`, turned so that positive means `a` is better."""
-
-    a: str
-    b: str
-    rows: int
-    difference: float
-    interval: Interval
-    p_a_better: float
-
-
-@dataclass(frozen=True)
-class Row:
-    """One regime at one number of training rows: the mean over its seeds."""
-
-    name: str
-    family: str  # "baseline" | "scratch" | "fine-tuned"
-    rows: int
-    score: float  # not a number where no seed came to a score
-    interval: Interval
-    seeds: tuple[int, ...]  # that the score is the mean of
-    lr: float | None  # the median, where seeds have their own
-    converged: bool  # every seed
-    failed: str | None  # why it cannot win: more than half of its seeds failed
-    latency_ms: float | None
-    disk_bytes: int
-    flops: float
-    seconds: float
-    seconds_range: tuple[float, float]  # fastest and slowest seed
-    peak_memory_bytes: int | None
-    trainable: int
-    total: int
-    bytes_saved: int
-    caveats: tuple[str, ...]
-    retention: ForgettingSummary | None = None  # None: nothing to forget, or not measured
-    start: str = "-"  # the base, or what else it starts from
-
-
-@dataclass(frozen=True)
-class Comparison:
+@dataclass(frozen=True, repr=False)
+class Comparison(Tabular):
     """Every run of a study, and what can be said of them."""
 
     runs: tuple[Run, ...]
@@ -135,6 +100,13 @@ class Comparison:
         """[draws, names]: each score under the same draws of test rows and seeds, turned so that more is better."""
         return np.stack([turned.draws for turned in self._turned(names, rows)], axis=1)
 
+    def to_table(self) -> pa.Table:
+        """One line for each regime, best first: its mean score over seeds with a 95 % interval, and its cost."""
+        return comparison_table(self.table)
+
+    def _display(self) -> Display:
+        return comparison_display(self)
+
     def to_json(self) -> dict[str, Any]:
         """The public `comparison.json`."""
         ranked = [row for row in self.table if row.failed is None]
@@ -155,9 +127,9 @@ class Comparison:
             "caveats": list(self.caveats),
             "excluded": [vars(each) for each in self.excluded],
             "mismatch": self.mismatch,
-            "regimes": [_row_json(row) | self._inherited_json(row.name) for row in self.table],
+            "regimes": [row.to_json() | self._inherited_json(row.name) for row in self.table],
             "differences": [
-                _difference_json(self.difference(a.name, b.name))
+                self.difference(a.name, b.name).to_json()
                 for a, b in combinations(ranked, 2)
                 if self.common_rows(a.name, b.name)
             ],
@@ -249,7 +221,7 @@ class Comparison:
 
     def _curve_json(self, name: str) -> dict[str, Any]:
         found = self.laws.get(name)
-        points = [_point_json(point) for point in self.curve(name)]
+        points = [point.point_to_json() for point in self.curve(name)]
         return {"regime": name, "points": points, "law": found.to_json() if found else None}
 
     @cached_property
@@ -364,54 +336,6 @@ def _why(failed: Sequence[Run], seeds: int) -> str:
 
 def _once(texts: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(texts))
-
-
-def _row_json(row: Row) -> dict[str, Any]:
-    return {
-        "name": row.name,
-        "family": row.family,
-        "start": row.start,
-        "score": _number(row.score),
-        "interval": [_number(bound) for bound in row.interval],
-        "seeds": list(row.seeds),
-        "rows": row.rows,
-        "lr": row.lr,
-        "converged": row.converged,
-        "failed": row.failed,
-        "latency_ms": row.latency_ms,
-        "disk_bytes": row.disk_bytes,
-        "cost": {
-            "flops": row.flops,
-            "seconds": row.seconds,
-            "seconds_range": list(row.seconds_range),
-            "peak_memory_bytes": row.peak_memory_bytes,
-            "trainable": row.trainable,
-            "total": row.total,
-            "bytes_saved": row.bytes_saved,
-        },
-        "caveats": list(row.caveats),
-        "retention": row.retention.to_json() if row.retention else None,
-    }
-
-
-def _point_json(point: Row) -> dict[str, Any]:
-    return {"rows": point.rows, "score": _number(point.score), "interval": [_number(b) for b in point.interval]}
-
-
-def _difference_json(found: Difference) -> dict[str, Any]:
-    return {
-        "a": found.a,
-        "b": found.b,
-        "rows": found.rows,
-        "difference": found.difference,
-        "interval": list(found.interval),
-        "p_a_better": found.p_a_better,
-    }
-
-
-def _number(value: float) -> float | None:
-    """JSON knows no 'not a number'."""
-    return value if math.isfinite(value) else None
 
 
 def _version() -> str:

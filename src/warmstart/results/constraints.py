@@ -1,7 +1,7 @@
-"""Constraints: which regimes may not be chosen, for what their model or their training would take?
+"""Constraints: which regimes may not be chosen because of what their model or their training needs?
 
-Pure: what a regime needs is found out elsewhere (`needs.py`), before any training or after it, and held against what is
-allowed here.
+Pure functions: `planning/requirements.py` finds out what a regime needs, before or after training; here it is compared
+with what is allowed.
 """
 
 from collections.abc import Iterable, Sequence
@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from warmstart.errors import UsageError, join_phrases
 from warmstart.quantities import format_duration, format_latency, format_size
 
-DEFAULT_BUDGET = 1800.0  # seconds for a comparison
 OF_THE_MODEL = ("max-size", "max-latency")  # known for sure once it is trained; so it is, and tells what they cost
 NO_CHOICE = "constant"  # is never chosen: it takes no constraint to leave it out
 

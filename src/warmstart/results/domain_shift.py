@@ -1,18 +1,18 @@
-"""Mismatch: how far are these texts from those that a base was trained on? From texts, tokens and features alone.
+"""Domain shift: how far are these texts from those that a base was trained on? From texts, tokens and features alone.
 
-Of a base nobody here knows what it read. So its tokenizer is asked (it was made on that text), and where there is a
-reference text, the task's texts are held against it: by their words, by how well a linear classifier tells them apart
-(proxy A-distance, Ben-David et al. 2007), and by what they cost the base in bits a byte.
+Nobody here knows what a base has read. So its tokenizer is used (it was trained on that text), and with a reference
+text the task's texts are compared with it: by their words, by how well a linear classifier tells them apart (proxy
+A-distance, Ben-David et al. 2007), and by their bits per byte under the base.
 """
 
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from warmstart.quantities import WORD_PATTERN
 from warmstart.results.bootstrap import resample, wilson
 from warmstart.results.record import Estimate, Interval
 from warmstart.types import Array
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 
-WORD_PATTERN = re.compile(r"\w+")
 UNKNOWN = ("[UNK]", "<unk>")
 SPELLED, LONGEST = 2_000, 4_000  # texts whose tokens are looked at, and characters of each
 DIVERGENCE_DRAWS = 200  # of texts, for the interval of a divergence

@@ -1,4 +1,4 @@
-"""Forgotten: what the seeds of one regime forgot of what their base could do, together."""
+"""Forgetting summary: what did the seeds of one regime forget together?"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

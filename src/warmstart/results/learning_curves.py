@@ -1,12 +1,13 @@
-"""Curves: what would more rows bring, and from where on does one way of training overtake another?
+"""Learning curves: what would more rows bring, and where does one regime overtake another?
 
-A curve is the error (1 - score where higher is better) over training rows, both as logarithms. It is straight between
-the measured sizes, and goes on beyond them with the mean slope of its last three intervals: of few points, free fits of
-a law with more parameters foretell less. More rows are taken never to hurt: a rising end is followed by a level one.
+A curve is the error (1 - score if higher is better) over training rows, both on a logarithmic scale. It is straight
+between the measured sizes, and continues beyond them with the mean slope of its last three intervals: with few points,
+free fits of a law with more parameters predict worse. More rows are assumed never to hurt: a rising end continues flat.
 
-Every draw of test rows and seeds has curves of its own, the same draw for all regimes and sizes. So slopes, forecasts
-and crossings have intervals as scores have. Ahead of what is measured two things make them wider: the slope's spread
-counts 1.6 times, and where the slopes of the last intervals differ by more than the draws explain, so does the next.
+Every resample of test rows and seeds has its own curves, with the same resample for all regimes and sizes. So slopes,
+forecasts and crossings have intervals as scores have. Beyond the measured sizes two things widen them: the spread of
+the slope counts 1.6 times, and if the slopes of the last intervals differ by more than the resamples explain, so does
+the next one.
 """
 
 import math

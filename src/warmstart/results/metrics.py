@@ -1,4 +1,4 @@
-"""Metrics: which metric ranks a task, and its range."""
+"""Metrics: which metric ranks a task, and what is its range?"""
 
 HIGHEST = {"chrF": 100.0}  # that a score can be, where it is not 1
 

@@ -1,6 +1,6 @@
-"""Naming: what is a row of a comparison called, where regimes may start from one of several bases?
+"""Names: what is a row of a comparison called if regimes may start from several bases?
 
-A row is a regime, or a regime at a base. The name is made here and read here, and nowhere else.
+A row is a regime, or a regime at a base. The name is made and parsed here, and nowhere else.
 
 >>> short_names(["models/v1/bert", "models/v2/bert", "org/tiny", "SmolLM2.Q8_0.gguf"])
 ('v1-bert', 'v2-bert', 'tiny', 'SmolLM2.Q8_0')

@@ -1,7 +1,7 @@
-"""Overfitting: what has a regime learned, and what has it only remembered?
+"""Overfitting: what has a regime learned, and what has it only memorized?
 
-The gap between its own training rows and the test rows, and, among the test rows, the gap between those that are a copy
-or near copy of a row it was trained on and the others.
+The gap between its training rows and the test rows, and, among test rows, the gap between those that are a copy or near
+copy of a row it was trained on and the others.
 """
 
 import math

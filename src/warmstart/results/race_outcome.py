@@ -1,9 +1,11 @@
-"""Race outcome: what a race found, kept in the study folder."""
+"""Race outcome: what did a race find, as it is kept in the study folder?"""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from warmstart.quantities import format_interval_bounds, format_number, format_percent
+from warmstart.results.display import Display
 from warmstart.results.record import Interval
 from warmstart.runtime.files import read_fields
 
@@ -47,6 +49,22 @@ class RaceOutcome:
         """The public part "race" of `advice.json`."""
         outlooks = [asdict(each) | {"interval": list(each.interval)} for each in self.outlooks]
         return vars(self) | {"tie": list(self.tie), "outlooks": outlooks, "unseen": list(self.unseen)}
+
+
+def race_display(raced: RaceOutcome) -> Display:
+    """What is estimated for each regime on all rows."""
+    titles = ("regime", f"score at {raced.whole:,} rows (estimated)", "90 % band", "chance to be best", "rows used")
+    lines = [
+        (
+            each.regime,
+            format_number(each.score),
+            format_interval_bounds(each.interval),
+            format_percent(each.chance),
+            f"{each.rows:,}",
+        )
+        for each in raced.outlooks
+    ]
+    return Display("", titles, tuple(lines))
 
 
 def load_race(folder: Path) -> RaceOutcome | None:

@@ -1,4 +1,4 @@
-"""Record: what was measured. Facts only; nothing here computes."""
+"""Record: what was measured in a run? Facts only; nothing here computes."""
 
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
+from warmstart.quantities import MISSING, format_duration, format_number, format_size
+from warmstart.results.display import Display, Tabular
 from warmstart.runtime.environment import Environment
 from warmstart.runtime.files import (
     read_fields,
@@ -17,8 +19,8 @@ from warmstart.runtime.files import (
 )
 from warmstart.types import Array
 
-TRAIN_AGAIN = "delete the folder of this run and go on with `warmstart resume`, or take a copy that is whole"
-APART = ("scores", "predictions", "train_scores", "train_groups")  # columns of files beside `run.json`
+RUN_AGAIN = "delete the folder of this run and go on with `warmstart resume`, or take a copy that is whole"
+KEPT_APART = ("scores", "predictions", "train_scores", "train_groups")  # columns of files beside `run.json`
 
 
 class Interval(NamedTuple):
@@ -69,8 +71,15 @@ class Trial:
     val: float | None  # the ranking metric on validation; None: failed or diverged
 
 
-@dataclass(frozen=True)
-class Run:
+# What stands in the line of a run in a table, before metrics and cost.
+SHOWN_FACTS = (
+    *("id", "regime", "family", "start", "seed", "rows", "metric", "units", "test", "val", "train", "lr", "steps"),
+    *("epochs", "converged", "failed", "latency_ms", "disk_bytes"),
+)
+
+
+@dataclass(frozen=True, repr=False)
+class Run(Tabular):
     """One regime with one seed on one number of rows: how it was trained, what it scored, what it cost."""
 
     id: str  # the folder's name, e.g. "full-r1200-s0"
@@ -112,9 +121,31 @@ class Run:
     train_groups: Array | None = field(default=None, repr=False, compare=False)  # int64 [n], of the same rows
     predicted: dict[str, float] | None = None  # "seconds" and "peak_memory_bytes", before the run
 
+    def to_table(self) -> pa.Table:
+        """One line: scores, metrics and cost. Lines of several runs can be put below each other."""
+        facts = {name: getattr(self, name) for name in SHOWN_FACTS} | asdict(self.cost) | self.metrics
+        return pa.Table.from_pylist([facts])
+
+    def _display(self) -> Display:
+        unit = f" of {self.units}" if self.units else ""
+        score = "no score" if self.test is None else format_number(self.test)
+        result = f"failed: {self.failed}" if self.failed else f"{self.metric}{unit} {score}"
+        facts = {
+            "rows": f"{self.rows:,} training rows, seed {self.seed}",
+            "start": self.start,
+            "method": self.method,
+            "validation": MISSING if self.val is None else format_number(self.val),
+            **{name: format_number(value) for name, value in self.metrics.items()},
+            "learning rate": MISSING if self.lr is None else f"{self.lr:.1e}",
+            "steps": f"{self.steps:,}{'' if self.converged else ', still improving when it stopped'}",
+            "time": format_duration(self.cost.seconds),
+            "size": format_size(self.disk_bytes),
+        }
+        return Display(f"{self.regime}: {result}", ("", ""), tuple(facts.items()), self.caveats, numbers=False)
+
     def to_json(self) -> dict[str, Any]:
         """Everything but the per-example columns."""
-        return asdict_but(self, *APART)
+        return asdict_but(self, *KEPT_APART)
 
 
 def asdict_but(record: Any, *names: str) -> dict[str, Any]:
@@ -157,7 +188,7 @@ def _write_columns(path: Path, columns: dict[str, Any]) -> None:
 
 def _read_columns(path: Path) -> tuple[Array, dict[str, list[Any]]]:
     """Value and weight, [n, 2], and whatever else."""
-    table = read_parquet(path, {"value": "number", "weight": "number"}, TRAIN_AGAIN)
+    table = read_parquet(path, {"value": "number", "weight": "number"}, RUN_AGAIN)
     columns = {name: table[name].to_pylist() for name in table.column_names}
     return np.stack([np.asarray(columns.pop("value")), np.asarray(columns.pop("weight"))], axis=1), columns
 
@@ -165,7 +196,7 @@ def _read_columns(path: Path) -> tuple[Array, dict[str, list[Any]]]:
 def load_run(folder: Path) -> Run:
     """The run that `save_run` wrote. Raises InputError where its files are damaged."""
     path = folder / "run.json"
-    facts = read_fields(path, Run, TRAIN_AGAIN, without=APART)
+    facts = read_fields(path, Run, RUN_AGAIN, without=KEPT_APART)
     require_plain_name(path, facts["id"])
     scores, columns = _read_columns(folder / "scores.parquet")
     learned = folder / "train_scores.parquet"  # not beside runs of earlier versions, nor of texts that were judged

@@ -1,7 +1,8 @@
-"""Probing: how far do predictions move when terms are swapped in the texts? What was found, as facts.
+"""Term swaps: how far do predictions move when terms are swapped in the texts? The results, as facts.
 
-A case is a text in which one term of a pair stood, and what each model made of it before and after. Measures are means
-over cases, by pair and in all; a text may be a case of several pairs, so texts are drawn again for the intervals.
+A case is a text that contains one term of a pair, and what each model predicted before and after the swap. Measures are
+means over cases, per pair and in total; a text may be a case of several pairs, so texts are resampled for the
+intervals.
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,1 +1,1 @@
-"""One run, from its start to its record."""
+"""How does one run get from its start to its record?"""

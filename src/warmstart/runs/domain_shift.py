@@ -1,4 +1,4 @@
-"""Domains: what does a base make of the task's texts, beside other text? Measured once for a study, on few rows."""
+"""Domain shift: how well does a base know the task's texts? Measured once per study, on few rows."""
 
 import math
 import time

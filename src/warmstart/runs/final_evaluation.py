@@ -1,4 +1,4 @@
-"""Measure: a finished model on validation, test and some training rows, once."""
+"""Final evaluation: how does a finished model score on validation, test and some training rows? Once."""
 
 import statistics
 import time
@@ -9,16 +9,13 @@ from typing import Any
 import numpy as np
 
 from warmstart.data.encoding.inputs import Encoded
-from warmstart.data.encoding.language import Conversations, Documents, Masked
-from warmstart.data.encoding.seq2seq import Seq2Seq
 from warmstart.data.rows.split import Rows
 from warmstart.generation import continuations as continuing
-from warmstart.generation.answers import Writer
 from warmstart.inference.model_store import Network, Predictor
 from warmstart.models.evaluate import outputs
 from warmstart.results.bootstrap import mean_score
 from warmstart.runtime.distributed import world
-from warmstart.tasks.language import MAX_JUDGED_ROWS, Language
+from warmstart.tasks.language import MAX_JUDGED_ROWS
 from warmstart.training.frozen_prefix import use_prefix_cache
 from warmstart.training.run_data import RunData
 from warmstart.types import Array
@@ -43,25 +40,27 @@ class FinalScores:
     train_groups: Array | None  # int64 [n]; None where rows are not grouped
 
 
-def evaluate_run(model: Predictor, run_data: RunData, reads: Encoded | None = None) -> FinalScores:
+def evaluate_run(
+    model: Predictor, run_data: RunData, network: Network | None = None, reads: Encoded | None = None
+) -> FinalScores:
     """Calibrate on validation rows, then score the test rows: the only place where they are looked at.
 
-    `reads`: every row as a network reads it, with what a frozen prefix made of it where that is stored.
+    `network`: the model itself if it is one. `reads`: every row as it reads it, with what a frozen prefix made of it
+    where that is stored.
     """
     task, splits = run_data.task, run_data.splits
 
     def at(rows: Rows) -> tuple[Array, Array]:
         targets = task.targets(rows)
-        if isinstance(model, Network) and reads is not None:
-            examples = replace(run_data.shared.examples(model.inputs, rows, targets), encoded=reads)
-            with use_prefix_cache(model.model, reads):
-                return outputs(model.model, examples, world()), targets
+        if network is not None and reads is not None:
+            examples = replace(run_data.shared.examples(network.inputs, rows, targets), encoded=reads)
+            with use_prefix_cache(network.model, reads):
+                return outputs(network.model, examples, world()), targets
         return model.outputs(rows.texts), targets
 
     val, val_targets = at(splits.val)
     calibration = task.calibrate(val, val_targets)
-    ranked_by_writing = isinstance(task, Language) and task.ranks_by_writing
-    tested = rows_to_judge(splits.test) if ranked_by_writing else splits.test
+    tested = rows_to_judge(splits.test) if task.ranks_by_writing else splits.test
     test, test_targets = at(tested)
     some = splits.train.take(np.arange(min(TRAIN_ROWS_SCORED, len(splits.train))))
     train_outputs, train_targets = at(some)
@@ -71,21 +70,21 @@ def evaluate_run(model: Predictor, run_data: RunData, reads: Encoded | None = No
     if "temperature" in calibration:
         columns["raw_probability"] = task.predictions(test, {})["probability"]
     metrics = task.metrics(test, test_targets, calibration)
-    if not isinstance(task, Language):
+    if not task.learns_language:
         columns["copied"] = run_data.copied.tolist()
     if run_data.schema.group:
         columns["group"] = _numbered(tested).tolist()
-    if isinstance(task, Language) and task.writes:
-        assert isinstance(model, Network) and isinstance(model.inputs, Conversations | Seq2Seq)
+    generative, writer = task.generative, None if network is None else network.writer
+    if generative is not None and writer is not None:
         answered = rows_to_judge(splits.test)
-        judged = task.judge(Writer(model.model, model.inputs).answers(answered.texts, task), answered)
+        judged = generative.judge(writer.answers(answered.texts, generative), answered)
         scores = scores if judged.scores is None else judged.scores
         columns |= _beside(tested, answered, judged.columns)
         metrics |= judged.metrics
-    if isinstance(model, Network) and isinstance(model.inputs, Documents | Masked):
-        some_tested = sample_rows(splits.test)
+    if network is not None and network.inputs.continuation is not None:
+        some_tested, plain = sample_rows(splits.test), network.inputs.continuation
         columns |= _beside(
-            tested, some_tested, continuing.sample_continuations(model.model, model.inputs, some_tested.texts)
+            tested, some_tested, continuing.sample_continuations(network.model, plain, some_tested.texts)
         )
     train_scores = task.score(train_outputs, train_targets, calibration)
     constant = np.tile(task.constant(task.targets(splits.train)), (len(some), 1))
@@ -100,8 +99,8 @@ def evaluate_run(model: Predictor, run_data: RunData, reads: Encoded | None = No
         predictions=columns,
         latency_ms=measure_latency(model, splits.test.texts),
         floor=floor,
-        train_scores=None if ranked_by_writing else train_scores,
-        train_groups=_numbered(some) if run_data.schema.group and not ranked_by_writing else None,
+        train_scores=None if task.ranks_by_writing else train_scores,
+        train_groups=_numbered(some) if run_data.schema.group and not task.ranks_by_writing else None,
     )
 
 

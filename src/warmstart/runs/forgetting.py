@@ -1,14 +1,13 @@
-"""Forgetting: what has a trained model lost of what its base could do?"""
+"""Forgetting: how much did a trained model forget of what its base could do?"""
 
 import numpy as np
 
 from warmstart.data.encoding.examples import Examples
 from warmstart.data.encoding.language import Documents
 from warmstart.data.rows.split import Rows
-from warmstart.models.encoder_decoder import EncoderDecoder
-from warmstart.models.lm_head import LanguageHead
+from warmstart.models.encoder_decoder import is_joined
 from warmstart.models.model import Model
-from warmstart.regimes.starts import Pretrained, Start
+from warmstart.regimes.starts import Start
 from warmstart.runs.retention import MAX_RETENTION_TEXTS, Retention, drift, features, language_retention, unmoved
 from warmstart.runtime.distributed import world
 from warmstart.runtime.files import cache_folder
@@ -23,7 +22,7 @@ LANGUAGE_TEXTS = 32  # of the task's: both models read them
 
 def measure_forgetting(trained: TrainedStages, start: Start, run_data: RunData) -> Retention | None:
     """Of a language model what it says worse than its base; else how far its features moved. None without a base."""
-    if not isinstance(start, Pretrained):
+    if start.base is None:
         return None
     test = run_data.splits.test
     if start.base.joined or not trained.steps:
@@ -43,39 +42,40 @@ def measure_forgetting(trained: TrainedStages, start: Start, run_data: RunData) 
 
 def has_language_head(model: Model) -> bool:
     """Whether a language model is held against its base by what they say: not by what a random output layer says."""
-    return isinstance(model.head, LanguageHead) and (isinstance(model.body, EncoderDecoder) or not model.head.fresh)
+    head = model.language_head
+    return head is not None and (is_joined(model.body) or not head.fresh)
 
 
-def _language_forgotten(trained: TrainedStages, start: Pretrained, run_data: RunData) -> Retention:
+def _language_forgotten(trained: TrainedStages, start: Start, run_data: RunData) -> Retention:
     """Against the base itself: on some test rows, and on general text."""
     base = load_base_model(trained.model, start, run_data)
     asked = sample_rows_evenly(run_data.splits.test, start, run_data)
     return language_retention(base, trained.model, asked, measured_on(base, start, run_data), world=world())
 
 
-def load_base_model(model: Model, start: Pretrained, run_data: RunData) -> Model:
+def load_base_model(model: Model, start: Start, run_data: RunData) -> Model:
     """What a language model was before it was tuned, its head with it."""
     body = start.body(run_data.seed)
     return Model(body, *head_for(body, start, run_data.task, run_data.seed)).to(next(model.parameters()).device).eval()
 
 
-def sample_rows_evenly(rows: Rows, start: Pretrained, run_data: RunData, most: int = LANGUAGE_TEXTS) -> Examples:
+def sample_rows_evenly(rows: Rows, start: Start, run_data: RunData, most: int = LANGUAGE_TEXTS) -> Examples:
     """Some of the study's rows as the task reads them, from all over the file, which is often sorted."""
     count = min(most, len(rows))
     some = rows.take(np.arange(count) * len(rows) // count)
     return run_data.shared.examples(run_data.task.reads(start.inputs), some, run_data.task.targets(some))
 
 
-def as_read(rows: Rows, start: Pretrained, run_data: RunData) -> Examples:
+def as_read(rows: Rows, start: Start, run_data: RunData) -> Examples:
     """The same as a body reads them, whatever the task asks."""
     count = min(MAX_RETENTION_TEXTS, len(rows))
     some = rows.take(np.arange(count) * len(rows) // count)
     return run_data.shared.examples(start.inputs, some, np.zeros(count, dtype=np.float32))
 
 
-def measured_on(base: Model, start: Pretrained, run_data: RunData) -> Examples | None:
+def measured_on(base: Model, start: Start, run_data: RunData) -> Examples | None:
     """General text: what the user gave, else what the base says; None for a base that does not write."""
-    if start.base.kind != "decoder":
+    if start.base is None or start.base.kind != "decoder":
         return None
     documents = Documents(start.base.location, start.base.inputs.max_length)
     texts = run_data.general or sampled_text(base, documents.tokenizer, cache_folder() / "sampled")

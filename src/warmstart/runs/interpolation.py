@@ -1,6 +1,6 @@
-"""Interpolation: weights between the pretrained and the fine-tuned ones, at no training cost.
+"""Interpolation: how are weights between the pretrained and the fine-tuned ones made, at no training cost?
 
-The point between them is chosen on validation rows (WiSE-FT, Wortsman et al. 2022).
+The mix is chosen on validation rows (WiSE-FT, Wortsman et al. 2022).
 """
 
 from bisect import bisect_left

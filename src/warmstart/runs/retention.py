@@ -1,15 +1,15 @@
 """Retention: what could the base do before and after, and how much of that is left?
 
-Every measure is a sum over texts of a value over a weight, [n, 2], as scores are: so `evaluate.resample` gives its
+Every measure is a sum over texts of a value and a weight, [n, 2], as scores are: so `bootstrap.resample` gives its
 interval, over texts and seeds.
 
-- nats: rise of the cross-entropy on general text, L_after - L_before, in nats a token.
-- progress lost: (L_after - L_before) / (L_random - L_before), the share of what pre-training had gained. L_random is
-  that of random weights, or of a uniform guess (log of the vocabulary), which random weights hardly differ from.
-- KL(base || tuned), nats a token, on the task's own inputs: needs no general text. On text sampled from the base itself
-  the rise of the cross-entropy is this same divergence, in expectation.
-- drift, for bodies without a language-model head: 1 - cosine between the base's and the tuned features of a text, and,
-  beside it, 1 - linear CKA over all texts (Kornblith et al. 2019), which rotations and scales do not change.
+- nats: increase of the cross-entropy on general text, L_after - L_before, in nats per token.
+- progress lost: (L_after - L_before) / (L_random - L_before), the share of what pretraining had gained. L_random is
+  that of random weights, or of a uniform guess (log of the vocabulary size), which is nearly the same.
+- KL(base || tuned), nats per token, on the task's own inputs: needs no general text. On text sampled from the base
+  itself the increase of the cross-entropy is this same divergence, in expectation.
+- drift, for bodies without a language-model head: 1 - cosine between the base's and the fine-tuned features of a text,
+  and 1 - linear CKA over all texts (Kornblith et al. 2019), which rotations and scales do not change.
 """
 
 import math

@@ -1,4 +1,4 @@
-"""Runs: one regime with one seed, from its start to its record; one folder a run."""
+"""Run: how does one regime with one seed get from its start to its record? One folder per run."""
 
 import os
 import shutil
@@ -26,11 +26,10 @@ from warmstart.runtime.environment import current_environment
 from warmstart.runtime.files import sync
 from warmstart.training.checkpoint import Checkpoints, disk_full_message
 from warmstart.training.config import TrainConfig
-from warmstart.training.frozen_prefix import use_prefix_cache
-from warmstart.training.loop import DivergedError, Step
+from warmstart.training.event import Event, JobProgress
+from warmstart.training.loop import DivergedError
 from warmstart.training.run_data import RunData
 from warmstart.training.stages import TrainedStages, train_stages
-from warmstart.training.validation import evaluate
 
 BASELINE_DESCRIPTIONS = {
     "constant": "the median, or the commonest class, for every text",
@@ -52,33 +51,12 @@ class TunedRegime:
     shorter: Trial | None = None  # the same with the same seed, for half as long
 
 
-def try_settings(
-    regime: Regime, config: TrainConfig, run_data: RunData, folder: Path | None = None
-) -> Generator[Step, None, tuple[Trial, float]]:
-    """One trial: a whole schedule of `config.steps`, scored on all validation rows. Gives the trial and its FLOPs.
-
-    `folder` is for its checkpoints; None: it has none.
-    """
-    settings = tried_settings(regime, config)
-    checkpoints = Checkpoints(folder, _purpose(regime, config, run_data)) if folder else None
-    try:
-        trained = yield from train_stages(regime, config, run_data, evaluations=1, checkpoints=checkpoints)
-    except TrainingError:
-        return Trial(settings, config.steps, None), 0.0
-    inputs = run_data.task.reads(regime.start.inputs)
-    examples = run_data.shared.examples(inputs, run_data.splits.val, run_data.task.targets(run_data.splits.val))
-    with use_prefix_cache(trained.model, trained.reads):
-        _, score = evaluate(trained.model, run_data.task, replace(examples, encoded=trained.reads))
-    spent = trained.train_flops + float(trained.cost.forward(examples.sizes(), examples.loss_weights).sum())
-    return Trial(settings, config.steps, score if isfinite(score) else None), spent
-
-
 def tried_settings(regime: Regime, config: TrainConfig) -> dict[str, Any]:
     """What a search varies: two trainings with the same may be compared by their lengths."""
     return {"lr": config.lr} | _size_words(regime)
 
 
-def _purpose(regime: Regime, config: TrainConfig, run_data: RunData) -> str:
+def checkpoint_purpose(regime: Regime, config: TrainConfig, run_data: RunData) -> str:
     """What a checkpoint was made for: the weights to be trained, the rows and the settings."""
     rows = f"{len(run_data.splits.train)} rows of {run_data.splits.fingerprint} drawn with {run_data.seed}"
     return f"{regime.name} from {regime.start.name} {_size_words(regime)}: {regime.words}; {config}; {rows}"
@@ -90,8 +68,12 @@ def _size_words(regime: Regime) -> dict[str, Any]:
 
 
 def train_run(
-    chosen: TunedRegime, run_data: RunData, folder: Path, predicted: dict[str, float] | None = None
-) -> Generator[Step, None, Run]:
+    chosen: TunedRegime,
+    run_data: RunData,
+    folder: Path,
+    predicted: dict[str, float] | None = None,
+    progress: JobProgress | None = None,
+) -> Generator[Event, None, Run]:
     """Train, score the test rows once, write model and record into `folder`. A finished run is read back.
 
     `predicted`: what it was expected to cost, kept in its record.
@@ -100,14 +82,18 @@ def train_run(
         left = folder / "checkpoint"  # by one that was stopped just before its end
         world().on_main(lambda: shutil.rmtree(left, ignore_errors=True))
         return load_run(folder)
+    progress = progress or JobProgress()
+    yield progress.began()
     regime, config = chosen.regime, chosen.config
     reset_peak_memory()
     began = time.perf_counter()
     trained: TrainedStages | None = None
     failed: str | None = None
-    checkpoints = Checkpoints(folder / "checkpoint", _purpose(regime, config, run_data))
+    checkpoints = Checkpoints(folder / "checkpoint", checkpoint_purpose(regime, config, run_data))
     try:
-        trained = yield from train_stages(regime, config, run_data, regime.defaults.evaluations, checkpoints, RETREATS)
+        trained = yield from train_stages(
+            regime, config, run_data, regime.defaults.evaluations, checkpoints, RETREATS, progress
+        )
     except DivergedError as error:
         failed = f"diverged: {error.message}"
     except TrainingError as error:
@@ -118,7 +104,8 @@ def train_run(
     if trained is not None:
         began = time.perf_counter()
         mix = interpolate_run(trained, regime.start, run_data) if run_data.interpolate else None
-        found = evaluate_run(Network(trained.model, run_data.task.reads(regime.start.inputs)), run_data, trained.reads)
+        network = Network(trained.model, run_data.task.reads(regime.start.inputs))
+        found = evaluate_run(network, run_data, network, trained.reads)
         if regime.stages and not run_data.better(found.train, found.floor):
             failed = "does not beat the constant on its own training rows"
         seconds = trained.seconds + time.perf_counter() - began
@@ -183,7 +170,7 @@ def failed_run(name: str, run_data: RunData, folder: Path, reason: str, chosen: 
     record = Run(
         id=folder.name,
         regime=name,
-        family=chosen.regime.start.family if chosen else "baseline",
+        family=chosen.regime.start.family if chosen and chosen.regime.stages else "baseline",
         start=chosen.regime.start.name if chosen else "-",
         method=chosen.regime.words if chosen else BASELINE_DESCRIPTIONS[name],
         seed=run_data.seed,
@@ -207,10 +194,13 @@ def failed_run(name: str, run_data: RunData, folder: Path, reason: str, chosen: 
     return finish_run(record, folder, None)
 
 
-def run_baseline(name: str, run_data: RunData, folder: Path) -> Run:
+def run_baseline(
+    name: str, run_data: RunData, folder: Path, progress: JobProgress | None = None
+) -> Generator[Event, None, Run]:
     """The same record for `constant` or `linear`."""
     if world().on_main((folder / "run.json").exists):
         return load_run(folder)
+    yield (progress or JobProgress()).began()
     reset_peak_memory()
     began = time.perf_counter()
     fitted = FIT_BASELINE[name](run_data.task, run_data.splits.train, run_data.seed)

@@ -1,30 +1,36 @@
-"""Tune: the same number of learning-rate trials for every regime, on validation rows only.
+"""Search: which learning rate suits a regime? The same number of trials for every regime, on validation rows only.
 
-Each trial is a whole schedule at a quarter of the length. A regime that is cheap may then go on, for as long as it has
-spent less than the dearest one, and choose its size too: training from scratch gets its fair chance.
+Each trial is a whole schedule at a quarter of the length. A cheap regime may then go on, until it has cost as much as
+the most expensive one, and choose its size too: training from scratch gets a fair chance.
 """
 
 import functools
 import shutil
 import time
 from collections.abc import Generator, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
 from typing_extensions import TypedDict
 
+from warmstart.errors import TrainingError
 from warmstart.models.dnn import Size
 from warmstart.regimes.regimes import Regime
-from warmstart.regimes.starts import HashedNetwork, Scratch
 from warmstart.results.bootstrap import standard_error_share
 from warmstart.results.record import Trial
-from warmstart.runs.run import TunedRegime, try_settings
+from warmstart.runs.run import TunedRegime, checkpoint_purpose, tried_settings
 from warmstart.runtime.distributed import world
 from warmstart.runtime.files import damaged, read_json, reading_ours, write_json
+from warmstart.training.checkpoint import Checkpoints
 from warmstart.training.config import TrainConfig
-from warmstart.training.loop import Step
+from warmstart.training.event import Event, JobProgress
+from warmstart.training.frozen_prefix import use_prefix_cache
 from warmstart.training.run_data import RunData
+from warmstart.training.stages import TrainedStages, train_stages
+from warmstart.training.validation import evaluate
 
 LR_FACTOR = 10**0.5  # between neighbouring rates: about 3
 TRIAL_SHARE = 0.25  # of the steps, for a trial
@@ -32,6 +38,8 @@ TRIAL_SHARE = 0.25  # of the steps, for a trial
 # that it stands for. Tried at the rate itself, 4,000 synopses chose 6e-4: .620 at the whole length; 3e-4 gave .647.
 TRIAL_LR_FACTOR = TRIAL_SHARE**-0.5
 MAX_SIZES_TRIED = 8  # at most, beyond the rates
+
+SEARCH_AGAIN = "delete it: the search is made again"
 
 
 class SavedSearch(TypedDict, total=False):
@@ -52,30 +60,9 @@ class Search:
     regime: Regime
     config: TrainConfig
     run_data: RunData
-    folder: Path | None = None  # for what is finished: a search that is stopped goes on from there
     trials: list[Trial] = field(default_factory=list)
     flops: float = 0.0
     seconds: float = 0.0
-
-    def attempt(self, regime: Regime, lr: float) -> Generator[Step, None, float | None]:
-        """One trial; its score on validation, None where it diverged."""
-        path = self.folder / f"{len(self.trials)}.json" if self.folder else None
-        facts = world().on_main(lambda: read_trial(path) if path else None)
-        if facts is None:
-            began = time.perf_counter()
-            steps = max(1, round(self.config.steps * TRIAL_SHARE))
-            config = replace(self.config, lr=lr * TRIAL_LR_FACTOR, steps=steps)
-            checkpoints = self.folder / "checkpoint" if self.folder else None
-            trial, flops = yield from try_settings(regime, config, self.run_data, checkpoints)
-            settings = trial.settings | {"lr": lr}
-            facts = {"trial": vars(trial) | {"settings": settings}, "flops": flops}
-            facts["seconds"] = time.perf_counter() - began
-            if path and checkpoints:
-                world().on_main(functools.partial(save_trial, path, facts, checkpoints))
-        self.trials.append(Trial(**facts["trial"]))
-        self.flops += facts["flops"]
-        self.seconds += facts["seconds"]
-        return self.trials[-1].val
 
     def better(self, score: float | None, than: float | None) -> bool:
         """Better by more than noise: what is usual stays, unless the validation rows can tell that it should not.
@@ -88,35 +75,91 @@ class Search:
             len(self.run_data.splits.val)
         ) * abs(than)
 
+    def candidates(self, trials: int, spend: float) -> Iterator[tuple[Regime, float]]:
+        """What to try next, as a regime and a rate; its trial has to be added before the next is asked for.
+
+        At the end the search has the regime and the rate that were best.
+        """
+        if trials > 1:
+            yield from _rates(self, trials)
+            if self.regime.start.size is not None:
+                yield from _sizes(self, self.regime.start.size, spend)
+
+    def chosen(self) -> TunedRegime:
+        """What the trials came to."""
+        return TunedRegime(self.regime, self.config, tuple(self.trials), self.flops, self.seconds)
+
 
 def search_settings(
-    regime: Regime, config: TrainConfig, run_data: RunData, trials: int, spend: float, folder: Path | None = None
-) -> Generator[Step, None, TunedRegime]:
+    regime: Regime,
+    config: TrainConfig,
+    run_data: RunData,
+    trials: int,
+    spend: float,
+    folder: Path | None = None,
+    progress: JobProgress | None = None,
+) -> Generator[Event, None, TunedRegime]:
     """Try `trials` rates around the regime's own (1: none, take it), then sizes until `spend` FLOPs are used up.
 
-    What is finished is kept in `folder`, and read from there by a search that goes on.
+    Finished trials are kept in `folder`, and read from there by a search that goes on; the whole search beside it.
     """
-    search = Search(regime, config, run_data, folder)
-    lr = config.lr
-    if trials > 1:
-        lr = yield from _rates(search, trials)
-        if isinstance(regime.start, Scratch) and isinstance(regime.start.build, HashedNetwork):
-            regime, lr = yield from _sizes(search, regime.start.build.size, lr, spend)
-    return TunedRegime(regime, replace(config, lr=lr), tuple(search.trials), search.flops, search.seconds)
+    whole = folder.with_name(f"{folder.name}.json") if folder else None  # a base may have a dot in its name
+    known = world().on_main(lambda: read_trial(whole) if whole else None)
+    if known is not None:
+        return from_json(known, regime, config)
+    progress = progress or JobProgress()
+    yield progress.began()
+    search = Search(regime, config, run_data)
+    short = replace(config, steps=max(1, round(config.steps * TRIAL_SHARE)))
+    for asked, lr in search.candidates(trials, spend):
+        path = folder / f"{len(search.trials)}.json" if folder else None
+        facts = world().on_main(functools.partial(read_trial, path))
+        if facts is None:
+            began = time.perf_counter()
+            tried = replace(short, lr=lr * TRIAL_LR_FACTOR)
+            checkpoints = (
+                Checkpoints(folder / "checkpoint", checkpoint_purpose(asked, tried, run_data)) if folder else None
+            )
+            val, flops = None, 0.0
+            with suppress(TrainingError):  # it diverged
+                trained = yield from train_stages(asked, tried, run_data, 1, checkpoints, progress=progress)
+                val, flops = score_trial(trained, asked, run_data)
+            trial = Trial(tried_settings(asked, replace(tried, lr=lr)), tried.steps, val)
+            facts = {"trial": vars(trial), "flops": flops, "seconds": time.perf_counter() - began}
+            if path and folder:
+                world().on_main(functools.partial(save_trial, path, facts, folder / "checkpoint"))
+        search.trials.append(Trial(**facts["trial"]))
+        search.flops += facts["flops"]
+        search.seconds += facts["seconds"]
+    if whole and folder:
+        world().on_main(functools.partial(save_trial, whole, to_json(search.chosen()), folder))
+    return search.chosen()
 
 
-def _rates(search: Search, trials: int) -> Generator[Step, None, float]:
-    """The best of rates a factor 3 apart; where an edge wins, one more on that side."""
+def score_trial(trained: TrainedStages, regime: Regime, run_data: RunData) -> tuple[float | None, float]:
+    """The score on all validation rows, None where it is no finite number; and the FLOPs of training and scoring."""
+    inputs = run_data.task.reads(regime.start.inputs)
+    examples = run_data.shared.examples(inputs, run_data.splits.val, run_data.task.targets(run_data.splits.val))
+    with use_prefix_cache(trained.model, trained.reads):
+        _, score = evaluate(trained.model, run_data.task, replace(examples, encoded=trained.reads))
+    spent = trained.train_flops + float(trained.cost.forward(examples.sizes(), examples.loss_weights).sum())
+    return score if isfinite(score) else None, spent
+
+
+def _rates(search: Search, trials: int) -> Iterator[tuple[Regime, float]]:
+    """Rates a factor 3 apart, the usual one first; where an edge wins, one more on that side."""
     centre = search.config.lr
-    powers = sorted(range(trials), key=lambda i: abs(i - (trials - 1) // 2))
     scores: dict[int, float | None] = {}
-    for power in (i - (trials - 1) // 2 for i in powers):
-        scores[power] = yield from search.attempt(search.regime, centre * LR_FACTOR**power)
+    for i in sorted(range(trials), key=lambda i: abs(i - (trials - 1) // 2)):
+        power = i - (trials - 1) // 2
+        yield search.regime, centre * LR_FACTOR**power
+        scores[power] = search.trials[-1].val
     best = _best(search, scores)
     edge = {min(scores): best - 1, max(scores): best + 1}.get(best)
     if edge is not None:
-        scores[edge] = yield from search.attempt(search.regime, centre * LR_FACTOR**edge)
-    return centre * LR_FACTOR ** _best(search, scores)
+        yield search.regime, centre * LR_FACTOR**edge
+        scores[edge] = search.trials[-1].val
+    search.config = replace(search.config, lr=centre * LR_FACTOR ** _best(search, scores))
 
 
 def _best(search: Search, scores: dict[int, float | None]) -> int:
@@ -127,9 +170,9 @@ def _best(search: Search, scores: dict[int, float | None]) -> int:
     return best
 
 
-def _sizes(search: Search, size: Size, lr: float, spend: float) -> Generator[Step, None, tuple[Regime, float]]:
+def _sizes(search: Search, size: Size, spend: float) -> Iterator[tuple[Regime, float]]:
     """Change one of width, depth and dropout at a time; keep what helps."""
-    tried = {size}
+    tried, lr = {size}, search.config.lr
     score = next(t.val for t in search.trials if t.settings["lr"] == lr)
     attempts = 0
     improved = True
@@ -140,17 +183,17 @@ def _sizes(search: Search, size: Size, lr: float, spend: float) -> Generator[Ste
                 continue
             tried.add(candidate)
             attempts += 1
-            found = yield from search.attempt(of_size(search.regime, candidate), lr)
+            yield of_size(search.regime, candidate), lr
+            found = search.trials[-1].val
             if search.better(found, score):
                 size, score, improved = candidate, found, True
                 break
-    return of_size(search.regime, size), lr
+    search.regime = of_size(search.regime, size)
 
 
 def of_size(regime: Regime, size: Size) -> Regime:
     """The same regime with a deep network of another size."""
-    assert isinstance(regime.start, Scratch)
-    return replace(regime, start=replace(regime.start, build=HashedNetwork(size)))
+    return replace(regime, start=regime.start.resized(size))
 
 
 def _neighbours(size: Size) -> Iterator[Size]:
@@ -163,16 +206,15 @@ def _neighbours(size: Size) -> Iterator[Size]:
     yield replace(size, dropout=max(size.dropout - 0.1, 0.0))
 
 
-def read_trial(path: Path) -> dict[str, Any] | None:
+def read_trial(path: Path | None) -> dict[str, Any] | None:
     """What was kept; None if nothing."""
-    if not path.exists():
+    if path is None or not path.exists():
         return None
-    remedy = "delete it: the search is made again"
-    kept = read_json(path, SavedSearch, remedy)
+    kept = read_json(path, SavedSearch, SEARCH_AGAIN)
     for name in ("trial", "flops", "seconds") if "trial" in kept else ("lr", "size", "trials", "flops", "seconds"):
         if name not in kept:
-            raise damaged(path, f"it lacks {name!r}", remedy)
-    with reading_ours(path, remedy):
+            raise damaged(path, f"it lacks {name!r}", SEARCH_AGAIN)
+    with reading_ours(path, SEARCH_AGAIN):
         for trial in (kept["trial"],) if "trial" in kept else kept["trials"]:
             Trial(**trial)
     return {**kept}
@@ -187,8 +229,8 @@ def save_trial(path: Path, facts: dict[str, Any], finished: Path) -> None:
 
 def to_json(chosen: TunedRegime) -> dict[str, Any]:
     """What a study keeps of a search, so that it need not be repeated."""
-    build = getattr(chosen.regime.start, "build", None)
-    size = vars(build.size) if isinstance(build, HashedNetwork) else None
+    found = chosen.regime.start.size
+    size = None if found is None else vars(found)
     trials = [vars(trial) for trial in chosen.trials]
     return {"lr": chosen.config.lr, "size": size, "trials": trials, "flops": chosen.flops, "seconds": chosen.seconds}
 
@@ -199,3 +241,9 @@ def from_json(facts: dict[str, Any], regime: Regime, config: TrainConfig) -> Tun
         regime = of_size(regime, Size(**facts["size"]))
     trials = tuple(Trial(**trial) for trial in facts["trials"])
     return TunedRegime(regime, replace(config, lr=facts["lr"]), trials, facts["flops"], facts["seconds"])
+
+
+def transfer(found: TunedRegime, regime: Regime, config: TrainConfig, *, charged: bool) -> TunedRegime:
+    """A regime, on other rows say, at the rate and size that a search found; `charged` with what it took."""
+    tuned = from_json(to_json(found), regime, config)
+    return tuned if charged else replace(tuned, trials=(), flops=0.0, seconds=0.0)

@@ -1,10 +1,11 @@
-"""Mixing: how much of its base does a trained model take back?
+"""Weight mixing: how far should a fine-tuned model go back toward its base?
 
-As much as validation rows bear: of the weights between the base's and the tuned ones (WiSE-FT, Wortsman et al. 2022),
-those that forgot least at as good a score. For adapters that is a part of their scale.
+As far as validation rows allow: of the weights between the base's and the fine-tuned ones (WiSE-FT, Wortsman et al.
+2022), the mix that forgot least at an equal score. For adapters the mix is their scale.
 
-For tasks that write, the likelihood of the answers narrows the mixes down, and answers that are written decide:
-SmolLM2, tuned to translate, found the references as likely at .6 of its way, and wrote translations 5 chrF worse.
+For tasks that generate text, the likelihood of the answers narrows the mixes down, and generated answers decide:
+SmolLM2, fine-tuned to translate, found the references equally likely at a mix of 0.6, and its translations were 5 chrF
+worse.
 """
 
 import math
@@ -15,18 +16,16 @@ import numpy as np
 from torch import Tensor
 
 from warmstart.data.encoding.examples import Examples
-from warmstart.data.encoding.language import Conversations
-from warmstart.data.encoding.seq2seq import Seq2Seq
 from warmstart.generation.answers import Writer
 from warmstart.models.evaluate import outputs
 from warmstart.models.model import Model
-from warmstart.regimes.starts import Pretrained, Start
+from warmstart.regimes.starts import Start
 from warmstart.results.bootstrap import mean_score
 from warmstart.runs.forgetting import as_read, has_language_head, load_base_model, measured_on, sample_rows_evenly
 from warmstart.runs.interpolation import interpolate, interpolation_frontier, least_forgetting, search_interpolation
 from warmstart.runs.retention import InterpolationPoint, Retention, drift, features, kl_divergence, rise
 from warmstart.runtime.distributed import world
-from warmstart.tasks.language import Language
+from warmstart.tasks.task import GenerativeTask
 from warmstart.training.frozen_prefix import use_prefix_cache
 from warmstart.training.run_data import RunData
 from warmstart.training.stages import MAX_VALIDATION_ROWS, TrainedStages
@@ -73,10 +72,11 @@ def interpolate_run(trained: TrainedStages, start: Start, run_data: RunData) -> 
     As good: `draw.worth` of the score may be lost. None where nothing is mixed: from random weights, where no weight
     of the base learned, or where what is learned gives no numbers.
     """
-    if not isinstance(start, Pretrained) or not trained.body_learned or not trained.steps:
+    if start.base is None or not trained.body_learned or not trained.steps:
         return None
     model, val = trained.model, sample_rows_evenly(run_data.splits.val, start, run_data, MAX_VALIDATION_ROWS)
-    written = isinstance(run_data.task, Language) and run_data.task.ranks_by_writing
+    generative = run_data.task.generative if run_data.task.ranks_by_writing else None
+    written = generative is not None
     sign = -1 if written else 1
 
     def score() -> float:
@@ -90,13 +90,13 @@ def interpolate_run(trained: TrainedStages, start: Start, run_data: RunData) -> 
         return None
     higher = run_data.task.higher_is_better and not written
     taken = likely = least_forgetting(points, higher_is_better=higher, min_effect=run_data.min_effect)
-    if written:
+    if generative is not None:
         larger = sorted((point for point in points if point.mix >= taken.mix), key=lambda point: point.mix)
         taken = search_interpolation(
             model,
             measure.base,
             larger,
-            lambda: _written(model, start, run_data),
+            lambda: _written(model, start, run_data, generative),
             higher_is_better=run_data.task.higher_is_better,
             min_effect=run_data.min_effect,
         )
@@ -111,15 +111,12 @@ def interpolate_run(trained: TrainedStages, start: Start, run_data: RunData) -> 
     )
 
 
-def _written(model: Model, start: Start, run_data: RunData) -> float:
+def _written(model: Model, start: Start, run_data: RunData, task: GenerativeTask) -> float:
     """The task's metric of what the model answers to validation rows."""
-    task, val = run_data.task, run_data.splits.val
-    assert isinstance(task, Language)
-    inputs = task.reads(start.inputs)
-    assert isinstance(inputs, Conversations | Seq2Seq)
+    val = run_data.splits.val
     rows = val.take(np.unique(np.linspace(0, len(val) - 1, min(VALIDATION_ANSWERS, len(val))).astype(np.int64)))
     model.eval()
-    scores = task.judge(Writer(model, inputs).answers(rows.texts, task), rows).scores
+    scores = task.judge(Writer(model, task.prompts(start.inputs)).answers(rows.texts, task), rows).scores
     assert scores is not None
     return mean_score(scores)
 
@@ -134,7 +131,7 @@ class _Measure:
     rows: tuple[Examples, ...]  # that it reads
 
 
-def _language(model: Model, start: Pretrained, run_data: RunData) -> _Measure:
+def _language(model: Model, start: Start, run_data: RunData) -> _Measure:
     base = load_base_model(model, start, run_data)
     general = measured_on(base, start, run_data)
     if general is None:
@@ -146,7 +143,7 @@ def _language(model: Model, start: Pretrained, run_data: RunData) -> _Measure:
     )
 
 
-def _features(model: Model, start: Pretrained, run_data: RunData) -> _Measure:
+def _features(model: Model, start: Start, run_data: RunData) -> _Measure:
     asked = as_read(run_data.splits.val, start, run_data)
     body = start.body(run_data.seed).to(next(model.parameters()).device)
     before = features(body, start.pooling, asked, world())

@@ -1,1 +1,1 @@
-"""Device, processes and files."""
+"""Which device, processes and files does a run use?"""

@@ -1,4 +1,4 @@
-"""Device: where a run happens, in which precision, with how many threads, in how much memory."""
+"""Device: where does a run happen, in which precision, with how many threads and how much memory?"""
 
 import ctypes
 import os

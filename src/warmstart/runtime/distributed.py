@@ -1,20 +1,20 @@
-"""Engine: is this the only process, or which of many, and how do they come to the same result?
+"""Distributed: how do several processes train one model with the same result as one?
 
-One process is the ordinary case: every method below then answers at once, and nothing is imported. Many are started by
-torchrun and joined by Accelerate (gloo between CPUs, NCCL between GPUs). They hold the same weights, since all take the
-same steps: each computes its part of a step's batch, and the gradients are averaged. On CPUs that is one sum of all
-gradients after the backward pass: nothing wraps the model, a process without a row needs no special case, and a step
-that does not fit into one process's memory is done again by all in smaller pieces (DDP would wait for it for ever).
-On GPUs it is DDP, which sends the first gradients while the last are still being computed.
+A single process is the normal case: every method below then returns at once, and nothing is imported. Several are
+started by torchrun and joined by Accelerate (gloo between CPUs, NCCL between GPUs). They hold the same weights, since
+all take the same steps: each computes its part of a step's batch, and the gradients are averaged. On CPUs that is one
+all-reduce of all gradients after the backward pass: nothing wraps the model, a process without a row is no special
+case, and a step that does not fit into one process's memory is repeated by all in smaller pieces (DDP would wait
+forever). On GPUs it is DDP, which sends the first gradients while the last are still being computed.
 
-Only the main process decides by clocks and files, and only it writes and speaks.
+Only the main process decides by clocks and files, and only it writes and prints.
 """
 
 import functools
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, cast
 
 from warmstart.errors import WarmstartError
 
@@ -22,10 +22,7 @@ if TYPE_CHECKING:  # the command line asks which process this is before anything
     import torch
     from torch import Tensor, nn
 
-    from warmstart.types import Array
-
-
-Value = TypeVar("Value")
+    from warmstart.types import Array, Value
 
 
 @dataclass(frozen=True)
@@ -51,7 +48,7 @@ class Distributed:
 
     # --- agreeing -----------------------------------------------------------------------------------------------------
 
-    def gather(self, action: Callable[[], Value]) -> list[Value]:
+    def gather(self, action: "Callable[[], Value]") -> "list[Value]":
         """What every process gets from `action`. What one of them raises for people, or the system, all raise."""
         if self.size == 1:
             return [action()]
@@ -67,13 +64,13 @@ class Distributed:
         for _, raised in found:
             if raised is not None:
                 raise raised
-        return [cast(Value, value) for value, _ in found]
+        return [cast("Value", value) for value, _ in found]
 
-    def on_main(self, action: Callable[[], Value]) -> Value:
+    def on_main(self, action: "Callable[[], Value]") -> "Value":
         """Done by the main process alone; what it gets, or raises, for all."""
         if self.size == 1:
             return action()
-        return cast(Value, self.gather(lambda: action() if self.main else None)[0])
+        return cast("Value", self.gather(lambda: action() if self.main else None)[0])
 
     def all_reduce_max(self, *values: int) -> tuple[int, ...]:
         """Of each value the largest that any process has."""

@@ -1,4 +1,4 @@
-"""Environment: versions and hardware that a result depends on."""
+"""Environment: which versions and hardware does a result depend on?"""
 
 import importlib.metadata
 import os

@@ -1,7 +1,7 @@
-"""Machines: what devices can do and what an hour of them costs, for those that are not here.
+"""Hardware: what can other devices do, and what does an hour on them cost?
 
-Peak figures are the makers' published ones, dense (without sparsity), for the form named. Prices are of one device for
-an hour on demand: rough, and to be replaced with --price-per-hour by whoever knows better.
+Peak figures are those published by the makers, dense (without sparsity), for the stated form factor. Prices are for one
+device for an hour on demand: rough, and --price-per-hour replaces them.
 """
 
 import os

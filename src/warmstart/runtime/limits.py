@@ -12,7 +12,7 @@ from warmstart.errors import InputError
 
 SECONDS = 5.0  # of this process's time: a template or a pattern takes a thousandth of one
 BYTES = 1 << 30  # that may be allocated meanwhile
-PAGE = resource.getpagesize()
+PAGE_BYTES = resource.getpagesize()
 
 
 class _TooLongError(Exception):
@@ -59,7 +59,7 @@ def _memory_limit(limit: tuple[int, int], most: int) -> Iterator[None]:
     if not status.exists():
         yield
         return
-    allowed = int(status.read_text(encoding="ascii").split()[0]) * PAGE + most
+    allowed = int(status.read_text(encoding="ascii").split()[0]) * PAGE_BYTES + most
     soft, hard = limit
     if soft != resource.RLIM_INFINITY and soft <= allowed:
         yield

@@ -1,8 +1,8 @@
-"""Supervise: what if the process that trains is killed? Another one waits for it, and goes on in a new one.
+"""Supervisor: what if the training process is killed? Another process waits for it and starts a new one.
 
-The one that waits has imported nothing: where memory runs out, it is not the one that is killed. The one that trains
-leaves word of what it does in memory that both share. Deaths are counted in the study's folder, by what was being done,
-so that what was killed too often can be left out.
+The supervisor has imported nothing, so when memory runs out it is not the one that is killed. The training process
+notes what it is doing in memory that both share. Deaths are counted per job in the study's folder, so that a job that
+was killed too often can be skipped.
 """
 
 import json
@@ -28,6 +28,7 @@ SHARED = 1 << 16  # bytes: paths have 4,096 at most
 PR_SET_PDEATHSIG = 1  # of Linux: the signal to get when the parent dies
 
 _page: mmap.mmap | None = None  # shared with the process that waits for this one
+_resume: tuple[str, ...] = ()  # the command that goes on with what this process does
 
 
 def can_supervise() -> bool:
@@ -76,10 +77,17 @@ def run_supervised(command: Callable[[], NoReturn]) -> NoReturn:
         sys.argv[1:] = go_on
 
 
-def note_job(doing: str, go_on: Sequence[str]) -> None:
-    """Leave word of what is being done, and of the command that goes on with it, whose last word is the folder."""
-    if _page is not None:
-        said = json.dumps([doing, *go_on]).encode() + b"\n"
+def resume_with(command: Sequence[str]) -> None:
+    """Say which command goes on with what is done from now on; its last word is the folder."""
+    global _resume
+    _resume = tuple(command)
+    note_job("starting")
+
+
+def note_job(doing: str) -> None:
+    """Leave word of what is being done; nothing where `resume_with` was not called."""
+    if _page is not None and _resume:
+        said = json.dumps([doing, *_resume]).encode() + b"\n"
         _page[: len(said)] = said
 
 

@@ -1,11 +1,11 @@
-"""Foresight: what would each way of training score on all rows, seen from runs on few of them, and how surely?
+"""Curve model: what would each regime score on all rows, judging by runs on few of them, and how certain is that?
 
-The logarithm of an arm's error over the logarithm of the rows is nearly straight: its slope has a usual value (the
-prior, from earlier studies), partly the task's and so common to all arms, and wanders a little. That is a Gaussian
-process, so what is known of every arm at all rows follows from what was seen by one solution of linear equations.
-Three things blur what is seen: the held-out rows, which are the same for all arms, so that most of their luck cancels
-between two; the draw of the training rows, which is the same for all arms of one seed, and matters less the more are
-drawn; and the seed itself.
+The logarithm of an arm's error over the logarithm of the rows is nearly straight. Its slope has a usual value (the
+prior, from earlier studies), is partly shared by all arms of a task, and varies a little. That is a Gaussian process,
+so what is known about every arm at all rows follows from the observations by solving one linear system. Three sources
+of noise: the held-out rows, which are the same for all arms, so that most of it cancels between two; the sample of
+training rows, which is the same for all arms of one seed, and matters less the more rows there are; and the seed
+itself.
 """
 
 import math

@@ -1,4 +1,4 @@
-"""Probe: are predictions another when a term is swapped for another? The models of a run or a study are asked."""
+"""Probe: do predictions change when a term is swapped for another? For the models of a run or a study."""
 
 import json
 from collections.abc import Callable, Generator, Mapping, Sequence
@@ -7,13 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
-from warmstart.data.rows.term_swaps import WORD_PATTERN, TermPair, has_both, random_swap, swap_terms
+from warmstart.data.rows.term_swaps import TermPair, has_both, random_swap, swap_terms
 from warmstart.data.schema import conversations
 from warmstart.data.schema.schema import TEXT_OUT
 from warmstart.data.tables.read import Table
 from warmstart.errors import InputError, UsageError, join_phrases
 from warmstart.inference.model_store import load_model
 from warmstart.inference.predict import TrainedModel
+from warmstart.quantities import WORD_PATTERN
 from warmstart.results.comparison import CONSTANT
 from warmstart.results.record import Estimate, Run, load_run
 from warmstart.results.term_swaps import (
@@ -28,8 +29,7 @@ from warmstart.results.term_swaps import (
 from warmstart.runtime.files import write_json
 from warmstart.study.compare import load_comparison
 from warmstart.study.study import LONGEST_EXAMPLE, load_examples
-from warmstart.tasks.classification import Classification
-from warmstart.tasks.regression import SCALES, Regression
+from warmstart.training.event import Event
 from warmstart.types import Array
 
 MAX_PROBE_ROWS = 500  # texts of a pair, spread over all that have it
@@ -49,7 +49,7 @@ class ProbedRun:
 
 def probe_models(
     folder: Path, pairs: Sequence[TermPair], table: Table | None = None, code: str | None = None
-) -> Generator[str, None, ProbeResult]:
+) -> Generator[Event, None, ProbeResult]:
     """Swap in the kept test rows, or in those of a table, and predict both; yields what is being done.
 
     Raises UsageError where there is no model, InputError where there are no texts or a pair stands in none. Of a study
@@ -65,7 +65,7 @@ def probe_models(
     measured: dict[str, list[Mapping[str, Array]]] = {}
     runs: dict[str, list[Run]] = {}
     for model in models:
-        yield f"asking {model.run.id}"
+        yield Event(f"asking {model.run.id}")
         trained = TrainedModel(load_model(model.folder, code=code), model.folder)
         measured.setdefault(model.run.regime, []).append(_measures(trained, changed))
         runs.setdefault(model.run.regime, []).append(model.run)
@@ -73,7 +73,7 @@ def probe_models(
     done = ProbeResult(
         task=task.name,
         target=getattr(task, "target", first.stored.schema.target),
-        units=task.units if isinstance(task, Regression) else "",
+        units=task.units,
         texts=len(texts),
         pairs=found,
         regimes=_regimes(runs, measured, cases, len(pairs)),
@@ -215,34 +215,10 @@ def _step(trained: TrainedModel, texts: Sequence[str]) -> Callable[[Array, Array
     if task.writes:
         answers = np.array([json.dumps(row["prediction"]) for row in trained.stream(texts)], dtype=object)
         return lambda a, b: {"changed": (answers[a] != answers[b]).astype(np.float64)}
-    if isinstance(task, Regression):
-        own = np.array([row["prediction"] for row in trained.stream(texts)], dtype=np.float64)
-        scaled = SCALES[task.scale][0](own)
-        units = task.scale != "linear"
-
-        def of_numbers(a: Array, b: Array) -> dict[str, Array]:
-            on_scale, in_units = scaled[b] - scaled[a], own[b] - own[a]
-            beside = {"moved_units": np.abs(in_units), "shift_units": in_units} if units else {}
-            return {"moved": np.abs(on_scale), "shift": on_scale} | beside
-
-        return of_numbers
-    if not isinstance(task, Classification):
+    found = None if task.learns_language else task.changes(trained.outputs(texts), calibration)
+    if found is None:
         raise UsageError(f"models of {task.name} answer nothing that could change.", "probe a model that predicts")
-    probability = task.probabilities(trained.outputs(texts), calibration)
-    chosen = probability >= calibration.get("threshold", 0.5) if task.multi_label else _largest(probability)
-
-    def of_classes(a: Array, b: Array) -> dict[str, Array]:
-        moves = np.abs(probability[b] - probability[a])
-        own = moves.max(axis=1) if task.multi_label else moves[np.arange(len(a)), probability[a].argmax(axis=1)]
-        return {"changed": (chosen[a] != chosen[b]).any(axis=1).astype(np.float64), "moved": own}
-
-    return of_classes
-
-
-def _largest(probability: Array) -> Array:
-    """bool [n, classes]: the class that is predicted."""
-    largest: Array = np.arange(probability.shape[1]) == probability.argmax(axis=1)[:, None]
-    return largest
+    return found
 
 
 # --- what all of them come to -----------------------------------------------------------------------------------------

@@ -1,32 +1,22 @@
-"""Watch: how far a long piece of work is, said on stderr: a bar in a terminal, elsewhere a line now and then."""
+"""Progress: how far a study is, shown on stderr: a bar in a terminal, elsewhere a line now and then."""
 
 import math
 import sys
 import time
 from collections.abc import Generator, Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bars
 
 from warmstart.errors import printable
+from warmstart.runtime import supervisor as supervise
 from warmstart.runtime.distributed import world
+from warmstart.training.event import Event
+from warmstart.types import Value
 
-
-@dataclass(frozen=True)
-class Progress:
-    """How far a study is."""
-
-    doing: str  # in words
-    done: float  # share of the whole, 0 to 1
-    seconds_left: float | None
-    message: str = ""  # something worth a line of its own
-
-
-Value = TypeVar("Value")
 stderr = Console(stderr=True, highlight=False, markup=False, emoji=False)
 MIN_SHARE_FOR_FORECAST = 0.05  # of the rows: before that, the time left is not foretold
 LINE_INTERVAL = 15.0  # seconds between lines where there is no terminal to draw a bar on
@@ -37,14 +27,22 @@ def print_status(text: str) -> None:
     stderr.print(printable(text), soft_wrap=True)
 
 
-def run_with_progress(steps: "Generator[Progress, None, Value]", quiet: bool) -> Value:
-    """Run to the end; meanwhile the main process says what runs, how far it is and how long it will take."""
+def run_with_progress(steps: Generator[Event, None, Value], quiet: bool) -> Value:
+    """Run to the end; meanwhile the main process says what runs, how far it is and how long it will take.
+
+    The process that waits for this one, if one does, gets to know what is being done.
+    """
     quiet = quiet or not world().main
     watch = (_bar if sys.stderr.isatty() and not quiet else _lines)(quiet)
     next(watch)
+    doing = ""
     try:
         while True:
-            watch.send(next(steps))
+            event = next(steps)
+            if event.doing != doing:
+                doing = event.doing
+                supervise.note_job(doing)
+            watch.send(event)
     except StopIteration as stop:
         value: Value = stop.value
         return value
@@ -52,13 +50,13 @@ def run_with_progress(steps: "Generator[Progress, None, Value]", quiet: bool) ->
         watch.close()
 
 
-def run_with_status(steps: "Generator[str, None, Value]", quiet: bool) -> Value:
+def run_with_status(steps: Generator[Event, None, Value], quiet: bool) -> Value:
     """Run to the end; meanwhile say what is looked at: in a terminal one in the place of the other."""
     with stderr.status("") if sys.stderr.isatty() and not quiet else nullcontext() as status:
         last = -math.inf
         while True:
             try:
-                doing = next(steps)
+                doing = next(steps).doing
             except StopIteration as stop:
                 value: Value = stop.value
                 return value
@@ -82,7 +80,7 @@ def count_rows(rows: Iterator[dict[str, Any]], count: int) -> Iterator[dict[str,
             last = now
 
 
-def _bar(quiet: bool) -> "Generator[None, Progress, None]":
+def _bar(quiet: bool) -> Generator[None, Event, None]:
     words, left = TextColumn("{task.description}"), TextColumn("{task.fields[left]}")
     columns = (words, BarColumn(24), TaskProgressColumn(), TimeElapsedColumn(), left)
     with Bars(*columns, console=stderr, transient=True) as bars:
@@ -94,7 +92,7 @@ def _bar(quiet: bool) -> "Generator[None, Progress, None]":
             bars.update(task, description=printable(now.doing), completed=now.done, left=_left(now))
 
 
-def _lines(quiet: bool) -> "Generator[None, Progress, None]":
+def _lines(quiet: bool) -> Generator[None, Event, None]:
     said, last = "", 0.0
     while True:
         now = yield
@@ -107,7 +105,7 @@ def _lines(quiet: bool) -> "Generator[None, Progress, None]":
             said, last = now.doing, time.monotonic()
 
 
-def _left(now: "Progress") -> str:
+def _left(now: Event) -> str:
     return "" if now.seconds_left is None else f", {_clock(now.seconds_left)} left"
 
 

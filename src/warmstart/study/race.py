@@ -1,8 +1,8 @@
-"""Race: which way of training will be best on all rows, seen from runs on few of them?
+"""Race: which regime will be best on all rows, judging by runs on few of them?
 
-What is known of every arm on all rows, and how surely, is `foresight`'s to say. Next is always the run that is expected
-to better the choice most for what it costs, among arms that still have a chance. Nothing here trains: who asks for a
-race is asked for runs, and sends what they scored.
+`curve_model` says what is known about every arm on all rows, and how certain that is. The next run is always the one
+with the largest expected improvement of the choice for its cost, among arms that still have a chance. Nothing here
+trains: a race asks for runs and receives their scores.
 """
 
 from collections.abc import Callable, Generator, Iterator, Sequence

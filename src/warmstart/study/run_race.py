@@ -1,10 +1,10 @@
-"""Racing: a race carried out: each run that it asks for is searched, trained and recorded in a folder.
+"""Run race: a race carried out: each run that it asks for is searched, trained and recorded in a folder.
 
-The same pieces as a comparison's, on fewer rows. All times that decide are written down with the runs, so that a race
+The same jobs as a comparison's, on fewer rows. All times that decide are written down with the runs, so that a race
 that was stopped asks for the same runs again and finds them finished.
 """
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
@@ -12,24 +12,26 @@ from statistics import fmean
 import numpy as np
 
 from warmstart.errors import UsageError
-from warmstart.planning import run_plan as budget
+from warmstart.planning.estimates import total_seconds
 from warmstart.planning.problem import Options, Problem
-from warmstart.planning.run_plan import RunPlan
+from warmstart.planning.run_plan import RunPlan, first_plan
 from warmstart.regimes.regimes import is_baseline
 from warmstart.results.bootstrap import mean_score
 from warmstart.results.comparison import Comparison
 from warmstart.results.metrics import HIGHEST
 from warmstart.results.race_outcome import RaceForecast, RaceOutcome
 from warmstart.results.record import Interval, Run
-from warmstart.runs import search as tune
+from warmstart.runs.execute import Results
+from warmstart.runs.job import Job
 from warmstart.runs.run import TunedRegime
+from warmstart.runs.search import TRIAL_SHARE
 from warmstart.runtime.files import write_json
-from warmstart.study import jobs as work
+from warmstart.study.begin import begin_study
 from warmstart.study.compare import make_comparison, save_comparison
 from warmstart.study.curve_model import NextRun
-from warmstart.study.jobs import StudyState
-from warmstart.study.progress import Progress
+from warmstart.study.jobs import StudyState, carry_out, search_job, train_job
 from warmstart.study.race import RaceArm, RaceRanking, Result, race, rungs
+from warmstart.training.event import Event
 from warmstart.types import Array
 
 UNTUNED = 120.0  # seconds: a comparison that takes less is simply made
@@ -40,116 +42,138 @@ DEFAULT_SHARE = 0.1  # of the whole comparison's time, where no budget is given
 
 def worth_racing(plan: RunPlan) -> bool:
     """False where simply comparing everything is so quick that there is nothing to save."""
-    return exhaustive(plan).seconds() >= UNTUNED
+    return exhaustive_seconds(plan) >= UNTUNED
 
 
-def exhaustive(plan: RunPlan) -> RunPlan:
-    """The comparison that a race of this plan stands for."""
-    return replace(plan, sizes=(max(plan.sizes),))
+def exhaustive_seconds(plan: RunPlan) -> float:
+    """Of the comparison on all rows that a race of this plan stands for."""
+    return total_seconds(replace(plan, sizes=(max(plan.sizes),)))
 
 
-def measure_race(problem: Problem, options: Options, folder: Path) -> Generator[Progress, None, StudyState]:
-    """The plan of a race, with the pace of every regime here. Raises UsageError for several numbers of rows."""
+def begin_race(problem: Problem, options: Options, folder: Path) -> Generator[Event, None, StudyState]:
+    """The plan of a race, with the throughput of every regime here. Raises UsageError for several numbers of rows."""
     if options.rows == "auto" or len(options.rows) > 1:
         raise UsageError("a race has rungs of its own.", "name at most one number of rows with --rows")
-    asked = budget.first_plan(problem, options)
-    plan = budget.first_plan(problem, replace(options, rows=rungs(max(asked.sizes))))
+    asked = first_plan(problem, options)
+    plan = first_plan(problem, replace(options, rows=rungs(max(asked.sizes))))
     plan = replace(plan, scored=min(1.0, MAX_RACE_TEST_ROWS / len(problem.splits.test)), total_rows=max(plan.sizes))
-    yield Progress("reading the rows", 0.0, None)
-    return (yield from work.measure_plan(plan, folder, cut=False))
+    return (yield from begin_study(plan, folder, cut=False))
 
 
-def run_race(study: StudyState, part: float | None) -> Generator[Progress, None, tuple[Comparison, RaceOutcome]]:
+class RaceJobs:
+    """The strategy of a race: the run that it asks for next, after a search where the regime needs one."""
+
+    def __init__(self, study: StudyState, allowed: float):
+        """`allowed`: seconds."""
+        plan = study.plan
+        self.study, self.allowed = study, allowed
+        self.costs: dict[str, float] = {}  # of each run, in seconds
+        self.first_cost: dict[str, float] = {}  # regime -> of its first run
+        self.arms = self._arms()
+        self.higher = plan.run_data(min(plan.sizes), plan.options.first_seed, study.shared).task.higher_is_better
+        self.ranking: RaceRanking | None = None  # None: the race goes on
+        self._race = race(
+            self.arms,
+            max(plan.sizes),
+            allowed,
+            min_effect=plan.options.min_effect,
+            higher_is_better=self.higher,
+            seeds=plan.options.seeds,
+        )
+        self._asked: tuple[NextRun, list[Job]] | None = None
+
+    def next_jobs(self, results: Results) -> Sequence[Job]:
+        """One run, and its search; none once the race is decided or its time is spent."""
+        try:
+            if self._asked is None:
+                ask = next(self._race)
+            else:
+                ask = self._race.send(self._result(results, *self._asked))
+        except StopIteration as stop:
+            self.ranking = stop.value
+            return []
+        jobs = race_jobs(self.study.plan, ask, results)
+        self._asked = ask, jobs
+        return jobs
+
+    def _result(self, results: Results, ask: NextRun, jobs: Sequence[Job]) -> Result:
+        """What the run that was asked for came to. Its search counts as part of its cost."""
+        done = results.runs[jobs[-1].id]
+        cost = race_cost(done, [results.searches[job.id] for job in jobs[:-1]])
+        self.first_cost.setdefault(ask.arm, cost)
+        self.costs[done.id] = cost
+        self.study.progress.finished = min(sum(self.costs.values()), self.allowed)
+        return Result(ask, losses(done), cost)
+
+    def _arms(self) -> list[RaceArm]:
+        """Their costs as the plan predicts them, with the search where it is still to be made.
+
+        No plan is made for baselines: another run of one takes what the first, on all rows, has taken, or its share of
+        that.
+        """
+        study, plan = self.study, self.study.plan
+        whole, everything = max(plan.sizes), exhaustive_seconds(plan)
+        barred = {each.regime for each in plan.excluded}
+        found = []
+        for name in (name for name in plan.names if is_baseline(name) and name not in barred):
+
+            def again(rows: int, name: str = name) -> float:
+                return self.first_cost.get(name, 0.0) * rows / whole
+
+            found.append(RaceArm(name, again, whole=True, flat=name == "constant"))
+        for name in (name for name in plan.networks if name not in barred):
+
+            def cost(rows: int, name: str = name) -> float:
+                jobs = race_jobs(plan, NextRun(name, rows, 0), study.results)
+                return sum(map(study.seconds_of, jobs))
+
+            found.append(RaceArm(name, cost, whole=cost(whole) < LITTLE * everything))
+        return found
+
+
+def race_jobs(plan: RunPlan, ask: NextRun, results: Results) -> list[Job]:
+    """The run that a race asks for, after the search for its rate where that is still to be made.
+
+    On few rows a trial would be a few steps that tell nothing: there a run has the regime's usual rate, until one has
+    been searched on more.
+    """
+    job = train_job(plan, ask.arm, ask.rows, plan.options.first_seed + ask.seed)
+    if is_baseline(ask.arm):
+        return [job]
+    search = search_job(plan, ask.arm, searched_at(plan), [*results.searches])
+    if search.id in results:
+        return [replace(job, search=search.id, charged=False)]
+    return [search, replace(job, search=search.id)] if ask.rows >= searched_at(plan) else [job]
+
+
+def race_cost(done: Run, searches: Sequence[TunedRegime]) -> float:
+    """Seconds that a run took, with the searches that were made for it."""
+    tuning = done.tuning_seconds if is_baseline(done.regime) else sum(each.seconds for each in searches)
+    return done.cost.seconds + tuning
+
+
+def run_race(study: StudyState, part: float | None) -> Generator[Event, None, tuple[Comparison, RaceOutcome]]:
     """Race the regimes of a measured plan. `part`: of the whole comparison's time; None: the budget of the options."""
     plan, whole = study.plan, max(study.plan.sizes)
-    everything = exhaustive(plan).seconds()
+    everything = exhaustive_seconds(plan)
     allowed = plan.options.budget if part is None else part * everything
-    study.planned = allowed
+    study.progress.planned = allowed
     minutes = f"{allowed / 60:.0f} min" if allowed >= 90 else f"{allowed:.0f} s"
     said = f"a race of {len(plan.names)} regimes towards {whole:,} rows, within {minutes}; comparing all would take"
-    yield study.progress("planning", message=f"{said} {everything / 60:.0f} min")
-    chosen: dict[str, TunedRegime] = {}
-    taken: dict[str, float] = {}
-    arms = _arms(plan, everything, chosen, taken)
-    higher = study.run_data(min(plan.sizes), plan.options.first_seed).task.higher_is_better
-    options = plan.options
-    going = race(arms, whole, allowed, min_effect=options.min_effect, higher_is_better=higher, seeds=options.seeds)
-    runs: list[Run] = []
-    spent = 0.0
-    ask = next(going)
-    while True:
-        done, cost = yield from race_runs(study, ask, chosen)
-        runs.append(done)
-        taken.setdefault(ask.arm, cost)
-        spent += cost
-        study.finished = min(spent, allowed)
-        yield study.told(done)
-        try:
-            ask = going.send(Result(ask, losses(done), cost))
-        except StopIteration as stop:
-            standing: RaceRanking = stop.value
-            break
+    yield study.progress.event("planning", message=f"{said} {everything / 60:.0f} min")
+    strategy = RaceJobs(study, allowed)
+    yield from carry_out(study, strategy)
+    runs = list(study.results.runs.values())
     comparison = replace(make_comparison(plan, runs, study.folder), excluded=plan.excluded)
     save_comparison(comparison, study.folder)
-    found = _raced(plan, arms, standing, runs, everything, allowed, higher)
+    found = _raced(plan, strategy, runs, everything)
     write_json(study.folder / "race.json", found.to_json())
     return comparison, found
-
-
-def _arms(
-    plan: RunPlan, everything: float, chosen: Mapping[str, TunedRegime], taken: Mapping[str, float]
-) -> list[RaceArm]:
-    """Their costs as the plan foretells them, with the search where it is still to be made.
-
-    No plan is made for baselines: another run of one takes what the first, on all rows, has `taken`, in seconds, or its
-    share of that.
-    """
-    whole = max(plan.sizes)
-    barred = {each.regime for each in plan.excluded}
-    found = []
-    for name in (name for name in plan.names if is_baseline(name) and name not in barred):
-
-        def again(rows: int, name: str = name) -> float:
-            return taken.get(name, 0.0) * rows / whole
-
-        found.append(RaceArm(name, again, whole=True, flat=name == "constant"))
-    for name in (name for name in plan.networks if name not in barred):
-
-        def cost(rows: int, name: str = name) -> float:
-            search = plan.seconds_of_search(name, searched_at(plan)) if _searches(plan, rows, name, chosen) else 0.0
-            return search + plan.seconds_of_run(name, rows)
-
-        little = cost(whole) < LITTLE * everything
-        found.append(RaceArm(name, cost, whole=little))
-    return found
 
 
 def searched_at(plan: RunPlan) -> int:
     """The rows on which a rate is searched: a quarter of all, or the next more that the race has."""
     return next(rows for rows in sorted(plan.sizes) if 4 * rows >= max(plan.sizes))
-
-
-def _searches(plan: RunPlan, rows: int, name: str, chosen: Mapping[str, TunedRegime]) -> bool:
-    """Whether a search comes before a run on so many rows. On fewer, a trial would be a few steps that tell nothing."""
-    return name not in chosen and rows >= searched_at(plan)
-
-
-def race_runs(
-    study: StudyState, ask: NextRun, chosen: dict[str, TunedRegime]
-) -> Generator[Progress, None, tuple[Run, float]]:
-    """The run with what it took in seconds: at the regime's usual rate, until one has been searched."""
-    plan, seed = study.plan, study.plan.options.first_seed + ask.seed
-    if is_baseline(ask.arm):
-        done = yield from work.run_baseline_once(study, ask.arm, ask.rows, seed)
-        return done, done.cost.seconds + done.tuning_seconds
-    spent = 0.0
-    if _searches(plan, ask.rows, ask.arm, chosen):
-        dearest = max((each.flops for each in chosen.values()), default=0.0)
-        chosen[ask.arm] = yield from work.search_once(study, ask.arm, searched_at(plan), dearest)
-        spent = chosen[ask.arm].seconds
-    used = work.search_from(plan, ask.arm, ask.rows, chosen.get(ask.arm), fresh=spent > 0)
-    done = yield from work.train_once(study, used, ask.rows, seed)
-    return done, done.cost.seconds + spent
 
 
 def losses(done: Run) -> Array | None:
@@ -173,20 +197,13 @@ def losses(done: Run) -> Array | None:
     return np.asarray((top - score - moves) / top)
 
 
-def _raced(
-    plan: RunPlan,
-    arms: Sequence[RaceArm],
-    standing: RaceRanking,
-    runs: Sequence[Run],
-    everything: float,
-    allowed: float,
-    higher: bool,
-) -> RaceOutcome:
-    whole = max(plan.sizes)
+def _raced(plan: RunPlan, strategy: RaceJobs, runs: Sequence[Run], everything: float) -> RaceOutcome:
+    whole, standing = max(plan.sizes), strategy.ranking
+    assert standing is not None
     top = max((HIGHEST.get(run.metric, 1.0) for run in runs), default=1.0)
 
     def score(loss: float) -> float:
-        return top * (1 - loss) if higher else loss
+        return top * (1 - loss) if strategy.higher else loss
 
     outlooks = []
     ranks = {name: (-round(standing.chances[name], 2), found.value) for name, found in standing.predicted.items()}
@@ -195,7 +212,7 @@ def _raced(
         most = max(run.rows for run in seen)
         found = standing.predicted[name]
         ends = sorted((score(found.low), score(found.high)))
-        arm = next(arm for arm in arms if arm.name == name)
+        arm = next(arm for arm in strategy.arms if arm.name == name)
         outlooks.append(
             RaceForecast(
                 regime=name,
@@ -216,7 +233,7 @@ def _raced(
         decided=standing.decided,
         outlooks=tuple(outlooks),
         spent=standing.spent,
-        allowed=allowed,
+        allowed=strategy.allowed,
         exhaustive=everything,
         exhaustive_flops=_exhaustive_flops(plan, runs),
         next_regime=ask.arm if ask else None,
@@ -237,7 +254,7 @@ def _exhaustive_flops(plan: RunPlan, runs: Sequence[Run]) -> float:
         times, search = 1.0, max(run.tuning_flops for run in seen)
         if name in plan.networks:
             times = _examples(plan, name, whole) / _examples(plan, name, largest.rows)
-            search = tune.TRIAL_SHARE * (plan.options.trials + 0.5) * plan.searches * times * largest.cost.flops
+            search = TRIAL_SHARE * (plan.options.trials + 0.5) * plan.searches * times * largest.cost.flops
         total += len(plan.seeds) * times * largest.cost.flops + search
     return total
 

@@ -1,4 +1,4 @@
-"""Study: compare, advise, report, into one folder that can be resumed."""
+"""Study: how do compare, advise and report work in one folder that can be resumed?"""
 
 import os
 import shutil
@@ -9,36 +9,34 @@ from typing import Any
 
 import pyarrow as pa
 
-from warmstart.advice.advise import Advice, advise
-from warmstart.advice.race_advice import compared_in_race, race_advice
+from warmstart.advice.advise import Advice, advice_for
+from warmstart.advice.race_advice import race_advice
 from warmstart.data.encoding.chat_template import HEAD_SHARE, OMISSION_MARK
 from warmstart.data.rows.findings import Finding
 from warmstart.data.schema.conversations import document, read_turns
 from warmstart.data.schema.schema import TEXT_OUT
-from warmstart.errors import TrainingError
 from warmstart.planning.problem import Options, Problem
 from warmstart.regimes.regimes import NO_BASE_NEEDED, WITHOUT_TRAINING
 from warmstart.reporting.render import render
 from warmstart.reporting.votes import preferences
 from warmstart.results.comparison import Comparison
+from warmstart.results.display import Display, Tabular
 from warmstart.results.domain_shift import DomainShift
-from warmstart.results.metrics import RANKED_BY
 from warmstart.results.names import regime_of
-from warmstart.results.race_outcome import RaceOutcome, load_race
-from warmstart.results.record import Run
+from warmstart.results.race_outcome import RaceOutcome, load_race, race_display
 from warmstart.results.term_swaps import ProbeResult
 from warmstart.runs.domain_shift import measure_domain_shift
 from warmstart.runtime.files import read_json, read_parquet, reading_ours, write_json, write_parquet, write_text
 from warmstart.study import run_race as racing
-from warmstart.study.compare import fit_one, load_comparison, run_comparison, save_comparison
-from warmstart.study.progress import Progress
+from warmstart.study.compare import load_comparison, run_comparison, save_comparison
+from warmstart.training.event import Event
 
 LONGEST_EXAMPLE = 600  # characters of a text that the report may show
 LONGEST_SOURCE = 8_000  # of one that is answered: a person judges answers by it
 
 
 @dataclass(frozen=True, repr=False)
-class Study:
+class Study(Tabular):
     """A comparison with the advice drawn from it, and where both are."""
 
     comparison: Comparison
@@ -46,20 +44,28 @@ class Study:
     folder: Path
     raced: RaceOutcome | None = None  # None: everything was compared
 
-    def __repr__(self) -> str:
-        """The answer, as a notebook shows it."""
-        return f"{self.advice.verdict}: {self.advice.reason} See {self.folder / 'report.html'}."
+    def to_table(self) -> pa.Table:
+        """That of the comparison: one line for each regime that was measured, best first."""
+        return self.comparison.to_table()
+
+    def _display(self) -> Display:
+        """The verdict, then the table; after a race, that of what is estimated for all rows."""
+        measured = self.comparison._display()
+        shown = race_display(self.raced) if self.raced else measured
+        next_step = f"Next: {self.advice.next_step}"
+        notes = (f"{measured.headline}.", *shown.notes, next_step, f"Report: {self.folder / 'report.html'}")
+        return replace(shown, headline=f"{self.advice.verdict}: {self.advice.reason}", notes=notes)
 
 
 def run_study(
     problem: Problem, options: Options, folder: Path, findings: Sequence[Finding] = (), command: str = ""
-) -> Generator[Progress, None, Study]:
+) -> Generator[Event, None, Study]:
     """Carry out a comparison and write comparison.json, advice.json, report.html and winner/ into `folder`."""
     if options.examples:
         save_examples(problem, folder / "examples.parquet")
     comparison = yield from run_comparison(problem, options, folder)
     yield from _measured_mismatch(problem, options, folder)
-    yield Progress("writing the report", 1.0, 0.0)
+    yield Event("writing the report", 1.0, 0.0)
     return write_study(comparison, folder, findings, command)
 
 
@@ -70,7 +76,7 @@ def race_study(
     part: float | None,
     findings: Sequence[Finding] = (),
     command: str = "",
-) -> Generator[Progress, None, Study]:
+) -> Generator[Event, None, Study]:
     """The same answer for `part` of the compute (None: the options' budget), by a race over more and more rows.
 
     Where the whole comparison is quick, it is simply made.
@@ -78,59 +84,32 @@ def race_study(
     folder.mkdir(parents=True, exist_ok=True)
     if options.examples:
         save_examples(problem, folder / "examples.parquet")
-    begun = yield from racing.measure_race(problem, options, folder)
+    begun = yield from racing.begin_race(problem, options, folder)
     if racing.worth_racing(begun.plan):
         comparison, raced = yield from racing.run_race(begun, part)
     else:
-        yield begun.progress("planning", message="comparing everything is quick here: no race is needed")
+        yield begun.progress.event("planning", message="comparing everything is quick here: no race is needed")
         comparison, raced = (yield from run_comparison(problem, options, folder)), None
     yield from _measured_mismatch(problem, options, folder)
-    yield Progress("writing the report", 1.0, 0.0)
+    yield Event("writing the report", 1.0, 0.0)
     return write_study(comparison, folder, findings, command, raced=raced)
 
 
-def _measured_mismatch(problem: Problem, options: Options, folder: Path) -> Generator[Progress, None, None]:
+def _measured_mismatch(problem: Problem, options: Options, folder: Path) -> Generator[Event, None, None]:
     """`mismatch.json`, once; not where nothing starts from a base."""
     path = folder / "mismatch.json"
     if path.exists() or set(map(regime_of, options.regimes)) <= NO_BASE_NEEDED | {*WITHOUT_TRAINING, "scratch-dnn"}:
         return
-    yield Progress("holding the texts against the base", 1.0, None)
+    yield Event("comparing the texts with what the base has read", 1.0)
     found = measure_domain_shift(problem.base, problem.splits.train, problem.schema, problem.general)
     if found:
         write_json(path, found.to_json())
 
 
-def fit_advised(
-    problem: Problem, options: Options, folder: Path, part: float | None, findings: Sequence[Finding], command: str
-) -> Generator[Progress, None, Run]:
-    """Race in `folder/advice`, then train the regime that leads, at the rate found there; the run is `folder` itself.
-
-    What it scores is held against what the race foretold.
-    """
-    found = yield from race_study(problem, options, folder / "advice", part, findings, command)
-    name = found.advice.predicted["regime"]
-    if name is None:
-        raise TrainingError("no regime could be trained.", f"see {folder / 'advice' / 'report.html'}")
-    yield Progress("advised", 0.0, None, message=found.advice.reason)
-    foretold = found.raced.of(name) if found.raced else None
-    seen = [run for run in found.comparison.runs if run.regime == name and foretold is not None]
-    before = max(seen, key=lambda run: run.rows, default=None)
-    if problem.schema.task in RANKED_BY:  # looks are at likelihoods then, the forecast is of what is written
-        before = None
-    band = (foretold.interval.high - foretold.interval.low) / 2 if foretold else 0.0
-    chosen = replace(options, regimes=(name,))
-    done = yield from fit_one(problem, chosen, folder, folder / "advice", before, band)
-    if foretold is None or done.test is None:
-        return done
-    done = replace(done, caveats=(*done.caveats, compared_in_race(done.test, foretold, higher=done.higher_is_better)))
-    write_json(folder / "run.json", done.to_json())
-    return done
-
-
 def read_study(folder: Path) -> Study:
     """A finished study. Raises TrainingError where it is not finished."""
     comparison, raced = _with_mismatch(load_comparison(folder), folder), load_race(folder)
-    return Study(comparison, race_advice(comparison, raced) if raced else advise(comparison), folder, raced)
+    return Study(comparison, race_advice(comparison, raced) if raced else advice_for(comparison), folder, raced)
 
 
 def _with_mismatch(comparison: Comparison, folder: Path) -> Comparison:
@@ -157,7 +136,7 @@ def write_study(
     comparison = replace(comparison, command=command)
     save_comparison(comparison, folder)
     comparison = _with_mismatch(comparison, folder)
-    advice = race_advice(comparison, raced) if raced else advise(comparison)
+    advice = race_advice(comparison, raced) if raced else advice_for(comparison)
     voted = preferences(folder)
     blind = {"blind": [each.to_json() for each in voted]} if voted else {}
     write_json(folder / "comparison.json", comparison.to_json() | blind)

@@ -1,6 +1,6 @@
-"""Classification: text to one class, or to any number of labels."""
+"""Classification: how is one class, or any number of labels, learned and scored?"""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,7 +31,8 @@ class Classification:
     multi_label: bool = False
 
     name = "classification"
-    writes = False
+    writes = learns_language = ranks_by_writing = False
+    generative = None
     higher_is_better = True
     units = ""
 
@@ -136,6 +137,22 @@ class Classification:
             "prediction": [self.classes[i] for i in guess],
             "probability": probability[np.arange(len(guess)), guess].tolist(),
         }
+
+    def changes(self, outputs: Array, calibration: Mapping[str, float]) -> Callable[[Array, Array], dict[str, Array]]:
+        """'changed': another class, or set of labels; 'moved': the probability of the class that was predicted.
+
+        Of label sets the one whose probability moves most.
+        """
+        probability = self.probabilities(outputs, calibration)
+        largest = np.arange(probability.shape[1]) == probability.argmax(axis=1)[:, None]
+        chosen = self._chosen(outputs, calibration) if self.multi_label else largest
+
+        def between(a: Array, b: Array) -> dict[str, Array]:
+            moves = np.abs(probability[b] - probability[a])
+            own = moves.max(axis=1) if self.multi_label else moves[np.arange(len(a)), probability[a].argmax(axis=1)]
+            return {"changed": (chosen[a] != chosen[b]).any(axis=1).astype(np.float64), "moved": own}
+
+        return between
 
     def truths(self, targets: Array) -> list[Any]:
         if self.multi_label:

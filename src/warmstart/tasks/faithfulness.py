@@ -1,9 +1,9 @@
-"""Faithfulness: which numbers, dates and names of a text stand in its source?
+"""Faithfulness: which numbers, dates and names of a text occur in its source?
 
 It measures precision: of what the text says, not of what it leaves out, and only of what can be looked up. Numbers in
-words, negations and who did what to whom are not seen; small numbers stand in many sources by chance. A name is a run
-of capitalised words that does not begin a sentence, a word with capitals inside or of capitals only, or what stands in
-quotation marks: in German every noun is one, in scripts without capitals only quotations are.
+words, negations and who did what to whom are not seen; small numbers occur in many sources by chance. A name is a run
+of capitalized words that does not begin a sentence, a word with capitals inside or only capitals, or text in quotation
+marks: in German every noun is capitalized, and in scripts without capitals only quotations count.
 
 >>> faithfulness(["It cost Ada Lovelace 1,200 € on 3 May 1842."], ["Ada Lovelace paid 1200 € on 1842-05-04."])[1]
 [('3 May 1842',)]

@@ -1,4 +1,4 @@
-"""Head: the same small piece on top of every body, so that a comparison compares bodies."""
+"""Head: which small layer is on top of every body, so that a comparison compares bodies?"""
 
 import torch
 from torch import nn

@@ -1,7 +1,7 @@
-"""Language: text is predicted token by token; scored in bits per byte, which no tokenizer changes, or by what is said.
+"""Language: how is text learned token by token, and scored in bits per byte or by what is generated?
 
-A model gives three numbers for a text, [n, 3]: the nats that its labelled tokens cost, how many these are, and the
-bytes that they spell.
+A model gives three numbers for a text, [n, 3]: the loss of its labeled tokens in nats, their number, and the number of
+bytes that they stand for. Bits per byte do not depend on the tokenizer.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from warmstart.data.encoding.batches import Batch
-from warmstart.data.encoding.inputs import Inputs, Tokens
+from warmstart.data.encoding.inputs import Inputs, PromptInputs, Tokens
 from warmstart.data.encoding.language import Conversations, Documents, Masked
 from warmstart.data.encoding.seq2seq import Seq2Seq
 from warmstart.data.encoding.span_corruption import SpanCorruption
@@ -22,6 +22,7 @@ from warmstart.data.schema.conversations import read_turns
 from warmstart.data.schema.infer_text import default_instruction
 from warmstart.data.schema.schema import CORPUS, Long, Schema, TaskName
 from warmstart.results.metrics import RANKED_BY
+from warmstart.tasks.task import Judgement
 from warmstart.tasks.text_metrics import chrf_and_bleu, judge_text
 from warmstart.types import Array
 
@@ -29,15 +30,6 @@ GUESSING = 8.0  # bits a byte costs who knows nothing about it
 SHORTEST_ANSWER = 16  # tokens that may be written, at least
 MIN_BYTES_PER_TOKEN = 2.0  # few tokenizers need more tokens for an answer than this allows
 MAX_JUDGED_ROWS = 200  # test rows to write an answer for, at most
-
-
-@dataclass(frozen=True)
-class Judgement:
-    """What written answers are worth."""
-
-    scores: Array | None  # [n, 2] of the metric that ranks; None where it is not one of written answers
-    metrics: dict[str, float]
-    columns: dict[str, list[Any]]  # "target", "prediction" ..., a value for each answer
 
 
 @dataclass(frozen=True)
@@ -70,6 +62,8 @@ class Language:
             long=schema.long,
         )
 
+    learns_language = True
+
     @property
     def writes(self) -> bool:
         """Whether there are answers to be written."""
@@ -92,18 +86,27 @@ class Language:
     def units(self) -> str:
         return ""
 
+    @property
+    def generative(self) -> "Language | None":
+        return self if self.writes else None
+
     def reads(self, inputs: Inputs) -> Inputs:
-        assert isinstance(inputs, Tokens), "a body that does not read tokens writes no text"
-        if self.writes and inputs.answers is not None:
-            without = self.instruction if self.usual and not inputs.answers.instructed else ""
-            return Seq2Seq(inputs.folder, inputs.max_length, inputs.answers, without)
         if self.writes:
-            return Conversations(inputs.folder, inputs.max_length, self.instruction)
+            return self.prompts(inputs)
+        tokens = _tokens(inputs)
         if self.name == "causal-lm":
-            return Documents(inputs.folder, inputs.max_length)
-        if inputs.answers is not None:
-            return SpanCorruption(inputs.folder, inputs.max_length, 0, inputs.answers)
-        return Masked(inputs.folder, inputs.max_length, 0)
+            return Documents(tokens.folder, tokens.max_length)
+        if tokens.answers is not None:
+            return SpanCorruption(tokens.folder, tokens.max_length, 0, tokens.answers)
+        return Masked(tokens.folder, tokens.max_length, 0)
+
+    def prompts(self, inputs: Inputs) -> PromptInputs:
+        """Turns in the chat template of a decoder; for an encoder-decoder a text to read and one to write."""
+        tokens = _tokens(inputs)
+        if tokens.answers is None:
+            return Conversations(tokens.folder, tokens.max_length, self.instruction)
+        without = self.instruction if self.usual and not tokens.answers.instructed else ""
+        return Seq2Seq(tokens.folder, tokens.max_length, tokens.answers, without)
 
     def head(self, width: int, seed: int) -> nn.Module | None:
         """None: the base's own output layer."""
@@ -140,10 +143,13 @@ class Language:
         bits = outputs[:, 0].astype(np.float64) / log(2) / np.maximum(outputs[:, 2], 1)
         return {"prediction": bits.tolist()}
 
+    def changes(self, outputs: Array, calibration: Mapping[str, float]) -> None:
+        """None: what a text costs is no prediction about it."""
+
     def truths(self, targets: Array) -> list[Any]:
         return [0.0] * len(targets)
 
-    def judge(self, written: Sequence[str], rows: Rows) -> "Judgement":
+    def judge(self, written: Sequence[str], rows: Rows) -> Judgement:
         """What a model wrote in place of the last answers of these rows, example by example."""
         answers = [str(answer) for answer in rows.targets]
         columns: dict[str, list[Any]] = {"target": answers, "prediction": list(written)}
@@ -159,6 +165,11 @@ class Language:
 
     def to_json(self) -> dict[str, Any]:
         return dict(vars(self))
+
+
+def _tokens(inputs: Inputs) -> Tokens:
+    assert inputs.tokens is not None, "a body that does not read tokens writes no text"
+    return inputs.tokens
 
 
 def _ratio(scores: Array) -> float:

@@ -1,4 +1,4 @@
-"""Regression: text to a number, learned on a standardised (log) scale, predicted in the target's own units."""
+"""Regression: how is a number learned on a standardized (log) scale, and predicted in its own units?"""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -37,7 +37,8 @@ class Regression:
     deviation: float
 
     name = "regression"
-    writes = False
+    writes = learns_language = ranks_by_writing = False
+    generative = None
     metric = "mean absolute error"
     higher_is_better = False
 
@@ -119,6 +120,18 @@ class Regression:
             width = calibration["quantile"]
             columns |= {"low": self._own(centre - width).tolist(), "high": self._own(centre + width).tolist()}
         return columns
+
+    def changes(self, outputs: Array, calibration: Mapping[str, float]) -> Callable[[Array, Array], dict[str, Array]]:
+        """'moved' and 'shift' on the scale that it is trained on; with '_units' as well where that is another one."""
+        own = self._own(outputs[:, 0].astype(np.float64))
+        scaled = SCALES[self.scale][0](own)
+
+        def between(a: Array, b: Array) -> dict[str, Array]:
+            on_scale, in_units = scaled[b] - scaled[a], own[b] - own[a]
+            beside = {"moved_units": np.abs(in_units), "shift_units": in_units} if self.scale != "linear" else {}
+            return {"moved": np.abs(on_scale), "shift": on_scale} | beside
+
+        return between
 
     def truths(self, targets: Array) -> list[Any]:
         own = self._own(targets)

@@ -1,13 +1,15 @@
-"""Task: the protocol that every kind of problem keeps."""
+"""Task: which protocol does every kind of problem follow?"""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from torch import Tensor, nn
 
 from warmstart.data.encoding.batches import Batch
-from warmstart.data.encoding.inputs import Inputs
+from warmstart.data.encoding.inputs import Inputs, PromptInputs
 from warmstart.data.rows.split import Rows
+from warmstart.data.schema.schema import Long
 from warmstart.types import Array
 
 
@@ -50,6 +52,21 @@ class Task(Objective, Protocol):
         """Whether its answers are texts that a model writes, token by token."""
         ...
 
+    @property
+    def learns_language(self) -> bool:
+        """Whether tokens are predicted: outputs are nats, tokens and bytes of each text, not answers."""
+        ...
+
+    @property
+    def ranks_by_writing(self) -> bool:
+        """Whether the metric is one of written answers, not of outputs."""
+        ...
+
+    @property
+    def generative(self) -> "GenerativeTask | None":
+        """This task if it `writes`."""
+        ...
+
     def output_loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """The loss of these outputs, a scalar: what `loss` minimises."""
         ...
@@ -74,10 +91,61 @@ class Task(Objective, Protocol):
         """Columns for people, in the target's units: always 'prediction', and how sure."""
         ...
 
+    def changes(
+        self, outputs: Array, calibration: Mapping[str, float]
+    ) -> Callable[[Array, Array], dict[str, Array]] | None:
+        """What predictions from these outputs differ by between positions a [n] and b [n], each float64 [n].
+
+        'changed': 1 where the prediction is another; 'moved': how far, and 'shift' with its sign; 'moved_units' and
+        'shift_units': the same in the target's units. None for outputs that are no predictions.
+        """
+        ...
+
     def truths(self, targets: Array) -> list[Any]:
         """The targets as people wrote them."""
         ...
 
     def to_json(self) -> dict[str, Any]:
         """Enough for `task_from_json` to rebuild this task beside a saved model."""
+        ...
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What written answers are worth."""
+
+    scores: Array | None  # [n, 2] of the metric that ranks; None where it is not one of written answers
+    metrics: dict[str, float]
+    columns: dict[str, list[Any]]  # "target", "prediction" ..., a value for each answer
+
+
+class GenerativeTask(Task, Protocol):
+    """A task whose answers are texts that a model writes."""
+
+    @property
+    def most_tokens(self) -> int:
+        """Of an answer."""
+        ...
+
+    @property
+    def json_schema(self) -> dict[str, Any] | None:
+        """What an answer has to fit; None: anything."""
+        ...
+
+    @property
+    def instruction(self) -> str:
+        """What prompts begin with."""
+        ...
+
+    @property
+    def long(self) -> Long:
+        """What becomes of a text that is longer than is read."""
+        ...
+
+    def prompts(self, inputs: Inputs) -> PromptInputs:
+        """How an architecture with these inputs reads the prompts."""
+        ...
+
+    def judge(self, written: Sequence[str], rows: Rows) -> Judgement:
+        """What a model wrote in place of the last answers of these rows, example by example."""
         ...

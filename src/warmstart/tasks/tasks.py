@@ -1,4 +1,4 @@
-"""Tasks: what is predicted, how a model learns it, and how an example is scored."""
+"""Tasks: which task belongs to a schema?"""
 
 from typing import Any
 

@@ -1,7 +1,7 @@
-"""Judging: how good is a generated text, beside its reference and its source?
+"""Text metrics: how good is a generated text, compared with its reference and its source?
 
 Every measure gives a value and a weight for each text, [n, 2], as the paired statistics need them: the metric is the
-sum of values over the sum of weights.
+sum of values divided by the sum of weights.
 """
 
 import json

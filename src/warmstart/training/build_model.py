@@ -1,4 +1,4 @@
-"""Build model: a body and a head for a regime and a task."""
+"""Build model: which body and head does a regime have for a task?"""
 
 from torch import nn
 

@@ -1,13 +1,13 @@
-"""Checkpoint: the state of an unfinished training, saved so that a kill at any moment loses nothing that was saved.
+"""Checkpoint: how is an unfinished training saved so that a kill at any moment loses nothing that was saved?
 
-    checkpoint/0-0-00000120/      stage 0, not gone back yet, after 120 steps
-        tensors.safetensors       weights, optimizer, best weights so far
-        tensors-00001.safetensors parts of them that process 1 holds, where they are cut over several
-        facts.json                everything else that changes while training
+    checkpoint/0-0-00000120/      stage 0, never rolled back, after 120 steps
+        tensors.safetensors       weights, optimizer state, best weights so far
+        tensors-00001.safetensors shards of process 1, if they are sharded over several
+        facts.json                everything else that changes during training
         manifest.json             SHA-256 of the others
 
-Written into a folder of another name, forced to disk, then renamed: a folder with such a name is whole. A bit that
-flips later is found by the manifest before anything is used, and the checkpoint before that one is taken.
+It is written into a folder of another name, flushed to disk, then renamed: a folder with such a name is complete. The
+manifest detects a bit that flips later before anything is used, and the previous checkpoint is loaded instead.
 """
 
 import json

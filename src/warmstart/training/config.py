@@ -1,42 +1,27 @@
-"""Config: the settings of one training run."""
+"""Config: which settings does one training run have?"""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import get_args
 
-OptimizerName = Literal["adamw", "adam", "sgd"]
+from warmstart.settings.groups import LoopSettings
+from warmstart.settings.groups import OptimizerName as OptimizerName
+from warmstart.settings.groups import OptimizerStateName as OptimizerStateName
+from warmstart.settings.groups import ScheduleName as ScheduleName
 
-
-OptimizerStateName = Literal["fp32", "bf16"]
-
-
-ScheduleName = Literal["linear", "cosine", "constant"]
-
-
-OPTIMIZERS: tuple[OptimizerName, ...] = ("adamw", "adam", "sgd")
-
-
-SCHEDULES: tuple[ScheduleName, ...] = ("linear", "cosine", "constant")
+OPTIMIZERS: tuple[OptimizerName, ...] = get_args(OptimizerName)
+SCHEDULES: tuple[ScheduleName, ...] = get_args(ScheduleName)
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainConfig:
+class TrainConfig(LoopSettings):
     """Everything that the loop reads."""
 
     steps: int
     lr: float
     batch_size: int = 32
-    micro_batch: int | None = None  # rows at a time; their gradients add up to the batch's. None: all at once
-    optimizer: OptimizerName = "adamw"
-    optimizer_state: OptimizerStateName = "fp32"  # of adamw
-    schedule: ScheduleName = "linear"
     warmup: float = 0.1  # of the steps
-    weight_decay: float = 0.01
     l2_sp: float = 0.0  # like weight decay, but towards the base's weights; of weights that a base has
     replay: float = 0.0  # general rows beside each of the task's: see `keeping.Replay`
     clip: float = 1.0
     precision: str = "fp32"
-    word_dropout: float = 0.0
-    gradient_checkpointing: bool = False  # what the repeated blocks compute is computed again for its gradients
-    compile: bool = False  # the repeated blocks, by torch
-    shard: bool = False  # cut weights and optimizer over the processes, where there are several
     seed: int = 0

@@ -1,4 +1,4 @@
-"""Early stopping: keeps the best weights and says when to stop."""
+"""Early stopping: which weights are the best so far, and when should training stop?"""
 
 import math
 

@@ -1,8 +1,8 @@
-"""FLOPs: what a forward or a training pass costs, from the shapes alone.
+"""FLOPs: what does a forward or a training pass cost, from shapes alone?
 
 A multiply-add counts as two. Counters at run time miss the embedding bag and the CPU's attention kernel, so this is
-arithmetic: 2 x weights of matrix multiplications for each token, 4 x width x tokens² for attention in each block, and
-twice that again backwards, for what has to be differentiated.
+arithmetic: 2 x weights of matrix multiplications per token, 4 x width x tokens² for attention in each block, and twice
+that again in the backward pass, for what has to be differentiated.
 """
 
 import re
@@ -74,22 +74,22 @@ def flops(model: Model, rates: Rates) -> Flops:
     """The cost of `model` when the weights in `rates` learn."""
     bags = [m for m in model.body.modules() if isinstance(m, nn.EmbeddingBag)]
     body, head = _matrices(model.body), _matrices(model.head)
-    if isinstance(model.head, LanguageHead) and model.head.output_layer is None:
-        head += model.head.weight.numel()  # the body's token table, which is only looked up there
+    language = model.language_head
+    if language is not None and language.output_layer is None:
+        head += language.weight.numel()  # the body's token table, which is only looked up there
     config = getattr(model.body, "config", None)
     squared = 4.0 * getattr(config, "num_hidden_layers", 0) * getattr(config, "hidden_size", 0)
-    if getattr(config, "is_encoder_decoder", False):
-        return _of_both(model, rates, head)
+    if language is not None and getattr(config, "is_encoder_decoder", False):
+        return _of_both(model, language, rates, head)
     backward, weights = _differentiated(model, rates)
     if bags:
         return Flops(2.0 * bags[0].embedding_dim, 2.0 * (body + head), 0.0, backward, weights)
     return Flops(2.0 * body, 2.0 * head, squared, backward, weights)
 
 
-def _of_both(model: Model, rates: Rates, head: int) -> Flops:
+def _of_both(model: Model, language: LanguageHead, rates: Rates, head: int) -> Flops:
     """An encoder reads, a decoder writes: each runs over tokens of its own."""
     body: Any = model.body
-    assert isinstance(model.head, LanguageHead)
     depth, tall = (len(list(body.get_submodule(path).children())) for path in blocks_paths(body))
     found = layers(model)
     learns = [any(name in rates for name in layer.parameters) for layer in found]
@@ -107,7 +107,7 @@ def _of_both(model: Model, rates: Rates, head: int) -> Flops:
     above, own = again(range(depth + 1, depth + tall + 1))
     if any(learns):
         above += head
-    if any(name in rates for name, parameter in model.named_parameters() if parameter is model.head.weight):
+    if any(name in rates for name, parameter in model.named_parameters() if parameter is language.weight):
         own += head
     width, whole = body_width(body), written + head
     decoder = Decoder(2.0 * (whole - looking), 2.0 * looking, 4.0 * tall * width, 1 + (above + own) / whole)

@@ -1,9 +1,9 @@
-"""Prefix: what the runs of one process share: encoded rows, and activations of layers that never change.
+"""Frozen prefix: what do the runs of one process share? Encoded rows, and activations of layers that never change.
 
-All that lies below the lowest layer that learns gives the same for a text in every epoch, seed, trial and regime. It is
-computed once for each content (weights, depth, encoding of the rows) and kept in a file that is mapped into memory. In
-fp32, whatever the run's precision: one computation then serves the steps, the looks and the final scores, which are
-those of the whole model.
+Everything below the lowest trained layer is the same for a text in every epoch, seed, trial and regime. It is computed
+once for each content (weights, depth, encoding of the rows) and kept in a memory-mapped file. In fp32, whatever the
+run's precision: one computation then serves the steps, the evaluations and the final scores, which are those of the
+whole model.
 """
 
 import shutil
@@ -19,8 +19,6 @@ from torch import Tensor
 
 from warmstart.data.encoding.examples import Examples
 from warmstart.data.encoding.inputs import Encoded, Inputs
-from warmstart.data.encoding.language import Documents, Masked
-from warmstart.data.encoding.span_corruption import SpanCorruption
 from warmstart.data.encoding.token_cache import is_large, write_cache
 from warmstart.data.rows.duplicates import join_duplicates
 from warmstart.data.rows.split import Rows, Splits
@@ -115,9 +113,10 @@ class SharedData:
 
     def keeping(self, inputs: Inputs) -> Iterator[float]:
         """Make on disk what `encoded` reads there, where texts are many; the share that is done, now and then."""
-        if isinstance(inputs, Documents | Masked | SpanCorruption) and is_large(self.texts):
+        tokenization = inputs.tokenization
+        if tokenization is not None and is_large(self.texts):
             with self._named():
-                yield from write_cache(self.texts, inputs.reading)
+                yield from write_cache(self.texts, tokenization)
 
     def encoded(self, inputs: Inputs) -> Encoded:
         if inputs.key not in self._encoded:

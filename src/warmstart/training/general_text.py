@@ -1,7 +1,7 @@
-"""General: on which text is forgetting measured, and which text is replayed, where the user has given none?
+"""General text: which text measures forgetting, and which is replayed, if the user has given none?
 
-On what the base itself says: sampled from its own distribution, so that no other text is needed, and the tuned model is
-asked about what the base knew best. Sampled once for each base, and kept in a file.
+Samples from the base's own distribution: no other text is needed, and the fine-tuned model is tested on what the base
+knew best. Sampled once for each base, and kept in a file.
 """
 
 import hashlib

@@ -1,4 +1,4 @@
-"""L2-SP: a penalty on the distance from the pretrained weights."""
+"""L2-SP: how are weights pulled toward the pretrained ones?"""
 
 from collections.abc import Mapping
 

@@ -1,11 +1,10 @@
-"""Train: the loop. There is one, and every regime goes through it.
+"""Loop: how is a model trained? There is one loop, and every regime uses it.
 
-It is an iterator: who wants to log, plot, stop early or save loops over it. Two things it bears by itself: a loss that
-is no number (the step is left out) and a step that does not fit into memory (the same step in smaller pieces).
+It is an iterator: to log, plot, stop early or save, iterate over it. It handles two problems itself: a loss that is not
+finite (the step is skipped) and a step that does not fit into memory (the same step in smaller pieces).
 """
 
 import errno
-import math
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -19,11 +18,11 @@ from warmstart.errors import TrainingError
 from warmstart.models.layers import layers
 from warmstart.models.model import Model
 from warmstart.regimes.method import Rates
-from warmstart.results.record import Evaluation
 from warmstart.runtime.device import set_seed
 from warmstart.runtime.distributed import ALONE, Distributed, world
 from warmstart.tasks.task import Loss
 from warmstart.training.config import TrainConfig
+from warmstart.training.event import Step
 from warmstart.training.l2_sp import l2_sp_penalty
 from warmstart.training.optimizer import make_optimizer, param_groups, schedule_factor
 
@@ -61,21 +60,6 @@ class State:
         return self.runs is not self.model or self.world.is_sharded(self.model)
 
 
-@dataclass(frozen=True)
-class Step:
-    """What one optimizer step did."""
-
-    index: int  # from 0
-    loss: float
-    lr: float  # of a weight with rate 1
-    grad_norm: float  # before clipping
-    seen: Evaluation | None = None  # the look at validation rows just before it, where there was one
-
-    @property
-    def finite(self) -> bool:
-        return math.isfinite(self.loss) and math.isfinite(self.grad_norm)
-
-
 class DivergedError(TrainingError):
     """Step after step without a finite loss: the weights of a moment ago are no good."""
 
@@ -101,17 +85,35 @@ def train(state: State, objective: Loss, source: Source, config: TrainConfig) ->
     """
     optimizer = state.optimizer
     trainable = [p for p in state.model.parameters() if p.requires_grad]
+    device = next(state.model.parameters()).device
+    low = config.precision == "bf16"
     while state.step < config.steps:
         index = state.step
         lr = config.lr * schedule_factor(index, config) * state.slowed
         for group in optimizer.param_groups:
             group["lr"] = lr * group["rate"]
-        loss = None
-        while loss is None:
-            loss = _gradients(state, objective, source.at(index, state.micro_batch), config)
+        mean = None  # of the losses of the whole batch; None: memory ran out in some process
+        while mean is None:
+            pieces = source.at(index, state.micro_batch)
+            total, fits = 0.0, True
+            loss = None
+            try:
+                for number, piece in enumerate(pieces, state.world.rank * len(pieces)):
+                    set_seed(hash((config.seed, index, number)))  # dropout depends on these alone
+                    with torch.autocast(device.type, torch.bfloat16) if low else nullcontext():
+                        loss = objective.loss(state.runs, piece.to(device)) * piece.share
+                    loss.backward()  # type: ignore[no-untyped-call]
+                    total += loss.item()
+            except (RuntimeError, MemoryError) as error:
+                _require_out_of_memory(error, state)
+                fits = False
+            loss = None  # what it holds of its graph has to be free before the same is tried in smaller pieces
+            mean = state.world.mean(total if fits else None)
+            if mean is None:
+                _use_smaller_pieces(state, pieces)
         if not state.synchronises:
             state.world.average_gradients(trainable)
-        step = Step(index, loss, lr, clip_gradients(state.world, trainable, config.clip))
+        step = Step(index, mean, lr, clip_gradients(state.world, trainable, config.clip))
         if step.finite:
             optimizer.step()
             l2_sp_penalty(state.optimizer, state.base, config.l2_sp)
@@ -120,14 +122,18 @@ def train(state: State, objective: Loss, source: Source, config: TrainConfig) ->
         yield step
 
 
-def _gradients(state: State, objective: Loss, pieces: list[Batch], config: TrainConfig) -> float | None:
-    """Add up the gradients of this process's part of a batch, piece by piece; give the loss of the whole batch.
+def _require_out_of_memory(error: Exception, state: State) -> None:
+    """Raises the error again if it is another one, OSError where processes wait for each other in a backward pass."""
+    if not _out_of_memory(error):
+        raise error
+    if state.synchronises:
+        # Not a TrainingError, which would be recorded: the others wait, and end when this process does.
+        words = f"step {state.step} does not fit into memory; give fewer rows at a time with --micro-batch"
+        raise OSError(errno.ENOMEM, words) from error
 
-    None where memory ran out in any process: the gradients are gone, and the state asks for pieces of half the size.
-    """
-    loss = state.world.mean(_backward(state, objective, pieces, config))
-    if loss is not None:
-        return loss
+
+def _use_smaller_pieces(state: State, pieces: list[Batch]) -> None:
+    """After memory ran out in any process: the gradients are gone, and pieces are half the size from now on."""
     largest = state.world.on_main(lambda: max(len(piece) for piece in pieces))
     if largest == 1:
         raise TrainingError(
@@ -136,32 +142,6 @@ def _gradients(state: State, objective: Loss, pieces: list[Batch], config: Train
         )
     _forget_gradients(state.model.parameters())
     state.micro_batch = largest // 2
-    return None
-
-
-def _backward(state: State, objective: Loss, pieces: list[Batch], config: TrainConfig) -> float | None:
-    """The sum of the losses, each backward; None where memory ran out."""
-    device = next(state.model.parameters()).device
-    low = config.precision == "bf16"
-    precision = torch.autocast(device.type, torch.bfloat16) if low else nullcontext()
-    first = state.world.rank * len(pieces)
-    total = 0.0
-    try:
-        for number, piece in enumerate(pieces, first):
-            set_seed(hash((config.seed, state.step, number)))  # dropout depends on these alone
-            with precision:
-                loss = objective.loss(state.runs, piece.to(device)) * piece.share
-            loss.backward()  # type: ignore[no-untyped-call]
-            total += loss.item()
-        return total
-    except (RuntimeError, MemoryError) as error:
-        if not _out_of_memory(error):
-            raise
-        if state.synchronises:
-            # Not a TrainingError, which would be recorded: the others wait, and end when this process does.
-            words = f"step {state.step} does not fit into memory; give fewer rows at a time with --micro-batch"
-            raise OSError(errno.ENOMEM, words) from error
-        return None
 
 
 def _out_of_memory(error: Exception) -> bool:

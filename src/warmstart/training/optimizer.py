@@ -1,9 +1,9 @@
-"""Moments: how do the two averages that AdamW keeps of each weight take half the memory?
+"""Optimizer: how are weights updated, with which schedule, and how does AdamW's state take half the memory?
 
-In bfloat16, two bytes each instead of four. It keeps 8 bits of a number: next to a value of 1 the nearest others are
-.996 and 1.008. The second average moves by a thousandth in a step, which the nearest rounding would always take back:
-it would never decay. Rounded up or down at random, in proportion to how near each is, it is right on average
-(stochastic rounding: Gupta et al. 2015). Weights and gradients stay in fp32.
+In bfloat16, two bytes for each moment instead of four. It keeps 8 bits of a number: next to a value of 1 the nearest
+others are .996 and 1.008. The second moment moves by a thousandth in a step, which rounding to the nearest would always
+undo: it would never decay. Stochastic rounding (Gupta et al. 2015) rounds up or down at random, in proportion to how
+near each is, and is right on average. Weights and gradients stay in fp32.
 """
 
 import math

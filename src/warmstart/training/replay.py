@@ -1,4 +1,4 @@
-"""Rehearsal: which general text comes beside the task's rows in a training?"""
+"""Replay: which general text is trained together with the task's rows?"""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -12,7 +12,7 @@ from warmstart.data.encoding.examples import BatchStream, Examples
 from warmstart.data.encoding.language import Documents
 from warmstart.errors import UsageError
 from warmstart.models.model import UNPOOLED, Model
-from warmstart.regimes.starts import Pretrained, Start
+from warmstart.regimes.starts import Start
 from warmstart.runtime.files import cache_folder
 from warmstart.training.config import TrainConfig
 from warmstart.training.general_text import replay_text
@@ -80,14 +80,15 @@ def replay_examples(model: Model, start: Start, texts: Sequence[str], config: Tr
     None where nothing is replayed: from random weights, or where that was not asked for. Raises UsageError for a model
     that says no text: the rows of both sides are read by one objective.
     """
-    if not config.replay or not isinstance(start, Pretrained):
+    base = start.base
+    if not config.replay or base is None:
         return None
-    if model.pooling != UNPOOLED or start.base.kind != "decoder":
+    if model.pooling != UNPOOLED or base.kind != "decoder":
         raise UsageError(
             f"base {start.name!r} does not learn to write here: no general text can be replayed.",
             "leave --reduce-forgetting replay out, or use l2-sp or interpolation",
         )
-    documents = Documents(start.base.location, start.base.inputs.max_length)
+    documents = Documents(base.location, base.inputs.max_length)
     rows = math.ceil(config.replay * config.batch_size * config.steps)
     found = texts or replay_text(model, documents.tokenizer, cache_folder() / "sampled", rows)
     if not found:

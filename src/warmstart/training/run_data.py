@@ -1,4 +1,4 @@
-"""Run data: the training, validation and test rows of one run."""
+"""Run data: which training, validation and test rows does one run use?"""
 
 from dataclasses import dataclass
 from functools import cached_property

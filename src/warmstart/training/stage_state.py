@@ -1,4 +1,4 @@
-"""Course: how a training goes: looks at validation rows, the best weights so far, all that a checkpoint must hold."""
+"""Stage state: what changes while a stage trains? Everything that a checkpoint must hold."""
 
 import statistics
 import time
@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from warmstart.data.encoding.examples import Examples
-from warmstart.models.used_embeddings import UsedRows
+from warmstart.models.used_embeddings import write_back
 from warmstart.results.record import Evaluation
 from warmstart.runtime.distributed import world
 from warmstart.runtime.environment import current_environment
@@ -113,9 +113,7 @@ class StageState:
 
     def pack(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Everything that changes, as tensors and facts."""
-        for module in self.state.model.modules():
-            if isinstance(module, UsedRows):
-                module.write_back()
+        write_back(self.state.model)
         tensors = {f"weights/{name}": tensor for name, tensor in self.whole.items()}
         tensors |= {f"best/{name}": tensor for name, tensor in self.best_weights.weights.items()}
         moments = self.state.optimizer.state_dict()["state"]

@@ -1,16 +1,16 @@
-"""Stages: a regime carried out, from its start through its stages to its best weights."""
+"""Stages: how is a regime trained, from its start through its stages to its best weights?"""
 
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from warmstart.data.encoding.batches import WordDropout
+from warmstart.data.encoding.batches import Order, WordDropout
 from warmstart.data.encoding.examples import BatchStream, Examples
-from warmstart.data.encoding.inputs import Encoded, Inputs, TokenRows, WordRows
+from warmstart.data.encoding.inputs import Encoded, Inputs
 from warmstart.data.rows.split import Splits
 from warmstart.errors import InputError, join_phrases
 from warmstart.models.causal_lm import known_tokens
@@ -19,19 +19,21 @@ from warmstart.models.fsdp import fully_sharded
 from warmstart.models.gradient_checkpointing import gradient_checkpointing
 from warmstart.models.model import UNPOOLED, Model
 from warmstart.models.used_embeddings import only_used_rows
-from warmstart.regimes.regimes import Regime
-from warmstart.regimes.starts import Pretrained, Start, random_state
+from warmstart.regimes.method import Rates
+from warmstart.regimes.regimes import Regime, Stage
+from warmstart.regimes.starts import Start, random_state
 from warmstart.results.bootstrap import standard_error_share
 from warmstart.results.record import Evaluation
 from warmstart.runtime.distributed import Distributed, world
 from warmstart.tasks.task import Task
 from warmstart.training.build_model import _total, adapter_names, start_model, switch_objective
-from warmstart.training.checkpoint import Checkpoints, HeldSignals
+from warmstart.training.checkpoint import Checkpoints, HeldSignals, Saved
 from warmstart.training.config import TrainConfig
 from warmstart.training.early_stopping import BestWeights
+from warmstart.training.event import Event, JobProgress, Step
 from warmstart.training.flops import Flops, flops
 from warmstart.training.frozen_prefix import SharedData, use_prefix_cache
-from warmstart.training.loop import DivergedError, Step, set_trainable, start_training, train
+from warmstart.training.loop import DivergedError, set_trainable, start_training, train
 from warmstart.training.replay import Replay, replay_examples, with_replay
 from warmstart.training.run_data import RunData
 from warmstart.training.stage_state import StageState, TrainingHistory, restore_weights
@@ -72,12 +74,7 @@ class StageData:
 
     def used_tokens(self) -> Tensor:
         """Every token of any row of the study, and what fills rows up, or every hashed word; empty without either."""
-        encoded, used = self.examples.encoded, np.empty(0, dtype=np.int32)
-        if isinstance(encoded, TokenRows):
-            used = np.union1d(encoded.tokens.values, encoded.pad)
-        elif isinstance(encoded, WordRows):
-            used = np.unique(encoded.features.values)
-        return torch.from_numpy(used.astype(np.int64))
+        return torch.from_numpy(self.examples.encoded.used_tokens().astype(np.int64))
 
 
 def validation_rows(available: int, config: TrainConfig, evaluations: int) -> int:
@@ -131,7 +128,151 @@ def _require_known_tokens(model: Model, start: Start, examples: Examples) -> Non
     )
 
 
-StageIterator = Generator[Step, None, TrainedStages]
+@dataclass(frozen=True)
+class StageRun:
+    """One stage on the loop: evaluates on validation rows now and then, and keeps the best weights."""
+
+    stage_state: StageState
+    view: StageData
+    objective: Task
+    config: TrainConfig
+    order: Order
+    source: BatchStream | Replay
+    marks: frozenset[int]  # steps before which validation rows are looked at
+
+    def steps(self) -> Iterator[Step]:
+        """From where it is to its end."""
+        return train(self.stage_state.state, self.objective, self.source, self.config)
+
+    def look(self) -> Evaluation | None:
+        """An evaluation, where one is due."""
+        stage_state, step = self.stage_state, self.stage_state.state.step
+        if step not in self.marks or not stage_state.losses:
+            return None
+        last = step == self.config.steps
+        stage_state.look(self.objective, self.view.validation, self.order.per_epoch, last=last)
+        return stage_state.history.points[-1]
+
+    @property
+    def over(self) -> bool:
+        return self.stage_state.state.step >= self.config.steps or self.stage_state.best_weights.should_stop
+
+    def finish(self) -> None:
+        """Back to the best weights; what it took goes into the history."""
+        state, best_weights, history = (
+            self.stage_state.state,
+            self.stage_state.best_weights,
+            self.stage_state.history,
+        )
+        examples, validation = self.view.examples, self.view.validation
+        best_weights.restore()
+        history.caveats += _remarks(self.stage_state, self.view, self.source, self.config)
+        looked = sum(point.step > history.steps for point in history.points)
+        history.best_step = history.steps + best_weights.step
+        history.steps += state.step
+        epochs = state.step / self.order.per_epoch
+        history.flops += epochs * float(history.cost.training(examples.sizes(), examples.loss_weights).sum())
+        history.flops += looked * float(history.cost.forward(validation.sizes(), validation.loss_weights).sum())
+        if isinstance(self.source, Replay):
+            general, taken = self.source.general.examples, self.source.through(range(state.step))
+            history.flops += float(history.cost.training(general.sizes()[taken], general.loss_weights[taken]).sum())
+
+
+@dataclass
+class Training:
+    """A model on its way through the stages of a regime."""
+
+    regime: Regime
+    config: TrainConfig
+    run_data: RunData
+    model: Model
+    history: TrainingHistory
+    reads: Encoded  # every row, as the model read it last
+    base: dict[str, Tensor]  # a copy of the base's weights, by the model's names; empty without L2-SP
+    general: Examples | None  # to be replayed
+    learned: list[nn.Parameter] = field(default_factory=list)  # in the stage entered last
+    changed: set[str] = field(default_factory=set)  # names of the weights that any stage so far has trained
+    body_learned: bool = False
+
+    def prepare(self, stage: Stage) -> Rates:
+        """Make the model what this stage trains; gives the rate of each weight that learns."""
+        config, model = self.config, self.model
+        self.changed |= adapter_names(self.changed)
+        switch_objective(model, self.regime.start, stage.objective or self.run_data.task, config.seed)
+        with random_state(config.seed):  # adapters are drawn anew
+            model.body = stage.method.prepare(model.body)
+        rates = stage.method.rates(model)
+        set_trainable(model, rates)
+        self.learned = [p for p in model.parameters() if p.requires_grad]
+        self.body_learned |= any(name.startswith("body.") for name in rates)
+        if self.base:  # adapters add nothing to it while their second matrix is zero
+            self.base |= {name: torch.zeros_like(p) for name, p in model.named_parameters() if ".lora_B." in name}
+        self.changed |= rates.keys() | {name for name, _ in model.named_buffers()}
+        return rates
+
+    def enter(self, number: int, stage: Stage, rates: Rates, saved: Saved | None, stack: ExitStack) -> StageRun:
+        """The stage that the model was prepared for, from its beginning or from where it was `saved`.
+
+        `stack` leaves the model as it is afterwards.
+        """
+        model, run_data, history = self.model, self.run_data, self.history
+        objective = stage.objective or run_data.task
+        config = replace(
+            self.config, steps=max(1, round(self.config.steps * stage.share)), lr=stage.lr or self.config.lr
+        )
+        if saved:
+            restore_weights(saved, _state(model, self.changed))
+            history.go_on(saved.facts["course"])
+        history.cost = flops(model, rates)
+        count = validation_rows(len(run_data.splits.val), self.config, history.evaluations)
+        stored = not config.word_dropout
+        view = stage_data(model, self.regime.start, run_data, objective, count, stored=stored)
+        view = replace(view, general=self.general)
+        if config.shard and world().size > 1:
+            view = replace(view, model=stack.enter_context(fully_sharded(model, world())))
+        whole = _state(view.model, self.changed)
+        # Shards' checkpoints fit any number of them; a base has whole tables, and so has an output layer.
+        if not config.shard and not self.base and model.pooling != UNPOOLED:
+            stack.enter_context(only_used_rows(model.body, view.used_tokens()))
+        stack.enter_context(use_prefix_cache(view.model, view.examples.encoded))
+        if config.gradient_checkpointing:
+            stack.enter_context(gradient_checkpointing(model))
+        if config.compile:
+            stack.enter_context(compile_blocks(model))
+        state = start_training(view.model, rates, config, self.base)
+        noise = standard_error_share(len(view.validation)) if config.schedule != "constant" else 0.0  # it cools down
+        best_weights = BestWeights(view.model, objective, history.evaluations, noise)
+        stage_state = StageState(number, state, best_weights, history, whole)
+        if saved:
+            stage_state.unpack(saved)
+        self.reads = view.examples.encoded
+        order = view.examples.order(config.batch_size, config.seed)
+        dropped = WordDropout(config.word_dropout, config.seed) if config.word_dropout else None
+        source = with_replay(BatchStream(view.examples, order, dropped, state.world), view.general, config)
+        marks = (round(config.steps * (i + 1) / history.evaluations) for i in range(history.evaluations))
+        return StageRun(stage_state, view, objective, config, order, source, frozenset(marks))
+
+    def trained(self) -> TrainedStages:
+        """What came of it."""
+        model, history = self.model, self.history
+        if not self.regime.stages:  # it is only read with
+            history.cost = flops(model, {})
+        model.eval()
+        return TrainedStages(
+            model=model,
+            points=history.points,
+            steps=history.steps,
+            best_step=history.best_step,
+            seconds=history.seconds,
+            caveats=tuple(history.caveats),
+            train_flops=history.flops,
+            cost=history.cost,
+            trainable=sum(p.numel() for p in self.learned),
+            total=_total(model),
+            bytes_learned=sum(p.numel() * p.element_size() for p in self.learned),
+            body_learned=self.body_learned,
+            reads=self.reads,
+        )
 
 
 def train_stages(
@@ -141,142 +282,62 @@ def train_stages(
     evaluations: int,
     checkpoints: Checkpoints | None = None,
     retreats: int = 0,
-) -> StageIterator:
-    """Train through all stages, yielding every step; looks at validation rows that many times, keeps the best weights.
+    progress: JobProgress | None = None,
+) -> Generator[Event, None, TrainedStages]:
+    """Train through all stages, with an event after every step; keeps the weights that are best on validation rows.
 
-    Goes on from the newest of `checkpoints`, with the same result as if it had never stopped. Raises TrainingError when
-    it diverges even after going back `retreats` times to its best weights, each time at half the rate.
+    Those are looked at `evaluations` times. Goes on from the newest of `checkpoints`, with the same result as if it had
+    never stopped: Ctrl-C, SIGTERM or closing the generator stops it between two steps, and saves. Raises TrainingError
+    when it diverges even after going back `retreats` times to its best weights, each time at half the rate.
     """
+    progress = progress or JobProgress()
     saved = checkpoints.newest() if checkpoints else None
     reached = saved.facts["stage"] if saved else 0
     model = start_model(regime, run_data.task, config.seed)
-    learned: list[nn.Parameter] = []
-    encoded = run_data.shared.encoded(run_data.task.reads(regime.start.inputs))
-    history = TrainingHistory(evaluations, retreats)
-    changed: set[str] = set()  # names of the weights that any stage so far has trained
-    body_learned = False
-    base = _base(model, regime.start) if config.l2_sp else {}
-    general = replay_examples(model, regime.start, run_data.replayed, config)
+    training = Training(
+        regime=regime,
+        config=config,
+        run_data=run_data,
+        model=model,
+        history=TrainingHistory(evaluations, retreats),
+        reads=run_data.shared.encoded(run_data.task.reads(regime.start.inputs)),
+        base=_base(model, regime.start) if config.l2_sp else {},
+        general=replay_examples(model, regime.start, run_data.replayed, config),
+    )
     for number, stage in enumerate(regime.stages):
-        objective = stage.objective or run_data.task
-        changed |= adapter_names(changed)
-        switch_objective(model, regime.start, objective, config.seed)
-        with random_state(config.seed):  # adapters are drawn anew
-            model.body = stage.method.prepare(model.body)
-        part = replace(config, steps=max(1, round(config.steps * stage.share)), lr=stage.lr or config.lr)
-        rates = stage.method.rates(model)
-        set_trainable(model, rates)
-        learned = [p for p in model.parameters() if p.requires_grad]
-        body_learned |= any(name.startswith("body.") for name in rates)
-        if base:  # adapters add nothing to it while their second matrix is zero
-            base |= {name: torch.zeros_like(p) for name, p in model.named_parameters() if ".lora_B." in name}
-        changed |= rates.keys() | {name for name, _ in model.named_buffers()}
+        rates = training.prepare(stage)
         if number < reached:
             continue
-        here = saved if number == reached else None
-        if here:
-            restore_weights(here, _state(model, changed))
-            history.go_on(here.facts["course"])
-        history.cost = flops(model, rates)
-        count = validation_rows(len(run_data.splits.val), config, evaluations)
-        view = stage_data(model, regime.start, run_data, objective, count, stored=not config.word_dropout)
-        view = replace(view, general=general)
         with ExitStack() as stack:
-            if config.shard and world().size > 1:
-                view = replace(view, model=stack.enter_context(fully_sharded(model, world())))
-            whole = _state(view.model, changed)
-            # Shards' checkpoints fit any number of them; a base has whole tables, and so has an output layer.
-            if not config.shard and not base and model.pooling != UNPOOLED:
-                stack.enter_context(only_used_rows(model.body, view.used_tokens()))
-            stack.enter_context(use_prefix_cache(view.model, view.examples.encoded))
-            if config.gradient_checkpointing:
-                stack.enter_context(gradient_checkpointing(model))
-            if config.compile:
-                stack.enter_context(compile_blocks(model))
-            state = start_training(view.model, rates, part, base)
-            cools = part.schedule != "constant"
-            best_weights = BestWeights(
-                view.model, objective, evaluations, standard_error_share(len(view.validation)) if cools else 0.0
-            )
-            stage_state = StageState(number, state, best_weights, history, whole)
-            if here:
-                stage_state.unpack(here)
-            yield from _stage(stage_state, view, objective, part, checkpoints)
-            encoded = view.examples.encoded
-            if objective is not run_data.task:
-                history.turn(objective)
-    if not regime.stages:  # it is only read with
-        history.cost = flops(model, {})
-    model.eval()
-    return TrainedStages(
-        model=model,
-        points=history.points,
-        steps=history.steps,
-        best_step=history.best_step,
-        seconds=history.seconds,
-        caveats=tuple(history.caveats),
-        train_flops=history.flops,
-        cost=history.cost,
-        trainable=sum(p.numel() for p in learned),
-        total=_total(model),
-        bytes_learned=sum(p.numel() * p.element_size() for p in learned),
-        body_learned=body_learned,
-        reads=encoded,
-    )
-
-
-def _stage(
-    stage_state: StageState,
-    view: StageData,
-    objective: Task,
-    config: TrainConfig,
-    checkpoints: Checkpoints | None,
-) -> Generator[Step, None, None]:
-    """One stage on the loop: look at validation rows now and then, stop when it no longer helps, keep the best.
-
-    Ctrl-C, SIGTERM or closing the generator stops it between two steps, and saves.
-    """
-    state, best_weights, history = stage_state.state, stage_state.best_weights, stage_state.history
-    order = view.examples.order(config.batch_size, config.seed)
-    dropped = WordDropout(config.word_dropout, config.seed) if config.word_dropout else None
-    source = with_replay(BatchStream(view.examples, order, dropped, state.world), view.general, config)
-    marks = {round(config.steps * (i + 1) / history.evaluations) for i in range(history.evaluations)}
-    steps = train(state, objective, source, config)
-    seen: Evaluation | None = None
-    with HeldSignals() as signals, saved_if_stopped(stage_state, checkpoints):
-        while True:
-            due = _agreed(state.world, signals, bool(checkpoints and checkpoints.due))
-            if state.step in marks and stage_state.losses:
-                stage_state.look(objective, view.validation, order.per_epoch, last=state.step == config.steps)
-                seen = history.points[-1]
-            if checkpoints and due and state.step:
-                checkpoints.save(stage_state.name, *stage_state.pack())
-            if state.step >= config.steps or best_weights.should_stop:
-                _agreed(state.world, signals)  # one that arrived during the last look or save must not be lost
-                break
-            try:
-                step = next(steps)
-            except DivergedError:
-                if history.went_back == history.retreats:
-                    raise
-                stage_state.retreat()
-                steps = train(state, objective, source, config)
-                continue
-            if step.finite:
-                stage_state.losses.append(step.loss)
-            yield step if seen is None else replace(step, seen=seen)
-            seen = None
-    best_weights.restore()
-    history.caveats += _remarks(stage_state, view, source, config)
-    looked = sum(point.step > history.steps for point in history.points)
-    history.best_step = history.steps + best_weights.step
-    history.steps += state.step
-    epochs = state.step / order.per_epoch
-    history.flops += epochs * float(history.cost.training(view.examples.sizes(), view.examples.loss_weights).sum())
-    history.flops += looked * float(history.cost.forward(view.validation.sizes(), view.validation.loss_weights).sum())
-    if isinstance(source, Replay):
-        general, taken = source.general.examples, source.through(range(state.step))
-        history.flops += float(history.cost.training(general.sizes()[taken], general.loss_weights[taken]).sum())
+            stage_run = training.enter(number, stage, rates, saved if number == reached else None, stack)
+            stage_state, state = stage_run.stage_state, stage_run.stage_state.state
+            steps = stage_run.steps()
+            seen: Evaluation | None = None
+            with HeldSignals() as signals, saved_if_stopped(stage_state, checkpoints):
+                while True:
+                    due = _agreed(state.world, signals, bool(checkpoints and checkpoints.due))
+                    seen = stage_run.look() or seen
+                    if checkpoints and due and state.step:
+                        checkpoints.save(stage_state.name, *stage_state.pack())
+                    if stage_run.over:
+                        _agreed(state.world, signals)  # one that arrived during the last look or save must not be lost
+                        break
+                    try:
+                        step = next(steps)
+                    except DivergedError:
+                        if training.history.went_back == retreats:
+                            raise
+                        stage_state.retreat()
+                        steps = stage_run.steps()
+                        continue
+                    if step.finite:
+                        stage_state.losses.append(step.loss)
+                    yield progress.stepped(step, seen)
+                    seen = None
+            stage_run.finish()
+            if stage_run.objective is not run_data.task:
+                training.history.turn(stage_run.objective)
+    return training.trained()
 
 
 def _agreed(world: Distributed, signals: HeldSignals, due: bool = False) -> bool:
@@ -322,7 +383,7 @@ def _remarks(stage_state: StageState, view: StageData, source: BatchStream | Rep
 
 def _base(model: Model, start: Start) -> dict[str, Tensor]:
     """A copy of the base's weights by the model's names; none from random weights, or of a head that may be new."""
-    if not isinstance(start, Pretrained):
+    if start.base is None:
         return {}
     own = ("body.", "head.") if model.pooling == UNPOOLED and start.base.kind == "decoder" else ("body.",)
     named = model.named_parameters()

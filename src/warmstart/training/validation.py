@@ -1,4 +1,4 @@
-"""Validation: loss and metric on validation rows while training."""
+"""Validation: what are the loss and the metric on validation rows during training?"""
 
 from collections.abc import Generator
 from contextlib import contextmanager

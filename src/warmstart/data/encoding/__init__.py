@@ -1,1 +1,1 @@
-"""Rows as tokens, hashed words and batches."""
+"""How do rows become tokens, hashed words and batches?"""

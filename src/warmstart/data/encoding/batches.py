@@ -1,8 +1,8 @@
-"""Batch: the order in which rows are seen, and the words that are dropped on the way.
+"""Batches: in which order are rows seen, and which words are dropped?
 
-Both depend on (seed, epoch, row) alone: never on workers, on a resume, or on the regime. Where a batch is padded, rows
-of similar length share one, as the architecture counts it: by bytes, which all would count alike, batches of 32 package
-synopses took 44 % more tokens than they had, of descriptions 31 %; by tokens 3 and 5 %.
+Both depend only on (seed, epoch, row): never on workers, on a resume, or on the regime. If batches are padded, rows of
+similar length share one, measured as the architecture counts it. Grouped by bytes, which would be the same for all,
+batches of 32 package synopses computed 44 % more tokens than they had, descriptions 31 %; grouped by tokens 3 and 5 %.
 """
 
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Template: a conversation in a base's own chat template, and which of its tokens are the assistant's."""
+"""Chat template: how does a conversation become tokens, and which of them are the assistant's?"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Examples: encoded rows with targets, and their order."""
+"""Examples: how are encoded rows and their targets kept together, and in which order are they read?"""
 
 from dataclasses import dataclass, field, replace
 from functools import cached_property

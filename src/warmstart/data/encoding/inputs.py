@@ -1,4 +1,4 @@
-"""Inputs: how an architecture sees a text: as token numbers, or as hashed words."""
+"""Inputs: how does an architecture see a text: as token ids, or as hashed words?"""
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from warmstart.data.encoding.special_tokens import as_plain_text
+from warmstart.data.encoding.token_cache import Tokenization
 from warmstart.data.tables.disk_array import DiskArray
 from warmstart.data.tables.strings import BLOCK
 from warmstart.runtime.load_pretrained import load_tokenizer
@@ -47,18 +48,109 @@ class Encoded(Protocol):
         """The highest number of a token that a body is given, -1 without any; the row that has it, None: others."""
         return -1, None
 
+    def used_tokens(self) -> Array:
+        """Every token of any row and of padding, or every hashed word: ascending, each once; empty if not known."""
+        return np.empty(0, dtype=np.int32)
+
     def in_epoch(self, epoch: int) -> "Encoded":
         """The rows as this epoch of training reads them, where something is drawn anew in each."""
         return self
 
 
 class Inputs(Protocol):
-    """Belongs to an architecture. `key` tells two inputs apart when encoded rows are shared."""
+    """Belongs to an architecture. `key` tells two inputs apart when encoded rows are shared.
+
+    What only some inputs can do, they give as a value of its own, which is None for all others.
+    """
 
     @property
     def key(self) -> str: ...
+    @property
+    def tokens(self) -> "Tokens | None":
+        """The tokens that a text is read as; None for inputs without a tokenizer."""
+        return None
+
+    @property
+    def prompts(self) -> "PromptInputs | None":
+        """These inputs if an answer can be generated after them."""
+        return None
+
+    @property
+    def continuation(self) -> "ContinuationInputs | None":
+        """These inputs if a text can be continued after them, or its gaps filled."""
+        return None
+
+    @property
+    def tokenization(self) -> Tokenization | None:
+        """What is made of each text before anything else, and cached on disk for a large corpus; None: no cache."""
+        return None
+
     def encode(self, texts: Sequence[str]) -> Encoded: ...
+    def save(self, folder: Path) -> None:
+        """Write what reading takes beside `to_json`, such as the tokenizer."""
+        ...
+
     def to_json(self) -> dict[str, Any]: ...
+
+
+class ChunkInputs(Protocol):
+    """How a document that is too long is divided into chunks."""
+
+    @property
+    def room(self) -> int:
+        """Tokens that a chunk may have after the instruction. Raises InputError where hardly any are left."""
+        ...
+
+    def ends(self, text: str) -> Array:
+        """Where each token of a text ends, int64 [t], in characters."""
+        ...
+
+
+class PromptInputs(Inputs, Protocol):
+    """Inputs that answers are generated after."""
+
+    @property
+    def tokenizer(self) -> Any: ...
+    @property
+    def stop(self) -> set[int]:
+        """Tokens that end an answer. Raises InputError where the tokenizer has none."""
+        ...
+
+    @property
+    def opening(self) -> tuple[int, ...]:
+        """Tokens that every answer begins with, before any is generated."""
+        ...
+
+    @property
+    def never(self) -> tuple[int, ...]:
+        """Tokens that no answer has."""
+        ...
+
+    @property
+    def chunks(self) -> ChunkInputs | None:
+        """How long documents are divided; None: they are not."""
+        ...
+
+    def prompt(self, text: str) -> list[int]:
+        """The tokens that an answer is generated after, of turns as JSON. Raises InputError for unusable turns."""
+        ...
+
+    def answer(self, generated: str) -> str:
+        """The answer in decoded tokens: without space around it, and without a thought before it."""
+        ...
+
+
+class ContinuationInputs(Inputs, Protocol):
+    """Inputs from which a language model learns plain text."""
+
+    @property
+    def tokenizer(self) -> Any: ...
+    @property
+    def max_length(self) -> int: ...
+    @property
+    def causal(self) -> bool:
+        """Whether each token is predicted from those before it; else masked ones, from both sides."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -135,6 +227,9 @@ class TokenRows(Encoded):
     def highest(self) -> tuple[int, int | None]:
         return highest_of(self.tokens)
 
+    def used_tokens(self) -> Array:
+        return np.union1d(self.tokens.values, self.pad)
+
     def words(self, index: Array) -> list[int]:
         return [int(self.word_of.row(i).max(initial=-1)) + 1 for i in index]
 
@@ -173,6 +268,9 @@ class WordRows(Encoded):
     def sizes(self) -> Array:
         return self.features.lengths
 
+    def used_tokens(self) -> Array:
+        return np.unique(self.features.values)
+
     def words(self, index: Array) -> list[int]:
         return [int(self.features.lengths[i]) for i in index]
 
@@ -206,7 +304,7 @@ class Answers:
 
 
 @dataclass(frozen=True)
-class Tokens:
+class Tokens(Inputs):
     """The tokens of a pretrained tokenizer, at most `max_length` of them, special tokens included."""
 
     folder: str  # or hub id: what AutoTokenizer loads
@@ -216,6 +314,10 @@ class Tokens:
     @property
     def key(self) -> str:
         return f"tokens:{self.folder}:{self.max_length}"
+
+    @property
+    def tokens(self) -> "Tokens":
+        return self
 
     @cached_property
     def tokenizer(self) -> Any:
@@ -266,7 +368,7 @@ def _plain_tokens(encoding: Any) -> int:
 
 
 @dataclass(frozen=True)
-class HashedWords:
+class HashedWords(Inputs):
     """scikit-learn's HashingVectorizer: lower-case words of two letters and more, English stop words left out.
 
     Binary, l2-normalised: a text of n different words has n features of weight 1 / sqrt(n).
@@ -289,6 +391,9 @@ class HashedWords:
             lengths.append(np.diff(matrix.indptr))
             weights.append(matrix.data)
         return WordRows(Ragged(features.array(), np.cumsum(np.append(0, lengths.array()))), weights.array())
+
+    def save(self, folder: Path) -> None:
+        """Nothing: the hash needs no vocabulary."""
 
     def to_json(self) -> dict[str, Any]:
         return {"kind": "hashed words", "features": self.features}

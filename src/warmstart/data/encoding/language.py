@@ -1,4 +1,4 @@
-"""Language: how a language model sees a row: as tokens to read, and at each position the token to be said there."""
+"""Language: how does a language model see a row: which tokens does it read, and which must it predict?"""
 
 import json
 import zlib
@@ -12,7 +12,7 @@ import numpy as np
 from torch import Tensor
 
 from warmstart.data.encoding.chat_template import PLAIN, Template
-from warmstart.data.encoding.inputs import Encoded, GrowingRagged, Ragged, Tokens, highest_of
+from warmstart.data.encoding.inputs import Encoded, GrowingRagged, Inputs, Ragged, Tokens, highest_of
 from warmstart.data.encoding.packing import UNLABELLED, PackedLine, PackingLayout
 from warmstart.data.encoding.special_tokens import as_plain_text
 from warmstart.data.encoding.token_cache import text_blocks
@@ -26,7 +26,7 @@ from warmstart.types import Array
 MIN_CHUNK_TOKENS = 32  # tokens of a part of a document: summaries of shorter ones are longer than they
 LANGUAGE_KEYS = ("labels", "rows", "bytes")  # of a batch: read by the head alone
 MASKED = 0.15  # of the tokens are to be predicted: as BERT was trained
-HIDDEN, SWAPPED = 0.8, 0.1  # of these: shown as the mask, as any token; the others as they are
+MASK_SHARE, RANDOM_SHARE = 0.8, 0.1  # of these: shown as the mask, as any token; the others as they are
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,9 @@ class MaskedRows(Encoded):
         fate, other = drawn.random(len(chosen)), drawn.choice(self.vocabulary, len(chosen))
         labels, shown = np.full(len(tokens), UNLABELLED), tokens.copy()
         labels[chosen] = tokens[chosen]
-        shown[chosen] = np.where(fate < HIDDEN, self.mask, np.where(fate < HIDDEN + SWAPPED, other, tokens[chosen]))
+        shown[chosen] = np.where(
+            fate < MASK_SHARE, self.mask, np.where(fate < MASK_SHARE + RANDOM_SHARE, other, tokens[chosen])
+        )
         return PackedLine(shown, labels, float(spelled[chosen].sum()))
 
 
@@ -137,13 +139,17 @@ def row_generator(tokens: Array, seed: int, epoch: int | None) -> np.random.Gene
 
 
 @dataclass(frozen=True)
-class _Language:
+class _Language(Inputs):
     folder: str  # or hub id: what AutoTokenizer loads
     max_length: int
 
+    @property
+    def tokens(self) -> Tokens:
+        return Tokens(self.folder, self.max_length)
+
     @cached_property
     def tokenizer(self) -> Any:
-        return Tokens(self.folder, self.max_length).tokenizer
+        return self.tokens.tokenizer
 
     def save(self, folder: Path) -> None:
         """Beside the weights, for AutoTokenizer."""
@@ -170,9 +176,26 @@ class Conversations(_Language):
     def key(self) -> str:
         return f"conversations:{self.folder}:{self.max_length}:{self.instruction}"
 
+    @property
+    def prompts(self) -> "Conversations":
+        return self
+
+    @property
+    def chunks(self) -> "Conversations":
+        return self
+
+    @property
+    def opening(self) -> tuple[int, ...]:
+        """None: the prompt ends with what an answer begins with."""
+        return ()
+
+    @property
+    def never(self) -> tuple[int, ...]:
+        return ()
+
     @cached_property
     def tokenizer(self) -> Any:
-        tokenizer = Tokens(self.folder, self.max_length).tokenizer
+        tokenizer = self.tokens.tokenizer
         if tokenizer.chat_template is None:
             tokenizer.chat_template = PLAIN
         return tokenizer
@@ -206,8 +229,11 @@ class Conversations(_Language):
         found: list[int] = self.template.prompt(_turns(text)).tokens.tolist()
         return found
 
+    def answer(self, generated: str) -> str:
+        return self.template.words(generated)
+
     @cached_property
-    def final(self) -> set[int]:
+    def stop(self) -> set[int]:
         """Tokens that end an answer: what the template ends it with, which it is learned with, and the tokenizer's."""
         known = (self.template.closing, self.tokenizer.eos_token_id)
         return {token for token in known if token is not None}
@@ -248,8 +274,14 @@ class Documents(_Language):
     One that begins none (Qwen's) begins with the one that ends a text, as where documents follow each other.
     """
 
+    causal = True
+
     @property
-    def reading(self) -> TokenizeWhole:
+    def continuation(self) -> "Documents":
+        return self
+
+    @property
+    def tokenization(self) -> TokenizeWhole:
         return TokenizeWhole(self.tokenizer)
 
     @property
@@ -261,7 +293,7 @@ class Documents(_Language):
         begin, end = self.tokenizer.bos_token_id, self.tokenizer.eos_token_id
         before, after = _present(begin if begin is not None else end), _present(end)
         tokens, labels, sizes, lost = GrowingRagged(), GrowingRagged(), DiskArray(np.float32), DiskArray(np.int64)
-        for start, block, columns in text_blocks(texts, self.reading):
+        for start, block, columns in text_blocks(texts, self.tokenization):
             found = columns["ids"]
             rows = [np.concatenate((before, ids, after))[: self.max_length + 1] for ids in found]
             for at, row in enumerate(rows):
@@ -297,8 +329,14 @@ class Masked(_Language):
 
     seed: int
 
+    causal = False
+
     @property
-    def reading(self) -> TokenizeCut:
+    def continuation(self) -> "Masked":
+        return self
+
+    @property
+    def tokenization(self) -> TokenizeCut:
         return TokenizeCut(self.tokenizer, self.max_length)
 
     @property
@@ -313,7 +351,7 @@ class Masked(_Language):
                 f"the tokenizer of {self.folder} has no mask token: its model does not read from both sides.",
                 "use --task causal-lm, or another base",
             )
-        tokens, spelled, lost = pieces(texts, self.reading)
+        tokens, spelled, lost = pieces(texts, self.tokenization)
         vocabulary = np.setdiff1d(np.arange(len(tokenizer)), tokenizer.all_special_ids)
         layout = self._layout(causal=False)
         return MaskedRows(tokens, spelled, lost, tokenizer.mask_token_id, vocabulary, layout, self.seed)

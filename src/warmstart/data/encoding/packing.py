@@ -1,4 +1,4 @@
-"""Lines: how rows of tokens are laid out for a model, several short ones in a line where it can tell them apart."""
+"""Packing: how are several short rows put into one line, for models that can keep them apart?"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

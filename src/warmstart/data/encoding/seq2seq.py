@@ -1,4 +1,4 @@
-"""Pairs: how an encoder-decoder sees a row: as a text to read, and one to be written."""
+"""Seq2seq: how does an encoder-decoder see a row: as a source to read and a target to write?"""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from warmstart.data.encoding.inputs import Answers, Encoded, GrowingRagged, Ragged, Tokens, highest_of
+from warmstart.data.encoding.inputs import Answers, Encoded, GrowingRagged, Inputs, Ragged, Tokens, highest_of
 from warmstart.data.encoding.packing import UNLABELLED
 from warmstart.data.encoding.special_tokens import as_plain_text
 from warmstart.data.schema.conversations import Turn, read_turns
@@ -80,7 +80,7 @@ def _padded(rows: Sequence[Array], with_: int) -> tuple[Array, Array]:
 
 
 @dataclass(frozen=True)
-class Seq2Seq:
+class Seq2Seq(Inputs):
     """Conversations as JSON turns: all before the last answer is read, the last answer written.
 
     What is read, and what is written, have at most `max_length` tokens each. A single question is read as it is,
@@ -96,9 +96,21 @@ class Seq2Seq:
     def key(self) -> str:
         return f"pairs:{self.folder}:{self.max_length}:{self.without}"
 
+    @property
+    def tokens(self) -> Tokens:
+        return Tokens(self.folder, self.max_length, self.answers)
+
+    @property
+    def prompts(self) -> "Seq2Seq":
+        return self
+
+    @property
+    def chunks(self) -> None:
+        return None
+
     @cached_property
     def tokenizer(self) -> Any:
-        return Tokens(self.folder, self.max_length).tokenizer
+        return self.tokens.tokenizer
 
     @cached_property
     def opening(self) -> tuple[int, ...]:
@@ -117,6 +129,14 @@ class Seq2Seq:
                 "use another base",
             )
         return last[0]
+
+    @property
+    def stop(self) -> set[int]:
+        return {self.ends}
+
+    @property
+    def never(self) -> tuple[int, ...]:
+        return self.answers.never
 
     def encode(self, texts: Sequence[str]) -> Seq2SeqRows:
         """Raises RowError for a row without an answer to learn."""
@@ -143,6 +163,9 @@ class Seq2Seq:
         turns = read_turns(text)
         asked = turns[:-1] if turns[-1].role == "assistant" else turns
         return self._cut(self._tokens([self._source(asked)])[0])
+
+    def answer(self, generated: str) -> str:
+        return generated.strip()
 
     def save(self, folder: Path) -> None:
         """Beside the weights, for AutoTokenizer."""

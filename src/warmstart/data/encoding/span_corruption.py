@@ -1,20 +1,21 @@
-"""Infilling: how an encoder-decoder learns a language from plain text: what is missing from it is to be written.
+"""Span corruption: how does an encoder-decoder learn a language from plain text? It writes what is missing.
 
-Where the tokenizer has a name for every gap, as T5's kinds have, the gaps alone are written: 15 % of the tokens (span
-corruption, Raffel et al. 2020). All others write the whole text, of which they see 70 % (text infilling, Lewis et al.
-2020): each gap as one mask, or not at all where the tokenizer has none.
+If the tokenizer has sentinel tokens, as T5's has, only the missing 15 % of the tokens are written (span corruption,
+Raffel et al. 2020). All others write the whole text and see 70 % of it (text infilling, Lewis et al. 2020): each gap is
+one mask token, or nothing if the tokenizer has none.
 """
 
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from torch import Tensor
 
-from warmstart.data.encoding.inputs import Answers, Encoded, Ragged, Tokens, highest_of
+from warmstart.data.encoding.inputs import Answers, Encoded, Inputs, Ragged, Tokens, highest_of
 from warmstart.data.encoding.language import row_generator, to_predict
 from warmstart.data.encoding.seq2seq import batch_of
 from warmstart.data.encoding.tokenize import TokenizeCut, pieces
@@ -123,7 +124,7 @@ def draw_spans(random: np.random.Generator, tokens: int, missing: int, gaps: int
 
 
 @dataclass(frozen=True)
-class SpanCorruption:
+class SpanCorruption(Inputs):
     """Texts as an encoder-decoder learns their language, at most `max_length` tokens of each."""
 
     folder: str  # or hub id: what AutoTokenizer loads
@@ -132,7 +133,11 @@ class SpanCorruption:
     answers: Answers
 
     @property
-    def reading(self) -> TokenizeCut:
+    def tokens(self) -> Tokens:
+        return Tokens(self.folder, self.max_length, self.answers)
+
+    @property
+    def tokenization(self) -> TokenizeCut:
         return TokenizeCut(self.tokenizer, self.max_length)
 
     @property
@@ -141,11 +146,11 @@ class SpanCorruption:
 
     @cached_property
     def tokenizer(self) -> Any:
-        return Tokens(self.folder, self.max_length).tokenizer
+        return self.tokens.tokenizer
 
     def encode(self, texts: Sequence[str]) -> SpanCorruptionRows:
         """Raises RowError for a text without a token of its own."""
-        tokens, spelled, lost = pieces(texts, self.reading)
+        tokens, spelled, lost = pieces(texts, self.tokenization)
         pad = self.tokenizer.pad_token_id
         begins = self.answers.begins
         return SpanCorruptionRows(
@@ -156,6 +161,10 @@ class SpanCorruption:
         known = (self.tokenizer.backend_tokenizer.token_to_id(f"<extra_id_{n}>") for n in itertools.count())
         names = np.array(list(itertools.takewhile(lambda token: token is not None, known)), dtype=np.int64)
         return MaskedSpans(names if len(names) > 1 else names[:0], self.tokenizer.mask_token_id)
+
+    def save(self, folder: Path) -> None:
+        """Beside the weights, for AutoTokenizer."""
+        self.tokenizer.save_pretrained(folder)
 
     def to_json(self) -> dict[str, Any]:
         return {"kind": "infilled", "max_length": self.max_length, "seed": self.seed}

@@ -1,6 +1,7 @@
-"""Controls: which tokens steer a model, and how is a text read in which their names are only words?
+"""Special tokens: which tokens control a model, and how is text that contains their names read as plain text?
 
-`<|im_start|>`, `</s>` or `[CLS]` in somebody's data is text. What a chat template or the tokenizer itself adds steers.
+`<|im_start|>`, `</s>` or `[CLS]` in somebody's data is text. Only what a chat template or the tokenizer adds controls a
+model.
 """
 
 import functools

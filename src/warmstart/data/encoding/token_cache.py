@@ -1,8 +1,8 @@
-"""Shards: how does what is read from a corpus that no memory holds lie on disk, going on where it was stopped?
+"""Token cache: how are the tokens of a corpus larger than memory kept on disk, so that an interrupted job can continue?
 
-00003.ids        shard 3: numbers end to end, of a kind that the reading names
-00003.ids.sizes  int32: how many numbers each of its texts has; so for each column of the reading
-00003.json       how many there are; written last: a shard that has it is complete
+00003.ids        shard 3: all ids in one array, of the dtype that the reading names
+00003.ids.sizes  int32: number of ids of each text; one such file for each column of the reading
+00003.json       the number of texts; written last, so a shard that has it is complete
 """
 
 import hashlib

@@ -1,4 +1,4 @@
-"""Reading: how does a text become tokens: all of them, or at most so many, with the bytes that each spells?"""
+"""Tokenize: how does a text become tokens: all of them or up to a limit, with the bytes that each stands for?"""
 
 import hashlib
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Tokenizer: how does a model that starts from nothing cut its own texts into tokens?"""
+"""Train tokenizer: how does a model from scratch get a tokenizer for its own texts?"""
 
 import zlib
 from collections.abc import Iterable, Iterator
@@ -8,8 +8,8 @@ from typing import Any
 from warmstart.errors import InputError
 
 SPECIAL = ("<|pad|>", "<|begin|>", "<|end|>", "<|mask|>")  # their numbers are 0 to 3
-LARGEST = 32_768  # tokens; beyond that small models pay more for the table than longer tokens are worth
-SMALLEST = 512  # the 256 bytes, and some
+MAX_VOCABULARY = 32_768  # tokens; beyond that small models pay more for the table than longer tokens are worth
+MIN_VOCABULARY = 512  # the 256 bytes, and some
 CORPUS_BYTES_PER_TOKEN = 400  # of corpus for each: about 100 occurrences on average
 WEIGHTS_PER_TOKEN = 1_500  # of the model for each: so that the table is at most about a third of it
 SAMPLE = 256 << 20  # bytes of text; merges hardly change beyond, and every different word is held in memory
@@ -32,7 +32,7 @@ def vocabulary_size(corpus_bytes: int, parameters: int | None = None) -> int:
     size = corpus_bytes // CORPUS_BYTES_PER_TOKEN
     if parameters is not None:
         size = min(size, parameters // WEIGHTS_PER_TOKEN)
-    return min(LARGEST, max(SMALLEST, size // 64 * 64))
+    return min(MAX_VOCABULARY, max(MIN_VOCABULARY, size // 64 * 64))
 
 
 def train_tokenizer(texts: Iterable[str], corpus_bytes: int, vocabulary: int, max_length: int, folder: Path) -> Any:

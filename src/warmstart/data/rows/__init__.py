@@ -1,1 +1,1 @@
-"""Rows: checked, deduplicated and split."""
+"""Which rows can be used, which are copies, and how are they split?"""

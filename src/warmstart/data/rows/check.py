@@ -1,4 +1,4 @@
-"""Check: what should a person know about a table, by row, before any training?"""
+"""Check: what should a person know about a table, row by row, before training?"""
 
 import shlex
 from collections import Counter
@@ -14,6 +14,7 @@ from warmstart.data.rows.findings import ROWS_SHOWN, Finding, Severity
 from warmstart.data.rows.lengths import Reach, named_controls, too_long
 from warmstart.data.rows.split import MIN_SPLIT_ROWS, Rows, Splits, remarks, split, usable_rows
 from warmstart.data.schema import conversations
+from warmstart.data.schema.columns import Column
 from warmstart.data.schema.infer import fitting_scale, gives_away
 from warmstart.data.schema.infer_text import OPTIONAL
 from warmstart.data.schema.numbers import stand_in
@@ -22,6 +23,7 @@ from warmstart.data.tables.cells import blank, constant, each_text, likely_separ
 from warmstart.data.tables.read import Table
 from warmstart.data.tables.strings import ArrowColumn, Texts
 from warmstart.errors import InputError, count_phrase, join_phrases, shorten
+from warmstart.results.display import Display, Tabular, table_of_rows
 from warmstart.types import Array
 
 COMPARED_BYTES = 1 << 16  # of a document, in the search for copies: its words are held in memory
@@ -33,8 +35,18 @@ LENGTH_QUANTILES = {"min": 0, "p10": 10, "p25": 25, "median": 50, "p75": 75, "p9
 LEAK_SHARE = 0.9  # of the rows whose text names their own target
 
 
-@dataclass(frozen=True)
-class CheckResult:
+FINDING_COLUMNS: dict[str, pa.DataType] = {
+    "severity": pa.string(),
+    "kind": pa.string(),
+    "message": pa.string(),
+    "count": pa.int64(),
+    "rows": pa.list_(pa.int64()),
+    "hint": pa.string(),
+}
+
+
+@dataclass(frozen=True, repr=False)
+class CheckResult(Tabular):
     """What was recognised and found."""
 
     rows: int
@@ -51,6 +63,20 @@ class CheckResult:
         """Whether it could be trained on as it is."""
         return not any(finding.severity == "error" for finding in self.findings)
 
+    def to_table(self) -> pa.Table:
+        """One line for each finding, errors first; rows are numbered from 1, and only the first are named."""
+        return table_of_rows([vars(finding) for finding in self.findings], FINDING_COLUMNS)
+
+    def _display(self) -> Display:
+        usable = "ready to train" if self.usable else "cannot be trained on"
+        target = f" of {self.schema.target!r}" if self.schema.target else ""
+        read = join_phrases(self.schema.text, quote=True)
+        headline = f"{self.rows:,} rows, {usable}; task: {self.schema.task}{target} from {read}"
+        lines = [(each.severity, each.message, each.hint) for each in self.findings]
+        parts = ", ".join(f"{n:,} {part}" for part, n in self.split.items())
+        notes = (*self.schema.notes, *((f"split: {parts}",) if parts else ()))
+        return Display(headline, ("finding", "message", "hint") if lines else (), tuple(lines), notes, numbers=False)
+
 
 def find_problems(
     table: Table, schema: Schema, readers: Sequence[Reach] = (), *, drop_bad_rows: bool = False
@@ -62,7 +88,8 @@ def find_problems(
     """
     found = find_usable_rows(table, schema)
     findings = [_of_bad_rows(kind, drop_bad_rows) for kind in found.bad]
-    findings += [Finding("corpus", "warning", said) for said in remarks(table, schema, found)]
+    kind = "corpus" if schema.task in CORPUS else "unread-cells"
+    findings += [Finding(kind, "warning", said) for said in remarks(table, schema, found)]
     findings += _stand_ins(found.targets, schema)
     sizes: dict[str, int] = {}
     try:
@@ -104,7 +131,7 @@ def _sources(table: Table, schema: Schema, found: UsableRows, rows: Rows) -> Row
         texts = join_columns(table, schema).take(rows.numbers - 1)
     else:
         texts = Texts.of("\n".join(turn.content for turn in conversations.read_turns(text)[:-1]) for text in rows.texts)
-    return Rows(texts, rows.targets, rows.numbers, rows.keys)
+    return Rows(texts, rows.targets, rows.numbers, rows.keys, rows.columns)
 
 
 def _parts(found: UsableRows, splits: Splits) -> Array:
@@ -223,7 +250,8 @@ def _answers(sources: Rows, schema: Schema) -> list[Finding]:
 def _columns(table: Table, schema: Schema) -> list[Finding]:
     findings = []
     predicted = schema.task not in TEXT_OUT and not schema.multi_label
-    if schema.task not in TEXT_OUT and not any(_says_words(table.columns[name]) for name in schema.text):
+    words = (_says_words(schema.column(name), table.as_written(name)) for name in schema.text)
+    if schema.task not in TEXT_OUT and not any(words):
         message = f"No column that is read holds words: {join_phrases(schema.text, quote=True)}."
         more = "; or name columns with texts by --text" if schema.ignored else ""
         hint = f"what learns from tables, such as boosted trees, will do better{more}"
@@ -246,10 +274,9 @@ def _columns(table: Table, schema: Schema) -> list[Finding]:
     return findings
 
 
-def _says_words(column: ArrowColumn) -> bool:
-    """Whether one of the cells has a letter in it, and not as numbers have."""
-    numeric = pa.types.is_floating(column.type) or pa.types.is_boolean(column.type)
-    return not numeric and any(any(map(str.isalpha, cell)) for cell in present(column))
+def _says_words(column: Column, cells: ArrowColumn) -> bool:
+    """Whether one of the cells has a letter in it, and not as numbers and dates have."""
+    return column.kind in ("text", "category") and any(any(map(str.isalpha, cell)) for cell in present(cells))
 
 
 def _named_target(rows: Rows, schema: Schema) -> list[Finding]:

@@ -1,4 +1,4 @@
-"""Corpus: which pieces of text hold files that a language is learned from, beside the rows of the task?"""
+"""Corpus: which pieces of text do the files for language learning contain?"""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path

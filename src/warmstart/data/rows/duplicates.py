@@ -1,7 +1,6 @@
-"""Copies: which texts say the same, or nearly the same, as another?"""
+"""Duplicates: which texts say the same, or nearly the same, as another?"""
 
 import itertools
-import re
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,13 +11,13 @@ from warmstart.data.schema.schema import Schema
 from warmstart.data.tables.cells import each_text
 from warmstart.data.tables.read import Table
 from warmstart.data.tables.strings import Texts
+from warmstart.quantities import WORD_PATTERN
 from warmstart.types import Array
 
 NEAR_COPY_SHARE = 0.8  # share of three-word runs in common, from which on two texts are near copies
 FUNCTIONS, BANDS = 32, 8  # 8 bands of 4: texts with 0.8 in common meet in a band with probability 0.985
 WORDS_READ = 2_000_000  # of all texts together, but at least 64 of each
 TEXTS_READ = 100_000  # compared by their word runs; beyond, only equal words are found
-WORD_PATTERN = re.compile(r"\w+")
 
 
 @dataclass(frozen=True)

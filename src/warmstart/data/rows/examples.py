@@ -1,4 +1,4 @@
-"""Candidates: what does every row of a table say, and which of them cannot be learned from?"""
+"""Examples: what does each row of a table say, and which rows cannot be used?"""
 
 import itertools
 import json
@@ -7,15 +7,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import pyarrow as pa
 
+from warmstart.data.rows.values import ReadColumns, read_columns
 from warmstart.data.schema import conversations
+from warmstart.data.schema.cell_values import read_numbers, spell
 from warmstart.data.schema.schema import CORPUS, TEXT_OUT, Schema
 from warmstart.data.schema.structured import dump_json, misfit, parse_objects
-from warmstart.data.tables.cells import as_labels, as_numbers, as_text, each_text
+from warmstart.data.tables.cells import as_labels, as_text, each_text
 from warmstart.data.tables.json_files import json_error_message
 from warmstart.data.tables.read import Table
-from warmstart.data.tables.strings import ArrowColumn, Texts, cell_blocks
+from warmstart.data.tables.strings import Texts, cell_blocks, is_contiguous
 from warmstart.errors import InputError, join_phrases, shorten
 from warmstart.types import Array
 
@@ -39,6 +40,7 @@ class UsableRows:
     targets: Array
     bad: tuple[BadRows, ...]
     pieces: Texts  # of a corpus: the documents cut; else `texts`
+    columns: ReadColumns  # what the columns say, where there are any
     owners: Array  # int64 [pieces]: the row, from 0, that a piece is of
 
     @property
@@ -52,24 +54,27 @@ class UsableRows:
 
 def find_usable_rows(table: Table, schema: Schema) -> UsableRows:
     """What each row says, and what is wrong with it. A bad row is no error here."""
+    columns = read_columns(table, schema)
     if schema.task in TEXT_OUT:
         texts, targets, bad = _turns(table, schema) if _holds_turns(schema) else _answered(table, schema)
     elif schema.task in CORPUS:
         texts = join_columns(table, schema)
         targets, bad = np.full(len(texts), "", dtype=object), [_empty(texts.blank(), table, schema)]
     else:
-        texts, targets = write_texts(table, schema), _read_targets(table, schema)
+        texts, targets = write_texts(table, schema, columns), _read_targets(table, schema)
         bad = _find_bad_rows(table, schema, texts, targets)
     pieces, owners = texts.pieces(schema.piece_bytes) if schema.task in CORPUS else (texts, np.arange(len(texts)))
-    return UsableRows(texts, targets, tuple(kind for kind in bad if kind.rows), pieces, owners)
+    return UsableRows(texts, targets, tuple(kind for kind in bad if kind.rows), pieces, columns, owners)
 
 
-def write_texts(table: Table, schema: Schema) -> Texts:
+def write_texts(table: Table, schema: Schema, columns: ReadColumns | None = None) -> Texts:
     """What the model reads of a row to predict its target, as it was for training; "" where there is nothing to read.
 
-    Of a text-out task: the conversation without its answer, as `conversations.write` writes it. Raises InputError for
-    turns that cannot be read, naming the row.
+    `columns`: what `read_columns` gave, where that is known. Of a text-out task: the conversation without its answer,
+    as `conversations.write` writes it. Raises InputError for turns that cannot be read, naming the row.
     """
+    if schema.columns:
+        return join_values(columns or read_columns(table, schema), schema)
     if schema.task not in TEXT_OUT:
         return join_columns(table, schema)
     if _holds_turns(schema):
@@ -80,10 +85,23 @@ def write_texts(table: Table, schema: Schema) -> Texts:
     )
 
 
+def join_values(columns: ReadColumns, schema: Schema) -> Texts:
+    """The values of each row as one text, as they are spelled by their columns; "" where all are missing."""
+    values = columns.values
+    if not schema.labelled and len(schema.columns) == 1 and isinstance(values[schema.text[0]], Texts):
+        return Texts.of(values[schema.text[0]])
+    spelled = [spell(values[column.name], column) for column in schema.columns]
+    labels = [f"{column.name}: " if schema.labelled else "" for column in schema.columns]
+    return Texts.of(
+        "\n".join(label + text for label, text in zip(labels, texts, strict=True) if text)
+        for texts in zip(*spelled, strict=True)
+    )
+
+
 def join_columns(table: Table, schema: Schema) -> Texts:
-    """The text columns of each row as one text; "" where there is nothing to read."""
+    """The text columns of each row as one text, where nothing is known of their kinds; "" where there is nothing."""
     first = table.columns[schema.text[0]]
-    if not schema.labelled and len(schema.text) == 1 and _is_contiguous(first):
+    if not schema.labelled and len(schema.text) == 1 and is_contiguous(first):
         texts = Texts(first.chunks[0])
         if schema.task in CORPUS or not (texts.blank() & (texts.sizes() > 0)).any():
             return texts
@@ -94,11 +112,6 @@ def join_columns(table: Table, schema: Schema) -> Texts:
         between.join(label + c for label, c in zip(labels, cells, strict=True) if c is not None and c.strip())
         for cells in zip(*columns, strict=True)
     )
-
-
-def _is_contiguous(column: ArrowColumn) -> bool:
-    """Whether the column is strings end to end, none missing."""
-    return pa.types.is_large_string(column.type) and column.num_chunks == 1 and not column.null_count
 
 
 # --- text-out tasks ---------------------------------------------------------------------------------------------------
@@ -237,7 +250,7 @@ def _find_bad_rows(table: Table, schema: Schema, texts: Texts, targets: Array) -
     column, has = table.columns[schema.target], f"column {schema.target!r} has"
     empty = texts.sizes() == 0
     if schema.task == "regression":
-        unparsed = as_numbers(column)[1]
+        unparsed = read_numbers(table, schema.target, schema.target_column)[1]
         values = as_text(column) if unparsed.any() else []
         found = [
             _bad(
@@ -289,7 +302,7 @@ def _read_targets(table: Table, schema: Schema) -> Array:
     """float64 [n] with NaN, or object [n] with None, where a target is missing."""
     column = table.columns[schema.target]
     if schema.task == "regression":
-        return as_numbers(column)[0]
+        return read_numbers(table, schema.target, schema.target_column)[0]
     targets = np.empty(len(column), dtype=object)
     if schema.multi_label:
         for i, labels in enumerate(as_labels(column, schema.separator)):

@@ -1,4 +1,4 @@
-"""Finding: something that a person should know before training, and the rows it is about."""
+"""Findings: how is something worth knowing before training reported, with its rows?"""
 
 from dataclasses import dataclass
 from typing import Literal

@@ -1,4 +1,4 @@
-"""Lengths: which texts are longer than a base reads, and which name what steers it?"""
+"""Lengths: which texts are longer than a base can read, and which contain names of special tokens?"""
 
 import re
 from collections.abc import Callable, Sequence

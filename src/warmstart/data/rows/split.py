@@ -1,4 +1,4 @@
-"""Split: which rows are for training, for choosing and for judging?"""
+"""Split: which rows are for training, for validation and for testing?"""
 
 import itertools
 from collections import Counter
@@ -10,8 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from warmstart.data.rows.examples import BadRows, UsableRows, find_usable_rows
+from warmstart.data.rows.values import ColumnValues
+from warmstart.data.schema.cell_values import read_cells, spell
+from warmstart.data.schema.kinds import infer_column
 from warmstart.data.schema.schema import CORPUS, Schema
-from warmstart.data.tables.cells import each_text
 from warmstart.data.tables.read import Table
 from warmstart.data.tables.strings import BLOCK, Texts
 from warmstart.errors import InputError, UsageError, count_phrase, join_phrases, shorten
@@ -34,6 +36,8 @@ class Rows:
     targets: Array
     numbers: Array  # int64 [n]: row numbers in the table, from 1; of a corpus: of the pieces
     keys: Sequence[str]  # what the split hashes: the group, else text and target
+    # the typed values of what is read, by column; empty where the task has no columns, as a corpus and conversations
+    columns: ColumnValues = field(default_factory=ColumnValues)
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -41,7 +45,8 @@ class Rows:
     def take(self, index: Array) -> "Rows":
         """The rows at these positions, in this order."""
         texts, keys = Texts.of(self.texts), Texts.of(self.keys)
-        return Rows(texts.take(index), self.targets[index], self.numbers[index], keys.take(index))
+        columns = self.columns.take(index)
+        return Rows(texts.take(index), self.targets[index], self.numbers[index], keys.take(index), columns)
 
 
 @dataclass(frozen=True)
@@ -85,10 +90,11 @@ def make_rows(table: Table, schema: Schema, *, drop_bad_rows: bool = False) -> t
 
 
 def remarks(table: Table, schema: Schema, found: UsableRows) -> tuple[str, ...]:
-    """What a person should know of how a corpus was read."""
+    """What a person should know of how the rows were read: cells that could not be, and how a corpus is divided."""
     count, names = len(table.skipped), join_phrases([Path(name).name for name in table.skipped])
     what = "files that are" if count > 1 else "file that is"
     said = [f"Left out: {count:,} {what} neither .txt nor .md ({names})."] if count else []
+    said += [f"{_capitalized(unread.problem(table))}." for unread in found.columns.unread]
     run = _run(found) if schema.task in CORPUS else None
     if run:
         documents = len(np.unique(found.owners))
@@ -97,6 +103,10 @@ def remarks(table: Table, schema: Schema, found: UsableRows) -> tuple[str, ...]:
             f"so runs of {run:,} neighbouring pieces are divided: the test pieces are of documents also trained on."
         )
     return tuple(said)
+
+
+def _capitalized(sentence: str) -> str:
+    return sentence[:1].upper() + sentence[1:]
 
 
 def usable_rows(table: Table, schema: Schema, found: UsableRows) -> Rows:
@@ -108,7 +118,8 @@ def usable_rows(table: Table, schema: Schema, found: UsableRows) -> Rows:
         targets, keys = targets[found.owners], _piece_keys(keys, found)
     else:
         _check_enough(schema, targets[index], len(found.texts))
-    return Rows(found.pieces, targets, np.arange(1, len(found.pieces) + 1), keys).take(index)
+    numbers = np.arange(1, len(found.pieces) + 1)
+    return Rows(found.pieces, targets, numbers, keys, found.columns.values).take(index)
 
 
 def _hint(bad: Sequence[BadRows]) -> str:
@@ -139,16 +150,19 @@ def _check_enough(schema: Schema, targets: Array, total: int) -> None:
 
 def _keys(table: Table, schema: Schema, texts: Texts, targets: Array) -> Texts:
     """The group where there is one; else a digest of text and target, so that exact copies stay together."""
-    groups = each_text(table.columns[schema.group]) if schema.group else itertools.repeat(None, len(texts))
+    groups = _groups(table, schema.group) if schema.group else itertools.repeat("", len(texts))
     if schema.task in CORPUS:  # a document may be larger than what memory should hold as a string
         digests = (_digest(content) for content in texts.buffers())
     else:
         pairs = zip(texts, _each(targets), strict=True)
         digests = (_bytes_digest(f"{text}\0{target}") for text, target in pairs)
-    return Texts.of(
-        f"group {group}" if group is not None and group.strip() else digest.hex()
-        for group, digest in zip(groups, digests, strict=True)
-    )
+    return Texts.of(f"group {group}" if group else digest.hex() for group, digest in zip(groups, digests, strict=True))
+
+
+def _groups(table: Table, name: str) -> Iterator[str]:
+    """The group of each row, spelled alike whatever the format of the file; "" where it is missing."""
+    column = infer_column(name, table.columns[name])
+    return spell(read_cells(table.columns[name], column)[0], column)
 
 
 def _check_pieces(pieces: int, schema: Schema) -> None:

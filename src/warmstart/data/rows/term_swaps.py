@@ -1,4 +1,4 @@
-"""Swaps: which terms are exchanged, and what do texts say after it?"""
+"""Term swaps: which terms are exchanged, and what do the texts say afterwards?"""
 
 import csv
 import re
@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from warmstart.errors import InputError
+from warmstart.quantities import WORD_PATTERN
 from warmstart.types import Array
 
-WORD_PATTERN = re.compile(r"\w+")
 TRIES = 20  # words drawn, to find one that is another
 EXAMPLE = "write a CSV file without a header, two terms a line, e.g. he,she"
 

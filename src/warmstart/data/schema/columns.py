@@ -1,65 +1,57 @@
-"""Asked: are the columns there that were asked for, and where none was, what could be?"""
+"""Columns: of which kind is a column, and how is each of its cells read, whatever rows stand beside it?"""
 
-import re
-import shlex
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, get_args
 
-import pyarrow as pa
-
-from warmstart.data.schema.infer_text import holds_text, speaker
-from warmstart.data.schema.schema import ColumnChoices, describe_files
-from warmstart.data.tables.cells import PLAIN_NUMBER, each_text
-from warmstart.data.tables.formats import CUT_BY_DELIMITERS
-from warmstart.data.tables.read import Table
 from warmstart.errors import UsageError, did_you_mean, join_phrases
 
-PLAIN_NAME = re.compile(r"[^\W\d]\w*")
+ColumnKind = Literal["text", "number", "category", "boolean", "datetime"]
+DateOrder = Literal["ymd", "dmy", "mdy"]  # of year, month and day where all three are written as numbers
+DecimalMark = Literal[".", ","]
+KINDS: tuple[ColumnKind, ...] = get_args(ColumnKind)
 
 
-def check_columns(table: Table, columns: ColumnChoices) -> None:
-    """Raises UsageError for a named column that is not there, or that is named twice for different things."""
-    target, known = columns.target, table.columns.column_names
-    for name in filter(None, (target, *columns.text, columns.group, *columns.fields)):
-        if name not in known:
-            raise UsageError(f"there is no column {name!r} in {describe_files(table)}", _meant(table, name))
-    roles = {"--text": columns.text, "--group": (columns.group,), "--fields": columns.fields}
-    for role, names in roles.items():
-        if target and target in names:
-            raise UsageError(f"column {target!r} is both --target and {role}", "choose two different columns")
-    for name in columns.text if target else ():
-        cells = zip(each_text(table.columns[name]), each_text(table.columns[target]), strict=True)
-        if all(cell == other for cell, other in cells):
-            raise UsageError(f"the text column {name!r} is the target {target!r} itself", "choose other text columns")
+@dataclass(frozen=True)
+class Column:
+    """How the cells of one column are read. It is decided once, before training, and stored with the model."""
+
+    name: str
+    kind: ColumnKind
+    # How the cells are written. Where numbers, dates or true/false are asked to be a category or a text
+    # (`--column zip=category`), they are spelled as those kinds are, so that 1 and 1.0 are one category.
+    written: ColumnKind = "text"
+    decimal_mark: DecimalMark = "."  # of numbers that are text: "," where 1.299,00 is a little under 1,300
+    unit: str = ""  # of numbers that are text: "$", "%", "kg"
+    date_order: DateOrder = "ymd"
+    day_only: bool = False  # no cell had a time of day, so that none is written into the texts
+    spelling: tuple[str, str] = ("true", "false")  # of a boolean, in the texts
+
+    def to_json(self) -> dict[str, Any]:
+        return {**asdict(self), "spelling": list(self.spelling)}
+
+    @classmethod
+    def from_json(cls, known: Mapping[str, Any]) -> "Column":
+        return cls(**{**known, "spelling": tuple(known["spelling"])})
 
 
-def _meant(table: Table, name: str) -> str:
-    """What may have been meant by a column that is not there, for a hint."""
-    known = table.columns.column_names
-    hint = did_you_mean(name, known)
-    headless = not hint.endswith("?") and _seems_headless(table)
-    return f"{hint}; the file seems to have no header line: add one" if headless else hint
+def parse_kinds(said: Sequence[str]) -> dict[str, str]:
+    """What `--column NAME=KIND` says, by column. Raises UsageError for what is no kind.
 
-
-def _seems_headless(table: Table) -> bool:
-    """Whether most columns are called what a cell might say, and one has a number for a name and numbers in it."""
-    if Path(table.files[0]).suffix.lower() not in CUT_BY_DELIMITERS:
-        return False
-    names = table.columns.column_names
-    numbers = [
-        pa.types.is_integer(table.columns[name].type) or pa.types.is_floating(table.columns[name].type)
-        for name in names
-        if PLAIN_NUMBER.match(name)
-    ]
-    return any(numbers) and 2 * sum(PLAIN_NAME.fullmatch(name) is None for name in names) >= len(names)
-
-
-def no_target(table: Table) -> UsageError:
-    """What can be said where no column is to be predicted and the form of the table does not tell the task."""
-    names = table.columns.column_names
-    ways = [f"which column to predict: --target COL (there are: {join_phrases(names, quote=True)})"]
-    turns = next((name for name in names if speaker(table.columns[name])), None)
-    if turns is not None:
-        ways.append(f"that {turns!r} holds conversations: --task chat --text {shlex.quote(turns)}")
-    elif len(names) == 1 and holds_text(table, names[0]):
-        ways.append("that the texts themselves are to be learned: --task causal-lm")
-    return UsageError("no target was named.", f"say {', or '.join(ways)}")
+    >>> parse_kinds(["zip=category", "day=datetime:dmy"])
+    {'zip': 'category', 'day': 'datetime:dmy'}
+    """
+    found = {}
+    for one in said:
+        name, equals, kind = one.rpartition("=")
+        if not equals or not name:
+            raise UsageError(f"--column {one} names no kind", f"write --column NAME=KIND ({join_phrases(KINDS)})")
+        base, _, how = kind.partition(":")
+        known = {"datetime": get_args(DateOrder), "number": (".", ",")}.get(base, ())
+        if base not in KINDS:
+            raise UsageError(f"--column {one}: {kind!r} is no kind of column", did_you_mean(kind, KINDS))
+        if how and how not in known:
+            more = f" after the colon, for example {base}:{known[0]}" if known else ": leave out what follows the colon"
+            raise UsageError(f"--column {one}: {how!r} is not known", f"expected {join_phrases(known)}{more}")
+        found[name] = kind
+    return found

@@ -1,4 +1,4 @@
-"""Conversations: how are turns written in a table's cell, and how in the text of a row?"""
+"""Conversations: how are turns written in a table cell, and in the text of a row?"""
 
 import json
 from collections.abc import Sequence

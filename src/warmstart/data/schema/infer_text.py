@@ -1,4 +1,4 @@
-"""Recognise language: is a table a corpus, conversations, or texts to be written, and which columns hold them?"""
+"""Infer text: is a table a corpus, conversations or texts to generate, and in which columns?"""
 
 import itertools
 import re

@@ -1,4 +1,4 @@
-"""JSON schema: is this a schema, and does a text fit it?"""
+"""JSON schema: is this a valid schema, and does a text match it?"""
 
 import json
 from collections.abc import Callable, Iterator, Mapping

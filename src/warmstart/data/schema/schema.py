@@ -1,18 +1,19 @@
-"""Schema: what did a person say about a table, and what was recognised?"""
+"""Schema: what did a person say about a table, and what was inferred?"""
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
 
+from warmstart.data.schema.columns import Column
 from warmstart.errors import UsageError, join_phrases
+from warmstart.settings.groups import ColumnSettings
+from warmstart.settings.groups import Long as Long
+from warmstart.settings.groups import Scale as Scale
+from warmstart.settings.groups import TaskName as TaskName
 
 if TYPE_CHECKING:
     from warmstart.data.tables.read import Table
 
-Scale = Literal["linear", "log10", "log10(1+x)"]
-TaskName = Literal[
-    "regression", "classification", "causal-lm", "masked-lm", "summarise", "translate", "chat", "structured"
-]
-Long = Literal["head-tail", "chunks"]  # of a text that does not fit: head and tail are read; summaries of all its parts
 CORPUS: tuple[TaskName, ...] = ("causal-lm", "masked-lm")  # rows are pieces of documents
 TEXT_OUT: tuple[TaskName, ...] = ("summarise", "translate", "chat", "structured")  # rows are conversations
 INSTRUCTED: tuple[TaskName, ...] = ("summarise", "translate", "structured")
@@ -20,20 +21,12 @@ PIECE_BYTES = 768  # 3 a token, at the 256 tokens that are read of a text by def
 
 
 @dataclass(frozen=True)
-class ColumnChoices:
-    """What the user said about the columns; what follows from the values may be left to `recognise`."""
+class ColumnChoices(ColumnSettings):
+    """What the user said about the columns; what follows from the values may be left to `infer_schema`."""
 
     target: str = ""  # "": none was named
-    text: tuple[str, ...] = ()
-    group: str | None = None
-    task: TaskName | None = None  # None: from the target's values, or from the form of the table
-    separator: str | None = None  # splits a target cell into labels: multi-label classification
-    scale: Scale | None = None  # None: log where the target is positive and skewed
-    instruction: str | None = None  # None: the task's own sentence
-    fields: tuple[str, ...] = ()  # columns that make up the JSON object to be written
-    schema: str | None = None  # a file with the JSON Schema of what is to be written; None: from the values
     piece_bytes: int = PIECE_BYTES  # of a document, at most
-    long: Long | None = None  # None: head and tail
+    kinds: Mapping[str, str] = field(default_factory=dict)  # by column, as in "datetime:dmy"; else from the values
 
 
 @dataclass(frozen=True)
@@ -55,6 +48,26 @@ class Schema:
     json_schema: dict[str, Any] | None = None  # of the JSON objects that are to be written
     piece_bytes: int = 0  # of a document, at most; 0 where rows are not pieces
     long: Long = "head-tail"  # of a text-out task, what becomes of a text that does not fit
+    # how each column of `text` is read, in the same order; () for tasks of language, whose columns are all text
+    columns: tuple[Column, ...] = ()
+    target_column: Column | None = None  # of a target with units, thousands separators or decimal commas; else None
+
+    def column(self, name: str) -> Column:
+        """How a column is read: as text where nothing else is known, as of models of earlier versions."""
+        return next((column for column in self.columns if column.name == name), Column(name, "text"))
+
+    def to_json(self) -> dict[str, Any]:
+        target = self.target_column.to_json() if self.target_column else None
+        return {**asdict(self), "columns": [column.to_json() for column in self.columns], "target_column": target}
+
+    @classmethod
+    def from_json(cls, known: Mapping[str, Any]) -> "Schema":
+        """The schema that was written as JSON, also by a version that knew no kinds of columns."""
+        said: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in known.items()}
+        said["columns"] = tuple(map(Column.from_json, known.get("columns", ())))
+        target = known.get("target_column")
+        said["target_column"] = Column.from_json(target) if target else None
+        return cls(**said)
 
     @property
     def answers(self) -> str:

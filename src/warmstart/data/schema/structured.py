@@ -1,4 +1,4 @@
-"""Structure: which JSON objects may be written as an answer?"""
+"""Structured: which JSON objects are valid answers?"""
 
 import itertools
 import json

@@ -1,1 +1,1 @@
-"""Files and frames as one table."""
+"""How do files and data frames become one table?"""

@@ -1,4 +1,4 @@
-"""Cells: what does a column say, as text, as numbers, as labels?"""
+"""Cells: what does a column contain, as text, numbers or labels?"""
 
 import re
 from array import array

@@ -1,4 +1,4 @@
-"""Spool: where does an array lie that grows beyond what memory should hold, and what can be made again?"""
+"""Disk array: where is an array stored that outgrows memory, and where are files that can be made again?"""
 
 import mmap
 import tempfile

@@ -14,7 +14,7 @@ import pyarrow.csv as pacsv
 import pyarrow.feather as feather
 import pyarrow.parquet as pq
 
-from warmstart.data.tables.json_files import MAX_COLUMNS, read_json
+from warmstart.data.tables.json_files import MAX_COLUMNS, read_json_table
 from warmstart.data.tables.strings import ArrowColumn, gathered
 from warmstart.errors import InputError, join_phrases
 
@@ -187,7 +187,7 @@ def _read_csv(path: Path) -> pa.Table:
     except pa.ArrowInvalid as error:
         _check_csv_rows(path, delimiter, len(header))
         raise InputError(f"{path} cannot be read as CSV: {error}", "check the row it names") from error
-    return pa.table({name: _numbers_if_all_are(column) for name, column in zip(names, table.columns, strict=True)})
+    return table.rename_columns(names)
 
 
 def _delimiter(path: Path) -> str:
@@ -248,8 +248,20 @@ def _check_csv_rows(path: Path, delimiter: str, columns: int) -> None:
         )
 
 
-def _numbers_if_all_are(column: ArrowColumn) -> ArrowColumn:
+def cut_by_delimiters(path: Path) -> bool:
+    """Whether it is a CSV or TSV file, whose cells are all texts."""
+    return any(suffix.lower() in CUT_BY_DELIMITERS for suffix in path.suffixes[-2:])  # the last may be .gz
+
+
+def with_numbers(table: pa.Table) -> pa.Table:
+    """The same table; columns of texts that are all numbers, or missing, are columns of numbers."""
+    return pa.table({name: numbers_if_all_are(table[name]) for name in table.column_names})
+
+
+def numbers_if_all_are(column: ArrowColumn) -> ArrowColumn:
     """Text as whole numbers or fractions if every cell is one or missing; otherwise as it was."""
+    if not pa.types.is_large_string(column.type):
+        return column
     for rows in (min(1000, len(column)), len(column)):  # long texts are recognised by their first rows
         cells = pc.utf8_trim_whitespace(column.slice(0, rows))
         marks = pa.array(sorted(NA_MARKS), pa.large_string())
@@ -272,7 +284,7 @@ def _all_match(cells: ArrowColumn, pattern: str) -> bool:
 
 def _read_json(path: Path) -> pa.Table:
     _check_text(path)
-    return read_json(path)
+    return read_json_table(path)
 
 
 # --- Parquet and Arrow ------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""JSON files: how does a file of JSON objects become a table? One object a line, or one array of them."""
+"""JSON files: how does a file of JSON objects become a table? One object per line, or one array."""
 
 import json
 import re
@@ -14,7 +14,7 @@ from warmstart.errors import InputError, shorten
 MAX_COLUMNS = 5_000  # of a table: beyond, the keys or the header are data, or features made by a machine
 
 
-def read_json(path: Path) -> pa.Table:
+def read_json_table(path: Path) -> pa.Table:
     """A file that is known to be UTF-8 text and not blank, read by Python's parser.
 
     Pyarrow's turns date-like text into dates and dies of deep nesting.

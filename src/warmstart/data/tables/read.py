@@ -1,18 +1,28 @@
-"""Read: how do files, a glob, a folder or a name on the hub become one table?"""
+"""Read: how do files, a glob, a folder or a hub name become one table?"""
 
 import bisect
 import glob
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import pyarrow as pa
 
-from warmstart.data.tables.formats import READERS, TEXT_ENDINGS, check_cells, instead, read_file, usual_type
+from warmstart.data.tables.formats import (
+    READERS,
+    TEXT_ENDINGS,
+    check_cells,
+    cut_by_delimiters,
+    instead,
+    read_file,
+    usual_type,
+    with_numbers,
+)
+from warmstart.data.tables.strings import ArrowColumn
 from warmstart.data.tables.text_files import find_texts, is_plain, read_texts
 from warmstart.errors import InputError, MissingError, did_you_mean, join_phrases, shorten
 from warmstart.runtime.load_pretrained import go_offline
@@ -39,6 +49,11 @@ class Table:
     ends: tuple[int, ...]  # row number of the last row of each file
     documents: bool = False  # each row is a text file, whole
     skipped: tuple[str, ...] = ()  # files in the folder that are no text files
+    written: Mapping[str, ArrowColumn] = field(default_factory=dict)  # by column: numbers of CSV files, as texts
+
+    def as_written(self, name: str) -> ArrowColumn:
+        """The cells of a column as they were in the file: 1.10, where `columns` has the number 1.1."""
+        return self.written.get(name, self.columns[name])
 
     def where(self, row: int) -> str:
         """'row 17' or, of several files, 'row 17 of prices-2.csv' (counted within that file); of documents, 'a.txt'."""
@@ -63,10 +78,13 @@ def read_table(source: str | Path | Sequence[str | Path], *, offline: bool = Fal
     Text files (.txt, .md) become one row each; of a folder that holds no table, those in the folders in it as well.
     All files must have the same columns; whole numbers and fractions in one column become fractions, numbers and
     text become text. Raises InputError naming file and row where a file cannot be read, MissingError for the hub.
+    `offline`: from now on nothing is downloaded; of a data set on the hub, the library's cache is read.
     """
+    if offline:
+        go_offline()
     sources = [source] if isinstance(source, str | Path) else list(source)
     if len(sources) == 1 and (hub := _hub_name(sources[0])):
-        return _from_hub(*hub, offline=offline)
+        return _from_hub(*hub)
     skipped: list[Path] = []
     files = [file for one in sources for file in _files(one, skipped)]
     if not files:
@@ -74,9 +92,16 @@ def read_table(source: str | Path | Sequence[str | Path], *, offline: bool = Fal
     if any(map(is_plain, files)):
         return _documents(files, skipped)
     tables = [read_file(file) for file in files]
-    ends = np.cumsum([table.num_rows for table in tables])
+    ends = tuple(int(end) for end in np.cumsum([table.num_rows for table in tables]))
     names = [str(file) for file in files]
-    return Table(_joined(tables, names), tuple(names), tuple(int(end) for end in ends))
+    if not all(map(cut_by_delimiters, files)):
+        typed = [with_numbers(one) if cut_by_delimiters(file) else one for one, file in zip(tables, files, strict=True)]
+        return Table(_joined(typed, names), tuple(names), ends)
+    # A column of several CSV files is one of numbers only if it is in each of them.
+    texts = _joined(tables, names)
+    columns = with_numbers(texts)
+    written = {name: texts[name] for name in columns.column_names if not columns[name].type.equals(texts[name].type)}
+    return Table(columns, tuple(names), ends, written=written)
 
 
 class Arrow(Protocol):
@@ -85,19 +110,21 @@ class Arrow(Protocol):
     def __arrow_c_stream__(self, requested_schema: object = None) -> object: ...
 
 
-InMemory = Mapping[str, Sequence[Any]] | Arrow
+InMemory = Mapping[str, Sequence[Any]] | Arrow | Table
 
 
 def is_in_memory(data: object) -> "TypeIs[InMemory]":
     """Whether `table_of` takes it."""
-    return isinstance(data, Mapping) or hasattr(data, "__arrow_c_stream__")
+    return isinstance(data, Mapping | Table) or hasattr(data, "__arrow_c_stream__")
 
 
 def table_of(data: InMemory) -> Table:
-    """A table from columns that are already in memory: by their names, or as a DataFrame.
+    """A table from columns that are already in memory: by their names, or as a DataFrame. A table stays as it is.
 
     Raises InputError for a column of several types.
     """
+    if isinstance(data, Table):
+        return data
     given = {name: _column(name, values) for name, values in data.items()} if isinstance(data, Mapping) else data
     try:
         found = pa.table(given)
@@ -224,9 +251,7 @@ def _hub_name(source: str | Path) -> tuple[str, str | None, str] | None:
     return match[1], match[2], match[3] or "train"
 
 
-def _from_hub(name: str, config: str | None, split: str, *, offline: bool) -> Table:
-    if offline:
-        go_offline()  # the library's cache alone is asked then
+def _from_hub(name: str, config: str | None, split: str) -> Table:
     try:
         import datasets
     except ImportError as error:

@@ -1,4 +1,4 @@
-"""Texts: how does a column of strings lie in memory without an object for each?"""
+"""Strings: how is a column of strings kept in memory without one object per string?"""
 
 import hashlib
 import itertools
@@ -138,6 +138,11 @@ def cell_blocks(column: ArrowColumn) -> Iterator[Cells]:
     for chunk in column.chunks:
         for start in range(0, len(chunk), BLOCK):
             yield chunk.slice(start, BLOCK)
+
+
+def is_contiguous(column: ArrowColumn) -> bool:
+    """Whether the column is strings end to end, none missing."""
+    return pa.types.is_large_string(column.type) and column.num_chunks == 1 and not column.null_count
 
 
 class GrowingTexts:

@@ -1,4 +1,4 @@
-"""Plain: how do text files become a table of documents?"""
+"""Text files: how do text files become a table of documents?"""
 
 import io
 import os

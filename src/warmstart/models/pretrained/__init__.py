@@ -1,1 +1,1 @@
-"""Pretrained models: where they are, what is in them, under which licence."""
+"""Where are pretrained models, what do they contain, and under which license?"""

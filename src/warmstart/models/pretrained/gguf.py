@@ -1,7 +1,7 @@
-"""GGUF: what does such a file say it holds, and can that be true?
+"""GGUF: what does such a file claim to contain, and can that be true?
 
-The libraries that read these files believe them: one of 49 bytes that announces 2^60 numbers keeps them busy for ever.
-So the whole header is walked here first, every length held against what is left of the file.
+Libraries that read these files trust them: a file of 49 bytes that announces 2^60 numbers keeps them busy forever. So
+the whole header is checked here first, every length against the rest of the file.
 The format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
 """
 

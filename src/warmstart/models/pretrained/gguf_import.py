@@ -1,7 +1,7 @@
-"""Converted: a GGUF file as a folder that `from_pretrained` loads, made once and kept.
+"""GGUF import: how does a GGUF file become a folder that `from_pretrained` loads? Converted once and kept.
 
-Reading a GGUF file of 98 MB takes 40 s, its folder one. The weights are in fp32: in blocks of 4 bits they could neither
-be trained nor saved.
+Reading a GGUF file of 98 MB takes 40 s, the converted folder one second. Weights are stored in fp32: in 4-bit blocks
+they could be neither trained nor saved.
 """
 
 import functools

@@ -1,4 +1,4 @@
-"""Licences: under which are a base's weights? As what lies beside them says: nothing is downloaded, no torch needed."""
+"""Licenses: what is the license of a base? From the files next to its weights, without downloads or torch."""
 
 import importlib.metadata
 import importlib.util

@@ -1,6 +1,6 @@
-"""Bases: where do the files of a pretrained model lie, and how much of a text does it read?
+"""Locate: where are the files of a pretrained model, and how much text can it read?
 
-Without torch and transformers, which take seconds to import: `check` needs no more than this.
+Works without torch and transformers, which take seconds to import: `check` needs no more than this.
 """
 
 import importlib.util

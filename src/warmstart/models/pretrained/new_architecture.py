@@ -1,4 +1,4 @@
-"""Making: an architecture of a size of one's own, with a tokenizer for its texts, where no base is to be copied."""
+"""New architecture: how is a model of a given size built, with its own tokenizer, without a base?"""
 
 import shutil
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Sized: an architecture of so many weights, for training from nothing."""
+"""Sizes: which width and depth give a model from scratch the requested number of weights?"""
 
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -10,7 +10,10 @@ from warmstart.errors import UsageError
 HEAD_WIDTH = 64  # wide; Llama's, GPT-2's and BERT's small models have the same
 SHAPE = 64  # width / depth aimed at: GPT-2's 124M have 768 / 12
 SHALLOWEST = 4  # blocks, where the weights suffice: under that, width helps less than depth
-HIDDEN = {"decoder": 8 / 3, "encoder": 4.0}  # times the width in the feed-forward part: three matrices of it, or two
+FEED_FORWARD_RATIO = {
+    "decoder": 8 / 3,
+    "encoder": 4.0,
+}  # times the width in the feed-forward part: three matrices of it, or two
 
 
 @dataclass(frozen=True)
@@ -90,14 +93,14 @@ def _shape(wanted: SizedConfig, width: int) -> tuple[int, int, int] | None:
     """(width, depth, feed-forward width) of about the size asked for; None where there is none."""
     matrices = 3 if wanted.kind == "decoder" else 2
     left = wanted.parameters - _around(wanted, width)
-    depth = round(left / (width * width * (4 + matrices * HIDDEN[wanted.kind])))
+    depth = round(left / (width * width * (4 + matrices * FEED_FORWARD_RATIO[wanted.kind])))
     if depth < 1:
         return None
     step = 16 if width < 512 else 64  # matrix multiplication likes multiples
     hidden = step * round((left / depth - _attention(wanted, width)) / (matrices * width * step))
     count = _around(wanted, width) + depth * (_attention(wanted, width) + matrices * width * hidden)
     fits = abs(count / wanted.parameters - 1) < 0.05
-    usual = HIDDEN[wanted.kind] * width
+    usual = FEED_FORWARD_RATIO[wanted.kind] * width
     return (width, depth, hidden) if fits and 2 / 3 * usual <= hidden <= 4 / 3 * usual else None
 
 

@@ -1,0 +1,110 @@
+"""Amounts: how are numbers written that have units, thousands separators or a decimal comma?
+
+>>> found = number_format({"1.299,00 €": 1, "980,50 €": 1})
+>>> found, parse_amount("1.299,00 €", found)
+(NumberFormat(decimal_mark=',', unit='€', ambiguous=False), 1299.0)
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from warmstart.data.schema.columns import DecimalMark
+from warmstart.data.tables.cells import PLAIN_NUMBER
+
+CURRENCY = r"[$€£¥₹]|[A-Z]{2}\$|(?:USD|EUR|GBP|CHF|JPY|INR|CAD|AUD|Rs\.?)"
+UNIT = rf"{CURRENCY}|[%‰°]|[^\W\d_]{{1,4}}\.?"
+AMOUNT = re.compile(
+    rf"(?P<sign>[+-]?)(?:(?P<before>{CURRENCY})\s*)?(?P<number>[+-]?[0-9]+(?:[.,'\s][0-9]+)*)(?:\s*(?P<after>{UNIT}))?"
+)
+CODE = re.compile(r"[+-]?0\d")  # "007" is a name that happens to be written in digits
+GROUPED = {mark: re.compile(rf"[1-9]\d{{0,2}}(?:{re.escape(mark)}\d{{3}})+") for mark in ".,"}
+WRITTEN = {  # by decimal mark
+    ".": re.compile(r"[+-]?(?:\d+|\d{1,3}(?:,\d{3})+|\d{1,3}(?:[\s']\d{3})+)(?:\.\d+)?"),
+    ",": re.compile(r"[+-]?(?:\d+|\d{1,3}(?:\.\d{3})+|\d{1,3}(?:[\s']\d{3})+)(?:,\d+)?"),
+}
+GROUPS = re.compile(r"[\s']")
+FEWEST_FRACTIONS = 2  # all of three digits, beside whole numbers below 1,000: a point may part thousands
+
+
+@dataclass(frozen=True)
+class NumberFormat:
+    """How the numbers of a column are written."""
+
+    decimal_mark: DecimalMark = "."
+    unit: str = ""  # beside each number, or beside some: "$", "%", "kg"
+    ambiguous: bool = False  # 1.200 beside 980 may be 1200
+
+
+def parse_amount(cell: str, form: NumberFormat) -> float | None:
+    """The number of a cell without blank space around it; None where it is no number, or one of another unit."""
+    if form.decimal_mark == "." and PLAIN_NUMBER.match(cell):
+        return float(cell)
+    found = AMOUNT.fullmatch(cell)
+    if found is None or (found["before"] and found["after"]):
+        return None
+    unit = found["before"] or found["after"]
+    number = found["number"]
+    if (unit and unit != form.unit) or not WRITTEN[form.decimal_mark].fullmatch(number):
+        return None
+    if found["sign"] and number[0] in "+-":
+        return None
+    thousands = "," if form.decimal_mark == "." else "."
+    return float(GROUPS.sub("", found["sign"] + number.replace(thousands, "")).replace(",", "."))
+
+
+def number_format(cells: Mapping[str, int], share: float = 1.0) -> NumberFormat | None:
+    """How numbers are written in these cells (and how often each occurs), or None where they are none.
+
+    At least this share must be numbers, of one unit; and a cell that is none must have no digits. It is decided by how
+    cells are written, never by how often they recur.
+    """
+    marks: set[str] = set()
+    units: set[str] = set()
+    whole, fractions, unread = True, 0, 0
+    for cell, count in cells.items():
+        found = AMOUNT.fullmatch(cell)
+        if found is None:
+            if not PLAIN_NUMBER.match(cell):  # 1e-5 is one
+                if any(map(str.isdigit, cell)):
+                    return None
+                unread += count
+            continue
+        number = found["number"].lstrip("+-")
+        mark = _mark(number)
+        if mark is None or CODE.match(number) or (found["before"] and found["after"]):
+            return None
+        marks.add(mark)
+        units.add(found["before"] or found["after"] or "")
+        whole = whole and (mark != "" or len(number) <= 3)
+        fractions += mark == ".?"
+    total = sum(cells.values())
+    if unread > (1 - share) * total or unread == total or len(units - {""}) > 1:
+        return None
+    unit = max(units, default="")
+    certain = marks & {".", ","}
+    if len(certain) > 1 or (not certain and {".?", ",?"} <= marks):
+        return None
+    if certain:
+        return NumberFormat("," if "," in certain else ".", unit)
+    ambiguous = ".?" in marks and "" in marks and whole and fractions >= FEWEST_FRACTIONS
+    return NumberFormat(".", unit, ambiguous)
+
+
+def _mark(number: str) -> str | None:
+    """The decimal mark: "" where there is none, ".?" or ",?" where it may part thousands; None for no number."""
+    grouped = GROUPS.search(number)
+    bare = GROUPS.sub("", number)
+    points, commas = bare.count("."), bare.count(",")
+    if not points and not commas:
+        return "" if not grouped or WRITTEN["."].fullmatch(number) else None
+    if points and commas:
+        mark: DecimalMark = "." if bare.rindex(".") > bare.rindex(",") else ","
+        return mark if WRITTEN[mark].fullmatch(number) else None
+    own: DecimalMark = "." if points else ","
+    other: DecimalMark = "," if points else "."
+    if points + commas > 1:
+        return other if GROUPED[own].fullmatch(bare) and not grouped else None
+    if not WRITTEN[own].fullmatch(number):
+        return None
+    return f"{own}?" if GROUPED[own].fullmatch(bare) and not grouped else own

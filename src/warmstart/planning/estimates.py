@@ -1,0 +1,162 @@
+"""Estimates: how long will the searches and runs of a plan take, at the throughput that was measured?"""
+
+import time
+
+from warmstart.planning.run_plan import RunPlan, token_limit
+from warmstart.regimes.regimes import Regime
+from warmstart.results.metrics import RANKED_BY
+from warmstart.runs.final_evaluation import TRAIN_ROWS_SCORED
+from warmstart.runs.forgetting import LANGUAGE_TEXTS
+from warmstart.runs.interpolation import INTERPOLATION_WEIGHTS
+from warmstart.runs.retention import MAX_RETENTION_TEXTS
+from warmstart.runs.search import TRIAL_SHARE
+from warmstart.runs.weight_mixing import VALIDATION_ANSWERS
+from warmstart.tasks.language import MAX_JUDGED_ROWS
+from warmstart.training.general_text import TEXTS as SAID
+from warmstart.training.stages import FORWARD_SHARE, MAX_VALIDATION_ROWS, validation_rows
+
+WEIGHTS_COMPARED = 4  # of the mixes of --reduce-forgetting interpolation, by what they write: halving ten takes as many
+
+
+def measuring(name: str) -> str:
+    """What is done while the throughput of a regime is measured. Deaths of the process are counted under these words.
+
+    >>> measuring("full")
+    'measuring a few steps of full'
+    """
+    return f"measuring a few steps of {name}"
+
+
+def seconds_of_step(plan: RunPlan, name: str, rows: int) -> float:
+    """One optimizer step of a regime on so many rows."""
+    return plan.seconds_per_row[name] * plan.config(plan.regime(name, rows), rows, 0).batch_size
+
+
+def seconds_of_run(plan: RunPlan, name: str, rows: int, longer: int = 1) -> float:
+    """One training, so many times as long as usual, with its evaluations."""
+    config = plan.config(plan.regime(name, rows), rows, 0)
+    trained = longer * plan.seconds_per_row[name] * config.steps * config.batch_size
+    return trained + seconds_of_scoring(plan, name, rows) + seconds_of_writing(plan, name)
+
+
+def seconds_of_scoring(plan: RunPlan, name: str, rows: int) -> float:
+    """The evaluations on validation rows while it trains; at its end the scores, and what it forgot."""
+    regime, splits = plan.regime(name, rows), plan.splits
+    evaluations = regime.defaults.evaluations
+    looked_at = evaluations * validation_rows(len(splits.val), plan.config(regime, rows, 0), evaluations)
+    return seconds_of_score(plan, name) * (looked_at + rows_scored(plan, rows) + _held_to_base(plan, regime))
+
+
+def seconds_of_score(plan: RunPlan, name: str) -> float:
+    """One row, scored."""
+    return plan.seconds_per_row[name] * plan.forward_shares.get(name, FORWARD_SHARE)
+
+
+def seconds_of_writing(plan: RunPlan, name: str) -> float:
+    """The answers to test rows at its end; where weights are mixed, to validation rows for a few of the mixes."""
+    count = rows_answered(plan)
+    if plan.options.interpolate and _ranked_by_writing(plan):
+        count += WEIGHTS_COMPARED * min(VALIDATION_ANSWERS, len(plan.splits.val))
+    return plan.answers.get(name, 0.0) * count
+
+
+def seconds_of_search(plan: RunPlan, name: str, rows: int) -> float:
+    """Every learning rate, and half a chance of one more; before the first, every row through frozen layers."""
+    splits = plan.splits
+    reading = 0.0
+    if rows == min(plan.sizes):
+        drawn = min(len(splits.train), len(plan.seeds) * max(plan.sizes))
+        reading = plan.prefix_seconds.get(name, 0.0) * (drawn + len(splits.val) + len(splits.test))
+    if not plan.searches:
+        return reading
+    config = plan.config(plan.regime(name, rows), rows, 0)
+    trained = TRIAL_SHARE * config.steps * config.batch_size
+    once = plan.seconds_per_row[name] * trained + seconds_of_score(plan, name) * len(splits.val)
+    return reading + (plan.options.trials + 0.5) * once
+
+
+def seconds_of_regime(plan: RunPlan, name: str) -> float:
+    """Its searches and its runs."""
+    return sum(
+        seconds_of_search(plan, name, rows) + len(plan.seeds) * seconds_of_run(plan, name, rows) for rows in plan.sizes
+    )
+
+
+def total_seconds(plan: RunPlan) -> float:
+    """Everything."""
+    return sum(seconds_of_regime(plan, name) for name in plan.networks)
+
+
+def rows_scored(plan: RunPlan, rows: int) -> int:
+    """At the end of a run that trained on so many."""
+    return len(plan.splits.val) + rows_ranked(plan) + min(rows, TRAIN_ROWS_SCORED)
+
+
+def rows_ranked(plan: RunPlan) -> int:
+    """Test rows that regimes are ranked by."""
+    return rows_answered(plan) if _ranked_by_writing(plan) else len(plan.splits.test)
+
+
+def rows_answered(plan: RunPlan) -> int:
+    """Test rows that answers are written for, by a task that writes."""
+    return min(MAX_JUDGED_ROWS, len(plan.splits.test))
+
+
+def _ranked_by_writing(plan: RunPlan) -> bool:
+    return plan.problem.schema.task in RANKED_BY
+
+
+def _held_to_base(plan: RunPlan, regime: Regime) -> int:
+    """Rows read to see what was forgotten, about: a general text is taken for as long as one of the task's."""
+    base, splits = regime.start.base, plan.splits
+    if base is None or base.joined:
+        return 0
+    if not plan.language:
+        count = beside = min(MAX_RETENTION_TEXTS, len(splits.test))
+    else:
+        beside = (len(plan.problem.general) or SAID) if base.kind == "decoder" else 0
+        count = 2 * (min(LANGUAGE_TEXTS, len(splits.test)) + beside)  # by the base too
+    if plan.options.interpolate:
+        count += len(INTERPOLATION_WEIGHTS) * (min(MAX_VALIDATION_ROWS, len(splits.val)) + beside)
+    return count
+
+
+def peak_bytes(plan: RunPlan, name: str) -> int | None:
+    """Of the process; None: not measured."""
+    return plan.memory_peaks[name].bytes if name in plan.memory_peaks else None
+
+
+def predicted_cost(plan: RunPlan, name: str, rows: int, seed: int, longer: int = 1) -> dict[str, float] | None:
+    """What a run will be compared with; None where nothing was measured."""
+    if name not in plan.seconds_per_row:
+        return None
+    seconds = seconds_of_run(plan, name, rows, longer)
+    if not plan.searches and longer == 1 and seed == plan.seeds[0]:  # else the search has read all rows before
+        seconds += seconds_of_search(plan, name, rows)
+    known: dict[str, float] = {"seconds": seconds}
+    peak = peak_bytes(plan, name)
+    return known if peak is None else known | {"peak_memory_bytes": peak}
+
+
+def tokens_per_text(plan: RunPlan, name: str) -> float | None:
+    """To compute, with padding; None for what reads no tokens, or was not measured."""
+    limit = token_limit(plan.regime(name, max(plan.sizes)))
+    return None if limit is None else plan.tokens.get(name, {}).get(limit)
+
+
+def plan_summary(plan: RunPlan) -> str:
+    """How many runs, until when, at what cost."""
+    runs = len(plan.networks) * len(plan.seeds) * len(plan.sizes)
+    seconds = total_seconds(plan)
+    ends = time.strftime("%H:%M", time.localtime(time.time() + seconds))
+    examples = sum(
+        len(plan.seeds) * config.steps * config.batch_size
+        for rows in plan.sizes
+        for name in plan.networks
+        for config in [plan.config(plan.regime(name, rows), rows, 0)]
+    )
+    kinds = len(plan.networks)
+    found = f"{runs} run{'s' * (runs > 1)} of {kinds} regime{'s' * (kinds > 1)} "
+    found += f"({examples:,} training examples): about "
+    found += f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"
+    return found + f", until about {ends}" + (f"; to fit the budget: {'; '.join(plan.cuts)}" if plan.cuts else "")

@@ -1,0 +1,199 @@
+"""Keywords: which settings do the public functions take? For type checkers and editors.
+
+Written by `python -m warmstart.request.signatures` from the declaration of the settings. Do not edit.
+"""
+
+from collections.abc import Sequence
+from typing import TypedDict
+
+from warmstart.settings.groups import (
+    Init,
+    Long,
+    OptimizerName,
+    OptimizerStateName,
+    PrecisionName,
+    Scale,
+    ScheduleName,
+    TaskName,
+)
+
+
+class _CheckPlanCompareAdviseFit(TypedDict, total=False):
+    text: str | Sequence[str]
+    """Columns to read. [default: all that can be read]"""
+    group: str | None
+    """Column of groups. A group is never split between training and test."""
+    task: TaskName | None
+    """Task. [regression, classification, causal-lm, masked-lm, summarise, translate, chat, structured; default:
+    recognized from the data]
+    """
+    separator: str | None
+    """Character between several labels in one target cell."""
+    scale: Scale | None
+    """Scale of a numeric target. [linear, log10, log10(1+x); default: log for skewed positive numbers]"""
+    instruction: str | None
+    """Instruction before each text to summarize, translate or describe. [default: a sentence for the task]"""
+    fields: str | Sequence[str]
+    """Columns of the JSON object to write, instead of a target."""
+    schema: str | None
+    """File with the JSON Schema of what is written. [default: inferred from the data]"""
+    long: Long | None
+    """How to shorten long texts: keep head and tail, or (summarise only) summarize them in chunks. [head-tail, chunks;
+    default: head-tail]
+    """
+    column: str | Sequence[str]
+    """NAME=KIND, how a column is read: text, number, category, boolean or datetime. [default: by how its cells are
+    written]
+    """
+    max_length: int
+    """Tokens to read of each text. [default: 256]"""
+    drop_bad_rows: bool
+    """Leave out unusable rows and list them, instead of stopping."""
+    base: str | Sequence[str]
+    """Pretrained models to compare: folders, Python packages or Hugging Face ids. [default: the usual one for the task]
+    """
+    offline: bool
+    """Use only what is on this machine."""
+
+
+class _PlanCompareAdvise(TypedDict, total=False):
+    regimes: str | Sequence[str]
+    """Regimes to compare (see `warmstart regimes`). [default: the usual ones for the task]"""
+    seeds: int
+    """Number of seeds. Each draws its own training rows. [default: 3]"""
+
+
+class _PlanCompareAdviseFit(TypedDict, total=False):
+    model: str | None
+    """Architecture of your own, as file.py:function. The file is executed."""
+    parameters: int | str | None
+    """Number of weights of a model trained from scratch, such as 10M. [default: as many as the base]"""
+    corpus: str | Sequence[str]
+    """Text files or tables from which hybrid learns the language. [default: the training texts]"""
+    general_text: str | None
+    """Text file or table on which to measure forgetting. [default: text written by the base]"""
+    reduce_forgetting: str | Sequence[str]
+    """Ways to reduce forgetting: replay, l2-sp, interpolation, or with a strength replay=5%, l2-sp=100. [default: none]
+    """
+    rows: int | str | Sequence[int | str]
+    """Training rows to use, such as 1000 or 250,1000,4000. auto: three or four sizes. [default: all]"""
+    tokens: int | str | Sequence[int | str]
+    """Training tokens to use, such as 10M or 10M,50M. [default: all]"""
+    seed: int
+    """First seed. [default: 0]"""
+    trials: int
+    """Learning rates to try for each regime. [default: 3]"""
+    lr: float | None
+    """Learning rate. [default: searched]"""
+    epochs: float | None
+    """Passes over the training rows. [default: each regime's own]"""
+    length: float
+    """Multiplier for each regime's own number of steps. [default: 1]"""
+    batch_size: int | None
+    """Rows in a batch. [default: 16, or 32 from 2,000 rows]"""
+    dropout: float | None
+    """Dropout rate of backbone and head. [default: their own]"""
+    init: Init
+    """Initialization of random weights. [default, xavier, he, normal; default: default]"""
+    precision: PrecisionName
+    """Precision of matrix products. [auto, fp32, bf16; default: auto]"""
+    micro_batch: int | None
+    """Rows in a forward pass, to save memory. Gradients accumulate to those of a batch. [default: the whole batch]"""
+    optimizer: OptimizerName
+    """Optimizer. [adamw, adam, sgd; default: adamw]"""
+    optimizer_state: OptimizerStateName
+    """Precision of the state of adamw. bf16 takes half the memory. [fp32, bf16; default: fp32]"""
+    schedule: ScheduleName
+    """Learning-rate schedule after the warm-up. [linear, cosine, constant; default: linear]"""
+    weight_decay: float
+    """Weight decay. [default: 0.01]"""
+    word_dropout: float
+    """Share of words to leave out at random during training. [default: 0]"""
+    gradient_checkpointing: bool
+    """Save memory by computing activations again in the backward pass, which takes a third more time."""
+    compile: bool
+    """Compile the layers with torch.compile: slow to start, then faster on a GPU."""
+    budget: float | str
+    """Time to spend, such as 10m or 2h. With advise, or fit --regime auto, also a share of the time to compare
+    everything. [default: 30m; 10% with advise and auto]
+    """
+
+
+class _Fit(TypedDict, total=False):
+    shard: bool
+    """Under torchrun, shard weights and optimizer state over the processes (FSDP)."""
+
+
+class _CompareAdviseFit(TypedDict, total=False):
+    min_effect: float | str
+    """Smallest relative difference that matters, and the most that interpolation may cost. [default: 1%]"""
+    max_size: int | str | None
+    """Largest size of the chosen model, with all that it needs, such as 50MB. [default: any]"""
+    max_latency: float | str | None
+    """Longest time of the chosen model for one row, such as 20ms. [default: any]"""
+    licence: str | Sequence[str]
+    """Licenses that pretrained weights may have, such as apache-2.0,mit. [default: any]"""
+    max_training_time: float | str | None
+    """Longest time to search for a learning rate and train once, such as 2h. [default: any]"""
+    pretrained: bool
+    """Allow pretrained weights. [default: yes]"""
+    log: bool
+    """Log how long runs took, for `plan`. No texts are logged. [default: yes]"""
+
+
+class _Plan(TypedDict, total=False):
+    device: str | None
+    """Device: cpu, h100, a100, l4, rtx4090 and others. [default: this machine]"""
+    devices: int
+    """Number of devices. [default: 1]"""
+    price_per_hour: float | None
+    """Price of one device in US dollars. [default: from a table]"""
+
+
+class _CompareAdvise(TypedDict, total=False):
+    examples: bool
+    """Show texts of test rows in the report. [default: yes]"""
+
+
+class CheckSettings(
+    _CheckPlanCompareAdviseFit,
+):
+    """Settings of `check`."""
+
+
+class PlanSettings(
+    _CheckPlanCompareAdviseFit,
+    _PlanCompareAdvise,
+    _PlanCompareAdviseFit,
+    _Plan,
+):
+    """Settings of `plan`."""
+
+
+class CompareSettings(
+    _CheckPlanCompareAdviseFit,
+    _PlanCompareAdvise,
+    _PlanCompareAdviseFit,
+    _CompareAdviseFit,
+    _CompareAdvise,
+):
+    """Settings of `compare`."""
+
+
+class AdviseSettings(
+    _CheckPlanCompareAdviseFit,
+    _PlanCompareAdvise,
+    _PlanCompareAdviseFit,
+    _CompareAdviseFit,
+    _CompareAdvise,
+):
+    """Settings of `advise`."""
+
+
+class FitSettings(
+    _CheckPlanCompareAdviseFit,
+    _PlanCompareAdviseFit,
+    _Fit,
+    _CompareAdviseFit,
+):
+    """Settings of `fit`."""

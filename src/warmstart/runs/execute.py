@@ -1,0 +1,53 @@
+"""Execute: how is a job carried out, read back where it is finished, or recorded as failed?"""
+
+from collections.abc import Generator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import overload
+
+from warmstart.results.record import Run
+from warmstart.runs.job import SearchJob, TrainJob
+from warmstart.runs.run import TunedRegime, run_baseline, train_run
+from warmstart.runs.search import search_settings
+from warmstart.training.event import Event, JobProgress
+from warmstart.training.run_data import RunData
+
+
+@dataclass(frozen=True)
+class JobContext:
+    """Everything that a job takes from its study: found once, when the job begins."""
+
+    tuned: TunedRegime | None  # what is trained; None: a baseline without a network
+    run_data: RunData
+    progress: JobProgress
+    spend: float = 0.0  # FLOPs that a search may use for sizes
+    predicted: dict[str, float] | None = None  # what a run is expected to cost; None: unknown
+
+
+@dataclass
+class Results:
+    """What the jobs of a study came to, by their ids, in the order in which they were finished."""
+
+    searches: dict[str, TunedRegime] = field(default_factory=dict)
+    runs: dict[str, Run] = field(default_factory=dict)
+
+    def __contains__(self, job: object) -> bool:
+        return job in self.searches or job in self.runs
+
+
+@overload
+def run(job: SearchJob, context: JobContext, folder: Path) -> Generator[Event, None, TunedRegime]: ...
+@overload
+def run(job: TrainJob, context: JobContext, folder: Path) -> Generator[Event, None, Run]: ...
+def run(
+    job: SearchJob | TrainJob, context: JobContext, folder: Path
+) -> Generator[Event, None, TunedRegime] | Generator[Event, None, Run]:
+    """Carry a job out in `folder`, as an iterator of events. What is finished there is read back."""
+    tuned, run_data, progress = context.tuned, context.run_data, context.progress
+    if tuned is None:
+        return run_baseline(job.regime, run_data, folder, progress)
+    if job.kind == "search":
+        return search_settings(
+            tuned.regime, tuned.config, run_data, job.trials, context.spend, folder=folder, progress=progress
+        )
+    return train_run(tuned, run_data, folder, context.predicted, progress)

@@ -1,0 +1,85 @@
+"""Begin: what will a study take? Measured and cut to its budget once; the plan stays in its folder."""
+
+import time
+from collections.abc import Generator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from typing_extensions import TypedDict
+
+from warmstart.planning import fit_budget as cuts
+from warmstart.planning.estimates import measuring, total_seconds
+from warmstart.planning.requirements import exclude_by_constraints, exclude_by_time
+from warmstart.planning.run_plan import RunPlan
+from warmstart.planning.throughput import measure_throughput
+from warmstart.results.record import RUN_AGAIN
+from warmstart.runs.search import SEARCH_AGAIN
+from warmstart.runtime.distributed import world
+from warmstart.runtime.files import read_json
+from warmstart.study.jobs import StudyState, deaths
+from warmstart.training.event import Event, Progress
+from warmstart.training.frozen_prefix import SharedData
+from warmstart.training.stages import stage_inputs
+
+
+class Seconds(TypedDict):
+    """The one fact that is read here of a saved search, or of the cost of a run."""
+
+    seconds: float
+
+
+class RunCost(TypedDict):
+    """The one fact that is read here of a run."""
+
+    cost: Seconds
+
+
+def begin_study(plan: RunPlan, folder: Path, *, cut: bool = True) -> Generator[Event, None, StudyState]:
+    """Measure, predict and, with `cut`, cut to the budget; or take the plan that an earlier beginning left."""
+    yield Event("reading the rows")
+    path = folder / ("plan.json" if cut else "race-plan.json")  # a race may become a comparison
+    began = time.perf_counter()
+    measured_on: SharedData | None = None
+    if world().on_main(path.exists):
+        plan = cuts.load_plan(plan, path)
+    else:
+        rows = plan.shared()
+        if plan.options.constraints.given:
+            plan = yield from exclude_by_constraints(plan, rows)
+        if plan.networks:
+            measured_on = rows
+            yield from _reading(plan, rows)
+            lost = [name for name in plan.networks if deaths(folder, measuring(name))]
+            plan = exclude_by_time((yield from measure_throughput(plan, rows, lost)))
+            plan = _without(plan, world().on_main(lambda: time.perf_counter() - began))
+            plan = cuts.fit_to_budget(plan) if cut else plan
+    world().on_main(lambda: cuts.save_plan(plan, path))
+    shared = plan.shared()
+    if measured_on is not None and np.array_equal(measured_on.splits.train.numbers, shared.splits.train.numbers):
+        shared = measured_on  # the rows were not cut: what was read and stored for the measuring serves the runs
+    progress = Progress(total_seconds(plan), began=time.perf_counter() - _spent(folder))
+    return StudyState(plan, folder, shared, progress)
+
+
+def _reading(plan: RunPlan, shared: SharedData) -> Generator[Event, None, None]:
+    """Make the tokens of texts that are so many that they are kept."""
+    rows = max(plan.sizes)
+    run_data = plan.run_data(rows, plan.options.first_seed, shared)
+    for name in plan.networks:
+        for read, inputs in stage_inputs(plan.regime(name, rows), run_data):
+            for share in read.keeping(inputs):
+                yield Event(f"making tokens of the texts: {share:.0%}")
+
+
+def _spent(folder: Path) -> float:
+    """Seconds that took what is finished in a folder: a study that is gone on with has so much less left."""
+    runs = (read_json(path, RunCost, RUN_AGAIN)["cost"]["seconds"] for path in folder.glob("runs/*/run.json"))
+    searches = (read_json(path, Seconds, SEARCH_AGAIN)["seconds"] for path in folder.glob("tuning/*.json"))
+    return sum(runs) + sum(searches)
+
+
+def _without(plan: RunPlan, seconds: float) -> RunPlan:
+    """The same with what planning took out of the budget, of which at least half stays."""
+    budget = plan.options.budget
+    return replace(plan, options=replace(plan.options, budget=budget - min(seconds, budget / 2)))

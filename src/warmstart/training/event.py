@@ -1,0 +1,104 @@
+"""Event: what does long work say while it goes on? One type, from the training loop to the progress bar."""
+
+import math
+import time
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from warmstart.quantities import format_number
+from warmstart.results.record import Evaluation, Run
+
+MIN_SHARE_FOR_ALARM = 0.25  # of the steps: evaluations before that say little
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one optimizer step did."""
+
+    index: int  # from 0
+    loss: float
+    lr: float  # of a weight with rate 1
+    grad_norm: float  # before clipping
+
+    @property
+    def finite(self) -> bool:
+        return math.isfinite(self.loss) and math.isfinite(self.grad_norm)
+
+
+@dataclass(frozen=True)
+class Event:
+    """Said before something that takes a while, and after every optimizer step."""
+
+    doing: str  # for people
+    done: float = 0.0  # share of the whole, 0 to 1
+    seconds_left: float | None = None  # None: not known
+    message: str = ""  # something worth a line of its own
+    step: Step | None = None  # the optimizer step that was just taken
+
+
+@dataclass
+class Progress:
+    """How much of a study is done."""
+
+    planned: float = 0.0  # seconds; 0: not known
+    finished: float = 0.0  # seconds of the plan
+    began: float = field(default_factory=time.perf_counter)
+
+    def event(self, doing: str, ahead: float = 0.0, message: str = "", step: Step | None = None) -> Event:
+        """`ahead`: seconds of the plan that the present job has done."""
+        share = min((self.finished + ahead) / self.planned, 1.0) if self.planned else 0.0
+        elapsed = time.perf_counter() - self.began
+        # early on the plan knows better, later what really happened
+        by_plan, by_clock = self.planned * (1 - share), elapsed * (1 - share) / max(share, 1e-9)
+        left = (1 - share) * by_plan + share * by_clock if self.planned else None
+        return Event(doing, share, left, message, step)
+
+
+@dataclass(frozen=True)
+class Expected:
+    """How validation went in a run on fewer rows: a run on more should be no worse at the same part of its way."""
+
+    before: Run
+    steps: int  # of the run that is compared with it
+    band: float  # that it may be worse by, in the metric's unit
+
+    def alarm(self, seen: Evaluation) -> str | None:
+        """What is wrong with an evaluation; None where nothing is, or where it is too early to tell."""
+        share = seen.step / self.steps
+        points = self.before.points
+        shares = [point.step / self.before.settings["steps"] for point in points]
+        if not points or share < max(MIN_SHARE_FOR_ALARM, shares[0]):  # it may have learned the language first
+            return None
+        then = float(np.interp(share, shares, [point.val_score for point in points]))
+        worse = (then - seen.val_score) * (1 if self.before.higher_is_better else -1)
+        if worse <= self.band:
+            return None
+        score = format_number(seen.val_score)
+        told = f"at {share:.0%} of its steps this run scores {score} on validation rows, the one on"
+        return f"{told} {self.before.rows:,} rows scored {format_number(then)} there: it has left the forecast band"
+
+
+@dataclass
+class JobProgress:
+    """How far one job is: gives the events of the study that it is a part of."""
+
+    doing: str = "training"
+    seconds: float = 0.0  # that all of it is expected to take
+    seconds_per_step: float = 0.0
+    study: Progress = field(default_factory=Progress)
+    expected: Expected | None = None  # the first evaluation that is worse is reported
+    steps: int = 0  # taken
+
+    def began(self) -> Event:
+        """Before the first step."""
+        return self.study.event(self.doing)
+
+    def stepped(self, step: Step, seen: Evaluation | None) -> Event:
+        """After a step. `seen`: the evaluation just before it, where there was one."""
+        self.steps += 1
+        alarm = self.expected.alarm(seen) if self.expected and seen else None
+        if alarm:
+            self.expected = None  # once is enough
+        ahead = min(self.steps * self.seconds_per_step, self.seconds)
+        return self.study.event(self.doing, ahead, alarm or "", step)
