@@ -44,7 +44,7 @@ def write_base(folder: Path) -> None:
     }
     torch.manual_seed(0)
     BertModel(
-        BertConfig(vocab_size=len(pieces), max_position_embeddings=64, intermediate_size=32, **sizes)
+        BertConfig(vocab_size=len(pieces), max_position_embeddings=64, **sizes)
     ).save_pretrained(folder)
 
 

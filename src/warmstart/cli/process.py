@@ -6,6 +6,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
@@ -85,7 +86,8 @@ def _prepare_streams() -> None:
         if stream is None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
         elif isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(encoding=None if stream.isatty() else "utf-8", errors="backslashreplace")
+            with suppress(OSError):  # a file when it was opened, now a pipe: its position is asked for when all is set
+                stream.reconfigure(encoding=None if stream.isatty() else "utf-8", errors="backslashreplace")
     for name in ("COLUMNS", "LINES"):
         told = os.environ.get(name)
         if told is not None and not (told.isascii() and told.isdigit() and int(told) >= MIN_COLUMNS):
