@@ -43,9 +43,7 @@ def write_base(folder: Path) -> None:
         "intermediate_size": 32,
     }
     torch.manual_seed(0)
-    BertModel(
-        BertConfig(vocab_size=len(pieces), max_position_embeddings=64, **sizes)
-    ).save_pretrained(folder)
+    BertModel(BertConfig(vocab_size=len(pieces), max_position_embeddings=64, **sizes)).save_pretrained(folder)
 
 
 def change(path: Path, **values: object) -> None:

@@ -72,7 +72,7 @@ def test_columns_in_memory_are_data_too(data: Path, base: Base) -> None:
         ({"title": ["a", 1], "price": [1, 2]}, "column 'title' of the given rows cannot be read"),
         ({"title": ["a"], "price": [1, 2]}, "the given rows cannot be read"),
         ({"title": "a", "price": [1]}, "column 'title' is one text where a list was expected"),
-        ([{"title": "a", "price": 1}], "data is a list, which is neither files nor columns"),
+        ([{"title": "a", "price": 1}, "x"], "data is a list, which is neither files nor columns"),
         (3, "data is a int, which is neither files nor columns"),
     )
     for given, says in wrong:

@@ -26,7 +26,7 @@ from warmstart.data.encoding.inputs import Tokens
 from warmstart.data.encoding.language import Conversations
 from warmstart.data.rows.split import Rows, Splits, split
 from warmstart.data.schema.conversations import write_prompt
-from warmstart.data.tables.read import table_of
+from warmstart.data.tables.in_memory import table_of
 from warmstart.errors import UsageError
 from warmstart.inference.model_store import load_model
 from warmstart.models.layers import layers, repeated_blocks
@@ -399,7 +399,7 @@ def test_a_first_look_that_gave_no_number_is_not_the_best(base: Base, regression
 def test_what_was_left_out_is_said_once(base: Base) -> None:
     table = {"title": [f"lamp {i}" for i in range(41)], "kind": ["a", "b"] * 20 + ["alone"]}
     request = from_mapping({"command": "compare", "data": ("x",), "target": "kind", "base": (base.location,)})
-    caveats = prepare_study(replace(request, drop_bad_rows=True), table_of(table), {}).problem.caveats
+    caveats = prepare_study(replace(request, bad_rows="drop"), table_of(table), {}).problem.caveats
     assert sum(caveat.startswith("Left out: ") for caveat in caveats) == 1
 
 

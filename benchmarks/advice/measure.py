@@ -143,7 +143,7 @@ def _asked(problem: Problem, data: Path) -> tuple[Any, Any]:
         seeds=SEEDS,
         length=LENGTH,
         max_length=problem.max_length,
-        drop_bad_rows=True,
+        bad_rows="drop",
         examples=False,
         log=False,
         offline=True,

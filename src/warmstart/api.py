@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, Unpack
 from warmstart.data.rows.check import CheckResult
 from warmstart.data.rows.findings import Finding
 from warmstart.data.schema.infer import infer_schema
-from warmstart.data.tables.read import InMemory, Table, is_in_memory, table_of
+from warmstart.data.tables.in_memory import InMemory, given, table_of
+from warmstart.data.tables.read import Table
 from warmstart.data.tables.read import read_table as read_files
-from warmstart.errors import UsageError
+from warmstart.errors import UsageError, shell_word
 from warmstart.request import request as config
 from warmstart.request.keywords import AdviseSettings, CheckSettings, CompareSettings, FitSettings, PlanSettings
 from warmstart.request.launch import (
@@ -81,16 +82,17 @@ __all__ = [
     "vote",
 ]
 
-Data = str | Path | Sequence[str | Path] | InMemory
+Data = str | Path | Sequence[str | Path] | Sequence[Mapping[str, Any]] | InMemory
 
 
-def read(source: str | Path | Sequence[str | Path], *, offline: bool = False) -> Table:
-    """Read CSV, TSV, JSON, Parquet, Arrow or text files, a glob, a folder, or a Hugging Face id into one table.
+def read(source: str | Path | Sequence[str | Path], *, offline: bool = False, table: str | None = None) -> Table:
+    """Read CSV, TSV, JSON, Parquet, Arrow, Excel, SQLite or text files, a glob, a folder, or a Hugging Face id.
 
     `columns` of the `Table` is a `pyarrow.Table`; every function that takes `data` takes it. `offline`: use only what
-    is on this machine. Raises InputError, which names file and row, where a file cannot be read.
+    is on this machine. `table`: which table of a database. Raises InputError, which names file and row, where a file
+    cannot be read.
     """
-    return read_files(source, offline=offline)
+    return read_files(source, offline=offline, table=table)
 
 
 @with_settings("check")
@@ -100,7 +102,7 @@ def check(data: Data, target: str | None = None, **settings: Unpack[CheckSetting
     The `CheckResult` is `usable` unless training would refuse the data; `to_table()` lists its findings.
     """
     request, table = _asked("check", data, target, settings)
-    table = table or read_files(request.data, offline=request.offline)
+    table = table or read_files(request.data, offline=request.offline, table=request.table)
     return check_data(request, table, infer_schema(table, request.columns))
 
 
@@ -134,7 +136,7 @@ def compare(
 
     Parameters
     ----------
-    data : path, glob, sequence of paths, DataFrame, mapping of column names to lists, or Table
+    data : path, glob, sequence of paths, DataFrame, mapping of column names to lists, sequence of mappings, or Table
         The rows.
     target : str or None
         Column to predict. None for a corpus, conversations or `fields`.
@@ -261,7 +263,7 @@ def probing(
     from warmstart.data.rows.term_swaps import read_pairs
 
     pairs = read_pairs(Path(swap))
-    files, table = _given(data) if data is not None else ((), None)
+    files, table = given(data) if data is not None else ((), None)
     if files and table is None:
         table = read_files(files)
 
@@ -289,10 +291,13 @@ def _finished_comparison(folder: str | Path) -> Path:
     out = Path(folder)
     if config.load_request(out).command == "fit":
         raise UsageError(
-            f"{str(out)!r} is a single run; a report compares several.", f"see it with: warmstart runs {out}"
+            f"{str(out)!r} is a single run; a report compares several.",
+            f"see it with: warmstart runs {shell_word(out)}",
         )
     if not (out / "study.json").exists():
-        raise UsageError(f"the study in {str(out)!r} is not finished.", f"go on with: warmstart resume {out}")
+        raise UsageError(
+            f"the study in {str(out)!r} is not finished.", f"go on with: warmstart resume {shell_word(out)}"
+        )
     return out
 
 
@@ -346,26 +351,11 @@ def _write(request: config.Request, folder: Path, *, examples: bool = True) -> "
     return write_study(found.comparison, folder, findings, command, examples=examples, raced=found.raced)
 
 
-def _given(data: Data) -> tuple[tuple[str, ...], Table | None]:
-    """Names of files, and the table where it was given itself. Raises UsageError for what is neither."""
-    if isinstance(data, str | Path):
-        return (str(data),), None
-    if is_in_memory(data):
-        table = table_of(data)
-        return table.files, table
-    if isinstance(data, Sequence) and all(isinstance(each, str | Path) for each in data):
-        return tuple(map(str, data)), None
-    raise UsageError(
-        f"data is a {type(data).__name__}, which is neither files nor columns.",
-        "give a path, several paths, a DataFrame, or a mapping of column names to lists",
-    )
-
-
 def _asked(
     command: Command, data: Data, target: str | None, settings: Mapping[str, Any], regime: str | None = None
 ) -> tuple[config.Request, Table | None]:
     """The request that keyword arguments make, and the table if it was given as one."""
-    files, table = _given(data)
+    files, table = given(data)
     check_keywords(command, settings)
     values = {key: parse_value(key, value) for key, value in settings.items() if value is not None}
     named = {"command": command, "data": files, "target": target, "regime": regime}

@@ -11,6 +11,7 @@ Every message names the file, row, column or key it is about; the hint says what
 """
 
 import re
+import shlex
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
@@ -63,6 +64,11 @@ class TrainingError(WarmstartError):
     """Training could not go on; what was saved before is intact."""
 
     exit_code = 1
+
+
+def shell_word(path: object) -> str:
+    """A path as it is typed in a shell, for commands in messages."""
+    return shlex.quote(str(path))
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -16,7 +16,7 @@ from warmstart.advice.advise import Advice
 from warmstart.data.rows.check import CheckResult, find_problems
 from warmstart.data.schema.infer import infer_schema
 from warmstart.data.schema.schema import ColumnChoices
-from warmstart.data.tables.read import table_of
+from warmstart.data.tables.in_memory import table_of
 from warmstart.errors import MissingError
 from warmstart.planning.forecast import PlanResult, RegimeForecast
 from warmstart.results.display import MAX_LINES, Display, Tabular, display_as_html, display_as_text

@@ -11,7 +11,7 @@ from warmstart.cli import option_types as options
 from warmstart.cli import process
 from warmstart.cli.flags import SectionedCommand, command_options
 from warmstart.cli.option_types import DryRun, Folder, Json, Out, Quiet
-from warmstart.errors import UsageError, did_you_mean
+from warmstart.errors import UsageError, did_you_mean, shell_word
 from warmstart.request.show import command_line, commented_yaml
 from warmstart.runtime import supervisor as supervise
 from warmstart.runtime.distributed import world
@@ -109,7 +109,7 @@ def check(request: "Request", json_: Json = False) -> None:
     from warmstart.data.schema.infer import infer_schema
     from warmstart.data.tables.read import read_table
 
-    table = read_table(request.data, offline=request.offline)
+    table = read_table(request.data, offline=request.offline, table=request.table)
     found = api.check_data(request, table, infer_schema(table, request.columns))
     show.print_json(found) if json_ else show.show_check(found)
     _fail_if(found)
@@ -184,6 +184,7 @@ def predict(
     data: options.NewRows,
     out: options.Predictions = None,
     model: options.Code = None,
+    table: options.TableName = None,
     offline: options.Offline = None,
     quiet: Quiet = False,
 ) -> None:
@@ -194,9 +195,9 @@ def predict(
     from warmstart.inference.prediction_files import check_apart, check_ending
 
     check_ending(out)
-    table = read_table(data, offline=bool(offline))
-    check_apart(out, table.files)
-    show.show_predictions(api.load(folder, code=model), table, out, quiet)
+    rows = read_table(data, offline=bool(offline), table=table)
+    check_apart(out, rows.files)
+    show.show_predictions(api.load(folder, code=model), rows, out, quiet)
 
 
 @app.command(cls=SectionedCommand)
@@ -260,7 +261,8 @@ def report(
             raise UsageError(f"--pairs writes a page with texts to vote on: it cannot go with {other}.", "choose one")
         print(api.blind(folder, [name.strip() for name in pairs.split(",")]))
         print_status(
-            f"open it in a browser, vote, download votes.json; then: warmstart report {folder} --votes votes.json"
+            "open it in a browser, vote, download votes.json; "
+            f"then: warmstart report {shell_word(folder)} --votes votes.json"
         )
         return
     if votes is not None:

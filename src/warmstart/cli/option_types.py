@@ -14,6 +14,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Check everything and print the full command, then stop.")]
 Code = Annotated[str | None, typer.Option("--model", help=SETTINGS["model"].help)]
+TableName = Annotated[str | None, typer.Option("--table", help=SETTINGS["table"].help)]
 Offline = Annotated[bool | None, typer.Option("--offline", help=SETTINGS["offline"].help)]
 
 # of predict

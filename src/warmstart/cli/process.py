@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
-from warmstart.errors import UsageError, WarmstartError, printable
+from warmstart.errors import UsageError, WarmstartError, printable, shell_word
 from warmstart.runtime.distributed import started
 
 # Bars beside ours, and remarks on weights that are left out on purpose, would only be in the way.
@@ -34,7 +34,7 @@ class Stopped(BaseException):
     def __str__(self) -> str:
         if self.folder is None:
             return "stopped."
-        return f"stopped; what is finished is kept.\nhint: go on with: warmstart resume {self.folder}"
+        return f"stopped; what is finished is kept.\nhint: go on with: warmstart resume {shell_word(self.folder)}"
 
 
 class Stop:

@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table as Grid
 
-from warmstart.data.rows.examples import write_texts
 from warmstart.data.schema.schema import CORPUS, TEXT_OUT
-from warmstart.errors import UNPRINTABLE, printable
+from warmstart.errors import UNPRINTABLE, printable, shell_word
 from warmstart.inference.prediction_files import as_csv, write_predictions
 from warmstart.quantities import describe_forgetting, format_size
 from warmstart.reporting.words import format_flops, format_score
@@ -194,7 +193,7 @@ def show_study(done: "Study", as_json: bool) -> None:
     print_sentence(f"next: {advice.next_step}", "  ")
     print_line(f"report: {done.folder / 'report.html'}")
     if (done.folder / "winner").exists():
-        print_line(f"model:  {done.folder / 'winner'}   (warmstart predict {done.folder} NEW-ROWS)")
+        print_line(f"model:  {done.folder / 'winner'}   (warmstart predict {shell_word(done.folder)} NEW-ROWS)")
 
 
 def _table(comparison: "Comparison") -> Grid:
@@ -275,7 +274,7 @@ def show_run(done: "Run", folder: Path, as_json: bool) -> None:
     for caveat in done.caveats:
         print_sentence(f"- {caveat}", "  ")
     if (folder / "model.json").exists():
-        print_line(f"model: {folder}   (warmstart predict {folder} NEW-ROWS)")
+        print_line(f"model: {folder}   (warmstart predict {shell_word(folder)} NEW-ROWS)")
 
 
 def show_runs(found: "Sequence[Run]", as_json: bool) -> None:
@@ -348,7 +347,7 @@ def show_probe(found: "ProbeResult", folder: Path) -> None:
     for caveat in found.caveats:
         print_sentence(f"- {caveat}", "  ")
     if (folder / "probe.json").exists():
-        print_line(f"kept: {folder / 'probe.json'}   (warmstart report {folder} shows it)")
+        print_line(f"kept: {folder / 'probe.json'}   (warmstart report {shell_word(folder)} shows it)")
 
 
 def _effect(found: "Estimate") -> str:
@@ -357,23 +356,24 @@ def _effect(found: "Estimate") -> str:
 
 def show_predictions(trained: "TrainedModel", table: "Table", path: Path | None, quiet: bool) -> None:
     """Write one row for each row of the table: its number and what was predicted."""
-    columns = trained.read_columns(table)
-    texts = write_texts(table, trained.stored.schema, columns)
-    for unread in columns.unread:  # also if quiet: what follows from these cells is not what they say
-        print_status(f"warning: {unread.problem(table)}.")
+    new = trained.rows_of(table)
+    for said in new.warnings:  # also if quiet: what follows from these cells is not what they say
+        print_status(f"warning: {said}")
     if not quiet:
         what = ": bits per byte of each text, of which less is likelier" if trained.stored.task.name in CORPUS else ""
         print_status(f"predicting with `{trained.regime}` ({trained.folder}){what}")
-    empty = [number for number, text in enumerate(texts, 1) if not text]
-    if empty and not quiet:
-        print_status(f"{table.rows(empty)}: nothing to read, so what is predicted there means little.")
-    numbered: Iterator[dict[str, Any]] = ({"row": i} | row for i, row in enumerate(trained.stream(texts), 1))
+    for reason in () if quiet else dict.fromkeys(new.reasons.values()):
+        rows = [i + 1 for i, each in sorted(new.reasons.items()) if each == reason]
+        print_status(f"{table.rows(rows)}: {reason}, so there is no prediction.")
+    classes = trained.stored.schema.task not in TEXT_OUT
+    none = {"reason": None} if new.reasons else {}
+    numbered: Iterator[dict[str, Any]] = ({"row": i} | none | row for i, row in enumerate(trained.stream(new), 1))
     if not quiet and not (path is None and sys.stdout.isatty()):  # there, the rows themselves say how far it is
-        numbered = count_rows(numbered, len(texts))
+        numbered = count_rows(numbered, len(new.texts))
     if path is None:
-        as_csv(numbered, sys.stdout)
+        as_csv(numbered, sys.stdout, classes=classes)
         return
-    write_predictions(numbered, path)
+    write_predictions(numbered, path, classes=classes)
     if not quiet:
         print_status(f"{table.columns.num_rows:,} predictions in {path}")
 

@@ -13,7 +13,7 @@ import numpy as np
 from typing_extensions import TypedDict
 
 from warmstart.data.schema.schema import TEXT_OUT
-from warmstart.errors import InputError, UsageError, did_you_mean, join_phrases, shorten
+from warmstart.errors import InputError, UsageError, did_you_mean, join_phrases, shell_word, shorten
 from warmstart.reporting.blind import AnswerPair, Preference, page_fingerprint, render_pairs, tally
 from warmstart.reporting.entries import Entry, entries_of
 from warmstart.results.comparison import Comparison
@@ -81,7 +81,7 @@ def enter_votes(folder: Path, file: Path) -> Preference:
     if not book:
         raise InputError(
             f"no page of the study in {str(folder)!r} was made to vote on.",
-            f"make one with: warmstart report {folder} --pairs REGIME,REGIME",
+            f"make one with: warmstart report {shell_word(folder)} --pairs REGIME,REGIME",
         )
     page = votes.get("page") if isinstance(votes, dict) else None
     if not isinstance(page, str) or page not in book:

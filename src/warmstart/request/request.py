@@ -3,6 +3,8 @@
 Importing this loads neither torch nor transformers: a request is saved before they are loaded.
 """
 
+import glob
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
@@ -163,7 +165,8 @@ def save_request(request: Request, folder: Path) -> None:
     """Write the request down, so that `resume` works after a kill at any moment. Raises UsageError if it cannot be."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        write_json(folder / "request.json", asdict(request))
+        began = {"folder": str(Path.cwd()), "from_here": os.path.relpath(Path.cwd(), folder.resolve())}
+        write_json(folder / "request.json", asdict(request) | {"began_in": began})
     except OSError as error:
         raise UsageError(
             f"{str(folder)!r} cannot be written: {error.strerror}.", "name another folder with --out"
@@ -186,7 +189,42 @@ def load_request(folder: Path) -> Request:
     check_links(folder)
     if not isinstance(known.get("base", []), list):  # one was named, or none, before there could be several
         known["base"] = [known["base"]] if known["base"] else []
+    _find_again(known, folder)
     return from_mapping(known, dict.fromkeys(known, str(path)))
+
+
+def _find_again(known: dict[str, Any], folder: Path) -> None:
+    """Make relative paths such that they name the same files from here as from where the request began.
+
+    They are sought there first, then as they lie from `folder`, which may have been moved together with them. Of rows
+    given in memory the file lies in the folder itself.
+    """
+    began = known.pop("began_in", None)
+    if not isinstance(began, dict) or not all(isinstance(began.get(key), str) for key in ("folder", "from_here")):
+        began = {"folder": str(Path.cwd()), "from_here": "."}
+    roots = (Path(began["folder"]), folder / began["from_here"])
+    for key in ("data", "corpus", "base", "general_text", "schema"):
+        value = known.get(key)
+        if isinstance(value, list):
+            known[key] = [_from_here(each, roots) if isinstance(each, str) else each for each in value]
+        elif isinstance(value, str):
+            known[key] = _from_here(value, roots)
+    data = known.get("data")
+    if isinstance(data, list) and len(data) == 1 and Path(str(data[0])).name == TABLE and (folder / TABLE).exists():
+        known["data"] = [str(folder / TABLE)]
+
+
+def _from_here(name: str, roots: tuple[Path, ...]) -> str:
+    path = Path(name)
+    if path.is_absolute() or roots[0] == Path.cwd():
+        return name
+    for root in roots:
+        if (root / path).exists() or (glob.has_magic(name) and (root / path).parent.exists()):
+            return os.path.relpath(root / path)
+    return str(roots[0] / path) if path.suffix else name  # the message that it is not there names the folder
+
+
+TABLE = "table.parquet"  # rows that were given in memory, so that a study of them can go on after a stop
 
 
 def holds_request(folder: Path) -> bool:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from warmstart.errors import TrainingError
+from warmstart.errors import TrainingError, shell_word
 from warmstart.planning.estimates import plan_summary, rows_ranked, seconds_of_search
 from warmstart.planning.problem import Options, Problem
 from warmstart.planning.requirements import constraints_after_training
@@ -100,8 +100,9 @@ def load_comparison(folder: Path) -> Comparison:
     """The comparison that a study made, from its finished runs. Raises TrainingError if it is not finished."""
     path = folder / "study.json"
     if not path.exists():
-        raise TrainingError(f"{folder} is no finished study.", f"warmstart resume {folder}")
-    known = read_fields(path, Comparison, f"delete it, and go on with: warmstart resume {folder}", without=("runs",))
+        raise TrainingError(f"{folder} is no finished study.", f"warmstart resume {shell_word(folder)}")
+    remedy = f"delete it, and go on with: warmstart resume {shell_word(folder)}"
+    known = read_fields(path, Comparison, remedy, without=("runs",))
     with reading_ours(path):
         runs = tuple(load_run(folder / "runs" / require_plain_name(path, name)) for name in known.pop("runs"))
     return Comparison(runs, **known)

@@ -22,7 +22,8 @@ from warmstart.data.rows.values import read_columns
 from warmstart.data.schema.columns import parse_kinds
 from warmstart.data.schema.infer import infer_schema
 from warmstart.data.schema.schema import ColumnChoices, Schema
-from warmstart.data.tables.read import Table, read_table, table_of
+from warmstart.data.tables.in_memory import table_of
+from warmstart.data.tables.read import Table, read_table
 from warmstart.data.tables.strings import Texts
 from warmstart.errors import UsageError
 from warmstart.inference.model_store import StoredModel
@@ -114,7 +115,7 @@ def tables(draw: st.DrawFn) -> Columns:
     return {**columns, "price": PRICES}
 
 
-@settings(max_examples=20, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=6, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(tables(), st.integers(0, N - 1))
 def test_a_table_means_the_same_in_every_format_and_a_row_the_same_alone(
     tmp_path_factory: pytest.TempPathFactory, columns: Columns, row: int
@@ -133,7 +134,7 @@ def test_a_table_means_the_same_in_every_format_and_a_row_the_same_alone(
         assert spelled(alone, schema) == spelled(found, schema)[row : row + 1], kind
 
 
-@settings(max_examples=5, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=3, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(tables(), st.integers(0, N - 1))
 def test_predictions_are_the_same_in_every_format_and_for_a_row_alone(
     tmp_path_factory: pytest.TempPathFactory, columns: Columns, row: int

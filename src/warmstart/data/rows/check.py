@@ -1,6 +1,7 @@
 """Check: what should a person know about a table, row by row, before training?"""
 
-import shlex
+import itertools
+import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,11 +19,12 @@ from warmstart.data.schema.columns import Column
 from warmstart.data.schema.infer import fitting_scale, gives_away
 from warmstart.data.schema.infer_text import OPTIONAL
 from warmstart.data.schema.numbers import stand_in
-from warmstart.data.schema.schema import CORPUS, INSTRUCTED, TEXT_OUT, Schema
+from warmstart.data.schema.schema import CORPUS, INSTRUCTED, TEXT_OUT, BadRowsRule, Schema
 from warmstart.data.tables.cells import blank, constant, each_text, likely_separator, present
+from warmstart.data.tables.formats import NA_MARKS, is_formula
 from warmstart.data.tables.read import Table
-from warmstart.data.tables.strings import ArrowColumn, Texts
-from warmstart.errors import InputError, count_phrase, join_phrases, shorten
+from warmstart.data.tables.strings import ArrowColumn, Texts, cell_blocks
+from warmstart.errors import InputError, count_phrase, join_phrases, shell_word, shorten
 from warmstart.results.display import Display, Tabular, table_of_rows
 from warmstart.types import Array
 
@@ -32,6 +34,11 @@ MANY_COPIES = 0.2  # of the rows; with as many, a file may have been joined to i
 RARE_CLASS = 5  # training rows
 FEW_VAL_ROWS, FEW_TEST_ROWS = 50, 100
 LENGTH_QUANTILES = {"min": 0, "p10": 10, "p25": 25, "median": 50, "p75": 75, "p90": 90, "max": 100}
+UNREAD = {  # keys of turns, and what it means that they are not read
+    "weight": ": every turn of the assistant is learned, also one of weight 0",
+    "tool_calls": ": the calls are not learned",
+    "reasoning_content": ": the reasoning is not learned",
+}
 LEAK_SHARE = 0.9  # of the rows whose text names their own target
 
 
@@ -79,17 +86,19 @@ class CheckResult(Tabular):
 
 
 def find_problems(
-    table: Table, schema: Schema, readers: Sequence[Reach] = (), *, drop_bad_rows: bool = False
+    table: Table, schema: Schema, readers: Sequence[Reach] = (), *, bad_rows: BadRowsRule | None = None
 ) -> CheckResult:
     """Findings about the rows as they would be trained on; errors first. Bad rows are findings, never exceptions.
 
-    `readers`: how much each base reads, and what steers it; without one, lengths go unchecked. `drop_bad_rows`: bad
-    rows are left out, and no error.
+    `readers`: how much each base reads, and what steers it; without one, lengths go unchecked. `bad_rows`: what
+    becomes of bad rows; without it, few are left out.
     """
     found = find_usable_rows(table, schema)
-    findings = [_of_bad_rows(kind, drop_bad_rows) for kind in found.bad]
-    kind = "corpus" if schema.task in CORPUS else "unread-cells"
-    findings += [Finding(kind, "warning", said) for said in remarks(table, schema, found)]
+    left_out = found.leaves_out(bad_rows)
+    findings = [_of_bad_rows(kind, left_out, found.share) for kind in found.bad]
+    remark = "corpus" if schema.task in CORPUS else "unread-cells"
+    findings += [Finding(remark, "warning", said) for said in remarks(table, schema, found)]
+    findings += [Finding("file", "note", said) for said in table.notes]
     findings += _stand_ins(found.targets, schema)
     sizes: dict[str, int] = {}
     try:
@@ -97,7 +106,7 @@ def find_problems(
         splits = split(rows, schema)
     except InputError as error:
         # What the bad rows are is said already: where they are all that is wrong, more rows are not what is needed.
-        if drop_bad_rows or not found.bad or not (found.usable.sum() < MIN_SPLIT_ROWS <= len(found.texts)):
+        if left_out or not found.bad or not (found.usable.sum() < MIN_SPLIT_ROWS <= len(found.texts)):
             findings.append(Finding("cannot-split", "error", error.message, hint=error.hint))
     else:
         sizes = {"train": len(splits.train), "val": len(splits.val), "test": len(splits.test)}
@@ -106,6 +115,7 @@ def find_problems(
         findings += _copies(table, schema, sources, _parts(found, splits))
         if schema.task in TEXT_OUT:
             findings += _answers(sources, schema)
+            findings += _unread_keys(table, schema)
         elif schema.task not in CORPUS:
             findings += _named_target(rows, schema)
         if schema.task == "classification":
@@ -143,12 +153,11 @@ def _parts(found: UsableRows, splits: Splits) -> Array:
     return part
 
 
-def _of_bad_rows(bad: BadRows, left_out: bool) -> Finding:
+def _of_bad_rows(bad: BadRows, left_out: bool, share: str) -> Finding:
     if left_out:
         return Finding(bad.kind, "warning", f"Left out: {bad.problem}.", bad.rows[:ROWS_SHOWN], len(bad.rows))
-    hint = "clean them, or pass --drop-bad-rows to leave them out"
-    if bad.kind == "single-class":
-        hint = "merge them with other classes, or pass --drop-bad-rows to leave them out"
+    clean = "merge them with other classes" if bad.kind == "single-class" else "clean them"
+    hint = f"{clean}, or pass --bad-rows drop to leave out {share}"
     return Finding(bad.kind, "error", f"{bad.problem}.", bad.rows[:ROWS_SHOWN], len(bad.rows), hint)
 
 
@@ -200,7 +209,7 @@ def _copies(table: Table, schema: Schema, rows: Rows, part: Array) -> list[Findi
         among = f"{'has' if len(tested) == 1 else 'have'} a copy or near copy among the training {unit}s"
         memory = "it tests" if len(tested) == 1 else "they test"
         message = f"{len(tested):,} of {(part == 2).sum():,} test {unit}s {among}, so {memory} memory."
-        group = f"--group {shlex.quote(column)}" if column else "a coarser --group" if schema.group else ""
+        group = f"--group {shell_word(column)}" if column else "a coarser --group" if schema.group else ""
         hint = f"pass {group} to keep copies on one side, or drop them" if group else "drop the copies"
         findings.append(Finding.of("copies-across-split", "warning", message, tested, hint))
     return findings
@@ -244,6 +253,24 @@ def _answers(sources: Rows, schema: Schema) -> list[Finding]:
     return findings
 
 
+def _unread_keys(table: Table, schema: Schema) -> list[Finding]:
+    """What turns hold beside speaker and words: it is never seen by a model."""
+    if schema.target or schema.fields:
+        return []
+    blocks = (block.to_pylist() for block in cell_blocks(table.columns[schema.text[0]]))
+    rows: dict[str, list[int]] = {}
+    for number, cell in enumerate(itertools.chain.from_iterable(blocks), 1):
+        for key in conversations.unread_keys(cell):
+            rows.setdefault(key, []).append(number)
+    findings = []
+    for key, numbers in sorted(rows.items()):
+        what = count_phrase(len(numbers), "conversation has", "conversations have")
+        message = f"{what} turns with {key!r}, which is not read{UNREAD.get(key, '')}."
+        hint = f"leave out what should not be learned, or write {key!r} as words of a turn"
+        findings.append(Finding.of("unread-key", "warning", message, np.array(numbers), hint))
+    return findings
+
+
 # --- columns and leaks ---------------------------------------------------------------------------------------------
 
 
@@ -258,7 +285,7 @@ def _columns(table: Table, schema: Schema) -> list[Finding]:
         findings.append(Finding("no-words", "warning", message, hint=hint))
     for name in table.columns.column_names:
         column = table.columns[name]
-        if name == schema.target or (name.lower() == OPTIONAL and schema.task == "chat" and blank(column)):
+        if name == schema.target or (name.lower() in OPTIONAL and schema.task == "chat" and blank(column)):
             continue
         if constant(column):
             severity: Severity = "warning" if name in schema.text else "note"
@@ -334,17 +361,49 @@ def _label_counts(targets: Sequence[object]) -> Counter[str]:
     return Counter(str(label) for labels in several for label in labels)
 
 
+def _plainly(label: str) -> str:
+    """A label without what a reader cannot see: in one case, one Unicode form, one kind of space, nothing invisible."""
+    text = unicodedata.normalize("NFKC", label).casefold()
+    return " ".join("".join(letter for letter in text if unicodedata.category(letter) != "Cf").split())
+
+
+def _shown_label(label: str, same: Sequence[str]) -> str:
+    """'caf\\xe9' where two labels look the same, else as it is."""
+    alike = [other for other in same if unicodedata.normalize("NFKC", other) == unicodedata.normalize("NFKC", label)]
+    return ascii(label) if len(alike) > 1 else repr(label)
+
+
+def _rows_of_labels(targets: Array, labels: Sequence[str]) -> Array:
+    """The numbers of the rows that have one of these, from 1: int64 [n]."""
+    several = (target if isinstance(target, tuple) else (target,) for target in targets.tolist())
+    return np.array([i for i, names in enumerate(several, 1) if not set(names).isdisjoint(labels)], dtype=np.int64)
+
+
 def _classes(targets: Array, splits: Splits, schema: Schema) -> list[Finding]:
     findings = []
     counts = _label_counts(targets.tolist())
     spellings: dict[str, list[str]] = {}
     for label in sorted(counts):
-        spellings.setdefault(" ".join(label.casefold().split()), []).append(label)
+        spellings.setdefault(_plainly(label), []).append(label)
     for same in (labels for labels in spellings.values() if len(labels) > 1):
-        said = join_phrases([f"{label!r} ({counts[label]:,})" for label in same])
-        numbers = np.array([i for i, target in enumerate(targets.tolist(), 1) if target in same[1:]], dtype=np.int64)
-        message = f"The classes {said} differ only in case or blank space."
-        findings.append(Finding.of("class-spelling", "warning", message, numbers, "write them alike"))
+        rarer = sorted(same, key=lambda label: -counts[label])[1:]
+        said = join_phrases([f"{_shown_label(label, same)} ({counts[label]:,})" for label in same])
+        message = f"The classes {said} differ only in case, blank space, invisible characters or Unicode form."
+        findings.append(
+            Finding.of("class-spelling", "warning", message, _rows_of_labels(targets, rarer), "write them alike")
+        )
+    marks = [label for label in sorted(counts) if label.strip().lower() in NA_MARKS]
+    if marks:
+        named = f"class {marks[0]!r} is" if len(marks) == 1 else f"classes {join_phrases(marks, quote=True)} are"
+        message = f"The {named} what many programs write for a missing value."
+        hint = "if they stand for missing values, empty these cells; else nothing has to be done"
+        findings.append(Finding.of("class-missing-mark", "warning", message, _rows_of_labels(targets, marks), hint))
+    formulas = [label for label in sorted(counts) if is_formula(label)]
+    if formulas:
+        named = f"class{'es' * (len(formulas) > 1)} {join_phrases(formulas, quote=True)}"
+        message = f"Spreadsheets take the {named} for formulas."
+        hint = "predictions in CSV have them as they are: open such a file as text, or rename them"
+        findings.append(Finding.of("class-formula", "note", message, _rows_of_labels(targets, formulas), hint))
     trained = _label_counts(splits.train.targets.tolist())
     parted = likely_separator(counts) if not schema.multi_label else None
     if parted:
@@ -382,7 +441,7 @@ def _stand_ins(targets: Array, schema: Schema) -> list[Finding]:
     without = f": without them {scale} would suit it, not {schema.scale}" if scale != schema.scale else ""
     bound = "positive" if least else f"at least {others.min():g}"
     message = f"{len(numbers):,} rows have {least:g} in column {schema.target!r}, which is otherwise {bound}{without}."
-    hint = "if that stands for a missing value, leave these rows out, or empty the cells and pass --drop-bad-rows"
+    hint = "if that stands for a missing value, leave these rows out, or empty the cells and pass --bad-rows drop"
     return [Finding.of("stand-in", "warning", message, numbers, hint)]
 
 

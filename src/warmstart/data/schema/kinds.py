@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from warmstart.data.schema.amounts import CODE, number_format
+from warmstart.data.schema.amounts import CODE_PATTERN, number_format
 from warmstart.data.schema.cell_values import EXACT, cells_of, filled, read_cells
 from warmstart.data.schema.columns import KINDS, Column, ColumnKind, DateOrder, DecimalMark
 from warmstart.data.schema.dates import DAY, date_orders
@@ -24,7 +24,7 @@ READABLE_SHARE = 0.95  # of the cells, for numbers and dates; the others must ha
 ROWS_PER_CATEGORY = 5  # on average, at least
 MOST_CATEGORIES = 10_000
 PROSE_WORDS, PROSE_LENGTH = 4, 64  # on average, of a cell: above these it is prose, however often it recurs
-FAMILIES = (("true", "false"), ("yes", "no"), ("y", "n"), ("t", "f"), ("on", "off"))
+BOOLEAN_PAIRS = (("true", "false"), ("yes", "no"), ("y", "n"), ("t", "f"), ("on", "off"))
 
 
 def column_of(table: Table, name: str, asked: str | None) -> Column:
@@ -112,10 +112,10 @@ def count_cells(cells: ArrowColumn) -> Counter[str]:
 
 def _boolean(name: str, cells: Mapping[str, int]) -> Column | None:
     words = {cell.lower() for cell in cells}
-    family = next((pair for pair in FAMILIES if words <= set(pair)), None)
+    family = next((pair for pair in BOOLEAN_PAIRS if words <= set(pair)), None)
     if family is None:
         return None
-    if family == FAMILIES[0]:
+    if family == BOOLEAN_PAIRS[0]:
         return Column(name, "boolean")
     usual = max(sorted(cells), key=lambda cell: cells[cell])  # yes, Yes or YES
     case = str.upper if usual.isupper() else str.capitalize if usual[0].isupper() else str.lower
@@ -132,7 +132,7 @@ def _number(name: str, cells: Mapping[str, int]) -> Column | None:
 def _is_code(cell: str) -> bool:
     """Whether it is a name that is written in digits: 007, or a whole number too long to be kept exactly."""
     digits = cell.lstrip("+-")
-    return CODE.match(cell) is not None or (digits.isdecimal() and (len(digits) > 16 or int(digits) >= EXACT))
+    return CODE_PATTERN.match(cell) is not None or (digits.isdecimal() and (len(digits) > 16 or int(digits) >= EXACT))
 
 
 def _date(name: str, cells: Mapping[str, int]) -> Column | None:

@@ -15,8 +15,8 @@ STAND_INS = (-1, -9, -99, -999, -9999, 0)  # written where a number is missing
 FEWEST_OTHERS = 20  # different numbers beside one of these: with fewer they may be a scale, such as -1, 1, 2
 FAR = 10  # the least number beside 0, for that to be no amount
 EXAMPLES_SHOWN = 3  # ways of writing that are shown
-UNIT = r"(?:[$€£¥₹%°]|[^\W\d_]{1,4}\.?)"
-AMOUNT = re.compile(rf"(?:{UNIT}\s*)?([+-]?[0-9]+(?:[.,'\s][0-9]+)*)(?:\s*{UNIT})?")
+_UNIT = r"(?:[$€£¥₹%°]|[^\W\d_]{1,4}\.?)"
+_AMOUNT = re.compile(rf"(?:{_UNIT}\s*)?([+-]?[0-9]+(?:[.,'\s][0-9]+)*)(?:\s*{_UNIT})?")
 
 
 def amounts(column: ArrowColumn) -> dict[int, str]:
@@ -56,5 +56,5 @@ def _filled(column: ArrowColumn) -> Iterator[tuple[int, str]]:
 
 def _number(cell: str) -> str | None:
     """What is left of an amount without its unit."""
-    found = AMOUNT.fullmatch(cell)
+    found = _AMOUNT.fullmatch(cell)
     return found[1] if found else None

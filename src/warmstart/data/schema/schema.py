@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from warmstart.data.schema.columns import Column
 from warmstart.errors import UsageError, join_phrases
+from warmstart.settings.groups import BadRowsRule as BadRowsRule
 from warmstart.settings.groups import ColumnSettings
 from warmstart.settings.groups import Long as Long
 from warmstart.settings.groups import Scale as Scale
@@ -48,6 +49,8 @@ class Schema:
     json_schema: dict[str, Any] | None = None  # of the JSON objects that are to be written
     piece_bytes: int = 0  # of a document, at most; 0 where rows are not pieces
     long: Long = "head-tail"  # of a text-out task, what becomes of a text that does not fit
+    system: str | None = None  # of chat, the column of the system turn beside that of the turns, or of the prompt
+    history: str | None = None  # of chat, the column of earlier questions and answers, in pairs
     # how each column of `text` is read, in the same order; () for tasks of language, whose columns are all text
     columns: tuple[Column, ...] = ()
     target_column: Column | None = None  # of a target with units, thousands separators or decimal commas; else None
