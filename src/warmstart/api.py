@@ -1,6 +1,5 @@
 """API: which functions are public? Each carries out a request; the command line adds only text and progress bars."""
 
-import json
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -34,6 +33,7 @@ from warmstart.request.show import command_line
 from warmstart.request.signatures import check_keywords, with_settings
 from warmstart.results.record import Run, load_run
 from warmstart.runtime.distributed import world
+from warmstart.runtime.files import read_json
 from warmstart.settings.setting import Command
 from warmstart.study.progress import run_with_progress, run_with_status
 
@@ -345,14 +345,10 @@ def finished_run(folder: Path) -> Run | None:
 def _write(request: config.Request, folder: Path, *, examples: bool = True) -> "Study":
     from warmstart.study.study import read_study, write_study
 
-    findings = [Finding(**facts | {"rows": tuple(facts["rows"])}) for facts in _facts(folder / "findings.json")]
+    path = folder / "findings.json"
+    findings = list(read_json(path, tuple[Finding, ...], "delete it")) if path.exists() else []
     found, command = read_study(folder), command_line(request, str(folder))
     return write_study(found.comparison, folder, findings, command, examples=examples, raced=found.raced)
-
-
-def _facts(path: Path) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
-    return found
 
 
 def _asked(

@@ -20,6 +20,7 @@ from warmstart.types import Array
 
 NO_COLUMNS = ColumnValues()
 FACTS, WEIGHTS = "baseline.json", "baseline.safetensors"
+TRAIN_AGAIN = "take a copy that is whole, or train again"
 
 
 class Baseline(Protocol):

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table as Grid
 
 from warmstart.data.schema.schema import CORPUS, TEXT_OUT
-from warmstart.errors import shell_word
+from warmstart.errors import UNPRINTABLE, printable, shell_word
 from warmstart.inference.prediction_files import as_csv, write_predictions
 from warmstart.quantities import describe_forgetting, format_size
 from warmstart.reporting.words import format_flops, format_score
@@ -40,7 +40,7 @@ out = Console(highlight=False, markup=False, emoji=False)
 
 def print_line(text: str) -> None:
     """A line with a path or a command in it: never broken, so that it can be copied."""
-    out.print(text, soft_wrap=True)
+    out.print(printable(text), soft_wrap=True)
 
 
 def print_sentence(text: str, indent: str = "") -> None:
@@ -67,7 +67,8 @@ def typed_lines(how: str) -> Iterator[str]:
 
 def print_json(value: Any) -> None:
     """One JSON document on stdout. Numbers that JSON does not know (infinity) become null."""
-    print(json.dumps(_plain(value), indent=1, ensure_ascii=False, allow_nan=False, default=str))
+    text = json.dumps(_plain(value), indent=1, ensure_ascii=False, allow_nan=False, default=str)
+    print(UNPRINTABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
 
 
 def _plain(value: Any) -> Any:

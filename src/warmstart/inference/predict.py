@@ -1,5 +1,6 @@
 """Predict: what does a trained model say about new rows, in the target's own units?"""
 
+import math
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,7 +20,7 @@ from warmstart.data.schema.infer_text import OPTIONAL
 from warmstart.data.schema.schema import TEXT_OUT
 from warmstart.data.tables.in_memory import InMemory, by_column, is_in_memory, rows_of, table_of
 from warmstart.data.tables.read import Table, read_table
-from warmstart.errors import InputError, RowError, did_you_mean, join_phrases, shell_word, shorten
+from warmstart.errors import InputError, RowError, count_phrase, did_you_mean, join_phrases, shell_word, shorten
 from warmstart.generation.answers import Writer
 from warmstart.inference.model_store import StoredModel, load_model
 from warmstart.types import Array
@@ -74,6 +75,7 @@ class TrainedModel:
                     predicted = self._predicted(asked, new.columns.take(start + np.array(there, dtype=np.int64)))
                 else:
                     predicted = [{"prediction": answer} for answer in writer.answers(asked, task)]
+            self._check_finite(predicted, [start + i + 1 for i in there])
             answers = dict(zip(there, predicted, strict=True))
             yield from (
                 answers.get(i, {"prediction": None, "reason": new.reasons.get(start + i)}) for i in range(len(some))
@@ -83,6 +85,20 @@ class TrainedModel:
         stored = self.stored
         found = stored.task.predictions(stored.predictor.outputs(texts, columns), stored.calibration)
         return [dict(zip(found, values, strict=True)) for values in zip(*found.values(), strict=True)]
+
+    def _check_finite(self, found: Sequence[Mapping[str, Any]], numbers: Sequence[int]) -> None:
+        """Raises InputError, with the rows' numbers, where something predicted is no finite number."""
+        lost = [
+            number
+            for number, row in zip(numbers, found, strict=True)
+            if any(isinstance(value, float) and not math.isfinite(value) for value in row.values())
+        ]
+        if lost:
+            raise InputError(
+                f"the model in {self.folder} predicts no finite number for {count_phrase(len(lost), 'row', 'rows')}: "
+                f"{join_phrases(lost)}.",
+                "leave these rows out if they differ from what it was trained on; if all are affected, train again",
+            )
 
     def outputs(self, texts: Sequence[str], columns: ColumnValues = NO_COLUMNS) -> Array:
         """What the head gives for each row, float32 [n, k]."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from warmstart.data.tables.formats import is_formula
-from warmstart.errors import UsageError
+from warmstart.errors import UsageError, printable
 from warmstart.runtime.files import replacing
 
 DIGITS = 6  # of a number in CSV, for people to read: all those before its point, as well
@@ -77,12 +77,20 @@ def as_csv(rows: Iterable[dict[str, Any]], file: Any, *, classes: bool = True) -
     reads, which anybody may have written: where a spreadsheet would run it, a quote comes before it.
     """
     writer: csv.DictWriter[str] | None = None
+    quoting: csv.DictWriter[str]
     flushed = 0.0
     for row in alike(rows):
         if writer is None:
-            writer = csv.DictWriter(file, list(row), lineterminator="\n")
+            names = list(row)
+            writer = csv.DictWriter(file, names, lineterminator="\n")
+            quoting = csv.DictWriter(file, names, lineterminator="\n", quoting=csv.QUOTE_ALL)
             writer.writeheader()
-        writer.writerow({key: _cell(value if classes else neutral(value)) for key, value in row.items()})
+        cells = {key: _cell(value if classes else neutral(value)) for key, value in row.items()}
+        if file.isatty():
+            cells = {key: printable(cell) if isinstance(cell, str) else cell for key, cell in cells.items()}
+        # A lone carriage return ends a row for most readers, but the library quotes only for what it ends rows with.
+        returns = any(isinstance(cell, str) and "\r" in cell for cell in cells.values())
+        (quoting if returns else writer).writerow(cells)
         if time.monotonic() - flushed > 1:
             file.flush()
             flushed = time.monotonic()

@@ -5,20 +5,21 @@ expensive runs on parts of the rows that are common to all, so that differences 
 predicted from them.
 """
 
-import json
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import Any, get_type_hints
+
+from pydantic import TypeAdapter
 
 from warmstart.errors import InputError, join_phrases
 from warmstart.planning.estimates import seconds_of_regime, seconds_of_run, seconds_of_scoring, total_seconds
 from warmstart.planning.memory_probe import PeakMemory
 from warmstart.planning.run_plan import RunPlan, budget_sizes, shorter_limits, token_limit
 from warmstart.results.constraints import BUDGET, Excluded, not_run
-from warmstart.runtime.files import write_json
+from warmstart.runtime.files import read_json, reading_ours, write_json
 
 CHEAP_SHARE = 0.3  # of the budget: a network whose search and one run on all rows take less is never cut
 RESERVE = 0.2  # of the budget, kept for training the most promising regime on all rows
@@ -255,16 +256,28 @@ def save_plan(plan: RunPlan, path: Path) -> None:
 
 def load_plan(asked: RunPlan, path: Path) -> RunPlan:
     """The plan that `save` kept. Raises InputError where the rows are no longer those it was made for."""
-    facts = json.loads(path.read_text())
+    remedy = "start a new study with another --out"
+    facts = read_json(path, dict[str, Any], remedy)
+    with reading_ours(path, remedy):
+        return _as_saved(asked, path, facts)
+
+
+def _as_saved(asked: RunPlan, path: Path, facts: dict[str, Any]) -> RunPlan:
     if facts["fingerprint"] != asked.problem.splits.fingerprint:
         raise InputError(
             f"the data has changed since {path.parent} was begun (fingerprint {facts['fingerprint']}, "
             f"now {asked.problem.splits.fingerprint}).",
             "restore the data, or start a new study with another --out",
         )
-    options = replace(asked.options, **{name: facts[name] for name in SAVED_OPTIONS if name in facts})
-    known = {name: facts[name] for name in ("seconds_per_row", "prefix_seconds", "scored")}
-    known |= {name: facts.get(name, {}) for name in ("forward_shares", "answers")}
+    kinds = get_type_hints(type(asked)) | get_type_hints(type(asked.options))
+
+    def value(name: str, default: object = None) -> Any:
+        found = default if default is not None and name not in facts else facts[name]
+        return TypeAdapter(kinds[name]).validate_python(found)
+
+    options = replace(asked.options, **{name: value(name) for name in SAVED_OPTIONS if name in facts})
+    known = {name: value(name) for name in ("seconds_per_row", "prefix_seconds", "scored")}
+    known |= {name: value(name, {}) for name in ("forward_shares", "answers")}
     known["memory_peaks"] = {name: PeakMemory(*peak) for name, peak in facts.get("memory_peaks", {}).items()}
     known["tokens"] = {name: dict(found) for name, found in facts["tokens"].items()}
     known |= {"sizes": tuple(facts["sizes"]), "cuts": tuple(facts["cuts"]), "full_estimate": facts.get("full_estimate")}

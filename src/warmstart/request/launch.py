@@ -76,6 +76,9 @@ def restart(request: config.Request, folder: Path) -> Started:
         raise UsageError(
             "this was made of rows in memory, which were not kept.", "give them again, with another folder"
         )
+    kept = folder / TABLE
+    if [Path(name).name for name in request.data] == [TABLE] and kept.is_file():  # wherever the folder is now
+        request = replace(request, data=(str(kept),))
     return Started(request, folder, prepare_data(request), fresh=False)
 
 

@@ -4,7 +4,6 @@ Importing this loads neither torch nor transformers: a request is saved before t
 """
 
 import glob
-import json
 import os
 import re
 from collections.abc import Mapping
@@ -14,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 from warmstart.data.schema.columns import parse_kinds
 from warmstart.data.schema.schema import ColumnChoices
-from warmstart.errors import UsageError, did_you_mean, flag, shorten
+from warmstart.errors import InputError, UsageError, did_you_mean, flag, shorten
 from warmstart.models.pretrained.licences import normalize_licence
 from warmstart.quantities import parse_share
 from warmstart.request.forgetting_options import ForgettingOptions, forgetting_options
 from warmstart.results.constraints import Constraints
-from warmstart.runtime.files import write_json
+from warmstart.runtime.files import check_links, read_json, write_json
+from warmstart.runtime.load_pretrained import go_offline
 from warmstart.settings.groups import (
     DEFAULT_BUDGET,
     MAX_LENGTH,
@@ -179,15 +179,14 @@ def load_request(folder: Path) -> Request:
     if not folder.is_dir():
         raise UsageError(f"there is no folder {str(folder)!r}.", "name a folder given as --out")
     try:
-        known = json.loads(path.read_text(encoding="utf-8"))
+        known = read_json(path, dict[str, Any], "start again with the same command")
     except FileNotFoundError as error:
         raise UsageError(
             f"{str(folder)!r} holds neither a run nor a study (no request.json).", "name a folder given as --out"
         ) from error
-    except (OSError, ValueError) as error:  # a folder of that name, or half a file
-        raise UsageError(f"{path} is damaged: {error}.", "start again with the same command") from error
-    if not isinstance(known, dict):
-        raise UsageError(f"{path} is damaged: it holds no keys.", "start again with the same command")
+    except InputError as error:
+        raise UsageError(error.message, error.hint) from error
+    check_links(folder)
     if not isinstance(known.get("base", []), list):  # one was named, or none, before there could be several
         known["base"] = [known["base"]] if known["base"] else []
     _find_again(known, folder)
@@ -255,6 +254,8 @@ def from_mapping(values: Mapping[str, Any], places: Mapping[str, str] | None = N
     for key, (message, hint) in NEEDED.items():
         if not values.get(key) and not (without_data and not values.get("data")):
             raise UsageError(message, hint)
+    if values.get("offline"):
+        go_offline()
     if values.get("command") == "advise" or (values.get("command") == "fit" and values.get("regime") == AUTO):
         values = {"budget": DEFAULT_RACE_SHARE} | dict(values)
     try:

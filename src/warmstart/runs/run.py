@@ -15,7 +15,7 @@ from warmstart.baselines.baseline import FitData
 from warmstart.baselines.baselines import BASELINE_DESCRIPTIONS, FIT_BASELINE
 from warmstart.baselines.embedder import Embedder
 from warmstart.errors import TrainingError, join_phrases
-from warmstart.inference.model_store import Network, save_model, save_network
+from warmstart.inference.model_store import Network, check_saved, save_model, save_network
 from warmstart.models.pretrained.base import Base
 from warmstart.regimes.regimes import Regime
 from warmstart.results.bootstrap import standard_error_share
@@ -35,6 +35,7 @@ from warmstart.training.loop import DivergedError
 from warmstart.training.run_data import RunData
 from warmstart.training.stages import TrainedStages, train_stages
 
+CHECKED_ROWS = 4  # that a saved model has to give the same outputs for
 RETREATS = 2  # times that a run goes back to its best weights, after steps without a finite loss
 
 
@@ -150,10 +151,14 @@ def train_run(
         **_measured(found, run_data),
     )
 
+    few = run_data.splits.val.take(np.arange(min(CHECKED_ROWS, len(run_data.splits.val))))
+
     def save(staging: Path) -> None:
         assert trained is not None and found is not None
         facts = save_network(staging, trained.model, regime.start, run_data.task)
         save_model(staging, facts | {"regime": regime.name}, run_data.task, run_data.schema, found.calibration)
+        if world().size == 1:
+            check_saved(staging, Network(trained.model, run_data.task.reads(regime.start.inputs)), few, regime.start)
 
     return finish_run(record, folder, save if trained is not None else None)
 
@@ -239,6 +244,8 @@ def run_baseline(
         fitted.baseline.save(staging / "baseline")
         facts = {"regime": name, "baseline": regime_of(name)}
         save_model(staging, facts, run_data.task, run_data.schema, found.calibration)
+        few = run_data.splits.val.take(np.arange(min(CHECKED_ROWS, len(run_data.splits.val))))
+        check_saved(staging, fitted.baseline, few)
 
     return finish_run(record, folder, save)
 

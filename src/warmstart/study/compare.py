@@ -4,13 +4,11 @@ A comparison is an iterator of events, so that who runs it can show how far it i
 What is finished stays in the folder, and is not done again.
 """
 
-import json
 import shutil
 import time
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -28,7 +26,7 @@ from warmstart.results.record import Run, load_run
 from warmstart.runs.execute import Results
 from warmstart.runs.job import Job, SearchJob, TrainJob
 from warmstart.runtime.distributed import world
-from warmstart.runtime.files import write_json
+from warmstart.runtime.files import read_fields, read_json, reading_ours, require_plain_name, write_json
 from warmstart.study.begin import begin_study
 from warmstart.study.jobs import FixedJobs, StudyState, carry_out, search_job, train_job
 from warmstart.study.winner import keep_first_winner
@@ -145,7 +143,7 @@ class ComparisonJobs:
     def _affordable(self, jobs: Sequence[TrainJob]) -> bool:
         """Whether there is time for these runs. Written down, so that it is decided once."""
         path, first = self.study.folder / LENGTHS_FILE, jobs[0].id
-        decided: dict[str, bool] = json.loads(path.read_text()) if path.exists() else {}
+        decided = read_json(path, dict[str, bool]) if path.exists() else {}
         if first not in decided:
             there = (self.study.folder / "runs" / first / "run.json").exists()  # by a version that wrote nothing down
             decided[first] = there or self._has_room(jobs)
@@ -239,10 +237,10 @@ def load_comparison(folder: Path) -> Comparison:
     path = folder / "study.json"
     if not path.exists():
         raise TrainingError(f"{folder} is no finished study.", f"warmstart resume {shell_word(folder)}")
-    facts: dict[str, Any] = json.loads(path.read_text())
-    runs = tuple(load_run(folder / "runs" / name) for name in facts.pop("runs"))
-    known: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in facts.items()}
-    known["excluded"] = tuple(Excluded(**each) for each in facts.get("excluded", ()))
+    remedy = f"delete it, and go on with: warmstart resume {shell_word(folder)}"
+    known = read_fields(path, Comparison, remedy, without=("runs",))
+    with reading_ours(path):
+        runs = tuple(load_run(folder / "runs" / require_plain_name(path, name)) for name in known.pop("runs"))
     return Comparison(runs, **known)
 
 

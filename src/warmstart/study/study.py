@@ -1,12 +1,11 @@
 """Study: how do compare, advise and report work in one folder that can be resumed?"""
 
-import json
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from warmstart.advice.advise import Advice, advice_for
 from warmstart.advice.race_advice import race_advice
@@ -20,11 +19,12 @@ from warmstart.reporting.render import render
 from warmstart.reporting.votes import preferences
 from warmstart.results.comparison import Comparison
 from warmstart.results.display import Display, Tabular
+from warmstart.results.domain_shift import DomainShift
 from warmstart.results.names import regime_of
 from warmstart.results.race_outcome import RaceOutcome, load_race, race_display
 from warmstart.results.term_swaps import ProbeResult
 from warmstart.runs.domain_shift import measure_domain_shift
-from warmstart.runtime.files import write_json, write_parquet, write_text
+from warmstart.runtime.files import read_json, read_parquet, reading_ours, write_json, write_parquet, write_text
 from warmstart.study import run_race as racing
 from warmstart.study.compare import load_comparison, run_comparison, save_comparison
 from warmstart.study.winner import keep_winner
@@ -113,7 +113,13 @@ def read_study(folder: Path) -> Study:
 
 def _with_mismatch(comparison: Comparison, folder: Path) -> Comparison:
     path = folder / "mismatch.json"
-    return replace(comparison, mismatch=json.loads(path.read_text(encoding="utf-8")) if path.exists() else None)
+    if not path.exists():
+        return comparison
+    remedy = f"delete it, and go on with: warmstart report {folder}"
+    found = read_json(path, dict[str, Any], remedy)
+    with reading_ours(path, remedy):
+        DomainShift.from_json(found)
+    return replace(comparison, mismatch=found)
 
 
 def write_study(
@@ -177,5 +183,6 @@ def load_examples(path: Path) -> dict[int, str] | None:
     """Row number to text; None where the study kept no texts."""
     if not path.exists():
         return None
-    found = pq.read_table(path).to_pylist()
+    columns = {"row": "integer", "text": "text"}
+    found = read_parquet(path, columns, "delete it: the report then has no texts").to_pylist()
     return {entry["row"]: entry["text"] for entry in found}

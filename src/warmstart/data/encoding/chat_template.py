@@ -10,7 +10,8 @@ import numpy as np
 from warmstart.data.encoding import special_tokens as controls
 from warmstart.data.encoding.packing import UNLABELLED
 from warmstart.data.encoding.special_tokens import EscapedText
-from warmstart.errors import InputError, join_phrases, shorten
+from warmstart.errors import InputError, WarmstartError, join_phrases, shorten
+from warmstart.runtime.limits import bounded
 from warmstart.types import Array
 
 TurnDict = dict[str, str]  # role and content
@@ -253,7 +254,10 @@ class Template:
         from jinja2 import TemplateError
 
         try:
-            text: str = self.tokenizer.apply_chat_template(list(turns), tokenize=False, add_generation_prompt=ask)
+            with bounded("the base's chat template", "use another base, or correct the chat_template in its folder"):
+                text: str = self.tokenizer.apply_chat_template(list(turns), tokenize=False, add_generation_prompt=ask)
+        except WarmstartError:
+            raise
         except (TemplateError, TypeError, ValueError, LookupError) as error:
             raise InputError(
                 f"the base's chat template does not take these turns ({', '.join(t['role'] for t in turns)}): {error}",

@@ -1,29 +1,35 @@
 """Arrow files: how do Parquet and Arrow files, and folders that `datasets` saved, become a table?"""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.feather as feather
 import pyarrow.parquet as pq
 
+from warmstart.data.tables.formats import check_width
 from warmstart.data.tables.strings import gathered
 from warmstart.errors import InputError, join_phrases
 
 RowsType = TypeVar("RowsType", pa.RecordBatch, pa.Table)
 
 BATCH_ROWS = 50_000  # of a Parquet file, at a time
+UNPACKED_BYTES = 1 << 27  # of a Parquet file, whatever its size
+UNPACKED_SHARE = 1_000  # times the file's bytes that it may unpack to
+ARROW_BYTES = 1 << 30  # of strings in one array, above which 32 bits are too few to count them
 SAVED_STATE, SAVED_SPLITS = "state.json", "dataset_dict.json"  # of `Dataset.save_to_disk`, `DatasetDict.save_to_disk`
 
 
 def read_parquet(path: Path) -> pa.Table:
-    """The table in a Parquet file. Raises InputError for a damaged one."""
+    """The table in a Parquet file. Raises InputError for a damaged one, and for a small one that holds too much."""
 
     def load() -> pa.Table:
         with pq.ParquetFile(path, memory_map=False) as file:
-            return gathered(file.schema_arrow, map(_sound, file.iter_batches(BATCH_ROWS)))
+            check_width(path, len(file.schema_arrow))
+            return gathered(file.schema_arrow, _parquet_batches(path, file))
 
     return _from_arrow(path, "a Parquet", load)
 
@@ -45,6 +51,45 @@ def read_arrow(path: Path) -> pa.Table:
                 return gathered(stream.schema, map(_sound, stream))
 
     return _from_arrow(path, "an Arrow", load)
+
+
+def _parquet_batches(path: Path, file: pq.ParquetFile) -> Iterator[pa.RecordBatch]:
+    """The rows of a Parquet file, some at a time; raises InputError before more is unpacked than such a file may hold.
+
+    A cell that stands in each of a million rows is in the file once. So the strings are read with their dictionaries,
+    whose lengths are known before they are written out.
+    """
+    size = path.stat().st_size
+    allowed = max(UNPACKED_BYTES, UNPACKED_SHARE * size)
+
+    def check(unpacked: int) -> None:
+        if unpacked > allowed:
+            raise InputError(
+                f"{path} has {size:,} bytes and would unpack to more than {allowed:,}",
+                "keep the columns and rows that are needed, or write them as CSV or JSON Lines",
+            )
+
+    facts, schema = file.metadata, file.schema_arrow
+    groups = [facts.row_group(i) for i in range(facts.num_row_groups)]
+    chunks = [group.column(i) for group in groups for i in range(group.num_columns)]
+    check(max(sum(chunk.total_uncompressed_size for chunk in chunks), 8 * sum(chunk.num_values for chunk in chunks)))
+    texts = [field.name for field in schema if pa.types.is_string(field.type) or pa.types.is_large_string(field.type)]
+    unpacked = 0
+    with pq.ParquetFile(path, memory_map=False, read_dictionary=texts) as coded:
+        for batch in coded.iter_batches(BATCH_ROWS):
+            columns = []
+            for field, column in zip(schema, _sound(batch).columns, strict=True):
+                if isinstance(column, pa.DictionaryArray) and not pa.types.is_dictionary(field.type):
+                    unpacked += _text_bytes(column)
+                    check(unpacked)
+                    column = column.cast(pa.large_string()) if unpacked > ARROW_BYTES else column.cast(field.type)
+                columns.append(column)
+            yield pa.RecordBatch.from_arrays(columns, names=schema.names)
+
+
+def _text_bytes(column: Any) -> int:
+    """Bytes of the strings of a dictionary column, written out."""
+    return pc.sum(pc.binary_length(column.dictionary).take(column.indices)).as_py() or 0
 
 
 def _sound(rows: RowsType) -> RowsType:

@@ -15,7 +15,7 @@ from typing import IO
 import pyarrow as pa
 import pyarrow.csv as pacsv
 
-from warmstart.data.tables.formats import NUMBER, FileContent, check_names, check_text
+from warmstart.data.tables.formats import NUMBER, FileContent, check_names, check_text, check_width
 from warmstart.data.tables.strings import gathered
 from warmstart.errors import InputError, join_phrases
 
@@ -56,6 +56,7 @@ def read_delimited(path: Path) -> FileContent:
     quotes = check_text(path)
     layout = _layout(path)
     header = _header(layout)
+    check_width(path, len(header))
     names = [name.strip() or f"column {i}" for i, name in enumerate(header, 1)]
     check_names(path, names)
     if quotes:  # pyarrow takes a quote that is never closed for one long cell, so the quotes are checked first

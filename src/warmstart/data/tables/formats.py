@@ -3,6 +3,7 @@
 import codecs
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from warmstart.data.tables.strings import ArrowColumn
 from warmstart.errors import InputError, join_phrases
 
 MAX_CELL_BYTES = 1_000_000  # a longer cell is nearly always a broken quote or a file pasted into a table
+MAX_COLUMNS = 5_000  # of a table: beyond, the keys or the header are data, or features made by a machine
 SCANNED_BYTES = 4 << 20  # of a text file, at a time
 TEXT_ENDINGS = (".txt", ".md")  # of files that are one text each
 CUT_BY_DELIMITERS = (".csv", ".tsv", ".tab")
@@ -56,10 +58,19 @@ def instead(files: Sequence[Path]) -> str:
 
 
 def check_names(path: Path, names: Sequence[str]) -> None:
-    twice = sorted({name for name in names if names.count(name) > 1})
+    twice = sorted(name for name, count in Counter(names).items() if count > 1)
     if twice:
         raise InputError(
             f"{path}: more than one column is called {join_phrases(twice, quote=True)}", "rename one of them"
+        )
+
+
+def check_width(path: Path, columns: int) -> None:
+    """Raises InputError for a table with more columns than anybody means to be read."""
+    if columns > MAX_COLUMNS:
+        raise InputError(
+            f"{path} has {columns:,} columns; at most {MAX_COLUMNS:,} are read",
+            "keep the target and the columns that it is to be predicted from",
         )
 
 

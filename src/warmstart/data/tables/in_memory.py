@@ -6,6 +6,7 @@ The one door for what other libraries made: whatever goes wrong in them becomes 
 import enum
 import itertools
 import uuid
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, Protocol, cast
@@ -117,7 +118,7 @@ def _columns(data: Any) -> dict[str, ArrowColumn]:
             raise InputError(f"{what} has no known number of rows.", "give Dataset.from_list(list(data))")
         data = data.with_format("arrow")[:]
     names = data.column_names if isinstance(data, pa.Table) else [str(name) for name in getattr(data, "columns", ())]
-    twice = sorted({name for name in names if names.count(name) > 1})
+    twice = sorted(name for name, count in Counter(names).items() if count > 1)
     if twice:
         raise InputError(
             f"{MEMORY}: more than one column is called {join_phrases(twice, quote=True)}.", "rename one of them"

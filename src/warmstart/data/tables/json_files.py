@@ -3,13 +3,14 @@
 import contextlib
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from warmstart.data.tables.formats import FileContent
+from warmstart.data.tables.formats import MAX_COLUMNS, FileContent
 from warmstart.data.tables.json_layouts import rows_of_object
 from warmstart.data.tables.strings import Cells
 from warmstart.errors import InputError, shorten
@@ -40,6 +41,11 @@ def _from_rows(path: Path, found: Iterable[tuple[str, object]]) -> pa.Table:
             raise InputError(f"{place} is {shorten(row, 40)}, expected an object", hint)
         for name in row:
             columns.setdefault(name, [None] * before)
+        if len(columns) > MAX_COLUMNS:
+            raise InputError(
+                f"{place}: the objects so far have {len(columns):,} different keys; at most {MAX_COLUMNS:,} are read",
+                "write what differs from row to row as values, not as keys",
+            )
         for name, values in columns.items():
             values.append(row.get(name))
     return pa.table({name: as_array(path, name, values) for name, values in columns.items()})
@@ -130,8 +136,8 @@ def _json_value(place: str, text: str, position: int, hint: str) -> tuple[object
 def _json_object(pairs: list[tuple[str, object]]) -> dict[str, object]:
     row = dict(pairs)
     if len(row) < len(pairs):
-        names = [name for name, _ in pairs]
-        raise ValueError(f"the key {next(n for n in names if names.count(n) > 1)!r} occurs twice")
+        names = Counter(name for name, _ in pairs)
+        raise ValueError(f"the key {next(name for name, count in names.items() if count > 1)!r} occurs twice")
     return row
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from warmstart.data.tables.formats import check_names
 from warmstart.errors import InputError, join_phrases
 
 Row = dict[str, Any]
@@ -49,11 +50,7 @@ def rows_of_object(path: Path, found: Mapping[str, Any]) -> tuple[Iterable[Row],
 
 def _split(path: Path, found: Mapping[str, Any]) -> list[Row]:
     columns = [str(name) for name in found["columns"]]
-    twice = sorted({name for name in columns if columns.count(name) > 1})
-    if twice:
-        raise InputError(
-            f"{path}: more than one column is called {join_phrases(twice, quote=True)}", "rename one of them"
-        )
+    check_names(path, columns)
     for number, row in enumerate(found["data"], 1):
         if not isinstance(row, list) or len(row) != len(columns):
             raise InputError(

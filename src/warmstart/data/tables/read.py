@@ -18,6 +18,7 @@ from warmstart.data.tables.read_file import KNOWN, is_compressed_table, is_table
 from warmstart.data.tables.strings import ArrowColumn
 from warmstart.data.tables.text_files import find_texts, is_plain, read_texts
 from warmstart.errors import InputError, MissingError, did_you_mean, join_phrases, shorten
+from warmstart.runtime.load_pretrained import go_offline
 
 MEMORY = "the given rows"  # the "file" of a table that was not read from one
 HUB_NAME = re.compile(r"([\w.-]+/[\w.-]+)(?::([\w.-]+)(?:/([\w.-]+))?)?")
@@ -65,11 +66,14 @@ def read_table(source: str | Path | Sequence[str | Path], *, offline: bool = Fal
     Text files (.txt, .md) become one row each; of a folder that holds no table, those in the folders in it as well.
     All files must have the same columns; whole numbers and fractions in one column become fractions, numbers and
     text become text. `table`: which one, of a database. Raises InputError naming file and row where a file cannot be
-    read, MissingError for the hub.
+    read, MissingError for the hub. `offline`: from now on nothing is downloaded; of a data set on the hub, the
+    library's cache is read.
     """
+    if offline:
+        go_offline()
     sources = [source] if isinstance(source, str | Path) else list(source)
     if len(sources) == 1 and (hub := _hub_name(sources[0])):
-        return _from_hub(*hub, offline=offline)
+        return _from_hub(*hub)
     skipped: list[Path] = []
     files = [file for one in sources for file in _files(one, skipped)]
     if not files:
@@ -212,9 +216,7 @@ def _hub_name(source: str | Path) -> tuple[str, str | None, str] | None:
     return match[1], match[2], match[3] or "train"
 
 
-def _from_hub(name: str, config: str | None, split: str, *, offline: bool) -> Table:
-    if offline:
-        os.environ["HF_HUB_OFFLINE"] = "1"  # read when `datasets` is imported: then its cache alone is asked
+def _from_hub(name: str, config: str | None, split: str) -> Table:
     try:
         import datasets
     except ImportError as error:

@@ -17,6 +17,7 @@ from warmstart.data.tables.formats import (
     check_cells,
     check_names,
     check_text,
+    check_width,
     instead,
     usual_type,
 )
@@ -73,8 +74,8 @@ def read_file(path: Path, table: str | None = None) -> FileContent:
             f"of compressed tables, one of them before {join_phrases(COMPRESSED)}",
         )
     try:
-        if not path.is_file():
-            raise InputError(f"{path} is no regular file", "name a file")
+        if path.exists() and not path.is_file():
+            raise InputError(f"{path} is no regular file", "write the rows into a file, and name that")
         if path.stat().st_size == 0:
             raise InputError(f"{path} is empty (0 bytes)", "check how it was written")
         if path.suffix.lower() in DATABASES:
@@ -92,6 +93,7 @@ def read_file(path: Path, table: str | None = None) -> FileContent:
 def _checked(path: Path, content: FileContent) -> FileContent:
     """The same with types that the rest of the program knows, without the index of pandas."""
     columns = content.columns
+    check_width(path, columns.num_columns)
     check_names(path, columns.column_names)
     if columns.num_rows == 0:
         raise InputError(

@@ -21,7 +21,7 @@ from warmstart.runtime.load_pretrained import (
     go_offline,
     load_config,
     load_generation_config,
-    load_model,
+    load_weights,
     read_object,
 )
 
@@ -251,7 +251,7 @@ def _output(location: str, dropout: float | None, kind: BaseKind, stamp: int) ->
 def _read(model_class: Any, location: str, dropout: float | None, stamp: int) -> tuple[Any, list[str]]:
     """A model in fp32, and the names of its weights that the files lack."""
     with torch.random.fork_rng():  # what the files lack is drawn: only the first call would take random numbers
-        return load_model(model_class, location, _config(location, dropout, stamp))
+        return load_weights(model_class, location, _config(location, dropout, stamp))
 
 
 def without_pooler(body: nn.Module) -> nn.Module:
