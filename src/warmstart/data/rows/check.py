@@ -1,14 +1,13 @@
 """Check: what should a person know about a table, row by row, before training?"""
 
 import itertools
-import unicodedata
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 
+from warmstart.data.rows.class_findings import class_findings, label_counts
 from warmstart.data.rows.duplicates import Duplicates, find_duplicates, shared_across_split
 from warmstart.data.rows.examples import BadRows, UsableRows, find_usable_rows, join_columns
 from warmstart.data.rows.findings import ROWS_SHOWN, Finding, Severity
@@ -20,8 +19,7 @@ from warmstart.data.schema.infer import fitting_scale, gives_away
 from warmstart.data.schema.infer_text import OPTIONAL
 from warmstart.data.schema.numbers import stand_in
 from warmstart.data.schema.schema import CORPUS, INSTRUCTED, TEXT_OUT, BadRowsRule, Schema
-from warmstart.data.tables.cells import blank, constant, each_text, likely_separator, present
-from warmstart.data.tables.formats import NA_MARKS, is_formula
+from warmstart.data.tables.cells import blank, constant, each_text, present
 from warmstart.data.tables.read import Table
 from warmstart.data.tables.strings import ArrowColumn, Texts, cell_blocks
 from warmstart.errors import InputError, count_phrase, join_phrases, shell_word, shorten
@@ -31,7 +29,6 @@ from warmstart.types import Array
 COMPARED_BYTES = 1 << 16  # of a document, in the search for copies: its words are held in memory
 SAMPLED_ROWS = 2_000  # in which names of targets are looked for
 MANY_COPIES = 0.2  # of the rows; with as many, a file may have been joined to itself
-RARE_CLASS = 5  # training rows
 FEW_VAL_ROWS, FEW_TEST_ROWS = 50, 100
 LENGTH_QUANTILES = {"min": 0, "p10": 10, "p25": 25, "median": 50, "p75": 75, "p90": 90, "max": 100}
 UNREAD = {  # keys of turns, and what it means that they are not read
@@ -119,7 +116,7 @@ def find_problems(
         elif schema.task not in CORPUS:
             findings += _named_target(rows, schema)
         if schema.task == "classification":
-            findings += _classes(found.targets, splits, schema)
+            findings += class_findings(found.targets, splits, schema)
         findings += named_controls(rows, schema, found.owners, readers)
         findings += too_long(rows, schema, found.owners, readers)
     findings += _columns(table, schema) if schema.task not in CORPUS else []
@@ -353,80 +350,6 @@ def _names(text: str, name: str) -> bool:
     return at >= 0 and not text[max(at - 1, 0) : at].isalnum() and not text[end : end + 1].isalnum()
 
 
-# --- classes -------------------------------------------------------------------------------------------------------
-
-
-def _label_counts(targets: Sequence[object]) -> Counter[str]:
-    several = (target if isinstance(target, tuple) else (target,) for target in targets if target is not None)
-    return Counter(str(label) for labels in several for label in labels)
-
-
-def _plainly(label: str) -> str:
-    """A label without what a reader cannot see: in one case, one Unicode form, one kind of space, nothing invisible."""
-    text = unicodedata.normalize("NFKC", label).casefold()
-    return " ".join("".join(letter for letter in text if unicodedata.category(letter) != "Cf").split())
-
-
-def _shown_label(label: str, same: Sequence[str]) -> str:
-    """'caf\\xe9' where two labels look the same, else as it is."""
-    alike = [other for other in same if unicodedata.normalize("NFKC", other) == unicodedata.normalize("NFKC", label)]
-    return ascii(label) if len(alike) > 1 else repr(label)
-
-
-def _rows_of_labels(targets: Array, labels: Sequence[str]) -> Array:
-    """The numbers of the rows that have one of these, from 1: int64 [n]."""
-    several = (target if isinstance(target, tuple) else (target,) for target in targets.tolist())
-    return np.array([i for i, names in enumerate(several, 1) if not set(names).isdisjoint(labels)], dtype=np.int64)
-
-
-def _classes(targets: Array, splits: Splits, schema: Schema) -> list[Finding]:
-    findings = []
-    counts = _label_counts(targets.tolist())
-    spellings: dict[str, list[str]] = {}
-    for label in sorted(counts):
-        spellings.setdefault(_plainly(label), []).append(label)
-    for same in (labels for labels in spellings.values() if len(labels) > 1):
-        rarer = sorted(same, key=lambda label: -counts[label])[1:]
-        said = join_phrases([f"{_shown_label(label, same)} ({counts[label]:,})" for label in same])
-        message = f"The classes {said} differ only in case, blank space, invisible characters or Unicode form."
-        findings.append(
-            Finding.of("class-spelling", "warning", message, _rows_of_labels(targets, rarer), "write them alike")
-        )
-    marks = [label for label in sorted(counts) if label.strip().lower() in NA_MARKS]
-    if marks:
-        named = f"class {marks[0]!r} is" if len(marks) == 1 else f"classes {join_phrases(marks, quote=True)} are"
-        message = f"The {named} what many programs write for a missing value."
-        hint = "if they stand for missing values, empty these cells; else nothing has to be done"
-        findings.append(Finding.of("class-missing-mark", "warning", message, _rows_of_labels(targets, marks), hint))
-    formulas = [label for label in sorted(counts) if is_formula(label)]
-    if formulas:
-        named = f"class{'es' * (len(formulas) > 1)} {join_phrases(formulas, quote=True)}"
-        message = f"Spreadsheets take the {named} for formulas."
-        hint = "predictions in CSV have them as they are: open such a file as text, or rename them"
-        findings.append(Finding.of("class-formula", "note", message, _rows_of_labels(targets, formulas), hint))
-    trained = _label_counts(splits.train.targets.tolist())
-    parted = likely_separator(counts) if not schema.multi_label else None
-    if parted:
-        several = sum(count for label, count in counts.items() if parted in label)
-        message = f"{several:,} of {counts.total():,} cells of {schema.target!r} look like several labels each."
-        hint = f"if they are, pass --separator {parted!r}: each is predicted by itself then"
-        findings.append(Finding("several-labels", "note", message, count=several, hint=hint))
-    rare = sorted((trained[label], label) for label in counts if trained[label] < RARE_CLASS)
-    if rare:
-        said = join_phrases([f"{label!r} ({count})" for count, label in rare])
-        have = "has" if len(rare) == 1 else "have"
-        message = f"{len(rare)} of {len(counts)} classes {have} fewer than {RARE_CLASS} training rows: {said}."
-        findings.append(Finding("rare-classes", "warning", message, count=len(rare), hint="merge them or add rows"))
-    largest, most = counts.most_common(1)[0]
-    if not schema.multi_label and most > 0.8 * counts.total():
-        message = f"{most / counts.total():.0%} of the rows are {largest!r}: accuracy says little, see macro F1."
-        findings.append(Finding("imbalance", "warning", message, count=most))
-    elif most > 10 * min(counts.values()):
-        message = f"The largest class, {largest!r}, has {most:,} rows, the smallest {min(counts.values()):,}."
-        findings.append(Finding("imbalance", "note", message, count=most, hint="look at macro F1 beside accuracy"))
-    return findings
-
-
 # --- the target ----------------------------------------------------------------------------------------------------
 
 
@@ -447,7 +370,7 @@ def _stand_ins(targets: Array, schema: Schema) -> list[Finding]:
 
 def _summary(found: UsableRows, schema: Schema) -> dict[str, object]:
     if schema.task == "classification":
-        counts = _label_counts(found.targets.tolist())
+        counts = label_counts(found.targets.tolist())
         largest = counts.most_common(1)[0][0] if counts else None
         return {"classes": len(counts), "largest": largest, "counts": dict(counts.most_common())}
     if schema.task in CORPUS:

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from warmstart.errors import InputError, join_phrases
 
-CHUNK = 1 << 20  # bytes that are unpacked at a time
+UNPACKED_PART = 1 << 20  # bytes that are unpacked at a time
 FREE_BYTES = 64 << 20  # may come of any file, however small it is
 MOST_TIMES = 250  # its own size may come of a larger one: tables of few values reach 100, a bomb 1,000
 MOST_BYTES = 64 << 30  # may come of any file
@@ -67,7 +67,7 @@ def _write(path: Path, opened: Callable[[], IO[bytes]], target: Path) -> None:
     most, size = most_bytes(path.stat().st_size), 0
     try:
         with opened() as source, target.open("wb") as file:
-            while part := source.read(CHUNK):
+            while part := source.read(UNPACKED_PART):
                 size += len(part)
                 if size > most:
                     raise too_large(path)
@@ -96,7 +96,7 @@ def check_unpacked(path: Path) -> None:
         with _zip(path) as archive:
             for member in archive.infolist():
                 with archive.open(member) as source:
-                    while part := source.read(CHUNK):
+                    while part := source.read(UNPACKED_PART):
                         size += len(part)
                         if size > most:
                             raise too_large(path)
