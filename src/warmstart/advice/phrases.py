@@ -43,13 +43,13 @@ BEST_MODELS = {
     "fine-tuned": "the best fine-tuned model",
     "baseline": "the linear model",
 }
-UNTRAINED = "the base as it is"  # what a baseline is where text is predicted
+UNTRAINED_VERDICTS = "the base as it is"  # what a baseline is where text is predicted
 NO_TRAINING = "no training is needed"
 
 
 def distinct_ways(comparison: Comparison) -> dict[str, str]:
     """What each family is called."""
-    return WAYS_TO_TRAIN | ({"baseline": UNTRAINED} if _has_untrained(comparison) else {})
+    return WAYS_TO_TRAIN | ({"baseline": UNTRAINED_VERDICTS} if _has_untrained(comparison) else {})
 
 
 def verdict_for(comparison: Comparison, name: str, family: str) -> str:
@@ -106,7 +106,7 @@ def against_others(field: Ranking, choice: Row) -> str:
 
 def _against(field: Ranking, choice: Row, rival: Row) -> str:
     found = field.difference(choice, rival)
-    models = BEST_MODELS | ({"baseline": UNTRAINED} if _has_untrained(field.comparison) else {})
+    models = BEST_MODELS | ({"baseline": UNTRAINED_VERDICTS} if _has_untrained(field.comparison) else {})
     model = BASELINE_MODELS.get(regime_of(rival.name), models[rival.family])
     name, cost = f"{model} (`{rival.name}`)", costs(rival, choice)
     if field.standing(choice, rival) == "tied":

@@ -19,7 +19,7 @@ from warmstart.data.schema.cell_values import Values
 from warmstart.types import Array
 
 MOST_SAID = 20  # of the linear model's outputs that trees read: of more classes each tree would take many times as long
-MOST_CATEGORIES = 500  # of a column, the commonest; rarer ones are read as missing
+MAX_TREE_CATEGORIES = 500  # of a column, the commonest; rarer ones are read as missing
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class TreeTable:
         found = {}
         for name, values in reading.categories(columns).items():
             known, counts = np.unique([value for value in values if value] or [""], return_counts=True)
-            most = np.argsort(-counts, kind="stable")[:MOST_CATEGORIES]
+            most = np.argsort(-counts, kind="stable")[:MAX_TREE_CATEGORIES]
             found[name] = tuple(str(known[i]) for i in sorted(most) if known[i])
         return cls(reading, found)
 

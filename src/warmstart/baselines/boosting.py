@@ -19,10 +19,10 @@ from warmstart.baselines.trees import Ensemble, Target, fit_flops, fit_trees
 from warmstart.results.record import Trial
 from warmstart.types import Array
 
-FOLDS, FEWER_FOLDS, MANY_ROWS = 5, 3, 10_000
+OUT_OF_FOLD_PARTS, FEWER_FOLDS, MANY_ROWS = 5, 3, 10_000
 LEAVES = (15, 7, 63)  # tried in this order on one fold; another must do better
 MOST_LABELS = 50  # of label sets, the commonest: the others are as the linear model says
-FEWEST_ROWS = 20  # below, nothing can be held out to say when to stop
+MIN_HELD_OUT_ROWS = 20  # below, nothing can be held out to say when to stop
 
 
 def fit_boosted(data: FitData) -> Fitted:
@@ -36,7 +36,7 @@ def fit_boosted(data: FitData) -> Fitted:
     folds = fold_of_rows(data.rows.keys, data.seed)
     table = TreeTable.fit(data.reading, data.rows.columns)
     caveat = ""
-    if len(folds) < FEWEST_ROWS or not folds.any():
+    if len(folds) < MIN_HELD_OUT_ROWS or not folds.any():
         caveat = "no trees were fitted: too few rows, or groups, to hold some out"
     elif not data.reading.typed and linear.weight.shape[1] > MOST_SAID:
         caveat = f"no trees were fitted: beside the text there is no column, and more than {MOST_SAID} classes"
@@ -54,7 +54,7 @@ def fold_of_rows(keys: Sequence[str], seed: int) -> Array:
     """int64 [n]: rows with the same key (a group) are never parted."""
     hashed = [hashlib.sha256(f"boosted {seed}:{key}".encode()).digest() for key in keys]
     place = {digest: i for i, digest in enumerate(sorted(set(hashed)))}
-    count = min(FEWER_FOLDS if len(keys) >= MANY_ROWS else FOLDS, len(place))
+    count = min(FEWER_FOLDS if len(keys) >= MANY_ROWS else OUT_OF_FOLD_PARTS, len(place))
     return np.array([place[digest] % count for digest in hashed], dtype=np.int64)
 
 

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 MOST_DEVIATIONS = 5.0  # from the mean: one wild value must not bend a weight
 HEAVY = 3.0  # a positive column whose mean is so many times its median is heavy-tailed
-MOST_CATEGORIES = 10_000  # of a column, the most frequent
-FEWEST_ROWS = 2  # that a category has: of a single row nothing is learned for others
+MAX_ONE_HOT = 10_000  # of a column, the most frequent
+MIN_CATEGORY_ROWS = 2  # that a category has: of a single row nothing is learned for others
 
 
 @dataclass(frozen=True)
@@ -44,8 +44,8 @@ class ColumnFeatures:
         categories = {
             name: tuple(
                 value
-                for value, rows in Counter(filter(None, values)).most_common(MOST_CATEGORIES)
-                if rows >= FEWEST_ROWS
+                for value, rows in Counter(filter(None, values)).most_common(MAX_ONE_HOT)
+                if rows >= MIN_CATEGORY_ROWS
             )
             for name, values in reading.categories(columns).items()
         }

@@ -64,8 +64,7 @@ class Embedder:
     @cached_property
     def _stored(self) -> PrefixCache | None:
         """None where there are no rows to share, or no room for what is made of them."""
-        found = self.shared.below(self._model, self.base.inputs) if self.shared else None
-        return found if isinstance(found, PrefixCache) and found.depth is None else None
+        return self.shared.features(self._model, self.base.inputs) if self.shared else None
 
     @cached_property
     def _places(self) -> dict[str, int]:

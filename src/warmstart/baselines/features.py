@@ -15,7 +15,7 @@ from warmstart.types import Array
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
-Part = Terms | ColumnFeatures | Embedder
+FeaturePart = Terms | ColumnFeatures | Embedder
 
 # Arithmetic on one stored term: its logarithm, the idf, a square and a division. Cutting text into words is not
 # arithmetic and counts nothing.
@@ -34,9 +34,9 @@ class Features:
     embedding_weight: float = 1.0
 
     @property
-    def parts(self) -> tuple[tuple[Part, float], ...]:
+    def parts(self) -> tuple[tuple[FeaturePart, float], ...]:
         """In the order of their columns."""
-        found: list[tuple[Part, float]] = [(kind, 1.0) for kind in self.terms]
+        found: list[tuple[FeaturePart, float]] = [(kind, 1.0) for kind in self.terms]
         if self.columns:
             found.append((self.columns, self.columns_weight))
         if self.embedder:
@@ -78,7 +78,9 @@ class Features:
         return facts, arrays
 
 
-def encode_part(part: Part, texts: Sequence[str], words: Sequence[str], columns: Mapping[str, Values]) -> "csr_matrix":
+def encode_part(
+    part: FeaturePart, texts: Sequence[str], words: Sequence[str], columns: Mapping[str, Values]
+) -> "csr_matrix":
     """Sparse float32 [n, columns]: a base reads the `texts` of rows, terms the `words` in their columns of text."""
     from scipy.sparse import csr_matrix
 

@@ -12,7 +12,7 @@ from warmstart.baselines.columns import ColumnFeatures
 from warmstart.baselines.constant import fit_constant
 from warmstart.baselines.embedder import Embedder
 from warmstart.baselines.features import Features
-from warmstart.baselines.search import Choice, Search
+from warmstart.baselines.search import Choice, StrengthSearch
 from warmstart.baselines.solvers import PASSES, PREDICTING, LinearProblem, Solution, linear_problem
 from warmstart.baselines.terms import term_choices
 from warmstart.data.schema.cell_values import Values
@@ -114,7 +114,7 @@ def choose_linear(data: FitData, embedder: Embedder | None = None) -> Chosen | N
     if not choices:
         return None
     problem = linear_problem(data.task, data.rows)
-    search = Search(data.task, problem, data.rows, data.seed)
+    search = StrengthSearch(data.task, problem, data.rows, data.seed)
     best = search.choose(choices)
     matrix = best.features.encode(data.rows.texts, data.rows.columns)
     return Chosen(problem, best, matrix, tuple(search.trials), search.flops, search.beats_constant(best))

@@ -12,7 +12,7 @@ from warmstart.data.schema.columns import Column
 from warmstart.errors import InputError
 from warmstart.types import Array
 
-DAY = 86_400.0  # seconds
+SECONDS_PER_DAY = 86_400.0  # seconds
 DATE_PARTS = ("year", "month", "day", "weekday", "hour")
 
 

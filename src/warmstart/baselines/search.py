@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from warmstart.baselines.features import Features, Part, encode_part, side_by_side
+from warmstart.baselines.features import FeaturePart, Features, encode_part, side_by_side
 from warmstart.baselines.solvers import PREDICTING, LinearProblem
 from warmstart.data.rows.split import Rows
 from warmstart.results.record import Trial
@@ -38,7 +38,7 @@ class Choice:
     reweighted: bool = False  # solved for the absolute error
 
 
-class Search:
+class StrengthSearch:
     """Cross-validation on training rows only; rows with the same key (a group) are never parted."""
 
     def __init__(self, task: Task, problem: LinearProblem, rows: Rows, seed: int):
@@ -127,7 +127,7 @@ class Search:
         turned = score if self.task.higher_is_better else -score
         return Choice(features, strength, scale, turned, reweighted) if turned > best.score else best
 
-    def _once(self, part: Part) -> "csr_matrix":
+    def _once(self, part: FeaturePart) -> "csr_matrix":
         if id(part) not in self._encoded:
             self._encoded[id(part)] = encode_part(part, self.rows.texts, self._words, self.rows.columns)
         return self._encoded[id(part)]

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 ROUNDS = 2_000  # at most, of a number or a pair of classes
 MOST_TREES = 3_000  # of one fit: rounds times classes
-PATIENCE = 50  # rounds without a gain on the held-out rows
+TREE_PATIENCE = 50  # rounds without a gain on the held-out rows
 RATE, FAST_RATE = 0.05, 0.15  # the second where the bound on trees leaves fewer than `SLOW_ROUNDS`
 SLOW_ROUNDS = 300
 LEAST_IN_LEAF = 20  # rows; fewer where there are few
@@ -100,7 +100,7 @@ def fit_trees(
         )
 
     train = rows(learning)
-    stop = lgb.early_stopping(PATIENCE, verbose=False)
+    stop = lgb.early_stopping(TREE_PATIENCE, verbose=False)
     watched = [rows(np.flatnonzero(held), train)] if held.any() else []
     booster = lgb.train(settings, train, target.rounds, valid_sets=watched, callbacks=[stop] if watched else [])
     model = booster.model_to_string(num_iteration=booster.best_iteration or -1)

@@ -181,7 +181,7 @@ def fit(out: Out, request: "Request", json_: Json = False, quiet: Quiet = False,
 @app.command(cls=SectionedCommand)
 def predict(
     folder: Folder,
-    data: options.NewRows,
+    data: options.DataArgument,
     out: options.Predictions = None,
     model: options.Code = None,
     table: options.TableName = None,

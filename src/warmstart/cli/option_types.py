@@ -18,7 +18,7 @@ TableName = Annotated[str | None, typer.Option("--table", help=SETTINGS["table"]
 Offline = Annotated[bool | None, typer.Option("--offline", help=SETTINGS["offline"].help)]
 
 # of predict
-NewRows = Annotated[list[str], typer.Argument(metavar="DATA", help="Rows with the columns that the model reads.")]
+DataArgument = Annotated[list[str], typer.Argument(metavar="DATA", help="Rows with the columns that the model reads.")]
 Predictions = Annotated[
     Path | None, typer.Option("--out", help="A .csv, .jsonl or .parquet file. [default: CSV to stdout]")
 ]

@@ -35,7 +35,7 @@ from warmstart.training.event import Event, Progress
 
 LENGTHS_FILE = "lengths.json"
 DROPPED_FILE = "dropped.json"  # what there was no time for, and with it all that would have come after
-TOLERANCE = 0.1  # of the budget, that a comparison may take longer
+BUDGET_TOLERANCE = 0.1  # of the budget, that a comparison may take longer
 
 
 @dataclass(frozen=True)
@@ -158,7 +158,7 @@ class ComparisonJobs:
         if path.exists():
             return True
         elapsed = time.perf_counter() - self.study.progress.began
-        late = elapsed + sum(map(self.study.seconds_of, jobs)) > (1 + TOLERANCE) * self.study.plan.options.budget
+        late = elapsed + sum(map(self.study.seconds_of, jobs)) > (1 + BUDGET_TOLERANCE) * self.study.plan.options.budget
         if world().on_main(lambda: late):
             write_json(path, [job.id for job in jobs if job.kind == "train"])
         return world().on_main(path.exists)

@@ -31,7 +31,7 @@ SAMPLED_ROWS = 2_000  # in which names of targets are looked for
 MANY_COPIES = 0.2  # of the rows; with as many, a file may have been joined to itself
 FEW_VAL_ROWS, FEW_TEST_ROWS = 50, 100
 LENGTH_QUANTILES = {"min": 0, "p10": 10, "p25": 25, "median": 50, "p75": 75, "p90": 90, "max": 100}
-UNREAD = {  # keys of turns, and what it means that they are not read
+UNREAD_CELLS = {  # keys of turns, and what it means that they are not read
     "weight": ": every turn of the assistant is learned, also one of weight 0",
     "tool_calls": ": the calls are not learned",
     "reasoning_content": ": the reasoning is not learned",
@@ -262,7 +262,7 @@ def _unread_keys(table: Table, schema: Schema) -> list[Finding]:
     findings = []
     for key, numbers in sorted(rows.items()):
         what = count_phrase(len(numbers), "conversation has", "conversations have")
-        message = f"{what} turns with {key!r}, which is not read{UNREAD.get(key, '')}."
+        message = f"{what} turns with {key!r}, which is not read{UNREAD_CELLS.get(key, '')}."
         hint = f"leave out what should not be learned, or write {key!r} as words of a turn"
         findings.append(Finding.of("unread-key", "warning", message, np.array(numbers), hint))
     return findings

@@ -23,7 +23,7 @@ ARROW_BYTES = 1 << 30  # of strings in one array, above which 32 bits are too fe
 SAVED_STATE, SAVED_SPLITS = "state.json", "dataset_dict.json"  # of `Dataset.save_to_disk`, `DatasetDict.save_to_disk`
 
 
-def read_parquet(path: Path) -> pa.Table:
+def read_parquet_table(path: Path) -> pa.Table:
     """The table in a Parquet file. Raises InputError for a damaged one, and for a small one that holds too much."""
 
     def load() -> pa.Table:

@@ -25,7 +25,7 @@ DELIMITER_ROWS = 21  # read with each of them, the header being one
 EXCEL_FIRST_LINE = re.compile(r'"?sep=(.)"?[ \r\n]*', re.IGNORECASE | re.DOTALL)
 SWALLOWED_LINES = 3  # so many lines that look like rows are taken for rows even where no column tells
 FEW_VALUES = 50  # different cells of a column that are kept, to tell whether a line's cell is one of them
-PLAIN_NUMBER = re.compile(NUMBER, re.ASCII)
+NUMBER_START = re.compile(NUMBER, re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -151,7 +151,7 @@ class _Column:
     values: set[str] | None = field(default_factory=set)  # None: too many to tell a row by
 
     def add(self, cell: str) -> None:
-        self.numbers = self.numbers and PLAIN_NUMBER.match(cell.strip()) is not None
+        self.numbers = self.numbers and NUMBER_START.match(cell.strip()) is not None
         if self.values is not None:
             self.values.add(cell)
             self.values = self.values if len(self.values) <= FEW_VALUES else None
@@ -160,7 +160,7 @@ class _Column:
         """Whether the cell could be one of this column; None where that cannot be told."""
         bare = cell.strip().strip('"')
         if self.numbers:
-            return PLAIN_NUMBER.match(bare) is not None
+            return NUMBER_START.match(bare) is not None
         return None if self.values is None else cell in self.values or bare in self.values
 
 

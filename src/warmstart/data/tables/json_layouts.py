@@ -10,11 +10,11 @@ from typing import Any
 from warmstart.data.tables.formats import check_names
 from warmstart.errors import InputError, join_phrases
 
-Row = dict[str, Any]
+JsonRow = dict[str, Any]
 TURN_KEYS = ({"role", "content"}, {"from", "value"})  # of the items of a list that is a conversation, not a table
 
 
-def rows_of_object(path: Path, found: Mapping[str, Any]) -> tuple[Iterable[Row], str] | None:
+def rows_of_object(path: Path, found: Mapping[str, Any]) -> tuple[Iterable[JsonRow], str] | None:
     """(rows, how they were written) where the object is a table; None where it is a row by itself.
 
     Raises InputError for an object that holds several tables, or one of no certain form.
@@ -48,7 +48,7 @@ def rows_of_object(path: Path, found: Mapping[str, Any]) -> tuple[Iterable[Row],
     return None
 
 
-def _split(path: Path, found: Mapping[str, Any]) -> list[Row]:
+def _split(path: Path, found: Mapping[str, Any]) -> list[JsonRow]:
     columns = [str(name) for name in found["columns"]]
     check_names(path, columns)
     for number, row in enumerate(found["data"], 1):
@@ -59,7 +59,7 @@ def _split(path: Path, found: Mapping[str, Any]) -> list[Row]:
     return [dict(zip(columns, row, strict=True)) for row in found["data"]]
 
 
-def _nested(found: Mapping[str, Mapping[str, Any]]) -> tuple[list[Row], str] | None:
+def _nested(found: Mapping[str, Mapping[str, Any]]) -> tuple[list[JsonRow], str] | None:
     """Of objects in an object: rows below columns, or columns below rows. None where they have no keys in common."""
     inner = list(next(iter(found.values())))
     keys = set(inner)

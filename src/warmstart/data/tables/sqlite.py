@@ -13,7 +13,7 @@ from warmstart.data.tables.json_files import as_array
 from warmstart.errors import InputError, UsageError, did_you_mean, join_phrases
 
 HEADER = b"SQLite format 3\0"
-MOST_STEPS = 50  # hundred million instructions of SQLite's machine: minutes
+MAX_SQLITE_STEPS = 50  # hundred million instructions of SQLite's machine: minutes
 ROWS_AT_ONCE = 10_000
 TABLES = (
     "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%' "
@@ -33,7 +33,7 @@ def read_sqlite(path: Path, name: str | None) -> pa.Table:
     try:
         connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, 2 * MAX_CELL_BYTES)
         connection.execute("PRAGMA trusted_schema = OFF")  # no function of a stranger's schema is called
-        steps = iter(range(MOST_STEPS))
+        steps = iter(range(MAX_SQLITE_STEPS))
         connection.set_progress_handler(lambda: next(steps, None) is None, 100_000_000)
         chosen = _chosen(path, connection, name)
         cursor = connection.execute('SELECT * FROM "{}"'.format(chosen.replace('"', '""')))
