@@ -16,7 +16,7 @@ from warmstart.data.tables.strings import Cells
 from warmstart.errors import InputError, shorten
 
 
-def read_json(path: Path) -> FileContent:
+def read_json_table(path: Path) -> FileContent:
     """A file that is known to be UTF-8 text and not blank, read by Python's parser.
 
     Pyarrow's turns date-like text into dates and dies of deep nesting. A `.json` file that is one object may hold a

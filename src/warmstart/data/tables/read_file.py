@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from warmstart.data.tables.arrow_files import read_arrow, read_parquet
+from warmstart.data.tables.arrow_files import read_arrow, read_parquet_table
 from warmstart.data.tables.compressed import COMPRESSED, inner_name, unpacked
 from warmstart.data.tables.delimited import read_delimited
 from warmstart.data.tables.excel import read_excel
@@ -21,7 +21,7 @@ from warmstart.data.tables.formats import (
     instead,
     usual_type,
 )
-from warmstart.data.tables.json_files import read_json
+from warmstart.data.tables.json_files import read_json_table
 from warmstart.data.tables.sqlite import read_sqlite
 from warmstart.errors import InputError, UsageError, join_phrases
 
@@ -31,13 +31,13 @@ DATABASES = (".sqlite", ".sqlite3", ".db")
 
 def _json(path: Path) -> FileContent:
     check_text(path)
-    return read_json(path)
+    return read_json_table(path)
 
 
 READERS: dict[str, Callable[[Path], FileContent]] = {
     **dict.fromkeys(CUT_BY_DELIMITERS, read_delimited),
     **dict.fromkeys((".jsonl", ".ndjson", ".json"), _json),
-    **dict.fromkeys((".parquet", ".pq"), lambda path: FileContent(read_parquet(path))),
+    **dict.fromkeys((".parquet", ".pq"), lambda path: FileContent(read_parquet_table(path))),
     **dict.fromkeys((".arrow", ".feather", ".ipc"), lambda path: FileContent(read_arrow(path))),
     **dict.fromkeys((".xlsx", ".xlsm"), read_excel),
 }
