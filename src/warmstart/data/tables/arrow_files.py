@@ -1,7 +1,7 @@
 """Arrow files: how do Parquet and Arrow files, and folders that `datasets` saved, become a table?"""
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -46,9 +46,9 @@ def read_arrow(path: Path) -> pa.Table:
             if magic.startswith(b"ARROW1"):
                 with pa.ipc.open_file(file) as whole:
                     batches = (whole.get_batch(i) for i in range(whole.num_record_batches))
-                    return gathered(whole.schema, map(_sound, batches))
+                    return gathered(whole.schema, _bounded(path, whole.schema, batches))
             with pa.ipc.open_stream(file) as stream:
-                return gathered(stream.schema, map(_sound, stream))
+                return gathered(stream.schema, _bounded(path, stream.schema, stream))
 
     return _from_arrow(path, "an Arrow", load)
 
@@ -59,37 +59,52 @@ def _parquet_batches(path: Path, file: pq.ParquetFile) -> Iterator[pa.RecordBatc
     A cell that stands in each of a million rows is in the file once. So the strings are read with their dictionaries,
     whose lengths are known before they are written out.
     """
-    size = path.stat().st_size
-    allowed = max(UNPACKED_BYTES, UNPACKED_SHARE * size)
-
-    def check(unpacked: int) -> None:
-        if unpacked > allowed:
-            raise InputError(
-                f"{path} has {size:,} bytes and would unpack to more than {allowed:,}",
-                "keep the columns and rows that are needed, or write them as CSV or JSON Lines",
-            )
-
     facts, schema = file.metadata, file.schema_arrow
     groups = [facts.row_group(i) for i in range(facts.num_row_groups)]
     chunks = [group.column(i) for group in groups for i in range(group.num_columns)]
-    check(max(sum(chunk.total_uncompressed_size for chunk in chunks), 8 * sum(chunk.num_values for chunk in chunks)))
+    _check_unpacked(path, sum(chunk.total_uncompressed_size for chunk in chunks))
+    _check_unpacked(path, 8 * sum(chunk.num_values for chunk in chunks))
     texts = [field.name for field in schema if pa.types.is_string(field.type) or pa.types.is_large_string(field.type)]
-    unpacked = 0
     with pq.ParquetFile(path, memory_map=False, read_dictionary=texts) as coded:
-        for batch in coded.iter_batches(BATCH_ROWS):
-            columns = []
-            for field, column in zip(schema, _sound(batch).columns, strict=True):
-                if isinstance(column, pa.DictionaryArray) and not pa.types.is_dictionary(field.type):
-                    unpacked += _text_bytes(column)
-                    check(unpacked)
+        yield from _bounded(path, schema, coded.iter_batches(BATCH_ROWS))
+
+
+def _bounded(path: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """The batches, each checked; raises InputError before their dictionaries, written out, are more than is allowed.
+
+    Dictionaries of columns that the schema has as strings are written out here, all others later.
+    """
+    unpacked = 0
+    for batch in batches:
+        columns = []
+        for field, column in zip(schema, _sound(batch).columns, strict=True):
+            if isinstance(column, pa.DictionaryArray):
+                unpacked += _text_bytes(column)
+                _check_unpacked(path, unpacked)
+                if not pa.types.is_dictionary(field.type):
                     column = column.cast(pa.large_string()) if unpacked > ARROW_BYTES else column.cast(field.type)
-                columns.append(column)
-            yield pa.RecordBatch.from_arrays(columns, names=schema.names)
+            columns.append(column)
+        yield pa.RecordBatch.from_arrays(columns, names=schema.names)
+
+
+def _check_unpacked(path: Path, unpacked: int) -> None:
+    size = path.stat().st_size
+    allowed = max(UNPACKED_BYTES, UNPACKED_SHARE * size)
+    if unpacked > allowed:
+        raise InputError(
+            f"{path} has {size:,} bytes and would unpack to more than {allowed:,}",
+            "keep the columns and rows that are needed, or write them as CSV or JSON Lines",
+        )
 
 
 def _text_bytes(column: Any) -> int:
-    """Bytes of the strings of a dictionary column, written out."""
-    return pc.sum(pc.binary_length(column.dictionary).take(column.indices)).as_py() or 0
+    """Bytes of the strings of a dictionary column, written out; 0 where it holds none."""
+    values, kind = column.dictionary, column.dictionary.type
+    if pa.types.is_string_view(kind):
+        values = values.cast(pa.large_string())
+    elif not any(is_one(kind) for is_one in (pa.types.is_string, pa.types.is_large_string, pa.types.is_binary)):
+        return 0
+    return pc.sum(pc.binary_length(values).take(column.indices)).as_py() or 0
 
 
 def _sound(rows: RowsType) -> RowsType:
