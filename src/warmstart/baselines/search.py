@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 TUNING_ROWS = 5_000  # the best strength was the same at 250, 1,000 and 4,000 rows: more only costs time
 FEW_ROWS = 1_000  # below, 5 folds; from here on 3
 STRENGTH_FACTOR = 3.0  # between neighbouring strengths
-SMALLEST, LARGEST = 0.1, 1000.0  # strengths; below 0.1 held-out gains were noise: .0003 of .74 at 250 rows
+SMALLEST = 0.1  # strength; below held-out gains were noise: .0003 of .74 at 250 rows
 # Of the embedding, whose rows have length 1 as those of each kind of terms have. On 57 classes and 1,000 short texts
 # accuracy was .621 at 1, .607 at 2 and .573 at 4.
 EMBEDDING_WEIGHTS = (0.5, 1.0, 2.0)
@@ -97,7 +97,7 @@ class StrengthSearch:
         return best
 
     def _climb(self, best: Choice, factor: float) -> Choice:
-        while SMALLEST <= (strength := best.strength * factor) <= LARGEST:
+        while SMALLEST <= (strength := best.strength * factor) <= self.problem.largest:
             choice = self._better(best, best.features, strength, best.reweighted)
             gain, best = choice.score - best.score, choice
             if gain <= self.problem.least_gain:
