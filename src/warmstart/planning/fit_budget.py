@@ -262,13 +262,25 @@ def load_plan(asked: RunPlan, path: Path) -> RunPlan:
         return _as_saved(asked, path, facts)
 
 
-def _as_saved(asked: RunPlan, path: Path, facts: dict[str, Any]) -> RunPlan:
-    if facts["fingerprint"] != asked.problem.splits.fingerprint:
+def require_same_rows(asked: RunPlan, path: Path) -> None:
+    """Keep the fingerprint of the rows in `path` before anything is fitted. Raises InputError if it differs."""
+    if path.exists():
+        _check_rows(asked, path, read_json(path, dict[str, str], "start a new study with another --out"))
+    else:
+        write_json(path, {"fingerprint": asked.problem.splits.fingerprint})
+
+
+def _check_rows(asked: RunPlan, path: Path, facts: dict[str, Any]) -> None:
+    if facts.get("fingerprint") != asked.problem.splits.fingerprint:
         raise InputError(
-            f"the data has changed since {path.parent} was begun (fingerprint {facts['fingerprint']}, "
+            f"the data has changed since {path.parent} was begun (fingerprint {facts.get('fingerprint')}, "
             f"now {asked.problem.splits.fingerprint}).",
             "restore the data, or start a new study with another --out",
         )
+
+
+def _as_saved(asked: RunPlan, path: Path, facts: dict[str, Any]) -> RunPlan:
+    _check_rows(asked, path, facts)
     kinds = get_type_hints(type(asked)) | get_type_hints(type(asked.options))
 
     def value(name: str, default: object = None) -> Any:

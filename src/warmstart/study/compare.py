@@ -15,6 +15,7 @@ import numpy as np
 from warmstart.advice.ranking import rank_regimes
 from warmstart.errors import TrainingError, join_phrases, shell_word
 from warmstart.planning.estimates import plan_summary, rows_ranked, seconds_of_search
+from warmstart.planning.fit_budget import require_same_rows
 from warmstart.planning.problem import Options, Problem
 from warmstart.planning.requirements import constraints_after_training
 from warmstart.planning.run_plan import RunPlan, first_plan
@@ -176,6 +177,7 @@ def run_comparison(problem: Problem, options: Options, folder: Path) -> Generato
     A run that diverges is recorded as failed. Raises TrainingError if nothing at all could be trained.
     """
     asked = first_plan(problem, options)
+    world().on_main(lambda: require_same_rows(asked, folder / "rows.json"))
     yield from _first_model(asked, folder)
     study = yield from begin_study(asked, folder)
     if study.plan.scored < 1.0:

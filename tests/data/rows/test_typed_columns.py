@@ -14,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from warmstart.baselines.baseline import FitData
 from warmstart.baselines.linear import fit_linear
 from warmstart.data.rows.check import find_problems
 from warmstart.data.rows.examples import write_texts
@@ -80,7 +81,7 @@ def spelled(rows: Table, schema: Schema) -> list[str]:
 def trained(rows: Table, schema: Schema) -> TrainedModel:
     splits = split(make_rows(rows, schema)[0], schema)
     task = task_for(schema, splits)
-    fitted = fit_linear(task, splits.train).baseline
+    fitted = fit_linear(FitData(task, splits.train, columns=schema.columns)).baseline
     again = Schema.from_json(json.loads(json.dumps(schema.to_json())))  # as it is stored
     return TrainedModel(StoredModel(fitted, None, task, again, {}, "linear"), Path())
 
