@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from warmstart.api import advise, check, compare, fit, load, plan, read, report, resume
     from warmstart.data.tables.read import table_of
     from warmstart.errors import InputError, MissingError, TrainingError, UsageError, WarmstartError
+    from warmstart.estimators import WarmstartClassifier, WarmstartRegressor
 
 
 __all__ = [
@@ -18,7 +19,9 @@ __all__ = [
     "MissingError",
     "TrainingError",
     "UsageError",
+    "WarmstartClassifier",
     "WarmstartError",
+    "WarmstartRegressor",
     "advise",
     "check",
     "compare",
@@ -38,4 +41,5 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'warmstart' has no attribute {name!r}")
     from importlib import import_module
 
-    return getattr(import_module("warmstart.errors" if name.endswith("Error") else "warmstart.api"), name)
+    where = "errors" if name.endswith("Error") else "estimators" if name.startswith("Warmstart") else "api"
+    return getattr(import_module(f"warmstart.{where}"), name)
