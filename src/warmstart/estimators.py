@@ -241,7 +241,8 @@ class WarmstartClassifier(ClassifierMixin, _Estimator):  # type: ignore[misc]
         check_classification_targets(y)
         self.classes_, numbers = np.unique(y, return_inverse=True)
         if len(self.classes_) < 2:
-            raise InputError(f"y has only 1 class, {str(self.classes_[0])!r}: nothing would be learned.", "give other rows")
+            only = str(self.classes_[0])
+            raise InputError(f"y has only 1 class, {only!r}: nothing would be learned.", "give other rows")
         self._names = _class_names(self.classes_)
         rare = np.bincount(numbers) == 1
         kept = np.flatnonzero(~rare[numbers])
