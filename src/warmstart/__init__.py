@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 if TYPE_CHECKING:
-    from warmstart.api import advise, check, compare, fit, load, plan, read, report, resume
+    from warmstart.api import advise, check, compare, export, fit, load, plan, read, report, resume
     from warmstart.data.tables.read import table_of
     from warmstart.errors import InputError, MissingError, TrainingError, UsageError, WarmstartError
     from warmstart.estimators import WarmstartClassifier, WarmstartRegressor
@@ -25,6 +25,7 @@ __all__ = [
     "advise",
     "check",
     "compare",
+    "export",
     "fit",
     "load",
     "plan",

@@ -39,6 +39,9 @@ from warmstart.study.progress import run_with_progress, run_with_status
 if TYPE_CHECKING:
     from torch import nn
 
+    from warmstart.data.rows.split import Rows
+    from warmstart.data.schema.schema import Schema
+    from warmstart.inference.export import Exported
     from warmstart.inference.predict import TrainedModel
     from warmstart.planning.forecast import RegimeForecast
     from warmstart.reporting.blind import Preference
@@ -58,6 +61,7 @@ __all__ = [
     "check_vacant",
     "compare",
     "compare_steps",
+    "export",
     "finished",
     "finished_run",
     "finished_study",
@@ -241,6 +245,92 @@ def load(
     from warmstart.inference.predict import load_model_for_prediction as load_trained
 
     return load_trained(folder, code=code, build=build)
+
+
+def export(
+    folder: str | Path,
+    to: str,
+    out: str | Path,
+    *,
+    data: Data | None = None,
+    int8: bool = False,
+    code: str | None = None,
+) -> "Exported":
+    """Write the model of a run, or the winner of a study, so that other tools load it; it is scored again there.
+
+    Parameters
+    ----------
+    folder : path
+        A finished run or study.
+    to : {"hf", "merged", "onnx"}
+        For transformers or sentence-transformers; adapters merged into their base; one graph for onnxruntime.
+    out : path
+        Folder to write. It must not exist yet.
+    data : path, paths, DataFrame, mapping or Table, optional
+        The data of the study, from which its test rows are taken. [default: the files that it was made with]
+    int8 : bool, default False
+        Weights of an ONNX graph in int8.
+    code : str, optional
+        The `model` that it was made with, whose file is executed.
+
+    Returns
+    -------
+    Exported
+        `before` and `after` are the metric on the test rows.
+
+    Raises
+    ------
+    UsageError, InputError
+        The model does not exist in that format, or the test rows are not there.
+    TrainingError
+        The export scores otherwise: by more than 0.1 % of the metric, int8 by more than 1 %. Nothing is kept then.
+
+    Examples
+    --------
+    >>> export("study", "onnx", "model").drift < 0.001  # doctest: +SKIP
+    True
+    """
+    from warmstart.inference.export import check_format, export_model
+    from warmstart.inference.model_card import model_card
+    from warmstart.inference.model_store import load_model
+    from warmstart.inference.predict import model_folder
+
+    path = Path(folder)
+    stored_in = model_folder(path)
+    run = load_run(stored_in)
+    stored = load_model(stored_in, code=code)
+    check_format(stored, to, int8)
+    comparison = json.loads(_text(path / "comparison.json")) if (path / "comparison.json").exists() else None
+    base = run.start if run.family == "fine-tuned" else None
+    return export_model(
+        stored_in,
+        _rows_scored(path, stored_in, stored.schema, run, data),
+        Path(out),
+        to,
+        int8=int8,
+        code=code,
+        recorded=run.test,
+        card=lambda done: model_card(done, stored, run, comparison, base),
+    )
+
+
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8")
+
+
+def _rows_scored(folder: Path, stored_in: Path, schema: "Schema", run: Run, data: Data | None) -> "Rows":
+    """The test rows of a run: of the data that is given, or of the files it was made with, or the texts it kept."""
+    from warmstart.inference.scored_rows import kept_rows, rows_of_table
+
+    if data is None:
+        origin = next((each for each in (folder, stored_in.parent.parent) if config.holds_request(each)), None)
+        files = config.load_request(origin).data if origin else ()
+        if files and all(Path(file).exists() for file in files):
+            data = files
+    if data is not None:
+        files, table = _given(data)
+        return rows_of_table(table or read_files(files), schema, run)
+    return kept_rows((folder, stored_in.parent.parent), schema, run)
 
 
 def probe(folder: str | Path, swap: str | Path, data: Data | None = None, *, code: str | None = None) -> "ProbeResult":

@@ -209,6 +209,79 @@ def predict(
 
 
 @app.command(cls=SectionedCommand)
+def export(
+    folder: Folder,
+    to: Annotated[
+        str,
+        typer.Option("--to", help="hf (for Hugging Face libraries), merged (adapters in their base) or onnx."),
+    ],
+    out: Out,
+    data: Annotated[
+        list[str] | None, typer.Option("--data", help="Data of the study. [default: the files it was made with]")
+    ] = None,
+    int8: Annotated[bool, typer.Option("--int8", help="Store the weights of an ONNX graph in int8.")] = False,
+    model: Code = None,
+    json_: Json = False,
+) -> None:
+    """Export a model for other tools, and score it again there.
+
+    The export is kept only if it scores the same on the test rows: within 0.1 % of the metric, with --int8 within 1 %.
+    """
+    from dataclasses import asdict
+
+    from warmstart import api
+    from warmstart.cli import show
+
+    done = api.export(folder, to, out, data=data or None, int8=int8, code=model)
+    if json_:
+        return show.print_json(asdict(done) | {"folder": str(done.folder), "drift": done.drift})
+    show.print_line(
+        f"wrote {out}: {done.metric} {done.after:.5g} on {done.rows:,} test rows, where the model scores "
+        f"{done.before:.5g}; how to use it: {out / 'README.md'}"
+    )
+
+
+@app.command(cls=SectionedCommand)
+def serve(
+    folder: Folder,
+    host: Annotated[
+        str, typer.Option("--host", help="Address to listen on. Others than 127.0.0.1 can be reached from elsewhere.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", help="Port to listen on.", min=1, max=65535)] = 8000,
+    token_file: Annotated[
+        Path | None,
+        typer.Option("--token-file", help="File with a token that requests must send. [default: $WARMSTART_TOKEN]"),
+    ] = None,
+    name: Annotated[
+        list[str] | None,
+        typer.Option("--name", help="Host name that requests may use, such as model.example.org."),
+    ] = None,
+    rows: Annotated[int, typer.Option("--max-rows", help="Most rows in a request.", min=1)] = 1000,
+    seconds: Annotated[float, typer.Option("--timeout", help="Longest time for an answer, in seconds.", min=0.1)] = 60,
+    model: Code = None,
+) -> None:
+    """Serve a model over HTTP: predictions, health, metrics and a page to try it.
+
+    POST a row or a list of rows as JSON to /predict. A model that writes also answers OpenAI clients at /v1.
+    """
+    from warmstart import api
+    from warmstart.inference import serve as serving
+    from warmstart.study.progress import print_status
+
+    serving.require_packages()
+    token = serving.read_token(token_file)
+    hosts = serving.hosts_for(host, name or ())
+    server = serving.create_app(
+        api.load(folder, code=model), limits=serving.Limits(rows=rows, seconds=seconds), token=token, hosts=hosts
+    )
+    if token is None and not serving.is_loopback(host):
+        print_status("warning: anyone who reaches this address can use the model; --token-file asks for a token.")
+    where = f"[{host}]" if ":" in host else host
+    print_status(f"serving {folder} at http://{where}:{port}{'' if token else '/ (open it to try the model)'}")
+    serving.run_server(server, host, port)
+
+
+@app.command(cls=SectionedCommand)
 def chat(
     folder: Folder,
     system: Annotated[str | None, typer.Option("--system", help="System prompt.")] = None,

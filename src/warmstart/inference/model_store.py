@@ -95,7 +95,7 @@ def save_network(folder: Path, model: Model, start: Start, task: Task) -> dict[s
     }
     head, base = model.language_head, start.base
     if head is not None:
-        return facts | {"body": _save_language_model(folder, model, head, base, inputs)}
+        return facts | {"body": save_language_model(folder, model, head, base, inputs)}
     _save_head(folder, model.head)
     if base is None and hasattr(model.body, "peft_config"):
         model.body = merge_adapters(model.body)  # adapters for random weights would fit no base that anybody has
@@ -115,7 +115,7 @@ def save_network(folder: Path, model: Model, start: Start, task: Task) -> dict[s
     return facts | {"body": {"kind": "code", "name": getattr(function, "__name__", start.name)}}
 
 
-def _save_language_model(
+def save_language_model(
     folder: Path, model: Model, head: LanguageHead, base: Base | None, inputs: Inputs
 ) -> dict[str, Any]:
     """Body and output layer as one model of the family's own class; adapters as PEFT has them for that class."""
@@ -148,8 +148,17 @@ def save_model(folder: Path, facts: dict[str, Any], task: Task, schema: Schema, 
     write_json(folder / "model.json", kept | facts)
 
 
-def load_model(folder: Path, *, code: str | None = None, build: Callable[[], nn.Module] | None = None) -> StoredModel:
-    """The model in `folder`. A model whose architecture is somebody's own code needs that code named or given."""
+def load_model(
+    folder: Path,
+    *,
+    code: str | None = None,
+    build: Callable[[], nn.Module] | None = None,
+    full_precision: bool = False,
+) -> StoredModel:
+    """The model in `folder`. A model whose architecture is somebody's own code needs that code named or given.
+
+    `full_precision`: the base of adapters is not quantized, so that they can be merged into it.
+    """
     try:
         facts = json.loads((folder / "model.json").read_text())
     except FileNotFoundError as error:
@@ -165,10 +174,18 @@ def load_model(folder: Path, *, code: str | None = None, build: Callable[[], nn.
             f"{folder} was written by another version (format {facts.get('format')}).",
             f"this one reads format {MODEL_FORMAT}",
         )
+    if full_precision and facts.get("body", {}).get("quantize"):
+        facts["body"]["quantize"] = None
     schema = Schema.from_json(facts["schema"])
     network = None if "baseline" in facts else _network(folder, facts, code, build)
     predictor = network or load_baseline(folder / "baseline")
     return StoredModel(predictor, network, task_from_json(facts["task"]), schema, facts["calibration"], facts["regime"])
+
+
+def is_quantized(folder: Path) -> bool:
+    """Whether the model in `folder` is adapters on a base in four bits."""
+    facts = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+    return bool(facts.get("body", {}).get("quantize"))
 
 
 def _network(folder: Path, facts: dict[str, Any], code: str | None, build: Callable[[], nn.Module] | None) -> Network:

@@ -41,7 +41,7 @@ class TrainedModel:
         `data`: texts as they are, mappings with the columns the model was trained on, a DataFrame or a table of them.
         Raises InputError where a column is missing.
         """
-        return list(self.stream(self._texts(data)))
+        return list(self.stream(self.texts(data)))
 
     def stream(self, texts: Sequence[str]) -> Iterator[dict[str, Any]]:
         """The same, as it comes."""
@@ -100,7 +100,8 @@ class TrainedModel:
             warnings.warn(f"{unread.problem(table)}.", stacklevel=3)
         return write_texts(table, self.stored.schema, columns)
 
-    def _texts(self, data: Sequence[str] | Sequence[Mapping[str, Any]] | InMemory) -> Sequence[str]:
+    def texts(self, data: Sequence[str] | Sequence[Mapping[str, Any]] | InMemory) -> Sequence[str]:
+        """What the model reads of each row. Parameters and errors as of `predict`."""
         if is_in_memory(data):
             return self.texts_of(table_of(data))
         if isinstance(data, str):
@@ -149,15 +150,21 @@ def load_model_for_prediction(
     `code` ("file.py:function") or `build` is needed for a model whose architecture is somebody's own.
     """
     path = Path(folder)
+    stored_in = model_folder(path)
+    return TrainedModel(load_model(stored_in, code=code, build=build), path)
+
+
+def model_folder(path: Path) -> Path:
+    """Where the model of a run lies, or of a study's winner. Raises InputError where there is none."""
     if not path.is_dir():
-        raise InputError(f"there is no folder {str(folder)!r}.", "name the folder of a finished run or study")
+        raise InputError(f"there is no folder {str(path)!r}.", "name the folder of a finished run or study")
     inner = path / "winner"
     stored_in = inner if (inner / "model.json").exists() else path
     if not (stored_in / "model.json").exists() and (path / "request.json").exists():
         if any((path / name).exists() for name in ("run.json", "report.html")):  # which come at the end
             raise InputError(
-                f"{str(folder)!r} is finished, but left no model: what was trained failed.",
-                f"see why with: warmstart runs {folder}",
+                f"{str(path)!r} is finished, but left no model: what was trained failed.",
+                f"see why with: warmstart runs {path}",
             )
-        raise InputError(f"{str(folder)!r} holds no trained model yet.", f"finish it with: warmstart resume {folder}")
-    return TrainedModel(load_model(stored_in, code=code, build=build), path)
+        raise InputError(f"{str(path)!r} holds no trained model yet.", f"finish it with: warmstart resume {path}")
+    return stored_in
