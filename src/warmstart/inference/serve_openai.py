@@ -124,7 +124,7 @@ def read_request(given: Any, prompt: bool, tokens: int) -> Asked:
     most = given.get("max_completion_tokens") or given.get("max_tokens") or min(DEFAULT_TOKENS, tokens)
     if not isinstance(most, int) or not 1 <= most <= tokens:
         raise InputError(f"max_tokens must be a whole number from 1 to {tokens:,}.")
-    stop = given.get("stop") or ()
+    stop = given.get("stop") or []
     stop = (stop,) if isinstance(stop, str) else tuple(stop) if isinstance(stop, list) else (None,)
     if not all(isinstance(each, str) and each for each in stop) or len(stop) > 4:
         raise InputError("stop must be a text, or at most 4 of them.")
