@@ -157,7 +157,7 @@ def test_the_page_shows_a_prediction_and_escapes_everything(client: TestClient, 
 def test_metrics_count_what_was_done(client: TestClient) -> None:
     client.post("/predict", json=TITLES)
     client.post("/predict", json=[1])
-    client.get('/no\nsuch"page')
+    client.get("/no%0Asuch%22page")
     said = client.get("/metrics").text
     assert 'warmstart_requests_total{path="/predict",status="200"} 1' in said
     assert 'warmstart_requests_total{path="/predict",status="422"} 1' in said
