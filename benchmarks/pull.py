@@ -76,7 +76,7 @@ def carried_out(strength: int, data: Path, work: Path, size: Size) -> Comparison
         trials=1,
         max_length=64,
         budget=100_000.0,
-        drop_bad_rows=True,
+        bad_rows="drop",
         log=False,
     )
     known = (out / "request.json").exists()

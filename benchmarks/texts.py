@@ -99,7 +99,7 @@ def packages(given: Given, column: str, rows: int, held_out: int) -> Problem:
     """`rows` packages to train on; others, of other sources, to be judged on."""
     table = read_table(given.data)
     schema = infer_schema(table, ColumnChoices("section", (column,), group="source"))
-    splits = split(make_rows(table, schema, drop_bad_rows=True)[0], schema).subset(rows, seed=0)
+    splits = split(make_rows(table, schema, bad_rows="drop")[0], schema).subset(rows, seed=0)
     small = replace(splits, val=_spread(splits.val, WATCHED), test=_spread(splits.test, held_out))
     return Problem(small, schema, given.base)
 
@@ -109,7 +109,7 @@ def documents(given: Given, column: str, rows: int, held_out: int, longest: int 
     """Texts of at most so many characters, to be learned as they are; others to be judged on."""
     table = read_table(given.data)
     schema = infer_schema(table, ColumnChoices("", (column,), task="causal-lm"))
-    splits = split(make_rows(table, schema, drop_bad_rows=True)[0], schema)
+    splits = split(make_rows(table, schema, bad_rows="drop")[0], schema)
     train, val, test = (_shorter(part, longest) for part in (splits.train, splits.val, splits.test))
     splits = replace(splits, train=train).subset(rows, seed=0)
     small = replace(splits, val=_spread(val, WATCHED // 4), test=_spread(test, held_out))

@@ -10,7 +10,10 @@ from warmstart.results.record import Cost, Run
 from warmstart.runtime.environment import Environment
 from warmstart.types import Array
 
-FAMILIES = {"constant": "baseline", "linear": "baseline", "scratch": "scratch", "scratch-dnn": "scratch"}
+FAMILIES = dict.fromkeys(("constant", "linear", "boosted", "embedded"), "baseline") | {
+    "scratch": "scratch",
+    "scratch-dnn": "scratch",
+}
 ENVIRONMENT = Environment(
     "0", "3.11", "2", "5", "0", "linux", "cpu", 2, 1, 8_000_000_000, "cpu", "fp32", "2024-01-01T00:00:00Z"
 )

@@ -38,6 +38,7 @@ def study(data: Path, base: Base, tmp_path_factory: pytest.TempPathFactory) -> P
 def test_everything_public_is_there() -> None:
     assert {"read", "check", "compare", "fit", "load", "report"} <= set(warmstart.__all__)
     assert all(callable(getattr(warmstart, name)) for name in warmstart.__all__)
+    assert set(warmstart.__all__) <= set(dir(warmstart)) and (Path(warmstart.__file__).parent / "py.typed").exists()
     with pytest.raises(AttributeError, match="nothing"):
         _ = warmstart.nothing
 
@@ -71,7 +72,7 @@ def test_columns_in_memory_are_data_too(data: Path, base: Base) -> None:
         ({"title": ["a", 1], "price": [1, 2]}, "column 'title' of the given rows cannot be read"),
         ({"title": ["a"], "price": [1, 2]}, "the given rows cannot be read"),
         ({"title": "a", "price": [1]}, "column 'title' is one text where a list was expected"),
-        ([{"title": "a", "price": 1}], "data is a list, which is neither files nor columns"),
+        ([{"title": "a", "price": 1}, "x"], "data is a list, which is neither files nor columns"),
         (3, "data is a int, which is neither files nor columns"),
     )
     for given, says in wrong:
@@ -109,7 +110,9 @@ def test_how_far_it_is_is_said_unless_quiet(
 ) -> None:
     asked: dict[str, Any] = {"base": base.location, "text": ["title"], "regimes": ("constant", "linear"), "log": False}
     done = warmstart.compare(data, "price", tmp_path / "said", **asked)
-    assert repr(done) == f"{done.advice.verdict}: {done.advice.reason} See {tmp_path / 'said' / 'report.html'}."
+    first, titles, *_, last = repr(done).splitlines()
+    assert first == f"{done.advice.verdict}: {done.advice.reason}" and titles.startswith("regime")
+    assert last == f"Report: {tmp_path / 'said' / 'report.html'}"
     out, err = capsys.readouterr()
     assert out == "" and "linear, 84 rows, seed 0" in err
     warmstart.compare(data, "price", tmp_path / "quiet", quiet=True, **asked)

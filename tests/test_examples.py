@@ -112,10 +112,11 @@ def test_the_table_of_defaults_is_that_of_the_code() -> None:
 
 
 def test_the_defaults_in_words_are_those_of_the_code() -> None:
+    from warmstart.data.schema.columns import Column
     from warmstart.models.dnn import size_for
     from warmstart.regimes.discriminative import Discriminative
     from warmstart.regimes.lora import LoRA
-    from warmstart.regimes.regimes import DEFAULT_REGIMES, DEFAULTS, DESCRIPTIONS, WITHOUT_TRAINING
+    from warmstart.regimes.regimes import DEFAULTS, DESCRIPTIONS, WITHOUT_TRAINING, default_for
     from warmstart.request.request import Request
 
     text = " ".join((ROOT / "docs" / "regimes.md").read_text(encoding="utf-8").split())
@@ -127,8 +128,14 @@ def test_the_defaults_in_words_are_those_of_the_code() -> None:
     assert (request.optimizer, request.schedule, request.weight_decay) == ("adamw", "linear", 0.01)
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert [name for name in DESCRIPTIONS if f"\n| `{name}` |" in readme] == list(DESCRIPTIONS)
-    assert set(DESCRIPTIONS) - set(DEFAULT_REGIMES) == {"top-layers", "qlora", "hybrid", "self-pretrained", "zero-shot"}
-    assert set(WITHOUT_TRAINING) - {"zero-shot"} < set(DEFAULT_REGIMES)
+    assert set(DESCRIPTIONS) - set(default_for("regression", (Column("x", "number"),))) == {
+        "top-layers",
+        "qlora",
+        "hybrid",
+        "self-pretrained",
+        "zero-shot",
+    }
+    assert set(WITHOUT_TRAINING) - {"zero-shot"} < set(default_for("regression", (Column("x", "number"),)))
 
 
 def test_the_list_of_packages_is_the_contract_of_imports() -> None:

@@ -3,14 +3,14 @@
 Whoever goes on with a study, or compares with one of last year, must find every row on the side where it was.
 """
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from hashlib import sha256
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
-from warmstart.data.rows.check import find_problems
+from warmstart.data.rows.check import CheckResult, find_problems
 from warmstart.data.rows.split import make_rows, split
 from warmstart.data.schema.infer import infer_schema
 from warmstart.data.schema.schema import ColumnChoices
@@ -82,25 +82,33 @@ GOLDEN = {
     "classes": ("e78e1c4b6ba8737f", "4e2551b2405fb51c", "0a47df25aec5c70a", "01691503a95ffb3b"),
     "groups": ("6599477991d04cb9", "135818859496ff0d", "28b2b83714dfefa6", "3b6118d7f12a8612"),
     "labels": ("78b5a447301c590c", "99c0566ac73f5c06", "7c9dd469ae5ec5db", "3e7a705f677231f6"),
-    "columns": (
-        "3f0d89cc7e274ed8",
-        "80ddb78d2b0712f6",
-        "042756e435459973",
-        "c83091d9d666da3c",
-    ),  # since the kinds of columns are noted
-    "bad_rows": ("40a8cd3be1cdc16b", "22f7c99c61b5f1bf", "bf6e39160d511a9d", "777191105d49d5c6"),
-    "one_by_one": ("be0a651da77e71ae", "287d182b00f580bb", "3a4bb89bbce01015", "540b7c90562f3c01"),
+    # What was recognised moved when the kinds of columns were noted; texts and sides did not.
+    "columns": ("3f0d89cc7e274ed8", "80ddb78d2b0712f6", "042756e435459973", "4209c5f5d92fb7db"),
+    "bad_rows": ("40a8cd3be1cdc16b", "22f7c99c61b5f1bf", "bf6e39160d511a9d", "c7125256baeccd85"),
+    "one_by_one": ("be0a651da77e71ae", "287d182b00f580bb", "3a4bb89bbce01015", "0ae99107fe80f911"),
 }
 
 
 # What a schema says of tasks that write text; it says nothing of the tables here, and came after the numbers.
-NOT_WRITTEN = ", instruction=None, fields=(), json_schema=None, piece_bytes=0, long='head-tail', columns=()"
+NOT_WRITTEN = (
+    ", instruction=None, fields=(), json_schema=None, piece_bytes=0, long='head-tail', system=None, history=None,"
+    " columns=(), target_column=None"
+)
+
+
+class InFull:
+    """A finding of a check with all its fields, as dataclasses are shown by default."""
+
+    def __init__(self, found: CheckResult) -> None:
+        self.found = found
+
+    def __repr__(self) -> str:
+        facts = ", ".join(f"{field.name}={getattr(self.found, field.name)!r}" for field in fields(self.found))
+        return f"Checked({facts})"
 
 
 def digest(value: object) -> str:
-    said = (
-        repr(value).replace("CheckResult(", "Checked(").replace(NOT_WRITTEN, "").replace(", spelling=None)", ")")
-    )  # that of a base, where one is named
+    said = repr(value).replace(NOT_WRITTEN, "").replace(", spelling=None)", ")")  # that of a base, where one is named
     return sha256(said.encode()).hexdigest()[:16]
 
 
@@ -109,15 +117,15 @@ def test_every_row_is_where_it_was(name: str) -> None:
     made = pa.table({column: pa.array(values) for column, values in TABLES[name]().items()})
     table = Table(pa.table({c: usual_type(made[c]) for c in made.column_names}), ("golden",), (made.num_rows,))
     schema = infer_schema(table, ColumnChoices("y", group="shop" if name == "groups" else None))
-    rows, caveats = make_rows(table, schema, drop_bad_rows=True)
+    rows, caveats = make_rows(table, schema, bad_rows="drop")
     splits = split(rows, schema)
     contents = [(list(part.texts), part.targets.tolist(), list(part.keys)) for part in (splits.val, splits.test)]
     sides = [np.sort(part.numbers).tolist() for part in (splits.train, splits.val, splits.test)]
     drawn = splits.subset(100, seed=1).train.numbers.tolist()
-    plain = replace(schema, columns=())  # which came after the numbers, and are tested elsewhere
+    plain = replace(schema, columns=(), target_column=None)  # which came after the numbers, and are tested elsewhere
     assert GOLDEN[name] == (
         splits.fingerprint,
         digest((sides, contents)),
         digest(drawn),
-        digest((plain, caveats, replace(find_problems(table, schema), schema=plain))),
+        digest((plain, caveats, InFull(replace(find_problems(table, schema), schema=plain)))),
     )

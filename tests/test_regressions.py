@@ -5,7 +5,6 @@ import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,7 @@ from warmstart.data.encoding.inputs import Tokens
 from warmstart.data.encoding.language import Conversations
 from warmstart.data.rows.split import Rows, Splits, split
 from warmstart.data.schema.conversations import write_prompt
-from warmstart.data.tables.read import table_of
+from warmstart.data.tables.in_memory import table_of
 from warmstart.errors import UsageError
 from warmstart.inference.model_store import load_model
 from warmstart.models.layers import layers, repeated_blocks
@@ -54,7 +53,8 @@ from warmstart.runs.run import TunedRegime, finish_run, train_run
 from warmstart.runtime.files import write_json
 from warmstart.runtime.lock import locked
 from warmstart.study import run_race as racing
-from warmstart.study.jobs import _spent
+from warmstart.study.begin import _spent
+from warmstart.study.compare import ComparisonJobs
 from warmstart.study.study import Study, race_study, read_study
 from warmstart.tasks.language import Language
 from warmstart.tasks.regression import Regression
@@ -250,7 +250,7 @@ def test_a_study_that_is_gone_on_with_trains_no_longer_than_in_one_go(
 ) -> None:
     """Its clock began anew, and with it all of its budget."""
     monkeypatch.setattr("warmstart.runs.run._converged", lambda *_: False)
-    monkeypatch.setattr(import_module("warmstart.study.compare"), "_affordable", lambda *_: False)
+    monkeypatch.setattr(ComparisonJobs, "_affordable", lambda *_: False)
     compared([base.location], tmp_path / "study", budget=3600)
     folder = tmp_path / "study"
     assert _spent(folder) == pytest.approx(sum(run.cost.seconds for run in finished_runs(folder)))
@@ -399,7 +399,7 @@ def test_a_first_look_that_gave_no_number_is_not_the_best(base: Base, regression
 def test_what_was_left_out_is_said_once(base: Base) -> None:
     table = {"title": [f"lamp {i}" for i in range(41)], "kind": ["a", "b"] * 20 + ["alone"]}
     request = from_mapping({"command": "compare", "data": ("x",), "target": "kind", "base": (base.location,)})
-    caveats = prepare_study(replace(request, drop_bad_rows=True), table_of(table), {}).problem.caveats
+    caveats = prepare_study(replace(request, bad_rows="drop"), table_of(table), {}).problem.caveats
     assert sum(caveat.startswith("Left out: ") for caveat in caveats) == 1
 
 

@@ -79,7 +79,7 @@ DATA: dict[str, tuple[Callable[[Path], Path], tuple[str, ...]]] = {
     "four rows": (table(1.5, 1.5, 2.5, 2.5), ("4 of 4 rows", "20 are needed")),
     "target missing": (table(*[""] * 40), ("'price' has no value",)),
     "target equal": (table(*[7] * 40), ("'price' is '7' in every row",)),
-    "class of one row": (table(*["a"] * 20, *["b"] * 19, "c"), ("single row", "40", "--drop-bad-rows")),
+    "class of one row": (table(*["a"] * 20, *["b"] * 19, "c"), ("single row", "40", "--bad-rows drop")),
     "not a number": (table(*GOOD[:38], "12,50", "?"), ("not numbers", "rows 39, 40", "12,50")),
     "broken quoting": (
         content(b'title,price\nan "oak" table,3\n"a lamp,4\na chair,5\n'),
@@ -101,7 +101,8 @@ def test_data_that_cannot_be_learned_from(name: str, tmp_path: Path) -> None:
     write, said = DATA[name]
     data = write(tmp_path / "data.csv")
     before = data.read_bytes()
-    refused(call("compare", data, "--target", "price", "--out", tmp_path / "study"), *said)
+    words = ("--target", "price", "--bad-rows", "refuse")
+    refused(call("compare", data, *words, "--out", tmp_path / "study"), *said)
     assert not (tmp_path / "study").exists()
     assert data.read_bytes() == before
 
@@ -122,7 +123,7 @@ CORPORA: dict[str, tuple[Callable[[Path], Path], tuple[str, ...], tuple[str, ...
     "no answers": (
         content((TURNS.replace("assistant", "user") * 30).encode(), ".jsonl"),
         (),
-        ("30 conversations without a turn of the assistant", "--drop-bad-rows"),
+        ("30 conversations without a turn of the assistant", "--bad-rows drop"),
     ),
     "binary": (content(b"\x7fELF\0\1", ".txt"), (), ("data.txt holds a NUL byte",)),
     "no UTF-8": (content(b"caf\xe9 au lait", ".txt"), (), ("data.txt is not UTF-8", "0xe9", "iconv")),
@@ -163,6 +164,7 @@ CORPORA: dict[str, tuple[Callable[[Path], Path], tuple[str, ...], tuple[str, ...
 @pytest.mark.parametrize("name", CORPORA)
 def test_texts_that_no_language_can_be_learned_from(name: str, tmp_path: Path) -> None:
     write, words, said = CORPORA[name]
+    words = (*words, "--bad-rows", "refuse")
     refused(call("compare", write(tmp_path / "data.csv"), *words, "--out", tmp_path / "study"), *said)
     assert not (tmp_path / "study").exists()
 
@@ -294,12 +296,13 @@ def test_folders_without_what_is_asked_of_them(good: Path, tmp_path: Path) -> No
 def test_check_and_a_dry_run_fail_where_training_would(tmp_path: Path) -> None:
     data = write_csv(tmp_path / "data.csv", ("title", "price"), list(zip(TITLES, [*GOOD[:38], "?", "?"], strict=True)))
     asked = ("check", data, "--target", "price")
-    wrong = call(*asked)
-    assert wrong.code == 2 and "2 values that are not numbers" in wrong.out and "--drop-bad-rows" in wrong.out
-    right = call(*asked, "--drop-bad-rows")
+    wrong = call(*asked, "--bad-rows", "refuse")
+    told = " ".join(wrong.out.split())
+    assert wrong.code == 2 and "2 values that are not numbers" in told and "--bad-rows drop" in told
+    right = call(*asked)
     assert right.code == 0 and "Left out: column 'price' has 2 values" in right.out.replace("\n", " ")
     trial = ("compare", *asked[1:], "--out", tmp_path / "study", "--dry-run")
-    for more, code in (((), 2), (("--drop-bad-rows",), 0)):
+    for more, code in ((("--bad-rows", "refuse"), 2), ((), 0), (("--bad-rows", "drop"), 0)):
         answer = call(*trial, *more)
         assert answer.code == code and ("would run: " in answer.out) is (code == 0)
 

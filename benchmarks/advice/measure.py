@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 
 from problems import PROBLEMS, Problem
 from warmstart.planning.estimates import seconds_of_run, seconds_of_search
-from warmstart.regimes.regimes import DEFAULT_REGIMES, WITHOUT_TRAINING
+from warmstart.regimes.regimes import CHEAP_REGIMES, DEFAULT_REGIMES, WITHOUT_TRAINING
 from warmstart.request import prepare
 from warmstart.request import request as config
 from warmstart.request.launch import run_to_end
@@ -39,7 +39,7 @@ LOG = Path(__file__).parent / "log"
 SEEDS = 2
 LENGTH = 0.5
 # `frozen` before `scratch-dnn`, which may spend on its search what the dearest before it did
-CHEAP_FIRST = ("constant", "linear", "frozen", "scratch-dnn", "full", "scratch", "lora", "discriminative")
+CHEAP_FIRST = (*CHEAP_REGIMES, "frozen", "scratch-dnn", "full", "scratch", "lora", "discriminative")
 
 
 def main() -> None:
@@ -143,7 +143,7 @@ def _asked(problem: Problem, data: Path) -> tuple[Any, Any]:
         seeds=SEEDS,
         length=LENGTH,
         max_length=problem.max_length,
-        drop_bad_rows=True,
+        bad_rows="drop",
         examples=False,
         log=False,
         offline=True,

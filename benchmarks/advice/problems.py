@@ -15,7 +15,8 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from warmstart.cli.demo_data import catalogue
-from warmstart.data.tables.read import Table, table_of
+from warmstart.data.tables.in_memory import table_of
+from warmstart.data.tables.read import Table
 
 ROWS = 3_500  # of a table: 2,450 to draw training rows from, 350 to choose by, 700 to be judged on
 Kind = Literal["classification", "regression"]

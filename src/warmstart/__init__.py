@@ -8,32 +8,76 @@ from typing import TYPE_CHECKING, Any
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 if TYPE_CHECKING:
-    from warmstart.api import advise, check, compare, export, fit, load, plan, read, report, resume
-    from warmstart.data.tables.read import table_of
+    from warmstart.api import (
+        advise,
+        blind,
+        check,
+        compare,
+        export,
+        fit,
+        load,
+        plan,
+        probe,
+        read,
+        report,
+        resume,
+        table_of,
+        vote,
+    )
+    from warmstart.data.rows.check import CheckResult
+    from warmstart.data.tables.read import Table
     from warmstart.errors import InputError, MissingError, TrainingError, UsageError, WarmstartError
     from warmstart.estimators import WarmstartClassifier, WarmstartRegressor
+    from warmstart.inference.predict import TrainedModel
+    from warmstart.planning.forecast import PlanResult
+    from warmstart.results.comparison import Comparison
+    from warmstart.results.record import Run
+    from warmstart.study.study import Study
 
 
 __all__ = [
+    "CheckResult",
+    "Comparison",
     "InputError",
     "MissingError",
+    "PlanResult",
+    "Run",
+    "Study",
+    "Table",
+    "TrainedModel",
     "TrainingError",
     "UsageError",
     "WarmstartClassifier",
     "WarmstartError",
     "WarmstartRegressor",
     "advise",
+    "blind",
     "check",
     "compare",
     "export",
     "fit",
     "load",
     "plan",
+    "probe",
     "read",
     "report",
     "resume",
     "table_of",
+    "vote",
 ]
+
+# Where other classes stand; errors and functions are found by their names.
+_CLASS_MODULES = {
+    "CheckResult": "warmstart.data.rows.check",
+    "Comparison": "warmstart.results.comparison",
+    "PlanResult": "warmstart.planning.forecast",
+    "Run": "warmstart.results.record",
+    "Study": "warmstart.study.study",
+    "Table": "warmstart.data.tables.read",
+    "TrainedModel": "warmstart.inference.predict",
+    "WarmstartClassifier": "warmstart.estimators",
+    "WarmstartRegressor": "warmstart.estimators",
+}
 
 
 def __getattr__(name: str) -> Any:
@@ -42,5 +86,10 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'warmstart' has no attribute {name!r}")
     from importlib import import_module
 
-    where = "errors" if name.endswith("Error") else "estimators" if name.startswith("Warmstart") else "api"
-    return getattr(import_module(f"warmstart.{where}"), name)
+    usual = "warmstart.errors" if name.endswith("Error") else "warmstart.api"
+    return getattr(import_module(_CLASS_MODULES.get(name, usual)), name)
+
+
+def __dir__() -> list[str]:
+    """What an editor completes, without importing it."""
+    return [*globals(), *__all__]

@@ -1,6 +1,5 @@
 """API: which functions are public? Each carries out a request; the command line adds only text and progress bars."""
 
-import json
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -9,9 +8,10 @@ from typing import TYPE_CHECKING, Any, Unpack
 from warmstart.data.rows.check import CheckResult
 from warmstart.data.rows.findings import Finding
 from warmstart.data.schema.infer import infer_schema
-from warmstart.data.tables.read import InMemory, Table, is_in_memory, table_of
+from warmstart.data.tables.in_memory import InMemory, given, table_of
+from warmstart.data.tables.read import Table
 from warmstart.data.tables.read import read_table as read_files
-from warmstart.errors import UsageError
+from warmstart.errors import UsageError, shell_word
 from warmstart.request import request as config
 from warmstart.request.keywords import AdviseSettings, CheckSettings, CompareSettings, FitSettings, PlanSettings
 from warmstart.request.launch import (
@@ -33,17 +33,16 @@ from warmstart.request.show import command_line
 from warmstart.request.signatures import check_keywords, with_settings
 from warmstart.results.record import Run, load_run
 from warmstart.runtime.distributed import world
+from warmstart.runtime.files import read_json
 from warmstart.settings.setting import Command
 from warmstart.study.progress import run_with_progress, run_with_status
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from warmstart.data.rows.split import Rows
-    from warmstart.data.schema.schema import Schema
     from warmstart.inference.export import Exported
     from warmstart.inference.predict import TrainedModel
-    from warmstart.planning.forecast import RegimeForecast
+    from warmstart.planning.forecast import PlanResult
     from warmstart.reporting.blind import Preference
     from warmstart.request.understand import OwnRegimes
     from warmstart.results.term_swaps import ProbeResult
@@ -85,16 +84,17 @@ __all__ = [
     "vote",
 ]
 
-Data = str | Path | Sequence[str | Path] | InMemory
+Data = str | Path | Sequence[str | Path] | Sequence[Mapping[str, Any]] | InMemory
 
 
-def read(source: str | Path | Sequence[str | Path], *, offline: bool = False) -> Table:
-    """Read CSV, TSV, JSON, Parquet, Arrow or text files, a glob, a folder, or a Hugging Face id into one table.
+def read(source: str | Path | Sequence[str | Path], *, offline: bool = False, table: str | None = None) -> Table:
+    """Read CSV, TSV, JSON, Parquet, Arrow, Excel, SQLite or text files, a glob, a folder, or a Hugging Face id.
 
     `columns` of the `Table` is a `pyarrow.Table`; every function that takes `data` takes it. `offline`: use only what
-    is on this machine. Raises InputError, which names file and row, where a file cannot be read.
+    is on this machine. `table`: which table of a database. Raises InputError, which names file and row, where a file
+    cannot be read.
     """
-    return read_files(source, offline=offline)
+    return read_files(source, offline=offline, table=table)
 
 
 @with_settings("check")
@@ -104,24 +104,24 @@ def check(data: Data, target: str | None = None, **settings: Unpack[CheckSetting
     The `CheckResult` is `usable` unless training would refuse the data; `to_table()` lists its findings.
     """
     request, table = _asked("check", data, target, settings)
-    table = table or read_files(request.data, offline=request.offline)
+    table = table or read_files(request.data, offline=request.offline, table=request.table)
     return check_data(request, table, infer_schema(table, request.columns))
 
 
 @with_settings("plan")
 def plan(
     data: Data, target: str | None = None, *, quiet: bool = False, **settings: Unpack[PlanSettings]
-) -> "tuple[RegimeForecast, ...]":
+) -> "PlanResult":
     """Estimate what each regime takes before any training: weights, FLOPs, memory, time, disk, energy and money.
 
-    Parameters as of `compare`. Gives one `RegimeForecast` for each regime: `seconds` and `flops` are of all its runs,
-    `peak_memory_bytes` of one process, `money` in US dollars.
+    Parameters as of `compare`. The `PlanResult` holds one `RegimeForecast` for each regime: `seconds` and `flops` are
+    of all its runs, `peak_memory_bytes` of one process, `money` in US dollars.
 
     >>> [f.regime for f in plan("prices.csv", "price", device="h100") if f.fits is False]  # doctest: +SKIP
     []
     """
     request, table = _asked("plan", data, target, settings)
-    return run_with_status(plan_steps(request, table), quiet).forecasts
+    return run_with_status(plan_steps(request, table), quiet)
 
 
 @with_settings("compare")
@@ -138,7 +138,7 @@ def compare(
 
     Parameters
     ----------
-    data : path, glob, sequence of paths, DataFrame, mapping of column names to lists, or Table
+    data : path, glob, sequence of paths, DataFrame, mapping of column names to lists, sequence of mappings, or Table
         The rows.
     target : str or None
         Column to predict. None for a corpus, conversations or `fields`.
@@ -290,47 +290,10 @@ def export(
     >>> export("study", "onnx", "model").drift < 0.001  # doctest: +SKIP
     True
     """
-    from warmstart.inference.export import check_format, export_model
-    from warmstart.inference.model_card import model_card
-    from warmstart.inference.model_store import load_model
-    from warmstart.inference.predict import model_folder
+    from warmstart.request.export_run import export_run
 
-    path = Path(folder)
-    stored_in = model_folder(path)
-    run = load_run(stored_in)
-    stored = load_model(stored_in, code=code)
-    check_format(stored, to, int8)
-    comparison = json.loads(_text(path / "comparison.json")) if (path / "comparison.json").exists() else None
-    base = run.start if run.family == "fine-tuned" else None
-    return export_model(
-        stored_in,
-        _rows_scored(path, stored_in, stored.schema, run, data),
-        Path(out),
-        to,
-        int8=int8,
-        code=code,
-        recorded=run.test,
-        card=lambda done: model_card(done, stored, run, comparison, base),
-    )
-
-
-def _text(path: Path) -> str:
-    return path.read_text(encoding="utf-8")
-
-
-def _rows_scored(folder: Path, stored_in: Path, schema: "Schema", run: Run, data: Data | None) -> "Rows":
-    """The test rows of a run: of the data that is given, or of the files it was made with, or the texts it kept."""
-    from warmstart.inference.scored_rows import kept_rows, rows_of_table
-
-    if data is None:
-        origin = next((each for each in (folder, stored_in.parent.parent) if config.holds_request(each)), None)
-        files = config.load_request(origin).data if origin else ()
-        if files and all(Path(file).exists() for file in files):
-            data = files
-    if data is not None:
-        files, table = _given(data)
-        return rows_of_table(table or read_files(files), schema, run)
-    return kept_rows((folder, stored_in.parent.parent), schema, run)
+    files, table = given(data) if data is not None else ((), None)
+    return export_run(Path(folder), to, Path(out), files, table, int8=int8, code=code)
 
 
 def probe(folder: str | Path, swap: str | Path, data: Data | None = None, *, code: str | None = None) -> "ProbeResult":
@@ -351,7 +314,7 @@ def probing(
     from warmstart.data.rows.term_swaps import read_pairs
 
     pairs = read_pairs(Path(swap))
-    files, table = _given(data) if data is not None else ((), None)
+    files, table = given(data) if data is not None else ((), None)
     if files and table is None:
         table = read_files(files)
 
@@ -379,10 +342,13 @@ def _finished_comparison(folder: str | Path) -> Path:
     out = Path(folder)
     if config.load_request(out).command == "fit":
         raise UsageError(
-            f"{str(out)!r} is a single run; a report compares several.", f"see it with: warmstart runs {out}"
+            f"{str(out)!r} is a single run; a report compares several.",
+            f"see it with: warmstart runs {shell_word(out)}",
         )
     if not (out / "study.json").exists():
-        raise UsageError(f"the study in {str(out)!r} is not finished.", f"go on with: warmstart resume {out}")
+        raise UsageError(
+            f"the study in {str(out)!r} is not finished.", f"go on with: warmstart resume {shell_word(out)}"
+        )
     return out
 
 
@@ -430,36 +396,17 @@ def finished_run(folder: Path) -> Run | None:
 def _write(request: config.Request, folder: Path, *, examples: bool = True) -> "Study":
     from warmstart.study.study import read_study, write_study
 
-    findings = [Finding(**facts | {"rows": tuple(facts["rows"])}) for facts in _facts(folder / "findings.json")]
+    path = folder / "findings.json"
+    findings = list(read_json(path, tuple[Finding, ...], "delete it")) if path.exists() else []
     found, command = read_study(folder), command_line(request, str(folder))
     return write_study(found.comparison, folder, findings, command, examples=examples, raced=found.raced)
-
-
-def _facts(path: Path) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
-    return found
-
-
-def _given(data: Data) -> tuple[tuple[str, ...], Table | None]:
-    """Names of files, and the table where it was given itself. Raises UsageError for what is neither."""
-    if isinstance(data, str | Path):
-        return (str(data),), None
-    if is_in_memory(data):
-        table = table_of(data)
-        return table.files, table
-    if isinstance(data, Sequence) and all(isinstance(each, str | Path) for each in data):
-        return tuple(map(str, data)), None
-    raise UsageError(
-        f"data is a {type(data).__name__}, which is neither files nor columns.",
-        "give a path, several paths, a DataFrame, or a mapping of column names to lists",
-    )
 
 
 def _asked(
     command: Command, data: Data, target: str | None, settings: Mapping[str, Any], regime: str | None = None
 ) -> tuple[config.Request, Table | None]:
     """The request that keyword arguments make, and the table if it was given as one."""
-    files, table = _given(data)
+    files, table = given(data)
     check_keywords(command, settings)
     values = {key: parse_value(key, value) for key, value in settings.items() if value is not None}
     named = {"command": command, "data": files, "target": target, "regime": regime}

@@ -10,8 +10,13 @@
 Every message names the file, row, column or key it is about; the hint says what to do.
 """
 
+import re
+import shlex
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
+
+# Control characters but for the ends of lines and tabs, and those that reorder what is written around them.
+UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 
 def flag(name: str) -> str:
@@ -61,6 +66,11 @@ class TrainingError(WarmstartError):
     exit_code = 1
 
 
+def shell_word(path: object) -> str:
+    """A path as it is typed in a shell, for commands in messages."""
+    return shlex.quote(str(path))
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """'did you mean 'price'?' or the list of what is known; made for hints."""
     known = [str(k) for k in known]
@@ -81,6 +91,17 @@ def join_phrases(items: Sequence[object], limit: int = 8, quote: bool = False) -
 def count_phrase(count: int, one: str, several: str) -> str:
     """'1 row has', '1,204 rows have': a number and what is said of so many."""
     return f"{count:,} {one if count == 1 else several}"
+
+
+def printable(text: str) -> str:
+    """Text as it may be shown in a terminal: what could steer it, or turn the order of letters, is written out.
+
+    Names of columns, classes and folders are somebody else's, and so are answers of models.
+
+    >>> printable("price\\x1b]0;owned\\x07")
+    'price\\\\x1b]0;owned\\\\x07'
+    """
+    return UNPRINTABLE.sub(lambda found: repr(found[0])[1:-1], text)
 
 
 def shorten(value: object, limit: int = 60) -> str:

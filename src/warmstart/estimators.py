@@ -192,8 +192,10 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no an
         columns = self._columns(X)
         trained = self._trained()
         wanted = trained.stored.schema.text
-        texts = trained.texts_of(api.table_of({name: columns[name] for name in wanted}))
-        return trained.outputs(texts)
+        new = trained.rows_of(api.table_of({name: columns[name] for name in wanted}))
+        for said in new.warnings:
+            warnings.warn(said, stacklevel=4)
+        return trained.outputs(new.texts, new.columns)
 
     def __getstate__(self) -> dict[str, Any]:
         """With the model's own files where they lie in a temporary folder; else its folder is enough."""

@@ -10,6 +10,7 @@ import pytest
 from tests.run_factory import make_comparison, make_run, make_runs
 from warmstart.advice.advise import advice_for
 from warmstart.advice.phrases import cut_to_fit
+from warmstart.reporting.words import VERDICT_SENTENCES, verdict_sentence
 from warmstart.results.record import Run, Trial
 
 TRUTHS = {"constant": 0.2, "linear": 0.55, "scratch": 0.6, "full": 0.7, "lora": 0.66}
@@ -282,3 +283,15 @@ def test_where_all_are_wrong_the_cheapest_is_no_answer() -> None:
     advice = advice_for(make_comparison([make_run(name, nothing) for name in ("zero-shot", "lora", "full")]))
     assert (advice.choice, advice.verdict, advice.confidence) == (None, "undecided", 0.0)
     assert "nothing that was compared got a single row right" in advice.reason
+
+
+@pytest.mark.parametrize(
+    ("name", "verdict"),
+    [("boosted", "a boosted tree is enough"), ("embedded", "TF-IDF with frozen features is enough")],
+)
+def test_each_cheap_rival_has_words_of_its_own(name: str, verdict: str) -> None:
+    truths = {"constant": 0.2, name: 0.75, "linear": 0.55, "full": 0.6}
+    advice = advice_for(make_comparison(make_runs(truths, flops=FLOPS | {name: 1e9})))
+    assert (advice.choice, advice.verdict) == (name, verdict)
+    assert VERDICT_SENTENCES[verdict].lower() == f"{verdict}.".lower()
+    assert verdict_sentence("TF-IDF with frozen features is enough", 0.7).startswith("Probably TF-IDF")

@@ -23,6 +23,7 @@ from warmstart.errors import TrainingError
 from warmstart.models.pretrained.base import Base
 from warmstart.planning.forecast import PlanResult, RegimeForecast
 from warmstart.study import progress as validation
+from warmstart.training.event import Event
 
 START = (sys.executable, "-m", "warmstart")
 COMMANDS = (
@@ -159,8 +160,8 @@ def test_a_plan_shows_energy_in_80_columns_where_no_money_is_asked(capsys: pytes
 def test_what_is_looked_at_is_said_now_and_then(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def steps() -> Generator[str, None, int]:
-        yield from map(str, range(20))
+    def steps() -> Generator[Event, None, int]:
+        yield from map(Event, map(str, range(20)))
         return 7
 
     clock = iter(range(0, 1000, 4))

@@ -33,10 +33,6 @@ def parameters_of(model: nn.Module) -> dict[str, Tensor]:
     return {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
 
 
-def is_quantized(method: Method) -> bool:
-    return isinstance(method, LoRA) and method.quantize is not None
-
-
 @every_method
 def test_what_has_no_rate_does_not_move(method: Method, base: Base, regression: RunData) -> None:
     model, rates = made(method, base, regression)
@@ -56,12 +52,21 @@ def test_what_has_a_rate_moves(method: Method, base: Base, regression: RunData) 
 
 
 @every_method
+def test_adapters_are_what_preparing_adds(method: Method, base: Base) -> None:
+    plain = method.unquantized()
+    assert not plain.quantized and (plain == method) != method.quantized
+    before = {name for name, _ in Pretrained(base).body(0).named_parameters()}
+    after = {name for name, _ in plain.prepare(Pretrained(base).body(0)).named_parameters()}
+    assert (after != before) == method.adapters == plain.adapters
+
+
+@every_method
 def test_preparing_keeps_the_function(method: Method, base: Base, regression: RunData) -> None:
     body, batch = Pretrained(base).body(0).eval(), a_batch(regression, base)
     before = body(**batch.inputs).last_hidden_state
     after = method.prepare(body).eval()(**batch.inputs).last_hidden_state
     error = (after - before).abs().mean() / before.abs().mean()
-    assert error <= (FOUR_BIT_ERROR if is_quantized(method) else 1e-5)
+    assert error <= (FOUR_BIT_ERROR if method.quantized else 1e-5)
 
 
 @every_method

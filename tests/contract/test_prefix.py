@@ -74,6 +74,7 @@ class Made:
     weights: int = 0  # another number, other weights
     pooling: str = "mean"
     dropout: float | None = None
+    base: None = None
     name: str = "made"
     family: str = "fine-tuned"
     calls: list[int] = field(default_factory=list)

@@ -37,6 +37,24 @@ def test_same_seed_same_weights(start: Callable[[Base], Start], base: Base) -> N
 
 
 @every_start
+def test_build_has_the_structure_of_the_body(start: Callable[[Base], Start], base: Base) -> None:
+    made = start(base)
+    assert (made.base == base) == (made.family == "fine-tuned")
+    built, body = (dict(module.named_parameters()) for module in (made.build(), made.body(0)))
+    assert {name: p.shape for name, p in built.items()} == {name: p.shape for name, p in body.items()}
+
+
+@every_start
+def test_a_start_changes_its_size_and_length_where_it_has_them(start: Callable[[Base], Start], base: Base) -> None:
+    made, size = start(base), Size(features=200, width=8, depth=1)
+    assert made.resized(size).size == (None if made.size is None else size)
+    assert (made.resized(size) == made) == (made.size is None)
+    tokens = made.shortened(7).inputs.tokens
+    assert (made.inputs.tokens is None) if tokens is None else tokens.max_length == 7
+    assert made.shortened(10_000).inputs == made.inputs or made.base is not None
+
+
+@every_start
 def test_the_global_random_state_is_untouched(start: Callable[[Base], Start], base: Base) -> None:
     before = torch.get_rng_state()
     start(base).body(3)

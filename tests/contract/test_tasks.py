@@ -59,6 +59,25 @@ def test_a_perfect_output_beats_the_constant(schema: Schema) -> None:
 
 
 @every_task
+def test_changes_are_between_predictions(schema: Schema) -> None:
+    """Nothing between a row and itself; the same backwards, but for its sign."""
+    task, splits = made(schema)
+    targets = task.targets(splits.test)
+    outputs = perfect(task, targets)
+    between = task.changes(outputs, task.calibrate(outputs, targets))
+    assert between is not None and not task.learns_language and task.generative is None and not task.writes
+    here, other = np.arange(len(targets)), np.roll(np.arange(len(targets)), 1)
+    assert all(not change.any() for change in between(here, here).values())
+    there, back = between(here, other), between(other, here)
+    assert there["moved"].any() and there.keys() == back.keys()
+    for name, change in there.items():
+        assert change == pytest.approx(-back[name] if name.startswith("shift") else back[name], abs=1e-6), name
+    if "changed" in there:
+        pairs = zip(task.truths(targets), task.truths(targets[other]), strict=True)
+        assert there["changed"].tolist() == [float(a != b) for a, b in pairs]
+
+
+@every_task
 def test_the_constant_is_the_best_one(schema: Schema) -> None:
     """No other constant has a lower loss, which is what a network without inputs would learn."""
     task, splits = made(schema)

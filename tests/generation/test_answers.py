@@ -312,13 +312,14 @@ def test_rows_that_a_language_model_cannot_read(table: Path, decoder: str, tmp_p
     warmstart.fit(corpus, None, "scratch", tmp_path / "read", log=False, **asked)
     rows = warmstart.load(tmp_path / "read").predict(["the lazy fox", " ", "", "a dog"])
     assert [row["prediction"] is None for row in rows] == [False, True, True, False]
-    assert warmstart.load(tmp_path / "read").predict([" "]) == [{"prediction": None}]
+    assert warmstart.load(tmp_path / "read").predict([" "])[0]["reason"] == "there is nothing to read"
 
     warmstart.fit(table, None, "full", tmp_path / "run", **settings(decoder, text="messages", length=0.02))
     asked_of = [[{"role": "user", "content": f"the fox {i}"}] for i in range(20)]
     asked_of[17].insert(0, {"role": "system", "content": "Be brief. " * 90})
-    with pytest.raises(InputError, match=r"^row 18: even without the question"):
-        warmstart.load(tmp_path / "run").predict({"messages": [[], *asked_of[1:]]})
+    found = warmstart.load(tmp_path / "run").predict({"messages": [[], *asked_of[1:]]})
+    assert [i for i, row in enumerate(found) if row["prediction"] is None] == [0, 17]
+    assert found[17]["reason"].startswith("even without the question")
 
 
 def test_rows_with_nothing_to_read_are_answered_with_nothing(table: Path, decoder: str, tmp_path: Path) -> None:
@@ -327,8 +328,9 @@ def test_rows_with_nothing_to_read_are_answered_with_nothing(table: Path, decode
     warmstart.fit(table, "summary", "full", tmp_path / "run", **asked)
     model = warmstart.load(tmp_path / "run")
     rows = model.predict([{"text": "the lazy fox"}, {"text": " "}, {"text": "the lazy cat"}])
-    assert rows[1] == {"prediction": ""}
-    assert model.predict(["the lazy fox", "", "the lazy cat"]) == rows
+    assert rows[1] == {"prediction": None, "reason": "there is nothing to read in 'text'"}
+    again = model.predict(["the lazy fox", "", "the lazy cat"])
+    assert [row["prediction"] for row in again] == [row["prediction"] for row in rows]
     assert [row for row in rows if row["prediction"]] == model.predict(
         [{"text": f"the lazy {a}"} for a in ("fox", "cat")]
     )

@@ -22,6 +22,7 @@ from warmstart.regimes.regimes import DEFAULTS, LANGUAGE_DEFAULTS, Regime, Stage
 from warmstart.regimes.starts import Pretrained, Scratch, Start, dnn, from_file
 from warmstart.results.bootstrap import mean_score
 from warmstart.runs.run import TunedRegime, train_run
+from warmstart.runtime.files import find_portable, write_json
 from warmstart.training.build_model import start_model
 from warmstart.training.config import TrainConfig
 
@@ -105,10 +106,8 @@ def test_adapters_are_small_and_name_their_base(base: Base, tmp_path: Path) -> N
     facts = save_network(tmp_path, model, Pretrained(base), run_data.task) | {"regime": "lora"}
     save_model(tmp_path, facts, run_data.task, run_data.schema, {})
     assert not (tmp_path / "body").exists()
-    assert (
-        json.loads((tmp_path / "adapter" / "adapter_config.json").read_text())["base_model_name_or_path"]
-        == base.location
-    )
+    named = json.loads((tmp_path / "adapter" / "adapter_config.json").read_text())["base_model_name_or_path"]
+    assert not Path(named).is_absolute() and find_portable(named, tmp_path) == Path(base.location)
     facts["body"]["base"] = "no_such_base"
     save_model(tmp_path, facts, run_data.task, run_data.schema, {})
     with pytest.raises(MissingError, match=r"holds adapters for the base 'no_such_base', which is not here"):
@@ -147,6 +146,11 @@ def test_an_output_layer_that_the_base_has_not_learns_and_is_kept_beside_the_ada
     drawn = start_model(regime, run_data.task, 0).head.state_dict()
     assert learned.keys() == drawn.keys() and not any(torch.equal(learned[name], drawn[name]) for name in drawn)
     (tmp_path / "run" / "head.safetensors").unlink()
+    with pytest.raises(InputError, match=r"head\.safetensors is not there: the model is not whole"):
+        load_model(tmp_path / "run")
+    facts = json.loads((tmp_path / "run" / "model.json").read_text())
+    del facts["files"]  # as earlier versions wrote it
+    write_json(tmp_path / "run" / "model.json", facts)
     with pytest.raises(InputError, match=r"lacks the output layer .*: earlier versions left it out"):
         load_model(tmp_path / "run")
 

@@ -4,23 +4,28 @@ import csv
 import io
 import json
 import math
+import re
 import shutil
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
+import polars as pl
 import pyarrow.parquet as pq
 import pytest
 
 import warmstart
 from tests.cli_base import QUICK, call, products, write_csv
 from tests.tiny import REGRESSION, tiny_rows
-from warmstart.errors import InputError
+from warmstart.errors import InputError, WarmstartError
 from warmstart.inference.predict import TrainedModel
-from warmstart.inference.prediction_files import _cell, as_csv
+from warmstart.inference.prediction_files import _cell, as_csv, neutral
 from warmstart.models.pretrained.base import Base
 from warmstart.results.record import load_run
 from warmstart.study import progress as validation
 
 ROWS = 210
+REASON = "there is nothing to read in 'title'"
 ONE = ("--trials", "1", "--length", "0.01", "--quiet")
 
 
@@ -96,7 +101,12 @@ def test_only_the_columns_that_the_model_reads_are_needed(placed: Path, priced: 
     new = write_csv(tmp_path / "new.csv", ("id", "title", "stock"), [(1, "small red lamp", "x"), (2, "", "y")])
     answer = call("predict", priced, new)
     assert answer.code == 0 and len(of_csv(answer.out)) == 2
-    assert answer.err.endswith("\nrow 2: nothing to read, so what is predicted there means little.\n")
+    assert answer.err.endswith("\nrow 2: there is nothing to read in 'title', so there is no prediction.\n")
+    first, second = of_csv(answer.out)
+    assert first["reason"] == "" and float(first["low"]) < float(first["prediction"])
+    assert second == {"row": "2", "prediction": "", "low": "", "high": "", "reason": REASON}
+    assert call("predict", priced, new, "--out", tmp_path / "new.parquet").code == 0
+    assert pq.read_table(tmp_path / "new.parquet").to_pylist()[1]["reason"] == REASON
     assert call("predict", priced, new, "--quiet").err == ""
     missing = call("predict", placed, new)
     assert (missing.code, missing.out) == (2, "")
@@ -108,6 +118,32 @@ def test_only_the_columns_that_the_model_reads_are_needed(placed: Path, priced: 
     assert "did you mean 'Title'?" in call("predict", priced, other).err
     with pytest.raises(InputError, match="the given rows: the model reads column 'price'"):
         warmstart.load(placed).predict([{"title": "small red lamp"}])
+
+
+def test_every_row_has_a_prediction_or_a_reason(priced: Path, tmp_path: Path) -> None:
+    """Case 26: None, NaN, an array, a Series, a Path and a generator ended in tracebacks."""
+    trained = warmstart.load(priced)
+    one, other = trained.predict(["small red lamp", "large oak table"])
+    none = {"prediction": None, "reason": "there is no text"}
+    frame = pd.DataFrame({"title": ["small red lamp", "large oak table"]})
+    assert trained.predict(["small red lamp", None, float("nan")]) == [pytest.approx(one), none, none]  # type: ignore[list-item]
+    assert trained.predict([None])[0]["prediction"] is None and trained.predict(["\ud800", " "])[1]["reason"]
+    write_csv(tmp_path / "new.csv", ("title",), [("small red lamp",), ("large oak table",)])
+    texts = frame.title.to_list()
+    asked: list[object] = [frame, frame.title, frame.values, frame.title.to_numpy(), iter(texts)]
+    asked += [pl.DataFrame({"title": texts}), pl.Series(texts), tmp_path / "new.csv"]
+    for data in asked:
+        assert trained.predict(data) == [pytest.approx(one), pytest.approx(other)], type(data)  # type: ignore[arg-type]
+    for wrong, said in (
+        (3, "a int was given where a list of texts was expected"),
+        ([3, "x"], "row 1 is a int: 3, expected a text"),
+        ([("a", "b")], "row 1 is a tuple"),
+        (np.zeros((2, 2)), "has no column names"),
+        (pd.DataFrame({"Title": ["x"]}), "the model reads column 'title'"),
+        (tmp_path / "no.csv", "there is no file"),
+    ):
+        with pytest.raises(WarmstartError, match=re.escape(said)):
+            trained.predict(wrong)  # type: ignore[arg-type]
 
 
 def test_python_is_told_what_it_gave_wrongly(placed: Path) -> None:
@@ -143,11 +179,30 @@ def test_what_left_no_model_is_not_to_be_gone_on_with(priced: Path, data: Path, 
 
 
 def test_what_a_spreadsheet_would_run_is_made_text_and_numbers_stay_numbers() -> None:
-    for text in ("=1+1", "+SUM(A1)", "-2+3", "@x", "\t=1", "-", "=-3"):
-        assert _cell(text) == "'" + text
+    for text in ("=1+1", "+SUM(A1)", "-2+3", "@x", "\t=1", "-", "=-3", "\uff1d1"):
+        assert neutral(text) == "'" + text
     for value in (-3.5, 7, "-3.5", "+4", "-1e-5", "plain", "a=b", "", None):
-        assert _cell(value) == value
-    assert _cell(["a", "b"]) == "a|b" and _cell(["=a", "b"]) == "'=a|b"
+        assert _cell(value) == value == neutral(value)
+    assert _cell(["a", "b"]) == "a|b" and json.loads(_cell(["a|b", "c"])) == ["a|b", "c"]
+
+
+@pytest.mark.parametrize(
+    "classes", [("=1+1", "-pos", "'quoted"), ("@home", "+1 day", "nan"), ("a,b", 'say "no"', "x\ny")]
+)
+def test_a_predicted_class_is_spelled_as_in_the_training_table(
+    classes: tuple[str, ...], base: Base, tmp_path: Path
+) -> None:
+    """Escaping of formulas must not change a class: what is read back joins with the labels."""
+    words = ("oak", "pine", "elm")
+    rows = [(f"{words[i % 3]} {words[i % 3]} number {i}", classes[i % 3]) for i in range(120)]
+    data = write_csv(tmp_path / "data.csv", ("text", "label"), rows)
+    fit = ("--target", "label", "--regime", "linear", "--base", base.location)
+    assert call("fit", data, *fit, *ONE, "--out", tmp_path / "run").code == 0
+    assert call("predict", tmp_path / "run", data, "--out", tmp_path / "new.csv").code == 0
+    with (tmp_path / "new.csv").open(newline="") as file:
+        assert [row["prediction"] for row in csv.DictReader(file)] == [label for _, label in rows]
+    found = [row["prediction"] for row in warmstart.load(tmp_path / "run").predict([text for text, _ in rows])]
+    assert found == [label for _, label in rows]
 
 
 @pytest.mark.parametrize(

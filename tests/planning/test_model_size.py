@@ -10,12 +10,12 @@ from tests.tiny import STEPS, carried_out, examples_of
 from warmstart.models.pretrained.base import Base
 from warmstart.planning.model_size import FOUR_BITS, model_size, step_bytes
 from warmstart.regimes.lora import linear_names
-from warmstart.regimes.regimes import REGIMES, RegimeContext
+from warmstart.regimes.regimes import REGIMES, WITHOUT_TRAINING, RegimeContext
 from warmstart.training.run_data import RunData
 from warmstart.training.stages import train_stages
 
 
-@pytest.mark.parametrize("name", [name for name in REGIMES if name not in ("qlora", "zero-shot")])
+@pytest.mark.parametrize("name", [name for name in REGIMES if name not in ("qlora", *WITHOUT_TRAINING)])
 def test_weights_and_arithmetic_are_those_of_the_real_training(name: str, base: Base, regression: RunData) -> None:
     regime = REGIMES[name](RegimeContext(base, 84))
     found = model_size(regime, regression.task)

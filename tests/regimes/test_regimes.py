@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from warmstart.data.schema.columns import Column
 from warmstart.errors import UsageError
 from warmstart.models.pretrained.base import Base
 from warmstart.regimes.full import Full
@@ -12,12 +13,14 @@ from warmstart.regimes.regimes import (
     DEFAULTS,
     DESCRIPTIONS,
     LANGUAGE_DEFAULTS,
+    READ_WITH_BASE,
     REGIMES,
     WITHOUT_TRAINING,
     Regime,
     RegimeContext,
     RegimeDefaults,
     Stage,
+    default_for,
     known_regime,
 )
 from warmstart.regimes.starts import Pretrained
@@ -36,7 +39,7 @@ def test_every_regime_is_made_from_a_base(name: str, base: Base) -> None:
 def test_every_name_has_its_words_and_its_habits() -> None:
     assert (
         DESCRIPTIONS.keys() == {*WITHOUT_TRAINING, *REGIMES}
-        and DEFAULTS.keys() | LANGUAGE_DEFAULTS.keys() == REGIMES.keys()
+        and DEFAULTS.keys() | LANGUAGE_DEFAULTS.keys() | set(READ_WITH_BASE) == REGIMES.keys()
     )
     assert set(DEFAULT_REGIMES) <= DESCRIPTIONS.keys() and set(ALIASES.values()) <= REGIMES.keys()
 
@@ -64,3 +67,12 @@ def test_the_init_and_the_dropout_reach_the_start(base: Base) -> None:
     made = REGIMES["scratch"](RegimeContext(base, 100, init="normal", dropout=0.3)).start.body(0)
     assert {m.p for m in made.modules() if isinstance(m, torch.nn.Dropout)} == {0.3}
     assert made.get_parameter("encoder.layer.0.output.dense.weight").std().item() == pytest.approx(0.02, rel=0.2)
+
+
+def test_trees_are_compared_by_default_where_there_are_columns_for_them() -> None:
+    text, category, number = (Column(kind, kind) for kind in ("text", "category", "number"))
+    assert default_for("regression") == default_for("regression", (text, text)) == DEFAULT_REGIMES
+    assert default_for("classification", (category,)) == DEFAULT_REGIMES
+    for columns in ((number,), (text, category), (category, category)):
+        assert set(default_for("regression", columns)) == {*DEFAULT_REGIMES, "boosted"}
+    assert "boosted" not in default_for("summarise", (number,))

@@ -25,7 +25,7 @@ FULL = Request(
     group="maker's",
     task="regression",
     scale="log10(1+x)",
-    drop_bad_rows=True,
+    bad_rows="drop",
     instruction="Say, in one word:",
     fields=("room", "tags"),
     schema="a schema.json",
@@ -204,3 +204,23 @@ def test_options_carry_every_setting() -> None:
     plain, defaults = asdict(PLAIN.options(Options().regimes)), asdict(Options())
     del plain["training"], defaults["training"]
     assert plain == defaults
+
+
+def test_a_request_names_the_same_files_from_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Case 33: a study begun with a relative path could not be gone on with from another folder, or after a move."""
+    here, elsewhere = tmp_path / "here", tmp_path / "else where"
+    for folder in (here, elsewhere):
+        folder.mkdir()
+        (folder / "data.csv").write_text(f"text,price\n{folder.name},1\n")  # another file of the same name
+    monkeypatch.chdir(here)
+    asked = from_mapping({"data": ["data.csv"], "target": "price", "base": ["org/name"], "corpus": ["data.cs?"]})
+    save_request(asked, Path("study"))
+    assert load_request(Path("study")).data == ("data.csv",)
+    monkeypatch.chdir(elsewhere)
+    found = load_request(Path("../here/study"))
+    assert Path(found.data[0]).read_text() == "text,price\nhere,1\n"
+    assert found.base == ("org/name",) and Path(found.corpus[0]).parent.resolve() == here
+    here.rename(tmp_path / "moved")
+    assert Path(load_request(tmp_path / "moved" / "study").data[0]).read_text() == "text,price\nhere,1\n"
+    (tmp_path / "moved" / "data.csv").unlink()
+    assert load_request(tmp_path / "moved" / "study").data == (str(here / "data.csv"),)  # names where it began

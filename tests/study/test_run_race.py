@@ -15,8 +15,9 @@ from warmstart.models.pretrained.base import Base
 from warmstart.planning.problem import Options, Problem
 from warmstart.planning.run_plan import first_plan
 from warmstart.request.launch import run_to_end
-from warmstart.results.race_outcome import RaceForecast, RaceOutcome, load_race, race_outcome
+from warmstart.results.race_outcome import RaceForecast, RaceOutcome, load_race
 from warmstart.results.record import Evaluation, Interval, load_run
+from warmstart.runtime.files import write_json
 from warmstart.study import run_race as racing
 from warmstart.study.fit import advise_fit, begin_fit, finish_fit
 from warmstart.study.jobs import StudyState, carry_out
@@ -245,9 +246,10 @@ def test_where_the_constant_leads_nothing_beats_it(made: Study) -> None:
     assert found.choice is None and found.verdict == "nothing beats the constant"
 
 
-def test_what_a_race_came_to_can_be_read_back() -> None:
+def test_what_a_race_came_to_can_be_read_back(tmp_path: Path) -> None:
     told = replace(RACED, unseen=("lora",))
-    assert race_outcome(json.loads(json.dumps(told.to_json()))) == told
+    write_json(tmp_path / "race.json", told.to_json())
+    assert load_race(tmp_path) == told
 
 
 def test_a_score_outside_the_band_is_an_alarm() -> None:

@@ -5,6 +5,8 @@ their family, and the verdict can be sure of the family while the method within 
 
 - The choice is the cheapest (FLOPs of one run) of the regimes tied with the best. If a regime of another family is open
   against it, there is no choice, but a price for knowing more.
+- The answer is about all rows. A regime of another family that the budget allowed only a part of them, and whose
+  predicted score may reach the best, or that was not run at all, leaves it undecided (`advice/all_rows.py`).
 - A failed regime cannot win, `constant` is never chosen, and a regime that had not converged cannot lose with
   confidence.
 """
@@ -13,6 +15,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from warmstart.advice.all_rows import not_run_in_time, partial_caveats, what_would_tell, why_undecided
 from warmstart.advice.constraint_cost import ConstraintCost, constraint_cost
 from warmstart.advice.longer_run import longer_command
 from warmstart.advice.more_data import between_rows, crossover_sentences, next_purchase
@@ -24,12 +27,14 @@ from warmstart.advice.phrases import (
     name_list,
     noise_phrase,
     scores,
-    verdicts,
+    verdict_for,
 )
 from warmstart.advice.ranking import MAX_CONFIDENCE, Ranking, rank_regimes
 from warmstart.quantities import capitalize_first, format_number, format_percent, round_to_two_digits
 from warmstart.results.bootstrap import FEWEST_SEEDS, rows_to_settle
-from warmstart.results.comparison import CONSTANT, Comparison, Row
+from warmstart.results.comparison import CONSTANT, Comparison
+from warmstart.results.constraints import BUDGET
+from warmstart.results.rows import Row
 
 _MOST_IF_UNDECIDED = 0.75  # the best measured may lead in more draws, but not in enough to be called
 _PROBABLY = 0.8  # a verdict less sure than this says so in its first word
@@ -43,7 +48,7 @@ class Advice:
     """The answer in the words of the question, and what it rests on."""
 
     choice: str | None  # None: undecided, nothing beats the constant, or nothing is allowed
-    verdict: str  # those of `phrases.verdicts`, "undecided", "nothing beats the constant" or "nothing is allowed"
+    verdict: str  # those of `phrases.verdict_for`, "undecided", "nothing beats the constant" or "nothing is allowed"
     confidence: float  # 0..1: share of draws in which the verdict's best is best, or short of it by less than matters
     reason: str  # one to three sentences with numbers
     also_fine: tuple[str, ...]  # tied with the choice
@@ -61,13 +66,14 @@ class Advice:
 
 def advice_for(comparison: Comparison) -> Advice:
     """What the runs say, as an answer: of what the constraints allow. What they cost in score is added to it."""
-    if not comparison.excluded:
+    barred = tuple(each for each in comparison.excluded if each.constraint != BUDGET)
+    if not barred:
         return _answer(comparison)
-    allowed = comparison.without({each.regime for each in comparison.excluded})
+    allowed = comparison.without({each.regime for each in barred})
     if all(name == CONSTANT for name in allowed.names):
         return _nothing_allowed(comparison)
     advice = _answer(allowed)
-    prices = constraint_cost(comparison, advice.predicted["regime"])
+    prices = constraint_cost(replace(comparison, excluded=barred), advice.predicted["regime"])
     return replace(
         advice,
         reason=" ".join([advice.reason, *(each.statement for each in prices if each.regime)]),
@@ -82,6 +88,10 @@ def _answer(comparison: Comparison) -> Advice:
     field = rank_regimes(comparison)
     if field is None:
         return _nothing_usable(comparison)
+    # A sibling of the best may stay open: it does not change the way to train.
+    open_ways = [row for row in field.reaching if row.family != field.best.family or not _several_families(comparison)]
+    if open_ways or not_run_in_time(comparison):
+        return _undecided_on_all_rows(field, open_ways)
     if comparison.higher_is_better and field.best.score == 0.0:
         return _nothing_right(field)
     choices = [row for row in field.tied if field.beats_constant(row)]
@@ -95,15 +105,34 @@ def _answer(comparison: Comparison) -> Advice:
     return _undecided(field, choice, others[0]) if others else _decided(field, choice, rivals)
 
 
+def _several_families(comparison: Comparison) -> bool:
+    return len({row.family for row in comparison.table if row.failed is None and row.name != CONSTANT}) > 1
+
+
 # The answers.
+
+
+def _undecided_on_all_rows(field: Ranking, rivals: Sequence[Row]) -> Advice:
+    """`rivals` were trained on a part of the rows, or there are regimes that were not run, and may be better."""
+    return Advice(
+        choice=None,
+        verdict="undecided",
+        confidence=round(min(field.share([field.best]), field.most(rivals), _MOST_IF_UNDECIDED), 3),
+        reason=why_undecided(field, rivals),
+        also_fine=(),
+        caveats=_caveats(field, field.best),
+        next_step=what_would_tell(field, rivals),
+        predicted=_predicted(field.best),
+        compute=compute_spent(field.comparison),
+    )
 
 
 def _decided(field: Ranking, choice: Row, siblings: Sequence[Row]) -> Advice:
     """`siblings` cannot be told apart from the choice, but they are of its family."""
-    comparison, verdict = field.comparison, verdicts(field.comparison)[choice.family]
+    comparison, verdict = field.comparison, verdict_for(field.comparison, choice.name, choice.family)
     behind = [row for row in field.unfinished if row not in field.tied and row.family != choice.family]
     family = [row for row in field.rows if row.family == choice.family]
-    confidence = min(field.share(family if siblings else [choice]), field.most(behind))
+    confidence = min(field.share(family if siblings or field.reaching else [choice]), field.most(behind))
     answer = f"Probably {verdict}" if confidence < _PROBABLY else capitalize_first(verdict)
     reason = [f"{answer}: {scores(comparison, choice)}{against_others(field, choice)}."]
     if choice is not field.best:
@@ -112,6 +141,8 @@ def _decided(field: Ranking, choice: Row, siblings: Sequence[Row]) -> Advice:
             f"{format_percent(comparison.min_effect)} away"
             f" and cheaper: `{field.best.name}` {costs(field.best, choice)}."
         )
+    if field.reaching:
+        reason.append(f"{name_list(field.reaching)} may be better still: trained on a part of the rows only.")
     if siblings:
         rivals = name_list([choice, *siblings])
         reason.append(f"Which of {rivals} is best stays open: these test rows and seeds cannot tell them apart.")
@@ -336,8 +367,9 @@ def _caveats(field: Ranking, answer: Row) -> tuple[str, ...]:
     caveats += [
         f"`{row.name}` is not ranked: it has no run on the rows and seeds of the others."
         for row in field.comparison.table
-        if row.failed is None and row.name not in ranked and row.name != CONSTANT
+        if row.failed is None and row.name not in ranked and row.name != CONSTANT and row not in field.partial
     ]
+    caveats += partial_caveats(field)
     return study_caveats(field.comparison, caveats)
 
 

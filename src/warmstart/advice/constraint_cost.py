@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 from warmstart.advice.phrases import name_list, noise_phrase
 from warmstart.quantities import format_number
-from warmstart.results.comparison import Comparison, Row
+from warmstart.results.comparison import Comparison
 from warmstart.results.record import Interval
+from warmstart.results.rows import Row
 
 
 @dataclass(frozen=True)

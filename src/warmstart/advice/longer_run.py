@@ -5,9 +5,10 @@ import shlex
 from collections.abc import Sequence
 
 from warmstart.quantities import parse_duration
-from warmstart.results.comparison import Comparison, Row
+from warmstart.results.comparison import Comparison
 from warmstart.results.names import LENGTH_MULTIPLIERS
 from warmstart.results.record import Run
+from warmstart.results.rows import Row
 from warmstart.settings.groups import DEFAULT_BUDGET
 
 MARGIN = 1.25  # of forecasts, which were too low at times
@@ -32,6 +33,17 @@ def longer_command(comparison: Comparison, unfinished: Sequence[Row]) -> str:
         needed, length = 2 * MARGIN * _whole(comparison), "--epochs" if "--epochs" in words else "--length"
         words = _with(words, length, f"{2 * float(_value(words, length) or 1.0):g}")
         words = _with(words, "--budget", _time(needed)) if needed > budget else words
+    return shlex.join(_with(words, "--out", f"{_value(words, '--out')}-longer"))
+
+
+def larger_budget_command(comparison: Comparison) -> str:
+    """The study's own command with the budget that all of it was estimated at; nothing where that is not known."""
+    words = shlex.split(comparison.command)
+    if words[1:2] != ["compare"] or "--out" not in words or comparison.full_estimate is None:
+        return ""
+    asked = _value(words, "--budget")
+    budget = parse_duration(asked) if asked else DEFAULT_BUDGET
+    words = _with(words, "--budget", _time(max(MARGIN * comparison.full_estimate, budget + 1)))
     return shlex.join(_with(words, "--out", f"{_value(words, '--out')}-longer"))
 
 

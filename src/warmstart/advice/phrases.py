@@ -11,8 +11,9 @@ from warmstart.quantities import (
     format_percent,
     round_to_two_digits,
 )
-from warmstart.results.comparison import Comparison, Difference, Row
+from warmstart.results.comparison import Comparison
 from warmstart.results.names import regime_of
+from warmstart.results.rows import Difference, Row
 
 
 def original_scale_sentence(comparison: Comparison) -> str:
@@ -30,24 +31,38 @@ def original_scale_error(comparison: Comparison, row: Row) -> float | None:
 
 
 VERDICT_BY_FAMILY = {"fine-tuned": "fine-tune", "scratch": "train from scratch", "baseline": "a linear model is enough"}
+# Of baselines each has its own, since they are no one way of training.
+VERDICT_BY_BASELINE = {
+    "boosted": "a boosted tree is enough",
+    "embedded": "TF-IDF with frozen features is enough",
+}
+BASELINE_MODELS = {"boosted": "the boosted trees", "embedded": "TF-IDF with frozen features"}
 WAYS_TO_TRAIN = {"fine-tuned": "fine-tuning", "scratch": "training from scratch", "baseline": "the linear model"}
 BEST_MODELS = {
     "scratch": "the best model trained from scratch",
     "fine-tuned": "the best fine-tuned model",
     "baseline": "the linear model",
 }
-UNTRAINED = "the base as it is"  # what a baseline is where text is predicted
+UNTRAINED_VERDICTS = "the base as it is"  # what a baseline is where text is predicted
 NO_TRAINING = "no training is needed"
 
 
 def distinct_ways(comparison: Comparison) -> dict[str, str]:
     """What each family is called."""
-    return WAYS_TO_TRAIN | ({"baseline": UNTRAINED} if _has_untrained(comparison) else {})
+    return WAYS_TO_TRAIN | ({"baseline": UNTRAINED_VERDICTS} if _has_untrained(comparison) else {})
 
 
-def verdicts(comparison: Comparison) -> dict[str, str]:
-    """What is answered where a family is best."""
-    return VERDICT_BY_FAMILY | ({"baseline": NO_TRAINING} if _has_untrained(comparison) else {})
+def verdict_for(comparison: Comparison, name: str, family: str) -> str:
+    """What is answered where the regime of this name and family is best."""
+    if family != "baseline":
+        return VERDICT_BY_FAMILY[family]
+    own = VERDICT_BY_BASELINE.get(regime_of(name), VERDICT_BY_FAMILY[family])
+    return NO_TRAINING if _has_untrained(comparison) else own
+
+
+def _way(comparison: Comparison, row: Row) -> str:
+    """What a row is called among the ways of training."""
+    return BASELINE_MODELS.get(regime_of(row.name), distinct_ways(comparison)[row.family])
 
 
 def cut_to_fit(comparison: Comparison) -> str:
@@ -79,9 +94,7 @@ def scores(comparison: Comparison, row: Row) -> str:
 
 def compared_with_others(comparison: Comparison, row: Row, as_family: bool) -> str:
     score = f"{format_number(row.score)} {comparison.metric} {format_interval_bounds(row.interval)}"
-    return (
-        f"{distinct_ways(comparison)[row.family]} (`{row.name}`, {score})" if as_family else f"`{row.name}` ({score})"
-    )
+    return f"{_way(comparison, row)} (`{row.name}`, {score})" if as_family else f"`{row.name}` ({score})"
 
 
 def against_others(field: Ranking, choice: Row) -> str:
@@ -93,8 +106,9 @@ def against_others(field: Ranking, choice: Row) -> str:
 
 def _against(field: Ranking, choice: Row, rival: Row) -> str:
     found = field.difference(choice, rival)
-    models = BEST_MODELS | ({"baseline": UNTRAINED} if _has_untrained(field.comparison) else {})
-    name, cost = f"{models[rival.family]} (`{rival.name}`)", costs(rival, choice)
+    models = BEST_MODELS | ({"baseline": UNTRAINED_VERDICTS} if _has_untrained(field.comparison) else {})
+    model = BASELINE_MODELS.get(regime_of(rival.name), models[rival.family])
+    name, cost = f"{model} (`{rival.name}`)", costs(rival, choice)
     if field.standing(choice, rival) == "tied":
         return f"less than {format_percent(field.comparison.min_effect)} from {name}, which {cost}"
     if found.interval.low > 0:

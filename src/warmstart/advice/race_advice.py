@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 
 from warmstart.advice.advise import Advice, compute_spent, study_caveats
-from warmstart.advice.phrases import verdicts
+from warmstart.advice.phrases import verdict_for
 from warmstart.quantities import capitalize_first, format_interval_bounds, format_number, format_percent
 from warmstart.results.comparison import CONSTANT, Comparison
 from warmstart.results.race_outcome import RaceForecast, RaceOutcome
@@ -33,7 +33,7 @@ def race_advice(comparison: Comparison, raced: RaceOutcome) -> Advice:
     if nothing:
         name = "nothing beats the constant" if raced.decided else "undecided"
     else:
-        name = verdicts(comparison)[leader.family] if raced.decided else "undecided"
+        name = verdict_for(comparison, leader.regime, leader.family) if raced.decided else "undecided"
     return Advice(
         choice=leader.regime if raced.decided and not nothing else None,
         verdict=name,

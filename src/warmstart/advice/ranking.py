@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from warmstart.results.bootstrap import holm
-from warmstart.results.comparison import CONSTANT, Comparison, Difference, Row
+from warmstart.results.comparison import CONSTANT, Comparison
+from warmstart.results.rows import Difference, Row
 
 MAX_CONFIDENCE_BY_SEEDS = {1: 0.8, 2: 0.9}  # the spread of seeds is unknown: no interval holds it
 MAX_CONFIDENCE = 0.99  # of what was measured on one split of one table
@@ -27,6 +28,7 @@ class Ranking:
     comparison: Comparison
     rows: tuple[Row, ...]
     constant: Row | None
+    partial: tuple[Row, ...] = ()  # those that were run on fewer rows, each at its most
 
     @property
     def best(self) -> Row:
@@ -55,11 +57,43 @@ class Ranking:
         return [row for row in self.rows if not row.converged]
 
     @property
+    def _on_a_part(self) -> bool:
+        """Whether the answer is about more rows than the ranking rests on, or a rival may be better there."""
+        return self.best.rows < self.comparison.rows["train"] or bool(self.reaching)
+
+    @property
     def unmeasured(self) -> list[str]:
         """The families that were tried, none of whose regimes came to a score."""
         tried = {row.family for row in self.comparison.table if row.name != CONSTANT}
         scored = {row.family for row in self.comparison.table if row.name != CONSTANT and not math.isnan(row.score)}
         return sorted(tried - scored)
+
+    @cached_property
+    def reaching(self) -> list[Row]:
+        """What was run on fewer rows and may be better than the best on all of them: the likeliest first."""
+        turned = -1 if self.comparison.higher_is_better else 1
+        predictions = self.comparison.predictions
+        found = [row for row in self.partial if self._may_reach(row)]
+        return sorted(
+            found, key=lambda row: turned * (predictions[row.name].score if row.name in predictions else row.score)
+        )
+
+    def _may_reach(self, row: Row) -> bool:
+        """By the band of its predicted score; without one, unless it is clearly worse on the rows that both have."""
+        comparison, predicted = self.comparison, self.comparison.predictions.get(row.name)
+        leader = self.score_on_all(self.best)
+        if predicted and leader is not None:
+            low, high = predicted.interval
+            return high >= leader if comparison.higher_is_better else low <= leader
+        common = comparison.common_rows(self.best.name, row.name)
+        return not common or comparison.difference(self.best.name, row.name).interval.low <= 0
+
+    def score_on_all(self, row: Row) -> float | None:
+        """Measured or predicted; None: neither."""
+        if row.rows >= self.comparison.rows["train"]:
+            return row.score
+        predicted = self.comparison.predictions.get(row.name)
+        return predicted.score if predicted else None
 
     def difference(self, a: Row, b: Row) -> Difference:
         return self.comparison.difference(a.name, b.name, self.best.rows)
@@ -103,22 +137,27 @@ class Ranking:
         seeds = min(len(row.seeds) for row in self.rows)
         return min(
             MAX_CONFIDENCE_BY_SEEDS.get(seeds, MAX_CONFIDENCE),
-            MAX_CONFIDENCE_UNFINISHED if unfinished or self.unmeasured else MAX_CONFIDENCE,
+            MAX_CONFIDENCE_UNFINISHED if unfinished or self.unmeasured or self._on_a_part else MAX_CONFIDENCE,
             MAX_CONFIDENCE_ALONE if len(self.rows) == 1 and not self.comparison.excluded else MAX_CONFIDENCE,
         )
 
 
 def rank_regimes(comparison: Comparison) -> Ranking | None:
-    """Those that did not fail, at the largest number of training rows, with a seed that all have in common."""
+    """Those that did not fail, at the largest number of training rows, with a seed that all have in common.
+
+    What was run on fewer rows is not ranked, but may be better on all.
+    """
     usable = [row for row in comparison.table if row.failed is None]
     rows = [row for row in usable if row.name != CONSTANT]
     if not rows:
         return None
     ranked: list[Row] = []
     shared = set(rows[0].seeds)
-    for row in usable:
-        if row.rows == rows[0].rows and shared & set(row.seeds):
+    for name in (row.name for row in usable):
+        row = comparison.row_at(name, rows[0].rows)  # the constant may have more
+        if row and row.failed is None and shared & set(row.seeds):
             shared &= set(row.seeds)
             ranked.append(row)
     constant = next((row for row in ranked if row.name == CONSTANT), None)
-    return Ranking(comparison, tuple(row for row in ranked if row is not constant), constant)
+    partial = tuple(row for row in rows if row.rows < rows[0].rows)
+    return Ranking(comparison, tuple(row for row in ranked if row is not constant), constant, partial)

@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, Annotated, NoReturn, cast
 
 import typer
 
+from warmstart.cli import option_types as options
 from warmstart.cli import process
 from warmstart.cli.flags import SectionedCommand, command_options
-from warmstart.errors import UsageError, did_you_mean
+from warmstart.cli.model_commands import commands_of_a_model
+from warmstart.cli.option_types import DryRun, Folder, Json, Out, Quiet
+from warmstart.errors import UsageError, did_you_mean, shell_word
 from warmstart.request.show import command_line, commented_yaml
 from warmstart.runtime import supervisor as supervise
 from warmstart.runtime.distributed import world
-from warmstart.settings.groups import SETTINGS
 
 if TYPE_CHECKING:
     from warmstart.data.rows.check import CheckResult
@@ -34,14 +36,6 @@ app = typer.Typer(
     rich_markup_mode=None,
     help="Train from scratch, fine-tune, or both? Find out on your own data, then ship the winner.",
 )
-
-Code = Annotated[str | None, typer.Option("--model", help=SETTINGS["model"].help)]
-Offline = Annotated[bool | None, typer.Option("--offline", help=SETTINGS["offline"].help)]
-Out = Annotated[Path, typer.Option("--out", help="Folder to write.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Check everything and print the full command, then stop.")]
-Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a run or a study.")]
 
 
 def _print_version(asked: bool) -> None:
@@ -116,7 +110,7 @@ def check(request: "Request", json_: Json = False) -> None:
     from warmstart.data.schema.infer import infer_schema
     from warmstart.data.tables.read import read_table
 
-    table = read_table(request.data, offline=request.offline)
+    table = read_table(request.data, offline=request.offline, table=request.table)
     found = api.check_data(request, table, infer_schema(table, request.columns))
     show.print_json(found) if json_ else show.show_check(found)
     _fail_if(found)
@@ -188,12 +182,11 @@ def fit(out: Out, request: "Request", json_: Json = False, quiet: Quiet = False,
 @app.command(cls=SectionedCommand)
 def predict(
     folder: Folder,
-    data: Annotated[list[str], typer.Argument(metavar="DATA", help="Rows with the columns that the model reads.")],
-    out: Annotated[
-        Path | None, typer.Option("--out", help="A .csv, .jsonl or .parquet file. [default: CSV to stdout]")
-    ] = None,
-    model: Code = None,
-    offline: Offline = None,
+    data: options.DataArgument,
+    out: options.Predictions = None,
+    model: options.Code = None,
+    table: options.TableName = None,
+    offline: options.Offline = None,
     quiet: Quiet = False,
 ) -> None:
     """Predict new rows with a run or the winner of a study."""
@@ -203,122 +196,21 @@ def predict(
     from warmstart.inference.prediction_files import check_apart, check_ending
 
     check_ending(out)
-    table = read_table(data, offline=bool(offline))
-    check_apart(out, table.files)
-    show.show_predictions(api.load(folder, code=model), table, out, quiet)
+    rows = read_table(data, offline=bool(offline), table=table)
+    check_apart(out, rows.files)
+    show.show_predictions(api.load(folder, code=model), rows, out, quiet)
 
 
-@app.command(cls=SectionedCommand)
-def export(
-    folder: Folder,
-    to: Annotated[
-        str,
-        typer.Option("--to", help="hf (for Hugging Face libraries), merged (adapters in their base) or onnx."),
-    ],
-    out: Out,
-    data: Annotated[
-        list[str] | None, typer.Option("--data", help="Data of the study. [default: the files it was made with]")
-    ] = None,
-    int8: Annotated[bool, typer.Option("--int8", help="Store the weights of an ONNX graph in int8.")] = False,
-    model: Code = None,
-    json_: Json = False,
-) -> None:
-    """Export a model for other tools, and score it again there.
-
-    The export is kept only if it scores the same on the test rows: within 0.1 % of the metric, with --int8 within 1 %.
-    """
-    from dataclasses import asdict
-
-    from warmstart import api
-    from warmstart.cli import show
-
-    done = api.export(folder, to, out, data=data or None, int8=int8, code=model)
-    if json_:
-        return show.print_json(asdict(done) | {"folder": str(done.folder), "drift": done.drift})
-    show.print_line(
-        f"wrote {out}: {done.metric} {done.after:.5g} on {done.rows:,} test rows, where the model scores "
-        f"{done.before:.5g}; how to use it: {out / 'README.md'}"
-    )
-
-
-@app.command(cls=SectionedCommand)
-def serve(
-    folder: Folder,
-    host: Annotated[
-        str, typer.Option("--host", help="Address to listen on. Others than 127.0.0.1 can be reached from elsewhere.")
-    ] = "127.0.0.1",
-    port: Annotated[int, typer.Option("--port", help="Port to listen on.", min=1, max=65535)] = 8000,
-    token_file: Annotated[
-        Path | None,
-        typer.Option("--token-file", help="File with a token that requests must send. [default: $WARMSTART_TOKEN]"),
-    ] = None,
-    name: Annotated[
-        list[str] | None,
-        typer.Option("--name", help="Host name that requests may use, such as model.example.org."),
-    ] = None,
-    rows: Annotated[int, typer.Option("--max-rows", help="Most rows in a request.", min=1)] = 1000,
-    seconds: Annotated[float, typer.Option("--timeout", help="Longest time for an answer, in seconds.", min=0.1)] = 60,
-    model: Code = None,
-) -> None:
-    """Serve a model over HTTP: predictions, health, metrics and a page to try it.
-
-    POST a row or a list of rows as JSON to /predict. A model that writes also answers OpenAI clients at /v1.
-    """
-    from warmstart import api
-    from warmstart.inference import serve as serving
-    from warmstart.study.progress import print_status
-
-    serving.require_packages()
-    token = serving.read_token(token_file)
-    hosts = serving.hosts_for(host, name or ())
-    server = serving.create_app(
-        api.load(folder, code=model), limits=serving.Limits(rows=rows, seconds=seconds), token=token, hosts=hosts
-    )
-    if token is None and not serving.is_loopback(host):
-        print_status("warning: anyone who reaches this address can use the model; --token-file asks for a token.")
-    where = f"[{host}]" if ":" in host else host
-    print_status(f"serving {folder} at http://{where}:{port}{'' if token else '/ (open it to try the model)'}")
-    serving.run_server(server, host, port)
-
-
-@app.command(cls=SectionedCommand)
-def chat(
-    folder: Folder,
-    system: Annotated[str | None, typer.Option("--system", help="System prompt.")] = None,
-    temperature: Annotated[
-        float,
-        typer.Option("--temperature", help="Sampling temperature. 0 takes the likeliest token.", min=0.0, max=5.0),
-    ] = 0.0,
-    top_p: Annotated[
-        float,
-        typer.Option("--top-p", help="Sample among the likeliest tokens of this total probability.", min=0.01, max=1.0),
-    ] = 1.0,
-    most: Annotated[int, typer.Option("--max-tokens", help="Longest answer in tokens.", min=1)] = 256,
-    seed: Annotated[int, typer.Option("--seed", help="Seed for sampling.")] = 0,
-) -> None:
-    """Chat with a model that was trained to write.
-
-    Each line is a turn. /new starts over, /quit or Ctrl-D ends. A model trained to summarize, translate or describe
-    does so with each line; a language model (causal-lm) continues it.
-    """
-    from warmstart import api
-    from warmstart.cli import show
-    from warmstart.inference.chat import chat_with, converse
-
-    talk = chat_with(api.load(folder), system, temperature=temperature, top_p=top_p, most=most, seed=seed)
-    converse(talk, show.typed_lines(talk.how))
+for name, command in commands_of_a_model().items():
+    app.command(name, cls=SectionedCommand)(command)
 
 
 @app.command(cls=SectionedCommand)
 def probe(
     folder: Folder,
-    swap: Annotated[
-        Path, typer.Option("--swap", help="CSV file without a header, two terms per line, such as he,she.")
-    ],
-    data: Annotated[
-        str | None, typer.Option("--data", help="Rows in which to swap. [default: the study's test rows]")
-    ] = None,
-    model: Code = None,
+    swap: options.Swap,
+    data: options.SwapRows = None,
+    model: options.Code = None,
     json_: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -337,17 +229,9 @@ def probe(
 @app.command(cls=SectionedCommand)
 def report(
     folder: Folder,
-    examples: Annotated[bool, typer.Option("--examples/--no-examples", help="Show texts of test rows.")] = True,
-    pairs: Annotated[
-        str | None,
-        typer.Option(
-            "--pairs",
-            help="Two regimes such as full,lora, or one and reference: write DIR/blind.html, to judge answers blind.",
-        ),
-    ] = None,
-    votes: Annotated[
-        Path | None, typer.Option("--votes", help="File votes.json from such a page: add its votes to the study.")
-    ] = None,
+    examples: options.ShowExamples = True,
+    pairs: options.Pairs = None,
+    votes: options.Votes = None,
 ) -> None:
     """Write the HTML report again, or a page for blind votes."""
     from warmstart import api
@@ -360,7 +244,8 @@ def report(
             raise UsageError(f"--pairs writes a page with texts to vote on: it cannot go with {other}.", "choose one")
         print(api.blind(folder, [name.strip() for name in pairs.split(",")]))
         print_status(
-            f"open it in a browser, vote, download votes.json; then: warmstart report {folder} --votes votes.json"
+            "open it in a browser, vote, download votes.json; "
+            f"then: warmstart report {shell_word(folder)} --votes votes.json"
         )
         return
     if votes is not None:
@@ -378,7 +263,7 @@ def runs(folder: Folder, json_: Json = False) -> None:
 
 
 @app.command(cls=SectionedCommand)
-def resume(folder: Folder, model: Code = None, quiet: Quiet = False, json_: Json = False) -> None:
+def resume(folder: Folder, model: options.Code = None, quiet: Quiet = False, json_: Json = False) -> None:
     """Resume a study or a run that was stopped.
 
     Finished runs are not repeated.

@@ -1,20 +1,23 @@
 """Process: how does a command start, stop and exit? Environment, signals and exit codes."""
 
+import io
 import os
 import signal
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
-from warmstart.errors import UsageError, WarmstartError
+from warmstart.errors import UsageError, WarmstartError, printable, shell_word
 from warmstart.runtime.distributed import started
 
 # Bars beside ours, and remarks on weights that are left out on purpose, would only be in the way.
 QUIET = {"HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1", "TRANSFORMERS_VERBOSITY": "error"}
 # What torchrun may start.
 MANY = ("fit", "resume")
+MIN_COLUMNS = 10  # of a terminal: narrower ones are not believed
 # Seconds in which a second stop is taken for the first: Ctrl-C reaches every process of a terminal, and the one that
 # waits for this one passes it on as well; so it is where a cluster sends SIGTERM to all.
 SAME_SIGNAL_SECONDS = 3.0
@@ -31,7 +34,7 @@ class Stopped(BaseException):
     def __str__(self) -> str:
         if self.folder is None:
             return "stopped."
-        return f"stopped; what is finished is kept.\nhint: go on with: warmstart resume {self.folder}"
+        return f"stopped; what is finished is kept.\nhint: go on with: warmstart resume {shell_word(self.folder)}"
 
 
 class Stop:
@@ -51,6 +54,7 @@ def run_command(command: Callable[[], object]) -> NoReturn:
     """Run a command and exit: 0 done, 1 failed, 2 wrong use or input, 130 Ctrl-C, 143 SIGTERM."""
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
+    _prepare_streams()
     stop = Stop()
     signal.signal(signal.SIGINT, stop)
     signal.signal(signal.SIGTERM, stop)
@@ -63,11 +67,48 @@ def run_command(command: Callable[[], object]) -> NoReturn:
     except Stopped as stopped:
         code = _complain(str(stopped), stopped.code)
     except BrokenPipeError:  # the reader of our output has gone, as `head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard_output()
     except OSError as error:  # the disk is full, or a folder has gone while we worked in it
         where = f"{error.filename}: " if error.filename else ""
         code = _complain(f"error: {where}{error.strerror or error}", 1)
-    sys.exit(code)
+    sys.exit(_flushed(code))
+
+
+def _prepare_streams() -> None:
+    """Streams that take any text, whatever the locale; what was closed is nowhere.
+
+    What goes into a file or to another program is UTF-8, as all files that we write.
+    """
+    if sys.stdin is None:
+        sys.stdin = open(os.devnull, encoding="utf-8")  # noqa: SIM115 - as long as the process lives
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
+        elif isinstance(stream, io.TextIOWrapper):
+            with suppress(OSError):  # a file when it was opened, now a pipe: its position is asked for when all is set
+                stream.reconfigure(encoding=None if stream.isatty() else "utf-8", errors="backslashreplace")
+    for name in ("COLUMNS", "LINES"):
+        told = os.environ.get(name)
+        if told is not None and not (told.isascii() and told.isdigit() and int(told) >= MIN_COLUMNS):
+            del os.environ[name]  # at a width of 0 nothing at all would be shown
+
+
+def _flushed(code: int) -> int:
+    """The exit code, once all that was printed has left: on a full disk that fails only now."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _discard_output()
+    except OSError as error:
+        _discard_output()
+        return _complain(f"error: the output cannot be written: {error.strerror or error}", 1)
+    return code
+
+
+def _discard_output() -> None:
+    """What is still to be printed goes nowhere, or Python would complain once more at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _check_command(words: list[str]) -> None:
@@ -81,7 +122,7 @@ def _check_command(words: list[str]) -> None:
 
 def _complain(message: str, code: int) -> int:
     """Of many processes the main one speaks for all, except about failures, which may be those of one alone."""
-    rank = started()[0]
+    rank, message = started()[0], printable(message)
     if rank == 0:
         print(message, file=sys.stderr)
     elif code == 1:

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table as Grid
 
-from warmstart.data.rows.examples import write_texts
 from warmstart.data.schema.schema import CORPUS, TEXT_OUT
+from warmstart.errors import UNPRINTABLE, printable, shell_word
 from warmstart.inference.prediction_files import as_csv, write_predictions
 from warmstart.quantities import describe_forgetting, format_size
 from warmstart.reporting.words import format_flops, format_score
+from warmstart.results.constraints import BUDGET
 from warmstart.runtime.environment import current_environment
 from warmstart.study.progress import count_rows, print_status
 
@@ -39,7 +40,7 @@ out = Console(highlight=False, markup=False, emoji=False)
 
 def print_line(text: str) -> None:
     """A line with a path or a command in it: never broken, so that it can be copied."""
-    out.print(text, soft_wrap=True)
+    out.print(printable(text), soft_wrap=True)
 
 
 def print_sentence(text: str, indent: str = "") -> None:
@@ -66,7 +67,8 @@ def typed_lines(how: str) -> Iterator[str]:
 
 def print_json(value: Any) -> None:
     """One JSON document on stdout. Numbers that JSON does not know (infinity) become null."""
-    print(json.dumps(_plain(value), indent=1, ensure_ascii=False, allow_nan=False, default=str))
+    text = json.dumps(_plain(value), indent=1, ensure_ascii=False, allow_nan=False, default=str)
+    print(UNPRINTABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
 
 
 def _plain(value: Any) -> Any:
@@ -151,6 +153,7 @@ def _time(seconds: float) -> str:
 
 def show_study(done: "Study", as_json: bool) -> None:
     """The verdict, the table, and where the rest is."""
+    from warmstart.advice.all_rows import on_a_part, winner_sentence
     from warmstart.advice.phrases import compared_instead, cut_to_fit, original_scale_error, original_scale_sentence
 
     comparison, advice = done.comparison, done.advice
@@ -169,20 +172,28 @@ def show_study(done: "Study", as_json: bool) -> None:
     out.print(_race(done.raced) if done.raced else _table(comparison))
     if any(not row.converged and not row.failed for row in comparison.table):
         print_line("* was still improving when it stopped")
+    parts = [] if done.raced else [f"{on_a_part(comparison, row)}." for row in comparison.partial]
+    for said in parts:
+        print_sentence(said, "  ")
     errors = [(row.name, original_scale_error(comparison, row)) for row in comparison.table]
     in_own = ", ".join(f"{name} {format_score(error)}" for name, error in errors if error is not None)
     if in_own and not done.raced:
         print_sentence(f"{original_scale_sentence(comparison)}: {in_own}", "  ")
     for each in comparison.excluded:
-        print_sentence(f"not allowed: `{each.regime}` by --{each.constraint}: {each.reason}", "  ")
+        why = "not run" if each.constraint == BUDGET else "not allowed"
+        by = "" if each.constraint == BUDGET else f" by --{each.constraint}"
+        print_sentence(f"{why}: `{each.regime}`{by}: {each.reason}", "  ")
     if comparison.noise_floor is not None:
         print_line(f"best reachable: {comparison.noise_floor:.4f}")
     print_line("")
+    trained_on = winner_sentence(comparison, advice.choice or advice.predicted.get("regime"))
+    if trained_on and (done.folder / "winner").exists():
+        print_sentence(trained_on)
     print_sentence(advice.reason)
     for said in (cut_to_fit(comparison), "" if done.raced else compared_instead(comparison)):
         if said:
             print_sentence(said, "  ")
-    caveats = [caveat for caveat in advice.caveats if caveat not in comparison.cuts]
+    caveats = [caveat for caveat in advice.caveats if caveat not in (*comparison.cuts, *parts)]
     for caveat in caveats[:4]:
         print_sentence(f"- {caveat}", "  ")
     more = len(caveats) - 4
@@ -192,7 +203,7 @@ def show_study(done: "Study", as_json: bool) -> None:
     print_sentence(f"next: {advice.next_step}", "  ")
     print_line(f"report: {done.folder / 'report.html'}")
     if (done.folder / "winner").exists():
-        print_line(f"model:  {done.folder / 'winner'}   (warmstart predict {done.folder} NEW-ROWS)")
+        print_line(f"model:  {done.folder / 'winner'}   (warmstart predict {shell_word(done.folder)} NEW-ROWS)")
 
 
 def _table(comparison: "Comparison") -> Grid:
@@ -273,7 +284,7 @@ def show_run(done: "Run", folder: Path, as_json: bool) -> None:
     for caveat in done.caveats:
         print_sentence(f"- {caveat}", "  ")
     if (folder / "model.json").exists():
-        print_line(f"model: {folder}   (warmstart predict {folder} NEW-ROWS)")
+        print_line(f"model: {folder}   (warmstart predict {shell_word(folder)} NEW-ROWS)")
 
 
 def show_runs(found: "Sequence[Run]", as_json: bool) -> None:
@@ -346,7 +357,7 @@ def show_probe(found: "ProbeResult", folder: Path) -> None:
     for caveat in found.caveats:
         print_sentence(f"- {caveat}", "  ")
     if (folder / "probe.json").exists():
-        print_line(f"kept: {folder / 'probe.json'}   (warmstart report {folder} shows it)")
+        print_line(f"kept: {folder / 'probe.json'}   (warmstart report {shell_word(folder)} shows it)")
 
 
 def _effect(found: "Estimate") -> str:
@@ -355,33 +366,34 @@ def _effect(found: "Estimate") -> str:
 
 def show_predictions(trained: "TrainedModel", table: "Table", path: Path | None, quiet: bool) -> None:
     """Write one row for each row of the table: its number and what was predicted."""
-    columns = trained.read_columns(table)
-    texts = write_texts(table, trained.stored.schema, columns)
-    for unread in columns.unread:  # also if quiet: what follows from these cells is not what they say
-        print_status(f"warning: {unread.problem(table)}.")
+    new = trained.rows_of(table)
+    for said in new.warnings:  # also if quiet: what follows from these cells is not what they say
+        print_status(f"warning: {said}")
     if not quiet:
         what = ": bits per byte of each text, of which less is likelier" if trained.stored.task.name in CORPUS else ""
         print_status(f"predicting with `{trained.regime}` ({trained.folder}){what}")
-    empty = [number for number, text in enumerate(texts, 1) if not text]
-    if empty and not quiet:
-        print_status(f"{table.rows(empty)}: nothing to read, so what is predicted there means little.")
-    numbered: Iterator[dict[str, Any]] = ({"row": i} | row for i, row in enumerate(trained.stream(texts), 1))
+    for reason in () if quiet else dict.fromkeys(new.reasons.values()):
+        rows = [i + 1 for i, each in sorted(new.reasons.items()) if each == reason]
+        print_status(f"{table.rows(rows)}: {reason}, so there is no prediction.")
+    classes = trained.stored.schema.task not in TEXT_OUT
+    none = {"reason": None} if new.reasons else {}
+    numbered: Iterator[dict[str, Any]] = ({"row": i} | none | row for i, row in enumerate(trained.stream(new), 1))
     if not quiet and not (path is None and sys.stdout.isatty()):  # there, the rows themselves say how far it is
-        numbered = count_rows(numbered, len(texts))
+        numbered = count_rows(numbered, len(new.texts))
     if path is None:
-        as_csv(numbered, sys.stdout)
+        as_csv(numbered, sys.stdout, classes=classes)
         return
-    write_predictions(numbered, path)
+    write_predictions(numbered, path, classes=classes)
     if not quiet:
         print_status(f"{table.columns.num_rows:,} predictions in {path}")
 
 
 def show_regimes() -> None:
     """Every way of training, by the name to type."""
-    from warmstart.regimes.regimes import DEFAULT_REGIMES, DESCRIPTIONS
+    from warmstart.regimes.regimes import DEFAULT_REGIMES, DESCRIPTIONS, FOR_COLUMNS
 
     for name, words in DESCRIPTIONS.items():
-        print_line(f"{name:<15} {words}{'' if name in DEFAULT_REGIMES else ' (not by default)'}")
+        print_line(f"{name:<15} {words}{'' if name in (*DEFAULT_REGIMES, *FOR_COLUMNS) else ' (not by default)'}")
 
 
 def show_doctor() -> None:

@@ -1,5 +1,6 @@
 """Answers: how does a trained model answer a prompt?"""
 
+import contextlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -7,10 +8,11 @@ from typing import Any
 import numpy as np
 
 from warmstart.data.encoding.inputs import PromptInputs
+from warmstart.data.encoding.language import Conversations
 from warmstart.data.rows.split import Rows
 from warmstart.data.schema.conversations import Turn, document, write_prompt, write_turns
 from warmstart.data.schema.infer_text import default_instruction
-from warmstart.data.schema.schema import Schema
+from warmstart.data.schema.schema import TEXT_OUT, Schema
 from warmstart.errors import InputError, RowError, shorten
 from warmstart.generation.constrained import constraint
 from warmstart.generation.generate import TokenConstraint, cache_bytes, decode_stream, generate, stream_tokens
@@ -131,12 +133,12 @@ def stops(model: Model, own: Iterable[int | None]) -> set[int]:
 
 
 def doubts(base: Base, schema: Schema, rows: Rows) -> tuple[str, ...]:
-    """What has to be said of an encoder-decoder before it is trained to write the answers of these rows.
+    """What has to be said of a base before it is trained to write the answers of these rows.
 
     Raises UsageError where answers have to fit a schema that its tokens cannot spell.
     """
     if base.answers is None:
-        return ()
+        return _endless(base) if schema.task in TEXT_OUT else ()
     tokenizer = base.inputs.tokenizer
     if schema.json_schema is not None:
         constraint(tokenizer, schema.json_schema)
@@ -159,6 +161,19 @@ def doubts(base: Base, schema: Schema, rows: Rows) -> tuple[str, ...]:
             f"{shorten(wrong[0][0], 60)} becomes {shorten(wrong[0][1], 60)}."
         )
     return tuple(found)
+
+
+def _endless(base: Base) -> tuple[str, ...]:
+    """Of a template that ends the assistant's turn with no token of its own: where to stop cannot be learned."""
+    tokens = base.inputs.tokens
+    assert tokens is not None, "a body that does not read tokens writes no text"
+    with contextlib.suppress(InputError):  # of a template that fits no conversation, which is told with its row
+        if Conversations(tokens.folder, tokens.max_length, "").template.closing is None:
+            return (
+                f"The chat template of {base.name} ends an answer with no token of its own, so where an answer ends is "
+                "not learned: answers go on until they are as long as the longest.",
+            )
+    return ()
 
 
 def respelled(tokenizer: Any, text: str) -> str:

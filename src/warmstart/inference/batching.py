@@ -3,12 +3,14 @@
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 
-Predict = Callable[[Sequence[str]], list[dict[str, Any]]]
+from warmstart.inference.predict import NewRows
+
+Predict = Callable[[NewRows], list[dict[str, Any]]]
 
 
 class QueueFullError(Exception):
@@ -17,7 +19,7 @@ class QueueFullError(Exception):
 
 @dataclass
 class _Waiting:
-    texts: list[str]
+    rows: NewRows
     answer: "Future[list[dict[str, Any]]]" = field(default_factory=Future)
 
 
@@ -41,14 +43,14 @@ class Batcher:
         """Rows that wait."""
         return self._rows
 
-    def submit(self, texts: Sequence[str]) -> "Future[list[dict[str, Any]]]":
+    def submit(self, rows: NewRows) -> "Future[list[dict[str, Any]]]":
         """The predictions, when they are there. Raises QueueFullError."""
-        waiting = _Waiting(list(texts))
+        waiting = _Waiting(rows)
         with self._changed:
-            if self._closed or self._rows + len(waiting.texts) > self._queued_rows:
+            if self._closed or self._rows + len(waiting.rows.texts) > self._queued_rows:
                 raise QueueFullError
             self._waiting.append(waiting)
-            self._rows += len(waiting.texts)
+            self._rows += len(waiting.rows.texts)
             self._changed.notify()
         return waiting.answer
 
@@ -70,12 +72,16 @@ class Batcher:
             self._answer([each for each in batch if each.answer.set_running_or_notify_cancel()])
 
     def _take(self) -> list[_Waiting]:
-        """The longest waiting requests that fit into a batch, at least one."""
-        batch, rows = [self._waiting.popleft()], 0
-        rows = len(batch[0].texts)
-        while self._waiting and rows + len(self._waiting[0].texts) <= self._batch_rows:
+        """The longest waiting requests that fit into a batch, at least one; all have the same columns."""
+        batch = [self._waiting.popleft()]
+        rows, columns = len(batch[0].rows.texts), batch[0].rows.columns.keys()
+        while (
+            self._waiting
+            and rows + len(self._waiting[0].rows.texts) <= self._batch_rows
+            and self._waiting[0].rows.columns.keys() == columns
+        ):
             batch.append(self._waiting.popleft())
-            rows += len(batch[-1].texts)
+            rows += len(batch[-1].rows.texts)
         self._rows -= rows
         return batch
 
@@ -83,7 +89,7 @@ class Batcher:
         if not batch:
             return
         try:
-            found = self._predict([text for each in batch for text in each.texts])
+            found = self._predict(NewRows.joined([each.rows for each in batch]))
         except Exception as error:
             if len(batch) == 1:
                 batch[0].answer.set_exception(error)
@@ -93,8 +99,9 @@ class Batcher:
             return
         start = 0
         for each in batch:
-            each.answer.set_result(found[start : start + len(each.texts)])
-            start += len(each.texts)
+            end = start + len(each.rows.texts)
+            each.answer.set_result(found[start:end])
+            start = end
 
 
 class Metrics:

@@ -7,7 +7,7 @@ from typing import Protocol, TextIO
 
 from warmstart.data.encoding.inputs import ContinuationInputs
 from warmstart.data.schema.conversations import Turn, read_turns, write_prompt
-from warmstart.errors import UsageError
+from warmstart.errors import UsageError, printable
 from warmstart.generation.answers import Writer
 from warmstart.generation.continuations import stream_continuation
 from warmstart.inference.predict import TrainedModel, text_writer
@@ -160,7 +160,7 @@ def converse(talk: ChatSession, lines: Iterable[str], out: TextIO = sys.stdout) 
             blank = True
             for piece in talk.say(text):
                 blank = blank and not piece.strip()
-                out.write(piece)
+                out.write(printable(piece))
                 out.flush()
             if blank:
                 out.write(EMPTY)

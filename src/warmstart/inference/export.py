@@ -13,6 +13,7 @@ from warmstart.errors import InputError, TrainingError, UsageError
 from warmstart.inference import export_hf, export_onnx
 from warmstart.inference.model_store import StoredModel, is_quantized, load_model
 from warmstart.results.bootstrap import mean_score
+from warmstart.results.comparison import CONSTANT
 from warmstart.runtime.files import write_text
 from warmstart.types import Array
 
@@ -52,8 +53,7 @@ def formats_of(stored: StoredModel) -> dict[Format, str]:
     network = stored.network
     language = network is not None and network.model.language_head is not None
     adapted = network is not None and hasattr(network.model.body, "peft_config")
-    linear = network is None and hasattr(stored.predictor, "terms")
-    constant = "it predicts the same for every row"
+    linear = network is None and getattr(stored.predictor, "terms_alone", False)
     return {
         "hf": ""
         if network is not None and hasattr(network.model.body, "save_pretrained")
@@ -65,7 +65,9 @@ def formats_of(stored: StoredModel) -> dict[Format, str]:
         if language
         else ""
         if network is not None or linear
-        else constant,
+        else "it reads columns with their types or vectors of a base, or adds trees: no graph is written for these"
+        if stored.regime != CONSTANT
+        else "it predicts the same for every row",
     }
 
 
@@ -108,7 +110,7 @@ def export_model(
     if stored.task.learns_language or stored.task.writes:
         rows = rows.take(np.arange(min(LANGUAGE_ROWS, len(rows))))
         recorded = None  # by answers that were written, or by more rows
-    before = _score(stored, stored.predictor.outputs(rows.texts), rows)
+    before = _score(stored, stored.predictor.outputs(rows.texts, rows.columns), rows)
     if recorded is not None and relative_drift(recorded, before) > RECORD_TOLERANCE:
         raise InputError(
             f"the run scored {recorded:.5g} on its test rows, but {before:.5g} on these.",

@@ -5,7 +5,6 @@ sentence-transformers, whose modules compute just that: Transformer, Pooling, De
 `AutoModelForSequenceClassification`: in BERT kinds that one pools by the first token, through a further layer.
 """
 
-import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,10 +14,11 @@ import numpy as np
 import torch
 from torch import nn
 
+from warmstart.baselines.baseline import TRAIN_AGAIN
 from warmstart.errors import MissingError
 from warmstart.inference.model_store import Network, StoredModel, save_language_model
 from warmstart.regimes.lora import merge_adapters
-from warmstart.runtime.files import write_json
+from warmstart.runtime.files import digests, read_json, write_json
 from warmstart.types import Array
 
 
@@ -27,7 +27,7 @@ def write_merged(folder: Path, network: Network, out: Path) -> None:
     model = network.model
     adapted = hasattr(model.body, "peft_config")
     head = model.language_head
-    facts: dict[str, Any] = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+    facts = read_json(folder / "model.json", dict[str, Any], TRAIN_AGAIN)
     if head is not None:
         save_language_model(out, model, head, None, network.inputs)
     else:
@@ -35,7 +35,7 @@ def write_merged(folder: Path, network: Network, out: Path) -> None:
         body.save_pretrained(out / "body")
         network.inputs.save(out / "body")
         shutil.copyfile(folder / "head.safetensors", out / "head.safetensors")
-    write_json(out / "model.json", facts | {"body": {"kind": "transformers"}})
+    write_json(out / "model.json", facts | {"body": {"kind": "transformers"}, "files": digests(out)})
 
 
 def keep_body(out: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from warmstart.baselines.linear import TOKEN
+from warmstart.baselines.terms import TOKEN
 from warmstart.errors import MissingError, UsageError
 from warmstart.inference import onnx_reader as reader_source
 from warmstart.inference.model_store import StoredModel
@@ -61,7 +61,7 @@ def _parts(stored: StoredModel, out: Path) -> Parts:
     rows = torch.export.Dim("rows")
     network = stored.network
     if network is None:
-        terms: Any = stored.predictor
+        linear: Any = stored.predictor
         known = [
             {
                 "analyzer": kind.analyzer,
@@ -69,12 +69,12 @@ def _parts(stored: StoredModel, out: Path) -> Parts:
                 "vocabulary": {term: i for i, term in enumerate(kind.vocabulary)},
                 "token_pattern": TOKEN if kind.analyzer == "word" else None,
             }
-            for kind in terms.terms
+            for kind in linear.features.terms
         ]
         (out / "vocabulary.json").write_text(json.dumps(known, ensure_ascii=False), encoding="utf-8")
-        counts = torch.zeros(ROWS, len(terms.weight))
+        counts = torch.zeros(ROWS, len(linear.weight))
         counts[:, :3] = 1.0
-        return _Terms(terms), (counts,), ({0: rows},), {"reads": "terms"}
+        return _Terms(linear), (counts,), ({0: rows},), {"reads": "terms"}
     inputs = network.inputs.tokens
     if inputs is None:
         body: Any = network.model.body
@@ -186,14 +186,14 @@ class _Hashed(nn.Module):
 
 
 class _Terms(nn.Module):
-    """`linear.Terms` and `linear.Linear` from counts: TF-IDF with the logarithm of counts, rows of length 1."""
+    """`terms.Terms` and `linear.Linear` from counts: TF-IDF with the logarithm of counts, rows of length 1."""
 
     reads = ("counts",)
 
     def __init__(self, linear: Any):
         super().__init__()
-        self.sizes = [len(kind.vocabulary) for kind in linear.terms]
-        self.idf = nn.ParameterList(torch.tensor(kind.idf) for kind in linear.terms)
+        self.sizes = [len(kind.vocabulary) for kind in linear.features.terms]
+        self.idf = nn.ParameterList(torch.tensor(kind.idf) for kind in linear.features.terms)
         self.weight, self.bias = nn.Parameter(torch.tensor(linear.weight)), nn.Parameter(torch.tensor(linear.bias))
 
     def forward(self, counts: Tensor) -> Tensor:

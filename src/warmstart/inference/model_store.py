@@ -5,28 +5,31 @@
     adapter/            instead, for adapters: PEFT's own format; the base is named, not copied
     body.safetensors    instead, for architectures that are not Hugging Face's
     head.safetensors    of a language model only beside adapters for a base that has no output layer
-    baseline/           instead of all of these, for `constant` and `linear`
+    baseline/           instead of all of these, for what learns without the training loop
 
 Nothing here is ever unpickled, and no code in the folder is ever run.
 """
 
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, Required
 
 import torch
-from safetensors.torch import load_file
+from pydantic import ConfigDict, TypeAdapter
 from torch import nn
+from typing_extensions import TypedDict
 
-from warmstart.baselines.linear import load_baseline
+from warmstart.baselines.baseline import NO_COLUMNS, TRAIN_AGAIN
+from warmstart.baselines.baselines import load_baseline
 from warmstart.data.encoding.examples import Examples
 from warmstart.data.encoding.inputs import Answers, HashedWords, Inputs, Tokens
 from warmstart.data.encoding.language import Conversations, Documents, Masked
 from warmstart.data.encoding.seq2seq import Seq2Seq
+from warmstart.data.rows.split import Rows
+from warmstart.data.schema.cell_values import Values
 from warmstart.data.schema.schema import Schema
-from warmstart.errors import InputError, MissingError, UsageError
+from warmstart.errors import InputError, MissingError, TrainingError, UsageError, join_phrases, shorten
 from warmstart.generation.answers import Writer
 from warmstart.models.causal_lm import causal_lm
 from warmstart.models.dnn import Size
@@ -37,18 +40,50 @@ from warmstart.models.pretrained.base import Base, find_base, generation, langua
 from warmstart.regimes.lora import linear_names, load_adapter, merge_adapters, save_adapter
 from warmstart.regimes.quantization import quantize
 from warmstart.regimes.starts import HashedNetwork, Pretrained, Start, from_file
-from warmstart.runtime.files import write_json, write_tensors
+from warmstart.runtime.files import (
+    damaged,
+    digest,
+    digests,
+    find_portable,
+    portable_path,
+    read_json,
+    read_tensors,
+    reading_ours,
+    write_json,
+    write_tensors,
+)
+from warmstart.runtime.load_pretrained import fingerprint
 from warmstart.tasks.task import Task
 from warmstart.tasks.tasks import task_from_json
 from warmstart.types import Array
 
 MODEL_FORMAT = 1
+SAME_SHARE = 0.02  # of the largest output: a GPU and a CPU, or bf16 and fp32, differ by less
+READ_ENDINGS = (".json", ".jinja", ".safetensors", ".txt", ".model")  # endings of files that a library may read
+
+
+class ModelFacts(TypedDict, total=False):
+    """What `model.json` holds. What belongs to one kind of task, inputs or body is checked where that is built."""
+
+    __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
+
+    format: Required[int]
+    regime: Required[str]
+    task: Required[dict[str, Any]]
+    schema: Required[dict[str, Any]]
+    calibration: Required[dict[str, float]]
+    baseline: str  # of a baseline; else the four below
+    pooling: str
+    inputs: dict[str, Any]
+    width: int | None
+    body: dict[str, Any]
+    files: dict[str, str]  # SHA-256 of each file of the model; not in models of before 0.2
 
 
 class Predictor(Protocol):
-    """What turns texts into a task's outputs, [n, k]: a network or a baseline."""
+    """What turns rows into a task's outputs, [n, k]: a network or a baseline. Networks read the texts alone."""
 
-    def outputs(self, texts: Sequence[str]) -> Array: ...
+    def outputs(self, texts: Sequence[str], columns: Mapping[str, Values] = NO_COLUMNS) -> Array: ...
 
 
 @dataclass(frozen=True)
@@ -64,7 +99,7 @@ class Network:
         prompts = self.inputs.prompts
         return None if prompts is None else Writer(self.model, prompts)
 
-    def outputs(self, texts: Sequence[str]) -> Array:
+    def outputs(self, texts: Sequence[str], columns: Mapping[str, Values] = NO_COLUMNS) -> Array:
         import numpy as np
 
         encoded = self.inputs.encode(texts)
@@ -100,9 +135,9 @@ def save_network(folder: Path, model: Model, start: Start, task: Task) -> dict[s
     if base is None and hasattr(model.body, "peft_config"):
         model.body = merge_adapters(model.body)  # adapters for random weights would fit no base that anybody has
     if base is not None and hasattr(model.body, "peft_config"):
-        save_adapter(model.body, base.location, folder / "adapter")
+        save_adapter(model.body, _base_name(folder, base), folder / "adapter")
         start.inputs.save(folder / "adapter")
-        return facts | {"body": _adapter(model.body, base)}
+        return facts | {"body": _adapter(folder, model.body, base)}
     if start.hugging_face:
         model.body.save_pretrained(folder / "body")  # type: ignore[operator]
         start.inputs.save(folder / "body")
@@ -121,11 +156,11 @@ def save_language_model(
     """Body and output layer as one model of the family's own class; adapters as PEFT has them for that class."""
     adapted = hasattr(model.body, "peft_config")
     if adapted and base is not None and not base.joined:  # which nobody else has
-        save_adapter(model.body, base.location, folder / "adapter", language=True)
+        save_adapter(model.body, _base_name(folder, base), folder / "adapter", language=True)
         inputs.save(folder / "adapter")
         if head.fresh:
             _save_head(folder, head)
-        return _adapter(model.body, base)
+        return _adapter(folder, model.body, base)
     body = merge_adapters(model.body) if adapted else model.body
     full = causal_lm(body, head.output())
     ends = None if base is None else generation(base)
@@ -143,9 +178,12 @@ def _save_head(folder: Path, head: nn.Module) -> None:
 
 
 def save_model(folder: Path, facts: dict[str, Any], task: Task, schema: Schema, calibration: dict[str, float]) -> None:
-    """Write `model.json`, last: a folder that has it is complete."""
+    """Write `model.json`, last: a folder that has it is complete. It holds the SHA-256 of each of the model's files."""
     kept = {"format": MODEL_FORMAT, "task": task.to_json(), "schema": schema.to_json(), "calibration": calibration}
-    write_json(folder / "model.json", kept | facts)
+    write_json(
+        folder / "model.json",
+        kept | facts | {"files": {name: known for name, known in digests(folder).items() if name != "model.json"}},
+    )
 
 
 def load_model(
@@ -158,44 +196,94 @@ def load_model(
     """The model in `folder`. A model whose architecture is somebody's own code needs that code named or given.
 
     `full_precision`: the base of adapters is not quantized, so that they can be merged into it.
+    Raises InputError where there is none, where it is damaged, or where its files are not those that were saved.
     """
+    path = folder / "model.json"
     try:
-        facts = json.loads((folder / "model.json").read_text())
+        kind = read_json(path, dict[str, Any], TRAIN_AGAIN).get("format")
     except FileNotFoundError as error:
         raise InputError(
             f"{folder} holds no trained model (no model.json).", "name the folder of a finished run or study"
         ) from error
-    except json.JSONDecodeError as error:
+    if kind is not None and kind != MODEL_FORMAT:
         raise InputError(
-            f"{folder / 'model.json'} is damaged: {error}.", "train again, or take a copy that is whole"
-        ) from error
-    if facts.get("format") != MODEL_FORMAT:
-        raise InputError(
-            f"{folder} was written by another version (format {facts.get('format')}).",
+            f"{folder} was written by another version (format {shorten(kind)}).",
             f"this one reads format {MODEL_FORMAT}",
         )
+    facts = read_json(path, ModelFacts, TRAIN_AGAIN)
+    _check_files(folder, facts.get("files"))
     if full_precision and facts.get("body", {}).get("quantize"):
         facts["body"]["quantize"] = None
-    schema = Schema.from_json(facts["schema"])
-    network = None if "baseline" in facts else _network(folder, facts, code, build)
+    with reading_ours(path, TRAIN_AGAIN):
+        schema = TypeAdapter(Schema).validate_python(asdict(Schema.from_json(facts["schema"])))
+        task = task_from_json(facts["task"])
+        network = None if "baseline" in facts else _network(folder, facts, code, build)
     predictor = network or load_baseline(folder / "baseline")
-    return StoredModel(predictor, network, task_from_json(facts["task"]), schema, facts["calibration"], facts["regime"])
+    return StoredModel(predictor, network, task, schema, facts["calibration"], facts["regime"])
 
 
 def is_quantized(folder: Path) -> bool:
     """Whether the model in `folder` is adapters on a base in four bits."""
-    facts = json.loads((folder / "model.json").read_text(encoding="utf-8"))
-    return bool(facts.get("body", {}).get("quantize"))
+    return bool(read_json(folder / "model.json", ModelFacts, TRAIN_AGAIN).get("body", {}).get("quantize"))
 
 
-def _network(folder: Path, facts: dict[str, Any], code: str | None, build: Callable[[], nn.Module] | None) -> Network:
+def check_saved(folder: Path, trained: Predictor, rows: Rows, start: Start | None = None) -> None:
+    """Raises TrainingError where the model that was just saved does not give what the trained one gives.
+
+    What is scored is then what is delivered. `rows`: a few; `start`: what a network started from.
+    """
+    import numpy as np
+
+    build = None if start is None else start.build
+    with torch.random.fork_rng():
+        found = load_model(folder, build=build).predictor.outputs(rows.texts, rows.columns)
+    expected = trained.outputs(rows.texts, rows.columns)
+    finite = np.isfinite(expected)  # where nothing finite was learned, the record says so
+    scale = float(np.abs(expected[finite]).max(initial=0.0))
+    if found.shape != expected.shape or not np.allclose(
+        found[finite], expected[finite], rtol=0.0, atol=1e-4 + SAME_SHARE * scale
+    ):
+        raise TrainingError(
+            f"the model saved in {folder} does not give what was scored when it is loaded again.",
+            "this should not happen: please report it, with the command",
+        )
+
+
+def _check_files(folder: Path, known: dict[str, str] | None) -> None:
+    """Raises InputError where a file of the model is not as it was saved, is missing, or came later."""
+    if known is None:  # of an earlier version
+        return
+    for name, expected in known.items():
+        path = folder / name
+        if Path(name).is_absolute() or ".." in Path(name).parts:
+            raise damaged(folder / "model.json", f"it names {shorten(name)}, which is not in its folder", TRAIN_AGAIN)
+        if not path.is_file():
+            raise InputError(f"{path} is not there: the model is not whole.", TRAIN_AGAIN)
+        if digest(path) != expected:
+            raise InputError(f"{path} is not the file that was saved: its SHA-256 differs.", TRAIN_AGAIN)
+    for part in ("body", "adapter", "tokenizer", "baseline"):
+        for path in (folder / part).rglob("*"):
+            if path.suffix in READ_ENDINGS and path.relative_to(folder).as_posix() not in known:
+                raise InputError(f"{path} is no file of the model that was saved.", "remove it")
+
+
+def _network(folder: Path, facts: ModelFacts, code: str | None, build: Callable[[], nn.Module] | None) -> Network:
     body, inputs = _body(folder, facts, code, build)
     if facts["pooling"] == UNPOOLED and inputs.tokens is not None:
         return _writer(folder, facts, body, inputs.tokens)
-    weights = load_file(folder / "head.safetensors")
-    head = _head(weights)
-    head.load_state_dict(weights)
+    weights = read_tensors(folder / "head.safetensors", TRAIN_AGAIN)
+    with reading_ours(folder / "head.safetensors", TRAIN_AGAIN):
+        head = _head(weights)
+        _fill(head, folder / "head.safetensors", weights)
     return Network(Model(body, head, facts["pooling"]).eval(), inputs)
+
+
+def _fill(module: nn.Module, path: Path, weights: dict[str, torch.Tensor]) -> None:
+    """Raises InputError where the file lacks weights that the module has, or has others."""
+    try:
+        module.load_state_dict(weights)
+    except RuntimeError as error:
+        raise damaged(path, " ".join(str(error).split("\n")[1:2]).strip() or str(error), TRAIN_AGAIN) from error
 
 
 LANGUAGE_INPUTS: dict[str, type[Conversations] | type[Documents] | type[Masked]] = {
@@ -205,7 +293,7 @@ LANGUAGE_INPUTS: dict[str, type[Conversations] | type[Documents] | type[Masked]]
 }
 
 
-def _writer(folder: Path, facts: dict[str, Any], body: nn.Module, tokens: Tokens) -> Network:
+def _writer(folder: Path, facts: ModelFacts, body: nn.Module, tokens: Tokens) -> Network:
     """A body with the output layer that lies beside its weights, or that of the base that its adapters are for.
 
     Where that base has none, it is the one that learned with the adapters.
@@ -213,7 +301,8 @@ def _writer(folder: Path, facts: dict[str, Any], body: nn.Module, tokens: Tokens
     known = dict(facts["inputs"])
     kind, length = known.pop("kind"), known.pop("max_length")
     said = facts["body"]
-    base = find_base(str(folder / "body") if said["kind"] == "transformers" else said["base"], max_length=length)
+    own = folder / "body" if said["kind"] == "transformers" else None
+    base = find_base(str(own), max_length=length) if own else base_of_adapters(folder, said, length)
     head = LanguageHead.of(body, language_output(base))
     if head.fresh:
         if not (folder / "head.safetensors").exists():
@@ -221,7 +310,7 @@ def _writer(folder: Path, facts: dict[str, Any], body: nn.Module, tokens: Tokens
                 f"{folder} lacks the output layer that its adapters were trained with: earlier versions left it out.",
                 "train again",
             )
-        head.load_state_dict(load_file(folder / "head.safetensors"))
+        _fill(head, folder / "head.safetensors", read_tensors(folder / "head.safetensors", TRAIN_AGAIN))
     inputs: Inputs
     if kind == "pairs":
         answers = {**known["answers"], "never": tuple(known["answers"]["never"])}
@@ -231,11 +320,42 @@ def _writer(folder: Path, facts: dict[str, Any], body: nn.Module, tokens: Tokens
     return Network(Model(body, head, UNPOOLED).eval(), inputs)
 
 
-def _adapter(body: nn.Module, base: Base) -> dict[str, Any]:
-    """What adapters are for. A base that was named by a path is found from any folder."""
+def _adapter(folder: Path, body: nn.Module, base: Base) -> dict[str, Any]:
+    """What adapters are for, with the SHA-256 of its files: on another base they would give other numbers."""
     quantized = any(type(module).__name__ == "Linear4bit" for module in body.modules())
-    name = str(Path(base.name).resolve()) if Path(base.name).exists() else base.name
-    return {"kind": "adapter", "base": name, "quantize": "nf4" if quantized else None}
+    quantize = "nf4" if quantized else None
+    return {
+        "kind": "adapter",
+        "base": _base_name(folder, base),
+        "quantize": quantize,
+        "files": fingerprint(base.location),
+    }
+
+
+def _base_name(folder: Path, base: Base) -> str:
+    """As the user named it; a path as one that holds wherever run and base are moved together."""
+    return portable_path(Path(base.name), folder) if Path(base.name).exists() else base.name
+
+
+def base_of_adapters(folder: Path, said: dict[str, Any], length: int) -> Base:
+    """The base that the adapters in `folder` were trained on. Raises MissingError where it is not here, InputError
+    where it is no longer what it was.
+    """
+    name = str(said["base"])
+    try:
+        base = find_base(str(find_portable(name, folder) or name), max_length=length)
+    except MissingError as error:
+        raise MissingError(f"{folder} holds adapters for the base {name!r}, which is not here.", error.hint) from error
+    known: dict[str, str] = said.get("files") or {}
+    now = fingerprint(base.location) if known else {}
+    changed = sorted(file for file in {**known, **now} if known.get(file) != now.get(file))
+    if changed:
+        raise InputError(
+            f"the base {name!r} is no longer what the adapters in {folder} were trained on: "
+            f"{join_phrases(changed, 4)} changed.",
+            "bring the base back as it was, or train again",
+        )
+    return base
 
 
 def _head(weights: dict[str, torch.Tensor]) -> nn.Module:
@@ -245,7 +365,7 @@ def _head(weights: dict[str, torch.Tensor]) -> nn.Module:
 
 
 def _body(
-    folder: Path, facts: dict[str, Any], code: str | None, build: Callable[[], nn.Module] | None
+    folder: Path, facts: ModelFacts, code: str | None, build: Callable[[], nn.Module] | None
 ) -> tuple[nn.Module, Inputs]:
     said = facts["body"]
     length = facts["inputs"].get("max_length", 0)
@@ -253,20 +373,22 @@ def _body(
         base = find_base(str(folder / "body"), max_length=length)
         return Pretrained(base).body(0), Tokens(base.location, length)
     if said["kind"] == "adapter":
-        try:
-            base = find_base(said["base"], max_length=length)
-        except MissingError as error:
-            raise MissingError(
-                f"{folder} holds adapters for the base {said['base']!r}, which is not here.", error.hint
-            ) from error
+        base = base_of_adapters(folder, said, length)
         bare = Pretrained(base).body(0)
         if said["quantize"]:
             quantize(bare, linear_names(bare))
         return load_adapter(bare, folder / "adapter"), Tokens(base.location, length)
     if said["kind"] == "hashed network":
-        size = Size(**said["size"])
+        size = TypeAdapter(Size).validate_python(said["size"])
+        weights = read_tensors(folder / "body.safetensors", TRAIN_AGAIN)
+        if size.depth > len(weights):  # before anything is built
+            raise damaged(folder / "model.json", f"it announces {size.depth:,} blocks", TRAIN_AGAIN)
+        with torch.device("meta"):  # without memory: model.json may announce what no file holds
+            planned = HashedNetwork(size)().state_dict()
+        if {n: t.shape for n, t in planned.items()} != {n: t.shape for n, t in weights.items()}:
+            raise damaged(folder / "body.safetensors", "its weights are not of the size in model.json", TRAIN_AGAIN)
         own: nn.Module = HashedNetwork(size)()
-        own.load_state_dict(load_file(folder / "body.safetensors"))
+        own.load_state_dict(weights)
         return own, HashedWords(size.features)
     inputs = Tokens(str(folder / "tokenizer"), length)
     if build is None:
@@ -278,7 +400,7 @@ def _body(
         build = from_file(code, len(inputs.tokenizer))
     own = build()
     try:
-        own.load_state_dict(load_file(folder / "body.safetensors"))
+        own.load_state_dict(read_tensors(folder / "body.safetensors", TRAIN_AGAIN))
     except RuntimeError as error:
         raise UsageError(
             f"the weights in {folder} do not fit the given code: {str(error).splitlines()[1].strip()}",

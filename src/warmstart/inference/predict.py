@@ -1,26 +1,32 @@
 """Predict: what does a trained model say about new rows, in the target's own units?"""
 
+import math
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from torch import nn
 
-from warmstart.data.rows.examples import write_texts
-from warmstart.data.rows.values import ReadColumns, read_columns
+from warmstart.baselines.baseline import NO_COLUMNS
+from warmstart.data.rows.examples import readable_texts, write_texts
+from warmstart.data.rows.values import ColumnValues, read_columns
 from warmstart.data.schema.conversations import write_prompt
+from warmstart.data.schema.infer_text import OPTIONAL
 from warmstart.data.schema.schema import TEXT_OUT
-from warmstart.data.tables.read import InMemory, Table, is_in_memory, table_of
-from warmstart.errors import InputError, RowError, did_you_mean, join_phrases
+from warmstart.data.tables.in_memory import InMemory, by_column, is_in_memory, rows_of, table_of
+from warmstart.data.tables.read import Table, read_table
+from warmstart.errors import InputError, RowError, count_phrase, did_you_mean, join_phrases, shell_word, shorten
 from warmstart.generation.answers import Writer
 from warmstart.inference.model_store import StoredModel, load_model
 from warmstart.types import Array
 
 CHUNK = 2_000  # rows encoded and predicted at a time
+NewData = Iterable[str | None] | Iterable[Mapping[str, Any]] | InMemory | Table | Path
 FEW, FEW_ON_CPU = 64, 16  # answers written at a time: none is given before all of them are written
 
 
@@ -35,89 +41,183 @@ class TrainedModel:
     def regime(self) -> str:
         return self.stored.regime
 
-    def predict(self, data: Sequence[str] | Sequence[Mapping[str, Any]] | InMemory) -> list[dict[str, Any]]:
+    def predict(self, data: NewData) -> list[dict[str, Any]]:
         """One dict for each row: 'prediction' in the target's units; 'low' and 'high' of it, or its 'probability'.
 
-        `data`: texts as they are, mappings with the columns the model was trained on, a DataFrame or a table of them.
-        Raises InputError where a column is missing.
-        """
-        return list(self.stream(self.texts(data)))
+        A row from which nothing can be predicted has None for its 'prediction' and says why as its 'reason'.
 
-    def stream(self, texts: Sequence[str]) -> Iterator[dict[str, Any]]:
-        """The same, as it comes."""
+        `data`: texts as they are, or a Series or an array of them; mappings with the columns the model was trained on,
+        a DataFrame or a table; a `Path` of a file. Raises InputError where a column is missing, and for anything else.
+        Warns of cells that cannot be read as their columns are, and which count as missing.
+        """
+        new = self.new_rows(data)
+        for said in new.warnings:
+            warnings.warn(said, stacklevel=2)
+        return list(self.stream(new))
+
+    def stream(self, rows: "NewRows | Sequence[str]") -> Iterator[dict[str, Any]]:
+        """The same, as it comes; `rows`: texts as the model reads them."""
         stored = self.stored
         task = stored.task.generative
-        if task is not None:
-            writer = text_writer(stored)
-            few = FEW_ON_CPU if next(writer.model.parameters()).device.type == "cpu" else FEW
-            for start in range(0, len(texts), few):
-                asked = list(texts[start : start + few])
-                there = [i for i, text in enumerate(asked) if text]
-                with _named(start, there):
-                    answers = iter(writer.answers([asked[i] for i in there], task))
-                yield from ({"prediction": next(answers) if text else ""} for text in asked)
-            return
-        for start in range(0, len(texts), CHUNK):
-            some = list(texts[start : start + CHUNK])
-            # a language model says nothing of a text with nothing in it
-            there = [i for i, text in enumerate(some) if text.strip() or not stored.task.learns_language]
+        new = rows if isinstance(rows, NewRows) else self._checked(NewRows(rows))
+        writer = None if task is None else text_writer(stored)
+        many = CHUNK
+        if writer is not None:
+            many = FEW_ON_CPU if next(writer.model.parameters()).device.type == "cpu" else FEW
+        for start in range(0, len(new.texts), many):
+            some = list(new.texts[start : start + many])
+            there = [i for i in range(len(some)) if start + i not in new.reasons]
+            asked = [some[i] for i in there]
             with _named(start, there):
-                rows = iter(self._predicted([some[i] for i in there]) if there else ())
-            read = set(there)
-            yield from (next(rows) if i in read else {"prediction": None} for i in range(len(some)))
-
-    def _predicted(self, texts: Sequence[str]) -> list[dict[str, Any]]:
-        stored = self.stored
-        columns = stored.task.predictions(stored.predictor.outputs(texts), stored.calibration)
-        return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
-
-    def outputs(self, texts: Sequence[str]) -> Array:
-        """What the head gives for each text, float32 [n, k]."""
-        parts = [list(texts[start : start + CHUNK]) for start in range(0, len(texts), CHUNK)]
-        return np.concatenate([self.stored.predictor.outputs(part) for part in parts])
-
-    def read_columns(self, table: Table) -> ReadColumns:
-        """The typed values of a table's columns, read as they were for training; the target need not be there.
-
-        Raises InputError where a column is missing.
-        """
-        schema, known = self.stored.schema, table.columns.column_names
-        missing = [column for column in schema.text if column not in known]
-        if missing:
-            raise InputError(
-                f"{join_phrases(table.files, 3)}: the model reads column {missing[0]!r}, which is not there.",
-                did_you_mean(missing[0], known),
+                if not asked:
+                    predicted = []
+                elif writer is None or task is None:
+                    predicted = self._predicted(asked, new.columns.take(start + np.array(there, dtype=np.int64)))
+                else:
+                    predicted = [{"prediction": answer} for answer in writer.answers(asked, task)]
+            self._check_finite(predicted, [start + i + 1 for i in there])
+            answers = dict(zip(there, predicted, strict=True))
+            yield from (
+                answers.get(i, {"prediction": None, "reason": new.reasons.get(start + i)}) for i in range(len(some))
             )
-        return read_columns(table, schema)
+
+    def _predicted(self, texts: Sequence[str], columns: ColumnValues) -> list[dict[str, Any]]:
+        stored = self.stored
+        found = stored.task.predictions(stored.predictor.outputs(texts, columns), stored.calibration)
+        return [dict(zip(found, values, strict=True)) for values in zip(*found.values(), strict=True)]
+
+    def _check_finite(self, found: Sequence[Mapping[str, Any]], numbers: Sequence[int]) -> None:
+        """Raises InputError, with the rows' numbers, where something predicted is no finite number."""
+        lost = [
+            number
+            for number, row in zip(numbers, found, strict=True)
+            if any(isinstance(value, float) and not math.isfinite(value) for value in row.values())
+        ]
+        if lost:
+            raise InputError(
+                f"the model in {self.folder} predicts no finite number for {count_phrase(len(lost), 'row', 'rows')}: "
+                f"{join_phrases(lost)}.",
+                "leave these rows out if they differ from what it was trained on; if all are affected, train again",
+            )
+
+    def outputs(self, texts: Sequence[str], columns: ColumnValues = NO_COLUMNS) -> Array:
+        """What the head gives for each row, float32 [n, k]."""
+        parts = [np.arange(start, min(start + CHUNK, len(texts))) for start in range(0, len(texts), CHUNK)]
+        outputs = self.stored.predictor.outputs
+        return np.concatenate([outputs([*texts[part[0] : part[-1] + 1]], columns.take(part)) for part in parts])
 
     def texts_of(self, table: Table) -> Sequence[str]:
         """The inputs of a table's rows, written as they were for training; the target need not be there.
 
-        Warns of cells that cannot be read as their columns are, and which count as missing.
+        Raises InputError where a column is missing. Warns of cells that cannot be read as their columns are, and which
+        count as missing.
         """
-        columns = self.read_columns(table)
-        for unread in columns.unread:
-            warnings.warn(f"{unread.problem(table)}.", stacklevel=3)
-        return write_texts(table, self.stored.schema, columns)
+        complete, schema = self._complete(table), self.stored.schema
+        columns = read_columns(complete, schema)
+        for cells in columns.unread:
+            warnings.warn(f"{cells.problem(table)}.", stacklevel=2)
+        return write_texts(complete, schema, columns)
 
-    def texts(self, data: Sequence[str] | Sequence[Mapping[str, Any]] | InMemory) -> Sequence[str]:
-        """What the model reads of each row. Parameters and errors as of `predict`."""
-        if is_in_memory(data):
-            return self.texts_of(table_of(data))
-        if isinstance(data, str):
-            raise InputError("one text was given where a list of them was expected.", "write predict([text])")
-        texts = [row for row in data if isinstance(row, str)]
-        if len(texts) == len(data):
-            schema = self.stored.schema
-            return (
-                [write_prompt(schema.instruction or "", text) if text.strip() else "" for text in texts]
-                if schema.task in TEXT_OUT
-                else texts
+    def rows_of(self, table: Table) -> "NewRows":
+        """The same with the reason for each row from which nothing can be predicted, and with what was not read.
+
+        Cells that cannot be read as their columns are count as missing.
+        """
+        complete, schema = self._complete(table), self.stored.schema
+        columns = read_columns(complete, schema)
+        texts, reasons = readable_texts(complete, schema, columns)
+        said = tuple(f"{cells.problem(table)}." for cells in columns.unread)
+        return self._checked(NewRows(texts, reasons, said, columns.values))
+
+    def _complete(self, table: Table) -> Table:
+        """The table with all columns that are read; those that training could leave blank may not be there."""
+        schema, known = self.stored.schema, table.columns.column_names
+        beside = [name for name in (schema.system, schema.history) if name and name not in known]
+        missing = [column for column in schema.text if column not in known]
+        needed = [column for column in missing if schema.task != "chat" or column.lower() not in OPTIONAL]
+        if needed or len(missing) == len(schema.text):
+            raise InputError(
+                f"{join_phrases(table.files, 3)}: the model reads column {missing[0]!r}, which is not there.",
+                did_you_mean(missing[0], known),
             )
-        rows = [dict(row) for row in data if not isinstance(row, str)]
-        if texts:
+        columns = table.columns
+        for name in (*missing, *beside):
+            columns = columns.append_column(name, pa.nulls(columns.num_rows, pa.large_string()))
+        return replace(table, columns=columns)
+
+    def _checked(self, new: "NewRows") -> "NewRows":
+        """The same with why there is no prediction where a text is blank, or leaves a model that writes no room."""
+        stored, reasons = self.stored, dict(new.reasons)
+        task = stored.task.generative
+        writer = text_writer(stored) if task is not None and task.long != "chunks" else None
+        for i, text in enumerate(new.texts):
+            if i not in reasons and not text.strip():
+                reasons[i] = "there is nothing to read"
+            elif i not in reasons and writer is not None:
+                try:
+                    writer.prompts([text])
+                except RowError as error:
+                    reasons[i] = error.reason
+        return replace(new, reasons=reasons)
+
+    def new_rows(self, data: Any) -> "NewRows":
+        """What the model reads of each row. Parameters and errors as of `predict`; it says its warnings, warns not."""
+        if isinstance(data, Path):
+            return self.rows_of(read_table(data))
+        if is_in_memory(data):
+            return self.rows_of(table_of(data))
+        if isinstance(data, str | bytes) or not isinstance(data, Iterable | np.ndarray):
+            what = "one text" if isinstance(data, str) else f"a {type(data).__name__}"
+            raise InputError(f"{what} was given where a list of texts was expected.", "write predict([text])")
+        rows = rows_of(data)
+        odd = next((i for i, row in enumerate(rows) if not isinstance(row, str | Mapping) and row is not None), None)
+        if odd is not None:
+            raise InputError(
+                f"row {odd + 1} is a {type(rows[odd]).__name__}: {shorten(rows[odd], 40)}, expected a text.",
+                "give texts, mappings of columns to cells, or a DataFrame",
+            )
+        mappings = [row for row in rows if isinstance(row, Mapping)]
+        if not mappings:
+            return self._of_texts(rows)
+        if len(mappings) < len(rows):
             raise InputError("texts and rows with columns were given together.", "give all of them in one form")
-        return self.texts_of(table_of(_columns(rows)))
+        return self.rows_of(table_of(by_column(mappings)))
+
+    def _of_texts(self, texts: Sequence[str | None]) -> "NewRows":
+        schema = self.stored.schema
+        reasons = {i: "there is no text" for i, text in enumerate(texts) if text is None}
+        for i, text in enumerate(texts):
+            if text is not None and any("\ud800" <= letter <= "\udfff" for letter in text):
+                reasons[i] = "it holds half of a character"
+        there = ["" if i in reasons else text or "" for i, text in enumerate(texts)]
+        if schema.task in TEXT_OUT:
+            there = [write_prompt(schema.instruction or "", text) if text.strip() else "" for text in there]
+        return self._checked(NewRows(there, reasons))
+
+
+@dataclass(frozen=True)
+class NewRows:
+    """Texts as a model reads them, and why there can be no prediction for some of them."""
+
+    texts: Sequence[str]
+    reasons: Mapping[int, str] = field(default_factory=dict)  # by their place, from 0
+    warnings: tuple[str, ...] = ()  # sentences: of cells that cannot be read, and count as missing
+    columns: ColumnValues = NO_COLUMNS  # the typed values of the same rows, of a table
+
+    @classmethod
+    def joined(cls, parts: Sequence["NewRows"]) -> "NewRows":
+        """The parts one after another. They must have the same columns."""
+        starts = np.cumsum([0, *(len(part.texts) for part in parts)]).tolist()
+        return cls(
+            [text for part in parts for text in part.texts],
+            {
+                int(start) + i: said
+                for start, part in zip(starts, parts, strict=False)
+                for i, said in part.reasons.items()
+            },
+            tuple(said for part in parts for said in part.warnings),
+            ColumnValues.joined([part.columns for part in parts]),
+        )
 
 
 @contextmanager
@@ -134,12 +234,6 @@ def text_writer(stored: StoredModel) -> Writer:
     writer = None if stored.network is None else stored.network.writer
     assert writer is not None
     return writer
-
-
-def _columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
-    """Rows as columns; a cell that a row lacks is missing."""
-    names = dict.fromkeys(name for row in rows for name in row)
-    return {name: [row.get(name) for row in rows] for name in names}
 
 
 def load_model_for_prediction(
@@ -164,7 +258,9 @@ def model_folder(path: Path) -> Path:
         if any((path / name).exists() for name in ("run.json", "report.html")):  # which come at the end
             raise InputError(
                 f"{str(path)!r} is finished, but left no model: what was trained failed.",
-                f"see why with: warmstart runs {path}",
+                f"see why with: warmstart runs {shell_word(path)}",
             )
-        raise InputError(f"{str(path)!r} holds no trained model yet.", f"finish it with: warmstart resume {path}")
+        raise InputError(
+            f"{str(path)!r} holds no trained model yet.", f"finish it with: warmstart resume {shell_word(path)}"
+        )
     return stored_in

@@ -6,7 +6,6 @@ import json
 import math
 import os
 import time
-import warnings
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -14,10 +13,9 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
-from warmstart.data.tables.read import InMemory
-from warmstart.errors import InputError, MissingError, RowError, UsageError, WarmstartError
+from warmstart.errors import InputError, MissingError, UsageError, WarmstartError
 from warmstart.inference.batching import Batcher, Metrics, QueueFullError
-from warmstart.inference.predict import TrainedModel
+from warmstart.inference.predict import NewRows, TrainedModel
 from warmstart.inference.serve_page import PAGE_POLICY, form_row, render_page
 
 TOKEN_VARIABLE = "WARMSTART_TOKEN"
@@ -106,7 +104,7 @@ def create_app(
     writes = trained.stored.task.writes
     # a model that writes gives one answer at a time: a batch of many would hold the others up
     batcher = Batcher(
-        lambda texts: list(trained.stream(texts)),
+        lambda new: list(trained.stream(new)),
         batch_rows=1 if writes else limits.batch_rows,
         queued_rows=limits.queued_rows,
     )
@@ -123,9 +121,9 @@ def create_app(
     async def predicted(rows: Sequence[Any]) -> tuple[list[dict[str, Any]], list[str]]:
         if len(rows) > limits.rows:
             raise RefusedError(413, f"{len(rows):,} rows were sent, and {limits.rows:,} are taken at a time.")
-        texts, said = _read(trained, rows)
+        new = _read(trained, rows)
         try:
-            waiting = asyncio.wrap_future(batcher.submit(texts))
+            waiting = asyncio.wrap_future(batcher.submit(new))
         except QueueFullError:
             raise RefusedError(503, "too many rows are waiting.", "try again later") from None
         try:
@@ -133,7 +131,7 @@ def create_app(
         except TimeoutError:
             raise RefusedError(504, f"no answer within {limits.seconds:g} s.", "send fewer rows") from None
         metrics.add_rows(len(rows))
-        return [{name: _plain(value) for name, value in row.items()} for row in found], said
+        return [{name: _plain(value) for name, value in row.items()} for row in found], list(new.warnings)
 
     @app.middleware("http")
     async def guard(request: Request, call_next: Callable[[Request], Awaitable[Any]]) -> Any:
@@ -271,22 +269,11 @@ def _json(content: bytes) -> Any:
         raise RefusedError(400, f"the body is no JSON: {error}.") from error
 
 
-def _read(trained: TrainedModel, rows: Sequence[Any]) -> tuple[list[str], list[str]]:
-    """The rows as texts, as `predict` reads them; and what it warns of."""
-    if not rows:
-        return [], []
+def _read(trained: TrainedModel, rows: Sequence[Any]) -> NewRows:
+    """The rows as `predict` reads them."""
     if not all(isinstance(row, str | dict) for row in rows):
         raise InputError("a row is neither an object of its columns nor a text.", 'send [{"column": "value"}]')
-    given: Sequence[str] | Sequence[dict[str, Any]] | InMemory = rows
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        texts = list(trained.texts(given))
-    for at, text in enumerate(texts):
-        try:
-            text.encode()
-        except UnicodeEncodeError as error:
-            raise RowError(at, "it holds half of a character.") from error
-    return texts, [str(each.message) for each in caught if issubclass(each.category, UserWarning)]
+    return trained.new_rows(rows)
 
 
 def _plain(value: Any) -> Any:

@@ -77,4 +77,4 @@ def _written(value: Any) -> str:
         return f"{value:.5g}"
     if isinstance(value, list):
         return ", ".join(map(_written, value)) or "none"
-    return "nothing to read" if value is None else str(value)
+    return "none" if value is None else str(value)

@@ -62,12 +62,12 @@ def seconds_of_writing(plan: RunPlan, name: str) -> float:
 
 def seconds_of_search(plan: RunPlan, name: str, rows: int) -> float:
     """Every learning rate, and half a chance of one more; before the first, every row through frozen layers."""
-    splits = plan.splits
+    splits, sizes = plan.splits, plan.sizes_of(name)
     reading = 0.0
-    if rows == min(plan.sizes):
-        drawn = min(len(splits.train), len(plan.seeds) * max(plan.sizes))
+    if rows == min(sizes):
+        drawn = min(len(splits.train), len(plan.seeds) * max(sizes))
         reading = plan.prefix_seconds.get(name, 0.0) * (drawn + len(splits.val) + len(splits.test))
-    if not plan.searches:
+    if not plan.searches or (plan.regime_sizes and rows not in plan.searched_at(name)):
         return reading
     config = plan.config(plan.regime(name, rows), rows, 0)
     trained = TRIAL_SHARE * config.steps * config.batch_size
@@ -78,7 +78,8 @@ def seconds_of_search(plan: RunPlan, name: str, rows: int) -> float:
 def seconds_of_regime(plan: RunPlan, name: str) -> float:
     """Its searches and its runs."""
     return sum(
-        seconds_of_search(plan, name, rows) + len(plan.seeds) * seconds_of_run(plan, name, rows) for rows in plan.sizes
+        seconds_of_search(plan, name, rows) + len(plan.seeds) * seconds_of_run(plan, name, rows)
+        for rows in plan.sizes_of(name)
     )
 
 
@@ -131,7 +132,7 @@ def predicted_cost(plan: RunPlan, name: str, rows: int, seed: int, longer: int =
     if name not in plan.seconds_per_row:
         return None
     seconds = seconds_of_run(plan, name, rows, longer)
-    if not plan.searches and longer == 1 and seed == plan.seeds[0]:  # else the search has read all rows before
+    if not plan.searched_at(name) and longer == 1 and seed == plan.seeds[0]:  # else the search has read all rows before
         seconds += seconds_of_search(plan, name, rows)
     known: dict[str, float] = {"seconds": seconds}
     peak = peak_bytes(plan, name)
@@ -146,13 +147,13 @@ def tokens_per_text(plan: RunPlan, name: str) -> float | None:
 
 def plan_summary(plan: RunPlan) -> str:
     """How many runs, until when, at what cost."""
-    runs = len(plan.networks) * len(plan.seeds) * len(plan.sizes)
+    runs = len(plan.seeds) * sum(len(plan.sizes_of(name)) for name in plan.networks)
     seconds = total_seconds(plan)
     ends = time.strftime("%H:%M", time.localtime(time.time() + seconds))
     examples = sum(
         len(plan.seeds) * config.steps * config.batch_size
-        for rows in plan.sizes
         for name in plan.networks
+        for rows in plan.sizes_of(name)
         for config in [plan.config(plan.regime(name, rows), rows, 0)]
     )
     kinds = len(plan.networks)

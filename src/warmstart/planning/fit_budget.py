@@ -1,46 +1,51 @@
-"""Fit budget: what is cut, equally for all regimes, so that a comparison fits its budget?"""
+"""Fit budget: what is run on how many rows, so that a comparison fits its budget?
 
-import json
+What is cheap is never cut: baselines, and networks that take a small share of the budget, run on all rows. What is
+expensive runs on parts of the rows that are common to all, so that differences stay paired; its score on all rows is
+predicted from them.
+"""
+
 import math
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import Any, get_type_hints
 
-from warmstart.errors import InputError
-from warmstart.planning.estimates import seconds_of_run, seconds_of_scoring, total_seconds
+from pydantic import TypeAdapter
+
+from warmstart.errors import InputError, join_phrases
+from warmstart.planning.estimates import seconds_of_regime, seconds_of_run, seconds_of_scoring, total_seconds
 from warmstart.planning.memory_probe import PeakMemory
-from warmstart.planning.run_plan import MIN_TRAIN_ROWS, RunPlan, shorter_limits, token_limit
-from warmstart.results.constraints import Excluded
-from warmstart.runtime.files import write_json
+from warmstart.planning.run_plan import RunPlan, budget_sizes, shorter_limits, token_limit
+from warmstart.results.constraints import BUDGET, Excluded, not_run
+from warmstart.runtime.files import read_json, reading_ours, write_json
 
-WORTHWHILE = 0.9  # of the time before, at most, or a cut of the rows is not made
+CHEAP_SHARE = 0.3  # of the budget: a network whose search and one run on all rows take less is never cut
+RESERVE = 0.2  # of the budget, kept for training the most promising regime on all rows
+WORTHWHILE = 0.9  # of the work for a row, at most, or texts are not read less far
 ENOUGH_ROWS = 1_000  # for training: before fewer are taken, texts are read less far
+BUDGET_MARGIN = 1.25  # of a budget that is said to do: estimates were too low at times
 SAVED_OPTIONS = ("seeds", "trials", "length", "budget")  # of the options
 MIN_SCORED_ROWS = 500  # test rows; an accuracy on them is known to about 4 points
 
 
 def fit_to_budget(plan: RunPlan) -> RunPlan:
-    """Cut trials, then seeds, then rows and what is read of texts, equally for all, until it is predicted to fit."""
-    asked = plan
-    for smaller in _smaller(plan):
-        if total_seconds(plan) <= plan.options.budget:
-            break
-        if smaller.sizes != plan.sizes and total_seconds(smaller) > WORTHWHILE * total_seconds(plan):
-            break  # scoring costs more than training, and cannot be cut: fewer training rows would save nothing
-        plan = smaller
-    cuts = _said(asked, plan)
-    return replace(plan, cuts=cuts, full_estimate=total_seconds(asked) if cuts else None)
+    """The plan with fewer trials and seeds, if it fits so; else with what is expensive on a part of the rows.
 
-
-def _smaller(plan: RunPlan) -> Iterator[RunPlan]:
-    """The plan with less and less: two trials, one seed, no search, then half the rows again and again.
-
-    Of the rows to train on and the rows to score, those are halved that take more of the time. Before few are left to
-    train on, less is read of each text, unless it was said how much: its beginning tells the most, and half the tokens
-    take half the time.
+    A network that cannot be trained for the fewest steps on the fewest rows is excluded.
     """
+    lighter = [plan, *_lighter(plan)]
+    fitted = next((each for each in lighter if total_seconds(each) <= plan.options.budget), None)
+    if fitted is None:
+        searching = [each for each in lighter if each.searches]
+        fitted = _best_climb((searching or lighter)[-1])
+    cuts = _said(plan, fitted)
+    return replace(fitted, cuts=cuts, full_estimate=total_seconds(plan) if cuts else None)
+
+
+def _lighter(plan: RunPlan) -> Iterator[RunPlan]:
+    """The plan with two trials, then with one seed, then without a search, which all regimes do without alike."""
     while plan.searches and plan.options.trials > 2:
         plan = replace(plan, options=replace(plan.options, trials=plan.options.trials - 1))
         yield plan
@@ -48,35 +53,119 @@ def _smaller(plan: RunPlan) -> Iterator[RunPlan]:
         plan = replace(plan, options=replace(plan.options, seeds=plan.options.seeds - 1))
         yield plan
     if plan.searches:
-        plan = replace(plan, options=replace(plan.options, trials=1))
-        yield plan
+        yield replace(plan, options=replace(plan.options, trials=1))
+
+
+# --- which regime on how many rows ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Climb:
+    """A plan whose expensive networks run on as many rows as the budget allows."""
+
+    plan: RunPlan
+    lost: int  # networks that cannot be run at all
+    most: int  # rows of the network that runs on the fewest
+
+    @property
+    def enough(self) -> bool:
+        """Whether nothing would be gained by reading or scoring less."""
+        return self.lost == 0 and self.most >= min(ENOUGH_ROWS, max(self.plan.sizes) // 4)
+
+
+def _best_climb(plan: RunPlan) -> RunPlan:
+    """The first that is enough, of those for which less and less is scored and read; else the best of them."""
+    seen: list[_Climb] = []
+    for lighter in _lighter_rows(plan):
+        seen.append(_climb(lighter))
+        if seen[-1].enough:
+            return seen[-1].plan
+    return max(seen, key=lambda each: (-each.lost, each.most)).plan
+
+
+def _climb(plan: RunPlan) -> _Climb:
+    """Every cheap network on all rows, then the expensive ones on more and more rows, all of them before any climbs on.
+
+    The order and the sizes depend on the measured estimates alone.
+    """
+    whole, budget = max(plan.sizes), plan.options.budget
+    wanted = plan.sizes if len(plan.sizes) > 1 else (whole,)  # several were asked for
+    rungs = plan.sizes if len(plan.sizes) > 1 else budget_sizes(whole)
+    plan = replace(plan, total_rows=whole, sizes=rungs)
+    allowed = (1 - RESERVE) * budget
+    alone = {name: _seconds(plan, name, wanted) for name in plan.networks}
+    order = sorted(plan.networks, key=alone.__getitem__)
+    cheap: list[str] = []
+    spent = 0.0
+    for name in order:
+        if alone[name] < CHEAP_SHARE * budget and spent + alone[name] <= allowed:
+            cheap.append(name)
+            spent += alone[name]
+    climbing = [name for name in order if name not in cheap]
+    given: dict[str, tuple[int, ...]] = {}
+    lost: list[Excluded] = []
+    for rung in rungs[:-1]:
+        beside = 0.0 if rung in wanted else sum(len(plan.seeds) * seconds_of_run(plan, name, rung) for name in cheap)
+        needed = spent
+        for name in climbing:
+            before = given.get(name, ())
+            more = beside + _seconds(plan, name, (*before, rung)) - (_seconds(plan, name, before) if before else 0.0)
+            needed += more
+            if spent + more <= allowed:
+                given[name] = (*before, rung)
+                spent, beside = spent + more, 0.0
+            elif not before:
+                lost.append(_not_run(plan, name, rung, needed))
+        climbing = [name for name in climbing if rung in given.get(name, ())]
+    if len(rungs) == 1:  # too few rows to take a part of them
+        lost += [_not_run(plan, name, whole, spent + alone[name]) for name in climbing]
+    used = {*wanted, *(rows for sizes in given.values() for rows in sizes)}
+    plan = replace(
+        plan, sizes=tuple(sorted(used)), regime_sizes=given, excluded=(*plan.excluded, *lost), total_rows=whole
+    )
+    return _Climb(plan, len(lost), min((max(sizes) for sizes in given.values()), default=whole))
+
+
+def _seconds(plan: RunPlan, name: str, sizes: tuple[int, ...]) -> float:
+    """Of a network on these numbers of rows, with its search."""
+    return seconds_of_regime(replace(plan, regime_sizes={name: sizes}), name)
+
+
+def _not_run(plan: RunPlan, name: str, rows: int, seconds: float) -> Excluded:
+    """With the budget that would do, where so many seconds are needed for it and for what is cheaper."""
+    steps = plan.config(plan.regime(name, rows), rows, 0).steps
+    minutes = math.ceil(BUDGET_MARGIN * seconds / (1 - RESERVE) / 60) + 1  # one for the measuring
+    reason = f"there was no time for {steps:,} steps on {rows:,} rows; --budget {minutes}m would do"
+    return Excluded(name, BUDGET, reason)
+
+
+def _lighter_rows(plan: RunPlan) -> Iterator[RunPlan]:
+    """The plan with less and less work for a row.
+
+    Half the rows to score, where they take more than training. Then less is read of each text, unless it was said how
+    much: its beginning tells the most, and half the tokens take half the time.
+    """
+    yield plan
+    whole = max(plan.sizes)
     while True:
-        runs = [(name, rows) for name in plan.networks for rows in plan.sizes]
-        scoring = sum(seconds_of_scoring(plan, *run) for run in runs)
+        climbed = _climb(plan).plan
+        out = not_run(climbed.excluded)
+        expensive = [name for name in plan.networks if name in climbed.regime_sizes or name in out]
+        runs = [(name, rows) for name in expensive for rows in climbed.regime_sizes.get(name, budget_sizes(whole)[:1])]
+        scoring = sum(seconds_of_scoring(climbed, *run) for run in runs)
         if (
-            2 * scoring > sum(seconds_of_run(plan, *run) for run in runs)
+            2 * scoring > sum(seconds_of_run(climbed, *run) for run in runs)
             and len(plan.splits.test) >= 2 * MIN_SCORED_ROWS
         ):
             plan = replace(plan, scored=plan.scored / 2)
-        elif max(plan.sizes) < 2 * ENOUGH_ROWS and not plan.options.read_so_far and (fewer := _shortened(plan)):
+        elif not plan.options.read_so_far and (fewer := _shortened(plan)):
             plan = fewer
-        elif max(plan.sizes) >= 2 * MIN_TRAIN_ROWS:
-            plan = _half(plan)
         else:
             return
         yield plan
 
 
-def _half(plan: RunPlan) -> RunPlan:
-    """Half the rows, and half the steps of every regime, whether they follow from epochs or from the least number."""
-    sizes = tuple(sorted({min(n, max(MIN_TRAIN_ROWS, n // 2)) for n in plan.sizes}))
-    halved = replace(plan, sizes=sizes)
-    rows, fewer = max(plan.sizes), max(sizes)
-    before, after = (
-        sum(p.config(p.regime(name, n), n, 0).steps for name in p.networks) for p, n in ((plan, rows), (halved, fewer))
-    )
-    length = plan.options.length * min(1.0, 0.5 * before / max(after, 1))
-    return replace(halved, options=replace(plan.options, length=length))
+# --- what is read and scored ------------------------------------------------------------------------------------------
 
 
 def _shortened(plan: RunPlan) -> RunPlan | None:
@@ -112,8 +201,15 @@ def _shares(plan: RunPlan, fewer: int) -> dict[str, float]:
 def _said(asked: RunPlan, plan: RunPlan) -> tuple[str, ...]:
     """What was cut, the gravest first, in words that are true before the runs and after them."""
     cuts = []
-    if plan.sizes != asked.sizes:
-        cuts.append(f"{max(plan.sizes):,} training rows instead of {max(asked.sizes):,}, and steps in proportion")
+    out = [each.regime for each in plan.excluded if each.constraint == BUDGET]
+    if out:
+        cuts.append(f"{_names(out)} not run")
+    alike: dict[tuple[int, ...], list[str]] = {}
+    for name, sizes in plan.regime_sizes.items():
+        alike.setdefault(sizes, []).append(name)
+    for sizes, names in sorted(alike.items()):
+        rows = join_phrases([f"{n:,}" for n in sizes])
+        cuts.append(f"{_names(names)} on {rows} of {max(plan.sizes):,} training rows, and steps in proportion")
     limit, before = (_limit(p) for p in (plan, asked))
     if limit < before:
         share = fmean(_shares(asked, limit).values())
@@ -126,9 +222,11 @@ def _said(asked: RunPlan, plan: RunPlan) -> tuple[str, ...]:
         cuts.append(f"{plan.options.trials} learning rates tried for each regime instead of {asked.options.trials}")
     if asked.searches and not plan.searches:
         cuts.append("each regime at its usual learning rate, none tried")
-    if total_seconds(plan) > plan.options.budget:
-        cuts.append(f"{'even so' if cuts else 'nothing could be cut:'} foretold to take longer than the budget")
     return tuple(cuts)
+
+
+def _names(names: Sequence[str]) -> str:
+    return join_phrases([f"`{name}`" for name in names])
 
 
 def save_plan(plan: RunPlan, path: Path) -> None:
@@ -138,6 +236,8 @@ def save_plan(plan: RunPlan, path: Path) -> None:
         del kept["budget"]
     facts = {
         "sizes": plan.sizes,
+        "regime_sizes": plan.regime_sizes,
+        "total_rows": plan.total_rows,
         "seconds_per_row": plan.seconds_per_row,
         "prefix_seconds": plan.prefix_seconds,
         "forward_shares": plan.forward_shares,
@@ -156,18 +256,32 @@ def save_plan(plan: RunPlan, path: Path) -> None:
 
 def load_plan(asked: RunPlan, path: Path) -> RunPlan:
     """The plan that `save` kept. Raises InputError where the rows are no longer those it was made for."""
-    facts = json.loads(path.read_text())
+    remedy = "start a new study with another --out"
+    facts = read_json(path, dict[str, Any], remedy)
+    with reading_ours(path, remedy):
+        return _as_saved(asked, path, facts)
+
+
+def _as_saved(asked: RunPlan, path: Path, facts: dict[str, Any]) -> RunPlan:
     if facts["fingerprint"] != asked.problem.splits.fingerprint:
         raise InputError(
             f"the data has changed since {path.parent} was begun (fingerprint {facts['fingerprint']}, "
             f"now {asked.problem.splits.fingerprint}).",
             "restore the data, or start a new study with another --out",
         )
-    options = replace(asked.options, **{name: facts[name] for name in SAVED_OPTIONS if name in facts})
-    known = {name: facts[name] for name in ("seconds_per_row", "prefix_seconds", "scored")}
-    known |= {name: facts.get(name, {}) for name in ("forward_shares", "answers")}
+    kinds = get_type_hints(type(asked)) | get_type_hints(type(asked.options))
+
+    def value(name: str, default: object = None) -> Any:
+        found = default if default is not None and name not in facts else facts[name]
+        return TypeAdapter(kinds[name]).validate_python(found)
+
+    options = replace(asked.options, **{name: value(name) for name in SAVED_OPTIONS if name in facts})
+    known = {name: value(name) for name in ("seconds_per_row", "prefix_seconds", "scored")}
+    known |= {name: value(name, {}) for name in ("forward_shares", "answers")}
     known["memory_peaks"] = {name: PeakMemory(*peak) for name, peak in facts.get("memory_peaks", {}).items()}
     known["tokens"] = {name: dict(found) for name, found in facts["tokens"].items()}
     known |= {"sizes": tuple(facts["sizes"]), "cuts": tuple(facts["cuts"]), "full_estimate": facts.get("full_estimate")}
+    known["regime_sizes"] = {name: tuple(sizes) for name, sizes in facts.get("regime_sizes", {}).items()}
+    known["total_rows"] = facts.get("total_rows", asked.total_rows)
     known["excluded"] = tuple(Excluded(**each) for each in facts.get("excluded", ()))
     return replace(asked, problem=asked.problem.reading(facts["max_length"]), options=options, **known)

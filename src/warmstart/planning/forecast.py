@@ -1,8 +1,14 @@
 """Forecast: which figures are predicted for a regime, and where do they come from?"""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+import pyarrow as pa
+
+from warmstart.errors import join_phrases
+from warmstart.quantities import MISSING, format_duration, format_scaled, format_size
+from warmstart.results.display import Display, Tabular, table_of_rows
 from warmstart.runtime.device import best_device
 from warmstart.runtime.environment import current_environment
 from warmstart.runtime.hardware import PRICES, Machine, price_here, watts_here
@@ -45,9 +51,27 @@ class RegimeForecast:
         return dict(vars(self))
 
 
-@dataclass(frozen=True)
-class PlanResult:
-    """All regimes, and what is to be said about them."""
+FORECAST_COLUMNS: dict[str, pa.DataType] = {
+    "regime": pa.string(),
+    "fits": pa.bool_(),
+    "seconds": pa.float64(),
+    "flops": pa.float64(),
+    "peak_memory_bytes": pa.int64(),
+    "disk_bytes": pa.int64(),
+    "energy_kwh": pa.float64(),
+    "money": pa.float64(),
+    "runs": pa.int64(),
+    "seconds_of_run": pa.float64(),
+    "trainable": pa.int64(),
+    "total": pa.int64(),
+    "basis": pa.string(),
+    "advice": pa.string(),
+}
+
+
+@dataclass(frozen=True, repr=False)
+class PlanResult(Tabular):
+    """All regimes, and what is to be said about them. It is iterated, indexed and counted like its `forecasts`."""
 
     forecasts: tuple[RegimeForecast, ...]
     where: str  # the device, in words
@@ -57,6 +81,41 @@ class PlanResult:
     @property
     def seconds(self) -> float:
         return sum(forecast.seconds or 0.0 for forecast in self.forecasts)
+
+    def __iter__(self) -> Iterator[RegimeForecast]:
+        return iter(self.forecasts)
+
+    def __len__(self) -> int:
+        return len(self.forecasts)
+
+    def __getitem__(self, at: int) -> RegimeForecast:
+        return self.forecasts[at]
+
+    def to_table(self) -> pa.Table:
+        """One line for each regime; seconds and FLOPs are of all its runs, money is in US dollars."""
+        return table_of_rows([forecast.to_json() for forecast in self.forecasts], FORECAST_COLUMNS)
+
+    def _display(self) -> Display:
+        unfit = [one.regime for one in self.forecasts if one.fits is False]
+        fits = f"does not fit in memory: {join_phrases(unfit)}" if unfit else "nothing exceeds the memory"
+        headline = f"{format_duration(self.seconds)} in all on {self.where}; {fits}"
+        titles = ("regime", "fits", "time", "memory", "disk", "trained weights", "of", "energy", "cost")
+        advice = (f"{one.regime}: {one.advice}" for one in self.forecasts if one.advice)
+        return Display(headline, titles, tuple(map(_line, self.forecasts)), (*advice, *self.notes))
+
+
+def _line(one: RegimeForecast) -> tuple[str, ...]:
+    return (
+        one.regime,
+        {True: "yes", False: "no", None: "?"}[one.fits],
+        format_duration(one.seconds),
+        format_size(one.peak_memory_bytes),
+        format_size(one.disk_bytes),
+        format_scaled(one.trainable, 1000, ("", "k", "M", "G")),
+        format_scaled(one.total, 1000, ("", "k", "M", "G")),
+        MISSING if one.energy_kwh is None else f"{one.energy_kwh:.2g} kWh",
+        MISSING if one.money is None else f"${one.money:.2f}",
+    )
 
 
 def power(where: TargetMachine) -> tuple[float, float]:

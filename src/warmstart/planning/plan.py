@@ -10,7 +10,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from warmstart.baselines.linear import FIT_BASELINE as BASELINE_FITS
+from warmstart.baselines.baseline import FitData
+from warmstart.baselines.baselines import FIT_BASELINE
 from warmstart.data.rows.split import Rows
 from warmstart.errors import join_phrases
 from warmstart.models.evaluate import EVALUATION_BATCH
@@ -40,8 +41,8 @@ from warmstart.planning.problem import Options, Problem
 from warmstart.planning.run_plan import RunPlan
 from warmstart.planning.throughput import measure_throughput
 from warmstart.regimes.full import Full
-from warmstart.regimes.regimes import WITHOUT_NETWORK, Regime, Stage, is_baseline
-from warmstart.results.names import name_at_base, split_name
+from warmstart.regimes.regimes import READ_WITH_BASE, WITHOUT_NETWORK, Regime, Stage, is_baseline
+from warmstart.results.names import name_at_base, regime_of, split_name
 from warmstart.runs.search import TRIAL_SHARE
 from warmstart.runtime.device import memory_room, peak_memory, reset_peak_memory
 from warmstart.runtime.environment import current_environment
@@ -123,19 +124,19 @@ def _baseline(plan: RunPlan, name: str, run_data: RunData, where: TargetMachine,
     some = run_data.splits.train.take(np.arange(min(BASELINE_ROWS, len(run_data.splits.train))))
     reset_peak_memory()
     began = time.perf_counter()
-    fitted = BASELINE_FITS[name](run_data.task, some, run_data.seed)
+    fitted = FIT_BASELINE[name](FitData(run_data.task, some, run_data.seed, columns=run_data.schema.columns))
     part = time.perf_counter() - began
     times = len(run_data.splits.train) / len(some)
     runs = len(plan.seeds) * len(plan.sizes)
     seconds, peak = part * times, peak_memory()
-    texts = [text for rows in (run_data.splits.val, run_data.splits.test) for text in rows.texts]
+    scored = sum(fitted.baseline.flops(p.texts, p.columns) for p in (run_data.splits.val, run_data.splits.test))
     here = where.machine is None
     watts, price = power(where)
     return RegimeForecast(
         regime=name,
         trainable=fitted.baseline.weights,
         total=fitted.baseline.weights,
-        flops=runs * ((fitted.flops + fitted.tuning_flops) * times + fitted.baseline.flops(texts)),
+        flops=runs * ((fitted.flops + fitted.tuning_flops) * times + scored),
         peak_memory_bytes=peak,
         seconds=runs * seconds,
         disk_bytes=runs * (8 * fitted.baseline.weights + SCORE_ROWS * len(run_data.splits.test)),
@@ -150,15 +151,22 @@ def _baseline(plan: RunPlan, name: str, run_data: RunData, where: TargetMachine,
 
 
 def _untrained(plan: RunPlan, name: str, run_data: RunData, where: TargetMachine, room: int | None) -> RegimeForecast:
-    """A base as it is: it only reads the rows, and writes answers, at the pace of what is trained from it."""
+    """A base as it is: it only reads the rows, and writes answers, at the pace of what is trained from it.
+
+    A linear model on what it makes of them takes little beside the reading.
+    """
     rows = max(plan.sizes)
     regime = plan.regime(name, rows)
     found = model_size(replace(regime, stages=(Stage(Full()),)), run_data.task)
-    read = [_sizes(run_data, regime, part) for part in (run_data.splits.val, run_data.splits.test)]
+    fits = regime_of(name) in READ_WITH_BASE
+    parts = (run_data.splits.val, run_data.splits.test, *([run_data.splits.train] if fits else []))
+    read = [_sizes(run_data, regime, part) for part in parts]
     alike = [n for n in plan.networks if n in plan.seconds_per_row and plan.base_of(n) == plan.base_of(name)]
     one = None
     if alike:
-        scoring = rows_scored(plan, rows) * min(seconds_of_score(plan, each) for each in alike)
+        scoring = (rows_scored(plan, rows) + (rows if fits else 0)) * min(
+            seconds_of_score(plan, each) for each in alike
+        )
         one = scoring + min(seconds_of_writing(plan, each) for each in alike)
     runs, here = len(plan.seeds) * len(plan.sizes), where.machine is None
     watts, price = power(where)
@@ -170,7 +178,7 @@ def _untrained(plan: RunPlan, name: str, run_data: RunData, where: TargetMachine
         flops=runs * sum(float(found.cost.forward(*sizes).sum()) for sizes in read),
         peak_memory_bytes=4 * found.total,
         seconds=seconds,
-        disk_bytes=runs * (4 * found.total + BESIDE + SCORE_ROWS * len(plan.splits.test)),
+        disk_bytes=runs * ((0 if fits else 4 * found.total) + BESIDE + SCORE_ROWS * len(plan.splits.test)),
         money=None if seconds is None else seconds / 3600 * price,
         fits=None if room is None else 4 * found.total <= room,
         advice="" if here or one is None else "its time is this machine's",

@@ -5,6 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 from statistics import median
 
+import numpy as np
+
 from warmstart.inference.model_store import Network
 from warmstart.models.pretrained.base import Base
 from warmstart.models.pretrained.licences import licences_of
@@ -12,9 +14,10 @@ from warmstart.planning.estimates import seconds_of_run, seconds_of_search
 from warmstart.planning.model_size import BESIDE, ModelSize, model_size
 from warmstart.planning.run_plan import RunPlan
 from warmstart.regimes.full import Full
-from warmstart.regimes.regimes import WITHOUT_NETWORK, Regime, Stage
+from warmstart.regimes.regimes import READ_WITH_BASE, WITHOUT_NETWORK, Regime, Stage
 from warmstart.regimes.starts import random_state
 from warmstart.results.constraints import Constraints, Excluded, Needs, broken, not_run, require_a_choice
+from warmstart.results.names import regime_of
 from warmstart.results.record import Run
 from warmstart.runs.final_evaluation import measure_latency
 from warmstart.tasks.task import Task
@@ -90,13 +93,14 @@ def predicted_requirements(plan: RunPlan, name: str, run_data: RunData) -> Needs
 def shipped_bytes(regime: Regime, task: Task) -> int:
     """Of everything that predicting takes, from shapes: weights in fp32, the tokenizer, for adapters the base."""
     found = _footprint(regime, task)
-    return found.saved_bytes + BESIDE + _base_bytes(regime, found)
+    saved = 0 if regime_of(regime.name) in READ_WITH_BASE else found.saved_bytes
+    return saved + BESIDE + _base_bytes(regime, found)
 
 
 def _measured(plan: RunPlan, name: str, runs: Sequence[Run], task: Task) -> Needs:
     regime = _regime(plan, name)
     size = max(run.disk_bytes for run in runs)
-    if regime is not None and _adapted_base(regime) is not None:
+    if regime is not None and (_adapted_base(regime) is not None or regime_of(name) in READ_WITH_BASE):
         size += _base_bytes(regime, _footprint(regime, task))
     waits = [run.latency_ms for run in runs if run.latency_ms is not None]
     return Needs(name, pretrained=False, size=size, latency=median(waits) / 1000 if waits else None)
@@ -118,11 +122,11 @@ def _adapted_base(regime: Regime) -> Base | None:
 
 
 def _base_bytes(regime: Regime, found: ModelSize) -> int:
-    """Of the base's weights, where they have to be shipped beside adapters: its files here, else fp32."""
-    base = _adapted_base(regime)
+    """Of the base's weights, where they have to be shipped beside what was learned: its files here, else fp32."""
+    base = regime.start.base if regime_of(regime.name) in READ_WITH_BASE else _adapted_base(regime)
     if base is None:
         return 0
-    return _files(base) or 4 * (found.total - found.trainable)
+    return _files(base) or 4 * (found.total - (found.trainable if found.adapter else 0))
 
 
 def _files(base: Base) -> int:
@@ -136,6 +140,7 @@ def _seconds_of_a_row(regime: Regime, run_data: RunData) -> float:
     if regime.stages:
         with random_state(run_data.seed):
             model.body = regime.stages[-1].method.prepare(model.body)
-    texts = run_data.splits.train.texts
-    some = sorted((texts[i] for i in range(0, len(texts), max(1, len(texts) // SAMPLE_TEXTS))), key=len)
-    return measure_latency(Network(model, run_data.task.reads(regime.start.inputs)), [some[len(some) // 2]]) / 1000
+    train = run_data.splits.train
+    some = sorted(range(0, len(train), max(1, len(train) // SAMPLE_TEXTS)), key=lambda i: len(train.texts[i]))
+    row = train.take(np.array([some[len(some) // 2]]))
+    return measure_latency(Network(model, run_data.task.reads(regime.start.inputs)), row) / 1000

@@ -1,5 +1,6 @@
 """Run plan: which runs is a comparison made of, with which settings and which rows?"""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -10,7 +11,7 @@ from warmstart.errors import join_phrases
 from warmstart.models.pretrained.base import Base
 from warmstart.planning.memory_probe import PeakMemory
 from warmstart.planning.problem import Options, Problem
-from warmstart.regimes.regimes import REGIMES, Regime, RegimeContext, is_baseline
+from warmstart.regimes.regimes import READ_WITH_BASE, REGIMES, Regime, RegimeContext, is_baseline
 from warmstart.results.constraints import Excluded, not_run
 from warmstart.results.names import regime_of, split_name
 from warmstart.runtime.device import precision
@@ -21,7 +22,7 @@ from warmstart.training.frozen_prefix import SharedData
 from warmstart.training.run_data import DomainCorpus, RunData
 
 MIN_STEPS = 40  # of a run on a part of the rows, at the usual length
-MIN_TRAIN_ROWS = 100  # for training: the budget cuts no further
+MIN_TRAIN_ROWS = 100  # for training: no regime is run on fewer to keep to the budget
 SIZE_FACTOR, SIZE_COUNTS = 4, (4, 3)  # of --rows auto: a factor, and how many, most first
 MIN_TEXT_TOKENS = 64  # of a text: the budget lets every model read as many
 
@@ -45,6 +46,8 @@ class RunPlan:
     memory_peaks: dict[str, PeakMemory] = field(default_factory=dict)  # regime -> memory of its dearest step
     scored: float = 1.0  # share of the test and validation rows
     total_rows: int | None = None  # training rows that every run is a part of, and takes that part of their steps
+    # network -> numbers of training rows, where the budget does not allow all of `sizes`
+    regime_sizes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     cuts: tuple[str, ...] = ()
     full_estimate: float | None = None  # seconds that all of it was foretold to take; None: nothing was cut
     excluded: tuple[Excluded, ...] = ()  # by the constraints, as far as was known before training
@@ -63,6 +66,23 @@ class RunPlan:
     @property
     def networks(self) -> tuple[str, ...]:
         return tuple(name for name in self.names if not is_baseline(name))
+
+    def sizes_of(self, name: str) -> tuple[int, ...]:
+        """The numbers of training rows that a regime is run on, fewest first."""
+        return self.regime_sizes.get(name, self.sizes)
+
+    def searched_at(self, name: str) -> tuple[int, ...]:
+        """The numbers of training rows at which the learning rate of a network is searched.
+
+        Where the budget limits the rows: once, on the most of its rows. On less than a quarter of all rows a trial is a
+        few steps that tell nothing, so the usual rate is taken.
+        """
+        if not self.searches:
+            return ()
+        if not self.regime_sizes:
+            return self.sizes
+        most = max(self.sizes_of(name))
+        return (most,) if SIZE_FACTOR * most >= max(self.sizes) else ()
 
     @cached_property
     def splits(self) -> Splits:
@@ -99,6 +119,10 @@ class RunPlan:
         base = None if name in {regime.name for regime in self.problem.own} else split_name(name)[1]
         return self.problem.named[base] if base else self.problem.base
 
+    def frozen_base(self, name: str) -> Base | None:
+        """The base that a regime reads texts with, unchanged, where it learns without the training loop."""
+        return self.base_of(name) if regime_of(name) in READ_WITH_BASE else None
+
     def config(self, regime: Regime, rows: int, seed: int) -> TrainConfig:
         options, defaults = self.options, regime.defaults
         whole = self.total_rows or rows
@@ -115,10 +139,10 @@ class RunPlan:
             steps=steps, lr=options.lr or defaults.lr, batch_size=batch, precision=used, seed=seed, **more
         )
 
-    def shared(self) -> SharedData:
-        """All rows that any draw uses."""
-        splits = self.splits
-        drawn = [splits.subset(max(self.sizes), seed).train.numbers for seed in self.seeds]
+    def shared(self, rows: int | None = None) -> SharedData:
+        """All rows that any draw of so many training rows (default: the most of the plan) uses."""
+        splits, most = self.splits, rows or max(self.sizes)
+        drawn = [splits.subset(most, seed).train.numbers for seed in self.seeds]
         used = np.isin(splits.train.numbers, np.concatenate(drawn))
         return SharedData(replace(splits, train=splits.train.take(np.flatnonzero(used))))
 
@@ -181,6 +205,18 @@ def nested_sizes(available: int) -> tuple[int, ...]:
     if available >= 4 * MIN_TRAIN_ROWS:
         return MIN_TRAIN_ROWS, round((MIN_TRAIN_ROWS * available) ** 0.5), available
     return (MIN_TRAIN_ROWS, available) if available >= 2 * MIN_TRAIN_ROWS else (available,)
+
+
+def budget_sizes(available: int) -> tuple[int, ...]:
+    """Numbers of training rows for what is too expensive for all rows: a factor of 4 apart, as many as there are.
+
+    >>> budget_sizes(2_100), budget_sizes(190_000), budget_sizes(300), budget_sizes(150)
+    ((131, 525, 2100), (185, 742, 2968, 11875, 47500, 190000), (100, 300), (150,))
+    """
+    found = [available]
+    while found[-1] // SIZE_FACTOR >= MIN_TRAIN_ROWS:
+        found.append(available // SIZE_FACTOR ** len(found))
+    return tuple(reversed(found)) if len(found) >= min(SIZE_COUNTS) else nested_sizes(available)
 
 
 def token_limit(regime: Regime) -> int | None:

@@ -117,7 +117,8 @@ def save_adapter(body: nn.Module, base: str, folder: Path, *, language: bool = F
         config.target_modules = {_outer(body, config, name) for name in _adapted(body)}
     config.save_pretrained(folder)
     config.target_modules = targets
-    weights = _peft().get_peft_model_state_dict(body)
+    # "auto" would ask a hub for a base of that name, to compare vocabularies; no embedding has adapters here.
+    weights = _peft().get_peft_model_state_dict(body, save_embedding_layers=False)
     named = {
         f"{ADAPTER_PATH}{_outer(body, config, name)}": tensor.detach().contiguous() for name, tensor in weights.items()
     }
@@ -159,7 +160,7 @@ def load_adapter(body: nn.Module, folder: Path) -> nn.Module:
     path = folder / "adapter_model.safetensors"
     tensor_shapes(path)  # of a file that is none, a sentence
     named = {_renamed(name.removeprefix(ADAPTER_PATH), inner): tensor for name, tensor in load_file(path).items()}
-    expected = peft.get_peft_model_state_dict(body)
+    expected = peft.get_peft_model_state_dict(body, save_embedding_layers=False)
     differing = [name for name in {**expected, **named} if not _same_shape(expected.get(name), named.get(name))]
     if differing:
         raise damaged(path, f"its adapters are not those of the base: {join_phrases(sorted(differing), 3)}")

@@ -1,8 +1,9 @@
 """Regimes: which ways of training are there? A start and one or more stages each, with their defaults."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from warmstart.data.schema.columns import Column
 from warmstart.data.schema.schema import CORPUS, TEXT_OUT, TaskName
 from warmstart.errors import UsageError, did_you_mean
 from warmstart.models.dnn import size_for
@@ -123,14 +124,21 @@ LANGUAGE_DEFAULTS: dict[str, RegimeDefaults] = {
     "self-pretrained": RegimeDefaults(lr=1e-3, epochs=6, floor=300, batch_size=8),
 }
 
+UNTRAINED = RegimeDefaults(lr=0.0, epochs=0, floor=0)  # of what is no network that learns
+
 REGIMES: dict[str, Callable[[RegimeContext], Regime]] = {}
-WITHOUT_NETWORK = ("constant", "linear")
-WITHOUT_TRAINING = (*WITHOUT_NETWORK, "zero-shot")
-DEFAULT_REGIMES = ("constant", "linear", "scratch-dnn", "scratch", "frozen", "discriminative", "full", "lora")
+WITHOUT_NETWORK = ("constant", "linear", "boosted")
+READ_WITH_BASE = ("embedded",)  # fitted like those, on what a base makes of each text, unchanged
+WITHOUT_TRAINING = (*WITHOUT_NETWORK, *READ_WITH_BASE, "zero-shot")
+CHEAP_REGIMES = ("constant", "linear", "embedded")
+DEFAULT_REGIMES = (*CHEAP_REGIMES, "scratch-dnn", "scratch", "frozen", "discriminative", "full", "lora")
+FOR_COLUMNS = ("boosted",)  # by default where a table has columns that are not text
 DEFAULT_LANGUAGE_REGIMES = ("zero-shot", "scratch", "full", "lora")
 DESCRIPTIONS = {
     "constant": "the median or the commonest class: the floor that every other must beat",
     "linear": "TF-IDF and a linear model: the cheap rival",
+    "boosted": "gradient-boosted trees on the columns, and on what a linear model says of the text",
+    "embedded": "a linear model on TF-IDF beside the base's own features, which do not change",
     "scratch-dnn": "residual network on hashed words, from random weights",
     "scratch": "the base's own architecture, from random weights",
     "frozen": "pretrained, only the head learns (linear probe)",
@@ -155,16 +163,20 @@ def is_baseline(name: str) -> bool:
     return regime_of(name) in WITHOUT_TRAINING
 
 
-def default_for(task: TaskName) -> tuple[str, ...]:
-    """What is compared where nothing else is asked for."""
-    return DEFAULT_LANGUAGE_REGIMES if task in (*TEXT_OUT, *CORPUS) else DEFAULT_REGIMES
+def default_for(task: TaskName, columns: Sequence[Column] = ()) -> tuple[str, ...]:
+    """What is compared where nothing else is asked for: trees too, where `columns` are read that are not all text."""
+    if task in (*TEXT_OUT, *CORPUS):
+        return DEFAULT_LANGUAGE_REGIMES
+    table = any(column.kind not in ("text", "category") for column in columns)
+    table |= len(columns) > 1 and any(column.kind == "category" for column in columns)
+    return (*DEFAULT_REGIMES[:2], *FOR_COLUMNS, *DEFAULT_REGIMES[2:]) if table else DEFAULT_REGIMES
 
 
 def suits(name: str, task: TaskName) -> bool:
     """Whether a regime can learn a task: those without a network write no text, and only language needs no head."""
     if task in (*TEXT_OUT, *CORPUS):
         return name in LANGUAGE_DEFAULTS and not (task in CORPUS and name == "self-pretrained")
-    return name in DEFAULTS or name in WITHOUT_NETWORK
+    return name in DEFAULTS or name in (*WITHOUT_NETWORK, *READ_WITH_BASE)
 
 
 def check_base(base: Base, regime: str) -> None:
@@ -188,7 +200,7 @@ StageTable = Callable[[RegimeContext], tuple[Stage, ...]]
 def _register(name: str, start: Callable[[RegimeContext], Start], stages: StageTable) -> None:
     def made(material: RegimeContext) -> Regime:
         defaults = LANGUAGE_DEFAULTS if material.language else DEFAULTS
-        return Regime(name, start(material), stages(material), defaults[name])
+        return Regime(name, start(material), stages(material), defaults.get(name, UNTRAINED))
 
     REGIMES[name] = made
 
@@ -234,6 +246,7 @@ _register("lora", _pretrained, _only(LoRA()))
 _register("qlora", _pretrained, _only(LoRA(quantize="nf4")))
 _register("hybrid", _pretrained, _after_language(Full(), Discriminative()))
 _register("self-pretrained", _scratch, _after_language(Full(), Full()))
+_register("embedded", _pretrained, lambda material: ())
 _register("zero-shot", _pretrained, lambda material: ())
 
 

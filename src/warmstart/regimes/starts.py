@@ -1,5 +1,6 @@
 """Starts: where do the weights of a model come from: a base, or random initialization?"""
 
+import ast
 import contextlib
 import functools
 import importlib.util
@@ -251,16 +252,47 @@ def random_parts(build: Callable[[], nn.Module], seed: int) -> tuple[nn.Module, 
         return body, new_output_layer(body.config)
 
 
-def from_file(spec: str, vocabulary: int) -> Callable[[], nn.Module]:
-    """`file.py:build`: a function that is called with the vocabulary's size and gives a body. Runs that file's code."""
+def named_in_file(spec: str, vocabulary: int) -> Callable[[], nn.Module]:
+    """The same as `from_file` for a look at a request: the code is parsed, not run, and nothing can be built."""
+    path, function = _file_and_function(spec)
+    try:
+        names = {part.id if isinstance(part, ast.Name) else getattr(part, "name", "") for part in _named(path)}
+    except (SyntaxError, ValueError, RecursionError) as error:
+        raise UsageError(f"{path} is no Python that can be read: {error}.", "correct it") from error
+    if function not in names:
+        raise _no_function(path, function)
+
+    def build() -> nn.Module:
+        raise AssertionError("a look at a request builds nothing")
+
+    return build
+
+
+def _named(path: str) -> list[ast.AST]:
+    """Whatever gives a name somewhere in a file: definitions, assignments, imports."""
+    kinds = (ast.FunctionDef, ast.ClassDef, ast.Name, ast.alias)
+    return [part for part in ast.walk(ast.parse(Path(path).read_bytes())) if isinstance(part, kinds)]
+
+
+def _file_and_function(spec: str) -> tuple[str, str]:
     path, _, function = spec.partition(":")
     if not function or not Path(path).is_file():
         raise UsageError(f"--model {spec!r} does not name a file and a function.", "write it as path/to/file.py:build")
+    return path, function
+
+
+def _no_function(path: str, function: str) -> UsageError:
+    return UsageError(f"{path} has no function {function!r}.", "name a function that returns a torch.nn.Module")
+
+
+def from_file(spec: str, vocabulary: int) -> Callable[[], nn.Module]:
+    """`file.py:build`: a function that is called with the vocabulary's size and gives a body. Runs that file's code."""
+    path, function = _file_and_function(spec)
     module_spec = importlib.util.spec_from_file_location(Path(path).stem, path)
     assert module_spec is not None and module_spec.loader is not None
     module = importlib.util.module_from_spec(module_spec)
     module_spec.loader.exec_module(module)
     build = getattr(module, function, None)
     if not callable(build):
-        raise UsageError(f"{path} has no function {function!r}.", "name a function that returns a torch.nn.Module")
+        raise _no_function(path, function)
     return functools.partial(build, vocabulary)

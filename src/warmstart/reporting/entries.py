@@ -4,8 +4,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from warmstart.reporting import words
-from warmstart.results.comparison import Comparison, Difference, Row
+from warmstart.results.comparison import Comparison
 from warmstart.results.record import Run
+from warmstart.results.rows import Difference, Row
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from markupsafe import Markup
 
 from warmstart.advice.advise import Advice
+from warmstart.advice.all_rows import on_a_part, winner_sentence
 from warmstart.advice.more_data import more_data
 from warmstart.advice.phrases import compared_instead, cut_to_fit, original_scale_error, original_scale_sentence
 from warmstart.data.rows.findings import Finding
@@ -25,11 +26,13 @@ from warmstart.reporting.frame import Figure
 from warmstart.reporting.learning import learning_curves
 from warmstart.reporting.page import _library, asset, policy, templates
 from warmstart.reporting.samples import AnswerSample, continuations, samples
-from warmstart.results.comparison import Comparison, Difference
+from warmstart.results.comparison import Comparison
+from warmstart.results.constraints import BUDGET
 from warmstart.results.domain_shift import DomainShift
 from warmstart.results.learning_curves import MAX_EXTRAPOLATION
 from warmstart.results.race_outcome import RaceOutcome
 from warmstart.results.record import Run
+from warmstart.results.rows import Difference
 from warmstart.results.term_swaps import CHANGE_MEASURES, ProbeResult
 
 if TYPE_CHECKING:
@@ -94,6 +97,10 @@ def render(
             heading=heading,
             reason=advice.reason.removeprefix(f"{heading.removesuffix('.')}: "),
             instead="" if raced else compared_instead(comparison),
+            trained_on=winner_sentence(comparison, advice.choice or advice.predicted.get("regime")),
+            on_a_part=[] if raced else [on_a_part(comparison, row) for row in comparison.partial],
+            not_run=[each for each in comparison.excluded if each.constraint == BUDGET],
+            not_allowed=[each for each in comparison.excluded if each.constraint != BUDGET],
             cut=cut_to_fit(comparison),
             unit=f" of {comparison.units}" if comparison.units else "",
             command=command,

@@ -10,16 +10,29 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from typing_extensions import TypedDict
 
 from warmstart.data.schema.schema import TEXT_OUT
-from warmstart.errors import InputError, UsageError, did_you_mean, join_phrases, shorten
+from warmstart.errors import InputError, UsageError, did_you_mean, join_phrases, shell_word, shorten
 from warmstart.reporting.blind import AnswerPair, Preference, page_fingerprint, render_pairs, tally
 from warmstart.reporting.entries import Entry, entries_of
 from warmstart.results.comparison import Comparison
-from warmstart.runtime.files import write_json, write_text
+from warmstart.runtime.files import read_json, write_json, write_text
 
 REFERENCE = "reference"  # what stands in the data
 PAGE, BOOK = "blind.html", "blind.json"
+
+
+class VotedPage(TypedDict):
+    """What is kept of a page."""
+
+    a: str  # whose answers
+    b: str
+    pairs: int
+    identical: int
+    votes: Any | None
+
+
 QUESTIONS = {
     "summarise": "Which summary is better?",
     "translate": "Which translation is better?",
@@ -68,7 +81,7 @@ def enter_votes(folder: Path, file: Path) -> Preference:
     if not book:
         raise InputError(
             f"no page of the study in {str(folder)!r} was made to vote on.",
-            f"make one with: warmstart report {folder} --pairs REGIME,REGIME",
+            f"make one with: warmstart report {shell_word(folder)} --pairs REGIME,REGIME",
         )
     page = votes.get("page") if isinstance(votes, dict) else None
     if not isinstance(page, str) or page not in book:
@@ -99,11 +112,10 @@ def _preference(known: Mapping[str, Any], page: str, votes: object) -> Preferenc
 
 def _book(folder: Path) -> dict[str, dict[str, Any]]:
     path = folder / BOOK
-    try:
-        found: dict[str, dict[str, Any]] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    except ValueError as error:
-        raise InputError(f"{path} is damaged: {error}.", f"delete it, and {PAGE}: the votes in it are lost") from error
-    return found
+    if not path.exists():
+        return {}
+    remedy = f"delete it, and {PAGE}: the votes in it are lost"
+    return {name: {**page} for name, page in read_json(path, dict[str, VotedPage], remedy).items()}
 
 
 def _two(comparison: Comparison, names: Sequence[str]) -> tuple[str, str]:

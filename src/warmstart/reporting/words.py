@@ -15,6 +15,8 @@ VERDICT_SENTENCES = {
     "fine-tune": "Fine-tune.",
     "train from scratch": "Train from scratch.",
     "a linear model is enough": "A linear model is enough.",
+    "a boosted tree is enough": "A boosted tree is enough.",
+    "TF-IDF with frozen features is enough": "TF-IDF with frozen features is enough.",
     "no training is needed": "No training is needed.",
     "undecided": "Too close to call.",
     "nothing beats the constant": "Nothing beats the constant.",
@@ -123,8 +125,9 @@ def family_name(name: str) -> str:
 def verdict_sentence(name: str, confidence: float) -> str:
     """The answer as a sentence, hedged where it is not sure."""
     sentence = VERDICT_SENTENCES.get(name) or f"{name[:1].upper()}{name[1:]}."
-    hedged = confidence < PROBABLY and name != "undecided"
-    return f"Probably {sentence[:1].lower()}{sentence[1:]}" if hedged else sentence
+    if confidence >= PROBABLY or name == "undecided":
+        return sentence
+    return f"Probably {sentence if sentence[:2].isupper() else sentence[:1].lower() + sentence[1:]}"
 
 
 def confidence_phrase(confidence: float) -> str:

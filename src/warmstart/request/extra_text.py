@@ -12,7 +12,8 @@ from warmstart.data.rows.split import Splits, make_rows, split, usable_rows
 from warmstart.data.schema.conversations import read_turns as read_turns
 from warmstart.data.schema.infer import infer_schema
 from warmstart.data.schema.schema import CORPUS, TEXT_OUT, ColumnChoices, Schema
-from warmstart.data.tables.read import Table, table_of
+from warmstart.data.tables.in_memory import table_of
+from warmstart.data.tables.read import Table
 from warmstart.errors import UsageError
 from warmstart.request import request as config
 from warmstart.request.understand import PreparedData
@@ -62,7 +63,7 @@ def domain(request: config.Request, understood: PreparedData) -> Splits | None:
         pieces = read_corpus(request.corpus, text=request.text, piece_bytes=piece_bytes, offline=request.offline)
         table = table_of({"text": list(pieces)})
         plain = _plain(table, request)
-        return split(make_rows(table, plain, drop_bad_rows=True)[0], plain)
+        return split(make_rows(table, plain, bad_rows="drop")[0], plain)
     if schema.task not in TEXT_OUT:
         return None
     parts = understood.splits.train, understood.splits.val

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TypedDict
 
 from warmstart.settings.groups import (
+    BadRowsRule,
     Init,
     Long,
     OptimizerName,
@@ -41,10 +42,17 @@ class _CheckPlanCompareAdviseFit(TypedDict, total=False):
     """How to shorten long texts: keep head and tail, or (summarise only) summarize them in chunks. [head-tail, chunks;
     default: head-tail]
     """
+    table: str | None
+    """Table to read of a database (SQLite). [default: the only one]"""
+    column: str | Sequence[str]
+    """NAME=KIND, how a column is read: text, number, category, boolean or datetime. [default: by how its cells are
+    written]
+    """
     max_length: int
     """Tokens to read of each text. [default: 256]"""
-    drop_bad_rows: bool
-    """Leave out unusable rows and list them, instead of stopping."""
+    bad_rows: BadRowsRule | None
+    """Unusable rows: drop all of them and list them, or refuse any. [drop, refuse; default: drop up to 5% of all rows]
+    """
     base: str | Sequence[str]
     """Pretrained models to compare: folders, Python packages or Hugging Face ids. [default: the usual one for the task]
     """

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from warmstart.data.tables.read import MEMORY, Table
-from warmstart.errors import UsageError, WarmstartError
+from warmstart.errors import UsageError, WarmstartError, shell_word
 from warmstart.request import request as config
 from warmstart.request.prepare import options_of, prepare_problem
+from warmstart.request.request import TABLE
 from warmstart.request.show import command_line
 from warmstart.request.understand import OwnRegimes, PreparedData, prepare_data
 from warmstart.results.record import Run
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from warmstart.training.event import Event
 
 
-TABLE = "table.parquet"  # rows that were given in memory, so that a study of them can go on after a stop
 # What is in a folder before its request has been found to make sense.
 NOT_STARTED = {"request.json", "lock", TABLE}
 CATALOGUE = "catalogue.csv"  # the demo writes its table beside its request
@@ -56,7 +56,7 @@ def start(request: config.Request, folder: Path, table: Table | None = None) -> 
     understood = prepare_data(request, table)
     kept = understood.table.files == (MEMORY,) and request.examples
     if kept:
-        request = replace(request, data=(str(folder.resolve() / TABLE),))
+        request = replace(request, data=(str(folder / TABLE),))
     world().on_main(lambda: _claim(request, folder))
     if kept:
         world().on_main(lambda: _keep(understood.table, folder / TABLE))
@@ -76,6 +76,9 @@ def restart(request: config.Request, folder: Path) -> Started:
         raise UsageError(
             "this was made of rows in memory, which were not kept.", "give them again, with another folder"
         )
+    kept = folder / TABLE
+    if [Path(name).name for name in request.data] == [TABLE] and kept.is_file():  # wherever the folder is now
+        request = replace(request, data=(str(kept),))
     return Started(request, folder, prepare_data(request), fresh=False)
 
 
@@ -114,7 +117,7 @@ def check_vacant(folder: Path) -> None:
         ) from error
     if there or names - (NOT_STARTED | {CATALOGUE} if "request.json" in names else set()):
         other = "choose another folder with --out"
-        hint = f"warmstart resume {folder}, or {other}" if config.holds_request(folder) else other
+        hint = f"warmstart resume {shell_word(folder)}, or {other}" if config.holds_request(folder) else other
         raise UsageError(f"{str(folder)!r} exists already.", hint)
 
 

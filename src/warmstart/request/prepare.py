@@ -18,7 +18,15 @@ from warmstart.data.tables.read import Table
 from warmstart.errors import MissingError, UsageError, join_phrases
 from warmstart.request import request as config
 from warmstart.request.extra_text import _read_before, domain, general_text
-from warmstart.request.select import _check_room, bases_of, chosen_regimes, own_regimes, require_keepable, sources_of
+from warmstart.request.select import (
+    _check_room,
+    bases_of,
+    chosen_regimes,
+    needs_no_base,
+    own_regimes,
+    require_keepable,
+    sources_of,
+)
 from warmstart.request.understand import OwnRegimes, PreparedData, prepare_data
 from warmstart.results.names import regime_of, short_names, split_name
 
@@ -42,8 +50,8 @@ def check_data(request: config.Request, table: Table, schema: Schema) -> CheckRe
     """Findings, with the lengths that each base's own tokenizer counts where the base is there."""
     from warmstart.models.pretrained.locate import locate, reach
 
-    sources = sources_of(request, schema.task)
-    names = short_names(sources) if len(sources) > 1 else ("",)
+    sources = () if needs_no_base(request) else sources_of(request, schema.task)
+    names = short_names(sources) if len(sources) > 1 else ("",) * len(sources)
     readers: list[Reach] = []
     try:
         for source, name in zip(sources, names, strict=True):
@@ -54,7 +62,7 @@ def check_data(request: config.Request, table: Table, schema: Schema) -> CheckRe
         if request.base:
             raise
     told = readers if len(sources) > 1 else [replace(reader, base="") for reader in readers]
-    return _with_spelling(find(table, schema, told, drop_bad_rows=request.drop_bad_rows), table, schema, readers)
+    return _with_spelling(find(table, schema, told, bad_rows=request.bad_rows), table, schema, readers)
 
 
 def _with_spelling(found: CheckResult, table: Table, schema: Schema, readers: Sequence[Reach]) -> CheckResult:
@@ -94,15 +102,15 @@ def _reach_by_loading(request: config.Request, source: str) -> Reach:
 
 
 def prepare_study(request: config.Request, table: Table | None, own: OwnRegimes) -> PreparedProblem:
-    """Read, recognise, split, check, and find the base. Raises what is wrong with any of them."""
+    """Read, recognise, split, check, and find the base. Raises what is wrong with any of them. Runs nobody's code."""
     with tempfile.TemporaryDirectory() as folder:
-        return prepare_problem(request, prepare_data(request, table), own, Path(folder))
+        return prepare_problem(request, prepare_data(request, table), own, Path(folder), run_code=False)
 
 
 def prepare_problem(
-    request: config.Request, understood: PreparedData, own: OwnRegimes, folder: Path
+    request: config.Request, understood: PreparedData, own: OwnRegimes, folder: Path, *, run_code: bool = True
 ) -> PreparedProblem:
-    """`folder` is for what has to be made first."""
+    """`folder` is for what has to be made first. `run_code` False: nothing can be trained, only looked at."""
     from warmstart.generation.answers import doubts
     from warmstart.planning.problem import Problem
     from warmstart.regimes.regimes import LEARN_LANGUAGE, REGIMES, check_base
@@ -112,8 +120,8 @@ def prepare_problem(
     if schema.long == "chunks":
         for base in bases:
             _check_room(base, schema)
-    regimes = own_regimes(request, bases[0], own)
-    chosen = chosen_regimes(request, regimes, schema.task)
+    regimes = own_regimes(request, bases[0], own, run_code)
+    chosen = chosen_regimes(request, regimes, schema)
     if request.general_text and any(base.kind == "encoder-decoder" for base in bases):
         raise UsageError("--general-text: an encoder-decoder reads no general text.", "leave it out, or the base")
     for base in bases:
@@ -154,7 +162,7 @@ def prepare_problem(
 
 def options_of(request: config.Request, problem: "Problem") -> "Options":
     """How the problem is gone about. Numbers of tokens become numbers of rows, each read once."""
-    options = request.options(chosen_regimes(request, problem.own, problem.schema.task))
+    options = request.options(chosen_regimes(request, problem.own, problem.schema))
     if not request.tokens:
         return options
     if problem.schema.task not in CORPUS:

@@ -3,7 +3,8 @@
 Importing this loads neither torch nor transformers: a request is saved before they are loaded.
 """
 
-import json
+import glob
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
@@ -12,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 from warmstart.data.schema.columns import parse_kinds
 from warmstart.data.schema.schema import ColumnChoices
-from warmstart.errors import UsageError, did_you_mean, flag, shorten
+from warmstart.errors import InputError, UsageError, did_you_mean, flag, shorten
 from warmstart.models.pretrained.licences import normalize_licence
 from warmstart.quantities import parse_share
 from warmstart.request.forgetting_options import ForgettingOptions, forgetting_options
 from warmstart.results.constraints import Constraints
-from warmstart.runtime.files import write_json
+from warmstart.runtime.files import check_links, read_json, write_json
+from warmstart.runtime.load_pretrained import go_offline
 from warmstart.settings.groups import (
     DEFAULT_BUDGET,
     MAX_LENGTH,
@@ -163,7 +165,8 @@ def save_request(request: Request, folder: Path) -> None:
     """Write the request down, so that `resume` works after a kill at any moment. Raises UsageError if it cannot be."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        write_json(folder / "request.json", asdict(request))
+        began = {"folder": str(Path.cwd()), "from_here": os.path.relpath(Path.cwd(), folder.resolve())}
+        write_json(folder / "request.json", asdict(request) | {"began_in": began})
     except OSError as error:
         raise UsageError(
             f"{str(folder)!r} cannot be written: {error.strerror}.", "name another folder with --out"
@@ -176,18 +179,52 @@ def load_request(folder: Path) -> Request:
     if not folder.is_dir():
         raise UsageError(f"there is no folder {str(folder)!r}.", "name a folder given as --out")
     try:
-        known = json.loads(path.read_text(encoding="utf-8"))
+        known = read_json(path, dict[str, Any], "start again with the same command")
     except FileNotFoundError as error:
         raise UsageError(
             f"{str(folder)!r} holds neither a run nor a study (no request.json).", "name a folder given as --out"
         ) from error
-    except (OSError, ValueError) as error:  # a folder of that name, or half a file
-        raise UsageError(f"{path} is damaged: {error}.", "start again with the same command") from error
-    if not isinstance(known, dict):
-        raise UsageError(f"{path} is damaged: it holds no keys.", "start again with the same command")
+    except InputError as error:
+        raise UsageError(error.message, error.hint) from error
+    check_links(folder)
     if not isinstance(known.get("base", []), list):  # one was named, or none, before there could be several
         known["base"] = [known["base"]] if known["base"] else []
+    _find_again(known, folder)
     return from_mapping(known, dict.fromkeys(known, str(path)))
+
+
+def _find_again(known: dict[str, Any], folder: Path) -> None:
+    """Make relative paths such that they name the same files from here as from where the request began.
+
+    They are sought there first, then as they lie from `folder`, which may have been moved together with them. Of rows
+    given in memory the file lies in the folder itself.
+    """
+    began = known.pop("began_in", None)
+    if not isinstance(began, dict) or not all(isinstance(began.get(key), str) for key in ("folder", "from_here")):
+        began = {"folder": str(Path.cwd()), "from_here": "."}
+    roots = (Path(began["folder"]), folder / began["from_here"])
+    for key in ("data", "corpus", "base", "general_text", "schema"):
+        value = known.get(key)
+        if isinstance(value, list):
+            known[key] = [_from_here(each, roots) if isinstance(each, str) else each for each in value]
+        elif isinstance(value, str):
+            known[key] = _from_here(value, roots)
+    data = known.get("data")
+    if isinstance(data, list) and len(data) == 1 and Path(str(data[0])).name == TABLE and (folder / TABLE).exists():
+        known["data"] = [str(folder / TABLE)]
+
+
+def _from_here(name: str, roots: tuple[Path, ...]) -> str:
+    path = Path(name)
+    if path.is_absolute() or roots[0] == Path.cwd():
+        return name
+    for root in roots:
+        if (root / path).exists() or (glob.has_magic(name) and (root / path).parent.exists()):
+            return os.path.relpath(root / path)
+    return str(roots[0] / path) if path.suffix else name  # the message that it is not there names the folder
+
+
+TABLE = "table.parquet"  # rows that were given in memory, so that a study of them can go on after a stop
 
 
 def holds_request(folder: Path) -> bool:
@@ -217,6 +254,8 @@ def from_mapping(values: Mapping[str, Any], places: Mapping[str, str] | None = N
     for key, (message, hint) in NEEDED.items():
         if not values.get(key) and not (without_data and not values.get("data")):
             raise UsageError(message, hint)
+    if values.get("offline"):
+        go_offline()
     if values.get("command") == "advise" or (values.get("command") == "fit" and values.get("regime") == AUTO):
         values = {"budget": DEFAULT_RACE_SHARE} | dict(values)
     try:

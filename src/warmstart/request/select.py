@@ -37,15 +37,13 @@ def bases_of(request: config.Request, understood: PreparedData, folder: Path) ->
     from warmstart.models.causal_lm import BaseKind
     from warmstart.models.pretrained.base import find_base, suited
     from warmstart.models.pretrained.new_architecture import new_architecture
-    from warmstart.regimes.regimes import NO_BASE_NEEDED
     from warmstart.runtime.device import gpu_memory
 
     task, length = understood.schema.task, request.max_length
     needed: dict[TaskName, BaseKind] = {"causal-lm": "decoder", "masked-lm": "encoder"}
     needed |= dict.fromkeys(TEXT_OUT, "decoder")
-    names = {*map(regime_of, request.regimes), *([regime_of(request.regime)] if request.regime else [])}
     texts, parameters = understood.splits.train.texts, request.parameters
-    if parameters and names and names <= NO_BASE_NEEDED and not request.base:
+    if parameters and needs_no_base(request):
         alone = new_architecture(folder / "base", needed.get(task, "encoder"), parameters, texts, length, None)
         return (alone,), alone
     bases: dict[str, Base] = {}
@@ -63,6 +61,14 @@ def bases_of(request: config.Request, understood: PreparedData, folder: Path) ->
     return (first, *others), new_architecture(
         folder / "base", kind, parameters, texts, length, None if others else first
     )
+
+
+def needs_no_base(request: config.Request) -> bool:
+    """Whether nothing that was asked for starts from a base, and what is built has a size and tokens of its own."""
+    from warmstart.regimes.regimes import NO_BASE_NEEDED
+
+    names = {*map(regime_of, request.regimes), *([regime_of(request.regime)] if request.regime else [])}
+    return bool(request.parameters and names) and names <= NO_BASE_NEEDED and not request.base
 
 
 def require_keepable(request: config.Request, task: TaskName, base: "Base", regimes: Sequence[str]) -> None:
@@ -102,11 +108,12 @@ def sources_of(request: config.Request, task: TaskName, gpu_bytes: int | None = 
     return named or (usual(task, gpu_bytes),)
 
 
-def chosen_regimes(request: config.Request, own: "Sequence[Regime]", task: TaskName) -> tuple[str, ...]:
+def chosen_regimes(request: config.Request, own: "Sequence[Regime]", schema: Schema) -> tuple[str, ...]:
     """The names to compare, or the one to fit. Raises UsageError for one that is not known, or not for this task."""
     from warmstart.regimes.regimes import default_for, suits
 
-    mine = tuple(regime.name for regime in own)
+    mine, task = tuple(regime.name for regime in own), schema.task
+    usual_names = default_for(task, schema.columns)
     if request.command == "fit" and not request.races:
         names = (request.regime,) if request.regime else mine[:1]
         if not names:
@@ -114,12 +121,12 @@ def chosen_regimes(request: config.Request, own: "Sequence[Regime]", task: TaskN
                 "no regime was named.", "say how to train, e.g. --regime full; `warmstart regimes` lists them"
             )
     else:
-        names = tuple(dict.fromkeys((*(request.regimes or default_for(task)), *mine)))
+        names = tuple(dict.fromkeys((*(request.regimes or usual_names), *mine)))
     found = tuple(name if name in mine else _known(name) for name in names)
     for name in found:
         if name not in mine and not suits(regime_of(name), task):
             raise UsageError(
-                f"regime {name!r} is not for the task {task}.", f"choose among others: {', '.join(default_for(task))}"
+                f"regime {name!r} is not for the task {task}.", f"choose among others: {', '.join(usual_names)}"
             )
     return found
 
@@ -132,16 +139,20 @@ def _known(name: str) -> str:
     return name_at_base(known_regime(regime), base) if base else known_regime(regime)
 
 
-def own_regimes(request: config.Request, base: "Base", own: OwnRegimes) -> "tuple[Regime, ...]":
-    """Regimes for architectures of the user's own, trained from random weights on the base's tokens."""
+def own_regimes(request: config.Request, base: "Base", own: OwnRegimes, run_code: bool = True) -> "tuple[Regime, ...]":
+    """Regimes for architectures of the user's own, trained from random weights on the base's tokens.
+
+    `run_code` False: the file of --model is only looked at, for a function of that name.
+    """
     from warmstart.regimes.full import Full
     from warmstart.regimes.regimes import DEFAULTS, Regime, Stage
-    from warmstart.regimes.starts import Scratch, from_file
+    from warmstart.regimes.starts import Scratch, from_file, named_in_file
 
     vocabulary = len(base.inputs.tokenizer) if own or request.model else 0
     builds: dict[str, Callable[[], nn.Module]] = {n: functools.partial(build, vocabulary) for n, build in own.items()}
     if request.model:
-        builds[request.model.rpartition(":")[2]] = from_file(request.model, vocabulary)
+        read = from_file if run_code else named_in_file
+        builds[request.model.rpartition(":")[2]] = read(request.model, vocabulary)
     defaults = replace(DEFAULTS["scratch"], lr=1e-3)
     return tuple(
         Regime(f"scratch-{name}", Scratch(build, base.inputs, base.pooling, request.init), (Stage(Full()),), defaults)

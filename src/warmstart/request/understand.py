@@ -30,7 +30,7 @@ class PreparedData:
 
 def prepare_data(request: config.Request, table: Table | None = None) -> PreparedData:
     """Read, recognise and split: everything about the data that can be wrong, without torch."""
-    table = table or read_files(request.data, offline=request.offline)
+    table = table or read_files(request.data, offline=request.offline, table=request.table)
     schema = infer_schema(table, request.columns)
-    rows, dropped = make_rows(table, schema, drop_bad_rows=request.drop_bad_rows)
+    rows, dropped = make_rows(table, schema, bad_rows=request.bad_rows)
     return PreparedData(table, schema, split(rows, schema), dropped)

@@ -10,63 +10,38 @@ from statistics import fmean, median
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from warmstart.errors import UsageError, did_you_mean, join_phrases
 from warmstart.results.bootstrap import Resampled, resample
 from warmstart.results.calibration import Calibration, calibration
+from warmstart.results.comparison_table import comparison_display, comparison_table
 from warmstart.results.constraints import Excluded
-from warmstart.results.forgetting_summary import ForgettingSummary, summarize_forgetting
-from warmstart.results.learning_curves import Crossover, Law, Transfer, best_scratch, crossover, law, transfers
+from warmstart.results.display import Display, Tabular
+from warmstart.results.forgetting_summary import summarize_forgetting
+from warmstart.results.learning_curves import (
+    MAX_EXTRAPOLATION,
+    Crossover,
+    CurveForecast,
+    Law,
+    Transfer,
+    best_scratch,
+    crossover,
+    law,
+    transfers,
+)
 from warmstart.results.metrics import HIGHEST
 from warmstart.results.overfitting import Memorization, OverfittingGap, memorization, overfitting_gap
 from warmstart.results.record import Interval, Run
+from warmstart.results.rows import Difference, Row
 from warmstart.types import Array
 
 CONSTANT = "constant"
 _UNKNOWN = Interval(math.nan, math.nan)
 
 
-@dataclass(frozen=True)
-class Difference:
-    """Score of `a` minus score of `b`, turned so that positive means `a` is better."""
-
-    a: str
-    b: str
-    rows: int
-    difference: float
-    interval: Interval
-    p_a_better: float
-
-
-@dataclass(frozen=True)
-class Row:
-    """One regime at one number of training rows: the mean over its seeds."""
-
-    name: str
-    family: str  # "baseline" | "scratch" | "fine-tuned"
-    rows: int
-    score: float  # not a number where no seed came to a score
-    interval: Interval
-    seeds: tuple[int, ...]  # that the score is the mean of
-    lr: float | None  # the median, where seeds have their own
-    converged: bool  # every seed
-    failed: str | None  # why it cannot win: more than half of its seeds failed
-    latency_ms: float | None
-    disk_bytes: int
-    flops: float
-    seconds: float
-    seconds_range: tuple[float, float]  # fastest and slowest seed
-    peak_memory_bytes: int | None
-    trainable: int
-    total: int
-    bytes_saved: int
-    caveats: tuple[str, ...]
-    retention: ForgettingSummary | None = None  # None: nothing to forget, or not measured
-    start: str = "-"  # the base, or what else it starts from
-
-
-@dataclass(frozen=True)
-class Comparison:
+@dataclass(frozen=True, repr=False)
+class Comparison(Tabular):
     """Every run of a study, and what can be said of them."""
 
     runs: tuple[Run, ...]
@@ -99,6 +74,22 @@ class Comparison:
         """int [n]: the group of each test row; None where rows were not grouped."""
         column = next((run.predictions["group"] for run in self.runs if "group" in run.predictions), None)
         return None if column is None else np.asarray(column, dtype=np.int64)
+
+    @cached_property
+    def partial(self) -> tuple[Row, ...]:
+        """The lines of the table of regimes that were not run on all rows, though others were or should have been."""
+        return tuple(row for row in self.table if row.failed is None and row.rows < self.rows["train"])
+
+    @cached_property
+    def predictions(self) -> dict[str, CurveForecast]:
+        """Of regimes that were run on a part of the rows: the score on all of them, where two sizes or more tell it."""
+        whole = self.rows["train"]
+        known = {row.name: self.laws[row.name] for row in self.partial if row.name in self.laws}
+        return {name: law.at(whole) for name, law in known.items() if whole <= MAX_EXTRAPOLATION * law.line.rows[-1]}
+
+    def row_at(self, name: str, rows: int) -> Row | None:
+        """The regime at a number of training rows; None where it was not run on so many."""
+        return self._rows.get((name, rows))
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -135,6 +126,13 @@ class Comparison:
         """[draws, names]: each score under the same draws of test rows and seeds, turned so that more is better."""
         return np.stack([turned.draws for turned in self._turned(names, rows)], axis=1)
 
+    def to_table(self) -> pa.Table:
+        """One line for each regime, best first: its mean score over seeds with a 95 % interval, and its cost."""
+        return comparison_table(self.table)
+
+    def _display(self) -> Display:
+        return comparison_display(self)
+
     def to_json(self) -> dict[str, Any]:
         """The public `comparison.json`."""
         ranked = [row for row in self.table if row.failed is None]
@@ -155,9 +153,9 @@ class Comparison:
             "caveats": list(self.caveats),
             "excluded": [vars(each) for each in self.excluded],
             "mismatch": self.mismatch,
-            "regimes": [_row_json(row) | self._inherited_json(row.name) for row in self.table],
+            "regimes": [row.to_json() | self._inherited_json(row.name) for row in self.table],
             "differences": [
-                _difference_json(self.difference(a.name, b.name))
+                self.difference(a.name, b.name).to_json()
                 for a, b in combinations(ranked, 2)
                 if self.common_rows(a.name, b.name)
             ],
@@ -200,6 +198,7 @@ class Comparison:
             "calibration": self.calibrations.get(name),
             "gap": self.gaps.get(name),
             "copies": self.remembered.get(name),
+            "predicted": self.predictions.get(name),
         }
         return {key: each.to_json() if each else None for key, each in found.items()}
 
@@ -249,7 +248,7 @@ class Comparison:
 
     def _curve_json(self, name: str) -> dict[str, Any]:
         found = self.laws.get(name)
-        points = [_point_json(point) for point in self.curve(name)]
+        points = [point.point_to_json() for point in self.curve(name)]
         return {"regime": name, "points": points, "law": found.to_json() if found else None}
 
     @cached_property
@@ -364,54 +363,6 @@ def _why(failed: Sequence[Run], seeds: int) -> str:
 
 def _once(texts: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(texts))
-
-
-def _row_json(row: Row) -> dict[str, Any]:
-    return {
-        "name": row.name,
-        "family": row.family,
-        "start": row.start,
-        "score": _number(row.score),
-        "interval": [_number(bound) for bound in row.interval],
-        "seeds": list(row.seeds),
-        "rows": row.rows,
-        "lr": row.lr,
-        "converged": row.converged,
-        "failed": row.failed,
-        "latency_ms": row.latency_ms,
-        "disk_bytes": row.disk_bytes,
-        "cost": {
-            "flops": row.flops,
-            "seconds": row.seconds,
-            "seconds_range": list(row.seconds_range),
-            "peak_memory_bytes": row.peak_memory_bytes,
-            "trainable": row.trainable,
-            "total": row.total,
-            "bytes_saved": row.bytes_saved,
-        },
-        "caveats": list(row.caveats),
-        "retention": row.retention.to_json() if row.retention else None,
-    }
-
-
-def _point_json(point: Row) -> dict[str, Any]:
-    return {"rows": point.rows, "score": _number(point.score), "interval": [_number(b) for b in point.interval]}
-
-
-def _difference_json(found: Difference) -> dict[str, Any]:
-    return {
-        "a": found.a,
-        "b": found.b,
-        "rows": found.rows,
-        "difference": found.difference,
-        "interval": list(found.interval),
-        "p_a_better": found.p_a_better,
-    }
-
-
-def _number(value: float) -> float | None:
-    """JSON knows no 'not a number'."""
-    return value if math.isfinite(value) else None
 
 
 def _version() -> str:

@@ -11,6 +11,7 @@ from warmstart.errors import UsageError, join_phrases
 from warmstart.quantities import format_duration, format_latency, format_size
 
 OF_THE_MODEL = ("max-size", "max-latency")  # known for sure once it is trained; so it is, and tells what they cost
+BUDGET = "budget"  # no constraint of the model: there was no time to train it enough to learn anything
 NO_CHOICE = "constant"  # is never chosen: it takes no constraint to leave it out
 
 
@@ -49,7 +50,7 @@ class Excluded:
     """A regime that may not be chosen, and why."""
 
     regime: str
-    constraint: str  # "max-size", "max-latency", "licence", "max-training-time" or "no-pretrained"
+    constraint: str  # "max-size", "max-latency", "licence", "max-training-time", "no-pretrained" or "budget"
     reason: str
 
     @property

@@ -1,11 +1,13 @@
 """Race outcome: what did a race find, as it is kept in the study folder?"""
 
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from warmstart.quantities import format_interval_bounds, format_number, format_percent
+from warmstart.results.display import Display
 from warmstart.results.record import Interval
+from warmstart.runtime.files import read_fields
 
 
 @dataclass(frozen=True)
@@ -49,14 +51,23 @@ class RaceOutcome:
         return vars(self) | {"tie": list(self.tie), "outlooks": outlooks, "unseen": list(self.unseen)}
 
 
-def race_outcome(facts: dict[str, Any]) -> RaceOutcome:
-    """What `RaceOutcome.to_json` wrote."""
-    outlooks = (RaceForecast(**each | {"interval": Interval(*each["interval"])}) for each in facts["outlooks"])
-    unseen = tuple(facts.get("unseen", ()))
-    return RaceOutcome(**facts | {"tie": tuple(facts["tie"]), "outlooks": tuple(outlooks), "unseen": unseen})
+def race_display(raced: RaceOutcome) -> Display:
+    """What is estimated for each regime on all rows."""
+    titles = ("regime", f"score at {raced.whole:,} rows (estimated)", "90 % band", "chance to be best", "rows used")
+    lines = [
+        (
+            each.regime,
+            format_number(each.score),
+            format_interval_bounds(each.interval),
+            format_percent(each.chance),
+            f"{each.rows:,}",
+        )
+        for each in raced.outlooks
+    ]
+    return Display("", titles, tuple(lines))
 
 
 def load_race(folder: Path) -> RaceOutcome | None:
     """The race that a study was, from its folder; None where it was none."""
     path = folder / "race.json"
-    return race_outcome(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else None
+    return RaceOutcome(**read_fields(path, RaceOutcome)) if path.exists() else None

@@ -1,17 +1,26 @@
 """Record: what was measured in a run? Facts only; nothing here computes."""
 
-import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from warmstart.quantities import MISSING, format_duration, format_number, format_size
+from warmstart.results.display import Display, Tabular
 from warmstart.runtime.environment import Environment
-from warmstart.runtime.files import write_json, write_parquet
+from warmstart.runtime.files import (
+    read_fields,
+    read_parquet,
+    require_plain_name,
+    write_json,
+    write_parquet,
+)
 from warmstart.types import Array
+
+RUN_AGAIN = "delete the folder of this run and go on with `warmstart resume`, or take a copy that is whole"
+KEPT_APART = ("scores", "predictions", "train_scores", "train_groups")  # columns of files beside `run.json`
 
 
 class Interval(NamedTuple):
@@ -62,8 +71,15 @@ class Trial:
     val: float | None  # the ranking metric on validation; None: failed or diverged
 
 
-@dataclass(frozen=True)
-class Run:
+# What stands in the line of a run in a table, before metrics and cost.
+SHOWN_FACTS = (
+    *("id", "regime", "family", "start", "seed", "rows", "metric", "units", "test", "val", "train", "lr", "steps"),
+    *("epochs", "converged", "failed", "latency_ms", "disk_bytes"),
+)
+
+
+@dataclass(frozen=True, repr=False)
+class Run(Tabular):
     """One regime with one seed on one number of rows: how it was trained, what it scored, what it cost."""
 
     id: str  # the folder's name, e.g. "full-r1200-s0"
@@ -105,9 +121,31 @@ class Run:
     train_groups: Array | None = field(default=None, repr=False, compare=False)  # int64 [n], of the same rows
     predicted: dict[str, float] | None = None  # "seconds" and "peak_memory_bytes", before the run
 
+    def to_table(self) -> pa.Table:
+        """One line: scores, metrics and cost. Lines of several runs can be put below each other."""
+        facts = {name: getattr(self, name) for name in SHOWN_FACTS} | asdict(self.cost) | self.metrics
+        return pa.Table.from_pylist([facts])
+
+    def _display(self) -> Display:
+        unit = f" of {self.units}" if self.units else ""
+        score = "no score" if self.test is None else format_number(self.test)
+        result = f"failed: {self.failed}" if self.failed else f"{self.metric}{unit} {score}"
+        facts = {
+            "rows": f"{self.rows:,} training rows, seed {self.seed}",
+            "start": self.start,
+            "method": self.method,
+            "validation": MISSING if self.val is None else format_number(self.val),
+            **{name: format_number(value) for name, value in self.metrics.items()},
+            "learning rate": MISSING if self.lr is None else f"{self.lr:.1e}",
+            "steps": f"{self.steps:,}{'' if self.converged else ', still improving when it stopped'}",
+            "time": format_duration(self.cost.seconds),
+            "size": format_size(self.disk_bytes),
+        }
+        return Display(f"{self.regime}: {result}", ("", ""), tuple(facts.items()), self.caveats, numbers=False)
+
     def to_json(self) -> dict[str, Any]:
         """Everything but the per-example columns."""
-        return asdict_but(self, "scores", "predictions", "train_scores", "train_groups")
+        return asdict_but(self, *KEPT_APART)
 
 
 def asdict_but(record: Any, *names: str) -> dict[str, Any]:
@@ -150,23 +188,20 @@ def _write_columns(path: Path, columns: dict[str, Any]) -> None:
 
 def _read_columns(path: Path) -> tuple[Array, dict[str, list[Any]]]:
     """Value and weight, [n, 2], and whatever else."""
-    table = pq.read_table(path)
+    table = read_parquet(path, {"value": "number", "weight": "number"}, RUN_AGAIN)
     columns = {name: table[name].to_pylist() for name in table.column_names}
     return np.stack([np.asarray(columns.pop("value")), np.asarray(columns.pop("weight"))], axis=1), columns
 
 
 def load_run(folder: Path) -> Run:
-    """The run that `save_run` wrote."""
-    facts = json.loads((folder / "run.json").read_text())
+    """The run that `save_run` wrote. Raises InputError where its files are damaged."""
+    path = folder / "run.json"
+    facts = read_fields(path, Run, RUN_AGAIN, without=KEPT_APART)
+    require_plain_name(path, facts["id"])
     scores, columns = _read_columns(folder / "scores.parquet")
     learned = folder / "train_scores.parquet"  # not beside runs of earlier versions, nor of texts that were judged
     of_rows, more = _read_columns(learned) if learned.exists() else (None, {})
     facts |= {
-        "cost": Cost(**facts["cost"]),
-        "environment": Environment(**facts["environment"]),
-        "trials": tuple(Trial(**t) for t in facts["trials"]),
-        "points": tuple(Evaluation(**p) for p in facts["points"]),
-        "caveats": tuple(facts["caveats"]),
         "scores": scores,
         "predictions": columns,
         "train_scores": of_rows,

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from warmstart.errors import InputError
 from warmstart.results.bootstrap import Resampled, resample
 from warmstart.results.record import Estimate
+from warmstart.runtime.files import read_json
 from warmstart.types import Array
 
 WIDE_INTERVAL_CASES = 30  # cases of a pair, below which its interval is said to be wide
@@ -86,15 +86,7 @@ class ProbeResult:
     @classmethod
     def load(cls, path: Path) -> "ProbeResult | None":
         """What `to_json` gave, read from a file; None where there is none."""
-        from pydantic import TypeAdapter
-
-        if not path.exists():
-            return None
-        try:
-            return TypeAdapter(cls).validate_json(path.read_bytes())
-        except ValueError as error:
-            what = str(error).splitlines()[0]
-            raise InputError(f"{path} is damaged: {what}.", "delete it, and probe again") from error
+        return read_json(path, cls, "delete it, and probe again") if path.exists() else None
 
 
 # --- from measures of cases -----------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import overload
 
+from warmstart.models.pretrained.base import Base
 from warmstart.results.record import Run
 from warmstart.runs.job import SearchJob, TrainJob
 from warmstart.runs.run import TunedRegime, run_baseline, train_run
@@ -21,6 +22,7 @@ class JobContext:
     run_data: RunData
     progress: JobProgress
     spend: float = 0.0  # FLOPs that a search may use for sizes
+    base: Base | None = None  # what a baseline reads texts with, unchanged
     predicted: dict[str, float] | None = None  # what a run is expected to cost; None: unknown
 
 
@@ -45,7 +47,7 @@ def run(
     """Carry a job out in `folder`, as an iterator of events. What is finished there is read back."""
     tuned, run_data, progress = context.tuned, context.run_data, context.progress
     if tuned is None:
-        return run_baseline(job.regime, run_data, folder, progress)
+        return run_baseline(job.regime, run_data, folder, progress, context.base)
     if job.kind == "search":
         return search_settings(
             tuned.regime, tuned.config, run_data, job.trials, context.spend, folder=folder, progress=progress

@@ -2,7 +2,6 @@
 
 import statistics
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -41,12 +40,16 @@ class FinalScores:
 
 
 def evaluate_run(
-    model: Predictor, run_data: RunData, network: Network | None = None, reads: Encoded | None = None
+    model: Predictor,
+    run_data: RunData,
+    network: Network | None = None,
+    reads: Encoded | None = None,
+    alone: Predictor | None = None,
 ) -> FinalScores:
     """Calibrate on validation rows, then score the test rows: the only place where they are looked at.
 
     `network`: the model itself if it is one. `reads`: every row as it reads it, with what a frozen prefix made of it
-    where that is stored.
+    where that is stored. `alone`: the same model without what a study has read before, whose time is measured.
     """
     task, splits = run_data.task, run_data.splits
 
@@ -56,7 +59,7 @@ def evaluate_run(
             examples = replace(run_data.shared.examples(network.inputs, rows, targets), encoded=reads)
             with use_prefix_cache(network.model, reads):
                 return outputs(network.model, examples, world()), targets
-        return model.outputs(rows.texts), targets
+        return model.outputs(rows.texts, rows.columns), targets
 
     val, val_targets = at(splits.val)
     calibration = task.calibrate(val, val_targets)
@@ -97,7 +100,7 @@ def evaluate_run(
         calibration=calibration,
         scores=scores,
         predictions=columns,
-        latency_ms=measure_latency(model, splits.test.texts),
+        latency_ms=measure_latency(alone or model, splits.test),
         floor=floor,
         train_scores=None if task.ranks_by_writing else train_scores,
         train_groups=_numbered(some) if run_data.schema.group and not task.ranks_by_writing else None,
@@ -127,11 +130,12 @@ def sample_rows(test: Rows) -> Rows:
     return test.take(np.sort(np.random.default_rng(0).permutation(len(test))[: continuing.CONTINUATIONS_SHOWN]))
 
 
-def measure_latency(model: Predictor, texts: Sequence[str], tries: int = 9) -> float:
+def measure_latency(model: Predictor, rows: Rows, tries: int = 9) -> float:
     """Milliseconds for one row, encoding included: the median."""
     times = []
     for i in range(tries + 1):
+        row = rows.take(np.array([i % len(rows)]))
         began = time.perf_counter()
-        model.outputs([texts[i % len(texts)]])
+        model.outputs([*row.texts], row.columns)
         times.append(1000 * (time.perf_counter() - began))
     return statistics.median(times[1:])

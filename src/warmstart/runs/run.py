@@ -11,11 +11,15 @@ from typing import Any
 
 import numpy as np
 
-from warmstart.baselines.linear import FIT_BASELINE
+from warmstart.baselines.baseline import FitData
+from warmstart.baselines.baselines import BASELINE_DESCRIPTIONS, FIT_BASELINE
+from warmstart.baselines.embedder import Embedder
 from warmstart.errors import TrainingError, join_phrases
-from warmstart.inference.model_store import Network, save_model, save_network
+from warmstart.inference.model_store import Network, check_saved, save_model, save_network
+from warmstart.models.pretrained.base import Base
 from warmstart.regimes.regimes import Regime
 from warmstart.results.bootstrap import standard_error_share
+from warmstart.results.names import regime_of
 from warmstart.results.record import Cost, Run, Trial, load_run, save_run
 from warmstart.runs.final_evaluation import FinalScores, evaluate_run
 from warmstart.runs.forgetting import measure_forgetting
@@ -31,10 +35,7 @@ from warmstart.training.loop import DivergedError
 from warmstart.training.run_data import RunData
 from warmstart.training.stages import TrainedStages, train_stages
 
-BASELINE_DESCRIPTIONS = {
-    "constant": "the median, or the commonest class, for every text",
-    "linear": "TF-IDF and a linear model",
-}
+CHECKED_ROWS = 4  # that a saved model has to give the same outputs for
 RETREATS = 2  # times that a run goes back to its best weights, after steps without a finite loss
 
 
@@ -150,10 +151,14 @@ def train_run(
         **_measured(found, run_data),
     )
 
+    few = run_data.splits.val.take(np.arange(min(CHECKED_ROWS, len(run_data.splits.val))))
+
     def save(staging: Path) -> None:
         assert trained is not None and found is not None
         facts = save_network(staging, trained.model, regime.start, run_data.task)
         save_model(staging, facts | {"regime": regime.name}, run_data.task, run_data.schema, found.calibration)
+        if world().size == 1:
+            check_saved(staging, Network(trained.model, run_data.task.reads(regime.start.inputs)), few, regime.start)
 
     return finish_run(record, folder, save if trained is not None else None)
 
@@ -167,7 +172,7 @@ def failed_run(name: str, run_data: RunData, folder: Path, reason: str, chosen: 
         regime=name,
         family=chosen.regime.start.family if chosen and chosen.regime.stages else "baseline",
         start=chosen.regime.start.name if chosen else "-",
-        method=chosen.regime.words if chosen else BASELINE_DESCRIPTIONS[name],
+        method=chosen.regime.words if chosen else BASELINE_DESCRIPTIONS[regime_of(name)],
         seed=run_data.seed,
         rows=len(run_data.splits.train),
         settings=_settings(chosen.regime, chosen.config) if chosen else {},
@@ -190,24 +195,25 @@ def failed_run(name: str, run_data: RunData, folder: Path, reason: str, chosen: 
 
 
 def run_baseline(
-    name: str, run_data: RunData, folder: Path, progress: JobProgress | None = None
+    name: str, run_data: RunData, folder: Path, progress: JobProgress | None = None, base: Base | None = None
 ) -> Generator[Event, None, Run]:
-    """The same record for `constant` or `linear`."""
+    """The same record for a regime without the training loop. `base`: what it reads texts with, unchanged."""
     if world().on_main((folder / "run.json").exists):
         return load_run(folder)
     yield (progress or JobProgress()).began()
     reset_peak_memory()
     began = time.perf_counter()
-    fitted = FIT_BASELINE[name](run_data.task, run_data.splits.train, run_data.seed)
-    found = evaluate_run(fitted.baseline, run_data)
+    embedder = Embedder(base, run_data.shared) if base else None
+    data = FitData(run_data.task, run_data.splits.train, run_data.seed, embedder, run_data.schema.columns)
+    fitted = FIT_BASELINE[regime_of(name)](data)
+    found = evaluate_run(fitted.baseline, run_data, alone=fitted.baseline.alone())
     parts = (run_data.splits.val, run_data.splits.test)
-    scored = [text for part in parts for text in part.texts]
     record = Run(
         id=folder.name,
         regime=name,
         family="baseline",
-        start="-",
-        method=BASELINE_DESCRIPTIONS[name],
+        start=base.name if base else "-",
+        method=BASELINE_DESCRIPTIONS[regime_of(name)],
         seed=run_data.seed,
         rows=len(run_data.splits.train),
         settings={},
@@ -222,7 +228,7 @@ def run_baseline(
         failed=None,
         converged=True,
         cost=Cost(
-            flops=fitted.flops + fitted.baseline.flops(scored),
+            flops=fitted.flops + sum(fitted.baseline.flops(part.texts, part.columns) for part in parts),
             seconds=time.perf_counter() - began,
             peak_memory_bytes=peak_memory(),
             trainable=fitted.baseline.weights,
@@ -236,8 +242,10 @@ def run_baseline(
 
     def save(staging: Path) -> None:
         fitted.baseline.save(staging / "baseline")
-        facts = {"regime": name, "baseline": name}
+        facts = {"regime": name, "baseline": regime_of(name)}
         save_model(staging, facts, run_data.task, run_data.schema, found.calibration)
+        few = run_data.splits.val.take(np.arange(min(CHECKED_ROWS, len(run_data.splits.val))))
+        check_saved(staging, fitted.baseline, few)
 
     return finish_run(record, folder, save)
 

@@ -5,7 +5,6 @@ the most expensive one, and choose its size too: training from scratch gets a fa
 """
 
 import functools
-import json
 import shutil
 import time
 from collections.abc import Generator, Iterator
@@ -15,6 +14,8 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
+from typing_extensions import TypedDict
+
 from warmstart.errors import TrainingError
 from warmstart.models.dnn import Size
 from warmstart.regimes.regimes import Regime
@@ -22,7 +23,7 @@ from warmstart.results.bootstrap import standard_error_share
 from warmstart.results.record import Trial
 from warmstart.runs.run import TunedRegime, checkpoint_purpose, tried_settings
 from warmstart.runtime.distributed import world
-from warmstart.runtime.files import write_json
+from warmstart.runtime.files import damaged, read_json, reading_ours, write_json
 from warmstart.training.checkpoint import Checkpoints
 from warmstart.training.config import TrainConfig
 from warmstart.training.event import Event, JobProgress
@@ -37,6 +38,19 @@ TRIAL_SHARE = 0.25  # of the steps, for a trial
 # that it stands for. Tried at the rate itself, 4,000 synopses chose 6e-4: .620 at the whole length; 3e-4 gave .647.
 TRIAL_LR_FACTOR = TRIAL_SHARE**-0.5
 MAX_SIZES_TRIED = 8  # at most, beyond the rates
+
+SEARCH_AGAIN = "delete it: the search is made again"
+
+
+class SavedSearch(TypedDict, total=False):
+    """What a study keeps of a search (see `to_json`), or of one trial of it."""
+
+    lr: float
+    size: dict[str, Any] | None
+    trials: list[dict[str, Any]]
+    flops: float
+    seconds: float
+    trial: dict[str, Any]
 
 
 @dataclass
@@ -194,8 +208,16 @@ def _neighbours(size: Size) -> Iterator[Size]:
 
 def read_trial(path: Path | None) -> dict[str, Any] | None:
     """What was kept; None if nothing."""
-    facts: dict[str, Any] | None = json.loads(path.read_text()) if path and path.exists() else None
-    return facts
+    if path is None or not path.exists():
+        return None
+    kept = read_json(path, SavedSearch, SEARCH_AGAIN)
+    for name in ("trial", "flops", "seconds") if "trial" in kept else ("lr", "size", "trials", "flops", "seconds"):
+        if name not in kept:
+            raise damaged(path, f"it lacks {name!r}", SEARCH_AGAIN)
+    with reading_ours(path, SEARCH_AGAIN):
+        for trial in (kept["trial"],) if "trial" in kept else kept["trials"]:
+            Trial(**trial)
+    return {**kept}
 
 
 def save_trial(path: Path, facts: dict[str, Any], finished: Path) -> None:

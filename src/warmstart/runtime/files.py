@@ -1,20 +1,23 @@
 """Files: written all at once and through no link; read back only where they are what we wrote."""
 
+import functools
 import hashlib
 import json
 import os
 import re
 import secrets
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import MISSING, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_type_hints
 
-from warmstart.errors import InputError, shorten
+from warmstart.errors import InputError, WarmstartError, shorten
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    from torch import Tensor
 
     from warmstart.types import Array
 
@@ -152,6 +155,38 @@ def read_json(path: Path, shape: type[Shape], remedy: str = TAKE_COPY) -> Shape:
         raise damaged(path, str(error), remedy) from error
 
 
+def read_fields(path: Path, kind: type, remedy: str = TAKE_COPY, without: Collection[str] = ()) -> dict[str, Any]:
+    """A JSON file of ours that holds the fields of a dataclass, each checked against its type, ready to be given to it.
+
+    `without`: fields that are kept elsewhere; what the file says of them is returned as it is. Raises as `read_json`.
+    """
+    from pydantic import ValidationError
+
+    found = read_json(path, dict[str, Any], remedy)
+    known = {each.name: each for each in fields(kind) if each.name not in without}
+    needed = [name for name, each in known.items() if each.default is MISSING and each.default_factory is MISSING]
+    for name in needed:
+        if name not in found:
+            raise damaged(path, f"it lacks {name!r}", remedy)
+    for name in found:
+        if name not in known and name not in without:
+            raise damaged(path, f"its key {shorten(name)} is not known", remedy)
+    values: dict[str, Any] = {name: value for name, value in found.items() if name in without}
+    for name in known.keys() & found.keys():
+        try:
+            values[name] = _field_type(kind, name).validate_python(found[name])
+        except ValidationError as error:
+            raise damaged(path, f"{name}: {validation_message(error)}", remedy) from error
+    return values
+
+
+@functools.cache
+def _field_type(kind: type, name: str) -> Any:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(get_type_hints(kind)[name])
+
+
 def read_parquet(path: Path, columns: Mapping[str, str], remedy: str = TAKE_COPY) -> "pa.Table":
     """A Parquet file of ours that has these columns, of these kinds ('integer', 'number', 'text').
 
@@ -186,7 +221,7 @@ def reading_ours(path: Path, remedy: str = TAKE_COPY) -> Iterator[None]:
     """
     try:
         yield
-    except InputError:
+    except WarmstartError:
         raise
     except (KeyError, TypeError, ValueError, AttributeError, IndexError, AssertionError) as error:
         what = f"it lacks {error}" if isinstance(error, KeyError) else str(error).splitlines()[0] if str(error) else ""
@@ -238,6 +273,39 @@ def check_links(folder: Path) -> None:
                     f"{path} is a link to something outside of {str(folder)!r}: what is written there would be lost.",
                     "remove the link, or put a copy in its place",
                 )
+
+
+def portable_path(path: Path, folder: Path) -> str:
+    """How to name `path` in a file in `folder`, without the names of the folders that both are in.
+
+    So it says nothing of whose machine this is, and still holds after both were moved together: see `find_portable`.
+    What lies elsewhere in somebody's home begins with ~.
+    """
+    path, folder, home = path.resolve(), folder.resolve(), Path.home().resolve()
+    common = Path(os.path.commonpath([path, folder]))
+    if path.is_relative_to(home) and not common.is_relative_to(home):
+        return f"~/{path.relative_to(home).as_posix()}"
+    return path.relative_to(common).as_posix() if common != Path(common.anchor) else str(path)
+
+
+def find_portable(name: str, folder: Path) -> Path | None:
+    """What `portable_path` named in a file in `folder`: looked for from there upwards, then from where we are."""
+    path = Path(name).expanduser()
+    places = [path] if path.is_absolute() else [place / path for place in (*folder.resolve().parents, Path.cwd())]
+    return next((place for place in places if place.exists()), None)
+
+
+def read_tensors(path: Path, remedy: str = TAKE_COPY) -> "dict[str, Tensor]":
+    """The tensors of a safetensors file of ours. Raises InputError for a file that is damaged or not there."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except FileNotFoundError as error:
+        raise InputError(f"{path} is not there.", remedy) from error
+    except (SafetensorError, OSError) as error:
+        raise damaged(path, str(error).splitlines()[0] if str(error) else "it cannot be read", remedy) from error
 
 
 def digest(path: Path) -> str:

@@ -6,6 +6,7 @@ question is asked: `trust_remote_code=False` everywhere, and standard input is c
 raise about such files becomes one sentence.
 """
 
+import functools
 import io
 import json
 import os
@@ -18,16 +19,16 @@ from pathlib import Path
 from typing import Any
 
 from warmstart.errors import InputError, MissingError, WarmstartError, shorten
-from warmstart.runtime.files import plain_name, read_regular
+from warmstart.runtime.files import cache_folder, digest, plain_name, read_regular
 from warmstart.runtime.tokenizer_limits import check_tokenizer
 
-CONFIG, INDEX, WEIGHTS = "config.json", "model.safetensors.index.json", "model.safetensors"
+CONFIG_FILE, INDEX_FILE, WEIGHTS_FILE = "config.json", "model.safetensors.index.json", "model.safetensors"
 JSON_FILES = (  # of an object each
-    CONFIG,
+    CONFIG_FILE,
     "generation_config.json",
     "tokenizer_config.json",
     "special_tokens_map.json",
-    INDEX,
+    INDEX_FILE,
     "adapter_config.json",
     "1_Pooling/config.json",
 )
@@ -41,7 +42,7 @@ MAX_LAYERS = 4_096  # where no weights say how many there are; the deepest publi
 LAYERS_KEY = re.compile(r"^(n|num|encoder|decoder|num_hidden|num_decoder|num_encoder)_layers?$")
 MAX_SHARE = 4.0  # of the weights that an architecture may have to those in its files: heads, tied tables, poolers
 SLACK_WEIGHTS = 50_000_000  # beyond that, of whatever a file leaves out
-COPY = "take another copy, or name another base"
+_COPY = "take another copy, or name another base"
 
 
 def go_offline() -> None:
@@ -72,7 +73,7 @@ def load_generation_config(location: str) -> Any:
     from transformers import GenerationConfig
 
     try:
-        with _loading(f"the generation_config.json of {shorten(location, 200)}", "cannot be used", COPY):
+        with _loading(f"the generation_config.json of {shorten(location, 200)}", "cannot be used", _COPY):
             return GenerationConfig.from_pretrained(location)
     except MissingError:
         return None
@@ -95,7 +96,7 @@ def load_tokenizer(location: str) -> Any:
     return tokenizer
 
 
-def load_model(auto_class: Any, location: str, config: Any) -> tuple[Any, list[str]]:
+def load_weights(auto_class: Any, location: str, config: Any) -> tuple[Any, list[str]]:
     """A model in fp32, and the names of its weights that the files lack. Raises MissingError or InputError."""
     import torch
     from transformers.utils import logging
@@ -225,16 +226,16 @@ def check_folder(location: str) -> None:
     if not folder.is_dir():
         return
     found = {name: read_object(folder / name) for name in JSON_FILES if os.path.lexists(folder / name)}
-    if CONFIG in found:
-        _check_config(folder, found[CONFIG])
+    if CONFIG_FILE in found:
+        _check_config(folder, found[CONFIG_FILE])
         if "adapter_config.json" in found:
             raise _with_adapters(location)
     if (folder / ".metadata").exists():
         raise InputError(
             f"{folder} holds a checkpoint of torch.distributed, which could run code.", "save it as safetensors"
         )
-    if INDEX in found and not (folder / WEIGHTS).exists():
-        _check_index(folder / INDEX, found[INDEX])
+    if INDEX_FILE in found and not (folder / WEIGHTS_FILE).exists():
+        _check_index(folder / INDEX_FILE, found[INDEX_FILE])
     tokenizer = folder / "tokenizer.json"
     if os.path.lexists(tokenizer):
         check_tokenizer(read_object(tokenizer, MAX_TOKENIZER_BYTES), str(tokenizer))
@@ -245,14 +246,14 @@ def read_object(path: Path, most: int = MAX_CONFIG_BYTES) -> dict[str, Any]:
     try:
         found = json.loads(read_regular(path, most).decode("utf-8-sig"))
     except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}.", COPY) from error
+        raise InputError(f"{path} cannot be read: {error.strerror}.", _COPY) from error
     except (ValueError, RecursionError) as error:
         if isinstance(error, InputError):
             raise
         why = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
-        raise InputError(f"{path} is damaged: {why}.", COPY) from error
+        raise InputError(f"{path} is damaged: {why}.", _COPY) from error
     if not isinstance(found, dict):
-        raise InputError(f"{path} is damaged: it holds {shorten(found)}, where an object was expected.", COPY)
+        raise InputError(f"{path} is damaged: it holds {shorten(found)}, where an object was expected.", _COPY)
     return found
 
 
@@ -264,24 +265,24 @@ def _with_adapters(location: str) -> InputError:
 
 
 def _check_config(folder: Path, config: Mapping[str, Any]) -> None:
-    path = folder / CONFIG
+    path = folder / CONFIG_FILE
     kind = config.get("model_type")
     if kind is not None and not isinstance(kind, str):
-        raise InputError(f"{path} is damaged: model_type is {shorten(kind)}.", COPY)
+        raise InputError(f"{path} is damaged: model_type is {shorten(kind)}.", _COPY)
     layers = _tensor_count(folder) or MAX_LAYERS
     for key, value in _numbers(config):
         most = layers if LAYERS_KEY.match(key) else MAX_SIZE
         if SIZE_KEY.search(key) and not -1 <= value <= most:
-            raise InputError(f"{path} cannot be true: {key} is {value:,}; at most {most:,} are possible here.", COPY)
+            raise InputError(f"{path} cannot be true: {key} is {value:,}; at most {most:,} are possible here.", _COPY)
     for key, text in _texts(config):
         if key.endswith(("attn_implementation", "experts_implementation")) and "/" in text:
             raise InputError(f"{path} asks for code from a hub: {key} is {shorten(text)}.", f"remove {key}")
     for key in ("use_pretrained_backbone", "use_timm_backbone"):
         if config.get(key):
-            raise InputError(f"{path} asks for another model from a hub: {key}.", COPY)
+            raise InputError(f"{path} asks for another model from a hub: {key}.", _COPY)
     weights = config.get("transformers_weights")
     if weights is not None and not (plain_name(weights) and str(weights).endswith(".safetensors")):
-        raise InputError(f"{path} names weights elsewhere: {shorten(weights)}.", COPY)
+        raise InputError(f"{path} names weights elsewhere: {shorten(weights)}.", _COPY)
 
 
 def _numbers(part: object, key: str = "") -> Iterator[tuple[str, int]]:
@@ -308,21 +309,21 @@ def _check_index(path: Path, index: Mapping[str, Any]) -> None:
     """Raises InputError where the list of a model's parts names anything but safetensors in its own folder."""
     parts = index.get("weight_map")
     if not isinstance(parts, dict) or not parts:
-        raise InputError(f"{path} is damaged: it has no weight_map.", COPY)
+        raise InputError(f"{path} is damaged: it has no weight_map.", _COPY)
     for name in dict.fromkeys(map(str, parts.values())):
         if not (plain_name(name) and name.endswith(".safetensors")):
-            raise InputError(f"{path} names {shorten(name)}: only safetensors in the same folder are read.", COPY)
+            raise InputError(f"{path} names {shorten(name)}: only safetensors in the same folder are read.", _COPY)
         if not (path.parent / name).is_file():
-            raise InputError(f"{path} names {shorten(name)}, which is not there.", COPY)
+            raise InputError(f"{path} names {shorten(name)}, which is not there.", _COPY)
 
 
 def weight_files(folder: Path) -> list[Path]:
     """The safetensors files of a model: the one, or those that its list names; none where there are none."""
-    if (folder / WEIGHTS).exists():
-        return [folder / WEIGHTS]
-    if (folder / INDEX).exists():
-        index = read_object(folder / INDEX)
-        _check_index(folder / INDEX, index)
+    if (folder / WEIGHTS_FILE).exists():
+        return [folder / WEIGHTS_FILE]
+    if (folder / INDEX_FILE).exists():
+        index = read_object(folder / INDEX_FILE)
+        _check_index(folder / INDEX_FILE, index)
         return [folder / name for name in sorted(set(index["weight_map"].values()))]
     return []
 
@@ -343,16 +344,46 @@ def tensor_shapes(path: Path) -> dict[str, tuple[int, ...]]:
                 raise ValueError(f"the tensor {shorten(name)} ends beyond the file")
         return {name: tuple(map(int, facts["shape"])) for name, facts in known.items()}
     except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}.", COPY) from error
+        raise InputError(f"{path} cannot be read: {error.strerror}.", _COPY) from error
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         said = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise MissingError(f"{path} is no whole safetensors file: {said}.", MISSING_WEIGHTS) from error
 
 
+def fingerprint(location: str) -> dict[str, str]:
+    """SHA-256 of the files that make a base what it is, by name; of a hub id, of those in the cache of the library."""
+    names = (*JSON_FILES, "tokenizer.json", "chat_template.jinja", "vocab.txt", "merges.txt", "spiece.model")
+    folder = Path(location)
+    if folder.parent == cache_folder() / "bases":  # made of a GGUF file, whose SHA-256 is in the name
+        return {"gguf": folder.name.rpartition("-")[2]}
+    if folder.is_dir():
+        files = {name: folder / name for name in names if name != "adapter_config.json"}
+        files |= {file.name: file for file in weight_files(folder)}
+    else:
+        from huggingface_hub import try_to_load_from_cache
+
+        cached = {name: try_to_load_from_cache(location, name) for name in (*names, WEIGHTS_FILE)}
+        files = {name: Path(path) for name, path in cached.items() if isinstance(path, str)}
+        if INDEX_FILE in files:
+            parts = sorted(set(map(str, read_object(files[INDEX_FILE])["weight_map"].values())))
+            files |= {name: files[INDEX_FILE].parent / name for name in parts}
+    return {name: _digest_of(file, *_stamp_of(file)) for name, file in files.items() if file.is_file()}
+
+
+def _stamp_of(file: Path) -> tuple[int, int]:
+    facts = file.stat()
+    return facts.st_size, facts.st_mtime_ns
+
+
+@functools.lru_cache(maxsize=256)
+def _digest_of(file: Path, size: int, changed: int) -> str:
+    return digest(file)
+
+
 def _tensor_count(folder: Path) -> int:
     """At most so many layers: each has a tensor of its own. 0 where no weights lie in the folder."""
-    index = folder / INDEX
-    if not (folder / WEIGHTS).is_file() and not index.is_file():
+    index = folder / INDEX_FILE
+    if not (folder / WEIGHTS_FILE).is_file() and not index.is_file():
         return 0
     return sum(len(tensor_shapes(file)) for file in weight_files(folder))
 
@@ -371,10 +402,11 @@ def check_weights(location: str, auto_class: Any, config: Any) -> None:
     held = sum(prod(shape) for file in weight_files(folder) for shape in tensor_shapes(file).values())
     if not held:
         return
-    with _loading(f"base {shorten(location, 200)}", "cannot be built", COPY), torch.device("meta"):
+    with _loading(f"base {shorten(location, 200)}", "cannot be built", _COPY), torch.device("meta"):
         model = auto_class.from_config(config, trust_remote_code=False)
     wanted = sum(parameter.numel() for parameter in model.parameters())
     if wanted > MAX_SHARE * held + SLACK_WEIGHTS:
         raise InputError(
-            f"{folder / CONFIG} cannot be true: it describes {wanted:,} weights, the files hold {held:,}.", COPY
+            f"{folder / CONFIG_FILE} cannot be true: it describes {wanted:,} weights, the files hold {held:,}.",
+            _COPY,
         )

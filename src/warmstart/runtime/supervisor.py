@@ -16,7 +16,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
-from warmstart.runtime.files import write_json
+from warmstart.errors import printable
+from warmstart.runtime.files import read_json, read_regular, write_json
 
 MAX_DEATHS = (signal.SIGKILL, signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT)  # of which nobody can have meant 'stop'
 MAX_RESTARTS = 2  # deaths at the same work, after which it is given up
@@ -93,7 +94,7 @@ def note_job(doing: str) -> None:
 def interrupted_job(folder: Path, doing: str) -> list[str]:
     """The signals that killed the process so far while it did this: ['SIGKILL']."""
     path = folder / DEATHS_FILE
-    counted: dict[str, list[str]] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    counted = read_json(path, dict[str, list[str]], "delete it") if path.exists() else {}
     return counted.get(doing, [])
 
 
@@ -121,14 +122,19 @@ def _after(number: signal.Signals, page: mmap.mmap) -> list[str]:
 def _count(folder: Path, doing: str, name: str) -> int:
     """Note a death on the disk; gives how many there have been at this work."""
     path = folder / DEATHS_FILE
-    counted = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    counted.setdefault(doing, []).append(name)
+    try:
+        counted = json.loads(read_regular(path))  # not by `read_json`, which would import pydantic here
+        known = counted.setdefault(doing, [])
+        known.append(name)
+    except (OSError, ValueError, AttributeError, RecursionError):  # none yet, or damaged
+        counted, known = {doing: [name]}, [name]
     write_json(path, counted)
-    return len(counted[doing])
+    return len(known)
 
 
 def _say(text: str) -> None:
     """A line on stderr. A bar that was being drawn there has left the cursor hidden, in the middle of a line."""
+    text = printable(text)
     print(f"\r\x1b[K\x1b[?25h{text}" if sys.stderr.isatty() else text, file=sys.stderr, flush=True)
 
 

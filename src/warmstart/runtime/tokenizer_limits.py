@@ -15,20 +15,20 @@ from warmstart.errors import InputError, shorten
 MAX_GROWTH = 256  # characters for one: the longest that Unicode's own normalisation makes of one is 18
 MAX_WORD = 10_000  # characters of a word that WordPiece looks for pieces of: it tries each length from each place
 QUANTIFIED = re.compile(r"[*+]|\{\d+,\}")  # any number of times
-COPY = "take another copy of the model"
+_COPY = "take another copy of the model"
 
 
 def check_tokenizer(tokenizer: Mapping[str, Any], name: str) -> None:
     """Raises InputError for a tokenizer.json (its content, and what to call it) that is no tokenizer, or a trap."""
     model = tokenizer.get("model")
     if not isinstance(model, dict):
-        raise InputError(f"{name} is damaged: it has no model.", COPY)
+        raise InputError(f"{name} is damaged: it has no model.", _COPY)
     growth = 1
     for part in _parts(tokenizer.get("normalizer")):
         growth *= _growth(part)
         if growth > MAX_GROWTH:
             raise InputError(
-                f"{name} makes {growth:,} characters of one, more than {MAX_GROWTH}: it would take all memory.", COPY
+                f"{name} makes {growth:,} characters of one, more than {MAX_GROWTH}: it would take all memory.", _COPY
             )
     for part in (*_parts(tokenizer.get("normalizer")), *_parts(tokenizer.get("pre_tokenizer"))):
         pattern = part.get("pattern")
@@ -36,11 +36,11 @@ def check_tokenizer(tokenizer: Mapping[str, Any], name: str) -> None:
         if isinstance(expression, str) and repeats_repeats(expression):
             raise InputError(
                 f"{name} splits by a pattern that may search for ever: {shorten(expression)} repeats what repeats.",
-                COPY,
+                _COPY,
             )
     longest = model.get("max_input_chars_per_word", 0)
     if not isinstance(longest, int) or longest > MAX_WORD:
-        raise InputError(f"{name}: max_input_chars_per_word is {shorten(longest)}, more than {MAX_WORD:,}.", COPY)
+        raise InputError(f"{name}: max_input_chars_per_word is {shorten(longest)}, more than {MAX_WORD:,}.", _COPY)
 
 
 def _parts(part: object) -> Iterator[dict[str, Any]]:

@@ -23,6 +23,7 @@ TaskName = Literal[
 ]
 Scale = Literal["linear", "log10", "log10(1+x)"]
 Long = Literal["head-tail", "chunks"]
+BadRowsRule = Literal["drop", "refuse"]  # all unusable rows are left out; a single one is an error
 Init = Literal["default", "xavier", "he", "normal"]
 OptimizerName = Literal["adamw", "adam", "sgd"]
 OptimizerStateName = Literal["fp32", "bf16"]
@@ -90,16 +91,20 @@ class ColumnSettings:
 class ReadingSettings:
     """Data and columns."""
 
+    table: Annotated[str | None, Setting("Table to read of a database (SQLite).", unset="the only one")] = None
     column: Annotated[
         tuple[str, ...],
         Setting(
-            "NAME=KIND, how a column is read: text, number, category, boolean or datetime. Repeat for several.",
+            "NAME=KIND, how a column is read: text, number, category, boolean or datetime.",
             unset="by how its cells are written",
             repeat=True,
         ),
     ] = ()
     max_length: Annotated[int, Setting("Tokens to read of each text.", within=(8, 100_000))] = MAX_LENGTH
-    drop_bad_rows: Annotated[bool, Setting("Leave out unusable rows and list them, instead of stopping.")] = False
+    bad_rows: Annotated[
+        BadRowsRule | None,
+        Setting("Unusable rows: drop all of them and list them, or refuse any.", unset="drop up to 5% of all rows"),
+    ] = None
 
 
 @dataclass(frozen=True, kw_only=True)

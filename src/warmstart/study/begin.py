@@ -1,23 +1,39 @@
 """Begin: what will a study take? Measured and cut to its budget once; the plan stays in its folder."""
 
-import json
 import time
 from collections.abc import Generator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from typing_extensions import TypedDict
 
+from warmstart.errors import InputError
 from warmstart.planning import fit_budget as cuts
 from warmstart.planning.estimates import measuring, total_seconds
 from warmstart.planning.requirements import exclude_by_constraints, exclude_by_time
 from warmstart.planning.run_plan import RunPlan
 from warmstart.planning.throughput import measure_throughput
+from warmstart.results.record import RUN_AGAIN
+from warmstart.runs.search import SEARCH_AGAIN
 from warmstart.runtime.distributed import world
+from warmstart.runtime.files import read_json
 from warmstart.study.jobs import StudyState, deaths
 from warmstart.training.event import Event, Progress
 from warmstart.training.frozen_prefix import SharedData
 from warmstart.training.stages import stage_inputs
+
+
+class Seconds(TypedDict):
+    """The one fact that is read here of a saved search, or of the cost of a run."""
+
+    seconds: float
+
+
+class RunCost(TypedDict):
+    """The one fact that is read here of a run."""
+
+    cost: Seconds
 
 
 def begin_study(plan: RunPlan, folder: Path, *, cut: bool = True) -> Generator[Event, None, StudyState]:
@@ -39,6 +55,11 @@ def begin_study(plan: RunPlan, folder: Path, *, cut: bool = True) -> Generator[E
             plan = exclude_by_time((yield from measure_throughput(plan, rows, lost)))
             plan = _without(plan, world().on_main(lambda: time.perf_counter() - began))
             plan = cuts.fit_to_budget(plan) if cut else plan
+    if not plan.names:
+        reasons = "; ".join(f"`{each.regime}`: {each.reason}" for each in plan.excluded)
+        raise InputError(
+            f"the budget is too short for anything. {reasons}.", "give a larger --budget, or fewer regimes"
+        )
     world().on_main(lambda: cuts.save_plan(plan, path))
     shared = plan.shared()
     if measured_on is not None and np.array_equal(measured_on.splits.train.numbers, shared.splits.train.numbers):
@@ -59,9 +80,9 @@ def _reading(plan: RunPlan, shared: SharedData) -> Generator[Event, None, None]:
 
 def _spent(folder: Path) -> float:
     """Seconds that took what is finished in a folder: a study that is gone on with has so much less left."""
-    runs = (json.loads(path.read_text())["cost"]["seconds"] for path in folder.glob("runs/*/run.json"))
-    searches = (json.loads(path.read_text())["seconds"] for path in folder.glob("tuning/*.json"))
-    return float(sum(runs) + sum(searches))
+    runs = (read_json(path, RunCost, RUN_AGAIN)["cost"]["seconds"] for path in folder.glob("runs/*/run.json"))
+    searches = (read_json(path, Seconds, SEARCH_AGAIN)["seconds"] for path in folder.glob("tuning/*.json"))
+    return sum(runs) + sum(searches)
 
 
 def _without(plan: RunPlan, seconds: float) -> RunPlan:

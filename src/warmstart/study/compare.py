@@ -4,60 +4,131 @@ A comparison is an iterator of events, so that who runs it can show how far it i
 What is finished stays in the folder, and is not done again.
 """
 
-import json
+import shutil
 import time
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from warmstart.errors import TrainingError
+from warmstart.advice.ranking import rank_regimes
+from warmstart.errors import TrainingError, join_phrases, shell_word
 from warmstart.planning.estimates import plan_summary, rows_ranked, seconds_of_search
 from warmstart.planning.problem import Options, Problem
 from warmstart.planning.requirements import constraints_after_training
 from warmstart.planning.run_plan import RunPlan, first_plan
-from warmstart.regimes.regimes import is_baseline
+from warmstart.regimes.regimes import WITHOUT_NETWORK, is_baseline
 from warmstart.results.comparison import Comparison
-from warmstart.results.constraints import Excluded
+from warmstart.results.constraints import BUDGET, Excluded
 from warmstart.results.names import LENGTH_MULTIPLIERS, run_id
 from warmstart.results.record import Run, load_run
 from warmstart.runs.execute import Results
 from warmstart.runs.job import Job, SearchJob, TrainJob
-from warmstart.runtime.files import write_json
+from warmstart.runtime.distributed import world
+from warmstart.runtime.files import read_fields, read_json, reading_ours, require_plain_name, write_json
 from warmstart.study.begin import begin_study
-from warmstart.study.jobs import StudyState, carry_out, search_job, train_job
+from warmstart.study.jobs import FixedJobs, StudyState, carry_out, search_job, train_job
+from warmstart.study.winner import keep_first_winner
 from warmstart.tasks.tasks import task_for
-from warmstart.training.event import Event
+from warmstart.training.event import Event, Progress
 
 LENGTHS_FILE = "lengths.json"
+DROPPED_FILE = "dropped.json"  # what there was no time for, and with it all that would have come after
+BUDGET_TOLERANCE = 0.1  # of the budget, that a comparison may take longer
 
 
 @dataclass(frozen=True)
 class ComparisonJobs:
-    """The strategy of a comparison: search, train, and give more steps to what still improves, within the budget."""
+    """The strategy of a comparison: search, train, and give more steps to what still improves, within the budget.
+
+    Where the budget does not allow all rows to all regimes: what is cheap on all rows first, then parts of the rows,
+    fewest first, then the most promising of the expensive regimes on all rows. The order depends on the plan and on
+    results alone; a machine that is slower than measured drops the end of the list.
+    """
 
     study: StudyState
 
     def next_jobs(self, results: Results) -> Sequence[Job]:
-        """Those that are missing of the first group that is not finished."""
-        groups = (group for rows in self.study.plan.sizes for group in self._groups(results, rows))
-        return next((missing for group in groups if (missing := [job for job in group if job.id not in results])), [])
+        """Those that are missing of the first group that is not finished; none if it is too late for them."""
+        for group in self._groups(results):
+            missing = [job for job in group if job.id not in results]
+            if missing:
+                return [] if self._too_late(missing) else missing
+        return []
 
-    def _groups(self, results: Results, rows: int) -> Iterator[Sequence[Job]]:
-        """On so many rows; each group is asked for when those before it are finished."""
+    def _groups(self, results: Results) -> Iterator[Sequence[Job]]:
+        """Each group is asked for when those before it are finished."""
         plan = self.study.plan
-        yield [train_job(plan, name, rows, seed) for name in plan.names if is_baseline(name) for seed in plan.seeds]
+        yield baseline_jobs(plan)
+        if plan.regime_sizes:
+            yield from self._within_budget(results)
+            return
+        for rows in plan.sizes:
+            searches: dict[str, SearchJob] = {}
+            for name in sorted(plan.networks, key=lambda name: -seconds_of_search(plan, name, rows)):
+                # the dearest is searched first: others may spend as much
+                searches[name] = search_job(plan, name, rows, [job.id for job in searches.values()])
+            yield [*searches.values()]
+            for seed in plan.seeds:
+                for name in plan.networks:
+                    yield [train_job(plan, name, rows, seed, searches[name].id)]
+            for length in LENGTH_MULTIPLIERS:
+                for name in plan.networks:
+                    yield self._longer(results, searches[name], length)
+
+    def _within_budget(self, results: Results) -> Iterator[Sequence[Job]]:
+        """Cheap regimes on all rows, all on parts of them, promising ones on all, and cheap ones for longer."""
+        plan, whole = self.study.plan, max(self.study.plan.sizes)
+        order = sorted(plan.networks, key=lambda name: self.study.seconds_of(train_job(plan, name, whole, 0)))
+        cheap = [name for name in order if name not in plan.regime_sizes]
         searches: dict[str, SearchJob] = {}
-        for name in sorted(plan.networks, key=lambda name: -seconds_of_search(plan, name, rows)):
-            # the dearest is searched first: others may spend as much
-            searches[name] = search_job(plan, name, rows, [job.id for job in searches.values()])
-        yield [*searches.values()]
-        yield [train_job(plan, name, rows, seed, searches[name].id) for seed in plan.seeds for name in plan.networks]
+        for name in order:
+            for rows in plan.searched_at(name):
+                searches[name] = search_job(plan, name, rows, [job.id for job in searches.values()])
+
+        def training(name: str, rows: int) -> list[Job]:
+            search = searches.get(name)
+            jobs: list[Job] = [search] if search else []
+            for seed in plan.seeds:
+                job = train_job(plan, name, rows, seed, search.id if search else None)
+                jobs.append(replace(job, charged=search is not None and search.data.rows == rows))
+            return jobs
+
+        for name in cheap:
+            yield training(name, whole)
+        for rows in plan.sizes[:-1]:
+            for name in order:
+                if rows in plan.sizes_of(name):
+                    yield training(name, rows)
+        while promising := self._promising(results):
+            yield training(promising, whole)
         for length in LENGTH_MULTIPLIERS:
-            for name in plan.networks:
-                yield self._longer(results, searches[name], length)
+            for name in cheap:
+                if name in searches:
+                    yield self._longer(results, searches[name], length)
+
+    def _promising(self, results: Results) -> str | None:
+        """The likeliest winner of those that were not run on all rows, if the budget has room for that."""
+        plan, whole = self.study.plan, max(self.study.plan.sizes)
+        runs = best_lengths(plan, list(results.runs.values()))
+        if all(run.failed for run in runs):
+            return None
+        ranking = rank_regimes(make_comparison(plan, runs, self.study.folder))
+        beyond = [row.name for row in ranking.reaching] if ranking else []
+        if ranking and ranking.best.rows < whole:
+            beyond = [ranking.best.name, *beyond]
+        beyond += _unlearned(plan, runs)
+        for name in beyond:
+            jobs = [train_job(plan, name, whole, seed) for seed in plan.seeds]
+            if not any(job.id in results for job in jobs) and self._has_room(jobs):
+                return name
+        return None
+
+    def _has_room(self, jobs: Sequence[Job]) -> bool:
+        """Whether the budget has room for these after all that is finished, by the measured estimates."""
+        seconds = sum(map(self.study.seconds_of, jobs))
+        return self.study.progress.finished + seconds <= self.study.plan.options.budget
 
     def _longer(self, results: Results, search: SearchJob, length: int) -> Sequence[Job]:
         """A regime that has not converged, trained for longer with every seed, if there is time."""
@@ -72,14 +143,31 @@ class ComparisonJobs:
     def _affordable(self, jobs: Sequence[TrainJob]) -> bool:
         """Whether there is time for these runs. Written down, so that it is decided once."""
         path, first = self.study.folder / LENGTHS_FILE, jobs[0].id
-        decided: dict[str, bool] = json.loads(path.read_text()) if path.exists() else {}
+        decided = read_json(path, dict[str, bool]) if path.exists() else {}
         if first not in decided:
             there = (self.study.folder / "runs" / first / "run.json").exists()  # by a version that wrote nothing down
-            seconds = sum(map(self.study.seconds_of, jobs))
-            elapsed = time.perf_counter() - self.study.progress.began
-            decided[first] = there or elapsed + seconds <= self.study.plan.options.budget
+            decided[first] = there or self._has_room(jobs)
             write_json(path, decided)
         return decided[first]
+
+    def _too_late(self, jobs: Sequence[Job]) -> bool:
+        """Whether these would end well after the budget, as the machine was busy. Written down: decided once."""
+        if all(is_baseline(job.regime) for job in jobs):
+            return False
+        path = self.study.folder / DROPPED_FILE
+        if path.exists():
+            return True
+        elapsed = time.perf_counter() - self.study.progress.began
+        late = elapsed + sum(map(self.study.seconds_of, jobs)) > (1 + BUDGET_TOLERANCE) * self.study.plan.options.budget
+        if world().on_main(lambda: late):
+            write_json(path, [job.id for job in jobs if job.kind == "train"])
+        return world().on_main(path.exists)
+
+
+def baseline_jobs(plan: RunPlan) -> list[TrainJob]:
+    """Of all that is fitted without a network, on all rows first: nothing of it is ever cut."""
+    names = [name for name in plan.names if is_baseline(name)]
+    return [train_job(plan, name, rows, seed) for rows in reversed(plan.sizes) for name in names for seed in plan.seeds]
 
 
 def run_comparison(problem: Problem, options: Options, folder: Path) -> Generator[Event, None, Comparison]:
@@ -87,27 +175,72 @@ def run_comparison(problem: Problem, options: Options, folder: Path) -> Generato
 
     A run that diverges is recorded as failed. Raises TrainingError if nothing at all could be trained.
     """
-    study = yield from begin_study(first_plan(problem, options), folder)
+    asked = first_plan(problem, options)
+    yield from _first_model(asked, folder)
+    study = yield from begin_study(asked, folder)
+    if study.plan.scored < 1.0:
+        world().on_main(lambda: _forget(study))
     if study.plan.networks:
         yield study.progress.event("planning", message=plan_summary(study.plan))
+    yield from carry_out(study, FixedJobs(baseline_jobs(study.plan)))
+    world().on_main(lambda: keep_first_winner(list(study.results.runs.values()), folder))
     yield from carry_out(study, ComparisonJobs(study))
     runs = list(study.results.runs.values())
     best = best_lengths(study.plan, runs)
     more = sum(done.cost.flops for done in runs) - sum(done.cost.flops for done in best)
-    comparison = replace(make_comparison(study.plan, best, folder), unranked_flops=more)
+    comparison = _without_dropped(replace(make_comparison(study.plan, best, folder), unranked_flops=more), study)
     save_comparison(comparison, folder)
     return comparison
+
+
+def _first_model(asked: RunPlan, folder: Path) -> Generator[Event, None, None]:
+    """Fit what needs no network on all rows, before anything is measured: `winner/` is there from the first minute.
+
+    Not again where the study was begun before, and not where constraints may exclude it.
+    """
+    if world().on_main((folder / "plan.json").exists) or asked.options.constraints.given:
+        return
+    names = [name for name in asked.names if name in WITHOUT_NETWORK]
+    jobs = [train_job(asked, name, max(asked.sizes), asked.options.first_seed) for name in names]
+    first = StudyState(asked, folder, asked.shared(), Progress())
+    yield from carry_out(first, FixedJobs(jobs))
+    world().on_main(lambda: keep_first_winner(list(first.results.runs.values()), folder))
+
+
+def _forget(study: StudyState) -> None:
+    """Fits of `_first_model` that were scored on more rows than the plan has: they are made again."""
+    test = len(study.plan.splits.test)
+    for path in study.folder.glob("runs/*/run.json"):
+        if len(load_run(path.parent).scores) > test:
+            shutil.rmtree(path.parent)
+
+
+def _without_dropped(comparison: Comparison, study: StudyState) -> Comparison:
+    """With what a busy machine left no time for among the cuts; what has no run at all is excluded."""
+    plan = study.plan
+    if not world().on_main((study.folder / DROPPED_FILE).exists):
+        return comparison
+    wanted = [(name, rows) for name in plan.networks for rows in plan.sizes_of(name)]
+    runs = {(run.regime, run.rows, run.seed) for run in comparison.runs}
+    lacking = [f"`{n}` on {rows:,} rows" for n, rows in wanted if any((n, rows, s) not in runs for s in plan.seeds)]
+    if not lacking:
+        return comparison
+    said = f"dropped, because the machine was slower than measured: {join_phrases(lacking)}"
+    unseen = [name for name in plan.networks if name not in comparison.names]
+    reason = "the machine was too slow for it within the budget"
+    out = tuple(Excluded(name, BUDGET, reason) for name in unseen)
+    return replace(comparison, cuts=(said, *comparison.cuts), excluded=(*comparison.excluded, *out))
 
 
 def load_comparison(folder: Path) -> Comparison:
     """The comparison that a study made, from its finished runs. Raises TrainingError if it is not finished."""
     path = folder / "study.json"
     if not path.exists():
-        raise TrainingError(f"{folder} is no finished study.", f"warmstart resume {folder}")
-    facts: dict[str, Any] = json.loads(path.read_text())
-    runs = tuple(load_run(folder / "runs" / name) for name in facts.pop("runs"))
-    known: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in facts.items()}
-    known["excluded"] = tuple(Excluded(**each) for each in facts.get("excluded", ()))
+        raise TrainingError(f"{folder} is no finished study.", f"warmstart resume {shell_word(folder)}")
+    remedy = f"delete it, and go on with: warmstart resume {shell_word(folder)}"
+    known = read_fields(path, Comparison, remedy, without=("runs",))
+    with reading_ours(path):
+        runs = tuple(load_run(folder / "runs" / require_plain_name(path, name)) for name in known.pop("runs"))
     return Comparison(runs, **known)
 
 
@@ -125,8 +258,11 @@ def make_comparison(plan: RunPlan, runs: Sequence[Run], folder: Path) -> Compari
     if all(run.failed for run in runs):
         why = "; ".join(dict.fromkeys(f"{run.regime}: {run.failed}" for run in runs))
         raise TrainingError(f"no regime could be trained: {why}", f"see {folder / 'runs'}; try another --lr")
+    unlearned = _unlearned(plan, runs)
+    too_few = tuple(Excluded(name, BUDGET, reason) for name, reason in unlearned.items())
+    barred = constraints_after_training(plan, runs) if plan.options.constraints.given else plan.excluded
     return Comparison(
-        runs=tuple(runs),
+        runs=tuple(run for run in runs if run.regime not in unlearned),
         task=task.name,
         metric=task.metric,
         higher_is_better=task.higher_is_better,
@@ -140,8 +276,23 @@ def make_comparison(plan: RunPlan, runs: Sequence[Run], folder: Path) -> Compari
         available=len(splits.train),
         caveats=(*plan.problem.caveats, *plan.fewer_rows),
         noise_floor=plan.problem.noise_floor,
-        excluded=constraints_after_training(plan, runs) if plan.options.constraints.given else (),
+        excluded=(*barred, *too_few),
     )
+
+
+def _unlearned(plan: RunPlan, runs: Sequence[Run]) -> dict[str, str]:
+    """Regimes that the budget left too few rows and steps to learn anything, and why: they did not fail.
+
+    Such a run came to a score that is no better than the constant's.
+    """
+    found = {}
+    for name in plan.regime_sizes:
+        own = [run for run in runs if run.regime == name]
+        scored = all(run.failed and run.test is not None and np.isfinite(run.test) for run in own)
+        if own and scored and max(run.rows for run in own) < max(plan.sizes):
+            most = max(own, key=lambda run: run.rows)
+            found[name] = f"{most.steps:,} steps on {most.rows:,} rows were too few to beat the constant"
+    return found
 
 
 def best_lengths(plan: RunPlan, runs: Sequence[Run]) -> list[Run]:

@@ -60,6 +60,7 @@ class StudyState:
     progress: Progress
     results: Results = field(default_factory=Results)
     single: bool = False  # whether its one run is the folder itself
+    parts: dict[int, SharedData] = field(default_factory=dict)  # rows -> those that regimes on a part of them share
     expected: tuple[Run, float] | None = None  # a run on fewer rows, than which its runs should be no worse: by a band
 
     def folder_of(self, job: Job) -> Path:
@@ -76,16 +77,25 @@ class StudyState:
             return seconds_of_search(self.plan, job.regime, job.data.rows)
         return seconds_of_run(self.plan, job.regime, job.data.rows, job.length)
 
+    def shared_by(self, job: Job) -> SharedData:
+        """The rows of a job and of its like: a regime that is run on a part of the rows reads no others."""
+        most = max(self.plan.sizes_of(job.regime))
+        if most == max(self.plan.sizes) or job.data.rows > most:
+            return self.shared
+        if most not in self.parts:
+            self.parts[most] = self.plan.shared(most)
+        return self.parts[most]
+
     def context(self, job: Job) -> JobContext:
         """Everything that the job needs, from the plan and from the results of those it had to wait for."""
         plan, name, rows = self.plan, job.regime, job.data.rows
-        run_data = plan.run_data(rows, job.data.seed, self.shared)
+        run_data = plan.run_data(rows, job.data.seed, self.shared_by(job))
         baseline = is_baseline(name)
         progress = JobProgress(
             job.doing, self.seconds_of(job), 0.0 if baseline else seconds_of_step(plan, name, rows), self.progress
         )
         if name in WITHOUT_NETWORK:
-            return JobContext(None, run_data, progress)
+            return JobContext(None, run_data, progress, base=plan.frozen_base(name))
         regime = plan.regime(name, rows)
         config = plan.config(regime, rows, job.data.seed)
         if job.kind == "search":

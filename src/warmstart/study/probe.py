@@ -11,7 +11,7 @@ from warmstart.data.rows.term_swaps import TermPair, has_both, random_swap, swap
 from warmstart.data.schema import conversations
 from warmstart.data.schema.schema import TEXT_OUT
 from warmstart.data.tables.read import Table
-from warmstart.errors import InputError, UsageError, join_phrases
+from warmstart.errors import InputError, UsageError, join_phrases, shell_word
 from warmstart.inference.model_store import load_model
 from warmstart.inference.predict import TrainedModel
 from warmstart.quantities import WORD_PATTERN
@@ -96,7 +96,7 @@ def _models(folder: Path) -> tuple[list[ProbedRun], bool]:
         begun = (folder / "request.json").exists()
         raise UsageError(
             f"{str(folder)!r} holds no finished run or study.",
-            f"go on with: warmstart resume {folder}" if begun else "name a folder given as --out",
+            f"go on with: warmstart resume {shell_word(folder)}" if begun else "name a folder given as --out",
         )
     comparison = load_comparison(folder)
     names = [row.name for row in comparison.table if row.failed is None and row.name != CONSTANT]

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bars
 
+from warmstart.errors import printable
 from warmstart.runtime import supervisor as supervise
 from warmstart.runtime.distributed import world
 from warmstart.training.event import Event
@@ -23,7 +24,7 @@ LINE_INTERVAL = 15.0  # seconds between lines where there is no terminal to draw
 
 def print_status(text: str) -> None:
     """A line for the person, not for the next program."""
-    stderr.print(text, soft_wrap=True)
+    stderr.print(printable(text), soft_wrap=True)
 
 
 def run_with_progress(steps: Generator[Event, None, Value], quiet: bool) -> Value:
@@ -60,7 +61,7 @@ def run_with_status(steps: Generator[Event, None, Value], quiet: bool) -> Value:
                 value: Value = stop.value
                 return value
             if status is not None:
-                status.update(doing)
+                status.update(printable(doing))
             elif not quiet and time.monotonic() - last > LINE_INTERVAL:
                 print_status(doing)
                 last = time.monotonic()
@@ -87,8 +88,8 @@ def _bar(quiet: bool) -> Generator[None, Event, None]:
         while True:
             now = yield
             if now.message:
-                bars.console.print(now.message)
-            bars.update(task, description=now.doing, completed=now.done, left=_left(now))
+                bars.console.print(printable(now.message))
+            bars.update(task, description=printable(now.doing), completed=now.done, left=_left(now))
 
 
 def _lines(quiet: bool) -> Generator[None, Event, None]:

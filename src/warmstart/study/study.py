@@ -1,14 +1,11 @@
 """Study: how do compare, advise and report work in one folder that can be resumed?"""
 
-import json
-import os
-import shutil
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from warmstart.advice.advise import Advice, advice_for
 from warmstart.advice.race_advice import race_advice
@@ -21,13 +18,16 @@ from warmstart.regimes.regimes import NO_BASE_NEEDED, WITHOUT_TRAINING
 from warmstart.reporting.render import render
 from warmstart.reporting.votes import preferences
 from warmstart.results.comparison import Comparison
+from warmstart.results.display import Display, Tabular
+from warmstart.results.domain_shift import DomainShift
 from warmstart.results.names import regime_of
-from warmstart.results.race_outcome import RaceOutcome, load_race
+from warmstart.results.race_outcome import RaceOutcome, load_race, race_display
 from warmstart.results.term_swaps import ProbeResult
 from warmstart.runs.domain_shift import measure_domain_shift
-from warmstart.runtime.files import write_json, write_parquet, write_text
+from warmstart.runtime.files import read_json, read_parquet, reading_ours, write_json, write_parquet, write_text
 from warmstart.study import run_race as racing
 from warmstart.study.compare import load_comparison, run_comparison, save_comparison
+from warmstart.study.winner import keep_winner
 from warmstart.training.event import Event
 
 LONGEST_EXAMPLE = 600  # characters of a text that the report may show
@@ -35,7 +35,7 @@ LONGEST_SOURCE = 8_000  # of one that is answered: a person judges answers by it
 
 
 @dataclass(frozen=True, repr=False)
-class Study:
+class Study(Tabular):
     """A comparison with the advice drawn from it, and where both are."""
 
     comparison: Comparison
@@ -43,9 +43,17 @@ class Study:
     folder: Path
     raced: RaceOutcome | None = None  # None: everything was compared
 
-    def __repr__(self) -> str:
-        """The answer, as a notebook shows it."""
-        return f"{self.advice.verdict}: {self.advice.reason} See {self.folder / 'report.html'}."
+    def to_table(self) -> pa.Table:
+        """That of the comparison: one line for each regime that was measured, best first."""
+        return self.comparison.to_table()
+
+    def _display(self) -> Display:
+        """The verdict, then the table; after a race, that of what is estimated for all rows."""
+        measured = self.comparison._display()
+        shown = race_display(self.raced) if self.raced else measured
+        next_step = f"Next: {self.advice.next_step}"
+        notes = (f"{measured.headline}.", *shown.notes, next_step, f"Report: {self.folder / 'report.html'}")
+        return replace(shown, headline=f"{self.advice.verdict}: {self.advice.reason}", notes=notes)
 
 
 def run_study(
@@ -105,7 +113,13 @@ def read_study(folder: Path) -> Study:
 
 def _with_mismatch(comparison: Comparison, folder: Path) -> Comparison:
     path = folder / "mismatch.json"
-    return replace(comparison, mismatch=json.loads(path.read_text(encoding="utf-8")) if path.exists() else None)
+    if not path.exists():
+        return comparison
+    remedy = f"delete it, and go on with: warmstart report {folder}"
+    found = read_json(path, dict[str, Any], remedy)
+    with reading_ours(path, remedy):
+        DomainShift.from_json(found)
+    return replace(comparison, mismatch=found)
 
 
 def write_study(
@@ -142,33 +156,6 @@ def write_study(
     return Study(comparison, advice, folder, raced)
 
 
-def keep_winner(comparison: Comparison, advice: Advice, folder: Path) -> None:
-    """`winner/`: the chosen regime's model, of the seed best on validation rows; undecided: of the best scored regime.
-
-    Files are hard links where the disk allows: no second copy of the weights.
-    """
-    name = advice.choice or advice.predicted.get("regime")
-    size = max((run.rows for run in comparison.runs if run.regime == name), default=0)
-    runs = [r for r in comparison.runs if r.regime == name and r.rows == size and r.val is not None and not r.failed]
-    if not runs:
-        return
-    turned = 1 if comparison.higher_is_better else -1
-    best = max(runs, key=lambda run: turned * (run.val or 0.0))
-    staging = folder / "checkpoint"
-    shutil.rmtree(staging, ignore_errors=True)
-    shutil.copytree(folder / "runs" / best.id, staging, copy_function=_link)
-    shutil.rmtree(folder / "winner", ignore_errors=True)
-    staging.replace(folder / "winner")
-
-
-def _link(source: str, target: str) -> str:
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copy2(source, target)
-    return target
-
-
 def save_examples(problem: Problem, path: Path) -> None:
     """The texts of the test rows, for reports made later; written once."""
     if path.exists():
@@ -196,5 +183,6 @@ def load_examples(path: Path) -> dict[int, str] | None:
     """Row number to text; None where the study kept no texts."""
     if not path.exists():
         return None
-    found = pq.read_table(path).to_pylist()
+    columns = {"row": "integer", "text": "text"}
+    found = read_parquet(path, columns, "delete it: the report then has no texts").to_pylist()
     return {entry["row"]: entry["text"] for entry in found}

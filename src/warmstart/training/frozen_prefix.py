@@ -154,6 +154,11 @@ class SharedData:
             self._of_bases[key] = compute()
         return self._of_bases[key]
 
+    def features(self, model: Model, inputs: Inputs) -> "PrefixCache | None":
+        """The pooled features of every row, where all of the model is frozen; None where there is no room for them."""
+        found = self.below(model, inputs)
+        return found if isinstance(found, PrefixCache) and found.depth is None else None
+
     def below(self, model: Model, inputs: Inputs) -> Encoded:
         """Every row for this model, with what its frozen prefix makes of it; computed once for each content.
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
+import pytest
 
 from warmstart.data.rows.check import CheckResult, find_problems
 from warmstart.data.rows.duplicates import find_duplicates
@@ -79,7 +80,8 @@ def test_bad_rows_are_findings_not_exceptions() -> None:
     titles: list[str | None] = [*texts(N - 2), None, " "]
     values = [*map(str, prices(N - 3)), "n.a.", "12,50", ""]
     values[0] = "-inf"
-    result = checked(table(title=titles, y=values))
+    lamps = table(title=titles, y=values)
+    result = find_problems(lamps, infer_schema(lamps, ColumnChoices("y")), bad_rows="refuse")
     for kind, rows in (
         ("missing-target", (N,)),
         ("not-a-number", (N - 2, N - 1)),
@@ -270,3 +272,33 @@ def test_pieces_of_a_corpus_are_told_with_their_documents() -> None:
     assert found(result, "truncated").message.startswith("6 of 36 pieces (16.7%), of 2 documents, are longer than 200")
     assert found(result, "small-val").message.startswith("Only 3 pieces are left for validation")
     assert found(result, "control-tokens").message.split(" a control")[0].endswith("documents name")
+
+
+@pytest.mark.parametrize(
+    ("other", "same"),
+    [
+        ("cafe\u0301", "caf\u00e9"),  # Unicode form
+        ("oak\u200b", "oak"),  # invisible
+        ("\ufeffoak", "oak"),
+        ("oak\u00a0tree", "oak tree"),
+        ("ｏａｋ", "oak"),  # full width
+        ("Oak", "oak"),
+    ],
+)
+def test_classes_that_look_alike_are_told_with_their_rows(other: str, same: str) -> None:
+    result = checked(table(title=texts(N), y=[same, "pine", "elm", "birch"] * 99 + [other] * 4))
+    finding = found(result, "class-spelling")
+    assert finding.severity == "warning" and finding.rows == tuple(range(397, 401)) and finding.message.isprintable()
+
+
+@pytest.mark.parametrize("name", ["nan", "null", "N/A", "None", "NA"])
+def test_a_class_called_like_a_missing_value_is_told(name: str) -> None:
+    result = checked(table(title=texts(N), y=["oak", "pine", "elm", name] * (N // 4)))
+    finding = found(result, "class-missing-mark")
+    assert finding.severity == "warning" and repr(name) in finding.message and finding.count == N // 4
+    assert name in result.target["counts"]  # type: ignore[operator]
+
+
+def test_a_class_that_a_spreadsheet_would_run_is_told() -> None:
+    result = checked(table(title=texts(N), y=["=A1", "+1 day", "-2", "oak"] * (N // 4)))
+    assert "classes '+1 day', '=A1' for formulas" in found(result, "class-formula").message

@@ -155,7 +155,7 @@ def test_blank_files_are_named_or_dropped(tmp_path: Path) -> None:
     schema = infer_schema(table, ColumnChoices())
     with pytest.raises(InputError, match=r"2 rows with nothing to read in 'text' \(blank.txt, empty.txt\)"):
         make_rows(table, schema)
-    rows, said = make_rows(table, schema, drop_bad_rows=True)
+    rows, said = make_rows(table, schema, bad_rows="drop")
     assert len({*rows.keys}) == 30 and "blank.txt" in said[0]
 
 

@@ -19,10 +19,13 @@ from warmstart.data.rows.check import find_problems
 from warmstart.data.rows.examples import write_texts
 from warmstart.data.rows.split import Rows, make_rows, split
 from warmstart.data.rows.values import read_columns
+from warmstart.data.schema.columns import parse_kinds
 from warmstart.data.schema.infer import infer_schema
 from warmstart.data.schema.schema import ColumnChoices, Schema
-from warmstart.data.tables.read import Table, read_table, table_of
+from warmstart.data.tables.in_memory import table_of
+from warmstart.data.tables.read import Table, read_table
 from warmstart.data.tables.strings import Texts
+from warmstart.errors import UsageError
 from warmstart.inference.model_store import StoredModel
 from warmstart.inference.predict import TrainedModel
 from warmstart.tasks.tasks import task_for
@@ -79,7 +82,7 @@ def trained(rows: Table, schema: Schema) -> TrainedModel:
     task = task_for(schema, splits)
     fitted = fit_linear(task, splits.train).baseline
     again = Schema.from_json(json.loads(json.dumps(schema.to_json())))  # as it is stored
-    return TrainedModel(StoredModel(fitted, task, again, {}, "linear"), Path())
+    return TrainedModel(StoredModel(fitted, None, task, again, {}, "linear"), Path())
 
 
 DAYS = st.dates(date(1970, 1, 1), date(2100, 1, 1))
@@ -112,7 +115,7 @@ def tables(draw: st.DrawFn) -> Columns:
     return {**columns, "price": PRICES}
 
 
-@settings(max_examples=20, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=6, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(tables(), st.integers(0, N - 1))
 def test_a_table_means_the_same_in_every_format_and_a_row_the_same_alone(
     tmp_path_factory: pytest.TempPathFactory, columns: Columns, row: int
@@ -131,7 +134,7 @@ def test_a_table_means_the_same_in_every_format_and_a_row_the_same_alone(
         assert spelled(alone, schema) == spelled(found, schema)[row : row + 1], kind
 
 
-@settings(max_examples=5, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=3, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(tables(), st.integers(0, N - 1))
 def test_predictions_are_the_same_in_every_format_and_for_a_row_alone(
     tmp_path_factory: pytest.TempPathFactory, columns: Columns, row: int
@@ -286,3 +289,21 @@ def test_values_follow_their_rows() -> None:
         assert isinstance(weights, np.ndarray) and isinstance(shops, Texts)
         assert weights.tolist() == (part.numbers - 1.0).tolist()
         assert list(shops) == [("a", "b", "")[(number - 1) % 3] for number in part.numbers.tolist()]
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ("shop=categry", "'categry' is no kind of column"),
+        ("shop", "--column shop names no kind"),
+        ("shop=datetime:xyz", "'xyz' is not known"),
+        ("shup=category", "there is no column 'shup'"),
+        ("price=category", "--column says how 'price' is read, but it is not an input"),
+        ("shop=number", "no cell of column 'shop' can be read as number"),
+    ],
+)
+def test_a_kind_that_cannot_be_is_refused(asked: str, said: str) -> None:
+    rows = table(shop=["a", "b"] * (N // 2))
+    with pytest.raises(UsageError) as raised:
+        infer_schema(rows, ColumnChoices("price", kinds=parse_kinds([asked])))
+    assert said in raised.value.message and raised.value.hint

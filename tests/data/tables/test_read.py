@@ -99,7 +99,7 @@ def test_the_delimiter_is_what_cuts_all_rows_alike(delimiter: str, tmp_path: Pat
 
 def test_files_that_other_programs_write_are_told_what_to_do(tmp_path: Path) -> None:
     for name, hint in {
-        "a.xlsx": r"save the sheet as CSV \(UTF-8\)",
+        "a.ods": r"save the sheet as .xlsx, CSV \(UTF-8\)",
         "a.PNG": "images are not read by this version",
     }.items():
         (tmp_path / "folder").mkdir(exist_ok=True)
@@ -165,7 +165,8 @@ BROKEN = [
     ("a.parquet", b"PAR1 is how it begins, and that is all of it", "is not a Parquet file"),
     ("a.arrow", b"ARROW1\0\0 no more than this", "is not an Arrow file"),
     ("a.arrow", b"hello", "is not an Arrow file"),
-    ("a.xlsx", b"PK", "files ending in '.xlsx' cannot be read"),
+    ("a.ods", b"PK", "files ending in '.ods' cannot be read"),
+    ("a.xlsx", b"PK", "is no zip file"),
 ]
 
 

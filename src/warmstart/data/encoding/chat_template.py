@@ -10,7 +10,8 @@ import numpy as np
 from warmstart.data.encoding import special_tokens as controls
 from warmstart.data.encoding.packing import UNLABELLED
 from warmstart.data.encoding.special_tokens import EscapedText
-from warmstart.errors import InputError, join_phrases, shorten
+from warmstart.errors import InputError, WarmstartError, join_phrases, shorten
+from warmstart.runtime.limits import bounded
 from warmstart.types import Array
 
 TurnDict = dict[str, str]  # role and content
@@ -129,8 +130,8 @@ class Template:
 
     def _fitted(self, turns: Sequence[TurnDict], opening: "_Opening", room: int) -> Prompt:
         count = len(opening.ids)
-        while len(opening.ids) > room and (shorter := _without_oldest(turns)):
-            turns, opening = shorter, self._opening(shorter)
+        if len(opening.ids) > room:
+            turns, opening = self._without_oldest(turns, opening, room)
         ids, size = opening.ids, 0
         learned = np.zeros(len(ids), dtype=bool)
         for k, turn in enumerate(turns):
@@ -145,6 +146,27 @@ class Template:
             ids = np.concatenate([ids[: cut.start], mark, ids[cut.stop :]])
             learned = np.concatenate([learned[: cut.start], np.zeros(len(mark), dtype=bool), learned[cut.stop :]])
         return Prompt(ids, learned, size, lost)
+
+    def _without_oldest(
+        self, turns: Sequence[TurnDict], opening: "_Opening", room: int
+    ) -> tuple[Sequence[TurnDict], "_Opening"]:
+        """Without the oldest questions and what was said to them: the fewest that leave `room`, but the last one stays.
+
+        How many is found by halving: hundreds of turns would be rendered and tokenized hundreds of times.
+        """
+        asked = [k for k, turn in enumerate(turns) if turn["role"] == "user"]
+        found, low, high = (turns, opening), 1, len(asked) - 1
+        while low <= high:
+            middle = (low + high) // 2
+            fewer = [*turns[: asked[0]], *turns[asked[middle] :]]
+            shorter = self._opening(fewer)
+            if len(shorter.ids) <= room:
+                found, high = (fewer, shorter), middle - 1
+            else:
+                low = middle + 1
+                if middle == len(asked) - 1:  # even the last question alone is too long
+                    found = fewer, shorter
+        return found
 
     def _middle(self, opening: "_Opening", turns: Sequence[TurnDict], excess: int) -> tuple[slice, Array]:
         """What goes of the last question so that there are `excess` tokens fewer, and the mark in its place."""
@@ -232,7 +254,10 @@ class Template:
         from jinja2 import TemplateError
 
         try:
-            text: str = self.tokenizer.apply_chat_template(list(turns), tokenize=False, add_generation_prompt=ask)
+            with bounded("the base's chat template", "use another base, or correct the chat_template in its folder"):
+                text: str = self.tokenizer.apply_chat_template(list(turns), tokenize=False, add_generation_prompt=ask)
+        except WarmstartError:
+            raise
         except (TemplateError, TypeError, ValueError, LookupError) as error:
             raise InputError(
                 f"the base's chat template does not take these turns ({', '.join(t['role'] for t in turns)}): {error}",
@@ -271,9 +296,3 @@ class _Opening:
 def _offsets(encoding: Any) -> Array:
     """Where each token begins and ends in the text, int64 [t, 2]."""
     return np.array(encoding.offsets, dtype=np.int64).reshape(-1, 2)
-
-
-def _without_oldest(turns: Sequence[TurnDict]) -> Sequence[TurnDict]:
-    """Without the first question and what was said to it; empty where there is but one question."""
-    asked = [k for k, turn in enumerate(turns) if turn["role"] == "user"]
-    return [*turns[: asked[0]], *turns[asked[1] :]] if len(asked) > 1 else []

@@ -1,12 +1,13 @@
 """Check: what should a person know about a table, row by row, before training?"""
 
-import shlex
-from collections import Counter
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pyarrow as pa
 
+from warmstart.data.rows.class_findings import class_findings, label_counts
 from warmstart.data.rows.duplicates import Duplicates, find_duplicates, shared_across_split
 from warmstart.data.rows.examples import BadRows, UsableRows, find_usable_rows, join_columns
 from warmstart.data.rows.findings import ROWS_SHOWN, Finding, Severity
@@ -17,24 +18,39 @@ from warmstart.data.schema.columns import Column
 from warmstart.data.schema.infer import fitting_scale, gives_away
 from warmstart.data.schema.infer_text import OPTIONAL
 from warmstart.data.schema.numbers import stand_in
-from warmstart.data.schema.schema import CORPUS, INSTRUCTED, TEXT_OUT, Schema
-from warmstart.data.tables.cells import blank, constant, each_text, likely_separator, present
+from warmstart.data.schema.schema import CORPUS, INSTRUCTED, TEXT_OUT, BadRowsRule, Schema
+from warmstart.data.tables.cells import blank, constant, each_text, present
 from warmstart.data.tables.read import Table
-from warmstart.data.tables.strings import ArrowColumn, Texts
-from warmstart.errors import InputError, count_phrase, join_phrases, shorten
+from warmstart.data.tables.strings import ArrowColumn, Texts, cell_blocks
+from warmstart.errors import InputError, count_phrase, join_phrases, shell_word, shorten
+from warmstart.results.display import Display, Tabular, table_of_rows
 from warmstart.types import Array
 
 COMPARED_BYTES = 1 << 16  # of a document, in the search for copies: its words are held in memory
 SAMPLED_ROWS = 2_000  # in which names of targets are looked for
 MANY_COPIES = 0.2  # of the rows; with as many, a file may have been joined to itself
-RARE_CLASS = 5  # training rows
 FEW_VAL_ROWS, FEW_TEST_ROWS = 50, 100
 LENGTH_QUANTILES = {"min": 0, "p10": 10, "p25": 25, "median": 50, "p75": 75, "p90": 90, "max": 100}
+UNREAD_CELLS = {  # keys of turns, and what it means that they are not read
+    "weight": ": every turn of the assistant is learned, also one of weight 0",
+    "tool_calls": ": the calls are not learned",
+    "reasoning_content": ": the reasoning is not learned",
+}
 LEAK_SHARE = 0.9  # of the rows whose text names their own target
 
 
-@dataclass(frozen=True)
-class CheckResult:
+FINDING_COLUMNS: dict[str, pa.DataType] = {
+    "severity": pa.string(),
+    "kind": pa.string(),
+    "message": pa.string(),
+    "count": pa.int64(),
+    "rows": pa.list_(pa.int64()),
+    "hint": pa.string(),
+}
+
+
+@dataclass(frozen=True, repr=False)
+class CheckResult(Tabular):
     """What was recognised and found."""
 
     rows: int
@@ -51,19 +67,35 @@ class CheckResult:
         """Whether it could be trained on as it is."""
         return not any(finding.severity == "error" for finding in self.findings)
 
+    def to_table(self) -> pa.Table:
+        """One line for each finding, errors first; rows are numbered from 1, and only the first are named."""
+        return table_of_rows([vars(finding) for finding in self.findings], FINDING_COLUMNS)
+
+    def _display(self) -> Display:
+        usable = "ready to train" if self.usable else "cannot be trained on"
+        target = f" of {self.schema.target!r}" if self.schema.target else ""
+        read = join_phrases(self.schema.text, quote=True)
+        headline = f"{self.rows:,} rows, {usable}; task: {self.schema.task}{target} from {read}"
+        lines = [(each.severity, each.message, each.hint) for each in self.findings]
+        parts = ", ".join(f"{n:,} {part}" for part, n in self.split.items())
+        notes = (*self.schema.notes, *((f"split: {parts}",) if parts else ()))
+        return Display(headline, ("finding", "message", "hint") if lines else (), tuple(lines), notes, numbers=False)
+
 
 def find_problems(
-    table: Table, schema: Schema, readers: Sequence[Reach] = (), *, drop_bad_rows: bool = False
+    table: Table, schema: Schema, readers: Sequence[Reach] = (), *, bad_rows: BadRowsRule | None = None
 ) -> CheckResult:
     """Findings about the rows as they would be trained on; errors first. Bad rows are findings, never exceptions.
 
-    `readers`: how much each base reads, and what steers it; without one, lengths go unchecked. `drop_bad_rows`: bad
-    rows are left out, and no error.
+    `readers`: how much each base reads, and what steers it; without one, lengths go unchecked. `bad_rows`: what
+    becomes of bad rows; without it, few are left out.
     """
     found = find_usable_rows(table, schema)
-    findings = [_of_bad_rows(kind, drop_bad_rows) for kind in found.bad]
-    kind = "corpus" if schema.task in CORPUS else "unread-cells"
-    findings += [Finding(kind, "warning", said) for said in remarks(table, schema, found)]
+    left_out = found.leaves_out(bad_rows)
+    findings = [_of_bad_rows(kind, left_out, found.share) for kind in found.bad]
+    remark = "corpus" if schema.task in CORPUS else "unread-cells"
+    findings += [Finding(remark, "warning", said) for said in remarks(table, schema, found)]
+    findings += [Finding("file", "note", said) for said in table.notes]
     findings += _stand_ins(found.targets, schema)
     sizes: dict[str, int] = {}
     try:
@@ -71,7 +103,7 @@ def find_problems(
         splits = split(rows, schema)
     except InputError as error:
         # What the bad rows are is said already: where they are all that is wrong, more rows are not what is needed.
-        if drop_bad_rows or not found.bad or not (found.usable.sum() < MIN_SPLIT_ROWS <= len(found.texts)):
+        if left_out or not found.bad or not (found.usable.sum() < MIN_SPLIT_ROWS <= len(found.texts)):
             findings.append(Finding("cannot-split", "error", error.message, hint=error.hint))
     else:
         sizes = {"train": len(splits.train), "val": len(splits.val), "test": len(splits.test)}
@@ -80,10 +112,11 @@ def find_problems(
         findings += _copies(table, schema, sources, _parts(found, splits))
         if schema.task in TEXT_OUT:
             findings += _answers(sources, schema)
+            findings += _unread_keys(table, schema)
         elif schema.task not in CORPUS:
             findings += _named_target(rows, schema)
         if schema.task == "classification":
-            findings += _classes(found.targets, splits, schema)
+            findings += class_findings(found.targets, splits, schema)
         findings += named_controls(rows, schema, found.owners, readers)
         findings += too_long(rows, schema, found.owners, readers)
     findings += _columns(table, schema) if schema.task not in CORPUS else []
@@ -117,12 +150,11 @@ def _parts(found: UsableRows, splits: Splits) -> Array:
     return part
 
 
-def _of_bad_rows(bad: BadRows, left_out: bool) -> Finding:
+def _of_bad_rows(bad: BadRows, left_out: bool, share: str) -> Finding:
     if left_out:
         return Finding(bad.kind, "warning", f"Left out: {bad.problem}.", bad.rows[:ROWS_SHOWN], len(bad.rows))
-    hint = "clean them, or pass --drop-bad-rows to leave them out"
-    if bad.kind == "single-class":
-        hint = "merge them with other classes, or pass --drop-bad-rows to leave them out"
+    clean = "merge them with other classes" if bad.kind == "single-class" else "clean them"
+    hint = f"{clean}, or pass --bad-rows drop to leave out {share}"
     return Finding(bad.kind, "error", f"{bad.problem}.", bad.rows[:ROWS_SHOWN], len(bad.rows), hint)
 
 
@@ -174,7 +206,7 @@ def _copies(table: Table, schema: Schema, rows: Rows, part: Array) -> list[Findi
         among = f"{'has' if len(tested) == 1 else 'have'} a copy or near copy among the training {unit}s"
         memory = "it tests" if len(tested) == 1 else "they test"
         message = f"{len(tested):,} of {(part == 2).sum():,} test {unit}s {among}, so {memory} memory."
-        group = f"--group {shlex.quote(column)}" if column else "a coarser --group" if schema.group else ""
+        group = f"--group {shell_word(column)}" if column else "a coarser --group" if schema.group else ""
         hint = f"pass {group} to keep copies on one side, or drop them" if group else "drop the copies"
         findings.append(Finding.of("copies-across-split", "warning", message, tested, hint))
     return findings
@@ -218,6 +250,24 @@ def _answers(sources: Rows, schema: Schema) -> list[Finding]:
     return findings
 
 
+def _unread_keys(table: Table, schema: Schema) -> list[Finding]:
+    """What turns hold beside speaker and words: it is never seen by a model."""
+    if schema.target or schema.fields:
+        return []
+    blocks = (block.to_pylist() for block in cell_blocks(table.columns[schema.text[0]]))
+    rows: dict[str, list[int]] = {}
+    for number, cell in enumerate(itertools.chain.from_iterable(blocks), 1):
+        for key in conversations.unread_keys(cell):
+            rows.setdefault(key, []).append(number)
+    findings = []
+    for key, numbers in sorted(rows.items()):
+        what = count_phrase(len(numbers), "conversation has", "conversations have")
+        message = f"{what} turns with {key!r}, which is not read{UNREAD_CELLS.get(key, '')}."
+        hint = f"leave out what should not be learned, or write {key!r} as words of a turn"
+        findings.append(Finding.of("unread-key", "warning", message, np.array(numbers), hint))
+    return findings
+
+
 # --- columns and leaks ---------------------------------------------------------------------------------------------
 
 
@@ -232,7 +282,7 @@ def _columns(table: Table, schema: Schema) -> list[Finding]:
         findings.append(Finding("no-words", "warning", message, hint=hint))
     for name in table.columns.column_names:
         column = table.columns[name]
-        if name == schema.target or (name.lower() == OPTIONAL and schema.task == "chat" and blank(column)):
+        if name == schema.target or (name.lower() in OPTIONAL and schema.task == "chat" and blank(column)):
             continue
         if constant(column):
             severity: Severity = "warning" if name in schema.text else "note"
@@ -300,48 +350,6 @@ def _names(text: str, name: str) -> bool:
     return at >= 0 and not text[max(at - 1, 0) : at].isalnum() and not text[end : end + 1].isalnum()
 
 
-# --- classes -------------------------------------------------------------------------------------------------------
-
-
-def _label_counts(targets: Sequence[object]) -> Counter[str]:
-    several = (target if isinstance(target, tuple) else (target,) for target in targets if target is not None)
-    return Counter(str(label) for labels in several for label in labels)
-
-
-def _classes(targets: Array, splits: Splits, schema: Schema) -> list[Finding]:
-    findings = []
-    counts = _label_counts(targets.tolist())
-    spellings: dict[str, list[str]] = {}
-    for label in sorted(counts):
-        spellings.setdefault(" ".join(label.casefold().split()), []).append(label)
-    for same in (labels for labels in spellings.values() if len(labels) > 1):
-        said = join_phrases([f"{label!r} ({counts[label]:,})" for label in same])
-        numbers = np.array([i for i, target in enumerate(targets.tolist(), 1) if target in same[1:]], dtype=np.int64)
-        message = f"The classes {said} differ only in case or blank space."
-        findings.append(Finding.of("class-spelling", "warning", message, numbers, "write them alike"))
-    trained = _label_counts(splits.train.targets.tolist())
-    parted = likely_separator(counts) if not schema.multi_label else None
-    if parted:
-        several = sum(count for label, count in counts.items() if parted in label)
-        message = f"{several:,} of {counts.total():,} cells of {schema.target!r} look like several labels each."
-        hint = f"if they are, pass --separator {parted!r}: each is predicted by itself then"
-        findings.append(Finding("several-labels", "note", message, count=several, hint=hint))
-    rare = sorted((trained[label], label) for label in counts if trained[label] < RARE_CLASS)
-    if rare:
-        said = join_phrases([f"{label!r} ({count})" for count, label in rare])
-        have = "has" if len(rare) == 1 else "have"
-        message = f"{len(rare)} of {len(counts)} classes {have} fewer than {RARE_CLASS} training rows: {said}."
-        findings.append(Finding("rare-classes", "warning", message, count=len(rare), hint="merge them or add rows"))
-    largest, most = counts.most_common(1)[0]
-    if not schema.multi_label and most > 0.8 * counts.total():
-        message = f"{most / counts.total():.0%} of the rows are {largest!r}: accuracy says little, see macro F1."
-        findings.append(Finding("imbalance", "warning", message, count=most))
-    elif most > 10 * min(counts.values()):
-        message = f"The largest class, {largest!r}, has {most:,} rows, the smallest {min(counts.values()):,}."
-        findings.append(Finding("imbalance", "note", message, count=most, hint="look at macro F1 beside accuracy"))
-    return findings
-
-
 # --- the target ----------------------------------------------------------------------------------------------------
 
 
@@ -356,13 +364,13 @@ def _stand_ins(targets: Array, schema: Schema) -> list[Finding]:
     without = f": without them {scale} would suit it, not {schema.scale}" if scale != schema.scale else ""
     bound = "positive" if least else f"at least {others.min():g}"
     message = f"{len(numbers):,} rows have {least:g} in column {schema.target!r}, which is otherwise {bound}{without}."
-    hint = "if that stands for a missing value, leave these rows out, or empty the cells and pass --drop-bad-rows"
+    hint = "if that stands for a missing value, leave these rows out, or empty the cells and pass --bad-rows drop"
     return [Finding.of("stand-in", "warning", message, numbers, hint)]
 
 
 def _summary(found: UsableRows, schema: Schema) -> dict[str, object]:
     if schema.task == "classification":
-        counts = _label_counts(found.targets.tolist())
+        counts = label_counts(found.targets.tolist())
         largest = counts.most_common(1)[0][0] if counts else None
         return {"classes": len(counts), "largest": largest, "counts": dict(counts.most_common())}
     if schema.task in CORPUS:

@@ -3,24 +3,27 @@
 import itertools
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from warmstart.data.rows.values import ReadColumns, read_columns
 from warmstart.data.schema import conversations
-from warmstart.data.schema.cell_values import spell
-from warmstart.data.schema.schema import CORPUS, TEXT_OUT, Schema
+from warmstart.data.schema.cell_values import read_numbers, spell
+from warmstart.data.schema.conversations import Turn
+from warmstart.data.schema.schema import CORPUS, TEXT_OUT, BadRowsRule, Schema
 from warmstart.data.schema.structured import dump_json, misfit, parse_objects
-from warmstart.data.tables.cells import as_labels, as_numbers, as_text, each_text
+from warmstart.data.tables.cells import as_labels, as_text, each_text
 from warmstart.data.tables.json_files import json_error_message
 from warmstart.data.tables.read import Table
-from warmstart.data.tables.strings import Texts, cell_blocks, is_contiguous
+from warmstart.data.tables.strings import ArrowColumn, Texts, cell_blocks, is_contiguous
 from warmstart.errors import InputError, join_phrases, shorten
 from warmstart.types import Array
 
 SHOWN_PROBLEMS = 4  # in one message
+FEW_BAD_ROWS = 0.05  # of all rows: so many are left out, and said, where nobody said what to do with them
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,16 @@ class UsableRows:
             good[np.asarray(kind.rows) - 1] = False
         return good
 
+    def leaves_out(self, rule: BadRowsRule | None) -> bool:
+        """Whether bad rows are left out, not an error; without a rule they are where they are few."""
+        return rule == "drop" or (rule is None and 1 - self.usable.mean() <= FEW_BAD_ROWS + 1e-9)
+
+    @property
+    def share(self) -> str:
+        """'7 of 40 rows (17.5 %)': those that cannot be used."""
+        bad = int((~self.usable).sum())
+        return f"{bad:,} of {len(self.texts):,} rows ({100 * bad / len(self.texts):.3g} %)"
+
 
 def find_usable_rows(table: Table, schema: Schema) -> UsableRows:
     """What each row says, and what is wrong with it. A bad row is no error here."""
@@ -77,12 +90,18 @@ def write_texts(table: Table, schema: Schema, columns: ReadColumns | None = None
         return join_values(columns or read_columns(table, schema), schema)
     if schema.task not in TEXT_OUT:
         return join_columns(table, schema)
-    if _holds_turns(schema):
-        return Texts.of(_prompts(table, schema))
-    return Texts.of(
-        conversations.write_prompt(schema.instruction or "", source) if source else ""
-        for source in join_columns(table, schema)
-    )
+    return Texts.of(_prompts(table, schema))
+
+
+def readable_texts(table: Table, schema: Schema, columns: ReadColumns | None = None) -> tuple[Texts, dict[int, str]]:
+    """The same as `write_texts`, "" for a row that cannot be read; and why it cannot, by its place from 0."""
+    problems: dict[int, str] = {}
+    if schema.task in TEXT_OUT:
+        texts = Texts.of(_prompts(table, schema, problems))
+    else:
+        texts = write_texts(table, schema, columns)
+    nothing = f"there is nothing to read in {join_phrases(schema.text, quote=True)}"
+    return texts, {int(i): nothing for i in np.flatnonzero(texts.blank())} | problems
 
 
 def join_values(columns: ReadColumns, schema: Schema) -> Texts:
@@ -128,15 +147,50 @@ def _cells(table: Table, schema: Schema) -> Iterator[object]:
     return (None if cell == [] or (isinstance(cell, str) and not cell.strip()) else cell for cell in cells)
 
 
-def _prompts(table: Table, schema: Schema) -> Iterator[str]:
-    for number, cell in enumerate(_cells(table, schema), 1):
+def _prompts(table: Table, schema: Schema, problems: dict[int, str] | None = None) -> Iterator[str]:
+    """What is asked in each conversation. Raises InputError for a broken one, unless `problems` is there to note it."""
+    for number, read in enumerate(_readers(table, schema), 1):
         try:
-            turns = conversations.turns_of(cell) if cell is not None else ()
+            turns = read()
         except InputError as error:
             place = f"{table.where(number)}, column {schema.text[0]!r}"
+            if problems is not None:
+                problems[number - 1] = error.message
+                yield ""
+                continue
             raise InputError(f"{place}: {error.message}", "correct that conversation") from error
-        asked = turns[:-1] if turns and turns[-1].role == "assistant" else turns
+        asked = turns[:-1] if _holds_turns(schema) and turns and turns[-1].role == "assistant" else turns
         yield conversations.write_turns(asked) if asked else ""
+
+
+def _readers(table: Table, schema: Schema) -> Iterator[Callable[[], tuple[Turn, ...]]]:
+    """For each row, what gives its turns, without an answer in a column of its own; () where there is nothing to read.
+
+    Each raises InputError where they cannot be read.
+    """
+    systems = each_text(table.columns[schema.system]) if schema.system else itertools.repeat(None)
+    histories = _values(table.columns[schema.history]) if schema.history else itertools.repeat(None)
+    if _holds_turns(schema):
+        for cell, system in zip(_cells(table, schema), systems, strict=False):
+            yield partial(_conversation, cell, system)
+        return
+    for source, system, history in zip(join_columns(table, schema), systems, histories, strict=False):
+        yield partial(_asked, schema.instruction or "", source, system, history)
+
+
+def _conversation(cell: object, system: object) -> tuple[Turn, ...]:
+    return conversations.with_system(system, conversations.turns_of(cell)) if cell is not None else ()
+
+
+def _asked(instruction: str, source: str, system: object, history: object) -> tuple[Turn, ...]:
+    if not source:
+        return ()
+    asked = conversations.read_turns(conversations.write_prompt(instruction, source))
+    return conversations.with_system(system, (*conversations.history_of(history), *asked))
+
+
+def _values(column: ArrowColumn) -> Iterator[object]:
+    return (cell for block in cell_blocks(column) for cell in block.to_pylist())
 
 
 def _turns(table: Table, schema: Schema) -> tuple[Texts, Array, list[BadRows]]:
@@ -144,9 +198,9 @@ def _turns(table: Table, schema: Schema) -> tuple[Texts, Array, list[BadRows]]:
     problems: dict[int, str] = {}  # by row number
 
     def each() -> Iterator[str]:
-        for i, cell in enumerate(_cells(table, schema)):
+        for i, read in enumerate(_readers(table, schema)):
             try:
-                turns = conversations.turns_of(cell) if cell is not None else ()
+                turns = read()
                 if turns:
                     conversations.check_answered(turns)
                     targets[i] = turns[-1].content
@@ -177,10 +231,17 @@ def _turns(table: Table, schema: Schema) -> tuple[Texts, Array, list[BadRows]]:
 
 def _answered(table: Table, schema: Schema) -> tuple[Texts, Array, list[BadRows]]:
     sources, targets, problems = join_columns(table, schema), *_answers(table, schema)
-    texts = Texts.of(
-        conversations.write_prompt(schema.instruction or "", source, target or "") if source else ""
-        for source, target in zip(sources, targets.tolist(), strict=True)
-    )
+    broken: dict[int, str] = {}
+
+    def each() -> Iterator[str]:
+        for i, (read, target) in enumerate(zip(_readers(table, schema), targets.tolist(), strict=True)):
+            try:
+                asked = read()
+            except InputError as error:
+                broken[i + 1], asked = error.message, ()
+            yield conversations.write_turns((*asked, Turn("assistant", target or ""))) if asked else ""
+
+    texts = Texts.of(each())
     missing = np.array([target is None for target in targets], dtype=bool)
     missing[np.array(list(problems), dtype=np.int64) - 1] = False
     has = f"{schema.answers} {'have' if len(schema.fields) > 1 else 'has'}"
@@ -190,6 +251,7 @@ def _answered(table: Table, schema: Schema) -> tuple[Texts, Array, list[BadRows]
         [
             _bad("missing-target", missing, table, has, ("missing value", "missing values")),
             _problems("bad-object", problems, table, has, ("value", "values")),
+            _problems("bad-conversation", broken, table, "the table has", ("conversation", "conversations")),
             _empty(sources.sizes() == 0, table, schema),
         ],
     )
@@ -250,7 +312,7 @@ def _find_bad_rows(table: Table, schema: Schema, texts: Texts, targets: Array) -
     column, has = table.columns[schema.target], f"column {schema.target!r} has"
     empty = texts.sizes() == 0
     if schema.task == "regression":
-        unparsed = as_numbers(column)[1]
+        unparsed = read_numbers(table, schema.target, schema.target_column)[1]
         values = as_text(column) if unparsed.any() else []
         found = [
             _bad(
@@ -302,7 +364,7 @@ def _read_targets(table: Table, schema: Schema) -> Array:
     """float64 [n] with NaN, or object [n] with None, where a target is missing."""
     column = table.columns[schema.target]
     if schema.task == "regression":
-        return as_numbers(column)[0]
+        return read_numbers(table, schema.target, schema.target_column)[0]
     targets = np.empty(len(column), dtype=object)
     if schema.multi_label:
         for i, labels in enumerate(as_labels(column, schema.separator)):

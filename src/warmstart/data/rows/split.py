@@ -13,7 +13,7 @@ from warmstart.data.rows.examples import BadRows, UsableRows, find_usable_rows
 from warmstart.data.rows.values import ColumnValues
 from warmstart.data.schema.cell_values import read_cells, spell
 from warmstart.data.schema.kinds import infer_column
-from warmstart.data.schema.schema import CORPUS, Schema
+from warmstart.data.schema.schema import CORPUS, BadRowsRule, Schema
 from warmstart.data.tables.read import Table
 from warmstart.data.tables.strings import BLOCK, Texts
 from warmstart.errors import InputError, UsageError, count_phrase, join_phrases, shorten
@@ -76,15 +76,16 @@ class Splits:
 # --- table to rows -------------------------------------------------------------------------------------------------
 
 
-def make_rows(table: Table, schema: Schema, *, drop_bad_rows: bool = False) -> tuple[Rows, tuple[str, ...]]:
+def make_rows(table: Table, schema: Schema, *, bad_rows: BadRowsRule | None = None) -> tuple[Rows, tuple[str, ...]]:
     """Rows that can be learned from, and a caveat for each kind of row that was left out.
 
-    Raises InputError for bad rows (missing or unparsable target, empty text, a class with one row) unless
-    `drop_bad_rows`, and where fewer than 20 rows or a single class remain.
+    Bad rows (missing or unparsable target, empty text, a class with one row) are left out where they are at most 5 % of
+    all, or by `bad_rows`. Raises InputError where they are not, and where fewer than 20 rows or a single class remain.
     """
     found = find_usable_rows(table, schema)
-    if found.bad and not drop_bad_rows:
-        raise InputError(". ".join(kind.problem for kind in found.bad), _hint(found.bad))
+    if found.bad and not found.leaves_out(bad_rows):
+        problems = ". ".join(kind.problem for kind in found.bad)
+        raise InputError(f"{problems}. In all, {found.share} cannot be used", _hint(found.bad))
     rows = usable_rows(table, schema, found)
     return rows, (*(f"Left out: {kind.problem}." for kind in found.bad), *remarks(table, schema, found))
 
@@ -126,7 +127,7 @@ def _hint(bad: Sequence[BadRows]) -> str:
     merge = "merge them with other classes" if any(kind.kind == "single-class" for kind in bad) else ""
     clean = "clean them" if any(kind.kind != "single-class" for kind in bad) else ""
     said = " and ".join(part for part in (clean, merge) if part)
-    return f"{said}, or pass --drop-bad-rows to leave them out (they will be listed in the report)"
+    return f"{said}, or pass --bad-rows drop to leave them out (they will be listed in the report)"
 
 
 def _check_enough(schema: Schema, targets: Array, total: int) -> None:

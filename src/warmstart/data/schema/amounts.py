@@ -1,7 +1,7 @@
 """Amounts: how are numbers written that have units, thousands separators or a decimal comma?
 
 >>> found = number_format({"1.299,00 €": 1, "980,50 €": 1})
->>> found, parse_amount("1.299,00 €", found)
+>>> found, read_amount("1.299,00 €", found)
 (NumberFormat(decimal_mark=',', unit='€', ambiguous=False), 1299.0)
 """
 
@@ -13,11 +13,11 @@ from warmstart.data.schema.columns import DecimalMark
 from warmstart.data.tables.cells import PLAIN_NUMBER
 
 CURRENCY = r"[$€£¥₹]|[A-Z]{2}\$|(?:USD|EUR|GBP|CHF|JPY|INR|CAD|AUD|Rs\.?)"
-UNIT = rf"{CURRENCY}|[%‰°]|[^\W\d_]{{1,4}}\.?"
-AMOUNT = re.compile(
-    rf"(?P<sign>[+-]?)(?:(?P<before>{CURRENCY})\s*)?(?P<number>[+-]?[0-9]+(?:[.,'\s][0-9]+)*)(?:\s*(?P<after>{UNIT}))?"
+UNIT_PATTERN = rf"{CURRENCY}|[%‰°]|[^\W\d_]{{1,4}}\.?"
+AMOUNT_PATTERN = re.compile(
+    rf"(?P<sign>[+-]?)(?:(?P<before>{CURRENCY})\s*)?(?P<number>[+-]?[0-9]+(?:[.,'\s][0-9]+)*)(?:\s*(?P<after>{UNIT_PATTERN}))?"
 )
-CODE = re.compile(r"[+-]?0\d")  # "007" is a name that happens to be written in digits
+CODE_PATTERN = re.compile(r"[+-]?0\d")  # "007" is a name that happens to be written in digits
 GROUPED = {mark: re.compile(rf"[1-9]\d{{0,2}}(?:{re.escape(mark)}\d{{3}})+") for mark in ".,"}
 WRITTEN = {  # by decimal mark
     ".": re.compile(r"[+-]?(?:\d+|\d{1,3}(?:,\d{3})+|\d{1,3}(?:[\s']\d{3})+)(?:\.\d+)?"),
@@ -36,11 +36,11 @@ class NumberFormat:
     ambiguous: bool = False  # 1.200 beside 980 may be 1200
 
 
-def parse_amount(cell: str, form: NumberFormat) -> float | None:
+def read_amount(cell: str, form: NumberFormat) -> float | None:
     """The number of a cell without blank space around it; None where it is no number, or one of another unit."""
     if form.decimal_mark == "." and PLAIN_NUMBER.match(cell):
         return float(cell)
-    found = AMOUNT.fullmatch(cell)
+    found = AMOUNT_PATTERN.fullmatch(cell)
     if found is None or (found["before"] and found["after"]):
         return None
     unit = found["before"] or found["after"]
@@ -63,7 +63,7 @@ def number_format(cells: Mapping[str, int], share: float = 1.0) -> NumberFormat 
     units: set[str] = set()
     whole, fractions, unread = True, 0, 0
     for cell, count in cells.items():
-        found = AMOUNT.fullmatch(cell)
+        found = AMOUNT_PATTERN.fullmatch(cell)
         if found is None:
             if not PLAIN_NUMBER.match(cell):  # 1e-5 is one
                 if any(map(str.isdigit, cell)):
@@ -72,7 +72,7 @@ def number_format(cells: Mapping[str, int], share: float = 1.0) -> NumberFormat 
             continue
         number = found["number"].lstrip("+-")
         mark = _mark(number)
-        if mark is None or CODE.match(number) or (found["before"] and found["after"]):
+        if mark is None or CODE_PATTERN.match(number) or (found["before"] and found["after"]):
             return None
         marks.add(mark)
         units.add(found["before"] or found["after"] or "")

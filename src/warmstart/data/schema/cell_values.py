@@ -7,10 +7,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from warmstart.data.schema.amounts import NumberFormat, parse_amount
+from warmstart.data.schema.amounts import NumberFormat, read_amount
 from warmstart.data.schema.columns import Column
 from warmstart.data.schema.dates import seconds
-from warmstart.data.tables.cells import each_text
+from warmstart.data.tables.cells import as_numbers, each_text
 from warmstart.data.tables.formats import NA_MARKS, NUMBER
 from warmstart.data.tables.read import Table
 from warmstart.data.tables.strings import BLOCK, ArrowColumn, Cells, Texts, cell_blocks, is_contiguous
@@ -35,7 +35,7 @@ def read_cells(cells: ArrowColumn, column: Column) -> tuple[Values, Array]:
     if column.kind in ("number", "boolean", "datetime"):
         return _read(cells, column, column.kind)
     if column.written == "text":
-        return read_texts(cells), np.zeros(len(cells), dtype=bool)
+        return read_text_cells(cells), np.zeros(len(cells), dtype=bool)
     values, unread = _read(cells, column, column.written)
     return Texts.of(_respelled(values, unread, cells, column)), np.zeros(len(cells), dtype=bool)
 
@@ -46,6 +46,13 @@ def cells_of(table: Table, column: Column) -> ArrowColumn:
     return table.columns[column.name] if typed else table.as_written(column.name)
 
 
+def read_numbers(table: Table, name: str, column: Column | None) -> tuple[Array, Array]:
+    """(float64 [n], NaN where missing; bool [n], what is there but no number), written as `column` says."""
+    if column is None:
+        return as_numbers(table.columns[name])
+    return _read(table.as_written(name), column, "number")
+
+
 def _read(cells: ArrowColumn, column: Column, kind: str) -> tuple[Array, Array]:
     read = {"number": _numbers, "boolean": _booleans, "datetime": _moments}[kind]
     parts = [read(block, column) for block in cell_blocks(cells)]
@@ -53,7 +60,7 @@ def _read(cells: ArrowColumn, column: Column, kind: str) -> tuple[Array, Array]:
     return values, np.concatenate([np.empty(0, dtype=bool), *(part[1] for part in parts)])
 
 
-def read_texts(cells: ArrowColumn) -> Texts:
+def read_text_cells(cells: ArrowColumn) -> Texts:
     """The cells as they are written, "" where they are blank; not copied where nothing changes."""
     if is_contiguous(cells):
         texts = Texts(cells.chunks[0])
@@ -101,7 +108,7 @@ def _written_numbers(cells: Cells, column: Column) -> tuple[Array, Array]:
     form = NumberFormat(column.decimal_mark, column.unit)
     rest = np.flatnonzero(_there(cells) & ~plain)
     for i, cell in zip(rest.tolist(), cells.take(rest).to_pylist(), strict=True):
-        number = parse_amount(str(cell), form)
+        number = read_amount(str(cell), form)
         values[i] = np.nan if number is None else number
     unread = _there(cells) & ~np.isfinite(values)
     return np.where(unread, np.nan, values), unread

@@ -20,6 +20,9 @@ ROLES: dict[str, Role] = {
 }
 
 
+READ_KEYS = ("role", "content", "from", "value")
+
+
 @dataclass(frozen=True)
 class Turn:
     """What one side says."""
@@ -74,6 +77,57 @@ def turns_of(cell: object) -> tuple[Turn, ...]:
     turns = tuple(_turn(number, item) for number, item in enumerate(found, 1))
     _check_order(turns)
     return turns if turns[0].content.strip() else turns[1:]
+
+
+def with_system(text: object, turns: Sequence[Turn]) -> tuple[Turn, ...]:
+    """The turns after a system turn of this text; as they are where it is blank or they begin with the same one.
+
+    Raises InputError where they begin with another.
+    """
+    said = str(text).strip() if text is not None else ""
+    if not said or not turns:
+        return tuple(turns)
+    if turns[0].role == "system":
+        if turns[0].content.strip() != said:
+            raise InputError("it has a system turn, and another in a column of its own")
+        return tuple(turns)
+    return (Turn("system", said), *turns)
+
+
+def history_of(cell: object) -> tuple[Turn, ...]:
+    """Earlier turns in a cell: a list of [question, answer] pairs, or of turns, as it is or as JSON.
+
+    Raises InputError for anything else.
+    """
+    found = _from_json(cell) if isinstance(cell, str) and cell.strip() else cell
+    if found is None or found == "" or found == []:
+        return ()
+    if not isinstance(found, list):
+        raise InputError(f"its history is {shorten(found, 40)}, expected a list of [question, answer]")
+    items = [_from_json(item) if isinstance(item, str) and item.lstrip()[:1] in ("[", "{") else item for item in found]
+    if all(isinstance(item, dict) for item in items):
+        return turns_of(items)
+    turns: list[Turn] = []
+    for number, pair in enumerate(items, 1):
+        if not isinstance(pair, list) or len(pair) != 2 or not all(isinstance(s, str) and s.strip() for s in pair):
+            raise InputError(f"pair {number} of its history is {shorten(pair, 40)}, expected [question, answer]")
+        turns += [Turn("user", pair[0]), Turn("assistant", pair[1])]
+    return tuple(turns)
+
+
+def unread_keys(cell: object) -> set[str]:
+    """The keys of turns, beside those of speaker and words, that hold anything."""
+    try:
+        found = _from_json(cell) if isinstance(cell, str) and cell.strip() else cell
+        items = [_from_json(item) if isinstance(item, str) else item for item in found]  # type: ignore[attr-defined]
+    except (InputError, TypeError):
+        return set()
+    keys = set[str]()
+    for item in items:
+        for key, value in item.items() if isinstance(item, dict) else ():
+            if key not in READ_KEYS and value not in (None, "", [], {}) and (key, value) != ("weight", 1):
+                keys.add(str(key))
+    return keys
 
 
 def check_answered(turns: Sequence[Turn]) -> None:

@@ -10,12 +10,14 @@ from datetime import date
 
 from warmstart.data.schema.columns import DateOrder
 
-MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+MONTH_ABBREVIATIONS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 LONG_MONTHS = (
     "january", "february", "march", "april", "may", "june", "july", "august", "september", "october", "november",
     "december",
 )  # fmt: skip
-MONTH_NUMBERS = {name: i for names in (MONTHS, LONG_MONTHS) for i, name in enumerate(names, 1)} | {"sept": 9}
+MONTH_NUMBERS = {name: i for names in (MONTH_ABBREVIATIONS, LONG_MONTHS) for i, name in enumerate(names, 1)} | {
+    "sept": 9
+}
 DAY = 86_400
 EPOCH = date(1970, 1, 1).toordinal()
 CENTURY_FROM = 69  # two digits of a year: 69 is 1969 and 68 is 2068, as POSIX has it
@@ -27,7 +29,7 @@ YEAR_FIRST = re.compile(r"(?P<year>\d{4})(?P<mark>[-/.])(?P<month>\d{1,2})(?P=ma
 YEAR_LAST = re.compile(
     r"(?P<first>\d{1,2})(?P<mark>[-/.])(?P<other>\d{1,2})(?P=mark)(?P<year>\d{4}|(?<=/)\d{2})" + TIME, re.ASCII
 )
-NAMED = re.compile(
+NAMED_MONTH_PATTERN = re.compile(
     r"(?:(?P<day>\d{1,2})[. -]\s*(?P<month>[A-Za-z]{3,9})\.?[ -]\s*|(?P<month2>[A-Za-z]{3,9})\.? (?P<day2>\d{1,2}),? )"
     r"(?P<year>\d{4})" + TIME,
     re.ASCII,
@@ -44,7 +46,7 @@ def seconds(cell: str, order: DateOrder) -> float | None:
     if order != "ymd" and (found := YEAR_LAST.fullmatch(cell)):
         day, month = (found["first"], found["other"]) if order == "dmy" else (found["other"], found["first"])
         return _moment(found, found["year"], int(month), day)
-    if found := NAMED.fullmatch(cell):
+    if found := NAMED_MONTH_PATTERN.fullmatch(cell):
         month = (found["month"] or found["month2"]).lower()
         return _moment(found, found["year"], MONTH_NUMBERS.get(month, 0), found["day"] or found["day2"])
     return None

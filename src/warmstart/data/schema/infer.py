@@ -1,14 +1,18 @@
 """Infer: which task is a table for, which columns are its inputs, and on which scale is its target?"""
 
+import re
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from warmstart.data.schema.amounts import CURRENCY, number_format
+from warmstart.data.schema.cell_values import read_numbers
 from warmstart.data.schema.columns import Column
 from warmstart.data.schema.infer_text import infer_text_schema, language_task
-from warmstart.data.schema.kinds import column_of, say_kinds
+from warmstart.data.schema.kinds import column_of, count_cells, say_kinds
 from warmstart.data.schema.named_columns import check_columns, no_target
-from warmstart.data.schema.numbers import amounts, decimal_comma, with_point
+from warmstart.data.schema.numbers import amounts as written_amounts
 from warmstart.data.schema.schema import ColumnChoices, Scale, Schema, TaskName, check_meant
 from warmstart.data.tables.cells import (
     as_numbers,
@@ -31,6 +35,10 @@ __all__ = ["ColumnChoices", "Scale", "Schema", "TaskName", "infer_schema"]
 NUMERIC_SHARE = 0.95  # of a text column that must be numbers for it to be one with bad values
 MANY_VALUES = 20  # whole numbers with more different values are quantities, with fewer they may be classes
 ROWS_PER_CLASS = 5  # fewer rows than this to a value, on average, are too few to call the values classes
+MOST_CLASS_IDS = 2_000  # consecutive numbers up to this may be those of classes
+ID_BALANCE = 10  # rows of the commonest of them to one of the rarest: ages and scores have thinner tails
+MONEY = rf"{CURRENCY}|[%‰]"  # with these a number is an amount, however often it recurs
+PARTED = r"\d[,'\s]\d|\.\d+\."  # of a number with thousands separators or a decimal comma
 FIRST_LOOK_ROWS = 500  # rows looked at first: most columns vary there, and do not follow the target
 
 
@@ -50,10 +58,12 @@ def infer_schema(table: Table, columns: ColumnChoices) -> Schema:
         raise no_target(table)
     target = table.columns[columns.target]
     _check_varies(columns, target)
-    task, multi_label, notes = _task(table, columns, target)
+    amounts = _amounts(table, columns)
+    numbers, bad = _numbers(table, columns, amounts)
+    task, multi_label, notes = _task(table, columns, target, numbers, bad, amounts)
     scale: Scale = "linear"
     if task == "regression":
-        scale, note = _scale(columns, as_numbers(target)[0])
+        scale, note = _scale(columns, numbers)
         notes.append(note)
     elif columns.scale not in (None, "linear"):
         raise UsageError(f"the scale {columns.scale!r} is for regression, but this is classification", "leave it out")
@@ -75,6 +85,7 @@ def infer_schema(table: Table, columns: ColumnChoices) -> Schema:
         separator=columns.separator,
         notes=tuple(notes),
         columns=read,
+        target_column=amounts if task == "regression" else None,
     )
 
 
@@ -101,7 +112,55 @@ def _check_varies(columns: ColumnChoices, target: ArrowColumn) -> None:
         )
 
 
-def _task(table: Table, columns: ColumnChoices, target: ArrowColumn) -> tuple[TaskName, bool, list[str]]:
+def _numbers(table: Table, columns: ColumnChoices, amounts: Column | None) -> tuple[Array, Array]:
+    """(the target's cells as numbers, which are there but no numbers); none is a number where there are lists."""
+    target = table.columns[columns.target]
+    if columns.separator is not None or pa.types.is_list(target.type):
+        return np.full(len(target), np.nan), np.ones(len(target), dtype=bool)
+    return read_numbers(table, columns.target, amounts)
+
+
+def _amounts(table: Table, columns: ColumnChoices) -> Column | None:
+    """How numbers are written in the target where not all of them are plain; None where it holds no amounts.
+
+    Raises InputError where a point may part thousands, or be a decimal mark.
+    """
+    name, asked = columns.target, columns.kinds.get(columns.target)
+    written = table.as_written(name)
+    if not pa.types.is_large_string(written.type) or columns.task == "classification" or columns.separator is not None:
+        return None
+    how = asked.partition(":")[2] if asked else ""
+    plain = not pa.types.is_large_string(table.columns[name].type)
+    if how == "." or (plain and not how and not _may_part_thousands(written)):
+        return None
+    if not plain and not number_format(count_cells(written.slice(0, FIRST_LOOK_ROWS)), NUMERIC_SHARE):
+        return None
+    form = number_format(count_cells(written), NUMERIC_SHARE)
+    if form is None:
+        return None
+    if form.ambiguous and not how:
+        cell = next(cell for cell in present(written) if "." in cell)
+        raise InputError(
+            f"column {name!r} holds {cell!r} beside whole numbers below 1,000, and each fraction has three digits: a "
+            "point may part thousands or be a decimal mark.",
+            f"say which: --column {name}=number:, (points part thousands) or --column {name}=number:. (decimal points)",
+        )
+    if not how and not as_numbers(written)[1].any():
+        return None  # plain numbers
+    return Column(name, "number", decimal_mark="," if how == "," else form.decimal_mark, unit=form.unit)
+
+
+def _may_part_thousands(written: ArrowColumn) -> bool:
+    """Whether every number with a point has three digits after it, and some numbers have none."""
+    points = pc.match_substring(written, ".")
+    grouped = pc.match_substring_regex(written, r"^\s*[+-]?[1-9]\d{0,2}\.\d{3}\s*$")
+    some, every = pc.any(points).as_py(), pc.all(points).as_py()
+    return bool(some) and not every and points.equals(grouped)
+
+
+def _task(
+    table: Table, columns: ColumnChoices, target: ArrowColumn, numbers: Array, bad: Array, amounts: Column | None
+) -> tuple[TaskName, bool, list[str]]:
     """(task, multi-label?, why)"""
     name = repr(columns.target)
     if columns.separator is not None or pa.types.is_list(target.type):
@@ -117,29 +176,34 @@ def _task(table: Table, columns: ColumnChoices, target: ArrowColumn) -> tuple[Ta
             [f"{name} holds several labels a row, so the task is multi-label classification."],
         )
     if columns.task is not None:
-        _check_task(columns, target)
+        if columns.task == "regression" and not np.isfinite(numbers).any():
+            raise UsageError(
+                f"--task regression needs numbers, but column {columns.target!r} holds none", "leave out --task"
+            )
         return columns.task, False, [f"The task is {columns.task}, as asked."]
-    task, why = _guess(target)
+    task, why = _guess(target, numbers, bad)
+    written = table.as_written(columns.target)
+    if amounts is not None and (
+        re.fullmatch(MONEY, amounts.unit) or pc.any(pc.match_substring_regex(written, PARTED)).as_py()
+    ):
+        task, why = "regression", _said_of_amounts(written, amounts)
+    if columns.target in columns.kinds:
+        task = "regression"
     if task == "classification":
-        _check_point(columns.target, target)
         _check_repeats(table, columns.target, target)
     return task, False, [f"{name} {why}, so the task is {task}."]
 
 
-def _check_task(columns: ColumnChoices, target: ArrowColumn) -> None:
-    if columns.task != "regression":
-        return
-    _check_point(columns.target, target)
-    if not np.isfinite(as_numbers(target)[0]).any():
-        raise UsageError(
-            f"--task regression needs numbers, but column {columns.target!r} holds none", "leave out --task"
-        )
+def _said_of_amounts(target: ArrowColumn, amounts: Column) -> str:
+    comma = amounts.decimal_mark == ","
+    cell = next((cell for cell in present(target) if not comma or "," in cell), "")
+    labels = " (if they are labels: --separator ',')" if comma and not amounts.unit else ""
+    return f"holds amounts{' with decimal commas' if comma else ''}, such as {shorten(cell)}{labels}"
 
 
-def _guess(target: ArrowColumn) -> tuple[TaskName, str]:
+def _guess(target: ArrowColumn, numbers: Array, bad: Array) -> tuple[TaskName, str]:
     if pa.types.is_boolean(target.type):
         return "classification", "is true or false"
-    numbers, bad = as_numbers(target)
     values = numbers[np.isfinite(numbers)]
     if pa.types.is_large_string(target.type):
         codes = pc.any(pc.match_substring_regex(target, CODE)).as_py()
@@ -155,24 +219,25 @@ def _guess(target: ArrowColumn) -> tuple[TaskName, str]:
     said = f"holds {kind} with {distinct:,} different values{some_bad}"
     if distinct <= 2 or (whole and distinct <= MANY_VALUES and len(values) >= ROWS_PER_CLASS * distinct):
         return "classification", said
+    if whole and _are_ids(values):
+        more = "which are consecutive and have many rows each (if they are quantities: --task regression)"
+        return "classification", f"{said}, {more}"
     return "regression", said
 
 
-def _check_point(name: str, target: ArrowColumn) -> None:
-    shown = decimal_comma(target) if pa.types.is_large_string(target.type) else None
-    if shown is not None:
-        raise InputError(
-            f"column {name!r} holds what look like numbers with decimal commas (for example {shorten(shown)})",
-            f"write {with_point(shown)}, for example by saving the file with points as decimal marks and without "
-            "units; if they are labels, pass --separator ',' or --task classification",
-        )
+def _are_ids(values: Array) -> bool:
+    """Whether whole numbers are those of classes: consecutive from 0 or 1, and each with rows about as many."""
+    if values.min() not in (0, 1) or values.max() > MOST_CLASS_IDS:
+        return False
+    counts = np.bincount(values.astype(np.int64))[int(values.min()) :]
+    return bool(counts.min() >= ROWS_PER_CLASS and counts.max() <= ID_BALANCE * counts.min())
 
 
 def _check_repeats(table: Table, name: str, target: ArrowColumn) -> None:
     distinct, rows = count_different(present(target))
     if distinct > MANY_VALUES and distinct > rows / 2:
         separator = f" {found!r}" if (found := likely_separator(present(target))) else ""
-        shown = [f"{shorten(cell)} in {table.where(row)}" for row, cell in amounts(target).items()]
+        shown = [f"{shorten(cell)} in {table.where(row)}" for row, cell in written_amounts(target).items()]
         raise InputError(
             f"column {name!r} has {distinct:,} different values in {rows:,} rows "
             f"(for example {join_phrases(shown or [shorten(next(present(target)))])}): neither numbers nor classes",

@@ -19,12 +19,15 @@ TURNS = ("messages", "conversations", "conversation")  # names of a column that 
 # (columns of the prompt, column of the answer): Alpaca's, and what others call them.
 TEXT_PAIRS = (
     (("instruction", "input"), "output"),
+    (("instruction", "context"), "response"),
+    (("question", "context"), "answer"),
     (("instruction",), "output"),
     (("prompt",), "completion"),
     (("prompt",), "response"),
     (("question",), "answer"),
 )
-OPTIONAL = "input"  # of Alpaca's columns: blank where the instruction says it all
+SYSTEM, HISTORY = ("system", "system_prompt"), ("history",)  # names of columns beside turns, or beside a pair
+OPTIONAL = ("input", "context")  # columns of a prompt that are blank where the instruction says it all
 TURN_SAMPLE = 100  # cells looked at for turns
 # By the code at the end of a column's name, as in 'synopsis_de'.
 LANGUAGES = {
@@ -81,14 +84,23 @@ def infer_text_schema(table: Table, columns: ColumnChoices, task: TaskName, why:
         notes.append(f"The answer is a JSON object, {whose}: {describe_schema(json_schema)}.")
     if instruction:
         notes.append(f"Each text comes after the instruction {shorten(instruction, 200)}.")
-    used = (*text, target, *columns.fields, columns.group)
+    system = _beside(table, SYSTEM, task, (*text, target, columns.group))
+    history = _beside(table, HISTORY, task, (*text, target, columns.group)) if target else None
+    if system:
+        notes.append(f"{system!r} is the system turn of each conversation.")
+    if history:
+        notes.append(f"{history!r} holds the questions and answers before each prompt.")
+    used = (*text, target, *columns.fields, columns.group, system, history)
+    unread = [name for name in table.columns.column_names if name not in used]
+    if unread:
+        notes.append(f"Not read: {join_phrases(unread, quote=True)}.")
     return Schema(
         task=task,
         target=target,
         text=text,
         labelled=False,
         group=columns.group,
-        ignored={name: "is not asked for" for name in table.columns.column_names if name not in used},
+        ignored=dict.fromkeys(unread, "is not asked for"),
         scale="linear",
         multi_label=False,
         separator=columns.separator,
@@ -98,7 +110,16 @@ def infer_text_schema(table: Table, columns: ColumnChoices, task: TaskName, why:
         json_schema=json_schema,
         piece_bytes=columns.piece_bytes if task in CORPUS else 0,
         long=columns.long or "head-tail",
+        system=system,
+        history=history,
     )
+
+
+def _beside(table: Table, usual: Sequence[str], task: TaskName, taken: Sequence[str | None]) -> str | None:
+    """The column of a chat that is called so and holds anything."""
+    known = _by_usual_name(table)
+    names = (known[name] for name in usual if task == "chat" and name in known)
+    return next((name for name in names if name not in taken and not blank(table.columns[name])), None)
 
 
 def _output(columns: ColumnChoices, target: str) -> str:

@@ -4,9 +4,11 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from warmstart.errors import MissingError, UsageError, shorten
+from warmstart.errors import MissingError, UsageError, WarmstartError, shorten
+from warmstart.runtime.limits import bounded
 
 JsonSchema = Mapping[str, Any]
+REFERENCES = ("$ref", "$dynamicRef", "$recursiveRef")  # keywords that name another schema
 
 
 class SchemaMismatch(ValueError):
@@ -57,7 +59,10 @@ def schema_validator(schema: JsonSchema) -> Callable[[str], Any]:
     def read(text: str) -> Any:
         try:
             value = json.loads(text, parse_constant=_no_number)
-            error = next(validator.iter_errors(value), None)
+            with bounded("checking an answer against the JSON schema", "simplify the patterns in it"):
+                error = next(validator.iter_errors(value), None)
+        except WarmstartError:
+            raise
         except (ValueError, RecursionError) as problem:
             raise SchemaMismatch(str(problem)) from None
         if error is not None:
@@ -79,8 +84,8 @@ def _no_number(name: str) -> None:
 
 def _references(schema: object) -> Iterator[str]:
     parts = schema.values() if isinstance(schema, dict) else schema if isinstance(schema, list) else ()
-    if isinstance(schema, dict) and isinstance(schema.get("$ref"), str):
-        yield schema["$ref"]
+    if isinstance(schema, dict):
+        yield from (schema[key] for key in REFERENCES if isinstance(schema.get(key), str))
     for part in parts:
         yield from _references(part)
 

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from warmstart.data.schema.amounts import CODE, number_format
+from warmstart.data.schema.amounts import CODE_PATTERN, number_format
 from warmstart.data.schema.cell_values import EXACT, cells_of, filled, read_cells
 from warmstart.data.schema.columns import KINDS, Column, ColumnKind, DateOrder, DecimalMark
 from warmstart.data.schema.dates import DAY, date_orders
@@ -24,7 +24,7 @@ READABLE_SHARE = 0.95  # of the cells, for numbers and dates; the others must ha
 ROWS_PER_CATEGORY = 5  # on average, at least
 MOST_CATEGORIES = 10_000
 PROSE_WORDS, PROSE_LENGTH = 4, 64  # on average, of a cell: above these it is prose, however often it recurs
-FAMILIES = (("true", "false"), ("yes", "no"), ("y", "n"), ("t", "f"), ("on", "off"))
+BOOLEAN_PAIRS = (("true", "false"), ("yes", "no"), ("y", "n"), ("t", "f"), ("on", "off"))
 
 
 def column_of(table: Table, name: str, asked: str | None) -> Column:
@@ -56,11 +56,11 @@ def _as_asked(found: Column, kind: ColumnKind, how: str, table: Table) -> Column
     if kind == found.kind and not how:
         return found
     if kind == "number":
-        form = number_format(_counts(written)) if pa.types.is_large_string(written.type) else None
+        form = number_format(count_cells(written)) if pa.types.is_large_string(written.type) else None
         mark: DecimalMark = "," if how == "," or (not how and form and form.decimal_mark == ",") else "."
         return Column(found.name, "number", decimal_mark=mark, unit=form.unit if form else "")
     if kind == "datetime":
-        orders = date_orders(_counts(written), 0.0) if pa.types.is_large_string(written.type) else ()
+        orders = date_orders(count_cells(written), 0.0) if pa.types.is_large_string(written.type) else ()
         order: DateOrder = next((each for each in get_args(DateOrder) if each == how), (*orders, "ymd")[0])
         return _with_days(Column(found.name, "datetime", date_order=order), written)
     return Column(found.name, "boolean", spelling=("1", "0") if found.kind == "number" else ("true", "false"))
@@ -94,15 +94,15 @@ def infer_column(name: str, cells: ArrowColumn) -> Column:
 
 
 def _of_texts(name: str, cells: ArrowColumn) -> Column:
-    first = _counts(cells.slice(0, FIRST_CELLS))
+    first = count_cells(cells.slice(0, FIRST_CELLS))
     if first:
         for find in (_boolean, _number, _date):
-            if find(name, first) and (found := find(name, _counts(cells))):
+            if find(name, first) and (found := find(name, count_cells(cells))):
                 return _with_days(found, cells) if found.kind == "datetime" else found
     return Column(name, _words(cells))
 
 
-def _counts(cells: ArrowColumn) -> Counter[str]:
+def count_cells(cells: ArrowColumn) -> Counter[str]:
     """How often each text occurs, without blank space around it and without marks for missing cells."""
     counts: Counter[str] = Counter()
     for block in cell_blocks(cells):
@@ -112,10 +112,10 @@ def _counts(cells: ArrowColumn) -> Counter[str]:
 
 def _boolean(name: str, cells: Mapping[str, int]) -> Column | None:
     words = {cell.lower() for cell in cells}
-    family = next((pair for pair in FAMILIES if words <= set(pair)), None)
+    family = next((pair for pair in BOOLEAN_PAIRS if words <= set(pair)), None)
     if family is None:
         return None
-    if family == FAMILIES[0]:
+    if family == BOOLEAN_PAIRS[0]:
         return Column(name, "boolean")
     usual = max(sorted(cells), key=lambda cell: cells[cell])  # yes, Yes or YES
     case = str.upper if usual.isupper() else str.capitalize if usual[0].isupper() else str.lower
@@ -132,7 +132,7 @@ def _number(name: str, cells: Mapping[str, int]) -> Column | None:
 def _is_code(cell: str) -> bool:
     """Whether it is a name that is written in digits: 007, or a whole number too long to be kept exactly."""
     digits = cell.lstrip("+-")
-    return CODE.match(cell) is not None or (digits.isdecimal() and (len(digits) > 16 or int(digits) >= EXACT))
+    return CODE_PATTERN.match(cell) is not None or (digits.isdecimal() and (len(digits) > 16 or int(digits) >= EXACT))
 
 
 def _date(name: str, cells: Mapping[str, int]) -> Column | None:

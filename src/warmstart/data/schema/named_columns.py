@@ -27,6 +27,8 @@ def check_columns(table: Table, columns: ColumnChoices) -> None:
         if target and target in names:
             raise UsageError(f"column {target!r} is both --target and {role}", "choose two different columns")
     for name in columns.kinds:
+        if name == target and columns.kinds[name].startswith("number") and columns.task in (None, "regression"):
+            continue
         if name in (target, columns.group) or (columns.text and name not in columns.text):
             why = "it is not among the --text columns" if columns.text and name != target else "it is not an input"
             raise UsageError(f"--column says how {name!r} is read, but {why}", "leave it out")

@@ -1,8 +1,4 @@
-"""Numbers: how are numbers written that cannot be parsed directly, and which of them mark a missing value?
-
->>> with_point("1.234,56"), with_point("6,33 €")
-('1234.56', '6.33')
-"""
+"""Numbers: how are amounts written that cannot be parsed, and which numbers mark a missing value?"""
 
 import re
 from collections.abc import Iterator
@@ -19,31 +15,8 @@ STAND_INS = (-1, -9, -99, -999, -9999, 0)  # written where a number is missing
 FEWEST_OTHERS = 20  # different numbers beside one of these: with fewer they may be a scale, such as -1, 1, 2
 FAR = 10  # the least number beside 0, for that to be no amount
 EXAMPLES_SHOWN = 3  # ways of writing that are shown
-UNIT = r"(?:[$€£¥₹%°]|[^\W\d_]{1,4}\.?)"
-AMOUNT = re.compile(rf"(?:{UNIT}\s*)?([+-]?[0-9]+(?:[.,'\s][0-9]+)*)(?:\s*{UNIT})?")
-DECIMAL_COMMA = re.compile(r"[+-]?(?:[0-9]+|[0-9]{1,3}(?:[.\s][0-9]{3})+),([0-9]+)")
-INTEGER_PATTERN = re.compile(r"[+-]?[0-9]+")
-
-
-def decimal_comma(column: ArrowColumn) -> str | None:
-    """A cell with a decimal comma, if all cells are numbers and those with a fraction have one; units may stand beside.
-
-    Where each fraction has three digits, as in 1,234, the comma may part thousands, and nothing can be said.
-    """
-    shown = None
-    for _, cell in _filled(column):
-        number = _number(cell)
-        fraction = number and DECIMAL_COMMA.fullmatch(number)
-        if not fraction and not (number and INTEGER_PATTERN.fullmatch(number)):
-            return None
-        if fraction and len(fraction[1]) != 3:
-            shown = shown or cell
-    return shown
-
-
-def with_point(cell: str) -> str:
-    """A cell with a decimal comma as it would be read."""
-    return re.sub(r"[.\s]", "", _number(cell) or cell).replace(",", ".")
+_UNIT = r"(?:[$€£¥₹%°]|[^\W\d_]{1,4}\.?)"
+_AMOUNT = re.compile(rf"(?:{_UNIT}\s*)?([+-]?[0-9]+(?:[.,'\s][0-9]+)*)(?:\s*{_UNIT})?")
 
 
 def amounts(column: ArrowColumn) -> dict[int, str]:
@@ -83,5 +56,5 @@ def _filled(column: ArrowColumn) -> Iterator[tuple[int, str]]:
 
 def _number(cell: str) -> str | None:
     """What is left of an amount without its unit."""
-    found = AMOUNT.fullmatch(cell)
+    found = _AMOUNT.fullmatch(cell)
     return found[1] if found else None

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from warmstart.data.schema.columns import Column
 from warmstart.errors import UsageError, join_phrases
+from warmstart.settings.groups import BadRowsRule as BadRowsRule
 from warmstart.settings.groups import ColumnSettings
 from warmstart.settings.groups import Long as Long
 from warmstart.settings.groups import Scale as Scale
@@ -48,21 +49,27 @@ class Schema:
     json_schema: dict[str, Any] | None = None  # of the JSON objects that are to be written
     piece_bytes: int = 0  # of a document, at most; 0 where rows are not pieces
     long: Long = "head-tail"  # of a text-out task, what becomes of a text that does not fit
+    system: str | None = None  # of chat, the column of the system turn beside that of the turns, or of the prompt
+    history: str | None = None  # of chat, the column of earlier questions and answers, in pairs
     # how each column of `text` is read, in the same order; () for tasks of language, whose columns are all text
     columns: tuple[Column, ...] = ()
+    target_column: Column | None = None  # of a target with units, thousands separators or decimal commas; else None
 
     def column(self, name: str) -> Column:
         """How a column is read: as text where nothing else is known, as of models of earlier versions."""
         return next((column for column in self.columns if column.name == name), Column(name, "text"))
 
     def to_json(self) -> dict[str, Any]:
-        return {**asdict(self), "columns": [column.to_json() for column in self.columns]}
+        target = self.target_column.to_json() if self.target_column else None
+        return {**asdict(self), "columns": [column.to_json() for column in self.columns], "target_column": target}
 
     @classmethod
     def from_json(cls, known: Mapping[str, Any]) -> "Schema":
         """The schema that was written as JSON, also by a version that knew no kinds of columns."""
         said: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in known.items()}
         said["columns"] = tuple(map(Column.from_json, known.get("columns", ())))
+        target = known.get("target_column")
+        said["target_column"] = Column.from_json(target) if target else None
         return cls(**said)
 
     @property

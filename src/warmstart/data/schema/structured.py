@@ -10,6 +10,7 @@ from warmstart.data.schema.json_schema import check_schema, shortened_message
 from warmstart.data.tables.read import Table
 from warmstart.data.tables.strings import cell_blocks
 from warmstart.errors import InputError, UsageError, join_phrases
+from warmstart.runtime.limits import bounded
 
 MOST_VALUES = 50  # of a field that takes one of a few values; of the keys of an object
 ROWS_PER_VALUE = 5  # on average, at least
@@ -225,11 +226,14 @@ def read_schema(path: Path) -> dict[str, Any]:
 def misfit(json_schema: dict[str, Any]) -> Callable[[object], str | None]:
     """A function that says why a value does not fit the schema, or None where it does."""
     from jsonschema.validators import Draft202012Validator, validator_for
+    from referencing import Registry
 
-    validator = validator_for(json_schema, Draft202012Validator)(json_schema)
+    # An empty registry: nothing is ever fetched.
+    validator = validator_for(json_schema, Draft202012Validator)(json_schema, registry=Registry())
 
     def problem(value: object) -> str | None:
-        error = next(validator.iter_errors(value), None)
+        with bounded("checking a value against the JSON schema", "simplify the patterns in it"):
+            error = next(validator.iter_errors(value), None)
         return f"{error.json_path}: {shortened_message(error)}" if error else None
 
     return problem

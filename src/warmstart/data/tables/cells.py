@@ -18,6 +18,8 @@ SEPARATORS = (";", "|", ",")
 SEVERAL_SHARE = 1 / 3  # of the different cells that are parted by one of these, from which on it may be meant to
 AGAIN_SHARE = 3 / 4  # of the parts that must come again in another cell
 PLAIN_NUMBER = re.compile(NUMBER, re.ASCII)
+# Of the column in which a file keeps the index of a DataFrame: no name, and what programs call a column without one.
+INDEX_NAME = re.compile(r"column 1|Unnamed: \d+(?:[._]\d+)*(?:_level_\d+)?|index|level_\d+|_c0|\.\.\.1", re.ASCII)
 ID_NAME = re.compile(r"(?:^|[_\s-])(?:id|uuid|guid|key)$|[a-z](?:Id|ID)$", re.ASCII)
 
 
@@ -110,6 +112,8 @@ def is_identifier(name: str, column: ArrowColumn) -> bool:
     if pa.types.is_floating(column.type):
         return False
     if pa.types.is_integer(column.type):
+        if is_row_number(name, column):
+            return True
         steps = np.diff(as_numbers(column)[0])
         if not ((steps > 0).all() or (steps < 0).all() or ID_NAME.search(name)):
             return False
@@ -117,6 +121,24 @@ def is_identifier(name: str, column: ArrowColumn) -> bool:
         return False
     distinct, rows = count_different(present(column))
     return distinct >= IDENTIFIER_SHARE * rows
+
+
+def is_row_number(name: str, column: ArrowColumn) -> bool:
+    """Whether whole numbers only count the rows: pandas' index as files keep it, or 0..n-1 or 1..n in any order.
+
+    Under a name of pandas' index, also what is left of one when rows were chosen (all different, in any order) or
+    tables were put together (rising, and again from the smallest).
+    """
+    if column.null_count or not len(column):
+        return False
+    numbers = as_numbers(column)[0]
+    low, ordered = numbers.min(), np.sort(numbers)
+    if low in (0, 1) and len(numbers) > 2 and (ordered == low + np.arange(len(numbers))).all():
+        return True
+    if not INDEX_NAME.fullmatch(name) or low < 0:
+        return False
+    again = numbers[1:][np.diff(numbers) <= 0]
+    return bool((np.diff(ordered) > 0).all() or (len(again) <= len(numbers) / 5 and (again == low).all()))
 
 
 def _without_spaces(column: ArrowColumn) -> bool:

@@ -1,65 +1,51 @@
-"""Formats: how does one file become one table?"""
+"""Formats: what do all files have in common: endings, marks of what is missing, plain text, types, and cells?"""
 
 import codecs
-import csv
-import itertools
+import json
+import re
+from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, cast
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.csv as pacsv
-import pyarrow.feather as feather
-import pyarrow.parquet as pq
 
-from warmstart.data.tables.json_files import read_json
-from warmstart.data.tables.strings import ArrowColumn, gathered
+from warmstart.data.tables.strings import ArrowColumn
 from warmstart.errors import InputError, join_phrases
 
-RowsType = TypeVar("RowsType", pa.RecordBatch, pa.Table)
-
 MAX_CELL_BYTES = 1_000_000  # a longer cell is nearly always a broken quote or a file pasted into a table
-BLOCK_BYTES = 64 << 20  # pyarrow refuses a CSV row longer than one block, so a block holds any cell we might name
+MAX_COLUMNS = 5_000  # of a table: beyond, the keys or the header are data, or features made by a machine
 SCANNED_BYTES = 4 << 20  # of a text file, at a time
-DELIMITERS = (",", ";", "\t", "|")  # of CSV files
-DELIMITER_ROWS = 21  # read with each of them, the header being one
-BATCH_ROWS = 50_000  # of a Parquet file, at a time
 TEXT_ENDINGS = (".txt", ".md")  # of files that are one text each
 CUT_BY_DELIMITERS = (".csv", ".tsv", ".tab")
-SPREADSHEETS = (".xlsx", ".xlsm", ".xls", ".ods", ".numbers")
+SPREADSHEETS = (".xls", ".xlsb", ".ods", ".numbers")
+ARCHIVES = (".tar", ".tgz", ".7z", ".rar", ".lz4")
 IMAGES = (".png", ".jpg", ".jpeg", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".heic", ".svg")
 UNREAD = {  # what to do instead
-    SPREADSHEETS: "save the sheet as CSV (UTF-8) or Parquet",
+    SPREADSHEETS: "save the sheet as .xlsx, CSV (UTF-8) or Parquet",
+    ARCHIVES: "unpack it, and name the file or folder that was in it",
     IMAGES: "images are not read by this version, only texts and tables",
 }
 NA_MARKS = frozenset({"", "na", "n/a", "#n/a", "<na>", "nan", "null", "none"})  # in numeric columns, any case
 NUMBER = r"^[+-]?(?:(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?|[iI]nf(?:inity)?)$"
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\uff1d", "\uff0b", "\uff0d", "\uff20")  # the last four full-width
 CODE = r"^[+-]?0\d"  # "007" is a name that happens to be written in digits
 
 
-def read_file(path: Path) -> pa.Table:
-    """The file as a table with unique column names, at least one row, and no giant cell."""
-    reader = READERS.get(path.suffix.lower())
-    if reader is None:
-        raise InputError(
-            f"{path}: files ending in {path.suffix!r} cannot be read" if path.suffix else f"{path}: has no file ending",
-            instead([path]) or f"known endings are {join_phrases([*READERS, *TEXT_ENDINGS], 13)}",
-        )
-    try:
-        if path.stat().st_size == 0:
-            raise InputError(f"{path} is empty (0 bytes)", "check how it was written")
-        table = reader(path)
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror or error}", "check its permissions") from error
-    _check_names(path, table.column_names)
-    if table.num_rows == 0:
-        raise InputError(
-            f"{path} has columns ({join_phrases(table.column_names)}) but no rows", "check how it was written"
-        )
-    table = pa.table({name: usual_type(column) for name, column in zip(table.column_names, table.columns, strict=True)})
-    check_cells(path, table)
-    return table
+def is_formula(text: str) -> bool:
+    """Whether a spreadsheet may run the cell: a number is none, whatever it begins with."""
+    return text[:1] in FORMULA_STARTS and not re.match(NUMBER, text, re.ASCII)
+
+
+@dataclass(frozen=True)
+class FileContent:
+    """The table in a file, and what a person should know of how it was read."""
+
+    columns: pa.Table
+    notes: tuple[str, ...] = ()  # sentences without the file's name
+    untyped: bool = False  # all cells are texts, as in a CSV file; which columns are numbers is not decided yet
 
 
 def instead(files: Sequence[Path]) -> str:
@@ -71,11 +57,20 @@ def instead(files: Sequence[Path]) -> str:
     return ""
 
 
-def _check_names(path: Path, names: Sequence[str]) -> None:
-    twice = sorted({name for name in names if names.count(name) > 1})
+def check_names(path: Path, names: Sequence[str]) -> None:
+    twice = sorted(name for name, count in Counter(names).items() if count > 1)
     if twice:
         raise InputError(
             f"{path}: more than one column is called {join_phrases(twice, quote=True)}", "rename one of them"
+        )
+
+
+def check_width(path: Path, columns: int) -> None:
+    """Raises InputError for a table with more columns than anybody means to be read."""
+    if columns > MAX_COLUMNS:
+        raise InputError(
+            f"{path} has {columns:,} columns; at most {MAX_COLUMNS:,} are read",
+            "keep the target and the columns that it is to be predicted from",
         )
 
 
@@ -95,24 +90,93 @@ def check_cells(path: Path, table: pa.Table) -> None:
 
 
 def usual_type(column: ArrowColumn) -> ArrowColumn:
-    """The same values in one of the types that the rest of the program knows."""
+    """The same values in one of the types that the rest of the program knows.
+
+    Nanoseconds become microseconds, as Python's own times have no finer unit. Raises ArrowException for values that
+    fit no type.
+    """
     kind = column.type
+    if isinstance(kind, pa.BaseExtensionType):
+        return usual_type(_from_extension(column))
     if pa.types.is_dictionary(kind):
-        return usual_type(column.cast(kind.value_type))
-    if pa.types.is_string(kind) or pa.types.is_string_view(kind):
-        return column.cast(pa.large_string())
+        chunks = [cells for chunk in column.chunks if len(cells := _decoded(cast(Any, chunk)))]
+        return usual_type(pa.chunked_array(chunks) if chunks else pa.chunked_array([], kind.value_type))
+    if pa.types.is_run_end_encoded(kind):
+        return usual_type(cast(Any, pc).run_end_decode(column))
     if pa.types.is_uint64(kind) and (pc.max(column).as_py() or 0) >= 2**63:
         return column.cast(pa.large_string())  # as text it stays exact
+    if pa.types.is_nested(kind) and not _is_list(kind):
+        return column
+    wanted = _usual(kind)
+    return column if wanted == kind else column.cast(wanted, safe=False)
+
+
+def _decoded(chunk: Any) -> Any:
+    """What a dictionary stands for. Of the strings that polars gives, Arrow can take none by their number."""
+    values = chunk.dictionary
+    if pa.types.is_string_view(values.type):
+        values = values.cast(pa.large_string())
+    return values.take(chunk.indices)
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    lists = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list, pa.types.is_list_view)
+    return any(is_one(kind) for is_one in (*lists, pa.types.is_large_list_view))
+
+
+def _usual(kind: Any) -> Any:
+    """The type that stands for this one."""
+    if pa.types.is_string(kind) or pa.types.is_string_view(kind):
+        return pa.large_string()
+    if pa.types.is_binary_view(kind) or pa.types.is_fixed_size_binary(kind) or pa.types.is_large_binary(kind):
+        return pa.binary()
     if pa.types.is_integer(kind):
-        return column.cast(pa.int64())
+        return pa.int64()
     if pa.types.is_floating(kind) or pa.types.is_decimal(kind):
-        return column.cast(pa.float64())
-    if pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
-        return column.cast(pa.list_(kind.value_type))
-    return column
+        return pa.float64()
+    for is_one, coarser in COARSER.items():
+        if is_one(kind) and kind.unit == "ns":
+            return coarser(kind)
+    if _is_list(kind):
+        return pa.list_(_usual(kind.value_type) if not pa.types.is_dictionary(kind.value_type) else pa.large_string())
+    return kind
 
 
-def _check_text(path: Path) -> bool:
+COARSER: dict[Callable[[pa.DataType], bool], Callable[[Any], pa.DataType]] = {
+    pa.types.is_timestamp: lambda kind: pa.timestamp("us", kind.tz),
+    pa.types.is_duration: lambda kind: pa.duration("us"),
+    pa.types.is_time64: lambda kind: pa.time64("us"),
+}
+
+
+def _from_extension(column: ArrowColumn) -> ArrowColumn:
+    """What lies below a type that somebody added to Arrow's; an interval or a period of pandas as pandas writes it."""
+    name, kind = column.type.extension_name, column.type.storage_type
+    below: ArrowColumn = pa.chunked_array([cast(Any, chunk).storage for chunk in column.chunks], kind)
+    if pa.types.is_struct(kind) and {field.name for field in kind} == {"left", "right"}:
+        closed = _closed(column.type)
+        start, end = "[" if closed in ("left", "both") else "(", "]" if closed in ("right", "both") else ")"
+        between: list[Any] = below.to_pylist()
+        cells = [None if each is None else f"{start}{each['left']}, {each['right']}{end}" for each in between]
+        return pa.chunked_array([pa.array(cells, pa.large_string())])
+    if name == "arrow.uuid":
+        cells = [None if cell is None else str(cell) for cell in column.to_pylist()]
+        return pa.chunked_array([pa.array(cells, pa.large_string())])
+    if name == "pandas.period":
+        raise pa.ArrowInvalid(f"it holds periods ({column.type}), which only pandas reads")
+    return below.cast(pa.bool_()) if name == "arrow.bool8" else below
+
+
+def _closed(kind: Any) -> str:
+    """Which ends belong to an interval of pandas: 'right' where its type does not say."""
+    try:
+        said = json.loads(kind.__arrow_ext_serialize__()).get("closed", "right")
+    except (ValueError, AttributeError):
+        return "right"
+    return str(said)
+
+
+def check_text(path: Path) -> bool:
     """Whether the file holds a quote. Raises InputError where it is no UTF-8 text; holds little of it at a time."""
     decode = codecs.getincrementaldecoder("utf-8-sig")().decode
     blank, quotes, read = True, False, 0
@@ -151,99 +215,7 @@ def not_text(path: Path, read: int) -> InputError:
     return InputError(f"{path} holds a NUL byte (line {line:,}), so it is not plain text", "save it as UTF-8 text")
 
 
-def _first_line(path: Path) -> str:
-    """The first line that is not blank."""
-    with path.open(encoding="utf-8-sig") as file:
-        return next(line for line in file if line.strip()).lstrip()
-
-
-# --- CSV and TSV ------------------------------------------------------------------------------------------------------
-
-
-def _read_csv(path: Path) -> pa.Table:
-    quotes = _check_text(path)
-    delimiter = _delimiter(path) if path.suffix.lower() == ".csv" else "\t"
-    header = _csv_header(path, delimiter)
-    names = [name.strip() or f"column {i}" for i, name in enumerate(header, 1)]
-    _check_names(path, names)
-    if quotes:  # pyarrow takes a quote that is never closed for one long cell, so the quotes are checked first
-        _check_csv_rows(path, delimiter, len(header))
-    try:
-        with pacsv.open_csv(
-            path,
-            pacsv.ReadOptions(block_size=BLOCK_BYTES, use_threads=False),
-            pacsv.ParseOptions(delimiter=delimiter, newlines_in_values=quotes),
-            # As text: pyarrow's own guess turns 007 into 7, 0x10 into 16 and 20-digit ids into rounded numbers.
-            pacsv.ConvertOptions(column_types=dict.fromkeys(header, pa.large_string())),
-        ) as reader:
-            table = gathered(reader.schema, reader)
-    except pa.ArrowInvalid as error:
-        _check_csv_rows(path, delimiter, len(header))
-        raise InputError(f"{path} cannot be read as CSV: {error}", "check the row it names") from error
-    return table.rename_columns(names)
-
-
-def _delimiter(path: Path) -> str:
-    """What cuts the header and the first rows into equally many cells, and into the most; a comma where two do.
-
-    Where nothing does, a comma; or a semicolon where the header has only those, as spreadsheets write it in half of
-    Europe.
-    """
-    cells = {delimiter: _cells_in_each(path, delimiter) for delimiter in DELIMITERS}
-    best = max(DELIMITERS, key=lambda delimiter: cells[delimiter])
-    header = _first_line(path)
-    return best if cells[best] > 1 else ";" if ";" in header and "," not in header else ","
-
-
-def _cells_in_each(path: Path, delimiter: str) -> int:
-    """Of the first rows; 0 where they do not have equally many."""
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = filter(None, csv.reader(file, delimiter=delimiter))
-            counts = {len(row) for row in itertools.islice(rows, DELIMITER_ROWS)}
-    except csv.Error:
-        return 0
-    return counts.pop() if len(counts) == 1 else 0
-
-
-def _csv_header(path: Path, delimiter: str) -> list[str]:
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            return next(row for row in csv.reader(file, delimiter=delimiter) if row)
-    except csv.Error as error:
-        raise InputError(f"{path} cannot be read as CSV: line 1: {error}", "check its quotes") from error
-
-
-def _check_csv_rows(path: Path, delimiter: str, columns: int) -> None:
-    """Raise InputError for the first quote that is not closed properly, or for the rows with too many or few cells."""
-    ragged: list[str] = []
-    number, line = 0, 1  # of the row that is being read; row 0 is the header
-    limit = csv.field_size_limit(path.stat().st_size + 1)  # a giant cell gets its own message later
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file, delimiter=delimiter, strict=True)
-            for row in reader:
-                if row and len(row) != columns:
-                    ragged.append(f"row {number} (line {line}) has {len(row)}")
-                number += bool(row)
-                line = reader.line_num + 1
-    except csv.Error as error:
-        raise InputError(
-            f"{path}: the quoting of row {number} (line {line}) is broken: {error}",
-            'close the quote; a quote inside a quoted cell is written twice: "a 5"" pipe"',
-        ) from error
-    finally:
-        csv.field_size_limit(limit)
-    if ragged:
-        raise InputError(
-            f"{path}: the header has {columns} columns, but {join_phrases(ragged, 5)}",
-            "quote the cells that contain the delimiter or a line break",
-        )
-
-
-def cut_by_delimiters(path: Path) -> bool:
-    """Whether it is a CSV or TSV file, whose cells are all texts."""
-    return any(suffix.lower() in CUT_BY_DELIMITERS for suffix in path.suffixes[-2:])  # the last may be .gz
+# --- numbers that are written as text ---------------------------------------------------------------------------------
 
 
 def with_numbers(table: pa.Table) -> pa.Table:
@@ -273,64 +245,3 @@ def numbers_if_all_are(column: ArrowColumn) -> ArrowColumn:
 
 def _all_match(cells: ArrowColumn, pattern: str) -> bool:
     return bool(pc.all(pc.match_substring_regex(cells, pattern)).as_py())
-
-
-def _read_json(path: Path) -> pa.Table:
-    _check_text(path)
-    return read_json(path)
-
-
-# --- Parquet and Arrow ------------------------------------------------------------------------------------------------
-
-
-def _read_parquet(path: Path) -> pa.Table:
-    def load() -> pa.Table:
-        with pq.ParquetFile(path, memory_map=False) as file:
-            return gathered(file.schema_arrow, map(_sound, file.iter_batches(BATCH_ROWS)))
-
-    return _from_arrow(path, "a Parquet", load)
-
-
-def _read_arrow(path: Path) -> pa.Table:
-    def load() -> pa.Table:
-        with path.open("rb") as file:
-            magic = file.read(6)
-            file.seek(0)
-            if magic.startswith(b"FEA1"):
-                return _sound(feather.read_table(path, memory_map=False))
-            if magic.startswith(b"ARROW1"):
-                with pa.ipc.open_file(file) as whole:
-                    batches = (whole.get_batch(i) for i in range(whole.num_record_batches))
-                    return gathered(whole.schema, map(_sound, batches))
-            with pa.ipc.open_stream(file) as stream:
-                return gathered(stream.schema, map(_sound, stream))
-
-    return _from_arrow(path, "an Arrow", load)
-
-
-def _sound(rows: RowsType) -> RowsType:
-    rows.validate(full=True)  # a damaged file may hold offsets that point outside it
-    return rows
-
-
-def _from_arrow(path: Path, name: str, load: Callable[[], pa.Table]) -> pa.Table:
-    try:
-        return load()
-    except (pa.ArrowException, OSError) as error:
-        if isinstance(error, FileNotFoundError | PermissionError):
-            raise
-        reason = str(error).split(". ")[0].splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"{path} is not {name} file that can be read: {reason}", "write it again") from error
-
-
-READERS: dict[str, Callable[[Path], pa.Table]] = {
-    **dict.fromkeys(CUT_BY_DELIMITERS, _read_csv),
-    ".jsonl": _read_json,
-    ".ndjson": _read_json,
-    ".json": _read_json,
-    ".parquet": _read_parquet,
-    ".pq": _read_parquet,
-    ".arrow": _read_arrow,
-    ".feather": _read_arrow,
-    ".ipc": _read_arrow,
-}

@@ -1,32 +1,74 @@
 """JSON files: how does a file of JSON objects become a table? One object per line, or one array."""
 
+import contextlib
 import json
 import re
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
+from warmstart.data.tables.formats import MAX_COLUMNS, FileContent
+from warmstart.data.tables.json_layouts import rows_of_object
 from warmstart.data.tables.strings import Cells
 from warmstart.errors import InputError, shorten
 
 
-def read_json(path: Path) -> pa.Table:
+def read_json_table(path: Path) -> FileContent:
     """A file that is known to be UTF-8 text and not blank, read by Python's parser.
 
-    Pyarrow's turns date-like text into dates and dies of deep nesting.
+    Pyarrow's turns date-like text into dates and dies of deep nesting. A `.json` file that is one object may hold a
+    whole table: see `json_layouts`.
     """
-    found = _json_array(path) if _is_array(path) else _json_lines(path)
+    if _is_array(path):
+        return FileContent(_from_rows(path, _json_array(path)))
+    known = rows_of_object(path, found) if path.suffix.lower() == ".json" and (found := _only_object(path)) else None
+    if known is None:
+        return FileContent(_from_rows(path, _json_lines(path)))
+    rows, written = known
+    placed = ((f"{path}: row {number}", row) for number, row in enumerate(rows, 1))
+    return FileContent(_from_rows(path, placed), (f"The rows are written as {written}.",))
+
+
+def _from_rows(path: Path, found: Iterable[tuple[str, object]]) -> pa.Table:
     columns: dict[str, list[object]] = {}  # by column, as objects of a million rows would take several times as much
     for before, (place, row) in enumerate(found):
         if not isinstance(row, dict):
-            raise InputError(f"{place} is {shorten(row, 40)}, expected an object", 'write {"column": value, ...}')
+            hint = 'write {"column": value, ...}'
+            hint += ", for example by df.to_json(FILE, orient='records')" if isinstance(row, list) else ""
+            raise InputError(f"{place} is {shorten(row, 40)}, expected an object", hint)
         for name in row:
             columns.setdefault(name, [None] * before)
+        if len(columns) > MAX_COLUMNS:
+            raise InputError(
+                f"{place}: the objects so far have {len(columns):,} different keys; at most {MAX_COLUMNS:,} are read",
+                "write what differs from row to row as values, not as keys",
+            )
         for name, values in columns.items():
             values.append(row.get(name))
-    return pa.table({name: _json_column(path, name, values) for name, values in columns.items()})
+    return pa.table({name: as_array(path, name, values) for name, values in columns.items()})
+
+
+def _only_object(path: Path) -> dict[str, object] | None:
+    """The object that the file is, over however many lines; None where it is several, or broken."""
+    with path.open(encoding="utf-8-sig", newline="\n") as file:
+        first = next(line for line in file if line.strip())
+        alone = not any(line.strip() for line in file)
+    try:
+        found = DECODER.decode(first) if alone else None
+    except (ValueError, RecursionError):
+        return None  # what is wrong with it is said where its lines are read
+    if alone:
+        return found if isinstance(found, dict) else None
+    with contextlib.suppress(ValueError, RecursionError):
+        json.loads(first)
+        return None  # one object a line
+    with contextlib.suppress(ValueError, RecursionError):
+        whole = DECODER.decode(path.read_text(encoding="utf-8-sig"))
+        return whole if isinstance(whole, dict) else None
+    return None
 
 
 def _is_array(path: Path) -> bool:
@@ -94,8 +136,8 @@ def _json_value(place: str, text: str, position: int, hint: str) -> tuple[object
 def _json_object(pairs: list[tuple[str, object]]) -> dict[str, object]:
     row = dict(pairs)
     if len(row) < len(pairs):
-        names = [name for name, _ in pairs]
-        raise ValueError(f"the key {next(n for n in names if names.count(n) > 1)!r} occurs twice")
+        names = Counter(name for name, _ in pairs)
+        raise ValueError(f"the key {next(name for name, count in names.items() if count > 1)!r} occurs twice")
     return row
 
 
@@ -103,7 +145,8 @@ DECODER = json.JSONDecoder(object_pairs_hook=_json_object)
 BLANKS = re.compile(r"[ \t\r\n]*")
 
 
-def _json_column(path: Path, name: str, values: list[object]) -> Cells:
+def as_array(path: Path, name: str, values: list[object]) -> Cells:
+    """A column of Python's values as JSON has them. Raises InputError for lists and single values in one column."""
     kinds = {type(value) for value in values} - {type(None)}
     if list in kinds and len(kinds) > 1:
         lists = [isinstance(value, list) for value in values if value is not None]

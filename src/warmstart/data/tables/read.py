@@ -7,32 +7,20 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import pyarrow as pa
 
-from warmstart.data.tables.formats import (
-    READERS,
-    TEXT_ENDINGS,
-    check_cells,
-    cut_by_delimiters,
-    instead,
-    read_file,
-    usual_type,
-    with_numbers,
-)
+from warmstart.data.tables.arrow_files import saved_files
+from warmstart.data.tables.compressed import COMPRESSED
+from warmstart.data.tables.formats import TEXT_ENDINGS, check_cells, instead, usual_type, with_numbers
+from warmstart.data.tables.read_file import KNOWN, is_compressed_table, is_table, read_file
 from warmstart.data.tables.strings import ArrowColumn
 from warmstart.data.tables.text_files import find_texts, is_plain, read_texts
 from warmstart.errors import InputError, MissingError, did_you_mean, join_phrases, shorten
-
-if TYPE_CHECKING:
-    from typing_extensions import TypeIs
-
+from warmstart.runtime.load_pretrained import go_offline
 
 MEMORY = "the given rows"  # the "file" of a table that was not read from one
-PANDAS_INDEX = "__index_level_"  # begins the name of the column in which pandas gives a DataFrame's index
-MIXED = "give each column as many rows, all of one type, or text"
 HUB_NAME = re.compile(r"([\w.-]+/[\w.-]+)(?::([\w.-]+)(?:/([\w.-]+))?)?")
 
 
@@ -48,6 +36,7 @@ class Table:
     ends: tuple[int, ...]  # row number of the last row of each file
     documents: bool = False  # each row is a text file, whole
     skipped: tuple[str, ...] = ()  # files in the folder that are no text files
+    notes: tuple[str, ...] = ()  # what a person should know of how the files were read, one sentence each
     written: Mapping[str, ArrowColumn] = field(default_factory=dict)  # by column: numbers of CSV files, as texts
 
     def as_written(self, name: str) -> ArrowColumn:
@@ -71,79 +60,47 @@ class Table:
         return f"row{'s' if len(numbers) > 1 else ''} {join_phrases(numbers, limit)}"
 
 
-def read_table(source: str | Path | Sequence[str | Path], *, offline: bool = False) -> Table:
+def read_table(source: str | Path | Sequence[str | Path], *, offline: bool = False, table: str | None = None) -> Table:
     """One table from a file, several files, a glob, a folder of files, or `org/name[:config/split]` on the hub.
 
     Text files (.txt, .md) become one row each; of a folder that holds no table, those in the folders in it as well.
     All files must have the same columns; whole numbers and fractions in one column become fractions, numbers and
-    text become text. Raises InputError naming file and row where a file cannot be read, MissingError for the hub.
+    text become text. `table`: which one, of a database. Raises InputError naming file and row where a file cannot be
+    read, MissingError for the hub. `offline`: from now on nothing is downloaded; of a data set on the hub, the
+    library's cache is read.
     """
+    if offline:
+        go_offline()
     sources = [source] if isinstance(source, str | Path) else list(source)
     if len(sources) == 1 and (hub := _hub_name(sources[0])):
-        return _from_hub(*hub, offline=offline)
+        return _from_hub(*hub)
     skipped: list[Path] = []
     files = [file for one in sources for file in _files(one, skipped)]
     if not files:
         raise InputError("no file was given", "name a file, a folder, a glob or org/name on the hub")
     if any(map(is_plain, files)):
         return _documents(files, skipped)
-    tables = [read_file(file) for file in files]
-    ends = tuple(int(end) for end in np.cumsum([table.num_rows for table in tables]))
+    contents = [read_file(file, table) for file in files]
+    ends = tuple(int(end) for end in np.cumsum([content.columns.num_rows for content in contents]))
     names = [str(file) for file in files]
-    if not all(map(cut_by_delimiters, files)):
-        typed = [with_numbers(one) if cut_by_delimiters(file) else one for one, file in zip(tables, files, strict=True)]
-        return Table(_joined(typed, names), tuple(names), ends)
+    notes = [f"{file.name}: {note}" for file, content in zip(files, contents, strict=True) for note in content.notes]
+    if skipped:
+        said = join_phrases([file.name for file in skipped], 5)
+        notes.append(f"Compressed files beside tables of the folder are not read: {said}.")
+    if not all(content.untyped for content in contents):
+        typed = [with_numbers(content.columns) if content.untyped else content.columns for content in contents]
+        return Table(_joined(typed, names), tuple(names), ends, notes=tuple(notes))
     # A column of several CSV files is one of numbers only if it is in each of them.
-    texts = _joined(tables, names)
+    texts = _joined([content.columns for content in contents], names)
     columns = with_numbers(texts)
     written = {name: texts[name] for name in columns.column_names if not columns[name].type.equals(texts[name].type)}
-    return Table(columns, tuple(names), ends, written=written)
-
-
-class Arrow(Protocol):
-    """A DataFrame of pandas or polars, a table of pyarrow: whatever gives its columns as Arrow does."""
-
-    def __arrow_c_stream__(self, requested_schema: object = None) -> object: ...
-
-
-InMemory = Mapping[str, Sequence[Any]] | Arrow | Table
-
-
-def is_in_memory(data: object) -> "TypeIs[InMemory]":
-    """Whether `table_of` takes it."""
-    return isinstance(data, Mapping | Table) or hasattr(data, "__arrow_c_stream__")
-
-
-def table_of(data: InMemory) -> Table:
-    """A table from columns that are already in memory: by their names, or as a DataFrame. A table stays as it is.
-
-    Raises InputError for a column of several types.
-    """
-    if isinstance(data, Table):
-        return data
-    given = {name: _column(name, values) for name, values in data.items()} if isinstance(data, Mapping) else data
-    try:
-        found = pa.table(given)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError) as error:
-        raise InputError(f"{MEMORY} cannot be read: {error}.", MIXED) from error
-    names = [name for name in found.column_names if not name.startswith(PANDAS_INDEX)]
-    return Table(pa.table({name: usual_type(found[name]) for name in names}), (MEMORY,), (found.num_rows,))
-
-
-def _column(name: str, values: Sequence[Any]) -> "pa.Array[Any]":
-    if isinstance(values, str):
-        raise InputError(f"column {name!r} is one text where a list was expected.", f"write {{{name!r}: [text]}}")
-    try:
-        found: pa.Array[Any] = pa.array(values, from_pandas=True)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError) as error:
-        raise InputError(f"column {name!r} of {MEMORY} cannot be read: {error}.", MIXED) from error
-    return found
+    return Table(columns, tuple(names), ends, notes=tuple(notes), written=written)
 
 
 # --- which files ------------------------------------------------------------------------------------------------------
 
 
-def _files(source: str | Path, skipped: list[Path]) -> list[Path]:
+def _files(source: str | Path, skipped: list[Path]) -> Sequence[Path]:
     """The files that are meant; those of a folder of texts that are none are appended to `skipped`."""
     path = Path(source).expanduser()
     try:
@@ -154,25 +111,37 @@ def _files(source: str | Path, skipped: list[Path]) -> list[Path]:
     except OSError as error:  # no permission, or a name that is too long for the system
         raise InputError(f"{shorten(str(source))} cannot be read: {error.strerror}", "check the path") from error
     if glob.has_magic(str(path)):
-        found = sorted(Path(name) for name in glob.glob(str(path), recursive=True) if Path(name).is_file())
+        pattern = _pattern(path)
+        found = sorted(Path(name) for name in glob.glob(pattern, recursive=True) if Path(name).is_file())
         if not found:
             raise InputError(f"no file matches {str(source)!r}", "check the pattern, and quote it for the shell")
         return found
     raise InputError(f"there is no file {str(source)!r}", _hint_for_missing(path))
 
 
-def _files_in(folder: Path, skipped: list[Path]) -> list[Path]:
+def _pattern(path: Path) -> str:
+    """The path as a glob in which the folders that are there are meant as they are called, brackets and all."""
+    folder = next(parent for parent in path.parents if parent.is_dir())
+    return str(Path(glob.escape(str(folder)), path.relative_to(folder)))
+
+
+def _files_in(folder: Path, skipped: list[Path]) -> Sequence[Path]:
     try:
-        found = sorted(file for file in folder.iterdir() if file.suffix.lower() in READERS and file.is_file())
-        if found:
-            return found
+        if (saved := saved_files(folder)) is not None:
+            return saved
+        files = sorted(file for file in folder.iterdir() if file.is_file())
+        tables, packed = list(filter(is_table, files)), list(filter(is_compressed_table, files))
+        if tables:
+            skipped += packed
+        if tables or packed:
+            return tables or packed
         texts, others = find_texts(folder)
     except OSError as error:
         raise InputError(f"the folder {str(folder)!r} cannot be read: {error.strerror}") from error
     if not texts:
         raise InputError(
             f"the folder {str(folder)!r} holds no file that can be read as a table",
-            instead(others) or f"expected files ending in {join_phrases([*READERS, *TEXT_ENDINGS], 13)}",
+            instead(others) or f"expected files ending in {join_phrases([*KNOWN, *TEXT_ENDINGS], 15)}",
         )
     skipped += others
     return texts
@@ -241,15 +210,13 @@ def _common_type(column: str, types: list[pa.DataType], names: Sequence[str]) ->
 def _hub_name(source: str | Path) -> tuple[str, str | None, str] | None:
     """(`org/name`, config, split) if that is what was meant: no such file or folder, and no file's ending."""
     match = None if isinstance(source, Path) else HUB_NAME.fullmatch(source)
-    endings = (*READERS, *TEXT_ENDINGS)
+    endings = (*KNOWN, *COMPRESSED, *TEXT_ENDINGS)
     if match is None or Path(source).suffix.lower() in endings or Path(match[1]).parent.is_dir():
         return None
     return match[1], match[2], match[3] or "train"
 
 
-def _from_hub(name: str, config: str | None, split: str, *, offline: bool) -> Table:
-    if offline:
-        os.environ["HF_HUB_OFFLINE"] = "1"  # read when `datasets` is imported: then its cache alone is asked
+def _from_hub(name: str, config: str | None, split: str) -> Table:
     try:
         import datasets
     except ImportError as error:

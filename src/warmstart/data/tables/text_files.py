@@ -42,6 +42,8 @@ def read_texts(files: Sequence[Path]) -> pa.Table:
     texts = GrowingTexts()
     for file in files:
         try:
+            if file.exists() and not file.is_file():
+                raise InputError(f"{file} is no regular file", "write the text into a file, and name that")
             texts.append_parts(_parts(file))
         except OSError as error:
             raise InputError(f"{file} cannot be read: {error.strerror or error}", "check its permissions") from error

@@ -21,7 +21,7 @@ from warmstart.runtime.load_pretrained import (
     go_offline,
     load_config,
     load_generation_config,
-    load_model,
+    load_weights,
     read_object,
 )
 
@@ -52,6 +52,11 @@ class Base:
     @property
     def inputs(self) -> Tokens:
         return Tokens(self.location, min(self.reads, self.max_length), self.answers)
+
+    @property
+    def lasting_name(self) -> str:
+        """What finds it again: a base that was named by a path is found from any folder."""
+        return str(Path(self.name).resolve()) if Path(self.name).exists() else self.name
 
 
 def find_base(source: str | None, *, max_length: int = 256, offline: bool = False) -> Base:
@@ -246,7 +251,7 @@ def _output(location: str, dropout: float | None, kind: BaseKind, stamp: int) ->
 def _read(model_class: Any, location: str, dropout: float | None, stamp: int) -> tuple[Any, list[str]]:
     """A model in fp32, and the names of its weights that the files lack."""
     with torch.random.fork_rng():  # what the files lack is drawn: only the first call would take random numbers
-        return load_model(model_class, location, _config(location, dropout, stamp))
+        return load_weights(model_class, location, _config(location, dropout, stamp))
 
 
 def without_pooler(body: nn.Module) -> nn.Module:

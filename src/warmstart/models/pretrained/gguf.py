@@ -18,11 +18,17 @@ MAGIC = b"GGUF"
 VERSIONS = (2, 3)  # 1 is gone since 2023; a file for big-endian machines reads as another number
 LONGEST_ARRAY = 1 << 22  # entries; the largest vocabularies have 2^18 tokens and about twice as many merges
 LONGEST_NAME = 1 << 16  # bytes of a key or a tensor's name; the format says 65,535 and 64
-MAX_ENTRIES = 1 << 16  # keys, or tensors; the largest models have some thousands
+MAX_ENTRIES = 1 << 14  # tensors; the largest models have some thousands
+MAX_KEYS = 1 << 11  # the libraries take longer for each further key; models have about 50
 DIMENSIONS = 4  # at most, of a tensor
 SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 TEXT, ARRAY = 8, 9
-WIDTHS = ("embedding_length", "feed_forward_length", "vocab_size")  # keys that must be the size of some tensor
+WIDTHS = (
+    "embedding_length",
+    "feed_forward_length",
+    "vocab_size",
+    "attention.head_count",
+)  # keys that must be the size of some tensor
 
 
 @dataclass(frozen=True)
@@ -111,7 +117,7 @@ def _walked(reader: _Reader, kinds: dict[int, tuple[int, int]]) -> Header:
     version = reader.number("I")
     if version not in VERSIONS:
         raise ValueError(f"it is of version {version}, not {VERSIONS[0]} or {VERSIONS[1]}")
-    tensors, keys = reader.count(MAX_ENTRIES, "tensors"), reader.count(MAX_ENTRIES, "keys")
+    tensors, keys = reader.count(MAX_ENTRIES, "tensors"), reader.count(MAX_KEYS, "keys")
     facts = {reader.text(LONGEST_NAME): reader.value() for _ in range(keys)}
     shapes, ends = {}, [0]
     for _ in range(tensors):
@@ -119,6 +125,8 @@ def _walked(reader: _Reader, kinds: dict[int, tuple[int, int]]) -> Header:
         if not 0 < dimensions <= DIMENSIONS:
             raise ValueError(f"its tensor {shorten(name)} has {dimensions} dimensions")
         shapes[name] = tuple(reader.number("Q") for _ in range(dimensions))
+        if 0 in shapes[name]:  # it would take no byte of the file, and its other side any number
+            raise ValueError(f"its tensor {shorten(name)} is empty")
         kind, offset = reader.number("I"), reader.number("Q")
         if kind not in kinds:
             raise ValueError(f"its tensor {shorten(name)} is of kind {kind}, which is not known")

@@ -14,6 +14,7 @@ from warmstart.data.rows.lengths import Reach
 from warmstart.data.schema.schema import TEXT_OUT
 from warmstart.errors import MissingError, UsageError
 from warmstart.models.pretrained.gguf_import import convert
+from warmstart.runtime.load_pretrained import check_folder
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -170,7 +171,11 @@ def _from_gguf(root: Path, source: str) -> Path | None:
 
 
 def reach(folder: Path, max_length: int) -> Reach | None:
-    """None where the folder does not say it in the usual way: then only transformers knows."""
+    """None where the folder does not say it in the usual way: then only transformers knows.
+
+    Raises InputError for a folder that no library should read, such as one whose tokenizer makes much of little.
+    """
+    check_folder(str(folder))
     tokenizer = folder / "tokenizer.json"
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))

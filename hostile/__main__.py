@@ -1,0 +1,65 @@
+"""Hostile: what do strangers' files and hard surroundings do to the commands? Prints a table.
+
+    python -m hostile [--time 10m] [--only PART_OF_A_NAME]
+
+Cases are tried in an order that mixes the kinds, until the time is over. Exit code 1 where anything was wrong. Nothing
+outside this machine is asked for: a connection is an error.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from hostile.cases import CASES, Case
+from hostile.trial import ROOT, Outcome, try_case
+
+RESULTS = ROOT / "benchmarks" / "results" / "hostile.json"
+SECONDS = {"s": 1, "m": 60, "h": 3600}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m hostile", description="hostile files and hard surroundings")
+    parser.add_argument("--time", default="10m", help="to spend, such as 90s or 10m")
+    parser.add_argument("--only", default="", help="part of the names of the cases to try")
+    given = parser.parse_args()
+    ends = time.monotonic() + float(given.time[:-1]) * SECONDS[given.time[-1]]
+    chosen = [case for case in CASES if given.only in f"{case.kind}: {case.name}"]
+    chosen.sort(key=lambda case: [other for other in CASES if other.kind == case.kind].index(case))
+    with tempfile.TemporaryDirectory(prefix="hostile-") as name:
+        folder = Path(name)
+        subprocess.run([sys.executable, "-m", "hostile.make", str(folder)], check=True, cwd=ROOT)
+        found: list[Outcome] = []
+        for case in chosen:
+            if time.monotonic() > ends:
+                break
+            found.append(try_case(case, folder))
+            outcome = found[-1]
+            print(
+                f"{'FAIL' if outcome.wrong else 'ok':<5}{outcome.seconds:5.1f} s  {case.kind}: {case.name}", flush=True
+            )
+            for what in outcome.wrong:
+                print(f"             {what}")
+    _show(found, chosen)
+    if not given.only:
+        facts = [{"case": f"{one.case.kind}: {one.case.name}", "wrong": list(one.wrong)} for one in found]
+        RESULTS.write_text(json.dumps(facts, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    return 1 if any(one.wrong for one in found) else 0
+
+
+def _show(found: list[Outcome], chosen: list[Case]) -> None:
+    print(f"\n{'kind':<16}{'cases':>7}{'tried':>7}{'right':>7}")
+    for kind in dict.fromkeys(case.kind for case in chosen):
+        tried = [one for one in found if one.case.kind == kind]
+        right = sum(not one.wrong for one in tried)
+        print(f"{kind:<16}{sum(case.kind == kind for case in chosen):>7}{len(tried):>7}{right:>7}")
+    if found:
+        slowest = max(found, key=lambda one: one.seconds)
+        print(f"slowest: {slowest.seconds:.1f} s ({slowest.case.name}); at most {found[-1].peak_bytes >> 20:,} MB")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

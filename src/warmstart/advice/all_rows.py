@@ -1,0 +1,76 @@
+"""All rows: what is said where the budget did not allow every regime to be trained on all rows?"""
+
+from collections.abc import Sequence
+
+from warmstart.advice.longer_run import larger_budget_command
+from warmstart.advice.phrases import name_list, noise_phrase, scores
+from warmstart.advice.ranking import Ranking
+from warmstart.errors import join_phrases
+from warmstart.quantities import format_interval_bounds, format_number
+from warmstart.results.comparison import Comparison
+from warmstart.results.constraints import BUDGET
+from warmstart.results.rows import Row
+
+
+def not_run_in_time(comparison: Comparison) -> tuple[str, ...]:
+    """The regimes that there was no time to train at all."""
+    return tuple(each.regime for each in comparison.excluded if each.constraint == BUDGET)
+
+
+def why_undecided(ranking: Ranking, rivals: Sequence[Row]) -> str:
+    """Who leads, and what is known of each regime that may be better on all rows."""
+    comparison, best = ranking.comparison, ranking.best
+    whole = comparison.rows["train"]
+    measured = f"all {whole:,} training rows" if best.rows == whole else f"{best.rows:,} of {whole:,} training rows"
+    told = [f"Undecided: on {measured}, {scores(comparison, best)}, the best so far."]
+    told += [f"{on_a_part(comparison, row)}{_at_common_rows(ranking, row)}; it may be better." for row in rivals]
+    missing = not_run_in_time(comparison)
+    if missing:
+        told.append(f"{join_phrases([f'`{name}`' for name in missing])} could not be trained enough within the budget.")
+    return " ".join(told)
+
+
+def on_a_part(comparison: Comparison, row: Row) -> str:
+    """'`full` was trained on 525 of 2,100 rows and should score about 0.91 [0.88, 0.94] on all'"""
+    whole, predicted = comparison.rows["train"], comparison.predictions.get(row.name)
+    seen = f"`{row.name}` was trained on {row.rows:,} of {whole:,} rows at most"
+    if predicted is None:
+        return f"{seen}, too few to predict its score on all"
+    bounds = format_interval_bounds(predicted.interval)
+    return f"{seen} and should score about {format_number(predicted.score)} {bounds} on all"
+
+
+def _at_common_rows(ranking: Ranking, row: Row) -> str:
+    """Beside the best on the most rows that both were trained on; nothing where its score on all is predicted."""
+    comparison, best = ranking.comparison, ranking.best
+    if row.name in comparison.predictions or not comparison.common_rows(row.name, best.name):
+        return ""
+    found = comparison.difference(row.name, best.name)
+    return f" (on {found.rows:,} rows it is better than `{best.name}` by {noise_phrase(found)})"
+
+
+def what_would_tell(ranking: Ranking, rivals: Sequence[Row]) -> str:
+    """The command that trains them on all rows, and what to use until then."""
+    comparison, best = ranking.comparison, ranking.best
+    names = [*(row.name for row in rivals), *not_run_in_time(comparison)]
+    command = larger_budget_command(comparison)
+    how = f"`{command}`" if command else "run it again with a larger --budget"
+    rows = "all rows" if best.rows == comparison.rows["train"] else f"{best.rows:,} rows"
+    what = join_phrases([f"`{name}`" for name in names])
+    return f"To train {what} on all rows: {how}. Until then use {name_list([best])}, which is trained on {rows}."
+
+
+def partial_caveats(ranking: Ranking) -> list[str]:
+    """Of every regime that was trained on a part of the rows."""
+    comparison = ranking.comparison
+    return [f"{on_a_part(comparison, row)}." for row in comparison.partial if row is not ranking.constant]
+
+
+def winner_sentence(comparison: Comparison, name: str | None) -> str:
+    """'`linear` in winner/ was trained on all 2,100 training rows.' Nothing where there is no such model."""
+    rows = max((run.rows for run in comparison.runs if run.regime == name and not run.failed), default=0)
+    if name is None or not rows:
+        return ""
+    whole = comparison.rows["train"]
+    on = f"all {whole:,} training rows" if rows >= whole else f"{rows:,} of {whole:,} training rows"
+    return f"The model in winner/ is `{name}`, trained on {on}."

@@ -1,0 +1,84 @@
+"""Baseline: what do all models keep that learn without the training loop: fit, predict, count, save?"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from warmstart.baselines.embedder import Embedder
+from warmstart.baselines.reading import Reading, columns_of
+from warmstart.data.rows.split import Rows
+from warmstart.data.rows.values import ColumnValues
+from warmstart.data.schema.cell_values import Values
+from warmstart.data.schema.columns import Column
+from warmstart.results.record import Trial
+from warmstart.runtime.files import write_arrays, write_json
+from warmstart.tasks.task import Task
+from warmstart.types import Array
+
+NO_COLUMNS = ColumnValues()
+FACTS, WEIGHTS = "baseline.json", "baseline.safetensors"
+TRAIN_AGAIN = "take a copy that is whole, or train again"
+
+
+class Baseline(Protocol):
+    """A fitted model without a network: used like one."""
+
+    @property
+    def weights(self) -> int:
+        """How many numbers were learned; all of them are trainable."""
+        ...
+
+    def outputs(self, texts: Sequence[str], columns: Mapping[str, Values] = NO_COLUMNS) -> Array:
+        """What a head gives for these rows, float32 [n, k]: a standardised value, or logits.
+
+        `columns`: the values of the columns of a table, by name, each [n]; where there is a text alone, none.
+        """
+        ...
+
+    def flops(self, texts: Sequence[str], columns: Mapping[str, Values] = NO_COLUMNS) -> float:
+        """Analytic cost of `outputs`."""
+        ...
+
+    def alone(self) -> "Baseline":
+        """The same as it is once it is saved: it reads every text anew, whatever a study has read before."""
+        ...
+
+    def save(self, folder: Path) -> None:
+        """JSON and safetensors; `load_baseline` gives the same outputs to the bit."""
+        ...
+
+
+@dataclass(frozen=True)
+class FitData:
+    """What a baseline learns from."""
+
+    task: Task
+    rows: Rows
+    seed: int = 0
+    embedder: Embedder | None = None  # the base, unchanged, for those that read by it
+    columns: tuple[Column, ...] = ()  # the kinds of the columns that are read; none: the rows are texts
+
+    @property
+    def reading(self) -> Reading:
+        return columns_of(self.rows, self.columns)
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A baseline, how it was chosen, and what that cost."""
+
+    baseline: Baseline
+    trials: tuple[Trial, ...]
+    flops: float  # of the fit itself
+    tuning_flops: float
+    caveats: tuple[str, ...] = ()
+
+
+def save_baseline(folder: Path, facts: dict[str, object], arrays: dict[str, Array]) -> None:
+    """The JSON last: where it is, the weights are too."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_arrays(folder / WEIGHTS, {name: np.ascontiguousarray(array) for name, array in arrays.items()})
+    write_json(folder / FACTS, facts)

@@ -1,0 +1,48 @@
+"""Baselines: by which name is each of them fitted, and what does a saved one come back as?"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from warmstart.baselines.baseline import FACTS, TRAIN_AGAIN, WEIGHTS, Baseline, FitData, Fitted
+from warmstart.baselines.boosted import boosted_from_json
+from warmstart.baselines.boosting import fit_boosted
+from warmstart.baselines.constant import Constant, fit_constant
+from warmstart.baselines.features import features_from_json
+from warmstart.baselines.linear import Linear, fit_embedded, fit_linear
+from warmstart.errors import MissingError
+from warmstart.runtime.files import read_json, read_tensors, reading_ours
+
+FIT_BASELINE: dict[str, Callable[[FitData], Fitted]] = {
+    "constant": fit_constant,
+    "linear": fit_linear,
+    "boosted": fit_boosted,
+    "embedded": fit_embedded,
+}
+BASELINE_DESCRIPTIONS = {
+    "constant": "the median, or the commonest class, for every text",
+    "linear": "TF-IDF and a linear model",
+    "boosted": "boosted trees on the columns and on what a linear model says of the text",
+    "embedded": "TF-IDF beside frozen features of the base, and a linear model",
+}
+
+
+def load_baseline(folder: Path) -> Baseline:
+    """The baseline that `save` wrote into this folder. Raises MissingError where there is none, or no base of it."""
+    for name in (FACTS, WEIGHTS):
+        if not (folder / name).is_file():
+            raise MissingError(f"{folder} holds no baseline: {name} is not there", "give the folder of a finished run")
+    facts = read_json(folder / FACTS, dict[str, Any], TRAIN_AGAIN)
+    arrays = {name: tensor.numpy() for name, tensor in read_tensors(folder / WEIGHTS, TRAIN_AGAIN).items()}
+    with reading_ours(folder / FACTS, TRAIN_AGAIN):
+        if facts["baseline"] == "constant":
+            return Constant(arrays["output"])
+        try:
+            features = features_from_json(facts, arrays)
+        except MissingError as error:
+            base = facts["embedding"]["base"]
+            raise MissingError(
+                f"{folder} reads texts with the base {base!r}, which is not here.", error.hint
+            ) from error
+        linear = Linear(facts["baseline"], features, arrays["weight"], arrays["bias"])
+        return boosted_from_json(facts, linear) if facts["baseline"] == "boosted" else linear

@@ -1,0 +1,73 @@
+"""Embedder: what does a base, unchanged, make of a text? One vector of length 1, read once and shared."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import nn
+
+from warmstart.data.encoding.examples import Examples
+from warmstart.models.evaluate import outputs
+from warmstart.models.model import Model, body_width
+from warmstart.models.pretrained.base import Base
+from warmstart.regimes.starts import Pretrained
+from warmstart.runtime.device import best_device
+from warmstart.training.flops import flops
+from warmstart.training.frozen_prefix import PrefixCache, SharedData
+from warmstart.types import Array
+
+
+@dataclass(frozen=True, eq=False)
+class Embedder:
+    """The pooled features of a base, which stays as it is.
+
+    `shared`: the rows of a study. What the base makes of them is computed once for all seeds, and for `frozen` too; it
+    lies in the file of `SharedData`. None: every text is read when it is asked for.
+    """
+
+    base: Base
+    shared: SharedData | None = None
+
+    def vectors(self, texts: Sequence[str]) -> Array:
+        """float32 [n, width], each row of length 1 (Euclidean)."""
+        if not len(texts):
+            return np.zeros((0, self.width), dtype=np.float32)
+        places = None if self._stored is None else [self._places.get(text, -1) for text in texts]
+        if self._stored is None or places is None or min(places) < 0:
+            encoded = self.base.inputs.encode(texts)
+            n = len(texts)
+            found = outputs(self._model, Examples(encoded, np.arange(n), torch.zeros(n), np.arange(n)))
+        else:
+            found = self._stored.values[self._stored.starts[places]]
+        lengths: Array = np.linalg.norm(found, axis=1, keepdims=True)
+        return np.asarray(found / np.maximum(lengths, 1e-12), dtype=np.float32)
+
+    def flops(self, texts: Sequence[str]) -> float:
+        """Of reading these texts, whether or not they were read before."""
+        if not len(texts):
+            return 0.0
+        return float(flops(self._model, {}).forward(self.base.inputs.encode(texts).sizes()).sum())
+
+    @property
+    def width(self) -> int:
+        return body_width(self._model.body)
+
+    @cached_property
+    def _model(self) -> Model:
+        body = Pretrained(self.base).body(0)
+        for parameter in body.parameters():
+            parameter.requires_grad_(False)
+        return Model(body, nn.Identity(), self.base.pooling).to(best_device()).eval()
+
+    @cached_property
+    def _stored(self) -> PrefixCache | None:
+        """None where there are no rows to share, or no room for what is made of them."""
+        return self.shared.features(self._model, self.base.inputs) if self.shared else None
+
+    @cached_property
+    def _places(self) -> dict[str, int]:
+        """Where in the rows of the study a text is."""
+        assert self.shared is not None
+        return {text: place for place, text in enumerate(self.shared.texts)}

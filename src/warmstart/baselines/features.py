@@ -1,0 +1,119 @@
+"""Features: what does a linear model read of a row? Terms, columns, and what a frozen base makes of its text."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from warmstart.baselines.columns import ColumnFeatures
+from warmstart.baselines.embedder import Embedder
+from warmstart.baselines.reading import WORDS, Reading
+from warmstart.baselines.terms import Terms
+from warmstart.data.schema.cell_values import Values
+from warmstart.models.pretrained.base import find_base
+from warmstart.types import Array
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
+
+FeaturePart = Terms | ColumnFeatures | Embedder
+
+# Arithmetic on one stored term: its logarithm, the idf, a square and a division. Cutting text into words is not
+# arithmetic and counts nothing.
+WEIGHING = 4
+
+
+@dataclass(frozen=True)
+class Features:
+    """Parts side by side, each with its weight: what weighs more is held back less by the penalty on all."""
+
+    terms: tuple[Terms, ...]
+    reading: Reading = WORDS
+    columns: ColumnFeatures | None = None
+    columns_weight: float = 1.0
+    embedder: Embedder | None = None
+    embedding_weight: float = 1.0
+
+    @property
+    def parts(self) -> tuple[tuple[FeaturePart, float], ...]:
+        """In the order of their columns."""
+        found: list[tuple[FeaturePart, float]] = [(kind, 1.0) for kind in self.terms]
+        if self.columns:
+            found.append((self.columns, self.columns_weight))
+        if self.embedder:
+            found.append((self.embedder, self.embedding_weight))
+        return tuple(found)
+
+    @property
+    def terms_alone(self) -> bool:
+        """Whether all that is read are the terms of the row's text: no typed column, no base."""
+        return bool(self.terms) and not (self.reading.typed or self.columns or self.embedder)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What was chosen, for the record."""
+        found: dict[str, Any] = {"terms": ("none", "words", "words and characters")[len(self.terms)]}
+        if self.columns:
+            found["columns"] = self.columns_weight
+        return found | ({"embedding": self.embedding_weight} if self.embedder else {})
+
+    def encode(self, texts: Sequence[str], columns: Mapping[str, Values]) -> "csr_matrix":
+        """Sparse float32 [n, features]."""
+        words = self.reading.words(texts, columns)
+        return side_by_side([(encode_part(part, texts, words, columns), weight) for part, weight in self.parts])
+
+    def flops(self, texts: Sequence[str], stored: int) -> float:
+        """Of making the `stored` numbers of these texts: the base's reading included."""
+        return float(WEIGHING * stored) + (self.embedder.flops(texts) if self.embedder else 0.0)
+
+    def to_json(self) -> tuple[dict[str, object], dict[str, Array]]:
+        """(facts, arrays) for `features_from_json`. A base is named, not copied."""
+        facts: dict[str, object] = {
+            "terms": [{"analyzer": t.analyzer, "lengths": t.lengths, "vocabulary": t.vocabulary} for t in self.terms],
+            "reading": self.reading.to_json(),
+        }
+        arrays = {f"idf.{i}": t.idf for i, t in enumerate(self.terms)}
+        if self.columns:
+            said, more = self.columns.to_json()
+            facts["columns"] = said | {"weight": self.columns_weight}
+            arrays |= more
+        if self.embedder:
+            base = self.embedder.base
+            known = {"base": base.lasting_name, "max_length": base.max_length}
+            facts["embedding"] = known | {"weight": self.embedding_weight}
+        return facts, arrays
+
+
+def encode_part(
+    part: FeaturePart, texts: Sequence[str], words: Sequence[str], columns: Mapping[str, Values]
+) -> "csr_matrix":
+    """Sparse float32 [n, columns]: a base reads the `texts` of rows, terms the `words` in their columns of text."""
+    from scipy.sparse import csr_matrix
+
+    if isinstance(part, Embedder):
+        return csr_matrix(part.vectors(texts))
+    return part.encode(columns) if isinstance(part, ColumnFeatures) else part.encode(words)
+
+
+def side_by_side(parts: Sequence[tuple["csr_matrix", float]]) -> "csr_matrix":
+    """Matrices of as many rows, each times its weight."""
+    from scipy.sparse import hstack
+
+    return hstack([matrix if weight == 1.0 else matrix * weight for matrix, weight in parts], format="csr")
+
+
+def features_from_json(facts: dict[str, Any], arrays: dict[str, Array]) -> Features:
+    """Those that `to_json` wrote. Raises MissingError where the base that they name is not here."""
+    terms = tuple(
+        Terms(kind["analyzer"], tuple(kind["lengths"]), tuple(kind["vocabulary"]), arrays[f"idf.{i}"])
+        for i, kind in enumerate(facts["terms"])
+    )
+    reading = Reading.from_json(facts.get("reading", ()))
+    more: dict[str, Any] = {}
+    if "columns" in facts:
+        columns = ColumnFeatures.from_json(facts["columns"], arrays, reading)
+        more |= {"columns": columns, "columns_weight": facts["columns"]["weight"]}
+    if "embedding" in facts:
+        said = facts["embedding"]
+        embedder = Embedder(find_base(said["base"], max_length=said["max_length"]))
+        more |= {"embedder": embedder, "embedding_weight": said["weight"]}
+    return Features(terms, reading, **more)

@@ -1,0 +1,77 @@
+"""Terms: which words, word pairs and pieces of words stand for a text, and with what weights? TF-IDF."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from warmstart.types import Array
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+# Words of one letter count ("R package ..."), and so do runs of punctuation: every text that is not blank has a token.
+TOKEN = r"(?u)\w+|[^\w\s]+"
+MOST_TERMS = 50_000  # of each kind, the most frequent: bounds the model at (classes x 100,000) weights
+MOST_CHARACTERS = 200  # mean length up to which pieces of words are tried; longer texts have words enough
+
+
+@dataclass(frozen=True)
+class Terms:
+    """Texts as weighted counts of words and word pairs, or of the pieces of words; each row of length 1."""
+
+    analyzer: Literal["word", "char_wb"]
+    lengths: tuple[int, int]  # shortest and longest n-gram
+    vocabulary: tuple[str, ...]
+    idf: Array = field(repr=False)  # float32 [terms]
+
+    @classmethod
+    def fit(cls, texts: Sequence[str], analyzer: Literal["word", "char_wb"], lengths: tuple[int, int]) -> "Terms":
+        """The vocabulary and rarity of terms in these texts, of which at least one must not be blank."""
+        counter = _counter(analyzer, lengths).fit(texts)
+        vocabulary = tuple(sorted(counter.vocabulary_, key=counter.vocabulary_.__getitem__))
+        return cls(analyzer, lengths, vocabulary, counter.idf_.astype(np.float32))
+
+    @cached_property
+    def _counter(self) -> "TfidfVectorizer":
+        counter = _counter(self.analyzer, self.lengths, self.vocabulary)
+        counter.idf_ = self.idf
+        return counter
+
+    def encode(self, texts: Sequence[str]) -> "csr_matrix":
+        """Sparse float32 [n, terms]."""
+        encoded: csr_matrix = self._counter.transform(texts)
+        return encoded
+
+
+def _counter(analyzer: str, lengths: tuple[int, int], vocabulary: Sequence[str] | None = None) -> "TfidfVectorizer":
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    return TfidfVectorizer(
+        analyzer=analyzer,
+        ngram_range=lengths,
+        vocabulary=vocabulary,
+        token_pattern=TOKEN if analyzer == "word" else None,
+        max_features=MOST_TERMS,
+        sublinear_tf=True,
+        dtype=np.float32,
+    )
+
+
+def term_choices(texts: Sequence[str]) -> list[tuple[Terms, ...]]:
+    """Words alone, and where texts are short words beside their pieces."""
+    words = Terms.fit(texts, "word", (1, 2))
+    choices: list[tuple[Terms, ...]] = [(words,)]
+    if np.mean([len(text) for text in texts]) <= MOST_CHARACTERS:
+        choices.append((words, Terms.fit(texts, "char_wb", (2, 4))))
+    return choices
+
+
+def encode_terms(terms: Sequence[Terms], texts: Sequence[str]) -> "csr_matrix":
+    """Every kind of term side by side, sparse float32 [n, terms]."""
+    from scipy.sparse import hstack
+
+    return hstack([kind.encode(texts) for kind in terms], format="csr")

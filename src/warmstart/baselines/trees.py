@@ -1,0 +1,129 @@
+"""Trees: how are boosted trees fitted, bounded and kept as text? LightGBM, the same every time.
+
+Of an output there is a sequence of trees, whose leaves add to what a linear model says, or to nothing. Each ensemble
+is fitted on all rows but one fold, which says when to stop.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from warmstart.types import Array
+
+if TYPE_CHECKING:
+    import lightgbm
+
+ROUNDS = 2_000  # at most, of a number or a pair of classes
+MOST_TREES = 3_000  # of one fit: rounds times classes
+TREE_PATIENCE = 50  # rounds without a gain on the held-out rows
+RATE, FAST_RATE = 0.05, 0.15  # the second where the bound on trees leaves fewer than `SLOW_ROUNDS`
+SLOW_ROUNDS = 300
+LEAST_IN_LEAF = 20  # rows; fewer where there are few
+# Of OpenMP, whose threads wait for each other at full speed: beside other work two took five times as long as one, for
+# a table of 1,000 rows. The same number everywhere, so that the same trees grow everywhere.
+THREADS = 1
+FIND_SPLIT = 8  # operations to put one value of one row into a histogram and to look through it
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """Boosted trees as LightGBM writes them: text, which holds numbers and no code."""
+
+    model: str
+    first: int  # the first output that it adds to
+    trees: int
+    leaves: int
+
+    def predict(self, table: Array) -> Array:
+        """What the leaves add up to, float64 [n, outputs]; `table` as it was for training."""
+        if not self.trees:
+            return np.zeros((len(table), 1))
+        found = _booster(self.model).predict(table, raw_score=True, num_threads=THREADS)
+        return np.asarray(found, dtype=np.float64).reshape(len(table), -1)
+
+
+@dataclass(frozen=True)
+class Target:
+    """What trees learn: of one kind of task, on top of `start`."""
+
+    objective: str  # LightGBM's name
+    values: Array  # [n]: numbers, class numbers, or 0 and 1
+    start: Array  # float64 [n, outputs]: what is added to; zeros where there is nothing
+
+    @property
+    def outputs(self) -> int:
+        return int(self.start.shape[1])
+
+    @property
+    def rounds(self) -> int:
+        return max(10, min(ROUNDS, MOST_TREES // self.outputs))
+
+
+def fit_trees(
+    table: Array, categories: Sequence[int], target: Target, held: Array, leaves: int, seed: int, first: int = 0
+) -> Ensemble:
+    """Trees on the rows that are not `held`, as many as do best on those that are.
+
+    `table`: float64 [n, columns] with NaN for what is missing; `categories`: the columns that hold category numbers;
+    `first`: the first of the outputs that the target is of.
+    """
+    import lightgbm as lgb
+
+    learning = np.flatnonzero(~held)
+    settings: dict[str, Any] = {
+        "objective": target.objective,
+        "num_leaves": leaves,
+        "learning_rate": RATE if target.rounds >= SLOW_ROUNDS else FAST_RATE,
+        "min_data_in_leaf": max(1, min(LEAST_IN_LEAF, len(learning) // 20)),
+        "max_cat_to_onehot": 1,
+        "num_threads": THREADS,
+        "deterministic": True,
+        "force_row_wise": True,
+        "seed": seed,
+        "verbosity": -1,
+    }
+    if target.outputs > 1:
+        settings["num_class"] = target.outputs
+
+    def rows(index: Array, reference: "lightgbm.Dataset | None" = None) -> "lightgbm.Dataset":
+        start = target.start[index].ravel(order="F")  # class by class
+        return lgb.Dataset(
+            table[index],
+            target.values[index],
+            init_score=start if start.any() else None,
+            categorical_feature=list(categories),
+            reference=reference,
+            params={"verbosity": -1, "max_bin": 255},
+            free_raw_data=False,
+        )
+
+    train = rows(learning)
+    stop = lgb.early_stopping(TREE_PATIENCE, verbose=False)
+    watched = [rows(np.flatnonzero(held), train)] if held.any() else []
+    booster = lgb.train(settings, train, target.rounds, valid_sets=watched, callbacks=[stop] if watched else [])
+    model = booster.model_to_string(num_iteration=booster.best_iteration or -1)
+    found = [int(line.partition("=")[2]) for line in model.splitlines() if line.startswith("num_leaves=")]
+    return Ensemble(model, first, len(found), sum(found))
+
+
+def fit_flops(rows: int, columns: int, trees: int, leaves: int) -> float:
+    """Every row is put into a histogram of each column once at each depth of a tree."""
+    return float(rows * columns * trees * np.log2(leaves) * FIND_SPLIT)
+
+
+def _booster(model: str) -> "lightgbm.Booster":
+    import lightgbm as lgb
+
+    found = _LOADED.get(model)
+    if found is None:
+        found = lgb.Booster(model_str=model)
+        while len(_LOADED) >= MOST_LOADED:
+            del _LOADED[next(iter(_LOADED))]
+        _LOADED[model] = found
+    return found
+
+
+MOST_LOADED = 200  # ensembles that are kept as LightGBM reads them; a model of many labels has hundreds
+_LOADED: dict[str, Any] = {}

@@ -1,0 +1,77 @@
+"""Option types: which flags and arguments are there beside the settings?"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from warmstart.settings.groups import SETTINGS
+
+# of several commands
+Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a run or a study.")]
+Out = Annotated[Path, typer.Option("--out", help="Folder to write.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Check everything and print the full command, then stop.")]
+Code = Annotated[str | None, typer.Option("--model", help=SETTINGS["model"].help)]
+TableName = Annotated[str | None, typer.Option("--table", help=SETTINGS["table"].help)]
+Offline = Annotated[bool | None, typer.Option("--offline", help=SETTINGS["offline"].help)]
+
+# of predict
+DataArgument = Annotated[list[str], typer.Argument(metavar="DATA", help="Rows with the columns that the model reads.")]
+Predictions = Annotated[
+    Path | None, typer.Option("--out", help="A .csv, .jsonl or .parquet file. [default: CSV to stdout]")
+]
+
+# of export
+Format = Annotated[
+    str, typer.Option("--to", help="hf (for Hugging Face libraries), merged (adapters in their base) or onnx.")
+]
+ScoredRows = Annotated[
+    list[str] | None, typer.Option("--data", help="Data of the study. [default: the files it was made with]")
+]
+Int8 = Annotated[bool, typer.Option("--int8", help="Store the weights of an ONNX graph in int8.")]
+
+# of serve
+Host = Annotated[
+    str, typer.Option("--host", help="Address to listen on. Others than 127.0.0.1 can be reached from elsewhere.")
+]
+Port = Annotated[int, typer.Option("--port", help="Port to listen on.", min=1, max=65535)]
+TokenFile = Annotated[
+    Path | None,
+    typer.Option("--token-file", help="File with a token that requests must send. [default: $WARMSTART_TOKEN]"),
+]
+HostNames = Annotated[
+    list[str] | None, typer.Option("--name", help="Host name that requests may use, such as model.example.org.")
+]
+MostRows = Annotated[int, typer.Option("--max-rows", help="Most rows in a request.", min=1)]
+Timeout = Annotated[float, typer.Option("--timeout", help="Longest time for an answer, in seconds.", min=0.1)]
+
+# of chat
+System = Annotated[str | None, typer.Option("--system", help="System prompt.")]
+Temperature = Annotated[
+    float, typer.Option("--temperature", help="Sampling temperature. 0 takes the likeliest token.", min=0.0, max=5.0)
+]
+TopP = Annotated[
+    float,
+    typer.Option("--top-p", help="Sample among the likeliest tokens of this total probability.", min=0.01, max=1.0),
+]
+MaxTokens = Annotated[int, typer.Option("--max-tokens", help="Longest answer in tokens.", min=1)]
+SamplingSeed = Annotated[int, typer.Option("--seed", help="Seed for sampling.")]
+
+# of probe
+Swap = Annotated[Path, typer.Option("--swap", help="CSV file without a header, two terms per line, such as he,she.")]
+SwapRows = Annotated[str | None, typer.Option("--data", help="Rows in which to swap. [default: the study's test rows]")]
+
+# of report
+ShowExamples = Annotated[bool, typer.Option("--examples/--no-examples", help="Show texts of test rows.")]
+Pairs = Annotated[
+    str | None,
+    typer.Option(
+        "--pairs",
+        help="Two regimes such as full,lora, or one and reference: write DIR/blind.html, to judge answers blind.",
+    ),
+]
+Votes = Annotated[
+    Path | None, typer.Option("--votes", help="File votes.json from such a page: add its votes to the study.")
+]

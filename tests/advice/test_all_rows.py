@@ -1,0 +1,106 @@
+"""All rows: is the answer about all rows, and never surer of it than parts of them allow?"""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from tests.run_factory import make_comparison, make_curve_runs, make_run, make_scores
+from warmstart.advice.advise import advice_for
+from warmstart.advice.all_rows import winner_sentence
+from warmstart.advice.ranking import rank_regimes
+from warmstart.results.comparison import Comparison
+from warmstart.results.constraints import Excluded
+from warmstart.results.record import Run
+
+SIZES = (100, 400, 1600)
+LINEAR = (1.0, 0.1)  # error 0.63, 0.55, 0.48
+COMMAND = "warmstart compare a.csv --target price --budget 180s --out study"
+
+
+def seen_on(sizes: tuple[int, ...], **laws: tuple[float, float]) -> Comparison:
+    """`constant` and `linear` on all sizes, the others on these."""
+    runs = make_curve_runs({"constant": (1.5, 0.0), "linear": LINEAR} | laws, SIZES)
+    cheap = ("constant", "linear")
+    kept = [run for run in runs if run.regime in cheap or run.rows in sizes]
+    return replace(make_comparison(kept), full_estimate=7000.0, command=COMMAND)
+
+
+def test_a_steep_curve_that_reaches_the_leader_leaves_it_undecided() -> None:
+    comparison = seen_on((100, 400), full=(3.0, 0.28))  # 0.83, 0.56: at 1,600 rows 0.38
+    advice = advice_for(comparison)
+    assert (advice.verdict, advice.choice, advice.predicted["regime"]) == ("undecided", None, "linear")
+    assert advice.confidence <= 0.75
+    assert "on all 1,600 training rows, `linear` scores" in advice.reason
+    assert "`full` was trained on 400 of 1,600 rows at most and should score about 0.38" in advice.reason
+    assert advice.next_step == (
+        "To train `full` on all rows: `warmstart compare a.csv --target price --budget 3h --out study-longer`."
+        " Until then use `linear`, which is trained on all rows."
+    )
+
+
+def test_the_prediction_is_in_the_json_beside_the_measured_score() -> None:
+    comparison = seen_on((100, 400), full=(3.0, 0.28))
+    entries = {entry["name"]: entry for entry in comparison.to_json()["regimes"]}
+    assert entries["full"]["rows"] == 400 and entries["linear"]["predicted"] is None
+    predicted = entries["full"]["predicted"]
+    assert predicted["rows"] == 1600 and predicted["score"] == pytest.approx(0.38, abs=0.03)
+    low, high = predicted["interval"]
+    assert low < predicted["score"] < high
+
+
+def test_a_flat_curve_far_behind_leaves_no_doubt() -> None:
+    comparison = seen_on((100, 400), full=(1.3, 0.02))
+    advice = advice_for(comparison)
+    assert (advice.verdict, advice.choice) == ("a linear model is enough", "linear")
+    assert "`full` was trained on 400 of 1,600 rows at most and should score about 1.1" in " ".join(advice.caveats)
+
+
+def test_of_a_single_size_nothing_is_predicted_and_the_same_rows_decide() -> None:
+    """Clearly worse there: it is left behind. Else it is open."""
+    worse = seen_on((100,), full=(1.3, 0.1))
+    assert worse.predictions == {} and advice_for(worse).choice == "linear"
+    alike = advice_for(seen_on((100,), full=(1.0, 0.1)))
+    assert alike.verdict == "undecided"
+    assert "of 1,600 rows at most, too few to predict its score on all (on 100 rows it is better" in alike.reason
+
+
+def test_nothing_is_predicted_for_more_than_ten_times_the_rows() -> None:
+    comparison = seen_on((100, 400), full=(3.0, 0.28))
+    assert "full" in replace(comparison, rows=comparison.rows | {"train": 4000}).predictions
+    assert "full" not in replace(comparison, rows=comparison.rows | {"train": 4001}).predictions
+
+
+def test_what_was_not_run_leaves_it_undecided() -> None:
+    out = (Excluded("full", "budget", "there was no time for 40 steps on 100 rows; --budget 9m would do"),)
+    advice = advice_for(replace(seen_on(SIZES), excluded=out))
+    assert advice.verdict == "undecided" and advice.constraints == ()
+    assert "`full` could not be trained enough within the budget." in advice.reason
+    assert advice.next_step.startswith("To train `full` on all rows: `warmstart compare")
+
+
+def test_the_way_is_decided_where_only_a_sibling_is_open() -> None:
+    runs = make_curve_runs({"linear": (1.0, 0.0), "frozen": (1.0, 0.2), "full": (1.0, 0.2)}, SIZES)
+    comparison = make_comparison([run for run in runs if run.regime != "full" or run.rows < 1600])
+    advice = advice_for(comparison)
+    assert (advice.verdict, advice.choice) == ("fine-tune", "frozen") and advice.confidence <= 0.75
+    assert "`full` may be better still: trained on a part of the rows only." in advice.reason
+
+
+def test_only_parts_of_the_rows_are_never_sure() -> None:
+    runs = make_curve_runs({"constant": (1.5, 0.0), "scratch": (1.0, 0.05), "full": (1.0, 0.2)}, SIZES)
+    comparison = make_comparison([run for run in runs if run.regime == "constant" or run.rows < 1600])
+    ranking = rank_regimes(comparison)
+    assert ranking and ranking.best.rows == 400 and ranking.constant and ranking.constant.rows == 400
+    advice = advice_for(comparison)
+    assert advice.choice == "full" and advice.confidence <= 0.75
+    assert (
+        winner_sentence(comparison, "full") == "The model in winner/ is `full`, trained on 400 of 1,600 training rows."
+    )
+
+
+def test_what_was_run_on_all_rows_alone_predicts_nothing() -> None:
+    runs: list[Run] = [make_run(name, make_scores(np.full(50, 0.5))) for name in ("linear", "full")]
+    comparison = make_comparison(runs)
+    assert comparison.partial == () and comparison.predictions == {}
+    assert winner_sentence(comparison, "full") == "The model in winner/ is `full`, trained on all 1,000 training rows."

@@ -1,0 +1,154 @@
+"""Boosted: do trees read what a table's columns say, the same every time, and within bounds?"""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.baselines.tables import COLUMNS, KINDS, table_rows, task_of
+from warmstart.baselines import boosting, trees
+from warmstart.baselines.baseline import FitData
+from warmstart.baselines.baselines import load_baseline
+from warmstart.baselines.boosted import Boosted
+from warmstart.baselines.boosting import fit_boosted, fold_of_rows
+from warmstart.baselines.linear import fit_linear
+from warmstart.data.rows.split import Rows
+from warmstart.data.rows.values import ColumnValues
+from warmstart.data.tables.strings import Texts
+from warmstart.errors import InputError
+from warmstart.tasks.classification import Classification
+from warmstart.tasks.regression import Regression
+from warmstart.tasks.task import Task
+
+
+def score(task: Task, outputs: np.ndarray, rows: Rows) -> float:
+    found = task.score(outputs, task.targets(rows), {})
+    return float(found[:, 0].sum() / found[:, 1].sum())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_trees_learn_what_no_line_can(kind: str) -> None:
+    rows, task = table_rows(kind), task_of(kind)
+    train, held = rows.take(np.arange(300)), rows.take(np.arange(300, 400))
+    data = FitData(task, train, columns=COLUMNS)
+    boosted, linear = fit_boosted(data), fit_linear(data)
+    sign = 1 if task.higher_is_better else -1
+    scores = [score(task, each.baseline.outputs(held.texts, held.columns), held) for each in (boosted, linear)]
+    assert sign * scores[0] > sign * scores[1]
+    assert {"trees", "leaves"} <= set(boosted.trials[-1].settings)
+    assert boosted.flops > linear.flops > 0 and boosted.baseline.weights > linear.baseline.weights
+    assert boosted.baseline.flops(held.texts, held.columns) > linear.baseline.flops(held.texts, held.columns)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_saved_and_loaded_is_the_same_to_the_bit(kind: str, tmp_path: Path) -> None:
+    rows = table_rows(kind).take(np.arange(120))
+    baseline = fit_boosted(FitData(task_of(kind), rows, columns=COLUMNS)).baseline
+    baseline.save(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"baseline.json", "baseline.safetensors"}
+    loaded = load_baseline(tmp_path)
+    assert isinstance(loaded, Boosted) and (loaded.added or loaded.alone_)
+    assert np.array_equal(loaded.outputs(rows.texts, rows.columns), baseline.outputs(rows.texts, rows.columns))
+    assert loaded.weights == baseline.weights
+    assert loaded.flops(rows.texts, rows.columns) == baseline.flops(rows.texts, rows.columns)
+
+
+def test_the_same_seed_gives_the_same_trees() -> None:
+    rows = table_rows("number").take(np.arange(120))
+    first, again = (fit_boosted(FitData(task_of("number"), rows, 3, columns=COLUMNS)) for _ in range(2))
+    assert first.trials == again.trials and first.flops == again.flops
+    assert np.array_equal(
+        first.baseline.outputs(rows.texts, rows.columns), again.baseline.outputs(rows.texts, rows.columns)
+    )
+
+
+def test_what_is_missing_infinite_or_unseen_is_read() -> None:
+    rows = table_rows("number").take(np.arange(200))
+    baseline = fit_boosted(FitData(task_of("number"), rows, columns=COLUMNS)).baseline
+    odd = ColumnValues(
+        {
+            "title": Texts.of(["", "never seen"]),
+            "brand": Texts.of(["", "a brand of no row"]),
+            "weight": np.array([np.nan, np.inf]),
+            "sold": np.array([np.nan, 4e12]),
+            "in stock": np.array([np.nan, 1.0]),
+        }
+    )
+    assert np.isfinite(baseline.outputs(["", "x"], odd)).all()
+    assert baseline.outputs([], odd.take(np.array([], dtype=np.int64))).shape == (0, 1)
+
+
+def test_texts_alone_are_no_rows_of_a_table() -> None:
+    rows = table_rows("number").take(np.arange(60))
+    baseline = fit_boosted(FitData(task_of("number"), rows, columns=COLUMNS)).baseline
+    with pytest.raises(InputError, match="reads the columns of a table, and 'title' was not given"):
+        baseline.outputs(["a lamp"])
+
+
+def test_columns_that_say_nothing_leave_the_constant() -> None:
+    rows = table_rows("number").take(np.arange(50))
+    nothing = ColumnValues({"weight": np.full(50, np.nan), "brand": Texts.of([""] * 50)})
+    silent = Rows(rows.texts, rows.targets, rows.numbers, rows.keys, nothing)
+    columns = tuple(column for column in COLUMNS if column.name in nothing)
+    fitted = fit_boosted(FitData(task_of("number"), silent, columns=columns))
+    assert fitted.caveats == ("no column says anything: all values are missing, or the same",)
+    assert np.ptp(fitted.baseline.outputs(silent.texts, nothing)) == 0
+
+
+@pytest.mark.parametrize(
+    ("targets", "task"),
+    [
+        (np.array([1.0, 2.0, 3.0]), Regression("y", "linear", 1.0, 1.0)),
+        (np.array(["a", "b", "a"], dtype=object), Classification("y", ("a", "b", "c"))),
+    ],
+)
+def test_few_rows_have_no_trees_and_a_caveat(targets: np.ndarray, task: Task) -> None:
+    rows = table_rows("number").take(np.arange(3))
+    few = Rows(rows.texts, targets, rows.numbers, rows.keys, rows.columns)
+    fitted = fit_boosted(FitData(task, few, columns=COLUMNS))
+    assert "no trees were fitted" in fitted.caveats[-1]
+    assert np.isfinite(fitted.baseline.outputs(rows.texts, rows.columns)).all()
+
+
+def test_many_classes_bound_the_trees(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trees, "MOST_TREES", 300)
+    names = tuple(f"class {i:02}" for i in range(30))
+    rows = table_rows("number")
+    weight = np.asarray(rows.columns["weight"])
+    targets = np.array([names[int(3 * (w if w == w else 0)) % 30] for w in weight], dtype=object)
+    rows = Rows(rows.texts, targets, rows.numbers, rows.keys, rows.columns)
+    task = Classification("y", names)
+    boosted = fit_boosted(FitData(task, rows, columns=COLUMNS)).baseline
+    assert isinstance(boosted, Boosted) and not boosted.alone_
+    assert 0 < sum(each.trees for each in boosted.added) <= 5 * 300
+    text = fit_boosted(FitData(task, rows))
+    assert "more than 20 classes" in text.caveats[-1]
+
+
+def test_groups_are_never_parted() -> None:
+    folds = fold_of_rows([f"group {i // 4}" for i in range(120)], 0)
+    assert all(len(set(folds[4 * i : 4 * i + 4])) == 1 for i in range(30)) and set(folds) == set(range(5))
+    assert set(fold_of_rows([str(i) for i in range(boosting.MANY_ROWS)], 0)) == {0, 1, 2}
+
+
+def test_lightgbm_is_only_imported_to_be_used() -> None:
+    code = "import sys, warmstart.baselines.baselines; print('lightgbm' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "False"
+
+
+def test_the_trees_are_text(tmp_path: Path) -> None:
+    rows = table_rows("number").take(np.arange(100))
+    fit_boosted(FitData(task_of("number"), rows, columns=COLUMNS)).baseline.save(tmp_path)
+    facts = json.loads((tmp_path / "baseline.json").read_text())
+    assert all(each["model"].startswith("tree\nversion=") for each in (*facts["added"], *facts["alone"]))
+
+
+def test_trees_learn_what_is_left_of_what_they_start_from() -> None:
+    table = np.random.default_rng(0).normal(size=(200, 1))
+    values, held = 5.0 * table[:, 0], np.arange(200) < 40
+    for start, least, most in ((np.zeros((200, 1)), 2.0, 9.0), (values[:, None], 0.0, 0.01)):
+        found = trees.fit_trees(table, [], trees.Target("regression_l1", values, start), held, 7, 0).predict(table)
+        assert least <= np.abs(found).mean() <= most

@@ -1,0 +1,110 @@
+"""Budget: which jobs of a comparison come first, which are dropped, and which model is there from the beginning?"""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.tiny import REGRESSION, tiny_problem
+from warmstart.errors import InputError
+from warmstart.inference.model_store import load_model
+from warmstart.models.pretrained.base import Base
+from warmstart.planning.problem import Options
+from warmstart.planning.run_plan import RunPlan, first_plan
+from warmstart.results.record import load_run
+from warmstart.study import begin, compare
+from warmstart.study.compare import ComparisonJobs, run_comparison
+from warmstart.study.jobs import StudyState, carry_out
+from warmstart.training.event import Progress
+
+OPTIONS = Options(regimes=("constant", "linear", "frozen", "full"), seeds=1, trials=1, length=0.03, budget=100.0)
+
+
+@pytest.fixture
+def plan(base: Base) -> RunPlan:
+    """84 training rows; `full` is too expensive for more than 40 of them. Both read their rows in no time."""
+    made = replace(first_plan(tiny_problem(REGRESSION, base), OPTIONS), sizes=(20, 40, 84), total_rows=84)
+    return replace(made, regime_sizes={"full": (20, 40)}, seconds_per_row={"frozen": 1e-6, "full": 1e-3})
+
+
+def carried_out(plan: RunPlan, folder: Path, began: float | None = None) -> tuple[StudyState, list[str]]:
+    """The ids of the jobs in their order."""
+    progress = Progress(1.0) if began is None else Progress(1.0, began=began)
+    study = StudyState(plan, folder, plan.shared(), progress)
+    strategy = ComparisonJobs(study)
+    for _ in carry_out(study, strategy):
+        pass
+    return study, [name for name in study.results.runs if not name.startswith(("constant", "linear"))]
+
+
+def test_cheap_ones_first_on_all_rows_then_parts_then_the_promising_on_all(plan: RunPlan, tmp_path: Path) -> None:
+    study, order = carried_out(plan, tmp_path)
+    first = list(study.results.runs)[:6]
+    assert first[:2] == ["constant-r84-s0", "linear-r84-s0"] and all("constant" in n or "linear" in n for n in first)
+    small = ["frozen-r84-s0", "frozen-r20-s0", "full-r20-s0", "frozen-r40-s0", "full-r40-s0"]
+    assert order[:5] == small
+    assert order[5:6] in ([], ["full-r84-s0"]) and (tmp_path / "runs" / "full-r40-s0" / "run.json").exists()
+
+
+def test_the_promising_is_trained_on_all_rows_where_the_budget_has_room(
+    plan: RunPlan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = replace(plan.options, regimes=("constant", "full"), length=0.5)
+    without = replace(plan, options=options)
+    (tmp_path / "some").mkdir()
+    assert carried_out(without, tmp_path / "some")[1] == ["full-r20-s0", "full-r40-s0", "full-r84-s0"]
+    monkeypatch.setattr(ComparisonJobs, "_has_room", lambda *_: False)
+    (tmp_path / "tight").mkdir()
+    assert carried_out(without, tmp_path / "tight")[1] == ["full-r20-s0", "full-r40-s0"]
+
+
+def test_rows_of_a_part_are_the_same_for_all_and_read_alone(plan: RunPlan, tmp_path: Path) -> None:
+    study, _ = carried_out(plan, tmp_path)
+    assert set(study.parts) == {40} and len(study.parts[40].splits.train) == 40
+    runs = [load_run(tmp_path / "runs" / f"{name}-r40-s0") for name in ("linear", "full")]
+    assert runs[0].predictions["row"] == runs[1].predictions["row"]
+
+
+def test_a_busy_machine_drops_the_end_of_the_list_and_says_so(
+    plan: RunPlan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    long_ago = compare.time.perf_counter() - 1000.0
+    study, order = carried_out(plan, tmp_path, began=long_ago)
+    assert order == [] and "linear-r84-s0" in study.results.runs, "baselines are never dropped"
+    found = compare.make_comparison(plan, list(study.results.runs.values()), tmp_path)
+    found = compare._without_dropped(found, study)
+    assert found.cuts[0].startswith("dropped, because the machine was slower than measured: `frozen` on 20 rows")
+    assert {each.regime for each in found.excluded} == {"frozen", "full"}
+    assert carried_out(plan, tmp_path)[1] == [], "resumed, it drops the same"
+
+
+def test_a_model_is_there_before_anything_is_measured(
+    base: Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: Any) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(begin, "measure_throughput", killed)
+    with pytest.raises(KeyboardInterrupt):
+        for _ in run_comparison(tiny_problem(REGRESSION, base), OPTIONS, tmp_path):
+            pass
+    assert load_model(tmp_path / "winner").regime == "linear"
+
+
+def test_what_cannot_fit_is_refused_with_the_budget_that_would_do(base: Base, tmp_path: Path) -> None:
+    short = replace(OPTIONS, regimes=("full",), budget=1e-3)
+    with pytest.raises(InputError, match=r"too short for anything\. `full`: .* --budget \d+m would do"):
+        for _ in run_comparison(tiny_problem(REGRESSION, base), short, tmp_path):
+            pass
+
+
+def test_too_few_steps_to_learn_are_not_a_failure(
+    plan: RunPlan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ComparisonJobs, "_has_room", lambda *_: False)
+    study, _ = carried_out(plan, tmp_path)
+    found = compare.make_comparison(plan, list(study.results.runs.values()), tmp_path)
+    assert "full" not in found.names and study.results.runs["full-r40-s0"].failed
+    assert [(each.regime, each.constraint) for each in found.excluded] == [("full", "budget")]
+    assert found.excluded[0].reason.endswith("steps on 40 rows were too few to beat the constant")
