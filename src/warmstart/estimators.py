@@ -23,16 +23,16 @@ from warmstart.types import Array
 if TYPE_CHECKING:
     from warmstart.inference.predict import TrainedModel
 
-TEXT, TARGET = "text", "target"  # names of columns that have none
-PACKED = "_packed"  # in a pickle: the files of a model that lies in a temporary folder
+TEXT_COLUMN, TARGET_COLUMN = "text", "target"  # names of columns that have none
+PACKED_FILES = "_packed"  # in a pickle: the files of a model that lies in a temporary folder
 LOADED: "weakref.WeakKeyDictionary[_Estimator, TrainedModel]" = weakref.WeakKeyDictionary()  # predicting sets nothing
 # Checks of `sklearn.utils.estimator_checks` that fit fewer rows than can be split into training, validation and test.
-FEW_ROWS = f"fits fewer than {MIN_SPLIT_ROWS} rows, of which some are held out for validation and test"
+FITS_FEW_ROWS = f"fits fewer than {MIN_SPLIT_ROWS} rows, of which some are held out for validation and test"
 EXPECTED_FAILED_CHECKS = {
-    "check_classifier_data_not_an_array": FEW_ROWS,
-    "check_fit2d_1feature": FEW_ROWS,
-    "check_n_features_in_after_fitting": FEW_ROWS,
-    "check_regressors_no_decision_function": FEW_ROWS,
+    "check_classifier_data_not_an_array": FITS_FEW_ROWS,
+    "check_fit2d_1feature": FITS_FEW_ROWS,
+    "check_n_features_in_after_fitting": FITS_FEW_ROWS,
+    "check_regressors_no_decision_function": FITS_FEW_ROWS,
 }
 PARAMETERS = """
 
@@ -132,7 +132,7 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no an
         LOADED.pop(self, None)
         if self.folder is None:
             self._owned = weakref.finalize(self, shutil.rmtree, inside, ignore_errors=True)
-        target = name if name and name not in columns else next(n for n in _free(TARGET) if n not in columns)
+        target = name if name and name not in columns else next(n for n in _free(TARGET_COLUMN) if n not in columns)
         table = columns | {target: targets}
         try:
             self.run_ = api.fit(table, target, self.regime, inside, quiet=not self.verbose, **settings)
@@ -164,7 +164,7 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no an
                     self.__dict__.pop(name, None)
             elif hasattr(self, "n_features_in_"):
                 raise ValueError(f"X is a list of texts, but the model was trained on {self.n_features_in_} columns.")
-            return {TEXT: texts}
+            return {TEXT_COLUMN: texts}
         if isinstance(X, Mapping):
             self._check_names(X, fitting)
             return dict(X)
@@ -204,11 +204,11 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no an
         if self.folder is None and "folder_" in state:
             inside = Path(state["folder_"])
             files = [path for path in sorted(inside.rglob("*")) if path.is_file() and path.name != "table.parquet"]
-            state[PACKED] = {str(path.relative_to(inside)): path.read_bytes() for path in files}
+            state[PACKED_FILES] = {str(path.relative_to(inside)): path.read_bytes() for path in files}
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        packed = state.pop(PACKED, None)
+        packed = state.pop(PACKED_FILES, None)
         super().__setstate__(state)
         if packed is not None:
             self.folder_ = tempfile.mkdtemp(prefix="fit-")

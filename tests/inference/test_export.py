@@ -2,6 +2,7 @@
 
 import json
 import runpy
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -109,6 +110,17 @@ def test_what_does_not_exist_is_refused_with_what_does(runs: dict[str, Path], tm
         with pytest.raises(UsageError) as error:
             warmstart.export(runs[name], to, tmp_path / "out")
         assert says in str(error.value)
+    table = {
+        "title": tiny_rows(REGRESSION, ROWS).texts,
+        "n": list(range(ROWS)),
+        "price": tiny_rows(REGRESSION, ROWS).targets,
+    }
+    warmstart.fit(table, "price", "linear", tmp_path / "typed", quiet=True, log=False)
+    with pytest.raises(
+        UsageError, match=r"columns with their types(.|\n)*hint: use `warmstart predict` or `warmstart serve`"
+    ):
+        warmstart.export(tmp_path / "typed", "onnx", tmp_path / "out")
+    shutil.rmtree(tmp_path / "typed")
     with pytest.raises(UsageError, match="--int8 is for --to onnx"):
         warmstart.export(runs["full"], "hf", tmp_path / "out", int8=True)
     (tmp_path / "there").mkdir()

@@ -12,14 +12,17 @@ from html import unescape
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import warmstart
 from tests.cli_base import call, products, write_csv
+from warmstart.data.rows.values import ColumnValues
+from warmstart.data.tables.strings import Texts
 from warmstart.errors import UsageError
 from warmstart.inference import serve
 from warmstart.inference.batching import Batcher, QueueFullError
-from warmstart.inference.predict import TrainedModel
+from warmstart.inference.predict import NewRows, TrainedModel
 from warmstart.inference.serve import Limits, create_app, hosts_for, is_loopback, read_token
 from warmstart.models.pretrained.base import Base
 
@@ -30,6 +33,7 @@ ROWS = 210
 TITLES = ["small oak table", "large lamp", "green shelf, pine"]
 TOKEN = "a-token-of-some-length"
 TABLE = "tricky <b>&\"'"  # the name of a column
+PRICED = [{TABLE: title, "weight": 1.5} for title in TITLES]
 
 
 @pytest.fixture(scope="module")
@@ -51,11 +55,14 @@ def client(priced: TrainedModel) -> Iterator[TestClient]:
 
 
 def test_predictions_are_those_of_predict(client: TestClient, priced: TrainedModel) -> None:
-    rows = [{TABLE: title, "weight": 1.5} for title in TITLES]
+    rows = PRICED
     expected = priced.predict(rows)
     assert client.post("/predict", json=rows).json() == {"predictions": expected, "warnings": []}
     assert client.post("/predict", json=rows[0]).json()["predictions"] == priced.predict(rows[:1])
-    assert client.post("/predict", json=TITLES).json()["predictions"] == priced.predict(TITLES)
+    heavier = [row | {"weight": 6.5} for row in rows]
+    assert client.post("/predict", json=heavier).json()["predictions"] == priced.predict(heavier) != expected
+    blank = client.post("/predict", json=[{TABLE: " ", "weight": None}, rows[0]]).json()["predictions"]
+    assert blank[0]["prediction"] is None and "nothing to read" in blank[0]["reason"] and blank[1] == expected[0]
     assert client.post("/predict", json=[]).json() == {"predictions": [], "warnings": []}
     odd = client.post("/predict", json=[rows[0] | {"weight": "heavy"}]).json()
     assert len(odd["predictions"]) == 1 and "'heavy'" in odd["warnings"][0]
@@ -65,6 +72,7 @@ def test_what_cannot_be_read_is_said_as_predict_says_it(client: TestClient) -> N
     for content, status, says in (
         ([{"titel": "a"}], 422, "which is not there"),
         ([{TABLE: "a", "weight": 1}, "a text"], 422, "given together"),
+        (["a text"], 422, "reads the columns of a table"),
         ([1], 422, "neither an object of its columns nor a text"),
     ):
         answer = client.post("/predict", json=content)
@@ -75,7 +83,7 @@ def test_what_cannot_be_read_is_said_as_predict_says_it(client: TestClient) -> N
         (b"\xff", 400, "no JSON"),
         (b"[NaN]", 400, "no JSON number"),
         (b"[" * 100_000, 400, "no JSON"),
-        (b'["\\ud800"]', 422, "half of a character"),
+        (b'[{"%s": "\\ud800", "weight": 1}]' % json.dumps(TABLE)[1:-1].encode(), 422, "half of a character"),
     ):
         answer = client.post("/predict", content=body, headers=kind)
         assert answer.status_code == status and says in answer.json()["error"]
@@ -85,13 +93,13 @@ def test_what_cannot_be_read_is_said_as_predict_says_it(client: TestClient) -> N
 
 def test_requests_have_bounds(priced: TrainedModel) -> None:
     with TestClient(create_app(priced, limits=Limits(body_bytes=200, rows=2)), base_url="http://localhost") as small:
-        assert small.post("/predict", json=["a", "b"]).status_code == 200
+        assert small.post("/predict", json=[{TABLE: "a", "weight": 1}] * 2).status_code == 200
         assert small.post("/predict", json=["a"] * 3).status_code == 413
         assert small.post("/predict", json=["a" * 300]).status_code == 413
         pieces = iter([b'["', b"a" * 150, b"a" * 150])  # without a length said before
         assert small.post("/predict", content=pieces, headers={"content-type": "application/json"}).status_code == 413
     with TestClient(create_app(priced, limits=Limits(queued_rows=1)), base_url="http://localhost") as full:
-        answer = full.post("/predict", json=["a", "b"])
+        answer = full.post("/predict", json=PRICED)
         assert answer.status_code == 503 and answer.headers["retry-after"] == "1"
 
 
@@ -107,10 +115,10 @@ def test_a_token_is_asked_for_everywhere_but_health(priced: TrainedModel) -> Non
         for path in ("/", "/metrics", "/openapi.json", "/nothing"):
             assert closed.get(path).status_code == 401, path
         for header in ("", TOKEN, "Bearer", "Bearer wrong-token-of-some-length", f"Basic {TOKEN}"):
-            answer = closed.post("/predict", json=TITLES, headers={"authorization": header})
+            answer = closed.post("/predict", json=PRICED, headers={"authorization": header})
             assert answer.status_code == 401 and answer.headers["www-authenticate"] == "Bearer"
         allowed = {"authorization": f"Bearer {TOKEN}"}
-        assert closed.post("/predict", json=TITLES, headers=allowed).status_code == 200
+        assert closed.post("/predict", json=PRICED, headers=allowed).status_code == 200
         assert closed.get("/", headers=allowed).status_code == 404
 
 
@@ -155,7 +163,7 @@ def test_the_page_shows_a_prediction_and_escapes_everything(client: TestClient, 
 
 
 def test_metrics_count_what_was_done(client: TestClient) -> None:
-    client.post("/predict", json=TITLES)
+    client.post("/predict", json=PRICED)
     client.post("/predict", json=[1])
     client.get("/no%0Asuch%22page")
     said = client.get("/metrics").text
@@ -176,20 +184,21 @@ def test_requests_that_wait_share_a_batch_and_fail_alone() -> None:
     batches: list[list[str]] = []
     first = threading.Event()
 
-    def predict(texts: Any) -> list[dict[str, Any]]:
-        batches.append(list(texts))
+    def predict(rows: NewRows) -> list[dict[str, Any]]:
+        texts = list(rows.texts)
+        batches.append(texts)
         first.wait(5)
         if "bad" in texts:
             raise ValueError(texts)
         return [{"prediction": text} for text in texts]
 
     batcher = Batcher(predict, batch_rows=4, queued_rows=8)
-    one = batcher.submit(["a"])
+    one = batcher.submit(NewRows(["a"]))
     while not batches:
         time.sleep(0.001)
-    waiting = [batcher.submit(texts) for texts in (["b", "c"], ["bad"], ["d"], ["e", "f", "g"])]
+    waiting = [batcher.submit(NewRows(texts)) for texts in (["b", "c"], ["bad"], ["d"], ["e", "f", "g"])]
     with pytest.raises(QueueFullError):
-        batcher.submit(["h", "i"])
+        batcher.submit(NewRows(["h", "i"]))
     first.set()
     assert one.result(5) == [{"prediction": "a"}]
     assert [len(each.result(5)) for each in (waiting[0], waiting[2], waiting[3])] == [2, 1, 3]
@@ -199,7 +208,15 @@ def test_requests_that_wait_share_a_batch_and_fail_alone() -> None:
     assert batcher.queued == 0
     batcher.close()
     with pytest.raises(QueueFullError):
-        batcher.submit(["j"])
+        batcher.submit(NewRows(["j"]))
+
+
+def test_rows_of_several_requests_keep_their_columns_and_reasons() -> None:
+    one = NewRows(["a", ""], {1: "blank"}, (), ColumnValues({"n": np.array([1.0, np.nan]), "t": Texts.of(["a", ""])}))
+    two = NewRows(["b"], {0: "odd"}, ("said",), ColumnValues({"n": np.array([2.0]), "t": Texts.of(["b"])}))
+    both = NewRows.joined([one, two])
+    assert list(both.texts) == ["a", "", "b"] and both.reasons == {1: "blank", 2: "odd"} and both.warnings == ("said",)
+    assert list(both.columns["t"]) == ["a", "", "b"] and both.columns["n"][[0, 2]].tolist() == [1.0, 2.0]
 
 
 def test_a_real_server_answers_on_loopback(priced: TrainedModel) -> None:
@@ -217,10 +234,10 @@ def test_a_real_server_answers_on_loopback(priced: TrainedModel) -> None:
             except OSError:
                 assert process.poll() is None, process.stderr.read() if process.stderr else ""
                 time.sleep(0.1)
-        content = json.dumps(TITLES).encode()
+        content = json.dumps(PRICED).encode()
         asked = urllib.request.Request(f"{address}/predict", content, {"content-type": "application/json"})
         with urllib.request.urlopen(asked, timeout=30) as answer:
-            assert json.load(answer)["predictions"] == priced.predict(TITLES)
+            assert json.load(answer)["predictions"] == priced.predict(PRICED)
             assert "server" not in answer.headers
     finally:
         process.terminate()

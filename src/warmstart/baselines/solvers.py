@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 PASSES = 5_000  # most passes of a solver over the rows; a fit that needs more gets a caveat
 REWEIGHTED, SMALL_ERROR = 8, 0.1  # times, and the error, in deviations, below which a row counts no more
 NEVER = -10.0  # margin of a class that no training row has; margins that were learned stay within about -3..3
-# Accuracy or F1, for which a next strength is tried, and the largest C. Passes grow with it: on 57 classes and 4,000 rows
-# C of 1, 9 and 27 took 34, 257 and 761, and test rows of other groups scored .663, .654 and .653.
+# Accuracy or F1, for which a next strength is tried, and the largest C. Passes grow with it: on 57 classes and 4,000
+# rows C of 1, 9 and 27 took 34, 257 and 761, and test rows of other groups scored .663, .654 and .653.
 LEAST_GAIN, LARGEST_C = 0.002, 10.0
 SHARPEST, BLUNTEST = 20.0, 0.5  # bounds for the scale from margin to logit
 

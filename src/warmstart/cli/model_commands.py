@@ -14,7 +14,7 @@ def commands_of_a_model() -> dict[str, Callable[..., None]]:
 
 def _export(
     folder: options.Folder,
-    to: options.Format,
+    to: options.ExportFormat,
     out: options.Out,
     data: options.ScoredRows = None,
     int8: options.Int8 = False,

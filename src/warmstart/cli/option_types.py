@@ -24,7 +24,7 @@ Predictions = Annotated[
 ]
 
 # of export
-Format = Annotated[
+ExportFormat = Annotated[
     str, typer.Option("--to", help="hf (for Hugging Face libraries), merged (adapters in their base) or onnx.")
 ]
 ScoredRows = Annotated[

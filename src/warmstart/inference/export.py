@@ -19,7 +19,7 @@ from warmstart.types import Array
 
 Format = Literal["hf", "merged", "onnx"]
 FORMATS: tuple[Format, ...] = get_args(Format)
-TOLERANCE = 0.001  # of the metric, relative: what other order of additions may do
+EXPORT_TOLERANCE = 0.001  # of the metric, relative: what other order of additions may do
 INT8_TOLERANCE = 0.01
 RECORD_TOLERANCE = 0.01  # between the record and the same rows now: another machine or precision
 LANGUAGE_ROWS = 200  # test rows of a language model, whose every token is a prediction
@@ -123,7 +123,7 @@ def export_model(
         whole = load_model(folder, code=code, full_precision=True) if quantized else stored
         outputs = _written(chosen, whole, folder, staging, rows, int8)
         done = Exported(out, chosen, int8, stored.task.metric, len(rows), before, _score(stored, outputs, rows))
-        allowed = INT8_TOLERANCE if int8 or quantized else TOLERANCE
+        allowed = INT8_TOLERANCE if int8 or quantized else EXPORT_TOLERANCE
         if not done.drift <= allowed:
             raise TrainingError(
                 f"the export scores {done.after:.5g} where the model scores {before:.5g} on {len(rows):,} test rows: "

@@ -17,9 +17,9 @@ from warmstart.inference.model_store import StoredModel
 from warmstart.runtime.files import write_json, write_text
 
 NEEDS = ("onnx", "onnxruntime", "onnxscript")
-GRAPH, FACTS, READER = "model.onnx", "onnx.json", "predict.py"
+GRAPH, ONNX_FACTS, READER = "model.onnx", "onnx.json", "predict.py"
 MAX_POWER = 300.0  # of 10: as `tasks.regression` clips it
-ROWS, TOKENS = 2, 7  # of the example that the graph is traced with
+TRACED_ROWS, TRACED_TOKENS = 2, 7  # of the example that the graph is traced with
 
 
 def write_onnx(stored: StoredModel, out: Path, *, int8: bool) -> None:
@@ -41,7 +41,7 @@ def write_onnx(stored: StoredModel, out: Path, *, int8: bool) -> None:
             "multi_label": task["multi_label"],
             "threshold": stored.calibration.get("threshold", 0.5),
         }
-    write_json(out / FACTS, facts | more)
+    write_json(out / ONNX_FACTS, facts | more)
     write_text(out / READER, Path(str(reader_source.__file__)).read_text(encoding="utf-8"))
 
 
@@ -72,23 +72,23 @@ def _parts(stored: StoredModel, out: Path) -> Parts:
             for kind in linear.features.terms
         ]
         (out / "vocabulary.json").write_text(json.dumps(known, ensure_ascii=False), encoding="utf-8")
-        counts = torch.zeros(ROWS, len(linear.weight))
+        counts = torch.zeros(TRACED_ROWS, len(linear.weight))
         counts[:, :3] = 1.0
         return _Terms(linear), (counts,), ({0: rows},), {"reads": "terms"}
     inputs = network.inputs.tokens
     if inputs is None:
         body: Any = network.model.body
         count: int = body.size.features
-        features, facts = torch.rand(ROWS, count), {"reads": "hashed words", "features": count}
+        features, facts = torch.rand(TRACED_ROWS, count), {"reads": "hashed words", "features": count}
         return _Hashed(body, network.model.head), (features,), ({0: rows},), facts
     attention = getattr(network.model.body, "set_attn_implementation", None)
     if attention is not None:
         attention("sdpa")  # ours takes each row by itself, which no graph can
     tokenizer = inputs.tokenizer
     inputs.save(out)
-    ids = torch.arange(ROWS * TOKENS).view(ROWS, TOKENS) % 5
+    ids = torch.arange(TRACED_ROWS * TRACED_TOKENS).view(TRACED_ROWS, TRACED_TOKENS) % 5
     mask = torch.ones_like(ids)
-    mask[1, TOKENS // 2 :] = 0
+    mask[1, TRACED_TOKENS // 2 :] = 0
     varies = {0: rows, 1: torch.export.Dim("tokens", max=inputs.max_length)}
     facts = {
         "reads": "tokens",

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
-ROWS = 32  # computed at a time
+ROWS_AT_A_TIME = 32
 
 
 class OnnxModel:
@@ -30,8 +30,8 @@ class OnnxModel:
         """Every output of the graph, an array with a row for each text."""
         names = [each.name for each in self.session.get_outputs()]
         parts = [
-            self.session.run(names, self.read(list(texts[start : start + ROWS])))
-            for start in range(0, len(texts), ROWS)
+            self.session.run(names, self.read(list(texts[start : start + ROWS_AT_A_TIME])))
+            for start in range(0, len(texts), ROWS_AT_A_TIME)
         ]
         return {name: np.concatenate(column) for name, column in zip(names, zip(*parts, strict=True), strict=True)}
 

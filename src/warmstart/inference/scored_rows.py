@@ -15,7 +15,7 @@ from warmstart.errors import InputError
 from warmstart.results.record import Run
 from warmstart.types import Array
 
-EXAMPLES = "examples.parquet"
+KEPT_EXAMPLES = "examples.parquet"
 LONGEST_KEPT = 600  # characters of a text that a study keeps: a longer one was cut
 GIVE = "name the data that it was trained on with --data FILE"
 
@@ -35,7 +35,7 @@ def rows_of_table(table: Table, schema: Schema, run: Run) -> Rows:
 
 def kept_rows(folders: Sequence[Path], schema: Schema, run: Run) -> Rows:
     """The run's test rows by what the study kept of them. Raises InputError where that is not all of them."""
-    file = next((each / EXAMPLES for each in folders if (each / EXAMPLES).exists()), None)
+    file = next((each / KEPT_EXAMPLES for each in folders if (each / KEPT_EXAMPLES).exists()), None)
     if file is None or schema.task in (*TEXT_OUT, *CORPUS):
         raise InputError("the test rows of the run were not kept, and its data is not where it was.", GIVE)
     kept = {entry["row"]: entry["text"] for entry in pq.read_table(file).to_pylist()}

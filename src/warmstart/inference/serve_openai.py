@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from warmstart.inference.serve import Limits
 
 NAME = "warmstart"
-ROLES = ("system", "user", "assistant")
+OPENAI_ROLES = ("system", "user", "assistant")
 MAX_WAITING = 16  # requests that wait for the model to have written another answer
 DEFAULT_TOKENS = 256
 
@@ -174,8 +174,8 @@ def _turns(messages: Any) -> tuple[Turn, ...]:
     for message in messages:
         role = message.get("role") if isinstance(message, Mapping) else None
         role = "system" if role == "developer" else role
-        if role not in ROLES:
-            raise InputError(f"a role must be one of {', '.join(ROLES)}.")
+        if role not in OPENAI_ROLES:
+            raise InputError(f"a role must be one of {', '.join(OPENAI_ROLES)}.")
         turns.append(Turn(cast(Role, role), _text(message.get("content"), "content")))
     if turns[-1].role != "user":
         raise InputError("the last message must be the user's.")

@@ -14,7 +14,7 @@ from warmstart.data.schema.schema import Schema
 from warmstart.inference.predict import TrainedModel
 
 MAX_FIELDS = 500
-TEXT = "text"  # the field of a model that reads no columns
+TEXT_FIELD = "text"  # the field of a model that reads no columns
 STYLE = resources.files("warmstart.inference").joinpath("templates/serve.css").read_text(encoding="utf-8")
 # Nothing from elsewhere, no scripts: whatever stands in a row stays text.
 PAGE_POLICY = (
@@ -35,7 +35,7 @@ def _templates() -> Environment:
 
 def fields_of(schema: Schema) -> list[tuple[str, str]]:
     """Name and kind of each field."""
-    return [(column.name, column.kind) for column in schema.columns] or [(TEXT, "text")]
+    return [(column.name, column.kind) for column in schema.columns] or [(TEXT_FIELD, "text")]
 
 
 def form_row(content: bytes, schema: Schema) -> dict[str, str]:
