@@ -276,7 +276,7 @@ def test_a_base_that_is_gone_is_named(base: Base, tmp_path: Path) -> None:
 
 def test_the_strength_of_a_support_vector_machine_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(solvers, "LEAST_GAIN", -1.0)  # every gain, and every loss, is followed
-    monkeypatch.setattr(search.Search, "_score", lambda self, outputs, targets: float(len(self.trials)))
+    monkeypatch.setattr(search.StrengthSearch, "_score", lambda self, outputs, targets: float(len(self.trials)))
     task, rows = example("class")
     strengths = [trial.settings["C"] for trial in fit_linear(FitData(task, rows)).trials]
     assert max(strengths) == 9.0 and min(strengths) >= 0.1

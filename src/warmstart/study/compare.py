@@ -177,7 +177,6 @@ def run_comparison(problem: Problem, options: Options, folder: Path) -> Generato
     A run that diverges is recorded as failed. Raises TrainingError if nothing at all could be trained.
     """
     asked = first_plan(problem, options)
-    world().on_main(lambda: require_same_rows(asked, folder / "rows.json"))
     yield from _first_model(asked, folder)
     study = yield from begin_study(asked, folder)
     if study.plan.scored < 1.0:
@@ -202,6 +201,7 @@ def _first_model(asked: RunPlan, folder: Path) -> Generator[Event, None, None]:
     """
     if world().on_main((folder / "plan.json").exists) or asked.options.constraints.given:
         return
+    world().on_main(lambda: require_same_rows(asked, folder / "rows.json"))
     names = [name for name in asked.names if name in WITHOUT_NETWORK]
     jobs = [train_job(asked, name, max(asked.sizes), asked.options.first_seed) for name in names]
     first = StudyState(asked, folder, asked.shared(), Progress())
