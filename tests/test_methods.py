@@ -55,7 +55,7 @@ def test_a_body_whose_layers_cannot_be_told_apart_still_learns_whole_or_not_at_a
     task = tiny_draw(REGRESSION).task
     assert len(model_of(Full(), body, task)[1]) == 4 and len(model_of(Frozen(), body, task)[1]) == 2
     for method in (Discriminative(), Frozen(unfrozen=1), LoRA()):
-        with pytest.raises(UsageError, match="layers of Flat cannot be told apart"):
+        with pytest.raises(UsageError, match="layers of Flat cannot be identified"):
             model_of(method, body, task)
 
 

@@ -64,7 +64,7 @@ def test_a_norm_after_the_blocks_belongs_to_the_last_one() -> None:
 
 
 def test_a_body_without_blocks_is_not_guessed_at() -> None:
-    with pytest.raises(UsageError, match=r"layers of Sequential cannot be told apart"):
+    with pytest.raises(UsageError, match=r"layers of Sequential cannot be identified"):
         layers(Model(nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2)), nn.Linear(2, 1)))
 
 

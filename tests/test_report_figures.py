@@ -101,7 +101,7 @@ def test_curves_have_bands_numbers_to_point_at_and_the_crossing() -> None:
             assert lower[rows] < score < upper[rows]
     texts = [text for trace in figure["data"] for text in trace.get("text", [])]
     assert any(re.fullmatch(r"full, 400 rows, measured: 0\.2\d\d \[.*\]", text) for text in texts)
-    assert any(re.fullmatch(r"full, 16,000 rows, foretold: 0\.1\d\d \[.*\]", text) for text in texts)
+    assert any(re.fullmatch(r"full, 16,000 rows, predicted: 0\.1\d\d \[.*\]", text) for text in texts)
     crosses = [trace for trace in figure["data"] if "error_x" in trace]
     assert len(crosses) == 1 and all("overtakes" in trace["text"][0] for trace in crosses)
     assert all(100 < cross["x"][0] < 600 and cross["error_x"]["array"][0] > 0 for cross in crosses)

@@ -36,7 +36,7 @@ def test_what_the_budget_cut_is_the_first_caveat_and_a_sentence() -> None:
     cut = replace(comparison, cuts=("140 training rows instead of 280", "1 seed instead of 3"), full_estimate=5400.0)
     assert advice_for(cut).caveats[:3] == (*cut.cuts, advice_for(comparison).caveats[0])
     assert cut_to_fit(cut) == (
-        "Cut to fit the budget: 140 training rows instead of 280; 1 seed instead of 3. All of it was foretold to take"
+        "Cut to fit the budget: 140 training rows instead of 280; 1 seed instead of 3. The full study was estimated at"
         " 1.5 h."
     )
     assert cut_to_fit(comparison) == ""

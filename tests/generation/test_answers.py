@@ -362,7 +362,7 @@ def test_a_model_of_a_given_size_learns_a_corpus(tmp_path: Path) -> None:
     assert first == second and len(first.split()) > 2
     theirs = model.generate(ids, do_sample=False, max_new_tokens=12, eos_token_id=tokenizer.eos_token_id)
     assert tokenizer.decode(theirs[0], skip_special_tokens=True) == text
-    with pytest.raises(UsageError, match="nothing to tell it before"):
+    with pytest.raises(UsageError, match="takes no system prompt"):
         chat_with(warmstart.load(out), "Be brief.")
 
 

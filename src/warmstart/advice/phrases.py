@@ -70,7 +70,7 @@ def cut_to_fit(comparison: Comparison) -> str:
     if not comparison.cuts:
         return ""
     took = comparison.full_estimate
-    whole = "" if took is None else f" All of it was foretold to take {format_duration(took)}."
+    whole = "" if took is None else f" The full study was estimated at {format_duration(took)}."
     return f"Cut to fit the budget: {'; '.join(comparison.cuts)}.{whole}"
 
 

@@ -15,11 +15,11 @@ from warmstart.models.model import Model
 from warmstart.tasks.task import GenerativeTask
 
 MAX_ANSWER_TOKENS = 512  # tokens of an answer
-EMPTY = "(an empty answer: neither it nor what you said is remembered)"
-HOW = "a line is a turn; /new begins anew, /quit or Ctrl-D ends"
+EMPTY = "(empty answer; this turn is not remembered)"
+HOW = "Each line is a turn. /new starts over, /quit or Ctrl-D ends"
 DOES = {"summarise": "summarise", "translate": "translate", "structured": "describe"}
-ASKED = "a line is a text, answered by itself as those it was trained on; /quit or Ctrl-D ends"
-GOES_ON = "a line is the beginning of a text, which the model goes on with; /quit or Ctrl-D ends"
+ASKED = "Each line is a text of its own, answered as in training. /quit or Ctrl-D ends"
+GOES_ON = "Each line is the beginning of a text, which the model continues. /quit or Ctrl-D ends"
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ def chat_with(
     if network is not None and texts is not None and texts.causal:
         if system:
             raise UsageError(
-                f"the model in {trained.folder} goes on with texts: there is nothing to tell it before.",
+                f"the model in {trained.folder} continues texts and takes no system prompt.",
                 "leave out --system, or chat with a run of --task chat",
             )
         return Continuation(network.model, texts, drawing)

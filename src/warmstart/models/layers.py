@@ -71,7 +71,7 @@ def blocks_path(body: nn.Module) -> str:
     lists = several or [each for each in lists if each[0] == 1][:1]  # a single block is the outermost list of one
     if not lists:
         raise UsageError(
-            f"the layers of {type(body).__name__} cannot be told apart: it has no ModuleList of repeated blocks.",
+            f"the layers of {type(body).__name__} cannot be identified: it has no ModuleList of repeated blocks.",
             "put the blocks into one nn.ModuleList, or use a regime that trains all weights at one rate",
         )
     longest = max(length for length, _ in lists)

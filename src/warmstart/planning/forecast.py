@@ -130,7 +130,7 @@ def power(where: TargetMachine) -> tuple[float, float]:
 
 def sources(where: TargetMachine, *, measured: bool = True) -> tuple[str, ...]:
     """Where the figures come from, in words. `measured`: whether steps were made for them."""
-    here = "memory (of the whole process) and time: a few steps were measured here, the dearest batch among them"
+    here = "memory (of the whole process) and time: measured in a few steps here, including the most expensive batch"
     price = f"money: {PRICES}" if where.price_per_hour is None else "money: at the price that was given"
     rest = "weights, compute and disk are computed; energy is an estimate, at full power"
     return (*((here,) if measured and where.machine is None else ()), rest, price)

@@ -74,7 +74,7 @@ def _regime(law: Law, symbol: str, comparison: Comparison) -> list[Figure]:
         },
         common | _line(law, at_sizes, "measured", {"color": colour, "width": 2}, marker) | {"showlegend": True},
         common
-        | _line(law, ahead, "foretold", {"color": colour, "width": 1.5, "dash": "dash"}, marker | {"opacity": 0.6})
+        | _line(law, ahead, "predicted", {"color": colour, "width": 1.5, "dash": "dash"}, marker | {"opacity": 0.6})
         | {"showlegend": False},
     ]
 

@@ -148,8 +148,8 @@ class StageState:
         optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
         if saved.facts["where"] != bitwise_environment():
             self.history.caveats.append(
-                "stopped and gone on with another version, machine or number of threads or processes: "
-                "not bit for bit what it would have been in one go"
+                "resumed with a different version, machine or number of threads or processes: "
+                "not bit-identical to an uninterrupted run"
             )
 
 
