@@ -158,11 +158,15 @@ STUDY_FOLDERS = [
     Case("lock is a link", "study folder", lambda f: _victim(f, "study/lock"), ("resume", "study"), 0),
 ]
 
-NOTHING: Callable[[Path], object] = lambda folder: None  # noqa: E731
+
+def nothing(folder: Path) -> None:
+    """Nothing is made: the surroundings alone are hard."""
+
+
 RUNS = ("runs", "study")
 
 SURROUNDINGS = [
-    Case("a width of 0", "surroundings", NOTHING, RUNS, 0, "linear", {"COLUMNS": "0"}),
+    Case("a width of 0", "surroundings", nothing, RUNS, 0, "linear", {"COLUMNS": "0"}),
     Case(
         "a locale that is not UTF-8",
         "surroundings",
@@ -174,10 +178,10 @@ SURROUNDINGS = [
         "größe",
         {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"},
     ),
-    Case("a full disk for the output", "surroundings", NOTHING, RUNS, 1, "space", shell="> /dev/full"),
-    Case("a closed output", "surroundings", NOTHING, RUNS, 0, shell=">&-"),
-    Case("a closed input", "surroundings", NOTHING, RUNS, 0, "linear", shell="<&-"),
-    Case("closed errors", "surroundings", NOTHING, RUNS, 0, "linear", shell="2>&-"),
+    Case("a full disk for the output", "surroundings", nothing, RUNS, 1, "space", shell="> /dev/full"),
+    Case("a closed output", "surroundings", nothing, RUNS, 0, shell=">&-"),
+    Case("a closed input", "surroundings", nothing, RUNS, 0, "linear", shell="<&-"),
+    Case("closed errors", "surroundings", nothing, RUNS, 0, "linear", shell="2>&-"),
 ]
 
 CASES = [*MODEL_FOLDERS, *TABLES, *STUDY_FOLDERS, *SURROUNDINGS]

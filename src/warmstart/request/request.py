@@ -24,19 +24,12 @@ from warmstart.settings.groups import (
     DEFAULT_BUDGET,
     MAX_LENGTH,
     SETTINGS,
-    BudgetSettings,
+    AllSettings,
     ColumnSettings,
-    ConstraintSettings,
-    DataSettings,
-    DeviceSettings,
     EffectSettings,
     LoopSettings,
-    OfflineSettings,
-    ReadingSettings,
     RecordSettings,
-    RegimeSettings,
     SampleSettings,
-    SeedSettings,
     TrainingSettings,
 )
 from warmstart.settings.setting import Command, declared
@@ -46,22 +39,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Request(
-    ColumnSettings,
-    DataSettings,  # its field comes first in Request(data, target): dataclasses begin with the last base
-    ReadingSettings,
-    RegimeSettings,
-    SampleSettings,
-    SeedSettings,
-    TrainingSettings,
-    LoopSettings,
-    BudgetSettings,
-    EffectSettings,
-    ConstraintSettings,
-    DeviceSettings,
-    RecordSettings,
-    OfflineSettings,
-):
+class Request(AllSettings):
     """Everything that a person can ask of `check`, `plan`, `compare`, `advise` and `fit`."""
 
     command: Command = "compare"

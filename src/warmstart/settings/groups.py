@@ -375,9 +375,10 @@ class OfflineSettings:
     offline: Annotated[bool, Setting("Use only what is on this machine.")] = False
 
 
-SETTINGS = declared(
-    DataSettings,
+@dataclass(frozen=True, kw_only=True)
+class AllSettings(
     ColumnSettings,
+    DataSettings,  # its field comes first in Request(data, target): dataclasses begin with the last base
     ReadingSettings,
     RegimeSettings,
     SampleSettings,
@@ -390,7 +391,11 @@ SETTINGS = declared(
     DeviceSettings,
     RecordSettings,
     OfflineSettings,
-)
+):
+    """Every group."""
+
+
+SETTINGS = declared(DataSettings, *(group for group in AllSettings.__bases__ if group is not DataSettings))
 
 
 def settings_of_command(command: Command) -> dict[str, Declared]:

@@ -1,9 +1,9 @@
 """Conversations: how are turns written in a table cell, and in the text of a row?"""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from warmstart.data.tables.json_files import json_error_message
 from warmstart.errors import InputError, shorten
@@ -115,16 +115,21 @@ def history_of(cell: object) -> tuple[Turn, ...]:
     return tuple(turns)
 
 
-def unread_keys(cell: object) -> set[str]:
-    """The keys of turns, beside those of speaker and words, that hold anything."""
+def _items(cell: object) -> list[dict[str, Any]]:
+    """The turns in a cell as they are written there; none where the cell is no list, or is broken."""
     try:
         found = _from_json(cell) if isinstance(cell, str) and cell.strip() else cell
-        items = [_from_json(item) if isinstance(item, str) else item for item in found]  # type: ignore[attr-defined]
+        items = [_from_json(item) if isinstance(item, str) else item for item in cast(Iterable[Any], found)]
     except (InputError, TypeError):
-        return set()
+        return []
+    return [item for item in items if isinstance(item, dict)]
+
+
+def unread_keys(cell: object) -> set[str]:
+    """The keys of turns, beside those of speaker and words, that hold anything."""
     keys = set[str]()
-    for item in items:
-        for key, value in item.items() if isinstance(item, dict) else ():
+    for item in _items(cell):
+        for key, value in item.items():
             if key not in READ_KEYS and value not in (None, "", [], {}) and (key, value) != ("weight", 1):
                 keys.add(str(key))
     return keys
@@ -138,12 +143,7 @@ def check_answered(turns: Sequence[Turn]) -> None:
 
 def has_answer(cell: object) -> bool:
     """Whether any turn in the cell is the assistant's, however broken the others are."""
-    try:
-        found = _from_json(cell) if isinstance(cell, str) else cell
-        items = [_from_json(item) if isinstance(item, str) else item for item in found]  # type: ignore[attr-defined]
-    except (InputError, TypeError):
-        return False
-    said = (item.get("role") or item.get("from") for item in items if isinstance(item, dict))
+    said = (item.get("role") or item.get("from") for item in _items(cell))
     return any(isinstance(role, str) and ROLES.get(role) == "assistant" for role in said)
 
 
