@@ -107,8 +107,9 @@ def readable_texts(table: Table, schema: Schema, columns: ReadColumns | None = N
 def join_values(columns: ReadColumns, schema: Schema) -> Texts:
     """The values of each row as one text, as they are spelled by their columns; "" where all are missing."""
     values = columns.values
-    if not schema.labelled and len(schema.columns) == 1 and isinstance(values[schema.text[0]], Texts):
-        return Texts.of(values[schema.text[0]])
+    only = values[schema.text[0]]
+    if not schema.labelled and len(schema.columns) == 1 and isinstance(only, Texts):
+        return only
     spelled = [spell(values[column.name], column) for column in schema.columns]
     labels = [f"{column.name}: " if schema.labelled else "" for column in schema.columns]
     return Texts.of(
