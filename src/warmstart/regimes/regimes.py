@@ -163,6 +163,11 @@ def is_baseline(name: str) -> bool:
     return regime_of(name) in WITHOUT_TRAINING
 
 
+def is_solved(name: str) -> bool:
+    """Whether a solver fits the row of this name at once: from its columns and texts, or what a base makes of them."""
+    return regime_of(name) in (*WITHOUT_NETWORK, *READ_WITH_BASE)
+
+
 def default_for(task: TaskName, columns: Sequence[Column] = ()) -> tuple[str, ...]:
     """What is compared where nothing else is asked for: trees too, where `columns` are read that are not all text."""
     if task in (*TEXT_OUT, *CORPUS):
@@ -176,7 +181,7 @@ def suits(name: str, task: TaskName) -> bool:
     """Whether a regime can learn a task: those without a network write no text, and only language needs no head."""
     if task in (*TEXT_OUT, *CORPUS):
         return name in LANGUAGE_DEFAULTS and not (task in CORPUS and name == "self-pretrained")
-    return name in DEFAULTS or name in (*WITHOUT_NETWORK, *READ_WITH_BASE)
+    return name in DEFAULTS or is_solved(name)
 
 
 def check_base(base: Base, regime: str) -> None:

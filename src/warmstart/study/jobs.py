@@ -19,7 +19,7 @@ from warmstart.planning.estimates import (
     tokens_per_text,
 )
 from warmstart.planning.run_plan import RunPlan
-from warmstart.regimes.regimes import WITHOUT_NETWORK, is_baseline
+from warmstart.regimes.regimes import is_baseline, is_solved
 from warmstart.results.record import Run, Trial
 from warmstart.runs.execute import JobContext, Results, run
 from warmstart.runs.job import Job, RowSelection, SearchJob, TrainJob
@@ -94,7 +94,7 @@ class StudyState:
         progress = JobProgress(
             job.doing, self.seconds_of(job), 0.0 if baseline else seconds_of_step(plan, name, rows), self.progress
         )
-        if name in WITHOUT_NETWORK:
+        if is_solved(name):
             return JobContext(None, run_data, progress, base=plan.frozen_base(name))
         regime = plan.regime(name, rows)
         config = plan.config(regime, rows, job.data.seed)
