@@ -189,7 +189,7 @@ def test_answers_the_question_first(page: str) -> None:
     ("changes", "heading"),
     [
         ({"confidence": 0.7}, "Probably fine-tune."),
-        ({"verdict": "undecided", "choice": None, "confidence": 0.5}, "Too close to call."),
+        ({"verdict": "undecided", "choice": None, "confidence": 0.5}, "Undecided."),
         ({"verdict": "nothing beats the constant", "choice": None}, "Nothing beats the constant."),
         ({"verdict": "train from scratch", "choice": "scratch"}, "Train from scratch."),
     ],

@@ -160,7 +160,7 @@ def test_each_regime_learned_what_its_method_says(whole: tuple[Path, list[Event]
 def test_what_a_solver_fits_learned_weights_and_chose_among_trials(
     whole: tuple[Path, list[Event], Comparison],
 ) -> None:
-    """`embedded` went through the training loop once, as a network without stages: it learned nothing, without a word."""
+    """`embedded` once went through the training loop, as a network without stages: it learned nothing, silently."""
     runs = {run.regime: run for run in whole[2].runs}
     for name in ("linear", "embedded"):
         assert runs[name].trials and runs[name].cost.trainable > 0 and runs[name].lr is None, name

@@ -18,7 +18,7 @@ VERDICT_SENTENCES = {
     "a boosted tree is enough": "A boosted tree is enough.",
     "TF-IDF with frozen features is enough": "TF-IDF with frozen features is enough.",
     "no training is needed": "No training is needed.",
-    "undecided": "Too close to call.",
+    "undecided": "Undecided.",
     "nothing beats the constant": "Nothing beats the constant.",
     "nothing is allowed": "Nothing is allowed.",
 }
