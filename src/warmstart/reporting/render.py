@@ -20,6 +20,7 @@ from warmstart.advice.more_data import more_data
 from warmstart.advice.phrases import compared_instead, cut_to_fit, original_scale_error, original_scale_sentence
 from warmstart.data.rows.findings import Finding
 from warmstart.data.schema.schema import CORPUS
+from warmstart.quantities import capitalize_first
 from warmstart.reporting import forgetting, mistakes, plots, sureness, words
 from warmstart.reporting.entries import Entry, best_of, difference, entries_of, of_most_rows, searches
 from warmstart.reporting.frame import Figure
@@ -95,7 +96,7 @@ def render(
             comparison=comparison,
             advice=advice,
             heading=heading,
-            reason=advice.reason.removeprefix(f"{heading.removesuffix('.')}: "),
+            reason=capitalize_first(advice.reason.removeprefix(f"{heading.removesuffix('.')}: ")),
             instead="" if raced else compared_instead(comparison),
             trained_on=winner_sentence(comparison, advice.choice or advice.predicted.get("regime")),
             on_a_part=[] if raced else [on_a_part(comparison, row) for row in comparison.partial],
