@@ -187,7 +187,8 @@ def test_only_equal_precision_and_quality_is_a_fair_row(changes: dict[str, objec
 
 def test_the_tables_stand_between_their_markers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     page = tmp_path / "benchmarks.md"
-    page.write_text(f"before\n{table.BEGIN}\nold\n{table.END}\nafter\n")
+    cheap = f"{table.CHEAP_BEGIN}\nold\n{table.CHEAP_END}"
+    page.write_text(f"before\n{table.BEGIN}\nold\n{table.END}\n{cheap}\nafter\n")
     (tmp_path / "C1.json").write_text(json.dumps([a_row()]))
     monkeypatch.setattr(table, "RESULTS", tmp_path)
     committed = table.PAGE.read_text()
@@ -207,6 +208,26 @@ def test_the_committed_tables_are_those_of_the_results() -> None:
     rows = [row for test in table.TESTS for row in table._rows(table.RESULTS / f"{test}.json")]
     page = table.PAGE.read_text()
     assert page == table.placed(page, table.markdown(rows))
+    cheap = table.cheap_markdown(json.loads((table.RESULTS / "strong.json").read_text()))
+    assert page == table.placed(page, cheap, table.CHEAP_BEGIN, table.CHEAP_END)
+
+
+@pytest.mark.parametrize(("score", "said"), [(0.159, "reached"), (0.180, "**missed**")])
+def test_a_goal_for_an_error_is_reached_within_its_interval(score: float, said: str) -> None:
+    row = {
+        "task": table.LOWER_IS_BETTER,
+        "rows": 1_000,
+        "draws": 2,
+        "regime": "boosted",
+        "score": score,
+        "interval": [score - 0.008, score + 0.008],
+        "less_linear": -0.006,
+        "less_linear_interval": [-0.008, -0.005],
+        "cpu_seconds": [2.0, 4.0],
+    }
+    found = {"environment": {"cpu": "Intel(R)", "date": "2026-11-29"}, "results": [row]}
+    line = next(line for line in table.cheap_markdown(found).splitlines() if "`boosted`" in line)
+    assert f"0.158: {said} |" in line and "-0.006 [-0.008, -0.005] | 3 |" in line
 
 
 @pytest.fixture

@@ -150,7 +150,7 @@ def test_what_has_not_converged_does_not_lose_with_confidence() -> None:
     advice = advice_for(make_comparison(made))
     assert (advice.choice, advice.confidence) == ("full", 0.75)
     assert advice.reason.startswith("Probably fine-tune")
-    assert advice.next_step.startswith("Give `scratch` more steps")
+    assert advice.next_step.startswith("`scratch` had not converged")
     assert "`scratch` has not converged" in advice.caveats[0]
 
 

@@ -49,7 +49,7 @@ def test_what_was_trained_four_times_as_long_is_given_twice_the_length(given: st
 @pytest.mark.parametrize("command", ["", "warmstart advise x.csv --target price --budget 10% --out a"])
 def test_nothing_is_said_without_the_command_of_a_comparison(command: str) -> None:
     assert asked(unfinished(command)) == ""
-    assert advice_for(unfinished(command)).next_step.startswith("Give `full` more steps (a larger --epochs")
+    assert advice_for(unfinished(command)).next_step.startswith("`full` had not converged. To train it longer, use more --epochs")
 
 
 def test_it_is_the_next_step_of_a_study_and_of_one_that_is_read_back(tmp_path: Path) -> None:
@@ -57,6 +57,6 @@ def test_it_is_the_next_step_of_a_study_and_of_one_that_is_read_back(tmp_path: P
     for run in comparison.runs:
         save_run(run, tmp_path / "runs" / run.id)
     made = write_study(comparison, tmp_path, (), COMMAND, examples=False)
-    assert made.advice.next_step.startswith("Give `scratch` more steps: still improving when stopped, so")
+    assert made.advice.next_step.startswith("`scratch` had not converged. To train it longer: `warmstart")
     assert "`warmstart compare 'my prices.csv' --target price --budget " in made.advice.next_step
     assert read_study(tmp_path).advice.next_step == made.advice.next_step

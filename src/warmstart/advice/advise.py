@@ -317,12 +317,10 @@ def _towards_floor(comparison: Comparison, choice: Row, floor: float) -> str:
 
 
 def _longer(comparison: Comparison, unfinished: Sequence[Row]) -> str:
-    were = "was" if len(unfinished) == 1 else "were"
     command = longer_command(comparison, unfinished)
-    more = "" if command else " (a larger --epochs, or --budget where that cut it)"
-    what = f"so what {'it' if were == 'was' else 'they'} can reach was not measured"
-    by = f": `{command}`." if command else "."
-    return f"Give {name_list(unfinished)} more steps{more}: still improving when stopped, {what}{by}"
+    it = "it" if len(unfinished) == 1 else "them"
+    how = f": `{command}`" if command else ", use more --epochs, or a larger --budget if that cut the steps"
+    return f"{capitalize_first(name_list(unfinished))} had not converged. To train {it} longer{how}."
 
 
 def _settle(field: Ranking, a: Row, b: Row) -> str:

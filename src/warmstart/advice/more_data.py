@@ -51,7 +51,7 @@ def next_purchase(comparison: Comparison, choice: str) -> str:
     if law is None:
         return ""
     if not row.converged:
-        return f"To do better, first train longer: `{choice}` was still improving when stopped."
+        return f"To do better, first train longer: `{choice}` had not converged."
     margin = comparison.min_effect * abs(row.score)
     twice, far = law.predicted
     (gain, likely), (gain_far, likely_far) = law.gain(twice.rows), law.gain(far.rows)

@@ -122,7 +122,7 @@ def costs(row: Row, reference: Row) -> str:
     times = row.flops / reference.flops
     if _times(times) == "1.0":
         return "costs as much"
-    return f"costs {_times(times)} times as much" if times >= 0.1 else f"costs {_times(1 / times)} times less"
+    return f"costs {_times(times)} times as much" if times >= 0.5 else f"costs {_times(1 / times)} times less"
 
 
 def _times(times: float) -> str:
