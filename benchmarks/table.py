@@ -1,4 +1,4 @@
-"""Table: the speed tables of docs/benchmarks.md, written from the results files and nothing else."""
+"""Table: the tables of docs/benchmarks.md on speed and on cheap regimes, from the results files and nothing else."""
 
 import json
 from pathlib import Path
@@ -8,6 +8,7 @@ from harness import RESULTS
 
 PAGE = Path(__file__).parent.parent / "docs" / "benchmarks.md"
 BEGIN, END = "<!-- benchmarks: written by benchmarks/table.py -->", "<!-- end of benchmarks -->"
+CHEAP_BEGIN, CHEAP_END = "<!-- cheap regimes: written by benchmarks/table.py -->", "<!-- end of cheap regimes -->"
 
 TESTS = {
     "C1": "fine-tune MiniLM, 2,000 texts, 1 epoch",
@@ -117,18 +118,68 @@ def _number(value: float) -> str:
     return f"{value:.1f}" if value >= 10 else f"{value:.2f}"
 
 
-def placed(page: str, content: str) -> str:
-    """The page with this content between its two markers."""
-    before, found, rest = page.partition(BEGIN)
-    _, closed, after = rest.partition(END)
-    assert found and closed, "docs/benchmarks.md has lost the markers of the benchmark tables"
-    return f"{before}{BEGIN}\n\n{content}\n{END}{after}"
+# The score that the interval of the best regime has to reach.
+CHEAP_GOALS = {
+    ("mixed columns -> log10 installed_kb", 1_000): 0.158,
+    ("mixed columns -> log10 installed_kb", 4_000): 0.140,
+    ("synopsis -> section", 1_000): 0.625,
+    ("synopsis -> section", 4_000): 0.700,
+}
+LOWER_IS_BETTER = "mixed columns -> log10 installed_kb"
+
+
+def cheap_markdown(found: dict[str, Any] | None) -> str:
+    """The scores of the regimes without a training loop, and the goal for the best of them."""
+    if found is None:
+        return "Not measured yet: `python benchmarks/strong.py debian.parquet`.\n"
+    head = "| task | training rows | samples | regime | score | minus `linear` | CPU seconds | goal |"
+    lines = [head, "|---|---|---|---|---|---|---|---|"]
+    for row in found["results"]:
+        low, high = row["interval"]
+        less = (
+            "" if row["regime"] in ("constant", "linear") else _signed(row["less_linear"], row["less_linear_interval"])
+        )
+        seconds = sum(row["cpu_seconds"]) / len(row["cpu_seconds"])
+        objective = CHEAP_GOALS.get((row["task"], row["rows"])) if less else None
+        reached = objective is not None and (low <= objective if row["task"] == LOWER_IS_BETTER else high >= objective)
+        cells = [
+            row["task"],
+            f"{row['rows']:,}",
+            str(row["draws"]),
+            f"`{row['regime']}`",
+            f"{row['score']:.3f} [{low:.3f}, {high:.3f}]",
+            less,
+            f"{seconds:.0f}",
+            "" if objective is None else f"{objective:.3f}: {'reached' if reached else '**missed**'}",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    environment = found["environment"]
+    lines += ["", f"Measured on {environment['cpu'].split('(')[0].split()[0]}, {environment['date'][:10]}.", ""]
+    return "\n".join(lines)
+
+
+def _signed(value: float, interval: list[float]) -> str:
+    return f"{value:+.3f} [{interval[0]:+.3f}, {interval[1]:+.3f}]"
+
+
+def placed(page: str, content: str, begin: str = BEGIN, end: str = END) -> str:
+    """The page with this content between two markers."""
+    before, found, rest = page.partition(begin)
+    _, closed, after = rest.partition(end)
+    assert found and closed, f"docs/benchmarks.md has lost the markers {begin} and {end}"
+    return f"{before}{begin}\n\n{content}\n{end}{after}"
 
 
 def write() -> None:
     """Read every results file, write the page."""
     rows = [row for test in TESTS for row in _rows(RESULTS / f"{test}.json")]
-    PAGE.write_text(placed(PAGE.read_text(), markdown(rows)))
+    page = placed(PAGE.read_text(), markdown(rows))
+    PAGE.write_text(placed(page, cheap_markdown(_cheap()), CHEAP_BEGIN, CHEAP_END))
+
+
+def _cheap() -> dict[str, Any] | None:
+    path = RESULTS / "strong.json"
+    return json.loads(path.read_text()) if path.exists() else None
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:

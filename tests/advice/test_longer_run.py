@@ -49,7 +49,8 @@ def test_what_was_trained_four_times_as_long_is_given_twice_the_length(given: st
 @pytest.mark.parametrize("command", ["", "warmstart advise x.csv --target price --budget 10% --out a"])
 def test_nothing_is_said_without_the_command_of_a_comparison(command: str) -> None:
     assert asked(unfinished(command)) == ""
-    assert advice_for(unfinished(command)).next_step.startswith("`full` had not converged. To train it longer, use more --epochs")
+    in_words = advice_for(unfinished(command)).next_step
+    assert in_words.startswith("`full` had not converged. To train it longer, use more --epochs")
 
 
 def test_it_is_the_next_step_of_a_study_and_of_one_that_is_read_back(tmp_path: Path) -> None:
