@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from warmstart.baselines.reading import Reading
+from warmstart.data.features.reading import Reading
 from warmstart.data.schema.cell_values import Values
 from warmstart.types import Array
 
