@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from warmstart.data.features.columns import ColumnFeatures
 from warmstart.baselines.embedder import Embedder
+from warmstart.data.features.columns import ColumnFeatures
 from warmstart.data.features.reading import WORDS, Reading
 from warmstart.data.features.terms import Terms
 from warmstart.data.schema.cell_values import Values

@@ -22,7 +22,7 @@ class LearningRule:
 
 def learning_rules(model: nn.Module) -> dict[str, LearningRule]:
     """The rules of those parameters for which one is declared, by their names."""
-    found = {}
+    found: dict[str, LearningRule] = {}
     for path, module in model.named_modules():
         rule = getattr(module, "learning_rule", None)
         if isinstance(rule, LearningRule):

@@ -81,8 +81,8 @@ class RegimeDefaults:
         """Epochs for so many rows; between those that are known, in proportion to the logarithm of the rows."""
         if not self.by_rows:
             return self.epochs
-        known = [(math.log(count), epochs) for count, epochs, _ in self.by_rows]
-        return float(np.interp(math.log(max(rows, 1)), *zip(*known, strict=True)))
+        counts, epochs, _ = np.array(self.by_rows).T
+        return float(np.interp(math.log(max(rows, 1)), np.log(counts), epochs))
 
 
 @dataclass(frozen=True)

@@ -53,9 +53,7 @@ class WideAndDeepStart:
         constant, scale = task.constant(task.targets(rows)), 1.0
         if margins is not None:
             constant, scale = margins.constant(task.targets(rows), len(constant)), margins.scale
-        shape = WideShape(
-            inputs.term_count, inputs.column_count, len(constant), tuple(map(float, constant)), scale
-        )
+        shape = WideShape(inputs.term_count, inputs.column_count, len(constant), tuple(map(float, constant)), scale)
         return replace(self, inputs=inputs, shape=shape, rates=NUMBER_RATES if margins is None else CLASS_RATES)
 
     def resized(self, size: Size) -> "WideAndDeepStart":

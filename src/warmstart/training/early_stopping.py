@@ -42,7 +42,9 @@ class BestWeights:
 
     @property
     def should_stop(self) -> bool:
-        return self.evaluations > 1 and not self.keeps_last and self.waited >= max(2, round(PATIENCE * self.evaluations))
+        return (
+            self.evaluations > 1 and not self.keeps_last and self.waited >= max(2, round(PATIENCE * self.evaluations))
+        )
 
     def restore(self) -> None:
         _copy(self.weights, self.live)
