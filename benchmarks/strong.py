@@ -169,7 +169,12 @@ def interval(values: Array, keys: Sequence[str]) -> tuple[float, float]:
 
 
 def measure(
-    tables: Sequence[pa.Table], base: str, sizes: Sequence[int], draws: int, tasks: Sequence[str], regimes: Sequence[str]
+    tables: Sequence[pa.Table],
+    base: str,
+    sizes: Sequence[int],
+    draws: int,
+    tasks: Sequence[str],
+    regimes: Sequence[str],
 ) -> Iterator[dict[str, Any]]:
     """One line for each task, number of rows and regime."""
     for task in tasks:
@@ -208,7 +213,9 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=DRAWS)
     parser.add_argument("--out", type=Path, default=RESULTS / "strong.json")
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS), help="others stay as they are in OUT")
-    parser.add_argument("--regimes", nargs="+", default=[*dict.fromkeys(n for _, names in TASKS.values() for n in names)])
+    parser.add_argument(
+        "--regimes", nargs="+", default=[*dict.fromkeys(n for _, names in TASKS.values() for n in names)]
+    )
     asked = parser.parse_args()
     tables = [pq.read_table(path) for path in (asked.data, asked.releases) if path]
     known = json.loads(asked.out.read_text()) if asked.out.exists() else {"results": []}

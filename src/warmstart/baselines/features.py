@@ -86,7 +86,7 @@ def encode_part(
 
     if isinstance(part, Embedder):
         return csr_matrix(part.vectors(texts))
-    return part.encode(columns) if isinstance(part, ColumnFeatures) else part.encode(words)
+    return part.read(words, columns)
 
 
 def side_by_side(parts: Sequence[tuple["csr_matrix", float]]) -> "csr_matrix":

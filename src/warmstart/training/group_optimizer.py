@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-BETAS, ADAM_EPSILON, ADAGRAD_EPSILON = (0.9, 0.999), 1e-8, 1e-10
+ADAM_DECAY, ADAM_EPSILON, ADAGRAD_EPSILON = (0.9, 0.999), 1e-8, 1e-10
 
 
 class GroupedOptimizer(torch.optim.Optimizer):
@@ -57,11 +57,11 @@ def _adamw(weight: Tensor, gradient: Tensor, kept: dict[str, Tensor], group: dic
         kept["exp_avg"], kept["exp_avg_sq"] = torch.zeros_like(weight), torch.zeros_like(weight)
     kept["step"] += 1
     step = int(kept["step"])
-    first = kept["exp_avg"].lerp_(gradient, 1 - BETAS[0])
-    second = kept["exp_avg_sq"].mul_(BETAS[1]).addcmul_(gradient, gradient, value=1 - BETAS[1])
-    spread = (second / (1 - BETAS[1] ** step)).sqrt_().add_(ADAM_EPSILON)
+    first = kept["exp_avg"].lerp_(gradient, 1 - ADAM_DECAY[0])
+    second = kept["exp_avg_sq"].mul_(ADAM_DECAY[1]).addcmul_(gradient, gradient, value=1 - ADAM_DECAY[1])
+    spread = (second / (1 - ADAM_DECAY[1] ** step)).sqrt_().add_(ADAM_EPSILON)
     weight.mul_(1 - group["lr"] * group["weight_decay"])
-    weight.addcdiv_(first, spread, value=-group["lr"] / (1 - BETAS[0] ** step))
+    weight.addcdiv_(first, spread, value=-group["lr"] / (1 - ADAM_DECAY[0] ** step))
 
 
 UPDATES = {"sgd": _sgd, "adagrad": _adagrad, "adamw": _adamw}

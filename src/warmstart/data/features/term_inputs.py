@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
 VOCABULARY_ROWS = 50_000  # training rows whose terms are counted, spread over all: memory stays bounded
-FACTS, ARRAYS = "terms.json", "terms.safetensors"
+TERM_FACTS, TERM_ARRAYS = "terms.json", "terms.safetensors"
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class TermInputs(Inputs):
             some = rows.take(np.arange(VOCABULARY_ROWS) * len(rows) // VOCABULARY_ROWS)
         words = reading.words(some.texts, some.columns)
         terms = term_choices(words)[-1] if any(text.strip() for text in words) else ()
-        found = ColumnFeatures.fit(reading, rows.columns) if reading.typed else None
+        found = ColumnFeatures.fit(reading, rows.columns, unseen=True) if reading.typed else None
         return cls(terms, reading, found if found and found.says else None)
 
     @property
@@ -130,8 +130,8 @@ class TermInputs(Inputs):
     def save(self, folder: Path) -> None:
         facts, arrays = self._parts
         folder.mkdir(parents=True, exist_ok=True)
-        write_json(folder / FACTS, facts)
-        write_arrays(folder / ARRAYS, {name: np.ascontiguousarray(array) for name, array in arrays.items()})
+        write_json(folder / TERM_FACTS, facts)
+        write_arrays(folder / TERM_ARRAYS, {name: np.ascontiguousarray(array) for name, array in arrays.items()})
 
     def to_json(self) -> dict[str, Any]:
         return {"kind": "terms"}
@@ -139,9 +139,9 @@ class TermInputs(Inputs):
 
 def load_term_inputs(folder: Path, remedy: str) -> TermInputs:
     """What `save` wrote. Raises InputError, with this remedy, where it is damaged."""
-    facts = read_json(folder / FACTS, dict[str, Any], remedy)
-    arrays = {name: tensor.numpy() for name, tensor in read_tensors(folder / ARRAYS, remedy).items()}
-    with reading_ours(folder / FACTS, remedy):
+    facts = read_json(folder / TERM_FACTS, dict[str, Any], remedy)
+    arrays = {name: tensor.numpy() for name, tensor in read_tensors(folder / TERM_ARRAYS, remedy).items()}
+    with reading_ours(folder / TERM_FACTS, remedy):
         terms = tuple(
             Terms(kind["analyzer"], tuple(kind["lengths"]), tuple(kind["vocabulary"]), arrays[f"idf.{i}"])
             for i, kind in enumerate(facts["terms"])
