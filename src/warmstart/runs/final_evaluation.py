@@ -54,9 +54,9 @@ def evaluate_run(
     task, splits = run_data.task, run_data.splits
 
     def at(rows: Rows) -> tuple[Array, Array]:
-        targets = task.targets(rows)
+        targets = task.exact_targets(rows)
         if network is not None and reads is not None:
-            examples = replace(run_data.shared.examples(network.inputs, rows, targets), encoded=reads)
+            examples = replace(run_data.shared.examples(network.inputs, rows, task.targets(rows)), encoded=reads)
             with use_prefix_cache(network.model, reads):
                 return outputs(network.model, examples, world()), targets
         return model.outputs(rows.texts, rows.columns), targets
@@ -90,7 +90,7 @@ def evaluate_run(
             tested, some_tested, continuing.sample_continuations(network.model, plain, some_tested.texts)
         )
     train_scores = task.score(train_outputs, train_targets, calibration)
-    constant = np.tile(task.constant(task.targets(splits.train)), (len(some), 1))
+    constant = np.tile(task.constant(task.exact_targets(splits.train)), (len(some), 1))
     floor = mean_score(task.score(constant, train_targets, task.calibrate(constant, train_targets)))
     return FinalScores(
         val=mean_score(task.score(val, val_targets, calibration)),

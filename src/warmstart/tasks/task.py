@@ -40,6 +40,10 @@ class Task(Objective, Protocol):
     """
 
     @property
+    def exact_targets(self, rows: Rows) -> Array:
+        """The same targets, as exactly as they are known: what is scored against."""
+        ...
+
     def name(self) -> str: ...
     @property
     def metric(self) -> str: ...
