@@ -12,7 +12,7 @@ from warmstart.data.schema.class_values import class_type, find_spellings
 from warmstart.data.schema.columns import Column
 from warmstart.data.schema.infer_text import infer_text_schema, language_task
 from warmstart.data.schema.kinds import column_of, count_cells, say_kinds
-from warmstart.data.schema.label_sets import PRINTED, LabelNotation, label_notation, places
+from warmstart.data.schema.label_sets import PRINTED, LabelNotation, label_notation, vector_length
 from warmstart.data.schema.named_columns import check_columns, no_target
 from warmstart.data.schema.numbers import amounts as written_amounts
 from warmstart.data.schema.schema import ColumnChoices, Scale, Schema, TaskName, check_meant
@@ -206,7 +206,7 @@ def _task(
 
 
 def _said_of_labels(target: ArrowColumn, notation: LabelNotation) -> str:
-    if length := places(target, notation):
+    if length := vector_length(target, notation):
         return f"holds vectors of zeros and ones, whose places are labels, 0 to {length - 1}"
     return "holds several labels a row" + (", as printed lists" if notation == PRINTED else "")
 

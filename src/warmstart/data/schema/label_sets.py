@@ -93,7 +93,7 @@ def read_label_sets(column: ArrowColumn, notation: LabelNotation, separator: str
     return LabelSets(found, unread)
 
 
-def places(column: ArrowColumn, notation: LabelNotation | None) -> int:
+def vector_length(column: ArrowColumn, notation: LabelNotation | None) -> int:
     """Of vectors of zeros and ones: how long they are; else 0."""
     lists = _lists(column) if notation == MULTI_HOT else _parsed(column, {}) if notation == PRINTED_MULTI_HOT else ()
     return _length(lists)
