@@ -44,9 +44,18 @@ JUNK: dict[str, bytes] = {
     "a surrogate": b'{"title": "\\ud800", "price": 1}\n' * 30,
     "a number of 5,000 digits": b'{"title": "a", "price": ' + b"9" * 5_000 + b"}\n",
 }
-ENDINGS = ("csv", "jsonl", "json", "parquet", "arrow", "xlsx", "csv.gz", "zip", "sqlite")
-OURS = ("run/model.json", "run/run.json", "run/request.json", "study/study.json", "study/comparison.json")
-OURS += ("study/advice.json", "study/plan.json", "study/findings.json", "study/examples.parquet")
+ENDINGS: tuple[str, ...] = ("csv", "jsonl", "json", "parquet", "arrow", "xlsx", "csv.gz", "zip", "sqlite")
+OURS: tuple[str, ...] = (
+    "run/model.json",
+    "run/run.json",
+    "run/request.json",
+    "study/study.json",
+    "study/comparison.json",
+    "study/advice.json",
+    "study/plan.json",
+    "study/findings.json",
+    "study/examples.parquet",
+)
 OUR_JUNK = {"null": b"null", "a number": b"7", "a text": b'"x"', "a list of one": b"[1]", "deep": b"[" * 50_000}
 OUR_JUNK |= {"nothing": b"", "bytes": b"\xff\xfe\0"}
 
