@@ -22,12 +22,14 @@ def why_undecided(ranking: Ranking, rivals: Sequence[Row]) -> str:
     comparison, best = ranking.comparison, ranking.best
     whole = comparison.rows["train"]
     measured = f"all {whole:,} training rows" if best.rows == whole else f"{best.rows:,} of {whole:,} training rows"
-    told = [f"Undecided: on {measured}, {scores(comparison, best)}, the best so far."]
-    told += [f"{on_a_part(comparison, row)}{_at_common_rows(ranking, row)}; it may be better." for row in rivals]
+    sentences = [f"Undecided: on {measured}, {scores(comparison, best)}, the best so far."]
+    sentences += [f"{on_a_part(comparison, row)}{_at_common_rows(ranking, row)}; it may be better." for row in rivals]
     missing = not_run_in_time(comparison)
     if missing:
-        told.append(f"{join_phrases([f'`{name}`' for name in missing])} could not be trained enough within the budget.")
-    return " ".join(told)
+        sentences.append(
+            f"{join_phrases([f'`{name}`' for name in missing])} could not be trained enough within the budget."
+        )
+    return " ".join(sentences)
 
 
 def on_a_part(comparison: Comparison, row: Row) -> str:

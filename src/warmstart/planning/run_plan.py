@@ -49,7 +49,7 @@ class RunPlan:
     # network -> numbers of training rows, where the budget does not allow all of `sizes`
     regime_sizes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     cuts: tuple[str, ...] = ()
-    full_estimate: float | None = None  # seconds that all of it was foretold to take; None: nothing was cut
+    full_estimate: float | None = None  # seconds that all of it was estimated to take; None: nothing was cut
     excluded: tuple[Excluded, ...] = ()  # by the constraints, as far as was known before training
 
     @property

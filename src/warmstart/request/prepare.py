@@ -61,8 +61,8 @@ def check_data(request: config.Request, table: Table, schema: Schema) -> CheckRe
     except MissingError:
         if request.base:
             raise
-    told = readers if len(sources) > 1 else [replace(reader, base="") for reader in readers]
-    return _with_spelling(find(table, schema, told, bad_rows=request.bad_rows), table, schema, readers)
+    named_readers = readers if len(sources) > 1 else [replace(reader, base="") for reader in readers]
+    return _with_spelling(find(table, schema, named_readers, bad_rows=request.bad_rows), table, schema, readers)
 
 
 def _with_spelling(found: CheckResult, table: Table, schema: Schema, readers: Sequence[Reach]) -> CheckResult:

@@ -25,7 +25,7 @@ from warmstart.runtime.files import cache_folder
 from warmstart.training.general_text import sampled_text
 from warmstart.types import Array
 
-TEXTS_PER_KIND = 400  # of each kind, that are told apart
+TEXTS_PER_KIND = 400  # of each kind, that a classifier tells apart
 TEXTS_SCORED = 32  # of each kind, whose bits are counted
 
 

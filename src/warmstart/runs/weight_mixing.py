@@ -37,7 +37,7 @@ LIKELIHOOD = "bits per byte"  # what stands for a metric of written answers, as 
 
 @dataclass(frozen=True)
 class InterpolatedRun:
-    """What came of each mix on validation rows, and the one that the model was left with."""
+    """The score of each mix on validation rows, and the one that the model was left with."""
 
     frontier: tuple[InterpolationPoint, ...]
     taken: InterpolationPoint
@@ -49,7 +49,7 @@ class InterpolatedRun:
         None  # what would have been taken by likelihood, where the answers decided otherwise
     )
 
-    def told(self, found: Retention) -> Retention:
+    def described(self, found: Retention) -> Retention:
         """What was forgotten, with the frontier beside it."""
         by = {"score": self.scored_by, "forgotten": self.forgotten_by}
         return replace(found, frontier=self.frontier, matched=self.taken, frontier_by=by)

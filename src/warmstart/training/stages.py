@@ -253,7 +253,7 @@ class Training:
         return StageRun(stage_state, view, objective, config, order, source, frozenset(marks))
 
     def trained(self) -> TrainedStages:
-        """What came of it."""
+        """The result."""
         model, history = self.model, self.history
         if not self.regime.stages:  # it is only read with
             history.cost = flops(model, {})
