@@ -119,7 +119,16 @@ class RunPlan:
         if name in own:
             return own[name]
         base, scratch = self.base_of(name), self.problem.scratch
-        material = RegimeContext(base, rows, self.options.init, self.options.dropout, self.language, scratch)
+        material = RegimeContext(
+            base=base,
+            rows=rows,
+            init=self.options.init,
+            dropout=self.options.dropout,
+            language=self.language,
+            scratch=scratch,
+            numbers=self.problem.schema.task == "regression",
+            size=self.options.size,
+        )
         return replace(REGIMES[regime_of(name)](material), name=name)
 
     def base_of(self, name: str) -> Base:
@@ -143,8 +152,17 @@ class RunPlan:
             steps = min(steps, max(round(MIN_STEPS * min(options.length, 1.0)), round(steps * rows / whole)))
         used = precision(options.precision)
         more = options.training | (options.forgetting if regime.start.base is not None else {})
+        if more.get("word_dropout") is None:
+            more |= {"word_dropout": defaults.word_dropout}
         return TrainConfig(
-            steps=steps, lr=options.lr or defaults.lr, batch_size=batch, precision=used, seed=seed, **more
+            steps=steps,
+            lr=options.lr or defaults.lr,
+            batch_size=batch,
+            warmup=defaults.warmup,
+            clip=defaults.clip,
+            precision=used,
+            seed=seed,
+            **more,
         )
 
     def shared(self, rows: int | None = None) -> SharedData:

@@ -65,7 +65,7 @@ def checkpoint_purpose(regime: Regime, config: TrainConfig, run_data: RunData) -
 
 
 def _size_words(regime: Regime) -> dict[str, Any]:
-    size = getattr(getattr(regime.start, "build", None), "size", None)
+    size = regime.start.size
     return {"width": size.width, "depth": size.depth, "dropout": size.dropout} if size else {}
 
 
@@ -86,7 +86,7 @@ def train_run(
         return load_run(folder)
     progress = progress or JobProgress()
     yield progress.began()
-    regime, config = chosen.regime, chosen.config
+    regime, config = run_data.fitted(chosen.regime), chosen.config
     reset_peak_memory()
     began = time.perf_counter()
     trained: TrainedStages | None = None

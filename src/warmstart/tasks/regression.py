@@ -39,6 +39,7 @@ class Regression:
     name = "regression"
     writes = learns_language = ranks_by_writing = False
     generative = None
+    margins = None
     metric = "mean absolute error"
     higher_is_better = False
 

@@ -25,7 +25,7 @@ from warmstart.regimes.starts import Start, random_state
 from warmstart.results.bootstrap import standard_error_share
 from warmstart.results.record import Evaluation
 from warmstart.runtime.distributed import Distributed, world
-from warmstart.tasks.task import Task
+from warmstart.tasks.task import Loss, Task
 from warmstart.training.build_model import _total, adapter_names, start_model, switch_objective
 from warmstart.training.checkpoint import Checkpoints, HeldSignals, Saved
 from warmstart.training.config import TrainConfig
@@ -85,6 +85,7 @@ def validation_rows(available: int, config: TrainConfig, evaluations: int) -> in
 
 def stage_inputs(regime: Regime, run_data: RunData) -> Iterator[tuple[SharedData, Inputs]]:
     """What its stages read: which rows, and how."""
+    regime = run_data.fitted(regime)
     for stage in regime.stages:
         objective = stage.objective or run_data.task
         yield _read(run_data, objective)[1], objective.reads(regime.start.inputs)
@@ -135,6 +136,7 @@ class StageRun:
     stage_state: StageState
     view: StageData
     objective: Task
+    loss: Loss
     config: TrainConfig
     order: Order
     source: BatchStream | Replay
@@ -142,7 +144,7 @@ class StageRun:
 
     def steps(self) -> Iterator[Step]:
         """From where it is to its end."""
-        return train(self.stage_state.state, self.objective, self.source, self.config)
+        return train(self.stage_state.state, self.loss, self.source, self.config)
 
     def look(self) -> Evaluation | None:
         """An evaluation, where one is due."""
@@ -241,7 +243,8 @@ class Training:
             stack.enter_context(compile_blocks(model))
         state = start_training(view.model, rates, config, self.base)
         noise = standard_error_share(len(view.validation)) if config.schedule != "constant" else 0.0  # it cools down
-        best_weights = BestWeights(view.model, objective, history.evaluations, noise)
+        last = self.regime.defaults.last_weights
+        best_weights = BestWeights(view.model, objective, history.evaluations, noise, last)
         stage_state = StageState(number, state, best_weights, history, whole)
         if saved:
             stage_state.unpack(saved)
@@ -250,7 +253,8 @@ class Training:
         dropped = WordDropout(config.word_dropout, config.seed) if config.word_dropout else None
         source = with_replay(BatchStream(view.examples, order, dropped, state.world), view.general, config)
         marks = (round(config.steps * (i + 1) / history.evaluations) for i in range(history.evaluations))
-        return StageRun(stage_state, view, objective, config, order, source, frozenset(marks))
+        loss = stage.loss(run_data.task)
+        return StageRun(stage_state, view, objective, loss, config, order, source, frozenset(marks))
 
     def trained(self) -> TrainedStages:
         """The result."""
@@ -291,6 +295,7 @@ def train_stages(
     when it diverges even after going back `retreats` times to its best weights, each time at half the rate.
     """
     progress = progress or JobProgress()
+    regime = run_data.fitted(regime)
     saved = checkpoints.newest() if checkpoints else None
     reached = saved.facts["stage"] if saved else 0
     model = start_model(regime, run_data.task, config.seed)
