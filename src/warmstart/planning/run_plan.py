@@ -15,6 +15,7 @@ from warmstart.regimes.regimes import READ_WITH_BASE, REGIMES, Regime, RegimeCon
 from warmstart.results.constraints import Excluded, not_run
 from warmstart.results.names import ENSEMBLE, regime_of, split_name
 from warmstart.runtime.device import precision
+from warmstart.runtime.sampling import spread_places
 from warmstart.tasks.language import Language
 from warmstart.tasks.tasks import TASKS
 from warmstart.training.config import TrainConfig
@@ -258,5 +259,4 @@ def shorter_limits(limit: int) -> list[int]:
 
 def _share(rows: Rows, share: float) -> Rows:
     """This share of the rows, spread over all of them."""
-    count = max(1, round(share * len(rows)))
-    return rows.take(np.arange(count) * len(rows) // count)
+    return rows.take(spread_places(max(1, round(share * len(rows))), len(rows)))
