@@ -34,6 +34,7 @@ from warmstart.quantities import capitalize_first, format_number, format_percent
 from warmstart.results.bootstrap import FEWEST_SEEDS, rows_to_settle
 from warmstart.results.comparison import CONSTANT, Comparison
 from warmstart.results.constraints import BUDGET
+from warmstart.results.names import ENSEMBLE
 from warmstart.results.rows import Row
 
 NOTHING_BEATS = "nothing beats the constant"
@@ -188,10 +189,10 @@ def _undecided(field: Ranking, choice: Row, rival: Row) -> Advice:
         f" {noise_phrase(found)} may be nothing{several}, and may be more than the"
         f" {format_percent(comparison.min_effect)} that matters."
     )
-    told = [reason, f"{capitalize_first(' and '.join(behind))} did worse." if behind else ""]
-    told.append(between_rows(comparison, first.name, rival.name))
+    sentences = [reason, f"{capitalize_first(' and '.join(behind))} did worse." if behind else ""]
+    sentences.append(between_rows(comparison, first.name, rival.name))
     if cheapest is field.best and not unfinished:
-        told.append(_ahead_and_cheapest(field, [row for row in contenders if row is not cheapest]))
+        sentences.append(_ahead_and_cheapest(field, [row for row in contenders if row is not cheapest]))
     leads, name = cheapest is field.best, f"`{cheapest.name}`"
     hurry = f"take {name}" if leads else f"{name} is the cheapest of those in question"
     step = _longer(comparison, unfinished) if unfinished else _settle(field, first, rival)
@@ -199,7 +200,7 @@ def _undecided(field: Ranking, choice: Row, rival: Row) -> Advice:
         choice=None,
         verdict="undecided",
         confidence=round(min(field.share([field.best]), field.most(unfinished), _MOST_IF_UNDECIDED), 3),
-        reason=" ".join(sentence for sentence in told if sentence),
+        reason=" ".join(sentence for sentence in sentences if sentence),
         also_fine=(),
         caveats=_caveats(field, field.best),
         next_step=f"{step} If you cannot wait, {hurry}.",
@@ -213,8 +214,8 @@ def _ahead_and_cheapest(field: Ranking, others: Sequence[Row]) -> str:
     best = field.best.name
     most = {row.name: -field.difference(field.best, row).interval.low for row in others}
     gains = [f"`{name}` may be better by {format_number(gain)} at most" for name, gain in most.items() if gain > 0]
-    told = f"; {', '.join(gains)}" if gains else ""
-    return f"`{best}` is ahead and the cheapest of those in question{told}."
+    gained = f"; {', '.join(gains)}" if gains else ""
+    return f"`{best}` is ahead and the cheapest of those in question{gained}."
 
 
 def _constant_stands(field: Ranking) -> Advice:
@@ -390,7 +391,8 @@ def _predicted(row: Row) -> dict[str, Any]:
 
 
 def compute_spent(comparison: Comparison) -> dict[str, float]:
-    """All that was spent. Runs with the very same trials share one search."""
-    searches = {(run.regime, run.rows, repr(run.trials)): run.tuning_flops for run in comparison.runs}
-    spent = sum(run.cost.flops for run in comparison.runs) + sum(searches.values()) + comparison.unranked_flops
+    """All that was spent. Runs with the very same trials share one search; an ensemble is made of other runs."""
+    runs = [run for run in comparison.runs if run.family != ENSEMBLE]
+    searches = {(run.regime, run.rows, repr(run.trials)): run.tuning_flops for run in runs}
+    spent = sum(run.cost.flops for run in runs) + sum(searches.values()) + comparison.unranked_flops
     return {"spent_flops": spent, "exhaustive_flops": spent}

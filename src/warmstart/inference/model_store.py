@@ -6,6 +6,7 @@
     body.safetensors    instead, for architectures that are not Hugging Face's
     head.safetensors    of a language model only beside adapters for a base that has no output layer
     baseline/           instead of all of these, for what learns without the training loop
+    members/            instead of all of these, for an ensemble: a folder like this one for each of its models
 
 Nothing here is ever unpickled, and no code in the folder is ever run.
 """
@@ -13,29 +14,32 @@ Nothing here is ever unpickled, and no code in the folder is ever run.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol, Required
+from typing import Any, Required
 
 import torch
 from pydantic import ConfigDict, TypeAdapter
 from torch import nn
 from typing_extensions import TypedDict
 
-from warmstart.baselines.baseline import NO_COLUMNS, TRAIN_AGAIN
+from warmstart.baselines.baseline import TRAIN_AGAIN
 from warmstart.baselines.baselines import load_baseline
 from warmstart.data.encoding.examples import Examples
 from warmstart.data.encoding.inputs import Answers, HashedWords, Inputs, Tokens
 from warmstart.data.encoding.language import Conversations, Documents, Masked
 from warmstart.data.encoding.seq2seq import Seq2Seq
 from warmstart.data.rows.split import Rows
+from warmstart.data.rows.values import NO_COLUMNS
 from warmstart.data.schema.cell_values import Values
 from warmstart.data.schema.schema import Schema
 from warmstart.errors import InputError, MissingError, TrainingError, UsageError, join_phrases, shorten
 from warmstart.generation.answers import Writer
+from warmstart.inference.ensemble import AveragedModels, Predictor
+from warmstart.inference.wide_and_deep import TERMS, WIDE_AND_DEEP, load_wide_and_deep, save_wide_and_deep
 from warmstart.models.causal_lm import causal_lm
 from warmstart.models.dnn import Size
 from warmstart.models.evaluate import outputs
 from warmstart.models.lm_head import LanguageHead
-from warmstart.models.model import UNPOOLED, Model, body_width
+from warmstart.models.model import UNPOOLED, Model, body_width, is_head
 from warmstart.models.pretrained.base import Base, find_base, generation, language_output
 from warmstart.regimes.lora import linear_names, load_adapter, merge_adapters, save_adapter
 from warmstart.regimes.quantization import quantize
@@ -49,6 +53,7 @@ from warmstart.runtime.files import (
     read_json,
     read_tensors,
     reading_ours,
+    require_plain_name,
     write_json,
     write_tensors,
 )
@@ -72,18 +77,13 @@ class ModelFacts(TypedDict, total=False):
     task: Required[dict[str, Any]]
     schema: Required[dict[str, Any]]
     calibration: Required[dict[str, float]]
-    baseline: str  # of a baseline; else the four below
+    baseline: str  # of a baseline; of an ensemble the weights of its members by their folders; else the four below
+    members: dict[str, float]
     pooling: str
     inputs: dict[str, Any]
     width: int | None
     body: dict[str, Any]
     files: dict[str, str]  # SHA-256 of each file of the model; not in models of before 0.2
-
-
-class Predictor(Protocol):
-    """What turns rows into a task's outputs, [n, k]: a network or a baseline. Networks read the texts alone."""
-
-    def outputs(self, texts: Sequence[str], columns: Mapping[str, Values] = NO_COLUMNS) -> Array: ...
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ class Network:
     def outputs(self, texts: Sequence[str], columns: Mapping[str, Values] = NO_COLUMNS) -> Array:
         import numpy as np
 
-        encoded = self.inputs.encode(texts)
+        encoded = self.inputs.encode_rows(texts, columns)
         n = len(texts)
         return outputs(self.model, Examples(encoded, np.arange(n), torch.zeros(n), np.arange(n)))
 
@@ -131,6 +131,8 @@ def save_network(folder: Path, model: Model, start: Start, task: Task) -> dict[s
     head, base = model.language_head, start.base
     if head is not None:
         return facts | {"body": _save_language_model(folder, model, head, base, inputs)}
+    if is_head(model.body):
+        return facts | {"body": save_wide_and_deep(folder, model.body, inputs)}
     _save_head(folder, model.head)
     if base is None and hasattr(model.body, "peft_config"):
         model.body = merge_adapters(model.body)  # adapters for random weights would fit no base that anybody has
@@ -208,22 +210,36 @@ def load_model(folder: Path, *, code: str | None = None, build: Callable[[], nn.
     with reading_ours(path, TRAIN_AGAIN):
         schema = TypeAdapter(Schema).validate_python(asdict(Schema.from_json(facts["schema"])))
         task = task_from_json(facts["task"])
-        network = None if "baseline" in facts else _network(folder, facts, code, build)
-    predictor = network or load_baseline(folder / "baseline")
+        solved = "baseline" in facts or "members" in facts
+        network = None if solved else _network(folder, facts, code, build)
+    predictor = network or (
+        _ensemble(folder, facts["members"], task, code) if "members" in facts else load_baseline(folder / "baseline")
+    )
     return StoredModel(predictor, network, task, schema, facts["calibration"], facts["regime"])
 
 
-def check_saved(folder: Path, trained: Predictor, rows: Rows, start: Start | None = None) -> None:
+def _ensemble(folder: Path, weights: Mapping[str, float], task: Task, code: str | None) -> AveragedModels:
+    """Raises InputError where a member is an ensemble itself, or is missing."""
+    places = [folder / "members" / require_plain_name(folder / "model.json", name) for name in weights]
+    for place in places:
+        if (place / "members").exists():
+            raise damaged(folder / "model.json", f"{place.name!r} is an ensemble in an ensemble", TRAIN_AGAIN)
+    stored = [load_model(place, code=code) for place in places]
+    calibrations = tuple(each.calibration for each in stored)
+    return AveragedModels(task, tuple(each.predictor for each in stored), calibrations, tuple(weights.values()))
+
+
+def check_saved(folder: Path, expected: Array, rows: Rows, start: Start | None = None) -> None:
     """Raises TrainingError where the model that was just saved does not give what the trained one gives.
 
-    What is scored is then what is delivered. `rows`: a few; `start`: what a network started from.
+    What is scored is then what is delivered. `expected`: the outputs for these few rows, [n, k]; `start`: what a
+    network started from.
     """
     import numpy as np
 
     build = None if start is None else start.build
     with torch.random.fork_rng():
         found = load_model(folder, build=build).predictor.outputs(rows.texts, rows.columns)
-    expected = trained.outputs(rows.texts, rows.columns)
     finite = np.isfinite(expected)  # where nothing finite was learned, the record says so
     scale = float(np.abs(expected[finite]).max(initial=0.0))
     if found.shape != expected.shape or not np.allclose(
@@ -247,13 +263,16 @@ def _check_files(folder: Path, known: dict[str, str] | None) -> None:
             raise InputError(f"{path} is not there: the model is not whole.", TRAIN_AGAIN)
         if digest(path) != expected:
             raise InputError(f"{path} is not the file that was saved: its SHA-256 differs.", TRAIN_AGAIN)
-    for part in ("body", "adapter", "tokenizer", "baseline"):
+    for part in ("body", "adapter", "tokenizer", "baseline", TERMS):
         for path in (folder / part).rglob("*"):
             if path.suffix in READ_ENDINGS and path.relative_to(folder).as_posix() not in known:
                 raise InputError(f"{path} is no file of the model that was saved.", "remove it")
 
 
 def _network(folder: Path, facts: ModelFacts, code: str | None, build: Callable[[], nn.Module] | None) -> Network:
+    if facts["body"]["kind"] == WIDE_AND_DEEP:
+        whole, terms = load_wide_and_deep(folder, facts["body"])
+        return Network(Model(whole, nn.Identity(), facts["pooling"]).eval(), terms)
     body, inputs = _body(folder, facts, code, build)
     if facts["pooling"] == UNPOOLED and inputs.tokens is not None:
         return _writer(folder, facts, body, inputs.tokens)

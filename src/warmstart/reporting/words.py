@@ -17,12 +17,13 @@ VERDICT_SENTENCES = {
     "a linear model is enough": "A linear model is enough.",
     "a boosted tree is enough": "A boosted tree is enough.",
     "TF-IDF with frozen features is enough": "TF-IDF with frozen features is enough.",
+    "combine several models": "Combine several models.",
     "no training is needed": "No training is needed.",
     "undecided": "Undecided.",
     "nothing beats the constant": "Nothing beats the constant.",
     "nothing is allowed": "Nothing is allowed.",
 }
-FAMILIES = {"baseline": "baseline", "scratch": "from scratch", "fine-tuned": "fine-tuned"}
+FAMILIES = {"baseline": "baseline", "scratch": "from scratch", "fine-tuned": "fine-tuned", "ensemble": "ensemble"}
 PROBABLY = 0.8  # a verdict less sure than this says so in its first word
 SURENESS = ((0.99, "almost certain"), (0.95, "sure"), (PROBABLY, "fairly sure"), (0.6, "leaning"), (0.0, "unsure"))
 

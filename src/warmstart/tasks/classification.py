@@ -14,6 +14,7 @@ from warmstart.data.encoding.inputs import Inputs
 from warmstart.data.rows.split import Rows, Splits
 from warmstart.data.schema.schema import Schema
 from warmstart.tasks.head import linear_head
+from warmstart.tasks.margins import SquaredHinge
 from warmstart.types import Array
 
 FEWEST_FOR_TEMPERATURE = 20  # validation rows
@@ -78,6 +79,10 @@ class Classification:
             return functional.binary_cross_entropy_with_logits(outputs.float(), targets, reduction="sum") / len(targets)
         return functional.cross_entropy(outputs.float(), targets)
 
+    @property
+    def margins(self) -> SquaredHinge:
+        return SquaredHinge()
+
     def constant(self, targets: Array) -> Array:
         """The log of each class's share: always the largest class, and the best constant probabilities."""
         share = (
@@ -140,6 +145,14 @@ class Classification:
             "prediction": [self.classes[i] for i in guess],
             "probability": probability[np.arange(len(guess)), guess].tolist(),
         }
+
+    def average(
+        self, outputs: Sequence[Array], calibrations: Sequence[Mapping[str, float]], weights: Sequence[float]
+    ) -> Array:
+        """The logarithm of the mean probabilities; of label sets their logit."""
+        each = [self.probabilities(*known) for known in zip(outputs, calibrations, strict=True)]
+        mean = np.clip(np.tensordot(np.asarray(weights), np.stack(each), axes=1), 1e-12, 1 - 1e-12)
+        return np.asarray(np.log(mean) - (np.log1p(-mean) if self.multi_label else 0.0), dtype=np.float32)
 
     def changes(self, outputs: Array, calibration: Mapping[str, float]) -> Callable[[Array, Array], dict[str, Array]]:
         """'changed': another class, or set of labels; 'moved': the probability of the class that was predicted.

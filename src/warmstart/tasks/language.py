@@ -86,6 +86,8 @@ class Language:
     def units(self) -> str:
         return ""
 
+    margins = None
+
     @property
     def generative(self) -> "Language | None":
         return self if self.writes else None
@@ -145,6 +147,11 @@ class Language:
     def predictions(self, outputs: Array, calibration: Mapping[str, float]) -> dict[str, list[Any]]:
         bits = outputs[:, 0].astype(np.float64) / log(2) / np.maximum(outputs[:, 2], 1)
         return {"prediction": bits.tolist()}
+
+    def average(
+        self, outputs: Sequence[Array], calibrations: Sequence[Mapping[str, float]], weights: Sequence[float]
+    ) -> Array:
+        raise NotImplementedError("texts have no mean")
 
     def changes(self, outputs: Array, calibration: Mapping[str, float]) -> None:
         """None: what a text costs is no prediction about it."""

@@ -1,6 +1,6 @@
 """Regression: how is a number learned on a standardized (log) scale, and predicted in its own units?"""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ from warmstart.data.encoding.inputs import Inputs
 from warmstart.data.rows.split import Rows, Splits
 from warmstart.data.schema.numbers import mean_and_deviation
 from warmstart.data.schema.schema import Scale, Schema
+from warmstart.results.metrics import PERCENTAGE_ERROR
 from warmstart.tasks.head import linear_head
 from warmstart.types import Array
 
@@ -40,6 +41,7 @@ class Regression:
     name = "regression"
     writes = learns_language = ranks_by_writing = False
     generative = None
+    margins = None
     metric = "mean absolute error"
     higher_is_better = False
 
@@ -112,7 +114,7 @@ class Regression:
         nonzero = true != 0
         if nonzero.any():
             share = np.abs(own[nonzero] - true[nonzero]) / np.abs(true[nonzero])
-            found["median percentage error"] = 100 * float(np.median(share))
+            found[PERCENTAGE_ERROR] = 100 * float(np.median(share))
         if "quantile" in calibration:
             inside = np.abs(outputs[:, 0] - targets) <= calibration["quantile"]
             found["coverage of the 90 % interval"] = _mean(inside)
@@ -125,6 +127,13 @@ class Regression:
             width = calibration["quantile"]
             columns |= {"low": self._own(centre - width).tolist(), "high": self._own(centre + width).tolist()}
         return columns
+
+    def average(
+        self, outputs: Sequence[Array], calibrations: Sequence[Mapping[str, float]], weights: Sequence[float]
+    ) -> Array:
+        """The mean on the scale that is trained on."""
+        mean = np.tensordot(np.asarray(weights), np.stack([each.astype(np.float64) for each in outputs]), axes=1)
+        return np.asarray(mean, dtype=np.float32)
 
     def changes(self, outputs: Array, calibration: Mapping[str, float]) -> Callable[[Array, Array], dict[str, Array]]:
         """'moved' and 'shift' on the scale that it is trained on; with '_units' as well where that is another one."""

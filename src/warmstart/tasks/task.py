@@ -33,6 +33,16 @@ class Objective(Loss, Protocol):
     def targets(self, rows: Rows) -> Array: ...
 
 
+class Margins(Loss, Protocol):
+    """A loss of margins, which are logits divided by `scale`."""
+
+    @property
+    def scale(self) -> float: ...
+    def constant(self, targets: Array, classes: int) -> Array:
+        """The margins that are best where nothing is known of a row, [k]."""
+        ...
+
+
 class Task(Objective, Protocol):
     """An objective that people ask for: it can be scored, example by example, and predicts in their units.
 
@@ -75,6 +85,11 @@ class Task(Objective, Protocol):
         """The loss of these outputs, a scalar: what `loss` minimises."""
         ...
 
+    @property
+    def margins(self) -> Margins | None:
+        """How classes are learned by margins; None where there are no classes."""
+        ...
+
     def constant(self, targets: Array) -> Array:
         """The best constant output, [k]: what a model must beat."""
         ...
@@ -93,6 +108,15 @@ class Task(Objective, Protocol):
 
     def predictions(self, outputs: Array, calibration: Mapping[str, float]) -> dict[str, list[Any]]:
         """Columns for people, in the target's units: always 'prediction', and how sure."""
+        ...
+
+    def average(
+        self, outputs: Sequence[Array], calibrations: Sequence[Mapping[str, float]], weights: Sequence[float]
+    ) -> Array:
+        """The outputs whose predictions are the weighted mean of those of several models, [n, k].
+
+        `outputs` and `calibrations`: of each model; `weights` sum to 1. Not for tasks that predict text.
+        """
         ...
 
     def changes(

@@ -1,7 +1,7 @@
 """Values: what do the columns of a table say, as numbers and texts, and which of their cells cannot be read?"""
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -11,6 +11,7 @@ from warmstart.data.schema.columns import Column, ColumnKind
 from warmstart.data.schema.schema import Schema
 from warmstart.data.tables.cells import each_text
 from warmstart.data.tables.read import Table
+from warmstart.data.tables.strings import Texts
 from warmstart.errors import count_phrase, join_phrases, shorten
 from warmstart.types import Array
 
@@ -46,6 +47,23 @@ class ColumnValues(Mapping[str, Values]):
         if not self.all_rows:
             return self
         return ColumnValues(self.all_rows, index if self.index is None else self.index[index])
+
+    @classmethod
+    def joined(cls, parts: "Sequence[ColumnValues]") -> "ColumnValues":
+        """The rows of all parts, one after the other. Those of one table are not copied."""
+        first = parts[0]
+        if all(part.all_rows is first.all_rows and part.index is not None for part in parts):
+            return cls(first.all_rows, np.concatenate([part.index for part in parts if part.index is not None]))
+        return cls({name: _joined([part[name] for part in parts]) for name in first})
+
+
+NO_COLUMNS = ColumnValues()
+
+
+def _joined(parts: Sequence[Values]) -> Values:
+    if isinstance(parts[0], Texts):
+        return Texts.joined([part for part in parts if isinstance(part, Texts)])
+    return np.concatenate([np.asarray(part) for part in parts])
 
 
 CELLS_SHOWN = 3
@@ -84,7 +102,7 @@ class ReadColumns:
 
 
 def read_columns(table: Table, schema: Schema) -> ReadColumns:
-    """The typed values of the schema's columns, which must all be there; what cannot be read is missing, and told."""
+    """The typed values of the schema's columns, which must all be there; unreadable cells are reported as missing."""
     values: dict[str, Values] = {}
     unread: list[UnreadCells] = []
     for column in schema.columns:
