@@ -10,6 +10,7 @@ import typer
 from warmstart.cli import option_types as options
 from warmstart.cli import process
 from warmstart.cli.flags import SectionedCommand, command_options
+from warmstart.cli.model_commands import commands_of_a_model
 from warmstart.cli.option_types import DryRun, Folder, Json, Out, Quiet
 from warmstart.errors import UsageError, did_you_mean, shell_word
 from warmstart.request.show import command_line, commented_yaml
@@ -200,26 +201,8 @@ def predict(
     show.show_predictions(api.load(folder, code=model), rows, out, quiet)
 
 
-@app.command(cls=SectionedCommand)
-def chat(
-    folder: Folder,
-    system: options.System = None,
-    temperature: options.Temperature = 0.0,
-    top_p: options.TopP = 1.0,
-    most: options.MaxTokens = 256,
-    seed: options.SamplingSeed = 0,
-) -> None:
-    """Chat with a model that was trained to write.
-
-    Each line is a turn. /new starts over, /quit or Ctrl-D ends. A model trained to summarize, translate or describe
-    does so with each line; a language model (causal-lm) continues it.
-    """
-    from warmstart import api
-    from warmstart.cli import show
-    from warmstart.inference.chat import chat_with, converse
-
-    talk = chat_with(api.load(folder), system, temperature=temperature, top_p=top_p, most=most, seed=seed)
-    converse(talk, show.typed_lines(talk.how))
+for name, command in commands_of_a_model().items():
+    app.command(name, cls=SectionedCommand)(command)
 
 
 @app.command(cls=SectionedCommand)

@@ -50,7 +50,7 @@ class TrainedModel:
         a DataFrame or a table; a `Path` of a file. Raises InputError where a column is missing, and for anything else.
         Warns of cells that cannot be read as their columns are, and which count as missing.
         """
-        new = self._new_rows(data)
+        new = self.new_rows(data)
         for said in new.warnings:
             warnings.warn(said, stacklevel=2)
         return list(self.stream(new))
@@ -160,7 +160,8 @@ class TrainedModel:
                     reasons[i] = error.reason
         return replace(new, reasons=reasons)
 
-    def _new_rows(self, data: Any) -> "NewRows":
+    def new_rows(self, data: Any) -> "NewRows":
+        """What the model reads of each row. Parameters and errors as of `predict`; it says its warnings, warns not."""
         if isinstance(data, Path):
             return self.rows_of(read_table(data))
         if is_in_memory(data):
@@ -203,6 +204,21 @@ class NewRows:
     warnings: tuple[str, ...] = ()  # sentences: of cells that cannot be read, and count as missing
     columns: ColumnValues = NO_COLUMNS  # the typed values of the same rows, of a table
 
+    @classmethod
+    def joined(cls, parts: Sequence["NewRows"]) -> "NewRows":
+        """The parts one after another. They must have the same columns."""
+        starts = np.cumsum([0, *(len(part.texts) for part in parts)]).tolist()
+        return cls(
+            [text for part in parts for text in part.texts],
+            {
+                int(start) + i: said
+                for start, part in zip(starts, parts, strict=False)
+                for i, said in part.reasons.items()
+            },
+            tuple(said for part in parts for said in part.warnings),
+            ColumnValues.joined([part.columns for part in parts]),
+        )
+
 
 @contextmanager
 def _named(start: int, places: Sequence[int]) -> Iterator[None]:
@@ -228,17 +244,23 @@ def load_model_for_prediction(
     `code` ("file.py:function") or `build` is needed for a model whose architecture is somebody's own.
     """
     path = Path(folder)
+    stored_in = model_folder(path)
+    return TrainedModel(load_model(stored_in, code=code, build=build), path)
+
+
+def model_folder(path: Path) -> Path:
+    """Where the model of a run lies, or of a study's winner. Raises InputError where there is none."""
     if not path.is_dir():
-        raise InputError(f"there is no folder {str(folder)!r}.", "name the folder of a finished run or study")
+        raise InputError(f"there is no folder {str(path)!r}.", "name the folder of a finished run or study")
     inner = path / "winner"
     stored_in = inner if (inner / "model.json").exists() else path
     if not (stored_in / "model.json").exists() and (path / "request.json").exists():
         if any((path / name).exists() for name in ("run.json", "report.html")):  # which come at the end
             raise InputError(
-                f"{str(folder)!r} is finished, but left no model: what was trained failed.",
-                f"see why with: warmstart runs {shell_word(folder)}",
+                f"{str(path)!r} is finished, but left no model: what was trained failed.",
+                f"see why with: warmstart runs {shell_word(path)}",
             )
         raise InputError(
-            f"{str(folder)!r} holds no trained model yet.", f"finish it with: warmstart resume {shell_word(folder)}"
+            f"{str(path)!r} holds no trained model yet.", f"finish it with: warmstart resume {shell_word(path)}"
         )
-    return TrainedModel(load_model(stored_in, code=code, build=build), path)
+    return stored_in

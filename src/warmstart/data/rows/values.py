@@ -1,7 +1,7 @@
 """Values: what do the columns of a table say, as numbers and texts, and which of their cells cannot be read?"""
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -11,6 +11,7 @@ from warmstart.data.schema.columns import Column, ColumnKind
 from warmstart.data.schema.schema import Schema
 from warmstart.data.tables.cells import each_text
 from warmstart.data.tables.read import Table
+from warmstart.data.tables.strings import Texts
 from warmstart.errors import count_phrase, join_phrases, shorten
 from warmstart.types import Array
 
@@ -28,6 +29,16 @@ class ColumnValues(Mapping[str, Values]):
 
     all_rows: Mapping[str, Values] = field(default_factory=dict)  # the values of all rows of the table
     index: Array | None = None  # int64 [n]: which of them these are; None: all
+
+    @classmethod
+    def joined(cls, parts: "Sequence[ColumnValues]") -> "ColumnValues":
+        """The parts one after another. They must have the same columns, of the same kinds."""
+        found: dict[str, Values] = {}
+        for name in parts[0]:
+            values = [part[name] for part in parts]
+            texts = [each for each in values if isinstance(each, Texts)]
+            found[name] = Texts.joined(texts) if texts else np.concatenate([np.asarray(each) for each in values])
+        return cls(found)
 
     def __getitem__(self, name: str) -> Values:
         values = self.all_rows[name]

@@ -1,0 +1,163 @@
+"""Export: into which formats can a trained model go, and does it still score the same there?"""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+
+from warmstart.data.rows.split import Rows
+from warmstart.errors import InputError, TrainingError, UsageError
+from warmstart.inference import export_hf, export_onnx
+from warmstart.inference.model_store import StoredModel, is_quantized, load_model
+from warmstart.results.bootstrap import mean_score
+from warmstart.results.comparison import CONSTANT
+from warmstart.runtime.files import write_text
+from warmstart.types import Array
+
+Format = Literal["hf", "merged", "onnx"]
+FORMATS: tuple[Format, ...] = get_args(Format)
+EXPORT_TOLERANCE = 0.001  # of the metric, relative: what other order of additions may do
+INT8_TOLERANCE = 0.01
+RECORD_TOLERANCE = 0.01  # between the record and the same rows now: another machine or precision
+LANGUAGE_ROWS = 200  # test rows of a language model, whose every token is a prediction
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written, and how it was found to score."""
+
+    folder: Path
+    format: Format
+    int8: bool
+    metric: str
+    rows: int
+    before: float  # by this package, on the test rows
+    after: float  # by the export, on the same
+
+    @property
+    def drift(self) -> float:
+        """Relative to the metric before."""
+        return relative_drift(self.before, self.after)
+
+
+def relative_drift(before: float, after: float) -> float:
+    """By how much a score moved; the difference itself where there is nothing to relate it to."""
+    return abs(after - before) / (abs(before) or 1.0)
+
+
+def formats_of(stored: StoredModel) -> dict[Format, str]:
+    """The formats that exist for a model; those that do not, with the reason: an empty text means that it exists."""
+    network = stored.network
+    language = network is not None and network.model.language_head is not None
+    adapted = network is not None and hasattr(network.model.body, "peft_config")
+    linear = network is None and getattr(stored.predictor, "terms_alone", False)
+    return {
+        "hf": ""
+        if network is not None and hasattr(network.model.body, "save_pretrained")
+        else "no class of transformers has this architecture"
+        if network is not None
+        else "it is no network",
+        "merged": "" if adapted else "it has no adapters",
+        "onnx": "the graph would hold one step of writing, and nothing that samples"
+        if language
+        else ""
+        if network is not None or linear
+        else "it reads columns with their types or vectors of a base, or adds trees: no graph is written for these"
+        if stored.regime != CONSTANT
+        else "it predicts the same for every row",
+    }
+
+
+def check_format(stored: StoredModel, to: str, int8: bool) -> Format:
+    """Raises UsageError for a format that the model does not exist in, naming one that works."""
+    if to not in FORMATS:
+        raise UsageError(f"there is no format {to!r}.", f"choose one of {', '.join(FORMATS)}")
+    known = formats_of(stored)
+    chosen: Format = next(each for each in FORMATS if each == to)
+    works = [name for name, why in known.items() if not why]
+    hint = f"use --to {' or --to '.join(works)}" if works else "use `warmstart predict` or `warmstart serve`"
+    if known[chosen]:
+        raise UsageError(f"a model of regime {stored.regime!r} does not exist as {to}: {known[chosen]}.", hint)
+    if int8 and chosen != "onnx":
+        raise UsageError("--int8 is for --to onnx.", "leave it out" if known["onnx"] else "use --to onnx --int8")
+    return chosen
+
+
+def export_model(
+    folder: Path,
+    rows: Rows,
+    out: Path,
+    to: str,
+    *,
+    int8: bool = False,
+    code: str | None = None,
+    recorded: float | None = None,
+    card: Callable[[Exported], str],
+) -> Exported:
+    """Write the model in `folder` into `out`, score both on `rows`, and keep it only if they agree.
+
+    `recorded`: what the run scored on these rows. `card`: the text of README.md. Raises UsageError for a format that
+    does not exist, InputError for other rows, TrainingError where the export scores otherwise.
+    """
+    stored = load_model(folder, code=code)
+    chosen = check_format(stored, to, int8)
+    quantized = is_quantized(folder)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UsageError(f"{str(out)!r} exists already.", "choose another folder with --out")
+    if stored.task.learns_language or stored.task.writes:
+        rows = rows.take(np.arange(min(LANGUAGE_ROWS, len(rows))))
+        recorded = None  # by answers that were written, or by more rows
+    before = _score(stored, stored.predictor.outputs(rows.texts, rows.columns), rows)
+    if recorded is not None and relative_drift(recorded, before) > RECORD_TOLERANCE:
+        raise InputError(
+            f"the run scored {recorded:.5g} on its test rows, but {before:.5g} on these.",
+            "name the data that it was trained on with --data",
+        )
+    staging = out.with_name(f".{out.name}.export")
+    shutil.rmtree(staging, ignore_errors=True)
+    staging.mkdir(parents=True)
+    try:
+        whole = load_model(folder, code=code, full_precision=True) if quantized else stored
+        outputs = _written(chosen, whole, folder, staging, rows, int8)
+        done = Exported(out, chosen, int8, stored.task.metric, len(rows), before, _score(stored, outputs, rows))
+        allowed = INT8_TOLERANCE if int8 or quantized else EXPORT_TOLERANCE
+        if not done.drift <= allowed:
+            raise TrainingError(
+                f"the export scores {done.after:.5g} where the model scores {before:.5g} on {len(rows):,} test rows: "
+                f"off by {100 * done.drift:.2g} %, and {100 * allowed:g} % is allowed. Nothing was kept.",
+                "export without --int8" if int8 else "use another format, or `warmstart serve`",
+            )
+        write_text(staging / "README.md", card(done))
+        if out.is_dir():
+            out.rmdir()
+        staging.replace(out)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    return done
+
+
+def _written(to: Format, stored: StoredModel, folder: Path, out: Path, rows: Rows, int8: bool) -> Array:
+    """Write one format; give what the export says of the rows, as the task's outputs [n, k]."""
+    if to == "onnx":
+        export_onnx.write_onnx(stored, out, int8=int8)
+        from warmstart.inference.onnx_reader import OnnxModel
+
+        found: Array = OnnxModel(out).outputs(rows.texts)["outputs"]
+        return found
+    network: Any = stored.network
+    if to == "merged":
+        export_hf.write_merged(folder, network, out)
+        return load_model(out).predictor.outputs(rows.texts)
+    if network.model.language_head is not None:
+        export_hf.write_merged(folder, network, out)
+        found = load_model(out).predictor.outputs(rows.texts)
+        export_hf.keep_body(out)
+        return found
+    return export_hf.write_sentence_transformer(stored, network, out, rows.texts)
+
+
+def _score(stored: StoredModel, outputs: Array, rows: Rows) -> float:
+    return mean_score(stored.task.score(outputs, stored.task.targets(rows), stored.calibration))

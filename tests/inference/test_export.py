@@ -1,0 +1,172 @@
+"""Does an export compute what the model computes, and is nothing kept that does not?"""
+
+import json
+import runpy
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import warmstart
+from tests.cli_base import call, products
+from tests.tiny import REGRESSION, tiny_rows
+from warmstart.errors import InputError, MissingError, TrainingError, UsageError
+from warmstart.inference import export_onnx
+from warmstart.models.pretrained.base import Base
+
+pytest.importorskip("onnx")
+pytest.importorskip("onnxruntime")
+
+ROWS = 210
+TEXTS = list(tiny_rows(REGRESSION, ROWS).texts[:40])
+ONE = {"trials": 1, "length": 0.01, "quiet": True, "log": False, "max_length": 32}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return products(tmp_path_factory.mktemp("data") / "products.csv", ROWS)
+
+
+@pytest.fixture(scope="module")
+def runs(data: Path, base: Base, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A run of each kind, by name."""
+    into = tmp_path_factory.mktemp("runs")
+    for name, target, regime in (
+        ("full", "price", "full"),
+        ("lora", "room", "lora"),
+        ("linear", "room", "linear"),
+        ("prices", "price", "linear"),
+        ("scratch-dnn", "price", "scratch-dnn"),
+        ("constant", "price", "constant"),
+    ):
+        warmstart.fit(data, target, regime, into / name, text="title", base=base.location, **ONE)
+    return {path.name: path for path in into.iterdir()}
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
+@pytest.mark.parametrize("name", ["full", "lora", "linear", "prices", "scratch-dnn"])
+def test_onnx_predicts_what_the_model_predicts(name: str, runs: dict[str, Path], tmp_path: Path) -> None:
+    done = warmstart.export(runs[name], "onnx", tmp_path / "out")
+    assert done.rows > 30 and done.drift < 1e-4
+    model = runpy.run_path(str(tmp_path / "out" / "predict.py"))["OnnxModel"](tmp_path / "out")
+    expected = warmstart.load(runs[name]).predict(TEXTS)
+    for found, wanted in zip(model.predict(TEXTS), expected, strict=True):
+        assert found.keys() == wanted.keys()
+        assert found == {k: v if isinstance(v, str) else pytest.approx(v, rel=1e-4) for k, v in wanted.items()}
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert f"`{name if name != 'prices' else 'linear'}`" in card and "scored again" in card and "Forgetting" in card
+
+
+def test_the_reader_of_an_export_needs_nothing_of_ours(runs: dict[str, Path], tmp_path: Path) -> None:
+    warmstart.export(runs["linear"], "onnx", tmp_path / "out")
+    script = f"""import runpy, sys
+sys.modules["warmstart"] = None
+sys.argv = ["predict.py", {TEXTS[0]!r}]
+runpy.run_path({str(tmp_path / "out" / "predict.py")!r}, run_name="__main__")
+assert "torch" not in sys.modules"""
+    said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    assert json.loads(said)["prediction"] == warmstart.load(runs["linear"]).predict(TEXTS[:1])[0]["prediction"]
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
+def test_hf_is_a_folder_of_sentence_transformers(runs: dict[str, Path], tmp_path: Path) -> None:
+    sentence_transformers = pytest.importorskip("sentence_transformers")
+    done = warmstart.export(runs["full"], "hf", tmp_path / "out")
+    assert done.drift < 1e-4
+    scaled = sentence_transformers.SentenceTransformer(str(tmp_path / "out"), device="cpu").encode(TEXTS)
+    expected = [row["prediction"] for row in warmstart.load(runs["full"]).predict(TEXTS)]
+    assert 10.0 ** scaled[:, 0] == pytest.approx(expected, rel=1e-3)
+    warmstart.export(runs["lora"], "hf", tmp_path / "rooms")
+    assert json.loads((tmp_path / "rooms" / "config.json").read_text())["id2label"] == {
+        "0": "hall",
+        "1": "kitchen",
+        "2": "office",
+    }
+    assert "no `AutoModelForSequenceClassification`" in (tmp_path / "out" / "README.md").read_text()
+
+
+def test_merged_adapters_need_no_base(runs: dict[str, Path], tmp_path: Path) -> None:
+    warmstart.export(runs["lora"], "merged", tmp_path / "out")
+    assert (tmp_path / "out" / "body" / "model.safetensors").exists() and not (tmp_path / "out" / "adapter").exists()
+    before, after = (warmstart.load(folder).predict(TEXTS) for folder in (runs["lora"], tmp_path / "out"))
+    assert [row["prediction"] for row in before] == [row["prediction"] for row in after]
+    assert [row["probability"] for row in before] == pytest.approx([row["probability"] for row in after], rel=1e-4)
+
+
+def test_what_does_not_exist_is_refused_with_what_does(runs: dict[str, Path], tmp_path: Path) -> None:
+    for name, to, says in (
+        (
+            "full",
+            "merged",
+            "'full' does not exist as merged: it has no adapters.\nhint: use --to hf or --to onnx",
+        ),
+        ("linear", "hf", "it is no network.\nhint: use --to onnx"),
+        ("constant", "onnx", "it predicts the same for every row.\nhint: use `warmstart predict`"),
+        ("full", "gguf", "no format 'gguf'"),
+    ):
+        with pytest.raises(UsageError) as error:
+            warmstart.export(runs[name], to, tmp_path / "out")
+        assert says in str(error.value)
+    rows = tiny_rows(REGRESSION, ROWS)
+    table = {"title": list(rows.texts), "weight": [i % 7 + 0.5 for i in range(ROWS)], "price": rows.targets.tolist()}
+    warmstart.fit(table, "price", "linear", tmp_path / "typed", quiet=True, log=False)
+    with pytest.raises(UsageError, match="columns with their types") as refused:
+        warmstart.export(tmp_path / "typed", "onnx", tmp_path / "out")
+    assert refused.value.hint == "use `warmstart predict` or `warmstart serve`"
+    shutil.rmtree(tmp_path / "typed")
+    with pytest.raises(UsageError, match="--int8 is for --to onnx"):
+        warmstart.export(runs["full"], "hf", tmp_path / "out", int8=True)
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there" / "file").touch()
+    with pytest.raises(UsageError, match="exists already"):
+        warmstart.export(runs["linear"], "onnx", tmp_path / "there")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["there"]
+
+
+def test_an_export_that_scores_otherwise_is_not_kept(
+    runs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forward = export_onnx._Terms.forward
+    monkeypatch.setattr(export_onnx._Terms, "forward", lambda self, counts: 1.01 * forward(self, counts))
+    with pytest.raises(TrainingError, match=r"off by .* %, and 0.1 % is allowed. Nothing was kept"):
+        warmstart.export(runs["prices"], "onnx", tmp_path / "out")
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_test_rows_come_from_the_data_or_from_what_was_kept(data: Path, base: Base, tmp_path: Path) -> None:
+    mine = tmp_path / "mine.csv"
+    mine.write_bytes(data.read_bytes())
+    asked = {"text": "title", "regimes": ("constant", "linear"), "seeds": 1, "base": base.location, "log": False}
+    warmstart.compare(mine, "price", tmp_path / "study", quiet=True, **asked)
+    winner = tmp_path / "study"
+    first = warmstart.export(winner, "onnx", tmp_path / "a")
+    mine.unlink()
+    assert warmstart.export(winner, "onnx", tmp_path / "b").after == first.after
+    assert "Rivals" in (tmp_path / "b" / "README.md").read_text()
+    (winner / "examples.parquet").unlink()
+    with pytest.raises(InputError, match="were not kept, and its data is not where it was"):
+        warmstart.export(winner, "onnx", tmp_path / "c")
+    assert call("export", winner, "--to", "onnx", "--data", data, "--out", tmp_path / "c").code == 0
+    other = products(tmp_path / "other.csv", ROWS)
+    lines = other.read_text().splitlines()
+    other.write_text("\n".join([lines[0], *reversed(lines[1:])]))
+    with pytest.raises(InputError, match=r"on its test rows, but .* on these"):
+        warmstart.export(winner, "onnx", tmp_path / "d", data=other)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
+def test_int8_is_smaller_and_close(runs: dict[str, Path], tmp_path: Path) -> None:
+    done = warmstart.export(runs["full"], "onnx", tmp_path / "small", int8=True)
+    assert done.int8 and 0 < done.drift <= 0.01
+    assert np.isfinite(done.after)
+
+
+def test_without_the_packages_the_extra_is_named(
+    runs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(export_onnx, "NEEDS", ("not_installed",))
+    with pytest.raises(MissingError, match=r"warmstart\[onnx\]"):
+        warmstart.export(runs["linear"], "onnx", tmp_path / "out")
