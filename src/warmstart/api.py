@@ -40,7 +40,7 @@ from warmstart.study.progress import run_with_progress, run_with_status
 if TYPE_CHECKING:
     from torch import nn
 
-    from warmstart.inference.export import Exported
+    from warmstart.inference.export.export import Exported
     from warmstart.inference.predict import TrainedModel
     from warmstart.planning.forecast import PlanResult
     from warmstart.reporting.blind import Preference
@@ -262,14 +262,15 @@ def export(
     ----------
     folder : path
         A finished run or study.
-    to : {"hf", "merged", "onnx"}
-        For transformers or sentence-transformers; adapters merged into their base; one graph for onnxruntime.
+    to : {"hf", "merged", "onnx", "gguf"}
+        For transformers or sentence-transformers; adapters merged into their base; one graph for onnxruntime; one file
+        for llama.cpp.
     out : path
         Folder to write. It must not exist yet.
     data : path, paths, DataFrame, mapping or Table, optional
         The data of the study, from which its test rows are taken. [default: the files that it was made with]
     int8 : bool, default False
-        Weights of an ONNX graph in int8.
+        Weights of an ONNX graph or a GGUF file in int8.
     code : str, optional
         The `model` that it was made with, whose file is executed.
 

@@ -20,10 +20,10 @@ from tests.cli_base import call, products, write_csv
 from warmstart.data.rows.values import ColumnValues
 from warmstart.data.tables.strings import Texts
 from warmstart.errors import UsageError
-from warmstart.inference import serve
-from warmstart.inference.batching import Batcher, QueueFullError
 from warmstart.inference.predict import NewRows, TrainedModel
-from warmstart.inference.serve import Limits, create_app, hosts_for, is_loopback, read_token
+from warmstart.inference.serve import serve
+from warmstart.inference.serve.batching import Batcher, QueueFullError
+from warmstart.inference.serve.serve import Limits, create_app, hosts_for, is_loopback, read_token
 from warmstart.models.pretrained.base import Base
 
 pytest.importorskip("fastapi")
@@ -74,6 +74,8 @@ def test_what_cannot_be_read_is_said_as_predict_says_it(client: TestClient) -> N
         ([{TABLE: "a", "weight": 1}, "a text"], 422, "given together"),
         (["a text"], 422, "reads the columns of a table"),
         ([1], 422, "neither an object of its columns nor a text"),
+        ([{TABLE: {"a": 1}, "weight": 1}], 422, "row 1: column"),
+        ([{TABLE: "a", "weight": 1}, {TABLE: "a", "weight": [1]}], 422, "row 2: column 'weight' holds a list"),
     ):
         answer = client.post("/predict", json=content)
         assert answer.status_code == status and says in answer.json()["error"], answer.json()
@@ -88,7 +90,17 @@ def test_what_cannot_be_read_is_said_as_predict_says_it(client: TestClient) -> N
         answer = client.post("/predict", content=body, headers=kind)
         assert answer.status_code == status and says in answer.json()["error"]
     assert client.post("/predict", content=b"[]", headers={"content-type": "text/plain"}).status_code == 415
-    assert client.get("/predict").status_code == 405 and client.get("/docs").status_code == 404
+    for path, status, says in (("/predict", 405, "no GET /predict here"), ("/docs", 404, "no /docs here")):
+        answer = client.get(path)
+        assert (
+            answer.status_code == status and says in answer.json()["error"] and "POST /predict" in answer.json()["hint"]
+        )
+
+
+def test_a_row_does_not_hang_on_how_another_is_written(client: TestClient) -> None:
+    row = {TABLE: "oak table", "weight": 2.5}
+    plain = client.post("/predict", json=row).json()["predictions"]
+    assert client.post("/predict", json=[row, row | {"weight": "2.5"}]).json()["predictions"] == plain * 2
 
 
 def test_requests_have_bounds(priced: TrainedModel) -> None:
@@ -142,7 +154,8 @@ def test_names_of_other_sites_are_refused(priced: TrainedModel) -> None:
     assert hosts_for("0.0.0.0", ["m.example.org"])[0] == "m.example.org"
     assert is_loopback("127.0.0.5") and is_loopback("::1") and not is_loopback("0.0.0.0")
     with TestClient(create_app(priced), base_url="http://evil.example") as elsewhere:
-        assert elsewhere.get("/").status_code == 400
+        refused = elsewhere.get("/")
+        assert refused.status_code == 400 and 'the name "evil.example"' in refused.json()["error"]
         assert elsewhere.post("/predict", json=TITLES).status_code == 400
 
 
@@ -156,8 +169,8 @@ def test_the_page_shows_a_prediction_and_escapes_everything(client: TestClient, 
     answer = client.post("/", data={"c0": typed, "c1": "2.5"})
     assert "<img" not in answer.text and typed in unescape(answer.text)
     expected = priced.predict([{TABLE: typed, "weight": "2.5"}])[0]
-    for name, value in expected.items():
-        assert f">{name}</th><td>{value:.5g}</td>" in answer.text
+    assert f">prediction</th><td>{expected['prediction']:.5g}</td>" in answer.text
+    assert f">90 % interval</th><td>{expected['low']:.5g} to {expected['high']:.5g}</td>" in answer.text
     odd = client.post("/", data={"c0": typed, "c1": "<heavy>"})
     assert odd.status_code == 200 and 'role="alert"' in odd.text and "<heavy>" not in odd.text
 
@@ -166,11 +179,12 @@ def test_metrics_count_what_was_done(client: TestClient) -> None:
     client.post("/predict", json=PRICED)
     client.post("/predict", json=[1])
     client.get("/no%0Asuch%22page")
+    client.get("/no%0Asuch%22page", headers={"host": "evil.example"})
     said = client.get("/metrics").text
     assert 'warmstart_requests_total{path="/predict",status="200"} 1' in said
     assert 'warmstart_requests_total{path="/predict",status="422"} 1' in said
-    assert 'path="other",status="404"} 1' in said and "such" not in said
-    assert "warmstart_predicted_rows_total 3" in said and "warmstart_request_seconds_count 3" in said
+    assert 'path="other",status="404"} 1' in said and 'path="other",status="400"} 1' in said and "such" not in said
+    assert "warmstart_predicted_rows_total 3" in said and "warmstart_request_seconds_count 4" in said
 
 
 def test_the_interface_is_described(client: TestClient) -> None:

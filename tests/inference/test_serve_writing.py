@@ -5,12 +5,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 import warmstart
 from tests.decoders import save_decoder
-from warmstart.errors import InputError, UsageError
-from warmstart.inference.serve import Limits, create_app
-from warmstart.inference.serve_openai import _until, read_request
+from warmstart.errors import InputError, TrainingError, UsageError
+from warmstart.inference.export import gguf_file
+from warmstart.inference.serve.openai_api import _until, read_request
+from warmstart.inference.serve.serve import Limits, create_app
+from warmstart.runtime.load_pretrained import load_gguf
 
 pytest.importorskip("fastapi")
 from starlette.testclient import TestClient
@@ -104,7 +108,6 @@ def test_a_stop_text_ends_an_answer_even_across_pieces() -> None:
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_a_language_model_goes_to_transformers_as_it_is(chatting: Path, tmp_path: Path) -> None:
-    import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     done = warmstart.export(chatting, "hf", tmp_path / "out")
@@ -120,3 +123,27 @@ def test_a_language_model_goes_to_transformers_as_it_is(chatting: Path, tmp_path
     assert merged.drift < 1e-4 and warmstart.load(tmp_path / "merged").predict(["the lazy fox"])
     with pytest.raises(UsageError, match="one step of writing"):
         warmstart.export(chatting, "onnx", tmp_path / "no")
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_a_language_model_becomes_one_gguf_file(
+    chatting: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("gguf")
+    done = warmstart.export(chatting, "gguf", tmp_path / "out")
+    assert done.drift < 1e-3 and sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "README.md",
+        "model.gguf",
+    ]
+    small = warmstart.export(chatting, "gguf", tmp_path / "small", int8=True)
+    sizes = [(tmp_path / name / "model.gguf").stat().st_size for name in ("out", "small")]
+    assert small.int8 and sizes[1] < sizes[0]
+    held = load_gguf(tmp_path / "out" / "model.gguf")[0].state_dict()
+    warmstart.export(chatting, "hf", tmp_path / "hf")
+    expected = load_file(tmp_path / "hf" / "model.safetensors")
+    assert all(torch.allclose(held[name], weight, atol=1e-3, rtol=1e-3) for name, weight in expected.items())
+    paired = gguf_file._paired
+    monkeypatch.setattr(gguf_file, "_paired", lambda weight, heads: 3.0 * paired(weight, heads))
+    with pytest.raises(TrainingError, match="Nothing was kept"):
+        warmstart.export(chatting, "gguf", tmp_path / "wrong")
+    assert not (tmp_path / "wrong").exists()

@@ -44,11 +44,6 @@ class Features:
         return tuple(found)
 
     @property
-    def terms_alone(self) -> bool:
-        """Whether all that is read are the terms of the row's text: no typed column, no base."""
-        return bool(self.terms) and not (self.reading.typed or self.columns or self.embedder)
-
-    @property
     def settings(self) -> dict[str, Any]:
         """What was chosen, for the record."""
         found: dict[str, Any] = {"terms": ("none", "words", "words and characters")[len(self.terms)]}

@@ -51,11 +51,6 @@ class Linear:
         stored = self.features.encode(texts, columns).nnz if len(texts) else 0
         return float(stored * PREDICTING * len(self.bias)) + self.features.flops(texts, stored)
 
-    @property
-    def terms_alone(self) -> bool:
-        """Whether all that is read are the terms of the row's text."""
-        return self.features.terms_alone
-
     def alone(self) -> "Linear":
         embedder = self.features.embedder
         if embedder is None:

@@ -184,6 +184,9 @@ def predict(
     folder: Folder,
     data: options.DataArgument,
     out: options.Predictions = None,
+    id_: options.IdColumn = None,
+    keep_columns: options.KeepColumns = False,
+    probabilities: options.Probabilities = False,
     model: options.Code = None,
     table: options.TableName = None,
     offline: options.Offline = None,
@@ -191,14 +194,15 @@ def predict(
 ) -> None:
     """Predict new rows with a run or the winner of a study."""
     from warmstart import api
-    from warmstart.cli import show
+    from warmstart.cli.predictions import Beside, show_predictions
     from warmstart.data.tables.read import read_table
     from warmstart.inference.prediction_files import check_apart, check_ending
 
     check_ending(out)
     rows = read_table(data, offline=bool(offline), table=table)
     check_apart(out, rows.files)
-    show.show_predictions(api.load(folder, code=model), rows, out, quiet)
+    beside = Beside(id_, keep_columns, probabilities)
+    show_predictions(api.load(folder, code=model), rows, out, quiet, beside)
 
 
 for name, command in commands_of_a_model().items():

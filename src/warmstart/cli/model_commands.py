@@ -54,7 +54,7 @@ def _serve(
     POST a row or a list of rows as JSON to /predict. A model that writes also answers OpenAI clients at /v1.
     """
     from warmstart import api
-    from warmstart.inference import serve as serving
+    from warmstart.inference.serve import serve as serving
     from warmstart.study.progress import print_status
 
     serving.require_packages()

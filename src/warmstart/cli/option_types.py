@@ -22,15 +22,20 @@ DataArgument = Annotated[list[str], typer.Argument(metavar="DATA", help="Rows wi
 Predictions = Annotated[
     Path | None, typer.Option("--out", help="A .csv, .jsonl or .parquet file. [default: CSV to stdout]")
 ]
+IdColumn = Annotated[
+    str | None, typer.Option("--id", help="Column that identifies a row. [default: its number, as `row`]")
+]
+KeepColumns = Annotated[bool, typer.Option("--keep-columns", help="Write all columns of the input as well.")]
+Probabilities = Annotated[bool, typer.Option("--probabilities", help="Write the probability of every class.")]
 
 # of export
 ExportFormat = Annotated[
-    str, typer.Option("--to", help="hf (for Hugging Face libraries), merged (adapters in their base) or onnx.")
+    str, typer.Option("--to", help="hf (for Hugging Face libraries), merged (adapters in their base), onnx or gguf.")
 ]
 ScoredRows = Annotated[
     list[str] | None, typer.Option("--data", help="Data of the study. [default: the files it was made with]")
 ]
-Int8 = Annotated[bool, typer.Option("--int8", help="Store the weights of an ONNX graph in int8.")]
+Int8 = Annotated[bool, typer.Option("--int8", help="Store the weights of an ONNX graph or a GGUF file in int8.")]
 
 # of serve
 Host = Annotated[

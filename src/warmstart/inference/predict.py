@@ -41,10 +41,21 @@ class TrainedModel:
     def regime(self) -> str:
         return self.stored.regime
 
-    def predict(self, data: NewData) -> list[dict[str, Any]]:
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The classes or labels that it tells apart; of other tasks, none."""
+        return tuple(self.stored.task.to_json().get("classes", ()))
+
+    @staticmethod
+    def probability_name(name: str) -> str:
+        """What the probability of a class is called."""
+        return f"probability of {name}"
+
+    def predict(self, data: NewData, *, every_class: bool = False) -> list[dict[str, Any]]:
         """One dict for each row: 'prediction' in the target's units; 'low' and 'high' of it, or its 'probability'.
 
         A row from which nothing can be predicted has None for its 'prediction' and says why as its 'reason'.
+        `every_class`: with 'probability of ...' for each class as well.
 
         `data`: texts as they are, or a Series or an array of them; mappings with the columns the model was trained on,
         a DataFrame or a table; a `Path` of a file. Raises InputError where a column is missing, and for anything else.
@@ -53,9 +64,9 @@ class TrainedModel:
         new = self.new_rows(data)
         for said in new.warnings:
             warnings.warn(said, stacklevel=2)
-        return list(self.stream(new))
+        return list(self.stream(new, every_class=every_class))
 
-    def stream(self, rows: "NewRows | Sequence[str]") -> Iterator[dict[str, Any]]:
+    def stream(self, rows: "NewRows | Sequence[str]", *, every_class: bool = False) -> Iterator[dict[str, Any]]:
         """The same, as it comes; `rows`: texts as the model reads them."""
         stored = self.stored
         task = stored.task.generative
@@ -72,7 +83,8 @@ class TrainedModel:
                 if not asked:
                     predicted = []
                 elif writer is None or task is None:
-                    predicted = self._predicted(asked, new.columns.take(start + np.array(there, dtype=np.int64)))
+                    columns = new.columns.take(start + np.array(there, dtype=np.int64))
+                    predicted = self._predicted(asked, columns, every_class)
                 else:
                     predicted = [{"prediction": answer} for answer in writer.answers(asked, task)]
             self._check_finite(predicted, [start + i + 1 for i in there])
@@ -81,9 +93,14 @@ class TrainedModel:
                 answers.get(i, {"prediction": None, "reason": new.reasons.get(start + i)}) for i in range(len(some))
             )
 
-    def _predicted(self, texts: Sequence[str], columns: ColumnValues) -> list[dict[str, Any]]:
+    def _predicted(self, texts: Sequence[str], columns: ColumnValues, every_class: bool) -> list[dict[str, Any]]:
         stored = self.stored
-        found = stored.task.predictions(stored.predictor.outputs(texts, columns), stored.calibration)
+        outputs = stored.predictor.outputs(texts, columns)
+        found = stored.task.predictions(outputs, stored.calibration)
+        if every_class and self.classes:
+            shares = stored.task.probabilities(outputs, stored.calibration)  # type: ignore[attr-defined]
+            names = map(self.probability_name, self.classes)
+            found = found | dict(zip(names, shares.T.astype(float).tolist(), strict=True))
         return [dict(zip(found, values, strict=True)) for values in zip(*found.values(), strict=True)]
 
     def _check_finite(self, found: Sequence[Mapping[str, Any]], numbers: Sequence[int]) -> None:

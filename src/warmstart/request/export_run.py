@@ -5,13 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from warmstart.data.rows.split import Rows
-from warmstart.data.schema.schema import Schema
 from warmstart.data.tables.read import Table, read_table
-from warmstart.inference.export import Exported, check_format, export_model
-from warmstart.inference.model_card import model_card
-from warmstart.inference.model_store import load_model
+from warmstart.inference.export.export import Exported, check_format, export_model
+from warmstart.inference.export.model_card import model_card
+from warmstart.inference.export.scored_rows import kept_rows, rows_of_table
+from warmstart.inference.model_store import StoredModel, load_model
 from warmstart.inference.predict import model_folder
-from warmstart.inference.scored_rows import kept_rows, rows_of_table
 from warmstart.request import request as config
 from warmstart.results.record import Run, load_run
 from warmstart.runtime.files import read_json
@@ -41,7 +40,7 @@ def export_run(
     studies = (folder, stored_in.parent.parent)  # of a study, or of one of its runs
     return export_model(
         stored_in,
-        _rows_scored(studies, stored.schema, run, files, table),
+        _rows_scored(studies, stored, run, files, table),
         out,
         to,
         int8=int8,
@@ -51,11 +50,15 @@ def export_run(
     )
 
 
-def _rows_scored(studies: Sequence[Path], schema: Schema, run: Run, files: Sequence[str], table: Table | None) -> Rows:
+def _rows_scored(
+    studies: Sequence[Path], stored: StoredModel, run: Run, files: Sequence[str], table: Table | None
+) -> Rows:
     """The test rows of a run."""
     asked = next((config.load_request(each) for each in studies if config.holds_request(each)), None)
     if table is None and not files and asked and all(Path(file).exists() for file in asked.data):
         files = asked.data
     if table is None and files:
         table = read_table(files, table=asked.table if asked else None)
-    return kept_rows(studies, schema, run) if table is None else rows_of_table(table, schema, run)
+    if table is not None:
+        return rows_of_table(table, stored.schema, run)
+    return kept_rows(studies, stored.schema, run, typed=stored.network is None and len(stored.schema.columns) > 1)

@@ -15,7 +15,7 @@ from warmstart.inference.predict import TrainedModel
 
 MAX_FIELDS = 500
 TEXT_FIELD = "text"  # the field of a model that reads no columns
-STYLE = resources.files("warmstart.inference").joinpath("templates/serve.css").read_text(encoding="utf-8")
+STYLE = resources.files("warmstart.inference.serve").joinpath("templates/serve.css").read_text(encoding="utf-8")
 # Nothing from elsewhere, no scripts: whatever stands in a row stays text.
 PAGE_POLICY = (
     f"default-src 'none'; style-src 'sha256-{base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()}'; "
@@ -26,7 +26,7 @@ PAGE_POLICY = (
 @cache
 def _templates() -> Environment:
     return Environment(
-        loader=PackageLoader("warmstart.inference"),
+        loader=PackageLoader("warmstart.inference.serve"),
         autoescape=True,
         undefined=StrictUndefined,
         keep_trailing_newline=True,
@@ -56,6 +56,10 @@ def render_page(
         {"id": f"c{i}", "name": name, "long": kind == "text", "kind": kind, "value": (row or {}).get(name, "")}
         for i, (name, kind) in enumerate(fields_of(schema))
     ]
+    if "low" in found and "high" in found:
+        between = f"{_written(found['low'])} to {_written(found['high'])}"
+        found = {name: value for name, value in found.items() if name not in ("low", "high")}
+        found["90 % interval"] = between
     shown = [(name, _written(value)) for name, value in found.items()]
     return (
         _templates()

@@ -33,10 +33,13 @@ def rows_of_table(table: Table, schema: Schema, run: Run) -> Rows:
     return Rows(texts, found.targets[found.owners[index]], index + 1, texts, columns)
 
 
-def kept_rows(folders: Sequence[Path], schema: Schema, run: Run) -> Rows:
-    """The run's test rows by what the study kept of them. Raises InputError where that is not all of them."""
+def kept_rows(folders: Sequence[Path], schema: Schema, run: Run, *, typed: bool) -> Rows:
+    """The run's test rows by what the study kept of them. Raises InputError where that is not all of them.
+
+    `typed`: the model reads columns, of which only the text made of them is kept.
+    """
     file = next((each / KEPT_EXAMPLES for each in folders if (each / KEPT_EXAMPLES).exists()), None)
-    if file is None or schema.task in (*TEXT_OUT, *CORPUS):
+    if file is None or typed or schema.task in (*TEXT_OUT, *CORPUS):
         raise InputError("the test rows of the run were not kept, and its data is not where it was.", GIVE)
     kept = {entry["row"]: entry["text"] for entry in pq.read_table(file).to_pylist()}
     numbers = run.predictions["row"]

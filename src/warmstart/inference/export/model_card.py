@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from warmstart.errors import WarmstartError
-from warmstart.inference.export import Exported
+from warmstart.inference.export.export import Exported
 from warmstart.inference.model_store import StoredModel
 from warmstart.models.pretrained.licences import licences_of
 from warmstart.models.pretrained.locate import locate
@@ -26,6 +26,11 @@ warmstart predict DIR rows.csv
 ```
 
 `body/` also loads with transformers.""",
+    "gguf": """`model.gguf` is for llama.cpp and what is built on it:
+
+```
+llama-cli -m DIR/model.gguf
+```""",
 }
 HF_LANGUAGE = """```python
 from transformers import AutoTokenizer, {auto}

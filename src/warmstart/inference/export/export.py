@@ -10,15 +10,15 @@ import numpy as np
 
 from warmstart.data.rows.split import Rows
 from warmstart.errors import InputError, TrainingError, UsageError
-from warmstart.inference import export_hf, export_onnx
+from warmstart.inference.export import gguf_file, hugging_face, onnx_graph
 from warmstart.inference.model_store import StoredModel, is_quantized, load_model
 from warmstart.results.bootstrap import mean_score
-from warmstart.results.comparison import CONSTANT
 from warmstart.runtime.files import write_text
 from warmstart.types import Array
 
-Format = Literal["hf", "merged", "onnx"]
+Format = Literal["hf", "merged", "onnx", "gguf"]
 FORMATS: tuple[Format, ...] = get_args(Format)
+INT8_FORMATS: tuple[Format, ...] = ("onnx", "gguf")
 EXPORT_TOLERANCE = 0.001  # of the metric, relative: what other order of additions may do
 INT8_TOLERANCE = 0.01
 RECORD_TOLERANCE = 0.01  # between the record and the same rows now: another machine or precision
@@ -53,7 +53,6 @@ def formats_of(stored: StoredModel) -> dict[Format, str]:
     network = stored.network
     language = network is not None and network.model.language_head is not None
     adapted = network is not None and hasattr(network.model.body, "peft_config")
-    linear = network is None and getattr(stored.predictor, "terms_alone", False)
     return {
         "hf": ""
         if network is not None and hasattr(network.model.body, "save_pretrained")
@@ -64,10 +63,9 @@ def formats_of(stored: StoredModel) -> dict[Format, str]:
         "onnx": "the graph would hold one step of writing, and nothing that samples"
         if language
         else ""
-        if network is not None or linear
-        else "it reads columns with their types or vectors of a base, or adds trees: no graph is written for these"
-        if stored.regime != CONSTANT
+        if not hasattr(stored.predictor, "output")  # of a constant
         else "it predicts the same for every row",
+        "gguf": "it writes no text" if network is None else gguf_file.why_no_gguf(network),
     }
 
 
@@ -81,8 +79,12 @@ def check_format(stored: StoredModel, to: str, int8: bool) -> Format:
     hint = f"use --to {' or --to '.join(works)}" if works else "use `warmstart predict` or `warmstart serve`"
     if known[chosen]:
         raise UsageError(f"a model of regime {stored.regime!r} does not exist as {to}: {known[chosen]}.", hint)
-    if int8 and chosen != "onnx":
-        raise UsageError("--int8 is for --to onnx.", "leave it out" if known["onnx"] else "use --to onnx --int8")
+    if int8 and chosen not in INT8_FORMATS:
+        others = [name for name in INT8_FORMATS if not known[name]]
+        raise UsageError(
+            f"--int8 is for --to {' and --to '.join(INT8_FORMATS)}.",
+            f"use --to {others[0]}" if others else "leave it out",
+        )
     return chosen
 
 
@@ -142,21 +144,31 @@ def export_model(
 def _written(to: Format, stored: StoredModel, folder: Path, out: Path, rows: Rows, int8: bool) -> Array:
     """Write one format; give what the export says of the rows, as the task's outputs [n, k]."""
     if to == "onnx":
-        export_onnx.write_onnx(stored, out, int8=int8)
-        from warmstart.inference.onnx_reader import OnnxModel
+        onnx_graph.write_onnx(stored, out, int8=int8)
+        from warmstart.inference.export.onnx_reader import OnnxModel
 
-        found: Array = OnnxModel(out).outputs(rows.texts)["outputs"]
+        found: Array = OnnxModel(out).outputs(rows.texts, {name: list(rows.columns[name]) for name in rows.columns})[
+            "outputs"
+        ]
         return found
     network: Any = stored.network
     if to == "merged":
-        export_hf.write_merged(folder, network, out)
+        hugging_face.write_merged(folder, network, out)
         return load_model(out).predictor.outputs(rows.texts)
-    if network.model.language_head is not None:
-        export_hf.write_merged(folder, network, out)
-        found = load_model(out).predictor.outputs(rows.texts)
-        export_hf.keep_body(out)
+    if to == "gguf":
+        merged = out / "merged"
+        hugging_face.write_merged(folder, network, merged)
+        gguf_file.write_gguf(merged / "body", out, int8=int8)
+        gguf_file.read_back(merged, out)
+        found = load_model(merged).predictor.outputs(rows.texts)
+        shutil.rmtree(merged)
         return found
-    return export_hf.write_sentence_transformer(stored, network, out, rows.texts)
+    if network.model.language_head is not None:
+        hugging_face.write_merged(folder, network, out)
+        found = load_model(out).predictor.outputs(rows.texts)
+        hugging_face.keep_body(out)
+        return found
+    return hugging_face.write_sentence_transformer(stored, network, out, rows.texts)
 
 
 def _score(stored: StoredModel, outputs: Array, rows: Rows) -> float:

@@ -13,10 +13,10 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
-from warmstart.errors import InputError, MissingError, UsageError, WarmstartError
-from warmstart.inference.batching import Batcher, Metrics, QueueFullError
+from warmstart.errors import InputError, MissingError, UsageError, WarmstartError, shorten
 from warmstart.inference.predict import NewRows, TrainedModel
-from warmstart.inference.serve_page import PAGE_POLICY, form_row, render_page
+from warmstart.inference.serve.batching import Batcher, Metrics, QueueFullError
+from warmstart.inference.serve.page import PAGE_POLICY, form_row, render_page
 
 TOKEN_VARIABLE = "WARMSTART_TOKEN"
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -96,9 +96,9 @@ def create_app(
     """The FastAPI application. `hosts`: names it answers to; "*": any, which a page of another site can use as well."""
     from fastapi import FastAPI, Request
     from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse
-    from starlette.middleware.trustedhost import TrustedHostMiddleware
+    from starlette.exceptions import HTTPException
 
-    from warmstart.inference.serve_openai import add_writing
+    from warmstart.inference.serve.openai_api import add_writing
 
     metrics = Metrics()
     writes = trained.stored.task.writes
@@ -120,7 +120,9 @@ def create_app(
 
     async def predicted(rows: Sequence[Any]) -> tuple[list[dict[str, Any]], list[str]]:
         if len(rows) > limits.rows:
-            raise RefusedError(413, f"{len(rows):,} rows were sent, and {limits.rows:,} are taken at a time.")
+            raise RefusedError(
+                413, f"{len(rows):,} rows were sent, and {limits.rows:,} are taken at a time.", "send fewer rows"
+            )
         new = _read(trained, rows)
         try:
             waiting = asyncio.wrap_future(batcher.submit(new))
@@ -140,11 +142,14 @@ def create_app(
         if token is not None and path not in OPEN and not _allowed(request.headers.get("authorization", ""), token):
             response = _error(401, "a token is needed.", "send it as `Authorization: Bearer TOKEN`")
             response.headers["www-authenticate"] = "Bearer"
+        elif not _answers_to(request.headers.get("host", ""), hosts):
+            host = json.dumps(_without_port(request.headers.get("host", "")))
+            response = _error(400, f"this server does not answer to the name {host}.", "allow it with --name")
         else:
             response = await call_next(request)
         response.headers["x-content-type-options"] = "nosniff"
         response.headers["cache-control"] = "no-store"
-        known = path if response.status_code not in (404, 405) else "other"
+        known = path if path in {getattr(route, "path", None) for route in app.routes} else "other"
         metrics.add(known, response.status_code, time.perf_counter() - began)
         return response
 
@@ -155,6 +160,12 @@ def create_app(
     @app.exception_handler(RefusedError)
     async def refused(request: Request, error: RefusedError) -> Any:
         return _error(error.status, error.message, error.hint)
+
+    @app.exception_handler(HTTPException)
+    async def no_address(request: Request, error: HTTPException) -> Any:
+        path = request.scope["path"]
+        what = f"{request.method} {path}" if error.status_code == 405 else path
+        return _error(error.status_code, f"there is no {what} here.", "POST /predict; or GET /health or /openapi.json")
 
     @app.exception_handler(WarmstartError)
     async def unusable(request: Request, error: WarmstartError) -> Any:
@@ -221,8 +232,6 @@ def create_app(
             return await shown(form_row(await _bounded(request, limits.body_bytes), trained.stored.schema))
 
     add_writing(app, trained, limits, body)
-    if "*" not in hosts:
-        app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(hosts), www_redirect=False)
     return app
 
 
@@ -266,14 +275,46 @@ def _json(content: bytes) -> Any:
     try:
         return json.loads(content.decode("utf-8"), parse_constant=number)
     except (ValueError, RecursionError) as error:
-        raise RefusedError(400, f"the body is no JSON: {error}.") from error
+        raise RefusedError(
+            400, f"the body is no JSON: {error}.", "send a row as an object, or a list of rows"
+        ) from error
 
 
 def _read(trained: TrainedModel, rows: Sequence[Any]) -> NewRows:
-    """The rows as `predict` reads them."""
+    """The rows as `predict` reads them. Raises InputError for what is neither a text nor an object of single values."""
     if not all(isinstance(row, str | dict) for row in rows):
         raise InputError("a row is neither an object of its columns nor a text.", 'send [{"column": "value"}]')
+    mixed: set[str] = set()
+    kinds: dict[str, bool] = {}
+    for i, row in enumerate(rows, 1):
+        for name, cell in row.items() if isinstance(row, dict) else ():
+            if isinstance(cell, list | dict) and not trained.stored.task.writes:
+                kind = "a list" if isinstance(cell, list) else "an object"
+                raise InputError(
+                    f"row {i}: column {shorten(name)} holds {kind}.", "send a text, a number, true, false or null"
+                )
+            if cell is not None and kinds.setdefault(name, isinstance(cell, str)) != isinstance(cell, str):
+                mixed.add(name)
+    if mixed:  # what one row says must not hang on how another is written
+        rows = [
+            {name: _as_text(cell) if name in mixed else cell for name, cell in row.items()}
+            if isinstance(row, dict)
+            else row
+            for row in rows
+        ]
     return trained.new_rows(rows)
+
+
+def _as_text(cell: Any) -> str | None:
+    return cell if cell is None or isinstance(cell, str) else json.dumps(cell)
+
+
+def _without_port(host: str) -> str:
+    return host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
+
+
+def _answers_to(host: str, hosts: Sequence[str]) -> bool:
+    return "*" in hosts or _without_port(host).lower() in hosts
 
 
 def _plain(value: Any) -> Any:

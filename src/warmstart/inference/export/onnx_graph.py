@@ -3,21 +3,25 @@
 import json
 import logging
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from warmstart.baselines.terms import TOKEN
+from warmstart.data.encoding.inputs import Tokens
 from warmstart.errors import MissingError, UsageError
-from warmstart.inference import onnx_reader as reader_source
-from warmstart.inference.model_store import StoredModel
+from warmstart.inference.export import onnx_reader as reader_source
+from warmstart.inference.export.onnx_baselines import BaselineGraph, BaselineParts
+from warmstart.inference.export.onnx_trees import TreeNodes, fill_trees
+from warmstart.inference.model_store import Network, StoredModel
 from warmstart.runtime.files import write_json, write_text
 
 NEEDS = ("onnx", "onnxruntime", "onnxscript")
-GRAPH, ONNX_FACTS, READER = "model.onnx", "onnx.json", "predict.py"
+GRAPH, ONNX_FACTS, READER, VOCABULARY = "model.onnx", "onnx.json", "predict.py", "vocabulary.json"
+PLAIN = {"kind": "text", "written": "text", "spelling": ("true", "false"), "day_only": False}  # a column of texts
 MAX_POWER = 300.0  # of 10: as `tasks.regression` clips it
 TRACED_ROWS, TRACED_TOKENS = 2, 7  # of the example that the graph is traced with
 
@@ -25,23 +29,26 @@ TRACED_ROWS, TRACED_TOKENS = 2, 7  # of the example that the graph is traced wit
 def write_onnx(stored: StoredModel, out: Path, *, int8: bool) -> None:
     """Write graph, facts, tokenizer and reader into `out`. Raises MissingError without the packages of `[onnx]`."""
     _need(*NEEDS)
-    graph, example, dynamic, facts = _parts(stored, out)
-    task = stored.task.to_json()
+    traced = _of_network(stored.network, out) if stored.network else _of_baseline(stored.predictor, out)
+    task, schema = stored.task.to_json(), stored.schema
     numbers = "classes" not in task
     finish = _Numbers(task, stored.calibration) if numbers else _Classes(task, stored.calibration)
-    whole = _Whole(graph, finish).eval()
-    names = ["outputs", *(["probabilities"] if not numbers else finish.names)]
-    _export(whole, example, dynamic, names, out / GRAPH)
+    whole = _Whole(traced.graph, finish).eval()
+    _export(whole, traced, ["outputs", *(finish.names if numbers else ["probabilities"])], out / GRAPH)
     if int8:
         _quantize(out / GRAPH)
-    more = {"target": task["target"], "int8": int8}
+    if traced.trees is not None:
+        fill_trees(out / GRAPH, traced.trees, len(stored.predictor.linear.bias))  # type: ignore[attr-defined]
+    more = {"target": task["target"], "int8": int8, "labelled": schema.labelled}
+    columns = [column.to_json() for column in schema.columns] or [PLAIN | {"name": name} for name in schema.text]
+    more["columns"] = [{name: column[name] for name in (*PLAIN, "name")} for column in columns]
     if not numbers:
         more |= {
             "classes": list(task["classes"]),
             "multi_label": task["multi_label"],
             "threshold": stored.calibration.get("threshold", 0.5),
         }
-    write_json(out / ONNX_FACTS, facts | more)
+    write_json(out / ONNX_FACTS, traced.facts | more)
     write_text(out / READER, Path(str(reader_source.__file__)).read_text(encoding="utf-8"))
 
 
@@ -53,53 +60,75 @@ def _need(*packages: str) -> None:
             raise MissingError(f"an ONNX export needs the package {name!r}.", "pip install 'warmstart[onnx]'")
 
 
-Parts = tuple[nn.Module, tuple[Tensor, ...], tuple[Any, ...], dict[str, Any]]
+@dataclass(frozen=True)
+class Traced:
+    """What becomes a graph: the module, an example of its inputs, which of their sizes vary, what the reader knows."""
+
+    graph: Any  # a module whose `reads` names its inputs
+    example: tuple[Tensor, ...]
+    dynamic: tuple[dict[int, Any], ...]
+    facts: dict[str, Any]
+    trees: TreeNodes | None = None
 
 
-def _parts(stored: StoredModel, out: Path) -> Parts:
-    """The graph up to the head's outputs, an example of its inputs, which sizes vary, and how texts are read."""
-    rows = torch.export.Dim("rows")
-    network = stored.network
-    if network is None:
-        linear: Any = stored.predictor
-        known = [
-            {
-                "analyzer": kind.analyzer,
-                "lengths": list(kind.lengths),
-                "vocabulary": {term: i for i, term in enumerate(kind.vocabulary)},
-                "token_pattern": TOKEN if kind.analyzer == "word" else None,
-            }
-            for kind in linear.features.terms
-        ]
-        (out / "vocabulary.json").write_text(json.dumps(known, ensure_ascii=False), encoding="utf-8")
-        counts = torch.zeros(TRACED_ROWS, len(linear.weight))
-        counts[:, :3] = 1.0
-        return _Terms(linear), (counts,), ({0: rows},), {"reads": "terms"}
-    inputs = network.inputs.tokens
-    if inputs is None:
+def _of_network(network: Network, out: Path) -> Traced:
+    tokens = network.inputs.tokens
+    if tokens is None:
         body: Any = network.model.body
         count: int = body.size.features
-        features, facts = torch.rand(TRACED_ROWS, count), {"reads": "hashed words", "features": count}
-        return _Hashed(body, network.model.head), (features,), ({0: rows},), facts
-    attention = getattr(network.model.body, "set_attn_implementation", None)
+        facts = {"reads": ["hashed words"], "features": count}
+        return Traced(_Hashed(body, network.model.head), (torch.rand(TRACED_ROWS, count),), ({0: _rows()},), facts)
+    facts, example, varies = _reading_tokens(tokens, out)
+    return Traced(_Tokens(_traceable(network.model)), example, varies, facts)
+
+
+def _of_baseline(model: Any, out: Path) -> Traced:
+    parts = BaselineParts.of(model)
+    facts, given, rows = parts.facts(), parts.example(TRACED_ROWS), _rows()
+    dynamic: tuple[dict[int, Any], ...] = tuple({0: rows} for _ in given)
+    names, example = tuple(given), tuple(given.values())
+    embed = None
+    embedder = parts.linear.features.embedder
+    if embedder is not None:
+        said, more, varies = _reading_tokens(embedder.base.inputs, out, rows)
+        facts = said | facts | {"reads": [*facts["reads"], "tokens"]}
+        names, example, dynamic = (*names, *_Tokens.reads), (*example, *more), (*dynamic, *varies)
+        embed = _Tokens(_traceable(embedder.model.cpu()))
+    if "terms" in facts["reads"]:
+        (out / VOCABULARY).write_text(json.dumps(parts.vocabulary(), ensure_ascii=False), encoding="utf-8")
+    return Traced(BaselineGraph(parts, names, embed), example, dynamic, facts, parts.trees)
+
+
+def _rows() -> Any:
+    return torch.export.Dim("rows")
+
+
+def _traceable(model: nn.Module) -> nn.Module:
+    attention: Any = getattr(model.body, "set_attn_implementation", None)
     if attention is not None:
         attention("sdpa")  # ours takes each row by itself, which no graph can
-    tokenizer = inputs.tokenizer
+    return model
+
+
+def _reading_tokens(
+    inputs: Tokens, out: Path, rows: Any = None
+) -> tuple[dict[str, Any], tuple[Tensor, Tensor], tuple[dict[int, Any], ...]]:
+    """Write the tokenizer; give what its reader knows, an example of token ids and mask, and which sizes vary."""
     inputs.save(out)
     ids = torch.arange(TRACED_ROWS * TRACED_TOKENS).view(TRACED_ROWS, TRACED_TOKENS) % 5
     mask = torch.ones_like(ids)
     mask[1, TRACED_TOKENS // 2 :] = 0
-    varies = {0: rows, 1: torch.export.Dim("tokens", max=inputs.max_length)}
+    varies = {0: rows or _rows(), 1: torch.export.Dim("tokens", max=inputs.max_length)}
     facts = {
-        "reads": "tokens",
+        "reads": ["tokens"],
         "max_length": inputs.max_length,
-        "pad": tokenizer.pad_token_id,
-        "truncation": tokenizer.truncation_side,
+        "pad": inputs.tokenizer.pad_token_id,
+        "truncation": inputs.tokenizer.truncation_side,
     }
-    return _Tokens(network.model), (ids, mask), (varies, varies), facts
+    return facts, (ids, mask), (varies, varies)
 
 
-def _export(whole: "_Whole", example: tuple[Tensor, ...], dynamic: Any, names: list[str], path: Path) -> None:
+def _export(whole: "_Whole", traced: Traced, names: list[str], path: Path) -> None:
     """Raises UsageError for an architecture that cannot be traced."""
     log = logging.getLogger("torch.onnx")
     before = log.level
@@ -109,12 +138,12 @@ def _export(whole: "_Whole", example: tuple[Tensor, ...], dynamic: Any, names: l
             warnings.simplefilter("ignore")
             torch.onnx.export(
                 whole,
-                example,
+                traced.example,
                 path,
                 dynamo=True,
                 input_names=list(whole.scorer.reads),
                 output_names=names,
-                dynamic_shapes=(dynamic,),
+                dynamic_shapes=(traced.dynamic,),
                 external_data=False,
                 verbose=False,
             )
@@ -183,26 +212,6 @@ class _Hashed(nn.Module):
             x = block(x)
         found: Tensor = self.head(x)
         return found
-
-
-class _Terms(nn.Module):
-    """`terms.Terms` and `linear.Linear` from counts: TF-IDF with the logarithm of counts, rows of length 1."""
-
-    reads = ("counts",)
-
-    def __init__(self, linear: Any):
-        super().__init__()
-        self.sizes = [len(kind.vocabulary) for kind in linear.features.terms]
-        self.idf = nn.ParameterList(torch.tensor(kind.idf) for kind in linear.features.terms)
-        self.weight, self.bias = nn.Parameter(torch.tensor(linear.weight)), nn.Parameter(torch.tensor(linear.bias))
-
-    def forward(self, counts: Tensor) -> Tensor:
-        weighed = []
-        parts: Sequence[Tensor] = torch.split(counts, self.sizes, dim=1)
-        for part, idf in zip(parts, self.idf, strict=True):
-            terms = torch.where(part > 0, 1 + part.clamp(min=1).log(), torch.zeros_like(part)) * idf
-            weighed.append(terms / (terms * terms).sum(1, keepdim=True).sqrt().clamp(min=1e-30))
-        return torch.cat(weighed, 1) @ self.weight + self.bias
 
 
 class _Numbers(nn.Module):

@@ -17,7 +17,7 @@ from warmstart.inference.predict import TrainedModel
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-    from warmstart.inference.serve import Limits
+    from warmstart.inference.serve.serve import Limits
 
 NAME = "warmstart"
 OPENAI_ROLES = ("system", "user", "assistant")
