@@ -14,7 +14,7 @@ from warmstart.regimes.full import Full
 from warmstart.regimes.lora import LoRA
 from warmstart.regimes.method import Method, Rates
 from warmstart.regimes.starts import Architecture, Init, Pretrained, Scratch, Start, dnn
-from warmstart.results.names import regime_of
+from warmstart.results.names import ENSEMBLE, regime_of
 from warmstart.tasks.language import Language
 from warmstart.tasks.task import Task
 
@@ -129,9 +129,9 @@ UNTRAINED = RegimeDefaults(lr=0.0, epochs=0, floor=0)  # of what is no network t
 REGIMES: dict[str, Callable[[RegimeContext], Regime]] = {}
 WITHOUT_NETWORK = ("constant", "linear", "boosted")
 READ_WITH_BASE = ("embedded",)  # fitted like those, on what a base makes of each text, unchanged
-WITHOUT_TRAINING = (*WITHOUT_NETWORK, *READ_WITH_BASE, "zero-shot")
+WITHOUT_TRAINING = (*WITHOUT_NETWORK, *READ_WITH_BASE, "zero-shot", ENSEMBLE)
 CHEAP_REGIMES = ("constant", "linear", "embedded")
-DEFAULT_REGIMES = (*CHEAP_REGIMES, "scratch-dnn", "scratch", "frozen", "discriminative", "full", "lora")
+DEFAULT_REGIMES = (*CHEAP_REGIMES, "scratch-dnn", "scratch", "frozen", "discriminative", "full", "lora", ENSEMBLE)
 FOR_COLUMNS = ("boosted",)  # by default where a table has columns that are not text
 DEFAULT_LANGUAGE_REGIMES = ("zero-shot", "scratch", "full", "lora")
 DESCRIPTIONS = {
@@ -150,11 +150,12 @@ DESCRIPTIONS = {
     "hybrid": "pretrained, first the language of the domain, then the task at discriminative rates",
     "self-pretrained": "the base's own architecture from random weights, first the language, then the task",
     "zero-shot": "the base as it is: nothing learns",
+    "ensemble": "the mean of the predictions of those that beat the constant, weighted on validation rows",
 }
 ALIASES = {"differential": "discriminative"}
 NO_BASE_NEEDED = frozenset({"scratch", "self-pretrained"})  # of a base they need no more than its shape and tokenizer
 LEARN_LANGUAGE = frozenset({"hybrid", "self-pretrained"})  # before the task
-RANDOM_START = frozenset({*WITHOUT_NETWORK, "scratch-dnn"})  # the same whatever bases are compared
+RANDOM_START = frozenset({*WITHOUT_NETWORK, "scratch-dnn", ENSEMBLE})  # the same whatever bases are compared
 TRAIN_BASE_WEIGHTS = frozenset({"top-layers", "discriminative", "full", "lora", "qlora", "hybrid"})  # these may forget
 
 
@@ -181,7 +182,7 @@ def suits(name: str, task: TaskName) -> bool:
     """Whether a regime can learn a task: those without a network write no text, and only language needs no head."""
     if task in (*TEXT_OUT, *CORPUS):
         return name in LANGUAGE_DEFAULTS and not (task in CORPUS and name == "self-pretrained")
-    return name in DEFAULTS or is_solved(name)
+    return name in DEFAULTS or is_solved(name) or name == ENSEMBLE
 
 
 def check_base(base: Base, regime: str) -> None:

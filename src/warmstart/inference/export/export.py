@@ -49,23 +49,24 @@ def relative_drift(before: float, after: float) -> float:
 
 
 def formats_of(stored: StoredModel) -> dict[Format, str]:
-    """The formats that exist for a model; those that do not, with the reason: an empty text means that it exists."""
+    """Every format, with why the model cannot go into it: "" where it can."""
     network = stored.network
-    language = network is not None and network.model.language_head is not None
-    adapted = network is not None and hasattr(network.model.body, "peft_config")
+    if network is None:
+        none = "it averages several models" if hasattr(stored.predictor, "members") else "it is no network"
+        same = "it predicts the same for every row" if hasattr(stored.predictor, "output") else ""  # of a constant
+        graph = same or (none if hasattr(stored.predictor, "members") else "")
+        return {"hf": none, "merged": none, "onnx": graph, "gguf": "it writes no text"}
+    body = network.model.body
+    graph = ""
+    if network.model.language_head is not None:
+        graph = "the graph would hold one step of writing, and nothing that samples"
+    elif network.inputs.tokens is None and not onnx_graph.reads_hashed_words(network):
+        graph = "no graph is written for what it reads"
     return {
-        "hf": ""
-        if network is not None and hasattr(network.model.body, "save_pretrained")
-        else "no class of transformers has this architecture"
-        if network is not None
-        else "it is no network",
-        "merged": "" if adapted else "it has no adapters",
-        "onnx": "the graph would hold one step of writing, and nothing that samples"
-        if language
-        else ""
-        if not hasattr(stored.predictor, "output")  # of a constant
-        else "it predicts the same for every row",
-        "gguf": "it writes no text" if network is None else gguf_file.why_no_gguf(network),
+        "hf": "" if hasattr(body, "save_pretrained") else "no class of transformers has this architecture",
+        "merged": "" if hasattr(body, "peft_config") else "it has no adapters",
+        "onnx": graph,
+        "gguf": gguf_file.why_no_gguf(network),
     }
 
 

@@ -71,6 +71,11 @@ class Traced:
     trees: TreeNodes | None = None
 
 
+def reads_hashed_words(network: Network) -> bool:
+    """Whether it is a network on hashed words, of which `_Hashed` is made."""
+    return hasattr(network.model.body, "blocks") and hasattr(network.model.body, "first")
+
+
 def _of_network(network: Network, out: Path) -> Traced:
     tokens = network.inputs.tokens
     if tokens is None:
