@@ -18,6 +18,7 @@ from warmstart.baselines.baseline import TRAIN_AGAIN
 from warmstart.errors import MissingError
 from warmstart.inference.model_store import Network, StoredModel, save_language_model
 from warmstart.regimes.lora import merge_adapters
+from warmstart.regimes.quantization import load_bitsandbytes
 from warmstart.runtime.files import digests, read_json, write_json
 from warmstart.types import Array
 
@@ -53,6 +54,7 @@ def write_sentence_transformer(stored: StoredModel, network: Network, out: Path,
     Its `encode` gives logits in the order of `id2label`, or the number on the scale that it was trained on.
     Raises MissingError without sentence-transformers.
     """
+    load_bitsandbytes()  # which sentence-transformers imports: as this package does, without code of the Hub
     try:
         from sentence_transformers import SentenceTransformer
         from sentence_transformers.sentence_transformer.modules import Dense, Pooling, Transformer

@@ -14,12 +14,19 @@ from warmstart.results.bootstrap import mean_interval
 from warmstart.results.record import Run
 
 RIVALS_SHOWN = 10
+EXAMPLES: dict[str, Any] = {
+    "text": "a text",
+    "category": "one",
+    "number": 2.5,
+    "boolean": True,
+    "datetime": "2024-05-31",
+}
 USE = {
     "onnx": """`predict.py` reads texts and runs the graph. It needs numpy, onnxruntime and what reads texts
 (tokenizers or scikit-learn), and nothing of warmstart:
 
 ```
-python predict.py "a text"
+python predict.py {row}
 ```""",
     "merged": """```
 warmstart predict DIR rows.csv
@@ -51,7 +58,7 @@ def model_card(
 ) -> str:
     """README.md of an export. `comparison`: `comparison.json` of the study, if the run is part of one."""
     licences = _licences(base) if base else ()
-    front = ["---", "library_name: warmstart", f"tags: [{stored.task.name}]"]
+    front = ["---", f"library_name: {_library(done, stored)}", f"tags: [{stored.task.name}, warmstart]"]
     front += [f"license: {json.dumps(licences[0])}"] if len(licences) == 1 else []
     front += [f"base_model: {json.dumps(base)}"] if base and not Path(base).exists() else []
     schema = stored.schema
@@ -78,6 +85,14 @@ def model_card(
     return "\n\n".join(parts) + "\n"
 
 
+def _library(done: Exported, stored: StoredModel) -> str:
+    """What loads it."""
+    if done.format != "hf":
+        return {"onnx": "onnx", "gguf": "gguf"}.get(done.format, "warmstart")
+    network = stored.network
+    return "transformers" if network and network.model.language_head is not None else "sentence-transformers"
+
+
 def _licences(base: str) -> tuple[str, ...]:
     try:
         return licences_of(base, locate(base)[0])
@@ -92,7 +107,9 @@ def _code(text: str) -> str:
 
 def _use(done: Exported, stored: StoredModel) -> str:
     if done.format != "hf":
-        return USE[done.format]
+        columns = stored.schema.columns if len(stored.schema.columns) > 1 else ()
+        row = json.dumps({column.name: EXAMPLES[column.kind] for column in columns}) if columns else ""
+        return USE[done.format].replace("{row}", f"'{_code(row)}'" if row else '"a text"')
     task, network = stored.task.to_json(), stored.network
     if network is not None and network.model.language_head is not None:
         kind = getattr(network.model.body, "config", None)
