@@ -74,7 +74,8 @@ def test_a_model_that_predicts_does_not_write(tmp_path: Path) -> None:
     rows = {"t": [f"{ANIMALS[i % 4]} {i}" for i in range(60)], "y": ["u", "v"] * 30}
     warmstart.fit(rows, "y", "constant", tmp_path / "r", text="t", quiet=True, log=False)
     with app(tmp_path / "r") as client:
-        assert client.post("/v1/chat/completions", json={}).status_code == 404
+        answer = client.post("/v1/chat/completions", json={})
+        assert answer.status_code == 404 and "no /v1/chat/completions here" in answer.json()["error"]["message"]
 
 
 def test_what_is_not_understood_is_refused() -> None:

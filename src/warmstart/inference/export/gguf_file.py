@@ -75,7 +75,7 @@ def write_gguf(folder: Path, out: Path, *, int8: bool) -> None:
         heads = {"q_proj": config.num_attention_heads, "k_proj": config.num_key_value_heads}
         count = next((count for part, count in heads.items() if part in name), 0)
         values = (_paired(tensor, count) if count else tensor).float().numpy()
-        known = names.get_name(name, try_suffixes=(".weight",))
+        known = names.get_name(name, try_suffixes=(".weight",)) or name
         if values.ndim == 1:
             writer.add_tensor(known, values)
         elif int8 and values.shape[1] % 32 == 0:
@@ -147,7 +147,8 @@ def _splitting(tokenizer: Any) -> str:
 
 def _rope_base(config: Any) -> float:
     parameters = getattr(config, "rope_parameters", None) or {}
-    return float(parameters.get("rope_theta") or getattr(config, "rope_theta", 10_000.0))
+    base = parameters.get("rope_theta") or getattr(config, "rope_theta", None)
+    return 10_000.0 if base is None else float(base)
 
 
 def _paired(weight: Tensor, heads: int) -> Tensor:

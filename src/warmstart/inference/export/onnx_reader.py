@@ -73,9 +73,10 @@ class OnnxModel:
             raise ValueError(f"give each row as a mapping of {', '.join(column['name'] for column in known)}")
         if texts or not known:
             return texts, {}
-        found, spelled = {}, []
+        found: dict[str, Any] = {}
+        spelled: list[list[str]] = []
         for column in known:
-            cells = [row[column["name"]] for row in rows]  # type: ignore[index]
+            cells = [row[column["name"]] for row in rows if not isinstance(row, str)]
             kind = column["kind"]
             if kind in ("text", "category"):
                 words = [_respelled(cell, column) for cell in cells]

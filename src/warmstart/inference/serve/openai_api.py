@@ -73,8 +73,7 @@ def add_writing(app: "FastAPI", trained: TrainedModel, limits: "Limits", body: C
     busy = _Busy()
 
     def error(status: int, message: str) -> Any:
-        kind = "invalid_request_error" if status < 500 else "server_error"
-        return JSONResponse({"error": {"message": message, "type": kind, "param": None, "code": None}}, status)
+        return JSONResponse(openai_error(status, message), status)
 
     async def answer(request: Request, prompt: bool) -> Any:
         given = await body(request)
@@ -110,6 +109,12 @@ def add_writing(app: "FastAPI", trained: TrainedModel, limits: "Limits", body: C
     async def models() -> Any:
         """The one model."""
         return {"object": "list", "data": [{"id": NAME, "object": "model", "created": 0, "owned_by": NAME}]}
+
+
+def openai_error(status: int, message: str) -> dict[str, Any]:
+    """The body of an answer that is an error."""
+    kind = "invalid_request_error" if status < 500 else "server_error"
+    return {"error": {"message": message, "type": kind, "param": None, "code": None}}
 
 
 def read_request(given: Any, prompt: bool, tokens: int) -> Asked:

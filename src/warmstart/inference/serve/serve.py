@@ -98,7 +98,7 @@ def create_app(
     from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse
     from starlette.exceptions import HTTPException
 
-    from warmstart.inference.serve.openai_api import add_writing
+    from warmstart.inference.serve.openai_api import add_writing, openai_error
 
     metrics = Metrics()
     writes = trained.stored.task.writes
@@ -140,11 +140,11 @@ def create_app(
         began = time.perf_counter()
         path = request.scope["path"]
         if token is not None and path not in OPEN and not _allowed(request.headers.get("authorization", ""), token):
-            response = _error(401, "a token is needed.", "send it as `Authorization: Bearer TOKEN`")
+            response = _error(request, 401, "a token is needed.", "send it as `Authorization: Bearer TOKEN`")
             response.headers["www-authenticate"] = "Bearer"
         elif not _answers_to(request.headers.get("host", ""), hosts):
             host = json.dumps(_without_port(request.headers.get("host", "")))
-            response = _error(400, f"this server does not answer to the name {host}.", "allow it with --name")
+            response = _error(request, 400, f"this server does not answer to the name {host}.", "allow it with --name")
         else:
             response = await call_next(request)
         response.headers["x-content-type-options"] = "nosniff"
@@ -153,23 +153,26 @@ def create_app(
         metrics.add(known, response.status_code, time.perf_counter() - began)
         return response
 
-    def _error(status: int, message: str, hint: str = "") -> Any:
+    def _error(request: Request, status: int, message: str, hint: str = "") -> Any:
         headers = {"retry-after": "1"} if status == 503 else None
+        if request.scope["path"].startswith("/v1/"):  # as OpenAI's clients read it
+            return JSONResponse(openai_error(status, f"{message} {hint}".strip()), status, headers)
         return JSONResponse({"error": message, "hint": hint}, status, headers)
 
     @app.exception_handler(RefusedError)
     async def refused(request: Request, error: RefusedError) -> Any:
-        return _error(error.status, error.message, error.hint)
+        return _error(request, error.status, error.message, error.hint)
 
     @app.exception_handler(HTTPException)
     async def no_address(request: Request, error: HTTPException) -> Any:
         path = request.scope["path"]
         what = f"{request.method} {path}" if error.status_code == 405 else path
-        return _error(error.status_code, f"there is no {what} here.", "POST /predict; or GET /health or /openapi.json")
+        hint = "POST /predict; or GET /health or /openapi.json"
+        return _error(request, error.status_code, f"there is no {what} here.", hint)
 
     @app.exception_handler(WarmstartError)
     async def unusable(request: Request, error: WarmstartError) -> Any:
-        return _error(422, error.message, error.hint)
+        return _error(request, 422, error.message, error.hint)
 
     async def body(request: Request) -> Any:
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
