@@ -84,7 +84,7 @@ def _typed(rows: int) -> dict[str, list[Any]]:
     }
 
 
-@pytest.mark.parametrize("regime", ["embedded", "boosted"])
+@pytest.mark.parametrize("regime", ["embedded", "boosted", "scratch-dnn"])
 def test_typed_columns_and_trees_go_into_the_graph(regime: str, base: Base, tmp_path: Path) -> None:
     table, new = _typed(ROWS), _typed(40)
     if regime == "boosted":  # the trees alone; they ask for sets of shops, for missing weights and for dates

@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from warmstart.baselines.columns import ColumnFeatures
 from warmstart.baselines.embedder import Embedder
-from warmstart.baselines.reading import WORDS, Reading
-from warmstart.baselines.terms import Terms
+from warmstart.data.features.columns import ColumnFeatures
+from warmstart.data.features.reading import WORDS, Reading
+from warmstart.data.features.terms import Terms
 from warmstart.data.schema.cell_values import Values
 from warmstart.models.pretrained.base import find_base
 from warmstart.types import Array
@@ -86,7 +86,7 @@ def encode_part(
 
     if isinstance(part, Embedder):
         return csr_matrix(part.vectors(texts))
-    return part.encode(columns) if isinstance(part, ColumnFeatures) else part.encode(words)
+    return part.read(words, columns)
 
 
 def side_by_side(parts: Sequence[tuple["csr_matrix", float]]) -> "csr_matrix":

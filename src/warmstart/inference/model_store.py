@@ -21,23 +21,25 @@ from pydantic import ConfigDict, TypeAdapter
 from torch import nn
 from typing_extensions import TypedDict
 
-from warmstart.baselines.baseline import NO_COLUMNS, TRAIN_AGAIN
+from warmstart.baselines.baseline import TRAIN_AGAIN
 from warmstart.baselines.baselines import load_baseline
 from warmstart.data.encoding.examples import Examples
 from warmstart.data.encoding.inputs import Answers, HashedWords, Inputs, Tokens
 from warmstart.data.encoding.language import Conversations, Documents, Masked
 from warmstart.data.encoding.seq2seq import Seq2Seq
 from warmstart.data.rows.split import Rows
+from warmstart.data.rows.values import NO_COLUMNS
 from warmstart.data.schema.cell_values import Values
 from warmstart.data.schema.schema import Schema
 from warmstart.errors import InputError, MissingError, TrainingError, UsageError, join_phrases, shorten
 from warmstart.generation.answers import Writer
 from warmstart.inference.ensemble import AveragedModels, Predictor
+from warmstart.inference.wide_and_deep import TERMS, WIDE_AND_DEEP, load_wide_and_deep, save_wide_and_deep
 from warmstart.models.causal_lm import causal_lm
 from warmstart.models.dnn import Size
 from warmstart.models.evaluate import outputs
 from warmstart.models.lm_head import LanguageHead
-from warmstart.models.model import UNPOOLED, Model, body_width
+from warmstart.models.model import UNPOOLED, Model, body_width, is_head
 from warmstart.models.pretrained.base import Base, find_base, generation, language_output
 from warmstart.regimes.lora import linear_names, load_adapter, merge_adapters, save_adapter
 from warmstart.regimes.quantization import quantize
@@ -100,7 +102,7 @@ class Network:
     def outputs(self, texts: Sequence[str], columns: Mapping[str, Values] = NO_COLUMNS) -> Array:
         import numpy as np
 
-        encoded = self.inputs.encode(texts)
+        encoded = self.inputs.encode_rows(texts, columns)
         n = len(texts)
         return outputs(self.model, Examples(encoded, np.arange(n), torch.zeros(n), np.arange(n)))
 
@@ -129,6 +131,8 @@ def save_network(folder: Path, model: Model, start: Start, task: Task) -> dict[s
     head, base = model.language_head, start.base
     if head is not None:
         return facts | {"body": save_language_model(folder, model, head, base, inputs)}
+    if is_head(model.body):
+        return facts | {"body": save_wide_and_deep(folder, model.body, inputs)}
     _save_head(folder, model.head)
     if base is None and hasattr(model.body, "peft_config"):
         model.body = merge_adapters(model.body)  # adapters for random weights would fit no base that anybody has
@@ -185,11 +189,7 @@ def save_model(folder: Path, facts: dict[str, Any], task: Task, schema: Schema, 
 
 
 def load_model(
-    folder: Path,
-    *,
-    code: str | None = None,
-    build: Callable[[], nn.Module] | None = None,
-    full_precision: bool = False,
+    folder: Path, *, code: str | None = None, build: Callable[[], nn.Module] | None = None, full_precision: bool = False
 ) -> StoredModel:
     """The model in `folder`. A model whose architecture is somebody's own code needs that code named or given.
 
@@ -221,11 +221,6 @@ def load_model(
         _ensemble(folder, facts["members"], task, code) if "members" in facts else load_baseline(folder / "baseline")
     )
     return StoredModel(predictor, network, task, schema, facts["calibration"], facts["regime"])
-
-
-def is_quantized(folder: Path) -> bool:
-    """Whether the model in `folder` is adapters on a base in four bits."""
-    return bool(read_json(folder / "model.json", ModelFacts, TRAIN_AGAIN).get("body", {}).get("quantize"))
 
 
 def _ensemble(folder: Path, weights: Mapping[str, float], task: Task, code: str | None) -> AveragedModels:
@@ -273,13 +268,16 @@ def _check_files(folder: Path, known: dict[str, str] | None) -> None:
             raise InputError(f"{path} is not there: the model is not whole.", TRAIN_AGAIN)
         if digest(path) != expected:
             raise InputError(f"{path} is not the file that was saved: its SHA-256 differs.", TRAIN_AGAIN)
-    for part in ("body", "adapter", "tokenizer", "baseline"):
+    for part in ("body", "adapter", "tokenizer", "baseline", TERMS):
         for path in (folder / part).rglob("*"):
             if path.suffix in READ_ENDINGS and path.relative_to(folder).as_posix() not in known:
                 raise InputError(f"{path} is no file of the model that was saved.", "remove it")
 
 
 def _network(folder: Path, facts: ModelFacts, code: str | None, build: Callable[[], nn.Module] | None) -> Network:
+    if facts["body"]["kind"] == WIDE_AND_DEEP:
+        whole, terms = load_wide_and_deep(folder, facts["body"])
+        return Network(Model(whole, nn.Identity(), facts["pooling"]).eval(), terms)
     body, inputs = _body(folder, facts, code, build)
     if facts["pooling"] == UNPOOLED and inputs.tokens is not None:
         return _writer(folder, facts, body, inputs.tokens)

@@ -10,6 +10,7 @@ from warmstart.settings.groups import (
     BadRowsRule,
     Init,
     Long,
+    NetworkSize,
     OptimizerName,
     OptimizerStateName,
     PrecisionName,
@@ -99,6 +100,10 @@ class _PlanCompareAdviseFit(TypedDict, total=False):
     """Dropout rate of backbone and head. [default: their own]"""
     init: Init
     """Initialization of random weights. [default, xavier, he, normal; default: default]"""
+    size: NetworkSize
+    """Size of scratch-dnn: its own, chosen by trials, or the reference network of 289 million weights. [auto, search,
+    reference; default: auto]
+    """
     precision: PrecisionName
     """Precision of matrix products. [auto, fp32, bf16; default: auto]"""
     micro_batch: int | None
@@ -111,8 +116,8 @@ class _PlanCompareAdviseFit(TypedDict, total=False):
     """Learning-rate schedule after the warm-up. [linear, cosine, constant; default: linear]"""
     weight_decay: float
     """Weight decay. [default: 0.01]"""
-    word_dropout: float
-    """Share of words to leave out at random during training. [default: 0]"""
+    word_dropout: float | None
+    """Share of words to leave out at random during training. [default: 20% for scratch-dnn, else none]"""
     gradient_checkpointing: bool
     """Save memory by computing activations again in the backward pass, which takes a third more time."""
     compile: bool

@@ -29,6 +29,7 @@ OptimizerName = Literal["adamw", "adam", "sgd"]
 OptimizerStateName = Literal["fp32", "bf16"]
 ScheduleName = Literal["linear", "cosine", "constant"]
 PrecisionName = Literal["auto", "fp32", "bf16"]
+NetworkSize = Literal["auto", "search", "reference"]
 
 MAX_LENGTH = 256  # tokens; most titles and descriptions fit, and the time of a step grows with it
 DEFAULT_BUDGET = 1800.0  # seconds for a comparison
@@ -221,6 +222,13 @@ class TrainingSettings:
         Setting("Dropout rate of backbone and head.", TRAINING_COST, unset="their own", within=(0, 0.95)),
     ] = None
     init: Annotated[Init, Setting("Initialization of random weights.", TRAINING_COST)] = "default"
+    size: Annotated[
+        NetworkSize,
+        Setting(
+            "Size of scratch-dnn: its own, chosen by trials, or the reference network of 289 million weights.",
+            TRAINING_COST,
+        ),
+    ] = "auto"
     precision: Annotated[PrecisionName, Setting("Precision of matrix products.", TRAINING_COST)] = "auto"
 
 
@@ -248,9 +256,14 @@ class LoopSettings:
     schedule: Annotated[ScheduleName, Setting("Learning-rate schedule after the warm-up.", TRAINING_COST)] = "linear"
     weight_decay: Annotated[float, Setting("Weight decay.", TRAINING_COST, within=(0, 10))] = 0.01
     word_dropout: Annotated[
-        float,
-        Setting("Share of words to leave out at random during training.", TRAINING_COST, within=(0, 0.95)),
-    ] = 0.0
+        float | None,
+        Setting(
+            "Share of words to leave out at random during training.",
+            TRAINING_COST,
+            unset="20% for scratch-dnn, else none",
+            within=(0, 0.95),
+        ),
+    ] = None
     gradient_checkpointing: Annotated[
         bool,
         Setting(

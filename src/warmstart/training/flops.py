@@ -83,7 +83,8 @@ def flops(model: Model, rates: Rates) -> Flops:
         return _of_both(model, language, rates, head)
     backward, weights = _differentiated(model, rates)
     if bags:
-        return Flops(2.0 * bags[0].embedding_dim, 2.0 * (body + head), 0.0, backward, weights)
+        width = getattr(model.body, "bag_width", bags[0].embedding_dim)  # of all tables that a word is looked up in
+        return Flops(2.0 * width, 2.0 * (body + head), 0.0, backward, weights)
     return Flops(2.0 * body, 2.0 * head, squared, backward, weights)
 
 

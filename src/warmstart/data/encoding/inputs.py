@@ -1,7 +1,7 @@
 """Inputs: how does an architecture see a text: as token ids, or as hashed words?"""
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from warmstart.data.encoding.special_tokens import as_plain_text
 from warmstart.data.encoding.token_cache import Tokenization
+from warmstart.data.schema.cell_values import Values
 from warmstart.data.tables.disk_array import DiskArray
 from warmstart.data.tables.strings import BLOCK
 from warmstart.runtime.load_pretrained import load_tokenizer
@@ -85,7 +86,16 @@ class Inputs(Protocol):
         """What is made of each text before anything else, and cached on disk for a large corpus; None: no cache."""
         return None
 
+    @property
+    def of_rows(self) -> bool:
+        """Whether they were fitted to training rows: then other rows have others."""
+        return False
+
     def encode(self, texts: Sequence[str]) -> Encoded: ...
+    def encode_rows(self, texts: Sequence[str], columns: Mapping[str, Values]) -> Encoded:
+        """The same of rows of a table, for inputs that read typed columns; the others read the texts alone."""
+        return self.encode(texts)
+
     def save(self, folder: Path) -> None:
         """Write what reading takes beside `to_json`, such as the tokenizer."""
         ...

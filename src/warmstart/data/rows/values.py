@@ -30,16 +30,6 @@ class ColumnValues(Mapping[str, Values]):
     all_rows: Mapping[str, Values] = field(default_factory=dict)  # the values of all rows of the table
     index: Array | None = None  # int64 [n]: which of them these are; None: all
 
-    @classmethod
-    def joined(cls, parts: "Sequence[ColumnValues]") -> "ColumnValues":
-        """The parts one after another. They must have the same columns, of the same kinds."""
-        found: dict[str, Values] = {}
-        for name in parts[0]:
-            values = [part[name] for part in parts]
-            texts = [each for each in values if isinstance(each, Texts)]
-            found[name] = Texts.joined(texts) if texts else np.concatenate([np.asarray(each) for each in values])
-        return cls(found)
-
     def __getitem__(self, name: str) -> Values:
         values = self.all_rows[name]
         if self.index is None:
@@ -57,6 +47,23 @@ class ColumnValues(Mapping[str, Values]):
         if not self.all_rows:
             return self
         return ColumnValues(self.all_rows, index if self.index is None else self.index[index])
+
+    @classmethod
+    def joined(cls, parts: "Sequence[ColumnValues]") -> "ColumnValues":
+        """The rows of all parts, one after the other. Those of one table are not copied."""
+        first = parts[0]
+        if all(part.all_rows is first.all_rows and part.index is not None for part in parts):
+            return cls(first.all_rows, np.concatenate([part.index for part in parts if part.index is not None]))
+        return cls({name: _joined([part[name] for part in parts]) for name in first})
+
+
+NO_COLUMNS = ColumnValues()
+
+
+def _joined(parts: Sequence[Values]) -> Values:
+    if isinstance(parts[0], Texts):
+        return Texts.joined([part for part in parts if isinstance(part, Texts)])
+    return np.concatenate([np.asarray(part) for part in parts])
 
 
 CELLS_SHOWN = 3
@@ -95,7 +102,7 @@ class ReadColumns:
 
 
 def read_columns(table: Table, schema: Schema) -> ReadColumns:
-    """The typed values of the schema's columns, which must all be there; what cannot be read is missing, and told."""
+    """The typed values of the schema's columns, which must all be there; unreadable cells are reported as missing."""
     values: dict[str, Values] = {}
     unread: list[UnreadCells] = []
     for column in schema.columns:

@@ -8,12 +8,13 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
+from warmstart.baselines.baseline import TRAIN_AGAIN
 from warmstart.data.rows.split import Rows
 from warmstart.errors import InputError, TrainingError, UsageError
 from warmstart.inference.export import gguf_file, hugging_face, onnx_graph
-from warmstart.inference.model_store import StoredModel, is_quantized, load_model
+from warmstart.inference.model_store import ModelFacts, StoredModel, load_model
 from warmstart.results.bootstrap import mean_score
-from warmstart.runtime.files import write_text
+from warmstart.runtime.files import read_json, write_text
 from warmstart.types import Array
 
 Format = Literal["hf", "merged", "onnx", "gguf"]
@@ -60,7 +61,7 @@ def formats_of(stored: StoredModel) -> dict[Format, str]:
     graph = ""
     if network.model.language_head is not None:
         graph = "the graph would hold one step of writing, and nothing that samples"
-    elif network.inputs.tokens is None and not onnx_graph.reads_hashed_words(network):
+    elif not onnx_graph.has_graph(network):
         graph = "no graph is written for what it reads"
     return {
         "hf": "" if hasattr(body, "save_pretrained") else "no class of transformers has this architecture",
@@ -89,6 +90,12 @@ def check_format(stored: StoredModel, to: str, int8: bool) -> Format:
     return chosen
 
 
+def reads_columns(stored: StoredModel) -> bool:
+    """Whether the values of several columns are read, and not just a text that is made of them."""
+    of_rows = stored.network is None or stored.network.inputs.of_rows
+    return of_rows and len(stored.schema.columns) > 1
+
+
 def export_model(
     folder: Path,
     rows: Rows,
@@ -107,7 +114,7 @@ def export_model(
     """
     stored = load_model(folder, code=code)
     chosen = check_format(stored, to, int8)
-    quantized = is_quantized(folder)
+    quantized = _is_quantized(folder)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UsageError(f"{str(out)!r} exists already.", "choose another folder with --out")
     if stored.task.learns_language or stored.task.writes:
@@ -140,6 +147,11 @@ def export_model(
     finally:
         shutil.rmtree(staging, ignore_errors=True)
     return done
+
+
+def _is_quantized(folder: Path) -> bool:
+    """Whether the model in `folder` is adapters on a base in four bits."""
+    return bool(read_json(folder / "model.json", ModelFacts, TRAIN_AGAIN).get("body", {}).get("quantize"))
 
 
 def _written(to: Format, stored: StoredModel, folder: Path, out: Path, rows: Rows, int8: bool) -> Array:

@@ -1,4 +1,4 @@
-"""ONNX baselines: how do linear models, with or without a base, and boosted trees become a graph?
+"""ONNX baselines: how do models of terms and columns become a graph: linear, wide and deep, beside a base, and trees?
 
 What is read of a row comes as counts of terms, numbers, places of categories, and tokens for a base. The graph does
 the rest as `baselines` does it: weights of terms, deviations from the mean, sums, and trees.
@@ -13,13 +13,15 @@ import torch
 from torch import Tensor, nn
 
 from warmstart.baselines.boosted import MOST_SAID, Boosted
-from warmstart.baselines.columns import MOST_DEVIATIONS, ColumnFeatures
+from warmstart.baselines.features import Features
 from warmstart.baselines.linear import Linear
-from warmstart.baselines.terms import TOKEN, Terms
-from warmstart.data.encoding.inputs import Tokens
+from warmstart.data.features.columns import MOST_DEVIATIONS, ColumnFeatures
+from warmstart.data.features.terms import TOKEN, Terms
 from warmstart.inference.export.onnx_trees import TreeNodes
 from warmstart.types import Array
 
+NUMERIC = ("number", "boolean", "datetime")
+UNKNOWN = 1  # the place of a category that is not known; 0: of a missing one; after it those that are known
 TREES = "ai.onnx.ml::TreeEnsembleRegressor"
 TREES_VERSION = 3  # of the operators `ai.onnx.ml`: the first that compares in 64 bits
 
@@ -45,11 +47,15 @@ class BaselineParts:
         names = linear.features.reading.named("category")
         return cls(linear, boosted, {name: known.get(name, ()) for name in names}, _trees(boosted))
 
-    @property
-    def tokens(self) -> Tokens | None:
-        """How the base reads a text; None where there is no base."""
-        embedder = self.linear.features.embedder
-        return embedder.base.inputs if embedder else None
+    @classmethod
+    def of_wide_and_deep(cls, body: Any, inputs: Any) -> "BaselineParts":
+        """The sums of both paths side by side, as a linear model of [outputs + width of the deep path]."""
+        tables = [torch.cat([body.wide.weight, body.deep.weight], 1)[: inputs.term_count]]
+        if inputs.columns:
+            tables.append(torch.cat([body.wide_columns.weight, body.deep_columns.weight], 1))
+        weight = torch.cat(tables).detach().numpy()
+        features = Features(inputs.terms, inputs.reading, inputs.columns)
+        return cls.of(Linear("scratch-dnn", features, weight, np.zeros(weight.shape[1], dtype=np.float32)))
 
     def facts(self) -> dict[str, Any]:
         """For `onnx_reader`."""
@@ -89,9 +95,6 @@ class BaselineParts:
             if self.categories:
                 found["categories"] = torch.zeros(rows, len(self.categories), dtype=torch.int64)
         return found
-
-
-NUMERIC = ("number", "boolean", "datetime")
 
 
 class BaselineGraph(nn.Module):
@@ -138,6 +141,21 @@ class BaselineGraph(nn.Module):
         return found
 
 
+class WideAndDeepGraph(nn.Module):
+    """`wide_and_deep.WideAndDeep` on the sums of its tables."""
+
+    def __init__(self, sums: BaselineGraph, body: Any):
+        super().__init__()
+        self.reads, self.sums = sums.reads, sums
+        self.layers, self.output = body.layers, body.output
+        self.sizes, self.scale = [body.width, body.bag_width - body.width], body.scale
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        wide, deep = torch.split(self.sums(*inputs), self.sizes, dim=1)
+        found: Tensor = (wide + self.output(self.layers(deep))) * self.scale
+        return found
+
+
 class _TermSums(nn.Module):
     """`terms.Terms` from counts: TF-IDF with the logarithm of counts, each kind of term of length 1; then weights."""
 
@@ -169,12 +187,14 @@ class _ColumnSums(nn.Module):
         for name, values in known.items():
             own = columns.categories.get(name, ())
             place = {value: start + i for i, value in enumerate(own)}
-            table = torch.zeros(1 + len(values), weight.shape[1])
-            for i, value in enumerate(values, 1):
+            start += len(own) + columns.unseen
+            table = torch.zeros(UNKNOWN + 1 + len(values), weight.shape[1])
+            if columns.unseen:
+                table[UNKNOWN:] = weight[start - 1]
+            for i, value in enumerate(values, UNKNOWN + 1):
                 if value in place:
                     table[i] = weight[place[value]]
             tables.append(nn.Parameter(table))
-            start += len(own)
         self.tables = nn.ParameterList(tables)
 
     def forward(self, numbers: Tensor | None, categories: Tensor | None) -> Tensor:
@@ -206,7 +226,7 @@ class _TreeSums(nn.Module):
         tables = []
         for i, (name, values) in enumerate(known.items()):
             place = {value: number for number, value in enumerate(boosted.table.categories.get(name, ()))}
-            numbers = np.array([-1, *(place.get(value, -1) for value in values)])
+            numbers = np.array([-1, -1, *(place.get(value, -1) for value in values)])
             tables.append(nn.Parameter(torch.tensor(trees.lookup(i, numbers))))
         self.tables = nn.ParameterList(tables)
 

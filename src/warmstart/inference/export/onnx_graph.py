@@ -4,7 +4,7 @@ import json
 import logging
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from warmstart.data.encoding.inputs import Tokens
 from warmstart.errors import MissingError, UsageError
 from warmstart.inference.export import onnx_reader as reader_source
-from warmstart.inference.export.onnx_baselines import BaselineGraph, BaselineParts
+from warmstart.inference.export.onnx_baselines import BaselineGraph, BaselineParts, WideAndDeepGraph
 from warmstart.inference.export.onnx_trees import TreeNodes, fill_trees
 from warmstart.inference.model_store import Network, StoredModel
 from warmstart.runtime.files import write_json, write_text
@@ -26,10 +26,15 @@ MAX_POWER = 300.0  # of 10: as `tasks.regression` clips it
 TRACED_ROWS, TRACED_TOKENS = 2, 7  # of the example that the graph is traced with
 
 
+def has_graph(network: Network) -> bool:
+    """Whether a graph can be written for what it reads."""
+    return network.inputs.tokens is not None or reads_hashed_words(network) or is_wide_and_deep(network)
+
+
 def write_onnx(stored: StoredModel, out: Path, *, int8: bool) -> None:
     """Write graph, facts, tokenizer and reader into `out`. Raises MissingError without the packages of `[onnx]`."""
     _need(*NEEDS)
-    traced = _of_network(stored.network, out) if stored.network else _of_baseline(stored.predictor, out)
+    traced = _of_network(stored.network, out) if stored.network else _traced(BaselineParts.of(stored.predictor), out)
     task, schema = stored.task.to_json(), stored.schema
     numbers = "classes" not in task
     finish = _Numbers(task, stored.calibration) if numbers else _Classes(task, stored.calibration)
@@ -71,6 +76,11 @@ class Traced:
     trees: TreeNodes | None = None
 
 
+def is_wide_and_deep(network: Network) -> bool:
+    """Whether it is a network on terms and columns, of which `WideAndDeepGraph` is made."""
+    return hasattr(network.model.body, "wide") and hasattr(network.model.body, "deep")
+
+
 def reads_hashed_words(network: Network) -> bool:
     """Whether it is a network on hashed words, of which `_Hashed` is made."""
     return hasattr(network.model.body, "blocks") and hasattr(network.model.body, "first")
@@ -78,8 +88,11 @@ def reads_hashed_words(network: Network) -> bool:
 
 def _of_network(network: Network, out: Path) -> Traced:
     tokens = network.inputs.tokens
+    body: Any = network.model.body
+    if is_wide_and_deep(network):
+        traced = _traced(BaselineParts.of_wide_and_deep(body, network.inputs), out)
+        return replace(traced, graph=WideAndDeepGraph(traced.graph, body))
     if tokens is None:
-        body: Any = network.model.body
         count: int = body.size.features
         facts = {"reads": ["hashed words"], "features": count}
         return Traced(_Hashed(body, network.model.head), (torch.rand(TRACED_ROWS, count),), ({0: _rows()},), facts)
@@ -87,8 +100,8 @@ def _of_network(network: Network, out: Path) -> Traced:
     return Traced(_Tokens(_traceable(network.model)), example, varies, facts)
 
 
-def _of_baseline(model: Any, out: Path) -> Traced:
-    parts = BaselineParts.of(model)
+def _traced(parts: BaselineParts, out: Path) -> Traced:
+    """Of what reads terms, columns and a base's tokens."""
     facts, given, rows = parts.facts(), parts.example(TRACED_ROWS), _rows()
     dynamic: tuple[dict[int, Any], ...] = tuple({0: rows} for _ in given)
     names, example = tuple(given), tuple(given.values())

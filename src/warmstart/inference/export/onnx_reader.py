@@ -132,7 +132,8 @@ class OnnxModel:
 
     def _columns(self) -> Any:
         places = {
-            name: {value: i for i, value in enumerate(values, 1)} for name, values in self.facts["categories"].items()
+            name: {"": 0} | {value: i for i, value in enumerate(values, 2)}
+            for name, values in self.facts["categories"].items()
         }
 
         def read(texts: list[str], columns: Mapping[str, Any]) -> dict[str, Any]:
@@ -141,7 +142,7 @@ class OnnxModel:
                 values = np.asarray(columns[name], dtype=np.float64)
                 numbers.append(np.where(np.isfinite(values), values, np.nan))
                 numbers += _date_parts(numbers[-1]) if kind == "datetime" else []
-            chosen = [[place.get(str(cell), 0) for cell in columns[name]] for name, place in places.items()]
+            chosen = [[place.get(str(cell), 1) for cell in columns[name]] for name, place in places.items()]
             return {
                 "numbers": np.stack(numbers, axis=1) if numbers else None,
                 "categories": np.array(chosen, dtype=np.int64).T,
