@@ -67,6 +67,7 @@ assert "torch" not in sys.modules"""
     assert json.loads(said)["prediction"] == expected[0]["prediction"]
 
 
+NAMES = ("lamp", "large table", "small chair", "old lamp", "table")
 SHOPS = ("north", "south", "east")
 
 
@@ -75,7 +76,7 @@ def _typed(rows: int) -> dict[str, list[Any]]:
     at = np.arange(rows)
     price = 10.0 + at % 7 + 5.0 * (at % 3 == 1) + 3.0 * (at % 2) + at % 28 + 4.0 * (at % 5 == 0)
     return {
-        "title": [("lamp", "large table", "small chair", "old lamp", "table")[i % 5] for i in range(rows)],
+        "title": [f"{NAMES[i % 5]} with {NAMES[i * 3 % 5]}, number {i}" for i in range(rows)],
         "shop": ["" if i % 31 == 0 else SHOPS[i % 3] for i in range(rows)],
         "weight": [None if i % 17 == 0 else i % 7 + 0.5 for i in range(rows)],
         "used": [bool(i % 2) for i in range(rows)],
@@ -101,6 +102,8 @@ def test_typed_columns_and_trees_go_into_the_graph(regime: str, base: Base, tmp_
         quiet=True,
         log=False,
     )
+    kinds = {column.name: column.kind for column in warmstart.load(tmp_path / "run").stored.schema.columns}
+    assert kinds == {"title": "text", "shop": "category", "weight": "number", "used": "boolean", "sold": "datetime"}
     done = warmstart.export(tmp_path / "run", "onnx", tmp_path / "out", data=table)
     assert done.drift < 1e-4
     rows = [{name: new[name][i] for name in new if name != "price"} for i in range(40)]
