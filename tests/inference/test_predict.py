@@ -7,6 +7,7 @@ import math
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,7 +20,7 @@ from tests.cli_base import QUICK, call, products, write_csv
 from tests.tiny import REGRESSION, tiny_rows
 from warmstart.errors import InputError, WarmstartError
 from warmstart.inference.predict import TrainedModel
-from warmstart.inference.prediction_files import _cell, as_csv, neutral
+from warmstart.inference.prediction_files import _cell, neutral, print_csv
 from warmstart.models.pretrained.base import Base
 from warmstart.results.record import load_run
 from warmstart.study import progress as validation
@@ -146,12 +147,79 @@ def test_every_row_has_a_prediction_or_a_reason(priced: Path, tmp_path: Path) ->
             trained.predict(wrong)  # type: ignore[arg-type]
 
 
+@pytest.fixture(scope="module")
+def typed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, warmstart.TrainedModel]:
+    """A model of a text, a number, a date and true or false, and one of a number alone."""
+    folder = tmp_path_factory.mktemp("typed")
+    rows = {
+        "title": [f"lamp number {i} of {i % 7}" for i in range(60)],
+        "size": [i % 11 + 0.5 for i in range(60)],
+        "day": [f"2023-01-{i % 28 + 1:02d}" for i in range(60)],
+        "sold": [i % 2 == 0 for i in range(60)],
+        "price": [float(i % 11) * 3 + 0.25 + i / 100 for i in range(60)],
+    }
+    warmstart.fit(rows, "price", "linear", folder / "all", quiet=True)
+    warmstart.fit(rows, "price", "linear", folder / "size", text=("size",), quiet=True)
+    return {name: warmstart.load(folder / name) for name in ("all", "size")}
+
+
+GOOD = {"title": "lamp number 3 of 3", "size": 3.5, "day": "2023-01-04", "sold": False}
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (["a lamp"], "texts alone were given, but the model reads the columns 'title', 'size', 'day', 'sold'"),
+        ([None], "texts alone were given"),
+        (pd.Series(["a lamp"]), "texts alone were given"),
+        (np.array(["a lamp"]), "texts alone were given"),
+        ([{name: cell for name, cell in GOOD.items() if name != "size"}], "reads column 'size', which is not there"),
+        ([{"Size" if name == "size" else name: cell for name, cell in GOOD.items()}], "reads column 'size'"),
+        ([GOOD | {"size": 1j}], "column 'size'"),
+        ([GOOD, None], "given together"),
+        ([[1, 2]], "row 1 is a list"),
+        ({"title": None}, "column 'title' is None"),
+        (None, "a NoneType was given"),
+        (3.5, "a float was given"),
+    ],
+)
+def test_a_model_of_typed_columns_says_what_it_needs(typed: dict[str, Any], data: Any, said: str) -> None:
+    """A list of texts ended in a KeyError."""
+    with pytest.raises(InputError, match=re.escape(said)) as caught:
+        typed["all"].predict(data)
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize("cell", [None, float("nan"), "", "NA"])
+@pytest.mark.parametrize("column", ["size", "day", "sold", "title"])
+def test_a_missing_cell_is_no_error(typed: dict[str, Any], column: str, cell: Any) -> None:
+    (found,) = typed["all"].predict([GOOD | {column: cell}])
+    assert isinstance(found["prediction"], float)
+
+
+@pytest.mark.parametrize(
+    ("column", "cell"), [("size", "heavy"), ("size", [1, 2]), ("size", {"a": 1}), ("day", "soon"), ("sold", "perhaps")]
+)
+def test_a_cell_of_another_type_counts_as_missing_and_is_said(typed: dict[str, Any], column: str, cell: Any) -> None:
+    missing = typed["all"].predict([GOOD | {column: None}])
+    with pytest.warns(UserWarning, match=f"column '{column}' has 1 cell"):
+        assert typed["all"].predict([GOOD | {column: cell}]) == missing
+
+
+def test_a_model_of_one_number_takes_no_texts(typed: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match="reads the column 'size'"):
+        typed["size"].predict(["3.5"])
+    assert typed["size"].predict([{"size": 3.5}])[0]["prediction"]
+
+
 def test_python_is_told_what_it_gave_wrongly(placed: Path) -> None:
     trained = warmstart.load(placed)
     assert trained.regime == "linear"
     assert trained.predict([]) == []
     with pytest.raises(InputError, match=r"predict\(\[text\]\)"):
         trained.predict("one text")
+    with pytest.raises(InputError, match="texts alone were given"):
+        trained.predict(["a text"])
     with pytest.raises(InputError, match="given together"):
         trained.predict(["a text", {"title": "b", "price": 3}])  # type: ignore[list-item]
     with pytest.raises(InputError, match="column 'price' of the given rows"):
@@ -227,13 +295,13 @@ def test_rows_are_flushed_as_they_come_and_how_far_it_is_is_told(
         def flush(self) -> None:
             kept.append(len(of_csv(self.getvalue())))
 
-    as_csv(validation.count_rows(({"prediction": str(i)} for i in range(6)), 6), Pipe())
+    print_csv(validation.count_rows(({"prediction": str(i)} for i in range(6)), 6), Pipe())
     assert kept == [1, 2, 3, 4, 5, 6]
     said = capsys.readouterr().err.splitlines()
     assert said and all("of 6 rows" in line and line.endswith(" left") for line in said)
 
 
-def test_no_time_is_foretold_from_the_first_rows(
+def test_no_time_is_predicted_from_the_first_rows(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     clock = iter(range(0, 10_000, 20))
@@ -241,3 +309,48 @@ def test_no_time_is_foretold_from_the_first_rows(
     list(validation.count_rows(({"prediction": i} for i in range(40)), 40))
     first, second, *_ = capsys.readouterr().err.splitlines()
     assert first == "[  2%] 1 of 40 rows" and second.endswith(" left")
+
+
+def test_what_stands_beside_a_prediction(data: Path, base: Base, tmp_path: Path) -> None:
+    fit = ("--target", "room", "--text", "title", "--regime", "linear", "--base", base.location, "--quiet")
+    assert call("fit", data, *fit, *ONE, "--out", tmp_path / "run").code == 0
+    shares = [f"probability of {room}" for room in ("hall", "kitchen", "office")]
+    rows = [("007", "1.10", "old lamp", "=1+1"), ("008", "", "", "b\nc"), ("009", "2.5", "large table", "d")]
+    new = write_csv(tmp_path / "new.csv", ("code", "weight", "title", "note"), rows)
+    plain = of_csv(call("predict", tmp_path / "run", new).out)
+    assert list(plain[0]) == ["row", "prediction", "probability", "reason"] and [row["row"] for row in plain] == [
+        *"123"
+    ]
+
+    found = of_csv(call("predict", tmp_path / "run", new, "--id", "code", "--probabilities").out)
+    assert list(found[0]) == ["code", "prediction", "probability", *shares, "reason"]
+    assert [row["code"] for row in found] == ["007", "008", "009"]
+    assert sum(float(found[0][name]) for name in shares) == pytest.approx(1, abs=1e-4)
+    assert max(float(found[0][name]) for name in shares) == float(found[0]["probability"])
+    assert found[1]["prediction"] == found[1][shares[0]] == "" and "nothing to read" in found[1]["reason"]
+
+    kept = of_csv(call("predict", tmp_path / "run", new, "--keep-columns", "--id", "note").out)
+    assert list(kept[0]) == ["note", "code", "weight", "title", "prediction", "probability", "reason"]
+    assert [(row["code"], row["weight"], row["title"], row["note"]) for row in kept] == rows
+    for ending, read in (("jsonl", pl.read_ndjson), ("parquet", pl.read_parquet)):
+        file = tmp_path / f"out.{ending}"
+        assert call("predict", tmp_path / "run", new, "--keep-columns", "--out", file).code == 0
+        table = read(file)
+        assert table.columns[:4] == ["code", "weight", "title", "note"]
+        assert {*table.columns[4:]} == {"prediction", "probability", "reason"}
+        assert table["weight"].to_list() == [1.1, None, 2.5] and table["prediction"][0] == plain[0]["prediction"]
+
+    for words, says in (
+        (("--id", "cod"), "did you mean 'code'"),
+        (("--id", "prediction"), "no column of that name"),
+    ):
+        answer = call("predict", tmp_path / "run", new, *words)
+        assert answer.code == 2 and says in answer.err
+    again = write_csv(tmp_path / "again.csv", ("title", "prediction"), [("old lamp", "hall")])
+    answer = call("predict", tmp_path / "run", again, "--keep-columns")
+    assert answer.code == 2 and "have a column 'prediction', and so have the predictions" in answer.err
+
+
+def test_probabilities_are_for_classes(priced: Path, data: Path) -> None:
+    answer = call("predict", priced, data, "--probabilities")
+    assert answer.code == 2 and "--probabilities is for classes, and this model predicts regression" in answer.err

@@ -37,6 +37,7 @@ from warmstart.results.constraints import BUDGET
 from warmstart.results.names import ENSEMBLE
 from warmstart.results.rows import Row
 
+NOTHING_BEATS = "nothing beats the constant"
 _MOST_IF_UNDECIDED = 0.75  # the best measured may lead in more draws, but not in enough to be called
 _PROBABLY = 0.8  # a verdict less sure than this says so in its first word
 _FEW_GROUPS = 10  # of test rows
@@ -58,6 +59,11 @@ class Advice:
     predicted: dict[str, Any]  # {"regime", "score", "interval"}: of the choice; without one, of the best measured
     compute: dict[str, float]  # {"spent_flops", "exhaustive_flops"}
     constraints: tuple[ConstraintCost, ...] = ()  # what each costs in score
+
+    @property
+    def winner(self) -> str | None:
+        """The regime whose model a study hands over: the choice, undecided the best scored one, or the constant."""
+        return CONSTANT if self.verdict == NOTHING_BEATS else self.choice or self.predicted.get("regime")
 
     def to_json(self) -> dict[str, Any]:
         """The public `advice.json`."""
@@ -183,10 +189,10 @@ def _undecided(field: Ranking, choice: Row, rival: Row) -> Advice:
         f" {noise_phrase(found)} may be nothing{several}, and may be more than the"
         f" {format_percent(comparison.min_effect)} that matters."
     )
-    told = [reason, f"{capitalize_first(' and '.join(behind))} did worse." if behind else ""]
-    told.append(between_rows(comparison, first.name, rival.name))
+    sentences = [reason, f"{capitalize_first(' and '.join(behind))} did worse." if behind else ""]
+    sentences.append(between_rows(comparison, first.name, rival.name))
     if cheapest is field.best and not unfinished:
-        told.append(_ahead_and_cheapest(field, [row for row in contenders if row is not cheapest]))
+        sentences.append(_ahead_and_cheapest(field, [row for row in contenders if row is not cheapest]))
     leads, name = cheapest is field.best, f"`{cheapest.name}`"
     hurry = f"take {name}" if leads else f"{name} is the cheapest of those in question"
     step = _longer(comparison, unfinished) if unfinished else _settle(field, first, rival)
@@ -194,7 +200,7 @@ def _undecided(field: Ranking, choice: Row, rival: Row) -> Advice:
         choice=None,
         verdict="undecided",
         confidence=round(min(field.share([field.best]), field.most(unfinished), _MOST_IF_UNDECIDED), 3),
-        reason=" ".join(sentence for sentence in told if sentence),
+        reason=" ".join(sentence for sentence in sentences if sentence),
         also_fine=(),
         caveats=_caveats(field, field.best),
         next_step=f"{step} If you cannot wait, {hurry}.",
@@ -208,8 +214,8 @@ def _ahead_and_cheapest(field: Ranking, others: Sequence[Row]) -> str:
     best = field.best.name
     most = {row.name: -field.difference(field.best, row).interval.low for row in others}
     gains = [f"`{name}` may be better by {format_number(gain)} at most" for name, gain in most.items() if gain > 0]
-    told = f"; {', '.join(gains)}" if gains else ""
-    return f"`{best}` is ahead and the cheapest of those in question{told}."
+    gained = f"; {', '.join(gains)}" if gains else ""
+    return f"`{best}` is ahead and the cheapest of those in question{gained}."
 
 
 def _constant_stands(field: Ranking) -> Advice:
@@ -222,7 +228,7 @@ def _constant_stands(field: Ranking) -> Advice:
     look = "Look at the inputs too: `warmstart check` lists the columns that are read and what is wrong with them."
     return Advice(
         choice=None,
-        verdict="nothing beats the constant",
+        verdict=NOTHING_BEATS,
         confidence=round(min(no_gain, field.most(field.unfinished)), 3),
         reason=(
             f"Nothing beats the constant: {scores(comparison, best)}, always giving the same answer"

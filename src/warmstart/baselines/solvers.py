@@ -45,6 +45,9 @@ class Solution:
     flops: float
 
 
+OUTLYING = 500.0  # deviations: a target this far away decides everything where errors are squared
+CLIPPED = 20.0  # deviations: then no target is farther away for the solver; scores count it as it is
+
 Solver = Callable[["csr_matrix", Array, float, int], Solution]
 
 
@@ -68,8 +71,9 @@ def linear_problem(task: Task, rows: Rows) -> LinearProblem:
     if targets.ndim == 2:
         return LinearProblem(targets, targets, "C", _separate, _label_scale, LEAST_GAIN, LARGEST_C)
     if targets.dtype.kind == "f":
+        wanted = np.clip(targets, -CLIPPED, CLIPPED) if np.abs(targets).max(initial=0) > OUTLYING else targets
         return LinearProblem(
-            targets, targets[:, None], "alpha", _ridge, lambda margins, targets: 1.0, reweighted=_reweighted
+            targets, wanted[:, None], "alpha", _ridge, lambda margins, targets: 1.0, reweighted=_reweighted
         )
     classes = len(task.constant(targets))
     return LinearProblem(
@@ -125,7 +129,7 @@ def _separate(counts: "csr_matrix", wanted: Array, strength: float, seed: int) -
     for j in np.flatnonzero(wanted.any(0) & ~wanted.all(0)):
         model = LinearSVC(C=strength, tol=1e-2, max_iter=PASSES, random_state=seed)
         with warnings.catch_warnings(), one_thread():
-            warnings.simplefilter("ignore", ConvergenceWarning)  # told by the number of passes, as a caveat
+            warnings.simplefilter("ignore", ConvergenceWarning)  # reported by the number of passes, as a caveat
             model.fit(counts, wanted[:, j] > 0)
         weight[:, j], bias[j] = model.coef_[0], model.intercept_[0]
         passes.append(int(model.n_iter_))

@@ -14,19 +14,15 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table as Grid
 
-from warmstart.data.schema.schema import CORPUS, TEXT_OUT
+from warmstart.data.schema.schema import TEXT_OUT
 from warmstart.errors import UNPRINTABLE, printable, shell_word
-from warmstart.inference.prediction_files import as_csv, write_predictions
 from warmstart.quantities import describe_forgetting, format_size
 from warmstart.reporting.words import format_flops, format_score
 from warmstart.results.constraints import BUDGET
 from warmstart.runtime.environment import current_environment
-from warmstart.study.progress import count_rows, print_status
 
 if TYPE_CHECKING:
     from warmstart.data.rows.check import CheckResult
-    from warmstart.data.tables.read import Table
-    from warmstart.inference.predict import TrainedModel
     from warmstart.planning.forecast import PlanResult
     from warmstart.results.comparison import Comparison
     from warmstart.results.race_outcome import RaceOutcome
@@ -52,7 +48,7 @@ def print_sentence(text: str, indent: str = "") -> None:
 
 
 def typed_lines(how: str) -> Iterator[str]:
-    """Lines from the keyboard, asked for where somebody sits there, who is first told `how` it goes."""
+    """Lines from the keyboard, asked for where somebody sits there, who first sees `how` it goes."""
     asks = sys.stdin.isatty() and sys.stdout.isatty()
     if asks:
         out.print(how, style="dim", highlight=False)
@@ -106,7 +102,7 @@ def show_check(found: "CheckResult") -> None:
         more = ", ..." if finding.count > 6 else ""
         named = "(row" in finding.message  # as the messages about bad rows do
         where = "rows" if finding.count > 1 else "row"
-        shown = finding.rows[:6] if not named and not schema.piece_bytes else ()  # pieces are told by their documents
+        shown = finding.rows[:6] if not named and not schema.piece_bytes else ()  # pieces are named by their documents
         rows = f" ({where} {', '.join(map(str, shown))}{more})" if shown else ""
         print_line("")
         print_sentence(f"{finding.severity}: {finding.message}{rows}", "  ")
@@ -186,7 +182,7 @@ def show_study(done: "Study", as_json: bool) -> None:
     if comparison.noise_floor is not None:
         print_line(f"best reachable: {comparison.noise_floor:.4f}")
     print_line("")
-    trained_on = winner_sentence(comparison, advice.choice or advice.predicted.get("regime"))
+    trained_on = winner_sentence(comparison, advice.winner)
     if trained_on and (done.folder / "winner").exists():
         print_sentence(trained_on)
     print_sentence(advice.reason)
@@ -224,7 +220,7 @@ def _table(comparison: "Comparison") -> Grid:
 
 
 def _race(raced: "RaceOutcome") -> Grid:
-    """One line a regime, in 80 columns: what is foretold for all rows."""
+    """One line a regime, in 80 columns: what is predicted for all rows."""
     titles, lines = ("regime", f"score at {raced.whole:,} rows", "band", "best?", "seen at", "a whole run"), []
     for each in raced.outlooks:
         low, high = each.interval
@@ -362,30 +358,6 @@ def show_probe(found: "ProbeResult", folder: Path) -> None:
 
 def _effect(found: "Estimate") -> str:
     return f"{format_score(found.value)} {format_score(found.interval.low)}..{format_score(found.interval.high)}"
-
-
-def show_predictions(trained: "TrainedModel", table: "Table", path: Path | None, quiet: bool) -> None:
-    """Write one row for each row of the table: its number and what was predicted."""
-    new = trained.rows_of(table)
-    for said in new.warnings:  # also if quiet: what follows from these cells is not what they say
-        print_status(f"warning: {said}")
-    if not quiet:
-        what = ": bits per byte of each text, of which less is likelier" if trained.stored.task.name in CORPUS else ""
-        print_status(f"predicting with `{trained.regime}` ({trained.folder}){what}")
-    for reason in () if quiet else dict.fromkeys(new.reasons.values()):
-        rows = [i + 1 for i, each in sorted(new.reasons.items()) if each == reason]
-        print_status(f"{table.rows(rows)}: {reason}, so there is no prediction.")
-    classes = trained.stored.schema.task not in TEXT_OUT
-    none = {"reason": None} if new.reasons else {}
-    numbered: Iterator[dict[str, Any]] = ({"row": i} | none | row for i, row in enumerate(trained.stream(new), 1))
-    if not quiet and not (path is None and sys.stdout.isatty()):  # there, the rows themselves say how far it is
-        numbered = count_rows(numbered, len(new.texts))
-    if path is None:
-        as_csv(numbered, sys.stdout, classes=classes)
-        return
-    write_predictions(numbered, path, classes=classes)
-    if not quiet:
-        print_status(f"{table.columns.num_rows:,} predictions in {path}")
 
 
 def show_regimes() -> None:

@@ -15,6 +15,7 @@ from warmstart.regimes.regimes import READ_WITH_BASE, REGIMES, Regime, RegimeCon
 from warmstart.results.constraints import Excluded, not_run
 from warmstart.results.names import ENSEMBLE, regime_of, split_name
 from warmstart.runtime.device import precision
+from warmstart.runtime.sampling import spread_places
 from warmstart.tasks.language import Language
 from warmstart.tasks.tasks import TASKS
 from warmstart.training.config import TrainConfig
@@ -49,7 +50,7 @@ class RunPlan:
     # network -> numbers of training rows, where the budget does not allow all of `sizes`
     regime_sizes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     cuts: tuple[str, ...] = ()
-    full_estimate: float | None = None  # seconds that all of it was foretold to take; None: nothing was cut
+    full_estimate: float | None = None  # seconds that all of it was estimated to take; None: nothing was cut
     excluded: tuple[Excluded, ...] = ()  # by the constraints, as far as was known before training
 
     @property
@@ -258,5 +259,4 @@ def shorter_limits(limit: int) -> list[int]:
 
 def _share(rows: Rows, share: float) -> Rows:
     """This share of the rows, spread over all of them."""
-    count = max(1, round(share * len(rows)))
-    return rows.take(np.arange(count) * len(rows) // count)
+    return rows.take(spread_places(max(1, round(share * len(rows))), len(rows)))

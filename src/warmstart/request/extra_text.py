@@ -17,6 +17,7 @@ from warmstart.data.tables.read import Table
 from warmstart.errors import UsageError
 from warmstart.request import request as config
 from warmstart.request.understand import PreparedData
+from warmstart.runtime.sampling import spread_places
 
 MAX_GENERAL_TEXTS = 64  # pieces of text on which forgetting is measured
 
@@ -46,11 +47,6 @@ def general_text(request: config.Request) -> tuple[tuple[str, ...], tuple[str, .
     return measured, _spread(others, MAX_REPLAY_ROWS)
 
 
-def _spread(pieces: Sequence[str], most: int) -> tuple[str, ...]:
-    count = min(most, len(pieces))
-    return tuple(pieces[i * len(pieces) // count] for i in range(count))
-
-
 def domain(request: config.Request, understood: PreparedData) -> Splits | None:
     """What `hybrid` learns the language from: the corpus that was named; None: the task's own training texts.
 
@@ -67,7 +63,8 @@ def domain(request: config.Request, understood: PreparedData) -> Splits | None:
     if schema.task not in TEXT_OUT:
         return None
     parts = understood.splits.train, understood.splits.val
-    said = ("\n\n".join(turn.content for turn in read_turns(text)) for part in parts for text in part.texts)
+    rows = (read_turns(text) for part in parts for text in part.texts)
+    said = ("\n\n".join(turn.content for turn in turns if turn.learned) for turns in rows)
     table = table_of({"text": list(said)})
     plain = _plain(table, request)
     found = find_usable_rows(table, plain)
@@ -101,3 +98,7 @@ def _read_before(request: config.Request, understood: PreparedData, corpus: Spli
 
 def _plain(table: Table, request: config.Request) -> Schema:
     return infer_schema(table, ColumnChoices(text=("text",), task="causal-lm", piece_bytes=request.columns.piece_bytes))
+
+
+def _spread(pieces: Sequence[str], most: int) -> tuple[str, ...]:
+    return tuple(pieces[i] for i in spread_places(most, len(pieces)))

@@ -25,6 +25,7 @@ from warmstart.regimes.starts import Start, random_state
 from warmstart.results.bootstrap import standard_error_share
 from warmstart.results.record import Evaluation
 from warmstart.runtime.distributed import Distributed, world
+from warmstart.runtime.sampling import spread_places
 from warmstart.tasks.task import Loss, Task
 from warmstart.training.build_model import _total, adapter_names, start_model, switch_objective
 from warmstart.training.checkpoint import Checkpoints, HeldSignals, Saved
@@ -105,7 +106,7 @@ def stage_data(model: Model, start: Start, run_data: RunData, objective: Task, c
     splits, shared = _read(run_data, objective)
     inputs, count = objective.reads(start.inputs), min(count, len(splits.val))
     examples = shared.examples(inputs, splits.train, objective.targets(splits.train))
-    some = splits.val.take(np.arange(count) * len(splits.val) // count)  # spread out: files are often sorted
+    some = splits.val.take(spread_places(count, len(splits.val)))
     validation = shared.examples(inputs, some, objective.targets(some))
     _require_known_tokens(model, start, examples)
     if not stored or model.pooling == UNPOOLED:
@@ -257,7 +258,7 @@ class Training:
         return StageRun(stage_state, view, objective, loss, config, order, source, frozenset(marks))
 
     def trained(self) -> TrainedStages:
-        """What came of it."""
+        """The result."""
         model, history = self.model, self.history
         if not self.regime.stages:  # it is only read with
             history.cost = flops(model, {})

@@ -21,6 +21,7 @@ from warmstart.data.schema.columns import Column
 from warmstart.data.tables.disk_array import DiskArray
 from warmstart.data.tables.strings import BLOCK
 from warmstart.runtime.files import read_json, read_tensors, reading_ours, write_arrays, write_json
+from warmstart.runtime.sampling import spread_places
 from warmstart.types import Array
 
 if TYPE_CHECKING:
@@ -70,9 +71,7 @@ class TermInputs(Inputs):
     def fit(cls, rows: Rows, columns: Sequence[Column]) -> "TermInputs":
         """Terms, their rarity, and what the columns hold, in these rows."""
         reading = columns_of(rows, columns)
-        some = rows
-        if len(rows) > VOCABULARY_ROWS:
-            some = rows.take(np.arange(VOCABULARY_ROWS) * len(rows) // VOCABULARY_ROWS)
+        some = rows.take(spread_places(VOCABULARY_ROWS, len(rows)))
         words = reading.words(some.texts, some.columns)
         terms = term_choices(words)[-1] if any(text.strip() for text in words) else ()
         found = ColumnFeatures.fit(reading, rows.columns, unseen=True) if reading.typed else None
@@ -109,7 +108,7 @@ class TermInputs(Inputs):
             end = min(start + BLOCK, len(texts))
             some = values.take(np.arange(start, end))
             written = self.reading.words(texts[start:end], some)
-            words.append(encode_terms(self.terms, written), end - start)
+            words.append(encode_terms(self.terms, written) if self.terms else None, end - start)
             if self.columns:
                 read.append(self.columns.encode(some), end - start)
         return TermRows(words.rows(), read.rows() if self.columns else None)

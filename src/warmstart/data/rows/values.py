@@ -102,7 +102,7 @@ class ReadColumns:
 
 
 def read_columns(table: Table, schema: Schema) -> ReadColumns:
-    """The typed values of the schema's columns, which must all be there; what cannot be read is missing, and told."""
+    """The typed values of the schema's columns, which must all be there; unreadable cells are reported as missing."""
     values: dict[str, Values] = {}
     unread: list[UnreadCells] = []
     for column in schema.columns:
