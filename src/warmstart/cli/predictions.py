@@ -65,10 +65,9 @@ def show_predictions(
         print_status(f"{table.rows(rows)}: {reason}, so there is no prediction.")
     none = {"reason": None} if new.reasons else {}
     number = kept is None
-    found: Iterator[dict[str, Any]] = (
-        ({ROW: i} if number else {}) | none | row
-        for i, row in enumerate(trained.stream(new, every_class=beside.probabilities), 1)
-    )
+    spelled = path is None or path.suffix == ".csv"
+    streamed = trained.stream(new, every_class=beside.probabilities, spelled=spelled)
+    found: Iterator[dict[str, Any]] = (({ROW: i} if number else {}) | none | row for i, row in enumerate(streamed, 1))
     if not quiet and not (path is None and sys.stdout.isatty()):  # there, the rows themselves say how far it is
         found = count_rows(found, len(new.texts))
     written = trained.stored.schema.task in TEXT_OUT

@@ -182,7 +182,7 @@ def show_study(done: "Study", as_json: bool) -> None:
     if comparison.noise_floor is not None:
         print_line(f"best reachable: {comparison.noise_floor:.4f}")
     print_line("")
-    trained_on = winner_sentence(comparison, advice.choice or advice.predicted.get("regime"))
+    trained_on = winner_sentence(comparison, advice.winner)
     if trained_on and (done.folder / "winner").exists():
         print_sentence(trained_on)
     print_sentence(advice.reason)

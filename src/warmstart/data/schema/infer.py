@@ -8,9 +8,11 @@ import pyarrow.compute as pc
 
 from warmstart.data.schema.amounts import CURRENCY, number_format
 from warmstart.data.schema.cell_values import read_numbers
+from warmstart.data.schema.class_values import class_type, find_spellings
 from warmstart.data.schema.columns import Column
 from warmstart.data.schema.infer_text import infer_text_schema, language_task
 from warmstart.data.schema.kinds import column_of, count_cells, say_kinds
+from warmstart.data.schema.label_sets import PRINTED, LabelNotation, label_notation, vector_length
 from warmstart.data.schema.named_columns import check_columns, no_target
 from warmstart.data.schema.numbers import amounts as written_amounts
 from warmstart.data.schema.schema import ColumnChoices, Scale, Schema, TaskName, check_meant
@@ -58,9 +60,10 @@ def infer_schema(table: Table, columns: ColumnChoices) -> Schema:
         raise no_target(table)
     target = table.columns[columns.target]
     _check_varies(columns, target)
-    amounts = _amounts(table, columns)
-    numbers, bad = _numbers(table, columns, amounts)
-    task, multi_label, notes = _task(table, columns, target, numbers, bad, amounts)
+    notation = label_notation(target, columns.target, columns.separator)
+    amounts = _amounts(table, columns) if notation is None else None
+    numbers, bad = _numbers(table, columns, amounts, notation)
+    task, multi_label, notes = _task(table, columns, notation, numbers, bad, amounts)
     scale: Scale = "linear"
     if task == "regression":
         scale, note = _scale(columns, numbers)
@@ -68,6 +71,7 @@ def infer_schema(table: Table, columns: ColumnChoices) -> Schema:
     elif columns.scale not in (None, "linear"):
         raise UsageError(f"the scale {columns.scale!r} is for regression, but this is classification", "leave it out")
     check_meant(columns, task)
+    classes = class_type(table, columns.target, notation) if task == "classification" else "text"
     text, labelled, ignored, read = _inputs(table, columns, task)
     if not columns.text:
         notes.append(_said_of_inputs(text, labelled, ignored))
@@ -85,6 +89,9 @@ def infer_schema(table: Table, columns: ColumnChoices) -> Schema:
         separator=columns.separator,
         notes=tuple(notes),
         columns=read,
+        notation=notation,
+        class_type=classes,
+        spellings=find_spellings(table, columns.target, classes) if notation is None else {},
         target_column=amounts if task == "regression" else None,
     )
 
@@ -112,10 +119,12 @@ def _check_varies(columns: ColumnChoices, target: ArrowColumn) -> None:
         )
 
 
-def _numbers(table: Table, columns: ColumnChoices, amounts: Column | None) -> tuple[Array, Array]:
+def _numbers(
+    table: Table, columns: ColumnChoices, amounts: Column | None, notation: LabelNotation | None
+) -> tuple[Array, Array]:
     """(the target's cells as numbers, which are there but no numbers); none is a number where there are lists."""
     target = table.columns[columns.target]
-    if columns.separator is not None or pa.types.is_list(target.type):
+    if notation is not None:
         return np.full(len(target), np.nan), np.ones(len(target), dtype=bool)
     return read_numbers(table, columns.target, amounts)
 
@@ -127,7 +136,7 @@ def _amounts(table: Table, columns: ColumnChoices) -> Column | None:
     """
     name, asked = columns.target, columns.kinds.get(columns.target)
     written = table.as_written(name)
-    if not pa.types.is_large_string(written.type) or columns.task == "classification" or columns.separator is not None:
+    if not pa.types.is_large_string(written.type) or columns.task == "classification":
         return None
     how = asked.partition(":")[2] if asked else ""
     plain = not pa.types.is_large_string(table.columns[name].type)
@@ -159,22 +168,24 @@ def _may_part_thousands(written: ArrowColumn) -> bool:
 
 
 def _task(
-    table: Table, columns: ColumnChoices, target: ArrowColumn, numbers: Array, bad: Array, amounts: Column | None
+    table: Table,
+    columns: ColumnChoices,
+    notation: LabelNotation | None,
+    numbers: Array,
+    bad: Array,
+    amounts: Column | None,
 ) -> tuple[TaskName, bool, list[str]]:
     """(task, multi-label?, why)"""
-    name = repr(columns.target)
-    if columns.separator is not None or pa.types.is_list(target.type):
+    name, target = repr(columns.target), table.columns[columns.target]
+    if notation is not None:
         if columns.task == "regression":
             raise UsageError(f"column {name} holds several labels a row, which is not regression", "leave out --task")
         if columns.separator == "":
             raise UsageError(
                 "the separator is empty", "name the character between two labels, for example --separator ','"
             )
-        return (
-            "classification",
-            True,
-            [f"{name} holds several labels a row, so the task is multi-label classification."],
-        )
+        how = _said_of_labels(target, notation)
+        return "classification", True, [f"{name} {how}, so the task is multi-label classification."]
     if columns.task is not None:
         if columns.task == "regression" and not np.isfinite(numbers).any():
             raise UsageError(
@@ -192,6 +203,12 @@ def _task(
     if task == "classification":
         _check_repeats(table, columns.target, target)
     return task, False, [f"{name} {why}, so the task is {task}."]
+
+
+def _said_of_labels(target: ArrowColumn, notation: LabelNotation) -> str:
+    if length := vector_length(target, notation):
+        return f"holds vectors of zeros and ones, whose places are labels, 0 to {length - 1}"
+    return "holds several labels a row" + (", as printed lists" if notation == PRINTED else "")
 
 
 def _said_of_amounts(target: ArrowColumn, amounts: Column) -> str:
