@@ -186,7 +186,7 @@ def predict(
     out: options.Predictions = None,
     id_: options.IdColumn = None,
     keep_columns: options.KeepColumns = False,
-    probabilities: options.Probabilities = False,
+    probabilities: options.EveryClass = False,
     model: options.Code = None,
     table: options.TableName = None,
     offline: options.Offline = None,

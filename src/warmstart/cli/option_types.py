@@ -26,7 +26,7 @@ IdColumn = Annotated[
     str | None, typer.Option("--id", help="Column that identifies a row. [default: its number, as `row`]")
 ]
 KeepColumns = Annotated[bool, typer.Option("--keep-columns", help="Write all columns of the input as well.")]
-Probabilities = Annotated[bool, typer.Option("--probabilities", help="Write the probability of every class.")]
+EveryClass = Annotated[bool, typer.Option("--probabilities", help="Write the probability of every class.")]
 
 # of export
 ExportFormat = Annotated[

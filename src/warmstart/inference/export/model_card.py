@@ -14,7 +14,7 @@ from warmstart.results.bootstrap import mean_interval
 from warmstart.results.record import Run
 
 RIVALS_SHOWN = 10
-EXAMPLES: dict[str, Any] = {
+EXAMPLE_CELLS: dict[str, Any] = {
     "text": "a text",
     "category": "one",
     "number": 2.5,
@@ -108,7 +108,7 @@ def _code(text: str) -> str:
 def _use(done: Exported, stored: StoredModel) -> str:
     if done.format != "hf":
         columns = stored.schema.columns if len(stored.schema.columns) > 1 else ()
-        row = json.dumps({column.name: EXAMPLES[column.kind] for column in columns}) if columns else ""
+        row = json.dumps({column.name: EXAMPLE_CELLS[column.kind] for column in columns}) if columns else ""
         return USE[done.format].replace("{row}", f"'{_code(row)}'" if row else '"a text"')
     task, network = stored.task.to_json(), stored.network
     if network is not None and network.model.language_head is not None:

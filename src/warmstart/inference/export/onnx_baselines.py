@@ -21,7 +21,7 @@ from warmstart.inference.export.onnx_trees import TreeNodes
 from warmstart.types import Array
 
 NUMERIC = ("number", "boolean", "datetime")
-UNKNOWN = 1  # the place of a category that is not known; 0: of a missing one; after it those that are known
+UNKNOWN_CATEGORY = 1  # the place of a category that is not known; 0: of a missing one; after it those that are known
 TREES = "ai.onnx.ml::TreeEnsembleRegressor"
 TREES_VERSION = 3  # of the operators `ai.onnx.ml`: the first that compares in 64 bits
 
@@ -188,10 +188,10 @@ class _ColumnSums(nn.Module):
             own = columns.categories.get(name, ())
             place = {value: start + i for i, value in enumerate(own)}
             start += len(own) + columns.unseen
-            table = torch.zeros(UNKNOWN + 1 + len(values), weight.shape[1])
+            table = torch.zeros(UNKNOWN_CATEGORY + 1 + len(values), weight.shape[1])
             if columns.unseen:
-                table[UNKNOWN:] = weight[start - 1]
-            for i, value in enumerate(values, UNKNOWN + 1):
+                table[UNKNOWN_CATEGORY:] = weight[start - 1]
+            for i, value in enumerate(values, UNKNOWN_CATEGORY + 1):
                 if value in place:
                     table[i] = weight[place[value]]
             tables.append(nn.Parameter(table))

@@ -21,7 +21,12 @@ from warmstart.runtime.files import write_json, write_text
 
 NEEDS = ("onnx", "onnxruntime", "onnxscript")
 GRAPH, ONNX_FACTS, READER, VOCABULARY = "model.onnx", "onnx.json", "predict.py", "vocabulary.json"
-PLAIN = {"kind": "text", "written": "text", "spelling": ("true", "false"), "day_only": False}  # a column of texts
+TEXT_COLUMN_FACTS = {
+    "kind": "text",
+    "written": "text",
+    "spelling": ("true", "false"),
+    "day_only": False,
+}  # a column of texts
 MAX_POWER = 300.0  # of 10: as `tasks.regression` clips it
 TRACED_ROWS, TRACED_TOKENS = 2, 7  # of the example that the graph is traced with
 
@@ -45,8 +50,10 @@ def write_onnx(stored: StoredModel, out: Path, *, int8: bool) -> None:
     if traced.trees is not None:
         fill_trees(out / GRAPH, traced.trees, len(stored.predictor.linear.bias))  # type: ignore[attr-defined]
     more = {"target": task["target"], "int8": int8, "labelled": schema.labelled}
-    columns = [column.to_json() for column in schema.columns] or [PLAIN | {"name": name} for name in schema.text]
-    more["columns"] = [{name: column[name] for name in (*PLAIN, "name")} for column in columns]
+    columns = [column.to_json() for column in schema.columns] or [
+        TEXT_COLUMN_FACTS | {"name": name} for name in schema.text
+    ]
+    more["columns"] = [{name: column[name] for name in (*TEXT_COLUMN_FACTS, "name")} for column in columns]
     if not numbers:
         more |= {
             "classes": list(task["classes"]),

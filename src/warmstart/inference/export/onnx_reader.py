@@ -18,9 +18,9 @@ import numpy as np
 import onnxruntime
 
 ROWS_AT_A_TIME = 32
-TRUE, FALSE = ("true", "yes", "y", "t", "on", "1"), ("false", "no", "n", "f", "off", "0")
-MISSING = ("", "na", "n/a", "nan", "null", "none")
-EXACT = 2**53  # from here on float64 leaves whole numbers out
+_TRUE, _FALSE = ("true", "yes", "y", "t", "on", "1"), ("false", "no", "n", "f", "off", "0")
+_MISSING = ("", "na", "n/a", "nan", "null", "none")
+_EXACT = 2**53  # from here on float64 leaves whole numbers out
 
 
 class OnnxModel:
@@ -162,7 +162,7 @@ class OnnxModel:
 def _value(cell: Any, column: Mapping[str, Any], kind: str) -> float:
     """A cell as a number, NaN where it is missing. Raises ValueError."""
     word = str(cell).strip().lower()
-    if cell is None or word in MISSING:
+    if cell is None or word in _MISSING:
         return math.nan
     try:
         if kind == "datetime":
@@ -172,8 +172,8 @@ def _value(cell: Any, column: Mapping[str, Any], kind: str) -> float:
             return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
         if kind == "boolean":
             yes, no = (each.lower() for each in column["spelling"])
-            if word in (*TRUE, yes, *FALSE, no):
-                return float(word in (*TRUE, yes))
+            if word in (*_TRUE, yes, *_FALSE, no):
+                return float(word in (*_TRUE, yes))
             raise ValueError
         value = float(cell)
     except (TypeError, ValueError):
@@ -191,7 +191,7 @@ def _spelled(value: float, column: Mapping[str, Any], kind: str) -> str:
     if kind == "datetime":
         text = str(np.datetime64(math.floor(value), "s"))
         return text[:10] if column["day_only"] else text.replace("T", " ")
-    return str(int(value)) if value.is_integer() and abs(value) < EXACT else f"{value:.10g}"
+    return str(int(value)) if value.is_integer() and abs(value) < _EXACT else f"{value:.10g}"
 
 
 def _respelled(cell: Any, column: Mapping[str, Any]) -> str:

@@ -15,7 +15,7 @@ from warmstart.types import Array
 
 CATEGORICAL, DEFAULT_LEFT, MISSING_SHIFT = 1, 2, 2  # bits of LightGBM's `decision_type`
 MISSING_NONE, MISSING_NAN = 0, 2  # its kinds of missing values: read as zero; go to the default side
-BITS = 32  # of a word of a set of categories
+SET_WORD_BITS = 32  # of a word of a set of categories
 
 
 @dataclass
@@ -119,7 +119,9 @@ def _members(tree: dict[str, str], place: int) -> frozenset[int]:
     """The categories of a set, from the bits of its words."""
     bounds = [int(each) for each in tree["cat_boundaries"].split()]
     words = [int(each) for each in tree["cat_threshold"].split()][bounds[place] : bounds[place + 1]]
-    return frozenset(BITS * i + bit for i, word in enumerate(words) for bit in range(BITS) if word >> bit & 1)
+    return frozenset(
+        SET_WORD_BITS * i + bit for i, word in enumerate(words) for bit in range(SET_WORD_BITS) if word >> bit & 1
+    )
 
 
 def _missing_goes_left(kind: int, threshold: float) -> bool:
