@@ -17,7 +17,7 @@ import warmstart
 from tests.tiny import CLASSES, REGRESSION, tiny_rows
 from warmstart import WarmstartClassifier, WarmstartRegressor
 from warmstart.errors import InputError
-from warmstart.estimators import EXPECTED_FAILED_CHECKS
+from warmstart.estimators import EXPECTED_FAILED_CHECKS, _class_names
 from warmstart.models.pretrained.base import Base
 
 UNLOGGED = {"log": False}
@@ -160,3 +160,12 @@ def test_what_cannot_be_used_is_said(rooms: WarmstartClassifier) -> None:
     assert not rare.predict_proba(TITLES)[:, 0].any()
     with pytest.raises(ValueError, match="trained on a list of texts"):
         rooms.predict(pd.DataFrame({"a": [1.0]}).to_numpy())
+
+
+@pytest.mark.parametrize("classes", [[False, True], ["FALSE", "true"], ["['a', 'b']", "['b']"], ["(a)", "b"]])
+def test_classes_that_a_table_would_read_otherwise_have_names_of_their_own(classes: list[object]) -> None:
+    assert _class_names(np.array(classes)) == ["class 0", "class 1"]
+    y = [classes[i % 2] for i in range(40)]
+    texts = [f"{'good' if i % 2 else 'bad'} lamp {i}" for i in range(40)]
+    found = WarmstartClassifier(settings=UNLOGGED).fit(texts, y).predict(["good lamp", "bad lamp"])
+    assert found.tolist() == [classes[1], classes[0]]

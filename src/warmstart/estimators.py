@@ -344,9 +344,13 @@ def _cells(values: Array) -> list[Any]:
 
 
 def _class_names(classes: Array) -> list[str]:
-    """Names for the classes in the record: as they print, where that tells them apart."""
+    """Names for the classes in the record: as they print, where that tells them apart and stands for nothing else.
+
+    Texts that are all true or false would be read as these, and texts in brackets as lists of labels.
+    """
     names = [str(each) for each in classes.tolist()]
-    if len(set(names)) == len(names) and all(name and name == name.strip() for name in names):
+    plain = all(name and name == name.strip() and name[0] not in "[({" for name in names)
+    if plain and len(set(names)) == len(names) and not {name.lower() for name in names} <= {"true", "false"}:
         return names
     return [f"class {i}" for i in range(len(names))]
 
