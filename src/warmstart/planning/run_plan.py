@@ -134,7 +134,9 @@ class RunPlan:
         if rows < whole:
             steps = min(steps, max(round(MIN_STEPS * min(options.length, 1.0)), round(steps * rows / whole)))
         used = precision(options.precision)
+        augment = options.training.get("augment", "auto")
         more = options.training | (options.forgetting if regime.start.base is not None else {})
+        more = more | {"augment": defaults.augment if augment == "auto" else augment}
         return TrainConfig(
             steps=steps, lr=options.lr or defaults.lr, batch_size=batch, precision=used, seed=seed, **more
         )

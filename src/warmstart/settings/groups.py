@@ -18,6 +18,7 @@ from warmstart.settings.setting import (
     declared,
 )
 
+Augment = Literal["auto", "none", "light", "strong"]
 TaskName = Literal[
     "regression", "classification", "causal-lm", "masked-lm", "summarise", "translate", "chat", "structured"
 ]
@@ -56,6 +57,20 @@ class ColumnSettings:
         tuple[str, ...],
         Setting("Columns to read.", unset="all that can be read", repeat=True),
     ] = ()
+    image: Annotated[
+        str | None,
+        Setting(
+            "Column of pictures: paths relative to the table, or bytes.", unset="recognized if nothing else is read"
+        ),
+    ] = None
+    image_size: Annotated[
+        int | None,
+        Setting(
+            "Pixels of each side at which pictures are read.",
+            unset="the base's own; of networks of ours the pictures', at most 64",
+            within=(8, 1024),
+        ),
+    ] = None
     group: Annotated[str | None, Setting("Column of groups. A group is never split between training and test.")] = None
     task: Annotated[TaskName | None, Setting("Task.", unset="recognized from the data")] = None
     separator: Annotated[str | None, Setting("Character between several labels in one target cell.")] = None
@@ -95,7 +110,7 @@ class ReadingSettings:
     column: Annotated[
         tuple[str, ...],
         Setting(
-            "NAME=KIND, how a column is read: text, number, category, boolean or datetime.",
+            "NAME=KIND, how a column is read: text, number, category, boolean, datetime or image.",
             unset="by how its cells are written",
             repeat=True,
         ),
@@ -251,6 +266,14 @@ class LoopSettings:
         float,
         Setting("Share of words to leave out at random during training.", TRAINING_COST, within=(0, 0.95)),
     ] = 0.0
+    augment: Annotated[
+        Augment,
+        Setting(
+            "Changes of training pictures, drawn anew in each epoch. auto: light where all weights learn; mirrored only"
+            " where that changes nothing.",
+            TRAINING_COST,
+        ),
+    ] = "auto"
     gradient_checkpointing: Annotated[
         bool,
         Setting(

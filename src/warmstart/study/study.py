@@ -97,6 +97,8 @@ def race_study(
 def _measured_mismatch(problem: Problem, options: Options, folder: Path) -> Generator[Event, None, None]:
     """`mismatch.json`, once; not where nothing starts from a base."""
     path = folder / "mismatch.json"
+    if problem.base.kind == "image":
+        return
     if path.exists() or set(map(regime_of, options.regimes)) <= NO_BASE_NEEDED | {*WITHOUT_TRAINING, "scratch-dnn"}:
         return
     yield Event("comparing the texts with what the base has read", 1.0)

@@ -22,6 +22,7 @@ from warmstart.data.encoding.inputs import Encoded, Inputs
 from warmstart.data.encoding.token_cache import is_large, write_cache
 from warmstart.data.rows.duplicates import join_duplicates
 from warmstart.data.rows.split import Rows, Splits
+from warmstart.data.rows.values import ColumnValues
 from warmstart.data.tables.strings import Texts
 from warmstart.errors import RowError
 from warmstart.models.evaluate import _batches
@@ -99,6 +100,7 @@ class SharedData:
     def __post_init__(self) -> None:
         parts = (self.splits.train, self.splits.val, self.splits.test)
         self.texts = Texts.joined([Texts.of(part.texts) for part in parts])
+        self.columns = ColumnValues.joined([part.columns for part in parts])
         numbers = np.concatenate([part.numbers for part in parts])
         self._by_number = np.argsort(numbers)
         self._numbers = numbers[self._by_number]
@@ -121,7 +123,7 @@ class SharedData:
     def encoded(self, inputs: Inputs) -> Encoded:
         if inputs.key not in self._encoded:
             with self._named():
-                self._encoded[inputs.key] = inputs.encode(self.texts)
+                self._encoded[inputs.key] = inputs.encode_rows(self.texts, self.columns)
         return self._encoded[inputs.key]
 
     @contextmanager

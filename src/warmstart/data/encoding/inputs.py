@@ -1,7 +1,7 @@
 """Inputs: how does an architecture see a text: as token ids, or as hashed words?"""
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from warmstart.data.encoding.special_tokens import as_plain_text
 from warmstart.data.encoding.token_cache import Tokenization
+from warmstart.data.schema.cell_values import Values
 from warmstart.data.tables.disk_array import DiskArray
 from warmstart.data.tables.strings import BLOCK
 from warmstart.runtime.load_pretrained import load_tokenizer
@@ -52,6 +53,11 @@ class Encoded(Protocol):
         """Every token of any row and of padding, or every hashed word: ascending, each once; empty if not known."""
         return np.empty(0, dtype=np.int32)
 
+    @property
+    def flips(self) -> bool:
+        """Whether these are pictures whose mirror images say the same."""
+        return False
+
     def in_epoch(self, epoch: int) -> "Encoded":
         """The rows as this epoch of training reads them, where something is drawn anew in each."""
         return self
@@ -86,6 +92,10 @@ class Inputs(Protocol):
         return None
 
     def encode(self, texts: Sequence[str]) -> Encoded: ...
+    def encode_rows(self, texts: Sequence[str], columns: Mapping[str, Values]) -> Encoded:
+        """The rows of a table: by their texts, or by the typed values of their columns, [n] each."""
+        return self.encode(texts)
+
     def save(self, folder: Path) -> None:
         """Write what reading takes beside `to_json`, such as the tokenizer."""
         ...

@@ -75,7 +75,7 @@ def find_usable_rows(table: Table, schema: Schema) -> UsableRows:
         targets, bad = np.full(len(texts), "", dtype=object), [_empty(texts.blank(), table, schema)]
     else:
         texts, targets = write_texts(table, schema, columns), _read_targets(table, schema)
-        bad = _find_bad_rows(table, schema, texts, targets)
+        bad = [*_damaged_images(table, schema, columns), *_find_bad_rows(table, schema, texts, targets, columns)]
     pieces, owners = texts.pieces(schema.piece_bytes) if schema.task in CORPUS else (texts, np.arange(len(texts)))
     return UsableRows(texts, targets, tuple(kind for kind in bad if kind.rows), pieces, columns, owners)
 
@@ -101,6 +101,8 @@ def readable_texts(table: Table, schema: Schema, columns: ReadColumns | None = N
     else:
         texts = write_texts(table, schema, columns)
     nothing = f"there is nothing to read in {join_phrases(schema.text, quote=True)}"
+    images = columns.values.images if columns else None
+    problems |= dict(images.problems) if images else {}
     return texts, {int(i): nothing for i in np.flatnonzero(texts.blank())} | problems
 
 
@@ -305,13 +307,28 @@ def _problems(kind: str, problems: dict[int, str], table: Table, who: str, what:
     return BadRows(kind, message, tuple(problems))
 
 
+# --- pictures ---------------------------------------------------------------------------------------------------------
+
+
+def _damaged_images(table: Table, schema: Schema, columns: ReadColumns) -> list[BadRows]:
+    """Pictures that cannot be read, with the reason of the first ones."""
+    images = columns.values.images
+    if images is None or not images.problems:
+        return []
+    problems = {place + 1: said for place, said in images.problems.items()}
+    has = f"column {schema.text[0]!r} has"
+    return [_problems("bad-image", problems, table, has, ("picture", "pictures"))]
+
+
 # --- numbers and classes ----------------------------------------------------------------------------------------------
 
 
-def _find_bad_rows(table: Table, schema: Schema, texts: Texts, targets: Array) -> list[BadRows]:
+def _find_bad_rows(table: Table, schema: Schema, texts: Texts, targets: Array, columns: ReadColumns) -> list[BadRows]:
     """A row may be of two kinds."""
     column, has = table.columns[schema.target], f"column {schema.target!r} has"
     empty = texts.sizes() == 0
+    if (images := columns.values.images) is not None:
+        empty[list(images.problems)] = False  # told already
     if schema.task == "regression":
         unparsed = read_numbers(table, schema.target, schema.target_column)[1]
         values = as_text(column) if unparsed.any() else []

@@ -1,7 +1,7 @@
 """Values: what do the columns of a table say, as numbers and texts, and which of their cells cannot be read?"""
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -10,6 +10,7 @@ from warmstart.data.schema.cell_values import Values, cells_of, read_cells
 from warmstart.data.schema.columns import Column, ColumnKind
 from warmstart.data.schema.schema import Schema
 from warmstart.data.tables.cells import each_text
+from warmstart.data.tables.images import Images, read_images
 from warmstart.data.tables.read import Table
 from warmstart.errors import count_phrase, join_phrases, shorten
 from warmstart.types import Array
@@ -40,6 +41,23 @@ class ColumnValues(Mapping[str, Values]):
 
     def __len__(self) -> int:
         return len(self.all_rows)
+
+    @property
+    def images(self) -> Images | None:
+        """The pictures, where there are any."""
+        names = [name for name, values in self.all_rows.items() if isinstance(values, Images)]
+        found = self[names[0]] if names else None
+        return found if isinstance(found, Images) else None
+
+    @classmethod
+    def joined(cls, parts: Sequence["ColumnValues"]) -> "ColumnValues":
+        """The rows of the parts, which are of one table, one after another; not copied. Else none."""
+        indices = [part.index for part in parts]
+        if any(part.all_rows is not parts[0].all_rows for part in parts):
+            return cls()
+        if any(index is None for index in indices):
+            return cls()
+        return cls(parts[0].all_rows, np.concatenate([index for index in indices if index is not None]))
 
     def take(self, index: Array) -> "ColumnValues":
         """The rows at these positions, in this order; they are not copied."""
@@ -88,6 +106,9 @@ def read_columns(table: Table, schema: Schema) -> ReadColumns:
     values: dict[str, Values] = {}
     unread: list[UnreadCells] = []
     for column in schema.columns:
+        if column.kind == "image":  # what cannot be read is a bad row
+            values[column.name] = read_images(table, column.name, column.image_size)
+            continue
         cells = cells_of(table, column)
         values[column.name], odd = read_cells(cells, column)
         rows = np.flatnonzero(odd)
