@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TypedDict
 
 from warmstart.settings.groups import (
+    Augment,
     BadRowsRule,
     Init,
     Long,
@@ -22,6 +23,12 @@ from warmstart.settings.groups import (
 class _CheckPlanCompareAdviseFit(TypedDict, total=False):
     text: str | Sequence[str]
     """Columns to read. [default: all that can be read]"""
+    image: str | None
+    """Column of pictures: paths relative to the table, or bytes. [default: recognized if nothing else is read]"""
+    image_size: int | None
+    """Pixels of each side at which pictures are read. [default: the base's own; of networks of ours the pictures', at
+    most 64]
+    """
     group: str | None
     """Column of groups. A group is never split between training and test."""
     task: TaskName | None
@@ -45,8 +52,8 @@ class _CheckPlanCompareAdviseFit(TypedDict, total=False):
     table: str | None
     """Table to read of a database (SQLite). [default: the only one]"""
     column: str | Sequence[str]
-    """NAME=KIND, how a column is read: text, number, category, boolean or datetime. [default: by how its cells are
-    written]
+    """NAME=KIND, how a column is read: text, number, category, boolean, datetime or image. [default: by how its cells
+    are written]
     """
     max_length: int
     """Tokens to read of each text. [default: 256]"""
@@ -113,6 +120,10 @@ class _PlanCompareAdviseFit(TypedDict, total=False):
     """Weight decay. [default: 0.01]"""
     word_dropout: float
     """Share of words to leave out at random during training. [default: 0]"""
+    augment: Augment
+    """Changes of training pictures, drawn anew in each epoch. auto: light where all weights learn; mirrored only where
+    that changes nothing. [auto, none, light, strong; default: auto]
+    """
     gradient_checkpointing: bool
     """Save memory by computing activations again in the backward pass, which takes a third more time."""
     compile: bool

@@ -125,6 +125,6 @@ def _of_numbers(values: Array) -> "Image":
 
 def _reason(error: Exception) -> str:
     said: Any = str(error)
-    if "truncated" in said or isinstance(error, EOFError):
+    if "truncated" in said.lower() or isinstance(error, EOFError):
         return "it is cut off: the file ends before the picture does"
     return f"it is damaged ({said or type(error).__name__})"

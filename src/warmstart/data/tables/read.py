@@ -14,7 +14,7 @@ import pyarrow as pa
 from warmstart.data.tables.arrow_files import saved_files
 from warmstart.data.tables.compressed import COMPRESSED
 from warmstart.data.tables.formats import TEXT_ENDINGS, check_cells, instead, usual_type, with_numbers
-from warmstart.data.tables.image_files import LABEL, images_table, is_idx, is_image, read_idx
+from warmstart.data.tables.image_files import IMAGE, LABEL, images_table, is_idx, is_image, read_idx
 from warmstart.data.tables.read_file import KNOWN, is_compressed_table, is_table, read_file
 from warmstart.data.tables.strings import ArrowColumn
 from warmstart.data.tables.text_files import find_texts, is_plain, read_texts
@@ -58,6 +58,8 @@ class Table:
         """'row 17' or, of several files, 'row 17 of prices-2.csv' (counted within that file); of documents, 'a.txt'."""
         if self.documents:
             return Path(self.files[row - 1]).name
+        if self.folder:
+            return f"row {row} ({self.columns[IMAGE][row - 1].as_py()})"
         if len(self.files) < 2:
             return f"row {row}"
         file = bisect.bisect_left(self.ends, row)
