@@ -12,7 +12,7 @@ from warmstart.baselines.columns import ColumnFeatures
 from warmstart.baselines.constant import fit_constant
 from warmstart.baselines.embedder import Embedder
 from warmstart.baselines.features import Features
-from warmstart.baselines.picture_features import KINDS, PictureFeatures
+from warmstart.baselines.picture_features import PICTURE_FEATURE_KINDS, PictureFeatures
 from warmstart.baselines.search import Choice, StrengthSearch
 from warmstart.baselines.solvers import PASSES, PREDICTING, LinearProblem, Solution, linear_problem
 from warmstart.baselines.terms import term_choices
@@ -88,7 +88,9 @@ def feature_choices(data: FitData, embedder: Embedder | None) -> list[Features]:
     columns = ColumnFeatures.fit(reading, data.rows.columns) if reading.typed else None
     columns = columns if columns and columns.says else None
     if pictures := reading.named("image"):
-        kinds = () if embedder else KINDS  # what a base makes of a picture leaves nothing to colors and edges
+        kinds = (
+            () if embedder else PICTURE_FEATURE_KINDS
+        )  # what a base makes of a picture leaves nothing to colors and edges
         return [Features((), reading, pictures=PictureFeatures(pictures[0], kind)) for kind in kinds] or [
             Features((), reading, embedder=embedder)
         ]

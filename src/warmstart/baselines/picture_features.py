@@ -7,18 +7,16 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import torch
 
-from warmstart.data.encoding.pixels import resized
+from warmstart.data.encoding.pixels import images_of, resized
 from warmstart.data.schema.cell_values import Values
-from warmstart.data.tables.images import Images
-from warmstart.errors import InputError
 from warmstart.types import Array
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
 Kind = Literal["edges", "pixels"]
-KINDS: tuple[Kind, ...] = ("edges", "pixels")
-SIDE, PIXEL_SIDE = 32, 16  # pixels of each side, to which a picture is made smaller or larger first
+PICTURE_FEATURE_KINDS: tuple[Kind, ...] = ("edges", "pixels")
+EDGE_SIDE, PIXEL_SIDE = 32, 16  # pixels of each side, to which a picture is made smaller or larger first
 CELLS, DIRECTIONS, COLOR_CELLS = 8, 8, 4  # each way; of edges
 READ_TOGETHER = 512  # pictures
 COLOR_WEIGHT = 0.5  # of the colors beside edges or gray pixels, each of length 1
@@ -39,28 +37,23 @@ class PictureFeatures:
         """Sparse float32 [n, features]. Raises InputError for rows without pictures."""
         from scipy.sparse import csr_matrix
 
-        images = columns.get(self.column)
-        if not isinstance(images, Images):
-            raise InputError(
-                f"the model reads the pictures in column {self.column!r}, and they were not given.",
-                "give a table or a folder with pictures, not texts",
-            )
+        images = images_of(columns, self.column)
         places = [np.arange(i, min(i + READ_TOGETHER, len(images))) for i in range(0, len(images), READ_TOGETHER)]
         made = [self._of(images.at(some)) for some in places]
         return csr_matrix(np.concatenate(made) if made else np.zeros((0, 0), np.float32))
 
     def flops(self, rows: int) -> float:
         """Of making the features of so many pictures, about."""
-        return float(OPERATIONS * SIDE * SIDE * rows)
+        return float(OPERATIONS * EDGE_SIDE * EDGE_SIDE * rows)
 
     def _of(self, pixels: Array) -> Array:
         values = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255
-        colors = _cells(resized(values, SIDE).numpy(), COLOR_CELLS).reshape(len(pixels), -1)
+        colors = _cells(resized(values, EDGE_SIDE).numpy(), COLOR_CELLS).reshape(len(pixels), -1)
         if self.kind == "pixels":
             gray = resized(values.mean(1, keepdim=True), PIXEL_SIDE).numpy().reshape(len(pixels), -1)
             shapes = gray - gray.mean(1, keepdims=True)
         else:
-            shapes = _edges(resized(values.mean(1, keepdim=True), SIDE).numpy()[:, 0])
+            shapes = _edges(resized(values.mean(1, keepdim=True), EDGE_SIDE).numpy()[:, 0])
         parts = (_unit(shapes), COLOR_WEIGHT * _unit(colors - 0.5))
         return np.concatenate(parts, axis=1, dtype=np.float32)
 

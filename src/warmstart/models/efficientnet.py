@@ -10,14 +10,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-SIDE = 224  # pixels of each side in its own training
-MEAN, STD = 127 / 255, 128 / 255  # of each color, as it was trained
-EPSILON = 1e-3  # of batch norm; statistics move as is usual in PyTorch, ten times as fast as in its own long training
+LITE_SIDE = 224  # pixels of each side in its own training
+LITE_MEAN, LITE_STD = 127 / 255, 128 / 255  # of each color, as it was trained
+_EPSILON = 1e-3  # of batch norm; statistics move as is usual in PyTorch, ten times as fast as in its own long training
 FEATURES = 1280
 
 
 @dataclass(frozen=True)
-class Stage:
+class BlockGroup:
     """Blocks of one kind: kernel, stride of the first, expansion, channels, and how many."""
 
     kernel: int
@@ -28,13 +28,13 @@ class Stage:
 
 
 LITE0 = (
-    Stage(3, 1, 1, 16, 1),
-    Stage(3, 2, 6, 24, 2),
-    Stage(5, 2, 6, 40, 2),
-    Stage(3, 2, 6, 80, 3),
-    Stage(5, 1, 6, 112, 3),
-    Stage(5, 2, 6, 192, 4),
-    Stage(3, 1, 6, 320, 1),
+    BlockGroup(3, 1, 1, 16, 1),
+    BlockGroup(3, 2, 6, 24, 2),
+    BlockGroup(5, 2, 6, 40, 2),
+    BlockGroup(3, 2, 6, 80, 3),
+    BlockGroup(5, 1, 6, 112, 3),
+    BlockGroup(5, 2, 6, 192, 4),
+    BlockGroup(3, 1, 6, 320, 1),
 )
 
 
@@ -50,7 +50,7 @@ class SamePadding(nn.Conv2d):
 
 
 def _norm(channels: int) -> nn.BatchNorm2d:
-    return nn.BatchNorm2d(channels, eps=EPSILON)
+    return nn.BatchNorm2d(channels, eps=_EPSILON)
 
 
 class InvertedBlock(nn.Module):
@@ -79,7 +79,7 @@ class InvertedBlock(nn.Module):
 class EfficientNetLite(nn.Module):
     """Pictures [n, 3, side, side] of any side to features [n, 1280]."""
 
-    def __init__(self, stages: tuple[Stage, ...] = LITE0):
+    def __init__(self, stages: tuple[BlockGroup, ...] = LITE0):
         super().__init__()
         self.width = FEATURES
         self._conv_stem = SamePadding(3, 32, 3, 2, bias=False)

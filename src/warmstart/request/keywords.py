@@ -24,7 +24,7 @@ class _CheckPlanCompareAdviseFit(TypedDict, total=False):
     text: str | Sequence[str]
     """Columns to read. [default: all that can be read]"""
     image: str | None
-    """Column of pictures: paths relative to the table, or bytes. [default: recognized if nothing else is read]"""
+    """Column of pictures: paths or bytes. [default: if it is the only one]"""
     image_size: int | None
     """Pixels of each side at which pictures are read. [default: the base's own; of networks of ours the pictures', at
     most 64]
@@ -121,8 +121,8 @@ class _PlanCompareAdviseFit(TypedDict, total=False):
     word_dropout: float
     """Share of words to leave out at random during training. [default: 0]"""
     augment: Augment
-    """Changes of training pictures, drawn anew in each epoch. auto: light where all weights learn; mirrored only where
-    that changes nothing. [auto, none, light, strong; default: auto]
+    """Random changes of training pictures. auto: light where more than the head learns. [auto, none, light, strong;
+    default: auto]
     """
     gradient_checkpointing: bool
     """Save memory by computing activations again in the backward pass, which takes a third more time."""

@@ -57,20 +57,6 @@ class ColumnSettings:
         tuple[str, ...],
         Setting("Columns to read.", unset="all that can be read", repeat=True),
     ] = ()
-    image: Annotated[
-        str | None,
-        Setting(
-            "Column of pictures: paths relative to the table, or bytes.", unset="recognized if nothing else is read"
-        ),
-    ] = None
-    image_size: Annotated[
-        int | None,
-        Setting(
-            "Pixels of each side at which pictures are read.",
-            unset="the base's own; of networks of ours the pictures', at most 64",
-            within=(8, 1024),
-        ),
-    ] = None
     group: Annotated[str | None, Setting("Column of groups. A group is never split between training and test.")] = None
     task: Annotated[TaskName | None, Setting("Task.", unset="recognized from the data")] = None
     separator: Annotated[str | None, Setting("Character between several labels in one target cell.")] = None
@@ -99,6 +85,11 @@ class ColumnSettings:
             "How to shorten long texts: keep head and tail, or (summarise only) summarize them in chunks.",
             unset="head-tail",
         ),
+    ] = None
+    image: Annotated[str | None, Setting("Column of pictures: paths or bytes.", unset="if it is the only one")] = None
+    image_size: Annotated[
+        int | None,
+        Setting("Side of pictures in pixels.", unset="the base's; without one theirs, at most 64", within=(8, 1024)),
     ] = None
 
 
@@ -268,11 +259,7 @@ class LoopSettings:
     ] = 0.0
     augment: Annotated[
         Augment,
-        Setting(
-            "Changes of training pictures, drawn anew in each epoch. auto: light where all weights learn; mirrored only"
-            " where that changes nothing.",
-            TRAINING_COST,
-        ),
+        Setting("Random changes of training pictures. auto: light where more than the head learns.", TRAINING_COST),
     ] = "auto"
     gradient_checkpointing: Annotated[
         bool,

@@ -44,13 +44,7 @@ class Pixels(Inputs):
 
     def encode_rows(self, texts: Sequence[str], columns: Mapping[str, Values]) -> "PixelRows":
         """Raises InputError for rows without pictures: texts alone are only their names."""
-        images = columns.get(self.column)
-        if not isinstance(images, Images):
-            raise InputError(
-                f"the model reads the pictures in column {self.column!r}, and they were not given.",
-                "give a table or a folder with pictures, not texts",
-            )
-        return PixelRows(_at_most(images, self.size), self)
+        return PixelRows(_at_most(images_of(columns, self.column), self.size), self)
 
     def count(self, texts: Sequence[str]) -> list[int]:
         """What a picture costs: always the same."""
@@ -72,6 +66,17 @@ class Pixels(Inputs):
     @classmethod
     def from_json(cls, known: Mapping[str, Any]) -> "Pixels":
         return cls(known["column"], known["size"], tuple(known["mean"]), tuple(known["std"]), known["flips"])
+
+
+def images_of(columns: Mapping[str, Values], name: str) -> Images:
+    """The pictures in a column of some rows. Raises InputError where there are none, as of texts alone."""
+    images = columns.get(name)
+    if not isinstance(images, Images):
+        raise InputError(
+            f"the model reads the pictures in column {name!r}, and they were not given.",
+            "give a table or a folder with pictures, not texts",
+        )
+    return images
 
 
 @dataclass(frozen=True, eq=False)

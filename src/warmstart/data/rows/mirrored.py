@@ -9,11 +9,11 @@ import numpy as np
 from warmstart.data.rows.split import Rows
 from warmstart.types import Array
 
-ROWS = 2_000  # training rows looked at, at most
-SIDE = 16  # pixels of each side of what the model sees
-LOSS = 0.1  # share of what the model knows beyond chance, from which on mirrored pictures say something else
-NOISE = 2.0  # standard errors of the difference, which it must exceed as well
-PENALTY = 1.0  # of the ridge, on standardized pixels, per row
+_ROWS = 2_000  # training rows looked at, at most
+_SIDE = 16  # pixels of each side of what the model sees
+_LOSS = 0.1  # share of what the model knows beyond chance, from which on mirrored pictures say something else
+_NOISE = 2.0  # standard errors of the difference, which it must exceed as well
+_PENALTY = 1.0  # of the ridge, on standardized pixels, per row
 
 
 def mirrored_alike(rows: Rows) -> bool:
@@ -21,7 +21,7 @@ def mirrored_alike(rows: Rows) -> bool:
     images = rows.columns.images
     if images is None or len(rows) < 20:
         return False
-    some = np.arange(len(rows))[:: max(1, len(rows) // ROWS)][:ROWS]
+    some = np.arange(len(rows))[:: max(1, len(rows) // _ROWS)][:_ROWS]
     seen = _gray(images.at(some))
     wanted = _wanted(rows.targets[some])
     fitted, asked = np.arange(len(some)) % 2 == 0, np.arange(len(some)) % 2 == 1
@@ -30,22 +30,22 @@ def mirrored_alike(rows: Rows) -> bool:
     mirrored = (seen[:, :, ::-1].reshape(len(seen), -1) - mean.reshape(-1)) / deviation
     center = wanted[fitted].mean(0)
     matrix = inputs[fitted]
-    gram = matrix.T @ matrix + PENALTY * len(matrix) * np.eye(matrix.shape[1])
+    gram = matrix.T @ matrix + _PENALTY * len(matrix) * np.eye(matrix.shape[1])
     weight = np.linalg.solve(gram, matrix.T @ (wanted[fitted] - center))
     truth = wanted[asked] - center
     own, other = (_errors(part[asked] @ weight, truth) for part in (inputs, mirrored))
     nothing = _errors(np.zeros_like(truth), truth)
     known = float((nothing - own).mean())
     lost = other - own
-    noise = NOISE * float(lost.std()) / max(1.0, len(lost) ** 0.5)
-    return known <= 0 or float(lost.mean()) <= max(LOSS * known, noise)
+    noise = _NOISE * float(lost.std()) / max(1.0, len(lost) ** 0.5)
+    return known <= 0 or float(lost.mean()) <= max(_LOSS * known, noise)
 
 
 def _gray(pixels: Array) -> Array:
-    """float64 [n, SIDE, SIDE], the mean of each block of pixels."""
+    """float64 [n, _SIDE, _SIDE], the mean of each block of pixels."""
     gray = pixels.mean(3)
     side = gray.shape[1]
-    edges = np.unique(np.linspace(0, side, min(SIDE, side) + 1).astype(int))
+    edges = np.unique(np.linspace(0, side, min(_SIDE, side) + 1).astype(int))
     summed = np.add.reduceat(np.add.reduceat(gray, edges[:-1], axis=1), edges[:-1], axis=2)
     sizes = np.diff(edges)
     found: Array = summed / (sizes[:, None] * sizes[None, :])

@@ -14,8 +14,8 @@ from warmstart.data.tables.read import Table
 from warmstart.data.tables.strings import cell_blocks
 from warmstart.errors import UsageError, join_phrases
 
-FIRST_CELLS = 50  # looked at, to know whether a column holds pictures
-BESIDE = "is not read beside pictures by this version"
+LOOKED_AT = 20  # first cells, to know whether a column holds pictures
+NOT_BESIDE_IMAGES = "is not read beside pictures by this version"
 
 
 def image_column(table: Table, columns: ColumnChoices) -> str | None:
@@ -49,12 +49,12 @@ def is_image_column(table: Table, name: str, only_type: bool = False) -> bool:
     """Whether the first cells are pictures, or paths of some; `only_type`: somebody says that they are."""
     column = table.columns[name]
     if pa.types.is_large_string(column.type):
-        first = list(itertools.islice(present(column), FIRST_CELLS))
+        first = list(itertools.islice(present(column), LOOKED_AT))
         return bool(first) and (only_type or all(cell.strip().lower().endswith(IMAGE_ENDINGS) for cell in first))
     if only_type and pa.types.is_binary(column.type):
         return True
-    cells = (cell for block in cell_blocks(column) for cell in block.slice(0, 4 * FIRST_CELLS).to_pylist())
-    return holds_images(column, list(itertools.islice((cell for cell in cells if cell is not None), FIRST_CELLS)))
+    cells = (cell for block in cell_blocks(column) for cell in block.slice(0, LOOKED_AT).to_pylist())
+    return holds_images(column, list(itertools.islice((cell for cell in cells if cell is not None), LOOKED_AT)))
 
 
 def read_as_images(table: Table, name: str, columns: ColumnChoices) -> tuple[Column, str]:

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from warmstart.data.schema.amounts import CURRENCY, number_format
 from warmstart.data.schema.cell_values import read_numbers
 from warmstart.data.schema.columns import Column
-from warmstart.data.schema.image_column import BESIDE, image_column, is_image_column, read_as_images
+from warmstart.data.schema.image_column import NOT_BESIDE_IMAGES, image_column, is_image_column, read_as_images
 from warmstart.data.schema.infer_text import infer_text_schema, language_task
 from warmstart.data.schema.kinds import column_of, count_cells, say_kinds
 from warmstart.data.schema.named_columns import check_columns, no_target
@@ -79,7 +79,7 @@ def infer_schema(table: Table, columns: ColumnChoices) -> Schema:
     if pictures is not None:
         image, said = read_as_images(table, pictures, columns)
         others = (name for name in table.columns.column_names if name not in (columns.target, columns.group, pictures))
-        inputs = _Inputs((pictures,), False, dict.fromkeys(others, BESIDE), (image,))
+        inputs = _Inputs((pictures,), False, dict.fromkeys(others, NOT_BESIDE_IMAGES), (image,))
         notes.append(said)
     else:
         inputs = _inputs(table, columns, task)

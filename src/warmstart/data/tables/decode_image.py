@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".pgm", ".ppm")
 FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PPM")  # no others: PostScript would be run
 STARTS = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"RIFF", b"BM", b"II*\0", b"MM\0*", b"P5", b"P6")  # of their files
-MOST_BYTES = 128 << 20  # of a file
+MOST_IMAGE_BYTES = 128 << 20  # of a file
 # Pixels of an image that is decoded whole. At 4 bytes each, as they are and as RGB, 40 million take 320 MB.
 MOST_PIXELS = 40_000_000
 MOST_JPEG_PIXELS = 250_000_000  # of a baseline JPEG, which is decoded some lines at a time
-LARGE = 4_000_000  # pixels; of such images one at a time is decoded, whatever the number of threads
+LARGE_PIXELS = 4_000_000  # pixels; of such images one at a time is decoded, whatever the number of threads
 
 _one_large = threading.Lock()
 
@@ -53,7 +53,7 @@ def decode_image(content: bytes | Path, side: int) -> Array:
             raise ImageError(
                 f"it has {image.width:,} x {image.height:,} pixels, more than the {most // 10**6} million that are read"
             )
-        if pixels <= LARGE:
+        if pixels <= LARGE_PIXELS:
             return _square(image, side)
         with _one_large:
             return _square(image, side)
@@ -66,8 +66,8 @@ def _opened(content: bytes | Path) -> "Image":
         size = len(content) if isinstance(content, bytes) else content.stat().st_size
         if size == 0:
             raise ImageError("it is empty (0 bytes)")
-        if size > MOST_BYTES:
-            raise ImageError(f"it has {size:,} bytes, more than the {MOST_BYTES >> 20} MB that are read")
+        if size > MOST_IMAGE_BYTES:
+            raise ImageError(f"it has {size:,} bytes, more than the {MOST_IMAGE_BYTES >> 20} MB that are read")
         return Image.open(io.BytesIO(content) if isinstance(content, bytes) else content, formats=FORMATS)
     except ImageError:
         raise

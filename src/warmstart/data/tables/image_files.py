@@ -17,7 +17,7 @@ from warmstart.types import Array
 IMAGE, LABEL = "image", "label"  # the columns, as `datasets` names them
 IDX_IMAGES = re.compile(r"images[.-]idx[34][.-]ubyte(\.gz)?$")
 IDX_BYTES = 4 << 30  # of an unpacked file, at most
-UBYTE, DIMENSIONS = 8, {3: "pictures of one color", 1: "labels"}  # of an IDX header: bytes; how many
+_UBYTE, _DIMENSIONS = 8, {3: "pictures of one color", 1: "labels"}  # of an IDX header: bytes; how many
 
 
 def is_image(path: Path) -> bool:
@@ -80,11 +80,11 @@ def _packings(path: Path) -> tuple[Path, Path]:
 
 def _read_idx(path: Path, dimensions: int) -> Array:
     """uint8 [n, ...]. The header says how much there has to be, and no more is unpacked."""
-    what = f"{path}: expected an IDX file with {DIMENSIONS[dimensions]}"
+    what = f"{path}: expected an IDX file with {_DIMENSIONS[dimensions]}"
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
             zero, kind, found = struct.unpack(">HBB", file.read(4))
-            if zero or kind != UBYTE or found != dimensions:
+            if zero or kind != _UBYTE or found != dimensions:
                 raise InputError(f"{what}, but its header says otherwise", "check how it was written")
             shape = struct.unpack(f">{dimensions}I", file.read(4 * dimensions))
             size = math.prod(shape)

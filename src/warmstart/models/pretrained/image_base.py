@@ -16,7 +16,7 @@ import torch
 from warmstart.data.encoding.pixels import IMAGENET_MEAN, IMAGENET_STD, Pixels
 from warmstart.data.schema.columns import Column
 from warmstart.errors import MissingError, UsageError, join_phrases
-from warmstart.models.efficientnet import MEAN, SIDE, STD, EfficientNetLite, load_lite_weights
+from warmstart.models.efficientnet import LITE_MEAN, LITE_SIDE, LITE_STD, EfficientNetLite, load_lite_weights
 from warmstart.models.image_network import ImageNetwork, ImageNetworkConfig, without_image_pooler
 from warmstart.models.pretrained.base import Base
 from warmstart.models.pretrained.locate import locate
@@ -68,8 +68,10 @@ def find_image_base(source: str, column: Column, image_size: int | None, flips: 
     bare = no_image_base(column, image_size, flips)
     if source.replace("-", "_") == LITE_PACKAGE:
         path = _lite_path()
-        network = ImageNetworkConfig("efficientnet-lite0", image_size or _side(SIDE, column, 32))
-        return replace(bare, name=LITE_PACKAGE, location=str(path), network=network, mean=(MEAN,) * 3, std=(STD,) * 3)
+        network = ImageNetworkConfig("efficientnet-lite0", image_size or _side(LITE_SIDE, column, 32))
+        return replace(
+            bare, name=LITE_PACKAGE, location=str(path), network=network, mean=(LITE_MEAN,) * 3, std=(LITE_STD,) * 3
+        )
     name, folder = locate(source)
     location = str(folder) if folder else name
     config = load_config(location)
@@ -86,11 +88,9 @@ def find_image_base(source: str, column: Column, image_size: int | None, flips: 
             f"base {source!r} reads pictures of {own} x {own} pixels alone, not of {image_size}.",
             "leave out --image-size",
         )
-    side = own if fixed else image_size or _side(own or SIDE, column, 32)
-    network = ImageNetworkConfig("transformers", int(side), config.to_dict())
-    mean, std = (
-        tuple(said.get(key) or usual) for key, usual in (("image_mean", IMAGENET_MEAN), ("image_std", IMAGENET_STD))
-    )
+    side = int(own) if fixed and own else image_size or _side(own or LITE_SIDE, column, 32)
+    network = ImageNetworkConfig("transformers", side, config.to_dict())
+    mean, std = tuple(said.get("image_mean") or IMAGENET_MEAN), tuple(said.get("image_std") or IMAGENET_STD)
     if said.get("do_normalize") is False:
         mean, std = (0.0,) * 3, (1.0,) * 3
     pooling = "cls" if fixed else "mean"
