@@ -11,6 +11,7 @@ from warmstart.runtime.environment import Environment
 from warmstart.types import Array
 
 FAMILIES = dict.fromkeys(("constant", "linear", "boosted", "embedded"), "baseline") | {
+    "ensemble": "ensemble",
     "scratch": "scratch",
     "scratch-dnn": "scratch",
 }

@@ -34,6 +34,7 @@ from warmstart.quantities import capitalize_first, format_number, format_percent
 from warmstart.results.bootstrap import FEWEST_SEEDS, rows_to_settle
 from warmstart.results.comparison import CONSTANT, Comparison
 from warmstart.results.constraints import BUDGET
+from warmstart.results.names import ENSEMBLE
 from warmstart.results.rows import Row
 
 _MOST_IF_UNDECIDED = 0.75  # the best measured may lead in more draws, but not in enough to be called
@@ -384,7 +385,8 @@ def _predicted(row: Row) -> dict[str, Any]:
 
 
 def compute_spent(comparison: Comparison) -> dict[str, float]:
-    """All that was spent. Runs with the very same trials share one search."""
-    searches = {(run.regime, run.rows, repr(run.trials)): run.tuning_flops for run in comparison.runs}
-    spent = sum(run.cost.flops for run in comparison.runs) + sum(searches.values()) + comparison.unranked_flops
+    """All that was spent. Runs with the very same trials share one search; an ensemble is made of other runs."""
+    runs = [run for run in comparison.runs if run.family != ENSEMBLE]
+    searches = {(run.regime, run.rows, repr(run.trials)): run.tuning_flops for run in runs}
+    spent = sum(run.cost.flops for run in runs) + sum(searches.values()) + comparison.unranked_flops
     return {"spent_flops": spent, "exhaustive_flops": spent}

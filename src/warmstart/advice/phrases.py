@@ -30,18 +30,29 @@ def original_scale_error(comparison: Comparison, row: Row) -> float | None:
     return fmean(errors) if errors else None
 
 
-VERDICT_BY_FAMILY = {"fine-tuned": "fine-tune", "scratch": "train from scratch", "baseline": "a linear model is enough"}
+VERDICT_BY_FAMILY = {
+    "fine-tuned": "fine-tune",
+    "scratch": "train from scratch",
+    "baseline": "a linear model is enough",
+    "ensemble": "combine several models",
+}
 # Of baselines each has its own, since they are no one way of training.
 VERDICT_BY_BASELINE = {
     "boosted": "a boosted tree is enough",
     "embedded": "TF-IDF with frozen features is enough",
 }
 BASELINE_MODELS = {"boosted": "the boosted trees", "embedded": "TF-IDF with frozen features"}
-WAYS_TO_TRAIN = {"fine-tuned": "fine-tuning", "scratch": "training from scratch", "baseline": "the linear model"}
+WAYS_TO_TRAIN = {
+    "fine-tuned": "fine-tuning",
+    "scratch": "training from scratch",
+    "baseline": "the linear model",
+    "ensemble": "combining models",
+}
 BEST_MODELS = {
     "scratch": "the best model trained from scratch",
     "fine-tuned": "the best fine-tuned model",
     "baseline": "the linear model",
+    "ensemble": "the mean of several models",
 }
 UNTRAINED_VERDICTS = "the base as it is"  # what a baseline is where text is predicted
 NO_TRAINING = "no training is needed"

@@ -8,11 +8,12 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from warmstart.results.bootstrap import holm
 from warmstart.results.comparison import CONSTANT, Comparison
+from warmstart.results.names import ENSEMBLE
 from warmstart.results.rows import Difference, Row
 
 MAX_CONFIDENCE_BY_SEEDS = {1: 0.8, 2: 0.9}  # the spread of seeds is unknown: no interval holds it
@@ -160,4 +161,15 @@ def rank_regimes(comparison: Comparison) -> Ranking | None:
             ranked.append(row)
     constant = next((row for row in ranked if row.name == CONSTANT), None)
     partial = tuple(row for row in rows if row.rows < rows[0].rows)
-    return Ranking(comparison, tuple(row for row in ranked if row is not constant), constant, partial)
+    found = Ranking(comparison, tuple(row for row in ranked if row is not constant), constant, partial)
+    return _without_small_gain(found)
+
+
+def _without_small_gain(ranking: Ranking) -> Ranking:
+    """The same without an ensemble, unless it gains more than matters over the best of its parts: it costs them all."""
+    parts = replace(ranking, rows=tuple(row for row in ranking.rows if row.family != ENSEMBLE))
+    ensemble = next((row for row in ranking.rows if row.family == ENSEMBLE), None)
+    if ensemble is None or not parts.rows:
+        return ranking
+    gain = ranking.comparison.difference(ensemble.name, parts.best.name, parts.best.rows)
+    return ranking if gain.difference > parts.margin and gain.interval.low > 0 else parts

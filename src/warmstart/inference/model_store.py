@@ -6,6 +6,7 @@
     body.safetensors    instead, for architectures that are not Hugging Face's
     head.safetensors    of a language model only beside adapters for a base that has no output layer
     baseline/           instead of all of these, for what learns without the training loop
+    members/            instead of all of these, for an ensemble: a folder like this one for each of its models
 
 Nothing here is ever unpickled, and no code in the folder is ever run.
 """
@@ -13,7 +14,7 @@ Nothing here is ever unpickled, and no code in the folder is ever run.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol, Required
+from typing import Any, Required
 
 import torch
 from pydantic import ConfigDict, TypeAdapter
@@ -32,6 +33,7 @@ from warmstart.data.schema.cell_values import Values
 from warmstart.data.schema.schema import Schema
 from warmstart.errors import InputError, MissingError, TrainingError, UsageError, join_phrases, shorten
 from warmstart.generation.answers import Writer
+from warmstart.inference.ensemble import AveragedModels, Predictor
 from warmstart.models.causal_lm import causal_lm
 from warmstart.models.dnn import Size
 from warmstart.models.evaluate import outputs
@@ -51,6 +53,7 @@ from warmstart.runtime.files import (
     read_json,
     read_tensors,
     reading_ours,
+    require_plain_name,
     write_json,
     write_tensors,
 )
@@ -74,18 +77,13 @@ class ModelFacts(TypedDict, total=False):
     task: Required[dict[str, Any]]
     schema: Required[dict[str, Any]]
     calibration: Required[dict[str, float]]
-    baseline: str  # of a baseline; else the four below
+    baseline: str  # of a baseline; of an ensemble the weights of its members by their folders; else the four below
+    members: dict[str, float]
     pooling: str
     inputs: dict[str, Any]
     width: int | None
     body: dict[str, Any]
     files: dict[str, str]  # SHA-256 of each file of the model; not in models of before 0.2
-
-
-class Predictor(Protocol):
-    """What turns rows into a task's outputs, [n, k]: a network or a baseline. Networks read the texts alone."""
-
-    def outputs(self, texts: Sequence[str], columns: Mapping[str, Values] = NO_COLUMNS) -> Array: ...
 
 
 @dataclass(frozen=True)
@@ -214,22 +212,36 @@ def load_model(folder: Path, *, code: str | None = None, build: Callable[[], nn.
     with reading_ours(path, TRAIN_AGAIN):
         schema = TypeAdapter(Schema).validate_python(asdict(Schema.from_json(facts["schema"])))
         task = task_from_json(facts["task"])
-        network = None if "baseline" in facts else _network(folder, facts, code, build)
-    predictor = network or load_baseline(folder / "baseline")
+        solved = "baseline" in facts or "members" in facts
+        network = None if solved else _network(folder, facts, code, build)
+    predictor = network or (
+        _ensemble(folder, facts["members"], task, code) if "members" in facts else load_baseline(folder / "baseline")
+    )
     return StoredModel(predictor, network, task, schema, facts["calibration"], facts["regime"])
 
 
-def check_saved(folder: Path, trained: Predictor, rows: Rows, start: Start | None = None) -> None:
+def _ensemble(folder: Path, weights: Mapping[str, float], task: Task, code: str | None) -> AveragedModels:
+    """Raises InputError where a member is an ensemble itself, or is missing."""
+    places = [folder / "members" / require_plain_name(folder / "model.json", name) for name in weights]
+    for place in places:
+        if (place / "members").exists():
+            raise damaged(folder / "model.json", f"{place.name!r} is an ensemble in an ensemble", TRAIN_AGAIN)
+    stored = [load_model(place, code=code) for place in places]
+    calibrations = tuple(each.calibration for each in stored)
+    return AveragedModels(task, tuple(each.predictor for each in stored), calibrations, tuple(weights.values()))
+
+
+def check_saved(folder: Path, expected: Array, rows: Rows, start: Start | None = None) -> None:
     """Raises TrainingError where the model that was just saved does not give what the trained one gives.
 
-    What is scored is then what is delivered. `rows`: a few; `start`: what a network started from.
+    What is scored is then what is delivered. `expected`: the outputs for these few rows, [n, k]; `start`: what a
+    network started from.
     """
     import numpy as np
 
     build = None if start is None else start.build
     with torch.random.fork_rng():
         found = load_model(folder, build=build).predictor.outputs(rows.texts, rows.columns)
-    expected = trained.outputs(rows.texts, rows.columns)
     finite = np.isfinite(expected)  # where nothing finite was learned, the record says so
     scale = float(np.abs(expected[finite]).max(initial=0.0))
     if found.shape != expected.shape or not np.allclose(

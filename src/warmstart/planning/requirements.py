@@ -1,6 +1,6 @@
 """Requirements: what does the finished model of a regime need, and does that meet the constraints?"""
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
@@ -17,7 +17,7 @@ from warmstart.regimes.full import Full
 from warmstart.regimes.regimes import READ_WITH_BASE, WITHOUT_NETWORK, Regime, Stage
 from warmstart.regimes.starts import random_state
 from warmstart.results.constraints import Constraints, Excluded, Needs, broken, not_run, require_a_choice
-from warmstart.results.names import regime_of
+from warmstart.results.names import ENSEMBLE, regime_of
 from warmstart.results.record import Run
 from warmstart.runs.final_evaluation import measure_latency
 from warmstart.tasks.task import Task
@@ -64,11 +64,16 @@ def constraints_after_training(plan: RunPlan, runs: Sequence[Run]) -> tuple[Excl
     asked = plan.options.constraints
     allowed = Constraints(max_size=asked.max_size, max_latency=asked.max_latency)
     task = task_for(plan.problem.schema, plan.splits)
+    usable = [run for run in runs if run.failed is None and run.rows == max(plan.sizes)]
+    needs: dict[str, Needs] = {}
     for name in plan.names:
-        own = [run for run in runs if run.regime == name and run.failed is None and run.rows == max(plan.sizes)]
+        own = [run for run in usable if run.regime == name]
         if own:
-            found += broken(allowed, _measured(plan, name, own, task))
-    return tuple(found)
+            needs[name] = _measured(plan, name, own, task)
+    combined = [run for run in usable if run.regime == ENSEMBLE]
+    if combined:
+        needs[ENSEMBLE] = _combined(combined, usable, needs)
+    return tuple(found + [each for need in needs.values() for each in broken(allowed, need)])
 
 
 def predicted_requirements(plan: RunPlan, name: str, run_data: RunData) -> Needs:
@@ -104,6 +109,14 @@ def _measured(plan: RunPlan, name: str, runs: Sequence[Run], task: Task) -> Need
         size += _base_bytes(regime, _footprint(regime, task))
     waits = [run.latency_ms for run in runs if run.latency_ms is not None]
     return Needs(name, pretrained=False, size=size, latency=median(waits) / 1000 if waits else None)
+
+
+def _combined(ensembles: Sequence[Run], runs: Sequence[Run], needs: Mapping[str, Needs]) -> Needs:
+    """What all members need together, of the ensemble of the seed that needs most."""
+    regimes = {run.id: run.regime for run in runs}
+    sizes = [sum(needs[regimes[id]].size or 0 for id in each.settings["weights"]) for each in ensembles]
+    waits = [run.latency_ms for run in ensembles if run.latency_ms is not None]
+    return Needs(ENSEMBLE, pretrained=False, size=max(sizes), latency=median(waits) / 1000 if waits else None)
 
 
 def _regime(plan: RunPlan, name: str) -> Regime | None:

@@ -13,7 +13,7 @@ from warmstart.planning.memory_probe import PeakMemory
 from warmstart.planning.problem import Options, Problem
 from warmstart.regimes.regimes import READ_WITH_BASE, REGIMES, Regime, RegimeContext, is_baseline
 from warmstart.results.constraints import Excluded, not_run
-from warmstart.results.names import regime_of, split_name
+from warmstart.results.names import ENSEMBLE, regime_of, split_name
 from warmstart.runtime.device import precision
 from warmstart.tasks.language import Language
 from warmstart.tasks.tasks import TASKS
@@ -54,14 +54,22 @@ class RunPlan:
 
     @property
     def asked(self) -> tuple[str, ...]:
-        """All regimes, by their own names: with several bases, one for each base that it may start from."""
-        return self.problem.rows_of(self.options.regimes)
+        """All that are trained or fitted, by their own names: with several bases, one for each that it may start from.
+
+        An ensemble is made of them.
+        """
+        return self.problem.rows_of([name for name in self.options.regimes if name != ENSEMBLE])
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Those that are trained."""
+        """Those of them that no constraint excludes."""
         out = not_run(self.excluded)
         return tuple(name for name in self.asked if name not in out)
+
+    @property
+    def combines(self) -> bool:
+        """Whether an ensemble of them is made in the end."""
+        return ENSEMBLE in self.options.regimes
 
     @property
     def networks(self) -> tuple[str, ...]:

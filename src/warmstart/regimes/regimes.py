@@ -15,7 +15,7 @@ from warmstart.regimes.full import Full
 from warmstart.regimes.lora import LoRA
 from warmstart.regimes.method import Method, Rates
 from warmstart.regimes.starts import Architecture, Init, Pretrained, Scratch, Start, dnn, small_cnn
-from warmstart.results.names import regime_of
+from warmstart.results.names import ENSEMBLE, regime_of
 from warmstart.settings.groups import Augment
 from warmstart.tasks.language import Language
 from warmstart.tasks.task import Task
@@ -142,11 +142,11 @@ UNTRAINED = RegimeDefaults(lr=0.0, epochs=0, floor=0)  # of what is no network t
 REGIMES: dict[str, Callable[[RegimeContext], Regime]] = {}
 WITHOUT_NETWORK = ("constant", "linear", "boosted")
 READ_WITH_BASE = ("embedded",)  # fitted like those, on what a base makes of each text, unchanged
-WITHOUT_TRAINING = (*WITHOUT_NETWORK, *READ_WITH_BASE, "zero-shot")
+WITHOUT_TRAINING = (*WITHOUT_NETWORK, *READ_WITH_BASE, "zero-shot", ENSEMBLE)
 CHEAP_REGIMES = ("constant", "linear", "embedded")
-DEFAULT_REGIMES = (*CHEAP_REGIMES, "scratch-dnn", "scratch", "frozen", "discriminative", "full", "lora")
-DEFAULT_IMAGE_REGIMES = (*CHEAP_REGIMES, "scratch-cnn", "scratch", "frozen", "discriminative", "full")
-IMAGE_WITHOUT_BASE = ("constant", "linear", "scratch-cnn")  # of them, what starts from no base and has no other's shape
+DEFAULT_REGIMES = (*CHEAP_REGIMES, "scratch-dnn", "scratch", "frozen", "discriminative", "full", "lora", ENSEMBLE)
+DEFAULT_IMAGE_REGIMES = (*CHEAP_REGIMES, "scratch-cnn", "scratch", "frozen", "discriminative", "full", ENSEMBLE)
+IMAGE_WITHOUT_BASE = ("constant", "linear", "scratch-cnn", ENSEMBLE)  # of them, what needs no base
 FOR_COLUMNS = ("boosted",)  # by default where a table has columns that are not text
 DEFAULT_LANGUAGE_REGIMES = ("zero-shot", "scratch", "full", "lora")
 DESCRIPTIONS = {
@@ -166,11 +166,12 @@ DESCRIPTIONS = {
     "hybrid": "pretrained, first the language of the domain, then the task at discriminative rates",
     "self-pretrained": "the base's own architecture from random weights, first the language, then the task",
     "zero-shot": "the base as it is: nothing learns",
+    "ensemble": "the mean of the predictions of those that beat the constant, weighted on validation rows",
 }
 ALIASES = {"differential": "discriminative"}
 NO_BASE_NEEDED = frozenset({"scratch", "self-pretrained"})  # of a base they need no more than its shape and tokenizer
 LEARN_LANGUAGE = frozenset({"hybrid", "self-pretrained"})  # before the task
-RANDOM_START = frozenset({*WITHOUT_NETWORK, "scratch-dnn", "scratch-cnn"})  # the same whatever bases are compared
+RANDOM_START = frozenset({*WITHOUT_NETWORK, "scratch-dnn", "scratch-cnn", ENSEMBLE})  # the same whatever the bases
 TRAIN_BASE_WEIGHTS = frozenset({"top-layers", "discriminative", "full", "lora", "qlora", "hybrid"})  # these may forget
 
 
@@ -206,10 +207,10 @@ def reads_images(columns: Sequence[Column]) -> bool:
 def suits(name: str, task: TaskName, columns: Sequence[Column] = ()) -> bool:
     """Whether a regime can learn a task: those without a network write no text, and only language needs no head."""
     if reads_images(columns):
-        return name in IMAGE_DEFAULTS or name in CHEAP_REGIMES
+        return name in (*IMAGE_DEFAULTS, *CHEAP_REGIMES, ENSEMBLE)
     if task in (*TEXT_OUT, *CORPUS):
         return name in LANGUAGE_DEFAULTS and not (task in CORPUS and name == "self-pretrained")
-    return name in DEFAULTS or is_solved(name)
+    return name in DEFAULTS or is_solved(name) or name == ENSEMBLE
 
 
 def check_base(base: Base, regime: str) -> None:

@@ -12,7 +12,7 @@ from warmstart.reporting import words
 
 Figure = dict[str, Any]  # JSON
 
-SYMBOLS = {"baseline": "square", "scratch": "diamond", "fine-tuned": "circle"}
+SYMBOLS = {"baseline": "square", "scratch": "diamond", "fine-tuned": "circle", "ensemble": "hexagon"}
 
 
 def escape_plotly(text: str) -> str:

@@ -22,7 +22,7 @@ VERDICT_SENTENCES = {
     "nothing beats the constant": "Nothing beats the constant.",
     "nothing is allowed": "Nothing is allowed.",
 }
-FAMILIES = {"baseline": "baseline", "scratch": "from scratch", "fine-tuned": "fine-tuned"}
+FAMILIES = {"baseline": "baseline", "scratch": "from scratch", "fine-tuned": "fine-tuned", "ensemble": "ensemble"}
 PROBABLY = 0.8  # a verdict less sure than this says so in its first word
 SURENESS = ((0.99, "almost certain"), (0.95, "sure"), (PROBABLY, "fairly sure"), (0.6, "leaning"), (0.0, "unsure"))
 

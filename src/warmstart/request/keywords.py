@@ -23,12 +23,6 @@ from warmstart.settings.groups import (
 class _CheckPlanCompareAdviseFit(TypedDict, total=False):
     text: str | Sequence[str]
     """Columns to read. [default: all that can be read]"""
-    image: str | None
-    """Column of pictures: paths or bytes. [default: if it is the only one]"""
-    image_size: int | None
-    """Pixels of each side at which pictures are read. [default: the base's own; of networks of ours the pictures', at
-    most 64]
-    """
     group: str | None
     """Column of groups. A group is never split between training and test."""
     task: TaskName | None
@@ -49,6 +43,10 @@ class _CheckPlanCompareAdviseFit(TypedDict, total=False):
     """How to shorten long texts: keep head and tail, or (summarise only) summarize them in chunks. [head-tail, chunks;
     default: head-tail]
     """
+    image: str | None
+    """Column of pictures: paths or bytes. [default: if it is the only one]"""
+    image_size: int | None
+    """Side of pictures in pixels. [default: the base's; without one theirs, at most 64]"""
     table: str | None
     """Table to read of a database (SQLite). [default: the only one]"""
     column: str | Sequence[str]

@@ -10,7 +10,7 @@ from warmstart.data.schema.schema import TEXT_OUT, Schema, TaskName
 from warmstart.errors import UsageError
 from warmstart.request import request as config
 from warmstart.request.understand import OwnRegimes, PreparedData
-from warmstart.results.names import name_at_base, regime_of, short_names, split_name
+from warmstart.results.names import ENSEMBLE, name_at_base, regime_of, short_names, split_name
 
 if TYPE_CHECKING:
     from torch import nn
@@ -128,6 +128,11 @@ def chosen_regimes(request: config.Request, own: "Sequence[Regime]", schema: Sch
     else:
         names = tuple(dict.fromkeys((*(request.regimes or usual_names), *mine)))
     found = tuple(name if name in mine else _known(name) for name in names)
+    if ENSEMBLE in found and (set(found) == {ENSEMBLE} or (request.races and ENSEMBLE in request.regimes)):
+        raise UsageError(
+            "an ensemble is made of other regimes, when `compare` has run them on all rows.",
+            "warmstart compare ... --regimes linear,full,ensemble",
+        )
     for name in found:
         if name not in mine and not suits(regime_of(name), task, schema.columns):
             raise UsageError(

@@ -7,7 +7,8 @@ from typing import overload
 
 from warmstart.models.pretrained.base import Base
 from warmstart.results.record import Run
-from warmstart.runs.job import SearchJob, TrainJob
+from warmstart.runs.ensemble import combine_runs
+from warmstart.runs.job import CombineJob, Job, SearchJob, TrainJob
 from warmstart.runs.run import TunedRegime, run_baseline, train_run
 from warmstart.runs.search import search_settings
 from warmstart.training.event import Event, JobProgress
@@ -24,6 +25,7 @@ class JobContext:
     spend: float = 0.0  # FLOPs that a search may use for sizes
     base: Base | None = None  # what a baseline reads texts with, unchanged
     predicted: dict[str, float] | None = None  # what a run is expected to cost; None: unknown
+    members: tuple[Path, ...] = ()  # folders of the runs that are combined
 
 
 @dataclass
@@ -40,12 +42,14 @@ class Results:
 @overload
 def run(job: SearchJob, context: JobContext, folder: Path) -> Generator[Event, None, TunedRegime]: ...
 @overload
-def run(job: TrainJob, context: JobContext, folder: Path) -> Generator[Event, None, Run]: ...
+def run(job: TrainJob | CombineJob, context: JobContext, folder: Path) -> Generator[Event, None, Run]: ...
 def run(
-    job: SearchJob | TrainJob, context: JobContext, folder: Path
+    job: Job, context: JobContext, folder: Path
 ) -> Generator[Event, None, TunedRegime] | Generator[Event, None, Run]:
     """Carry a job out in `folder`, as an iterator of events. What is finished there is read back."""
     tuned, run_data, progress = context.tuned, context.run_data, context.progress
+    if job.kind == "combine":
+        return combine_runs(job.regime, context.members, run_data, folder, progress)
     if tuned is None:
         return run_baseline(job.regime, run_data, folder, progress, context.base)
     if job.kind == "search":

@@ -2,6 +2,7 @@
 
 import statistics
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,7 +11,8 @@ import numpy as np
 from warmstart.data.encoding.inputs import Encoded
 from warmstart.data.rows.split import Rows
 from warmstart.generation import continuations as continuing
-from warmstart.inference.model_store import Network, Predictor
+from warmstart.inference.ensemble import Predictor
+from warmstart.inference.model_store import Network
 from warmstart.models.evaluate import outputs
 from warmstart.results.bootstrap import mean_score
 from warmstart.runtime.distributed import world
@@ -37,6 +39,7 @@ class FinalScores:
     floor: float  # the best constant on the same training rows
     train_scores: Array | None  # [n, 2]; None where test rows are judged by something else
     train_groups: Array | None  # int64 [n]; None where rows are not grouped
+    outputs: dict[str, Array]  # [n, k] of the "val", "test" and "train" rows; none where texts are predicted
 
 
 def evaluate_run(
@@ -53,20 +56,34 @@ def evaluate_run(
     """
     task, splits = run_data.task, run_data.splits
 
-    def at(rows: Rows) -> tuple[Array, Array]:
-        targets = task.targets(rows)
+    def at(rows: Rows) -> Array:
         if network is not None and reads is not None:
-            examples = replace(run_data.shared.examples(network.inputs, rows, targets), encoded=reads)
+            examples = run_data.shared.examples(network.inputs, rows, task.targets(rows))
             with use_prefix_cache(network.model, reads):
-                return outputs(network.model, examples, world()), targets
-        return model.outputs(rows.texts, rows.columns), targets
+                return outputs(network.model, replace(examples, encoded=reads), world())
+        return model.outputs(rows.texts, rows.columns)
 
-    val, val_targets = at(splits.val)
-    calibration = task.calibrate(val, val_targets)
-    tested = rows_to_judge(splits.test) if task.ranks_by_writing else splits.test
-    test, test_targets = at(tested)
+    found = {name: at(rows) for name, rows in scored_rows(run_data).items()}
+    return score_outputs(found, run_data, measure_latency(alone or model, splits.test), network)
+
+
+def scored_rows(run_data: RunData) -> dict[str, Rows]:
+    """The validation rows, the test rows that regimes are ranked by, and some of the training rows."""
+    splits = run_data.splits
+    tested = rows_to_judge(splits.test) if run_data.task.ranks_by_writing else splits.test
     some = splits.train.take(np.arange(min(TRAIN_ROWS_SCORED, len(splits.train))))
-    train_outputs, train_targets = at(some)
+    return {"val": splits.val, "test": tested, "train": some}
+
+
+def score_outputs(
+    outputs: Mapping[str, Array], run_data: RunData, latency_ms: float, network: Network | None = None
+) -> FinalScores:
+    """What these outputs are worth, [n, k] for each part of `scored_rows`; `network`: which gave them, if it writes."""
+    task, splits, rows = run_data.task, run_data.splits, scored_rows(run_data)
+    tested, some = rows["test"], rows["train"]
+    val_targets, test_targets, train_targets = (task.targets(rows[name]) for name in ("val", "test", "train"))
+    val, test, train_outputs = (outputs[name] for name in ("val", "test", "train"))
+    calibration = task.calibrate(val, val_targets)
     scores = task.score(test, test_targets, calibration)
     columns = {"row": tested.numbers.tolist(), "target": task.truths(test_targets)}
     columns |= task.predictions(test, calibration)
@@ -100,10 +117,11 @@ def evaluate_run(
         calibration=calibration,
         scores=scores,
         predictions=columns,
-        latency_ms=measure_latency(alone or model, splits.test),
+        latency_ms=latency_ms,
         floor=floor,
         train_scores=None if task.ranks_by_writing else train_scores,
         train_groups=_numbered(some) if run_data.schema.group and not task.ranks_by_writing else None,
+        outputs={} if task.learns_language else {"val": val, "test": test, "train": train_outputs},
     )
 
 

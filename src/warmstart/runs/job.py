@@ -82,7 +82,34 @@ class TrainJob:
         return asdict(self)
 
 
-Job = SearchJob | TrainJob
+@dataclass(frozen=True)
+class CombineJob:
+    """Average the predictions of finished runs with one seed, by weights chosen on validation rows."""
+
+    regime: str
+    data: RowSelection
+    members: tuple[str, ...]  # ids of their jobs
+    kind: Literal["combine"] = "combine"
+
+    @property
+    def id(self) -> str:
+        return run_id(self.regime, self.data.rows, self.data.seed)
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Ids of the jobs that have to be finished before."""
+        return self.members
+
+    @property
+    def doing(self) -> str:
+        """For people. Deaths of the process are counted under these words."""
+        return f"{self.regime}, {self.data.rows:,} rows, seed {self.data.seed}"
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+Job = SearchJob | TrainJob | CombineJob
 
 
 def job_from_json(facts: dict[str, Any]) -> Job:
@@ -90,4 +117,6 @@ def job_from_json(facts: dict[str, Any]) -> Job:
     data = RowSelection(**facts["data"])
     if facts["kind"] == "search":
         return SearchJob(**facts | {"data": data, "after": tuple(facts["after"])})
+    if facts["kind"] == "combine":
+        return CombineJob(**facts | {"data": data, "members": tuple(facts["members"])})
     return TrainJob(**facts | {"data": data})

@@ -3,7 +3,7 @@
 import os
 import shutil
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, replace
 from math import isfinite
 from pathlib import Path
@@ -20,6 +20,7 @@ from warmstart.models.pretrained.base import Base
 from warmstart.regimes.regimes import Regime
 from warmstart.results.bootstrap import standard_error_share
 from warmstart.results.names import regime_of
+from warmstart.results.outputs import save_outputs
 from warmstart.results.record import Cost, Run, Trial, load_run, save_run
 from warmstart.runs.final_evaluation import FinalScores, evaluate_run
 from warmstart.runs.forgetting import measure_forgetting
@@ -34,6 +35,7 @@ from warmstart.training.event import Event, JobProgress
 from warmstart.training.loop import DivergedError
 from warmstart.training.run_data import RunData
 from warmstart.training.stages import TrainedStages, train_stages
+from warmstart.types import Array
 
 CHECKED_ROWS = 4  # that a saved model has to give the same outputs for
 RETREATS = 2  # times that a run goes back to its best weights, after steps without a finite loss
@@ -148,7 +150,7 @@ def train_run(
         caveats=(trained.caveats if trained else ()) + (mix.caveats if mix else ()),
         retention=kept.to_json() if kept else None,
         predicted=predicted,
-        **_measured(found, run_data),
+        **measured(found, run_data),
     )
 
     few = run_data.splits.val.take(np.arange(min(CHECKED_ROWS, len(run_data.splits.val))))
@@ -158,9 +160,10 @@ def train_run(
         facts = save_network(staging, trained.model, regime.start, run_data.task)
         save_model(staging, facts | {"regime": regime.name}, run_data.task, run_data.schema, found.calibration)
         if world().size == 1:
-            check_saved(staging, Network(trained.model, run_data.task.reads(regime.start.inputs)), few, regime.start)
+            network = Network(trained.model, run_data.task.reads(regime.start.inputs))
+            check_saved(staging, network.outputs(few.texts, few.columns), few, regime.start)
 
-    return finish_run(record, folder, save if trained is not None else None)
+    return finish_run(record, folder, save if trained is not None else None, found.outputs if found else {})
 
 
 def failed_run(name: str, run_data: RunData, folder: Path, reason: str, chosen: TunedRegime | None = None) -> Run:
@@ -189,7 +192,7 @@ def failed_run(name: str, run_data: RunData, folder: Path, reason: str, chosen: 
         cost=Cost(flops=0.0, seconds=0.0, peak_memory_bytes=None, trainable=0, total=0, bytes_saved=0),
         environment=current_environment(chosen.config.precision if chosen else "fp32", world().size),
         caveats=(),
-        **_measured(None, run_data),
+        **measured(None, run_data),
     )
     return finish_run(record, folder, None)
 
@@ -237,7 +240,7 @@ def run_baseline(
         ),
         environment=current_environment("fp32"),
         caveats=fitted.caveats,
-        **_measured(found, run_data),
+        **measured(found, run_data),
     )
 
     def save(staging: Path) -> None:
@@ -245,12 +248,12 @@ def run_baseline(
         facts = {"regime": name, "baseline": regime_of(name)}
         save_model(staging, facts, run_data.task, run_data.schema, found.calibration)
         few = run_data.splits.val.take(np.arange(min(CHECKED_ROWS, len(run_data.splits.val))))
-        check_saved(staging, fitted.baseline, few)
+        check_saved(staging, fitted.baseline.outputs(few.texts, few.columns), few)
 
-    return finish_run(record, folder, save)
+    return finish_run(record, folder, save, found.outputs)
 
 
-def _measured(found: FinalScores | None, run_data: RunData) -> dict[str, Any]:
+def measured(found: FinalScores | None, run_data: RunData) -> dict[str, Any]:
     """The fields of a Run that say what was scored; empty for a run that failed before."""
     task = run_data.task
     common = {
@@ -263,7 +266,7 @@ def _measured(found: FinalScores | None, run_data: RunData) -> dict[str, Any]:
     if found is None:
         nothing: dict[str, Any] = {"val": None, "test": None, "train": None, "metrics": {}, "calibration": {}}
         return common | nothing | {"latency_ms": None, "scores": np.zeros((0, 2)), "predictions": {}}
-    facts = {k: v for k, v in vars(found).items() if k != "floor"}
+    facts = {k: v for k, v in vars(found).items() if k not in ("floor", "outputs")}
     return common | facts
 
 
@@ -303,13 +306,15 @@ def _settings(regime: Regime, config: TrainConfig) -> dict[str, Any]:
     return facts | _size_words(regime)
 
 
-def finish_run(record: Run, folder: Path, save: Callable[[Path], None] | None) -> Run:
-    """Write model and record under `checkpoint/`, then move them to their place; `run.json` comes last.
+def finish_run(
+    record: Run, folder: Path, save: Callable[[Path], None] | None, outputs: Mapping[str, Array] | None = None
+) -> Run:
+    """Write model, outputs and record under `checkpoint/`, then move them to their place; `run.json` comes last.
 
     The checkpoints that it was trained from go only when nothing needs them any more.
     """
     record = _finite(record)
-    return replace(record, disk_bytes=world().on_main(lambda: _written(record, folder, save)))
+    return replace(record, disk_bytes=world().on_main(lambda: _written(record, folder, save, outputs or {})))
 
 
 def _finite(record: Run) -> Run:
@@ -331,7 +336,7 @@ def _finite(record: Run) -> Run:
     )
 
 
-def _written(record: Run, folder: Path, save: Callable[[Path], None] | None) -> int:
+def _written(record: Run, folder: Path, save: Callable[[Path], None] | None, outputs: Mapping[str, Array]) -> int:
     """Bytes of the model."""
     staging = folder / "checkpoint" / "finished"
     shutil.rmtree(staging, ignore_errors=True)
@@ -340,6 +345,7 @@ def _written(record: Run, folder: Path, save: Callable[[Path], None] | None) -> 
         with disk_full_message(folder):
             save(staging)
     size = sum(f.stat().st_size for f in staging.rglob("*") if f.is_file())
+    save_outputs(staging, outputs)
     save_run(replace(record, disk_bytes=size), staging)
     for file in staging.rglob("*"):
         sync(file)

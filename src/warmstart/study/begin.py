@@ -14,6 +14,7 @@ from warmstart.planning.estimates import measuring, total_seconds
 from warmstart.planning.requirements import exclude_by_constraints, exclude_by_time
 from warmstart.planning.run_plan import RunPlan
 from warmstart.planning.throughput import measure_throughput
+from warmstart.results.names import ENSEMBLE
 from warmstart.results.record import RUN_AGAIN
 from warmstart.runs.search import SEARCH_AGAIN
 from warmstart.runtime.distributed import world
@@ -31,8 +32,9 @@ class Seconds(TypedDict):
 
 
 class RunCost(TypedDict):
-    """The one fact that is read here of a run."""
+    """The facts that are read here of a run."""
 
+    regime: str
     cost: Seconds
 
 
@@ -80,7 +82,8 @@ def _reading(plan: RunPlan, shared: SharedData) -> Generator[Event, None, None]:
 
 def _spent(folder: Path) -> float:
     """Seconds that took what is finished in a folder: a study that is gone on with has so much less left."""
-    runs = (read_json(path, RunCost, RUN_AGAIN)["cost"]["seconds"] for path in folder.glob("runs/*/run.json"))
+    finished = (read_json(path, RunCost, RUN_AGAIN) for path in folder.glob("runs/*/run.json"))
+    runs = (done["cost"]["seconds"] for done in finished if done["regime"] != ENSEMBLE)  # whose cost is its members'
     searches = (read_json(path, Seconds, SEARCH_AGAIN)["seconds"] for path in folder.glob("tuning/*.json"))
     return sum(runs) + sum(searches)
 

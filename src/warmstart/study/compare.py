@@ -20,12 +20,13 @@ from warmstart.planning.problem import Options, Problem
 from warmstart.planning.requirements import constraints_after_training
 from warmstart.planning.run_plan import RunPlan, first_plan
 from warmstart.regimes.regimes import WITHOUT_NETWORK, is_baseline
-from warmstart.results.comparison import Comparison
+from warmstart.results.comparison import CONSTANT, Comparison
 from warmstart.results.constraints import BUDGET, Excluded
-from warmstart.results.names import LENGTH_MULTIPLIERS, run_id
+from warmstart.results.names import ENSEMBLE, LENGTH_MULTIPLIERS, run_id
+from warmstart.results.outputs import has_outputs
 from warmstart.results.record import Run, load_run
 from warmstart.runs.execute import Results
-from warmstart.runs.job import Job, SearchJob, TrainJob
+from warmstart.runs.job import CombineJob, Job, RowSelection, SearchJob, TrainJob
 from warmstart.runtime.distributed import world
 from warmstart.runtime.files import read_fields, read_json, reading_ours, require_plain_name, write_json
 from warmstart.study.begin import begin_study
@@ -51,12 +52,14 @@ class ComparisonJobs:
     study: StudyState
 
     def next_jobs(self, results: Results) -> Sequence[Job]:
-        """Those that are missing of the first group that is not finished; none if it is too late for them."""
+        """Those that are missing of the first group that is not finished; in the end an ensemble for each seed."""
         for group in self._groups(results):
             missing = [job for job in group if job.id not in results]
+            if missing and self._too_late(missing):
+                break
             if missing:
-                return [] if self._too_late(missing) else missing
-        return []
+                return missing
+        return [job for job in combine_jobs(self.study.plan, results, self.study.folder) if job.id not in results]
 
     def _groups(self, results: Results) -> Iterator[Sequence[Job]]:
         """Each group is asked for when those before it are finished."""
@@ -169,6 +172,27 @@ def baseline_jobs(plan: RunPlan) -> list[TrainJob]:
     """Of all that is fitted without a network, on all rows first: nothing of it is ever cut."""
     names = [name for name in plan.names if is_baseline(name)]
     return [train_job(plan, name, rows, seed) for rows in reversed(plan.sizes) for name in names for seed in plan.seeds]
+
+
+def combine_jobs(plan: RunPlan, results: Results, folder: Path) -> list[CombineJob]:
+    """An ensemble for each seed: of all that beat the constant on validation rows, on all rows, where two do.
+
+    A regime counts once, at the length that was best.
+    """
+    if not plan.combines:
+        return []
+    others = {ENSEMBLE, *(regime.name for regime in plan.problem.own)}  # whose code is not stored with a model
+    best = best_lengths(plan, [run for run in results.runs.values() if run.regime not in others])
+    whole, found = max(plan.sizes), []
+    for seed in plan.seeds:
+        runs = [run for run in best if (run.rows, run.seed) == (whole, seed) and not run.failed and run.val is not None]
+        turned = {run.id: (run.val or 0.0) * (1 if run.higher_is_better else -1) for run in runs}
+        floor = max((turned[run.id] for run in runs if run.regime == CONSTANT), default=-np.inf)
+        better = [run.id for run in runs if run.regime != CONSTANT and turned[run.id] > floor]
+        members = tuple(name for name in better if has_outputs(folder / "runs" / name))
+        if len(members) > 1:
+            found.append(CombineJob(ENSEMBLE, RowSelection(plan.splits.fingerprint, whole, seed), members))
+    return found
 
 
 def run_comparison(problem: Problem, options: Options, folder: Path) -> Generator[Event, None, Comparison]:

@@ -71,7 +71,7 @@ class StudyState:
 
     def seconds_of(self, job: Job) -> float:
         """That it is expected to take; 0 for a baseline."""
-        if is_baseline(job.regime):
+        if job.kind == "combine" or is_baseline(job.regime):
             return 0.0
         if job.kind == "search":
             return seconds_of_search(self.plan, job.regime, job.data.rows)
@@ -94,6 +94,8 @@ class StudyState:
         progress = JobProgress(
             job.doing, self.seconds_of(job), 0.0 if baseline else seconds_of_step(plan, name, rows), self.progress
         )
+        if job.kind == "combine":
+            return JobContext(None, run_data, progress, members=tuple(self.folder / "runs" / id for id in job.members))
         if is_solved(name):
             return JobContext(None, run_data, progress, base=plan.frozen_base(name))
         regime = plan.regime(name, rows)

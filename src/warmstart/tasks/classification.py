@@ -138,6 +138,14 @@ class Classification:
             "probability": probability[np.arange(len(guess)), guess].tolist(),
         }
 
+    def average(
+        self, outputs: Sequence[Array], calibrations: Sequence[Mapping[str, float]], weights: Sequence[float]
+    ) -> Array:
+        """The logarithm of the mean probabilities; of label sets their logit."""
+        each = [self.probabilities(*known) for known in zip(outputs, calibrations, strict=True)]
+        mean = np.clip(np.tensordot(np.asarray(weights), np.stack(each), axes=1), 1e-12, 1 - 1e-12)
+        return np.asarray(np.log(mean) - (np.log1p(-mean) if self.multi_label else 0.0), dtype=np.float32)
+
     def changes(self, outputs: Array, calibration: Mapping[str, float]) -> Callable[[Array, Array], dict[str, Array]]:
         """'changed': another class, or set of labels; 'moved': the probability of the class that was predicted.
 

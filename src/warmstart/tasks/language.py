@@ -143,6 +143,11 @@ class Language:
         bits = outputs[:, 0].astype(np.float64) / log(2) / np.maximum(outputs[:, 2], 1)
         return {"prediction": bits.tolist()}
 
+    def average(
+        self, outputs: Sequence[Array], calibrations: Sequence[Mapping[str, float]], weights: Sequence[float]
+    ) -> Array:
+        raise NotImplementedError("texts have no mean")
+
     def changes(self, outputs: Array, calibration: Mapping[str, float]) -> None:
         """None: what a text costs is no prediction about it."""
 

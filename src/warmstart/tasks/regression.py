@@ -1,6 +1,6 @@
 """Regression: how is a number learned on a standardized (log) scale, and predicted in its own units?"""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -120,6 +120,13 @@ class Regression:
             width = calibration["quantile"]
             columns |= {"low": self._own(centre - width).tolist(), "high": self._own(centre + width).tolist()}
         return columns
+
+    def average(
+        self, outputs: Sequence[Array], calibrations: Sequence[Mapping[str, float]], weights: Sequence[float]
+    ) -> Array:
+        """The mean on the scale that is trained on."""
+        mean = np.tensordot(np.asarray(weights), np.stack([each.astype(np.float64) for each in outputs]), axes=1)
+        return np.asarray(mean, dtype=np.float32)
 
     def changes(self, outputs: Array, calibration: Mapping[str, float]) -> Callable[[Array, Array], dict[str, Array]]:
         """'moved' and 'shift' on the scale that it is trained on; with '_units' as well where that is another one."""

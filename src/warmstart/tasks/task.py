@@ -91,6 +91,15 @@ class Task(Objective, Protocol):
         """Columns for people, in the target's units: always 'prediction', and how sure."""
         ...
 
+    def average(
+        self, outputs: Sequence[Array], calibrations: Sequence[Mapping[str, float]], weights: Sequence[float]
+    ) -> Array:
+        """The outputs whose predictions are the weighted mean of those of several models, [n, k].
+
+        `outputs` and `calibrations`: of each model; `weights` sum to 1. Not for tasks that predict text.
+        """
+        ...
+
     def changes(
         self, outputs: Array, calibration: Mapping[str, float]
     ) -> Callable[[Array, Array], dict[str, Array]] | None:
