@@ -137,6 +137,8 @@ def test_a_folder_of_new_pictures_is_predicted(tmp_path: Path) -> None:
         tmp_path / "photos", "label", regimes=["constant", "linear"], seeds=1, out=tmp_path / "study", log=False
     )
     assert "broken.png" in " ".join(study.comparison.caveats)
+    page = (tmp_path / "study" / "report.html").read_text()
+    assert "Picture</th>" in page and page.count('<img class="thumbnail" src="data:image/png;base64,iVBOR') >= 2
     found = load(tmp_path / "study").predict(tmp_path / "photos" / "red")
     assert [each["prediction"] for each in found].count("red") > 0.7 * (len(found) - 1)
     assert "damaged" in next(each["reason"] for each in found if each["prediction"] is None)

@@ -34,10 +34,10 @@ from warmstart.data.schema.schema import Schema
 from warmstart.errors import InputError, MissingError, TrainingError, UsageError, join_phrases, shorten
 from warmstart.generation.answers import Writer
 from warmstart.inference.ensemble import AveragedModels, Predictor
+from warmstart.inference.image_store import IMAGE_NETWORK, load_image_network, save_image_network
 from warmstart.models.causal_lm import causal_lm
 from warmstart.models.dnn import Size
 from warmstart.models.evaluate import outputs
-from warmstart.models.image_network import ImageNetwork, ImageNetworkConfig
 from warmstart.models.lm_head import LanguageHead
 from warmstart.models.model import UNPOOLED, Model, body_width
 from warmstart.models.pretrained.base import Base, find_base, generation, language_output
@@ -132,10 +132,8 @@ def save_network(folder: Path, model: Model, start: Start, task: Task) -> dict[s
     if head is not None:
         return facts | {"body": _save_language_model(folder, model, head, base, inputs)}
     _save_head(folder, model.head)
-    network: ImageNetworkConfig | None = getattr(model.body, "image_config", None)
-    if network is not None:
-        write_tensors(folder / "body.safetensors", {k: v.contiguous() for k, v in model.body.state_dict().items()})
-        return facts | {"body": {"kind": "image network", "network": network.to_json()}}
+    if (pictured := save_image_network(folder, model.body)) is not None:
+        return facts | {"body": pictured}
     if base is None and hasattr(model.body, "peft_config"):
         model.body = merge_adapters(model.body)  # adapters for random weights would fit no base that anybody has
     if base is not None and hasattr(model.body, "peft_config"):
@@ -368,22 +366,6 @@ def _head(weights: dict[str, torch.Tensor]) -> nn.Module:
     return nn.Sequential(nn.Dropout(0.0), nn.Linear(width, outputs))
 
 
-def _image_network(folder: Path, known: Mapping[str, Any]) -> ImageNetwork:
-    """Raises InputError where the weights are not those of the network in model.json."""
-    weights = read_tensors(folder / "body.safetensors", TRAIN_AGAIN)
-    with reading_ours(folder / "model.json", TRAIN_AGAIN):
-        config = ImageNetworkConfig.from_json(known)
-        with torch.device("meta"):  # without memory: model.json may announce what no file holds
-            planned = config.build().state_dict()
-    if {n: t.shape for n, t in planned.items()} != {n: t.shape for n, t in weights.items()}:
-        raise damaged(
-            folder / "body.safetensors", "its weights are not those of the network in model.json", TRAIN_AGAIN
-        )
-    body = config.build()
-    body.load_state_dict(weights)
-    return body
-
-
 def _body(
     folder: Path, facts: ModelFacts, code: str | None, build: Callable[[], nn.Module] | None
 ) -> tuple[nn.Module, Inputs]:
@@ -392,8 +374,8 @@ def _body(
     if said["kind"] == "transformers":
         base = find_base(str(folder / "body"), max_length=length)
         return Pretrained(base).body(0), Tokens(base.location, length)
-    if said["kind"] == "image network":
-        return _image_network(folder, said["network"]), Pixels.from_json(facts["inputs"])
+    if said["kind"] == IMAGE_NETWORK:
+        return load_image_network(folder, said["network"]), Pixels.from_json(facts["inputs"])
     if said["kind"] == "adapter":
         base = base_of_adapters(folder, said, length)
         bare = Pretrained(base).body(0)

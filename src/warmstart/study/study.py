@@ -159,12 +159,14 @@ def write_study(
 
 
 def save_examples(problem: Problem, path: Path) -> None:
-    """The texts of the test rows, for reports made later; written once."""
+    """The texts of the test rows, or small pictures, for reports made later; written once."""
     if path.exists():
         return
     test, schema = problem.splits.test, problem.schema
     if schema.task in TEXT_OUT:  # answers are judged by them
         texts = [_source(text, schema.instruction or "") for text in test.texts]
+    elif (images := test.columns.images) is not None:
+        texts = list(images.thumbnails())
     else:
         texts = [text[:LONGEST_EXAMPLE] for text in test.texts]
     write_parquet(path, pa.table({"row": test.numbers, "text": texts}))

@@ -1,6 +1,8 @@
 """Images: how are the pictures of a column decoded once and kept, more of them than memory holds?"""
 
+import base64
 import hashlib
+import io
 import itertools
 import os
 import warnings
@@ -22,6 +24,8 @@ from warmstart.types import Array
 
 MOST_SIDE = 256  # pixels that are kept of a picture, each way: a base reads 224, networks of ours at most 64
 SIZES_READ = 200  # pictures whose headers are read to know how large they are
+THUMBNAIL_SIDE = 64  # pixels, at most
+PNG_URI = "data:image/png;base64,"
 DECODED_TOGETHER = 256  # pictures, before what they are goes to disk
 
 
@@ -52,6 +56,17 @@ class Images:
     def take(self, index: Array) -> "Images":
         """The pictures at these positions, in this order; they are not copied."""
         return Images(self.pixels, self.names, self.problems, index if self.index is None else self.index[index])
+
+    def thumbnails(self) -> Iterator[str]:
+        """Each picture as a `data:` URI of a PNG of at most `THUMBNAIL_SIDE` pixels, for a page."""
+        from PIL import Image
+
+        for place in range(len(self)):
+            image = Image.fromarray(self.at(np.array([place]))[0])
+            image.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE))
+            file = io.BytesIO()
+            image.save(file, "PNG")
+            yield PNG_URI + base64.b64encode(file.getvalue()).decode()
 
     def at(self, index: Array) -> Array:
         """uint8 [n, side, side, 3]: the pictures at these positions, read."""
