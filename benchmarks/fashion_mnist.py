@@ -1,4 +1,4 @@
-"""How good are the regimes for pictures on Fashion-MNIST, and what does a hand-written PyTorch script reach?
+"""How good are the regimes for images on Fashion-MNIST, and what does a hand-written PyTorch script reach?
 
     python benchmarks/fashion_mnist.py FOLDER --rows 5000 --epochs 10 --regimes linear scratch-cnn --out results.json
 

@@ -1,4 +1,4 @@
-"""Pictures: drawn ones whose class and number follow from what is seen, so small that a test learns them in a blink."""
+"""Images: drawn ones whose class and number follow from what is seen, so small that a test learns them in a blink."""
 
 import io
 from pathlib import Path
@@ -39,7 +39,7 @@ def encoded(pixels: Array, kind: str = "PNG") -> bytes:
 
 
 def picture_table(rows: int = 80) -> Table:
-    """Bytes of pictures, with `color` and `width`."""
+    """Bytes of images, with `color` and `width`."""
     made = [drawn(number) for number in range(rows)]
     columns: dict[str, list[object]] = {
         "photo": [encoded(pixels) for pixels, _, _ in made],

@@ -1,4 +1,4 @@
-"""Networks for pictures: their shapes, what they cost, and the published names of EfficientNet-Lite0."""
+"""Networks for images: their shapes, what they cost, and the published names of EfficientNet-Lite0."""
 
 import numpy as np
 import pytest

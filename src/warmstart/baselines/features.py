@@ -55,7 +55,7 @@ class Features:
         if self.columns:
             found["columns"] = self.columns_weight
         if self.pictures:
-            found = {"pictures": self.pictures.kind}
+            found = {"images": self.pictures.kind}
         return found | ({"embedding": self.embedding_weight} if self.embedder else {})
 
     def encode(self, texts: Sequence[str], columns: Mapping[str, Values]) -> "csr_matrix":
@@ -82,10 +82,10 @@ class Features:
         if self.embedder:
             base = self.embedder.base
             known: dict[str, Any] = {"base": base.lasting_name, "max_length": base.max_length}
-            known |= {"pictures": image_base_to_json(base)} if base.kind == "image" else {}
+            known |= {"images": image_base_to_json(base)} if base.kind == "image" else {}
             facts["embedding"] = known | {"weight": self.embedding_weight}
         if self.pictures:
-            facts["pictures"] = self.pictures.to_json()
+            facts["images"] = self.pictures.to_json()
         return facts, arrays
 
 
@@ -120,12 +120,12 @@ def features_from_json(facts: dict[str, Any], arrays: dict[str, Array]) -> Featu
         more |= {"columns": columns, "columns_weight": facts["columns"]["weight"]}
     if "embedding" in facts:
         said = facts["embedding"]
-        seen = said.get("pictures")
+        seen = said.get("images")
         base = (
             image_base_from_json(said["base"], seen) if seen else find_base(said["base"], max_length=said["max_length"])
         )
         embedder = Embedder(base)
         more |= {"embedder": embedder, "embedding_weight": said["weight"]}
-    if "pictures" in facts:
-        more["pictures"] = PictureFeatures.from_json(facts["pictures"])
+    if "images" in facts:
+        more["images"] = PictureFeatures.from_json(facts["images"])
     return Features(terms, reading, **more)

@@ -90,7 +90,7 @@ def feature_choices(data: FitData, embedder: Embedder | None) -> list[Features]:
     if pictures := reading.named("image"):
         kinds = (
             () if embedder else PICTURE_FEATURE_KINDS
-        )  # what a base makes of a picture leaves nothing to colors and edges
+        )  # what a base makes of an image leaves nothing to colors and edges
         return [Features((), reading, pictures=PictureFeatures(pictures[0], kind)) for kind in kinds] or [
             Features((), reading, embedder=embedder)
         ]

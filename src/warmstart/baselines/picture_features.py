@@ -1,4 +1,4 @@
-"""Picture features: what does a linear model read of a picture? Directions of edges and colors by place, or pixels."""
+"""Image features: what does a linear model read of an image? Directions of edges and colors by place, or pixels."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 Kind = Literal["edges", "pixels"]
 PICTURE_FEATURE_KINDS: tuple[Kind, ...] = ("edges", "pixels")
-EDGE_SIDE, PIXEL_SIDE = 32, 16  # pixels of each side, to which a picture is made smaller or larger first
+EDGE_SIDE, PIXEL_SIDE = 32, 16  # pixels of each side, to which an image is made smaller or larger first
 CELLS, DIRECTIONS, COLOR_CELLS = 8, 8, 4  # each way; of edges
-READ_TOGETHER = 512  # pictures
+READ_TOGETHER = 512  # images
 COLOR_WEIGHT = 0.5  # of the colors beside edges or gray pixels, each of length 1
-OPERATIONS = 60  # for each pixel of a picture, about: making it smaller, gradients, directions
+OPERATIONS = 60  # for each pixel of an image, about: making it smaller, gradients, directions
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class PictureFeatures:
     kind: Kind = "edges"
 
     def encode(self, columns: Mapping[str, Values]) -> "csr_matrix":
-        """Sparse float32 [n, features]. Raises InputError for rows without pictures."""
+        """Sparse float32 [n, features]. Raises InputError for rows without images."""
         from scipy.sparse import csr_matrix
 
         images = images_of(columns, self.column)
@@ -43,7 +43,7 @@ class PictureFeatures:
         return csr_matrix(np.concatenate(made) if made else np.zeros((0, 0), np.float32))
 
     def flops(self, rows: int) -> float:
-        """Of making the features of so many pictures, about."""
+        """Of making the features of so many images, about."""
         return float(OPERATIONS * EDGE_SIDE * EDGE_SIDE * rows)
 
     def _of(self, pixels: Array) -> Array:

@@ -1,6 +1,6 @@
-"""Image store: how is a network for pictures saved, and built again from what its folder says?
+"""Image store: how is a network for images saved, and built again from what its folder says?
 
-model.json          the network: its family, the size of its pictures, its own settings
+model.json          the network: its family, the size of its images, its own settings
 body.safetensors    the weights
 """
 
@@ -19,7 +19,7 @@ IMAGE_NETWORK = "image network"  # of a body, in model.json
 
 
 def save_image_network(folder: Path, body: nn.Module) -> dict[str, Any] | None:
-    """Write the weights; give what `model.json` says of the body. None for a body that reads no pictures."""
+    """Write the weights; give what `model.json` says of the body. None for a body that reads no images."""
     network: ImageNetworkConfig | None = getattr(body, "image_config", None)
     if network is None:
         return None

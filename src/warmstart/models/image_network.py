@@ -1,4 +1,4 @@
-"""Image network: which networks read pictures, how are they built from what a folder says, and what do they cost?"""
+"""Image network: which networks read images, how are they built from what a folder says, and what do they cost?"""
 
 import functools
 import json
@@ -17,7 +17,7 @@ Family = Literal["small cnn", "efficientnet-lite0", "transformers"]
 
 @dataclass(frozen=True)
 class ImageNetworkConfig:
-    """All that it takes to build a network for pictures, as JSON."""
+    """All that it takes to build a network for images, as JSON."""
 
     family: Family
     side: int  # pixels of each side of what it reads
@@ -38,12 +38,12 @@ class ImageNetworkConfig:
 
     @property
     def multiplications(self) -> int:
-        """Multiply-adds for one picture, from shapes alone."""
+        """Multiply-adds for one image, from shapes alone."""
         return _multiplications(json.dumps(self.to_json(), sort_keys=True))
 
 
 class ImageNetwork(nn.Module):
-    """Pictures [n, 3, side, side] to features [n, width], or hidden states [n, patches, width].
+    """Images [n, 3, side, side] to features [n, width], or hidden states [n, patches, width].
 
     Feature maps are averaged over their places.
     """

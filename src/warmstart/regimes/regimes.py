@@ -52,7 +52,7 @@ class RegimeDefaults:
     floor: int = 300  # steps at least, however few the rows
     batch_size: int | None = None  # None: 16 under 2,000 rows, else 32
     evaluations: int = 6  # at validation rows while training
-    augment: Augment = "none"  # of pictures, where nobody says how
+    augment: Augment = "none"  # of images, where nobody says how
 
     def batch(self, rows: int) -> int:
         """Rows a step. Small tables are trained in small batches: more steps for the same compute."""
@@ -127,7 +127,7 @@ LANGUAGE_DEFAULTS: dict[str, RegimeDefaults] = {
     "self-pretrained": RegimeDefaults(lr=1e-3, epochs=6, floor=300, batch_size=8),
 }
 
-# The same where pictures are read. Convolutional networks want larger batches for their batch norm.
+# The same where images are read. Convolutional networks want larger batches for their batch norm.
 IMAGE_DEFAULTS: dict[str, RegimeDefaults] = {
     "scratch-cnn": RegimeDefaults(lr=3e-3, epochs=20, floor=600, batch_size=64, evaluations=12, augment="light"),
     "scratch": RegimeDefaults(lr=1e-3, epochs=15, floor=600, batch_size=32, evaluations=8, augment="light"),
@@ -155,7 +155,7 @@ DESCRIPTIONS = {
     "boosted": "gradient-boosted trees on the columns, and on what a linear model says of the text",
     "embedded": "a linear model on TF-IDF beside the base's own features, which do not change",
     "scratch-dnn": "residual network on hashed words, from random weights",
-    "scratch-cnn": "small residual network on pictures, from random weights",
+    "scratch-cnn": "small residual network on images, from random weights",
     "scratch": "the base's own architecture, from random weights",
     "frozen": "pretrained, only the head learns (linear probe)",
     "top-layers": "pretrained, the head and the top 2 layers learn",
@@ -188,7 +188,7 @@ def is_solved(name: str) -> bool:
 def default_for(task: TaskName, columns: Sequence[Column] = (), image_base: bool = True) -> tuple[str, ...]:
     """What is compared where nothing else is asked for: trees too, where `columns` are read that are not all text.
 
-    `image_base`: whether there is a base for pictures.
+    `image_base`: whether there is a base for images.
     """
     if reads_images(columns):
         return DEFAULT_IMAGE_REGIMES if image_base else IMAGE_WITHOUT_BASE
@@ -200,7 +200,7 @@ def default_for(task: TaskName, columns: Sequence[Column] = (), image_base: bool
 
 
 def reads_images(columns: Sequence[Column]) -> bool:
-    """Whether pictures are read."""
+    """Whether images are read."""
     return any(column.kind == "image" for column in columns)
 
 

@@ -223,7 +223,7 @@ def dnn(size: Size) -> Scratch:
 
 
 def small_cnn(inputs: Pixels, rows: int, init: Init, dropout: float | None) -> Scratch:
-    """A residual network for pictures, sized to so many training rows, from random weights."""
+    """A residual network for images, sized to so many training rows, from random weights."""
     size = cnn_size(rows, inputs.size)
     config = ImageNetworkConfig("small cnn", size.side, {"width": size.width, "blocks": size.blocks})
     return Scratch(config.build, inputs, "mean", init, dropout=dropout)

@@ -29,7 +29,7 @@ class Mistake:
 
     @property
     def picture(self) -> bool:
-        """Whether the text is a picture: a PNG as a `data:` URI, and nothing else."""
+        """Whether the text is an image: a PNG as a `data:` URI, and nothing else."""
         return self.text is not None and PICTURE.fullmatch(self.text) is not None
 
 

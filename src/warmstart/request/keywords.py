@@ -44,9 +44,9 @@ class _CheckPlanCompareAdviseFit(TypedDict, total=False):
     default: head-tail]
     """
     image: str | None
-    """Column of pictures: paths or bytes. [default: if it is the only one]"""
+    """Column of images: paths or bytes. [default: if it is the only one]"""
     image_size: int | None
-    """Side of pictures in pixels. [default: the base's; without one theirs, at most 64]"""
+    """Side of images in pixels. [default: the base's; without one theirs, at most 64]"""
     table: str | None
     """Table to read of a database (SQLite). [default: the only one]"""
     column: str | Sequence[str]
@@ -119,7 +119,7 @@ class _PlanCompareAdviseFit(TypedDict, total=False):
     word_dropout: float
     """Share of words to leave out at random during training. [default: 0]"""
     augment: Augment
-    """Random changes of training pictures. auto: light where more than the head learns. [auto, none, light, strong;
+    """Random changes of training images. auto: light where more than the head learns. [auto, none, light, strong;
     default: auto]
     """
     gradient_checkpointing: bool

@@ -119,7 +119,7 @@ def prepare_problem(
 
     table, schema, splits = understood.table, understood.schema, understood.splits
     if request.augment not in ("auto", "none") and not reads_images(schema.columns):
-        raise UsageError(f"--augment {request.augment} is for pictures, and none are read here.", "leave it out")
+        raise UsageError(f"--augment {request.augment} is for images, and none are read here.", "leave it out")
     bases, scratch = bases_of(request, understood, folder)
     if schema.long == "chunks":
         for base in bases:

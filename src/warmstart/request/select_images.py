@@ -1,4 +1,4 @@
-"""Select images: which bases does a request name for pictures, and do mirror images say the same?"""
+"""Select images: which bases does a request name for images, and do mirror images say the same?"""
 
 from typing import TYPE_CHECKING
 
@@ -23,7 +23,7 @@ def image_sources(request: config.Request) -> tuple[str, ...]:
 
 def image_bases(request: config.Request, understood: PreparedData) -> "tuple[ImageBase, ...]":
     """At least one: what stands for a base where there is none. Raises UsageError where one is needed, and for what
-    pictures do not have.
+    images do not have.
     """
     from warmstart.data.rows.mirrored import mirrored_alike
     from warmstart.models.pretrained.image_base import LITE_INSTALL, find_image_base, no_image_base
@@ -32,7 +32,7 @@ def image_bases(request: config.Request, understood: PreparedData) -> "tuple[Ima
     columns = understood.schema.columns
     for flag, said in (("--model", request.model), ("--parameters", request.parameters), ("--tokens", request.tokens)):
         if said:
-            raise UsageError(f"{flag} is for texts, but pictures are read here.", "leave it out")
+            raise UsageError(f"{flag} is for texts, but images are read here.", "leave it out")
     flips = mirrored_alike(understood.splits.train)
     sources = image_sources(request)
     if not sources:
@@ -44,7 +44,7 @@ def image_bases(request: config.Request, understood: PreparedData) -> "tuple[Ima
         ]
         if needing:
             raise UsageError(
-                f"{join_phrases(needing, quote=True)}: a pretrained network for pictures is needed, for its weights or "
+                f"{join_phrases(needing, quote=True)}: a pretrained network for images is needed, for its weights or "
                 "its shape, and none was named.",
                 f"name one with --base, or install one: {LITE_INSTALL}",
             )

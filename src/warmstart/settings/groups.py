@@ -86,10 +86,10 @@ class ColumnSettings:
             unset="head-tail",
         ),
     ] = None
-    image: Annotated[str | None, Setting("Column of pictures: paths or bytes.", unset="if it is the only one")] = None
+    image: Annotated[str | None, Setting("Column of images: paths or bytes.", unset="if it is the only one")] = None
     image_size: Annotated[
         int | None,
-        Setting("Side of pictures in pixels.", unset="the base's; without one theirs, at most 64", within=(8, 1024)),
+        Setting("Side of images in pixels.", unset="the base's; without one theirs, at most 64", within=(8, 1024)),
     ] = None
 
 
@@ -259,7 +259,7 @@ class LoopSettings:
     ] = 0.0
     augment: Annotated[
         Augment,
-        Setting("Random changes of training pictures. auto: light where more than the head learns.", TRAINING_COST),
+        Setting("Random changes of training images. auto: light where more than the head learns.", TRAINING_COST),
     ] = "auto"
     gradient_checkpointing: Annotated[
         bool,

@@ -159,7 +159,7 @@ def write_study(
 
 
 def save_examples(problem: Problem, path: Path) -> None:
-    """The texts of the test rows, or small pictures, for reports made later; written once."""
+    """The texts of the test rows, or small images, for reports made later; written once."""
     if path.exists():
         return
     test, schema = problem.splits.test, problem.schema

@@ -58,6 +58,14 @@ def test_a_photo_is_turned_as_its_exif_tag_says() -> None:
     assert found[:, :6].mean() > 120 and found[:, 10:].mean() < 10
 
 
+def test_a_large_photo_is_turned_too() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    content = saved(Image.fromarray(HALVES.repeat(20, 0).repeat(20, 1)), "JPEG", exif=exif)
+    found = decode_image(content, 8)
+    assert found[:, :3].mean() > 120 and found[:, 5:].mean() < 12
+
+
 def test_16_bits_become_8(tmp_path: Path) -> None:
     gray = np.linspace(0, 65_535, 256).astype(np.uint16).reshape(16, 16)
     found = decode_image(saved(Image.fromarray(gray), "PNG"), 16)

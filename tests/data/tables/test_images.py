@@ -1,4 +1,4 @@
-"""Pictures are read from folders, tables and MNIST's format, and stay inside their folder."""
+"""Images are read from folders, tables and MNIST's format, and stay inside their folder."""
 
 import gzip
 import struct
@@ -108,7 +108,7 @@ def test_damaged_pictures_are_named_with_their_row_and_left_out(tmp_path: Path) 
     schema = infer_schema(table, ColumnChoices())
     rows, said = make_rows(table, schema)
     assert len(rows) == 60
-    assert "blue/zero.png): it is empty (0 bytes)" in said[0] and "1 picture that cannot be used" in said[0]
+    assert "blue/zero.png): it is empty (0 bytes)" in said[0] and "1 image that cannot be used" in said[0]
     with pytest.raises(InputError, match=r"zero\.png"):
         make_rows(table, schema, bad_rows="refuse")
 
@@ -132,7 +132,7 @@ def test_pictures_beside_other_columns_are_read_only_if_asked_for() -> None:
     assert pictures.text == ("photo",) and {*pictures.ignored} == {"title", "width"}
     with pytest.raises(UsageError, match="not read together"):
         infer_schema(table, ColumnChoices(target="color", image="photo", text=("title",)))
-    with pytest.raises(UsageError, match="holds no pictures"):
+    with pytest.raises(UsageError, match="holds no images"):
         infer_schema(table, ColumnChoices(target="color", image="width"))
 
 

@@ -1,6 +1,6 @@
-"""Augmentation: how are training pictures changed, so that a network does not learn them by heart?
+"""Augmentation: how are training images changed, so that a network does not learn them by heart?
 
-What becomes of a picture depends on (seed, epoch, row) alone: never on workers, on a resume, or on what else is in the
+What becomes of an image depends on (seed, epoch, row) alone: never on workers, on a resume, or on what else is in the
 batch. It is done to a batch at once, after standardization.
 """
 
@@ -24,17 +24,17 @@ class Strength(NamedTuple):
     scale: float = 0.0  # share
     brightness: float = 0.0  # deviations
     contrast: float = 0.0  # share
-    erased: float = 0.0  # share of the pictures in which a rectangle becomes gray
+    erased: float = 0.0  # share of the images in which a rectangle becomes gray
     erased_side: float = 0.0  # of such a rectangle, share of a side at most
 
 
 # Shifts of an eighth are the 4 pixels of 32 that papers on CIFAR-10 use since He et al. (2015); erasing as in Zhong et
-# al. (2017), rectangles of up to a quarter of the picture.
+# al. (2017), rectangles of up to a quarter of the image.
 STRENGTHS = {
     "light": Strength(shift=1 / 8),
     "strong": Strength(1 / 8, turn=15.0, scale=0.15, brightness=0.3, contrast=0.3, erased=0.5, erased_side=0.5),
 }
-DRAWS = 12  # random numbers a picture, always as many: a strength must not change what another one draws
+DRAWS = 12  # random numbers an image, always as many: a strength must not change what another one draws
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Augmentation:
 
     strength: Strength
     seed: int
-    flips: bool  # half of the pictures are mirrored
+    flips: bool  # half of the images are mirrored
 
     @classmethod
     def named(cls, name: str, seed: int, flips: bool) -> "Augmentation | None":
@@ -61,7 +61,7 @@ class Augmentation:
         most, size = self.strength, values.shape[-1]
         either = 2 * drawn - 1  # -1..1
         mirrored = 1 - 2 * ((drawn[:, 0] < 0.5) & torch.tensor(self.flips)).float()
-        shift = either[:, 1:3] * most.shift * 2  # the picture goes from -1 to 1
+        shift = either[:, 1:3] * most.shift * 2  # the image goes from -1 to 1
         if not (most.turn or most.scale):
             shift = (shift * size / 2).round() * 2 / size
         angle, grow = either[:, 3] * math.radians(most.turn), 1 + either[:, 4] * most.scale
@@ -79,7 +79,7 @@ class Augmentation:
 
 
 def _erased(values: Tensor, drawn: Tensor, most: Strength) -> Tensor:
-    """A rectangle of the mean color (0 after standardization) somewhere in some of the pictures."""
+    """A rectangle of the mean color (0 after standardization) somewhere in some of the images."""
     place = torch.arange(values.shape[-1], device=values.device) / values.shape[-1]
     height, width = drawn[:, 1:2] * most.erased_side, drawn[:, 2:3] * most.erased_side
     top, left = drawn[:, 3:4] * (1 - height), drawn[:, 4:5] * (1 - width)

@@ -55,7 +55,7 @@ class Encoded(Protocol):
 
     @property
     def flips(self) -> bool:
-        """Whether these are pictures whose mirror images say the same."""
+        """Whether these are images whose mirror images say the same."""
         return False
 
     def in_epoch(self, epoch: int) -> "Encoded":

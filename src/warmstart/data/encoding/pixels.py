@@ -1,4 +1,4 @@
-"""Pixels: how does a network see a picture? As standardized colors, at a size of its own."""
+"""Pixels: how does a network see an image? As standardized colors, at a size of its own."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,20 +20,20 @@ from warmstart.types import Array
 # Mean and deviation of each color over ImageNet, in shares of the brightest: what nearly all bases were trained with.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-RESIZED_TOGETHER = 256  # pictures
+RESIZED_TOGETHER = 256  # images
 
 
 @dataclass(frozen=True)
 class Pixels(Inputs):
-    """The pictures of a column at `size` x `size` pixels, each color as (value - mean) / std."""
+    """The images of a column at `size` x `size` pixels, each color as (value - mean) / std."""
 
     column: str
     size: int
     mean: tuple[float, ...] = IMAGENET_MEAN
     std: tuple[float, ...] = IMAGENET_STD
-    flips: bool = False  # whether the mirror image of a picture says the same
+    flips: bool = False  # whether the mirror image of an image says the same
 
-    max_length = 1  # a picture is read as a whole
+    max_length = 1  # an image is read as a whole
 
     @property
     def key(self) -> str:
@@ -43,11 +43,11 @@ class Pixels(Inputs):
         return self.encode_rows(texts, {})
 
     def encode_rows(self, texts: Sequence[str], columns: Mapping[str, Values]) -> "PixelRows":
-        """Raises InputError for rows without pictures: texts alone are only their names."""
+        """Raises InputError for rows without images: texts alone are only their names."""
         return PixelRows(_at_most(images_of(columns, self.column), self.size), self)
 
     def count(self, texts: Sequence[str]) -> list[int]:
-        """What a picture costs: always the same."""
+        """What an image costs: always the same."""
         return [1] * len(texts)
 
     def save(self, folder: Path) -> None:
@@ -69,19 +69,19 @@ class Pixels(Inputs):
 
 
 def images_of(columns: Mapping[str, Values], name: str) -> Images:
-    """The pictures in a column of some rows. Raises InputError where there are none, as of texts alone."""
+    """The images in a column of some rows. Raises InputError where there are none, as of texts alone."""
     images = columns.get(name)
     if not isinstance(images, Images):
         raise InputError(
-            f"the model reads the pictures in column {name!r}, and they were not given.",
-            "give a table or a folder with pictures, not texts",
+            f"the model reads the images in column {name!r}, and they were not given.",
+            "give a table or a folder with images, not texts",
         )
     return images
 
 
 @dataclass(frozen=True, eq=False)
 class PixelRows(Encoded):
-    """Pictures of at most the size that is read: smaller ones are enlarged when they are read, and take no room."""
+    """Images of at most the size that is read: smaller ones are enlarged when they are read, and take no room."""
 
     images: Images
     inputs: Pixels
@@ -123,7 +123,7 @@ def resized(values: Tensor, size: int) -> Tensor:
 
 
 def _at_most(images: Images, size: int) -> Images:
-    """The same pictures, made smaller once where they are larger."""
+    """The same images, made smaller once where they are larger."""
     if images.side <= size:
         return images
     smaller = DiskArray(np.uint8)

@@ -190,7 +190,7 @@ def _copies(table: Table, schema: Schema, rows: Rows, part: Array) -> list[Findi
     copies = find_duplicates(rows.texts)
     findings = []
     unit = "document" if schema.task in CORPUS else "row"
-    what_is_read = "picture" if _pictures(schema) else "text"
+    what_is_read = "image" if _pictures(schema) else "text"
     for kind, pairs, what in (
         ("duplicates", copies.exact, f"exactly the {what_is_read} of an earlier {unit}"),
         ("near-duplicates", copies.near, f"nearly the {what_is_read} of an earlier {unit}"),

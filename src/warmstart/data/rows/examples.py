@@ -307,17 +307,17 @@ def _problems(kind: str, problems: dict[int, str], table: Table, who: str, what:
     return BadRows(kind, message, tuple(problems))
 
 
-# --- pictures ---------------------------------------------------------------------------------------------------------
+# --- images ---------------------------------------------------------------------------------------------------------
 
 
 def _damaged_images(table: Table, schema: Schema, columns: ReadColumns) -> list[BadRows]:
-    """Pictures that cannot be read, with the reason of the first ones."""
+    """Images that cannot be read, with the reason of the first ones."""
     images = columns.values.images
     if images is None or not images.problems:
         return []
     problems = {place + 1: said for place, said in images.problems.items()}
     has = f"column {schema.text[0]!r} has"
-    return [_problems("bad-image", problems, table, has, ("picture", "pictures"))]
+    return [_problems("bad-image", problems, table, has, ("image", "images"))]
 
 
 # --- numbers and classes ----------------------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
-"""Mirrored: does the mirror image of a picture say the same as the picture, so that it can be learned from too?
+"""Mirrored: does the mirror image of an image say the same as the image, so that it can be learned from too?
 
-Where it does not (digits, arrows, shoes that all point to the left), a linear model on small gray pictures tells
+Where it does not (digits, arrows, shoes that all point to the left), a linear model on small gray images tells
 mirrored rows worse than rows as they are. It is fitted on one half of some training rows and asked about the other.
 """
 
@@ -11,13 +11,13 @@ from warmstart.types import Array
 
 _ROWS = 2_000  # training rows looked at, at most
 _SIDE = 16  # pixels of each side of what the model sees
-_LOSS = 0.1  # share of what the model knows beyond chance, from which on mirrored pictures say something else
+_LOSS = 0.1  # share of what the model knows beyond chance, from which on mirrored images say something else
 _NOISE = 2.0  # standard errors of the difference, which it must exceed as well
 _PENALTY = 1.0  # of the ridge, on standardized pixels, per row
 
 
 def mirrored_alike(rows: Rows) -> bool:
-    """Whether training pictures may be mirrored; True where the model knows nothing, as of most photographs."""
+    """Whether training images may be mirrored; True where the model knows nothing, as of most photographs."""
     images = rows.columns.images
     if images is None or len(rows) < 20:
         return False

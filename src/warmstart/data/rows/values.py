@@ -44,7 +44,7 @@ class ColumnValues(Mapping[str, Values]):
 
     @property
     def images(self) -> Images | None:
-        """The pictures, where there are any."""
+        """The images, where there are any."""
         names = [name for name, values in self.all_rows.items() if isinstance(values, Images)]
         found = self[names[0]] if names else None
         return found if isinstance(found, Images) else None

@@ -26,7 +26,7 @@ class Column:
     date_order: DateOrder = "ymd"
     day_only: bool = False  # no cell had a time of day, so that none is written into the texts
     spelling: tuple[str, str] = ("true", "false")  # of a boolean, in the texts
-    image_size: int = 0  # of pictures: pixels of each side, as they are kept
+    image_size: int = 0  # of images: pixels of each side, as they are kept
 
     def to_json(self) -> dict[str, Any]:
         return {**asdict(self), "spelling": list(self.spelling)}

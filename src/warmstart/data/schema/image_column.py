@@ -1,4 +1,4 @@
-"""Image column: does a column of a table hold pictures, and how are they read?"""
+"""Image column: does a column of a table hold images, and how are they read?"""
 
 import itertools
 from dataclasses import replace
@@ -14,12 +14,12 @@ from warmstart.data.tables.read import Table
 from warmstart.data.tables.strings import cell_blocks
 from warmstart.errors import UsageError, join_phrases
 
-LOOKED_AT = 20  # first cells, to know whether a column holds pictures
-NOT_BESIDE_IMAGES = "is not read beside pictures by this version"
+LOOKED_AT = 20  # first cells, to know whether a column holds images
+NOT_BESIDE_IMAGES = "is not read beside images by this version"
 
 
 def image_column(table: Table, columns: ColumnChoices) -> str | None:
-    """The column of pictures that is asked for, or that there is; None where there is none.
+    """The column of images that is asked for, or that there is; None where there is none.
 
     Raises UsageError where it is asked for and holds none, and where something else is to be read beside it.
     """
@@ -30,23 +30,23 @@ def image_column(table: Table, columns: ColumnChoices) -> str | None:
             names = [name for name in names if name in columns.text] if len(columns.text) == 1 else []
         return next((name for name in names if is_image_column(table, name)), None)
     if asked in (columns.target, columns.group):
-        raise UsageError(f"column {asked!r} cannot be both the pictures and something else", "choose two columns")
+        raise UsageError(f"column {asked!r} cannot be both the images and something else", "choose two columns")
     if not is_image_column(table, asked, only_type=True):
         raise UsageError(
-            f"column {asked!r} holds no pictures: expected paths of files, or their bytes",
+            f"column {asked!r} holds no images: expected paths of files, or their bytes",
             f"paths end in {join_phrases(IMAGE_ENDINGS)} and are relative to the folder of the table",
         )
     if beside := [name for name in columns.text if name != asked]:
         raise UsageError(
-            f"pictures (column {asked!r}) and other columns ({join_phrases(beside, quote=True)}) are not read together "
+            f"images (column {asked!r}) and other columns ({join_phrases(beside, quote=True)}) are not read together "
             "by this version",
-            "leave out --text to learn from the pictures, or --image to learn from the columns",
+            "leave out --text to learn from the images, or --image to learn from the columns",
         )
     return asked
 
 
 def is_image_column(table: Table, name: str, only_type: bool = False) -> bool:
-    """Whether the first cells are pictures, or paths of some; `only_type`: somebody says that they are."""
+    """Whether the first cells are images, or paths of some; `only_type`: somebody says that they are."""
     column = table.columns[name]
     if pa.types.is_large_string(column.type):
         first = list(itertools.islice(present(column), LOOKED_AT))
@@ -61,6 +61,6 @@ def read_as_images(table: Table, name: str, columns: ColumnChoices) -> tuple[Col
     """(how the column is read, what to say of it)"""
     side = columns.image_size or common_side(table, name)
     kind = table.columns[name].type
-    how = "paths of pictures" if pa.types.is_large_string(kind) else "pictures"
+    how = "paths of images" if pa.types.is_large_string(kind) else "images"
     said = f"{name!r} holds {how}, which are read at {side} x {side} pixels."
     return replace(Column(name, "image"), image_size=side), said

@@ -335,7 +335,7 @@ def _inputs(table: Table, columns: ColumnChoices, task: TaskName) -> _Inputs:
     for name in names:
         why = _why_not_read(table.as_written(name) if name in columns.kinds else table.columns[name])
         if is_image_column(table, name):
-            why = f"holds pictures, which are read alone: --image {name}"
+            why = f"holds images, which are read alone: --image {name}"
         if why is None:
             read[name] = column_of(table, name, columns.kinds.get(name))
             why = _why_not(read[name], table.columns[name], target, task, name in columns.kinds)
@@ -351,7 +351,7 @@ def _inputs(table: Table, columns: ColumnChoices, task: TaskName) -> _Inputs:
 
 
 def _nothing_else(table: Table, columns: ColumnChoices, task: TaskName, pictures: str) -> bool:
-    """Whether no other column could be learned from: then the pictures are what is meant."""
+    """Whether no other column could be learned from: then the images are what is meant."""
     if columns.text:
         return True
     others = [name for name in table.columns.column_names if name != pictures]

@@ -22,7 +22,8 @@ STARTS = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"RIFF", b"BM", b"II*\0", b"MM\0
 MOST_IMAGE_BYTES = 128 << 20  # of a file
 # Pixels of an image that is decoded whole. At 4 bytes each, as they are and as RGB, 40 million take 320 MB.
 MOST_PIXELS = 40_000_000
-MOST_JPEG_PIXELS = 250_000_000  # of a baseline JPEG, which is decoded some lines at a time
+# WebP decodes into two copies: half as many.
+MOST_JPEG_PIXELS = 170_000_000  # of a baseline JPEG, which is decoded some lines at a time
 LARGE_PIXELS = 4_000_000  # pixels; of such images one at a time is decoded, whatever the number of threads
 
 _one_large = threading.Lock()
@@ -39,7 +40,7 @@ def image_size(content: bytes | Path) -> tuple[int, int]:
 
 
 def decode_image(content: bytes | Path, side: int) -> Array:
-    """uint8 [side, side, 3]: the whole picture, stretched to a square; the first frame of an animation.
+    """uint8 [side, side, 3]: the whole image, stretched to a square; the first frame of an animation.
 
     Turned as its EXIF tag says; transparent parts are white; 16 bits become 8. Raises ImageError.
     """
@@ -48,7 +49,7 @@ def decode_image(content: bytes | Path, side: int) -> Array:
         if image.format == "JPEG":
             image.draft(None, (2 * side, 2 * side))  # no smaller than that
         whole = image.format != "JPEG" or "progressive" in image.info
-        most = MOST_PIXELS if whole else MOST_JPEG_PIXELS
+        most = MOST_JPEG_PIXELS if not whole else MOST_PIXELS // 2 if image.format == "WEBP" else MOST_PIXELS
         if pixels > most:
             raise ImageError(
                 f"it has {image.width:,} x {image.height:,} pixels, more than the {most // 10**6} million that are read"
@@ -74,7 +75,7 @@ def _opened(content: bytes | Path) -> "Image":
     except UnidentifiedImageError as error:
         raise ImageError(f"it is none of {', '.join(FORMATS)}, or damaged") from error
     except Image.DecompressionBombError as error:
-        raise ImageError("it has far more pixels than a picture has") from error
+        raise ImageError("it has far more pixels than an image has") from error
     except FileNotFoundError as error:
         raise ImageError("there is no such file") from error
     except Exception as error:  # of a decoder that met what nobody has thought of
@@ -86,9 +87,11 @@ def _square(image: "Image", side: int) -> Array:
 
     try:
         image.load()
-        # Smaller first: what comes after then costs little. Not where the mode has no colors to be averaged.
-        if image.mode in ("RGB", "L", "RGBA", "CMYK") and max(image.size) > 4 * side:
-            image.thumbnail((4 * side, 4 * side), Image.Resampling.BILINEAR)
+        if max(image.size) > 8 * side:  # smaller first: what comes after then takes little memory
+            averaged = image.mode in ("RGB", "L", "RGBA", "CMYK")  # other modes have no colors to be averaged
+            shape = tuple(min(length, 4 * side) for length in image.size)
+            how = Image.Resampling.BILINEAR if averaged else Image.Resampling.NEAREST
+            image = image.resize(shape, how, reducing_gap=2.0 if averaged else None)
         found = _rgb(ImageOps.exif_transpose(image))
         if found.size != (side, side):
             found = found.resize((side, side), Image.Resampling.BILINEAR, reducing_gap=2.0)
@@ -126,5 +129,5 @@ def _of_numbers(values: Array) -> "Image":
 def _reason(error: Exception) -> str:
     said: Any = str(error)
     if "truncated" in said.lower() or isinstance(error, EOFError):
-        return "it is cut off: the file ends before the picture does"
+        return "it is cut off: the file ends before the image does"
     return f"it is damaged ({said or type(error).__name__})"

@@ -1,4 +1,4 @@
-"""Image files: how does a folder of pictures, or a file in MNIST's format, become a table?"""
+"""Image files: how does a folder of images, or a file in MNIST's format, become a table?"""
 
 import gzip
 import math
@@ -17,21 +17,21 @@ from warmstart.types import Array
 IMAGE, LABEL = "image", "label"  # the columns, as `datasets` names them
 IDX_IMAGES = re.compile(r"images[.-]idx[34][.-]ubyte(\.gz)?$")
 IDX_BYTES = 4 << 30  # of an unpacked file, at most
-_UBYTE, _DIMENSIONS = 8, {3: "pictures of one color", 1: "labels"}  # of an IDX header: bytes; how many
+_UBYTE, _DIMENSIONS = 8, {3: "images of one color", 1: "labels"}  # of an IDX header: bytes; how many
 
 
 def is_image(path: Path) -> bool:
-    """Whether the file is a picture that can be read, by its ending."""
+    """Whether the file is an image that can be read, by its ending."""
     return path.suffix.lower() in IMAGE_ENDINGS
 
 
 def is_idx(path: Path) -> bool:
-    """Whether the file holds pictures in MNIST's format, by its name: train-images-idx3-ubyte, packed or not."""
+    """Whether the file holds images in MNIST's format, by its name: train-images-idx3-ubyte, packed or not."""
     return IDX_IMAGES.search(path.name) is not None
 
 
 def images_table(folder: Path, files: Sequence[Path]) -> tuple[pa.Table, tuple[str, ...]]:
-    """(one row a picture, its path in the folder and the name of the folder that it lies in; what to say of it)
+    """(one row an image, its path in the folder and the name of the folder that it lies in; what to say of it)
 
     Without folders in the folder there are no labels.
     """
@@ -41,18 +41,18 @@ def images_table(folder: Path, files: Sequence[Path]) -> tuple[pa.Table, tuple[s
     known = sorted({each for each in classes if each is not None})
     if not known:
         return pa.table({IMAGE: pa.array(paths, pa.large_string())}), (
-            f"{count_phrase(len(files), 'picture', 'pictures')}, without folders that name their classes.",
+            f"{count_phrase(len(files), 'image', 'images')}, without folders that name their classes.",
         )
     columns[LABEL] = classes
-    said = f"{len(files):,} pictures in {count_phrase(len(known), 'folder', 'folders')}, whose names are the classes: "
+    said = f"{len(files):,} images in {count_phrase(len(known), 'folder', 'folders')}, whose names are the classes: "
     found = {name: pa.array(cells, pa.large_string()) for name, cells in columns.items()}
     return pa.table(found), (f"{said}{join_phrases(known, 10)}.",)
 
 
 def read_idx(path: Path) -> tuple[pa.Table, tuple[str, ...]]:
-    """Pictures in MNIST's format with the labels that lie beside them; what to say of it.
+    """Images in MNIST's format with the labels that lie beside them; what to say of it.
 
-    Each picture is a PGM file in memory. Raises InputError for what is damaged, and where both do not fit together.
+    Each image is a PGM file in memory. Raises InputError for what is damaged, and where both do not fit together.
     """
     pixels = _read_idx(path, 3)
     count, height, width = pixels.shape
@@ -61,13 +61,13 @@ def read_idx(path: Path) -> tuple[pa.Table, tuple[str, ...]]:
     columns: dict[str, object] = {IMAGE: pa.array(rows, pa.binary())}
     beside = path.with_name(re.sub(r"images([.-])idx[34]", r"labels\1idx1", path.name))
     labels = next((file for file in (beside, *_packings(beside)) if file.is_file()), None)
-    said = f"{path.name} holds {count:,} pictures of {width} x {height} pixels in MNIST's format"
+    said = f"{path.name} holds {count:,} images of {width} x {height} pixels in MNIST's format"
     if labels is None:
         return pa.table(columns), (f"{said}, without labels ({beside.name} is not there).",)
     classes = _read_idx(labels, 1)
     if len(classes) != count:
         raise InputError(
-            f"{path} holds {count:,} pictures, but {labels.name} {len(classes):,} labels",
+            f"{path} holds {count:,} images, but {labels.name} {len(classes):,} labels",
             "take both files from the same place",
         )
     columns[LABEL] = pa.array(classes.astype(np.int64))

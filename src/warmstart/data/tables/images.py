@@ -1,4 +1,4 @@
-"""Images: how are the pictures of a column decoded once and kept, more of them than memory holds?"""
+"""Images: how are the images of a column decoded once and kept, more of them than memory holds?"""
 
 import base64
 import hashlib
@@ -22,18 +22,18 @@ from warmstart.data.tables.strings import ArrowColumn, cell_blocks
 from warmstart.errors import shorten
 from warmstart.types import Array
 
-MOST_SIDE = 256  # pixels that are kept of a picture, each way: a base reads 224, networks of ours at most 64
-SIZES_READ = 200  # pictures whose headers are read to know how large they are
+MOST_SIDE = 256  # pixels that are kept of an image, each way: a base reads 224, networks of ours at most 64
+SIZES_READ = 200  # images whose headers are read to know how large they are
 THUMBNAIL_SIDE = 64  # pixels, at most
 PNG_URI = "data:image/png;base64,"
-DECODED_TOGETHER = 256  # pictures, before what they are goes to disk
+DECODED_TOGETHER = 256  # images, before what they are goes to disk
 
 
 @dataclass(frozen=True, eq=False)
 class Images:
-    """The pictures of some rows, all of one size.
+    """The images of some rows, all of one size.
 
-    As a sequence it gives a name for each: `image` and a digest of its pixels, so that the same picture has the same
+    As a sequence it gives a name for each: `image` and a digest of its pixels, so that the same image has the same
     name; "" where there is none.
     """
 
@@ -54,11 +54,11 @@ class Images:
         return int(self.pixels.shape[1])
 
     def take(self, index: Array) -> "Images":
-        """The pictures at these positions, in this order; they are not copied."""
+        """The images at these positions, in this order; they are not copied."""
         return Images(self.pixels, self.names, self.problems, index if self.index is None else self.index[index])
 
     def thumbnails(self) -> Iterator[str]:
-        """Each picture as a `data:` URI of a PNG of at most `THUMBNAIL_SIDE` pixels, for a page."""
+        """Each image as a `data:` URI of a PNG of at most `THUMBNAIL_SIDE` pixels, for a page."""
         from PIL import Image
 
         for place in range(len(self)):
@@ -69,13 +69,13 @@ class Images:
             yield PNG_URI + base64.b64encode(file.getvalue()).decode()
 
     def at(self, index: Array) -> Array:
-        """uint8 [n, side, side, 3]: the pictures at these positions, read."""
+        """uint8 [n, side, side, 3]: the images at these positions, read."""
         found: Array = self.pixels[index if self.index is None else self.index[index]]
         return found
 
 
 def read_images(table: Table, name: str, side: int) -> Images:
-    """The pictures of a column, stretched to `side` x `side` pixels. What cannot be read is a problem, not an error.
+    """The images of a column, stretched to `side` x `side` pixels. What cannot be read is a problem, not an error.
 
     Cells are paths, relative to the folder of the table and inside it, the bytes of files, or structs of `bytes` and
     `path`. They are decoded once for a table.
@@ -89,7 +89,7 @@ def read_images(table: Table, name: str, side: int) -> Images:
 
 
 def common_side(table: Table, name: str) -> int:
-    """The longer side of most pictures, at most `MOST_SIDE`; that, where none of the first can be read."""
+    """The longer side of most images, at most `MOST_SIDE`; that, where none of the first can be read."""
     sides = []
     for content in itertools.islice(_contents(table, name), SIZES_READ):
         if isinstance(content, bytes | Path):
@@ -140,7 +140,7 @@ def _batched(items: Iterator[Any], size: int) -> Iterator[list[Any]]:
 
 
 def _contents(table: Table, name: str) -> Iterator[bytes | Path | str | None]:
-    """For each row the bytes or the file of its picture, a text: why there is none, or None for an empty cell."""
+    """For each row the bytes or the file of its image, a text: why there is none, or None for an empty cell."""
     column: ArrowColumn = table.columns[name]
     row = 0
     for block in cell_blocks(column):
@@ -167,7 +167,7 @@ def _content(cell: Any, table: Table, row: int) -> bytes | Path | str | None:
 
 
 def holds_images(column: ArrowColumn, first: Sequence[Any]) -> bool:
-    """Whether cells of this type, the first of which are given, are pictures themselves."""
+    """Whether cells of this type, the first of which are given, are images themselves."""
     from warmstart.data.tables.decode_image import STARTS
 
     kind = column.type

@@ -39,9 +39,9 @@ class Table:
     skipped: tuple[str, ...] = ()  # files in the folder that are no text files
     notes: tuple[str, ...] = ()  # what a person should know of how the files were read, one sentence each
     written: Mapping[str, ArrowColumn] = field(default_factory=dict)  # by column: numbers of CSV files, as texts
-    folder: str = ""  # that paths of pictures are relative to; "": the folder of the row's file
-    target: str = ""  # the column to predict, where the form of the files says it: the folders of pictures
-    # What was decoded of pictures, by column and size: once for a table. Columns may be added, rows not changed.
+    folder: str = ""  # that paths of images are relative to; "": the folder of the row's file
+    target: str = ""  # the column to predict, where the form of the files says it: the folders of images
+    # What was decoded of images, by column and size: once for a table. Columns may be added, rows not changed.
     decoded: dict[tuple[str, int, int], object] = field(default_factory=dict, repr=False, compare=False)
 
     def as_written(self, name: str) -> ArrowColumn:
@@ -187,18 +187,18 @@ def _documents(files: Sequence[Path], skipped: Sequence[Path]) -> Table:
     return Table(read_texts(files), names, ends, True, tuple(map(str, skipped)))
 
 
-# --- pictures ---------------------------------------------------------------------------------------------------------
+# --- images ---------------------------------------------------------------------------------------------------------
 
 
 def _pictures(files: Sequence[Path], skipped: Sequence[Path], sources: Sequence[str | Path]) -> Table:
     other = next((file for file in files if not is_image(file)), None)
     if other is not None:
-        raise InputError(f"{other} is no picture, but other files are", "name pictures or tables, not both")
+        raise InputError(f"{other} is no image, but other files are", "name images or tables, not both")
     first = Path(sources[0]).expanduser()
     folder = first if len(sources) == 1 and first.is_dir() else Path(os.path.commonpath([f.parent for f in files]))
     columns, notes = images_table(folder, files)
     if skipped:
-        notes = (*notes, f"Not read, as they are no pictures: {join_phrases([file.name for file in skipped], 5)}.")
+        notes = (*notes, f"Not read, as they are no images: {join_phrases([file.name for file in skipped], 5)}.")
     target = LABEL if LABEL in columns.column_names else ""
     return Table(columns, (str(folder),), (columns.num_rows,), notes=notes, folder=str(folder), target=target)
 
@@ -206,7 +206,7 @@ def _pictures(files: Sequence[Path], skipped: Sequence[Path], sources: Sequence[
 def _idx_files(files: Sequence[Path]) -> Table:
     other = next((file for file in files if not is_idx(file)), None)
     if other is not None:
-        raise InputError(f"{other} holds no pictures, but other files do", "name the files with pictures alone")
+        raise InputError(f"{other} holds no images, but other files do", "name the files with images alone")
     found = [read_idx(file) for file in files]
     names = [str(file) for file in files]
     columns = _joined([table for table, _ in found], names)

