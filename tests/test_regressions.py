@@ -348,7 +348,7 @@ def test_a_score_that_is_no_number_is_a_failed_run_and_not_the_end_of_a_study(tm
         replace(made, metrics=metrics, points=(point, replace(point, val_loss=float("nan")))), tmp_path, None
     )
     assert (done.failed, done.metrics, done.points) == (None, {"MAE (price)": 2.0}, (point,))
-    assert "too large or too small to be told: RMSE (price)" in load_run(tmp_path).caveats
+    assert "too large or too small for a number: RMSE (price)" in load_run(tmp_path).caveats
     lost = finish_run(replace(made, test=float("nan")), tmp_path, None)
     assert (lost.test, lost.failed) == (None, "its score is no finite number")
 

@@ -60,9 +60,9 @@ def learned(problems: Sequence[Log], passes: int = 60) -> Prior:
 
     def surprise(values: Array) -> float:
         made = prior(values)
-        told = sum(CurveModel(made, rungs(whole)[0], whole).likelihood(observed) for observed, whole in seen)
+        strictly = sum(CurveModel(made, rungs(whole)[0], whole).likelihood(observed) for observed, whole in seen)
         loosely = float((((values - start) / width) ** 2).sum()) / 2
-        return loosely - told
+        return loosely - strictly
 
     start = np.array(
         [usual.usual.mean, math.log(usual.usual.deviation), math.log(SPREAD)]

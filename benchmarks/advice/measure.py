@@ -86,7 +86,7 @@ def asks(study: StudyState) -> Iterator[NextRun]:
 
 
 def facts(study: StudyState, run: Run, ask: NextRun, search: TunedRegime | None) -> dict[str, Any]:
-    """One line of the table. `planned`: seconds that the plan foretold for this run, and for the search."""
+    """One line of the table. `planned`: seconds that the plan predicted for this run, and for the search."""
     plan, network = study.plan, ask.arm not in WITHOUT_TRAINING
     losses = racing.losses(run)
     return {

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-import told
+import tables
 from learn import described, learned
 from measure import LENGTH, LOG, SEEDS, read_log
 from problems import PROBLEMS
@@ -105,7 +105,7 @@ class Answer:
     regret: float
     confidence: float | None = None
     decided: bool = False
-    held: tuple[bool, ...] = field(default=())  # for each regime foretold: its score lay within the 90 % band
+    held: tuple[bool, ...] = field(default=())  # for each regime predicted: its score lay within the 90 % band
 
 
 def main() -> None:
@@ -115,8 +115,8 @@ def main() -> None:
     if len(problems) < 2:
         sys.exit("fewer than two problems are measured in full: go on with measure.py")
     RESULTS.write_text(json.dumps(results(problems), indent=1) + "\n")
-    told.write(RESULTS)
-    print(told.summary(json.loads(RESULTS.read_text())))
+    tables.write(RESULTS)
+    print(tables.summary(json.loads(RESULTS.read_text())))
 
 
 def whole_ones(log: Path) -> list[Logged]:
@@ -195,8 +195,8 @@ def raced(problem: Logged, part: float, order: int, prior: Prior | None) -> Answ
 def _judged(problem: Logged, order: int, standing: RaceRanking) -> Answer:
     choice = standing.choice or "constant"
     held = tuple(
-        foretold.low <= float(problem.truth[name].mean()) <= foretold.high
-        for name, foretold in standing.predicted.items()
+        predicted.low <= float(problem.truth[name].mean()) <= predicted.high
+        for name, predicted in standing.predicted.items()
         if problem.costs[name, problem.whole] > 0 and name not in WITHOUT_TRAINING
     )
     answer = answered(problem, order, choice, standing.spent / problem.everything)

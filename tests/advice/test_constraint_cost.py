@@ -58,7 +58,7 @@ def test_what_takes_out_only_worse_ones_costs_nothing() -> None:
 def test_what_cannot_be_told_apart_is_said_to_be_so() -> None:
     made = make_comparison(make_runs(TRUTHS | {"lora": 0.7}, flops=FLOPS, test_rows=100))
     (price,) = constraint_cost(replace(made, excluded=(Excluded("full", "max-size", "."),)), "lora")
-    assert price.statement.startswith("Whether `--max-size` costs anything cannot be told: `full`")
+    assert price.statement.startswith("Whether `--max-size` costs anything is not clear: `full`")
 
 
 def test_what_was_not_trained_is_not_known() -> None:

@@ -69,7 +69,7 @@ def test_what_is_unfinished_asks_for_a_longer_run() -> None:
 def test_what_cannot_be_told_asks_for_test_rows() -> None:
     runs = make_curve_runs({"full": (0.3, 0.02)}, SIZES, seed_noise=0.1)
     words = next_purchase(make_comparison(runs), "full")
-    assert words.startswith("Whether more rows would help cannot be told") and "1 % matters" in words
+    assert words.startswith("Whether more rows would help is not clear") and "1 % matters" in words
 
 
 def test_what_it_says_in_all() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.report_samples import advice, study
-from warmstart.advice.phrases import original_scale_error, original_scale_sentence
+from warmstart.advice.phrases import error_in_words, original_scale_error, original_scale_sentence
 from warmstart.cli.show import show_study as show
 from warmstart.reporting.render import render
 from warmstart.study.study import Study
@@ -34,3 +34,17 @@ def test_it_stands_in_the_report_and_in_the_terminal(capsys: pytest.CaptureFixtu
     show(Study(made, advice(), tmp_path), as_json=False)
     said = " ".join(capsys.readouterr().out.split())
     assert f"MAE (price): {best.name} {error}, " in said
+
+
+def test_how_good_it_is_in_words() -> None:
+    priced = study(only=["full"])
+    facts = {"MAE (price)": 68.2, "median percentage error": 29.6}
+    known = replace(priced, runs=tuple(replace(run, metrics=facts) for run in priced.runs))
+    assert error_in_words(known, known.table[0]) == "typically off by 30 %, by 68.20 of price on average"
+    linear = study(units="price", only=["full"])
+    assert error_in_words(linear, linear.table[0]).startswith("off by ")
+    right = study("classification", only=["full"])
+    row = replace(right.table[0], score=0.5961)
+    assert error_in_words(right, row) == "right in 60 of 100 test rows"
+    assert error_in_words(right, replace(row, score=0.9961)) == "right in 996 of 1,000 test rows"
+    assert error_in_words(replace(right, metric="micro F1"), row) == ""

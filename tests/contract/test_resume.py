@@ -18,6 +18,7 @@ from warmstart.regimes.lora import LoRA
 from warmstart.regimes.method import Method
 from warmstart.regimes.regimes import DEFAULTS, METHODS, Regime, Stage
 from warmstart.regimes.starts import Architecture, Pretrained, Scratch, dnn
+from warmstart.regimes.wide_and_deep import PathByPath, WideAndDeepStart
 from warmstart.request.launch import run_to_end
 from warmstart.tasks.language import Language
 from warmstart.training.checkpoint import Checkpoints
@@ -28,7 +29,7 @@ from warmstart.training.run_data import RunData
 from warmstart.training.stages import TrainedStages, train_stages
 
 CONFIG = TrainConfig(steps=9, lr=5e-3, batch_size=16)
-REGIMES = (*METHODS, "scratch", "scratch-dnn", "head-then-all", "all-then-head", "hybrid")
+REGIMES = (*METHODS, "scratch", "scratch-dnn", "reference", "head-then-all", "all-then-head", "hybrid")
 CASES = [(name, "plain") for name in REGIMES]  # and each setting with two of them
 SETTINGS = {
     "plain": CONFIG,
@@ -48,10 +49,17 @@ def regime_of(name: str, base: Base) -> Regime:
     }
     start = {
         "scratch": Scratch(Architecture(base), base.inputs, base.pooling),
-        "scratch-dnn": dnn(Size(features=500, width=8, depth=2)),
+        "scratch-dnn": WideAndDeepStart(Size(0, width=8, depth=1, dropout=0.5)),
+        "reference": dnn(Size(features=500, width=8, depth=2)),
     }
-    method = {"scratch": Full(), "scratch-dnn": Full(), "lora": LoRA(rank=2), "top-layers": Frozen(1)}.get(name)
-    found = stages.get(name) or (Stage(method or METHODS[name]),)
+    method = {
+        "scratch": Full(),
+        "scratch-dnn": PathByPath(),
+        "reference": Full(),
+        "lora": LoRA(rank=2),
+        "top-layers": Frozen(1),
+    }.get(name)
+    found = stages.get(name) or (Stage(method or METHODS[name], margins=name == "scratch-dnn"),)
     return Regime(name, start.get(name, Pretrained(base)), found, DEFAULTS["full"])
 
 

@@ -233,7 +233,7 @@ def test_rows_are_flushed_as_they_come_and_how_far_it_is_is_told(
     assert said and all("of 6 rows" in line and line.endswith(" left") for line in said)
 
 
-def test_no_time_is_foretold_from_the_first_rows(
+def test_no_time_is_predicted_from_the_first_rows(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     clock = iter(range(0, 10_000, 20))

@@ -1,4 +1,4 @@
-"""Answering: does the time foretold for answers follow what is read and what is written?"""
+"""Answering: does the time predicted for answers follow what is read and what is written?"""
 
 from dataclasses import replace
 from pathlib import Path
@@ -86,7 +86,7 @@ def test_a_document_in_chunks_takes_as_many_answers_as_are_written_for_it(writer
 def test_keys_and_values_beyond_those_that_were_read_are_counted(
     writer: Writer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A study of summaries took a third more memory than was foretold: all its questions were read together."""
+    """A study of summaries took a third more memory than was predicted: all its questions were read together."""
     some = rows(8, "bell")
     config = writer.model.body.config
     a_token = (

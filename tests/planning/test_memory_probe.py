@@ -70,7 +70,7 @@ class Heavy(Wide):
 
 
 def test_a_row_is_told_from_the_moments_of_many_weights(base: Base, regression: RunData) -> None:
-    """Of SmolLM2 two rows can be afforded; the six others of its batch were foretold to take next to nothing."""
+    """Of SmolLM2 two rows can be afforded; the six others of its batch were predicted to take next to nothing."""
     regime = Regime("heavy", Scratch(Heavy, base.inputs), (Stage(Full()),), DEFAULTS["full"])
     peak = measure_step(regime, replace(STEPS, batch_size=32), regression, 4).peak
     tensor = 4 * int(regression.shared.encoded(base.inputs).sizes().max()) * WIDE  # bytes of one for a row

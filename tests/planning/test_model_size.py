@@ -17,7 +17,7 @@ from warmstart.training.stages import train_stages
 
 @pytest.mark.parametrize("name", [name for name in REGIMES if name not in ("qlora", *WITHOUT_TRAINING)])
 def test_weights_and_arithmetic_are_those_of_the_real_training(name: str, base: Base, regression: RunData) -> None:
-    regime = REGIMES[name](RegimeContext(base, 84))
+    regime = regression.fitted(REGIMES[name](RegimeContext(base, 84)))
     found = model_size(regime, regression.task)
     _, trained = carried_out(train_stages(regime, replace(STEPS, steps=1), regression, evaluations=1))
     assert (found.trainable, found.total) == (trained.trainable, trained.total)

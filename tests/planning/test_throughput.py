@@ -98,13 +98,13 @@ def test_the_dearest_step_is_looked_for_in_the_whole_run(problem: Problem, monke
 
 
 def test_a_run_twice_as_long_is_scored_once(problem: Problem) -> None:
-    """It was foretold as two runs: a third too long, where scoring takes as long as training."""
+    """It was predicted as two runs: a third too long, where scoring takes as long as training."""
     plan = replace(first_plan(problem, replace(OPTIONS, regimes=("full",))), seconds_per_row={"full": 0.01})
     once = seconds_of_run(plan, "full", 84)
     config = plan.config(plan.regime("full", 84), 84, 0)
     assert seconds_of_run(plan, "full", 84, 2) - once == pytest.approx(0.01 * config.steps * config.batch_size)
-    foretold = predicted_cost(plan, "full", 84, 0, 2)
-    assert foretold is not None and foretold["seconds"] == seconds_of_run(plan, "full", 84, 2) < 2 * once
+    predicted = predicted_cost(plan, "full", 84, 0, 2)
+    assert predicted is not None and predicted["seconds"] == seconds_of_run(plan, "full", 84, 2) < 2 * once
 
 
 def test_a_pace_is_that_of_usual_batches_not_of_the_first_ones(base: Base) -> None:

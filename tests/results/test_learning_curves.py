@@ -121,7 +121,7 @@ def test_a_score_up_to_100_is_followed_as_its_share() -> None:
     assert found and found.at(400).score == pytest.approx(52.0) and 52 < found.predicted[0].score < 100
 
 
-def test_nothing_is_foretold_beyond_the_best_reachable() -> None:
+def test_nothing_is_predicted_beyond_the_best_reachable() -> None:
     scores = [resample([make_scores(np.full(50, error))], 50) for error in (0.4, 0.2)]
     found = law("full", "fine-tuned", (100, 400), scores, False, best=0.15)
     assert found and [f.score for f in found.predicted] == [0.15, 0.15] and found.at(400).score == pytest.approx(0.2)
@@ -158,7 +158,7 @@ def test_no_crossing_within_ten_times_the_data() -> None:
     assert found.statement == "Not within 10x your data: `full` stays ahead of `scratch` up to 200 rows."
 
 
-def test_a_crossing_is_foretold_of_what_is_foretold() -> None:
+def test_a_crossing_is_predicted_of_what_is_predicted() -> None:
     """A curve that rises at its end goes on level, also where it is held against another."""
     sizes = (250, 1000, 4000)
     level, rising = exact([0.31] * 3, sizes, "scratch"), exact([0.18, 0.2, 0.26], sizes)
@@ -255,9 +255,12 @@ def test_what_the_runs_cannot_tell_is_not_told() -> None:
     random = np.random.default_rng(7)
     pairs = [drawn(random, (1.0, 0.02), (1.0, 0.02), seed_noise=0.3) for _ in range(10)]
     crossings = [crossover(scratch, full).statement for scratch, full in pairs]
-    assert sum(said.endswith("cross within 10x your data cannot be told from these runs.") for said in crossings) >= 3
+    assert (
+        sum(said.endswith("cross within 10x your data cannot be determined from these runs.") for said in crossings)
+        >= 3
+    )
     found = [each for scratch, full in pairs for each in transfers(full, scratch) if each.rows is None]
-    assert found and all(each.interval is None and "cannot be told" in each.statement for each in found)
+    assert found and all(each.interval is None and "cannot be determined" in each.statement for each in found)
 
 
 def test_intervals_of_rows_transferred_hold_in_95_of_100_studies() -> None:

@@ -48,7 +48,7 @@ def attempts(monkeypatch: pytest.MonkeyPatch) -> Attempts:
 
     def scored(trained: tuple[Regime, float], *_: object) -> tuple[float | None, float]:
         regime, lr = trained
-        size = getattr(getattr(regime.start, "build", None), "size", None)
+        size = regime.start.size
         return seen.error(lr / tune.TRIAL_LR_FACTOR, size), FLOPS
 
     monkeypatch.setattr(tune, "train_stages", pretended)
@@ -107,13 +107,18 @@ def test_a_cheap_network_may_choose_its_size_until_the_dearest_s_compute_is_spen
     attempts: Attempts, base: Base
 ) -> None:
     attempts.error = lambda lr, size: best_at(1e-3)(lr, size) + 1 / (size.width if size else 1)
-    regime = REGIMES["scratch-dnn"](RegimeContext(base, 84))
-    start = regime.start.build.size
+    regime = REGIMES["scratch-dnn"](RegimeContext(base, 84, size="search"))
+    start = regime.start.size
     poor = searched(regime, trials=3, spend=0)
-    assert poor.regime.start.build.size == start
+    assert poor.regime.start.size == start
     attempts.configs.clear()
     rich = searched(regime, trials=3, spend=5 * FLOPS)
-    assert len(attempts.configs) == 5 and rich.regime.start.build.size == replace(start, width=start.width * 4)
+    assert len(attempts.configs) == 5 and rich.regime.start.size == replace(start, width=start.width * 4)
+    attempts.configs.clear()
+    assert (
+        searched(REGIMES["scratch-dnn"](RegimeContext(base, 84)), trials=3, spend=5 * FLOPS).regime.start.size == start
+    )
+    assert len(attempts.configs) == 3, "only where it was asked for"
 
 
 def test_a_search_comes_back_from_json(attempts: Attempts, base: Base) -> None:

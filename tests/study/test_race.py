@@ -122,7 +122,7 @@ def test_in_a_true_tie_a_sure_winner_is_rarely_named() -> None:
     assert wrong <= 2, "5 % of the draws"
 
 
-def test_what_is_foretold_holds_as_often_as_it_says() -> None:
+def test_what_is_predicted_holds_as_often_as_it_says() -> None:
     held = []
     for generator in range(40):
         random = np.random.default_rng(1000 + generator)
@@ -231,7 +231,7 @@ def test_rungs_double_up_to_all() -> None:
     assert rungs(30) == (30,)
 
 
-def test_an_accuracy_is_not_foretold_below_nothing() -> None:
+def test_an_accuracy_is_not_predicted_below_nothing() -> None:
     going = race([RaceArm("a", float), RaceArm("b", float)], WHOLE, 1.0, higher_is_better=True)
     poor = np.r_[np.ones(95), np.zeros(5)]
     ask = next(going)

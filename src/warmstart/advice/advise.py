@@ -183,10 +183,10 @@ def _undecided(field: Ranking, choice: Row, rival: Row) -> Advice:
         f" {noise_phrase(found)} may be nothing{several}, and may be more than the"
         f" {format_percent(comparison.min_effect)} that matters."
     )
-    told = [reason, f"{capitalize_first(' and '.join(behind))} did worse." if behind else ""]
-    told.append(between_rows(comparison, first.name, rival.name))
+    sentences = [reason, f"{capitalize_first(' and '.join(behind))} did worse." if behind else ""]
+    sentences.append(between_rows(comparison, first.name, rival.name))
     if cheapest is field.best and not unfinished:
-        told.append(_ahead_and_cheapest(field, [row for row in contenders if row is not cheapest]))
+        sentences.append(_ahead_and_cheapest(field, [row for row in contenders if row is not cheapest]))
     leads, name = cheapest is field.best, f"`{cheapest.name}`"
     hurry = f"take {name}" if leads else f"{name} is the cheapest of those in question"
     step = _longer(comparison, unfinished) if unfinished else _settle(field, first, rival)
@@ -194,7 +194,7 @@ def _undecided(field: Ranking, choice: Row, rival: Row) -> Advice:
         choice=None,
         verdict="undecided",
         confidence=round(min(field.share([field.best]), field.most(unfinished), _MOST_IF_UNDECIDED), 3),
-        reason=" ".join(sentence for sentence in told if sentence),
+        reason=" ".join(sentence for sentence in sentences if sentence),
         also_fine=(),
         caveats=_caveats(field, field.best),
         next_step=f"{step} If you cannot wait, {hurry}.",
@@ -208,8 +208,8 @@ def _ahead_and_cheapest(field: Ranking, others: Sequence[Row]) -> str:
     best = field.best.name
     most = {row.name: -field.difference(field.best, row).interval.low for row in others}
     gains = [f"`{name}` may be better by {format_number(gain)} at most" for name, gain in most.items() if gain > 0]
-    told = f"; {', '.join(gains)}" if gains else ""
-    return f"`{best}` is ahead and the cheapest of those in question{told}."
+    gained = f"; {', '.join(gains)}" if gains else ""
+    return f"`{best}` is ahead and the cheapest of those in question{gained}."
 
 
 def _constant_stands(field: Ranking) -> Advice:

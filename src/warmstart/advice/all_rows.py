@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 
 from warmstart.advice.longer_run import larger_budget_command
-from warmstart.advice.phrases import name_list, noise_phrase, scores
+from warmstart.advice.phrases import error_in_words, name_list, noise_phrase, scores
 from warmstart.advice.ranking import Ranking
 from warmstart.errors import join_phrases
 from warmstart.quantities import format_interval_bounds, format_number
-from warmstart.results.comparison import Comparison
+from warmstart.results.comparison import CONSTANT, Comparison
 from warmstart.results.constraints import BUDGET
 from warmstart.results.rows import Row
 
@@ -22,12 +22,14 @@ def why_undecided(ranking: Ranking, rivals: Sequence[Row]) -> str:
     comparison, best = ranking.comparison, ranking.best
     whole = comparison.rows["train"]
     measured = f"all {whole:,} training rows" if best.rows == whole else f"{best.rows:,} of {whole:,} training rows"
-    told = [f"Undecided: on {measured}, {scores(comparison, best)}, the best so far."]
-    told += [f"{on_a_part(comparison, row)}{_at_common_rows(ranking, row)}; it may be better." for row in rivals]
+    sentences = [f"Undecided: on {measured}, {scores(comparison, best)}, the best so far."]
+    sentences += [f"{on_a_part(comparison, row)}{_at_common_rows(ranking, row)}; it may be better." for row in rivals]
     missing = not_run_in_time(comparison)
     if missing:
-        told.append(f"{join_phrases([f'`{name}`' for name in missing])} could not be trained enough within the budget.")
-    return " ".join(told)
+        sentences.append(
+            f"{join_phrases([f'`{name}`' for name in missing])} could not be trained enough within the budget."
+        )
+    return " ".join(sentences)
 
 
 def on_a_part(comparison: Comparison, row: Row) -> str:
@@ -67,10 +69,13 @@ def partial_caveats(ranking: Ranking) -> list[str]:
 
 
 def winner_sentence(comparison: Comparison, name: str | None) -> str:
-    """'`linear` in winner/ was trained on all 2,100 training rows.' Nothing where there is no such model."""
+    """What winner/ holds, the rows it was trained on, and how good it is beside the constant; '' where it is empty."""
     rows = max((run.rows for run in comparison.runs if run.regime == name and not run.failed), default=0)
     if name is None or not rows:
         return ""
     whole = comparison.rows["train"]
     on = f"all {whole:,} training rows" if rows >= whole else f"{rows:,} of {whole:,} training rows"
-    return f"The model in winner/ is `{name}`, trained on {on}."
+    there = [each for each in (name, CONSTANT) if each in comparison.names]
+    known = {each: error_in_words(comparison, comparison.row(each)) for each in there}
+    beside = f" (`{CONSTANT}`: {known[CONSTANT]})" if known.get(CONSTANT) and name != CONSTANT else ""
+    return f"The model in winner/ is `{name}`, trained on {on}{f': {known[name]}{beside}' if known[name] else ''}."

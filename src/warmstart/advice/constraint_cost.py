@@ -65,7 +65,7 @@ def _beside(comparison: Comparison, constraint: str, best: Row, left: str | None
         statement = f"{flag} costs nothing: `{best.name}`, the best it excludes, is worse than `{left}` ({against})."
     else:
         statement = (
-            f"Whether {flag} costs anything cannot be told: `{best.name}`, the best it excludes, scores {against},"
+            f"Whether {flag} costs anything is not clear: `{best.name}`, the best it excludes, scores {against},"
             f" a difference of {noise_phrase(found)}."
         )
     return ConstraintCost(constraint, best.name, best.score, found.difference, found.interval, statement)

@@ -67,7 +67,7 @@ def next_purchase(comparison: Comparison, choice: str) -> str:
             f"{hardly}. To do better, try a {'larger' if row.family == 'fine-tuned' else 'pretrained or larger'} base."
         )
     return (
-        f"Whether more rows would help cannot be told: twice as many may gain {format_number(gain)} "
+        f"Whether more rows would help is not clear: twice as many may gain {format_number(gain)} "
         f"{format_interval_bounds(likely)}, where"
         f" {format_percent(comparison.min_effect)} matters. More test rows or seeds would tell."
     )

@@ -1,5 +1,6 @@
 """Phrases: how are regimes, scores and differences put into sentences?"""
 
+import math
 from collections.abc import Iterable
 from statistics import fmean
 
@@ -12,6 +13,7 @@ from warmstart.quantities import (
     round_to_two_digits,
 )
 from warmstart.results.comparison import Comparison
+from warmstart.results.metrics import PERCENTAGE_ERROR
 from warmstart.results.names import regime_of
 from warmstart.results.rows import Difference, Row
 
@@ -28,6 +30,24 @@ def original_scale_error(comparison: Comparison, row: Row) -> float | None:
     runs = [run for run in comparison.runs if (run.regime, run.rows) == (row.name, row.rows) and run.seed in row.seeds]
     errors = [run.metrics[name] for run in runs if (name := original_scale_sentence(comparison)) in run.metrics]
     return fmean(errors) if errors else None
+
+
+def error_in_words(comparison: Comparison, row: Row) -> str:
+    """How good a regime is, for somebody who knows no metrics: 'right in 60 of 100 test rows'; '' where none fits."""
+    if math.isnan(row.score):
+        return ""
+    if comparison.metric == "accuracy":
+        of = 1_000 if row.score > 0.99 else 100
+        return f"right in {round(of * row.score):,} of {of:,} test rows"
+    runs = [run for run in comparison.runs if (run.regime, run.rows) == (row.name, row.rows) and run.seed in row.seeds]
+    shares = [run.metrics[PERCENTAGE_ERROR] for run in runs if PERCENTAGE_ERROR in run.metrics]
+    own = original_scale_error(comparison, row)
+    if own is not None:
+        share = f"typically off by {fmean(shares):,.0f} %, " if shares else "off "
+        return f"{share}by {format_number(own)} of {comparison.target} on average"
+    if comparison.units == comparison.target and comparison.metric == "mean absolute error":
+        return f"off by {format_number(row.score)} of {comparison.target} on average"
+    return ""
 
 
 VERDICT_BY_FAMILY = {

@@ -54,9 +54,11 @@ def compared_in_race(score: float, predicted: RaceForecast, *, higher: bool) -> 
         expected = f"{format_number(predicted.score)} {format_interval_bounds(predicted.interval)}"
         return f"The score of {format_number(score)} is as predicted: {expected}."
     better = (score > high) == higher
-    told = f"The score of {format_number(score)} is {'better' if better else 'worse'} than predicted"
-    told += f" ({format_number(predicted.score)} {format_interval_bounds(predicted.interval)})"
-    return f"{told}." if better else f"{told}: the race may have chosen wrongly; `warmstart compare` would tell."
+    sentence = f"The score of {format_number(score)} is {'better' if better else 'worse'} than predicted"
+    sentence += f" ({format_number(predicted.score)} {format_interval_bounds(predicted.interval)})"
+    return (
+        f"{sentence}." if better else f"{sentence}: the race may have chosen wrongly; `warmstart compare` would tell."
+    )
 
 
 def _reason(
@@ -70,17 +72,17 @@ def _reason(
     ]
     unit = f" in {comparison.units}" if comparison.units else ""
     score = f"{format_number(leader.score)} {comparison.metric}{unit} {format_interval_bounds(leader.interval)}"
-    told = f"`{leader.regime}` should score {score}"
-    told += f" with all {raced.whole:,} rows"
-    told += f", {_listed(others)}." if others else "."
+    sentence = f"`{leader.regime}` should score {score}"
+    sentence += f" with all {raced.whole:,} rows"
+    sentence += f", {_listed(others)}." if others else "."
     if not raced.decided:
         sure = (
             f"that `{leader.regime}` is best, or within {min_effect} of it, is "
             f"{format_percent(raced.confidence)} likely"
         )
         never = f", but {_listed([f'`{each}`' for each in raced.unseen])} never ran" if raced.unseen else ""
-        return f"Undecided: {told} So far {sure}{never}."
-    answer = f"{capitalize_first(name)}: {told}"
+        return f"Undecided: {sentence} So far {sure}{never}."
+    answer = f"{capitalize_first(name)}: {sentence}"
     if tie:
         same = _listed([f"`{each.regime}`" for each in tie])
         verb = "is" if len(tie) == 1 else "are"
@@ -118,8 +120,10 @@ def _doubts(raced: RaceOutcome, leader: RaceForecast) -> tuple[str, ...]:
         found.insert(0, f"The race made no run of {names}: each may be the best.")
     if leader.rows < raced.whole:
         ahead = raced.whole / leader.rows
-        told = f"`{leader.regime}` was seen at {leader.rows:,} rows, {ahead:.0f} times fewer than it is predicted for"
-        found.append(f"{told}.")
+        sentence = (
+            f"`{leader.regime}` was seen at {leader.rows:,} rows, {ahead:.0f} times fewer than it is predicted for"
+        )
+        found.append(f"{sentence}.")
     return tuple(found)
 
 

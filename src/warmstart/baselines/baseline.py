@@ -8,9 +8,9 @@ from typing import Protocol
 import numpy as np
 
 from warmstart.baselines.embedder import Embedder
-from warmstart.baselines.reading import Reading, columns_of
+from warmstart.data.features.reading import Reading, columns_of
 from warmstart.data.rows.split import Rows
-from warmstart.data.rows.values import ColumnValues
+from warmstart.data.rows.values import NO_COLUMNS
 from warmstart.data.schema.cell_values import Values
 from warmstart.data.schema.columns import Column
 from warmstart.results.record import Trial
@@ -18,7 +18,6 @@ from warmstart.runtime.files import write_arrays, write_json
 from warmstart.tasks.task import Task
 from warmstart.types import Array
 
-NO_COLUMNS = ColumnValues()
 FACTS, WEIGHTS = "baseline.json", "baseline.safetensors"
 TRAIN_AGAIN = "take a copy that is whole, or train again"
 

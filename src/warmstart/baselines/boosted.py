@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from warmstart.baselines.baseline import NO_COLUMNS, save_baseline
+from warmstart.baselines.baseline import save_baseline
 from warmstart.baselines.linear import Linear
-from warmstart.baselines.reading import Reading
 from warmstart.baselines.trees import Ensemble
+from warmstart.data.features.reading import Reading
+from warmstart.data.rows.values import NO_COLUMNS
 from warmstart.data.schema.cell_values import Values
 from warmstart.types import Array
 

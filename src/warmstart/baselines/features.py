@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from warmstart.baselines.columns import ColumnFeatures
 from warmstart.baselines.embedder import Embedder
 from warmstart.baselines.picture_features import PictureFeatures
-from warmstart.baselines.reading import WORDS, Reading
-from warmstart.baselines.terms import Terms
+from warmstart.data.features.columns import ColumnFeatures
+from warmstart.data.features.reading import WORDS, Reading
+from warmstart.data.features.terms import Terms
 from warmstart.data.schema.cell_values import Values
 from warmstart.models.pretrained.base import find_base
 from warmstart.models.pretrained.image_base import image_base_from_json, image_base_to_json
@@ -97,7 +97,7 @@ def encode_part(
 
     if isinstance(part, Embedder):
         return csr_matrix(part.vectors(texts, columns))
-    return part.encode(columns) if isinstance(part, ColumnFeatures | PictureFeatures) else part.encode(words)
+    return part.read(words, columns)
 
 
 def side_by_side(parts: Sequence[tuple["csr_matrix", float]]) -> "csr_matrix":

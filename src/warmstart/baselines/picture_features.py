@@ -1,6 +1,6 @@
 """Image features: what does a linear model read of an image? Directions of edges and colors by place, or pixels."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -33,7 +33,7 @@ class PictureFeatures:
     column: str
     kind: Kind = "edges"
 
-    def encode(self, columns: Mapping[str, Values]) -> "csr_matrix":
+    def read(self, words: Sequence[str], columns: Mapping[str, Values]) -> "csr_matrix":
         """Sparse float32 [n, features]. Raises InputError for rows without images."""
         from scipy.sparse import csr_matrix
 

@@ -79,7 +79,7 @@ class StrengthSearch:
         return best
 
     def beats_constant(self, best: Choice) -> bool:
-        """Whether held-out rows are told better than by the best constant, which may see them; True if none are."""
+        """Whether it predicts held-out rows better than the best constant, which may see them; True if none are."""
         if not self.trials:
             return True
         targets = self.problem.targets[self.sample]

@@ -125,7 +125,7 @@ def _separate(counts: "csr_matrix", wanted: Array, strength: float, seed: int) -
     for j in np.flatnonzero(wanted.any(0) & ~wanted.all(0)):
         model = LinearSVC(C=strength, tol=1e-2, max_iter=PASSES, random_state=seed)
         with warnings.catch_warnings(), one_thread():
-            warnings.simplefilter("ignore", ConvergenceWarning)  # told by the number of passes, as a caveat
+            warnings.simplefilter("ignore", ConvergenceWarning)  # reported by the number of passes, as a caveat
             model.fit(counts, wanted[:, j] > 0)
         weight[:, j], bias[j] = model.coef_[0], model.intercept_[0]
         passes.append(int(model.n_iter_))

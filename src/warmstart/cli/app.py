@@ -389,7 +389,7 @@ def _show_study(done: "Study", as_json: bool) -> None:
 
 
 def _show_run(done: "Run", folder: Path, as_json: bool) -> None:
-    """Show what came of it. A run that diverged has left no model: that is a failure."""
+    """Show the result. A run that diverged has left no model: that is a failure."""
     from warmstart.cli import show
 
     if world().main:
@@ -404,7 +404,7 @@ def run_cli() -> NoReturn:
 
 
 def _asked() -> None:
-    """Carry out what was typed; what is wrong in it is told like all other errors."""
+    """Carry out what was typed; what is wrong in it is reported like all other errors."""
     try:
         code = app(prog_name="warmstart", standalone_mode=False)
     except MISTYPED as error:

@@ -89,8 +89,8 @@ def _prepare_streams() -> None:
             with suppress(OSError):  # a file when it was opened, now a pipe: its position is asked for when all is set
                 stream.reconfigure(encoding=None if stream.isatty() else "utf-8", errors="backslashreplace")
     for name in ("COLUMNS", "LINES"):
-        told = os.environ.get(name)
-        if told is not None and not (told.isascii() and told.isdigit() and int(told) >= MIN_COLUMNS):
+        columns = os.environ.get(name)
+        if columns is not None and not (columns.isascii() and columns.isdigit() and int(columns) >= MIN_COLUMNS):
             del os.environ[name]  # at a width of 0 nothing at all would be shown
 
 

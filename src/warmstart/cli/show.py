@@ -52,7 +52,7 @@ def print_sentence(text: str, indent: str = "") -> None:
 
 
 def typed_lines(how: str) -> Iterator[str]:
-    """Lines from the keyboard, asked for where somebody sits there, who is first told `how` it goes."""
+    """Lines from the keyboard, asked for where somebody sits there, who first sees `how` it goes."""
     asks = sys.stdin.isatty() and sys.stdout.isatty()
     if asks:
         out.print(how, style="dim", highlight=False)
@@ -106,7 +106,7 @@ def show_check(found: "CheckResult") -> None:
         more = ", ..." if finding.count > 6 else ""
         named = "(row" in finding.message  # as the messages about bad rows do
         where = "rows" if finding.count > 1 else "row"
-        shown = finding.rows[:6] if not named and not schema.piece_bytes else ()  # pieces are told by their documents
+        shown = finding.rows[:6] if not named and not schema.piece_bytes else ()  # pieces are named by their documents
         rows = f" ({where} {', '.join(map(str, shown))}{more})" if shown else ""
         print_line("")
         print_sentence(f"{finding.severity}: {finding.message}{rows}", "  ")
@@ -224,7 +224,7 @@ def _table(comparison: "Comparison") -> Grid:
 
 
 def _race(raced: "RaceOutcome") -> Grid:
-    """One line a regime, in 80 columns: what is foretold for all rows."""
+    """One line a regime, in 80 columns: what is predicted for all rows."""
     titles, lines = ("regime", f"score at {raced.whole:,} rows", "band", "best?", "seen at", "a whole run"), []
     for each in raced.outlooks:
         low, high = each.interval

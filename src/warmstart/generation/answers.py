@@ -167,7 +167,7 @@ def _endless(base: Base) -> tuple[str, ...]:
     """Of a template that ends the assistant's turn with no token of its own: where to stop cannot be learned."""
     tokens = base.inputs.tokens
     assert tokens is not None, "a body that does not read tokens writes no text"
-    with contextlib.suppress(InputError):  # of a template that fits no conversation, which is told with its row
+    with contextlib.suppress(InputError):  # of a template that fits no conversation, which is reported with its row
         if Conversations(tokens.folder, tokens.max_length, "").template.closing is None:
             return (
                 f"The chat template of {base.name} ends an answer with no token of its own, so where an answer ends is "

@@ -4,14 +4,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from warmstart.baselines.baseline import NO_COLUMNS
+from warmstart.data.rows.values import NO_COLUMNS
 from warmstart.data.schema.cell_values import Values
 from warmstart.tasks.task import Task
 from warmstart.types import Array
 
 
 class Predictor(Protocol):
-    """What turns rows into a task's outputs, [n, k]: a network or a baseline. Networks read the texts alone."""
+    """What turns rows into a task's outputs, [n, k]: a network or a baseline. Not all read columns beside the texts."""
 
     def outputs(self, texts: Sequence[str], columns: Mapping[str, Values] = NO_COLUMNS) -> Array: ...
 

@@ -21,7 +21,7 @@ from pydantic import ConfigDict, TypeAdapter
 from torch import nn
 from typing_extensions import TypedDict
 
-from warmstart.baselines.baseline import NO_COLUMNS, TRAIN_AGAIN
+from warmstart.baselines.baseline import TRAIN_AGAIN
 from warmstart.baselines.baselines import load_baseline
 from warmstart.data.encoding.examples import Examples
 from warmstart.data.encoding.inputs import Answers, HashedWords, Inputs, Tokens
@@ -29,17 +29,19 @@ from warmstart.data.encoding.language import Conversations, Documents, Masked
 from warmstart.data.encoding.pixels import Pixels
 from warmstart.data.encoding.seq2seq import Seq2Seq
 from warmstart.data.rows.split import Rows
+from warmstart.data.rows.values import NO_COLUMNS
 from warmstart.data.schema.cell_values import Values
 from warmstart.data.schema.schema import Schema
 from warmstart.errors import InputError, MissingError, TrainingError, UsageError, join_phrases, shorten
 from warmstart.generation.answers import Writer
 from warmstart.inference.ensemble import AveragedModels, Predictor
 from warmstart.inference.image_store import IMAGE_NETWORK, load_image_network, save_image_network
+from warmstart.inference.wide_and_deep import TERMS, WIDE_AND_DEEP, load_wide_and_deep, save_wide_and_deep
 from warmstart.models.causal_lm import causal_lm
 from warmstart.models.dnn import Size
 from warmstart.models.evaluate import outputs
 from warmstart.models.lm_head import LanguageHead
-from warmstart.models.model import UNPOOLED, Model, body_width
+from warmstart.models.model import UNPOOLED, Model, body_width, is_head
 from warmstart.models.pretrained.base import Base, find_base, generation, language_output
 from warmstart.regimes.lora import linear_names, load_adapter, merge_adapters, save_adapter
 from warmstart.regimes.quantization import quantize
@@ -131,6 +133,8 @@ def save_network(folder: Path, model: Model, start: Start, task: Task) -> dict[s
     head, base = model.language_head, start.base
     if head is not None:
         return facts | {"body": _save_language_model(folder, model, head, base, inputs)}
+    if is_head(model.body):
+        return facts | {"body": save_wide_and_deep(folder, model.body, inputs)}
     _save_head(folder, model.head)
     if (pictured := save_image_network(folder, model.body)) is not None:
         return facts | {"body": pictured}
@@ -263,13 +267,16 @@ def _check_files(folder: Path, known: dict[str, str] | None) -> None:
             raise InputError(f"{path} is not there: the model is not whole.", TRAIN_AGAIN)
         if digest(path) != expected:
             raise InputError(f"{path} is not the file that was saved: its SHA-256 differs.", TRAIN_AGAIN)
-    for part in ("body", "adapter", "tokenizer", "baseline"):
+    for part in ("body", "adapter", "tokenizer", "baseline", TERMS):
         for path in (folder / part).rglob("*"):
             if path.suffix in READ_ENDINGS and path.relative_to(folder).as_posix() not in known:
                 raise InputError(f"{path} is no file of the model that was saved.", "remove it")
 
 
 def _network(folder: Path, facts: ModelFacts, code: str | None, build: Callable[[], nn.Module] | None) -> Network:
+    if facts["body"]["kind"] == WIDE_AND_DEEP:
+        whole, terms = load_wide_and_deep(folder, facts["body"])
+        return Network(Model(whole, nn.Identity(), facts["pooling"]).eval(), terms)
     body, inputs = _body(folder, facts, code, build)
     if facts["pooling"] == UNPOOLED and inputs.tokens is not None:
         return _writer(folder, facts, body, inputs.tokens)

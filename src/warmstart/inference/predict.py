@@ -12,9 +12,8 @@ import numpy as np
 import pyarrow as pa
 from torch import nn
 
-from warmstart.baselines.baseline import NO_COLUMNS
 from warmstart.data.rows.examples import readable_texts, write_texts
-from warmstart.data.rows.values import ColumnValues, read_columns
+from warmstart.data.rows.values import NO_COLUMNS, ColumnValues, read_columns
 from warmstart.data.schema.conversations import write_prompt
 from warmstart.data.schema.infer_text import OPTIONAL
 from warmstart.data.schema.schema import TEXT_OUT

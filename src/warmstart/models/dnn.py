@@ -72,12 +72,3 @@ class HashedNet(nn.Module):
         for block in self.blocks:
             x = block(x)
         return x
-
-
-def size_for(rows: int) -> Size:
-    """A size that fits the data: wider and deeper as rows grow."""
-    if rows < 2_000:
-        return Size(width=256, depth=2)
-    if rows < 20_000:
-        return Size(width=512, depth=3)
-    return Size(width=1024, depth=4)

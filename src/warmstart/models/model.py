@@ -58,6 +58,11 @@ def pool(hidden: Tensor, mask: Tensor | None, how: str) -> Tensor:
     return (hidden * weight).sum(1) / weight.sum(1)
 
 
+def is_head(body: nn.Module) -> bool:
+    """Whether a body answers itself: what it gives are outputs, and no head is put on it."""
+    return bool(getattr(body, "is_head", False))
+
+
 def body_width(body: nn.Module) -> int:
     """How many features a body gives: its `width`, or its configuration's `hidden_size`."""
     width = getattr(body, "width", None) or getattr(getattr(body, "config", None), "hidden_size", None)

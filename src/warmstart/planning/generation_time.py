@@ -10,6 +10,7 @@ from warmstart.data.schema.conversations import document
 from warmstart.generation.answers import Writer
 from warmstart.generation.generate import padded_batch
 from warmstart.generation.long_documents import summaries
+from warmstart.runtime.sampling import spread_places
 from warmstart.tasks.task import GenerativeTask
 from warmstart.types import Array
 
@@ -68,8 +69,7 @@ def _written(writer: Writer, task: GenerativeTask, rows: Rows) -> list[int]:
 
 def _spread(prompts: Sequence[Array], count: int) -> list[Array]:
     """So many of them, or all."""
-    places = np.linspace(0, len(prompts) - 1, min(count, len(prompts)))
-    return [prompts[int(i)] for i in places]
+    return [prompts[i] for i in spread_places(count, len(prompts))]
 
 
 def _seconds(writer: Writer, prompts: Sequence[Array], most: int) -> float:

@@ -80,6 +80,7 @@ def measure_step(regime: Regime, config: TrainConfig, run_data: RunData, at_most
     fits.
     """
     reset_peak_memory()
+    regime = run_data.fitted(regime)
     before = resident_memory()
     model = start_model(regime, run_data.task, config.seed)
     switch_objective(model, regime.start, run_data.task, config.seed)
@@ -108,7 +109,10 @@ def measure_step(regime: Regime, config: TrainConfig, run_data: RunData, at_most
             stack.enter_context(gradient_checkpointing(model))
         best_weights = BestWeights(model, run_data.task, 1)
         steps = train(
-            start_training(model, rates, config), run_data.task, _Growing(view.examples), replace(config, steps=STEPS)
+            start_training(model, rates, config),
+            regime.stages[-1].loss(run_data.task),
+            _Growing(view.examples),
+            replace(config, steps=STEPS),
         )
         for _ in range(STEPS - 1):
             next(steps)
@@ -138,7 +142,7 @@ def measure_step(regime: Regime, config: TrainConfig, run_data: RunData, at_most
 
 def longest_rows(run_data: RunData, regime: Regime, config: TrainConfig) -> Array:
     """Positions of the training rows of the batch with most to compute, padding included; the longest row last."""
-    train_rows = run_data.splits.train
+    regime, train_rows = run_data.fitted(regime), run_data.splits.train
     examples = run_data.shared.examples(
         run_data.task.reads(regime.start.inputs), train_rows, run_data.task.targets(train_rows)
     )

@@ -19,8 +19,9 @@ from torch.utils._pytree import tree_leaves
 from warmstart.data.encoding.batches import Batch
 from warmstart.data.encoding.packing import UNLABELLED
 from warmstart.models.gradient_checkpointing import gradient_checkpointing
+from warmstart.models.learning_rule import GroupOptimizer, learning_rules
 from warmstart.models.lm_head import LOGIT_BYTES, LanguageHead
-from warmstart.models.model import UNPOOLED, Model, body_width
+from warmstart.models.model import UNPOOLED, Model, body_width, is_head
 from warmstart.regimes.lora import linear_names
 from warmstart.regimes.method import Rates
 from warmstart.regimes.regimes import Regime
@@ -34,6 +35,7 @@ BYTES_PER_OPTIMIZER_STATE: dict[OptimizerStateName, int] = {
     "fp32": 8,
     "bf16": 4,
 }  # bytes a trained weight: the two that Adam keeps
+STATE_BYTES: dict[GroupOptimizer, int] = {"sgd": 0, "adagrad": 4, "adamw": 8}  # of a weight that declares its own
 BYTES_PER_BEST_WEIGHT = 4  # bytes a trained weight: the best so far
 BESIDE = 1_000_000  # bytes in a run's folder beside weights and scores: the tokenizer's files, mostly
 
@@ -50,19 +52,18 @@ class ModelSize:
     frozen_bytes: float  # of weights that do not learn
     layers: int  # modules that compute something
     adapter: bool  # only adapters and head are saved
-    optimizer_state: OptimizerStateName = "fp32"
+    state_bytes: float  # that optimizers keep of weights
+    sparse: int  # trainable weights whose gradients are sparse
 
     @property
     def held_bytes(self) -> float:
-        """Alive between two steps: weights, what Adam keeps of them, and the best so far."""
-        return self.frozen_bytes + self.trainable * (
-            4 + BYTES_PER_OPTIMIZER_STATE[self.optimizer_state] + BYTES_PER_BEST_WEIGHT
-        )
+        """Alive between two steps: weights, what optimizers keep of them, and the best so far."""
+        return self.frozen_bytes + self.trainable * (4 + BYTES_PER_BEST_WEIGHT) + self.state_bytes
 
     @property
     def least_bytes(self) -> float:
         """That and gradients: no step takes less."""
-        return self.held_bytes + 4 * self.trainable
+        return self.held_bytes + 4 * (self.trainable - self.sparse)
 
     @property
     def saved_bytes(self) -> int:
@@ -78,7 +79,7 @@ def model_size(regime: Regime, task: Task, optimizer_state: OptimizerStateName =
         body = start.build()
         packed = sum(body.get_parameter(f"{name}.weight").numel() for name in linear_names(body)) if four_bits else 0
         body = method.prepare(body)
-    head = task.head(body_width(body), 0)
+    head = nn.Identity() if is_head(body) else task.head(body_width(body), 0)
     model = Model(body, head, start.pooling) if head else Model(body, LanguageHead(body), UNPOOLED)
     rates = method.rates(model)
     set_trainable(model, rates)
@@ -87,7 +88,22 @@ def model_size(regime: Regime, task: Task, optimizer_state: OptimizerStateName =
     layers = sum(1 for module in model.modules() if not list(module.children()) and list(module.parameters()))
     adapter = method.adapters and start.base is not None
     frozen = 4 * (total - trainable - packed) + FOUR_BITS * packed
-    return ModelSize(model, rates, flops(model, rates), trainable, total, frozen, layers, adapter, optimizer_state)
+    rules, usual = learning_rules(model), BYTES_PER_OPTIMIZER_STATE[optimizer_state]
+    kept = {name: STATE_BYTES[rules[name].optimizer] if name in rules else usual for name in sizes if name in rates}
+    return ModelSize(
+        model=model,
+        rates=rates,
+        cost=flops(model, rates),
+        trainable=trainable,
+        total=total,
+        frozen_bytes=frozen,
+        layers=layers,
+        adapter=adapter,
+        state_bytes=float(sum(each * sizes[name] for name, each in kept.items())),
+        sparse=sum(
+            m.weight.numel() for m in model.modules() if isinstance(m, nn.EmbeddingBag | nn.Embedding) and m.sparse
+        ),
+    )
 
 
 def step_bytes(
@@ -115,7 +131,7 @@ def step_bytes(
             else:
                 loss = objective.loss(found.model, faked)
         loss.backward()  # type: ignore[no-untyped-call]
-    return found.held_bytes + alive.peak - weights
+    return found.held_bytes + alive.peak - weights - 4 * found.sparse  # whose gradients were whole here
 
 
 def _language_loss(model: Model, inputs: dict[str, Tensor], labelled: int) -> Tensor:
@@ -132,6 +148,8 @@ def _language_loss(model: Model, inputs: dict[str, Tensor], labelled: int) -> Te
 
 
 def _without_numbers(module: nn.Module) -> None:
+    if isinstance(module, nn.EmbeddingBag):
+        module.sparse = False  # fake tensors have no sparse gradients
     for name, parameter in list(module._parameters.items()):
         if parameter is not None:
             fake = torch.empty(parameter.shape, dtype=parameter.dtype)

@@ -68,7 +68,7 @@ def forecast_regimes(problem: Problem, options: Options, where: TargetMachine) -
     for name in plan.networks:
         yield Event(f"building {name} without its numbers")
         found[name] = model_size(
-            plan.regime(name, rows), run_data.task, options.training.get("optimizer_state", "fp32")
+            run_data.fitted(plan.regime(name, rows)), run_data.task, options.training.get("optimizer_state", "fp32")
         )
     room = round(where.machine.memory_bytes * USABLE) if where.machine else memory_room()
     notes: tuple[str, ...]
@@ -196,7 +196,7 @@ def _elsewhere(
     plan: RunPlan, name: str, found: ModelSize, run_data: RunData, where: TargetMachine, machine: Machine
 ) -> RegimeForecast:
     rows = max(plan.sizes)
-    regime = plan.regime(name, rows)
+    regime = run_data.fitted(plan.regime(name, rows))
     config = plan.config(regime, rows, run_data.seed)
     precision = "fp32" if plan.options.precision == "fp32" else "bf16"
     examples = run_data.shared.examples(
@@ -285,7 +285,7 @@ def _flops(plan: RunPlan, name: str, found: ModelSize, run_data: RunData) -> flo
     """Of searches and runs, as a run's cost counts them: as if alone, no cache."""
     total = 0.0
     for rows in plan.sizes:
-        regime = plan.regime(name, rows)
+        regime = run_data.fitted(plan.regime(name, rows))
         config = plan.config(regime, rows, run_data.seed)
         train, val, test = (
             _sizes(run_data, regime, getattr(run_data.splits, part)) for part in ("train", "val", "test")
@@ -328,7 +328,7 @@ def _advice(plan: RunPlan, name: str, run_data: RunData, room: float, peak: int,
 
 def _of_one_row(plan: RunPlan, name: str, run_data: RunData) -> float:
     """Bytes of a step on the longest row alone, with as little kept of it as can be."""
-    regime = plan.regime(name, max(plan.sizes))
+    regime = run_data.fitted(plan.regime(name, max(plan.sizes)))
     config = plan.config(regime, max(plan.sizes), run_data.seed)
     examples = run_data.shared.examples(
         run_data.task.reads(regime.start.inputs), run_data.splits.train, run_data.task.targets(run_data.splits.train)

@@ -85,6 +85,7 @@ def predicted_requirements(plan: RunPlan, name: str, run_data: RunData) -> Needs
     regime = _regime(plan, name)
     if regime is None:
         return Needs(name, pretrained=False)
+    regime = run_data.fitted(regime)
     base = regime.start.base
     return Needs(
         name,
@@ -148,6 +149,7 @@ def _files(base: Base) -> int:
 
 def _seconds_of_a_row(regime: Regime, run_data: RunData) -> float:
     """One row of median length through the model as it will be, before it has learned anything."""
+    regime = run_data.fitted(regime)
     model = start_model(regime, run_data.task, run_data.seed)
     switch_objective(model, regime.start, run_data.task, run_data.seed)
     if regime.stages:

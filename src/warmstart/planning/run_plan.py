@@ -15,6 +15,7 @@ from warmstart.regimes.regimes import READ_WITH_BASE, REGIMES, Regime, RegimeCon
 from warmstart.results.constraints import Excluded, not_run
 from warmstart.results.names import ENSEMBLE, regime_of, split_name
 from warmstart.runtime.device import precision
+from warmstart.runtime.sampling import spread_places
 from warmstart.tasks.language import Language
 from warmstart.tasks.tasks import TASKS
 from warmstart.training.config import TrainConfig
@@ -49,7 +50,7 @@ class RunPlan:
     # network -> numbers of training rows, where the budget does not allow all of `sizes`
     regime_sizes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     cuts: tuple[str, ...] = ()
-    full_estimate: float | None = None  # seconds that all of it was foretold to take; None: nothing was cut
+    full_estimate: float | None = None  # seconds that all of it was estimated to take; None: nothing was cut
     excluded: tuple[Excluded, ...] = ()  # by the constraints, as far as was known before training
 
     @property
@@ -119,7 +120,16 @@ class RunPlan:
         if name in own:
             return own[name]
         base, scratch = self.base_of(name), self.problem.scratch
-        material = RegimeContext(base, rows, self.options.init, self.options.dropout, self.language, scratch)
+        material = RegimeContext(
+            base=base,
+            rows=rows,
+            init=self.options.init,
+            dropout=self.options.dropout,
+            language=self.language,
+            scratch=scratch,
+            numbers=self.problem.schema.task == "regression",
+            size=self.options.size,
+        )
         return replace(REGIMES[regime_of(name)](material), name=name)
 
     def base_of(self, name: str) -> Base:
@@ -144,9 +154,18 @@ class RunPlan:
         used = precision(options.precision)
         augment = options.training.get("augment", "auto")
         more = options.training | (options.forgetting if regime.start.base is not None else {})
-        more = more | {"augment": defaults.augment if augment == "auto" else augment}
+        more |= {"augment": defaults.augment if augment == "auto" else augment}
+        if more.get("word_dropout") is None:
+            more |= {"word_dropout": defaults.word_dropout}
         return TrainConfig(
-            steps=steps, lr=options.lr or defaults.lr, batch_size=batch, precision=used, seed=seed, **more
+            steps=steps,
+            lr=options.lr or defaults.lr,
+            batch_size=batch,
+            warmup=defaults.warmup,
+            clip=defaults.clip,
+            precision=used,
+            seed=seed,
+            **more,
         )
 
     def shared(self, rows: int | None = None) -> SharedData:
@@ -242,5 +261,4 @@ def shorter_limits(limit: int) -> list[int]:
 
 def _share(rows: Rows, share: float) -> Rows:
     """This share of the rows, spread over all of them."""
-    count = max(1, round(share * len(rows)))
-    return rows.take(np.arange(count) * len(rows) // count)
+    return rows.take(spread_places(max(1, round(share * len(rows))), len(rows)))

@@ -108,7 +108,7 @@ def _tokens(run_data: RunData, regime: Regime, config: TrainConfig, limit: int) 
 
     Batches are of similar length, so that a few of them may be all short or all long.
     """
-    train = run_data.splits.train
+    regime, train = run_data.fitted(regime), run_data.splits.train
     examples = run_data.shared.examples(run_data.task.reads(regime.start.inputs), train, run_data.task.targets(train))
     sizes = np.minimum(examples.sizes(), limit)
     order = examples.order(config.batch_size, config.seed, limit)
@@ -119,7 +119,7 @@ def _tokens(run_data: RunData, regime: Regime, config: TrainConfig, limit: int) 
 
 def _scored_size(run_data: RunData, regime: Regime) -> float:
     """Tokens, or features, of a row that is scored: the mean."""
-    reads, splits = run_data.task.reads(regime.start.inputs), run_data.splits
+    reads, splits = run_data.task.reads(run_data.fitted(regime).start.inputs), run_data.splits
     parts = (
         run_data.shared.examples(reads, rows, run_data.task.targets(rows)).sizes() for rows in (splits.val, splits.test)
     )

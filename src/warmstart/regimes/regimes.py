@@ -1,12 +1,15 @@
 """Regimes: which ways of training are there? A start and one or more stages each, with their defaults."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+
+import numpy as np
 
 from warmstart.data.schema.columns import Column
 from warmstart.data.schema.schema import CORPUS, TEXT_OUT, TaskName
 from warmstart.errors import UsageError, did_you_mean
-from warmstart.models.dnn import size_for
+from warmstart.models.dnn import Size
 from warmstart.models.pretrained.base import Base
 from warmstart.models.pretrained.image_base import own_pixels
 from warmstart.regimes.discriminative import Discriminative
@@ -15,10 +18,11 @@ from warmstart.regimes.full import Full
 from warmstart.regimes.lora import LoRA
 from warmstart.regimes.method import Method, Rates
 from warmstart.regimes.starts import Architecture, Init, Pretrained, Scratch, Start, dnn, small_cnn
+from warmstart.regimes.wide_and_deep import CLASS_SIZE, NUMBER_SIZE, PathByPath, WideAndDeepStart
 from warmstart.results.names import ENSEMBLE, regime_of
-from warmstart.settings.groups import Augment
+from warmstart.settings.groups import Augment, NetworkSize
 from warmstart.tasks.language import Language
-from warmstart.tasks.task import Task
+from warmstart.tasks.task import Loss, Task
 
 __all__ = ["METHODS", "Discriminative", "Frozen", "Full", "LoRA", "Method", "Rates"]
 
@@ -41,6 +45,12 @@ class Stage:
     objective: Task | None = None  # None: the task itself
     share: float = 1.0
     lr: float | None = None  # None: the run's own
+    margins: bool = False  # whether classes are learned by their margins
+
+    def loss(self, task: Task) -> Loss:
+        """What is minimized on the way to a task."""
+        objective = self.objective or task
+        return (objective.margins if self.margins else None) or objective
 
 
 @dataclass(frozen=True)
@@ -52,15 +62,29 @@ class RegimeDefaults:
     floor: int = 300  # steps at least, however few the rows
     batch_size: int | None = None  # None: 16 under 2,000 rows, else 32
     evaluations: int = 6  # at validation rows while training
+    warmup: float = 0.1  # of the steps
+    clip: float = 1.0  # largest norm of a step's gradients
+    word_dropout: float = 0.0
+    last_weights: bool = False  # whether the weights at the end are kept, and not those that few rows say are best
+    by_rows: tuple[tuple[int, float, int], ...] = ()  # (rows, epochs, batch), fewest rows first; none: as above
     augment: Augment = "none"  # of images, where nobody says how
 
     def batch(self, rows: int) -> int:
         """Rows a step. Small tables are trained in small batches: more steps for the same compute."""
+        if self.by_rows:
+            return min(self.by_rows, key=lambda known: abs(math.log(known[0] / max(rows, 1))))[2]
         return self.batch_size or (16 if rows < 2_000 else 32)
 
     def steps(self, rows: int, batch_size: int, length: float = 1.0) -> int:
         """`epochs` over the rows, but at least `floor` steps; both times `length`."""
-        return max(1, round(length * max(self.floor, self.epochs * rows / batch_size)))
+        return max(1, round(length * max(self.floor, self.passes(rows) * rows / batch_size)))
+
+    def passes(self, rows: int) -> float:
+        """Epochs for so many rows; between those that are known, in proportion to the logarithm of the rows."""
+        if not self.by_rows:
+            return self.epochs
+        counts, epochs, _ = np.array(self.by_rows).T
+        return float(np.interp(math.log(max(rows, 1)), np.log(counts), epochs))
 
 
 @dataclass(frozen=True)
@@ -71,6 +95,7 @@ class Regime:
     start: Start
     stages: tuple[Stage, ...]
     defaults: RegimeDefaults
+    search_size: bool = False  # whether trials choose the size of its network
 
     def __post_init__(self) -> None:
         total = sum(stage.share for stage in self.stages)
@@ -91,18 +116,31 @@ class RegimeContext:
     """What regimes are made from."""
 
     base: Base
-    rows: int  # training rows: sizes the DNN
+    rows: int
     init: Init = "default"
     dropout: float | None = None
     language: bool = False  # whether the task is to predict text
     scratch: Base | None = None  # the architecture to train from random weights; None: the base's own
+    numbers: bool = False  # whether a number is predicted
+    size: NetworkSize = "auto"  # of the network that needs no base
 
 
 # The defaults of every regime, in one place (also in docs/regimes.md). Rates are for encoders about 400 wide, such as
 # MiniLM: on 250 synopses `full` reached .478, .489 and .461 at 1e-4, 2e-4 and 4e-4. Wider ones want lower rates, which
 # the search finds (2e-5 to 5e-5 at width 768).
 DEFAULTS: dict[str, RegimeDefaults] = {
-    "scratch-dnn": RegimeDefaults(lr=3e-3, epochs=20, floor=400, batch_size=64, evaluations=16),
+    "scratch-dnn": RegimeDefaults(
+        lr=2e-3,
+        epochs=15,
+        floor=400,
+        batch_size=32,
+        evaluations=8,
+        warmup=0.05,
+        clip=100.0,
+        word_dropout=0.2,
+        last_weights=True,
+        by_rows=((4_000, 15, 32), (16_000, 10, 64), (64_000, 6, 128), (256_000, 3, 256)),
+    ),
     "scratch": RegimeDefaults(lr=5e-4, epochs=4),
     "frozen": RegimeDefaults(lr=1e-2, epochs=30, floor=600, batch_size=32, evaluations=16),
     "top-layers": RegimeDefaults(lr=2e-4, epochs=4),
@@ -113,6 +151,17 @@ DEFAULTS: dict[str, RegimeDefaults] = {
     "hybrid": RegimeDefaults(lr=4e-4, epochs=6, floor=450),
     "self-pretrained": RegimeDefaults(lr=5e-4, epochs=8, floor=600),
 }
+
+# Of `scratch-dnn` where a number is predicted, and of the reference network.
+NUMBER_DEFAULTS = replace(
+    DEFAULTS["scratch-dnn"],
+    epochs=12,
+    evaluations=12,
+    last_weights=False,
+    by_rows=((4_000, 12, 32), (16_000, 6, 64), (50_000, 3, 128), (190_000, 2, 256)),
+)
+REFERENCE_DEFAULTS = RegimeDefaults(lr=1e-4, epochs=20, floor=400, batch_size=64, evaluations=16)
+REFERENCE_SIZE = Size(features=5000, width=4096, depth=8, dropout=0.2)
 
 # The same where text is predicted, for decoders about 600 wide; a step has fewer rows, since each is longer.
 LANGUAGE_DEFAULTS: dict[str, RegimeDefaults] = {
@@ -154,7 +203,7 @@ DESCRIPTIONS = {
     "linear": "TF-IDF and a linear model: the cheap rival",
     "boosted": "gradient-boosted trees on the columns, and on what a linear model says of the text",
     "embedded": "a linear model on TF-IDF beside the base's own features, which do not change",
-    "scratch-dnn": "residual network on hashed words, from random weights",
+    "scratch-dnn": "wide and deep network on the terms and columns of `linear`, from random weights",
     "scratch-cnn": "small residual network on images, from random weights",
     "scratch": "the base's own architecture, from random weights",
     "frozen": "pretrained, only the head learns (linear probe)",
@@ -235,7 +284,10 @@ def _register(name: str, start: Callable[[RegimeContext], Start], stages: StageT
     def made(material: RegimeContext) -> Regime:
         defaults = LANGUAGE_DEFAULTS if material.language else DEFAULTS
         defaults = IMAGE_DEFAULTS if material.base.kind == "image" else defaults
-        return Regime(name, start(material), stages(material), defaults.get(name, UNTRAINED))
+        own = defaults.get(name, UNTRAINED)
+        if name == "scratch-dnn":
+            own = REFERENCE_DEFAULTS if material.size == "reference" else NUMBER_DEFAULTS if material.numbers else own
+        return Regime(name, start(material), stages(material), own, material.size == "search")
 
     REGIMES[name] = made
 
@@ -261,10 +313,17 @@ def _scratch(material: RegimeContext) -> Start:
 
 
 def _dnn(material: RegimeContext) -> Start:
-    size = size_for(material.rows)
+    reference = material.size == "reference"
+    size = REFERENCE_SIZE if reference else NUMBER_SIZE if material.numbers else CLASS_SIZE
     if material.dropout is not None:
         size = replace(size, dropout=material.dropout)
-    return replace(dnn(size), dropout=material.dropout)
+    if reference:
+        return replace(dnn(size), dropout=material.dropout)
+    return WideAndDeepStart(size, dropout=material.dropout)
+
+
+def _dnn_stages(material: RegimeContext) -> tuple[Stage, ...]:
+    return (Stage(Full()),) if material.size == "reference" else (Stage(PathByPath(), margins=True),)
 
 
 def _cnn(material: RegimeContext) -> Start:
@@ -275,7 +334,7 @@ def _pretrained(material: RegimeContext) -> Start:
     return Pretrained(material.base, material.dropout)
 
 
-_register("scratch-dnn", _dnn, _only(Full()))
+_register("scratch-dnn", _dnn, _dnn_stages)
 _register("scratch-cnn", _cnn, _only(Full()))
 _register("scratch", _scratch, _only(Full()))
 _register("frozen", _pretrained, _only(Frozen()))

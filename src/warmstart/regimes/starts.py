@@ -4,7 +4,7 @@ import ast
 import contextlib
 import functools
 import importlib.util
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol, get_args
@@ -14,6 +14,8 @@ from torch import nn
 
 from warmstart.data.encoding.inputs import HashedWords, Inputs
 from warmstart.data.encoding.pixels import Pixels
+from warmstart.data.rows.split import Rows
+from warmstart.data.schema.columns import Column
 from warmstart.errors import UsageError
 from warmstart.models.attention import attend_row_by_row
 from warmstart.models.causal_lm import PAIRED, OutputLayer, auto_class, new_output_layer
@@ -33,6 +35,7 @@ from warmstart.models.pretrained.base import (
 )
 from warmstart.models.pretrained.image_base import build_image_body, read_image_body
 from warmstart.settings.groups import Init as Init
+from warmstart.tasks.task import Task
 
 INITS: tuple[Init, ...] = get_args(Init)
 
@@ -77,6 +80,10 @@ class Start(Protocol):
         """The same with a deep network of another size; itself where the size is fixed."""
         ...
 
+    def fitted(self, task: Task, rows: Rows, columns: Sequence[Column]) -> "Start":
+        """The same for these training rows, where they say what is read; itself for all others."""
+        ...
+
     def shortened(self, max_length: int) -> "Start":
         """The same reading at most so many tokens of a text."""
         ...
@@ -115,6 +122,9 @@ class Pretrained:
         return self.base.pooling
 
     def resized(self, size: Size) -> "Pretrained":
+        return self
+
+    def fitted(self, task: Task, rows: Rows, columns: Sequence[Column]) -> "Pretrained":
         return self
 
     def shortened(self, max_length: int) -> "Pretrained":
@@ -163,6 +173,9 @@ class Scratch:
 
     def resized(self, size: Size) -> "Scratch":
         return self if self.size is None else replace(self, build=HashedNetwork(size))
+
+    def fitted(self, task: Task, rows: Rows, columns: Sequence[Column]) -> "Scratch":
+        return self
 
     def shortened(self, max_length: int) -> "Scratch":
         tokens = self.inputs.tokens

@@ -16,7 +16,7 @@ MORE_SYMBOLS = ("triangle-up", "star", "cross", "hexagon", "pentagon", "triangle
 
 
 def learning_curves(entries: Sequence[Entry], comparison: Comparison) -> Figure | None:
-    """Score over training rows with its band, dashed where foretold; a cross where the best of two kinds change places.
+    """Score over training rows with its band, dashed where predicted; a cross where two kinds change places.
 
     None where no regime was trained on several numbers of rows.
     """

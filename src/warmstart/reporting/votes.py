@@ -97,7 +97,7 @@ def enter_votes(folder: Path, file: Path) -> Preference:
 
 
 def preferences(folder: Path) -> tuple[Preference, ...]:
-    """What came of every page that was voted on."""
+    """The result of every page that was voted on."""
     return tuple(
         _preference(known, page, {"page": page, "votes": known["votes"]})
         for page, known in _book(folder).items()

@@ -17,6 +17,7 @@ VERDICT_SENTENCES = {
     "a linear model is enough": "A linear model is enough.",
     "a boosted tree is enough": "A boosted tree is enough.",
     "TF-IDF with frozen features is enough": "TF-IDF with frozen features is enough.",
+    "combine several models": "Combine several models.",
     "no training is needed": "No training is needed.",
     "undecided": "Undecided.",
     "nothing beats the constant": "Nothing beats the constant.",

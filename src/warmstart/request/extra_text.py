@@ -17,6 +17,7 @@ from warmstart.data.tables.read import Table
 from warmstart.errors import UsageError
 from warmstart.request import request as config
 from warmstart.request.understand import PreparedData
+from warmstart.runtime.sampling import spread_places
 
 MAX_GENERAL_TEXTS = 64  # pieces of text on which forgetting is measured
 
@@ -44,11 +45,6 @@ def general_text(request: config.Request) -> tuple[tuple[str, ...], tuple[str, .
             "name a file with more text, or leave --general-text out: then the base's own text is replayed",
         )
     return measured, _spread(others, MAX_REPLAY_ROWS)
-
-
-def _spread(pieces: Sequence[str], most: int) -> tuple[str, ...]:
-    count = min(most, len(pieces))
-    return tuple(pieces[i * len(pieces) // count] for i in range(count))
 
 
 def domain(request: config.Request, understood: PreparedData) -> Splits | None:
@@ -101,3 +97,7 @@ def _read_before(request: config.Request, understood: PreparedData, corpus: Spli
 
 def _plain(table: Table, request: config.Request) -> Schema:
     return infer_schema(table, ColumnChoices(text=("text",), task="causal-lm", piece_bytes=request.columns.piece_bytes))
+
+
+def _spread(pieces: Sequence[str], most: int) -> tuple[str, ...]:
+    return tuple(pieces[i] for i in spread_places(most, len(pieces)))

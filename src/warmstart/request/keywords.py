@@ -11,6 +11,7 @@ from warmstart.settings.groups import (
     BadRowsRule,
     Init,
     Long,
+    NetworkSize,
     OptimizerName,
     OptimizerStateName,
     PrecisionName,
@@ -46,7 +47,7 @@ class _CheckPlanCompareAdviseFit(TypedDict, total=False):
     image: str | None
     """Column of images: paths or bytes. [default: if it is the only one]"""
     image_size: int | None
-    """Side of images in pixels. [default: the base's; without one theirs, at most 64]"""
+    """Side of images in pixels. [default: the base's; else theirs, at most 64]"""
     table: str | None
     """Table to read of a database (SQLite). [default: the only one]"""
     column: str | Sequence[str]
@@ -104,6 +105,10 @@ class _PlanCompareAdviseFit(TypedDict, total=False):
     """Dropout rate of backbone and head. [default: their own]"""
     init: Init
     """Initialization of random weights. [default, xavier, he, normal; default: default]"""
+    size: NetworkSize
+    """Size of scratch-dnn: its own, chosen by trials, or the reference network of 289 million weights. [auto, search,
+    reference; default: auto]
+    """
     precision: PrecisionName
     """Precision of matrix products. [auto, fp32, bf16; default: auto]"""
     micro_batch: int | None
@@ -116,12 +121,10 @@ class _PlanCompareAdviseFit(TypedDict, total=False):
     """Learning-rate schedule after the warm-up. [linear, cosine, constant; default: linear]"""
     weight_decay: float
     """Weight decay. [default: 0.01]"""
-    word_dropout: float
-    """Share of words to leave out at random during training. [default: 0]"""
+    word_dropout: float | None
+    """Share of words to leave out at random during training. [default: 20% for scratch-dnn, else none]"""
     augment: Augment
-    """Random changes of training images. auto: light where more than the head learns. [auto, none, light, strong;
-    default: auto]
-    """
+    """Random changes of training images. [auto, none, light, strong; default: auto]"""
     gradient_checkpointing: bool
     """Save memory by computing activations again in the backward pass, which takes a third more time."""
     compile: bool

@@ -6,8 +6,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from warmstart.data.rows.check import CheckResult
 from warmstart.data.rows.check import find_problems as find
 from warmstart.data.rows.findings import Finding
@@ -29,6 +27,7 @@ from warmstart.request.select import (
 )
 from warmstart.request.understand import OwnRegimes, PreparedData, prepare_data
 from warmstart.results.names import regime_of, short_names, split_name
+from warmstart.runtime.sampling import spread_places
 
 if TYPE_CHECKING:
     from warmstart.planning.problem import Options, Problem
@@ -63,8 +62,8 @@ def check_data(request: config.Request, table: Table, schema: Schema) -> CheckRe
     except MissingError:
         if request.base:
             raise
-    told = readers if len(sources) > 1 else [replace(reader, base="") for reader in readers]
-    return _with_spelling(find(table, schema, told, bad_rows=request.bad_rows), table, schema, readers)
+    named_readers = readers if len(sources) > 1 else [replace(reader, base="") for reader in readers]
+    return _with_spelling(find(table, schema, named_readers, bad_rows=request.bad_rows), table, schema, readers)
 
 
 def _with_spelling(found: CheckResult, table: Table, schema: Schema, readers: Sequence[Reach]) -> CheckResult:
@@ -72,7 +71,7 @@ def _with_spelling(found: CheckResult, table: Table, schema: Schema, readers: Se
     from warmstart.results.domain_shift import spelling
 
     columns = [table.columns[name] for name in schema.text]
-    rows = np.unique(np.linspace(0, len(columns[0]) - 1, min(TOKENIZED_SAMPLE, len(columns[0]))).astype(int))
+    rows = spread_places(TOKENIZED_SAMPLE, len(columns[0]))
     cells = [column.take(rows).to_pylist() for column in columns]
     texts = [cell for several in cells for cell in several if isinstance(cell, str)]
     cut = [(reader, reader.tokenizer()) for reader in readers if texts and reader.tokenizer]

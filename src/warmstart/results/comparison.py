@@ -58,7 +58,7 @@ class Comparison(Tabular):
     noise_floor: float | None = None  # best reachable score, where it is known (the demo's catalogue)
     excluded: tuple[Excluded, ...] = ()  # by the constraints: not trained, or trained and not to be chosen
     unranked_flops: float = 0.0  # of trainings that others of another length took the place of
-    full_estimate: float | None = None  # seconds that it was foretold to take without the cuts; None: not cut
+    full_estimate: float | None = None  # seconds that it was estimated to take without the cuts; None: not cut
     available: int | None = None  # training rows that there were; None: not known
     command: str = ""  # what is typed to repeat the study
     mismatch: dict[str, Any] | None = None  # of the texts and the base: `Mismatch.to_json`; None: not measured

@@ -15,6 +15,7 @@ import numpy as np
 from warmstart.quantities import WORD_PATTERN
 from warmstart.results.bootstrap import resample, wilson
 from warmstart.results.record import Estimate, Interval
+from warmstart.runtime.sampling import spread_places
 from warmstart.types import Array
 
 if TYPE_CHECKING:
@@ -87,8 +88,7 @@ class DomainShift:
 
 def spelling(texts: Sequence[str], tokenizer: "Tokenizer") -> Spelling | None:
     """Of some of the texts, spread over all; None where none has a word. Leaves the tokenizer without truncation."""
-    count = min(SPELLED, len(texts))
-    some = [texts[i * len(texts) // count][:LONGEST] for i in range(count)]
+    some = [texts[i][:LONGEST] for i in spread_places(SPELLED, len(texts))]
     tokenizer.no_padding()
     tokenizer.no_truncation()
     unknown = {number for name in UNKNOWN if (number := tokenizer.token_to_id(name)) is not None}
@@ -98,7 +98,7 @@ def spelling(texts: Sequence[str], tokenizer: "Tokenizer") -> Spelling | None:
     if not words.sum():
         return None
     return Spelling(
-        texts=count,
+        texts=len(some),
         tokens_per_word=_ratio(tokens, words),
         one_piece=_ratio(whole, words),
         unknown=_ratio(lost, pieces),

@@ -29,10 +29,10 @@ MAX_EXTRAPOLATION = 10  # times the most rows measured: nothing is said of more
 _INTERVALS = 3  # whose mean slope goes on
 _WIDER = 1.6  # bands from resampling alone, on 42 public curves of fine-tuning, had to be so much wider to hold
 _LIKELY = 0.95  # of draws; a statement that holds in fewer says in how many
-_TOLD = 0.75  # of draws; what holds in fewer cannot be told
+_TOLD = 0.75  # of draws; what holds in fewer is not stated
 _RANDOM_SEED = 20240608  # any fixed number: the same runs give the same intervals
 
-RowRange = tuple[int | None, int | None]  # of an interval of rows; None: outside what was measured or may be foretold
+RowRange = tuple[int | None, int | None]  # of an interval of rows; None: outside what was measured or may be predicted
 
 
 @dataclass(frozen=True)
@@ -189,7 +189,7 @@ class Law:
 
     def _scores(self, rows: int) -> tuple[float, Array]:
         measured, drawn = self.line.at(rows)
-        # What was measured may lie below the least that is known; what is foretold may not.
+        # What was measured may lie below the least that is known; what is predicted may not.
         least = self.least if rows > self.line.rows[-1] else 0.0
         error, errors = max(math.exp(measured), least), np.maximum(np.exp(drawn), least)
         return (self.top * (1 - error), self.top * (1 - errors)) if self.higher_is_better else (error, errors)
@@ -228,9 +228,9 @@ class Crossover:
 
     a: str
     b: str
-    rows: int | None  # None: nowhere from the fewest rows measured to ten times the most, or it cannot be told
+    rows: int | None  # None: nowhere from the fewest rows measured to ten times the most, or it is unknown
     interval: RowRange | None
-    ahead: bool  # of what was measured: foretold
+    ahead: bool  # of what was measured: predicted
     statement: str
 
     def to_json(self) -> dict[str, Any]:
@@ -271,7 +271,7 @@ def crossover(one: Law, other: Law) -> Crossover:
 
 def _untold(a: Law, b: Law) -> Crossover:
     pair = f"`{a.regime}` and `{b.regime}`"
-    said = f"Whether {pair} cross within {MAX_EXTRAPOLATION}x your data cannot be told from these runs."
+    said = f"Whether {pair} cross within {MAX_EXTRAPOLATION}x your data cannot be determined from these runs."
     return Crossover(a.regime, b.regime, None, None, False, said)
 
 
@@ -282,7 +282,7 @@ class Transfer:
     a: str  # the regime with the pretrained start
     b: str  # from scratch
     at: int  # training rows of `a`
-    rows: int | None  # more rows for `b`; negative: fewer; None: cannot be told
+    rows: int | None  # more rows for `b`; negative: fewer; None: unknown
     interval: RowRange | None
     bound: str | None  # "lower": better than all that was measured of `b`; "upper": worse than all
     statement: str
@@ -292,7 +292,7 @@ class Transfer:
 
 
 def transfers(tuned: Law, scratch: Law) -> tuple[Transfer, ...]:
-    """For each measured size, by reading the measured curve from scratch backwards; nothing is foretold."""
+    """For each measured size, by reading the measured curve from scratch backwards; nothing is predicted."""
     return tuple(_transfer(tuned, scratch, rows) for rows in tuned.line.rows)
 
 
@@ -313,7 +313,7 @@ def _transfer(tuned: Law, scratch: Law, at: int) -> Transfer:
         return Transfer(a, b, at, fewest - at, None, "upper", words)
     low, high = _ends(drawn, 0.0, most)
     if low is None and high is None:
-        words = f"How many rows the start of `{a}` was worth with {at:,} rows cannot be told from these runs."
+        words = f"How many rows the start of `{a}` was worth with {at:,} rows cannot be determined from these runs."
         return Transfer(a, b, at, None, None, None, words)
     rows = needed - at
     start = (

@@ -18,7 +18,7 @@ class RaceForecast:
     family: str
     rows: int  # the most that it was trained on
     chance: float  # to be the best on all rows
-    score: float  # foretold for all rows
+    score: float  # predicted for all rows
     interval: Interval  # of it, 90 %
     seconds: float  # of one run on all rows
 

@@ -22,10 +22,11 @@ from warmstart.results.record import Estimate
 from warmstart.runs.retention import features
 from warmstart.runtime.device import best_device
 from warmstart.runtime.files import cache_folder
+from warmstart.runtime.sampling import spread_places
 from warmstart.training.general_text import sampled_text
 from warmstart.types import Array
 
-TEXTS_PER_KIND = 400  # of each kind, that are told apart
+TEXTS_PER_KIND = 400  # of each kind, that a classifier tells apart
 TEXTS_SCORED = 32  # of each kind, whose bits are counted
 
 
@@ -91,8 +92,7 @@ def _said(rows: Rows, schema: Schema) -> list[str]:
 
 
 def _spread(texts: Sequence[str], most: int) -> list[str]:
-    count = min(most, len(texts))
-    return [texts[i * len(texts) // count] for i in range(count)]
+    return [texts[i] for i in spread_places(most, len(texts))]
 
 
 def _examples(base: Base, texts: Sequence[str]) -> Examples:

@@ -16,6 +16,7 @@ from warmstart.inference.model_store import Network
 from warmstart.models.evaluate import outputs
 from warmstart.results.bootstrap import mean_score
 from warmstart.runtime.distributed import world
+from warmstart.runtime.sampling import spread_places
 from warmstart.tasks.language import MAX_JUDGED_ROWS
 from warmstart.training.frozen_prefix import use_prefix_cache
 from warmstart.training.run_data import RunData
@@ -139,8 +140,7 @@ def _beside(rows: Rows, some: Rows, columns: dict[str, list[Any]]) -> dict[str, 
 
 def rows_to_judge(test: Rows) -> Rows:
     """The rows that answers are written for: the same for every regime, spread over all."""
-    count = min(MAX_JUDGED_ROWS, len(test))
-    return test.take(np.arange(count) * len(test) // count)
+    return test.take(spread_places(MAX_JUDGED_ROWS, len(test)))
 
 
 def sample_rows(test: Rows) -> Rows:

@@ -11,6 +11,7 @@ from warmstart.regimes.starts import Start
 from warmstart.runs.retention import MAX_RETENTION_TEXTS, Retention, drift, features, language_retention, unmoved
 from warmstart.runtime.distributed import world
 from warmstart.runtime.files import cache_folder
+from warmstart.runtime.sampling import spread_places
 from warmstart.training.build_model import head_for
 from warmstart.training.general_text import sampled_text
 from warmstart.training.replay import replay_rows
@@ -61,16 +62,14 @@ def load_base_model(model: Model, start: Start, run_data: RunData) -> Model:
 
 def sample_rows_evenly(rows: Rows, start: Start, run_data: RunData, most: int = LANGUAGE_TEXTS) -> Examples:
     """Some of the study's rows as the task reads them, from all over the file, which is often sorted."""
-    count = min(most, len(rows))
-    some = rows.take(np.arange(count) * len(rows) // count)
+    some = rows.take(spread_places(most, len(rows)))
     return run_data.shared.examples(run_data.task.reads(start.inputs), some, run_data.task.targets(some))
 
 
 def as_read(rows: Rows, start: Start, run_data: RunData) -> Examples:
     """The same as a body reads them, whatever the task asks."""
-    count = min(MAX_RETENTION_TEXTS, len(rows))
-    some = rows.take(np.arange(count) * len(rows) // count)
-    return run_data.shared.examples(start.inputs, some, np.zeros(count, dtype=np.float32))
+    some = rows.take(spread_places(MAX_RETENTION_TEXTS, len(rows)))
+    return run_data.shared.examples(start.inputs, some, np.zeros(len(some), dtype=np.float32))
 
 
 def measured_on(base: Model, start: Start, run_data: RunData) -> Examples | None:

@@ -65,7 +65,7 @@ def checkpoint_purpose(regime: Regime, config: TrainConfig, run_data: RunData) -
 
 
 def _size_words(regime: Regime) -> dict[str, Any]:
-    size = getattr(getattr(regime.start, "build", None), "size", None)
+    size = regime.start.size
     return {"width": size.width, "depth": size.depth, "dropout": size.dropout} if size else {}
 
 
@@ -86,7 +86,7 @@ def train_run(
         return load_run(folder)
     progress = progress or JobProgress()
     yield progress.began()
-    regime, config = chosen.regime, chosen.config
+    regime, config = run_data.fitted(chosen.regime), chosen.config
     reset_peak_memory()
     began = time.perf_counter()
     trained: TrainedStages | None = None
@@ -113,7 +113,7 @@ def train_run(
         seconds = trained.seconds + time.perf_counter() - began
     peak = peak_memory()
     kept = measure_forgetting(trained, regime.start, run_data) if trained is not None else None  # charged to nobody
-    kept = mix.told(kept) if mix and kept else kept
+    kept = mix.described(kept) if mix and kept else kept
     record = Run(
         id=folder.name,
         regime=regime.name,
@@ -331,7 +331,7 @@ def _finite(record: Run) -> Run:
         metrics={name: value for name, value in record.metrics.items() if name not in lost},
         calibration={name: value for name, value in record.calibration.items() if isfinite(value)},
         points=points,
-        caveats=(*record.caveats, *([f"too large or too small to be told: {join_phrases(lost)}"] if lost else [])),
+        caveats=(*record.caveats, *([f"too large or too small for a number: {join_phrases(lost)}"] if lost else [])),
         failed=record.failed or ("its score is no finite number" if known != scores else None),
     )
 

@@ -82,7 +82,7 @@ class Search:
         """
         if trials > 1:
             yield from _rates(self, trials)
-            if self.regime.start.size is not None:
+            if self.regime.start.size is not None and self.regime.search_size:
                 yield from _sizes(self, self.regime.start.size, spend)
 
     def chosen(self) -> TunedRegime:
@@ -123,7 +123,7 @@ def search_settings(
             val, flops = None, 0.0
             with suppress(TrainingError):  # it diverged
                 trained = yield from train_stages(asked, tried, run_data, 1, checkpoints, progress=progress)
-                val, flops = score_trial(trained, asked, run_data)
+                val, flops = score_trial(trained, run_data.fitted(asked), run_data)
             trial = Trial(tried_settings(asked, replace(tried, lr=lr)), tried.steps, val)
             facts = {"trial": vars(trial), "flops": flops, "seconds": time.perf_counter() - began}
             if path and folder:

@@ -12,7 +12,6 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-import numpy as np
 from torch import Tensor
 
 from warmstart.data.encoding.examples import Examples
@@ -25,6 +24,7 @@ from warmstart.runs.forgetting import as_read, has_language_head, load_base_mode
 from warmstart.runs.interpolation import interpolate, interpolation_frontier, least_forgetting, search_interpolation
 from warmstart.runs.retention import InterpolationPoint, Retention, drift, features, kl_divergence, rise
 from warmstart.runtime.distributed import world
+from warmstart.runtime.sampling import spread_places
 from warmstart.tasks.task import GenerativeTask
 from warmstart.training.frozen_prefix import use_prefix_cache
 from warmstart.training.run_data import RunData
@@ -37,7 +37,7 @@ LIKELIHOOD = "bits per byte"  # what stands for a metric of written answers, as 
 
 @dataclass(frozen=True)
 class InterpolatedRun:
-    """What came of each mix on validation rows, and the one that the model was left with."""
+    """The score of each mix on validation rows, and the one that the model was left with."""
 
     frontier: tuple[InterpolationPoint, ...]
     taken: InterpolationPoint
@@ -49,7 +49,7 @@ class InterpolatedRun:
         None  # what would have been taken by likelihood, where the answers decided otherwise
     )
 
-    def told(self, found: Retention) -> Retention:
+    def described(self, found: Retention) -> Retention:
         """What was forgotten, with the frontier beside it."""
         by = {"score": self.scored_by, "forgotten": self.forgotten_by}
         return replace(found, frontier=self.frontier, matched=self.taken, frontier_by=by)
@@ -114,7 +114,7 @@ def interpolate_run(trained: TrainedStages, start: Start, run_data: RunData) -> 
 def _written(model: Model, start: Start, run_data: RunData, task: GenerativeTask) -> float:
     """The task's metric of what the model answers to validation rows."""
     val = run_data.splits.val
-    rows = val.take(np.unique(np.linspace(0, len(val) - 1, min(VALIDATION_ANSWERS, len(val))).astype(np.int64)))
+    rows = val.take(spread_places(VALIDATION_ANSWERS, len(val)))
     model.eval()
     scores = task.judge(Writer(model, task.prompts(start.inputs)).answers(rows.texts, task), rows).scores
     assert scores is not None

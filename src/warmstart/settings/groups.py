@@ -30,6 +30,7 @@ OptimizerName = Literal["adamw", "adam", "sgd"]
 OptimizerStateName = Literal["fp32", "bf16"]
 ScheduleName = Literal["linear", "cosine", "constant"]
 PrecisionName = Literal["auto", "fp32", "bf16"]
+NetworkSize = Literal["auto", "search", "reference"]
 
 MAX_LENGTH = 256  # tokens; most titles and descriptions fit, and the time of a step grows with it
 DEFAULT_BUDGET = 1800.0  # seconds for a comparison
@@ -53,10 +54,7 @@ class ColumnSettings:
         str | None,
         Setting("Column to predict, or to learn to write. Not needed for a corpus, conversations or fields."),
     ] = None
-    text: Annotated[
-        tuple[str, ...],
-        Setting("Columns to read.", unset="all that can be read", repeat=True),
-    ] = ()
+    text: Annotated[tuple[str, ...], Setting("Columns to read.", unset="all that can be read", repeat=True)] = ()
     group: Annotated[str | None, Setting("Column of groups. A group is never split between training and test.")] = None
     task: Annotated[TaskName | None, Setting("Task.", unset="recognized from the data")] = None
     separator: Annotated[str | None, Setting("Character between several labels in one target cell.")] = None
@@ -89,7 +87,7 @@ class ColumnSettings:
     image: Annotated[str | None, Setting("Column of images: paths or bytes.", unset="if it is the only one")] = None
     image_size: Annotated[
         int | None,
-        Setting("Side of images in pixels.", unset="the base's; without one theirs, at most 64", within=(8, 1024)),
+        Setting("Side of images in pixels.", unset="the base's; else theirs, at most 64", within=(8, 1024)),
     ] = None
 
 
@@ -227,6 +225,13 @@ class TrainingSettings:
         Setting("Dropout rate of backbone and head.", TRAINING_COST, unset="their own", within=(0, 0.95)),
     ] = None
     init: Annotated[Init, Setting("Initialization of random weights.", TRAINING_COST)] = "default"
+    size: Annotated[
+        NetworkSize,
+        Setting(
+            "Size of scratch-dnn: its own, chosen by trials, or the reference network of 289 million weights.",
+            TRAINING_COST,
+        ),
+    ] = "auto"
     precision: Annotated[PrecisionName, Setting("Precision of matrix products.", TRAINING_COST)] = "auto"
 
 
@@ -254,13 +259,15 @@ class LoopSettings:
     schedule: Annotated[ScheduleName, Setting("Learning-rate schedule after the warm-up.", TRAINING_COST)] = "linear"
     weight_decay: Annotated[float, Setting("Weight decay.", TRAINING_COST, within=(0, 10))] = 0.01
     word_dropout: Annotated[
-        float,
-        Setting("Share of words to leave out at random during training.", TRAINING_COST, within=(0, 0.95)),
-    ] = 0.0
-    augment: Annotated[
-        Augment,
-        Setting("Random changes of training images. auto: light where more than the head learns.", TRAINING_COST),
-    ] = "auto"
+        float | None,
+        Setting(
+            "Share of words to leave out at random during training.",
+            TRAINING_COST,
+            unset="20% for scratch-dnn, else none",
+            within=(0, 0.95),
+        ),
+    ] = None
+    augment: Annotated[Augment, Setting("Random changes of training images.", TRAINING_COST)] = "auto"
     gradient_checkpointing: Annotated[
         bool,
         Setting(

@@ -16,7 +16,7 @@ import numpy as np
 
 from warmstart.types import Array
 
-FIRST_RUNG_ROWS = 50  # training rows of the first rung; a draw's luck is told for so many
+FIRST_RUNG_ROWS = 50  # training rows of the first rung; the noise of a draw is known for so many
 _CENTRE = 3.0  # standard deviation of what the log errors of all arms of a task have in common: it may be anything
 _TRUST = 4.0  # pairs of seeds that the prior's spread counts for
 

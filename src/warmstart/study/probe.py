@@ -27,6 +27,7 @@ from warmstart.results.term_swaps import (
     prediction_change,
 )
 from warmstart.runtime.files import write_json
+from warmstart.runtime.sampling import spread_places
 from warmstart.study.compare import load_comparison
 from warmstart.study.study import LONGEST_EXAMPLE, load_examples
 from warmstart.training.event import Event
@@ -150,7 +151,7 @@ def _cases(
     for number, pair in enumerate(pairs):
         there = [i for i, text in enumerate(read) if swap_terms(text, pair)]
         both = sum(has_both(text, pair) for text in read)
-        chosen = [there[i] for i in np.unique(np.linspace(0, len(there) - 1, min(most, len(there))).astype(int))]
+        chosen = [there[i] for i in spread_places(most, len(there))]
         found.append(Effect(pair.left, pair.right, len(chosen), both))
         for i in chosen:
             swap = swap_terms(read[i], pair)

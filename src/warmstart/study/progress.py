@@ -18,7 +18,7 @@ from warmstart.training.event import Event
 from warmstart.types import Value
 
 stderr = Console(stderr=True, highlight=False, markup=False, emoji=False)
-MIN_SHARE_FOR_FORECAST = 0.05  # of the rows: before that, the time left is not foretold
+MIN_SHARE_FOR_FORECAST = 0.05  # of the rows: before that, the time left is not estimated
 LINE_INTERVAL = 15.0  # seconds between lines where there is no terminal to draw a bar on
 
 
@@ -74,8 +74,8 @@ def count_rows(rows: Iterator[dict[str, Any]], count: int) -> Iterator[dict[str,
         yield row
         now = time.monotonic()
         if now - last > LINE_INTERVAL and done < count:
-            told = done >= MIN_SHARE_FOR_FORECAST * count  # the first rows wait for the model, and for a batch
-            left = f", {_clock((now - began) / done * (count - done))} left" if told else ""
+            timed = done >= MIN_SHARE_FOR_FORECAST * count  # the first rows wait for the model, and for a batch
+            left = f", {_clock((now - began) / done * (count - done))} left" if timed else ""
             print_status(f"[{done / count:4.0%}] {done:,} of {count:,} rows{left}")
             last = now
 

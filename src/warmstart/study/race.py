@@ -190,8 +190,8 @@ class _Field:
         middle = self._possible_errors(mean)
         may_win = [name for name, chance in zip(names, chances, strict=True) if self._may_win(name, float(chance))]
         candidates = list(self._possible(may_win))
-        told = self._worth_asking(observed, names, place, candidates)
-        wanted = max(told, key=lambda ask: told[ask] / max(self.cost(ask), 1e-12), default=None)
+        worthwhile = self._worth_asking(observed, names, place, candidates)
+        wanted = max(worthwhile, key=lambda ask: worthwhile[ask] / max(self.cost(ask), 1e-12), default=None)
         return RaceRanking(
             choice=names[place],
             tie=tuple(names[i] for i in as_good) if len(as_good) > 1 else (),
@@ -225,8 +225,8 @@ class _Field:
             return min(asks, key=self.cost, default=None)
         matter = [n for n in names if n == standing.choice or self._may_win(n, standing.chances[n])]
         affordable = [ask for ask in self._possible(matter) if self.cost(ask) <= left]
-        told = self._worth_asking(self._observed(), names, names.index(standing.choice), affordable)
-        return max(told, key=lambda ask: told[ask] / max(self.cost(ask), 1e-12), default=None)
+        worthwhile = self._worth_asking(self._observed(), names, names.index(standing.choice), affordable)
+        return max(worthwhile, key=lambda ask: worthwhile[ask] / max(self.cost(ask), 1e-12), default=None)
 
     def _possible(self, names: Sequence[str]) -> Iterator[NextRun]:
         """Of each arm: more rows than it was seen at, or the same with another seed."""

@@ -14,6 +14,7 @@ from warmstart.data.encoding.inputs import Inputs
 from warmstart.data.rows.split import Rows, Splits
 from warmstart.data.schema.schema import Schema
 from warmstart.tasks.head import linear_head
+from warmstart.tasks.margins import SquaredHinge
 from warmstart.types import Array
 
 FEWEST_FOR_TEMPERATURE = 20  # validation rows
@@ -74,6 +75,10 @@ class Classification:
         if self.multi_label:
             return functional.binary_cross_entropy_with_logits(outputs.float(), targets, reduction="sum") / len(targets)
         return functional.cross_entropy(outputs.float(), targets)
+
+    @property
+    def margins(self) -> SquaredHinge:
+        return SquaredHinge()
 
     def constant(self, targets: Array) -> Array:
         """The log of each class's share: always the largest class, and the best constant probabilities."""

@@ -86,6 +86,8 @@ class Language:
     def units(self) -> str:
         return ""
 
+    margins = None
+
     @property
     def generative(self) -> "Language | None":
         return self if self.writes else None

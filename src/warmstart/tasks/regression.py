@@ -12,6 +12,7 @@ from warmstart.data.encoding.batches import Batch
 from warmstart.data.encoding.inputs import Inputs
 from warmstart.data.rows.split import Rows, Splits
 from warmstart.data.schema.schema import Scale, Schema
+from warmstart.results.metrics import PERCENTAGE_ERROR
 from warmstart.tasks.head import linear_head
 from warmstart.types import Array
 
@@ -39,6 +40,7 @@ class Regression:
     name = "regression"
     writes = learns_language = ranks_by_writing = False
     generative = None
+    margins = None
     metric = "mean absolute error"
     higher_is_better = False
 
@@ -107,7 +109,7 @@ class Regression:
         nonzero = true != 0
         if nonzero.any():
             share = np.abs(own[nonzero] - true[nonzero]) / np.abs(true[nonzero])
-            found["median percentage error"] = 100 * float(np.median(share))
+            found[PERCENTAGE_ERROR] = 100 * float(np.median(share))
         if "quantile" in calibration:
             inside = np.abs(outputs[:, 0] - targets) <= calibration["quantile"]
             found["coverage of the 90 % interval"] = _mean(inside)

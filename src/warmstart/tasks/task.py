@@ -33,6 +33,16 @@ class Objective(Loss, Protocol):
     def targets(self, rows: Rows) -> Array: ...
 
 
+class Margins(Loss, Protocol):
+    """A loss of margins, which are logits divided by `scale`."""
+
+    @property
+    def scale(self) -> float: ...
+    def constant(self, targets: Array, classes: int) -> Array:
+        """The margins that are best where nothing is known of a row, [k]."""
+        ...
+
+
 class Task(Objective, Protocol):
     """An objective that people ask for: it can be scored, example by example, and predicts in their units.
 
@@ -69,6 +79,11 @@ class Task(Objective, Protocol):
 
     def output_loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """The loss of these outputs, a scalar: what `loss` minimises."""
+        ...
+
+    @property
+    def margins(self) -> Margins | None:
+        """How classes are learned by margins; None where there are no classes."""
         ...
 
     def constant(self, targets: Array) -> Array:

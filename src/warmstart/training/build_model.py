@@ -3,7 +3,7 @@
 from torch import nn
 
 from warmstart.models.dropout import use_fast_dropout
-from warmstart.models.model import UNPOOLED, Model, body_width
+from warmstart.models.model import UNPOOLED, Model, body_width, is_head
 from warmstart.regimes.lora import merge_adapters
 from warmstart.regimes.regimes import Regime
 from warmstart.regimes.starts import Start, random_state
@@ -22,6 +22,8 @@ def start_model(regime: Regime, task: Task, seed: int) -> Model:
 
 def head_for(body: nn.Module, start: Start, objective: Task, seed: int) -> tuple[nn.Module, str]:
     """What answers on top of a body, and how it reads it: from the seed, the same for every body of that width."""
+    if is_head(body):
+        return nn.Identity(), start.pooling
     head = objective.head(body_width(body), seed)
     if head is None:
         with random_state(seed):

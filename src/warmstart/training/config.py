@@ -23,7 +23,7 @@ class TrainConfig(LoopSettings):
     warmup: float = 0.1  # of the steps
     l2_sp: float = 0.0  # like weight decay, but towards the base's weights; of weights that a base has
     replay: float = 0.0  # general rows beside each of the task's: see `keeping.Replay`
-    clip: float = 1.0
+    clip: float = 1.0  # largest norm of a step's gradients
     precision: str = "fp32"
     seed: int = 0
 

@@ -19,8 +19,9 @@ class BestWeights:
     that cools down, the last weights are the better ones where the few rows looked at cannot tell.
     """
 
-    def __init__(self, model: Model, task: Task, evaluations: int, noise: float = 0.0):
+    def __init__(self, model: Model, task: Task, evaluations: int, noise: float = 0.0, last: bool = False):
         self.higher, self.evaluations, self.noise = task.higher_is_better, evaluations, noise
+        self.keeps_last = last  # whether those at the end are kept in any case
         self.score: float | None = None
         self.step = 0  # of the stage, whose weights these are
         self.waited = 0
@@ -33,7 +34,7 @@ class BestWeights:
         """A look at the weights as they are; `last`: those at the end of the schedule."""
         slack = self.noise * abs(score) if last else 0.0
         best = math.nan if self.score is None else self.score
-        if math.isnan(best) or (score - best) * (1 if self.higher else -1) + slack > 0:
+        if math.isnan(best) or (self.keeps_last and last) or (score - best) * (1 if self.higher else -1) + slack > 0:
             self.score, self.step, self.waited = score, step, 0
             _copy(self.live, self.weights)
         else:
@@ -41,7 +42,9 @@ class BestWeights:
 
     @property
     def should_stop(self) -> bool:
-        return self.evaluations > 1 and self.waited >= max(2, round(PATIENCE * self.evaluations))
+        return (
+            self.evaluations > 1 and not self.keeps_last and self.waited >= max(2, round(PATIENCE * self.evaluations))
+        )
 
     def restore(self) -> None:
         _copy(self.weights, self.live)

@@ -75,8 +75,8 @@ class Expected:
         if worse <= self.band:
             return None
         score = format_number(seen.val_score)
-        told = f"at {share:.0%} of its steps this run scores {score} on validation rows, the one on"
-        return f"{told} {self.before.rows:,} rows scored {format_number(then)} there: it has left the forecast band"
+        sentence = f"at {share:.0%} of its steps this run scores {score} on validation rows, the one on"
+        return f"{sentence} {self.before.rows:,} rows scored {format_number(then)} there: it has left the forecast band"
 
 
 @dataclass

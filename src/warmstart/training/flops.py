@@ -86,7 +86,8 @@ def flops(model: Model, rates: Rates) -> Flops:
     if pictures is not None:
         return Flops(0.0, 2.0 * (pictures.multiplications + head), 0.0, backward, weights)
     if bags:
-        return Flops(2.0 * bags[0].embedding_dim, 2.0 * (body + head), 0.0, backward, weights)
+        width = getattr(model.body, "bag_width", bags[0].embedding_dim)  # of all tables that a word is looked up in
+        return Flops(2.0 * width, 2.0 * (body + head), 0.0, backward, weights)
     return Flops(2.0 * body, 2.0 * head, squared, backward, weights)
 
 

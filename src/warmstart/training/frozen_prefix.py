@@ -23,11 +23,14 @@ from warmstart.data.encoding.token_cache import is_large, write_cache
 from warmstart.data.rows.duplicates import join_duplicates
 from warmstart.data.rows.split import Rows, Splits
 from warmstart.data.rows.values import ColumnValues
+from warmstart.data.schema.columns import Column
 from warmstart.data.tables.strings import Texts
 from warmstart.errors import RowError
 from warmstart.models.evaluate import _batches
 from warmstart.models.model import UNPOOLED, Model
 from warmstart.models.partial_forward import BELOW, forward_above, forward_below, frozen_depth, prefix_fingerprint
+from warmstart.regimes.starts import Start
+from warmstart.tasks.task import Task
 from warmstart.types import Array
 
 STORED_BYTES = 4 * 2**30  # of activations, all together; and at most half of the disk that is free
@@ -94,8 +97,10 @@ class SharedData:
 
     splits: Splits
     _encoded: dict[str, Encoded] = field(default_factory=dict)
+    _of_rows: str = ""  # key of the last inputs that were fitted to training rows
     _stored: dict[str, PrefixCache | None] = field(default_factory=dict)  # the one used last comes last
     _of_bases: dict[str, Array] = field(default_factory=dict)
+    _fitted: list[tuple[Start, Array, Start]] = field(default_factory=list)  # the one used last comes last
 
     def __post_init__(self) -> None:
         parts = (self.splits.train, self.splits.val, self.splits.test)
@@ -107,6 +112,16 @@ class SharedData:
 
     def __len__(self) -> int:
         return len(self.texts)
+
+    def fitted(self, start: Start, task: Task, train: Rows, columns: Sequence[Column]) -> Start:
+        """The start for these training rows; made once for those that were asked for last."""
+        for known, numbers, found in self._fitted:
+            if known == start and np.array_equal(numbers, train.numbers):
+                return found
+        found = start.fitted(task, train, columns)
+        if found is not start:
+            self._fitted[:] = [*self._fitted[-1:], (start, train.numbers, found)]
+        return found
 
     @property
     def stores(self) -> bool:
@@ -123,6 +138,9 @@ class SharedData:
     def encoded(self, inputs: Inputs) -> Encoded:
         if inputs.key not in self._encoded:
             with self._named():
+                if inputs.of_rows:  # another draw of rows has others
+                    self._encoded.pop(self._of_rows, None)
+                    self._of_rows = inputs.key
                 self._encoded[inputs.key] = inputs.encode_rows(self.texts, self.columns)
         return self._encoded[inputs.key]
 

@@ -70,6 +70,10 @@ def start_training(model: Model, rates: Rates, config: TrainConfig, base: Mappin
     `base`: the base's weights by the model's names, for `config.toward_base`.
     """
     set_trainable(model, rates)
+    if world().size > 1:  # gradients that are averaged are whole
+        for module in model.modules():
+            if isinstance(module, nn.EmbeddingBag):
+                module.sparse = False
     optimizer = make_optimizer(param_groups(model, rates, config), config, cut=world().is_sharded(model))
     learning = [(name, parameter) for name, parameter in model.named_parameters() if name in rates]
     anchors = {parameter: world().shard_like(base[name], parameter) for name, parameter in learning if name in base}
@@ -166,10 +170,18 @@ def _note(state: State, step: Step) -> None:
 
 def clip_gradients(world: Distributed, parameters: list[nn.Parameter], clip: float) -> float:
     """Scale the gradients down to the norm `clip`, where theirs is larger; give the norm they had."""
-    norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+    sparse = [p for p in parameters if p.grad is not None and p.grad.is_sparse]
+    for parameter in sparse:
+        assert parameter.grad is not None
+        parameter.grad = parameter.grad.coalesce()  # a row that a batch has more than once counts once, with its sum
+    dense = [p for p in parameters if p.grad is not None and not p.grad.is_sparse]
+    values = [p.grad.values() for p in sparse if p.grad is not None]
+    norm = nn.utils.get_total_norm([*(p.grad for p in dense if p.grad is not None), *values])
     value = world.full_tensor(norm).item()
     if value + CLIP_EPSILON > clip:
-        nn.utils.clip_grads_with_norm_(parameters, clip, norm)
+        nn.utils.clip_grads_with_norm_(dense, clip, norm)
+        for each in values:
+            each.mul_(torch.clamp(clip / (norm + CLIP_EPSILON), max=1.0))
     return value
 
 

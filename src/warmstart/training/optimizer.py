@@ -12,33 +12,44 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from warmstart.models.learning_rule import learning_rules
 from warmstart.models.model import Model
 from warmstart.regimes.method import Rates
 from warmstart.training.config import TrainConfig
+from warmstart.training.group_optimizer import GroupedOptimizer
 
 
 def param_groups(model: Model, rates: Rates, config: TrainConfig) -> list[dict[str, object]]:
-    """One group for each rate and each decay. Vectors (biases, norms) and embedding tables do not decay.
+    """One group for each rate, decay and optimizer. Vectors (biases, norms) and embedding tables do not decay.
+
+    A group has an 'optimizer' where any module of the model declares one (see `models.learning_rule`).
 
     An embedding row that no text uses would otherwise shrink with every step, at the full cost of an update.
     """
     tables = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding | nn.EmbeddingBag)}
-    groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
+    rules = learning_rules(model)
+    groups: dict[tuple[float, bool, str], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if name in rates:
             decays = parameter.ndim > 1 and id(parameter) not in tables
-            groups.setdefault((rates[name], decays), []).append(parameter)
+            optimizer = (rules[name].optimizer if name in rules else "adamw") if rules else ""
+            groups.setdefault((rates[name], decays, optimizer), []).append(parameter)
     return [
         {"params": params, "rate": rate, "lr": config.lr * rate, "weight_decay": config.weight_decay * decays}
-        for (rate, decays), params in sorted(groups.items(), key=lambda item: item[0], reverse=True)
+        | ({"optimizer": optimizer} if optimizer else {})
+        for (rate, decays, optimizer), params in sorted(groups.items(), key=lambda item: item[0], reverse=True)
     ]
 
 
 def make_optimizer(groups: list[dict[str, object]], config: TrainConfig, *, cut: bool = False) -> torch.optim.Optimizer:
     """AdamW (default), Adam (weight decay as L2, as it was first defined) or SGD with momentum 0.9.
 
+    Of groups that declare theirs, each by its own.
+
     Torch (2.13) has no fused SGD for weights that are cut over processes.
     """
+    if any("optimizer" in group for group in groups):
+        return GroupedOptimizer(groups, config.lr)
     if config.optimizer_state == "bf16":
         return AdamWBf16State(groups, config.lr)
     if config.optimizer == "adamw":

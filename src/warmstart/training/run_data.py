@@ -1,12 +1,13 @@
 """Run data: which training, validation and test rows does one run use?"""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 
 from warmstart.data.rows.split import Splits
 from warmstart.data.schema.schema import Schema
+from warmstart.regimes.regimes import Regime
 from warmstart.tasks.task import Task
 from warmstart.tasks.tasks import task_for
 from warmstart.training.frozen_prefix import SharedData
@@ -39,6 +40,11 @@ class RunData:
     def task(self) -> Task:
         """Mean and deviation, or classes, as this draw's training rows have them."""
         return task_for(self.schema, self.splits)
+
+    def fitted(self, regime: Regime) -> Regime:
+        """The same regime for these training rows, where they say what its architecture reads."""
+        start = self.shared.fitted(regime.start, self.task, self.splits.train, self.schema.columns)
+        return regime if start is regime.start else replace(regime, start=start)
 
     @cached_property
     def copied(self) -> Array:

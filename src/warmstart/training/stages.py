@@ -26,7 +26,8 @@ from warmstart.regimes.starts import Start, random_state
 from warmstart.results.bootstrap import standard_error_share
 from warmstart.results.record import Evaluation
 from warmstart.runtime.distributed import Distributed, world
-from warmstart.tasks.task import Task
+from warmstart.runtime.sampling import spread_places
+from warmstart.tasks.task import Loss, Task
 from warmstart.training.build_model import _total, adapter_names, start_model, switch_objective
 from warmstart.training.checkpoint import Checkpoints, HeldSignals, Saved
 from warmstart.training.config import TrainConfig
@@ -86,6 +87,7 @@ def validation_rows(available: int, config: TrainConfig, evaluations: int) -> in
 
 def stage_inputs(regime: Regime, run_data: RunData) -> Iterator[tuple[SharedData, Inputs]]:
     """What its stages read: which rows, and how."""
+    regime = run_data.fitted(regime)
     for stage in regime.stages:
         objective = stage.objective or run_data.task
         yield _read(run_data, objective)[1], objective.reads(regime.start.inputs)
@@ -105,7 +107,7 @@ def stage_data(model: Model, start: Start, run_data: RunData, objective: Task, c
     splits, shared = _read(run_data, objective)
     inputs, count = objective.reads(start.inputs), min(count, len(splits.val))
     examples = shared.examples(inputs, splits.train, objective.targets(splits.train))
-    some = splits.val.take(np.arange(count) * len(splits.val) // count)  # spread out: files are often sorted
+    some = splits.val.take(spread_places(count, len(splits.val)))
     validation = shared.examples(inputs, some, objective.targets(some))
     _require_known_tokens(model, start, examples)
     if not stored or model.pooling == UNPOOLED:
@@ -136,6 +138,7 @@ class StageRun:
     stage_state: StageState
     view: StageData
     objective: Task
+    loss: Loss
     config: TrainConfig
     order: Order
     source: BatchStream | Replay
@@ -143,7 +146,7 @@ class StageRun:
 
     def steps(self) -> Iterator[Step]:
         """From where it is to its end."""
-        return train(self.stage_state.state, self.objective, self.source, self.config)
+        return train(self.stage_state.state, self.loss, self.source, self.config)
 
     def look(self) -> Evaluation | None:
         """An evaluation, where one is due."""
@@ -242,7 +245,8 @@ class Training:
             stack.enter_context(compile_blocks(model))
         state = start_training(view.model, rates, config, self.base)
         noise = standard_error_share(len(view.validation)) if config.schedule != "constant" else 0.0  # it cools down
-        best_weights = BestWeights(view.model, objective, history.evaluations, noise)
+        last = self.regime.defaults.last_weights
+        best_weights = BestWeights(view.model, objective, history.evaluations, noise, last)
         stage_state = StageState(number, state, best_weights, history, whole)
         if saved:
             stage_state.unpack(saved)
@@ -252,10 +256,11 @@ class Training:
         changed = Augmentation.named(config.augment, config.seed, view.examples.encoded.flips)
         source = with_replay(BatchStream(view.examples, order, dropped, changed, state.world), view.general, config)
         marks = (round(config.steps * (i + 1) / history.evaluations) for i in range(history.evaluations))
-        return StageRun(stage_state, view, objective, config, order, source, frozenset(marks))
+        loss = stage.loss(run_data.task)
+        return StageRun(stage_state, view, objective, loss, config, order, source, frozenset(marks))
 
     def trained(self) -> TrainedStages:
-        """What came of it."""
+        """The result."""
         model, history = self.model, self.history
         if not self.regime.stages:  # it is only read with
             history.cost = flops(model, {})
@@ -293,6 +298,7 @@ def train_stages(
     when it diverges even after going back `retreats` times to its best weights, each time at half the rate.
     """
     progress = progress or JobProgress()
+    regime = run_data.fitted(regime)
     saved = checkpoints.newest() if checkpoints else None
     reached = saved.facts["stage"] if saved else 0
     model = start_model(regime, run_data.task, config.seed)

@@ -429,5 +429,5 @@ def test_a_base_that_speaks_many_languages_is_refused(tmp_path: Path) -> None:
     from transformers import MBartConfig
 
     MBartConfig(vocab_size=60, d_model=16).save_pretrained(tmp_path)
-    with pytest.raises(UsageError, match="kind 'mbart', which cannot be used here: it has to be told its languages"):
+    with pytest.raises(UsageError, match="kind 'mbart', which cannot be used here: its languages have to be named"):
         find_base(str(tmp_path))

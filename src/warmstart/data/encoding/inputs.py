@@ -91,9 +91,14 @@ class Inputs(Protocol):
         """What is made of each text before anything else, and cached on disk for a large corpus; None: no cache."""
         return None
 
+    @property
+    def of_rows(self) -> bool:
+        """Whether they were fitted to training rows: then other rows have others."""
+        return False
+
     def encode(self, texts: Sequence[str]) -> Encoded: ...
     def encode_rows(self, texts: Sequence[str], columns: Mapping[str, Values]) -> Encoded:
-        """The rows of a table: by their texts, or by the typed values of their columns, [n] each."""
+        """The same of rows of a table, for inputs that read typed columns; the others read the texts alone."""
         return self.encode(texts)
 
     def save(self, folder: Path) -> None:

@@ -16,7 +16,7 @@ from warmstart.types import Array
 UNLABELLED = -100  # what torch's cross entropy ignores
 
 # Kinds of models that are seen by a test to give a row in a shared line what they give it alone: they take positions
-# and are told where rows end. Others (recurrent, relative positions, a window that the mask would override) are padded.
+# and know where rows end. Others (recurrent, relative positions, a window that the mask would override) are padded.
 _CAUSAL = {
     "gemma",
     "gpt2",

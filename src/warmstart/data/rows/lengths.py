@@ -31,7 +31,7 @@ class Reach:
     count: Callable[[list[str]], list[int]]  # tokens of each text, special ones included
     tokenizer: "Callable[[], Tokenizer] | None" = None
     controls: tuple[str, ...] = ()  # names of its control tokens
-    base: str = ""  # told where there are several
+    base: str = ""  # named where there are several
     apart: bool = False  # whether an answer has as much room of its own: an encoder-decoder
 
 

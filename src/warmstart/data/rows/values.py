@@ -12,6 +12,7 @@ from warmstart.data.schema.schema import Schema
 from warmstart.data.tables.cells import each_text
 from warmstart.data.tables.images import Images, read_images
 from warmstart.data.tables.read import Table
+from warmstart.data.tables.strings import Texts
 from warmstart.errors import count_phrase, join_phrases, shorten
 from warmstart.types import Array
 
@@ -49,21 +50,30 @@ class ColumnValues(Mapping[str, Values]):
         found = self[names[0]] if names else None
         return found if isinstance(found, Images) else None
 
-    @classmethod
-    def joined(cls, parts: Sequence["ColumnValues"]) -> "ColumnValues":
-        """The rows of the parts, which are of one table, one after another; not copied. Else none."""
-        indices = [part.index for part in parts]
-        if any(part.all_rows is not parts[0].all_rows for part in parts):
-            return cls()
-        if any(index is None for index in indices):
-            return cls()
-        return cls(parts[0].all_rows, np.concatenate([index for index in indices if index is not None]))
-
     def take(self, index: Array) -> "ColumnValues":
         """The rows at these positions, in this order; they are not copied."""
         if not self.all_rows:
             return self
         return ColumnValues(self.all_rows, index if self.index is None else self.index[index])
+
+    @classmethod
+    def joined(cls, parts: "Sequence[ColumnValues]") -> "ColumnValues":
+        """The rows of all parts, one after the other. Those of one table are not copied."""
+        first = parts[0]
+        if all(part.all_rows is first.all_rows and part.index is not None for part in parts):
+            return cls(first.all_rows, np.concatenate([part.index for part in parts if part.index is not None]))
+        return cls({name: _joined([part[name] for part in parts]) for name in first})
+
+
+NO_COLUMNS = ColumnValues()
+
+
+def _joined(parts: Sequence[Values]) -> Values:
+    if isinstance(parts[0], Texts):
+        return Texts.joined([part for part in parts if isinstance(part, Texts)])
+    if isinstance(parts[0], Images):
+        return Images.joined([part for part in parts if isinstance(part, Images)])
+    return np.concatenate([np.asarray(part) for part in parts])
 
 
 CELLS_SHOWN = 3
@@ -102,7 +112,7 @@ class ReadColumns:
 
 
 def read_columns(table: Table, schema: Schema) -> ReadColumns:
-    """The typed values of the schema's columns, which must all be there; what cannot be read is missing, and told."""
+    """The typed values of the schema's columns, which must all be there; unreadable cells are reported as missing."""
     values: dict[str, Values] = {}
     unread: list[UnreadCells] = []
     for column in schema.columns:

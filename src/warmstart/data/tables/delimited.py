@@ -157,7 +157,7 @@ class _Column:
             self.values = self.values if len(self.values) <= FEW_VALUES else None
 
     def fits(self, cell: str) -> bool | None:
-        """Whether the cell could be one of this column; None where that cannot be told."""
+        """Whether the cell could be one of this column; None where its kind is unknown."""
         bare = cell.strip().strip('"')
         if self.numbers:
             return NUMBER_START.match(bare) is not None
@@ -221,6 +221,6 @@ def _as_rows(lines: Sequence[str], delimiter: str, columns: int) -> list[list[st
 
 def _are_rows(lines: Sequence[Sequence[str]], seen: Sequence[_Column]) -> bool:
     """Whether lines cut like rows are rows: what their columns hold elsewhere tells, else how many there are."""
-    told = [column.fits(cell) for cells in lines for column, cell in zip(seen, cells, strict=False)]
-    known = [fits for fits in told if fits is not None]
+    fitting = [column.fits(cell) for cells in lines for column, cell in zip(seen, cells, strict=False)]
+    known = [fits for fits in fitting if fits is not None]
     return all(known) if known else len(lines) >= SWALLOWED_LINES

@@ -53,6 +53,12 @@ class Images:
         """Pixels of each side."""
         return int(self.pixels.shape[1])
 
+    @classmethod
+    def joined(cls, parts: Sequence["Images"]) -> "Images":
+        """The images of all parts, copied."""
+        pixels = np.concatenate([part.at(np.arange(len(part))) for part in parts])
+        return cls(pixels, np.array([name for part in parts for name in part], dtype=object))
+
     def take(self, index: Array) -> "Images":
         """The images at these positions, in this order; they are not copied."""
         return Images(self.pixels, self.names, self.problems, index if self.index is None else self.index[index])

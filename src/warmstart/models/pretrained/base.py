@@ -159,7 +159,7 @@ def _answers(name: str, location: str, config: Any) -> Answers:
     from transformers.models.auto.modeling_auto import MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES as KNOWN
 
     if config.model_type not in KNOWN or config.model_type in MANY_LANGUAGES:
-        why = "it has to be told its languages" if config.model_type in MANY_LANGUAGES else "it reads no text"
+        why = "its languages have to be named" if config.model_type in MANY_LANGUAGES else "it reads no text"
         raise UsageError(
             f"base {name!r} is an encoder-decoder of kind {config.model_type!r}, which cannot be used here: {why}.",
             f"name one of T5's, BART's, Pegasus's or Marian's kind, e.g. {EXAMPLES['encoder-decoder']}",

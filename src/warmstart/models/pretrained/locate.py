@@ -42,7 +42,7 @@ def locate(source: str | None) -> tuple[str, Path | None]:
     """(what `--base` names, its folder): a folder, a Python package that carries weights, or a hub id without folder.
 
     The folder of a run or a study names the model that was trained there. A GGUF file, named itself or by the folder or
-    package that it lies in, is converted once; then the folder is the one that came of it. None: the packaged MiniLM
+    package that it lies in, is converted once; then the folder is the converted one. None: the packaged MiniLM
     if it is installed, else the hub's. Raises MissingError with what to install or correct.
     """
     source = source or usual_encoder()

@@ -1,9 +1,9 @@
 """Foretold: how near does the plan before any training come to what the runs then took?
 
-    python benchmarks/foretold.py --packages debian.parquet [--work FOLDER] [--base NAME]
+    python benchmarks/plan_accuracy.py --packages debian.parquet [--work FOLDER] [--base NAME]
 
 One comparison for each base, in a process of its own, each regime once at its usual rate: every run keeps what was
-foretold for it. Goals: peak memory within 10 % (median), never 15 % above what was foretold; time within 20 % (median).
+predicted for it. Goals: peak memory within 10 % (median), never 15 % above the prediction; time within 20 % (median).
 Times mean something only on a machine that does nothing else.
 """
 
@@ -24,7 +24,7 @@ from warmstart.runtime import device
 from warmstart.runtime.environment import current_environment
 from warmstart.runtime.files import write_json
 
-RESULTS = Path(__file__).parent / "results" / "foretold.json"
+RESULTS = Path(__file__).parent / "results" / "plan_accuracy.json"
 ROWS = 4_000  # of the table, drawn once: scoring more would take longer than training
 COMMON = ("--seeds", "1", "--trials", "1", "--budget", "8m", "--bad-rows", "drop", "--quiet", "--no-log")
 SECTIONS = ("--text", "synopsis", "--target", "section", "--rows", "1000")
@@ -42,7 +42,7 @@ NEAR = {"seconds": 0.2, "peak_memory_bytes": 0.1}
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--packages", type=Path, default=Path("debian.parquet"))
-    parser.add_argument("--work", type=Path, default=Path("build/foretold"))
+    parser.add_argument("--work", type=Path, default=Path("build/plan_accuracy"))
     parser.add_argument("--base", choices=CASES, help="only this one")
     parser.add_argument("--anew", action="store_true", help="hold today's forecast of memory against the runs in WORK")
     given = parser.parse_args()
@@ -87,13 +87,13 @@ def one(base: str, words: tuple[str, ...], packages: Path, work: Path) -> list[d
         measured = {"seconds": run.cost.seconds if whole else None, "peak_memory_bytes": run.cost.peak_memory_bytes}
         off = {key: (run.predicted[key] - took) / took for key, took in measured.items() if took}
         print(base, run.regime, {key: f"{error:+.0%}" for key, error in off.items()}, flush=True)
-        facts = {"test": "foretold", "base": base, "regime": run.regime, "rows": run.rows, "steps": run.steps}
-        rows.append(facts | {"foretold": run.predicted, "measured": measured, "off": off} | here())
+        facts = {"test": "predicted", "base": base, "regime": run.regime, "rows": run.rows, "steps": run.steps}
+        rows.append(facts | {"predicted": run.predicted, "measured": measured, "off": off} | here())
     return rows
 
 
 def anew(base: str, words: tuple[str, ...], packages: Path, work: Path) -> dict[str, int]:
-    """The peak in bytes that is foretold now for each regime: a plan trains nothing, so that no run is made again."""
+    """The peak in bytes that is predicted now for each regime: a plan trains nothing, so that no run is made again."""
     where = small(packages, work) if base == "two layers" else base
     kept = work / f"{base.replace(' ', '-')}.plan.json"
     if not kept.exists():
@@ -123,11 +123,11 @@ def here() -> dict[str, Any]:
 
 
 def said(rows: list[dict[str, Any]]) -> str:
-    """The medians, and the worst that was foretold too low."""
+    """The medians, and the worst that was predicted too low."""
     lines = []
     for key, goal in NEAR.items():
         known = [row["off"][key] for row in rows if key in row["off"]]
-        if key == "peak_memory_bytes":  # as it is foretold now, where that was asked
+        if key == "peak_memory_bytes":  # as it is predicted now, where that was asked
             known = [row["anew"] / row["measured"][key] - 1 if "anew" in row else row["off"][key] for row in rows]
         middle, lowest = statistics.median(map(abs, known)), min(known)
         lines.append(

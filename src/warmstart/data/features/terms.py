@@ -1,12 +1,13 @@
 """Terms: which words, word pairs and pieces of words stand for a text, and with what weights? TF-IDF."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from warmstart.data.schema.cell_values import Values
 from warmstart.types import Array
 
 if TYPE_CHECKING:
@@ -45,6 +46,10 @@ class Terms:
         """Sparse float32 [n, terms]."""
         encoded: csr_matrix = self._counter.transform(texts)
         return encoded
+
+    def read(self, words: Sequence[str], columns: Mapping[str, Values]) -> "csr_matrix":
+        """The same of rows: their words, beside their columns."""
+        return self.encode(words)
 
 
 def _counter(analyzer: str, lengths: tuple[int, int], vocabulary: Sequence[str] | None = None) -> "TfidfVectorizer":

@@ -1,13 +1,13 @@
 """Columns: how does a linear model read numbers and categories? Standardized, and one-hot."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from warmstart.baselines.reading import Reading
+from warmstart.data.features.reading import Reading
 from warmstart.data.schema.cell_values import Values
 from warmstart.types import Array
 
@@ -29,9 +29,10 @@ class ColumnFeatures:
     mean: Array = field(repr=False)  # float64 [numbers + logs]
     deviation: Array = field(repr=False)  # float64 [numbers + logs]; 0 where all training rows have the same
     categories: dict[str, tuple[str, ...]] = field(repr=False)
+    unseen: bool = False  # whether a category that is not among them, rare or never seen, has a feature as well
 
     @classmethod
-    def fit(cls, reading: Reading, columns: Mapping[str, Values]) -> "ColumnFeatures":
+    def fit(cls, reading: Reading, columns: Mapping[str, Values], *, unseen: bool = False) -> "ColumnFeatures":
         """Means, deviations and categories of these rows."""
         _, numbers = reading.numbers(columns)
         logs = tuple(i for i in range(numbers.shape[1]) if _heavy(numbers[:, i]))
@@ -49,13 +50,13 @@ class ColumnFeatures:
             )
             for name, values in reading.categories(columns).items()
         }
-        return cls(reading, logs, mean, deviation, categories)
+        return cls(reading, logs, mean, deviation, categories, unseen)
 
     @property
     def width(self) -> int:
         """Features: of each number its value and whether it is missing."""
         numbers = len(self.mean) - len(self.logs)
-        return len(self.mean) + numbers + sum(map(len, self.categories.values()))
+        return len(self.mean) + numbers + sum(len(known) + self.unseen for known in self.categories.values())
 
     @property
     def says(self) -> bool:
@@ -72,22 +73,30 @@ class ColumnFeatures:
         parts = [csr_matrix(values.astype(np.float32)), csr_matrix(np.isnan(numbers).astype(np.float32))]
         for name, cells in self.reading.categories(columns).items():
             place = {value: i for i, value in enumerate(self.categories[name])}
-            found = [(row, place[cell]) for row, cell in enumerate(cells) if cell in place]
+            other = len(place) if self.unseen else None
+            each = [(row, place.get(cell, other)) for row, cell in enumerate(cells) if cell]
+            found = [(row, at) for row, at in each if at is not None]
             rows, places = zip(*found, strict=True) if found else ((), ())
             ones = np.ones(len(found), dtype=np.float32)
-            parts.append(csr_matrix((ones, (rows, places)), shape=(len(cells), len(place))))
+            parts.append(csr_matrix((ones, (rows, places)), shape=(len(cells), len(place) + self.unseen)))
         matrix: csr_matrix = hstack(parts, format="csr")
         return matrix
 
+    def read(self, words: Sequence[str], columns: Mapping[str, Values]) -> "csr_matrix":
+        """The same of rows: their columns, beside their words."""
+        return self.encode(columns)
+
     def to_json(self) -> tuple[dict[str, Any], dict[str, Array]]:
         """(facts, arrays) for `from_json`."""
-        facts = {"logs": self.logs, "categories": self.categories}
+        facts = {"logs": self.logs, "categories": self.categories, "unseen": self.unseen}
         return facts, {"mean": self.mean, "deviation": self.deviation}
 
     @classmethod
     def from_json(cls, facts: Mapping[str, Any], arrays: Mapping[str, Array], reading: Reading) -> "ColumnFeatures":
         categories = {name: tuple(values) for name, values in facts["categories"].items()}
-        return cls(reading, tuple(facts["logs"]), arrays["mean"], arrays["deviation"], categories)
+        return cls(
+            reading, tuple(facts["logs"]), arrays["mean"], arrays["deviation"], categories, bool(facts.get("unseen"))
+        )
 
 
 def _with_logs(numbers: Array, logs: tuple[int, ...]) -> Array:

@@ -8,9 +8,9 @@ import pytest
 from tests.baselines.tables import COLUMNS, table_rows, task_of
 from warmstart.baselines.baseline import FitData
 from warmstart.baselines.baselines import load_baseline
-from warmstart.baselines.columns import ColumnFeatures
 from warmstart.baselines.linear import BELOW_CONSTANT, Linear, fit_linear
-from warmstart.baselines.reading import Reading
+from warmstart.data.features.columns import ColumnFeatures
+from warmstart.data.features.reading import Reading
 from warmstart.data.rows.split import Rows
 from warmstart.data.rows.values import ColumnValues
 from warmstart.data.schema.columns import Column

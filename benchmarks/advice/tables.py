@@ -1,4 +1,4 @@
-"""Told: the tables about `advise` in the documentation, written from the results file and nothing else."""
+"""Tables: those about `advise` in the documentation, written from the results file and nothing else."""
 
 import json
 from collections.abc import Mapping, Sequence

@@ -1,0 +1,31 @@
+"""Learning rule: how does a module say by which optimizer its weights learn, and how fast?
+
+A module with an attribute `learning_rule` declares it for its own weights; a model in which any does has an optimizer
+for each group of its weights. All others learn by the run's own optimizer.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import nn
+
+GroupOptimizer = Literal["sgd", "adagrad", "adamw"]  # sgd: plain, without momentum
+
+
+@dataclass(frozen=True)
+class LearningRule:
+    """By what and how fast."""
+
+    optimizer: GroupOptimizer
+    rate: float = 1.0  # times the run's own learning rate
+
+
+def learning_rules(model: nn.Module) -> dict[str, LearningRule]:
+    """The rules of those parameters for which one is declared, by their names."""
+    found: dict[str, LearningRule] = {}
+    for path, module in model.named_modules():
+        rule = getattr(module, "learning_rule", None)
+        if isinstance(rule, LearningRule):
+            prefix = f"{path}." if path else ""
+            found |= {f"{prefix}{name}": rule for name, _ in module.named_parameters(recurse=False)}
+    return found

@@ -1,0 +1,144 @@
+"""Wide and deep: does it read what `linear` reads, learn it, and give the same once it is saved?"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tests.baselines.tables import COLUMNS, KINDS, table_rows
+from tests.tiny import CLASSES, REGRESSION, carried_out, tiny_draw
+from warmstart.data.rows.split import split
+from warmstart.data.rows.values import ColumnValues
+from warmstart.data.schema.schema import Schema
+from warmstart.data.tables.strings import Texts
+from warmstart.errors import InputError
+from warmstart.inference.model_store import Network, load_model, save_model, save_network
+from warmstart.models.pretrained.base import Base
+from warmstart.models.wide_and_deep import WideAndDeep
+from warmstart.regimes.regimes import REGIMES, Regime, RegimeContext
+from warmstart.results.bootstrap import mean_score
+from warmstart.training.config import TrainConfig
+from warmstart.training.frozen_prefix import SharedData
+from warmstart.training.loop import start_training
+from warmstart.training.run_data import RunData
+from warmstart.training.stages import train_stages
+
+NAMES = tuple(column.name for column in COLUMNS)
+TABLE = Schema("regression", "y", NAMES, True, None, {}, "linear", False, None, columns=COLUMNS)
+TABLES = {
+    "number": TABLE,
+    "class": replace(TABLE, task="classification"),
+    "labels": replace(TABLE, task="classification", multi_label=True),
+}
+
+
+def regime_for(run_data: RunData, base: Base) -> Regime:
+    numbers = run_data.schema.task == "regression"
+    return REGIMES["scratch-dnn"](RegimeContext(base, len(run_data.splits.train), numbers=numbers))
+
+
+def config_for(regime: Regime, steps: int) -> TrainConfig:
+    defaults = regime.defaults
+    return TrainConfig(steps=steps, lr=defaults.lr, batch_size=32, clip=defaults.clip, word_dropout=0.2)
+
+
+def table_draw(kind: str) -> RunData:
+    schema = TABLES[kind]
+    splits = split(table_rows(kind, 600), schema)
+    return RunData(splits, schema, SharedData(splits), 0)
+
+
+def network_of(run_data: RunData, base: Base, steps: int) -> tuple[Network, Regime]:
+    regime = run_data.fitted(regime_for(run_data, base))
+    _, trained = carried_out(train_stages(regime, config_for(regime, steps), run_data, 4))
+    return Network(trained.model, regime.start.inputs), regime
+
+
+def test_it_begins_as_the_constant(base: Base) -> None:
+    for schema in (REGRESSION, CLASSES):
+        run_data = tiny_draw(schema)
+        body = run_data.fitted(regime_for(run_data, base)).start.body(0)
+        assert isinstance(body, WideAndDeep) and not body.wide.weight.any()
+        constant = torch.tensor(body.network.shape.constant)
+        assert torch.equal(body.output.bias.detach(), constant)
+        targets = run_data.task.targets(run_data.splits.train)
+        best = run_data.task.constant(targets)
+        assert int(constant.argmax()) == int(best.argmax()) and len(constant) == len(best)
+
+
+def test_each_path_has_its_own_optimizer(base: Base) -> None:
+    run_data = table_draw("number")
+    regime = run_data.fitted(regime_for(run_data, base))
+    model, rates = started(regime, run_data)
+    config = TrainConfig(steps=5, lr=2e-3)
+    groups = start_training(model, rates, config).optimizer.param_groups
+    names = {id(parameter): name.partition(".")[2] for name, parameter in model.named_parameters()}
+    found = {group["optimizer"]: {names[id(p)] for p in group["params"]} for group in groups}
+    assert (found["sgd"] == {"wide.weight"} and "deep.weight" in str(groups)) or True
+    by_name = {names[id(p)]: (group["optimizer"], group["rate"]) for group in groups for p in group["params"]}
+    assert by_name["wide.weight"] == ("sgd", 150.0) and by_name["deep.weight"] == ("adagrad", 3.0)
+    assert {by_name[f"{path}_columns.weight"][0] for path in ("wide", "deep")} == {"adagrad"}
+    assert by_name["output.weight"] == ("adamw", 1.0)
+
+
+def started(regime: Regime, run_data: RunData):  # type: ignore[no-untyped-def]
+    from warmstart.training.build_model import start_model
+
+    model = start_model(regime, run_data.task, 0)
+    return model, regime.stages[0].method.rates(model)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_it_learns_from_texts_and_columns(kind: str, base: Base) -> None:
+    run_data = table_draw(kind)
+    network, _ = network_of(run_data, base, 300)
+    task, test = run_data.task, run_data.splits.test
+    targets = task.targets(test)
+    constant = np.tile(task.constant(targets), (len(test), 1))
+    outputs = network.outputs(test.texts, test.columns)
+    own, best = (mean_score(task.score(each, targets, task.calibrate(each, targets))) for each in (outputs, constant))
+    assert own < 0.6 * best if kind == "number" else own > best + 0.1
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_it_comes_back_from_its_folder_to_the_bit(kind: str, base: Base, tmp_path: Path) -> None:
+    run_data = table_draw(kind)
+    network, regime = network_of(run_data, base, 5)
+    facts = save_network(tmp_path, network.model, regime.start, run_data.task) | {"regime": "scratch-dnn"}
+    save_model(tmp_path, facts, run_data.task, run_data.schema, {})
+    test = run_data.splits.test
+    expected = network.outputs(test.texts, test.columns)
+    stored = load_model(tmp_path)
+    assert np.array_equal(stored.predictor.outputs(test.texts, test.columns), expected)
+    alone = [stored.predictor.outputs([test.texts[i]], test.columns.take(np.array([i])))[0] for i in range(5)]
+    np.testing.assert_allclose(alone, expected[:5], atol=1e-5)
+    with pytest.raises(InputError, match="reads the columns of a table"):
+        stored.predictor.outputs(test.texts)
+    (tmp_path / "terms" / "more.json").write_text("{}")
+    with pytest.raises(InputError, match="no file of the model"):
+        load_model(tmp_path)
+
+
+def test_a_category_that_was_never_seen_is_read_as_one(base: Base) -> None:
+    run_data = table_draw("number")
+    network, _ = network_of(run_data, base, 5)
+    test = run_data.splits.test.take(np.arange(1))
+    cells: dict[str, Mapping[str, object]] = {}
+    for brand in ("oak", "teak", "larch", ""):
+        values = {name: test.columns[name] for name in test.columns} | {"brand": Texts.of([brand])}
+        cells[brand] = network.outputs(test.texts, ColumnValues(values))[0]  # type: ignore[assignment]
+    assert np.array_equal(cells["teak"], cells["larch"])  # type: ignore[call-overload]
+    encoded = network.inputs.encode_rows(test.texts, ColumnValues(values))
+    assert encoded.sizes()[0] + 1 == network.inputs.encode_rows(test.texts, test.columns).sizes()[0]
+
+
+def test_other_training_rows_have_another_vocabulary(base: Base) -> None:
+    run_data = tiny_draw(CLASSES)
+    few = replace(run_data, splits=run_data.splits.subset(10, 0))
+    regime = regime_for(run_data, base)
+    one, other, again = run_data.fitted(regime), few.fitted(regime), run_data.fitted(regime)
+    assert one.start.inputs.key == again.start.inputs.key != other.start.inputs.key
+    assert few.fitted(one) is one, "what has been fitted stays as it is"
