@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from warmstart.data.encoding.examples import Examples
+from warmstart.data.rows.values import NO_COLUMNS
 from warmstart.data.schema.cell_values import Values
 from warmstart.models.evaluate import outputs
 from warmstart.models.model import Model, body_width
@@ -31,7 +32,7 @@ class Embedder:
     base: Base
     shared: SharedData | None = None
 
-    def vectors(self, texts: Sequence[str], columns: Mapping[str, Values]) -> Array:
+    def vectors(self, texts: Sequence[str], columns: Mapping[str, Values] = NO_COLUMNS) -> Array:
         """float32 [n, width], each row of length 1 (Euclidean). `columns`: the typed values of these rows."""
         if not len(texts):
             return np.zeros((0, self.width), dtype=np.float32)

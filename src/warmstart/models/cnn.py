@@ -35,10 +35,7 @@ def cnn_size(rows: int, side: int) -> CnnSize:
 
 
 class ConvBlock(nn.Module):
-    """Convolution, batch norm, ReLU, convolution, batch norm, add, ReLU (He et al. 2015).
-
-    It starts as the identity, or as its shortcut: the last batch norm begins at 0 (Goyal et al. 2017).
-    """
+    """Convolution, batch norm, ReLU, convolution, batch norm, add, ReLU (He et al. 2015)."""
 
     def __init__(self, inputs: int, outputs: int, stride: int):
         super().__init__()
@@ -49,7 +46,6 @@ class ConvBlock(nn.Module):
         self.shortcut: nn.Module = nn.Identity()
         if stride > 1 or inputs != outputs:
             self.shortcut = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
-        nn.init.zeros_(self.norm2.weight)
 
     def forward(self, x: Tensor) -> Tensor:
         inner = self.norm2(self.conv2(functional.relu(self.norm1(self.conv1(x)))))

@@ -178,7 +178,7 @@ LANGUAGE_DEFAULTS: dict[str, RegimeDefaults] = {
 
 # The same where images are read. Convolutional networks want larger batches for their batch norm.
 IMAGE_DEFAULTS: dict[str, RegimeDefaults] = {
-    "scratch-cnn": RegimeDefaults(lr=3e-3, epochs=20, floor=600, batch_size=64, evaluations=12, augment="light"),
+    "scratch-cnn": RegimeDefaults(lr=1e-2, epochs=30, floor=1000, batch_size=64, evaluations=12, augment="light"),
     "scratch": RegimeDefaults(lr=1e-3, epochs=15, floor=600, batch_size=32, evaluations=8, augment="light"),
     "frozen": RegimeDefaults(lr=3e-3, epochs=30, floor=600, batch_size=32, evaluations=16),
     "top-layers": RegimeDefaults(lr=3e-4, epochs=6, batch_size=32, augment="light"),

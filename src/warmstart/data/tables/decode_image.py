@@ -89,7 +89,7 @@ def _square(image: "Image", side: int) -> Array:
         image.load()
         if max(image.size) > 8 * side:  # smaller first: what comes after then takes little memory
             averaged = image.mode in ("RGB", "L", "RGBA", "CMYK")  # other modes have no colors to be averaged
-            shape = tuple(min(length, 4 * side) for length in image.size)
+            shape = (min(image.width, 4 * side), min(image.height, 4 * side))
             how = Image.Resampling.BILINEAR if averaged else Image.Resampling.NEAREST
             image = image.resize(shape, how, reducing_gap=2.0 if averaged else None)
         found = _rgb(ImageOps.exif_transpose(image))
