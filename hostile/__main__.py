@@ -15,7 +15,8 @@ import time
 from pathlib import Path
 
 from hostile.cases import CASES, Case
-from hostile.trial import ROOT, Outcome, try_case
+from hostile.damages import DAMAGES
+from hostile.trial import ROOT, Outcome, start_server, try_case
 
 RESULTS = ROOT / "benchmarks" / "results" / "hostile.json"
 SECONDS = {"s": 1, "m": 60, "h": 3600}
@@ -27,8 +28,11 @@ def main() -> int:
     parser.add_argument("--only", default="", help="part of the names of the cases to try")
     given = parser.parse_args()
     ends = time.monotonic() + float(given.time[:-1]) * SECONDS[given.time[-1]]
-    chosen = [case for case in CASES if given.only in f"{case.kind}: {case.name}"]
-    chosen.sort(key=lambda case: [other for other in CASES if other.kind == case.kind].index(case))
+    cases = [*CASES, *DAMAGES]
+    chosen = [case for case in cases if given.only in f"{case.kind}: {case.name}"]
+    places = {kind: [case for case in chosen if case.kind == kind] for kind in {case.kind for case in chosen}}
+    chosen.sort(key=lambda case: places[case.kind].index(case))
+    start_server()
     with tempfile.TemporaryDirectory(prefix="hostile-") as name:
         folder = Path(name)
         subprocess.run([sys.executable, "-m", "hostile.make", str(folder)], check=True, cwd=ROOT)
@@ -57,8 +61,8 @@ def _show(found: list[Outcome], chosen: list[Case]) -> None:
         right = sum(not one.wrong for one in tried)
         print(f"{kind:<16}{sum(case.kind == kind for case in chosen):>7}{len(tried):>7}{right:>7}")
     if found:
-        slowest = max(found, key=lambda one: one.seconds)
-        print(f"slowest: {slowest.seconds:.1f} s ({slowest.case.name}); at most {found[-1].peak_bytes >> 20:,} MB")
+        slowest, most = max(found, key=lambda one: one.seconds), max(one.peak_bytes for one in found)
+        print(f"slowest: {slowest.seconds:.1f} s ({slowest.case.name}); at most {most >> 20:,} MB")
 
 
 if __name__ == "__main__":

@@ -25,11 +25,15 @@ class Case:
     kind: Kind
     make: Callable[[Path], object]
     words: tuple[str, ...]
-    code: int = 2  # the exit code that is right
+    code: int | tuple[int, ...] = 2  # the exit code that is right, or several
     says: str = ""  # a part of what must be said, on stdout or stderr
     environment: dict[str, str] = field(default_factory=dict)
     stdin: str = ""
-    shell: str = ""  # redirections
+    shell: str = ""  # redirections, in surroundings alone
+
+    @property
+    def codes(self) -> tuple[int, ...]:
+        return self.code if isinstance(self.code, tuple) else (self.code,)
 
 
 def _evil(folder: Path, body: Path) -> None:

@@ -1,7 +1,7 @@
-"""Trial: one case in a folder of its own: what happened, and what of that is wrong?"""
+"""Trial: what happens when one command meets one hostile case, and what of that is wrong?"""
 
+import multiprocessing
 import os
-import resource
 import shlex
 import shutil
 import subprocess
@@ -13,10 +13,12 @@ from pathlib import Path
 
 from hostile.cases import Case
 
-MAX_SECONDS = 10.0  # to a refusal, beyond what starting takes: torch and transformers need some seconds themselves
-START_SECONDS = 20.0
+CPU_SECONDS = 10  # of the processor, to a refusal
+PATIENCE = 120.0  # seconds by the clock, of which a busy machine needs many: what then still runs waits for something
+START_SECONDS = 20  # of the processor, to import everything in a process that is started anew
 MAX_BYTES = 2 << 30  # resident
 ROOT = Path(__file__).parent.parent
+CONTEXT = multiprocessing.get_context("forkserver")
 
 # A connection anywhere is an error, and leaves a mark: code that catches it is seen as well.
 NO_NETWORK = """
@@ -30,12 +32,20 @@ socket.socket.connect = socket.socket.connect_ex = socket.getaddrinfo = refuse
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a case led to."""
+    """How a command ended, and what is wrong with that."""
 
     case: Case
     seconds: float
-    peak_bytes: int
+    peak_bytes: int  # 0 where it was killed, and for a process that was started anew
     wrong: tuple[str, ...]  # in words; empty: as it should be
+
+
+def start_server() -> None:
+    """Name what everything is forked from. To be called once, before the first case."""
+    os.environ["OMP_NUM_THREADS"] = "1"  # a process with several threads may not be forked
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    os.environ["WARMSTART_SUPERVISED"] = "1"
+    CONTEXT.set_forkserver_preload(["hostile.children"])
 
 
 def try_case(case: Case, material: Path) -> Outcome:
@@ -44,47 +54,76 @@ def try_case(case: Case, material: Path) -> Outcome:
         folder = Path(name) / "work"
         shutil.copytree(material, folder, symlinks=True)
         case.make(folder)
-        quiet = Path(name) / "quiet"
-        quiet.mkdir()
-        (quiet / "sitecustomize.py").write_text(NO_NETWORK, encoding="utf-8")
-        mark = Path(name) / "connected"
-        environment = os.environ | {
-            "PYTHONPATH": os.pathsep.join((str(quiet), str(ROOT / "src"))),
-            "HOME": str(folder),
-            "HOSTILE_MARK": str(mark),
-            "OMP_NUM_THREADS": "1",
-            **case.environment,
-        }
-        command = shlex.join([sys.executable, "-m", "warmstart", *case.words])
         began = time.monotonic()
+        code = (_started_anew if case.kind == "surroundings" else _forked)(case, folder)
+        seconds = time.monotonic() - began
+        peak = Path(name) / "peak"
+        used = int(peak.read_text()) * 1024 if peak.exists() else 0
+        return Outcome(case, seconds, used, tuple(_wrong(case, code, used, folder)))
+
+
+def _forked(case: Case, folder: Path) -> int | None:
+    """The exit code; negative: the signal that killed it; None: it did not end."""
+    from hostile import children
+
+    environment = {"HOME": str(folder), **case.environment}
+    arguments = (case.words, folder, environment, case.stdin, CPU_SECONDS)
+    child = CONTEXT.Process(target=children.run_command, args=arguments, daemon=True)
+    child.start()
+    child.join(PATIENCE)
+    code = child.exitcode
+    child.kill()
+    child.join()
+    return code
+
+
+def _started_anew(case: Case, folder: Path) -> int | None:
+    quiet = folder.parent / "quiet"
+    quiet.mkdir()
+    (quiet / "sitecustomize.py").write_text(NO_NETWORK, encoding="utf-8")
+    environment = os.environ | {
+        "PYTHONPATH": os.pathsep.join((str(quiet), str(ROOT / "src"))),
+        "HOME": str(folder),
+        "HOSTILE_MARK": str(folder.parent / "connected"),
+        **case.environment,
+    }
+    command = shlex.join([sys.executable, "-m", "warmstart", *case.words])
+    with (folder.parent / "said").open("wb") as said:
         try:
-            done = subprocess.run(
-                ["bash", "-c", f"exec {command} {case.shell}"],
+            return subprocess.run(
+                ["bash", "-c", f"ulimit -t {START_SECONDS + CPU_SECONDS}; exec {command} {case.shell}"],
                 cwd=folder,
                 env=environment,
                 input=case.stdin.encode(),
-                capture_output=True,
-                timeout=START_SECONDS + MAX_SECONDS,
-            )
+                stdout=said,
+                stderr=said,
+                timeout=PATIENCE,
+            ).returncode
         except subprocess.TimeoutExpired:
-            return Outcome(case, time.monotonic() - began, 0, ("it did not end",))
-        seconds = time.monotonic() - began
-        peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024  # of the largest child so far
-        return Outcome(case, seconds, peak, tuple(_wrong(case, done, folder, mark)))
+            return None
 
 
-def _wrong(case: Case, done: "subprocess.CompletedProcess[bytes]", folder: Path, mark: Path) -> list[str]:
-    said = (done.stdout + done.stderr).decode("utf-8", errors="replace")
+def _wrong(case: Case, code: int | None, used: int, folder: Path) -> list[str]:
+    if code is None:
+        return ["it did not end"]
+    place = folder.parent
+    said = (place / "said").read_bytes().decode("utf-8", errors="replace") if (place / "said").exists() else ""
     victims = [path.read_text(encoding="utf-8") for path in folder.glob("*/victim")]
+    last = said.strip().splitlines()[-1:] or [""]
     found = {
         "its code ran": (folder / "EXECUTED").exists(),
-        "a connection was asked for": mark.exists(),
-        "a traceback": "Traceback (most recent call last)" in said,
+        "it asked for a connection": (place / "connected").exists(),
+        f"a traceback: {last[0][:150]}": "Traceback (most recent call last)" in said,
         "an escape sequence was printed": "\x1b" in said or "\x07" in said,
         "a file behind a link was changed": victims not in ([], ["precious"]),
-        f"exit code {done.returncode}, not {case.code}": case.code not in (done.returncode,)
-        and "link" not in case.name,
+        f"it computed for more than {CPU_SECONDS} s": code == -24,  # SIGXCPU
+        f"exit code {code}, not {join_codes(case)}": code not in case.codes and code != -24 and "link" not in case.name,
         f"it does not say {case.says!r}": case.says not in said,
-        "nothing was said": not said.strip() and case.code == 2,
+        "nothing was said": not said.strip() and code == 2,
+        f"it took {used / 2**30:.1f} GB": used > MAX_BYTES,
     }
     return [what for what, there in found.items() if there]
+
+
+def join_codes(case: Case) -> str:
+    return " or ".join(map(str, case.codes))

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from hostile.cases import CASES
-from hostile.trial import ROOT, try_case
+from hostile.trial import ROOT, start_server, try_case
 
 QUICK = (
     "model folder: code, y on stdin",
@@ -25,6 +25,7 @@ QUICK = (
 @pytest.fixture(scope="module")
 def material(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("material")
+    start_server()
     subprocess.run([sys.executable, "-m", "hostile.make", str(folder)], check=True, cwd=ROOT)
     return folder
 

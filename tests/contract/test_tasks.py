@@ -233,3 +233,20 @@ def test_the_threshold_of_labels_is_the_one_with_the_best_f1() -> None:
     shy = (targets * 2 - 2.5).astype(np.float32)  # right, but at most .38 sure
     assert mean_score(task.score(shy, targets, {})) == 0
     assert mean_score(task.score(shy, targets, task.calibrate(shy, targets))) == 1
+
+
+def test_scores_are_those_of_the_targets_as_they_are_in_the_table() -> None:
+    """Case 24: beside one 1e12 all others were the same number, and every error was 0."""
+    schema = replace(REGRESSION, scale="linear")
+    numbers = np.random.default_rng(0).normal(0, 50, 300).round(2)
+    numbers[7] = 1e12
+    splits = tiny_splits(schema, 300)
+    whole = splits.train.targets.size
+    train = replace(splits.train, targets=numbers[:whole])
+    test = replace(splits.test, targets=numbers[whole : whole + len(splits.test)])
+    task = task_for(schema, replace(splits, train=train, test=test))
+    exact = task.exact_targets(test)
+    assert task.truths(exact) == pytest.approx(test.targets.tolist(), rel=1e-12)
+    constant = np.tile(task.constant(task.exact_targets(train)), (len(test), 1)).astype(np.float32)
+    expected = np.abs(test.targets - np.median(train.targets)).mean()
+    assert mean_score(task.score(constant, exact, {})) == pytest.approx(expected, rel=1e-4) and 20 < expected < 60

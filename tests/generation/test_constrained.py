@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tests.decoders import OwnHead, byte_tokenizer, prompts, tiny_decoder
-from warmstart.data.schema.json_schema import schema_validator
+from warmstart.data.schema.json_schema import SchemaMismatch, schema_validator
 from warmstart.errors import UsageError
 from warmstart.generation.constrained import Constraint, constraint
 from warmstart.generation.generate import generate
@@ -173,3 +173,20 @@ def test_answers_may_have_a_space_after_commas_and_colons_or_none(tokenizer: Any
             guide.take(token)
     with pytest.raises(ValueError):
         allowed().take(tokenizer.encode("\n")[0])
+
+
+def test_items_that_must_differ_are_checked_and_not_constrained(tokenizer: Any) -> None:
+    """A schema with `uniqueItems` was refused, after training."""
+    tags = {"type": "array", "items": {"enum": ["a", "b"]}, "uniqueItems": True, "maxItems": 2}
+    schema = {
+        "type": "object",
+        "properties": {"tags": tags, "uniqueItems": {"type": "boolean"}},  # the second is a name
+        "required": ["tags", "uniqueItems"],
+        "additionalProperties": False,
+    }
+    limits = constraint(tokenizer, schema)
+    assert limits.least and limits.grammar.count("uniqueItems") == 2  # the name, and that it is required
+    read = schema_validator(schema)
+    assert read('{"tags": ["a", "b"], "uniqueItems": true}')["tags"] == ["a", "b"]
+    with pytest.raises(SchemaMismatch, match="non-unique"):
+        read('{"tags": ["a", "a"], "uniqueItems": true}')

@@ -7,6 +7,7 @@ import math
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -146,12 +147,79 @@ def test_every_row_has_a_prediction_or_a_reason(priced: Path, tmp_path: Path) ->
             trained.predict(wrong)  # type: ignore[arg-type]
 
 
+@pytest.fixture(scope="module")
+def typed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, warmstart.TrainedModel]:
+    """A model of a text, a number, a date and true or false, and one of a number alone."""
+    folder = tmp_path_factory.mktemp("typed")
+    rows = {
+        "title": [f"lamp number {i} of {i % 7}" for i in range(60)],
+        "size": [i % 11 + 0.5 for i in range(60)],
+        "day": [f"2023-01-{i % 28 + 1:02d}" for i in range(60)],
+        "sold": [i % 2 == 0 for i in range(60)],
+        "price": [float(i % 11) * 3 + 0.25 + i / 100 for i in range(60)],
+    }
+    warmstart.fit(rows, "price", "linear", folder / "all", quiet=True)
+    warmstart.fit(rows, "price", "linear", folder / "size", text=("size",), quiet=True)
+    return {name: warmstart.load(folder / name) for name in ("all", "size")}
+
+
+GOOD = {"title": "lamp number 3 of 3", "size": 3.5, "day": "2023-01-04", "sold": False}
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (["a lamp"], "texts alone were given, but the model reads the columns 'title', 'size', 'day', 'sold'"),
+        ([None], "texts alone were given"),
+        (pd.Series(["a lamp"]), "texts alone were given"),
+        (np.array(["a lamp"]), "texts alone were given"),
+        ([{name: cell for name, cell in GOOD.items() if name != "size"}], "reads column 'size', which is not there"),
+        ([{"Size" if name == "size" else name: cell for name, cell in GOOD.items()}], "reads column 'size'"),
+        ([GOOD | {"size": 1j}], "column 'size'"),
+        ([GOOD, None], "given together"),
+        ([[1, 2]], "row 1 is a list"),
+        ({"title": None}, "column 'title' is None"),
+        (None, "a NoneType was given"),
+        (3.5, "a float was given"),
+    ],
+)
+def test_a_model_of_typed_columns_says_what_it_needs(typed: dict[str, Any], data: Any, said: str) -> None:
+    """A list of texts ended in a KeyError."""
+    with pytest.raises(InputError, match=re.escape(said)) as caught:
+        typed["all"].predict(data)
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize("cell", [None, float("nan"), "", "NA"])
+@pytest.mark.parametrize("column", ["size", "day", "sold", "title"])
+def test_a_missing_cell_is_no_error(typed: dict[str, Any], column: str, cell: Any) -> None:
+    (found,) = typed["all"].predict([GOOD | {column: cell}])
+    assert isinstance(found["prediction"], float)
+
+
+@pytest.mark.parametrize(
+    ("column", "cell"), [("size", "heavy"), ("size", [1, 2]), ("size", {"a": 1}), ("day", "soon"), ("sold", "perhaps")]
+)
+def test_a_cell_of_another_type_counts_as_missing_and_is_said(typed: dict[str, Any], column: str, cell: Any) -> None:
+    missing = typed["all"].predict([GOOD | {column: None}])
+    with pytest.warns(UserWarning, match=f"column '{column}' has 1 cell"):
+        assert typed["all"].predict([GOOD | {column: cell}]) == missing
+
+
+def test_a_model_of_one_number_takes_no_texts(typed: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match="reads the column 'size'"):
+        typed["size"].predict(["3.5"])
+    assert typed["size"].predict([{"size": 3.5}])[0]["prediction"]
+
+
 def test_python_is_told_what_it_gave_wrongly(placed: Path) -> None:
     trained = warmstart.load(placed)
     assert trained.regime == "linear"
     assert trained.predict([]) == []
     with pytest.raises(InputError, match=r"predict\(\[text\]\)"):
         trained.predict("one text")
+    with pytest.raises(InputError, match="texts alone were given"):
+        trained.predict(["a text"])
     with pytest.raises(InputError, match="given together"):
         trained.predict(["a text", {"title": "b", "price": 3}])  # type: ignore[list-item]
     with pytest.raises(InputError, match="column 'price' of the given rows"):

@@ -1,5 +1,6 @@
 """Compare: a whole comparison, done once, and nothing lost when it is killed."""
 
+import json
 import time
 from collections.abc import Generator
 from dataclasses import replace
@@ -28,6 +29,7 @@ from warmstart.study import begin
 from warmstart.study.compare import best_lengths, load_comparison, run_comparison
 from warmstart.study.fit import begin_fit, finish_fit
 from warmstart.study.jobs import carry_out
+from warmstart.study.study import run_study
 from warmstart.training import frozen_prefix as prefix
 from warmstart.training.event import Event
 from warmstart.types import Array
@@ -273,7 +275,10 @@ def test_a_length_at_which_seeds_failed_does_not_take_the_place_of_one_without(p
 
 def test_when_nothing_can_be_trained_an_error_says_so(problem: Problem, folder: Path) -> None:
     with pytest.raises(TrainingError, match=r"no regime could be trained: full: .+\nhint: see "):
-        compared(problem, replace(diverging(problem), regimes=("full",)), folder)
+        to_the_end(run_study(problem, replace(diverging(problem), regimes=("full",)), folder))
+    page = (folder / "report.html").read_text()
+    assert "No usable result" in page
+    assert json.loads((folder / "advice.json").read_text())["choice"] is None and not (folder / "winner").exists()
 
 
 def test_a_study_that_is_not_finished_is_not_remembered(folder: Path) -> None:

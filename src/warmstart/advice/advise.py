@@ -37,6 +37,7 @@ from warmstart.results.constraints import BUDGET
 from warmstart.results.names import ENSEMBLE
 from warmstart.results.rows import Row
 
+NOTHING_BEATS = "nothing beats the constant"
 _MOST_IF_UNDECIDED = 0.75  # the best measured may lead in more draws, but not in enough to be called
 _PROBABLY = 0.8  # a verdict less sure than this says so in its first word
 _FEW_GROUPS = 10  # of test rows
@@ -58,6 +59,11 @@ class Advice:
     predicted: dict[str, Any]  # {"regime", "score", "interval"}: of the choice; without one, of the best measured
     compute: dict[str, float]  # {"spent_flops", "exhaustive_flops"}
     constraints: tuple[ConstraintCost, ...] = ()  # what each costs in score
+
+    @property
+    def winner(self) -> str | None:
+        """The regime whose model a study hands over: the choice, undecided the best scored one, or the constant."""
+        return CONSTANT if self.verdict == NOTHING_BEATS else self.choice or self.predicted.get("regime")
 
     def to_json(self) -> dict[str, Any]:
         """The public `advice.json`."""
@@ -222,7 +228,7 @@ def _constant_stands(field: Ranking) -> Advice:
     look = "Look at the inputs too: `warmstart check` lists the columns that are read and what is wrong with them."
     return Advice(
         choice=None,
-        verdict="nothing beats the constant",
+        verdict=NOTHING_BEATS,
         confidence=round(min(no_gain, field.most(field.unfinished)), 3),
         reason=(
             f"Nothing beats the constant: {scores(comparison, best)}, always giving the same answer"

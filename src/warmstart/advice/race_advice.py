@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 
-from warmstart.advice.advise import Advice, compute_spent, study_caveats
+from warmstart.advice.advise import NOTHING_BEATS, Advice, compute_spent, study_caveats
 from warmstart.advice.phrases import verdict_for
 from warmstart.quantities import capitalize_first, format_interval_bounds, format_number, format_percent
 from warmstart.results.comparison import CONSTANT, Comparison
@@ -31,7 +31,7 @@ def race_advice(comparison: Comparison, raced: RaceOutcome) -> Advice:
     nothing = leader.regime == CONSTANT
     tie = [each for each in map(raced.of, raced.tie) if each is not None and each is not leader]
     if nothing:
-        name = "nothing beats the constant" if raced.decided else "undecided"
+        name = NOTHING_BEATS if raced.decided else "undecided"
     else:
         name = verdict_for(comparison, leader.regime, leader.family) if raced.decided else "undecided"
     return Advice(

@@ -127,5 +127,5 @@ def features_from_json(facts: dict[str, Any], arrays: dict[str, Array]) -> Featu
         embedder = Embedder(base)
         more |= {"embedder": embedder, "embedding_weight": said["weight"]}
     if "images" in facts:
-        more["images"] = PictureFeatures.from_json(facts["images"])
+        more["pictures"] = PictureFeatures.from_json(facts["images"])
     return Features(terms, reading, **more)

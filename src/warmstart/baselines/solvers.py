@@ -45,6 +45,9 @@ class Solution:
     flops: float
 
 
+OUTLYING = 500.0  # deviations: a target this far away decides everything where errors are squared
+CLIPPED = 20.0  # deviations: then no target is farther away for the solver; scores count it as it is
+
 Solver = Callable[["csr_matrix", Array, float, int], Solution]
 
 
@@ -68,8 +71,9 @@ def linear_problem(task: Task, rows: Rows) -> LinearProblem:
     if targets.ndim == 2:
         return LinearProblem(targets, targets, "C", _separate, _label_scale, LEAST_GAIN, LARGEST_C)
     if targets.dtype.kind == "f":
+        wanted = np.clip(targets, -CLIPPED, CLIPPED) if np.abs(targets).max(initial=0) > OUTLYING else targets
         return LinearProblem(
-            targets, targets[:, None], "alpha", _ridge, lambda margins, targets: 1.0, reweighted=_reweighted
+            targets, wanted[:, None], "alpha", _ridge, lambda margins, targets: 1.0, reweighted=_reweighted
         )
     classes = len(task.constant(targets))
     return LinearProblem(

@@ -186,7 +186,7 @@ def show_study(done: "Study", as_json: bool) -> None:
     if comparison.noise_floor is not None:
         print_line(f"best reachable: {comparison.noise_floor:.4f}")
     print_line("")
-    trained_on = winner_sentence(comparison, advice.choice or advice.predicted.get("regime"))
+    trained_on = winner_sentence(comparison, advice.winner)
     if trained_on and (done.folder / "winner").exists():
         print_sentence(trained_on)
     print_sentence(advice.reason)
@@ -377,7 +377,8 @@ def show_predictions(trained: "TrainedModel", table: "Table", path: Path | None,
         print_status(f"{table.rows(rows)}: {reason}, so there is no prediction.")
     classes = trained.stored.schema.task not in TEXT_OUT
     none = {"reason": None} if new.reasons else {}
-    numbered: Iterator[dict[str, Any]] = ({"row": i} | none | row for i, row in enumerate(trained.stream(new), 1))
+    predicted = trained.stream(new, spelled=path is None or path.suffix == ".csv")
+    numbered: Iterator[dict[str, Any]] = ({"row": i} | none | row for i, row in enumerate(predicted, 1))
     if not quiet and not (path is None and sys.stdout.isatty()):  # there, the rows themselves say how far it is
         numbered = count_rows(numbered, len(new.texts))
     if path is None:

@@ -16,6 +16,8 @@ from warmstart.errors import MissingError, UsageError
 SPACE = " ?"  # between two parts: none or one, so that a model can neither be held to a style nor lost in white space
 LIKELY = "0a@.:/ A1PT-"  # what an unfinished number or text is gone on with: most formats end after a few of these
 AGAIN = 4  # times the same token, from which on another is tried
+NAME_KEYS = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas")  # whose keys are names
+VALUES = ("enum", "const", "default", "examples")  # which hold no schemas
 MAX_JSON_TOKENS = 4_096  # tokens within which the shortest JSON of a schema must end
 
 
@@ -58,7 +60,7 @@ def constraint(tokenizer: Any, schema: Mapping[str, Any]) -> Constraint:
     if backend is None or type(backend.model).__name__ == "WordPiece":  # which puts spaces between what it spells
         raise UsageError("the base's tokens cannot spell JSON, character by character.", "use another base")
     read = from_tokenizer(tokenizer)
-    grammar = LLMatcher.grammar_from_json_schema(dict(schema), overrides={"whitespace_pattern": SPACE})
+    grammar = LLMatcher.grammar_from_json_schema(_without_unique(schema), overrides={"whitespace_pattern": SPACE})
     problem = LLMatcher(read, grammar).get_error()
     if problem:
         raise UsageError(
@@ -73,6 +75,22 @@ def constraint(tokenizer: Any, schema: Mapping[str, Any]) -> Constraint:
         if found.least:
             return found
     raise UsageError("the base's tokens cannot spell JSON of this schema.", "use another base")
+
+
+def _without_unique(schema: Any, names: bool = False) -> Any:
+    """The schema without `uniqueItems`, which no grammar can keep: answers are checked for it once they are written.
+
+    `names`: the keys of `schema` are names of properties or definitions, not keywords.
+    """
+    if isinstance(schema, list):
+        return [_without_unique(part) for part in schema]
+    if not isinstance(schema, Mapping):
+        return schema
+    kept = {key: part for key, part in schema.items() if names or key != "uniqueItems"}
+    return {
+        key: part if key in VALUES and not names else _without_unique(part, key in NAME_KEYS and not names)
+        for key, part in kept.items()
+    }
 
 
 class Walk:

@@ -14,6 +14,7 @@ from torch import nn
 
 from warmstart.data.rows.examples import readable_texts, write_texts
 from warmstart.data.rows.values import NO_COLUMNS, ColumnValues, read_columns
+from warmstart.data.schema.class_values import spelled_prediction, typed_prediction
 from warmstart.data.schema.conversations import write_prompt
 from warmstart.data.schema.infer_text import OPTIONAL
 from warmstart.data.schema.schema import TEXT_OUT
@@ -54,8 +55,11 @@ class TrainedModel:
             warnings.warn(said, stacklevel=2)
         return list(self.stream(new))
 
-    def stream(self, rows: "NewRows | Sequence[str]") -> Iterator[dict[str, Any]]:
-        """The same, as it comes; `rows`: texts as the model reads them."""
+    def stream(self, rows: "NewRows | Sequence[str]", *, spelled: bool = False) -> Iterator[dict[str, Any]]:
+        """The same, as it comes; `rows`: texts as the model reads them.
+
+        `spelled`: classes are texts, spelled as in the training table: for CSV, which knows no types.
+        """
         stored = self.stored
         task = stored.task.generative
         new = rows if isinstance(rows, NewRows) else self._checked(NewRows(rows))
@@ -74,6 +78,7 @@ class TrainedModel:
                     predicted = self._predicted(asked, new.columns.take(start + np.array(there, dtype=np.int64)))
                 else:
                     predicted = [{"prediction": answer} for answer in writer.answers(asked, task)]
+            predicted = [self._in_own_type(row, spelled) for row in predicted]
             self._check_finite(predicted, [start + i + 1 for i in there])
             answers = dict(zip(there, predicted, strict=True))
             yield from (
@@ -84,6 +89,15 @@ class TrainedModel:
         stored = self.stored
         found = stored.task.predictions(stored.predictor.outputs(texts, columns), stored.calibration)
         return [dict(zip(found, values, strict=True)) for values in zip(*found.values(), strict=True)]
+
+    def _in_own_type(self, row: dict[str, Any], spelled: bool) -> dict[str, Any]:
+        """The same prediction; a class of the type that it has in the training table, or spelled as it is there."""
+        schema = self.stored.schema
+        if schema.task != "classification" or schema.class_type == "text":
+            return row
+        found, kind = row["prediction"], schema.class_type
+        typed = spelled_prediction(found, kind, schema.spellings) if spelled else typed_prediction(found, kind)
+        return row | {"prediction": typed}
 
     def _check_finite(self, found: Sequence[Mapping[str, Any]], numbers: Sequence[int]) -> None:
         """Raises InputError, with the rows' numbers, where something predicted is no finite number."""
@@ -183,6 +197,14 @@ class TrainedModel:
 
     def _of_texts(self, texts: Sequence[str | None]) -> "NewRows":
         schema = self.stored.schema
+        if texts and (
+            len(schema.columns) > 1 or any(column.kind not in ("text", "category") for column in schema.columns)
+        ):
+            columns = f"column{'s' * (len(schema.text) > 1)} {join_phrases(schema.text, quote=True)}"
+            raise InputError(
+                f"texts alone were given, but the model reads the {columns}.",
+                f"give a DataFrame with these columns, or a list of mappings such as {{{schema.text[0]!r}: ...}}",
+            )
         reasons = {i: "there is no text" for i, text in enumerate(texts) if text is None}
         for i, text in enumerate(texts):
             if text is not None and any("\ud800" <= letter <= "\udfff" for letter in text):

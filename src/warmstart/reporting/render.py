@@ -98,7 +98,7 @@ def render(
             heading=heading,
             reason=capitalize_first(advice.reason.removeprefix(f"{heading.removesuffix('.')}: ")),
             instead="" if raced else compared_instead(comparison),
-            trained_on=winner_sentence(comparison, advice.choice or advice.predicted.get("regime")),
+            trained_on=winner_sentence(comparison, advice.winner),
             on_a_part=[] if raced else [on_a_part(comparison, row) for row in comparison.partial],
             not_run=[each for each in comparison.excluded if each.constraint == BUDGET],
             not_allowed=[each for each in comparison.excluded if each.constraint != BUDGET],

@@ -63,7 +63,8 @@ def domain(request: config.Request, understood: PreparedData) -> Splits | None:
     if schema.task not in TEXT_OUT:
         return None
     parts = understood.splits.train, understood.splits.val
-    said = ("\n\n".join(turn.content for turn in read_turns(text)) for part in parts for text in part.texts)
+    rows = (read_turns(text) for part in parts for text in part.texts)
+    said = ("\n\n".join(turn.content for turn in turns if turn.learned) for turns in rows)
     table = table_of({"text": list(said)})
     plain = _plain(table, request)
     found = find_usable_rows(table, plain)

@@ -82,7 +82,7 @@ def score_outputs(
     """What these outputs are worth, [n, k] for each part of `scored_rows`; `network`: which gave them, if it writes."""
     task, splits, rows = run_data.task, run_data.splits, scored_rows(run_data)
     tested, some = rows["test"], rows["train"]
-    val_targets, test_targets, train_targets = (task.targets(rows[name]) for name in ("val", "test", "train"))
+    val_targets, test_targets, train_targets = (task.exact_targets(rows[name]) for name in ("val", "test", "train"))
     val, test, train_outputs = (outputs[name] for name in ("val", "test", "train"))
     calibration = task.calibrate(val, val_targets)
     scores = task.score(test, test_targets, calibration)
@@ -108,7 +108,7 @@ def score_outputs(
             tested, some_tested, continuing.sample_continuations(network.model, plain, some_tested.texts)
         )
     train_scores = task.score(train_outputs, train_targets, calibration)
-    constant = np.tile(task.constant(task.targets(splits.train)), (len(some), 1))
+    constant = np.tile(task.constant(task.exact_targets(splits.train)), (len(some), 1))
     floor = mean_score(task.score(constant, train_targets, task.calibrate(constant, train_targets)))
     return FinalScores(
         val=mean_score(task.score(val, val_targets, calibration)),

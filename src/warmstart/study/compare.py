@@ -198,7 +198,7 @@ def combine_jobs(plan: RunPlan, results: Results, folder: Path) -> list[CombineJ
 def run_comparison(problem: Problem, options: Options, folder: Path) -> Generator[Event, None, Comparison]:
     """Run every regime with every seed at every number of rows, and record it in `folder`.
 
-    A run that diverges is recorded as failed. Raises TrainingError if nothing at all could be trained.
+    A run that diverges is recorded as failed.
     """
     asked = first_plan(problem, options)
     yield from _first_model(asked, folder)
@@ -278,12 +278,9 @@ def save_comparison(comparison: Comparison, folder: Path) -> None:
 
 
 def make_comparison(plan: RunPlan, runs: Sequence[Run], folder: Path) -> Comparison:
-    """What these runs of a plan say together. Raises TrainingError where all of them failed."""
+    """What these runs of a plan say together."""
     splits = plan.splits
     task = task_for(plan.problem.schema, splits)
-    if all(run.failed for run in runs):
-        why = "; ".join(dict.fromkeys(f"{run.regime}: {run.failed}" for run in runs))
-        raise TrainingError(f"no regime could be trained: {why}", f"see {folder / 'runs'}; try another --lr")
     unlearned = _unlearned(plan, runs)
     too_few = tuple(Excluded(name, BUDGET, reason) for name, reason in unlearned.items())
     barred = constraints_after_training(plan, runs) if plan.options.constraints.given else plan.excluded

@@ -13,6 +13,7 @@ from warmstart.data.encoding.chat_template import HEAD_SHARE, OMISSION_MARK
 from warmstart.data.rows.findings import Finding
 from warmstart.data.schema.conversations import document, read_turns
 from warmstart.data.schema.schema import TEXT_OUT
+from warmstart.errors import TrainingError
 from warmstart.planning.problem import Options, Problem
 from warmstart.regimes.regimes import NO_BASE_NEEDED, WITHOUT_TRAINING
 from warmstart.reporting.render import render
@@ -133,7 +134,7 @@ def write_study(
     examples: bool = True,
     raced: RaceOutcome | None = None,
 ) -> Study:
-    """Draw the advice and write everything that people read."""
+    """Draw the advice and write everything that people read; then raise TrainingError where all runs failed."""
     comparison = replace(comparison, command=command)
     save_comparison(comparison, folder)
     comparison = _with_mismatch(comparison, folder)
@@ -155,6 +156,9 @@ def write_study(
     )
     write_text(folder / "report.html", page)
     keep_winner(comparison, advice, folder)
+    if raced is None and all(run.failed for run in comparison.runs):
+        why = "; ".join(dict.fromkeys(f"{run.regime}: {run.failed}" for run in comparison.runs))
+        raise TrainingError(f"no regime could be trained: {why}", f"see {folder / 'report.html'}; try another --lr")
     return Study(comparison, advice, folder, raced)
 
 

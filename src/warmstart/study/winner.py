@@ -11,12 +11,12 @@ from warmstart.results.record import Run
 
 
 def keep_winner(comparison: Comparison, advice: Advice, folder: Path) -> None:
-    """`winner/`: the chosen regime's model, of the seed best on validation rows; undecided: of the best scored regime.
+    """`winner/`: the chosen regime's model, of the seed best on validation rows; undecided: of the best scored regime;
+    where nothing beats the constant, the constant.
 
     Of a regime that was run on several numbers of rows it is one of the most.
     """
-    name = advice.choice or advice.predicted.get("regime")
-    _keep_best([run for run in comparison.runs if run.regime == name], folder)
+    _keep_best([run for run in comparison.runs if run.regime == advice.winner], folder)
 
 
 def keep_first_winner(runs: Sequence[Run], folder: Path) -> None:

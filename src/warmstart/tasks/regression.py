@@ -11,6 +11,7 @@ from torch.nn import functional
 from warmstart.data.encoding.batches import Batch
 from warmstart.data.encoding.inputs import Inputs
 from warmstart.data.rows.split import Rows, Splits
+from warmstart.data.schema.numbers import mean_and_deviation
 from warmstart.data.schema.schema import Scale, Schema
 from warmstart.results.metrics import PERCENTAGE_ERROR
 from warmstart.tasks.head import linear_head
@@ -23,7 +24,7 @@ SCALES: dict[Scale, tuple[Callable[[Array], Array], Callable[[Array], Array]]] =
     "log10": (np.log10, lambda z: 10.0 ** np.clip(z, -300, 300)),
     "log10(1+x)": (lambda y: np.log10(1 + y), lambda z: np.maximum(10.0 ** np.clip(z, -300, 300) - 1, 0)),
 }
-ROUNDING = 1e-6
+ROUNDING = {np.dtype(np.float32): 1e-6, np.dtype(np.float64): 1e-14}  # of standardised values, on their way back
 COVERAGE = 0.9  # of the prediction interval
 FEWEST_FOR_INTERVAL = 20  # validation rows: below, the 90 % quantile is the largest or second largest error
 
@@ -46,9 +47,9 @@ class Regression:
 
     @classmethod
     def fit(cls, schema: Schema, splits: Splits) -> "Regression":
-        """Mean and deviation of the training rows."""
-        scaled = SCALES[schema.scale][0](splits.train.targets.astype(np.float64))
-        return cls(schema.target, schema.scale, float(scaled.mean()), float(scaled.std()) or 1.0)
+        """Mean and deviation of the training rows, without outliers."""
+        mean, deviation = mean_and_deviation(SCALES[schema.scale][0](splits.train.targets.astype(np.float64)))
+        return cls(schema.target, schema.scale, mean, deviation or 1.0)
 
     @property
     def units(self) -> str:
@@ -66,8 +67,12 @@ class Regression:
 
     def targets(self, rows: Rows) -> Array:
         """Standardised, float32 [n]."""
+        return self.exact_targets(rows).astype(np.float32)
+
+    def exact_targets(self, rows: Rows) -> Array:
+        """Standardised, float64 [n]: float32 has seven digits, which a large number beside small ones uses up."""
         scaled = SCALES[self.scale][0](rows.targets.astype(np.float64))
-        return ((scaled - self.mean) / self.deviation).astype(np.float32)
+        return (scaled - self.mean) / self.deviation
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
         """Mean absolute error in deviations: the loss is what the regimes are ranked by."""
@@ -145,7 +150,7 @@ class Regression:
     def truths(self, targets: Array) -> list[Any]:
         own = self._own(targets)
         if self.scale != "log10":  # of which no zero has a logarithm
-            own[np.abs(own) < ROUNDING * (abs(self.mean) + self.deviation)] = 0.0  # standardised in float32, and back
+            own[np.abs(own) < ROUNDING[targets.dtype] * (abs(self.mean) + self.deviation)] = 0.0
         return list(own.tolist())
 
     def to_json(self) -> dict[str, Any]:

@@ -49,6 +49,10 @@ class Task(Objective, Protocol):
     `outputs` below are what the head gives for n examples, float array [n, k]; `targets` are those of `targets(rows)`.
     """
 
+    def exact_targets(self, rows: Rows) -> Array:
+        """The same targets, as exactly as they are known: what is scored against."""
+        ...
+
     @property
     def name(self) -> str: ...
     @property

@@ -6,9 +6,12 @@ from typing import Any
 
 import pytest
 
+from tests.tiny_language import save_language_base
+from warmstart.data.encoding.chat_template import Template
+from warmstart.data.encoding.language import Conversations
 from warmstart.data.rows.check import CheckResult, find_problems
 from warmstart.data.rows.examples import find_usable_rows, readable_texts
-from warmstart.data.schema.conversations import Turn, read_turns
+from warmstart.data.schema.conversations import Turn, read_turns, turns_of, write_turns
 from warmstart.data.schema.infer import infer_schema
 from warmstart.data.schema.schema import ColumnChoices, Schema
 from warmstart.data.tables.in_memory import table_of
@@ -31,7 +34,6 @@ def checked(path: Path, rows: list[dict[str, Any]]) -> tuple[Table, Schema, Chec
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        ({"weight": 0}, "30 conversations have turns with 'weight', which is not read: every turn of the assistant"),
         ({"tool_calls": [{"id": "c", "type": "function"}]}, "'tool_calls', which is not read: the calls"),
         ({"reasoning_content": "hm"}, "'reasoning_content', which is not read: the reasoning"),
         ({"name": "Ann"}, "'name', which is not read."),
@@ -106,3 +108,45 @@ def test_columns_that_no_text_task_reads_are_said() -> None:
     )
     schema = infer_schema(table, ColumnChoices("title", ("text",), task="summarise"))
     assert "Not read: 'n'." in schema.notes
+
+
+def said(i: int, *weights: object) -> list[dict[str, Any]]:
+    """A conversation whose turns of the assistant have these weights."""
+    found: list[dict[str, Any]] = []
+    for k, weight in enumerate(weights):
+        found += [{"role": "user", "content": f"ask {i} {k}"}, {"role": "assistant", "content": f"answer {i} {k}"}]
+        found[-1] |= {} if weight is None else {"weight": weight}
+    return found
+
+
+def test_turns_of_weight_0_are_read_and_not_learned(tmp_path: Path) -> None:
+    """Case 18."""
+    table, schema, found = checked(tmp_path / "a.jsonl", [{"messages": said(i, 0, 1)} for i in range(N)])
+    (note,) = [finding for finding in found.findings if finding.kind == "weight-0"]
+    assert note.message.startswith("30 turns of the assistant have weight 0") and len(note.rows) > 0
+    texts = find_usable_rows(table, schema).texts
+    assert [turn.learned for turn in read_turns(texts[0])] == [True, False, True, True]
+    template = Template(Conversations(str(save_language_base(tmp_path / "base")), 160).tokenizer, 160)
+    weighted, plain = (template.spoken(json.loads(write_turns(turns_of(said(0, w, 1))))) for w in (0, 1))
+    assert (weighted.tokens == plain.tokens).all() and plain.bytes - weighted.bytes == len("answer 0 0")
+    assert (weighted.labels != plain.labels).any() and (weighted.answer == plain.answer).all()
+
+
+@pytest.mark.parametrize(
+    ("weights", "turns", "problem"),
+    [
+        ((1, 0), 2, None),  # what follows the last turn that is learned is not needed
+        ((0, True, 0.0), 4, None),
+        ((0, 0), 0, "every turn of the assistant has weight 0"),
+        ((1, 0.5), 0, "turn 4 has the weight 0.5, expected 0 or 1"),
+        ((1, "no"), 0, "turn 4 has the weight 'no', expected 0 or 1"),
+        ((None, None), 4, None),
+    ],
+)
+def test_a_conversation_ends_with_a_turn_that_is_learned(weights: Any, turns: int, problem: str | None) -> None:
+    table = table_of({"messages": [json.dumps(said(i, *(weights if i == 3 else (1, 1)))) for i in range(N)]})
+    found = find_usable_rows(table, infer_schema(table, ColumnChoices()))
+    if problem is None:
+        assert len(read_turns(found.texts[3])) == turns
+    else:
+        assert problem in found.bad[0].problem and found.bad[0].rows == (4,)

@@ -9,8 +9,9 @@ import pytest
 
 from warmstart.data.rows.split import make_rows
 from warmstart.data.schema.infer import infer_schema
+from warmstart.data.schema.label_sets import read_label_sets
 from warmstart.data.schema.schema import ColumnChoices, Schema
-from warmstart.data.tables.cells import as_labels, as_numbers, as_text
+from warmstart.data.tables.cells import as_numbers, as_text
 from warmstart.data.tables.formats import usual_type
 from warmstart.data.tables.read import Table, read_table
 from warmstart.errors import InputError, UsageError
@@ -89,8 +90,9 @@ def test_lists_and_separators_are_multi_label() -> None:
     assert (lists.task, lists.multi_label, lists.separator) == ("classification", True, None)
     assert (cells.task, cells.multi_label, cells.separator) == ("classification", True, ",")
     column = table(y=["b, a,b", "", " "]).columns["y"]
-    assert as_labels(column, ",") == [("a", "b"), None, None]
-    assert as_labels(table(y=[["b", "a"], [], None]).columns["y"], None) == [("a", "b"), (), None]
+    assert read_label_sets(column, "separated", ",").labels == [("a", "b"), None, None]
+    cell_lists = table(y=[["b", "a"], [], None]).columns["y"]
+    assert read_label_sets(cell_lists, "list", None).labels == [("a", "b"), (), None]
     with pytest.raises(UsageError, match="holds several labels a row, which is not regression"):
         of_target([["a"], ["b"]] * 100, task="regression")
     with pytest.raises(UsageError, match="the separator is empty"):

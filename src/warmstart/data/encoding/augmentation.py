@@ -28,8 +28,8 @@ class Strength(NamedTuple):
     erased_side: float = 0.0  # of such a rectangle, share of a side at most
 
 
-# Strong shifts of an eighth are the 4 pixels of 32 that papers on CIFAR-10 use since He et al. (2015); light ones half of
-# that, for short trainings. Erasing as in Zhong et al. (2017), rectangles of up to a quarter of the image.
+# Strong shifts of an eighth are the 4 pixels of 32 that papers on CIFAR-10 use since He et al. (2015); light ones half
+# of that, for short trainings. Erasing as in Zhong et al. (2017), rectangles of up to a quarter of the image.
 STRENGTHS = {
     "light": Strength(shift=1 / 16),
     "strong": Strength(1 / 8, turn=15.0, scale=0.15, brightness=0.3, contrast=0.3, erased=0.5, erased_side=0.5),

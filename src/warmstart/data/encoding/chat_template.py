@@ -14,7 +14,7 @@ from warmstart.errors import InputError, WarmstartError, join_phrases, shorten
 from warmstart.runtime.limits import bounded
 from warmstart.types import Array
 
-TurnDict = dict[str, str]  # role and content
+TurnDict = dict[str, Any]  # role and content; weight 0 where the assistant's words are not to be learned
 
 # For a base that brings none. The space before the assistant's words belongs to them, as in any running text.
 PLAIN = (
@@ -135,7 +135,7 @@ class Template:
         ids, size = opening.ids, 0
         learned = np.zeros(len(ids), dtype=bool)
         for k, turn in enumerate(turns):
-            if turn["role"] == "assistant":
+            if turn["role"] == "assistant" and turn.get("weight", 1):
                 start, first, end, closed = self._span(opening.text, self._render(turns[:k], ask=True).text, turn)
                 learned |= (opening.offsets[:, 1] > start) & (opening.offsets[:, 0] < closed)
                 size += len(opening.text[first:end].encode())

@@ -259,9 +259,9 @@ class Conversations(_Language):
         return {"kind": "conversations", "max_length": self.max_length, "instruction": self.instruction}
 
 
-def _turns(text: str) -> list[dict[str, str]]:
+def _turns(text: str) -> list[dict[str, Any]]:
     try:
-        turns: list[dict[str, str]] = json.loads(text)
+        turns: list[dict[str, Any]] = json.loads(text)
     except ValueError as error:
         raise InputError(f"{shorten(text)} is no conversation: {error}.", "give a list of turns") from error
     return turns

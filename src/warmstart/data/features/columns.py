@@ -9,6 +9,7 @@ import numpy as np
 
 from warmstart.data.features.reading import Reading
 from warmstart.data.schema.cell_values import Values
+from warmstart.data.schema.numbers import outliers
 from warmstart.types import Array
 
 if TYPE_CHECKING:
@@ -33,11 +34,13 @@ class ColumnFeatures:
 
     @classmethod
     def fit(cls, reading: Reading, columns: Mapping[str, Values], *, unseen: bool = False) -> "ColumnFeatures":
-        """Means, deviations and categories of these rows."""
+        """Means and deviations, without outliers, and categories of these rows."""
         _, numbers = reading.numbers(columns)
         logs = tuple(i for i in range(numbers.shape[1]) if _heavy(numbers[:, i]))
         values = _with_logs(numbers, logs)
         known = ~np.isnan(values)
+        for i in range(values.shape[1]):
+            known[:, i] &= ~outliers(values[:, i])
         count = np.maximum(known.sum(0), 1)
         mean = np.where(known, values, 0.0).sum(0) / count
         deviation = np.sqrt(np.where(known, (np.nan_to_num(values) - mean) ** 2, 0.0).sum(0) / count)

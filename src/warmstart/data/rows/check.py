@@ -12,12 +12,12 @@ from warmstart.data.rows.duplicates import Duplicates, find_duplicates, shared_a
 from warmstart.data.rows.examples import BadRows, UsableRows, find_usable_rows, join_columns
 from warmstart.data.rows.findings import ROWS_SHOWN, Finding, Severity
 from warmstart.data.rows.lengths import Reach, named_controls, too_long
+from warmstart.data.rows.number_findings import number_findings
 from warmstart.data.rows.split import MIN_SPLIT_ROWS, Rows, Splits, remarks, split, usable_rows
 from warmstart.data.schema import conversations
 from warmstart.data.schema.columns import Column
-from warmstart.data.schema.infer import fitting_scale, gives_away
+from warmstart.data.schema.infer import gives_away
 from warmstart.data.schema.infer_text import OPTIONAL
-from warmstart.data.schema.numbers import stand_in
 from warmstart.data.schema.schema import CORPUS, INSTRUCTED, TEXT_OUT, BadRowsRule, Schema
 from warmstart.data.tables.cells import blank, constant, each_text, present
 from warmstart.data.tables.read import Table
@@ -32,7 +32,6 @@ MANY_COPIES = 0.2  # of the rows; with as many, a file may have been joined to i
 FEW_VAL_ROWS, FEW_TEST_ROWS = 50, 100
 LENGTH_QUANTILES = {"min": 0, "p10": 10, "p25": 25, "median": 50, "p75": 75, "p90": 90, "max": 100}
 UNREAD_CELLS = {  # keys of turns, and what it means that they are not read
-    "weight": ": every turn of the assistant is learned, also one of weight 0",
     "tool_calls": ": the calls are not learned",
     "reasoning_content": ": the reasoning is not learned",
 }
@@ -96,7 +95,7 @@ def find_problems(
     remark = "corpus" if schema.task in CORPUS else "unread-cells"
     findings += [Finding(remark, "warning", said) for said in remarks(table, schema, found)]
     findings += [Finding("file", "note", said) for said in table.notes]
-    findings += _stand_ins(found.targets, schema)
+    findings += number_findings(found, schema)
     sizes: dict[str, int] = {}
     try:
         rows = usable_rows(table, schema, found)
@@ -113,6 +112,7 @@ def find_problems(
         if schema.task in TEXT_OUT:
             findings += _answers(sources, schema)
             findings += _unread_keys(table, schema)
+            findings += _not_learned(rows)
         elif schema.task not in CORPUS and not _pictures(schema):
             findings += _named_target(rows, schema)
         if schema.task == "classification":
@@ -273,6 +273,18 @@ def _unread_keys(table: Table, schema: Schema) -> list[Finding]:
     return findings
 
 
+def _not_learned(rows: Rows) -> list[Finding]:
+    """Turns of the assistant that are read and not learned, as their weight is 0."""
+    marked = [i for i, text in enumerate(rows.texts) if '"weight": 0' in text]
+    turns = {i: sum(not turn.learned for turn in conversations.read_turns(rows.texts[i])) for i in marked}
+    count = sum(turns.values())
+    if not count:
+        return []
+    who = count_phrase(count, "turn of the assistant has", "turns of the assistant have")
+    message = f"{who} weight 0: they are read as what was said before, and not learned."
+    return [Finding.of("weight-0", "note", message, rows.numbers[[i for i, found in turns.items() if found]], "")]
+
+
 # --- columns and leaks ---------------------------------------------------------------------------------------------
 
 
@@ -356,21 +368,6 @@ def _names(text: str, name: str) -> bool:
 
 
 # --- the target ----------------------------------------------------------------------------------------------------
-
-
-def _stand_ins(targets: Array, schema: Schema) -> list[Finding]:
-    """Numbers that seem to stand for missing ones, and what they do to the scale."""
-    least = stand_in(targets) if schema.task == "regression" else None
-    if least is None:
-        return []
-    numbers = np.flatnonzero(targets == least) + 1
-    others = targets[np.isfinite(targets) & (targets != least)]
-    scale = fitting_scale(others)
-    without = f": without them {scale} would suit it, not {schema.scale}" if scale != schema.scale else ""
-    bound = "positive" if least else f"at least {others.min():g}"
-    message = f"{len(numbers):,} rows have {least:g} in column {schema.target!r}, which is otherwise {bound}{without}."
-    hint = "if that stands for a missing value, leave these rows out, or empty the cells and pass --bad-rows drop"
-    return [Finding.of("stand-in", "warning", message, numbers, hint)]
 
 
 def _summary(found: UsableRows, schema: Schema) -> dict[str, object]:

@@ -3,19 +3,22 @@
 import itertools
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
+import pyarrow as pa
 
 from warmstart.data.rows.values import ReadColumns, read_columns
 from warmstart.data.schema import conversations
 from warmstart.data.schema.cell_values import read_numbers, spell
+from warmstart.data.schema.class_values import read_classes
 from warmstart.data.schema.conversations import Turn
+from warmstart.data.schema.label_sets import LIST, PRINTED, SEPARATED, read_label_sets
 from warmstart.data.schema.schema import CORPUS, TEXT_OUT, BadRowsRule, Schema
 from warmstart.data.schema.structured import dump_json, misfit, parse_objects
-from warmstart.data.tables.cells import as_labels, as_text, each_text
+from warmstart.data.tables.cells import as_text, each_text
 from warmstart.data.tables.json_files import json_error_message
 from warmstart.data.tables.read import Table
 from warmstart.data.tables.strings import ArrowColumn, Texts, cell_blocks, is_contiguous
@@ -74,8 +77,8 @@ def find_usable_rows(table: Table, schema: Schema) -> UsableRows:
         texts = join_columns(table, schema)
         targets, bad = np.full(len(texts), "", dtype=object), [_empty(texts.blank(), table, schema)]
     else:
-        texts, targets = write_texts(table, schema, columns), _read_targets(table, schema)
-        bad = [*_damaged_images(table, schema, columns), *_find_bad_rows(table, schema, texts, targets, columns)]
+        texts, (targets, unread) = write_texts(table, schema, columns), _read_targets(table, schema)
+        bad = _find_bad_rows(table, schema, texts, targets, unread, columns)
     pieces, owners = texts.pieces(schema.piece_bytes) if schema.task in CORPUS else (texts, np.arange(len(texts)))
     return UsableRows(texts, targets, tuple(kind for kind in bad if kind.rows), pieces, columns, owners)
 
@@ -205,6 +208,7 @@ def _turns(table: Table, schema: Schema) -> tuple[Texts, Array, list[BadRows]]:
             try:
                 turns = read()
                 if turns:
+                    turns = conversations.learned_part(turns)
                     conversations.check_answered(turns)
                     targets[i] = turns[-1].content
             except InputError as error:
@@ -307,28 +311,19 @@ def _problems(kind: str, problems: dict[int, str], table: Table, who: str, what:
     return BadRows(kind, message, tuple(problems))
 
 
-# --- images ---------------------------------------------------------------------------------------------------------
-
-
-def _damaged_images(table: Table, schema: Schema, columns: ReadColumns) -> list[BadRows]:
-    """Images that cannot be read, with the reason of the first ones."""
-    images = columns.values.images
-    if images is None or not images.problems:
-        return []
-    problems = {place + 1: said for place, said in images.problems.items()}
-    has = f"column {schema.text[0]!r} has"
-    return [_problems("bad-image", problems, table, has, ("image", "images"))]
-
-
 # --- numbers and classes ----------------------------------------------------------------------------------------------
 
 
-def _find_bad_rows(table: Table, schema: Schema, texts: Texts, targets: Array, columns: ReadColumns) -> list[BadRows]:
-    """A row may be of two kinds."""
+def _find_bad_rows(
+    table: Table, schema: Schema, texts: Texts, targets: Array, unread: Mapping[int, str], columns: ReadColumns
+) -> list[BadRows]:
+    """A row may be of two kinds. `unread`: cells of the target that are no list of labels, by their place."""
     column, has = table.columns[schema.target], f"column {schema.target!r} has"
     empty = texts.sizes() == 0
-    if (images := columns.values.images) is not None:
-        empty[list(images.problems)] = False  # told already
+    images = columns.values.images
+    problems = {} if images is None else {place + 1: said for place, said in images.problems.items()}
+    empty[np.array([*problems], dtype=np.int64) - 1] = False  # told with their reasons
+    damaged = _problems("bad-image", problems, table, f"column {schema.text[0]!r} has", ("image", "images"))
     if schema.task == "regression":
         unparsed = read_numbers(table, schema.target, schema.target_column)[1]
         values = as_text(column) if unparsed.any() else []
@@ -358,13 +353,16 @@ def _find_bad_rows(table: Table, schema: Schema, texts: Texts, targets: Array, c
             _empty(empty, table, schema),
         ]
     else:
-        missing = np.array([target is None for target in targets], dtype=bool)
+        missing = np.array([target is None and i not in unread for i, target in enumerate(targets)], dtype=bool)
+        odd = np.zeros(len(texts), dtype=bool)
+        odd[list(unread)] = True
         single = np.zeros(len(texts), dtype=bool)
         if not schema.multi_label:
-            counts = Counter(targets[~(missing | empty)])
+            counts = Counter(targets[~(missing | odd | empty)])
             single = np.array([counts[target] == 1 for target in targets], dtype=bool) & ~empty
         found = [
             _bad("missing-target", missing, table, has, ("missing value", "missing values")),
+            _bad("not-a-list", odd, table, has, _not_lists(schema), as_text(column) if unread else ()),
             _empty(empty, table, schema),
             _bad(
                 "single-class",
@@ -375,23 +373,30 @@ def _find_bad_rows(table: Table, schema: Schema, texts: Texts, targets: Array, c
                 targets,
             ),
         ]
-    return [kind for kind in found if kind.rows]
+    return [kind for kind in (damaged, *found) if kind.rows]
 
 
-def _read_targets(table: Table, schema: Schema) -> Array:
-    """float64 [n] with NaN, or object [n] with None, where a target is missing."""
+def _not_lists(schema: Schema) -> tuple[str, str]:
+    if schema.notation in (LIST, PRINTED):
+        return "value that is not a list of labels", "values that are not lists of labels"
+    return "value that is not a vector of zeros and ones", "values that are not vectors of zeros and ones, equally long"
+
+
+def _read_targets(table: Table, schema: Schema) -> tuple[Array, dict[int, str]]:
+    """(float64 [n] with NaN, or object [n] with None, where a target is missing; cells that are no list of labels)."""
     column = table.columns[schema.target]
     if schema.task == "regression":
-        return read_numbers(table, schema.target, schema.target_column)[0]
+        return read_numbers(table, schema.target, schema.target_column)[0], {}
     targets = np.empty(len(column), dtype=object)
-    if schema.multi_label:
-        for i, labels in enumerate(as_labels(column, schema.separator)):
-            targets[i] = labels
-    else:
-        once: dict[str, str] = {}  # one object for all rows of a class
-        for i, label in enumerate(each_text(column)):
-            targets[i] = once.setdefault(label, label) if label is not None and label.strip() else None
-    return targets
+    if not schema.multi_label:
+        for i, label in enumerate(read_classes(table, schema.target, schema.class_type)):
+            targets[i] = label
+        return targets, {}
+    notation = schema.notation or (LIST if pa.types.is_list(column.type) else SEPARATED)  # None: of earlier versions
+    sets = read_label_sets(column, notation, schema.separator)
+    for i, labels in enumerate(sets.labels):
+        targets[i] = labels
+    return targets, sets.unread
 
 
 def _bad(

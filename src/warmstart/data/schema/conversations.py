@@ -20,7 +20,7 @@ ROLES: dict[str, Role] = {
 }
 
 
-READ_KEYS = ("role", "content", "from", "value")
+READ_KEYS = ("role", "content", "from", "value", "weight")
 
 
 @dataclass(frozen=True)
@@ -29,15 +29,18 @@ class Turn:
 
     role: Role
     content: str
+    learned: bool = True  # of the assistant: no where its weight is 0: it is read, and never learned
 
 
 def write_turns(turns: Sequence[Turn]) -> str:
-    """The turns as canonical JSON: a list of {"role", "content"}.
+    """The turns as canonical JSON: a list of {"role", "content"}, with "weight": 0 where a turn is not learned.
 
     >>> write_turns([Turn("user", "Hello?")])
     '[{"role": "user", "content": "Hello?"}]'
     """
-    return json.dumps([{"role": turn.role, "content": turn.content} for turn in turns], ensure_ascii=False)
+    weight = {True: {}, False: {"weight": 0}}
+    written = [{"role": turn.role, "content": turn.content, **weight[turn.learned]} for turn in turns]
+    return json.dumps(written, ensure_ascii=False)
 
 
 def write_prompt(instruction: str, source: str, *answer: str) -> str:
@@ -130,9 +133,21 @@ def unread_keys(cell: object) -> set[str]:
     keys = set[str]()
     for item in _items(cell):
         for key, value in item.items():
-            if key not in READ_KEYS and value not in (None, "", [], {}) and (key, value) != ("weight", 1):
+            if key not in READ_KEYS and value not in (None, "", [], {}):
                 keys.add(str(key))
     return keys
+
+
+def learned_part(turns: Sequence[Turn]) -> tuple[Turn, ...]:
+    """The turns up to the last one that is learned: those after it would be read for nothing.
+
+    Raises InputError where each turn of the assistant has weight 0.
+    """
+    last = next((k for k in reversed(range(len(turns))) if turns[k].role == "assistant"), None)
+    learned = [k for k, turn in enumerate(turns) if turn.role == "assistant" and turn.learned]
+    if last is not None and not learned:
+        raise InputError("every turn of the assistant has weight 0, so that nothing would be learned")
+    return tuple(turns) if last in learned else tuple(turns[: learned[-1] + 1]) if learned else tuple(turns)
 
 
 def check_answered(turns: Sequence[Turn]) -> None:
@@ -178,7 +193,16 @@ def _turn(number: int, item: object) -> Turn:
         content.encode()
     except UnicodeEncodeError as error:
         raise InputError(f"turn {number} ({ROLES[role]}) holds half of a character ({error.reason})") from error
-    return Turn(ROLES[role], content)
+    return Turn(ROLES[role], content, _learned(number, ROLES[role], found.get("weight")))
+
+
+def _learned(number: int, role: Role, weight: object) -> bool:
+    """Whether a turn counts, by its weight. Raises InputError for a weight that is neither 0 nor 1."""
+    if role != "assistant" or weight is None:
+        return True
+    if not isinstance(weight, bool | int | float) or weight not in (0, 1):
+        raise InputError(f"turn {number} has the weight {shorten(weight, 40)}, expected 0 or 1")
+    return bool(weight)
 
 
 def _joined(number: int, role: Role, parts: list[object]) -> str:

@@ -10,12 +10,15 @@ import pyarrow.compute as pc
 
 from warmstart.data.schema.amounts import CURRENCY, number_format
 from warmstart.data.schema.cell_values import read_numbers
+from warmstart.data.schema.class_values import class_type, find_spellings
 from warmstart.data.schema.columns import Column
 from warmstart.data.schema.image_column import NOT_BESIDE_IMAGES, image_column, is_image_column, read_as_images
 from warmstart.data.schema.infer_text import infer_text_schema, language_task
 from warmstart.data.schema.kinds import column_of, count_cells, say_kinds
+from warmstart.data.schema.label_sets import PRINTED, LabelNotation, label_notation, vector_length
 from warmstart.data.schema.named_columns import check_columns, no_target
 from warmstart.data.schema.numbers import amounts as written_amounts
+from warmstart.data.schema.scales import fitting_scale
 from warmstart.data.schema.schema import ColumnChoices, Scale, Schema, TaskName, check_meant
 from warmstart.data.tables.cells import (
     as_numbers,
@@ -64,9 +67,10 @@ def infer_schema(table: Table, columns: ColumnChoices) -> Schema:
         raise no_target(table)
     target = table.columns[columns.target]
     _check_varies(columns, target)
-    amounts = _amounts(table, columns)
-    numbers, bad = _numbers(table, columns, amounts)
-    task, multi_label, notes = _task(table, columns, target, numbers, bad, amounts)
+    notation = label_notation(target, columns.target, columns.separator)
+    amounts = _amounts(table, columns) if notation is None else None
+    numbers, bad = _numbers(table, columns, amounts, notation)
+    task, multi_label, notes = _task(table, columns, notation, numbers, bad, amounts)
     scale: Scale = "linear"
     if task == "regression":
         scale, note = _scale(columns, numbers)
@@ -74,6 +78,7 @@ def infer_schema(table: Table, columns: ColumnChoices) -> Schema:
     elif columns.scale not in (None, "linear"):
         raise UsageError(f"the scale {columns.scale!r} is for regression, but this is classification", "leave it out")
     check_meant(columns, task)
+    classes = class_type(table, columns.target, notation) if task == "classification" else "text"
     if pictures is not None and not columns.image and "image" not in columns.kinds.values():
         pictures = pictures if _nothing_else(table, columns, task, pictures) else None
     if pictures is not None:
@@ -100,6 +105,9 @@ def infer_schema(table: Table, columns: ColumnChoices) -> Schema:
         separator=columns.separator,
         notes=tuple(notes),
         columns=read,
+        notation=notation,
+        class_type=classes,
+        spellings=find_spellings(table, columns.target, classes) if notation is None else {},
         target_column=amounts if task == "regression" else None,
     )
 
@@ -127,10 +135,12 @@ def _check_varies(columns: ColumnChoices, target: ArrowColumn) -> None:
         )
 
 
-def _numbers(table: Table, columns: ColumnChoices, amounts: Column | None) -> tuple[Array, Array]:
+def _numbers(
+    table: Table, columns: ColumnChoices, amounts: Column | None, notation: LabelNotation | None
+) -> tuple[Array, Array]:
     """(the target's cells as numbers, which are there but no numbers); none is a number where there are lists."""
     target = table.columns[columns.target]
-    if columns.separator is not None or pa.types.is_list(target.type):
+    if notation is not None:
         return np.full(len(target), np.nan), np.ones(len(target), dtype=bool)
     return read_numbers(table, columns.target, amounts)
 
@@ -142,7 +152,7 @@ def _amounts(table: Table, columns: ColumnChoices) -> Column | None:
     """
     name, asked = columns.target, columns.kinds.get(columns.target)
     written = table.as_written(name)
-    if not pa.types.is_large_string(written.type) or columns.task == "classification" or columns.separator is not None:
+    if not pa.types.is_large_string(written.type) or columns.task == "classification":
         return None
     how = asked.partition(":")[2] if asked else ""
     plain = not pa.types.is_large_string(table.columns[name].type)
@@ -174,22 +184,24 @@ def _may_part_thousands(written: ArrowColumn) -> bool:
 
 
 def _task(
-    table: Table, columns: ColumnChoices, target: ArrowColumn, numbers: Array, bad: Array, amounts: Column | None
+    table: Table,
+    columns: ColumnChoices,
+    notation: LabelNotation | None,
+    numbers: Array,
+    bad: Array,
+    amounts: Column | None,
 ) -> tuple[TaskName, bool, list[str]]:
     """(task, multi-label?, why)"""
-    name = repr(columns.target)
-    if columns.separator is not None or pa.types.is_list(target.type):
+    name, target = repr(columns.target), table.columns[columns.target]
+    if notation is not None:
         if columns.task == "regression":
             raise UsageError(f"column {name} holds several labels a row, which is not regression", "leave out --task")
         if columns.separator == "":
             raise UsageError(
                 "the separator is empty", "name the character between two labels, for example --separator ','"
             )
-        return (
-            "classification",
-            True,
-            [f"{name} holds several labels a row, so the task is multi-label classification."],
-        )
+        how = _said_of_labels(target, notation)
+        return "classification", True, [f"{name} {how}, so the task is multi-label classification."]
     if columns.task is not None:
         if columns.task == "regression" and not np.isfinite(numbers).any():
             raise UsageError(
@@ -207,6 +219,12 @@ def _task(
     if task == "classification":
         _check_repeats(table, columns.target, target)
     return task, False, [f"{name} {why}, so the task is {task}."]
+
+
+def _said_of_labels(target: ArrowColumn, notation: LabelNotation) -> str:
+    if length := vector_length(target, notation):
+        return f"holds vectors of zeros and ones, whose places are labels, 0 to {length - 1}"
+    return "holds several labels a row" + (", as printed lists" if notation == PRINTED else "")
 
 
 def _said_of_amounts(target: ArrowColumn, amounts: Column) -> str:
@@ -278,39 +296,8 @@ def _scale(columns: ColumnChoices, numbers: Array) -> tuple[Scale, str]:
     return scale, f"{spread}: it is learned {how}."
 
 
-def fitting_scale(values: Array) -> Scale:
-    """Logarithm where finite values are never negative, lean far to small values, and lean half as much or less as one.
-
-    They lean where the middle of their 10th and 90th percentile lies far above the median (by a third of their half
-    distance), or where they have a heavy tail: the 99th percentile above 10 times the median and a skewness above 2.
-    """
-    low = values.min()
-    if low < 0:
-        return "linear"
-    logarithms = np.log10(values) if low > 0 else np.log10(1 + values)
-    leans = _lean(values) > 1 / 3 and abs(_lean(logarithms)) <= _lean(values) / 2
-    heavy = np.percentile(values, 99) > 10 * np.median(values) and _skewness(values) > 2
-    if leans or (heavy and abs(_skewness(logarithms)) <= _skewness(values) / 2):
-        return "log10" if low > 0 else "log10(1+x)"
-    return "linear"
-
-
 def _short(number: float) -> str:
     return f"{number:,.0f}" if 1000 <= abs(number) < 1e15 else f"{number:g}"
-
-
-def _lean(values: Array) -> float:
-    """Between -1 and 1 (Kelly's skewness): 0 where the 10th and 90th percentile are equally far from the median."""
-    low, middle, high = np.percentile(values, (10, 50, 90))
-    return float(((high - middle) - (middle - low)) / (high - low)) if high > low else 0.0
-
-
-def _skewness(values: Array) -> float:
-    with np.errstate(over="ignore", invalid="ignore"):
-        centred = values / (np.abs(values).max() or 1.0)  # powers of large values would overflow
-        centred = centred - centred.mean()
-        deviation = centred.std()
-        return float((centred**3).mean() / deviation**3) if deviation > 0 else 0.0
 
 
 # --- the inputs ----------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Numbers: how are amounts written that cannot be parsed, and which numbers mark a missing value?"""
+"""Numbers: which amounts cannot be parsed, which numbers mark a missing value, and which lie far from all others?"""
 
 import re
 from collections.abc import Iterator
@@ -14,6 +14,10 @@ AMOUNT_SHARE = 0.95  # of the cells that must hold an amount for the column to b
 STAND_INS = (-1, -9, -99, -999, -9999, 0)  # written where a number is missing
 FEWEST_OTHERS = 20  # different numbers beside one of these: with fewer they may be a scale, such as -1, 1, 2
 FAR = 10  # the least number beside 0, for that to be no amount
+OUTLIER_SPREADS = (
+    1_000  # from the median: a slip of the pen or another unit; heavy tails with their own scale end before
+)
+OUTLIER_SHARE = 0.01  # of the values: as many are a group of their own; a single one is an outlier in any case
 EXAMPLES_SHOWN = 3  # ways of writing that are shown
 _UNIT = r"(?:[$€£¥₹%°]|[^\W\d_]{1,4}\.?)"
 _AMOUNT = re.compile(rf"(?:{_UNIT}\s*)?([+-]?[0-9]+(?:[.,'\s][0-9]+)*)(?:\s*{_UNIT})?")
@@ -47,6 +51,28 @@ def stand_in(values: Array) -> float | None:
     if least not in STAND_INS or not 2 <= again < len(present) / 2 or len(others) < FEWEST_OTHERS:
         return None
     return least if others[0] > 0 and (least or others[0] >= FAR) else None
+
+
+def outliers(values: Array) -> Array:
+    """bool [n]: the few values that lie 1,000 times as far from the median as others do.
+
+    >>> outliers(np.array([*range(40), 1e12])).nonzero()[0].tolist(), outliers(np.arange(40.0) ** 3).any()
+    ([40], np.False_)
+    """
+    present = values[np.isfinite(values)]
+    if not len(present):
+        return np.zeros(len(values), dtype=bool)
+    low, lower, middle, upper, high = np.percentile(present, (5, 25, 50, 75, 95))
+    spread = (upper - lower) / 1.35 or (high - low) / 3.29  # a standard deviation, where they are normally distributed
+    with np.errstate(invalid="ignore", over="ignore"):
+        far: Array = np.isfinite(values) & (np.abs(values - middle) > OUTLIER_SPREADS * spread)
+    return far if spread > 0 and far.sum() <= max(1, OUTLIER_SHARE * len(present)) else np.zeros_like(far)
+
+
+def mean_and_deviation(values: Array) -> tuple[float, float]:
+    """Of the values that are no outliers: a single 1e12 would make all others equal. NaN is left out."""
+    usual = values[np.isfinite(values) & ~outliers(values)]
+    return (float(usual.mean()), float(usual.std())) if len(usual) else (0.0, 0.0)
 
 
 def _filled(column: ArrowColumn) -> Iterator[tuple[int, str]]:

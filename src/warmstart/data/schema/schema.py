@@ -4,7 +4,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from warmstart.data.schema.class_values import ClassType
 from warmstart.data.schema.columns import Column
+from warmstart.data.schema.label_sets import LabelNotation
 from warmstart.errors import UsageError, join_phrases
 from warmstart.settings.groups import BadRowsRule as BadRowsRule
 from warmstart.settings.groups import ColumnSettings
@@ -53,6 +55,10 @@ class Schema:
     history: str | None = None  # of chat, the column of earlier questions and answers, in pairs
     # how each column of `text` is read, in the same order; () for tasks of language, whose columns are all text
     columns: tuple[Column, ...] = ()
+    # of classification:
+    notation: LabelNotation | None = None  # how several labels are written in a cell; None: there is one
+    class_type: ClassType = "text"  # of the classes in the training table, and of predictions in Python
+    spellings: Mapping[str, str] = field(default_factory=dict)  # of classes that are not written as Python prints them
     target_column: Column | None = None  # of a target with units, thousands separators or decimal commas; else None
 
     def column(self, name: str) -> Column:

@@ -1,9 +1,9 @@
-"""Cells: what does a column contain, as text, numbers or labels?"""
+"""Cells: what does a column contain, as text or as numbers?"""
 
 import re
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import pyarrow as pa
@@ -36,10 +36,11 @@ def each_text(column: ArrowColumn) -> Iterator[str | None]:
         if pa.types.is_large_string(block.type):
             yield from block.to_numpy(zero_copy_only=False).tolist()  # six times as fast as `to_pylist`
         else:
-            yield from map(_plain, block.to_pylist())
+            yield from map(plain_text, block.to_pylist())
 
 
-def _plain(cell: object) -> str | None:
+def plain_text(cell: object) -> str | None:
+    """One cell as a person would write it; None where it is missing."""
     if cell is None or cell != cell:  # NaN alone is not equal to itself
         return None
     if isinstance(cell, bool):
@@ -47,7 +48,7 @@ def _plain(cell: object) -> str | None:
     if isinstance(cell, float):
         return f"{cell:.0f}" if cell.is_integer() and abs(cell) < 1e15 else f"{cell:.10g}"
     if isinstance(cell, list):
-        return ", ".join(text for item in cell if (text := _plain(item)) is not None)
+        return ", ".join(text for item in cell if (text := plain_text(item)) is not None)
     return str(cell)
 
 
@@ -66,19 +67,6 @@ def as_numbers(column: ArrowColumn) -> tuple[Array, Array]:
     return numbers, bad
 
 
-def as_labels(column: ArrowColumn, separator: str | None) -> list[tuple[str, ...] | None]:
-    """The labels of each cell, sorted, once each; None where the cell is missing. An empty list has no labels."""
-    if pa.types.is_list(column.type):
-        cells = (cell for block in cell_blocks(column) for cell in block.to_pylist())
-        return [None if cell is None else _labels([_plain(item) for item in cell]) for cell in cells]
-    texts = each_text(column)
-    return [_labels(text.split(separator)) if text is not None and text.strip() else None for text in texts]
-
-
-def _labels(names: Sequence[str | None]) -> tuple[str, ...]:
-    return tuple(sorted({name.strip() for name in names if name is not None and name.strip()}))
-
-
 def likely_separator(cells: Iterable[str]) -> str | None:
     """What parts cells into labels that come again beside others: in a third of the different cells, at least four.
 
@@ -88,12 +76,18 @@ def likely_separator(cells: Iterable[str]) -> str | None:
     """
     different = set(cells)
     for separator in SEPARATORS:
-        several = [labels for cell in different if len(labels := _labels(cell.split(separator))) > 1]
+        several = [
+            labels for cell in different if len(labels := {name.strip() for name in cell.split(separator)} - {""}) > 1
+        ]
         beside = Counter(label for labels in several for label in labels)
         again = sum(count > 1 for count in beside.values())
         if len(several) >= max(4, SEVERAL_SHARE * len(different)) and again >= AGAIN_SHARE * len(beside):
             return separator
     return None
+
+
+def _labels(names: Iterable[str]) -> set[str]:
+    return {name.strip() for name in names if name.strip()}
 
 
 def constant(column: ArrowColumn) -> bool:

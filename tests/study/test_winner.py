@@ -1,0 +1,28 @@
+"""Is the model that a study hands over the one that its verdict names?"""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import warmstart
+from tests.cli_base import call, write_csv
+
+WORDS = ("oak", "elm", "pine", "steel", "glass", "lamp", "chair", "table")
+
+
+@pytest.mark.parametrize(("told", "winner"), [(0.0, "constant"), (40.0, "linear")])
+def test_where_nothing_beats_the_constant_the_constant_is_handed_over(told: float, winner: str, tmp_path: Path) -> None:
+    """Case 25: the verdict said the constant, and winner/ held `linear`."""
+    dice = np.random.default_rng(3)
+    texts = [" ".join(dice.choice(WORDS, 4)) for _ in range(300)]
+    rows = [(text, f"{50 + told * text.count('oak') + dice.normal(0, 10):.2f}") for text in texts]
+    data = write_csv(tmp_path / "t.csv", ("text", "y"), rows)
+    words = ("--target", "y", "--regimes", "constant,linear", "--seeds", "1", "--out", tmp_path / "study", "--quiet")
+    answer = call("compare", data, *words)
+    assert answer.code == 0, answer.err
+    advice = json.loads((tmp_path / "study" / "advice.json").read_text())
+    assert ("Nothing beats the constant" in advice["reason"]) == (winner == "constant")
+    assert warmstart.load(tmp_path / "study").regime == winner
+    assert f"The model in winner/ is `{winner}`" in " ".join(answer.out.split())
