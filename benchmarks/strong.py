@@ -201,7 +201,8 @@ def measure(
                     "cpu_seconds": [round(each.seconds, 1) for each in scored],
                     "settings": [each.settings for each in scored],
                 }
-                yield line
+                if name in regimes:
+                    yield line
 
 
 def main() -> None:

@@ -109,6 +109,10 @@ CONFIGS = [
 ]
 WEIGHTS = [
     *(
+        _with("model folder", f"check of a config.json whose {key} is {name}", _value(key, value), CHECK)
+        for key, (name, value) in product(("max_position_embeddings", "model_type"), ODD_VALUES.items())
+    ),
+    *(
         _with("model folder", f"weights cut to {share:.0%}", _cut("bert/model.safetensors", share), FIT)
         for share in (0.1, 0.9)
     ),

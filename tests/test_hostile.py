@@ -30,6 +30,7 @@ def material(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.timeout(600)  # the first one waits until everything is imported
 @pytest.mark.parametrize("name", QUICK)
 def test_nothing_of_a_stranger_does_harm(name: str, material: Path) -> None:
     case = next(case for case in CASES if f"{case.kind}: {case.name}" == name)

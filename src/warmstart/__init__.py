@@ -13,6 +13,7 @@ if TYPE_CHECKING:
         blind,
         check,
         compare,
+        export,
         fit,
         load,
         plan,
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from warmstart.data.rows.check import CheckResult
     from warmstart.data.tables.read import Table
     from warmstart.errors import InputError, MissingError, TrainingError, UsageError, WarmstartError
+    from warmstart.estimators import WarmstartClassifier, WarmstartRegressor
     from warmstart.inference.predict import TrainedModel
     from warmstart.planning.forecast import PlanResult
     from warmstart.results.comparison import Comparison
@@ -45,11 +47,14 @@ __all__ = [
     "TrainedModel",
     "TrainingError",
     "UsageError",
+    "WarmstartClassifier",
     "WarmstartError",
+    "WarmstartRegressor",
     "advise",
     "blind",
     "check",
     "compare",
+    "export",
     "fit",
     "load",
     "plan",
@@ -61,8 +66,8 @@ __all__ = [
     "vote",
 ]
 
-# Where the types of results stand; errors and functions are found by their names.
-_RESULT_MODULES = {
+# Where other classes stand; errors and functions are found by their names.
+_CLASS_MODULES = {
     "CheckResult": "warmstart.data.rows.check",
     "Comparison": "warmstart.results.comparison",
     "PlanResult": "warmstart.planning.forecast",
@@ -70,6 +75,8 @@ _RESULT_MODULES = {
     "Study": "warmstart.study.study",
     "Table": "warmstart.data.tables.read",
     "TrainedModel": "warmstart.inference.predict",
+    "WarmstartClassifier": "warmstart.estimators",
+    "WarmstartRegressor": "warmstart.estimators",
 }
 
 
@@ -80,7 +87,7 @@ def __getattr__(name: str) -> Any:
     from importlib import import_module
 
     usual = "warmstart.errors" if name.endswith("Error") else "warmstart.api"
-    return getattr(import_module(_RESULT_MODULES.get(name, usual)), name)
+    return getattr(import_module(_CLASS_MODULES.get(name, usual)), name)
 
 
 def __dir__() -> list[str]:

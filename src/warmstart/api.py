@@ -40,6 +40,7 @@ from warmstart.study.progress import run_with_progress, run_with_status
 if TYPE_CHECKING:
     from torch import nn
 
+    from warmstart.inference.export.export import Exported
     from warmstart.inference.predict import TrainedModel
     from warmstart.planning.forecast import PlanResult
     from warmstart.reporting.blind import Preference
@@ -59,6 +60,7 @@ __all__ = [
     "check_vacant",
     "compare",
     "compare_steps",
+    "export",
     "finished",
     "finished_run",
     "finished_study",
@@ -243,6 +245,56 @@ def load(
     from warmstart.inference.predict import load_model_for_prediction as load_trained
 
     return load_trained(folder, code=code, build=build)
+
+
+def export(
+    folder: str | Path,
+    to: str,
+    out: str | Path,
+    *,
+    data: Data | None = None,
+    int8: bool = False,
+    code: str | None = None,
+) -> "Exported":
+    """Write the model of a run, or the winner of a study, so that other tools load it; it is scored again there.
+
+    Parameters
+    ----------
+    folder : path
+        A finished run or study.
+    to : {"hf", "merged", "onnx", "gguf"}
+        For transformers or sentence-transformers; adapters merged into their base; one graph for onnxruntime; one file
+        for llama.cpp.
+    out : path
+        Folder to write. It must not exist yet.
+    data : path, paths, DataFrame, mapping or Table, optional
+        The data of the study, from which its test rows are taken. [default: the files that it was made with]
+    int8 : bool, default False
+        Weights of an ONNX graph or a GGUF file in int8.
+    code : str, optional
+        The `model` that it was made with, whose file is executed.
+
+    Returns
+    -------
+    Exported
+        `before` and `after` are the metric on the test rows.
+
+    Raises
+    ------
+    UsageError, InputError
+        The model does not exist in that format, or the test rows are not there.
+    TrainingError
+        The export scores otherwise: by more than 0.1 % of the metric, int8 by more than 1 %. Nothing is kept then.
+
+    Examples
+    --------
+    >>> export("study", "onnx", "model").drift < 0.001  # doctest: +SKIP
+    True
+    """
+    from warmstart.request.export_run import export_run
+
+    files, table = given(data) if data is not None else ((), None)
+    return export_run(Path(folder), to, Path(out), files, table, int8=int8, code=code)
 
 
 def probe(folder: str | Path, swap: str | Path, data: Data | None = None, *, code: str | None = None) -> "ProbeResult":

@@ -20,7 +20,7 @@ from tests.cli_base import QUICK, call, products, write_csv
 from tests.tiny import REGRESSION, tiny_rows
 from warmstart.errors import InputError, WarmstartError
 from warmstart.inference.predict import TrainedModel
-from warmstart.inference.prediction_files import _cell, as_csv, neutral
+from warmstart.inference.prediction_files import _cell, neutral, print_csv
 from warmstart.models.pretrained.base import Base
 from warmstart.results.record import load_run
 from warmstart.study import progress as validation
@@ -295,7 +295,7 @@ def test_rows_are_flushed_as_they_come_and_how_far_it_is_is_told(
         def flush(self) -> None:
             kept.append(len(of_csv(self.getvalue())))
 
-    as_csv(validation.count_rows(({"prediction": str(i)} for i in range(6)), 6), Pipe())
+    print_csv(validation.count_rows(({"prediction": str(i)} for i in range(6)), 6), Pipe())
     assert kept == [1, 2, 3, 4, 5, 6]
     said = capsys.readouterr().err.splitlines()
     assert said and all("of 6 rows" in line and line.endswith(" left") for line in said)
@@ -309,3 +309,48 @@ def test_no_time_is_predicted_from_the_first_rows(
     list(validation.count_rows(({"prediction": i} for i in range(40)), 40))
     first, second, *_ = capsys.readouterr().err.splitlines()
     assert first == "[  2%] 1 of 40 rows" and second.endswith(" left")
+
+
+def test_what_stands_beside_a_prediction(data: Path, base: Base, tmp_path: Path) -> None:
+    fit = ("--target", "room", "--text", "title", "--regime", "linear", "--base", base.location, "--quiet")
+    assert call("fit", data, *fit, *ONE, "--out", tmp_path / "run").code == 0
+    shares = [f"probability of {room}" for room in ("hall", "kitchen", "office")]
+    rows = [("007", "1.10", "old lamp", "=1+1"), ("008", "", "", "b\nc"), ("009", "2.5", "large table", "d")]
+    new = write_csv(tmp_path / "new.csv", ("code", "weight", "title", "note"), rows)
+    plain = of_csv(call("predict", tmp_path / "run", new).out)
+    assert list(plain[0]) == ["row", "prediction", "probability", "reason"] and [row["row"] for row in plain] == [
+        *"123"
+    ]
+
+    found = of_csv(call("predict", tmp_path / "run", new, "--id", "code", "--probabilities").out)
+    assert list(found[0]) == ["code", "prediction", "probability", *shares, "reason"]
+    assert [row["code"] for row in found] == ["007", "008", "009"]
+    assert sum(float(found[0][name]) for name in shares) == pytest.approx(1, abs=1e-4)
+    assert max(float(found[0][name]) for name in shares) == float(found[0]["probability"])
+    assert found[1]["prediction"] == found[1][shares[0]] == "" and "nothing to read" in found[1]["reason"]
+
+    kept = of_csv(call("predict", tmp_path / "run", new, "--keep-columns", "--id", "note").out)
+    assert list(kept[0]) == ["note", "code", "weight", "title", "prediction", "probability", "reason"]
+    assert [(row["code"], row["weight"], row["title"], row["note"]) for row in kept] == rows
+    for ending, read in (("jsonl", pl.read_ndjson), ("parquet", pl.read_parquet)):
+        file = tmp_path / f"out.{ending}"
+        assert call("predict", tmp_path / "run", new, "--keep-columns", "--out", file).code == 0
+        table = read(file)
+        assert table.columns[:4] == ["code", "weight", "title", "note"]
+        assert {*table.columns[4:]} == {"prediction", "probability", "reason"}
+        assert table["weight"].to_list() == [1.1, None, 2.5] and table["prediction"][0] == plain[0]["prediction"]
+
+    for words, says in (
+        (("--id", "cod"), "did you mean 'code'"),
+        (("--id", "prediction"), "no column of that name"),
+    ):
+        answer = call("predict", tmp_path / "run", new, *words)
+        assert answer.code == 2 and says in answer.err
+    again = write_csv(tmp_path / "again.csv", ("title", "prediction"), [("old lamp", "hall")])
+    answer = call("predict", tmp_path / "run", again, "--keep-columns")
+    assert answer.code == 2 and "have a column 'prediction', and so have the predictions" in answer.err
+
+
+def test_probabilities_are_for_classes(priced: Path, data: Path) -> None:
+    answer = call("predict", priced, data, "--probabilities")
+    assert answer.code == 2 and "--probabilities is for classes, and this model predicts regression" in answer.err

@@ -61,10 +61,12 @@ def test_sizes_from_shapes_are_those_of_the_files(study: tuple[Path, Comparison]
     folder, _ = study
     plan = planned(problem)
     base = sum(file.stat().st_size for file in Path(problem.base.location).glob("*.safetensors"))
-    task = plan.run_data(84, 0, plan.shared()).task
+    run_data = plan.run_data(84, 0, plan.shared())
+    task = run_data.task
     for name in ("scratch-dnn", "full", "lora"):
         files = load_run(folder / "runs" / f"{name}-r84-s0").disk_bytes + base * (name == "lora")
-        assert abs(shipped_bytes(plan.regime(name, 84), task) - files) < BESIDE + 30_000, name
+        regime = run_data.fitted(plan.regime(name, 84))
+        assert abs(shipped_bytes(regime, task) - files) < BESIDE + 30_000, name
 
 
 def test_adapters_are_shipped_with_their_base(problem: Problem) -> None:

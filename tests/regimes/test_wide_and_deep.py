@@ -10,6 +10,7 @@ import torch
 
 from tests.baselines.tables import COLUMNS, KINDS, table_rows
 from tests.tiny import CLASSES, REGRESSION, carried_out, tiny_draw
+from warmstart.data.features.term_inputs import TermInputs
 from warmstart.data.rows.split import split
 from warmstart.data.rows.values import ColumnValues
 from warmstart.data.schema.schema import Schema
@@ -142,3 +143,10 @@ def test_other_training_rows_have_another_vocabulary(base: Base) -> None:
     one, other, again = run_data.fitted(regime), few.fitted(regime), run_data.fitted(regime)
     assert one.start.inputs.key == again.start.inputs.key != other.start.inputs.key
     assert few.fitted(one) is one, "what has been fitted stays as it is"
+
+
+def test_a_table_without_texts_has_no_terms() -> None:
+    rows, columns = table_rows("number", 60), [column for column in COLUMNS if column.kind != "text"]
+    inputs = TermInputs.fit(rows, columns)
+    encoded = inputs.encode_rows(rows.texts, rows.columns)
+    assert inputs.term_count == 0 and len(encoded) == 60 and encoded.sizes().sum() > 60

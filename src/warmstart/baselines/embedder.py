@@ -40,7 +40,7 @@ class Embedder:
         if self._stored is None or places is None or min(places) < 0:
             encoded = self.base.inputs.encode_rows(texts, columns)
             n = len(texts)
-            found = outputs(self._model, Examples(encoded, np.arange(n), torch.zeros(n), np.arange(n)))
+            found = outputs(self.model, Examples(encoded, np.arange(n), torch.zeros(n), np.arange(n)))
         else:
             found = self._stored.values[self._stored.starts[places]]
         lengths: Array = np.linalg.norm(found, axis=1, keepdims=True)
@@ -51,15 +51,15 @@ class Embedder:
         if not len(texts):
             return 0.0
         if self.base.kind == "image":  # all cost the same
-            return len(texts) * float(flops(self._model, {}).forward(np.ones(1), 1.0)[0])
-        return float(flops(self._model, {}).forward(self.base.inputs.encode(texts).sizes()).sum())
+            return len(texts) * float(flops(self.model, {}).forward(np.ones(1), 1.0)[0])
+        return float(flops(self.model, {}).forward(self.base.inputs.encode(texts).sizes()).sum())
 
     @property
     def width(self) -> int:
-        return body_width(self._model.body)
+        return body_width(self.model.body)
 
     @cached_property
-    def _model(self) -> Model:
+    def model(self) -> Model:
         body = Pretrained(self.base).body(0)
         for parameter in body.parameters():
             parameter.requires_grad_(False)
@@ -68,7 +68,7 @@ class Embedder:
     @cached_property
     def _stored(self) -> PrefixCache | None:
         """None where there are no rows to share, or no room for what is made of them."""
-        return self.shared.features(self._model, self.base.inputs) if self.shared else None
+        return self.shared.features(self.model, self.base.inputs) if self.shared else None
 
     @cached_property
     def _places(self) -> dict[str, int]:

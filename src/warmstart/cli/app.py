@@ -10,6 +10,7 @@ import typer
 from warmstart.cli import option_types as options
 from warmstart.cli import process
 from warmstart.cli.flags import SectionedCommand, command_options
+from warmstart.cli.model_commands import commands_of_a_model
 from warmstart.cli.option_types import DryRun, Folder, Json, Out, Quiet
 from warmstart.errors import UsageError, did_you_mean, shell_word
 from warmstart.request.show import command_line, commented_yaml
@@ -183,6 +184,9 @@ def predict(
     folder: Folder,
     data: options.DataArgument,
     out: options.Predictions = None,
+    id_: options.IdColumn = None,
+    keep_columns: options.KeepColumns = False,
+    probabilities: options.EveryClass = False,
     model: options.Code = None,
     table: options.TableName = None,
     offline: options.Offline = None,
@@ -190,36 +194,19 @@ def predict(
 ) -> None:
     """Predict new rows with a run or the winner of a study."""
     from warmstart import api
-    from warmstart.cli import show
+    from warmstart.cli.predictions import Beside, show_predictions
     from warmstart.data.tables.read import read_table
     from warmstart.inference.prediction_files import check_apart, check_ending
 
     check_ending(out)
     rows = read_table(data, offline=bool(offline), table=table)
     check_apart(out, rows.files)
-    show.show_predictions(api.load(folder, code=model), rows, out, quiet)
+    beside = Beside(id_, keep_columns, probabilities)
+    show_predictions(api.load(folder, code=model), rows, out, quiet, beside)
 
 
-@app.command(cls=SectionedCommand)
-def chat(
-    folder: Folder,
-    system: options.System = None,
-    temperature: options.Temperature = 0.0,
-    top_p: options.TopP = 1.0,
-    most: options.MaxTokens = 256,
-    seed: options.SamplingSeed = 0,
-) -> None:
-    """Chat with a model that was trained to write.
-
-    Each line is a turn. /new starts over, /quit or Ctrl-D ends. A model trained to summarize, translate or describe
-    does so with each line; a language model (causal-lm) continues it.
-    """
-    from warmstart import api
-    from warmstart.cli import show
-    from warmstart.inference.chat import chat_with, converse
-
-    talk = chat_with(api.load(folder), system, temperature=temperature, top_p=top_p, most=most, seed=seed)
-    converse(talk, show.typed_lines(talk.how))
+for name, command in commands_of_a_model().items():
+    app.command(name, cls=SectionedCommand)(command)
 
 
 @app.command(cls=SectionedCommand)

@@ -22,6 +22,35 @@ DataArgument = Annotated[list[str], typer.Argument(metavar="DATA", help="Rows wi
 Predictions = Annotated[
     Path | None, typer.Option("--out", help="A .csv, .jsonl or .parquet file. [default: CSV to stdout]")
 ]
+IdColumn = Annotated[
+    str | None, typer.Option("--id", help="Column that identifies a row. [default: its number, as `row`]")
+]
+KeepColumns = Annotated[bool, typer.Option("--keep-columns", help="Write all columns of the input as well.")]
+EveryClass = Annotated[bool, typer.Option("--probabilities", help="Write the probability of every class.")]
+
+# of export
+ExportFormat = Annotated[
+    str, typer.Option("--to", help="hf (for Hugging Face libraries), merged (adapters in their base), onnx or gguf.")
+]
+ScoredRows = Annotated[
+    list[str] | None, typer.Option("--data", help="Data of the study. [default: the files it was made with]")
+]
+Int8 = Annotated[bool, typer.Option("--int8", help="Store the weights of an ONNX graph or a GGUF file in int8.")]
+
+# of serve
+Host = Annotated[
+    str, typer.Option("--host", help="Address to listen on. Others than 127.0.0.1 can be reached from elsewhere.")
+]
+Port = Annotated[int, typer.Option("--port", help="Port to listen on.", min=1, max=65535)]
+TokenFile = Annotated[
+    Path | None,
+    typer.Option("--token-file", help="File with a token that requests must send. [default: $WARMSTART_TOKEN]"),
+]
+HostNames = Annotated[
+    list[str] | None, typer.Option("--name", help="Host name that requests may use, such as model.example.org.")
+]
+MostRows = Annotated[int, typer.Option("--max-rows", help="Most rows in a request.", min=1)]
+Timeout = Annotated[float, typer.Option("--timeout", help="Longest time for an answer, in seconds.", min=0.1)]
 
 # of chat
 System = Annotated[str | None, typer.Option("--system", help="System prompt.")]

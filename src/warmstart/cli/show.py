@@ -14,19 +14,15 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table as Grid
 
-from warmstart.data.schema.schema import CORPUS, TEXT_OUT
+from warmstart.data.schema.schema import TEXT_OUT
 from warmstart.errors import UNPRINTABLE, printable, shell_word
-from warmstart.inference.prediction_files import as_csv, write_predictions
 from warmstart.quantities import describe_forgetting, format_size
 from warmstart.reporting.words import format_flops, format_score
 from warmstart.results.constraints import BUDGET
 from warmstart.runtime.environment import current_environment
-from warmstart.study.progress import count_rows, print_status
 
 if TYPE_CHECKING:
     from warmstart.data.rows.check import CheckResult
-    from warmstart.data.tables.read import Table
-    from warmstart.inference.predict import TrainedModel
     from warmstart.planning.forecast import PlanResult
     from warmstart.results.comparison import Comparison
     from warmstart.results.race_outcome import RaceOutcome
@@ -362,31 +358,6 @@ def show_probe(found: "ProbeResult", folder: Path) -> None:
 
 def _effect(found: "Estimate") -> str:
     return f"{format_score(found.value)} {format_score(found.interval.low)}..{format_score(found.interval.high)}"
-
-
-def show_predictions(trained: "TrainedModel", table: "Table", path: Path | None, quiet: bool) -> None:
-    """Write one row for each row of the table: its number and what was predicted."""
-    new = trained.rows_of(table)
-    for said in new.warnings:  # also if quiet: what follows from these cells is not what they say
-        print_status(f"warning: {said}")
-    if not quiet:
-        what = ": bits per byte of each text, of which less is likelier" if trained.stored.task.name in CORPUS else ""
-        print_status(f"predicting with `{trained.regime}` ({trained.folder}){what}")
-    for reason in () if quiet else dict.fromkeys(new.reasons.values()):
-        rows = [i + 1 for i, each in sorted(new.reasons.items()) if each == reason]
-        print_status(f"{table.rows(rows)}: {reason}, so there is no prediction.")
-    classes = trained.stored.schema.task not in TEXT_OUT
-    none = {"reason": None} if new.reasons else {}
-    predicted = trained.stream(new, spelled=path is None or path.suffix == ".csv")
-    numbered: Iterator[dict[str, Any]] = ({"row": i} | none | row for i, row in enumerate(predicted, 1))
-    if not quiet and not (path is None and sys.stdout.isatty()):  # there, the rows themselves say how far it is
-        numbered = count_rows(numbered, len(new.texts))
-    if path is None:
-        as_csv(numbered, sys.stdout, classes=classes)
-        return
-    write_predictions(numbered, path, classes=classes)
-    if not quiet:
-        print_status(f"{table.columns.num_rows:,} predictions in {path}")
 
 
 def show_regimes() -> None:

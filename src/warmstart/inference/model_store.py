@@ -132,7 +132,7 @@ def save_network(folder: Path, model: Model, start: Start, task: Task) -> dict[s
     }
     head, base = model.language_head, start.base
     if head is not None:
-        return facts | {"body": _save_language_model(folder, model, head, base, inputs)}
+        return facts | {"body": save_language_model(folder, model, head, base, inputs)}
     if is_head(model.body):
         return facts | {"body": save_wide_and_deep(folder, model.body, inputs)}
     _save_head(folder, model.head)
@@ -156,7 +156,7 @@ def save_network(folder: Path, model: Model, start: Start, task: Task) -> dict[s
     return facts | {"body": {"kind": "code", "name": getattr(function, "__name__", start.name)}}
 
 
-def _save_language_model(
+def save_language_model(
     folder: Path, model: Model, head: LanguageHead, base: Base | None, inputs: Inputs
 ) -> dict[str, Any]:
     """Body and output layer as one model of the family's own class; adapters as PEFT has them for that class."""
@@ -192,9 +192,12 @@ def save_model(folder: Path, facts: dict[str, Any], task: Task, schema: Schema, 
     )
 
 
-def load_model(folder: Path, *, code: str | None = None, build: Callable[[], nn.Module] | None = None) -> StoredModel:
+def load_model(
+    folder: Path, *, code: str | None = None, build: Callable[[], nn.Module] | None = None, full_precision: bool = False
+) -> StoredModel:
     """The model in `folder`. A model whose architecture is somebody's own code needs that code named or given.
 
+    `full_precision`: the base of adapters is not quantized, so that they can be merged into it.
     Raises InputError where there is none, where it is damaged, or where its files are not those that were saved.
     """
     path = folder / "model.json"
@@ -211,6 +214,8 @@ def load_model(folder: Path, *, code: str | None = None, build: Callable[[], nn.
         )
     facts = read_json(path, ModelFacts, TRAIN_AGAIN)
     _check_files(folder, facts.get("files"))
+    if full_precision and facts.get("body", {}).get("quantize"):
+        facts["body"]["quantize"] = None
     with reading_ours(path, TRAIN_AGAIN):
         schema = TypeAdapter(Schema).validate_python(asdict(Schema.from_json(facts["schema"])))
         task = task_from_json(facts["task"])

@@ -41,21 +41,34 @@ class TrainedModel:
     def regime(self) -> str:
         return self.stored.regime
 
-    def predict(self, data: NewData) -> list[dict[str, Any]]:
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The classes or labels that it tells apart; of other tasks, none."""
+        return tuple(self.stored.task.to_json().get("classes", ()))
+
+    @staticmethod
+    def probability_name(name: str) -> str:
+        """What the probability of a class is called."""
+        return f"probability of {name}"
+
+    def predict(self, data: NewData, *, every_class: bool = False) -> list[dict[str, Any]]:
         """One dict for each row: 'prediction' in the target's units; 'low' and 'high' of it, or its 'probability'.
 
         A row from which nothing can be predicted has None for its 'prediction' and says why as its 'reason'.
+        `every_class`: with 'probability of ...' for each class as well.
 
         `data`: texts as they are, or a Series or an array of them; mappings with the columns the model was trained on,
         a DataFrame or a table; a `Path` of a file. Raises InputError where a column is missing, and for anything else.
         Warns of cells that cannot be read as their columns are, and which count as missing.
         """
-        new = self._new_rows(data)
+        new = self.new_rows(data)
         for said in new.warnings:
             warnings.warn(said, stacklevel=2)
-        return list(self.stream(new))
+        return list(self.stream(new, every_class=every_class))
 
-    def stream(self, rows: "NewRows | Sequence[str]", *, spelled: bool = False) -> Iterator[dict[str, Any]]:
+    def stream(
+        self, rows: "NewRows | Sequence[str]", *, every_class: bool = False, spelled: bool = False
+    ) -> Iterator[dict[str, Any]]:
         """The same, as it comes; `rows`: texts as the model reads them.
 
         `spelled`: classes are texts, spelled as in the training table: for CSV, which knows no types.
@@ -75,7 +88,8 @@ class TrainedModel:
                 if not asked:
                     predicted = []
                 elif writer is None or task is None:
-                    predicted = self._predicted(asked, new.columns.take(start + np.array(there, dtype=np.int64)))
+                    columns = new.columns.take(start + np.array(there, dtype=np.int64))
+                    predicted = self._predicted(asked, columns, every_class)
                 else:
                     predicted = [{"prediction": answer} for answer in writer.answers(asked, task)]
             predicted = [self._in_own_type(row, spelled) for row in predicted]
@@ -85,9 +99,14 @@ class TrainedModel:
                 answers.get(i, {"prediction": None, "reason": new.reasons.get(start + i)}) for i in range(len(some))
             )
 
-    def _predicted(self, texts: Sequence[str], columns: ColumnValues) -> list[dict[str, Any]]:
+    def _predicted(self, texts: Sequence[str], columns: ColumnValues, every_class: bool) -> list[dict[str, Any]]:
         stored = self.stored
-        found = stored.task.predictions(stored.predictor.outputs(texts, columns), stored.calibration)
+        outputs = stored.predictor.outputs(texts, columns)
+        found = stored.task.predictions(outputs, stored.calibration)
+        if every_class and self.classes:
+            shares = stored.task.probabilities(outputs, stored.calibration)  # type: ignore[attr-defined]
+            names = map(self.probability_name, self.classes)
+            found = found | dict(zip(names, shares.T.astype(float).tolist(), strict=True))
         return [dict(zip(found, values, strict=True)) for values in zip(*found.values(), strict=True)]
 
     def _in_own_type(self, row: dict[str, Any], spelled: bool) -> dict[str, Any]:
@@ -173,7 +192,8 @@ class TrainedModel:
                     reasons[i] = error.reason
         return replace(new, reasons=reasons)
 
-    def _new_rows(self, data: Any) -> "NewRows":
+    def new_rows(self, data: Any) -> "NewRows":
+        """What the model reads of each row. Parameters and errors as of `predict`; it says its warnings, warns not."""
         if isinstance(data, Path):
             return self.rows_of(read_table(data))
         if is_in_memory(data):
@@ -224,6 +244,21 @@ class NewRows:
     warnings: tuple[str, ...] = ()  # sentences: of cells that cannot be read, and count as missing
     columns: ColumnValues = NO_COLUMNS  # the typed values of the same rows, of a table
 
+    @classmethod
+    def joined(cls, parts: Sequence["NewRows"]) -> "NewRows":
+        """The parts one after another. They must have the same columns."""
+        starts = np.cumsum([0, *(len(part.texts) for part in parts)]).tolist()
+        return cls(
+            [text for part in parts for text in part.texts],
+            {
+                int(start) + i: said
+                for start, part in zip(starts, parts, strict=False)
+                for i, said in part.reasons.items()
+            },
+            tuple(said for part in parts for said in part.warnings),
+            ColumnValues.joined([part.columns for part in parts]),
+        )
+
 
 @contextmanager
 def _named(start: int, places: Sequence[int]) -> Iterator[None]:
@@ -249,17 +284,23 @@ def load_model_for_prediction(
     `code` ("file.py:function") or `build` is needed for a model whose architecture is somebody's own.
     """
     path = Path(folder)
+    stored_in = model_folder(path)
+    return TrainedModel(load_model(stored_in, code=code, build=build), path)
+
+
+def model_folder(path: Path) -> Path:
+    """Where the model of a run lies, or of a study's winner. Raises InputError where there is none."""
     if not path.is_dir():
-        raise InputError(f"there is no folder {str(folder)!r}.", "name the folder of a finished run or study")
+        raise InputError(f"there is no folder {str(path)!r}.", "name the folder of a finished run or study")
     inner = path / "winner"
     stored_in = inner if (inner / "model.json").exists() else path
     if not (stored_in / "model.json").exists() and (path / "request.json").exists():
         if any((path / name).exists() for name in ("run.json", "report.html")):  # which come at the end
             raise InputError(
-                f"{str(folder)!r} is finished, but left no model: what was trained failed.",
-                f"see why with: warmstart runs {shell_word(folder)}",
+                f"{str(path)!r} is finished, but left no model: what was trained failed.",
+                f"see why with: warmstart runs {shell_word(path)}",
             )
         raise InputError(
-            f"{str(folder)!r} holds no trained model yet.", f"finish it with: warmstart resume {shell_word(folder)}"
+            f"{str(path)!r} holds no trained model yet.", f"finish it with: warmstart resume {shell_word(path)}"
         )
-    return TrainedModel(load_model(stored_in, code=code, build=build), path)
+    return stored_in

@@ -9,11 +9,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from warmstart.data.tables.cells import each_text
 from warmstart.data.tables.formats import is_formula
+from warmstart.data.tables.read import Table
 from warmstart.errors import UsageError, printable
 from warmstart.runtime.files import replacing
 
 DIGITS = 6  # of a number in CSV, for people to read: all those before its point, as well
+BATCH = 2_000  # rows of an input that are turned into objects at a time
 ENDINGS = (".csv", ".jsonl", ".parquet")
 
 
@@ -29,32 +32,42 @@ def check_apart(path: Path | None, read: Sequence[str]) -> None:
         raise UsageError(f"{str(path)!r} holds the rows to predict from.", "name another file with --out")
 
 
-def write_predictions(rows: Iterator[dict[str, Any]], path: Path, *, classes: bool = True) -> None:
+def write_predictions(
+    rows: Iterator[dict[str, Any]], path: Path, kept: Table | None = None, *, written: bool = False
+) -> None:
     """All rows, in the format that the file's name ends with, or no file at all.
 
+    `kept`: columns to write before them, one row for each. `written`: the predictions are texts of a model.
     Raises UsageError where it cannot be written.
     """
     try:
         with replacing(path) as temporary:
-            _written(rows, temporary, path.suffix, classes)
+            _written(rows, temporary, path.suffix, kept, written)
     except OSError as error:
         raise UsageError(
             f"{str(path)!r} cannot be written: {error.strerror}.", "name another file with --out"
         ) from error
 
 
-def _written(rows: Iterator[dict[str, Any]], path: Path, suffix: str, classes: bool) -> None:
+def _written(rows: Iterator[dict[str, Any]], path: Path, suffix: str, kept: Table | None, written: bool) -> None:
     if suffix == ".parquet":
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        pq.write_table(pa.Table.from_pylist(list(alike(rows))), path)
+        found = pa.Table.from_pylist(list(alike(rows)))
+        for name in reversed(kept.columns.column_names if kept else ()):
+            found = found.add_column(0, name, kept.columns[name])  # type: ignore[union-attr]
+        pq.write_table(found, path)
         return
     with path.open("w", newline="", encoding="utf-8") as file:
         if suffix == ".csv":
-            as_csv(rows, file, classes=classes)
-        else:
-            file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+            print_csv(rows, file, kept, written=written)
+            return
+        before: Iterator[dict[str, Any]] = itertools.repeat({})
+        if kept is not None:
+            before = (row for batch in kept.columns.to_batches(BATCH) for row in batch.to_pylist())
+        for first, row in zip(before, rows, strict=False):
+            file.write(json.dumps(first | row, ensure_ascii=False, default=str) + "\n")
 
 
 def alike(rows: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
@@ -70,22 +83,28 @@ def alike(rows: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
         yield {key: row.get(key) for key in columns}
 
 
-def as_csv(rows: Iterable[dict[str, Any]], file: Any, *, classes: bool = True) -> None:
+def print_csv(rows: Iterable[dict[str, Any]], file: Any, kept: Table | None = None, *, written: bool = False) -> None:
     """To a file or a pipe, row by row: what is read as it comes should come.
 
-    `classes`: texts are classes of the user's own, which stay as they are; what a model writes follows from what it
-    reads, which anybody may have written: where a spreadsheet would run it, a quote comes before it.
+    `kept`: columns to write before them, as they are written where they come from. `written`: predictions are texts of
+    a model, which follow from what it reads, which anybody may have written: where a spreadsheet would run one, a quote
+    comes before it. Classes are the user's own, and stay as they are.
     """
     writer: csv.DictWriter[str] | None = None
     quoting: csv.DictWriter[str]
     flushed = 0.0
-    for row in alike(rows):
+    names = kept.columns.column_names if kept else []
+    before: Iterator[tuple[str | None, ...]] = itertools.repeat(())
+    if kept is not None:
+        before = zip(*(each_text(kept.as_written(name)) for name in names), strict=True)
+    for first, row in zip(before, alike(rows), strict=False):
         if writer is None:
-            names = list(row)
-            writer = csv.DictWriter(file, names, lineterminator="\n")
-            quoting = csv.DictWriter(file, names, lineterminator="\n", quoting=csv.QUOTE_ALL)
+            columns = [*names, *row]
+            writer = csv.DictWriter(file, columns, lineterminator="\n")
+            quoting = csv.DictWriter(file, columns, lineterminator="\n", quoting=csv.QUOTE_ALL)
             writer.writeheader()
-        cells = {key: _cell(value if classes else neutral(value)) for key, value in row.items()}
+        cells: dict[str, Any] = dict(zip(names, first, strict=True))
+        cells |= {key: _cell(neutral(value) if written else value) for key, value in row.items()}
         if file.isatty():
             cells = {key: printable(cell) if isinstance(cell, str) else cell for key, cell in cells.items()}
         # A lone carriage return ends a row for most readers, but the library quotes only for what it ends rows with.

@@ -19,8 +19,8 @@ from warmstart.tasks.task import Task
 
 # Times the rate of the layers, 2e-3. By validation rows that no published number comes from: 3 and .005 for classes,
 # .3 and .006 for numbers.
-CLASS_RATES = PathRates(wide=1500.0, deep=2.5, columns=10.0)
-NUMBER_RATES = PathRates(wide=150.0, deep=3.0, columns=10.0)
+CLASS_RATES = PathRates(wide=1500.0, deep=2.5, columns=60.0)
+NUMBER_RATES = PathRates(wide=150.0, deep=3.0, columns=120.0)
 CLASS_SIZE, NUMBER_SIZE = Size(0, 256, 0, 0.5), Size(0, 128, 1, 0.5)
 
 

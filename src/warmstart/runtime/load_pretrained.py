@@ -37,6 +37,7 @@ MAX_TOKENIZER_BYTES = 512 << 20  # that of the largest vocabularies has 40 MB
 MAX_HEADER_BYTES = 100 << 20  # of safetensors, as the library itself has it
 # Keys whose values say how much is allocated. Others, such as rope_theta, may be any number.
 SIZE_KEY = re.compile(r"(^|_)(size|dim|layers|heads|labels|length|width|depth|vocab|positions?|embeddings|experts|num)")
+COUNT_KEY = re.compile(r"(heads|hidden_size|intermediate_size|vocab_size|_layers)$")  # of which there cannot be -1
 MAX_SIZE = 1 << 24  # the longest contexts announced have 10 million positions
 MAX_LAYERS = 4_096  # where no weights say how many there are; the deepest published have about 200
 LAYERS_KEY = re.compile(r"^(n|num|encoder|decoder|num_hidden|num_decoder|num_encoder)_layers?$")
@@ -272,7 +273,10 @@ def _check_config(folder: Path, config: Mapping[str, Any]) -> None:
     layers = _tensor_count(folder) or MAX_LAYERS
     for key, value in _numbers(config):
         most = layers if LAYERS_KEY.match(key) else MAX_SIZE
-        if SIZE_KEY.search(key) and not -1 <= value <= most:
+        least = 0 if COUNT_KEY.search(key) else -1  # which stands for "none" elsewhere
+        if SIZE_KEY.search(key) and value < least:
+            raise InputError(f"{path} cannot be true: {key} is {value:,}.", _COPY)
+        if SIZE_KEY.search(key) and value > most:
             raise InputError(f"{path} cannot be true: {key} is {value:,}; at most {most:,} are possible here.", _COPY)
     for key, text in _texts(config):
         if key.endswith(("attn_implementation", "experts_implementation")) and "/" in text:

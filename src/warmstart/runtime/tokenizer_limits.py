@@ -23,6 +23,11 @@ def check_tokenizer(tokenizer: Mapping[str, Any], name: str) -> None:
     model = tokenizer.get("model")
     if not isinstance(model, dict):
         raise InputError(f"{name} is damaged: it has no model.", _COPY)
+    added = tokenizer.get("added_tokens", [])
+    if not isinstance(added, list) or not all(
+        isinstance(token, dict) and isinstance(token.get("content"), str) for token in added
+    ):
+        raise InputError(f"{name} is damaged: added_tokens is no list of tokens.", _COPY)
     growth = 1
     for part in _parts(tokenizer.get("normalizer")):
         growth *= _growth(part)

@@ -108,7 +108,7 @@ class TermInputs(Inputs):
             end = min(start + BLOCK, len(texts))
             some = values.take(np.arange(start, end))
             written = self.reading.words(texts[start:end], some)
-            words.append(encode_terms(self.terms, written), end - start)
+            words.append(encode_terms(self.terms, written) if self.terms else None, end - start)
             if self.columns:
                 read.append(self.columns.encode(some), end - start)
         return TermRows(words.rows(), read.rows() if self.columns else None)

@@ -2,15 +2,15 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from typing import Literal, TypeAlias
+from typing import TypeAlias
 
 import pyarrow as pa
 
-from warmstart.data.schema.label_sets import LabelNotation, holds_whole_numbers
+from warmstart.data.schema.columns import ClassType, LabelNotation
+from warmstart.data.schema.label_sets import holds_whole_numbers
 from warmstart.data.tables.cells import each_text
 from warmstart.data.tables.read import Table
 
-ClassType = Literal["text", "integer", "number", "boolean"]
 ClassValue: TypeAlias = str | int | float | bool
 
 MOST_SPELLED = 10_000  # classes whose spelling is stored

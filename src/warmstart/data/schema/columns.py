@@ -11,6 +11,10 @@ DateOrder = Literal["ymd", "dmy", "mdy"]  # of year, month and day where all thr
 DecimalMark = Literal[".", ","]
 KINDS: tuple[ColumnKind, ...] = get_args(ColumnKind)
 
+# Of a target:
+ClassType = Literal["text", "integer", "number", "boolean"]
+LabelNotation = Literal["separated", "list", "printed", "multi-hot", "printed multi-hot"]  # of several in a cell
+
 
 @dataclass(frozen=True)
 class Column:

@@ -11,11 +11,11 @@ import pyarrow.compute as pc
 from warmstart.data.schema.amounts import CURRENCY, number_format
 from warmstart.data.schema.cell_values import read_numbers
 from warmstart.data.schema.class_values import class_type, find_spellings
-from warmstart.data.schema.columns import Column
+from warmstart.data.schema.columns import Column, LabelNotation
 from warmstart.data.schema.image_column import NOT_BESIDE_IMAGES, image_column, is_image_column, read_as_images
 from warmstart.data.schema.infer_text import infer_text_schema, language_task
 from warmstart.data.schema.kinds import column_of, count_cells, say_kinds
-from warmstart.data.schema.label_sets import PRINTED, LabelNotation, label_notation, vector_length
+from warmstart.data.schema.label_sets import PRINTED, label_notation, vector_length
 from warmstart.data.schema.named_columns import check_columns, no_target
 from warmstart.data.schema.numbers import amounts as written_amounts
 from warmstart.data.schema.scales import fitting_scale

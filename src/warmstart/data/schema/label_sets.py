@@ -14,16 +14,16 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import pyarrow as pa
 
+from warmstart.data.schema.columns import LabelNotation
 from warmstart.data.tables.cells import each_text, plain_text
 from warmstart.data.tables.formats import NA_MARKS
 from warmstart.data.tables.strings import ArrowColumn, cell_blocks
 from warmstart.errors import InputError, shorten
 
-LabelNotation = Literal["separated", "list", "printed", "multi-hot", "printed multi-hot"]
 SEPARATED: LabelNotation = "separated"
 LIST: LabelNotation = "list"
 PRINTED: LabelNotation = "printed"

@@ -4,9 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from warmstart.data.schema.class_values import ClassType
-from warmstart.data.schema.columns import Column
-from warmstart.data.schema.label_sets import LabelNotation
+from warmstart.data.schema.columns import ClassType, Column, LabelNotation
 from warmstart.errors import UsageError, join_phrases
 from warmstart.settings.groups import BadRowsRule as BadRowsRule
 from warmstart.settings.groups import ColumnSettings

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from warmstart.data.rows.lengths import Reach
 from warmstart.data.schema.schema import TEXT_OUT
-from warmstart.errors import MissingError, UsageError
+from warmstart.errors import InputError, MissingError, UsageError
 from warmstart.models.pretrained.gguf_import import convert
 from warmstart.runtime.load_pretrained import check_folder
 
@@ -184,10 +184,17 @@ def reach(folder: Path, max_length: int) -> Reach | None:
     if not tokenizer.exists() or not {"model_type", "max_position_embeddings"} <= config.keys():
         return None
 
+    if not isinstance(config["model_type"], str) or type(config["max_position_embeddings"]) is not int:
+        return None
+
     def loaded() -> "Tokenizer":
         from tokenizers import Tokenizer
 
-        read = Tokenizer.from_file(str(tokenizer))
+        try:
+            read = Tokenizer.from_file(str(tokenizer))
+        except Exception as error:  # the library raises nothing more exact
+            said = str(error).partition("\n")[0]
+            raise InputError(f"{tokenizer} is damaged: {said}.", "take another copy of the model") from error
         read.no_padding()
         read.no_truncation()
         read.encode_special_tokens = True  # as rows are read: what users write is text

@@ -1,0 +1,91 @@
+"""Model commands: what can be done on the command line with a model that was trained? Export, serve and chat."""
+
+from collections.abc import Callable
+
+from warmstart.cli import option_types as options
+
+# Lazily imported below, as in `app`: rich, pyarrow, torch, transformers.
+
+
+def commands_of_a_model() -> dict[str, Callable[..., None]]:
+    """By name, in the order of the help."""
+    return {"export": _export, "serve": _serve, "chat": _chat}
+
+
+def _export(
+    folder: options.Folder,
+    to: options.ExportFormat,
+    out: options.Out,
+    data: options.ScoredRows = None,
+    int8: options.Int8 = False,
+    model: options.Code = None,
+    json_: options.Json = False,
+) -> None:
+    """Export a model for other tools, and score it again there.
+
+    The export is kept only if it scores the same on the test rows: within 0.1 % of the metric, with --int8 within 1 %.
+    """
+    from dataclasses import asdict
+
+    from warmstart import api
+    from warmstart.cli import show
+
+    done = api.export(folder, to, out, data=data or None, int8=int8, code=model)
+    if json_:
+        return show.print_json(asdict(done) | {"folder": str(done.folder), "drift": done.drift})
+    show.print_line(
+        f"wrote {out}: {done.metric} {done.after:.5g} on {done.rows:,} test rows, where the model scores "
+        f"{done.before:.5g}; how to use it: {out / 'README.md'}"
+    )
+
+
+def _serve(
+    folder: options.Folder,
+    host: options.Host = "127.0.0.1",
+    port: options.Port = 8000,
+    token_file: options.TokenFile = None,
+    name: options.HostNames = None,
+    rows: options.MostRows = 1000,
+    seconds: options.Timeout = 60,
+    model: options.Code = None,
+) -> None:
+    """Serve a model over HTTP: predictions, health, metrics and a page to try it.
+
+    POST a row or a list of rows as JSON to /predict. A model that writes also answers OpenAI clients at /v1.
+    """
+    from warmstart import api
+    from warmstart.inference.serve import serve as serving
+    from warmstart.study.progress import print_status
+
+    serving.require_packages()
+    token = serving.read_token(token_file)
+    hosts = serving.hosts_for(host, name or ())
+    server = serving.create_app(
+        api.load(folder, code=model), limits=serving.Limits(rows=rows, seconds=seconds), token=token, hosts=hosts
+    )
+    if token is None and not serving.is_loopback(host):
+        print_status("warning: anyone who reaches this address can use the model; --token-file asks for a token.")
+    where = f"[{host}]" if ":" in host else host
+    print_status(f"serving {folder} at http://{where}:{port}{'' if token else '/ (open it to try the model)'}")
+    serving.run_server(server, host, port)
+
+
+def _chat(
+    folder: options.Folder,
+    system: options.System = None,
+    temperature: options.Temperature = 0.0,
+    top_p: options.TopP = 1.0,
+    most: options.MaxTokens = 256,
+    seed: options.SamplingSeed = 0,
+) -> None:
+    """Chat with a model that was trained to write.
+
+    Each line is a turn. /new starts over, /quit or Ctrl-D ends. A model trained to summarize, translate or describe
+    does so with each line; a language model (causal-lm) continues it.
+    """
+    from warmstart import api
+    from warmstart.cli import show
+    from warmstart.inference.chat import chat_with, converse
+
+    talk = chat_with(api.load(folder), system, temperature=temperature, top_p=top_p, most=most, seed=seed)
+    converse(talk, show.typed_lines(talk.how))

@@ -1,0 +1,79 @@
+"""Predictions: what does `predict` print or write for each row, and what of the row stands beside it?"""
+
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from warmstart.data.schema.schema import CORPUS, TEXT_OUT
+from warmstart.errors import UsageError, did_you_mean, join_phrases
+from warmstart.inference.prediction_files import print_csv, write_predictions
+from warmstart.study.progress import count_rows, print_status
+
+if TYPE_CHECKING:
+    from warmstart.data.tables.read import Table
+    from warmstart.inference.predict import TrainedModel
+
+ROW = "row"  # the column of row numbers, where no other column says which row it is
+
+
+@dataclass(frozen=True)
+class Beside:
+    """What is wanted beside each prediction."""
+
+    id: str | None = None  # the column that identifies a row, in place of its number
+    columns: bool = False  # all columns of the input
+    probabilities: bool = False  # of every class
+
+    def of_input(self, table: "Table", predicted: tuple[str, ...]) -> "Table | None":
+        """The columns of the input that stand before what is `predicted`. Raises UsageError where names collide."""
+        names = table.columns.column_names
+        if self.id is not None and self.id not in names:
+            raise UsageError(f"--id {self.id}: the rows have no column of that name.", did_you_mean(self.id, names))
+        kept = names if self.columns else [self.id] if self.id else []
+        if self.id:
+            kept = [self.id, *(name for name in kept if name != self.id)]
+        twice = [name for name in kept if name in predicted]
+        if twice:
+            raise UsageError(
+                f"the rows have a column {twice[0]!r}, and so have the predictions.",
+                f"rename it, or keep only one column with --id (of {join_phrases(names, 5)})",
+            )
+        return replace(table, columns=table.columns.select(kept)) if kept else None
+
+
+def show_predictions(
+    trained: "TrainedModel", table: "Table", path: Path | None, quiet: bool, beside: Beside = Beside()
+) -> None:
+    """Write one row for each row of the table: which row it is and what was predicted."""
+    classes = trained.classes if beside.probabilities else ()
+    if beside.probabilities and not classes:
+        raise UsageError(
+            f"--probabilities is for classes, and this model predicts {trained.stored.task.name}.", "leave it out"
+        )
+    predicted = ("prediction", "probability", "low", "high", "reason", *map(trained.probability_name, classes))
+    kept = beside.of_input(table, predicted)
+    new = trained.rows_of(table)
+    for said in new.warnings:  # also if quiet: what follows from these cells is not what they say
+        print_status(f"warning: {said}")
+    if not quiet:
+        what = ": bits per byte of each text, of which less is likelier" if trained.stored.task.name in CORPUS else ""
+        print_status(f"predicting with `{trained.regime}` ({trained.folder}){what}")
+    for reason in () if quiet else dict.fromkeys(new.reasons.values()):
+        rows = [i + 1 for i, each in sorted(new.reasons.items()) if each == reason]
+        print_status(f"{table.rows(rows)}: {reason}, so there is no prediction.")
+    none = {"reason": None} if new.reasons else {}
+    number = kept is None
+    spelled = path is None or path.suffix == ".csv"
+    streamed = trained.stream(new, every_class=beside.probabilities, spelled=spelled)
+    found: Iterator[dict[str, Any]] = (({ROW: i} if number else {}) | none | row for i, row in enumerate(streamed, 1))
+    if not quiet and not (path is None and sys.stdout.isatty()):  # there, the rows themselves say how far it is
+        found = count_rows(found, len(new.texts))
+    written = trained.stored.schema.task in TEXT_OUT
+    if path is None:
+        print_csv(found, sys.stdout, kept, written=written)
+        return
+    write_predictions(found, path, kept, written=written)
+    if not quiet:
+        print_status(f"{table.columns.num_rows:,} predictions in {path}")

@@ -1,0 +1,274 @@
+"""Export to ONNX: how does a trained model become one graph, with pooling, head and the target's scale inside it?"""
+
+import json
+import logging
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from warmstart.data.encoding.inputs import Tokens
+from warmstart.errors import MissingError, UsageError
+from warmstart.inference.export import onnx_reader as reader_source
+from warmstart.inference.export.onnx_baselines import BaselineGraph, BaselineParts, WideAndDeepGraph
+from warmstart.inference.export.onnx_trees import TreeNodes, fill_trees
+from warmstart.inference.model_store import Network, StoredModel
+from warmstart.runtime.files import write_json, write_text
+
+NEEDS = ("onnx", "onnxruntime", "onnxscript")
+GRAPH, ONNX_FACTS, READER, VOCABULARY = "model.onnx", "onnx.json", "predict.py", "vocabulary.json"
+TEXT_COLUMN_FACTS = {
+    "kind": "text",
+    "written": "text",
+    "spelling": ("true", "false"),
+    "day_only": False,
+}  # a column of texts
+MAX_POWER = 300.0  # of 10: as `tasks.regression` clips it
+TRACED_ROWS, TRACED_TOKENS = 2, 7  # of the example that the graph is traced with
+
+
+def has_graph(network: Network) -> bool:
+    """Whether a graph can be written for what it reads."""
+    return network.inputs.tokens is not None or reads_hashed_words(network) or is_wide_and_deep(network)
+
+
+def write_onnx(stored: StoredModel, out: Path, *, int8: bool) -> None:
+    """Write graph, facts, tokenizer and reader into `out`. Raises MissingError without the packages of `[onnx]`."""
+    _need(*NEEDS)
+    traced = _of_network(stored.network, out) if stored.network else _traced(BaselineParts.of(stored.predictor), out)
+    task, schema = stored.task.to_json(), stored.schema
+    numbers = "classes" not in task
+    finish = _Numbers(task, stored.calibration) if numbers else _Classes(task, stored.calibration)
+    whole = _Whole(traced.graph, finish).eval()
+    _export(whole, traced, ["outputs", *(finish.names if numbers else ["probabilities"])], out / GRAPH)
+    if int8:
+        _quantize(out / GRAPH)
+    if traced.trees is not None:
+        fill_trees(out / GRAPH, traced.trees, len(stored.predictor.linear.bias))  # type: ignore[attr-defined]
+    more = {"target": task["target"], "int8": int8, "labelled": schema.labelled}
+    columns = [column.to_json() for column in schema.columns] or [
+        TEXT_COLUMN_FACTS | {"name": name} for name in schema.text
+    ]
+    more["columns"] = [{name: column[name] for name in (*TEXT_COLUMN_FACTS, "name")} for column in columns]
+    if not numbers:
+        more |= {
+            "classes": list(task["classes"]),
+            "multi_label": task["multi_label"],
+            "threshold": stored.calibration.get("threshold", 0.5),
+        }
+    write_json(out / ONNX_FACTS, traced.facts | more)
+    write_text(out / READER, Path(str(reader_source.__file__)).read_text(encoding="utf-8"))
+
+
+def _need(*packages: str) -> None:
+    from importlib.util import find_spec
+
+    for name in packages:
+        if find_spec(name) is None:
+            raise MissingError(f"an ONNX export needs the package {name!r}.", "pip install 'warmstart[onnx]'")
+
+
+@dataclass(frozen=True)
+class Traced:
+    """What becomes a graph: the module, an example of its inputs, which of their sizes vary, what the reader knows."""
+
+    graph: Any  # a module whose `reads` names its inputs
+    example: tuple[Tensor, ...]
+    dynamic: tuple[dict[int, Any], ...]
+    facts: dict[str, Any]
+    trees: TreeNodes | None = None
+
+
+def is_wide_and_deep(network: Network) -> bool:
+    """Whether it is a network on terms and columns, of which `WideAndDeepGraph` is made."""
+    return hasattr(network.model.body, "wide") and hasattr(network.model.body, "deep")
+
+
+def reads_hashed_words(network: Network) -> bool:
+    """Whether it is a network on hashed words, of which `_Hashed` is made."""
+    return hasattr(network.model.body, "blocks") and hasattr(network.model.body, "first")
+
+
+def _of_network(network: Network, out: Path) -> Traced:
+    tokens = network.inputs.tokens
+    body: Any = network.model.body
+    if is_wide_and_deep(network):
+        traced = _traced(BaselineParts.of_wide_and_deep(body, network.inputs), out)
+        return replace(traced, graph=WideAndDeepGraph(traced.graph, body))
+    if tokens is None:
+        count: int = body.size.features
+        facts = {"reads": ["hashed words"], "features": count}
+        return Traced(_Hashed(body, network.model.head), (torch.rand(TRACED_ROWS, count),), ({0: _rows()},), facts)
+    facts, example, varies = _reading_tokens(tokens, out)
+    return Traced(_Tokens(_traceable(network.model)), example, varies, facts)
+
+
+def _traced(parts: BaselineParts, out: Path) -> Traced:
+    """Of what reads terms, columns and a base's tokens."""
+    facts, given, rows = parts.facts(), parts.example(TRACED_ROWS), _rows()
+    dynamic: tuple[dict[int, Any], ...] = tuple({0: rows} for _ in given)
+    names, example = tuple(given), tuple(given.values())
+    embed = None
+    embedder = parts.linear.features.embedder
+    if embedder is not None:
+        said, more, varies = _reading_tokens(embedder.base.inputs, out, rows)
+        facts = said | facts | {"reads": [*facts["reads"], "tokens"]}
+        names, example, dynamic = (*names, *_Tokens.reads), (*example, *more), (*dynamic, *varies)
+        embed = _Tokens(_traceable(embedder.model.cpu()))
+    if "terms" in facts["reads"]:
+        (out / VOCABULARY).write_text(json.dumps(parts.vocabulary(), ensure_ascii=False), encoding="utf-8")
+    return Traced(BaselineGraph(parts, names, embed), example, dynamic, facts, parts.trees)
+
+
+def _rows() -> Any:
+    return torch.export.Dim("rows")
+
+
+def _traceable(model: nn.Module) -> nn.Module:
+    attention: Any = getattr(model.body, "set_attn_implementation", None)
+    if attention is not None:
+        attention("sdpa")  # ours takes each row by itself, which no graph can
+    return model
+
+
+def _reading_tokens(
+    inputs: Tokens, out: Path, rows: Any = None
+) -> tuple[dict[str, Any], tuple[Tensor, Tensor], tuple[dict[int, Any], ...]]:
+    """Write the tokenizer; give what its reader knows, an example of token ids and mask, and which sizes vary."""
+    inputs.save(out)
+    ids = torch.arange(TRACED_ROWS * TRACED_TOKENS).view(TRACED_ROWS, TRACED_TOKENS) % 5
+    mask = torch.ones_like(ids)
+    mask[1, TRACED_TOKENS // 2 :] = 0
+    varies = {0: rows or _rows(), 1: torch.export.Dim("tokens", max=inputs.max_length)}
+    facts = {
+        "reads": ["tokens"],
+        "max_length": inputs.max_length,
+        "pad": inputs.tokenizer.pad_token_id,
+        "truncation": inputs.tokenizer.truncation_side,
+    }
+    return facts, (ids, mask), (varies, varies)
+
+
+def _export(whole: "_Whole", traced: Traced, names: list[str], path: Path) -> None:
+    """Raises UsageError for an architecture that cannot be traced."""
+    log = logging.getLogger("torch.onnx")
+    before = log.level
+    log.setLevel(logging.ERROR)  # that torchvision is not installed is of no interest
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            torch.onnx.export(
+                whole,
+                traced.example,
+                path,
+                dynamo=True,
+                input_names=list(whole.scorer.reads),
+                output_names=names,
+                dynamic_shapes=(traced.dynamic,),
+                external_data=False,
+                verbose=False,
+            )
+    except torch.onnx.errors.OnnxExporterError as error:
+        reason = next((line for line in str(error.__cause__ or error).splitlines() if line.strip()), "")
+        raise UsageError(
+            f"this architecture cannot be written as one graph: {reason[:200]}", "use --to hf, or `warmstart serve`"
+        ) from error
+    finally:
+        log.setLevel(before)
+
+
+def _quantize(path: Path) -> None:
+    """Weights of matrix products as int8; what is computed from a row is scaled to int8 row by row as it comes."""
+    from onnxruntime.quantization import quantize_dynamic
+
+    whole = path.with_suffix(".fp32")
+    path.replace(whole)
+    root = logging.getLogger()
+    before = root.level
+    root.setLevel(logging.ERROR)  # asks for a pre-processing that gained nothing here
+    try:
+        quantize_dynamic(whole, path, per_channel=True)
+    finally:
+        root.setLevel(before)
+        whole.unlink()
+
+
+# --- the parts of a graph ---------------------------------------------------------------------------------------------
+
+
+class _Whole(nn.Module):
+    def __init__(self, graph: Any, finish: nn.Module):
+        super().__init__()
+        self.scorer, self.finish = graph, finish  # `graph` is a name that torch.export takes
+
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        outputs = self.scorer(*inputs)
+        return (outputs, *self.finish(outputs))
+
+
+class _Tokens(nn.Module):
+    reads = ("input_ids", "attention_mask")
+
+    def __init__(self, model: nn.Module):
+        super().__init__()
+        self.model = model
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        found: Tensor = self.model({"input_ids": input_ids, "attention_mask": attention_mask})
+        return found
+
+
+class _Hashed(nn.Module):
+    """`dnn.HashedNet` on the whole row of weights: the same sums, without an EmbeddingBag."""
+
+    reads = ("features",)
+
+    def __init__(self, body: Any, head: nn.Module):
+        super().__init__()
+        self.first, self.blocks, self.head = body.first, body.blocks, head
+
+    def forward(self, features: Tensor) -> Tensor:
+        x: Tensor = self.first.rest(features @ self.first.bag.weight + self.first.bias)
+        for block in self.blocks:
+            x = block(x)
+        found: Tensor = self.head(x)
+        return found
+
+
+class _Numbers(nn.Module):
+    """Outputs in deviations to the target's own units, with the bounds of the 90 % interval."""
+
+    def __init__(self, task: Mapping[str, Any], calibration: Mapping[str, float]):
+        super().__init__()
+        self.mean, self.deviation, self.scale = task["mean"], task["deviation"], task["scale"]
+        self.width = calibration.get("quantile")
+        self.names = ["prediction"] + ([] if self.width is None else ["low", "high"])
+
+    def forward(self, outputs: Tensor) -> tuple[Tensor, ...]:
+        centre = outputs[:, 0].double()
+        shifts = (0.0,) if self.width is None else (0.0, -self.width, self.width)
+        return tuple(self._own((centre + shift) * self.deviation + self.mean) for shift in shifts)
+
+    def _own(self, scaled: Tensor) -> Tensor:
+        if self.scale == "linear":
+            return scaled
+        own = torch.pow(torch.tensor(10.0, dtype=torch.float64), scaled.clamp(-MAX_POWER, MAX_POWER))
+        return own if self.scale == "log10" else (own - 1).clamp(min=0)
+
+
+class _Classes(nn.Module):
+    """Logits to probabilities, by the temperature that validation rows taught."""
+
+    names = ("probabilities",)
+
+    def __init__(self, task: Mapping[str, Any], calibration: Mapping[str, float]):
+        super().__init__()
+        self.several, self.temperature = task["multi_label"], calibration.get("temperature", 1.0)
+
+    def forward(self, outputs: Tensor) -> tuple[Tensor, ...]:
+        logits = outputs / self.temperature
+        return (logits.sigmoid() if self.several else logits.softmax(-1),)

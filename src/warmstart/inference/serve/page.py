@@ -1,0 +1,84 @@
+"""Serve page: what does a person see who tries a model by hand? A form of its columns, without scripts."""
+
+import base64
+import hashlib
+from functools import cache
+from importlib import resources
+from typing import Any
+from urllib.parse import parse_qsl
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from warmstart.data.schema.schema import Schema
+from warmstart.inference.predict import TrainedModel
+
+MAX_FIELDS = 500
+TEXT_FIELD = "text"  # the field of a model that reads no columns
+STYLE = resources.files("warmstart.inference.serve").joinpath("templates/serve.css").read_text(encoding="utf-8")
+# Nothing from elsewhere, no scripts: whatever stands in a row stays text.
+PAGE_POLICY = (
+    f"default-src 'none'; style-src 'sha256-{base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()}'; "
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+
+
+@cache
+def _templates() -> Environment:
+    return Environment(
+        loader=PackageLoader("warmstart.inference.serve"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        keep_trailing_newline=True,
+    )
+
+
+def fields_of(schema: Schema) -> list[tuple[str, str]]:
+    """Name and kind of each field."""
+    return [(column.name, column.kind) for column in schema.columns] or [(TEXT_FIELD, "text")]
+
+
+def form_row(content: bytes, schema: Schema) -> dict[str, str]:
+    """The row that the form was sent with; cells that were left empty are missing."""
+    try:
+        sent = dict(parse_qsl(content.decode("ascii"), max_num_fields=MAX_FIELDS))
+    except ValueError:
+        sent = {}
+    return {name: sent.get(f"c{i}", "") for i, (name, _) in enumerate(fields_of(schema))}
+
+
+def render_page(
+    trained: TrainedModel, row: dict[str, str] | None, found: dict[str, Any], *, error: str | None, said: list[str]
+) -> str:
+    """The page, with the prediction for `row` where one was sent."""
+    schema = trained.stored.schema
+    fields = [
+        {"id": f"c{i}", "name": name, "long": kind == "text", "kind": kind, "value": (row or {}).get(name, "")}
+        for i, (name, kind) in enumerate(fields_of(schema))
+    ]
+    if "low" in found and "high" in found:
+        between = f"{_written(found['low'])} to {_written(found['high'])}"
+        found = {name: value for name, value in found.items() if name not in ("low", "high")}
+        found["90 % interval"] = between
+    shown = [(name, _written(value)) for name, value in found.items()]
+    return (
+        _templates()
+        .get_template("serve.html.j2")
+        .render(
+            regime=trained.regime,
+            target=schema.target or trained.stored.task.name,
+            fields=fields,
+            shown=shown,
+            error=error,
+            said=said,
+            style=Markup(STYLE),
+        )
+    )
+
+
+def _written(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.5g}"
+    if isinstance(value, list):
+        return ", ".join(map(_written, value)) or "none"
+    return "none" if value is None else str(value)

@@ -1,0 +1,330 @@
+"""Serve: how does a trained model answer over HTTP? Rows in, predictions out, within bounds."""
+
+import asyncio
+import hmac
+import json
+import math
+import os
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+
+from warmstart.errors import InputError, MissingError, UsageError, WarmstartError, shorten
+from warmstart.inference.predict import NewRows, TrainedModel
+from warmstart.inference.serve.batching import Batcher, Metrics, QueueFullError
+from warmstart.inference.serve.page import PAGE_POLICY, form_row, render_page
+
+TOKEN_VARIABLE = "WARMSTART_TOKEN"
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+SHORTEST_TOKEN = 16  # characters
+OPEN = ("/health",)  # without a token
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a server takes at most."""
+
+    body_bytes: int = 4 << 20
+    rows: int = 1_000  # of a request
+    queued_rows: int = 10_000
+    seconds: float = 60.0  # for an answer
+    batch_rows: int = 64
+    tokens: int = 2_048  # of a text that is written
+
+
+class RefusedError(Exception):
+    """A request that is not carried out, with its status."""
+
+    def __init__(self, status: int, message: str, hint: str = ""):
+        super().__init__(message)
+        self.status, self.message, self.hint = status, message, hint
+
+
+def require_packages() -> None:
+    """Raises MissingError without the packages of `[serve]`."""
+    from importlib.util import find_spec
+
+    for name in ("fastapi", "uvicorn"):
+        if find_spec(name) is None:
+            raise MissingError(f"serving needs the package {name!r}.", "pip install 'warmstart[serve]'")
+
+
+def read_token(file: Path | None) -> str | None:
+    """The token that requests must have, from a file or the environment. Raises UsageError for a short one."""
+    if file is not None:
+        try:
+            token = file.read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(f"{str(file)!r} cannot be read as a token.", "name a text file") from error
+    else:
+        token = os.environ.get(TOKEN_VARIABLE, "").strip()
+        if not token:
+            return None
+    if len(token) < SHORTEST_TOKEN or not token.isascii() or not token.isprintable() or " " in token:
+        raise UsageError(
+            f"the token must have at least {SHORTEST_TOKEN} ASCII characters and no space.",
+            "make one with: python -c 'import secrets; print(secrets.token_urlsafe())'",
+        )
+    return token
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches it."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def hosts_for(host: str, names: Sequence[str]) -> tuple[str, ...]:
+    """The host names that requests may use: without a list of them, a page of another site could name one of its own.
+
+    An address that is not loopback is reached by names that are not known here: any, unless some are given.
+    """
+    if names:
+        return (*names, *LOOPBACK)
+    return LOOPBACK if is_loopback(host) else ("*",)
+
+
+def create_app(
+    trained: TrainedModel, *, limits: Limits = Limits(), token: str | None = None, hosts: Sequence[str] = LOOPBACK
+) -> Any:
+    """The FastAPI application. `hosts`: names it answers to; "*": any, which a page of another site can use as well."""
+    from fastapi import FastAPI, Request
+    from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse
+    from starlette.exceptions import HTTPException
+
+    from warmstart.inference.serve.openai_api import add_writing, openai_error
+
+    metrics = Metrics()
+    writes = trained.stored.task.writes
+    # a model that writes gives one answer at a time: a batch of many would hold the others up
+    batcher = Batcher(
+        lambda new: list(trained.stream(new)),
+        batch_rows=1 if writes else limits.batch_rows,
+        queued_rows=limits.queued_rows,
+    )
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> Any:
+        yield
+        batcher.close()
+
+    app = FastAPI(
+        title="warmstart", docs_url=None, redoc_url=None, lifespan=lifespan
+    )  # whose pages load from elsewhere
+
+    async def predicted(rows: Sequence[Any]) -> tuple[list[dict[str, Any]], list[str]]:
+        if len(rows) > limits.rows:
+            raise RefusedError(
+                413, f"{len(rows):,} rows were sent, and {limits.rows:,} are taken at a time.", "send fewer rows"
+            )
+        new = _read(trained, rows)
+        try:
+            waiting = asyncio.wrap_future(batcher.submit(new))
+        except QueueFullError:
+            raise RefusedError(503, "too many rows are waiting.", "try again later") from None
+        try:
+            found = await asyncio.wait_for(waiting, limits.seconds)
+        except TimeoutError:
+            raise RefusedError(504, f"no answer within {limits.seconds:g} s.", "send fewer rows") from None
+        metrics.add_rows(len(rows))
+        return [{name: _plain(value) for name, value in row.items()} for row in found], list(new.warnings)
+
+    @app.middleware("http")
+    async def guard(request: Request, call_next: Callable[[Request], Awaitable[Any]]) -> Any:
+        began = time.perf_counter()
+        path = request.scope["path"]
+        if token is not None and path not in OPEN and not _allowed(request.headers.get("authorization", ""), token):
+            response = _error(request, 401, "a token is needed.", "send it as `Authorization: Bearer TOKEN`")
+            response.headers["www-authenticate"] = "Bearer"
+        elif not _answers_to(request.headers.get("host", ""), hosts):
+            host = json.dumps(_without_port(request.headers.get("host", "")))
+            response = _error(request, 400, f"this server does not answer to the name {host}.", "allow it with --name")
+        else:
+            response = await call_next(request)
+        response.headers["x-content-type-options"] = "nosniff"
+        response.headers["cache-control"] = "no-store"
+        known = path if path in {getattr(route, "path", None) for route in app.routes} else "other"
+        metrics.add(known, response.status_code, time.perf_counter() - began)
+        return response
+
+    def _error(request: Request, status: int, message: str, hint: str = "") -> Any:
+        headers = {"retry-after": "1"} if status == 503 else None
+        if request.scope["path"].startswith("/v1/"):  # as OpenAI's clients read it
+            return JSONResponse(openai_error(status, f"{message} {hint}".strip()), status, headers)
+        return JSONResponse({"error": message, "hint": hint}, status, headers)
+
+    @app.exception_handler(RefusedError)
+    async def refused(request: Request, error: RefusedError) -> Any:
+        return _error(request, error.status, error.message, error.hint)
+
+    @app.exception_handler(HTTPException)
+    async def no_address(request: Request, error: HTTPException) -> Any:
+        path = request.scope["path"]
+        what = f"{request.method} {path}" if error.status_code == 405 else path
+        hint = "POST /predict; or GET /health or /openapi.json"
+        return _error(request, error.status_code, f"there is no {what} here.", hint)
+
+    @app.exception_handler(WarmstartError)
+    async def unusable(request: Request, error: WarmstartError) -> Any:
+        return _error(request, 422, error.message, error.hint)
+
+    async def body(request: Request) -> Any:
+        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if kind != "application/json":  # which no form of another site can send
+            raise RefusedError(415, "the body must be JSON.", "send `Content-Type: application/json`")
+        return _json(await _bounded(request, limits.body_bytes))
+
+    example = dict.fromkeys(trained.stored.schema.text, "...")
+    content = {
+        "application/json": {
+            "schema": {
+                "description": "A row, as an object of its columns or as its text; or a list of rows.",
+                "anyOf": [{"type": "object"}, {"type": "string"}, {"type": "array"}],
+            },
+            "example": [example],
+        }
+    }
+
+    @app.post("/predict", openapi_extra={"requestBody": {"required": True, "content": content}})
+    async def predict(request: Request) -> Any:
+        """Predict one row or a list of rows: 'predictions' has one object for each, in the same order."""
+        given = await body(request)
+        rows = given if isinstance(given, list) else [given]
+        found, said = await predicted(rows)
+        return JSONResponse({"predictions": found, "warnings": said})
+
+    @app.get("/health")
+    async def health() -> Any:
+        """Whether it answers."""
+        return {"status": "ok"}
+
+    @app.get("/metrics")
+    async def all_metrics() -> Any:
+        """Counts and times, for Prometheus."""
+        return PlainTextResponse(metrics.text(batcher.queued), media_type="text/plain; version=0.0.4")
+
+    async def shown(row: dict[str, str] | None, status: int = 200) -> Any:
+        found: dict[str, Any] = {}
+        error: str | None = None
+        said: list[str] = []
+        if row is not None:
+            try:
+                (found,), said = await predicted([row if trained.stored.schema.columns else next(iter(row.values()))])
+            except (RefusedError, WarmstartError) as problem:
+                status = problem.status if isinstance(problem, RefusedError) else 422
+                error = f"{problem.message} {problem.hint}".strip()
+        page = render_page(trained, row, found, error=error, said=said)
+        return HTMLResponse(
+            page, status, headers={"content-security-policy": PAGE_POLICY, "referrer-policy": "no-referrer"}
+        )
+
+    if token is None:  # a browser sends no token with a page
+
+        @app.get("/", include_in_schema=False)
+        async def page() -> Any:
+            return await shown(None)
+
+        @app.post("/", include_in_schema=False)
+        async def tried(request: Request) -> Any:
+            return await shown(form_row(await _bounded(request, limits.body_bytes), trained.stored.schema))
+
+    add_writing(app, trained, limits, body)
+    return app
+
+
+def run_server(app: Any, host: str, port: int) -> None:
+    """Serve until it is stopped; what is being answered then is finished."""
+    import uvicorn
+
+    uvicorn.run(
+        app,
+        host=host,
+        port=port,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=10,
+        timeout_graceful_shutdown=10,
+        limit_concurrency=512,
+        h11_max_incomplete_event_size=64 << 10,
+    )
+
+
+async def _bounded(request: Any, most: int) -> bytes:
+    """The body, of which no more than the bound is ever held."""
+    length = request.headers.get("content-length", "")
+    too_long = RefusedError(413, f"the body has more than {most:,} bytes.", "send fewer rows at a time")
+    if length.isdigit() and int(length) > most:
+        raise too_long
+    parts, size = [], 0
+    async for part in request.stream():
+        size += len(part)
+        if size > most:
+            raise too_long
+        parts.append(part)
+    return b"".join(parts)
+
+
+def _json(content: bytes) -> Any:
+    def number(name: str) -> Any:
+        raise ValueError(f"{name} is no JSON number")
+
+    try:
+        return json.loads(content.decode("utf-8"), parse_constant=number)
+    except (ValueError, RecursionError) as error:
+        raise RefusedError(
+            400, f"the body is no JSON: {error}.", "send a row as an object, or a list of rows"
+        ) from error
+
+
+def _read(trained: TrainedModel, rows: Sequence[Any]) -> NewRows:
+    """The rows as `predict` reads them. Raises InputError for what is neither a text nor an object of single values."""
+    if not all(isinstance(row, str | dict) for row in rows):
+        raise InputError("a row is neither an object of its columns nor a text.", 'send [{"column": "value"}]')
+    mixed: set[str] = set()
+    kinds: dict[str, bool] = {}
+    for i, row in enumerate(rows, 1):
+        for name, cell in row.items() if isinstance(row, dict) else ():
+            if isinstance(cell, list | dict) and not trained.stored.task.writes:
+                kind = "a list" if isinstance(cell, list) else "an object"
+                raise InputError(
+                    f"row {i}: column {shorten(name)} holds {kind}.", "send a text, a number, true, false or null"
+                )
+            if cell is not None and kinds.setdefault(name, isinstance(cell, str)) != isinstance(cell, str):
+                mixed.add(name)
+    if mixed:  # what one row says must not hang on how another is written
+        rows = [
+            {name: _as_text(cell) if name in mixed else cell for name, cell in row.items()}
+            if isinstance(row, dict)
+            else row
+            for row in rows
+        ]
+    return trained.new_rows(rows)
+
+
+def _as_text(cell: Any) -> str | None:
+    return cell if cell is None or isinstance(cell, str) else json.dumps(cell)
+
+
+def _without_port(host: str) -> str:
+    return host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
+
+
+def _answers_to(host: str, hosts: Sequence[str]) -> bool:
+    return "*" in hosts or _without_port(host).lower() in hosts
+
+
+def _plain(value: Any) -> Any:
+    """As JSON has it: a number that is none is null."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _allowed(header: str, token: str) -> bool:
+    kind, _, given = header.partition(" ")
+    return kind.lower() == "bearer" and hmac.compare_digest(given.strip().encode(), token.encode())

@@ -1,0 +1,64 @@
+"""Export run: on which rows is the model in a folder scored again once it is exported, and what does its card say?"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from warmstart.data.rows.split import Rows
+from warmstart.data.tables.read import Table, read_table
+from warmstart.inference.export.export import Exported, check_format, export_model, reads_columns
+from warmstart.inference.export.model_card import model_card
+from warmstart.inference.export.scored_rows import kept_rows, rows_of_table
+from warmstart.inference.model_store import StoredModel, load_model
+from warmstart.inference.predict import model_folder
+from warmstart.request import request as config
+from warmstart.results.record import Run, load_run
+from warmstart.runtime.files import read_json
+
+
+def export_run(
+    folder: Path,
+    to: str,
+    out: Path,
+    files: Sequence[str],
+    table: Table | None,
+    *,
+    int8: bool,
+    code: str | None,
+) -> Exported:
+    """Write the model of a run, or of a study's winner, in another format. Errors are those of `export_model`.
+
+    `table` or `files`: the data of the study; neither: the files that it was made with, or the texts that it kept.
+    """
+    stored_in = model_folder(folder)
+    run = load_run(stored_in)
+    stored = load_model(stored_in, code=code)
+    check_format(stored, to, int8)
+    path = folder / "comparison.json"
+    comparison = read_json(path, dict[str, Any], "write it again with `warmstart report`") if path.exists() else None
+    base = run.start if run.family == "fine-tuned" else None
+    studies = (folder, stored_in.parent.parent)  # of a study, or of one of its runs
+    return export_model(
+        stored_in,
+        _rows_scored(studies, stored, run, files, table),
+        out,
+        to,
+        int8=int8,
+        code=code,
+        recorded=run.test,
+        card=lambda done: model_card(done, stored, run, comparison, base),
+    )
+
+
+def _rows_scored(
+    studies: Sequence[Path], stored: StoredModel, run: Run, files: Sequence[str], table: Table | None
+) -> Rows:
+    """The test rows of a run."""
+    asked = next((config.load_request(each) for each in studies if config.holds_request(each)), None)
+    if table is None and not files and asked and all(Path(file).exists() for file in asked.data):
+        files = asked.data
+    if table is None and files:
+        table = read_table(files, table=asked.table if asked else None)
+    if table is not None:
+        return rows_of_table(table, stored.schema, run)
+    return kept_rows(studies, stored.schema, run, typed=reads_columns(stored))

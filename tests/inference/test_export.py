@@ -1,0 +1,227 @@
+"""Does an export compute what the model computes, and is nothing kept that does not?"""
+
+import json
+import runpy
+import subprocess
+import sys
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import warmstart
+from tests.cli_base import call, products
+from tests.tiny import REGRESSION, tiny_rows
+from warmstart.data.rows.split import Rows
+from warmstart.errors import InputError, MissingError, TrainingError, UsageError
+from warmstart.inference.export import onnx_baselines, onnx_graph
+from warmstart.models.pretrained.base import Base
+from warmstart.request import export_run
+
+onnx = pytest.importorskip("onnx")
+pytest.importorskip("onnxruntime")
+
+ROWS = 210
+TEXTS = list(tiny_rows(REGRESSION, ROWS).texts[:40])
+ONE = {"trials": 1, "length": 0.01, "quiet": True, "log": False, "max_length": 32}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return products(tmp_path_factory.mktemp("data") / "products.csv", ROWS)
+
+
+@pytest.fixture(scope="module")
+def runs(data: Path, base: Base, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A run of each kind, by name."""
+    into = tmp_path_factory.mktemp("runs")
+    for name, target, regime in (
+        ("full", "price", "full"),
+        ("lora", "room", "lora"),
+        ("linear", "room", "linear"),
+        ("prices", "price", "linear"),
+        ("constant", "price", "constant"),
+    ):
+        warmstart.fit(data, target, regime, into / name, text="title", base=base.location, **ONE)
+    return {path.name: path for path in into.iterdir()}
+
+
+def test_onnx_predicts_what_the_model_predicts_and_needs_nothing_of_ours(runs: dict[str, Path], tmp_path: Path) -> None:
+    done = warmstart.export(runs["linear"], "onnx", tmp_path / "out")
+    assert done.rows > 30 and done.drift < 1e-4
+    model = runpy.run_path(str(tmp_path / "out" / "predict.py"))["OnnxModel"](tmp_path / "out")
+    expected = warmstart.load(runs["linear"]).predict(TEXTS)
+    for found, wanted in zip(model.predict(TEXTS), expected, strict=True):
+        assert found.keys() == wanted.keys()
+        assert found == {k: v if isinstance(v, str) else pytest.approx(v, rel=1e-4) for k, v in wanted.items()}
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "`linear`" in card and "scored again" in card and "Forgetting" in card
+    script = f"""import runpy, sys
+sys.modules["warmstart"] = None
+sys.argv = ["predict.py", {TEXTS[0]!r}]
+runpy.run_path({str(tmp_path / "out" / "predict.py")!r}, run_name="__main__")
+assert "torch" not in sys.modules"""
+    said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    assert json.loads(said)["prediction"] == expected[0]["prediction"]
+
+
+NAMES = ("lamp", "large table", "small chair", "old lamp", "table")
+SHOPS = ("north", "south", "east")
+
+
+def _typed(rows: int) -> dict[str, list[Any]]:
+    """Columns of every kind, some cells missing; the price follows from all of them."""
+    at = np.arange(rows)
+    price = 10.0 + at % 7 + 5.0 * (at % 3 == 1) + 3.0 * (at % 2) + at % 28 + 4.0 * (at % 5 == 0)
+    return {
+        "title": [f"{NAMES[i % 5]} with {NAMES[i * 3 % 5]}, number {i}" for i in range(rows)],
+        "shop": ["" if i % 31 == 0 else SHOPS[i % 3] for i in range(rows)],
+        "weight": [None if i % 17 == 0 else i % 7 + 0.5 for i in range(rows)],
+        "used": [bool(i % 2) for i in range(rows)],
+        "sold": [None if i % 13 == 0 else datetime(2024, 1 + i % 12, 1 + i % 28, i % 24) for i in range(rows)],
+        "price": price.tolist(),
+    }
+
+
+@pytest.mark.parametrize("regime", ["embedded", "boosted", "scratch-dnn"])
+def test_typed_columns_and_trees_go_into_the_graph(regime: str, base: Base, tmp_path: Path) -> None:
+    table, new = _typed(ROWS), _typed(40)
+    if regime == "boosted":  # the trees alone; they ask for sets of shops, for missing weights and for dates
+        table["shop"] = new["shop"] = ["" if i % 31 == 0 else f"shop {i % 11}" for i in range(ROWS)]
+        table["price"] = [v + 9.0 * (i % 11 in (1, 2, 5)) for i, v in enumerate(table["price"])]
+    warmstart.fit(
+        table,
+        "price",
+        regime,
+        tmp_path / "run",
+        base=base.location,
+        scale="linear",
+        max_length=32,
+        quiet=True,
+        log=False,
+    )
+    kinds = {column.name: column.kind for column in warmstart.load(tmp_path / "run").stored.schema.columns}
+    assert kinds == {"title": "text", "shop": "category", "weight": "number", "used": "boolean", "sold": "datetime"}
+    done = warmstart.export(tmp_path / "run", "onnx", tmp_path / "out", data=table)
+    assert done.drift < 1e-4
+    rows = [{name: new[name][i] for name in new if name != "price"} for i in range(40)]
+    rows[3] |= {"sold": datetime(2024, 5, 6, 7, 8, 9), "weight": 2.5, "used": True, "shop": "never seen"}
+    model = runpy.run_path(str(tmp_path / "out" / "predict.py"))["OnnxModel"](tmp_path / "out")
+    expected = [row["prediction"] for row in warmstart.load(tmp_path / "run").predict(rows)]
+    assert len(set(expected)) > 20
+    assert [row["prediction"] for row in model.predict(rows)] == pytest.approx(expected, rel=1e-4)
+    same = rows[3] | {"sold": "2024-05-06 07:08:09", "weight": "2.5", "used": "yes"}
+    assert model.predict([same])[0]["prediction"] == pytest.approx(expected[3], rel=1e-4)
+    if regime == "boosted":
+        trees = next(n for n in onnx.load(tmp_path / "out" / "model.onnx").graph.node if "Tree" in n.op_type)
+        assert len(trees.attribute) == 14
+    with pytest.raises(ValueError, match="'weight': 'heavy' is not a plain number"):
+        model.predict([rows[0] | {"weight": "heavy"}])
+    with pytest.raises(ValueError, match="give each row as a mapping of title, shop"):
+        model.predict(["a text"])
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
+def test_hf_is_a_folder_of_sentence_transformers(runs: dict[str, Path], tmp_path: Path) -> None:
+    sentence_transformers = pytest.importorskip("sentence_transformers")
+    done = warmstart.export(runs["full"], "hf", tmp_path / "out")
+    assert done.drift < 1e-4
+    scaled = sentence_transformers.SentenceTransformer(str(tmp_path / "out"), device="cpu").encode(TEXTS)
+    expected = [row["prediction"] for row in warmstart.load(runs["full"]).predict(TEXTS)]
+    assert 10.0 ** scaled[:, 0] == pytest.approx(expected, rel=1e-3)
+    warmstart.export(runs["lora"], "hf", tmp_path / "rooms")
+    assert json.loads((tmp_path / "rooms" / "config.json").read_text())["id2label"] == {
+        "0": "hall",
+        "1": "kitchen",
+        "2": "office",
+    }
+    assert "no `AutoModelForSequenceClassification`" in (tmp_path / "out" / "README.md").read_text()
+
+
+def test_merged_adapters_need_no_base(runs: dict[str, Path], tmp_path: Path) -> None:
+    warmstart.export(runs["lora"], "merged", tmp_path / "out")
+    assert (tmp_path / "out" / "body" / "model.safetensors").exists() and not (tmp_path / "out" / "adapter").exists()
+    before, after = (warmstart.load(folder).predict(TEXTS) for folder in (runs["lora"], tmp_path / "out"))
+    assert [row["prediction"] for row in before] == [row["prediction"] for row in after]
+    assert [row["probability"] for row in before] == pytest.approx([row["probability"] for row in after], rel=1e-4)
+
+
+def test_what_does_not_exist_is_refused_with_what_does(runs: dict[str, Path], tmp_path: Path) -> None:
+    for name, to, says in (
+        (
+            "full",
+            "merged",
+            "'full' does not exist as merged: it has no adapters.\nhint: use --to hf or --to onnx",
+        ),
+        ("linear", "hf", "it is no network.\nhint: use --to onnx"),
+        ("constant", "onnx", "it predicts the same for every row.\nhint: use `warmstart predict`"),
+        ("full", "gguf", "it writes no text.\nhint: use --to hf or --to onnx"),
+        ("full", "tflite", "no format 'tflite'"),
+    ):
+        with pytest.raises(UsageError) as error:
+            warmstart.export(runs[name], to, tmp_path / "out")
+        assert says in str(error.value)
+    with pytest.raises(UsageError, match="--int8 is for --to onnx and --to gguf"):
+        warmstart.export(runs["full"], "hf", tmp_path / "out", int8=True)
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there" / "file").touch()
+    with pytest.raises(UsageError, match="exists already"):
+        warmstart.export(runs["linear"], "onnx", tmp_path / "there")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["there"]
+
+
+def test_an_export_that_scores_otherwise_is_not_kept(
+    runs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forward = onnx_baselines.BaselineGraph.forward
+    monkeypatch.setattr(onnx_baselines.BaselineGraph, "forward", lambda self, *given: 1.01 * forward(self, *given))
+    with pytest.raises(TrainingError, match=r"off by .* %, and 0.1 % is allowed. Nothing was kept"):
+        warmstart.export(runs["prices"], "onnx", tmp_path / "out")
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_test_rows_come_from_the_data_or_from_what_was_kept(
+    data: Path, base: Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = tmp_path / "mine.csv"
+    mine.write_bytes(data.read_bytes())
+    asked = {"text": "title", "regimes": ("constant", "linear"), "seeds": 1, "base": base.location, "log": False}
+    warmstart.compare(mine, "price", tmp_path / "study", quiet=True, **asked)
+    winner = tmp_path / "study"
+    seen: list[Rows] = []
+    with monkeypatch.context() as only:
+        only.setattr(export_run, "export_model", lambda folder, rows, out, to, **more: seen.append(rows))
+        warmstart.export(winner, "onnx", tmp_path / "a")
+        mine.unlink()
+        warmstart.export(winner, "onnx", tmp_path / "a")
+        warmstart.export(winner, "onnx", tmp_path / "a", data=data)
+    for again in seen[1:]:
+        assert list(again.texts) == list(seen[0].texts) and again.targets.tolist() == pytest.approx(seen[0].targets)
+    warmstart.export(winner, "onnx", tmp_path / "b")
+    assert "Rivals" in (tmp_path / "b" / "README.md").read_text()
+    (winner / "examples.parquet").unlink()
+    with pytest.raises(InputError, match="were not kept, and its data is not where it was"):
+        warmstart.export(winner, "onnx", tmp_path / "c")
+    other = products(tmp_path / "other.csv", ROWS)
+    lines = other.read_text().splitlines()
+    other.write_text("\n".join([lines[0], *reversed(lines[1:])]))
+    answer = call("export", winner, "--to", "onnx", "--data", other, "--out", tmp_path / "d")
+    assert answer.code == 2 and "on its test rows, but" in answer.err and "--data" in answer.err
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
+def test_int8_is_smaller_and_close(runs: dict[str, Path], tmp_path: Path) -> None:
+    done = warmstart.export(runs["linear"], "onnx", tmp_path / "small", int8=True)
+    assert done.int8 and done.drift <= 0.01
+    weights = onnx.load(tmp_path / "small" / "model.onnx").graph.initializer
+    assert any(each.data_type == onnx.TensorProto.INT8 for each in weights)
+
+
+def test_without_the_packages_the_extra_is_named(
+    runs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(onnx_graph, "NEEDS", ("not_installed",))
+    with pytest.raises(MissingError, match=r"warmstart\[onnx\]"):
+        warmstart.export(runs["linear"], "onnx", tmp_path / "out")
