@@ -60,6 +60,7 @@ from warmstart.runtime.files import (
     write_tensors,
 )
 from warmstart.runtime.load_pretrained import fingerprint
+from warmstart.tasks.head import sized_head
 from warmstart.tasks.task import Task
 from warmstart.tasks.tasks import task_from_json
 from warmstart.types import Array
@@ -287,7 +288,7 @@ def _network(folder: Path, facts: ModelFacts, code: str | None, build: Callable[
         return _writer(folder, facts, body, inputs.tokens)
     weights = read_tensors(folder / "head.safetensors", TRAIN_AGAIN)
     with reading_ours(folder / "head.safetensors", TRAIN_AGAIN):
-        head = _head(weights)
+        head = sized_head(weights)
         _fill(head, folder / "head.safetensors", weights)
     return Network(Model(body, head, facts["pooling"]).eval(), inputs)
 
@@ -370,12 +371,6 @@ def base_of_adapters(folder: Path, said: dict[str, Any], length: int) -> Base:
             "bring the base back as it was, or train again",
         )
     return base
-
-
-def _head(weights: dict[str, torch.Tensor]) -> nn.Module:
-    """The head of `tasks.head.linear_head`, of the size of these weights."""
-    outputs, width = weights["1.weight"].shape
-    return nn.Sequential(nn.Dropout(0.0), nn.Linear(width, outputs))
 
 
 def _body(

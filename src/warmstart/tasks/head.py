@@ -12,3 +12,9 @@ def linear_head(width: int, outputs: int, seed: int, dropout: float = 0.1) -> nn
         linear.weight.normal_(0.0, 0.02, generator=generator)
         linear.bias.zero_()
     return nn.Sequential(nn.Dropout(dropout), linear)
+
+
+def sized_head(weights: dict[str, torch.Tensor]) -> nn.Module:
+    """The head of `linear_head`, of the size of these weights."""
+    outputs, width = weights["1.weight"].shape
+    return nn.Sequential(nn.Dropout(0.0), nn.Linear(width, outputs))
