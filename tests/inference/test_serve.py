@@ -72,7 +72,7 @@ def test_what_cannot_be_read_is_said_as_predict_says_it(client: TestClient) -> N
     for content, status, says in (
         ([{"titel": "a"}], 422, "which is not there"),
         ([{TABLE: "a", "weight": 1}, "a text"], 422, "given together"),
-        (["a text"], 422, "reads the columns of a table"),
+        (["a text"], 422, "texts alone were given"),
         ([1], 422, "neither an object of its columns nor a text"),
         ([{TABLE: {"a": 1}, "weight": 1}], 422, "row 1: column"),
         ([{TABLE: "a", "weight": 1}, {TABLE: "a", "weight": [1]}], 422, "row 2: column 'weight' holds a list"),
@@ -118,7 +118,7 @@ def test_requests_have_bounds(priced: TrainedModel) -> None:
 def test_an_answer_has_its_time(priced: TrainedModel, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(TrainedModel, "stream", lambda self, texts: time.sleep(0.5) or iter([{}]))
     with TestClient(create_app(priced, limits=Limits(seconds=0.05)), base_url="http://localhost") as slow:
-        assert slow.post("/predict", json=["a"]).status_code == 504
+        assert slow.post("/predict", json=PRICED).status_code == 504
 
 
 def test_a_token_is_asked_for_everywhere_but_health(priced: TrainedModel) -> None:

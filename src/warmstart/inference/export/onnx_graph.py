@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from warmstart.data.encoding.inputs import Tokens
+from warmstart.data.schema.class_values import class_value
 from warmstart.errors import MissingError, UsageError
 from warmstart.inference.export import onnx_reader as reader_source
 from warmstart.inference.export.onnx_baselines import BaselineGraph, BaselineParts, WideAndDeepGraph
@@ -56,7 +57,7 @@ def write_onnx(stored: StoredModel, out: Path, *, int8: bool) -> None:
     more["columns"] = [{name: column[name] for name in (*TEXT_COLUMN_FACTS, "name")} for column in columns]
     if not numbers:
         more |= {
-            "classes": list(task["classes"]),
+            "classes": [class_value(name, schema.class_type) for name in task["classes"]],
             "multi_label": task["multi_label"],
             "threshold": stored.calibration.get("threshold", 0.5),
         }
