@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from warmstart.baselines.baseline import TRAIN_AGAIN
+from warmstart.data.encoding.pixels import Pixels
 from warmstart.models.image_network import ImageNetwork, ImageNetworkConfig
 from warmstart.runtime.files import damaged, read_tensors, reading_ours, write_tensors
 
@@ -27,8 +28,10 @@ def save_image_network(folder: Path, body: nn.Module) -> dict[str, Any] | None:
     return {"kind": IMAGE_NETWORK, "network": network.to_json()}
 
 
-def load_image_network(folder: Path, known: Mapping[str, Any]) -> ImageNetwork:
-    """Raises InputError where the weights are not those of the network in model.json."""
+def load_image_network(
+    folder: Path, known: Mapping[str, Any], inputs: Mapping[str, Any]
+) -> tuple[ImageNetwork, Pixels]:
+    """The network and what it reads. Raises InputError where the weights are not those of the network in model.json."""
     weights = read_tensors(folder / "body.safetensors", TRAIN_AGAIN)
     with reading_ours(folder / "model.json", TRAIN_AGAIN):
         config = ImageNetworkConfig.from_json(known)
@@ -38,4 +41,4 @@ def load_image_network(folder: Path, known: Mapping[str, Any]) -> ImageNetwork:
         raise damaged(folder / "body.safetensors", "its weights are not those of model.json's network", TRAIN_AGAIN)
     body = config.build()
     body.load_state_dict(weights)
-    return body
+    return body, Pixels.from_json(inputs)

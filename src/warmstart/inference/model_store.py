@@ -26,7 +26,6 @@ from warmstart.baselines.baselines import load_baseline
 from warmstart.data.encoding.examples import Examples
 from warmstart.data.encoding.inputs import Answers, HashedWords, Inputs, Tokens
 from warmstart.data.encoding.language import Conversations, Documents, Masked
-from warmstart.data.encoding.pixels import Pixels
 from warmstart.data.encoding.seq2seq import Seq2Seq
 from warmstart.data.rows.split import Rows
 from warmstart.data.rows.values import NO_COLUMNS
@@ -126,11 +125,7 @@ def save_network(folder: Path, model: Model, start: Start, task: Task) -> dict[s
     """Write the weights; give the facts that `model.json` needs to read them."""
     folder.mkdir(parents=True, exist_ok=True)
     inputs = task.reads(start.inputs)
-    facts: dict[str, Any] = {
-        "pooling": model.pooling,
-        "inputs": inputs.to_json(),
-        "width": body_width(model.body),
-    }
+    facts: dict[str, Any] = {"pooling": model.pooling, "inputs": inputs.to_json(), "width": body_width(model.body)}
     head, base = model.language_head, start.base
     if head is not None:
         return facts | {"body": save_language_model(folder, model, head, base, inputs)}
@@ -382,7 +377,7 @@ def _body(
         base = find_base(str(folder / "body"), max_length=length)
         return Pretrained(base).body(0), Tokens(base.location, length)
     if said["kind"] == IMAGE_NETWORK:
-        return load_image_network(folder, said["network"]), Pixels.from_json(facts["inputs"])
+        return load_image_network(folder, said["network"], facts["inputs"])
     if said["kind"] == "adapter":
         base = base_of_adapters(folder, said, length)
         bare = Pretrained(base).body(0)

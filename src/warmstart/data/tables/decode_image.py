@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".pgm", ".ppm")
-FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PPM")  # no others: PostScript would be run
+IMAGE_FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PPM")  # no others: PostScript would be run
 STARTS = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"RIFF", b"BM", b"II*\0", b"MM\0*", b"P5", b"P6")  # of their files
 MOST_IMAGE_BYTES = 128 << 20  # of a file
 # Pixels of an image that is decoded whole. At 4 bytes each, as they are and as RGB, 40 million take 320 MB.
@@ -69,11 +69,11 @@ def _opened(content: bytes | Path) -> "Image":
             raise ImageError("it is empty (0 bytes)")
         if size > MOST_IMAGE_BYTES:
             raise ImageError(f"it has {size:,} bytes, more than the {MOST_IMAGE_BYTES >> 20} MB that are read")
-        return Image.open(io.BytesIO(content) if isinstance(content, bytes) else content, formats=FORMATS)
+        return Image.open(io.BytesIO(content) if isinstance(content, bytes) else content, formats=IMAGE_FORMATS)
     except ImageError:
         raise
     except UnidentifiedImageError as error:
-        raise ImageError(f"it is none of {', '.join(FORMATS)}, or damaged") from error
+        raise ImageError(f"it is none of {', '.join(IMAGE_FORMATS)}, or damaged") from error
     except Image.DecompressionBombError as error:
         raise ImageError("it has far more pixels than an image has") from error
     except FileNotFoundError as error:
