@@ -15,7 +15,7 @@ from warmstart.training.run_data import RunData
 from warmstart.training.stages import train_stages
 
 
-@pytest.mark.parametrize("name", [name for name in REGIMES if name not in ("qlora", *WITHOUT_TRAINING)])
+@pytest.mark.parametrize("name", [name for name in REGIMES if name not in ("qlora", "scratch-cnn", *WITHOUT_TRAINING)])
 def test_weights_and_arithmetic_are_those_of_the_real_training(name: str, base: Base, regression: RunData) -> None:
     regime = regression.fitted(REGIMES[name](RegimeContext(base, 84)))
     found = model_size(regime, regression.task)

@@ -12,6 +12,7 @@ from warmstart.regimes.regimes import (
     DEFAULT_REGIMES,
     DEFAULTS,
     DESCRIPTIONS,
+    IMAGE_DEFAULTS,
     LANGUAGE_DEFAULTS,
     READ_WITH_BASE,
     REGIMES,
@@ -39,7 +40,7 @@ def test_every_regime_is_made_from_a_base(name: str, base: Base) -> None:
 def test_every_name_has_its_words_and_its_habits() -> None:
     assert (
         DESCRIPTIONS.keys() == {*WITHOUT_TRAINING, *REGIMES}
-        and DEFAULTS.keys() | LANGUAGE_DEFAULTS.keys() | set(READ_WITH_BASE) == REGIMES.keys()
+        and DEFAULTS.keys() | LANGUAGE_DEFAULTS.keys() | IMAGE_DEFAULTS.keys() | set(READ_WITH_BASE) == REGIMES.keys()
     )
     assert set(DEFAULT_REGIMES) <= DESCRIPTIONS.keys() and set(ALIASES.values()) <= REGIMES.keys()
 

@@ -196,6 +196,7 @@ def test_options_carry_every_setting() -> None:
         "schedule": "cosine",
         "weight_decay": 0.123456789,
         "word_dropout": 0.1,
+        "augment": "auto",
         "gradient_checkpointing": FULL.gradient_checkpointing,
         "compile": FULL.compile,
         "shard": FULL.shard,

@@ -1,6 +1,6 @@
 """Embedder: what does a base, unchanged, make of a text? One vector of length 1, read once and shared."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -9,6 +9,8 @@ import torch
 from torch import nn
 
 from warmstart.data.encoding.examples import Examples
+from warmstart.data.rows.values import NO_COLUMNS
+from warmstart.data.schema.cell_values import Values
 from warmstart.models.evaluate import outputs
 from warmstart.models.model import Model, body_width
 from warmstart.models.pretrained.base import Base
@@ -30,13 +32,13 @@ class Embedder:
     base: Base
     shared: SharedData | None = None
 
-    def vectors(self, texts: Sequence[str]) -> Array:
-        """float32 [n, width], each row of length 1 (Euclidean)."""
+    def vectors(self, texts: Sequence[str], columns: Mapping[str, Values] = NO_COLUMNS) -> Array:
+        """float32 [n, width], each row of length 1 (Euclidean). `columns`: the typed values of these rows."""
         if not len(texts):
             return np.zeros((0, self.width), dtype=np.float32)
         places = None if self._stored is None else [self._places.get(text, -1) for text in texts]
         if self._stored is None or places is None or min(places) < 0:
-            encoded = self.base.inputs.encode(texts)
+            encoded = self.base.inputs.encode_rows(texts, columns)
             n = len(texts)
             found = outputs(self.model, Examples(encoded, np.arange(n), torch.zeros(n), np.arange(n)))
         else:
@@ -48,6 +50,8 @@ class Embedder:
         """Of reading these texts, whether or not they were read before."""
         if not len(texts):
             return 0.0
+        if self.base.kind == "image":  # all cost the same
+            return len(texts) * float(flops(self.model, {}).forward(np.ones(1), 1.0)[0])
         return float(flops(self.model, {}).forward(self.base.inputs.encode(texts).sizes()).sum())
 
     @property

@@ -5,17 +5,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from warmstart.baselines.embedder import Embedder
+from warmstart.baselines.picture_features import PictureFeatures
 from warmstart.data.features.columns import ColumnFeatures
 from warmstart.data.features.reading import WORDS, Reading
 from warmstart.data.features.terms import Terms
 from warmstart.data.schema.cell_values import Values
 from warmstart.models.pretrained.base import find_base
+from warmstart.models.pretrained.image_base import image_base_from_json, image_base_to_json
 from warmstart.types import Array
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
-FeaturePart = Terms | ColumnFeatures | Embedder
+FeaturePart = Terms | ColumnFeatures | Embedder | PictureFeatures
 
 # Arithmetic on one stored term: its logarithm, the idf, a square and a division. Cutting text into words is not
 # arithmetic and counts nothing.
@@ -32,6 +34,7 @@ class Features:
     columns_weight: float = 1.0
     embedder: Embedder | None = None
     embedding_weight: float = 1.0
+    pictures: PictureFeatures | None = None
 
     @property
     def parts(self) -> tuple[tuple[FeaturePart, float], ...]:
@@ -39,6 +42,8 @@ class Features:
         found: list[tuple[FeaturePart, float]] = [(kind, 1.0) for kind in self.terms]
         if self.columns:
             found.append((self.columns, self.columns_weight))
+        if self.pictures:
+            found.append((self.pictures, 1.0))
         if self.embedder:
             found.append((self.embedder, self.embedding_weight))
         return tuple(found)
@@ -49,6 +54,8 @@ class Features:
         found: dict[str, Any] = {"terms": ("none", "words", "words and characters")[len(self.terms)]}
         if self.columns:
             found["columns"] = self.columns_weight
+        if self.pictures:
+            found = {"images": self.pictures.kind}
         return found | ({"embedding": self.embedding_weight} if self.embedder else {})
 
     def encode(self, texts: Sequence[str], columns: Mapping[str, Values]) -> "csr_matrix":
@@ -58,7 +65,8 @@ class Features:
 
     def flops(self, texts: Sequence[str], stored: int) -> float:
         """Of making the `stored` numbers of these texts: the base's reading included."""
-        return float(WEIGHING * stored) + (self.embedder.flops(texts) if self.embedder else 0.0)
+        pictures = self.pictures.flops(len(texts)) if self.pictures else 0.0
+        return float(WEIGHING * stored) + pictures + (self.embedder.flops(texts) if self.embedder else 0.0)
 
     def to_json(self) -> tuple[dict[str, object], dict[str, Array]]:
         """(facts, arrays) for `features_from_json`. A base is named, not copied."""
@@ -73,8 +81,11 @@ class Features:
             arrays |= more
         if self.embedder:
             base = self.embedder.base
-            known = {"base": base.lasting_name, "max_length": base.max_length}
+            known: dict[str, Any] = {"base": base.lasting_name, "max_length": base.max_length}
+            known |= {"images": image_base_to_json(base)} if base.kind == "image" else {}
             facts["embedding"] = known | {"weight": self.embedding_weight}
+        if self.pictures:
+            facts["images"] = self.pictures.to_json()
         return facts, arrays
 
 
@@ -85,7 +96,7 @@ def encode_part(
     from scipy.sparse import csr_matrix
 
     if isinstance(part, Embedder):
-        return csr_matrix(part.vectors(texts))
+        return csr_matrix(part.vectors(texts, columns))
     return part.read(words, columns)
 
 
@@ -109,6 +120,12 @@ def features_from_json(facts: dict[str, Any], arrays: dict[str, Array]) -> Featu
         more |= {"columns": columns, "columns_weight": facts["columns"]["weight"]}
     if "embedding" in facts:
         said = facts["embedding"]
-        embedder = Embedder(find_base(said["base"], max_length=said["max_length"]))
+        seen = said.get("images")
+        base = (
+            image_base_from_json(said["base"], seen) if seen else find_base(said["base"], max_length=said["max_length"])
+        )
+        embedder = Embedder(base)
         more |= {"embedder": embedder, "embedding_weight": said["weight"]}
+    if "images" in facts:
+        more["pictures"] = PictureFeatures.from_json(facts["images"])
     return Features(terms, reading, **more)

@@ -11,6 +11,7 @@ from warmstart.baselines.baseline import FitData, Fitted, save_baseline
 from warmstart.baselines.constant import fit_constant
 from warmstart.baselines.embedder import Embedder
 from warmstart.baselines.features import Features
+from warmstart.baselines.picture_features import PICTURE_FEATURE_KINDS, PictureFeatures
 from warmstart.baselines.search import Choice, StrengthSearch
 from warmstart.baselines.solvers import PASSES, PREDICTING, LinearProblem, Solution, linear_problem
 from warmstart.data.features.columns import ColumnFeatures
@@ -87,6 +88,13 @@ def feature_choices(data: FitData, embedder: Embedder | None) -> list[Features]:
     terms = term_choices(words) if not reading.typed or any(text.strip() for text in words) else [()]
     columns = ColumnFeatures.fit(reading, data.rows.columns) if reading.typed else None
     columns = columns if columns and columns.says else None
+    if pictures := reading.named("image"):
+        kinds = (
+            () if embedder else PICTURE_FEATURE_KINDS
+        )  # what a base makes of an image leaves nothing to colors and edges
+        return [Features((), reading, pictures=PictureFeatures(pictures[0], kind)) for kind in kinds] or [
+            Features((), reading, embedder=embedder)
+        ]
     choices = [Features(kinds, reading, columns, embedder=embedder) for kinds in terms]
     return [features for features in choices if features.parts]
 

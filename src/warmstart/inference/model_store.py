@@ -26,6 +26,7 @@ from warmstart.baselines.baselines import load_baseline
 from warmstart.data.encoding.examples import Examples
 from warmstart.data.encoding.inputs import Answers, HashedWords, Inputs, Tokens
 from warmstart.data.encoding.language import Conversations, Documents, Masked
+from warmstart.data.encoding.pixels import Pixels
 from warmstart.data.encoding.seq2seq import Seq2Seq
 from warmstart.data.rows.split import Rows
 from warmstart.data.rows.values import NO_COLUMNS
@@ -34,6 +35,7 @@ from warmstart.data.schema.schema import Schema
 from warmstart.errors import InputError, MissingError, TrainingError, UsageError, join_phrases, shorten
 from warmstart.generation.answers import Writer
 from warmstart.inference.ensemble import AveragedModels, Predictor
+from warmstart.inference.image_store import IMAGE_NETWORK, load_image_network, save_image_network
 from warmstart.inference.wide_and_deep import TERMS, WIDE_AND_DEEP, load_wide_and_deep, save_wide_and_deep
 from warmstart.models.causal_lm import causal_lm
 from warmstart.models.dnn import Size
@@ -134,6 +136,8 @@ def save_network(folder: Path, model: Model, start: Start, task: Task) -> dict[s
     if is_head(model.body):
         return facts | {"body": save_wide_and_deep(folder, model.body, inputs)}
     _save_head(folder, model.head)
+    if (pictured := save_image_network(folder, model.body)) is not None:
+        return facts | {"body": pictured}
     if base is None and hasattr(model.body, "peft_config"):
         model.body = merge_adapters(model.body)  # adapters for random weights would fit no base that anybody has
     if base is not None and hasattr(model.body, "peft_config"):
@@ -382,6 +386,8 @@ def _body(
     if said["kind"] == "transformers":
         base = find_base(str(folder / "body"), max_length=length)
         return Pretrained(base).body(0), Tokens(base.location, length)
+    if said["kind"] == IMAGE_NETWORK:
+        return load_image_network(folder, said["network"]), Pixels.from_json(facts["inputs"])
     if said["kind"] == "adapter":
         base = base_of_adapters(folder, said, length)
         bare = Pretrained(base).body(0)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from warmstart.errors import UsageError
 from warmstart.models.encoder_decoder import EncoderDecoder
 
-BaseKind = Literal["decoder", "encoder", "encoder-decoder"]
+BaseKind = Literal["decoder", "encoder", "encoder-decoder", "image"]
 
 PAIRED = "encoder-decoder"  # the family whose models are an encoder and a decoder of other families
 OFFSET = "final_logits_bias"

@@ -110,7 +110,7 @@ def _ranked_by_writing(plan: RunPlan) -> bool:
 def _held_to_base(plan: RunPlan, regime: Regime) -> int:
     """Rows read to see what was forgotten, about: a general text is taken for as long as one of the task's."""
     base, splits = regime.start.base, plan.splits
-    if base is None or base.joined:
+    if base is None or base.joined or base.kind == "image":
         return 0
     if not plan.language:
         count = beside = min(MAX_RETENTION_TEXTS, len(splits.test))

@@ -97,10 +97,10 @@ def measure_step(regime: Regime, config: TrainConfig, run_data: RunData, at_most
         val=_longest(run_data, regime, splits.val),
         test=_longest(run_data, regime, splits.test),
     )
-    stored = frozen_depth(model) != 0 and not config.word_dropout
+    stored = frozen_depth(model) != 0 and not config.changes_rows
     # where the token table learns, the words of all rows count; below frozen layers all rows would be computed
     few = replace(run_data, splits=some, shared=SharedData(some) if stored else run_data.shared)
-    view = stage_data(model, regime.start, few, few.task, len(some.val), stored=not config.word_dropout)
+    view = stage_data(model, regime.start, few, few.task, len(some.val), stored=not config.changes_rows)
     with ExitStack() as stack:
         if model.pooling != UNPOOLED:
             stack.enter_context(only_used_rows(model.body, view.used_tokens()))

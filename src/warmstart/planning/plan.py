@@ -317,7 +317,8 @@ def _advice(plan: RunPlan, name: str, run_data: RunData, room: float, peak: int,
     if not config.gradient_checkpointing and _of_one_row(plan, name, run_data) <= room:
         return "does not fit; would with --micro-batch 1 --gradient-checkpointing, at the same result"
     base = split_name(name)[1]
-    if plan.regime(name, rows).start.base is not None:
+    base_there = plan.regime(name, rows).start.base
+    if base_there is not None and base_there.kind != "image":
         for other in ("lora", "qlora"):
             lighter = name_at_base(other, base) if base else other
             if lighter != name and model_size(plan.regime(lighter, rows), run_data.task).least_bytes < 0.8 * room:

@@ -152,7 +152,9 @@ class RunPlan:
         if rows < whole:
             steps = min(steps, max(round(MIN_STEPS * min(options.length, 1.0)), round(steps * rows / whole)))
         used = precision(options.precision)
+        augment = options.training.get("augment", "auto")
         more = options.training | (options.forgetting if regime.start.base is not None else {})
+        more |= {"augment": defaults.augment if augment == "auto" else augment}
         if more.get("word_dropout") is None:
             more |= {"word_dropout": defaults.word_dropout}
         return TrainConfig(

@@ -11,15 +11,16 @@ from warmstart.data.schema.schema import CORPUS, TEXT_OUT, TaskName
 from warmstart.errors import UsageError, did_you_mean
 from warmstart.models.dnn import Size
 from warmstart.models.pretrained.base import Base
+from warmstart.models.pretrained.image_base import own_pixels
 from warmstart.regimes.discriminative import Discriminative
 from warmstart.regimes.frozen import Frozen
 from warmstart.regimes.full import Full
 from warmstart.regimes.lora import LoRA
 from warmstart.regimes.method import Method, Rates
-from warmstart.regimes.starts import Architecture, Init, Pretrained, Scratch, Start, dnn
+from warmstart.regimes.starts import Architecture, Init, Pretrained, Scratch, Start, dnn, small_cnn
 from warmstart.regimes.wide_and_deep import CLASS_SIZE, NUMBER_SIZE, PathByPath, WideAndDeepStart
 from warmstart.results.names import ENSEMBLE, regime_of
-from warmstart.settings.groups import NetworkSize
+from warmstart.settings.groups import Augment, NetworkSize
 from warmstart.tasks.language import Language
 from warmstart.tasks.task import Loss, Task
 
@@ -66,6 +67,7 @@ class RegimeDefaults:
     word_dropout: float = 0.0
     last_weights: bool = False  # whether the weights at the end are kept, and not those that few rows say are best
     by_rows: tuple[tuple[int, float, int], ...] = ()  # (rows, epochs, batch), fewest rows first; none: as above
+    augment: Augment = "none"  # of images, where nobody says how
 
     def batch(self, rows: int) -> int:
         """Rows a step. Small tables are trained in small batches: more steps for the same compute."""
@@ -174,6 +176,16 @@ LANGUAGE_DEFAULTS: dict[str, RegimeDefaults] = {
     "self-pretrained": RegimeDefaults(lr=1e-3, epochs=6, floor=300, batch_size=8),
 }
 
+# The same where images are read. Convolutional networks want larger batches for their batch norm.
+IMAGE_DEFAULTS: dict[str, RegimeDefaults] = {
+    "scratch-cnn": RegimeDefaults(lr=1e-2, epochs=30, floor=1000, batch_size=64, evaluations=12, augment="light"),
+    "scratch": RegimeDefaults(lr=1e-3, epochs=15, floor=600, batch_size=32, evaluations=8, augment="light"),
+    "frozen": RegimeDefaults(lr=3e-3, epochs=30, floor=600, batch_size=32, evaluations=16),
+    "top-layers": RegimeDefaults(lr=3e-4, epochs=6, batch_size=32, augment="light"),
+    "discriminative": RegimeDefaults(lr=1e-3, epochs=6, batch_size=32, augment="light"),
+    "full": RegimeDefaults(lr=5e-4, epochs=6, batch_size=32, augment="light"),
+}
+
 UNTRAINED = RegimeDefaults(lr=0.0, epochs=0, floor=0)  # of what is no network that learns
 
 REGIMES: dict[str, Callable[[RegimeContext], Regime]] = {}
@@ -182,6 +194,8 @@ READ_WITH_BASE = ("embedded",)  # fitted like those, on what a base makes of eac
 WITHOUT_TRAINING = (*WITHOUT_NETWORK, *READ_WITH_BASE, "zero-shot", ENSEMBLE)
 CHEAP_REGIMES = ("constant", "linear", "embedded")
 DEFAULT_REGIMES = (*CHEAP_REGIMES, "scratch-dnn", "scratch", "frozen", "discriminative", "full", "lora", ENSEMBLE)
+DEFAULT_IMAGE_REGIMES = (*CHEAP_REGIMES, "scratch-cnn", "scratch", "frozen", "discriminative", "full", ENSEMBLE)
+IMAGE_WITHOUT_BASE = ("constant", "linear", "scratch-cnn", ENSEMBLE)  # of them, what needs no base
 FOR_COLUMNS = ("boosted",)  # by default where a table has columns that are not text
 DEFAULT_LANGUAGE_REGIMES = ("zero-shot", "scratch", "full", "lora")
 DESCRIPTIONS = {
@@ -190,6 +204,7 @@ DESCRIPTIONS = {
     "boosted": "gradient-boosted trees on the columns, and on what a linear model says of the text",
     "embedded": "a linear model on TF-IDF beside the base's own features, which do not change",
     "scratch-dnn": "wide and deep network on the terms and columns of `linear`, from random weights",
+    "scratch-cnn": "small residual network on images, from random weights",
     "scratch": "the base's own architecture, from random weights",
     "frozen": "pretrained, only the head learns (linear probe)",
     "top-layers": "pretrained, the head and the top 2 layers learn",
@@ -205,7 +220,7 @@ DESCRIPTIONS = {
 ALIASES = {"differential": "discriminative"}
 NO_BASE_NEEDED = frozenset({"scratch", "self-pretrained"})  # of a base they need no more than its shape and tokenizer
 LEARN_LANGUAGE = frozenset({"hybrid", "self-pretrained"})  # before the task
-RANDOM_START = frozenset({*WITHOUT_NETWORK, "scratch-dnn", ENSEMBLE})  # the same whatever bases are compared
+RANDOM_START = frozenset({*WITHOUT_NETWORK, "scratch-dnn", "scratch-cnn", ENSEMBLE})  # the same whatever the bases
 TRAIN_BASE_WEIGHTS = frozenset({"top-layers", "discriminative", "full", "lora", "qlora", "hybrid"})  # these may forget
 
 
@@ -219,8 +234,13 @@ def is_solved(name: str) -> bool:
     return regime_of(name) in (*WITHOUT_NETWORK, *READ_WITH_BASE)
 
 
-def default_for(task: TaskName, columns: Sequence[Column] = ()) -> tuple[str, ...]:
-    """What is compared where nothing else is asked for: trees too, where `columns` are read that are not all text."""
+def default_for(task: TaskName, columns: Sequence[Column] = (), image_base: bool = True) -> tuple[str, ...]:
+    """What is compared where nothing else is asked for: trees too, where `columns` are read that are not all text.
+
+    `image_base`: whether there is a base for images.
+    """
+    if reads_images(columns):
+        return DEFAULT_IMAGE_REGIMES if image_base else IMAGE_WITHOUT_BASE
     if task in (*TEXT_OUT, *CORPUS):
         return DEFAULT_LANGUAGE_REGIMES
     table = any(column.kind not in ("text", "category") for column in columns)
@@ -228,8 +248,15 @@ def default_for(task: TaskName, columns: Sequence[Column] = ()) -> tuple[str, ..
     return (*DEFAULT_REGIMES[:2], *FOR_COLUMNS, *DEFAULT_REGIMES[2:]) if table else DEFAULT_REGIMES
 
 
-def suits(name: str, task: TaskName) -> bool:
+def reads_images(columns: Sequence[Column]) -> bool:
+    """Whether images are read."""
+    return any(column.kind == "image" for column in columns)
+
+
+def suits(name: str, task: TaskName, columns: Sequence[Column] = ()) -> bool:
     """Whether a regime can learn a task: those without a network write no text, and only language needs no head."""
+    if reads_images(columns):
+        return name in (*IMAGE_DEFAULTS, *CHEAP_REGIMES, ENSEMBLE)
     if task in (*TEXT_OUT, *CORPUS):
         return name in LANGUAGE_DEFAULTS and not (task in CORPUS and name == "self-pretrained")
     return name in DEFAULTS or is_solved(name) or name == ENSEMBLE
@@ -256,6 +283,7 @@ StageTable = Callable[[RegimeContext], tuple[Stage, ...]]
 def _register(name: str, start: Callable[[RegimeContext], Start], stages: StageTable) -> None:
     def made(material: RegimeContext) -> Regime:
         defaults = LANGUAGE_DEFAULTS if material.language else DEFAULTS
+        defaults = IMAGE_DEFAULTS if material.base.kind == "image" else defaults
         own = defaults.get(name, UNTRAINED)
         if name == "scratch-dnn":
             own = REFERENCE_DEFAULTS if material.size == "reference" else NUMBER_DEFAULTS if material.numbers else own
@@ -298,11 +326,16 @@ def _dnn_stages(material: RegimeContext) -> tuple[Stage, ...]:
     return (Stage(Full()),) if material.size == "reference" else (Stage(PathByPath(), margins=True),)
 
 
+def _cnn(material: RegimeContext) -> Start:
+    return small_cnn(own_pixels(material.base), material.rows, material.init, material.dropout)
+
+
 def _pretrained(material: RegimeContext) -> Start:
     return Pretrained(material.base, material.dropout)
 
 
 _register("scratch-dnn", _dnn, _dnn_stages)
+_register("scratch-cnn", _cnn, _only(Full()))
 _register("scratch", _scratch, _only(Full()))
 _register("frozen", _pretrained, _only(Frozen()))
 _register("top-layers", _pretrained, _only(Frozen(unfrozen=2)))

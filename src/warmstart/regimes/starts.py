@@ -13,13 +13,16 @@ import torch
 from torch import nn
 
 from warmstart.data.encoding.inputs import HashedWords, Inputs
+from warmstart.data.encoding.pixels import Pixels
 from warmstart.data.rows.split import Rows
 from warmstart.data.schema.columns import Column
 from warmstart.errors import UsageError
 from warmstart.models.attention import attend_row_by_row
 from warmstart.models.causal_lm import PAIRED, OutputLayer, auto_class, new_output_layer
+from warmstart.models.cnn import cnn_size
 from warmstart.models.dnn import HashedNet, Size
 from warmstart.models.encoder_decoder import EncoderDecoder
+from warmstart.models.image_network import ImageNetworkConfig
 from warmstart.models.lm_head import LanguageHead
 from warmstart.models.pretrained.base import (
     Base,
@@ -30,6 +33,7 @@ from warmstart.models.pretrained.base import (
     special_tokens,
     without_pooler,
 )
+from warmstart.models.pretrained.image_base import build_image_body, read_image_body
 from warmstart.settings.groups import Init as Init
 from warmstart.tasks.task import Task
 
@@ -128,6 +132,8 @@ class Pretrained:
 
     def body(self, seed: int) -> nn.Module:
         """A fresh copy; the seed changes only what the base has not: in an encoder, what a decoder looks at it with."""
+        if self.base.kind == "image":
+            return read_image_body(self.base)
         body = body_of(self.base, self.dropout)
         if not self.base.joined:
             return body
@@ -205,6 +211,8 @@ class Architecture:
     def __call__(self) -> nn.Module:
         from transformers import AutoModel
 
+        if self.base.kind == "image":
+            return build_image_body(self.base)
         config = config_of(self.base, self.dropout)
         if config.model_type == PAIRED:
             return EncoderDecoder.of(auto_class("encoder-decoder").from_config(config, trust_remote_code=False).float())
@@ -225,6 +233,13 @@ class HashedNetwork:
 def dnn(size: Size) -> Scratch:
     """The residual network on hashed words, from random weights."""
     return Scratch(HashedNetwork(size), HashedWords(size.features), pooling="mean")
+
+
+def small_cnn(inputs: Pixels, rows: int, init: Init, dropout: float | None) -> Scratch:
+    """A residual network for images, sized to so many training rows, from random weights."""
+    size = cnn_size(rows, inputs.size)
+    config = ImageNetworkConfig("small cnn", size.side, {"width": size.width, "blocks": size.blocks})
+    return Scratch(config.build, inputs, "mean", init, dropout=dropout)
 
 
 @contextlib.contextmanager

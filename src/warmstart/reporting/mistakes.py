@@ -1,9 +1,11 @@
 """Mistakes: where is a regime wrong?"""
 
+import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from warmstart.data.tables.images import PNG_URI
 from warmstart.reporting import words
 from warmstart.results.record import Run
 
@@ -11,6 +13,7 @@ WORST = 8  # examples shown for each regime
 CLASSES = 10  # rows and columns of a confusion matrix
 CONFUSED_PAIRS_SHOWN = 8
 TEXT_LENGTH = 400
+PICTURE = re.compile(re.escape(PNG_URI) + "[A-Za-z0-9+/]+=*")
 
 
 @dataclass(frozen=True)
@@ -23,6 +26,11 @@ class Mistake:
     prediction: str
     beside: str  # the interval of a number, the probability of a class
     error: float
+
+    @property
+    def picture(self) -> bool:
+        """Whether the text is an image: a PNG as a `data:` URI, and nothing else."""
+        return self.text is not None and PICTURE.fullmatch(self.text) is not None
 
 
 @dataclass(frozen=True)
@@ -66,7 +74,7 @@ def worst(run: Run, *, higher_is_better: bool, examples: Mapping[int, str] | Non
     return tuple(
         Mistake(
             row=int(columns["row"][i]),
-            text=None if examples is None else shorten_text(examples.get(int(columns["row"][i]), "")),
+            text=None if examples is None else _shown(examples.get(int(columns["row"][i]), "")),
             target=words.format_quantity(columns["target"][i]),
             prediction=words.format_quantity(columns["prediction"][i]),
             beside=_beside(run, i),
@@ -75,6 +83,11 @@ def worst(run: Run, *, higher_is_better: bool, examples: Mapping[int, str] | Non
         for i in order
         if errors[i] > 0
     )
+
+
+def _shown(text: str) -> str:
+    """Shortened, if it is a text."""
+    return text if PICTURE.fullmatch(text) else shorten_text(text)
 
 
 def confused_pairs(run: Run) -> tuple[ConfusedPair, ...]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TypedDict
 
 from warmstart.settings.groups import (
+    Augment,
     BadRowsRule,
     Init,
     Long,
@@ -43,11 +44,15 @@ class _CheckPlanCompareAdviseFit(TypedDict, total=False):
     """How to shorten long texts: keep head and tail, or (summarise only) summarize them in chunks. [head-tail, chunks;
     default: head-tail]
     """
+    image: str | None
+    """Column of images: paths or bytes. [default: if it is the only one]"""
+    image_size: int | None
+    """Side of images in pixels. [default: the base's; else theirs, at most 64]"""
     table: str | None
     """Table to read of a database (SQLite). [default: the only one]"""
     column: str | Sequence[str]
-    """NAME=KIND, how a column is read: text, number, category, boolean or datetime. [default: by how its cells are
-    written]
+    """NAME=KIND, how a column is read: text, number, category, boolean, datetime or image. [default: by how its cells
+    are written]
     """
     max_length: int
     """Tokens to read of each text. [default: 256]"""
@@ -118,6 +123,8 @@ class _PlanCompareAdviseFit(TypedDict, total=False):
     """Weight decay. [default: 0.01]"""
     word_dropout: float | None
     """Share of words to leave out at random during training. [default: 20% for scratch-dnn, else none]"""
+    augment: Augment
+    """Random changes of training images. [auto, none, light, strong; default: auto]"""
     gradient_checkpointing: bool
     """Save memory by computing activations again in the backward pass, which takes a third more time."""
     compile: bool

@@ -49,6 +49,8 @@ def check_data(request: config.Request, table: Table, schema: Schema) -> CheckRe
     """Findings, with the lengths that each base's own tokenizer counts where the base is there."""
     from warmstart.models.pretrained.locate import locate, reach
 
+    if any(column.kind == "image" for column in schema.columns):
+        return find(table, schema, bad_rows=request.bad_rows)
     sources = () if needs_no_base(request) else sources_of(request, schema.task)
     names = short_names(sources) if len(sources) > 1 else ("",) * len(sources)
     readers: list[Reach] = []
@@ -112,9 +114,11 @@ def prepare_problem(
     """`folder` is for what has to be made first. `run_code` False: nothing can be trained, only looked at."""
     from warmstart.generation.answers import doubts
     from warmstart.planning.problem import Problem
-    from warmstart.regimes.regimes import LEARN_LANGUAGE, REGIMES, check_base
+    from warmstart.regimes.regimes import LEARN_LANGUAGE, REGIMES, check_base, reads_images
 
     table, schema, splits = understood.table, understood.schema, understood.splits
+    if request.augment not in ("auto", "none") and not reads_images(schema.columns):
+        raise UsageError(f"--augment {request.augment} is for images, and none are read here.", "leave it out")
     bases, scratch = bases_of(request, understood, folder)
     if schema.long == "chunks":
         for base in bases:

@@ -37,8 +37,12 @@ def bases_of(request: config.Request, understood: PreparedData, folder: Path) ->
     from warmstart.models.causal_lm import BaseKind
     from warmstart.models.pretrained.base import find_base, suited
     from warmstart.models.pretrained.new_architecture import new_architecture
+    from warmstart.regimes.regimes import reads_images
+    from warmstart.request.select_images import image_bases
     from warmstart.runtime.device import gpu_memory
 
+    if reads_images(understood.schema.columns):
+        return image_bases(request, understood), None
     task, length = understood.schema.task, request.max_length
     needed: dict[TaskName, BaseKind] = {"causal-lm": "decoder", "masked-lm": "encoder"}
     needed |= dict.fromkeys(TEXT_OUT, "decoder")
@@ -111,9 +115,10 @@ def sources_of(request: config.Request, task: TaskName, gpu_bytes: int | None = 
 def chosen_regimes(request: config.Request, own: "Sequence[Regime]", schema: Schema) -> tuple[str, ...]:
     """The names to compare, or the one to fit. Raises UsageError for one that is not known, or not for this task."""
     from warmstart.regimes.regimes import default_for, suits
+    from warmstart.request.select_images import image_sources
 
     mine, task = tuple(regime.name for regime in own), schema.task
-    usual_names = default_for(task, schema.columns)
+    usual_names = default_for(task, schema.columns, bool(image_sources(request)))
     if request.command == "fit" and not request.races:
         names = (request.regime,) if request.regime else mine[:1]
         if not names:
@@ -129,7 +134,7 @@ def chosen_regimes(request: config.Request, own: "Sequence[Regime]", schema: Sch
             "warmstart compare ... --regimes linear,full,ensemble",
         )
     for name in found:
-        if name not in mine and not suits(regime_of(name), task):
+        if name not in mine and not suits(regime_of(name), task, schema.columns):
             raise UsageError(
                 f"regime {name!r} is not for the task {task}.", f"choose among others: {', '.join(usual_names)}"
             )

@@ -26,7 +26,7 @@ def measure_forgetting(trained: TrainedStages, start: Start, run_data: RunData) 
     if start.base is None:
         return None
     test = run_data.splits.test
-    if start.base.joined or not trained.steps:
+    if start.base.joined or start.base.kind == "image" or not trained.steps:
         return None  # what two copies of an encoder say before they have learned to write is nothing to be kept
     if has_language_head(trained.model):
         return _language_forgotten(trained, start, run_data)

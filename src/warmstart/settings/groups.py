@@ -18,6 +18,7 @@ from warmstart.settings.setting import (
     declared,
 )
 
+Augment = Literal["auto", "none", "light", "strong"]
 TaskName = Literal[
     "regression", "classification", "causal-lm", "masked-lm", "summarise", "translate", "chat", "structured"
 ]
@@ -53,10 +54,7 @@ class ColumnSettings:
         str | None,
         Setting("Column to predict, or to learn to write. Not needed for a corpus, conversations or fields."),
     ] = None
-    text: Annotated[
-        tuple[str, ...],
-        Setting("Columns to read.", unset="all that can be read", repeat=True),
-    ] = ()
+    text: Annotated[tuple[str, ...], Setting("Columns to read.", unset="all that can be read", repeat=True)] = ()
     group: Annotated[str | None, Setting("Column of groups. A group is never split between training and test.")] = None
     task: Annotated[TaskName | None, Setting("Task.", unset="recognized from the data")] = None
     separator: Annotated[str | None, Setting("Character between several labels in one target cell.")] = None
@@ -86,6 +84,11 @@ class ColumnSettings:
             unset="head-tail",
         ),
     ] = None
+    image: Annotated[str | None, Setting("Column of images: paths or bytes.", unset="if it is the only one")] = None
+    image_size: Annotated[
+        int | None,
+        Setting("Side of images in pixels.", unset="the base's; else theirs, at most 64", within=(8, 1024)),
+    ] = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +99,7 @@ class ReadingSettings:
     column: Annotated[
         tuple[str, ...],
         Setting(
-            "NAME=KIND, how a column is read: text, number, category, boolean or datetime.",
+            "NAME=KIND, how a column is read: text, number, category, boolean, datetime or image.",
             unset="by how its cells are written",
             repeat=True,
         ),
@@ -264,6 +267,7 @@ class LoopSettings:
             within=(0, 0.95),
         ),
     ] = None
+    augment: Annotated[Augment, Setting("Random changes of training images.", TRAINING_COST)] = "auto"
     gradient_checkpointing: Annotated[
         bool,
         Setting(

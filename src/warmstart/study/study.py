@@ -98,6 +98,8 @@ def race_study(
 def _measured_mismatch(problem: Problem, options: Options, folder: Path) -> Generator[Event, None, None]:
     """`mismatch.json`, once; not where nothing starts from a base."""
     path = folder / "mismatch.json"
+    if problem.base.kind == "image":
+        return
     if path.exists() or set(map(regime_of, options.regimes)) <= NO_BASE_NEEDED | {*WITHOUT_TRAINING, "scratch-dnn"}:
         return
     yield Event("comparing the texts with what the base has read", 1.0)
@@ -161,12 +163,14 @@ def write_study(
 
 
 def save_examples(problem: Problem, path: Path) -> None:
-    """The texts of the test rows, for reports made later; written once."""
+    """The texts of the test rows, or small images, for reports made later; written once."""
     if path.exists():
         return
     test, schema = problem.splits.test, problem.schema
     if schema.task in TEXT_OUT:  # answers are judged by them
         texts = [_source(text, schema.instruction or "") for text in test.texts]
+    elif (images := test.columns.images) is not None:
+        texts = list(images.thumbnails())
     else:
         texts = [text[:LONGEST_EXAMPLE] for text in test.texts]
     write_parquet(path, pa.table({"row": test.numbers, "text": texts}))

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import get_args
 
+from warmstart.data.encoding.augmentation import STRENGTHS
 from warmstart.settings.groups import LoopSettings
 from warmstart.settings.groups import OptimizerName as OptimizerName
 from warmstart.settings.groups import OptimizerStateName as OptimizerStateName
@@ -25,3 +26,8 @@ class TrainConfig(LoopSettings):
     clip: float = 1.0  # largest norm of a step's gradients
     precision: str = "fp32"
     seed: int = 0
+
+    @property
+    def changes_rows(self) -> bool:
+        """Whether rows are read otherwise in each epoch, so that nothing made of them can be kept."""
+        return bool(self.word_dropout) or self.augment in STRENGTHS

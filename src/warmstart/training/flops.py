@@ -82,6 +82,9 @@ def flops(model: Model, rates: Rates) -> Flops:
     if language is not None and getattr(config, "is_encoder_decoder", False):
         return _of_both(model, language, rates, head)
     backward, weights = _differentiated(model, rates)
+    pictures = getattr(model.body, "image_config", None)
+    if pictures is not None:
+        return Flops(0.0, 2.0 * (pictures.multiplications + head), 0.0, backward, weights)
     if bags:
         width = getattr(model.body, "bag_width", bags[0].embedding_dim)  # of all tables that a word is looked up in
         return Flops(2.0 * width, 2.0 * (body + head), 0.0, backward, weights)

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from warmstart.data.encoding.augmentation import Augmentation
 from warmstart.data.encoding.batches import Order, WordDropout
 from warmstart.data.encoding.examples import BatchStream, Examples
 from warmstart.data.encoding.inputs import Encoded, Inputs
@@ -228,7 +229,7 @@ class Training:
             history.go_on(saved.facts["course"])
         history.cost = flops(model, rates)
         count = validation_rows(len(run_data.splits.val), self.config, history.evaluations)
-        stored = not config.word_dropout
+        stored = not config.changes_rows
         view = stage_data(model, self.regime.start, run_data, objective, count, stored=stored)
         view = replace(view, general=self.general)
         if config.shard and world().size > 1:
@@ -252,7 +253,8 @@ class Training:
         self.reads = view.examples.encoded
         order = view.examples.order(config.batch_size, config.seed)
         dropped = WordDropout(config.word_dropout, config.seed) if config.word_dropout else None
-        source = with_replay(BatchStream(view.examples, order, dropped, state.world), view.general, config)
+        changed = Augmentation.named(config.augment, config.seed, view.examples.encoded.flips)
+        source = with_replay(BatchStream(view.examples, order, dropped, changed, state.world), view.general, config)
         marks = (round(config.steps * (i + 1) / history.evaluations) for i in range(history.evaluations))
         loss = stage.loss(run_data.task)
         return StageRun(stage_state, view, objective, loss, config, order, source, frozenset(marks))

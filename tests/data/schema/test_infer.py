@@ -223,7 +223,7 @@ def test_without_text_every_column_that_may_help_is_used() -> None:
         "blank": "is empty in every row",
         "currency": "is the same in every row",
         "cents": "rises or falls exactly with the target",
-        "photo": "is of type binary",
+        "photo": "holds images",
     }
     assert all(name in schema.notes[-2] for name in schema.ignored)
     assert schema.notes[-1].startswith("Column kinds: text 'title', 'tags'; number 'weight'.")

@@ -100,7 +100,7 @@ def test_the_delimiter_is_what_cuts_all_rows_alike(delimiter: str, tmp_path: Pat
 def test_files_that_other_programs_write_are_told_what_to_do(tmp_path: Path) -> None:
     for name, hint in {
         "a.ods": r"save the sheet as .xlsx, CSV \(UTF-8\)",
-        "a.PNG": "images are not read by this version",
+        "a.HEIC": "of images, PNG, JPEG",
     }.items():
         (tmp_path / "folder").mkdir(exist_ok=True)
         (tmp_path / "folder" / name).write_bytes(b"PK")

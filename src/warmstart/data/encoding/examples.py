@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from warmstart.data.encoding.augmentation import Augmentation
 from warmstart.data.encoding.batches import Batch, Order, WordDropout
 from warmstart.data.encoding.inputs import Encoded
 from warmstart.runtime.distributed import ALONE, Distributed
@@ -52,6 +53,7 @@ class BatchStream:
     examples: Examples
     order: Order
     dropout: WordDropout | None = None
+    augmentation: Augmentation | None = None
     world: Distributed = ALONE
     _epochs: dict[int, list[Array]] = field(default_factory=dict, repr=False, compare=False)
 
@@ -80,6 +82,9 @@ class BatchStream:
 
     def _batch(self, index: Array, epoch: int, share: float) -> Batch:
         examples = replace(self.examples, encoded=self.examples.encoded.in_epoch(epoch))
+        if self.augmentation is not None:
+            batch = examples.take(index, share)
+            return replace(batch, inputs=self.augmentation.apply(batch.inputs, examples.numbers[index], epoch))
         if self.dropout is None:
             return examples.take(index, share)
         positions = examples.positions[index]

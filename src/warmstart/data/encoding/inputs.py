@@ -53,6 +53,11 @@ class Encoded(Protocol):
         """Every token of any row and of padding, or every hashed word: ascending, each once; empty if not known."""
         return np.empty(0, dtype=np.int32)
 
+    @property
+    def flips(self) -> bool:
+        """Whether these are images whose mirror images say the same."""
+        return False
+
     def in_epoch(self, epoch: int) -> "Encoded":
         """The rows as this epoch of training reads them, where something is drawn anew in each."""
         return self

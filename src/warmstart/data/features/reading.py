@@ -56,7 +56,7 @@ class Reading:
         names: list[str] = []
         found: list[Array] = []
         for column in self.columns:
-            if column.kind in ("text", "category"):
+            if column.kind in ("text", "category", "image"):
                 continue
             values = np.asarray(columns[column.name], dtype=np.float64)
             values = np.where(np.isfinite(values), values, np.nan)

@@ -113,16 +113,20 @@ def find_problems(
             findings += _answers(sources, schema)
             findings += _unread_keys(table, schema)
             findings += _not_learned(rows)
-        elif schema.task not in CORPUS:
+        elif schema.task not in CORPUS and not _pictures(schema):
             findings += _named_target(rows, schema)
         if schema.task == "classification":
             findings += class_findings(found.targets, splits, schema)
         findings += named_controls(rows, schema, found.owners, readers)
         findings += too_long(rows, schema, found.owners, readers)
-    findings += _columns(table, schema) if schema.task not in CORPUS else []
+    findings += _columns(table, schema) if schema.task not in CORPUS and not _pictures(schema) else []
     order: tuple[Severity, ...] = ("error", "warning", "note")
     findings.sort(key=lambda finding: order.index(finding.severity))
     return CheckResult(len(found.texts), schema, tuple(findings), sizes, _summary(found, schema))
+
+
+def _pictures(schema: Schema) -> bool:
+    return any(column.kind == "image" for column in schema.columns)
 
 
 def _sources(table: Table, schema: Schema, found: UsableRows, rows: Rows) -> Rows:
@@ -186,9 +190,10 @@ def _copies(table: Table, schema: Schema, rows: Rows, part: Array) -> list[Findi
     copies = find_duplicates(rows.texts)
     findings = []
     unit = "document" if schema.task in CORPUS else "row"
+    what_is_read = "image" if _pictures(schema) else "text"
     for kind, pairs, what in (
-        ("duplicates", copies.exact, f"exactly the text of an earlier {unit}"),
-        ("near-duplicates", copies.near, f"nearly the text of an earlier {unit}"),
+        ("duplicates", copies.exact, f"exactly the {what_is_read} of an earlier {unit}"),
+        ("near-duplicates", copies.near, f"nearly the {what_is_read} of an earlier {unit}"),
     ):
         if len(pairs):
             again = np.unique(rows.numbers[pairs.max(axis=1)])

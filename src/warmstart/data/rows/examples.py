@@ -78,7 +78,7 @@ def find_usable_rows(table: Table, schema: Schema) -> UsableRows:
         targets, bad = np.full(len(texts), "", dtype=object), [_empty(texts.blank(), table, schema)]
     else:
         texts, (targets, unread) = write_texts(table, schema, columns), _read_targets(table, schema)
-        bad = _find_bad_rows(table, schema, texts, targets, unread)
+        bad = _find_bad_rows(table, schema, texts, targets, unread, columns)
     pieces, owners = texts.pieces(schema.piece_bytes) if schema.task in CORPUS else (texts, np.arange(len(texts)))
     return UsableRows(texts, targets, tuple(kind for kind in bad if kind.rows), pieces, columns, owners)
 
@@ -104,6 +104,8 @@ def readable_texts(table: Table, schema: Schema, columns: ReadColumns | None = N
     else:
         texts = write_texts(table, schema, columns)
     nothing = f"there is nothing to read in {join_phrases(schema.text, quote=True)}"
+    images = columns.values.images if columns else None
+    problems |= dict(images.problems) if images else {}
     return texts, {int(i): nothing for i in np.flatnonzero(texts.blank())} | problems
 
 
@@ -313,11 +315,15 @@ def _problems(kind: str, problems: dict[int, str], table: Table, who: str, what:
 
 
 def _find_bad_rows(
-    table: Table, schema: Schema, texts: Texts, targets: Array, unread: Mapping[int, str]
+    table: Table, schema: Schema, texts: Texts, targets: Array, unread: Mapping[int, str], columns: ReadColumns
 ) -> list[BadRows]:
     """A row may be of two kinds. `unread`: cells of the target that are no list of labels, by their place."""
     column, has = table.columns[schema.target], f"column {schema.target!r} has"
     empty = texts.sizes() == 0
+    images = columns.values.images
+    problems = {} if images is None else {place + 1: said for place, said in images.problems.items()}
+    empty[np.array([*problems], dtype=np.int64) - 1] = False  # told with their reasons
+    damaged = _problems("bad-image", problems, table, f"column {schema.text[0]!r} has", ("image", "images"))
     if schema.task == "regression":
         unparsed = read_numbers(table, schema.target, schema.target_column)[1]
         values = as_text(column) if unparsed.any() else []
@@ -367,7 +373,7 @@ def _find_bad_rows(
                 targets,
             ),
         ]
-    return [kind for kind in found if kind.rows]
+    return [kind for kind in (damaged, *found) if kind.rows]
 
 
 def _not_lists(schema: Schema) -> tuple[str, str]:

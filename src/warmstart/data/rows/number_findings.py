@@ -4,8 +4,8 @@ import numpy as np
 
 from warmstart.data.rows.examples import UsableRows
 from warmstart.data.rows.findings import Finding
-from warmstart.data.schema.infer import fitting_scale
 from warmstart.data.schema.numbers import outliers, stand_in
+from warmstart.data.schema.scales import fitting_scale
 from warmstart.data.schema.schema import Schema
 from warmstart.errors import count_phrase, join_phrases
 from warmstart.types import Array

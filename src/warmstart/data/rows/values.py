@@ -10,6 +10,7 @@ from warmstart.data.schema.cell_values import Values, cells_of, read_cells
 from warmstart.data.schema.columns import Column, ColumnKind
 from warmstart.data.schema.schema import Schema
 from warmstart.data.tables.cells import each_text
+from warmstart.data.tables.images import Images, read_images
 from warmstart.data.tables.read import Table
 from warmstart.data.tables.strings import Texts
 from warmstart.errors import count_phrase, join_phrases, shorten
@@ -42,6 +43,13 @@ class ColumnValues(Mapping[str, Values]):
     def __len__(self) -> int:
         return len(self.all_rows)
 
+    @property
+    def images(self) -> Images | None:
+        """The images, where there are any."""
+        names = [name for name, values in self.all_rows.items() if isinstance(values, Images)]
+        found = self[names[0]] if names else None
+        return found if isinstance(found, Images) else None
+
     def take(self, index: Array) -> "ColumnValues":
         """The rows at these positions, in this order; they are not copied."""
         if not self.all_rows:
@@ -63,6 +71,8 @@ NO_COLUMNS = ColumnValues()
 def _joined(parts: Sequence[Values]) -> Values:
     if isinstance(parts[0], Texts):
         return Texts.joined([part for part in parts if isinstance(part, Texts)])
+    if isinstance(parts[0], Images):
+        return Images.joined([part for part in parts if isinstance(part, Images)])
     return np.concatenate([np.asarray(part) for part in parts])
 
 
@@ -106,6 +116,9 @@ def read_columns(table: Table, schema: Schema) -> ReadColumns:
     values: dict[str, Values] = {}
     unread: list[UnreadCells] = []
     for column in schema.columns:
+        if column.kind == "image":  # what cannot be read is a bad row
+            values[column.name] = read_images(table, column.name, column.image_size)
+            continue
         cells = cells_of(table, column)
         values[column.name], odd = read_cells(cells, column)
         rows = np.flatnonzero(odd)

@@ -12,13 +12,14 @@ from warmstart.data.schema.columns import Column
 from warmstart.data.schema.dates import seconds
 from warmstart.data.tables.cells import as_numbers, each_text
 from warmstart.data.tables.formats import NA_MARKS, NUMBER
+from warmstart.data.tables.images import Images
 from warmstart.data.tables.read import Table
 from warmstart.data.tables.strings import BLOCK, ArrowColumn, Cells, Texts, cell_blocks, is_contiguous
 from warmstart.types import Array
 
 # number: float64 [n], NaN where missing; boolean: float64 [n], 0, 1 or NaN; datetime: float64 [n], seconds since 1970
-# in UTC, NaN where missing; category and text: Texts, "" where missing
-Values: TypeAlias = "Array | Texts"
+# in UTC, NaN where missing; category and text: Texts, "" where missing; image: Images, named "" where missing
+Values: TypeAlias = "Array | Texts | Images"
 
 TRUE = frozenset({"true", "yes", "y", "t", "on"})
 FALSE = frozenset({"false", "no", "n", "f", "off"})
@@ -170,7 +171,7 @@ def _there(cells: Cells) -> Array:
 
 def spell(values: Values, column: Column) -> Iterator[str]:
     """Each value as it stands in the texts, "" where it is missing: 12, 0.3, 2023-01-15, true."""
-    if isinstance(values, Texts):
+    if isinstance(values, Texts | Images):
         yield from values
         return
     kind = column.kind if column.kind not in ("text", "category") else column.written

@@ -6,7 +6,7 @@ from typing import Any, Literal, get_args
 
 from warmstart.errors import UsageError, did_you_mean, join_phrases
 
-ColumnKind = Literal["text", "number", "category", "boolean", "datetime"]
+ColumnKind = Literal["text", "number", "category", "boolean", "datetime", "image"]
 DateOrder = Literal["ymd", "dmy", "mdy"]  # of year, month and day where all three are written as numbers
 DecimalMark = Literal[".", ","]
 KINDS: tuple[ColumnKind, ...] = get_args(ColumnKind)
@@ -30,6 +30,7 @@ class Column:
     date_order: DateOrder = "ymd"
     day_only: bool = False  # no cell had a time of day, so that none is written into the texts
     spelling: tuple[str, str] = ("true", "false")  # of a boolean, in the texts
+    image_size: int = 0  # of images: pixels of each side, as they are kept
 
     def to_json(self) -> dict[str, Any]:
         return {**asdict(self), "spelling": list(self.spelling)}

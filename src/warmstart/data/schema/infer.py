@@ -1,6 +1,8 @@
 """Infer: which task is a table for, which columns are its inputs, and on which scale is its target?"""
 
 import re
+from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -10,11 +12,13 @@ from warmstart.data.schema.amounts import CURRENCY, number_format
 from warmstart.data.schema.cell_values import read_numbers
 from warmstart.data.schema.class_values import class_type, find_spellings
 from warmstart.data.schema.columns import Column, LabelNotation
+from warmstart.data.schema.image_column import NOT_BESIDE_IMAGES, image_column, is_image_column, read_as_images
 from warmstart.data.schema.infer_text import infer_text_schema, language_task
 from warmstart.data.schema.kinds import column_of, count_cells, say_kinds
 from warmstart.data.schema.label_sets import PRINTED, label_notation, vector_length
 from warmstart.data.schema.named_columns import check_columns, no_target
 from warmstart.data.schema.numbers import amounts as written_amounts
+from warmstart.data.schema.scales import fitting_scale
 from warmstart.data.schema.schema import ColumnChoices, Scale, Schema, TaskName, check_meant
 from warmstart.data.tables.cells import (
     as_numbers,
@@ -52,8 +56,11 @@ def infer_schema(table: Table, columns: ColumnChoices) -> Schema:
     numbers; any other text, and true/false, is classification; lists, or a separator, make it multi-label.
     Raises UsageError for a column that is not there, InputError for a target from which nothing can be learned.
     """
+    if table.target and not columns.target and not columns.task:
+        columns = replace(columns, target=table.target)
     check_columns(table, columns)
-    found = language_task(table, columns)
+    pictures = image_column(table, columns)
+    found = language_task(table, columns) if pictures is None else None
     if found:
         return infer_text_schema(table, columns, *found)
     if not columns.target:
@@ -72,7 +79,16 @@ def infer_schema(table: Table, columns: ColumnChoices) -> Schema:
         raise UsageError(f"the scale {columns.scale!r} is for regression, but this is classification", "leave it out")
     check_meant(columns, task)
     classes = class_type(table, columns.target, notation) if task == "classification" else "text"
-    text, labelled, ignored, read = _inputs(table, columns, task)
+    if pictures is not None and not columns.image and "image" not in columns.kinds.values():
+        pictures = pictures if _nothing_else(table, columns, task, pictures) else None
+    if pictures is not None:
+        image, said = read_as_images(table, pictures, columns)
+        others = (name for name in table.columns.column_names if name not in (columns.target, columns.group, pictures))
+        inputs = _Inputs((pictures,), False, dict.fromkeys(others, NOT_BESIDE_IMAGES), (image,))
+        notes.append(said)
+    else:
+        inputs = _inputs(table, columns, task)
+    text, labelled, ignored, read = inputs
     if not columns.text:
         notes.append(_said_of_inputs(text, labelled, ignored))
     if said := say_kinds(read, columns.kinds):
@@ -280,58 +296,33 @@ def _scale(columns: ColumnChoices, numbers: Array) -> tuple[Scale, str]:
     return scale, f"{spread}: it is learned {how}."
 
 
-def fitting_scale(values: Array) -> Scale:
-    """Logarithm where finite values are never negative, lean far to small values, and lean half as much or less as one.
-
-    They lean where the middle of their 10th and 90th percentile lies far above the median (by a third of their half
-    distance), or where they have a heavy tail: the 99th percentile above 10 times the median and a skewness above 2.
-    """
-    low = values.min()
-    if low < 0:
-        return "linear"
-    logarithms = np.log10(values) if low > 0 else np.log10(1 + values)
-    leans = _lean(values) > 1 / 3 and abs(_lean(logarithms)) <= _lean(values) / 2
-    heavy = np.percentile(values, 99) > 10 * np.median(values) and _skewness(values) > 2
-    if leans or (heavy and abs(_skewness(logarithms)) <= _skewness(values) / 2):
-        return "log10" if low > 0 else "log10(1+x)"
-    return "linear"
-
-
 def _short(number: float) -> str:
     return f"{number:,.0f}" if 1000 <= abs(number) < 1e15 else f"{number:g}"
-
-
-def _lean(values: Array) -> float:
-    """Between -1 and 1 (Kelly's skewness): 0 where the 10th and 90th percentile are equally far from the median."""
-    low, middle, high = np.percentile(values, (10, 50, 90))
-    return float(((high - middle) - (middle - low)) / (high - low)) if high > low else 0.0
-
-
-def _skewness(values: Array) -> float:
-    with np.errstate(over="ignore", invalid="ignore"):
-        centred = values / (np.abs(values).max() or 1.0)  # powers of large values would overflow
-        centred = centred - centred.mean()
-        deviation = centred.std()
-        return float((centred**3).mean() / deviation**3) if deviation > 0 else 0.0
 
 
 # --- the inputs ----------------------------------------------------------------------------------------------------
 
 
-def _inputs(
-    table: Table, columns: ColumnChoices, task: TaskName
-) -> tuple[tuple[str, ...], bool, dict[str, str], tuple[Column, ...]]:
-    """(columns that feed the model, as 'column: value' lines?, why the others do not, how each of the first is read)"""
+class _Inputs(NamedTuple):
+    text: tuple[str, ...]  # columns that feed the model
+    labelled: bool  # as 'column: value' lines?
+    ignored: dict[str, str]  # why the others do not
+    columns: tuple[Column, ...]  # how each of the first is read
+
+
+def _inputs(table: Table, columns: ColumnChoices, task: TaskName) -> _Inputs:
     names = [name for name in table.columns.column_names if name not in (columns.target, columns.group)]
     target = table.columns[columns.target]
     if columns.text:
         text = tuple(dict.fromkeys(columns.text))
         ignored = {name: "not among the text columns asked for" for name in names if name not in text}
-        return text, False, ignored, tuple(column_of(table, name, columns.kinds.get(name)) for name in text)
+        return _Inputs(text, False, ignored, tuple(column_of(table, name, columns.kinds.get(name)) for name in text))
     ignored = {}
     read: dict[str, Column] = {}
     for name in names:
         why = _why_not_read(table.as_written(name) if name in columns.kinds else table.columns[name])
+        if is_image_column(table, name):
+            why = f"holds images, which are read alone: --image {name}"
         if why is None:
             read[name] = column_of(table, name, columns.kinds.get(name))
             why = _why_not(read[name], table.columns[name], target, task, name in columns.kinds)
@@ -343,7 +334,19 @@ def _inputs(
         raise InputError(f"no column is left to learn from: {why}", "name the columns to read with --text")
     alone = len(text) == 1 and read[text[0]].kind in ("text", "category")
     labelled = not alone or pa.types.is_list(table.columns[text[0]].type)
-    return text, labelled, ignored, tuple(read[name] for name in text)
+    return _Inputs(text, labelled, ignored, tuple(read[name] for name in text))
+
+
+def _nothing_else(table: Table, columns: ColumnChoices, task: TaskName, pictures: str) -> bool:
+    """Whether no other column could be learned from: then the images are what is meant."""
+    if columns.text:
+        return True
+    others = [name for name in table.columns.column_names if name != pictures]
+    try:
+        _inputs(replace(table, columns=table.columns.select(others)), columns, task)
+    except InputError:
+        return True
+    return False
 
 
 def _why_not_read(column: ArrowColumn) -> str | None:

@@ -26,7 +26,7 @@ IMAGES = (".png", ".jpg", ".jpeg", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".h
 UNREAD = {  # what to do instead
     SPREADSHEETS: "save the sheet as .xlsx, CSV (UTF-8) or Parquet",
     ARCHIVES: "unpack it, and name the file or folder that was in it",
-    IMAGES: "images are not read by this version, only texts and tables",
+    IMAGES: "of images, PNG, JPEG, GIF, WebP, BMP and TIFF are read: convert the others",
 }
 NA_MARKS = frozenset({"", "na", "n/a", "#n/a", "<na>", "nan", "null", "none"})  # in numeric columns, any case
 NUMBER = r"^[+-]?(?:(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?|[iI]nf(?:inity)?)$"
@@ -76,7 +76,7 @@ def check_width(path: Path, columns: int) -> None:
 
 def check_cells(path: Path, table: pa.Table) -> None:
     for name, column in zip(table.column_names, table.columns, strict=True):
-        if not (pa.types.is_large_string(column.type) or pa.types.is_binary(column.type)):
+        if not pa.types.is_large_string(column.type):  # bytes are images, each of which is checked, or are not read
             continue
         lengths = pc.binary_length(column)
         longest = pc.max(lengths).as_py() or 0

@@ -14,6 +14,7 @@ import pyarrow as pa
 from warmstart.data.tables.arrow_files import saved_files
 from warmstart.data.tables.compressed import COMPRESSED
 from warmstart.data.tables.formats import TEXT_ENDINGS, check_cells, instead, usual_type, with_numbers
+from warmstart.data.tables.image_files import IMAGE, LABEL, images_table, is_idx, is_image, read_idx
 from warmstart.data.tables.read_file import KNOWN, is_compressed_table, is_table, read_file
 from warmstart.data.tables.strings import ArrowColumn
 from warmstart.data.tables.text_files import find_texts, is_plain, read_texts
@@ -38,15 +39,27 @@ class Table:
     skipped: tuple[str, ...] = ()  # files in the folder that are no text files
     notes: tuple[str, ...] = ()  # what a person should know of how the files were read, one sentence each
     written: Mapping[str, ArrowColumn] = field(default_factory=dict)  # by column: numbers of CSV files, as texts
+    folder: str = ""  # that paths of images are relative to; "": the folder of the row's file
+    target: str = ""  # the column to predict, where the form of the files says it: the folders of images
+    # What was decoded of images, by column and size: once for a table. Columns may be added, rows not changed.
+    decoded: dict[tuple[str, int, int], object] = field(default_factory=dict, repr=False, compare=False)
 
     def as_written(self, name: str) -> ArrowColumn:
         """The cells of a column as they were in the file: 1.10, where `columns` has the number 1.1."""
         return self.written.get(name, self.columns[name])
 
+    def folder_of(self, row: int) -> Path:
+        """The folder that a path in this row (from 1) is relative to."""
+        if self.folder or self.files[0] == MEMORY:
+            return Path(self.folder)
+        return Path(self.files[min(bisect.bisect_left(self.ends, row), len(self.files) - 1)]).parent
+
     def where(self, row: int) -> str:
         """'row 17' or, of several files, 'row 17 of prices-2.csv' (counted within that file); of documents, 'a.txt'."""
         if self.documents:
             return Path(self.files[row - 1]).name
+        if self.folder:
+            return f"row {row} ({self.columns[IMAGE][row - 1].as_py()})"
         if len(self.files) < 2:
             return f"row {row}"
         file = bisect.bisect_left(self.ends, row)
@@ -78,6 +91,10 @@ def read_table(source: str | Path | Sequence[str | Path], *, offline: bool = Fal
     files = [file for one in sources for file in _files(one, skipped)]
     if not files:
         raise InputError("no file was given", "name a file, a folder, a glob or org/name on the hub")
+    if any(map(is_image, files)):
+        return _pictures(files, skipped, sources)
+    if any(map(is_idx, files)):
+        return _idx_files(files)
     if any(map(is_plain, files)):
         return _documents(files, skipped)
     contents = [read_file(file, table) for file in files]
@@ -135,7 +152,12 @@ def _files_in(folder: Path, skipped: list[Path]) -> Sequence[Path]:
             skipped += packed
         if tables or packed:
             return tables or packed
+        if idx := list(filter(is_idx, files)):
+            return idx
         texts, others = find_texts(folder)
+        if not texts and (images := list(filter(is_image, others))):
+            skipped += [file for file in others if not is_image(file)]
+            return images
     except OSError as error:
         raise InputError(f"the folder {str(folder)!r} cannot be read: {error.strerror}") from error
     if not texts:
@@ -163,6 +185,34 @@ def _documents(files: Sequence[Path], skipped: Sequence[Path]) -> Table:
         raise InputError(f"{text} is a text file, but {table} is not", "name text files or tables, not both")
     names, ends = tuple(map(str, files)), tuple(range(1, len(files) + 1))
     return Table(read_texts(files), names, ends, True, tuple(map(str, skipped)))
+
+
+# --- images ---------------------------------------------------------------------------------------------------------
+
+
+def _pictures(files: Sequence[Path], skipped: Sequence[Path], sources: Sequence[str | Path]) -> Table:
+    other = next((file for file in files if not is_image(file)), None)
+    if other is not None:
+        raise InputError(f"{other} is no image, but other files are", "name images or tables, not both")
+    first = Path(sources[0]).expanduser()
+    folder = first if len(sources) == 1 and first.is_dir() else Path(os.path.commonpath([f.parent for f in files]))
+    columns, notes = images_table(folder, files)
+    if skipped:
+        notes = (*notes, f"Not read, as they are no images: {join_phrases([file.name for file in skipped], 5)}.")
+    target = LABEL if LABEL in columns.column_names else ""
+    return Table(columns, (str(folder),), (columns.num_rows,), notes=notes, folder=str(folder), target=target)
+
+
+def _idx_files(files: Sequence[Path]) -> Table:
+    other = next((file for file in files if not is_idx(file)), None)
+    if other is not None:
+        raise InputError(f"{other} holds no images, but other files do", "name the files with images alone")
+    found = [read_idx(file) for file in files]
+    names = [str(file) for file in files]
+    columns = _joined([table for table, _ in found], names)
+    ends = tuple(int(end) for end in np.cumsum([table.num_rows for table, _ in found]))
+    target = LABEL if LABEL in columns.column_names else ""
+    return Table(columns, tuple(names), ends, notes=tuple(note for _, notes in found for note in notes), target=target)
 
 
 # --- several files ----------------------------------------------------------------------------------------------------

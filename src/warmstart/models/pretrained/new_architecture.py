@@ -31,6 +31,7 @@ def new_architecture(
             "no encoder-decoder of a given size can be built.",
             "leave out --parameters, or name a base that is a decoder",
         )
+    assert kind != "image", "networks for images are built elsewhere"
     if not (folder / "config.json").exists():
         if base is None:
             size = int(Texts.of(texts).sizes().sum())

