@@ -300,11 +300,7 @@ def _fill(module: nn.Module, path: Path, weights: dict[str, torch.Tensor]) -> No
         raise damaged(path, " ".join(str(error).split("\n")[1:2]).strip() or str(error), TRAIN_AGAIN) from error
 
 
-LANGUAGE_INPUTS: dict[str, type[Conversations] | type[Documents] | type[Masked]] = {
-    "conversations": Conversations,
-    "documents": Documents,
-    "masked": Masked,
-}
+LANGUAGE_INPUTS: dict[str, Any] = {"conversations": Conversations, "documents": Documents, "masked": Masked}
 
 
 def _writer(folder: Path, facts: ModelFacts, body: nn.Module, tokens: Tokens) -> Network:
@@ -374,8 +370,7 @@ def base_of_adapters(folder: Path, said: dict[str, Any], length: int) -> Base:
 
 def _head(weights: dict[str, torch.Tensor]) -> nn.Module:
     """The head of `tasks.head.linear_head`, of the size of these weights."""
-    outputs, width = weights["1.weight"].shape
-    return nn.Sequential(nn.Dropout(0.0), nn.Linear(width, outputs))
+    return nn.Sequential(nn.Dropout(0.0), nn.Linear(*reversed(weights["1.weight"].shape)))
 
 
 def _body(

@@ -18,7 +18,7 @@ from warmstart.runtime.files import read_json, write_text
 from warmstart.types import Array
 
 Format = Literal["hf", "merged", "onnx", "gguf"]
-FORMATS: tuple[Format, ...] = get_args(Format)
+EXPORT_FORMATS: tuple[Format, ...] = get_args(Format)
 INT8_FORMATS: tuple[Format, ...] = ("onnx", "gguf")
 EXPORT_TOLERANCE = 0.001  # of the metric, relative: what other order of additions may do
 INT8_TOLERANCE = 0.01
@@ -73,10 +73,10 @@ def formats_of(stored: StoredModel) -> dict[Format, str]:
 
 def check_format(stored: StoredModel, to: str, int8: bool) -> Format:
     """Raises UsageError for a format that the model does not exist in, naming one that works."""
-    if to not in FORMATS:
-        raise UsageError(f"there is no format {to!r}.", f"choose one of {', '.join(FORMATS)}")
+    if to not in EXPORT_FORMATS:
+        raise UsageError(f"there is no format {to!r}.", f"choose one of {', '.join(EXPORT_FORMATS)}")
     known = formats_of(stored)
-    chosen: Format = next(each for each in FORMATS if each == to)
+    chosen: Format = next(each for each in EXPORT_FORMATS if each == to)
     works = [name for name, why in known.items() if not why]
     hint = f"use --to {' or --to '.join(works)}" if works else "use `warmstart predict` or `warmstart serve`"
     if known[chosen]:
