@@ -110,9 +110,9 @@ def peer_model(folder: Path, classes: int) -> None:
     """The same encoder under transformers' own head: what it predicts is of no interest here, but its speed."""
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-    from warmstart.models.pretrained.locate import locate
+    from warmstart.models.pretrained.base import find_base
 
-    source = str(locate(BASE)[0])
+    source = find_base(BASE, max_length=256).location
     AutoModelForSequenceClassification.from_pretrained(source, num_labels=classes).save_pretrained(folder)
     AutoTokenizer.from_pretrained(source).save_pretrained(folder)
 

@@ -296,11 +296,7 @@ def _fill(module: nn.Module, path: Path, weights: dict[str, torch.Tensor]) -> No
         raise damaged(path, " ".join(str(error).split("\n")[1:2]).strip() or str(error), TRAIN_AGAIN) from error
 
 
-LANGUAGE_INPUTS: dict[str, type[Conversations] | type[Documents] | type[Masked]] = {
-    "conversations": Conversations,
-    "documents": Documents,
-    "masked": Masked,
-}
+LANGUAGE_INPUTS: dict[str, Any] = {"conversations": Conversations, "documents": Documents, "masked": Masked}
 
 
 def _writer(folder: Path, facts: ModelFacts, body: nn.Module, tokens: Tokens) -> Network:
