@@ -141,6 +141,7 @@ def test_the_defaults_in_words_are_those_of_the_code() -> None:
         "hybrid",
         "self-pretrained",
         "zero-shot",
+        "scratch-cnn",
     }
     assert set(WITHOUT_TRAINING) - {"zero-shot"} < set(default_for("regression", (Column("x", "number"),)))
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tests.tiny import CLASSES, tiny_draw
-from warmstart.baselines import embedder, search, solvers, terms
+from warmstart.baselines import embedder, search, solvers
 from warmstart.baselines import linear as linear_baseline
 from warmstart.baselines.baseline import FitData
 from warmstart.baselines.baselines import FIT_BASELINE, load_baseline
@@ -15,6 +15,7 @@ from warmstart.baselines.constant import Constant, fit_constant
 from warmstart.baselines.embedder import Embedder
 from warmstart.baselines.linear import Linear, fit_embedded, fit_linear
 from warmstart.data.encoding.examples import Examples
+from warmstart.data.features import terms
 from warmstart.data.rows.split import Rows
 from warmstart.errors import MissingError, UsageError
 from warmstart.models.evaluate import outputs

@@ -80,6 +80,9 @@ class Made:
     family: str = "fine-tuned"
     calls: list[int] = field(default_factory=list)
 
+    def fitted(self, *rows: object) -> "Made":
+        return self
+
     def body(self, seed: int) -> nn.Module:
         with torch.random.fork_rng():
             torch.manual_seed(self.weights)

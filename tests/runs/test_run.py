@@ -50,10 +50,18 @@ def test_a_run_is_recorded_and_read_back(schema: Schema, base: Base, tmp_path: P
     assert load_run(tmp_path / "full").to_json() == record.to_json()
     assert (record.id, record.regime, record.rows, record.seed) == ("full", "full", 84, 0)
     assert len(record.scores) == len(record.predictions["row"]) == len(run_data.splits.test)
-    assert record.predictions["target"] == run_data.task.truths(run_data.task.targets(run_data.splits.test))
+    assert record.predictions["target"] == run_data.task.truths(run_data.task.exact_targets(run_data.splits.test))
     assert record.val is not None and record.train is not None and record.points[-1].step == record.steps
     assert sorted(path.name for path in (tmp_path / "full").iterdir()) == sorted(
-        ["body", "head.safetensors", "model.json", "run.json", "scores.parquet", "train_scores.parquet"]
+        [
+            "body",
+            "head.safetensors",
+            "model.json",
+            "outputs.safetensors",
+            "run.json",
+            "scores.parquet",
+            "train_scores.parquet",
+        ]
     )
 
 

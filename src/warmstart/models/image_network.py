@@ -73,7 +73,8 @@ def from_transformers(settings: Mapping[str, Any]) -> nn.Module:
     from transformers import AutoConfig, AutoModel
 
     rest = {name: value for name, value in settings.items() if name not in ("model_type", "auto_map")}
-    body: nn.Module = AutoModel.from_config(AutoConfig.for_model(settings["model_type"], **rest)).float()
+    config = AutoConfig.for_model(settings["model_type"], **rest)
+    body: nn.Module = AutoModel.from_config(config, trust_remote_code=False).float()
     return without_image_pooler(body)
 
 

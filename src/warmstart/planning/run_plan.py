@@ -157,12 +157,11 @@ class RunPlan:
         more |= {"augment": defaults.augment if augment == "auto" else augment}
         if more.get("word_dropout") is None:
             more |= {"word_dropout": defaults.word_dropout}
+        more = {"warmup": defaults.warmup, "clip": defaults.clip} | more
         return TrainConfig(
             steps=steps,
             lr=options.lr or defaults.lr,
             batch_size=batch,
-            warmup=defaults.warmup,
-            clip=defaults.clip,
             precision=used,
             seed=seed,
             **more,

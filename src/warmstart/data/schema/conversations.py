@@ -63,7 +63,7 @@ def read_turns(text: str) -> tuple[Turn, ...]:
     """The turns that `write` wrote. Raises InputError for anything that is no conversation.
 
     >>> read_turns('[{"role": "user", "content": "Hello?"}]')
-    (Turn(role='user', content='Hello?'),)
+    (Turn(role='user', content='Hello?', learned=True),)
     """
     return turns_of(text)
 

@@ -16,7 +16,7 @@ from warmstart.inference.model_store import Network
 from warmstart.models.pretrained.gguf import install_hint, read_header
 from warmstart.models.pretrained.gguf_import import split_as_said
 from warmstart.runtime.files import digests, read_json, write_json
-from warmstart.runtime.load_pretrained import load_gguf
+from warmstart.runtime.load_pretrained import load_config, load_gguf, load_tokenizer, load_weights
 
 FILE = "model.gguf"
 KIND = "llama"
@@ -48,11 +48,11 @@ def write_gguf(folder: Path, out: Path, *, int8: bool) -> None:
         import gguf
     except ImportError as error:
         raise MissingError("a GGUF export needs the package 'gguf'.", install_hint()) from error
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM
 
-    model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype="float32")
-    tokenizer: Any = AutoTokenizer.from_pretrained(folder)
-    config = model.config
+    config = load_config(str(folder))
+    model, _ = load_weights(AutoModelForCausalLM, str(folder), config)
+    tokenizer = load_tokenizer(str(folder))
     writer = gguf.GGUFWriter(out / FILE, KIND)
     writer.add_name(folder.name)
     writer.add_context_length(config.max_position_embeddings)
