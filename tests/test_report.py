@@ -341,6 +341,9 @@ def test_compute_counts_a_shared_search_once() -> None:
     shared = tuple(replace(run, trials=first) for run in comparison.runs)
     assert "2 runs and 8 trials" in drawn(comparison).text
     assert "2 runs and 4 trials" in drawn(study(runs=shared)).text
+    facts = {"id": "ensemble", "regime": "ensemble", "family": "ensemble", "trials": ()}
+    combined = replace(comparison.runs[0], **facts)
+    assert "2 runs and 8 trials" in drawn(study(runs=(*comparison.runs, combined))).text, "its members were paid for"
 
 
 def test_worst_examples_are_the_largest_errors() -> None:

@@ -31,6 +31,7 @@ from warmstart.results.comparison import Comparison
 from warmstart.results.constraints import BUDGET
 from warmstart.results.domain_shift import DomainShift
 from warmstart.results.learning_curves import MAX_EXTRAPOLATION
+from warmstart.results.names import ENSEMBLE
 from warmstart.results.race_outcome import RaceOutcome
 from warmstart.results.record import Run
 from warmstart.results.rows import Difference
@@ -236,7 +237,9 @@ def _sizes(comparison: Comparison) -> list[int]:
     return sizes if len(sizes) > 1 else []
 
 
-def _spent(runs: Sequence[Run]) -> Spent:
+def _spent(all_runs: Sequence[Run]) -> Spent:
+    """Of what was trained or fitted: the cost of an ensemble is that of its members."""
+    runs = [run for run in all_runs if run.family != ENSEMBLE]
     made = searches(runs)
     return Spent(
         flops=sum(run.cost.flops for run in runs) + sum(run.tuning_flops for run in made),
