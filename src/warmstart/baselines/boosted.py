@@ -41,7 +41,7 @@ class TreeTable:
         return cls(reading, found)
 
     def encode(self, columns: Mapping[str, Values], said: Array) -> Array:
-        """float64 [n, categories + numbers + outputs], of which `said` are those of the linear model, [n, outputs]."""
+        """float64 [n, categories + numbers + outputs]; `said`: the outputs of the linear model, [n, outputs]."""
         parts: list[Array] = [said] if said.shape[1] <= MOST_SAID else [said[:, :0]]
         if self.reading.typed:
             parts.insert(0, self.reading.numbers(columns)[1])

@@ -58,7 +58,7 @@ def show_predictions(
     for said in new.warnings:  # also if quiet: what follows from these cells is not what they say
         print_status(f"warning: {said}")
     if not quiet:
-        what = ": bits per byte of each text, of which less is likelier" if trained.stored.task.name in CORPUS else ""
+        what = ": bits per byte of each text (lower is likelier)" if trained.stored.task.name in CORPUS else ""
         print_status(f"predicting with `{trained.regime}` ({trained.folder}){what}")
     for reason in () if quiet else dict.fromkeys(new.reasons.values()):
         rows = [i + 1 for i, each in sorted(new.reasons.items()) if each == reason]

@@ -37,6 +37,7 @@ from warmstart.training.event import Event, Progress
 
 LENGTHS_FILE = "lengths.json"
 DROPPED_FILE = "dropped.json"  # what there was no time for, and with it all that would have come after
+LITTLE_TIME = 0.04  # of the budget: a network that takes no more is trained for longer at once, not in the end
 BUDGET_TOLERANCE = 0.1  # of the budget, that a comparison may take longer
 
 
@@ -77,6 +78,8 @@ class ComparisonJobs:
             for seed in plan.seeds:
                 for name in plan.networks:
                     yield [train_job(plan, name, rows, seed, searches[name].id)]
+                    if seed == plan.seeds[-1]:
+                        yield from self._quickly_longer(results, searches[name])
             for length in LENGTH_MULTIPLIERS:
                 for name in plan.networks:
                     yield self._longer(results, searches[name], length)
@@ -101,6 +104,8 @@ class ComparisonJobs:
 
         for name in cheap:
             yield training(name, whole)
+            if name in searches:
+                yield from self._quickly_longer(results, searches[name])
         for rows in plan.sizes[:-1]:
             for name in order:
                 if rows in plan.sizes_of(name):
@@ -133,6 +138,14 @@ class ComparisonJobs:
         """Whether the budget has room for these after all that is finished, by the measured estimates."""
         seconds = sum(map(self.study.seconds_of, jobs))
         return self.study.progress.finished + seconds <= self.study.plan.options.budget
+
+    def _quickly_longer(self, results: Results, search: SearchJob) -> Iterator[Sequence[Job]]:
+        """Longer trainings of a regime that take little: after expensive ones there may be no time for them."""
+        plan, name, rows = self.study.plan, search.regime, search.data.rows
+        for length in LENGTH_MULTIPLIERS:
+            jobs = [replace(train_job(plan, name, rows, seed), length=length) for seed in plan.seeds]
+            if sum(map(self.study.seconds_of, jobs)) <= LITTLE_TIME * plan.options.budget:
+                yield self._longer(results, search, length)
 
     def _longer(self, results: Results, search: SearchJob, length: int) -> Sequence[Job]:
         """A regime that has not converged, trained for longer with every seed, if there is time."""

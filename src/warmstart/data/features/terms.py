@@ -31,7 +31,7 @@ class Terms:
 
     @classmethod
     def fit(cls, texts: Sequence[str], analyzer: Literal["word", "char_wb"], lengths: tuple[int, int]) -> "Terms":
-        """The vocabulary and rarity of terms in these texts, of which at least one must not be blank."""
+        """Vocabulary and document frequencies of the terms in these texts. At least one text must not be blank."""
         counter = _counter(analyzer, lengths).fit(texts)
         vocabulary = tuple(sorted(counter.vocabulary_, key=counter.vocabulary_.__getitem__))
         return cls(analyzer, lengths, vocabulary, counter.idf_.astype(np.float32))

@@ -1,4 +1,4 @@
-"""Class values: of which type are the classes of a target, how are they spelled, and what is one in Python?"""
+"""Class values: what type do the classes of a target have, how are they spelled, and what is a class in Python?"""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -17,7 +17,7 @@ MOST_SPELLED = 10_000  # classes whose spelling is stored
 
 
 def class_type(table: Table, name: str, notation: LabelNotation | None) -> ClassType:
-    """Of which type the classes of a column are; texts that are all true or false, in any case, are booleans."""
+    """Type of the classes in a column. Texts are booleans if all of them are true or false, in upper or lower case."""
     column = table.columns[name]
     if notation is not None:
         return "integer" if holds_whole_numbers(column, notation) else "text"

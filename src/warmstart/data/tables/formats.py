@@ -76,7 +76,7 @@ def check_width(path: Path, columns: int) -> None:
 
 def check_cells(path: Path, table: pa.Table) -> None:
     for name, column in zip(table.column_names, table.columns, strict=True):
-        if not pa.types.is_large_string(column.type):  # bytes are images, each of which is checked, or are not read
+        if not pa.types.is_large_string(column.type):  # bytes are not read, or are images, and each image is checked
             continue
         lengths = pc.binary_length(column)
         longest = pc.max(lengths).as_py() or 0

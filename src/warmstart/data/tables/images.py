@@ -173,7 +173,7 @@ def _content(cell: Any, table: Table, row: int) -> bytes | Path | str | None:
 
 
 def holds_images(column: ArrowColumn, first: Sequence[Any]) -> bool:
-    """Whether cells of this type, the first of which are given, are images themselves."""
+    """Whether the cells of a column are images themselves, judged by its type and its `first` cells."""
     from warmstart.data.tables.decode_image import STARTS
 
     kind = column.type
