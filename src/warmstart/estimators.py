@@ -258,12 +258,12 @@ class WarmstartClassifier(ClassifierMixin, _Estimator):  # type: ignore[misc]
     def predict_proba(self, X: Any) -> Array:
         """Probability of each class, float64 [n, classes], in the order of `classes_`."""
         check_is_fitted(self, "folder_")
-        outputs, stored = self._outputs(X), self._trained().stored
+        outputs, trained = self._outputs(X), self._trained()
+        known = trained.stored.task.probabilities(outputs, trained.stored.calibration)
+        assert known is not None, "a classifier is trained to predict classes"
         place = {name: i for i, name in enumerate(self._names)}
         shares = np.zeros((len(outputs), len(self.classes_)))
-        shares[:, [place[name] for name in stored.task.classes]] = stored.task.probabilities(  # type: ignore[attr-defined]
-            outputs, stored.calibration
-        )
+        shares[:, [place[name] for name in trained.classes]] = known
         return shares
 
     def predict(self, X: Any) -> Array:

@@ -103,8 +103,8 @@ class TrainedModel:
         stored = self.stored
         outputs = stored.predictor.outputs(texts, columns)
         found = stored.task.predictions(outputs, stored.calibration)
-        if every_class and self.classes:
-            shares = stored.task.probabilities(outputs, stored.calibration)  # type: ignore[attr-defined]
+        shares = stored.task.probabilities(outputs, stored.calibration) if every_class else None
+        if shares is not None:
             names = map(self.probability_name, self.classes)
             found = found | dict(zip(names, shares.T.astype(float).tolist(), strict=True))
         return [dict(zip(found, values, strict=True)) for values in zip(*found.values(), strict=True)]

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from pydantic import TypeAdapter
@@ -23,8 +23,7 @@ def save_wide_and_deep(folder: Path, body: nn.Module, inputs: Inputs) -> dict[st
     """Write weights and terms; give the facts about the body that reading them takes."""
     write_tensors(folder / BODY, {name: tensor.contiguous() for name, tensor in body.state_dict().items()})
     inputs.save(folder / TERMS)
-    network = getattr(body, "network")  # noqa: B009  # of a module, whose attributes have no types
-    return {"kind": WIDE_AND_DEEP, "network": asdict(network)}
+    return {"kind": WIDE_AND_DEEP, "network": asdict(cast(WideAndDeep, body).network)}
 
 
 def load_wide_and_deep(folder: Path, said: Mapping[str, Any]) -> tuple[WideAndDeep, TermInputs]:

@@ -148,6 +148,9 @@ class Language:
         bits = outputs[:, 0].astype(np.float64) / log(2) / np.maximum(outputs[:, 2], 1)
         return {"prediction": bits.tolist()}
 
+    def probabilities(self, outputs: Array, calibration: Mapping[str, float]) -> None:
+        """None: there are no classes."""
+
     def average(
         self, outputs: Sequence[Array], calibrations: Sequence[Mapping[str, float]], weights: Sequence[float]
     ) -> Array:

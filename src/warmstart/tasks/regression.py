@@ -128,6 +128,9 @@ class Regression:
             columns |= {"low": self._own(centre - width).tolist(), "high": self._own(centre + width).tolist()}
         return columns
 
+    def probabilities(self, outputs: Array, calibration: Mapping[str, float]) -> None:
+        """None: there are no classes."""
+
     def average(
         self, outputs: Sequence[Array], calibrations: Sequence[Mapping[str, float]], weights: Sequence[float]
     ) -> Array:

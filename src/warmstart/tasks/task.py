@@ -110,6 +110,10 @@ class Task(Objective, Protocol):
         """Columns for people, in the target's units: always 'prediction', and how sure."""
         ...
 
+    def probabilities(self, outputs: Array, calibration: Mapping[str, float]) -> Array | None:
+        """Of every class, float64 [n, classes]; None where no classes are predicted."""
+        ...
+
     def average(
         self, outputs: Sequence[Array], calibrations: Sequence[Mapping[str, float]], weights: Sequence[float]
     ) -> Array:
