@@ -17,6 +17,7 @@ from warmstart.data.schema.schema import Schema
 from warmstart.data.tables.strings import Texts
 from warmstart.errors import InputError
 from warmstart.inference.model_store import Network, load_model, save_model, save_network
+from warmstart.models.model import Model
 from warmstart.models.pretrained.base import Base
 from warmstart.models.wide_and_deep import WideAndDeep
 from warmstart.regimes.regimes import REGIMES, Regime, RegimeContext
@@ -150,3 +151,31 @@ def test_a_table_without_texts_has_no_terms() -> None:
     inputs = TermInputs.fit(rows, columns)
     encoded = inputs.encode_rows(rows.texts, rows.columns)
     assert inputs.term_count == 0 and len(encoded) == 60 and encoded.sizes().sum() > 60
+
+
+@pytest.mark.parametrize("schema", [REGRESSION, CLASSES], ids=["number", "class"])
+def test_its_wide_path_adds_the_weight_of_each_term(schema: Schema, base: Base) -> None:
+    run_data = tiny_draw(schema)
+    start = run_data.fitted(regime_for(run_data, base)).start
+    body = start.body(0).eval()
+    assert isinstance(body, WideAndDeep) and isinstance(start.inputs, TermInputs)
+    batch = start.inputs.encode(["small red lamp, oak", "table"]).batch(np.arange(2))
+    with torch.no_grad():
+        before = body(**batch)
+        body.wide.weight.fill_(1.0)
+        added = body(**batch) - before
+    ends = [*batch["offsets"].tolist()[1:], len(batch["weights"])]
+    sums = [batch["weights"][a:b].sum() for a, b in zip(batch["offsets"].tolist(), ends, strict=True)]
+    expected = body.scale * torch.stack(sums)[:, None].expand_as(added)
+    assert sums[0] > 0 and torch.allclose(added, expected, atol=1e-5)
+
+
+def test_classes_begin_at_the_margins_that_their_loss_is_least_for(base: Base) -> None:
+    run_data = tiny_draw(CLASSES)
+    start, margins = run_data.fitted(regime_for(run_data, base)).start, run_data.task.margins
+    body, targets = start.body(0).eval(), run_data.task.targets(run_data.splits.train)
+    assert isinstance(body, WideAndDeep) and margins is not None
+    with torch.no_grad():
+        body.output.weight.zero_()
+        found = Network(Model(body, torch.nn.Identity(), "mean"), start.inputs).outputs(["nothing known"])
+    np.testing.assert_allclose(found[0] / margins.scale, margins.constant(targets, found.shape[1]), atol=1e-6)

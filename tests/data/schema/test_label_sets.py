@@ -139,3 +139,9 @@ def test_a_separator_beside_printed_lists_changes_nothing() -> None:
     """Case 06: the advice was `--separator ','`, which made classes such as "['crash'"."""
     cells = table_with([str(labels) for labels in SETS])
     assert sets_of(cells, separator=",") == sets_of(cells)
+
+
+def test_a_printed_list_of_more_bytes_than_any_has_is_not_parsed() -> None:
+    cell = "[" + ", ".join(["'label'"] * 5_000) + "]"
+    assert len(parse_list(cell) or []) == 5_000
+    assert parse_list("[" + ", ".join(["'label'"] * 20_000) + "]") is None
