@@ -9,7 +9,7 @@ from warmstart.results.comparison import Comparison
 from warmstart.results.names import LENGTH_MULTIPLIERS
 from warmstart.results.record import Run
 from warmstart.results.rows import Row
-from warmstart.settings.groups import DEFAULT_BUDGET
+from warmstart.settings.choices import DEFAULT_BUDGET
 
 MARGIN = 1.25  # of forecasts, which were too low at times
 _TO_MINUTES, _TO_HOURS = 15 * 60, 2 * 3600  # a budget is rounded up to quarters of an hour, from two hours on to hours

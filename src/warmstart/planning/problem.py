@@ -12,13 +12,10 @@ from warmstart.models.pretrained.base import Base
 from warmstart.regimes.regimes import DEFAULT_REGIMES, NO_BASE_NEEDED, RANDOM_START, Regime, known_regime
 from warmstart.results.constraints import ANY, Constraints
 from warmstart.results.names import name_at_base, short_names, split_name
-from warmstart.settings.groups import (
-    DEFAULT_BUDGET,
-    EffectSettings,
-    RecordSettings,
-    SampleSettings,
-    TrainingSettings,
-)
+from warmstart.settings.choices import DEFAULT_BUDGET
+from warmstart.settings.groups import RecordSettings, SampleSettings
+from warmstart.settings.training import TrainingSettings
+from warmstart.settings.winner import EffectSettings
 
 
 @dataclass(frozen=True)

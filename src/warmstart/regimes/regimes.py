@@ -20,7 +20,7 @@ from warmstart.regimes.method import Method, Rates
 from warmstart.regimes.starts import Architecture, Init, Pretrained, Scratch, Start, dnn, small_cnn
 from warmstart.regimes.wide_and_deep import CLASS_SIZE, NUMBER_SIZE, PathByPath, WideAndDeepStart
 from warmstart.results.names import ENSEMBLE, regime_of
-from warmstart.settings.groups import Augment, NetworkSize
+from warmstart.settings.choices import Augment, NetworkSize
 from warmstart.tasks.language import Language
 from warmstart.tasks.task import Loss, Task
 

@@ -34,7 +34,7 @@ from warmstart.models.pretrained.base import (
     without_pooler,
 )
 from warmstart.models.pretrained.image_base import build_image_body, read_image_body
-from warmstart.settings.groups import Init as Init
+from warmstart.settings.choices import Init as Init
 from warmstart.tasks.task import Task
 
 INITS: tuple[Init, ...] = get_args(Init)

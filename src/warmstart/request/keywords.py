@@ -6,7 +6,7 @@ Written by `python -m warmstart.request.signatures` from the declaration of the 
 from collections.abc import Sequence
 from typing import TypedDict
 
-from warmstart.settings.groups import (
+from warmstart.settings.choices import (
     Augment,
     BadRowsRule,
     Init,

@@ -20,19 +20,11 @@ from warmstart.request.forgetting_options import ForgettingOptions, forgetting_o
 from warmstart.results.constraints import Constraints
 from warmstart.runtime.files import check_links, read_json, write_json
 from warmstart.runtime.load_pretrained import go_offline
-from warmstart.settings.groups import (
-    DEFAULT_BUDGET,
-    MAX_LENGTH,
-    SETTINGS,
-    AllSettings,
-    ColumnSettings,
-    EffectSettings,
-    LoopSettings,
-    RecordSettings,
-    SampleSettings,
-    TrainingSettings,
-)
+from warmstart.settings.choices import DEFAULT_BUDGET, MAX_LENGTH
+from warmstart.settings.groups import SETTINGS, AllSettings, ColumnSettings, RecordSettings, SampleSettings
 from warmstart.settings.setting import Command, declared
+from warmstart.settings.training import LoopSettings, TrainingSettings
+from warmstart.settings.winner import EffectSettings
 
 if TYPE_CHECKING:
     from warmstart.planning.problem import Options

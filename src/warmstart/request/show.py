@@ -4,8 +4,9 @@ import shlex
 
 from warmstart.errors import flag
 from warmstart.request.request import Request, _plain
-from warmstart.settings.groups import SETTINGS, ConstraintSettings, settings_of_command
+from warmstart.settings.groups import SETTINGS, settings_of_command
 from warmstart.settings.setting import declared
+from warmstart.settings.winner import ConstraintSettings
 
 FOR_A_CHOICE = {"budget", *declared(ConstraintSettings)}  # of one among regimes
 

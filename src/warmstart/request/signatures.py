@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeVar, get_args, get_origin
 
 from warmstart.errors import UsageError, did_you_mean
 from warmstart.request.request import DEFAULT_RACE_SHARE
-from warmstart.settings import groups
+from warmstart.settings import choices
 from warmstart.settings.groups import SETTINGS, settings_of_command
 from warmstart.settings.setting import Command, Commands, Declared
 
@@ -22,7 +22,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 POSITIONAL = ("data", "target", "regime")  # parameters of the functions themselves
 WIDTH = 120
 INDENT = " " * 4
-NAMES = {value: name for name, value in vars(groups).items() if get_origin(value) is Literal}  # of the choices
+NAMES = {value: name for name, value in vars(choices).items() if get_origin(value) is Literal}  # of the choices
 HEAD = '''"""Keywords: which settings do the public functions take? For type checkers and editors.
 
 Written by `python -m warmstart.request.signatures` from the declaration of the settings. Do not edit.
@@ -31,7 +31,7 @@ Written by `python -m warmstart.request.signatures` from the declaration of the 
 from collections.abc import Sequence
 from typing import TypedDict
 
-from warmstart.settings.groups import (
+from warmstart.settings.choices import (
 {aliases})
 '''
 

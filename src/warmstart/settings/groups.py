@@ -1,4 +1,4 @@
-"""Groups: which settings are there, with which defaults? Each is declared here, and nowhere else.
+"""Groups: which settings are there, with which defaults? Each is declared once: here, in `training` or in `winner`.
 
 A request holds all of them; what a layer below needs inherits the groups that it needs (`schema.ColumnChoices`,
 `problem.Options`). The order of the groups is that of `--help` and of a YAML file; their first lines are its headings.
@@ -7,6 +7,7 @@ A request holds all of them; what a layer below needs inherits the groups that i
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
+from warmstart.settings.choices import MAX_LENGTH, BadRowsRule, Long, Scale, TaskName
 from warmstart.settings.setting import (
     REPORTING,
     SEVERAL_RUNS,
@@ -17,23 +18,8 @@ from warmstart.settings.setting import (
     Setting,
     declared,
 )
-
-Augment = Literal["auto", "none", "light", "strong"]
-TaskName = Literal[
-    "regression", "classification", "causal-lm", "masked-lm", "summarise", "translate", "chat", "structured"
-]
-Scale = Literal["linear", "log10", "log10(1+x)"]
-Long = Literal["head-tail", "chunks"]
-BadRowsRule = Literal["drop", "refuse"]  # all unusable rows are left out; a single one is an error
-Init = Literal["default", "xavier", "he", "normal"]
-OptimizerName = Literal["adamw", "adam", "sgd"]
-OptimizerStateName = Literal["fp32", "bf16"]
-ScheduleName = Literal["linear", "cosine", "constant"]
-PrecisionName = Literal["auto", "fp32", "bf16"]
-NetworkSize = Literal["auto", "search", "reference"]
-
-MAX_LENGTH = 256  # tokens; most titles and descriptions fit, and the time of a step grows with it
-DEFAULT_BUDGET = 1800.0  # seconds for a comparison
+from warmstart.settings.training import LoopSettings, TrainingSettings
+from warmstart.settings.winner import BudgetSettings, ConstraintSettings, EffectSettings
 
 
 @dataclass(frozen=True)
@@ -200,166 +186,6 @@ class SeedSettings:
     """Rows and seeds."""
 
     seed: Annotated[int, Setting("First seed.", TRAINING_COST, within=(0, 2**31))] = 0
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainingSettings:
-    """Training."""
-
-    trials: Annotated[int, Setting("Learning rates to try for each regime.", TRAINING_COST, within=(1, 9))] = 3
-    lr: Annotated[float | None, Setting("Learning rate.", TRAINING_COST, unset="searched", within=(1e-9, 10))] = None
-    epochs: Annotated[
-        float | None,
-        Setting("Passes over the training rows.", TRAINING_COST, unset="each regime's own", within=(1e-3, 10_000)),
-    ] = None
-    length: Annotated[
-        float,
-        Setting("Multiplier for each regime's own number of steps.", TRAINING_COST, within=(1e-3, 100)),
-    ] = 1.0
-    batch_size: Annotated[
-        int | None,
-        Setting("Rows in a batch.", TRAINING_COST, unset="16, or 32 from 2,000 rows", within=(1, 65_536)),
-    ] = None
-    dropout: Annotated[
-        float | None,
-        Setting("Dropout rate of backbone and head.", TRAINING_COST, unset="their own", within=(0, 0.95)),
-    ] = None
-    init: Annotated[Init, Setting("Initialization of random weights.", TRAINING_COST)] = "default"
-    size: Annotated[
-        NetworkSize,
-        Setting(
-            "Size of scratch-dnn: its own, chosen by trials, or the reference network of 289 million weights.",
-            TRAINING_COST,
-        ),
-    ] = "auto"
-    precision: Annotated[PrecisionName, Setting("Precision of matrix products.", TRAINING_COST)] = "auto"
-
-
-@dataclass(frozen=True, kw_only=True)
-class LoopSettings:
-    """Training.
-
-    What the training loop takes as it is: the fields of `TrainConfig` of the same names.
-    """
-
-    micro_batch: Annotated[
-        int | None,
-        Setting(
-            "Rows in a forward pass, to save memory. Gradients accumulate to those of a batch.",
-            TRAINING_COST,
-            unset="the whole batch",
-            within=(1, 65_536),
-        ),
-    ] = None
-    optimizer: Annotated[OptimizerName, Setting("Optimizer.", TRAINING_COST)] = "adamw"
-    optimizer_state: Annotated[
-        OptimizerStateName,
-        Setting("Precision of the state of adamw. bf16 takes half the memory.", TRAINING_COST),
-    ] = "fp32"
-    schedule: Annotated[ScheduleName, Setting("Learning-rate schedule after the warm-up.", TRAINING_COST)] = "linear"
-    weight_decay: Annotated[float, Setting("Weight decay.", TRAINING_COST, within=(0, 10))] = 0.01
-    word_dropout: Annotated[
-        float | None,
-        Setting(
-            "Share of words to leave out at random during training.",
-            TRAINING_COST,
-            unset="20% for scratch-dnn, else none",
-            within=(0, 0.95),
-        ),
-    ] = None
-    augment: Annotated[Augment, Setting("Random changes of training images.", TRAINING_COST)] = "auto"
-    gradient_checkpointing: Annotated[
-        bool,
-        Setting(
-            "Save memory by computing activations again in the backward pass, which takes a third more time.",
-            TRAINING_COST,
-        ),
-    ] = False
-    compile: Annotated[
-        bool,
-        Setting("Compile the layers with torch.compile: slow to start, then faster on a GPU.", TRAINING_COST),
-    ] = False
-    shard: Annotated[
-        bool,
-        Setting("Under torchrun, shard weights and optimizer state over the processes (FSDP).", ("fit",)),
-    ] = False
-
-
-@dataclass(frozen=True, kw_only=True)
-class BudgetSettings:
-    """Budget."""
-
-    budget: Annotated[
-        float | str,
-        Setting(
-            "Time to spend, such as 10m or 2h. With advise, or fit --regime auto, also a share of the time to compare"
-            " everything.",
-            (*SEVERAL_RUNS, "fit"),
-            unset="30m; 10% with advise and auto",
-            within=(1, 1e9),
-            quantity="budget",
-        ),
-    ] = DEFAULT_BUDGET
-
-
-@dataclass(frozen=True, kw_only=True)
-class EffectSettings:
-    """Choosing the winner."""
-
-    min_effect: Annotated[
-        float,
-        Setting(
-            "Smallest relative difference that matters, and the most that interpolation may cost.",
-            TRAINING,
-            within=(0, 1),
-            quantity="share",
-        ),
-    ] = 0.01
-
-
-@dataclass(frozen=True, kw_only=True)
-class ConstraintSettings:
-    """Choosing the winner."""
-
-    max_size: Annotated[
-        int | None,
-        Setting(
-            "Largest size of the chosen model, with all that it needs, such as 50MB.",
-            TRAINING,
-            unset="any",
-            within=(1, 1e15),
-            quantity="size",
-        ),
-    ] = None
-    max_latency: Annotated[
-        float | None,
-        Setting(
-            "Longest time of the chosen model for one row, such as 20ms.",
-            TRAINING,
-            unset="any",
-            within=(1e-6, 3600),
-            quantity="latency",
-        ),
-    ] = None
-    licence: Annotated[
-        tuple[str, ...],
-        Setting(
-            "Licenses that pretrained weights may have, such as apache-2.0,mit.",
-            TRAINING,
-            unset="any",
-        ),
-    ] = ()
-    max_training_time: Annotated[
-        float | None,
-        Setting(
-            "Longest time to search for a learning rate and train once, such as 2h.",
-            TRAINING,
-            unset="any",
-            within=(1, 1e9),
-            quantity="duration",
-        ),
-    ] = None
-    pretrained: Annotated[bool, Setting("Allow pretrained weights.", TRAINING)] = True
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from typing import get_args
 
 from warmstart.data.encoding.augmentation import STRENGTHS
-from warmstart.settings.groups import LoopSettings
-from warmstart.settings.groups import OptimizerName as OptimizerName
-from warmstart.settings.groups import OptimizerStateName as OptimizerStateName
-from warmstart.settings.groups import ScheduleName as ScheduleName
+from warmstart.settings.choices import OptimizerName as OptimizerName
+from warmstart.settings.choices import OptimizerStateName as OptimizerStateName
+from warmstart.settings.choices import ScheduleName as ScheduleName
+from warmstart.settings.training import LoopSettings
 
 OPTIMIZERS: tuple[OptimizerName, ...] = get_args(OptimizerName)
 SCHEDULES: tuple[ScheduleName, ...] = get_args(ScheduleName)

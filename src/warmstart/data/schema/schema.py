@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from warmstart.data.schema.columns import ClassType, Column, LabelNotation
 from warmstart.errors import UsageError, join_phrases
-from warmstart.settings.groups import BadRowsRule as BadRowsRule
+from warmstart.settings.choices import BadRowsRule as BadRowsRule
+from warmstart.settings.choices import Long as Long
+from warmstart.settings.choices import Scale as Scale
+from warmstart.settings.choices import TaskName as TaskName
 from warmstart.settings.groups import ColumnSettings
-from warmstart.settings.groups import Long as Long
-from warmstart.settings.groups import Scale as Scale
-from warmstart.settings.groups import TaskName as TaskName
 
 if TYPE_CHECKING:
     from warmstart.data.tables.read import Table

@@ -1,0 +1,20 @@
+"""Choices: which words does a setting take, and which defaults do others compute with?"""
+
+from typing import Literal
+
+TaskName = Literal[
+    "regression", "classification", "causal-lm", "masked-lm", "summarise", "translate", "chat", "structured"
+]
+Scale = Literal["linear", "log10", "log10(1+x)"]
+Long = Literal["head-tail", "chunks"]
+BadRowsRule = Literal["drop", "refuse"]  # all unusable rows are left out; a single one is an error
+Augment = Literal["auto", "none", "light", "strong"]
+Init = Literal["default", "xavier", "he", "normal"]
+NetworkSize = Literal["auto", "search", "reference"]
+OptimizerName = Literal["adamw", "adam", "sgd"]
+OptimizerStateName = Literal["fp32", "bf16"]
+ScheduleName = Literal["linear", "cosine", "constant"]
+PrecisionName = Literal["auto", "fp32", "bf16"]
+
+MAX_LENGTH = 256  # tokens; most titles and descriptions fit, and the time of a step grows with it
+DEFAULT_BUDGET = 1800.0  # seconds for a comparison

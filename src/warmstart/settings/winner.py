@@ -1,0 +1,84 @@
+"""Winner: which settings say what may be spent, and which model may win?"""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from warmstart.settings.choices import DEFAULT_BUDGET
+from warmstart.settings.setting import SEVERAL_RUNS, TRAINING, Setting
+
+
+@dataclass(frozen=True, kw_only=True)
+class BudgetSettings:
+    """Budget."""
+
+    budget: Annotated[
+        float | str,
+        Setting(
+            "Time to spend, such as 10m or 2h. With advise, or fit --regime auto, also a share of the time to compare"
+            " everything.",
+            (*SEVERAL_RUNS, "fit"),
+            unset="30m; 10% with advise and auto",
+            within=(1, 1e9),
+            quantity="budget",
+        ),
+    ] = DEFAULT_BUDGET
+
+
+@dataclass(frozen=True, kw_only=True)
+class EffectSettings:
+    """Choosing the winner."""
+
+    min_effect: Annotated[
+        float,
+        Setting(
+            "Smallest relative difference that matters, and the most that interpolation may cost.",
+            TRAINING,
+            within=(0, 1),
+            quantity="share",
+        ),
+    ] = 0.01
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConstraintSettings:
+    """Choosing the winner."""
+
+    max_size: Annotated[
+        int | None,
+        Setting(
+            "Largest size of the chosen model, with all that it needs, such as 50MB.",
+            TRAINING,
+            unset="any",
+            within=(1, 1e15),
+            quantity="size",
+        ),
+    ] = None
+    max_latency: Annotated[
+        float | None,
+        Setting(
+            "Longest time of the chosen model for one row, such as 20ms.",
+            TRAINING,
+            unset="any",
+            within=(1e-6, 3600),
+            quantity="latency",
+        ),
+    ] = None
+    licence: Annotated[
+        tuple[str, ...],
+        Setting(
+            "Licenses that pretrained weights may have, such as apache-2.0,mit.",
+            TRAINING,
+            unset="any",
+        ),
+    ] = ()
+    max_training_time: Annotated[
+        float | None,
+        Setting(
+            "Longest time to search for a learning rate and train once, such as 2h.",
+            TRAINING,
+            unset="any",
+            within=(1, 1e9),
+            quantity="duration",
+        ),
+    ] = None
+    pretrained: Annotated[bool, Setting("Allow pretrained weights.", TRAINING)] = True
