@@ -195,6 +195,7 @@ def predict(
     id_: options.IdColumn = None,
     keep_columns: options.KeepColumns = False,
     probabilities: options.EveryClass = False,
+    explain: options.Influences = 0,
     model: options.Code = None,
     table: options.TableName = None,
     offline: options.Offline = None,
@@ -209,7 +210,7 @@ def predict(
     check_ending(out)
     rows = read_table(data, offline=bool(offline), table=table)
     check_apart(out, rows.files)
-    beside = Beside(id_, keep_columns, probabilities)
+    beside = Beside(id_, keep_columns, probabilities, explain)
     show_predictions(api.load(folder, code=model), rows, out, quiet, beside)
 
 

@@ -15,11 +15,11 @@ from warmstart.results.names import name_at_base, short_names, split_name
 from warmstart.settings.choices import DEFAULT_BUDGET
 from warmstart.settings.groups import RecordSettings, SampleSettings
 from warmstart.settings.training import TrainingSettings
-from warmstart.settings.winner import EffectSettings
+from warmstart.settings.winner import EffectSettings, RefitSettings
 
 
 @dataclass(frozen=True)
-class Options(SampleSettings, TrainingSettings, EffectSettings, RecordSettings):
+class Options(SampleSettings, TrainingSettings, EffectSettings, RefitSettings, RecordSettings):
     """What is compared, and how thoroughly."""
 
     regimes: tuple[str, ...] = DEFAULT_REGIMES

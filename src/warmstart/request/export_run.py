@@ -13,6 +13,7 @@ from warmstart.inference.model_store import StoredModel, load_model
 from warmstart.inference.predict import model_folder
 from warmstart.request import request as config
 from warmstart.results.record import Run, load_run
+from warmstart.results.refit import load_refit
 from warmstart.runtime.files import read_json
 
 
@@ -31,7 +32,7 @@ def export_run(
     `table` or `files`: the data of the study; neither: the files that it was made with, or the texts that it kept.
     """
     stored_in = model_folder(folder)
-    run = load_run(stored_in)
+    run, refit = load_run(stored_in), load_refit(stored_in)
     stored = load_model(stored_in, code=code)
     check_format(stored, to, int8)
     path = folder / "comparison.json"
@@ -45,8 +46,8 @@ def export_run(
         to,
         int8=int8,
         code=code,
-        recorded=run.test,
-        card=lambda done: model_card(done, stored, run, comparison, base),
+        recorded=refit.score if refit else run.test,
+        card=lambda done: model_card(done, stored, run, comparison, base, refit),
     )
 
 

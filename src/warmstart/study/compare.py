@@ -12,9 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
+from warmstart.advice.advise import advice_for
 from warmstart.advice.ranking import rank_regimes
 from warmstart.errors import TrainingError, join_phrases, shell_word
-from warmstart.planning.estimates import plan_summary, rows_ranked, seconds_of_search
+from warmstart.planning.estimates import plan_summary, rows_ranked, seconds_of_run, seconds_of_search
 from warmstart.planning.fit_budget import require_same_rows
 from warmstart.planning.problem import Options, Problem
 from warmstart.planning.requirements import constraints_after_training
@@ -31,6 +32,7 @@ from warmstart.runtime.distributed import world
 from warmstart.runtime.files import read_fields, read_json, reading_ours, require_plain_name, write_json
 from warmstart.study.begin import begin_study
 from warmstart.study.jobs import FixedJobs, StudyState, carry_out, search_job, train_job
+from warmstart.study.refit import refit_winner
 from warmstart.study.winner import keep_first_winner
 from warmstart.tasks.tasks import task_for
 from warmstart.training.event import Event, Progress
@@ -75,8 +77,8 @@ class ComparisonJobs:
                 # the dearest is searched first: others may spend as much
                 searches[name] = search_job(plan, name, rows, [job.id for job in searches.values()])
             yield [*searches.values()]
-            for seed in plan.seeds:
-                for name in plan.networks:
+            for seed in plan.seeds:  # the cheapest is trained first: what there is no time for is one, not several
+                for name in sorted(plan.networks, key=lambda name: seconds_of_run(plan, name, rows)):
                     yield [train_job(plan, name, rows, seed, searches[name].id)]
                     if seed == plan.seeds[-1]:
                         yield from self._quickly_longer(results, searches[name])
@@ -228,6 +230,7 @@ def run_comparison(problem: Problem, options: Options, folder: Path) -> Generato
     more = sum(done.cost.flops for done in runs) - sum(done.cost.flops for done in best)
     comparison = _without_dropped(replace(make_comparison(study.plan, best, folder), unranked_flops=more), study)
     save_comparison(comparison, folder)
+    yield from refit_winner(study, comparison, advice_for(comparison))
     return comparison
 
 
@@ -287,6 +290,7 @@ def save_comparison(comparison: Comparison, folder: Path) -> None:
     """Into `study.json`: what `remembered` reads, with the names of the runs."""
     facts = {entry.name: getattr(comparison, entry.name) for entry in fields(comparison)}
     facts["excluded"] = [vars(each) for each in comparison.excluded]
+    facts["refit"] = None  # it has a file of its own
     write_json(folder / "study.json", facts | {"runs": [run.id for run in comparison.runs]})
 
 

@@ -59,6 +59,7 @@ class StudyState:
     shared: SharedData
     progress: Progress
     results: Results = field(default_factory=Results)
+    jobs: dict[str, Job] = field(default_factory=dict)  # those carried out, by their ids
     single: bool = False  # whether its one run is the folder itself
     parts: dict[int, SharedData] = field(default_factory=dict)  # rows -> those that regimes on a part of them share
     expected: tuple[Run, float] | None = None  # a run on fewer rows, than which its runs should be no worse: by a band
@@ -135,6 +136,7 @@ def carry_out(study: StudyState, strategy: Strategy) -> Generator[Event, None, N
     while jobs := strategy.next_jobs(study.results):
         study.progress.planned += sum(study.seconds_of(job) for job in jobs if job.kind == "train" and job.length > 1)
         for job in jobs:
+            study.jobs[job.id] = job
             context, folder = study.context(job), study.folder_of(job)
             lost = killed_too_often(study.folder, job)
             if job.kind == "search":
