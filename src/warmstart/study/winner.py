@@ -1,4 +1,4 @@
-"""Winner: which run's model is the one that a study hands over?"""
+"""Winner: which run's model is the result of a study?"""
 
 import os
 import shutil
@@ -11,23 +11,23 @@ from warmstart.results.record import Run
 
 
 def keep_winner(comparison: Comparison, advice: Advice, folder: Path) -> None:
-    """`winner/`: the chosen regime's model, of the seed best on validation rows; undecided: of the best scored regime;
-    where nothing beats the constant, the constant.
+    """Write `winner/`: the chosen regime's model, with the best seed by validation score. If undecided, the best-scored
+    regime; if nothing beats the constant, the constant.
 
-    Of a regime that was run on several numbers of rows it is one of the most.
+    If a regime was run on several numbers of rows, one of the runs on the most.
     """
     _keep_best([run for run in comparison.runs if run.regime == advice.winner], folder)
 
 
 def keep_first_winner(runs: Sequence[Run], folder: Path) -> None:
-    """`winner/` of the baselines, so that a model is there while the other regimes are trained; not the constant."""
+    """Write `winner/` from the baselines, so that a model exists while the other regimes train; not the constant."""
     _keep_best([run for run in runs if run.regime != CONSTANT], folder)
 
 
 def _keep_best(runs: Sequence[Run], folder: Path) -> None:
     """The run with the best validation score of those on the most rows.
 
-    Files are hard links where the disk allows: no second copy of the weights.
+    Files are hard links if possible, to avoid a second copy of the weights.
     """
     size = max((run.rows for run in runs), default=0)
     finished = [run for run in runs if run.rows == size and run.val is not None and not run.failed]
