@@ -54,12 +54,12 @@ class TunedRegime:
 
 
 def tried_settings(regime: Regime, config: TrainConfig) -> dict[str, Any]:
-    """What a search varies: two trainings with the same may be compared by their lengths."""
+    """The settings that a search varies: trainings with the same ones can be compared across lengths."""
     return {"lr": config.lr} | _size_words(regime)
 
 
 def checkpoint_purpose(regime: Regime, config: TrainConfig, run_data: RunData) -> str:
-    """What a checkpoint was made for: the weights to be trained, the rows and the settings."""
+    """What identifies a checkpoint: the trained weights, the rows and the settings."""
     rows = f"{len(run_data.splits.train)} rows of {run_data.splits.fingerprint} drawn with {run_data.seed}"
     return f"{regime.name} from {regime.start.name} {_size_words(regime)}: {regime.words}; {config}; {rows}"
 
@@ -78,7 +78,7 @@ def train_run(
 ) -> Generator[Event, None, Run]:
     """Train, score the test rows once, write model and record into `folder`. A finished run is read back.
 
-    `predicted`: what it was expected to cost, kept in its record.
+    `predicted`: its estimated cost, kept in the record.
     """
     if world().on_main((folder / "run.json").exists):
         left = folder / "checkpoint"  # by one that was stopped just before its end
@@ -173,7 +173,7 @@ def save_trained(
 
 
 def failed_run(name: str, run_data: RunData, folder: Path, reason: str, chosen: TunedRegime | None = None) -> Run:
-    """The record of a run that is not tried again: of a network that was `chosen`, or of a baseline."""
+    """The record of a run that is not retried: of a network that was `chosen`, or of a baseline."""
     if world().on_main((folder / "run.json").exists):
         return load_run(folder)
     record = Run(
@@ -206,7 +206,7 @@ def failed_run(name: str, run_data: RunData, folder: Path, reason: str, chosen: 
 def run_baseline(
     name: str, run_data: RunData, folder: Path, progress: JobProgress | None = None, base: Base | None = None
 ) -> Generator[Event, None, Run]:
-    """The same record for a regime without the training loop. `base`: what it reads texts with, unchanged."""
+    """The same record for a regime without the training loop. `base`: the unchanged base whose features it uses."""
     if world().on_main((folder / "run.json").exists):
         return load_run(folder)
     yield (progress or JobProgress()).began()
@@ -270,7 +270,7 @@ def save_fitted(staging: Path, name: str, fitted: Fitted, run_data: RunData, cal
 
 
 def measured(found: FinalScores | None, run_data: RunData) -> dict[str, Any]:
-    """The fields of a Run that say what was scored; empty for a run that failed before."""
+    """The fields of a Run that hold scores; empty for a run that failed before scoring."""
     task = run_data.task
     common = {
         "task": task.name,
@@ -287,11 +287,11 @@ def measured(found: FinalScores | None, run_data: RunData) -> dict[str, Any]:
 
 
 def _converged(trained: TrainedStages, chosen: TunedRegime, val: float, run_data: RunData) -> bool:
-    """False while doubling the length would still gain more than matters and more than noise.
+    """False if doubling the length would still gain more than the smallest gain that matters, and more than noise.
 
-    Judged by whole schedules: the trial with the same settings at a shorter length against this run. Without one, by
-    the last third of this run, which has to gain three times as much: a schedule that cools down gains by that alone.
-    A run whose best point lies before its end has converged.
+    Judged by complete schedules: the trial with the same settings at a shorter length against this run. Without one, by
+    the last third of this run, which has to gain three times as much, because a schedule that cools down gains by that
+    alone. A run whose best point is before its end has converged.
     """
     if trained.best_step < trained.steps:
         return True
@@ -327,14 +327,14 @@ def finish_run(
 ) -> Run:
     """Write model, outputs and record under `checkpoint/`, then move them to their place; `run.json` comes last.
 
-    The checkpoints that it was trained from go only when nothing needs them any more.
+    Checkpoints are deleted only when nothing needs them any more.
     """
     record = _finite(record)
     return replace(record, disk_bytes=world().on_main(lambda: _written(record, folder, save, outputs or {})))
 
 
 def _finite(record: Run) -> Run:
-    """Without what is no finite number: a run with such a score has failed."""
+    """The record without scores that are not finite: a run that has one has failed."""
     scores = (record.val, record.test, record.train)
     val, test, train = known = tuple(score if score is None or isfinite(score) else None for score in scores)
     lost = [name for name, value in record.metrics.items() if not isfinite(value)]
@@ -353,7 +353,7 @@ def _finite(record: Run) -> Run:
 
 
 def _written(record: Run, folder: Path, save: Callable[[Path], None] | None, outputs: Mapping[str, Array]) -> int:
-    """Bytes of the model."""
+    """Size of the model in bytes."""
     staging = folder / "checkpoint" / "finished"
     shutil.rmtree(staging, ignore_errors=True)
     staging.mkdir(parents=True)

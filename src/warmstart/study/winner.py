@@ -1,4 +1,4 @@
-"""Winner: which run's model is the one that a study hands over?"""
+"""Winner: which run's model is the result of a study?"""
 
 import os
 import shutil
@@ -12,7 +12,7 @@ from warmstart.results.refit import REFIT, load_refit
 
 
 def keep_winner(comparison: Comparison, advice: Advice, folder: Path) -> None:
-    """`winner/`: the model of `best_run`, trained on more rows if it was; beside it the record of the run."""
+    """Write `winner/`: the model of `best_run`, or its refit on more rows, with the record of the run."""
     run, refit = best_run(comparison, advice), load_refit(folder / REFIT)
     if run is None:
         return
@@ -21,16 +21,16 @@ def keep_winner(comparison: Comparison, advice: Advice, folder: Path) -> None:
 
 
 def best_run(comparison: Comparison, advice: Advice) -> Run | None:
-    """The chosen regime's run, with the seed best on validation rows; undecided: of the best scored regime; where
+    """The chosen regime's run, with the best seed by validation score. If undecided, the best-scored regime's; if
     nothing beats the constant, the constant's.
 
-    Of a regime that was run on several numbers of rows it is one of the most.
+    If a regime was run on several numbers of rows, one of the runs on the most.
     """
     return _best([run for run in comparison.runs if run.regime == advice.winner])
 
 
 def keep_first_winner(runs: Sequence[Run], folder: Path) -> None:
-    """`winner/` of the baselines, so that a model is there while the other regimes are trained; not the constant."""
+    """Write `winner/` from the baselines, so that a model exists while the other regimes train; not the constant."""
     best = _best([run for run in runs if run.regime != CONSTANT])
     if best:
         _hand_over(folder / "runs" / best.id, None, folder)
@@ -44,7 +44,7 @@ def _best(runs: Sequence[Run]) -> Run | None:
 
 
 def _hand_over(run: Path, model: Path | None, folder: Path) -> None:
-    """Files are hard links where the disk allows: no second copy of the weights. `model`: instead of the run's own."""
+    """Files are hard links if possible, to avoid a second copy of the weights. `model`: instead of the run's own."""
     staging = folder / "checkpoint"
     shutil.rmtree(staging, ignore_errors=True)
     shutil.copytree(model or run, staging, copy_function=_link)
