@@ -17,6 +17,12 @@ Code = Annotated[str | None, typer.Option("--model", help=SETTINGS["model"].help
 TableName = Annotated[str | None, typer.Option("--table", help=SETTINGS["table"].help)]
 Offline = Annotated[bool | None, typer.Option("--offline", help=SETTINGS["offline"].help)]
 
+# of resume
+LargerBudget = Annotated[
+    str | None,
+    typer.Option("--budget", help="More time for a study, finished runs included, such as 1h. [default: as before]"),
+]
+
 # of predict
 DataArgument = Annotated[list[str], typer.Argument(metavar="DATA", help="Rows with the columns that the model reads.")]
 Predictions = Annotated[

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from warmstart.data.rows.split import Rows
+from warmstart.data.schema.label_columns import join_label_columns
 from warmstart.data.tables.read import Table, read_table
 from warmstart.inference.export.export import Exported, check_format, export_model, reads_columns
 from warmstart.inference.export.model_card import model_card
@@ -61,5 +62,6 @@ def _rows_scored(
     if table is None and files:
         table = read_table(files, table=asked.table if asked else None)
     if table is not None:
+        table = join_label_columns(table, stored.schema.target)
         return rows_of_table(table, stored.schema, run)
     return kept_rows(studies, stored.schema, run, typed=reads_columns(stored))

@@ -253,6 +253,18 @@ def _first_model(asked: RunPlan, folder: Path) -> Generator[Event, None, None]:
     world().on_main(lambda: keep_first_winner(list(first.results.runs.values()), folder))
 
 
+def forget_refusals(folder: Path) -> None:
+    """What a study had no time for is decided again, when it is resumed with a larger budget; it is not finished now.
+
+    What was trained stays.
+    """
+    (folder / "study.json").unlink(missing_ok=True)
+    (folder / DROPPED_FILE).unlink(missing_ok=True)
+    path = folder / LENGTHS_FILE
+    if path.exists():
+        write_json(path, {name: True for name, there in read_json(path, dict[str, bool]).items() if there})
+
+
 def _forget(study: StudyState) -> None:
     """Delete fits of `_first_model` that were scored on more rows than the plan has; they are repeated."""
     test = len(study.plan.splits.test)
