@@ -15,12 +15,23 @@ from typing import Any, get_type_hints
 from pydantic import TypeAdapter
 
 from warmstart.errors import InputError, join_phrases
-from warmstart.planning.estimates import seconds_of_regime, seconds_of_run, seconds_of_scoring, total_seconds
+from warmstart.planning.estimates import (
+    seconds_of_asking,
+    seconds_of_regime,
+    seconds_of_run,
+    seconds_of_scoring,
+    seconds_of_untrained,
+    total_seconds,
+)
 from warmstart.planning.memory_probe import PeakMemory
 from warmstart.planning.run_plan import RunPlan, budget_sizes, shorter_limits, token_limit
+from warmstart.quantities import format_duration
+from warmstart.regimes.regimes import UNTRAINED_BASES
 from warmstart.results.constraints import BUDGET, Excluded, not_run
+from warmstart.results.names import regime_of
 from warmstart.runtime.files import read_json, reading_ours, write_json
 
+FLOOR_SHARE = 0.15  # of the budget, for a base as it is that nobody named
 CHEAP_SHARE = 0.3  # of the budget: a network whose search and one run on all rows take less is never cut
 RESERVE = 0.2  # of the budget, kept for training the most promising regime on all rows
 WORTHWHILE = 0.9  # of the work for a row, at most, or texts are not read less far
@@ -35,6 +46,7 @@ def fit_to_budget(plan: RunPlan) -> RunPlan:
 
     A network that cannot be trained for the fewest steps on the fewest rows is excluded.
     """
+    plan = _without_slow_floors(plan)
     lighter = [plan, *_lighter(plan)]
     fitted = next((each for each in lighter if total_seconds(each) <= plan.options.budget), None)
     if fitted is None:
@@ -42,6 +54,19 @@ def fit_to_budget(plan: RunPlan) -> RunPlan:
         fitted = _best_climb((searching or lighter)[-1])
     cuts = _said(plan, fitted)
     return replace(fitted, cuts=cuts, full_estimate=total_seconds(plan) if cuts else None)
+
+
+def _without_slow_floors(plan: RunPlan) -> RunPlan:
+    """Without bases as they are that nobody named, where their answers would take too much of the budget."""
+    found = []
+    for name in plan.names:
+        seconds = len(plan.seeds) * len(plan.sizes) * seconds_of_untrained(plan, name)
+        unnamed = regime_of(name) in UNTRAINED_BASES and regime_of(name) in plan.problem.unnamed
+        if unnamed and seconds > FLOOR_SHARE * plan.options.budget:
+            minutes = math.ceil(seconds / FLOOR_SHARE / 60)
+            reason = f"reading and writing with the base as it is would take {format_duration(seconds)}"
+            found.append(Excluded(name, BUDGET, f"{reason}; name it in --regimes, or give --budget {minutes}m"))
+    return replace(plan, excluded=(*plan.excluded, *found))
 
 
 def _lighter(plan: RunPlan) -> Iterator[RunPlan]:
@@ -92,7 +117,7 @@ def _climb(plan: RunPlan) -> _Climb:
     wanted = plan.sizes if len(plan.sizes) > 1 else (whole,)  # several were asked for
     rungs = plan.sizes if len(plan.sizes) > 1 else budget_sizes(whole)
     plan = replace(plan, total_rows=whole, sizes=rungs)
-    allowed = (1 - RESERVE) * budget
+    allowed = (1 - RESERVE) * budget - seconds_of_asking(plan)
     alone = {name: _seconds(plan, name, wanted) for name in plan.networks}
     order = sorted(plan.networks, key=alone.__getitem__)
     cheap: list[str] = []
