@@ -105,8 +105,9 @@ def test_what_all_prompts_begin_with_is_read_once_and_changes_nothing(
     for least in (8, 10_000):
         read.clear()
         monkeypatch.setattr(kv_cache, "MIN_SHARED_TOKENS", least)
-        found[least] = generate(writer.model.body, writer.head, prompts, stop=writer.stop, most=6), sum(
-            n * t for n, t in read
+        found[least] = (
+            generate(writer.model.body, writer.head, prompts, stop=writer.stop, most=6),
+            sum(n * t for n, t in read),
         )
     assert found[8][0] == found[10_000][0]
     assert found[8][1] < 0.7 * found[10_000][1]

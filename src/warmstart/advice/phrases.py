@@ -89,12 +89,12 @@ BEST_MODELS = {
     "baseline": "the linear model",
     "ensemble": "the mean of several models",
 }
-UNTRAINED = "the base as it is"  # what the family of baselines is called where text is predicted
+UNTRAINED_FAMILY = "the base as it is"  # what the family of baselines is called where text is predicted
 
 
 def distinct_ways(comparison: Comparison) -> dict[str, str]:
     """What each family is called."""
-    return WAYS_TO_TRAIN | ({"baseline": UNTRAINED} if _has_untrained(comparison) else {})
+    return WAYS_TO_TRAIN | ({"baseline": UNTRAINED_FAMILY} if _has_untrained(comparison) else {})
 
 
 def verdict_for(comparison: Comparison, name: str, family: str) -> str:
@@ -160,7 +160,7 @@ def against_others(field: Ranking, choice: Row) -> str:
 
 def _against(field: Ranking, choice: Row, rival: Row) -> str:
     found = field.difference(choice, rival)
-    models = BEST_MODELS | ({"baseline": UNTRAINED} if _has_untrained(field.comparison) else {})
+    models = BEST_MODELS | ({"baseline": UNTRAINED_FAMILY} if _has_untrained(field.comparison) else {})
     model = baseline_model(field.comparison, rival.name) or models[rival.family]
     name, cost = f"{model} (`{rival.name}`)", costs(rival, choice)
     if field.standing(choice, rival) == "tied":

@@ -12,6 +12,7 @@ from warmstart.baselines.extractive import extractive_from_json, fit_extractive
 from warmstart.baselines.features import features_from_json
 from warmstart.baselines.few_shot import few_shot_from_json, fit_few_shot
 from warmstart.baselines.linear import Linear, fit_embedded, fit_linear
+from warmstart.baselines.prompted import fit_prompted, prompted_from_json
 from warmstart.errors import MissingError
 from warmstart.runtime.files import read_json, read_tensors, reading_ours
 
@@ -22,6 +23,7 @@ FIT_BASELINE: dict[str, Callable[[FitData], Fitted]] = {
     "embedded": fit_embedded,
     "extractive": fit_extractive,
     "few-shot": fit_few_shot,
+    "prompted": fit_prompted,
 }
 BASELINE_DESCRIPTIONS = {
     "constant": "the median, or the commonest class, for every text",
@@ -30,6 +32,7 @@ BASELINE_DESCRIPTIONS = {
     "embedded": "TF-IDF beside frozen features of the base, and a linear model",
     "extractive": "the leading sentences, the source itself, or the commonest value of each field",
     "few-shot": "the base as it is, after a few examples in its prompt",
+    "prompted": "the likelihood of each answer, after instructions and examples",
 }
 
 
@@ -47,6 +50,8 @@ def load_baseline(folder: Path) -> Baseline:
             return extractive_from_json(facts)
         if facts["baseline"] == "few-shot":
             return few_shot_from_json(facts, folder)
+        if facts["baseline"] == "prompted":
+            return prompted_from_json(facts, arrays, folder)
         try:
             features = features_from_json(facts, arrays)
         except MissingError as error:

@@ -34,10 +34,21 @@ def kv_cache(body: nn.Module, prompts: Sequence[Array], opening: Sequence[int]) 
     """One for some prompts, the longest first. `opening`: what a decoder writes first, beside an encoder."""
     if opening:
         return _PairReader(body, prompts, opening)
-    return _Reader(body, prompts) if _keeps_all(body) else _Rereader(body, prompts)
+    return _Reader(body, prompts) if remembers_tokens(body) else _Rereader(body, prompts)
 
 
-def _keeps_all(body: nn.Module) -> bool:
+def read_branches(body: nn.Module, prompts: Sequence[Array], tokens: Array, sees: Array) -> tuple[Tensor, Tensor]:
+    """The hidden states of the last token of each prompt, [n, d], and of tokens that branch off after it, [n, m, d].
+
+    `prompts` come with the longest first. `tokens` [m]; `sees` bool [m, m]: which of them each one comes after, itself
+    included. Not for a body with recurrent layers.
+    """
+    reader = _Reader(body, prompts)
+    first = reader.start()
+    return first, reader.branches(tokens, sees) if len(tokens) else first[:, None][:, :0]
+
+
+def remembers_tokens(body: nn.Module) -> bool:
     """Whether its memory is keys and values alone: what recurrent layers remember cannot be padded or joined."""
     from transformers import DynamicCache
 
@@ -136,6 +147,25 @@ class _Reader:
         if self.mask is not None:
             self.mask = nn.functional.pad(self.mask, (0, 1), value=1)
         return self._hidden(tokens[:, None], positions, self.mask, self.cache)
+
+    def branches(self, tokens: Array, sees: Array) -> Tensor:
+        """Reads tokens [m] side by side after each text: their hidden states, [n, m, d]. Nothing can be read then."""
+        count, read = len(self.prompts), self.cache.get_seq_length()
+        ids = torch.from_numpy(tokens)[None].expand(count, -1).to(self.device)
+        depths = torch.from_numpy(sees.sum(axis=1) - 1).to(self.device)
+        mask = torch.ones((count, 1, len(tokens), read + len(tokens)), dtype=torch.bool, device=self.device)
+        mask[..., read:] = torch.from_numpy(sees).to(self.device)
+        if self.mask is not None:
+            mask[..., :read] = self.mask.bool()[:, None, None]
+        found = self.body(
+            input_ids=ids,
+            attention_mask=mask,
+            position_ids=self.lengths[:, None] + depths[None],
+            past_key_values=self.cache,
+            use_cache=True,
+        )
+        states: Tensor = found.last_hidden_state
+        return states
 
     def keep(self, rows: Sequence[int]) -> None:
         """Forgets all texts but these."""

@@ -3,6 +3,7 @@
 import time
 
 from warmstart.baselines.few_shot import CHOSEN_ON, SHOTS
+from warmstart.baselines.prompted import BINS, PROMPT_CHOSEN_ON, PROMPT_EXAMPLES
 from warmstart.generation.answers import AT_ONCE_ON_CPU
 from warmstart.planning.run_plan import RunPlan, token_limit
 from warmstart.regimes.regimes import UNTRAINED_BASES, Regime
@@ -15,9 +16,11 @@ from warmstart.runs.retention import MAX_RETENTION_TEXTS
 from warmstart.runs.search import TRIAL_SHARE
 from warmstart.runs.weight_mixing import VALIDATION_ANSWERS
 from warmstart.tasks.language import MAX_JUDGED_ROWS
+from warmstart.tasks.tasks import task_for
 from warmstart.training.general_text import TEXTS as SAID
 from warmstart.training.stages import FORWARD_SHARE, MAX_VALIDATION_ROWS, validation_rows
 
+LABEL_TOKENS = 1.5  # of a class or a bin that are read to score it, about
 WEIGHTS_COMPARED = 4  # of the mixes of --reduce-forgetting interpolation, by what they write: halving ten takes as many
 
 
@@ -107,6 +110,13 @@ def seconds_of_untrained(plan: RunPlan, name: str) -> float:
     score = min(seconds_of_score(plan, each) for each in alike)
     if regime_of(name) == "zero-shot":
         return rows_scored(plan, rows) * score + min(seconds_of_writing(plan, each) for each in alike)
+    if regime_of(name) == "prompted":
+        classes = task_for(plan.problem.schema, plan.splits).to_json().get("classes", ())
+        nodes = LABEL_TOKENS * (len(classes) or BINS)
+        text = next(filter(None, (tokens_per_text(plan, each) for each in alike)), nodes)
+        shown = max(PROMPT_EXAMPLES) / AT_ONCE_ON_CPU  # examples are read once for so many rows
+        asked = rows_scored(plan, rows) + len(PROMPT_EXAMPLES) * PROMPT_CHOSEN_ON
+        return asked * score * (1 + shown + nodes / text)
     answer = min(plan.answers.get(each, 0.0) for each in alike)
     written = rows_answered(plan) + 2 * ANSWERS_BESIDE + len(SHOTS) * CHOSEN_ON
     return written * (answer + score * max(SHOTS) / AT_ONCE_ON_CPU)  # examples are read once for so many answers

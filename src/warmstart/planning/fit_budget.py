@@ -32,6 +32,7 @@ from warmstart.results.names import regime_of
 from warmstart.runtime.files import read_json, reading_ours, write_json
 
 FLOOR_SHARE = 0.15  # of the budget, for a base as it is that nobody named
+ASKED_SHARE = 0.6  # the same where it was named
 CHEAP_SHARE = 0.3  # of the budget: a network whose search and one run on all rows take less is never cut
 RESERVE = 0.2  # of the budget, kept for training the most promising regime on all rows
 WORTHWHILE = 0.9  # of the work for a row, at most, or texts are not read less far
@@ -46,7 +47,7 @@ def fit_to_budget(plan: RunPlan) -> RunPlan:
 
     A network that cannot be trained for the fewest steps on the fewest rows is excluded.
     """
-    plan = _without_slow_floors(plan)
+    plan = _without_slow_bases(plan)
     lighter = [plan, *_lighter(plan)]
     fitted = next((each for each in lighter if total_seconds(each) <= plan.options.budget), None)
     if fitted is None:
@@ -56,16 +57,18 @@ def fit_to_budget(plan: RunPlan) -> RunPlan:
     return replace(fitted, cuts=cuts, full_estimate=total_seconds(plan) if cuts else None)
 
 
-def _without_slow_floors(plan: RunPlan) -> RunPlan:
-    """Without bases as they are that nobody named, where their answers would take too much of the budget."""
+def _without_slow_bases(plan: RunPlan) -> RunPlan:
+    """Without bases as they are whose answers would take too much of the budget, more so where nobody named them."""
     found = []
     for name in plan.names:
         seconds = len(plan.seeds) * len(plan.sizes) * seconds_of_untrained(plan, name)
-        unnamed = regime_of(name) in UNTRAINED_BASES and regime_of(name) in plan.problem.unnamed
-        if unnamed and seconds > FLOOR_SHARE * plan.options.budget:
-            minutes = math.ceil(seconds / FLOOR_SHARE / 60)
-            reason = f"reading and writing with the base as it is would take {format_duration(seconds)}"
-            found.append(Excluded(name, BUDGET, f"{reason}; name it in --regimes, or give --budget {minutes}m"))
+        unnamed = regime_of(name) in plan.problem.unnamed
+        share = FLOOR_SHARE if unnamed else ASKED_SHARE
+        if regime_of(name) in UNTRAINED_BASES and seconds > share * plan.options.budget:
+            minutes = math.ceil(seconds / share / 60)
+            reason = f"asking the base as it is would take {format_duration(seconds)}"
+            ways = f"name it in --regimes, or give --budget {minutes}m" if unnamed else f"--budget {minutes}m would do"
+            found.append(Excluded(name, BUDGET, f"{reason}; {ways}"))
     return replace(plan, excluded=(*plan.excluded, *found))
 
 

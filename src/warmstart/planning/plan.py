@@ -41,7 +41,15 @@ from warmstart.planning.problem import Options, Problem
 from warmstart.planning.run_plan import RunPlan
 from warmstart.planning.throughput import measure_throughput
 from warmstart.regimes.full import Full
-from warmstart.regimes.regimes import READ_WITH_BASE, UNTRAINED_BASES, WITHOUT_NETWORK, Regime, Stage, is_baseline
+from warmstart.regimes.regimes import (
+    PROMPTED,
+    READ_WITH_BASE,
+    UNTRAINED_BASES,
+    WITHOUT_NETWORK,
+    Regime,
+    Stage,
+    is_baseline,
+)
 from warmstart.results.names import name_at_base, regime_of, split_name
 from warmstart.runs.search import TRIAL_SHARE
 from warmstart.runtime.device import memory_room, peak_memory, reset_peak_memory
@@ -163,6 +171,8 @@ def _untrained(plan: RunPlan, name: str, run_data: RunData, where: TargetMachine
     fits = regime_of(name) in READ_WITH_BASE
     parts = (run_data.splits.val, run_data.splits.test, *([run_data.splits.train] if fits else []))
     read = [_sizes(run_data, regime, part) for part in parts]
+    if regime_of(name) in PROMPTED:  # its labels, and its share of the examples, are about as long as the text
+        read = [(2 * tokens, answers) for tokens, answers in read[:2]]
     alike = [n for n in plan.networks if n in plan.seconds_per_row and plan.base_of(n) == plan.base_of(name)]
     one = None
     if alike and regime_of(name) in UNTRAINED_BASES:

@@ -190,7 +190,7 @@ UNTRAINED = RegimeDefaults(lr=0.0, epochs=0, floor=0)  # of what is no network t
 
 REGIMES: dict[str, Callable[[RegimeContext], Regime]] = {}
 WITHOUT_NETWORK = ("constant", "linear", "boosted", "extractive")
-READ_WITH_BASE = ("embedded", "few-shot")  # fitted like those, on what a base makes of each text, unchanged
+READ_WITH_BASE = ("embedded", "few-shot", "prompted")  # fitted like those, on what a base makes of each text, unchanged
 WITHOUT_TRAINING = (*WITHOUT_NETWORK, *READ_WITH_BASE, "zero-shot", ENSEMBLE)
 CHEAP_REGIMES = ("constant", "linear", "embedded")
 DEFAULT_REGIMES = (*CHEAP_REGIMES, "scratch-dnn", "scratch", "frozen", "discriminative", "full", "lora", ENSEMBLE)
@@ -198,8 +198,8 @@ DEFAULT_IMAGE_REGIMES = (*CHEAP_REGIMES, "scratch-cnn", "scratch", "frozen", "di
 IMAGE_WITHOUT_BASE = ("constant", "linear", "scratch-cnn", ENSEMBLE)  # of them, what needs no base
 FOR_COLUMNS = ("boosted",)  # by default where a table has columns that are not text
 DEFAULT_LANGUAGE_REGIMES = ("zero-shot", "scratch", "full", "lora")
-UNTRAINED_BASES = ("zero-shot", "few-shot")  # whose time is counted: a base reads and writes
-PROMPTED = ("few-shot",)  # what asks a decoder, and does not train it
+UNTRAINED_BASES = ("zero-shot", "few-shot", "prompted")  # whose time is counted: a base reads and writes
+PROMPTED = ("few-shot", "prompted")  # what asks a decoder, and does not train it
 FLOORS_OF_WRITING = ("extractive",)  # that need no base
 DESCRIPTIONS = {
     "constant": "the median or the commonest class: the floor that every other must beat",
@@ -218,6 +218,7 @@ DESCRIPTIONS = {
     "hybrid": "pretrained, first the language of the domain, then the task at discriminative rates",
     "self-pretrained": "the base's own architecture from random weights, first the language, then the task",
     "zero-shot": "the base as it is: nothing learns",
+    "prompted": "a decoder as it is: the likelihood of each answer after instructions and examples",
     "few-shot": "the base as it is, after a few examples in its prompt",
     "extractive": "the leading sentences, the source itself or the commonest values: the floor of tasks that write",
     "ensemble": "the mean of the predictions of those that beat the constant, weighted on validation rows",
@@ -247,7 +248,7 @@ def default_for(task: TaskName, columns: Sequence[Column] = (), image_base: bool
     if reads_images(columns):
         return DEFAULT_IMAGE_REGIMES if image_base else IMAGE_WITHOUT_BASE
     if task in (*TEXT_OUT, *CORPUS):
-        floors = (*FLOORS_OF_WRITING, *PROMPTED) if task in INSTRUCTED else ()
+        floors = (*FLOORS_OF_WRITING, "few-shot") if task in INSTRUCTED else ()
         return (*floors, *DEFAULT_LANGUAGE_REGIMES)
     table = any(column.kind not in ("text", "category") for column in columns)
     table |= len(columns) > 1 and any(column.kind == "category" for column in columns)
@@ -369,6 +370,7 @@ _register("qlora", _pretrained, _only(LoRA(quantize="nf4")))
 _register("hybrid", _pretrained, _after_language(Full(), Discriminative()))
 _register("self-pretrained", _scratch, _after_language(Full(), Full()))
 _register("embedded", _pretrained, lambda material: ())
+_register("prompted", _pretrained, lambda material: ())
 _register("few-shot", _pretrained, lambda material: ())
 _register("zero-shot", _pretrained, lambda material: ())
 

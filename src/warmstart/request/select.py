@@ -136,6 +136,8 @@ def chosen_regimes(
     usual_names = default_for(task, schema.columns, bool(image_sources(request)))
     if any(base.kind != "decoder" for base in bases):
         usual_names = tuple(name for name in usual_names if name not in PROMPTED)
+    elif request.base and task in ("classification", "regression") and not schema.multi_label:
+        usual_names = (*usual_names[:-1], "prompted", *usual_names[-1:])  # whoever names a decoder may prompt it
     if request.command == "fit" and not request.races:
         names = (request.regime,) if request.regime else mine[:1]
         if not names:
@@ -156,6 +158,8 @@ def chosen_regimes(
             raise UsageError(
                 f"regime {name!r} is not for the task {task}.", f"choose among others: {', '.join(usual_names)}"
             )
+        if regime_of(name) == "prompted" and schema.multi_label:
+            raise UsageError("regime 'prompted' names one class; rows here have sets of labels.", "leave it out")
     return found
 
 
