@@ -143,9 +143,10 @@ def test_the_defaults_in_words_are_those_of_the_code() -> None:
         "zero-shot",
         "few-shot",
         "extractive",
+        "prompted",
         "scratch-cnn",
     }
-    assert set(WITHOUT_TRAINING) - {"zero-shot", "few-shot", "extractive"} < set(
+    assert set(WITHOUT_TRAINING) - {"zero-shot", "few-shot", "extractive", "prompted"} < set(
         default_for("regression", (Column("x", "number"),))
     )
 

@@ -143,7 +143,7 @@ def test_a_base_that_is_gone_or_cannot_be_asked(base: Base, tmp_path: Path) -> N
     folder = tmp_path / "base"
     Prompted(find_base(save_decoder(folder)), LabelPrompt("Which?", ("a", "b"))).save(tmp_path / "saved")
     folder.rename(tmp_path / "elsewhere")
-    with pytest.raises(MissingError, match="prompts the base .* which is not here"):
+    with pytest.raises(MissingError, match=r"prompts the base .* which is not here"):
         load_baseline(tmp_path / "saved")
     with pytest.raises(UsageError, match=r"regime 'prompted' asks a base in words; '.*' is an encoder"):
         check_base(base, "prompted")

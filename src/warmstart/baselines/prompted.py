@@ -194,7 +194,7 @@ def label_tree(base: Base, labels: Sequence[str]) -> LabelTree:
     for label in labels:
         turns = [{"role": "user", "content": "."}, {"role": "assistant", "content": label}]
         said = template.spoken(turns).answer
-        found.append(said[:-1] if len(said) > 1 and said[-1] == template.closing else said)
+        found.append((said[:-1] if len(said) > 1 and said[-1] == template.closing else said).tolist())
     return LabelTree.of(found)
 
 
@@ -285,7 +285,8 @@ def example_order(places: Array, seed: int) -> list[int]:
 
 def _shown(plain: Prompted, rows: Rows, places: Array, order: Sequence[int], count: int) -> tuple[tuple[str, int], ...]:
     """The first rows of the order that fit into a part of what the base reads, at most so many."""
-    inputs, found = plain.base.inputs, []
+    inputs = plain.base.inputs
+    found: list[tuple[str, int]] = []
     room = MOST_SHOWN_TOKENS * plain.base.reads - sum(inputs.count([plain.prompt.instruction])) - inputs.max_length
     for row in order[: 4 * count]:
         if len(found) == count:
