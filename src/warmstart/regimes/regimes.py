@@ -108,7 +108,8 @@ class Regime:
     @property
     def words(self) -> str:
         """How it learns, for people."""
-        return ", then ".join(stage.method.words for stage in self.stages)
+        how = ", then ".join(stage.method.words for stage in self.stages)
+        return how if self.start.columns is None else f"{how}; columns joined to the text before the head"
 
 
 @dataclass(frozen=True)
