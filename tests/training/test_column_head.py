@@ -7,13 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 
 from tests.baselines.tables import COLUMNS, table_rows
 from warmstart.data.features.column_inputs import ColumnInputs, TextColumns
 from warmstart.data.rows.split import Rows, split
+from warmstart.data.rows.term_swaps import TermPair
 from warmstart.data.schema.schema import Schema
+from warmstart.data.tables.read import Table
 from warmstart.errors import InputError, UsageError
 from warmstart.inference.export.export import check_format, export_model
 from warmstart.inference.model_store import load_model
@@ -23,6 +26,7 @@ from warmstart.planning.model_size import model_size
 from warmstart.regimes.regimes import REGIMES, Regime, RegimeContext
 from warmstart.results.record import Run
 from warmstart.runs.run import TunedRegime, train_run
+from warmstart.study.probe import probe_models
 from warmstart.training.checkpoint import Checkpoints
 from warmstart.training.config import TrainConfig
 from warmstart.training.frozen_prefix import PrefixCache, SharedData
@@ -204,6 +208,22 @@ def test_a_folder_of_sentence_transformers_is_refused(base: Base, tmp_path: Path
     with pytest.raises(UsageError, match="columns beside the text") as error:
         check_format(load_model(tmp_path / "run"), "hf", False)
     assert "--to onnx" in str(error.value.hint)
+
+
+def test_a_probe_swaps_words_and_leaves_the_other_columns(base: Base, tmp_path: Path) -> None:
+    run_data = mixed()
+    run_of("frozen", base, tmp_path / "run", run_data)
+    values = run_data.splits.test.columns
+    cells = {"title": list(values["title"]), "brand": list(values["brand"]), "weight": values["weight"]}
+    sold = pa.array(np.asarray(values["sold"]).astype("datetime64[s]"))
+    flags = [bool(each) for each in values["in stock"]]
+    table = Table(pa.table({**cells, "sold": sold, "in stock": flags}), ("rows.csv",), (len(flags),))
+    with pytest.raises(InputError, match="5 columns; of the test rows only texts"):
+        trained(probe_models(tmp_path / "run", (TermPair("big", "small"),)))
+    found = trained(probe_models(tmp_path / "run", (TermPair("big", "small"), TermPair("oak", "pine")), table))
+    assert [effect.rows > 10 for effect in found.pairs] == [True, True]
+    moved = found.regimes[0].pairs[0].effects["moved"].value
+    assert np.isfinite(moved) and moved > 0
 
 
 def test_texts_alone_have_no_extra_part(base: Base, regression: RunData) -> None:

@@ -222,11 +222,11 @@ class _ColumnSums(nn.Module):
                     table[i] = weight[place[value]]
             tables.append(nn.Parameter(table))
         self.tables = nn.ParameterList(tables)
-        self.edges = nn.ParameterList(_constant(edges) for edges in columns.edges)
-        ends = start + np.cumsum([len(edges) - 1 for edges in columns.edges])
-        self.pieces = nn.ParameterList(
-            weight[end - len(edges) + 1 : end] for end, edges in zip(ends, columns.edges, strict=True)
-        )
+        edges = columns.edges or (np.zeros(1),)
+        self.of_piece = [i for i, each in enumerate(edges) for _ in each[1:]]
+        self.low = _constant(np.concatenate([each[:-1] for each in edges]))
+        self.span = _constant(np.concatenate([np.diff(each) for each in edges]))
+        self.pieces = nn.Parameter(weight[start:])
 
     def forward(self, numbers: Tensor | None, categories: Tensor | None) -> Tensor:
         found: Any = 0.0
@@ -237,10 +237,9 @@ class _ColumnSums(nn.Module):
             values = torch.nan_to_num((values - self.mean) / spread, nan=0.0)
             values = values.clamp(-MOST_DEVIATIONS, MOST_DEVIATIONS) * (self.deviation > 0)
             found = found + values.float() @ self.values + torch.isnan(numbers).float() @ self.missing
-            for i, (edges, pieces) in enumerate(zip(self.edges, self.pieces, strict=True)):
-                if len(edges) > 1:
-                    share = (numbers[:, i : i + 1] - edges[:-1]) / (edges[1:] - edges[:-1])
-                    found = found + torch.nan_to_num(share, nan=0.0).clamp(0.0, 1.0).float() @ pieces
+            if self.of_piece:
+                share = torch.nan_to_num((numbers[:, self.of_piece] - self.low) / self.span, nan=0.0)
+                found = found + share.clamp(0.0, 1.0).float() @ self.pieces
         if categories is not None:
             for i, table in enumerate(self.tables):
                 found = found + table[categories[:, i]]
