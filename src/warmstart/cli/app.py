@@ -86,7 +86,7 @@ def demo(
     request = config.Request(
         data=(str(out / api.CATALOGUE),),
         target="price",
-        text=("title", "description", "category", "brand"),
+        text=("title", "description", "category", "brand", "weight", "rating", "in_stock"),
         regimes=DEMO_REGIMES,
         rows=(1200,),
         seeds=2,
@@ -98,9 +98,8 @@ def demo(
     config.save_request(request, out)
     pyarrow.csv.write_csv(made.table, out / api.CATALOGUE)
     if not quiet:
-        print_status(
-            f"{made.table.num_rows:,} products in {out / api.CATALOGUE}; price = a law of its words x known noise:"
-        )
+        where = f"{made.table.num_rows:,} products in {out / api.CATALOGUE}"
+        print_status(f"{where}; price = a law of words and columns x known noise:")
         print_status(f"no model can have a mean absolute error below {made.noise_floor:.4f} of log10(price).")
     begun = api.restart(request, out)
     with _resumable(begun, quiet, json_):

@@ -13,6 +13,7 @@ import numpy as np
 from warmstart.baselines.baseline import FitData
 from warmstart.baselines.baselines import FIT_BASELINE
 from warmstart.data.rows.split import Rows
+from warmstart.data.schema.kinds import say_readers
 from warmstart.errors import join_phrases
 from warmstart.models.evaluate import EVALUATION_BATCH
 from warmstart.planning import run_plan as budget
@@ -104,8 +105,10 @@ def forecast_regimes(problem: Problem, options: Options, where: TargetMachine) -
     beyond: tuple[str, ...] = ()
     if run_data.task.learns_language:
         beyond = (NO_ANSWERS_NOTE,) if where.machine else (ANSWER_LENGTH_NOTE,) if run_data.task.writes else ()
+    readers = say_readers(problem.schema.columns)
+    said = (readers,) if readers and run_data.task.generative is None else ()
     floors = (problem.floors_note,) if problem.floors else ()
-    return PlanResult(tuple(forecasts), words, room, (bases, *floors, *notes, *beyond, *sources(where)))
+    return PlanResult(tuple(forecasts), words, room, (bases, *said, *floors, *notes, *beyond, *sources(where)))
 
 
 # --- here ------------------------------------------------------------------------------------------------------------
@@ -166,7 +169,7 @@ def _untrained(plan: RunPlan, name: str, run_data: RunData, where: TargetMachine
     A linear model on its features adds little to the reading.
     """
     rows = max(plan.sizes)
-    regime = plan.regime(name, rows)
+    regime = run_data.fitted(plan.regime(name, rows))
     found = model_size(replace(regime, stages=(Stage(Full()),)), run_data.task)
     fits = regime_of(name) in READ_WITH_BASE
     parts = (run_data.splits.val, run_data.splits.test, *([run_data.splits.train] if fits else []))

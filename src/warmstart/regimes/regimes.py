@@ -107,8 +107,9 @@ class Regime:
 
     @property
     def words(self) -> str:
-        """How it is trained, for people."""
-        return ", then ".join(stage.method.words for stage in self.stages)
+        """How it learns, for people."""
+        how = ", then ".join(stage.method.words for stage in self.stages)
+        return how if self.start.columns is None else f"{how}; columns joined to the text before the head"
 
 
 @dataclass(frozen=True)

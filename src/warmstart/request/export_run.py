@@ -7,7 +7,7 @@ from typing import Any
 from warmstart.data.rows.split import Rows
 from warmstart.data.schema.label_columns import join_label_columns
 from warmstart.data.tables.read import Table, read_table
-from warmstart.inference.export.export import Exported, check_format, export_model, reads_columns
+from warmstart.inference.export.export import Exported, check_format, export_model, reads_table
 from warmstart.inference.export.model_card import model_card
 from warmstart.inference.export.scored_rows import kept_rows, rows_of_table
 from warmstart.inference.model_store import StoredModel, load_model
@@ -64,4 +64,4 @@ def _rows_scored(
     if table is not None:
         table = join_label_columns(table, stored.schema.target)
         return rows_of_table(table, stored.schema, run)
-    return kept_rows(studies, stored.schema, run, typed=reads_columns(stored))
+    return kept_rows(studies, stored.schema, run, typed=reads_table(stored))
