@@ -19,21 +19,21 @@ from warmstart.results.rows import Difference, Row
 
 
 def original_scale_sentence(comparison: Comparison) -> str:
-    """The metric's name among those of the runs, "MAE (price)"; nothing where the ranking is in these units."""
+    """The metric's name among those of the runs, "MAE (price)"; '' if the ranking is in these units."""
     name = f"MAE ({comparison.target})"
     elsewhere = comparison.units not in ("", comparison.target)
     return name if elsewhere and any(name in run.metrics for run in comparison.runs) else ""
 
 
 def original_scale_error(comparison: Comparison, row: Row) -> float | None:
-    """The mean over the seeds of this line of the table; None: not known."""
+    """Mean over the seeds of this table row; None: unknown."""
     runs = [run for run in comparison.runs if (run.regime, run.rows) == (row.name, row.rows) and run.seed in row.seeds]
     errors = [run.metrics[name] for run in runs if (name := original_scale_sentence(comparison)) in run.metrics]
     return fmean(errors) if errors else None
 
 
 def error_in_words(comparison: Comparison, row: Row) -> str:
-    """How good a regime is, for somebody who knows no metrics: 'right in 60 of 100 test rows'; '' where none fits."""
+    """How good a regime is, for readers who know no metrics: 'right in 60 of 100 test rows'; '' if none fits."""
     if math.isnan(row.score):
         return ""
     if comparison.metric == "accuracy":
@@ -50,6 +50,7 @@ def error_in_words(comparison: Comparison, row: Row) -> str:
     return ""
 
 
+EXTRACTIVE = "extractive"
 VERDICT_BY_FAMILY = {
     "fine-tuned": "fine-tune",
     "scratch": "train from scratch",
@@ -60,8 +61,22 @@ VERDICT_BY_FAMILY = {
 VERDICT_BY_BASELINE = {
     "boosted": "a boosted tree is enough",
     "embedded": "TF-IDF with frozen features is enough",
+    "zero-shot": "no training is needed",
+    "few-shot": "prompt, do not train",
+    "prompted": "prompt, do not train",
 }
-BASELINE_MODELS = {"boosted": "the boosted trees", "embedded": "TF-IDF with frozen features"}
+BASELINE_MODELS = {
+    "boosted": "the boosted trees",
+    "embedded": "TF-IDF with frozen features",
+    "zero-shot": "the base as it is",
+    "few-shot": "the base with examples in its prompt",
+    "prompted": "the base with a prompt",
+}
+EXTRACTED = {  # what `extractive` is, by task
+    "summarise": "the leading sentences",
+    "translate": "the source itself",
+    "structured": "the commonest value of each field",
+}
 WAYS_TO_TRAIN = {
     "fine-tuned": "fine-tuning",
     "scratch": "training from scratch",
@@ -74,30 +89,38 @@ BEST_MODELS = {
     "baseline": "the linear model",
     "ensemble": "the mean of several models",
 }
-UNTRAINED_VERDICTS = "the base as it is"  # what a baseline is where text is predicted
-NO_TRAINING = "no training is needed"
+UNTRAINED_FAMILY = "the base as it is"  # what the family of baselines is called where text is predicted
 
 
 def distinct_ways(comparison: Comparison) -> dict[str, str]:
     """What each family is called."""
-    return WAYS_TO_TRAIN | ({"baseline": UNTRAINED_VERDICTS} if _has_untrained(comparison) else {})
+    return WAYS_TO_TRAIN | ({"baseline": UNTRAINED_FAMILY} if _has_untrained(comparison) else {})
 
 
 def verdict_for(comparison: Comparison, name: str, family: str) -> str:
-    """What is answered where the regime of this name and family is best."""
+    """The answer if the regime of this name and family is best."""
     if family != "baseline":
         return VERDICT_BY_FAMILY[family]
-    own = VERDICT_BY_BASELINE.get(regime_of(name), VERDICT_BY_FAMILY[family])
-    return NO_TRAINING if _has_untrained(comparison) else own
+    regime = regime_of(name)
+    if regime == EXTRACTIVE:
+        one = comparison.task != "summarise"
+        return f"{EXTRACTED[comparison.task]} {'is' if one else 'are'} enough"
+    return VERDICT_BY_BASELINE.get(regime, VERDICT_BY_FAMILY[family])
+
+
+def baseline_model(comparison: Comparison, name: str) -> str | None:
+    """What a baseline is called among models; None for one that is called like its family."""
+    regime = regime_of(name)
+    return EXTRACTED[comparison.task] if regime == EXTRACTIVE else BASELINE_MODELS.get(regime)
 
 
 def _way(comparison: Comparison, row: Row) -> str:
     """What a row is called among the ways of training."""
-    return BASELINE_MODELS.get(regime_of(row.name), distinct_ways(comparison)[row.family])
+    return baseline_model(comparison, row.name) or distinct_ways(comparison)[row.family]
 
 
 def cut_to_fit(comparison: Comparison) -> str:
-    """What the budget cut, as a sentence; nothing where nothing was cut."""
+    """What the budget cut, as a sentence; '' if nothing was cut."""
     if not comparison.cuts:
         return ""
     took = comparison.full_estimate
@@ -106,14 +129,14 @@ def cut_to_fit(comparison: Comparison) -> str:
 
 
 def compared_instead(comparison: Comparison) -> str:
-    """Of a study that is no race, though one was asked for, as a sentence; else nothing."""
+    """For a study that is no race though one was requested, a sentence; else ''."""
     if comparison.command.split()[1:2] not in (["advise"], ["fit"]):
         return ""
     return "Comparing everything was quick here, so there was no race: every regime was trained on all rows."
 
 
 def _has_untrained(comparison: Comparison) -> bool:
-    return any(regime_of(name) == "zero-shot" for name in comparison.names)
+    return any(regime_of(name) in ("zero-shot", EXTRACTIVE) for name in comparison.names)
 
 
 def scores(comparison: Comparison, row: Row) -> str:
@@ -129,7 +152,7 @@ def compared_with_others(comparison: Comparison, row: Row, as_family: bool) -> s
 
 
 def against_others(field: Ranking, choice: Row) -> str:
-    """How the choice does against the best of each other family, ready to follow its score."""
+    """How the choice compares with the best of each other family, to be appended to its score."""
     best = {row.family: row for row in reversed(field.rows) if row.family != choice.family}
     others = [_against(field, choice, best[family]) for family in BEST_MODELS if family in best]
     return f", {', and '.join(others)}" if others else ""
@@ -137,8 +160,8 @@ def against_others(field: Ranking, choice: Row) -> str:
 
 def _against(field: Ranking, choice: Row, rival: Row) -> str:
     found = field.difference(choice, rival)
-    models = BEST_MODELS | ({"baseline": UNTRAINED_VERDICTS} if _has_untrained(field.comparison) else {})
-    model = BASELINE_MODELS.get(regime_of(rival.name), models[rival.family])
+    models = BEST_MODELS | ({"baseline": UNTRAINED_FAMILY} if _has_untrained(field.comparison) else {})
+    model = baseline_model(field.comparison, rival.name) or models[rival.family]
     name, cost = f"{model} (`{rival.name}`)", costs(rival, choice)
     if field.standing(choice, rival) == "tied":
         return f"less than {format_percent(field.comparison.min_effect)} from {name}, which {cost}"

@@ -86,7 +86,7 @@ def demo(
     request = config.Request(
         data=(str(out / api.CATALOGUE),),
         target="price",
-        text=("title", "description", "category", "brand"),
+        text=("title", "description", "category", "brand", "weight", "rating", "in_stock"),
         regimes=DEMO_REGIMES,
         rows=(1200,),
         seeds=2,
@@ -98,9 +98,8 @@ def demo(
     config.save_request(request, out)
     pyarrow.csv.write_csv(made.table, out / api.CATALOGUE)
     if not quiet:
-        print_status(
-            f"{made.table.num_rows:,} products in {out / api.CATALOGUE}; price = a law of its words x known noise:"
-        )
+        where = f"{made.table.num_rows:,} products in {out / api.CATALOGUE}"
+        print_status(f"{where}; price = a law of words and columns x known noise:")
         print_status(f"no model can have a mean absolute error below {made.noise_floor:.4f} of log10(price).")
     begun = api.restart(request, out)
     with _resumable(begun, quiet, json_):
@@ -197,6 +196,7 @@ def predict(
     id_: options.IdColumn = None,
     keep_columns: options.KeepColumns = False,
     probabilities: options.EveryClass = False,
+    explain: options.Influences = 0,
     model: options.Code = None,
     table: options.TableName = None,
     offline: options.Offline = None,
@@ -211,7 +211,7 @@ def predict(
     check_ending(out)
     rows = read_table(data, offline=bool(offline), table=table)
     check_apart(out, rows.files)
-    beside = Beside(id_, keep_columns, probabilities)
+    beside = Beside(id_, keep_columns, probabilities, explain)
     show_predictions(api.load(folder, code=model), rows, out, quiet, beside)
 
 

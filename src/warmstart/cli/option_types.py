@@ -34,6 +34,13 @@ IdColumn = Annotated[
 KeepColumns = Annotated[bool, typer.Option("--keep-columns", help="Write all columns of the input as well.")]
 EveryClass = Annotated[bool, typer.Option("--probabilities", help="Write the probability of every class.")]
 
+Influences = Annotated[
+    int, typer.Option("--explain", help="Say which words and columns moved a prediction most: so many of them.", min=0)
+]
+
+# of refit
+AllRows = Annotated[bool, typer.Option("--all", help="Train on the test rows, too: no rows are left to score it on.")]
+
 # of export
 ExportFormat = Annotated[
     str, typer.Option("--to", help="hf (for Hugging Face libraries), merged (adapters in their base), onnx or gguf.")

@@ -2,19 +2,25 @@
 
 import time
 
+from warmstart.baselines.few_shot import CHOSEN_ON, SHOTS
+from warmstart.baselines.prompted import BINS, PROMPT_CHOSEN_ON, PROMPT_EXAMPLES
+from warmstart.generation.answers import AT_ONCE_ON_CPU
 from warmstart.planning.run_plan import RunPlan, token_limit
-from warmstart.regimes.regimes import Regime
+from warmstart.regimes.regimes import UNTRAINED_BASES, Regime
 from warmstart.results.metrics import RANKED_BY
-from warmstart.runs.final_evaluation import TRAIN_ROWS_SCORED
+from warmstart.results.names import regime_of
+from warmstart.runs.final_evaluation import ANSWERS_BESIDE, TRAIN_ROWS_SCORED
 from warmstart.runs.forgetting import LANGUAGE_TEXTS
 from warmstart.runs.interpolation import INTERPOLATION_WEIGHTS
 from warmstart.runs.retention import MAX_RETENTION_TEXTS
 from warmstart.runs.search import TRIAL_SHARE
 from warmstart.runs.weight_mixing import VALIDATION_ANSWERS
 from warmstart.tasks.language import MAX_JUDGED_ROWS
+from warmstart.tasks.tasks import task_for
 from warmstart.training.general_text import TEXTS as SAID
 from warmstart.training.stages import FORWARD_SHARE, MAX_VALIDATION_ROWS, validation_rows
 
+LABEL_TOKENS = 1.5  # of a class or a bin that are read to score it, about
 WEIGHTS_COMPARED = 4  # of the mixes of --reduce-forgetting interpolation, by what they write: halving ten takes as many
 
 
@@ -28,19 +34,19 @@ def measuring(name: str) -> str:
 
 
 def seconds_of_step(plan: RunPlan, name: str, rows: int) -> float:
-    """One optimizer step of a regime on so many rows."""
+    """One optimizer step of a regime with so many rows."""
     return plan.seconds_per_row[name] * plan.config(plan.regime(name, rows), rows, 0).batch_size
 
 
 def seconds_of_run(plan: RunPlan, name: str, rows: int, longer: int = 1) -> float:
-    """One training, so many times as long as usual, with its evaluations."""
+    """One training, of so many times the usual length, with its evaluations."""
     config = plan.config(plan.regime(name, rows), rows, 0)
     trained = longer * plan.seconds_per_row[name] * config.steps * config.batch_size
     return trained + seconds_of_scoring(plan, name, rows) + seconds_of_writing(plan, name)
 
 
 def seconds_of_scoring(plan: RunPlan, name: str, rows: int) -> float:
-    """The evaluations on validation rows while it trains; at its end the scores, and what it forgot."""
+    """The evaluations on validation rows during training; at the end the scores, and forgetting."""
     regime, splits = plan.regime(name, rows), plan.splits
     evaluations = regime.defaults.evaluations
     looked_at = evaluations * validation_rows(len(splits.val), plan.config(regime, rows, 0), evaluations)
@@ -48,12 +54,14 @@ def seconds_of_scoring(plan: RunPlan, name: str, rows: int) -> float:
 
 
 def seconds_of_score(plan: RunPlan, name: str) -> float:
-    """One row, scored."""
+    """Scoring one row."""
     return plan.seconds_per_row[name] * plan.forward_shares.get(name, FORWARD_SHARE)
 
 
 def seconds_of_writing(plan: RunPlan, name: str) -> float:
-    """The answers to test rows at its end; where weights are mixed, to validation rows for a few of the mixes."""
+    """Generating the answers to test rows at the end; if weights are interpolated, also to validation rows for a few
+    mixes.
+    """
     count = rows_answered(plan)
     if plan.options.interpolate and _ranked_by_writing(plan):
         count += WEIGHTS_COMPARED * min(VALIDATION_ANSWERS, len(plan.splits.val))
@@ -61,7 +69,7 @@ def seconds_of_writing(plan: RunPlan, name: str) -> float:
 
 
 def seconds_of_search(plan: RunPlan, name: str, rows: int) -> float:
-    """Every learning rate, and half a chance of one more; before the first, every row through frozen layers."""
+    """Every learning rate, and half of one more; before the first, every row through frozen layers."""
     splits, sizes = plan.splits, plan.sizes_of(name)
     reading = 0.0
     if rows == min(sizes):
@@ -84,12 +92,40 @@ def seconds_of_regime(plan: RunPlan, name: str) -> float:
 
 
 def total_seconds(plan: RunPlan) -> float:
-    """Everything."""
-    return sum(seconds_of_regime(plan, name) for name in plan.networks)
+    """Everything but what takes next to nothing: linear models, trees, floors without a model."""
+    return sum(seconds_of_regime(plan, name) for name in plan.networks) + seconds_of_asking(plan)
+
+
+def seconds_of_asking(plan: RunPlan) -> float:
+    """All runs of bases as they are."""
+    runs = len(plan.seeds) * len(plan.sizes)
+    return sum(runs * seconds_of_untrained(plan, name) for name in plan.names if regime_of(name) in UNTRAINED_BASES)
+
+
+def seconds_of_untrained(plan: RunPlan, name: str) -> float:
+    """One run of a base as it is, at the pace of what is trained from it; 0 where nothing of that was measured."""
+    base = plan.base_of(name)
+    alike = [each for each in plan.networks if each in plan.seconds_per_row and plan.base_of(each) == base]
+    if not alike:
+        return 0.0
+    rows = max(plan.sizes)
+    score = min(seconds_of_score(plan, each) for each in alike)
+    if regime_of(name) == "zero-shot":
+        return rows_scored(plan, rows) * score + min(seconds_of_writing(plan, each) for each in alike)
+    if regime_of(name) == "prompted":
+        classes = task_for(plan.problem.schema, plan.splits).to_json().get("classes", ())
+        nodes = LABEL_TOKENS * (len(classes) or BINS)
+        text = next(filter(None, (tokens_per_text(plan, each) for each in alike)), nodes)
+        shown = max(PROMPT_EXAMPLES) / AT_ONCE_ON_CPU  # examples are read once for so many rows
+        asked = rows_scored(plan, rows) + len(PROMPT_EXAMPLES) * PROMPT_CHOSEN_ON
+        return asked * score * (1 + shown + nodes / text)
+    answer = min(plan.answers.get(each, 0.0) for each in alike)
+    written = rows_answered(plan) + 2 * ANSWERS_BESIDE + len(SHOTS) * CHOSEN_ON
+    return written * (answer + score * max(SHOTS) / AT_ONCE_ON_CPU)  # examples are read once for so many answers
 
 
 def rows_scored(plan: RunPlan, rows: int) -> int:
-    """At the end of a run that trained on so many."""
+    """Rows scored at the end of a run that trained on so many rows."""
     return len(plan.splits.val) + rows_ranked(plan) + min(rows, TRAIN_ROWS_SCORED)
 
 
@@ -99,7 +135,7 @@ def rows_ranked(plan: RunPlan) -> int:
 
 
 def rows_answered(plan: RunPlan) -> int:
-    """Test rows that answers are written for, by a task that writes."""
+    """Test rows that answers are generated for, if the task generates text."""
     return min(MAX_JUDGED_ROWS, len(plan.splits.test))
 
 
@@ -108,7 +144,7 @@ def _ranked_by_writing(plan: RunPlan) -> bool:
 
 
 def _held_to_base(plan: RunPlan, regime: Regime) -> int:
-    """Rows read to see what was forgotten, about: a general text is taken for as long as one of the task's."""
+    """Approximate number of rows read to measure forgetting, assuming general texts are as long as the task's."""
     base, splits = regime.start.base, plan.splits
     if base is None or base.joined or base.kind == "image":
         return 0
@@ -123,12 +159,12 @@ def _held_to_base(plan: RunPlan, regime: Regime) -> int:
 
 
 def peak_bytes(plan: RunPlan, name: str) -> int | None:
-    """Of the process; None: not measured."""
+    """Peak memory of the process; None: not measured."""
     return plan.memory_peaks[name].bytes if name in plan.memory_peaks else None
 
 
 def predicted_cost(plan: RunPlan, name: str, rows: int, seed: int, longer: int = 1) -> dict[str, float] | None:
-    """What a run will be compared with; None where nothing was measured."""
+    """The estimate that a run's cost is compared with; None if nothing was measured."""
     if name not in plan.seconds_per_row:
         return None
     seconds = seconds_of_run(plan, name, rows, longer)
@@ -140,13 +176,13 @@ def predicted_cost(plan: RunPlan, name: str, rows: int, seed: int, longer: int =
 
 
 def tokens_per_text(plan: RunPlan, name: str) -> float | None:
-    """To compute, with padding; None for what reads no tokens, or was not measured."""
+    """Tokens computed per text, with padding; None for models that read no tokens, or if not measured."""
     limit = token_limit(plan.regime(name, max(plan.sizes)))
     return None if limit is None else plan.tokens.get(name, {}).get(limit)
 
 
 def plan_summary(plan: RunPlan) -> str:
-    """How many runs, until when, at what cost."""
+    """How many runs, and about how long they will take."""
     runs = len(plan.seeds) * sum(len(plan.sizes_of(name)) for name in plan.networks)
     seconds = total_seconds(plan)
     ends = time.strftime("%H:%M", time.localtime(time.time() + seconds))

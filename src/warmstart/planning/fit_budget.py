@@ -1,8 +1,8 @@
-"""Fit budget: what is run on how many rows, so that a comparison fits its budget?
+"""Fit budget: which regimes run on how many rows, so that a comparison fits its budget?
 
-What is cheap is never cut: baselines, and networks that take a small share of the budget, run on all rows. What is
-expensive runs on parts of the rows that are common to all, so that differences stay paired; its score on all rows is
-predicted from them.
+Cheap regimes are never cut: baselines, and networks that take a small share of the budget, run on all rows. Expensive
+ones run on parts of the rows that all have in common, so that differences stay paired; their scores on all rows are
+predicted from those.
 """
 
 import math
@@ -15,12 +15,24 @@ from typing import Any, get_type_hints
 from pydantic import TypeAdapter
 
 from warmstart.errors import InputError, join_phrases
-from warmstart.planning.estimates import seconds_of_regime, seconds_of_run, seconds_of_scoring, total_seconds
+from warmstart.planning.estimates import (
+    seconds_of_asking,
+    seconds_of_regime,
+    seconds_of_run,
+    seconds_of_scoring,
+    seconds_of_untrained,
+    total_seconds,
+)
 from warmstart.planning.memory_probe import PeakMemory
 from warmstart.planning.run_plan import RunPlan, budget_sizes, shorter_limits, token_limit
+from warmstart.quantities import format_duration
+from warmstart.regimes.regimes import UNTRAINED_BASES
 from warmstart.results.constraints import BUDGET, Excluded, not_run
+from warmstart.results.names import regime_of
 from warmstart.runtime.files import read_json, reading_ours, write_json
 
+FLOOR_SHARE = 0.15  # of the budget, for a base as it is that nobody named
+ASKED_SHARE = 0.6  # the same where it was named
 CHEAP_SHARE = 0.3  # of the budget: a network whose search and one run on all rows take less is never cut
 RESERVE = 0.2  # of the budget, kept for training the most promising regime on all rows
 WORTHWHILE = 0.9  # of the work for a row, at most, or texts are not read less far
@@ -31,10 +43,11 @@ MIN_SCORED_ROWS = 500  # test rows; an accuracy on them is known to about 4 poin
 
 
 def fit_to_budget(plan: RunPlan) -> RunPlan:
-    """The plan with fewer trials and seeds, if it fits so; else with what is expensive on a part of the rows.
+    """The plan with fewer trials and seeds, if that fits; otherwise with expensive regimes on a part of the rows.
 
-    A network that cannot be trained for the fewest steps on the fewest rows is excluded.
+    A network that cannot be trained for the minimum of steps on the minimum of rows is excluded.
     """
+    plan = _without_slow_bases(plan)
     lighter = [plan, *_lighter(plan)]
     fitted = next((each for each in lighter if total_seconds(each) <= plan.options.budget), None)
     if fitted is None:
@@ -69,8 +82,23 @@ def _refit(asked: RunPlan, saved: RunPlan) -> RunPlan:
     return _with_cuts(measured, fitted or _climb(lighter[-1]).plan)
 
 
+def _without_slow_bases(plan: RunPlan) -> RunPlan:
+    """Without bases as they are whose answers would take too much of the budget, more so where nobody named them."""
+    found = []
+    for name in plan.names:
+        seconds = len(plan.seeds) * len(plan.sizes) * seconds_of_untrained(plan, name)
+        unnamed = regime_of(name) in plan.problem.unnamed
+        share = FLOOR_SHARE if unnamed else ASKED_SHARE
+        if regime_of(name) in UNTRAINED_BASES and seconds > share * plan.options.budget:
+            minutes = math.ceil(seconds / share / 60)
+            reason = f"asking the base as it is would take {format_duration(seconds)}"
+            ways = f"name it in --regimes, or give --budget {minutes}m" if unnamed else f"--budget {minutes}m would do"
+            found.append(Excluded(name, BUDGET, f"{reason}; {ways}"))
+    return replace(plan, excluded=(*plan.excluded, *found))
+
+
 def _lighter(plan: RunPlan) -> Iterator[RunPlan]:
-    """The plan with two trials, then with one seed, then without a search, which all regimes do without alike."""
+    """The plan with two trials, then with one seed, then without a search, which is cut for all regimes alike."""
     while plan.searches and plan.options.trials > 2:
         plan = replace(plan, options=replace(plan.options, trials=plan.options.trials - 1))
         yield plan
@@ -94,12 +122,12 @@ class _Climb:
 
     @property
     def enough(self) -> bool:
-        """Whether nothing would be gained by reading or scoring less."""
+        """Whether scoring or reading less would gain nothing."""
         return self.lost == 0 and self.most >= min(ENOUGH_ROWS, max(self.plan.sizes) // 4)
 
 
 def _best_climb(plan: RunPlan) -> RunPlan:
-    """The first that is enough, of those for which less and less is scored and read; else the best of them."""
+    """The first sufficient one, with less and less scored and read; otherwise the best of them."""
     seen: list[_Climb] = []
     for lighter in _lighter_rows(plan):
         seen.append(_climb(lighter))
@@ -109,15 +137,16 @@ def _best_climb(plan: RunPlan) -> RunPlan:
 
 
 def _climb(plan: RunPlan) -> _Climb:
-    """Every cheap network on all rows, then the expensive ones on more and more rows, all of them before any climbs on.
+    """Every cheap network on all rows, then the expensive ones on more and more rows, all at one size before any at the
+    next.
 
-    The order and the sizes depend on the measured estimates alone.
+    Order and sizes depend only on the measured estimates.
     """
     whole, budget = max(plan.sizes), plan.options.budget
     wanted = plan.sizes if len(plan.sizes) > 1 else (whole,)  # several were asked for
     rungs = plan.sizes if len(plan.sizes) > 1 else budget_sizes(whole)
     plan = replace(plan, total_rows=whole, sizes=rungs)
-    allowed = (1 - RESERVE) * budget
+    allowed = (1 - RESERVE) * budget - seconds_of_asking(plan)
     alone = {name: _seconds(plan, name, wanted) for name in plan.networks}
     order = sorted(plan.networks, key=alone.__getitem__)
     cheap: list[str] = []
@@ -152,12 +181,12 @@ def _climb(plan: RunPlan) -> _Climb:
 
 
 def _seconds(plan: RunPlan, name: str, sizes: tuple[int, ...]) -> float:
-    """Of a network on these numbers of rows, with its search."""
+    """Time of a network on these numbers of rows, with its search."""
     return seconds_of_regime(replace(plan, regime_sizes={name: sizes}), name)
 
 
 def _not_run(plan: RunPlan, name: str, rows: int, seconds: float) -> Excluded:
-    """With the budget that would do, where so many seconds are needed for it and for what is cheaper."""
+    """Why a regime does not run, with the budget that suffices if it and all cheaper ones need so many seconds."""
     steps = plan.config(plan.regime(name, rows), rows, 0).steps
     minutes = math.ceil(BUDGET_MARGIN * seconds / (1 - RESERVE) / 60) + 1  # one for the measuring
     reason = f"there was no time for {steps:,} steps on {rows:,} rows; --budget {minutes}m would do"
@@ -165,10 +194,10 @@ def _not_run(plan: RunPlan, name: str, rows: int, seconds: float) -> Excluded:
 
 
 def _lighter_rows(plan: RunPlan) -> Iterator[RunPlan]:
-    """The plan with less and less work for a row.
+    """Plans with less and less work per row.
 
-    Half the rows to score, where they take more than training. Then less is read of each text, unless it was said how
-    much: its beginning tells the most, and half the tokens take half the time.
+    First half the rows to score, if they take more time than training. Then shorter texts, unless a length was
+    requested: the beginning of a text says the most, and half the tokens take half the time.
     """
     yield plan
     whole = max(plan.sizes)
@@ -194,7 +223,7 @@ def _lighter_rows(plan: RunPlan) -> Iterator[RunPlan]:
 
 
 def _shortened(plan: RunPlan) -> RunPlan | None:
-    """With so many fewer tokens read of each text that it is worth it; None where that would leave too few."""
+    """The plan with so many tokens per text that it saves enough; None if that would leave too few."""
     for fewer in shorter_limits(_limit(plan)):
         shares = _shares(plan, fewer)
         if shares and fmean(shares.values()) <= WORTHWHILE:
@@ -212,19 +241,19 @@ def _shortened(plan: RunPlan) -> RunPlan | None:
 
 
 def _limit(plan: RunPlan) -> int:
-    """Tokens that any base reads of a text at most."""
+    """The most tokens that any base reads of a text."""
     return max(base.inputs.max_length for base in plan.problem.bases)
 
 
 def _shares(plan: RunPlan, fewer: int) -> dict[str, float]:
-    """Of the work for a row, for each regime that would read less of it, as far as that was measured."""
+    """Share of the work per row that remains for each regime that would read shorter texts, if it was measured."""
     limits = {name: token_limit(plan.regime(name, max(plan.sizes))) for name in plan.networks if name in plan.tokens}
     known = {name: (plan.tokens[name], limit) for name, limit in limits.items() if limit is not None and limit > fewer}
     return {n: found[fewer] / found[limit] for n, (found, limit) in known.items() if fewer in found and limit in found}
 
 
 def _said(asked: RunPlan, plan: RunPlan) -> tuple[str, ...]:
-    """What was cut, the gravest first, in words that are true before the runs and after them."""
+    """What was cut, the most important first, in words that hold before the runs and after them."""
     cuts = []
     out = [each.regime for each in plan.excluded if each.constraint == BUDGET]
     if out:
@@ -303,7 +332,7 @@ def load_plan(asked: RunPlan, path: Path, *, cut: bool = True) -> RunPlan:
 
 
 def require_same_rows(asked: RunPlan, path: Path) -> None:
-    """Keep the fingerprint of the rows in `path` before anything is fitted. Raises InputError if it differs."""
+    """Save the fingerprint of the rows in `path` before anything is fitted. Raises InputError if it differs."""
     if path.exists():
         _check_rows(asked, path, read_json(path, dict[str, str], "start a new study with another --out"))
     else:

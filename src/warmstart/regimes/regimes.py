@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from warmstart.data.schema.columns import Column
-from warmstart.data.schema.schema import CORPUS, TEXT_OUT, TaskName
+from warmstart.data.schema.schema import CORPUS, INSTRUCTED, TEXT_OUT, TaskName
 from warmstart.errors import UsageError, did_you_mean
 from warmstart.models.dnn import Size
-from warmstart.models.pretrained.base import Base
+from warmstart.models.pretrained.base import EXAMPLES, Base
 from warmstart.models.pretrained.image_base import own_pixels
 from warmstart.regimes.discriminative import Discriminative
 from warmstart.regimes.frozen import Frozen
@@ -48,14 +48,14 @@ class Stage:
     margins: bool = False  # whether classes are learned by their margins
 
     def loss(self, task: Task) -> Loss:
-        """What is minimized on the way to a task."""
+        """The loss to minimize for a task."""
         objective = self.objective or task
         return (objective.margins if self.margins else None) or objective
 
 
 @dataclass(frozen=True)
 class RegimeDefaults:
-    """Where a regime lives: the rates to try around, and how long it trains. One row each in the table below."""
+    """Defaults of a regime: which rates to try, and how long to train. One row each in the table below."""
 
     lr: float  # centre of the search
     epochs: float
@@ -70,7 +70,7 @@ class RegimeDefaults:
     augment: Augment = "none"  # of images, where nobody says how
 
     def batch(self, rows: int) -> int:
-        """Rows a step. Small tables are trained in small batches: more steps for the same compute."""
+        """Rows per step. Small tables have small batches: more steps for the same compute."""
         if self.by_rows:
             return min(self.by_rows, key=lambda known: abs(math.log(known[0] / max(rows, 1))))[2]
         return self.batch_size or (16 if rows < 2_000 else 32)
@@ -80,7 +80,7 @@ class RegimeDefaults:
         return max(1, round(length * max(self.floor, self.passes(rows) * rows / batch_size)))
 
     def passes(self, rows: int) -> float:
-        """Epochs for so many rows; between those that are known, in proportion to the logarithm of the rows."""
+        """Epochs for so many rows; between known sizes, interpolated over the logarithm of the rows."""
         if not self.by_rows:
             return self.epochs
         counts, epochs, _ = np.array(self.by_rows).T
@@ -108,7 +108,8 @@ class Regime:
     @property
     def words(self) -> str:
         """How it learns, for people."""
-        return ", then ".join(stage.method.words for stage in self.stages)
+        how = ", then ".join(stage.method.words for stage in self.stages)
+        return how if self.start.columns is None else f"{how}; columns joined to the text before the head"
 
 
 @dataclass(frozen=True)
@@ -189,8 +190,8 @@ IMAGE_DEFAULTS: dict[str, RegimeDefaults] = {
 UNTRAINED = RegimeDefaults(lr=0.0, epochs=0, floor=0)  # of what is no network that learns
 
 REGIMES: dict[str, Callable[[RegimeContext], Regime]] = {}
-WITHOUT_NETWORK = ("constant", "linear", "boosted")
-READ_WITH_BASE = ("embedded",)  # fitted like those, on what a base makes of each text, unchanged
+WITHOUT_NETWORK = ("constant", "linear", "boosted", "extractive")
+READ_WITH_BASE = ("embedded", "few-shot", "prompted")  # fitted like those, on what a base makes of each text, unchanged
 WITHOUT_TRAINING = (*WITHOUT_NETWORK, *READ_WITH_BASE, "zero-shot", ENSEMBLE)
 CHEAP_REGIMES = ("constant", "linear", "embedded")
 DEFAULT_REGIMES = (*CHEAP_REGIMES, "scratch-dnn", "scratch", "frozen", "discriminative", "full", "lora", ENSEMBLE)
@@ -198,6 +199,9 @@ DEFAULT_IMAGE_REGIMES = (*CHEAP_REGIMES, "scratch-cnn", "scratch", "frozen", "di
 IMAGE_WITHOUT_BASE = ("constant", "linear", "scratch-cnn", ENSEMBLE)  # of them, what needs no base
 FOR_COLUMNS = ("boosted",)  # by default where a table has columns that are not text
 DEFAULT_LANGUAGE_REGIMES = ("zero-shot", "scratch", "full", "lora")
+UNTRAINED_BASES = ("zero-shot", "few-shot", "prompted")  # whose time is counted: a base reads and writes
+PROMPTED = ("few-shot", "prompted")  # what asks a decoder, and does not train it
+FLOORS_OF_WRITING = ("extractive",)  # that need no base
 DESCRIPTIONS = {
     "constant": "the median or the commonest class: the floor that every other must beat",
     "linear": "TF-IDF and a linear model: the cheap rival",
@@ -215,6 +219,9 @@ DESCRIPTIONS = {
     "hybrid": "pretrained, first the language of the domain, then the task at discriminative rates",
     "self-pretrained": "the base's own architecture from random weights, first the language, then the task",
     "zero-shot": "the base as it is: nothing learns",
+    "prompted": "a decoder as it is: the likelihood of each answer after instructions and examples",
+    "few-shot": "the base as it is, after a few examples in its prompt",
+    "extractive": "the leading sentences, the source itself or the commonest values: the floor of tasks that write",
     "ensemble": "the mean of the predictions of those that beat the constant, weighted on validation rows",
 }
 ALIASES = {"differential": "discriminative"}
@@ -225,45 +232,65 @@ TRAIN_BASE_WEIGHTS = frozenset({"top-layers", "discriminative", "full", "lora", 
 
 
 def is_baseline(name: str) -> bool:
-    """Whether nothing is trained step by step in the row of this name."""
+    """Whether the regime in this table row is fitted without the training loop."""
     return regime_of(name) in WITHOUT_TRAINING
 
 
 def is_solved(name: str) -> bool:
-    """Whether a solver fits the row of this name at once: from its columns and texts, or what a base makes of them."""
+    """Whether the regime in this table row is fitted by a solver: from columns and texts, or from a base's features."""
     return regime_of(name) in (*WITHOUT_NETWORK, *READ_WITH_BASE)
 
 
 def default_for(task: TaskName, columns: Sequence[Column] = (), image_base: bool = True) -> tuple[str, ...]:
-    """What is compared where nothing else is asked for: trees too, where `columns` are read that are not all text.
+    """The regimes that are compared by default: boosted trees too, if any `columns` are not text.
 
     `image_base`: whether there is a base for images.
     """
     if reads_images(columns):
         return DEFAULT_IMAGE_REGIMES if image_base else IMAGE_WITHOUT_BASE
     if task in (*TEXT_OUT, *CORPUS):
-        return DEFAULT_LANGUAGE_REGIMES
+        floors = (*FLOORS_OF_WRITING, "few-shot") if task in INSTRUCTED else ()
+        return (*floors, *DEFAULT_LANGUAGE_REGIMES)
     table = any(column.kind not in ("text", "category") for column in columns)
     table |= len(columns) > 1 and any(column.kind == "category" for column in columns)
     return (*DEFAULT_REGIMES[:2], *FOR_COLUMNS, *DEFAULT_REGIMES[2:]) if table else DEFAULT_REGIMES
 
 
+def floors_for(task: TaskName, base: bool = True) -> tuple[str, ...]:
+    """What every comparison holds, whatever is named: a floor that costs next to nothing, or little.
+
+    `base`: whether there is a base, whose untuned answers are a floor of what is trained from it.
+    """
+    if task not in (*TEXT_OUT, *CORPUS):
+        return ("constant",)
+    return (*(FLOORS_OF_WRITING if task in INSTRUCTED else ()), *(("zero-shot",) if base else ()))
+
+
 def reads_images(columns: Sequence[Column]) -> bool:
-    """Whether images are read."""
+    """Whether one of the inputs is an image column."""
     return any(column.kind == "image" for column in columns)
 
 
 def suits(name: str, task: TaskName, columns: Sequence[Column] = ()) -> bool:
-    """Whether a regime can learn a task: those without a network write no text, and only language needs no head."""
+    """Whether a regime can learn a task: regimes without a network generate no text, and only language tasks need no
+    head.
+    """
     if reads_images(columns):
         return name in (*IMAGE_DEFAULTS, *CHEAP_REGIMES, ENSEMBLE)
+    if name in (*FLOORS_OF_WRITING, "few-shot"):
+        return task in INSTRUCTED
     if task in (*TEXT_OUT, *CORPUS):
         return name in LANGUAGE_DEFAULTS and not (task in CORPUS and name == "self-pretrained")
     return name in DEFAULTS or is_solved(name) or name == ENSEMBLE
 
 
 def check_base(base: Base, regime: str) -> None:
-    """Raises UsageError for a regime that a base of this kind cannot be trained by."""
+    """Raises UsageError for a regime that a base of this kind cannot be trained by, or asked by."""
+    if regime in PROMPTED and base.kind != "decoder":
+        raise UsageError(
+            f"regime {regime!r} asks a base in words; {base.name!r} is an {base.kind}.",
+            f"leave it out, or name a decoder, e.g. --base {EXAMPLES['decoder']}",
+        )
     if base.kind != "encoder-decoder":
         return
     if regime in LEARN_LANGUAGE and not base.inputs.tokenizer.is_fast:
@@ -302,7 +329,7 @@ def _after_language(first: Method, then: Method) -> StageTable:
 
 
 def _language(material: RegimeContext) -> Language:
-    """How a base of its kind learns from plain text."""
+    """The objective by which a base of its kind learns from plain text."""
     return Language("causal-lm" if material.base.kind == "decoder" else "masked-lm")
 
 
@@ -346,11 +373,13 @@ _register("qlora", _pretrained, _only(LoRA(quantize="nf4")))
 _register("hybrid", _pretrained, _after_language(Full(), Discriminative()))
 _register("self-pretrained", _scratch, _after_language(Full(), Full()))
 _register("embedded", _pretrained, lambda material: ())
+_register("prompted", _pretrained, lambda material: ())
+_register("few-shot", _pretrained, lambda material: ())
 _register("zero-shot", _pretrained, lambda material: ())
 
 
 def known_regime(name: str) -> str:
-    """The regime's own name; raises UsageError with the nearest known one."""
+    """The regime's exact name; raises UsageError with the closest known one."""
     name = ALIASES.get(name, name)
     if name not in REGIMES and name not in WITHOUT_TRAINING:
         raise UsageError(f"regime {name!r} is not known.", did_you_mean(name, [*WITHOUT_TRAINING, *REGIMES, *ALIASES]))

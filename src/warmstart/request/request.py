@@ -24,7 +24,7 @@ from warmstart.settings.choices import DEFAULT_BUDGET, MAX_LENGTH
 from warmstart.settings.groups import SETTINGS, AllSettings, ColumnSettings, RecordSettings, SampleSettings
 from warmstart.settings.setting import Command, declared
 from warmstart.settings.training import LoopSettings, TrainingSettings
-from warmstart.settings.winner import EffectSettings
+from warmstart.settings.winner import EffectSettings, RefitSettings
 
 if TYPE_CHECKING:
     from warmstart.planning.problem import Options
@@ -111,7 +111,7 @@ class Request(AllSettings):
         """The part that `compare` reads."""
         from warmstart.planning.problem import Options
 
-        shared = declared(SampleSettings, TrainingSettings, EffectSettings, RecordSettings)
+        shared = declared(SampleSettings, TrainingSettings, EffectSettings, RefitSettings, RecordSettings)
         return Options(
             **{name: getattr(self, name) for name in shared},
             regimes=regimes,

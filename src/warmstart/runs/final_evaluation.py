@@ -2,7 +2,7 @@
 
 import statistics
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 from warmstart.data.encoding.inputs import Encoded
 from warmstart.data.rows.split import Rows
 from warmstart.generation import continuations as continuing
+from warmstart.generation.answers import AnswerWriter
 from warmstart.inference.ensemble import Predictor
 from warmstart.inference.model_store import Network
 from warmstart.models.evaluate import outputs
@@ -18,10 +19,13 @@ from warmstart.results.bootstrap import mean_score
 from warmstart.runtime.distributed import world
 from warmstart.runtime.sampling import spread_places
 from warmstart.tasks.language import MAX_JUDGED_ROWS
+from warmstart.tasks.task import Judgement
 from warmstart.training.frozen_prefix import use_prefix_cache
 from warmstart.training.run_data import RunData
 from warmstart.types import Array
 
+ANSWERS_BESIDE = 50  # of validation and of training rows, to be judged beside the answers to test rows
+ANSWERS_TIMED = 3  # answers that are timed: each may take seconds
 TRAIN_ROWS_SCORED = 500  # training rows scored after training, for the overfitting gap
 
 
@@ -50,10 +54,10 @@ def evaluate_run(
     reads: Encoded | None = None,
     alone: Predictor | None = None,
 ) -> FinalScores:
-    """Calibrate on validation rows, then score the test rows: the only place where they are looked at.
+    """Calibrate on validation rows, then score the test rows: the only place where test rows are used.
 
-    `network`: the model itself if it is one. `reads`: every row as it reads it, with what a frozen prefix made of it
-    where that is stored. `alone`: the same model without what a study has read before, whose time is measured.
+    `network`: the model, if it is a network. `reads`: all encoded rows, with cached outputs of a frozen prefix if there
+    are any. `alone`: the same model without any cache of the study; its latency is measured.
     """
     task, splits = run_data.task, run_data.splits
 
@@ -68,8 +72,49 @@ def evaluate_run(
     return score_outputs(found, run_data, measure_latency(alone or model, splits.test), network)
 
 
+def evaluate_answers(writer: AnswerWriter, run_data: RunData) -> FinalScores:
+    """Of what writes without saying how likely a text is: answers to some rows of each part, judged.
+
+    The test rows are those that every regime answers.
+    """
+    task, rows = run_data.task.generative, answered_rows(run_data)
+    assert task is not None and task.ranks_by_writing, "without written answers there is nothing to score here"
+
+    def judged(some: Rows) -> Judgement:
+        return task.judge(writer.answers(some.texts, task), some)
+
+    tested = rows["test"]
+    test, val, train = (judged(rows[part]) for part in ("test", "val", "train"))
+    assert test.scores is not None and val.scores is not None and train.scores is not None
+    columns: dict[str, list[Any]] = {"row": tested.numbers.tolist()} | test.columns
+    if run_data.schema.group:
+        columns["group"] = _numbered(tested).tolist()
+    return FinalScores(
+        val=mean_score(val.scores),
+        test=mean_score(test.scores),
+        train=mean_score(train.scores),
+        metrics=test.metrics,
+        calibration={},
+        scores=test.scores,
+        predictions=columns,
+        latency_ms=_latency(lambda row: writer.answers(row.texts, task), tested, ANSWERS_TIMED),
+        floor=0.0,
+        train_scores=None,
+        train_groups=None,
+        outputs={},
+    )
+
+
+def answered_rows(run_data: RunData) -> dict[str, Rows]:
+    """The rows that are answered by what only writes: few beside the test rows, since each answer takes long."""
+    return {
+        part: rows if part == "test" else rows.take(spread_places(ANSWERS_BESIDE, len(rows)))
+        for part, rows in scored_rows(run_data).items()
+    }
+
+
 def scored_rows(run_data: RunData) -> dict[str, Rows]:
-    """The validation rows, the test rows that regimes are ranked by, and some of the training rows."""
+    """The validation rows, the test rows used for ranking, and some of the training rows."""
     splits = run_data.splits
     tested = rows_to_judge(splits.test) if run_data.task.ranks_by_writing else splits.test
     some = splits.train.take(np.arange(min(TRAIN_ROWS_SCORED, len(splits.train))))
@@ -79,7 +124,7 @@ def scored_rows(run_data: RunData) -> dict[str, Rows]:
 def score_outputs(
     outputs: Mapping[str, Array], run_data: RunData, latency_ms: float, network: Network | None = None
 ) -> FinalScores:
-    """What these outputs are worth, [n, k] for each part of `scored_rows`; `network`: which gave them, if it writes."""
+    """Scores of these outputs, [n, k] for each part of `scored_rows`; `network` produced them, if it generates text."""
     task, splits, rows = run_data.task, run_data.splits, scored_rows(run_data)
     tested, some = rows["test"], rows["train"]
     val_targets, test_targets, train_targets = (task.exact_targets(rows[name]) for name in ("val", "test", "train"))
@@ -127,33 +172,37 @@ def score_outputs(
 
 
 def _numbered(rows: Rows) -> Array:
-    """The group of each row, as a number, int64 [n]."""
+    """Group number of each row, int64 [n]."""
     return np.asarray(np.unique(list(rows.keys), return_inverse=True)[1], dtype=np.int64)
 
 
 def _beside(rows: Rows, some: Rows, columns: dict[str, list[Any]]) -> dict[str, list[Any]]:
-    """Columns of some of the rows as columns of all: None where there is nothing."""
+    """Expand columns of some rows to all rows; None if there are none."""
     place = {number: i for i, number in enumerate(some.numbers.tolist())}
     places = [place.get(number) for number in rows.numbers.tolist()]
     return {name: [None if i is None else column[i] for i in places] for name, column in columns.items()}
 
 
 def rows_to_judge(test: Rows) -> Rows:
-    """The rows that answers are written for: the same for every regime, spread over all."""
+    """The rows that answers are generated for: the same for every regime, evenly spread."""
     return test.take(spread_places(MAX_JUDGED_ROWS, len(test)))
 
 
 def sample_rows(test: Rows) -> Rows:
-    """Some test rows that people see what a language model makes of: the same for every regime, drawn by lot."""
+    """Some test rows whose generated texts are shown to people: the same random sample for every regime."""
     return test.take(np.sort(np.random.default_rng(0).permutation(len(test))[: continuing.CONTINUATIONS_SHOWN]))
 
 
 def measure_latency(model: Predictor, rows: Rows, tries: int = 9) -> float:
     """Milliseconds for one row, encoding included: the median."""
+    return _latency(lambda row: model.outputs([*row.texts], row.columns), rows, tries)
+
+
+def _latency(answer: Callable[[Rows], object], rows: Rows, tries: int) -> float:
     times = []
     for i in range(tries + 1):
         row = rows.take(np.array([i % len(rows)]))
         began = time.perf_counter()
-        model.outputs([*row.texts], row.columns)
+        answer(row)
         times.append(1000 * (time.perf_counter() - began))
     return statistics.median(times[1:])

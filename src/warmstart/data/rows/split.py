@@ -48,6 +48,17 @@ class Rows:
         columns = self.columns.take(index)
         return Rows(texts.take(index), self.targets[index], self.numbers[index], keys.take(index), columns)
 
+    @classmethod
+    def joined(cls, parts: Sequence["Rows"]) -> "Rows":
+        """One part after the other."""
+        return cls(
+            Texts.joined([Texts.of(part.texts) for part in parts]),
+            np.concatenate([part.targets for part in parts]),
+            np.concatenate([part.numbers for part in parts]),
+            Texts.joined([Texts.of(part.keys) for part in parts]),
+            ColumnValues.joined([part.columns for part in parts]),
+        )
+
 
 @dataclass(frozen=True)
 class Splits:
