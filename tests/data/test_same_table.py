@@ -119,5 +119,6 @@ def test_schema_findings_and_predictions_are_the_same_in_every_format(
         path = folder / name
         write(frame, path)
         found = warmstart.check(path, target, **options)
-        assert facts(found) == facts(expected), name
+        for part, expected_part in facts(expected).items():
+            assert facts(found)[part] == expected_part, name
         assert model.predict(path) == predicted, name

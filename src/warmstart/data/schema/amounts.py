@@ -24,7 +24,7 @@ AMOUNT_PATTERN = re.compile(
     rf"(?:\s*(?P<times>{'|'.join(TIMES)})\.?(?![^\W\d_]))?(?:\s*(?P<after>{UNIT_PATTERN}))?"
 )
 DASHES = dict.fromkeys(map(ord, "\u2212\u2013\ufe63\uff0d"), "-")  # the minus sign, and what is typed in its place
-SEPARATORS = {ord("\u066b"): ".", ord("\u066c"): ","}  # of Arabic
+ARABIC_MARKS = {ord("\u066b"): ".", ord("\u066c"): ","}  # of Arabic
 IN_BRACKETS = re.compile(r"\(([^()+-]*\d[^()+-]*)\)")
 MINUS_BEHIND = re.compile(r"([^()+-]*\d[.,]\d+)\s*-")  # not of whole numbers: 2- is a mark at school
 CODE_PATTERN = re.compile(r"[+-]?0\d")  # "007" is a name that happens to be written in digits
@@ -146,7 +146,7 @@ def _sign_first(cell: str) -> str:
     ('-1,200', '-27.50', '-3', '3.5')
     """
     if not cell.isascii():
-        cell = cell.translate(DASHES).translate(SEPARATORS)
+        cell = cell.translate(DASHES).translate(ARABIC_MARKS)
         digits = (unicodedata.decimal(letter, None) for letter in cell)
         cell = "".join(letter if digit is None else str(digit) for letter, digit in zip(cell, digits, strict=True))
     negative = IN_BRACKETS.fullmatch(cell) or MINUS_BEHIND.fullmatch(cell)

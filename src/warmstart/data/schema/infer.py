@@ -220,6 +220,8 @@ def _task(
         task, why = "regression", _said_of_amounts(written, amounts)
     if columns.target in columns.kinds:
         task = "regression"
+    if class_type(table, columns.target, None) == "boolean":  # also as texts of a CSV file
+        task, why = "classification", "is true or false"
     if task == "classification":
         _check_moments(columns.target, target)
         _check_repeats(table, columns.target, target)
@@ -240,8 +242,6 @@ def _said_of_amounts(target: ArrowColumn, amounts: Column) -> str:
 
 
 def _guess(target: ArrowColumn, numbers: Array, bad: Array) -> tuple[TaskName, str]:
-    if pa.types.is_boolean(target.type):
-        return "classification", "is true or false"
     values = numbers[np.isfinite(numbers)]
     if pa.types.is_large_string(target.type):
         codes = pc.any(pc.match_substring_regex(target, CODE)).as_py()
