@@ -198,3 +198,12 @@ def test_a_stop_that_python_cannot_pass_on_is_no_traceback(when: str) -> None:
     done = subprocess.run([sys.executable, "-c", LATE, when], capture_output=True, text=True, timeout=60)
     assert "Traceback" not in done.stderr and done.returncode == 143, done.stderr
     assert done.stderr == ("stopped.\n" if when == "finalizing" else "") and not done.stdout
+
+
+def test_of_many_processes_the_main_one_speaks_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """torchrun ends all when one has ended: the message of the main one was lost at times."""
+    waited: list[float] = []
+    monkeypatch.setattr(process.time, "sleep", waited.append)
+    for rank, expected in ((0, []), (1, [process.MAIN_FIRST_SECONDS])):
+        monkeypatch.setattr(process, "started", lambda rank=rank: (rank, 2))
+        assert process._complain("error: there is no file", 2) == 2 and waited == expected

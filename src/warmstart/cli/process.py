@@ -16,6 +16,7 @@ from warmstart.runtime.distributed import started
 
 # Bars beside ours, and remarks on weights that are left out on purpose, would only be in the way.
 QUIET = {"HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1", "TRANSFORMERS_VERBOSITY": "error"}
+MAIN_FIRST_SECONDS = 2.0  # of many processes, that the others wait with an exit code before the main one has spoken
 # What torchrun may start.
 MANY = ("fit", "resume")
 MIN_COLUMNS = 10  # of a terminal: narrower ones are not believed
@@ -146,10 +147,15 @@ def _check_command(words: list[str]) -> None:
 
 
 def _complain(message: str, code: int) -> int:
-    """Of many processes the main one speaks for all, except about failures, which may be those of one alone."""
+    """Of many processes the main one speaks for all, except about failures, which may be those of one alone.
+
+    The others wait a moment: torchrun ends all when one has ended, and the main one might not have spoken yet.
+    """
     rank, message = started()[0], printable(message)
     if rank == 0:
         print(message, file=sys.stderr)
     elif code == 1:
         print(f"process {rank}: {message}", file=sys.stderr)
+    else:
+        time.sleep(MAIN_FIRST_SECONDS)
     return code
