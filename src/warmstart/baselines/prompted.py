@@ -33,7 +33,7 @@ from warmstart.types import Array
 
 PROMPT_EXAMPLES = (0, 4, 16)  # that are tried
 PROMPT_CHOSEN_ON = 100  # validation rows that their number is chosen on
-BINS = 8  # of a number
+QUANTILE_BINS = 8  # of a number
 WITHOUT_CONTENT = "N/A"
 MOST_CLASSES_NAMED = 100  # classes that the instruction lists: of more, it says only what they are classes of
 SHARPNESS = (1.0, 3.0, 10.0, 30.0)  # that the scores of bins are multiplied by: means over tokens are flat
@@ -248,7 +248,7 @@ def _plain(base: Base, data: FitData) -> tuple[Prompted, Array]:
 def number_bins(task: Task, rows: Rows) -> tuple[Array, tuple[str, ...], Array]:
     """Quantile bins of a number: the median of each, standardised [k], as it is written, and each row's bin [n]."""
     targets = task.exact_targets(rows)
-    edges = np.unique(np.quantile(targets, np.linspace(0, 1, BINS + 1)[1:-1]))
+    edges = np.unique(np.quantile(targets, np.linspace(0, 1, QUANTILE_BINS + 1)[1:-1]))
     places = np.searchsorted(edges, targets, side="right")
     named: dict[str, list[int]] = {}
     for place in np.unique(places):
