@@ -5,6 +5,7 @@
     adapter/            instead, for adapters: PEFT's own format; the base is named, not copied
     body.safetensors    instead, for architectures that are not Hugging Face's
     head.safetensors    of a language model only beside adapters for a base that has no output layer
+    columns/            what the head reads of columns beside the text, where it reads any
     baseline/           instead of all of these, for what learns without the training loop
     members/            instead of all of these, for an ensemble: a folder like this one for each of its models
 
@@ -24,9 +25,11 @@ from typing_extensions import TypedDict
 from warmstart.baselines.baseline import TRAIN_AGAIN
 from warmstart.baselines.baselines import load_baseline
 from warmstart.data.encoding.examples import Examples
-from warmstart.data.encoding.inputs import Answers, HashedWords, Inputs, Tokens
+from warmstart.data.encoding.inputs import Answers, Inputs, Tokens
 from warmstart.data.encoding.language import Conversations, Documents, Masked
 from warmstart.data.encoding.seq2seq import Seq2Seq
+from warmstart.data.features.column_inputs import beside_columns, load_columns, save_columns
+from warmstart.data.features.hashed_words import HashedWords
 from warmstart.data.rows.values import NO_COLUMNS
 from warmstart.data.schema.cell_values import Values
 from warmstart.data.schema.schema import Schema
@@ -59,12 +62,13 @@ from warmstart.runtime.files import (
     write_tensors,
 )
 from warmstart.runtime.load_pretrained import fingerprint
-from warmstart.tasks.head import sized_head
+from warmstart.tasks.head import sized_column_head, sized_head
 from warmstart.tasks.task import Task
 from warmstart.tasks.tasks import task_from_json
 from warmstart.types import Array
 
 MODEL_FORMAT = 1
+COLUMNS = "columns"
 READ_ENDINGS = (".json", ".jinja", ".safetensors", ".txt", ".model")  # endings of files that a library may read
 
 
@@ -84,6 +88,7 @@ class ModelFacts(TypedDict, total=False):
     inputs: dict[str, Any]
     width: int | None
     body: dict[str, Any]
+    columns: bool  # whether the head reads columns beside the text
     files: dict[str, str]  # SHA-256 of each file of the model; not in models of before 0.2
 
 
@@ -137,6 +142,9 @@ def save_network(folder: Path, model: Model, start: Start, task: Task) -> dict[s
     if is_head(model.body):
         return facts | {"body": save_wide_and_deep(folder, model.body, inputs)}
     _save_head(folder, model.head)
+    if start.columns is not None:
+        save_columns(folder / COLUMNS, start.columns)
+        facts[COLUMNS] = True
     if (pictured := save_image_network(folder, model.body)) is not None:
         return facts | {"body": pictured}
     if base is None and hasattr(model.body, "peft_config"):
@@ -251,7 +259,7 @@ def _check_files(folder: Path, known: dict[str, str] | None) -> None:
             raise InputError(f"{path} is not there: the model is not whole.", TRAIN_AGAIN)
         if digest(path) != expected:
             raise InputError(f"{path} is not the file that was saved: its SHA-256 differs.", TRAIN_AGAIN)
-    for part in ("body", "adapter", "tokenizer", "baseline", TERMS):
+    for part in ("body", "adapter", "tokenizer", "baseline", TERMS, COLUMNS):
         for path in (folder / part).rglob("*"):
             if path.suffix in READ_ENDINGS and path.relative_to(folder).as_posix() not in known:
                 raise InputError(f"{path} is no file of the model that was saved.", "remove it")
@@ -264,11 +272,12 @@ def _network(folder: Path, facts: ModelFacts, code: str | None, build: Callable[
     body, inputs = _body(folder, facts, code, build)
     if facts["pooling"] == UNPOOLED and inputs.tokens is not None:
         return _writer(folder, facts, body, inputs.tokens)
+    columns = load_columns(folder / COLUMNS, TRAIN_AGAIN) if facts.get("columns") else None
     weights = read_tensors(folder / "head.safetensors", TRAIN_AGAIN)
     with reading_ours(folder / "head.safetensors", TRAIN_AGAIN):
-        head = sized_head(weights)
+        head = sized_head(weights) if columns is None else sized_column_head(weights, columns.width, columns.most)
         _fill(head, folder / "head.safetensors", weights)
-    return Network(Model(body, head, facts["pooling"]).eval(), inputs)
+    return Network(Model(body, head, facts["pooling"]).eval(), beside_columns(inputs, columns))
 
 
 def _fill(module: nn.Module, path: Path, weights: dict[str, torch.Tensor]) -> None:

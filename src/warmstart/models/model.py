@@ -1,11 +1,11 @@
-"""Model: how do a body that reads and a head that answers work as one module?"""
+"""Model: how do a body and a head work as one module?"""
 
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from warmstart.data.encoding.language import LANGUAGE_KEYS
+from warmstart.data.features.column_inputs import HEAD_KEYS
 from warmstart.models.lm_head import LanguageHead
 
 POOLINGS = ("mean", "cls", "last")
@@ -13,7 +13,9 @@ UNPOOLED = "none"  # for language models: the head reads every hidden state, and
 
 
 class Model(nn.Module):
-    """`head(pool(body(**inputs)))`, or `head(body(**inputs), inputs)` without pooling.
+    """`head(pool(body(**inputs)))`; for a head that reads columns `head(pool(body(**inputs)), inputs)`.
+
+    Without pooling: `head(body(**inputs), inputs)`.
 
     The body is any module that takes a batch as keyword arguments and gives features [n, d], hidden states [n, t, d],
     or what Hugging Face models give (`last_hidden_state`). Hidden states are pooled over the tokens, not over padding.
@@ -27,12 +29,12 @@ class Model(nn.Module):
 
     @property
     def language_head(self) -> LanguageHead | None:
-        """The head if it scores the vocabulary at every token; None if it answers from pooled features."""
+        """The head if it scores the vocabulary at every token; None if it uses pooled features."""
         return self.head if isinstance(self.head, LanguageHead) else None
 
     def features(self, inputs: dict[str, Tensor]) -> Tensor:
         """What the head reads, [n, d]; [lines, t, d] without pooling."""
-        found: Any = self.body(**{name: tensor for name, tensor in inputs.items() if name not in LANGUAGE_KEYS})
+        found: Any = self.body(**{name: tensor for name, tensor in inputs.items() if name not in HEAD_KEYS})
         hidden: Tensor = found if isinstance(found, Tensor) else found.last_hidden_state
         if hidden.ndim == 2 or self.pooling == UNPOOLED:
             return hidden
@@ -40,12 +42,13 @@ class Model(nn.Module):
 
     def forward(self, inputs: dict[str, Tensor]) -> Tensor:
         features = self.features(inputs)
-        outputs: Tensor = self.head(features, inputs) if self.pooling == UNPOOLED else self.head(features)
+        beside = self.pooling == UNPOOLED or reads_columns(self.head)
+        outputs: Tensor = self.head(features, inputs) if beside else self.head(features)
         return outputs
 
 
 def pool(hidden: Tensor, mask: Tensor | None, how: str) -> Tensor:
-    """One vector a text, [n, d], from hidden states [n, t, d] and a mask [n, t] with 1 for tokens, 0 for padding."""
+    """One vector per text, [n, d], from hidden states [n, t, d] and a mask [n, t] with 1 for tokens, 0 for padding."""
     if how == "cls":
         return hidden[:, 0]
     if how == "last":
@@ -59,8 +62,13 @@ def pool(hidden: Tensor, mask: Tensor | None, how: str) -> Tensor:
 
 
 def is_head(body: nn.Module) -> bool:
-    """Whether a body answers itself: what it gives are outputs, and no head is put on it."""
+    """Whether a body's outputs are final, without a head."""
     return bool(getattr(body, "is_head", False))
+
+
+def reads_columns(head: nn.Module) -> bool:
+    """Whether a head reads the columns of a batch beside a body's features."""
+    return bool(getattr(head, "reads_columns", False))
 
 
 def body_width(body: nn.Module) -> int:

@@ -12,8 +12,11 @@ from typing import Any, Protocol, get_args
 import torch
 from torch import nn
 
-from warmstart.data.encoding.inputs import HashedWords, Inputs
+from warmstart.data.encoding.inputs import Inputs
 from warmstart.data.encoding.pixels import Pixels
+from warmstart.data.features.column_inputs import beside_columns, fit_columns
+from warmstart.data.features.columns import ColumnFeatures
+from warmstart.data.features.hashed_words import HashedWords
 from warmstart.data.rows.split import Rows
 from warmstart.data.schema.columns import Column
 from warmstart.errors import UsageError
@@ -59,38 +62,43 @@ class Start(Protocol):
 
     @property
     def hugging_face(self) -> bool:
-        """Whether the body is one of Hugging Face's, saved and loaded as such."""
+        """Whether the body is a Hugging Face model, saved and loaded as such."""
         ...
 
     @property
     def size(self) -> Size | None:
-        """Of a deep network whose size can be searched; None: the size is fixed."""
+        """Size of a deep network that can be searched; None: the size is fixed."""
         ...
 
     @property
     def inputs(self) -> Inputs: ...
     @property
+    def columns(self) -> ColumnFeatures | None:
+        """What the head reads beside the features of the body; None: nothing, or not fitted to rows yet."""
+        ...
+
+    @property
     def pooling(self) -> str: ...
     @property
     def dropout(self) -> float | None:
-        """What was asked for, in the body and the head; None: their own."""
+        """The requested dropout of body and head; None: their own."""
         ...
 
     def resized(self, size: Size) -> "Start":
-        """The same with a deep network of another size; itself where the size is fixed."""
+        """The same start with a deep network of another size; itself if the size is fixed."""
         ...
 
     def fitted(self, task: Task, rows: Rows, columns: Sequence[Column]) -> "Start":
-        """The same for these training rows, where they say what is read; itself for all others."""
+        """The start fitted to these training rows, if its inputs depend on them; otherwise itself."""
         ...
 
     def shortened(self, max_length: int) -> "Start":
-        """The same reading at most so many tokens of a text."""
+        """The same start reading at most so many tokens of a text."""
         ...
 
     def body(self, seed: int) -> nn.Module: ...
     def language_head(self, body: nn.Module) -> nn.Module:
-        """What says, of this start's body, how likely a token is."""
+        """The head that scores the tokens, for this start's body."""
         ...
 
 
@@ -100,6 +108,7 @@ class Pretrained:
 
     base: Base
     dropout: float | None = None  # None: the base's own
+    columns: ColumnFeatures | None = None
 
     family = "fine-tuned"
     hugging_face = True
@@ -115,7 +124,7 @@ class Pretrained:
 
     @property
     def inputs(self) -> Inputs:
-        return self.base.inputs
+        return beside_columns(self.base.inputs, self.columns)
 
     @property
     def pooling(self) -> str:
@@ -125,13 +134,20 @@ class Pretrained:
         return self
 
     def fitted(self, task: Task, rows: Rows, columns: Sequence[Column]) -> "Pretrained":
-        return self
+        """The same with the columns beside the text as these training rows have them; itself where it has been
+        fitted."""
+        if self.columns is not None or task.learns_language:
+            return self
+        found = fit_columns(self.base.inputs, rows, columns)
+        return self if found is None else replace(self, columns=found)
 
     def shortened(self, max_length: int) -> "Pretrained":
         return replace(self, base=replace(self.base, max_length=max_length))
 
     def body(self, seed: int) -> nn.Module:
-        """A fresh copy; the seed changes only what the base has not: in an encoder, what a decoder looks at it with."""
+        """A new copy of the body. The seed affects only weights that the base lacks: the cross-attention of a joined
+        encoder-decoder.
+        """
         if self.base.kind == "image":
             return read_image_body(self.base)
         body = body_of(self.base, self.dropout)
@@ -149,16 +165,17 @@ class Pretrained:
 class Scratch:
     """Random weights, drawn from the seed, in any architecture.
 
-    `build` gives the body: a module that is called with what `inputs` makes of a batch and gives features [n, d]
+    `build` gives the body: a module that is called with what `reads` makes of a batch and gives features [n, d]
     or hidden states [n, t, d]; it has an int `width` = d, or a `config.hidden_size`.
     """
 
     build: Callable[[], nn.Module]
-    inputs: Inputs
+    reads: Inputs
     pooling: str = "mean"
     init: Init = "default"
     name: str = "random weights"
     dropout: float | None = None  # of the head; the body's is the matter of `build`
+    columns: ColumnFeatures | None = None
 
     family = "scratch"
     base = None
@@ -174,14 +191,22 @@ class Scratch:
     def resized(self, size: Size) -> "Scratch":
         return self if self.size is None else replace(self, build=HashedNetwork(size))
 
+    @property
+    def inputs(self) -> Inputs:
+        return beside_columns(self.reads, self.columns)
+
     def fitted(self, task: Task, rows: Rows, columns: Sequence[Column]) -> "Scratch":
-        return self
+        """As `Pretrained.fitted`."""
+        if self.columns is not None or task.learns_language:
+            return self
+        found = fit_columns(self.reads, rows, columns)
+        return self if found is None else replace(self, columns=found)
 
     def shortened(self, max_length: int) -> "Scratch":
-        tokens = self.inputs.tokens
+        tokens = self.reads.tokens
         if tokens is None:
             return self
-        return replace(self, inputs=replace(tokens, max_length=min(tokens.max_length, max_length)))
+        return replace(self, reads=replace(tokens, max_length=min(tokens.max_length, max_length)))
 
     def body(self, seed: int) -> nn.Module:
         with random_state(seed):
@@ -203,7 +228,7 @@ class Scratch:
 
 @dataclass(frozen=True)
 class Architecture:
-    """Builds the base's own architecture with random weights, as its own code initialises them."""
+    """Builds the base's own architecture with random weights, as its own code initializes them."""
 
     base: Base
     dropout: float | None = None
@@ -236,7 +261,7 @@ def dnn(size: Size) -> Scratch:
 
 
 def small_cnn(inputs: Pixels, rows: int, init: Init, dropout: float | None) -> Scratch:
-    """A residual network for images, sized to so many training rows, from random weights."""
+    """A residual network for images with random weights, sized for so many training rows."""
     size = cnn_size(rows, inputs.size)
     config = ImageNetworkConfig("small cnn", size.side, {"width": size.width, "blocks": size.blocks})
     return Scratch(config.build, inputs, "mean", init, dropout=dropout)
@@ -244,16 +269,16 @@ def small_cnn(inputs: Pixels, rows: int, init: Init, dropout: float | None) -> S
 
 @contextlib.contextmanager
 def random_state(seed: int) -> Iterator[None]:
-    """Torch's random numbers drawn from `seed` inside, as they were before outside."""
+    """Context in which torch's random numbers come from `seed`; the previous state is restored afterwards."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         yield
 
 
 def initialise(body: nn.Module, init: Init) -> None:
-    """Draw the weight matrices anew: Xavier (Glorot and Bengio 2010), He (He et al. 2015) or normal with sd 0.02.
+    """Reinitialize the weight matrices: Xavier (Glorot and Bengio 2010), He (He et al. 2015) or normal with sd 0.02.
 
-    'default' leaves the architecture's own. Vectors (biases, norms) stay as the architecture set them.
+    'default' keeps the architecture's own. Vectors (biases, norms) are not changed.
     """
     draw: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
         "xavier": nn.init.xavier_uniform_,
@@ -268,7 +293,7 @@ def initialise(body: nn.Module, init: Init) -> None:
 
 
 def language_parts(base: Base, dropout: float | None = None) -> tuple[nn.Module, OutputLayer]:
-    """The base's body and what makes its logits, in copies of one's own; raises as `language_output` does."""
+    """Copies of the base's body and output layer; raises as `language_output` does."""
     output = language_output(base, dropout)
     return Pretrained(base, dropout).body(0), output
 
@@ -281,7 +306,7 @@ def random_parts(build: Callable[[], nn.Module], seed: int) -> tuple[nn.Module, 
 
 
 def named_in_file(spec: str, vocabulary: int) -> Callable[[], nn.Module]:
-    """The same as `from_file` for a look at a request: the code is parsed, not run, and nothing can be built."""
+    """Check a `file.py:name` like `from_file` for a request: the code is parsed, not run, and nothing can be built."""
     path, function = _file_and_function(spec)
     try:
         names = {part.id if isinstance(part, ast.Name) else getattr(part, "name", "") for part in _named(path)}
@@ -297,7 +322,7 @@ def named_in_file(spec: str, vocabulary: int) -> Callable[[], nn.Module]:
 
 
 def _named(path: str) -> list[ast.AST]:
-    """Whatever gives a name somewhere in a file: definitions, assignments, imports."""
+    """Every name bound anywhere in a file: by definitions, assignments, imports."""
     kinds = (ast.FunctionDef, ast.ClassDef, ast.Name, ast.alias)
     return [part for part in ast.walk(ast.parse(Path(path).read_bytes())) if isinstance(part, kinds)]
 

@@ -1,4 +1,4 @@
-"""Probe: do predictions change when a term is swapped for another? For the models of a run or a study."""
+"""Probe: do predictions change when one term is swapped for another? For the models of a run or a study."""
 
 import json
 from collections.abc import Callable, Generator, Mapping, Sequence
@@ -7,13 +7,16 @@ from pathlib import Path
 
 import numpy as np
 
+from warmstart.data.rows.examples import join_values
 from warmstart.data.rows.term_swaps import TermPair, has_both, random_swap, swap_terms
+from warmstart.data.rows.values import NO_COLUMNS, ColumnValues, ReadColumns
 from warmstart.data.schema import conversations
-from warmstart.data.schema.schema import TEXT_OUT
+from warmstart.data.schema.schema import TEXT_OUT, Schema
 from warmstart.data.tables.read import Table
+from warmstart.data.tables.strings import Texts
 from warmstart.errors import InputError, UsageError, join_phrases, shell_word
 from warmstart.inference.model_store import load_model
-from warmstart.inference.predict import TrainedModel
+from warmstart.inference.predict import NewRows, TrainedModel
 from warmstart.quantities import WORD_PATTERN
 from warmstart.results.comparison import CONSTANT
 from warmstart.results.record import Estimate, Run, load_run
@@ -36,13 +39,14 @@ from warmstart.types import Array
 MAX_PROBE_ROWS = 500  # texts of a pair, spread over all that have it
 WRITTEN_ROWS = 40  # where an answer has to be written for each
 RANDOM_WORDS_SEED = 20240607  # of the random words
+BETWEEN = "\x1f"  # stands in no word: where the words of one column end, and those of the next begin
 
 Change = Callable[[str], str | None]
 
 
 @dataclass(frozen=True)
 class ProbedRun:
-    """A run whose model is asked."""
+    """A run whose model is tested."""
 
     run: Run
     folder: Path
@@ -51,15 +55,16 @@ class ProbedRun:
 def probe_models(
     folder: Path, pairs: Sequence[TermPair], table: Table | None = None, code: str | None = None
 ) -> Generator[Event, None, ProbeResult]:
-    """Swap in the kept test rows, or in those of a table, and predict both; yields what is being done.
+    """Swap terms in the stored test rows, or in those of a table, and predict both; yields the current activity.
 
-    Raises UsageError where there is no model, InputError where there are no texts or a pair stands in none. Of a study
-    the result is kept as `probe.json`.
+    Raises UsageError if there is no model, InputError if there are no texts or a pair occurs in none. For a study, the
+    result is saved as `probe.json`.
     """
     models, study = _models(folder)
     first = TrainedModel(load_model(models[0].folder, code=code), models[0].folder)
     writes = first.stored.task.writes
-    texts = _texts(folder, first, table)
+    rows = _rows(folder, first, table)
+    texts = rows.texts
     found, cases, changed = _cases(
         texts, pairs, WRITTEN_ROWS if writes else MAX_PROBE_ROWS, first.stored.schema.task in TEXT_OUT
     )
@@ -68,7 +73,7 @@ def probe_models(
     for model in models:
         yield Event(f"asking {model.run.id}")
         trained = TrainedModel(load_model(model.folder, code=code), model.folder)
-        measured.setdefault(model.run.regime, []).append(_measures(trained, changed))
+        measured.setdefault(model.run.regime, []).append(_measures(trained, changed, rows, cases))
         runs.setdefault(model.run.regime, []).append(model.run)
     task = first.stored.task
     done = ProbeResult(
@@ -86,7 +91,7 @@ def probe_models(
 
 
 def _models(folder: Path) -> tuple[list[ProbedRun], bool]:
-    """The runs to ask, and whether they are those of a study: of every regime the seeds on its most rows."""
+    """The runs to test, and whether they belong to a study: for every regime, the seeds on its most rows."""
     if not folder.is_dir():
         raise UsageError(f"there is no folder {str(folder)!r}.", "name the folder of a finished run or study")
     if (folder / "run.json").exists():
@@ -113,10 +118,52 @@ def _models(folder: Path) -> tuple[list[ProbedRun], bool]:
     return models, True
 
 
-def _texts(folder: Path, trained: TrainedModel, table: Table | None) -> list[str]:
+@dataclass(frozen=True)
+class ProbedRows:
+    """What is swapped in: texts, and of a table with several columns the words of each row and the rest of it."""
+
+    texts: list[str]
+    columns: ColumnValues = NO_COLUMNS  # of the same rows; none: the texts are all there is
+    words: tuple[str, ...] = ()  # the columns that are in the texts, between `BETWEEN`
+    schema: Schema | None = None
+
+    @classmethod
+    def of(cls, new: NewRows, schema: Schema) -> "ProbedRows":
+        """Rows from which something can be predicted."""
+        there = np.array([i for i, text in enumerate(new.texts) if text and i not in new.reasons], dtype=np.int64)
+        words = tuple(column.name for column in schema.columns if column.kind in ("text", "category"))
+        if len(schema.columns) < 2 or not words or not new.columns:
+            return cls([new.texts[i] for i in there])
+        columns = new.columns.take(there)
+        cells = zip(*(map(str, columns[name]) for name in words), strict=True)
+        return cls([BETWEEN.join(each) for each in cells], columns, words, schema)
+
+    def read(self, texts: Sequence[str], places: Array) -> tuple[Sequence[str], ColumnValues]:
+        """What a model reads of these texts, each in place of the text of the row at its place [n]."""
+        if self.schema is None:
+            return texts, NO_COLUMNS
+        cells = zip(*(text.split(BETWEEN) for text in texts), strict=True)
+        some = self.columns.take(places)
+        swapped = {name: Texts.of(each) for name, each in zip(self.words, cells, strict=True)}
+        columns = ColumnValues({name: swapped.get(name, some[name]) for name in some})
+        return join_values(ReadColumns(columns, ()), self.schema), columns
+
+
+def _rows(folder: Path, trained: TrainedModel, table: Table | None) -> ProbedRows:
     """What is swapped in: the rows of the table, else the test rows' texts that the study kept."""
+    schema = trained.stored.schema
     if table is not None:
-        return [text for text in trained.texts_of(table) if text]
+        return ProbedRows.of(trained.rows_of(table), schema)
+    if len(schema.columns) > 1:
+        raise InputError(
+            f"the models in {str(folder)!r} read {len(schema.columns)} columns; of the test rows only texts were kept.",
+            "name rows with --data FILE",
+        )
+    return ProbedRows(_texts(folder, trained))
+
+
+def _texts(folder: Path, trained: TrainedModel) -> list[str]:
+    """The test rows' texts that the study kept."""
     studies = (folder, folder.parent, folder.parent.parent)  # of a study, its winner or one of its runs
     kept = next((found for each in studies if (found := load_examples(each / "examples.parquet"))), None)
     if not kept:
@@ -129,7 +176,7 @@ def _texts(folder: Path, trained: TrainedModel, table: Table | None) -> list[str
 
 @dataclass(frozen=True)
 class ChangedRows:
-    """What each case said before, after, and with random words changed; the direction of the swap."""
+    """Outputs for each case: original, swapped, and with random words changed; with the direction of the swap."""
 
     before: list[str]
     after: list[str]
@@ -140,7 +187,7 @@ class ChangedRows:
 def _cases(
     texts: Sequence[str], pairs: Sequence[TermPair], most: int, spoken: bool
 ) -> tuple[tuple[Effect, ...], SwapCases, ChangedRows]:
-    """Raises InputError where a pair stands in no text, or only beside its counterpart."""
+    """Raises InputError if a pair occurs in no text, or only together with its counterpart."""
     read = [_said(text) for text in texts] if spoken else list(texts)
     pool = np.array([word for text in read for word in WORD_PATTERN.findall(text)])
     found: list[Effect] = []
@@ -180,12 +227,12 @@ def _cases(
 
 
 def _said(text: str) -> str:
-    """The user's last turn of a conversation: there the swap is made."""
+    """The user's last turn of a conversation, in which terms are swapped."""
     return next(turn.content for turn in reversed(conversations.read_turns(text)) if turn.role == "user")
 
 
 def _with(text: str, said: str) -> str:
-    """A conversation with another last turn of the user's."""
+    """A conversation with its last user turn replaced."""
     turns = list(conversations.read_turns(text))
     place = max(i for i, turn in enumerate(turns) if turn.role == "user")
     turns[place] = replace(turns[place], content=said)
@@ -195,13 +242,17 @@ def _with(text: str, said: str) -> str:
 # --- what a model makes of them ---------------------------------------------------------------------------------------
 
 
-def _measures(trained: TrainedModel, cases: ChangedRows) -> dict[str, Array]:
-    """By measure, float [cases]. Every text is read once, so that what did not change does not move by rounding."""
-    different = list(dict.fromkeys([*cases.before, *cases.after, *(text for text in cases.random if text is not None)]))
-    place = {text: i for i, text in enumerate(different)}
-    before, after = (np.array([place[text] for text in part]) for part in (cases.before, cases.after))
-    random = np.array([place[text] if text is not None else -1 for text in cases.random])
-    step = _step(trained, different)
+def _measures(trained: TrainedModel, cases: ChangedRows, rows: ProbedRows, swaps: SwapCases) -> dict[str, Array]:
+    """By measure, float [cases]. Every row is read once, so that what did not change does not move by rounding."""
+    own = [int(row) if rows.schema else 0 for row in swaps.texts]  # of texts alone the same text is the same row
+    said = [list(zip(own, part, strict=True)) for part in (cases.before, cases.after, cases.random)]
+    different = list(dict.fromkeys(each for part in said for each in part if each[1] is not None))
+    place = {each: i for i, each in enumerate(different)}
+    before, after, random = (np.array([place.get(each, -1) for each in part]) for part in said)
+    texts, columns = rows.read(
+        [text for _, text in different if text is not None], np.array([row for row, _ in different])
+    )
+    step = _step(trained, texts, columns)
     found = step(before, after)
     first = "changed" if "changed" in found else "moved"
     yardstick = np.where(random >= 0, step(before, random)[first], np.nan)
@@ -210,13 +261,15 @@ def _measures(trained: TrainedModel, cases: ChangedRows) -> dict[str, Array]:
     return found | {"random": yardstick}
 
 
-def _step(trained: TrainedModel, texts: Sequence[str]) -> Callable[[Array, Array], dict[str, Array]]:
+def _step(
+    trained: TrainedModel, texts: Sequence[str], columns: ColumnValues
+) -> Callable[[Array, Array], dict[str, Array]]:
     """What a model's answers to these texts differ by, between positions [n] and [n]."""
     task, calibration = trained.stored.task, trained.stored.calibration
     if task.writes:
         answers = np.array([json.dumps(row["prediction"]) for row in trained.stream(texts)], dtype=object)
         return lambda a, b: {"changed": (answers[a] != answers[b]).astype(np.float64)}
-    found = None if task.learns_language else task.changes(trained.outputs(texts), calibration)
+    found = None if task.learns_language else task.changes(trained.outputs(texts, columns), calibration)
     if found is None:
         raise UsageError(f"models of {task.name} answer nothing that could change.", "probe a model that predicts")
     return found
@@ -231,7 +284,7 @@ def _regimes(
     cases: SwapCases,
     pairs: int,
 ) -> tuple[ProbedRegime, ...]:
-    """In the order of the table; every one that starts from a base beside the best from scratch."""
+    """In the order of the table; every regime that starts from a base, compared with the best one from scratch."""
     scratch = next((name for name, each in runs.items() if each[0].family == "scratch"), None)
     return tuple(
         ProbedRegime(
@@ -253,7 +306,7 @@ def _beyond(
     measured: Mapping[str, Sequence[Mapping[str, Array]]],
     cases: SwapCases,
 ) -> Estimate | None:
-    """Paired by text and seed."""
+    """The difference, paired by text and seed."""
     if scratch is None or [run.seed for run in runs[name]] != [run.seed for run in runs[scratch]]:
         return None
     first = "changed" if "changed" in measured[name][0] else "moved"

@@ -102,7 +102,7 @@ class TermInputs(Inputs):
 
     def encode_rows(self, texts: Sequence[str], columns: Mapping[str, Values]) -> TermRows:
         """Raises InputError where columns are read and not given."""
-        words, read = _Growing(), _Growing()
+        words, read = GrowingSparse(), GrowingSparse()
         values = ColumnValues(columns)
         for start in range(0, len(texts), BLOCK):
             end = min(start + BLOCK, len(texts))
@@ -150,7 +150,7 @@ def load_term_inputs(folder: Path, remedy: str) -> TermInputs:
         return TermInputs(terms, reading, columns)
 
 
-class _Growing:
+class GrowingSparse:
     """Sparse rows that become more; many lie in a file."""
 
     def __init__(self) -> None:
