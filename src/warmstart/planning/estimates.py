@@ -3,7 +3,7 @@
 import time
 
 from warmstart.baselines.few_shot import CHOSEN_ON, SHOTS
-from warmstart.baselines.prompted import QUANTILE_BINS, PROMPT_CHOSEN_ON, PROMPT_EXAMPLES
+from warmstart.baselines.prompted import PROMPT_CHOSEN_ON, PROMPT_EXAMPLES, QUANTILE_BINS
 from warmstart.generation.answers import AT_ONCE_ON_CPU
 from warmstart.planning.run_plan import RunPlan, token_limit
 from warmstart.regimes.regimes import UNTRAINED_BASES, Regime
