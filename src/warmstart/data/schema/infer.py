@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from warmstart.data.schema.amounts import CURRENCY, number_format
 from warmstart.data.schema.cell_values import read_numbers
 from warmstart.data.schema.class_values import class_type, find_spellings
+from warmstart.data.schema.class_weights import read_class_weights
 from warmstart.data.schema.columns import Column, LabelNotation
 from warmstart.data.schema.dates import date_orders
 from warmstart.data.schema.image_column import NOT_BESIDE_IMAGES, image_column, is_image_column, read_as_images
@@ -21,7 +22,7 @@ from warmstart.data.schema.named_columns import check_columns, no_target
 from warmstart.data.schema.numbers import amounts as written_amounts
 from warmstart.data.schema.numbers import are_quantities
 from warmstart.data.schema.scales import fitting_scale
-from warmstart.data.schema.schema import ColumnChoices, Scale, Schema, TaskName, check_meant
+from warmstart.data.schema.schema import ColumnChoices, Scale, Schema, TaskName, check_meant, chosen_metric
 from warmstart.data.tables.cells import (
     as_numbers,
     as_text,
@@ -113,7 +114,18 @@ def infer_schema(table: Table, columns: ColumnChoices) -> Schema:
         class_type=classes,
         spellings=find_spellings(table, columns.target, classes) if notation is None else {},
         target_column=amounts if task == "regression" else None,
+        metric=chosen_metric(columns, task, multi_label),
+        class_weights=_class_weights(columns, target, multi_label),
     )
+
+
+def _class_weights(columns: ColumnChoices, target: ArrowColumn, multi_label: bool) -> dict[str, float] | None:
+    """Raises UsageError where they cannot be read, or there are sets of labels."""
+    if columns.class_weights is None:
+        return None
+    if multi_label:
+        raise UsageError("--class-weights: a row has several labels, so no class weighs a row.", "leave it out")
+    return read_class_weights(columns.class_weights, sorted({str(cell) for cell in present(target)}))
 
 
 # --- the target ----------------------------------------------------------------------------------------------------
