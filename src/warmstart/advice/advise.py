@@ -47,7 +47,7 @@ _HARDLY_WORTH_IT = 20  # times the test rows and seeds there are
 
 @dataclass(frozen=True)
 class Advice:
-    """The answer in the words of the question, and what it rests on."""
+    """The answer in the words of the question, and what it is based on."""
 
     choice: str | None  # None: undecided, nothing beats the constant, or nothing is allowed
     verdict: str  # those of `phrases.verdict_for`, "undecided", "nothing beats the constant" or "nothing is allowed"
@@ -62,7 +62,7 @@ class Advice:
 
     @property
     def winner(self) -> str | None:
-        """The regime whose model a study hands over: the choice, undecided the best scored one, or the constant."""
+        """The regime whose model the study delivers: the choice; if undecided, the best-scored one, or the constant."""
         return CONSTANT if self.verdict == NOTHING_BEATS else self.choice or self.predicted.get("regime")
 
     def to_json(self) -> dict[str, Any]:
@@ -72,7 +72,7 @@ class Advice:
 
 
 def advice_for(comparison: Comparison) -> Advice:
-    """What the runs say, as an answer: of what the constraints allow. What they cost in score is added to it."""
+    """The answer from the runs, among what the constraints allow, with what they cost in score."""
     barred = tuple(each for each in comparison.excluded if each.constraint != BUDGET)
     if not barred:
         return _answer(comparison)
@@ -91,7 +91,7 @@ def advice_for(comparison: Comparison) -> Advice:
 
 
 def _answer(comparison: Comparison) -> Advice:
-    """By the rules above, of all that the comparison holds."""
+    """The answer by the rules above, from everything in the comparison."""
     field = rank_regimes(comparison)
     if field is None:
         return _nothing_usable(comparison)
@@ -120,7 +120,7 @@ def _several_families(comparison: Comparison) -> bool:
 
 
 def _undecided_on_all_rows(field: Ranking, rivals: Sequence[Row]) -> Advice:
-    """`rivals` were trained on a part of the rows, or there are regimes that were not run, and may be better."""
+    """`rivals` were trained on a part of the rows, or some regimes were not run, and may be better."""
     return Advice(
         choice=None,
         verdict="undecided",
@@ -135,7 +135,7 @@ def _undecided_on_all_rows(field: Ranking, rivals: Sequence[Row]) -> Advice:
 
 
 def _decided(field: Ranking, choice: Row, siblings: Sequence[Row]) -> Advice:
-    """`siblings` cannot be told apart from the choice, but they are of its family."""
+    """`siblings` cannot be distinguished from the choice, but belong to its family."""
     comparison, verdict = field.comparison, verdict_for(field.comparison, choice.name, choice.family)
     behind = [row for row in field.unfinished if row not in field.tied and row.family != choice.family]
     family = [row for row in field.rows if row.family == choice.family]
@@ -210,7 +210,7 @@ def _undecided(field: Ranking, choice: Row, rival: Row) -> Advice:
 
 
 def _ahead_and_cheapest(field: Ranking, others: Sequence[Row]) -> str:
-    """Where the best measured costs least too: how much better each of the others may be, by its interval."""
+    """If the best measured is also the cheapest: how much better each other regime may be, by its interval."""
     best = field.best.name
     most = {row.name: -field.difference(field.best, row).interval.low for row in others}
     gains = [f"`{name}` may be better by {format_number(gain)} at most" for name, gain in most.items() if gain > 0]
@@ -258,7 +258,7 @@ def _nothing_usable(comparison: Comparison) -> Advice:
 
 
 def _nothing_right(field: Ranking) -> Advice:
-    """All are equally wrong: the cheapest of them is no answer."""
+    """All regimes are equally bad: the cheapest of them is no answer."""
     return Advice(
         choice=None,
         verdict="undecided",
@@ -273,7 +273,7 @@ def _nothing_right(field: Ranking) -> Advice:
 
 
 def _nothing_allowed(comparison: Comparison) -> Advice:
-    """Before training there seemed to be something to choose from: what was trained is larger or slower than that."""
+    """Before training there was something to choose from, but the trained models are too large or too slow."""
     reasons = dict.fromkeys(f"`{each.regime}`: {each.reason}" for each in comparison.excluded)
     return Advice(
         choice=None,
@@ -308,7 +308,7 @@ def _after_decision(field: Ranking, choice: Row, unfinished: Sequence[Row]) -> s
 
 
 def _towards_floor(comparison: Comparison, choice: Row, floor: float) -> str:
-    """What is known of the way to the best reachable score: only what was measured."""
+    """How close the scores are to the best reachable one: only what was measured."""
     away = abs(choice.score - floor) / abs(floor)
     gap = f"`{choice.name}` is {format_percent(away)} away from the best reachable score, {format_number(floor)}."
     if not choice.converged:
@@ -370,7 +370,9 @@ def _caveats(field: Ranking, answer: Row) -> tuple[str, ...]:
     caveats += [f"`{answer.name}`: {caveat}" for caveat in answer.caveats]
     ranked = {row.name for row in field.rows}
     caveats += [
-        f"`{row.name}` is not ranked: it has no run on the rows and seeds of the others."
+        f"`{row.name}` was not chosen: it is not clearly better than its best member, and costs as much as all of them."
+        if row.family == ENSEMBLE
+        else f"`{row.name}` is not ranked: it has no run on the rows and seeds of the others."
         for row in field.comparison.table
         if row.failed is None and row.name not in ranked and row.name != CONSTANT and row not in field.partial
     ]
@@ -379,7 +381,7 @@ def _caveats(field: Ranking, answer: Row) -> tuple[str, ...]:
 
 
 def study_caveats(comparison: Comparison, answer: Iterable[str] = ()) -> tuple[str, ...]:
-    """What the budget cut, then what is to be said about the `answer`, then about the study."""
+    """What the budget cut, then caveats about the `answer`, then about the study."""
     failed = (
         f"`{row.name}` failed and cannot win: {row.failed}." for row in comparison.table if row.failed is not None
     )
@@ -391,7 +393,7 @@ def _predicted(row: Row) -> dict[str, Any]:
 
 
 def compute_spent(comparison: Comparison) -> dict[str, float]:
-    """All that was spent. Runs with the very same trials share one search; an ensemble is made of other runs."""
+    """All compute that was spent. Runs with the same trials share one search; an ensemble is made of other runs."""
     runs = [run for run in comparison.runs if run.family != ENSEMBLE]
     searches = {(run.regime, run.rows, repr(run.trials)): run.tuning_flops for run in runs}
     spent = sum(run.cost.flops for run in runs) + sum(searches.values()) + comparison.unranked_flops

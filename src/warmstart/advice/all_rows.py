@@ -1,4 +1,4 @@
-"""All rows: what is said where the budget did not allow every regime to be trained on all rows?"""
+"""All rows: what is reported if the budget did not allow every regime to be trained on all rows?"""
 
 from collections.abc import Sequence
 
@@ -18,7 +18,7 @@ def not_run_in_time(comparison: Comparison) -> tuple[str, ...]:
 
 
 def why_undecided(ranking: Ranking, rivals: Sequence[Row]) -> str:
-    """Who leads, and what is known of each regime that may be better on all rows."""
+    """Which regime leads, and what is known of each regime that may be better on all rows."""
     comparison, best = ranking.comparison, ranking.best
     whole = comparison.rows["train"]
     measured = f"all {whole:,} training rows" if best.rows == whole else f"{best.rows:,} of {whole:,} training rows"
@@ -43,7 +43,7 @@ def on_a_part(comparison: Comparison, row: Row) -> str:
 
 
 def _at_common_rows(ranking: Ranking, row: Row) -> str:
-    """Beside the best on the most rows that both were trained on; nothing where its score on all is predicted."""
+    """Comparison with the best on the most rows that both were trained on; nothing if its score on all is predicted."""
     comparison, best = ranking.comparison, ranking.best
     if row.name in comparison.predictions or not comparison.common_rows(row.name, best.name):
         return ""
@@ -63,19 +63,26 @@ def what_would_tell(ranking: Ranking, rivals: Sequence[Row]) -> str:
 
 
 def partial_caveats(ranking: Ranking) -> list[str]:
-    """Of every regime that was trained on a part of the rows."""
+    """Caveats for every regime that was trained on a part of the rows."""
     comparison = ranking.comparison
     return [f"{on_a_part(comparison, row)}." for row in comparison.partial if row is not ranking.constant]
 
 
 def winner_sentence(comparison: Comparison, name: str | None) -> str:
-    """What winner/ holds, the rows it was trained on, and how good it is beside the constant; '' where it is empty."""
+    """What winner/ contains, the rows it was trained on, and its score beside the constant's; '' if it is empty."""
     rows = max((run.rows for run in comparison.runs if run.regime == name and not run.failed), default=0)
     if name is None or not rows:
         return ""
-    whole = comparison.rows["train"]
+    whole, refit = comparison.rows["train"], comparison.refit
     on = f"all {whole:,} training rows" if rows >= whole else f"{rows:,} of {whole:,} training rows"
     there = [each for each in (name, CONSTANT) if each in comparison.names]
     known = {each: error_in_words(comparison, comparison.row(each)) for each in there}
     beside = f" (`{CONSTANT}`: {known[CONSTANT]})" if known.get(CONSTANT) and name != CONSTANT else ""
-    return f"The model in winner/ is `{name}`, trained on {on}{f': {known[name]}{beside}' if known[name] else ''}."
+    good = f"{known[name]}{beside}" if known.get(name) else ""
+    if refit is None or refit.regime != name:
+        return f"The model in winner/ is `{name}`, trained on {on}{f': {good}' if good else ''}."
+    if refit.rejected:
+        why = f"({refit.rejected}, so it is not used)"
+        return f"The model in winner/ is `{name}`, trained on {on} {why}{f': {good}' if good else ''}."
+    before = f" Trained on {on}, it was {good}." if good else ""
+    return f"The model in winner/ is `{name}`, trained on {refit.described}.{before}"

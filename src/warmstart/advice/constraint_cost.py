@@ -15,7 +15,7 @@ from warmstart.results.rows import Row
 
 @dataclass(frozen=True)
 class ConstraintCost:
-    """The best that one constraint alone excludes, beside the best that is left."""
+    """The best regime that one constraint alone excludes, beside the best that remains."""
 
     constraint: str  # "max-size"
     regime: str | None  # None: nothing that it alone excludes was trained
@@ -28,7 +28,7 @@ class ConstraintCost:
 def constraint_cost(comparison: Comparison, left: str | None) -> tuple[ConstraintCost, ...]:
     """For each constraint that excludes something, in the order of the exclusions.
 
-    `left`: the best regime that keeps to all of them, None where there is none.
+    `left`: the best regime that meets all of them, None if there is none.
     """
     constraints = dict.fromkeys(each.constraint for each in comparison.excluded)
     return tuple(_forgone(comparison, constraint, left) for constraint in constraints)

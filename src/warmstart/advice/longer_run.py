@@ -16,9 +16,10 @@ _TO_MINUTES, _TO_HOURS = 15 * 60, 2 * 3600  # a budget is rounded up to quarters
 
 
 def longer_command(comparison: Comparison, unfinished: Sequence[Row]) -> str:
-    """The study's own command with a larger --budget, where that cut it or left no time; else with twice the length.
+    """The study's own command with a larger --budget, if the budget cut it or left no time; otherwise with twice the
+    length.
 
-    Nothing where the command is not known, or is that of a race.
+    Empty if the command is unknown, or is that of a race.
     """
     words = shlex.split(comparison.command)
     if words[1:2] != ["compare"]:
@@ -37,7 +38,7 @@ def longer_command(comparison: Comparison, unfinished: Sequence[Row]) -> str:
 
 
 def larger_budget_command(comparison: Comparison) -> str:
-    """The study's own command with the budget that all of it was estimated at; nothing where that is not known."""
+    """The study's own command with the budget that the uncut study was estimated at; empty if that is unknown."""
     words = shlex.split(comparison.command)
     if words[1:2] != ["compare"] or "--out" not in words or comparison.full_estimate is None:
         return ""
@@ -48,7 +49,7 @@ def larger_budget_command(comparison: Comparison) -> str:
 
 
 def _whole(comparison: Comparison) -> float:
-    """Seconds of the study without the cuts."""
+    """Seconds of the study without cuts."""
     return comparison.full_estimate or sum(map(_seconds, comparison.runs))
 
 
@@ -57,18 +58,18 @@ def _seconds(run: Run) -> float:
 
 
 def _value(words: Sequence[str], flag: str) -> str | None:
-    """Of a flag in a command."""
+    """Value of a flag in a command."""
     return words[words.index(flag) + 1] if flag in words else None
 
 
 def _with(words: Sequence[str], flag: str, value: str) -> list[str]:
-    """The command with this value, in the place of another; a new flag stands before --out, which is the last."""
+    """The command with this value instead of another; a new flag goes before --out, which is the last."""
     at = words.index(flag) if flag in words else words.index("--out")
     return [*words[:at], flag, value, *words[at + 2 * (flag in words) :]]
 
 
 def _time(seconds: float) -> str:
-    """As it is typed, rounded up: 45m, 3h."""
+    """As typed on the command line, rounded up: 45m, 3h."""
     if seconds < _TO_HOURS:
         return f"{15 * math.ceil(seconds / _TO_MINUTES)}m"
     return f"{math.ceil(seconds / 3600)}h"

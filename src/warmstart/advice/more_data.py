@@ -8,7 +8,7 @@ from warmstart.results.learning_curves import MAX_EXTRAPOLATION, Law, Transfer
 def more_data(comparison: Comparison) -> tuple[str, ...]:
     """What the curves say: where they cross, what a pretrained start was worth, what more rows would bring.
 
-    One sentence that says how to get curves, where every regime was trained on a single number of rows.
+    If every regime was trained on a single number of rows, one sentence on how to get curves.
     """
     laws = [law for name, law in comparison.laws.items() if name != CONSTANT]
     if not laws:
@@ -24,9 +24,9 @@ def more_data(comparison: Comparison) -> tuple[str, ...]:
 
 
 def crossover_sentences(comparison: Comparison, choice: str) -> str:
-    """The crossing that matters to who takes `choice`: that by which it will be overtaken, else that by which it won.
+    """The crossing that matters for `choice`: where it will be overtaken, else where it overtook.
 
-    "" where there is none with a regime of another family.
+    "" if there is none with a regime of another family.
     """
     family = {row.name: row.family for row in comparison.table}
     rank = {row.name: place for place, row in enumerate(comparison.table)}
@@ -37,13 +37,13 @@ def crossover_sentences(comparison: Comparison, choice: str) -> str:
 
 
 def between_rows(comparison: Comparison, one: str, other: str) -> str:
-    """Where these two change places; "" where they are not known to."""
+    """Where these two change places; "" if they are not known to."""
     pair = {one, other}
     return next((f.statement for f in comparison.crossovers if f.rows is not None and {f.a, f.b} == pair), "")
 
 
 def next_purchase(comparison: Comparison, choice: str) -> str:
-    """Which is the better next step: a longer run, more rows, a larger base, or test rows and seeds to know.
+    """The best next step: a longer run, more rows, a larger base, or more test rows and seeds.
 
     "" without a curve.
     """
@@ -79,7 +79,7 @@ def _should(law: Law, rows: int) -> str:
 
 
 def _telling(comparison: Comparison, regime: str) -> str:
-    """What its pretrained start was worth: at the most rows where there is a number, else the bound that says most."""
+    """What its pretrained start was worth: at the most rows with a number, else the most informative bound."""
     found = [each for each in comparison.transfers if each.a == regime]
     exact = [each for each in found if each.interval is not None]
     telling: list[Transfer] = exact[-1:] or found[:1]

@@ -19,21 +19,21 @@ from warmstart.results.rows import Difference, Row
 
 
 def original_scale_sentence(comparison: Comparison) -> str:
-    """The metric's name among those of the runs, "MAE (price)"; nothing where the ranking is in these units."""
+    """The metric's name among those of the runs, "MAE (price)"; '' if the ranking is in these units."""
     name = f"MAE ({comparison.target})"
     elsewhere = comparison.units not in ("", comparison.target)
     return name if elsewhere and any(name in run.metrics for run in comparison.runs) else ""
 
 
 def original_scale_error(comparison: Comparison, row: Row) -> float | None:
-    """The mean over the seeds of this line of the table; None: not known."""
+    """Mean over the seeds of this table row; None: unknown."""
     runs = [run for run in comparison.runs if (run.regime, run.rows) == (row.name, row.rows) and run.seed in row.seeds]
     errors = [run.metrics[name] for run in runs if (name := original_scale_sentence(comparison)) in run.metrics]
     return fmean(errors) if errors else None
 
 
 def error_in_words(comparison: Comparison, row: Row) -> str:
-    """How good a regime is, for somebody who knows no metrics: 'right in 60 of 100 test rows'; '' where none fits."""
+    """How good a regime is, for readers who know no metrics: 'right in 60 of 100 test rows'; '' if none fits."""
     if math.isnan(row.score):
         return ""
     if comparison.metric == "accuracy":
@@ -79,12 +79,12 @@ NO_TRAINING = "no training is needed"
 
 
 def distinct_ways(comparison: Comparison) -> dict[str, str]:
-    """What each family is called."""
+    """The name of each family."""
     return WAYS_TO_TRAIN | ({"baseline": UNTRAINED_VERDICTS} if _has_untrained(comparison) else {})
 
 
 def verdict_for(comparison: Comparison, name: str, family: str) -> str:
-    """What is answered where the regime of this name and family is best."""
+    """The answer if the regime of this name and family is best."""
     if family != "baseline":
         return VERDICT_BY_FAMILY[family]
     own = VERDICT_BY_BASELINE.get(regime_of(name), VERDICT_BY_FAMILY[family])
@@ -92,12 +92,12 @@ def verdict_for(comparison: Comparison, name: str, family: str) -> str:
 
 
 def _way(comparison: Comparison, row: Row) -> str:
-    """What a row is called among the ways of training."""
+    """The name of a table row among the ways of training."""
     return BASELINE_MODELS.get(regime_of(row.name), distinct_ways(comparison)[row.family])
 
 
 def cut_to_fit(comparison: Comparison) -> str:
-    """What the budget cut, as a sentence; nothing where nothing was cut."""
+    """What the budget cut, as a sentence; '' if nothing was cut."""
     if not comparison.cuts:
         return ""
     took = comparison.full_estimate
@@ -106,7 +106,7 @@ def cut_to_fit(comparison: Comparison) -> str:
 
 
 def compared_instead(comparison: Comparison) -> str:
-    """Of a study that is no race, though one was asked for, as a sentence; else nothing."""
+    """For a study that is no race though one was requested, a sentence; else ''."""
     if comparison.command.split()[1:2] not in (["advise"], ["fit"]):
         return ""
     return "Comparing everything was quick here, so there was no race: every regime was trained on all rows."
@@ -129,7 +129,7 @@ def compared_with_others(comparison: Comparison, row: Row, as_family: bool) -> s
 
 
 def against_others(field: Ranking, choice: Row) -> str:
-    """How the choice does against the best of each other family, ready to follow its score."""
+    """How the choice compares with the best of each other family, to be appended to its score."""
     best = {row.family: row for row in reversed(field.rows) if row.family != choice.family}
     others = [_against(field, choice, best[family]) for family in BEST_MODELS if family in best]
     return f", {', and '.join(others)}" if others else ""

@@ -13,7 +13,7 @@ _LEAST = 0.05  # chance of a rival that is worth a word
 
 
 def race_advice(comparison: Comparison, raced: RaceOutcome) -> Advice:
-    """The advice of a race. Without a decision it names no choice, and what the next run would cost."""
+    """The advice of a race. If undecided, it names no choice, but the cost of the next run."""
     leader = raced.of(raced.choice)
     compute = compute_spent(comparison) | {"exhaustive_flops": raced.exhaustive_flops}
     if leader is None:
@@ -48,7 +48,7 @@ def race_advice(comparison: Comparison, raced: RaceOutcome) -> Advice:
 
 
 def compared_in_race(score: float, predicted: RaceForecast, *, higher: bool) -> str:
-    """What a run on all rows scored, beside what the race had predicted: an alarm where it left the band."""
+    """The score of a run on all rows beside the race's prediction, with an alarm if it is outside the interval."""
     low, high = predicted.interval
     if low <= score <= high:
         expected = f"{format_number(predicted.score)} {format_interval_bounds(predicted.interval)}"
@@ -109,7 +109,7 @@ def _next_step(raced: RaceOutcome, leader: RaceForecast, nothing: bool) -> str:
 
 
 def _doubts(raced: RaceOutcome, leader: RaceForecast) -> tuple[str, ...]:
-    """What would change the answer."""
+    """What could change the answer."""
     found = [
         f"`{each.regime}`, seen at {each.rows:,} rows, has a chance of {format_percent(each.chance)} to be the best."
         for each in raced.outlooks
@@ -128,7 +128,7 @@ def _doubts(raced: RaceOutcome, leader: RaceForecast) -> tuple[str, ...]:
 
 
 def _left_out(comparison: Comparison) -> tuple[str, ...]:
-    """By the constraints; what they cost in score, only training it would tell."""
+    """Regimes excluded by constraints; only training would tell what that costs in score."""
     return tuple(
         f"`{each.regime}` may not be chosen (--{each.constraint}) and was not raced: {each.reason}."
         for each in comparison.excluded

@@ -24,7 +24,7 @@ MAX_CONFIDENCE_ALONE = 0.5  # nothing to compare with
 
 @dataclass(frozen=True)
 class Ranking:
-    """The regimes that can be chosen, best first, and how they stand to the best of them."""
+    """The regimes that can be chosen, best first, and how they compare with the best."""
 
     comparison: Comparison
     rows: tuple[Row, ...]
@@ -59,19 +59,19 @@ class Ranking:
 
     @property
     def _on_a_part(self) -> bool:
-        """Whether the answer is about more rows than the ranking rests on, or a rival may be better there."""
+        """Whether the answer concerns more rows than the ranking is based on, or a rival may be better there."""
         return self.best.rows < self.comparison.rows["train"] or bool(self.reaching)
 
     @property
     def unmeasured(self) -> list[str]:
-        """The families that were tried, none of whose regimes came to a score."""
+        """Families that were tried, but of which no regime has a score."""
         tried = {row.family for row in self.comparison.table if row.name != CONSTANT}
         scored = {row.family for row in self.comparison.table if row.name != CONSTANT and not math.isnan(row.score)}
         return sorted(tried - scored)
 
     @cached_property
     def reaching(self) -> list[Row]:
-        """What was run on fewer rows and may be better than the best on all of them: the likeliest first."""
+        """Regimes that were run on fewer rows and may be better than the best on all of them: the most likely first."""
         turned = -1 if self.comparison.higher_is_better else 1
         predictions = self.comparison.predictions
         found = [row for row in self.partial if self._may_reach(row)]
@@ -80,7 +80,7 @@ class Ranking:
         )
 
     def _may_reach(self, row: Row) -> bool:
-        """By the band of its predicted score; without one, unless it is clearly worse on the rows that both have."""
+        """By the interval of its predicted score; without one, unless it is clearly worse on the rows that both have."""
         comparison, predicted = self.comparison, self.comparison.predictions.get(row.name)
         leader = self.score_on_all(self.best)
         if predicted and leader is not None:
@@ -112,7 +112,7 @@ class Ranking:
 
     @cached_property
     def _clearly_worse(self) -> dict[str, set[str]]:
-        """Of each regime, those that are worse by more than chance."""
+        """For each regime, those that are worse by more than chance."""
         return {row.name: self._clear_of(row, -1) for row in self.rows}
 
     @cached_property
@@ -128,13 +128,13 @@ class Ranking:
         return {row.name for row, each, yes in zip(others, found, clear, strict=True) if yes and sign * each.mean > 0}
 
     def share(self, rows: Sequence[Row]) -> float:
-        """Of the draws: in how many one of `rows` is best, or short of the best by less than matters."""
+        """Share of resamples in which one of `rows` is best, or within the margin of the best."""
         drawn = self.comparison.drawn([row.name for row in self.rows], self.best.rows)
         columns = [place for place, row in enumerate(self.rows) if row in rows]
         return float((drawn[:, columns].max(axis=1) >= drawn.max(axis=1) - self.margin).mean())
 
     def most(self, unfinished: Sequence[Row]) -> float:
-        """As sure as anyone may be, whatever the draws say."""
+        """The upper bound for any stated confidence, whatever the resamples say."""
         seeds = min(len(row.seeds) for row in self.rows)
         return min(
             MAX_CONFIDENCE_BY_SEEDS.get(seeds, MAX_CONFIDENCE),
@@ -144,9 +144,9 @@ class Ranking:
 
 
 def rank_regimes(comparison: Comparison) -> Ranking | None:
-    """Those that did not fail, at the largest number of training rows, with a seed that all have in common.
+    """Regimes that did not fail, at the largest number of training rows, with a seed that all have in common.
 
-    What was run on fewer rows is not ranked, but may be better on all.
+    Regimes that were run on fewer rows are not ranked, but may be better on all.
     """
     usable = [row for row in comparison.table if row.failed is None]
     rows = [row for row in usable if row.name != CONSTANT]
@@ -166,7 +166,7 @@ def rank_regimes(comparison: Comparison) -> Ranking | None:
 
 
 def _without_small_gain(ranking: Ranking) -> Ranking:
-    """The same without an ensemble, unless it gains more than matters over the best of its parts: it costs them all."""
+    """The ranking without an ensemble, unless it gains more than matters over its best member: it costs as all do."""
     parts = replace(ranking, rows=tuple(row for row in ranking.rows if row.family != ENSEMBLE))
     ensemble = next((row for row in ranking.rows if row.family == ENSEMBLE), None)
     if ensemble is None or not parts.rows:

@@ -28,7 +28,7 @@ FLASH_MIN_TOKENS = (
 
 
 def attend_row_by_row(body: nn.Module) -> None:
-    """Let a body of a kind that packs understand where rows end. Masks it treats as before."""
+    """Make a body of a supported kind attend within rows of a packed line. Ordinary masks work as before."""
     if getattr(getattr(body, "config", None), "model_type", None) in PACKED:
         from transformers import AttentionInterface, AttentionMaskInterface
         from transformers.masking_utils import sdpa_mask
@@ -49,10 +49,10 @@ def attention(
     is_causal: bool | None = None,
     **more: Any,
 ) -> tuple[Tensor, None]:
-    """As transformers calls it: states [lines, heads, t, d] to [lines, t, heads, d].
+    """Attention with the interface of transformers: states [lines, heads, t, d] to [lines, t, heads, d].
 
-    `attention_mask` is one of theirs, or int32 [1, 1, longest row, rows + 1]: where the rows of the only line begin,
-    and its end. A shape is known without waiting for a GPU; so the longest row's length is one.
+    `attention_mask` is an ordinary mask, or int32 [1, 1, longest row, rows + 1]: the start of each row in the only
+    line, and the line's end. A shape is known without waiting for a GPU, so it carries the length of the longest row.
     """
     apart = attention_mask is not None and attention_mask.dtype == torch.int32
     longest = attention_mask.shape[2] if attention_mask is not None and apart else key.shape[2]
@@ -84,7 +84,7 @@ def attention(
 def in_one_kernel(
     query: Tensor, key: Tensor, value: Tensor, begins: Tensor, causal: bool, scaling: float | None
 ) -> Tensor:
-    """For a GPU, in half precision, without dropout."""
+    """For GPUs, in half precision, without dropout."""
     longest, begins = begins.shape[2], begins[0, 0, 0].contiguous()
     q, k, v = (states[0].transpose(0, 1) for states in (query, key, value))  # [t, heads, d]
     window = (-1, 0) if causal else (-1, -1)
@@ -121,12 +121,12 @@ def one_by_one(
 
 
 def _halves_for_training(query: Tensor) -> bool:
-    """Whether it would be computed in half precision on a CPU, and a gradient goes back through it."""
+    """Whether it would be computed in half precision on a CPU, with gradients."""
     return query.device.type == "cpu" and torch.is_autocast_enabled("cpu") and query.requires_grad
 
 
 def _drops_quicker(query: Tensor, key: Tensor, mask: Tensor | None, share: float) -> bool:
-    """Whether `dropped` can do it, and takes less time."""
+    """Whether `dropped` supports this case and is faster."""
     known = query.shape[1] == key.shape[1] and (mask is None or mask.dtype == torch.bool)
     return known and fast_dropout(query.shape[1] * query.shape[2] * key.shape[2], query.device, share)
 
@@ -134,7 +134,7 @@ def _drops_quicker(query: Tensor, key: Tensor, mask: Tensor | None, share: float
 def dropped(
     query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, causal: bool, scaling: float | None, share: float
 ) -> Tensor:
-    """Attention of which that share is dropped, [n, heads, t, d]; `mask`: True where a token [t] sees another."""
+    """Attention with dropout, [n, heads, t, d]; `mask`: True where a token [t] sees another."""
     kind = query.device.type
     if torch.is_autocast_enabled(kind):
         query, key, value = (states.to(torch.get_autocast_dtype(kind)) for states in (query, key, value))
@@ -147,7 +147,7 @@ def dropped(
 
 
 class _Dropped(torch.autograd.Function):
-    """A few rows at a time, so that what is made of them stays in the processor's cache."""
+    """A few rows at a time, so that intermediate results stay in the processor's cache."""
 
     @staticmethod
     def forward(

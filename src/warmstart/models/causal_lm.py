@@ -24,7 +24,7 @@ TRANSFORMS = {"distilbert": ("vocab_transform", "activation", "vocab_layer_norm"
 class OutputLayer:
     """From the body's hidden states [n, d] to logits [n, vocabulary].
 
-    softcap x tanh(scale x (transform(hidden) x weight + bias) / softcap), as far as each of them is there.
+    softcap x tanh(scale x (transform(hidden) x weight + bias) / softcap), without the parts that are None.
     """
 
     weight: Tensor | None  # [vocabulary, d]; None: the body's own token table, which stays shared
@@ -41,7 +41,7 @@ class OutputLayer:
 
 
 def kind_of(config: Any) -> BaseKind:
-    """Whether a model reads to the left only, to both sides, or reads with one part and writes with the other."""
+    """Whether a model is a decoder (causal), an encoder (bidirectional), or an encoder-decoder."""
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES as CAUSAL
     from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES as MASKED
 
@@ -53,14 +53,14 @@ def kind_of(config: Any) -> BaseKind:
 
 
 def token_table(body: Any) -> nn.Embedding:
-    """The table that a tied output layer shares: of the part that writes, where two parts have one each."""
+    """The embedding table that a tied output layer shares: the decoder's, if there are two."""
     pair = getattr(getattr(body, "config", None), "is_encoder_decoder", False)
     table: nn.Embedding = (body.decoder if pair else body).get_input_embeddings()
     return table
 
 
 def known_tokens(body: Any) -> int | None:
-    """How many tokens a body has vectors for, in each of its parts; None where it reads no tokens."""
+    """Size of the smallest embedding table among the body's parts; None if it reads no tokens."""
     pair = getattr(getattr(body, "config", None), "is_encoder_decoder", False)
     tables = []
     for part in (body.get_encoder(), body.decoder) if pair else (body,):
@@ -83,16 +83,16 @@ def auto_class(kind: BaseKind) -> Any:
 
 
 def without_output(config: Any) -> nn.Module:
-    """A whole model of this configuration without any numbers in it."""
+    """A full model of this configuration on the meta device, without values."""
     with torch.device("meta"):
         model: nn.Module = auto_class(kind_of(config)).from_config(copy.deepcopy(config), trust_remote_code=False)
     return model
 
 
 def output_of(model: Any, fresh: bool = False) -> OutputLayer:
-    """What the model computes its logits with, each weight in storage of its own. `model` cannot be used afterwards.
+    """The model's output layer, with weights in storage of its own. `model` cannot be used afterwards.
 
-    Raises UsageError for a model whose logits are made in another way: they are computed here and compared.
+    Raises UsageError for a model that computes its logits in another way: they are computed here and compared.
     """
     if model.config.model_type == PAIRED:
         model = model.decoder
@@ -124,7 +124,7 @@ def output_of(model: Any, fresh: bool = False) -> OutputLayer:
 
 
 def logits(output: OutputLayer, hidden: Tensor) -> Tensor:
-    """[..., vocabulary] from hidden states [..., d]; not for a tied one, whose weight is the body's."""
+    """[..., vocabulary] from hidden states [..., d]; not for a tied layer, whose weight is in the body."""
     assert output.weight is not None
     if output.transform is not None:
         hidden = output.transform(hidden)
@@ -134,26 +134,28 @@ def logits(output: OutputLayer, hidden: Tensor) -> Tensor:
 
 
 def _scale(config: Any) -> float:
-    """Granite divides logits, Cohere multiplies them, T5 divides what it makes them of where its tables are shared."""
+    """Factor of the logits: Granite divides them, Cohere multiplies them, T5 scales hidden states if its tables are
+    tied.
+    """
     if getattr(config, "scale_decoder_outputs", False):
         return float(config.d_model**-0.5)
     return float(getattr(config, "logit_scale", None) or 1 / (getattr(config, "logits_scaling", None) or 1.0))
 
 
 def _softcap(config: Any) -> float | None:
-    """Gemma's."""
+    """Gemma's soft cap."""
     cap = getattr(config, "final_logit_softcapping", None)
     return None if cap is None else float(cap)
 
 
 def _offset(model: Any) -> Tensor | None:
-    """The logits' bias of BART kinds, [vocabulary]; None where it is nothing, as in most of them."""
+    """The logits' bias of BART kinds, [vocabulary]; None if it is zero, as in most of them."""
     offset = getattr(model, OFFSET, None)
     return offset[0].detach().clone() if offset is not None and offset.any() else None
 
 
 def _transform(model: Any, layer: nn.Module) -> nn.Sequential | None:
-    """All between the body and the output layer, under the names that it has in the model; its output layer is gone."""
+    """Everything between the body and the output layer, under the model's own names, without the output layer."""
     children = OrderedDict((n, m) for n, m in model.named_children() if n != model.base_model_prefix and m is not layer)
     order = TRANSFORMS.get(model.config.model_type, tuple(children))
     for module in model.modules():
@@ -172,9 +174,9 @@ def _unknown(config: Any, why: str) -> UsageError:
 
 
 def causal_lm(body: Any, output: OutputLayer) -> Any:
-    """The body and its output as one model of the family's own class, which saves as others expect it.
+    """The body and its output layer as one model of the family's own class, which saves in the usual format.
 
-    Nothing is copied: it shares its weights with what it was made of. What is tied stays tied.
+    Weights are shared, not copied, and tied weights stay tied.
     """
     model: Any = without_output(body.config)
     if isinstance(body, EncoderDecoder):
@@ -209,7 +211,7 @@ def _of_pair(model: Any, body: EncoderDecoder, output: OutputLayer) -> Any:
 
 
 def _put(model: nn.Module, empty: Tensor, tensor: Tensor) -> None:
-    """The tensor in all places of the empty one: a bias may have two names."""
+    """Replace a tensor wherever it occurs: a bias may have two names."""
     parameter = tensor if isinstance(tensor, nn.Parameter) else nn.Parameter(tensor)
     for module in model.modules():
         for name, found in list(module.named_parameters(recurse=False)):

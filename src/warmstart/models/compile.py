@@ -13,9 +13,9 @@ from warmstart.models.partial_forward import learning_blocks
 
 @contextmanager
 def compile_blocks(model: Model, backend: str = "inductor") -> Iterator[None]:
-    """Inside, blocks that learn or carry gradients run as compiled by torch; afterwards as before.
+    """Context in which blocks that are trained or carry gradients are compiled by torch.
 
-    A body without repeated blocks, or one in which nothing learns, runs as it is.
+    A body without repeated blocks, or without trained weights, runs as it is.
     """
     chosen = learning_blocks(model)
     for block in chosen:

@@ -17,33 +17,33 @@ BITS = 16
 
 
 def use_fast_dropout(model: nn.Module) -> None:
-    """Let every `nn.Dropout` of a model draw in this way, but for those that work in place. Nothing else changes."""
+    """Make every `nn.Dropout` of a model use this implementation, except those that work in place."""
     for module in model.modules():
         if type(module) is nn.Dropout and not module.inplace:
             module.__class__ = Dropout
 
 
 class Dropout(nn.Dropout):
-    """Torch's, on a CPU in less time."""
+    """Same as torch's, but faster on a CPU."""
 
     def forward(self, input: Tensor) -> Tensor:
         return dropout(input, self.p) if self.training else input
 
 
 def dropout(x: Tensor, share: float) -> Tensor:
-    """`x` with that share of its elements at 0 and the others scaled up; drawn from torch's random state."""
+    """`x` with that share of its elements set to 0 and the others scaled up; uses torch's random state."""
     if not fast_dropout(x.numel(), x.device, share):
         return functional.dropout(x, share)
     return x * dropout_mask(x.shape, share, x.dtype)
 
 
 def fast_dropout(elements: int, device: torch.device, share: float) -> bool:
-    """Whether this way takes less time than torch's."""
+    """Whether this implementation is faster than torch's."""
     return elements >= MIN_ELEMENTS and device.type == "cpu" and 0 < share < 1 and not torch.compiler.is_compiling()
 
 
 def dropout_mask(shape: torch.Size, share: float, dtype: torch.dtype) -> Tensor:
-    """What each element is multiplied by: 0, or what makes up for those that are."""
+    """The factor for each element: 0, or the scale of the elements that are kept."""
     count, dropped = math.prod(shape), min(round(share * 2**BITS), 2**BITS - 1)
     seed = int(torch.randint(2**63 - 1, ()))
     words = np.random.SFC64(seed).random_raw(-(-count * BITS // 64))

@@ -106,6 +106,8 @@ class EfficientNetLite(nn.Module):
 
 
 def load_lite_weights(body: EfficientNetLite, weights: dict[str, Tensor]) -> None:
-    """Fill the body, all but the 1,000 classes of ImageNet. Raises RuntimeError where names or shapes differ."""
+    """Load the body's weights, without the head for ImageNet's 1,000 classes. Raises RuntimeError if names or shapes
+    differ.
+    """
     own = {name: torch.as_tensor(value) for name, value in weights.items() if not name.startswith("_fc.")}
     body.load_state_dict(own, strict=True)

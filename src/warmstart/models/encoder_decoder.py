@@ -9,9 +9,9 @@ from warmstart.errors import UsageError
 
 
 class EncoderDecoder(nn.Module):
-    """Tokens to read [n, s] and tokens written so far [n, t] to hidden states [n, t, d] of the decoder.
+    """Source tokens [n, s] and target tokens so far [n, t] to hidden states [n, t, d] of the decoder.
 
-    Unlike `EncoderDecoderModel`, whose configuration it has, it ends before the layer that gives logits.
+    It has the configuration of `EncoderDecoderModel`, but no output layer.
     """
 
     def __init__(self, config: Any, encoder: nn.Module, decoder: nn.Module, bridge: nn.Module | None = None):
@@ -24,16 +24,16 @@ class EncoderDecoder(nn.Module):
 
     @classmethod
     def of(cls, model: Any) -> "EncoderDecoder":
-        """Made of an `EncoderDecoderModel`, sharing its weights."""
+        """Made from an `EncoderDecoderModel`, sharing its weights."""
         bridge = getattr(model, "enc_to_dec_proj", None)
         return cls(model.config, _without_pooler(model.encoder), model.decoder.base_model, bridge)
 
     @classmethod
     def tied(cls, encoder: Any, special: dict[str, int | None]) -> "EncoderDecoder":
-        """A pair that starts from one encoder: its own copy reads, another one writes.
+        """An encoder-decoder made from one encoder, whose weights initialize both parts.
 
-        The attention of the second to the first is new, drawn from torch's random state. `special` are numbers of
-        tokens for the configuration. Raises UsageError for a family that cannot write.
+        The cross-attention is new, drawn from torch's random state. `special` are token ids for the configuration.
+        Raises UsageError for a family without a decoder.
         """
         from transformers import AutoModelForCausalLM
         from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES as CAUSAL
@@ -56,7 +56,7 @@ class EncoderDecoder(nn.Module):
         return self.encoder
 
     def forward(self, input_ids: Tensor, decoder_input_ids: Tensor, attention_mask: Tensor | None = None) -> Any:
-        """What the decoder gives, with `last_hidden_state`."""
+        """The decoder's output, with `last_hidden_state`."""
         read = self.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
         if self.enc_to_dec_proj is not None:
             read = self.enc_to_dec_proj(read)
@@ -74,7 +74,7 @@ def is_joined(body: nn.Module) -> bool:
 
 
 def encoder_decoder_config(encoder: Any, special: dict[str, int | None]) -> Any:
-    """The configuration of a pair that starts from one encoder."""
+    """The configuration of an encoder-decoder made from one encoder."""
     from transformers import EncoderDecoderConfig
 
     return EncoderDecoderConfig.from_encoder_decoder_configs(encoder, copy.deepcopy(encoder), **special)

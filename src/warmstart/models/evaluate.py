@@ -18,9 +18,9 @@ EVALUATION_CPU_TOKENS = (
 
 
 def outputs(model: Model, examples: Examples, world: Distributed = ALONE) -> Array:
-    """What the model gives for each row, float32 [n, k], in evaluation mode. Many processes share the batches.
+    """The model's output for each row, float32 [n, k], in evaluation mode. Several processes share the batches.
 
-    Each computes as many, the last one perhaps twice: shards are put together by all at the same time.
+    Each computes equally many, the last one perhaps twice, because all must gather shards at the same time.
     """
     model.eval()
     device = next(model.parameters()).device
@@ -41,5 +41,5 @@ def outputs(model: Model, examples: Examples, world: Distributed = ALONE) -> Arr
 
 
 def _batches(sizes: Array, device: torch.device) -> list[Array]:
-    """Rows to be read together: on a CPU so few that what is made of them stays in its cache."""
+    """Rows to process together: on a CPU so few that intermediate results stay in its cache."""
     return by_length(sizes, EVALUATION_BATCH, EVALUATION_CPU_TOKENS if device.type == "cpu" else None)

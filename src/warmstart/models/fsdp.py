@@ -18,8 +18,10 @@ from warmstart.runtime.distributed import Distributed
 
 @contextmanager
 def fully_sharded(model: Model, world: Distributed) -> Iterator[Model]:
-    """Inside, a copy of the model that is cut over the processes, and the model itself is empty; afterwards it has the
-    copy's weights. After an error it stays empty.
+    """Context with a copy of the model that is sharded over the processes, while the model itself is empty. Afterwards
+    the model has the copy's weights.
+
+    After an error it stays empty.
     """
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard

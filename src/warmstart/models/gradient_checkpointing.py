@@ -19,10 +19,10 @@ from warmstart.models.partial_forward import learning_blocks
 
 @contextmanager
 def gradient_checkpointing(model: Model, *, random: bool = True) -> Iterator[None]:
-    """Inside, blocks that learn or carry gradients keep nothing but their inputs; afterwards as before.
+    """Context in which blocks that are trained or carry gradients store only their inputs.
 
-    A body without repeated blocks, or one in which nothing learns, runs as it is. Without `random`, its state is not
-    kept for the second time: for tensors without content.
+    A body without repeated blocks, or without trained weights, runs as it is. `random` False: the random state is not
+    restored for recomputation, for tensors without values.
     """
     chosen = learning_blocks(model)
     configs = {id(found): found for module in model.body.modules() if (found := getattr(module, "config", None))}
@@ -61,7 +61,7 @@ def _again(block: nn.Module, random: bool) -> Callable[..., Any]:
 
 @contextmanager
 def _held(block: nn.Module) -> Iterator[None]:
-    """Inside, running statistics move in copies: the first time has moved them already."""
+    """Context in which running statistics are updated in copies: the first pass has updated them already."""
     kept = [(module._buffers, name, buffer) for module in block.modules() for name, buffer in module._buffers.items()]
     for buffers, name, buffer in kept:
         buffers[name] = buffer if buffer is None else buffer.clone()

@@ -1,4 +1,4 @@
-"""Image network: which networks read images, how are they built from what a folder says, and what do they cost?"""
+"""Image network: which networks read images, how are they built from a folder's configuration, at what cost?"""
 
 import functools
 import json
@@ -17,7 +17,7 @@ Family = Literal["small cnn", "efficientnet-lite0", "transformers"]
 
 @dataclass(frozen=True)
 class ImageNetworkConfig:
-    """All that it takes to build a network for images, as JSON."""
+    """Everything needed to build a network for images, as JSON."""
 
     family: Family
     side: int  # pixels of each side of what it reads
@@ -26,7 +26,7 @@ class ImageNetworkConfig:
     )  # a CNN's size, or transformers' configuration
 
     def build(self) -> "ImageNetwork":
-        """With random weights, drawn by torch's generator."""
+        """With random weights from torch's generator."""
         return ImageNetwork(self)
 
     def to_json(self) -> dict[str, Any]:
@@ -69,7 +69,7 @@ def _built(config: ImageNetworkConfig) -> nn.Module:
 
 
 def from_transformers(settings: Mapping[str, Any]) -> nn.Module:
-    """The architecture of a configuration that transformers knows, without a pooler; no code beside it is run."""
+    """The architecture of a configuration known to transformers, without a pooler; no code from the folder is run."""
     from transformers import AutoConfig, AutoModel
 
     rest = {name: value for name, value in settings.items() if name not in ("model_type", "auto_map")}
@@ -79,7 +79,7 @@ def from_transformers(settings: Mapping[str, Any]) -> nn.Module:
 
 
 def without_image_pooler(body: nn.Module) -> nn.Module:
-    """A ViT's layer on its class token is learned with the task; ResNet's mean over places is no layer with weights."""
+    """Remove a ViT's pooler, a layer with weights on its class token. ResNet's is a mean without weights and stays."""
     pooler = getattr(body, "pooler", None)
     if isinstance(pooler, nn.Module) and any(True for _ in pooler.parameters()):
         body.pooler = None  # type: ignore[assignment]

@@ -15,7 +15,7 @@ STACKS = ("encoder", "decoder")  # of an encoder-decoder
 
 @dataclass(frozen=True)
 class Layer:
-    """Modules that learn together, and the full names of their parameters."""
+    """Modules that are trained together, and the full names of their parameters."""
 
     name: str
     modules: tuple[nn.Module, ...]
@@ -23,11 +23,10 @@ class Layer:
 
 
 def layers(model: Model) -> list[Layer]:
-    """Embeddings, each repeated block, head; of an encoder-decoder the encoder's blocks, then the decoder's.
+    """Embeddings, each repeated block, head; for an encoder-decoder the encoder's blocks, then the decoder's.
 
-    What stands before the blocks in the body belongs to the embeddings, what stands after them (a last norm) to the
-    last block of their part. Raises UsageError for a body without repeated blocks: which layer is which cannot be
-    guessed.
+    Modules before the blocks in the body belong to the embeddings, those after them (a last norm) to the last block of
+    their part. Raises UsageError for a body without repeated blocks, whose layers cannot be identified.
     """
     paths = blocks_paths(model.body)
     groups: list[tuple[str, list[tuple[str, nn.Module]]]] = [("embeddings", [])]
@@ -50,7 +49,7 @@ def layers(model: Model) -> list[Layer]:
 
 
 def blocks_paths(body: nn.Module) -> list[str]:
-    """The dotted names of the repeated blocks, from the input on: two where one part reads and another one writes."""
+    """The dotted names of the repeated blocks, from the input on: two for an encoder-decoder."""
     if not getattr(getattr(body, "config", None), "is_encoder_decoder", False):
         return [blocks_path(body)]
     return [f"{part}.{blocks_path(body.get_submodule(part))}" for part in STACKS]

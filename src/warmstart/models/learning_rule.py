@@ -16,14 +16,14 @@ GroupOptimizer = Literal["sgd", "adagrad", "adamw"]  # sgd: plain, without momen
 
 @dataclass(frozen=True)
 class LearningRule:
-    """By what and how fast."""
+    """The optimizer and the rate."""
 
     optimizer: GroupOptimizer
     rate: float = 1.0  # times the run's own learning rate
 
 
 def learning_rules(model: nn.Module) -> dict[str, LearningRule]:
-    """The rules of those parameters for which one is declared, by their names."""
+    """Declared rules, by name of the parameters."""
     found: dict[str, LearningRule] = {}
     for path, module in model.named_modules():
         rule = getattr(module, "learning_rule", None)

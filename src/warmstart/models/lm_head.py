@@ -26,10 +26,10 @@ class LogitsHead(Protocol):
 
 
 class LanguageHead(nn.Module):
-    """Scores of the vocabulary from hidden states, and what they say about the labels.
+    """Logits from hidden states, and the likelihood of the labels.
 
     Called with hidden states [lines, t, d] and the batch's `labels` [lines, t], `rows` [lines, t] and `bytes` [n].
-    Gives float32 [n, 3]: for each row the nats of its labelled tokens, how many they are, the bytes that they spell.
+    Returns float32 [n, 3] per row: the nats of its labeled tokens, their number, and their bytes of text.
     """
 
     bias: nn.Parameter | None
@@ -47,10 +47,10 @@ class LanguageHead(nn.Module):
         softcap: float | None = None,
         fresh: bool = False,
     ):
-        """`output` None: tied to the token table of `body`, with no weight of its own.
+        """`output` None: tied to the embedding table of `body`, without a weight of its own.
 
-        `transform` comes before (BERT kinds); logits are multiplied by `scale` and held within `softcap` x tanh;
-        `offset` is added to them and does not learn (BART kinds). `fresh`: it was drawn at random.
+        `transform` is applied first (BERT kinds); logits are multiplied by `scale` and limited by `softcap` x tanh;
+        `offset` is added to them and not trained (BART kinds). `fresh`: it was initialized at random.
         """
         super().__init__()
         self.output_layer = output
@@ -64,7 +64,7 @@ class LanguageHead(nn.Module):
 
     @classmethod
     def of(cls, body: nn.Module, output: OutputLayer) -> "LanguageHead":
-        """What the output says of how logits are made from the body's hidden states."""
+        """A head with this output layer."""
         linear = None
         if output.weight is not None:
             vocabulary, width = output.weight.shape
@@ -85,7 +85,7 @@ class LanguageHead(nn.Module):
         )
 
     def output(self) -> OutputLayer:
-        """The same the other way, sharing the weights."""
+        """The inverse: its output layer, sharing the weights."""
         weight = None if self.output_layer is None else self.output_layer.weight
         bias = self.bias if self.output_layer is None else self.output_layer.bias
         transform = self.transform if isinstance(self.transform, nn.Sequential) else None
@@ -100,13 +100,13 @@ class LanguageHead(nn.Module):
 
     @property
     def weight(self) -> Tensor:
-        """[vocabulary, d]: its own, or the body's token table as it is now."""
+        """[vocabulary, d]: its own, or the body's current embedding table."""
         if self.output_layer is not None:
             return self.output_layer.weight
         return token_table(self._body[0]).weight
 
     def _added(self) -> Tensor | None:
-        """To the logits, [vocabulary]."""
+        """The bias of the logits, [vocabulary]."""
         bias = self.bias if self.output_layer is None else self.output_layer.bias
         if bias is None or self.offset is None:
             return self.offset if bias is None else bias
@@ -176,7 +176,7 @@ class _TokenNats(torch.autograd.Function):
 def _computed(
     ctx: Any, tensors: tuple[Tensor, Tensor, Tensor | None, Tensor], by: Tensor | None
 ) -> tuple[Tensor, list[Tensor | None]]:
-    """Nats [m], and those gradients that are wanted: of the sum of all nats, each weighted `by` [m] if given."""
+    """Nats [m], and the requested gradients: of the sum of all nats, each weighted by `by` [m] if given."""
     hidden, weight, bias, labels = tensors
     to_hidden, to_weight, to_bias = (
         torch.zeros_like(tensor) if wanted and tensor is not None else None
@@ -217,7 +217,7 @@ def _computed(
 
 
 def _add_product(total: Tensor, a: Tensor, b: Tensor) -> None:
-    """total += a @ b, without a second tensor of that size where their types allow it."""
+    """total += a @ b, without a temporary tensor of that size if the dtypes allow it."""
     if total.dtype == a.dtype:
         total.addmm_(a, b)
     else:

@@ -1,4 +1,4 @@
-"""Model: how do a body that reads and a head that answers work as one module?"""
+"""Model: how do a body and a head work as one module?"""
 
 from typing import Any
 
@@ -29,11 +29,11 @@ class Model(nn.Module):
 
     @property
     def language_head(self) -> LanguageHead | None:
-        """The head if it scores the vocabulary at every token; None if it answers from pooled features."""
+        """The head if it scores the vocabulary at every token; None if it uses pooled features."""
         return self.head if isinstance(self.head, LanguageHead) else None
 
     def features(self, inputs: dict[str, Tensor]) -> Tensor:
-        """What the head reads, [n, d]; [lines, t, d] without pooling."""
+        """Input of the head, [n, d]; [lines, t, d] without pooling."""
         found: Any = self.body(**{name: tensor for name, tensor in inputs.items() if name not in HEAD_KEYS})
         hidden: Tensor = found if isinstance(found, Tensor) else found.last_hidden_state
         if hidden.ndim == 2 or self.pooling == UNPOOLED:
@@ -48,7 +48,7 @@ class Model(nn.Module):
 
 
 def pool(hidden: Tensor, mask: Tensor | None, how: str) -> Tensor:
-    """One vector a text, [n, d], from hidden states [n, t, d] and a mask [n, t] with 1 for tokens, 0 for padding."""
+    """One vector per text, [n, d], from hidden states [n, t, d] and a mask [n, t] with 1 for tokens, 0 for padding."""
     if how == "cls":
         return hidden[:, 0]
     if how == "last":
@@ -62,7 +62,7 @@ def pool(hidden: Tensor, mask: Tensor | None, how: str) -> Tensor:
 
 
 def is_head(body: nn.Module) -> bool:
-    """Whether a body answers itself: what it gives are outputs, and no head is put on it."""
+    """Whether a body's outputs are final, without a head."""
     return bool(getattr(body, "is_head", False))
 
 

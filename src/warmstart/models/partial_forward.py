@@ -1,7 +1,7 @@
 """Partial forward: how does a model run from stored activations, without its lower blocks?
 
 Nothing is moved or renamed: every block stays in place with its weights, and the lower ones only return what was
-stored. So learning rates, state dicts and saving need not know. The embeddings are still computed, at little cost,
+stored. So learning rates, state dicts and saving are not affected. The embeddings are still computed, at little cost,
 since models derive masks and positions next to them.
 """
 
@@ -20,9 +20,9 @@ BELOW = "below"  # the keyword under which a batch carries what is below the cut
 
 
 def frozen_depth(model: Model) -> int | None:
-    """How many blocks lie below the lowest layer with a weight that learns; None where nothing in the body learns.
+    """How many blocks are below the lowest trained layer; None if nothing in the body is trained.
 
-    0 where the embeddings or the first block learn, or where layers cannot be told apart.
+    0 if the embeddings or the first block are trained, or if layers cannot be identified.
     """
     if not any(parameter.requires_grad for parameter in model.body.parameters()):
         return None
@@ -36,9 +36,9 @@ def frozen_depth(model: Model) -> int | None:
 
 
 def learning_blocks(model: Model) -> list[nn.Module]:
-    """The repeated blocks from the lowest on in which, or below which, a weight of the body learns.
+    """The repeated blocks from the lowest trained one on.
 
-    None where nothing in the body learns, or where blocks cannot be told apart.
+    None if nothing in the body is trained, or if blocks cannot be identified.
     """
     depth = frozen_depth(model)
     try:
@@ -48,7 +48,7 @@ def learning_blocks(model: Model) -> list[nn.Module]:
 
 
 def prefix_fingerprint(model: Model, depth: int | None) -> str:
-    """SHA-256 of all that determines what is below the cut: architecture, weights, persistent buffers, pooling."""
+    """SHA-256 of everything that determines the activations: architecture, weights, persistent buffers, pooling."""
     digest = hashlib.sha256(repr((type(model.body), getattr(model.body, "config", None), depth)).encode())
     modules: Sequence[nn.Module] = [model.body]
     bare: list[nn.Parameter] = []  # of the body itself, a class token say
@@ -69,14 +69,14 @@ def prefix_fingerprint(model: Model, depth: int | None) -> str:
 
 
 class _Reached(Exception):
-    """Ends a forward pass at the cut."""
+    """Ends a forward pass after the frozen prefix."""
 
 
 def forward_below(body: nn.Module, depth: int, inputs: dict[str, Tensor]) -> tuple[Tensor, int]:
-    """Hidden states that the lowest `depth` blocks give for a batch; the blocks above do not run.
+    """Hidden states of the lowest `depth` blocks for a batch; the blocks above do not run.
 
-    Also the length of the tuple that a block gives, 0 where it gives a tensor.
-    Raises ValueError for a body that gives neither, or never runs its blocks.
+    Also the length of the tuple that a block returns, 0 for a tensor. Raises ValueError for a body that returns
+    neither, or never runs its blocks.
     """
     found: list[object] = []
 
@@ -99,9 +99,9 @@ def forward_below(body: nn.Module, depth: int, inputs: dict[str, Tensor]) -> tup
 
 @contextmanager
 def forward_above(body: nn.Module, depth: int | None, tuple_length: int = 0) -> Iterator[None]:
-    """Inside, the body is called with `below=` beside its inputs, and starts from there; afterwards as it was.
+    """Context in which the body takes `below=` beside its inputs, and starts from there.
 
-    `depth` None: the whole body is below, and gives back what it is called with.
+    `depth` None: the whole body is frozen, and returns `below` itself.
     """
     given: list[Tensor] = []
 
@@ -128,7 +128,7 @@ def _blocks(body: nn.Module) -> list[nn.Module]:
 
 @contextmanager
 def _answering(modules: Sequence[nn.Module], forward: Callable[..., object]) -> Iterator[None]:
-    """Inside, these modules have another `forward`."""
+    """Context in which these modules have another `forward`."""
     before = [vars(module).get("forward") for module in modules]
     for module in modules:
         vars(module)["forward"] = forward

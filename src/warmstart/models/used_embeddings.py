@@ -14,12 +14,12 @@ from torch.nn import functional
 
 
 class UsedRows(nn.Embedding):
-    """Some rows of a token table, called with the numbers of the whole one."""
+    """Some rows of an embedding table, indexed by the ids of the full table."""
 
     place: Tensor
 
     def __init__(self, table: nn.Embedding | nn.EmbeddingBag, used: Tensor):
-        """`used`: token numbers, each once; on the table's device."""
+        """`used`: token ids, each once; on the table's device."""
         place = torch.full((table.num_embeddings,), -1, dtype=torch.int64, device=table.weight.device)
         place[used] = torch.arange(len(used), device=place.device)
         padding = None if table.padding_idx is None else int(place[table.padding_idx])
@@ -28,7 +28,7 @@ class UsedRows(nn.Embedding):
         self._whole = (table, used)  # in a tuple: no part of this module
 
     def write_back(self) -> None:
-        """Give the whole table these rows as they are now."""
+        """Copy these rows back into the full table."""
         table, used = self._whole
         with torch.no_grad():
             table.weight[used] = self.weight
@@ -38,7 +38,7 @@ class UsedRows(nn.Embedding):
 
 
 class UsedBags(UsedRows):
-    """Some rows of a table of hashed words, added up by weight as its EmbeddingBag does."""
+    """Some rows of a table of hashed words, summed by weight like its EmbeddingBag."""
 
     def forward(self, input: Tensor, offsets: Tensor, per_sample_weights: Tensor) -> Tensor:  # type: ignore[override]
         return functional.embedding_bag(
@@ -48,9 +48,9 @@ class UsedBags(UsedRows):
 
 @contextmanager
 def only_used_rows(body: nn.Module, used: Tensor) -> Iterator[None]:
-    """Inside, the body's table holds the rows `used` (and padding) alone; afterwards all, these as they became.
+    """Context in which the body's table has only the rows `used` (and padding); afterwards all, with these updated.
 
-    Does nothing for a body without such a table, where the table is frozen, or where most of it is used.
+    Does nothing for a body without such a table, if the table is frozen, or if most of it is used.
     """
     name = table_name(body)
     table = body.get_submodule(name) if name else None
@@ -80,7 +80,7 @@ def write_back(model: nn.Module) -> None:
 
 
 def table_name(body: nn.Module) -> str:
-    """The dotted name of the table of tokens or hashed words; empty without one, or where an output layer shares it."""
+    """The dotted name of the table of tokens or hashed words; empty without one, or if an output layer shares it."""
     try:
         table = body.get_input_embeddings()  # type: ignore[operator]
     except (AttributeError, NotImplementedError):

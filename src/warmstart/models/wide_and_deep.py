@@ -18,7 +18,7 @@ SPREAD = 0.01  # of the deep table's start, uniform around 0
 
 @dataclass(frozen=True)
 class WideShape:
-    """What training rows say of the network: how much it reads and answers, and what it answers at first."""
+    """Sizes from the training rows: inputs and outputs, and the initial output."""
 
     terms: int
     columns: int
@@ -29,7 +29,7 @@ class WideShape:
 
 @dataclass(frozen=True)
 class PathRates:
-    """How fast each path learns, times the run's own learning rate, which is that of the layers (AdamW)."""
+    """Rate of each path, times the run's own learning rate, which is that of the layers (AdamW)."""
 
     wide: float  # plain SGD
     deep: float  # Adagrad
@@ -49,7 +49,7 @@ class WideNetwork:
 
 
 class WideAndDeep(nn.Module):
-    """Terms and columns of n rows to outputs [n, k]: it has no other head."""
+    """Terms and columns of n rows to outputs [n, k], without another head."""
 
     is_head = True
 
@@ -90,7 +90,7 @@ class WideAndDeep(nn.Module):
 
 
 def _table(rows: int, width: int, spread: float, rule: LearningRule) -> nn.EmbeddingBag:
-    """A table whose gradients are sparse: a step touches the rows that a batch has."""
+    """A table with sparse gradients: a step updates only the rows in the batch."""
     table = nn.EmbeddingBag(max(rows, 1), width, mode="sum", sparse=True)
     nn.init.uniform_(table.weight, -spread, spread)
     table.learning_rule = rule  # type: ignore[assignment]

@@ -28,19 +28,19 @@ def measuring(name: str) -> str:
 
 
 def seconds_of_step(plan: RunPlan, name: str, rows: int) -> float:
-    """One optimizer step of a regime on so many rows."""
+    """One optimizer step of a regime with so many rows."""
     return plan.seconds_per_row[name] * plan.config(plan.regime(name, rows), rows, 0).batch_size
 
 
 def seconds_of_run(plan: RunPlan, name: str, rows: int, longer: int = 1) -> float:
-    """One training, so many times as long as usual, with its evaluations."""
+    """One training, of so many times the usual length, with its evaluations."""
     config = plan.config(plan.regime(name, rows), rows, 0)
     trained = longer * plan.seconds_per_row[name] * config.steps * config.batch_size
     return trained + seconds_of_scoring(plan, name, rows) + seconds_of_writing(plan, name)
 
 
 def seconds_of_scoring(plan: RunPlan, name: str, rows: int) -> float:
-    """The evaluations on validation rows while it trains; at its end the scores, and what it forgot."""
+    """The evaluations on validation rows during training; at the end the scores, and forgetting."""
     regime, splits = plan.regime(name, rows), plan.splits
     evaluations = regime.defaults.evaluations
     looked_at = evaluations * validation_rows(len(splits.val), plan.config(regime, rows, 0), evaluations)
@@ -48,12 +48,14 @@ def seconds_of_scoring(plan: RunPlan, name: str, rows: int) -> float:
 
 
 def seconds_of_score(plan: RunPlan, name: str) -> float:
-    """One row, scored."""
+    """Scoring one row."""
     return plan.seconds_per_row[name] * plan.forward_shares.get(name, FORWARD_SHARE)
 
 
 def seconds_of_writing(plan: RunPlan, name: str) -> float:
-    """The answers to test rows at its end; where weights are mixed, to validation rows for a few of the mixes."""
+    """Generating the answers to test rows at the end; if weights are interpolated, also to validation rows for a few
+    mixes.
+    """
     count = rows_answered(plan)
     if plan.options.interpolate and _ranked_by_writing(plan):
         count += WEIGHTS_COMPARED * min(VALIDATION_ANSWERS, len(plan.splits.val))
@@ -61,7 +63,7 @@ def seconds_of_writing(plan: RunPlan, name: str) -> float:
 
 
 def seconds_of_search(plan: RunPlan, name: str, rows: int) -> float:
-    """Every learning rate, and half a chance of one more; before the first, every row through frozen layers."""
+    """Every learning rate, and half of one more; before the first, every row through frozen layers."""
     splits, sizes = plan.splits, plan.sizes_of(name)
     reading = 0.0
     if rows == min(sizes):
@@ -84,12 +86,12 @@ def seconds_of_regime(plan: RunPlan, name: str) -> float:
 
 
 def total_seconds(plan: RunPlan) -> float:
-    """Everything."""
+    """The whole plan."""
     return sum(seconds_of_regime(plan, name) for name in plan.networks)
 
 
 def rows_scored(plan: RunPlan, rows: int) -> int:
-    """At the end of a run that trained on so many."""
+    """Rows scored at the end of a run that trained on so many rows."""
     return len(plan.splits.val) + rows_ranked(plan) + min(rows, TRAIN_ROWS_SCORED)
 
 
@@ -99,7 +101,7 @@ def rows_ranked(plan: RunPlan) -> int:
 
 
 def rows_answered(plan: RunPlan) -> int:
-    """Test rows that answers are written for, by a task that writes."""
+    """Test rows that answers are generated for, if the task generates text."""
     return min(MAX_JUDGED_ROWS, len(plan.splits.test))
 
 
@@ -108,7 +110,7 @@ def _ranked_by_writing(plan: RunPlan) -> bool:
 
 
 def _held_to_base(plan: RunPlan, regime: Regime) -> int:
-    """Rows read to see what was forgotten, about: a general text is taken for as long as one of the task's."""
+    """Approximate number of rows read to measure forgetting, assuming general texts are as long as the task's."""
     base, splits = regime.start.base, plan.splits
     if base is None or base.joined or base.kind == "image":
         return 0
@@ -123,12 +125,12 @@ def _held_to_base(plan: RunPlan, regime: Regime) -> int:
 
 
 def peak_bytes(plan: RunPlan, name: str) -> int | None:
-    """Of the process; None: not measured."""
+    """Peak memory of the process; None: not measured."""
     return plan.memory_peaks[name].bytes if name in plan.memory_peaks else None
 
 
 def predicted_cost(plan: RunPlan, name: str, rows: int, seed: int, longer: int = 1) -> dict[str, float] | None:
-    """What a run will be compared with; None where nothing was measured."""
+    """The estimate that a run's cost is compared with; None if nothing was measured."""
     if name not in plan.seconds_per_row:
         return None
     seconds = seconds_of_run(plan, name, rows, longer)
@@ -140,13 +142,13 @@ def predicted_cost(plan: RunPlan, name: str, rows: int, seed: int, longer: int =
 
 
 def tokens_per_text(plan: RunPlan, name: str) -> float | None:
-    """To compute, with padding; None for what reads no tokens, or was not measured."""
+    """Tokens computed per text, with padding; None for models that read no tokens, or if not measured."""
     limit = token_limit(plan.regime(name, max(plan.sizes)))
     return None if limit is None else plan.tokens.get(name, {}).get(limit)
 
 
 def plan_summary(plan: RunPlan) -> str:
-    """How many runs, until when, at what cost."""
+    """How many runs, and about how long they will take."""
     runs = len(plan.seeds) * sum(len(plan.sizes_of(name)) for name in plan.networks)
     seconds = total_seconds(plan)
     ends = time.strftime("%H:%M", time.localtime(time.time() + seconds))

@@ -1,8 +1,8 @@
-"""Fit budget: what is run on how many rows, so that a comparison fits its budget?
+"""Fit budget: which regimes run on how many rows, so that a comparison fits its budget?
 
-What is cheap is never cut: baselines, and networks that take a small share of the budget, run on all rows. What is
-expensive runs on parts of the rows that are common to all, so that differences stay paired; its score on all rows is
-predicted from them.
+Cheap regimes are never cut: baselines, and networks that take a small share of the budget, run on all rows. Expensive
+ones run on parts of the rows that all have in common, so that differences stay paired; their scores on all rows are
+predicted from those.
 """
 
 import math
@@ -31,21 +31,46 @@ MIN_SCORED_ROWS = 500  # test rows; an accuracy on them is known to about 4 poin
 
 
 def fit_to_budget(plan: RunPlan) -> RunPlan:
-    """The plan with fewer trials and seeds, if it fits so; else with what is expensive on a part of the rows.
+    """The plan with fewer trials and seeds, if that fits; otherwise with expensive regimes on a part of the rows.
 
-    A network that cannot be trained for the fewest steps on the fewest rows is excluded.
+    A network that cannot be trained for the minimum of steps on the minimum of rows is excluded.
     """
     lighter = [plan, *_lighter(plan)]
     fitted = next((each for each in lighter if total_seconds(each) <= plan.options.budget), None)
     if fitted is None:
         searching = [each for each in lighter if each.searches]
         fitted = _best_climb((searching or lighter)[-1])
-    cuts = _said(plan, fitted)
-    return replace(fitted, cuts=cuts, full_estimate=total_seconds(plan) if cuts else None)
+    return _with_cuts(plan, fitted)
+
+
+def _with_cuts(asked: RunPlan, plan: RunPlan) -> RunPlan:
+    """The plan with what was cut of what was asked for, in words."""
+    cuts = _said(asked, plan)
+    return replace(plan, cuts=cuts, full_estimate=total_seconds(asked) if cuts else None)
+
+
+def _refit(asked: RunPlan, saved: RunPlan) -> RunPlan:
+    """The saved plan with as much as the larger budget of `asked` allows: more regimes, more rows, more seeds.
+
+    Learning rates that were tried, the tokens read of a text and the test rows that are scored stay as they were: with
+    others, nothing that is finished could be compared with what comes.
+    """
+    options = replace(saved.options, seeds=asked.options.seeds, budget=asked.options.budget)
+    lost = tuple(each for each in saved.excluded if each.constraint != BUDGET)
+    plan = replace(
+        saved, options=options, sizes=asked.sizes, regime_sizes={}, excluded=lost, cuts=(), full_estimate=None
+    )
+    seeds = range(asked.options.seeds, saved.options.seeds - 1, -1)
+    lighter = [replace(plan, options=replace(options, seeds=n)) for n in seeds]
+    fitted = next((each for each in lighter if total_seconds(each) <= options.budget), None)
+    measured = replace(
+        asked, seconds_per_row=saved.seconds_per_row, prefix_seconds=saved.prefix_seconds, tokens=saved.tokens
+    )
+    return _with_cuts(measured, fitted or _climb(lighter[-1]).plan)
 
 
 def _lighter(plan: RunPlan) -> Iterator[RunPlan]:
-    """The plan with two trials, then with one seed, then without a search, which all regimes do without alike."""
+    """The plan with two trials, then with one seed, then without a search, which is cut for all regimes alike."""
     while plan.searches and plan.options.trials > 2:
         plan = replace(plan, options=replace(plan.options, trials=plan.options.trials - 1))
         yield plan
@@ -69,12 +94,12 @@ class _Climb:
 
     @property
     def enough(self) -> bool:
-        """Whether nothing would be gained by reading or scoring less."""
+        """Whether scoring or reading less would gain nothing."""
         return self.lost == 0 and self.most >= min(ENOUGH_ROWS, max(self.plan.sizes) // 4)
 
 
 def _best_climb(plan: RunPlan) -> RunPlan:
-    """The first that is enough, of those for which less and less is scored and read; else the best of them."""
+    """The first sufficient one, with less and less scored and read; otherwise the best of them."""
     seen: list[_Climb] = []
     for lighter in _lighter_rows(plan):
         seen.append(_climb(lighter))
@@ -84,9 +109,10 @@ def _best_climb(plan: RunPlan) -> RunPlan:
 
 
 def _climb(plan: RunPlan) -> _Climb:
-    """Every cheap network on all rows, then the expensive ones on more and more rows, all of them before any climbs on.
+    """Every cheap network on all rows, then the expensive ones on more and more rows, all at one size before any at the
+    next.
 
-    The order and the sizes depend on the measured estimates alone.
+    Order and sizes depend only on the measured estimates.
     """
     whole, budget = max(plan.sizes), plan.options.budget
     wanted = plan.sizes if len(plan.sizes) > 1 else (whole,)  # several were asked for
@@ -127,12 +153,12 @@ def _climb(plan: RunPlan) -> _Climb:
 
 
 def _seconds(plan: RunPlan, name: str, sizes: tuple[int, ...]) -> float:
-    """Of a network on these numbers of rows, with its search."""
+    """Time of a network on these numbers of rows, with its search."""
     return seconds_of_regime(replace(plan, regime_sizes={name: sizes}), name)
 
 
 def _not_run(plan: RunPlan, name: str, rows: int, seconds: float) -> Excluded:
-    """With the budget that would do, where so many seconds are needed for it and for what is cheaper."""
+    """Why a regime does not run, with the budget that suffices if it and all cheaper ones need so many seconds."""
     steps = plan.config(plan.regime(name, rows), rows, 0).steps
     minutes = math.ceil(BUDGET_MARGIN * seconds / (1 - RESERVE) / 60) + 1  # one for the measuring
     reason = f"there was no time for {steps:,} steps on {rows:,} rows; --budget {minutes}m would do"
@@ -140,10 +166,10 @@ def _not_run(plan: RunPlan, name: str, rows: int, seconds: float) -> Excluded:
 
 
 def _lighter_rows(plan: RunPlan) -> Iterator[RunPlan]:
-    """The plan with less and less work for a row.
+    """Plans with less and less work per row.
 
-    Half the rows to score, where they take more than training. Then less is read of each text, unless it was said how
-    much: its beginning tells the most, and half the tokens take half the time.
+    First half the rows to score, if they take more time than training. Then shorter texts, unless a length was
+    requested: the beginning of a text says the most, and half the tokens take half the time.
     """
     yield plan
     whole = max(plan.sizes)
@@ -169,7 +195,7 @@ def _lighter_rows(plan: RunPlan) -> Iterator[RunPlan]:
 
 
 def _shortened(plan: RunPlan) -> RunPlan | None:
-    """With so many fewer tokens read of each text that it is worth it; None where that would leave too few."""
+    """The plan with so many tokens per text that it saves enough; None if that would leave too few."""
     for fewer in shorter_limits(_limit(plan)):
         shares = _shares(plan, fewer)
         if shares and fmean(shares.values()) <= WORTHWHILE:
@@ -187,19 +213,19 @@ def _shortened(plan: RunPlan) -> RunPlan | None:
 
 
 def _limit(plan: RunPlan) -> int:
-    """Tokens that any base reads of a text at most."""
+    """The most tokens that any base reads of a text."""
     return max(base.inputs.max_length for base in plan.problem.bases)
 
 
 def _shares(plan: RunPlan, fewer: int) -> dict[str, float]:
-    """Of the work for a row, for each regime that would read less of it, as far as that was measured."""
+    """Share of the work per row that remains for each regime that would read shorter texts, if it was measured."""
     limits = {name: token_limit(plan.regime(name, max(plan.sizes))) for name in plan.networks if name in plan.tokens}
     known = {name: (plan.tokens[name], limit) for name, limit in limits.items() if limit is not None and limit > fewer}
     return {n: found[fewer] / found[limit] for n, (found, limit) in known.items() if fewer in found and limit in found}
 
 
 def _said(asked: RunPlan, plan: RunPlan) -> tuple[str, ...]:
-    """What was cut, the gravest first, in words that are true before the runs and after them."""
+    """What was cut, the most important first, in words that hold before the runs and after them."""
     cuts = []
     out = [each.regime for each in plan.excluded if each.constraint == BUDGET]
     if out:
@@ -229,10 +255,16 @@ def _names(names: Sequence[str]) -> str:
     return join_phrases([f"`{name}`" for name in names])
 
 
-def save_plan(plan: RunPlan, path: Path) -> None:
-    """Keep the cuts, so that a study that is resumed goes on with the same ones."""
+def save_plan(plan: RunPlan, path: Path, asked_budget: float | None = None) -> None:
+    """Keep the cuts, so that a study that is resumed goes on with the same ones.
+
+    `asked_budget`: seconds, before those that planning took were subtracted. None: it is not to be raised.
+    """
     kept: dict[str, Any] = {name: getattr(plan.options, name) for name in SAVED_OPTIONS}
+    if asked_budget is not None:
+        kept["asked_budget"] = asked_budget
     if math.isinf(kept["budget"]):  # of one fit; JSON has no word for it
+        kept.pop("asked_budget", None)
         del kept["budget"]
     facts = {
         "sizes": plan.sizes,
@@ -254,16 +286,25 @@ def save_plan(plan: RunPlan, path: Path) -> None:
     write_json(path, kept | facts)
 
 
-def load_plan(asked: RunPlan, path: Path) -> RunPlan:
-    """The plan that `save` kept. Raises InputError where the rows are no longer those it was made for."""
+def load_plan(asked: RunPlan, path: Path, *, cut: bool = True) -> RunPlan:
+    """The plan that `save_plan` kept; with a larger budget, as much more as that allows.
+
+    `cut` False: the budget limits no rows. Raises InputError where the rows are no longer those it was made for.
+    """
     remedy = "start a new study with another --out"
     facts = read_json(path, dict[str, Any], remedy)
     with reading_ours(path, remedy):
-        return _as_saved(asked, path, facts)
+        saved = _as_saved(asked, path, facts)
+        before = float(facts.get("asked_budget", asked.options.budget))
+        if asked.options.budget <= before or math.isinf(asked.options.budget):
+            return saved
+        budget = asked.options.budget - (before - saved.options.budget)  # planning has taken its time already
+        wanted = replace(asked, options=replace(asked.options, budget=budget))
+        return _refit(wanted, saved) if cut else replace(saved, options=replace(saved.options, budget=budget))
 
 
 def require_same_rows(asked: RunPlan, path: Path) -> None:
-    """Keep the fingerprint of the rows in `path` before anything is fitted. Raises InputError if it differs."""
+    """Save the fingerprint of the rows in `path` before anything is fitted. Raises InputError if it differs."""
     if path.exists():
         _check_rows(asked, path, read_json(path, dict[str, str], "start a new study with another --out"))
     else:

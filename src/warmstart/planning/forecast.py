@@ -30,7 +30,7 @@ class TargetMachine:
 
 @dataclass(frozen=True)
 class RegimeForecast:
-    """One regime: all its runs and the search for its rate, but the memory of one process."""
+    """One regime: all its runs and the search for its rate. Memory is that of one process."""
 
     regime: str
     trainable: int | None
@@ -71,7 +71,7 @@ FORECAST_COLUMNS: dict[str, pa.DataType] = {
 
 @dataclass(frozen=True, repr=False)
 class PlanResult(Tabular):
-    """All regimes, and what is to be said about them. It is iterated, indexed and counted like its `forecasts`."""
+    """All regimes, with caveats. Iterating, indexing and `len` refer to its `forecasts`."""
 
     forecasts: tuple[RegimeForecast, ...]
     where: str  # the device, in words
@@ -119,7 +119,7 @@ def _line(one: RegimeForecast) -> tuple[str, ...]:
 
 
 def power(where: TargetMachine) -> tuple[float, float]:
-    """Watts, and price an hour, of all devices together."""
+    """Watts, and price per hour, of all devices together."""
     if where.machine is not None:
         price = where.machine.price_per_hour if where.price_per_hour is None else where.price_per_hour
         return where.devices * where.machine.watts, where.devices * price
@@ -129,7 +129,7 @@ def power(where: TargetMachine) -> tuple[float, float]:
 
 
 def sources(where: TargetMachine, *, measured: bool = True) -> tuple[str, ...]:
-    """Where the figures come from, in words. `measured`: whether steps were made for them."""
+    """Where the figures come from, in words. `measured`: whether steps were run for them."""
     here = "memory (of the whole process) and time: measured in a few steps here, including the most expensive batch"
     price = f"money: {PRICES}" if where.price_per_hour is None else "money: at the price that was given"
     rest = "weights, compute and disk are computed; energy is an estimate, at full power"

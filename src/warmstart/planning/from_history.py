@@ -1,4 +1,4 @@
-"""From history: what would a task take, judging by earlier runs, if there is no data to measure on?"""
+"""From history: what would a task take, judging by earlier runs, if there are no data to measure on?"""
 
 import statistics
 from collections.abc import Sequence
@@ -17,9 +17,9 @@ from warmstart.runtime.environment import current_environment
 def plan_from_history(
     task: str, regimes: Sequence[str], rows: int, bases: Sequence[str], where: TargetMachine
 ) -> PlanResult:
-    """What the log of earlier runs lets expect for so many rows. Raises UsageError where it knows none of them.
+    """Estimates from the log of earlier runs for so many rows. Raises UsageError if it has none of these regimes.
 
-    Without `bases`, those count that started from the usual one; where there are none, from the last one used.
+    Without `bases`: runs that started from the default base; if there are none, from the last one used.
     """
     known = [e for e in read_history() if e["task"] == task and not e.get("failed")]
     from_bases = bases or _usual(known, task)
@@ -50,14 +50,14 @@ def plan_from_history(
 
 
 def _usual(known: Sequence[dict[str, Any]], task: str) -> list[str]:
-    """The base that is taken where none is named, if the log knows it; else the one that was used last."""
+    """The default base if the log has it; otherwise the one used last."""
     logged = [str(entry["base"]) for entry in known if entry.get("base")]
     found = usual(task)
     return [found] if found in logged else logged[-1:]
 
 
 def _logged(name: str, known: list[dict[str, Any]], rows: int, where: TargetMachine) -> RegimeForecast:
-    """The median of what runs took for a row, times the rows."""
+    """The median cost per row in the log, times the rows."""
     if not known:
         advice = "no run of it in the log"
         return RegimeForecast(name, None, None, None, None, None, None, None, None, advice, basis=LOGGED)

@@ -20,10 +20,10 @@ ANSWER_TOKENS = 8  # tokens of each answer
 
 
 def seconds_per_answer(writer: Writer, task: GenerativeTask, rows: Rows) -> float:
-    """For each of these rows, if answers become as long as the references are.
+    """Seconds per answer for these rows, if answers become as long as the references.
 
-    A text that has ended leaves its batch: half of what a token costs is taken to go with it, half to stay until the
-    longest answer has ended.
+    Texts that have ended leave their batch. So half the cost of a token is assumed to depend on the texts that remain,
+    and half to stay until the longest answer has ended.
     """
     prompts = writer.prompts(rows.texts)
     tokens = sum(map(len, prompts))
@@ -39,7 +39,7 @@ def seconds_per_answer(writer: Writer, task: GenerativeTask, rows: Rows) -> floa
 
 
 def bytes_unread(writer: Writer, task: GenerativeTask, rows: Rows) -> int:
-    """Of keys and values that the batch with most of them holds, beyond what was held to see how long answers take."""
+    """Bytes of keys and values in the largest batch, beyond those that were in use while the time was measured."""
     prompts = writer.prompts(rows.texts)
     lengths = _written(writer, task, rows)
     most = max(
@@ -51,14 +51,16 @@ def bytes_unread(writer: Writer, task: GenerativeTask, rows: Rows) -> int:
 
 
 def _held(batch: Sequence[int], prompts: Sequence[Array], lengths: Sequence[int]) -> int:
-    """Tokens, padding included, of a batch of prompts when it holds most of them: some of its answers have ended."""
+    """The most tokens, padding included, that a batch of prompts holds at a time: some of its answers have ended by
+    then.
+    """
     longest = len(prompts[batch[0]])
     spread = np.quantile(lengths, np.linspace(1, 0, len(batch)))
     return int((np.arange(1, len(batch) + 1) * (longest + spread)).max())
 
 
 def _read(prompts: Sequence[Array]) -> list[Array]:
-    """Those that are read to see how long it takes."""
+    """The prompts whose reading time is measured."""
     return _spread(prompts, max(1, READING_BATCH_TOKENS * len(prompts) // sum(map(len, prompts))))
 
 
@@ -68,7 +70,7 @@ def _written(writer: Writer, task: GenerativeTask, rows: Rows) -> list[int]:
 
 
 def _spread(prompts: Sequence[Array], count: int) -> list[Array]:
-    """So many of them, or all."""
+    """So many prompts, evenly spread, or all."""
     return [prompts[i] for i in spread_places(count, len(prompts))]
 
 
@@ -79,7 +81,7 @@ def _seconds(writer: Writer, prompts: Sequence[Array], most: int) -> float:
 
 
 def _times(writer: Writer, task: GenerativeTask, texts: Sequence[str]) -> float:
-    """Answers that are written for one: where documents are summarised in chunks, their summaries and one of them."""
+    """Generated answers per final answer: a document summarized in chunks needs a summary of each and one of these."""
     chunks = writer.inputs.chunks
     if task.long != "chunks" or chunks is None:
         return 1.0

@@ -1,4 +1,4 @@
-"""History: what did earlier runs on this machine take, for predictions without data? Facts only, never a text.
+"""History: what did earlier runs on this machine take, for estimates without data? Facts only, never a text.
 
 One line of JSON per run in `warmstart/log.jsonl` of the user's state folder. Failing to write it never fails a run.
 """
@@ -16,15 +16,15 @@ OFF = "WARMSTART_LOG"  # set to 0: nothing is written
 
 
 def history_path() -> Path:
-    """Of the log: below XDG_STATE_HOME, else ~/.local/state."""
+    """Path of the log: below XDG_STATE_HOME, else ~/.local/state."""
     state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
     return Path(state) / "warmstart" / "log.jsonl"
 
 
 def append(run: Run, base: str, tokens: float | None) -> None:
-    """Append what a run took, which started from `base`.
+    """Append the cost of a run that started from `base`.
 
-    `tokens`: computed for a text, padding included; None: it reads no tokens.
+    `tokens`: computed per text, padding included; None: the model reads no tokens.
     """
     if os.environ.get(OFF) == "0":
         return
@@ -60,7 +60,7 @@ def append(run: Run, base: str, tokens: float | None) -> None:
 
 
 def read_history() -> list[dict[str, Any]]:
-    """Every run that was noted; lines that are damaged are left out."""
+    """Every run in the log; damaged lines are skipped."""
     try:
         lines = history_path().read_text(encoding="utf-8", errors="replace").splitlines()
     except (OSError, RuntimeError):

@@ -41,14 +41,14 @@ STEPS = 3  # on half of its rows, again (only from the second on are Adam's mome
 
 
 class PeakMemory(NamedTuple):
-    """Of the process, in the dearest step or in what comes after."""
+    """Peak memory of the process, in the largest step or after training."""
 
     bytes: int
     a_row: float  # bytes that each row of a batch adds
     before: int  # bytes that the process held before there was a model
 
     def from_(self, held: int) -> "PeakMemory":
-        """The same in a process that holds so many bytes before there is a model."""
+        """The same for a process that holds so many bytes before the model is loaded."""
         return PeakMemory(self.bytes - self.before + held, self.a_row, held)
 
 
@@ -74,10 +74,9 @@ class StepMeasurement:
 
 
 def measure_step(regime: Regime, config: TrainConfig, run_data: RunData, at_most: int) -> StepMeasurement:
-    """Train the last stage for a few steps on its dearest batch, of `at_most` rows; score, and write a bit.
+    """Train the last stage for a few steps on its largest batch, of `at_most` rows; score, and generate a little.
 
-    Where the batch has more rows, the rest is extrapolated from two shapes. Raises TrainingError where not even one row
-    fits.
+    If the batch has more rows, the rest is extrapolated from two shapes. Raises TrainingError if not even one row fits.
     """
     reset_peak_memory()
     regime = run_data.fitted(regime)
@@ -141,7 +140,7 @@ def measure_step(regime: Regime, config: TrainConfig, run_data: RunData, at_most
 
 
 def longest_rows(run_data: RunData, regime: Regime, config: TrainConfig) -> Array:
-    """Positions of the training rows of the batch with most to compute, padding included; the longest row last."""
+    """Positions of the training rows in the most expensive batch, padding included; the longest row last."""
     regime, train_rows = run_data.fitted(regime), run_data.splits.train
     examples = run_data.shared.examples(
         run_data.task.reads(regime.start.inputs), train_rows, run_data.task.targets(train_rows)
@@ -156,7 +155,7 @@ def longest_rows(run_data: RunData, regime: Regime, config: TrainConfig) -> Arra
 
 
 def _longest(run_data: RunData, regime: Regime, rows: Rows) -> Rows:
-    """As many as are scored at a time."""
+    """The longest rows, as many as are scored at a time."""
     sizes = run_data.shared.examples(
         run_data.task.reads(regime.start.inputs), rows, run_data.task.targets(rows)
     ).sizes()

@@ -43,7 +43,7 @@ BESIDE = 1_000_000  # bytes in a run's folder beside weights and scores: the tok
 
 @dataclass(frozen=True)
 class ModelSize:
-    """A model without its numbers."""
+    """A model without values: on the meta device."""
 
     model: Model  # on the meta device
     rates: Rates
@@ -58,22 +58,22 @@ class ModelSize:
 
     @property
     def held_bytes(self) -> float:
-        """Alive between two steps: weights, what optimizers keep of them, and the best so far."""
+        """Bytes alive between two steps: weights, optimizer state, and the best weights so far."""
         return self.frozen_bytes + self.trainable * (4 + BYTES_PER_BEST_WEIGHT) + self.state_bytes
 
     @property
     def least_bytes(self) -> float:
-        """That and gradients: no step takes less."""
+        """Those and gradients: the minimum for any step."""
         return self.held_bytes + 4 * (self.trainable - self.sparse)
 
     @property
     def saved_bytes(self) -> int:
-        """Of the weights in a run's folder."""
+        """Size of the weights in a run's folder."""
         return 4 * (self.trainable if self.adapter else self.total)
 
 
 def model_size(regime: Regime, task: Task, optimizer_state: OptimizerStateName = "fp32") -> ModelSize:
-    """Of a regime in its last stage."""
+    """Size of a regime's model in its last stage."""
     start, stage = regime.start, regime.stages[-1]
     method, four_bits = stage.method.unquantized(), stage.method.quantized
     with torch.device("meta"):
@@ -112,9 +112,9 @@ def model_size(regime: Regime, task: Task, optimizer_state: OptimizerStateName =
 def step_bytes(
     found: ModelSize, objective: Objective, batch: Batch, precision: str, checkpointing: bool = False
 ) -> float:
-    """What is alive at the peak of a step on a batch of this shape: `held_bytes`, and activations or gradients.
+    """Bytes alive at the peak of a step on a batch of this shape: `held_bytes`, and activations or gradients.
 
-    No fragments between tensors, no scratch memory of kernels: right for a GPU's allocator, too little for a process.
+    Without fragmentation and scratch memory of kernels: right for a GPU's allocator, too little for a process.
     """
     labelled = int((batch.inputs["labels"] != UNLABELLED).sum()) if "labels" in batch.inputs else 0
     alive = _Alive()
@@ -138,9 +138,10 @@ def step_bytes(
 
 
 def _language_loss(model: Model, inputs: dict[str, Tensor], labelled: int) -> Tensor:
-    """What the head holds: the states of what is to be said, some of their logits at a time, its weight's gradient.
+    """A stand-in for the memory of the language-model head: labeled hidden states, a part of their logits, and the
+    gradient of its weight.
 
-    The head itself picks its tokens by their labels, and fake labels say nothing.
+    The head itself selects tokens by their labels, which fake tensors do not have.
     """
     head = cast(LanguageHead, model.head)
     chosen = model.features(inputs).flatten(0, 1)[:labelled]
@@ -167,7 +168,7 @@ def _like(tensor: Tensor) -> Tensor:
 
 
 class _Alive(TorchDispatchMode):
-    """Counts the bytes of all storages made inside and not yet let go."""
+    """Counts the bytes of all storages created inside and not yet released."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]

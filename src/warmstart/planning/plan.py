@@ -61,7 +61,7 @@ BASELINE_ROWS = 1_000  # that a baseline is fitted on to see how long it takes
 
 
 def forecast_regimes(problem: Problem, options: Options, where: TargetMachine) -> Generator[Event, None, PlanResult]:
-    """What `compare` with these options would take, before its budget cuts anything; yields what it looks at."""
+    """What `compare` with these options would take, before the budget cuts anything; yields its current activity."""
     plan = budget.first_plan(problem, options)
     rows, shared = max(plan.sizes), plan.shared()
     run_data = plan.run_data(rows, options.first_seed, shared)
@@ -123,7 +123,7 @@ def _here(
 
 
 def _baseline(plan: RunPlan, name: str, run_data: RunData, where: TargetMachine, room: int | None) -> RegimeForecast:
-    """Fitted on some rows; its time grows with the rows."""
+    """Cost of a baseline, fitted on some rows and scaled to all of them."""
     some = run_data.splits.train.take(np.arange(min(BASELINE_ROWS, len(run_data.splits.train))))
     reset_peak_memory()
     began = time.perf_counter()
@@ -154,9 +154,9 @@ def _baseline(plan: RunPlan, name: str, run_data: RunData, where: TargetMachine,
 
 
 def _untrained(plan: RunPlan, name: str, run_data: RunData, where: TargetMachine, room: int | None) -> RegimeForecast:
-    """A base as it is: it only reads the rows, and writes answers, at the pace of what is trained from it.
+    """Cost of an untrained base: it reads the rows and generates answers at the throughput of regimes trained from it.
 
-    A linear model on what it makes of them takes little beside the reading.
+    A linear model on its features adds little to the reading.
     """
     rows = max(plan.sizes)
     regime = run_data.fitted(plan.regime(name, rows))
@@ -277,7 +277,7 @@ def _forecast(
 
 
 def _scored(plan: RunPlan, name: str, rows: int) -> int:
-    """Rows that one run evaluates: in its looks and at its end."""
+    """Rows that one run scores: during training and at its end."""
     regime, splits = plan.regime(name, rows), plan.splits
     evaluations = regime.defaults.evaluations
     looked_at = evaluations * validation_rows(len(splits.val), plan.config(regime, rows, 0), evaluations)
@@ -285,7 +285,7 @@ def _scored(plan: RunPlan, name: str, rows: int) -> int:
 
 
 def _flops(plan: RunPlan, name: str, found: ModelSize, run_data: RunData) -> float:
-    """Of searches and runs, as a run's cost counts them: as if alone, no cache."""
+    """FLOPs of searches and runs as a run's cost counts them: each alone, without caches."""
     total = 0.0
     for rows in plan.sizes:
         regime = run_data.fitted(plan.regime(name, rows))
@@ -304,13 +304,13 @@ def _flops(plan: RunPlan, name: str, found: ModelSize, run_data: RunData) -> flo
 
 
 def _sizes(run_data: RunData, regime: Regime, rows: Rows) -> tuple[Array, Array]:
-    """Of each row its tokens, and how many of them are to be predicted, int64 [n]."""
+    """Tokens of each row, and how many of them are predicted, int64 [n]."""
     examples = run_data.shared.examples(run_data.task.reads(regime.start.inputs), rows, run_data.task.targets(rows))
     return examples.sizes(), examples.loss_weights
 
 
 def _advice(plan: RunPlan, name: str, run_data: RunData, room: float, peak: int, a_row: float) -> str:
-    """The first thing that would make it fit, of those that change least."""
+    """The first change that would make it fit, least intrusive first."""
     rows = max(plan.sizes)
     config = plan.config(plan.regime(name, rows), rows, run_data.seed)
     batch = config.micro_batch or config.batch_size
@@ -330,7 +330,7 @@ def _advice(plan: RunPlan, name: str, run_data: RunData, room: float, peak: int,
 
 
 def _of_one_row(plan: RunPlan, name: str, run_data: RunData) -> float:
-    """Bytes of a step on the longest row alone, with as little kept of it as can be."""
+    """Bytes of a step on the longest row alone, at minimum memory."""
     regime = run_data.fitted(plan.regime(name, max(plan.sizes)))
     config = plan.config(regime, max(plan.sizes), run_data.seed)
     examples = run_data.shared.examples(

@@ -15,11 +15,11 @@ from warmstart.results.names import name_at_base, short_names, split_name
 from warmstart.settings.choices import DEFAULT_BUDGET
 from warmstart.settings.groups import RecordSettings, SampleSettings
 from warmstart.settings.training import TrainingSettings
-from warmstart.settings.winner import EffectSettings
+from warmstart.settings.winner import EffectSettings, RefitSettings
 
 
 @dataclass(frozen=True)
-class Options(SampleSettings, TrainingSettings, EffectSettings, RecordSettings):
+class Options(SampleSettings, TrainingSettings, EffectSettings, RefitSettings, RecordSettings):
     """What is compared, and how thoroughly."""
 
     regimes: tuple[str, ...] = DEFAULT_REGIMES
@@ -50,7 +50,7 @@ class Problem:
 
     @property
     def base(self) -> Base:
-        """The only one, or the first."""
+        """The only base, or the first."""
         return self.bases[0]
 
     @cached_property
@@ -59,10 +59,10 @@ class Problem:
         return dict(zip(short_names([base.name for base in self.bases]), self.bases, strict=True))
 
     def rows_of(self, asked: Sequence[str]) -> tuple[str, ...]:
-        """The names of the rows that these regimes come to, each `regime` or, with several bases, `regime@base`.
+        """Names of the table rows for these regimes, each `regime` or, with several bases, `regime@base`.
 
-        What starts from no base comes first, then the rows of each base, so that its weights are read once. Raises
-        UsageError for a regime or a base that is not known.
+        Regimes without a base come first, then those of each base, so that its weights are loaded once. Raises
+        UsageError for an unknown regime or base.
         """
         own = {regime.name for regime in self.own}
         found: dict[str, str | None] = {}
@@ -80,7 +80,7 @@ class Problem:
         return tuple(sorted(found, key=lambda name: places[found[name]]))
 
     def _short(self, name: str, base: str) -> str:
-        """The short name of a base that was named so, or by its source."""
+        """The short name of a base that was given by this name, or by its source."""
         short = base if base in self.named else next((n for n, b in self.named.items() if b.name == base), None)
         if short is None:
             raise UsageError(
@@ -90,7 +90,7 @@ class Problem:
         return short
 
     def reading(self, max_length: int) -> "Problem":
-        """The same with at most so many tokens read of each text, by the bases and by what reads as they do."""
+        """The same problem with texts limited to so many tokens, for the bases and for models that read like them."""
         bases = tuple(replace(base, max_length=max_length) for base in self.bases)
         scratch = self.scratch and replace(self.scratch, max_length=max_length)
         own = tuple(replace(regime, start=regime.start.shortened(max_length)) for regime in self.own)

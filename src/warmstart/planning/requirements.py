@@ -31,9 +31,9 @@ SAMPLE_TEXTS = 1_000  # texts of which one of median length is taken
 
 
 def exclude_by_constraints(plan: RunPlan, shared: SharedData) -> Generator[Event, None, RunPlan]:
-    """The plan with what its constraints exclude, as far as that is known before a step is taken.
+    """The plan without regimes that violate its constraints, as far as is known before any step.
 
-    Yields what it looks at. Raises UsageError where nothing is left to choose from.
+    Yields its current activity. Raises UsageError if no choice is left.
     """
     run_data = plan.run_data(max(plan.sizes), plan.options.first_seed, shared)
     found: list[Excluded] = []
@@ -45,7 +45,7 @@ def exclude_by_constraints(plan: RunPlan, shared: SharedData) -> Generator[Event
 
 
 def exclude_by_time(plan: RunPlan) -> RunPlan:
-    """The same with what would take too long at the paces that were measured, on all rows that were asked for."""
+    """The plan without regimes that would take too long on all requested rows, at the measured throughput."""
     most, rows = plan.options.constraints.max_training_time, max(plan.sizes)
     if most is None:
         return plan
@@ -58,7 +58,7 @@ def exclude_by_time(plan: RunPlan) -> RunPlan:
 
 
 def constraints_after_training(plan: RunPlan, runs: Sequence[Run]) -> tuple[Excluded, ...]:
-    """What is excluded in the end: what was not trained, and of what was, the models that are too large or too slow."""
+    """The final exclusions: regimes that were not trained, and trained models that are too large or too slow."""
     out = not_run(plan.excluded)
     found = [each for each in plan.excluded if each.regime in out]
     asked = plan.options.constraints
@@ -77,9 +77,9 @@ def constraints_after_training(plan: RunPlan, runs: Sequence[Run]) -> tuple[Excl
 
 
 def predicted_requirements(plan: RunPlan, name: str, run_data: RunData) -> Needs:
-    """Before training: size from shapes, latency of the untrained model. Only what the constraints ask for.
+    """Before training: size from shapes, latency of the untrained model. Only what the constraints need.
 
-    What a baseline takes is known once it is fitted: it is the least of all.
+    Requirements of a baseline are known once it is fitted, which is cheap.
     """
     allowed = plan.options.constraints
     regime = _regime(plan, name)
@@ -97,7 +97,7 @@ def predicted_requirements(plan: RunPlan, name: str, run_data: RunData) -> Needs
 
 
 def shipped_bytes(regime: Regime, task: Task) -> int:
-    """Of everything that predicting takes, from shapes: weights in fp32, the tokenizer, for adapters the base."""
+    """Bytes needed for prediction, from shapes: weights in fp32, the tokenizer, and for adapters the base."""
     found = _footprint(regime, task)
     saved = 0 if regime_of(regime.name) in READ_WITH_BASE else found.saved_bytes
     return saved + BESIDE + _base_bytes(regime, found)
@@ -113,7 +113,7 @@ def _measured(plan: RunPlan, name: str, runs: Sequence[Run], task: Task) -> Need
 
 
 def _combined(ensembles: Sequence[Run], runs: Sequence[Run], needs: Mapping[str, Needs]) -> Needs:
-    """What all members need together, of the ensemble of the seed that needs most."""
+    """What all members of an ensemble need together, for the seed that needs most."""
     regimes = {run.id: run.regime for run in runs}
     sizes = [sum(needs[regimes[id]].size or 0 for id in each.settings["weights"]) for each in ensembles]
     waits = [run.latency_ms for run in ensembles if run.latency_ms is not None]
@@ -121,22 +121,22 @@ def _combined(ensembles: Sequence[Run], runs: Sequence[Run], needs: Mapping[str,
 
 
 def _regime(plan: RunPlan, name: str) -> Regime | None:
-    """None for a baseline without a network."""
+    """The regime; None for a baseline without a network."""
     return None if name in WITHOUT_NETWORK else plan.regime(name, max(plan.sizes))
 
 
 def _footprint(regime: Regime, task: Task) -> ModelSize:
-    """A base that stays as it is (`zero-shot`) is saved as one that has learned."""
+    """Model size of a regime. A base that is not trained (`zero-shot`) is saved like a trained one."""
     return model_size(regime if regime.stages else replace(regime, stages=(Stage(Full()),)), task)
 
 
 def _adapted_base(regime: Regime) -> Base | None:
-    """The base that has to be there to use a model of which only adapters are saved; None: all is saved."""
+    """The base needed to use a model of which only adapters are saved; None: everything is saved."""
     return regime.start.base if regime.stages and regime.stages[-1].method.adapters else None
 
 
 def _base_bytes(regime: Regime, found: ModelSize) -> int:
-    """Of the base's weights, where they have to be shipped beside what was learned: its files here, else fp32."""
+    """Size of the base's weights, if they must be shipped with the model: its local files, else fp32."""
     base = regime.start.base if regime_of(regime.name) in READ_WITH_BASE else _adapted_base(regime)
     if base is None:
         return 0
@@ -148,7 +148,7 @@ def _files(base: Base) -> int:
 
 
 def _seconds_of_a_row(regime: Regime, run_data: RunData) -> float:
-    """One row of median length through the model as it will be, before it has learned anything."""
+    """Latency for one row of median length, with the final architecture before training."""
     regime = run_data.fitted(regime)
     model = start_model(regime, run_data.task, run_data.seed)
     switch_objective(model, regime.start, run_data.task, run_data.seed)

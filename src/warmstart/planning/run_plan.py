@@ -30,7 +30,7 @@ MIN_TEXT_TOKENS = 64  # of a text: the budget lets every model read as many
 
 @dataclass(frozen=True)
 class RunPlan:
-    """What will be run: the options after the budget's cuts, and the rows that they come to."""
+    """What will be run: the options after the budget's cuts, and the resulting numbers of rows."""
 
     problem: Problem
     options: Options
@@ -55,21 +55,21 @@ class RunPlan:
 
     @property
     def asked(self) -> tuple[str, ...]:
-        """All that are trained or fitted, by their own names: with several bases, one for each that it may start from.
+        """All regimes to train or fit, by name: with several bases, one for each that it may start from.
 
-        An ensemble is made of them.
+        An ensemble is made of these.
         """
         return self.problem.rows_of([name for name in self.options.regimes if name != ENSEMBLE])
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Those of them that no constraint excludes."""
+        """The regimes that no constraint excludes."""
         out = not_run(self.excluded)
         return tuple(name for name in self.asked if name not in out)
 
     @property
     def combines(self) -> bool:
-        """Whether an ensemble of them is made in the end."""
+        """Whether an ensemble is made at the end."""
         return ENSEMBLE in self.options.regimes
 
     @property
@@ -77,14 +77,14 @@ class RunPlan:
         return tuple(name for name in self.names if not is_baseline(name))
 
     def sizes_of(self, name: str) -> tuple[int, ...]:
-        """The numbers of training rows that a regime is run on, fewest first."""
+        """The numbers of training rows that a regime is run on, smallest first."""
         return self.regime_sizes.get(name, self.sizes)
 
     def searched_at(self, name: str) -> tuple[int, ...]:
         """The numbers of training rows at which the learning rate of a network is searched.
 
-        Where the budget limits the rows: once, on the most of its rows. On less than a quarter of all rows a trial is a
-        few steps that tell nothing, so the usual rate is taken.
+        If the budget limits the rows: once, on the most of its rows. On less than a quarter of all rows a trial has too
+        few steps to tell rates apart, so the default rate is used.
         """
         if not self.searches:
             return ()
@@ -95,7 +95,7 @@ class RunPlan:
 
     @cached_property
     def splits(self) -> Splits:
-        """Those of the problem, or with fewer rows to score."""
+        """The problem's splits, or with fewer rows to score."""
         splits = self.problem.splits
         if self.scored == 1.0:
             return splits
@@ -112,7 +112,7 @@ class RunPlan:
 
     @property
     def searches(self) -> bool:
-        """Whether learning rates are tried at all."""
+        """Whether learning rates are searched at all."""
         return self.options.lr is None and self.options.trials > 1
 
     def regime(self, name: str, rows: int) -> Regime:
@@ -133,12 +133,12 @@ class RunPlan:
         return replace(REGIMES[regime_of(name)](material), name=name)
 
     def base_of(self, name: str) -> Base:
-        """What the row of this name starts from, or would."""
+        """The base that the table row of this name starts from; the first base if the row names none."""
         base = None if name in {regime.name for regime in self.problem.own} else split_name(name)[1]
         return self.problem.named[base] if base else self.problem.base
 
     def frozen_base(self, name: str) -> Base | None:
-        """The base that a regime reads texts with, unchanged, where it learns without the training loop."""
+        """The base whose features a regime without the training loop uses, unchanged."""
         return self.base_of(name) if regime_of(name) in READ_WITH_BASE else None
 
     def config(self, regime: Regime, rows: int, seed: int) -> TrainConfig:
@@ -168,7 +168,7 @@ class RunPlan:
         )
 
     def shared(self, rows: int | None = None) -> SharedData:
-        """All rows that any draw of so many training rows (default: the most of the plan) uses."""
+        """All rows in use with so many training rows (default: the plan's maximum), whatever the seed."""
         splits, most = self.splits, rows or max(self.sizes)
         drawn = [splits.subset(most, seed).train.numbers for seed in self.seeds]
         used = np.isin(splits.train.numbers, np.concatenate(drawn))
@@ -176,12 +176,12 @@ class RunPlan:
 
     @property
     def language(self) -> bool:
-        """Whether the task is to predict text."""
+        """Whether the task is language modeling."""
         return TASKS[self.problem.schema.task] is Language
 
     @property
     def fewer_rows(self) -> tuple[str, ...]:
-        """Where more training rows were asked for than there are, in words."""
+        """In words, if more training rows were requested than exist."""
         there, asked = len(self.splits.train), self.options.rows
         if asked == "auto" or max(asked, default=0) <= there:
             return ()
@@ -202,7 +202,7 @@ class RunPlan:
         return replace(run_data, replayed=problem.replayed, interpolate=options.interpolate)
 
     def _domain(self, drawn: Splits) -> DomainCorpus | None:
-        """What a draw learns the language from: of what the rows say, no more than its own."""
+        """Texts for learning the domain's language: no more than the texts of the rows themselves."""
         corpus = self.corpus
         if corpus is None or not self.problem.spoken:
             return corpus
@@ -212,7 +212,7 @@ class RunPlan:
 
 
 def first_plan(problem: Problem, options: Options) -> RunPlan:
-    """What was asked for, before anything is measured or cut."""
+    """The requested plan, before anything is measured or cut."""
     available = len(problem.splits.train)
     asked = nested_sizes(available) if options.rows == "auto" else options.rows or (available,)
     sizes = sorted({min(n, available) for n in asked})
@@ -248,16 +248,16 @@ def budget_sizes(available: int) -> tuple[int, ...]:
 
 
 def token_limit(regime: Regime) -> int | None:
-    """Tokens that the regime reads of a text at most; None where it reads something else."""
+    """The most tokens that the regime reads of a text; None if it reads something else."""
     tokens = regime.start.inputs.tokens
     return None if tokens is None else tokens.max_length
 
 
 def shorter_limits(limit: int) -> list[int]:
-    """Half of this limit, a quarter ..."""
+    """Half of this limit, a quarter, and so on."""
     return [limit >> n for n in range(1, limit.bit_length()) if limit >> n >= MIN_TEXT_TOKENS]
 
 
 def _share(rows: Rows, share: float) -> Rows:
-    """This share of the rows, spread over all of them."""
+    """This share of the rows, evenly spread."""
     return rows.take(spread_places(max(1, round(share * len(rows))), len(rows)))

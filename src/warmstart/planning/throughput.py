@@ -33,9 +33,9 @@ SHORT_MEASUREMENT_ROWS = 64  # rows of each part, to measure on what takes a whi
 def measure_throughput(
     plan: RunPlan, shared: SharedData, lost: Collection[str] = ()
 ) -> Generator[Event, None, RunPlan]:
-    """A few real steps of each regime, with an event before each; gives the plan with what was measured.
+    """A few real steps of each regime, with an event before each; returns the plan with the measurements.
 
-    The `lost` ones, which will not be run, are not measured: they take no time.
+    The `lost` regimes, which will not run, are not measured.
     """
     seconds_per_row = dict.fromkeys(lost, 0.0)
     prefix_seconds: dict[str, float] = {}
@@ -104,9 +104,9 @@ def measure_throughput(
 
 
 def _tokens(run_data: RunData, regime: Regime, config: TrainConfig, limit: int) -> Array:
-    """To compute for a row, with padding, in each of the first batches: an epoch of them, or as many as are measured.
+    """Tokens computed per row, with padding, in each of the first batches: one epoch, or as many as are measured.
 
-    Batches are of similar length, so that a few of them may be all short or all long.
+    Batches have rows of similar length, so a few of them may be all short or all long.
     """
     regime, train = run_data.fitted(regime), run_data.splits.train
     examples = run_data.shared.examples(run_data.task.reads(regime.start.inputs), train, run_data.task.targets(train))
@@ -118,7 +118,7 @@ def _tokens(run_data: RunData, regime: Regime, config: TrainConfig, limit: int) 
 
 
 def _scored_size(run_data: RunData, regime: Regime) -> float:
-    """Tokens, or features, of a row that is scored: the mean."""
+    """Mean number of tokens, or features, of a scored row."""
     reads, splits = run_data.task.reads(run_data.fitted(regime).start.inputs), run_data.splits
     parts = (
         run_data.shared.examples(reads, rows, run_data.task.targets(rows)).sizes() for rows in (splits.val, splits.test)
@@ -127,7 +127,7 @@ def _scored_size(run_data: RunData, regime: Regime) -> float:
 
 
 def _leaves_room(run_data: RunData, regime: Regime, limit: int) -> bool:
-    """Whether texts that are answered could still be read for more than a few tokens, beside what is never cut."""
+    """Whether texts to be answered could be read for more than a few tokens, beside the parts that are never cut."""
     tokens = regime.start.inputs.tokens
     prompts = None if tokens is None else run_data.task.reads(replace(tokens, max_length=limit)).prompts
     try:
@@ -137,12 +137,12 @@ def _leaves_room(run_data: RunData, regime: Regime, limit: int) -> bool:
 
 
 def _since(began: float) -> float:
-    """Seconds, by the main process's clock: all have to decide alike."""
+    """Seconds elapsed on the main process's clock: all processes must decide alike."""
     return world().on_main(lambda: time.perf_counter() - began)
 
 
 def _few(run_data: RunData) -> RunData:
-    """Some of a draw's rows."""
+    """The same with few rows in each part."""
     parts = {name: getattr(run_data.splits, name) for name in ("train", "val", "test")}
     some = {name: part.take(np.arange(min(len(part), SHORT_MEASUREMENT_ROWS))) for name, part in parts.items()}
     splits = replace(run_data.splits, **some)

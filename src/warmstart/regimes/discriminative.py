@@ -14,10 +14,8 @@ from warmstart.regimes.method import Rates
 class Discriminative:
     """Each layer learns `decay` times as fast as the one above it; the head at the full rate.
 
-    The lowest `frozen` layers stay as they were; the embeddings count as the first.
-
-    Howard and Ruder (2018) divide by 2.6 a layer for a network of four;
-    0.8 to 0.9 is usual for encoders of six to twelve.
+    The lowest `frozen` layers are not trained; the embeddings count as the first. Howard and Ruder (2018) divide by 2.6
+    per layer for a network of four; 0.8 to 0.9 is usual for encoders of six to twelve.
     """
 
     decay: float = 0.8

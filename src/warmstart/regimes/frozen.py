@@ -12,7 +12,7 @@ from warmstart.regimes.method import Rates
 
 @dataclass(frozen=True)
 class Frozen:
-    """The head and the top `unfrozen` layers of the body learn; 0 is a linear probe."""
+    """The head and the top `unfrozen` layers of the body are trained; 0 is a linear probe."""
 
     unfrozen: int = 0
 

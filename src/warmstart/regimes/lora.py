@@ -81,7 +81,7 @@ class LoRA:
 
 
 def _peft() -> Any:
-    """PEFT, which takes seconds to load. It loads bitsandbytes in its turn, and loudly."""
+    """PEFT, which takes seconds to import, after bitsandbytes: see `load_bitsandbytes`."""
     load_bitsandbytes()
     import peft
 
@@ -102,9 +102,9 @@ def _is_linear(module: nn.Module) -> bool:
 
 
 def save_adapter(body: nn.Module, base: str, folder: Path, *, language: bool = False) -> None:
-    """PEFT's own format, so that `PeftModel.from_pretrained(AutoModel.from_pretrained(base), folder)` loads it.
+    """Save in PEFT's own format: `PeftModel.from_pretrained(AutoModel.from_pretrained(base), folder)` loads it.
 
-    `language`: AutoModelForCausalLM or AutoModelForSeq2SeqLM instead, where the body has a name of its own, or two.
+    `language`: for AutoModelForCausalLM or AutoModelForSeq2SeqLM instead, in which the body has another path.
     """
     folder.mkdir(parents=True, exist_ok=True)
     config: Any = vars(body)["peft_config"]["default"]
@@ -133,7 +133,7 @@ def _adapted(body: nn.Module) -> list[str]:
 
 
 def _outer(body: Any, config: Any, name: str) -> str:
-    """The name of a part of the body in the model that the adapters are for."""
+    """The name of a part of the body in the model that the adapters are saved for."""
     if config.task_type is None:
         return name
     if is_joined(body):
@@ -146,7 +146,7 @@ def _outer(body: Any, config: Any, name: str) -> str:
 
 
 def load_adapter(body: nn.Module, folder: Path) -> nn.Module:
-    """The adapters in `folder` put into a body that has none."""
+    """Put the adapters in `folder` into a body that has none."""
     from safetensors.torch import load_file
 
     peft = _peft()
@@ -179,7 +179,7 @@ def _renamed(name: str, inner: dict[str, str]) -> str:
 
 
 def merge_adapters(body: nn.Module) -> nn.Module:
-    """The body with its adapters added into the weights: no adapter left, the same function."""
+    """The body with its adapters merged into the weights: the same function without adapters."""
     from peft.tuners.tuners_utils import BaseTunerLayer
 
     for name, module in list(body.named_modules()):

@@ -10,9 +10,9 @@ Rates = dict[str, float]
 
 
 class Method(Protocol):
-    """`prepare` changes the structure of the body (adapters, quantised weights) and keeps what it computes.
+    """`prepare` changes the structure of the body (adapters, quantized weights) but not what it computes.
 
-    `rates` is read after `prepare`: the learning-rate multiplier of each parameter of the model, by name; a parameter
+    `rates` is called after `prepare`: the learning-rate multiplier of each parameter of the model, by name; a parameter
     that is absent is frozen. The training loop knows nothing else about a method.
     """
 
@@ -20,16 +20,16 @@ class Method(Protocol):
     def words(self) -> str: ...
     @property
     def adapters(self) -> bool:
-        """Whether the base's weights stay as they are, so that what is learned is saved beside them."""
+        """Whether the base's weights stay unchanged, so that the trained weights are saved separately."""
         ...
 
     @property
     def quantized(self) -> bool:
-        """Whether frozen weights of linear layers are held in 4 bits."""
+        """Whether frozen weights of linear layers are stored in 4 bits."""
         ...
 
     def unquantized(self) -> "Method":
-        """The same on weights of full precision."""
+        """The same method with weights in full precision."""
         ...
 
     def prepare(self, body: nn.Module) -> nn.Module: ...

@@ -1,4 +1,4 @@
-"""Quantization: how are linear layers held in 4 bits (nf4)? With bitsandbytes (QLoRA, Dettmers et al. 2023)."""
+"""Quantization: how are linear layers stored in 4 bits (nf4)? With bitsandbytes (QLoRA, Dettmers et al. 2023)."""
 
 import importlib
 import logging
@@ -15,10 +15,10 @@ CPU = "bitsandbytes.backends.cpu.ops"  # the logger of what bitsandbytes does on
 
 
 def load_bitsandbytes() -> ModuleType | None:
-    """The package, or None where it is not installed. PEFT loads it as well, so this comes first.
+    """The package, or None if it is not installed. PEFT imports it as well, so call this first.
 
-    On a CPU with bf16 it would look for a faster product on the Hub when it is imported, and warn that there is none.
-    Nothing is fetched unasked, and `quantize` leaves that product out anyway.
+    On a CPU with bf16, importing it would search the Hub for a faster kernel, and warn that there is none. Nothing is
+    downloaded without a request, and `quantize` does not use that kernel anyway.
     """
     if "bitsandbytes" in sys.modules:
         return sys.modules["bitsandbytes"]
@@ -38,7 +38,7 @@ def load_bitsandbytes() -> ModuleType | None:
 
 
 def quantize(body: nn.Module, names: list[str]) -> None:
-    """Hold these linear layers in 4 bits (nf4, double quantisation), computing in the precision they had."""
+    """Store these linear layers in 4 bits (nf4, double quantization), computing in the precision that they had."""
     package: Any = load_bitsandbytes()
     if package is None:
         raise MissingError("4-bit weights need the package bitsandbytes.", "pip install 'warmstart[qlora]'")

@@ -48,14 +48,14 @@ class Stage:
     margins: bool = False  # whether classes are learned by their margins
 
     def loss(self, task: Task) -> Loss:
-        """What is minimized on the way to a task."""
+        """The loss to minimize for a task."""
         objective = self.objective or task
         return (objective.margins if self.margins else None) or objective
 
 
 @dataclass(frozen=True)
 class RegimeDefaults:
-    """Where a regime lives: the rates to try around, and how long it trains. One row each in the table below."""
+    """Defaults of a regime: which rates to try, and how long to train. One row each in the table below."""
 
     lr: float  # centre of the search
     epochs: float
@@ -70,7 +70,7 @@ class RegimeDefaults:
     augment: Augment = "none"  # of images, where nobody says how
 
     def batch(self, rows: int) -> int:
-        """Rows a step. Small tables are trained in small batches: more steps for the same compute."""
+        """Rows per step. Small tables have small batches: more steps for the same compute."""
         if self.by_rows:
             return min(self.by_rows, key=lambda known: abs(math.log(known[0] / max(rows, 1))))[2]
         return self.batch_size or (16 if rows < 2_000 else 32)
@@ -80,7 +80,7 @@ class RegimeDefaults:
         return max(1, round(length * max(self.floor, self.passes(rows) * rows / batch_size)))
 
     def passes(self, rows: int) -> float:
-        """Epochs for so many rows; between those that are known, in proportion to the logarithm of the rows."""
+        """Epochs for so many rows; between known sizes, interpolated over the logarithm of the rows."""
         if not self.by_rows:
             return self.epochs
         counts, epochs, _ = np.array(self.by_rows).T
@@ -107,7 +107,7 @@ class Regime:
 
     @property
     def words(self) -> str:
-        """How it learns, for people."""
+        """How it is trained, for people."""
         how = ", then ".join(stage.method.words for stage in self.stages)
         return how if self.start.columns is None else f"{how}; columns joined to the text before the head"
 
@@ -226,17 +226,17 @@ TRAIN_BASE_WEIGHTS = frozenset({"top-layers", "discriminative", "full", "lora", 
 
 
 def is_baseline(name: str) -> bool:
-    """Whether nothing is trained step by step in the row of this name."""
+    """Whether the regime in this table row is fitted without the training loop."""
     return regime_of(name) in WITHOUT_TRAINING
 
 
 def is_solved(name: str) -> bool:
-    """Whether a solver fits the row of this name at once: from its columns and texts, or what a base makes of them."""
+    """Whether the regime in this table row is fitted by a solver: from columns and texts, or from a base's features."""
     return regime_of(name) in (*WITHOUT_NETWORK, *READ_WITH_BASE)
 
 
 def default_for(task: TaskName, columns: Sequence[Column] = (), image_base: bool = True) -> tuple[str, ...]:
-    """What is compared where nothing else is asked for: trees too, where `columns` are read that are not all text.
+    """The regimes that are compared by default: boosted trees too, if any `columns` are not text.
 
     `image_base`: whether there is a base for images.
     """
@@ -250,12 +250,14 @@ def default_for(task: TaskName, columns: Sequence[Column] = (), image_base: bool
 
 
 def reads_images(columns: Sequence[Column]) -> bool:
-    """Whether images are read."""
+    """Whether one of the inputs is an image column."""
     return any(column.kind == "image" for column in columns)
 
 
 def suits(name: str, task: TaskName, columns: Sequence[Column] = ()) -> bool:
-    """Whether a regime can learn a task: those without a network write no text, and only language needs no head."""
+    """Whether a regime can learn a task: regimes without a network generate no text, and only language tasks need no
+    head.
+    """
     if reads_images(columns):
         return name in (*IMAGE_DEFAULTS, *CHEAP_REGIMES, ENSEMBLE)
     if task in (*TEXT_OUT, *CORPUS):
@@ -264,7 +266,7 @@ def suits(name: str, task: TaskName, columns: Sequence[Column] = ()) -> bool:
 
 
 def check_base(base: Base, regime: str) -> None:
-    """Raises UsageError for a regime that a base of this kind cannot be trained by."""
+    """Raise UsageError for a regime that cannot train a base of this kind."""
     if base.kind != "encoder-decoder":
         return
     if regime in LEARN_LANGUAGE and not base.inputs.tokenizer.is_fast:
@@ -303,7 +305,7 @@ def _after_language(first: Method, then: Method) -> StageTable:
 
 
 def _language(material: RegimeContext) -> Language:
-    """How a base of its kind learns from plain text."""
+    """The objective by which a base of its kind learns from plain text."""
     return Language("causal-lm" if material.base.kind == "decoder" else "masked-lm")
 
 
@@ -351,7 +353,7 @@ _register("zero-shot", _pretrained, lambda material: ())
 
 
 def known_regime(name: str) -> str:
-    """The regime's own name; raises UsageError with the nearest known one."""
+    """The regime's exact name; raises UsageError with the closest known one."""
     name = ALIASES.get(name, name)
     if name not in REGIMES and name not in WITHOUT_TRAINING:
         raise UsageError(f"regime {name!r} is not known.", did_you_mean(name, [*WITHOUT_TRAINING, *REGIMES, *ALIASES]))

@@ -62,12 +62,12 @@ class Start(Protocol):
 
     @property
     def hugging_face(self) -> bool:
-        """Whether the body is one of Hugging Face's, saved and loaded as such."""
+        """Whether the body is a Hugging Face model, saved and loaded as such."""
         ...
 
     @property
     def size(self) -> Size | None:
-        """Of a deep network whose size can be searched; None: the size is fixed."""
+        """Size of a deep network that can be searched; None: the size is fixed."""
         ...
 
     @property
@@ -81,24 +81,24 @@ class Start(Protocol):
     def pooling(self) -> str: ...
     @property
     def dropout(self) -> float | None:
-        """What was asked for, in the body and the head; None: their own."""
+        """The requested dropout of body and head; None: their own."""
         ...
 
     def resized(self, size: Size) -> "Start":
-        """The same with a deep network of another size; itself where the size is fixed."""
+        """The same start with a deep network of another size; itself if the size is fixed."""
         ...
 
     def fitted(self, task: Task, rows: Rows, columns: Sequence[Column]) -> "Start":
-        """The same for these training rows, where they say what is read; itself for all others."""
+        """The start fitted to these training rows, if its inputs depend on them; otherwise itself."""
         ...
 
     def shortened(self, max_length: int) -> "Start":
-        """The same reading at most so many tokens of a text."""
+        """The same start reading at most so many tokens of a text."""
         ...
 
     def body(self, seed: int) -> nn.Module: ...
     def language_head(self, body: nn.Module) -> nn.Module:
-        """What says, of this start's body, how likely a token is."""
+        """The head that scores the tokens, for this start's body."""
         ...
 
 
@@ -145,7 +145,9 @@ class Pretrained:
         return replace(self, base=replace(self.base, max_length=max_length))
 
     def body(self, seed: int) -> nn.Module:
-        """A fresh copy; the seed changes only what the base has not: in an encoder, what a decoder looks at it with."""
+        """A new copy of the body. The seed affects only weights that the base lacks: the cross-attention of a joined
+        encoder-decoder.
+        """
         if self.base.kind == "image":
             return read_image_body(self.base)
         body = body_of(self.base, self.dropout)
@@ -163,8 +165,8 @@ class Pretrained:
 class Scratch:
     """Random weights, drawn from the seed, in any architecture.
 
-    `build` gives the body: a module that is called with what `reads` makes of a batch and gives features [n, d]
-    or hidden states [n, t, d]; it has an int `width` = d, or a `config.hidden_size`.
+    `build` makes the body: a module that is called with a batch of `reads` and returns features [n, d] or hidden
+    states [n, t, d]; it has an int `width` = d, or a `config.hidden_size`.
     """
 
     build: Callable[[], nn.Module]
@@ -226,7 +228,7 @@ class Scratch:
 
 @dataclass(frozen=True)
 class Architecture:
-    """Builds the base's own architecture with random weights, as its own code initialises them."""
+    """Builds the base's own architecture with random weights, as its own code initializes them."""
 
     base: Base
     dropout: float | None = None
@@ -259,7 +261,7 @@ def dnn(size: Size) -> Scratch:
 
 
 def small_cnn(inputs: Pixels, rows: int, init: Init, dropout: float | None) -> Scratch:
-    """A residual network for images, sized to so many training rows, from random weights."""
+    """A residual network for images with random weights, sized for so many training rows."""
     size = cnn_size(rows, inputs.size)
     config = ImageNetworkConfig("small cnn", size.side, {"width": size.width, "blocks": size.blocks})
     return Scratch(config.build, inputs, "mean", init, dropout=dropout)
@@ -267,16 +269,16 @@ def small_cnn(inputs: Pixels, rows: int, init: Init, dropout: float | None) -> S
 
 @contextlib.contextmanager
 def random_state(seed: int) -> Iterator[None]:
-    """Torch's random numbers drawn from `seed` inside, as they were before outside."""
+    """Context in which torch's random numbers come from `seed`; the previous state is restored afterwards."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         yield
 
 
 def initialise(body: nn.Module, init: Init) -> None:
-    """Draw the weight matrices anew: Xavier (Glorot and Bengio 2010), He (He et al. 2015) or normal with sd 0.02.
+    """Reinitialize the weight matrices: Xavier (Glorot and Bengio 2010), He (He et al. 2015) or normal with sd 0.02.
 
-    'default' leaves the architecture's own. Vectors (biases, norms) stay as the architecture set them.
+    'default' keeps the architecture's own. Vectors (biases, norms) are not changed.
     """
     draw: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
         "xavier": nn.init.xavier_uniform_,
@@ -291,7 +293,7 @@ def initialise(body: nn.Module, init: Init) -> None:
 
 
 def language_parts(base: Base, dropout: float | None = None) -> tuple[nn.Module, OutputLayer]:
-    """The base's body and what makes its logits, in copies of one's own; raises as `language_output` does."""
+    """Copies of the base's body and output layer; raises as `language_output` does."""
     output = language_output(base, dropout)
     return Pretrained(base, dropout).body(0), output
 
@@ -304,7 +306,7 @@ def random_parts(build: Callable[[], nn.Module], seed: int) -> tuple[nn.Module, 
 
 
 def named_in_file(spec: str, vocabulary: int) -> Callable[[], nn.Module]:
-    """The same as `from_file` for a look at a request: the code is parsed, not run, and nothing can be built."""
+    """Check a `file.py:name` like `from_file` for a request: the code is parsed, not run, and nothing can be built."""
     path, function = _file_and_function(spec)
     try:
         names = {part.id if isinstance(part, ast.Name) else getattr(part, "name", "") for part in _named(path)}
@@ -320,7 +322,7 @@ def named_in_file(spec: str, vocabulary: int) -> Callable[[], nn.Module]:
 
 
 def _named(path: str) -> list[ast.AST]:
-    """Whatever gives a name somewhere in a file: definitions, assignments, imports."""
+    """Every name bound anywhere in a file: by definitions, assignments, imports."""
     kinds = (ast.FunctionDef, ast.ClassDef, ast.Name, ast.alias)
     return [part for part in ast.walk(ast.parse(Path(path).read_bytes())) if isinstance(part, kinds)]
 

@@ -26,7 +26,7 @@ CLASS_SIZE, NUMBER_SIZE = Size(0, 256, 0, 0.5), Size(0, 128, 1, 0.5)
 
 @dataclass(frozen=True)
 class WideAndDeepStart:
-    """Random weights for the terms and columns that the training rows have. `fitted` says which these are."""
+    """Random weights for the terms and columns of the training rows, which `fitted` finds."""
 
     size: Size
     inputs: TermInputs = TermInputs()  # noqa: RUF009  # it never changes
@@ -47,7 +47,7 @@ class WideAndDeepStart:
         return WideNetwork(self.size, self.shape, self.rates)
 
     def fitted(self, task: Task, rows: Rows, columns: Sequence[Column]) -> "WideAndDeepStart":
-        """The same for these training rows; itself where it has been fitted."""
+        """The start fitted to these training rows; itself if it was fitted before."""
         if self.shape is not None:
             return self
         inputs, margins = TermInputs.fit(rows, columns), task.margins
@@ -76,7 +76,7 @@ class WideAndDeepStart:
 
 @dataclass(frozen=True)
 class PathByPath:
-    """Every weight learns, each path by its own optimizer and at its own rate."""
+    """Every weight is trained, each path by its own optimizer and at its own rate."""
 
     words = "all weights: terms by SGD and Adagrad, layers by AdamW"
     adapters = False

@@ -34,19 +34,21 @@ _UNSEEN = 3.0  # "rule of three": what n rows never showed may still happen to 3
 
 
 def mean_score(scores: Array) -> float:
-    """Sum of values over sum of weights of `scores` [n, 2]; 0 where no row has weight (F1 without labels)."""
+    """Sum of values over sum of weights of `scores` [n, 2]; 0 if no row has weight (F1 without labels)."""
     value, weight = scores.sum(axis=0)
     return float(value / weight) if weight else 0.0
 
 
 def standard_error_share(rows: int) -> float:
-    """About half the standard error of a score on so many rows, as a share of it: what a choice must not rest on."""
+    """Approximately half the standard error of a score on so many rows, as a share of it: smaller differences are
+    noise.
+    """
     return float(0.5 / math.sqrt(rows))
 
 
 @dataclass(frozen=True)
 class Resampled:
-    """A metric, or a difference of two, for each seed: as measured, and under each draw of the test rows."""
+    """A metric, or a difference of two, per seed: as measured, and for each resample of the test rows."""
 
     measured: Array  # [seeds]
     drawn: Array  # [draws, seeds]
@@ -56,7 +58,7 @@ class Resampled:
     share: bool = False  # of right answers among few rows
 
     def __sub__(self, other: "Resampled") -> "Resampled":
-        """Paired: both sides have the same seeds in the same order, and see the same draws."""
+        """Paired difference: both sides have the same seeds in the same order, and the same resamples."""
         assert self.rows == other.rows and self.drawn.shape == other.drawn.shape, "not the same test rows and seeds"
         return Resampled(
             self.measured - other.measured,
@@ -81,7 +83,7 @@ class Resampled:
 
     @property
     def draws(self) -> Array:
-        """[draws]: the mean over seeds under each draw of test rows and seeds."""
+        """[draws]: the mean over seeds for each resample of test rows and seeds."""
         means: Array = self.drawn.mean(axis=1)
         seeds = len(self.measured)
         if seeds >= FEWEST_SEEDS:
@@ -90,7 +92,7 @@ class Resampled:
 
     @property
     def interval(self) -> Interval:
-        """95 % of the draws; of a share of few rows, Wilson's."""
+        """95 % of the resamples; Wilson's interval for a proportion of few rows."""
         if self.share:
             return self._wilson()
         draws = self.draws
@@ -106,7 +108,7 @@ class Resampled:
 
     @property
     def p_value(self) -> float:
-        """Two-sided, of a metric or a difference that is truly zero."""
+        """Two-sided p-value for the hypothesis that the metric or difference is zero."""
         draws = self.draws
         if float(np.ptp(draws)) == 0.0:
             return 1.0 if abs(self.mean) <= self.unseen else 1 / (len(draws) + 1)
@@ -114,7 +116,7 @@ class Resampled:
         return min(1.0, 2 * (fewer + 1) / (len(draws) + 1))
 
     def _wilson(self) -> Interval:
-        """Wilson (1927), of the mean over seeds; the seeds' spread is added as it is to a sum of independent errors."""
+        """Wilson's interval (1927) for the mean over seeds; the spread of the seeds is added as an error."""
         seeds = len(self.measured)
         low, high = wilson(self.mean, self.rows)
         centre, from_rows = (low + high) / 2, (high - low) / 2
@@ -124,13 +126,13 @@ class Resampled:
 
     @property
     def p_above_zero(self) -> float:
-        """Share of draws above zero; a draw at zero counts half."""
+        """Share of resamples above zero; one at exactly zero counts half."""
         draws = self.draws
         return float((draws > 0).mean() + (draws == 0).mean() / 2)
 
 
 def wilson(share: float, rows: int) -> Interval:
-    """Wilson's interval (1927) of a share of right answers among so many rows."""
+    """Wilson's interval (1927) for a proportion of correct answers among so many rows."""
     square = _NORMAL_95**2
     shrunk = 1 + square / rows
     centre = (share + square / (2 * rows)) / shrunk
@@ -140,10 +142,10 @@ def wilson(share: float, rows: int) -> Interval:
 
 
 def resample(scores: Sequence[Array], draws: int = BOOTSTRAP_DRAWS, groups: Array | None = None) -> Resampled:
-    """`scores` ([n, 2] for each seed, the same test rows in the same order) under `draws` draws of the test rows.
+    """Resample the test rows `draws` times. `scores`: [n, 2] per seed, with the same test rows in the same order.
 
-    `groups`: int [n], the group of each test row, where whole groups are to be drawn. With a single group nothing
-    can be drawn, and rows are.
+    `groups`: int [n], the group of each test row, if whole groups are resampled. With a single group, rows are
+    resampled instead.
     """
     rows = len(scores[0])
     assert rows and all(s.shape == (rows, 2) for s in scores), "each seed is scored on the same test rows"
@@ -169,7 +171,9 @@ def resample(scores: Sequence[Array], draws: int = BOOTSTRAP_DRAWS, groups: Arra
 
 
 def redrawn(columns: Array, groups: Array | None = None, draws: int = BOOTSTRAP_DRAWS) -> Array:
-    """[draws, k]: sums of `columns` [n, k] over the test rows, or groups of them, of each draw: those of `resample`."""
+    """Sums of `columns` [n, k] over the test rows, or groups, of each resample: [draws, k]. Same resamples as
+    `resample`.
+    """
     if groups is not None and int(np.ptp(groups)):
         columns = _sums(columns, groups)
     return _drawn(columns, draws)
@@ -180,7 +184,7 @@ def _drawn(units: Array, draws: int) -> Array:
 
 
 def _sums(columns: Array, groups: Array) -> Array:
-    """[groups, k]: the sum of `columns` [n, k] over the rows of each group."""
+    """Sum of `columns` [n, k] over the rows of each group: [groups, k]."""
     numbers, place = np.unique(groups, return_inverse=True)
     sums = np.zeros((len(numbers), columns.shape[1]))
     np.add.at(sums, place, columns)
@@ -188,14 +192,14 @@ def _sums(columns: Array, groups: Array) -> Array:
 
 
 def _few(groups: int) -> float:
-    """How much wider than their draws the truth spreads, where few groups are drawn: Student's t, and n - 1 for n."""
+    """Correction for few groups, by which resamples spread too little: Student's t, and n - 1 instead of n."""
     from scipy.special import stdtrit
 
     return float(stdtrit(groups - 1, 0.975)) / _NORMAL_95 * math.sqrt(groups / (groups - 1))
 
 
 def mean_interval(scores: Sequence[Array], draws: int = BOOTSTRAP_DRAWS) -> Interval:
-    """95 % interval of the mean metric over seeds; `scores` is [n, 2] for each seed."""
+    """95 % interval of the mean metric over seeds; `scores` is [n, 2] per seed."""
     return resample(scores, draws).interval
 
 
@@ -236,7 +240,9 @@ def holm(p_values: Sequence[float], level: float = 0.05) -> list[bool]:
 
 @dataclass(frozen=True)
 class Settling:
-    """About what would settle an undecided difference: either alone, or, where neither is enough, both `times` over."""
+    """About how much more data would settle an undecided difference: more rows or more seeds alone or, if neither is
+    enough, `times` as many of both.
+    """
 
     rows: int | None  # more test rows; None: rows alone never would
     seeds: int | None  # more seeds; None: seeds alone never would
@@ -244,9 +250,9 @@ class Settling:
 
 
 def rows_to_settle(difference: Resampled, margin: float) -> Settling:
-    """What would bring `difference` either clear of zero or within +-`margin`, whichever is nearer.
+    """What would bring `difference` either clear of zero or within +-`margin`, whichever is closer.
 
-    A forecast from the present spread of test rows and of seeds, good to a factor of two or so.
+    Extrapolated from the present spread of test rows and of seeds; accurate to a factor of about two.
     """
     seeds = len(difference.measured)
     from_rows = float(difference.drawn.mean(axis=1).var())
@@ -258,7 +264,7 @@ def rows_to_settle(difference: Resampled, margin: float) -> Settling:
         return Settling(rows=math.ceil((times - 1) * difference.rows), seeds=None, times=times)
 
     def width(row_factor: float, seeds: int) -> float:
-        """Half the interval's width, squared, with that many times the test rows and that many seeds."""
+        """Squared half width of the interval with so many times the test rows and so many seeds."""
         return _NORMAL_95**2 * from_rows / row_factor + (_student_95(seeds) ** 2 * spread / seeds if spread else 0.0)
 
     left_for_rows = objective - width(math.inf, seeds)
@@ -273,14 +279,14 @@ def rows_to_settle(difference: Resampled, margin: float) -> Settling:
 
 
 def _student_95(seeds: int) -> float:
-    """97.5 % quantile of Student's t at seeds - 1 degrees of freedom; of fewer than `FEWEST_SEEDS`, as of so many."""
+    """97.5 % quantile of Student's t with seeds - 1 degrees of freedom; fewer than `FEWEST_SEEDS` count as so many."""
     from scipy.special import stdtrit
 
     return float(stdtrit(max(seeds, FEWEST_SEEDS) - 1, 0.975))
 
 
 def _counts_in_chunks(rows: int, draws: int) -> list[Array]:
-    """How often each draw takes each row: [draws, rows] in pieces, the same whoever asks."""
+    """How often each resample takes each row: [draws, rows] in chunks, always the same ones."""
     size = max(1, _CHUNK // rows)
     return [_counts(rows, min(size, draws - start), start) for start in range(0, draws, size)]
 
@@ -295,7 +301,7 @@ def _counts(rows: int, draws: int, start: int) -> Array:
 
 @lru_cache(maxsize=16)
 def _seed_steps(draws: int, seeds: int) -> Array:
-    """[draws, seeds]: weights, zero in sum, that make of the seeds' metrics a step of t(seeds - 1) standard errors."""
+    """[draws, seeds]: weights with sum zero that turn the seeds' metrics into steps of t(seeds - 1) standard errors."""
     random = np.random.default_rng([_RANDOM_SEED, seeds])
     normal = random.standard_normal((draws, seeds))
     heavier = np.sqrt((seeds - 1) / random.chisquare(seeds - 1, size=(draws, 1)))

@@ -28,7 +28,7 @@ COVERED = 0.9  # of the rows, that the interval of a number is meant to hold
 
 @dataclass(frozen=True)
 class Bin:
-    """Test rows, or labels predicted for them, of about the same probability."""
+    """Test rows, or labels predicted for them, with similar probabilities."""
 
     rows: int  # of each seed
     probability: float  # mean
@@ -47,7 +47,7 @@ class Probabilities:
     unit: str  # "rows" where one class is said of each row, else "labels"
 
     def of_rows(self, values: Array) -> Array:
-        """[m, k] to [rows, k]: sums over what is said of a row."""
+        """Sums over the predictions of each row: [m, k] to [rows, k]."""
         sums = np.zeros((self.rows, values.shape[1]))
         np.add.at(sums, self.row, values)
         return sums
@@ -55,7 +55,7 @@ class Probabilities:
 
 @dataclass(frozen=True)
 class RunCalibration:
-    """The probabilities of predicted classes against how often they were right, over seeds."""
+    """Probabilities of predicted classes compared with how often they were correct, over seeds."""
 
     error: float  # expected calibration error, 0 perfect
     interval: Interval
@@ -67,7 +67,7 @@ class RunCalibration:
 
 @dataclass(frozen=True)
 class Calibration:
-    """Of a regime: `fitted` with the temperature that its predictions have, `raw` without. Labels have none."""
+    """Calibration of a regime: `fitted` with the temperature in use, `raw` without. Labels have no temperature."""
 
     fitted: RunCalibration | None = None
     raw: RunCalibration | None = None  # None: no temperature was fitted
@@ -94,9 +94,9 @@ def _sureness_json(found: RunCalibration | None) -> dict[str, Any]:
 
 
 def calibration(runs: Sequence[Run], groups: Array | None = None) -> Calibration | None:
-    """Of the seeds of one regime on the same test rows; None where there is nothing to judge, or too few rows.
+    """Calibration of one regime's seeds on the same test rows; None if there are no probabilities, or too few rows.
 
-    `groups`: int [n], where whole groups of test rows are drawn again.
+    `groups`: int [n], if whole groups of test rows are resampled.
     """
     if not runs or len(runs[0].scores) < MIN_CALIBRATION_ROWS:
         return None
@@ -118,7 +118,7 @@ def calibration(runs: Sequence[Run], groups: Array | None = None) -> Calibration
 
 
 def _said(run: Run, column: str) -> Probabilities:
-    """The class that was predicted for each test row, or all its labels, with the probability in this column."""
+    """The predicted class of each test row, or all its labels, with the probability in this column."""
     found, rows = run.predictions, len(run.scores)
     if not isinstance(found[column][0], list):
         return Probabilities(rows, np.arange(rows), np.array(found[column]), run.scores[:, 0], "rows")
@@ -136,7 +136,7 @@ def _inside(run: Run) -> Array:
 
 
 def run_calibration(runs: Sequence[Probabilities], groups: Array | None = None) -> RunCalibration:
-    """Of what the seeds of one regime said about the same test rows."""
+    """Calibration of the predictions of a regime's seeds for the same test rows."""
     seeds = len(runs)
     edges = np.unique(np.quantile(np.concatenate([run.probability for run in runs]), np.linspace(0, 1, BINS + 1)))[1:-1]
     hot = [(np.searchsorted(edges, run.probability)[:, None] == np.arange(len(edges) + 1)) * 1.0 for run in runs]
@@ -180,13 +180,13 @@ def run_calibration(runs: Sequence[Probabilities], groups: Array | None = None) 
 
 
 def _errors(sums: Array) -> Array:
-    """[draws, bins and how many were said] to [draws]."""
+    """Calibration errors [draws] from sums per bin [draws, bins] and the number of predictions."""
     errors: Array = np.abs(sums[:, :-1]).sum(axis=1) / np.maximum(sums[:, -1], 1.0)
     return errors
 
 
 def _by_chance(probability: Array, hot: Array) -> Array:
-    """[cases]: the errors that are measured where each row [n] is right with its own probability; bins are `hot`."""
+    """Errors [cases] to expect if each row [n] is correct with its own probability; `hot` are its bins."""
     random = np.random.default_rng(0)
     right = random.random((CASES, len(probability))) < probability
     errors: Array = np.abs((probability - right) @ hot).sum(axis=1) / len(probability)

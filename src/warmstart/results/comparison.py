@@ -33,6 +33,7 @@ from warmstart.results.learning_curves import (
 from warmstart.results.metrics import HIGHEST
 from warmstart.results.overfitting import Memorization, OverfittingGap, memorization, overfitting_gap
 from warmstart.results.record import Interval, Run
+from warmstart.results.refit import Refit
 from warmstart.results.rows import Difference, Row
 from warmstart.types import Array
 
@@ -42,7 +43,7 @@ _UNKNOWN = Interval(math.nan, math.nan)
 
 @dataclass(frozen=True, repr=False)
 class Comparison(Tabular):
-    """Every run of a study, and what can be said of them."""
+    """All runs of a study, and their evaluation."""
 
     runs: tuple[Run, ...]
     task: str
@@ -62,10 +63,11 @@ class Comparison(Tabular):
     available: int | None = None  # training rows that there were; None: not known
     command: str = ""  # what is typed to repeat the study
     mismatch: dict[str, Any] | None = None  # of the texts and the base: `Mismatch.to_json`; None: not measured
+    refit: Refit | None = None  # of the winner on more rows; None: it was not trained again
 
     @cached_property
     def table(self) -> tuple[Row, ...]:
-        """Every regime at its most training rows: best first, those with fewer rows next, failed ones last."""
+        """Every regime at its most training rows: best first, then regimes with fewer rows, failed ones last."""
         rows = (self._rows[name, self._sizes(name)[-1]] for name in self.names)
         return tuple(sorted(rows, key=self._rank))
 
@@ -77,36 +79,36 @@ class Comparison(Tabular):
 
     @cached_property
     def partial(self) -> tuple[Row, ...]:
-        """The lines of the table of regimes that were not run on all rows, though others were or should have been."""
+        """Table rows of regimes that were not run on all rows, though others were or should have been."""
         return tuple(row for row in self.table if row.failed is None and row.rows < self.rows["train"])
 
     @cached_property
     def predictions(self) -> dict[str, CurveForecast]:
-        """Of regimes that were run on a part of the rows: the score on all of them, where two sizes or more tell it."""
+        """Predicted scores on all rows for regimes that were run on parts of them, at two sizes or more."""
         whole = self.rows["train"]
         known = {row.name: self.laws[row.name] for row in self.partial if row.name in self.laws}
         return {name: law.at(whole) for name, law in known.items() if whole <= MAX_EXTRAPOLATION * law.line.rows[-1]}
 
     def row_at(self, name: str, rows: int) -> Row | None:
-        """The regime at a number of training rows; None where it was not run on so many."""
+        """The regime at a number of training rows; None if it was not run on so many."""
         return self._rows.get((name, rows))
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The regimes, in the order in which they were run."""
+        """The regimes in the order in which they were run."""
         return tuple(dict.fromkeys(run.regime for run in self.runs))
 
     def row(self, name: str) -> Row:
-        """The line of the table of this name."""
+        """The table row of this name."""
         self._check(name)
         return next(row for row in self.table if row.name == name)
 
     def without(self, names: Collection[str]) -> "Comparison":
-        """The same without the runs of these regimes."""
+        """The same comparison without these regimes."""
         return replace(self, runs=tuple(run for run in self.runs if run.regime not in names))
 
     def difference(self, a: str, b: str, rows: int | None = None) -> Difference:
-        """How much better `a` is than `b` on the seeds that both have, at `rows` (default: the most that both have)."""
+        """How much better `a` is than `b` on the seeds of both, at `rows` (default: the most that both have)."""
         if rows is None:
             sizes = self.common_rows(a, b)
             rows = sizes[-1] if sizes else self._sizes(a)[-1]
@@ -114,16 +116,18 @@ class Comparison(Tabular):
         return Difference(a, b, rows, paired.mean, paired.interval, paired.p_above_zero)
 
     def common_rows(self, a: str, b: str) -> tuple[int, ...]:
-        """The numbers of training rows at which both finished a seed that the other finished too: where they differ."""
+        """Numbers of training rows at which both have a finished seed in common: those of `difference`."""
         return tuple(rows for rows in self._sizes(a) if self._common_seeds((a, b), rows))
 
     def paired(self, a: str, b: str, rows: int) -> Resampled:
-        """What `difference` rests on: for each common seed and draw of the test rows, how much better `a` is."""
+        """What `difference` is computed from: per common seed and resample of the test rows, how much better `a` is."""
         first, second = self._turned((a, b), rows)
         return first - second
 
     def drawn(self, names: Sequence[str], rows: int) -> Array:
-        """[draws, names]: each score under the same draws of test rows and seeds, turned so that more is better."""
+        """[draws, names]: each score in the same resamples of test rows and seeds, with the sign set so that more is
+        better.
+        """
         return np.stack([turned.draws for turned in self._turned(names, rows)], axis=1)
 
     def to_table(self) -> pa.Table:
@@ -153,6 +157,7 @@ class Comparison(Tabular):
             "caveats": list(self.caveats),
             "excluded": [vars(each) for each in self.excluded],
             "mismatch": self.mismatch,
+            "refit": self.refit.to_json() if self.refit else None,
             "regimes": [row.to_json() | self._inherited_json(row.name) for row in self.table],
             "differences": [
                 self.difference(a.name, b.name).to_json()
@@ -165,31 +170,31 @@ class Comparison(Tabular):
         }
 
     def curve(self, name: str) -> tuple[Row, ...]:
-        """The regime at every number of training rows at which it did not fail, fewest first."""
+        """The regime at every number of training rows at which it did not fail, smallest first."""
         points = (self._rows[name, rows] for rows in self._sizes(name))
         return tuple(point for point in points if point.failed is None)
 
     @cached_property
     def calibrations(self) -> dict[str, Calibration]:
-        """How far each regime of the table knows how sure it may be; without those of which nothing can be said."""
+        """Calibration of each regime in the table; regimes without one are left out."""
         found = {name: calibration(runs, self.groups) for name, runs in self._judged.items()}
         return {name: each for name, each in found.items() if each}
 
     @cached_property
     def gaps(self) -> dict[str, OverfittingGap]:
-        """How much worse each regime of the table is on test rows than on rows it was trained on, where known."""
+        """How much worse each regime is on test rows than on training rows, where known."""
         found = {name: overfitting_gap(runs, self._drawn[name, runs[0].rows]) for name, runs in self._judged.items()}
         return {name: each for name, each in found.items() if each}
 
     @cached_property
     def remembered(self) -> dict[str, Memorization]:
-        """Each regime of the table on test rows with a copy among its training rows, where there are enough of them."""
+        """Scores of each regime on test rows with a copy among its training rows, if there are enough of them."""
         found = {name: memorization(runs, self.groups) for name, runs in self._judged.items()}
         return {name: each for name, each in found.items() if each}
 
     @cached_property
     def _judged(self) -> dict[str, list[Run]]:
-        """The finished seeds behind each line of the table that did not fail."""
+        """The finished seeds of each table row that did not fail."""
         shown = [row for row in self.table if row.failed is None]
         return {row.name: [run for run in self._runs[row.name, row.rows] if _finished(run)] for row in shown}
 
@@ -204,15 +209,15 @@ class Comparison(Tabular):
 
     @cached_property
     def laws(self) -> dict[str, Law]:
-        """How the error of each regime falls with rows; without those that were measured at a single size."""
+        """How the error of each regime falls with rows; regimes measured at a single size are left out."""
         found = {name: self._laws([name]) for name in self.names}
         return {name: laws[0] for name, laws in found.items() if laws}
 
     @cached_property
     def crossovers(self) -> tuple[Crossover, ...]:
-        """Every two regimes that were measured at the same two or more sizes; without `constant`, which learns nothing.
+        """All pairs of regimes measured at two or more common sizes; without `constant`, which learns nothing.
 
-        Those that cross come first, by the number of rows.
+        Pairs that cross come first, by the number of rows.
         """
         ranked = [row.name for row in self.table if row.failed is None and row.name != CONSTANT]
         pairs = [self._laws(pair) for pair in combinations(ranked, 2)]
@@ -221,14 +226,14 @@ class Comparison(Tabular):
 
     @cached_property
     def transfers(self) -> tuple[Transfer, ...]:
-        """What each pretrained start was worth in rows, at each size; empty where nothing was trained from scratch."""
+        """What each pretrained start was worth in rows, at each size; empty if nothing was trained from scratch."""
         tuned = [name for name, each in self.laws.items() if each.family == "fine-tuned"]
         rivals = [(name, best_scratch(self.laws.values(), name)) for name in tuned]
         pairs = [self._laws([name, scratch.regime]) for name, scratch in rivals if scratch]
         return tuple(found for pair in pairs if pair for found in transfers(*pair))
 
     def _laws(self, names: Sequence[str]) -> list[Law]:
-        """Of these regimes, on the sizes and seeds that all of them have; empty where there is none for one of them."""
+        """Learning curves of these regimes on the sizes and seeds that all of them have; empty if one has none."""
         measured = [{point.rows for point in self.curve(name)} for name in names]
         sizes = sorted(set.intersection(*measured))
         each = [self._seeds(name, rows) for name in names for rows in sizes]
@@ -306,7 +311,7 @@ class Comparison(Tabular):
 
     @cached_property
     def _drawn(self) -> dict[tuple[str, int], Resampled]:
-        """Drawn once for each regime and size; every difference subtracts two of them."""
+        """Resampled once per regime and size; every difference subtracts two of them."""
         finished = {key: [run for run in runs if _finished(run)] for key, runs in self._runs.items()}
         return {key: self._resampled(runs) for key, runs in finished.items() if runs}
 
@@ -314,7 +319,7 @@ class Comparison(Tabular):
         return resample([run.scores for run in runs], groups=self.groups)
 
     def _turned(self, names: Sequence[str], rows: int) -> list[Resampled]:
-        """Each regime on the seeds that all of them finished, turned so that more is better."""
+        """Each regime on the seeds that all of them finished, with the sign set so that more is better."""
         shared = self._common_seeds(names, rows)
         if not shared:
             raise UsageError(
@@ -353,7 +358,7 @@ def _scored(run: Run) -> bool:
 
 
 def _why(failed: Sequence[Run], seeds: int) -> str:
-    """'diverged at step 12', with the seeds where it is not all of them."""
+    """'diverged at step 12', with the seeds unless all of them failed."""
     reasons = "; ".join(_once([run.failed or "came to no score" for run in failed]))
     if len(failed) == seeds:
         return reasons

@@ -48,7 +48,7 @@ def comparison_table(rows: "Sequence[Row]") -> pa.Table:
 
 
 def comparison_display(comparison: "Comparison") -> Display:
-    """Which metric, then the table; why regimes failed below it."""
+    """The metric, then the table; below it, why regimes failed."""
     better = "higher" if comparison.higher_is_better else "lower"
     unit = f" of {comparison.units}" if comparison.units else ""
     test = comparison.rows.get("test", 0)

@@ -17,7 +17,7 @@ NO_CHOICE = "constant"  # is never chosen: it takes no constraint to leave it ou
 
 @dataclass(frozen=True)
 class Constraints:
-    """What the chosen model has to keep to. The defaults allow everything."""
+    """Limits for the chosen model. The defaults allow everything."""
 
     max_size: int | None = None  # bytes of all that has to be shipped: for adapters the base too
     max_latency: float | None = None  # seconds for one row
@@ -35,7 +35,7 @@ ANY = Constraints()
 
 @dataclass(frozen=True)
 class Needs:
-    """What is known of a regime. None: not known, and then it excludes nothing."""
+    """Requirements of a regime. None: unknown, which excludes nothing."""
 
     regime: str
     pretrained: bool
@@ -47,7 +47,7 @@ class Needs:
 
 @dataclass(frozen=True)
 class Excluded:
-    """A regime that may not be chosen, and why."""
+    """A regime that may not be chosen, with the reason."""
 
     regime: str
     constraint: str  # "max-size", "max-latency", "licence", "max-training-time", "no-pretrained" or "budget"
@@ -55,7 +55,7 @@ class Excluded:
 
     @property
     def trained(self) -> bool:
-        """Whether it is trained all the same, so that one sees what the constraint costs."""
+        """Whether it is trained anyway, to show what the constraint costs."""
         return self.constraint in OF_THE_MODEL
 
 
@@ -86,7 +86,7 @@ def broken(allowed: Constraints, needs: Needs) -> tuple[Excluded, ...]:
 
 
 def require_a_choice(names: Iterable[str], excluded: Sequence[Excluded]) -> None:
-    """Raises UsageError where there was something to choose from, and nothing is left of it."""
+    """Raise UsageError if constraints leave nothing to choose from."""
     choices = [name for name in names if name != NO_CHOICE]
     reasons = {each.regime: f"`{each.regime}`: {each.reason} (--{each.constraint})" for each in reversed(excluded)}
     if choices and all(name in reasons for name in choices):

@@ -39,11 +39,11 @@ class Tabular:
 
     @abstractmethod
     def to_table(self) -> pa.Table:
-        """The same as a table with a type for each column."""
+        """The same data as a table with typed columns."""
 
     @abstractmethod
     def _display(self) -> Display:
-        """What is shown of it."""
+        """What is shown."""
 
     def to_frame(self) -> "pd.DataFrame":
         """`to_table` as a pandas DataFrame. Raises MissingError where pandas is not installed."""
@@ -59,12 +59,12 @@ class Tabular:
 
 
 def table_of_rows(rows: Sequence[Mapping[str, Any]], types: Mapping[str, pa.DataType]) -> pa.Table:
-    """A table with these columns, in this order, from mappings that may have more keys or fewer."""
+    """A table with these columns, in this order, from mappings that may have more or fewer keys."""
     return pa.table({name: pa.array([row.get(name) for row in rows], kind) for name, kind in types.items()})
 
 
 def display_as_html(shown: Display) -> str:
-    """A fragment of HTML with the headline first."""
+    """An HTML fragment with the headline first."""
     parts = [f'<p style="margin:4px 0"><strong>{_html(shown.headline)}</strong></p>']
     if shown.columns:
         lines = shown.lines[:MAX_LINES]
@@ -75,7 +75,7 @@ def display_as_html(shown: Display) -> str:
 
 
 def display_as_text(shown: Display) -> str:
-    """The same for a terminal: columns as wide as what stands in them."""
+    """Text for a terminal: columns as wide as their contents."""
     lines = [tuple(_shortened(_printable(cell)) for cell in line) for line in (shown.columns, *shown.lines[:MAX_LINES])]
     widths = [max(map(len, cells)) for cells in zip(*lines, strict=True)]
     table = []
@@ -114,5 +114,5 @@ def _html(text: str) -> str:
 
 
 def _printable(text: str) -> str:
-    """On one line, with control characters and marks of direction escaped."""
+    """On one line, with control characters and direction marks escaped."""
     return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)

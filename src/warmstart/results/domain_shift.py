@@ -1,8 +1,8 @@
 """Domain shift: how far are these texts from those that a base was trained on? From texts, tokens and features alone.
 
-Nobody here knows what a base has read. So its tokenizer is used (it was trained on that text), and with a reference
-text the task's texts are compared with it: by their words, by how well a linear classifier tells them apart (proxy
-A-distance, Ben-David et al. 2007), and by their bits per byte under the base.
+A base's training data are usually unknown. So its tokenizer is used (it was trained on those data), and with a
+reference text the task's texts are compared with it: by their words, by how well a linear classifier tells them apart
+(proxy A-distance, Ben-David et al. 2007), and by their bits per byte under the base.
 """
 
 import math
@@ -35,7 +35,7 @@ APART = 1.5  # of the 2 that an A-distance comes to at most
 
 @dataclass(frozen=True)
 class Spelling:
-    """How a tokenizer cuts texts."""
+    """How a tokenizer splits texts."""
 
     texts: int
     tokens_per_word: Estimate
@@ -44,13 +44,13 @@ class Spelling:
 
     @property
     def foreign(self) -> bool:
-        """Whether the tokenizer was made for other text, beyond what chance explains."""
+        """Whether the tokenizer was made for other text, beyond chance."""
         return self.tokens_per_word.interval.low > FOREIGN_TOKENS or self.unknown.interval.low > FOREIGN_UNKNOWN
 
 
 @dataclass(frozen=True)
 class DomainShift:
-    """The task's texts for a base; what needs a reference is None without one."""
+    """Domain shift of the task's texts for a base; measures that need a reference text are None without one."""
 
     base: str
     spelling: Spelling
@@ -67,7 +67,7 @@ class DomainShift:
 
     @property
     def far(self) -> bool:
-        """Whether anything says so that chance does not explain."""
+        """Whether any measure shows a shift beyond chance."""
         known = [each for each in (self.apart_by_words, self.apart_by_features) if each]
         return self.spelling.foreign or (bool(known) and all(each.interval.low > APART for each in known))
 
@@ -77,7 +77,7 @@ class DomainShift:
 
     @classmethod
     def from_json(cls, known: dict[str, Any]) -> "DomainShift":
-        """What `to_json` gave."""
+        """The inverse of `to_json`."""
         from pydantic import TypeAdapter
 
         return TypeAdapter(cls).validate_python({name: known[name] for name in cls.__dataclass_fields__})
@@ -87,7 +87,9 @@ class DomainShift:
 
 
 def spelling(texts: Sequence[str], tokenizer: "Tokenizer") -> Spelling | None:
-    """Of some of the texts, spread over all; None where none has a word. Leaves the tokenizer without truncation."""
+    """Tokenization of some of the texts, evenly spread; None if none contains a word. Removes the tokenizer's
+    truncation.
+    """
     some = [texts[i][:LONGEST] for i in spread_places(SPELLED, len(texts))]
     tokenizer.no_padding()
     tokenizer.no_truncation()
@@ -106,7 +108,7 @@ def spelling(texts: Sequence[str], tokenizer: "Tokenizer") -> Spelling | None:
 
 
 def _counts(text: str, encoding: Any, unknown: set[int]) -> tuple[int, int, int, int, int]:
-    """Tokens in words, words, words of one token that is known, tokens, unknown tokens."""
+    """Tokens in words, words, words that are one known token, tokens, unknown tokens."""
     spans = [match.span() for match in WORD_PATTERN.finditer(text)]
     in_word, known = [0] * len(spans), [True] * len(spans)
     place = 0
@@ -128,9 +130,9 @@ def _ratio(value: Array, weight: Array) -> Estimate:
 
 
 def word_divergence(texts: Sequence[str], others: Sequence[str]) -> Estimate | None:
-    """Jensen-Shannon, in bits, of the lower-case words: 0 the same, 1 not one in common. None for too few texts.
+    """Jensen-Shannon divergence of lower-case words, in bits: 0 identical, 1 disjoint. None for too few texts.
 
-    Two samples of the same text differ too. What shuffling texts between the sides leaves is taken off.
+    Two samples of the same text differ, too: the divergence between shuffled texts is subtracted.
     """
     from sklearn.feature_extraction.text import CountVectorizer
 
@@ -162,7 +164,7 @@ def word_divergence(texts: Sequence[str], others: Sequence[str]) -> Estimate | N
 
 
 def _bits(counts: Any, first: Sequence[Array], second: Sequence[Array]) -> Array:
-    """For every two sets of weights of texts, the divergence of their words."""
+    """Divergence of the words for each pair of text weights."""
     found = []
     for one, other in zip(first, second, strict=True):
         p, q = (np.asarray(counts.T @ weights).ravel() for weights in (one, other))
@@ -178,9 +180,9 @@ def _nats(p: Array, q: Array) -> float:
 
 
 def classifier_distance(texts: Any, others: Any) -> Estimate | None:
-    """Proxy A-distance 2 (1 - 2 error) of a linear classifier, cross-validated on as many of each; 0 alike, 2 apart.
+    """Proxy A-distance 2 (1 - 2 error) of a linear classifier, cross-validated on balanced classes; 0 same, 2 apart.
 
-    Of texts by their TF-IDF, or of features, float [n, d]. The interval is Wilson's of the error. None for too few.
+    On TF-IDF of texts, or on features, float [n, d]. The interval is Wilson's for the error. None for too few texts.
     """
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
@@ -212,7 +214,7 @@ def _distance(error: float) -> float:
 
 
 def as_long(texts: Sequence[str], others: Sequence[str]) -> list[str]:
-    """The other texts, cut into pieces of about as many words as these have: no length gives a text away."""
+    """The other texts, cut into pieces of about as many words as these have, so that lengths do not tell."""
     words = max(1, round(float(np.median([len(text.split()) for text in texts]))))
     pieces = []
     for other in others:
@@ -225,7 +227,7 @@ def as_long(texts: Sequence[str], others: Sequence[str]) -> list[str]:
 
 
 def fragmentation_statement(found: DomainShift) -> list[str]:
-    """What it lets expect of each kind of regime, in sentences. A prediction: what they scored is another matter."""
+    """What the tokenization suggests for each kind of regime, in sentences. A prediction, not a measured score."""
     spelled = found.spelling.tokens_per_word
     what = f"The tokenizer of {found.base} makes {spelled.value:.2f} tokens of a word"
     if found.spelling.foreign:

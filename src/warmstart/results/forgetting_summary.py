@@ -1,4 +1,4 @@
-"""Forgetting summary: what did the seeds of one regime forget together?"""
+"""Forgetting summary: what did a regime forget, over all its seeds?"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ FrontierPoint = dict[str, float]
 
 @dataclass(frozen=True)
 class ForgettingSummary:
-    """What a regime that starts from pretrained weights forgot: means over its seeds; None where not measured."""
+    """What a regime with pretrained weights forgot: means over its seeds; None if not measured."""
 
     nats: float | None  # rise of the cross-entropy on general text, nats a token
     kl: float | None  # KL(base || tuned) on the task's inputs, nats a token
@@ -33,7 +33,7 @@ class ForgettingSummary:
 
 
 def summarize_forgetting(kept: Sequence[dict[str, Any]]) -> ForgettingSummary | None:
-    """Means over seeds that measured the same texts; what only some of them measured is left out."""
+    """Means over seeds that were measured on the same texts; measures that some seeds lack are left out."""
     if not kept:
         return None
     drawn = {}
@@ -53,7 +53,7 @@ def summarize_forgetting(kept: Sequence[dict[str, Any]]) -> ForgettingSummary | 
 def _swept(
     kept: Sequence[dict[str, Any]],
 ) -> tuple[tuple[FrontierPoint, ...], FrontierPoint | None, dict[str, str] | None]:
-    """Frontier, the mix taken, what both are measured by: over seeds that tried the same mixes, else of the first."""
+    """The frontier, the chosen mix, their measures: over seeds that tried the same mixes, else of the first seed."""
     swept = [each for each in kept if each["frontier"]]
     if not swept:
         return (), None, None

@@ -37,7 +37,7 @@ RowRange = tuple[int | None, int | None]  # of an interval of rows; None: outsid
 
 @dataclass(frozen=True)
 class Curve:
-    """Something over the logarithm of the rows, straight between its points: as measured, and under each draw."""
+    """A quantity over the logarithm of the rows, linear between its points: as measured, and for each resample."""
 
     rows: tuple[int, ...]  # two or more, ascending
     measured: Array  # [sizes]
@@ -51,13 +51,13 @@ class Curve:
 
     @property
     def slope(self) -> tuple[float, Array]:
-        """For each factor e of rows, ahead of the last point: as measured, and [draws]."""
+        """Slope beyond the last point, per factor e of rows: as measured, and [draws]."""
         (mean, drawn), (held, each) = self._free, self._held
         return mean + held, drawn + each
 
     @property
     def _held(self) -> tuple[float, Array]:
-        """What is added to a slope since a line that falls goes on level where it would rise."""
+        """Correction to a slope, since a curve that would rise continues flat."""
         if self.apart:
             (one, ones), (other, others) = (line._held for line in self.apart)
             return one - other, ones - others
@@ -82,7 +82,7 @@ class Curve:
         return mean, drawn
 
     def at(self, rows: float) -> tuple[float, Array]:
-        """As measured and [draws], at `rows` from the fewest measured on."""
+        """As measured and [draws], at `rows`, from the smallest measured size on."""
         places, place = np.log(self.rows), math.log(rows)
         assert place >= places[0] - 1e-9, "nothing is known below the fewest rows"
         if rows > self.rows[-1]:
@@ -95,9 +95,9 @@ class Curve:
         return float(self.measured[after - 1 : after + 1] @ between), self.drawn[:, after - 1 : after + 1] @ between
 
     def crossing(self) -> tuple[float, Array]:
-        """From how many rows on it stays below zero, as measured and [draws].
+        """Number of rows from which on the curve stays below zero, as measured and [draws].
 
-        0 where it is below at all sizes, infinite where it is not below at `MAX_EXTRAPOLATION` times the most rows.
+        0 if it is below at all sizes, infinite if it is not below at `MAX_EXTRAPOLATION` times the most rows.
         """
         far = self.rows[-1] * MAX_EXTRAPOLATION
         end, ends = self.at(far)
@@ -117,7 +117,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class CurveForecast:
-    """A score that was not measured, at a number of training rows."""
+    """A predicted score at a number of training rows."""
 
     rows: int
     score: float
@@ -145,7 +145,7 @@ class Law:
 
     @property
     def predicted(self) -> tuple[CurveForecast, ...]:
-        """At twice and at ten times the most rows measured."""
+        """At twice and ten times the most rows measured."""
         return tuple(self.at(times * self.line.rows[-1]) for times in FORECAST_FACTORS)
 
     def gain(self, rows: int) -> tuple[float, Interval]:
@@ -156,7 +156,7 @@ class Law:
 
     @property
     def departures(self) -> tuple[str, ...]:
-        """Where more rows made the score worse, by more than chance, in words."""
+        """In words, where more rows made the score worse, beyond chance."""
         found = []
         for place in range(1, len(self.line.rows)):
             if _middle(self.line.drawn[:, place] - self.line.drawn[:, place - 1]).low > 0:
@@ -204,9 +204,10 @@ def law(
     best: float | None = None,
     top: float = 1.0,
 ) -> Law | None:
-    """The curve through a regime's scores at these sizes, on the same seeds. `best`: the best reachable, if known.
+    """The curve through a regime's scores at these sizes, on the same seeds. `best`: the best reachable score, if
+    known.
 
-    `top`: the best possible score, where more is better. None from a single size, and where scores lie above it.
+    `top`: the best possible score, if more is better. None for a single size, or if scores exceed `top`.
     """
     if len(sizes) < 2 or (higher_is_better and any(score.mean > top for score in scores)):
         return None
@@ -224,7 +225,7 @@ def law(
 
 @dataclass(frozen=True)
 class Crossover:
-    """From how many rows on `a`, which is ahead in the end, is better than `b`."""
+    """The number of rows from which on `a`, the final winner, is better than `b`."""
 
     a: str
     b: str
@@ -239,7 +240,7 @@ class Crossover:
 
 
 def crossover(one: Law, other: Law) -> Crossover:
-    """Where one overtakes the other for good. Both were measured at the same sizes with the same seeds."""
+    """Where one regime overtakes the other for good. Both were measured at the same sizes with the same seeds."""
     between = one.line - other.line
     crossed, drawn = between.crossing()
     a, b = one, other
@@ -277,7 +278,9 @@ def _untold(a: Law, b: Law) -> Crossover:
 
 @dataclass(frozen=True)
 class Transfer:
-    """How many rows a pretrained start was worth: those that training from scratch needs more for the same score."""
+    """How many rows a pretrained start was worth: the additional rows that training from scratch needs for the same
+    score.
+    """
 
     a: str  # the regime with the pretrained start
     b: str  # from scratch
@@ -292,7 +295,7 @@ class Transfer:
 
 
 def transfers(tuned: Law, scratch: Law) -> tuple[Transfer, ...]:
-    """For each measured size, by reading the measured curve from scratch backwards; nothing is predicted."""
+    """For each measured size, by inverting the measured curve from scratch; nothing is extrapolated."""
     return tuple(_transfer(tuned, scratch, rows) for rows in tuned.line.rows)
 
 
@@ -330,7 +333,9 @@ def _in_draws(share: float) -> str:
 
 
 def _ends(drawn: Array, below: float, above: float) -> RowRange:
-    """95 % of the draws, which may be infinite; None for an end that is at or below `below`, or at or above `above`."""
+    """95 % interval of the resamples, which may be infinite; None for an end at or below `below`, or at or above
+    `above`.
+    """
     ordered = np.sort(drawn)
     low, high = ordered[math.floor(0.025 * (len(ordered) - 1))], ordered[math.ceil(0.975 * (len(ordered) - 1))]
     ends = [round(float(end)) if below < end < above else None for end in (low, high)]
@@ -352,7 +357,7 @@ def _middle(drawn: Array) -> Interval:
 
 
 def best_scratch(laws: Iterable[Law], tuned: str) -> Law | None:
-    """From scratch, the regime to hold a pretrained start against: its base's own architecture, else the best."""
+    """The regime from scratch to compare a pretrained start with: its base's own architecture, else the best."""
     found = [each for each in laws if each.family == "scratch"]
     _, base = split_name(tuned)
     own = name_at_base("scratch", base) if base else "scratch"

@@ -29,7 +29,7 @@ def name_at_base(regime: str, base: str) -> str:
 
 
 def split_name(name: str) -> tuple[str, str | None]:
-    """The regime, and the base that it starts from; None where the name tells of none."""
+    """The regime, and the base that it starts from; None if the name has none."""
     regime, _, base = name.partition(AT)
     return regime, base or None
 
@@ -40,9 +40,9 @@ def regime_of(name: str) -> str:
 
 
 def short_names(sources: Sequence[str]) -> tuple[str, ...]:
-    """What the bases of these sources are called: the last part of each, with as many before it as tell them apart.
+    """Short names of these sources: the last part of each, with as many parts before it as distinguish them.
 
-    Only letters, digits, dots, dashes and underscores: folders are named after them.
+    Only letters, digits, dots, dashes and underscores, because folders are named after them.
     """
     pieces = [_pieces(source) for source in sources]
     names = ["-".join(each[-1:]) for each in pieces]

@@ -1,7 +1,7 @@
 """Overfitting: what has a regime learned, and what has it only memorized?
 
-The gap between its training rows and the test rows, and, among test rows, the gap between those that are a copy or near
-copy of a row it was trained on and the others.
+The gap between its training rows and the test rows and, among test rows, the gap between those that are a copy or near
+copy of a training row and the others.
 """
 
 import math
@@ -47,7 +47,7 @@ class Memorization:
 
 
 def overfitting_gap(runs: Sequence[Run], test: Resampled) -> OverfittingGap | None:
-    """`test`: the same seeds on the test rows. None where training rows were not scored as the test rows are."""
+    """`test`: the same seeds on the test rows. None if training rows were not scored like the test rows."""
     scores = [run.train_scores for run in runs if run.train_scores is not None]
     if not scores or len(scores) < len(runs) or len({len(each) for each in scores}) > 1:
         return None
@@ -64,7 +64,7 @@ def overfitting_gap(runs: Sequence[Run], test: Resampled) -> OverfittingGap | No
 
 
 def _learned(scores: Sequence[Array], groups: Sequence[Array | None]) -> Resampled:
-    """The metric on training rows: each seed has its own, and groups of its own."""
+    """The metric on training rows: each seed has its own rows and groups."""
     seeds = [resample([each], groups=group) for each, group in zip(scores, groups, strict=True)]
     measured = np.concatenate([seed.measured for seed in seeds])
     drawn = np.concatenate([seed.drawn for seed in seeds], axis=1)
@@ -72,7 +72,7 @@ def _learned(scores: Sequence[Array], groups: Sequence[Array | None]) -> Resampl
 
 
 def memorization(runs: Sequence[Run], groups: Array | None = None) -> Memorization | None:
-    """Paired in the draws of test rows. None where copies were not looked for, or where either side has few rows."""
+    """Paired within the resamples of test rows. None if copies were not searched, or if one side has few rows."""
     if not runs or not all("copied" in run.predictions for run in runs):
         return None
     copied = [np.asarray(run.predictions["copied"], dtype=np.float64)[:, None] for run in runs]

@@ -1,4 +1,4 @@
-"""Race outcome: what did a race find, as it is kept in the study folder?"""
+"""Race outcome: what did a race find? As stored in the study folder."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -25,7 +25,7 @@ class RaceForecast:
 
 @dataclass(frozen=True)
 class RaceOutcome:
-    """What a race came to."""
+    """The result of a race."""
 
     whole: int  # training rows that it is about
     choice: str | None  # the leading regime, decided or not; None: nothing could be trained
@@ -52,7 +52,7 @@ class RaceOutcome:
 
 
 def race_display(raced: RaceOutcome) -> Display:
-    """What is estimated for each regime on all rows."""
+    """The estimates for each regime on all rows."""
     titles = ("regime", f"score at {raced.whole:,} rows (estimated)", "90 % band", "chance to be best", "rows used")
     lines = [
         (
@@ -68,6 +68,6 @@ def race_display(raced: RaceOutcome) -> Display:
 
 
 def load_race(folder: Path) -> RaceOutcome | None:
-    """The race that a study was, from its folder; None where it was none."""
+    """The race that a study ran, from its folder; None if it ran none."""
     path = folder / "race.json"
     return RaceOutcome(**read_fields(path, RaceOutcome)) if path.exists() else None

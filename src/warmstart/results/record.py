@@ -1,4 +1,4 @@
-"""Record: what was measured in a run? Facts only; nothing here computes."""
+"""Record: what was measured in a run? Facts only; nothing is computed here."""
 
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -24,7 +24,7 @@ KEPT_APART = ("scores", "predictions", "train_scores", "train_groups")  # column
 
 
 class Interval(NamedTuple):
-    """A 95 % interval, in the unit of what it is around."""
+    """A 95 % interval, in the unit of its estimate."""
 
     low: float
     high: float
@@ -32,7 +32,7 @@ class Interval(NamedTuple):
 
 @dataclass(frozen=True)
 class Estimate:
-    """What was measured on some rows, and within which bounds it lies for all like them."""
+    """A measured value with bounds for the population of such rows."""
 
     value: float
     interval: Interval
@@ -40,7 +40,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Cost:
-    """What one run took: the training itself with its evaluations, not the search for its rate."""
+    """The cost of one run: the training itself with its evaluations, not the search for its rate."""
 
     flops: float  # analytic, of the run as if alone: no cache, evaluation included
     seconds: float
@@ -52,7 +52,7 @@ class Cost:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One look at the model while it trains."""
+    """One evaluation of the model during training."""
 
     step: int
     epoch: float
@@ -122,7 +122,7 @@ class Run(Tabular):
     predicted: dict[str, float] | None = None  # "seconds" and "peak_memory_bytes", before the run
 
     def to_table(self) -> pa.Table:
-        """One line: scores, metrics and cost. Lines of several runs can be put below each other."""
+        """One line: scores, metrics and cost. Lines of several runs can be concatenated."""
         facts = {name: getattr(self, name) for name in SHOWN_FACTS} | asdict(self.cost) | self.metrics
         return pa.Table.from_pylist([facts])
 
@@ -149,7 +149,7 @@ class Run(Tabular):
 
 
 def asdict_but(record: Any, *names: str) -> dict[str, Any]:
-    """`dataclasses.asdict` without some of the fields (which are not copied either)."""
+    """`dataclasses.asdict` without some of the fields, which are not copied either."""
     return {key: _plain(value) for key, value in vars(record).items() if key not in names}
 
 
@@ -159,6 +159,9 @@ def _plain(value: Any) -> Any:
     if isinstance(value, tuple | list):
         return [_plain(v) for v in value]
     return value
+
+
+RECORD_FILES = ("run.json", "scores.parquet", "train_scores.parquet")
 
 
 def save_run(run: Run, folder: Path) -> None:

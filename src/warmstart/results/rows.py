@@ -1,4 +1,4 @@
-"""Rows: what a comparison says of one regime, and of the difference of two."""
+"""Rows: what does a comparison say about one regime, and about the difference of two?"""
 
 import math
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from warmstart.results.record import Interval
 
 @dataclass(frozen=True)
 class Difference:
-    """Score of `a` minus score of `b`, turned so that positive means `a` is better."""
+    """Score of `a` minus score of `b`, with the sign set so that positive means `a` is better."""
 
     a: str
     b: str
@@ -91,5 +91,5 @@ class Row:
 
 
 def _number(value: float) -> float | None:
-    """JSON knows no 'not a number'."""
+    """JSON has no 'not a number'."""
     return value if math.isfinite(value) else None

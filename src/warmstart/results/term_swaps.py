@@ -33,7 +33,7 @@ CHANGE_MEASURES = {
 
 @dataclass(frozen=True)
 class Effect:
-    """Where a pair stood."""
+    """How often the terms of a pair occur."""
 
     left: str
     right: str
@@ -43,7 +43,7 @@ class Effect:
 
 @dataclass(frozen=True)
 class PredictionChange:
-    """What swapping did to one regime's predictions: by the name of the measure."""
+    """What swapping did to one regime's predictions, by name of the measure."""
 
     effects: dict[str, Estimate]
 
@@ -74,7 +74,7 @@ class ProbeResult:
 
     @property
     def measures(self) -> list[str]:
-        """Those that there are, in the order in which they are shown."""
+        """The measures that exist, in display order."""
         known = {name for regime in self.regimes for name in regime.together.effects}
         return [name for name in CHANGE_MEASURES if name in known]
 
@@ -85,7 +85,7 @@ class ProbeResult:
 
     @classmethod
     def load(cls, path: Path) -> "ProbeResult | None":
-        """What `to_json` gave, read from a file; None where there is none."""
+        """The inverse of `to_json`, read from a file; None if there is none."""
         return read_json(path, cls, "delete it, and probe again") if path.exists() else None
 
 
@@ -94,7 +94,7 @@ class ProbeResult:
 
 @dataclass(frozen=True)
 class SwapCases:
-    """Which text, and which pair, each case is of."""
+    """The text and the pair of each case."""
 
     texts: Array  # int64 [cases]
     pairs: Array  # int64 [cases]
@@ -105,7 +105,7 @@ class SwapCases:
 
 
 def prediction_change(cases: SwapCases, pair: int | None, seeds: Sequence[Mapping[str, Array]]) -> PredictionChange:
-    """The measures of a pair's cases (None: all), from those of every seed, float [cases], NaN where there is none."""
+    """The measures of a pair's cases (None: all), from those of every seed, float [cases], NaN if missing."""
     drawn = {name: drawn_of(cases, pair, name, seeds) for name in seeds[0]}
     first = "changed" if "changed" in drawn else "moved"
     if "random" in drawn:
@@ -118,7 +118,7 @@ def prediction_change(cases: SwapCases, pair: int | None, seeds: Sequence[Mappin
 
 
 def drawn_of(cases: SwapCases, pair: int | None, name: str, seeds: Sequence[Mapping[str, Array]]) -> Resampled:
-    """A measure for each seed under draws of texts."""
+    """A measure for each seed in resamples of texts."""
     index = cases.of(pair)
     pairs = []
     for values in (seed[name][index] for seed in seeds):

@@ -31,9 +31,9 @@ TEXTS_SCORED = 32  # of each kind, whose bits are counted
 
 
 def measure_domain_shift(base: Base, rows: Rows, schema: Schema, general: Sequence[str]) -> DomainShift | None:
-    """Of training rows. `general`: the reference text; none: what a decoder itself says; an encoder has none then.
+    """Domain shift of training rows. `general`: the reference text; if none, a decoder's own samples.
 
-    None where the rows hold no word.
+    An encoder without a reference text has none. Returns None if the rows contain no words.
     """
     began = time.perf_counter()
     texts = _said(rows, schema)
@@ -84,7 +84,7 @@ def measure_domain_shift(base: Base, rows: Rows, schema: Schema, general: Sequen
 
 
 def _said(rows: Rows, schema: Schema) -> list[str]:
-    """What there is to read: of a conversation what is said in it."""
+    """Text of a row; of a conversation, what is said in it."""
     texts = _spread(rows.texts, 2_000)
     if schema.task not in TEXT_OUT:
         return texts
@@ -102,7 +102,7 @@ def _examples(base: Base, texts: Sequence[str]) -> Examples:
 
 
 def _bits(model: Model, base: Base, texts: Sequence[str]) -> tuple[Estimate | None, int]:
-    """Bits a byte under the base's own output layer, and the tokens that were read."""
+    """Bits per byte under the base's own output layer, and the number of tokens."""
     encoded = Documents(base.location, base.inputs.max_length).encode(texts)
     at = np.arange(len(texts))
     found: Array = outputs(model, Examples(encoded, at, torch.zeros(len(texts)), at)).astype(np.float64)

@@ -29,9 +29,9 @@ FEWEST_FOR_GREEDY = 100  # validation rows; below, weights would follow single r
 def combine_runs(
     name: str, members: Sequence[Path], run_data: RunData, folder: Path, progress: JobProgress | None = None
 ) -> Generator[Event, None, Run]:
-    """Average what finished runs gave for the same rows, score it once, and save all of them as one model.
+    """Average the predictions of finished runs on the same rows, score them once, and save all members as one model.
 
-    The cost is that of all members together. A finished ensemble is read back.
+    Its cost is that of all members together. A finished ensemble is read back.
     """
     if world().on_main((folder / "run.json").exists):
         return load_run(folder)
@@ -103,8 +103,8 @@ def choose_weights(
 ) -> tuple[list[float], str]:
     """Weights of several models, which sum to 1, and how they were found.
 
-    `outputs`: [n, k] of each on the validation rows; `targets`: of the same rows. Greedy selection follows the rows
-    that it is made on, so it is judged on the other half of them, and equal weights are taken unless it is better.
+    `outputs`: [n, k] per model on the validation rows; `targets`: of the same rows. Greedy selection overfits the rows
+    that it uses, so it is judged on the other half of them, and equal weights are used unless it is better.
     """
     n, models = len(targets), len(outputs)
     equal = [1 / models] * models
@@ -132,7 +132,7 @@ def choose_weights(
 
 
 def _link_model(source: Path, target: Path) -> None:
-    """The files of a saved model and no others, as hard links where the disk allows."""
+    """Hard links (copies if the disk has none) to the files of a saved model, and to no others."""
     names = read_json(source / "model.json", dict[str, object])["files"]
     assert isinstance(names, dict), "models that are combined were saved by this version"
     for name in (*names, "model.json"):

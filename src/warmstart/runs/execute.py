@@ -1,4 +1,4 @@
-"""Execute: how is a job carried out, read back where it is finished, or recorded as failed?"""
+"""Execute: how is a job run, read back if it is finished, or recorded as failed?"""
 
 from collections.abc import Generator
 from dataclasses import dataclass, field
@@ -17,7 +17,7 @@ from warmstart.training.run_data import RunData
 
 @dataclass(frozen=True)
 class JobContext:
-    """Everything that a job takes from its study: found once, when the job begins."""
+    """Everything that a job takes from its study, collected once, when the job begins."""
 
     tuned: TunedRegime | None  # what is trained; None: a baseline without a network
     run_data: RunData
@@ -30,7 +30,7 @@ class JobContext:
 
 @dataclass
 class Results:
-    """What the jobs of a study came to, by their ids, in the order in which they were finished."""
+    """Results of a study's jobs by job id, in the order in which they finished."""
 
     searches: dict[str, TunedRegime] = field(default_factory=dict)
     runs: dict[str, Run] = field(default_factory=dict)
@@ -46,7 +46,7 @@ def run(job: TrainJob | CombineJob, context: JobContext, folder: Path) -> Genera
 def run(
     job: Job, context: JobContext, folder: Path
 ) -> Generator[Event, None, TunedRegime] | Generator[Event, None, Run]:
-    """Carry a job out in `folder`, as an iterator of events. What is finished there is read back."""
+    """Run a job in `folder`, as an iterator of events. A finished job is read back."""
     tuned, run_data, progress = context.tuned, context.run_data, context.progress
     if job.kind == "combine":
         return combine_runs(job.regime, context.members, run_data, folder, progress)

@@ -50,10 +50,10 @@ def evaluate_run(
     reads: Encoded | None = None,
     alone: Predictor | None = None,
 ) -> FinalScores:
-    """Calibrate on validation rows, then score the test rows: the only place where they are looked at.
+    """Calibrate on validation rows, then score the test rows: the only place where test rows are used.
 
-    `network`: the model itself if it is one. `reads`: every row as it reads it, with what a frozen prefix made of it
-    where that is stored. `alone`: the same model without what a study has read before, whose time is measured.
+    `network`: the model, if it is a network. `reads`: all encoded rows, with cached outputs of a frozen prefix if there
+    are any. `alone`: the same model without any cache of the study; its latency is measured.
     """
     task, splits = run_data.task, run_data.splits
 
@@ -69,7 +69,7 @@ def evaluate_run(
 
 
 def scored_rows(run_data: RunData) -> dict[str, Rows]:
-    """The validation rows, the test rows that regimes are ranked by, and some of the training rows."""
+    """The validation rows, the test rows used for ranking, and some of the training rows."""
     splits = run_data.splits
     tested = rows_to_judge(splits.test) if run_data.task.ranks_by_writing else splits.test
     some = splits.train.take(np.arange(min(TRAIN_ROWS_SCORED, len(splits.train))))
@@ -79,7 +79,7 @@ def scored_rows(run_data: RunData) -> dict[str, Rows]:
 def score_outputs(
     outputs: Mapping[str, Array], run_data: RunData, latency_ms: float, network: Network | None = None
 ) -> FinalScores:
-    """What these outputs are worth, [n, k] for each part of `scored_rows`; `network`: which gave them, if it writes."""
+    """Scores of these outputs, [n, k] for each part of `scored_rows`; `network` produced them, if it generates text."""
     task, splits, rows = run_data.task, run_data.splits, scored_rows(run_data)
     tested, some = rows["test"], rows["train"]
     val_targets, test_targets, train_targets = (task.exact_targets(rows[name]) for name in ("val", "test", "train"))
@@ -127,29 +127,29 @@ def score_outputs(
 
 
 def _numbered(rows: Rows) -> Array:
-    """The group of each row, as a number, int64 [n]."""
+    """Group number of each row, int64 [n]."""
     return np.asarray(np.unique(list(rows.keys), return_inverse=True)[1], dtype=np.int64)
 
 
 def _beside(rows: Rows, some: Rows, columns: dict[str, list[Any]]) -> dict[str, list[Any]]:
-    """Columns of some of the rows as columns of all: None where there is nothing."""
+    """Expand columns of some rows to all rows; None if there are none."""
     place = {number: i for i, number in enumerate(some.numbers.tolist())}
     places = [place.get(number) for number in rows.numbers.tolist()]
     return {name: [None if i is None else column[i] for i in places] for name, column in columns.items()}
 
 
 def rows_to_judge(test: Rows) -> Rows:
-    """The rows that answers are written for: the same for every regime, spread over all."""
+    """The rows that answers are generated for: the same for every regime, evenly spread."""
     return test.take(spread_places(MAX_JUDGED_ROWS, len(test)))
 
 
 def sample_rows(test: Rows) -> Rows:
-    """Some test rows that people see what a language model makes of: the same for every regime, drawn by lot."""
+    """Some test rows whose generated texts are shown to people: the same random sample for every regime."""
     return test.take(np.sort(np.random.default_rng(0).permutation(len(test))[: continuing.CONTINUATIONS_SHOWN]))
 
 
 def measure_latency(model: Predictor, rows: Rows, tries: int = 9) -> float:
-    """Milliseconds for one row, encoding included: the median."""
+    """Median milliseconds per row, encoding included."""
     times = []
     for i in range(tries + 1):
         row = rows.take(np.array([i % len(rows)]))

@@ -22,7 +22,7 @@ LANGUAGE_TEXTS = 32  # of the task's: both models read them
 
 
 def measure_forgetting(trained: TrainedStages, start: Start, run_data: RunData) -> Retention | None:
-    """Of a language model what it says worse than its base; else how far its features moved. None without a base."""
+    """Forgetting of a language model by its likelihoods, of others by how far features moved. None without a base."""
     if start.base is None:
         return None
     test = run_data.splits.test
@@ -42,38 +42,40 @@ def measure_forgetting(trained: TrainedStages, start: Start, run_data: RunData) 
 
 
 def has_language_head(model: Model) -> bool:
-    """Whether a language model is held against its base by what they say: not by what a random output layer says."""
+    """Whether forgetting is measured by likelihoods: not if the output layer started from random weights, unless it is
+    a joined encoder-decoder.
+    """
     head = model.language_head
     return head is not None and (is_joined(model.body) or not head.fresh)
 
 
 def _language_forgotten(trained: TrainedStages, start: Start, run_data: RunData) -> Retention:
-    """Against the base itself: on some test rows, and on general text."""
+    """Compare with the base itself: on some test rows, and on general text."""
     base = load_base_model(trained.model, start, run_data)
     asked = sample_rows_evenly(run_data.splits.test, start, run_data)
     return language_retention(base, trained.model, asked, measured_on(base, start, run_data), world=world())
 
 
 def load_base_model(model: Model, start: Start, run_data: RunData) -> Model:
-    """What a language model was before it was tuned, its head with it."""
+    """The language model as it was before fine-tuning, head included."""
     body = start.body(run_data.seed)
     return Model(body, *head_for(body, start, run_data.task, run_data.seed)).to(next(model.parameters()).device).eval()
 
 
 def sample_rows_evenly(rows: Rows, start: Start, run_data: RunData, most: int = LANGUAGE_TEXTS) -> Examples:
-    """Some of the study's rows as the task reads them, from all over the file, which is often sorted."""
+    """Some of the study's rows as the task reads them, from the whole file, which is often sorted."""
     some = rows.take(spread_places(most, len(rows)))
     return run_data.shared.examples(run_data.task.reads(start.inputs), some, run_data.task.targets(some))
 
 
 def as_read(rows: Rows, start: Start, run_data: RunData) -> Examples:
-    """The same as a body reads them, whatever the task asks."""
+    """The same rows as a body reads them, independent of the task."""
     some = rows.take(spread_places(MAX_RETENTION_TEXTS, len(rows)))
     return run_data.shared.examples(start.inputs, some, np.zeros(len(some), dtype=np.float32))
 
 
 def measured_on(base: Model, start: Start, run_data: RunData) -> Examples | None:
-    """General text: what the user gave, else what the base says; None for a base that does not write."""
+    """General text: the user's, else sampled from the base; None for a base that generates no text."""
     if start.base is None or start.base.kind != "decoder":
         return None
     documents = Documents(start.base.location, start.base.inputs.max_length)

@@ -25,18 +25,18 @@ Weights = Mapping[str, Tensor]
 
 
 def interpolated_weights(base: Weights, tuned: Weights, mix: float) -> dict[str, Tensor]:
-    """(1 - mix) x base + mix x tuned, of each weight of both; exactly one of them at 0 and at 1."""
+    """(1 - mix) x base + mix x tuned, for each weight in both; exactly one of them at 0 and at 1."""
     if not 0 <= mix <= 1:
         raise UsageError(f"a mix of {mix:g} is not between the base and the tuned weights.", "use 0 to 1")
     return {name: torch.lerp(tensor, tuned[name].to(tensor), mix) for name, tensor in base.items()}
 
 
 def interpolation_start(model: nn.Module, base: Weights) -> dict[str, Tensor]:
-    """What mix 0 is: the base's weights wherever the tuned `model` has others, by the model's own names.
+    """The weights at mix 0: the base's, wherever the tuned `model` differs, by the model's own names.
 
-    `base` is the base's state by the same names; what it does not have (a new head) is no part of any mix. Adapters add
-    nothing while their second matrix is zero, as it was when they were made: mixing towards that scales LoRA's alpha.
-    Raises UsageError where no weight is the base's.
+    `base` is the base's state by the same names; weights that it lacks (a new head) are not interpolated. Adapters
+    start with a second matrix of zeros, which is their mix 0: interpolating toward it scales LoRA's alpha. Raises
+    UsageError if no weight is the base's.
     """
     tuned = {name: tensor for name, tensor in model.state_dict().items() if tensor.is_floating_point()}
     shared = [name for name in tuned if name in base and base[name].shape == tuned[name].shape]
@@ -49,7 +49,7 @@ def interpolation_start(model: nn.Module, base: Weights) -> dict[str, Tensor]:
 
 
 def interpolate(model: nn.Module, base: Weights, mix: float) -> None:
-    """Leave the tuned model with weights between the base's and its own; `base` as in `origin`."""
+    """Leave the tuned model with weights between the base's and its own; `base` as in `interpolation_start`."""
     start = interpolation_start(model, base)
     _put(model, interpolated_weights(start, _live(model, start), mix))
 
@@ -63,7 +63,7 @@ def interpolation_frontier(
 ) -> tuple[InterpolationPoint, ...]:
     """The frontier between task and base: `score` on validation rows and `forgotten` at each mix.
 
-    Both look at `model`, whose weights are mixed in place and afterwards are what they were, bit for bit.
+    Both evaluate `model`, whose weights are interpolated in place and restored afterwards, bit for bit.
     """
     start = interpolation_start(model, base)
     with _afterwards_as_before(model, start) as tuned:
@@ -77,7 +77,7 @@ def interpolation_frontier(
 def least_forgetting(
     points: Sequence[InterpolationPoint], *, higher_is_better: bool, min_effect: float
 ) -> InterpolationPoint:
-    """Of the mixes whose score is as good as the tuned one's, the one that forgot least.
+    """The mix that forgot least among those whose score is as good as the tuned weights'.
 
     As good: worse by at most `worth`, a share of the tuned score. The tuned weights are the largest mix.
     """
@@ -97,10 +97,10 @@ def search_interpolation(
     higher_is_better: bool,
     min_effect: float,
 ) -> InterpolationPoint:
-    """Of these mixes the smallest whose score is as good as that of the last one, which are the tuned weights.
+    """The smallest of these mixes whose score is as good as that of the last one, which is the tuned weights.
 
-    For a score that takes long: it looks at `model` a few times only, halving the mixes as if what is good enough at
-    one is so at every larger one. The weights are afterwards what they were.
+    For scores that are slow to compute: a binary search over the mixes, which assumes that every mix above a good one
+    is good as well. The weights are restored afterwards.
     """
     turned = 1 if higher_is_better else -1
     start = interpolation_start(model, base)
@@ -117,7 +117,7 @@ def search_interpolation(
 
 @contextmanager
 def _afterwards_as_before(model: nn.Module, names: Weights) -> Iterator[dict[str, Tensor]]:
-    """Gives copies of these weights as they are now, and puts them back."""
+    """Context that gives copies of these weights, and restores them at the end."""
     kept = {name: tensor.clone() for name, tensor in _live(model, names).items()}
     try:
         yield kept

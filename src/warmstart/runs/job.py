@@ -15,7 +15,7 @@ from warmstart.results.names import run_id
 
 @dataclass(frozen=True)
 class RowSelection:
-    """Training rows of a study: which ones follows from their number and the seed."""
+    """Training rows of a study, defined by their number and the seed."""
 
     fingerprint: str  # of the study's rows
     rows: int
@@ -24,7 +24,7 @@ class RowSelection:
 
 @dataclass(frozen=True)
 class SearchJob:
-    """Find the learning rate of a regime, and where it may be chosen its size."""
+    """Find the learning rate of a regime, and its size if that may be chosen."""
 
     regime: str
     data: RowSelection
@@ -38,12 +38,12 @@ class SearchJob:
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """Ids of the jobs that have to be finished before."""
+        """Ids of the jobs that must finish first."""
         return self.after
 
     @property
     def doing(self) -> str:
-        """For people. Deaths of the process are counted under these words."""
+        """Description for people. Crashes of the process are counted under it."""
         words = f"{self.regime}, {self.data.rows:,} rows"
         return f"{words}: searching its learning rate" if self.trials > 1 else words
 
@@ -69,12 +69,12 @@ class TrainJob:
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """Ids of the jobs that have to be finished before."""
+        """Ids of the jobs that must finish first."""
         return tuple(need for need in (self.search, self.shorter) if need)
 
     @property
     def doing(self) -> str:
-        """For people. Deaths of the process are counted under these words."""
+        """Description for people. Crashes of the process are counted under it."""
         words = f"{self.regime}, {self.data.rows:,} rows, seed {self.data.seed}"
         return words + (f", {self.length} times as long" if self.length > 1 else "")
 
@@ -97,12 +97,12 @@ class CombineJob:
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """Ids of the jobs that have to be finished before."""
+        """Ids of the jobs that must finish first."""
         return self.members
 
     @property
     def doing(self) -> str:
-        """For people. Deaths of the process are counted under these words."""
+        """Description for people. Crashes of the process are counted under it."""
         return f"{self.regime}, {self.data.rows:,} rows, seed {self.data.seed}"
 
     def to_json(self) -> dict[str, Any]:
@@ -113,7 +113,7 @@ Job = SearchJob | TrainJob | CombineJob
 
 
 def job_from_json(facts: dict[str, Any]) -> Job:
-    """The job that `to_json` described, also after its lists and tuples have become lists."""
+    """The job that `to_json` described; also accepts lists in place of tuples."""
     data = RowSelection(**facts["data"])
     if facts["kind"] == "search":
         return SearchJob(**facts | {"data": data, "after": tuple(facts["after"])})

@@ -35,7 +35,7 @@ from warmstart.types import Array
 
 @dataclass(frozen=True)
 class InterpolationPoint:
-    """Weights between the base's (mix 0) and the tuned ones (mix 1): how they do the task, and what they forgot."""
+    """Weights between the base's (mix 0) and the tuned ones (mix 1): their task score and their forgetting."""
 
     mix: float
     score: float  # the task's metric on validation rows
@@ -51,7 +51,7 @@ FEWEST_FOR_CKA = 4
 
 @dataclass(frozen=True)
 class Retention:
-    """What one run forgot: each measure None where it cannot be had."""
+    """What one run forgot. Measures that could not be computed are None."""
 
     nats: float | None = None
     kl: float | None = None
@@ -67,7 +67,7 @@ class Retention:
 
     @classmethod
     def of(cls, by_text: Mapping[str, Array], drift_cka: float | None = None) -> "Retention":
-        """From values and weights of texts, [n, 2], by the name of the measure."""
+        """From values and weights of texts, [n, 2], by name of the measure."""
         known = {name: _ratio(values) for name, values in by_text.items()}
         kept = {name: values for name, values in by_text.items() if known[name] is not None}
         nats, kl, lost, drift = (known.get(name) for name in ("nats", "kl", "progress_lost", "drift"))
@@ -89,7 +89,7 @@ class Retention:
 
 
 def _ratio(values: Array) -> float | None:
-    """The measure over all texts; None where it is no number, or rests on nothing."""
+    """The measure over all texts; None if it is not finite or there is no data."""
     found = mean_score(values)
     return found if math.isfinite(found) and values[:, 1].sum() > 0 else None
 
@@ -105,10 +105,10 @@ def language_retention(
     random: Model | None = None,
     world: Distributed = ALONE,
 ) -> Retention:
-    """All that can be measured of a language model: KL on the task's `inputs`, the rest on `general` text.
+    """All measures for a language model: KL on the task's `inputs`, the others on `general` text.
 
-    Models give [n, 3] for n texts: nats, labelled tokens, bytes. `random`: the same architecture with random weights;
-    None: a uniform guess stands for it. Leaves the models in evaluation mode.
+    Models return [n, 3] for n texts: nats, labeled tokens, bytes. `random`: the same architecture with random weights;
+    None: a uniform guess is used instead. Leaves the models in evaluation mode.
     """
     by_text = {"kl": kl_divergence(base, tuned, inputs)}
     if general is not None:
@@ -119,15 +119,15 @@ def language_retention(
 
 
 def rise(before: Array, after: Array) -> Array:
-    """Of each text the nats that it costs more, and its tokens, [n, 2]; from the head's [n, 3] of both."""
+    """Increase in nats and number of tokens per text, [n, 2], from the head's outputs [n, 3] of both models."""
     assert np.array_equal(before[:, 1], after[:, 1]), "both models read the same tokens"
     return np.stack([after[:, 0].astype(np.float64) - before[:, 0], before[:, 1]], axis=1)
 
 
 def progress_lost(before: Array, after: Array, random: Array | int) -> Array:
-    """Of each text the nats that it costs more, and those that pre-training had saved, [n, 2].
+    """Increase in nats, and the nats that pretraining had saved, per text, [n, 2].
 
-    `random`: what random weights give, [n, 3], or the size of the vocabulary, for log(vocabulary) nats a token.
+    `random`: outputs of random weights, [n, 3], or the vocabulary size, for log(vocabulary) nats per token.
     """
     nats = before[:, 1] * math.log(random) if isinstance(random, int) else random[:, 0]
     return np.stack([rise(before, after)[:, 0], nats - before[:, 0].astype(np.float64)], axis=1)
@@ -135,9 +135,13 @@ def progress_lost(before: Array, after: Array, random: Array | int) -> Array:
 
 @torch.no_grad()
 def kl_divergence(base: Model, tuned: Model, examples: Examples) -> Array:
-    """KL(base || tuned) summed over the labelled tokens of each text, and how many these are, [n, 2].
+    """KL(base
 
-    Logits are computed for some labelled tokens at a time.
+
+
+    tuned) summed over the labeled tokens of each text, and the number of these tokens, [n, 2].
+
+    Logits are computed for some labeled tokens at a time.
     """
     base.eval()
     tuned.eval()
@@ -157,14 +161,14 @@ def kl_divergence(base: Model, tuned: Model, examples: Examples) -> Array:
 
 
 def hidden_states(model: Model, inputs: Mapping[str, Tensor]) -> Tensor:
-    """What the body gives for each token, [lines, t, d]."""
+    """The body's output for each token, [lines, t, d]."""
     found: Any = model.body(**{name: tensor for name, tensor in inputs.items() if name not in HEAD_KEYS})
     hidden: Tensor = found if isinstance(found, Tensor) else found.last_hidden_state
     return hidden
 
 
 def vocabulary(model: Model) -> int:
-    """How many tokens the head chooses from."""
+    """Number of tokens that the head scores."""
     some = next(p for p in model.parameters() if p.is_floating_point())
     return int(_logits(model, some.new_zeros(1, body_width(model.body))).shape[-1])
 
@@ -174,7 +178,7 @@ def _logits(model: Model, hidden: Tensor) -> Tensor:
 
 
 def _kl(base: Tensor, tuned: Tensor) -> Tensor:
-    """[m, vocabulary] twice to [m], nats."""
+    """KL in nats, [m], of two distributions [m, vocabulary]."""
     expected, found = base.log_softmax(-1), tuned.log_softmax(-1)
     return (expected.exp() * (expected - found)).sum(-1)
 
@@ -183,12 +187,12 @@ def _kl(base: Tensor, tuned: Tensor) -> Tensor:
 
 
 def unmoved(texts: int) -> Retention:
-    """Of a body in which nothing learned."""
+    """Retention of a body that was not trained."""
     return Retention.of({"drift": np.stack([np.zeros(texts), np.ones(texts)], axis=1)}, 0.0)
 
 
 def features(body: nn.Module, pooling: str, examples: Examples, world: Distributed = ALONE) -> Array:
-    """What a head would read, float32 [n, d], in evaluation mode."""
+    """Inputs of the head, float32 [n, d], in evaluation mode."""
     return outputs(Model(body, nn.Identity(), pooling), examples, world)
 
 

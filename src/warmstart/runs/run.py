@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from warmstart.baselines.baseline import FitData
+from warmstart.baselines.baseline import FitData, Fitted
 from warmstart.baselines.baselines import BASELINE_DESCRIPTIONS, FIT_BASELINE
 from warmstart.baselines.embedder import Embedder
 from warmstart.errors import TrainingError, join_phrases
@@ -54,12 +54,12 @@ class TunedRegime:
 
 
 def tried_settings(regime: Regime, config: TrainConfig) -> dict[str, Any]:
-    """What a search varies: two trainings with the same may be compared by their lengths."""
+    """The settings that a search varies: trainings with the same ones can be compared across lengths."""
     return {"lr": config.lr} | _size_words(regime)
 
 
 def checkpoint_purpose(regime: Regime, config: TrainConfig, run_data: RunData) -> str:
-    """What a checkpoint was made for: the weights to be trained, the rows and the settings."""
+    """What identifies a checkpoint: the trained weights, the rows and the settings."""
     rows = f"{len(run_data.splits.train)} rows of {run_data.splits.fingerprint} drawn with {run_data.seed}"
     return f"{regime.name} from {regime.start.name} {_size_words(regime)}: {regime.words}; {config}; {rows}"
 
@@ -78,7 +78,7 @@ def train_run(
 ) -> Generator[Event, None, Run]:
     """Train, score the test rows once, write model and record into `folder`. A finished run is read back.
 
-    `predicted`: what it was expected to cost, kept in its record.
+    `predicted`: its estimated cost, kept in the record.
     """
     if world().on_main((folder / "run.json").exists):
         left = folder / "checkpoint"  # by one that was stopped just before its end
@@ -153,21 +153,27 @@ def train_run(
         **measured(found, run_data),
     )
 
-    few = run_data.splits.val.take(np.arange(min(CHECKED_ROWS, len(run_data.splits.val))))
-
     def save(staging: Path) -> None:
         assert trained is not None and found is not None
-        facts = save_network(staging, trained.model, regime.start, run_data.task)
-        save_model(staging, facts | {"regime": regime.name}, run_data.task, run_data.schema, found.calibration)
-        if world().size == 1:
-            network = Network(trained.model, run_data.task.reads(regime.start.inputs))
-            check_saved(staging, network.outputs(few.texts, few.columns), few, regime.start)
+        save_trained(staging, trained, regime, run_data, found.calibration)
 
     return finish_run(record, folder, save if trained is not None else None, found.outputs if found else {})
 
 
+def save_trained(
+    staging: Path, trained: TrainedStages, regime: Regime, run_data: RunData, calibration: dict[str, float]
+) -> None:
+    """Write a trained network, and see that it gives the same outputs when it is loaded again."""
+    few = run_data.splits.val.take(np.arange(min(CHECKED_ROWS, len(run_data.splits.val))))
+    facts = save_network(staging, trained.model, regime.start, run_data.task)
+    save_model(staging, facts | {"regime": regime.name}, run_data.task, run_data.schema, calibration)
+    if world().size == 1:
+        network = Network(trained.model, run_data.task.reads(regime.start.inputs))
+        check_saved(staging, network.outputs(few.texts, few.columns), few, regime.start)
+
+
 def failed_run(name: str, run_data: RunData, folder: Path, reason: str, chosen: TunedRegime | None = None) -> Run:
-    """The record of a run that is not tried again: of a network that was `chosen`, or of a baseline."""
+    """The record of a run that is not retried: of a network that was `chosen`, or of a baseline."""
     if world().on_main((folder / "run.json").exists):
         return load_run(folder)
     record = Run(
@@ -200,15 +206,13 @@ def failed_run(name: str, run_data: RunData, folder: Path, reason: str, chosen: 
 def run_baseline(
     name: str, run_data: RunData, folder: Path, progress: JobProgress | None = None, base: Base | None = None
 ) -> Generator[Event, None, Run]:
-    """The same record for a regime without the training loop. `base`: what it reads texts with, unchanged."""
+    """The same record for a regime without the training loop. `base`: the unchanged base whose features it uses."""
     if world().on_main((folder / "run.json").exists):
         return load_run(folder)
     yield (progress or JobProgress()).began()
     reset_peak_memory()
     began = time.perf_counter()
-    embedder = Embedder(base, run_data.shared) if base else None
-    data = FitData(run_data.task, run_data.splits.train, run_data.seed, embedder, run_data.schema.columns)
-    fitted = FIT_BASELINE[regime_of(name)](data)
+    fitted = fit_baseline(name, run_data, base)
     found = evaluate_run(fitted.baseline, run_data, alone=fitted.baseline.alone())
     parts = (run_data.splits.val, run_data.splits.test)
     record = Run(
@@ -244,17 +248,29 @@ def run_baseline(
     )
 
     def save(staging: Path) -> None:
-        fitted.baseline.save(staging / "baseline")
-        facts = {"regime": name, "baseline": regime_of(name)}
-        save_model(staging, facts, run_data.task, run_data.schema, found.calibration)
-        few = run_data.splits.val.take(np.arange(min(CHECKED_ROWS, len(run_data.splits.val))))
-        check_saved(staging, fitted.baseline.outputs(few.texts, few.columns), few)
+        save_fitted(staging, name, fitted, run_data, found.calibration)
 
     return finish_run(record, folder, save, found.outputs)
 
 
+def fit_baseline(name: str, run_data: RunData, base: Base | None) -> Fitted:
+    """Fit a regime without the training loop to the training rows."""
+    embedder = Embedder(base, run_data.shared) if base else None
+    data = FitData(run_data.task, run_data.splits.train, run_data.seed, embedder, run_data.schema.columns)
+    return FIT_BASELINE[regime_of(name)](data)
+
+
+def save_fitted(staging: Path, name: str, fitted: Fitted, run_data: RunData, calibration: dict[str, float]) -> None:
+    """Write a fitted baseline, and see that it gives the same outputs when it is loaded again."""
+    fitted.baseline.save(staging / "baseline")
+    facts = {"regime": name, "baseline": regime_of(name)}
+    save_model(staging, facts, run_data.task, run_data.schema, calibration)
+    few = run_data.splits.val.take(np.arange(min(CHECKED_ROWS, len(run_data.splits.val))))
+    check_saved(staging, fitted.baseline.outputs(few.texts, few.columns), few)
+
+
 def measured(found: FinalScores | None, run_data: RunData) -> dict[str, Any]:
-    """The fields of a Run that say what was scored; empty for a run that failed before."""
+    """The fields of a Run that hold scores; empty for a run that failed before scoring."""
     task = run_data.task
     common = {
         "task": task.name,
@@ -271,11 +287,11 @@ def measured(found: FinalScores | None, run_data: RunData) -> dict[str, Any]:
 
 
 def _converged(trained: TrainedStages, chosen: TunedRegime, val: float, run_data: RunData) -> bool:
-    """False while doubling the length would still gain more than matters and more than noise.
+    """False if doubling the length would still gain more than the smallest gain that matters, and more than noise.
 
-    Judged by whole schedules: the trial with the same settings at a shorter length against this run. Without one, by
-    the last third of this run, which has to gain three times as much: a schedule that cools down gains by that alone.
-    A run whose best point lies before its end has converged.
+    Judged by complete schedules: the trial with the same settings at a shorter length against this run. Without one, by
+    the last third of this run, which has to gain three times as much, because a schedule that cools down gains by that
+    alone. A run whose best point is before its end has converged.
     """
     if trained.best_step < trained.steps:
         return True
@@ -311,14 +327,14 @@ def finish_run(
 ) -> Run:
     """Write model, outputs and record under `checkpoint/`, then move them to their place; `run.json` comes last.
 
-    The checkpoints that it was trained from go only when nothing needs them any more.
+    Checkpoints are deleted only when nothing needs them any more.
     """
     record = _finite(record)
     return replace(record, disk_bytes=world().on_main(lambda: _written(record, folder, save, outputs or {})))
 
 
 def _finite(record: Run) -> Run:
-    """Without what is no finite number: a run with such a score has failed."""
+    """The record without scores that are not finite: a run that has one has failed."""
     scores = (record.val, record.test, record.train)
     val, test, train = known = tuple(score if score is None or isfinite(score) else None for score in scores)
     lost = [name for name, value in record.metrics.items() if not isfinite(value)]
@@ -337,7 +353,7 @@ def _finite(record: Run) -> Run:
 
 
 def _written(record: Run, folder: Path, save: Callable[[Path], None] | None, outputs: Mapping[str, Array]) -> int:
-    """Bytes of the model."""
+    """Size of the model in bytes."""
     staging = folder / "checkpoint" / "finished"
     shutil.rmtree(staging, ignore_errors=True)
     staging.mkdir(parents=True)

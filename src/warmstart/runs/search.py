@@ -1,7 +1,7 @@
 """Search: which learning rate suits a regime? The same number of trials for every regime, on validation rows only.
 
-Each trial is a whole schedule at a quarter of the length. A cheap regime may then go on, until it has cost as much as
-the most expensive one, and choose its size too: training from scratch gets a fair chance.
+Each trial is a complete schedule at a quarter of the length. A cheap regime may then continue, until it has cost as
+much as the most expensive one, and search its size too: training from scratch gets a fair chance.
 """
 
 import functools
@@ -43,7 +43,7 @@ SEARCH_AGAIN = "delete it: the search is made again"
 
 
 class SavedSearch(TypedDict, total=False):
-    """What a study keeps of a search (see `to_json`), or of one trial of it."""
+    """What a study keeps of a search (see `to_json`), or of one of its trials."""
 
     lr: float
     size: dict[str, Any] | None
@@ -65,9 +65,9 @@ class Search:
     seconds: float = 0.0
 
     def better(self, score: float | None, than: float | None) -> bool:
-        """Better by more than noise: what is usual stays, unless the validation rows can tell that it should not.
+        """Better by more than noise: the default stays, unless validation rows clearly favor another setting.
 
-        In the demo a rate that was better by 1 % at a quarter of the length was worse by 13 % at the whole.
+        In the demo, a rate that was better by 1 % at a quarter of the length was worse by 13 % at full length.
         """
         if score is None or than is None:
             return score is not None
@@ -76,9 +76,9 @@ class Search:
         ) * abs(than)
 
     def candidates(self, trials: int, spend: float) -> Iterator[tuple[Regime, float]]:
-        """What to try next, as a regime and a rate; its trial has to be added before the next is asked for.
+        """The next regime and rate to try; its trial must be added before the next is requested.
 
-        At the end the search has the regime and the rate that were best.
+        At the end the search has the best regime and rate.
         """
         if trials > 1:
             yield from _rates(self, trials)
@@ -86,7 +86,7 @@ class Search:
                 yield from _sizes(self, self.regime.start.size, spend)
 
     def chosen(self) -> TunedRegime:
-        """What the trials came to."""
+        """The result of the search."""
         return TunedRegime(self.regime, self.config, tuple(self.trials), self.flops, self.seconds)
 
 
@@ -99,9 +99,9 @@ def search_settings(
     folder: Path | None = None,
     progress: JobProgress | None = None,
 ) -> Generator[Event, None, TunedRegime]:
-    """Try `trials` rates around the regime's own (1: none, take it), then sizes until `spend` FLOPs are used up.
+    """Try `trials` rates around the regime's default (1: no search), then sizes until `spend` FLOPs are used up.
 
-    Finished trials are kept in `folder`, and read from there by a search that goes on; the whole search beside it.
+    Finished trials are kept in `folder` and read back when a search resumes; the complete search is saved beside it.
     """
     whole = folder.with_name(f"{folder.name}.json") if folder else None  # a base may have a dot in its name
     known = world().on_main(lambda: read_trial(whole) if whole else None)
@@ -137,7 +137,7 @@ def search_settings(
 
 
 def score_trial(trained: TrainedStages, regime: Regime, run_data: RunData) -> tuple[float | None, float]:
-    """The score on all validation rows, None where it is no finite number; and the FLOPs of training and scoring."""
+    """Score on all validation rows, None if it is not finite; and the FLOPs of training and scoring."""
     inputs = run_data.task.reads(regime.start.inputs)
     examples = run_data.shared.examples(inputs, run_data.splits.val, run_data.task.targets(run_data.splits.val))
     with use_prefix_cache(trained.model, trained.reads):
@@ -147,7 +147,7 @@ def score_trial(trained: TrainedStages, regime: Regime, run_data: RunData) -> tu
 
 
 def _rates(search: Search, trials: int) -> Iterator[tuple[Regime, float]]:
-    """Rates a factor 3 apart, the usual one first; where an edge wins, one more on that side."""
+    """Rates a factor of 3 apart, the default first; if the lowest or highest wins, one more beyond it."""
     centre = search.config.lr
     scores: dict[int, float | None] = {}
     for i in sorted(range(trials), key=lambda i: abs(i - (trials - 1) // 2)):
@@ -207,7 +207,7 @@ def _neighbours(size: Size) -> Iterator[Size]:
 
 
 def read_trial(path: Path | None) -> dict[str, Any] | None:
-    """What was kept; None if nothing."""
+    """A saved trial; None if there is none."""
     if path is None or not path.exists():
         return None
     kept = read_json(path, SavedSearch, SEARCH_AGAIN)
@@ -221,7 +221,7 @@ def read_trial(path: Path | None) -> dict[str, Any] | None:
 
 
 def save_trial(path: Path, facts: dict[str, Any], finished: Path) -> None:
-    """Write facts down; then what they were made from in the folder `finished` can go."""
+    """Write a trial, then delete the folder `finished` that it was made from."""
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path, facts)
     shutil.rmtree(finished, ignore_errors=True)
@@ -244,6 +244,6 @@ def from_json(facts: dict[str, Any], regime: Regime, config: TrainConfig) -> Tun
 
 
 def transfer(found: TunedRegime, regime: Regime, config: TrainConfig, *, charged: bool) -> TunedRegime:
-    """A regime, on other rows say, at the rate and size that a search found; `charged` with what it took."""
+    """A regime, for example on other rows, with the rate and size of this search; `charged` with its cost."""
     tuned = from_json(to_json(found), regime, config)
     return tuned if charged else replace(tuned, trials=(), flops=0.0, seconds=0.0)

@@ -37,7 +37,7 @@ LIKELIHOOD = "bits per byte"  # what stands for a metric of written answers, as 
 
 @dataclass(frozen=True)
 class InterpolatedRun:
-    """The score of each mix on validation rows, and the one that the model was left with."""
+    """The validation score of each mix, and the mix that was chosen."""
 
     frontier: tuple[InterpolationPoint, ...]
     taken: InterpolationPoint
@@ -50,7 +50,7 @@ class InterpolatedRun:
     )
 
     def described(self, found: Retention) -> Retention:
-        """What was forgotten, with the frontier beside it."""
+        """What was forgotten, with the frontier."""
         by = {"score": self.scored_by, "forgotten": self.forgotten_by}
         return replace(found, frontier=self.frontier, matched=self.taken, frontier_by=by)
 
@@ -67,10 +67,10 @@ class InterpolatedRun:
 
 
 def interpolate_run(trained: TrainedStages, start: Start, run_data: RunData) -> InterpolatedRun | None:
-    """Leave a trained model with the weights between its base's and its own that forgot least at as good a score.
+    """Give a trained model the weights between its base's and its own that forgot least at an equally good score.
 
-    As good: `draw.worth` of the score may be lost. None where nothing is mixed: from random weights, where no weight
-    of the base learned, or where what is learned gives no numbers.
+    As good: at most `draw.worth` of the score is lost. None if nothing is interpolated: with random weights, if no
+    weight of the base was trained, or if a score is not finite.
     """
     if start.base is None or not trained.body_learned or not trained.steps:
         return None
@@ -112,7 +112,7 @@ def interpolate_run(trained: TrainedStages, start: Start, run_data: RunData) -> 
 
 
 def _written(model: Model, start: Start, run_data: RunData, task: GenerativeTask) -> float:
-    """The task's metric of what the model answers to validation rows."""
+    """The task's metric of generated answers on validation rows."""
     val = run_data.splits.val
     rows = val.take(spread_places(VALIDATION_ANSWERS, len(val)))
     model.eval()
@@ -123,7 +123,7 @@ def _written(model: Model, start: Start, run_data: RunData, task: GenerativeTask
 
 @dataclass(frozen=True)
 class _Measure:
-    """One way to say what was forgotten, without a look at test rows."""
+    """One way to measure forgetting without test rows."""
 
     name: str  # of a field of `Retention`
     base: dict[str, Tensor]  # the base's weights by the model's names

@@ -1,4 +1,4 @@
-"""Begin: what will a study take? Measured and cut to its budget once; the plan stays in its folder."""
+"""Begin: what will a study take? Measured and cut to its budget once; the plan is kept in its folder."""
 
 import time
 from collections.abc import Generator
@@ -26,26 +26,26 @@ from warmstart.training.stages import stage_inputs
 
 
 class Seconds(TypedDict):
-    """The one fact that is read here of a saved search, or of the cost of a run."""
+    """The only field that is read here of a saved search, or of the cost of a run."""
 
     seconds: float
 
 
 class RunCost(TypedDict):
-    """The facts that are read here of a run."""
+    """The fields that are read here of a run."""
 
     regime: str
     cost: Seconds
 
 
 def begin_study(plan: RunPlan, folder: Path, *, cut: bool = True) -> Generator[Event, None, StudyState]:
-    """Measure, predict and, with `cut`, cut to the budget; or take the plan that an earlier beginning left."""
+    """Measure, estimate and, with `cut`, cut to the budget; or load the plan of an earlier start."""
     yield Event("reading the rows")
     path = folder / ("plan.json" if cut else "race-plan.json")  # a race may become a comparison
-    began = time.perf_counter()
+    began, asked_budget = time.perf_counter(), plan.options.budget
     measured_on: SharedData | None = None
     if world().on_main(path.exists):
-        plan = cuts.load_plan(plan, path)
+        plan = cuts.load_plan(plan, path, cut=cut)
     else:
         rows = plan.shared()
         if plan.options.constraints.given:
@@ -62,7 +62,7 @@ def begin_study(plan: RunPlan, folder: Path, *, cut: bool = True) -> Generator[E
         raise InputError(
             f"the budget is too short for anything. {reasons}.", "give a larger --budget, or fewer regimes"
         )
-    world().on_main(lambda: cuts.save_plan(plan, path))
+    world().on_main(lambda: cuts.save_plan(plan, path, asked_budget))
     shared = plan.shared()
     if measured_on is not None and np.array_equal(measured_on.splits.train.numbers, shared.splits.train.numbers):
         shared = measured_on  # the rows were not cut: what was read and stored for the measuring serves the runs
@@ -71,7 +71,7 @@ def begin_study(plan: RunPlan, folder: Path, *, cut: bool = True) -> Generator[E
 
 
 def _reading(plan: RunPlan, shared: SharedData) -> Generator[Event, None, None]:
-    """Make the tokens of texts that are so many that they are kept."""
+    """Write the token cache, if there are enough texts for one."""
     rows = max(plan.sizes)
     run_data = plan.run_data(rows, plan.options.first_seed, shared)
     for name in plan.networks:
@@ -81,7 +81,7 @@ def _reading(plan: RunPlan, shared: SharedData) -> Generator[Event, None, None]:
 
 
 def _spent(folder: Path) -> float:
-    """Seconds that took what is finished in a folder: a study that is gone on with has so much less left."""
+    """Seconds that finished work in a folder took: a resumed study has that much less left."""
     finished = (read_json(path, RunCost, RUN_AGAIN) for path in folder.glob("runs/*/run.json"))
     runs = (done["cost"]["seconds"] for done in finished if done["regime"] != ENSEMBLE)  # whose cost is its members'
     searches = (read_json(path, Seconds, SEARCH_AGAIN)["seconds"] for path in folder.glob("tuning/*.json"))
@@ -89,6 +89,6 @@ def _spent(folder: Path) -> float:
 
 
 def _without(plan: RunPlan, seconds: float) -> RunPlan:
-    """The same with what planning took out of the budget, of which at least half stays."""
+    """The plan with the time for planning subtracted from its budget, of which at least half remains."""
     budget = plan.options.budget
     return replace(plan, options=replace(plan.options, budget=budget - min(seconds, budget / 2)))

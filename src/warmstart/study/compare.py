@@ -1,7 +1,7 @@
 """Compare: regimes x seeds x rows, within a budget of time.
 
-A comparison is an iterator of events, so that who runs it can show how far it is; its value is the Comparison.
-What is finished stays in the folder, and is not done again.
+A comparison is an iterator of events, so that callers can show its progress; its return value is the Comparison.
+Finished work stays in the folder and is not repeated.
 """
 
 import shutil
@@ -12,9 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
+from warmstart.advice.advise import advice_for
 from warmstart.advice.ranking import rank_regimes
 from warmstart.errors import TrainingError, join_phrases, shell_word
-from warmstart.planning.estimates import plan_summary, rows_ranked, seconds_of_search
+from warmstart.planning.estimates import plan_summary, rows_ranked, seconds_of_run, seconds_of_search
 from warmstart.planning.fit_budget import require_same_rows
 from warmstart.planning.problem import Options, Problem
 from warmstart.planning.requirements import constraints_after_training
@@ -31,6 +32,7 @@ from warmstart.runtime.distributed import world
 from warmstart.runtime.files import read_fields, read_json, reading_ours, require_plain_name, write_json
 from warmstart.study.begin import begin_study
 from warmstart.study.jobs import FixedJobs, StudyState, carry_out, search_job, train_job
+from warmstart.study.refit import refit_winner
 from warmstart.study.winner import keep_first_winner
 from warmstart.tasks.tasks import task_for
 from warmstart.training.event import Event, Progress
@@ -43,17 +45,18 @@ BUDGET_TOLERANCE = 0.1  # of the budget, that a comparison may take longer
 
 @dataclass(frozen=True)
 class ComparisonJobs:
-    """The strategy of a comparison: search, train, and give more steps to what still improves, within the budget.
+    """The strategy of a comparison: search, train, and give more steps to regimes that still improve, within the
+    budget.
 
-    Where the budget does not allow all rows to all regimes: what is cheap on all rows first, then parts of the rows,
-    fewest first, then the most promising of the expensive regimes on all rows. The order depends on the plan and on
-    results alone; a machine that is slower than measured drops the end of the list.
+    If the budget does not allow all rows for all regimes: cheap regimes on all rows first, then parts of the rows,
+    smallest first, then the most promising of the expensive regimes on all rows. The order depends only on the plan and
+    the results; a machine that is slower than measured drops the end of the list.
     """
 
     study: StudyState
 
     def next_jobs(self, results: Results) -> Sequence[Job]:
-        """Those that are missing of the first group that is not finished; in the end an ensemble for each seed."""
+        """The missing jobs of the first group that is not finished; at the end an ensemble per seed."""
         for group in self._groups(results):
             missing = [job for job in group if job.id not in results]
             if missing and self._too_late(missing):
@@ -63,7 +66,7 @@ class ComparisonJobs:
         return [job for job in combine_jobs(self.study.plan, results, self.study.folder) if job.id not in results]
 
     def _groups(self, results: Results) -> Iterator[Sequence[Job]]:
-        """Each group is asked for when those before it are finished."""
+        """Groups of jobs; each is requested once those before it are finished."""
         plan = self.study.plan
         yield baseline_jobs(plan)
         if plan.regime_sizes:
@@ -75,8 +78,8 @@ class ComparisonJobs:
                 # the dearest is searched first: others may spend as much
                 searches[name] = search_job(plan, name, rows, [job.id for job in searches.values()])
             yield [*searches.values()]
-            for seed in plan.seeds:
-                for name in plan.networks:
+            for seed in plan.seeds:  # the cheapest is trained first: what there is no time for is one, not several
+                for name in sorted(plan.networks, key=lambda name: seconds_of_run(plan, name, rows)):
                     yield [train_job(plan, name, rows, seed, searches[name].id)]
                     if seed == plan.seeds[-1]:
                         yield from self._quickly_longer(results, searches[name])
@@ -118,7 +121,7 @@ class ComparisonJobs:
                     yield self._longer(results, searches[name], length)
 
     def _promising(self, results: Results) -> str | None:
-        """The likeliest winner of those that were not run on all rows, if the budget has room for that."""
+        """The most likely winner among regimes not yet run on all rows, if the budget has room for it."""
         plan, whole = self.study.plan, max(self.study.plan.sizes)
         runs = best_lengths(plan, list(results.runs.values()))
         if all(run.failed for run in runs):
@@ -135,12 +138,12 @@ class ComparisonJobs:
         return None
 
     def _has_room(self, jobs: Sequence[Job]) -> bool:
-        """Whether the budget has room for these after all that is finished, by the measured estimates."""
+        """Whether the budget has room for these jobs after everything that is finished, by the measured estimates."""
         seconds = sum(map(self.study.seconds_of, jobs))
         return self.study.progress.finished + seconds <= self.study.plan.options.budget
 
     def _quickly_longer(self, results: Results, search: SearchJob) -> Iterator[Sequence[Job]]:
-        """Longer trainings of a regime that take little: after expensive ones there may be no time for them."""
+        """Longer trainings of cheap regimes: after the expensive ones there may be no time left for them."""
         plan, name, rows = self.study.plan, search.regime, search.data.rows
         for length in LENGTH_MULTIPLIERS:
             jobs = [replace(train_job(plan, name, rows, seed), length=length) for seed in plan.seeds]
@@ -158,7 +161,7 @@ class ComparisonJobs:
         return jobs if self._affordable(jobs) else []
 
     def _affordable(self, jobs: Sequence[TrainJob]) -> bool:
-        """Whether there is time for these runs. Written down, so that it is decided once."""
+        """Whether there is time for these runs. Recorded, so that it is decided once."""
         path, first = self.study.folder / LENGTHS_FILE, jobs[0].id
         decided = read_json(path, dict[str, bool]) if path.exists() else {}
         if first not in decided:
@@ -168,7 +171,9 @@ class ComparisonJobs:
         return decided[first]
 
     def _too_late(self, jobs: Sequence[Job]) -> bool:
-        """Whether these would end well after the budget, as the machine was busy. Written down: decided once."""
+        """Whether these runs would end well after the budget because the machine was busy. Recorded, so that it is
+        decided once.
+        """
         if all(is_baseline(job.regime) for job in jobs):
             return False
         path = self.study.folder / DROPPED_FILE
@@ -182,15 +187,15 @@ class ComparisonJobs:
 
 
 def baseline_jobs(plan: RunPlan) -> list[TrainJob]:
-    """Of all that is fitted without a network, on all rows first: nothing of it is ever cut."""
+    """Jobs of all regimes without a network, on all rows first: these are never cut."""
     names = [name for name in plan.names if is_baseline(name)]
     return [train_job(plan, name, rows, seed) for rows in reversed(plan.sizes) for name in names for seed in plan.seeds]
 
 
 def combine_jobs(plan: RunPlan, results: Results, folder: Path) -> list[CombineJob]:
-    """An ensemble for each seed: of all that beat the constant on validation rows, on all rows, where two do.
+    """An ensemble per seed of all regimes that beat the constant on validation rows, on all rows, if there are two.
 
-    A regime counts once, at the length that was best.
+    A regime counts once, at its best length.
     """
     if not plan.combines:
         return []
@@ -228,13 +233,15 @@ def run_comparison(problem: Problem, options: Options, folder: Path) -> Generato
     more = sum(done.cost.flops for done in runs) - sum(done.cost.flops for done in best)
     comparison = _without_dropped(replace(make_comparison(study.plan, best, folder), unranked_flops=more), study)
     save_comparison(comparison, folder)
+    yield from refit_winner(study, comparison, advice_for(comparison))
     return comparison
 
 
 def _first_model(asked: RunPlan, folder: Path) -> Generator[Event, None, None]:
-    """Fit what needs no network on all rows, before anything is measured: `winner/` is there from the first minute.
+    """Fit the regimes without a network on all rows, before anything is measured: `winner/` exists from the first
+    minute.
 
-    Not again where the study was begun before, and not where constraints may exclude it.
+    Not repeated in a resumed study, and skipped for regimes that constraints may exclude.
     """
     if world().on_main((folder / "plan.json").exists) or asked.options.constraints.given:
         return
@@ -246,8 +253,20 @@ def _first_model(asked: RunPlan, folder: Path) -> Generator[Event, None, None]:
     world().on_main(lambda: keep_first_winner(list(first.results.runs.values()), folder))
 
 
+def forget_refusals(folder: Path) -> None:
+    """What a study had no time for is decided again, when it is resumed with a larger budget; it is not finished now.
+
+    What was trained stays.
+    """
+    (folder / "study.json").unlink(missing_ok=True)
+    (folder / DROPPED_FILE).unlink(missing_ok=True)
+    path = folder / LENGTHS_FILE
+    if path.exists():
+        write_json(path, {name: True for name, there in read_json(path, dict[str, bool]).items() if there})
+
+
 def _forget(study: StudyState) -> None:
-    """Fits of `_first_model` that were scored on more rows than the plan has: they are made again."""
+    """Delete fits of `_first_model` that were scored on more rows than the plan has; they are repeated."""
     test = len(study.plan.splits.test)
     for path in study.folder.glob("runs/*/run.json"):
         if len(load_run(path.parent).scores) > test:
@@ -255,7 +274,7 @@ def _forget(study: StudyState) -> None:
 
 
 def _without_dropped(comparison: Comparison, study: StudyState) -> Comparison:
-    """With what a busy machine left no time for among the cuts; what has no run at all is excluded."""
+    """The plan with runs that a busy machine left no time for among its cuts; regimes without any run are excluded."""
     plan = study.plan
     if not world().on_main((study.folder / DROPPED_FILE).exists):
         return comparison
@@ -284,14 +303,15 @@ def load_comparison(folder: Path) -> Comparison:
 
 
 def save_comparison(comparison: Comparison, folder: Path) -> None:
-    """Into `study.json`: what `remembered` reads, with the names of the runs."""
+    """Write `study.json`, which `load_comparison` reads, with the names of the runs."""
     facts = {entry.name: getattr(comparison, entry.name) for entry in fields(comparison)}
     facts["excluded"] = [vars(each) for each in comparison.excluded]
+    facts["refit"] = None  # it has a file of its own
     write_json(folder / "study.json", facts | {"runs": [run.id for run in comparison.runs]})
 
 
 def make_comparison(plan: RunPlan, runs: Sequence[Run], folder: Path) -> Comparison:
-    """What these runs of a plan say together."""
+    """The comparison of these runs of a plan."""
     splits = plan.splits
     task = task_for(plan.problem.schema, splits)
     unlearned = _unlearned(plan, runs)
@@ -317,9 +337,9 @@ def make_comparison(plan: RunPlan, runs: Sequence[Run], folder: Path) -> Compari
 
 
 def _unlearned(plan: RunPlan, runs: Sequence[Run]) -> dict[str, str]:
-    """Regimes that the budget left too few rows and steps to learn anything, and why: they did not fail.
+    """Regimes that the budget left too few rows and steps to learn anything, with the reason: they did not fail.
 
-    Such a run came to a score that is no better than the constant's.
+    Such a run scores no better than the constant.
     """
     found = {}
     for name in plan.regime_sizes:
@@ -332,9 +352,9 @@ def _unlearned(plan: RunPlan, runs: Sequence[Run]) -> dict[str, str]:
 
 
 def best_lengths(plan: RunPlan, runs: Sequence[Run]) -> list[Run]:
-    """Of the lengths tried, each regime's best by validation counts; of equals the longest, tried for good reason.
+    """The best of each regime's lengths by validation scores; of equal ones the longest, which was tried for a reason.
 
-    One at which more seeds failed than at another counts in no case: it would take the others' runs away.
+    A length at which more seeds failed than at another is never the best: it would replace their runs.
     """
     higher = task_for(plan.problem.schema, plan.splits).higher_is_better
     tried: dict[tuple[str, int], dict[int, list[Run]]] = {}  # regime, rows: seed: its runs, from short to long

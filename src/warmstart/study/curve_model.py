@@ -23,7 +23,7 @@ _TRUST = 4.0  # pairs of seeds that the prior's spread counts for
 
 @dataclass(frozen=True)
 class NextRun:
-    """A run that is wanted, or was made."""
+    """A run that is requested or finished."""
 
     arm: str
     rows: int
@@ -32,7 +32,7 @@ class NextRun:
 
 @dataclass(frozen=True)
 class CurvePrior:
-    """What is usual of an arm, and its standard deviation from task to task, beside what all arms have in common."""
+    """Mean and standard deviation across tasks for one arm, in addition to what all arms have in common."""
 
     mean: float
     deviation: float
@@ -40,11 +40,12 @@ class CurvePrior:
 
 @dataclass(frozen=True)
 class Prior:
-    """What is known of learning curves before a race. All but means are standard deviations of the log error.
+    """Prior knowledge of learning curves. All values except means are standard deviations of the log error.
 
-    Slopes are as a log of finished studies makes them likeliest (benchmarks/advice), a regime's own somewhat wider: how
-    much rows help is the task's far more than the regime's. Levels are set by hand, much wider than that log's, where
-    regimes keep to their places within a tenth: by that, one that stands out on another table would be taken for lucky.
+    Slopes are the maximum-likelihood values on a log of finished studies (benchmarks/advice), with that of a single
+    regime somewhat widened: how much rows help depends on the task far more than on the regime. Levels are set by hand,
+    much wider than in that log, where the order of regimes hardly changes: with its values, a regime that stands out on
+    another table would be mistaken for a lucky one.
     """
 
     levels: Mapping[str, CurvePrior] = field(
@@ -68,7 +69,7 @@ class Prior:
 
 @dataclass(frozen=True)
 class ObservedCurve:
-    """Runs as the equations take them."""
+    """Finished runs as arrays for the equations."""
 
     asks: tuple[NextRun, ...]
     values: Array  # [runs] log of the mean loss
@@ -76,7 +77,7 @@ class ObservedCurve:
 
     @classmethod
     def of(cls, asks: Sequence[NextRun], losses: Sequence[Array]) -> "ObservedCurve":
-        """`losses` [n] of each run: of the same held-out rows every time, none negative."""
+        """`losses` [n] of each run, on the same held-out rows every time, none negative."""
         found = np.stack(losses).astype(np.float64)
         count = found.shape[1]
         smallest = max(float(found.max()), 1e-9) / (2 * count)  # half a row's worst: an error of none has no logarithm
@@ -85,7 +86,7 @@ class ObservedCurve:
         return cls(tuple(asks), np.log(means), relative / math.sqrt(count * max(count - 1, 1)))
 
     def with_one_more(self, ask: NextRun) -> "ObservedCurve":
-        """As if `ask` had been run too: how sure one would be does not depend on what it scores."""
+        """The model as if `ask` had been run too: its uncertainty does not depend on the score."""
         like = [i for i, other in enumerate(self.asks) if other.arm == ask.arm]
         value = self.values[like[-1]] if like else self.values.mean()
         luck = self.rows[like[-1]] if like else self.rows.mean(axis=0)  # with the held-out rows
@@ -94,7 +95,7 @@ class ObservedCurve:
 
 @dataclass(frozen=True)
 class CurveModel:
-    """The equations, for a task with so many rows."""
+    """The Gaussian process for a task with so many rows."""
 
     prior: Prior
     first: int  # rows of the first rung
@@ -113,7 +114,7 @@ class CurveModel:
         return mean, (spread + spread.T) / 2 + 1e-12 * np.eye(len(names))
 
     def likelihood(self, observed: ObservedCurve) -> float:
-        """The logarithm of how likely the prior makes what was seen: by it priors are learned from finished studies."""
+        """Log marginal likelihood of the observations: used to learn priors from finished studies."""
         root = np.linalg.cholesky(self._seen(observed) + 1e-9 * np.eye(len(observed.asks)))
         off = observed.values - self._usual(observed.asks)
         # the centre is not known: take the likeliest
@@ -123,17 +124,17 @@ class CurveModel:
         return float(-0.5 * white @ white - np.log(np.diag(root)).sum() - 0.5 * len(off) * math.log(2 * math.pi))
 
     def _seen(self, observed: ObservedCurve) -> Array:
-        """Covariance of what was seen, [runs, runs]."""
+        """Covariance of the observations, [runs, runs]."""
         found: Array = self._curves(observed.asks, observed.asks) + observed.rows @ observed.rows.T
         return found + self._luck(observed)
 
     def _usual(self, asks: Sequence[NextRun]) -> Array:
-        """Log errors around their centre, before anything is seen."""
+        """Log errors around their center, before any observation."""
         found = [self.prior.level_of(a.arm).mean + self.prior.slope_of(a.arm).mean * self._place(a) for a in asks]
         return np.array(found)
 
     def _curves(self, some: Sequence[NextRun], others: Sequence[NextRun]) -> Array:
-        """Covariance of the true log errors: a level, a slope, and a slope that wanders."""
+        """Covariance of the true log errors: a level, a slope, and a slope that varies along the curve."""
         one, other = (np.array([self._place(ask) for ask in asks]) for asks in (some, others))
         same = np.array([[a.arm == b.arm for b in others] for a in some])
         near, far = np.minimum.outer(one, other), np.maximum.outer(one, other)
@@ -145,7 +146,7 @@ class CurveModel:
         return found
 
     def _luck(self, observed: ObservedCurve) -> Array:
-        """Covariance of the luck with seeds and with draws of training rows."""
+        """Covariance of the noise from seeds and from samples of training rows."""
         asks = observed.asks
         fewer = np.array([math.sqrt(FIRST_RUNG_ROWS / ask.rows) for ask in asks])
         together = np.array([[a.rows == b.rows and a.seed == b.seed for b in asks] for a in asks])
@@ -154,7 +155,7 @@ class CurveModel:
         return luck * self._wilder(observed, np.diag(luck))
 
     def _wilder(self, observed: ObservedCurve, expected: Array) -> float:
-        """How many times the luck's variance exceeds the prior's, as far as arms seen with several seeds show."""
+        """Ratio of the noise variance to the prior's, as estimated from arms with several seeds."""
         square, degrees = _TRUST, _TRUST
         by_size: dict[tuple[str, int], list[int]] = {}
         for i, ask in enumerate(observed.asks):
@@ -166,5 +167,5 @@ class CurveModel:
         return square / degrees
 
     def _place(self, ask: NextRun) -> float:
-        """Factors e of rows above the first rung."""
+        """Log of the rows relative to the first rung."""
         return math.log(ask.rows / self.first)

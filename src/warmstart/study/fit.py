@@ -1,4 +1,4 @@
-"""Fit: one regime on all rows: at the best rate of a search, or of the race that advised it."""
+"""Fit: one regime on all rows, at the best rate of a search, or of the race that recommended it."""
 
 import re
 from collections.abc import Generator, Sequence
@@ -27,7 +27,7 @@ from warmstart.training.event import Event
 
 @dataclass(frozen=True)
 class Advised:
-    """What a race advised before a fit."""
+    """What a race recommended before a fit."""
 
     regime: str
     folder: Path  # of the race
@@ -38,7 +38,7 @@ class Advised:
 def advise_fit(
     problem: Problem, options: Options, folder: Path, part: float | None, findings: Sequence[Finding], command: str
 ) -> Generator[Event, None, Advised]:
-    """Race in `folder`; gives the regime that leads."""
+    """Race in `folder`; returns the leading regime."""
     found = yield from race_study(problem, options, folder, part, findings, command)
     name = found.advice.predicted["regime"]
     if name is None:
@@ -56,7 +56,7 @@ def begin_fit(
 ) -> Generator[Event, None, tuple[StudyState, FixedJobs]]:
     """The study of one regime with one seed, whose run is `folder` itself.
 
-    `advised`: by a race, whose search for the regime is taken over, where it made one.
+    `advised`: recommended by a race, whose search for the regime is reused if there was one.
     """
     if advised:
         options = replace(options, regimes=(advised.regime,))
@@ -85,7 +85,7 @@ def begin_fit(
 
 
 def finish_fit(study: StudyState, advised: Advised | None = None) -> Run:
-    """The run; what it scored is compared with what a race predicted."""
+    """The run, with its score compared to the race's prediction."""
     (done,) = study.results.runs.values()
     if advised is None or advised.forecast is None or done.test is None:
         return done

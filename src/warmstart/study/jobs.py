@@ -1,6 +1,6 @@
-"""Jobs: the jobs of a study carried out, each at most once, in the order that its strategy asks for.
+"""Jobs: how are the jobs of a study run, each at most once, in the order that its strategy requests?
 
-What is finished stays in the folder and is read back; what killed the process too often is recorded as failed.
+Finished jobs stay in the folder and are read back; a job that killed the process too often is recorded as failed.
 """
 
 from collections.abc import Generator, Sequence
@@ -35,13 +35,13 @@ class Strategy(Protocol):
     """Decides which jobs come next."""
 
     def next_jobs(self, results: Results) -> Sequence[Job]:
-        """What the results so far call for: each job may need those before it. None: the study is finished."""
+        """The next jobs given the results so far; each may depend on those before it. None: the study is finished."""
         ...
 
 
 @dataclass(frozen=True)
 class FixedJobs:
-    """The strategy of what is known from the beginning: these jobs, in this order."""
+    """A strategy with a fixed list of jobs, in this order."""
 
     jobs: Sequence[Job]
 
@@ -52,25 +52,26 @@ class FixedJobs:
 
 @dataclass
 class StudyState:
-    """A study being carried out: where it is."""
+    """The state of a running study."""
 
     plan: RunPlan
     folder: Path
     shared: SharedData
     progress: Progress
     results: Results = field(default_factory=Results)
+    jobs: dict[str, Job] = field(default_factory=dict)  # those carried out, by their ids
     single: bool = False  # whether its one run is the folder itself
     parts: dict[int, SharedData] = field(default_factory=dict)  # rows -> those that regimes on a part of them share
     expected: tuple[Run, float] | None = None  # a run on fewer rows, than which its runs should be no worse: by a band
 
     def folder_of(self, job: Job) -> Path:
-        """Where its result is."""
+        """The folder of its result."""
         if job.kind == "search":
             return self.folder / "tuning" / job.id
         return self.folder if self.single else self.folder / "runs" / job.id
 
     def seconds_of(self, job: Job) -> float:
-        """That it is expected to take; 0 for a baseline."""
+        """Its estimated time; 0 for a baseline."""
         if job.kind == "combine" or is_baseline(job.regime):
             return 0.0
         if job.kind == "search":
@@ -78,7 +79,7 @@ class StudyState:
         return seconds_of_run(self.plan, job.regime, job.data.rows, job.length)
 
     def shared_by(self, job: Job) -> SharedData:
-        """The rows of a job and of its like: a regime that is run on a part of the rows reads no others."""
+        """The encoded rows of a job and of similar ones: a regime that runs on a part of the rows reads no others."""
         most = max(self.plan.sizes_of(job.regime))
         if most == max(self.plan.sizes) or job.data.rows > most:
             return self.shared
@@ -87,7 +88,7 @@ class StudyState:
         return self.parts[most]
 
     def context(self, job: Job) -> JobContext:
-        """Everything that the job needs, from the plan and from the results of those it had to wait for."""
+        """Everything that the job needs, from the plan and from the results of the jobs it depends on."""
         plan, name, rows = self.plan, job.regime, job.data.rows
         run_data = plan.run_data(rows, job.data.seed, self.shared_by(job))
         baseline = is_baseline(name)
@@ -120,7 +121,7 @@ class StudyState:
 
 
 def search_job(plan: RunPlan, name: str, rows: int, after: Sequence[str] = ()) -> SearchJob:
-    """The search for a regime on so many rows, which may spend as many FLOPs as those `after` which it comes."""
+    """The search for a regime on so many rows, which may spend as many FLOPs as the jobs `after` which it comes."""
     data = RowSelection(plan.splits.fingerprint, rows, plan.options.first_seed)
     return SearchJob(name, data, plan.options.trials if plan.searches else 1, tuple(after))
 
@@ -131,10 +132,11 @@ def train_job(plan: RunPlan, name: str, rows: int, seed: int, search: str | None
 
 
 def carry_out(study: StudyState, strategy: Strategy) -> Generator[Event, None, None]:
-    """Carry out what the strategy asks for, until it asks for nothing more; the results are the study's."""
+    """Run the jobs that the strategy requests until it requests no more; returns the study's results."""
     while jobs := strategy.next_jobs(study.results):
         study.progress.planned += sum(study.seconds_of(job) for job in jobs if job.kind == "train" and job.length > 1)
         for job in jobs:
+            study.jobs[job.id] = job
             context, folder = study.context(job), study.folder_of(job)
             lost = killed_too_often(study.folder, job)
             if job.kind == "search":
@@ -156,14 +158,14 @@ def carry_out(study: StudyState, strategy: Strategy) -> Generator[Event, None, N
 
 
 def _summary(done: Run) -> str:
-    """A line about a finished run."""
+    """One line about a finished run."""
     if done.failed or done.test is None:
         return f"{done.id}: failed: {done.failed}"
     return f"{done.id}: {done.metric} {done.test:.4f} in {done.cost.seconds:.0f} s"
 
 
 def _note(plan: RunPlan, done: Run) -> None:
-    """Into the log of what runs took."""
+    """Append to the log of what runs took."""
     if plan.options.log and world().main:
         tokens = None if is_baseline(done.regime) else tokens_per_text(plan, done.regime)
         log.append(done, plan.base_of(done.regime).name, tokens)
@@ -173,7 +175,7 @@ def _note(plan: RunPlan, done: Run) -> None:
 
 
 def killed_too_often(folder: Path, job: Job) -> str | None:
-    """Why a job is not tried again: the process was killed too often at it, or at what has to come before."""
+    """Why a job is not retried: it, or a job it depends on, killed the process too often."""
     search = f"{job.regime}, {job.data.rows:,} rows: searching its learning rate"
     before = {measuring(job.regime): "measuring a few of its steps", search: "searching its learning rate"}
     for doing, words in (before | {job.doing: before.get(job.doing, "training it")}).items():
@@ -187,6 +189,6 @@ def killed_too_often(folder: Path, job: Job) -> str | None:
 
 
 def deaths(folder: Path, doing: str) -> list[str]:
-    """The signals that killed the process while it did this; none where they are few enough to try it again."""
+    """The signals that killed the process during this job; none if they are few enough to retry it."""
     killed = world().on_main(lambda: supervise.interrupted_job(folder, doing))
     return killed if len(killed) >= supervise.MAX_RESTARTS else []

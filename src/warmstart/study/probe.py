@@ -1,4 +1,4 @@
-"""Probe: do predictions change when a term is swapped for another? For the models of a run or a study."""
+"""Probe: do predictions change when one term is swapped for another? For the models of a run or a study."""
 
 import json
 from collections.abc import Callable, Generator, Mapping, Sequence
@@ -46,7 +46,7 @@ Change = Callable[[str], str | None]
 
 @dataclass(frozen=True)
 class ProbedRun:
-    """A run whose model is asked."""
+    """A run whose model is tested."""
 
     run: Run
     folder: Path
@@ -55,10 +55,10 @@ class ProbedRun:
 def probe_models(
     folder: Path, pairs: Sequence[TermPair], table: Table | None = None, code: str | None = None
 ) -> Generator[Event, None, ProbeResult]:
-    """Swap in the kept test rows, or in those of a table, and predict both; yields what is being done.
+    """Swap terms in the stored test rows, or in those of a table, and predict both; yields the current activity.
 
-    Raises UsageError where there is no model, InputError where there are no texts or a pair stands in none. Of a study
-    the result is kept as `probe.json`.
+    Raises UsageError if there is no model, InputError if there are no texts or a pair occurs in none. For a study, the
+    result is saved as `probe.json`.
     """
     models, study = _models(folder)
     first = TrainedModel(load_model(models[0].folder, code=code), models[0].folder)
@@ -91,7 +91,7 @@ def probe_models(
 
 
 def _models(folder: Path) -> tuple[list[ProbedRun], bool]:
-    """The runs to ask, and whether they are those of a study: of every regime the seeds on its most rows."""
+    """The runs to test, and whether they belong to a study: for every regime, the seeds on its most rows."""
     if not folder.is_dir():
         raise UsageError(f"there is no folder {str(folder)!r}.", "name the folder of a finished run or study")
     if (folder / "run.json").exists():
@@ -120,7 +120,7 @@ def _models(folder: Path) -> tuple[list[ProbedRun], bool]:
 
 @dataclass(frozen=True)
 class ProbedRows:
-    """What is swapped in: texts, and of a table with several columns the words of each row and the rest of it."""
+    """Texts to swap terms in; of a table with several columns, the words of each row and its other values."""
 
     texts: list[str]
     columns: ColumnValues = NO_COLUMNS  # of the same rows; none: the texts are all there is
@@ -150,11 +150,11 @@ class ProbedRows:
 
 
 def _rows(folder: Path, trained: TrainedModel, table: Table | None) -> ProbedRows:
-    """What is swapped in: the rows of the table, else the test rows' texts that the study kept."""
+    """Rows to swap terms in: those of the table, else the test texts that the study stored."""
     schema = trained.stored.schema
     if table is not None:
         return ProbedRows.of(trained.rows_of(table), schema)
-    if len(schema.columns) > 1:
+    if len(schema.columns) > 1 and any(column.kind != "text" for column in schema.columns):
         raise InputError(
             f"the models in {str(folder)!r} read {len(schema.columns)} columns; of the test rows only texts were kept.",
             "name rows with --data FILE",
@@ -163,7 +163,7 @@ def _rows(folder: Path, trained: TrainedModel, table: Table | None) -> ProbedRow
 
 
 def _texts(folder: Path, trained: TrainedModel) -> list[str]:
-    """The test rows' texts that the study kept."""
+    """The test texts that the study stored."""
     studies = (folder, folder.parent, folder.parent.parent)  # of a study, its winner or one of its runs
     kept = next((found for each in studies if (found := load_examples(each / "examples.parquet"))), None)
     if not kept:
@@ -176,7 +176,7 @@ def _texts(folder: Path, trained: TrainedModel) -> list[str]:
 
 @dataclass(frozen=True)
 class ChangedRows:
-    """What each case said before, after, and with random words changed; the direction of the swap."""
+    """Outputs for each case: original, swapped, and with random words changed; with the direction of the swap."""
 
     before: list[str]
     after: list[str]
@@ -187,7 +187,7 @@ class ChangedRows:
 def _cases(
     texts: Sequence[str], pairs: Sequence[TermPair], most: int, spoken: bool
 ) -> tuple[tuple[Effect, ...], SwapCases, ChangedRows]:
-    """Raises InputError where a pair stands in no text, or only beside its counterpart."""
+    """Raises InputError if a pair occurs in no text, or only together with its counterpart."""
     read = [_said(text) for text in texts] if spoken else list(texts)
     pool = np.array([word for text in read for word in WORD_PATTERN.findall(text)])
     found: list[Effect] = []
@@ -227,12 +227,12 @@ def _cases(
 
 
 def _said(text: str) -> str:
-    """The user's last turn of a conversation: there the swap is made."""
+    """The user's last turn of a conversation, in which terms are swapped."""
     return next(turn.content for turn in reversed(conversations.read_turns(text)) if turn.role == "user")
 
 
 def _with(text: str, said: str) -> str:
-    """A conversation with another last turn of the user's."""
+    """A conversation with its last user turn replaced."""
     turns = list(conversations.read_turns(text))
     place = max(i for i, turn in enumerate(turns) if turn.role == "user")
     turns[place] = replace(turns[place], content=said)
@@ -243,7 +243,7 @@ def _with(text: str, said: str) -> str:
 
 
 def _measures(trained: TrainedModel, cases: ChangedRows, rows: ProbedRows, swaps: SwapCases) -> dict[str, Array]:
-    """By measure, float [cases]. Every row is read once, so that what did not change does not move by rounding."""
+    """Arrays [cases] by measure. Every row is predicted once, so that unchanged rows do not differ by rounding."""
     own = [int(row) if rows.schema else 0 for row in swaps.texts]  # of texts alone the same text is the same row
     said = [list(zip(own, part, strict=True)) for part in (cases.before, cases.after, cases.random)]
     different = list(dict.fromkeys(each for part in said for each in part if each[1] is not None))
@@ -264,7 +264,7 @@ def _measures(trained: TrainedModel, cases: ChangedRows, rows: ProbedRows, swaps
 def _step(
     trained: TrainedModel, texts: Sequence[str], columns: ColumnValues
 ) -> Callable[[Array, Array], dict[str, Array]]:
-    """What a model's answers to these texts differ by, between positions [n] and [n]."""
+    """Difference between a model's answers to these rows at positions [n] and [n]."""
     task, calibration = trained.stored.task, trained.stored.calibration
     if task.writes:
         answers = np.array([json.dumps(row["prediction"]) for row in trained.stream(texts)], dtype=object)
@@ -284,7 +284,7 @@ def _regimes(
     cases: SwapCases,
     pairs: int,
 ) -> tuple[ProbedRegime, ...]:
-    """In the order of the table; every one that starts from a base beside the best from scratch."""
+    """In the order of the table; every regime that starts from a base, compared with the best one from scratch."""
     scratch = next((name for name, each in runs.items() if each[0].family == "scratch"), None)
     return tuple(
         ProbedRegime(
@@ -306,7 +306,7 @@ def _beyond(
     measured: Mapping[str, Sequence[Mapping[str, Array]]],
     cases: SwapCases,
 ) -> Estimate | None:
-    """Paired by text and seed."""
+    """The difference, paired by text and seed."""
     if scratch is None or [run.seed for run in runs[name]] != [run.seed for run in runs[scratch]]:
         return None
     first = "changed" if "changed" in measured[name][0] else "moved"

@@ -1,4 +1,4 @@
-"""Progress: how far a study is, shown on stderr: a bar in a terminal, elsewhere a line now and then."""
+"""Progress: how far is a study? Shown on stderr: a bar in a terminal, elsewhere a line now and then."""
 
 import math
 import sys
@@ -23,14 +23,14 @@ LINE_INTERVAL = 15.0  # seconds between lines where there is no terminal to draw
 
 
 def print_status(text: str) -> None:
-    """A line for the person, not for the next program."""
+    """Print a line for people, on stderr."""
     stderr.print(printable(text), soft_wrap=True)
 
 
 def run_with_progress(steps: Generator[Event, None, Value], quiet: bool) -> Value:
-    """Run to the end; meanwhile the main process says what runs, how far it is and how long it will take.
+    """Run to the end; the main process shows the current job, the progress and the remaining time.
 
-    The process that waits for this one, if one does, gets to know what is being done.
+    The supervising process, if there is one, is told the current job.
     """
     quiet = quiet or not world().main
     watch = (_bar if sys.stderr.isatty() and not quiet else _lines)(quiet)
@@ -51,7 +51,7 @@ def run_with_progress(steps: Generator[Event, None, Value], quiet: bool) -> Valu
 
 
 def run_with_status(steps: Generator[Event, None, Value], quiet: bool) -> Value:
-    """Run to the end; meanwhile say what is looked at: in a terminal one in the place of the other."""
+    """Run to the end and show the current activity: in a terminal, each replaces the one before."""
     with stderr.status("") if sys.stderr.isatty() and not quiet else nullcontext() as status:
         last = -math.inf
         while True:
@@ -68,7 +68,7 @@ def run_with_status(steps: Generator[Event, None, Value], quiet: bool) -> Value:
 
 
 def count_rows(rows: Iterator[dict[str, Any]], count: int) -> Iterator[dict[str, Any]]:
-    """The same rows; how far it is, now and then."""
+    """The same rows; the count is shown now and then."""
     began = last = time.monotonic()
     for done, row in enumerate(rows, 1):
         yield row

@@ -1,8 +1,8 @@
 """Race: which regime will be best on all rows, judging by runs on few of them?
 
-`curve_model` says what is known about every arm on all rows, and how certain that is. The next run is always the one
-with the largest expected improvement of the choice for its cost, among arms that still have a chance. Nothing here
-trains: a race asks for runs and receives their scores.
+`curve_model` estimates every arm on all rows, with its uncertainty. The next run is always the one with the largest
+expected improvement of the choice per cost, among arms that still have a chance. Nothing here trains: a race requests
+runs and receives their scores.
 """
 
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -35,7 +35,7 @@ class RaceArm:
 
 @dataclass(frozen=True)
 class Result:
-    """What a run scored."""
+    """The score of a run."""
 
     ask: NextRun
     losses: Array | None  # [n], of the same held-out rows every time, none negative; None: it failed
@@ -53,7 +53,7 @@ class Prediction:
 
 @dataclass(frozen=True)
 class RaceRanking:
-    """What is known at one moment of a race."""
+    """The state of knowledge at one moment of a race."""
 
     choice: str | None  # None: nothing came to a result
     tie: tuple[str, ...]  # with the choice: those as good as each other, cheapest first; empty without a tie
@@ -89,10 +89,10 @@ def race(
     prior: Prior | None = None,
     seeds: int = MOST_SEEDS,
 ) -> Generator[NextRun, Result, RaceRanking]:
-    """Ask for runs until one arm is known to be best on `whole` rows, or the budget is spent.
+    """Request runs until one arm is known to be best on `whole` rows, or the budget is spent.
 
-    `worth`: the smallest gain that matters, as a share of the best score, which is 1 - loss where higher is better.
-    `seeds`: of one arm at one number of rows, at most.
+    `worth`: the smallest gain that matters, as a share of the best score, which is 1 - loss if higher is better.
+    `seeds`: the most runs of one arm at one number of rows.
     """
     sight = CurveModel(prior or Prior(), rungs(whole)[0], whole)
     field_ = _Field(tuple(arms), whole, min_effect, higher_is_better, sight, generator, min(seeds, MOST_SEEDS))
@@ -113,7 +113,7 @@ def race(
 
 @dataclass
 class _Field:
-    """The arms, and what was seen of them."""
+    """The arms and their results."""
 
     arms: tuple[RaceArm, ...]
     whole: int
@@ -148,19 +148,19 @@ class _Field:
 
     @property
     def known(self) -> list[str]:
-        """The arms that there is a result of, and that never failed."""
+        """The arms that have results and never failed."""
         return [arm.name for arm in self.arms if arm.name not in self.failed and self._asked(arm.name)]
 
     @property
     def running(self) -> list[str]:
-        """The same, then the arms that nothing was seen of yet."""
+        """The same, then the arms without results."""
         return [
             *self.known,
             *(arm.name for arm in self.arms if not self._asked(arm.name) and arm.name not in self.failed),
         ]
 
     def _unknown(self, arm: str) -> bool:
-        """Whether nothing is known of it, neither from runs nor from before."""
+        """Whether nothing is known of it, neither from runs nor from the prior."""
         return not self._asked(arm) and arm not in self.sight.prior.levels
 
     def _may_win(self, arm: str, chance: float) -> bool:
@@ -213,12 +213,12 @@ class _Field:
         )
 
     def _possible_errors(self, logs: Array) -> Array:
-        """Where higher is better an error is 1 - score, and no more than 1."""
+        """If higher is better, an error is 1 - score, and at most 1."""
         errors: Array = np.exp(logs)
         return np.minimum(errors, 1.0) if self.higher_is_better else errors
 
     def next_ask(self, standing: RaceRanking, left: float) -> NextRun | None:
-        """The run that tells most for its cost, among those that are still paid for."""
+        """The most informative run for its cost, among those within the budget."""
         names = self.running
         if standing.choice is None:  # whatever it costs: of nothing, nothing follows
             asks = [NextRun(name, rungs(self.whole)[0], 0) for name in names]
@@ -229,7 +229,7 @@ class _Field:
         return max(worthwhile, key=lambda ask: worthwhile[ask] / max(self.cost(ask), 1e-12), default=None)
 
     def _possible(self, names: Sequence[str]) -> Iterator[NextRun]:
-        """Of each arm: more rows than it was seen at, or the same with another seed."""
+        """For each arm: more rows than before, or the same with another seed."""
         for name in names:
             most = max((ask.rows for ask in self._asked(name)), default=0)
             for rows in (rows for rows in rungs(self.whole) if rows >= most):
@@ -245,12 +245,12 @@ class _Field:
     def _worth_asking(
         self, observed: ObservedCurve, names: Sequence[str], lead: int, candidates: Sequence[NextRun]
     ) -> dict[NextRun, float]:
-        """By how much, of the log error, each run is expected to better the choice.
+        """Expected improvement of the choice by each run, in log error.
 
-        That an arm may turn out better than the one that leads counts by how probable that is and by how much; and
-        where it is likely better already but was never run, that it can be chosen then. It depends on which rows and
-        seeds are seen, and on nothing that they will score: the knowledge gradient (Frazier, Powell and Dayanik 2009),
-        each arm held against the leading one alone.
+        It counts how probable and how large the gain is if an arm turns out better than the leading one. If an arm is
+        probably better already but was never run, it counts that the arm can be chosen after a run. It depends on which
+        rows and seeds are observed, not on their scores: the knowledge gradient (Frazier, Powell and Dayanik 2009), for
+        each arm against the leading one alone.
         """
         mean, spread = self.sight.foreseen(observed, names)
         ahead, now = mean[lead] - mean, _differences(spread, lead)
@@ -272,6 +272,6 @@ def _differences(spread: Array, lead: int) -> Array:
 
 
 def _expected_above(bound: Array) -> Array:
-    """By how much a standard normal number is expected to be above this; nothing where it is below."""
+    """Expected excess of a standard normal variable over this value; 0 where it is below."""
     found: Array = norm.pdf(bound) - bound * norm.sf(bound)
     return found

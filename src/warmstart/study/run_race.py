@@ -1,7 +1,7 @@
-"""Run race: a race carried out: each run that it asks for is searched, trained and recorded in a folder.
+"""Run race: a race is run: each run that it requests is searched, trained and recorded in a folder.
 
-The same jobs as a comparison's, on fewer rows. All times that decide are written down with the runs, so that a race
-that was stopped asks for the same runs again and finds them finished.
+The same jobs as in a comparison, on fewer rows. All times that affect decisions are saved with the runs, so that a
+resumed race requests the same runs and finds them finished.
 """
 
 from collections.abc import Generator, Sequence
@@ -11,6 +11,7 @@ from statistics import fmean
 
 import numpy as np
 
+from warmstart.advice.race_advice import race_advice
 from warmstart.errors import UsageError
 from warmstart.planning.estimates import total_seconds
 from warmstart.planning.problem import Options, Problem
@@ -31,6 +32,7 @@ from warmstart.study.compare import make_comparison, save_comparison
 from warmstart.study.curve_model import NextRun
 from warmstart.study.jobs import StudyState, carry_out, search_job, train_job
 from warmstart.study.race import RaceArm, RaceRanking, Result, race, rungs
+from warmstart.study.refit import refit_winner
 from warmstart.training.event import Event
 from warmstart.types import Array
 
@@ -41,17 +43,17 @@ DEFAULT_SHARE = 0.1  # of the whole comparison's time, where no budget is given
 
 
 def worth_racing(plan: RunPlan) -> bool:
-    """False where simply comparing everything is so quick that there is nothing to save."""
+    """False if comparing everything is so quick that a race saves nothing."""
     return exhaustive_seconds(plan) >= UNTUNED
 
 
 def exhaustive_seconds(plan: RunPlan) -> float:
-    """Of the comparison on all rows that a race of this plan stands for."""
+    """Time of the comparison on all rows that this race replaces."""
     return total_seconds(replace(plan, sizes=(max(plan.sizes),)))
 
 
 def begin_race(problem: Problem, options: Options, folder: Path) -> Generator[Event, None, StudyState]:
-    """The plan of a race, with the throughput of every regime here. Raises UsageError for several numbers of rows."""
+    """The plan of a race, with the throughput of every regime. Raises UsageError for several numbers of rows."""
     if options.rows == "auto" or len(options.rows) > 1:
         raise UsageError("a race has rungs of its own.", "name at most one number of rows with --rows")
     asked = first_plan(problem, options)
@@ -61,7 +63,7 @@ def begin_race(problem: Problem, options: Options, folder: Path) -> Generator[Ev
 
 
 class RaceJobs:
-    """The strategy of a race: the run that it asks for next, after a search where the regime needs one."""
+    """The strategy of a race: the run that it requests next, after a search if the regime needs one."""
 
     def __init__(self, study: StudyState, allowed: float):
         """`allowed`: seconds."""
@@ -83,7 +85,7 @@ class RaceJobs:
         self._asked: tuple[NextRun, list[Job]] | None = None
 
     def next_jobs(self, results: Results) -> Sequence[Job]:
-        """One run, and its search; none once the race is decided or its time is spent."""
+        """One run and its search; none once the race is decided or its time is spent."""
         try:
             if self._asked is None:
                 ask = next(self._race)
@@ -97,7 +99,7 @@ class RaceJobs:
         return jobs
 
     def _result(self, results: Results, ask: NextRun, jobs: Sequence[Job]) -> Result:
-        """What the run that was asked for came to. Its search counts as part of its cost."""
+        """The result of the requested run. Its search counts as part of its cost."""
         done = results.runs[jobs[-1].id]
         cost = race_cost(done, [results.searches[job.id] for job in jobs[:-1]])
         self.first_cost.setdefault(ask.arm, cost)
@@ -106,10 +108,10 @@ class RaceJobs:
         return Result(ask, losses(done), cost)
 
     def _arms(self) -> list[RaceArm]:
-        """Their costs as the plan predicts them, with the search where it is still to be made.
+        """Costs of the arms as estimated by the plan, including searches that are still needed.
 
-        No plan is made for baselines: another run of one takes what the first, on all rows, has taken, or its share of
-        that.
+        Baselines are not planned: another run of one is assumed to take what the first, on all rows, took, or a
+        proportional share.
         """
         study, plan = self.study, self.study.plan
         whole, everything = max(plan.sizes), exhaustive_seconds(plan)
@@ -132,10 +134,10 @@ class RaceJobs:
 
 
 def race_jobs(plan: RunPlan, ask: NextRun, results: Results) -> list[Job]:
-    """The run that a race asks for, after the search for its rate where that is still to be made.
+    """The run that a race requests, after the search for its rate if there was none yet.
 
-    On few rows a trial would be a few steps that tell nothing: there a run has the regime's usual rate, until one has
-    been searched on more.
+    On few rows a trial would be too short to tell rates apart: there a run has the regime's default rate, until one has
+    been searched on more rows.
     """
     job = train_job(plan, ask.arm, ask.rows, plan.options.first_seed + ask.seed)
     if is_baseline(ask.arm):
@@ -147,13 +149,15 @@ def race_jobs(plan: RunPlan, ask: NextRun, results: Results) -> list[Job]:
 
 
 def race_cost(done: Run, searches: Sequence[TunedRegime]) -> float:
-    """Seconds that a run took, with the searches that were made for it."""
+    """Seconds that a run took, including its searches."""
     tuning = done.tuning_seconds if is_baseline(done.regime) else sum(each.seconds for each in searches)
     return done.cost.seconds + tuning
 
 
 def run_race(study: StudyState, part: float | None) -> Generator[Event, None, tuple[Comparison, RaceOutcome]]:
-    """Race the regimes of a measured plan. `part`: of the whole comparison's time; None: the budget of the options."""
+    """Race the regimes of a measured plan. `part`: share of the full comparison's time; None: the budget of the
+    options.
+    """
     plan, whole = study.plan, max(study.plan.sizes)
     everything = exhaustive_seconds(plan)
     allowed = plan.options.budget if part is None else part * everything
@@ -168,19 +172,20 @@ def run_race(study: StudyState, part: float | None) -> Generator[Event, None, tu
     save_comparison(comparison, study.folder)
     found = _raced(plan, strategy, runs, everything)
     write_json(study.folder / "race.json", found.to_json())
+    yield from refit_winner(study, comparison, race_advice(comparison, found))
     return comparison, found
 
 
 def searched_at(plan: RunPlan) -> int:
-    """The rows on which a rate is searched: a quarter of all, or the next more that the race has."""
+    """The number of rows at which rates are searched: a quarter of all, or the next larger one of the race."""
     return next(rows for rows in sorted(plan.sizes) if 4 * rows >= max(plan.sizes))
 
 
 def losses(done: Run) -> Array | None:
-    """[n] for each test row, or each group of them: their mean is the error, 1 - score where higher is better.
+    """[n] for each test row, or each group of them: their mean is the error, 1 - score if higher is better.
 
-    Metrics that are no mean over rows (F1) enter by what each row adds to them. None for a run without a score: one
-    that was too short to beat the constant on few rows has one, and may win on all.
+    Metrics that are not means over rows (F1) contribute by row. None for a run without a score: a run that was too
+    short to beat the constant on few rows has one, and may win on all.
     """
     if done.test is None or not np.isfinite(done.test):
         return None
@@ -244,7 +249,7 @@ def _raced(plan: RunPlan, strategy: RaceJobs, runs: Sequence[Run], everything: f
 
 
 def _exhaustive_flops(plan: RunPlan, runs: Sequence[Run]) -> float:
-    """Of the whole comparison: each regime's largest run in proportion to its steps, and its search."""
+    """FLOPs of the full comparison: each regime's largest run in proportion to its steps, and its search."""
     whole, total = max(plan.sizes), 0.0
     for name in plan.names:
         seen = [run for run in runs if run.regime == name]

@@ -23,6 +23,7 @@ from warmstart.results.display import Display, Tabular
 from warmstart.results.domain_shift import DomainShift
 from warmstart.results.names import regime_of
 from warmstart.results.race_outcome import RaceOutcome, load_race, race_display
+from warmstart.results.refit import REFIT, load_refit
 from warmstart.results.term_swaps import ProbeResult
 from warmstart.runs.domain_shift import measure_domain_shift
 from warmstart.runtime.files import read_json, read_parquet, reading_ours, write_json, write_parquet, write_text
@@ -37,7 +38,7 @@ LONGEST_SOURCE = 8_000  # of one that is answered: a person judges answers by it
 
 @dataclass(frozen=True, repr=False)
 class Study(Tabular):
-    """A comparison with the advice drawn from it, and where both are."""
+    """A comparison with the resulting advice, and the folder of both."""
 
     comparison: Comparison
     advice: Advice
@@ -45,11 +46,11 @@ class Study(Tabular):
     raced: RaceOutcome | None = None  # None: everything was compared
 
     def to_table(self) -> pa.Table:
-        """That of the comparison: one line for each regime that was measured, best first."""
+        """The table of the comparison: one line for each measured regime, best first."""
         return self.comparison.to_table()
 
     def _display(self) -> Display:
-        """The verdict, then the table; after a race, that of what is estimated for all rows."""
+        """The verdict, then the table; after a race, the estimates for all rows."""
         measured = self.comparison._display()
         shown = race_display(self.raced) if self.raced else measured
         next_step = f"Next: {self.advice.next_step}"
@@ -60,7 +61,7 @@ class Study(Tabular):
 def run_study(
     problem: Problem, options: Options, folder: Path, findings: Sequence[Finding] = (), command: str = ""
 ) -> Generator[Event, None, Study]:
-    """Carry out a comparison and write comparison.json, advice.json, report.html and winner/ into `folder`."""
+    """Run a comparison and write comparison.json, advice.json, report.html and winner/ into `folder`."""
     if options.examples:
         save_examples(problem, folder / "examples.parquet")
     comparison = yield from run_comparison(problem, options, folder)
@@ -79,7 +80,7 @@ def race_study(
 ) -> Generator[Event, None, Study]:
     """The same answer for `part` of the compute (None: the options' budget), by a race over more and more rows.
 
-    Where the whole comparison is quick, it is simply made.
+    If the full comparison is quick, it is run instead.
     """
     folder.mkdir(parents=True, exist_ok=True)
     if options.examples:
@@ -96,7 +97,7 @@ def race_study(
 
 
 def _measured_mismatch(problem: Problem, options: Options, folder: Path) -> Generator[Event, None, None]:
-    """`mismatch.json`, once; not where nothing starts from a base."""
+    """Write `mismatch.json`, once; not if nothing starts from a base."""
     path = folder / "mismatch.json"
     if problem.base.kind == "image":
         return
@@ -109,12 +110,14 @@ def _measured_mismatch(problem: Problem, options: Options, folder: Path) -> Gene
 
 
 def read_study(folder: Path) -> Study:
-    """A finished study. Raises TrainingError where it is not finished."""
-    comparison, raced = _with_mismatch(load_comparison(folder), folder), load_race(folder)
+    """A finished study. Raises TrainingError if it is not finished."""
+    comparison, raced = _with_rest(load_comparison(folder), folder), load_race(folder)
     return Study(comparison, race_advice(comparison, raced) if raced else advice_for(comparison), folder, raced)
 
 
-def _with_mismatch(comparison: Comparison, folder: Path) -> Comparison:
+def _with_rest(comparison: Comparison, folder: Path) -> Comparison:
+    """With what was measured beside the runs: the refit of the winner, and the domain shift."""
+    comparison = replace(comparison, refit=load_refit(folder / REFIT))
     path = folder / "mismatch.json"
     if not path.exists():
         return comparison
@@ -134,10 +137,10 @@ def write_study(
     examples: bool = True,
     raced: RaceOutcome | None = None,
 ) -> Study:
-    """Draw the advice and write everything that people read; then raise TrainingError where all runs failed."""
+    """Draw the advice and write everything for people; then raise TrainingError if all runs failed."""
     comparison = replace(comparison, command=command)
     save_comparison(comparison, folder)
-    comparison = _with_mismatch(comparison, folder)
+    comparison = _with_rest(comparison, folder)
     advice = race_advice(comparison, raced) if raced else advice_for(comparison)
     voted = preferences(folder)
     blind = {"blind": [each.to_json() for each in voted]} if voted else {}
@@ -163,7 +166,7 @@ def write_study(
 
 
 def save_examples(problem: Problem, path: Path) -> None:
-    """The texts of the test rows, or small images, for reports made later; written once."""
+    """The texts of the test rows, or small images, for later reports; written once."""
     if path.exists():
         return
     test, schema = problem.splits.test, problem.schema
@@ -177,7 +180,7 @@ def save_examples(problem: Problem, path: Path) -> None:
 
 
 def _source(text: str, instruction: str) -> str:
-    """What is answered, without the instruction that is the same for all: a text, or all turns before the answer."""
+    """The input to answer, without the instruction shared by all: a text, or all turns before the answer."""
     turns = read_turns(text)[:-1]
     found = document(text, instruction)
     if len(turns) > 1:
@@ -188,7 +191,7 @@ def _source(text: str, instruction: str) -> str:
 
 
 def load_examples(path: Path) -> dict[int, str] | None:
-    """Row number to text; None where the study kept no texts."""
+    """Row number to text; None if the study stored no texts."""
     if not path.exists():
         return None
     columns = {"row": "integer", "text": "text"}

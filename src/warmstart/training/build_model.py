@@ -13,7 +13,7 @@ from warmstart.tasks.task import Task
 
 
 def start_model(regime: Regime, task: Task, seed: int) -> Model:
-    """Body from the regime's start; the head that its first stage learns with."""
+    """Body from the regime's start, with the head that its first stage trains."""
     first = next((stage.objective for stage in regime.stages), None) or task
     body = regime.start.body(seed)
     model = Model(body, *head_for(body, regime.start, first, seed)).to(best_device())
@@ -22,7 +22,7 @@ def start_model(regime: Regime, task: Task, seed: int) -> Model:
 
 
 def head_for(body: nn.Module, start: Start, objective: Task, seed: int) -> tuple[nn.Module, str]:
-    """What answers on top of a body, and how it reads it: from the seed, the same for every body of that width."""
+    """Head for a body of this width, and how it pools: drawn from the seed, the same for every body of that width."""
     if is_head(body):
         return nn.Identity(), start.pooling
     head = objective.head(body_width(body), seed)
@@ -44,9 +44,9 @@ def join_columns(head: nn.Module, start: Start, seed: int) -> nn.Module:
 
 
 def switch_objective(model: Model, start: Start, objective: Task, seed: int) -> None:
-    """Towards a stage's own aim: the body stays, adapters added into it; the head is the next aim's own.
+    """Prepare the model for a stage's objective: the body is kept with its adapters merged, the head is replaced.
 
-    From language to language the output layer stays too.
+    Between two language objectives the output layer is kept as well.
     """
     if (objective.head(1, seed) is None) == (model.pooling == UNPOOLED):
         return
@@ -56,12 +56,12 @@ def switch_objective(model: Model, start: Start, objective: Task, seed: int) -> 
 
 
 def adapter_names(changed: set[str]) -> set[str]:
-    """The weights that trained adapters go into where they are merged, by the names that these may have then."""
+    """Names of the weights that trained adapters are merged into, as they may be called then."""
     layers = {name.partition(".lora_")[0] for name in changed if ".lora_" in name}
     return {f"{layer}{weight}" for layer in layers for weight in (".weight", ".base_layer.weight")}
 
 
 def _total(model: Model) -> int:
-    """All weights; 4-bit layers by their shape, since they store two weights in a byte."""
+    """Number of all weights. 4-bit layers are counted by their shape, since they store two weights in a byte."""
     packed = {id(m.weight): m.in_features * m.out_features for m in model.modules() if isinstance(m, nn.Linear)}
     return sum(packed.get(id(p), p.numel()) for p in model.parameters())

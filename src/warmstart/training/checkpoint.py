@@ -54,7 +54,7 @@ class Saved:
 class Checkpoints:
     """The checkpoints of one training, and when the next one is due.
 
-    `purpose` says what is trained, on what, how: a checkpoint of anything else is not gone on from.
+    `purpose` says what is trained, on which rows and how. Checkpoints made for another purpose are not resumed from.
     """
 
     folder: Path
@@ -70,14 +70,14 @@ class Checkpoints:
         return time.monotonic() >= self._next
 
     def save(self, name: str, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
-        """Save under a name that sorts after those before."""
+        """Save under a name that sorts after all earlier ones."""
         began = time.monotonic()
         save_checkpoint(self.folder, name, tensors, facts | {"purpose": self.purpose})
         now = time.monotonic()
         self._next = now + (max(self.every, MIN_INTERVAL_FACTOR * (now - began)) if self.every else 0.0)
 
     def newest(self) -> Saved | None:
-        """The newest one that is whole and was made for the same purpose; what cannot be used is cleared away."""
+        """The newest usable checkpoint with the same purpose. Unusable ones are deleted."""
         found = world().on_main(self._clear_to_newest)
         return _load(self.folder / found) if found else None
 
@@ -90,10 +90,10 @@ class Checkpoints:
 
 
 def save_checkpoint(folder: Path, name: str, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
-    """Write `folder/name`, all of it or nothing. The two newest are kept.
+    """Write `folder/name`, completely or not at all. The two newest are kept.
 
-    Every process calls this, and writes the parts that it holds. Raises OSError where one of them cannot; those before
-    are as they were.
+    Every process calls this and writes the parts that it holds. Raises OSError where one of them cannot write; earlier
+    checkpoints are left unchanged.
     """
     here, staging = world(), folder / f"{name}.tmp"
     here.on_main(lambda: _empty(staging))
@@ -108,7 +108,7 @@ def save_checkpoint(folder: Path, name: str, tensors: dict[str, Tensor], facts: 
 
 
 def newest_checkpoint(folder: Path, wanted: Callable[[dict[str, Any]], bool] = lambda facts: True) -> Saved | None:
-    """The newest checkpoint that is whole and wanted; None where there is none. Damaged ones are passed over."""
+    """The newest checkpoint that is complete and has the right purpose, or None. Damaged ones are skipped."""
     found = _newest(folder, wanted)
     return _load(folder / found) if found else None
 
@@ -121,7 +121,9 @@ def _newest(folder: Path, wanted: Callable[[dict[str, Any]], bool]) -> str | Non
 
 
 def _load(checkpoint: Path) -> Saved:
-    """A tensor that stands in several files is cut along its first dimension; the files are in the order of parts."""
+    """Read all tensors. One that lies in several files is concatenated along its first dimension, in the order of
+    parts.
+    """
     parts: dict[str, list[Tensor]] = {}
     for file in _read(checkpoint / "manifest.json"):
         if file.endswith(".safetensors"):
@@ -132,7 +134,7 @@ def _load(checkpoint: Path) -> Saved:
 
 
 def find_damage(checkpoint: Path) -> str | None:
-    """What is wrong with a checkpoint, in words; None if it is as it was written."""
+    """What is wrong with a checkpoint, in words; None if it is intact."""
     try:
         manifest: dict[str, str] = _read(checkpoint / "manifest.json")
         there = {entry.name for entry in checkpoint.iterdir() if entry.is_file() and not entry.is_symlink()}
@@ -150,7 +152,7 @@ def _empty(folder: Path) -> None:
 
 
 def _write_tensors(staging: Path, tensors: dict[str, Tensor]) -> tuple[str, str] | None:
-    """What this process holds of the tensors; gives the file's name and digest, None where it holds nothing."""
+    """Write the tensors that this process holds. Returns the file's name and digest, None if it holds nothing."""
     here = world()
     held = {name: here.local_part(tensor) for name, tensor in tensors.items()}
     parts = {name: part.detach().contiguous() for name, part in held.items() if part is not None}
@@ -185,7 +187,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 @contextmanager
 def disk_full_message(folder: Path) -> Generator[None, None, None]:
-    """Inside, safetensors may write to the folder. It says 'I/O error: ... (os error 28)' in an error of its own."""
+    """Context that turns an error of safetensors ('I/O error: ... (os error 28)') into an OSError."""
     try:
         yield
     except SafetensorError as error:
@@ -198,9 +200,9 @@ def _names(folder: Path) -> list[str]:
 
 
 class HeldSignals:
-    """Ctrl-C and SIGTERM, noted when they arrive and handled when `release` is called: no step is left half done.
+    """Ctrl-C and SIGTERM, recorded when they arrive and handled when `release` is called, never within a step.
 
-    Set up once for a whole stage, since telling the system who handles a signal may cost as much as a small step.
+    Set up once per stage, because installing a signal handler may cost as much as a small step.
     """
 
     def __init__(self) -> None:
@@ -221,16 +223,16 @@ class HeldSignals:
 
     @property
     def arrived(self) -> int:
-        """Number of a signal that waits; 0: none."""
+        """Number of a pending signal; 0: none."""
         return self._arrived[-1] if self._arrived else 0
 
     def hear(self, number: int) -> None:
-        """Take a signal that arrived in another process, or 0, for one that arrived here."""
+        """Record a signal that arrived in another process; 0 means one that arrived here."""
         if number and not self._arrived:
             self._arrived.append(number)
 
     def release(self) -> None:
-        """Do now what a signal that has arrived asks for, which usually raises."""
+        """Handle a pending signal now, which usually raises."""
         while self._arrived:
             number = self._arrived.pop()
             handler = self._before[number]

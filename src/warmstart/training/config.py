@@ -15,7 +15,7 @@ SCHEDULES: tuple[ScheduleName, ...] = get_args(ScheduleName)
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig(LoopSettings):
-    """Everything that the loop reads."""
+    """All settings of the training loop."""
 
     steps: int
     lr: float
@@ -29,5 +29,5 @@ class TrainConfig(LoopSettings):
 
     @property
     def changes_rows(self) -> bool:
-        """Whether rows are read otherwise in each epoch, so that nothing made of them can be kept."""
+        """Whether rows are augmented anew in each epoch, so that nothing computed from them can be cached."""
         return bool(self.word_dropout) or self.augment in STRENGTHS

@@ -13,10 +13,10 @@ PATIENCE = 0.5  # of the looks without a new best, and training stops
 
 
 class BestWeights:
-    """Keeps the best weights seen, at first those of the beginning, and says when to stop looking for better ones.
+    """Keeps the best weights so far, initially the starting weights, and decides when to stop.
 
-    The last look needs to be as good as the best only within the `noise` of a score (a share of it): after a schedule
-    that cools down, the last weights are the better ones where the few rows looked at cannot tell.
+    The last evaluation only has to be within `noise` (a share of the score) of the best to win: after a schedule that
+    cools down, the last weights are usually the better ones, and the few validation rows may be unable to tell.
     """
 
     def __init__(self, model: Model, task: Task, evaluations: int, noise: float = 0.0, last: bool = False):
@@ -31,7 +31,7 @@ class BestWeights:
         self.weights = {name: tensor.clone() for name, tensor in self.live.items()}
 
     def update(self, score: float, step: int, last: bool = False) -> None:
-        """A look at the weights as they are; `last`: those at the end of the schedule."""
+        """Record an evaluation of the current weights; `last`: at the end of the schedule."""
         slack = self.noise * abs(score) if last else 0.0
         best = math.nan if self.score is None else self.score
         if math.isnan(best) or (self.keeps_last and last) or (score - best) * (1 if self.higher else -1) + slack > 0:

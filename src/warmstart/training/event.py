@@ -1,4 +1,4 @@
-"""Event: what does long work say while it goes on? One type, from the training loop to the progress bar."""
+"""Event: how is progress reported? One type of event, from the training loop to the progress bar."""
 
 import math
 import time
@@ -28,7 +28,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Event:
-    """Said before something that takes a while, and after every optimizer step."""
+    """Reported before anything that takes a while, and after every optimizer step."""
 
     doing: str  # for people
     done: float = 0.0  # share of the whole, 0 to 1
@@ -57,14 +57,14 @@ class Progress:
 
 @dataclass(frozen=True)
 class Expected:
-    """How validation went in a run on fewer rows: a run on more should be no worse at the same part of its way."""
+    """Scores of a run on fewer rows. A run on more rows is expected to be no worse at the same part of training."""
 
     before: Run
     steps: int  # of the run that is compared with it
     band: float  # that it may be worse by, in the metric's unit
 
     def alarm(self, seen: Evaluation) -> str | None:
-        """What is wrong with an evaluation; None where nothing is, or where it is too early to tell."""
+        """What looks wrong about an evaluation; None if nothing does, or if it is too early to tell."""
         share = seen.step / self.steps
         points = self.before.points
         shares = [point.step / self.before.settings["steps"] for point in points]
@@ -81,7 +81,7 @@ class Expected:
 
 @dataclass
 class JobProgress:
-    """How far one job is: gives the events of the study that it is a part of."""
+    """How far one job is. Makes the events of the study that the job belongs to."""
 
     doing: str = "training"
     seconds: float = 0.0  # that all of it is expected to take
@@ -91,11 +91,11 @@ class JobProgress:
     steps: int = 0  # taken
 
     def began(self) -> Event:
-        """Before the first step."""
+        """Event before the first step."""
         return self.study.event(self.doing)
 
     def stepped(self, step: Step, seen: Evaluation | None) -> Event:
-        """After a step. `seen`: the evaluation just before it, where there was one."""
+        """Event after a step. `seen`: the evaluation just before it, if there was one."""
         self.steps += 1
         alarm = self.expected.alarm(seen) if self.expected and seen else None
         if alarm:

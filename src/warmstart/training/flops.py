@@ -25,9 +25,9 @@ _KEYS = re.compile(r"(EncDecAttention\.[kv]|encoder_attn\.[kv]_proj|crossattenti
 
 @dataclass(frozen=True)
 class Flops:
-    """Of one example with `tokens` tokens (or hashed words), for arrays of tokens [n] -> [n].
+    """FLOPs of one example with `tokens` tokens (or hashed words), for arrays [n] -> [n].
 
-    `answers` [n]: how often its head is computed; for a language model once a labelled token.
+    `answers` [n]: how often the head is computed; for a language model, once per labeled token.
     """
 
     per_token: float = 0.0
@@ -58,7 +58,7 @@ class Flops:
 
 @dataclass(frozen=True)
 class Decoder:
-    """What writing costs beside what is read: of one example with so many tokens of each."""
+    """Additional FLOPs of the decoder of an encoder-decoder, for one example with so many source and target tokens."""
 
     per_answer: float  # token that is written, the head included
     per_read: float  # token that is read: keys and values for the attention to it
@@ -71,7 +71,7 @@ class Decoder:
 
 
 def flops(model: Model, rates: Rates) -> Flops:
-    """The cost of `model` when the weights in `rates` learn."""
+    """FLOPs of `model` when the weights in `rates` are trained."""
     bags = [m for m in model.body.modules() if isinstance(m, nn.EmbeddingBag)]
     body, head = _matrices(model.body), _matrices(model.head) + _looked_up(model.head)
     language = model.language_head
@@ -92,7 +92,7 @@ def flops(model: Model, rates: Rates) -> Flops:
 
 
 def _of_both(model: Model, language: LanguageHead, rates: Rates, head: int) -> Flops:
-    """An encoder reads, a decoder writes: each runs over tokens of its own."""
+    """FLOPs of an encoder-decoder: the encoder runs over the source tokens, the decoder over the target tokens."""
     body: Any = model.body
     depth, tall = (len(list(body.get_submodule(path).children())) for path in blocks_paths(body))
     found = layers(model)
@@ -100,7 +100,7 @@ def _of_both(model: Model, language: LanguageHead, rates: Rates, head: int) -> F
     lowest = learns.index(True) if any(learns) else len(found)
 
     def again(chosen: range) -> tuple[int, int]:
-        """Weights of these layers whose activations, and which themselves, need gradients."""
+        """Weights of these layers that need gradients of their activations, and gradients of their own."""
         above = sum(_matrices(module) for i in chosen if i >= lowest for module in found[i].modules)
         return above, sum(_learning(model, rates, found[i].parameters) for i in chosen)
 
@@ -119,7 +119,7 @@ def _of_both(model: Model, language: LanguageHead, rates: Rates, head: int) -> F
 
 
 def _differentiated(model: Model, rates: Rates) -> tuple[float, float]:
-    """Shares of the matrix weights whose activations, and which themselves, need gradients."""
+    """Shares of the matrix weights that need gradients of their activations, and gradients of their own."""
     if all(name in rates for name, _ in model.named_parameters()):
         return 1.0, 1.0
     if all(name.startswith("head.") for name in rates):
@@ -134,7 +134,7 @@ def _differentiated(model: Model, rates: Rates) -> tuple[float, float]:
 
 
 def _learning(model: Model, rates: Rates, names: Sequence[str]) -> int:
-    """How many of these weights learn and take part in matrix multiplications."""
+    """How many of these weights are trained and take part in matrix multiplications."""
     tables = {f"{name}.weight" for name, m in model.named_modules() if isinstance(m, nn.Embedding | nn.EmbeddingBag)}
     matrices = [model.get_parameter(name) for name in names if name in rates and name not in tables]
     return sum(parameter.numel() for parameter in matrices if parameter.ndim > 1)
@@ -149,7 +149,7 @@ def _looked_up(head: nn.Module) -> int:
 
 
 def _matrices(module: nn.Module) -> int:
-    """Weights that take part in matrix multiplications; look-up tables do not."""
+    """Weights that take part in matrix multiplications; lookup tables do not."""
     total = 0
     counted: set[int] = set()
     for part in module.modules():

@@ -41,7 +41,7 @@ TOLERANCE = 1e-5  # of the largest feature, or of 1
 
 @dataclass(frozen=True, eq=False)
 class PrefixCache(Encoded):
-    """Rows with what a frozen prefix made of them: reads as `Encoded`, by a model inside `reading`."""
+    """Rows with cached outputs of a frozen prefix. Reads like `Encoded`, for a model inside `reading`."""
 
     encoded: Encoded
     depth: int | None  # blocks below the cut; None: the whole body and its pooling
@@ -54,7 +54,7 @@ class PrefixCache(Encoded):
         return len(self.encoded)
 
     def sizes(self) -> Array:
-        """Of the rows as they are: what is saved here must not make a regime look cheaper."""
+        """Sizes of the original rows: what the cache saves must not make a regime look cheaper."""
         return self.encoded.sizes()
 
     @property
@@ -70,7 +70,7 @@ class PrefixCache(Encoded):
         return beside | {BELOW: torch.from_numpy(self._below(index))}
 
     def _below(self, index: Array) -> Array:
-        """[n, width], or [n, longest, width] with zeros for padding."""
+        """Activations [n, width], or [n, longest, width] padded with zeros."""
         starts = self.starts[index]
         if self.lengths is None:
             vectors: Array = self.values[starts]
@@ -84,7 +84,7 @@ class PrefixCache(Encoded):
 
 @contextmanager
 def use_prefix_cache(model: Model, encoded: Encoded) -> Iterator[None]:
-    """Inside, the model takes batches of `encoded`: from stored activations on where there are any."""
+    """Context in which the model reads batches of `encoded`, starting from cached activations where there are any."""
     stored = encoded.of_body
     if isinstance(stored, PrefixCache):
         with forward_above(model.body, stored.depth, stored.tuple_length):
@@ -95,7 +95,7 @@ def use_prefix_cache(model: Model, encoded: Encoded) -> Iterator[None]:
 
 @dataclass
 class SharedData:
-    """Every row of a study, read once for each architecture, whatever regime or seed asks."""
+    """All rows of a study, encoded once per architecture and shared by all regimes and seeds."""
 
     splits: Splits
     _encoded: dict[str, Encoded] = field(default_factory=dict)
@@ -117,7 +117,7 @@ class SharedData:
         return len(self.texts)
 
     def fitted(self, start: Start, task: Task, train: Rows, columns: Sequence[Column]) -> Start:
-        """The start for these training rows; made once for those that were asked for last."""
+        """The start, fitted to these training rows. The last one is cached."""
         for known, numbers, found in self._fitted:
             if known == start and np.array_equal(numbers, train.numbers):
                 return found
@@ -128,11 +128,11 @@ class SharedData:
 
     @property
     def stores(self) -> bool:
-        """Whether there are activations that do not change."""
+        """Whether there are activations that never change."""
         return any(kept is not None for kept in self._stored.values())
 
     def keeping(self, inputs: Inputs) -> Iterator[float]:
-        """Make on disk what `encoded` reads there, where texts are many; the share that is done, now and then."""
+        """Write the token cache that `encoded` reads from, for large corpora; yields the share that is done."""
         tokenization = inputs.tokenization
         if tokenization is not None and is_large(self.texts):
             with self._named():
@@ -153,7 +153,7 @@ class SharedData:
 
     @contextmanager
     def _named(self) -> Iterator[None]:
-        """Inside, a row that cannot be used is named by its number in the table."""
+        """Context in which the error for an unusable row names its row number in the table."""
         try:
             yield
         except RowError as error:
@@ -167,7 +167,7 @@ class SharedData:
         return Examples(self.encoded(inputs), self._by_number[places], torch.from_numpy(targets), rows.numbers)
 
     def alike(self, rows: Rows) -> Array:
-        """int64 [n]: the same number for rows of the same text, or nearly the same."""
+        """Group numbers, int64 [n]: rows with the same or nearly the same text share a number."""
         found: Array = self._alike[self._by_number[np.searchsorted(self._numbers, rows.numbers)]]
         return found
 
@@ -176,21 +176,21 @@ class SharedData:
         return join_duplicates(self.texts)
 
     def of_base(self, key: str, compute: Callable[[], Array]) -> Array:
-        """What an untuned base gives for some rows; computed once for each `key`, which names both."""
+        """Results of an untuned base for some rows; computed once per `key`, which identifies both."""
         if key not in self._of_bases:
             self._of_bases[key] = compute()
         return self._of_bases[key]
 
     def features(self, model: Model, inputs: Inputs) -> "PrefixCache | None":
-        """The pooled features of every row, where all of the model is frozen; None where there is no room for them."""
+        """Pooled features of every row if the whole model is frozen; None if there is no room for them."""
         found = self.below(model, inputs)
         return found if isinstance(found, PrefixCache) and found.depth is None else None
 
     def below(self, model: Model, inputs: Inputs) -> Encoded:
-        """Every row for this model, with what its frozen prefix makes of it; computed once for each content.
+        """Every row for this model, with cached outputs of its frozen prefix; computed once per content.
 
-        The rows as they are where the embeddings or the first block learn, where the body cannot be cut, where a batch
-        packs them into lines, or where there is no room. Leaves the model in evaluation mode.
+        Plain rows if the embeddings or the first block are trained, if the body cannot be split, if a batch packs rows
+        into lines, or if there is no room. Leaves the model in evaluation mode.
         """
         encoded = self.encoded(inputs)
         depth = 0 if model.pooling == UNPOOLED else frozen_depth(model)
@@ -202,7 +202,7 @@ class SharedData:
         return encoded if found is None else encoded.on_body(found)
 
     def _store(self, model: Model, depth: int | None, encoded: Encoded) -> PrefixCache | None:
-        """None where the body cannot be cut, or where there is no room."""
+        """Cached activations; None if the body cannot be split, or if there is no room."""
         sizes = encoded.sizes()
         spread = np.linspace(0, (len(sizes) - 1) // 2, min(CHECK_ROWS, len(sizes))).astype(np.int64)
         some = np.argsort(sizes, kind="stable")[spread]
@@ -221,7 +221,7 @@ class SharedData:
             return None
 
     def _make_room(self, size: int) -> bool:
-        """Whether so many bytes may be stored; what was not used for longest is given up for them."""
+        """Whether so many bytes may be stored; the least recently used activations are dropped to make room."""
         if size > min(STORED_BYTES, shutil.disk_usage(tempfile.gettempdir()).free // 2):
             return False
         while size + sum(kept.values.nbytes for kept in self._stored.values() if kept is not None) > STORED_BYTES:
@@ -230,10 +230,10 @@ class SharedData:
 
 
 def activations(model: Model, depth: int | None, encoded: Encoded, positions: Array) -> PrefixCache:
-    """What the frozen prefix makes of the rows at these positions.
+    """Outputs of the frozen prefix for the rows at these positions.
 
-    Written in the order of their length, to a file that has no name: nothing is left of it after a kill.
-    Raises ValueError, or what the body raises, where it gives no vector a token or a row.
+    Written in order of length to an unlinked file, so nothing is left of it after a kill. Raises ValueError, or what
+    the body raises, if its outputs are not one vector per token or per row.
     """
     model.eval()
     device = next(model.parameters()).device
@@ -264,7 +264,7 @@ def activations(model: Model, depth: int | None, encoded: Encoded, positions: Ar
 
 
 def gives_the_same(model: Model, kept: PrefixCache, rows: Array) -> bool:
-    """Whether the cut model gives what the whole one gives for these rows."""
+    """Whether the partial model gives the same outputs as the full one for these rows."""
     device = next(model.parameters()).device
     with torch.no_grad():
         whole = model.features({name: tensor.to(device) for name, tensor in kept.encoded.batch(rows).items()})

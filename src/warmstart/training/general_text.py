@@ -1,7 +1,7 @@
-"""General text: which text measures forgetting, and which is replayed, if the user has given none?
+"""General text: which text measures forgetting, and which is replayed, if the user has provided none?
 
 Samples from the base's own distribution: no other text is needed, and the fine-tuned model is tested on what the base
-knew best. Sampled once for each base, and kept in a file.
+knew best. Sampled once per base and kept in a file.
 """
 
 import hashlib
@@ -25,9 +25,9 @@ MOST_SAMPLED = 16  # times that many texts, for replay
 
 
 def replay_text(base: Model, tokenizer: Any, folder: Path, rows: int) -> list[str]:
-    """Enough of what the base says for `rows` rows, but no more than `MOST_SAMPLED` times `TEXTS`.
+    """Enough sampled text for `rows` rows, but at most `MOST_SAMPLED` times `TEXTS`.
 
-    None of it is text that `sampled_text` gives for the measure: what was replayed is no test of what was kept.
+    It shares nothing with the text that `sampled_text` returns for measuring: replayed text cannot test forgetting.
     """
     draws = min(MOST_SAMPLED, max(1, -(-rows // TEXTS)))
     found = [
@@ -40,9 +40,9 @@ def replay_text(base: Model, tokenizer: Any, folder: Path, rows: int) -> list[st
 def sampled_text(
     base: Model, tokenizer: Any, folder: Path, texts: int = TEXTS, tokens: int = TOKENS, seed: int = GENERAL_TEXT_SEED
 ) -> list[str]:
-    """What the base says, in pieces: `texts` times `tokens` tokens, cut where it ended a text.
+    """Text sampled from the base: `texts` times `tokens` tokens, split where the base ended a text.
 
-    `folder` keeps it, by the content of the base: sampled by the main process alone, and only once.
+    `folder` caches it by the content of the base. Only the main process samples, once.
     """
     asked = f"{prefix_fingerprint(base, None)} {texts} {tokens} {seed}"
     path = folder / f"sampled-{hashlib.sha256(asked.encode()).hexdigest()[:16]}.json"
@@ -74,9 +74,9 @@ def sampled_text(
 def sample_from_base(
     base: Model, first: int, texts: int, tokens: int, seed: int = GENERAL_TEXT_SEED
 ) -> list[list[int]]:
-    """Token numbers of so many texts, each of so many tokens after `first`.
+    """Token ids of so many texts, each of so many tokens after `first`.
 
-    One after the other from the base's own distribution: temperature 1, nothing left out. The same for the same seed.
+    Ancestral sampling from the base's own distribution: temperature 1, no truncation. Deterministic for a seed.
     """
     base.eval()
     head = cast(LogitsHead, base.head)
@@ -94,7 +94,7 @@ def sample_from_base(
 
 
 def _cut(row: Sequence[int], end: int | None) -> list[list[int]]:
-    """A row in pieces, without the token that ends each; what follows it is the beginning of the next text."""
+    """A row split into texts, without their end tokens; what follows an end token starts the next text."""
     pieces: list[list[int]] = [[]]
     for number in row:
         if number == end:

@@ -1,7 +1,7 @@
-"""Group optimizer: how are weights updated whose groups have an optimizer each, with sparse gradients?
+"""Group optimizer: how are weights updated if each group has its own optimizer, with sparse gradients?
 
-A table of 100,000 terms has gradients for the few thousand that a batch has. Plain SGD and Adagrad change these rows
-alone: a step takes 5 to 8 ms where AdamW on the whole table takes half a second.
+A table of 100,000 terms has gradients for the few thousand terms in a batch. Plain SGD and Adagrad update only those
+rows: a step takes 5 to 8 ms, where AdamW on the whole table takes half a second.
 """
 
 from collections.abc import Callable
@@ -14,7 +14,7 @@ ADAM_DECAY, ADAM_EPSILON, ADAGRAD_EPSILON = (0.9, 0.999), 1e-8, 1e-10
 
 
 class GroupedOptimizer(torch.optim.Optimizer):
-    """Each group says its 'optimizer': 'sgd' (plain), 'adagrad' (Duchi et al. 2011) or 'adamw'.
+    """Each group names its 'optimizer': 'sgd' (plain), 'adagrad' (Duchi et al. 2011) or 'adamw'.
 
     At torch's default settings. Gradients may be sparse for the first two.
     """

@@ -8,9 +8,10 @@ from torch import Tensor, nn
 
 @torch.no_grad()
 def l2_sp_penalty(optimizer: torch.optim.Optimizer, base: Mapping[nn.Parameter, Tensor], strength: float) -> None:
-    """Move each weight `strength` times its rate of the way back to the base's.
+    """Move each weight toward the base's by `strength` times its learning rate.
 
-    L2-SP (Li et al. 2018), apart from the gradient as AdamW's decay is: as part of the loss, Adam would scale it away.
+    L2-SP (Li et al. 2018), decoupled from the gradient as AdamW's weight decay is: as part of the loss, Adam would
+    normalize it away.
     """
     for group in optimizer.param_groups if strength else ():
         for parameter in group["params"]:

@@ -32,16 +32,16 @@ STRIKES = 3  # steps in a row without a finite loss: no bad batch any more, the 
 
 
 class Source(Protocol):
-    """Gives the batch of each step; the same one whenever it is asked."""
+    """Provides the batch of each step, always the same one for the same step."""
 
     def at(self, step: int, at_most: int | None = None) -> list[Batch]:
-        """This process's part of the batch of a step, in pieces of at most that many rows."""
+        """This process's part of a step's batch, in pieces of at most so many rows."""
         ...
 
 
 @dataclass
 class State:
-    """All that changes while a stage trains. The caller's, so that it can be looked at and saved between steps."""
+    """Everything that changes while a stage trains. Owned by the caller, who may inspect and save it between steps."""
 
     model: Model
     optimizer: torch.optim.Optimizer
@@ -61,11 +61,11 @@ class State:
 
 
 class DivergedError(TrainingError):
-    """Step after step without a finite loss: the weights of a moment ago are no good."""
+    """Several steps in a row without a finite loss: the recent weights are unusable."""
 
 
 def start_training(model: Model, rates: Rates, config: TrainConfig, base: Mapping[str, Tensor] = NOTHING) -> State:
-    """Freeze what has no rate, and make the optimizer for the rest.
+    """Freeze the weights without a rate, and make the optimizer for the others.
 
     `base`: the base's weights by the model's names, for `config.toward_base`.
     """
@@ -83,9 +83,9 @@ def start_training(model: Model, rates: Rates, config: TrainConfig, base: Mappin
 def train(state: State, objective: Loss, source: Source, config: TrainConfig) -> Iterator[Step]:
     """Train the state's model in place from `state.step` to `config.steps`; yield after each optimizer step.
 
-    A step whose loss or gradient is not finite changes no weight and is noted in `state.skipped`. Raises DivergedError
-    after several in a row, TrainingError where not even one row at a time fits into memory. With many processes each
-    takes the same steps; losses and gradients are the whole batch's.
+    A step whose loss or gradient is not finite changes no weight and is recorded in `state.skipped`. Raises
+    DivergedError after several in a row, TrainingError if not even a single row fits into memory. With several
+    processes, each takes the same steps; losses and gradients are those of the whole batch.
     """
     optimizer = state.optimizer
     trainable = [p for p in state.model.parameters() if p.requires_grad]
@@ -127,7 +127,7 @@ def train(state: State, objective: Loss, source: Source, config: TrainConfig) ->
 
 
 def _require_out_of_memory(error: Exception, state: State) -> None:
-    """Raises the error again if it is another one, OSError where processes wait for each other in a backward pass."""
+    """Raise the error again unless it is out of memory; OSError if processes wait for each other in a backward pass."""
     if not _out_of_memory(error):
         raise error
     if state.synchronises:
@@ -137,7 +137,7 @@ def _require_out_of_memory(error: Exception, state: State) -> None:
 
 
 def _use_smaller_pieces(state: State, pieces: list[Batch]) -> None:
-    """After memory ran out in any process: the gradients are gone, and pieces are half the size from now on."""
+    """After any process ran out of memory: discard the gradients and halve the size of the pieces."""
     largest = state.world.on_main(lambda: max(len(piece) for piece in pieces))
     if largest == 1:
         raise TrainingError(
@@ -149,13 +149,13 @@ def _use_smaller_pieces(state: State, pieces: list[Batch]) -> None:
 
 
 def _out_of_memory(error: Exception) -> bool:
-    """Torch has a type of its own for this on a GPU only; on the CPU it is a RuntimeError like any other."""
+    """Whether memory ran out. Torch has an error type for it on GPUs only; on the CPU it is a RuntimeError."""
     known = (MemoryError, torch.OutOfMemoryError)
     return isinstance(error, known) or "DefaultCPUAllocator: can't allocate memory" in str(error)
 
 
 def _note(state: State, step: Step) -> None:
-    """Go on to the next step. Raises DivergedError after several in a row without a finite loss."""
+    """Advance to the next step. Raises DivergedError after several in a row without a finite loss."""
     state.step += 1
     state.strikes = 0 if step.finite else state.strikes + 1
     if not step.finite:
@@ -169,7 +169,7 @@ def _note(state: State, step: Step) -> None:
 
 
 def clip_gradients(world: Distributed, parameters: list[nn.Parameter], clip: float) -> float:
-    """Scale the gradients down to the norm `clip`, where theirs is larger; give the norm they had."""
+    """Scale the gradients down to the norm `clip` if theirs is larger; returns the norm before clipping."""
     sparse = [p for p in parameters if p.grad is not None and p.grad.is_sparse]
     for parameter in sparse:
         assert parameter.grad is not None
@@ -186,13 +186,13 @@ def clip_gradients(world: Distributed, parameters: list[nn.Parameter], clip: flo
 
 
 def _forget_gradients(parameters: Iterable[nn.Parameter]) -> None:
-    """As `optimizer.zero_grad()` does, in a tenth of its time: nothing is noted for a profiler."""
+    """Same as `optimizer.zero_grad()` in a tenth of the time, since it records nothing for a profiler."""
     for parameter in parameters:
         parameter.grad = None
 
 
 def set_trainable(model: Model, rates: Rates) -> None:
-    """Freeze what has no rate, and hold layers in which nothing learns in evaluation mode.
+    """Freeze the weights without a rate, and put layers without trained weights into evaluation mode.
 
     A frozen layer then computes the same in every epoch (no dropout, fixed statistics), as it will in prediction.
     """

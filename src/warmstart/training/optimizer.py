@@ -20,11 +20,11 @@ from warmstart.training.group_optimizer import GroupedOptimizer
 
 
 def param_groups(model: Model, rates: Rates, config: TrainConfig) -> list[dict[str, object]]:
-    """One group for each rate, decay and optimizer. Vectors (biases, norms) and embedding tables do not decay.
+    """One group per rate, decay and optimizer. Vectors (biases, norms) and embedding tables do not decay.
 
-    A group has an 'optimizer' where any module of the model declares one (see `models.learning_rule`).
+    A group has an 'optimizer' if any module of the model declares one (see `models.learning_rule`).
 
-    An embedding row that no text uses would otherwise shrink with every step, at the full cost of an update.
+    With decay, an embedding row that no text uses would shrink with every step, at the full cost of an update.
     """
     tables = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding | nn.EmbeddingBag)}
     rules = learning_rules(model)
@@ -42,11 +42,9 @@ def param_groups(model: Model, rates: Rates, config: TrainConfig) -> list[dict[s
 
 
 def make_optimizer(groups: list[dict[str, object]], config: TrainConfig, *, cut: bool = False) -> torch.optim.Optimizer:
-    """AdamW (default), Adam (weight decay as L2, as it was first defined) or SGD with momentum 0.9.
+    """AdamW (default), Adam (weight decay as L2, as originally defined) or SGD with momentum 0.9.
 
-    Of groups that declare theirs, each by its own.
-
-    Torch (2.13) has no fused SGD for weights that are cut over processes.
+    Groups that declare an optimizer get their own. Torch (2.13) has no fused SGD for weights sharded over processes.
     """
     if any("optimizer" in group for group in groups):
         return GroupedOptimizer(groups, config.lr)
@@ -76,10 +74,10 @@ LOW = 0xFFFF  # the bits of an fp32 number that bfloat16 has no room for
 
 
 class AdamWBf16State(torch.optim.Optimizer):
-    """AdamW (Loshchilov and Hutter 2019) at torch's default settings, whose moments are kept in bfloat16.
+    """AdamW (Loshchilov and Hutter 2019) at torch's default settings, with its moments in bfloat16.
 
-    What is drawn for the rounding depends on the step and the place of the weight alone: it is the same after a resume,
-    and in every process that takes the same steps.
+    The random numbers for rounding depend only on the step and the position of the weight: they are the same after a
+    resume, and in every process that takes the same steps.
     """
 
     def __init__(self, groups: list[dict[str, object]], lr: float):
@@ -114,7 +112,9 @@ class AdamWBf16State(torch.optim.Optimizer):
 
 
 def stochastic_round(value: Tensor, generator: torch.Generator) -> Tensor:
-    """fp32 as bfloat16, up or down at random so that the mean is right. `value` is changed. Finite numbers only."""
+    """Round fp32 to bfloat16, up or down at random so that the mean is unbiased. `value` is changed. Finite numbers
+    only.
+    """
     bits = value.view(torch.int32)
     bits += torch.randint(0, LOW + 1, bits.shape, generator=generator, dtype=torch.int32, device=bits.device)
     bits &= ~LOW

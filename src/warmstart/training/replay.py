@@ -21,11 +21,11 @@ from warmstart.types import Array
 
 @dataclass(frozen=True)
 class Replay:
-    """The task's batches with general rows beside them: a `Source` for the loop.
+    """The task's batches with added general rows: a `Source` for the loop.
 
-    The task's rows and their order stay what they are without replay. `share` general rows are added for each of them,
-    evenly spread over the steps: which ones depends on (seed, step) alone, and no row comes again before all have come.
-    Each row counts the same in the loss of a step, whichever side it is from. Both sides are read by one objective.
+    The task's rows and their order are the same as without replay. `share` general rows are added per task row, evenly
+    spread over the steps. Which ones depends only on (seed, step), and no row repeats before all were used. All rows
+    have the same weight in the loss of a step, and share one objective.
     """
 
     task: BatchStream
@@ -49,18 +49,18 @@ class Replay:
         ]
 
     def replayed(self, step: int) -> Array:
-        """Where the general rows of a step stand in their examples, int64 [rows]."""
+        """Positions of a step's general rows in their examples, int64 [rows]."""
         per_step = self.share * self.task.order.batch_size
         numbers = range(math.floor(step * per_step), math.floor((step + 1) * per_step))
         return np.array([int(self.general.rows(number)[0]) for number in numbers], dtype=np.int64)
 
     def through(self, steps: Iterable[int]) -> Array:
-        """The general rows of all these steps, int64 [rows]."""
+        """Positions of the general rows of all these steps, int64 [rows]."""
         none = np.empty(0, dtype=np.int64)
         return np.concatenate([none, *(self.replayed(step) for step in steps)])
 
     def numbers(self, steps: Iterable[int]) -> list[int]:
-        """Which general texts these are, each once, counted from 1."""
+        """Numbers of the general texts in use, each once, counted from 1."""
         return sorted({int(number) for number in self.general.examples.numbers[self.through(steps)]})
 
 
@@ -69,16 +69,16 @@ def _weighted(batch: Batch, weight: float) -> Batch:
 
 
 def replay_rows(documents: Documents, texts: Sequence[str]) -> Examples:
-    """Texts as a language model says them, from beginning to end."""
+    """Texts as a language model reads them, from start to end."""
     encoded, at = documents.encode(texts), np.arange(len(texts))
     return Examples(encoded, at, torch.zeros(len(texts)), at + 1)
 
 
 def replay_examples(model: Model, start: Start, texts: Sequence[str], config: TrainConfig) -> Examples | None:
-    """The general rows of a training that starts from `model`, untuned: the user's `texts`, else what it says.
+    """The general rows for a training that starts from `model`, untuned: the user's `texts`, else sampled text.
 
-    None where nothing is replayed: from random weights, or where that was not asked for. Raises UsageError for a model
-    that says no text: the rows of both sides are read by one objective.
+    None if nothing is replayed: with random weights, or if it was not requested. Raises UsageError for a model that
+    generates no text, because both kinds of rows share one objective.
     """
     base = start.base
     if not config.replay or base is None:
@@ -100,7 +100,7 @@ def replay_examples(model: Model, start: Start, texts: Sequence[str], config: Tr
 
 
 def with_replay(task: BatchStream, general: Examples | None, config: TrainConfig) -> BatchStream | Replay:
-    """The stream of the task's rows, with general ones beside them where there are any."""
+    """The stream of the task's rows, with general ones added if there are any."""
     if general is None:
         return task
     return Replay(task, BatchStream(general, general.order(1, config.seed), world=task.world), config.replay)

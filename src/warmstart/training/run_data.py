@@ -24,7 +24,7 @@ class DomainCorpus:
 
 @dataclass(frozen=True)
 class RunData:
-    """One draw of training rows with the rows to choose by and to be judged on: the same for every regime."""
+    """One sample of training rows with the validation and test rows: the same for every regime."""
 
     splits: Splits
     schema: Schema
@@ -38,17 +38,17 @@ class RunData:
 
     @cached_property
     def task(self) -> Task:
-        """Mean and deviation, or classes, as this draw's training rows have them."""
+        """The task with mean and deviation, or classes, of these training rows."""
         return task_for(self.schema, self.splits)
 
     def fitted(self, regime: Regime) -> Regime:
-        """The same regime for these training rows, where they say what its architecture reads."""
+        """The same regime fitted to these training rows, if its inputs depend on them."""
         start = self.shared.fitted(regime.start, self.task, self.splits.train, self.schema.columns)
         return regime if start is regime.start else replace(regime, start=start)
 
     @cached_property
     def copied(self) -> Array:
-        """bool [test]: the rows whose text is, nearly, that of a row which is trained on."""
+        """bool [test]: whether the row's text is the same or nearly the same as that of a training row."""
         found: Array = np.isin(self.shared.alike(self.splits.test), self.shared.alike(self.splits.train))
         return found
 

@@ -24,7 +24,7 @@ SLOWER = 0.5  # times the rate, after weights that had to be taken back
 
 @dataclass
 class TrainingHistory:
-    """How a training went so far, over its stages."""
+    """What has happened in training so far, over all stages."""
 
     evaluations: int
     retreats: int = 0  # how often it may go back to its best weights
@@ -42,7 +42,7 @@ class TrainingHistory:
         return time.perf_counter() - self.began
 
     def turn(self, objective: Task) -> None:
-        """Its next stage has another aim, whose looks cannot be compared with those so far."""
+        """Start the next stage, whose objective differs: its evaluations cannot be compared with the earlier ones."""
         scores = [point.val_score for point in self.points]
         self.points.clear()
         if len(scores) > 1:
@@ -53,12 +53,12 @@ class TrainingHistory:
             )
 
     def to_json(self) -> dict[str, Any]:
-        """What a training that goes on cannot find out again."""
+        """What resuming cannot derive again."""
         known = {name: getattr(self, name) for name in ("went_back", "steps", "best_step", "flops", "caveats")}
         return known | {"points": [vars(point) for point in self.points], "seconds": self.seconds}
 
     def go_on(self, facts: dict[str, Any]) -> None:
-        """From where `to_json` was asked."""
+        """Continue from what `to_json` returned."""
         self.went_back, self.steps, self.best_step = facts["went_back"], facts["steps"], facts["best_step"]
         self.flops, self.caveats = facts["flops"], list(facts["caveats"])
         self.points = [Evaluation(**point) for point in facts["points"]]
@@ -67,7 +67,7 @@ class TrainingHistory:
 
 @dataclass
 class StageState:
-    """One stage while it trains."""
+    """State of one stage during training."""
 
     number: int
     state: State
@@ -77,7 +77,7 @@ class StageState:
     losses: list[float] = field(default_factory=list)  # since the last look; empty: the weights are those looked at
 
     def look(self, task: Task, validation: Examples, steps_per_epoch: int, last: bool) -> None:
-        """Judge the weights as they are by validation rows; keep them if they are the best."""
+        """Evaluate the current weights on validation rows; keep them if they are the best."""
         world().broadcast(buffer for buffer in self.state.model.buffers() if buffer.is_floating_point())
         with evaluation_mode(self.state.model):
             loss, score = evaluate(self.state.model, task, validation)
@@ -90,7 +90,7 @@ class StageState:
         self.best_weights.update(score, step, last)
 
     def retreat(self) -> None:
-        """Go back to the best weights so far, with a fresh optimizer and at a lower rate."""
+        """Go back to the best weights so far, with a fresh optimizer and a lower rate."""
         state, history, best_weights = self.state, self.history, self.best_weights
         history.went_back += 1
         history.caveats.append(
@@ -108,7 +108,7 @@ class StageState:
 
     @property
     def name(self) -> str:
-        """Sorts after those saved before: also after going back to an earlier step."""
+        """A name that sorts after all earlier ones, also after going back to an earlier step."""
         return f"{self.number}-{self.history.went_back}-{self.state.step:08d}"
 
     def pack(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -132,7 +132,7 @@ class StageState:
         return tensors, facts
 
     def unpack(self, saved: Saved) -> None:
-        """Go on from what `pack` gave. The weights themselves are those of `whole`, which come before: `restore`."""
+        """Restore what `pack` returned. The weights themselves are restored before, by `restore`."""
         for name in STATE:
             setattr(self.state, name, saved.facts["state"][name])
         for name in BEST:
@@ -158,12 +158,12 @@ BEST = ("score", "step", "waited")
 
 
 def restore_weights(saved: Saved, whole: dict[str, Tensor]) -> None:
-    """Put saved weights back where they live."""
+    """Copy saved weights back into the model."""
     _copy(_under("weights/", saved), whole)
 
 
 def bitwise_environment() -> dict[str, Any]:
-    """What has to stay the same for a result to be the same, bit for bit."""
+    """What must stay the same for results to be bit-identical."""
     facts = asdict(current_environment("-", world().size))
     return {name: facts[name] for name in ("warmstart", "torch", "cpu", "threads", "device", "processes")}
 

@@ -49,7 +49,7 @@ FORWARD_SHARE = 0.4  # of a training step, for evaluating the same rows: forward
 
 @dataclass
 class TrainedStages:
-    """A model at its best point, and how it got there."""
+    """A model with its best weights, and the history of its training."""
 
     model: Model
     points: list[Evaluation]
@@ -68,7 +68,7 @@ class TrainedStages:
 
 @dataclass(frozen=True)
 class StageData:
-    """What the loop trains and looks at: the model, and its rows or what a frozen prefix made of them."""
+    """What the loop trains and evaluates: the model, and its rows or cached activations of them."""
 
     model: Model
     examples: Examples
@@ -76,18 +76,18 @@ class StageData:
     general: Examples | None = None  # to be replayed beside the rows
 
     def used_tokens(self) -> Tensor:
-        """Every token of any row of the study, and what fills rows up, or every hashed word; empty without either."""
+        """Every token (with padding) or hashed word in any row of the study; empty if the model reads neither."""
         return torch.from_numpy(self.examples.encoded.used_tokens().astype(np.int64))
 
 
 def validation_rows(available: int, config: TrainConfig, evaluations: int) -> int:
-    """Of so many validation rows, how many each look takes: a look must stay cheap."""
+    """How many of the validation rows each evaluation uses: an evaluation must be cheap."""
     affordable = VALIDATION_TIME_SHARE * config.steps * config.batch_size / (FORWARD_SHARE * evaluations)
     return min(available, MAX_VALIDATION_ROWS, max(MIN_VALIDATION_ROWS, round(affordable)))
 
 
 def stage_inputs(regime: Regime, run_data: RunData) -> Iterator[tuple[SharedData, Inputs]]:
-    """What its stages read: which rows, and how."""
+    """The rows that the stages of a regime use, and their encodings."""
     regime = run_data.fitted(regime)
     for stage in regime.stages:
         objective = stage.objective or run_data.task
@@ -95,13 +95,13 @@ def stage_inputs(regime: Regime, run_data: RunData) -> Iterator[tuple[SharedData
 
 
 def _read(run_data: RunData, objective: Task) -> tuple[Splits, SharedData]:
-    """The rows for an aim."""
+    """The splits and encoded rows for an objective."""
     corpus = run_data.corpus if objective is not run_data.task else None
     return (corpus.splits, corpus.shared) if corpus else (run_data.splits, run_data.shared)
 
 
 def stage_data(model: Model, start: Start, run_data: RunData, objective: Task, count: int, stored: bool) -> StageData:
-    """The rows that `model` learns from for an aim, and `count` that it is watched on.
+    """The rows that `model` is trained on for an objective, and `count` validation rows.
 
     Activations of layers that cannot change may be `stored`.
     """
@@ -118,7 +118,9 @@ def stage_data(model: Model, start: Start, run_data: RunData, objective: Task, c
 
 
 def _require_known_tokens(model: Model, start: Start, examples: Examples) -> None:
-    """Raises InputError where the tokenizer gives a token that the model has no vector for: it is another's."""
+    """Raise InputError if the tokenizer has a token id outside the model's embedding table: it belongs to another
+    model.
+    """
     known = known_tokens(model.body)
     highest, place = examples.encoded.highest()
     if known is None or highest < known:
@@ -134,7 +136,7 @@ def _require_known_tokens(model: Model, start: Start, examples: Examples) -> Non
 
 @dataclass(frozen=True)
 class StageRun:
-    """One stage on the loop: evaluates on validation rows now and then, and keeps the best weights."""
+    """One stage in the loop: evaluates on validation rows now and then, and keeps the best weights."""
 
     stage_state: StageState
     view: StageData
@@ -146,11 +148,11 @@ class StageRun:
     marks: frozenset[int]  # steps before which validation rows are looked at
 
     def steps(self) -> Iterator[Step]:
-        """From where it is to its end."""
+        """All steps from the current one to the end."""
         return train(self.stage_state.state, self.loss, self.source, self.config)
 
     def look(self) -> Evaluation | None:
-        """An evaluation, where one is due."""
+        """Evaluate, if an evaluation is due."""
         stage_state, step = self.stage_state, self.stage_state.state.step
         if step not in self.marks or not stage_state.losses:
             return None
@@ -163,7 +165,7 @@ class StageRun:
         return self.stage_state.state.step >= self.config.steps or self.stage_state.best_weights.should_stop
 
     def finish(self) -> None:
-        """Back to the best weights; what it took goes into the history."""
+        """Restore the best weights, and add this stage to the history."""
         state, best_weights, history = (
             self.stage_state.state,
             self.stage_state.best_weights,
@@ -185,7 +187,7 @@ class StageRun:
 
 @dataclass
 class Training:
-    """A model on its way through the stages of a regime."""
+    """A model in training, across the stages of a regime."""
 
     regime: Regime
     config: TrainConfig
@@ -200,7 +202,7 @@ class Training:
     body_learned: bool = False
 
     def prepare(self, stage: Stage) -> Rates:
-        """Make the model what this stage trains; gives the rate of each weight that learns."""
+        """Prepare the model for this stage; returns the rate of each trained weight."""
         config, model = self.config, self.model
         self.changed |= adapter_names(self.changed)
         switch_objective(model, self.regime.start, stage.objective or self.run_data.task, config.seed)
@@ -218,7 +220,7 @@ class Training:
         return rates
 
     def enter(self, number: int, stage: Stage, rates: Rates, saved: Saved | None, stack: ExitStack) -> StageRun:
-        """The stage that the model was prepared for, from its beginning or from where it was `saved`.
+        """The prepared stage, from its beginning or from where it was `saved`.
 
         `stack` leaves the model as it is afterwards.
         """
@@ -294,11 +296,11 @@ def train_stages(
     retreats: int = 0,
     progress: JobProgress | None = None,
 ) -> Generator[Event, None, TrainedStages]:
-    """Train through all stages, with an event after every step; keeps the weights that are best on validation rows.
+    """Train through all stages, with an event after every step; keep the weights that are best on validation rows.
 
-    Those are looked at `evaluations` times. Goes on from the newest of `checkpoints`, with the same result as if it had
-    never stopped: Ctrl-C, SIGTERM or closing the generator stops it between two steps, and saves. Raises TrainingError
-    when it diverges even after going back `retreats` times to its best weights, each time at half the rate.
+    Evaluates `evaluations` times. Resumes from the newest of `checkpoints`, with the same result as an uninterrupted
+    training: Ctrl-C, SIGTERM or closing the generator stops it between two steps, and saves. Raises TrainingError if it
+    diverges even after going back `retreats` times to its best weights, each time at half the rate.
     """
     progress = progress or JobProgress()
     regime = run_data.fitted(regime)
@@ -352,7 +354,7 @@ def train_stages(
 
 
 def _agreed(world: Distributed, signals: HeldSignals, due: bool = False) -> bool:
-    """Let go the signals that have arrived in any process; say whether something is due in any."""
+    """Handle signals that have arrived in any process; return whether something is due in any process."""
     arrived, anywhere = world.all_reduce_max(signals.arrived, due)
     signals.hear(arrived)
     signals.release()
@@ -361,7 +363,7 @@ def _agreed(world: Distributed, signals: HeldSignals, due: bool = False) -> bool
 
 @contextmanager
 def saved_if_stopped(stage_state: StageState, checkpoints: Checkpoints | None) -> Generator[None, None, None]:
-    """Save when what is inside is stopped from outside; not after an error, when a step may be half done."""
+    """Context that saves a checkpoint if stopped from outside. Not after an error, when a step may be half done."""
     try:
         yield
     except Exception:
@@ -373,7 +375,7 @@ def saved_if_stopped(stage_state: StageState, checkpoints: Checkpoints | None) -
 
 
 def _remarks(stage_state: StageState, view: StageData, source: BatchStream | Replay, config: TrainConfig) -> list[str]:
-    """What went otherwise than asked, for the report."""
+    """What happened differently from the request, for the report."""
     state, remarks = stage_state.state, []
     if state.skipped:
         texts = source.numbers(state.skipped) if isinstance(source, Replay) else []
@@ -393,7 +395,7 @@ def _remarks(stage_state: StageState, view: StageData, source: BatchStream | Rep
 
 
 def _base(model: Model, start: Start) -> dict[str, Tensor]:
-    """A copy of the base's weights by the model's names; none from random weights, or of a head that may be new."""
+    """A copy of the base's weights by the model's names; none for random weights, or for a head that may be new."""
     if start.base is None:
         return {}
     own = ("body.", "head.") if model.pooling == UNPOOLED and start.base.kind == "decoder" else ("body.",)
@@ -402,5 +404,5 @@ def _base(model: Model, start: Start) -> dict[str, Tensor]:
 
 
 def _state(model: Model, names: set[str]) -> dict[str, Tensor]:
-    """The weights and buffers of these names, where they live."""
+    """The weights and buffers with these names, not copied."""
     return {name: tensor for name, tensor in model.state_dict().items() if name in names}

@@ -16,7 +16,7 @@ from warmstart.tasks.task import Task
 
 @contextmanager
 def evaluation_mode(model: nn.Module) -> Generator[None, None, None]:
-    """Evaluation mode inside; afterwards each module as it was, frozen layers included."""
+    """Context in evaluation mode; afterwards each module is as it was, frozen layers included."""
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:

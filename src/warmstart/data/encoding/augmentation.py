@@ -1,7 +1,7 @@
-"""Augmentation: how are training images changed, so that a network does not learn them by heart?
+"""Augmentation: how are training images changed, so that a network does not memorize them?
 
-What becomes of an image depends on (seed, epoch, row) alone: never on workers, on a resume, or on what else is in the
-batch. It is done to a batch at once, after standardization.
+The changes depend only on (seed, epoch, row): not on workers, a resume, or the rest of the batch. They are applied to a
+batch at once, after standardization.
 """
 
 import math
@@ -17,7 +17,7 @@ from warmstart.types import Array
 
 
 class Strength(NamedTuple):
-    """The most that is done, each way."""
+    """The maximum of each change."""
 
     shift: float  # share of a side; in whole pixels where nothing is turned or scaled
     turn: float = 0.0  # degrees
@@ -39,7 +39,7 @@ DRAWS = 12  # random numbers an image, always as many: a strength must not chang
 
 @dataclass(frozen=True)
 class Augmentation:
-    """One strength for a run."""
+    """Image augmentation of one strength for a run."""
 
     strength: Strength
     seed: int
@@ -47,11 +47,11 @@ class Augmentation:
 
     @classmethod
     def named(cls, name: str, seed: int, flips: bool) -> "Augmentation | None":
-        """None for 'none'."""
+        """The strength of this name; None for 'none'."""
         return cls(STRENGTHS[name], seed, flips) if name in STRENGTHS else None
 
     def apply(self, batch: dict[str, Tensor], numbers: Array, epoch: int) -> dict[str, Tensor]:
-        """The batch with its `pixel_values` [n, 3, s, s] changed; `numbers`: the rows' own."""
+        """The batch with augmented `pixel_values` [n, 3, s, s]; `numbers`: row numbers."""
         if "pixel_values" not in batch:
             return batch
         drawn = np.stack([np.random.default_rng((self.seed, epoch, int(n), 2)).random(DRAWS) for n in numbers])
@@ -79,7 +79,7 @@ class Augmentation:
 
 
 def _erased(values: Tensor, drawn: Tensor, most: Strength) -> Tensor:
-    """A rectangle of the mean color (0 after standardization) somewhere in some of the images."""
+    """Erase a rectangle in some of the images with the mean color (0 after standardization)."""
     place = torch.arange(values.shape[-1], device=values.device) / values.shape[-1]
     height, width = drawn[:, 1:2] * most.erased_side, drawn[:, 2:3] * most.erased_side
     top, left = drawn[:, 3:4] * (1 - height), drawn[:, 4:5] * (1 - width)

@@ -1,8 +1,8 @@
 """Batches: in which order are rows seen, and which words are dropped?
 
-Both depend only on (seed, epoch, row): never on workers, on a resume, or on the regime. If batches are padded, rows of
-similar length share one, measured as the architecture counts it. Grouped by bytes, which would be the same for all,
-batches of 32 package synopses computed 44 % more tokens than they had, descriptions 31 %; grouped by tokens 3 and 5 %.
+Both depend only on (seed, epoch, row): not on workers, a resume, or the regime. If batches are padded, they group rows
+of similar length, measured in the architecture's own units. Grouped by bytes, which would be the same for all, batches
+of 32 package synopses computed 44 % more tokens than they had, descriptions 31 %; grouped by tokens 3 and 5 %.
 """
 
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from warmstart.types import Array
 
 @dataclass(frozen=True)
 class Batch:
-    """Some examples as tensors: what the body is called with, and the numbers to learn."""
+    """Some examples as tensors: the body's arguments, and the targets."""
 
     inputs: dict[str, Tensor]
     targets: Tensor
@@ -36,7 +36,7 @@ POOL = 32  # batches sorted by length together: less padding, and still a random
 
 @dataclass(frozen=True)
 class Order:
-    """Which rows make up the batch of a step."""
+    """Which rows are in the batch of a step."""
 
     rows: int
     batch_size: int
@@ -63,7 +63,7 @@ class Order:
 
 @dataclass(frozen=True)
 class WordDropout:
-    """Each word is left out with this chance, drawn anew each epoch: augmentation for text. One word always stays."""
+    """Each word is dropped with this probability, in each epoch: augmentation for text. At least one word remains."""
 
     share: float
     seed: int
@@ -80,10 +80,10 @@ class WordDropout:
 
 
 def by_length(lengths: Array, batch_size: int, tokens: int | None = None) -> list[Array]:
-    """All rows in batches of similar length, for evaluation: no order to keep, as little padding as can be.
+    """All rows in batches of similar length, for evaluation, with as little padding as possible.
 
-    The longest first: what it took in memory does for all after it, where ever longer ones would need new room each.
-    None has more than so many `tokens`, padding included, but that of a single row that is longer.
+    The longest come first, so that memory allocated for them is reused by all later batches. No batch has more than so
+    many `tokens`, padding included, unless it is a single longer row.
     """
     order = np.argsort(lengths, kind="stable")
     found, start = [], 0

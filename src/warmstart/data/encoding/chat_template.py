@@ -29,7 +29,7 @@ OMISSION_MARK = "\n[…]\n"  # in the place of what is not read
 
 @dataclass(frozen=True)
 class Prompt:
-    """What stands before the answer, as tokens."""
+    """The tokens before the answer."""
 
     tokens: Array  # int32 [t]
     learned: Array  # bool [t]: words of earlier assistant turns, and what ends these
@@ -48,12 +48,12 @@ class TemplatedConversation:
 
     @property
     def tokens(self) -> Array:
-        """What is read, int32 [t]: nothing comes after the last one."""
+        """Input tokens, int32 [t]: the last token is never read."""
         return np.append(self.prompt.tokens, self.answer[:-1])
 
     @property
     def labels(self) -> Array:
-        """What is to be said after each of them, int32 [t]."""
+        """The token to predict after each of them, int32 [t]."""
         before = np.where(self.prompt.learned, self.prompt.tokens, UNLABELLED)[1:]
         return np.append(before, self.answer).astype(np.int32)
 
@@ -62,7 +62,7 @@ class TemplatedConversation:
 class Template:
     """The chat template of a tokenizer that has one; reads at most `max_length` tokens.
 
-    Names of control tokens inside a turn are text. Its errors are InputErrors that do not know the row.
+    Names of control tokens inside a turn are read as text. Raises InputErrors without a row number.
     """
 
     tokenizer: Any
@@ -70,11 +70,11 @@ class Template:
     instruction: str = ""  # that a question may begin with: never cut away
 
     def spoken(self, turns: Sequence[TurnDict]) -> TemplatedConversation:
-        """A conversation that ends with an assistant turn.
+        """Tokens of a conversation that ends with an assistant turn.
 
-        One too long is cut where it hurts least: old exchanges go first, then the middle of the last question, after
-        its instruction, with a mark in its place; the system turn and the answer stay, unless the answer alone takes
-        more than three quarters: then its end goes.
+        A conversation that is too long is shortened where it matters least: old exchanges are dropped first, then the
+        middle of the last question, after its instruction, with a mark in its place. The system turn and the answer are
+        kept, unless the answer alone takes more than three quarters: then its end is cut.
         """
         *asked, last = turns
         whole, opening = self._render(turns), self._opening(asked)
@@ -90,29 +90,29 @@ class Template:
         )
 
     def prompt(self, turns: Sequence[TurnDict]) -> Prompt:
-        """What an answer is generated after: all turns, or those before the last one if that is the assistant's.
+        """The tokens to generate an answer after: all turns, without the last one if it is the assistant's.
 
-        How long that one is plays no part: what is judged is what will be asked.
+        The length of that answer does not matter, so evaluation sees the same prompts as use.
         """
         asked = turns[:-1] if turns and turns[-1]["role"] == "assistant" else turns
         return self._fitted(asked, self._opening(asked), self.room(0))
 
     @cached_property
     def closing(self) -> int | None:
-        """The token that ends an assistant turn; None where no token does."""
+        """The token that ends an assistant turn; None if there is none."""
         turns = [{"role": "user", "content": "."}, {"role": "assistant", "content": "."}]
         last = int(self.spoken(turns).answer[-1])
         return last if last in self._given else None
 
     def words(self, said: str) -> str:
-        """What was said, without the thought before it where the template puts one before an answer's words."""
+        """The answer, without the empty thought that some templates begin it with."""
         if self._thought and said.lstrip().startswith(self._thought[0]) and self._thought[-1] in said:
             said = said.partition(self._thought[-1])[2]
         return said.strip()
 
     @cached_property
     def _thought(self) -> list[str]:
-        """What begins an empty thought and what ends it, such as <think> and </think>; empty where there is none."""
+        """Start and end of an empty thought, such as <think> and </think>; empty if the template has none."""
         asked, answer = {"role": "user", "content": "?"}, {"role": "assistant", "content": "."}
         whole, opening = self._render([asked, answer]).text, self._render([asked], ask=True).text
         begin, first, _, _ = self._span(whole, opening, answer, is_last=True)
@@ -120,11 +120,11 @@ class Template:
         return marks if len(marks) == 2 else []
 
     def size(self, turns: Sequence[TurnDict]) -> int:
-        """Tokens of a prompt before anything is cut away."""
+        """Number of tokens of a prompt before it is shortened."""
         return len(self._opening(turns).ids)
 
     def room(self, answer: int) -> int:
-        """Tokens that a prompt may have before an answer of so many: the answer's last one is never read."""
+        """Number of tokens left for a prompt before an answer of so many: the answer's last token is never read."""
         quarter = self.max_length // MIN_ROOM_DIVISOR
         return max(quarter, self.max_length - max(answer - 1, quarter))
 
@@ -150,9 +150,9 @@ class Template:
     def _without_oldest(
         self, turns: Sequence[TurnDict], opening: "_Opening", room: int
     ) -> tuple[Sequence[TurnDict], "_Opening"]:
-        """Without the oldest questions and what was said to them: the fewest that leave `room`, but the last one stays.
+        """Drop the oldest exchanges: the fewest that leave `room`, but never the last question.
 
-        How many is found by halving: hundreds of turns would be rendered and tokenized hundreds of times.
+        Found by bisection, since rendering and tokenizing hundreds of turns one by one would be slow.
         """
         asked = [k for k, turn in enumerate(turns) if turn["role"] == "user"]
         found, low, high = (turns, opening), 1, len(asked) - 1
@@ -169,7 +169,7 @@ class Template:
         return found
 
     def _middle(self, opening: "_Opening", turns: Sequence[TurnDict], excess: int) -> tuple[slice, Array]:
-        """What goes of the last question so that there are `excess` tokens fewer, and the mark in its place."""
+        """The span to cut from the last question to save `excess` tokens, and the mark in its place."""
         content = turns[-1]["content"].strip() if turns else ""
         end = opening.text.rfind(content) + len(content)
         first = end - len(content) + (len(self.instruction) if content.startswith(self.instruction) else 0)
@@ -193,9 +193,10 @@ class Template:
         )
 
     def _span(self, text: str, opening: str, turn: TurnDict, is_last: bool = False) -> tuple[int, int, int, int]:
-        """Where an assistant turn is in `text`: what is learned begins, its words begin and end, the learned ends.
+        """Positions of an assistant turn in `text`: start of what is learned, start and end of its words, end of what
+        is learned.
 
-        What ends the turn, a token that the tokenizer was given beside its vocabulary, is learned with it.
+        A special token that ends the turn is learned with it.
         """
         content = turn["content"].strip()  # as most templates do
         # After the last turn nothing follows, while before its words a template may put more: an empty thought, say.
@@ -212,11 +213,11 @@ class Template:
         return len(opening), first, end, len(text) - len(rest) + len(closing) if closing else end
 
     def _after(self, opening: "_Opening", whole: EscapedText, closed: int) -> tuple[Array, Array]:
-        """The tokens from the opening's end on, and where in `whole` each ends.
+        """The tokens after the opening, and where in `whole` each ends.
 
-        Where the opening's last word would melt into the answer's first, they are those of the answer alone: it is
-        generated after the opening as it is. No token reaches over one that was given beside the vocabulary, so that
-        what lies before the opening's last one of these need not be read again.
+        If the opening's last word would merge with the answer's first, the tokens are those of the answer alone,
+        because it is generated after the opening as it is. No token spans a special token, so text before the opening's
+        last special token need not be tokenized again.
         """
         given = np.flatnonzero(np.isin(opening.ids, self._given))
         at = int(given[-1]) if len(given) else 0
@@ -236,7 +237,7 @@ class Template:
         return _Opening(written.text, np.array(encoding.ids, dtype=np.int32), encoding)
 
     def _render(self, turns: Sequence[TurnDict], ask: bool = False) -> EscapedText:
-        """The turns in the template. Twice where a control token is named in one of them, to know which are whose."""
+        """The turns rendered by the template. Rendered twice if a control token is named in one, to tell them apart."""
         text = self._templated(turns, ask)
         shown = [turn | {"content": controls.covered(turn["content"], self._controls)} for turn in turns]
         if shown == list(turns):
@@ -267,7 +268,7 @@ class Template:
 
     @cached_property
     def _controls(self) -> list[str]:
-        """The longest first, as the tokenizer finds them."""
+        """Names of control tokens, longest first, as the tokenizer finds them."""
         return sorted(controls.special_token_names(self.tokenizer).values(), key=len, reverse=True)
 
     @cached_property
@@ -276,13 +277,13 @@ class Template:
 
     @cached_property
     def _closings(self) -> list[str]:
-        """The longest first: one may be the beginning of another."""
+        """Possible ends of a turn, longest first: one may be a prefix of another."""
         return sorted(self.tokenizer.get_added_vocab(), key=len, reverse=True)
 
 
 @dataclass(frozen=True)
 class _Opening:
-    """Turns in the template, with what asks for an answer."""
+    """Turns rendered by the template, with the generation prompt."""
 
     text: str
     ids: Array  # int32 [t]
@@ -294,5 +295,5 @@ class _Opening:
 
 
 def _offsets(encoding: Any) -> Array:
-    """Where each token begins and ends in the text, int64 [t, 2]."""
+    """Start and end of each token in the text, int64 [t, 2]."""
     return np.array(encoding.offsets, dtype=np.int64).reshape(-1, 2)

@@ -16,7 +16,7 @@ from warmstart.types import Array
 
 @dataclass(frozen=True)
 class Examples:
-    """Rows as a model reads them."""
+    """Encoded rows with their targets."""
 
     encoded: Encoded
     positions: Array  # int64 [n]: where each row stands in `encoded`
@@ -33,13 +33,13 @@ class Examples:
         return self.encoded.sizes()[self.positions]
 
     def order(self, batch_size: int, seed: int, at_most: int | None = None) -> Order:
-        """The batches of training; as they would be if no row were longer than `at_most`."""
+        """The batches of training; as if no row were longer than `at_most`."""
         lengths = np.minimum(self.sizes(), at_most or np.iinfo(np.int64).max) if self.encoded.pads else None
         return Order(len(self), batch_size, seed, lengths)
 
     @cached_property
     def loss_weights(self) -> Array:
-        """What each counts in a loss, int64 [n]."""
+        """Weight of each row in a loss, int64 [n]."""
         return self.encoded.loss_weights()[self.positions]
 
 
@@ -61,7 +61,7 @@ class BatchStream:
         return self.pieces(self.rows(step), step // self.order.per_epoch, at_most)
 
     def pieces(self, index: Array, epoch: int, at_most: int | None) -> list[Batch]:
-        """This process's part of the batch of these rows, in pieces of at most that many."""
+        """This process's part of a batch of these rows, in pieces of at most so many."""
         largest = -(-len(index) // self.world.size)  # part of any process: all have the same number of pieces
         pieces = 1 if at_most is None else -(-largest // at_most)
         weights = self.examples.loss_weights
@@ -73,7 +73,7 @@ class BatchStream:
         return found
 
     def rows(self, step: int) -> Array:
-        """Where the rows of a step's batch stand in the examples."""
+        """Positions in the examples of the rows of a step's batch."""
         epoch, i = divmod(step, self.order.per_epoch)
         if epoch not in self._epochs:
             self._epochs.clear()

@@ -1,4 +1,4 @@
-"""Inputs: how does an architecture see a text: as token ids, or as hashed words?"""
+"""Inputs: how does an architecture read a text: as token ids, or as hashed words?"""
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,7 +25,7 @@ class Encoded(Protocol):
 
     def __len__(self) -> int: ...
     def batch(self, index: Array, kept: Sequence[Array] | None = None) -> dict[str, Tensor]:
-        """The body's keyword arguments for these rows. `kept`: for each row a bool for each word, False drops it."""
+        """The body's keyword arguments for these rows. `kept`: per row a bool for each word; False drops it."""
         ...
 
     def words(self, index: Array) -> list[int]:
@@ -33,33 +33,33 @@ class Encoded(Protocol):
         ...
 
     def sizes(self) -> Array:
-        """What a row costs to compute, int64 [n]: tokens, or features."""
+        """Cost of each row, int64 [n]: number of tokens or features."""
         ...
 
     @property
     def pads(self) -> bool:
-        """Whether each row of a batch costs as much as its longest one."""
+        """Whether each row of a batch costs as much as the longest."""
         return True
 
     def loss_weights(self) -> Array:
-        """What a row counts in a batch's loss, int64 [n]: 1, or how many of its tokens are to be predicted."""
+        """Weight of each row in a batch's loss, int64 [n]: 1, or its number of predicted tokens."""
         return np.ones(len(self), dtype=np.int64)
 
     def highest(self) -> tuple[int, int | None]:
-        """The highest number of a token that a body is given, -1 without any; the row that has it, None: others."""
+        """The highest token id that a body is given, and its row; -1 without tokens."""
         return -1, None
 
     def used_tokens(self) -> Array:
-        """Every token of any row and of padding, or every hashed word: ascending, each once; empty if not known."""
+        """Every token in any row and in padding, or every hashed word: sorted, unique; empty if unknown."""
         return np.empty(0, dtype=np.int32)
 
     @property
     def flips(self) -> bool:
-        """Whether these are images whose mirror images say the same."""
+        """Whether these are images whose mirror images have the same targets."""
         return False
 
     def in_epoch(self, epoch: int) -> "Encoded":
-        """The rows as this epoch of training reads them, where something is drawn anew in each."""
+        """The rows for this epoch of training, if something is drawn anew in each."""
         return self
 
     @property
@@ -73,9 +73,9 @@ class Encoded(Protocol):
 
 
 class Inputs(Protocol):
-    """Belongs to an architecture. `key` tells two inputs apart when encoded rows are shared.
+    """The inputs of an architecture. `key` identifies them when encoded rows are shared.
 
-    What only some inputs can do, they give as a value of its own, which is None for all others.
+    Capabilities of some inputs only are attributes, which are None for all others.
     """
 
     @property
@@ -87,22 +87,22 @@ class Inputs(Protocol):
 
     @property
     def prompts(self) -> "PromptInputs | None":
-        """These inputs if an answer can be generated after them."""
+        """These inputs if answers can be generated from them."""
         return None
 
     @property
     def continuation(self) -> "ContinuationInputs | None":
-        """These inputs if a text can be continued after them, or its gaps filled."""
+        """These inputs if texts can be continued, or their gaps filled."""
         return None
 
     @property
     def tokenization(self) -> Tokenization | None:
-        """What is made of each text before anything else, and cached on disk for a large corpus; None: no cache."""
+        """The first step of encoding, which is cached on disk for a large corpus; None: no cache."""
         return None
 
     @property
     def of_rows(self) -> bool:
-        """Whether they were fitted to training rows: then other rows have others."""
+        """Whether they depend on the training rows: other rows then have other inputs."""
         return False
 
     @property
@@ -116,7 +116,7 @@ class Inputs(Protocol):
 
     def encode(self, texts: Sequence[str]) -> Encoded: ...
     def encode_rows(self, texts: Sequence[str], columns: Mapping[str, Values]) -> Encoded:
-        """The same of rows of a table, for inputs that read typed columns; the others read the texts alone."""
+        """Encode rows of a table, for inputs that read typed columns; others read only the texts."""
         return self.encode(texts)
 
     def join(self, rows: Encoded, columns: Mapping[str, Values]) -> Encoded:
@@ -124,33 +124,33 @@ class Inputs(Protocol):
         return rows
 
     def save(self, folder: Path) -> None:
-        """Write what reading takes beside `to_json`, such as the tokenizer."""
+        """Write what `to_json` does not contain, such as the tokenizer."""
         ...
 
     def to_json(self) -> dict[str, Any]: ...
 
 
 class ChunkInputs(Protocol):
-    """How a document that is too long is divided into chunks."""
+    """How a long document is split into chunks."""
 
     @property
     def room(self) -> int:
-        """Tokens that a chunk may have after the instruction. Raises InputError where hardly any are left."""
+        """Tokens left for a chunk after the instruction. Raises InputError if hardly any are left."""
         ...
 
     def ends(self, text: str) -> Array:
-        """Where each token of a text ends, int64 [t], in characters."""
+        """End of each token in the text, int64 [t], in characters."""
         ...
 
 
 class PromptInputs(Inputs, Protocol):
-    """Inputs that answers are generated after."""
+    """Inputs that answers are generated from."""
 
     @property
     def tokenizer(self) -> Any: ...
     @property
     def stop(self) -> set[int]:
-        """Tokens that end an answer. Raises InputError where the tokenizer has none."""
+        """Tokens that end an answer. Raises InputError if the tokenizer has none."""
         ...
 
     @property
@@ -160,20 +160,20 @@ class PromptInputs(Inputs, Protocol):
 
     @property
     def never(self) -> tuple[int, ...]:
-        """Tokens that no answer has."""
+        """Tokens that no answer contains."""
         ...
 
     @property
     def chunks(self) -> ChunkInputs | None:
-        """How long documents are divided; None: they are not."""
+        """How long documents are split; None: they are not."""
         ...
 
     def prompt(self, text: str) -> list[int]:
-        """The tokens that an answer is generated after, of turns as JSON. Raises InputError for unusable turns."""
+        """The tokens that an answer is generated after, for turns as JSON. Raises InputError for unusable turns."""
         ...
 
     def answer(self, generated: str) -> str:
-        """The answer in decoded tokens: without space around it, and without a thought before it."""
+        """The answer in decoded tokens: stripped, and without a thought before it."""
         ...
 
 
@@ -186,13 +186,13 @@ class ContinuationInputs(Inputs, Protocol):
     def max_length(self) -> int: ...
     @property
     def causal(self) -> bool:
-        """Whether each token is predicted from those before it; else masked ones, from both sides."""
+        """Whether each token is predicted from those before it; otherwise masked tokens, from both sides."""
         ...
 
 
 @dataclass(frozen=True)
 class Ragged:
-    """Rows of different lengths, end to end in one array."""
+    """Rows of different lengths, concatenated in one array."""
 
     values: Array  # int32 [total]
     offsets: Array  # int64 [n + 1]
@@ -215,7 +215,7 @@ class Ragged:
 
 
 def highest_of(*parts: Ragged, beside: Sequence[int] = ()) -> tuple[int, int | None]:
-    """The highest value of these rows, and the row that has it; None where one of those `beside` is higher."""
+    """The highest value of these rows, and its row; None if one of those `beside` is higher."""
     found: tuple[int, int | None] = max(beside, default=-1), None
     for part in parts:
         at = int(part.values.argmax()) if len(part.values) else 0
@@ -225,7 +225,7 @@ def highest_of(*parts: Ragged, beside: Sequence[int] = ()) -> tuple[int, int | N
 
 
 class GrowingRagged:
-    """Rows of different lengths that become more; many lie in a file, none as a Python object."""
+    """Appendable rows of different lengths, stored in a file once they are large, and never as Python objects."""
 
     def __init__(self) -> None:
         self._values, self._lengths = DiskArray(np.int32), DiskArray(np.int64)
@@ -243,7 +243,7 @@ class GrowingRagged:
 
 @dataclass(frozen=True)
 class TokenRows(Encoded):
-    """Token numbers, padded to the longest row of a batch; no mask where all are equally long."""
+    """Token ids, padded to the longest row of a batch; without a mask if all have the same length."""
 
     tokens: Ragged
     spell: Callable[[], Ragged]  # gives `word_of`, which only dropping words asks for
@@ -288,13 +288,13 @@ class TokenRows(Encoded):
 
 
 def _spread(word_of: Array, keep: Array) -> Array:
-    """A word's fate for each of its tokens; special tokens always stay."""
+    """Expand the drop decisions of words to their tokens; special tokens are always kept."""
     return np.append(keep, True)[word_of]
 
 
 @dataclass(frozen=True)
 class WordRows(Encoded):
-    """Hashed words with weights: one EmbeddingBag row each."""
+    """Hashed words with weights, for an EmbeddingBag."""
 
     features: Ragged
     weights: Array  # float32 [total]
@@ -333,7 +333,7 @@ class WordRows(Encoded):
 
 @dataclass(frozen=True)
 class Answers:
-    """How an encoder-decoder writes."""
+    """How an encoder-decoder writes answers."""
 
     begins: int  # the token that it goes on from
     never: tuple[int, ...] = ()  # tokens that no answer has
@@ -342,7 +342,7 @@ class Answers:
 
 @dataclass(frozen=True)
 class Tokens(Inputs):
-    """The tokens of a pretrained tokenizer, at most `max_length` of them, special tokens included."""
+    """Tokens of a pretrained tokenizer, at most `max_length`, special tokens included."""
 
     folder: str  # or hub id: what AutoTokenizer loads
     max_length: int
@@ -383,7 +383,7 @@ class Tokens(Inputs):
         return words.ragged()
 
     def _encodings(self, texts: Sequence[str], longest: int | None, words: bool = False) -> Iterator[list[Any]]:
-        """What the tokenizer's own library gives for some texts at a time: without a list for each of their masks."""
+        """Encodings of the tokenizer's own library for some texts at a time, which avoids a list for each mask."""
         for start in range(0, len(texts), BLOCK):
             backend = as_plain_text(self.tokenizer)  # each time: others may use the tokenizer between two blocks
             if longest is not None:
@@ -392,7 +392,7 @@ class Tokens(Inputs):
             yield backend.encode_batch(some) if words else backend.encode_batch_fast(some)  # without words: faster
 
     def save(self, folder: Path) -> None:
-        """Beside the weights, for AutoTokenizer."""
+        """Write the tokenizer, for AutoTokenizer."""
         self.tokenizer.save_pretrained(folder)
 
     def to_json(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Language: how does a language model see a row: which tokens does it read, and which must it predict?"""
+"""Language: how does a language model read a row: which tokens are inputs, and which are predicted?"""
 
 import json
 import zlib
@@ -31,7 +31,7 @@ MASK_SHARE, RANDOM_SHARE = 0.8, 0.1  # of these: shown as the mask, as any token
 
 @dataclass(frozen=True)
 class CausalRows(Encoded):
-    """Rows to be said from left to right."""
+    """Rows for causal language modeling."""
 
     tokens: Ragged  # what is read
     labels: Ragged  # what is to be said after each
@@ -56,7 +56,7 @@ class CausalRows(Encoded):
         return not self.layout.packs
 
     def loss_weights(self) -> Array:
-        """Labelled tokens of each row."""
+        """Number of labeled tokens of each row."""
         return self._loss_weights
 
     @cached_property
@@ -69,10 +69,10 @@ class CausalRows(Encoded):
 
 @dataclass(frozen=True)
 class MaskedRows(Encoded):
-    """Rows of which some tokens are hidden and to be told from those around them.
+    """Rows for masked language modeling.
 
-    Which ones depends on the row's own tokens alone, so that a score can be repeated; in training also on the seed and
-    the epoch. How many does not, so that a row always weighs the same.
+    Which tokens are masked depends only on the row's own tokens, so that scores are repeatable; in training also on the
+    seed and the epoch. How many does not, so that a row always has the same weight.
     """
 
     tokens: Ragged
@@ -128,12 +128,12 @@ class MaskedRows(Encoded):
 
 
 def to_predict(tokens: Array, share: float) -> Array:
-    """How many of so many tokens [n] are to be predicted, int64 [n]: that share, but at least one."""
+    """How many of so many tokens [n] are predicted, int64 [n]: that share, but at least one."""
     return np.maximum(np.minimum(tokens, 1), np.rint(share * tokens)).astype(np.int64)
 
 
 def row_generator(tokens: Array, seed: int, epoch: int | None) -> np.random.Generator:
-    """What a row's draws come from: its own tokens, in training also the seed and the epoch."""
+    """The random generator of a row, seeded by its tokens, in training also by the seed and the epoch."""
     drawn_by = (zlib.crc32(tokens.tobytes()),)
     return np.random.default_rng(drawn_by if epoch is None else (seed, epoch, *drawn_by))
 
@@ -159,15 +159,15 @@ class _Language(Inputs):
         return PackingLayout(self.folder, causal, self.tokenizer.pad_token_id, self.max_length)
 
     def _backend(self) -> Any:
-        """The tokenizer's own library, reading everything as text, cutting and padding nothing."""
+        """The tokenizer's own library, reading everything as text, without truncation and padding."""
         return as_plain_text(self.tokenizer)
 
 
 @dataclass(frozen=True)
 class Conversations(_Language):
-    """Conversations as JSON turns, in the base's own chat template; the assistant's words are to be said.
+    """Conversations as JSON turns, in the base's own chat template; the assistant's words are learned.
 
-    A base without a template is given a plain one ("User: ...", "Assistant: ..."), which is saved with its tokenizer.
+    A base without a template gets a plain one ("User: ...", "Assistant: ..."), which is saved with its tokenizer.
     """
 
     instruction: str = ""  # that questions begin with: never cut away where they are too long
@@ -205,7 +205,7 @@ class Conversations(_Language):
         return Template(self.tokenizer, self.max_length, self.instruction)
 
     def encode(self, texts: Sequence[str]) -> CausalRows:
-        """Raises RowError for turns that the template does not take, or that have nothing to learn."""
+        """Raises RowError for turns that the template rejects, or that have nothing to learn."""
         tokens, labels, sizes, lost = GrowingRagged(), GrowingRagged(), DiskArray(np.float32), DiskArray(np.int64)
         for start in range(0, len(texts), BLOCK):
             block = texts[start : start + BLOCK]
@@ -234,7 +234,7 @@ class Conversations(_Language):
 
     @cached_property
     def stop(self) -> set[int]:
-        """Tokens that end an answer: what the template ends it with, which it is learned with, and the tokenizer's."""
+        """Tokens that end an answer: the template's, which is learned, and the tokenizer's."""
         known = (self.template.closing, self.tokenizer.eos_token_id)
         return {token for token in known if token is not None}
 
@@ -269,9 +269,9 @@ def _turns(text: str) -> list[dict[str, Any]]:
 
 @dataclass(frozen=True)
 class Documents(_Language):
-    """Pieces of documents, each between the tokens that begin and end a text, if the tokenizer has such.
+    """Pieces of documents, each between the tokenizer's tokens that begin and end a text, if it has them.
 
-    One that begins none (Qwen's) begins with the one that ends a text, as where documents follow each other.
+    If it has only an end token (Qwen), pieces begin with that one, as between concatenated documents.
     """
 
     causal = True
@@ -308,7 +308,7 @@ class Documents(_Language):
         return CausalRows(tokens.ragged(), labels.ragged(), sizes.array(), lost.array(), self._layout(causal=True))
 
     def _bytes(self, text: str, count: int, left: int, begun: bool) -> int:
-        """UTF-8 bytes of a text of `count` tokens whose first `left` are said, the very first only if `begun`."""
+        """UTF-8 bytes of a text of `count` tokens whose first `left` are predicted, the very first only if `begun`."""
         if left == count and begun:
             return len(text.encode())
         each = bytes_of(text, self._backend().encode(text, add_special_tokens=False).offsets)
@@ -319,13 +319,13 @@ class Documents(_Language):
 
 
 def _present(token: int | None) -> Array:
-    """Itself, where a tokenizer has it."""
+    """A list of the token, or an empty one if the tokenizer lacks it."""
     return np.array([] if token is None else [token], np.int32)
 
 
 @dataclass(frozen=True)
 class Masked(_Language):
-    """Pieces of documents of which 15 % of the tokens are to be predicted from both sides."""
+    """Pieces of documents of which 15 % of the tokens are predicted from both sides."""
 
     seed: int
 
@@ -344,7 +344,7 @@ class Masked(_Language):
         return f"masked:{self.folder}:{self.max_length}:{self.seed}"
 
     def encode(self, texts: Sequence[str]) -> MaskedRows:
-        """Raises RowError for a text without a token of its own, InputError for a tokenizer without a mask."""
+        """Raises RowError for a text without tokens, InputError for a tokenizer without a mask token."""
         tokenizer = self.tokenizer
         if tokenizer.mask_token_id is None:
             raise InputError(

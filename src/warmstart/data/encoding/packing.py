@@ -1,4 +1,4 @@
-"""Packing: how are several short rows put into one line, for models that can keep them apart?"""
+"""Packing: how are several short rows put into one line, for models that can keep them separate?"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -38,7 +38,7 @@ AFTER_PADDING = frozenset({"roberta", "xlm-roberta", "camembert"})  # number pos
 
 @dataclass(frozen=True)
 class PackedLine:
-    """A row as it stands in a line: what is read, and what is to be said, at each of its positions."""
+    """A row within a line: the input and the label at each of its positions."""
 
     tokens: Array  # int [t]
     labels: Array  # int [t]: the token to be predicted here, UNLABELLED where none is
@@ -76,9 +76,9 @@ class PackingLayout:
     def batch(self, rows: Sequence[PackedLine]) -> dict[str, Tensor]:
         """The body's keyword arguments, and `labels`, `rows` [lines, t] and `bytes` [n] for the head.
 
-        Rows of different lengths share one line, without padding; where they begin stands in place of a mask: see
-        `models.attention`. Rows of one length have a line each, as have those of a model that cannot tell them apart;
-        a causal one then needs no mask: what stands after a row does not reach it.
+        Rows of different lengths share one line, without padding; their start positions replace a mask: see
+        `models.attention`. Rows of one length have a line each, as do those of a model that cannot keep them separate.
+        A causal model then needs no mask: a row does not see what comes after it.
         """
         lengths = np.array([len(row.tokens) for row in rows])
         shared = self.packs and lengths.min() < lengths.max()

@@ -1,4 +1,4 @@
-"""Pixels: how does a network see an image? As standardized colors, at a size of its own."""
+"""Pixels: how does a network read an image? As standardized colors, at its own size."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -43,15 +43,15 @@ class Pixels(Inputs):
         return self.encode_rows(texts, {})
 
     def encode_rows(self, texts: Sequence[str], columns: Mapping[str, Values]) -> "PixelRows":
-        """Raises InputError for rows without images: texts alone are only their names."""
+        """Raises InputError for rows without images: texts are only file names."""
         return PixelRows(_at_most(images_of(columns, self.column), self.size), self)
 
     def count(self, texts: Sequence[str]) -> list[int]:
-        """What an image costs: always the same."""
+        """The cost of an image, always the same."""
         return [1] * len(texts)
 
     def save(self, folder: Path) -> None:
-        """Nothing: what reading takes is in `to_json`."""
+        """Writes nothing: everything is in `to_json`."""
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -69,7 +69,7 @@ class Pixels(Inputs):
 
 
 def images_of(columns: Mapping[str, Values], name: str) -> Images:
-    """The images in a column of some rows. Raises InputError where there are none, as of texts alone."""
+    """The images in a column of some rows. Raises InputError if there are none, for example for texts alone."""
     images = columns.get(name)
     if not isinstance(images, Images):
         raise InputError(
@@ -81,7 +81,7 @@ def images_of(columns: Mapping[str, Values], name: str) -> Images:
 
 @dataclass(frozen=True, eq=False)
 class PixelRows(Encoded):
-    """Images of at most the size that is read: smaller ones are enlarged when they are read, and take no room."""
+    """Images of at most the input size: smaller ones are upscaled when they are read, which saves memory."""
 
     images: Images
     inputs: Pixels
@@ -118,12 +118,12 @@ class PixelRows(Encoded):
 
 
 def resized(values: Tensor, size: int) -> Tensor:
-    """[n, 3, h, w] -> [n, 3, size, size]: bilinear, with the mean over what a pixel covers where they become fewer."""
+    """[n, 3, h, w] -> [n, 3, size, size]: bilinear, with antialiasing when downscaling."""
     return functional.interpolate(values, (size, size), mode="bilinear", antialias=True)
 
 
 def _at_most(images: Images, size: int) -> Images:
-    """The same images, made smaller once where they are larger."""
+    """The same images, downscaled once if they are larger."""
     if images.side <= size:
         return images
     smaller = DiskArray(np.uint8)

@@ -1,4 +1,4 @@
-"""Seq2seq: how does an encoder-decoder see a row: as a source to read and a target to write?"""
+"""Seq2seq: how does an encoder-decoder read a row: as a source and a target?"""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -22,7 +22,7 @@ from warmstart.types import Array
 
 @dataclass(frozen=True)
 class Seq2SeqRows(Encoded):
-    """Rows to be read by one part of a model and written by the other."""
+    """Rows of source and target tokens."""
 
     source: Ragged  # what is read
     answer: Ragged  # what is to be written, with the token that ends it
@@ -54,10 +54,9 @@ class Seq2SeqRows(Encoded):
 def batch_of(
     sources: Sequence[Array], answers: Sequence[Array], sizes: Array, begins: int, pad: int
 ) -> dict[str, Tensor]:
-    """What is read and what is written as the body's keyword arguments, and `labels`, `rows` [n, t], `bytes` [n].
+    """Sources and targets as the body's keyword arguments, and `labels`, `rows` [n, t], `bytes` [n].
 
-    `sizes` are the bytes that each answer spells. What is written needs no mask: what stands after an answer does not
-    reach it.
+    `sizes` are the bytes of each answer. Targets need no mask: a token does not see what comes after it.
     """
     ids, mask = _padded(sources, pad)
     labels, _ = _padded(answers, UNLABELLED)
@@ -71,7 +70,7 @@ def batch_of(
 
 
 def _padded(rows: Sequence[Array], with_: int) -> tuple[Array, Array]:
-    """The rows below each other, int64 [n, longest], and where they are, bool."""
+    """The rows padded on the right, int64 [n, longest], and their mask, bool."""
     lengths = np.array([len(row) for row in rows])
     ids = np.full((len(rows), lengths.max()), with_, dtype=np.int64)
     mask = np.arange(lengths.max()) < lengths[:, None]
@@ -81,10 +80,10 @@ def _padded(rows: Sequence[Array], with_: int) -> tuple[Array, Array]:
 
 @dataclass(frozen=True)
 class Seq2Seq(Inputs):
-    """Conversations as JSON turns: all before the last answer is read, the last answer written.
+    """Conversations as JSON turns: the last answer is the target, everything before it the source.
 
-    What is read, and what is written, have at most `max_length` tokens each. A single question is read as it is,
-    without the words `without` at its beginning; several turns with who said them.
+    Source and target have at most `max_length` tokens each. A single question is read as it is, without the words
+    `without` at its beginning; several turns are labeled with their roles.
     """
 
     folder: str  # or hub id: what AutoTokenizer loads
@@ -114,14 +113,14 @@ class Seq2Seq(Inputs):
 
     @cached_property
     def opening(self) -> tuple[int, ...]:
-        """What every answer begins with: the token that the model says, and those that its tokenizer puts first."""
+        """The first tokens of every answer: the model's start token, and those that its tokenizer puts first."""
         empty = self._tokens([""], target=True)[0]
         special = set(self.tokenizer.all_special_ids)
         return (self.answers.begins, *(token for token in empty[:-1] if token in special))
 
     @cached_property
     def ends(self) -> int:
-        """The token that ends an answer. Raises InputError where the tokenizer has none."""
+        """The token that ends an answer. Raises InputError if the tokenizer has none."""
         last = self._tokens([""], target=True)[0][-1:]
         if not last:
             raise InputError(
@@ -159,7 +158,7 @@ class Seq2Seq(Inputs):
         return Seq2SeqRows(source.ragged(), answer.ragged(), sizes.array(), lost.array(), self.answers.begins, pad)
 
     def prompt(self, text: str) -> list[int]:
-        """The tokens that are read before an answer is written: of all turns, or of all before the last answer."""
+        """The source tokens of an answer to generate: all turns, without the last one if it is an answer."""
         turns = read_turns(text)
         asked = turns[:-1] if turns[-1].role == "assistant" else turns
         return self._cut(self._tokens([self._source(asked)])[0])
@@ -185,7 +184,9 @@ class Seq2Seq(Inputs):
         return "\n".join([*before, *said])
 
     def _tokens(self, texts: list[str], target: bool = False) -> list[list[int]]:
-        """Names of control tokens are text here. Marian's has one vocabulary to read with and another to write with."""
+        """Tokens of a text, with names of control tokens read as text. Marian has separate source and target
+        vocabularies.
+        """
         if self.tokenizer.is_fast:
             return [encoding.ids for encoding in as_plain_text(self.tokenizer).encode_batch(texts)]
         found: list[list[int]] = self.tokenizer(**{"text_target" if target else "text": texts}, verbose=False)[
@@ -194,7 +195,7 @@ class Seq2Seq(Inputs):
         return found
 
     def _cut(self, ids: list[int]) -> list[int]:
-        """Without the middle of what is too long: its beginning and its end say most."""
+        """Remove the middle of a text that is too long: its beginning and end say most."""
         over = len(ids) - self.max_length
         if over <= 0:
             return ids
@@ -202,7 +203,7 @@ class Seq2Seq(Inputs):
         return ids[:first] + ids[first + over :]
 
     def _bytes(self, words: str, ids: list[int]) -> int:
-        """UTF-8 bytes of those words that are learned."""
+        """UTF-8 bytes of the words that are learned."""
         if len(ids) > self.max_length:
             words = self.tokenizer.decode(ids[: self.max_length], skip_special_tokens=True)
         return len(words.encode())

@@ -1,8 +1,8 @@
-"""Span corruption: how does an encoder-decoder learn a language from plain text? It writes what is missing.
+"""Span corruption: how does an encoder-decoder learn a language from plain text? By writing what is missing.
 
-If the tokenizer has sentinel tokens, as T5's has, only the missing 15 % of the tokens are written (span corruption,
-Raffel et al. 2020). All others write the whole text and see 70 % of it (text infilling, Lewis et al. 2020): each gap is
-one mask token, or nothing if the tokenizer has none.
+If the tokenizer has sentinel tokens, like T5's, only the missing 15 % of the tokens are targets (span corruption,
+Raffel et al. 2020). Otherwise the full text is the target, and 70 % of it the source (text infilling, Lewis et al.
+2020): each gap is one mask token, or nothing if the tokenizer has none.
 """
 
 import itertools
@@ -27,19 +27,19 @@ MEAN_GAP_TOKENS = 3  # tokens, on average
 
 @dataclass(frozen=True)
 class MaskedSpans:
-    """How what is missing is shown."""
+    """How missing tokens are marked."""
 
     names: Array  # int64: tokens, the first gap's first; one more than there can be gaps
     mask: int | None = None  # where gaps have no names
 
     @property
     def used(self) -> list[int]:
-        """Tokens that stand for what is missing."""
+        """Tokens that stand for missing ones."""
         masks = [] if len(self.names) or self.mask is None else [self.mask]
         return [*map(int, self.names), *masks]
 
     def counts(self, tokens: Array) -> tuple[Array, Array]:
-        """Of so many tokens [n], at least one each: how many are missing, and in how many gaps, int64 [n]."""
+        """For so many tokens [n], at least one each: how many are missing, and in how many gaps, int64 [n]."""
         missing = to_predict(tokens, NAMED if len(self.names) else UNNAMED)
         most = tokens - missing + 1  # two gaps have a token between them
         if len(self.names):
@@ -49,7 +49,7 @@ class MaskedSpans:
 
 @dataclass(frozen=True)
 class SpanCorruptionRows(Encoded):
-    """Rows of which some tokens are missing. Which ones is drawn as for `MaskedRows`; how many is not."""
+    """Rows with missing tokens. Which ones is random as in `MaskedRows`; how many is not."""
 
     tokens: Ragged
     spelled: Ragged  # UTF-8 bytes that each token spells; -1: a special one, never missing
@@ -77,7 +77,7 @@ class SpanCorruptionRows(Encoded):
 
     @cached_property
     def _sizes(self) -> tuple[Array, Array]:
-        """Tokens that are read and written, and those that are written."""
+        """Number of source and target tokens together, and of target tokens."""
         whole = self.tokens.lengths
         own = np.add.reduceat(self.spelled.values >= 0, self.spelled.offsets[:-1], dtype=np.int64)
         missing, gaps = self.gaps.counts(own)
@@ -95,7 +95,7 @@ class SpanCorruptionRows(Encoded):
         return batch_of([read for read, _, _ in drawn], [said for _, said, _ in drawn], sizes, self.begins, self.pad)
 
     def _drawn(self, tokens: Array, spelled: Array) -> tuple[Array, Array, int]:
-        """What is read, what is to be written, and how many bytes of text that is."""
+        """The source, the target, and the target's bytes of text."""
         own = np.flatnonzero(spelled >= 0)
         missing, gaps = (int(count[0]) for count in self.gaps.counts(np.array([len(own)])))
         gap_of = np.full(len(tokens), -1)
@@ -114,7 +114,7 @@ class SpanCorruptionRows(Encoded):
 
 
 def draw_spans(random: np.random.Generator, tokens: int, missing: int, gaps: int) -> Array:
-    """The gap that each of so many tokens lies in, -1 for none, int64 [tokens]; any choice of gaps is as likely."""
+    """The gap of each of so many tokens, -1 for none, int64 [tokens]; uniform over all choices of gaps."""
     stay = tokens - missing
     cuts = np.sort(random.choice(missing - 1, gaps - 1, replace=False)) + 1
     lengths = np.diff(cuts, prepend=0, append=missing)
@@ -125,7 +125,7 @@ def draw_spans(random: np.random.Generator, tokens: int, missing: int, gaps: int
 
 @dataclass(frozen=True)
 class SpanCorruption(Inputs):
-    """Texts as an encoder-decoder learns their language, at most `max_length` tokens of each."""
+    """Texts for span corruption, at most `max_length` tokens of each."""
 
     folder: str  # or hub id: what AutoTokenizer loads
     max_length: int
@@ -149,7 +149,7 @@ class SpanCorruption(Inputs):
         return self.tokens.tokenizer
 
     def encode(self, texts: Sequence[str]) -> SpanCorruptionRows:
-        """Raises RowError for a text without a token of its own."""
+        """Raises RowError for a text without tokens."""
         tokens, spelled, lost = pieces(texts, self.tokenization)
         pad = self.tokenizer.pad_token_id
         begins = self.answers.begins

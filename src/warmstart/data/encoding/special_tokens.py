@@ -14,15 +14,15 @@ COVER = "\ue000"  # of the private use area: no tokenizer's control token has it
 
 
 def steering(tokenizer: Any) -> Any:
-    """The tokenizer's own library, cutting and padding nothing; names of control tokens become these tokens.
+    """The tokenizer's own library, without truncation and padding; names of control tokens become these tokens.
 
-    `tokenizer` is a fast one of transformers. Only for what no user wrote.
+    `tokenizer` is a fast one of transformers. Only for text that no user wrote.
     """
     return _ready(tokenizer.backend_tokenizer, False)
 
 
 def as_plain_text(tokenizer: Any) -> Any:
-    """The same, to read what a user wrote: every string is text. Without control tokens in it, no token is another."""
+    """The same for text that users wrote: all is text. Text without names of control tokens has the same tokens."""
     backend = tokenizer.backend_tokenizer
     known = [added.content for added in backend.get_added_tokens_decoder().values() if added.special]
     if type(backend.model).__name__ == "Unigram":  # finds their names in its vocabulary
@@ -31,7 +31,7 @@ def as_plain_text(tokenizer: Any) -> Any:
 
 
 def special_token_names(tokenizer: Any) -> dict[int, str]:
-    """The control tokens of a tokenizer, by their numbers."""
+    """The control tokens of a tokenizer, by id."""
     added = tokenizer.backend_tokenizer.get_added_tokens_decoder()
     return {number: token.content for number, token in added.items() if token.special}
 
@@ -45,7 +45,7 @@ def _ready(backend: Any, as_text: bool) -> Any:
 
 @functools.lru_cache(maxsize=4)
 def _renamed(backend: Any, known: tuple[str, ...]) -> Any:
-    """A copy whose vocabulary has these pieces under names that no text has: a pre-tokenizer leaves no space."""
+    """A copy whose vocabulary has these tokens under names that no text contains: a pre-tokenizer leaves no spaces."""
     from tokenizers import Tokenizer
 
     facts = json.loads(backend.to_str())
@@ -57,7 +57,7 @@ def _renamed(backend: Any, known: tuple[str, ...]) -> Any:
 
 @dataclass(frozen=True)
 class EscapedText:
-    """What a template made of turns; in `shown`, names of control tokens that a user wrote are covered."""
+    """A rendered template; in `shown`, control-token names that a user wrote are masked."""
 
     text: str
     shown: str
@@ -67,7 +67,7 @@ class EscapedText:
 
 
 def covered(text: str, known: Sequence[str]) -> str:
-    """The text with these names covered, character by character."""
+    """The text with these names masked, character by character."""
     for name in known:
         if name in text:
             text = text.replace(name, COVER * len(name))
@@ -76,14 +76,14 @@ def covered(text: str, known: Sequence[str]) -> str:
 
 @dataclass(frozen=True)
 class TokenizedText:
-    """A text as tokens, as the tokenizer's library gives it."""
+    """Tokens of a text, as the tokenizer's library returns them."""
 
     ids: list[int]
     offsets: list[tuple[int, int]]
 
 
 def read_tokens(written: EscapedText, tokenizer: Any) -> Any:
-    """The tokens: control tokens where the template has them, text everywhere else. `ids` and `offsets` of each."""
+    """Tokens: control tokens from the template, text everywhere else. `ids` and `offsets` of each."""
     found = steering(tokenizer).encode(written.shown, add_special_tokens=False)
     if written.shown == written.text:
         return found
@@ -91,7 +91,7 @@ def read_tokens(written: EscapedText, tokenizer: Any) -> Any:
     run: list[tuple[int, tuple[int, int]]] = []
 
     def take(until: int) -> None:
-        """What lies between two control tokens."""
+        """The text between two control tokens."""
         if written.shown[at:until] != written.text[at:until]:
             anew = as_plain_text(tokenizer).encode(written.text[at:until], add_special_tokens=False)
             run[:] = [(token, (at + a, at + b)) for token, (a, b) in zip(anew.ids, anew.offsets, strict=True)]

@@ -17,9 +17,9 @@ from warmstart.types import Array
 
 @dataclass(frozen=True)
 class TokenizeWhole:
-    """All tokens of a text, without special ones. Text that spells a special token is read as any other text.
+    """All tokens of a text, without special ones. Names of special tokens are read as text.
 
-    `tokenizer` is one of transformers' fast ones; its library uses all cores.
+    `tokenizer` is a fast one of transformers; its library uses all cores.
     """
 
     tokenizer: Any
@@ -72,7 +72,7 @@ class TokenizeCut:
 
 
 def pieces(texts: Sequence[str], reading: TokenizeCut) -> tuple[Ragged, Ragged, Array]:
-    """Tokens of each text, bytes that each spells, and tokens lost, int64 [n]."""
+    """Tokens of each text, bytes of each token, and number of tokens lost, int64 [n]."""
     tokens, spelled, lost = GrowingRagged(), GrowingRagged(), DiskArray(np.int64)
     for _, _, found in text_blocks(texts, reading):
         tokens.append(found["ids"])
@@ -82,10 +82,10 @@ def pieces(texts: Sequence[str], reading: TokenizeCut) -> tuple[Ragged, Ragged, 
 
 
 def bytes_of(text: str, offsets: Sequence[tuple[int, int]], special: Array | None = None) -> Array:
-    """UTF-8 bytes that each token spells, int64 [t], from the characters that it stands for.
+    """UTF-8 bytes of each token, int64 [t], from the characters that it covers.
 
-    What lies between two tokens (a space) belongs to the second; a character of several tokens to its first. So the
-    sum over all tokens is the text up to the last one's end.
+    Characters between two tokens (a space) belong to the second; a character of several tokens to the first. So the sum
+    over all tokens is the text up to the end of the last one.
     """
     ends = np.array([end for _, end in offsets], dtype=np.int64)
     if special is not None:
@@ -99,7 +99,7 @@ def bytes_of(text: str, offsets: Sequence[tuple[int, int]], special: Array | Non
 
 
 def _kind(tokenizer: Any) -> DType:
-    """What holds a number of its vocabulary."""
+    """The dtype for ids of its vocabulary."""
     return np.dtype(np.uint16 if len(tokenizer) <= 1 << 16 else np.int32)
 
 

@@ -36,10 +36,10 @@ def vocabulary_size(corpus_bytes: int, parameters: int | None = None) -> int:
 
 
 def train_tokenizer(texts: Iterable[str], corpus_bytes: int, vocabulary: int, max_length: int, folder: Path) -> Any:
-    """Train byte-level BPE on the texts and save it where `AutoTokenizer` loads it; gives the tokenizer.
+    """Train byte-level BPE on the texts and save it for `AutoTokenizer`; returns the tokenizer.
 
-    Any text can be spelled, and is given back byte for byte. The same texts in any order give the same files. Of a
-    corpus of more than 256 MB a part is read, drawn by the texts themselves. Raises InputError where nothing is in it.
+    Any text can be encoded, and decoded byte for byte. The same texts in any order give the same files. From a corpus
+    of more than 256 MB, a sample determined by the texts is used. Raises InputError if there is no text.
     """
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
@@ -76,7 +76,7 @@ def train_tokenizer(texts: Iterable[str], corpus_bytes: int, vocabulary: int, ma
 
 
 class _Sample:
-    """Pieces of those texts that are drawn: which ones depends on each text alone, not on the others or their order."""
+    """Pieces of sampled texts: whether a text is in the sample depends on the text alone."""
 
     def __init__(self, texts: Iterable[str], corpus_bytes: int):
         self._texts = texts

@@ -55,12 +55,12 @@ class Base:
 
     @property
     def lasting_name(self) -> str:
-        """What finds it again: a base that was named by a path is found from any folder."""
+        """A name that finds it again: bases given by a relative path are found from any folder."""
         return str(Path(self.name).resolve()) if Path(self.name).exists() else self.name
 
 
 def find_base(source: str | None, *, max_length: int = 256, offline: bool = False) -> Base:
-    """What `--base` names: a folder, a Python package that carries weights, or a hub id.
+    """The base for `--base`: a folder, a Python package with weights, or a hub id.
 
     None: the packaged MiniLM if it is installed, else the hub's. Raises MissingError with what to install or correct.
     """
@@ -80,9 +80,9 @@ def find_base(source: str | None, *, max_length: int = 256, offline: bool = Fals
 
 
 def suited(base: Base, task: TaskName) -> Base:
-    """The base as a task needs it: for what is written, one that reads to both sides becomes an encoder-decoder.
+    """The base as a task needs it: to generate text, an encoder becomes an encoder-decoder.
 
-    Raises UsageError for one that cannot do it.
+    Raises UsageError if the base cannot do the task.
     """
     if task in JOINED_FOR and base.kind == "encoder":
         return joined_base(base)
@@ -103,9 +103,9 @@ def require_kind(base: Base, *kinds: BaseKind, task: str) -> None:
 
 
 def joined_base(base: Base) -> Base:
-    """An encoder as an encoder-decoder that starts from its weights twice; what joins the two is drawn anew.
+    """An encoder as an encoder-decoder with its weights in both parts; the cross-attention is new.
 
-    Raises UsageError for a tokenizer that neither begins nor ends a text with a token.
+    Raises UsageError if the tokenizer has no tokens that begin and end a text.
     """
     tokenizer = base.inputs.tokenizer
     begins = tokenizer.cls_token_id if tokenizer.bos_token_id is None else tokenizer.bos_token_id
@@ -118,7 +118,7 @@ def joined_base(base: Base) -> Base:
 
 
 def special_tokens(base: Base) -> dict[str, int | None]:
-    """Numbers of tokens that the configuration of a joined base names."""
+    """Token ids for the configuration of a joined base."""
     tokenizer = base.inputs.tokenizer
     assert base.answers is not None
     return {
@@ -129,19 +129,19 @@ def special_tokens(base: Base) -> dict[str, int | None]:
 
 
 def config_of(base: Base, dropout: float | None = None) -> Any:
-    """The configuration of its architecture, in a copy of one's own. `dropout` None: as it says itself."""
+    """A copy of its configuration. `dropout` None: unchanged."""
     config = copy.deepcopy(_config(base.location, dropout, _stamp(base.location)))
     return encoder_decoder_config(config, special_tokens(base)) if base.joined else config
 
 
 def body_of(base: Base, dropout: float | None = None) -> nn.Module:
-    """The body that its files hold, in a copy of one's own. Of a joined base: its encoder."""
+    """A copy of the body in its files. For a joined base: its encoder."""
     asked = (base.location, dropout, _stamp(base.location))
     return copy.deepcopy(_loaded(*asked)) if _bytes(base.location) <= KEPT_BYTES else _load(*asked)
 
 
 def language_output(base: Base, dropout: float | None = None) -> OutputLayer:
-    """What makes the base's logits, in a copy of one's own; raises as `language_parts` does."""
+    """A copy of the base's output layer; raises as `language_parts` does."""
     kind: BaseKind = "encoder" if base.joined else base.kind
     output = _output(base.location, dropout, kind, _stamp(base.location))
     if output is None:
@@ -150,12 +150,12 @@ def language_output(base: Base, dropout: float | None = None) -> OutputLayer:
 
 
 def generation(base: Base) -> Any:
-    """How the base is said to end its answers (`generation_config.json`); None where nothing is said."""
+    """The base's `generation_config.json`, for how it ends answers; None if there is none."""
     return None if base.joined else _generation(base.location)
 
 
 def _answers(name: str, location: str, config: Any) -> Answers:
-    """How an encoder-decoder's answers begin, as it says itself. Raises UsageError for one that cannot be used."""
+    """How an encoder-decoder's answers begin, by its configuration. Raises UsageError for an unsupported one."""
     from transformers.models.auto.modeling_auto import MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES as KNOWN
 
     if config.model_type not in KNOWN or config.model_type in MANY_LANGUAGES:
@@ -182,7 +182,7 @@ def _generation(location: str) -> Any:
 
 
 def _pooling(folder: Path | None, config: Any) -> str:
-    """The base's own: what its sentence-transformers folder says, else the last token of a decoder, else the mean."""
+    """The base's own: from its sentence-transformers folder, else the last token for decoders, else the mean."""
     said = folder / "1_Pooling" / "config.json" if folder else None
     if said and said.exists():
         modes = read_object(said)
@@ -193,13 +193,13 @@ def _pooling(folder: Path | None, config: Any) -> str:
 
 
 def _stamp(location: str) -> int:
-    """When a folder's weights were written: a cache must not give those that were there before. 0 for a hub id."""
+    """When a folder's weights were written, so that caches notice changes. 0 for a hub id."""
     files = [path.stat().st_mtime_ns for path in Path(location).glob("*.safetensors")]
     return max(files, default=0)
 
 
 def _bytes(location: str) -> int:
-    """Of a folder's weights; 0 for a hub id."""
+    """Size of a folder's weights; 0 for a hub id."""
     return sum(path.stat().st_size for path in Path(location).glob("*.safetensors"))
 
 
@@ -214,7 +214,7 @@ def _config(location: str, dropout: float | None, stamp: int) -> Any:
 
 @functools.lru_cache(maxsize=2)
 def _loaded(location: str, dropout: float | None, stamp: int) -> nn.Module:
-    """The base, read once a process; copied by who wants to change it."""
+    """The base, read once per process; callers copy it before changes."""
     return _load(location, dropout, stamp)
 
 
@@ -237,7 +237,7 @@ def _load(location: str, dropout: float | None, stamp: int) -> nn.Module:
 
 @functools.lru_cache(maxsize=2)
 def _output(location: str, dropout: float | None, kind: BaseKind, stamp: int) -> OutputLayer | None:
-    """Read once a process; None where an encoder's files hold no such layer."""
+    """Read once per process; None if an encoder's files have no output layer."""
     model, missing = _read(auto_class(kind), location, dropout, stamp)
     missing = [name for name in missing if not name.startswith((f"{model.base_model_prefix}.", "encoder.pooler."))]
     if missing and kind != "encoder":
@@ -249,27 +249,27 @@ def _output(location: str, dropout: float | None, kind: BaseKind, stamp: int) ->
 
 
 def _read(model_class: Any, location: str, dropout: float | None, stamp: int) -> tuple[Any, list[str]]:
-    """A model in fp32, and the names of its weights that the files lack."""
+    """A model in fp32, and the names of its weights that are missing in the files."""
     with torch.random.fork_rng():  # what the files lack is drawn: only the first call would take random numbers
         return load_weights(model_class, location, _config(location, dropout, stamp))
 
 
 def without_pooler(body: nn.Module) -> nn.Module:
-    """BERT kinds carry a layer on their first token that nothing here reads; it would count as trained."""
+    """Remove the pooler of BERT kinds, which is unused here and would count as trained."""
     if isinstance(getattr(body, "pooler", None), nn.Module):
         body.pooler = None  # type: ignore[assignment]
     return body
 
 
 def sinusoids(body: nn.Module) -> list[str]:
-    """Names of weights that are computed from the position alone (Marian's, Pegasus's): no file holds them."""
+    """Names of weights computed from positions alone (Marian, Pegasus), which no file contains."""
     return [f"{name}.weight" for name, module in body.named_modules() if "Sinusoidal" in type(module).__name__]
 
 
 def freeze_buffers(body: nn.Module) -> nn.Module:
-    """Sinusoids as what they are, no weights: they get no gradient, and are not saved.
+    """Turn sinusoids into buffers: without gradients, and not saved.
 
-    Loaded by transformers (5.23) they are parameters, and would count as trained.
+    Transformers (5.23) loads them as parameters, which would count as trained.
     """
     for name in sinusoids(body):
         module = body.get_submodule(name.removesuffix(".weight"))

@@ -40,14 +40,14 @@ class Header:
 
 
 class _Reader:
-    """Goes through a file and never beyond its end."""
+    """Reads a file, never beyond its end."""
 
     def __init__(self, content: mmap.mmap):
         self.content = content
         self.at = 0
 
     def skip(self, size: int) -> int:
-        """Pass over so many bytes; gives where they began."""
+        """Skip so many bytes; returns where they began."""
         began = self.at
         if size > len(self.content) - began:
             raise ValueError(f"at byte {began:,} it announces {size:,} bytes, {len(self.content) - began:,} are left")
@@ -59,7 +59,7 @@ class _Reader:
         return form.unpack_from(self.content, self.skip(form.size))[0]
 
     def count(self, most: int, what: str) -> int:
-        """A length; one beyond `most` is none."""
+        """A length; raises for one beyond `most`."""
         number: int = self.number("Q")
         if number > most:
             raise ValueError(f"at byte {self.at - 8:,} it announces {number:,} {what}, more than {most:,}")
@@ -71,7 +71,7 @@ class _Reader:
         return self.content[began : began + size].decode("utf-8", errors="replace")
 
     def value(self) -> Any:
-        """Of any kind; None for an array, which is only passed over."""
+        """A value of any kind; None for an array, which is skipped."""
         kind: int = self.number("I")
         if kind == TEXT:
             return self.text()
@@ -91,7 +91,7 @@ class _Reader:
 
 
 def read_header(path: Path) -> Header:
-    """Walk the header. Raises InputError where it cannot be true, MissingError without the package `gguf`."""
+    """Parse the header. Raises InputError if it is not plausible, MissingError without the package `gguf`."""
     try:
         from gguf.constants import GGML_QUANT_SIZES, GGMLQuantizationType
     except ImportError as error:
@@ -142,7 +142,7 @@ def _walked(reader: _Reader, kinds: dict[int, tuple[int, int]]) -> Header:
 
 
 def _plausible(facts: dict[str, Any], shapes: dict[str, tuple[int, ...]]) -> None:
-    """A model is built as large as the header says before any weight is read."""
+    """Check sizes: a model of the header's size is built before any weight is read."""
     largest = max((size for shape in shapes.values() for size in shape), default=0)
     for key, value in facts.items():
         limit = len(shapes) if key.endswith(".block_count") else largest

