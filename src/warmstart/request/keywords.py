@@ -28,6 +28,8 @@ class _CheckPlanCompareAdviseFit(TypedDict, total=False):
     """Columns to read. [default: all that can be read]"""
     group: str | None
     """Column of groups. A group is never split between training and test."""
+    time: str | None
+    """Column of times. The latest rows are for testing, those before them for validation."""
     task: TaskName | None
     """Task. [regression, classification, causal-lm, masked-lm, summarise, translate, chat, structured; default:
     recognized from the data]
