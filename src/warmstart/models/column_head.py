@@ -71,5 +71,6 @@ class ColumnNetwork(nn.Module):
 
     def forward(self, features: Tensor, offsets: Tensor, weights: Tensor) -> Tensor:
         summed = self.table(features, offsets, per_sample_weights=weights)
-        direct: Tensor = self.direct(features, offsets, per_sample_weights=weights)
-        return direct + self.output(self.layers(summed + self.bias))
+        found: Tensor = self.output(self.layers(summed + self.bias))
+        found = found + self.direct(features, offsets, per_sample_weights=weights)
+        return found

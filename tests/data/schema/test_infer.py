@@ -225,8 +225,11 @@ def test_without_text_every_column_that_may_help_is_used() -> None:
         "cents": "rises or falls exactly with the target",
         "photo": "holds images",
     }
-    assert all(name in schema.notes[-2] for name in schema.ignored)
-    assert schema.notes[-1].startswith("Column kinds: text 'title', 'tags'; number 'weight'.")
+    assert all(name in schema.notes[-3] for name in schema.ignored)
+    assert schema.notes[-2].startswith("Column kinds: text 'title', 'tags'; number 'weight'.")
+    assert schema.notes[-1].endswith(
+        "read 'title' and 'tags' as text; the other columns are joined to it before the answer."
+    )
 
 
 def test_a_column_that_stands_for_the_class_is_left_out() -> None:
