@@ -38,6 +38,8 @@ class Linear:
     weight: Array = field(repr=False)  # float32 [features, k]
     bias: Array = field(repr=False)  # float32 [k]
 
+    writer = None
+
     @property
     def weights(self) -> int:
         return self.weight.size + self.bias.size

@@ -1,7 +1,7 @@
 """KV cache: what has a model read so far of some texts, and of the answers to them?
 
 Prompts of similar length are read together, padded on the left, for an encoder on the right. Keys and values are kept;
-a model with recurrent layers reads everything again.
+a model with recurrent layers reads everything again. What all prompts begin with, such as examples, is read once.
 """
 
 from collections.abc import Sequence
@@ -18,6 +18,7 @@ from warmstart.types import Array
 TOKENS_AT_ONCE = 16_384  # prompts and answers together: 750 MB of keys and values in a 135M decoder (fp32)
 SHORTEST_TOGETHER = 0.8  # of the longest prompt that is read with it: padding costs as much as words do
 PROMPT_CPU_TOKENS = 2048  # of prompts that a CPU reads together: 12,000 were no quicker, and took SmolLM2 0.6 GB more
+MIN_SHARED_TOKENS = 64  # that all prompts begin with: fewer are read with each
 
 
 class KVCache(Protocol):
@@ -33,10 +34,21 @@ def kv_cache(body: nn.Module, prompts: Sequence[Array], opening: Sequence[int]) 
     """One for some prompts, the longest first. `opening`: what a decoder writes first, beside an encoder."""
     if opening:
         return _PairReader(body, prompts, opening)
-    return _Reader(body, prompts) if _keeps_all(body) else _Rereader(body, prompts)
+    return _Reader(body, prompts) if remembers_tokens(body) else _Rereader(body, prompts)
 
 
-def _keeps_all(body: nn.Module) -> bool:
+def read_branches(body: nn.Module, prompts: Sequence[Array], tokens: Array, sees: Array) -> tuple[Tensor, Tensor]:
+    """The hidden states of the last token of each prompt, [n, d], and of tokens that branch off after it, [n, m, d].
+
+    `prompts` come with the longest first. `tokens` [m]; `sees` bool [m, m]: which of them each one comes after, itself
+    included. Not for a body with recurrent layers.
+    """
+    reader = _Reader(body, prompts)
+    first = reader.start()
+    return first, reader.branches(tokens, sees) if len(tokens) else first[:, None][:, :0]
+
+
+def remembers_tokens(body: nn.Module) -> bool:
     """Whether its memory is keys and values alone: what recurrent layers remember cannot be padded or joined."""
     from transformers import DynamicCache
 
@@ -119,8 +131,13 @@ class _Reader:
 
     def start(self) -> Tensor:
         """Reads the prompts: the hidden states of their last tokens, [n, d]."""
-        read = [self._prompts(self.prompts[part]) for part in self._parts()]
+        shared = self._shared_tokens()
+        rests = [prompt[shared:] for prompt in self.prompts]
+        parts, before = self._parts(rests), self._read_once(self.prompts[0][:shared])
+        read = [self._prompts(rests[part], before) for part in parts]
         self.cache = _joined([cache for _, cache in read])
+        if shared:
+            self.mask = self._around(shared, [len(rest) for rest in rests], parts)
         return torch.cat([hidden for hidden, _ in read])
 
     def read(self, tokens: Tensor) -> Tensor:
@@ -130,6 +147,25 @@ class _Reader:
         if self.mask is not None:
             self.mask = nn.functional.pad(self.mask, (0, 1), value=1)
         return self._hidden(tokens[:, None], positions, self.mask, self.cache)
+
+    def branches(self, tokens: Array, sees: Array) -> Tensor:
+        """Reads tokens [m] side by side after each text: their hidden states, [n, m, d]. Nothing can be read then."""
+        count, read = len(self.prompts), self.cache.get_seq_length()
+        ids = torch.from_numpy(tokens)[None].expand(count, -1).to(self.device)
+        depths = torch.from_numpy(sees.sum(axis=1) - 1).to(self.device)
+        mask = torch.ones((count, 1, len(tokens), read + len(tokens)), dtype=torch.bool, device=self.device)
+        mask[..., read:] = torch.from_numpy(sees).to(self.device)
+        if self.mask is not None:
+            mask[..., :read] = self.mask.bool()[:, None, None]
+        found = self.body(
+            input_ids=ids,
+            attention_mask=mask,
+            position_ids=self.lengths[:, None] + depths[None],
+            past_key_values=self.cache,
+            use_cache=True,
+        )
+        states: Tensor = found.last_hidden_state
+        return states
 
     def keep(self, rows: Sequence[int]) -> None:
         """Forgets all texts but these."""
@@ -143,13 +179,44 @@ class _Reader:
         """What was read, as it is remembered."""
         return _tensors(self.cache)
 
-    def _parts(self) -> list[slice]:
+    def _parts(self, prompts: Sequence[Array]) -> list[slice]:
         """Runs of prompts that are read together."""
         if any(self._new_cache().is_sliding):  # what has slid out of a window can no longer be joined
-            return [slice(0, len(self.prompts))]
-        return _similar(self.prompts, self.device)
+            return [slice(0, len(prompts))]
+        return _similar(prompts, self.device)
 
-    def _prompts(self, prompts: Sequence[Array]) -> tuple[Tensor, Any]:
+    def _shared_tokens(self) -> int:
+        """How many tokens all prompts begin with, if they are worth to be read apart; each has more than these."""
+        if len(self.prompts) < 2 or any(self._new_cache().is_sliding):
+            return 0
+        first, shared = self.prompts[0], min(map(len, self.prompts)) - 1
+        for prompt in self.prompts[1:]:
+            other = np.flatnonzero(prompt[:shared] != first[:shared])
+            shared = int(other[0]) if len(other) else shared
+        return shared if shared >= MIN_SHARED_TOKENS else 0
+
+    def _read_once(self, tokens: Array) -> Any:
+        """Keys and values of what all begin with; None where that is nothing."""
+        if not len(tokens):
+            return None
+        cache = self._new_cache()
+        ids = torch.from_numpy(tokens.astype(np.int64))[None].to(self.device)
+        self._hidden(ids, torch.arange(len(tokens), device=self.device)[None], None, cache)
+        return cache
+
+    def _around(self, shared: int, lengths: Sequence[int], parts: Sequence[slice]) -> Tensor:
+        """1 where a token is: in each part, padding lies between what is shared and the rest; others lie before it."""
+        longest = max(lengths)
+        seen = np.zeros((len(lengths), shared + longest), dtype=np.int64)
+        for part in parts:
+            before = longest - max(lengths[part])
+            seen[part, before : before + shared] = 1
+        for row, length in zip(seen, lengths, strict=True):
+            row[len(row) - length :] = 1
+        return torch.from_numpy(seen).to(self.device)
+
+    def _prompts(self, prompts: Sequence[Array], before: Any) -> tuple[Tensor, Any]:
+        """Reads these `before` which something has been read, or nothing; the longest comes first."""
         tokens = np.zeros((len(prompts), len(prompts[0])), dtype=np.int64)
         for row, prompt in zip(tokens, prompts, strict=True):
             row[len(row) - len(prompt) :] = prompt
@@ -158,6 +225,11 @@ class _Reader:
         if mask is not None:
             positions = (mask.cumsum(1) - 1).clamp(min=0)
         cache = self._new_cache()
+        if before is not None:
+            shared = before.get_seq_length()
+            positions = positions + shared
+            mask = None if mask is None else nn.functional.pad(mask, (shared, 0), value=1)
+            repeat_cache(before, cache, len(prompts))
         return self._hidden(torch.from_numpy(tokens).to(self.device), positions, mask, cache), cache
 
     def _padding(self, lengths: Array) -> Tensor | None:
@@ -211,6 +283,13 @@ class _Rereader:
             row[: len(text)] = text
         states: Tensor = self.body(input_ids=torch.from_numpy(tokens).to(self.device)).last_hidden_state
         return states[torch.arange(len(texts)), torch.tensor([len(text) - 1 for text in texts])]
+
+
+def repeat_cache(read: Any, cache: Any, times: int) -> None:
+    """Put what one text has been read as into an empty cache, for so many texts that begin with it."""
+    for number, layer in enumerate(read.layers):
+        keys, values = (kept.expand(times, -1, -1, -1) for kept in (layer.keys, layer.values))
+        cache.update(keys, values, number)
 
 
 def _tensors(cache: Any) -> list[Tensor]:

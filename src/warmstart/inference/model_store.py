@@ -30,12 +30,11 @@ from warmstart.data.encoding.language import Conversations, Documents, Masked
 from warmstart.data.encoding.seq2seq import Seq2Seq
 from warmstart.data.features.column_inputs import beside_columns, load_columns, save_columns
 from warmstart.data.features.hashed_words import HashedWords
-from warmstart.data.rows.split import Rows
 from warmstart.data.rows.values import NO_COLUMNS
 from warmstart.data.schema.cell_values import Values
 from warmstart.data.schema.schema import Schema
-from warmstart.errors import InputError, MissingError, TrainingError, UsageError, join_phrases, shorten
-from warmstart.generation.answers import Writer
+from warmstart.errors import InputError, MissingError, UsageError, shorten
+from warmstart.generation.answers import AnswerWriter, Writer
 from warmstart.inference.ensemble import AveragedModels, Predictor
 from warmstart.inference.image_store import IMAGE_NETWORK, load_image_network, save_image_network
 from warmstart.inference.wide_and_deep import TERMS, WIDE_AND_DEEP, load_wide_and_deep, save_wide_and_deep
@@ -45,6 +44,7 @@ from warmstart.models.evaluate import outputs
 from warmstart.models.lm_head import LanguageHead
 from warmstart.models.model import UNPOOLED, Model, body_width, is_head
 from warmstart.models.pretrained.base import Base, find_base, generation, language_output
+from warmstart.models.pretrained.reference import require_unchanged
 from warmstart.regimes.lora import linear_names, load_adapter, merge_adapters, save_adapter
 from warmstart.regimes.quantization import quantize
 from warmstart.regimes.starts import HashedNetwork, Pretrained, Start, from_file
@@ -69,7 +69,6 @@ from warmstart.types import Array
 
 MODEL_FORMAT = 1
 COLUMN_FOLDER = "columns"
-SAME_SHARE = 0.02  # of the largest output: a GPU and a CPU, or bf16 and fp32, differ by less
 READ_ENDINGS = (".json", ".jinja", ".safetensors", ".txt", ".model")  # endings of files that a library may read
 
 
@@ -124,6 +123,12 @@ class StoredModel:
     schema: Schema
     calibration: dict[str, float]
     regime: str
+
+    @property
+    def writer(self) -> AnswerWriter | None:
+        """What writes its answers; None where nothing is written."""
+        found: AnswerWriter | None = self.network.writer if self.network else getattr(self.predictor, "writer", None)
+        return found
 
 
 def save_network(folder: Path, model: Model, start: Start, task: Task) -> dict[str, Any]:
@@ -242,28 +247,6 @@ def _ensemble(folder: Path, weights: Mapping[str, float], task: Task, code: str 
     return AveragedModels(task, tuple(each.predictor for each in stored), calibrations, tuple(weights.values()))
 
 
-def check_saved(folder: Path, expected: Array, rows: Rows, start: Start | None = None) -> None:
-    """Raises TrainingError where the model that was just saved does not give what the trained one gives.
-
-    What is scored is then what is delivered. `expected`: the outputs for these few rows, [n, k]; `start`: what a
-    network started from.
-    """
-    import numpy as np
-
-    build = None if start is None else start.build
-    with torch.random.fork_rng():
-        found = load_model(folder, build=build).predictor.outputs(rows.texts, rows.columns)
-    finite = np.isfinite(expected)  # where nothing finite was learned, the record says so
-    scale = float(np.abs(expected[finite]).max(initial=0.0))
-    if found.shape != expected.shape or not np.allclose(
-        found[finite], expected[finite], rtol=0.0, atol=1e-4 + SAME_SHARE * scale
-    ):
-        raise TrainingError(
-            f"the model saved in {folder} does not give what was scored when it is loaded again.",
-            "this should not happen: please report it, with the command",
-        )
-
-
 def _check_files(folder: Path, known: dict[str, str] | None) -> None:
     """Raises InputError where a file of the model is not as it was saved, is missing, or came later."""
     if known is None:  # of an earlier version
@@ -361,15 +344,7 @@ def base_of_adapters(folder: Path, said: dict[str, Any], length: int) -> Base:
         base = find_base(str(find_portable(name, folder) or name), max_length=length)
     except MissingError as error:
         raise MissingError(f"{folder} holds adapters for the base {name!r}, which is not here.", error.hint) from error
-    known: dict[str, str] = said.get("files") or {}
-    now = fingerprint(base.location) if known else {}
-    changed = sorted(file for file in {**known, **now} if known.get(file) != now.get(file))
-    if changed:
-        raise InputError(
-            f"the base {name!r} is no longer what the adapters in {folder} were trained on: "
-            f"{join_phrases(changed, 4)} changed.",
-            "bring the base back as it was, or train again",
-        )
+    require_unchanged(base, said.get("files") or {}, name, f"the adapters in {folder} were trained on")
     return base
 
 

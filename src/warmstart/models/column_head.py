@@ -71,6 +71,6 @@ class ColumnNetwork(nn.Module):
 
     def forward(self, features: Tensor, offsets: Tensor, weights: Tensor) -> Tensor:
         summed = self.table(features, offsets, per_sample_weights=weights)
-        found: Tensor = self.output(self.layers(summed + self.bias))
-        found = found + self.direct(features, offsets, per_sample_weights=weights)
-        return found
+        direct: Tensor = self.direct(features, offsets, per_sample_weights=weights)
+        deep: Tensor = self.output(self.layers(summed + self.bias))
+        return direct + deep

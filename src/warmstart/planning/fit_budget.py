@@ -15,12 +15,24 @@ from typing import Any, get_type_hints
 from pydantic import TypeAdapter
 
 from warmstart.errors import InputError, join_phrases
-from warmstart.planning.estimates import seconds_of_regime, seconds_of_run, seconds_of_scoring, total_seconds
+from warmstart.planning.estimates import (
+    seconds_of_asking,
+    seconds_of_regime,
+    seconds_of_run,
+    seconds_of_scoring,
+    seconds_of_untrained,
+    total_seconds,
+)
 from warmstart.planning.memory_probe import PeakMemory
 from warmstart.planning.run_plan import RunPlan, budget_sizes, shorter_limits, token_limit
+from warmstart.quantities import format_duration
+from warmstart.regimes.regimes import UNTRAINED_BASES
 from warmstart.results.constraints import BUDGET, Excluded, not_run
+from warmstart.results.names import regime_of
 from warmstart.runtime.files import read_json, reading_ours, write_json
 
+FLOOR_SHARE = 0.15  # of the budget, for a base as it is that nobody named
+ASKED_SHARE = 0.6  # the same where it was named
 CHEAP_SHARE = 0.3  # of the budget: a network whose search and one run on all rows take less is never cut
 RESERVE = 0.2  # of the budget, kept for training the most promising regime on all rows
 WORTHWHILE = 0.9  # of the work for a row, at most, or texts are not read less far
@@ -35,6 +47,7 @@ def fit_to_budget(plan: RunPlan) -> RunPlan:
 
     A network that cannot be trained for the minimum of steps on the minimum of rows is excluded.
     """
+    plan = _without_slow_bases(plan)
     lighter = [plan, *_lighter(plan)]
     fitted = next((each for each in lighter if total_seconds(each) <= plan.options.budget), None)
     if fitted is None:
@@ -67,6 +80,21 @@ def _refit(asked: RunPlan, saved: RunPlan) -> RunPlan:
         asked, seconds_per_row=saved.seconds_per_row, prefix_seconds=saved.prefix_seconds, tokens=saved.tokens
     )
     return _with_cuts(measured, fitted or _climb(lighter[-1]).plan)
+
+
+def _without_slow_bases(plan: RunPlan) -> RunPlan:
+    """Without bases as they are whose answers would take too much of the budget, more so where nobody named them."""
+    found = []
+    for name in plan.names:
+        seconds = len(plan.seeds) * len(plan.sizes) * seconds_of_untrained(plan, name)
+        unnamed = regime_of(name) in plan.problem.unnamed
+        share = FLOOR_SHARE if unnamed else ASKED_SHARE
+        if regime_of(name) in UNTRAINED_BASES and seconds > share * plan.options.budget:
+            minutes = math.ceil(seconds / share / 60)
+            reason = f"asking the base as it is would take {format_duration(seconds)}"
+            ways = f"name it in --regimes, or give --budget {minutes}m" if unnamed else f"--budget {minutes}m would do"
+            found.append(Excluded(name, BUDGET, f"{reason}; {ways}"))
+    return replace(plan, excluded=(*plan.excluded, *found))
 
 
 def _lighter(plan: RunPlan) -> Iterator[RunPlan]:
@@ -118,7 +146,7 @@ def _climb(plan: RunPlan) -> _Climb:
     wanted = plan.sizes if len(plan.sizes) > 1 else (whole,)  # several were asked for
     rungs = plan.sizes if len(plan.sizes) > 1 else budget_sizes(whole)
     plan = replace(plan, total_rows=whole, sizes=rungs)
-    allowed = (1 - RESERVE) * budget
+    allowed = (1 - RESERVE) * budget - seconds_of_asking(plan)
     alone = {name: _seconds(plan, name, wanted) for name in plan.networks}
     order = sorted(plan.networks, key=alone.__getitem__)
     cheap: list[str] = []

@@ -18,6 +18,7 @@ from warmstart.request import request as config
 from warmstart.request.extra_text import _read_before, domain, general_text
 from warmstart.request.select import (
     _check_room,
+    added_floors,
     bases_of,
     chosen_regimes,
     needs_no_base,
@@ -70,8 +71,9 @@ def _with_spelling(found: CheckResult, table: Table, schema: Schema, readers: Se
     """The same with how the first base's tokenizer cuts the texts; a warning for each that was made for others."""
     from warmstart.results.domain_shift import spelling
 
-    columns = [table.columns[name] for name in schema.text]
-    rows = spread_places(TOKENIZED_SAMPLE, len(columns[0]))
+    words = [name for name in schema.text if schema.column(name).kind in ("text", "category")]  # dates may be texts
+    columns = [table.columns[name] for name in words]
+    rows = spread_places(TOKENIZED_SAMPLE, table.columns.num_rows)
     cells = [column.take(rows).to_pylist() for column in columns]
     texts = [cell for several in cells for cell in several if isinstance(cell, str)]
     cut = [(reader, reader.tokenizer()) for reader in readers if texts and reader.tokenizer]
@@ -124,7 +126,7 @@ def prepare_problem(
         for base in bases:
             _check_room(base, schema)
     regimes = own_regimes(request, bases[0], own, run_code)
-    chosen = chosen_regimes(request, regimes, schema)
+    chosen = chosen_regimes(request, regimes, schema, bases)
     if request.general_text and any(base.kind == "encoder-decoder" for base in bases):
         raise UsageError("--general-text: an encoder-decoder reads no general text.", "leave it out, or the base")
     for base in bases:
@@ -150,6 +152,8 @@ def prepare_problem(
         spoken=corpus is not None and not request.corpus,
         caveats=caveats,
         noise_floor=request.noise_floor,
+        floors=added_floors(request, schema),
+        unnamed=tuple(name for name in chosen if name not in (*request.regimes, request.regime)),
     )
     rows = problem.rows_of(chosen)
     for name in rows:
@@ -165,7 +169,7 @@ def prepare_problem(
 
 def options_of(request: config.Request, problem: "Problem") -> "Options":
     """How the problem is gone about. Numbers of tokens become numbers of rows, each read once."""
-    options = request.options(chosen_regimes(request, problem.own, problem.schema))
+    options = request.options(chosen_regimes(request, problem.own, problem.schema, problem.bases))
     if not request.tokens:
         return options
     if problem.schema.task not in CORPUS:

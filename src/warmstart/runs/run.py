@@ -15,14 +15,15 @@ from warmstart.baselines.baseline import FitData, Fitted
 from warmstart.baselines.baselines import BASELINE_DESCRIPTIONS, FIT_BASELINE
 from warmstart.baselines.embedder import Embedder
 from warmstart.errors import TrainingError, join_phrases
-from warmstart.inference.model_store import Network, check_saved, save_model, save_network
+from warmstart.inference.model_store import Network, save_model, save_network
+from warmstart.inference.saved_as_scored import check_answers, check_saved
 from warmstart.models.pretrained.base import Base
 from warmstart.regimes.regimes import Regime
 from warmstart.results.bootstrap import standard_error_share
 from warmstart.results.names import regime_of
 from warmstart.results.outputs import save_outputs
 from warmstart.results.record import Cost, Run, Trial, load_run, save_run
-from warmstart.runs.final_evaluation import FinalScores, evaluate_run
+from warmstart.runs.final_evaluation import FinalScores, answered_rows, evaluate_answers, evaluate_run
 from warmstart.runs.forgetting import measure_forgetting
 from warmstart.runs.weight_mixing import InterpolatedRun, interpolate_run
 from warmstart.runtime.device import peak_memory, reset_peak_memory
@@ -212,9 +213,16 @@ def run_baseline(
     yield (progress or JobProgress()).began()
     reset_peak_memory()
     began = time.perf_counter()
-    fitted = fit_baseline(name, run_data, base)
-    found = evaluate_run(fitted.baseline, run_data, alone=fitted.baseline.alone())
-    parts = (run_data.splits.val, run_data.splits.test)
+    try:
+        fitted = fit_baseline(name, run_data, base)
+    except TrainingError as error:
+        return failed_run(name, run_data, folder, error.message)
+    writer = fitted.baseline.writer
+    if writer is None:
+        found = evaluate_run(fitted.baseline, run_data, alone=fitted.baseline.alone())
+    else:
+        found = evaluate_answers(writer, run_data)
+    parts = (run_data.splits.val, run_data.splits.test) if writer is None else answered_rows(run_data).values()
     record = Run(
         id=folder.name,
         regime=name,
@@ -256,7 +264,8 @@ def run_baseline(
 def fit_baseline(name: str, run_data: RunData, base: Base | None) -> Fitted:
     """Fit a regime without the training loop to the training rows."""
     embedder = Embedder(base, run_data.shared) if base else None
-    data = FitData(run_data.task, run_data.splits.train, run_data.seed, embedder, run_data.schema.columns)
+    splits = run_data.splits
+    data = FitData(run_data.task, splits.train, run_data.seed, embedder, run_data.schema.columns, splits.val)
     return FIT_BASELINE[regime_of(name)](data)
 
 
@@ -266,7 +275,11 @@ def save_fitted(staging: Path, name: str, fitted: Fitted, run_data: RunData, cal
     facts = {"regime": name, "baseline": regime_of(name)}
     save_model(staging, facts, run_data.task, run_data.schema, calibration)
     few = run_data.splits.val.take(np.arange(min(CHECKED_ROWS, len(run_data.splits.val))))
-    check_saved(staging, fitted.baseline.outputs(few.texts, few.columns), few)
+    writer, task = fitted.baseline.writer, run_data.task.generative
+    if writer is None:
+        check_saved(staging, fitted.baseline.outputs(few.texts, few.columns), few)
+    elif task is not None:
+        check_answers(staging, writer.answers(few.texts, task), few)
 
 
 def measured(found: FinalScores | None, run_data: RunData) -> dict[str, Any]:

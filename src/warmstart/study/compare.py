@@ -223,6 +223,8 @@ def run_comparison(problem: Problem, options: Options, folder: Path) -> Generato
     study = yield from begin_study(asked, folder)
     if study.plan.scored < 1.0:
         world().on_main(lambda: _forget(study))
+    if problem.floors:
+        yield study.progress.event("planning", message=problem.floors_note)
     if study.plan.networks:
         yield study.progress.event("planning", message=plan_summary(study.plan))
     yield from carry_out(study, FixedJobs(baseline_jobs(study.plan)))

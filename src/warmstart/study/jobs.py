@@ -16,10 +16,12 @@ from warmstart.planning.estimates import (
     seconds_of_run,
     seconds_of_search,
     seconds_of_step,
+    seconds_of_untrained,
     tokens_per_text,
 )
 from warmstart.planning.run_plan import RunPlan
-from warmstart.regimes.regimes import is_baseline, is_solved
+from warmstart.regimes.regimes import UNTRAINED_BASES, is_baseline, is_solved
+from warmstart.results.names import regime_of
 from warmstart.results.record import Run, Trial
 from warmstart.runs.execute import JobContext, Results, run
 from warmstart.runs.job import Job, RowSelection, SearchJob, TrainJob
@@ -71,9 +73,9 @@ class StudyState:
         return self.folder if self.single else self.folder / "runs" / job.id
 
     def seconds_of(self, job: Job) -> float:
-        """Its estimated time; 0 for a baseline."""
+        """That it is expected to take; 0 for a baseline without a network."""
         if job.kind == "combine" or is_baseline(job.regime):
-            return 0.0
+            return seconds_of_untrained(self.plan, job.regime) if regime_of(job.regime) in UNTRAINED_BASES else 0.0
         if job.kind == "search":
             return seconds_of_search(self.plan, job.regime, job.data.rows)
         return seconds_of_run(self.plan, job.regime, job.data.rows, job.length)

@@ -56,7 +56,7 @@ def formats_of(stored: StoredModel) -> dict[Format, str]:
     if network is None:
         none = "it averages several models" if hasattr(stored.predictor, "members") else "it is no network"
         same = "it predicts the same for every row" if hasattr(stored.predictor, "output") else ""  # of a constant
-        graph = same or (none if hasattr(stored.predictor, "members") else "")
+        graph = same or (none if hasattr(stored.predictor, "members") or stored.task.writes else "")
         return {"hf": none, "merged": none, "onnx": graph, "gguf": "it writes no text"}
     body = network.model.body
     graph = ""
