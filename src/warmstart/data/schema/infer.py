@@ -21,7 +21,7 @@ from warmstart.data.schema.label_sets import PRINTED, label_notation, vector_len
 from warmstart.data.schema.named_columns import check_columns, no_target
 from warmstart.data.schema.numbers import amounts as written_amounts
 from warmstart.data.schema.numbers import are_quantities
-from warmstart.data.schema.scales import fitting_scale
+from warmstart.data.schema.scales import choose_scale
 from warmstart.data.schema.schema import ColumnChoices, Scale, Schema, TaskName, check_meant, chosen_metric
 from warmstart.data.tables.cells import (
     as_numbers,
@@ -76,7 +76,7 @@ def infer_schema(table: Table, columns: ColumnChoices) -> Schema:
     task, multi_label, notes = _task(table, columns, notation, numbers, bad, amounts)
     scale: Scale = "linear"
     if task == "regression":
-        scale, note = _scale(columns, numbers)
+        scale, note = choose_scale(columns, numbers)
         notes.append(note)
     elif columns.scale not in (None, "linear"):
         raise UsageError(f"the scale {columns.scale!r} is for regression, but this is classification", "leave it out")
@@ -303,27 +303,6 @@ def _check_repeats(table: Table, name: str, target: ArrowColumn) -> None:
             "choose another target; write numbers as 1234.56, without currency signs and thousands separators; "
             f"for several labels a cell, pass --separator{separator}; if they are classes: --task classification",
         )
-
-
-def _scale(columns: ColumnChoices, numbers: Array) -> tuple[Scale, str]:
-    values = numbers[np.isfinite(numbers)]
-    low, high, name = values.min(), values.max(), repr(columns.target)
-    if columns.scale is not None:
-        if (columns.scale == "log10" and low <= 0) or (columns.scale == "log10(1+x)" and low < 0):
-            needed = "positive" if columns.scale == "log10" else "no negative"
-            raise UsageError(
-                f"the scale {columns.scale!r} needs {needed} values, but the smallest of {name} is {low:g}",
-                "choose another scale",
-            )
-        return columns.scale, f"{name} is learned on the scale {columns.scale}, as asked."
-    spread = f"{name} lies between {_short(low)} and {_short(high)} with a median of {_short(np.median(values))}"
-    scale = fitting_scale(values)
-    how = "as it is" if scale == "linear" else f"as {scale}, which is undone in predictions"
-    return scale, f"{spread}: it is learned {how}."
-
-
-def _short(number: float) -> str:
-    return f"{number:,.0f}" if 1000 <= abs(number) < 1e15 else f"{number:g}"
 
 
 # --- the inputs ----------------------------------------------------------------------------------------------------
