@@ -76,7 +76,7 @@ def infer_schema(table: Table, columns: ColumnChoices) -> Schema:
     task, multi_label, notes = _task(table, columns, notation, numbers, bad, amounts)
     scale: Scale = "linear"
     if task == "regression":
-        scale, note = choose_scale(columns.target, columns.scale, numbers)
+        scale, note = choose_scale(columns, numbers)
         notes.append(note)
     elif columns.scale not in (None, "linear"):
         raise UsageError(f"the scale {columns.scale!r} is for regression, but this is classification", "leave it out")
