@@ -293,7 +293,7 @@ def model_folder(path: Path) -> Path:
     inner = path / "winner"
     stored_in = inner if (inner / "model.json").exists() else path
     if not (stored_in / "model.json").exists() and (path / "request.json").exists():
-        if any((path / name).exists() for name in ("run.json", "report.html")):  # which come at the end
+        if any((path / name).exists() for name in ("run.json", "study.json")):  # which come at the end
             raise InputError(
                 f"{str(path)!r} is finished, but left no model: what was trained failed.",
                 f"see why with: warmstart runs {shell_word(path)}",

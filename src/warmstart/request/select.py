@@ -114,11 +114,11 @@ def sources_of(request: config.Request, task: TaskName, gpu_bytes: int | None = 
 
 def added_floors(request: config.Request, schema: Schema) -> tuple[str, ...]:
     """What every comparison holds though other regimes were named: without a floor a score says little."""
-    from warmstart.regimes.regimes import floors_for
+    from warmstart.regimes.regimes import ALIASES, floors_for
 
     if not request.regimes or request.command == "fit" or request.races:
         return ()
-    named = {*map(regime_of, map(_known, request.regimes))}
+    named = {ALIASES.get(regime_of(name), regime_of(name)) for name in request.regimes}  # names of your own as well
     return tuple(name for name in floors_for(schema.task, not needs_no_base(request)) if name not in named)
 
 
