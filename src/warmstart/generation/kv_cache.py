@@ -5,6 +5,7 @@ a model with recurrent layers reads everything again. What all prompts begin wit
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from inspect import signature
 from itertools import pairwise
 from typing import Any, Protocol, cast
@@ -37,13 +38,36 @@ def kv_cache(body: nn.Module, prompts: Sequence[Array], opening: Sequence[int]) 
     return _Reader(body, prompts) if remembers_tokens(body) else _Rereader(body, prompts)
 
 
-def read_branches(body: nn.Module, prompts: Sequence[Array], tokens: Array, sees: Array) -> tuple[Tensor, Tensor]:
+@dataclass(frozen=True, eq=False)
+class ReadPrefix:
+    """Tokens that prompts begin with, and what a body remembers of them."""
+
+    tokens: Array  # int64 [t]
+    cache: Any
+
+    @classmethod
+    @torch.inference_mode()
+    def of(cls, body: nn.Module, tokens: Array) -> "ReadPrefix | None":
+        """None where they are too few to be worth it, or where a body forgets what slides out of a window."""
+        if len(tokens) < MIN_SHARED_TOKENS or not remembers_tokens(body) or any(_Reader(body, [tokens]).slides):
+            return None
+        return cls(tokens, _Reader(body, [tokens])._read_once(tokens))
+
+    def begins(self, prompts: Sequence[Array]) -> bool:
+        """Whether each prompt begins with these tokens, and goes on."""
+        count = len(self.tokens)
+        return all(len(prompt) > count and np.array_equal(prompt[:count], self.tokens) for prompt in prompts)
+
+
+def read_branches(
+    body: nn.Module, prompts: Sequence[Array], tokens: Array, sees: Array, prefix: ReadPrefix | None = None
+) -> tuple[Tensor, Tensor]:
     """The hidden states of the last token of each prompt, [n, d], and of tokens that branch off after it, [n, m, d].
 
     `prompts` come with the longest first. `tokens` [m]; `sees` bool [m, m]: which of them each one comes after, itself
-    included. Not for a body with recurrent layers.
+    included. `prefix`: what was read of them before. Not for a body with recurrent layers.
     """
-    reader = _Reader(body, prompts)
+    reader = _Reader(body, prompts, prefix if prefix and prefix.begins(prompts) else None)
     first = reader.start()
     return first, reader.branches(tokens, sees) if len(tokens) else first[:, None][:, :0]
 
@@ -120,9 +144,9 @@ class _PairReader:
 class _Reader:
     """A body on its way through some texts: it reads further tokens of each and remembers those before."""
 
-    def __init__(self, body: nn.Module, prompts: Sequence[Array]):
-        """`prompts` come with the longest first."""
-        self.body, self.config = body, cast(Any, body.config)
+    def __init__(self, body: nn.Module, prompts: Sequence[Array], prefix: ReadPrefix | None = None):
+        """`prompts` come with the longest first, each with the `prefix`, if that was read before."""
+        self.body, self.config, self.prefix = body, cast(Any, body.config), prefix
         self.device = next(body.parameters()).device
         self.prompts = prompts
         lengths = np.array([len(prompt) for prompt in prompts])
@@ -131,9 +155,10 @@ class _Reader:
 
     def start(self) -> Tensor:
         """Reads the prompts: the hidden states of their last tokens, [n, d]."""
-        shared = self._shared_tokens()
+        shared = len(self.prefix.tokens) if self.prefix else self._shared_tokens()
         rests = [prompt[shared:] for prompt in self.prompts]
-        parts, before = self._parts(rests), self._read_once(self.prompts[0][:shared])
+        parts = self._parts(rests)
+        before = self.prefix.cache if self.prefix else self._read_once(self.prompts[0][:shared])
         read = [self._prompts(rests[part], before) for part in parts]
         self.cache = _joined([cache for _, cache in read])
         if shared:
@@ -181,13 +206,18 @@ class _Reader:
 
     def _parts(self, prompts: Sequence[Array]) -> list[slice]:
         """Runs of prompts that are read together."""
-        if any(self._new_cache().is_sliding):  # what has slid out of a window can no longer be joined
+        if any(self.slides):  # what has slid out of a window can no longer be joined
             return [slice(0, len(prompts))]
         return _similar(prompts, self.device)
 
+    @property
+    def slides(self) -> list[bool]:
+        """Of each layer, whether it forgets what slides out of a window."""
+        return list(self._new_cache().is_sliding)
+
     def _shared_tokens(self) -> int:
         """How many tokens all prompts begin with, if they are worth to be read apart; each has more than these."""
-        if len(self.prompts) < 2 or any(self._new_cache().is_sliding):
+        if len(self.prompts) < 2 or any(self.slides):
             return 0
         first, shared = self.prompts[0], min(map(len, self.prompts)) - 1
         for prompt in self.prompts[1:]:

@@ -117,6 +117,10 @@ class _PlanCompareAdviseFit(TypedDict, total=False):
     """Rows in a batch. [default: 16, or 32 from 2,000 rows]"""
     dropout: float | None
     """Dropout rate of backbone and head. [default: their own]"""
+    lora_rank: int
+    """Rank of LoRA's adapters. [default: 16]"""
+    lora_alpha: float
+    """Alpha of LoRA's adapters, which are scaled by alpha / sqrt(rank). [default: 16]"""
     init: Init
     """Initialization of random weights. [default, xavier, he, normal; default: default]"""
     size: NetworkSize

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from warmstart.data.schema.amounts import CURRENCY, number_format
 from warmstart.data.schema.cell_values import read_numbers
 from warmstart.data.schema.class_values import class_type, find_spellings
-from warmstart.data.schema.class_weights import class_weights_of
+from warmstart.data.schema.class_weights import chosen_class_weights
 from warmstart.data.schema.columns import Column, LabelNotation
 from warmstart.data.schema.dates import date_orders
 from warmstart.data.schema.image_column import NOT_BESIDE_IMAGES, image_column, is_image_column, read_as_images
@@ -94,10 +94,7 @@ def infer_schema(table: Table, columns: ColumnChoices) -> Schema:
     text, labelled, ignored, read = inputs
     if not columns.text:
         notes.append(_said_of_inputs(text, labelled, ignored))
-    if said := say_kinds(read, columns.kinds):
-        notes.append(said)
-    if said := say_readers(read):
-        notes.append(said)
+    notes += [said for said in (say_kinds(read, columns.kinds), say_readers(read)) if said]
     return Schema(
         task=task,
         target=columns.target,
@@ -116,7 +113,7 @@ def infer_schema(table: Table, columns: ColumnChoices) -> Schema:
         spellings=find_spellings(table, columns.target, classes) if notation is None else {},
         target_column=amounts if task == "regression" else None,
         metric=chosen_metric(columns, task, multi_label),
-        class_weights=class_weights_of(columns.class_weights, target, multi_label),
+        class_weights=chosen_class_weights(columns, target, multi_label),
     )
 
 
