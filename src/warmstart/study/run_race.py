@@ -37,7 +37,6 @@ from warmstart.types import Array
 UNTUNED = 120.0  # seconds: a comparison that takes less is simply made
 LITTLE = 0.01  # of the whole comparison's time: what costs less is run on all rows at once
 MAX_RACE_TEST_ROWS = 1_000  # test rows, at most: scoring more would cost more than training on few rows
-DEFAULT_SHARE = 0.1  # of the whole comparison's time, where no budget is given
 
 
 def worth_racing(plan: RunPlan) -> bool:

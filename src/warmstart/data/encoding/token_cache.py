@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, cast
 
 import numpy as np
 import pyarrow as pa
@@ -157,15 +157,17 @@ def _make(texts: Texts, rows: range, reading: Tokenization, folder: Path, shard:
 
 def _write(texts: Texts, rows: range, reading: Tokenization, folder: Path, shard: int) -> None:
     kinds = {name: pa.list_(pa.from_numpy_dtype(kind)) for name, kind in reading.kinds.items()}
-    with replacing(_path(folder, shard)) as path, pa.ipc.new_file(path, pa.schema(kinds)) as file:
+    with replacing(_path(folder, shard)) as path, pa.ipc.new_file(str(path), pa.schema(kinds)) as file:
         for first, block in _some(texts, rows):
             columns = reading.read(first, block)
             file.write_batch(pa.record_batch([_lists(columns[name], reading.kinds[name]) for name in kinds], [*kinds]))
 
 
-def _lists(column: Sequence[Array], kind: DType) -> pa.ListArray:
+def _lists(column: Sequence[Array], kind: DType) -> "pa.ListArray[Any]":
     values = np.concatenate([np.empty(0, kind), *column]).astype(kind, copy=False)
-    return pa.ListArray.from_arrays(np.cumsum([0, *map(len, column)], dtype=np.int32), values)
+    offsets: Any = np.cumsum([0, *map(len, column)], dtype=np.int32)
+    lists: pa.ListArray[Any] = pa.ListArray.from_arrays(offsets, cast(Any, values))
+    return lists
 
 
 def _some(texts: Texts, rows: range) -> Iterator[tuple[int, Sequence[str]]]:
@@ -181,7 +183,7 @@ def _some(texts: Texts, rows: range) -> Iterator[tuple[int, Sequence[str]]]:
         yield first, block
 
 
-def _column(pieces: Sequence[pa.ListArray]) -> ShardedColumn:
+def _column(pieces: Sequence[Any]) -> ShardedColumn:
     values, offsets = ([getattr(piece, part).to_numpy() for piece in pieces] for part in ("values", "offsets"))
     return ShardedColumn(tuple(values), tuple(offsets))
 

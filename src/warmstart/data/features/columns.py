@@ -23,7 +23,7 @@ MIN_CATEGORY_ROWS = 2  # that a category has: of a single row nothing is learned
 
 @dataclass(frozen=True)
 class ColumnFeatures:
-    """Numbers in deviations from their mean, of heavy-tailed ones log(1 + x) as well; a 1 for each category."""
+    """Standardized numbers, with log(1 + x) of heavy-tailed ones, and one-hot categories."""
 
     reading: Reading
     logs: tuple[int, ...]  # which numbers
@@ -34,7 +34,7 @@ class ColumnFeatures:
 
     @classmethod
     def fit(cls, reading: Reading, columns: Mapping[str, Values], *, unseen: bool = False) -> "ColumnFeatures":
-        """Means and deviations, without outliers, and categories of these rows."""
+        """Means and deviations, without outliers, and the categories of these rows."""
         _, numbers = reading.numbers(columns)
         logs = tuple(i for i in range(numbers.shape[1]) if _heavy(numbers[:, i]))
         values = _with_logs(numbers, logs)
@@ -57,7 +57,7 @@ class ColumnFeatures:
 
     @property
     def width(self) -> int:
-        """Features: of each number its value and whether it is missing."""
+        """Number of features: each number's value and whether it is missing."""
         numbers = len(self.mean) - len(self.logs)
         return len(self.mean) + numbers + sum(len(known) + self.unseen for known in self.categories.values())
 
@@ -86,7 +86,7 @@ class ColumnFeatures:
         return matrix
 
     def read(self, words: Sequence[str], columns: Mapping[str, Values]) -> "csr_matrix":
-        """The same of rows: their columns, beside their words."""
+        """Features of the columns of rows."""
         return self.encode(columns)
 
     def to_json(self) -> tuple[dict[str, Any], dict[str, Array]]:
@@ -109,6 +109,6 @@ def _with_logs(numbers: Array, logs: tuple[int, ...]) -> Array:
 
 
 def _heavy(values: Array) -> bool:
-    """Whether these are positive with a long tail upward."""
+    """Whether these numbers are positive with a heavy upper tail."""
     known = values[~np.isnan(values)]
     return bool(len(known) and known.min() >= 0 and known.mean() > HEAVY * np.median(known) and known.max() > 10)
