@@ -214,7 +214,7 @@ DESCRIPTIONS = {
     "qlora": "the same on a base held in 4 bits",
     "hybrid": "pretrained, first the language of the domain, then the task at discriminative rates",
     "self-pretrained": "the base's own architecture from random weights, first the language, then the task",
-    "zero-shot": "the base as it is: nothing learns",
+    "zero-shot": "the base as it is, without training",
     "ensemble": "the mean of the predictions of those that beat the constant, weighted on validation rows",
 }
 ALIASES = {"differential": "discriminative"}

@@ -275,7 +275,7 @@ def named_in_file(spec: str, vocabulary: int) -> Callable[[], nn.Module]:
     try:
         names = {part.id if isinstance(part, ast.Name) else getattr(part, "name", "") for part in _named(path)}
     except (SyntaxError, ValueError, RecursionError) as error:
-        raise UsageError(f"{path} is no Python that can be read: {error}.", "correct it") from error
+        raise UsageError(f"{path} is not valid Python: {error}.", "correct it") from error
     if function not in names:
         raise _no_function(path, function)
 

@@ -52,7 +52,7 @@ def exhaustive_seconds(plan: RunPlan) -> float:
 def begin_race(problem: Problem, options: Options, folder: Path) -> Generator[Event, None, StudyState]:
     """The plan of a race, with the throughput of every regime. Raises UsageError for several numbers of rows."""
     if options.rows == "auto" or len(options.rows) > 1:
-        raise UsageError("a race has rungs of its own.", "name at most one number of rows with --rows")
+        raise UsageError("a race chooses its own numbers of rows.", "name at most one number of rows with --rows")
     asked = first_plan(problem, options)
     plan = first_plan(problem, replace(options, rows=rungs(max(asked.sizes))))
     plan = replace(plan, scored=min(1.0, MAX_RACE_TEST_ROWS / len(problem.splits.test)), total_rows=max(plan.sizes))
