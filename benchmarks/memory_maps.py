@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -77,10 +78,10 @@ def arrow_rows(folder: Path) -> tuple[Callable[[int], Array], int]:
     with pa.OSFile(str(folder / "ids.arrow"), "wb") as sink, pa.ipc.new_file(sink, schema) as file:
         for first in range(0, TEXTS, BLOCK):
             parts = block(first)
-            offsets = np.cumsum([0, *map(len, parts)], dtype=np.int32)
-            file.write_batch(pa.record_batch([pa.ListArray.from_arrays(offsets, np.concatenate(parts))], schema))
+            starts, ids = (pa.array(part) for part in (np.cumsum([0, *map(len, parts)]), np.concatenate(parts)))
+            file.write_batch(pa.record_batch([pa.ListArray.from_arrays(starts.cast(pa.int32()), ids)], ["ids"]))
     reader = pa.ipc.open_file(pa.memory_map(str(folder / "ids.arrow")))
-    columns = [reader.get_batch(i).column(0) for i in range(reader.num_record_batches)]
+    columns: list[Any] = [reader.get_batch(i).column(0) for i in range(reader.num_record_batches)]
     values, offsets = ([getattr(column, name).to_numpy() for column in columns] for name in ("values", "offsets"))
     return ShardedColumn(tuple(values), tuple(offsets)).row, on_disk(folder)
 
@@ -97,7 +98,7 @@ def arrow_array(folder: Path) -> tuple[Callable[[int], Array], int]:
     schema = pa.schema([("values", pa.uint16())])
     with pa.OSFile(str(folder / "array.arrow"), "wb") as sink, pa.ipc.new_file(sink, schema) as file:
         for first in range(0, len(TOKENS), 1 << 20):
-            file.write_batch(pa.record_batch([pa.array(TOKENS[first : first + (1 << 20)])], schema))
+            file.write_batch(pa.record_batch([pa.array(TOKENS[first : first + (1 << 20)])], ["values"]))
     table = pa.ipc.open_file(pa.memory_map(str(folder / "array.arrow"))).read_all()
     values = table.column(0).combine_chunks().to_numpy()  # in one piece, as every reader of it takes it: in memory
     return lambda i: values[ENDS[i] - SIZES[i] : ENDS[i]], on_disk(folder)
