@@ -25,7 +25,7 @@ from torch import Tensor
 import peers
 import texts
 from harness import Contest, Gate, Outcome, Side
-from warmstart.data.encoding.inputs import HashedWords
+from warmstart.data.features.hashed_words import HashedWords
 from warmstart.data.rows.split import Rows
 from warmstart.regimes.regimes import REGIMES, Regime, RegimeContext
 from warmstart.regimes.starts import random_state

@@ -20,7 +20,8 @@ import texts
 from harness import Contest, Gate, Outcome, Side
 from warmstart.cli.demo_data import catalogue
 from warmstart.data.encoding.examples import BatchStream, Examples
-from warmstart.data.encoding.inputs import Encoded, HashedWords, WordRows
+from warmstart.data.encoding.inputs import Encoded, WordRows
+from warmstart.data.features.hashed_words import HashedWords
 from warmstart.models.dnn import HashedNet, Size
 from warmstart.models.dropout import use_fast_dropout
 from warmstart.models.evaluate import outputs
@@ -234,7 +235,7 @@ def _data(rows: int, held_out: int) -> Data:
 
 
 def _part(table: pa.Table, task: Regression) -> Part:
-    names = [name for name in table.column_names if name != "price"]
+    names = ("title", "description", "category", "brand")
     written = ["\n".join(cells) for cells in zip(*(table[name].to_pylist() for name in names), strict=True)]
     targets = (np.log10(table["price"].to_numpy()) - task.mean) / task.deviation
     return Part(HashedWords(REFERENCE.features).encode(written), targets.astype(np.float32))

@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from warmstart.data.encoding import special_tokens as controls
-from warmstart.data.encoding.inputs import HashedWords
+from warmstart.data.features.hashed_words import HashedWords
 from warmstart.data.rows.check import find_problems
 from warmstart.data.rows.lengths import Reach
 from warmstart.data.rows.split import make_rows, split

@@ -70,7 +70,7 @@ TASKS: dict[str, tuple[Schema, tuple[str, ...]]] = {
     ),
     RELEASED: (AGE, ("constant", "linear", "scratch-dnn")),
 }
-NETWORKS, TRIALS = ("scratch-dnn",), 3
+TRIALS = 3
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ def score(name: str, schema: Schema, pool: Rows, test: Rows, count: int, base: s
     splits = Splits(train, val, test, "strong")
     everything = Splits(pool, val, test, "strong")
     task = task_for(schema, splits if schema.task == "regression" else everything)
-    if name in NETWORKS:
+    if name not in FIT_BASELINE:
         return score_network(name, schema, splits, task, base)
     began = time.process_time()
     embedder = Embedder(find_base(base), SharedData(splits)) if name == "embedded" else None

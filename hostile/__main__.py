@@ -1,4 +1,4 @@
-"""Hostile: what do strangers' files and hard surroundings do to the commands? Prints a table.
+"""Hostile: what do strangers' files, texts and hard surroundings do to commands and pages? Prints a table.
 
     python -m hostile [--time 10m] [--only PART_OF_A_NAME]
 
@@ -14,8 +14,10 @@ import tempfile
 import time
 from pathlib import Path
 
+from hostile.browser import counting_server, find_browser, open_page, without_policy
 from hostile.cases import CASES, Case
 from hostile.damages import DAMAGES
+from hostile.payloads import write_pages
 from hostile.trial import ROOT, Outcome, start_server, try_case
 
 RESULTS = ROOT / "benchmarks" / "results" / "hostile.json"
@@ -47,11 +49,31 @@ def main() -> int:
             )
             for what in outcome.wrong:
                 print(f"             {what}")
+        pages = _open_pages(folder) if given.only in "pages" else {}
     _show(found, chosen)
     if not given.only:
         facts = [{"case": f"{one.case.kind}: {one.case.name}", "wrong": list(one.wrong)} for one in found]
+        facts += [{"case": f"page: {name}", "wrong": wrong} for name, wrong in pages.items()]
         RESULTS.write_text(json.dumps(facts, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    return 1 if any(one.wrong for one in found) else 0
+    return 1 if any(one.wrong for one in found) or any(pages.values()) else 0
+
+
+def _open_pages(folder: Path) -> dict[str, list[str]]:
+    """Pages with 200 payloads of markup in a browser, with their policy and by escaping alone; what was wrong."""
+    browser = find_browser()
+    if browser is None:
+        print("no Chromium is installed: pages were not opened")
+        return {}
+    found = {}
+    with counting_server() as (port, asked):
+        for name, path in write_pages(folder / "pages", port, folder / "bert").items():
+            found[name] = open_page(browser, path, asked)
+            found[f"{name}, without its policy"] = open_page(browser, without_policy(path), asked)
+    for name, wrong in found.items():
+        print(f"{'FAIL' if wrong else 'ok':<12}page: {name}")
+        for what in wrong:
+            print(f"             {what}")
+    return found
 
 
 def _show(found: list[Outcome], chosen: list[Case]) -> None:

@@ -168,7 +168,8 @@ def test_a_study_that_was_stopped_goes_on_and_comes_to_the_same(
     assert [run.regime for run in api.finished(out)] == ["constant", "linear"]
     assert api.finished_study(out) is None
     with pytest.raises(UsageError, match="not finished"):
-        warmstart.report(out)
+        warmstart.blind(out, ["linear", "constant"])
+    assert "This study is not finished" in warmstart.report(out).read_text(encoding="utf-8")
     with pytest.raises(InputError, match="no trained model yet"):
         warmstart.load(out)
     with pytest.raises(UsageError, match="exists already"):

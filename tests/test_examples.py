@@ -141,9 +141,14 @@ def test_the_defaults_in_words_are_those_of_the_code() -> None:
         "hybrid",
         "self-pretrained",
         "zero-shot",
+        "few-shot",
+        "extractive",
+        "prompted",
         "scratch-cnn",
     }
-    assert set(WITHOUT_TRAINING) - {"zero-shot"} < set(default_for("regression", (Column("x", "number"),)))
+    assert set(WITHOUT_TRAINING) - {"zero-shot", "few-shot", "extractive", "prompted"} < set(
+        default_for("regression", (Column("x", "number"),))
+    )
 
 
 def test_the_list_of_packages_is_the_contract_of_imports() -> None:

@@ -106,9 +106,10 @@ def test_a_plan_of_what_writes(device: str, pairs: Path, decoder: str) -> None:
     answer = call("plan", pairs, *words, *FEW, "--quiet", "--json")
     assert answer.code == 0, answer.err
     found = {one["regime"]: one for one in json.loads(answer.out)}
-    assert list(found) == ["zero-shot", "scratch", "full", "lora"] and found["zero-shot"]["trainable"] == 0
+    usual = ["extractive", "few-shot", "zero-shot", "scratch", "full", "lora"]
+    assert list(found) == usual and found["zero-shot"]["trainable"] == found["few-shot"]["trainable"] == 0
     assert 0 < found["zero-shot"]["flops"] < found["full"]["flops"]
-    assert all(one["seconds"] > 0 and one["fits"] for name, one in found.items() if name != "zero-shot")
+    assert all(one["seconds"] > 0 and one["fits"] for name, one in found.items() if name in usual[3:])
 
 
 def test_a_plan_of_a_corpus_for_another_device(corpus: Path, decoder: str) -> None:
@@ -117,7 +118,7 @@ def test_a_plan_of_a_corpus_for_another_device(corpus: Path, decoder: str) -> No
         call("plan", corpus, *words, *FEW).out.split()
     )
     found = json.loads(call("plan", corpus, *words, *FEW, "--quiet", "--json").out)
-    full, lora = (one["peak_memory_bytes"] for one in found)
+    full, lora = (one["peak_memory_bytes"] for one in found if one["regime"] != "zero-shot")
     assert full > 16 * 25_000 and lora > 0, "weights, gradients and what Adam keeps, at least"
 
 

@@ -7,7 +7,7 @@ from sklearn.feature_extraction.text import HashingVectorizer
 from torch import nn
 
 from tests.tiny import Tower
-from warmstart.data.encoding.inputs import HashedWords
+from warmstart.data.features.hashed_words import HashedWords
 from warmstart.errors import UsageError
 from warmstart.models.dnn import FirstLayer, HashedNet, Size
 from warmstart.models.layers import layers

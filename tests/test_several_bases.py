@@ -147,8 +147,14 @@ def test_the_log_speaks_of_each_base(usual: tuple[str, ...], decoder: str, tmp_p
 def test_plan_has_a_line_for_each_base(usual: tuple[str, ...]) -> None:
     answer = call("plan", *usual, "--regimes", "linear,full", "--rows", "40", "--quiet")
     assert answer.code == 0, answer.err
-    assert [line.split()[0] for line in answer.out.splitlines()[3:6]] == ["linear", "full@base", "full@decoder"]
-    assert max(map(len, answer.out.splitlines()[2:6])) <= 80
+    assert [line.split()[0] for line in answer.out.splitlines()[3:7]] == [
+        "constant",
+        "linear",
+        "full@base",
+        "full@decoder",
+    ]
+    assert max(map(len, answer.out.splitlines()[2:7])) <= 80
+    assert "Compared beside what was named, as a floor: `constant`." in " ".join(answer.out.split())
 
 
 def test_the_lengths_are_told_for_each_base(usual: tuple[str, ...]) -> None:

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.tiny import REGRESSION, tiny_splits
-from warmstart.data.encoding.inputs import HashedWords, Tokens
+from warmstart.data.encoding.inputs import Tokens
+from warmstart.data.features.hashed_words import HashedWords
 from warmstart.data.tables import disk_array as spool
 from warmstart.data.tables.disk_array import DiskArray
 from warmstart.data.tables.read import read_table

@@ -74,7 +74,7 @@ def products(folder: Path, noise: float) -> Table:
     del folder  # they are made here
     made = catalogue(ROWS, seed=5)
     columns = (made.table[name].to_pylist() for name in ("title", "description", "category", "brand"))
-    prices = (10 ** (made.law + np.random.default_rng(5).normal(0.0, noise, ROWS))).round(2).tolist()
+    prices = (10 ** (made.said_by_words + np.random.default_rng(5).normal(0.0, noise, ROWS))).round(2).tolist()
     return table_of({"text": [". ".join(parts) for parts in zip(*columns, strict=True)], "target": prices})
 
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, Unpack
 from warmstart.data.rows.check import CheckResult
 from warmstart.data.rows.findings import Finding
 from warmstart.data.schema.infer import infer_schema
+from warmstart.data.schema.label_columns import join_label_columns
 from warmstart.data.tables.in_memory import InMemory, given, table_of
 from warmstart.data.tables.read import Table
 from warmstart.data.tables.read import read_table as read_files
-from warmstart.errors import UsageError, shell_word
 from warmstart.request import request as config
 from warmstart.request.keywords import AdviseSettings, CheckSettings, CompareSettings, FitSettings, PlanSettings
 from warmstart.request.launch import (
@@ -21,6 +21,7 @@ from warmstart.request.launch import (
     compare_steps,
     fit_steps,
     plan_steps,
+    raise_budget,
     restart,
     resumable,
     run_to_end,
@@ -31,6 +32,7 @@ from warmstart.request.parse import parse_value
 from warmstart.request.prepare import check_data, prepare_study
 from warmstart.request.show import command_line
 from warmstart.request.signatures import check_keywords, with_settings
+from warmstart.request.unfinished import comparison_folder, finished_comparison, report_unfinished
 from warmstart.results.record import Run, load_run
 from warmstart.runtime.distributed import world
 from warmstart.runtime.files import read_json
@@ -72,6 +74,7 @@ __all__ = [
     "prepare_study",
     "probe",
     "probing",
+    "raise_budget",
     "read",
     "report",
     "restart",
@@ -105,6 +108,7 @@ def check(data: Data, target: str | None = None, **settings: Unpack[CheckSetting
     """
     request, table = _asked("check", data, target, settings)
     table = table or read_files(request.data, offline=request.offline, table=request.table)
+    table = join_label_columns(table, request.target)
     return check_data(request, table, infer_schema(table, request.columns))
 
 
@@ -216,13 +220,18 @@ def fit(
     return run_with_progress(fit_steps(start(request, Path(out), table), own), quiet)
 
 
-def resume(folder: str | Path, *, code: str | None = None, quiet: bool = False) -> "Study | Run":
+def resume(
+    folder: str | Path, *, code: str | None = None, budget: float | str | None = None, quiet: bool = False
+) -> "Study | Run":
     """Resume a study or a run that was stopped; one that is finished is read back.
 
     Gives a `Run` where `folder` is one of `fit`, otherwise a `Study`. `code`: the `model` that it was made with, whose
-    file is executed again.
+    file is executed again. `budget`: more time for the study, finished runs included, such as "1h": what there was no
+    time for is trained. Raises UsageError where it is not more than before.
     """
     out = Path(folder)
+    if budget is not None:
+        raise_budget(out, parse_value("budget", budget))
     done = (finished_run if config.load_request(out).command == "fit" else finished_study)(out)
     if done is not None:
         return done
@@ -325,8 +334,10 @@ def probing(
 
 
 def report(folder: str | Path, *, examples: bool = True) -> Path:
-    """Write `report.html` anew from the finished runs of a study; gives its path. Trains nothing."""
-    out = _finished_comparison(folder)
+    """Write `report.html` anew from the finished runs of a study, all or so far; gives its path. Trains nothing."""
+    out = comparison_folder(folder)
+    if not (out / "study.json").exists():
+        return report_unfinished(out, examples=examples)
     _write(config.load_request(out), out, examples=examples)
     return out / "report.html"
 
@@ -339,26 +350,12 @@ def _naming(request: config.Request, own: Mapping[str, Any]) -> config.Request:
     return replace(request, regimes=tuple(names)) if own else request
 
 
-def _finished_comparison(folder: str | Path) -> Path:
-    out = Path(folder)
-    if config.load_request(out).command == "fit":
-        raise UsageError(
-            f"{str(out)!r} is a single run; a report compares several.",
-            f"see it with: warmstart runs {shell_word(out)}",
-        )
-    if not (out / "study.json").exists():
-        raise UsageError(
-            f"the study in {str(out)!r} is not finished.", f"go on with: warmstart resume {shell_word(out)}"
-        )
-    return out
-
-
 def blind(folder: str | Path, names: Sequence[str]) -> Path:
     """Write `blind.html`: answers of two regimes, or of one and `reference`, for a person to judge; gives its path."""
     from warmstart.reporting import votes
     from warmstart.study.study import load_examples, read_study
 
-    out = _finished_comparison(folder)
+    out = finished_comparison(folder)
     return votes.write_blind_page(read_study(out).comparison, load_examples(out / "examples.parquet"), names, out)
 
 
@@ -366,7 +363,7 @@ def vote(folder: str | Path, file: str | Path) -> "Preference":
     """Keep the votes that such a page gave: they are in `report.html` and `comparison.json` from the next report on."""
     from warmstart.reporting import votes
 
-    return votes.enter_votes(_finished_comparison(folder), Path(file))
+    return votes.enter_votes(finished_comparison(folder), Path(file))
 
 
 def finished(folder: str | Path) -> list[Run]:

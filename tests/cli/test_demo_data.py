@@ -8,10 +8,27 @@ import numpy as np
 import pyarrow.compute as pc
 import pytest
 
-from warmstart.cli.demo_data import BRANDS, MAX_ROWS, NOISE, PRODUCTS, SPARE_PARTS, Catalogue, catalogue, noise_floor
+from warmstart.cli.demo_data import (
+    BRANDS,
+    MAX_ROWS,
+    NOISE,
+    OUT_OF_STOCK_EFFECT,
+    PRODUCTS,
+    RATING_EFFECT,
+    SPARE_PARTS,
+    USUAL_RATING,
+    WEIGHT_POWER,
+    Catalogue,
+    catalogue,
+    noise_floor,
+)
+from warmstart.data.schema.infer import infer_schema
+from warmstart.data.schema.schema import ColumnChoices
+from warmstart.data.tables.read import Table
 from warmstart.errors import UsageError
 
 TEXT = ("title", "description", "category", "brand")
+MEASURED = ("weight", "rating", "in_stock")
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +47,7 @@ def residuals(made: Catalogue) -> np.ndarray:
 def test_default_size_and_columns() -> None:
     made = catalogue()
     assert made.table.num_rows == len(made.law) == 2400
-    assert made.table.column_names == [*TEXT, "price"]
+    assert made.table.column_names == [*TEXT, *MEASURED, "price"]
     assert pc.min(made.table["price"]).as_py() > 0.5
 
 
@@ -72,7 +89,7 @@ def test_texts_never_repeat_nor_contradict(large: Catalogue) -> None:
     assert len(set(texts(large))) == large.table.num_rows
     laws: dict[tuple[str, ...], float] = {}
     for made in (large, catalogue(12_000, seed=8), catalogue(12_000, seed=9)):
-        for text, law in zip(texts(made), made.law, strict=True):
+        for text, law in zip(texts(made), made.said_by_words, strict=True):
             assert laws.setdefault(text, law) == pytest.approx(law, abs=1e-12), text
     assert len(laws) < 36_000, "the three tables share texts, else this test has compared nothing"
 
@@ -89,17 +106,47 @@ def test_texts_are_short_for_the_packaged_tokenizer(large: Catalogue) -> None:
     plain = [" ".join(text) for text in texts(large)]
     named = ["\n".join(f"{n}: {t}" for n, t in zip(TEXT, text, strict=True)) for text in texts(large)]
     lengths = np.array([len(ids) for ids in tokenizer(plain)["input_ids"]])
-    assert 9 < lengths.mean() < 13 and lengths.max() <= 18
-    assert max(len(ids) for ids in tokenizer(named)["input_ids"]) <= 24
+    assert 9 < lengths.mean() < 13 and lengths.max() <= 20
+    assert max(len(ids) for ids in tokenizer(named)["input_ids"]) <= 27
 
 
 def test_a_part_is_cheap_though_its_words_name_something_dear() -> None:
     made = catalogue(12_000)
     titles = np.array(made.table["title"].to_pylist())
-    whole = np.median(made.law[[t.endswith(" grand piano") or t == "grand piano" for t in titles]])
-    with_part = np.median(made.law[[t.startswith("grand piano with ") for t in titles]])
-    part = np.median(made.law[[t.endswith(" for grand piano") for t in titles]])
+    whole = np.median(made.said_by_words[[t.endswith(" grand piano") or t == "grand piano" for t in titles]])
+    with_part = np.median(made.said_by_words[[t.startswith("grand piano with ") for t in titles]])
+    part = np.median(made.said_by_words[[t.endswith(" for grand piano") for t in titles]])
     assert part < whole - 1 and abs(with_part - whole) < 0.5
+
+
+def test_columns_say_a_real_part_and_words_the_most(large: Catalogue) -> None:
+    """The rest of the law is exactly what weight, rating and stock add."""
+    rating = np.array(large.table["rating"].to_pylist(), dtype=np.float64)
+    there = np.array(large.table["in_stock"].to_pylist()) == "yes"
+    rest = large.law - large.said_by_words - np.where(there, 0.0, OUT_OF_STOCK_EFFECT)
+    rest -= np.nan_to_num(RATING_EFFECT * (rating - USUAL_RATING))
+    shirts = np.array([title.endswith("blouse") for title in large.table["title"].to_pylist()])
+    weight = large.table["weight"].to_numpy()[shirts]
+    assert rest[shirts] == pytest.approx(WEIGHT_POWER * np.log10(weight / 0.25), abs=1e-9)
+    assert 0.08 < np.isnan(rating).mean() < 0.12 and rating[~np.isnan(rating)].max() == 5.0
+    share = (large.law - large.said_by_words).var() / large.law.var()
+    assert 0.03 < share < 0.25
+
+
+def test_check_sees_every_kind_of_column() -> None:
+    made = catalogue()
+    table = Table(made.table, ("catalogue.csv",), (made.table.num_rows,))
+    schema = infer_schema(table, ColumnChoices("price"))
+    kinds = {column.name: column.kind for column in schema.columns}
+    assert kinds == {
+        "title": "text",
+        "description": "text",
+        "category": "category",
+        "brand": "category",
+        "weight": "number",
+        "rating": "number",
+        "in_stock": "boolean",
+    }
 
 
 @pytest.mark.parametrize("rows", [0, -1, MAX_ROWS + 1])

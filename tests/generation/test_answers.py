@@ -84,7 +84,7 @@ def test_regimes_are_compared_by_what_they_write(study: Path) -> None:
     found = json.loads((study / "comparison.json").read_text())
     assert (found["task"], found["metric"], found["higher_is_better"]) == ("summarise", "ROUGE-L", True)
     regimes = {row["name"]: row for row in found["regimes"]}
-    assert regimes.keys() == {"zero-shot", "full", "lora", "scratch", "hybrid"}
+    assert regimes.keys() == {"zero-shot", "extractive", "full", "lora", "scratch", "hybrid"}
     assert regimes["zero-shot"]["family"] == "baseline" and regimes["zero-shot"]["cost"]["trainable"] == 0
     assert max(regimes["full"]["score"], regimes["scratch"]["score"]) > regimes["zero-shot"]["score"]
     run = load_run(next((study / "runs").glob("full-*")))
@@ -395,7 +395,7 @@ def test_an_answer_moves_with_the_term_that_is_swapped(study: Path, tmp_path: Pa
     pairs.write_text("fox,hen\n")
     found = api.probe(study, pairs)
     regimes = {each.name: each.together.effects for each in found.regimes}
-    assert regimes.keys() == {"zero-shot", "full", "lora", "scratch", "hybrid"}
+    assert regimes.keys() == {"zero-shot", "extractive", "full", "lora", "scratch", "hybrid"}
     assert found.texts == 18 and found.pairs[0].rows == 7
     assert regimes["hybrid"]["changed"].value == 1.0  # it has learned to name the animal
 

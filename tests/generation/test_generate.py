@@ -12,6 +12,7 @@ from torch import Tensor
 from tests.decoders import CONTEXT, TEXT, byte_tokenizer, own_head, prompts, tiny_decoder
 from warmstart.errors import InputError
 from warmstart.generation import generate as module
+from warmstart.generation import kv_cache
 from warmstart.generation.generate import cache_bytes, decode_stream, generate, stream_tokens
 from warmstart.models.causal_lm import new_output_layer
 from warmstart.models.encoder_decoder import EncoderDecoder
@@ -54,11 +55,11 @@ def test_a_cpu_reads_few_tokens_of_prompts_at_once(model: Any, monkeypatch: pyte
     read = []
     body, head, asked = model.base_model, own_head(model), prompts([20, 19, 19, 18, 17])
     whole = generate(body, head, asked, stop=set(), most=6)
-    monkeypatch.setattr(module, "PROMPT_CPU_TOKENS", 40)
+    monkeypatch.setattr(kv_cache, "PROMPT_CPU_TOKENS", 40)
     body.get_input_embeddings().register_forward_pre_hook(lambda _, given: read.append(tuple(given[0].shape)))
     assert generate(body, head, asked, stop=set(), most=6) == whole
     assert read == [(2, 19), (2, 18), (1, 16), *[(5, 1)] * 6]
-    monkeypatch.setattr(module, "PROMPT_CPU_TOKENS", 10)  # fewer than one of them has
+    monkeypatch.setattr(kv_cache, "PROMPT_CPU_TOKENS", 10)  # fewer than one of them has
     assert generate(body, head, asked, stop=set(), most=6) == whole
 
 
@@ -66,7 +67,7 @@ def test_a_prompt_is_padded_only_to_what_is_nearly_as_long(model: Any) -> None:
     read = []
     body, head = model.base_model, own_head(model)
     body.get_input_embeddings().register_forward_pre_hook(lambda _, given: read.append(tuple(given[0].shape)))
-    generate(body, head, prompts([20, 4, 19, 5, 1]), stop=set(), most=2)
+    generate(body, head, prompts([20, 5, 19, 5, 1]), stop=set(), most=2)
     assert read == [(2, 19), (3, 4), (5, 1), (5, 1)]
 
 

@@ -17,6 +17,7 @@ from warmstart.planning.run_plan import MIN_STEPS, RunPlan, first_plan
 from warmstart.regimes.full import Full
 from warmstart.regimes.regimes import DEFAULTS, Regime, Stage
 from warmstart.regimes.starts import Scratch
+from warmstart.results.constraints import Excluded
 
 OPTIONS = Options(regimes=("constant", "frozen", "full"), seeds=3, trials=3)
 
@@ -137,6 +138,42 @@ def test_a_plan_goes_on_with_its_cuts(plan: RunPlan, tmp_path: Path) -> None:
     cuts.save_plan(cut, tmp_path / "plan.json")
     asked = first_plan(plan.problem, replace(OPTIONS, budget=total_seconds(plan) / 8))
     assert cuts.load_plan(asked, tmp_path / "plan.json") == cut
+
+
+def test_a_larger_budget_allows_more_and_changes_nothing_that_was_measured_by(plan: RunPlan, tmp_path: Path) -> None:
+    few = total_seconds(plan) / 8
+    cut = replace(within(plan, few), scored=0.5)
+    assert cut.regime_sizes and cut.options.seeds == 1
+    cut = replace(cut, options=replace(cut.options, budget=few - 3))  # planning took 3 s
+    cuts.save_plan(cut, tmp_path / "plan.json", few)
+    path = tmp_path / "plan.json"
+    raised = {
+        times: cuts.load_plan(first_plan(plan.problem, replace(OPTIONS, budget=times * few)), path)
+        for times in (0.5, 1, 3, 40)
+    }
+    assert raised[0.5] == raised[1] == cut
+    assert raised[3].options.budget == pytest.approx(3 * few - 3)
+    assert max(raised[3].sizes_of("full")) > max(cut.sizes_of("full")) or raised[3].options.seeds > 1
+    assert (raised[40].regime_sizes, raised[40].sizes, raised[40].options.seeds) == ({}, (700,), 3)
+    for each in raised.values():
+        assert (each.scored, each.options.trials, each.total_rows) == (0.5, cut.options.trials, 700)
+    assert raised[40].cuts == (
+        "100 test rows scored instead of 200",
+        "2 learning rates tried for each regime instead of 3",
+    )
+    raced = cuts.load_plan(first_plan(plan.problem, replace(OPTIONS, budget=3 * few)), path, cut=False)
+    assert replace(raced, options=cut.options) == cut and raced.options.budget == pytest.approx(3 * few - 3)
+
+
+def test_what_the_budget_excluded_comes_back_and_what_a_constraint_excluded_does_not(
+    plan: RunPlan, tmp_path: Path
+) -> None:
+    uneven = replace(with_cheap(plan), excluded=(Excluded("frozen", "licence", "not allowed"),))
+    cut = within(uneven, 0.01 * alone(with_cheap(plan), "full"))
+    assert [each.constraint for each in cut.excluded] == ["licence", "budget"]
+    cuts.save_plan(cut, tmp_path / "plan.json", cut.options.budget)
+    asked = first_plan(plan.problem, replace(uneven.options, budget=1e6))
+    assert cuts.load_plan(asked, tmp_path / "plan.json").excluded == uneven.excluded
 
 
 def test_changed_data_is_refused(plan: RunPlan, base: Base, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Do flags, files and saved requests become the same request, and back?"""
 
+import os
 import shlex
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from warmstart.data.schema.schema import PIECE_BYTES
 from warmstart.errors import UsageError
 from warmstart.planning.problem import Options
 from warmstart.request.parse import parse_value, read_yaml
-from warmstart.request.request import Request, from_mapping, load_request, save_request
+from warmstart.request.request import Request, forget_place, from_mapping, load_request, save_request
 from warmstart.request.show import command_line, commented_yaml
 from warmstart.results.constraints import Constraints
 
@@ -225,3 +226,24 @@ def test_a_request_names_the_same_files_from_anywhere(tmp_path: Path, monkeypatc
     assert Path(load_request(tmp_path / "moved" / "study").data[0]).read_text() == "text,price\nhere,1\n"
     (tmp_path / "moved" / "data.csv").unlink()
     assert load_request(tmp_path / "moved" / "study").data == (str(here / "data.csv"),)  # names where it began
+
+
+def test_what_is_finished_names_nobody_and_is_found_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Hostile case 42: the absolute path of the directory, and with it the name of its owner, stayed in a folder."""
+    here = tmp_path / "here"
+    (here / "below").mkdir(parents=True)
+    (here / "data.csv").write_text("text,price\na,1\n")
+    monkeypatch.chdir(here)
+    save_request(from_mapping({"data": ["data.csv"], "target": "price"}), Path("study"))
+    assert str(tmp_path) in (here / "study" / "request.json").read_text(), "as long as it may have to be resumed"
+    forget_place(Path("study"))
+    assert str(tmp_path) not in (here / "study" / "request.json").read_text()
+    for place in (here, here / "below", tmp_path):
+        monkeypatch.chdir(place)
+        found = load_request(Path(os.path.relpath(here / "study")))
+        assert Path(found.data[0]).resolve() == here / "data.csv"
+    (here / "study").rename(tmp_path / "study")
+    monkeypatch.chdir(here)
+    assert load_request(tmp_path / "study").data == ("data.csv",), "moved alone: from the directory where it began"

@@ -370,7 +370,9 @@ def _caveats(field: Ranking, answer: Row) -> tuple[str, ...]:
     caveats += [f"`{answer.name}`: {caveat}" for caveat in answer.caveats]
     ranked = {row.name for row in field.rows}
     caveats += [
-        f"`{row.name}` is not ranked: it has no run on the rows and seeds of the others."
+        f"`{row.name}` was not chosen: it is not clearly better than its best member, and costs as much as all of them."
+        if row.family == ENSEMBLE
+        else f"`{row.name}` is not ranked: it has no run on the rows and seeds of the others."
         for row in field.comparison.table
         if row.failed is None and row.name not in ranked and row.name != CONSTANT and row not in field.partial
     ]

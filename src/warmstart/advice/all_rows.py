@@ -73,9 +73,16 @@ def winner_sentence(comparison: Comparison, name: str | None) -> str:
     rows = max((run.rows for run in comparison.runs if run.regime == name and not run.failed), default=0)
     if name is None or not rows:
         return ""
-    whole = comparison.rows["train"]
+    whole, refit = comparison.rows["train"], comparison.refit
     on = f"all {whole:,} training rows" if rows >= whole else f"{rows:,} of {whole:,} training rows"
     there = [each for each in (name, CONSTANT) if each in comparison.names]
     known = {each: error_in_words(comparison, comparison.row(each)) for each in there}
     beside = f" (`{CONSTANT}`: {known[CONSTANT]})" if known.get(CONSTANT) and name != CONSTANT else ""
-    return f"The model in winner/ is `{name}`, trained on {on}{f': {known[name]}{beside}' if known[name] else ''}."
+    good = f"{known[name]}{beside}" if known.get(name) else ""
+    if refit is None or refit.regime != name:
+        return f"The model in winner/ is `{name}`, trained on {on}{f': {good}' if good else ''}."
+    if refit.rejected:
+        why = f"({refit.rejected}, so it is not used)"
+        return f"The model in winner/ is `{name}`, trained on {on} {why}{f': {good}' if good else ''}."
+    before = f" Trained on {on}, it was {good}." if good else ""
+    return f"The model in winner/ is `{name}`, trained on {refit.described}.{before}"

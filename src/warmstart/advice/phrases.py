@@ -50,6 +50,7 @@ def error_in_words(comparison: Comparison, row: Row) -> str:
     return ""
 
 
+EXTRACTIVE = "extractive"
 VERDICT_BY_FAMILY = {
     "fine-tuned": "fine-tune",
     "scratch": "train from scratch",
@@ -60,8 +61,22 @@ VERDICT_BY_FAMILY = {
 VERDICT_BY_BASELINE = {
     "boosted": "a boosted tree is enough",
     "embedded": "TF-IDF with frozen features is enough",
+    "zero-shot": "no training is needed",
+    "few-shot": "prompt, do not train",
+    "prompted": "prompt, do not train",
 }
-BASELINE_MODELS = {"boosted": "the boosted trees", "embedded": "TF-IDF with frozen features"}
+BASELINE_MODELS = {
+    "boosted": "the boosted trees",
+    "embedded": "TF-IDF with frozen features",
+    "zero-shot": "the base as it is",
+    "few-shot": "the base with examples in its prompt",
+    "prompted": "the base with a prompt",
+}
+EXTRACTED = {  # what `extractive` is, by task
+    "summarise": "the leading sentences",
+    "translate": "the source itself",
+    "structured": "the commonest value of each field",
+}
 WAYS_TO_TRAIN = {
     "fine-tuned": "fine-tuning",
     "scratch": "training from scratch",
@@ -74,26 +89,34 @@ BEST_MODELS = {
     "baseline": "the linear model",
     "ensemble": "the mean of several models",
 }
-UNTRAINED_VERDICTS = "the base as it is"  # what a baseline is where text is predicted
-NO_TRAINING = "no training is needed"
+UNTRAINED_FAMILY = "the base as it is"  # what the family of baselines is called where text is predicted
 
 
 def distinct_ways(comparison: Comparison) -> dict[str, str]:
-    """The name of each family."""
-    return WAYS_TO_TRAIN | ({"baseline": UNTRAINED_VERDICTS} if _has_untrained(comparison) else {})
+    """What each family is called."""
+    return WAYS_TO_TRAIN | ({"baseline": UNTRAINED_FAMILY} if _has_untrained(comparison) else {})
 
 
 def verdict_for(comparison: Comparison, name: str, family: str) -> str:
     """The answer if the regime of this name and family is best."""
     if family != "baseline":
         return VERDICT_BY_FAMILY[family]
-    own = VERDICT_BY_BASELINE.get(regime_of(name), VERDICT_BY_FAMILY[family])
-    return NO_TRAINING if _has_untrained(comparison) else own
+    regime = regime_of(name)
+    if regime == EXTRACTIVE:
+        one = comparison.task != "summarise"
+        return f"{EXTRACTED[comparison.task]} {'is' if one else 'are'} enough"
+    return VERDICT_BY_BASELINE.get(regime, VERDICT_BY_FAMILY[family])
+
+
+def baseline_model(comparison: Comparison, name: str) -> str | None:
+    """What a baseline is called among models; None for one that is called like its family."""
+    regime = regime_of(name)
+    return EXTRACTED[comparison.task] if regime == EXTRACTIVE else BASELINE_MODELS.get(regime)
 
 
 def _way(comparison: Comparison, row: Row) -> str:
-    """The name of a table row among the ways of training."""
-    return BASELINE_MODELS.get(regime_of(row.name), distinct_ways(comparison)[row.family])
+    """What a row is called among the ways of training."""
+    return baseline_model(comparison, row.name) or distinct_ways(comparison)[row.family]
 
 
 def cut_to_fit(comparison: Comparison) -> str:
@@ -113,7 +136,7 @@ def compared_instead(comparison: Comparison) -> str:
 
 
 def _has_untrained(comparison: Comparison) -> bool:
-    return any(regime_of(name) == "zero-shot" for name in comparison.names)
+    return any(regime_of(name) in ("zero-shot", EXTRACTIVE) for name in comparison.names)
 
 
 def scores(comparison: Comparison, row: Row) -> str:
@@ -137,8 +160,8 @@ def against_others(field: Ranking, choice: Row) -> str:
 
 def _against(field: Ranking, choice: Row, rival: Row) -> str:
     found = field.difference(choice, rival)
-    models = BEST_MODELS | ({"baseline": UNTRAINED_VERDICTS} if _has_untrained(field.comparison) else {})
-    model = BASELINE_MODELS.get(regime_of(rival.name), models[rival.family])
+    models = BEST_MODELS | ({"baseline": UNTRAINED_FAMILY} if _has_untrained(field.comparison) else {})
+    model = baseline_model(field.comparison, rival.name) or models[rival.family]
     name, cost = f"{model} (`{rival.name}`)", costs(rival, choice)
     if field.standing(choice, rival) == "tied":
         return f"less than {format_percent(field.comparison.min_effect)} from {name}, which {cost}"

@@ -13,6 +13,7 @@ from warmstart.data.rows.split import Rows
 from warmstart.data.rows.values import NO_COLUMNS
 from warmstart.data.schema.cell_values import Values
 from warmstart.data.schema.columns import Column
+from warmstart.generation.answers import AnswerWriter
 from warmstart.results.record import Trial
 from warmstart.runtime.files import write_arrays, write_json
 from warmstart.tasks.task import Task
@@ -24,6 +25,11 @@ TRAIN_AGAIN = "take a copy that is whole, or train again"
 
 class Baseline(Protocol):
     """A fitted model without a network: used like one."""
+
+    @property
+    def writer(self) -> AnswerWriter | None:
+        """What writes its answers; None for one of a task that predicts no text."""
+        ...
 
     @property
     def weights(self) -> int:
@@ -59,6 +65,7 @@ class FitData:
     seed: int = 0
     embedder: Embedder | None = None  # the base, unchanged, for those that read by it
     columns: tuple[Column, ...] = ()  # the kinds of the columns that are read; none: the rows are texts
+    validation: Rows | None = None  # rows to choose by, for those that do not choose on training rows; None: those
 
     @property
     def reading(self) -> Reading:

@@ -8,8 +8,11 @@ from warmstart.baselines.baseline import FACTS, TRAIN_AGAIN, WEIGHTS, Baseline, 
 from warmstart.baselines.boosted import boosted_from_json
 from warmstart.baselines.boosting import fit_boosted
 from warmstart.baselines.constant import Constant, fit_constant
+from warmstart.baselines.extractive import extractive_from_json, fit_extractive
 from warmstart.baselines.features import features_from_json
+from warmstart.baselines.few_shot import few_shot_from_json, fit_few_shot
 from warmstart.baselines.linear import Linear, fit_embedded, fit_linear
+from warmstart.baselines.prompted import fit_prompted, prompted_from_json
 from warmstart.errors import MissingError
 from warmstart.runtime.files import read_json, read_tensors, reading_ours
 
@@ -18,12 +21,18 @@ FIT_BASELINE: dict[str, Callable[[FitData], Fitted]] = {
     "linear": fit_linear,
     "boosted": fit_boosted,
     "embedded": fit_embedded,
+    "extractive": fit_extractive,
+    "few-shot": fit_few_shot,
+    "prompted": fit_prompted,
 }
 BASELINE_DESCRIPTIONS = {
     "constant": "the median, or the commonest class, for every text",
     "linear": "TF-IDF and a linear model",
     "boosted": "boosted trees on the columns and on what a linear model says of the text",
     "embedded": "TF-IDF beside frozen features of the base, and a linear model",
+    "extractive": "the leading sentences, the source itself, or the commonest value of each field",
+    "few-shot": "the base as it is, after a few examples in its prompt",
+    "prompted": "the likelihood of each answer, after instructions and examples",
 }
 
 
@@ -37,6 +46,12 @@ def load_baseline(folder: Path) -> Baseline:
     with reading_ours(folder / FACTS, TRAIN_AGAIN):
         if facts["baseline"] == "constant":
             return Constant(arrays["output"])
+        if facts["baseline"] == "extractive":
+            return extractive_from_json(facts)
+        if facts["baseline"] == "few-shot":
+            return few_shot_from_json(facts, folder)
+        if facts["baseline"] == "prompted":
+            return prompted_from_json(facts, arrays, folder)
         try:
             features = features_from_json(facts, arrays)
         except MissingError as error:

@@ -70,6 +70,8 @@ class Boosted:
     added: tuple[Ensemble, ...] = field(repr=False)  # to the linear model's outputs
     alone_: tuple[Ensemble, ...] = field(repr=False)
 
+    writer = None
+
     @property
     def weights(self) -> int:
         """Of the linear model, and of each tree its leaves, and a column and a threshold for each split."""

@@ -18,6 +18,8 @@ class Constant:
 
     output: Array  # float32 [k]
 
+    writer = None
+
     @property
     def weights(self) -> int:
         return len(self.output)

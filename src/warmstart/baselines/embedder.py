@@ -9,6 +9,9 @@ import torch
 from torch import nn
 
 from warmstart.data.encoding.examples import Examples
+from warmstart.data.encoding.inputs import Inputs
+from warmstart.data.features.column_inputs import text_columns
+from warmstart.data.features.reading import WORDS, Reading
 from warmstart.data.rows.values import NO_COLUMNS
 from warmstart.data.schema.cell_values import Values
 from warmstart.models.evaluate import outputs
@@ -31,14 +34,30 @@ class Embedder:
 
     base: Base
     shared: SharedData | None = None
+    reading: Reading = WORDS  # of a table whose other columns are read beside: then the base reads its texts alone
+
+    @property
+    def inputs(self) -> Inputs:
+        """How the base reads a row."""
+        return text_columns(self.base.inputs, self.reading)
+
+    def _texts(self, texts: Sequence[str], columns: Mapping[str, Values]) -> Sequence[str]:
+        """What the base reads of these rows."""
+        return self.reading.words(texts, columns) if self.reads_texts_alone else texts
+
+    @property
+    def reads_texts_alone(self) -> bool:
+        """Whether it reads the columns of text, not the whole row."""
+        return self.inputs != self.base.inputs
 
     def vectors(self, texts: Sequence[str], columns: Mapping[str, Values] = NO_COLUMNS) -> Array:
         """float32 [n, width], each row of length 1 (Euclidean). `columns`: the typed values of these rows."""
         if not len(texts):
             return np.zeros((0, self.width), dtype=np.float32)
-        places = None if self._stored is None else [self._places.get(text, -1) for text in texts]
+        read = self._texts(texts, columns)
+        places = None if self._stored is None else [self._places.get(text, -1) for text in read]
         if self._stored is None or places is None or min(places) < 0:
-            encoded = self.base.inputs.encode_rows(texts, columns)
+            encoded = self.base.inputs.encode_rows(read, columns)
             n = len(texts)
             found = outputs(self.model, Examples(encoded, np.arange(n), torch.zeros(n), np.arange(n)))
         else:
@@ -46,13 +65,14 @@ class Embedder:
         lengths: Array = np.linalg.norm(found, axis=1, keepdims=True)
         return np.asarray(found / np.maximum(lengths, 1e-12), dtype=np.float32)
 
-    def flops(self, texts: Sequence[str]) -> float:
+    def flops(self, texts: Sequence[str], columns: Mapping[str, Values] = NO_COLUMNS) -> float:
         """Of reading these texts, whether or not they were read before."""
         if not len(texts):
             return 0.0
         if self.base.kind == "image":  # all cost the same
             return len(texts) * float(flops(self.model, {}).forward(np.ones(1), 1.0)[0])
-        return float(flops(self.model, {}).forward(self.base.inputs.encode(texts).sizes()).sum())
+        read = self.base.inputs.encode(self._texts(texts, columns))
+        return float(flops(self.model, {}).forward(read.sizes()).sum())
 
     @property
     def width(self) -> int:
@@ -68,10 +88,10 @@ class Embedder:
     @cached_property
     def _stored(self) -> PrefixCache | None:
         """None where there are no rows to share, or no room for what is made of them."""
-        return self.shared.features(self.model, self.base.inputs) if self.shared else None
+        return self.shared.features(self.model, self.inputs) if self.shared else None
 
     @cached_property
     def _places(self) -> dict[str, int]:
         """Where in the rows of the study a text is."""
         assert self.shared is not None
-        return {text: place for place, text in enumerate(self.shared.texts)}
+        return {text: place for place, text in enumerate(self._texts(self.shared.texts, self.shared.columns))}

@@ -63,10 +63,10 @@ class Features:
         words = self.reading.words(texts, columns)
         return side_by_side([(encode_part(part, texts, words, columns), weight) for part, weight in self.parts])
 
-    def flops(self, texts: Sequence[str], stored: int) -> float:
+    def flops(self, texts: Sequence[str], columns: Mapping[str, Values], stored: int) -> float:
         """Of making the `stored` numbers of these texts: the base's reading included."""
         pictures = self.pictures.flops(len(texts)) if self.pictures else 0.0
-        return float(WEIGHING * stored) + pictures + (self.embedder.flops(texts) if self.embedder else 0.0)
+        return float(WEIGHING * stored) + pictures + (self.embedder.flops(texts, columns) if self.embedder else 0.0)
 
     def to_json(self) -> tuple[dict[str, object], dict[str, Array]]:
         """(facts, arrays) for `features_from_json`. A base is named, not copied."""
@@ -83,6 +83,7 @@ class Features:
             base = self.embedder.base
             known: dict[str, Any] = {"base": base.lasting_name, "max_length": base.max_length}
             known |= {"images": image_base_to_json(base)} if base.kind == "image" else {}
+            known |= {"texts_alone": True} if self.embedder.reads_texts_alone else {}
             facts["embedding"] = known | {"weight": self.embedding_weight}
         if self.pictures:
             facts["images"] = self.pictures.to_json()
@@ -124,7 +125,7 @@ def features_from_json(facts: dict[str, Any], arrays: dict[str, Array]) -> Featu
         base = (
             image_base_from_json(said["base"], seen) if seen else find_base(said["base"], max_length=said["max_length"])
         )
-        embedder = Embedder(base)
+        embedder = Embedder(base, reading=reading if said.get("texts_alone") else WORDS)
         more |= {"embedder": embedder, "embedding_weight": said["weight"]}
     if "images" in facts:
         more["pictures"] = PictureFeatures.from_json(facts["images"])

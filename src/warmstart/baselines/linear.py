@@ -38,6 +38,8 @@ class Linear:
     weight: Array = field(repr=False)  # float32 [features, k]
     bias: Array = field(repr=False)  # float32 [k]
 
+    writer = None
+
     @property
     def weights(self) -> int:
         return self.weight.size + self.bias.size
@@ -51,13 +53,13 @@ class Linear:
     def flops(self, texts: Sequence[str], columns: Mapping[str, Values] = NO_COLUMNS) -> float:
         """Two for each stored number and output, beside making these numbers."""
         stored = self.features.encode(texts, columns).nnz if len(texts) else 0
-        return float(stored * PREDICTING * len(self.bias)) + self.features.flops(texts, stored)
+        return float(stored * PREDICTING * len(self.bias)) + self.features.flops(texts, columns, stored)
 
     def alone(self) -> "Linear":
         embedder = self.features.embedder
         if embedder is None:
             return self
-        return replace(self, features=replace(self.features, embedder=Embedder(embedder.base)))
+        return replace(self, features=replace(self.features, embedder=replace(embedder, shared=None)))
 
     def save(self, folder: Path) -> None:
         facts, arrays = self.features.to_json()
@@ -95,6 +97,8 @@ def feature_choices(data: FitData, embedder: Embedder | None) -> list[Features]:
         return [Features((), reading, pictures=PictureFeatures(pictures[0], kind)) for kind in kinds] or [
             Features((), reading, embedder=embedder)
         ]
+    if embedder and columns:
+        embedder = replace(embedder, reading=reading)
     choices = [Features(kinds, reading, columns, embedder=embedder) for kinds in terms]
     return [features for features in choices if features.parts]
 
@@ -139,7 +143,7 @@ def fit_chosen(name: str, data: FitData, chosen: Chosen) -> Fitted:
     )
     if not chosen.beats_constant:
         caveats += (BELOW_CONSTANT,)
-    spent = found.flops + best.features.flops(data.rows.texts, chosen.matrix.nnz)
+    spent = found.flops + best.features.flops(data.rows.texts, data.rows.columns, chosen.matrix.nnz)
     return Fitted(Linear(name, best.features, weight, bias), chosen.trials, spent, chosen.tuning_flops, caveats)
 
 

@@ -12,7 +12,8 @@ from warmstart.cli import process
 from warmstart.cli.flags import SectionedCommand, command_options
 from warmstart.cli.model_commands import commands_of_a_model
 from warmstart.cli.option_types import DryRun, Folder, Json, Out, Quiet
-from warmstart.errors import UsageError, did_you_mean, shell_word
+from warmstart.cli.study_commands import commands_of_a_study
+from warmstart.errors import UsageError, did_you_mean
 from warmstart.request.show import command_line, commented_yaml
 from warmstart.runtime import supervisor as supervise
 from warmstart.runtime.distributed import world
@@ -85,7 +86,7 @@ def demo(
     request = config.Request(
         data=(str(out / api.CATALOGUE),),
         target="price",
-        text=("title", "description", "category", "brand"),
+        text=("title", "description", "category", "brand", "weight", "rating", "in_stock"),
         regimes=DEMO_REGIMES,
         rows=(1200,),
         seeds=2,
@@ -97,9 +98,8 @@ def demo(
     config.save_request(request, out)
     pyarrow.csv.write_csv(made.table, out / api.CATALOGUE)
     if not quiet:
-        print_status(
-            f"{made.table.num_rows:,} products in {out / api.CATALOGUE}; price = a law of its words x known noise:"
-        )
+        where = f"{made.table.num_rows:,} products in {out / api.CATALOGUE}"
+        print_status(f"{where}; price = a law of words and columns x known noise:")
         print_status(f"no model can have a mean absolute error below {made.noise_floor:.4f} of log10(price).")
     begun = api.restart(request, out)
     with _resumable(begun, quiet, json_):
@@ -116,9 +116,10 @@ def check(request: "Request", json_: Json = False) -> None:
     from warmstart import api
     from warmstart.cli import show
     from warmstart.data.schema.infer import infer_schema
+    from warmstart.data.schema.label_columns import join_label_columns
     from warmstart.data.tables.read import read_table
 
-    table = read_table(request.data, offline=request.offline, table=request.table)
+    table = join_label_columns(read_table(request.data, offline=request.offline, table=request.table), request.target)
     found = api.check_data(request, table, infer_schema(table, request.columns))
     show.print_json(found) if json_ else show.show_check(found)
     _fail_if(found)
@@ -195,6 +196,7 @@ def predict(
     id_: options.IdColumn = None,
     keep_columns: options.KeepColumns = False,
     probabilities: options.EveryClass = False,
+    explain: options.Influences = 0,
     model: options.Code = None,
     table: options.TableName = None,
     offline: options.Offline = None,
@@ -209,7 +211,7 @@ def predict(
     check_ending(out)
     rows = read_table(data, offline=bool(offline), table=table)
     check_apart(out, rows.files)
-    beside = Beside(id_, keep_columns, probabilities)
+    beside = Beside(id_, keep_columns, probabilities, explain)
     show_predictions(api.load(folder, code=model), rows, out, quiet, beside)
 
 
@@ -238,52 +240,29 @@ def probe(
     show.print_json(found.to_json()) if json_ else show.show_probe(found, folder)
 
 
+for name, command in commands_of_a_study().items():
+    app.command(name, cls=SectionedCommand)(command)
+
+
 @app.command(cls=SectionedCommand)
-def report(
+def resume(
     folder: Folder,
-    examples: options.ShowExamples = True,
-    pairs: options.Pairs = None,
-    votes: options.Votes = None,
+    budget: options.LargerBudget = None,
+    model: options.Code = None,
+    quiet: Quiet = False,
+    json_: Json = False,
 ) -> None:
-    """Write the HTML report again, or a page for blind votes."""
-    from warmstart import api
-    from warmstart.cli import show
-    from warmstart.study.progress import print_status
-
-    if pairs is not None:
-        if votes is not None or not examples:
-            other = "--votes" if votes is not None else "--no-examples"
-            raise UsageError(f"--pairs writes a page with texts to vote on: it cannot go with {other}.", "choose one")
-        print(api.blind(folder, [name.strip() for name in pairs.split(",")]))
-        print_status(
-            "open it in a browser, vote, download votes.json; "
-            f"then: warmstart report {shell_word(folder)} --votes votes.json"
-        )
-        return
-    if votes is not None:
-        show.print_sentence(api.vote(folder, votes).statement)
-    print(api.report(folder, examples=examples))
-
-
-@app.command(cls=SectionedCommand)
-def runs(folder: Folder, json_: Json = False) -> None:
-    """List the finished runs in a folder."""
-    from warmstart import api
-    from warmstart.cli import show
-
-    show.show_runs(api.finished(folder), json_)
-
-
-@app.command(cls=SectionedCommand)
-def resume(folder: Folder, model: options.Code = None, quiet: Quiet = False, json_: Json = False) -> None:
     """Resume a study or a run that was stopped.
 
-    Finished runs are not repeated.
+    Finished runs are not repeated. With a larger --budget, a finished study trains what there was no time for.
     """
     from warmstart import api
     from warmstart.request import request as config
+    from warmstart.request.parse import parse_value
     from warmstart.study.progress import print_status, run_with_progress
 
+    if budget is not None:
+        api.raise_budget(folder, parse_value("budget", budget))
     fits = config.load_request(folder).command == "fit"
     run, study = (api.finished_run(folder), None) if fits else (None, api.finished_study(folder))
     if (run or study) and world().main:

@@ -3,13 +3,38 @@
 from collections.abc import Callable
 
 from warmstart.cli import option_types as options
+from warmstart.errors import UsageError
 
 # Lazily imported below, as in `app`: rich, pyarrow, torch, transformers.
 
 
 def commands_of_a_model() -> dict[str, Callable[..., None]]:
     """By name, in the order of the help."""
-    return {"export": _export, "serve": _serve, "chat": _chat}
+    return {"refit": _refit, "export": _export, "serve": _serve, "chat": _chat}
+
+
+def _refit(
+    folder: options.Folder,
+    all_: options.AllRows = False,
+    model: options.Code = None,
+    quiet: options.Quiet = False,
+    json_: options.Json = False,
+) -> None:
+    """Train the winner of a study again, on its validation rows too.
+
+    The settings stay those that were chosen. The scores of the study stay those of the model that was trained before.
+    """
+    from dataclasses import replace
+
+    from warmstart import api
+    from warmstart.cli import show
+    from warmstart.study.progress import run_with_progress
+
+    request = api.resumable(folder, model)
+    if request.command not in ("compare", "advise"):
+        raise UsageError(f"{folder} is no study.", "name the folder of a comparison")
+    begun = api.restart(replace(request, refit="all" if all_ else "validation"), folder)
+    show.show_study(run_with_progress(api.compare_steps(begun), quiet), json_)
 
 
 def _export(

@@ -17,6 +17,12 @@ Code = Annotated[str | None, typer.Option("--model", help=SETTINGS["model"].help
 TableName = Annotated[str | None, typer.Option("--table", help=SETTINGS["table"].help)]
 Offline = Annotated[bool | None, typer.Option("--offline", help=SETTINGS["offline"].help)]
 
+# of resume
+LargerBudget = Annotated[
+    str | None,
+    typer.Option("--budget", help="More time for a study, finished runs included, such as 1h. [default: as before]"),
+]
+
 # of predict
 DataArgument = Annotated[list[str], typer.Argument(metavar="DATA", help="Rows with the columns that the model reads.")]
 Predictions = Annotated[
@@ -27,6 +33,13 @@ IdColumn = Annotated[
 ]
 KeepColumns = Annotated[bool, typer.Option("--keep-columns", help="Write all columns of the input as well.")]
 EveryClass = Annotated[bool, typer.Option("--probabilities", help="Write the probability of every class.")]
+
+Influences = Annotated[
+    int, typer.Option("--explain", help="Say which words and columns moved a prediction most: so many of them.", min=0)
+]
+
+# of refit
+AllRows = Annotated[bool, typer.Option("--all", help="Train on the test rows, too: no rows are left to score it on.")]
 
 # of export
 ExportFormat = Annotated[

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +13,9 @@ from warmstart.study.progress import count_rows, print_status
 
 if TYPE_CHECKING:
     from warmstart.data.tables.read import Table
-    from warmstart.inference.predict import TrainedModel
+    from warmstart.inference.predict import NewRows, TrainedModel
 
+BECAUSE = "because"  # the column of what moved a prediction
 ROW = "row"  # the column of row numbers, where no other column says which row it is
 
 
@@ -25,6 +26,7 @@ class Beside:
     id: str | None = None  # the column that identifies a row, in place of its number
     columns: bool = False  # all columns of the input
     probabilities: bool = False  # of every class
+    influences: int = 0  # words and columns that moved the prediction most
 
     def of_input(self, table: "Table", predicted: tuple[str, ...]) -> "Table | None":
         """The columns of the input that stand before what is `predicted`. Raises UsageError where names collide."""
@@ -52,7 +54,8 @@ def show_predictions(
         raise UsageError(
             f"--probabilities is for classes, and this model predicts {trained.stored.task.name}.", "leave it out"
         )
-    predicted = ("prediction", "probability", "low", "high", "reason", *map(trained.probability_name, classes))
+    own = ("prediction", "probability", "low", "high", BECAUSE, "reason")
+    predicted = (*own, *map(trained.probability_name, classes))
     kept = beside.of_input(table, predicted)
     new = trained.rows_of(table)
     for said in new.warnings:  # also if quiet: what follows from these cells is not what they say
@@ -68,6 +71,8 @@ def show_predictions(
     spelled = path is None or path.suffix == ".csv"
     streamed = trained.stream(new, every_class=beside.probabilities, spelled=spelled)
     found: Iterator[dict[str, Any]] = (({ROW: i} if number else {}) | none | row for i, row in enumerate(streamed, 1))
+    if beside.influences:
+        found = _explained(trained, new, found, beside.influences, spelled)
     if not quiet and not (path is None and sys.stdout.isatty()):  # there, the rows themselves say how far it is
         found = count_rows(found, len(new.texts))
     written = trained.stored.schema.task in TEXT_OUT
@@ -77,3 +82,14 @@ def show_predictions(
     write_predictions(found, path, kept, written=written)
     if not quiet:
         print_status(f"{table.columns.num_rows:,} predictions in {path}")
+
+
+def _explained(
+    trained: "TrainedModel", new: "NewRows", rows: Iterator[dict[str, Any]], most: int, spelled: bool
+) -> Iterator[dict[str, Any]]:
+    """The same rows, each with what moved its prediction: `spelled` as a text, else as objects."""
+    from warmstart.inference.explain import explain
+
+    for row, found in zip(rows, explain(trained, new, most), strict=True):
+        said: Any = "; ".join(map(str, found)) if spelled else [asdict(each) for each in found]
+        yield row | {BECAUSE: said if row["prediction"] is not None else None}

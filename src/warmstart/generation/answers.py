@@ -3,7 +3,7 @@
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -24,6 +24,32 @@ from warmstart.tasks.task import GenerativeTask
 from warmstart.types import Array
 
 MAX_CHECKED_ANSWERS = 200  # answers that are looked at, at most
+AT_ONCE, AT_ONCE_ON_CPU = 64, 16  # answers written at a time: none is given before all of them are written
+
+
+class AnswerWriter(Protocol):
+    """What answers conversations, by a model or without one."""
+
+    @property
+    def answers_at_once(self) -> int:
+        """Answers that are given together: none before the last of them is there."""
+        ...
+
+    def answers(self, texts: Sequence[str], task: GenerativeTask) -> list[str]:
+        """The answer to each conversation; to one that has an answer, in its place. Raises RowError without room."""
+        ...
+
+    def check_room(self, texts: Sequence[str]) -> None:
+        """Raises RowError for a conversation that leaves no room for an answer."""
+        ...
+
+    def words(self, said: str) -> str:
+        """An answer that was streamed, without what does not belong to it."""
+        ...
+
+    def stream(self, turns: Sequence[Turn], most: int, temperature: float, top_p: float, seed: int) -> Iterator[str]:
+        """Pieces of an answer as they are written; drawn from the seed, at temperature 0 the likeliest."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -36,6 +62,14 @@ class Writer:
     @property
     def head(self) -> LanguageHead:
         return require_language_head(self.model)
+
+    @property
+    def answers_at_once(self) -> int:
+        return AT_ONCE_ON_CPU if next(self.model.parameters()).device.type == "cpu" else AT_ONCE
+
+    def check_room(self, texts: Sequence[str]) -> None:
+        """Raises RowError for a conversation that leaves no room for an answer."""
+        self.prompts(texts)
 
     def answers(self, texts: Sequence[str], task: GenerativeTask) -> list[str]:
         """The greedy answer to each conversation, replacing an existing one.

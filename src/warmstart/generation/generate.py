@@ -1,13 +1,11 @@
 """Generate: how does a decoder continue a prompt token by token, alone or with an encoder that has read it?
 
-With `generate` of transformers and its cache, in batches. Two things are added that it cannot do. Prompts of similar
-length are read together, not padded to the longest of the batch, and their caches joined. And a text that has ended
-leaves the batch: `generate` is called again for the others, so that one long answer does not cost as much as many.
+With `generate` of transformers and its cache, in batches. Two things are added that it cannot do: prompts are read
+without much padding (`kv_cache`), and a text that has ended leaves the batch. `generate` is then called again for the
+others, so that one long answer does not cost as much as many.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from inspect import signature
-from itertools import pairwise
 from typing import Any, Protocol
 
 import numpy as np
@@ -15,15 +13,13 @@ import torch
 from torch import Tensor, nn
 
 from warmstart.errors import InputError
+from warmstart.generation.kv_cache import TOKENS_AT_ONCE, read_prompts, remembers_tokens, similar
 from warmstart.models.causal_lm import causal_lm
 from warmstart.models.lm_head import LanguageHead
 from warmstart.models.pretrained.locate import positions
 from warmstart.types import Array
 
 TEXTS_AT_ONCE = 64
-TOKENS_AT_ONCE = 16_384  # prompts and answers together: 750 MB of keys and values in a 135M decoder (fp32)
-SHORTEST_TOGETHER = 0.8  # of the longest prompt that is read with it: padding costs as much as words do
-PROMPT_CPU_TOKENS = 2048  # of prompts that a CPU reads together: 12,000 were no quicker, and took SmolLM2 0.6 GB more
 
 
 class TokenConstraint(Protocol):
@@ -70,7 +66,7 @@ def generate(
     answers: list[list[int]] = [[] for _ in prompts]
     model = _model(body, head)
     lengths = [len(prompt) for prompt in prompts]
-    for some in _batches(lengths, rooms, alike=not opening and not _keeps_all(body)):
+    for some in _batches(lengths, rooms, alike=not opening and not remembers_tokens(body)):
         guides = [allowed() for _ in some] if allowed else None
         texts = _Texts(model, [prompts[i] for i in some], opening, never)
         for i, answer in zip(some, _answers(texts, [rooms[i] for i in some], stop, guides), strict=True):
@@ -159,53 +155,40 @@ class _Texts:
     def __init__(self, model: Any, prompts: Sequence[Array], opening: Sequence[int] = (), never: Sequence[int] = ()):
         self.model, self.never = model, list(never) or None
         self.device = next(model.parameters()).device
-        self.keeps_all = bool(opening) or _keeps_all(model)
+        self.keeps_all = bool(opening) or remembers_tokens(model.base_model)
+        self.cache: Any = None
+        self.source: Tensor | None = None
+        self._read(prompts, opening)
+
+    @torch.inference_mode()
+    def _read(self, prompts: Sequence[Array], opening: Sequence[int]) -> None:
+        """All of the prompts but what `generate` is to read: their last tokens, or the opening."""
+        if opening:
+            self.source, self.source_mask = self._encoded(prompts)
+            self.ids = torch.tensor(opening, device=self.device).repeat(len(prompts), 1)
+            self.mask = torch.ones_like(self.ids)
+        elif self.keeps_all:
+            self.cache, read = read_prompts(self.model.base_model, prompts)
+            self.mask = nn.functional.pad(read, (0, 1), value=1)
+            self.ids = torch.zeros_like(self.mask)  # of what is in the cache, nothing but the number is asked
+            self.ids[:, -1] = torch.tensor([int(prompt[-1]) for prompt in prompts], device=self.device)
+        else:  # equally long ones
+            self.ids = torch.from_numpy(np.stack(prompts).astype(np.int64)).to(self.device)
+            self.mask = torch.ones_like(self.ids)
+
+    def _encoded(self, prompts: Sequence[Array]) -> tuple[Tensor, Tensor]:
+        """Hidden states of the encoder, [n, longest, d], and their mask."""
         lengths = [len(prompt) for prompt in prompts]
         tokens, mask = np.zeros((2, len(prompts), lengths[0]), dtype=np.int64)
         for i, prompt in enumerate(prompts):
-            place = slice(0, len(prompt)) if opening else slice(lengths[0] - len(prompt), None)
-            tokens[i, place], mask[i, place] = prompt, 1
-        self.ids, self.mask = torch.from_numpy(tokens).to(self.device), torch.from_numpy(mask).to(self.device)
-        self.cache: Any = None
-        self.source: Tensor | None = None
-        if opening:
-            self.source, self.source_mask = self._encoded(lengths), self.mask
-            self.ids = torch.tensor(opening, device=self.device).repeat(len(prompts), 1)
-            self.mask = torch.ones_like(self.ids)
-        elif self.keeps_all and lengths[0] > 1:
-            self.cache = self._prefilled(lengths)
-
-    @torch.inference_mode()
-    def _encoded(self, lengths: Sequence[int]) -> Tensor:
-        """Hidden states of the encoder, [n, longest, d]."""
-        encoder, longest = self.model.get_encoder(), lengths[0]
+            tokens[i, : len(prompt)], mask[i, : len(prompt)] = prompt, 1
+        ids, seen = torch.from_numpy(tokens).to(self.device), torch.from_numpy(mask).to(self.device)
         found = []
-        for part in _similar(lengths, self.device):
-            ids, mask = (tensor[part, : lengths[part.start]] for tensor in (self.ids, self.mask))
-            hidden = encoder(input_ids=ids, attention_mask=mask).last_hidden_state
-            found.append(nn.functional.pad(hidden, (0, 0, 0, longest - hidden.shape[1])))
-        return torch.cat(found)
-
-    @torch.inference_mode()
-    def _prefilled(self, lengths: Sequence[int]) -> Any:
-        """The cache after all tokens but the last of each prompt."""
-        from transformers import DynamicCache
-
-        body, longest = self.model.base_model, lengths[0]
-        sliding = any(DynamicCache(config=body.config).is_sliding)  # what has slid out of a window cannot be joined
-        caches = []
-        for part in [slice(0, len(lengths))] if sliding else _similar(lengths, self.device):
-            ids, mask = (tensor[part, longest - lengths[part.start] : -1] for tensor in (self.ids, self.mask))
-            cache = DynamicCache(config=body.config)
-            body(
-                input_ids=ids,
-                attention_mask=None if mask.all() else mask,
-                position_ids=(mask.cumsum(1) - 1).clamp(min=0),
-                past_key_values=cache,
-                use_cache=True,
-            )
-            caches.append(cache)
-        return _joined(caches)
+        for part in similar(lengths, self.device):
+            width = lengths[part.start]
+            read = self.model.get_encoder()(input_ids=ids[part, :width], attention_mask=seen[part, :width])
+            found.append(nn.functional.pad(read.last_hidden_state, (0, 0, 0, lengths[0] - width)))
+        return torch.cat(found), seen
 
     @torch.inference_mode()
     def write(self, most: int, ends: Any = None, constraint: Any = None, **sampling: Any) -> list[list[int]]:
@@ -308,41 +291,6 @@ def _model(body: nn.Module, head: LanguageHead) -> Any:
     model = causal_lm(body, head.output())
     model.generation_config = GenerationConfig()
     return model
-
-
-def _keeps_all(model: nn.Module) -> bool:
-    """Whether its memory is keys and values alone: what recurrent layers remember cannot be padded or joined."""
-    from transformers import DynamicCache
-
-    body: Any = getattr(model, "base_model", model)
-    layers = DynamicCache(config=body.config).layers
-    return "past_key_values" in signature(body.forward).parameters and all(hasattr(one, "keys") for one in layers)
-
-
-def _similar(lengths: Sequence[int], device: torch.device) -> list[slice]:
-    """Runs of prompts, the longest first, that are nearly as long as each other; on a CPU few tokens in each."""
-    most = PROMPT_CPU_TOKENS if device.type == "cpu" else TOKENS_AT_ONCE
-    starts = [0]
-    for i, length in enumerate(lengths):
-        longest = lengths[starts[-1]]
-        if 1 < length < SHORTEST_TOGETHER * longest or (i + 1 - starts[-1]) * longest > max(most, longest):
-            starts.append(i)
-    return [slice(start, end) for start, end in pairwise([*starts, len(lengths)])]
-
-
-def _joined(caches: Sequence[Any]) -> Any:
-    """Keys and values of several runs of prompts as those of one, padded on the left."""
-    joined, *others = caches
-    if others:
-        longest = joined.get_seq_length()
-        for layer, *more in zip(*(cache.layers for cache in caches), strict=True):
-            for kept in ("keys", "values"):
-                parts = [getattr(one, kept) for one in (layer, *more)]
-                padded = [nn.functional.pad(part, (0, 0, longest - part.shape[2], 0)) for part in parts]
-                setattr(layer, kept, torch.cat(padded))
-                for one in more:
-                    setattr(one, kept, None)  # else all layers are held twice in the end
-    return joined
 
 
 def _room(body: nn.Module, prompt: Array, i: int, most: int, opening: Sequence[int]) -> int:

@@ -8,7 +8,7 @@ from typing import Protocol, TextIO
 from warmstart.data.encoding.inputs import ContinuationInputs
 from warmstart.data.schema.conversations import Turn, read_turns, write_prompt
 from warmstart.errors import UsageError, printable
-from warmstart.generation.answers import Writer
+from warmstart.generation.answers import AnswerWriter
 from warmstart.generation.continuations import stream_continuation
 from warmstart.inference.predict import TrainedModel, text_writer
 from warmstart.models.model import Model
@@ -45,7 +45,7 @@ class ChatSession(Protocol):
 class Chat:
     """A conversation so far, and who answers."""
 
-    writer: Writer
+    writer: AnswerWriter
     drawing: Drawing = Drawing()
     turns: list[Turn] = field(default_factory=list)
 
@@ -91,7 +91,7 @@ class Continuation:
 class Requests:
     """A model that summarises, translates or describes texts, each by itself, as in training."""
 
-    writer: Writer
+    writer: AnswerWriter
     task: GenerativeTask
     drawing: Drawing = Drawing()
 

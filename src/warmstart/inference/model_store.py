@@ -5,6 +5,7 @@
     adapter/            instead, for adapters: PEFT's own format; the base is named, not copied
     body.safetensors    instead, for architectures that are not Hugging Face's
     head.safetensors    of a language model only beside adapters for a base that has no output layer
+    columns/            what the head reads of columns beside the text, where it reads any
     baseline/           instead of all of these, for what learns without the training loop
     members/            instead of all of these, for an ensemble: a folder like this one for each of its models
 
@@ -24,15 +25,16 @@ from typing_extensions import TypedDict
 from warmstart.baselines.baseline import TRAIN_AGAIN
 from warmstart.baselines.baselines import load_baseline
 from warmstart.data.encoding.examples import Examples
-from warmstart.data.encoding.inputs import Answers, HashedWords, Inputs, Tokens
+from warmstart.data.encoding.inputs import Answers, Inputs, Tokens
 from warmstart.data.encoding.language import Conversations, Documents, Masked
 from warmstart.data.encoding.seq2seq import Seq2Seq
-from warmstart.data.rows.split import Rows
+from warmstart.data.features.column_inputs import beside_columns, load_columns, save_columns
+from warmstart.data.features.hashed_words import HashedWords
 from warmstart.data.rows.values import NO_COLUMNS
 from warmstart.data.schema.cell_values import Values
 from warmstart.data.schema.schema import Schema
-from warmstart.errors import InputError, MissingError, TrainingError, UsageError, join_phrases, shorten
-from warmstart.generation.answers import Writer
+from warmstart.errors import InputError, MissingError, UsageError, shorten
+from warmstart.generation.answers import AnswerWriter, Writer
 from warmstart.inference.ensemble import AveragedModels, Predictor
 from warmstart.inference.image_store import IMAGE_NETWORK, load_image_network, save_image_network
 from warmstart.inference.wide_and_deep import TERMS, WIDE_AND_DEEP, load_wide_and_deep, save_wide_and_deep
@@ -42,6 +44,7 @@ from warmstart.models.evaluate import outputs
 from warmstart.models.lm_head import LanguageHead
 from warmstart.models.model import UNPOOLED, Model, body_width, is_head
 from warmstart.models.pretrained.base import Base, find_base, generation, language_output
+from warmstart.models.pretrained.reference import require_unchanged
 from warmstart.regimes.lora import linear_names, load_adapter, merge_adapters, save_adapter
 from warmstart.regimes.quantization import quantize
 from warmstart.regimes.starts import HashedNetwork, Pretrained, Start, from_file
@@ -59,13 +62,13 @@ from warmstart.runtime.files import (
     write_tensors,
 )
 from warmstart.runtime.load_pretrained import fingerprint
-from warmstart.tasks.head import sized_head
+from warmstart.tasks.head import sized_column_head, sized_head
 from warmstart.tasks.task import Task
 from warmstart.tasks.tasks import task_from_json
 from warmstart.types import Array
 
 MODEL_FORMAT = 1
-SAME_SHARE = 0.02  # of the largest output: a GPU and a CPU, or bf16 and fp32, differ by less
+COLUMNS = "columns"
 READ_ENDINGS = (".json", ".jinja", ".safetensors", ".txt", ".model")  # endings of files that a library may read
 
 
@@ -85,6 +88,7 @@ class ModelFacts(TypedDict, total=False):
     inputs: dict[str, Any]
     width: int | None
     body: dict[str, Any]
+    columns: bool  # whether the head reads columns beside the text
     files: dict[str, str]  # SHA-256 of each file of the model; not in models of before 0.2
 
 
@@ -120,6 +124,12 @@ class StoredModel:
     calibration: dict[str, float]
     regime: str
 
+    @property
+    def writer(self) -> AnswerWriter | None:
+        """What writes its answers; None where nothing is written."""
+        found: AnswerWriter | None = self.network.writer if self.network else getattr(self.predictor, "writer", None)
+        return found
+
 
 def save_network(folder: Path, model: Model, start: Start, task: Task) -> dict[str, Any]:
     """Write the weights; give the facts that `model.json` needs to read them."""
@@ -132,6 +142,9 @@ def save_network(folder: Path, model: Model, start: Start, task: Task) -> dict[s
     if is_head(model.body):
         return facts | {"body": save_wide_and_deep(folder, model.body, inputs)}
     _save_head(folder, model.head)
+    if start.columns is not None:
+        save_columns(folder / COLUMNS, start.columns)
+        facts[COLUMNS] = True
     if (pictured := save_image_network(folder, model.body)) is not None:
         return facts | {"body": pictured}
     if base is None and hasattr(model.body, "peft_config"):
@@ -234,28 +247,6 @@ def _ensemble(folder: Path, weights: Mapping[str, float], task: Task, code: str 
     return AveragedModels(task, tuple(each.predictor for each in stored), calibrations, tuple(weights.values()))
 
 
-def check_saved(folder: Path, expected: Array, rows: Rows, start: Start | None = None) -> None:
-    """Raises TrainingError where the model that was just saved does not give what the trained one gives.
-
-    What is scored is then what is delivered. `expected`: the outputs for these few rows, [n, k]; `start`: what a
-    network started from.
-    """
-    import numpy as np
-
-    build = None if start is None else start.build
-    with torch.random.fork_rng():
-        found = load_model(folder, build=build).predictor.outputs(rows.texts, rows.columns)
-    finite = np.isfinite(expected)  # where nothing finite was learned, the record says so
-    scale = float(np.abs(expected[finite]).max(initial=0.0))
-    if found.shape != expected.shape or not np.allclose(
-        found[finite], expected[finite], rtol=0.0, atol=1e-4 + SAME_SHARE * scale
-    ):
-        raise TrainingError(
-            f"the model saved in {folder} does not give what was scored when it is loaded again.",
-            "this should not happen: please report it, with the command",
-        )
-
-
 def _check_files(folder: Path, known: dict[str, str] | None) -> None:
     """Raises InputError where a file of the model is not as it was saved, is missing, or came later."""
     if known is None:  # of an earlier version
@@ -268,7 +259,7 @@ def _check_files(folder: Path, known: dict[str, str] | None) -> None:
             raise InputError(f"{path} is not there: the model is not whole.", TRAIN_AGAIN)
         if digest(path) != expected:
             raise InputError(f"{path} is not the file that was saved: its SHA-256 differs.", TRAIN_AGAIN)
-    for part in ("body", "adapter", "tokenizer", "baseline", TERMS):
+    for part in ("body", "adapter", "tokenizer", "baseline", TERMS, COLUMNS):
         for path in (folder / part).rglob("*"):
             if path.suffix in READ_ENDINGS and path.relative_to(folder).as_posix() not in known:
                 raise InputError(f"{path} is no file of the model that was saved.", "remove it")
@@ -281,11 +272,12 @@ def _network(folder: Path, facts: ModelFacts, code: str | None, build: Callable[
     body, inputs = _body(folder, facts, code, build)
     if facts["pooling"] == UNPOOLED and inputs.tokens is not None:
         return _writer(folder, facts, body, inputs.tokens)
+    columns = load_columns(folder / COLUMNS, TRAIN_AGAIN) if facts.get("columns") else None
     weights = read_tensors(folder / "head.safetensors", TRAIN_AGAIN)
     with reading_ours(folder / "head.safetensors", TRAIN_AGAIN):
-        head = sized_head(weights)
+        head = sized_head(weights) if columns is None else sized_column_head(weights, columns.width, columns.most)
         _fill(head, folder / "head.safetensors", weights)
-    return Network(Model(body, head, facts["pooling"]).eval(), inputs)
+    return Network(Model(body, head, facts["pooling"]).eval(), beside_columns(inputs, columns))
 
 
 def _fill(module: nn.Module, path: Path, weights: dict[str, torch.Tensor]) -> None:
@@ -352,15 +344,7 @@ def base_of_adapters(folder: Path, said: dict[str, Any], length: int) -> Base:
         base = find_base(str(find_portable(name, folder) or name), max_length=length)
     except MissingError as error:
         raise MissingError(f"{folder} holds adapters for the base {name!r}, which is not here.", error.hint) from error
-    known: dict[str, str] = said.get("files") or {}
-    now = fingerprint(base.location) if known else {}
-    changed = sorted(file for file in {**known, **now} if known.get(file) != now.get(file))
-    if changed:
-        raise InputError(
-            f"the base {name!r} is no longer what the adapters in {folder} were trained on: "
-            f"{join_phrases(changed, 4)} changed.",
-            "bring the base back as it was, or train again",
-        )
+    require_unchanged(base, said.get("files") or {}, name, f"the adapters in {folder} were trained on")
     return base
 
 

@@ -21,13 +21,12 @@ from warmstart.data.schema.schema import TEXT_OUT
 from warmstart.data.tables.in_memory import InMemory, by_column, is_in_memory, rows_of, table_of
 from warmstart.data.tables.read import Table, read_table
 from warmstart.errors import InputError, RowError, count_phrase, did_you_mean, join_phrases, shell_word, shorten
-from warmstart.generation.answers import Writer
+from warmstart.generation.answers import AnswerWriter
 from warmstart.inference.model_store import StoredModel, load_model
 from warmstart.types import Array
 
 CHUNK = 2_000  # rows encoded and predicted at a time
 NewData = Iterable[str | None] | Iterable[Mapping[str, Any]] | InMemory | Table | Path
-FEW, FEW_ON_CPU = 64, 16  # answers written at a time: none is given before all of them are written
 
 
 @dataclass(frozen=True)
@@ -79,7 +78,7 @@ class TrainedModel:
         writer = None if task is None else text_writer(stored)
         many = CHUNK
         if writer is not None:
-            many = FEW_ON_CPU if next(writer.model.parameters()).device.type == "cpu" else FEW
+            many = writer.answers_at_once
         for start in range(0, len(new.texts), many):
             some = list(new.texts[start : start + many])
             there = [i for i in range(len(some)) if start + i not in new.reasons]
@@ -187,7 +186,7 @@ class TrainedModel:
                 reasons[i] = "there is nothing to read"
             elif i not in reasons and writer is not None:
                 try:
-                    writer.prompts([text])
+                    writer.check_room([text])
                 except RowError as error:
                     reasons[i] = error.reason
         return replace(new, reasons=reasons)
@@ -269,11 +268,10 @@ def _named(start: int, places: Sequence[int]) -> Iterator[None]:
         raise error.in_table(start + places[error.at] + 1) from error
 
 
-def text_writer(stored: StoredModel) -> Writer:
+def text_writer(stored: StoredModel) -> AnswerWriter:
     """Who answers. The model must be one of a task that writes."""
-    writer = None if stored.network is None else stored.network.writer
-    assert writer is not None
-    return writer
+    assert stored.writer is not None
+    return stored.writer
 
 
 def load_model_for_prediction(
@@ -295,7 +293,7 @@ def model_folder(path: Path) -> Path:
     inner = path / "winner"
     stored_in = inner if (inner / "model.json").exists() else path
     if not (stored_in / "model.json").exists() and (path / "request.json").exists():
-        if any((path / name).exists() for name in ("run.json", "report.html")):  # which come at the end
+        if any((path / name).exists() for name in ("run.json", "study.json")):  # which come at the end
             raise InputError(
                 f"{str(path)!r} is finished, but left no model: what was trained failed.",
                 f"see why with: warmstart runs {shell_word(path)}",

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from warmstart.data.encoding.language import LANGUAGE_KEYS
+from warmstart.data.features.column_inputs import HEAD_KEYS
 from warmstart.models.lm_head import LanguageHead
 
 POOLINGS = ("mean", "cls", "last")
@@ -13,7 +13,9 @@ UNPOOLED = "none"  # for language models: the head reads every hidden state, and
 
 
 class Model(nn.Module):
-    """`head(pool(body(**inputs)))`, or `head(body(**inputs), inputs)` without pooling.
+    """`head(pool(body(**inputs)))`; for a head that reads columns `head(pool(body(**inputs)), inputs)`.
+
+    Without pooling: `head(body(**inputs), inputs)`.
 
     The body is any module that takes a batch as keyword arguments and gives features [n, d], hidden states [n, t, d],
     or what Hugging Face models give (`last_hidden_state`). Hidden states are pooled over the tokens, not over padding.
@@ -31,8 +33,8 @@ class Model(nn.Module):
         return self.head if isinstance(self.head, LanguageHead) else None
 
     def features(self, inputs: dict[str, Tensor]) -> Tensor:
-        """Input of the head, [n, d]; [lines, t, d] without pooling."""
-        found: Any = self.body(**{name: tensor for name, tensor in inputs.items() if name not in LANGUAGE_KEYS})
+        """What the head reads, [n, d]; [lines, t, d] without pooling."""
+        found: Any = self.body(**{name: tensor for name, tensor in inputs.items() if name not in HEAD_KEYS})
         hidden: Tensor = found if isinstance(found, Tensor) else found.last_hidden_state
         if hidden.ndim == 2 or self.pooling == UNPOOLED:
             return hidden
@@ -40,7 +42,8 @@ class Model(nn.Module):
 
     def forward(self, inputs: dict[str, Tensor]) -> Tensor:
         features = self.features(inputs)
-        outputs: Tensor = self.head(features, inputs) if self.pooling == UNPOOLED else self.head(features)
+        beside = self.pooling == UNPOOLED or reads_columns(self.head)
+        outputs: Tensor = self.head(features, inputs) if beside else self.head(features)
         return outputs
 
 
@@ -61,6 +64,11 @@ def pool(hidden: Tensor, mask: Tensor | None, how: str) -> Tensor:
 def is_head(body: nn.Module) -> bool:
     """Whether a body's outputs are final, without a head."""
     return bool(getattr(body, "is_head", False))
+
+
+def reads_columns(head: nn.Module) -> bool:
+    """Whether a head reads the columns of a batch beside a body's features."""
+    return bool(getattr(head, "reads_columns", False))
 
 
 def body_width(body: nn.Module) -> int:

@@ -2,19 +2,25 @@
 
 import time
 
+from warmstart.baselines.few_shot import CHOSEN_ON, SHOTS
+from warmstart.baselines.prompted import BINS, PROMPT_CHOSEN_ON, PROMPT_EXAMPLES
+from warmstart.generation.answers import AT_ONCE_ON_CPU
 from warmstart.planning.run_plan import RunPlan, token_limit
-from warmstart.regimes.regimes import Regime
+from warmstart.regimes.regimes import UNTRAINED_BASES, Regime
 from warmstart.results.metrics import RANKED_BY
-from warmstart.runs.final_evaluation import TRAIN_ROWS_SCORED
+from warmstart.results.names import regime_of
+from warmstart.runs.final_evaluation import ANSWERS_BESIDE, TRAIN_ROWS_SCORED
 from warmstart.runs.forgetting import LANGUAGE_TEXTS
 from warmstart.runs.interpolation import INTERPOLATION_WEIGHTS
 from warmstart.runs.retention import MAX_RETENTION_TEXTS
 from warmstart.runs.search import TRIAL_SHARE
 from warmstart.runs.weight_mixing import VALIDATION_ANSWERS
 from warmstart.tasks.language import MAX_JUDGED_ROWS
+from warmstart.tasks.tasks import task_for
 from warmstart.training.general_text import TEXTS as SAID
 from warmstart.training.stages import FORWARD_SHARE, MAX_VALIDATION_ROWS, validation_rows
 
+LABEL_TOKENS = 1.5  # of a class or a bin that are read to score it, about
 WEIGHTS_COMPARED = 4  # of the mixes of --reduce-forgetting interpolation, by what they write: halving ten takes as many
 
 
@@ -86,8 +92,36 @@ def seconds_of_regime(plan: RunPlan, name: str) -> float:
 
 
 def total_seconds(plan: RunPlan) -> float:
-    """The whole plan."""
-    return sum(seconds_of_regime(plan, name) for name in plan.networks)
+    """Everything but what takes next to nothing: linear models, trees, floors without a model."""
+    return sum(seconds_of_regime(plan, name) for name in plan.networks) + seconds_of_asking(plan)
+
+
+def seconds_of_asking(plan: RunPlan) -> float:
+    """All runs of bases as they are."""
+    runs = len(plan.seeds) * len(plan.sizes)
+    return sum(runs * seconds_of_untrained(plan, name) for name in plan.names if regime_of(name) in UNTRAINED_BASES)
+
+
+def seconds_of_untrained(plan: RunPlan, name: str) -> float:
+    """One run of a base as it is, at the pace of what is trained from it; 0 where nothing of that was measured."""
+    base = plan.base_of(name)
+    alike = [each for each in plan.networks if each in plan.seconds_per_row and plan.base_of(each) == base]
+    if not alike:
+        return 0.0
+    rows = max(plan.sizes)
+    score = min(seconds_of_score(plan, each) for each in alike)
+    if regime_of(name) == "zero-shot":
+        return rows_scored(plan, rows) * score + min(seconds_of_writing(plan, each) for each in alike)
+    if regime_of(name) == "prompted":
+        classes = task_for(plan.problem.schema, plan.splits).to_json().get("classes", ())
+        nodes = LABEL_TOKENS * (len(classes) or BINS)
+        text = next(filter(None, (tokens_per_text(plan, each) for each in alike)), nodes)
+        shown = max(PROMPT_EXAMPLES) / AT_ONCE_ON_CPU  # examples are read once for so many rows
+        asked = rows_scored(plan, rows) + len(PROMPT_EXAMPLES) * PROMPT_CHOSEN_ON
+        return asked * score * (1 + shown + nodes / text)
+    answer = min(plan.answers.get(each, 0.0) for each in alike)
+    written = rows_answered(plan) + 2 * ANSWERS_BESIDE + len(SHOTS) * CHOSEN_ON
+    return written * (answer + score * max(SHOTS) / AT_ONCE_ON_CPU)  # examples are read once for so many answers
 
 
 def rows_scored(plan: RunPlan, rows: int) -> int:

@@ -15,12 +15,24 @@ from typing import Any, get_type_hints
 from pydantic import TypeAdapter
 
 from warmstart.errors import InputError, join_phrases
-from warmstart.planning.estimates import seconds_of_regime, seconds_of_run, seconds_of_scoring, total_seconds
+from warmstart.planning.estimates import (
+    seconds_of_asking,
+    seconds_of_regime,
+    seconds_of_run,
+    seconds_of_scoring,
+    seconds_of_untrained,
+    total_seconds,
+)
 from warmstart.planning.memory_probe import PeakMemory
 from warmstart.planning.run_plan import RunPlan, budget_sizes, shorter_limits, token_limit
+from warmstart.quantities import format_duration
+from warmstart.regimes.regimes import UNTRAINED_BASES
 from warmstart.results.constraints import BUDGET, Excluded, not_run
+from warmstart.results.names import regime_of
 from warmstart.runtime.files import read_json, reading_ours, write_json
 
+FLOOR_SHARE = 0.15  # of the budget, for a base as it is that nobody named
+ASKED_SHARE = 0.6  # the same where it was named
 CHEAP_SHARE = 0.3  # of the budget: a network whose search and one run on all rows take less is never cut
 RESERVE = 0.2  # of the budget, kept for training the most promising regime on all rows
 WORTHWHILE = 0.9  # of the work for a row, at most, or texts are not read less far
@@ -35,13 +47,54 @@ def fit_to_budget(plan: RunPlan) -> RunPlan:
 
     A network that cannot be trained for the minimum of steps on the minimum of rows is excluded.
     """
+    plan = _without_slow_bases(plan)
     lighter = [plan, *_lighter(plan)]
     fitted = next((each for each in lighter if total_seconds(each) <= plan.options.budget), None)
     if fitted is None:
         searching = [each for each in lighter if each.searches]
         fitted = _best_climb((searching or lighter)[-1])
-    cuts = _said(plan, fitted)
-    return replace(fitted, cuts=cuts, full_estimate=total_seconds(plan) if cuts else None)
+    return _with_cuts(plan, fitted)
+
+
+def _with_cuts(asked: RunPlan, plan: RunPlan) -> RunPlan:
+    """The plan with what was cut of what was asked for, in words."""
+    cuts = _said(asked, plan)
+    return replace(plan, cuts=cuts, full_estimate=total_seconds(asked) if cuts else None)
+
+
+def _refit(asked: RunPlan, saved: RunPlan) -> RunPlan:
+    """The saved plan with as much as the larger budget of `asked` allows: more regimes, more rows, more seeds.
+
+    Learning rates that were tried, the tokens read of a text and the test rows that are scored stay as they were: with
+    others, nothing that is finished could be compared with what comes.
+    """
+    options = replace(saved.options, seeds=asked.options.seeds, budget=asked.options.budget)
+    lost = tuple(each for each in saved.excluded if each.constraint != BUDGET)
+    plan = replace(
+        saved, options=options, sizes=asked.sizes, regime_sizes={}, excluded=lost, cuts=(), full_estimate=None
+    )
+    seeds = range(asked.options.seeds, saved.options.seeds - 1, -1)
+    lighter = [replace(plan, options=replace(options, seeds=n)) for n in seeds]
+    fitted = next((each for each in lighter if total_seconds(each) <= options.budget), None)
+    measured = replace(
+        asked, seconds_per_row=saved.seconds_per_row, prefix_seconds=saved.prefix_seconds, tokens=saved.tokens
+    )
+    return _with_cuts(measured, fitted or _climb(lighter[-1]).plan)
+
+
+def _without_slow_bases(plan: RunPlan) -> RunPlan:
+    """Without bases as they are whose answers would take too much of the budget, more so where nobody named them."""
+    found = []
+    for name in plan.names:
+        seconds = len(plan.seeds) * len(plan.sizes) * seconds_of_untrained(plan, name)
+        unnamed = regime_of(name) in plan.problem.unnamed
+        share = FLOOR_SHARE if unnamed else ASKED_SHARE
+        if regime_of(name) in UNTRAINED_BASES and seconds > share * plan.options.budget:
+            minutes = math.ceil(seconds / share / 60)
+            reason = f"asking the base as it is would take {format_duration(seconds)}"
+            ways = f"name it in --regimes, or give --budget {minutes}m" if unnamed else f"--budget {minutes}m would do"
+            found.append(Excluded(name, BUDGET, f"{reason}; {ways}"))
+    return replace(plan, excluded=(*plan.excluded, *found))
 
 
 def _lighter(plan: RunPlan) -> Iterator[RunPlan]:
@@ -93,7 +146,7 @@ def _climb(plan: RunPlan) -> _Climb:
     wanted = plan.sizes if len(plan.sizes) > 1 else (whole,)  # several were asked for
     rungs = plan.sizes if len(plan.sizes) > 1 else budget_sizes(whole)
     plan = replace(plan, total_rows=whole, sizes=rungs)
-    allowed = (1 - RESERVE) * budget
+    allowed = (1 - RESERVE) * budget - seconds_of_asking(plan)
     alone = {name: _seconds(plan, name, wanted) for name in plan.networks}
     order = sorted(plan.networks, key=alone.__getitem__)
     cheap: list[str] = []
@@ -230,10 +283,16 @@ def _names(names: Sequence[str]) -> str:
     return join_phrases([f"`{name}`" for name in names])
 
 
-def save_plan(plan: RunPlan, path: Path) -> None:
-    """Save the cuts, so that a resumed study uses the same ones."""
+def save_plan(plan: RunPlan, path: Path, asked_budget: float | None = None) -> None:
+    """Keep the cuts, so that a study that is resumed goes on with the same ones.
+
+    `asked_budget`: seconds, before those that planning took were subtracted. None: it is not to be raised.
+    """
     kept: dict[str, Any] = {name: getattr(plan.options, name) for name in SAVED_OPTIONS}
+    if asked_budget is not None:
+        kept["asked_budget"] = asked_budget
     if math.isinf(kept["budget"]):  # of one fit; JSON has no word for it
+        kept.pop("asked_budget", None)
         del kept["budget"]
     facts = {
         "sizes": plan.sizes,
@@ -255,12 +314,21 @@ def save_plan(plan: RunPlan, path: Path) -> None:
     write_json(path, kept | facts)
 
 
-def load_plan(asked: RunPlan, path: Path) -> RunPlan:
-    """The plan that `save_plan` wrote. Raises InputError if the rows have changed."""
+def load_plan(asked: RunPlan, path: Path, *, cut: bool = True) -> RunPlan:
+    """The plan that `save_plan` kept; with a larger budget, as much more as that allows.
+
+    `cut` False: the budget limits no rows. Raises InputError where the rows are no longer those it was made for.
+    """
     remedy = "start a new study with another --out"
     facts = read_json(path, dict[str, Any], remedy)
     with reading_ours(path, remedy):
-        return _as_saved(asked, path, facts)
+        saved = _as_saved(asked, path, facts)
+        before = float(facts.get("asked_budget", asked.options.budget))
+        if asked.options.budget <= before or math.isinf(asked.options.budget):
+            return saved
+        budget = asked.options.budget - (before - saved.options.budget)  # planning has taken its time already
+        wanted = replace(asked, options=replace(asked.options, budget=budget))
+        return _refit(wanted, saved) if cut else replace(saved, options=replace(saved.options, budget=budget))
 
 
 def require_same_rows(asked: RunPlan, path: Path) -> None:

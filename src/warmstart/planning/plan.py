@@ -13,6 +13,7 @@ import numpy as np
 from warmstart.baselines.baseline import FitData
 from warmstart.baselines.baselines import FIT_BASELINE
 from warmstart.data.rows.split import Rows
+from warmstart.data.schema.kinds import say_readers
 from warmstart.errors import join_phrases
 from warmstart.models.evaluate import EVALUATION_BATCH
 from warmstart.planning import run_plan as budget
@@ -22,7 +23,7 @@ from warmstart.planning.estimates import (
     seconds_of_regime,
     seconds_of_run,
     seconds_of_score,
-    seconds_of_writing,
+    seconds_of_untrained,
 )
 from warmstart.planning.fit_budget import fit_to_budget
 from warmstart.planning.forecast import (
@@ -41,7 +42,15 @@ from warmstart.planning.problem import Options, Problem
 from warmstart.planning.run_plan import RunPlan
 from warmstart.planning.throughput import measure_throughput
 from warmstart.regimes.full import Full
-from warmstart.regimes.regimes import READ_WITH_BASE, WITHOUT_NETWORK, Regime, Stage, is_baseline
+from warmstart.regimes.regimes import (
+    PROMPTED,
+    READ_WITH_BASE,
+    UNTRAINED_BASES,
+    WITHOUT_NETWORK,
+    Regime,
+    Stage,
+    is_baseline,
+)
 from warmstart.results.names import name_at_base, regime_of, split_name
 from warmstart.runs.search import TRIAL_SHARE
 from warmstart.runtime.device import memory_room, peak_memory, reset_peak_memory
@@ -96,7 +105,10 @@ def forecast_regimes(problem: Problem, options: Options, where: TargetMachine) -
     beyond: tuple[str, ...] = ()
     if run_data.task.learns_language:
         beyond = (NO_ANSWERS_NOTE,) if where.machine else (ANSWER_LENGTH_NOTE,) if run_data.task.writes else ()
-    return PlanResult(tuple(forecasts), words, room, (bases, *notes, *beyond, *sources(where)))
+    readers = say_readers(problem.schema.columns)
+    said = (readers,) if readers and run_data.task.generative is None else ()
+    floors = (problem.floors_note,) if problem.floors else ()
+    return PlanResult(tuple(forecasts), words, room, (bases, *said, *floors, *notes, *beyond, *sources(where)))
 
 
 # --- here ------------------------------------------------------------------------------------------------------------
@@ -124,7 +136,8 @@ def _baseline(plan: RunPlan, name: str, run_data: RunData, where: TargetMachine,
     some = run_data.splits.train.take(np.arange(min(BASELINE_ROWS, len(run_data.splits.train))))
     reset_peak_memory()
     began = time.perf_counter()
-    fitted = FIT_BASELINE[name](FitData(run_data.task, some, run_data.seed, columns=run_data.schema.columns))
+    data = FitData(run_data.task, some, run_data.seed, columns=run_data.schema.columns, validation=run_data.splits.val)
+    fitted = FIT_BASELINE[name](data)
     part = time.perf_counter() - began
     times = len(run_data.splits.train) / len(some)
     runs = len(plan.seeds) * len(plan.sizes)
@@ -156,18 +169,19 @@ def _untrained(plan: RunPlan, name: str, run_data: RunData, where: TargetMachine
     A linear model on its features adds little to the reading.
     """
     rows = max(plan.sizes)
-    regime = plan.regime(name, rows)
+    regime = run_data.fitted(plan.regime(name, rows))
     found = model_size(replace(regime, stages=(Stage(Full()),)), run_data.task)
     fits = regime_of(name) in READ_WITH_BASE
     parts = (run_data.splits.val, run_data.splits.test, *([run_data.splits.train] if fits else []))
     read = [_sizes(run_data, regime, part) for part in parts]
+    if regime_of(name) in PROMPTED:  # its labels, and its share of the examples, are about as long as the text
+        read = [(2 * tokens, answers) for tokens, answers in read[:2]]
     alike = [n for n in plan.networks if n in plan.seconds_per_row and plan.base_of(n) == plan.base_of(name)]
     one = None
-    if alike:
-        scoring = (rows_scored(plan, rows) + (rows if fits else 0)) * min(
-            seconds_of_score(plan, each) for each in alike
-        )
-        one = scoring + min(seconds_of_writing(plan, each) for each in alike)
+    if alike and regime_of(name) in UNTRAINED_BASES:
+        one = seconds_of_untrained(plan, name)
+    elif alike:
+        one = (rows_scored(plan, rows) + rows) * min(seconds_of_score(plan, each) for each in alike)
     runs, here = len(plan.seeds) * len(plan.sizes), where.machine is None
     watts, price = power(where)
     seconds = None if one is None else runs * one

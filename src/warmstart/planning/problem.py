@@ -15,11 +15,11 @@ from warmstart.results.names import name_at_base, short_names, split_name
 from warmstart.settings.choices import DEFAULT_BUDGET
 from warmstart.settings.groups import RecordSettings, SampleSettings
 from warmstart.settings.training import TrainingSettings
-from warmstart.settings.winner import EffectSettings
+from warmstart.settings.winner import EffectSettings, RefitSettings
 
 
 @dataclass(frozen=True)
-class Options(SampleSettings, TrainingSettings, EffectSettings, RecordSettings):
+class Options(SampleSettings, TrainingSettings, EffectSettings, RefitSettings, RecordSettings):
     """What is compared, and how thoroughly."""
 
     regimes: tuple[str, ...] = DEFAULT_REGIMES
@@ -47,6 +47,14 @@ class Problem:
     spoken: bool = False  # whether these are what the rows say, each with its row's number as key
     caveats: tuple[str, ...] = ()
     noise_floor: float | None = None  # best reachable score, where it is known
+    floors: tuple[str, ...] = ()  # regimes that are compared though others were named
+    unnamed: tuple[str, ...] = ()  # regimes that nobody named: the usual ones, and floors
+
+    @property
+    def floors_note(self) -> str:
+        """That they are compared, as a sentence; nothing where none was added."""
+        names = join_phrases([f"`{name}`" for name in self.floors])
+        return f"Compared beside what was named, as a floor: {names}." if self.floors else ""
 
     @property
     def base(self) -> Base:

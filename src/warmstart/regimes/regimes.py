@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from warmstart.data.schema.columns import Column
-from warmstart.data.schema.schema import CORPUS, TEXT_OUT, TaskName
+from warmstart.data.schema.schema import CORPUS, INSTRUCTED, TEXT_OUT, TaskName
 from warmstart.errors import UsageError, did_you_mean
 from warmstart.models.dnn import Size
-from warmstart.models.pretrained.base import Base
+from warmstart.models.pretrained.base import EXAMPLES, Base
 from warmstart.models.pretrained.image_base import own_pixels
 from warmstart.regimes.discriminative import Discriminative
 from warmstart.regimes.frozen import Frozen
@@ -107,8 +107,9 @@ class Regime:
 
     @property
     def words(self) -> str:
-        """How it is trained, for people."""
-        return ", then ".join(stage.method.words for stage in self.stages)
+        """How it learns, for people."""
+        how = ", then ".join(stage.method.words for stage in self.stages)
+        return how if self.start.columns is None else f"{how}; columns joined to the text before the head"
 
 
 @dataclass(frozen=True)
@@ -189,8 +190,8 @@ IMAGE_DEFAULTS: dict[str, RegimeDefaults] = {
 UNTRAINED = RegimeDefaults(lr=0.0, epochs=0, floor=0)  # of what is no network that learns
 
 REGIMES: dict[str, Callable[[RegimeContext], Regime]] = {}
-WITHOUT_NETWORK = ("constant", "linear", "boosted")
-READ_WITH_BASE = ("embedded",)  # fitted like those, on what a base makes of each text, unchanged
+WITHOUT_NETWORK = ("constant", "linear", "boosted", "extractive")
+READ_WITH_BASE = ("embedded", "few-shot", "prompted")  # fitted like those, on what a base makes of each text, unchanged
 WITHOUT_TRAINING = (*WITHOUT_NETWORK, *READ_WITH_BASE, "zero-shot", ENSEMBLE)
 CHEAP_REGIMES = ("constant", "linear", "embedded")
 DEFAULT_REGIMES = (*CHEAP_REGIMES, "scratch-dnn", "scratch", "frozen", "discriminative", "full", "lora", ENSEMBLE)
@@ -198,6 +199,9 @@ DEFAULT_IMAGE_REGIMES = (*CHEAP_REGIMES, "scratch-cnn", "scratch", "frozen", "di
 IMAGE_WITHOUT_BASE = ("constant", "linear", "scratch-cnn", ENSEMBLE)  # of them, what needs no base
 FOR_COLUMNS = ("boosted",)  # by default where a table has columns that are not text
 DEFAULT_LANGUAGE_REGIMES = ("zero-shot", "scratch", "full", "lora")
+UNTRAINED_BASES = ("zero-shot", "few-shot", "prompted")  # whose time is counted: a base reads and writes
+PROMPTED = ("few-shot", "prompted")  # what asks a decoder, and does not train it
+FLOORS_OF_WRITING = ("extractive",)  # that need no base
 DESCRIPTIONS = {
     "constant": "the median or the commonest class: the floor that every other must beat",
     "linear": "TF-IDF and a linear model: the cheap rival",
@@ -214,7 +218,10 @@ DESCRIPTIONS = {
     "qlora": "the same on a base held in 4 bits",
     "hybrid": "pretrained, first the language of the domain, then the task at discriminative rates",
     "self-pretrained": "the base's own architecture from random weights, first the language, then the task",
-    "zero-shot": "the base as it is, without training",
+    "zero-shot": "the base as it is: nothing learns",
+    "prompted": "a decoder as it is: the likelihood of each answer after instructions and examples",
+    "few-shot": "the base as it is, after a few examples in its prompt",
+    "extractive": "the leading sentences, the source itself or the commonest values: the floor of tasks that write",
     "ensemble": "the mean of the predictions of those that beat the constant, weighted on validation rows",
 }
 ALIASES = {"differential": "discriminative"}
@@ -242,10 +249,21 @@ def default_for(task: TaskName, columns: Sequence[Column] = (), image_base: bool
     if reads_images(columns):
         return DEFAULT_IMAGE_REGIMES if image_base else IMAGE_WITHOUT_BASE
     if task in (*TEXT_OUT, *CORPUS):
-        return DEFAULT_LANGUAGE_REGIMES
+        floors = (*FLOORS_OF_WRITING, "few-shot") if task in INSTRUCTED else ()
+        return (*floors, *DEFAULT_LANGUAGE_REGIMES)
     table = any(column.kind not in ("text", "category") for column in columns)
     table |= len(columns) > 1 and any(column.kind == "category" for column in columns)
     return (*DEFAULT_REGIMES[:2], *FOR_COLUMNS, *DEFAULT_REGIMES[2:]) if table else DEFAULT_REGIMES
+
+
+def floors_for(task: TaskName, base: bool = True) -> tuple[str, ...]:
+    """What every comparison holds, whatever is named: a floor that costs next to nothing, or little.
+
+    `base`: whether there is a base, whose untuned answers are a floor of what is trained from it.
+    """
+    if task not in (*TEXT_OUT, *CORPUS):
+        return ("constant",)
+    return (*(FLOORS_OF_WRITING if task in INSTRUCTED else ()), *(("zero-shot",) if base else ()))
 
 
 def reads_images(columns: Sequence[Column]) -> bool:
@@ -259,13 +277,20 @@ def suits(name: str, task: TaskName, columns: Sequence[Column] = ()) -> bool:
     """
     if reads_images(columns):
         return name in (*IMAGE_DEFAULTS, *CHEAP_REGIMES, ENSEMBLE)
+    if name in (*FLOORS_OF_WRITING, "few-shot"):
+        return task in INSTRUCTED
     if task in (*TEXT_OUT, *CORPUS):
         return name in LANGUAGE_DEFAULTS and not (task in CORPUS and name == "self-pretrained")
     return name in DEFAULTS or is_solved(name) or name == ENSEMBLE
 
 
 def check_base(base: Base, regime: str) -> None:
-    """Raise UsageError for a regime that cannot train a base of this kind."""
+    """Raises UsageError for a regime that a base of this kind cannot be trained by, or asked by."""
+    if regime in PROMPTED and base.kind != "decoder":
+        raise UsageError(
+            f"regime {regime!r} asks a base in words; {base.name!r} is an {base.kind}.",
+            f"leave it out, or name a decoder, e.g. --base {EXAMPLES['decoder']}",
+        )
     if base.kind != "encoder-decoder":
         return
     if regime in LEARN_LANGUAGE and not base.inputs.tokenizer.is_fast:
@@ -348,6 +373,8 @@ _register("qlora", _pretrained, _only(LoRA(quantize="nf4")))
 _register("hybrid", _pretrained, _after_language(Full(), Discriminative()))
 _register("self-pretrained", _scratch, _after_language(Full(), Full()))
 _register("embedded", _pretrained, lambda material: ())
+_register("prompted", _pretrained, lambda material: ())
+_register("few-shot", _pretrained, lambda material: ())
 _register("zero-shot", _pretrained, lambda material: ())
 
 

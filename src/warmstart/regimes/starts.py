@@ -12,8 +12,11 @@ from typing import Protocol, get_args
 import torch
 from torch import nn
 
-from warmstart.data.encoding.inputs import HashedWords, Inputs
+from warmstart.data.encoding.inputs import Inputs
 from warmstart.data.encoding.pixels import Pixels
+from warmstart.data.features.column_inputs import beside_columns, fit_columns
+from warmstart.data.features.columns import ColumnFeatures
+from warmstart.data.features.hashed_words import HashedWords
 from warmstart.data.rows.split import Rows
 from warmstart.data.schema.columns import Column
 from warmstart.errors import UsageError
@@ -70,6 +73,11 @@ class Start(Protocol):
     @property
     def inputs(self) -> Inputs: ...
     @property
+    def columns(self) -> ColumnFeatures | None:
+        """What the head reads beside the features of the body; None: nothing, or not fitted to rows yet."""
+        ...
+
+    @property
     def pooling(self) -> str: ...
     @property
     def dropout(self) -> float | None:
@@ -100,6 +108,7 @@ class Pretrained:
 
     base: Base
     dropout: float | None = None  # None: the base's own
+    columns: ColumnFeatures | None = None
 
     family = "fine-tuned"
     hugging_face = True
@@ -115,7 +124,7 @@ class Pretrained:
 
     @property
     def inputs(self) -> Inputs:
-        return self.base.inputs
+        return beside_columns(self.base.inputs, self.columns)
 
     @property
     def pooling(self) -> str:
@@ -125,7 +134,12 @@ class Pretrained:
         return self
 
     def fitted(self, task: Task, rows: Rows, columns: Sequence[Column]) -> "Pretrained":
-        return self
+        """The same with the columns beside the text as these training rows have them; itself where it has been
+        fitted."""
+        if self.columns is not None or task.learns_language:
+            return self
+        found = fit_columns(self.base.inputs, rows, columns)
+        return self if found is None else replace(self, columns=found)
 
     def shortened(self, max_length: int) -> "Pretrained":
         return replace(self, base=replace(self.base, max_length=max_length))
@@ -151,16 +165,17 @@ class Pretrained:
 class Scratch:
     """Random weights, drawn from the seed, in any architecture.
 
-    `build` makes the body: a module that is called with a batch of `inputs` and returns features [n, d] or hidden
-    states [n, t, d]; it has an int `width` = d, or a `config.hidden_size`.
+    `build` gives the body: a module that is called with what `reads` makes of a batch and gives features [n, d]
+    or hidden states [n, t, d]; it has an int `width` = d, or a `config.hidden_size`.
     """
 
     build: Callable[[], nn.Module]
-    inputs: Inputs
+    reads: Inputs
     pooling: str = "mean"
     init: Init = "default"
     name: str = "random weights"
     dropout: float | None = None  # of the head; the body's is the matter of `build`
+    columns: ColumnFeatures | None = None
 
     family = "scratch"
     base = None
@@ -176,14 +191,22 @@ class Scratch:
     def resized(self, size: Size) -> "Scratch":
         return self if self.size is None else replace(self, build=HashedNetwork(size))
 
+    @property
+    def inputs(self) -> Inputs:
+        return beside_columns(self.reads, self.columns)
+
     def fitted(self, task: Task, rows: Rows, columns: Sequence[Column]) -> "Scratch":
-        return self
+        """As `Pretrained.fitted`."""
+        if self.columns is not None or task.learns_language:
+            return self
+        found = fit_columns(self.reads, rows, columns)
+        return self if found is None else replace(self, columns=found)
 
     def shortened(self, max_length: int) -> "Scratch":
-        tokens = self.inputs.tokens
+        tokens = self.reads.tokens
         if tokens is None:
             return self
-        return replace(self, inputs=replace(tokens, max_length=min(tokens.max_length, max_length)))
+        return replace(self, reads=replace(tokens, max_length=min(tokens.max_length, max_length)))
 
     def body(self, seed: int) -> nn.Module:
         with random_state(seed):

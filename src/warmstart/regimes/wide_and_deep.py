@@ -38,6 +38,7 @@ class WideAndDeepStart:
     name = "random weights"
     base = None
     hugging_face = False
+    columns = None  # the body reads them
     pooling = "mean"
 
     @property

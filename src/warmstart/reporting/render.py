@@ -76,12 +76,14 @@ def render(
     raced: RaceOutcome | None = None,
     preferences: Sequence["Preference"] = (),
     probed: ProbeResult | None = None,
+    unfinished: str = "",
 ) -> str:
     """One self-contained HTML page.
 
     `examples` are the inputs of the test rows by row number; None keeps every text out of the page (class names stay).
     `command` is what to type to repeat the study. `raced`: where not everything was trained on all rows.
     `preferences`: what people thought of answers that they judged blind. `probed`: where terms were swapped.
+    `unfinished`: what is missing in a study that is not finished.
     """
     entries = entries_of(comparison)
     main = _as_raced(entries, raced) if raced else of_most_rows(entries)
@@ -97,6 +99,7 @@ def render(
             comparison=comparison,
             advice=advice,
             heading=heading,
+            unfinished=unfinished,
             reason=capitalize_first(advice.reason.removeprefix(f"{heading.removesuffix('.')}: ")),
             instead="" if raced else compared_instead(comparison),
             trained_on=winner_sentence(comparison, advice.winner),

@@ -5,14 +5,16 @@ from pathlib import Path
 from typing import Any
 
 from warmstart.data.rows.split import Rows
+from warmstart.data.schema.label_columns import join_label_columns
 from warmstart.data.tables.read import Table, read_table
-from warmstart.inference.export.export import Exported, check_format, export_model, reads_columns
+from warmstart.inference.export.export import Exported, check_format, export_model, reads_table
 from warmstart.inference.export.model_card import model_card
 from warmstart.inference.export.scored_rows import kept_rows, rows_of_table
 from warmstart.inference.model_store import StoredModel, load_model
 from warmstart.inference.predict import model_folder
 from warmstart.request import request as config
 from warmstart.results.record import Run, load_run
+from warmstart.results.refit import load_refit
 from warmstart.runtime.files import read_json
 
 
@@ -31,7 +33,7 @@ def export_run(
     `table` or `files`: the data of the study; neither: the files that it was made with, or the texts that it kept.
     """
     stored_in = model_folder(folder)
-    run = load_run(stored_in)
+    run, refit = load_run(stored_in), load_refit(stored_in)
     stored = load_model(stored_in, code=code)
     check_format(stored, to, int8)
     path = folder / "comparison.json"
@@ -45,8 +47,8 @@ def export_run(
         to,
         int8=int8,
         code=code,
-        recorded=run.test,
-        card=lambda done: model_card(done, stored, run, comparison, base),
+        recorded=refit.score if refit else run.test,
+        card=lambda done: model_card(done, stored, run, comparison, base, refit),
     )
 
 
@@ -60,5 +62,6 @@ def _rows_scored(
     if table is None and files:
         table = read_table(files, table=asked.table if asked else None)
     if table is not None:
+        table = join_label_columns(table, stored.schema.target)
         return rows_of_table(table, stored.schema, run)
-    return kept_rows(studies, stored.schema, run, typed=reads_columns(stored))
+    return kept_rows(studies, stored.schema, run, typed=reads_table(stored))

@@ -15,6 +15,7 @@ from warmstart.settings.choices import (
     OptimizerName,
     OptimizerStateName,
     PrecisionName,
+    RefitRows,
     Scale,
     ScheduleName,
     TaskName,
@@ -71,6 +72,10 @@ class _PlanCompareAdvise(TypedDict, total=False):
     """Regimes to compare (see `warmstart regimes`). [default: the usual ones for the task]"""
     seeds: int
     """Number of seeds. Each draws its own training rows. [default: 3]"""
+    refit: RefitRows
+    """Rows that the winner learns from in the end, besides its training rows: validation rows if there is time (auto),
+    validation rows, all rows, or none. [auto, none, validation, all; default: auto]
+    """
 
 
 class _PlanCompareAdviseFit(TypedDict, total=False):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from warmstart.data.tables.read import MEMORY, Table
 from warmstart.errors import UsageError, WarmstartError, shell_word
+from warmstart.quantities import format_duration
 from warmstart.request import request as config
 from warmstart.request.prepare import options_of, prepare_problem
 from warmstart.request.request import TABLE
@@ -106,6 +107,31 @@ def resumable(folder: Path, model: str | None) -> config.Request:
     return replace(request, model=model or request.model)
 
 
+def raise_budget(folder: Path, budget: float | str) -> None:
+    """Give a study more time: it is written down, and the study is no longer finished. `budget`: as of a request.
+
+    Raises UsageError where that is not more than it has, or where it has none.
+    """
+    from warmstart.study.compare import forget_refusals
+
+    request = config.load_request(folder)
+    if request.command == "fit":
+        raise UsageError(
+            f"{str(folder)!r} is a single run, which has no budget.", "leave --budget out; it is for studies"
+        )
+    longer = replace(request, budget=budget)  # checks it
+    before, after = request.part or request.budget, longer.part or longer.budget
+    if isinstance(request.budget, str) == isinstance(budget, str) and after <= before:  # type: ignore[operator]
+        now = request.budget if isinstance(request.budget, str) else format_duration(request.budget)
+        raise UsageError(
+            f"the study in {str(folder)!r} has a budget of {now} already.",
+            "give a larger --budget: it is for all of the study, with what is finished",
+        )
+    with locked(folder):
+        config.save_request(longer, folder)
+        forget_refusals(folder)
+
+
 def check_vacant(folder: Path) -> None:
     """Raises UsageError where the folder holds anything but a request that came to nothing."""
     try:
@@ -180,8 +206,11 @@ def compare_steps(begun: Started, own: OwnRegimes | None = None) -> "Generator[E
         write_json(out / "findings.json", [vars(finding) for finding in findings])
         command = command_line(request, str(out))
         if request.races:
-            return (yield from race_study(problem, options, out, request.part, findings, command))
-        return (yield from run_study(problem, options, out, findings, command))
+            study = yield from race_study(problem, options, out, request.part, findings, command)
+        else:
+            study = yield from run_study(problem, options, out, findings, command)
+        config.forget_place(out)
+        return study
 
 
 def fit_steps(begun: Started, own: OwnRegimes | None = None) -> "Generator[Event, None, Run]":
@@ -198,6 +227,7 @@ def fit_steps(begun: Started, own: OwnRegimes | None = None) -> "Generator[Event
             advised = yield from advise_fit(problem, options, out / "advice", request.part, findings, command)
         study, jobs = yield from begin_fit(problem, options, out, advised)
         yield from carry_out(study, jobs)
+        world().on_main(lambda: config.forget_place(out))
         return finish_fit(study, advised)
 
 

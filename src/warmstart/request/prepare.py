@@ -18,6 +18,7 @@ from warmstart.request import request as config
 from warmstart.request.extra_text import _read_before, domain, general_text
 from warmstart.request.select import (
     _check_room,
+    added_floors,
     bases_of,
     chosen_regimes,
     needs_no_base,
@@ -124,7 +125,7 @@ def prepare_problem(
         for base in bases:
             _check_room(base, schema)
     regimes = own_regimes(request, bases[0], own, run_code)
-    chosen = chosen_regimes(request, regimes, schema)
+    chosen = chosen_regimes(request, regimes, schema, bases)
     if request.general_text and any(base.kind == "encoder-decoder" for base in bases):
         raise UsageError("--general-text: an encoder-decoder reads no general text.", "leave it out, or the base")
     for base in bases:
@@ -150,6 +151,8 @@ def prepare_problem(
         spoken=corpus is not None and not request.corpus,
         caveats=caveats,
         noise_floor=request.noise_floor,
+        floors=added_floors(request, schema),
+        unnamed=tuple(name for name in chosen if name not in (*request.regimes, request.regime)),
     )
     rows = problem.rows_of(chosen)
     for name in rows:
@@ -165,7 +168,7 @@ def prepare_problem(
 
 def options_of(request: config.Request, problem: "Problem") -> "Options":
     """How the problem is gone about. Numbers of tokens become numbers of rows, each read once."""
-    options = request.options(chosen_regimes(request, problem.own, problem.schema))
+    options = request.options(chosen_regimes(request, problem.own, problem.schema, problem.bases))
     if not request.tokens:
         return options
     if problem.schema.task not in CORPUS:

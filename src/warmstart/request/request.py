@@ -24,7 +24,7 @@ from warmstart.settings.choices import DEFAULT_BUDGET, MAX_LENGTH
 from warmstart.settings.groups import SETTINGS, AllSettings, ColumnSettings, RecordSettings, SampleSettings
 from warmstart.settings.setting import Command, declared
 from warmstart.settings.training import LoopSettings, TrainingSettings
-from warmstart.settings.winner import EffectSettings
+from warmstart.settings.winner import EffectSettings, RefitSettings
 
 if TYPE_CHECKING:
     from warmstart.planning.problem import Options
@@ -111,7 +111,7 @@ class Request(AllSettings):
         """The part that `compare` reads."""
         from warmstart.planning.problem import Options
 
-        shared = declared(SampleSettings, TrainingSettings, EffectSettings, RecordSettings)
+        shared = declared(SampleSettings, TrainingSettings, EffectSettings, RefitSettings, RecordSettings)
         return Options(
             **{name: getattr(self, name) for name in shared},
             regimes=regimes,
@@ -143,6 +143,17 @@ def save_request(request: Request, folder: Path) -> None:
         ) from error
 
 
+def forget_place(folder: Path) -> None:
+    """Take the absolute path out of the request of something finished: it names who made it.
+
+    Relative paths are then sought as they lie from `folder`, and from the directory that a command runs in.
+    """
+    path = folder / "request.json"
+    known = read_json(path, dict[str, Any])
+    if isinstance(known.get("began_in"), dict) and known["began_in"].pop("folder", None):
+        write_json(path, known)
+
+
 def load_request(folder: Path) -> Request:
     """The request that a run or a study was made with. Raises UsageError where there is none."""
     path = folder / "request.json"
@@ -166,13 +177,16 @@ def load_request(folder: Path) -> Request:
 def _find_again(known: dict[str, Any], folder: Path) -> None:
     """Make relative paths such that they name the same files from here as from where the request began.
 
-    They are sought there first, then as they lie from `folder`, which may have been moved together with them. Of rows
-    given in memory the file lies in the folder itself.
+    They are sought there first, then as they lie from `folder`, which may have been moved together with them; where it
+    is not known any more where that was (`forget_place`), in the present directory. Of rows given in memory the file
+    lies in the folder itself.
     """
     began = known.pop("began_in", None)
-    if not isinstance(began, dict) or not all(isinstance(began.get(key), str) for key in ("folder", "from_here")):
-        began = {"folder": str(Path.cwd()), "from_here": "."}
-    roots = (Path(began["folder"]), folder / began["from_here"])
+    began = began if isinstance(began, dict) else {}
+    from_here = began["from_here"] if isinstance(began.get("from_here"), str) else "."
+    near = folder / from_here
+    named = began.get("folder")
+    roots = (Path(named), near) if isinstance(named, str) else (near, Path.cwd()) if began else (Path.cwd(), near)
     for key in ("data", "corpus", "base", "general_text", "schema"):
         value = known.get(key)
         if isinstance(value, list):
@@ -191,7 +205,9 @@ def _from_here(name: str, roots: tuple[Path, ...]) -> str:
     for root in roots:
         if (root / path).exists() or (glob.has_magic(name) and (root / path).parent.exists()):
             return os.path.relpath(root / path)
-    return str(roots[0] / path) if path.suffix else name  # the message that it is not there names the folder
+    return (
+        os.path.normpath(roots[0] / path) if path.suffix else name
+    )  # the message that it is not there names the folder
 
 
 TABLE = "table.parquet"  # rows that were given in memory, so that a study of them can go on after a stop

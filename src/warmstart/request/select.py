@@ -112,13 +112,32 @@ def sources_of(request: config.Request, task: TaskName, gpu_bytes: int | None = 
     return named or (usual(task, gpu_bytes),)
 
 
-def chosen_regimes(request: config.Request, own: "Sequence[Regime]", schema: Schema) -> tuple[str, ...]:
-    """The names to compare, or the one to fit. Raises UsageError for one that is not known, or not for this task."""
-    from warmstart.regimes.regimes import default_for, suits
+def added_floors(request: config.Request, schema: Schema) -> tuple[str, ...]:
+    """What every comparison holds though other regimes were named: without a floor a score says little."""
+    from warmstart.regimes.regimes import ALIASES, floors_for
+
+    if not request.regimes or request.command == "fit" or request.races:
+        return ()
+    named = {ALIASES.get(regime_of(name), regime_of(name)) for name in request.regimes}  # names of your own as well
+    return tuple(name for name in floors_for(schema.task, not needs_no_base(request)) if name not in named)
+
+
+def chosen_regimes(
+    request: config.Request, own: "Sequence[Regime]", schema: Schema, bases: "Sequence[Base]"
+) -> tuple[str, ...]:
+    """The names to compare, or the one to fit. Raises UsageError for one that is not known, or not for this task.
+
+    By default a base is asked in words only where each of the `bases` is a decoder.
+    """
+    from warmstart.regimes.regimes import PROMPTED, default_for, suits
     from warmstart.request.select_images import image_sources
 
     mine, task = tuple(regime.name for regime in own), schema.task
     usual_names = default_for(task, schema.columns, bool(image_sources(request)))
+    if any(base.kind != "decoder" for base in bases):
+        usual_names = tuple(name for name in usual_names if name not in PROMPTED)
+    elif request.base and task in ("classification", "regression") and not schema.multi_label:
+        usual_names = (*usual_names[:-1], "prompted", *usual_names[-1:])  # whoever names a decoder may prompt it
     if request.command == "fit" and not request.races:
         names = (request.regime,) if request.regime else mine[:1]
         if not names:
@@ -126,7 +145,8 @@ def chosen_regimes(request: config.Request, own: "Sequence[Regime]", schema: Sch
                 "no regime was named.", "say how to train, e.g. --regime full; `warmstart regimes` lists them"
             )
     else:
-        names = tuple(dict.fromkeys((*(request.regimes or usual_names), *mine)))
+        named = (*added_floors(request, schema), *(request.regimes or usual_names))
+        names = tuple(dict.fromkeys((*named, *mine)))
     found = tuple(name if name in mine else _known(name) for name in names)
     if ENSEMBLE in found and (set(found) == {ENSEMBLE} or (request.races and ENSEMBLE in request.regimes)):
         raise UsageError(
@@ -138,6 +158,8 @@ def chosen_regimes(request: config.Request, own: "Sequence[Regime]", schema: Sch
             raise UsageError(
                 f"regime {name!r} is not for the task {task}.", f"choose among others: {', '.join(usual_names)}"
             )
+        if regime_of(name) == "prompted" and schema.multi_label:
+            raise UsageError("regime 'prompted' names one class; rows here have sets of labels.", "leave it out")
     return found
 
 

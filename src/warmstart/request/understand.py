@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from warmstart.data.rows.split import Splits, make_rows, split
 from warmstart.data.schema.infer import infer_schema
+from warmstart.data.schema.label_columns import join_label_columns
 from warmstart.data.schema.schema import Schema
 from warmstart.data.tables.read import Table
 from warmstart.data.tables.read import read_table as read_files
@@ -31,6 +32,7 @@ class PreparedData:
 def prepare_data(request: config.Request, table: Table | None = None) -> PreparedData:
     """Read, recognise and split: everything about the data that can be wrong, without torch."""
     table = table or read_files(request.data, offline=request.offline, table=request.table)
+    table = join_label_columns(table, request.target)
     schema = infer_schema(table, request.columns)
     rows, dropped = make_rows(table, schema, bad_rows=request.bad_rows)
     return PreparedData(table, schema, split(rows, schema), dropped)

@@ -33,6 +33,7 @@ from warmstart.results.learning_curves import (
 from warmstart.results.metrics import HIGHEST
 from warmstart.results.overfitting import Memorization, OverfittingGap, memorization, overfitting_gap
 from warmstart.results.record import Interval, Run
+from warmstart.results.refit import Refit
 from warmstart.results.rows import Difference, Row
 from warmstart.types import Array
 
@@ -62,6 +63,7 @@ class Comparison(Tabular):
     available: int | None = None  # training rows that there were; None: not known
     command: str = ""  # what is typed to repeat the study
     mismatch: dict[str, Any] | None = None  # of the texts and the base: `Mismatch.to_json`; None: not measured
+    refit: Refit | None = None  # of the winner on more rows; None: it was not trained again
 
     @cached_property
     def table(self) -> tuple[Row, ...]:
@@ -155,6 +157,7 @@ class Comparison(Tabular):
             "caveats": list(self.caveats),
             "excluded": [vars(each) for each in self.excluded],
             "mismatch": self.mismatch,
+            "refit": self.refit.to_json() if self.refit else None,
             "regimes": [row.to_json() | self._inherited_json(row.name) for row in self.table],
             "differences": [
                 self.difference(a.name, b.name).to_json()

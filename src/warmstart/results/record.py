@@ -161,6 +161,9 @@ def _plain(value: Any) -> Any:
     return value
 
 
+RECORD_FILES = ("run.json", "scores.parquet", "train_scores.parquet")
+
+
 def save_run(run: Run, folder: Path) -> None:
     """Write `run.json`, `scores.parquet` and `train_scores.parquet`; the JSON last: its presence means 'finished'.
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from warmstart.inference.model_store import check_saved, save_model
+from warmstart.inference.model_store import save_model
+from warmstart.inference.saved_as_scored import check_saved
 from warmstart.quantities import format_percent
 from warmstart.results.bootstrap import mean_score
 from warmstart.results.outputs import load_outputs

@@ -2,7 +2,7 @@
 
 import statistics
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 from warmstart.data.encoding.inputs import Encoded
 from warmstart.data.rows.split import Rows
 from warmstart.generation import continuations as continuing
+from warmstart.generation.answers import AnswerWriter
 from warmstart.inference.ensemble import Predictor
 from warmstart.inference.model_store import Network
 from warmstart.models.evaluate import outputs
@@ -18,10 +19,13 @@ from warmstart.results.bootstrap import mean_score
 from warmstart.runtime.distributed import world
 from warmstart.runtime.sampling import spread_places
 from warmstart.tasks.language import MAX_JUDGED_ROWS
+from warmstart.tasks.task import Judgement
 from warmstart.training.frozen_prefix import use_prefix_cache
 from warmstart.training.run_data import RunData
 from warmstart.types import Array
 
+ANSWERS_BESIDE = 50  # of validation and of training rows, to be judged beside the answers to test rows
+ANSWERS_TIMED = 3  # answers that are timed: each may take seconds
 TRAIN_ROWS_SCORED = 500  # training rows scored after training, for the overfitting gap
 
 
@@ -66,6 +70,47 @@ def evaluate_run(
 
     found = {name: at(rows) for name, rows in scored_rows(run_data).items()}
     return score_outputs(found, run_data, measure_latency(alone or model, splits.test), network)
+
+
+def evaluate_answers(writer: AnswerWriter, run_data: RunData) -> FinalScores:
+    """Of what writes without saying how likely a text is: answers to some rows of each part, judged.
+
+    The test rows are those that every regime answers.
+    """
+    task, rows = run_data.task.generative, answered_rows(run_data)
+    assert task is not None and task.ranks_by_writing, "without written answers there is nothing to score here"
+
+    def judged(some: Rows) -> Judgement:
+        return task.judge(writer.answers(some.texts, task), some)
+
+    tested = rows["test"]
+    test, val, train = (judged(rows[part]) for part in ("test", "val", "train"))
+    assert test.scores is not None and val.scores is not None and train.scores is not None
+    columns: dict[str, list[Any]] = {"row": tested.numbers.tolist()} | test.columns
+    if run_data.schema.group:
+        columns["group"] = _numbered(tested).tolist()
+    return FinalScores(
+        val=mean_score(val.scores),
+        test=mean_score(test.scores),
+        train=mean_score(train.scores),
+        metrics=test.metrics,
+        calibration={},
+        scores=test.scores,
+        predictions=columns,
+        latency_ms=_latency(lambda row: writer.answers(row.texts, task), tested, ANSWERS_TIMED),
+        floor=0.0,
+        train_scores=None,
+        train_groups=None,
+        outputs={},
+    )
+
+
+def answered_rows(run_data: RunData) -> dict[str, Rows]:
+    """The rows that are answered by what only writes: few beside the test rows, since each answer takes long."""
+    return {
+        part: rows if part == "test" else rows.take(spread_places(ANSWERS_BESIDE, len(rows)))
+        for part, rows in scored_rows(run_data).items()
+    }
 
 
 def scored_rows(run_data: RunData) -> dict[str, Rows]:
@@ -149,11 +194,15 @@ def sample_rows(test: Rows) -> Rows:
 
 
 def measure_latency(model: Predictor, rows: Rows, tries: int = 9) -> float:
-    """Median milliseconds per row, encoding included."""
+    """Milliseconds for one row, encoding included: the median."""
+    return _latency(lambda row: model.outputs([*row.texts], row.columns), rows, tries)
+
+
+def _latency(answer: Callable[[Rows], object], rows: Rows, tries: int) -> float:
     times = []
     for i in range(tries + 1):
         row = rows.take(np.array([i % len(rows)]))
         began = time.perf_counter()
-        model.outputs([*row.texts], row.columns)
+        answer(row)
         times.append(1000 * (time.perf_counter() - began))
     return statistics.median(times[1:])

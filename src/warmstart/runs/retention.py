@@ -23,8 +23,8 @@ from torch import Tensor, nn
 
 from warmstart.data.encoding.batches import by_length
 from warmstart.data.encoding.examples import Examples
-from warmstart.data.encoding.language import LANGUAGE_KEYS
 from warmstart.data.encoding.packing import UNLABELLED
+from warmstart.data.features.column_inputs import HEAD_KEYS
 from warmstart.models.evaluate import outputs
 from warmstart.models.lm_head import LogitsHead
 from warmstart.models.model import Model, body_width
@@ -161,8 +161,8 @@ def kl_divergence(base: Model, tuned: Model, examples: Examples) -> Array:
 
 
 def hidden_states(model: Model, inputs: Mapping[str, Tensor]) -> Tensor:
-    """The body's output for each token, [lines, t, d]."""
-    found: Any = model.body(**{name: tensor for name, tensor in inputs.items() if name not in LANGUAGE_KEYS})
+    """What the body gives for each token, [lines, t, d]."""
+    found: Any = model.body(**{name: tensor for name, tensor in inputs.items() if name not in HEAD_KEYS})
     hidden: Tensor = found if isinstance(found, Tensor) else found.last_hidden_state
     return hidden
 

@@ -11,18 +11,19 @@ from typing import Any
 
 import numpy as np
 
-from warmstart.baselines.baseline import FitData
+from warmstart.baselines.baseline import FitData, Fitted
 from warmstart.baselines.baselines import BASELINE_DESCRIPTIONS, FIT_BASELINE
 from warmstart.baselines.embedder import Embedder
 from warmstart.errors import TrainingError, join_phrases
-from warmstart.inference.model_store import Network, check_saved, save_model, save_network
+from warmstart.inference.model_store import Network, save_model, save_network
+from warmstart.inference.saved_as_scored import check_answers, check_saved
 from warmstart.models.pretrained.base import Base
 from warmstart.regimes.regimes import Regime
 from warmstart.results.bootstrap import standard_error_share
 from warmstart.results.names import regime_of
 from warmstart.results.outputs import save_outputs
 from warmstart.results.record import Cost, Run, Trial, load_run, save_run
-from warmstart.runs.final_evaluation import FinalScores, evaluate_run
+from warmstart.runs.final_evaluation import FinalScores, answered_rows, evaluate_answers, evaluate_run
 from warmstart.runs.forgetting import measure_forgetting
 from warmstart.runs.weight_mixing import InterpolatedRun, interpolate_run
 from warmstart.runtime.device import peak_memory, reset_peak_memory
@@ -153,17 +154,23 @@ def train_run(
         **measured(found, run_data),
     )
 
-    few = run_data.splits.val.take(np.arange(min(CHECKED_ROWS, len(run_data.splits.val))))
-
     def save(staging: Path) -> None:
         assert trained is not None and found is not None
-        facts = save_network(staging, trained.model, regime.start, run_data.task)
-        save_model(staging, facts | {"regime": regime.name}, run_data.task, run_data.schema, found.calibration)
-        if world().size == 1:
-            network = Network(trained.model, run_data.task.reads(regime.start.inputs))
-            check_saved(staging, network.outputs(few.texts, few.columns), few, regime.start)
+        save_trained(staging, trained, regime, run_data, found.calibration)
 
     return finish_run(record, folder, save if trained is not None else None, found.outputs if found else {})
+
+
+def save_trained(
+    staging: Path, trained: TrainedStages, regime: Regime, run_data: RunData, calibration: dict[str, float]
+) -> None:
+    """Write a trained network, and see that it gives the same outputs when it is loaded again."""
+    few = run_data.splits.val.take(np.arange(min(CHECKED_ROWS, len(run_data.splits.val))))
+    facts = save_network(staging, trained.model, regime.start, run_data.task)
+    save_model(staging, facts | {"regime": regime.name}, run_data.task, run_data.schema, calibration)
+    if world().size == 1:
+        network = Network(trained.model, run_data.task.reads(regime.start.inputs))
+        check_saved(staging, network.outputs(few.texts, few.columns), few, regime.start)
 
 
 def failed_run(name: str, run_data: RunData, folder: Path, reason: str, chosen: TunedRegime | None = None) -> Run:
@@ -206,11 +213,16 @@ def run_baseline(
     yield (progress or JobProgress()).began()
     reset_peak_memory()
     began = time.perf_counter()
-    embedder = Embedder(base, run_data.shared) if base else None
-    data = FitData(run_data.task, run_data.splits.train, run_data.seed, embedder, run_data.schema.columns)
-    fitted = FIT_BASELINE[regime_of(name)](data)
-    found = evaluate_run(fitted.baseline, run_data, alone=fitted.baseline.alone())
-    parts = (run_data.splits.val, run_data.splits.test)
+    try:
+        fitted = fit_baseline(name, run_data, base)
+    except TrainingError as error:
+        return failed_run(name, run_data, folder, error.message)
+    writer = fitted.baseline.writer
+    if writer is None:
+        found = evaluate_run(fitted.baseline, run_data, alone=fitted.baseline.alone())
+    else:
+        found = evaluate_answers(writer, run_data)
+    parts = (run_data.splits.val, run_data.splits.test) if writer is None else answered_rows(run_data).values()
     record = Run(
         id=folder.name,
         regime=name,
@@ -244,13 +256,30 @@ def run_baseline(
     )
 
     def save(staging: Path) -> None:
-        fitted.baseline.save(staging / "baseline")
-        facts = {"regime": name, "baseline": regime_of(name)}
-        save_model(staging, facts, run_data.task, run_data.schema, found.calibration)
-        few = run_data.splits.val.take(np.arange(min(CHECKED_ROWS, len(run_data.splits.val))))
-        check_saved(staging, fitted.baseline.outputs(few.texts, few.columns), few)
+        save_fitted(staging, name, fitted, run_data, found.calibration)
 
     return finish_run(record, folder, save, found.outputs)
+
+
+def fit_baseline(name: str, run_data: RunData, base: Base | None) -> Fitted:
+    """Fit a regime without the training loop to the training rows."""
+    embedder = Embedder(base, run_data.shared) if base else None
+    splits = run_data.splits
+    data = FitData(run_data.task, splits.train, run_data.seed, embedder, run_data.schema.columns, splits.val)
+    return FIT_BASELINE[regime_of(name)](data)
+
+
+def save_fitted(staging: Path, name: str, fitted: Fitted, run_data: RunData, calibration: dict[str, float]) -> None:
+    """Write a fitted baseline, and see that it gives the same outputs when it is loaded again."""
+    fitted.baseline.save(staging / "baseline")
+    facts = {"regime": name, "baseline": regime_of(name)}
+    save_model(staging, facts, run_data.task, run_data.schema, calibration)
+    few = run_data.splits.val.take(np.arange(min(CHECKED_ROWS, len(run_data.splits.val))))
+    writer, task = fitted.baseline.writer, run_data.task.generative
+    if writer is None:
+        check_saved(staging, fitted.baseline.outputs(few.texts, few.columns), few)
+    elif task is not None:
+        check_answers(staging, writer.answers(few.texts, task), few)
 
 
 def measured(found: FinalScores | None, run_data: RunData) -> dict[str, Any]:

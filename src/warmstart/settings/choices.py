@@ -11,6 +11,7 @@ BadRowsRule = Literal["drop", "refuse"]  # all unusable rows are left out; a sin
 Augment = Literal["auto", "none", "light", "strong"]
 Init = Literal["default", "xavier", "he", "normal"]
 NetworkSize = Literal["auto", "search", "reference"]
+RefitRows = Literal["auto", "none", "validation", "all"]
 OptimizerName = Literal["adamw", "adam", "sgd"]
 OptimizerStateName = Literal["fp32", "bf16"]
 ScheduleName = Literal["linear", "cosine", "constant"]

@@ -19,7 +19,7 @@ from warmstart.settings.setting import (
     declared,
 )
 from warmstart.settings.training import LoopSettings, TrainingSettings
-from warmstart.settings.winner import BudgetSettings, ConstraintSettings, EffectSettings
+from warmstart.settings.winner import BudgetSettings, ConstraintSettings, EffectSettings, RefitSettings
 
 
 @dataclass(frozen=True)
@@ -230,6 +230,7 @@ class AllSettings(
     LoopSettings,
     BudgetSettings,
     EffectSettings,
+    RefitSettings,
     ConstraintSettings,
     DeviceSettings,
     RecordSettings,

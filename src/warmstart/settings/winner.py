@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated
 
-from warmstart.settings.choices import DEFAULT_BUDGET
+from warmstart.settings.choices import DEFAULT_BUDGET, RefitRows
 from warmstart.settings.setting import SEVERAL_RUNS, TRAINING, Setting
 
 
@@ -37,6 +37,20 @@ class EffectSettings:
             quantity="share",
         ),
     ] = 0.01
+
+
+@dataclass(frozen=True, kw_only=True)
+class RefitSettings:
+    """Choosing the winner."""
+
+    refit: Annotated[
+        RefitRows,
+        Setting(
+            "Rows that the winner learns from in the end, besides its training rows: validation rows if there is time"
+            " (auto), validation rows, all rows, or none.",
+            SEVERAL_RUNS,
+        ),
+    ] = "auto"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -42,10 +42,10 @@ def begin_study(plan: RunPlan, folder: Path, *, cut: bool = True) -> Generator[E
     """Measure, estimate and, with `cut`, cut to the budget; or load the plan of an earlier start."""
     yield Event("reading the rows")
     path = folder / ("plan.json" if cut else "race-plan.json")  # a race may become a comparison
-    began = time.perf_counter()
+    began, asked_budget = time.perf_counter(), plan.options.budget
     measured_on: SharedData | None = None
     if world().on_main(path.exists):
-        plan = cuts.load_plan(plan, path)
+        plan = cuts.load_plan(plan, path, cut=cut)
     else:
         rows = plan.shared()
         if plan.options.constraints.given:
@@ -62,7 +62,7 @@ def begin_study(plan: RunPlan, folder: Path, *, cut: bool = True) -> Generator[E
         raise InputError(
             f"the budget is too short for anything. {reasons}.", "give a larger --budget, or fewer regimes"
         )
-    world().on_main(lambda: cuts.save_plan(plan, path))
+    world().on_main(lambda: cuts.save_plan(plan, path, asked_budget))
     shared = plan.shared()
     if measured_on is not None and np.array_equal(measured_on.splits.train.numbers, shared.splits.train.numbers):
         shared = measured_on  # the rows were not cut: what was read and stored for the measuring serves the runs

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
+from warmstart.advice.advise import advice_for
 from warmstart.advice.ranking import rank_regimes
 from warmstart.errors import TrainingError, join_phrases, shell_word
-from warmstart.planning.estimates import plan_summary, rows_ranked, seconds_of_search
+from warmstart.planning.estimates import plan_summary, rows_ranked, seconds_of_run, seconds_of_search
 from warmstart.planning.fit_budget import require_same_rows
 from warmstart.planning.problem import Options, Problem
 from warmstart.planning.requirements import constraints_after_training
@@ -31,6 +32,7 @@ from warmstart.runtime.distributed import world
 from warmstart.runtime.files import read_fields, read_json, reading_ours, require_plain_name, write_json
 from warmstart.study.begin import begin_study
 from warmstart.study.jobs import FixedJobs, StudyState, carry_out, search_job, train_job
+from warmstart.study.refit import refit_winner
 from warmstart.study.winner import keep_first_winner
 from warmstart.tasks.tasks import task_for
 from warmstart.training.event import Event, Progress
@@ -76,8 +78,8 @@ class ComparisonJobs:
                 # the dearest is searched first: others may spend as much
                 searches[name] = search_job(plan, name, rows, [job.id for job in searches.values()])
             yield [*searches.values()]
-            for seed in plan.seeds:
-                for name in plan.networks:
+            for seed in plan.seeds:  # the cheapest is trained first: what there is no time for is one, not several
+                for name in sorted(plan.networks, key=lambda name: seconds_of_run(plan, name, rows)):
                     yield [train_job(plan, name, rows, seed, searches[name].id)]
                     if seed == plan.seeds[-1]:
                         yield from self._quickly_longer(results, searches[name])
@@ -221,6 +223,8 @@ def run_comparison(problem: Problem, options: Options, folder: Path) -> Generato
     study = yield from begin_study(asked, folder)
     if study.plan.scored < 1.0:
         world().on_main(lambda: _forget(study))
+    if problem.floors:
+        yield study.progress.event("planning", message=problem.floors_note)
     if study.plan.networks:
         yield study.progress.event("planning", message=plan_summary(study.plan))
     yield from carry_out(study, FixedJobs(baseline_jobs(study.plan)))
@@ -231,6 +235,7 @@ def run_comparison(problem: Problem, options: Options, folder: Path) -> Generato
     more = sum(done.cost.flops for done in runs) - sum(done.cost.flops for done in best)
     comparison = _without_dropped(replace(make_comparison(study.plan, best, folder), unranked_flops=more), study)
     save_comparison(comparison, folder)
+    yield from refit_winner(study, comparison, advice_for(comparison))
     return comparison
 
 
@@ -248,6 +253,18 @@ def _first_model(asked: RunPlan, folder: Path) -> Generator[Event, None, None]:
     first = StudyState(asked, folder, asked.shared(), Progress())
     yield from carry_out(first, FixedJobs(jobs))
     world().on_main(lambda: keep_first_winner(list(first.results.runs.values()), folder))
+
+
+def forget_refusals(folder: Path) -> None:
+    """What a study had no time for is decided again, when it is resumed with a larger budget; it is not finished now.
+
+    What was trained stays.
+    """
+    (folder / "study.json").unlink(missing_ok=True)
+    (folder / DROPPED_FILE).unlink(missing_ok=True)
+    path = folder / LENGTHS_FILE
+    if path.exists():
+        write_json(path, {name: True for name, there in read_json(path, dict[str, bool]).items() if there})
 
 
 def _forget(study: StudyState) -> None:
@@ -291,6 +308,7 @@ def save_comparison(comparison: Comparison, folder: Path) -> None:
     """Write `study.json`, which `load_comparison` reads, with the names of the runs."""
     facts = {entry.name: getattr(comparison, entry.name) for entry in fields(comparison)}
     facts["excluded"] = [vars(each) for each in comparison.excluded]
+    facts["refit"] = None  # it has a file of its own
     write_json(folder / "study.json", facts | {"runs": [run.id for run in comparison.runs]})
 
 

@@ -16,10 +16,12 @@ from warmstart.planning.estimates import (
     seconds_of_run,
     seconds_of_search,
     seconds_of_step,
+    seconds_of_untrained,
     tokens_per_text,
 )
 from warmstart.planning.run_plan import RunPlan
-from warmstart.regimes.regimes import is_baseline, is_solved
+from warmstart.regimes.regimes import UNTRAINED_BASES, is_baseline, is_solved
+from warmstart.results.names import regime_of
 from warmstart.results.record import Run, Trial
 from warmstart.runs.execute import JobContext, Results, run
 from warmstart.runs.job import Job, RowSelection, SearchJob, TrainJob
@@ -59,6 +61,7 @@ class StudyState:
     shared: SharedData
     progress: Progress
     results: Results = field(default_factory=Results)
+    jobs: dict[str, Job] = field(default_factory=dict)  # those carried out, by their ids
     single: bool = False  # whether its one run is the folder itself
     parts: dict[int, SharedData] = field(default_factory=dict)  # rows -> those that regimes on a part of them share
     expected: tuple[Run, float] | None = None  # a run on fewer rows, than which its runs should be no worse: by a band
@@ -70,9 +73,9 @@ class StudyState:
         return self.folder if self.single else self.folder / "runs" / job.id
 
     def seconds_of(self, job: Job) -> float:
-        """Its estimated time; 0 for a baseline."""
+        """That it is expected to take; 0 for a baseline without a network."""
         if job.kind == "combine" or is_baseline(job.regime):
-            return 0.0
+            return seconds_of_untrained(self.plan, job.regime) if regime_of(job.regime) in UNTRAINED_BASES else 0.0
         if job.kind == "search":
             return seconds_of_search(self.plan, job.regime, job.data.rows)
         return seconds_of_run(self.plan, job.regime, job.data.rows, job.length)
@@ -135,6 +138,7 @@ def carry_out(study: StudyState, strategy: Strategy) -> Generator[Event, None, N
     while jobs := strategy.next_jobs(study.results):
         study.progress.planned += sum(study.seconds_of(job) for job in jobs if job.kind == "train" and job.length > 1)
         for job in jobs:
+            study.jobs[job.id] = job
             context, folder = study.context(job), study.folder_of(job)
             lost = killed_too_often(study.folder, job)
             if job.kind == "search":

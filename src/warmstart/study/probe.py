@@ -7,13 +7,16 @@ from pathlib import Path
 
 import numpy as np
 
+from warmstart.data.rows.examples import join_values
 from warmstart.data.rows.term_swaps import TermPair, has_both, random_swap, swap_terms
+from warmstart.data.rows.values import NO_COLUMNS, ColumnValues, ReadColumns
 from warmstart.data.schema import conversations
-from warmstart.data.schema.schema import TEXT_OUT
+from warmstart.data.schema.schema import TEXT_OUT, Schema
 from warmstart.data.tables.read import Table
+from warmstart.data.tables.strings import Texts
 from warmstart.errors import InputError, UsageError, join_phrases, shell_word
 from warmstart.inference.model_store import load_model
-from warmstart.inference.predict import TrainedModel
+from warmstart.inference.predict import NewRows, TrainedModel
 from warmstart.quantities import WORD_PATTERN
 from warmstart.results.comparison import CONSTANT
 from warmstart.results.record import Estimate, Run, load_run
@@ -36,6 +39,7 @@ from warmstart.types import Array
 MAX_PROBE_ROWS = 500  # texts of a pair, spread over all that have it
 WRITTEN_ROWS = 40  # where an answer has to be written for each
 RANDOM_WORDS_SEED = 20240607  # of the random words
+BETWEEN = "\x1f"  # stands in no word: where the words of one column end, and those of the next begin
 
 Change = Callable[[str], str | None]
 
@@ -59,7 +63,8 @@ def probe_models(
     models, study = _models(folder)
     first = TrainedModel(load_model(models[0].folder, code=code), models[0].folder)
     writes = first.stored.task.writes
-    texts = _texts(folder, first, table)
+    rows = _rows(folder, first, table)
+    texts = rows.texts
     found, cases, changed = _cases(
         texts, pairs, WRITTEN_ROWS if writes else MAX_PROBE_ROWS, first.stored.schema.task in TEXT_OUT
     )
@@ -68,7 +73,7 @@ def probe_models(
     for model in models:
         yield Event(f"asking {model.run.id}")
         trained = TrainedModel(load_model(model.folder, code=code), model.folder)
-        measured.setdefault(model.run.regime, []).append(_measures(trained, changed))
+        measured.setdefault(model.run.regime, []).append(_measures(trained, changed, rows, cases))
         runs.setdefault(model.run.regime, []).append(model.run)
     task = first.stored.task
     done = ProbeResult(
@@ -113,10 +118,52 @@ def _models(folder: Path) -> tuple[list[ProbedRun], bool]:
     return models, True
 
 
-def _texts(folder: Path, trained: TrainedModel, table: Table | None) -> list[str]:
-    """Texts to swap terms in: the rows of the table, else the test texts that the study stored."""
+@dataclass(frozen=True)
+class ProbedRows:
+    """What is swapped in: texts, and of a table with several columns the words of each row and the rest of it."""
+
+    texts: list[str]
+    columns: ColumnValues = NO_COLUMNS  # of the same rows; none: the texts are all there is
+    words: tuple[str, ...] = ()  # the columns that are in the texts, between `BETWEEN`
+    schema: Schema | None = None
+
+    @classmethod
+    def of(cls, new: NewRows, schema: Schema) -> "ProbedRows":
+        """Rows from which something can be predicted."""
+        there = np.array([i for i, text in enumerate(new.texts) if text and i not in new.reasons], dtype=np.int64)
+        words = tuple(column.name for column in schema.columns if column.kind in ("text", "category"))
+        if len(schema.columns) < 2 or not words or not new.columns:
+            return cls([new.texts[i] for i in there])
+        columns = new.columns.take(there)
+        cells = zip(*(map(str, columns[name]) for name in words), strict=True)
+        return cls([BETWEEN.join(each) for each in cells], columns, words, schema)
+
+    def read(self, texts: Sequence[str], places: Array) -> tuple[Sequence[str], ColumnValues]:
+        """What a model reads of these texts, each in place of the text of the row at its place [n]."""
+        if self.schema is None:
+            return texts, NO_COLUMNS
+        cells = zip(*(text.split(BETWEEN) for text in texts), strict=True)
+        some = self.columns.take(places)
+        swapped = {name: Texts.of(each) for name, each in zip(self.words, cells, strict=True)}
+        columns = ColumnValues({name: swapped.get(name, some[name]) for name in some})
+        return join_values(ReadColumns(columns, ()), self.schema), columns
+
+
+def _rows(folder: Path, trained: TrainedModel, table: Table | None) -> ProbedRows:
+    """What is swapped in: the rows of the table, else the test rows' texts that the study kept."""
+    schema = trained.stored.schema
     if table is not None:
-        return [text for text in trained.texts_of(table) if text]
+        return ProbedRows.of(trained.rows_of(table), schema)
+    if len(schema.columns) > 1:
+        raise InputError(
+            f"the models in {str(folder)!r} read {len(schema.columns)} columns; of the test rows only texts were kept.",
+            "name rows with --data FILE",
+        )
+    return ProbedRows(_texts(folder, trained))
+
+
+def _texts(folder: Path, trained: TrainedModel) -> list[str]:
+    """The test rows' texts that the study kept."""
     studies = (folder, folder.parent, folder.parent.parent)  # of a study, its winner or one of its runs
     kept = next((found for each in studies if (found := load_examples(each / "examples.parquet"))), None)
     if not kept:
@@ -195,13 +242,17 @@ def _with(text: str, said: str) -> str:
 # --- what a model makes of them ---------------------------------------------------------------------------------------
 
 
-def _measures(trained: TrainedModel, cases: ChangedRows) -> dict[str, Array]:
-    """Arrays [cases] by measure. Every text is predicted once, so that unchanged texts do not differ by rounding."""
-    different = list(dict.fromkeys([*cases.before, *cases.after, *(text for text in cases.random if text is not None)]))
-    place = {text: i for i, text in enumerate(different)}
-    before, after = (np.array([place[text] for text in part]) for part in (cases.before, cases.after))
-    random = np.array([place[text] if text is not None else -1 for text in cases.random])
-    step = _step(trained, different)
+def _measures(trained: TrainedModel, cases: ChangedRows, rows: ProbedRows, swaps: SwapCases) -> dict[str, Array]:
+    """By measure, float [cases]. Every row is read once, so that what did not change does not move by rounding."""
+    own = [int(row) if rows.schema else 0 for row in swaps.texts]  # of texts alone the same text is the same row
+    said = [list(zip(own, part, strict=True)) for part in (cases.before, cases.after, cases.random)]
+    different = list(dict.fromkeys(each for part in said for each in part if each[1] is not None))
+    place = {each: i for i, each in enumerate(different)}
+    before, after, random = (np.array([place.get(each, -1) for each in part]) for part in said)
+    texts, columns = rows.read(
+        [text for _, text in different if text is not None], np.array([row for row, _ in different])
+    )
+    step = _step(trained, texts, columns)
     found = step(before, after)
     first = "changed" if "changed" in found else "moved"
     yardstick = np.where(random >= 0, step(before, random)[first], np.nan)
@@ -210,13 +261,15 @@ def _measures(trained: TrainedModel, cases: ChangedRows) -> dict[str, Array]:
     return found | {"random": yardstick}
 
 
-def _step(trained: TrainedModel, texts: Sequence[str]) -> Callable[[Array, Array], dict[str, Array]]:
-    """Difference between a model's answers at positions [n] and [n]."""
+def _step(
+    trained: TrainedModel, texts: Sequence[str], columns: ColumnValues
+) -> Callable[[Array, Array], dict[str, Array]]:
+    """What a model's answers to these texts differ by, between positions [n] and [n]."""
     task, calibration = trained.stored.task, trained.stored.calibration
     if task.writes:
         answers = np.array([json.dumps(row["prediction"]) for row in trained.stream(texts)], dtype=object)
         return lambda a, b: {"changed": (answers[a] != answers[b]).astype(np.float64)}
-    found = None if task.learns_language else task.changes(trained.outputs(texts), calibration)
+    found = None if task.learns_language else task.changes(trained.outputs(texts, columns), calibration)
     if found is None:
         raise UsageError(f"models of {task.name} give no predictions that could change.", "probe a model that predicts")
     return found

@@ -11,6 +11,7 @@ from statistics import fmean
 
 import numpy as np
 
+from warmstart.advice.race_advice import race_advice
 from warmstart.errors import UsageError
 from warmstart.planning.estimates import total_seconds
 from warmstart.planning.problem import Options, Problem
@@ -31,6 +32,7 @@ from warmstart.study.compare import make_comparison, save_comparison
 from warmstart.study.curve_model import NextRun
 from warmstart.study.jobs import StudyState, carry_out, search_job, train_job
 from warmstart.study.race import RaceArm, RaceRanking, Result, race, rungs
+from warmstart.study.refit import refit_winner
 from warmstart.training.event import Event
 from warmstart.types import Array
 
@@ -169,6 +171,7 @@ def run_race(study: StudyState, part: float | None) -> Generator[Event, None, tu
     save_comparison(comparison, study.folder)
     found = _raced(plan, strategy, runs, everything)
     write_json(study.folder / "race.json", found.to_json())
+    yield from refit_winner(study, comparison, race_advice(comparison, found))
     return comparison, found
 
 

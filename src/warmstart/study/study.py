@@ -23,6 +23,7 @@ from warmstart.results.display import Display, Tabular
 from warmstart.results.domain_shift import DomainShift
 from warmstart.results.names import regime_of
 from warmstart.results.race_outcome import RaceOutcome, load_race, race_display
+from warmstart.results.refit import REFIT, load_refit
 from warmstart.results.term_swaps import ProbeResult
 from warmstart.runs.domain_shift import measure_domain_shift
 from warmstart.runtime.files import read_json, read_parquet, reading_ours, write_json, write_parquet, write_text
@@ -110,11 +111,13 @@ def _measured_mismatch(problem: Problem, options: Options, folder: Path) -> Gene
 
 def read_study(folder: Path) -> Study:
     """A finished study. Raises TrainingError if it is not finished."""
-    comparison, raced = _with_mismatch(load_comparison(folder), folder), load_race(folder)
+    comparison, raced = _with_rest(load_comparison(folder), folder), load_race(folder)
     return Study(comparison, race_advice(comparison, raced) if raced else advice_for(comparison), folder, raced)
 
 
-def _with_mismatch(comparison: Comparison, folder: Path) -> Comparison:
+def _with_rest(comparison: Comparison, folder: Path) -> Comparison:
+    """With what was measured beside the runs: the refit of the winner, and the domain shift."""
+    comparison = replace(comparison, refit=load_refit(folder / REFIT))
     path = folder / "mismatch.json"
     if not path.exists():
         return comparison
@@ -137,7 +140,7 @@ def write_study(
     """Draw the advice and write everything for people; then raise TrainingError if all runs failed."""
     comparison = replace(comparison, command=command)
     save_comparison(comparison, folder)
-    comparison = _with_mismatch(comparison, folder)
+    comparison = _with_rest(comparison, folder)
     advice = race_advice(comparison, raced) if raced else advice_for(comparison)
     voted = preferences(folder)
     blind = {"blind": [each.to_json() for each in voted]} if voted else {}

@@ -3,6 +3,8 @@
 import torch
 from torch import nn
 
+from warmstart.models.column_head import ColumnHead, ColumnShape
+
 
 def linear_head(width: int, outputs: int, seed: int, dropout: float = 0.1) -> nn.Module:
     """Dropout and one linear layer, small normal weights (sd 0.02, BERT's own) and zero bias, drawn from the seed."""
@@ -14,7 +16,13 @@ def linear_head(width: int, outputs: int, seed: int, dropout: float = 0.1) -> nn
     return nn.Sequential(nn.Dropout(dropout), linear)
 
 
-def sized_head(weights: dict[str, torch.Tensor]) -> nn.Module:
+def sized_head(weights: dict[str, torch.Tensor]) -> nn.Sequential:
     """The head of `linear_head`, of the size of these weights."""
     outputs, width = weights["1.weight"].shape
     return nn.Sequential(nn.Dropout(0.0), nn.Linear(width, outputs))
+
+
+def sized_column_head(weights: dict[str, torch.Tensor], features: int, most: int) -> nn.Module:
+    """The same joined to the layers on columns that have so many features, of which a row has at most `most`."""
+    answer = sized_head({name.removeprefix("answer."): each for name, each in weights.items()})
+    return ColumnHead(answer, ColumnShape(features, most, weights["columns.table.weight"].shape[1]), 0)

@@ -97,10 +97,10 @@ class Language:
             return self.prompts(inputs)
         tokens = _tokens(inputs)
         if self.name == "causal-lm":
-            return Documents(tokens.folder, tokens.max_length)
+            return inputs.like(Documents(tokens.folder, tokens.max_length))
         if tokens.answers is not None:
-            return SpanCorruption(tokens.folder, tokens.max_length, 0, tokens.answers)
-        return Masked(tokens.folder, tokens.max_length, 0)
+            return inputs.like(SpanCorruption(tokens.folder, tokens.max_length, 0, tokens.answers))
+        return inputs.like(Masked(tokens.folder, tokens.max_length, 0))
 
     def prompts(self, inputs: Inputs) -> PromptInputs:
         """Turns in the chat template of a decoder; for an encoder-decoder a text to read and one to write."""

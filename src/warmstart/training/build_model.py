@@ -2,6 +2,7 @@
 
 from torch import nn
 
+from warmstart.models.column_head import ColumnHead, ColumnShape
 from warmstart.models.dropout import use_fast_dropout
 from warmstart.models.model import UNPOOLED, Model, body_width, is_head
 from warmstart.regimes.lora import merge_adapters
@@ -31,7 +32,15 @@ def head_for(body: nn.Module, start: Start, objective: Task, seed: int) -> tuple
     for module in head.modules():
         if isinstance(module, nn.Dropout) and start.dropout is not None:
             module.p = start.dropout
-    return head, start.pooling
+    return join_columns(head, start, seed), start.pooling
+
+
+def join_columns(head: nn.Module, start: Start, seed: int) -> nn.Module:
+    """A head that reads the columns of the start as well, where it has any."""
+    if start.columns is None:
+        return head
+    assert isinstance(head, nn.Sequential)
+    return ColumnHead(head, ColumnShape(start.columns.width, start.columns.most), seed)
 
 
 def switch_objective(model: Model, start: Start, objective: Task, seed: int) -> None:

@@ -34,6 +34,7 @@ from warmstart.tasks.task import Task
 from warmstart.types import Array
 
 STORED_BYTES = 4 * 2**30  # of activations, all together; and at most half of the disk that is free
+FITTED_STARTS = 6  # that are kept for the training rows that they were fitted to
 CHECK_ROWS = 4  # of the shorter half, on which a cut body must give what the whole one gives
 TOLERANCE = 1e-5  # of the largest feature, or of 1
 
@@ -83,9 +84,10 @@ class PrefixCache(Encoded):
 
 @contextmanager
 def use_prefix_cache(model: Model, encoded: Encoded) -> Iterator[None]:
-    """Context in which the model reads batches of `encoded`, starting from cached activations where there are any."""
-    if isinstance(encoded, PrefixCache):
-        with forward_above(model.body, encoded.depth, encoded.tuple_length):
+    """Inside, the model takes batches of `encoded`: from stored activations on where there are any."""
+    stored = encoded.of_body
+    if isinstance(stored, PrefixCache):
+        with forward_above(model.body, stored.depth, stored.tuple_length):
             yield
     else:
         yield
@@ -97,7 +99,8 @@ class SharedData:
 
     splits: Splits
     _encoded: dict[str, Encoded] = field(default_factory=dict)
-    _of_rows: str = ""  # key of the last inputs that were fitted to training rows
+    _of_rows: dict[bool, str] = field(default_factory=dict)  # keys of the last inputs fitted to training rows: those
+    # that a body reads whole, and those with columns beside it
     _stored: dict[str, PrefixCache | None] = field(default_factory=dict)  # the one used last comes last
     _of_bases: dict[str, Array] = field(default_factory=dict)
     _fitted: list[tuple[Start, Array, Start]] = field(default_factory=list)  # the one used last comes last
@@ -120,7 +123,7 @@ class SharedData:
                 return found
         found = start.fitted(task, train, columns)
         if found is not start:
-            self._fitted[:] = [*self._fitted[-1:], (start, train.numbers, found)]
+            self._fitted[:] = [*self._fitted[1 - FITTED_STARTS :], (start, train.numbers, found)]
         return found
 
     @property
@@ -138,10 +141,14 @@ class SharedData:
     def encoded(self, inputs: Inputs) -> Encoded:
         if inputs.key not in self._encoded:
             with self._named():
+                alone = inputs.of_body is inputs
                 if inputs.of_rows:  # another draw of rows has others
-                    self._encoded.pop(self._of_rows, None)
-                    self._of_rows = inputs.key
-                self._encoded[inputs.key] = inputs.encode_rows(self.texts, self.columns)
+                    self._encoded.pop(self._of_rows.get(alone, ""), None)
+                    self._of_rows[alone] = inputs.key
+                if alone:
+                    self._encoded[inputs.key] = inputs.encode_rows(self.texts, self.columns)
+                else:
+                    self._encoded[inputs.key] = inputs.join(self.encoded(inputs.of_body), self.columns)
         return self._encoded[inputs.key]
 
     @contextmanager
@@ -189,10 +196,10 @@ class SharedData:
         depth = 0 if model.pooling == UNPOOLED else frozen_depth(model)
         if depth == 0:
             return encoded
-        key = f"{inputs.key}:{prefix_fingerprint(model, depth)}"
-        found = self._stored.pop(key) if key in self._stored else self._store(model, depth, encoded)
+        key = f"{inputs.of_body.key}:{prefix_fingerprint(model, depth)}"
+        found = self._stored.pop(key) if key in self._stored else self._store(model, depth, encoded.of_body)
         self._stored[key] = found
-        return encoded if found is None else found
+        return encoded if found is None else encoded.on_body(found)
 
     def _store(self, model: Model, depth: int | None, encoded: Encoded) -> PrefixCache | None:
         """Cached activations; None if the body cannot be split, or if there is no room."""

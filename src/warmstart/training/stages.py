@@ -18,6 +18,7 @@ from warmstart.models.causal_lm import known_tokens
 from warmstart.models.compile import compile_blocks
 from warmstart.models.fsdp import fully_sharded
 from warmstart.models.gradient_checkpointing import gradient_checkpointing
+from warmstart.models.learning_rule import own_rates
 from warmstart.models.model import UNPOOLED, Model
 from warmstart.models.used_embeddings import only_used_rows
 from warmstart.regimes.method import Rates
@@ -208,6 +209,8 @@ class Training:
         with random_state(config.seed):  # adapters are drawn anew
             model.body = stage.method.prepare(model.body)
         rates = stage.method.rates(model)
+        own = own_rates(model, self.regime.defaults.lr)
+        rates |= {name: rate for name, rate in own.items() if name in rates}
         set_trainable(model, rates)
         self.learned = [p for p in model.parameters() if p.requires_grad]
         self.body_learned |= any(name.startswith("body.") for name in rates)

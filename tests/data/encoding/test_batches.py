@@ -8,7 +8,7 @@ import pytest
 from tests.tiny import examples_of
 from warmstart.data.encoding.batches import Order, WordDropout, by_length
 from warmstart.data.encoding.examples import BatchStream
-from warmstart.data.encoding.inputs import HashedWords
+from warmstart.data.features.hashed_words import HashedWords
 from warmstart.models.pretrained.base import Base
 from warmstart.training.run_data import RunData
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from sklearn.feature_extraction.text import HashingVectorizer
 
-from warmstart.data.encoding.inputs import HashedWords, Ragged, Tokens
+from warmstart.data.encoding.inputs import Ragged, Tokens
+from warmstart.data.features.hashed_words import HashedWords
 from warmstart.models.pretrained.base import Base
 
 TEXTS = ["small red lamp, oak", "large blue table, glass of the finest kind", "bowl"]

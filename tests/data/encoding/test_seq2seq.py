@@ -271,7 +271,7 @@ def test_a_study_of_an_encoder_decoder_is_like_any_other(bases: dict[str, Base],
     warmstart.compare(table, "summary", tmp_path / "study", **asked(bases["t5"], **more))
     found = json.loads((tmp_path / "study" / "comparison.json").read_text())
     rows = {row["name"]: row for row in found["regimes"]}
-    assert rows.keys() == set(regimes) and found["metric"] == "ROUGE-L"
+    assert rows.keys() == {*regimes, "extractive"} and found["metric"] == "ROUGE-L"
     assert rows["lora"]["cost"]["flops"] > rows["top-layers"]["cost"]["flops"] > 0
     assert rows["zero-shot"]["cost"]["trainable"] == 0 < rows["top-layers"]["cost"]["trainable"]
     answers = warmstart.load(tmp_path / "study").predict(

@@ -1,5 +1,6 @@
 """Columns: does a linear model read numbers, dates and categories, and the loss that counts?"""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -92,3 +93,23 @@ def test_no_better_than_the_constant_is_a_caveat() -> None:
     rows = rows_of({"x": generator.normal(size=100)}, generator.normal(size=100))
     fitted = fit_linear(FitData(Regression("y", "linear", 0.0, 1.0), rows, columns=(Column("x", "number"),)))
     assert fitted.caveats == (BELOW_CONSTANT,)
+
+
+def test_pieces_between_quantiles_say_how_much_of_each_lies_below() -> None:
+    reading = Reading((Column("weight", "number"), Column("flag", "boolean"), Column("none", "number")))
+    columns = {
+        "weight": np.array([0.0, 1.0, 2.0, 3.0, 4.0, np.nan]),
+        "flag": np.array([0.0, 1.0, 1.0, 0.0, 1.0, np.nan]),
+        "none": np.full(6, np.nan),
+    }
+    features = ColumnFeatures.fit(reading, columns, unseen=True, pieces=4)
+    assert [len(edges) for edges in features.edges] == [5, 1, 1]  # a flag and nothing need none
+    found = features.encode(columns).toarray()[:, -4:]
+    assert found[1].tolist() == [1.0, 0.0, 0.0, 0.0] and found[5].tolist() == [0.0] * 4
+    between = features.encode({**columns, "weight": np.array([1.5, -9.0, 99.0, 0, 0, 0])}).toarray()[:3, -4:]
+    assert between.tolist() == [[1.0, 0.5, 0.0, 0.0], [0.0] * 4, [1.0] * 4]
+    assert features.width == features.encode(columns).shape[1]
+    assert features.most >= features.encode(columns).getnnz(axis=1).max()
+    facts, arrays = features.to_json()
+    again = ColumnFeatures.from_json(json.loads(json.dumps(facts)), arrays, reading)
+    assert (again.encode(columns) != features.encode(columns)).nnz == 0

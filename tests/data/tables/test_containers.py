@@ -18,6 +18,7 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 
+from tests.workbook import write_workbook
 from warmstart.data.tables import compressed
 from warmstart.data.tables.in_memory import table_of
 from warmstart.data.tables.read import read_table
@@ -60,45 +61,7 @@ def zstd(content: bytes) -> bytes:
 
 
 def excel(folder: Path, sheets: "dict[str, list[list[object]]] | None" = None) -> Path:
-    """A workbook with its cells written in place, as no writer is among the packages."""
-    sheets = sheets or {"data": [list(FRAME.columns), *FRAME.values.tolist()]}
-    space = 'xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"'
-    relation = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
-    package = "http://schemas.openxmlformats.org/package/2006"
-    names = [f'<sheet name="{name}" sheetId="{i}" r:id="r{i}"/>' for i, name in enumerate(sheets, 1)]
-    targets = [
-        f'<Relationship Id="r{i}" Type="{relation}/worksheet" Target="worksheets/sheet{i}.xml"/>'
-        for i in range(1, len(sheets) + 1)
-    ]
-    with zipfile.ZipFile(folder / "a.xlsx", "w") as file:
-        file.writestr("[Content_Types].xml", f'<Types xmlns="{package}/content-types"/>')
-        file.writestr(
-            "_rels/.rels",
-            f'<Relationships xmlns="{package}/relationships">'
-            f'<Relationship Id="r0" Type="{relation}/officeDocument" Target="xl/workbook.xml"/></Relationships>',
-        )
-        file.writestr(
-            "xl/workbook.xml", f'<workbook {space} xmlns:r="{relation}"><sheets>{"".join(names)}</sheets></workbook>'
-        )
-        file.writestr(
-            "xl/_rels/workbook.xml.rels",
-            f'<Relationships xmlns="{package}/relationships">{"".join(targets)}</Relationships>',
-        )
-        for i, rows in enumerate(sheets.values(), 1):
-            lines = []
-            for r, row in enumerate(rows, 1):
-                cells = [
-                    f'<c r="{chr(65 + c)}{r}" t="inlineStr"><is><t>{cell}</t></is></c>'
-                    if isinstance(cell, str)
-                    else f'<c r="{chr(65 + c)}{r}"><v>{cell}</v></c>'
-                    for c, cell in enumerate(row)
-                    if cell is not None
-                ]
-                lines.append(f'<row r="{r}">{"".join(cells)}</row>')
-            file.writestr(
-                f"xl/worksheets/sheet{i}.xml", f"<worksheet {space}><sheetData>{''.join(lines)}</sheetData></worksheet>"
-            )
-    return folder / "a.xlsx"
+    return write_workbook(folder / "a.xlsx", sheets or {"data": [list(FRAME.columns), *FRAME.values.tolist()]})
 
 
 def sqlite(folder: Path, more: str = "") -> Path:

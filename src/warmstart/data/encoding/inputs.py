@@ -62,6 +62,15 @@ class Encoded(Protocol):
         """The rows for this epoch of training, if something is drawn anew in each."""
         return self
 
+    @property
+    def of_body(self) -> "Encoded":
+        """What a body reads of the rows; the rest is joined to what it makes of them."""
+        return self
+
+    def on_body(self, rows: "Encoded") -> "Encoded":
+        """The same rows, of which a body reads these instead."""
+        return rows
+
 
 class Inputs(Protocol):
     """The inputs of an architecture. `key` identifies them when encoded rows are shared.
@@ -96,10 +105,23 @@ class Inputs(Protocol):
         """Whether they depend on the training rows: other rows then have other inputs."""
         return False
 
+    @property
+    def of_body(self) -> "Inputs":
+        """How the body reads its part of a row: the same for every draw of training rows."""
+        return self
+
+    def like(self, inputs: "Inputs") -> "Inputs":
+        """Other inputs, on what these read as the text of a row."""
+        return inputs
+
     def encode(self, texts: Sequence[str]) -> Encoded: ...
     def encode_rows(self, texts: Sequence[str], columns: Mapping[str, Values]) -> Encoded:
         """Encode rows of a table, for inputs that read typed columns; others read only the texts."""
         return self.encode(texts)
+
+    def join(self, rows: Encoded, columns: Mapping[str, Values]) -> Encoded:
+        """The same, of which a body's part is encoded already."""
+        return rows
 
     def save(self, folder: Path) -> None:
         """Write what `to_json` does not contain, such as the tokenizer."""
@@ -380,35 +402,3 @@ class Tokens(Inputs):
 def _plain_tokens(encoding: Any) -> int:
     plain: int = len(encoding.ids) - sum(encoding.special_tokens_mask)
     return plain
-
-
-@dataclass(frozen=True)
-class HashedWords(Inputs):
-    """scikit-learn's HashingVectorizer: lower-case words of two or more letters, without English stop words.
-
-    Binary, l2-normalized: a text of n different words has n features of weight 1 / sqrt(n).
-    """
-
-    features: int = 5000
-
-    @property
-    def key(self) -> str:
-        return f"hashed:{self.features}"
-
-    def encode(self, texts: Sequence[str]) -> WordRows:
-        from sklearn.feature_extraction.text import HashingVectorizer
-
-        vectorizer = HashingVectorizer(n_features=self.features, stop_words="english", binary=True, norm="l2")
-        features, lengths, weights = DiskArray(np.int32), DiskArray(np.int64), DiskArray(np.float32)
-        for start in range(0, len(texts), BLOCK):
-            matrix = vectorizer.transform(texts[start : start + BLOCK])
-            features.append(matrix.indices)
-            lengths.append(np.diff(matrix.indptr))
-            weights.append(matrix.data)
-        return WordRows(Ragged(features.array(), np.cumsum(np.append(0, lengths.array()))), weights.array())
-
-    def save(self, folder: Path) -> None:
-        """Writes nothing: hashing needs no vocabulary."""
-
-    def to_json(self) -> dict[str, Any]:
-        return {"kind": "hashed words", "features": self.features}

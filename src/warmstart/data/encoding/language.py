@@ -171,10 +171,12 @@ class Conversations(_Language):
     """
 
     instruction: str = ""  # that questions begin with: never cut away where they are too long
+    examples: tuple[str, ...] = ()  # answered conversations that stand before each one; the oldest go where it is long
 
     @property
     def key(self) -> str:
-        return f"conversations:{self.folder}:{self.max_length}:{self.instruction}"
+        shown = f":{self.examples}" if self.examples else ""
+        return f"conversations:{self.folder}:{self.max_length}:{self.instruction}{shown}"
 
     @property
     def prompts(self) -> "Conversations":
@@ -212,7 +214,7 @@ class Conversations(_Language):
             rows = []
             for at, text in enumerate(block, start):
                 try:
-                    rows.append(self.template.spoken(_turns(text)))
+                    rows.append(self.template.spoken(self._after_examples(text)))
                 except InputError as error:
                     raise RowError(at, error.message, error.hint) from error
             tokens.append([row.tokens for row in rows])
@@ -226,8 +228,15 @@ class Conversations(_Language):
 
         Those of all turns, or of all before the last one if that is the assistant's. Raises InputError.
         """
-        found: list[int] = self.template.prompt(_turns(text)).tokens.tolist()
+        found: list[int] = self.template.prompt(self._after_examples(text)).tokens.tolist()
         return found
+
+    def _after_examples(self, text: str) -> list[dict[str, Any]]:
+        """The turns of a conversation after those of the examples, which are read and never learned."""
+        turns = _turns(text)
+        shown = [turn | {"weight": 0} for example in self.examples for turn in _turns(example)]
+        system = [turn for turn in turns[:1] if turn["role"] == "system"]
+        return [*system, *shown, *turns[len(system) :]]
 
     def answer(self, generated: str) -> str:
         return self.template.words(generated)

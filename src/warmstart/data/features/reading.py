@@ -9,6 +9,7 @@ import numpy as np
 from warmstart.data.rows.split import Rows
 from warmstart.data.schema.cell_values import Values
 from warmstart.data.schema.columns import Column
+from warmstart.data.tables.strings import Texts
 from warmstart.errors import InputError
 from warmstart.types import Array
 
@@ -44,6 +45,8 @@ class Reading:
         found = [columns[name] for name in self.named("text")]
         if not found:
             return [""] * len(texts)
+        if len(found) == 1 and isinstance(found[0], Texts):
+            return found[0]
         return ["\n".join(str(cell) for cell in cells if cell) for cells in zip(*found, strict=True)]
 
     def numbers(self, columns: Mapping[str, Values]) -> tuple[tuple[str, ...], Array]:

@@ -101,8 +101,8 @@ class TermInputs(Inputs):
         return self.encode_rows(texts, NO_COLUMNS)
 
     def encode_rows(self, texts: Sequence[str], columns: Mapping[str, Values]) -> TermRows:
-        """Raises InputError if columns are needed and missing."""
-        words, read = _Growing(), _Growing()
+        """Raises InputError where columns are read and not given."""
+        words, read = GrowingSparse(), GrowingSparse()
         values = ColumnValues(columns)
         for start in range(0, len(texts), BLOCK):
             end = min(start + BLOCK, len(texts))
@@ -150,8 +150,8 @@ def load_term_inputs(folder: Path, remedy: str) -> TermInputs:
         return TermInputs(terms, reading, columns)
 
 
-class _Growing:
-    """Appendable sparse rows, stored in a file once they are large."""
+class GrowingSparse:
+    """Sparse rows that become more; many lie in a file."""
 
     def __init__(self) -> None:
         self._features, self._lengths, self._weights = DiskArray(np.int32), DiskArray(np.int64), DiskArray(np.float32)

@@ -91,7 +91,7 @@ def find_problems(
     """
     found = find_usable_rows(table, schema)
     left_out = found.leaves_out(bad_rows)
-    findings = [_of_bad_rows(kind, left_out, found.share) for kind in found.bad]
+    findings = [_of_bad_rows(kind, left_out, found) for kind in found.bad]
     remark = "corpus" if schema.task in CORPUS else "unread-cells"
     findings += [Finding(remark, "warning", said) for said in remarks(table, schema, found)]
     findings += [Finding("file", "note", said) for said in table.notes]
@@ -154,11 +154,13 @@ def _parts(found: UsableRows, splits: Splits) -> Array:
     return part
 
 
-def _of_bad_rows(bad: BadRows, left_out: bool, share: str) -> Finding:
+def _of_bad_rows(bad: BadRows, left_out: bool, found: UsableRows) -> Finding:
     if left_out:
         return Finding(bad.kind, "warning", f"Left out: {bad.problem}.", bad.rows[:ROWS_SHOWN], len(bad.rows))
     clean = "merge them with other classes" if bad.kind == "single-class" else "clean them"
-    hint = f"{clean}, or pass --bad-rows drop to leave out {share}"
+    hint = f"{clean}, or pass --bad-rows drop to leave out {found.share}"
+    if found.usable.sum() < MIN_SPLIT_ROWS:
+        hint = f"{clean}: {found.share} cannot be used, and too few would be left"
     return Finding(bad.kind, "error", f"{bad.problem}.", bad.rows[:ROWS_SHOWN], len(bad.rows), hint)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from warmstart.data.rows.examples import BadRows, UsableRows, find_usable_rows
+from warmstart.data.rows.examples import UsableRows, find_usable_rows
 from warmstart.data.rows.values import ColumnValues
 from warmstart.data.schema.cell_values import read_cells, spell
 from warmstart.data.schema.kinds import infer_column
@@ -48,6 +48,17 @@ class Rows:
         columns = self.columns.take(index)
         return Rows(texts.take(index), self.targets[index], self.numbers[index], keys.take(index), columns)
 
+    @classmethod
+    def joined(cls, parts: Sequence["Rows"]) -> "Rows":
+        """One part after the other."""
+        return cls(
+            Texts.joined([Texts.of(part.texts) for part in parts]),
+            np.concatenate([part.targets for part in parts]),
+            np.concatenate([part.numbers for part in parts]),
+            Texts.joined([Texts.of(part.keys) for part in parts]),
+            ColumnValues.joined([part.columns for part in parts]),
+        )
+
 
 @dataclass(frozen=True)
 class Splits:
@@ -85,7 +96,7 @@ def make_rows(table: Table, schema: Schema, *, bad_rows: BadRowsRule | None = No
     found = find_usable_rows(table, schema)
     if found.bad and not found.leaves_out(bad_rows):
         problems = ". ".join(kind.problem for kind in found.bad)
-        raise InputError(f"{problems}. In all, {found.share} cannot be used", _hint(found.bad))
+        raise InputError(f"{problems}. In all, {found.share} cannot be used", _hint(found))
     rows = usable_rows(table, schema, found)
     return rows, (*(f"Left out: {kind.problem}." for kind in found.bad), *remarks(table, schema, found))
 
@@ -123,10 +134,12 @@ def usable_rows(table: Table, schema: Schema, found: UsableRows) -> Rows:
     return Rows(found.pieces, targets, numbers, keys, found.columns.values).take(index)
 
 
-def _hint(bad: Sequence[BadRows]) -> str:
-    merge = "merge them with other classes" if any(kind.kind == "single-class" for kind in bad) else ""
-    clean = "clean them" if any(kind.kind != "single-class" for kind in bad) else ""
+def _hint(found: UsableRows) -> str:
+    merge = "merge them with other classes" if any(kind.kind == "single-class" for kind in found.bad) else ""
+    clean = "clean them" if any(kind.kind != "single-class" for kind in found.bad) else ""
     said = " and ".join(part for part in (clean, merge) if part)
+    if found.usable.sum() < MIN_SPLIT_ROWS:
+        return f"{said}; too few rows would be left without them"
     return f"{said}, or pass --bad-rows drop to leave them out (they will be listed in the report)"
 
 

@@ -14,7 +14,7 @@ from warmstart.data.schema.class_values import class_type, find_spellings
 from warmstart.data.schema.columns import Column, LabelNotation
 from warmstart.data.schema.image_column import NOT_BESIDE_IMAGES, image_column, is_image_column, read_as_images
 from warmstart.data.schema.infer_text import infer_text_schema, language_task
-from warmstart.data.schema.kinds import column_of, count_cells, say_kinds
+from warmstart.data.schema.kinds import column_of, count_cells, say_kinds, say_readers
 from warmstart.data.schema.label_sets import PRINTED, label_notation, vector_length
 from warmstart.data.schema.named_columns import check_columns, no_target
 from warmstart.data.schema.numbers import amounts as written_amounts
@@ -92,6 +92,8 @@ def infer_schema(table: Table, columns: ColumnChoices) -> Schema:
     if not columns.text:
         notes.append(_said_of_inputs(text, labelled, ignored))
     if said := say_kinds(read, columns.kinds):
+        notes.append(said)
+    if said := say_readers(read):
         notes.append(said)
     return Schema(
         task=task,

@@ -167,6 +167,22 @@ def say_kinds(columns: Sequence[Column], asked: Mapping[str, str]) -> str:
     return f"Column kinds: {said}. Change one with --column NAME=KIND."
 
 
+def say_readers(columns: Sequence[Column]) -> str:
+    """What networks that start from a base read of a table; "" where it is all text, or one column."""
+    texts = [column.name for column in columns if column.kind == "text"]
+    if len(columns) < 2 or len(texts) == len(columns) or any(column.kind == "image" for column in columns):
+        return ""
+    if not texts:
+        return (
+            "No column is text: networks with a base's architecture read each row as words "
+            f"('{columns[0].name}: ...'), and the typed columns beside them."
+        )
+    return (
+        f"Networks with a base's architecture read {join_phrases(texts, 12, quote=True)} as text; the other columns "
+        "are joined to it before the answer."
+    )
+
+
 def _said(column: Column, asked: Mapping[str, str]) -> str:
     more = []
     if column.kind == "datetime" and column.date_order != "ymd":

@@ -13,6 +13,7 @@ from warmstart.data.rows.split import Rows
 from warmstart.errors import InputError, TrainingError, UsageError
 from warmstart.inference.export import gguf_file, hugging_face, onnx_graph
 from warmstart.inference.model_store import ModelFacts, StoredModel, load_model
+from warmstart.models.model import reads_columns
 from warmstart.results.bootstrap import mean_score
 from warmstart.runtime.files import read_json, write_text
 from warmstart.types import Array
@@ -55,7 +56,7 @@ def formats_of(stored: StoredModel) -> dict[Format, str]:
     if network is None:
         none = "it averages several models" if hasattr(stored.predictor, "members") else "it is no network"
         same = "it predicts the same for every row" if hasattr(stored.predictor, "output") else ""  # of a constant
-        graph = same or (none if hasattr(stored.predictor, "members") else "")
+        graph = same or (none if hasattr(stored.predictor, "members") or stored.task.writes else "")
         return {"hf": none, "merged": none, "onnx": graph, "gguf": "it writes no text"}
     body = network.model.body
     graph = ""
@@ -63,8 +64,11 @@ def formats_of(stored: StoredModel) -> dict[Format, str]:
         graph = "the graph would hold one step of writing, and nothing that samples"
     elif not onnx_graph.has_graph(network):
         graph = "no graph is written for what it reads"
+    plain = "no class of transformers has this architecture" if not hasattr(body, "save_pretrained") else ""
+    if reads_columns(network.model.head):
+        plain = "it reads columns beside the text, and nothing of sentence-transformers does"
     return {
-        "hf": "" if hasattr(body, "save_pretrained") else "no class of transformers has this architecture",
+        "hf": plain,
         "merged": "" if hasattr(body, "peft_config") else "it has no adapters",
         "onnx": graph,
         "gguf": gguf_file.why_no_gguf(network),
@@ -90,7 +94,7 @@ def check_format(stored: StoredModel, to: str, int8: bool) -> Format:
     return chosen
 
 
-def reads_columns(stored: StoredModel) -> bool:
+def reads_table(stored: StoredModel) -> bool:
     """Whether the values of several columns are read, and not just a text that is made of them."""
     of_rows = stored.network is None or stored.network.inputs.of_rows
     return of_rows and len(stored.schema.columns) > 1
@@ -167,7 +171,7 @@ def _written(to: Format, stored: StoredModel, folder: Path, out: Path, rows: Row
     network: Any = stored.network
     if to == "merged":
         hugging_face.write_merged(folder, network, out)
-        return load_model(out).predictor.outputs(rows.texts)
+        return load_model(out).predictor.outputs(rows.texts, rows.columns)
     if to == "gguf":
         merged = out / "merged"
         hugging_face.write_merged(folder, network, merged)

@@ -12,6 +12,7 @@ from warmstart.models.pretrained.licences import licences_of
 from warmstart.models.pretrained.locate import locate
 from warmstart.results.bootstrap import mean_interval
 from warmstart.results.record import Run
+from warmstart.results.refit import Refit
 
 RIVALS_SHOWN = 10
 EXAMPLE_CELLS: dict[str, Any] = {
@@ -54,9 +55,16 @@ It is no `AutoModelForSequenceClassification`: that class pools in another way a
 
 
 def model_card(
-    done: Exported, stored: StoredModel, run: Run, comparison: Mapping[str, Any] | None, base: str | None
+    done: Exported,
+    stored: StoredModel,
+    run: Run,
+    comparison: Mapping[str, Any] | None,
+    base: str | None,
+    refit: Refit | None = None,
 ) -> str:
-    """README.md of an export. `comparison`: `comparison.json` of the study, if the run is part of one."""
+    """README.md of an export. `comparison`: `comparison.json` of the study, if the run is part of one; `refit`: where
+    the model was trained again, after the run that was scored.
+    """
     licences = _licences(base) if base else ()
     front = ["---", f"library_name: {_library(done, stored)}", f"tags: [{stored.task.name}, warmstart]"]
     front += [f"license: {json.dumps(licences[0])}"] if len(licences) == 1 else []
@@ -67,10 +75,11 @@ def model_card(
     parts = [
         "\n".join([*front, "---"]),
         f"# {stored.task.name.capitalize()}: {target}{reads}",
-        f"Trained as `{run.regime}` ({run.method}) on {run.rows:,} rows, seed {run.seed}, by warmstart.",
+        f"Trained as `{run.regime}` ({run.method}) on {refit.described if refit else f'{run.rows:,} rows'}, "
+        f"seed {run.seed}, by warmstart.",
         f"## Use\n\n{_use(done, stored)}",
         f"## Rows\n\n{_reading(stored)}",
-        f"## Score\n\n{_score(done, run)}",
+        f"## Score\n\n{_score(done, run, refit)}",
     ]
     if comparison:
         parts.append(f"## Rivals\n\n{_rivals(comparison)}")
@@ -144,11 +153,17 @@ def _reading(stored: StoredModel) -> str:
     return "\n".join(lines)
 
 
-def _score(done: Exported, run: Run) -> str:
+def _score(done: Exported, run: Run, refit: Refit | None) -> str:
     units = f" of {_code(run.units)}" if run.units else ""
     interval = mean_interval([run.scores]) if len(run.scores) > 1 else None
     within = f" (95 % interval {interval.low:.4g} to {interval.high:.4g})" if interval else ""
     lines = [f"{run.metric.capitalize()}{units} on {len(run.scores):,} test rows: {run.test:.4g}{within}."]
+    if refit:
+        learned = ", which it has learned from: the figures below only show that the export is the same model"
+        lines.append(
+            f"That is the score of the study's run, which was trained on {run.rows:,} rows. This model was trained "
+            f"again with its settings, on {refit.described}{learned if 'test' in refit.parts else ''}."
+        )
     lines.append(
         f"This export was scored again on {done.rows:,} test rows: {done.after:.6g}, where the model scores "
         f"{done.before:.6g}{' (weights in int8)' if done.int8 else ''}."

@@ -57,6 +57,14 @@ class BaselineParts:
         features = Features(inputs.terms, inputs.reading, inputs.columns)
         return cls.of(Linear("scratch-dnn", features, weight, np.zeros(weight.shape[1], dtype=np.float32)))
 
+    @classmethod
+    def of_columns(cls, network: Any, columns: ColumnFeatures) -> "BaselineParts":
+        """The sums of both tables of a `column_head.ColumnNetwork`, as a linear model of [hidden + outputs]."""
+        weight = torch.cat([network.table.weight, network.direct.weight], 1).detach().numpy()
+        bias = np.zeros(weight.shape[1], dtype=np.float32)
+        bias[: len(network.bias)] = network.bias.detach().numpy()
+        return cls.of(Linear("columns", Features((), columns.reading, columns), weight, bias))
+
     def facts(self) -> dict[str, Any]:
         """For `onnx_reader`."""
         reading = self.linear.features.reading
@@ -156,6 +164,24 @@ class WideAndDeepGraph(nn.Module):
         return found
 
 
+class ColumnGraph(nn.Module):
+    """`column_head.ColumnHead` on the sums of its tables, and on what a body makes of tokens."""
+
+    def __init__(self, sums: BaselineGraph, model: Any, tokens: tuple[str, ...]):
+        super().__init__()
+        self.reads, self.sums, self.model = (*sums.reads, *tokens), sums, model
+        network = model.head.columns
+        self.layers, self.output = network.layers, network.output
+        self.sizes = [network.table.embedding_dim, network.direct.embedding_dim]
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        given = dict(zip(self.reads, inputs, strict=True))
+        hidden, direct = torch.split(self.sums(*(given[name] for name in self.sums.reads)), self.sizes, dim=1)
+        features = self.model.features({name: given[name] for name in self.reads if name not in self.sums.reads})
+        found: Tensor = self.model.head.answer(features) + self.output(self.layers(hidden)) + direct
+        return found
+
+
 class _TermSums(nn.Module):
     """`terms.Terms` from counts: TF-IDF with the logarithm of counts, each kind of term of length 1; then weights."""
 
@@ -196,6 +222,11 @@ class _ColumnSums(nn.Module):
                     table[i] = weight[place[value]]
             tables.append(nn.Parameter(table))
         self.tables = nn.ParameterList(tables)
+        edges = columns.edges or (np.zeros(1),)
+        self.of_piece = [i for i, each in enumerate(edges) for _ in each[1:]]
+        self.low = _constant(np.concatenate([each[:-1] for each in edges]))
+        self.span = _constant(np.concatenate([np.diff(each) for each in edges]))
+        self.pieces = nn.Parameter(weight[start:])
 
     def forward(self, numbers: Tensor | None, categories: Tensor | None) -> Tensor:
         found: Any = 0.0
@@ -206,6 +237,9 @@ class _ColumnSums(nn.Module):
             values = torch.nan_to_num((values - self.mean) / spread, nan=0.0)
             values = values.clamp(-MOST_DEVIATIONS, MOST_DEVIATIONS) * (self.deviation > 0)
             found = found + values.float() @ self.values + torch.isnan(numbers).float() @ self.missing
+            if self.of_piece:
+                share = torch.nan_to_num((numbers[:, self.of_piece] - self.low) / self.span, nan=0.0)
+                found = found + share.clamp(0.0, 1.0).float() @ self.pieces
         if categories is not None:
             for i, table in enumerate(self.tables):
                 found = found + table[categories[:, i]]

@@ -11,13 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from warmstart.data.encoding.inputs import Tokens
+from warmstart.data.encoding.inputs import Inputs, Tokens
 from warmstart.data.schema.class_values import class_value
 from warmstart.errors import MissingError, UsageError
 from warmstart.inference.export import onnx_reader as reader_source
-from warmstart.inference.export.onnx_baselines import BaselineGraph, BaselineParts, WideAndDeepGraph
+from warmstart.inference.export.onnx_baselines import BaselineGraph, BaselineParts, ColumnGraph, WideAndDeepGraph
 from warmstart.inference.export.onnx_trees import TreeNodes, fill_trees
 from warmstart.inference.model_store import Network, StoredModel
+from warmstart.models.model import reads_columns
 from warmstart.runtime.files import write_json, write_text
 
 NEEDS = ("onnx", "onnxruntime", "onnxscript")
@@ -104,8 +105,28 @@ def _of_network(network: Network, out: Path) -> Traced:
         count: int = body.size.features
         facts = {"reads": ["hashed words"], "features": count}
         return Traced(_Hashed(body, network.model.head), (torch.rand(TRACED_ROWS, count),), ({0: _rows()},), facts)
+    if reads_columns(network.model.head):
+        return _beside_columns(network, out)
     facts, example, varies = _reading_tokens(tokens, out)
     return Traced(_Tokens(_traceable(network.model)), example, varies, facts)
+
+
+def _beside_columns(network: Network, out: Path) -> Traced:
+    """Of a network that reads tokens, and columns beside them."""
+    inputs: Any = network.inputs
+    parts, rows = BaselineParts.of_columns(network.model.head.columns, inputs.columns), _rows()
+    given = parts.example(TRACED_ROWS)
+    said, more, varies = _reading_tokens(inputs.tokens, out, rows)
+    words = _read_as_words(inputs.of_body)
+    facts = said | parts.facts() | {"reads": ["columns", "tokens"], "token_columns": words}
+    graph = ColumnGraph(BaselineGraph(parts, tuple(given), None), _traceable(network.model), _Tokens.reads)
+    return Traced(graph, (*given.values(), *more), (*({0: rows} for _ in given), *varies), facts)
+
+
+def _read_as_words(inputs: Inputs) -> list[str] | None:
+    """The columns of text that tokens are made of; None: of the whole row as a text."""
+    reading = getattr(inputs, "reading", None)
+    return None if reading is None else list(reading.named("text"))
 
 
 def _traced(parts: BaselineParts, out: Path) -> Traced:
@@ -117,7 +138,7 @@ def _traced(parts: BaselineParts, out: Path) -> Traced:
     embedder = parts.linear.features.embedder
     if embedder is not None:
         said, more, varies = _reading_tokens(embedder.base.inputs, out, rows)
-        facts = said | facts | {"reads": [*facts["reads"], "tokens"]}
+        facts = said | facts | {"reads": [*facts["reads"], "tokens"], "token_columns": _read_as_words(embedder.inputs)}
         names, example, dynamic = (*names, *_Tokens.reads), (*example, *more), (*dynamic, *varies)
         embed = _Tokens(_traceable(embedder.model.cpu()))
     if "terms" in facts["reads"]:

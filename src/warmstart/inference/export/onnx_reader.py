@@ -96,8 +96,10 @@ class OnnxModel:
         tokenizer.encode_special_tokens = True  # special tokens inside a text are plain text
         tokenizer.enable_truncation(self.facts["max_length"], direction=self.facts["truncation"])
         tokenizer.no_padding()
+        names = self.facts.get("token_columns")
 
         def read(texts: list[str], columns: Mapping[str, Any]) -> dict[str, Any]:
+            texts = _words(texts, columns, names)
             rows = [each.ids or [self.facts["pad"]] for each in tokenizer.encode_batch(texts)]
             longest = max(map(len, rows))
             ids = [row + [self.facts["pad"]] * (longest - len(row)) for row in rows]
@@ -123,9 +125,7 @@ class OnnxModel:
         names = self.facts.get("words")
 
         def read(texts: list[str], columns: Mapping[str, Any]) -> dict[str, Any]:
-            if names is not None:  # the columns of text alone
-                cells = [list(columns[name]) for name in names]
-                texts = ["\n".join(filter(None, some)) for some in zip(*cells, strict=True)]
+            texts = _words(texts, columns, names)
             return {"counts": np.hstack([each.transform(texts).toarray() for each in counters])}
 
         return read
@@ -157,6 +157,13 @@ class OnnxModel:
             n_features=self.facts["features"], stop_words="english", binary=True, norm="l2", dtype=np.float32
         )
         return lambda texts, columns: {"features": hashing.transform(texts).toarray()}
+
+
+def _words(texts: list[str], columns: Mapping[str, Any], names: Sequence[str] | None) -> list[str]:
+    """The columns of text of each row; without names its whole text."""
+    if names is None:
+        return texts
+    return ["\n".join(filter(None, some)) for some in zip(*(list(columns[name]) for name in names), strict=True)]
 
 
 def _value(cell: Any, column: Mapping[str, Any], kind: str) -> float:

@@ -247,9 +247,9 @@ def _events(pieces: Iterator[str], asked: Asked, busy: _Busy) -> Iterator[str]:
 
 
 def _whole(text: str, asked: Asked, trained: TrainedModel) -> dict[str, Any]:
-    network = trained.stored.network
-    assert network is not None and network.inputs.tokens is not None
-    sizes = network.inputs.tokens.count([turn.content for turn in asked.turns] + [text])
+    network, said = trained.stored.network, [turn.content for turn in asked.turns] + [text]
+    tokens = None if network is None else network.inputs.tokens
+    sizes = [len(each.split()) for each in said] if tokens is None else tokens.count(said)  # without tokens, words
     read, wrote = sum(sizes[:-1]), sizes[-1] if text else 0
     reason = "length" if wrote >= asked.most else "stop"
     if asked.prompt:

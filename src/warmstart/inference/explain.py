@@ -1,0 +1,127 @@
+"""Explain: which columns and words of a row moved its prediction?
+
+By occlusion (Zeiler and Fergus 2014): a value is taken away, or some words of a text, and the row is predicted again.
+The effect is the prediction with it minus the prediction without it. It holds for that row alone, and effects need not
+add up: two words that say the same can each be left out without any effect.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from warmstart.data.rows.examples import join_values
+from warmstart.data.rows.values import ColumnValues, ReadColumns
+from warmstart.data.schema.cell_values import Values, spell
+from warmstart.data.tables.strings import Texts
+from warmstart.errors import UsageError, shorten
+from warmstart.inference.model_store import StoredModel
+from warmstart.inference.predict import NewRows, TrainedModel
+from warmstart.quantities import format_number
+from warmstart.types import Array
+
+MAX_SPANS = 40  # into which a text is cut: of a longer one, several words are left out at a time
+EXPLAINED_AT_ONCE = 50  # rows explained at a time: each is predicted up to 41 times for every text that it has
+PIECES = re.compile(r"\S+")
+
+
+@dataclass(frozen=True)
+class Influence:
+    """A part of a row, and what it does to the prediction."""
+
+    column: str  # "" where a row is a text alone
+    part: str  # the words that were taken away, or the value of the column
+    effect: float  # prediction with it minus without it: in the target's units, or of the predicted class's probability
+
+    def __str__(self) -> str:
+        """'weight 2.5 (+12.3)'"""
+        name = f"{self.column} " if self.column else ""
+        return f"{name}{shorten(self.part, 40)} ({'+' if self.effect >= 0 else ''}{format_number(self.effect)})"
+
+
+@dataclass(frozen=True)
+class _Row:
+    """A row with something left out: the text that a model reads, the values by column, and what it was."""
+
+    text: str
+    values: dict[str, Values]
+    column: str
+    part: str
+
+
+def explain(trained: TrainedModel, rows: NewRows, most: int = 5) -> Iterator[list[Influence]]:
+    """For each row the `most` influences that are largest, first the largest; none where nothing can be predicted.
+
+    Raises UsageError for a model that predicts sets of labels or writes texts, and for one that reads images.
+    """
+    stored = trained.stored
+    if stored.task.generative is not None or stored.task.learns_language or stored.schema.multi_label:
+        raise UsageError("only a predicted number or class can be explained.", "leave out --explain")
+    if any(column.kind == "image" for column in stored.schema.columns):
+        raise UsageError("what a model reads in an image is not explained.", "leave out --explain")
+    for start in range(0, len(rows.texts), EXPLAINED_AT_ONCE):
+        places = range(start, min(start + EXPLAINED_AT_ONCE, len(rows.texts)))
+        changed = {i: list(_changed(stored, rows, i)) for i in places if i not in rows.reasons}
+        flat = [row for several in changed.values() for row in several]
+        effects = _predicted(stored, flat, [len(several) for several in changed.values()]) if flat else np.zeros(0)
+        found: dict[int, list[Influence]] = {}
+        taken = 0
+        for i, several in changed.items():
+            some = effects[taken : taken + len(several)]
+            taken += len(several)
+            parts = zip(several[1:], (some[0] - some[1:]).tolist(), strict=True)
+            every = [Influence(row.column, row.part, effect) for row, effect in parts if effect]
+            found[i] = sorted(every, key=lambda each: -abs(each.effect))[:most]
+        yield from (found.get(i, []) for i in places)
+
+
+def _changed(stored: StoredModel, rows: NewRows, place: int) -> Iterator[_Row]:
+    """The row as it is, then with one part after the other left out, as long as something is left."""
+    values = {name: rows.columns.take(np.array([place]))[name] for name in rows.columns}
+    yield _Row(rows.texts[place], values, "", "")
+    if not values:
+        for part, rest in _without_words(rows.texts[place]):
+            yield _Row(rest, {}, "", part)
+        return
+    for column in stored.schema.columns:
+        own = values[column.name]
+        (spelled,) = spell(own, column)
+        if not spelled:
+            continue
+        less: list[tuple[str, Values]]
+        if column.kind == "text":
+            less = [(part, Texts.of([rest])) for part, rest in _without_words(spelled)]
+        else:
+            less = [(spelled, Texts.of([""]) if column.kind == "category" else np.full(1, np.nan))]
+        for part, value in less:
+            changed = values | {column.name: value}
+            (text,) = join_values(ReadColumns(ColumnValues(changed), ()), stored.schema)
+            if text.strip():
+                yield _Row(text, changed, column.name, part)
+
+
+def _without_words(text: str) -> Iterator[tuple[str, str]]:
+    """Some words of a text, and the text without them."""
+    words = [found.span() for found in PIECES.finditer(text)]
+    size = -(-len(words) // MAX_SPANS) if words else 1
+    for first in range(0, len(words), size):
+        low, high = words[first][0], words[min(first + size, len(words)) - 1][1]
+        rest = f"{text[:low].rstrip()} {text[high:].lstrip()}".strip()
+        if rest:
+            yield text[low:high], rest
+
+
+def _predicted(stored: StoredModel, rows: Sequence[_Row], counts: Sequence[int]) -> Array:
+    """float64 [n]: the number that is predicted, or the probability of what is predicted for the whole row.
+
+    `counts`: how many belong to each row, the whole one first.
+    """
+    columns = ColumnValues.joined([ColumnValues(row.values) for row in rows])
+    outputs = stored.predictor.outputs([row.text for row in rows], columns)
+    shares = stored.task.probabilities(outputs, stored.calibration)
+    if shares is None:
+        return np.asarray(stored.task.predictions(outputs, stored.calibration)["prediction"], dtype=np.float64)
+    firsts = np.repeat(np.cumsum([0, *counts[:-1]]), counts)
+    found: Array = shares[np.arange(len(rows)), outputs.argmax(-1)[firsts]]
+    return found
