@@ -17,16 +17,11 @@ from warmstart.training import checkpoint
 from warmstart.training.checkpoint import (
     Checkpoints,
     HeldSignals,
-    Saved,
     disk_full_message,
     find_damage,
+    newest_checkpoint,
     save_checkpoint,
 )
-
-
-def newest_checkpoint(folder: Path) -> Saved | None:
-    found = checkpoint._newest(folder, lambda facts: True)
-    return checkpoint._load(folder / found) if found else None
 
 
 def saved(folder: Path, *steps: int) -> None:

@@ -107,6 +107,12 @@ def save_checkpoint(folder: Path, name: str, tensors: dict[str, Tensor], facts: 
     here.on_main(lambda: _publish(staging, folder / name))
 
 
+def newest_checkpoint(folder: Path, wanted: Callable[[dict[str, Any]], bool] = lambda facts: True) -> Saved | None:
+    """The newest checkpoint that is complete and wanted, or None. Damaged ones are skipped."""
+    found = _newest(folder, wanted)
+    return _load(folder / found) if found else None
+
+
 def _newest(folder: Path, wanted: Callable[[dict[str, Any]], bool]) -> str | None:
     for name in reversed(_names(folder)):
         if find_damage(folder / name) is None and wanted(_read(folder / name / "facts.json")):
