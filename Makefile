@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -qq -c constraints.txt
 
-.PHONY: help demo test bench torture hostile picture clean
+.PHONY: help demo test bench torture hostile picture notebooks clean
 .DELETE_ON_ERROR:
 
 help:
@@ -16,6 +16,7 @@ help:
 	@echo "make torture [TIME=10m]   does what was saved survive kills, damage and a full disk?"
 	@echo "make hostile [TIME=10m]   do strangers' files and hard surroundings do any harm?"
 	@echo "make picture draw docs/architecture.svg and its list of files from the code"
+	@echo "make notebooks   run the notebooks in examples/, with their outputs"
 	@echo "make clean   remove everything that make made"
 
 demo: $(VENV)/.demo
@@ -43,6 +44,9 @@ hostile: $(VENV)/.test
 
 picture:
 	$(PYTHON) docs/draw_architecture.py
+
+notebooks: $(VENV)/.test
+	$(BIN)/jupyter execute --inplace examples/*.ipynb
 
 clean:
 	rm -rf $(VENV) demo build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -29,6 +29,7 @@ class Answer:
 def call(*words: str | Path) -> Answer:
     """Run `warmstart WORDS` here."""
     out, err = io.StringIO(), io.StringIO()
+    hook = sys.unraisablehook
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     with (
         patch.object(sys, "argv", ["warmstart", *map(str, words)]),
@@ -40,6 +41,7 @@ def call(*words: str | Path) -> Answer:
         except SystemExit as exit_:
             code = exit_.code
         finally:
+            sys.unraisablehook = hook
             for number, handler in handlers.items():
                 signal.signal(number, handler)
     assert isinstance(code, int)

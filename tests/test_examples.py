@@ -183,3 +183,26 @@ def test_commands_and_links_exist(document: Path) -> None:
         assert {word for word in words if word.startswith("--")} <= flags, line
     for target in re.findall(r"\]\(([^)#:]+)\)", text):
         assert target.endswith(".png") or (document.parent / target).exists(), target
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_the_notebook_runs_and_shows_tables_and_a_plot(tmp_path: Path) -> None:
+    """Executed in a kernel of its own, with fewer rows and regimes than it has."""
+    import nbformat
+    from nbclient import NotebookClient
+
+    book = nbformat.read(ROOT / "examples" / "prices.ipynb", as_version=4)
+    source = book.cells[1].source
+    few = re.sub(r"ROWS = \d+", "ROWS = 150", source)
+    book.cells[1].source = re.sub(r"REGIMES = .*", 'REGIMES = ["constant", "linear"]', few)
+    assert "ROWS = 150" in book.cells[1].source and '"linear"]' in book.cells[1].source
+    NotebookClient(book, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}).execute()
+    outputs = [set(out.get("data", ())) for cell in book.cells for out in cell.get("outputs", ())]
+    tables = {
+        cell.source for cell in book.cells for out in cell.get("outputs", ()) if "text/html" in out.get("data", ())
+    }
+    assert any(source.startswith("study = ") for source in tables)
+    assert any("warmstart.check" in source for source in tables)
+    assert any("application/vnd.plotly.v1+json" in kinds for kinds in outputs)
+    said = "".join(out.get("text", "") for cell in book.cells for out in cell.get("outputs", ()))
+    assert "constant" in said and "[" not in said.splitlines()[0], "messages stay, the line that is replaced does not"

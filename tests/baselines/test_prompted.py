@@ -71,13 +71,16 @@ def test_scores_are_those_of_each_label_alone(kind: str, tmp_path: Path) -> None
             with torch.no_grad():
                 hidden = model.body(input_ids=ids).last_hidden_state[0]
                 logs = model.language_head.logits(hidden).log_softmax(-1)
-            expected = np.mean([float(logs[len(prompt) - 1 + i, token]) for i, token in enumerate(label)])
+            expected = np.sum([float(logs[len(prompt) - 1 + i, token]) for i, token in enumerate(label)])
             assert score == pytest.approx(expected, abs=1e-4)
 
 
 def test_an_answer_that_is_likely_after_anything_gains_nothing_by_it(decoder: Base) -> None:
     asked = Prompted(decoder, LabelPrompt("Which?", KINDS.classes))
-    assert np.abs(asked.scores(["N/A"])).max() < 1e-5 < np.abs(asked.scores(["fox"])).max()
+    assert np.abs(asked.outputs(["N/A"])).max() < 1e-5 < np.abs(asked.outputs(["fox"])).max()
+    plain, mean = replace(asked, calibrated=False), replace(asked, calibrated=False, by_token=True)
+    assert plain.outputs(["fox"]) == pytest.approx(asked.scores(["fox"]))
+    assert mean.outputs(["fox"]) == pytest.approx(asked.scores(["fox"]) / asked.tree.lengths, rel=1e-5)
     assert asked.outputs([]).shape == (0, 3)
 
 

@@ -3,6 +3,7 @@
 import datetime
 from collections.abc import Callable
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import hypothesis
@@ -67,10 +68,10 @@ def tables(draw: st.DrawFn) -> tuple[pd.DataFrame, str]:
     """A frame and the name of its target."""
     names = draw(st.lists(st.sampled_from(sorted(COLUMNS)), unique=True, max_size=4))
     target = draw(st.sampled_from(sorted(TARGETS)))
-    random = draw(st.randoms(use_true_random=False))
+    random = Random(draw(st.integers(0, 2**31)))
     rows = [
         {
-            "title": f"{random.choice(COLOURS)} {random.choice(MATERIALS)} {random.choice(THINGS)} {i}",
+            "title": f"{random.choice([*COLOURS])} {random.choice([*MATERIALS])} {random.choice([*THINGS])} {i}",
             **dict.fromkeys(names),
             target: None,
         }
@@ -85,10 +86,20 @@ def tables(draw: st.DrawFn) -> tuple[pd.DataFrame, str]:
 def facts(found: CheckResult) -> dict[str, Any]:
     """What was recognised and found, but for what is said of the file itself."""
     schema = found.schema.to_json()
-    return {"rows": found.rows, "schema": schema, "findings": [vars(each) for each in found.findings]}
+    return {
+        "rows": found.rows,
+        "schema": schema,
+        "findings": [vars(each) for each in found.findings if "are written as" not in each.message],
+    }
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=list(hypothesis.HealthCheck))
+@settings(
+    max_examples=6,
+    deadline=None,
+    derandomize=True,
+    phases=[hypothesis.Phase.generate],  # each example is read twelve times: a smaller one takes minutes to find
+    suppress_health_check=list(hypothesis.HealthCheck),
+)
 @hypothesis.given(tables())
 def test_schema_findings_and_predictions_are_the_same_in_every_format(
     tmp_path_factory: pytest.TempPathFactory, base: Any, drawn: tuple[pd.DataFrame, str]
@@ -108,5 +119,6 @@ def test_schema_findings_and_predictions_are_the_same_in_every_format(
         path = folder / name
         write(frame, path)
         found = warmstart.check(path, target, **options)
-        assert facts(found) == facts(expected), name
+        for part, expected_part in facts(expected).items():
+            assert facts(found)[part] == expected_part, name
         assert model.predict(path) == predicted, name

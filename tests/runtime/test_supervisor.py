@@ -168,3 +168,42 @@ def test_a_stop_that_arrives_twice_is_one(monkeypatch: pytest.MonkeyPatch) -> No
     now += SAME_SIGNAL_SECONDS
     with pytest.raises(Stopped):  # it was asked for again
         stop(signal.SIGINT, None)
+
+
+LATE = """
+import atexit, signal, sys, time
+from warmstart.cli import process
+
+class Last:
+    def __del__(self):
+        signal.raise_signal(signal.SIGTERM)
+        time.sleep(0.1)
+
+def command():
+    if sys.argv[1] == "finalizing":
+        Last()
+        for _ in range(100):
+            time.sleep(0.01)
+        print("not stopped")
+    else:
+        atexit.register(lambda: Last() and None)
+
+process.run_command(command)
+"""
+
+
+@pytest.mark.parametrize("when", ["finalizing", "at the end"])
+def test_a_stop_that_python_cannot_pass_on_is_no_traceback(when: str) -> None:
+    """Hostile case 37: SIGTERM while an object was finalized printed a traceback, and did not stop anything."""
+    done = subprocess.run([sys.executable, "-c", LATE, when], capture_output=True, text=True, timeout=60)
+    assert "Traceback" not in done.stderr and done.returncode == 143, done.stderr
+    assert done.stderr == ("stopped.\n" if when == "finalizing" else "") and not done.stdout
+
+
+def test_of_many_processes_the_main_one_speaks_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """torchrun ends all when one has ended: the message of the main one was lost at times."""
+    waited: list[float] = []
+    monkeypatch.setattr(process.time, "sleep", waited.append)
+    for rank, expected in ((0, []), (1, [process.MAIN_FIRST_SECONDS])):
+        monkeypatch.setattr(process, "started", lambda rank=rank: (rank, 2))
+        assert process._complain("error: there is no file", 2) == 2 and waited == expected

@@ -16,6 +16,7 @@ from warmstart.baselines.baseline import FitData, Fitted
 from warmstart.baselines.boosted import MOST_SAID, Boosted, TreeTable, raise_by
 from warmstart.baselines.linear import Chosen, Linear, choose_linear, fit_chosen, fit_nothing
 from warmstart.baselines.trees import Ensemble, Target, fit_flops, fit_trees
+from warmstart.results.metrics import SQUARED_ERRORS
 from warmstart.results.record import Trial
 from warmstart.types import Array
 
@@ -144,8 +145,9 @@ class _Growing:
             commonest = np.argsort(-counts, kind="stable")[:MOST_LABELS]
             both = [int(j) for j in sorted(commonest) if 0 < counts[j] < (~held).sum()]
             return [(j, Target("binary", targets[:, j], start[:, j : j + 1])) for j in both]
-        kind = "regression_l1" if targets.dtype.kind == "f" else "multiclass"
-        return [(0, Target(kind, targets, start))]
+        squared = self.data.task.metric in SQUARED_ERRORS
+        kind = ("regression" if squared else "regression_l1") if targets.dtype.kind == "f" else "multiclass"
+        return [(0, Target(kind, targets, start, self.data.task.row_weights(targets)))]
 
     def _note(self, settings: dict[str, object], outputs: Array, rows: Array | None = None) -> float:
         """The score of these outputs, higher is better; recorded as a trial."""

@@ -24,7 +24,7 @@ from warmstart.results.record import Trial
 from warmstart.runtime.sampling import spread_places
 from warmstart.tasks.language import MAX_JUDGED_ROWS
 from warmstart.tasks.task import GenerativeTask
-from warmstart.tasks.text_metrics import rouge
+from warmstart.tasks.text_metrics import ROUGES, rouge
 from warmstart.types import Array
 
 MOST_SENTENCES = 8  # of a summary
@@ -103,20 +103,21 @@ def fit_extractive(data: FitData) -> Fitted:
     if task.name == "translate":
         return Fitted(Extractive(instruction=task.instruction), (), 0.0, 0.0)
     rows = data.rows if data.validation is None else data.validation
-    trials = _sentence_trials(rows.take(spread_places(MAX_JUDGED_ROWS, len(rows))), task.instruction)
+    trials = _sentence_trials(task, rows.take(spread_places(MAX_JUDGED_ROWS, len(rows))))
     best = max(trials, key=lambda trial: trial.val or 0.0)  # of equals the fewest
     return Fitted(Extractive(best.settings["sentences"], instruction=task.instruction), trials, 0.0, 0.0)
 
 
-def _sentence_trials(rows: Rows, instruction: str) -> tuple[Trial, ...]:
-    """ROUGE-L of one sentence, of two and so on."""
-    sources = [document(text, instruction) for text in rows.texts]
+def _sentence_trials(task: GenerativeTask, rows: Rows) -> tuple[Trial, ...]:
+    """The metric of one sentence, of two and so on."""
+    sources = [document(text, task.instruction) for text in rows.texts]
     references = [str(target) for target in rows.targets]
     found = []
     for count in range(1, MOST_SENTENCES + 1):
         said = [leading_sentences(source, count) for source in sources]
-        score = mean_score(rouge(said, references)["ROUGE-L"])
-        found.append(Trial({"sentences": count}, steps=0, val=score))
+        scores = rouge(said, references).get(task.metric) if task.metric in ROUGES else task.judge(said, rows).scores
+        assert scores is not None, "what is ranked by writing has scores of what is written"
+        found.append(Trial({"sentences": count}, steps=0, val=mean_score(scores)))
     return tuple(found)
 
 

@@ -1,7 +1,9 @@
 """Prompted: which class, or about which number, does a base name after instructions and examples, unchanged?
 
-The likelihood of each answer is the mean over its tokens, minus that after a text without content (Zhao et al. 2021:
-some answers are likely after anything). Numbers are told by bins: each is named by its median.
+The log-likelihood of an answer may be read as it is or as the mean over its tokens, and minus that after a text without
+content, since some answers are likely after anything (Zhao et al. 2021). Validation rows choose: on 60 synopses of five
+classes, one of which has three tokens, SmolLM2-135M with 16 examples was right in .67 minus that after "N/A", in .28 by
+the mean over tokens minus the same, in .67 by that mean alone. Numbers are told by bins: each is named by its median.
 """
 
 from collections.abc import Mapping, Sequence
@@ -33,10 +35,11 @@ from warmstart.types import Array
 
 PROMPT_EXAMPLES = (0, 4, 16)  # that are tried
 PROMPT_CHOSEN_ON = 100  # validation rows that their number is chosen on
-BINS = 8  # of a number
+QUANTILE_BINS = 8  # of a number
 WITHOUT_CONTENT = "N/A"
 MOST_CLASSES_NAMED = 100  # classes that the instruction lists: of more, it says only what they are classes of
-SHARPNESS = (1.0, 3.0, 10.0, 30.0)  # that the scores of bins are multiplied by: means over tokens are flat
+SHARPNESS = (1.0, 0.3, 3.0)  # that the scores of bins are multiplied by
+READINGS = ((False, True), (True, True), (True, False))  # (mean over tokens, minus that after nothing), usual one first
 READOUTS = ("median", "mean")  # of the distribution over bins
 MOST_SHOWN_TOKENS = 0.6  # of what the base reads, for examples
 
@@ -69,6 +72,9 @@ class Prompted:
     values: Array | None = None  # float64 [labels]: of a number, what each bin stands for, standardised
     sharpness: float = 1.0
     readout: str = "median"
+    by_token: bool = False  # whether answers are compared by their mean over tokens
+    calibrated: bool = True  # whether by how much likelier they are than after a text without content
+    without_content: Array | None = None  # float32 [labels]: the scores after a text without content; None: unknown yet
     loaded: Model | None = None  # the base, where it is in memory already
 
     writer = None
@@ -80,27 +86,26 @@ class Prompted:
 
     def outputs(self, texts: Sequence[str], columns: Mapping[str, Values] = NO_COLUMNS) -> Array:
         """Float32 [n, classes]: logits; of a number [n, 1], standardised."""
-        scores = self.scores(texts)
-        if self.values is None:
-            return scores
-        return read_number(scores, self.values, self.sharpness, self.readout)
+        return self.read(self.scores(texts))
+
+    def read(self, scores: Array) -> Array:
+        """The outputs for texts whose answers have these scores [n, labels]."""
+        found = scores - self._unprompted if self.calibrated else scores
+        found = np.asarray(found / self.tree.lengths if self.by_token else found, dtype=np.float32)
+        return found if self.values is None else read_number(found, self.values, self.sharpness, self.readout)
 
     def scores(self, texts: Sequence[str]) -> Array:
-        """How much likelier each answer is than after a text without content, in nats a token, float32 [n, labels]."""
+        """The log-likelihood of each answer after each text, in nats, float32 [n, labels]."""
         if not len(texts):
             return np.zeros((0, len(self.prompt.labels)), dtype=np.float32)
-        found = self._raw([*texts]) - self._without_content
-        return np.asarray(found, dtype=np.float32)
-
-    def _raw(self, texts: Sequence[str]) -> Array:
         return label_scores(self.model.body, self._head, [self._tokens(text) for text in texts], self.tree)
 
     def _tokens(self, text: str) -> Array:
         return np.array(self.inputs.prompt(self.prompt.turns(text)), dtype=np.int64)
 
     @cached_property
-    def _without_content(self) -> Array:
-        return self._raw([WITHOUT_CONTENT])
+    def _unprompted(self) -> Array:
+        return self.scores([WITHOUT_CONTENT])[0] if self.without_content is None else self.without_content
 
     @cached_property
     def model(self) -> Model:
@@ -149,8 +154,9 @@ class Prompted:
         prompt = {"instruction": self.prompt.instruction, "labels": self.prompt.labels}
         facts: dict[str, object] = {"baseline": "prompted", "reference": reference_to(self.base), "prompt": prompt}
         facts |= {"examples": self.prompt.examples, "sharpness": self.sharpness, "readout": self.readout}
+        facts |= {"by_token": self.by_token, "calibrated": self.calibrated}
         values = np.zeros(0) if self.values is None else self.values
-        save_baseline(folder, facts, {"values": values})
+        save_baseline(folder, facts, {"values": values, "without content": self._unprompted})
 
 
 def prompted_from_json(facts: Mapping[str, Any], arrays: Mapping[str, Array], folder: Path) -> Prompted:
@@ -163,6 +169,9 @@ def prompted_from_json(facts: Mapping[str, Any], arrays: Mapping[str, Array], fo
         arrays["values"] if len(arrays["values"]) else None,
         float(facts["sharpness"]),
         str(facts["readout"]),
+        bool(facts["by_token"]),
+        bool(facts["calibrated"]),
+        arrays["without content"],
     )
 
 
@@ -222,9 +231,10 @@ def fit_prompted(data: FitData) -> Fitted:
         except InputError as error:
             name = embedder.base.name
             raise TrainingError(f"no prompt fits into what base {name!r} reads: {error.message}") from error
+        asked = replace(asked, without_content=asked.scores([WITHOUT_CONTENT])[0])
         spent += asked.flops([*some.texts, WITHOUT_CONTENT])
         each = [(_score(reading, scores, data.task, some), reading) for reading in _readings(asked)]
-        tried[len(examples)] = max(each, key=lambda found: turned * found[0])
+        tried[len(examples)] = max(each, key=lambda found: turned * found[0])  # of equals the usual one
     trials = tuple(Trial({"examples": count}, steps=0, val=score) for count, (score, _) in tried.items())
     _, best = max(tried.values(), key=lambda found: turned * found[0])  # of equals the fewest examples
     return Fitted(best, trials, 0.0, spent)
@@ -248,7 +258,7 @@ def _plain(base: Base, data: FitData) -> tuple[Prompted, Array]:
 def number_bins(task: Task, rows: Rows) -> tuple[Array, tuple[str, ...], Array]:
     """Quantile bins of a number: the median of each, standardised [k], as it is written, and each row's bin [n]."""
     targets = task.exact_targets(rows)
-    edges = np.unique(np.quantile(targets, np.linspace(0, 1, BINS + 1)[1:-1]))
+    edges = np.unique(np.quantile(targets, np.linspace(0, 1, QUANTILE_BINS + 1)[1:-1]))
     places = np.searchsorted(edges, targets, side="right")
     named: dict[str, list[int]] = {}
     for place in np.unique(places):
@@ -300,15 +310,15 @@ def _shown(plain: Prompted, rows: Rows, places: Array, order: Sequence[int], cou
 
 
 def _readings(asked: Prompted) -> list[Prompted]:
-    """How its scores may be read: of classes in one way, of numbers in several."""
+    """How its scores may be read, the usual way first."""
+    found = [replace(asked, by_token=mean, calibrated=less) for mean, less in READINGS]
     if asked.values is None:
-        return [asked]
-    return [replace(asked, sharpness=sharp, readout=how) for how in READOUTS for sharp in SHARPNESS]
+        return found
+    return [replace(one, sharpness=sharp, readout=how) for one in found for how in READOUTS for sharp in SHARPNESS]
 
 
 def _score(asked: Prompted, scores: Array, task: Task, rows: Rows) -> float:
     """The metric on these rows, whose answers have these scores."""
-    outputs = scores
-    if asked.values is not None:
-        outputs = read_number(scores, asked.values, asked.sharpness, asked.readout)
-    return mean_score(task.score(outputs, task.exact_targets(rows), {}))
+    outputs = asked.read(scores)
+    targets = task.exact_targets(rows)
+    return mean_score(task.score(outputs, targets, task.calibrate(outputs, targets)))

@@ -76,8 +76,11 @@ def linear_problem(task: Task, rows: Rows) -> LinearProblem:
             targets, wanted[:, None], "alpha", _ridge, lambda margins, targets: 1.0, reweighted=_reweighted
         )
     classes = len(task.constant(targets))
+    solve: Solver = _separate
+    if task.row_weights(targets[:1]) is not None:
+        solve = functools.partial(_separate, class_weights=task.row_weights(np.arange(classes)))
     return LinearProblem(
-        targets, np.eye(classes, dtype=np.float32)[targets], "C", _separate, _class_scale, LEAST_GAIN, LARGEST_C
+        targets, np.eye(classes, dtype=np.float32)[targets], "C", solve, _class_scale, LEAST_GAIN, LARGEST_C
     )
 
 
@@ -117,7 +120,9 @@ def _ridge(counts: "csr_matrix", wanted: Array, alpha: float, seed: int, row_wei
     return Solution(weight, np.atleast_1d(model.intercept_), passes, float(passes * LEARNING * counts.nnz))
 
 
-def _separate(counts: "csr_matrix", wanted: Array, strength: float, seed: int) -> Solution:
+def _separate(
+    counts: "csr_matrix", wanted: Array, strength: float, seed: int, class_weights: Array | None = None
+) -> Solution:
     """Each class against all others. A class that no row has, or every row, has a margin and no weights."""
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.svm import LinearSVC
@@ -125,12 +130,13 @@ def _separate(counts: "csr_matrix", wanted: Array, strength: float, seed: int) -
     weight = np.zeros((counts.shape[1], wanted.shape[1]))
     bias = np.where(wanted.any(0), -NEVER, NEVER)
     passes = []
+    weights = None if class_weights is None else wanted @ class_weights
     counts = counts.astype(np.float64)  # what the solver works in: converted once, not once for each class
     for j in np.flatnonzero(wanted.any(0) & ~wanted.all(0)):
         model = LinearSVC(C=strength, tol=1e-2, max_iter=PASSES, random_state=seed)
         with warnings.catch_warnings(), one_thread():
             warnings.simplefilter("ignore", ConvergenceWarning)  # reported by the number of passes, as a caveat
-            model.fit(counts, wanted[:, j] > 0)
+            model.fit(counts, wanted[:, j] > 0, sample_weight=weights)
         weight[:, j], bias[j] = model.coef_[0], model.intercept_[0]
         passes.append(int(model.n_iter_))
     return Solution(weight, bias, max(passes, default=0), float(sum(passes) * LEARNING * counts.nnz))

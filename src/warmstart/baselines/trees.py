@@ -51,6 +51,7 @@ class Target:
     objective: str  # LightGBM's name
     values: Array  # [n]: numbers, class numbers, or 0 and 1
     start: Array  # float64 [n, outputs]: what is added to; zeros where there is nothing
+    weights: Array | None = None  # float64 [n]: what each row counts; None: all count alike
 
     @property
     def outputs(self) -> int:
@@ -92,6 +93,7 @@ def fit_trees(
         return lgb.Dataset(
             table[index],
             target.values[index],
+            weight=None if target.weights is None else target.weights[index],
             init_score=start if start.any() else None,
             categorical_feature=list(categories),
             reference=reference,

@@ -4,6 +4,7 @@ import io
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -15,12 +16,14 @@ from warmstart.runtime.distributed import started
 
 # Bars beside ours, and remarks on weights that are left out on purpose, would only be in the way.
 QUIET = {"HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1", "TRANSFORMERS_VERBOSITY": "error"}
+MAIN_FIRST_SECONDS = 2.0  # of many processes, that the others wait with an exit code before the main one has spoken
 # What torchrun may start.
 MANY = ("fit", "resume")
 MIN_COLUMNS = 10  # of a terminal: narrower ones are not believed
 # Seconds in which a second stop is taken for the first: Ctrl-C reaches every process of a terminal, and the one that
 # waits for this one passes it on as well; so it is where a cluster sends SIGTERM to all.
 SAME_SIGNAL_SECONDS = 3.0
+RAISED_AGAIN_SECONDS = 0.05  # after which a stop that Python dropped is asked for again
 
 
 class Stopped(BaseException):
@@ -38,16 +41,35 @@ class Stopped(BaseException):
 
 
 class Stop:
-    """Raises Stopped when it is called as a signal's handler, but not for the same stop twice."""
+    """Raises Stopped when it is called as a signal's handler, but not for the same stop twice.
+
+    Python drops what is raised while an object is finalized or a callback of C runs, and prints a traceback: `dropped`,
+    as its `sys.unraisablehook`, asks for the stop once more instead. So it does at its own end, when all is done:
+    there a stop exits at once.
+    """
 
     def __init__(self) -> None:
         self._until = 0.0  # on the clock of time.monotonic
+        self.done = False  # whether the command has ended
+        self._before = sys.unraisablehook
 
     def __call__(self, number: int, frame: object) -> None:
         now = time.monotonic()
         if now >= self._until:
             self._until = now + SAME_SIGNAL_SECONDS
+            if self.done:
+                os._exit(128 + number)
             raise Stopped(128 + number)
+
+    def dropped(self, unraisable: "sys.UnraisableHookArgs") -> None:
+        """What was raised where it cannot be passed on."""
+        if isinstance(unraisable.exc_value, Stopped):
+            self._until = 0.0
+            again = threading.Timer(RAISED_AGAIN_SECONDS, os.kill, (os.getpid(), unraisable.exc_value.code - 128))
+            again.daemon = True
+            again.start()  # not here: what is raised here is dropped as well
+        else:
+            self._before(unraisable)
 
 
 def run_command(command: Callable[[], object]) -> NoReturn:
@@ -58,10 +80,14 @@ def run_command(command: Callable[[], object]) -> NoReturn:
     stop = Stop()
     signal.signal(signal.SIGINT, stop)
     signal.signal(signal.SIGTERM, stop)
+    sys.unraisablehook = stop.dropped
     code = 0
     try:
         _check_command(sys.argv[1:2])
-        command()
+        try:
+            command()
+        finally:
+            stop.done = True
     except WarmstartError as error:
         code = _complain(f"error: {error}", error.exit_code)
     except Stopped as stopped:
@@ -121,10 +147,15 @@ def _check_command(words: list[str]) -> None:
 
 
 def _complain(message: str, code: int) -> int:
-    """Of many processes the main one speaks for all, except about failures, which may be those of one alone."""
+    """Of many processes the main one speaks for all, except about failures, which may be those of one alone.
+
+    The others wait a moment: torchrun ends all when one has ended, and the main one might not have spoken yet.
+    """
     rank, message = started()[0], printable(message)
     if rank == 0:
         print(message, file=sys.stderr)
     elif code == 1:
         print(f"process {rank}: {message}", file=sys.stderr)
+    else:
+        time.sleep(MAIN_FIRST_SECONDS)
     return code

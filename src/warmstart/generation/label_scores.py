@@ -44,6 +44,11 @@ class LabelTree:
         return cls(tokens, parents, tuple(paths))
 
     @property
+    def lengths(self) -> Array:
+        """Tokens of each label, int64 [labels]."""
+        return np.array([len(path) for path in self.paths])
+
+    @property
     def inner(self) -> Array:
         """The nodes that another follows, in order: those that are read, int64 [m]."""
         found: Array = np.unique(self.parents[self.parents >= 0])
@@ -65,7 +70,7 @@ class LabelTree:
 
 @torch.inference_mode()
 def label_scores(body: Any, head: LogitsHead, prompts: Sequence[Array], tree: LabelTree) -> Array:
-    """The mean log-probability of each label's tokens after each prompt, float32 [n, labels].
+    """The log-probability of each label after each prompt, in nats, float32 [n, labels].
 
     `body` is a decoder in evaluation mode. Raises UsageError for one that remembers more than tokens (recurrent
     layers), or where a prompt and the labels are longer than it reads.
@@ -95,7 +100,7 @@ def _scores(body: Any, head: LogitsHead, prompts: Sequence[Array], tree: LabelTr
     before = torch.tensor([place[int(parent)] for parent in tree.parents], device=states.device)
     tokens = torch.from_numpy(tree.tokens).to(states.device)
     each = torch.stack([_of_nodes(head, row, before, tokens) for row in states]).double().cpu().numpy()
-    return np.stack([each[:, list(path)].mean(axis=1) for path in tree.paths], axis=1)
+    return np.stack([each[:, list(path)].sum(axis=1) for path in tree.paths], axis=1)
 
 
 def _of_nodes(head: LogitsHead, states: Tensor, before: Tensor, tokens: Tensor) -> Tensor:

@@ -68,7 +68,7 @@ from warmstart.tasks.tasks import task_from_json
 from warmstart.types import Array
 
 MODEL_FORMAT = 1
-COLUMNS = "columns"
+COLUMN_FOLDER = "columns"
 READ_ENDINGS = (".json", ".jinja", ".safetensors", ".txt", ".model")  # endings of files that a library may read
 
 
@@ -143,8 +143,8 @@ def save_network(folder: Path, model: Model, start: Start, task: Task) -> dict[s
         return facts | {"body": save_wide_and_deep(folder, model.body, inputs)}
     _save_head(folder, model.head)
     if start.columns is not None:
-        save_columns(folder / COLUMNS, start.columns)
-        facts[COLUMNS] = True
+        save_columns(folder / COLUMN_FOLDER, start.columns)
+        facts[COLUMN_FOLDER] = True
     if (pictured := save_image_network(folder, model.body)) is not None:
         return facts | {"body": pictured}
     if base is None and hasattr(model.body, "peft_config"):
@@ -259,7 +259,7 @@ def _check_files(folder: Path, known: dict[str, str] | None) -> None:
             raise InputError(f"{path} is not there: the model is not whole.", TRAIN_AGAIN)
         if digest(path) != expected:
             raise InputError(f"{path} is not the file that was saved: its SHA-256 differs.", TRAIN_AGAIN)
-    for part in ("body", "adapter", "tokenizer", "baseline", TERMS, COLUMNS):
+    for part in ("body", "adapter", "tokenizer", "baseline", TERMS, COLUMN_FOLDER):
         for path in (folder / part).rglob("*"):
             if path.suffix in READ_ENDINGS and path.relative_to(folder).as_posix() not in known:
                 raise InputError(f"{path} is no file of the model that was saved.", "remove it")
@@ -272,7 +272,7 @@ def _network(folder: Path, facts: ModelFacts, code: str | None, build: Callable[
     body, inputs = _body(folder, facts, code, build)
     if facts["pooling"] == UNPOOLED and inputs.tokens is not None:
         return _writer(folder, facts, body, inputs.tokens)
-    columns = load_columns(folder / COLUMNS, TRAIN_AGAIN) if facts.get("columns") else None
+    columns = load_columns(folder / COLUMN_FOLDER, TRAIN_AGAIN) if facts.get("columns") else None
     weights = read_tensors(folder / "head.safetensors", TRAIN_AGAIN)
     with reading_ours(folder / "head.safetensors", TRAIN_AGAIN):
         head = sized_head(weights) if columns is None else sized_column_head(weights, columns.width, columns.most)

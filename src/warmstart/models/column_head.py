@@ -7,7 +7,10 @@ import torch
 from torch import Tensor, nn
 
 HIDDEN, DROPOUT = 64, 0.05  # of the layers on columns
-SPREAD = 0.05  # of the start of the table of features, uniform around 0
+# Of the pooled text: what columns leave to say is learned from few rows with ease. On 1,000 rows of packages, where
+# columns say most, the error of a linear probe on other packages was .181 with 0.1, .168 with 0.3.
+TEXT_DROPOUT = 0.3
+TABLE_SPREAD = 0.05  # of the start of the table of features, uniform around 0
 COLUMN_RATE = 4e-3  # learning rate (AdamW) where the run's own is the usual one of its regime
 
 
@@ -32,6 +35,9 @@ class ColumnHead(nn.Module):
     def __init__(self, answer: nn.Sequential, shape: ColumnShape, seed: int):
         super().__init__()
         self.answer, self.shape = answer, shape
+        for module in answer:
+            if isinstance(module, nn.Dropout):
+                module.p = TEXT_DROPOUT
         last: Any = answer[-1]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -59,7 +65,7 @@ class ColumnNetwork(nn.Module):
             nn.ReLU(), nn.Dropout(DROPOUT), nn.Linear(hidden, hidden), nn.ReLU(), nn.Dropout(DROPOUT)
         )
         self.output = nn.Linear(hidden, outputs, bias=False)
-        nn.init.uniform_(self.table.weight, -SPREAD, SPREAD)
+        nn.init.uniform_(self.table.weight, -TABLE_SPREAD, TABLE_SPREAD)
         nn.init.zeros_(self.direct.weight)
         nn.init.zeros_(self.output.weight)
 

@@ -33,7 +33,7 @@ class Model(nn.Module):
         return self.head if isinstance(self.head, LanguageHead) else None
 
     def features(self, inputs: dict[str, Tensor]) -> Tensor:
-        """What the head reads, [n, d]; [lines, t, d] without pooling."""
+        """Input of the head, [n, d]; [lines, t, d] without pooling."""
         found: Any = self.body(**{name: tensor for name, tensor in inputs.items() if name not in HEAD_KEYS})
         hidden: Tensor = found if isinstance(found, Tensor) else found.last_hidden_state
         if hidden.ndim == 2 or self.pooling == UNPOOLED:

@@ -3,7 +3,7 @@
 import time
 
 from warmstart.baselines.few_shot import CHOSEN_ON, SHOTS
-from warmstart.baselines.prompted import BINS, PROMPT_CHOSEN_ON, PROMPT_EXAMPLES
+from warmstart.baselines.prompted import PROMPT_CHOSEN_ON, PROMPT_EXAMPLES, QUANTILE_BINS
 from warmstart.generation.answers import AT_ONCE_ON_CPU
 from warmstart.planning.run_plan import RunPlan, token_limit
 from warmstart.regimes.regimes import UNTRAINED_BASES, Regime
@@ -114,7 +114,7 @@ def seconds_of_untrained(plan: RunPlan, name: str) -> float:
         return rows_scored(plan, rows) * score + min(seconds_of_writing(plan, each) for each in alike)
     if regime_of(name) == "prompted":
         classes = task_for(plan.problem.schema, plan.splits).to_json().get("classes", ())
-        nodes = LABEL_TOKENS * (len(classes) or BINS)
+        nodes = LABEL_TOKENS * (len(classes) or QUANTILE_BINS)
         text = next(filter(None, (tokens_per_text(plan, each) for each in alike)), nodes)
         shown = max(PROMPT_EXAMPLES) / AT_ONCE_ON_CPU  # examples are read once for so many rows
         asked = rows_scored(plan, rows) + len(PROMPT_EXAMPLES) * PROMPT_CHOSEN_ON

@@ -26,7 +26,7 @@ from warmstart.regimes.lora import linear_names
 from warmstart.regimes.method import Rates
 from warmstart.regimes.regimes import Regime
 from warmstart.tasks.task import Objective, Task
-from warmstart.training.build_model import join_columns
+from warmstart.training.build_model import with_columns
 from warmstart.training.config import OptimizerStateName
 from warmstart.training.flops import Flops, flops
 from warmstart.training.loop import set_trainable
@@ -82,7 +82,7 @@ def model_size(regime: Regime, task: Task, optimizer_state: OptimizerStateName =
         body = method.prepare(body)
     head = nn.Identity() if is_head(body) else task.head(body_width(body), 0)
     model = (
-        Model(body, join_columns(head, start, 0), start.pooling) if head else Model(body, LanguageHead(body), UNPOOLED)
+        Model(body, with_columns(head, start, 0), start.pooling) if head else Model(body, LanguageHead(body), UNPOOLED)
     )
     rates = method.rates(model)
     set_trainable(model, rates)

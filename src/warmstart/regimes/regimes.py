@@ -107,7 +107,7 @@ class Regime:
 
     @property
     def words(self) -> str:
-        """How it learns, for people."""
+        """How it is trained, for people."""
         how = ", then ".join(stage.method.words for stage in self.stages)
         return how if self.start.columns is None else f"{how}; columns joined to the text before the head"
 

@@ -165,8 +165,8 @@ class Pretrained:
 class Scratch:
     """Random weights, drawn from the seed, in any architecture.
 
-    `build` gives the body: a module that is called with what `reads` makes of a batch and gives features [n, d]
-    or hidden states [n, t, d]; it has an int `width` = d, or a `config.hidden_size`.
+    `build` makes the body: a module that is called with a batch of `reads` and returns features [n, d] or hidden
+    states [n, t, d]; it has an int `width` = d, or a `config.hidden_size`.
     """
 
     build: Callable[[], nn.Module]

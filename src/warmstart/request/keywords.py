@@ -11,6 +11,7 @@ from warmstart.settings.choices import (
     BadRowsRule,
     Init,
     Long,
+    MetricName,
     NetworkSize,
     OptimizerName,
     OptimizerStateName,
@@ -35,6 +36,12 @@ class _CheckPlanCompareAdviseFit(TypedDict, total=False):
     """Character between several labels in one target cell."""
     scale: Scale | None
     """Scale of a numeric target. [linear, log10, log10(1+x); default: log for skewed positive numbers]"""
+    metric: MetricName | None
+    """Metric to rank, choose and stop by. [accuracy, balanced-accuracy, macro-f1, micro-f1, log-loss, exact-match, mae,
+    rmse, r2, rouge-l, rouge-1, rouge-2, faithfulness, chrf, bleu, field-accuracy, validity; default: the task's own]
+    """
+    class_weights: str | None
+    """Weight of each class in the loss: balanced, or a YAML or JSON file of class: weight. [default: all alike]"""
     instruction: str | None
     """Instruction before each text to summarize, translate or describe. [default: a sentence for the task]"""
     fields: str | Sequence[str]

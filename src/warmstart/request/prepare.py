@@ -71,8 +71,9 @@ def _with_spelling(found: CheckResult, table: Table, schema: Schema, readers: Se
     """The same with how the first base's tokenizer cuts the texts; a warning for each that was made for others."""
     from warmstart.results.domain_shift import spelling
 
-    columns = [table.columns[name] for name in schema.text]
-    rows = spread_places(TOKENIZED_SAMPLE, len(columns[0]))
+    words = [name for name in schema.text if schema.column(name).kind in ("text", "category")]  # dates may be texts
+    columns = [table.columns[name] for name in words]
+    rows = spread_places(TOKENIZED_SAMPLE, table.columns.num_rows)
     cells = [column.take(rows).to_pylist() for column in columns]
     texts = [cell for several in cells for cell in several if isinstance(cell, str)]
     cut = [(reader, reader.tokenizer()) for reader in readers if texts and reader.tokenizer]

@@ -161,7 +161,7 @@ def kl_divergence(base: Model, tuned: Model, examples: Examples) -> Array:
 
 
 def hidden_states(model: Model, inputs: Mapping[str, Tensor]) -> Tensor:
-    """What the body gives for each token, [lines, t, d]."""
+    """The body's output for each token, [lines, t, d]."""
     found: Any = model.body(**{name: tensor for name, tensor in inputs.items() if name not in HEAD_KEYS})
     hidden: Tensor = found if isinstance(found, Tensor) else found.last_hidden_state
     return hidden

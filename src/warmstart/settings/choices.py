@@ -6,6 +6,25 @@ TaskName = Literal[
     "regression", "classification", "causal-lm", "masked-lm", "summarise", "translate", "chat", "structured"
 ]
 Scale = Literal["linear", "log10", "log10(1+x)"]
+MetricName = Literal[
+    "accuracy",
+    "balanced-accuracy",
+    "macro-f1",
+    "micro-f1",
+    "log-loss",
+    "exact-match",
+    "mae",
+    "rmse",
+    "r2",
+    "rouge-l",
+    "rouge-1",
+    "rouge-2",
+    "faithfulness",
+    "chrf",
+    "bleu",
+    "field-accuracy",
+    "validity",
+]
 Long = Literal["head-tail", "chunks"]
 BadRowsRule = Literal["drop", "refuse"]  # all unusable rows are left out; a single one is an error
 Augment = Literal["auto", "none", "light", "strong"]

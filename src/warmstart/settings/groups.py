@@ -7,7 +7,7 @@ A request holds all of them; what a layer below needs inherits the groups that i
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from warmstart.settings.choices import MAX_LENGTH, BadRowsRule, Long, Scale, TaskName
+from warmstart.settings.choices import MAX_LENGTH, BadRowsRule, Long, MetricName, Scale, TaskName
 from warmstart.settings.setting import (
     REPORTING,
     SEVERAL_RUNS,
@@ -47,6 +47,16 @@ class ColumnSettings:
     scale: Annotated[
         Scale | None,
         Setting("Scale of a numeric target.", unset="log for skewed positive numbers"),
+    ] = None
+    metric: Annotated[
+        MetricName | None,
+        Setting("Metric to rank, choose and stop by.", unset="the task's own"),
+    ] = None
+    class_weights: Annotated[
+        str | None,
+        Setting(
+            "Weight of each class in the loss: balanced, or a YAML or JSON file of class: weight.", unset="all alike"
+        ),
     ] = None
     instruction: Annotated[
         str | None,

@@ -120,7 +120,7 @@ def _models(folder: Path) -> tuple[list[ProbedRun], bool]:
 
 @dataclass(frozen=True)
 class ProbedRows:
-    """What is swapped in: texts, and of a table with several columns the words of each row and the rest of it."""
+    """Texts to swap terms in; of a table with several columns, the words of each row and its other values."""
 
     texts: list[str]
     columns: ColumnValues = NO_COLUMNS  # of the same rows; none: the texts are all there is
@@ -150,11 +150,11 @@ class ProbedRows:
 
 
 def _rows(folder: Path, trained: TrainedModel, table: Table | None) -> ProbedRows:
-    """What is swapped in: the rows of the table, else the test rows' texts that the study kept."""
+    """Rows to swap terms in: those of the table, else the test texts that the study stored."""
     schema = trained.stored.schema
     if table is not None:
         return ProbedRows.of(trained.rows_of(table), schema)
-    if len(schema.columns) > 1:
+    if len(schema.columns) > 1 and any(column.kind != "text" for column in schema.columns):
         raise InputError(
             f"the models in {str(folder)!r} read {len(schema.columns)} columns; of the test rows only texts were kept.",
             "name rows with --data FILE",
@@ -163,7 +163,7 @@ def _rows(folder: Path, trained: TrainedModel, table: Table | None) -> ProbedRow
 
 
 def _texts(folder: Path, trained: TrainedModel) -> list[str]:
-    """The test rows' texts that the study kept."""
+    """The test texts that the study stored."""
     studies = (folder, folder.parent, folder.parent.parent)  # of a study, its winner or one of its runs
     kept = next((found for each in studies if (found := load_examples(each / "examples.parquet"))), None)
     if not kept:
@@ -243,7 +243,7 @@ def _with(text: str, said: str) -> str:
 
 
 def _measures(trained: TrainedModel, cases: ChangedRows, rows: ProbedRows, swaps: SwapCases) -> dict[str, Array]:
-    """By measure, float [cases]. Every row is read once, so that what did not change does not move by rounding."""
+    """Arrays [cases] by measure. Every row is predicted once, so that unchanged rows do not differ by rounding."""
     own = [int(row) if rows.schema else 0 for row in swaps.texts]  # of texts alone the same text is the same row
     said = [list(zip(own, part, strict=True)) for part in (cases.before, cases.after, cases.random)]
     different = list(dict.fromkeys(each for part in said for each in part if each[1] is not None))
@@ -264,7 +264,7 @@ def _measures(trained: TrainedModel, cases: ChangedRows, rows: ProbedRows, swaps
 def _step(
     trained: TrainedModel, texts: Sequence[str], columns: ColumnValues
 ) -> Callable[[Array, Array], dict[str, Array]]:
-    """What a model's answers to these texts differ by, between positions [n] and [n]."""
+    """Difference between a model's answers to these rows at positions [n] and [n]."""
     task, calibration = trained.stored.task, trained.stored.calibration
     if task.writes:
         answers = np.array([json.dumps(row["prediction"]) for row in trained.stream(texts)], dtype=object)

@@ -19,6 +19,7 @@ from warmstart.types import Value
 
 stderr = Console(stderr=True, highlight=False, markup=False, emoji=False)
 MIN_SHARE_FOR_FORECAST = 0.05  # of the rows: before that, the time left is not estimated
+NOTEBOOK_INTERVAL = 0.5  # seconds between updates of the line in a notebook
 LINE_INTERVAL = 15.0  # seconds between lines where there is no terminal to draw a bar on
 
 
@@ -33,7 +34,9 @@ def run_with_progress(steps: Generator[Event, None, Value], quiet: bool) -> Valu
     The supervising process, if there is one, is told the current job.
     """
     quiet = quiet or not world().main
-    watch = (_bar if sys.stderr.isatty() and not quiet else _lines)(quiet)
+    watch = (
+        (_notebook if in_notebook() else _bar if sys.stderr.isatty() else _lines)(quiet) if not quiet else _lines(True)
+    )
     next(watch)
     doing = ""
     try:
@@ -78,6 +81,31 @@ def count_rows(rows: Iterator[dict[str, Any]], count: int) -> Iterator[dict[str,
             left = f", {_clock((now - began) / done * (count - done))} left" if timed else ""
             print_status(f"[{done / count:4.0%}] {done:,} of {count:,} rows{left}")
             last = now
+
+
+def in_notebook() -> bool:
+    """Whether this is the kernel of a notebook, whose output can be replaced."""
+    shell = sys.modules.get("IPython")
+    found = shell.get_ipython() if shell else None
+    return found is not None and hasattr(found, "kernel")
+
+
+def _notebook(quiet: bool) -> Generator[None, Event, None]:
+    """One line below the cell, replaced as the work goes on and gone in the end; messages stay above it."""
+    from IPython.display import Markdown, display
+
+    line = display(Markdown("starting"), display_id=True)
+    last = 0.0
+    try:
+        while True:
+            now = yield
+            if now.message:
+                print(printable(now.message))
+            if time.monotonic() - last > NOTEBOOK_INTERVAL:
+                line.update(Markdown(f"`{now.done:4.0%}  {printable(now.doing)}{_left(now)}`"))
+                last = time.monotonic()
+    finally:
+        line.update(Markdown(""))
 
 
 def _bar(quiet: bool) -> Generator[None, Event, None]:

@@ -16,6 +16,8 @@ from warmstart.data.schema.schema import TEXT_OUT
 from warmstart.errors import TrainingError
 from warmstart.planning.problem import Options, Problem
 from warmstart.regimes.regimes import NO_BASE_NEEDED, WITHOUT_TRAINING
+from warmstart.reporting import plots
+from warmstart.reporting.entries import entries_of, of_most_rows
 from warmstart.reporting.render import render
 from warmstart.reporting.votes import preferences
 from warmstart.results.comparison import Comparison
@@ -48,6 +50,13 @@ class Study(Tabular):
     def to_table(self) -> pa.Table:
         """The table of the comparison: one line for each measured regime, best first."""
         return self.comparison.to_table()
+
+    def plot(self) -> Any:
+        """Score against compute, as in the report: a figure of plotly, which a notebook shows."""
+        from plotly.graph_objects import Figure
+
+        entries = of_most_rows(entries_of(self.comparison))
+        return Figure(plots.score_against_compute(entries, self.comparison)).update_yaxes(title=self.comparison.metric)
 
     def _display(self) -> Display:
         """The verdict, then the table; after a race, the estimates for all rows."""

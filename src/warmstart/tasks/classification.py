@@ -1,7 +1,7 @@
 """Classification: how is one class, or any number of labels, learned and scored?"""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,8 +12,11 @@ from torch.nn import functional
 from warmstart.data.encoding.batches import Batch
 from warmstart.data.encoding.inputs import Inputs
 from warmstart.data.rows.split import Rows, Splits
+from warmstart.data.schema.class_weights import weights_of
 from warmstart.data.schema.schema import Schema
+from warmstart.results.metrics import LOWER_IS_BETTER
 from warmstart.tasks.head import linear_head
+from warmstart.tasks.linearized import macro_ratio
 from warmstart.tasks.margins import SquaredHinge
 from warmstart.types import Array
 
@@ -30,11 +33,12 @@ class Classification:
     target: str
     classes: tuple[str, ...]
     multi_label: bool = False
+    ranked_by: str = ""  # another metric than accuracy, or than micro F1
+    class_weights: tuple[float, ...] = ()  # of each class in the loss, 1 on average; (): all count alike
 
     name = "classification"
     writes = learns_language = ranks_by_writing = False
     generative = None
-    higher_is_better = True
     units = ""
 
     @classmethod
@@ -45,11 +49,20 @@ class Classification:
             classes = {label for labels in everywhere for label in labels}
         else:
             classes = set(everywhere)
-        return cls(schema.target, tuple(sorted(classes)), schema.multi_label)
+        names = tuple(sorted(classes))
+        plain = cls(schema.target, names, schema.multi_label, schema.metric)
+        if schema.class_weights is None:
+            return plain
+        counts = np.bincount(plain.targets(splits.train), minlength=len(names))
+        return replace(plain, class_weights=weights_of(schema.class_weights, names, counts))
 
     @property
     def metric(self) -> str:
-        return "micro F1" if self.multi_label else "accuracy"
+        return self.ranked_by or ("micro F1" if self.multi_label else "accuracy")
+
+    @property
+    def higher_is_better(self) -> bool:
+        return self.metric not in LOWER_IS_BETTER
 
     def reads(self, inputs: Inputs) -> Inputs:
         return inputs
@@ -77,11 +90,18 @@ class Classification:
     def output_loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         if self.multi_label:
             return functional.binary_cross_entropy_with_logits(outputs.float(), targets, reduction="sum") / len(targets)
-        return functional.cross_entropy(outputs.float(), targets)
+        if not self.class_weights:
+            return functional.cross_entropy(outputs.float(), targets)
+        weights = torch.tensor(self.class_weights, device=outputs.device)[targets]
+        return (weights * functional.cross_entropy(outputs.float(), targets, reduction="none")).mean()
+
+    def row_weights(self, targets: Array) -> Array | None:
+        """What each row counts in a loss, float64 [n]; None: all count alike."""
+        return np.array(self.class_weights)[targets] if self.class_weights else None
 
     @property
     def margins(self) -> SquaredHinge:
-        return SquaredHinge()
+        return SquaredHinge(self.class_weights)
 
     def constant(self, targets: Array) -> Array:
         """The log of each class's share: always the largest class, and the best constant probabilities."""
@@ -92,22 +112,42 @@ class Classification:
         return np.log(share / (1 - share)) if self.multi_label else np.log(share)
 
     def calibrate(self, outputs: Array, targets: Array) -> dict[str, float]:
-        """The temperature that fits validation rows best; multi-label: the threshold with the best micro F1."""
+        """The temperature that fits validation rows best; multi-label: the threshold with the best metric."""
         if not self.multi_label:
             return {"temperature": _temperature(outputs, targets)} if len(targets) >= FEWEST_FOR_TEMPERATURE else {}
         if not len(targets):
             return {}
-        best = max(THRESHOLDS, key=lambda t: _micro_f1(self.score(outputs, targets, {"threshold": t})))
+        best = max(THRESHOLDS, key=lambda t: _ratio(self.score(outputs, targets, {"threshold": t})))
         return {"threshold": float(best)}
 
     def score(self, outputs: Array, targets: Array, calibration: Mapping[str, float]) -> Array:
-        """1 where right, weight 1; multi-label: 2 x hits, and hits counted from both sides."""
+        """1 where right, weight 1; multi-label: 2 x hits, and hits counted from both sides.
+
+        Of metrics that are no mean of rows, what each row adds to them.
+        """
+        if self.ranked_by:
+            return self._scored_otherwise(outputs, targets, calibration)
         if not self.multi_label:
             right = (outputs.argmax(-1) == targets).astype(np.float64)
             return np.stack([right, np.ones_like(right)], axis=1)
         chosen = self._chosen(outputs, calibration)
         hits = (chosen & (targets > 0)).sum(-1)
         return np.stack([2.0 * hits, (chosen.sum(-1) + targets.sum(-1)).astype(np.float64)], axis=1)
+
+    def _scored_otherwise(self, outputs: Array, targets: Array, calibration: Mapping[str, float]) -> Array:
+        if self.multi_label:
+            chosen, truth = self._chosen(outputs, calibration), targets > 0
+            if self.ranked_by == "exact match":
+                return _weighted((chosen == truth).all(-1))
+            return macro_ratio(2.0 * (chosen & truth), 1.0 * chosen + truth, absent=0.0)
+        if self.ranked_by == "log loss":
+            own = self.probabilities(outputs, calibration)[np.arange(len(targets)), targets]
+            return _weighted(-np.log(np.clip(own, 1e-7, 1)))
+        hot = np.eye(len(self.classes), dtype=np.float64)
+        true, said = hot[targets], hot[outputs.argmax(-1)]
+        if self.ranked_by == "balanced accuracy":
+            return macro_ratio(true * said, true)
+        return macro_ratio(2.0 * true * said, true + said)
 
     def metrics(self, outputs: Array, targets: Array, calibration: Mapping[str, float]) -> dict[str, float]:
         from sklearn.metrics import f1_score
@@ -127,6 +167,7 @@ class Classification:
         found = {
             "accuracy": float((guess == targets).mean()),
             "macro F1": float(f1_score(targets, guess, average="macro", zero_division=0)),
+            "balanced accuracy": float(np.mean([(guess == own)[targets == own].mean() for own in np.unique(targets)])),
             "log loss": float(-np.log(np.clip(probability[np.arange(len(targets)), targets], 1e-7, 1)).mean()),
         }
         return found | _auc(np.eye(len(self.classes))[targets] > 0, probability)
@@ -210,7 +251,12 @@ def _temperature(outputs: Array, targets: Array) -> float:
     return float(np.exp(minimize_scalar(nats, bounds=(np.log(COOLEST), np.log(HOTTEST)), method="bounded").x))
 
 
-def _micro_f1(scores: Array) -> float:
+def _weighted(values: Array) -> Array:
+    """[n, 2], each with weight 1."""
+    return np.stack([values.astype(np.float64), np.ones(len(values))], axis=1)
+
+
+def _ratio(scores: Array) -> float:
     return float(scores[:, 0].sum() / max(scores[:, 1].sum(), 1.0))
 
 

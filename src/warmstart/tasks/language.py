@@ -42,6 +42,7 @@ class Language:
     json_schema: dict[str, Any] | None = None  # what an answer has to fit
     instruction: str = ""  # that questions begin with
     usual: bool = False  # it is the task's own: not given to models that were never trained to follow one
+    ranked_by: str = ""  # another metric of written answers than the task's own
     long: Long = "head-tail"  # what becomes of a text that is longer than is read
 
     @classmethod
@@ -60,6 +61,7 @@ class Language:
             schema.instruction or "",
             usual=schema.instruction == own,
             long=schema.long,
+            ranked_by=schema.metric,
         )
 
     learns_language = True
@@ -76,7 +78,7 @@ class Language:
 
     @property
     def metric(self) -> str:
-        return RANKED_BY.get(self.name, "bits per byte")
+        return self.ranked_by or RANKED_BY.get(self.name, "bits per byte")
 
     @property
     def higher_is_better(self) -> bool:
@@ -127,6 +129,9 @@ class Language:
     def output_loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Nats a token."""
         return outputs[:, 0].sum() / outputs[:, 1].sum()
+
+    def row_weights(self, targets: Array) -> None:
+        """None: all count alike."""
 
     def constant(self, targets: Array) -> Array:
         return np.array([GUESSING * log(2), 1.0, 1.0])

@@ -17,6 +17,8 @@ LOGITS_PER_MARGIN = 4.0  # validation rows correct it by their temperature
 class SquaredHinge:
     """The squares of what margins lack to 1 on their own side, added over classes, averaged over rows."""
 
+    class_weights: tuple[float, ...] = ()  # (): all count alike
+
     scale = LOGITS_PER_MARGIN
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
@@ -24,7 +26,10 @@ class SquaredHinge:
         margins, targets = model(batch.inputs).float() / self.scale, batch.targets
         if targets.ndim == 1:
             targets = functional.one_hot(targets, margins.shape[1])
-        return torch.relu(1 - margins * (2 * targets - 1)).square().sum() / len(margins)
+        lacking = torch.relu(1 - margins * (2 * targets - 1)).square()
+        if self.class_weights:
+            lacking = lacking * torch.tensor(self.class_weights, device=margins.device)[batch.targets][:, None]
+        return lacking.sum() / len(margins)
 
     def constant(self, targets: Array, classes: int) -> Array:
         """The margins without any term that this loss is least for, [k]: a class's share, from -1 to 1."""

@@ -13,8 +13,9 @@ from warmstart.data.encoding.inputs import Inputs
 from warmstart.data.rows.split import Rows, Splits
 from warmstart.data.schema.numbers import mean_and_deviation
 from warmstart.data.schema.schema import Scale, Schema
-from warmstart.results.metrics import PERCENTAGE_ERROR
+from warmstart.results.metrics import LOWER_IS_BETTER, PERCENTAGE_ERROR
 from warmstart.tasks.head import linear_head
+from warmstart.tasks.linearized import explained, root_mean
 from warmstart.types import Array
 
 # name -> (to the training scale, back to the target's units). Outputs are clipped before 10**x so that a wild
@@ -37,19 +38,26 @@ class Regression:
     scale: Scale
     mean: float  # of the scaled target over the training rows
     deviation: float
+    ranked_by: str = ""  # another metric than the mean absolute error
 
     name = "regression"
     writes = learns_language = ranks_by_writing = False
     generative = None
     margins = None
-    metric = "mean absolute error"
-    higher_is_better = False
 
     @classmethod
     def fit(cls, schema: Schema, splits: Splits) -> "Regression":
         """Mean and deviation of the training rows, without outliers."""
         mean, deviation = mean_and_deviation(SCALES[schema.scale][0](splits.train.targets.astype(np.float64)))
-        return cls(schema.target, schema.scale, mean, deviation or 1.0)
+        return cls(schema.target, schema.scale, mean, deviation or 1.0, schema.metric)
+
+    @property
+    def metric(self) -> str:
+        return self.ranked_by or "mean absolute error"
+
+    @property
+    def higher_is_better(self) -> bool:
+        return self.metric not in LOWER_IS_BETTER
 
     @property
     def units(self) -> str:
@@ -75,14 +83,18 @@ class Regression:
         return (scaled - self.mean) / self.deviation
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
-        """Mean absolute error in deviations: the loss is what the regimes are ranked by."""
+        """Mean absolute error in deviations, or mean squared error: the loss is what the regimes are ranked by."""
         return self.output_loss(model(batch.inputs), batch.targets)
 
     def output_loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        return functional.l1_loss(outputs.squeeze(-1).float(), targets)
+        judged = functional.mse_loss if self.ranked_by else functional.l1_loss
+        return judged(outputs.squeeze(-1).float(), targets)
+
+    def row_weights(self, targets: Array) -> None:
+        """None: all count alike."""
 
     def constant(self, targets: Array) -> Array:
-        return np.median(targets, keepdims=True)
+        return np.mean(targets, keepdims=True) if self.ranked_by else np.median(targets, keepdims=True)
 
     def calibrate(self, outputs: Array, targets: Array) -> dict[str, float]:
         """Split conformal: the half-width, in deviations, that covers 90 % of new rows like the validation rows."""
@@ -94,6 +106,9 @@ class Regression:
 
     def score(self, outputs: Array, targets: Array, calibration: Mapping[str, float]) -> Array:
         error = np.abs(outputs[:, 0].astype(np.float64) - targets) * self.deviation
+        if self.ranked_by:
+            squares, truth = error**2, targets.astype(np.float64) * self.deviation
+            return explained(squares, truth) if self.ranked_by == "R2" else root_mean(squares)
         return np.stack([error, np.ones_like(error)], axis=1)
 
     @np.errstate(over="ignore")  # what is squared may have no number

@@ -85,6 +85,10 @@ class Task(Objective, Protocol):
         """The loss of these outputs, a scalar: what `loss` minimises."""
         ...
 
+    def row_weights(self, targets: Array) -> Array | None:
+        """What each row counts in a loss, float64 [n]; None: all count alike."""
+        ...
+
     @property
     def margins(self) -> Margins | None:
         """How classes are learned by margins; None where there are no classes."""

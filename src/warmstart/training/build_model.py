@@ -29,13 +29,14 @@ def head_for(body: nn.Module, start: Start, objective: Task, seed: int) -> tuple
     if head is None:
         with random_state(seed):
             return start.language_head(body), UNPOOLED
+    head = with_columns(head, start, seed)
     for module in head.modules():
         if isinstance(module, nn.Dropout) and start.dropout is not None:
             module.p = start.dropout
-    return join_columns(head, start, seed), start.pooling
+    return head, start.pooling
 
 
-def join_columns(head: nn.Module, start: Start, seed: int) -> nn.Module:
+def with_columns(head: nn.Module, start: Start, seed: int) -> nn.Module:
     """A head that reads the columns of the start as well, where it has any."""
     if start.columns is None:
         return head

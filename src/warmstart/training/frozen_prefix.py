@@ -84,7 +84,7 @@ class PrefixCache(Encoded):
 
 @contextmanager
 def use_prefix_cache(model: Model, encoded: Encoded) -> Iterator[None]:
-    """Inside, the model takes batches of `encoded`: from stored activations on where there are any."""
+    """Context in which the model reads batches of `encoded`, starting from cached activations where there are any."""
     stored = encoded.of_body
     if isinstance(stored, PrefixCache):
         with forward_above(model.body, stored.depth, stored.tuple_length):

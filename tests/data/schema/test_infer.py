@@ -8,6 +8,7 @@ import pyarrow as pa
 import pytest
 
 from warmstart.data.rows.split import make_rows
+from warmstart.data.schema.amounts import number_format, read_amount
 from warmstart.data.schema.infer import infer_schema
 from warmstart.data.schema.label_sets import read_label_sets
 from warmstart.data.schema.schema import ColumnChoices, Schema
@@ -121,7 +122,58 @@ AMOUNTS: dict[str, tuple[list[str], list[float]]] = {  # the first cells, and wh
     "thousands": (["24,269", "980"], [24269.0, 980.0]),
     "spaces": (["1 234 567,5", "3"], [1234567.5, 3.0]),
     "millions": (["1.200.000", "1.200"], [1200000.0, 1200.0]),
+    "in brackets": (["(1,250)", "3,400"], [-1250.0, 3400.0]),
+    "dollars in brackets": (["($5.50)", "$7.25"], [-5.5, 7.25]),
+    "a minus behind": (["1,052.50-", "1,012.50"], [-1052.5, 1012.5]),
+    "lakhs": (["1,23,456", "99,127"], [123456.0, 99127.0]),
+    "thousands and millions": (["$1.2M", "$300K", "$980"], [1.2e6, 3e5, 980.0]),
+    "German millions": (["1,2 Mio. €", "300 €"], [1.2e6, 300.0]),
 }
+
+
+@pytest.mark.parametrize(
+    "cells, numbers",
+    [
+        (["5.2K", "4.7M", "980"], [5200.0, 4.7e6, 980.0]),
+        (["61 km/h", "5 km/h"], [61.0, 5.0]),
+        (["5.2K", "4.7K"], [5.2, 4.7]),  # a unit like any other
+        (["\u221227.5", "\u20133"], [-27.5, -3.0]),  # a minus sign, and a dash
+        (["\uff11\uff12", "\u0663\u066b\u0665"], [12.0, 3.5]),  # digits of other scripts
+    ],
+)
+def test_numbers_in_other_notations(cells: list[str], numbers: list[float]) -> None:
+    """They were classes, where they recur, or K was left out beside numbers without it."""
+    form = number_format(dict.fromkeys(cells, 1))
+    assert form is not None and [read_amount(cell, form) for cell in cells] == numbers
+
+
+@pytest.mark.parametrize("cells", [["(1)", "(2)"], ["2-", "3-"], ["3 M", "4 L"], ["$5", "5 €"]])
+def test_names_made_of_digits_are_no_numbers(cells: list[str]) -> None:
+    assert number_format(dict.fromkeys(cells, 1)) is None
+
+
+@pytest.mark.parametrize("cell", ["{}-3{}", "<{}{}.5", "{} 1/{}", "00:{}:1{}", "${0}.{1}", "2023-0{1}-1{0}"])
+def test_quantities_and_dates_that_recur_are_no_classes(cell: str) -> None:
+    """However often each occurs; few of them may be classes, such as brackets of ages."""
+    values = [cell.format(i % 8, i % 9) if "$" not in cell or i % 2 else f"{i % 80} €" for i in range(N)]
+    with pytest.raises(InputError, match=r"neither numbers nor classes|holds dates") as raised:
+        of_target(values)
+    assert "--task classification" in raised.value.hint
+    assert infer_schema(table(title=TITLES, y=values), ColumnChoices("y", ("title",), task="classification"))
+
+
+@pytest.mark.parametrize("cells", [["18-25", "26-40", "<18"], ["10.0.0.1", "10.0.0.2"], ["007", "042"]])
+def test_few_of_them_and_names_made_of_digits_are_classes(cells: list[str]) -> None:
+    assert of_target([cells[i % len(cells)] for i in range(N)]).task == "classification"
+
+
+def test_many_names_made_of_digits_are_classes() -> None:
+    assert of_target([f"10.0.{i % 25}.1" for i in range(N)]).task == "classification"
+
+
+def test_numbers_near_the_largest_are_no_warning() -> None:
+    """Warnings are errors here: ten times the median was too large."""
+    assert of_target([f"{1 + i % 90}.5e306" for i in range(N)]).task == "regression"
 
 
 @pytest.mark.parametrize("name", AMOUNTS)
@@ -225,8 +277,9 @@ def test_without_text_every_column_that_may_help_is_used() -> None:
         "cents": "rises or falls exactly with the target",
         "photo": "holds images",
     }
-    assert all(name in schema.notes[-2] for name in schema.ignored)
-    assert schema.notes[-1].startswith("Column kinds: text 'title', 'tags'; number 'weight'.")
+    said = " ".join(schema.notes)
+    assert all(f"{name!r} is left out" in said for name in schema.ignored)
+    assert "Column kinds: text 'title', 'tags'; number 'weight'." in said
 
 
 def test_a_column_that_stands_for_the_class_is_left_out() -> None:

@@ -290,3 +290,29 @@ def test_the_same_rows_are_the_same_table_in_every_format(
             assert read_table(file).columns.equals(expected), file.name
         except InputError as error:
             assert "look like rows" in error.message, file.name
+
+
+@pytest.mark.parametrize(
+    "write, said",
+    [
+        (packed("a.gz", gzip.compress), "compressed with gzip"),
+        (packed("a.zip", zipped()), "an Excel workbook or a zip archive"),
+        (packed("a.zst", zstd), "compressed with zstd"),
+        (excel, "an Excel workbook or a zip archive"),
+        (sqlite, "a SQLite database"),
+    ],
+)
+def test_another_format_under_the_name_of_a_csv_file_is_named(
+    write: Callable[[Path], Path], said: str, tmp_path: Path
+) -> None:
+    """It was said to be in an encoding that `iconv` could convert."""
+    write(tmp_path).rename(tmp_path / "b.csv")
+    with pytest.raises(InputError, match=f"is {said}, whatever its name says"):
+        read_table(tmp_path / "b.csv")
+
+
+def test_a_sheet_of_one_line_is_no_table(tmp_path: Path) -> None:
+    pytest.importorskip("python_calamine")
+    rows = [["text", "label"], ["a", 1], ["b", 2]]
+    found = read_table(excel(tmp_path, {"notes": [["made in May"]], "data": rows}))
+    assert found.columns.num_rows == 2 and "The sheet 'data' is read; not read: 'notes'." in found.notes[0]

@@ -114,3 +114,12 @@ def test_what_python_writes_is_read_back_or_refused_but_never_shorter(
         cells = [["" if cell is None else str(cell) for cell in table[name].to_pylist()] for name in table.column_names]
         found.append(list(zip(*cells, strict=True)))
     assert all(each == rows for each in found)
+
+
+@pytest.mark.parametrize("above", ["Report of May\n\n", "# made by a program\n"])
+def test_a_title_above_the_table_is_told_from_cells_that_are_not_quoted(above: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text(above + "text,label\n" + "a lamp,x\n" * 30)
+    with pytest.raises(InputError, match="the header has 1 columns") as raised:
+        read_table(path)
+    assert "remove the title" in raised.value.hint

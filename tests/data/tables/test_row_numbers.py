@@ -64,6 +64,7 @@ DISGUISES: dict[str, Callable[[Path], Table]] = {
     "orient split": written(SHUFFLED, "a.json", orient="split"),
     "orient columns": written(SHUFFLED, "a.json", orient="columns"),
     "a DataFrame": lambda folder: table_of(SHUFFLED),
+    "fractions": written(SHUFFLED.set_index(SHUFFLED.index.astype(float))),
 }
 
 

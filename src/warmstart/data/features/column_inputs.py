@@ -12,7 +12,7 @@ from torch import Tensor
 
 from warmstart.data.encoding.inputs import Encoded, Inputs, Tokens, WordRows
 from warmstart.data.encoding.language import LANGUAGE_KEYS
-from warmstart.data.features.columns import PIECES, ColumnFeatures
+from warmstart.data.features.columns import NUMBER_PIECES, ColumnFeatures
 from warmstart.data.features.reading import Reading, columns_of
 from warmstart.data.features.term_inputs import GrowingSparse
 from warmstart.data.rows.split import Rows
@@ -174,7 +174,7 @@ def fit_columns(inputs: Inputs, rows: Rows, columns: Sequence[Column]) -> Column
     reading = columns_of(rows, columns)
     if not reading.typed or inputs.tokens is None:
         return None
-    found = ColumnFeatures.fit(reading, rows.columns, unseen=True, pieces=PIECES)
+    found = ColumnFeatures.fit(reading, rows.columns, unseen=True, pieces=NUMBER_PIECES)
     return found if found.says else None
 
 

@@ -19,7 +19,7 @@ MOST_DEVIATIONS = 5.0  # from the mean: one wild value must not bend a weight
 HEAVY = 3.0  # a positive column whose mean is so many times its median is heavy-tailed
 MAX_ONE_HOT = 10_000  # of a column, the most frequent
 MIN_CATEGORY_ROWS = 2  # that a category has: of a single row nothing is learned for others
-PIECES = 16  # of a number that a network reads, between its quantiles: a line is learned for each
+NUMBER_PIECES = 8  # of a number that a network reads, between its quantiles: a line is learned for each
 
 
 @dataclass(frozen=True, eq=False)

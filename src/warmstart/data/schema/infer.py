@@ -11,15 +11,18 @@ import pyarrow.compute as pc
 from warmstart.data.schema.amounts import CURRENCY, number_format
 from warmstart.data.schema.cell_values import read_numbers
 from warmstart.data.schema.class_values import class_type, find_spellings
+from warmstart.data.schema.class_weights import read_class_weights
 from warmstart.data.schema.columns import Column, LabelNotation
+from warmstart.data.schema.dates import date_orders
 from warmstart.data.schema.image_column import NOT_BESIDE_IMAGES, image_column, is_image_column, read_as_images
 from warmstart.data.schema.infer_text import infer_text_schema, language_task
 from warmstart.data.schema.kinds import column_of, count_cells, say_kinds, say_readers
 from warmstart.data.schema.label_sets import PRINTED, label_notation, vector_length
 from warmstart.data.schema.named_columns import check_columns, no_target
 from warmstart.data.schema.numbers import amounts as written_amounts
+from warmstart.data.schema.numbers import are_quantities
 from warmstart.data.schema.scales import fitting_scale
-from warmstart.data.schema.schema import ColumnChoices, Scale, Schema, TaskName, check_meant
+from warmstart.data.schema.schema import ColumnChoices, Scale, Schema, TaskName, check_meant, chosen_metric
 from warmstart.data.tables.cells import (
     as_numbers,
     as_text,
@@ -111,7 +114,18 @@ def infer_schema(table: Table, columns: ColumnChoices) -> Schema:
         class_type=classes,
         spellings=find_spellings(table, columns.target, classes) if notation is None else {},
         target_column=amounts if task == "regression" else None,
+        metric=chosen_metric(columns, task, multi_label),
+        class_weights=_class_weights(columns, target, multi_label),
     )
+
+
+def _class_weights(columns: ColumnChoices, target: ArrowColumn, multi_label: bool) -> dict[str, float] | None:
+    """Raises UsageError where they cannot be read, or there are sets of labels."""
+    if columns.class_weights is None:
+        return None
+    if multi_label:
+        raise UsageError("--class-weights: a row has several labels, so no class weighs a row.", "leave it out")
+    return read_class_weights(columns.class_weights, sorted({str(cell) for cell in present(target)}))
 
 
 # --- the target ----------------------------------------------------------------------------------------------------
@@ -218,7 +232,10 @@ def _task(
         task, why = "regression", _said_of_amounts(written, amounts)
     if columns.target in columns.kinds:
         task = "regression"
+    if class_type(table, columns.target, None) == "boolean":  # also as texts of a CSV file
+        task, why = "classification", "is true or false"
     if task == "classification":
+        _check_moments(columns.target, target)
         _check_repeats(table, columns.target, target)
     return task, False, [f"{name} {why}, so the task is {task}."]
 
@@ -237,8 +254,6 @@ def _said_of_amounts(target: ArrowColumn, amounts: Column) -> str:
 
 
 def _guess(target: ArrowColumn, numbers: Array, bad: Array) -> tuple[TaskName, str]:
-    if pa.types.is_boolean(target.type):
-        return "classification", "is true or false"
     values = numbers[np.isfinite(numbers)]
     if pa.types.is_large_string(target.type):
         codes = pc.any(pc.match_substring_regex(target, CODE)).as_py()
@@ -268,16 +283,25 @@ def _are_ids(values: Array) -> bool:
     return bool(counts.min() >= ROWS_PER_CLASS and counts.max() <= ID_BALANCE * counts.min())
 
 
+def _check_moments(name: str, target: ArrowColumn) -> None:
+    """Raises InputError for dates, however often they recur."""
+    if pa.types.is_large_string(target.type) and date_orders(count_cells(target), NUMERIC_SHARE):
+        raise InputError(
+            f"column {name!r} holds dates, such as {shorten(next(present(target)))}, expected numbers or classes",
+            "write it as a number, for example days; if each date is a class: --task classification",
+        )
+
+
 def _check_repeats(table: Table, name: str, target: ArrowColumn) -> None:
     distinct, rows = count_different(present(target))
-    if distinct > MANY_VALUES and distinct > rows / 2:
+    if distinct > MANY_VALUES and (distinct > rows / 2 or are_quantities(target)):
         separator = f" {found!r}" if (found := likely_separator(present(target))) else ""
         shown = [f"{shorten(cell)} in {table.where(row)}" for row, cell in written_amounts(target).items()]
         raise InputError(
             f"column {name!r} has {distinct:,} different values in {rows:,} rows "
             f"(for example {join_phrases(shown or [shorten(next(present(target)))])}): neither numbers nor classes",
             "choose another target; write numbers as 1234.56, without currency signs and thousands separators; "
-            f"for several labels a cell, pass --separator{separator}",
+            f"for several labels a cell, pass --separator{separator}; if they are classes: --task classification",
         )
 
 

@@ -8,7 +8,16 @@ from pathlib import Path
 import pyarrow as pa
 
 from warmstart.data.schema.conversations import looks_like_turns
-from warmstart.data.schema.schema import CORPUS, TEXT_OUT, ColumnChoices, Schema, TaskName, check_meant, describe_files
+from warmstart.data.schema.schema import (
+    CORPUS,
+    TEXT_OUT,
+    ColumnChoices,
+    Schema,
+    TaskName,
+    check_meant,
+    chosen_metric,
+    describe_files,
+)
 from warmstart.data.schema.structured import describe_schema, infer_json_schema, parse_objects, read_schema
 from warmstart.data.tables.cells import blank, constant, is_identifier
 from warmstart.data.tables.read import Table
@@ -110,6 +119,7 @@ def infer_text_schema(table: Table, columns: ColumnChoices, task: TaskName, why:
         json_schema=json_schema,
         piece_bytes=columns.piece_bytes if task in CORPUS else 0,
         long=columns.long or "head-tail",
+        metric=chosen_metric(columns, task),
         system=system,
         history=history,
     )

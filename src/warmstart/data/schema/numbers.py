@@ -22,6 +22,12 @@ EXAMPLES_SHOWN = 3  # ways of writing that are shown
 _UNIT = r"(?:[$€£¥₹%°]|[^\W\d_]{1,4}\.?)"
 _AMOUNT = re.compile(rf"(?:{_UNIT}\s*)?([+-]?[0-9]+(?:[.,'\s][0-9]+)*)(?:\s*{_UNIT})?")
 
+_DIGITS = r"[0-9]+(?:[.,'\s][0-9]+)*"
+QUANTITY = re.compile(
+    rf"[<>~≈±≤≥+-]?\s*(?:{_UNIT}\s*)?{_DIGITS}(?:\s*(?:-|–|to|/|:|\s)\s*(?:{_UNIT}\s*)?{_DIGITS}){{0,2}}(?:\s*{_UNIT})?"
+)
+ODD_QUANTITY = re.compile(r"[<>~≈±≤≥$€£¥₹%°:/]|\d\s*[-–]\s*\d")  # more than a name made of digits
+
 
 def amounts(column: ArrowColumn) -> dict[int, str]:
     """A cell of each way in which amounts are written here, three at most, by row from 1; {} where they are none.
@@ -36,6 +42,19 @@ def amounts(column: ArrowColumn) -> dict[int, str]:
         if number is not None and not PLAIN_NUMBER.match(cell):
             ways.setdefault(cell.replace(number, ""), (row, cell))
     return dict(list(ways.values())[:EXAMPLES_SHOWN]) if read >= AMOUNT_SHARE * cells else {}
+
+
+def are_quantities(column: ArrowColumn) -> bool:
+    """Whether the cells are quantities that cannot be read: in several currencies, 20-30, <5, 12 1/2, 00:12:30.
+
+    Names made of digits, such as 007, 10.0.0.1 and 1.2.3, are none.
+    """
+    found = [QUANTITY.fullmatch(cell) is not None for _, cell in _filled(column)]
+    return (
+        bool(found)
+        and sum(found) >= AMOUNT_SHARE * len(found)
+        and any(ODD_QUANTITY.search(cell) for _, cell in _filled(column))
+    )
 
 
 def stand_in(values: Array) -> float | None:

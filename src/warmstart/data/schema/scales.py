@@ -5,6 +5,8 @@ import numpy as np
 from warmstart.data.schema.schema import Scale
 from warmstart.types import Array
 
+LARGEST = 1e300
+
 
 def fitting_scale(values: Array) -> Scale:
     """Logarithm where finite values are never negative, lean far to small values, and lean half as much or less as one.
@@ -15,6 +17,9 @@ def fitting_scale(values: Array) -> Scale:
     low = values.min()
     if low < 0:
         return "linear"
+    if values.max() > LARGEST:  # ten times that, and the sum of several, would be too large for a number
+        values = values / LARGEST
+        low = values.min()
     logarithms = np.log10(values) if low > 0 else np.log10(1 + values)
     leans = _lean(values) > 1 / 3 and abs(_lean(logarithms)) <= _lean(values) / 2
     heavy = np.percentile(values, 99) > 10 * np.median(values) and _skewness(values) > 2

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from warmstart.data.schema.columns import ClassType, Column, LabelNotation
 from warmstart.errors import UsageError, join_phrases
+from warmstart.results.metrics import rankings_of
 from warmstart.settings.choices import BadRowsRule as BadRowsRule
 from warmstart.settings.choices import Long as Long
 from warmstart.settings.choices import Scale as Scale
@@ -57,6 +58,8 @@ class Schema:
     notation: LabelNotation | None = None  # how several labels are written in a cell; None: there is one
     class_type: ClassType = "text"  # of the classes in the training table, and of predictions in Python
     spellings: Mapping[str, str] = field(default_factory=dict)  # of classes that are not written as Python prints them
+    class_weights: Mapping[str, float] | None = None  # in the loss, by class; empty: balanced; None: all alike
+    metric: str = ""  # that everything is chosen by; "": the task's own
     target_column: Column | None = None  # of a target with units, thousands separators or decimal commas; else None
 
     def column(self, name: str) -> Column:
@@ -93,9 +96,25 @@ def check_meant(columns: ColumnChoices, task: TaskName) -> None:
         ("long head-tail", columns.long == "head-tail", TEXT_OUT),
         ("long chunks", columns.long == "chunks", ("summarise",)),
         ("scale", columns.scale not in (None, "linear"), ("regression",)),
+        ("class-weights", columns.class_weights, ("classification",)),
     ):
         if said and task not in tasks:
             raise UsageError(f"--{name} is for {join_phrases(tasks)}, but the task is {task}", "leave it out")
+
+
+def chosen_metric(columns: ColumnChoices, task: TaskName, multi_label: bool = False) -> str:
+    """The name of the metric that was asked for; "" for the task's own.
+
+    Raises UsageError for one that the task is not ranked by.
+    """
+    known = rankings_of(task, multi_label)
+    if columns.metric is None:
+        return ""
+    if columns.metric not in known:
+        what = "sets of labels" if multi_label else task
+        can = f"choose one of {', '.join(known)}" if known else "leave it out"
+        raise UsageError(f"--metric {columns.metric} does not rank {what}.", can)
+    return "" if columns.metric == next(iter(known)) else known[columns.metric]
 
 
 def describe_files(table: "Table") -> str:

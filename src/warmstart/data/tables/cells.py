@@ -104,7 +104,7 @@ def blank(column: ArrowColumn) -> bool:
 def is_identifier(name: str, column: ArrowColumn) -> bool:
     """Whether the values only name the rows: short, without spaces and nearly all different, or a running number."""
     if pa.types.is_floating(column.type):
-        return False
+        return INDEX_NAME.fullmatch(name) is not None and is_row_number(name, column)  # as 0.0, 1.0 ...
     if pa.types.is_integer(column.type):
         if is_row_number(name, column):
             return True
@@ -126,6 +126,8 @@ def is_row_number(name: str, column: ArrowColumn) -> bool:
     if column.null_count or not len(column):
         return False
     numbers = as_numbers(column)[0]
+    if not (np.isfinite(numbers).all() and (numbers == np.floor(numbers)).all()):
+        return False
     low, ordered = numbers.min(), np.sort(numbers)
     if low in (0, 1) and len(numbers) > 2 and (ordered == low + np.arange(len(numbers))).all():
         return True

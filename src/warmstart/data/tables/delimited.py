@@ -22,6 +22,7 @@ from warmstart.errors import InputError, join_phrases
 BLOCK_BYTES = 64 << 20  # pyarrow refuses a CSV row longer than one block, so a block holds any cell we might name
 DELIMITERS = (",", ";", "\t", "|")  # of CSV files
 DELIMITER_ROWS = 21  # read with each of them, the header being one
+TITLE_SHARE = 0.9  # of the rows with more cells than the first line, from which on that is no header
 EXCEL_FIRST_LINE = re.compile(r'"?sep=(.)"?[ \r\n]*', re.IGNORECASE | re.DOTALL)
 SWALLOWED_LINES = 3  # so many lines that look like rows are taken for rows even where no column tells
 FEW_VALUES = 50  # different cells of a column that are kept, to tell whether a line's cell is one of them
@@ -193,10 +194,10 @@ def _check_rows(layout: _Layout, columns: int) -> None:
     finally:
         csv.field_size_limit(limit)
     if ragged:
-        raise InputError(
-            f"{path}: the header has {columns} columns, but {join_phrases(ragged, 5)}",
-            "quote the cells that contain the delimiter or a line break",
-        )
+        hint = "quote the cells that contain the delimiter or a line break"
+        if columns == 1 and len(ragged) >= TITLE_SHARE * (number - 1):
+            hint = "the table begins further down: remove the title or the remarks above its header"
+        raise InputError(f"{path}: the header has {columns} columns, but {join_phrases(ragged, 5)}", hint)
     swallowed = [f"row {n} (line {at})" for n, at, cut in several if _are_rows(cut, seen if alone else [])]
     if swallowed:
         raise InputError(

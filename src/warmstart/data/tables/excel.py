@@ -20,7 +20,7 @@ PART = 1 << 20  # bytes of a sheet that are looked at at a time
 
 
 def read_excel(path: Path) -> FileContent:
-    """The first sheet that holds anything; its first filled row is the header.
+    """The first sheet that holds more than a line; its first filled row is the header.
 
     A column is numbers, truth values or times where all of its cells are; else text. Raises MissingError without the
     package python-calamine, InputError for a file that is damaged, too large, or without a table.
@@ -42,9 +42,15 @@ def read_excel(path: Path) -> FileContent:
     filled = {name: rows for name, rows in sheets.items() if any(any(cell != "" for cell in row) for row in rows)}
     if not filled:
         raise InputError(f"{path} holds no sheet with anything in it", "check how it was saved")
-    name, *others = filled
+    name = next((name for name, rows in filled.items() if _has_rows(rows)), next(iter(filled)))
+    others = [other for other in filled if other != name]
     note = f"The sheet {name!r} is read; not read: {join_phrases(others, quote=True)}."
     return FileContent(_table(path, name, filled[name]), (note,) if others else ())
+
+
+def _has_rows(rows: Sequence[Sequence[Any]]) -> bool:
+    """Whether there is anything below a header: a sheet of one line is a title, or a remark."""
+    return sum(any(cell != "" for cell in row) for row in rows) > 1
 
 
 def _check_cells(path: Path) -> None:

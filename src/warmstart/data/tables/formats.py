@@ -23,6 +23,17 @@ CUT_BY_DELIMITERS = (".csv", ".tsv", ".tab")
 SPREADSHEETS = (".xls", ".xlsb", ".ods", ".numbers")
 ARCHIVES = (".tar", ".tgz", ".7z", ".rar", ".lz4")
 IMAGES = (".png", ".jpg", ".jpeg", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".heic", ".svg")
+BINARY_STARTS = {  # what a file is that begins so, and how it should be called
+    b"\x1f\x8b": ("compressed with gzip", "such as .csv.gz"),
+    b"BZh": ("compressed with bzip2", "such as .csv.bz2"),
+    b"\xfd7zXZ": ("compressed with xz", "such as .csv.xz"),
+    b"\x28\xb5\x2f\xfd": ("compressed with zstd", "such as .csv.zst"),
+    b"PK\x03\x04": ("an Excel workbook or a zip archive", ".xlsx or .zip"),
+    b"\xd0\xcf\x11\xe0": ("a workbook of an old Excel", ".xls, open it, and save it as .xlsx"),
+    b"PAR1": ("a Parquet file", ".parquet"),
+    b"ARROW1": ("an Arrow file", ".arrow"),
+    b"SQLite format 3": ("a SQLite database", ".sqlite"),
+}
 UNREAD = {  # what to do instead
     SPREADSHEETS: "save the sheet as .xlsx, CSV (UTF-8) or Parquet",
     ARCHIVES: "unpack it, and name the file or folder that was in it",
@@ -201,6 +212,9 @@ def not_text(path: Path, read: int) -> InputError:
     """What is wrong with a file of which the first `read` bytes are no UTF-8 text, and in which line."""
     with path.open("rb") as file:
         data = file.read(read)
+    known = next((kind for start, kind in BINARY_STARTS.items() if data.startswith(start)), None)
+    if known:
+        return InputError(f"{path} is {known[0]}, whatever its name says", f"give it the ending {known[1]}")
     if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
         return InputError(f"{path} is written in UTF-16, not UTF-8", "save it as UTF-8")
     try:

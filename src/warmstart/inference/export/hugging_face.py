@@ -16,7 +16,7 @@ from torch import nn
 
 from warmstart.baselines.baseline import TRAIN_AGAIN
 from warmstart.errors import MissingError
-from warmstart.inference.model_store import COLUMNS, Network, StoredModel, save_language_model
+from warmstart.inference.model_store import COLUMN_FOLDER, Network, StoredModel, save_language_model
 from warmstart.regimes.lora import merge_adapters
 from warmstart.regimes.quantization import load_bitsandbytes
 from warmstart.runtime.files import digests, read_json, write_json
@@ -36,8 +36,8 @@ def write_merged(folder: Path, network: Network, out: Path) -> None:
         body.save_pretrained(out / "body")
         network.inputs.save(out / "body")
         shutil.copyfile(folder / "head.safetensors", out / "head.safetensors")
-        if (folder / COLUMNS).exists():
-            shutil.copytree(folder / COLUMNS, out / COLUMNS)
+        if (folder / COLUMN_FOLDER).exists():
+            shutil.copytree(folder / COLUMN_FOLDER, out / COLUMN_FOLDER)
     write_json(out / "model.json", facts | {"body": {"kind": "transformers"}, "files": digests(out)})
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from warmstart.errors import WarmstartError
 from warmstart.inference.export.export import Exported
 from warmstart.inference.model_store import StoredModel
+from warmstart.models.model import reads_columns
 from warmstart.models.pretrained.licences import licences_of
 from warmstart.models.pretrained.locate import locate
 from warmstart.results.bootstrap import mean_interval
@@ -131,6 +132,8 @@ def _use(done: Exported, stored: StoredModel) -> str:
 def _reading(stored: StoredModel) -> str:
     schema, task = stored.schema, stored.task.to_json()
     lines = []
+    if stored.network is not None and reads_columns(stored.network.model.head):
+        lines.append("Columns are read by their kinds: texts by the body, all others beside them by the head.")
     if schema.labelled:
         lines.append(
             "A text is written as one line `column: value` for each column, in this order; missing ones are "

@@ -1,0 +1,70 @@
+"""Class weights: how much does each class count in the loss?"""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from warmstart.errors import UsageError, did_you_mean, shorten
+from warmstart.types import Array
+
+BALANCED = "balanced"
+HINT = "write one line for each class, such as `spam: 2`, or use --class-weights balanced"
+
+
+def read_class_weights(said: str, classes: Sequence[str]) -> dict[str, float]:
+    """The weights in a file, by class; "balanced" has none yet. Raises UsageError for anything else.
+
+    `classes`: those of the table. One that the file leaves out counts 1.
+    """
+    if said == BALANCED:
+        return {}
+    path = Path(said).expanduser()
+    if not path.is_file():
+        raise UsageError(f"--class-weights {said}: there is no such file.", "use balanced, or name a YAML or JSON file")
+    found = _mapping(path)
+    weights: dict[str, float] = {}
+    for name, weight in found.items():
+        number = math.nan if isinstance(weight, bool) or not isinstance(weight, int | float) else float(weight)
+        if not (math.isfinite(number) and number > 0):
+            raise UsageError(
+                f"{path}: the weight of class {str(name)!r} is {shorten(weight, 40)}.", "give a number above 0"
+            )
+        if str(name) not in classes:
+            raise UsageError(f"{path} weighs class {str(name)!r}, which no row has.", did_you_mean(str(name), classes))
+        weights[str(name)] = number
+    return weights
+
+
+def _mapping(path: Path) -> Mapping[object, object]:
+    import yaml
+
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        aliased = any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text))
+        found = None if aliased else yaml.load(text, Loader=yaml.BaseLoader)  # names stay as they are written: no, on
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
+        raise UsageError(f"--class-weights {path} cannot be read: {shorten(error, 100)}.", HINT) from error
+    if not isinstance(found, dict) or not found:
+        raise UsageError(f"{path} gives no weight to any class.", HINT)
+    return {name: _number(weight) for name, weight in found.items()}
+
+
+def _number(written: object) -> object:
+    try:
+        return float(str(written))
+    except ValueError:
+        return written
+
+
+def weights_of(known: Mapping[str, float] | None, classes: Sequence[str], counts: Array) -> tuple[float, ...]:
+    """The weight of each class, so that the mean over the training rows is 1; none where all count alike.
+
+    `known`: by class; empty: balanced, each class counts as much as any other. `counts` [classes]: training rows.
+    """
+    if known is None:
+        return ()
+    weights = np.array([known.get(name, 1.0) for name in classes]) if known else 1 / np.maximum(counts, 1)
+    mean = float((weights * counts).sum() / max(float(counts.sum()), 1.0))
+    return tuple((weights / (mean or 1.0)).tolist())
