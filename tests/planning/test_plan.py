@@ -150,7 +150,7 @@ def test_another_device_is_predicted_from_its_figures(problem: Problem) -> None:
     assert many.money == pytest.approx(many.seconds / 3600 * 64)
     assert many.peak_memory_bytes is not None and one.peak_memory_bytes is not None
     assert many.peak_memory_bytes < one.peak_memory_bytes
-    assert "a step has 16 rows: more devices than that have nothing to do" in many.advice
+    assert "a step has 16 rows: more devices than that would be idle" in many.advice
 
 
 def test_searches_and_seeds_count(problem: Problem) -> None:

@@ -97,8 +97,8 @@ def label_scores(
 def _scores(body: Any, head: LogitsHead, prompts: Sequence[Array], tree: LabelTree, prefix: ReadPrefix | None) -> Array:
     """Of prompts of which the longest comes first."""
     inner = tree.inner
-    first, others = read_branches(body, prompts, tree.tokens[inner], tree.sees, prefix)
-    states = torch.cat([first[:, None], others], dim=1)  # [n, 1 + m, d]: after the prompt, after each inner node
+    # [n, 1 + m, d]: after the prompt, after each inner node
+    states = read_branches(body, prompts, tree.tokens[inner], tree.sees, prefix)
     place = {int(node): i + 1 for i, node in enumerate(inner)} | {-1: 0}
     before = torch.tensor([place[int(parent)] for parent in tree.parents], device=states.device)
     tokens = torch.from_numpy(tree.tokens).to(states.device)

@@ -61,8 +61,8 @@ from warmstart.training.run_data import RunData
 from warmstart.training.stages import validation_rows
 from warmstart.types import Array
 
-ANSWER_LENGTH_NOTE = "time: answers are taken to become as long as the references"
-NO_ANSWERS_NOTE = "time: answers written to test rows, and what was forgotten, are not in it"
+ANSWER_LENGTH_NOTE = "time: answers are assumed to be as long as the references"
+NO_ANSWERS_NOTE = "time: generating answers to test rows and measuring forgetting are not included"
 FULL_PRECISION_NOTE = 1 / 15  # of a GPU's bf16 arithmetic: H100 67 of 989, A100 19.5 of 312 TFLOP/s
 SCORE_ROWS = 60  # bytes in it for each test row
 BASELINE_ROWS = 1_000  # that a baseline is fitted on to see how long it takes
@@ -227,7 +227,7 @@ def _elsewhere(
     fits = peak <= room
     advice = "" if fits else _advice(plan, name, run_data, room, peak, per_row)
     if devices < where.devices:
-        idle = f"a step has {config.batch_size} rows: more devices than that have nothing to do"
+        idle = f"a step has {config.batch_size} rows: more devices than that would be idle"
         advice = f"{advice}; {idle}" if advice else idle
     share = 1.0 if precision == "bf16" else FULL_PRECISION_NOTE
     gain = devices * (SCALING if devices > 1 else 1.0)

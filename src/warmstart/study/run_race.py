@@ -39,7 +39,6 @@ from warmstart.types import Array
 UNTUNED = 120.0  # seconds: a comparison that takes less is simply made
 LITTLE = 0.01  # of the whole comparison's time: what costs less is run on all rows at once
 MAX_RACE_TEST_ROWS = 1_000  # test rows, at most: scoring more would cost more than training on few rows
-DEFAULT_SHARE = 0.1  # of the whole comparison's time, where no budget is given
 
 
 def worth_racing(plan: RunPlan) -> bool:
@@ -55,7 +54,7 @@ def exhaustive_seconds(plan: RunPlan) -> float:
 def begin_race(problem: Problem, options: Options, folder: Path) -> Generator[Event, None, StudyState]:
     """The plan of a race, with the throughput of every regime. Raises UsageError for several numbers of rows."""
     if options.rows == "auto" or len(options.rows) > 1:
-        raise UsageError("a race has rungs of its own.", "name at most one number of rows with --rows")
+        raise UsageError("a race chooses its own numbers of rows.", "name at most one number of rows with --rows")
     asked = first_plan(problem, options)
     plan = first_plan(problem, replace(options, rows=rungs(max(asked.sizes))))
     plan = replace(plan, scored=min(1.0, MAX_RACE_TEST_ROWS / len(problem.splits.test)), total_rows=max(plan.sizes))

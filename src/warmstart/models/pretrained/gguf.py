@@ -78,7 +78,7 @@ class _Reader:
         if kind in SCALARS:
             return self.number(SCALARS[kind])
         if kind != ARRAY:
-            raise ValueError(f"at byte {self.at - 4:,} it has a value of kind {kind}, which there is not")
+            raise ValueError(f"at byte {self.at - 4:,} it has a value of kind {kind}, which does not exist")
         entries, length = self.number("I"), self.count(LONGEST_ARRAY, "entries of an array")
         if entries in SCALARS:
             self.skip(length * struct.calcsize(f"<{SCALARS[entries]}"))
