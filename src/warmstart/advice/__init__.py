@@ -1,1 +1,1 @@
-"""What follows from the numbers?"""
+"""Which regime is recommended, how confidently, and what is the next step?"""

@@ -1,4 +1,4 @@
-"""Model commands: what can be done on the command line with a model that was trained? Export, serve and chat."""
+"""Model commands: which commands use a trained model? Refit, export, serve and chat."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""Option types: which flags and arguments are there beside the settings?"""
+"""Option types: which flags and arguments are there in addition to the settings?"""
 
 from pathlib import Path
 from typing import Annotated

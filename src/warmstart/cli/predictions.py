@@ -1,4 +1,4 @@
-"""Predictions: what does `predict` print or write for each row, and what of the row stands beside it?"""
+"""Predictions: what does `predict` print or write for each row, and with which of its columns?"""
 
 import sys
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Study commands: what can be seen on the command line of a study, finished or not? Its report and its runs."""
+"""Study commands: which commands show a study, finished or not? Its report and its runs."""
 
 from collections.abc import Callable
 

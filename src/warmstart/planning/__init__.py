@@ -1,1 +1,1 @@
-"""What will it take, and what fits the budget?"""
+"""How much time, memory and money will it take, and what fits the budget?"""

@@ -1,4 +1,4 @@
-"""Refit: on which rows was the model that a study hands over trained in the end, and what is known of its score?"""
+"""Refit: which rows was the final model of a study trained on, and what is its score?"""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path

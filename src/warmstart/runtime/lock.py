@@ -1,4 +1,4 @@
-"""Lock: one process a folder. The library `filelock` holds it; it opens no link, and empties no file."""
+"""Lock: how is a folder locked, so that only one process works in it? With `filelock`, which follows no link."""
 
 import os
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Supervisor: what if the training process is killed? Another process waits for it and starts a new one.
+"""Supervisor: what if the training process is killed? Another one restarts it, and counts how often each job died.
 
 The supervisor has imported nothing, so when memory runs out it is not the one that is killed. The training process
 notes what it is doing in memory that both share. Deaths are counted per job in the study's folder, so that a job that

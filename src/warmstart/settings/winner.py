@@ -1,4 +1,4 @@
-"""Winner: which settings say what may be spent, and which model may win?"""
+"""Winner: which settings limit the time to spend, and which decide what model may win?"""
 
 from dataclasses import dataclass
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""Refit: is the winner trained once more on more rows, and which of its two models is handed over?"""
+"""Refit: is the winner trained again with its validation rows, and which of the two models is kept?"""
 
 from collections.abc import Generator
 from dataclasses import replace

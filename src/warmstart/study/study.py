@@ -1,4 +1,4 @@
-"""Study: how do compare, advise and report work in one folder that can be resumed?"""
+"""Study: what do compare, advise and report run, and what do they write to the study's folder?"""
 
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace

@@ -1,4 +1,4 @@
-"""Mirrored: does the mirror image of an image say the same as the image, so that it can be learned from too?
+"""Mirrored: may images be flipped in training, or does that change what they show?
 
 Where it does not (digits, arrows, shoes that all point to the left), a linear model on small gray images tells
 mirrored rows worse than rows as they are. It is fitted on one half of some training rows and asked about the other.
