@@ -1,1 +1,1 @@
-"""Which regime is recommended, how confidently, and what is the next step?"""
+"""Which regime is recommended, and how confidently?"""

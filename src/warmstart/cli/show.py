@@ -94,9 +94,9 @@ def show_check(found: "CheckResult") -> None:
         figures: dict[str, Any] = found.spelling
         words, whole, lost = (figures[name] for name in ("tokens_per_word", "one_piece", "unknown"))
         low, high = words["interval"]
-        spelled = f"base's tokenizer: {words['value']:.2f} tokens a word ({low:.2f}..{high:.2f})"
+        spelled = f"base's tokenizer: {words['value']:.2f} tokens per word ({low:.2f}..{high:.2f})"
         print_sentence(
-            f"{spelled}, {whole['value']:.0%} of words one piece, {lost['value']:.1%} of pieces unknown", "  "
+            f"{spelled}, {whole['value']:.0%} single-token words, {lost['value']:.1%} unknown tokens", "  "
         )
     for finding in found.findings:  # sorted: the worst first
         more = ", ..." if finding.count > 6 else ""
@@ -109,7 +109,7 @@ def show_check(found: "CheckResult") -> None:
         if finding.hint:
             print_line(f"  hint: {finding.hint}")
     if not found.findings:
-        print_line("nothing to remark.")
+        print_line("no problems found.")
 
 
 def show_plan(found: "PlanResult") -> None:
@@ -132,7 +132,7 @@ def show_plan(found: "PlanResult") -> None:
     print_line(f"{found.where}{room}\n")
     out.print(_grid(titles, lines, ("money", "disk", "of", "kWh")))
     energy = [one.energy_kwh for one in found.forecasts if one.energy_kwh is not None]
-    print_line(f"all together: {_time(found.seconds)}{f', {sum(energy):.2g} kWh' if energy else ''}\n")
+    print_line(f"total: {_time(found.seconds)}{f', {sum(energy):.2g} kWh' if energy else ''}\n")
     for one in found.forecasts:
         if one.advice:
             print_sentence(f"{one.regime}: {one.advice}", "  ")
@@ -194,7 +194,7 @@ def show_study(done: "Study", as_json: bool) -> None:
         print_sentence(f"- {caveat}", "  ")
     more = len(caveats) - 4
     if more > 0:
-        print_sentence(f"- {caveats[4]}" if more == 1 else f"- and {more} more remarks in the report", "  ")
+        print_sentence(f"- {caveats[4]}" if more == 1 else f"- and {more} more caveats in the report", "  ")
     print_line("")
     print_sentence(f"next: {advice.next_step}", "  ")
     print_line(f"report: {done.folder / 'report.html'}")
@@ -334,7 +334,7 @@ def show_probe(found: "ProbeResult", folder: Path) -> None:
 
     measures = [name for name in found.measures if name in ("changed", "moved", "shift", "random")]  # three at most
     pairs = ", ".join(f"{each.left}/{each.right} ({each.rows:,})" for each in found.pairs)
-    print_sentence(f"swapped in {found.texts:,} texts, and how many had a term: {pairs}", "  ")
+    print_sentence(f"swapped in {found.texts:,} texts; texts with a term: {pairs}", "  ")
     scale = f" of {found.units}" if found.units else ""
     for number in [None, *range(len(found.pairs) if len(found.pairs) > 1 else 0)]:
         what = "all pairs" if number is None else f"{found.pairs[number].left} / {found.pairs[number].right}"

@@ -1,1 +1,1 @@
-"""How much time, memory and money will it take, and what fits the budget?"""
+"""What will training take, and what fits the budget?"""

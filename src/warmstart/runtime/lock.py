@@ -31,7 +31,7 @@ def locked(folder: Path, *, wait: bool = False) -> Iterator[None]:
     except Timeout as error:
         raise UsageError(
             f"another process{_number(path)} is working in {str(folder)!r}.",
-            "wait until it has finished, or stop it and go on with `warmstart resume`",
+            "wait until it has finished, or stop it and continue with `warmstart resume`",
         ) from error
     try:
         _write_number(path)

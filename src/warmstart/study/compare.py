@@ -297,7 +297,7 @@ def load_comparison(folder: Path) -> Comparison:
     path = folder / "study.json"
     if not path.exists():
         raise TrainingError(f"{folder} is no finished study.", f"warmstart resume {shell_word(folder)}")
-    remedy = f"delete it, and go on with: warmstart resume {shell_word(folder)}"
+    remedy = f"delete it, and continue with: warmstart resume {shell_word(folder)}"
     known = read_fields(path, Comparison, remedy, without=("runs",))
     with reading_ours(path):
         runs = tuple(load_run(folder / "runs" / require_plain_name(path, name)) for name in known.pop("runs"))

@@ -121,7 +121,7 @@ def _with_rest(comparison: Comparison, folder: Path) -> Comparison:
     path = folder / "mismatch.json"
     if not path.exists():
         return comparison
-    remedy = f"delete it, and go on with: warmstart report {folder}"
+    remedy = f"delete it, and continue with: warmstart report {folder}"
     found = read_json(path, dict[str, Any], remedy)
     with reading_ours(path, remedy):
         DomainShift.from_json(found)
