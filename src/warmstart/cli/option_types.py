@@ -20,7 +20,7 @@ Offline = Annotated[bool | None, typer.Option("--offline", help=SETTINGS["offlin
 # of resume
 LargerBudget = Annotated[
     str | None,
-    typer.Option("--budget", help="Larger budget for a study, including finished runs, such as 1h. [default: as before]"),
+    typer.Option("--budget", help="New budget for a study, finished runs included, such as 1h. [default: as before]"),
 ]
 
 # of predict
@@ -40,7 +40,7 @@ Influences = Annotated[
 ]
 
 # of refit
-AllRows = Annotated[bool, typer.Option("--all", help="Train on the test rows too. No rows are left to score the model.")]
+AllRows = Annotated[bool, typer.Option("--all", help="Train on the test rows too. Then no rows are left for scoring.")]
 
 # of export
 ExportFormat = Annotated[
