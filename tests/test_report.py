@@ -113,7 +113,7 @@ def test_what_the_budget_cut_stands_under_the_verdict() -> None:
 
 
 def test_a_race_that_was_not_needed_is_said() -> None:
-    said = "Comparing everything was quick here, so there was no race"
+    said = "A full comparison was quick, so there was no race"
     assert said in drawn(study(command="warmstart advise x.csv --target price --out a")).text
     assert said not in drawn(study(command=COMMAND)).text
 
@@ -420,5 +420,5 @@ def test_the_page_says_what_more_rows_bring() -> None:
     assert re.search(r"its start was worth", text) and "should score about" in text
     once = drawn(study(only=["linear", "full"]))
     assert "rows" not in once.figures
-    assert "one number of rows, so there are no curves: --rows auto draws them." in once.text
+    assert "one number of rows. For learning curves, use --rows auto." in once.text
     assert "What more rows bring" not in once.text and "More rows" not in once.text, "no section for one line"

@@ -120,8 +120,8 @@ def _doubts(raced: RaceOutcome, leader: RaceForecast) -> tuple[str, ...]:
         found.insert(0, f"The race did not run {names}, which may be the best.")
     if leader.rows < raced.whole:
         ahead = raced.whole / leader.rows
-        sentence = f"`{leader.regime}` was trained on {leader.rows:,} rows; its score is predicted for {ahead:.0f} times as many"
-        found.append(f"{sentence}.")
+        sentence = f"`{leader.regime}` was trained on {leader.rows:,} rows, and its score is predicted for"
+        found.append(f"{sentence} {ahead:.0f} times as many.")
     return tuple(found)
 
 
