@@ -46,7 +46,8 @@ def test_siblings_that_cross_change_no_way_of_training() -> None:
 
 def test_a_falling_curve_asks_for_rows() -> None:
     words = next_purchase(comparison(full=STEEP, linear=(0.9, 0.1)), "full")
-    assert words.startswith("To do better, get more rows: 3,200 rows should score about 0.1") and "16,000 rows should" in words
+    assert words.startswith("To do better, get more rows: 3,200 rows should score about 0.1")
+    assert "16,000 rows should" in words
 
 
 def test_a_level_curve_asks_for_a_larger_base() -> None:

@@ -248,7 +248,7 @@ def _nothing_usable(comparison: Comparison) -> Advice:
         choice=None,
         verdict="undecided",
         confidence=0.0,
-        reason=f"No usable result: {name_list(failed)} failed." if failed else "No regime was run that could be chosen.",
+        reason=f"No usable result: {name_list(failed)} failed." if failed else "There is no regime to choose from.",
         also_fine=(),
         caveats=study_caveats(comparison),
         next_step="The caveats say why. `warmstart check` lists problems with the data, row by row.",

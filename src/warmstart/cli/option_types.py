@@ -93,6 +93,4 @@ Pairs = Annotated[
         help="Write DIR/blind.html to judge answers blind: two regimes, such as full,lora, or a regime and reference.",
     ),
 ]
-Votes = Annotated[
-    Path | None, typer.Option("--votes", help="File votes.json from that page, to add to the study.")
-]
+Votes = Annotated[Path | None, typer.Option("--votes", help="File votes.json from that page, to add to the study.")]

@@ -95,9 +95,7 @@ def show_check(found: "CheckResult") -> None:
         words, whole, lost = (figures[name] for name in ("tokens_per_word", "one_piece", "unknown"))
         low, high = words["interval"]
         spelled = f"base's tokenizer: {words['value']:.2f} tokens per word ({low:.2f}..{high:.2f})"
-        print_sentence(
-            f"{spelled}, {whole['value']:.0%} single-token words, {lost['value']:.1%} unknown tokens", "  "
-        )
+        print_sentence(f"{spelled}, {whole['value']:.0%} single-token words, {lost['value']:.1%} unknown tokens", "  ")
     for finding in found.findings:  # sorted: the worst first
         more = ", ..." if finding.count > 6 else ""
         named = "(row" in finding.message  # as the messages about bad rows do
