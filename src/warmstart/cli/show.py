@@ -155,7 +155,7 @@ def show_study(done: "Study", as_json: bool) -> None:
         print_json({"comparison": comparison.to_json(), "advice": advice.to_json(), "folder": str(done.folder)})
         return
     unit = f" of {comparison.units}" if comparison.units else ""
-    bounds = "90 % bands" if done.raced else "95 % intervals"
+    bounds = "90 % intervals" if done.raced else "95 % intervals"
     better = "higher" if comparison.higher_is_better else "lower"
     print_line("")
     print_sentence(f"{comparison.metric}{unit}, {better} is better; {comparison.rows['test']:,} test rows, {bounds}")
@@ -219,12 +219,12 @@ def _table(comparison: "Comparison") -> Grid:
 
 def _race(raced: "RaceOutcome") -> Grid:
     """One line a regime, in 80 columns: what is predicted for all rows."""
-    titles, lines = ("regime", f"score at {raced.whole:,} rows", "band", "best?", "seen at", "a whole run"), []
+    titles, lines = ("regime", f"score at {raced.whole:,} rows", "interval", "best?", "trained on", "full run"), []
     for each in raced.outlooks:
         low, high = each.interval
         scored = (f"{each.score:.4f}", f"{low:.4f}..{high:.4f}", f"{each.chance:.0%}")
         lines.append((each.regime, *scored, f"{each.rows:,}", _time(each.seconds)))
-    return _grid(titles, lines, ("a whole run", "seen at"))
+    return _grid(titles, lines, ("full run", "trained on"))
 
 
 def _grid(titles: Sequence[str], lines: Sequence[Sequence[str]], spare: Sequence[str] = ()) -> Grid:

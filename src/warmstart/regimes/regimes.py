@@ -204,7 +204,7 @@ PROMPTED = ("few-shot", "prompted")  # what asks a decoder, and does not train i
 FLOORS_OF_WRITING = ("extractive",)  # that need no base
 DESCRIPTIONS = {
     "constant": "the median or the most common class: every other regime must beat it",
-    "linear": "TF-IDF and a linear model: cheap and hard to beat",
+    "linear": "TF-IDF and a linear model: a cheap, strong baseline",
     "boosted": "gradient-boosted trees on the columns and on a linear model's predictions from the text",
     "embedded": "a linear model on TF-IDF and the base's frozen features",
     "scratch-dnn": "wide and deep network on the same terms and columns as `linear`, from random weights",

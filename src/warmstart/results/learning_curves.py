@@ -164,8 +164,8 @@ class Law:
                 found.append(
                     f"`{self.regime}` got worse from {fewer:,} to {more:,} rows: "
                     f"{format_number(self.at(fewer).score)}, then"
-                    f" {format_number(self.at(more).score)}, clear of chance. More rows rarely do that; "
-                    "a run cut short does."
+                    f" {format_number(self.at(more).score)}, a significant difference. More rows rarely "
+                    "cause this; a run that was cut short does."
                 )
         return tuple(found)
 
