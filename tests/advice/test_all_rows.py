@@ -72,7 +72,7 @@ def test_nothing_is_predicted_for_more_than_ten_times_the_rows() -> None:
 
 
 def test_what_was_not_run_leaves_it_undecided() -> None:
-    out = (Excluded("full", "budget", "there was no time for 40 steps on 100 rows; --budget 9m would do"),)
+    out = (Excluded("full", "budget", "there was no time for 40 steps on 100 rows; --budget 9m would be enough"),)
     advice = advice_for(replace(seen_on(SIZES), excluded=out))
     assert advice.verdict == "undecided" and advice.constraints == ()
     assert "`full` could not be trained enough within the budget." in advice.reason
