@@ -109,7 +109,7 @@ def test_a_refit_that_is_clearly_worse_is_not_handed_over(
     monkeypatch.setattr(module, "_test_scores", lambda *given: test(*given) * np.array([0.2, 1.0]))
     made_in(folder, tiny_problem(CLASSES, base), QUICK)
     found = load_refit(folder / "refit")
-    assert found is not None and "trained again it scored" in found.rejected
+    assert found is not None and "trained again, it scored" in found.rejected
     assert not (folder / "winner" / "refit.json").exists()
     assert "so it is not used" in (folder / "report.html").read_text()
 

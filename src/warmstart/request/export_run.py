@@ -1,4 +1,4 @@
-"""Export run: on which rows is the model in a folder scored again once it is exported, and what does its card say?"""
+"""Export run: which rows is an exported model scored on, and what does its model card say?"""
 
 from collections.abc import Sequence
 from pathlib import Path

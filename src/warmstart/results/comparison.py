@@ -1,4 +1,4 @@
-"""Comparison: what do the runs of a study say, with every difference paired by example?"""
+"""Comparison: how do the regimes of a study compare, with every difference paired by example?"""
 
 import math
 from collections.abc import Collection, Iterable, Sequence

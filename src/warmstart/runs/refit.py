@@ -1,4 +1,4 @@
-"""Refit: how is a run's model trained once more, on all rows, with the settings that were chosen on fewer?
+"""Refit: how is a run's model trained again on more rows, with the settings that were chosen on fewer?
 
 A network takes as many passes over its rows as it took to its best weights, and keeps the weights of the last step: no
 rows are left to choose by. Thresholds and temperature are those of the run, found on rows that it did not learn from.

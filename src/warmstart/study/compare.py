@@ -287,7 +287,7 @@ def _without_dropped(comparison: Comparison, study: StudyState) -> Comparison:
         return comparison
     said = f"dropped, because the machine was slower than measured: {join_phrases(lacking)}"
     unseen = [name for name in plan.networks if name not in comparison.names]
-    reason = "the machine was too slow for it within the budget"
+    reason = "the machine was too slow to run it within the budget"
     out = tuple(Excluded(name, BUDGET, reason) for name in unseen)
     return replace(comparison, cuts=(said, *comparison.cuts), excluded=(*comparison.excluded, *out))
 
@@ -296,8 +296,8 @@ def load_comparison(folder: Path) -> Comparison:
     """The comparison that a study made, from its finished runs. Raises TrainingError if it is not finished."""
     path = folder / "study.json"
     if not path.exists():
-        raise TrainingError(f"{folder} is no finished study.", f"warmstart resume {shell_word(folder)}")
-    remedy = f"delete it, and go on with: warmstart resume {shell_word(folder)}"
+        raise TrainingError(f"{folder} is not a finished study.", f"warmstart resume {shell_word(folder)}")
+    remedy = f"delete it, and continue with: warmstart resume {shell_word(folder)}"
     known = read_fields(path, Comparison, remedy, without=("runs",))
     with reading_ours(path):
         runs = tuple(load_run(folder / "runs" / require_plain_name(path, name)) for name in known.pop("runs"))

@@ -1,4 +1,4 @@
-"""Run race: a race is run: each run that it requests is searched, trained and recorded in a folder.
+"""Run race: how is a race run? Each run that it requests is searched, trained and recorded in a folder.
 
 The same jobs as in a comparison, on fewer rows. All times that affect decisions are saved with the runs, so that a
 resumed race requests the same runs and finds them finished.

@@ -1,4 +1,4 @@
-"""Study: how do compare, advise and report work in one folder that can be resumed?"""
+"""Study: what do compare, advise and report run, and what do they write to the study's folder?"""
 
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
@@ -130,7 +130,7 @@ def _with_rest(comparison: Comparison, folder: Path) -> Comparison:
     path = folder / "mismatch.json"
     if not path.exists():
         return comparison
-    remedy = f"delete it, and go on with: warmstart report {folder}"
+    remedy = f"delete it, and continue with: warmstart report {folder}"
     found = read_json(path, dict[str, Any], remedy)
     with reading_ours(path, remedy):
         DomainShift.from_json(found)

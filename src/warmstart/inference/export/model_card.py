@@ -1,4 +1,4 @@
-"""Model card: what should somebody know who finds an exported model, written from the run that made it?"""
+"""Model card: what does the model card of an export say? It is written from the run."""
 
 import json
 from collections.abc import Mapping
