@@ -14,7 +14,7 @@ from warmstart.inference.model_store import StoredModel, load_model
 from warmstart.inference.predict import model_folder
 from warmstart.request import request as config
 from warmstart.results.record import Run, load_run
-from warmstart.results.refit import load_refit
+from warmstart.results.refit_record import load_refit
 from warmstart.runtime.files import read_json
 
 

@@ -32,7 +32,7 @@ from warmstart.runtime.distributed import world
 from warmstart.runtime.files import read_fields, read_json, reading_ours, require_plain_name, write_json
 from warmstart.study.begin import begin_study
 from warmstart.study.jobs import FixedJobs, StudyState, carry_out, search_job, train_job
-from warmstart.study.refit import refit_winner
+from warmstart.study.refit_winner import refit_winner
 from warmstart.study.winner import keep_first_winner
 from warmstart.tasks.tasks import task_for
 from warmstart.training.event import Event, Progress

@@ -32,7 +32,7 @@ from warmstart.study.compare import make_comparison, save_comparison
 from warmstart.study.curve_model import NextRun
 from warmstart.study.jobs import StudyState, carry_out, search_job, train_job
 from warmstart.study.race import RaceArm, RaceRanking, Result, race, rungs
-from warmstart.study.refit import refit_winner
+from warmstart.study.refit_winner import refit_winner
 from warmstart.training.event import Event
 from warmstart.types import Array
 

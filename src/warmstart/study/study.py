@@ -25,7 +25,7 @@ from warmstart.results.display import Display, Tabular
 from warmstart.results.domain_shift import DomainShift
 from warmstart.results.names import regime_of
 from warmstart.results.race_outcome import RaceOutcome, load_race, race_display
-from warmstart.results.refit import REFIT, load_refit
+from warmstart.results.refit_record import REFIT, load_refit
 from warmstart.results.term_swaps import ProbeResult
 from warmstart.runs.domain_shift import measure_domain_shift
 from warmstart.runtime.files import read_json, read_parquet, reading_ours, write_json, write_parquet, write_text

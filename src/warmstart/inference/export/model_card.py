@@ -13,7 +13,7 @@ from warmstart.models.pretrained.licences import licences_of
 from warmstart.models.pretrained.locate import locate
 from warmstart.results.bootstrap import mean_interval
 from warmstart.results.record import Run
-from warmstart.results.refit import Refit
+from warmstart.results.refit_record import Refit
 
 RIVALS_SHOWN = 10
 EXAMPLE_CELLS: dict[str, Any] = {

@@ -11,7 +11,7 @@ from warmstart.results.bootstrap import paired
 from warmstart.results.comparison import Comparison
 from warmstart.results.names import ENSEMBLE
 from warmstart.results.record import Run
-from warmstart.results.refit import REFIT, REFIT_FILE, load_refit
+from warmstart.results.refit_record import REFIT, REFIT_FILE, load_refit
 from warmstart.runs.refit import RefitPart, refit_run
 from warmstart.runtime.distributed import world
 from warmstart.runtime.files import write_json

@@ -18,7 +18,7 @@ from warmstart.models.pretrained.base import Base
 from warmstart.planning.problem import Options, Problem
 from warmstart.results.bootstrap import mean_score
 from warmstart.results.record import load_run
-from warmstart.results.refit import Refit, load_refit
+from warmstart.results.refit_record import Refit, load_refit
 from warmstart.runs import refit as module
 from warmstart.study.study import Study, run_study
 from warmstart.training.event import Event
