@@ -14,8 +14,8 @@ def main(data: str = "demo/catalogue.csv", out: str = "prices", **settings: Any)
     print(study.advice.reason)
     for row in study.comparison.table:
         print(f"{row.name:<15} {row.score:.3f} [{row.interval.low:.3f}, {row.interval.high:.3f}]")
-    tent = {"title": "tent", "description": "used", "category": "sports", "brand": "summit"}
-    tent |= {"weight": 3.8, "rating": 4.5, "in_stock": "yes"}
+    texts = {"title": "tent", "description": "used", "category": "sports", "brand": "summit"}
+    tent = texts | {"weight": 3.8, "rating": 4.5, "in_stock": "yes"}
     print(warmstart.load(out).predict([tent]))  # dollars, with a 90 % interval
 
 
