@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from warmstart.data.schema.amounts import CURRENCY, number_format
 from warmstart.data.schema.cell_values import read_numbers
 from warmstart.data.schema.class_values import class_type, find_spellings
-from warmstart.data.schema.class_weights import read_class_weights
+from warmstart.data.schema.class_weights import chosen_class_weights
 from warmstart.data.schema.columns import Column, LabelNotation
 from warmstart.data.schema.dates import date_orders
 from warmstart.data.schema.image_column import NOT_BESIDE_IMAGES, image_column, is_image_column, read_as_images
@@ -45,7 +45,7 @@ NUMERIC_SHARE = 0.95  # of a text column that must be numbers for it to be one w
 MANY_VALUES = 20  # whole numbers with more different values are quantities, with fewer they may be classes
 ROWS_PER_CLASS = 5  # fewer rows than this to a value, on average, are too few to call the values classes
 MOST_CLASS_IDS = 2_000  # consecutive numbers up to this may be those of classes
-ID_BALANCE = 10  # rows of the commonest of them to one of the rarest: ages and scores have thinner tails
+ID_BALANCE = 10  # rows of the most common of them to one of the rarest: ages and scores have thinner tails
 MONEY = rf"{CURRENCY}|[%‰]"  # with these a number is an amount, however often it recurs
 PARTED = r"\d[,'\s]\d|\.\d+\."  # of a number with thousands separators or a decimal comma
 FIRST_LOOK_ROWS = 500  # rows looked at first: most columns vary there, and do not follow the target
@@ -86,7 +86,7 @@ def infer_schema(table: Table, columns: ColumnChoices) -> Schema:
         pictures = pictures if _nothing_else(table, columns, task, pictures) else None
     if pictures is not None:
         image, said = read_as_images(table, pictures, columns)
-        others = (name for name in table.columns.column_names if name not in (columns.target, columns.group, pictures))
+        others = (name for name in table.columns.column_names if name not in (*columns.not_read, pictures))
         inputs = _Inputs((pictures,), False, dict.fromkeys(others, NOT_BESIDE_IMAGES), (image,))
         notes.append(said)
     else:
@@ -94,16 +94,14 @@ def infer_schema(table: Table, columns: ColumnChoices) -> Schema:
     text, labelled, ignored, read = inputs
     if not columns.text:
         notes.append(_said_of_inputs(text, labelled, ignored))
-    if said := say_kinds(read, columns.kinds):
-        notes.append(said)
-    if said := say_readers(read):
-        notes.append(said)
+    notes += [said for said in (say_kinds(read, columns.kinds), say_readers(read)) if said]
     return Schema(
         task=task,
         target=columns.target,
         text=text,
         labelled=labelled,
         group=columns.group,
+        time=columns.time,
         ignored=ignored,
         scale=scale,
         multi_label=multi_label,
@@ -115,17 +113,8 @@ def infer_schema(table: Table, columns: ColumnChoices) -> Schema:
         spellings=find_spellings(table, columns.target, classes) if notation is None else {},
         target_column=amounts if task == "regression" else None,
         metric=chosen_metric(columns, task, multi_label),
-        class_weights=_class_weights(columns, target, multi_label),
+        class_weights=chosen_class_weights(columns, target, multi_label),
     )
-
-
-def _class_weights(columns: ColumnChoices, target: ArrowColumn, multi_label: bool) -> dict[str, float] | None:
-    """Raises UsageError where they cannot be read, or there are sets of labels."""
-    if columns.class_weights is None:
-        return None
-    if multi_label:
-        raise UsageError("--class-weights: a row has several labels, so no class weighs a row.", "leave it out")
-    return read_class_weights(columns.class_weights, sorted({str(cell) for cell in present(target)}))
 
 
 # --- the target ----------------------------------------------------------------------------------------------------
@@ -316,7 +305,7 @@ class _Inputs(NamedTuple):
 
 
 def _inputs(table: Table, columns: ColumnChoices, task: TaskName) -> _Inputs:
-    names = [name for name in table.columns.column_names if name not in (columns.target, columns.group)]
+    names = [name for name in table.columns.column_names if name not in columns.not_read]
     target = table.columns[columns.target]
     if columns.text:
         text = tuple(dict.fromkeys(columns.text))
