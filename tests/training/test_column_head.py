@@ -11,7 +11,11 @@ import pyarrow as pa
 import pytest
 import torch
 
-from tests.baselines.tables import COLUMNS, table_rows
+from tests.baselines.tables import COLUMNS, table_rows, task_of
+from warmstart.baselines.baseline import FitData
+from warmstart.baselines.baselines import load_baseline
+from warmstart.baselines.embedder import Embedder
+from warmstart.baselines.linear import fit_embedded
 from warmstart.data.features.column_inputs import ColumnInputs, TextColumns
 from warmstart.data.rows.split import Rows, split
 from warmstart.data.rows.term_swaps import TermPair
@@ -224,6 +228,17 @@ def test_a_probe_swaps_words_and_leaves_the_other_columns(base: Base, tmp_path: 
     assert [effect.rows > 10 for effect in found.pairs] == [True, True]
     moved = found.regimes[0].pairs[0].effects["moved"].value
     assert np.isfinite(moved) and moved > 0
+
+
+def test_embedded_reads_the_texts_alone(base: Base, tmp_path: Path) -> None:
+    rows = table_rows("number", 120)
+    baseline: Any = fit_embedded(FitData(task_of("number"), rows, embedder=Embedder(base), columns=COLUMNS)).baseline
+    embedder = baseline.features.embedder
+    assert embedder.reads_texts_alone
+    assert np.allclose(embedder.vectors(rows.texts, rows.columns), Embedder(base).vectors(list(rows.columns["title"])))
+    baseline.save(tmp_path)
+    loaded = load_baseline(tmp_path)
+    assert np.array_equal(loaded.outputs(rows.texts, rows.columns), baseline.outputs(rows.texts, rows.columns))
 
 
 def test_texts_alone_have_no_extra_part(base: Base, regression: RunData) -> None:
