@@ -14,7 +14,7 @@ from warmstart.inference.model_store import load_model
 from warmstart.inference.predict import TrainedModel
 from warmstart.models.pretrained.base import Base
 from warmstart.results.term_swaps import ProbeResult, SwapCases, prediction_change
-from warmstart.study.probe import _cases, _measures
+from warmstart.study.probe import ProbedRows, _cases, _measures
 
 GENDER, COLOUR = TermPair("he", "she"), TermPair("red", "blue")
 ONE = ("--trials", "1", "--length", "0.01", "--quiet")
@@ -102,7 +102,7 @@ def test_a_term_swapped_for_itself_moves_nothing(study: Path) -> None:
     _, cases, changed = _cases(texts, [TermPair("he", "he")], 100, spoken=False)
     for each in ("linear", "frozen"):
         folder = next((study / "runs").glob(f"{each}-*"))
-        measures = _measures(TrainedModel(load_model(folder), folder), changed)
+        measures = _measures(TrainedModel(load_model(folder), folder), changed, ProbedRows(texts), cases)
         effects = prediction_change(cases, None, [measures]).effects
         assert effects["moved"].value == effects["shift"].value == 0.0
         assert effects["random"].value > 0.0

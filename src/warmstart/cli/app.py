@@ -88,7 +88,7 @@ def demo(
         target="price",
         text=("title", "description", "category", "brand", "weight", "rating", "in_stock"),
         regimes=DEMO_REGIMES,
-        rows=(1200,),
+        rows=(1600,),
         seeds=2,
         dropout=0.0,  # of the base: in numbers to predict it left more error (.158 against .152 here), and costs time
         budget=parse_duration(budget),

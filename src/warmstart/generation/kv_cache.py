@@ -5,6 +5,7 @@ begin with, such as examples, is read once.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from inspect import signature
 from itertools import pairwise
 from typing import Any
@@ -27,21 +28,43 @@ def remembers_tokens(body: nn.Module) -> bool:
     return "past_key_values" in signature(body.forward).parameters and all(hasattr(one, "keys") for one in layers)
 
 
-def read_prompts(body: nn.Module, prompts: Sequence[Array]) -> tuple[Any, Tensor]:
+@dataclass(frozen=True, eq=False)
+class ReadPrefix:
+    """Tokens that prompts begin with, and the cache after them."""
+
+    tokens: Array  # int64 [t]
+    cache: Any
+
+    @classmethod
+    @torch.inference_mode()
+    def of(cls, body: nn.Module, tokens: Array) -> "ReadPrefix | None":
+        """None if they are too few to be worth it, or if a body forgets what slides out of a window."""
+        if len(tokens) < MIN_SHARED_TOKENS or not remembers_tokens(body) or any(_new_cache(body).is_sliding):
+            return None
+        cache = _new_cache(body)
+        _read(body, tokens[None], np.ones((1, len(tokens)), dtype=np.int64), cache)
+        return cls(tokens, cache)
+
+    def begins(self, prompts: Sequence[Array]) -> bool:
+        """Whether each prompt begins with these tokens, and goes on."""
+        count = len(self.tokens)
+        return all(len(prompt) > count and np.array_equal(prompt[:count], self.tokens) for prompt in prompts)
+
+
+def read_prompts(body: nn.Module, prompts: Sequence[Array], prefix: ReadPrefix | None = None) -> tuple[Any, Tensor]:
     """The cache after all tokens but the last of each prompt, and the mask of its positions, int64 [n, positions].
 
-    `prompts` come with the longest first. The cache is None if they have one token each.
+    `prompts` come with the longest first. The cache is None if they have one token each. `prefix`: tokens that were
+    read before, used if all prompts begin with them.
     """
     device = next(body.parameters()).device
     heads = [prompt[:-1] for prompt in prompts]
     if not len(heads[0]):
         return None, torch.zeros((len(heads), 0), dtype=torch.int64, device=device)
     sliding = any(_new_cache(body).is_sliding)  # what has slid out of a window can no longer be joined
-    shared = 0 if sliding else _shared_tokens(heads)
-    before = None
-    if shared:
-        before = _new_cache(body)
-        _read(body, heads[0][None, :shared], np.ones((1, shared), dtype=np.int64), before)
+    if prefix is None or not prefix.begins(heads):
+        prefix = None if sliding else ReadPrefix.of(body, heads[0][: _shared_tokens(heads)])
+    shared = 0 if prefix is None else len(prefix.tokens)
     rests = [head[shared:] for head in heads]
     lengths = [len(rest) for rest in rests]
     parts = [slice(0, len(rests))] if sliding else similar(lengths, device)
@@ -54,20 +77,22 @@ def read_prompts(body: nn.Module, prompts: Sequence[Array]) -> tuple[Any, Tensor
         seen = np.pad(seen, ((0, 0), (shared, 0)), constant_values=1)
         mask[part, lengths[0] - longest :] = seen
         cache = _new_cache(body)
-        if before is not None:
-            _repeat(before, cache, len(tokens))
+        if prefix is not None:
+            _repeat(prefix.cache, cache, len(tokens))
         _read(body, tokens, seen, cache)
         caches.append(cache)
     return _joined(caches), torch.from_numpy(mask).to(device)
 
 
-def read_branches(body: nn.Module, prompts: Sequence[Array], tokens: Array, sees: Array) -> Tensor:
+def read_branches(
+    body: nn.Module, prompts: Sequence[Array], tokens: Array, sees: Array, prefix: ReadPrefix | None = None
+) -> Tensor:
     """Hidden states of the last token of each prompt, and of tokens that branch off after it, [n, 1 + m, d].
 
     `prompts` come with the longest first. `tokens` [m]; `sees` bool [m, m]: which of them each one comes after, itself
-    included. Not for a body with recurrent layers.
+    included. `prefix`: as for `read_prompts`. Not for a body with recurrent layers.
     """
-    cache, read = read_prompts(body, prompts)
+    cache, read = read_prompts(body, prompts, prefix)
     last = np.array([prompt[-1] for prompt in prompts], dtype=np.int64)
     ids = np.concatenate([last[:, None], np.tile(tokens.astype(np.int64), (len(prompts), 1))], axis=1)
     tree = np.pad(sees, ((1, 0), (1, 0)), constant_values=True)  # all come after the prompt's last token
@@ -118,14 +143,14 @@ def _read(body: Any, tokens: Array, seen: Array, cache: Any) -> None:
 
 
 def _shared_tokens(prompts: Sequence[Array]) -> int:
-    """How many tokens all prompts begin with, if reading them once is worthwhile; each has more than these."""
+    """How many tokens several prompts begin with; each has more than these."""
     if len(prompts) < 2:
         return 0
     first, shared = prompts[0], min(map(len, prompts)) - 1
     for prompt in prompts[1:]:
         other = np.flatnonzero(prompt[: max(0, shared)] != first[: max(0, shared)])
         shared = int(other[0]) if len(other) else shared
-    return shared if shared >= MIN_SHARED_TOKENS else 0
+    return max(0, shared)
 
 
 def _repeat(read: Any, cache: Any, times: int) -> None:

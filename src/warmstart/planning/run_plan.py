@@ -129,6 +129,8 @@ class RunPlan:
             scratch=scratch,
             numbers=self.problem.schema.task == "regression",
             size=self.options.size,
+            lora_rank=self.options.lora_rank,
+            lora_alpha=self.options.lora_alpha,
         )
         return replace(REGIMES[regime_of(name)](material), name=name)
 

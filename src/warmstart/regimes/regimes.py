@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 
@@ -124,6 +125,8 @@ class RegimeContext:
     scratch: Base | None = None  # the architecture to train from random weights; None: the base's own
     numbers: bool = False  # whether a number is predicted
     size: NetworkSize = "auto"  # of the network that needs no base
+    lora_rank: int = LoRA.rank
+    lora_alpha: float = LoRA.alpha
 
 
 # The defaults of every regime, in one place (also in docs/regimes.md). Rates are for encoders about 400 wide, such as
@@ -353,6 +356,10 @@ def _dnn_stages(material: RegimeContext) -> tuple[Stage, ...]:
     return (Stage(Full()),) if material.size == "reference" else (Stage(PathByPath(), margins=True),)
 
 
+def _adapters(material: RegimeContext, quantize: Literal["nf4"] | None) -> tuple[Stage, ...]:
+    return (Stage(LoRA(material.lora_rank, material.lora_alpha, quantize)),)
+
+
 def _cnn(material: RegimeContext) -> Start:
     return small_cnn(own_pixels(material.base), material.rows, material.init, material.dropout)
 
@@ -368,8 +375,8 @@ _register("frozen", _pretrained, _only(Frozen()))
 _register("top-layers", _pretrained, _only(Frozen(unfrozen=2)))
 _register("discriminative", _pretrained, _only(Discriminative()))
 _register("full", _pretrained, _only(Full()))
-_register("lora", _pretrained, _only(LoRA()))
-_register("qlora", _pretrained, _only(LoRA(quantize="nf4")))
+_register("lora", _pretrained, lambda material: _adapters(material, None))
+_register("qlora", _pretrained, lambda material: _adapters(material, "nf4"))
 _register("hybrid", _pretrained, _after_language(Full(), Discriminative()))
 _register("self-pretrained", _scratch, _after_language(Full(), Full()))
 _register("embedded", _pretrained, lambda material: ())

@@ -28,6 +28,8 @@ class _CheckPlanCompareAdviseFit(TypedDict, total=False):
     """Columns to read. [default: all that can be read]"""
     group: str | None
     """Column of groups. A group is never split between training and test."""
+    time: str | None
+    """Column of times. The latest rows are for testing, those before them for validation."""
     task: TaskName | None
     """Task. [regression, classification, causal-lm, masked-lm, summarise, translate, chat, structured; default:
     recognized from the data]
@@ -115,6 +117,10 @@ class _PlanCompareAdviseFit(TypedDict, total=False):
     """Rows in a batch. [default: 16, or 32 from 2,000 rows]"""
     dropout: float | None
     """Dropout rate of backbone and head. [default: their own]"""
+    lora_rank: int
+    """Rank of LoRA's adapters. [default: 16]"""
+    lora_alpha: float
+    """Alpha of LoRA's adapters, which are scaled by alpha / sqrt(rank). [default: 16]"""
     init: Init
     """Initialization of random weights. [default, xavier, he, normal; default: default]"""
     size: NetworkSize

@@ -42,6 +42,9 @@ class ColumnSettings:
     ] = None
     text: Annotated[tuple[str, ...], Setting("Columns to read.", unset="all that can be read", repeat=True)] = ()
     group: Annotated[str | None, Setting("Column of groups. A group is never split between training and test.")] = None
+    time: Annotated[
+        str | None, Setting("Column of times. The latest rows are for testing, those before them for validation.")
+    ] = None
     task: Annotated[TaskName | None, Setting("Task.", unset="recognized from the data")] = None
     separator: Annotated[str | None, Setting("Character between several labels in one target cell.")] = None
     scale: Annotated[

@@ -37,6 +37,14 @@ class TrainingSettings:
         float | None,
         Setting("Dropout rate of backbone and head.", TRAINING_COST, unset="their own", within=(0, 0.95)),
     ] = None
+    lora_rank: Annotated[
+        int,
+        Setting("Rank of LoRA's adapters.", TRAINING_COST, within=(1, 4096)),
+    ] = 16
+    lora_alpha: Annotated[
+        float,
+        Setting("Alpha of LoRA's adapters, which are scaled by alpha / sqrt(rank).", TRAINING_COST, within=(1e-3, 1e6)),
+    ] = 16.0
     init: Annotated[Init, Setting("Initialization of random weights.", TRAINING_COST)] = "default"
     size: Annotated[
         NetworkSize,

@@ -14,6 +14,7 @@ from warmstart.data.rows.findings import ROWS_SHOWN, Finding, Severity
 from warmstart.data.rows.lengths import Reach, named_controls, too_long
 from warmstart.data.rows.number_findings import number_findings
 from warmstart.data.rows.split import MIN_SPLIT_ROWS, Rows, Splits, remarks, split, usable_rows
+from warmstart.data.rows.time_split import time_notes, times_of
 from warmstart.data.schema import conversations
 from warmstart.data.schema.columns import Column
 from warmstart.data.schema.infer import gives_away
@@ -106,6 +107,9 @@ def find_problems(
             findings.append(Finding("cannot-split", "error", error.message, hint=error.hint))
     else:
         sizes = {"train": len(splits.train), "val": len(splits.val), "test": len(splits.test)}
+        if schema.time:
+            notes = time_notes(splits, schema, times_of(table, schema.time)[1])
+            findings += [Finding("time", "warning" if place else "note", said) for place, said in enumerate(notes)]
         findings += _small_parts(sizes, "piece" if schema.task in CORPUS else "row")
         sources = _sources(table, schema, found, rows)
         findings += _copies(table, schema, sources, _parts(found, splits))

@@ -10,6 +10,7 @@ from functools import partial
 import numpy as np
 import pyarrow as pa
 
+from warmstart.data.rows.time_split import times_of
 from warmstart.data.rows.values import ReadColumns, read_columns
 from warmstart.data.schema import conversations
 from warmstart.data.schema.cell_values import read_numbers, spell
@@ -48,6 +49,7 @@ class UsableRows:
     pieces: Texts  # of a corpus: the documents cut; else `texts`
     columns: ReadColumns  # what the columns say, where there are any
     owners: Array  # int64 [pieces]: the row, from 0, that a piece is of
+    times: Array | None = None  # float64 [n]: when each row is from, if rows are split by that
 
     @property
     def usable(self) -> Array:
@@ -79,8 +81,12 @@ def find_usable_rows(table: Table, schema: Schema) -> UsableRows:
     else:
         texts, (targets, unread) = write_texts(table, schema, columns), _read_targets(table, schema)
         bad = _find_bad_rows(table, schema, texts, targets, unread, columns)
+    times = times_of(table, schema.time)[0] if schema.time else None
+    if times is not None:
+        has, what = f"column {schema.time!r} has", ("cell that is no time", "cells that are no times")
+        bad = [*bad, _bad("missing-time", np.isnan(times), table, has, what)]
     pieces, owners = texts.pieces(schema.piece_bytes) if schema.task in CORPUS else (texts, np.arange(len(texts)))
-    return UsableRows(texts, targets, tuple(kind for kind in bad if kind.rows), pieces, columns, owners)
+    return UsableRows(texts, targets, tuple(kind for kind in bad if kind.rows), pieces, columns, owners, times)
 
 
 def write_texts(table: Table, schema: Schema, columns: ReadColumns | None = None) -> Texts:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from warmstart.data.rows.examples import UsableRows, find_usable_rows
+from warmstart.data.rows.time_split import cut_by_time
 from warmstart.data.rows.values import ColumnValues
 from warmstart.data.schema.cell_values import read_cells, spell
 from warmstart.data.schema.kinds import infer_column
@@ -38,6 +39,7 @@ class Rows:
     keys: Sequence[str]  # what the split hashes: the group, else text and target
     # the typed values of what is read, by column; empty where the task has no columns, as a corpus and conversations
     columns: ColumnValues = field(default_factory=ColumnValues)
+    times: Array | None = None  # float64 [n]: when each is from; None: rows are not split by that
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -46,7 +48,8 @@ class Rows:
         """The rows at these positions, in this order."""
         texts, keys = Texts.of(self.texts), Texts.of(self.keys)
         columns = self.columns.take(index)
-        return Rows(texts.take(index), self.targets[index], self.numbers[index], keys.take(index), columns)
+        times = None if self.times is None else self.times[index]
+        return Rows(texts.take(index), self.targets[index], self.numbers[index], keys.take(index), columns, times)
 
     @classmethod
     def joined(cls, parts: Sequence["Rows"]) -> "Rows":
@@ -57,6 +60,9 @@ class Rows:
             np.concatenate([part.numbers for part in parts]),
             Texts.joined([Texts.of(part.keys) for part in parts]),
             ColumnValues.joined([part.columns for part in parts]),
+            None
+            if parts[0].times is None
+            else np.concatenate([part.times for part in parts if part.times is not None]),
         )
 
 
@@ -131,7 +137,8 @@ def usable_rows(table: Table, schema: Schema, found: UsableRows) -> Rows:
     else:
         _check_enough(schema, targets[index], len(found.texts))
     numbers = np.arange(1, len(found.pieces) + 1)
-    return Rows(found.pieces, targets, numbers, keys, found.columns.values).take(index)
+    times = None if found.times is None else found.times[found.owners]
+    return Rows(found.pieces, targets, numbers, keys, found.columns.values, times).take(index)
 
 
 def _hint(found: UsableRows) -> str:
@@ -209,9 +216,14 @@ def _run(found: UsableRows) -> int | None:
 def split(rows: Rows, schema: Schema) -> Splits:
     """Test (20 %, at most 3,000 rows), validation (10 %, at most 1,000) and training rows, by a hash of the keys.
 
-    Rows with equal keys stay in one part. Stratified by class (a key counts for its rarest) or by the target's
-    quantile. Independent of the order of the rows. Raises InputError for fewer than 3 different keys.
+        Rows with times are divided by them: the latest are for testing, those before them for validation. Otherwise rows
+    with equal keys stay in one part, stratified by class (a key counts for its rarest) or by the target's quantile, and
+    independent of the order of the rows. Raises InputError for fewer than 3 different keys.
     """
+    if rows.times is not None:
+        n = len(rows)
+        part = cut_by_time(rows.times, round(min(VAL_SHARE * n, VAL_ROWS)), round(min(TEST_SHARE * n, TEST_ROWS)))
+        return _parted(rows, part)
     # A key is its 64-bit hash from here on: two of 5 million share one with a probability below one in a million.
     keys, key_of_row = np.unique(_hashes(rows.keys, len(rows)), return_inverse=True)
     if len(keys) < 3:
@@ -236,8 +248,13 @@ def split(rows: Rows, schema: Schema) -> Splits:
     val = _draw(rest, strata, sizes, val_rows / left, keep_half, leave=1)
     part = np.zeros(len(keys), dtype=np.int64)
     part[val], part[test] = 1, 2
-    train_rows, val_part, test_part = (rows.take(np.flatnonzero(part[key_of_row] == i)) for i in range(3))
-    return Splits(train_rows, val_part, test_part, _fingerprint(train_rows, val_part, test_part))
+    return _parted(rows, part[key_of_row])
+
+
+def _parted(rows: Rows, part: Array) -> Splits:
+    """`part`: 0 for training, 1 for validation, 2 for test, int64 [n]."""
+    train, val, test = (rows.take(np.flatnonzero(part == i)) for i in range(3))
+    return Splits(train, val, test, _fingerprint(train, val, test))
 
 
 def _draw(order: Array, strata: Array, sizes: Array, share: float, keep_half: bool, leave: int) -> Array:
