@@ -135,7 +135,7 @@ def test_where_not_even_one_row_fits_less_is_kept_of_it(problem: Problem) -> Non
     assert one.peak_memory_bytes and least.peak_memory_bytes and least.peak_memory_bytes < one.peak_memory_bytes
     assert one.seconds and least.seconds and one.seconds <= least.seconds
     between = (one.peak_memory_bytes + least.peak_memory_bytes) / 2
-    advised = "does not fit; would with --micro-batch 1 --gradient-checkpointing, at the same result"
+    advised = "does not fit; use --micro-batch 1 --gradient-checkpointing, with the same result"
     assert of(between, micro_batch=1).advice == advised
     assert of(between, micro_batch=1, gradient_checkpointing=True).fits
 

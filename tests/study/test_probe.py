@@ -74,11 +74,11 @@ def test_a_study_side_by_side_kept_and_reported(study: Path, tmp_path: Path) -> 
     assert found["units"] == "log10(price)"
     kept = ProbeResult.load(study / "probe.json")
     assert kept is not None and json.loads(json.dumps(kept.to_json())) == found
-    assert "Where terms are swapped" not in (study / "report.html").read_text()
+    assert "<h2>Swapped terms</h2>" not in (study / "report.html").read_text()
     assert call("report", study).code == 0
     page = (study / "report.html").read_text()
-    assert "Where terms are swapped" in page and "red / blue" in page
-    assert "Learned or remembered" in page and "How sure each may be" in page
+    assert "<h2>Swapped terms</h2>" in page and "red / blue" in page
+    assert "Learned or memorized" in page and "<h2>Calibration</h2>" in page
     shown = call("probe", study, "--swap", tmp_path / "pairs.csv", "--quiet").out
     assert max(map(len, shown.splitlines()[:-1])) <= 80 and "he / she" in shown
     assert "…" not in shown

@@ -30,7 +30,7 @@ def remembers_tokens(body: nn.Module) -> bool:
 
 @dataclass(frozen=True, eq=False)
 class ReadPrefix:
-    """Tokens that prompts begin with, and the cache after them."""
+    """Tokens that prompts begin with, and the keys and values of a body that has read them."""
 
     tokens: Array  # int64 [t]
     cache: Any
@@ -41,9 +41,7 @@ class ReadPrefix:
         """None if they are too few to be worth it, or if a body forgets what slides out of a window."""
         if len(tokens) < MIN_SHARED_TOKENS or not remembers_tokens(body) or any(_new_cache(body).is_sliding):
             return None
-        cache = _new_cache(body)
-        _read(body, tokens[None], np.ones((1, len(tokens)), dtype=np.int64), cache)
-        return cls(tokens, cache)
+        return cls(tokens, _read_once(body, tokens))
 
     def begins(self, prompts: Sequence[Array]) -> bool:
         """Whether each prompt begins with these tokens, and goes on."""
@@ -54,17 +52,19 @@ class ReadPrefix:
 def read_prompts(body: nn.Module, prompts: Sequence[Array], prefix: ReadPrefix | None = None) -> tuple[Any, Tensor]:
     """The cache after all tokens but the last of each prompt, and the mask of its positions, int64 [n, positions].
 
-    `prompts` come with the longest first. The cache is None if they have one token each. `prefix`: tokens that were
-    read before, used if all prompts begin with them.
+    `prompts` come with the longest first. `prefix`: what was read of them before. The cache is None if they have one
+    token each.
     """
     device = next(body.parameters()).device
     heads = [prompt[:-1] for prompt in prompts]
     if not len(heads[0]):
         return None, torch.zeros((len(heads), 0), dtype=torch.int64, device=device)
     sliding = any(_new_cache(body).is_sliding)  # what has slid out of a window can no longer be joined
-    if prefix is None or not prefix.begins(heads):
-        prefix = None if sliding else ReadPrefix.of(body, heads[0][: _shared_tokens(heads)])
-    shared = 0 if prefix is None else len(prefix.tokens)
+    if prefix is not None and not sliding and prefix.begins(heads):
+        shared, before = len(prefix.tokens), prefix.cache
+    else:
+        shared = 0 if sliding else _shared_tokens(heads)
+        before = _read_once(body, heads[0][:shared]) if shared else None
     rests = [head[shared:] for head in heads]
     lengths = [len(rest) for rest in rests]
     parts = [slice(0, len(rests))] if sliding else similar(lengths, device)
@@ -77,8 +77,8 @@ def read_prompts(body: nn.Module, prompts: Sequence[Array], prefix: ReadPrefix |
         seen = np.pad(seen, ((0, 0), (shared, 0)), constant_values=1)
         mask[part, lengths[0] - longest :] = seen
         cache = _new_cache(body)
-        if prefix is not None:
-            _repeat(prefix.cache, cache, len(tokens))
+        if before is not None:
+            _repeat(before, cache, len(tokens))
         _read(body, tokens, seen, cache)
         caches.append(cache)
     return _joined(caches), torch.from_numpy(mask).to(device)
@@ -90,7 +90,7 @@ def read_branches(
     """Hidden states of the last token of each prompt, and of tokens that branch off after it, [n, 1 + m, d].
 
     `prompts` come with the longest first. `tokens` [m]; `sees` bool [m, m]: which of them each one comes after, itself
-    included. `prefix`: as for `read_prompts`. Not for a body with recurrent layers.
+    included. `prefix`: what was read of the prompts before. Not for a body with recurrent layers.
     """
     cache, read = read_prompts(body, prompts, prefix)
     last = np.array([prompt[-1] for prompt in prompts], dtype=np.int64)
@@ -142,15 +142,22 @@ def _read(body: Any, tokens: Array, seen: Array, cache: Any) -> None:
     )
 
 
+def _read_once(body: nn.Module, tokens: Array) -> Any:
+    """A cache of these tokens [t]."""
+    cache = _new_cache(body)
+    _read(body, tokens[None], np.ones((1, len(tokens)), dtype=np.int64), cache)
+    return cache
+
+
 def _shared_tokens(prompts: Sequence[Array]) -> int:
-    """How many tokens several prompts begin with; each has more than these."""
+    """How many tokens all prompts begin with, if reading them once is worthwhile; each has more than these."""
     if len(prompts) < 2:
         return 0
     first, shared = prompts[0], min(map(len, prompts)) - 1
     for prompt in prompts[1:]:
         other = np.flatnonzero(prompt[: max(0, shared)] != first[: max(0, shared)])
         shared = int(other[0]) if len(other) else shared
-    return max(0, shared)
+    return shared if shared >= MIN_SHARED_TOKENS else 0
 
 
 def _repeat(read: Any, cache: Any, times: int) -> None:

@@ -102,7 +102,7 @@ def _models(folder: Path) -> tuple[list[ProbedRun], bool]:
         begun = (folder / "request.json").exists()
         raise UsageError(
             f"{str(folder)!r} holds no finished run or study.",
-            f"go on with: warmstart resume {shell_word(folder)}" if begun else "name a folder given as --out",
+            f"continue with: warmstart resume {shell_word(folder)}" if begun else "name a folder given as --out",
         )
     comparison = load_comparison(folder)
     names = [row.name for row in comparison.table if row.failed is None and row.name != CONSTANT]

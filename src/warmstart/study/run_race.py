@@ -1,4 +1,4 @@
-"""Run race: a race is run: each run that it requests is searched, trained and recorded in a folder.
+"""Run race: how is a race run? Each run that it requests is searched, trained and recorded in a folder.
 
 The same jobs as in a comparison, on fewer rows. All times that affect decisions are saved with the runs, so that a
 resumed race requests the same runs and finds them finished.
@@ -32,7 +32,7 @@ from warmstart.study.compare import make_comparison, save_comparison
 from warmstart.study.curve_model import NextRun
 from warmstart.study.jobs import StudyState, carry_out, search_job, train_job
 from warmstart.study.race import RaceArm, RaceRanking, Result, race, rungs
-from warmstart.study.refit import refit_winner
+from warmstart.study.refit_winner import refit_winner
 from warmstart.training.event import Event
 from warmstart.types import Array
 

@@ -1,4 +1,4 @@
-"""Duplicates: which texts are the same, or nearly the same, as another?"""
+"""Duplicates: which texts are exact or near duplicates, and which of them lie across the split?"""
 
 import itertools
 from collections import defaultdict

@@ -216,9 +216,9 @@ def _run(found: UsableRows) -> int | None:
 def split(rows: Rows, schema: Schema) -> Splits:
     """Test (20 %, at most 3,000 rows), validation (10 %, at most 1,000) and training rows, by a hash of the keys.
 
-        Rows with times are divided by them: the latest are for testing, those before them for validation. Otherwise rows
-    with equal keys stay in one part, stratified by class (a key counts for its rarest) or by the target's quantile,
-    independent of the order of the rows. Raises InputError for fewer than 3 different keys.
+    Rows with times are divided by them: the latest are for testing, those before them for validation. Otherwise rows
+    with equal keys stay in one part. Stratified by class (a key counts for its rarest) or by the target's quantile.
+    Independent of the order of the rows. Raises InputError for fewer than 3 different keys.
     """
     if rows.times is not None:
         n = len(rows)

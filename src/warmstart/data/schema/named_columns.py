@@ -1,4 +1,4 @@
-"""Named columns: are the columns there that were asked for, and where none was, what could be?"""
+"""Named columns: do the columns exist that the user named, and which could be the target if none was named?"""
 
 import re
 import shlex

@@ -1,4 +1,4 @@
-"""Schema: what did a person say about a table, and what was inferred?"""
+"""Schema: what did the user say about a table, and what was inferred?"""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field

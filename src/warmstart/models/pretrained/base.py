@@ -1,4 +1,4 @@
-"""Base: of what kind is a pretrained model, how much can it read, and what do its files contain?"""
+"""Base: what kind of model is a base, how much text can it read, and what do its files contain?"""
 
 import copy
 import functools

@@ -1,4 +1,4 @@
-"""GGUF: what does such a file claim to contain, and can that be true?
+"""GGUF: what does a GGUF file claim to contain, and is that plausible?
 
 Libraries that read these files trust them: a file of 49 bytes that announces 2^60 numbers keeps them busy forever. So
 the whole header is checked here first, every length against the rest of the file.
