@@ -1,14 +1,17 @@
 """Decoders: random Llamas and GPT-2s of two layers, and a tokenizer of bytes and some merges."""
 
+import copy
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from warmstart.data.rows.split import Rows, Splits
 from warmstart.data.schema.schema import Schema
+from warmstart.models.causal_lm import output_of
+from warmstart.models.lm_head import LanguageHead
 from warmstart.training.frozen_prefix import SharedData
 from warmstart.training.run_data import RunData
 from warmstart.types import Array
@@ -17,15 +20,9 @@ CONTEXT = 48
 TEXT = 'the quick brown fox jumps over the lazy dog. größer, naïve, 東京, {"name": "value", "number": 12} ' * 3
 
 
-class OwnHead:
+def own_head(model: Any) -> LanguageHead:
     """The language-model head of a transformers model."""
-
-    def __init__(self, model: Any):
-        self.model = model
-
-    def logits(self, hidden: Tensor) -> Tensor:
-        found: Tensor = self.model.lm_head(hidden)
-        return found
+    return LanguageHead.of(model.base_model, output_of(copy.deepcopy(model)))
 
 
 def tiny_decoder(kind: str, vocabulary: int = 97, context: int = CONTEXT) -> Any:

@@ -172,7 +172,7 @@ def test_a_study_that_was_stopped_goes_on_and_comes_to_the_same(
     assert "This study is not finished" in warmstart.report(out).read_text(encoding="utf-8")
     with pytest.raises(InputError, match="no trained model yet"):
         warmstart.load(out)
-    with pytest.raises(UsageError, match="exists already"):
+    with pytest.raises(UsageError, match="already exists"):
         api.start(request, out)
     done = api.run_to_end(api.compare_steps(api.restart(config.load_request(out), out)))
     scores = {row.name: row.score for row in done.comparison.table}
@@ -210,7 +210,7 @@ def test_a_folder_is_claimed_last_and_given_back_where_nothing_can_begin(
     begun = api.start(replace(request, seeds=1), out)
     assert config.load_request(out).seeds == 1 and begun.fresh
     (out / "notes.txt").write_text("mine")
-    with pytest.raises(UsageError, match="exists already"):
+    with pytest.raises(UsageError, match="already exists"):
         api.start(request, out)
     with pytest.raises(UsageError, match="not known"):
         api.run_to_end(api.compare_steps(replace(begun, request=replace(request, regimes=("ful",)))))

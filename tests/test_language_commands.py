@@ -114,7 +114,7 @@ def test_a_plan_of_what_writes(device: str, pairs: Path, decoder: str) -> None:
 
 def test_a_plan_of_a_corpus_for_another_device(corpus: Path, decoder: str) -> None:
     words = ("--task", "causal-lm", "--base", decoder, "--device", "h100", "--regimes", "full,lora")
-    assert "answers written to test rows, and what was forgotten, are not in it" in " ".join(
+    assert "generating answers to test rows and measuring forgetting are not included" in " ".join(
         call("plan", corpus, *words, *FEW).out.split()
     )
     found = json.loads(call("plan", corpus, *words, *FEW, "--quiet", "--json").out)

@@ -350,7 +350,7 @@ def test_a_score_that_is_no_number_is_a_failed_run_and_not_the_end_of_a_study(tm
     assert (done.failed, done.metrics, done.points) == (None, {"MAE (price)": 2.0}, (point,))
     assert "too large or too small for a number: RMSE (price)" in load_run(tmp_path).caveats
     lost = finish_run(replace(made, test=float("nan")), tmp_path, None)
-    assert (lost.test, lost.failed) == (None, "its score is no finite number")
+    assert (lost.test, lost.failed) == (None, "its score is not finite")
 
 
 def test_a_plan_builds_what_it_needs_where_it_stays(tmp_path: Path) -> None:

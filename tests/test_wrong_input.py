@@ -268,8 +268,8 @@ def test_an_out_that_exists_or_cannot_be_written_is_left_as_it_is(good: Path, tm
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "thesis.txt").write_text("mine")
     cases = {
-        tmp_path / "file": "exists already",
-        tmp_path / "full": "exists already",
+        tmp_path / "file": "already exists",
+        tmp_path / "full": "already exists",
         tmp_path / "file" / "study": "cannot be written",
         Path("/proc/study"): "cannot be written",
         tmp_path / ("x" * 300): "File name too long",
@@ -344,7 +344,7 @@ def test_a_foreign_folder_is_not_offered_to_be_resumed(good: Path, tmp_path: Pat
     (tmp_path / "request.json").write_text('{"mine": 1}')
     (tmp_path / "thesis.txt").write_text("mine")
     answer = call("compare", good, "--target", "price", "--out", tmp_path)
-    refused(answer, "exists already", "choose another folder")
+    refused(answer, "already exists", "choose another folder")
     assert "resume" not in answer.err
 
 

@@ -1,4 +1,4 @@
-"""Quantities: how do people write amounts, sizes, times and percentages?
+"""Quantities: how are amounts, sizes, times and percentages written?
 
 >>> parse_duration("1h30m"), parse_share("1%"), parse_amount("tokens", "1.5M")
 (5400.0, 0.01, 1500000)

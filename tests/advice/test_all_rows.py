@@ -32,7 +32,7 @@ def test_a_steep_curve_that_reaches_the_leader_leaves_it_undecided() -> None:
     assert (advice.verdict, advice.choice, advice.predicted["regime"]) == ("undecided", None, "linear")
     assert advice.confidence <= 0.75
     assert "on all 1,600 training rows, `linear` scores" in advice.reason
-    assert "`full` was trained on 400 of 1,600 rows at most and should score about 0.38" in advice.reason
+    assert "`full` was trained on at most 400 of 1,600 rows and should score about 0.38" in advice.reason
     assert advice.next_step == (
         "To train `full` on all rows: `warmstart compare a.csv --target price --budget 3h --out study-longer`."
         " Until then use `linear`, which is trained on all rows."
@@ -53,7 +53,7 @@ def test_a_flat_curve_far_behind_leaves_no_doubt() -> None:
     comparison = seen_on((100, 400), full=(1.3, 0.02))
     advice = advice_for(comparison)
     assert (advice.verdict, advice.choice) == ("a linear model is enough", "linear")
-    assert "`full` was trained on 400 of 1,600 rows at most and should score about 1.1" in " ".join(advice.caveats)
+    assert "`full` was trained on at most 400 of 1,600 rows and should score about 1.1" in " ".join(advice.caveats)
 
 
 def test_of_a_single_size_nothing_is_predicted_and_the_same_rows_decide() -> None:
@@ -62,7 +62,7 @@ def test_of_a_single_size_nothing_is_predicted_and_the_same_rows_decide() -> Non
     assert worse.predictions == {} and advice_for(worse).choice == "linear"
     alike = advice_for(seen_on((100,), full=(1.0, 0.1)))
     assert alike.verdict == "undecided"
-    assert "of 1,600 rows at most, too few to predict its score on all (on 100 rows it is better" in alike.reason
+    assert "of 1,600 rows, too few to predict its score on all (on 100 rows it is better" in alike.reason
 
 
 def test_nothing_is_predicted_for_more_than_ten_times_the_rows() -> None:
@@ -72,7 +72,7 @@ def test_nothing_is_predicted_for_more_than_ten_times_the_rows() -> None:
 
 
 def test_what_was_not_run_leaves_it_undecided() -> None:
-    out = (Excluded("full", "budget", "there was no time for 40 steps on 100 rows; --budget 9m would do"),)
+    out = (Excluded("full", "budget", "there was no time for 40 steps on 100 rows; --budget 9m would be enough"),)
     advice = advice_for(replace(seen_on(SIZES), excluded=out))
     assert advice.verdict == "undecided" and advice.constraints == ()
     assert "`full` could not be trained enough within the budget." in advice.reason
@@ -84,7 +84,7 @@ def test_the_way_is_decided_where_only_a_sibling_is_open() -> None:
     comparison = make_comparison([run for run in runs if run.regime != "full" or run.rows < 1600])
     advice = advice_for(comparison)
     assert (advice.verdict, advice.choice) == ("fine-tune", "frozen") and advice.confidence <= 0.75
-    assert "`full` may be better still: trained on a part of the rows only." in advice.reason
+    assert "`full` may be better still, but ran on part of the rows only." in advice.reason
 
 
 def test_only_parts_of_the_rows_are_never_sure() -> None:

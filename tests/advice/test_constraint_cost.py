@@ -28,7 +28,7 @@ def test_the_best_that_is_allowed_is_chosen_and_its_price_is_said() -> None:
     assert free.choice == "full" and free.constraints == ()
     advice = advice_for(barred(("full", "max-size"), ("lora", "max-size")))
     assert (advice.choice, advice.verdict) == ("linear", "a linear model is enough")
-    assert "Without `--max-size` there would be `full`: 0." in advice.reason and "better by 0.1" in advice.reason
+    assert "Without `--max-size`, you could use `full`: 0." in advice.reason and "better by 0.1" in advice.reason
     (price,) = advice.constraints
     assert (price.constraint, price.regime) == ("max-size", "full") and price.interval is not None
     assert price.difference == pytest.approx(0.15, abs=0.03) and price.interval.low > 0
@@ -58,7 +58,7 @@ def test_what_takes_out_only_worse_ones_costs_nothing() -> None:
 def test_what_cannot_be_told_apart_is_said_to_be_so() -> None:
     made = make_comparison(make_runs(TRUTHS | {"lora": 0.7}, flops=FLOPS, test_rows=100))
     (price,) = constraint_cost(replace(made, excluded=(Excluded("full", "max-size", "."),)), "lora")
-    assert price.statement.startswith("Whether `--max-size` costs anything is not clear: `full`")
+    assert price.statement.startswith("It is unclear whether `--max-size` costs anything: `full`")
 
 
 def test_what_was_not_trained_is_not_known() -> None:
@@ -66,7 +66,7 @@ def test_what_was_not_trained_is_not_known() -> None:
     advice = advice_for(comparison)
     assert advice.choice == "linear"
     (price,) = advice.constraints
-    assert price.regime is None and "is not known: `full`, `lora` were not trained" in price.statement
+    assert price.regime is None and "is unknown: `full`, `lora` were not trained" in price.statement
     assert price.statement in advice.caveats
 
 
@@ -74,10 +74,10 @@ def test_where_everything_turned_out_too_large_nothing_is_chosen() -> None:
     advice = advice_for(barred(("full", "max-size"), ("linear", "max-size"), trained=("constant", "linear", "full")))
     assert (advice.choice, advice.verdict) == (None, "nothing is allowed")
     assert advice.reason.startswith("Nothing is allowed: `full`: it takes 91 MB, more than 50 MB; `linear`: it")
-    assert advice.constraints[0].statement.startswith("The best that `--max-size` excludes is `full`")
+    assert advice.constraints[0].statement.startswith("The best regime that `--max-size` excludes is `full`")
 
 
 def test_the_only_one_that_is_allowed_is_no_lonely_choice() -> None:
     advice = advice_for(barred(("full", "max-size"), ("lora", "max-size"), ("scratch", "max-size")))
     assert advice.choice == "linear" and advice.confidence == 0.99
-    assert not any("was compared here" in caveat for caveat in advice.caveats)
+    assert not any("was compared: another" in caveat for caveat in advice.caveats)

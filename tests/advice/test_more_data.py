@@ -46,19 +46,20 @@ def test_siblings_that_cross_change_no_way_of_training() -> None:
 
 def test_a_falling_curve_asks_for_rows() -> None:
     words = next_purchase(comparison(full=STEEP, linear=(0.9, 0.1)), "full")
-    assert words.startswith("To do better, get more rows: 3,200 should score about 0.1") and "16,000 should" in words
+    assert words.startswith("To do better, get more rows: 3,200 rows should score about 0.1")
+    assert "16,000 rows should" in words
 
 
 def test_a_level_curve_asks_for_a_larger_base() -> None:
     words = next_purchase(comparison(0.02, full=(0.3, 0.0), linear=(0.9, 0.1)), "full")
-    assert words.startswith("More rows would hardly help: 3,200 should score about 0.")
+    assert words.startswith("More rows would hardly help: 3,200 rows should score about 0.")
     assert words.endswith("try a larger base.")
     assert "pretrained" in next_purchase(comparison(0.02, linear=(0.3, 0.0)), "linear")
 
 
 def test_at_the_best_reachable_nothing_is_asked_for() -> None:
     made = comparison(0.02, noise_floor=0.3, full=(0.3, 0.0))
-    assert next_purchase(made, "full").endswith("where 0.300 is the best reachable.")
+    assert next_purchase(made, "full").endswith("; the best reachable score is 0.300.")
 
 
 def test_what_is_unfinished_asks_for_a_longer_run() -> None:
@@ -69,7 +70,7 @@ def test_what_is_unfinished_asks_for_a_longer_run() -> None:
 def test_what_cannot_be_told_asks_for_test_rows() -> None:
     runs = make_curve_runs({"full": (0.3, 0.02)}, SIZES, seed_noise=0.1)
     words = next_purchase(make_comparison(runs), "full")
-    assert words.startswith("Whether more rows would help is not clear") and "1 % matters" in words
+    assert words.startswith("It is unclear whether more rows would help") and "1 % matters" in words
 
 
 def test_what_it_says_in_all() -> None:
@@ -78,15 +79,13 @@ def test_what_it_says_in_all() -> None:
     assert said[0].startswith("From about 4") and "its start was worth" in said[1]
     assert all("should score about" in sentence for sentence in said[2:])
     level = more_data(comparison(scratch=(0.9, 0.1), full=(0.5, 0.1)))
-    assert level[0] == "No two regimes change places within 10x your data, as far as these runs can tell."
+    assert level[0] == "No regime overtakes another within 10x your data, as far as these runs can tell."
     assert "its start was worth at least 1,500 rows" in level[1]
 
 
 def test_one_number_of_rows_says_how_to_get_curves() -> None:
     made = make_comparison(make_runs({"scratch": 0.5, "full": 0.6}))
-    assert more_data(made) == (
-        "Each regime was trained on one number of rows, so there are no curves: --rows auto draws them.",
-    )
+    assert more_data(made) == ("Each regime was trained on one number of rows. For learning curves, use --rows auto.",)
     assert next_purchase(made, "full") == "" and crossover_sentences(made, "full") == ""
 
 

@@ -40,9 +40,9 @@ def test_how_good_it_is_in_words() -> None:
     priced = study(only=["full"])
     facts = {"MAE (price)": 68.2, "median percentage error": 29.6}
     known = replace(priced, runs=tuple(replace(run, metrics=facts) for run in priced.runs))
-    assert error_in_words(known, known.table[0]) == "typically off by 30 %, by 68.20 of price on average"
+    assert error_in_words(known, known.table[0]) == "typically off by 30 %, on average by 68.20 (price)"
     linear = study(units="price", only=["full"])
-    assert error_in_words(linear, linear.table[0]).startswith("off by ")
+    assert error_in_words(linear, linear.table[0]).startswith("on average off by ")
     right = study("classification", only=["full"])
     row = replace(right.table[0], score=0.5961)
     assert error_in_words(right, row) == "right in 60 of 100 test rows"

@@ -25,6 +25,7 @@ from warmstart.baselines.prompted import (
 )
 from warmstart.data.rows.split import Rows
 from warmstart.errors import MissingError, TrainingError, UsageError
+from warmstart.generation.kv_cache import ReadPrefix
 from warmstart.generation.label_scores import LabelTree, label_scores
 from warmstart.models.pretrained.base import Base, find_base
 from warmstart.regimes.regimes import check_base
@@ -55,8 +56,9 @@ def test_labels_share_what_they_begin_with() -> None:
     assert LabelTree.of([[3], [4]]).inner.tolist() == []
 
 
+@pytest.mark.parametrize("remembered", [False, True])
 @pytest.mark.parametrize("kind", ["llama", "gpt2"])
-def test_scores_are_those_of_each_label_alone(kind: str, tmp_path: Path) -> None:
+def test_scores_are_those_of_each_label_alone(kind: str, remembered: bool, tmp_path: Path) -> None:
     base = find_base(save_decoder(tmp_path / kind, kind), max_length=64)
     model = language_model_of(base)
     rng = np.random.default_rng(0)
@@ -64,7 +66,11 @@ def test_scores_are_those_of_each_label_alone(kind: str, tmp_path: Path) -> None
     prompts = [np.concatenate([begin, rng.integers(5, 90, size)]) for size in (3, 9, 1, 9)]
     labels = [[7, 8, 9], [7, 8, 11], [12], [7]]
     assert model.language_head is not None
-    found = label_scores(model.body, model.language_head, prompts, LabelTree.of(labels))
+    prefix = ReadPrefix.of(model.body, begin) if remembered else None
+    assert (prefix is not None) == remembered
+    found = label_scores(model.body, model.language_head, prompts, LabelTree.of(labels), prefix)
+    again = label_scores(model.body, model.language_head, prompts[:1], LabelTree.of(labels), prefix)
+    assert again[0] == pytest.approx(found[0], abs=1e-4), "what was read before stays as it is"
     for prompt, row in zip(prompts, found, strict=True):
         for label, score in zip(labels, row, strict=True):
             ids = torch.tensor([*prompt.tolist(), *label])[None]

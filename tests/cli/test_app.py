@@ -128,7 +128,7 @@ def test_a_dry_run_says_what_would_be_done_and_does_nothing(usual: tuple[str, ..
     assert not out.exists()
     assert "did you mean 'full'" in call("compare", *usual, "--regimes", "ful", "--out", out, "--dry-run").err
     out.write_text("mine")
-    assert "exists already" in call("compare", *usual, "--out", out, "--dry-run").err
+    assert "already exists" in call("compare", *usual, "--out", out, "--dry-run").err
 
 
 def test_check_prints_findings_in_80_columns(usual: tuple[str, ...]) -> None:
@@ -154,7 +154,7 @@ def test_a_plan_shows_energy_in_80_columns_where_no_money_is_asked(capsys: pytes
     show.show_plan(PlanResult(tuple(made), "cpu", None))
     said = capsys.readouterr().out
     assert max(map(len, said.splitlines())) <= 80
-    assert re.search(r" kWh *\n", said) and "money" not in said and "all together: 30.0 min, 0.00062 kWh\n" in said
+    assert re.search(r" kWh *\n", said) and "money" not in said and "total: 30.0 min, 0.00062 kWh\n" in said
 
 
 def test_what_is_looked_at_is_said_now_and_then(
@@ -195,10 +195,10 @@ def test_the_demo_begins_with_its_own_catalogue_and_may_begin_again(tmp_path: Pa
             answer = call("demo", "--out", out)
             assert (answer.code, answer.err.splitlines()[-1]) == (1, f"error: {out}: No space left on device")
     assert progress.call_count == 2
-    assert "no model can have a mean absolute error below" in answer.err
+    assert "no model can reach a mean absolute error below" in answer.err
     assert sorted(path.name for path in out.iterdir()) == ["catalogue.csv", "request.json"]
     (out / "plan.json").touch()
-    assert "exists already" in call("demo", "--out", out).err
+    assert "already exists" in call("demo", "--out", out).err
 
 
 # --- stopping and going on --------------------------------------------------------------------------------------------
@@ -215,7 +215,7 @@ def test_sigterm_keeps_what_is_finished_and_resume_comes_to_the_same(
 
     with patch.object(validation, "print_status", stop_after_linear):
         stopped = call("compare", *usual, *QUICK, "--out", out)
-    assert stopped == Answer(143, "", f"stopped; what is finished is kept.\nhint: go on with: warmstart resume {out}\n")
+    assert stopped == Answer(143, "", f"stopped; finished work is kept.\nhint: to continue: warmstart resume {out}\n")
     finished = {path: path.stat().st_mtime_ns for path in (out / "runs").glob("*/run.json")}
     assert {path.parent.name for path in finished} == {"constant-r84-s0", "linear-r84-s0"}
     resumed = call("resume", out)
@@ -281,6 +281,6 @@ def test_ctrl_c_in_a_terminal(usual: tuple[str, ...], environment: dict[str, str
                 break
         rest, printed = process.stderr.read(), process.stdout.read()
     assert process.returncode == 130
-    assert rest.endswith(f"stopped; what is finished is kept.\nhint: go on with: warmstart resume {out}\n")
+    assert rest.endswith(f"stopped; finished work is kept.\nhint: to continue: warmstart resume {out}\n")
     assert "Traceback" not in rest and printed == ""
     assert (out / "runs" / "constant-r84-s0" / "run.json").exists()

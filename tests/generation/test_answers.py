@@ -126,7 +126,7 @@ def test_a_person_judges_blind_and_the_report_tells(study: Path) -> None:
     for wrong, message in (
         (("--pairs", "full,loar"), "did you mean 'lora'?"),
         (("--votes", file), "no votes on a page of this study"),
-        (("--pairs", "full,lora", "--no-examples"), "cannot go with --no-examples"),
+        (("--pairs", "full,lora", "--no-examples"), "cannot be combined with --no-examples"),
     ):
         refused = call("report", study, *wrong)
         assert (refused.code, refused.out) == (2, "") and message in refused.err

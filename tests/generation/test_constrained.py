@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.decoders import OwnHead, byte_tokenizer, prompts, tiny_decoder
+from tests.decoders import byte_tokenizer, own_head, prompts, tiny_decoder
 from warmstart.data.schema.json_schema import SchemaMismatch, schema_validator
 from warmstart.errors import UsageError
 from warmstart.generation.constrained import Constraint, constraint
@@ -49,7 +49,7 @@ def test_an_untrained_model_writes_json_of_the_schema(
     most = allowed.least + more
     answers = generate(
         model.base_model,
-        OwnHead(model),
+        own_head(model),
         prompts([4, 9, 5], 300),
         stop={tokenizer.eos_token_id},
         most=most,

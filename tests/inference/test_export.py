@@ -167,7 +167,7 @@ def test_what_does_not_exist_is_refused_with_what_does(runs: dict[str, Path], tm
         warmstart.export(runs["full"], "hf", tmp_path / "out", int8=True)
     (tmp_path / "there").mkdir()
     (tmp_path / "there" / "file").touch()
-    with pytest.raises(UsageError, match="exists already"):
+    with pytest.raises(UsageError, match="already exists"):
         warmstart.export(runs["linear"], "onnx", tmp_path / "there")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["there"]
 

@@ -348,7 +348,7 @@ def test_what_stands_beside_a_prediction(data: Path, base: Base, tmp_path: Path)
         assert answer.code == 2 and says in answer.err
     again = write_csv(tmp_path / "again.csv", ("title", "prediction"), [("old lamp", "hall")])
     answer = call("predict", tmp_path / "run", again, "--keep-columns")
-    assert answer.code == 2 and "have a column 'prediction', and so have the predictions" in answer.err
+    assert answer.code == 2 and "both the rows and the predictions have a column 'prediction'" in answer.err
 
 
 def test_probabilities_are_for_classes(priced: Path, data: Path) -> None:

@@ -10,10 +10,10 @@ import transformers as t
 from torch import nn
 
 from warmstart.errors import UsageError
-from warmstart.models.causal_lm import auto_class, causal_lm, kind_of, logits, new_output_layer, output_of
-from warmstart.models.pretrained.base import find_base, generation, require_kind, suited
+from warmstart.models.causal_lm import OutputLayer, auto_class, causal_lm, kind_of, logits, new_output_layer, output_of
+from warmstart.models.pretrained.base import Base, find_base, generation, language_output, require_kind, suited
 from warmstart.regimes.lora import LoRA, load_adapter, save_adapter
-from warmstart.regimes.starts import language_parts, random_parts
+from warmstart.regimes.starts import Pretrained, random_state
 
 SMALL = {
     "vocab_size": 60,
@@ -107,14 +107,19 @@ def test_weights_trained_apart_are_those_of_the_whole() -> None:
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_random_parts_follow_the_seed_and_make_a_whole(name: str) -> None:
-    def build() -> nn.Module:
-        body: nn.Module = t.AutoModel.from_config(FAMILIES[name])
-        return body
+    def parts(seed: int) -> tuple[nn.Module, OutputLayer]:
+        with random_state(seed):
+            body: Any = t.AutoModel.from_config(FAMILIES[name])
+            return body, new_output_layer(body.config)
 
-    (body, output), (other, _), (again, _) = (random_parts(build, seed) for seed in (0, 1, 0))
+    (body, output), (other, _), (again, _) = (parts(seed) for seed in (0, 1, 0))
     weights = [torch.cat([p.flatten() for p in found.parameters()]) for found in (body, other, again)]
     assert torch.equal(weights[0], weights[2]) and not torch.equal(weights[0], weights[1])
     assert output.fresh and causal_lm(body, output)(input_ids=IDS).logits.isfinite().all()
+
+
+def language_parts(base: Base) -> tuple[nn.Module, OutputLayer]:
+    return Pretrained(base).body(0), language_output(base)
 
 
 def test_language_parts_are_copies_of_one_s_own(tmp_path: Path) -> None:

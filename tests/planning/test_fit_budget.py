@@ -71,7 +71,7 @@ def test_what_is_cheap_is_never_cut_and_what_is_expensive_climbs(plan: RunPlan) 
     assert fitted.sizes_of("frozen") == (100, 265, 700) == fitted.sizes == fitted.sizes_of("constant")
     assert fitted.sizes_of("full") == (100, 265)
     assert total_seconds(fitted) <= (1 - RESERVE) * fitted.options.budget
-    assert fitted.cuts[0] == "`full` on 100, 265 of 700 training rows, and steps in proportion"
+    assert fitted.cuts[0] == "`full` on 100, 265 of 700 training rows, with proportionally fewer steps"
 
 
 def test_a_larger_budget_never_gives_a_regime_fewer_rows(plan: RunPlan) -> None:
@@ -91,7 +91,7 @@ def test_a_regime_that_cannot_learn_in_the_budget_is_not_run_and_says_which_budg
     fitted = within(uneven, 0.05 * alone(uneven, "full"))
     (out,) = fitted.excluded
     assert (out.regime, out.constraint) == ("full", "budget") and "full" not in fitted.names
-    found = re.fullmatch(r"there was no time for 43 steps on 100 rows; --budget (\d+)m would do", out.reason)
+    found = re.fullmatch(r"there was no time for 43 steps on 100 rows; --budget (\d+)m would be enough", out.reason)
     assert found
     assert "full" in within(uneven, 60.0 * int(found[1])).names
     assert fitted.cuts[0] == "`full` not run" and fitted.sizes_of("frozen") == (700,)
@@ -120,7 +120,7 @@ def test_sizes_that_were_asked_for_are_the_parts(plan: RunPlan) -> None:
 def test_every_cut_is_said(plan: RunPlan) -> None:
     said = within(plan, 0.5 * alone(plan, "full")).cuts
     assert said[-2:] == ("1 seed instead of 3", "2 learning rates tried for each regime instead of 3")
-    assert all("training rows, and steps in proportion" in cut or "not run" in cut for cut in said[:-2])
+    assert all("training rows, with proportionally fewer steps" in cut or "not run" in cut for cut in said[:-2])
     assert "2 learning rates tried for each regime instead of 3" in within(plan, 0.9 * total_seconds(plan)).cuts
 
 
@@ -216,7 +216,7 @@ def test_long_texts_are_read_less_far_before_few_rows_are_left(plan: RunPlan, tm
     assert short.seconds_per_row["full"] == pytest.approx(0.4 * long.seconds_per_row["full"])
     assert sum(map(len, short.regime_sizes.values())) > sum(map(len, within(even, seconds).regime_sizes.values()))
     assert short.seconds_per_row["scratch-dnn"] == 1e-9, "hashed words are all read"
-    assert "64 tokens read of a text at most instead of 256: 40% of the work for each" in short.cuts
+    assert "at most 64 tokens per text instead of 256: 40% of the work per text" in short.cuts
     asked = replace(long, options=replace(long.options, read_so_far=True))
     assert within(asked, seconds).problem.base.max_length == 256
     cuts.save_plan(short, tmp_path / "plan.json")

@@ -135,7 +135,7 @@ def test_where_not_even_one_row_fits_less_is_kept_of_it(problem: Problem) -> Non
     assert one.peak_memory_bytes and least.peak_memory_bytes and least.peak_memory_bytes < one.peak_memory_bytes
     assert one.seconds and least.seconds and one.seconds <= least.seconds
     between = (one.peak_memory_bytes + least.peak_memory_bytes) / 2
-    advised = "does not fit; would with --micro-batch 1 --gradient-checkpointing, at the same result"
+    advised = "does not fit; use --micro-batch 1 --gradient-checkpointing, with the same result"
     assert of(between, micro_batch=1).advice == advised
     assert of(between, micro_batch=1, gradient_checkpointing=True).fits
 
@@ -150,7 +150,7 @@ def test_another_device_is_predicted_from_its_figures(problem: Problem) -> None:
     assert many.money == pytest.approx(many.seconds / 3600 * 64)
     assert many.peak_memory_bytes is not None and one.peak_memory_bytes is not None
     assert many.peak_memory_bytes < one.peak_memory_bytes
-    assert "a step has 16 rows: more devices than that have nothing to do" in many.advice
+    assert "a step has 16 rows: more devices than that would be idle" in many.advice
 
 
 def test_searches_and_seeds_count(problem: Problem) -> None:

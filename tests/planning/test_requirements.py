@@ -171,7 +171,7 @@ def test_from_the_command_line(base: Base, tmp_path: Path) -> None:
     assert written["excluded"] == [{"regime": "frozen", "constraint": "no-pretrained", "reason": reason}]
     assert [row["name"] for row in written["regimes"]] in (["linear", "constant"], ["constant", "linear"])
     advice = json.loads((out / "advice.json").read_text())
-    assert advice["constraints"][0]["statement"].endswith("is not known: `frozen` was not trained.")
+    assert advice["constraints"][0]["statement"].endswith("is unknown: `frozen` was not trained.")
     assert "was not trained" in (out / "report.html").read_text() and not list((out / "runs").glob("frozen*"))
     assert "--no-pretrained" in call("compare", *usual[1:], "--no-pretrained", "--out", "x", "--dry-run").out
     nothing = call(*usual, "--regimes", "constant,frozen", "--max-size", "1KB", "--quiet", "--out", tmp_path / "none")

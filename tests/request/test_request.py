@@ -118,7 +118,7 @@ def test_init_then_compare_with_flags_over_pairs_over_the_file(tmp_path: Path, m
         "wrote warmstart.yaml; use it with: warmstart compare --config warmstart.yaml --out study\n",
     )
     again = call("init", "data.csv", "--target", "price")
-    assert again.code == 2 and "exists already" in again.err
+    assert again.code == 2 and "already exists" in again.err
     with patch.object(api, "start", side_effect=UsageError("enough")) as begin:
         words = ("--config", "warmstart.yaml", "--out", "study")
         call("compare", *words)

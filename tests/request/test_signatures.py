@@ -103,6 +103,6 @@ def test_a_default_is_shown_as_it_is_typed() -> None:
         "min_effect": "default: 1%]",
         "length": "default: 1]",
         "seed": "default: 0]",
-        "text": "repeatable; default: all that can be read]",
+        "text": "repeatable; default: all usable columns]",
         "lr": "default: searched]",
     }

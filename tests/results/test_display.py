@@ -97,7 +97,7 @@ def test_what_is_said_first() -> None:
     assert comparison == "accuracy (higher is better) on 200 test rows"
     assert done == raced == "fine-tune: `full` is best."
     assert run == "full: accuracy 1.000"
-    assert plan == "2 h in all on full; does not fit in memory: full"
+    assert plan == "2 h in total on full; does not fit in memory: full"
     assert found.startswith("200 rows, ready to train; task: regression of 'price' from 'full'")
 
 

@@ -137,7 +137,7 @@ def test_in_check_and_in_a_study(base: Base, tmp_path: Path) -> None:
     general.write_text("\n\n".join(_texts(ENGLISH, 40)))
     words = ("--target", "price", "--text", "title", "--base", base.location)
     answer = call("check", data, *words)
-    assert "base's tokenizer: " in answer.out and "tokens a word" in answer.out
+    assert "base's tokenizer: " in answer.out and "tokens per word" in answer.out
     assert json.loads(call("check", data, *words, "--json").out)["spelling"]["texts"] > 0
     out = tmp_path / "study"
     with patch("warmstart.runs.domain_shift.TEXTS_PER_KIND", 60):
@@ -145,7 +145,7 @@ def test_in_check_and_in_a_study(base: Base, tmp_path: Path) -> None:
     found = json.loads((out / "comparison.json").read_text())["mismatch"]
     assert found["reference"] == "--general-text" and found["apart_by_features"]["value"] > 0
     page = (out / "report.html").read_text()
-    assert "The base and these texts" in page and "not a measurement of the outcome" in page
+    assert "The base and your texts" in page and "a prediction from the texts alone" in page
 
 
 def test_a_foreign_table_is_told(base: Base, tmp_path: Path) -> None:

@@ -90,8 +90,8 @@ def test_a_rising_end_is_followed_by_a_level_one_and_reported() -> None:
     rising = exact([0.4, 0.5], (100, 400))
     assert rising.predicted[1].score == pytest.approx(0.5) and rising.line.slope[0] == 0.0
     assert rising.departures == (
-        "`full` got worse from 100 to 400 rows: 0.400, then 0.500, clear of chance. More rows rarely do that; a run cut"
-        " short does.",
+        "`full` got worse from 100 to 400 rows: 0.400, then 0.500, a significant difference. More rows rarely"
+        " cause this; a run that was cut short does.",
     )
     random = np.random.default_rng(0)
     (level,) = drawn(random, (0.5, 0.0))

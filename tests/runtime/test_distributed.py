@@ -182,7 +182,7 @@ def test_fit_with_shards_leaves_a_whole_model(found: list[dict[str, Any]], share
 
 
 def test_what_is_wrong_is_said_once(found: list[dict[str, Any]]) -> None:
-    for case, words in (("there already", "exists already"), ("compare", "compare runs in one process, not in 2.")):
+    for case, words in (("there already", "already exists"), ("compare", "compare runs in one process, not in 2.")):
         main, other = found[0][case], found[1][case]
         assert main["code"] == other["code"] == 2
         assert words in main["err"] and not other["err"]

@@ -21,7 +21,7 @@ from warmstart.runtime import supervisor as supervise
 STUDY = Case((*study("constant", "frozen", "full").words, "--trials", "2"))
 SEARCHED = Case(tuple(word for word in STUDY.words if word not in ("--lr", "1e-3")))
 TRAINING = "full, 84 rows, seed 0"
-GOING_ON = "Going on from what was saved."
+GOING_ON = "Continuing from saved work."
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def test_killed_once_it_goes_on_to_the_same_result(shop: Workshop) -> None:
     out = shop.vacant()
     ended = shop.run_waited_for(STUDY, out, [AtWork(TRAINING, shop.folder / "once", steps=5)])
     assert ended.code == 0
-    assert f"killed by SIGKILL (probably: out of memory) while at: {TRAINING}. {GOING_ON}\n" in ended.printed
+    assert f"killed by SIGKILL (probably: out of memory) during: {TRAINING}. {GOING_ON}\n" in ended.printed
     assert ended.printed.count("killed") == 1 and ended.printed.count("report: ") == 1
     assert json.loads((out / supervise.DEATHS_FILE).read_text()) == {TRAINING: ["SIGKILL"]}
     assert digest(out) == shop.reference(STUDY).digest
@@ -86,7 +86,7 @@ def test_what_cannot_be_left_out_ends_at_the_third_death_and_may_be_resumed(shop
     fault = AtWork("reading the rows", shop.folder / "thrice", times=3, number=signal.SIGSEGV)
     ended = shop.run_waited_for(STUDY, out, [fault])
     assert ended.code == 128 + signal.SIGSEGV and ended.printed.count(GOING_ON) == 2
-    end = "killed by SIGSEGV, 3 times now, while at: reading the rows.\nhint: later, go on with: warmstart resume"
+    end = "killed by SIGSEGV, 3 times now, during: reading the rows.\nhint: to continue later: warmstart resume"
     assert f"{end} --quiet -- {out}\n" in ended.printed
     shop.expect_same(STUDY, out)
 
@@ -104,7 +104,7 @@ def test_killed_before_anything_was_begun_it_ends_and_who_waits_has_imported_not
         "finally: print([m for m in ('torch', 'numpy', 'typer', 'pyarrow', 'ctypes') if m in sys.modules])"
     )
     assert (done.returncode, done.stdout) == (137, "[]\n")
-    assert done.stderr == "killed by SIGKILL (probably: out of memory) before there was anything to go on with.\n"
+    assert done.stderr == "killed by SIGKILL (probably: out of memory) before there was anything to resume.\n"
 
 
 def test_killed_after_a_stop_was_asked_for_nothing_goes_on() -> None:
@@ -132,7 +132,7 @@ def test_a_stop_is_passed_on_once_and_saved(shop: Workshop, whom: Whom, number: 
     fault = AtWork(TRAINING, shop.folder / whom, steps=5, number=number, whom=whom)
     ended = shop.run_waited_for(FULL, out, [fault])
     assert ended.code == 128 + number
-    assert ended.printed == f"stopped; what is finished is kept.\nhint: go on with: warmstart resume {out}\n"
+    assert ended.printed == f"stopped; finished work is kept.\nhint: to continue: warmstart resume {out}\n"
     assert any((out / "checkpoint").iterdir())
     shop.expect_same(FULL, out)
 

@@ -282,7 +282,7 @@ def test_when_nothing_can_be_trained_an_error_says_so(problem: Problem, folder: 
 
 
 def test_a_study_that_is_not_finished_is_not_remembered(folder: Path) -> None:
-    with pytest.raises(TrainingError, match=r"no finished study\.\nhint: warmstart resume"):
+    with pytest.raises(TrainingError, match=r"not a finished study\.\nhint: warmstart resume"):
         load_comparison(folder)
 
 

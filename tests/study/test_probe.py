@@ -14,7 +14,7 @@ from warmstart.inference.model_store import load_model
 from warmstart.inference.predict import TrainedModel
 from warmstart.models.pretrained.base import Base
 from warmstart.results.term_swaps import ProbeResult, SwapCases, prediction_change
-from warmstart.study.probe import _cases, _measures
+from warmstart.study.probe import ProbedRows, _cases, _measures
 
 GENDER, COLOUR = TermPair("he", "she"), TermPair("red", "blue")
 ONE = ("--trials", "1", "--length", "0.01", "--quiet")
@@ -74,11 +74,11 @@ def test_a_study_side_by_side_kept_and_reported(study: Path, tmp_path: Path) -> 
     assert found["units"] == "log10(price)"
     kept = ProbeResult.load(study / "probe.json")
     assert kept is not None and json.loads(json.dumps(kept.to_json())) == found
-    assert "Where terms are swapped" not in (study / "report.html").read_text()
+    assert "<h2>Swapped terms</h2>" not in (study / "report.html").read_text()
     assert call("report", study).code == 0
     page = (study / "report.html").read_text()
-    assert "Where terms are swapped" in page and "red / blue" in page
-    assert "Learned or remembered" in page and "How sure each may be" in page
+    assert "<h2>Swapped terms</h2>" in page and "red / blue" in page
+    assert "Learned or memorized" in page and "<h2>Calibration</h2>" in page
     shown = call("probe", study, "--swap", tmp_path / "pairs.csv", "--quiet").out
     assert max(map(len, shown.splitlines()[:-1])) <= 80 and "he / she" in shown
     assert "…" not in shown
@@ -102,7 +102,7 @@ def test_a_term_swapped_for_itself_moves_nothing(study: Path) -> None:
     _, cases, changed = _cases(texts, [TermPair("he", "he")], 100, spoken=False)
     for each in ("linear", "frozen"):
         folder = next((study / "runs").glob(f"{each}-*"))
-        measures = _measures(TrainedModel(load_model(folder), folder), changed)
+        measures = _measures(TrainedModel(load_model(folder), folder), changed, ProbedRows(texts), cases)
         effects = prediction_change(cases, None, [measures]).effects
         assert effects["moved"].value == effects["shift"].value == 0.0
         assert effects["random"].value > 0.0

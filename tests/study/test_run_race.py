@@ -230,14 +230,14 @@ def test_the_budget_that_is_named_pays_and_can_be_given(spent: float, budget: st
 
 def test_regimes_that_were_never_run_are_named_first(made: Study) -> None:
     found = race_advice(made.comparison, replace(RACED, decided=False, confidence=0.4, unseen=("lora", "frozen")))
-    assert found.choice is None and "no run of `lora` and `frozen`: each may" in found.caveats[0]
-    assert found.reason.endswith("40 % likely, but `lora` and `frozen` never ran.")
+    assert found.choice is None and "did not run `lora` and `frozen`, which may" in found.caveats[0]
+    assert found.reason.endswith("is 40 %, but `lora` and `frozen` never ran.")
 
 
 def test_a_tie_is_said_and_the_others_are_as_good(made: Study) -> None:
     tied = replace(RACED, choice="linear", tie=("linear", "full"))
     found = race_advice(made.comparison, tied)
-    assert found.choice == "linear" and found.also_fine == ("full",) and "`full` is as good" in found.reason
+    assert found.choice == "linear" and found.also_fine == ("full",) and "`full` is equally good" in found.reason
 
 
 def test_where_the_constant_leads_nothing_beats_it(made: Study) -> None:

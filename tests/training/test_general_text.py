@@ -100,6 +100,8 @@ def test_of_two_studies_that_begin_together_one_samples(tmp_path: Path, monkeypa
 
 
 def test_without_a_first_token_nothing_can_be_sampled(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"tokenizer of 'tiny' begins no text with a token(.|\n)*--general-text FILE"):
+    with pytest.raises(
+        UsageError, match=r"tokenizer of 'tiny' has no token that begins a text(.|\n)*--general-text FILE"
+    ):
         sampled_text(language_model(), spelling(None, None), tmp_path)
     assert sampled_text(language_model(), spelling(None), tmp_path, texts=2, tokens=3)

@@ -150,7 +150,7 @@ def test_other_starts_replay_nothing(
     kind: str, base: Base, regression: RunData, run_data: RunData, decoder: Base, texts: Sequence[str] = TEXTS
 ) -> None:
     if kind == "encoder":
-        with pytest.raises(UsageError, match="does not learn to write here"):
+        with pytest.raises(UsageError, match="is not trained to generate text here"):
             next(train_stages(full(base), CONFIG, replace(regression, replayed=tuple(texts)), evaluations=1))
         return
     from warmstart.regimes.starts import Architecture, Scratch

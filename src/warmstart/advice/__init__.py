@@ -1,1 +1,1 @@
-"""What follows from the numbers?"""
+"""Which regime is recommended, and how confidently?"""

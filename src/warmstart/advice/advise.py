@@ -144,15 +144,15 @@ def _decided(field: Ranking, choice: Row, siblings: Sequence[Row]) -> Advice:
     reason = [f"{answer}: {scores(comparison, choice)}{against_others(field, choice)}."]
     if choice is not field.best:
         reason.append(
-            f"`{field.best.name}` measured best, but `{choice.name}` is less than "
-            f"{format_percent(comparison.min_effect)} away"
+            f"`{field.best.name}` scored best, but `{choice.name}` is within "
+            f"{format_percent(comparison.min_effect)} of it"
             f" and cheaper: `{field.best.name}` {costs(field.best, choice)}."
         )
     if field.reaching:
-        reason.append(f"{name_list(field.reaching)} may be better still: trained on a part of the rows only.")
+        reason.append(f"{name_list(field.reaching)} may be better still, but ran on part of the rows only.")
     if siblings:
         rivals = name_list([choice, *siblings])
-        reason.append(f"Which of {rivals} is best stays open: these test rows and seeds cannot tell them apart.")
+        reason.append(f"Which of {rivals} is best is unclear: these test rows and seeds cannot tell them apart.")
     crossing = crossover_sentences(comparison, choice.name)
     if crossing:
         reason.append(crossing)
@@ -182,11 +182,11 @@ def _undecided(field: Ranking, choice: Row, rival: Row) -> Advice:
         if family in field.families - {row.family for row in contenders}
     ]
     found = field.difference(first, rival)
-    several = f" when {len(field.rows)} are compared (Holm)" if found.interval.low > 0 else ""
+    several = f" (Holm correction for {len(field.rows)} regimes)" if found.interval.low > 0 else ""
     reason = (
         f"Undecided between {compared_with_others(comparison, first, first.family != rival.family)} and"
         f" {compared_with_others(comparison, rival, first.family != rival.family)}: the difference of"
-        f" {noise_phrase(found)} may be nothing{several}, and may be more than the"
+        f" {noise_phrase(found)} may be zero{several}, or more than the"
         f" {format_percent(comparison.min_effect)} that matters."
     )
     sentences = [reason, f"{capitalize_first(' and '.join(behind))} did worse." if behind else ""]
@@ -194,7 +194,7 @@ def _undecided(field: Ranking, choice: Row, rival: Row) -> Advice:
     if cheapest is field.best and not unfinished:
         sentences.append(_ahead_and_cheapest(field, [row for row in contenders if row is not cheapest]))
     leads, name = cheapest is field.best, f"`{cheapest.name}`"
-    hurry = f"take {name}" if leads else f"{name} is the cheapest of those in question"
+    hurry = f"take {name}" if leads else f"{name} is the cheapest candidate"
     step = _longer(comparison, unfinished) if unfinished else _settle(field, first, rival)
     return Advice(
         choice=None,
@@ -215,7 +215,7 @@ def _ahead_and_cheapest(field: Ranking, others: Sequence[Row]) -> str:
     most = {row.name: -field.difference(field.best, row).interval.low for row in others}
     gains = [f"`{name}` may be better by {format_number(gain)} at most" for name, gain in most.items() if gain > 0]
     gained = f"; {', '.join(gains)}" if gains else ""
-    return f"`{best}` is ahead and the cheapest of those in question{gained}."
+    return f"`{best}` is ahead and the cheapest candidate{gained}."
 
 
 def _constant_stands(field: Ranking) -> Advice:
@@ -225,14 +225,14 @@ def _constant_stands(field: Ranking) -> Advice:
     found = field.difference(best, constant)
     drawn = comparison.drawn([best.name, constant.name], best.rows)
     no_gain = float((drawn[:, 0] - drawn[:, 1] <= margin).mean())
-    look = "Look at the inputs too: `warmstart check` lists the columns that are read and what is wrong with them."
+    look = "Check the inputs too: `warmstart check` lists the columns that are read and their problems."
     return Advice(
         choice=None,
         verdict=NOTHING_BEATS,
         confidence=round(min(no_gain, field.most(field.unfinished)), 3),
         reason=(
-            f"Nothing beats the constant: {scores(comparison, best)}, always giving the same answer"
-            f" {format_number(constant.score)}; the gain of {noise_phrase(found)} is not clear of zero."
+            f"Nothing beats the constant: {scores(comparison, best)}, the constant"
+            f" {format_number(constant.score)}; the gain of {noise_phrase(found)} may be zero."
         ),
         also_fine=(),
         caveats=_caveats(field, best),
@@ -248,10 +248,10 @@ def _nothing_usable(comparison: Comparison) -> Advice:
         choice=None,
         verdict="undecided",
         confidence=0.0,
-        reason=f"No usable result: {name_list(failed)} failed." if failed else "Nothing to choose from was run.",
+        reason=f"No usable result: {name_list(failed)} failed." if failed else "There is no regime to choose from.",
         also_fine=(),
         caveats=study_caveats(comparison),
-        next_step="See in the caveats why; `warmstart check` finds what is wrong with the data, row by row.",
+        next_step="The caveats say why. `warmstart check` lists problems with the data, row by row.",
         predicted={"regime": None, "score": None, "interval": None},
         compute=compute_spent(comparison),
     )
@@ -263,10 +263,10 @@ def _nothing_right(field: Ranking) -> Advice:
         choice=None,
         verdict="undecided",
         confidence=0.0,
-        reason=f"Undecided: nothing that was compared got a single row right ({scores(field.comparison, field.best)}).",
+        reason=f"Undecided: no regime got a single row right ({scores(field.comparison, field.best)}).",
         also_fine=(),
         caveats=_caveats(field, field.best),
-        next_step="Read the answers in the report. Train longer (--epochs, --budget), or name another --base.",
+        next_step="Read the answers in the report. Train longer (--epochs, --budget), or try another --base.",
         predicted=_predicted(field.best),
         compute=compute_spent(field.comparison),
     )
@@ -282,7 +282,7 @@ def _nothing_allowed(comparison: Comparison) -> Advice:
         reason=f"Nothing is allowed: {'; '.join(reasons)}.",
         also_fine=(),
         caveats=study_caveats(comparison),
-        next_step="Allow more, or compare regimes that take less, e.g. --regimes linear,scratch-dnn.",
+        next_step="Relax a constraint, or compare cheaper regimes, such as --regimes linear,scratch-dnn.",
         predicted={"regime": None, "score": None, "interval": None},
         compute=compute_spent(comparison),
         constraints=constraint_cost(comparison, None),
@@ -303,7 +303,7 @@ def _after_decision(field: Ranking, choice: Row, unfinished: Sequence[Row]) -> s
     after = f" {buy}" if buy else ""
     if len(choice.seeds) < FEWEST_SEEDS:
         ready = f"`{choice.name}` is ready for `warmstart predict`."
-        return f"To be surer, run again with --seeds {FEWEST_SEEDS}; {ready}{after}"
+        return f"For more confidence, run again with --seeds {FEWEST_SEEDS}; {ready}{after}"
     return f"Use it: `{choice.name}` is ready for `warmstart predict`.{after}"
 
 
@@ -315,11 +315,11 @@ def _towards_floor(comparison: Comparison, choice: Row, floor: float) -> str:
         return f"{gap} {_longer(comparison, [choice])}"
     points = comparison.curve(choice.name)
     if len(points) == 1:
-        return f"{gap} Try more training rows; --rows {choice.rows // 4},{choice.rows} would show what rows bring."
+        return f"{gap} Try more training rows; --rows {choice.rows // 4},{choice.rows} would show how much they help."
     fewest = points[0]
     return (
         f"{gap} From {fewest.rows:,} to {choice.rows:,} training rows it went from {format_number(fewest.score)} to"
-        f" {format_number(choice.score)}; get more training rows, as what lies beyond {choice.rows:,} is not measured."
+        f" {format_number(choice.score)}. Try more training rows: nothing beyond {choice.rows:,} was measured."
     )
 
 
@@ -351,28 +351,27 @@ def _caveats(field: Ranking, answer: Row) -> tuple[str, ...]:
     seeds = min(len(row.seeds) for row in field.rows)
     if seeds < FEWEST_SEEDS:
         caveats.append(
-            f"{'Only one seed' if seeds == 1 else 'Only two seeds'}: the intervals hold the test rows alone, not how"
-            " much another seed or another draw of training rows would change."
+            f"{'Only one seed' if seeds == 1 else 'Only two seeds'}: the intervals cover the test rows only, not the"
+            " variation between seeds and samples of training rows."
         )
     groups = field.comparison.groups
     few = 0 if groups is None else len(set(groups.tolist()))
     if 0 < few < _FEW_GROUPS:
-        of_them = "all of one group" if few == 1 else f"of {few} groups"
-        caveats.append(f"The test rows are {of_them}: how another group would do is hardly known.")
+        groups_there = "a single group" if few == 1 else f"only {few} groups"
+        caveats.append(f"The test rows come from {groups_there}: the score on other groups is very uncertain.")
     called = distinct_ways(field.comparison)
     caveats += [
-        f"{capitalize_first(called[family])} came to no score: nothing is known of that way."
-        for family in field.unmeasured
+        f"{capitalize_first(called[family])} has no score, so nothing is known about it." for family in field.unmeasured
     ]
     if len(field.families) == 1 and not field.comparison.excluded:
-        caveats.append(f"Only {called[answer.family]} was compared here: whether another way does better is not known.")
-    caveats += [f"`{row.name}` has not converged: it was still improving when stopped." for row in field.unfinished]
+        caveats.append(f"Only {called[answer.family]} was compared: another way to train may be better.")
+    caveats += [f"`{row.name}` has not converged: it was still improving when it stopped." for row in field.unfinished]
     caveats += [f"`{answer.name}`: {caveat}" for caveat in answer.caveats]
     ranked = {row.name for row in field.rows}
     caveats += [
-        f"`{row.name}` was not chosen: it is not clearly better than its best member, and costs as much as all of them."
+        f"`{row.name}` was not chosen: it is not clearly better than its best member, and costs as much as all members."
         if row.family == ENSEMBLE
-        else f"`{row.name}` is not ranked: it has no run on the rows and seeds of the others."
+        else f"`{row.name}` is not ranked: it was not run on the same rows and seeds as the others."
         for row in field.comparison.table
         if row.failed is None and row.name not in ranked and row.name != CONSTANT and row not in field.partial
     ]

@@ -33,9 +33,9 @@ def why_undecided(ranking: Ranking, rivals: Sequence[Row]) -> str:
 
 
 def on_a_part(comparison: Comparison, row: Row) -> str:
-    """'`full` was trained on 525 of 2,100 rows and should score about 0.91 [0.88, 0.94] on all'"""
+    """'`full` was trained on at most 525 of 2,100 rows and should score about 0.91 [0.88, 0.94] on all'"""
     whole, predicted = comparison.rows["train"], comparison.predictions.get(row.name)
-    seen = f"`{row.name}` was trained on {row.rows:,} of {whole:,} rows at most"
+    seen = f"`{row.name}` was trained on at most {row.rows:,} of {whole:,} rows"
     if predicted is None:
         return f"{seen}, too few to predict its score on all"
     bounds = format_interval_bounds(predicted.interval)

@@ -39,15 +39,15 @@ def _forgone(comparison: Comparison, constraint: str, left: str | None) -> Const
     alone = [e.regime for e in comparison.excluded if e.constraint == constraint and e.regime not in others]
     flag = f"`--{constraint}`"
     if not alone:
-        statement = f"{flag} costs nothing by itself: what it excludes is excluded by another constraint too."
+        statement = f"{flag} costs nothing by itself: another constraint excludes the same regimes."
         return ConstraintCost(constraint, None, None, None, None, statement)
     measured = [row for row in comparison.table if row.name in alone and row.failed is None]
     if not measured:
         names = ", ".join(f"`{name}`" for name in alone)
         were = "was" if len(alone) == 1 else "were"
-        why = "came to no score" if set(alone) & set(comparison.names) else f"{were} not trained"
+        why = "without a score" if set(alone) & set(comparison.names) else f"{were} not trained"
         return ConstraintCost(
-            constraint, None, None, None, None, f"What {flag} costs in score is not known: {names} {why}."
+            constraint, None, None, None, None, f"The cost of {flag} in score is unknown: {names} {why}."
         )
     return _beside(comparison, constraint, measured[0], left)
 
@@ -55,17 +55,17 @@ def _forgone(comparison: Comparison, constraint: str, left: str | None) -> Const
 def _beside(comparison: Comparison, constraint: str, best: Row, left: str | None) -> ConstraintCost:
     flag = f"`--{constraint}`"
     if left is None or not comparison.common_rows(best.name, left):
-        statement = f"The best that {flag} excludes is {name_list([best])}: {format_number(best.score)}."
+        statement = f"The best regime that {flag} excludes is {name_list([best])}: {format_number(best.score)}."
         return ConstraintCost(constraint, best.name, best.score, None, None, statement)
     found = comparison.difference(best.name, left)
     against = f"{format_number(best.score)} against {format_number(comparison.row(left).score)}"
     if found.interval.low > 0:
-        statement = f"Without {flag} there would be `{best.name}`: {against}, better by {noise_phrase(found)}."
+        statement = f"Without {flag}, you could use `{best.name}`: {against}, better by {noise_phrase(found)}."
     elif found.interval.high < 0:
         statement = f"{flag} costs nothing: `{best.name}`, the best it excludes, is worse than `{left}` ({against})."
     else:
         statement = (
-            f"Whether {flag} costs anything is not clear: `{best.name}`, the best it excludes, scores {against},"
+            f"It is unclear whether {flag} costs anything: `{best.name}`, the best it excludes, scores {against},"
             f" a difference of {noise_phrase(found)}."
         )
     return ConstraintCost(constraint, best.name, best.score, found.difference, found.interval, statement)

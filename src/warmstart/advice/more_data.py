@@ -12,11 +12,11 @@ def more_data(comparison: Comparison) -> tuple[str, ...]:
     """
     laws = [law for name, law in comparison.laws.items() if name != CONSTANT]
     if not laws:
-        return ("Each regime was trained on one number of rows, so there are no curves: --rows auto draws them.",)
+        return ("Each regime was trained on one number of rows. For learning curves, use --rows auto.",)
     crossing = [found.statement for found in comparison.crossovers if found.rows is not None]
     if comparison.crossovers and not crossing:
         crossing = [
-            f"No two regimes change places within {MAX_EXTRAPOLATION}x your data, as far as these runs can tell."
+            f"No regime overtakes another within {MAX_EXTRAPOLATION}x your data, as far as these runs can tell."
         ]
     min_effect = [_telling(comparison, law.regime) for law in laws if law.family == "fine-tuned"]
     departures = [said for law in laws for said in law.departures]
@@ -62,20 +62,20 @@ def next_purchase(comparison: Comparison, choice: str) -> str:
     if likely.high < margin and gain_far < margin:
         hardly = f"More rows would hardly help: {_should(law, twice.rows)}"
         if comparison.noise_floor is not None:
-            return f"{hardly}, where {format_number(comparison.noise_floor)} is the best reachable."
+            return f"{hardly}; the best reachable score is {format_number(comparison.noise_floor)}."
         return (
             f"{hardly}. To do better, try a {'larger' if row.family == 'fine-tuned' else 'pretrained or larger'} base."
         )
     return (
-        f"Whether more rows would help is not clear: twice as many may gain {format_number(gain)} "
-        f"{format_interval_bounds(likely)}, where"
+        f"It is unclear whether more rows would help: twice as many may gain {format_number(gain)} "
+        f"{format_interval_bounds(likely)}; a gain of"
         f" {format_percent(comparison.min_effect)} matters. More test rows or seeds would tell."
     )
 
 
 def _should(law: Law, rows: int) -> str:
     found = law.at(rows)
-    return f"{rows:,} should score about {format_number(found.score)} {format_interval_bounds(found.interval)}"
+    return f"{rows:,} rows should score about {format_number(found.score)} {format_interval_bounds(found.interval)}"
 
 
 def _telling(comparison: Comparison, regime: str) -> str:

@@ -43,10 +43,10 @@ def error_in_words(comparison: Comparison, row: Row) -> str:
     shares = [run.metrics[PERCENTAGE_ERROR] for run in runs if PERCENTAGE_ERROR in run.metrics]
     own = original_scale_error(comparison, row)
     if own is not None:
-        share = f"typically off by {fmean(shares):,.0f} %, " if shares else "off "
-        return f"{share}by {format_number(own)} of {comparison.target} on average"
+        share = f"typically off by {fmean(shares):,.0f} %, on average" if shares else "on average off"
+        return f"{share} by {format_number(own)} ({comparison.target})"
     if comparison.units == comparison.target and comparison.metric == "mean absolute error":
-        return f"off by {format_number(row.score)} of {comparison.target} on average"
+        return f"on average off by {format_number(row.score)} ({comparison.target})"
     return ""
 
 
@@ -75,7 +75,7 @@ BASELINE_MODELS = {
 EXTRACTED = {  # what `extractive` is, by task
     "summarise": "the leading sentences",
     "translate": "the source itself",
-    "structured": "the commonest value of each field",
+    "structured": "the most common value of each field",
 }
 WAYS_TO_TRAIN = {
     "fine-tuned": "fine-tuning",
@@ -132,7 +132,7 @@ def compared_instead(comparison: Comparison) -> str:
     """For a study that is no race though one was requested, a sentence; else ''."""
     if comparison.command.split()[1:2] not in (["advise"], ["fit"]):
         return ""
-    return "Comparing everything was quick here, so there was no race: every regime was trained on all rows."
+    return "A full comparison was quick, so there was no race: every regime was trained on all rows."
 
 
 def _has_untrained(comparison: Comparison) -> bool:
@@ -164,7 +164,7 @@ def _against(field: Ranking, choice: Row, rival: Row) -> str:
     model = baseline_model(field.comparison, rival.name) or models[rival.family]
     name, cost = f"{model} (`{rival.name}`)", costs(rival, choice)
     if field.standing(choice, rival) == "tied":
-        return f"less than {format_percent(field.comparison.min_effect)} from {name}, which {cost}"
+        return f"within {format_percent(field.comparison.min_effect)} of {name}, which {cost}"
     if found.interval.low > 0:
         return f"{noise_phrase(found)} better than {name}, which {cost}"
     return f"not measurably worse than {name} (difference {noise_phrase(found)}), which {cost}"
@@ -175,7 +175,7 @@ def costs(row: Row, reference: Row) -> str:
         return "costs next to nothing" if not row.flops else "costs more"
     times = row.flops / reference.flops
     if _times(times) == "1.0":
-        return "costs as much"
+        return "costs the same"
     return f"costs {_times(times)} times as much" if times >= 0.5 else f"costs {_times(1 / times)} times less"
 
 

@@ -24,7 +24,7 @@ def race_advice(comparison: Comparison, raced: RaceOutcome) -> Advice:
             reason="Nothing could be trained.",
             also_fine=(),
             caveats=study_caveats(comparison),
-            next_step="See in the caveats why; `warmstart check` finds what is wrong with the data, row by row.",
+            next_step="The caveats say why. `warmstart check` lists problems with the data, row by row.",
             predicted={"regime": None, "score": None, "interval": None},
             compute=compute,
         )
@@ -77,60 +77,58 @@ def _reason(
     sentence += f", {_listed(others)}." if others else "."
     if not raced.decided:
         sure = (
-            f"that `{leader.regime}` is best, or within {min_effect} of it, is "
-            f"{format_percent(raced.confidence)} likely"
+            f"the probability that `{leader.regime}` is best, or within {min_effect} of the best, is "
+            f"{format_percent(raced.confidence)}"
         )
         never = f", but {_listed([f'`{each}`' for each in raced.unseen])} never ran" if raced.unseen else ""
-        return f"Undecided: {sentence} So far {sure}{never}."
+        return f"Undecided: {sentence} So far, {sure}{never}."
     answer = f"{capitalize_first(name)}: {sentence}"
     if tie:
         same = _listed([f"`{each.regime}`" for each in tie])
-        verb = "is" if len(tie) == 1 else "are"
-        answer += f" {capitalize_first(same)} {verb} as good, to within {min_effect}, and cost more."
+        is_, costs = ("is", "costs") if len(tie) == 1 else ("are", "cost")
+        answer += f" {capitalize_first(same)} {is_} equally good within {min_effect}, but {costs} more."
     doubt = format_percent(1 - raced.confidence)
-    return f"{answer} The chance that another is better by more than {min_effect} is {doubt}."
+    return f"{answer} The probability that another regime is better by more than {min_effect} is {doubt}."
 
 
 def _next_step(raced: RaceOutcome, leader: RaceForecast, nothing: bool) -> str:
     if nothing and raced.decided:
-        return "Look at the inputs: `warmstart check` lists the columns that are read and what is wrong with them."
+        return "Check the inputs: `warmstart check` lists the columns that are read and their problems."
     if raced.decided:
         if leader.rows == raced.whole:
             return f"Use it: `{leader.regime}` was trained on all rows, and is ready for `warmstart predict`."
         minutes = _minutes(leader.seconds)
         return f"Train it on all rows, in about {minutes}: `warmstart fit` with `--regime {leader.regime}`."
     if raced.next_regime is None or raced.next_rows is None or raced.next_seconds is None:
-        return "All rows and seeds that a race takes have been run: `warmstart compare` with more test rows would tell."
+        return "The race has used all its rows and seeds: `warmstart compare` with more test rows would tell."
     needed = raced.spent + raced.next_seconds
     share = math.ceil(100 * needed / max(raced.exhaustive, 1e-9))  # in percent, never too little
     budget = f"{share} %" if share <= 100 else f"{math.ceil(needed / 60)}m"
     run = f"`{raced.next_regime}` on {raced.next_rows:,} rows, about {_minutes(raced.next_seconds)}"
-    return f"The next run would be {run}: a --budget of {budget} or more pays for it."
+    return f"The next run would be {run}: a --budget of {budget} or more covers it."
 
 
 def _doubts(raced: RaceOutcome, leader: RaceForecast) -> tuple[str, ...]:
     """What could change the answer."""
     found = [
-        f"`{each.regime}`, seen at {each.rows:,} rows, has a chance of {format_percent(each.chance)} to be the best."
+        f"`{each.regime}`, trained on {each.rows:,} rows, has a {format_percent(each.chance)} chance of being the best."
         for each in raced.outlooks
         if each is not leader and each.chance >= _LEAST
     ]
     if raced.unseen:
         names = _listed([f"`{name}`" for name in raced.unseen])
-        found.insert(0, f"The race made no run of {names}: each may be the best.")
+        found.insert(0, f"The race did not run {names}, which may be the best.")
     if leader.rows < raced.whole:
         ahead = raced.whole / leader.rows
-        sentence = (
-            f"`{leader.regime}` was seen at {leader.rows:,} rows, {ahead:.0f} times fewer than it is predicted for"
-        )
-        found.append(f"{sentence}.")
+        sentence = f"`{leader.regime}` was trained on {leader.rows:,} rows, and its score is predicted for"
+        found.append(f"{sentence} {ahead:.0f} times as many.")
     return tuple(found)
 
 
 def _left_out(comparison: Comparison) -> tuple[str, ...]:
     """Regimes excluded by constraints; only training would tell what that costs in score."""
     return tuple(
-        f"`{each.regime}` may not be chosen (--{each.constraint}) and was not raced: {each.reason}."
+        f"`{each.regime}` is excluded by --{each.constraint} and was not in the race: {each.reason}."
         for each in comparison.excluded
     )
 

@@ -80,7 +80,7 @@ class Ranking:
         )
 
     def _may_reach(self, row: Row) -> bool:
-        """By the interval of its predicted score; without one, unless clearly worse on the rows that both have."""
+        """By the interval of its predicted score; without one, unless it is clearly worse on the rows of both."""
         comparison, predicted = self.comparison, self.comparison.predictions.get(row.name)
         leader = self.score_on_all(self.best)
         if predicted and leader is not None:

@@ -26,11 +26,11 @@ FIT_BASELINE: dict[str, Callable[[FitData], Fitted]] = {
     "prompted": fit_prompted,
 }
 BASELINE_DESCRIPTIONS = {
-    "constant": "the median, or the commonest class, for every text",
+    "constant": "the median, or the most common class, for every text",
     "linear": "TF-IDF and a linear model",
     "boosted": "boosted trees on the columns and on what a linear model says of the text",
     "embedded": "TF-IDF beside frozen features of the base, and a linear model",
-    "extractive": "the leading sentences, the source itself, or the commonest value of each field",
+    "extractive": "the leading sentences, the source itself, or the most common value of each field",
     "few-shot": "the base as it is, after a few examples in its prompt",
     "prompted": "the likelihood of each answer, after instructions and examples",
 }

@@ -1,4 +1,4 @@
-"""Boosted: what do gradient-boosted trees make of columns, and of a text through a linear model's eyes?
+"""Boosted: how do gradient-boosted trees read columns, and what a linear model predicts from the text?
 
 Trees cannot read a text of 100,000 terms; a linear model can. So they read what it says of each row beside the raw
 numbers, the categories and the parts of dates.
@@ -20,7 +20,7 @@ from warmstart.data.schema.cell_values import Values
 from warmstart.types import Array
 
 MOST_SAID = 20  # of the linear model's outputs that trees read: of more classes each tree would take many times as long
-MAX_TREE_CATEGORIES = 500  # of a column, the commonest; rarer ones are read as missing
+MAX_TREE_CATEGORIES = 500  # of a column, the most common; rarer ones are read as missing
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class TreeTable:
 
     @classmethod
     def fit(cls, reading: Reading, columns: Mapping[str, Values]) -> "TreeTable":
-        """The commonest categories of each column."""
+        """The most common categories of each column."""
         found = {}
         for name, values in reading.categories(columns).items():
             known, counts = np.unique([value for value in values if value] or [""], return_counts=True)

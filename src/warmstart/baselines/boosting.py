@@ -22,7 +22,7 @@ from warmstart.types import Array
 
 OUT_OF_FOLD_PARTS, FEWER_FOLDS, MANY_ROWS = 5, 3, 10_000
 LEAVES = (15, 7, 63)  # tried in this order on one fold; another must do better
-MOST_LABELS = 50  # of label sets, the commonest: the others are as the linear model says
+MOST_LABELS = 50  # of label sets, the most common: the others are as the linear model says
 MIN_HELD_OUT_ROWS = 20  # below, nothing can be held out to say when to stop
 
 
@@ -129,7 +129,7 @@ class _Growing:
         return outputs
 
     def _grow(self, start: Array, held: Array, leaves: int) -> tuple[Ensemble, ...]:
-        """Trees for every output, or for the commonest labels, from the rows that are not held out."""
+        """Trees for every output, or for the most common labels, from the rows that are not held out."""
         found = []
         for first, target in self._targets(start, held):
             found.append(fit_trees(self.table, self.categorical, target, held, leaves, self.data.seed, first))

@@ -1,6 +1,6 @@
 """Extractive: what do answers score that are taken from the text, not written? The floor of tasks that write.
 
-Summaries are the leading sentences, translations the source itself, JSON objects the commonest value of each field.
+Summaries are the leading sentences, translations the source itself, JSON objects the most common value of each field.
 """
 
 import json
@@ -94,7 +94,7 @@ def extractive_from_json(facts: Mapping[str, Any]) -> Extractive:
 
 
 def fit_extractive(data: FitData) -> Fitted:
-    """The number of sentences that is best on validation rows; the values that are commonest in training rows."""
+    """The number of sentences that is best on validation rows; the values that are most common in training rows."""
     task = data.task.generative
     assert task is not None, "only tasks that write have sources"
     if task.name == "structured":
@@ -148,7 +148,7 @@ def _goes_on(text: str, start: int, end: int) -> bool:
 
 
 def commonest_object(objects: Sequence[Any], json_schema: dict[str, Any]) -> str:
-    """The commonest value of each field that most objects have, as JSON; the commonest object where that is invalid.
+    """The most common value of each field that most objects have, as JSON; the most common object where that is invalid.
 
     >>> commonest_object([{"a": 1, "b": {"c": 2}}, {"a": 3, "b": {"c": 2}}, {"a": 3, "b": {}}, {"a": 1, "d": 0}], {})
     '{"a": 1, "b": {"c": 2}}'

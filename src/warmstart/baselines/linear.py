@@ -1,4 +1,4 @@
-"""Linear: what do weights on features say of a row, and how are they fitted? `linear` and `embedded`."""
+"""Linear: how do `linear` and `embedded` fit a linear model to TF-IDF terms, columns and a frozen base's features?"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace

@@ -22,6 +22,7 @@ from warmstart.data.rows.values import NO_COLUMNS
 from warmstart.data.schema.cell_values import Values
 from warmstart.data.schema.conversations import Turn, write_turns
 from warmstart.errors import InputError, TrainingError
+from warmstart.generation.kv_cache import ReadPrefix
 from warmstart.generation.label_scores import PROMPTS_AT_ONCE, LabelTree, label_scores
 from warmstart.models.model import Model
 from warmstart.models.pretrained.base import Base
@@ -98,7 +99,8 @@ class Prompted:
         """The log-likelihood of each answer after each text, in nats, float32 [n, labels]."""
         if not len(texts):
             return np.zeros((0, len(self.prompt.labels)), dtype=np.float32)
-        return label_scores(self.model.body, self._head, [self._tokens(text) for text in texts], self.tree)
+        prompts = [self._tokens(text) for text in texts]
+        return label_scores(self.model.body, self._head, prompts, self.tree, self._prefix)
 
     def _tokens(self, text: str) -> Array:
         return np.array(self.inputs.prompt(self.prompt.turns(text)), dtype=np.int64)
@@ -106,6 +108,11 @@ class Prompted:
     @cached_property
     def _unprompted(self) -> Array:
         return self.scores([WITHOUT_CONTENT])[0] if self.without_content is None else self.without_content
+
+    @cached_property
+    def _prefix(self) -> ReadPrefix | None:
+        """What every prompt begins with, read once and for all."""
+        return ReadPrefix.of(self.model.body, self._tokens(WITHOUT_CONTENT)[: self._shown])
 
     @cached_property
     def model(self) -> Model:

@@ -88,7 +88,7 @@ def demo(
         target="price",
         text=("title", "description", "category", "brand", "weight", "rating", "in_stock"),
         regimes=DEMO_REGIMES,
-        rows=(1200,),
+        rows=(1600,),
         seeds=2,
         dropout=0.0,  # of the base: in numbers to predict it left more error (.158 against .152 here), and costs time
         budget=parse_duration(budget),
@@ -99,8 +99,8 @@ def demo(
     pyarrow.csv.write_csv(made.table, out / api.CATALOGUE)
     if not quiet:
         where = f"{made.table.num_rows:,} products in {out / api.CATALOGUE}"
-        print_status(f"{where}; price = a law of words and columns x known noise:")
-        print_status(f"no model can have a mean absolute error below {made.noise_floor:.4f} of log10(price).")
+        print_status(f"{where}; each price is a known function of words and columns, times noise:")
+        print_status(f"no model can reach a mean absolute error below {made.noise_floor:.4f} of log10(price).")
     begun = api.restart(request, out)
     with _resumable(begun, quiet, json_):
         _show_study(run_with_progress(api.compare_steps(begun), quiet), json_)
@@ -109,7 +109,7 @@ def demo(
 @app.command(cls=SectionedCommand)
 @command_options("check")
 def check(request: "Request", json_: Json = False) -> None:
-    """Check data without training: its task, columns and problems.
+    """Check the data without training: task, columns and problems.
 
     Exits with code 2 if the data has errors.
     """
@@ -230,7 +230,7 @@ def probe(
 ) -> None:
     """Measure how predictions change when terms are swapped.
 
-    Shows what was inherited from the base and what was learned from your data.
+    Shows what was inherited from the base, and what was learned from your data.
     """
     from warmstart import api
     from warmstart.cli import show
@@ -254,7 +254,7 @@ def resume(
 ) -> None:
     """Resume a study or a run that was stopped.
 
-    Finished runs are not repeated. With a larger --budget, a finished study trains what there was no time for.
+    Finished runs are not repeated. With a larger --budget, a finished study trains what it had no time for.
     """
     from warmstart import api
     from warmstart.request import request as config
@@ -294,7 +294,7 @@ def init(
         with out.open("x", encoding="utf-8") as file:
             file.write(text)
     except FileExistsError as error:
-        raise UsageError(f"{str(out)!r} exists already.", "choose another file with --out") from error
+        raise UsageError(f"{str(out)!r} already exists.", "choose another file with --out") from error
     except OSError as error:
         raise UsageError(
             f"{str(out)!r} cannot be written: {error.strerror}.", "choose another file with --out"
@@ -312,7 +312,7 @@ def regimes() -> None:
 
 @app.command(cls=SectionedCommand)
 def doctor() -> None:
-    """Show device and versions, and what is missing."""
+    """Show the device, versions and missing packages."""
     from warmstart.cli import show
 
     show.show_doctor()
@@ -388,7 +388,7 @@ def _asked() -> None:
             raise SystemExit(error.exit_code) from None
         alike = getattr(error, "possibilities", None)
         name = getattr(error, "option_name", "")
-        known = f"`{error.ctx.command_path if error.ctx else 'warmstart'} --help` lists what can be typed"
+        known = f"`{error.ctx.command_path if error.ctx else 'warmstart'} --help` lists all options"
         said = said.partition(" (Possible options")[0].partition(" Did you mean")[0]
         raise UsageError(f"{said[:1].lower()}{said[1:]}", did_you_mean(name, alike) if alike else known) from None
     raise SystemExit(code or 0)

@@ -1,4 +1,4 @@
-"""Model commands: what can be done on the command line with a model that was trained? Export, serve and chat."""
+"""Model commands: which commands use a trained model? Refit, export, serve and chat."""
 
 from collections.abc import Callable
 
@@ -20,9 +20,9 @@ def _refit(
     quiet: options.Quiet = False,
     json_: options.Json = False,
 ) -> None:
-    """Train the winner of a study again, on its validation rows too.
+    """Train the winner of a study again, with its validation rows too.
 
-    The settings stay those that were chosen. The scores of the study stay those of the model that was trained before.
+    Its settings stay the same. The scores in the report remain those of the model before.
     """
     from dataclasses import replace
 
@@ -32,7 +32,7 @@ def _refit(
 
     request = api.resumable(folder, model)
     if request.command not in ("compare", "advise"):
-        raise UsageError(f"{folder} is no study.", "name the folder of a comparison")
+        raise UsageError(f"{folder} is not a study.", "name the folder of a comparison")
     begun = api.restart(replace(request, refit="all" if all_ else "validation"), folder)
     show.show_study(run_with_progress(api.compare_steps(begun), quiet), json_)
 
@@ -46,7 +46,7 @@ def _export(
     model: options.Code = None,
     json_: options.Json = False,
 ) -> None:
-    """Export a model for other tools, and score it again there.
+    """Export a model for other tools, and check its score there.
 
     The export is kept only if it scores the same on the test rows: within 0.1 % of the metric, with --int8 within 1 %.
     """
@@ -59,8 +59,8 @@ def _export(
     if json_:
         return show.print_json(asdict(done) | {"folder": str(done.folder), "drift": done.drift})
     show.print_line(
-        f"wrote {out}: {done.metric} {done.after:.5g} on {done.rows:,} test rows, where the model scores "
-        f"{done.before:.5g}; how to use it: {out / 'README.md'}"
+        f"wrote {out}: {done.metric} {done.after:.5g} on {done.rows:,} test rows ({done.before:.5g} before export); "
+        f"how to use it: {out / 'README.md'}"
     )
 
 
@@ -76,7 +76,7 @@ def _serve(
 ) -> None:
     """Serve a model over HTTP: predictions, health, metrics and a page to try it.
 
-    POST a row or a list of rows as JSON to /predict. A model that writes also answers OpenAI clients at /v1.
+    POST a row or a list of rows as JSON to /predict. A model that generates text also serves OpenAI clients at /v1.
     """
     from warmstart import api
     from warmstart.inference.serve import serve as serving
@@ -89,7 +89,7 @@ def _serve(
         api.load(folder, code=model), limits=serving.Limits(rows=rows, seconds=seconds), token=token, hosts=hosts
     )
     if token is None and not serving.is_loopback(host):
-        print_status("warning: anyone who reaches this address can use the model; --token-file asks for a token.")
+        print_status("warning: anyone who can reach this address can use the model; --token-file requires a token.")
     where = f"[{host}]" if ":" in host else host
     print_status(f"serving {folder} at http://{where}:{port}{'' if token else '/ (open it to try the model)'}")
     serving.run_server(server, host, port)
@@ -103,10 +103,10 @@ def _chat(
     most: options.MaxTokens = 256,
     seed: options.SamplingSeed = 0,
 ) -> None:
-    """Chat with a model that was trained to write.
+    """Chat with a model that generates text.
 
-    Each line is a turn. /new starts over, /quit or Ctrl-D ends. A model trained to summarize, translate or describe
-    does so with each line; a language model (causal-lm) continues it.
+    Each line is a turn. /new starts over, /quit or Ctrl-D ends the chat. A model trained to summarize, translate or
+    describe does that with each line; a language model (causal-lm) continues it.
     """
     from warmstart import api
     from warmstart.cli import show

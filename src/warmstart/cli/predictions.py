@@ -1,4 +1,4 @@
-"""Predictions: what does `predict` print or write for each row, and what of the row stands beside it?"""
+"""Predictions: what does `predict` print or write for each row, and with which of its columns?"""
 
 import sys
 from collections.abc import Iterator
@@ -39,7 +39,7 @@ class Beside:
         twice = [name for name in kept if name in predicted]
         if twice:
             raise UsageError(
-                f"the rows have a column {twice[0]!r}, and so have the predictions.",
+                f"both the rows and the predictions have a column {twice[0]!r}.",
                 f"rename it, or keep only one column with --id (of {join_phrases(names, 5)})",
             )
         return replace(table, columns=table.columns.select(kept)) if kept else None

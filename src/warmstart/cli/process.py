@@ -37,7 +37,7 @@ class Stopped(BaseException):
     def __str__(self) -> str:
         if self.folder is None:
             return "stopped."
-        return f"stopped; what is finished is kept.\nhint: go on with: warmstart resume {shell_word(self.folder)}"
+        return f"stopped; finished work is kept.\nhint: to continue: warmstart resume {shell_word(self.folder)}"
 
 
 class Stop:
@@ -142,7 +142,7 @@ def _check_command(words: list[str]) -> None:
     processes = started()[1]
     if processes > 1 and words and words[0] not in MANY:
         raise UsageError(
-            f"{words[0]} runs in one process, not in {processes}.", "start it without torchrun; that is for fit"
+            f"{words[0]} runs in one process, not in {processes}.", "start it without torchrun, which is only for fit"
         )
 
 

@@ -94,10 +94,8 @@ def show_check(found: "CheckResult") -> None:
         figures: dict[str, Any] = found.spelling
         words, whole, lost = (figures[name] for name in ("tokens_per_word", "one_piece", "unknown"))
         low, high = words["interval"]
-        spelled = f"base's tokenizer: {words['value']:.2f} tokens a word ({low:.2f}..{high:.2f})"
-        print_sentence(
-            f"{spelled}, {whole['value']:.0%} of words one piece, {lost['value']:.1%} of pieces unknown", "  "
-        )
+        spelled = f"base's tokenizer: {words['value']:.2f} tokens per word ({low:.2f}..{high:.2f})"
+        print_sentence(f"{spelled}, {whole['value']:.0%} single-token words, {lost['value']:.1%} unknown tokens", "  ")
     for finding in found.findings:  # sorted: the worst first
         more = ", ..." if finding.count > 6 else ""
         named = "(row" in finding.message  # as the messages about bad rows do
@@ -109,7 +107,7 @@ def show_check(found: "CheckResult") -> None:
         if finding.hint:
             print_line(f"  hint: {finding.hint}")
     if not found.findings:
-        print_line("nothing to remark.")
+        print_line("no problems found.")
 
 
 def show_plan(found: "PlanResult") -> None:
@@ -132,7 +130,7 @@ def show_plan(found: "PlanResult") -> None:
     print_line(f"{found.where}{room}\n")
     out.print(_grid(titles, lines, ("money", "disk", "of", "kWh")))
     energy = [one.energy_kwh for one in found.forecasts if one.energy_kwh is not None]
-    print_line(f"all together: {_time(found.seconds)}{f', {sum(energy):.2g} kWh' if energy else ''}\n")
+    print_line(f"total: {_time(found.seconds)}{f', {sum(energy):.2g} kWh' if energy else ''}\n")
     for one in found.forecasts:
         if one.advice:
             print_sentence(f"{one.regime}: {one.advice}", "  ")
@@ -157,7 +155,7 @@ def show_study(done: "Study", as_json: bool) -> None:
         print_json({"comparison": comparison.to_json(), "advice": advice.to_json(), "folder": str(done.folder)})
         return
     unit = f" of {comparison.units}" if comparison.units else ""
-    bounds = "90 % bands" if done.raced else "95 % intervals"
+    bounds = "90 % intervals" if done.raced else "95 % intervals"
     better = "higher" if comparison.higher_is_better else "lower"
     print_line("")
     print_sentence(f"{comparison.metric}{unit}, {better} is better; {comparison.rows['test']:,} test rows, {bounds}")
@@ -194,7 +192,7 @@ def show_study(done: "Study", as_json: bool) -> None:
         print_sentence(f"- {caveat}", "  ")
     more = len(caveats) - 4
     if more > 0:
-        print_sentence(f"- {caveats[4]}" if more == 1 else f"- and {more} more remarks in the report", "  ")
+        print_sentence(f"- {caveats[4]}" if more == 1 else f"- and {more} more caveats in the report", "  ")
     print_line("")
     print_sentence(f"next: {advice.next_step}", "  ")
     print_line(f"report: {done.folder / 'report.html'}")
@@ -221,12 +219,12 @@ def _table(comparison: "Comparison") -> Grid:
 
 def _race(raced: "RaceOutcome") -> Grid:
     """One line a regime, in 80 columns: what is predicted for all rows."""
-    titles, lines = ("regime", f"score at {raced.whole:,} rows", "band", "best?", "seen at", "a whole run"), []
+    titles, lines = ("regime", f"score at {raced.whole:,} rows", "interval", "best?", "trained on", "full run"), []
     for each in raced.outlooks:
         low, high = each.interval
         scored = (f"{each.score:.4f}", f"{low:.4f}..{high:.4f}", f"{each.chance:.0%}")
         lines.append((each.regime, *scored, f"{each.rows:,}", _time(each.seconds)))
-    return _grid(titles, lines, ("a whole run", "seen at"))
+    return _grid(titles, lines, ("full run", "trained on"))
 
 
 def _grid(titles: Sequence[str], lines: Sequence[Sequence[str]], spare: Sequence[str] = ()) -> Grid:
@@ -334,7 +332,7 @@ def show_probe(found: "ProbeResult", folder: Path) -> None:
 
     measures = [name for name in found.measures if name in ("changed", "moved", "shift", "random")]  # three at most
     pairs = ", ".join(f"{each.left}/{each.right} ({each.rows:,})" for each in found.pairs)
-    print_sentence(f"swapped in {found.texts:,} texts, and how many had a term: {pairs}", "  ")
+    print_sentence(f"swapped in {found.texts:,} texts; texts with a term: {pairs}", "  ")
     scale = f" of {found.units}" if found.units else ""
     for number in [None, *range(len(found.pairs) if len(found.pairs) > 1 else 0)]:
         what = "all pairs" if number is None else f"{found.pairs[number].left} / {found.pairs[number].right}"

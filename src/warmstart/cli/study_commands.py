@@ -1,4 +1,4 @@
-"""Study commands: what can be seen on the command line of a study, finished or not? Its report and its runs."""
+"""Study commands: which commands show a study, finished or not? Its report and its runs."""
 
 from collections.abc import Callable
 
@@ -21,7 +21,7 @@ def _report(
 ) -> None:
     """Write the HTML report again, or a page for blind votes.
 
-    For a study that was stopped, the report is about the finished runs, and says so.
+    For a study that was stopped, the report covers the finished runs, and says so.
     """
     from warmstart import api
     from warmstart.cli import show
@@ -30,7 +30,9 @@ def _report(
     if pairs is not None:
         if votes is not None or not examples:
             other = "--votes" if votes is not None else "--no-examples"
-            raise UsageError(f"--pairs writes a page with texts to vote on: it cannot go with {other}.", "choose one")
+            raise UsageError(
+                f"--pairs writes a page with texts to vote on, so it cannot be combined with {other}.", "choose one"
+            )
         print(api.blind(folder, [name.strip() for name in pairs.split(",")]))
         print_status(
             "open it in a browser, vote, download votes.json; "
@@ -42,7 +44,7 @@ def _report(
     written = api.report(folder, examples=examples)
     if not (folder / "study.json").exists():
         print_status(
-            f"the study is not finished: the report is about its finished runs. "
+            f"the study is not finished: the report covers its finished runs. "
             f"To finish it: warmstart resume {shell_word(folder)}"
         )
     print(written)

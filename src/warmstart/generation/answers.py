@@ -72,10 +72,10 @@ class Writer:
         self.prompts(texts)
 
     def answers(self, texts: Sequence[str], task: GenerativeTask) -> list[str]:
-        """The likeliest answer to each conversation; to one that has an answer, in its place.
+        """The greedy answer to each conversation, replacing an existing one.
 
-        Where the task has a schema, an answer fits it, token by token. Where it summarises long documents in chunks,
-        so are those that do not fit. Raises RowError for one without room.
+        If the task has a schema, decoding is constrained to it. If the task summarizes in chunks, so are documents that
+        are too long. Raises RowError for a conversation that leaves no room for an answer.
         """
         if task.long == "chunks":
             chunks = self.inputs.chunks
@@ -105,11 +105,11 @@ class Writer:
         return [self.words(tokenizer.decode(tokens, skip_special_tokens=True)) for tokens in found]
 
     def words(self, said: str) -> str:
-        """An answer without the space around it, and without the thought that some templates begin one with."""
+        """An answer, stripped and without the thought that some templates begin with."""
         return self.inputs.answer(said)
 
     def prompts(self, texts: Sequence[str]) -> list[Array]:
-        """The tokens that the answer to each conversation is written after. Raises RowError for one without room."""
+        """Prompt tokens for each conversation. Raises RowError for one that leaves no room for an answer."""
         found = []
         for at, text in enumerate(texts):
             try:
@@ -119,19 +119,19 @@ class Writer:
         return found
 
     def endless(self, prompts: Sequence[Array], most: int) -> None:
-        """Write so many tokens after each of these, whatever they say: to see how long it takes."""
+        """Generate so many tokens after each of these, ignoring end tokens, to measure the time."""
         generate(self.model.body, self.head, prompts, stop=set(), most=most, opening=self.inputs.opening)
 
     def kept_bytes(self, prompt: Array) -> float:
-        """Bytes that stay of each token of a prompt like this one until its answer is written."""
-        return cache_bytes(self.model.body, prompt, self.inputs.opening)
+        """Bytes of cache per token of a prompt like this one."""
+        return cache_bytes(self.model.body, self.head, prompt, self.inputs.opening)
 
     def tokens_of(self, answer: str) -> int:
-        """How many it takes to write, with the one that ends it."""
+        """Number of tokens of an answer, with the one that ends it."""
         return len(self.inputs.tokenizer(text_target=answer, add_special_tokens=False, verbose=False)["input_ids"]) + 1
 
     def stream(self, turns: Sequence[Turn], most: int, temperature: float, top_p: float, seed: int) -> Iterator[str]:
-        """Pieces of an answer as they are written; drawn from the seed, at temperature 0 the likeliest."""
+        """Pieces of an answer as they are generated; sampled with the seed, or greedy at temperature 0."""
         prompt = np.array(self.inputs.prompt(write_turns(turns)))
         tokens = stream_tokens(
             self.model.body,
@@ -153,23 +153,23 @@ class Writer:
 
 
 def require_language_head(model: Model) -> LanguageHead:
-    """The head that the tokens of a text are chosen by; to ask for it of a model that writes none is our mistake."""
+    """The head that scores the next token. A model without one never generates text, so that is a bug."""
     head = model.language_head
     assert head is not None, "a model with pooled features writes no text"
     return head
 
 
 def stops(model: Model, own: Iterable[int | None]) -> set[int]:
-    """Tokens that end a text: its `own`, and those that the body's configuration names."""
+    """Tokens that end a text: its `own`, and those in the body's configuration."""
     configured: Any = getattr(model.body.config, "eos_token_id", None)
     known = configured if isinstance(configured, list) else [configured]
     return {int(token) for token in (*known, *own) if token is not None}
 
 
 def doubts(base: Base, schema: Schema, rows: Rows) -> tuple[str, ...]:
-    """What has to be said of a base before it is trained to write the answers of these rows.
+    """Caveats about a base before it is trained to write the answers of these rows.
 
-    Raises UsageError where answers have to fit a schema that its tokens cannot spell.
+    Raises UsageError if answers must fit a schema that its tokens cannot spell.
     """
     if base.answers is None:
         return _endless(base) if schema.task in TEXT_OUT else ()
@@ -198,7 +198,9 @@ def doubts(base: Base, schema: Schema, rows: Rows) -> tuple[str, ...]:
 
 
 def _endless(base: Base) -> tuple[str, ...]:
-    """Of a template that ends the assistant's turn with no token of its own: where to stop cannot be learned."""
+    """A caveat for templates that end the assistant's turn without a token: then the end of an answer cannot be
+    learned.
+    """
     tokens = base.inputs.tokens
     assert tokens is not None, "a body that does not read tokens writes no text"
     with contextlib.suppress(InputError):  # of a template that fits no conversation, which is reported with its row
@@ -211,6 +213,6 @@ def _endless(base: Base) -> tuple[str, ...]:
 
 
 def respelled(tokenizer: Any, text: str) -> str:
-    """The text as its tokens spell it."""
+    """The text after encoding and decoding."""
     spelled: str = tokenizer.decode(tokenizer(text_target=text, verbose=False)["input_ids"], skip_special_tokens=True)
     return spelled

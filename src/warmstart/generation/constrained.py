@@ -23,7 +23,7 @@ MAX_JSON_TOKENS = 4_096  # tokens within which the shortest JSON of a schema mus
 
 @dataclass(frozen=True)
 class Constraint:
-    """Gives a fresh guide for each answer; `generate` takes it as `allowed`."""
+    """Makes a new `Walk` for each answer; `generate` takes it as `allowed`."""
 
     tokenizer: Any  # of llguidance
     grammar: str
@@ -36,15 +36,15 @@ class Constraint:
 
     @property
     def least(self) -> int:
-        """Tokens of a short answer of this schema, as `closed` writes it when nothing was generated."""
+        """Number of tokens of a short answer of this schema, as `closed` writes it for an empty one."""
         return len(Walk(self).closed(MAX_JSON_TOKENS))
 
 
 def constraint(tokenizer: Any, schema: Mapping[str, Any]) -> Constraint:
-    """What keeps answers to the schema. Generation must stop at the tokenizer's end-of-text token.
+    """A constraint for answers of this schema. Generation must stop at the tokenizer's end-of-text token.
 
-    `tokenizer` is a fast one of transformers. Raises UsageError for a schema that is none, or that asks for what cannot
-    be kept while generating, or whose JSON these tokens cannot spell.
+    `tokenizer` is a fast one of transformers. Raises UsageError for an invalid schema, for one with a keyword that
+    cannot be enforced during generation, and if these tokens cannot spell its JSON.
     """
     check_schema(schema)
     try:
@@ -78,7 +78,7 @@ def constraint(tokenizer: Any, schema: Mapping[str, Any]) -> Constraint:
 
 
 def _without_unique(schema: Any, names: bool = False) -> Any:
-    """The schema without `uniqueItems`, which no grammar can keep: answers are checked for it once they are written.
+    """The schema without `uniqueItems`, which no grammar can enforce: answers are checked for it afterwards.
 
     `names`: the keys of `schema` are names of properties or definitions, not keywords.
     """
@@ -108,15 +108,15 @@ class Walk:
         return torch.from_numpy(_may_follow(self.matcher))
 
     def take(self, token: int) -> None:
-        """The token that was chosen. Raises ValueError for one that may not come."""
+        """Add the chosen token. Raises ValueError for one that is not allowed."""
         if not self.matcher.consume_token(token):
             raise ValueError(self.matcher.get_error())
         self.tokens.append(token)
 
     def closed(self, most: int) -> list[int]:
-        """The answer, complete in at most so many tokens: the longest beginning that can be, ended shortly.
+        """The answer, complete within so many tokens: the longest prefix that can be completed, with a short ending.
 
-        As it is where not even the shortest answer has room.
+        Unchanged if not even the shortest answer fits.
         """
         kept = list(self.tokens)
         matcher = self.matcher.deep_copy()
@@ -130,7 +130,7 @@ class Walk:
             matcher.rollback(1)
 
     def _ending(self, matcher: Any, kept: list[int], room: int) -> list[int] | None:
-        """A short way to the end; None where it has no room."""
+        """A short ending; None if it does not fit."""
         ending: list[int] = []
         while len(ending) <= room:
             if matcher.is_accepting():
@@ -142,9 +142,9 @@ class Walk:
         return None
 
     def _shortest(self, may: np.ndarray, tokens: list[int]) -> list[int]:
-        """What ends the innermost open part, else the first token that may come.
+        """The token that ends the innermost open part, else the first allowed one.
 
-        Where the same token again and again led nowhere (0.000 never exceeds 0): a likely one, rare in this part.
+        If repeating a token led nowhere (0.000 never exceeds 0): a likely token that is rare in this part.
         """
         text = self.constraint.tokenizer.decode_bytes(tokens).replace(b"\\\\", b"").replace(b'\\"', b"")
         in_string = text.count(b'"') % 2 == 1

@@ -1,6 +1,6 @@
 """Continuations: how does a language model continue a text, or fill in masked words?
 
-So that people see what they have trained, next to its bits per byte. A few texts, a few tokens of each.
+To show people what they have trained, next to its bits per byte. A few texts, a few tokens of each.
 """
 
 import json
@@ -25,10 +25,10 @@ SEEN = 400  # characters of a text in which words are left out
 
 
 def sample_continuations(model: Model, inputs: ContinuationInputs, texts: Sequence[str]) -> dict[str, list[Any]]:
-    """Columns with a value for each text, None where it is too short.
+    """Columns with a value for each text, None if it is too short.
 
-    'read': characters of the beginning; 'written': the likeliest words after it; or, of a model that reads from both
-    sides, as JSON: where each word was left out (first character and last), and the likeliest in its place.
+    'read': characters of the prompt; 'written': the greedy continuation. For a bidirectional model, as JSON: the
+    position of each masked word (first and last character), and its most likely replacement.
     """
     if inputs.causal:
         return _continued(model, inputs, texts)
@@ -62,7 +62,7 @@ def _continued(model: Model, inputs: ContinuationInputs, texts: Sequence[str]) -
 def stream_continuation(
     model: Model, inputs: ContinuationInputs, text: str, most: int, temperature: float, top_p: float, seed: int
 ) -> Iterator[str]:
-    """Pieces of what comes after a text, as they are written; of a long one the end is read."""
+    """Pieces of the continuation of a text, as they are generated; only the end of a long text is read."""
     tokenizer = inputs.tokenizer
     begin = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
     ids = as_plain_text(tokenizer).encode(text, add_special_tokens=False).ids
@@ -101,7 +101,7 @@ def _filled(model: Model, inputs: ContinuationInputs, text: str) -> str | None:
 
 
 def _whole_words(text: str, offsets: Sequence[tuple[int, int]]) -> Array:
-    """Some tokens that are a word each, spread over the beginning of the text, int64 [words]."""
+    """Some tokens that are whole words, spread over the beginning of the text, int64 [words]."""
     found = []
     for at, (start, end) in enumerate(offsets):
         start += len(text[start:end]) - len(text[start:end].lstrip())

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from warmstart.errors import UsageError
 from warmstart.generation.generate import context_length
-from warmstart.generation.kv_cache import TOKENS_AT_ONCE, read_branches, remembers_tokens
+from warmstart.generation.kv_cache import TOKENS_AT_ONCE, ReadPrefix, read_branches, remembers_tokens
 from warmstart.models.lm_head import LOGIT_BYTES, LogitsHead
 from warmstart.types import Array
 
@@ -69,11 +69,13 @@ class LabelTree:
 
 
 @torch.inference_mode()
-def label_scores(body: Any, head: LogitsHead, prompts: Sequence[Array], tree: LabelTree) -> Array:
+def label_scores(
+    body: Any, head: LogitsHead, prompts: Sequence[Array], tree: LabelTree, prefix: ReadPrefix | None = None
+) -> Array:
     """The log-probability of each label after each prompt, in nats, float32 [n, labels].
 
-    `body` is a decoder in evaluation mode. Raises UsageError for one that remembers more than tokens (recurrent
-    layers), or where a prompt and the labels are longer than it reads.
+    `body` is a decoder in evaluation mode; `prefix`: what it has read before of all prompts. Raises UsageError for one
+    that remembers more than tokens (recurrent layers), or where a prompt and a label are longer than it reads.
     """
     if not remembers_tokens(body):
         raise UsageError("labels cannot be scored by a base with recurrent layers.", "name another base")
@@ -88,15 +90,15 @@ def label_scores(body: Any, head: LogitsHead, prompts: Sequence[Array], tree: La
     while order:
         count = max(1, TOKENS_AT_ONCE // (len(prompts[order[0]]) + len(tree.inner)))
         some, order = order[: min(count, PROMPTS_AT_ONCE)], order[min(count, PROMPTS_AT_ONCE) :]
-        found[some] = _scores(body, head, [prompts[i] for i in some], tree)
+        found[some] = _scores(body, head, [prompts[i] for i in some], tree, prefix)
     return found
 
 
-def _scores(body: Any, head: LogitsHead, prompts: Sequence[Array], tree: LabelTree) -> Array:
+def _scores(body: Any, head: LogitsHead, prompts: Sequence[Array], tree: LabelTree, prefix: ReadPrefix | None) -> Array:
     """Of prompts of which the longest comes first."""
     inner = tree.inner
-    first, others = read_branches(body, prompts, tree.tokens[inner], tree.sees)
-    states = torch.cat([first[:, None], others], dim=1)  # [n, 1 + m, d]: after the prompt, after each inner node
+    # [n, 1 + m, d]: after the prompt, after each inner node
+    states = read_branches(body, prompts, tree.tokens[inner], tree.sees, prefix)
     place = {int(node): i + 1 for i, node in enumerate(inner)} | {-1: 0}
     before = torch.tensor([place[int(parent)] for parent in tree.parents], device=states.device)
     tokens = torch.from_numpy(tree.tokens).to(states.device)

@@ -17,9 +17,9 @@ Summarise = Callable[[list[str]], list[str]]
 
 
 def chunks(text: str, ends: Array, room: int) -> list[str]:
-    """The text in pieces of at most `room` tokens, cut between paragraphs, else lines, sentences, words, tokens.
+    """The text in pieces of at most `room` tokens, split between paragraphs, else lines, sentences, words, tokens.
 
-    `ends`: where its tokens end, as `TokenEnds` gives them: it is read once.
+    `ends`: where its tokens end, as from `TokenEnds`: the text is tokenized once.
     """
     found, at = [], 0
     while at < len(text):
@@ -36,15 +36,15 @@ def chunks(text: str, ends: Array, room: int) -> list[str]:
 
 
 def summaries(tokens: int, room: int) -> int:
-    """How many a text of so many tokens takes: of each chunk, and of those together."""
+    """How many summaries a text of so many tokens needs: one per chunk, and those of the summaries."""
     return 1 if tokens <= room else -(-tokens // max(1, int(CHUNK_FILL * room))) + 1
 
 
 def summarise_long(texts: Sequence[str], summarise: Summarise, ends: TokenEnds, room: int) -> list[str]:
-    """A summary of each text, however long: of its chunks' summaries where it has more than `room` tokens.
+    """A summary of each text: of its chunks' summaries if it has more than `room` tokens.
 
-    Chunks of all texts are summarised together. Where summaries do not get shorter than what they sum up, they are not
-    cut again, and `summarise` is given a text too long: it ends in any case.
+    Chunks of all texts are summarized together. If summaries do not get shorter than their sources, they are not split
+    again, and `summarise` is given a text that is too long, so that it always ends.
     """
     current, tokens = list(texts), [ends(text) for text in texts]
     open_ = [i for i, each in enumerate(tokens) if len(each) > room]

@@ -1,4 +1,4 @@
-"""Ensemble: several saved models that answer as one, by the weighted mean of their predictions."""
+"""Ensemble: how do several saved models predict as one? By the weighted mean of their predictions."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

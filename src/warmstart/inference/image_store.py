@@ -1,4 +1,4 @@
-"""Image store: how is a network for images saved, and built again from what its folder says?
+"""Image store: how is an image network saved, and built again from its folder?
 
 model.json          the network: its family, the size of its images, its own settings
 body.safetensors    the weights

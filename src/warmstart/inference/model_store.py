@@ -1,4 +1,4 @@
-"""Store: a trained model in a folder that other tools read, and back.
+"""Model store: how is a trained model saved in a folder that other tools can read, and loaded again?
 
     model.json          what it predicts and how: task, columns, calibration, pooling
     body/               config.json, model.safetensors, tokenizer: for AutoModel and AutoTokenizer

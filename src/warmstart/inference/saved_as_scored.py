@@ -1,4 +1,4 @@
-"""Saved as scored: does the model in a folder give what was scored, once it is loaded again?"""
+"""Saved as scored: does a model give the same outputs after saving and loading as when it was scored?"""
 
 from collections.abc import Sequence
 from pathlib import Path

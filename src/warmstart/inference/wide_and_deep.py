@@ -1,4 +1,4 @@
-"""Wide and deep: how is a network on terms and columns saved beside what it reads by, and read back?"""
+"""Wide and deep: how is a wide and deep network saved with its terms and columns, and loaded again?"""
 
 from collections.abc import Mapping
 from dataclasses import asdict

@@ -1,4 +1,4 @@
-"""Column head: how are the columns of a table joined to what a body makes of the text, before the answer?"""
+"""Column head: how are a table's columns combined with the text features of a body, before the output layer?"""
 
 from dataclasses import dataclass
 from typing import Any

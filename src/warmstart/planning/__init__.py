@@ -1,1 +1,1 @@
-"""What will it take, and what fits the budget?"""
+"""What will training take, and what fits the budget?"""

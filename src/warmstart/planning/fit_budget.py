@@ -91,8 +91,9 @@ def _without_slow_bases(plan: RunPlan) -> RunPlan:
         share = FLOOR_SHARE if unnamed else ASKED_SHARE
         if regime_of(name) in UNTRAINED_BASES and seconds > share * plan.options.budget:
             minutes = math.ceil(seconds / share / 60)
-            reason = f"asking the base as it is would take {format_duration(seconds)}"
-            ways = f"name it in --regimes, or give --budget {minutes}m" if unnamed else f"--budget {minutes}m would do"
+            reason = f"scoring the base without training would take {format_duration(seconds)}"
+            enough = f"--budget {minutes}m would be enough"
+            ways = f"name it in --regimes, or use --budget {minutes}m" if unnamed else enough
             found.append(Excluded(name, BUDGET, f"{reason}; {ways}"))
     return replace(plan, excluded=(*plan.excluded, *found))
 
@@ -189,7 +190,7 @@ def _not_run(plan: RunPlan, name: str, rows: int, seconds: float) -> Excluded:
     """Why a regime does not run, with the budget that suffices if it and all cheaper ones need so many seconds."""
     steps = plan.config(plan.regime(name, rows), rows, 0).steps
     minutes = math.ceil(BUDGET_MARGIN * seconds / (1 - RESERVE) / 60) + 1  # one for the measuring
-    reason = f"there was no time for {steps:,} steps on {rows:,} rows; --budget {minutes}m would do"
+    reason = f"there was no time for {steps:,} steps on {rows:,} rows; --budget {minutes}m would be enough"
     return Excluded(name, BUDGET, reason)
 
 
@@ -263,11 +264,11 @@ def _said(asked: RunPlan, plan: RunPlan) -> tuple[str, ...]:
         alike.setdefault(sizes, []).append(name)
     for sizes, names in sorted(alike.items()):
         rows = join_phrases([f"{n:,}" for n in sizes])
-        cuts.append(f"{_names(names)} on {rows} of {max(plan.sizes):,} training rows, and steps in proportion")
+        cuts.append(f"{_names(names)} on {rows} of {max(plan.sizes):,} training rows, with proportionally fewer steps")
     limit, before = (_limit(p) for p in (plan, asked))
     if limit < before:
         share = fmean(_shares(asked, limit).values())
-        cuts.append(f"{limit} tokens read of a text at most instead of {before}: {share:.0%} of the work for each")
+        cuts.append(f"at most {limit} tokens per text instead of {before}: {share:.0%} of the work per text")
     if plan.scored < 1.0:
         cuts.append(f"{len(plan.splits.test):,} test rows scored instead of {len(asked.splits.test):,}")
     if plan.options.seeds < asked.options.seeds:
@@ -275,7 +276,7 @@ def _said(asked: RunPlan, plan: RunPlan) -> tuple[str, ...]:
     if plan.searches and plan.options.trials < asked.options.trials:
         cuts.append(f"{plan.options.trials} learning rates tried for each regime instead of {asked.options.trials}")
     if asked.searches and not plan.searches:
-        cuts.append("each regime at its usual learning rate, none tried")
+        cuts.append("no learning-rate search: each regime uses its usual rate")
     return tuple(cuts)
 
 
@@ -342,7 +343,7 @@ def require_same_rows(asked: RunPlan, path: Path) -> None:
 def _check_rows(asked: RunPlan, path: Path, facts: dict[str, Any]) -> None:
     if facts.get("fingerprint") != asked.problem.splits.fingerprint:
         raise InputError(
-            f"the data has changed since {path.parent} was begun (fingerprint {facts.get('fingerprint')}, "
+            f"the data has changed since {path.parent} was started (fingerprint {facts.get('fingerprint')}, "
             f"now {asked.problem.splits.fingerprint}).",
             "restore the data, or start a new study with another --out",
         )

@@ -97,8 +97,8 @@ class PlanResult(Tabular):
 
     def _display(self) -> Display:
         unfit = [one.regime for one in self.forecasts if one.fits is False]
-        fits = f"does not fit in memory: {join_phrases(unfit)}" if unfit else "nothing exceeds the memory"
-        headline = f"{format_duration(self.seconds)} in all on {self.where}; {fits}"
+        fits = f"does not fit in memory: {join_phrases(unfit)}" if unfit else "everything fits in memory"
+        headline = f"{format_duration(self.seconds)} in total on {self.where}; {fits}"
         titles = ("regime", "fits", "time", "memory", "disk", "trained weights", "of", "energy", "cost")
         advice = (f"{one.regime}: {one.advice}" for one in self.forecasts if one.advice)
         return Display(headline, titles, tuple(map(_line, self.forecasts)), (*advice, *self.notes))
@@ -131,6 +131,6 @@ def power(where: TargetMachine) -> tuple[float, float]:
 def sources(where: TargetMachine, *, measured: bool = True) -> tuple[str, ...]:
     """Where the figures come from, in words. `measured`: whether steps were run for them."""
     here = "memory (of the whole process) and time: measured in a few steps here, including the most expensive batch"
-    price = f"money: {PRICES}" if where.price_per_hour is None else "money: at the price that was given"
+    price = f"money: {PRICES}" if where.price_per_hour is None else "money: at the given price"
     rest = "weights, compute and disk are computed; energy is an estimate, at full power"
     return (*((here,) if measured and where.machine is None else ()), rest, price)

@@ -8,7 +8,7 @@ import numpy as np
 from warmstart.data.rows.split import Rows
 from warmstart.data.schema.conversations import document
 from warmstart.generation.answers import Writer
-from warmstart.generation.generate import padded_batch
+from warmstart.generation.generate import padded_batches
 from warmstart.generation.long_documents import summaries
 from warmstart.runtime.sampling import spread_places
 from warmstart.tasks.task import GenerativeTask
@@ -29,7 +29,7 @@ def seconds_per_answer(writer: Writer, task: GenerativeTask, rows: Rows) -> floa
     tokens = sum(map(len, prompts))
     some = _read(prompts)
     reading = _seconds(writer, some, 1) / sum(map(len, some)) * tokens / len(prompts)
-    at_once = len(padded_batch([len(prompt) for prompt in prompts], task.most_tokens)[0])
+    at_once = len(padded_batches([len(prompt) for prompt in prompts], task.most_tokens)[0])
     batch = [prompt[:BEGINNING] for prompt in _spread(prompts, at_once)]
     begun, further = (_seconds(writer, batch, most) for most in (1, 1 + ANSWER_TOKENS))
     lengths = _written(writer, task, rows)
@@ -43,10 +43,10 @@ def bytes_unread(writer: Writer, task: GenerativeTask, rows: Rows) -> int:
     prompts = writer.prompts(rows.texts)
     lengths = _written(writer, task, rows)
     most = max(
-        _held(batch, prompts, lengths) for batch in padded_batch([len(prompt) for prompt in prompts], max(lengths))
+        _held(batch, prompts, lengths) for batch in padded_batches([len(prompt) for prompt in prompts], max(lengths))
     )
     some = _read(prompts)
-    seen = max(_held(batch, some, [0]) for batch in padded_batch([len(prompt) for prompt in some], 1))
+    seen = max(_held(batch, some, [0]) for batch in padded_batches([len(prompt) for prompt in some], 1))
     return round(max(0, most - seen) * writer.kept_bytes(some[0]))
 
 

@@ -61,8 +61,8 @@ from warmstart.training.run_data import RunData
 from warmstart.training.stages import validation_rows
 from warmstart.types import Array
 
-ANSWER_LENGTH_NOTE = "time: answers are taken to become as long as the references"
-NO_ANSWERS_NOTE = "time: answers written to test rows, and what was forgotten, are not in it"
+ANSWER_LENGTH_NOTE = "time: answers are assumed to be as long as the references"
+NO_ANSWERS_NOTE = "time: generating answers to test rows and measuring forgetting are not included"
 FULL_PRECISION_NOTE = 1 / 15  # of a GPU's bf16 arithmetic: H100 67 of 989, A100 19.5 of 312 TFLOP/s
 SCORE_ROWS = 60  # bytes in it for each test row
 BASELINE_ROWS = 1_000  # that a baseline is fitted on to see how long it takes
@@ -75,7 +75,7 @@ def forecast_regimes(problem: Problem, options: Options, where: TargetMachine) -
     run_data = plan.run_data(rows, options.first_seed, shared)
     found: dict[str, ModelSize] = {}
     for name in plan.networks:
-        yield Event(f"building {name} without its numbers")
+        yield Event(f"building {name} on the meta device")
         found[name] = model_size(
             run_data.fitted(plan.regime(name, rows)), run_data.task, options.training.get("optimizer_state", "fp32")
         )
@@ -88,7 +88,7 @@ def forecast_regimes(problem: Problem, options: Options, where: TargetMachine) -
         notes = _cut_words(plan)
         words = current_environment(plan.options.precision).device
     else:
-        notes = (f"{PREDICTED}: from the device's published figures, at {UTILISATION:.0%} of its peak arithmetic",)
+        notes = (f"{PREDICTED}: from the device's published figures, at {UTILISATION:.0%} of its peak FLOPS",)
         words = f"{where.devices} x {where.machine.words}"
     forecasts = []
     for name in plan.names:
@@ -155,7 +155,7 @@ def _baseline(plan: RunPlan, name: str, run_data: RunData, where: TargetMachine,
         disk_bytes=runs * (8 * fitted.baseline.weights + SCORE_ROWS * len(run_data.splits.test)),
         money=runs * seconds / 3600 * price,
         fits=None if peak is None or room is None or not here else peak <= room,
-        advice="" if here else "runs on the processor; its time is this machine's",
+        advice="" if here else "runs on the CPU; its time is that of this machine",
         runs=runs,
         seconds_of_run=seconds,
         energy_kwh=runs * seconds * watts / 3.6e6,
@@ -195,7 +195,7 @@ def _untrained(plan: RunPlan, name: str, run_data: RunData, where: TargetMachine
         disk_bytes=runs * ((0 if fits else 4 * found.total) + BESIDE + SCORE_ROWS * len(plan.splits.test)),
         money=None if seconds is None else seconds / 3600 * price,
         fits=None if room is None else 4 * found.total <= room,
-        advice="" if here or one is None else "its time is this machine's",
+        advice="" if here or one is None else "its time is that of this machine",
         runs=runs,
         seconds_of_run=one,
         energy_kwh=None if seconds is None else seconds * watts / 3.6e6,
@@ -227,7 +227,7 @@ def _elsewhere(
     fits = peak <= room
     advice = "" if fits else _advice(plan, name, run_data, room, peak, per_row)
     if devices < where.devices:
-        idle = f"a step has {config.batch_size} rows: more devices than that have nothing to do"
+        idle = f"a step has {config.batch_size} rows: more devices than that would be idle"
         advice = f"{advice}; {idle}" if advice else idle
     share = 1.0 if precision == "bf16" else FULL_PRECISION_NOTE
     gain = devices * (SCALING if devices > 1 else 1.0)
@@ -327,17 +327,17 @@ def _advice(plan: RunPlan, name: str, run_data: RunData, room: float, peak: int,
     batch = config.micro_batch or config.batch_size
     fewer = int(batch - (peak - room) / a_row) if a_row > 0 else 0
     if fewer >= 1:
-        return f"does not fit; would with --micro-batch {fewer}, at the same result"
+        return f"does not fit; use --micro-batch {fewer}, with the same result"
     if not config.gradient_checkpointing and _of_one_row(plan, name, run_data) <= room:
-        return "does not fit; would with --micro-batch 1 --gradient-checkpointing, at the same result"
+        return "does not fit; use --micro-batch 1 --gradient-checkpointing, with the same result"
     base = split_name(name)[1]
     base_there = plan.regime(name, rows).start.base
     if base_there is not None and base_there.kind != "image":
         for other in ("lora", "qlora"):
             lighter = name_at_base(other, base) if base else other
             if lighter != name and model_size(plan.regime(lighter, rows), run_data.task).least_bytes < 0.8 * room:
-                return f"does not fit; {lighter} would leave room"
-    return "does not fit: it takes a smaller base, a smaller --max-length, or more memory"
+                return f"does not fit; try {lighter}"
+    return "does not fit; use a smaller base, a smaller --max-length, or more memory"
 
 
 def _of_one_row(plan: RunPlan, name: str, run_data: RunData) -> float:

@@ -38,7 +38,7 @@ def exclude_by_constraints(plan: RunPlan, shared: SharedData) -> Generator[Event
     run_data = plan.run_data(max(plan.sizes), plan.options.first_seed, shared)
     found: list[Excluded] = []
     for name in plan.asked:
-        yield Event(f"holding {name} against the constraints")
+        yield Event(f"checking {name} against the constraints")
         found += broken(plan.options.constraints, predicted_requirements(plan, name, run_data))
     require_a_choice(plan.asked, found)
     return replace(plan, excluded=tuple(found))

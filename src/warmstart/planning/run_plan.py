@@ -129,6 +129,8 @@ class RunPlan:
             scratch=scratch,
             numbers=self.problem.schema.task == "regression",
             size=self.options.size,
+            lora_rank=self.options.lora_rank,
+            lora_alpha=self.options.lora_alpha,
         )
         return replace(REGIMES[regime_of(name)](material), name=name)
 
@@ -191,7 +193,7 @@ class RunPlan:
             return (
                 f"{many} training tokens were asked for, but the {there:,} pieces of text hold fewer: all were used.",
             )
-        return (f"{many} training rows were asked for, but there are {there:,}: that is the most that was used.",)
+        return (f"{many} training rows were asked for, but there are {there:,}: all of them were used.",)
 
     def run_data(self, rows: int, seed: int, shared: SharedData) -> RunData:
         drawn = self.splits.subset(rows, seed)

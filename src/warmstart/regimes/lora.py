@@ -40,7 +40,8 @@ class LoRA:
     @property
     def words(self) -> str:
         where = "all linear layers" if self.layers is None else f"the linear layers of the top {self.layers} blocks"
-        return f"adapters of rank {self.rank} on {where}" + (", base in 4 bits" if self.quantize else "")
+        size = f"rank {self.rank}" + ("" if self.alpha == LoRA.alpha else f", alpha {self.alpha:g},")
+        return f"adapters of {size} on {where}" + (", base in 4 bits" if self.quantize else "")
 
     @property
     def quantized(self) -> bool:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 
@@ -124,6 +125,8 @@ class RegimeContext:
     scratch: Base | None = None  # the architecture to train from random weights; None: the base's own
     numbers: bool = False  # whether a number is predicted
     size: NetworkSize = "auto"  # of the network that needs no base
+    lora_rank: int = LoRA.rank
+    lora_alpha: float = LoRA.alpha
 
 
 # The defaults of every regime, in one place (also in docs/regimes.md). Rates are for encoders about 400 wide, such as
@@ -203,26 +206,26 @@ UNTRAINED_BASES = ("zero-shot", "few-shot", "prompted")  # whose time is counted
 PROMPTED = ("few-shot", "prompted")  # what asks a decoder, and does not train it
 FLOORS_OF_WRITING = ("extractive",)  # that need no base
 DESCRIPTIONS = {
-    "constant": "the median or the commonest class: the floor that every other must beat",
-    "linear": "TF-IDF and a linear model: the cheap rival",
-    "boosted": "gradient-boosted trees on the columns, and on what a linear model says of the text",
-    "embedded": "a linear model on TF-IDF beside the base's own features, which do not change",
-    "scratch-dnn": "wide and deep network on the terms and columns of `linear`, from random weights",
+    "constant": "the median or the most common class: every other regime must beat it",
+    "linear": "TF-IDF and a linear model: a cheap, strong baseline",
+    "boosted": "gradient-boosted trees on the columns and on a linear model's predictions from the text",
+    "embedded": "a linear model on TF-IDF and the base's frozen features",
+    "scratch-dnn": "wide and deep network on the same terms and columns as `linear`, from random weights",
     "scratch-cnn": "small residual network on images, from random weights",
     "scratch": "the base's own architecture, from random weights",
-    "frozen": "pretrained, only the head learns (linear probe)",
-    "top-layers": "pretrained, the head and the top 2 layers learn",
-    "discriminative": "pretrained, all weights learn, each layer slower than the one above",
-    "full": "pretrained, all weights learn at one rate",
-    "lora": "pretrained, low-rank adapters and the head learn",
-    "qlora": "the same on a base held in 4 bits",
-    "hybrid": "pretrained, first the language of the domain, then the task at discriminative rates",
-    "self-pretrained": "the base's own architecture from random weights, first the language, then the task",
-    "zero-shot": "the base as it is: nothing learns",
-    "prompted": "a decoder as it is: the likelihood of each answer after instructions and examples",
-    "few-shot": "the base as it is, after a few examples in its prompt",
-    "extractive": "the leading sentences, the source itself or the commonest values: the floor of tasks that write",
-    "ensemble": "the mean of the predictions of those that beat the constant, weighted on validation rows",
+    "frozen": "pretrained, trains only the head (linear probe)",
+    "top-layers": "pretrained, trains the head and the top 2 layers",
+    "discriminative": "pretrained, trains all weights, with a lower learning rate for lower layers",
+    "full": "pretrained, trains all weights at one learning rate",
+    "lora": "pretrained, trains low-rank adapters and the head",
+    "qlora": "the same as lora, with the base in 4 bits",
+    "hybrid": "pretrained, language modeling on domain text first, then the task at discriminative rates",
+    "self-pretrained": "the base's own architecture from random weights, language modeling first, then the task",
+    "zero-shot": "the base as it is, without training",
+    "prompted": "a decoder without training: the likelihood of each answer after instructions and examples",
+    "few-shot": "the base without training, with a few examples in its prompt",
+    "extractive": "the leading sentences, the source itself or the most common values: a floor for generated text",
+    "ensemble": "the mean prediction of the regimes that beat the constant, weighted on validation rows",
 }
 ALIASES = {"differential": "discriminative"}
 NO_BASE_NEEDED = frozenset({"scratch", "self-pretrained"})  # of a base they need no more than its shape and tokenizer
@@ -353,6 +356,10 @@ def _dnn_stages(material: RegimeContext) -> tuple[Stage, ...]:
     return (Stage(Full()),) if material.size == "reference" else (Stage(PathByPath(), margins=True),)
 
 
+def _adapters(material: RegimeContext, quantize: Literal["nf4"] | None) -> tuple[Stage, ...]:
+    return (Stage(LoRA(material.lora_rank, material.lora_alpha, quantize)),)
+
+
 def _cnn(material: RegimeContext) -> Start:
     return small_cnn(own_pixels(material.base), material.rows, material.init, material.dropout)
 
@@ -368,8 +375,8 @@ _register("frozen", _pretrained, _only(Frozen()))
 _register("top-layers", _pretrained, _only(Frozen(unfrozen=2)))
 _register("discriminative", _pretrained, _only(Discriminative()))
 _register("full", _pretrained, _only(Full()))
-_register("lora", _pretrained, _only(LoRA()))
-_register("qlora", _pretrained, _only(LoRA(quantize="nf4")))
+_register("lora", _pretrained, lambda material: _adapters(material, None))
+_register("qlora", _pretrained, lambda material: _adapters(material, "nf4"))
 _register("hybrid", _pretrained, _after_language(Full(), Discriminative()))
 _register("self-pretrained", _scratch, _after_language(Full(), Full()))
 _register("embedded", _pretrained, lambda material: ())

@@ -7,7 +7,7 @@ import importlib.util
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol, get_args
+from typing import Protocol, get_args
 
 import torch
 from torch import nn
@@ -21,7 +21,7 @@ from warmstart.data.rows.split import Rows
 from warmstart.data.schema.columns import Column
 from warmstart.errors import UsageError
 from warmstart.models.attention import attend_row_by_row
-from warmstart.models.causal_lm import PAIRED, OutputLayer, auto_class, new_output_layer
+from warmstart.models.causal_lm import PAIRED, auto_class, new_output_layer
 from warmstart.models.cnn import cnn_size
 from warmstart.models.dnn import HashedNet, Size
 from warmstart.models.encoder_decoder import EncoderDecoder
@@ -292,26 +292,13 @@ def initialise(body: nn.Module, init: Init) -> None:
             draw[init](parameter)
 
 
-def language_parts(base: Base, dropout: float | None = None) -> tuple[nn.Module, OutputLayer]:
-    """Copies of the base's body and output layer; raises as `language_output` does."""
-    output = language_output(base, dropout)
-    return Pretrained(base, dropout).body(0), output
-
-
-def random_parts(build: Callable[[], nn.Module], seed: int) -> tuple[nn.Module, OutputLayer]:
-    """As `language_parts`, with random weights: `build` is an `Architecture` or a `models.sized.Sized`."""
-    with random_state(seed):
-        body: Any = build()
-        return body, new_output_layer(body.config)
-
-
 def named_in_file(spec: str, vocabulary: int) -> Callable[[], nn.Module]:
     """Check a `file.py:name` like `from_file` for a request: the code is parsed, not run, and nothing can be built."""
     path, function = _file_and_function(spec)
     try:
         names = {part.id if isinstance(part, ast.Name) else getattr(part, "name", "") for part in _named(path)}
     except (SyntaxError, ValueError, RecursionError) as error:
-        raise UsageError(f"{path} is no Python that can be read: {error}.", "correct it") from error
+        raise UsageError(f"{path} is not valid Python: {error}.", "correct it") from error
     if function not in names:
         raise _no_function(path, function)
 

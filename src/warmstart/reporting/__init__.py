@@ -1,1 +1,1 @@
-"""What does somebody read who did not run it?"""
+"""How is a study presented? The HTML report."""

@@ -1,4 +1,4 @@
-"""Blind: which of two texts does a person prefer who does not know where they come from?
+"""Blind: which of two answers do people prefer, without knowing which regime wrote them?
 
 A page shows each pair in an order derived from the pairs themselves, which the page does not reveal. Votes stay in the
 browser until they are downloaded as votes.json; `tally` assigns them to their regimes.

@@ -19,21 +19,21 @@ class ForgettingMeasure:
 
 FORGETTING_MEASURES = (
     ForgettingMeasure(
-        "nats", "Loss on general text", "rise of the loss on general text over the untuned base's, in nats a token"
+        "nats", "Loss on general text", "increase in loss on general text over the base's, in nats per token"
     ),
     ForgettingMeasure(
-        "kl", "Divergence", "KL divergence of the tuned model from the base on this task's inputs, in nats a token"
+        "kl", "Divergence", "KL divergence of the fine-tuned model from the base on task inputs, in nats per token"
     ),
     ForgettingMeasure(
-        "progress_lost", "Progress lost", "share of what pre-training had gained on general text that is lost"
+        "progress_lost", "Progress lost", "share of the gain from pretraining on general text that was lost"
     ),
     ForgettingMeasure(
         "drift",
         "Drift",
-        "one minus the cosine between what the base and the tuned model make of a test text: 0 unchanged, 1 unrelated",
+        "one minus the cosine between the base's and the fine-tuned model's features of a test text: 0 is unchanged",
     ),
     ForgettingMeasure(
-        "drift_cka", "Drift by CKA", "one minus linear CKA, which turning or stretching the whole space does not change"
+        "drift_cka", "Drift by CKA", "one minus linear CKA, which ignores rotation and scaling of the feature space"
     ),
 )
 

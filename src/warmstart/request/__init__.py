@@ -1,1 +1,1 @@
-"""What was asked for?"""
+"""What did the user request?"""

@@ -1,4 +1,4 @@
-"""Export run: on which rows is the model in a folder scored again once it is exported, and what does its card say?"""
+"""Export run: which rows is an exported model scored on, and what does its model card say?"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +14,7 @@ from warmstart.inference.model_store import StoredModel, load_model
 from warmstart.inference.predict import model_folder
 from warmstart.request import request as config
 from warmstart.results.record import Run, load_run
-from warmstart.results.refit import load_refit
+from warmstart.results.refit_record import load_refit
 from warmstart.runtime.files import read_json
 
 

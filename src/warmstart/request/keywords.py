@@ -25,15 +25,17 @@ from warmstart.settings.choices import (
 
 class _CheckPlanCompareAdviseFit(TypedDict, total=False):
     text: str | Sequence[str]
-    """Columns to read. [default: all that can be read]"""
+    """Input columns. [default: all usable columns]"""
     group: str | None
-    """Column of groups. A group is never split between training and test."""
+    """Column with groups. All rows of a group stay on the same side of the split."""
+    time: str | None
+    """Column of times. The latest rows are for testing, those before them for validation."""
     task: TaskName | None
     """Task. [regression, classification, causal-lm, masked-lm, summarise, translate, chat, structured; default:
-    recognized from the data]
+    inferred from the data]
     """
     separator: str | None
-    """Character between several labels in one target cell."""
+    """Character that separates several labels in one target cell."""
     scale: Scale | None
     """Scale of a numeric target. [linear, log10, log10(1+x); default: log for skewed positive numbers]"""
     metric: MetricName | None
@@ -43,64 +45,64 @@ class _CheckPlanCompareAdviseFit(TypedDict, total=False):
     class_weights: str | None
     """Weight of each class in the loss: balanced, or a YAML or JSON file of class: weight. [default: all alike]"""
     instruction: str | None
-    """Instruction before each text to summarize, translate or describe. [default: a sentence for the task]"""
+    """Instruction placed before each text to summarize, translate or describe. [default: a sentence for the task]"""
     fields: str | Sequence[str]
-    """Columns of the JSON object to write, instead of a target."""
+    """Columns of the JSON object to generate, instead of a target."""
     schema: str | None
-    """File with the JSON Schema of what is written. [default: inferred from the data]"""
+    """File with the JSON Schema of the generated object. [default: inferred from the data]"""
     long: Long | None
-    """How to shorten long texts: keep head and tail, or (summarise only) summarize them in chunks. [head-tail, chunks;
+    """How to handle long texts: keep head and tail, or (summarise only) summarize in chunks. [head-tail, chunks;
     default: head-tail]
     """
     image: str | None
-    """Column of images: paths or bytes. [default: if it is the only one]"""
+    """Column with images: paths or bytes. [default: recognized if it is the only input]"""
     image_size: int | None
-    """Side of images in pixels. [default: the base's; else theirs, at most 64]"""
+    """Image size in pixels per side. [default: the base's; else theirs, at most 64]"""
     table: str | None
-    """Table to read of a database (SQLite). [default: the only one]"""
+    """Table of an SQLite database. [default: the only one]"""
     column: str | Sequence[str]
-    """NAME=KIND, how a column is read: text, number, category, boolean, datetime or image. [default: by how its cells
-    are written]
+    """NAME=KIND, the kind of a column: text, number, category, boolean, datetime or image. [default: inferred from its
+    cells]
     """
     max_length: int
-    """Tokens to read of each text. [default: 256]"""
+    """Maximum number of tokens per text. [default: 256]"""
     bad_rows: BadRowsRule | None
-    """Unusable rows: drop all of them and list them, or refuse any. [drop, refuse; default: drop up to 5% of all rows]
-    """
+    """Unusable rows: drop and list them, or stop with an error. [drop, refuse; default: drop up to 5% of all rows]"""
     base: str | Sequence[str]
-    """Pretrained models to compare: folders, Python packages or Hugging Face ids. [default: the usual one for the task]
+    """Pretrained models to compare: folders, Python packages or Hugging Face ids. [default: the default one for the
+    task]
     """
     offline: bool
-    """Use only what is on this machine."""
+    """Do not download anything."""
 
 
 class _PlanCompareAdvise(TypedDict, total=False):
     regimes: str | Sequence[str]
-    """Regimes to compare (see `warmstart regimes`). [default: the usual ones for the task]"""
+    """Regimes to compare (see `warmstart regimes`). [default: the default ones for the task]"""
     seeds: int
     """Number of seeds. Each draws its own training rows. [default: 3]"""
     refit: RefitRows
-    """Rows that the winner learns from in the end, besides its training rows: validation rows if there is time (auto),
-    validation rows, all rows, or none. [auto, none, validation, all; default: auto]
+    """Retrain the winner with validation rows too, if there is time (auto) or always (validation), with all rows, or
+    not at all. [auto, none, validation, all; default: auto]
     """
 
 
 class _PlanCompareAdviseFit(TypedDict, total=False):
     model: str | None
-    """Architecture of your own, as file.py:function. The file is executed."""
+    """Your own architecture, as file.py:function. The file is executed."""
     parameters: int | str | None
     """Number of weights of a model trained from scratch, such as 10M. [default: as many as the base]"""
     corpus: str | Sequence[str]
-    """Text files or tables from which hybrid learns the language. [default: the training texts]"""
+    """Text files or tables for the language-modeling stage of hybrid. [default: the training texts]"""
     general_text: str | None
     """Text file or table on which to measure forgetting. [default: text written by the base]"""
     reduce_forgetting: str | Sequence[str]
-    """Ways to reduce forgetting: replay, l2-sp, interpolation, or with a strength replay=5%, l2-sp=100. [default: none]
+    """Ways to reduce forgetting: replay, l2-sp, interpolation; with a strength: replay=5%, l2-sp=100. [default: none]
     """
     rows: int | str | Sequence[int | str]
-    """Training rows to use, such as 1000 or 250,1000,4000. auto: three or four sizes. [default: all]"""
+    """Number of training rows, such as 1000 or 250,1000,4000. auto: three or four sizes. [default: all]"""
     tokens: int | str | Sequence[int | str]
-    """Training tokens to use, such as 10M or 10M,50M. [default: all]"""
+    """Number of training tokens, such as 10M or 10M,50M. [default: all]"""
     seed: int
     """First seed. [default: 0]"""
     trials: int
@@ -108,65 +110,69 @@ class _PlanCompareAdviseFit(TypedDict, total=False):
     lr: float | None
     """Learning rate. [default: searched]"""
     epochs: float | None
-    """Passes over the training rows. [default: each regime's own]"""
+    """Passes over the training rows. [default: depends on the regime]"""
     length: float
-    """Multiplier for each regime's own number of steps. [default: 1]"""
+    """Multiplier for each regime's default number of steps. [default: 1]"""
     batch_size: int | None
-    """Rows in a batch. [default: 16, or 32 from 2,000 rows]"""
+    """Batch size, in rows. [default: 16, or 32 from 2,000 rows]"""
     dropout: float | None
-    """Dropout rate of backbone and head. [default: their own]"""
+    """Dropout rate of backbone and head. [default: the model's default]"""
+    lora_rank: int
+    """Rank of LoRA's adapters. [default: 16]"""
+    lora_alpha: float
+    """Alpha of LoRA's adapters, which are scaled by alpha / sqrt(rank). [default: 16]"""
     init: Init
     """Initialization of random weights. [default, xavier, he, normal; default: default]"""
     size: NetworkSize
-    """Size of scratch-dnn: its own, chosen by trials, or the reference network of 289 million weights. [auto, search,
+    """Size of scratch-dnn: the default, searched, or the reference network with 289 million weights. [auto, search,
     reference; default: auto]
     """
     precision: PrecisionName
-    """Precision of matrix products. [auto, fp32, bf16; default: auto]"""
+    """Precision of matrix multiplications. [auto, fp32, bf16; default: auto]"""
     micro_batch: int | None
-    """Rows in a forward pass, to save memory. Gradients accumulate to those of a batch. [default: the whole batch]"""
+    """Rows per forward pass, to save memory. Gradients are accumulated over the batch. [default: the whole batch]"""
     optimizer: OptimizerName
     """Optimizer. [adamw, adam, sgd; default: adamw]"""
     optimizer_state: OptimizerStateName
-    """Precision of the state of adamw. bf16 takes half the memory. [fp32, bf16; default: fp32]"""
+    """Precision of the optimizer state of adamw. bf16 takes half the memory. [fp32, bf16; default: fp32]"""
     schedule: ScheduleName
     """Learning-rate schedule after the warm-up. [linear, cosine, constant; default: linear]"""
     weight_decay: float
     """Weight decay. [default: 0.01]"""
     word_dropout: float | None
-    """Share of words to leave out at random during training. [default: 20% for scratch-dnn, else none]"""
+    """Share of words to drop at random during training. [default: 20% for scratch-dnn, else none]"""
     augment: Augment
-    """Random changes of training images. [auto, none, light, strong; default: auto]"""
+    """Augmentation of training images. [auto, none, light, strong; default: auto]"""
     gradient_checkpointing: bool
-    """Save memory by computing activations again in the backward pass, which takes a third more time."""
+    """Save memory by recomputing activations in the backward pass. Takes a third more time."""
     compile: bool
-    """Compile the layers with torch.compile: slow to start, then faster on a GPU."""
+    """Compile the layers with torch.compile: slower to start, then faster on a GPU."""
     budget: float | str
-    """Time to spend, such as 10m or 2h. With advise, or fit --regime auto, also a share of the time to compare
-    everything. [default: 30m; 10% with advise and auto]
+    """Time to spend, such as 10m or 2h. With advise, or fit --regime auto, also a share of a full comparison, such as
+    10%. [default: 30m; 10% with advise and auto]
     """
 
 
 class _Fit(TypedDict, total=False):
     shard: bool
-    """Under torchrun, shard weights and optimizer state over the processes (FSDP)."""
+    """With torchrun: shard weights and optimizer state across processes (FSDP)."""
 
 
 class _CompareAdviseFit(TypedDict, total=False):
     min_effect: float | str
-    """Smallest relative difference that matters, and the most that interpolation may cost. [default: 1%]"""
+    """Smallest relative difference in score that matters, and the most that interpolation may lose. [default: 1%]"""
     max_size: int | str | None
-    """Largest size of the chosen model, with all that it needs, such as 50MB. [default: any]"""
+    """Maximum size of the chosen model, including everything it needs, such as 50MB. [default: any]"""
     max_latency: float | str | None
-    """Longest time of the chosen model for one row, such as 20ms. [default: any]"""
+    """Maximum latency of the chosen model for one row, such as 20ms. [default: any]"""
     licence: str | Sequence[str]
-    """Licenses that pretrained weights may have, such as apache-2.0,mit. [default: any]"""
+    """Licenses to allow for pretrained weights, such as apache-2.0,mit. [default: any]"""
     max_training_time: float | str | None
-    """Longest time to search for a learning rate and train once, such as 2h. [default: any]"""
+    """Maximum time to search for a learning rate and train once, such as 2h. [default: any]"""
     pretrained: bool
-    """Allow pretrained weights. [default: yes]"""
+    """Allow regimes that start from pretrained weights. [default: yes]"""
     log: bool
-    """Log how long runs took, for `plan`. No texts are logged. [default: yes]"""
+    """Log the cost of each run, for `plan`. No texts are logged. [default: yes]"""
 
 
 class _Plan(TypedDict, total=False):

@@ -144,7 +144,7 @@ def check_vacant(folder: Path) -> None:
     if there or names - (NOT_STARTED | {CATALOGUE} if "request.json" in names else set()):
         other = "choose another folder with --out"
         hint = f"warmstart resume {shell_word(folder)}, or {other}" if config.holds_request(folder) else other
-        raise UsageError(f"{str(folder)!r} exists already.", hint)
+        raise UsageError(f"{str(folder)!r} already exists.", hint)
 
 
 def _release(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""Select images: which bases does a request name for images, and do mirror images say the same?"""
+"""Select images: which image bases does a request name, and may images be flipped?"""
 
 from typing import TYPE_CHECKING
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from warmstart.data.rows.split import Splits, make_rows, split
+from warmstart.data.rows.time_split import time_notes, times_of
 from warmstart.data.schema.infer import infer_schema
 from warmstart.data.schema.label_columns import join_label_columns
 from warmstart.data.schema.schema import Schema
@@ -35,4 +36,7 @@ def prepare_data(request: config.Request, table: Table | None = None) -> Prepare
     table = join_label_columns(table, request.target)
     schema = infer_schema(table, request.columns)
     rows, dropped = make_rows(table, schema, bad_rows=request.bad_rows)
-    return PreparedData(table, schema, split(rows, schema), dropped)
+    splits = split(rows, schema)
+    if schema.time:
+        dropped = (*time_notes(splits, schema, times_of(table, schema.time)[1]), *dropped)
+    return PreparedData(table, schema, splits, dropped)

@@ -28,7 +28,7 @@ def finished_comparison(folder: str | Path) -> Path:
     out = comparison_folder(folder)
     if not (out / "study.json").exists():
         raise UsageError(
-            f"the study in {str(out)!r} is not finished.", f"go on with: warmstart resume {shell_word(out)}"
+            f"the study in {str(out)!r} is not finished.", f"continue with: warmstart resume {shell_word(out)}"
         )
     return out
 
@@ -57,7 +57,8 @@ def report_unfinished(folder: Path, *, examples: bool = True) -> Path:
     runs = [run for run in runs if run.failed or len(run.scores) == scored]  # others were scored before the plan
     if not runs:
         raise UsageError(
-            f"no run of the study in {str(folder)!r} is finished.", f"go on with: warmstart resume {shell_word(folder)}"
+            f"no run of the study in {str(folder)!r} is finished.",
+            f"continue with: warmstart resume {shell_word(folder)}",
         )
     command = command_line(request, str(folder))
     comparison = replace(make_comparison(plan, best_lengths(plan, runs), folder), command=command)

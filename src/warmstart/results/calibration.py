@@ -1,4 +1,4 @@
-"""Calibration: are predicted probabilities as high as the share of right answers?
+"""Calibration: how well calibrated are predicted probabilities on test rows? Measured here, fitted by the task.
 
 For classes, the expected calibration error: rows are put into bins of equal size by the probability of the predicted
 class, and in each bin the mean probability is compared with the share of right answers. Few rows make a gap by chance

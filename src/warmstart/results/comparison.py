@@ -1,4 +1,4 @@
-"""Comparison: what do the runs of a study say, with every difference paired by example?"""
+"""Comparison: how do the regimes of a study compare, with every difference paired by example?"""
 
 import math
 from collections.abc import Collection, Iterable, Sequence
@@ -33,7 +33,7 @@ from warmstart.results.learning_curves import (
 from warmstart.results.metrics import HIGHEST
 from warmstart.results.overfitting import Memorization, OverfittingGap, memorization, overfitting_gap
 from warmstart.results.record import Interval, Run
-from warmstart.results.refit import Refit
+from warmstart.results.refit_record import Refit
 from warmstart.results.rows import Difference, Row
 from warmstart.types import Array
 

@@ -1,4 +1,4 @@
-"""Comparison table: how is a comparison shown, and what stands in its table?"""
+"""Comparison table: which columns and values does the table of a comparison show?"""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any

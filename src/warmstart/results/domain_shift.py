@@ -229,23 +229,21 @@ def as_long(texts: Sequence[str], others: Sequence[str]) -> list[str]:
 def fragmentation_statement(found: DomainShift) -> list[str]:
     """What the tokenization suggests for each kind of regime, in sentences. A prediction, not a measured score."""
     spelled = found.spelling.tokens_per_word
-    what = f"The tokenizer of {found.base} makes {spelled.value:.2f} tokens of a word"
+    what = f"The tokenizer of {found.base} needs {spelled.value:.2f} tokens per word"
     if found.spelling.foreign:
-        what += (
-            f" and knows {found.spelling.one_piece.value:.0%} of the words as one piece: it was made for other text."
-        )
+        what += f", and {found.spelling.one_piece.value:.0%} of words are single tokens: it was made for other text."
     else:
-        what += f" and knows {found.spelling.one_piece.value:.0%} of the words as one piece."
+        what += f", and {found.spelling.one_piece.value:.0%} of words are single tokens."
     if found.far:
         return [
             what,
-            "`frozen` and `top-layers` are likely to suffer most: they use what the base makes of such texts as it is.",
-            "`full`, `discriminative` and `lora` can adapt, but are likely to need more rows than on texts it knows.",
-            "`hybrid` is likelier to pay: it learns the language of these texts first.",
-            "`scratch`, `scratch-dnn` and `self-pretrained` lose nothing by it, and may catch up at fewer rows.",
+            "`frozen` and `top-layers` are likely to suffer most, because they use the base's features unchanged.",
+            "`full`, `discriminative` and `lora` can adapt, but are likely to need more rows than on familiar texts.",
+            "`hybrid` is more likely to pay off, because it learns the language of these texts first.",
+            "`scratch`, `scratch-dnn` and `self-pretrained` are not affected, and may catch up with fewer rows.",
         ]
     return [
         what,
-        "Nothing here says that these texts are foreign to the base: `frozen` and `lora` may be enough with few rows.",
-        "`hybrid` has little to add then, and `scratch` is likely to need many more rows to catch up.",
+        "There is no sign that these texts are unfamiliar to the base: `frozen` and `lora` may need only few rows.",
+        "`hybrid` probably adds little, and `scratch` is likely to need many more rows to catch up.",
     ]

@@ -164,8 +164,8 @@ class Law:
                 found.append(
                     f"`{self.regime}` got worse from {fewer:,} to {more:,} rows: "
                     f"{format_number(self.at(fewer).score)}, then"
-                    f" {format_number(self.at(more).score)}, clear of chance. More rows rarely do that; "
-                    "a run cut short does."
+                    f" {format_number(self.at(more).score)}, a significant difference. More rows rarely "
+                    "cause this; a run that was cut short does."
                 )
         return tuple(found)
 
@@ -254,7 +254,7 @@ def crossover(one: Law, other: Law) -> Crossover:
         if overtaken > 1 - _TOLD:
             return _untold(a, b)
         doubt = (
-            f", though in {format_percent(overtaken)} of the redraws it is overtaken" if overtaken > 1 - _LIKELY else ""
+            f", but in {format_percent(overtaken)} of the resamples it is overtaken" if overtaken > 1 - _LIKELY else ""
         )
         always = f"`{a.regime}` stays ahead of `{b.regime}` up to {far:,} rows{doubt}"
         said = f"{'Probably not' if doubt else 'Not'} within {MAX_EXTRAPOLATION}x your data: {always}."
@@ -329,7 +329,7 @@ def _transfer(tuned: Law, scratch: Law, at: int) -> Transfer:
 
 
 def _in_draws(share: float) -> str:
-    return f" (in {format_percent(share)} of the redraws)" if share < _LIKELY else ""
+    return f" (in {format_percent(share)} of the resamples)" if share < _LIKELY else ""
 
 
 def _ends(drawn: Array, below: float, above: float) -> RowRange:

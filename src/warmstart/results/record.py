@@ -19,7 +19,7 @@ from warmstart.runtime.files import (
 )
 from warmstart.types import Array
 
-RUN_AGAIN = "delete the folder of this run and go on with `warmstart resume`, or take a copy that is whole"
+RUN_AGAIN = "delete the folder of this run and continue with `warmstart resume`, or use an intact copy"
 KEPT_APART = ("scores", "predictions", "train_scores", "train_groups")  # columns of files beside `run.json`
 
 

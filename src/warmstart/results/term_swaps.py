@@ -21,13 +21,13 @@ WIDE_INTERVAL_CASES = 30  # cases of a pair, below which its interval is said to
 
 # What is measured, in the order in which it is shown: heading, meaning.
 CHANGE_MEASURES = {
-    "changed": ("Changed", "share of answers that are another one after the swap"),
-    "moved": ("Moved", "mean size of the change: of the number on the scale it is learned on, or of the probability"),
+    "changed": ("Changed", "share of predictions that differ after the swap"),
+    "moved": ("Moved", "mean size of the change, of the number on its training scale or of the probability"),
     "moved_units": ("Moved, in units", "the same in the target's own units"),
-    "shift": ("Towards the right", "mean change from the text with the left term to that with the right one"),
+    "shift": ("Towards the right", "mean change from the text with the left term to the one with the right term"),
     "shift_units": ("Towards it, in units", "the same in the target's own units"),
-    "random": ("Any word", "the first measure where other words were swapped at random, as many in each text"),
-    "beyond": ("Beyond any word", "how much further the pair moves predictions than words at random do"),
+    "random": ("Any word", "the first measure if as many random words are swapped in each text"),
+    "beyond": ("Beyond any word", "how much more the pair moves predictions than random words do"),
 }
 
 

@@ -1,4 +1,4 @@
-"""Execute: how is a job run, read back if it is finished, or recorded as failed?"""
+"""Execute: how is a job run, read back on resume if it is finished, or recorded as failed?"""
 
 from collections.abc import Generator
 from dataclasses import dataclass, field

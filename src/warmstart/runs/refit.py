@@ -1,4 +1,4 @@
-"""Refit: how is a run's model trained once more, on all rows, with the settings that were chosen on fewer?
+"""Refit: how is a run's model trained again on more rows, with the settings that were chosen on fewer?
 
 A network takes as many passes over its rows as it took to its best weights, and keeps the weights of the last step: no
 rows are left to choose by. Thresholds and temperature are those of the run, found on rows that it did not learn from.
@@ -15,7 +15,7 @@ from warmstart.inference.model_store import load_model, save_model
 from warmstart.models.pretrained.base import Base
 from warmstart.results.bootstrap import mean_score
 from warmstart.results.record import Run
-from warmstart.results.refit import REFIT_FILE, Refit
+from warmstart.results.refit_record import REFIT_FILE, Refit
 from warmstart.runs.run import TunedRegime, checkpoint_purpose, fit_baseline, save_fitted, save_trained
 from warmstart.runtime.files import sync, write_json
 from warmstart.training.checkpoint import Checkpoints, disk_full_message

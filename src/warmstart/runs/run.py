@@ -361,7 +361,7 @@ def _finite(record: Run) -> Run:
         calibration={name: value for name, value in record.calibration.items() if isfinite(value)},
         points=points,
         caveats=(*record.caveats, *([f"too large or too small for a number: {join_phrases(lost)}"] if lost else [])),
-        failed=record.failed or ("its score is no finite number" if known != scores else None),
+        failed=record.failed or ("its score is not finite" if known != scores else None),
     )
 
 

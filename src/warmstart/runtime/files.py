@@ -1,4 +1,4 @@
-"""Files: written all at once and through no link; read back only where they are what we wrote."""
+"""Files: how are files written atomically, without following links, and validated when they are read back?"""
 
 import functools
 import hashlib

@@ -1,4 +1,4 @@
-"""Limits: a foreign program in Python (a chat template, a pattern) gets so much time and memory, and no more."""
+"""Limits: how are untrusted chat templates and patterns run with a limit on time and memory?"""
 
 import resource
 import signal

@@ -1,4 +1,4 @@
-"""Load: the one door through which transformers and PEFT read the files of a model. No code of a model is ever run.
+"""Load pretrained: how do transformers and PEFT load a model's files? Only through here, without running its code.
 
 What lies in such a folder is somebody else's. So it is looked at here before a library reads it: only safetensors, only
 names inside the folder, no number that would make a library allocate more than the weights account for, and no

@@ -1,4 +1,4 @@
-"""Lock: one process a folder. The library `filelock` holds it; it opens no link, and empties no file."""
+"""Lock: how is a folder locked, so that only one process works in it? With `filelock`, which follows no link."""
 
 import os
 from collections.abc import Iterator
@@ -31,7 +31,7 @@ def locked(folder: Path, *, wait: bool = False) -> Iterator[None]:
     except Timeout as error:
         raise UsageError(
             f"another process{_number(path)} is working in {str(folder)!r}.",
-            "wait until it has finished, or stop it and go on with `warmstart resume`",
+            "wait until it has finished, or stop it and continue with `warmstart resume`",
         ) from error
     try:
         _write_number(path)

@@ -1,4 +1,4 @@
-"""Sampling: which rows are looked at where looking at all of them would take too long?"""
+"""Sampling: which rows are sampled if checking all of them would take too long?"""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Supervisor: what if the training process is killed? Another process waits for it and starts a new one.
+"""Supervisor: what if the training process is killed? Another one restarts it, and counts how often each job died.
 
 The supervisor has imported nothing, so when memory runs out it is not the one that is killed. The training process
 notes what it is doing in memory that both share. Deaths are counted per job in the study's folder, so that a job that
@@ -103,19 +103,19 @@ def _after(number: signal.Signals, page: mmap.mmap) -> list[str]:
     said = page[: page.find(b"\n") + 1]
     how = f"killed by {number.name}" + (" (probably: out of memory)" if number == signal.SIGKILL else "")
     if not said:
-        _say(f"{how} before there was anything to go on with.")
+        _say(f"{how} before there was anything to resume.")
         return []
     words: list[str] = json.loads(said)
     doing, *go_on = words
     try:
         deaths = _count(Path(go_on[-1]), doing, number.name)
     except OSError as error:
-        _say(f"{how} while at: {doing}. Not going on: {error.filename}: {error.strerror}.")
+        _say(f"{how} during: {doing}. Cannot continue: {error.filename}: {error.strerror}.")
         return []
     if deaths > MAX_RESTARTS:
-        _say(f"{how}, {deaths} times now, while at: {doing}.\nhint: later, go on with: warmstart {shlex.join(go_on)}")
+        _say(f"{how}, {deaths} times now, during: {doing}.\nhint: to continue later: warmstart {shlex.join(go_on)}")
         return []
-    _say(f"{how} while at: {doing}. Going on from what was saved.")
+    _say(f"{how} during: {doing}. Continuing from saved work.")
     return go_on
 
 

@@ -1,4 +1,4 @@
-"""Tokenizer limits: can this tokenizer make much of little, or search for ever?
+"""Tokenizer limits: can a tokenizer turn a short text into very many tokens, or search forever?
 
 A tokenizer.json is a small program: it replaces text by text, and splits it by patterns. One of 5 KB can turn a letter
 into a hundred million, another can try a pattern in more ways than there are seconds. Both are seen in the file.

@@ -1,1 +1,1 @@
-"""What can be asked for?"""
+"""Which settings are there?"""

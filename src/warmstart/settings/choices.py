@@ -1,4 +1,4 @@
-"""Choices: which words does a setting take, and which defaults do others compute with?"""
+"""Choices: which values do settings with fixed choices take, and which defaults are shared?"""
 
 from typing import Literal
 

@@ -38,12 +38,18 @@ class ColumnSettings:
 
     target: Annotated[
         str | None,
-        Setting("Column to predict, or to learn to write. Not needed for a corpus, conversations or fields."),
+        Setting("Column to predict or generate. Not needed for a corpus, conversations or --fields."),
     ] = None
-    text: Annotated[tuple[str, ...], Setting("Columns to read.", unset="all that can be read", repeat=True)] = ()
-    group: Annotated[str | None, Setting("Column of groups. A group is never split between training and test.")] = None
-    task: Annotated[TaskName | None, Setting("Task.", unset="recognized from the data")] = None
-    separator: Annotated[str | None, Setting("Character between several labels in one target cell.")] = None
+    text: Annotated[tuple[str, ...], Setting("Input columns.", unset="all usable columns", repeat=True)] = ()
+    group: Annotated[
+        str | None,
+        Setting("Column with groups. All rows of a group stay on the same side of the split."),
+    ] = None
+    time: Annotated[
+        str | None, Setting("Column of times. The latest rows are for testing, those before them for validation.")
+    ] = None
+    task: Annotated[TaskName | None, Setting("Task.", unset="inferred from the data")] = None
+    separator: Annotated[str | None, Setting("Character that separates several labels in one target cell.")] = None
     scale: Annotated[
         Scale | None,
         Setting("Scale of a numeric target.", unset="log for skewed positive numbers"),
@@ -61,29 +67,32 @@ class ColumnSettings:
     instruction: Annotated[
         str | None,
         Setting(
-            "Instruction before each text to summarize, translate or describe.",
+            "Instruction placed before each text to summarize, translate or describe.",
             unset="a sentence for the task",
         ),
     ] = None
     fields: Annotated[
         tuple[str, ...],
-        Setting("Columns of the JSON object to write, instead of a target."),
+        Setting("Columns of the JSON object to generate, instead of a target."),
     ] = ()
     schema: Annotated[
         str | None,
-        Setting("File with the JSON Schema of what is written.", unset="inferred from the data"),
+        Setting("File with the JSON Schema of the generated object.", unset="inferred from the data"),
     ] = None
     long: Annotated[
         Long | None,
         Setting(
-            "How to shorten long texts: keep head and tail, or (summarise only) summarize them in chunks.",
+            "How to handle long texts: keep head and tail, or (summarise only) summarize in chunks.",
             unset="head-tail",
         ),
     ] = None
-    image: Annotated[str | None, Setting("Column of images: paths or bytes.", unset="if it is the only one")] = None
+    image: Annotated[
+        str | None,
+        Setting("Column with images: paths or bytes.", unset="recognized if it is the only input"),
+    ] = None
     image_size: Annotated[
         int | None,
-        Setting("Side of images in pixels.", unset="the base's; else theirs, at most 64", within=(8, 1024)),
+        Setting("Image size in pixels per side.", unset="the base's; else theirs, at most 64", within=(8, 1024)),
     ] = None
 
 
@@ -91,19 +100,19 @@ class ColumnSettings:
 class ReadingSettings:
     """Data and columns."""
 
-    table: Annotated[str | None, Setting("Table to read of a database (SQLite).", unset="the only one")] = None
+    table: Annotated[str | None, Setting("Table of an SQLite database.", unset="the only one")] = None
     column: Annotated[
         tuple[str, ...],
         Setting(
-            "NAME=KIND, how a column is read: text, number, category, boolean, datetime or image.",
-            unset="by how its cells are written",
+            "NAME=KIND, the kind of a column: text, number, category, boolean, datetime or image.",
+            unset="inferred from its cells",
             repeat=True,
         ),
     ] = ()
-    max_length: Annotated[int, Setting("Tokens to read of each text.", within=(8, 100_000))] = MAX_LENGTH
+    max_length: Annotated[int, Setting("Maximum number of tokens per text.", within=(8, 100_000))] = MAX_LENGTH
     bad_rows: Annotated[
         BadRowsRule | None,
-        Setting("Unusable rows: drop all of them and list them, or refuse any.", unset="drop up to 5% of all rows"),
+        Setting("Unusable rows: drop and list them, or stop with an error.", unset="drop up to 5% of all rows"),
     ] = None
 
 
@@ -113,27 +122,27 @@ class RegimeSettings:
 
     regime: Annotated[
         str | None,
-        Setting("Regime to train (see `warmstart regimes`). auto: the one that a race recommends.", ("fit",)),
+        Setting("Regime to train (see `warmstart regimes`). auto: run a race and train its choice.", ("fit",)),
     ] = None
     regimes: Annotated[
         tuple[str, ...],
         Setting(
             "Regimes to compare (see `warmstart regimes`).",
             SEVERAL_RUNS,
-            unset="the usual ones for the task",
+            unset="the default ones for the task",
         ),
     ] = ()
     base: Annotated[
         tuple[str, ...],
         Setting(
             "Pretrained models to compare: folders, Python packages or Hugging Face ids.",
-            unset="the usual one for the task",
+            unset="the default one for the task",
             repeat=True,
         ),
     ] = ()
     model: Annotated[
         str | None,
-        Setting("Architecture of your own, as file.py:function. The file is executed.", TRAINING_COST),
+        Setting("Your own architecture, as file.py:function. The file is executed.", TRAINING_COST),
     ] = None
     parameters: Annotated[
         int | None,
@@ -148,7 +157,7 @@ class RegimeSettings:
     corpus: Annotated[
         tuple[str, ...],
         Setting(
-            "Text files or tables from which hybrid learns the language.",
+            "Text files or tables for the language-modeling stage of hybrid.",
             TRAINING_COST,
             unset="the training texts",
             repeat=True,
@@ -161,7 +170,7 @@ class RegimeSettings:
     reduce_forgetting: Annotated[
         tuple[str, ...],
         Setting(
-            "Ways to reduce forgetting: replay, l2-sp, interpolation, or with a strength replay=5%, l2-sp=100.",
+            "Ways to reduce forgetting: replay, l2-sp, interpolation; with a strength: replay=5%, l2-sp=100.",
             TRAINING_COST,
             unset="none",
         ),
@@ -175,7 +184,7 @@ class SampleSettings:
     rows: Annotated[
         tuple[int, ...] | Literal["auto"],
         Setting(
-            "Training rows to use, such as 1000 or 250,1000,4000. auto: three or four sizes.",
+            "Number of training rows, such as 1000 or 250,1000,4000. auto: three or four sizes.",
             TRAINING_COST,
             unset="all",
             quantity="count",
@@ -183,7 +192,7 @@ class SampleSettings:
     ] = ()
     tokens: Annotated[
         tuple[int, ...],
-        Setting("Training tokens to use, such as 10M or 10M,50M.", TRAINING_COST, unset="all", quantity="amount"),
+        Setting("Number of training tokens, such as 10M or 10M,50M.", TRAINING_COST, unset="all", quantity="amount"),
     ] = ()
     seeds: Annotated[
         int,
@@ -218,14 +227,14 @@ class RecordSettings:
     """Options."""
 
     examples: Annotated[bool, Setting("Show texts of test rows in the report.", REPORTING)] = True
-    log: Annotated[bool, Setting("Log how long runs took, for `plan`. No texts are logged.", TRAINING)] = True
+    log: Annotated[bool, Setting("Log the cost of each run, for `plan`. No texts are logged.", TRAINING)] = True
 
 
 @dataclass(frozen=True, kw_only=True)
 class OfflineSettings:
     """Options."""
 
-    offline: Annotated[bool, Setting("Use only what is on this machine.")] = False
+    offline: Annotated[bool, Setting("Do not download anything.")] = False
 
 
 @dataclass(frozen=True, kw_only=True)

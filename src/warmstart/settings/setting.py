@@ -1,4 +1,4 @@
-"""Setting: how is one thing that can be asked for declared?
+"""Setting: how is a setting declared?
 
 A setting is a field of a dataclass. Its type and default are those of the field; everything else is a `Setting` beside
 the type. Flags, YAML keys, keyword arguments, their checks and their help follow from it.

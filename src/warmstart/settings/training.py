@@ -23,29 +23,37 @@ class TrainingSettings:
     lr: Annotated[float | None, Setting("Learning rate.", TRAINING_COST, unset="searched", within=(1e-9, 10))] = None
     epochs: Annotated[
         float | None,
-        Setting("Passes over the training rows.", TRAINING_COST, unset="each regime's own", within=(1e-3, 10_000)),
+        Setting("Passes over the training rows.", TRAINING_COST, unset="depends on the regime", within=(1e-3, 10_000)),
     ] = None
     length: Annotated[
         float,
-        Setting("Multiplier for each regime's own number of steps.", TRAINING_COST, within=(1e-3, 100)),
+        Setting("Multiplier for each regime's default number of steps.", TRAINING_COST, within=(1e-3, 100)),
     ] = 1.0
     batch_size: Annotated[
         int | None,
-        Setting("Rows in a batch.", TRAINING_COST, unset="16, or 32 from 2,000 rows", within=(1, 65_536)),
+        Setting("Batch size, in rows.", TRAINING_COST, unset="16, or 32 from 2,000 rows", within=(1, 65_536)),
     ] = None
     dropout: Annotated[
         float | None,
-        Setting("Dropout rate of backbone and head.", TRAINING_COST, unset="their own", within=(0, 0.95)),
+        Setting("Dropout rate of backbone and head.", TRAINING_COST, unset="the model's default", within=(0, 0.95)),
     ] = None
+    lora_rank: Annotated[
+        int,
+        Setting("Rank of LoRA's adapters.", TRAINING_COST, within=(1, 4096)),
+    ] = 16
+    lora_alpha: Annotated[
+        float,
+        Setting("Alpha of LoRA's adapters, which are scaled by alpha / sqrt(rank).", TRAINING_COST, within=(1e-3, 1e6)),
+    ] = 16.0
     init: Annotated[Init, Setting("Initialization of random weights.", TRAINING_COST)] = "default"
     size: Annotated[
         NetworkSize,
         Setting(
-            "Size of scratch-dnn: its own, chosen by trials, or the reference network of 289 million weights.",
+            "Size of scratch-dnn: the default, searched, or the reference network with 289 million weights.",
             TRAINING_COST,
         ),
     ] = "auto"
-    precision: Annotated[PrecisionName, Setting("Precision of matrix products.", TRAINING_COST)] = "auto"
+    precision: Annotated[PrecisionName, Setting("Precision of matrix multiplications.", TRAINING_COST)] = "auto"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +66,7 @@ class LoopSettings:
     micro_batch: Annotated[
         int | None,
         Setting(
-            "Rows in a forward pass, to save memory. Gradients accumulate to those of a batch.",
+            "Rows per forward pass, to save memory. Gradients are accumulated over the batch.",
             TRAINING_COST,
             unset="the whole batch",
             within=(1, 65_536),
@@ -67,32 +75,32 @@ class LoopSettings:
     optimizer: Annotated[OptimizerName, Setting("Optimizer.", TRAINING_COST)] = "adamw"
     optimizer_state: Annotated[
         OptimizerStateName,
-        Setting("Precision of the state of adamw. bf16 takes half the memory.", TRAINING_COST),
+        Setting("Precision of the optimizer state of adamw. bf16 takes half the memory.", TRAINING_COST),
     ] = "fp32"
     schedule: Annotated[ScheduleName, Setting("Learning-rate schedule after the warm-up.", TRAINING_COST)] = "linear"
     weight_decay: Annotated[float, Setting("Weight decay.", TRAINING_COST, within=(0, 10))] = 0.01
     word_dropout: Annotated[
         float | None,
         Setting(
-            "Share of words to leave out at random during training.",
+            "Share of words to drop at random during training.",
             TRAINING_COST,
             unset="20% for scratch-dnn, else none",
             within=(0, 0.95),
         ),
     ] = None
-    augment: Annotated[Augment, Setting("Random changes of training images.", TRAINING_COST)] = "auto"
+    augment: Annotated[Augment, Setting("Augmentation of training images.", TRAINING_COST)] = "auto"
     gradient_checkpointing: Annotated[
         bool,
         Setting(
-            "Save memory by computing activations again in the backward pass, which takes a third more time.",
+            "Save memory by recomputing activations in the backward pass. Takes a third more time.",
             TRAINING_COST,
         ),
     ] = False
     compile: Annotated[
         bool,
-        Setting("Compile the layers with torch.compile: slow to start, then faster on a GPU.", TRAINING_COST),
+        Setting("Compile the layers with torch.compile: slower to start, then faster on a GPU.", TRAINING_COST),
     ] = False
     shard: Annotated[
         bool,
-        Setting("Under torchrun, shard weights and optimizer state over the processes (FSDP).", ("fit",)),
+        Setting("With torchrun: shard weights and optimizer state across processes (FSDP).", ("fit",)),
     ] = False

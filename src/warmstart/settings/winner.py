@@ -1,4 +1,4 @@
-"""Winner: which settings say what may be spent, and which model may win?"""
+"""Winner: which settings limit the time to spend, and which decide what model may win?"""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -14,8 +14,8 @@ class BudgetSettings:
     budget: Annotated[
         float | str,
         Setting(
-            "Time to spend, such as 10m or 2h. With advise, or fit --regime auto, also a share of the time to compare"
-            " everything.",
+            "Time to spend, such as 10m or 2h. With advise, or fit --regime auto, also a share of a full comparison,"
+            " such as 10%.",
             (*SEVERAL_RUNS, "fit"),
             unset="30m; 10% with advise and auto",
             within=(1, 1e9),
@@ -31,7 +31,7 @@ class EffectSettings:
     min_effect: Annotated[
         float,
         Setting(
-            "Smallest relative difference that matters, and the most that interpolation may cost.",
+            "Smallest relative difference in score that matters, and the most that interpolation may lose.",
             TRAINING,
             within=(0, 1),
             quantity="share",
@@ -46,8 +46,8 @@ class RefitSettings:
     refit: Annotated[
         RefitRows,
         Setting(
-            "Rows that the winner learns from in the end, besides its training rows: validation rows if there is time"
-            " (auto), validation rows, all rows, or none.",
+            "Retrain the winner with validation rows too, if there is time (auto) or always (validation), with all"
+            " rows, or not at all.",
             SEVERAL_RUNS,
         ),
     ] = "auto"
@@ -60,7 +60,7 @@ class ConstraintSettings:
     max_size: Annotated[
         int | None,
         Setting(
-            "Largest size of the chosen model, with all that it needs, such as 50MB.",
+            "Maximum size of the chosen model, including everything it needs, such as 50MB.",
             TRAINING,
             unset="any",
             within=(1, 1e15),
@@ -70,7 +70,7 @@ class ConstraintSettings:
     max_latency: Annotated[
         float | None,
         Setting(
-            "Longest time of the chosen model for one row, such as 20ms.",
+            "Maximum latency of the chosen model for one row, such as 20ms.",
             TRAINING,
             unset="any",
             within=(1e-6, 3600),
@@ -80,7 +80,7 @@ class ConstraintSettings:
     licence: Annotated[
         tuple[str, ...],
         Setting(
-            "Licenses that pretrained weights may have, such as apache-2.0,mit.",
+            "Licenses to allow for pretrained weights, such as apache-2.0,mit.",
             TRAINING,
             unset="any",
         ),
@@ -88,11 +88,11 @@ class ConstraintSettings:
     max_training_time: Annotated[
         float | None,
         Setting(
-            "Longest time to search for a learning rate and train once, such as 2h.",
+            "Maximum time to search for a learning rate and train once, such as 2h.",
             TRAINING,
             unset="any",
             within=(1, 1e9),
             quantity="duration",
         ),
     ] = None
-    pretrained: Annotated[bool, Setting("Allow pretrained weights.", TRAINING)] = True
+    pretrained: Annotated[bool, Setting("Allow regimes that start from pretrained weights.", TRAINING)] = True

@@ -32,7 +32,7 @@ from warmstart.runtime.distributed import world
 from warmstart.runtime.files import read_fields, read_json, reading_ours, require_plain_name, write_json
 from warmstart.study.begin import begin_study
 from warmstart.study.jobs import FixedJobs, StudyState, carry_out, search_job, train_job
-from warmstart.study.refit import refit_winner
+from warmstart.study.refit_winner import refit_winner
 from warmstart.study.winner import keep_first_winner
 from warmstart.tasks.tasks import task_for
 from warmstart.training.event import Event, Progress
@@ -287,7 +287,7 @@ def _without_dropped(comparison: Comparison, study: StudyState) -> Comparison:
         return comparison
     said = f"dropped, because the machine was slower than measured: {join_phrases(lacking)}"
     unseen = [name for name in plan.networks if name not in comparison.names]
-    reason = "the machine was too slow for it within the budget"
+    reason = "the machine was too slow to run it within the budget"
     out = tuple(Excluded(name, BUDGET, reason) for name in unseen)
     return replace(comparison, cuts=(said, *comparison.cuts), excluded=(*comparison.excluded, *out))
 
@@ -296,8 +296,8 @@ def load_comparison(folder: Path) -> Comparison:
     """The comparison that a study made, from its finished runs. Raises TrainingError if it is not finished."""
     path = folder / "study.json"
     if not path.exists():
-        raise TrainingError(f"{folder} is no finished study.", f"warmstart resume {shell_word(folder)}")
-    remedy = f"delete it, and go on with: warmstart resume {shell_word(folder)}"
+        raise TrainingError(f"{folder} is not a finished study.", f"warmstart resume {shell_word(folder)}")
+    remedy = f"delete it, and continue with: warmstart resume {shell_word(folder)}"
     known = read_fields(path, Comparison, remedy, without=("runs",))
     with reading_ours(path):
         runs = tuple(load_run(folder / "runs" / require_plain_name(path, name)) for name in known.pop("runs"))

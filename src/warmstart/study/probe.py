@@ -102,7 +102,7 @@ def _models(folder: Path) -> tuple[list[ProbedRun], bool]:
         begun = (folder / "request.json").exists()
         raise UsageError(
             f"{str(folder)!r} holds no finished run or study.",
-            f"go on with: warmstart resume {shell_word(folder)}" if begun else "name a folder given as --out",
+            f"continue with: warmstart resume {shell_word(folder)}" if begun else "name a folder given as --out",
         )
     comparison = load_comparison(folder)
     names = [row.name for row in comparison.table if row.failed is None and row.name != CONSTANT]
@@ -271,7 +271,7 @@ def _step(
         return lambda a, b: {"changed": (answers[a] != answers[b]).astype(np.float64)}
     found = None if task.learns_language else task.changes(trained.outputs(texts, columns), calibration)
     if found is None:
-        raise UsageError(f"models of {task.name} answer nothing that could change.", "probe a model that predicts")
+        raise UsageError(f"models of {task.name} give no predictions that could change.", "probe a model that predicts")
     return found
 
 
@@ -319,7 +319,7 @@ def _caveats(
 ) -> Generator[str, None, None]:
     few = [f"{one.left},{one.right} ({one.rows})" for one in found if one.rows < WIDE_INTERVAL_CASES]
     if few:
-        yield f"too few texts to say much of: {join_phrases(few)}"
+        yield f"too few texts for a conclusion: {join_phrases(few)}"
     both = [f"{one.left},{one.right} ({one.both:,})" for one in found if one.both]
     if both:
         yield f"texts with both terms of a pair were left out: {join_phrases(both)}"
@@ -329,4 +329,4 @@ def _caveats(
     if table is not None:
         yield "rows given with --data may be rows that the models were trained on"
     if max(map(len, runs.values())) < 3:
-        yield "fewer than three seeds: intervals hold the texts alone"
+        yield "fewer than three seeds: intervals include the texts only"

@@ -1,4 +1,4 @@
-"""Run race: a race is run: each run that it requests is searched, trained and recorded in a folder.
+"""Run race: how is a race run? Each run that it requests is searched, trained and recorded in a folder.
 
 The same jobs as in a comparison, on fewer rows. All times that affect decisions are saved with the runs, so that a
 resumed race requests the same runs and finds them finished.
@@ -32,14 +32,13 @@ from warmstart.study.compare import make_comparison, save_comparison
 from warmstart.study.curve_model import NextRun
 from warmstart.study.jobs import StudyState, carry_out, search_job, train_job
 from warmstart.study.race import RaceArm, RaceRanking, Result, race, rungs
-from warmstart.study.refit import refit_winner
+from warmstart.study.refit_winner import refit_winner
 from warmstart.training.event import Event
 from warmstart.types import Array
 
 UNTUNED = 120.0  # seconds: a comparison that takes less is simply made
 LITTLE = 0.01  # of the whole comparison's time: what costs less is run on all rows at once
 MAX_RACE_TEST_ROWS = 1_000  # test rows, at most: scoring more would cost more than training on few rows
-DEFAULT_SHARE = 0.1  # of the whole comparison's time, where no budget is given
 
 
 def worth_racing(plan: RunPlan) -> bool:
@@ -55,7 +54,7 @@ def exhaustive_seconds(plan: RunPlan) -> float:
 def begin_race(problem: Problem, options: Options, folder: Path) -> Generator[Event, None, StudyState]:
     """The plan of a race, with the throughput of every regime. Raises UsageError for several numbers of rows."""
     if options.rows == "auto" or len(options.rows) > 1:
-        raise UsageError("a race has rungs of its own.", "name at most one number of rows with --rows")
+        raise UsageError("a race chooses its own numbers of rows.", "name at most one number of rows with --rows")
     asked = first_plan(problem, options)
     plan = first_plan(problem, replace(options, rows=rungs(max(asked.sizes))))
     plan = replace(plan, scored=min(1.0, MAX_RACE_TEST_ROWS / len(problem.splits.test)), total_rows=max(plan.sizes))

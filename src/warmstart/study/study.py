@@ -1,4 +1,4 @@
-"""Study: how do compare, advise and report work in one folder that can be resumed?"""
+"""Study: what do compare, advise and report run, and what do they write to the study's folder?"""
 
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
@@ -25,7 +25,7 @@ from warmstart.results.display import Display, Tabular
 from warmstart.results.domain_shift import DomainShift
 from warmstart.results.names import regime_of
 from warmstart.results.race_outcome import RaceOutcome, load_race, race_display
-from warmstart.results.refit import REFIT, load_refit
+from warmstart.results.refit_record import REFIT, load_refit
 from warmstart.results.term_swaps import ProbeResult
 from warmstart.runs.domain_shift import measure_domain_shift
 from warmstart.runtime.files import read_json, read_parquet, reading_ours, write_json, write_parquet, write_text
@@ -130,7 +130,7 @@ def _with_rest(comparison: Comparison, folder: Path) -> Comparison:
     path = folder / "mismatch.json"
     if not path.exists():
         return comparison
-    remedy = f"delete it, and go on with: warmstart report {folder}"
+    remedy = f"delete it, and continue with: warmstart report {folder}"
     found = read_json(path, dict[str, Any], remedy)
     with reading_ours(path, remedy):
         DomainShift.from_json(found)

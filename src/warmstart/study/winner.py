@@ -8,7 +8,7 @@ from pathlib import Path
 from warmstart.advice.advise import Advice
 from warmstart.results.comparison import CONSTANT, Comparison
 from warmstart.results.record import RECORD_FILES, Run
-from warmstart.results.refit import REFIT, load_refit
+from warmstart.results.refit_record import REFIT, load_refit
 
 
 def keep_winner(comparison: Comparison, advice: Advice, folder: Path) -> None:

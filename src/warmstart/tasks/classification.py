@@ -1,4 +1,4 @@
-"""Classification: how is one class, or any number of labels, learned and scored?"""
+"""Classification: how are classes and labels learned, calibrated (temperature, threshold) and scored?"""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace

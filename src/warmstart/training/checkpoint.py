@@ -108,7 +108,7 @@ def save_checkpoint(folder: Path, name: str, tensors: dict[str, Tensor], facts: 
 
 
 def newest_checkpoint(folder: Path, wanted: Callable[[dict[str, Any]], bool] = lambda facts: True) -> Saved | None:
-    """The newest checkpoint that is complete and has the right purpose, or None. Damaged ones are skipped."""
+    """The newest checkpoint that is complete and wanted, or None. Damaged ones are skipped."""
     found = _newest(folder, wanted)
     return _load(folder / found) if found else None
 

@@ -50,7 +50,7 @@ def sampled_text(
     first = tokenizer.eos_token_id if tokenizer.bos_token_id is None else tokenizer.bos_token_id
     if first is None:
         raise UsageError(
-            f"the tokenizer of {tokenizer.name_or_path!r} begins no text with a token: nothing can be sampled.",
+            f"the tokenizer of {tokenizer.name_or_path!r} has no token that begins a text: nothing can be sampled.",
             "give general text with --general-text FILE",
         )
 

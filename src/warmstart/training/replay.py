@@ -85,7 +85,7 @@ def replay_examples(model: Model, start: Start, texts: Sequence[str], config: Tr
         return None
     if model.pooling != UNPOOLED or base.kind != "decoder":
         raise UsageError(
-            f"base {start.name!r} does not learn to write here: no general text can be replayed.",
+            f"base {start.name!r} is not trained to generate text here: no general text can be replayed.",
             "leave --reduce-forgetting replay out, or use l2-sp or interpolation",
         )
     documents = Documents(base.location, base.inputs.max_length)
@@ -93,7 +93,7 @@ def replay_examples(model: Model, start: Start, texts: Sequence[str], config: Tr
     found = texts or replay_text(model, documents.tokenizer, cache_folder() / "sampled", rows)
     if not found:
         raise UsageError(
-            f"base {start.name!r} says nothing but the text on which forgetting is measured.",
+            f"base {start.name!r} generates only the text on which forgetting is measured.",
             "give general text with --general-text FILE",
         )
     return replay_rows(documents, found)

@@ -180,7 +180,7 @@ def test_what_an_encoder_has_read_is_kept_for_every_layer_that_writes(kind: str,
     model, inputs = model_of(bases[kind]), pairs_of(bases[kind])
     body: Any = model.body
     reads, layers_ = 90, len(layers(model)) // 2 - 1  # as many that read, and the ends
-    found = reads * cache_bytes(body, np.full(reads, END + 1), inputs.opening)
+    found = reads * cache_bytes(body, model.head, np.full(reads, END + 1), inputs.opening)
     width = body.config.hidden_size if hasattr(body.config, "hidden_size") else body.decoder.config.hidden_size
     assert found == pytest.approx(4 * width * (reads + 2 * layers_ * (reads + len(inputs.opening))))
 

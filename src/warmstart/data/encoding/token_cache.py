@@ -1,8 +1,7 @@
 """Token cache: how are the tokens of a corpus larger than memory kept on disk, so that an interrupted job can continue?
 
-00003.ids        shard 3: all ids in one array, of the dtype that the reading names
-00003.ids.sizes  int32: number of ids of each text; one such file for each column of the reading
-00003.json       the number of texts; written last, so a shard that has it is complete
+`00003.arrow` is shard 3, an Arrow file with one list column for each column of the tokenization. It gets this name once
+it is complete, and is read from a memory map.
 """
 
 import hashlib
@@ -11,14 +10,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, cast
 
 import numpy as np
+import pyarrow as pa
 
 from warmstart.data.tables.strings import BLOCK, Texts
 from warmstart.errors import InputError
 from warmstart.runtime.distributed import world
-from warmstart.runtime.files import cache_folder, sync, write_json
+from warmstart.runtime.files import TEMPORARY, cache_folder, replacing
 from warmstart.runtime.lock import locked
 from warmstart.types import Array
 
@@ -31,53 +31,53 @@ TokenColumns: TypeAlias = Mapping[str, Sequence[Array]]  # by name, for each tex
 
 
 class Tokenization(Protocol):
-    """What is made of each text: some numbers in each of one or several columns."""
+    """From texts to one or several columns with an array of numbers for each text."""
 
     @property
     def kinds(self) -> Mapping[str, DType]:
-        """The columns, and what holds a number of each."""
+        """The columns and their dtypes."""
         ...
 
     @property
     def purpose(self) -> Mapping[str, Any]:
-        """All that the numbers follow from beside the text, as JSON."""
+        """Everything besides the text that determines the numbers, as JSON."""
         ...
 
     def read(self, first: int, block: Sequence[str]) -> TokenColumns:
-        """The columns of some texts, of which the first has this number. May raise RowError with such a number."""
+        """The columns of some texts, numbered from `first`. May raise RowError with such a number."""
         ...
 
 
 @dataclass(frozen=True)
 class ShardedColumn:
-    """Some numbers of each text of a corpus, mapped from its shards."""
+    """One column of a corpus, memory-mapped: an array of numbers for each text."""
 
-    values: tuple[Array, ...]  # [total of the shard]
-    offsets: tuple[Array, ...]  # int64 [texts of the shard + 1]
+    values: tuple[Array, ...]  # [numbers of the piece]
+    offsets: tuple[Array, ...]  # int32 [texts of the piece + 1]
 
     def __len__(self) -> int:
         return int(self._firsts[-1])
 
     def sizes(self) -> Array:
         """How many numbers each text has, int64 [n]."""
-        return np.concatenate([np.diff(offsets) for offsets in self.offsets])
+        return np.concatenate([np.empty(0, np.int64), *map(np.diff, self.offsets)])
 
     def row(self, i: int) -> Array:
         """The numbers of text i."""
-        shard = int(np.searchsorted(self._firsts, i, side="right")) - 1
-        at = i - self._firsts[shard]
-        return self.values[shard][self.offsets[shard][at] : self.offsets[shard][at + 1]]
+        piece = int(np.searchsorted(self._firsts, i, side="right")) - 1
+        at = i - self._firsts[piece]
+        return self.values[piece][self.offsets[piece][at] : self.offsets[piece][at + 1]]
 
     @cached_property
     def _firsts(self) -> Array:
-        """Number of the first text of each shard, and how many there are."""
+        """Number of the first text of each piece, and of all texts."""
         return np.cumsum([0, *(len(offsets) - 1 for offsets in self.offsets)])
 
 
 def text_blocks(texts: Sequence[str], reading: Tokenization) -> Iterator[tuple[int, list[str], TokenColumns]]:
-    """Some texts at a time, the number of the first, and their columns: those of a large corpus are kept on disk.
+    """Some texts at a time: the number of the first, the texts, and their columns, which are cached for a large corpus.
 
-    Raises as `kept` does, and what the reading raises.
+    Raises as `cached_columns` does, and what the tokenization raises.
     """
     corpus = Texts.of(texts)
     made = cached_columns(corpus, reading) if is_large(corpus) else None
@@ -91,35 +91,37 @@ def text_blocks(texts: Sequence[str], reading: Tokenization) -> Iterator[tuple[i
 
 
 def is_large(texts: Texts) -> bool:
-    """Whether what is read is kept."""
+    """Whether the tokens of these texts are cached."""
     return int(texts.sizes().sum()) >= LARGE
 
 
 def cached_columns(texts: Texts, reading: Tokenization) -> dict[str, ShardedColumn]:
-    """The columns of a large corpus: what is on disk already is not made again. Raises as `keeping` does."""
+    """The columns of a large corpus, read from the cache or written to it first. Raises as `write_cache` does."""
     for _ in write_cache(texts, reading):
         pass
     folder, shards = _place(texts, reading)
-    return {name: _column(folder, shards, name, kind) for name, kind in reading.kinds.items()}
+    read = [pa.ipc.open_file(pa.memory_map(str(_path(folder, shard)))) for shard in range(shards)]
+    pieces = [file.get_batch(i) for file in read for i in range(file.num_record_batches)]
+    return {name: _column([piece.column(name) for piece in pieces]) for name in reading.kinds}
 
 
 def write_cache(texts: Texts, reading: Tokenization) -> Iterator[float]:
-    """Make the shards that are not there yet; before each of them, the share of the corpus that is done.
+    """Write the missing shards; before each one, yield the share of the corpus that is done.
 
-    They lie below `cache_folder()`, by the content of the texts and what the reading follows from. The main process
-    makes them; the others wait for one shard at a time, however long all take. Memory does not grow with the corpus.
-    Raises InputError where the disk is full.
+    They are below `cache_folder()`, by the content of the texts and the purpose of the tokenization. The main process
+    writes them; the others wait for one shard at a time, however long all take. Memory does not grow with the corpus.
+    Raises InputError if the disk is full.
     """
     folder, shards = _place(texts, reading)
     for shard in range(shards):
-        if not world().on_main(partial(_whole, folder, shard, reading)):
+        if not world().on_main(partial(_complete, folder, shard)):
             yield shard / shards
             rows = range(shard * len(texts) // shards, (shard + 1) * len(texts) // shards)
             world().on_main(partial(_make, texts, rows, reading, folder, shard))
 
 
 def _place(texts: Texts, reading: Tokenization) -> tuple[Path, int]:
-    """Where the shards of a corpus lie, and how many there are."""
+    """Folder of the shards of a corpus, and their number."""
     shards = max(1, int(texts.sizes().sum()) // SHARD)
 
     def name() -> str:
@@ -129,16 +131,13 @@ def _place(texts: Texts, reading: Tokenization) -> tuple[Path, int]:
     return cache_folder() / "tokens" / world().on_main(name), shards
 
 
-def _whole(folder: Path, shard: int, reading: Tokenization) -> bool:
-    """Whether a shard is as it was written."""
+def _complete(folder: Path, shard: int) -> bool:
+    """Whether a shard is there, undamaged."""
     try:
-        facts = json.loads(_end(folder, shard).read_text(encoding="utf-8"))
-        return all(
-            _path(folder, shard, name).stat().st_size == facts[name] * kind.itemsize
-            and _sizes(_path(folder, shard, name)).stat().st_size == facts["texts"] * np.dtype(np.int32).itemsize
-            for name, kind in reading.kinds.items()
-        )
-    except (OSError, ValueError, KeyError, TypeError):
+        with pa.memory_map(str(_path(folder, shard))) as file:
+            pa.ipc.open_file(file)
+        return True
+    except (OSError, pa.ArrowInvalid):
         return False
 
 
@@ -146,7 +145,9 @@ def _make(texts: Texts, rows: range, reading: Tokenization, folder: Path, shard:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with locked(folder, wait=True):
-            if not _whole(folder, shard, reading):  # another study of the same corpus may have made it meanwhile
+            if not _complete(folder, shard):  # another study of the same corpus may have made it meanwhile
+                for left in folder.glob(f".*{TEMPORARY}"):  # by a kill; nobody else writes here now
+                    left.unlink()
                 _write(texts, rows, reading, folder, shard)
     except OSError as error:
         raise InputError(
@@ -155,24 +156,18 @@ def _make(texts: Texts, rows: range, reading: Tokenization, folder: Path, shard:
 
 
 def _write(texts: Texts, rows: range, reading: Tokenization, folder: Path, shard: int) -> None:
-    _end(folder, shard).unlink(missing_ok=True)
-    sizes: dict[str, list[Array]] = {name: [np.empty(0, np.int32)] for name in reading.kinds}
-    paths = {name: _path(folder, shard, name) for name in reading.kinds}
-    for path in paths.values():
-        path.write_bytes(b"")
-    for first, block in _some(texts, rows):
-        for name, column in reading.read(first, block).items():
-            kind = reading.kinds[name]
-            sizes[name].append(np.fromiter(map(len, column), np.int32, len(column)))
-            with paths[name].open("ab") as file:
-                file.write(np.concatenate([np.empty(0, kind), *column]).astype(kind, copy=False).data)
-    for name, path in paths.items():
-        np.concatenate(sizes[name]).tofile(_sizes(path))
-        sync(path)
-        sync(_sizes(path))
-    totals = {name: int(sum(part.sum() for part in parts)) for name, parts in sizes.items()}
-    write_json(_end(folder, shard), {"texts": len(rows)} | totals)
-    sync(folder)
+    kinds = {name: pa.list_(pa.from_numpy_dtype(kind)) for name, kind in reading.kinds.items()}
+    with replacing(_path(folder, shard)) as path, pa.ipc.new_file(str(path), pa.schema(kinds)) as file:
+        for first, block in _some(texts, rows):
+            columns = reading.read(first, block)
+            file.write_batch(pa.record_batch([_lists(columns[name], reading.kinds[name]) for name in kinds], [*kinds]))
+
+
+def _lists(column: Sequence[Array], kind: DType) -> "pa.ListArray[Any]":
+    values = np.concatenate([np.empty(0, kind), *column]).astype(kind, copy=False)
+    offsets: Any = np.cumsum([0, *map(len, column)], dtype=np.int32)
+    lists: pa.ListArray[Any] = pa.ListArray.from_arrays(offsets, cast(Any, values))
+    return lists
 
 
 def _some(texts: Texts, rows: range) -> Iterator[tuple[int, Sequence[str]]]:
@@ -188,22 +183,10 @@ def _some(texts: Texts, rows: range) -> Iterator[tuple[int, Sequence[str]]]:
         yield first, block
 
 
-def _column(folder: Path, shards: int, name: str, kind: DType) -> ShardedColumn:
-    values, offsets = [], []
-    for shard in range(shards):
-        path = _path(folder, shard, name)
-        offsets.append(np.cumsum(np.append(0, np.fromfile(_sizes(path), np.int32)), dtype=np.int64))
-        values.append(np.asarray(np.memmap(path, kind, "r")) if offsets[-1][-1] else np.empty(0, kind))
+def _column(pieces: Sequence[Any]) -> ShardedColumn:
+    values, offsets = ([getattr(piece, part).to_numpy() for piece in pieces] for part in ("values", "offsets"))
     return ShardedColumn(tuple(values), tuple(offsets))
 
 
-def _path(folder: Path, shard: int, name: str) -> Path:
-    return folder / f"{shard:05d}.{name}"
-
-
-def _sizes(path: Path) -> Path:
-    return path.with_name(f"{path.name}.sizes")
-
-
-def _end(folder: Path, shard: int) -> Path:
-    return _path(folder, shard, "json")
+def _path(folder: Path, shard: int) -> Path:
+    return folder / f"{shard:05d}.arrow"

@@ -106,7 +106,7 @@ class ColumnFeatures:
         return matrix
 
     def read(self, words: Sequence[str], columns: Mapping[str, Values]) -> "csr_matrix":
-        """The same of rows: their columns, beside their words."""
+        """Features of the columns of rows."""
         return self.encode(columns)
 
     def to_json(self) -> tuple[dict[str, Any], dict[str, Array]]:
@@ -130,7 +130,7 @@ def _with_logs(numbers: Array, logs: tuple[int, ...]) -> Array:
 
 
 def _heavy(values: Array) -> bool:
-    """Whether these are positive with a long tail upward."""
+    """Whether these numbers are positive with a heavy upper tail."""
     known = values[~np.isnan(values)]
     return bool(len(known) and known.min() >= 0 and known.mean() > HEAVY * np.median(known) and known.max() > 10)
 

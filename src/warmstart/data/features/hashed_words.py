@@ -1,4 +1,4 @@
-"""Hashed words: how does the reference network see a text: as which of so many words it has?"""
+"""Hashed words: how does the reference network read a text? As a set of hashed words."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

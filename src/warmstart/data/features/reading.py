@@ -13,13 +13,12 @@ from warmstart.data.tables.strings import Texts
 from warmstart.errors import InputError
 from warmstart.types import Array
 
-SECONDS_PER_DAY = 86_400.0  # seconds
 DATE_PARTS = ("year", "month", "day", "weekday", "hour")
 
 
 @dataclass(frozen=True)
 class Reading:
-    """The columns that are read, by their kinds. Without any, or with one of text alone, it is the row's text."""
+    """The input columns by kind. Without any, or with a single text column, it is the row's text."""
 
     columns: tuple[Column, ...] = ()
 
@@ -31,7 +30,7 @@ class Reading:
 
     @property
     def typed(self) -> bool:
-        """Whether there are columns, and not just a text."""
+        """Whether there are columns, not only a text."""
         return bool(self.columns)
 
     def named(self, *kinds: str) -> tuple[str, ...]:
@@ -39,7 +38,7 @@ class Reading:
         return tuple(column.name for column in self.columns if column.kind in kinds)
 
     def words(self, texts: Sequence[str], columns: Mapping[str, Values]) -> Sequence[str]:
-        """What is read as text in each row; "" where there is nothing."""
+        """The text of each row; "" if it is empty."""
         if not self.typed:
             return texts
         self._require(columns)
@@ -51,9 +50,9 @@ class Reading:
         return ["\n".join(str(cell) for cell in cells if cell) for cells in zip(*found, strict=True)]
 
     def numbers(self, columns: Mapping[str, Values]) -> tuple[tuple[str, ...], Array]:
-        """Numbers, 0 and 1 for false and true, and of a date its seconds and parts: names, float64 [n, names].
+        """Numbers, 0 and 1 for false and true, seconds and parts of dates: names, float64 [n, names].
 
-        NaN where a value is missing or infinite.
+        NaN for missing or infinite values.
         """
         self._require(columns)
         names: list[str] = []
@@ -71,7 +70,7 @@ class Reading:
         return tuple(names), np.stack(found, axis=1) if found else np.zeros((_length(columns), 0))
 
     def categories(self, columns: Mapping[str, Values]) -> dict[str, list[str]]:
-        """The values of each column with categories, "" where one is missing."""
+        """Values of each categorical column, "" if missing."""
         self._require(columns)
         return {name: [str(value) for value in columns[name]] for name in self.named("category")}
 
@@ -96,7 +95,7 @@ WORDS = Reading()  # a text alone
 
 
 def columns_of(rows: Rows, columns: Sequence[Column]) -> Reading:
-    """How a table's rows are read; as a text where their values are not at hand."""
+    """How a table's rows are read; as text if their typed values are not available."""
     return Reading.of(columns if all(column.name in rows.columns for column in columns) else ())
 
 
@@ -105,7 +104,7 @@ def _length(columns: Mapping[str, Values]) -> int:
 
 
 def _date_parts(seconds: Array) -> list[Array]:
-    """Year, month, day of the month, day of the week (Monday is 0) and hour; NaN where there is no date."""
+    """Year, month, day of the month, day of the week (Monday is 0) and hour; NaN for missing dates."""
     missing = np.isnan(seconds)
     whole = np.where(missing, 0, seconds).astype("datetime64[s]")
     years, months, days = (whole.astype(f"datetime64[{unit}]") for unit in "YMD")

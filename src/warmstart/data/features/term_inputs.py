@@ -1,4 +1,4 @@
-"""Term inputs: how does a wide and deep network see a row: as weighted terms of its text, and as its columns?"""
+"""Term inputs: how does a wide and deep network read a row: as weighted terms of its text, and as its columns?"""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -45,7 +45,7 @@ class TermRows(Encoded):
         return self.terms.sizes() if self.columns is None else self.terms.sizes() + self.columns.sizes()
 
     def words(self, index: Array) -> list[int]:
-        """Of a row its terms: columns are never dropped."""
+        """A row's terms, for word dropout: columns are never dropped."""
         return self.terms.words(index)
 
     def batch(self, index: Array, kept: Sequence[Array] | None = None) -> dict[str, Tensor]:
@@ -61,7 +61,7 @@ class TermRows(Encoded):
 
 @dataclass(frozen=True, eq=False)
 class TermInputs(Inputs):
-    """The terms of `linear` and its columns. Made by `fit`: which terms and values there are, training rows say."""
+    """The terms and columns of `linear`. `fit` finds the vocabulary and the categories in the training rows."""
 
     terms: tuple[Terms, ...] = ()
     reading: Reading = WORDS
@@ -69,7 +69,7 @@ class TermInputs(Inputs):
 
     @classmethod
     def fit(cls, rows: Rows, columns: Sequence[Column]) -> "TermInputs":
-        """Terms, their rarity, and what the columns hold, in these rows."""
+        """Vocabulary, document frequencies, and column features from these rows."""
         reading = columns_of(rows, columns)
         some = rows.take(spread_places(VOCABULARY_ROWS, len(rows)))
         words = reading.words(some.texts, some.columns)
@@ -137,7 +137,7 @@ class TermInputs(Inputs):
 
 
 def load_term_inputs(folder: Path, remedy: str) -> TermInputs:
-    """What `save` wrote. Raises InputError, with this remedy, where it is damaged."""
+    """The inputs that `save` wrote. Raises InputError, with this remedy, if they are damaged."""
     facts = read_json(folder / TERM_FACTS, dict[str, Any], remedy)
     arrays = {name: tensor.numpy() for name, tensor in read_tensors(folder / TERM_ARRAYS, remedy).items()}
     with reading_ours(folder / TERM_FACTS, remedy):
@@ -157,7 +157,7 @@ class GrowingSparse:
         self._features, self._lengths, self._weights = DiskArray(np.int32), DiskArray(np.int64), DiskArray(np.float32)
 
     def append(self, matrix: "csr_matrix | None", count: int) -> None:
-        """The next `count` rows; None: with nothing in them."""
+        """The next `count` rows; None: empty ones."""
         if matrix is None:
             self._lengths.append(np.zeros(count, dtype=np.int64))
             return

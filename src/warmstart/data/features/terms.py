@@ -1,4 +1,4 @@
-"""Terms: which words, word pairs and pieces of words stand for a text, and with what weights? TF-IDF."""
+"""Terms: which words, word pairs and pieces of words represent a text, and with what weights? TF-IDF."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,7 +22,7 @@ MOST_CHARACTERS = 200  # mean length up to which pieces of words are tried; long
 
 @dataclass(frozen=True)
 class Terms:
-    """Texts as weighted counts of words and word pairs, or of the pieces of words; each row of length 1."""
+    """TF-IDF of words and word pairs, or of pieces of words; each row has norm 1."""
 
     analyzer: Literal["word", "char_wb"]
     lengths: tuple[int, int]  # shortest and longest n-gram
@@ -48,7 +48,7 @@ class Terms:
         return encoded
 
     def read(self, words: Sequence[str], columns: Mapping[str, Values]) -> "csr_matrix":
-        """The same of rows: their words, beside their columns."""
+        """Terms of the words of rows."""
         return self.encode(words)
 
 
@@ -67,7 +67,7 @@ def _counter(analyzer: str, lengths: tuple[int, int], vocabulary: Sequence[str] 
 
 
 def term_choices(texts: Sequence[str]) -> list[tuple[Terms, ...]]:
-    """Words alone, and where texts are short words beside their pieces."""
+    """Words only and, if texts are short, words together with their pieces."""
     words = Terms.fit(texts, "word", (1, 2))
     choices: list[tuple[Terms, ...]] = [(words,)]
     if np.mean([len(text) for text in texts]) <= MOST_CHARACTERS:
@@ -76,7 +76,7 @@ def term_choices(texts: Sequence[str]) -> list[tuple[Terms, ...]]:
 
 
 def encode_terms(terms: Sequence[Terms], texts: Sequence[str]) -> "csr_matrix":
-    """Every kind of term side by side, sparse float32 [n, terms]."""
+    """All kinds of terms side by side, sparse float32 [n, terms]."""
     from scipy.sparse import hstack
 
     return hstack([kind.encode(texts) for kind in terms], format="csr")

@@ -14,6 +14,7 @@ from warmstart.data.rows.findings import ROWS_SHOWN, Finding, Severity
 from warmstart.data.rows.lengths import Reach, named_controls, too_long
 from warmstart.data.rows.number_findings import number_findings
 from warmstart.data.rows.split import MIN_SPLIT_ROWS, Rows, Splits, remarks, split, usable_rows
+from warmstart.data.rows.time_split import time_notes, times_of
 from warmstart.data.schema import conversations
 from warmstart.data.schema.columns import Column
 from warmstart.data.schema.infer import gives_away
@@ -50,7 +51,7 @@ FINDING_COLUMNS: dict[str, pa.DataType] = {
 
 @dataclass(frozen=True, repr=False)
 class CheckResult(Tabular):
-    """What was recognised and found."""
+    """What was recognized and found."""
 
     rows: int
     schema: Schema
@@ -63,11 +64,11 @@ class CheckResult(Tabular):
 
     @property
     def usable(self) -> bool:
-        """Whether it could be trained on as it is."""
+        """Whether the table can be trained on as it is."""
         return not any(finding.severity == "error" for finding in self.findings)
 
     def to_table(self) -> pa.Table:
-        """One line for each finding, errors first; rows are numbered from 1, and only the first are named."""
+        """One line for each finding, errors first; row numbers start at 1, and only the first few are listed."""
         return table_of_rows([vars(finding) for finding in self.findings], FINDING_COLUMNS)
 
     def _display(self) -> Display:
@@ -86,8 +87,8 @@ def find_problems(
 ) -> CheckResult:
     """Findings about the rows as they would be trained on; errors first. Bad rows are findings, never exceptions.
 
-    `readers`: how much each base reads, and what steers it; without one, lengths go unchecked. `bad_rows`: what
-    becomes of bad rows; without it, few are left out.
+    `readers`: how much each base reads, and its control tokens; without one, lengths are not checked. `bad_rows`: how
+    bad rows are handled; by default, a few are left out.
     """
     found = find_usable_rows(table, schema)
     left_out = found.leaves_out(bad_rows)
@@ -106,6 +107,9 @@ def find_problems(
             findings.append(Finding("cannot-split", "error", error.message, hint=error.hint))
     else:
         sizes = {"train": len(splits.train), "val": len(splits.val), "test": len(splits.test)}
+        if schema.time:
+            notes = time_notes(splits, schema, times_of(table, schema.time)[1])
+            findings += [Finding("time", "warning" if place else "note", said) for place, said in enumerate(notes)]
         findings += _small_parts(sizes, "piece" if schema.task in CORPUS else "row")
         sources = _sources(table, schema, found, rows)
         findings += _copies(table, schema, sources, _parts(found, splits))
@@ -130,7 +134,7 @@ def _pictures(schema: Schema) -> bool:
 
 
 def _sources(table: Table, schema: Schema, found: UsableRows, rows: Rows) -> Rows:
-    """What is read, without what is the same for all: no instruction, no roles, no answers; of a corpus, documents."""
+    """The texts without parts that all rows share: no instruction, no roles, no answers; for a corpus, documents."""
     if schema.task in CORPUS:
         parts, owners = found.texts.pieces(COMPARED_BYTES)
         documents, first = np.unique(owners, return_index=True)
@@ -146,7 +150,7 @@ def _sources(table: Table, schema: Schema, found: UsableRows, rows: Rows) -> Row
 
 
 def _parts(found: UsableRows, splits: Splits) -> Array:
-    """By row number: 0 train, 1 validation, 2 test; a document in several parts is of the last."""
+    """By row number: 0 train, 1 validation, 2 test; a document in several parts counts as the last."""
     part = np.zeros(len(found.texts) + 1, dtype=np.int64)
     for value, rows in ((1, splits.val), (2, splits.test)):
         numbers = found.owners[rows.numbers - 1] + 1
@@ -258,7 +262,7 @@ def _answers(sources: Rows, schema: Schema) -> list[Finding]:
 
 
 def _unread_keys(table: Table, schema: Schema) -> list[Finding]:
-    """What turns hold beside speaker and words: it is never seen by a model."""
+    """Keys of turns besides speaker and words, which no model sees."""
     if schema.target or schema.fields:
         return []
     blocks = (block.to_pylist() for block in cell_blocks(table.columns[schema.text[0]]))
@@ -276,7 +280,7 @@ def _unread_keys(table: Table, schema: Schema) -> list[Finding]:
 
 
 def _not_learned(rows: Rows) -> list[Finding]:
-    """Turns of the assistant that are read and not learned, as their weight is 0."""
+    """Assistant turns that are read but not learned, because their weight is 0."""
     marked = [i for i, text in enumerate(rows.texts) if '"weight": 0' in text]
     turns = {i: sum(not turn.learned for turn in conversations.read_turns(rows.texts[i])) for i in marked}
     count = sum(turns.values())
@@ -318,12 +322,12 @@ def _columns(table: Table, schema: Schema) -> list[Finding]:
 
 
 def _says_words(column: Column, cells: ArrowColumn) -> bool:
-    """Whether one of the cells has a letter in it, and not as numbers and dates have."""
+    """Whether one of the cells contains letters other than those in numbers and dates."""
     return column.kind in ("text", "category") and any(any(map(str.isalpha, cell)) for cell in present(cells))
 
 
 def _named_target(rows: Rows, schema: Schema) -> list[Finding]:
-    """A text that names its own target nearly always, and the target of another row seldom."""
+    """Whether most texts contain their own row's target, and few contain that of another row."""
     if schema.multi_label:
         return []
     if len(rows) > 2 * SAMPLED_ROWS:  # a share this far below is no accident of 2,000 rows
@@ -349,7 +353,7 @@ def _named_target(rows: Rows, schema: Schema) -> list[Finding]:
 
 
 def _target_names(rows: Rows, schema: Schema) -> tuple[Array, list[str]]:
-    """(rows whose target would not be found in many texts by chance, as '7' is; each row's target as it is written)"""
+    """(rows whose target is unlikely to occur in a text by chance, unlike '7'; each row's target as written)"""
     if schema.task == "classification":
         return np.arange(len(rows)), [str(label) for label in rows.targets]
     names = [f"{value:.10g}" for value in rows.targets.tolist()]
@@ -363,7 +367,7 @@ def _named(rows: Rows, index: Array, names: Sequence[str]) -> Array:
 
 
 def _names(text: str, name: str) -> bool:
-    """Whether the name stands in the text as words of its own."""
+    """Whether the name occurs in the text as whole words."""
     at = text.lower().find(name.lower())
     end = at + len(name)
     return at >= 0 and not text[max(at - 1, 0) : at].isalnum() and not text[end : end + 1].isalnum()

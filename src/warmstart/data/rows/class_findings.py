@@ -24,25 +24,25 @@ def label_counts(targets: Sequence[object]) -> Counter[str]:
 
 
 def _plainly(label: str) -> str:
-    """A label without what a reader cannot see: in one case, one Unicode form, one kind of space, nothing invisible."""
+    """A label without invisible differences: one case, one Unicode form, plain spaces, no invisible characters."""
     text = unicodedata.normalize("NFKC", label).casefold()
     return " ".join("".join(letter for letter in text if unicodedata.category(letter) != "Cf").split())
 
 
 def _shown_label(label: str, same: Sequence[str]) -> str:
-    """'caf\\xe9' where two labels look the same, else as it is."""
+    """Escaped, as in 'caf\xe9', if two labels look the same; otherwise unchanged."""
     alike = [other for other in same if unicodedata.normalize("NFKC", other) == unicodedata.normalize("NFKC", label)]
     return ascii(label) if len(alike) > 1 else repr(label)
 
 
 def _rows_of_labels(targets: Array, labels: Sequence[str]) -> Array:
-    """The numbers of the rows that have one of these, from 1: int64 [n]."""
+    """Numbers of the rows that have one of these labels, from 1: int64 [n]."""
     several = (target if isinstance(target, tuple) else (target,) for target in targets.tolist())
     return np.array([i for i, names in enumerate(several, 1) if not set(names).isdisjoint(labels)], dtype=np.int64)
 
 
 def class_findings(targets: Array, splits: Splits, schema: Schema) -> list[Finding]:
-    """What a person should know of the classes of all rows, `targets`, and of those of the training rows."""
+    """Findings about the classes of all rows, `targets`, and of the training rows."""
     findings = []
     counts = label_counts(targets.tolist())
     spellings: dict[str, list[str]] = {}

@@ -23,8 +23,8 @@ def read_corpus(
 ) -> Texts:
     """The documents in text files, a folder of them, or a column of tables, cut into pieces of at most `piece_bytes`.
 
-    `text`: the columns to read, those of them that the tables have; else the only one that holds texts. Documents
-    with nothing to read are passed over. Raises InputError where none is left, UsageError for an unclear column.
+    `text`: the columns to read, as far as a table has them; by default its only text column. Empty documents are
+    skipped. Raises InputError if none is left, UsageError if the column is ambiguous.
     """
     table = read_table(sources, offline=offline)
     columns = tuple(name for name in text if name in table.columns.column_names)
@@ -39,7 +39,7 @@ def read_corpus(
 
 
 def contained(texts: Sequence[str], pieces: Iterable[str], piece_bytes: int) -> Array:
-    """bool [n]: the texts whose beginning, cut as the documents of a corpus are, is one of its pieces."""
+    """bool [n]: the texts whose beginning, cut like the documents of a corpus, is one of its pieces."""
     firsts = [next(iter(Texts.of([text]).pieces(piece_bytes)[0]), "").strip() for text in texts]
     sought = {first for first in firsts if first}
     found = {piece.strip() for piece in pieces if piece.strip() in sought}

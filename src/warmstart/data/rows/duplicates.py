@@ -1,4 +1,4 @@
-"""Duplicates: which texts say the same, or nearly the same, as another?"""
+"""Duplicates: which texts are exact or near duplicates, and which of them lie across the split?"""
 
 import itertools
 from collections import defaultdict
@@ -22,7 +22,7 @@ TEXTS_READ = 100_000  # compared by their word runs; beyond, only equal words ar
 
 @dataclass(frozen=True)
 class Duplicates:
-    """Pairs of positions, the first one first: int64 [n, 2]. A text is paired with one earlier copy, not with all."""
+    """Pairs of positions, the earlier one first: int64 [n, 2]. A text is paired with one earlier copy, not with all."""
 
     exact: Array
     near: Array  # among texts that are not exact copies
@@ -50,7 +50,7 @@ def find_duplicates(texts: Sequence[str]) -> Duplicates:
 
 
 def join_duplicates(texts: Sequence[str]) -> Array:
-    """int64 [n]: the same number for texts that are copies or near copies, or are so by way of others."""
+    """int64 [n]: a common number for texts that are copies or near copies, directly or through others."""
     from scipy.sparse import coo_matrix
     from scipy.sparse.csgraph import connected_components
 
@@ -84,7 +84,7 @@ def _read_words(texts: Texts, most: int) -> _Words:
 
 
 def shared_across_split(table: Table, schema: Schema, pairs: Array) -> str | None:
-    """The column that three of four pairs of copies agree in, and other pairs of rows do not; it may serve as group."""
+    """The column in which three of four pairs of copies agree, and other pairs do not; a candidate for `group`."""
     best: tuple[float, str] | None = None
     for name in table.columns.column_names:
         if name in (schema.target, schema.group, *schema.fields, *([] if schema.labelled else schema.text)):
@@ -100,14 +100,14 @@ def shared_across_split(table: Table, schema: Schema, pairs: Array) -> str | Non
 
 
 def _equal(hashes: Array) -> Array:
-    """Pairs of positions of equal values, each with the first of its kind."""
+    """Pairs of positions of equal values, each with the first one."""
     _, first, which = np.unique(hashes, return_index=True, return_inverse=True)
     again = np.flatnonzero(first[which] != np.arange(len(hashes)))
     return np.stack([first[which[again]], again], axis=1)
 
 
 def _alike(words: Sequence[Array]) -> Array:
-    """Pairs of texts with at least `NEAR_COPY_SHARE` of their three-word runs in common; each with one earlier text."""
+    """Pairs of texts that share at least `NEAR_COPY_SHARE` of their three-word runs, each with one earlier text."""
     if len(words) < 2:
         return np.empty((0, 2), np.int64)
     runs, starts = _runs(words)
@@ -125,7 +125,7 @@ def _alike(words: Sequence[Array]) -> Array:
 
 
 def _runs(words: Sequence[Array]) -> tuple[Array, Array]:
-    """(a hash of each three-word run of all texts, uint64; where each text's runs start). Each has three words."""
+    """(hashes of the three-word runs of all texts, uint64; start of each text's runs). Every text has three words."""
     numbers = np.concatenate(words).astype(np.uint64)
     lengths = np.array([len(text) for text in words])
     hashes = _mix(np.stack([numbers[:-2], numbers[1:-1], numbers[2:]], axis=1))
@@ -148,7 +148,9 @@ def _mix(rows: Array) -> Array:
 
 
 def _signatures(runs: Array, starts: Array) -> Array:
-    """The smallest hash of each text under each function: [texts, FUNCTIONS]; the share of equal ones is Jaccard's."""
+    """Smallest hash of each text for each function: [texts, FUNCTIONS]; the share of equal ones estimates Jaccard's
+    index.
+    """
     factors = np.random.default_rng(0).integers(1, 2**63, size=FUNCTIONS, dtype=np.uint64) | np.uint64(1)
     return np.stack([np.minimum.reduceat(runs * factor, starts[:-1]) for factor in factors], axis=1)
 

@@ -1,4 +1,4 @@
-"""Examples: what does each row of a table say, and which rows cannot be used?"""
+"""Examples: what does each row of a table contain, and which rows cannot be used?"""
 
 import itertools
 import json
@@ -10,6 +10,7 @@ from functools import partial
 import numpy as np
 import pyarrow as pa
 
+from warmstart.data.rows.time_split import times_of
 from warmstart.data.rows.values import ReadColumns, read_columns
 from warmstart.data.schema import conversations
 from warmstart.data.schema.cell_values import read_numbers, spell
@@ -31,7 +32,7 @@ FEW_BAD_ROWS = 0.05  # of all rows: so many are left out, and said, where nobody
 
 @dataclass(frozen=True)
 class BadRows:
-    """Rows of one kind that cannot be learned from."""
+    """Rows that cannot be learned from, for the same reason."""
 
     kind: str  # "missing-target" | "not-a-number" | "empty-text" | "bad-conversation" | ...: `check` gives it on
     problem: str  # "column 'price' has 2 values that are not numbers (rows 17, 204: '?', '12,50')"
@@ -40,7 +41,7 @@ class BadRows:
 
 @dataclass(frozen=True)
 class UsableRows:
-    """All rows of a table, also those that cannot be learned from."""
+    """All rows of a table, including those that cannot be learned from."""
 
     texts: Texts  # what the model reads; of a text-out task the conversation with its answer; of a corpus the documents
     targets: Array
@@ -48,17 +49,18 @@ class UsableRows:
     pieces: Texts  # of a corpus: the documents cut; else `texts`
     columns: ReadColumns  # what the columns say, where there are any
     owners: Array  # int64 [pieces]: the row, from 0, that a piece is of
+    times: Array | None = None  # float64 [n]: when each row is from, if rows are split by that
 
     @property
     def usable(self) -> Array:
-        """Which rows are not bad: bool [n]."""
+        """The rows that are not bad: bool [n]."""
         good = np.ones(len(self.texts), dtype=bool)
         for kind in self.bad:
             good[np.asarray(kind.rows) - 1] = False
         return good
 
     def leaves_out(self, rule: BadRowsRule | None) -> bool:
-        """Whether bad rows are left out, not an error; without a rule they are where they are few."""
+        """Whether bad rows are left out instead of being an error; by default, if they are few."""
         return rule == "drop" or (rule is None and 1 - self.usable.mean() <= FEW_BAD_ROWS + 1e-9)
 
     @property
@@ -69,7 +71,7 @@ class UsableRows:
 
 
 def find_usable_rows(table: Table, schema: Schema) -> UsableRows:
-    """What each row says, and what is wrong with it. A bad row is no error here."""
+    """The contents of each row, and what is wrong with it. A bad row is not an error here."""
     columns = read_columns(table, schema)
     if schema.task in TEXT_OUT:
         texts, targets, bad = _turns(table, schema) if _holds_turns(schema) else _answered(table, schema)
@@ -79,15 +81,19 @@ def find_usable_rows(table: Table, schema: Schema) -> UsableRows:
     else:
         texts, (targets, unread) = write_texts(table, schema, columns), _read_targets(table, schema)
         bad = _find_bad_rows(table, schema, texts, targets, unread, columns)
+    times = times_of(table, schema.time)[0] if schema.time else None
+    if times is not None:
+        has, what = f"column {schema.time!r} has", ("cell that is no time", "cells that are no times")
+        bad = [*bad, _bad("missing-time", np.isnan(times), table, has, what)]
     pieces, owners = texts.pieces(schema.piece_bytes) if schema.task in CORPUS else (texts, np.arange(len(texts)))
-    return UsableRows(texts, targets, tuple(kind for kind in bad if kind.rows), pieces, columns, owners)
+    return UsableRows(texts, targets, tuple(kind for kind in bad if kind.rows), pieces, columns, owners, times)
 
 
 def write_texts(table: Table, schema: Schema, columns: ReadColumns | None = None) -> Texts:
-    """What the model reads of a row to predict its target, as it was for training; "" where there is nothing to read.
+    """The input text of each row, as in training; "" for an empty row.
 
-    `columns`: what `read_columns` gave, where that is known. Of a text-out task: the conversation without its answer,
-    as `conversations.write` writes it. Raises InputError for turns that cannot be read, naming the row.
+    `columns`: the result of `read_columns`, if known. For text-out tasks: the conversation without its answer, as
+    `conversations.write_turns` writes it. Raises InputError for turns that cannot be read, naming the row.
     """
     if schema.columns:
         return join_values(columns or read_columns(table, schema), schema)
@@ -97,7 +103,7 @@ def write_texts(table: Table, schema: Schema, columns: ReadColumns | None = None
 
 
 def readable_texts(table: Table, schema: Schema, columns: ReadColumns | None = None) -> tuple[Texts, dict[int, str]]:
-    """The same as `write_texts`, "" for a row that cannot be read; and why it cannot, by its place from 0."""
+    """The same as `write_texts`, "" for a row that cannot be read; with the reasons by position."""
     problems: dict[int, str] = {}
     if schema.task in TEXT_OUT:
         texts = Texts.of(_prompts(table, schema, problems))
@@ -110,7 +116,7 @@ def readable_texts(table: Table, schema: Schema, columns: ReadColumns | None = N
 
 
 def join_values(columns: ReadColumns, schema: Schema) -> Texts:
-    """The values of each row as one text, as they are spelled by their columns; "" where all are missing."""
+    """The values of each row as one text, spelled as their columns say; "" if all are missing."""
     values = columns.values
     only = values[schema.text[0]]
     if not schema.labelled and len(schema.columns) == 1 and isinstance(only, Texts):
@@ -124,7 +130,7 @@ def join_values(columns: ReadColumns, schema: Schema) -> Texts:
 
 
 def join_columns(table: Table, schema: Schema) -> Texts:
-    """The text columns of each row as one text, where nothing is known of their kinds; "" where there is nothing."""
+    """The text columns of each row as one text, if nothing is known of their kinds; "" for empty rows."""
     first = table.columns[schema.text[0]]
     if not schema.labelled and len(schema.text) == 1 and is_contiguous(first):
         texts = Texts(first.chunks[0])
@@ -143,18 +149,18 @@ def join_columns(table: Table, schema: Schema) -> Texts:
 
 
 def _holds_turns(schema: Schema) -> bool:
-    """Whether one column holds all turns of a row."""
+    """Whether one column contains all turns of a row."""
     return not schema.target and not schema.fields
 
 
 def _cells(table: Table, schema: Schema) -> Iterator[object]:
-    """The cells with turns, None where there are none."""
+    """The cells with turns; None if there are none."""
     cells = (cell for block in cell_blocks(table.columns[schema.text[0]]) for cell in block.to_pylist())
     return (None if cell == [] or (isinstance(cell, str) and not cell.strip()) else cell for cell in cells)
 
 
 def _prompts(table: Table, schema: Schema, problems: dict[int, str] | None = None) -> Iterator[str]:
-    """What is asked in each conversation. Raises InputError for a broken one, unless `problems` is there to note it."""
+    """The prompt of each conversation. Raises InputError for a broken one, unless `problems` collects it."""
     for number, read in enumerate(_readers(table, schema), 1):
         try:
             turns = read()
@@ -170,9 +176,9 @@ def _prompts(table: Table, schema: Schema, problems: dict[int, str] | None = Non
 
 
 def _readers(table: Table, schema: Schema) -> Iterator[Callable[[], tuple[Turn, ...]]]:
-    """For each row, what gives its turns, without an answer in a column of its own; () where there is nothing to read.
+    """For each row, functions that return its turns, without an answer in another column; () for an empty row.
 
-    Each raises InputError where they cannot be read.
+    Each raises InputError if the turns cannot be read.
     """
     systems = each_text(table.columns[schema.system]) if schema.system else itertools.repeat(None)
     histories = _values(table.columns[schema.history]) if schema.history else itertools.repeat(None)
@@ -265,7 +271,7 @@ def _answered(table: Table, schema: Schema) -> tuple[Texts, Array, list[BadRows]
 
 
 def _answers(table: Table, schema: Schema) -> tuple[Array, dict[int, str]]:
-    """(what is to be written, None where it is missing; what is wrong with it, by row number)"""
+    """(the answers, None if missing; what is wrong with them, by row number)"""
     targets, problems = np.full(table.columns.num_rows, None, dtype=object), {}
     if schema.json_schema is None:
         for i, cell in enumerate(each_text(table.columns[schema.target])):
@@ -303,7 +309,7 @@ def _no_object(value: object) -> str:
 
 
 def _problems(kind: str, problems: dict[int, str], table: Table, who: str, what: tuple[str, str]) -> BadRows:
-    """`problems` by row number: each is said beside its row, as far as there is room."""
+    """`problems` by row number, as messages for the first few."""
     shown = itertools.islice(problems.items(), SHOWN_PROBLEMS)
     said = "; ".join(f"{table.where(number)}: {problem}" for number, problem in shown)
     more = f"; and {len(problems) - SHOWN_PROBLEMS:,} more" if len(problems) > SHOWN_PROBLEMS else ""
@@ -317,7 +323,7 @@ def _problems(kind: str, problems: dict[int, str], table: Table, who: str, what:
 def _find_bad_rows(
     table: Table, schema: Schema, texts: Texts, targets: Array, unread: Mapping[int, str], columns: ReadColumns
 ) -> list[BadRows]:
-    """A row may be of two kinds. `unread`: cells of the target that are no list of labels, by their place."""
+    """A row may be bad for two reasons. `unread`: target cells that are not lists of labels, by position."""
     column, has = table.columns[schema.target], f"column {schema.target!r} has"
     empty = texts.sizes() == 0
     images = columns.values.images
@@ -383,7 +389,7 @@ def _not_lists(schema: Schema) -> tuple[str, str]:
 
 
 def _read_targets(table: Table, schema: Schema) -> tuple[Array, dict[int, str]]:
-    """(float64 [n] with NaN, or object [n] with None, where a target is missing; cells that are no list of labels)."""
+    """(float64 [n] with NaN, or object [n] with None, for missing targets; cells that are not lists of labels)."""
     column = table.columns[schema.target]
     if schema.task == "regression":
         return read_numbers(table, schema.target, schema.target_column)[0], {}
@@ -402,7 +408,7 @@ def _read_targets(table: Table, schema: Schema) -> tuple[Array, dict[int, str]]:
 def _bad(
     kind: str, mask: Array, table: Table, who: str, what: tuple[str, str], values: Sequence[object] | Array = ()
 ) -> BadRows:
-    """`what` is said of one row and of several; `values` are shown beside the row numbers."""
+    """`what` describes one row and several; `values` are shown with the row numbers."""
     rows = tuple(int(i) + 1 for i in np.flatnonzero(mask))
     cells = ": " + join_phrases([shorten(values[row - 1]) for row in rows[:8]]) if len(values) and rows else ""
     return BadRows(kind, f"{who} {len(rows):,} {what[len(rows) != 1]} ({table.rows(rows)}{cells})", rows)

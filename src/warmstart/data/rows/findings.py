@@ -12,7 +12,7 @@ Severity = Literal["error", "warning", "note"]
 
 @dataclass(frozen=True)
 class Finding:
-    """Something a person should know before training."""
+    """Something to know before training."""
 
     kind: str  # e.g. "missing-target", "duplicates", "leak", "truncated"
     severity: Severity  # error: training would refuse these rows
@@ -23,5 +23,5 @@ class Finding:
 
     @classmethod
     def of(cls, kind: str, severity: Severity, message: str, numbers: Array, hint: str = "") -> "Finding":
-        """About the rows with these numbers, from 1: all are counted, the first few are kept."""
+        """A finding about the rows with these numbers, from 1: all are counted, the first few are kept."""
         return cls(kind, severity, message, tuple(numbers[:ROWS_SHOWN].tolist()), len(numbers), hint)

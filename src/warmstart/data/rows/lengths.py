@@ -25,7 +25,7 @@ SAMPLED_TEXTS = 2_000  # texts tokenised to estimate how many are too long
 
 @dataclass(frozen=True)
 class Reach:
-    """How much a base reads, and how much there is to read."""
+    """How much text a base reads."""
 
     tokens: int  # at most
     count: Callable[[list[str]], list[int]]  # tokens of each text, special ones included
@@ -36,7 +36,7 @@ class Reach:
 
 
 def too_long(rows: Rows, schema: Schema, owners: Array, readers: Sequence[Reach]) -> list[Finding]:
-    """Of what each base reads. `owners`: the table's row of each row, from 0."""
+    """Findings about texts that are too long, for each base. `owners`: the table's row of each text, from 0."""
     found = []
     for reader in readers:
         for part in _parts_read(rows, schema, reader.apart):
@@ -45,7 +45,7 @@ def too_long(rows: Rows, schema: Schema, owners: Array, readers: Sequence[Reach]
 
 
 def named_controls(rows: Rows, schema: Schema, owners: Array, readers: Sequence[Reach]) -> list[Finding]:
-    """Strings that somebody may have put there to steer the model, or to divide a text: neither is what they do."""
+    """Names of control tokens in texts, perhaps put there to control the model: here they are plain text."""
     controls = sorted({name for reader in readers for name in reader.controls})
     if not controls:
         return []
@@ -64,7 +64,7 @@ def named_controls(rows: Rows, schema: Schema, owners: Array, readers: Sequence[
 
 
 class _Part(NamedTuple):
-    """What a base reads of each row, and has so many tokens for."""
+    """A part of each row that a base reads, with its token limit."""
 
     texts: Texts
     unit: str
@@ -83,7 +83,7 @@ def _parts_read(rows: Rows, schema: Schema, apart: bool) -> list[_Part]:
 
 
 def _too_long(rows: Rows, part: _Part, schema: Schema, owners: Array, reader: Reach) -> list[Finding]:
-    """A text of at most as many bytes has no more tokens than that, so only longer ones are tokenised."""
+    """Rows over the limit. Texts with no more bytes have no more tokens, so only longer ones are tokenized."""
     texts, unit, end, kept = part
     most, reads = reader.tokens, f" that {reader.base} reads" if reader.base else ""
     candidates = np.flatnonzero(texts.sizes() > most)
@@ -116,7 +116,7 @@ def _too_long(rows: Rows, part: _Part, schema: Schema, owners: Array, reader: Re
 
 
 def _kept(schema: Schema) -> str:
-    """What becomes of a text that is too long and is answered, to follow on what is lost."""
+    """How a text that is too long is shortened when it is answered, for the end of a message."""
     if schema.long == "chunks":
         return ": training rows are read at their beginning and end; test rows and new ones are summarised in parts"
     return ": their beginning and end are read"
@@ -128,7 +128,7 @@ def _spoken(turns: Sequence[conversations.Turn]) -> str:
 
 
 def _divided(text: str) -> tuple[str, str]:
-    """All that is said before the last answer, and that answer; "" where there is none."""
+    """Everything before the last answer, and that answer; "" if there is none."""
     turns = conversations.read_turns(text)
     answer = turns[-1:] if turns[-1].role == "assistant" else ()
     return _spoken(turns[: len(turns) - len(answer)]), _spoken(answer)

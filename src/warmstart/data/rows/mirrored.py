@@ -1,7 +1,7 @@
-"""Mirrored: does the mirror image of an image say the same as the image, so that it can be learned from too?
+"""Mirrored: do mirror images have the same targets, so that they can be trained on, too?
 
-Where it does not (digits, arrows, shoes that all point to the left), a linear model on small gray images tells
-mirrored rows worse than rows as they are. It is fitted on one half of some training rows and asked about the other.
+If they do not (digits, arrows, shoes that all point to the left), a linear model on small gray images scores worse on
+mirrored rows than on the original ones. It is fitted on one half of some training rows and evaluated on the other.
 """
 
 import numpy as np
@@ -17,7 +17,7 @@ _PENALTY = 1.0  # of the ridge, on standardized pixels, per row
 
 
 def mirrored_alike(rows: Rows) -> bool:
-    """Whether training images may be mirrored; True where the model knows nothing, as of most photographs."""
+    """Whether training images may be mirrored; True if the linear model learns nothing, as with most photographs."""
     images = rows.columns.images
     if images is None or len(rows) < 20:
         return False

@@ -1,4 +1,4 @@
-"""Number findings: which numbers of a table stand for missing ones, and which lie far from all others?"""
+"""Number findings: which numbers of a table mark missing values, and which are outliers?"""
 
 import numpy as np
 
@@ -14,7 +14,7 @@ SHOWN = 3  # outliers of a column
 
 
 def number_findings(found: UsableRows, schema: Schema) -> list[Finding]:
-    """What a person should know of the numbers in the target, and in the columns that are read."""
+    """Findings about the numbers in the target, and in the input columns."""
     findings = _stand_ins(found.targets, schema)
     if schema.task == "regression":
         findings += _outliers(schema.target, found.targets, "the scores of rows like these drown all others")
@@ -40,7 +40,7 @@ def _outliers(name: str, values: Array, what: str) -> list[Finding]:
 
 
 def _stand_ins(targets: Array, schema: Schema) -> list[Finding]:
-    """Numbers that seem to stand for missing ones, and what they do to the scale."""
+    """Numbers that seem to mark missing values, and their effect on the scale."""
     least = stand_in(targets) if schema.task == "regression" else None
     if least is None:
         return []

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from warmstart.data.rows.examples import UsableRows, find_usable_rows
+from warmstart.data.rows.time_split import cut_by_time
 from warmstart.data.rows.values import ColumnValues
 from warmstart.data.schema.cell_values import read_cells, spell
 from warmstart.data.schema.kinds import infer_column
@@ -38,6 +39,7 @@ class Rows:
     keys: Sequence[str]  # what the split hashes: the group, else text and target
     # the typed values of what is read, by column; empty where the task has no columns, as a corpus and conversations
     columns: ColumnValues = field(default_factory=ColumnValues)
+    times: Array | None = None  # float64 [n]: when each is from; None: rows are not split by that
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -46,7 +48,8 @@ class Rows:
         """The rows at these positions, in this order."""
         texts, keys = Texts.of(self.texts), Texts.of(self.keys)
         columns = self.columns.take(index)
-        return Rows(texts.take(index), self.targets[index], self.numbers[index], keys.take(index), columns)
+        times = None if self.times is None else self.times[index]
+        return Rows(texts.take(index), self.targets[index], self.numbers[index], keys.take(index), columns, times)
 
     @classmethod
     def joined(cls, parts: Sequence["Rows"]) -> "Rows":
@@ -57,12 +60,15 @@ class Rows:
             np.concatenate([part.numbers for part in parts]),
             Texts.joined([Texts.of(part.keys) for part in parts]),
             ColumnValues.joined([part.columns for part in parts]),
+            None
+            if parts[0].times is None
+            else np.concatenate([part.times for part in parts if part.times is not None]),
         )
 
 
 @dataclass(frozen=True)
 class Splits:
-    """The rows to train on, to choose by, and to be judged on. Rows, never tensors."""
+    """Rows for training, for validation, and for testing. Rows, not tensors."""
 
     train: Rows
     val: Rows
@@ -71,9 +77,9 @@ class Splits:
     _orders: dict[int, Array] = field(default_factory=dict, init=False, repr=False, compare=False)  # by seed
 
     def subset(self, rows: int, seed: int) -> "Splits":
-        """The first `rows` training rows in the seed's own hash order; validation and test stay.
+        """The first `rows` training rows in the seed's own hash order; validation and test rows are unchanged.
 
-        Nested: fewer rows are the beginning of more rows with the same seed. More rows than there are means all.
+        Nested: with the same seed, fewer rows are a prefix of more rows. All rows if `rows` exceeds their number.
         """
         if rows < 1:
             raise UsageError(f"{rows} training rows were asked for", "ask for at least 1")
@@ -90,8 +96,8 @@ class Splits:
 def make_rows(table: Table, schema: Schema, *, bad_rows: BadRowsRule | None = None) -> tuple[Rows, tuple[str, ...]]:
     """Rows that can be learned from, and a caveat for each kind of row that was left out.
 
-    Bad rows (missing or unparsable target, empty text, a class with one row) are left out where they are at most 5 % of
-    all, or by `bad_rows`. Raises InputError where they are not, and where fewer than 20 rows or a single class remain.
+    Bad rows (missing or invalid target, empty text, a class with one row) are left out if they are at most 5 % of all,
+    or according to `bad_rows`. Raises InputError otherwise, and if fewer than 20 rows or a single class remain.
     """
     found = find_usable_rows(table, schema)
     if found.bad and not found.leaves_out(bad_rows):
@@ -102,7 +108,7 @@ def make_rows(table: Table, schema: Schema, *, bad_rows: BadRowsRule | None = No
 
 
 def remarks(table: Table, schema: Schema, found: UsableRows) -> tuple[str, ...]:
-    """What a person should know of how the rows were read: cells that could not be, and how a corpus is divided."""
+    """Notes on how the rows were read: cells that could not be, and how a corpus is divided."""
     count, names = len(table.skipped), join_phrases([Path(name).name for name in table.skipped])
     what = "files that are" if count > 1 else "file that is"
     said = [f"Left out: {count:,} {what} neither .txt nor .md ({names})."] if count else []
@@ -122,7 +128,7 @@ def _capitalized(sentence: str) -> str:
 
 
 def usable_rows(table: Table, schema: Schema, found: UsableRows) -> Rows:
-    """The rows that are not bad; of a corpus, their pieces. Raises InputError where too few, or one class, remain."""
+    """The rows that are not bad; for a corpus, their pieces. Raises InputError if too few, or one class, remain."""
     index = np.flatnonzero(found.usable[found.owners])
     targets, keys = found.targets, _keys(table, schema, found.texts, found.targets)
     if schema.task in CORPUS:
@@ -131,7 +137,8 @@ def usable_rows(table: Table, schema: Schema, found: UsableRows) -> Rows:
     else:
         _check_enough(schema, targets[index], len(found.texts))
     numbers = np.arange(1, len(found.pieces) + 1)
-    return Rows(found.pieces, targets, numbers, keys, found.columns.values).take(index)
+    times = None if found.times is None else found.times[found.owners]
+    return Rows(found.pieces, targets, numbers, keys, found.columns.values, times).take(index)
 
 
 def _hint(found: UsableRows) -> str:
@@ -163,7 +170,7 @@ def _check_enough(schema: Schema, targets: Array, total: int) -> None:
 
 
 def _keys(table: Table, schema: Schema, texts: Texts, targets: Array) -> Texts:
-    """The group where there is one; else a digest of text and target, so that exact copies stay together."""
+    """The group, if there is one; otherwise a digest of text and target, so that exact copies stay together."""
     groups = _groups(table, schema.group) if schema.group else itertools.repeat("", len(texts))
     if schema.task in CORPUS:  # a document may be larger than what memory should hold as a string
         digests = (_digest(content) for content in texts.buffers())
@@ -174,7 +181,7 @@ def _keys(table: Table, schema: Schema, texts: Texts, targets: Array) -> Texts:
 
 
 def _groups(table: Table, name: str) -> Iterator[str]:
-    """The group of each row, spelled alike whatever the format of the file; "" where it is missing."""
+    """Group of each row, spelled the same in all file formats; "" if missing."""
     column = infer_column(name, table.columns[name])
     return spell(read_cells(table.columns[name], column)[0], column)
 
@@ -189,7 +196,7 @@ def _check_pieces(pieces: int, schema: Schema) -> None:
 
 
 def _piece_keys(keys: Texts, found: UsableRows) -> Texts:
-    """Of each piece, the key of its document; where those are too few, with the number of its run of neighbours."""
+    """The document of each piece; if there are too few documents, with the number of its run of neighbors."""
     run = _run(found)
     if run is None:
         return keys.take(found.owners)
@@ -199,7 +206,7 @@ def _piece_keys(keys: Texts, found: UsableRows) -> Texts:
 
 
 def _run(found: UsableRows) -> int | None:
-    """How many neighbouring pieces stay on one side of the split; None where whole documents do."""
+    """How many neighboring pieces stay in one part of the split; None for entire documents."""
     return -(-len(found.owners) // RUNS) if len(np.unique(found.owners)) < MIN_SPLIT_ROWS else None
 
 
@@ -207,11 +214,16 @@ def _run(found: UsableRows) -> int | None:
 
 
 def split(rows: Rows, schema: Schema) -> Splits:
-    """Test (20 %, at most 3,000 rows), validation (10 %, at most 1,000) and training rows, cut by a hash of the keys.
+    """Test (20 %, at most 3,000 rows), validation (10 %, at most 1,000) and training rows, by a hash of the keys.
 
-    Rows with equal keys stay on one side. Stratified by class (a key counts for its rarest) or by the target's
-    quantile. Independent of the order of the rows. Raises InputError where there are fewer than 3 different keys.
+    Rows with times are divided by them: the latest are for testing, those before them for validation. Otherwise rows
+    with equal keys stay in one part. Stratified by class (a key counts for its rarest) or by the target's quantile.
+    Independent of the order of the rows. Raises InputError for fewer than 3 different keys.
     """
+    if rows.times is not None:
+        n = len(rows)
+        part = cut_by_time(rows.times, round(min(VAL_SHARE * n, VAL_ROWS)), round(min(TEST_SHARE * n, TEST_ROWS)))
+        return _parted(rows, part)
     # A key is its 64-bit hash from here on: two of 5 million share one with a probability below one in a million.
     keys, key_of_row = np.unique(_hashes(rows.keys, len(rows)), return_inverse=True)
     if len(keys) < 3:
@@ -236,15 +248,20 @@ def split(rows: Rows, schema: Schema) -> Splits:
     val = _draw(rest, strata, sizes, val_rows / left, keep_half, leave=1)
     part = np.zeros(len(keys), dtype=np.int64)
     part[val], part[test] = 1, 2
-    train_rows, val_part, test_part = (rows.take(np.flatnonzero(part[key_of_row] == i)) for i in range(3))
-    return Splits(train_rows, val_part, test_part, _fingerprint(train_rows, val_part, test_part))
+    return _parted(rows, part[key_of_row])
+
+
+def _parted(rows: Rows, part: Array) -> Splits:
+    """`part`: 0 for training, 1 for validation, 2 for test, int64 [n]."""
+    train, val, test = (rows.take(np.flatnonzero(part == i)) for i in range(3))
+    return Splits(train, val, test, _fingerprint(train, val, test))
 
 
 def _draw(order: Array, strata: Array, sizes: Array, share: float, keep_half: bool, leave: int) -> Array:
-    """The first keys of each stratum that make up this share of its rows; what is too little is carried to the next.
+    """The first keys of each stratum that make up this share of its rows; remainders are carried to the next stratum.
 
-    Keys that are larger than what is left are passed over, so that the share is never exceeded; `leave` keys stay
-    for the other parts.
+    Keys larger than the remainder are skipped, so that the share is never exceeded; `leave` keys stay for the other
+    parts.
     """
     drawn: list[int] = []
     budget = 0.0
@@ -288,7 +305,7 @@ def _labels(target: str | tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _quantile_strata(targets: Array, key_of_row: Array, sizes: Array) -> Array:
-    """The tenth in which the mean target of each key lies: int64 [keys]; fewer parts where there are few keys."""
+    """The decile of the mean target of each key: int64 [keys]; fewer quantiles if there are few keys."""
     # By rank, since the mean of huge targets would overflow and a sum would depend on the order of the rows.
     ranks = np.searchsorted(np.sort(targets), targets)
     means = np.bincount(key_of_row, weights=ranks, minlength=len(sizes)) / sizes
@@ -316,7 +333,7 @@ def _digest(content: bytes | memoryview) -> bytes:
 
 
 def _fingerprint(*parts: Rows) -> str:
-    """Of what the rows say and in which part they are; not of the order in which they came."""
+    """Digest of the rows' contents and of their parts, independent of their order."""
     content = sha256()
     for name, part in zip(("train", "val", "test"), parts, strict=True):
         lines = zip(part.keys, part.texts, _each(part.targets), strict=True)

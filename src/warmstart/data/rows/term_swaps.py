@@ -19,14 +19,14 @@ EXAMPLE = "write a CSV file without a header, two terms a line, e.g. he,she"
 
 @dataclass(frozen=True)
 class TermPair:
-    """Two terms: each stands for the other."""
+    """Two terms that are swapped for each other."""
 
     left: str
     right: str
 
     @cached_property
     def pattern(self) -> re.Pattern[str]:
-        """Either as a whole word, in any case."""
+        """Either term as a whole word, in any case."""
         terms = sorted((self.left, self.right), key=len, reverse=True)  # 'New York' before 'New'
         return re.compile(rf"(?<!\w)(?:{'|'.join(map(re.escape, terms))})(?!\w)", re.IGNORECASE)
 
@@ -36,7 +36,7 @@ class TermPair:
 
 @dataclass(frozen=True)
 class TermSwap:
-    """A text in which one term of a pair stood."""
+    """A text in which one term of a pair was swapped."""
 
     text: str  # with the other term in its place
     towards_right: bool  # whether the left one stood there
@@ -86,12 +86,12 @@ def swap_terms(text: str, pair: TermPair) -> TermSwap | None:
 
 
 def has_both(text: str, pair: TermPair) -> bool:
-    """Whether both terms of a pair stand in a text."""
+    """Whether both terms of a pair occur in a text."""
     return len({match.casefold() for match in pair.pattern.findall(text)}) == 2
 
 
 def as_case(new: str, found: str, written: str) -> str:
-    """`new` in the case in which `found` stood in the text; as it is where its counterpart stood as `written`."""
+    """`new` in the case of `found`, which is in the text; unchanged if the text has the term as `written`."""
     if found == written:
         return new
     if found.isupper() and len(found) > 1:
@@ -102,9 +102,9 @@ def as_case(new: str, found: str, written: str) -> str:
 
 
 def random_swap(text: str, pair: TermPair, times: int, pool: Array, random: np.random.Generator) -> str | None:
-    """The yardstick: as many other words of the text, drawn at random, each replaced by a word drawn from the `pool`.
+    """The baseline: as many other words of the text, chosen at random, each replaced by a random word of the `pool`.
 
-    None where the text has too few other words.
+    None if the text has too few other words.
     """
     taken = [match.span() for match in pair.pattern.finditer(text)]
     words = [

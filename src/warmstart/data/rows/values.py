@@ -1,4 +1,4 @@
-"""Values: what do the columns of a table say, as numbers and texts, and which of their cells cannot be read?"""
+"""Values: what do the columns of a table contain, as numbers and texts, and which of their cells cannot be read?"""
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
@@ -45,7 +45,7 @@ class ColumnValues(Mapping[str, Values]):
 
     @property
     def images(self) -> Images | None:
-        """The images, where there are any."""
+        """The images, if there are any."""
         names = [name for name, values in self.all_rows.items() if isinstance(values, Images)]
         found = self[names[0]] if names else None
         return found if isinstance(found, Images) else None
@@ -58,7 +58,7 @@ class ColumnValues(Mapping[str, Values]):
 
     @classmethod
     def joined(cls, parts: "Sequence[ColumnValues]") -> "ColumnValues":
-        """The rows of all parts, one after the other. Those of one table are not copied."""
+        """The rows of all parts, concatenated. Parts of one table are not copied."""
         first = parts[0]
         if all(part.all_rows is first.all_rows and part.index is not None for part in parts):
             return cls(first.all_rows, np.concatenate([part.index for part in parts if part.index is not None]))
@@ -86,7 +86,7 @@ EXPECTED: dict[ColumnKind, tuple[str, str]] = {
 
 @dataclass(frozen=True)
 class UnreadCells:
-    """Cells that say something, but not of their column's kind: they are treated as missing."""
+    """Cells with a value that is not of their column's kind: they are treated as missing."""
 
     column: Column
     rows: Array  # int64: row numbers, from 1
@@ -105,14 +105,14 @@ class UnreadCells:
 
 @dataclass(frozen=True)
 class ReadColumns:
-    """What the columns of a schema say in a table."""
+    """The values of a schema's columns in a table."""
 
     values: ColumnValues
     unread: tuple[UnreadCells, ...]
 
 
 def read_columns(table: Table, schema: Schema) -> ReadColumns:
-    """The typed values of the schema's columns, which must all be there; unreadable cells are reported as missing."""
+    """Typed values of the schema's columns, which must all exist; unreadable cells are reported as missing."""
     values: dict[str, Values] = {}
     unread: list[UnreadCells] = []
     for column in schema.columns:

@@ -6,11 +6,23 @@ from pathlib import Path
 
 import numpy as np
 
+from warmstart.data.schema.schema import ColumnChoices
+from warmstart.data.tables.cells import present
+from warmstart.data.tables.strings import ArrowColumn
 from warmstart.errors import UsageError, did_you_mean, shorten
 from warmstart.types import Array
 
 BALANCED = "balanced"
 HINT = "write one line for each class, such as `spam: 2`, or use --class-weights balanced"
+
+
+def chosen_class_weights(columns: ColumnChoices, target: ArrowColumn, multi_label: bool) -> dict[str, float] | None:
+    """What was asked for. Raises UsageError where it cannot be read, or where there are sets of labels."""
+    if columns.class_weights is None:
+        return None
+    if multi_label:
+        raise UsageError("--class-weights: a row has several labels, so no class weighs a row.", "leave it out")
+    return read_class_weights(columns.class_weights, sorted({str(cell) for cell in present(target)}))
 
 
 def read_class_weights(said: str, classes: Sequence[str]) -> dict[str, float]:

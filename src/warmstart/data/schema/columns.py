@@ -1,4 +1,4 @@
-"""Columns: of which kind is a column, and how is each of its cells read, whatever rows stand beside it?"""
+"""Columns: what kind is a column, and how is each of its cells read, independent of other rows?"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass

@@ -1,4 +1,4 @@
-"""Dates: which moment does a cell name, and in which order are day and month written?
+"""Dates: which date and time does a cell contain, and is the day or the month written first?
 
 >>> seconds("2023-01-15", "ymd"), seconds("15.01.2023 06:00", "dmy"), seconds("Jan 15, 2023", "ymd")
 (1673740800.0, 1673762400.0, 1673740800.0)

@@ -25,7 +25,7 @@ def image_column(table: Table, columns: ColumnChoices) -> str | None:
     """
     asked = columns.image or next((name for name, kind in columns.kinds.items() if kind == "image"), None)
     if asked is None:
-        names = [name for name in table.columns.column_names if name not in (columns.target, columns.group)]
+        names = [name for name in table.columns.column_names if name not in columns.not_read]
         if columns.text:
             names = [name for name in names if name in columns.text] if len(columns.text) == 1 else []
         return next((name for name in names if is_image_column(table, name)), None)

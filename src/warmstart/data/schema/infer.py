@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from warmstart.data.schema.amounts import CURRENCY, number_format
 from warmstart.data.schema.cell_values import read_numbers
 from warmstart.data.schema.class_values import class_type, find_spellings
-from warmstart.data.schema.class_weights import read_class_weights
+from warmstart.data.schema.class_weights import chosen_class_weights
 from warmstart.data.schema.columns import Column, LabelNotation
 from warmstart.data.schema.image_column import NOT_BESIDE_IMAGES, image_column, is_image_column, read_as_images
 from warmstart.data.schema.infer_text import infer_text_schema, language_task
@@ -19,7 +19,7 @@ from warmstart.data.schema.kinds import column_of, count_cells, say_kinds, say_r
 from warmstart.data.schema.label_sets import PRINTED, label_notation, vector_length
 from warmstart.data.schema.named_columns import check_columns, no_target
 from warmstart.data.schema.numbers import MANY_VALUES, check_moments, check_repeats
-from warmstart.data.schema.scales import fitting_scale
+from warmstart.data.schema.scales import choose_scale
 from warmstart.data.schema.schema import ColumnChoices, Scale, Schema, TaskName, check_meant, chosen_metric
 from warmstart.data.tables.cells import (
     as_numbers,
@@ -40,7 +40,7 @@ __all__ = ["ColumnChoices", "Scale", "Schema", "TaskName", "infer_schema"]
 NUMERIC_SHARE = 0.95  # of a text column that must be numbers for it to be one with bad values
 ROWS_PER_CLASS = 5  # fewer rows than this to a value, on average, are too few to call the values classes
 MOST_CLASS_IDS = 2_000  # consecutive numbers up to this may be those of classes
-ID_BALANCE = 10  # rows of the commonest of them to one of the rarest: ages and scores have thinner tails
+ID_BALANCE = 10  # rows of the most common of them to one of the rarest: ages and scores have thinner tails
 MONEY = rf"{CURRENCY}|[%‰]"  # with these a number is an amount, however often it recurs
 PARTED = r"\d[,'\s]\d|\.\d+\."  # of a number with thousands separators or a decimal comma
 FIRST_LOOK_ROWS = 500  # rows looked at first: most columns vary there, and do not follow the target
@@ -71,7 +71,7 @@ def infer_schema(table: Table, columns: ColumnChoices) -> Schema:
     task, multi_label, notes = _task(table, columns, notation, numbers, bad, amounts)
     scale: Scale = "linear"
     if task == "regression":
-        scale, note = _scale(columns, numbers)
+        scale, note = choose_scale(columns, numbers)
         notes.append(note)
     elif columns.scale not in (None, "linear"):
         raise UsageError(f"the scale {columns.scale!r} is for regression, but this is classification", "leave it out")
@@ -81,7 +81,7 @@ def infer_schema(table: Table, columns: ColumnChoices) -> Schema:
         pictures = pictures if _nothing_else(table, columns, task, pictures) else None
     if pictures is not None:
         image, said = read_as_images(table, pictures, columns)
-        others = (name for name in table.columns.column_names if name not in (columns.target, columns.group, pictures))
+        others = (name for name in table.columns.column_names if name not in (*columns.not_read, pictures))
         inputs = _Inputs((pictures,), False, dict.fromkeys(others, NOT_BESIDE_IMAGES), (image,))
         notes.append(said)
     else:
@@ -89,16 +89,14 @@ def infer_schema(table: Table, columns: ColumnChoices) -> Schema:
     text, labelled, ignored, read = inputs
     if not columns.text:
         notes.append(_said_of_inputs(text, labelled, ignored))
-    if said := say_kinds(read, columns.kinds):
-        notes.append(said)
-    if said := say_readers(read):
-        notes.append(said)
+    notes += [said for said in (say_kinds(read, columns.kinds), say_readers(read)) if said]
     return Schema(
         task=task,
         target=columns.target,
         text=text,
         labelled=labelled,
         group=columns.group,
+        time=columns.time,
         ignored=ignored,
         scale=scale,
         multi_label=multi_label,
@@ -110,17 +108,8 @@ def infer_schema(table: Table, columns: ColumnChoices) -> Schema:
         spellings=find_spellings(table, columns.target, classes) if notation is None else {},
         target_column=amounts if task == "regression" else None,
         metric=chosen_metric(columns, task, multi_label),
-        class_weights=_class_weights(columns, target, multi_label),
+        class_weights=chosen_class_weights(columns, target, multi_label),
     )
-
-
-def _class_weights(columns: ColumnChoices, target: ArrowColumn, multi_label: bool) -> dict[str, float] | None:
-    """Raises UsageError where they cannot be read, or there are sets of labels."""
-    if columns.class_weights is None:
-        return None
-    if multi_label:
-        raise UsageError("--class-weights: a row has several labels, so no class weighs a row.", "leave it out")
-    return read_class_weights(columns.class_weights, sorted({str(cell) for cell in present(target)}))
 
 
 # --- the target ----------------------------------------------------------------------------------------------------
@@ -278,27 +267,6 @@ def _are_ids(values: Array) -> bool:
     return bool(counts.min() >= ROWS_PER_CLASS and counts.max() <= ID_BALANCE * counts.min())
 
 
-def _scale(columns: ColumnChoices, numbers: Array) -> tuple[Scale, str]:
-    values = numbers[np.isfinite(numbers)]
-    low, high, name = values.min(), values.max(), repr(columns.target)
-    if columns.scale is not None:
-        if (columns.scale == "log10" and low <= 0) or (columns.scale == "log10(1+x)" and low < 0):
-            needed = "positive" if columns.scale == "log10" else "no negative"
-            raise UsageError(
-                f"the scale {columns.scale!r} needs {needed} values, but the smallest of {name} is {low:g}",
-                "choose another scale",
-            )
-        return columns.scale, f"{name} is learned on the scale {columns.scale}, as asked."
-    spread = f"{name} lies between {_short(low)} and {_short(high)} with a median of {_short(np.median(values))}"
-    scale = fitting_scale(values)
-    how = "as it is" if scale == "linear" else f"as {scale}, which is undone in predictions"
-    return scale, f"{spread}: it is learned {how}."
-
-
-def _short(number: float) -> str:
-    return f"{number:,.0f}" if 1000 <= abs(number) < 1e15 else f"{number:g}"
-
-
 # --- the inputs ----------------------------------------------------------------------------------------------------
 
 
@@ -310,7 +278,7 @@ class _Inputs(NamedTuple):
 
 
 def _inputs(table: Table, columns: ColumnChoices, task: TaskName) -> _Inputs:
-    names = [name for name in table.columns.column_names if name not in (columns.target, columns.group)]
+    names = [name for name in table.columns.column_names if name not in columns.not_read]
     target = table.columns[columns.target]
     if columns.text:
         text = tuple(dict.fromkeys(columns.text))

@@ -99,7 +99,7 @@ def infer_text_schema(table: Table, columns: ColumnChoices, task: TaskName, why:
         notes.append(f"{system!r} is the system turn of each conversation.")
     if history:
         notes.append(f"{history!r} holds the questions and answers before each prompt.")
-    used = (*text, target, *columns.fields, columns.group, system, history)
+    used = (*text, target, *columns.fields, columns.group, columns.time, system, history)
     unread = [name for name in table.columns.column_names if name not in used]
     if unread:
         notes.append(f"Not read: {join_phrases(unread, quote=True)}.")
@@ -109,6 +109,7 @@ def infer_text_schema(table: Table, columns: ColumnChoices, task: TaskName, why:
         text=text,
         labelled=False,
         group=columns.group,
+        time=columns.time,
         ignored=dict.fromkeys(unread, "is not asked for"),
         scale="linear",
         multi_label=False,
@@ -153,7 +154,7 @@ def _only_text(table: Table, columns: ColumnChoices) -> tuple[str, ...]:
     """The one column that holds texts; where there are several, the one called 'text'. Raises UsageError."""
     if table.documents:
         return ("text",)
-    taken = (columns.target, columns.group, *columns.fields)
+    taken = (*columns.not_read, *columns.fields)
     names = [name for name in table.columns.column_names if name not in taken and holds_text(table, name)]
     if len(names) > 1 and "text" in names:
         return ("text",)

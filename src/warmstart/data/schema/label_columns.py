@@ -1,4 +1,4 @@
-"""Label columns: several columns of zeros and ones as one target, `--target toxic,insult`, whose labels they name."""
+"""Label columns: how do several columns of 0 and 1 become one target, as in `--target toxic,insult`?"""
 
 from collections.abc import Iterator
 from dataclasses import replace

@@ -206,7 +206,7 @@ def _is_multi_hot(lists: Sequence[Sequence[Any]]) -> bool:
 
 
 def _length(lists: Iterable[Sequence[Any] | None]) -> int:
-    """The commonest length."""
+    """The most common length."""
     counts = Counter(len(items) for items in lists if items is not None)
     return counts.most_common(1)[0][0] if counts else 0
 

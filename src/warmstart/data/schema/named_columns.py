@@ -1,4 +1,4 @@
-"""Named columns: are the columns there that were asked for, and where none was, what could be?"""
+"""Named columns: do the columns exist that the user named, and which could be the target if none was named?"""
 
 import re
 import shlex
@@ -19,10 +19,11 @@ PLAIN_NAME = re.compile(r"[^\W\d]\w*")
 def check_columns(table: Table, columns: ColumnChoices) -> None:
     """Raises UsageError for a named column that is not there, or that is named twice for different things."""
     target, known = columns.target, table.columns.column_names
-    for name in filter(None, (target, *columns.text, columns.image, columns.group, *columns.fields, *columns.kinds)):
+    named = (target, *columns.text, columns.image, columns.group, columns.time, *columns.fields, *columns.kinds)
+    for name in filter(None, named):
         if name not in known:
             raise UsageError(f"there is no column {name!r} in {describe_files(table)}", _meant(table, name))
-    roles = {"--text": columns.text, "--group": (columns.group,), "--fields": columns.fields}
+    roles = {"--text": columns.text, "--group": (columns.group,), "--time": (columns.time,), "--fields": columns.fields}
     for role, names in roles.items():
         if target and target in names:
             raise UsageError(f"column {target!r} is both --target and {role}", "choose two different columns")

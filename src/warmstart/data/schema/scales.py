@@ -2,10 +2,33 @@
 
 import numpy as np
 
-from warmstart.data.schema.schema import Scale
+from warmstart.data.schema.schema import ColumnChoices, Scale
+from warmstart.errors import UsageError
 from warmstart.types import Array
 
 LARGEST = 1e300
+
+
+def choose_scale(columns: ColumnChoices, numbers: Array) -> tuple[Scale, str]:
+    """The scale that was asked for, or the fitting one; and a sentence about it. Raises UsageError for a wrong one."""
+    values = numbers[np.isfinite(numbers)]
+    low, high, name = values.min(), values.max(), repr(columns.target)
+    if columns.scale is not None:
+        if (columns.scale == "log10" and low <= 0) or (columns.scale == "log10(1+x)" and low < 0):
+            needed = "positive" if columns.scale == "log10" else "no negative"
+            raise UsageError(
+                f"the scale {columns.scale!r} needs {needed} values, but the smallest of {name} is {low:g}",
+                "choose another scale",
+            )
+        return columns.scale, f"{name} is learned on the scale {columns.scale}, as asked."
+    spread = f"{name} lies between {_short(low)} and {_short(high)} with a median of {_short(np.median(values))}"
+    scale = fitting_scale(values)
+    how = "as it is" if scale == "linear" else f"as {scale}, which is undone in predictions"
+    return scale, f"{spread}: it is learned {how}."
+
+
+def _short(number: float) -> str:
+    return f"{number:,.0f}" if 1000 <= abs(number) < 1e15 else f"{number:g}"
 
 
 def fitting_scale(values: Array) -> Scale:

@@ -1,4 +1,4 @@
-"""Schema: what did a person say about a table, and what was inferred?"""
+"""Schema: what did the user say about a table, and what was inferred?"""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -30,6 +30,11 @@ class ColumnChoices(ColumnSettings):
     piece_bytes: int = PIECE_BYTES  # of a document, at most
     kinds: Mapping[str, str] = field(default_factory=dict)  # by column, as in "datetime:dmy"; else from the values
 
+    @property
+    def not_read(self) -> tuple[str | None, ...]:
+        """The columns that divide rows or are predicted, and are no inputs unless they are named as such."""
+        return (self.target, self.group, self.time)
+
 
 @dataclass(frozen=True)
 class Schema:
@@ -59,6 +64,7 @@ class Schema:
     class_type: ClassType = "text"  # of the classes in the training table, and of predictions in Python
     spellings: Mapping[str, str] = field(default_factory=dict)  # of classes that are not written as Python prints them
     class_weights: Mapping[str, float] | None = None  # in the loss, by class; empty: balanced; None: all alike
+    time: str | None = None  # the column by which rows are split: the latest are for testing
     metric: str = ""  # that everything is chosen by; "": the task's own
     target_column: Column | None = None  # of a target with units, thousands separators or decimal commas; else None
 

@@ -1,4 +1,4 @@
-"""Compressed: how is a file in .gz, .bz2, .xz, .zst or .zip unpacked, and how much may come of it?"""
+"""Compressed: how is a .gz, .bz2, .xz, .zst or .zip file unpacked, and how large may its content be?"""
 
 import bz2
 import gzip

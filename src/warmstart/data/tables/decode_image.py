@@ -1,4 +1,4 @@
-"""Decode an image: how does a file of any kind and size become a square of RGB pixels, in bounded memory?
+"""Decode an image: how does an image file become a square of RGB pixels, upright by EXIF, in bounded memory?
 
 The header is read first. JPEG is decoded at 1/2, 1/4 or 1/8 of its size by its own decoder, so that a photo of 100
 megapixels takes a few. Everything else, and what JPEG holds whole while it decodes (progressive files), has a limit.

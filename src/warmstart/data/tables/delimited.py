@@ -1,4 +1,4 @@
-"""Delimited: how does a CSV or TSV file become a table?
+"""Delimited: how does a CSV or TSV file become a table? Its delimiter, quotes and header are recognized.
 
 One convention for both (RFC 4180): a cell that begins with a quote ends with the next lone quote, and may hold
 delimiters and line breaks; a quote anywhere else is a letter. Excel's first line `sep=;` names the delimiter.

@@ -1,4 +1,4 @@
-"""Disk array: where is an array stored that outgrows memory, and where are files that can be made again?"""
+"""Disk array: where are arrays that exceed memory stored, and where are cached files?"""
 
 import mmap
 import tempfile

@@ -1,4 +1,4 @@
-"""Formats: what do all files have in common: endings, marks of what is missing, plain text, types, and cells?"""
+"""Formats: what do all file readers share: file endings, missing-value markers, text checks, types and cells?"""
 
 import codecs
 import json

@@ -1,4 +1,4 @@
-"""Images: how are the images of a column decoded once and kept, more of them than memory holds?"""
+"""Images: how are the images of a column decoded once and cached, even if they exceed memory?"""
 
 import base64
 import hashlib

@@ -1,4 +1,4 @@
-"""In memory: how do columns, rows or a DataFrame of Python become one table?
+"""In memory: how do Python columns, rows or data frames become one table?
 
 The one door for what other libraries made: whatever goes wrong in them becomes an InputError.
 """

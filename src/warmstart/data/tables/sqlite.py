@@ -1,4 +1,4 @@
-"""SQLite: how does one table of a database file become a table of ours?"""
+"""SQLite: how is a table of a SQLite database read?"""
 
 import sqlite3
 from collections.abc import Sequence

@@ -120,7 +120,7 @@ def export_model(
     chosen = check_format(stored, to, int8)
     quantized = _is_quantized(folder)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UsageError(f"{str(out)!r} exists already.", "choose another folder with --out")
+        raise UsageError(f"{str(out)!r} already exists.", "choose another folder with --out")
     if stored.task.learns_language or stored.task.writes:
         rows = rows.take(np.arange(min(LANGUAGE_ROWS, len(rows))))
         recorded = None  # by answers that were written, or by more rows

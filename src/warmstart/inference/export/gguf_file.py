@@ -1,4 +1,4 @@
-"""GGUF file: how does a language model become one file that llama.cpp and what is built on it read?
+"""GGUF file: how does a language model become one file for llama.cpp and tools built on it?
 
 For models of the Llama kind with a byte-level tokenizer. Names of weights are those of the package `gguf`.
 """

@@ -1,4 +1,4 @@
-"""Export for Hugging Face: how is a model saved so that its libraries load it with nothing of ours?
+"""Hugging Face: how is a model saved so that Hugging Face libraries load it without warmstart?
 
 A language model is one of transformers' own classes already. A model with pooling and head becomes a folder of
 sentence-transformers, whose modules compute just that: Transformer, Pooling, Dense. It does not become an

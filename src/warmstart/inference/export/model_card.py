@@ -1,4 +1,4 @@
-"""Model card: what should somebody know who finds an exported model, written from the run that made it?"""
+"""Model card: what does the model card of an export say? It is written from the run."""
 
 import json
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from warmstart.models.pretrained.licences import licences_of
 from warmstart.models.pretrained.locate import locate
 from warmstart.results.bootstrap import mean_interval
 from warmstart.results.record import Run
-from warmstart.results.refit import Refit
+from warmstart.results.refit_record import Refit
 
 RIVALS_SHOWN = 10
 EXAMPLE_CELLS: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""ONNX baselines: how do models of terms and columns become a graph: linear, wide and deep, beside a base, and trees?
+"""ONNX baselines: how do linear models, wide and deep networks, frozen features and trees become an ONNX graph?
 
 What is read of a row comes as counts of terms, numbers, places of categories, and tokens for a base. The graph does
 the rest as `baselines` does it: weights of terms, deviations from the mean, sums, and trees.

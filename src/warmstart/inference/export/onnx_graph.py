@@ -1,4 +1,4 @@
-"""Export to ONNX: how does a trained model become one graph, with pooling, head and the target's scale inside it?"""
+"""ONNX graph: how does a trained network become one ONNX graph, with pooling, head and the target's scale?"""
 
 import json
 import logging

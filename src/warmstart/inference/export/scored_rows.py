@@ -1,4 +1,4 @@
-"""Scored rows: which rows was a saved run scored on, so that what is made of it can be scored on them again?"""
+"""Scored rows: which rows was a saved run scored on, so that its export can be scored on them again?"""
 
 from collections.abc import Sequence
 from pathlib import Path

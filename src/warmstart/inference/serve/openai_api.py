@@ -1,4 +1,4 @@
-"""Serve for OpenAI clients: how does a model that writes answer `/v1/chat/completions` and `/v1/completions`?"""
+"""OpenAI API: how does a model that generates text answer `/v1/chat/completions` and `/v1/completions`?"""
 
 import itertools
 import json

@@ -1,4 +1,4 @@
-"""Serve page: what does a person see who tries a model by hand? A form of its columns, without scripts."""
+"""Page: how can a person try a model in a browser? With a form of its columns, without scripts."""
 
 import base64
 import hashlib

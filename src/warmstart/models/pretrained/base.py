@@ -1,4 +1,4 @@
-"""Base: of what kind is a pretrained model, how much can it read, and what do its files contain?"""
+"""Base: what kind of model is a base, how much text can it read, and what do its files contain?"""
 
 import copy
 import functools
@@ -141,7 +141,7 @@ def body_of(base: Base, dropout: float | None = None) -> nn.Module:
 
 
 def language_output(base: Base, dropout: float | None = None) -> OutputLayer:
-    """A copy of the base's output layer; raises as `language_parts` does."""
+    """A copy of the base's output layer. Raises UsageError for a decoder whose files have none."""
     kind: BaseKind = "encoder" if base.joined else base.kind
     output = _output(base.location, dropout, kind, _stamp(base.location))
     if output is None:

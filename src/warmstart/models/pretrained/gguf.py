@@ -1,4 +1,4 @@
-"""GGUF: what does such a file claim to contain, and can that be true?
+"""GGUF: what does a GGUF file claim to contain, and is that plausible?
 
 Libraries that read these files trust them: a file of 49 bytes that announces 2^60 numbers keeps them busy forever. So
 the whole header is checked here first, every length against the rest of the file.
@@ -78,7 +78,7 @@ class _Reader:
         if kind in SCALARS:
             return self.number(SCALARS[kind])
         if kind != ARRAY:
-            raise ValueError(f"at byte {self.at - 4:,} it has a value of kind {kind}, which there is not")
+            raise ValueError(f"at byte {self.at - 4:,} it has a value of kind {kind}, which does not exist")
         entries, length = self.number("I"), self.count(LONGEST_ARRAY, "entries of an array")
         if entries in SCALARS:
             self.skip(length * struct.calcsize(f"<{SCALARS[entries]}"))

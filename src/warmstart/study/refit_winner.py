@@ -1,4 +1,4 @@
-"""Refit: is the winner trained once more on more rows, and which of its two models is handed over?"""
+"""Refit: is the winner trained again with its validation rows, and which of the two models is kept?"""
 
 from collections.abc import Generator
 from dataclasses import replace
@@ -11,7 +11,7 @@ from warmstart.results.bootstrap import paired
 from warmstart.results.comparison import Comparison
 from warmstart.results.names import ENSEMBLE
 from warmstart.results.record import Run
-from warmstart.results.refit import REFIT, REFIT_FILE, load_refit
+from warmstart.results.refit_record import REFIT, REFIT_FILE, load_refit
 from warmstart.runs.refit import RefitPart, refit_run
 from warmstart.runtime.distributed import world
 from warmstart.runtime.files import write_json
@@ -55,7 +55,7 @@ def refit_winner(study: StudyState, comparison: Comparison, advice: Advice) -> G
         return
     _, (low, _), _ = paired([run.scores], [done.scores], run.higher_is_better)
     if low > study.plan.options.min_effect * abs(run.test or 0.0):
-        why = f"trained again it scored {format_number(done.refit.score or 0.0)} on the test rows"
+        why = f"trained again, it scored {format_number(done.refit.score or 0.0)} on the test rows"
         write_json(folder / REFIT_FILE, replace(done.refit, rejected=why).to_json())
     yield study.progress.event(
         progress.doing,
@@ -70,7 +70,7 @@ def _why_not(study: StudyState, run: Run) -> str:
     if plan.options.interpolate:
         return "its weights were mixed with those of the base"
     if not run.cost.trainable:
-        return f"`{run.regime}` learns nothing from rows"
+        return f"`{run.regime}` is not trained on rows"
     return ""
 
 

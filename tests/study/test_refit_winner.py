@@ -18,7 +18,7 @@ from warmstart.models.pretrained.base import Base
 from warmstart.planning.problem import Options, Problem
 from warmstart.results.bootstrap import mean_score
 from warmstart.results.record import load_run
-from warmstart.results.refit import Refit, load_refit
+from warmstart.results.refit_record import Refit, load_refit
 from warmstart.runs import refit as module
 from warmstart.study.study import Study, run_study
 from warmstart.training.event import Event
@@ -109,7 +109,7 @@ def test_a_refit_that_is_clearly_worse_is_not_handed_over(
     monkeypatch.setattr(module, "_test_scores", lambda *given: test(*given) * np.array([0.2, 1.0]))
     made_in(folder, tiny_problem(CLASSES, base), QUICK)
     found = load_refit(folder / "refit")
-    assert found is not None and "trained again it scored" in found.rejected
+    assert found is not None and "trained again, it scored" in found.rejected
     assert not (folder / "winner" / "refit.json").exists()
     assert "so it is not used" in (folder / "report.html").read_text()
 

@@ -1,4 +1,4 @@
-"""Refit: on which rows was the model that a study hands over trained in the end, and what is known of its score?"""
+"""Refit: which rows was the final model of a study trained on, and what is its score?"""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -51,7 +51,8 @@ def load_refit(folder: Path) -> Refit | None:
     path = folder / REFIT_FILE
     if not path.exists():
         return None
-    found = read_json(path, RefitFacts, f"delete {path.parent}, and go on with: warmstart resume {path.parent.parent}")
+    remedy = f"delete {path.parent}, and continue with: warmstart resume {path.parent.parent}"
+    found = read_json(path, RefitFacts, remedy)
     held = found["parts"]
     return Refit(
         found["run"], found["regime"], tuple(held), found["rows"], found["seconds"], found["score"], found["rejected"]

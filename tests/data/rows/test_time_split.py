@@ -1,0 +1,128 @@
+"""Time split: are the latest rows for testing, whatever the column is written as, and is what has shifted said?"""
+
+import datetime
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from tests.cli_base import call, write_csv
+from warmstart.data.rows.split import Splits, make_rows, split
+from warmstart.data.rows.time_split import cut_by_time, time_notes, times_of
+from warmstart.data.schema.infer import infer_schema
+from warmstart.data.schema.schema import ColumnChoices, Schema
+from warmstart.data.tables.read import Table, read_table
+from warmstart.errors import InputError, UsageError
+
+WORDS = ("oak", "elm", "pine", "steel", "glass", "lamp", "chair", "table")
+FIRST = datetime.date(2024, 1, 1)
+
+
+def written(folder: Path, days: list[int], price: float = 0.0, kind: str = "iso") -> Path:
+    """A table of a title, a price that rises with the day, and the day."""
+    dice = np.random.default_rng(0)
+    dates = [FIRST + datetime.timedelta(day) for day in days]
+    said = {
+        "iso": [str(date) for date in dates],
+        "german": [date.strftime("%d.%m.%Y") for date in dates],
+        "number": list(map(str, days)),
+    }[kind]
+    rows = [
+        (" ".join(dice.choice(WORDS, 3)), round(10 + price * day + dice.random(), 2), when)
+        for day, when in zip(days, said, strict=True)
+    ]
+    return write_csv(folder / f"{kind}.csv", ("title", "price", "day"), rows)
+
+
+def parts(path: Path) -> tuple[Table, tuple[Schema, Splits]]:
+    table = read_table([str(path)])
+    schema = infer_schema(table, ColumnChoices(target="price", time="day"))
+    return table, (schema, split(make_rows(table, schema)[0], schema))
+
+
+@pytest.mark.parametrize("kind", ["iso", "german", "number"])
+def test_the_latest_rows_are_for_testing_however_times_are_written(kind: str, tmp_path: Path) -> None:
+    days = np.random.default_rng(1).permutation(200).tolist()
+    _, (schema, found) = parts(written(tmp_path, days, kind=kind))
+    assert "day" not in schema.text and schema.time == "day"
+    when = dict(enumerate(days, 1))
+    train, val, test = ([when[n] for n in part.numbers.tolist()] for part in (found.train, found.val, found.test))
+    assert max(train) < min(val) and max(val) < min(test)
+    assert (len(train), len(val), len(test)) == (140, 20, 40)
+
+
+def test_parquet_and_csv_are_split_alike(tmp_path: Path) -> None:
+    days = np.random.default_rng(1).permutation(100).tolist()
+    path = written(tmp_path, days)
+    columns = read_table([str(path)]).columns
+    moments = pa.array([FIRST + datetime.timedelta(day) for day in days])
+    pq.write_table(columns.set_column(2, "day", moments), tmp_path / "t.parquet")
+    prints = {parts(each)[1][1].fingerprint for each in (path, tmp_path / "t.parquet")}
+    assert len(prints) == 1
+
+
+def test_rows_of_one_time_are_in_one_part() -> None:
+    dice = np.random.default_rng(2)
+    for _ in range(200):
+        times = np.sort(dice.integers(0, dice.integers(3, 30), 100)).astype(float)
+        if len(np.unique(times)) < 3:
+            continue
+        part = cut_by_time(times, 10, 20)
+        assert set(part.tolist()) == {0, 1, 2}
+        for time in np.unique(times):
+            assert len(set(part[times == time].tolist())) == 1
+        assert (np.diff(part[np.argsort(times, kind="stable")]) >= 0).all()
+
+
+def test_two_times_cannot_be_divided() -> None:
+    with pytest.raises(InputError, match="only 2 different times"):
+        cut_by_time(np.array([1.0, 2.0, 2.0, 1.0]), 1, 1)
+
+
+def test_what_has_moved_is_said(tmp_path: Path) -> None:
+    table, (schema, found) = parts(written(tmp_path, list(range(200)), price=0.5))
+    notes = time_notes(found, schema, times_of(table, "day")[1])
+    assert notes[0].startswith("Split by 'day': training rows 2024-01-01 to 2024-05-19")
+    assert notes[1].startswith("The target has moved: its median is 45")
+    still = parts(written(tmp_path, list(range(200))))
+    assert len(time_notes(still[1][1], still[1][0], times_of(still[0], "day")[1])) == 1
+
+
+def test_new_and_shifted_classes_are_said(tmp_path: Path) -> None:
+    rows = [(f"lamp {n}", "old" if n < 150 else "new", n) for n in range(190)] + [("a", "mid", 3), ("b", "mid", 5)]
+    table = read_table([str(write_csv(tmp_path / "t.csv", ("title", "kind", "day"), rows))])
+    schema = infer_schema(table, ColumnChoices(target="kind", time="day"))
+    found = split(make_rows(table, schema)[0], schema)
+    said = " ".join(time_notes(found, schema, times_of(table, "day")[1]))
+    assert "of 1 class that no training row has: 'new'" in said and "Classes have shifted" in said
+
+
+def test_the_command_says_it_and_names_wrong_columns(tmp_path: Path) -> None:
+    path = written(tmp_path, list(range(200)), price=0.2)
+    words = ("--target", "price", "--regimes", "constant,linear", "--seeds", "1", "--quiet")
+    answer = call("compare", path, *words, "--time", "day", "--out", tmp_path / "study")
+    assert answer.code == 0, answer.err
+    caveats = json.loads((tmp_path / "study" / "comparison.json").read_text())["caveats"]
+    assert any("Split by 'day'" in said for said in caveats) and any("The target has moved" in said for said in caveats)
+    assert call("resume", tmp_path / "study").code == 0
+    checked = call("check", path, "--target", "price", "--time", "day")
+    assert "Split by 'day'" in " ".join(checked.out.split())
+    for wrong, said in (("title", "which have no order in time"), ("dya", "did you mean 'day'"), ("price", "both")):
+        answer = call("check", path, "--target", "price", "--time", wrong)
+        assert answer.code == 2 and said in " ".join(answer.err.split()), answer.err
+
+
+def test_rows_without_a_time_are_left_out_where_they_are_few(tmp_path: Path) -> None:
+    path = written(tmp_path, list(range(100)))
+    lines = path.read_text().splitlines()
+    lines[7] = lines[7].rsplit(",", 1)[0] + ","
+    path.write_text("\n".join(lines) + "\n")
+    table = read_table([str(path)])
+    schema = infer_schema(table, ColumnChoices(target="price", time="day"))
+    rows, said = make_rows(table, schema)
+    assert len(rows) == 99 and "column 'day' has 1 cell that is no time (row 7)" in said[0]
+    with pytest.raises(UsageError, match="have no order in time"):
+        times_of(table, "title")
