@@ -123,7 +123,7 @@ CORPORA: dict[str, tuple[Callable[[Path], Path], tuple[str, ...], tuple[str, ...
     "no answers": (
         content((TURNS.replace("assistant", "user") * 30).encode(), ".jsonl"),
         (),
-        ("30 conversations without a turn of the assistant", "--bad-rows drop"),
+        ("30 conversations without a turn of the assistant", "too few rows would be left"),
     ),
     "binary": (content(b"\x7fELF\0\1", ".txt"), (), ("data.txt holds a NUL byte",)),
     "no UTF-8": (content(b"caf\xe9 au lait", ".txt"), (), ("data.txt is not UTF-8", "0xe9", "iconv")),

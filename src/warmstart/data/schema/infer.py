@@ -13,14 +13,12 @@ from warmstart.data.schema.cell_values import read_numbers
 from warmstart.data.schema.class_values import class_type, find_spellings
 from warmstart.data.schema.class_weights import chosen_class_weights
 from warmstart.data.schema.columns import Column, LabelNotation
-from warmstart.data.schema.dates import date_orders
 from warmstart.data.schema.image_column import NOT_BESIDE_IMAGES, image_column, is_image_column, read_as_images
 from warmstart.data.schema.infer_text import infer_text_schema, language_task
 from warmstart.data.schema.kinds import column_of, count_cells, say_kinds, say_readers
 from warmstart.data.schema.label_sets import PRINTED, label_notation, vector_length
 from warmstart.data.schema.named_columns import check_columns, no_target
-from warmstart.data.schema.numbers import amounts as written_amounts
-from warmstart.data.schema.numbers import are_quantities
+from warmstart.data.schema.numbers import MANY_VALUES, check_moments, check_repeats
 from warmstart.data.schema.scales import choose_scale
 from warmstart.data.schema.schema import ColumnChoices, Scale, Schema, TaskName, check_meant, chosen_metric
 from warmstart.data.tables.cells import (
@@ -28,21 +26,18 @@ from warmstart.data.tables.cells import (
     as_text,
     blank,
     constant,
-    count_different,
     is_identifier,
-    likely_separator,
     present,
 )
 from warmstart.data.tables.formats import CODE, NA_MARKS, numbers_if_all_are
 from warmstart.data.tables.read import Table
 from warmstart.data.tables.strings import ArrowColumn
-from warmstart.errors import InputError, UsageError, join_phrases, shorten
+from warmstart.errors import InputError, UsageError, shorten
 from warmstart.types import Array
 
 __all__ = ["ColumnChoices", "Scale", "Schema", "TaskName", "infer_schema"]
 
 NUMERIC_SHARE = 0.95  # of a text column that must be numbers for it to be one with bad values
-MANY_VALUES = 20  # whole numbers with more different values are quantities, with fewer they may be classes
 ROWS_PER_CLASS = 5  # fewer rows than this to a value, on average, are too few to call the values classes
 MOST_CLASS_IDS = 2_000  # consecutive numbers up to this may be those of classes
 ID_BALANCE = 10  # rows of the most common of them to one of the rarest: ages and scores have thinner tails
@@ -224,8 +219,8 @@ def _task(
     if class_type(table, columns.target, None) == "boolean":  # also as texts of a CSV file
         task, why = "classification", "is true or false"
     if task == "classification":
-        _check_moments(columns.target, target)
-        _check_repeats(table, columns.target, target)
+        check_moments(columns.target, target)
+        check_repeats(table, columns.target, target)
     return task, False, [f"{name} {why}, so the task is {task}."]
 
 
@@ -270,28 +265,6 @@ def _are_ids(values: Array) -> bool:
         return False
     counts = np.bincount(values.astype(np.int64))[int(values.min()) :]
     return bool(counts.min() >= ROWS_PER_CLASS and counts.max() <= ID_BALANCE * counts.min())
-
-
-def _check_moments(name: str, target: ArrowColumn) -> None:
-    """Raises InputError for dates, however often they recur."""
-    if pa.types.is_large_string(target.type) and date_orders(count_cells(target), NUMERIC_SHARE):
-        raise InputError(
-            f"column {name!r} holds dates, such as {shorten(next(present(target)))}, expected numbers or classes",
-            "write it as a number, for example days; if each date is a class: --task classification",
-        )
-
-
-def _check_repeats(table: Table, name: str, target: ArrowColumn) -> None:
-    distinct, rows = count_different(present(target))
-    if distinct > MANY_VALUES and (distinct > rows / 2 or are_quantities(target)):
-        separator = f" {found!r}" if (found := likely_separator(present(target))) else ""
-        shown = [f"{shorten(cell)} in {table.where(row)}" for row, cell in written_amounts(target).items()]
-        raise InputError(
-            f"column {name!r} has {distinct:,} different values in {rows:,} rows "
-            f"(for example {join_phrases(shown or [shorten(next(present(target)))])}): neither numbers nor classes",
-            "choose another target; write numbers as 1234.56, without currency signs and thousands separators; "
-            f"for several labels a cell, pass --separator{separator}; if they are classes: --task classification",
-        )
 
 
 # --- the inputs ----------------------------------------------------------------------------------------------------

@@ -1,15 +1,21 @@
-"""Numbers: which amounts cannot be parsed, which numbers mark a missing value, and which lie far from all others?"""
+"""Numbers: which texts are amounts or dates and no classes, which numbers mark a missing value, or lie far off?"""
 
 import re
 from collections.abc import Iterator
 
 import numpy as np
+import pyarrow as pa
 
-from warmstart.data.tables.cells import PLAIN_NUMBER, each_text
+from warmstart.data.schema.dates import date_orders
+from warmstart.data.schema.kinds import count_cells
+from warmstart.data.tables.cells import PLAIN_NUMBER, count_different, each_text, likely_separator, present
 from warmstart.data.tables.formats import NA_MARKS
+from warmstart.data.tables.read import Table
 from warmstart.data.tables.strings import ArrowColumn
+from warmstart.errors import InputError, join_phrases, shorten
 from warmstart.types import Array
 
+MANY_VALUES = 20  # whole numbers with more different values are quantities, with fewer they may be classes
 AMOUNT_SHARE = 0.95  # of the cells that must hold an amount for the column to be one of amounts
 STAND_INS = (-1, -9, -99, -999, -9999, 0)  # written where a number is missing
 FEWEST_OTHERS = 20  # different numbers beside one of these: with fewer they may be a scale, such as -1, 1, 2
@@ -55,6 +61,29 @@ def are_quantities(column: ArrowColumn) -> bool:
         and sum(found) >= AMOUNT_SHARE * len(found)
         and any(ODD_QUANTITY.search(cell) for _, cell in _filled(column))
     )
+
+
+def check_moments(name: str, target: ArrowColumn) -> None:
+    """Raises InputError for dates, however often they recur."""
+    if pa.types.is_large_string(target.type) and date_orders(count_cells(target), AMOUNT_SHARE):
+        raise InputError(
+            f"column {name!r} holds dates, such as {shorten(next(present(target)))}, expected numbers or classes",
+            "write it as a number, for example days; if each date is a class: --task classification",
+        )
+
+
+def check_repeats(table: Table, name: str, target: ArrowColumn) -> None:
+    """Raises InputError for texts that are no classes: nearly all different, or many quantities."""
+    distinct, rows = count_different(present(target))
+    if distinct > MANY_VALUES and (distinct > rows / 2 or are_quantities(target)):
+        separator = f" {found!r}" if (found := likely_separator(present(target))) else ""
+        shown = [f"{shorten(cell)} in {table.where(row)}" for row, cell in amounts(target).items()]
+        raise InputError(
+            f"column {name!r} has {distinct:,} different values in {rows:,} rows "
+            f"(for example {join_phrases(shown or [shorten(next(present(target)))])}): neither numbers nor classes",
+            "choose another target; write numbers as 1234.56, without currency signs and thousands separators; "
+            f"for several labels a cell, pass --separator{separator}; if they are classes: --task classification",
+        )
 
 
 def stand_in(values: Array) -> float | None:
