@@ -148,7 +148,7 @@ def _goes_on(text: str, start: int, end: int) -> bool:
 
 
 def commonest_object(objects: Sequence[Any], json_schema: dict[str, Any]) -> str:
-    """The most common value of each field that most objects have, as JSON; the most common object where that is invalid.
+    """The most common value of each field that most objects have, as JSON; where invalid, the most common object.
 
     >>> commonest_object([{"a": 1, "b": {"c": 2}}, {"a": 3, "b": {"c": 2}}, {"a": 3, "b": {}}, {"a": 1, "d": 0}], {})
     '{"a": 1, "b": {"c": 2}}'
