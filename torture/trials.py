@@ -123,7 +123,7 @@ def kill_waited_for(shop: Workshop, number: int, generator: random.Random) -> No
         after *= 0.8
     tally.unlink()
     printed = expect(ended, -signal.SIGKILL if who_waits else 0)
-    if who_waits and "stopped; what is finished is kept" not in printed:
+    if who_waits and "stopped; finished work is kept" not in printed:
         raise BrokenError(f"nobody waits any more, and it did not stop: {printed}")
     if not who_waits and digest(out) != shop.reference(STUDY).digest:
         raise BrokenError(f"not as without interruption: {differing(out, shop.reference(STUDY).folder)}")

@@ -76,6 +76,7 @@ class Made:
     pooling: str = "mean"
     dropout: float | None = None
     base: None = None
+    columns: None = None
     name: str = "made"
     family: str = "fine-tuned"
     calls: list[int] = field(default_factory=list)

@@ -21,7 +21,7 @@ from warmstart.models.pretrained.base import Base
 from warmstart.planning.problem import Options, Problem
 from warmstart.planning.run_plan import RunPlan, first_plan
 from warmstart.planning.throughput import SHORT_MEASUREMENT_ROWS
-from warmstart.regimes.regimes import REGIMES, WITHOUT_TRAINING, suits
+from warmstart.regimes.regimes import PROMPTED, REGIMES, WITHOUT_TRAINING, suits
 from warmstart.results.bootstrap import standard_error_share
 from warmstart.results.comparison import Comparison
 from warmstart.results.record import Run, load_run
@@ -35,7 +35,9 @@ from warmstart.training.event import Event
 from warmstart.types import Array
 
 Value = TypeVar("Value")
-EVERY = tuple(name for name in dict.fromkeys((*WITHOUT_TRAINING, *REGIMES)) if suits(name, "regression"))
+EVERY = tuple(
+    name for name in dict.fromkeys((*WITHOUT_TRAINING, *REGIMES)) if suits(name, "regression") and name not in PROMPTED
+)
 QUICK = Options(regimes=("constant", "full", "frozen"), seeds=2, trials=2, length=0.03)
 
 

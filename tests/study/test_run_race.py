@@ -102,7 +102,7 @@ def test_where_comparing_is_quick_everything_is_compared(base: Base, tmp_path: P
 
 
 def test_several_numbers_of_rows_are_refused(problem: Problem, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="rungs of its own"):
+    with pytest.raises(UsageError, match="chooses its own numbers of rows"):
         run_to_end(race_study(problem, replace(QUICK, rows=(50, 100)), tmp_path, 0.1))
 
 

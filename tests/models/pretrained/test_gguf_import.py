@@ -8,12 +8,12 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from tests.models.test_causal_lm import language_parts
 from warmstart.errors import InputError, MissingError, UsageError
 from warmstart.models.pretrained import gguf_import as module
 from warmstart.models.pretrained.base import find_base
 from warmstart.models.pretrained.gguf_import import convert
 from warmstart.models.pretrained.locate import locate
-from warmstart.regimes.starts import language_parts
 
 WIDTH, HIDDEN, HEADS, VOCABULARY = 32, 64, 2, 260
 
