@@ -36,6 +36,7 @@ CLIENTS = (1, 8, 64)
 PORTS = {"warmstart": 8_711, "pipeline": 8_712}
 CLASSES = 12  # the commonest
 ROWS = 1_000  # to train on; a fifth of their texts are sent
+SINGLE_ROUNDS = 3  # for each way
 SINGLE = 200  # rows that are timed one by one
 
 
@@ -45,7 +46,10 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=10.0, help="of each round, for each server")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--peer", nargs=2, metavar=("FOLDER", "PORT"), help=argparse.SUPPRESS)
+    parser.add_argument("--single", nargs=2, metavar=("FOLDER", "TEXTS"), help=argparse.SUPPRESS)
     given = parser.parse_args()
+    if given.single:
+        return print(time_single(Path(given.single[0]), json.loads(Path(given.single[1]).read_text())))
     if given.peer:
         return run_peer(Path(given.peer[0]), int(given.peer[1]))
     with tempfile.TemporaryDirectory() as folder:
@@ -63,9 +67,10 @@ def measure(folder: Path, data: str, seconds: float, rounds: int) -> list[dict[s
     texts = [str(text) for text in table["synopsis"].to_pylist()[: ROWS // 5]]
     run = folder / "run"
     pq.write_table(table, folder / "rows.parquet")
-    warmstart.fit(
-        folder / "rows.parquet", "section", "full", run, base=BASE, trials=1, length=0.1, quiet=True, log=False
-    )
+    # in a process of its own: threads that training leaves behind would slow down what is timed here
+    words = ["--target", "section", "--regime", "full", "--base", BASE, "--trials", "1", "--length", "0.1", "--no-log"]
+    fit = [sys.executable, "-m", "warmstart", "fit", str(folder / "rows.parquet"), *words, "--out", str(run), "--quiet"]
+    subprocess.run(fit, check=True, stdout=subprocess.DEVNULL)
     peer_model(folder / "peer", len(classes))
     found = single_rows(run, folder, texts)
     commands = {
@@ -206,27 +211,37 @@ def load(port: int, texts: list[str], clients: int, seconds: float) -> dict[str,
 
 
 def single_rows(run: Path, folder: Path, texts: list[str]) -> list[dict[str, Any]]:
-    """Milliseconds of one row in PyTorch, ONNX and ONNX with int8: text to answer, each row by itself, interleaved."""
-    from warmstart.inference.export.onnx_reader import OnnxModel
+    """Milliseconds of one row in PyTorch, ONNX and ONNX with int8: text to answer, each way in processes of its own.
 
+    Not in one: threads of onnxruntime wait busily, and PyTorch beside them took four times as long.
+    """
     for int8 in (False, True):
         warmstart.export(run, "onnx", folder / f"onnx-{int8}", int8=int8)
-    ways: dict[str, Callable[[str], object]] = {}
-    trained = warmstart.load(run)
-    ways["pytorch fp32"] = lambda text: trained.predict([text])
-    full, small = OnnxModel(folder / "onnx-False"), OnnxModel(folder / "onnx-True")
-    ways["onnx fp32"] = lambda text: full.predict([text])
-    ways["onnx int8"] = lambda text: small.predict([text])
+    (folder / "texts.json").write_text(json.dumps((texts * (1 + SINGLE // len(texts)))[:SINGLE]))
+    ways = {"pytorch fp32": run, "onnx fp32": folder / "onnx-False", "onnx int8": folder / "onnx-True"}
     times: dict[str, list[float]] = {name: [] for name in ways}
-    for text in (texts * (1 + SINGLE // len(texts)))[:SINGLE]:
-        for name, way in ways.items():
-            began = time.perf_counter()
-            way(text)
-            times[name].append(1e3 * (time.perf_counter() - began))
+    for _ in range(SINGLE_ROUNDS):
+        for name, place in ways.items():
+            command = [sys.executable, __file__, "--single", str(place), str(folder / "texts.json")]
+            times[name].append(float(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
     return [
-        said({"test": "one row", "way": name, "median_ms": statistics.median(values[10:])})
-        for name, values in times.items()
+        said({"test": "one row", "way": name, "median_ms": statistics.median(values)}) for name, values in times.items()
     ]
+
+
+def time_single(place: Path, texts: list[str]) -> float:
+    """Median milliseconds for one row, after some to warm up."""
+    from warmstart.inference.export.onnx_reader import OnnxModel
+
+    predict: Callable[[list[str]], object] = (
+        OnnxModel(place).predict if (place / "model.onnx").exists() else warmstart.load(place).predict
+    )
+    times = []
+    for text in texts:
+        began = time.perf_counter()
+        predict([text])
+        times.append(1e3 * (time.perf_counter() - began))
+    return statistics.median(times[10:])
 
 
 if __name__ == "__main__":

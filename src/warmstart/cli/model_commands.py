@@ -80,14 +80,15 @@ def _serve(
     """
     from warmstart import api
     from warmstart.inference.serve import serve as serving
+    from warmstart.runtime.device import on_one_thread
     from warmstart.study.progress import print_status
 
     serving.require_packages()
     token = serving.read_token(token_file)
     hosts = serving.hosts_for(host, name or ())
-    server = serving.create_app(
-        api.load(folder, code=model), limits=serving.Limits(rows=rows, seconds=seconds), token=token, hosts=hosts
-    )
+    with on_one_thread():  # another thread predicts
+        trained = api.load(folder, code=model)
+    server = serving.create_app(trained, limits=serving.Limits(rows=rows, seconds=seconds), token=token, hosts=hosts)
     if token is None and not serving.is_loopback(host):
         print_status("warning: anyone who can reach this address can use the model; --token-file requires a token.")
     where = f"[{host}]" if ":" in host else host

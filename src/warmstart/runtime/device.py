@@ -4,6 +4,8 @@ import ctypes
 import os
 import resource
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -11,6 +13,21 @@ import torch
 from warmstart.errors import UsageError
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
+
+@contextmanager
+def on_one_thread() -> Iterator[None]:
+    """Context in which torch computes on the calling thread alone, so that it starts no pool of threads there.
+
+    With pools for two threads of a process, OpenMP has more threads than cores and lets them sleep between operations:
+    one row took a MiniLM classifier 13 ms on two cores instead of 7.5.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def best_device() -> torch.device:
