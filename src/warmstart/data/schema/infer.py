@@ -88,7 +88,7 @@ def infer_schema(table: Table, columns: ColumnChoices) -> Schema:
         inputs = _inputs(table, columns, task)
     text, labelled, ignored, read = inputs
     if not columns.text:
-        notes.append(_said_of_inputs(text, labelled, ignored))
+        notes.append(_said_of_inputs(text, labelled and not say_readers(read), ignored))
     notes += [said for said in (say_kinds(read, columns.kinds), say_readers(read)) if said]
     return Schema(
         task=task,
@@ -367,6 +367,6 @@ def _monotone(column: ArrowColumn, target: ArrowColumn) -> bool:
 
 def _said_of_inputs(text: tuple[str, ...], labelled: bool, ignored: dict[str, str]) -> str:
     said = ", ".join(repr(name) for name in text)
-    how = "written as 'column: value' lines" if labelled else "read as it is"
+    how = ", written as 'column: value' lines" if labelled else ", read as it is" if len(text) == 1 else ""
     left_out = "".join(f"; {name!r} is left out: it {reason}" for name, reason in ignored.items())
-    return f"The input is {said}, {how}{left_out}."
+    return f"The input is {said}{how}{left_out}."
