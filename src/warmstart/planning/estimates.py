@@ -58,6 +58,11 @@ def seconds_of_score(plan: RunPlan, name: str) -> float:
     return plan.seconds_per_row[name] * plan.forward_shares.get(name, FORWARD_SHARE)
 
 
+def seconds_of_reading(plan: RunPlan, name: str) -> float:
+    """One row through all layers: also through those that a regime keeps frozen, and reads with only once."""
+    return seconds_of_score(plan, name) + plan.prefix_seconds.get(name, 0.0)
+
+
 def seconds_of_writing(plan: RunPlan, name: str) -> float:
     """Generating the answers to test rows at the end; if weights are interpolated, also to validation rows for a few
     mixes.
@@ -109,7 +114,7 @@ def seconds_of_untrained(plan: RunPlan, name: str) -> float:
     if not alike:
         return 0.0
     rows = max(plan.sizes)
-    score = min(seconds_of_score(plan, each) for each in alike)
+    score = min(seconds_of_reading(plan, each) for each in alike)
     if regime_of(name) == "zero-shot":
         return rows_scored(plan, rows) * score + min(seconds_of_writing(plan, each) for each in alike)
     if regime_of(name) == "prompted":

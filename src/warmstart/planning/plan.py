@@ -20,9 +20,9 @@ from warmstart.planning import run_plan as budget
 from warmstart.planning.estimates import (
     peak_bytes,
     rows_scored,
+    seconds_of_reading,
     seconds_of_regime,
     seconds_of_run,
-    seconds_of_score,
     seconds_of_untrained,
 )
 from warmstart.planning.fit_budget import fit_to_budget
@@ -181,7 +181,7 @@ def _untrained(plan: RunPlan, name: str, run_data: RunData, where: TargetMachine
     if alike and regime_of(name) in UNTRAINED_BASES:
         one = seconds_of_untrained(plan, name)
     elif alike:
-        one = (rows_scored(plan, rows) + rows) * min(seconds_of_score(plan, each) for each in alike)
+        one = (rows_scored(plan, rows) + rows) * min(seconds_of_reading(plan, each) for each in alike)
     runs, here = len(plan.seeds) * len(plan.sizes), where.machine is None
     watts, price = power(where)
     seconds = None if one is None else runs * one
