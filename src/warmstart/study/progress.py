@@ -3,6 +3,7 @@
 import math
 import sys
 import time
+import warnings
 from collections.abc import Generator, Iterator
 from contextlib import nullcontext
 from typing import Any
@@ -94,6 +95,7 @@ def _notebook(quiet: bool) -> Generator[None, Event, None]:
     """One line below the cell, replaced as the work goes on and gone in the end; messages stay above it."""
     from IPython.display import Markdown, display
 
+    warnings.filterwarnings("ignore", message="IProgress not found")  # of tqdm, which has nothing to show here
     line = display(Markdown("starting"), display_id=True)
     last = 0.0
     try:

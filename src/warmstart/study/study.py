@@ -64,7 +64,7 @@ class Study(Tabular):
         shown = race_display(self.raced) if self.raced else measured
         next_step = f"Next: {self.advice.next_step}"
         notes = (f"{measured.headline}.", *shown.notes, next_step, f"Report: {self.folder / 'report.html'}")
-        return replace(shown, headline=f"{self.advice.verdict}: {self.advice.reason}", notes=notes)
+        return replace(shown, headline=self.advice.reason, notes=notes)
 
 
 def run_study(
