@@ -64,7 +64,9 @@ class Study(Tabular):
         shown = race_display(self.raced) if self.raced else measured
         next_step = f"Next: {self.advice.next_step}"
         notes = (f"{measured.headline}.", *shown.notes, next_step, f"Report: {self.folder / 'report.html'}")
-        return replace(shown, headline=self.advice.reason, notes=notes)
+        verdict, reason = self.advice.verdict, self.advice.reason
+        headline = reason if verdict in reason.lower() else f"{verdict}: {reason}"  # most reasons begin with it
+        return replace(shown, headline=headline, notes=notes)
 
 
 def run_study(
