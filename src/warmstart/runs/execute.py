@@ -1,4 +1,4 @@
-"""Execute: how is a job run, read back on resume if it is finished, or recorded as failed?"""
+"""Execute: which function runs a job of each kind, and what does it need from the study?"""
 
 from collections.abc import Generator
 from dataclasses import dataclass, field
