@@ -1,4 +1,4 @@
-"""Run: how does one regime with one seed get from its start to its record, or back from the folder of a finished run?"""
+"""Run: how does one regime with one seed get from its start to its record, or back from a finished run's folder?"""
 
 import os
 import shutil
