@@ -1,7 +1,7 @@
 """Refit: is the winner trained on all rows in the end, with the settings of the run that was scored?"""
 
 import json
-from collections.abc import Generator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,17 +11,18 @@ import pytest
 import warmstart
 from tests.cli_base import call, write_csv
 from tests.tiny import CLASSES, REGRESSION, tiny_problem
-from warmstart.advice.advise import advice_for
+from warmstart.advice.advise import Advice, advice_for
 from warmstart.errors import UsageError
 from warmstart.inference.model_store import load_model
 from warmstart.models.pretrained.base import Base
 from warmstart.planning.problem import Options, Problem
+from warmstart.request.launch import run_to_end
 from warmstart.results.bootstrap import mean_score
+from warmstart.results.comparison import Comparison
 from warmstart.results.record import load_run
 from warmstart.results.refit_record import Refit, load_refit
 from warmstart.runs import refit as module
 from warmstart.study.study import Study, run_study
-from warmstart.training.event import Event
 
 QUICK = Options(regimes=("constant", "linear"), seeds=1)
 NETWORK = replace(QUICK, regimes=("constant", "scratch-dnn"), trials=1, epochs=4.0)
@@ -29,16 +30,7 @@ NETWORK = replace(QUICK, regimes=("constant", "scratch-dnn"), trials=1, epochs=4
 
 def made_in(folder: Path, problem: Problem, options: Options) -> Study:
     folder.mkdir(parents=True, exist_ok=True)
-    return carried_out(run_study(problem, options, folder))
-
-
-def carried_out(steps: Generator[Event, None, Study]) -> Study:
-    while True:
-        try:
-            next(steps)
-        except StopIteration as stop:
-            found: Study = stop.value
-            return found
+    return run_to_end(run_study(problem, options, folder))
 
 
 def refit_of(folder: Path) -> Refit:
@@ -98,7 +90,7 @@ def test_each_member_of_an_ensemble_is_trained_again(base: Base, folder: Path, m
         assert again.regime == before.regime and again.calibration == before.calibration
 
 
-def chooses(name: str):  # type: ignore[no-untyped-def]
+def chooses(name: str) -> Callable[[Comparison], Advice]:
     return lambda comparison: replace(advice_for(comparison), choice=name, verdict="combine several models")
 
 

@@ -1,7 +1,6 @@
 """Study: does one folder hold the verdict, the report and a winner that predicts?"""
 
 import json
-from collections.abc import Generator
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,25 +12,16 @@ from warmstart.advice.advise import advice_for
 from warmstart.inference.model_store import load_model
 from warmstart.models.pretrained.base import Base
 from warmstart.planning.problem import Options
+from warmstart.request.launch import run_to_end
 from warmstart.results.record import load_run, save_run
-from warmstart.study.study import Study, keep_winner, load_examples, run_study
-from warmstart.training.event import Event
+from warmstart.study.study import keep_winner, load_examples, run_study
 
 QUICK = Options(regimes=("constant", "linear"), seeds=2)
 
 
-def carried_out(steps: Generator[Event, None, Study]) -> Study:
-    while True:
-        try:
-            next(steps)
-        except StopIteration as stop:
-            found: Study = stop.value
-            return found
-
-
 def test_a_study_writes_what_people_read(base: Base, folder: Path) -> None:
     problem = tiny_problem(CLASSES, base)
-    made = carried_out(run_study(problem, QUICK, folder, command="warmstart compare x.csv"))
+    made = run_to_end(run_study(problem, QUICK, folder, command="warmstart compare x.csv"))
     comparison, advice = (json.loads((folder / f"{name}.json").read_text()) for name in ("comparison", "advice"))
     assert comparison["metric"] == "accuracy" and comparison["fingerprint"] == problem.splits.fingerprint
     assert advice["choice"] == made.advice.choice == "linear"
@@ -45,21 +35,21 @@ def test_a_study_writes_what_people_read(base: Base, folder: Path) -> None:
 
 def test_no_examples_keeps_every_text_out_of_the_folder(base: Base, folder: Path) -> None:
     problem = tiny_problem(CLASSES, base)
-    carried_out(run_study(problem, replace(QUICK, seeds=1, examples=False), folder))
+    run_to_end(run_study(problem, replace(QUICK, seeds=1, examples=False), folder))
     assert load_examples(folder / "examples.parquet") is None
     page = (folder / "report.html").read_text()
     assert not any(text in page for text in problem.splits.test.texts)
 
 
 def test_the_winner_is_the_seed_that_did_best_on_validation_rows(base: Base, folder: Path) -> None:
-    made = carried_out(run_study(tiny_problem(CLASSES, base), QUICK, folder))
+    made = run_to_end(run_study(tiny_problem(CLASSES, base), QUICK, folder))
     runs = [run for run in made.comparison.runs if run.regime == "linear"]
     assert load_run(folder / "winner").id == max(runs, key=lambda run: run.val or 0).id
 
 
 @pytest.mark.parametrize("higher, expected", [(True, 1), (False, 0)])
 def test_best_means_the_way_of_the_metric(higher: bool, expected: int, base: Base, folder: Path) -> None:
-    made = carried_out(run_study(tiny_problem(CLASSES, base), QUICK, folder))
+    made = run_to_end(run_study(tiny_problem(CLASSES, base), QUICK, folder))
     runs = []
     for seed, val in enumerate((0.2, 0.8)):
         run = replace(make_run("linear", made.comparison.runs[0].scores, seed=seed, higher_is_better=higher), val=val)

@@ -64,7 +64,7 @@ class Ranking:
 
     @property
     def unmeasured(self) -> list[str]:
-        """Families that were tried, but of which no regime has a score."""
+        """Families that were tried without any regime getting a score."""
         tried = {row.family for row in self.comparison.table if row.name != CONSTANT}
         scored = {row.family for row in self.comparison.table if row.name != CONSTANT and not math.isnan(row.score)}
         return sorted(tried - scored)

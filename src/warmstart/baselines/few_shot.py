@@ -148,7 +148,7 @@ def fit_few_shot(data: FitData) -> Fitted:
 def draw_examples(base: Base, task: GenerativeTask, rows: Rows, seed: int) -> tuple[str, ...]:
     """Answered conversations, in the order in which the seed draws them: as many as fit into what the base reads.
 
-    Rows of which a part would be cut away are passed over. Raises TrainingError where no row is left.
+    Rows too long to be shown whole are skipped. Raises TrainingError if no row is left.
     """
     inputs = prompted_inputs(base, task.instruction, ())
     order = np.random.default_rng(seed).permutation(len(rows))[:DRAWN_FROM]

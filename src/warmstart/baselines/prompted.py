@@ -1,9 +1,10 @@
 """Prompted: which class, or about which number, does a base name after instructions and examples, unchanged?
 
-The log-likelihood of an answer may be read as it is or as the mean over its tokens, and minus that after a text without
-content, since some answers are likely after anything (Zhao et al. 2021). Validation rows choose: on 60 synopses of five
-classes, one of which has three tokens, SmolLM2-135M with 16 examples was right in .67 minus that after "N/A", in .28 by
-the mean over tokens minus the same, in .67 by that mean alone. Numbers are told by bins: each is named by its median.
+An answer is scored by its log-likelihood, the sum or the mean over its tokens, and optionally minus the same after
+a text without content, because some answers are likely after anything (Zhao et al. 2021). Validation rows choose.
+On 60 synopses of five classes, one of which has three tokens, SmolLM2-135M with 16 examples was right in .67 by the
+sum minus that after "N/A", in .28 by the mean minus that, and in .67 by the mean alone. Numbers are predicted
+through bins, each named by its median.
 """
 
 from collections.abc import Mapping, Sequence

@@ -95,7 +95,7 @@ def label_scores(
 
 
 def _scores(body: Any, head: LogitsHead, prompts: Sequence[Array], tree: LabelTree, prefix: ReadPrefix | None) -> Array:
-    """Of prompts of which the longest comes first."""
+    """Scores of some prompts, sorted by length, the longest first: [n, labels]."""
     inner = tree.inner
     # [n, 1 + m, d]: after the prompt, after each inner node
     states = read_branches(body, prompts, tree.tokens[inner], tree.sees, prefix)

@@ -43,6 +43,12 @@ class ColumnHead(nn.Module):
             torch.manual_seed(seed)
             self.columns = ColumnNetwork(shape, last.out_features)
 
+    @property
+    def weights_looked_up(self) -> int:
+        """Weights of the tables that a row is multiplied with, at most."""
+        tables = (self.columns.table, self.columns.direct)
+        return self.shape.most * sum(table.embedding_dim for table in tables)
+
     def forward(self, features: Tensor, inputs: dict[str, Tensor]) -> Tensor:
         found: Tensor = self.answer(features) + self.columns(
             inputs["joined_features"], inputs["joined_offsets"], inputs["joined_weights"]

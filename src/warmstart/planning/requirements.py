@@ -131,7 +131,7 @@ def _footprint(regime: Regime, task: Task) -> ModelSize:
 
 
 def _adapted_base(regime: Regime) -> Base | None:
-    """The base needed to use a model of which only adapters are saved; None: everything is saved."""
+    """The base needed to use a model that saves only its adapters; None if it saves everything."""
     return regime.start.base if regime.stages and regime.stages[-1].method.adapters else None
 
 

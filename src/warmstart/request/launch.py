@@ -107,6 +107,11 @@ def resumable(folder: Path, model: str | None) -> config.Request:
     return replace(request, model=model or request.model)
 
 
+def _amount(request: config.Request) -> tuple[bool, float]:
+    """A budget as a number, and whether it is a share; else seconds."""
+    return (True, request.part) if request.part is not None else (False, float(request.budget))
+
+
 def raise_budget(folder: Path, budget: float | str) -> None:
     """Give a study more time: it is written down, and the study is no longer finished. `budget`: as of a request.
 
@@ -120,8 +125,8 @@ def raise_budget(folder: Path, budget: float | str) -> None:
             f"{str(folder)!r} is a single run, which has no budget.", "leave --budget out; it is for studies"
         )
     longer = replace(request, budget=budget)  # checks it
-    before, after = request.part or request.budget, longer.part or longer.budget
-    if isinstance(request.budget, str) == isinstance(budget, str) and after <= before:  # type: ignore[operator]
+    (shared, before), (shares, after) = _amount(request), _amount(longer)
+    if shared == shares and after <= before:  # a share and a time cannot be compared
         now = request.budget if isinstance(request.budget, str) else format_duration(request.budget)
         raise UsageError(
             f"the study in {str(folder)!r} has a budget of {now} already.",

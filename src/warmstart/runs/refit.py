@@ -4,7 +4,6 @@ A network takes as many passes over its rows as it took to its best weights, and
 rows are left to choose by. Thresholds and temperature are those of the run, found on rows that it did not learn from.
 """
 
-import os
 import shutil
 import time
 from collections.abc import Generator, Mapping
@@ -16,8 +15,8 @@ from warmstart.models.pretrained.base import Base
 from warmstart.results.bootstrap import mean_score
 from warmstart.results.record import Run
 from warmstart.results.refit_record import REFIT_FILE, Refit
-from warmstart.runs.run import TunedRegime, checkpoint_purpose, fit_baseline, save_fitted, save_trained
-from warmstart.runtime.files import sync, write_json
+from warmstart.runs.run import TunedRegime, checkpoint_purpose, fit_baseline, put_in_place, save_fitted, save_trained
+from warmstart.runtime.files import write_json
 from warmstart.training.checkpoint import Checkpoints, disk_full_message
 from warmstart.training.config import TrainConfig
 from warmstart.training.event import Event, JobProgress
@@ -69,15 +68,7 @@ def refit_run(
     rows = len(run_data.splits.train)
     found = Refit(run.id, run.regime, parts, rows, time.perf_counter() - began, score)
     write_json(staging / REFIT_FILE, found.to_json())
-    for file in staging.rglob("*"):
-        sync(file)
-    for entry in sorted(staging.iterdir(), key=lambda each: each.name == REFIT_FILE):
-        target = folder / entry.name
-        if target.is_dir():
-            shutil.rmtree(target)
-        os.replace(entry, target)
-    sync(folder)
-    shutil.rmtree(folder / "checkpoint")
+    put_in_place(staging, folder, REFIT_FILE)
     return Refitted(found, scores)
 
 

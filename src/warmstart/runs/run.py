@@ -376,13 +376,18 @@ def _written(record: Run, folder: Path, save: Callable[[Path], None] | None, out
     size = sum(f.stat().st_size for f in staging.rglob("*") if f.is_file())
     save_outputs(staging, outputs)
     save_run(replace(record, disk_bytes=size), staging)
+    put_in_place(staging, folder, "run.json")
+    return size
+
+
+def put_in_place(staging: Path, folder: Path, last: str) -> None:
+    """Move what was written under `checkpoint/` into `folder`, `last` at the end: its presence means 'finished'."""
     for file in staging.rglob("*"):
         sync(file)
-    for entry in sorted(staging.iterdir(), key=lambda e: e.name == "run.json"):
+    for entry in sorted(staging.iterdir(), key=lambda e: e.name == last):
         target = folder / entry.name
         if target.is_dir():
             shutil.rmtree(target)
         os.replace(entry, target)
     sync(folder)
     shutil.rmtree(folder / "checkpoint")
-    return size

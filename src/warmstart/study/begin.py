@@ -89,6 +89,6 @@ def _spent(folder: Path) -> float:
 
 
 def _without(plan: RunPlan, seconds: float) -> RunPlan:
-    """The plan with the time for planning subtracted from its budget, of which at least half remains."""
+    """The plan with the planning time subtracted from its budget; at least half of the budget remains."""
     budget = plan.options.budget
     return replace(plan, options=replace(plan.options, budget=budget - min(seconds, budget / 2)))

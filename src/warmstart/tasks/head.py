@@ -23,6 +23,6 @@ def sized_head(weights: dict[str, torch.Tensor]) -> nn.Sequential:
 
 
 def sized_column_head(weights: dict[str, torch.Tensor], features: int, most: int) -> nn.Module:
-    """The same joined to the layers on columns that have so many features, of which a row has at most `most`."""
+    """The same head with layers for typed columns: `features` in all, at most `most` of them in a row."""
     answer = sized_head({name.removeprefix("answer."): each for name, each in weights.items()})
     return ColumnHead(answer, ColumnShape(features, most, weights["columns.table.weight"].shape[1]), 0)

@@ -15,7 +15,7 @@ from torch import nn
 
 from warmstart.models.layers import blocks_paths, layers
 from warmstart.models.lm_head import LanguageHead
-from warmstart.models.model import Model, body_width, reads_columns
+from warmstart.models.model import Model, body_width
 from warmstart.regimes.method import Rates
 from warmstart.types import Array
 
@@ -73,7 +73,7 @@ class Decoder:
 def flops(model: Model, rates: Rates) -> Flops:
     """FLOPs of `model` when the weights in `rates` are trained."""
     bags = [m for m in model.body.modules() if isinstance(m, nn.EmbeddingBag)]
-    body, head = _matrices(model.body), _matrices(model.head) + _looked_up(model.head)
+    body, head = _matrices(model.body), _matrices(model.head) + getattr(model.head, "weights_looked_up", 0)
     language = model.language_head
     if language is not None and language.output_layer is None:
         head += language.weight.numel()  # the body's token table, which is only looked up there
@@ -138,14 +138,6 @@ def _learning(model: Model, rates: Rates, names: Sequence[str]) -> int:
     tables = {f"{name}.weight" for name, m in model.named_modules() if isinstance(m, nn.Embedding | nn.EmbeddingBag)}
     matrices = [model.get_parameter(name) for name in names if name in rates and name not in tables]
     return sum(parameter.numel() for parameter in matrices if parameter.ndim > 1)
-
-
-def _looked_up(head: nn.Module) -> int:
-    """Weights of a head's tables that a row is multiplied with, at most."""
-    if not reads_columns(head):
-        return 0
-    most: int = head.shape.most  # type: ignore[union-attr, assignment]
-    return most * sum(module.embedding_dim for module in head.modules() if isinstance(module, nn.EmbeddingBag))
 
 
 def _matrices(module: nn.Module) -> int:

@@ -68,7 +68,7 @@ class Encoded(Protocol):
         return self
 
     def on_body(self, rows: "Encoded") -> "Encoded":
-        """The same rows, of which a body reads these instead."""
+        """The same rows, with these instead as the part that the body reads."""
         return rows
 
 
@@ -120,7 +120,7 @@ class Inputs(Protocol):
         return self.encode(texts)
 
     def join(self, rows: Encoded, columns: Mapping[str, Values]) -> Encoded:
-        """The same, of which a body's part is encoded already."""
+        """The same rows, whose part for the body is already encoded."""
         return rows
 
     def save(self, folder: Path) -> None:

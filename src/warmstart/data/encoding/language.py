@@ -334,7 +334,7 @@ def _present(token: int | None) -> Array:
 
 @dataclass(frozen=True)
 class Masked(_Language):
-    """Pieces of documents of which 15 % of the tokens are predicted from both sides."""
+    """Pieces of documents; 15 % of the tokens are masked and predicted from both sides."""
 
     seed: int
 
