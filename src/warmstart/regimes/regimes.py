@@ -156,10 +156,15 @@ DEFAULTS: dict[str, RegimeDefaults] = {
     "self-pretrained": RegimeDefaults(lr=5e-4, epochs=8, floor=600),
 }
 
-# Of `scratch-dnn` where a number is predicted, and of the reference network.
+# Of `scratch-dnn` where a number is predicted, and of the reference network. Each word may change a number: without
+# words dropped, and with 1,200 steps at least, its error fell from .170 to .146 on 1,600 rows of the demo's catalog
+# and from .398 to .389 on 4,000 one-line texts; on a mixed table it was .154 and .159 (1,000 rows), .153 and .152
+# (4,000).
 NUMBER_DEFAULTS = replace(
     DEFAULTS["scratch-dnn"],
     epochs=12,
+    floor=1200,
+    word_dropout=0.0,
     evaluations=12,
     last_weights=False,
     by_rows=((4_000, 12, 32), (16_000, 6, 64), (50_000, 3, 128), (190_000, 2, 256)),
