@@ -27,8 +27,11 @@ MIN_HELD_OUT_ROWS = 20  # below, nothing can be held out to say when to stop
 
 
 def fit_boosted(data: FitData) -> Fitted:
-    """A linear model and trees on these rows alone: features, strength, leaves and way by held-out rows."""
-    chosen = choose_linear(data)
+    """A linear model and trees on these rows alone: features, strength, leaves and way by held-out rows.
+
+    The linear model reads images with a base, where one is given.
+    """
+    chosen = choose_linear(data, data.embedder)
     if chosen is None:
         return fit_nothing(data)
     fitted = fit_chosen("linear", data, chosen)

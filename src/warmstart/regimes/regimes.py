@@ -110,7 +110,7 @@ class Regime:
     def words(self) -> str:
         """How it is trained, for people."""
         how = ", then ".join(stage.method.words for stage in self.stages)
-        return how if self.start.columns is None else f"{how}; columns joined to the text before the head"
+        return how if self.start.columns is None else f"{how}; columns joined before the head"
 
 
 @dataclass(frozen=True)
@@ -199,7 +199,7 @@ WITHOUT_TRAINING = (*WITHOUT_NETWORK, *READ_WITH_BASE, "zero-shot", ENSEMBLE)
 CHEAP_REGIMES = ("constant", "linear", "embedded")
 DEFAULT_REGIMES = (*CHEAP_REGIMES, "scratch-dnn", "scratch", "frozen", "discriminative", "full", "lora", ENSEMBLE)
 DEFAULT_IMAGE_REGIMES = (*CHEAP_REGIMES, "scratch-cnn", "scratch", "frozen", "discriminative", "full", ENSEMBLE)
-IMAGE_WITHOUT_BASE = ("constant", "linear", "scratch-cnn", ENSEMBLE)  # of them, what needs no base
+IMAGE_WITHOUT_BASE = ("constant", "linear", "scratch-cnn", ENSEMBLE)  # of them, what needs no base, beside trees
 FOR_COLUMNS = ("boosted",)  # by default where a table has columns that are not text
 DEFAULT_LANGUAGE_REGIMES = ("zero-shot", "scratch", "full", "lora")
 UNTRAINED_BASES = ("zero-shot", "few-shot", "prompted")  # whose time is counted: a base reads and writes
@@ -250,7 +250,8 @@ def default_for(task: TaskName, columns: Sequence[Column] = (), image_base: bool
     `image_base`: whether there is a base for images.
     """
     if reads_images(columns):
-        return DEFAULT_IMAGE_REGIMES if image_base else IMAGE_WITHOUT_BASE
+        usual = DEFAULT_IMAGE_REGIMES if image_base else IMAGE_WITHOUT_BASE
+        return (*usual[:2], *FOR_COLUMNS, *usual[2:]) if len(columns) > 1 else usual
     if task in (*TEXT_OUT, *CORPUS):
         floors = (*FLOORS_OF_WRITING, "few-shot") if task in INSTRUCTED else ()
         return (*floors, *DEFAULT_LANGUAGE_REGIMES)
@@ -279,7 +280,7 @@ def suits(name: str, task: TaskName, columns: Sequence[Column] = ()) -> bool:
     head.
     """
     if reads_images(columns):
-        return name in (*IMAGE_DEFAULTS, *CHEAP_REGIMES, ENSEMBLE)
+        return name in (*IMAGE_DEFAULTS, *CHEAP_REGIMES, ENSEMBLE) or (name in FOR_COLUMNS and len(columns) > 1)
     if name in (*FLOORS_OF_WRITING, "few-shot"):
         return task in INSTRUCTED
     if task in (*TEXT_OUT, *CORPUS):
