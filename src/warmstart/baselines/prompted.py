@@ -9,7 +9,7 @@ through bins, each named by its median.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +78,7 @@ class Prompted:
     calibrated: bool = True  # whether by how much likelier they are than after a text without content
     without_content: Array | None = None  # float32 [labels]: the scores after a text without content; None: unknown yet
     loaded: Model | None = None  # the base, where it is in memory already
+    known: dict[str, Array] | None = None  # scores by text, kept: validation rows are chosen by, then scored; None: not
 
     writer = None
 
@@ -100,8 +101,13 @@ class Prompted:
         """The log-likelihood of each answer after each text, in nats, float32 [n, labels]."""
         if not len(texts):
             return np.zeros((0, len(self.prompt.labels)), dtype=np.float32)
-        prompts = [self._tokens(text) for text in texts]
-        return label_scores(self.model.body, self._head, prompts, self.tree, self._prefix)
+        known = {} if self.known is None else self.known
+        new = [text for text in dict.fromkeys(texts) if text not in known]
+        if new:
+            prompts = [self._tokens(text) for text in new]
+            found = label_scores(self.model.body, self._head, prompts, self.tree, self._prefix)
+            known |= zip(new, found, strict=True)
+        return np.stack([known[text] for text in texts])
 
     def _tokens(self, text: str) -> Array:
         return np.array(self.inputs.prompt(self.prompt.turns(text)), dtype=np.int64)
@@ -155,7 +161,7 @@ class Prompted:
         return int(other[0]) if len(other) else shorter
 
     def alone(self) -> "Prompted":
-        return self
+        return replace(self, known=None)
 
     def save(self, folder: Path) -> None:
         """The base is named, not copied."""
@@ -206,7 +212,13 @@ def prompt_inputs(base: Base, prompt: LabelPrompt) -> Conversations:
 
 def label_tree(base: Base, labels: Sequence[str]) -> LabelTree:
     """The tokens of the labels as the base's template has them after a question."""
-    template = Conversations(base.inputs.folder, max(base.inputs.max_length, 256)).template
+    return _label_tree(base.inputs.folder, max(base.inputs.max_length, 256), tuple(labels))
+
+
+@lru_cache(maxsize=8)
+def _label_tree(folder: Path, longest: int, labels: tuple[str, ...]) -> LabelTree:
+    """Once, however often its scores are read: a tokenizer takes 0.2 s to load."""
+    template = Conversations(folder, longest).template
     found = []
     for label in labels:
         turns = [{"role": "user", "content": "."}, {"role": "assistant", "content": label}]
@@ -233,7 +245,7 @@ def fit_prompted(data: FitData) -> Fitted:
         examples = _shown(plain, data.rows, places, order, count)
         if len(examples) in tried:  # no more of them fit
             continue
-        asked = replace(plain, prompt=replace(plain.prompt, examples=examples))
+        asked = replace(plain, prompt=replace(plain.prompt, examples=examples), known={})
         try:
             scores = asked.scores(some.texts)
         except InputError as error:

@@ -44,6 +44,10 @@ class _CheckPlanCompareAdviseFit(TypedDict, total=False):
     """
     class_weights: str | None
     """Weight of each class in the loss: balanced, or a YAML or JSON file of class: weight. [default: all alike]"""
+    costs: str | None
+    """Costs of mistakes: "spam>ham=1,ham>spam=5" (true class > predicted class), or a CSV file with a row for each true
+    and a column for each predicted class. [default: every mistake costs the same]
+    """
     instruction: str | None
     """Instruction placed before each text to summarize, translate or describe. [default: a sentence for the task]"""
     fields: str | Sequence[str]

@@ -64,6 +64,14 @@ class ColumnSettings:
             "Weight of each class in the loss: balanced, or a YAML or JSON file of class: weight.", unset="all alike"
         ),
     ] = None
+    costs: Annotated[
+        str | None,
+        Setting(
+            'Costs of mistakes: "spam>ham=1,ham>spam=5" (true class > predicted class), or a CSV file with a row for '
+            "each true and a column for each predicted class.",
+            unset="every mistake costs the same",
+        ),
+    ] = None
     instruction: Annotated[
         str | None,
         Setting(

@@ -12,6 +12,7 @@ from warmstart.data.schema.amounts import CURRENCY, number_format
 from warmstart.data.schema.cell_values import read_numbers
 from warmstart.data.schema.class_values import class_type, find_spellings
 from warmstart.data.schema.class_weights import chosen_class_weights
+from warmstart.data.schema.costs import chosen_costs, costs_note
 from warmstart.data.schema.columns import Column, LabelNotation
 from warmstart.data.schema.image_column import NOT_BESIDE_IMAGES, image_column, is_image_column, read_as_images
 from warmstart.data.schema.infer_text import infer_text_schema, language_task
@@ -87,6 +88,9 @@ def infer_schema(table: Table, columns: ColumnChoices) -> Schema:
     else:
         inputs = _inputs(table, columns, task)
     text, labelled, ignored, read = inputs
+    costs = chosen_costs(columns, target, multi_label)
+    if costs is not None:
+        notes.append(costs_note(costs))
     if not columns.text:
         notes.append(_said_of_inputs(text, labelled and not say_readers(read), ignored))
     notes += [said for said in (say_kinds(read, columns.kinds), say_readers(read)) if said]
@@ -109,6 +113,7 @@ def infer_schema(table: Table, columns: ColumnChoices) -> Schema:
         target_column=amounts if task == "regression" else None,
         metric=chosen_metric(columns, task, multi_label),
         class_weights=chosen_class_weights(columns, target, multi_label),
+        costs=costs,
     )
 
 
