@@ -6,8 +6,8 @@ from warmstart.results.learning_curves import matching_rows, rows_phrase
 from warmstart.results.names import regime_of
 from warmstart.results.rows import Row
 
-ASKED = ("prompted", "few-shot")
-NOT_TRAINED = (*ASKED, "zero-shot", "extractive", CONSTANT)
+PROMPTING = ("prompted", "few-shot")
+NOT_TRAINED = (*PROMPTING, "zero-shot", "extractive", CONSTANT)
 
 
 def prompting_worth(comparison: Comparison) -> str:
@@ -17,7 +17,7 @@ def prompting_worth(comparison: Comparison) -> str:
     regime that reaches it first counts, and nothing is extrapolated. At a single number of rows there are bounds only.
     """
     usable = [row for row in comparison.table if row.failed is None]
-    asked = next((row for row in usable if regime_of(row.name) in ASKED), None)
+    asked = next((row for row in usable if regime_of(row.name) in PROMPTING), None)
     trained = [row for row in usable if regime_of(row.name) not in NOT_TRAINED and row.family != "ensemble"]
     if asked is None or not trained:
         return ""

@@ -17,12 +17,14 @@ HINT = "write one line for each class, such as `spam: 2`, or use --class-weights
 
 
 def chosen_class_weights(columns: ColumnChoices, target: ArrowColumn, multi_label: bool) -> dict[str, float] | None:
-    """What was asked for. Raises UsageError where it cannot be read, or where there are sets of labels."""
+    """What was asked for, of classes or of labels. Raises UsageError where it cannot be read."""
     if columns.class_weights is None:
         return None
-    if multi_label:
-        raise UsageError("--class-weights: a row has several labels, so no class weighs a row.", "leave it out")
-    return read_class_weights(columns.class_weights, sorted({str(cell) for cell in present(target)}))
+    if notation is None:
+        names = {str(cell) for cell in present(target)}
+    else:
+        names = {label for labels in read_label_sets(target, notation) for label in labels}
+    return read_class_weights(columns.class_weights, sorted(names))
 
 
 def read_class_weights(said: str, classes: Sequence[str]) -> dict[str, float]:
