@@ -177,8 +177,10 @@ def compare(name: str, preset: str, asked: argparse.Namespace) -> dict[str, Any]
     table.iloc[known][columns].to_parquet(work / "train.parquet")
     test[columns].to_parquet(work / "test.parquet")
     peer = subprocess.run(
-        [asked.peer, "-P", Path(__file__).with_name("autogluon_peer.py"), work, case.target, preset]
-        + [str(asked.seconds), "classes" if case.classes else "numbers"],
+        [
+            *(asked.peer, "-P", Path(__file__).with_name("autogluon_peer.py"), work, case.target, preset),
+            *(str(asked.seconds), "classes" if case.classes else "numbers"),
+        ],
         check=True,
         stdout=subprocess.PIPE,
         env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
@@ -225,7 +227,7 @@ def main() -> None:
     for preset in asked.presets:
         for name in asked.tables:
             results = json.loads(asked.out.read_text())["results"] if asked.out.exists() else []
-            there = any(all(line[part] == value for part, value in zip(KEY, (name, preset))) for line in results)
+            there = any([line[part] for part in KEY] == [name, preset] for line in results)
             if there and not asked.again:
                 continue
             if not find_spec(CASES[name].package):

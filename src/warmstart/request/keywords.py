@@ -43,7 +43,9 @@ class _CheckPlanCompareAdviseFit(TypedDict, total=False):
     rmse, r2, rouge-l, rouge-1, rouge-2, faithfulness, chrf, bleu, field-accuracy, validity; default: the task's own]
     """
     class_weights: str | None
-    """Weight of each class in the loss: balanced, or a YAML or JSON file of class: weight. [default: all alike]"""
+    """Weight of each class or label in the loss: balanced, or a YAML or JSON file of class: weight. [default: all
+    alike]
+    """
     costs: str | None
     """Costs of mistakes: "spam>ham=1,ham>spam=5" (true class > predicted class), or a CSV file with a row for each true
     and a column for each predicted class. [default: every mistake costs the same]

@@ -61,7 +61,8 @@ class ColumnSettings:
     class_weights: Annotated[
         str | None,
         Setting(
-            "Weight of each class in the loss: balanced, or a YAML or JSON file of class: weight.", unset="all alike"
+            "Weight of each class or label in the loss: balanced, or a YAML or JSON file of class: weight.",
+            unset="all alike",
         ),
     ] = None
     costs: Annotated[

@@ -12,7 +12,7 @@ from torch.nn import functional
 from warmstart.data.encoding.batches import Batch
 from warmstart.data.encoding.inputs import Inputs
 from warmstart.data.rows.split import Rows, Splits
-from warmstart.data.schema.class_weights import weights_of
+from warmstart.data.schema.class_weights import label_weights, weights_of
 from warmstart.data.schema.schema import Schema
 from warmstart.results.metrics import LOWER_IS_BETTER, MEAN_COST
 from warmstart.tasks.head import linear_head
@@ -34,7 +34,8 @@ class Classification:
     classes: tuple[str, ...]
     multi_label: bool = False
     ranked_by: str = ""  # another metric than accuracy, or than micro F1
-    class_weights: tuple[float, ...] = ()  # of each class in the loss, 1 on average; (): all count alike
+    # of each class in the loss, 1 on average; of rows that have a label, beside 1 of others; (): all count alike
+    class_weights: tuple[float, ...] = ()
     costs: tuple[tuple[float, ...], ...] = ()  # [true][predicted] of a mistake; (): the most likely class is predicted
 
     name = "classification"
@@ -57,6 +58,9 @@ class Classification:
             plain = replace(plain, ranked_by=MEAN_COST, costs=tuple(tuple(costs[a][b] for b in names) for a in names))
         if schema.class_weights is None:
             return plain
+        if schema.multi_label:
+            hot = plain.targets(splits.train)
+            return replace(plain, class_weights=label_weights(schema.class_weights, names, hot.sum(axis=0), len(hot)))
         counts = np.bincount(plain.targets(splits.train), minlength=len(names))
         return replace(plain, class_weights=weights_of(schema.class_weights, names, counts))
 
@@ -93,15 +97,22 @@ class Classification:
 
     def output_loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         if self.multi_label:
-            return functional.binary_cross_entropy_with_logits(outputs.float(), targets, reduction="sum") / len(targets)
+            weights = torch.tensor(self.class_weights, device=outputs.device) if self.class_weights else None
+            found = functional.binary_cross_entropy_with_logits(
+                outputs.float(), targets, pos_weight=weights, reduction="sum"
+            )
+            return found / len(targets)
         if not self.class_weights:
             return functional.cross_entropy(outputs.float(), targets)
         weights = torch.tensor(self.class_weights, device=outputs.device)[targets]
         return (weights * functional.cross_entropy(outputs.float(), targets, reduction="none")).mean()
 
     def row_weights(self, targets: Array) -> Array | None:
-        """What each row counts in a loss, float64 [n]; None: all count alike."""
-        return np.array(self.class_weights)[targets] if self.class_weights else None
+        """What each row counts in a loss, float64 [n], of label sets in that of each [n, labels]; None: all alike."""
+        if not self.class_weights:
+            return None
+        weights = np.array(self.class_weights)
+        return np.where(targets > 0, weights, 1.0) if self.multi_label else weights[targets]
 
     @property
     def margins(self) -> SquaredHinge:

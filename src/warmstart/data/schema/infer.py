@@ -12,8 +12,8 @@ from warmstart.data.schema.amounts import CURRENCY, number_format
 from warmstart.data.schema.cell_values import read_numbers
 from warmstart.data.schema.class_values import class_type, find_spellings
 from warmstart.data.schema.class_weights import chosen_class_weights
-from warmstart.data.schema.costs import chosen_costs, costs_note
 from warmstart.data.schema.columns import Column, LabelNotation
+from warmstart.data.schema.costs import chosen_costs, costs_note
 from warmstart.data.schema.image_column import NOT_BESIDE_IMAGES, image_column, is_image_column, read_as_images
 from warmstart.data.schema.infer_text import infer_text_schema, language_task
 from warmstart.data.schema.kinds import column_of, count_cells, say_kinds, say_readers
@@ -112,7 +112,7 @@ def infer_schema(table: Table, columns: ColumnChoices) -> Schema:
         spellings=find_spellings(table, columns.target, classes) if notation is None else {},
         target_column=amounts if task == "regression" else None,
         metric=chosen_metric(columns, task, multi_label),
-        class_weights=chosen_class_weights(columns, target, multi_label),
+        class_weights=chosen_class_weights(columns, target, notation),
         costs=costs,
     )
 
