@@ -6,7 +6,7 @@ from warmstart.results.learning_curves import matching_rows, rows_phrase
 from warmstart.results.names import regime_of
 from warmstart.results.rows import Row
 
-PROMPTING = ("prompted", "few-shot")
+PROMPTING = ("prompted", "prompted-endpoint", "few-shot")
 NOT_TRAINED = (*PROMPTING, "zero-shot", "extractive", CONSTANT)
 
 

@@ -230,8 +230,9 @@ def fit_prompted(data: FitData) -> Fitted:
     assert embedder is not None, "only a base can be asked"
     rows = data.rows if data.validation is None or not len(data.validation) else data.validation
     some = rows.take(spread_places(PROMPT_CHOSEN_ON, len(rows)))
-    plain, places = _plain(embedder.base, data)
-    plain, order = replace(plain, loaded=plain.model), example_order(places, data.seed)
+    prompt, values, places = prompt_for(data.task, data.rows)
+    plain, order = Prompted(embedder.base, prompt, values), example_order(places, data.seed)
+    plain = replace(plain, loaded=plain.model)
     turned = 1 if data.task.higher_is_better else -1
     tried: dict[int, tuple[float, Prompted]] = {}  # by the number of examples
     spent = 0.0
@@ -254,19 +255,17 @@ def fit_prompted(data: FitData) -> Fitted:
     return Fitted(best, trials, 0.0, spent)
 
 
-def _plain(base: Base, data: FitData) -> tuple[Prompted, Array]:
-    """The base with instructions alone, and the place of each training row's answer among the labels, int64 [n]."""
-    task = data.task
+def prompt_for(task: Task, rows: Rows) -> tuple[LabelPrompt, Array | None, Array]:
+    """Instructions alone, of a number what its bins stand for, and the place of each row's answer among the labels."""
     classes = tuple(task.to_json().get("classes", ()))
-    targets = task.targets(data.rows)
     what = task.to_json().get("target", "") or "class"
     if classes:
         listed = f" Answer with one of: {', '.join(classes)}." if len(classes) <= MOST_CLASSES_NAMED else ""
         instruction = f"Say which {what} the text belongs to.{listed}"
-        return Prompted(base, LabelPrompt(instruction, classes)), np.asarray(targets, dtype=np.int64)
-    values, labels, places = number_bins(task, data.rows)
+        return LabelPrompt(instruction, classes), None, np.asarray(task.targets(rows), dtype=np.int64)
+    values, labels, places = number_bins(task, rows)
     instruction = f"Estimate the {what} of what the text describes. Answer with one of: {', '.join(labels)}."
-    return Prompted(base, LabelPrompt(instruction, labels), values), places
+    return LabelPrompt(instruction, labels), values, places
 
 
 def number_bins(task: Task, rows: Rows) -> tuple[Array, tuple[str, ...], Array]:

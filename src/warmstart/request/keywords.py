@@ -94,6 +94,16 @@ class _PlanCompareAdvise(TypedDict, total=False):
 
 
 class _PlanCompareAdviseFit(TypedDict, total=False):
+    prompted_endpoint: str | None
+    """Address of an OpenAI-compatible API for regime prompted-endpoint. Rows leave this machine: they are sent to it.
+    Its key is read from WARMSTART_ENDPOINT_KEY.
+    """
+    prompted_model: str | None
+    """Name of the model to ask at the endpoint."""
+    prompted_tokens: int | str
+    """Maximum number of tokens to send to and receive from the endpoint, such as 5M. [default: 1000000]"""
+    prompted_price: float | None
+    """Price of a million tokens at the endpoint, in US dollars."""
     model: str | None
     """Your own architecture, as file.py:function. The file is executed."""
     parameters: int | str | None

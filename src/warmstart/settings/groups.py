@@ -149,6 +149,28 @@ class RegimeSettings:
             repeat=True,
         ),
     ] = ()
+    prompted_endpoint: Annotated[
+        str | None,
+        Setting(
+            "Address of an OpenAI-compatible API for regime prompted-endpoint. Rows leave this machine: they are sent "
+            "to it. Its key is read from WARMSTART_ENDPOINT_KEY.",
+            TRAINING_COST,
+        ),
+    ] = None
+    prompted_model: Annotated[str | None, Setting("Name of the model to ask at the endpoint.", TRAINING_COST)] = None
+    prompted_tokens: Annotated[
+        int,
+        Setting(
+            "Maximum number of tokens to send to and receive from the endpoint, such as 5M.",
+            TRAINING_COST,
+            within=(1, 1e12),
+            quantity="amount",
+        ),
+    ] = 1_000_000
+    prompted_price: Annotated[
+        float | None,
+        Setting("Price of a million tokens at the endpoint, in US dollars.", TRAINING_COST, within=(0, 1e6)),
+    ] = None
     model: Annotated[
         str | None,
         Setting("Your own architecture, as file.py:function. The file is executed.", TRAINING_COST),
