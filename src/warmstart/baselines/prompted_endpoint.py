@@ -30,9 +30,9 @@ from warmstart.runtime.endpoint import Endpoint, Message
 from warmstart.runtime.sampling import spread_places
 from warmstart.types import Array
 
-SURE = 4.0  # nats for the answer that was named: validation rows correct it by their temperature
+NAMED_LOGIT = 4.0  # nats for the answer that was named: validation rows correct it by their temperature
 LONGEST_TEXT = 4_000  # characters of a text that are sent
-LONGEST_NAME = 16  # tokens of an answer, and one for each 2 characters of the longest name
+LABEL_TOKENS_ALLOWED = 16  # tokens of an answer, and one for each 2 characters of the longest name
 ANSWERS = "answers.jsonl"
 
 
@@ -54,12 +54,12 @@ class PromptedEndpoint:
         places = self.places(texts)
         found = np.tile(self.shares if self.values is None else np.zeros_like(self.shares), (len(places), 1))
         named = np.flatnonzero(places >= 0)
-        found[named, places[named]] += SURE
+        found[named, places[named]] += NAMED_LOGIT
         return found.astype(np.float32) if self.values is None else read_number(found, self.values, 1.0, "median")
 
     def places(self, texts: Sequence[str]) -> Array:
         """The place of the label that each answer names, int64 [n]; -1: none."""
-        longest = LONGEST_NAME + max(map(len, self.prompt.labels)) // 2
+        longest = LABEL_TOKENS_ALLOWED + max(map(len, self.prompt.labels)) // 2
         answers = self.endpoint.ask([self._chat(text) for text in texts], longest, self.again)
         numbers = self.values is not None
         return np.array([named_label(answer, self.prompt.labels, numbers) for answer in answers], dtype=np.int64)

@@ -6,10 +6,10 @@ from warmstart.data.rows.split import Splits
 from warmstart.data.schema.schema import Schema
 from warmstart.errors import UsageError
 from warmstart.request import request as config
-from warmstart.runtime.endpoint import BYTES_PER_TOKEN, Endpoint
+from warmstart.runtime.endpoint import QUESTION_BYTES_PER_TOKEN, Endpoint
 from warmstart.runtime.sampling import spread_places
 
-LOOKED_AT = 200  # rows
+ROWS_ESTIMATED_FROM = 200  # rows
 
 
 def planned_endpoint(request: config.Request, schema: Schema, splits: Splits) -> Endpoint:
@@ -19,7 +19,7 @@ def planned_endpoint(request: config.Request, schema: Schema, splits: Splits) ->
     are needed than were allowed.
     """
     from warmstart.baselines.prompted import PROMPT_CHOSEN_ON, PROMPT_EXAMPLES
-    from warmstart.baselines.prompted_endpoint import LONGEST_NAME, LONGEST_TEXT
+    from warmstart.baselines.prompted_endpoint import LABEL_TOKENS_ALLOWED, LONGEST_TEXT
     from warmstart.runs.final_evaluation import TRAIN_ROWS_SCORED
 
     named = request.prompted_endpoint or "", request.prompted_model
@@ -28,11 +28,11 @@ def planned_endpoint(request: config.Request, schema: Schema, splits: Splits) ->
     runs = request.seeds * (4 if request.rows == "auto" else len(sizes))
     scored = len(splits.val) + len(splits.test) + min(TRAIN_ROWS_SCORED, max(sizes))
     chosen = min(PROMPT_CHOSEN_ON, len(splits.val)) * (len(PROMPT_EXAMPLES) - 1)
-    some = splits.train.take(spread_places(LOOKED_AT, len(splits.train))).texts
-    text = sum(len(str(each)[:LONGEST_TEXT].encode()) for each in some) / len(some) / BYTES_PER_TOKEN
+    some = splits.train.take(spread_places(ROWS_ESTIMATED_FROM, len(splits.train))).texts
+    text = sum(len(str(each)[:LONGEST_TEXT].encode()) for each in some) / len(some) / QUESTION_BYTES_PER_TOKEN
     labels = {str(each) for each in splits.train.targets} if schema.task == "classification" else {"0"}
-    instruction = 30 + sum(map(len, labels)) / BYTES_PER_TOKEN
-    tokens = instruction + (1 + max(PROMPT_EXAMPLES)) * (text + 10) + LONGEST_NAME
+    instruction = 30 + sum(map(len, labels)) / QUESTION_BYTES_PER_TOKEN
+    tokens = instruction + (1 + max(PROMPT_EXAMPLES)) * (text + 10) + LABEL_TOKENS_ALLOWED
     requests = runs * (scored + chosen)
     total = requests * tokens
     money = "" if endpoint.price is None else f", for about ${total / 1e6 * endpoint.price:.2f}"

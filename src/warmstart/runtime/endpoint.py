@@ -19,11 +19,13 @@ from urllib.parse import urlsplit
 from warmstart.errors import InputError, MissingError, TrainingError, UsageError, shorten
 
 KEY_VARIABLE = "WARMSTART_ENDPOINT_KEY"
-AT_ONCE = 8  # requests
+REQUESTS_AT_ONCE = 8  # requests
 TIMEOUT = 60.0  # seconds for an answer
 WAITS = (1.0, 4.0, 15.0)  # seconds before a request is tried again: after 429, 5xx and lost connections
 LARGEST_ANSWER = 1_000_000  # bytes
-BYTES_PER_TOKEN = 3  # of a question whose tokens the endpoint does not count: rather too many tokens than too few
+QUESTION_BYTES_PER_TOKEN = (
+    3  # of a question whose tokens the endpoint does not count: rather too many tokens than too few
+)
 Message = dict[str, str]
 
 
@@ -77,7 +79,7 @@ class Endpoint:
                     f"set {KEY_VARIABLE} (to the key, or to any text where none is needed) if they may",
                 )
             asked = _Asked(self, spent)
-            with ThreadPoolExecutor(AT_ONCE) as pool:
+            with ThreadPoolExecutor(REQUESTS_AT_ONCE) as pool:
                 answers = pool.map(lambda key: asked.ask("" if again else key, new[key], longest), new)
                 known = known | dict(zip(new, answers, strict=True))
         return [known[key] for key in keys]
@@ -109,7 +111,7 @@ class _Asked:
         self.endpoint, self.spent, self.lock = endpoint, spent, threading.Lock()
 
     def ask(self, key: str, body: str, longest: int) -> str:
-        reserved = len(body.encode()) // BYTES_PER_TOKEN + longest
+        reserved = len(body.encode()) // QUESTION_BYTES_PER_TOKEN + longest
         with self.lock:
             if self.spent + reserved > self.endpoint.most_tokens:
                 raise TrainingError(
