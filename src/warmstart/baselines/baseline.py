@@ -15,6 +15,7 @@ from warmstart.data.schema.cell_values import Values
 from warmstart.data.schema.columns import Column
 from warmstart.generation.answers import AnswerWriter
 from warmstart.results.record import Trial
+from warmstart.runtime.endpoint import Endpoint
 from warmstart.runtime.files import write_arrays, write_json
 from warmstart.tasks.task import Task
 from warmstart.types import Array
@@ -66,6 +67,7 @@ class FitData:
     embedder: Embedder | None = None  # the base, unchanged, for those that read by it
     columns: tuple[Column, ...] = ()  # the kinds of the columns that are read; none: the rows are texts
     validation: Rows | None = None  # rows to choose by, for those that do not choose on training rows; None: those
+    endpoint: Endpoint | None = None  # that `prompted-endpoint` asks
 
     @property
     def reading(self) -> Reading:

@@ -124,6 +124,10 @@ def _predicted(stored: StoredModel, rows: Sequence[_Row], counts: Sequence[int])
     shares = stored.task.probabilities(outputs, stored.calibration)
     if shares is None:
         return np.asarray(stored.task.predictions(outputs, stored.calibration)["prediction"], dtype=np.float64)
+    guess = outputs.argmax(-1)
+    if not stored.schema.multi_label:  # what is predicted need not be the most likely: mistakes may have costs
+        place = {name: i for i, name in enumerate(stored.task.to_json()["classes"])}
+        guess = np.array([place[name] for name in stored.task.predictions(outputs, stored.calibration)["prediction"]])
     firsts = np.repeat(np.cumsum([0, *counts[:-1]]), counts)
-    found: Array = shares[np.arange(len(rows)), outputs.argmax(-1)[firsts]]
+    found: Array = shares[np.arange(len(rows)), guess[firsts]]
     return found

@@ -203,7 +203,8 @@ class RunPlan:
         run_data = RunData(
             drawn, problem.schema, shared, seed, options.min_effect, self._domain(drawn), problem.general
         )
-        return replace(run_data, replayed=problem.replayed, interpolate=options.interpolate)
+        more = {"replayed": problem.replayed, "interpolate": options.interpolate, "endpoint": problem.endpoint}
+        return replace(run_data, **more)
 
     def _domain(self, drawn: Splits) -> DomainCorpus | None:
         """Texts for learning the domain's language: no more than the texts of the rows themselves."""

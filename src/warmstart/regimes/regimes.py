@@ -20,7 +20,7 @@ from warmstart.regimes.lora import LoRA
 from warmstart.regimes.method import Method, Rates
 from warmstart.regimes.starts import Architecture, Init, Pretrained, Scratch, Start, dnn, small_cnn
 from warmstart.regimes.wide_and_deep import CLASS_SIZE, NUMBER_SIZE, PathByPath, WideAndDeepStart
-from warmstart.results.names import ENSEMBLE, regime_of
+from warmstart.results.names import ENDPOINT_REGIME, ENSEMBLE, regime_of
 from warmstart.settings.choices import Augment, NetworkSize
 from warmstart.tasks.language import Language
 from warmstart.tasks.task import Loss, Task
@@ -193,7 +193,7 @@ IMAGE_DEFAULTS: dict[str, RegimeDefaults] = {
 UNTRAINED = RegimeDefaults(lr=0.0, epochs=0, floor=0)  # of what is no network that learns
 
 REGIMES: dict[str, Callable[[RegimeContext], Regime]] = {}
-WITHOUT_NETWORK = ("constant", "linear", "boosted", "extractive")
+WITHOUT_NETWORK = ("constant", "linear", "boosted", "extractive", ENDPOINT_REGIME)
 READ_WITH_BASE = ("embedded", "few-shot", "prompted")  # fitted like those, on what a base makes of each text, unchanged
 WITHOUT_TRAINING = (*WITHOUT_NETWORK, *READ_WITH_BASE, "zero-shot", ENSEMBLE)
 CHEAP_REGIMES = ("constant", "linear", "embedded")
@@ -223,6 +223,7 @@ DESCRIPTIONS = {
     "self-pretrained": "the base's own architecture from random weights, language modeling first, then the task",
     "zero-shot": "the base as it is, without training",
     "prompted": "a decoder without training: the likelihood of each answer after instructions and examples",
+    "prompted-endpoint": "a chat model elsewhere, without training: rows are sent to it, after instructions",
     "few-shot": "the base without training, with a few examples in its prompt",
     "extractive": "the leading sentences, the source itself or the most common values: a floor for generated text",
     "ensemble": "the mean prediction of the regimes that beat the constant, weighted on validation rows",

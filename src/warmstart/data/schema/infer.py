@@ -13,6 +13,7 @@ from warmstart.data.schema.cell_values import read_numbers
 from warmstart.data.schema.class_values import class_type, find_spellings
 from warmstart.data.schema.class_weights import chosen_class_weights
 from warmstart.data.schema.columns import Column, LabelNotation
+from warmstart.data.schema.costs import chosen_costs, costs_note
 from warmstart.data.schema.image_column import UNREADABLE_IMAGES, image_column, is_image_column, read_as_images
 from warmstart.data.schema.infer_text import infer_text_schema, language_task
 from warmstart.data.schema.kinds import column_of, count_cells, say_kinds, say_readers
@@ -82,6 +83,9 @@ def infer_schema(table: Table, columns: ColumnChoices) -> Schema:
         image, said = read_as_images(table, pictures, columns)
         notes.append(said)
     text, labelled, ignored, read = _inputs(table, columns, task, image)
+    costs = chosen_costs(columns, target, multi_label)
+    if costs is not None:
+        notes.append(costs_note(costs))
     if not columns.text:
         notes.append(_said_of_inputs(text, labelled and not say_readers(read), ignored))
     notes += [said for said in (say_kinds(read, columns.kinds), say_readers(read)) if said]
@@ -103,7 +107,8 @@ def infer_schema(table: Table, columns: ColumnChoices) -> Schema:
         spellings=find_spellings(table, columns.target, classes) if notation is None else {},
         target_column=amounts if task == "regression" else None,
         metric=chosen_metric(columns, task, multi_label),
-        class_weights=chosen_class_weights(columns, target, multi_label),
+        class_weights=chosen_class_weights(columns, target, notation),
+        costs=costs,
     )
 
 

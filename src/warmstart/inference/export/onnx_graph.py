@@ -61,6 +61,7 @@ def write_onnx(stored: StoredModel, out: Path, *, int8: bool) -> None:
             "classes": [class_value(name, schema.class_type) for name in task["classes"]],
             "multi_label": task["multi_label"],
             "threshold": stored.calibration.get("threshold", 0.5),
+            "costs": task.get("costs", ()),
         }
     write_json(out / ONNX_FACTS, traced.facts | more)
     write_text(out / READER, Path(str(reader_source.__file__)).read_text(encoding="utf-8"))
