@@ -8,6 +8,7 @@ import csv
 import itertools
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
@@ -54,6 +55,20 @@ def read_delimited(path: Path) -> FileContent:
 
     Raises InputError naming the row that cannot be read.
     """
+    with _opened(path) as (reader, names):
+        return FileContent(gathered(reader.schema, reader).rename_columns(names), untyped=True)
+
+
+def delimited_batches(path: Path) -> Iterator[pa.RecordBatch]:
+    """The same, some rows at a time."""
+    with _opened(path) as (reader, names):
+        for batch in reader:
+            yield pa.RecordBatch.from_arrays(batch.columns, names)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[pacsv.CSVStreamingReader, list[str]]]:
+    """The file's rows, and the names of its columns."""
     quotes = check_text(path)
     layout = _layout(path)
     header = _header(layout)
@@ -70,11 +85,10 @@ def read_delimited(path: Path) -> FileContent:
             # As text: pyarrow's own guess turns 007 into 7, 0x10 into 16 and 20-digit ids into rounded numbers.
             pacsv.ConvertOptions(column_types=dict.fromkeys(header, pa.large_string())),
         ) as reader:
-            table = gathered(reader.schema, reader)
+            yield reader, names
     except pa.ArrowInvalid as error:
         _check_rows(layout, len(header))
         raise InputError(f"{path} cannot be read as CSV: {error}", "check the row it names") from error
-    return FileContent(table.rename_columns(names), untyped=True)
 
 
 # --- the layout -------------------------------------------------------------------------------------------------------
