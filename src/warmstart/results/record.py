@@ -142,6 +142,7 @@ class Run(Tabular):
     train_groups: Array | None = field(default=None, repr=False, compare=False)  # int64 [n], of the same rows
     predicted: dict[str, float] | None = None  # "seconds" and "peak_memory_bytes", before the run
     search: SettingsSearch | None = None  # of its settings; None: not searched
+    revision: str | None = None  # commit of the base on the hub; None: it is not from there
 
     def to_table(self) -> pa.Table:
         """One line: scores, metrics and cost. Lines of several runs can be concatenated."""

@@ -18,6 +18,7 @@ from warmstart.errors import TrainingError, join_phrases
 from warmstart.inference.model_store import Network, save_model, save_network
 from warmstart.inference.saved_as_scored import check_answers, check_saved
 from warmstart.models.pretrained.base import Base
+from warmstart.models.pretrained.reference import hub_revision
 from warmstart.regimes.regimes import Regime
 from warmstart.regimes.search_space import NO_SEARCH, SearchEffort
 from warmstart.results.bootstrap import standard_error_share
@@ -155,6 +156,7 @@ def train_run(
         retention=kept.to_json() if kept else None,
         predicted=predicted,
         search=chosen.search,
+        revision=hub_revision(regime.start.base.location) if regime.start.base else None,
         **measured(found, run_data),
     )
 
@@ -265,6 +267,7 @@ def run_baseline(
         environment=current_environment("fp32"),
         caveats=fitted.caveats,
         search=fitted.search,
+        revision=hub_revision(base.location) if base else None,
         **measured(found, run_data),
     )
 
