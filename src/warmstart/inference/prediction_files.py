@@ -90,16 +90,19 @@ def _write_parquet(rows: Iterator[dict[str, Any]], path: Path, kept: Iterable[Ta
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    before, writer = _blocks(kept), None
+    before: Iterator[pa.Table] = _blocks(kept)
+    writer: pq.ParquetWriter | None = None
+    schema = pa.schema([])
     try:
         while some := list(itertools.islice(rows, ROW_GROUP)):
             found = pa.Table.from_pylist(some)
-            beside = next(before, None)
-            for name in reversed(beside.column_names if beside is not None else ()):
-                found = found.add_column(0, name, beside[name])
+            for beside in itertools.islice(before, 1):
+                for name in reversed(beside.column_names):
+                    found = found.add_column(0, name, beside[name])  # type: ignore[arg-type]
             if writer is None:
-                writer = pq.ParquetWriter(path, pa.schema([_known(field) for field in found.schema]))
-            writer.write_table(found.cast(writer.schema))
+                schema = pa.schema([_known(field) for field in found.schema])
+                writer = pq.ParquetWriter(path, schema)
+            writer.write_table(found.cast(schema))
         if writer is None:
             pq.write_table(pa.table({}), path)
     finally:
