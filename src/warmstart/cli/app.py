@@ -212,11 +212,12 @@ def predict(
     check_ending(out)
     parts = parts_of(data) if table is None else None
     if parts is not None:
-        asked, files = RowsToPredict(parts, parts.names, None), (str(parts.path),)
+        asked = RowsToPredict(parts, parts.names, None)
+        check_apart(out, [str(parts.path)])
     else:
         rows = read_table(data, offline=bool(offline), table=table)
-        asked, files = RowsToPredict((rows,), rows.columns.column_names, rows.columns.num_rows), rows.files
-    check_apart(out, files)
+        asked = RowsToPredict((rows,), rows.columns.column_names, rows.columns.num_rows)
+        check_apart(out, rows.files)
     beside = Beside(id_, keep_columns, probabilities, explain)
     show_predictions(api.load(folder, code=model), asked, out, quiet, beside)
 

@@ -98,7 +98,7 @@ def _write_parquet(rows: Iterator[dict[str, Any]], path: Path, kept: Iterable[Ta
             found = pa.Table.from_pylist(some)
             for beside in itertools.islice(before, 1):
                 for name in reversed(beside.column_names):
-                    found = found.add_column(0, name, beside[name])  # type: ignore[arg-type]
+                    found = found.add_column(0, name, beside[name])
             if writer is None:
                 schema = pa.schema([_known(field) for field in found.schema])
                 writer = pq.ParquetWriter(path, schema)

@@ -81,12 +81,12 @@ class TableParts:
     def _typed(self, part: pa.Table, name: str) -> ArrowColumn:
         kind = self.types[name]
         if name not in part.column_names:
-            return pa.chunked_array([pa.nulls(part.num_rows, kind)])
+            return _missing(part.num_rows, kind)
         column = part[name]
         if self._untyped and not pa.types.is_large_string(kind):
             column = numbers_if_all_are(column)
             if pa.types.is_large_string(column.type):  # nothing but marks for what is missing
-                return pa.chunked_array([pa.nulls(part.num_rows, kind)])
+                return _missing(part.num_rows, kind)
         if pa.types.is_floating(column.type) and pa.types.is_large_string(kind):  # as JSON writes a number
             return pa.chunked_array([[None if x is None else json.dumps(x) for x in column.to_pylist()]], kind)
         return column if column.type.equals(kind) else column.cast(kind)
@@ -131,19 +131,17 @@ def _kind(column: ArrowColumn, untyped: bool) -> pa.DataType:
     """Its type, as far as these rows tell: null where they say nothing."""
     if column.null_count == len(column):
         return pa.null()
-    found = numbers_if_all_are(column) if untyped else column
-    if (
-        untyped
-        and pa.types.is_large_string(found.type)
-        and numbers_if_all_are(_and_one(column)).type.equals(pa.int64())
-    ):
-        return pa.null()  # nothing but marks for what is missing
-    return found.type
+    found: pa.DataType = column.type
+    if untyped:
+        found = numbers_if_all_are(column).type
+        with_one = pa.chunked_array([*column.chunks, pa.array(["1"], column.type)])
+        if pa.types.is_large_string(found) and pa.types.is_int64(numbers_if_all_are(with_one).type):
+            return pa.null()  # nothing but marks for what is missing
+    return found
 
 
-def _and_one(column: ArrowColumn) -> ArrowColumn:
-    """The column with a number at its end: one of numbers, if it has nothing else."""
-    return pa.chunked_array([*column.chunks, pa.array(["1"], column.type)])
+def _missing(count: int, kind: Any) -> ArrowColumn:
+    return pa.chunked_array([pa.nulls(count, kind)])
 
 
 def _slices(batch: Any) -> Iterator[pa.Table]:
