@@ -231,6 +231,7 @@ class Architecture:
 
     base: Base
     dropout: float | None = None
+    layers: float = 1.0  # share of the base's layers
 
     def __call__(self) -> nn.Module:
         from transformers import AutoModel
@@ -240,6 +241,10 @@ class Architecture:
         config = config_of(self.base, self.dropout)
         if config.model_type == PAIRED:
             return EncoderDecoder.of(auto_class("encoder-decoder").from_config(config, trust_remote_code=False).float())
+        if self.layers < 1.0:
+            config.num_hidden_layers = max(1, round(self.layers * config.num_hidden_layers))
+            if getattr(config, "layer_types", None):  # one for each, as in Llama's configuration
+                config.layer_types = config.layer_types[: config.num_hidden_layers]
         body: nn.Module = AutoModel.from_config(config, trust_remote_code=False)
         return freeze_buffers(without_pooler(body).float())
 
