@@ -16,6 +16,7 @@ from warmstart.data.schema.columns import Column
 from warmstart.generation.answers import AnswerWriter
 from warmstart.regimes.search_space import NO_SEARCH, SearchEffort
 from warmstart.results.record import SettingsSearch, Trial
+from warmstart.runtime.endpoint import Endpoint
 from warmstart.runtime.files import write_arrays, write_json
 from warmstart.tasks.task import Task
 from warmstart.types import Array
@@ -69,6 +70,7 @@ class FitData:
     effort: SearchEffort = NO_SEARCH  # for settings beside those that are always chosen
     trials: Path | None = None  # folder for finished trials of that search; None: they are not kept
     validation: Rows | None = None  # rows to choose by, for those that do not choose on training rows; None: those
+    endpoint: Endpoint | None = None  # that `prompted-endpoint` asks
 
     @property
     def reading(self) -> Reading:

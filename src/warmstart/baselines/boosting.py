@@ -35,8 +35,11 @@ _Grown = tuple[str, dict[str, list[tuple[Ensemble, ...]]], float]  # the best wa
 
 
 def fit_boosted(data: FitData) -> Fitted:
-    """A linear model and trees on these rows alone: features, strength, leaves and way by held-out rows."""
-    chosen = choose_linear(data)
+    """A linear model and trees on these rows alone: features, strength, leaves and way by held-out rows.
+
+    The linear model reads images with a base, where one is given.
+    """
+    chosen = choose_linear(data, data.embedder)
     if chosen is None:
         return fit_nothing(data)
     fitted = fit_chosen("linear", data, chosen)
@@ -218,7 +221,9 @@ class _Growing:
             counts = targets[~held].sum(0)
             commonest = np.argsort(-counts, kind="stable")[:MOST_LABELS]
             both = [int(j) for j in sorted(commonest) if 0 < counts[j] < (~held).sum()]
-            return [(j, Target("binary", targets[:, j], start[:, j : j + 1])) for j in both]
+            weights = self.data.task.row_weights(targets)
+            each = {j: None if weights is None else weights[:, j] for j in both}
+            return [(j, Target("binary", targets[:, j], start[:, j : j + 1], each[j])) for j in both]
         squared = self.data.task.metric in SQUARED_ERRORS
         kind = ("regression" if squared else "regression_l1") if targets.dtype.kind == "f" else "multiclass"
         return [(0, Target(kind, targets, start, self.data.task.row_weights(targets)))]

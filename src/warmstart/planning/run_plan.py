@@ -11,7 +11,7 @@ from warmstart.errors import join_phrases
 from warmstart.models.pretrained.base import Base
 from warmstart.planning.memory_probe import PeakMemory
 from warmstart.planning.problem import Options, Problem
-from warmstart.regimes.regimes import READ_WITH_BASE, REGIMES, Regime, RegimeContext, is_baseline
+from warmstart.regimes.regimes import FOR_COLUMNS, READ_WITH_BASE, REGIMES, Regime, RegimeContext, is_baseline
 from warmstart.regimes.search_space import SearchEffort
 from warmstart.results.constraints import Excluded, not_run
 from warmstart.results.names import ENSEMBLE, regime_of, split_name
@@ -163,7 +163,9 @@ class RunPlan:
 
     def frozen_base(self, name: str) -> Base | None:
         """The base whose features a regime without the training loop uses, unchanged."""
-        return self.base_of(name) if regime_of(name) in READ_WITH_BASE else None
+        base, regime = self.base_of(name), regime_of(name)
+        trees_of_images = regime in FOR_COLUMNS and base.kind == "image" and base.location  # "": there is no base
+        return base if regime in READ_WITH_BASE or trees_of_images else None
 
     def config(self, regime: Regime, rows: int, seed: int) -> TrainConfig:
         options, defaults = self.options, regime.defaults
@@ -223,7 +225,8 @@ class RunPlan:
         run_data = RunData(
             drawn, problem.schema, shared, seed, options.min_effect, self._domain(drawn), problem.general
         )
-        return replace(run_data, replayed=problem.replayed, interpolate=options.interpolate)
+        more = {"replayed": problem.replayed, "interpolate": options.interpolate, "endpoint": problem.endpoint}
+        return replace(run_data, **more)
 
     def _domain(self, drawn: Splits) -> DomainCorpus | None:
         """Texts for learning the domain's language: no more than the texts of the rows themselves."""

@@ -21,7 +21,7 @@ from warmstart.regimes.method import Method, Rates
 from warmstart.regimes.search_space import FOR_ENCODERS, IN_CONTEXT, OWN_ARCHITECTURE, SPACES, Dimension
 from warmstart.regimes.starts import Architecture, Init, Pretrained, Scratch, Start, dnn, small_cnn
 from warmstart.regimes.wide_and_deep import CLASS_SIZE, NUMBER_SIZE, PathByPath, WideAndDeepStart
-from warmstart.results.names import ENSEMBLE, regime_of
+from warmstart.results.names import ENDPOINT_REGIME, ENSEMBLE, regime_of
 from warmstart.settings.choices import Augment, NetworkSize
 from warmstart.tasks.language import Language
 from warmstart.tasks.task import Loss, Task
@@ -113,7 +113,7 @@ class Regime:
     def words(self) -> str:
         """How it is trained, for people."""
         how = ", then ".join(stage.method.words for stage in self.stages)
-        return how if self.start.columns is None else f"{how}; columns joined to the text before the head"
+        return how if self.start.columns is None else f"{how}; columns joined before the head"
 
     @property
     def space(self) -> tuple[Dimension, ...]:
@@ -218,13 +218,13 @@ IMAGE_DEFAULTS: dict[str, RegimeDefaults] = {
 UNTRAINED = RegimeDefaults(lr=0.0, epochs=0, floor=0)  # of what is no network that learns
 
 REGIMES: dict[str, Callable[[RegimeContext], Regime]] = {}
-WITHOUT_NETWORK = ("constant", "linear", "boosted", "extractive")
+WITHOUT_NETWORK = ("constant", "linear", "boosted", "extractive", ENDPOINT_REGIME)
 READ_WITH_BASE = ("embedded", "few-shot", "prompted")  # fitted like those, on what a base makes of each text, unchanged
 WITHOUT_TRAINING = (*WITHOUT_NETWORK, *READ_WITH_BASE, "zero-shot", ENSEMBLE)
 CHEAP_REGIMES = ("constant", "linear", "embedded")
 DEFAULT_REGIMES = (*CHEAP_REGIMES, "scratch-dnn", "scratch", "frozen", "discriminative", "full", "lora", ENSEMBLE)
 DEFAULT_IMAGE_REGIMES = (*CHEAP_REGIMES, "scratch-cnn", "scratch", "frozen", "discriminative", "full", ENSEMBLE)
-IMAGE_WITHOUT_BASE = ("constant", "linear", "scratch-cnn", ENSEMBLE)  # of them, what needs no base
+IMAGE_WITHOUT_BASE = ("constant", "linear", "scratch-cnn", ENSEMBLE)  # of them, what needs no base, beside trees
 FOR_COLUMNS = ("boosted",)  # by default where a table has columns that are not text
 DEFAULT_LANGUAGE_REGIMES = ("zero-shot", "scratch", "full", "lora")
 UNTRAINED_BASES = ("zero-shot", "few-shot", "prompted")  # whose time is counted: a base reads and writes
@@ -248,6 +248,7 @@ DESCRIPTIONS = {
     "self-pretrained": "the base's own architecture from random weights, language modeling first, then the task",
     "zero-shot": "the base as it is, without training",
     "prompted": "a decoder without training: the likelihood of each answer after instructions and examples",
+    "prompted-endpoint": "a chat model elsewhere, without training: rows are sent to it, after instructions",
     "few-shot": "the base without training, with a few examples in its prompt",
     "extractive": "the leading sentences, the source itself or the most common values: a floor for generated text",
     "ensemble": "the mean prediction of the regimes that beat the constant, weighted on validation rows",
@@ -275,7 +276,8 @@ def default_for(task: TaskName, columns: Sequence[Column] = (), image_base: bool
     `image_base`: whether there is a base for images.
     """
     if reads_images(columns):
-        return DEFAULT_IMAGE_REGIMES if image_base else IMAGE_WITHOUT_BASE
+        usual = DEFAULT_IMAGE_REGIMES if image_base else IMAGE_WITHOUT_BASE
+        return (*usual[:2], *FOR_COLUMNS, *usual[2:]) if len(columns) > 1 else usual
     if task in (*TEXT_OUT, *CORPUS):
         floors = (*FLOORS_OF_WRITING, "few-shot") if task in INSTRUCTED else ()
         return (*floors, *DEFAULT_LANGUAGE_REGIMES)
@@ -304,7 +306,7 @@ def suits(name: str, task: TaskName, columns: Sequence[Column] = ()) -> bool:
     head.
     """
     if reads_images(columns):
-        return name in (*IMAGE_DEFAULTS, *CHEAP_REGIMES, ENSEMBLE)
+        return name in (*IMAGE_DEFAULTS, *CHEAP_REGIMES, ENSEMBLE) or (name in FOR_COLUMNS and len(columns) > 1)
     if name in (*FLOORS_OF_WRITING, "few-shot"):
         return task in INSTRUCTED
     if task in (*TEXT_OUT, *CORPUS):

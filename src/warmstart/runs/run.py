@@ -229,13 +229,13 @@ def run_baseline(
     began = time.perf_counter()
     try:
         fitted = fit_baseline(name, run_data, base, effort, folder / "checkpoint" / "trials")
+        writer = fitted.baseline.writer
+        if writer is None:
+            found = evaluate_run(fitted.baseline, run_data, alone=fitted.baseline.alone())
+        else:
+            found = evaluate_answers(writer, run_data)
     except TrainingError as error:
         return failed_run(name, run_data, folder, error.message)
-    writer = fitted.baseline.writer
-    if writer is None:
-        found = evaluate_run(fitted.baseline, run_data, alone=fitted.baseline.alone())
-    else:
-        found = evaluate_answers(writer, run_data)
     parts = (run_data.splits.val, run_data.splits.test) if writer is None else answered_rows(run_data).values()
     record = Run(
         id=folder.name,
@@ -284,7 +284,15 @@ def fit_baseline(
     embedder = Embedder(base, run_data.shared) if base else None
     splits = run_data.splits
     data = FitData(
-        run_data.task, splits.train, run_data.seed, embedder, run_data.schema.columns, effort, trials, splits.val
+        run_data.task,
+        splits.train,
+        run_data.seed,
+        embedder,
+        run_data.schema.columns,
+        effort,
+        trials,
+        splits.val,
+        run_data.endpoint,
     )
     return FIT_BASELINE[regime_of(name)](data)
 

@@ -32,6 +32,8 @@ from warmstart.runtime.distributed import world
 from warmstart.training.event import Event, Expected, JobProgress, Progress
 from warmstart.training.frozen_prefix import SharedData
 
+ENDPOINT_JOURNAL = "endpoint.jsonl"  # the answers of a chat model elsewhere
+
 
 class Strategy(Protocol):
     """Decides which jobs come next."""
@@ -93,6 +95,8 @@ class StudyState:
         """Everything that the job needs, from the plan and from the results of the jobs it depends on."""
         plan, name, rows = self.plan, job.regime, job.data.rows
         run_data = plan.run_data(rows, job.data.seed, self.shared_by(job))
+        if run_data.endpoint is not None:
+            run_data = replace(run_data, endpoint=run_data.endpoint.at(self.folder / ENDPOINT_JOURNAL))
         baseline = is_baseline(name)
         progress = JobProgress(
             job.doing,
