@@ -283,17 +283,8 @@ def fit_baseline(
     """Fit a regime without the training loop to the training rows. `trials`: the folder of finished ones."""
     embedder = Embedder(base, run_data.shared) if base else None
     splits = run_data.splits
-    data = FitData(
-        run_data.task,
-        splits.train,
-        run_data.seed,
-        embedder,
-        run_data.schema.columns,
-        effort,
-        trials,
-        splits.val,
-        run_data.endpoint,
-    )
+    task, seed, columns = run_data.task, run_data.seed, run_data.schema.columns
+    data = FitData(task, splits.train, seed, embedder, columns, effort, trials, splits.val, run_data.endpoint)
     return FIT_BASELINE[regime_of(name)](data)
 
 
