@@ -23,9 +23,7 @@ REQUESTS_AT_ONCE = 8  # requests
 TIMEOUT = 60.0  # seconds for an answer
 WAITS = (1.0, 4.0, 15.0)  # seconds before a request is tried again: after 429, 5xx and lost connections
 LARGEST_ANSWER = 1_000_000  # bytes
-QUESTION_BYTES_PER_TOKEN = (
-    3  # where the endpoint does not count tokens: rather too many than too few
-)
+QUESTION_BYTES_PER_TOKEN = 3  # where the endpoint does not count tokens: rather too many than too few
 Message = dict[str, str]
 
 
