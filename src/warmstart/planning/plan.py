@@ -271,7 +271,8 @@ def _elsewhere(
     one = run_of(config.steps, _scored(plan, name, rows))
     search = 0.0
     if plan.searches:
-        search = (plan.options.trials + 0.5) * run_of(max(1, round(config.steps * TRIAL_SHARE)), len(plan.splits.val))
+        search = plan.trial_count * run_of(max(1, round(config.steps * TRIAL_SHARE)), len(plan.splits.val))
+        search += plan.effort.seconds or 0.0
     seconds = len(plan.sizes) * (search + len(plan.seeds) * one)
     return _forecast(plan, name, found, run_data, where, peak, seconds, one, fits, advice, PREDICTED)
 
@@ -334,7 +335,7 @@ def _flops(plan: RunPlan, name: str, found: ModelSize, run_data: RunData) -> flo
         forward = float(found.cost.forward(*val).sum())
         watch = validation_rows(len(val[0]), config, evaluations)
         run = trained + evaluations * watch / len(val[0]) * forward + forward + float(found.cost.forward(*test).sum())
-        search = (plan.options.trials + 0.5) * (TRIAL_SHARE * trained + 2 * forward) if plan.searches else 0.0
+        search = plan.trial_count * (TRIAL_SHARE * trained + 2 * forward)
         total += search + len(plan.seeds) * run
     return total
 

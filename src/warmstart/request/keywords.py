@@ -169,6 +169,13 @@ class _PlanCompareAdviseFit(TypedDict, total=False):
     """
 
 
+class _PlanCompareFit(TypedDict, total=False):
+    search: int | str
+    """Search each regime's architecture and regularization too: a number of trials such as 30, or a time such as 10m,
+    for each regime. [default: no search]
+    """
+
+
 class _Fit(TypedDict, total=False):
     shard: bool
     """With torchrun: shard weights and optimizer state across processes (FSDP)."""
@@ -187,6 +194,9 @@ class _CompareAdviseFit(TypedDict, total=False):
     """Maximum time to search for a learning rate and train once, such as 2h. [default: any]"""
     pretrained: bool
     """Allow regimes that start from pretrained weights. [default: yes]"""
+    track: str | Sequence[str]
+    """Also write metrics for a tracker: mlflow:FOLDER, tensorboard:FOLDER or wandb:FOLDER (offline). [default: none]
+    """
     log: bool
     """Log the cost of each run, for `plan`. No texts are logged. [default: yes]"""
 
@@ -215,6 +225,7 @@ class PlanSettings(
     _CheckPlanCompareAdviseFit,
     _PlanCompareAdvise,
     _PlanCompareAdviseFit,
+    _PlanCompareFit,
     _Plan,
 ):
     """Settings of `plan`."""
@@ -224,6 +235,7 @@ class CompareSettings(
     _CheckPlanCompareAdviseFit,
     _PlanCompareAdvise,
     _PlanCompareAdviseFit,
+    _PlanCompareFit,
     _CompareAdviseFit,
     _CompareAdvise,
 ):
@@ -243,6 +255,7 @@ class AdviseSettings(
 class FitSettings(
     _CheckPlanCompareAdviseFit,
     _PlanCompareAdviseFit,
+    _PlanCompareFit,
     _Fit,
     _CompareAdviseFit,
 ):

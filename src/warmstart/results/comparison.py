@@ -294,6 +294,7 @@ class Comparison(Tabular):
             caveats=_once([caveat for run in runs for caveat in run.caveats])
             + ((_why(failed, len(runs)),) if failed and not lost else ()),
             retention=summarize_forgetting([run.retention for run in shown if run.retention is not None]),
+            search=next((run.search for run in shown if run.search), None),
             start=runs[0].start,
         )
 

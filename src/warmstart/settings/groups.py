@@ -258,6 +258,15 @@ class RecordSettings:
     """Options."""
 
     examples: Annotated[bool, Setting("Show texts of test rows in the report.", REPORTING)] = True
+    track: Annotated[
+        tuple[str, ...],
+        Setting(
+            "Also write metrics for a tracker: mlflow:FOLDER, tensorboard:FOLDER or wandb:FOLDER (offline).",
+            TRAINING,
+            unset="none",
+            repeat=True,
+        ),
+    ] = ()
     log: Annotated[bool, Setting("Log the cost of each run, for `plan`. No texts are logged.", TRAINING)] = True
 
 

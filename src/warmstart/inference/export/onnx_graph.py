@@ -115,7 +115,7 @@ def _of_network(network: Network, out: Path) -> Traced:
 def _beside_columns(network: Network, out: Path) -> Traced:
     """Of a network that reads tokens, and columns beside them."""
     inputs: Any = network.inputs
-    parts, rows = BaselineParts.of_columns(network.model.head.columns, inputs.columns), _rows()
+    parts, rows = BaselineParts.of_columns(network.model.head.columns, inputs.columns.columns), _rows()
     given = parts.example(TRACED_ROWS)
     said, more, varies = _reading_tokens(inputs.tokens, out, rows)
     words = _read_as_words(inputs.of_body)
