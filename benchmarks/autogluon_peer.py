@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pandas as pd
-from autogluon.tabular import TabularPredictor
+from autogluon.tabular import TabularPredictor  # type: ignore[import-not-found]
 
 
 def main() -> None:

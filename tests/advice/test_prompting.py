@@ -46,6 +46,11 @@ def test_one_number_of_rows_gives_a_bound() -> None:
     assert said(0.5).startswith("Prompting is worth about as much as the 1,000 labeled rows")
 
 
+def test_what_does_not_beat_the_constant_is_worth_nothing() -> None:
+    made = make_comparison(make_runs({"prompted": 0.2, "linear": 0.2, "constant": 0.2}, seed_noise=0.01))
+    assert prompting_worth(made).startswith("Prompting is worth no labeled rows: `prompted` is not measurably better")
+
+
 def test_without_a_prompt_or_a_trained_model_nothing_is_said() -> None:
     assert prompting_worth(make_comparison(make_runs({"linear": 0.5, "constant": 0.2}))) == ""
     assert prompting_worth(make_comparison(make_runs({"prompted": 0.5, "zero-shot": 0.5, "constant": 0.2}))) == ""

@@ -21,6 +21,9 @@ def prompting_worth(comparison: Comparison) -> str:
     trained = [row for row in usable if regime_of(row.name) not in NOT_TRAINED and row.family != "ensemble"]
     if asked is None or not trained:
         return ""
+    constant = next((row for row in usable if row.name == CONSTANT), None)
+    if constant is not None and comparison.difference(asked.name, CONSTANT).interval.low <= 0:
+        return f"Prompting is worth no labeled rows: `{asked.name}` is not measurably better than the constant."
     pairs = [(row, comparison.laws_of([row.name, asked.name])) for row in trained]
     found = [(*matching_rows(*pair), row, pair[0].line.rows) for row, pair in pairs if pair]
     if not found:
