@@ -16,8 +16,8 @@ from rich.table import Table as Grid
 
 from warmstart.data.schema.schema import TEXT_OUT
 from warmstart.errors import UNPRINTABLE, printable, shell_word
-from warmstart.quantities import describe_forgetting, format_size
-from warmstart.reporting.words import format_flops, format_score
+from warmstart.quantities import describe_forgetting, format_flops, format_size
+from warmstart.reporting.words import format_score
 from warmstart.results.constraints import BUDGET
 from warmstart.runtime.environment import current_environment
 

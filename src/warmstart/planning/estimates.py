@@ -6,6 +6,7 @@ from warmstart.baselines.few_shot import CHOSEN_ON, SHOTS
 from warmstart.baselines.prompted import PROMPT_CHOSEN_ON, PROMPT_EXAMPLES, QUANTILE_BINS
 from warmstart.generation.answers import AT_ONCE_ON_CPU
 from warmstart.planning.run_plan import RunPlan, token_limit
+from warmstart.quantities import format_effort
 from warmstart.regimes.regimes import UNTRAINED_BASES, Regime
 from warmstart.results.metrics import RANKED_BY
 from warmstart.results.names import regime_of
@@ -169,8 +170,8 @@ def peak_bytes(plan: RunPlan, name: str) -> int | None:
 
 
 def predicted_cost(plan: RunPlan, name: str, rows: int, seed: int, longer: int = 1) -> dict[str, float] | None:
-    """The estimate that a run's cost is compared with; None if nothing was measured."""
-    if name not in plan.seconds_per_row:
+    """The estimate that a run's cost is compared with; None if no time was measured."""
+    if name not in plan.seconds_per_row or plan.options.by_compute:
         return None
     seconds = seconds_of_run(plan, name, rows, longer)
     if not plan.searched_at(name) and longer == 1 and seed == plan.seeds[0]:  # else the search has read all rows before
@@ -200,5 +201,9 @@ def plan_summary(plan: RunPlan) -> str:
     kinds = len(plan.networks)
     found = f"{runs} run{'s' * (runs > 1)} of {kinds} regime{'s' * (kinds > 1)} "
     found += f"({examples:,} training examples): about "
-    found += f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"
-    return found + f", until about {ends}" + (f"; to fit the budget: {'; '.join(plan.cuts)}" if plan.cuts else "")
+    if plan.options.by_compute:
+        found += format_effort(seconds, by_compute=True)
+    else:
+        found += f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"
+        found += f", until about {ends}"
+    return found + (f"; to fit the budget: {'; '.join(plan.cuts)}" if plan.cuts else "")

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from warmstart.quantities import format_flops
 from warmstart.reporting import frame
 from warmstart.reporting.entries import Entry
 from warmstart.reporting.forgetting import ForgettingRow, forgetting_measures
@@ -13,7 +14,6 @@ from warmstart.reporting.places import NARROW, WIDE, places
 from warmstart.reporting.words import (
     FAMILIES,
     family_name,
-    format_flops,
     format_interval,
     format_probability,
     format_quantity,

@@ -151,6 +151,10 @@ class _PlanCompareAdviseFit(TypedDict, total=False):
     """Time to spend, such as 10m or 2h. With advise, or fit --regime auto, also a share of a full comparison, such as
     10%. [default: 30m; 10% with advise and auto]
     """
+    compute: float | str | None
+    """Floating-point operations to spend instead of a time, such as 20TFLOP: the same study on any machine. [default: a
+    time limits the study]
+    """
 
 
 class _Fit(TypedDict, total=False):

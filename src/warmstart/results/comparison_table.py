@@ -8,6 +8,7 @@ import pyarrow as pa
 from warmstart.quantities import (
     MISSING,
     format_duration,
+    format_flops,
     format_interval_bounds,
     format_number,
     format_scaled,
@@ -39,7 +40,6 @@ COLUMNS: dict[str, pa.DataType] = {
     "total": pa.int64(),
 }
 TITLES = ("regime", "score", "95 % interval", "rows", "seeds", "learning rate", "trained weights", "compute", "time")
-FLOP_UNITS = ("FLOP", "kFLOP", "MFLOP", "GFLOP", "TFLOP", "PFLOP", "EFLOP")
 
 
 def comparison_table(rows: "Sequence[Row]") -> pa.Table:
@@ -73,6 +73,6 @@ def _line(row: "Row") -> tuple[str, ...]:
         str(len(row.seeds)),
         MISSING if row.lr is None else f"{row.lr:.0e}",
         format_scaled(row.trainable, 1000, ("", "k", "M", "G")),
-        format_scaled(row.flops, 1000, FLOP_UNITS),
+        format_flops(row.flops),
         format_duration(row.seconds),
     )
