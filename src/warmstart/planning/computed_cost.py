@@ -19,17 +19,19 @@ from warmstart.training.frozen_prefix import SharedData
 from warmstart.training.run_data import RunData
 from warmstart.types import Array
 
+MIN_HEAD_FLOPS = 1e3  # a row of a head alone, at least
 MOST_STEPS = 30  # that are measured of a regime, at most
 
 
 def computed_throughput(plan: RunPlan, shared: SharedData, lost: Collection[str] = ()) -> RunPlan:
     """The plan with what a row takes, from shapes and lengths, in seconds of the reference device.
 
-    Each run is counted alone, as its `cost` counts it: without cached activations. Of a regime with several stages the
-    last one counts for all. The `lost` regimes, which will not run, cost nothing.
+    What frozen layers make of a row is counted once for all steps and runs that keep it. Of a regime with several
+    stages the last one counts for all. The `lost` regimes, which will not run, cost nothing.
     """
     seconds_per_row = dict.fromkeys(lost, 0.0)
     forward_shares: dict[str, float] = {}
+    prefix_seconds: dict[str, float] = {}
     answers: dict[str, float] = {}
     tokens: dict[str, dict[int, float]] = {}
     rows = max(plan.sizes)
@@ -44,6 +46,11 @@ def computed_throughput(plan: RunPlan, shared: SharedData, lost: Collection[str]
         )
         trained = float(cost.training(train.sizes(), train.loss_weights).mean())
         scored = float(cost.forward(test.sizes(), test.loss_weights).mean())
+        config = plan.config(regime, rows, run_data.seed)
+        if cost.backward == 0.0 and cost.decoder is None and not config.changes_rows:  # the whole body is frozen
+            read = float(cost.forward(train.sizes(), train.loss_weights).mean())
+            prefix_seconds[name] = read / REFERENCE_FLOPS
+            trained, scored = max(trained - read, MIN_HEAD_FLOPS), MIN_HEAD_FLOPS
         seconds_per_row[name] = trained / REFERENCE_FLOPS
         forward_shares[name] = scored / trained
         if task.generative is not None:  # with cached keys and values, writing costs what reading costs
@@ -51,7 +58,14 @@ def computed_throughput(plan: RunPlan, shared: SharedData, lost: Collection[str]
         limit = token_limit(regime)
         if limit:
             tokens[name] = tokens_by_limit(plan, run_data, regime, limit)
-    return replace(plan, seconds_per_row=seconds_per_row, forward_shares=forward_shares, answers=answers, tokens=tokens)
+    return replace(
+        plan,
+        seconds_per_row=seconds_per_row,
+        prefix_seconds=prefix_seconds,
+        forward_shares=forward_shares,
+        answers=answers,
+        tokens=tokens,
+    )
 
 
 def tokens_by_limit(plan: RunPlan, run_data: RunData, regime: Regime, limit: int) -> dict[int, float]:

@@ -49,7 +49,8 @@ def measure_throughput(
     # seconds here for one of the reference device: of the last regime that reads tokens, and of each that does not
     speeds: dict[str, float] = {}
     computed = computed_throughput(plan, shared, (*lost, *(regime.name for regime in plan.problem.own)))
-    costs = computed.seconds_per_row
+    once = computed.prefix_seconds
+    costs = {name: seconds + once.get(name, 0.0) for name, seconds in computed.seconds_per_row.items()}
     waiting = sorted((name for name in plan.networks if name not in lost), key=lambda name: costs.get(name, 0.0))
     untimed: list[str] = []
     seconds_per_row = dict.fromkeys(lost, 0.0)
@@ -105,7 +106,7 @@ def measure_throughput(
             tokens[name] = tokens_by_limit(plan, run_data, regime, limit)
             seconds_per_row[name] *= float(tokens[name][limit] / of_these.mean()) if taken else 1.0
         few = _few(run_data, SHORT_MEASUREMENT_ROWS)
-        if costs.get(name, 0.0) > 0 and name not in prefix_seconds:  # whose first step counts, which is slow
+        if costs.get(name, 0.0) > 0 and name not in once:  # whose first step counts, which is slow
             speeds[kind] = seconds_per_row[name] / costs[name]
         a_row = LONGEST_ROWS * max(seconds_per_row[name], 1e-9)
         affordable = max(2, int(min(MEASURED_SECONDS, left) / a_row))
@@ -117,7 +118,8 @@ def measure_throughput(
                 forward_shares[name] = found.scoring * _scored_size(run_data, regime) / max(seconds_per_row[name], 1e-9)
                 answers[name] = found.answer
     for name in untimed:
-        seconds_per_row[name] = speeds[READS_TOKENS] * costs[name]
+        seconds_per_row[name] = speeds[READS_TOKENS] * computed.seconds_per_row[name]
+        prefix_seconds |= {name: speeds[READS_TOKENS] * once[name]} if name in once else {}
         answers |= {name: speeds[READS_TOKENS] * computed.answers[name]} if name in computed.answers else {}
         tokens |= {name: computed.tokens[name]} if name in computed.tokens else {}
     forward_shares = {name: computed.forward_shares[name] for name in untimed} | forward_shares

@@ -85,6 +85,8 @@ class _PlanCompareAdvise(TypedDict, total=False):
     """Retrain the winner with validation rows too, if there is time (auto) or always (validation), with all rows, or
     not at all. [auto, none, validation, all; default: auto]
     """
+    examples: bool
+    """Show texts of test rows in the report. [default: yes]"""
 
 
 class _PlanCompareAdviseFit(TypedDict, total=False):
@@ -155,14 +157,6 @@ class _PlanCompareAdviseFit(TypedDict, total=False):
     """Floating-point operations to spend instead of a time, such as 20TFLOP: the same study on any machine. [default: a
     time limits the study]
     """
-
-
-class _Fit(TypedDict, total=False):
-    shard: bool
-    """With torchrun: shard weights and optimizer state across processes (FSDP)."""
-
-
-class _CompareAdviseFit(TypedDict, total=False):
     min_effect: float | str
     """Smallest relative difference in score that matters, and the most that interpolation may lose. [default: 1%]"""
     max_size: int | str | None
@@ -179,6 +173,11 @@ class _CompareAdviseFit(TypedDict, total=False):
     """Log the cost of each run, for `plan`. No texts are logged. [default: yes]"""
 
 
+class _Fit(TypedDict, total=False):
+    shard: bool
+    """With torchrun: shard weights and optimizer state across processes (FSDP)."""
+
+
 class _Plan(TypedDict, total=False):
     device: str | None
     """Device: cpu, h100, a100, l4, rtx4090 and others. [default: this machine]"""
@@ -186,11 +185,6 @@ class _Plan(TypedDict, total=False):
     """Number of devices. [default: 1]"""
     price_per_hour: float | None
     """Price of one device in US dollars. [default: from a table]"""
-
-
-class _CompareAdvise(TypedDict, total=False):
-    examples: bool
-    """Show texts of test rows in the report. [default: yes]"""
 
 
 class CheckSettings(
@@ -212,8 +206,6 @@ class CompareSettings(
     _CheckPlanCompareAdviseFit,
     _PlanCompareAdvise,
     _PlanCompareAdviseFit,
-    _CompareAdviseFit,
-    _CompareAdvise,
 ):
     """Settings of `compare`."""
 
@@ -222,8 +214,6 @@ class AdviseSettings(
     _CheckPlanCompareAdviseFit,
     _PlanCompareAdvise,
     _PlanCompareAdviseFit,
-    _CompareAdviseFit,
-    _CompareAdvise,
 ):
     """Settings of `advise`."""
 
@@ -232,6 +222,5 @@ class FitSettings(
     _CheckPlanCompareAdviseFit,
     _PlanCompareAdviseFit,
     _Fit,
-    _CompareAdviseFit,
 ):
     """Settings of `fit`."""

@@ -56,12 +56,23 @@ def comparison_display(comparison: "Comparison") -> Display:
     failed = tuple(f"{row.name} failed: {row.failed}" for row in comparison.table if row.failed)
     stopped = any(not row.converged and not row.failed for row in comparison.table)
     notes = ("* still improving when it stopped",) if stopped else ()
-    return Display(headline, TITLES, tuple(map(_line, comparison.table)), (*notes, *failed))
+    lines = [line for row in comparison.table for line in (_line(row), *_predicted(comparison, row))]
+    return Display(headline, TITLES, tuple(lines), (*notes, *failed))
 
 
 def _facts(row: "Row") -> dict[str, Any]:
     low, high = row.interval
     return vars(row) | {"regime": row.name, "low": low, "high": high, "seeds": len(row.seeds)}
+
+
+def _predicted(comparison: "Comparison", row: "Row") -> tuple[tuple[str, ...], ...]:
+    """What is predicted for all rows, below a regime that was run on a part of them; else nothing."""
+    found = comparison.predictions.get(row.name) if row in comparison.partial else None
+    if found is None:
+        return ()
+    bounds = format_interval_bounds(found.interval)
+    rest = ("",) * (len(TITLES) - 4)
+    return ((f"{row.name}, predicted", format_number(found.score), bounds, f"{found.rows:,}", *rest),)
 
 
 def _line(row: "Row") -> tuple[str, ...]:
