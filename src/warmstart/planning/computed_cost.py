@@ -10,9 +10,10 @@ from dataclasses import replace
 import numpy as np
 
 from warmstart.errors import InputError
+from warmstart.planning.fit_budget import fit_to_budget
 from warmstart.planning.model_size import model_size
 from warmstart.planning.run_plan import RunPlan, shorter_limits, token_limit
-from warmstart.quantities import REFERENCE_FLOPS
+from warmstart.quantities import REFERENCE_FLOPS, format_effort
 from warmstart.regimes.regimes import Regime
 from warmstart.training.config import TrainConfig
 from warmstart.training.frozen_prefix import SharedData
@@ -98,3 +99,25 @@ def _leaves_room(run_data: RunData, regime: Regime, limit: int) -> bool:
         return prompts is None or prompts.chunks is None or prompts.chunks.room > 0
     except InputError:
         return False
+
+
+def as_compared(measured: RunPlan, shared: SharedData) -> RunPlan:
+    """The measured plan as `compare` cuts it: the same regimes, sizes, seeds and trials."""
+    if not measured.networks:
+        return measured
+    if not measured.options.by_compute:
+        return fit_to_budget(measured)
+    cut = fit_to_budget(computed_throughput(measured, shared))
+    known = ("seconds_per_row", "prefix_seconds", "forward_shares", "answers", "memory_peaks")
+    return replace(cut, **{name: getattr(measured, name) for name in known})
+
+
+def cut_notes(plan: RunPlan) -> tuple[str, ...]:
+    """What `compare` leaves out within its budget; the figures are without it."""
+    if not plan.cuts:
+        return ()
+    limit = format_effort(plan.options.budget, by_compute=plan.options.by_compute)
+    named = f"--compute of {limit}" if plan.options.by_compute else f"--budget of {limit}"
+    cuts = f"to fit the {named}, compare cuts, and so do these figures: {'; '.join(plan.cuts)}"
+    more = "not included: the most promising of these on all rows afterwards, if the rest of the budget allows it"
+    return (cuts, more) if plan.regime_sizes else (cuts,)

@@ -86,7 +86,7 @@ def seconds_of_search(plan: RunPlan, name: str, rows: int) -> float:
     config = plan.config(plan.regime(name, rows), rows, 0)
     trained = TRIAL_SHARE * config.steps * config.batch_size
     once = plan.seconds_per_row[name] * trained + seconds_of_score(plan, name) * len(splits.val)
-    return reading + (plan.options.trials + 0.5) * once
+    return reading + plan.trial_count * once + (plan.effort.seconds or 0.0)
 
 
 def seconds_of_regime(plan: RunPlan, name: str) -> float:

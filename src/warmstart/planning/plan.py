@@ -18,7 +18,7 @@ from warmstart.data.schema.kinds import say_readers
 from warmstart.errors import join_phrases
 from warmstart.models.evaluate import EVALUATION_BATCH
 from warmstart.planning import run_plan as budget
-from warmstart.planning.computed_cost import computed_throughput
+from warmstart.planning.computed_cost import as_compared, cut_notes
 from warmstart.planning.estimates import (
     measured_with_base,
     peak_bytes,
@@ -28,7 +28,6 @@ from warmstart.planning.estimates import (
     seconds_of_run,
     seconds_of_untrained,
 )
-from warmstart.planning.fit_budget import fit_to_budget
 from warmstart.planning.forecast import (
     COMPUTED,
     MEASURED,
@@ -45,7 +44,6 @@ from warmstart.planning.problem import Options, Problem
 from warmstart.planning.requirements import exclude_by_constraints, exclude_by_time
 from warmstart.planning.run_plan import RunPlan
 from warmstart.planning.throughput import measure_throughput
-from warmstart.quantities import format_effort
 from warmstart.regimes.full import Full
 from warmstart.regimes.regimes import (
     PROMPTED,
@@ -57,13 +55,13 @@ from warmstart.regimes.regimes import (
     is_baseline,
 )
 from warmstart.results.constraints import not_run
-from warmstart.results.names import name_at_base, regime_of, split_name
+from warmstart.results.names import ENDPOINT_REGIME, name_at_base, regime_of, split_name
 from warmstart.runs.search import TRIAL_SHARE
 from warmstart.runtime.device import memory_room, peak_memory, reset_peak_memory, resident_memory
+from warmstart.runtime.endpoint import Endpoint
 from warmstart.runtime.environment import current_environment
 from warmstart.runtime.hardware import BANDWIDTH_REACHED, LAUNCH, SCALING, USABLE, UTILISATION, Machine
 from warmstart.training.event import Event
-from warmstart.training.frozen_prefix import SharedData
 from warmstart.training.run_data import RunData
 from warmstart.training.stages import validation_rows
 from warmstart.types import Array
@@ -99,8 +97,8 @@ def forecast_regimes(problem: Problem, options: Options, where: TargetMachine) -
         possible = tuple(n for n in names if is_baseline(n) or room is None or found[n].least_bytes < room)
         some = replace(plan, options=replace(options, regimes=possible))
         measured = yield from measure_throughput(some, shared, allowed=PLANNING_SECONDS)
-        plan = _as_compared(exclude_by_time(measured), shared)
-        notes = _cut_words(plan)
+        plan = as_compared(exclude_by_time(measured), shared)
+        notes = cut_notes(plan)
         words = current_environment(plan.options.precision).device
     else:
         notes = (f"{PREDICTED}: from the device's published figures, at {UTILISATION:.0%} of its peak FLOPS",)
@@ -111,6 +109,8 @@ def forecast_regimes(problem: Problem, options: Options, where: TargetMachine) -
         yield Event(f"predicting {name}")
         if name in reasons:
             forecasts.append(RegimeForecast(name, *([None] * 8), f"not run: {reasons[name]}", runs=0, seeds=0))
+        elif problem.endpoint is not None and name == ENDPOINT_REGIME:
+            forecasts.append(_sent(plan, problem.endpoint))
         elif name in WITHOUT_NETWORK:
             forecasts.append(_baseline(plan, name, run_data, where, room))
         elif is_baseline(name):
@@ -126,7 +126,8 @@ def forecast_regimes(problem: Problem, options: Options, where: TargetMachine) -
     readers = say_readers(problem.schema.columns)
     said = (readers,) if readers and run_data.task.generative is None else ()
     floors = (problem.floors_note,) if problem.floors else ()
-    return PlanResult(tuple(forecasts), words, room, (bases, *said, *floors, *notes, *beyond, *sources(where)))
+    sent = (problem.endpoint.note,) if problem.endpoint else ()
+    return PlanResult(tuple(forecasts), words, room, (bases, *sent, *said, *floors, *notes, *beyond, *sources(where)))
 
 
 # --- here ------------------------------------------------------------------------------------------------------------
@@ -193,6 +194,27 @@ def _baseline(plan: RunPlan, name: str, run_data: RunData, where: TargetMachine,
         energy_kwh=runs * seconds * watts / 3.6e6,
         basis=MEASURED,
         **_jobs(plan, name),
+    )
+
+
+def _sent(plan: RunPlan, endpoint: Endpoint) -> RegimeForecast:
+    """What is asked of another machine: nothing is asked for a plan. How long that takes is not known."""
+    runs = len(plan.seeds) * len(plan.sizes)
+    return RegimeForecast(
+        regime=ENDPOINT_REGIME,
+        trainable=0,
+        total=0,
+        flops=0.0,
+        peak_memory_bytes=None,
+        seconds=None,
+        disk_bytes=runs * SCORE_ROWS * len(plan.splits.test),
+        money=None if endpoint.price is None else endpoint.planned_tokens / 1e6 * endpoint.price,
+        fits=None,
+        advice="",
+        runs=runs,
+        seconds_of_run=None,
+        energy_kwh=None,
+        basis=COMPUTED,
     )
 
 
@@ -282,7 +304,8 @@ def _elsewhere(
     one = run_of(config.steps, _scored(plan, name, rows))
     search = 0.0
     if plan.searches:
-        search = (plan.options.trials + 0.5) * run_of(max(1, round(config.steps * TRIAL_SHARE)), len(plan.splits.val))
+        search = plan.trial_count * run_of(max(1, round(config.steps * TRIAL_SHARE)), len(plan.splits.val))
+        search += plan.effort.seconds or 0.0
     seconds = len(plan.sizes) * (search + len(plan.seeds) * one)
     return _forecast(plan, name, found, run_data, where, peak, seconds, one, fits, advice, PREDICTED)
 
@@ -352,7 +375,7 @@ def _flops(plan: RunPlan, name: str, found: ModelSize, run_data: RunData) -> flo
         forward = float(found.cost.forward(*val).sum())
         watch = validation_rows(len(val[0]), config, evaluations)
         run = trained + evaluations * watch / len(val[0]) * forward + forward + float(found.cost.forward(*test).sum())
-        tried = plan.options.trials + 0.5 if rows in plan.searched_at(name) else 0.0
+        tried = plan.trial_count if rows in plan.searched_at(name) else 0.0
         search = tried * (TRIAL_SHARE * trained + 2 * forward)
         total += search + len(plan.seeds) * run
     return total
@@ -394,25 +417,3 @@ def _of_one_row(plan: RunPlan, name: str, run_data: RunData) -> float:
     found = model_size(regime, run_data.task, config.optimizer_state)
     longest = examples.take(longest_rows(run_data, regime, config)[-1:])
     return step_bytes(found, run_data.task, longest, config.precision, checkpointing=True)
-
-
-def _as_compared(measured: RunPlan, shared: SharedData) -> RunPlan:
-    """The measured plan as `compare` cuts it: the same regimes, sizes, seeds and trials."""
-    if not measured.networks:
-        return measured
-    if not measured.options.by_compute:
-        return fit_to_budget(measured)
-    cut = fit_to_budget(computed_throughput(measured, shared))
-    known = ("seconds_per_row", "prefix_seconds", "forward_shares", "answers", "memory_peaks")
-    return replace(cut, **{name: getattr(measured, name) for name in known})
-
-
-def _cut_words(plan: RunPlan) -> tuple[str, ...]:
-    """What `compare` leaves out within its budget; the figures are without it."""
-    if not plan.cuts:
-        return ()
-    limit = format_effort(plan.options.budget, by_compute=plan.options.by_compute)
-    named = f"--compute of {limit}" if plan.options.by_compute else f"--budget of {limit}"
-    cuts = f"to fit the {named}, compare cuts, and so do these figures: {'; '.join(plan.cuts)}"
-    more = "not included: the most promising of these on all rows afterwards, if the rest of the budget allows it"
-    return (cuts, more) if plan.regime_sizes else (cuts,)

@@ -18,11 +18,13 @@ from warmstart.errors import TrainingError, join_phrases
 from warmstart.inference.model_store import Network, save_model, save_network
 from warmstart.inference.saved_as_scored import check_answers, check_saved
 from warmstart.models.pretrained.base import Base
+from warmstart.models.pretrained.reference import hub_revision
 from warmstart.regimes.regimes import Regime
+from warmstart.regimes.search_space import NO_SEARCH, SearchEffort
 from warmstart.results.bootstrap import standard_error_share
 from warmstart.results.names import regime_of
 from warmstart.results.outputs import save_outputs
-from warmstart.results.record import Cost, Run, Trial, load_run, save_run
+from warmstart.results.record import Cost, Run, SettingsSearch, Trial, load_run, save_run
 from warmstart.runs.final_evaluation import FinalScores, answered_rows, evaluate_answers, evaluate_run
 from warmstart.runs.forgetting import measure_forgetting
 from warmstart.runs.weight_mixing import InterpolatedRun, interpolate_run
@@ -51,18 +53,20 @@ class TunedRegime:
     trials: tuple[Trial, ...] = ()
     flops: float = 0.0
     seconds: float = 0.0
+    search: SettingsSearch | None = None  # of more settings than rate and size; None: not asked for
     shorter: Trial | None = None  # the same with the same seed, for half as long
 
 
 def tried_settings(regime: Regime, config: TrainConfig) -> dict[str, Any]:
     """The settings that a search varies: trainings with the same ones can be compared across lengths."""
-    return {"lr": config.lr} | _size_words(regime)
+    return {"lr": config.lr} | _size_words(regime) | dict(regime.chosen)
 
 
 def checkpoint_purpose(regime: Regime, config: TrainConfig, run_data: RunData) -> str:
     """What identifies a checkpoint: the trained weights, the rows and the settings."""
     rows = f"{len(run_data.splits.train)} rows of {run_data.splits.fingerprint} drawn with {run_data.seed}"
-    return f"{regime.name} from {regime.start.name} {_size_words(regime)}: {regime.words}; {config}; {rows}"
+    settings = _size_words(regime) | dict(regime.chosen)
+    return f"{regime.name} from {regime.start.name} {settings}: {regime.words}; {config}; {rows}"
 
 
 def _size_words(regime: Regime) -> dict[str, Any]:
@@ -151,6 +155,8 @@ def train_run(
         caveats=(trained.caveats if trained else ()) + (mix.caveats if mix else ()),
         retention=kept.to_json() if kept else None,
         predicted=predicted,
+        search=chosen.search,
+        revision=hub_revision(regime.start.base.location) if regime.start.base else None,
         **measured(found, run_data),
     )
 
@@ -205,23 +211,31 @@ def failed_run(name: str, run_data: RunData, folder: Path, reason: str, chosen: 
 
 
 def run_baseline(
-    name: str, run_data: RunData, folder: Path, progress: JobProgress | None = None, base: Base | None = None
+    name: str,
+    run_data: RunData,
+    folder: Path,
+    progress: JobProgress | None = None,
+    base: Base | None = None,
+    effort: SearchEffort = NO_SEARCH,
 ) -> Generator[Event, None, Run]:
-    """The same record for a regime without the training loop. `base`: the unchanged base whose features it uses."""
+    """The same record for a regime without the training loop.
+
+    `base`: the unchanged base whose features it uses; `effort`: how much to search of its own settings.
+    """
     if world().on_main((folder / "run.json").exists):
         return load_run(folder)
     yield (progress or JobProgress()).began()
     reset_peak_memory()
     began = time.perf_counter()
     try:
-        fitted = fit_baseline(name, run_data, base)
+        fitted = fit_baseline(name, run_data, base, effort, folder / "checkpoint" / "trials")
+        writer = fitted.baseline.writer
+        if writer is None:
+            found = evaluate_run(fitted.baseline, run_data, alone=fitted.baseline.alone())
+        else:
+            found = evaluate_answers(writer, run_data)
     except TrainingError as error:
         return failed_run(name, run_data, folder, error.message)
-    writer = fitted.baseline.writer
-    if writer is None:
-        found = evaluate_run(fitted.baseline, run_data, alone=fitted.baseline.alone())
-    else:
-        found = evaluate_answers(writer, run_data)
     parts = (run_data.splits.val, run_data.splits.test) if writer is None else answered_rows(run_data).values()
     record = Run(
         id=folder.name,
@@ -252,6 +266,8 @@ def run_baseline(
         ),
         environment=current_environment("fp32"),
         caveats=fitted.caveats,
+        search=fitted.search,
+        revision=hub_revision(base.location) if base else None,
         **measured(found, run_data),
     )
 
@@ -261,11 +277,23 @@ def run_baseline(
     return finish_run(record, folder, save, found.outputs)
 
 
-def fit_baseline(name: str, run_data: RunData, base: Base | None) -> Fitted:
-    """Fit a regime without the training loop to the training rows."""
+def fit_baseline(
+    name: str, run_data: RunData, base: Base | None, effort: SearchEffort = NO_SEARCH, trials: Path | None = None
+) -> Fitted:
+    """Fit a regime without the training loop to the training rows. `trials`: the folder of finished ones."""
     embedder = Embedder(base, run_data.shared) if base else None
     splits = run_data.splits
-    data = FitData(run_data.task, splits.train, run_data.seed, embedder, run_data.schema.columns, splits.val)
+    data = FitData(
+        run_data.task,
+        splits.train,
+        run_data.seed,
+        embedder,
+        run_data.schema.columns,
+        effort,
+        trials,
+        splits.val,
+        run_data.endpoint,
+    )
     return FIT_BASELINE[regime_of(name)](data)
 
 
@@ -309,7 +337,8 @@ def _converged(trained: TrainedStages, chosen: TunedRegime, val: float, run_data
     if trained.best_step < trained.steps:
         return True
     settings = tried_settings(chosen.regime, chosen.config)
-    tried = (*chosen.trials, *([chosen.shorter] if chosen.shorter else []))
+    searched = chosen.search.trials if chosen.search and chosen.search.settings else ()
+    tried = (*chosen.trials, *searched, *([chosen.shorter] if chosen.shorter else []))
     shorter = [(t.steps, t.val) for t in tried if t.settings == settings and t.steps < trained.steps]
     known = [(steps, score) for steps, score in shorter if score is not None]
     matters = abs(val) * max(run_data.min_effect, standard_error_share(len(run_data.splits.val)))
@@ -332,7 +361,7 @@ def _evaluation_flops(trained: TrainedStages, regime: Regime, run_data: RunData)
 
 def _settings(regime: Regime, config: TrainConfig) -> dict[str, Any]:
     facts = {k: v for k, v in vars(config).items() if k not in ("lr", "seed")}
-    return facts | _size_words(regime)
+    return facts | _size_words(regime) | dict(regime.chosen)
 
 
 def finish_run(

@@ -26,7 +26,7 @@ SEVERAL_RUNS: Commands = ("plan", "compare", "advise")  # several regimes, or se
 REPORTING: Commands = SEVERAL_RUNS
 
 # How people write a value that is more than a number or a name. `quantities` parses them.
-Quantity = Literal["duration", "budget", "share", "size", "latency", "amount", "count", "flops"]
+Quantity = Literal["duration", "budget", "share", "size", "latency", "amount", "count", "effort", "flops"]
 
 
 @dataclass(frozen=True)
