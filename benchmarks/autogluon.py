@@ -156,7 +156,7 @@ def ours(case: Case, work: Path, seconds: float) -> tuple[Path, dict[str, Any]]:
             bad_rows="drop",
             quiet=True,
         )
-        told = {"regime": api.load(work / "study").regime, "verdict": study.advice.verdict}
+        told: dict[str, Any] = {"regime": api.load(work / "study").regime, "verdict": study.advice.verdict}
         told |= {"seconds": round(time.monotonic() - began), "cpu_seconds": round(time.process_time() - used)}
         write_json(facts, told)
     return work / "study", json.loads(facts.read_text())

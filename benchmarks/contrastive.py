@@ -24,6 +24,7 @@ import strong
 from harness import RESULTS
 from warmstart.data.rows.split import Rows
 from warmstart.data.schema.schema import Schema
+from warmstart.data.tables.strings import Texts
 from warmstart.models.pretrained.base import find_base
 from warmstart.runtime.environment import current_environment
 from warmstart.runtime.files import write_json
@@ -48,9 +49,7 @@ def sections(path: Path) -> tuple[Schema, Rows]:
 def licences(path: Path) -> tuple[Schema, Rows]:
     """The rows of categories that have at least 30."""
     table = pq.read_table(path)
-    texts = strong.Texts.of(
-        f"{a}\n{b[:1000]}" for a, b in zip(*(table[n].to_pylist() for n in ("name", "text")), strict=True)
-    )
+    texts = Texts.of(f"{a}\n{b[:1000]}" for a, b in zip(*(table[n].to_pylist() for n in ("name", "text")), strict=True))
     targets = np.array(table["category"].to_pylist(), dtype=object)
     rows = Rows(texts, targets, np.arange(1, len(texts) + 1), texts)
     names, counts = np.unique(targets.astype(str), return_counts=True)
@@ -85,7 +84,7 @@ def contrastive(train: Rows, test: Rows, base: str, seed: int) -> Array:
         vectors = model(model.preprocess(both))["sentence_embedding"]
         alike = torch.cosine_similarity(*vectors.chunk(2))
         loss = torch.nn.functional.mse_loss(alike, torch.tensor([p[2] for p in some]))
-        loss.backward()
+        torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         rates.step()

@@ -210,7 +210,7 @@ def label_tree(base: Base, labels: Sequence[str]) -> LabelTree:
 
 
 @lru_cache(maxsize=8)
-def _label_tree(folder: Path, longest: int, labels: tuple[str, ...]) -> LabelTree:
+def _label_tree(folder: str, longest: int, labels: tuple[str, ...]) -> LabelTree:
     """Once, however often its scores are read: a tokenizer takes 0.2 s to load."""
     template = Conversations(folder, longest).template
     found = []

@@ -225,8 +225,7 @@ class RunPlan:
         run_data = RunData(
             drawn, problem.schema, shared, seed, options.min_effect, self._domain(drawn), problem.general
         )
-        more = {"replayed": problem.replayed, "interpolate": options.interpolate, "endpoint": problem.endpoint}
-        return replace(run_data, **more)
+        return replace(run_data, replayed=problem.replayed, interpolate=options.interpolate, endpoint=problem.endpoint)
 
     def _domain(self, drawn: Splits) -> DomainCorpus | None:
         """Texts for learning the domain's language: no more than the texts of the rows themselves."""
