@@ -108,7 +108,8 @@ def forecast_regimes(problem: Problem, options: Options, where: TargetMachine) -
     for name in (*names, *(name for name in reasons if name not in names)):
         yield Event(f"predicting {name}")
         if name in reasons:
-            forecasts.append(RegimeForecast(name, *([None] * 8), f"not run: {reasons[name]}", runs=0, seeds=0))
+            why = f"not run: {reasons[name]}"
+            forecasts.append(RegimeForecast(name, None, None, None, None, None, None, None, None, why, runs=0, seeds=0))
         elif problem.endpoint is not None and name == ENDPOINT_REGIME:
             forecasts.append(_sent(plan, problem.endpoint))
         elif name in WITHOUT_NETWORK:
