@@ -143,6 +143,15 @@ def parse_duration(text: str) -> float:
     return 3600 * hours + 60 * minutes + seconds
 
 
+def parse_effort(value: Any) -> int | str:
+    """A number of trials, or a length of time, which is kept as it was typed."""
+    text = str(value).strip()
+    if text.isdecimal():
+        return int(text)
+    parse_duration(text)
+    return text
+
+
 def parse_share(text: str) -> float:
     """0.01 in '1%' and in '0.01'."""
     try:

@@ -64,6 +64,7 @@ VERDICT_BY_BASELINE = {
     "zero-shot": "no training is needed",
     "few-shot": "prompt, do not train",
     "prompted": "prompt, do not train",
+    "prompted-endpoint": "prompt, do not train",
 }
 BASELINE_MODELS = {
     "boosted": "the boosted trees",
@@ -71,6 +72,7 @@ BASELINE_MODELS = {
     "zero-shot": "the base as it is",
     "few-shot": "the base with examples in its prompt",
     "prompted": "the base with a prompt",
+    "prompted-endpoint": "the chat model at the endpoint",
 }
 EXTRACTED = {  # what `extractive` is, by task
     "summarise": "the leading sentences",

@@ -2,7 +2,7 @@
 
 import time
 
-from warmstart.baselines.few_shot import CHOSEN_ON, SHOTS
+from warmstart.baselines.few_shot import CHOSEN_ON, FIRST_CHOSEN_ON, SHOTS
 from warmstart.baselines.prompted import PROMPT_CHOSEN_ON, PROMPT_EXAMPLES, QUANTILE_BINS
 from warmstart.generation.answers import AT_ONCE_ON_CPU
 from warmstart.planning.run_plan import RunPlan, token_limit
@@ -85,7 +85,7 @@ def seconds_of_search(plan: RunPlan, name: str, rows: int) -> float:
     config = plan.config(plan.regime(name, rows), rows, 0)
     trained = TRIAL_SHARE * config.steps * config.batch_size
     once = plan.seconds_per_row[name] * trained + seconds_of_score(plan, name) * len(splits.val)
-    return reading + (plan.options.trials + 0.5) * once
+    return reading + plan.trial_count * once + (plan.effort.seconds or 0.0)
 
 
 def seconds_of_regime(plan: RunPlan, name: str) -> float:
@@ -125,7 +125,7 @@ def seconds_of_untrained(plan: RunPlan, name: str) -> float:
         asked = rows_scored(plan, rows) + len(PROMPT_EXAMPLES) * PROMPT_CHOSEN_ON
         return asked * score * (1 + shown + nodes / text)
     answer = min(plan.answers.get(each, 0.0) for each in alike)
-    written = rows_answered(plan) + 2 * ANSWERS_BESIDE + len(SHOTS) * CHOSEN_ON
+    written = rows_answered(plan) + 2 * ANSWERS_BESIDE + len(SHOTS) * FIRST_CHOSEN_ON + 2 * CHOSEN_ON
     return written * (answer + score * max(SHOTS) / AT_ONCE_ON_CPU)  # examples are read once for so many answers
 
 

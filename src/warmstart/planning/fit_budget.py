@@ -38,7 +38,8 @@ RESERVE = 0.2  # of the budget, kept for training the most promising regime on a
 WORTHWHILE = 0.9  # of the work for a row, at most, or texts are not read less far
 ENOUGH_ROWS = 1_000  # for training: before fewer are taken, texts are read less far
 BUDGET_MARGIN = 1.25  # of a budget that is said to do: estimates were too low at times
-SAVED_OPTIONS = ("seeds", "trials", "length", "budget")  # of the options
+SAVED_OPTIONS = ("seeds", "trials", "search", "length", "budget")  # of the options
+FEWEST_TRIALS = 8  # of a search over more settings than the rate
 MIN_SCORED_ROWS = 500  # test rows; an accuracy on them is known to about 4 points
 
 
@@ -99,7 +100,13 @@ def _without_slow_bases(plan: RunPlan) -> RunPlan:
 
 
 def _lighter(plan: RunPlan) -> Iterator[RunPlan]:
-    """The plan with two trials, then with one seed, then without a search, which is cut for all regimes alike."""
+    """The plan with two trials, then with one seed, then without a search, which is cut for all regimes alike.
+
+    Of a search over more settings, half the trials are given up first, again and again.
+    """
+    while plan.effort.seconds is None and plan.effort.trials > FEWEST_TRIALS:
+        plan = replace(plan, options=replace(plan.options, search=plan.effort.trials // 2))
+        yield plan
     while plan.searches and plan.options.trials > 2:
         plan = replace(plan, options=replace(plan.options, trials=plan.options.trials - 1))
         yield plan
@@ -107,7 +114,7 @@ def _lighter(plan: RunPlan) -> Iterator[RunPlan]:
         plan = replace(plan, options=replace(plan.options, seeds=plan.options.seeds - 1))
         yield plan
     if plan.searches:
-        yield replace(plan, options=replace(plan.options, trials=1))
+        yield replace(plan, options=replace(plan.options, trials=1, search=0))
 
 
 # --- which regime on how many rows ------------------------------------------------------------------------------------
@@ -277,6 +284,9 @@ def _said(asked: RunPlan, plan: RunPlan) -> tuple[str, ...]:
         cuts.append(f"{plan.options.trials} learning rates tried for each regime instead of {asked.options.trials}")
     if asked.searches and not plan.searches:
         cuts.append("no learning-rate search: each regime uses its usual rate")
+    if plan.effort.trials < asked.effort.trials:
+        few = f"{plan.effort.trials} trials of other settings for each regime" if plan.effort.trials else "no search"
+        cuts.append(f"{few} instead of --search {asked.options.search}")
     return tuple(cuts)
 
 

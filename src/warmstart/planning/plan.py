@@ -51,9 +51,10 @@ from warmstart.regimes.regimes import (
     Stage,
     is_baseline,
 )
-from warmstart.results.names import name_at_base, regime_of, split_name
+from warmstart.results.names import ENDPOINT_REGIME, name_at_base, regime_of, split_name
 from warmstart.runs.search import TRIAL_SHARE
 from warmstart.runtime.device import memory_room, peak_memory, reset_peak_memory
+from warmstart.runtime.endpoint import Endpoint
 from warmstart.runtime.environment import current_environment
 from warmstart.runtime.hardware import BANDWIDTH_REACHED, LAUNCH, SCALING, USABLE, UTILISATION, Machine
 from warmstart.training.event import Event
@@ -93,7 +94,9 @@ def forecast_regimes(problem: Problem, options: Options, where: TargetMachine) -
     forecasts = []
     for name in plan.names:
         yield Event(f"predicting {name}")
-        if name in WITHOUT_NETWORK:
+        if problem.endpoint is not None and name == ENDPOINT_REGIME:
+            forecasts.append(_sent(plan, problem.endpoint))
+        elif name in WITHOUT_NETWORK:
             forecasts.append(_baseline(plan, name, run_data, where, room))
         elif is_baseline(name):
             forecasts.append(_untrained(plan, name, run_data, where, room))
@@ -108,7 +111,8 @@ def forecast_regimes(problem: Problem, options: Options, where: TargetMachine) -
     readers = say_readers(problem.schema.columns)
     said = (readers,) if readers and run_data.task.generative is None else ()
     floors = (problem.floors_note,) if problem.floors else ()
-    return PlanResult(tuple(forecasts), words, room, (bases, *said, *floors, *notes, *beyond, *sources(where)))
+    sent = (problem.endpoint.note,) if problem.endpoint else ()
+    return PlanResult(tuple(forecasts), words, room, (bases, *sent, *said, *floors, *notes, *beyond, *sources(where)))
 
 
 # --- here ------------------------------------------------------------------------------------------------------------
@@ -160,6 +164,27 @@ def _baseline(plan: RunPlan, name: str, run_data: RunData, where: TargetMachine,
         seconds_of_run=seconds,
         energy_kwh=runs * seconds * watts / 3.6e6,
         basis=MEASURED,
+    )
+
+
+def _sent(plan: RunPlan, endpoint: Endpoint) -> RegimeForecast:
+    """What is asked of another machine: nothing is asked for a plan. How long that takes is not known."""
+    runs = len(plan.seeds) * len(plan.sizes)
+    return RegimeForecast(
+        regime=ENDPOINT_REGIME,
+        trainable=0,
+        total=0,
+        flops=0.0,
+        peak_memory_bytes=None,
+        seconds=None,
+        disk_bytes=runs * SCORE_ROWS * len(plan.splits.test),
+        money=None if endpoint.price is None else endpoint.planned_tokens / 1e6 * endpoint.price,
+        fits=None,
+        advice="",
+        runs=runs,
+        seconds_of_run=None,
+        energy_kwh=None,
+        basis=COMPUTED,
     )
 
 
@@ -246,7 +271,8 @@ def _elsewhere(
     one = run_of(config.steps, _scored(plan, name, rows))
     search = 0.0
     if plan.searches:
-        search = (plan.options.trials + 0.5) * run_of(max(1, round(config.steps * TRIAL_SHARE)), len(plan.splits.val))
+        search = plan.trial_count * run_of(max(1, round(config.steps * TRIAL_SHARE)), len(plan.splits.val))
+        search += plan.effort.seconds or 0.0
     seconds = len(plan.sizes) * (search + len(plan.seeds) * one)
     return _forecast(plan, name, found, run_data, where, peak, seconds, one, fits, advice, PREDICTED)
 
@@ -309,7 +335,7 @@ def _flops(plan: RunPlan, name: str, found: ModelSize, run_data: RunData) -> flo
         forward = float(found.cost.forward(*val).sum())
         watch = validation_rows(len(val[0]), config, evaluations)
         run = trained + evaluations * watch / len(val[0]) * forward + forward + float(found.cost.forward(*test).sum())
-        search = (plan.options.trials + 0.5) * (TRIAL_SHARE * trained + 2 * forward) if plan.searches else 0.0
+        search = plan.trial_count * (TRIAL_SHARE * trained + 2 * forward)
         total += search + len(plan.seeds) * run
     return total
 

@@ -12,6 +12,7 @@ from warmstart.models.pretrained.base import Base
 from warmstart.regimes.regimes import DEFAULT_REGIMES, NO_BASE_NEEDED, RANDOM_START, Regime, known_regime
 from warmstart.results.constraints import ANY, Constraints
 from warmstart.results.names import name_at_base, short_names, split_name
+from warmstart.runtime.endpoint import Endpoint
 from warmstart.settings.choices import DEFAULT_BUDGET
 from warmstart.settings.groups import RecordSettings, SampleSettings
 from warmstart.settings.training import TrainingSettings
@@ -48,6 +49,7 @@ class Problem:
     caveats: tuple[str, ...] = ()
     noise_floor: float | None = None  # best reachable score, where it is known
     floors: tuple[str, ...] = ()  # regimes that are compared though others were named
+    endpoint: Endpoint | None = None  # a chat model elsewhere, that `prompted-endpoint` asks
     unnamed: tuple[str, ...] = ()  # regimes that nobody named: the usual ones, and floors
 
     @property

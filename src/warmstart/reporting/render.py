@@ -248,7 +248,7 @@ def _spent(all_runs: Sequence[Run]) -> Spent:
         flops=sum(run.cost.flops for run in runs) + sum(run.tuning_flops for run in made),
         seconds=sum(run.cost.seconds for run in runs) + sum(run.tuning_seconds for run in made),
         runs=len(runs),
-        trials=sum(len(run.trials) for run in made),
+        trials=sum(len(run.trials) + (len(run.search.trials) if run.search else 0) for run in made),
     )
 
 

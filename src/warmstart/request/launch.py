@@ -19,6 +19,7 @@ from warmstart.results.record import Run
 from warmstart.runtime.distributed import world
 from warmstart.runtime.files import TEMPORARY, write_json, write_parquet
 from warmstart.runtime.lock import locked
+from warmstart.settings.groups import SETTINGS
 from warmstart.types import Value
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ def start(request: config.Request, folder: Path, table: Table | None = None) -> 
     imported before the request is written down. Raises UsageError or InputError.
     """
     _check_processes(request)
+    _check_trackers(request)
     world().on_main(lambda: check_vacant(folder))
     understood = prepare_data(request, table)
     kept = understood.table.files == (MEMORY,) and request.examples
@@ -73,6 +75,7 @@ def _claim(request: config.Request, folder: Path) -> None:
 def restart(request: config.Request, folder: Path) -> Started:
     """Go on in a folder that was claimed before."""
     _check_processes(request)
+    _check_trackers(request)
     if request.data == (MEMORY,):
         raise UsageError(
             "this was made of rows in memory, which were not kept.", "give them again, with another folder"
@@ -97,6 +100,13 @@ def _check_processes(request: config.Request) -> None:
             f"{request.command} runs in one process, not in {world().size}.",
             "start it without torchrun; many processes are for fit",
         )
+
+
+def _check_trackers(request: config.Request) -> None:
+    if request.track:
+        from warmstart.study.trackers import check_trackers
+
+        check_trackers(request.track)
 
 
 def resumable(folder: Path, model: str | None) -> config.Request:
@@ -211,9 +221,10 @@ def compare_steps(begun: Started, own: OwnRegimes | None = None) -> "Generator[E
         write_json(out / "findings.json", [vars(finding) for finding in findings])
         command = command_line(request, str(out))
         if request.races:
-            study = yield from race_study(problem, options, out, request.part, findings, command)
+            steps = race_study(problem, options, out, request.part, findings, command)
         else:
-            study = yield from run_study(problem, options, out, findings, command)
+            steps = run_study(problem, options, out, findings, command)
+        study = yield from _tracked(steps, request, out, out / "winner")
         config.forget_place(out)
         return study
 
@@ -231,9 +242,23 @@ def fit_steps(begun: Started, own: OwnRegimes | None = None) -> "Generator[Event
             command = command_line(request, str(out))
             advised = yield from advise_fit(problem, options, out / "advice", request.part, findings, command)
         study, jobs = yield from begin_fit(problem, options, out, advised)
-        yield from carry_out(study, jobs)
+        yield from _tracked(carry_out(study, jobs), request, out, out)
         world().on_main(lambda: config.forget_place(out))
         return finish_fit(study, advised)
+
+
+def _tracked(
+    steps: "Generator[Event, None, Value]", request: config.Request, folder: Path, winner: Path
+) -> "Generator[Event, None, Value]":
+    """The same, seen by the trackers that were asked for."""
+    if not request.track:
+        return steps
+    from warmstart.study.trackers import make_trackers
+    from warmstart.study.tracking import tracked
+
+    known = ((name, getattr(request, name)) for name in SETTINGS)
+    settings = {name: value for name, value in known if value not in (None, (), "")}
+    return tracked(steps, make_trackers(request.track) if world().main else (), folder, winner, settings)
 
 
 def _prepared(begun: Started, own: OwnRegimes | None) -> "tuple[Problem, Options, tuple[Finding, ...]]":

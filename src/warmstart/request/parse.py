@@ -9,6 +9,7 @@ from warmstart.quantities import (
     parse_amount,
     parse_count,
     parse_duration,
+    parse_effort,
     parse_latency,
     parse_number,
     parse_share,
@@ -90,6 +91,7 @@ def _reader(each: Declared) -> Callable[[Any], Any]:
         "latency": lambda value: parse_latency(key, value),
         "amount": lambda value: parse_amount(key, value),
         "count": parse_count,
+        "effort": parse_effort,
     }
     return readers[quantity]
 

@@ -16,6 +16,7 @@ from warmstart.data.schema.schema import ColumnChoices
 from warmstart.errors import InputError, UsageError, did_you_mean, flag, shorten
 from warmstart.models.pretrained.licences import normalize_licence
 from warmstart.quantities import parse_share
+from warmstart.regimes.search_space import MOST_TRIALS, SearchEffort, require_optuna
 from warmstart.request.forgetting_options import ForgettingOptions, forgetting_options
 from warmstart.results.constraints import Constraints
 from warmstart.runtime.files import check_links, read_json, write_json
@@ -59,6 +60,13 @@ class Request(AllSettings):
                 f"tokens is {_plain(self.tokens)}; fit trains on one number of tokens.", "name one with --tokens"
             )
 
+        effort = SearchEffort.of(self.search)
+        if not 0 <= effort.trials <= MOST_TRIALS or (effort.seconds is not None and effort.seconds < 1):
+            raise UsageError(
+                f"search is {self.search}; it must be 1 to {MOST_TRIALS:,} trials, or a time.", "correct --search"
+            )
+        if effort.trials:
+            require_optuna()
         if self.compile and self.shard:
             raise UsageError("compile is for whole weights, not for --shard.", "leave one out")
         if self.compile and self.gradient_checkpointing:

@@ -61,7 +61,16 @@ class ColumnSettings:
     class_weights: Annotated[
         str | None,
         Setting(
-            "Weight of each class in the loss: balanced, or a YAML or JSON file of class: weight.", unset="all alike"
+            "Weight of each class or label in the loss: balanced, or a YAML or JSON file of class: weight.",
+            unset="all alike",
+        ),
+    ] = None
+    costs: Annotated[
+        str | None,
+        Setting(
+            'Costs of mistakes: "spam>ham=1,ham>spam=5" (true class > predicted class), or a CSV file with a row for '
+            "each true and a column for each predicted class.",
+            unset="every mistake costs the same",
         ),
     ] = None
     instruction: Annotated[
@@ -140,6 +149,28 @@ class RegimeSettings:
             repeat=True,
         ),
     ] = ()
+    prompted_endpoint: Annotated[
+        str | None,
+        Setting(
+            "Address of an OpenAI-compatible API for regime prompted-endpoint. Rows leave this machine: they are sent "
+            "to it. Its key is read from WARMSTART_ENDPOINT_KEY.",
+            TRAINING_COST,
+        ),
+    ] = None
+    prompted_model: Annotated[str | None, Setting("Name of the model to ask at the endpoint.", TRAINING_COST)] = None
+    prompted_tokens: Annotated[
+        int,
+        Setting(
+            "Maximum number of tokens to send to and receive from the endpoint, such as 5M.",
+            TRAINING_COST,
+            within=(1, 1e12),
+            quantity="amount",
+        ),
+    ] = 1_000_000
+    prompted_price: Annotated[
+        float | None,
+        Setting("Price of a million tokens at the endpoint, in US dollars.", TRAINING_COST, within=(0, 1e6)),
+    ] = None
     model: Annotated[
         str | None,
         Setting("Your own architecture, as file.py:function. The file is executed.", TRAINING_COST),
@@ -227,6 +258,15 @@ class RecordSettings:
     """Options."""
 
     examples: Annotated[bool, Setting("Show texts of test rows in the report.", REPORTING)] = True
+    track: Annotated[
+        tuple[str, ...],
+        Setting(
+            "Also write metrics for a tracker: mlflow:FOLDER, tensorboard:FOLDER or wandb:FOLDER (offline).",
+            TRAINING,
+            unset="none",
+            repeat=True,
+        ),
+    ] = ()
     log: Annotated[bool, Setting("Log the cost of each run, for `plan`. No texts are logged.", TRAINING)] = True
 
 

@@ -27,7 +27,7 @@ SEVERAL_RUNS: Commands = ("plan", "compare", "advise")  # several regimes, or se
 REPORTING: Commands = ("compare", "advise")
 
 # How people write a value that is more than a number or a name. `quantities` parses them.
-Quantity = Literal["duration", "budget", "share", "size", "latency", "amount", "count"]
+Quantity = Literal["duration", "budget", "share", "size", "latency", "amount", "count", "effort"]
 
 
 @dataclass(frozen=True)

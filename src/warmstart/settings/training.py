@@ -20,6 +20,16 @@ class TrainingSettings:
     """Training."""
 
     trials: Annotated[int, Setting("Learning rates to try for each regime.", TRAINING_COST, within=(1, 9))] = 3
+    search: Annotated[
+        int | str,
+        Setting(
+            "Search each regime's architecture and regularization too: a number of trials such as 30, or a time such as"
+            " 10m, for each regime.",
+            ("plan", "compare", "fit"),
+            unset="no search",
+            quantity="effort",
+        ),
+    ] = 0
     lr: Annotated[float | None, Setting("Learning rate.", TRAINING_COST, unset="searched", within=(1e-9, 10))] = None
     epochs: Annotated[
         float | None,

@@ -32,6 +32,8 @@ from warmstart.runtime.distributed import world
 from warmstart.training.event import Event, Expected, JobProgress, Progress
 from warmstart.training.frozen_prefix import SharedData
 
+ENDPOINT_JOURNAL = "endpoint.jsonl"  # the answers of a chat model elsewhere
+
 
 class Strategy(Protocol):
     """Decides which jobs come next."""
@@ -93,14 +95,20 @@ class StudyState:
         """Everything that the job needs, from the plan and from the results of the jobs it depends on."""
         plan, name, rows = self.plan, job.regime, job.data.rows
         run_data = plan.run_data(rows, job.data.seed, self.shared_by(job))
+        if run_data.endpoint is not None:
+            run_data = replace(run_data, endpoint=run_data.endpoint.at(self.folder / ENDPOINT_JOURNAL))
         baseline = is_baseline(name)
         progress = JobProgress(
-            job.doing, self.seconds_of(job), 0.0 if baseline else seconds_of_step(plan, name, rows), self.progress
+            job.doing,
+            job.id if job.kind == "train" else "",
+            self.seconds_of(job),
+            0.0 if baseline else seconds_of_step(plan, name, rows),
+            self.progress,
         )
         if job.kind == "combine":
             return JobContext(None, run_data, progress, members=tuple(self.folder / "runs" / id for id in job.members))
         if is_solved(name):
-            return JobContext(None, run_data, progress, base=plan.frozen_base(name))
+            return JobContext(None, run_data, progress, base=plan.frozen_base(name), effort=plan.effort)
         regime = plan.regime(name, rows)
         config = plan.config(regime, rows, job.data.seed)
         if job.kind == "search":
@@ -125,7 +133,7 @@ class StudyState:
 def search_job(plan: RunPlan, name: str, rows: int, after: Sequence[str] = ()) -> SearchJob:
     """The search for a regime on so many rows, which may spend as many FLOPs as the jobs `after` which it comes."""
     data = RowSelection(plan.splits.fingerprint, rows, plan.options.first_seed)
-    return SearchJob(name, data, plan.options.trials if plan.searches else 1, tuple(after))
+    return SearchJob(name, data, plan.options.trials if plan.searches_rates else 1, tuple(after), plan.effort)
 
 
 def train_job(plan: RunPlan, name: str, rows: int, seed: int, search: str | None = None) -> TrainJob:
@@ -156,7 +164,7 @@ def carry_out(study: StudyState, strategy: Strategy) -> Generator[Event, None, N
             study.progress.finished += context.progress.seconds
             if fresh:
                 _note(study.plan, done)
-            yield study.progress.event(job.doing, message=_summary(done))
+            yield study.progress.event(job.doing, message=_summary(done), finished=done)
 
 
 def _summary(done: Run) -> str:
