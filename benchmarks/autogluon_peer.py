@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pandas as pd
-from autogluon.tabular import TabularPredictor  # type: ignore[import-not-found]
+from autogluon.tabular import TabularPredictor
 
 
 def main() -> None:

@@ -97,7 +97,10 @@ def main() -> None:
             path = Path(folder) / "catalog.parquet"
             table.to_parquet(path)
             settings: dict[str, Any] = {"text": READS[name]} if READS[name] else {}
-            settings |= {"regimes": asked.regimes} if asked.regimes else {}
+            suited = [
+                each for each in asked.regimes or () if name != "photo" or each != "boosted"
+            ]  # no column, no trees
+            settings |= {"regimes": suited} if suited else {}
             settings |= {"budget": asked.budget} if asked.budget != "none" else {}
             study = warmstart.compare(path, "price", Path(folder) / "study", quiet=True, seeds=1, **settings)
             lines = [

@@ -6,7 +6,7 @@ from statistics import fmean
 
 from warmstart.advice.ranking import Ranking
 from warmstart.quantities import (
-    format_duration,
+    format_effort,
     format_interval_bounds,
     format_number,
     format_percent,
@@ -126,7 +126,8 @@ def cut_to_fit(comparison: Comparison) -> str:
     if not comparison.cuts:
         return ""
     took = comparison.full_estimate
-    whole = "" if took is None else f" The full study was estimated at {format_duration(took)}."
+    by_compute = "--compute" in comparison.command.split()
+    whole = "" if took is None else f" The full study was estimated at {format_effort(took, by_compute=by_compute)}."
     return f"Cut to fit the budget: {'; '.join(comparison.cuts)}.{whole}"
 
 

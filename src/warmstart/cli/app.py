@@ -255,6 +255,7 @@ for name, command in commands_of_a_study().items():
 def resume(
     folder: Folder,
     budget: options.LargerBudget = None,
+    compute: options.MoreCompute = None,
     model: options.Code = None,
     quiet: Quiet = False,
     json_: Json = False,
@@ -268,8 +269,8 @@ def resume(
     from warmstart.request.parse import parse_value
     from warmstart.study.progress import print_status, run_with_progress
 
-    if budget is not None:
-        api.raise_budget(folder, parse_value("budget", budget))
+    if budget is not None or compute is not None:
+        api.raise_budget(folder, parse_value("budget", budget), parse_value("compute", compute))
     fits = config.load_request(folder).command == "fit"
     run, study = (api.finished_run(folder), None) if fits else (None, api.finished_study(folder))
     if (run or study) and world().main:

@@ -23,6 +23,11 @@ LargerBudget = Annotated[
     typer.Option("--budget", help="New budget for a study, finished runs included, such as 1h. [default: as before]"),
 ]
 
+MoreCompute = Annotated[
+    str | None,
+    typer.Option("--compute", help="The same for a study with --compute, such as 40TFLOP. [default: as before]"),
+]
+
 # of predict
 DataArgument = Annotated[list[str], typer.Argument(metavar="DATA", help="Rows with the columns that the model reads.")]
 Predictions = Annotated[

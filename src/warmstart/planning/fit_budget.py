@@ -25,7 +25,7 @@ from warmstart.planning.estimates import (
 )
 from warmstart.planning.memory_probe import PeakMemory
 from warmstart.planning.run_plan import RunPlan, budget_sizes, shorter_limits, token_limit
-from warmstart.quantities import format_duration
+from warmstart.quantities import REFERENCE_FLOPS, format_effort
 from warmstart.regimes.regimes import UNTRAINED_BASES
 from warmstart.results.constraints import BUDGET, Excluded, not_run
 from warmstart.results.names import regime_of
@@ -91,10 +91,10 @@ def _without_slow_bases(plan: RunPlan) -> RunPlan:
         unnamed = regime_of(name) in plan.problem.unnamed
         share = FLOOR_SHARE if unnamed else ASKED_SHARE
         if regime_of(name) in UNTRAINED_BASES and seconds > share * plan.options.budget:
-            minutes = math.ceil(seconds / share / 60)
-            reason = f"scoring the base without training would take {format_duration(seconds)}"
-            enough = f"--budget {minutes}m would be enough"
-            ways = f"name it in --regimes, or use --budget {minutes}m" if unnamed else enough
+            enough = _as_flag(plan, seconds / share)
+            took = format_effort(seconds, by_compute=plan.options.by_compute)
+            reason = f"scoring the base without training would take {took}"
+            ways = f"name it in --regimes, or use {enough}" if unnamed else f"{enough} would be enough"
             found.append(Excluded(name, BUDGET, f"{reason}; {ways}"))
     return replace(plan, excluded=(*plan.excluded, *found))
 
@@ -196,9 +196,18 @@ def _seconds(plan: RunPlan, name: str, sizes: tuple[int, ...]) -> float:
 def _not_run(plan: RunPlan, name: str, rows: int, seconds: float) -> Excluded:
     """Why a regime does not run, with the budget that suffices if it and all cheaper ones need so many seconds."""
     steps = plan.config(plan.regime(name, rows), rows, 0).steps
-    minutes = math.ceil(BUDGET_MARGIN * seconds / (1 - RESERVE) / 60) + 1  # one for the measuring
-    reason = f"there was no time for {steps:,} steps on {rows:,} rows; --budget {minutes}m would be enough"
+    measuring = 0 if plan.options.by_compute else 60
+    enough = _as_flag(plan, BUDGET_MARGIN * seconds / (1 - RESERVE) + measuring)
+    lacking = "compute" if plan.options.by_compute else "time"
+    reason = f"there was no {lacking} for {steps:,} steps on {rows:,} rows; {enough} would be enough"
     return Excluded(name, BUDGET, reason)
+
+
+def _as_flag(plan: RunPlan, seconds: float) -> str:
+    """A budget as it is typed, rounded up."""
+    if plan.options.by_compute:
+        return f"--compute {math.ceil(seconds * REFERENCE_FLOPS / 1e12)}TFLOP"
+    return f"--budget {math.ceil(seconds / 60)}m"
 
 
 def _lighter_rows(plan: RunPlan) -> Iterator[RunPlan]:

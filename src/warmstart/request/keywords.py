@@ -91,6 +91,8 @@ class _PlanCompareAdvise(TypedDict, total=False):
     """Retrain the winner with validation rows too, if there is time (auto) or always (validation), with all rows, or
     not at all. [auto, none, validation, all; default: auto]
     """
+    examples: bool
+    """Show texts of test rows in the report. [default: yes]"""
 
 
 class _PlanCompareAdviseFit(TypedDict, total=False):
@@ -167,21 +169,10 @@ class _PlanCompareAdviseFit(TypedDict, total=False):
     """Time to spend, such as 10m or 2h. With advise, or fit --regime auto, also a share of a full comparison, such as
     10%. [default: 30m; 10% with advise and auto]
     """
-
-
-class _PlanCompareFit(TypedDict, total=False):
-    search: int | str
-    """Search each regime's architecture and regularization too: a number of trials such as 30, or a time such as 10m,
-    for each regime. [default: no search]
+    compute: float | str | None
+    """Floating-point operations to spend instead of a time, such as 20TFLOP: the same study on any machine. [default: a
+    time limits the study]
     """
-
-
-class _Fit(TypedDict, total=False):
-    shard: bool
-    """With torchrun: shard weights and optimizer state across processes (FSDP)."""
-
-
-class _CompareAdviseFit(TypedDict, total=False):
     min_effect: float | str
     """Smallest relative difference in score that matters, and the most that interpolation may lose. [default: 1%]"""
     max_size: int | str | None
@@ -201,6 +192,18 @@ class _CompareAdviseFit(TypedDict, total=False):
     """Log the cost of each run, for `plan`. No texts are logged. [default: yes]"""
 
 
+class _PlanCompareFit(TypedDict, total=False):
+    search: int | str
+    """Search each regime's architecture and regularization too: a number of trials such as 30, or a time such as 10m,
+    for each regime. [default: no search]
+    """
+
+
+class _Fit(TypedDict, total=False):
+    shard: bool
+    """With torchrun: shard weights and optimizer state across processes (FSDP)."""
+
+
 class _Plan(TypedDict, total=False):
     device: str | None
     """Device: cpu, h100, a100, l4, rtx4090 and others. [default: this machine]"""
@@ -208,11 +211,6 @@ class _Plan(TypedDict, total=False):
     """Number of devices. [default: 1]"""
     price_per_hour: float | None
     """Price of one device in US dollars. [default: from a table]"""
-
-
-class _CompareAdvise(TypedDict, total=False):
-    examples: bool
-    """Show texts of test rows in the report. [default: yes]"""
 
 
 class CheckSettings(
@@ -236,8 +234,6 @@ class CompareSettings(
     _PlanCompareAdvise,
     _PlanCompareAdviseFit,
     _PlanCompareFit,
-    _CompareAdviseFit,
-    _CompareAdvise,
 ):
     """Settings of `compare`."""
 
@@ -246,8 +242,6 @@ class AdviseSettings(
     _CheckPlanCompareAdviseFit,
     _PlanCompareAdvise,
     _PlanCompareAdviseFit,
-    _CompareAdviseFit,
-    _CompareAdvise,
 ):
     """Settings of `advise`."""
 
@@ -257,6 +251,5 @@ class FitSettings(
     _PlanCompareAdviseFit,
     _PlanCompareFit,
     _Fit,
-    _CompareAdviseFit,
 ):
     """Settings of `fit`."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from warmstart.data.tables.read import MEMORY, Table
 from warmstart.errors import UsageError, WarmstartError, shell_word
-from warmstart.quantities import format_duration
+from warmstart.quantities import format_effort
 from warmstart.request import request as config
 from warmstart.request.prepare import options_of, prepare_problem
 from warmstart.request.request import TABLE
@@ -119,11 +119,11 @@ def resumable(folder: Path, model: str | None) -> config.Request:
 
 def _amount(request: config.Request) -> tuple[bool, float]:
     """A budget as a number, and whether it is a share; else seconds."""
-    return (True, request.part) if request.part is not None else (False, float(request.budget))
+    return (True, request.part) if request.part is not None else (False, request.seconds)
 
 
-def raise_budget(folder: Path, budget: float | str) -> None:
-    """Give a study more time: it is written down, and the study is no longer finished. `budget`: as of a request.
+def raise_budget(folder: Path, budget: float | str | None, compute: float | None = None) -> None:
+    """Give a study more time, or compute: it is written down, and the study is no longer finished. As of a request.
 
     Raises UsageError where that is not more than it has, or where it has none.
     """
@@ -134,13 +134,16 @@ def raise_budget(folder: Path, budget: float | str) -> None:
         raise UsageError(
             f"{str(folder)!r} is a single run, which has no budget.", "leave --budget out; it is for studies"
         )
-    longer = replace(request, budget=budget)  # checks it
+    has, given = ("compute" if each is not None else "budget" for each in (request.compute, compute))
+    if has != given or (budget is not None and compute is not None):
+        raise UsageError(f"the study in {str(folder)!r} is limited by --{has}.", f"raise its --{has}, and nothing else")
+    longer = replace(request, **({"budget": budget} if compute is None else {"compute": compute}))  # checks it
     (shared, before), (shares, after) = _amount(request), _amount(longer)
     if shared == shares and after <= before:  # a share and a time cannot be compared
-        now = request.budget if isinstance(request.budget, str) else format_duration(request.budget)
+        now = request.budget if shared else format_effort(before, by_compute=compute is not None)
         raise UsageError(
             f"the study in {str(folder)!r} has a budget of {now} already.",
-            "give a larger --budget: it is for all of the study, with what is finished",
+            f"give a larger --{has}: it is for all of the study, with what is finished",
         )
     with locked(folder):
         config.save_request(longer, folder)

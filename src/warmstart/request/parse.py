@@ -10,6 +10,7 @@ from warmstart.quantities import (
     parse_count,
     parse_duration,
     parse_effort,
+    parse_flops,
     parse_latency,
     parse_number,
     parse_share,
@@ -92,6 +93,7 @@ def _reader(each: Declared) -> Callable[[Any], Any]:
         "amount": lambda value: parse_amount(key, value),
         "count": parse_count,
         "effort": parse_effort,
+        "flops": lambda value: parse_flops(key, value),
     }
     return readers[quantity]
 

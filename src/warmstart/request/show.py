@@ -9,7 +9,7 @@ from warmstart.settings.groups import SETTINGS, settings_of_command
 from warmstart.settings.setting import Declared, declared
 from warmstart.settings.winner import ConstraintSettings
 
-FOR_A_CHOICE = {"budget", *declared(ConstraintSettings)}  # of one among regimes
+FOR_A_CHOICE = {"budget", "compute", *declared(ConstraintSettings)}  # of one among regimes
 
 
 def command_line(request: Request, out: str) -> str:
@@ -28,7 +28,8 @@ def command_line(request: Request, out: str) -> str:
             words.append(flag(name if value else f"no_{name}"))
         else:
             timed = each.setting.quantity in ("duration", "budget", "latency") and not isinstance(value, str)
-            words += [flag(name), _plain(value) + "s" * timed]
+            typed = f"{value / 1e12:.12g}TFLOP" if each.setting.quantity == "flops" else _plain(value) + "s" * timed
+            words += [flag(name), typed]
     return shlex.join([*words, "--out", out])
 
 
@@ -38,7 +39,7 @@ def commented_yaml(request: Request) -> str:
 
     lines = []
     for name, each in SETTINGS.items():
-        value = getattr(request, name)
+        value = None if name == "budget" and request.compute is not None else getattr(request, name)
         plain = list(value) if isinstance(value, tuple) else value
         flow = yaml.safe_dump({name: plain}, default_flow_style=True, allow_unicode=True, width=10_000)
         lines.append(f"{flow.strip().removeprefix('{').removesuffix('}')}  # {each.remark}")

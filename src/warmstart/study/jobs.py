@@ -13,6 +13,7 @@ from warmstart.planning import history as log
 from warmstart.planning.estimates import (
     measuring,
     predicted_cost,
+    seconds_of_embedding,
     seconds_of_run,
     seconds_of_search,
     seconds_of_step,
@@ -20,7 +21,7 @@ from warmstart.planning.estimates import (
     tokens_per_text,
 )
 from warmstart.planning.run_plan import RunPlan
-from warmstart.regimes.regimes import UNTRAINED_BASES, is_baseline, is_solved
+from warmstart.regimes.regimes import READ_WITH_BASE, UNTRAINED_BASES, is_baseline, is_solved
 from warmstart.results.names import regime_of
 from warmstart.results.record import Run, Trial
 from warmstart.runs.execute import JobContext, Results, run
@@ -77,6 +78,9 @@ class StudyState:
     def seconds_of(self, job: Job) -> float:
         """That it is expected to take; 0 for a baseline without a network."""
         if job.kind == "combine" or is_baseline(job.regime):
+            first = (job.data.rows, job.data.seed) == (max(self.plan.sizes), self.plan.options.first_seed)
+            if regime_of(job.regime) in READ_WITH_BASE:  # what it reads is kept for later runs
+                return seconds_of_embedding(self.plan, job.regime) if first else 0.0
             return seconds_of_untrained(self.plan, job.regime) if regime_of(job.regime) in UNTRAINED_BASES else 0.0
         if job.kind == "search":
             return seconds_of_search(self.plan, job.regime, job.data.rows)

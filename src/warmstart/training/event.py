@@ -9,6 +9,7 @@ import numpy as np
 from warmstart.quantities import format_number
 from warmstart.results.record import Evaluation, Run
 
+MIN_SHARE_OF_AN_UNTIMED_PLAN = 0.05  # done, before the time left is estimated from the clock alone
 MIN_SHARE_FOR_ALARM = 0.25  # of the steps: evaluations before that say little
 
 
@@ -47,6 +48,7 @@ class Progress:
     planned: float = 0.0  # seconds; 0: not known
     finished: float = 0.0  # seconds of the plan
     began: float = field(default_factory=time.perf_counter)
+    timed: bool = True  # whether the plan is in seconds of this machine
 
     def event(
         self,
@@ -64,6 +66,8 @@ class Progress:
         # early on the plan knows better, later what really happened
         by_plan, by_clock = self.planned * (1 - share), elapsed * (1 - share) / max(share, 1e-9)
         left = (1 - share) * by_plan + share * by_clock if self.planned else None
+        if not self.timed:
+            left = by_clock if share >= MIN_SHARE_OF_AN_UNTIMED_PLAN else None
         return Event(doing, share, left, message, step, job, evaluation, finished)
 
 
