@@ -11,7 +11,7 @@ import pytest
 
 from tests.cli_base import call, write_csv
 from warmstart.data.rows.findings import Finding
-from warmstart.data.rows.split import Splits, make_rows, scored_rows, split
+from warmstart.data.rows.split import Splits, held_out_counts, make_rows, split
 from warmstart.data.rows.time_split import cut_by_time, time_findings, times_of
 from warmstart.data.schema.infer import infer_schema
 from warmstart.data.schema.schema import ColumnChoices, Schema
@@ -46,7 +46,7 @@ def parts(path: Path) -> tuple[Table, tuple[Schema, Splits]]:
 
 def said_of(table: Table, schema: Schema, found: Splits) -> tuple[Finding, ...]:
     rows = sum(len(part) for part in (found.train, found.val, found.test))
-    return time_findings(found, schema, times_of(table, "day")[1], scored_rows(rows))
+    return time_findings(found, schema, times_of(table, "day")[1], held_out_counts(rows))
 
 
 @pytest.mark.parametrize("kind", ["iso", "german", "number"])

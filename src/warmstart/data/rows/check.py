@@ -14,7 +14,7 @@ from warmstart.data.rows.findings import ROWS_SHOWN, Finding, Severity
 from warmstart.data.rows.image_copies import find_image_copies
 from warmstart.data.rows.lengths import Reach, named_controls, too_long
 from warmstart.data.rows.number_findings import number_findings
-from warmstart.data.rows.split import MIN_SPLIT_ROWS, Rows, Splits, remarks, scored_rows, split, usable_rows
+from warmstart.data.rows.split import MIN_SPLIT_ROWS, Rows, Splits, held_out_counts, remarks, split, usable_rows
 from warmstart.data.rows.time_split import time_findings, times_of
 from warmstart.data.schema import conversations
 from warmstart.data.schema.columns import Column
@@ -109,7 +109,7 @@ def find_problems(
     else:
         sizes = {"train": len(splits.train), "val": len(splits.val), "test": len(splits.test)}
         if schema.time:
-            findings += time_findings(splits, schema, times_of(table, schema.time)[1], scored_rows(len(rows)))
+            findings += time_findings(splits, schema, times_of(table, schema.time)[1], held_out_counts(len(rows)))
         findings += _small_parts(sizes, "piece" if schema.task in CORPUS else "row")
         sources = _sources(table, schema, found, rows)
         findings += _copies(table, schema, sources, _parts(found, splits))
