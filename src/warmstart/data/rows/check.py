@@ -14,8 +14,8 @@ from warmstart.data.rows.findings import ROWS_SHOWN, Finding, Severity
 from warmstart.data.rows.image_copies import find_image_copies
 from warmstart.data.rows.lengths import Reach, named_controls, too_long
 from warmstart.data.rows.number_findings import number_findings
-from warmstart.data.rows.split import MIN_SPLIT_ROWS, Rows, Splits, remarks, split, usable_rows
-from warmstart.data.rows.time_split import time_notes, times_of
+from warmstart.data.rows.split import MIN_SPLIT_ROWS, Rows, Splits, held_out_counts, remarks, split, usable_rows
+from warmstart.data.rows.time_split import time_findings, times_of
 from warmstart.data.schema import conversations
 from warmstart.data.schema.columns import Column
 from warmstart.data.schema.infer import gives_away
@@ -109,8 +109,7 @@ def find_problems(
     else:
         sizes = {"train": len(splits.train), "val": len(splits.val), "test": len(splits.test)}
         if schema.time:
-            notes = time_notes(splits, schema, times_of(table, schema.time)[1])
-            findings += [Finding("time", "warning" if place else "note", said) for place, said in enumerate(notes)]
+            findings += time_findings(splits, schema, times_of(table, schema.time)[1], held_out_counts(len(rows)))
         findings += _small_parts(sizes, "piece" if schema.task in CORPUS else "row")
         sources = _sources(table, schema, found, rows)
         findings += _copies(table, schema, sources, _parts(found, splits))
