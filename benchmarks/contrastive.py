@@ -84,7 +84,7 @@ def contrastive(train: Rows, test: Rows, base: str, seed: int) -> Array:
         vectors = model(model.preprocess(both))["sentence_embedding"]
         alike = torch.cosine_similarity(*vectors.chunk(2))
         loss = torch.nn.functional.mse_loss(alike, torch.tensor([p[2] for p in some]))
-        loss.backward()  # type: ignore[no-untyped-call]
+        torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         rates.step()

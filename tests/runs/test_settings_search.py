@@ -19,7 +19,8 @@ from warmstart.request.launch import run_to_end
 from warmstart.request.request import Request
 from warmstart.results.record import Evaluation, Run, load_run
 from warmstart.runs import search as tune
-from warmstart.runs.run import TunedRegime, fit_baseline, run_baseline, train_run
+from warmstart.runs.baseline_run import fit_baseline, run_baseline
+from warmstart.runs.run import TunedRegime, train_run
 from warmstart.settings.choices import Init
 from warmstart.training.config import TrainConfig
 from warmstart.training.event import Event, Step

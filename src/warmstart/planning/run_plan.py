@@ -225,8 +225,7 @@ class RunPlan:
         run_data = RunData(
             drawn, problem.schema, shared, seed, options.min_effect, self._domain(drawn), problem.general
         )
-        run_data = replace(run_data, replayed=problem.replayed, interpolate=options.interpolate)
-        return run_data if problem.endpoint is None else replace(run_data, endpoint=problem.endpoint)
+        return replace(run_data, replayed=problem.replayed, interpolate=options.interpolate, endpoint=problem.endpoint)
 
     def _domain(self, drawn: Splits) -> DomainCorpus | None:
         """Texts for learning the domain's language: no more than the texts of the rows themselves."""

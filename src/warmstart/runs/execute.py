@@ -8,9 +8,10 @@ from typing import overload
 from warmstart.models.pretrained.base import Base
 from warmstart.regimes.search_space import NO_SEARCH, SearchEffort
 from warmstart.results.record import Run
+from warmstart.runs.baseline_run import run_baseline
 from warmstart.runs.ensemble import combine_runs
 from warmstart.runs.job import CombineJob, Job, SearchJob, TrainJob
-from warmstart.runs.run import TunedRegime, run_baseline, train_run
+from warmstart.runs.run import TunedRegime, train_run
 from warmstart.runs.search import search_settings
 from warmstart.training.event import Event, JobProgress
 from warmstart.training.run_data import RunData
