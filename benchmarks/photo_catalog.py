@@ -102,7 +102,12 @@ def main() -> None:
             settings |= {"budget": asked.budget} if asked.budget != "none" else {}
             study = warmstart.compare(path, "price", Path(folder) / "study", quiet=True, seeds=1, **settings)
             lines = [
-                {"regime": row["regime"], "score": row["test"], "interval": row["interval"], "seconds": row["seconds"]}
+                {
+                    "regime": row["name"],
+                    "score": row["score"],
+                    "interval": row["interval"],
+                    "seconds": row["cost"]["seconds"],
+                }
                 for row in study.comparison.to_json()["regimes"]
             ]
         found = {"rows": asked.rows, "seed": asked.seed, "reads": name, "floor": round(FLOOR, 4), "regimes": lines}
