@@ -63,7 +63,7 @@ def test_help_lists_the_flags_that_a_command_takes(command: Command) -> None:
         for key in settings_of_command(command)
     )
     assert ("--no-examples" in answer.out, "--no-log" in answer.out) == (
-        command in ("compare", "advise"),
+        command in ("compare", "advise", "plan"),
         "log" in settings_of_command(command),
     )
 
