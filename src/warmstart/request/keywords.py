@@ -87,6 +87,13 @@ class _PlanCompareAdvise(TypedDict, total=False):
     """
 
 
+class _Compare(TypedDict, total=False):
+    previous: str | None
+    """Folder of an earlier study or run. Its model is compared as it is, and trained further."""
+    previous_data: str | Sequence[str]
+    """Files with the rows of the earlier study, if they were moved. [default: those it was made with]"""
+
+
 class _PlanCompareAdviseFit(TypedDict, total=False):
     model: str | None
     """Your own architecture, as file.py:function. The file is executed."""
@@ -207,6 +214,7 @@ class PlanSettings(
 class CompareSettings(
     _CheckPlanCompareAdviseFit,
     _PlanCompareAdvise,
+    _Compare,
     _PlanCompareAdviseFit,
     _CompareAdviseFit,
     _CompareAdvise,

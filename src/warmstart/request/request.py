@@ -59,6 +59,10 @@ class Request(AllSettings):
                 f"tokens is {_plain(self.tokens)}; fit trains on one number of tokens.", "name one with --tokens"
             )
 
+        if self.previous and self.command != "compare":
+            raise UsageError(f"previous is for compare, not for {self.command}.", "leave --previous out")
+        if self.previous_data and not self.previous:
+            raise UsageError("previous_data says nothing without previous.", "name the earlier study with --previous")
         if self.compile and self.shard:
             raise UsageError("compile is for whole weights, not for --shard.", "leave one out")
         if self.compile and self.gradient_checkpointing:
@@ -187,7 +191,7 @@ def _find_again(known: dict[str, Any], folder: Path) -> None:
     near = folder / from_here
     named = began.get("folder")
     roots = (Path(named), near) if isinstance(named, str) else (near, Path.cwd()) if began else (Path.cwd(), near)
-    for key in ("data", "corpus", "base", "general_text", "schema"):
+    for key in ("data", "corpus", "base", "general_text", "schema", "previous", "previous_data"):
         value = known.get(key)
         if isinstance(value, list):
             known[key] = [_from_here(each, roots) if isinstance(each, str) else each for each in value]

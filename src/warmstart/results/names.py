@@ -20,6 +20,7 @@ def run_id(name: str, rows: int, seed: int, longer: int = 1) -> str:
 
 
 ENSEMBLE = "ensemble"  # a regime and a family of its own: made of other runs, whose costs are its cost
+PREVIOUS, CONTINUED = "previous", "continued"  # regimes: an earlier model as it is, and trained further
 AT = "@"
 
 

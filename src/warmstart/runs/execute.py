@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import overload
 
+from warmstart.inference.earlier import EarlierModel
 from warmstart.models.pretrained.base import Base
 from warmstart.results.record import Run
 from warmstart.runs.ensemble import combine_runs
@@ -25,6 +26,7 @@ class JobContext:
     spend: float = 0.0  # FLOPs that a search may use for sizes
     base: Base | None = None  # what a baseline reads texts with, unchanged
     predicted: dict[str, float] | None = None  # what a run is expected to cost; None: unknown
+    earlier: EarlierModel | None = None  # that is scored as it is
     members: tuple[Path, ...] = ()  # folders of the runs that are combined
 
 
@@ -51,7 +53,7 @@ def run(
     if job.kind == "combine":
         return combine_runs(job.regime, context.members, run_data, folder, progress)
     if tuned is None:
-        return run_baseline(job.regime, run_data, folder, progress, context.base)
+        return run_baseline(job.regime, run_data, folder, progress, context.base, context.earlier)
     if job.kind == "search":
         return search_settings(
             tuned.regime, tuned.config, run_data, job.trials, context.spend, folder=folder, progress=progress

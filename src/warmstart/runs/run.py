@@ -15,12 +15,13 @@ from warmstart.baselines.baseline import FitData, Fitted
 from warmstart.baselines.baselines import BASELINE_DESCRIPTIONS, FIT_BASELINE
 from warmstart.baselines.embedder import Embedder
 from warmstart.errors import TrainingError, join_phrases
+from warmstart.inference.earlier import EarlierModel
 from warmstart.inference.model_store import Network, save_model, save_network
 from warmstart.inference.saved_as_scored import check_answers, check_saved
 from warmstart.models.pretrained.base import Base
 from warmstart.regimes.regimes import Regime
 from warmstart.results.bootstrap import standard_error_share
-from warmstart.results.names import regime_of
+from warmstart.results.names import PREVIOUS, regime_of
 from warmstart.results.outputs import save_outputs
 from warmstart.results.record import Cost, Run, Trial, load_run, save_run
 from warmstart.runs.final_evaluation import FinalScores, answered_rows, evaluate_answers, evaluate_run
@@ -205,16 +206,23 @@ def failed_run(name: str, run_data: RunData, folder: Path, reason: str, chosen: 
 
 
 def run_baseline(
-    name: str, run_data: RunData, folder: Path, progress: JobProgress | None = None, base: Base | None = None
+    name: str,
+    run_data: RunData,
+    folder: Path,
+    progress: JobProgress | None = None,
+    base: Base | None = None,
+    earlier: EarlierModel | None = None,
 ) -> Generator[Event, None, Run]:
-    """The same record for a regime without the training loop. `base`: the unchanged base whose features it uses."""
+    """The same record for a regime without the training loop. `base`: the unchanged base whose features it uses;
+    `earlier`: the model that is scored as it is, where it is that.
+    """
     if world().on_main((folder / "run.json").exists):
         return load_run(folder)
     yield (progress or JobProgress()).began()
     reset_peak_memory()
     began = time.perf_counter()
     try:
-        fitted = fit_baseline(name, run_data, base)
+        fitted = earlier.fitted(run_data.task) if earlier else fit_baseline(name, run_data, base)
     except TrainingError as error:
         return failed_run(name, run_data, folder, error.message)
     writer = fitted.baseline.writer
@@ -226,7 +234,7 @@ def run_baseline(
     record = Run(
         id=folder.name,
         regime=name,
-        family="baseline",
+        family=PREVIOUS if earlier else "baseline",
         start=base.name if base else "-",
         method=BASELINE_DESCRIPTIONS[regime_of(name)],
         seed=run_data.seed,
@@ -256,7 +264,10 @@ def run_baseline(
     )
 
     def save(staging: Path) -> None:
-        save_fitted(staging, name, fitted, run_data, found.calibration)
+        if earlier:
+            earlier.copy_to(staging, name)
+        else:
+            save_fitted(staging, name, fitted, run_data, found.calibration)
 
     return finish_run(record, folder, save, found.outputs)
 

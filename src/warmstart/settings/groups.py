@@ -140,6 +140,21 @@ class RegimeSettings:
             repeat=True,
         ),
     ] = ()
+    previous: Annotated[
+        str | None,
+        Setting(
+            "Folder of an earlier study or run. Its model is compared as it is, and trained further.", ("compare",)
+        ),
+    ] = None
+    previous_data: Annotated[
+        tuple[str, ...],
+        Setting(
+            "Files with the rows of the earlier study, if they were moved.",
+            ("compare",),
+            unset="those it was made with",
+            repeat=True,
+        ),
+    ] = ()
     model: Annotated[
         str | None,
         Setting("Your own architecture, as file.py:function. The file is executed.", TRAINING_COST),
