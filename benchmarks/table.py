@@ -59,6 +59,7 @@ ONE_PRECISION = {"C4", "C6", "L1"}  # tests that give both sides the same one; e
 FAIR = "Same precision, equal quality"
 UNEQUAL_PRECISION = "Different precision, equal quality: ours bf16, the peer's its default (fp32)"
 LESS_ACCURATE = "Worse quality than the peer: not comparable"
+AUTOGLUON_BEGIN, AUTOGLUON_END = "<!-- autogluon: written by benchmarks/table.py -->", "<!-- end of autogluon -->"
 
 
 def goal(row: dict[str, Any]) -> float | None:
@@ -159,6 +160,30 @@ def cheap_markdown(found: dict[str, Any] | None) -> str:
     return "\n".join(lines)
 
 
+def autogluon_markdown(found: dict[str, Any] | None) -> str:
+    """Errors of our winner and of AutoGluon's on the same test rows."""
+    if found is None:
+        return "Not measured yet: `python benchmarks/autogluon.py`.\n"
+    head = "| table | rows, test rows | error | ours | AutoGluon, preset | ours minus AutoGluon's | seconds of both |"
+    lines = [head, "|---|---|---|---|---|---|---|"]
+    for row in found["results"]:
+        low, high = row["interval"]
+        verdict = "**worse**" if low > 0 else "better" if high < 0 else "tied"
+        cells = [
+            row["table"],
+            f"{row['rows']:,}, {row['test_rows']:,}",
+            row["error"],
+            f"`{row['our_winner']['regime']}` {row['ours']:.4f}",
+            f"{row['autogluon']:.4f}, {row['preset'].replace('_quality', '')}",
+            f"{row['difference']:+.4f} [{low:+.4f}, {high:+.4f}]: {verdict}",
+            f"{row['our_winner']['seconds']:,}, {row['autogluon_winner']['seconds']:,}",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    environment = found["environment"]
+    lines += ["", f"Measured on {environment['cpu'].split('(')[0].split()[0]}, {environment['date'][:10]}.", ""]
+    return "\n".join(lines)
+
+
 def _signed(value: float, interval: list[float]) -> str:
     return f"{value:+.3f} [{interval[0]:+.3f}, {interval[1]:+.3f}]"
 
@@ -175,11 +200,12 @@ def write() -> None:
     """Read every results file, write the page."""
     rows = [row for test in TESTS for row in _rows(RESULTS / f"{test}.json")]
     page = placed(PAGE.read_text(), markdown(rows))
-    PAGE.write_text(placed(page, cheap_markdown(_cheap()), CHEAP_BEGIN, CHEAP_END))
+    page = placed(page, cheap_markdown(_found("strong")), CHEAP_BEGIN, CHEAP_END)
+    PAGE.write_text(placed(page, autogluon_markdown(_found("autogluon")), AUTOGLUON_BEGIN, AUTOGLUON_END))
 
 
-def _cheap() -> dict[str, Any] | None:
-    path = RESULTS / "strong.json"
+def _found(name: str) -> dict[str, Any] | None:
+    path = RESULTS / f"{name}.json"
     return json.loads(path.read_text()) if path.exists() else None
 
 

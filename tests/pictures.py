@@ -49,6 +49,25 @@ def picture_table(rows: int = 80) -> Table:
     return table_of({"photo": pa.array(columns["photo"], pa.binary()), **{k: columns[k] for k in ("color", "width")}})
 
 
+def priced_table(rows: int = 80) -> Table:
+    """Photos, a `weight`, a `shop` and a `title`, all of which the `price` follows from."""
+    dice, made = np.random.default_rng(5), [drawn(number) for number in range(rows)]
+    weights, shops = dice.uniform(1, 9, rows).round(2), dice.choice(["north", "south"], rows)
+    words = [" ".join([*dice.choice(["lamp", "bowl", "chair", "shelf", "frame"], 3), f"no {i}"]) for i in range(rows)]
+    titles = [f"{text} of oak" if i % 2 else text for i, text in enumerate(words)]
+    prices = [
+        width + 1.5 * weight + 4.0 * (shop == "north") + 6.0 * title.endswith("oak") + 0.25
+        for (_, _, width), weight, shop, title in zip(made, weights, shops, titles, strict=True)
+    ]
+    return table_of({
+        "photo": pa.array([encoded(pixels) for pixels, _, _ in made], pa.binary()),
+        "weight": weights.tolist(),
+        "shop": shops.tolist(),
+        "title": titles,
+        "price": prices,
+    })  # fmt: skip
+
+
 def save_folder(folder: Path, rows: int = 60) -> Path:
     """A folder for each color."""
     for number in range(rows):
@@ -60,7 +79,7 @@ def save_folder(folder: Path, rows: int = 60) -> Path:
 
 def picture_splits(target: str = "color", rows: int = 80) -> tuple[Schema, Splits]:
     table = picture_table(rows)
-    schema = infer_schema(table, ColumnChoices(target=target, image="photo"))
+    schema = infer_schema(table, ColumnChoices(target=target, text=("photo",)))
     return schema, split(make_rows(table, schema)[0], schema)
 
 

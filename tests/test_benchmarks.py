@@ -188,7 +188,8 @@ def test_only_equal_precision_and_quality_is_a_fair_row(changes: dict[str, objec
 def test_the_tables_stand_between_their_markers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     page = tmp_path / "benchmarks.md"
     cheap = f"{table.CHEAP_BEGIN}\nold\n{table.CHEAP_END}"
-    page.write_text(f"before\n{table.BEGIN}\nold\n{table.END}\n{cheap}\nafter\n")
+    rival = f"{table.AUTOGLUON_BEGIN}\nold\n{table.AUTOGLUON_END}"
+    page.write_text(f"before\n{table.BEGIN}\nold\n{table.END}\n{cheap}\n{rival}\nafter\n")
     (tmp_path / "C1.json").write_text(json.dumps([a_row()]))
     monkeypatch.setattr(table, "RESULTS", tmp_path)
     committed = table.PAGE.read_text()
@@ -210,6 +211,8 @@ def test_the_committed_tables_are_those_of_the_results() -> None:
     assert page == table.placed(page, table.markdown(rows))
     cheap = table.cheap_markdown(json.loads((table.RESULTS / "strong.json").read_text()))
     assert page == table.placed(page, cheap, table.CHEAP_BEGIN, table.CHEAP_END)
+    rival = table.autogluon_markdown(json.loads((table.RESULTS / "autogluon.json").read_text()))
+    assert page == table.placed(page, rival, table.AUTOGLUON_BEGIN, table.AUTOGLUON_END)
 
 
 @pytest.mark.parametrize(("score", "said"), [(0.159, "reached"), (0.180, "**missed**")])

@@ -144,9 +144,10 @@ def test_the_defaults_in_words_are_those_of_the_code() -> None:
         "few-shot",
         "extractive",
         "prompted",
+        "prompted-endpoint",
         "scratch-cnn",
     }
-    assert set(WITHOUT_TRAINING) - {"zero-shot", "few-shot", "extractive", "prompted"} < set(
+    assert set(WITHOUT_TRAINING) - {"zero-shot", "few-shot", "extractive", "prompted", "prompted-endpoint"} < set(
         default_for("regression", (Column("x", "number"),))
     )
 

@@ -92,7 +92,7 @@ GOLDEN = {
 # What a schema says of tasks that write text; it says nothing of the tables here, and came after the numbers.
 NOT_WRITTEN = (
     ", instruction=None, fields=(), json_schema=None, piece_bytes=0, long='head-tail', system=None, history=None,"
-    " columns=(), notation=None, class_type='text', spellings={}, class_weights=None, time=None,"
+    " columns=(), notation=None, class_type='text', spellings={}, class_weights=None, costs=None, time=None,"
     " metric='', target_column=None"
 )
 

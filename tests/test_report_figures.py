@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.report_samples import crossing, renamed, study
-from warmstart.quantities import format_duration, format_size
+from warmstart.quantities import format_duration, format_flops, format_size
 from warmstart.reporting import words
 from warmstart.reporting.entries import entries_of
 from warmstart.reporting.learning import learning_curves
@@ -55,8 +55,8 @@ def test_names_in_the_plot_do_not_lie_on_each_other() -> None:
 @pytest.mark.parametrize(
     ("written", "expected"),
     [
-        (words.format_flops(2.13e15), "2.1 PFLOP"),
-        (words.format_flops(0), "0 FLOP"),
+        (format_flops(2.13e15), "2.1 PFLOP"),
+        (format_flops(0), "0 FLOP"),
         (format_duration(72), "1.2 min"),
         (format_duration(0.002), "under 0.1 s"),
         (format_size(340e6), "340 MB"),

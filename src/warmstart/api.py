@@ -221,17 +221,23 @@ def fit(
 
 
 def resume(
-    folder: str | Path, *, code: str | None = None, budget: float | str | None = None, quiet: bool = False
+    folder: str | Path,
+    *,
+    code: str | None = None,
+    budget: float | str | None = None,
+    compute: float | str | None = None,
+    quiet: bool = False,
 ) -> "Study | Run":
     """Resume a study or a run that was stopped; one that is finished is read back.
 
     Gives a `Run` where `folder` is one of `fit`, otherwise a `Study`. `code`: the `model` that it was made with, whose
     file is executed again. `budget`: more time for the study, finished runs included, such as "1h": what there was no
-    time for is trained. Raises UsageError where it is not more than before.
+    time for is trained. `compute`: the same for a study that was given `compute`, such as "40TFLOP". Raises UsageError
+    where it is not more than before.
     """
     out = Path(folder)
-    if budget is not None:
-        raise_budget(out, parse_value("budget", budget))
+    if budget is not None or compute is not None:
+        raise_budget(out, parse_value("budget", budget), parse_value("compute", compute))
     done = (finished_run if config.load_request(out).command == "fit" else finished_study)(out)
     if done is not None:
         return done

@@ -13,6 +13,7 @@ from typing import Any
 from warmstart.errors import UsageError, flag, shorten
 
 MISSING = "–"
+REFERENCE_FLOPS = 5e10  # a second: a study with --compute counts in seconds of such a device, about a core in fp32
 WORD_PATTERN = re.compile(r"\w+")  # where words of texts are counted or compared
 
 
@@ -90,6 +91,16 @@ def format_duration(seconds: float | None) -> str:
     return f"{_short(seconds / 60)} min" if seconds < 3600 else f"{_short(seconds / 3600)} h"
 
 
+def format_flops(number: float | None) -> str:
+    """20 TFLOP"""
+    return format_scaled(number, 1000, ("FLOP", "KFLOP", "MFLOP", "GFLOP", "TFLOP", "PFLOP", "EFLOP", "ZFLOP"))
+
+
+def format_effort(seconds: float, *, by_compute: bool) -> str:
+    """What a study counts in: time, or with --compute the arithmetic of so many seconds of the reference device."""
+    return format_flops(seconds * REFERENCE_FLOPS) if by_compute else format_duration(seconds)
+
+
 def format_latency(milliseconds: float | None) -> str:
     """2.4 ms"""
     if milliseconds is None or not math.isfinite(milliseconds):
@@ -132,6 +143,9 @@ SIZE_UNITS = {
 }
 
 
+FLOP_PREFIXES = {"": 1.0, "g": 1e9, "t": 1e12, "p": 1e15, "e": 1e18}
+
+
 def parse_duration(text: str) -> float:
     """Seconds in '90', '90s', '10m', '10 min', '1h30m'. A number below 60 alone is more likely to be of minutes."""
     match = re.fullmatch(TIME_PATTERN, text.strip())
@@ -141,6 +155,15 @@ def parse_duration(text: str) -> float:
         raise UsageError(f"{text!r} has no unit.", f"write {match[3]}s, {match[3]}m or {match[3]}h")
     hours, minutes, seconds = (float(part or 0) for part in match.groups())
     return 3600 * hours + 60 * minutes + seconds
+
+
+def parse_effort(value: Any) -> int | str:
+    """A number of trials, or a length of time, which is kept as it was typed."""
+    text = str(value).strip()
+    if text.isdecimal():
+        return int(text)
+    parse_duration(text)
+    return text
 
 
 def parse_share(text: str) -> float:
@@ -166,6 +189,22 @@ def parse_size(key: str, value: Any) -> int:
     if match is None or match[2] not in SIZE_UNITS:
         raise UsageError(f"{key} is {shorten(value)}; it must be a size.", f"write for example {flag(key)} 50MB")
     return round(Fraction(match[1]) * SIZE_UNITS[match[2]])
+
+
+def parse_flops(key: str, value: Any) -> float:
+    """Floating-point operations in '20TFLOP', '1.5 PFLOP', '20T' and 2e13.
+
+    >>> parse_flops("compute", "20TFLOP"), format_flops(2e13)
+    (20000000000000.0, '20 TFLOP')
+    """
+    pattern = r"(\d{1,25}(?:\.\d+)?(?:e\+?\d{1,2})?) ?([gtpe]?)(?:flops?)?"
+    match = re.fullmatch(pattern, str(value).strip().lower(), re.ASCII)
+    if match is None:
+        raise UsageError(
+            f"{key} is {shorten(value)}; it must be a number of floating-point operations.",
+            f"write for example {flag(key)} 20TFLOP",
+        )
+    return float(match[1]) * FLOP_PREFIXES[match[2]]
 
 
 def parse_latency(key: str, value: Any) -> float:

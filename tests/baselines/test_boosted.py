@@ -150,5 +150,7 @@ def test_trees_learn_what_is_left_of_what_they_start_from() -> None:
     table = np.random.default_rng(0).normal(size=(200, 1))
     values, held = 5.0 * table[:, 0], np.arange(200) < 40
     for start, least, most in ((np.zeros((200, 1)), 2.0, 9.0), (values[:, None], 0.0, 0.01)):
-        found = trees.fit_trees(table, [], trees.Target("regression_l1", values, start), held, 7, 0).predict(table)
+        found = trees.fit_trees(
+            table, [], trees.Target("regression_l1", values, start), held, trees.TreeSettings(7), 0
+        ).predict(table)
         assert least <= np.abs(found).mean() <= most

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from tests.decoders import save_decoder
+from warmstart.baselines import few_shot
 from warmstart.baselines.baseline import FitData
 from warmstart.baselines.baselines import load_baseline
 from warmstart.baselines.embedder import Embedder
@@ -111,3 +112,37 @@ def test_what_all_prompts_begin_with_is_read_once_and_changes_nothing(
         )
     assert found[8][0] == found[10_000][0]
     assert found[8][1] < 0.7 * found[10_000][1]
+
+
+def test_the_examples_are_read_once_for_all_answers(decoder: Base, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kv_cache, "MIN_SHARED_TOKENS", 8)
+    writer = FewShot(replace(decoder, reads=1_000), "Sum up.", rows_of(2).texts).writer
+    texts = [write_prompt("Sum up.", words) for words in ("fox", "the lazy dog", "dog", "x y z w")]
+    expected = replace(writer, prefix=None).answers(texts, TASK)
+    assert writer.prefix is not None
+    shared, read, plain = len(writer.prefix.tokens), [], kv_cache._read
+
+    def counted(body, tokens, *more):  # type: ignore[no-untyped-def]
+        read.append(tokens.shape[1])
+        plain(body, tokens, *more)
+
+    monkeypatch.setattr(kv_cache, "_read", counted)
+    for _ in range(2):
+        assert writer.answers(texts, TASK) == expected
+    assert read and max(read) < shared, "only what comes after the examples"
+
+
+def test_only_the_best_two_are_tried_on_all_rows(decoder: Base, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    judge = Language.judge
+
+    def counted(task, written, rows):  # type: ignore[no-untyped-def]
+        asked.append(len(rows))
+        return judge(task, written, rows)
+
+    monkeypatch.setattr(Language, "judge", counted)
+    monkeypatch.setattr(few_shot, "SHOTS", (1, 2, 3))
+    monkeypatch.setattr(few_shot, "draw_examples", lambda *given: rows_of(3).texts)  # the oldest go where it is long
+    fitted = fit_few_shot(FitData(TASK, rows_of(20), 0, Embedder(decoder), validation=rows_of(60)))
+    assert asked == [16, 16, 16, 48, 48]
+    assert [trial.settings["examples"] for trial in fitted.trials] == [1, 2, 3]

@@ -82,12 +82,22 @@ def test_scores_are_those_of_each_label_alone(kind: str, remembered: bool, tmp_p
 
 
 def test_an_answer_that_is_likely_after_anything_gains_nothing_by_it(decoder: Base) -> None:
-    asked = Prompted(decoder, LabelPrompt("Which?", KINDS.classes))
-    assert np.abs(asked.outputs(["N/A"])).max() < 1e-5 < np.abs(asked.outputs(["fox"])).max()
-    plain, mean = replace(asked, calibrated=False), replace(asked, calibrated=False, by_token=True)
+    plain = Prompted(decoder, LabelPrompt("Which?", KINDS.classes))
+    asked = replace(plain, usual=plain.scores(["fox", "dog"]).mean(axis=0))
+    assert np.abs(asked.outputs(["fox", "dog"]).mean(axis=0)).max() < 1e-5 < np.abs(asked.outputs(["fox"])).max()
+    mean = replace(plain, by_token=True)
     assert plain.outputs(["fox"]) == pytest.approx(asked.scores(["fox"]))
     assert mean.outputs(["fox"]) == pytest.approx(asked.scores(["fox"]) / asked.tree.lengths, rel=1e-5)
     assert asked.outputs([]).shape == (0, 3)
+
+
+def test_what_was_scored_is_known_until_it_is_used_alone(decoder: Base) -> None:
+    asked = Prompted(decoder, LabelPrompt("Which?", KINDS.classes), known={})
+    first = asked.scores(["fox", "dog", "fox"])
+    assert asked.known is not None and set(asked.known) == {"fox", "dog"} and (first[0] == first[2]).all()
+    asked.known["fox"] = first[1]
+    assert (asked.scores(["fox"])[0] == first[1]).all(), "it was not read again"
+    assert asked.alone().scores(["fox"])[0] == pytest.approx(first[0], abs=1e-4)
 
 
 def test_examples_are_drawn_by_the_seed_one_of_each_answer_first() -> None:

@@ -1,18 +1,25 @@
 """Flags: does every key of a request have its words, and does every command show and read the flags that it takes?"""
 
+import json
+import os
 import re
+import subprocess
+import sys
 from dataclasses import fields
 from pathlib import Path
 from typing import get_args
 from unittest.mock import patch
 
+import jsonschema
 import pytest
+import yaml
 
 from tests.cli_base import call
 from warmstart import api
 from warmstart.data.schema.schema import TaskName
 from warmstart.errors import UsageError, flag
 from warmstart.request.request import Request
+from warmstart.request.show import commented_yaml
 from warmstart.settings.groups import SETTINGS, settings_of_command
 from warmstart.settings.setting import Command
 
@@ -72,3 +79,34 @@ def test_flags_become_values(tmp_path: Path) -> None:
         call("compare", "x.csv", "--target", "price", *words, "--out", tmp_path)
     asked = Request(("x.csv",), "price", lr=1e-3, seeds=2, log=False, offline=True, text=("a", "b"), rows=(30, 60))
     assert begin.call_args.args[0] == asked
+
+
+def completed(words: str, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What bash offers at the end of these words."""
+    parts = words.split(" ")
+    environment = {"_WARMSTART_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(len(parts) - 1)}
+    command = [sys.executable, "-m", "warmstart"]
+    found = subprocess.run(command, env=os.environ | environment, capture_output=True, text=True, check=False)
+    assert not found.stderr
+    return found.stdout.split()
+
+
+def test_a_shell_completes_commands_flags_and_choices(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert completed("warmstart com", monkeypatch) == ["compare"]
+    assert {"--seeds", "--seed", "--search"} <= set(completed("warmstart compare --se", monkeypatch))
+    assert completed("warmstart compare --optimizer adam", monkeypatch) == ["adamw", "adam"]
+
+
+def test_the_schema_takes_what_init_writes_and_nothing_else(tmp_path: Path) -> None:
+    answer = call("config-schema")
+    schema = json.loads(answer.out)
+    validator = jsonschema.Draft202012Validator(schema)
+    validator.check_schema(schema)
+    written = yaml.safe_load(commented_yaml(Request(data=("x.csv",), target="price")))
+    assert not list(validator.iter_errors(written))
+    fine = {"data": "a.csv,b.csv", "rows": "auto", "budget": "10m", "max-size": "50MB", "seeds": 3, "lora_rank": None}
+    assert not list(validator.iter_errors(fine))
+    for wrong in ({"sedes": 3}, {"seeds": "three"}, {"seeds": 0}, {"optimizer": "adan"}, {"regimes": 3}):
+        assert list(validator.iter_errors(wrong)), wrong
+    described = schema["properties"]["seeds"]
+    assert described["description"].startswith("Number of seeds.") and set(schema["properties"]) == set(SETTINGS)

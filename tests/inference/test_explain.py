@@ -6,10 +6,13 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 import warmstart
 from tests.cli_base import call, write_csv
+from tests.pictures import encoded
 from warmstart.errors import UsageError
 from warmstart.inference.explain import MAX_SPANS, explain
 
@@ -95,3 +98,29 @@ def test_sets_of_labels_are_refused(tmp_path: Path) -> None:
         next(explain(trained, trained.new_rows(["elm"])))
     answer = call("predict", tmp_path / "run", data, "--explain", "2")
     assert answer.code == 2 and "Traceback" not in answer.err
+
+
+def test_the_part_of_an_image_that_matters_comes_first(tmp_path: Path) -> None:
+    """Of photos whose class is the corner that is light, beside a number that says nothing."""
+    dice = np.random.default_rng(3)
+    rows = []
+    for i in range(120):
+        pixels = dice.integers(0, 40, (12, 12, 3)).astype(np.uint8)
+        corner = "left" if i % 2 else "right"
+        pixels[:4, :4] = 230 if corner == "left" else pixels[:4, :4]
+        pixels[:4, 8:] = 230 if corner == "right" else pixels[:4, 8:]
+        rows.append((pixels, float(dice.normal()), corner))
+    table = pa.table({
+        "photo": pa.array([encoded(pixels) for pixels, _, _ in rows], pa.binary()),
+        "noise": [noise for _, noise, _ in rows],
+        "corner": [corner for _, _, corner in rows],
+    })  # fmt: skip
+    pq.write_table(table, tmp_path / "t.parquet")
+    words = ("--target", "corner", "--regime", "linear", "--out", tmp_path / "run")
+    answer = call("fit", tmp_path / "t.parquet", *words)
+    assert answer.code == 0, answer.err
+    trained = warmstart.load(tmp_path / "run")
+    some = table.slice(0, 2).drop_columns(["corner"])
+    found = list(explain(trained, trained.new_rows(some), 1))
+    assert [(each[0].column, each[0].part) for each in found] == [("photo", "top right"), ("photo", "top left")]
+    assert all(each[0].effect > 0 for each in found)

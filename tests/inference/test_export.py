@@ -1,6 +1,7 @@
 """Does an export compute what the model computes, and is nothing kept that does not?"""
 
 import json
+import re
 import runpy
 import subprocess
 import sys
@@ -225,3 +226,39 @@ def test_without_the_packages_the_extra_is_named(
     monkeypatch.setattr(onnx_graph, "NEEDS", ("not_installed",))
     with pytest.raises(MissingError, match=r"warmstart\[onnx\]"):
         warmstart.export(runs["linear"], "onnx", tmp_path / "out")
+
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "export.md"
+
+
+def documented(regime: str) -> set[str]:
+    """The formats that docs/export.md promises for a regime of a model that predicts a number or a class."""
+    lines = [line.split("|")[1:-1] for line in DOCUMENT.read_text().splitlines() if line.startswith("|")]
+    (header,) = [[cell.strip() for cell in line] for line in lines if line[0].strip() == "regime"]
+    (row,) = [line for line in lines if f"`{regime}`" in line[0]]
+    named = [re.search(r"`(\w+)`", cell) for cell in header[1:]]
+    cells = zip(named, row[1:], strict=True)
+    return {name[1] for name, cell in cells if name and not cell.strip().startswith("–")}
+
+
+# The others are exported by the tests above.
+@pytest.mark.parametrize("regime", ["constant", "ensemble", "scratch-dnn", "frozen", "hybrid", "qlora"])
+def test_the_table_of_formats_is_true(regime: str, data: Path, base: Base, tmp_path: Path) -> None:
+    if regime == "qlora":
+        pytest.importorskip("bitsandbytes")
+    folder = tmp_path / "run"
+    if regime == "ensemble":
+        names = ["linear", "frozen", "ensemble"]
+        asked = {"regimes": names, "text": "title", "base": base.location, "seeds": 1, "refit": "none"}
+        warmstart.compare(data, "price", tmp_path / "s", **asked, **ONE)
+        (folder,) = (tmp_path / "s" / "runs").glob("ensemble-*")
+    else:
+        warmstart.fit(data, "price", regime, folder, text="title", base=base.location, **ONE)
+    works = set()
+    for to in ("hf", "merged", "onnx", "gguf"):
+        try:
+            assert warmstart.export(folder, to, tmp_path / to, data=data).drift <= 0.01
+            works.add(to)
+        except UsageError as error:
+            assert "does not exist as" in error.message and error.hint and not (tmp_path / to).exists()
+    assert works == documented(regime)

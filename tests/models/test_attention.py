@@ -53,7 +53,7 @@ def kernel_by_hand(
 @pytest.mark.parametrize("groups", [HEADS, 2])
 @pytest.mark.parametrize("way", [one_by_one, in_one_kernel])
 def test_it_is_attention_under_a_mask(way: Any, groups: int, causal: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(attention, "varlen_attn", kernel_by_hand)
+    monkeypatch.setattr("torch.nn.attention.varlen.varlen_attn", kernel_by_hand)
     given = states(groups)
     expected, found = masked(*given, causal), way(*given, begins(), causal, 0.3)
     torch.testing.assert_close(found, expected)

@@ -10,6 +10,7 @@ from tests.tiny import REGRESSION, tiny_problem
 from warmstart.errors import InputError
 from warmstart.models.pretrained.base import Base
 from warmstart.planning import fit_budget as cuts
+from warmstart.planning.computed_cost import computed_throughput
 from warmstart.planning.estimates import seconds_of_scoring, total_seconds
 from warmstart.planning.fit_budget import RESERVE, fit_to_budget
 from warmstart.planning.problem import Options
@@ -221,3 +222,13 @@ def test_long_texts_are_read_less_far_before_few_rows_are_left(plan: RunPlan, tm
     assert within(asked, seconds).problem.base.max_length == 256
     cuts.save_plan(short, tmp_path / "plan.json")
     assert cuts.load_plan(long, tmp_path / "plan.json") == short
+
+
+def test_with_compute_nothing_is_timed_and_cuts_name_the_compute(base: Base) -> None:
+    options = replace(OPTIONS, by_compute=True, budget=1e-4)
+    asked = first_plan(tiny_problem(REGRESSION, base, 1000), options)
+    plans = [computed_throughput(asked, asked.shared()) for _ in range(2)]
+    assert plans[0].seconds_per_row == plans[1].seconds_per_row and plans[0].seconds_per_row["full"] > 0
+    assert plans[0].prefix_seconds.keys() == {"frozen"}, "what a frozen base reads counts once"
+    out = [each.reason for each in fit_to_budget(plans[0]).excluded]
+    assert out and all("--compute " in each and "TFLOP would be enough" in each for each in out)

@@ -29,7 +29,7 @@ OPTIONS = Options(regimes=("constant", "scratch-dnn", "frozen", "full", "lora"),
 H100 = TargetMachine(known_machine("H100"))
 KEYS = {
     *("regime", "trainable", "total", "flops", "peak_memory_bytes", "seconds", "disk_bytes", "money", "fits", "advice"),
-    *("runs", "seconds_of_run", "energy_kwh", "basis"),
+    *("runs", "seconds_of_run", "energy_kwh", "basis", "rows", "seeds", "trials"),
 }
 
 

@@ -16,6 +16,7 @@ from warmstart.data.schema.schema import Schema
 from warmstart.models.pretrained.base import Base, find_base
 from warmstart.planning import memory_probe as dearest
 from warmstart.planning import throughput as pace
+from warmstart.planning.computed_cost import _leaves_room, tokens_of_batches
 from warmstart.planning.estimates import (
     plan_summary,
     predicted_cost,
@@ -27,7 +28,7 @@ from warmstart.planning.estimates import (
 )
 from warmstart.planning.problem import Options, Problem
 from warmstart.planning.run_plan import first_plan
-from warmstart.planning.throughput import _leaves_room, _tokens, measure_throughput
+from warmstart.planning.throughput import measure_throughput
 from warmstart.regimes.regimes import Regime
 from warmstart.request.launch import run_to_end
 from warmstart.training.config import TrainConfig
@@ -113,7 +114,7 @@ def test_a_pace_is_that_of_usual_batches_not_of_the_first_ones(base: Base) -> No
     shared = plan.shared()
     run_data = plan.run_data(700, 0, shared)
     regime = plan.regime("full", 700)
-    each = _tokens(run_data, regime, plan.config(regime, 700, 0), 256)
+    each = tokens_of_batches(run_data, regime, plan.config(regime, 700, 0), 256)
     sizes = shared.encoded(regime.start.inputs).sizes()
     assert len(each) == 44 and each.max() <= sizes.max() and sizes.mean() <= each.mean() < 1.1 * sizes.mean()
 

@@ -17,8 +17,9 @@ from warmstart.models.model import Model
 from warmstart.models.pretrained.base import Base
 from warmstart.regimes.regimes import REGIMES, RegimeContext
 from warmstart.results.record import Evaluation, Run, Trial, load_run
+from warmstart.runs.baseline_run import run_baseline
 from warmstart.runs.retention import features
-from warmstart.runs.run import TunedRegime, _converged, run_baseline, train_run
+from warmstart.runs.run import TunedRegime, _converged, train_run
 from warmstart.runtime.distributed import Distributed
 from warmstart.training.config import TrainConfig
 from warmstart.training.event import Event

@@ -49,7 +49,7 @@ def attempts(monkeypatch: pytest.MonkeyPatch) -> Attempts:
     def scored(trained: tuple[Regime, float], *_: object) -> tuple[float | None, float]:
         regime, lr = trained
         size = regime.start.size
-        return seen.error(lr / tune.TRIAL_LR_FACTOR, size), FLOPS
+        return seen.error(lr * tune.TRIAL_SHARE**0.5, size), FLOPS
 
     monkeypatch.setattr(tune, "train_stages", pretended)
     monkeypatch.setattr(tune, "score_trial", scored)

@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from tests.tiny import save_tiny_base
 from warmstart.errors import InputError, WarmstartError
 from warmstart.models.pretrained.base import body_of, find_base
+from warmstart.models.pretrained.reference import hub_revision
 from warmstart.runtime.load_pretrained import fingerprint
 
 EVIL = """
@@ -145,3 +146,17 @@ def test_a_fingerprint_changes_with_any_file_that_counts(folder: Path) -> None:
     name = "encoder.layer.0.output.dense.weight"
     save_file(tensors | {name: tensors[name] + 1}, folder / "model.safetensors", metadata={"format": "pt"})
     assert [k for k, v in fingerprint(str(folder)).items() if v != before[k]] == ["model.safetensors"]
+
+
+def test_a_base_of_the_hub_is_known_by_its_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import huggingface_hub.constants
+
+    commit = "a" * 40
+    repository = tmp_path / "models--org--name"
+    (repository / "snapshots" / commit).mkdir(parents=True)
+    (repository / "snapshots" / commit / "config.json").write_text("{}")
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text(commit)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    assert hub_revision("org/name") == commit
+    assert hub_revision("org/other") is None and hub_revision(str(tmp_path)) is None

@@ -97,7 +97,7 @@ def test_a_model_is_there_before_anything_is_measured(
 
 def test_what_cannot_fit_is_refused_with_the_budget_that_would_do(base: Base, tmp_path: Path) -> None:
     short = replace(OPTIONS, regimes=("full",), budget=1e-3)
-    with pytest.raises(InputError, match=r"too short for anything\. `full`: .* --budget \d+m would be enough"):
+    with pytest.raises(InputError, match=r"too small for anything\. `full`: .* --budget \d+m would be enough"):
         for _ in run_comparison(tiny_problem(REGRESSION, base), short, tmp_path):
             pass
 

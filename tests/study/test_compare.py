@@ -36,7 +36,9 @@ from warmstart.types import Array
 
 Value = TypeVar("Value")
 EVERY = tuple(
-    name for name in dict.fromkeys((*WITHOUT_TRAINING, *REGIMES)) if suits(name, "regression") and name not in PROMPTED
+    name
+    for name in dict.fromkeys((*WITHOUT_TRAINING, *REGIMES))
+    if suits(name, "regression") and name not in (*PROMPTED, "prompted-endpoint")
 )
 QUICK = Options(regimes=("constant", "full", "frozen"), seeds=2, trials=2, length=0.03)
 

@@ -4,12 +4,17 @@ from collections.abc import Generator
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 
-from tests.pictures import drawn, encoded, picture_draw, picture_splits, picture_table, save_folder
+from tests.pictures import drawn, encoded, picture_draw, picture_splits, picture_table, priced_table, save_folder
 from warmstart.data.encoding.pixels import Pixels
+from warmstart.data.rows.split import make_rows, split
 from warmstart.data.schema.columns import Column
+from warmstart.data.schema.infer import infer_schema
+from warmstart.data.schema.schema import ColumnChoices
 from warmstart.errors import UsageError
 from warmstart.inference.model_store import load_model
 from warmstart.inference.predict import load_model_for_prediction
@@ -81,6 +86,39 @@ def test_every_regime_is_trained_saved_and_predicts_what_was_scored(
     assert linear.test is not None and (linear.test > 0.7 if target == "color" else linear.test < 2.0)
 
 
+def test_every_regime_reads_columns_beside_images(resnet: ImageBase, tmp_path: Path) -> None:
+    """A number that is what the photo shows plus what columns say: every regime needs both, and predicts as scored."""
+    table = priced_table(120)
+    schema = infer_schema(table, ColumnChoices(target="price"))
+    assert {column.kind for column in schema.columns} == {"image", "number", "category", "text"}
+    splits = split(make_rows(table, schema)[0], schema)
+    regimes = default_for(schema.task, schema.columns)
+    assert "boosted" in regimes
+    comparison = compared(Problem(splits, schema, (resnet,)), regimes, tmp_path)
+    assert {run.regime for run in comparison.runs} >= {*regimes} - {"ensemble"}
+    for run in comparison.runs:
+        found = load_model_for_prediction(tmp_path / "runs" / run.id).predict(table)
+        again = [found[number - 1]["prediction"] for number in run.predictions["row"]]
+        assert again == pytest.approx(run.predictions["prediction"], rel=1e-3), run.regime
+        changed = table.columns.set_column(1, "weight", pa.array(np.full(120, 9.5)))
+        others = load_model_for_prediction(tmp_path / "runs" / run.id).predict(replace(table, columns=changed))
+        assert run.regime == "constant" or others != found, run.regime
+    scores = {run.regime: run.test or 0.0 for run in comparison.runs}
+    assert scores["linear"] < 0.5 * scores["constant"]
+
+
+def test_a_head_beside_images_learns_words_and_numbers(tmp_path: Path) -> None:
+    table = priced_table(160)
+    schema = infer_schema(table, ColumnChoices(target="price"))
+    problem = Problem(
+        splits=split(make_rows(table, schema)[0], schema), schema=schema, bases=(no_image_base(PHOTO, None, True),)
+    )
+    options = Options(regimes=("constant", "scratch-cnn"), seeds=1, trials=1, epochs=14.0, training={"augment": "auto"})
+    comparison = run_to_end(run_comparison(problem, options, tmp_path))
+    scores = {run.regime: run.test or 0.0 for run in comparison.runs}
+    assert scores["scratch-cnn"] < 0.4 * scores["constant"]
+
+
 def test_a_small_cnn_learns_colors(tmp_path: Path) -> None:
     schema, splits = picture_splits(rows=120)
     problem = Problem(splits, schema, (no_image_base(PHOTO, None, True),))
@@ -144,3 +182,15 @@ def test_a_folder_of_new_pictures_is_predicted(tmp_path: Path) -> None:
     assert [each["prediction"] for each in found].count("red") > 0.5 * (len(found) - 1)
     assert "damaged" in next(each["reason"] for each in found if each["prediction"] is None)
     assert load_model(tmp_path / "study" / "winner").schema.columns[0].image_size == 12
+
+
+def test_models_of_images_are_not_exported(tmp_path: Path) -> None:
+    from warmstart.inference.export.export import formats_of
+    from warmstart.inference.model_store import load_model
+
+    schema, splits = picture_splits()
+    problem = Problem(splits, schema, (no_image_base(PHOTO, None, True),))
+    comparison = compared(problem, ("constant", "linear", "scratch-cnn"), tmp_path)
+    for run in comparison.runs:
+        found = formats_of(load_model(tmp_path / "runs" / run.id))
+        assert all(found.values()), run.regime

@@ -29,6 +29,7 @@ from warmstart.advice.phrases import (
     scores,
     verdict_for,
 )
+from warmstart.advice.prompting import prompting_worth
 from warmstart.advice.ranking import MAX_CONFIDENCE, Ranking, rank_regimes
 from warmstart.quantities import capitalize_first, format_number, format_percent, round_to_two_digits
 from warmstart.results.bootstrap import FEWEST_SEEDS, rows_to_settle
@@ -91,7 +92,13 @@ def advice_for(comparison: Comparison) -> Advice:
 
 
 def _answer(comparison: Comparison) -> Advice:
-    """The answer by the rules above, from everything in the comparison."""
+    """The answer from everything in the comparison, and what prompting is worth where a base was prompted."""
+    advice = _ranked(comparison)
+    return replace(advice, reason=" ".join(filter(None, (advice.reason, prompting_worth(comparison)))))
+
+
+def _ranked(comparison: Comparison) -> Advice:
+    """The answer by the rules above."""
     field = rank_regimes(comparison)
     if field is None:
         return _nothing_usable(comparison)

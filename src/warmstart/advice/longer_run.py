@@ -4,7 +4,7 @@ import math
 import shlex
 from collections.abc import Sequence
 
-from warmstart.quantities import parse_duration
+from warmstart.quantities import REFERENCE_FLOPS, parse_duration, parse_flops
 from warmstart.results.comparison import Comparison
 from warmstart.results.names import LENGTH_MULTIPLIERS
 from warmstart.results.record import Run
@@ -24,16 +24,15 @@ def longer_command(comparison: Comparison, unfinished: Sequence[Row]) -> str:
     words = shlex.split(comparison.command)
     if words[1:2] != ["compare"]:
         return ""
-    asked = _value(words, "--budget")
-    budget = parse_duration(asked) if asked else DEFAULT_BUDGET
+    by_compute = "--compute" in words
     runs = [run for run in comparison.runs if run.regime in {row.name for row in unfinished}]
     if comparison.cuts or not all(run.id.endswith(f"-x{LENGTH_MULTIPLIERS[-1]}") for run in runs):
-        needed = _whole(comparison) + sum(LENGTH_MULTIPLIERS) * sum(run.cost.seconds for run in runs)
-        words = _with(words, "--budget", _time(max(MARGIN * needed, budget + 1)))
+        needed = _whole(comparison) + sum(LENGTH_MULTIPLIERS) * sum(_cost(run, by_compute=by_compute) for run in runs)
+        words = _with_budget(words, MARGIN * needed)
     else:
         needed, length = 2 * MARGIN * _whole(comparison), "--epochs" if "--epochs" in words else "--length"
         words = _with(words, length, f"{2 * float(_value(words, length) or 1.0):g}")
-        words = _with(words, "--budget", _time(needed)) if needed > budget else words
+        words = _with_budget(words, needed) if needed > _budget(words) else words
     return shlex.join(_with(words, "--out", f"{_value(words, '--out')}-longer"))
 
 
@@ -42,18 +41,39 @@ def larger_budget_command(comparison: Comparison) -> str:
     words = shlex.split(comparison.command)
     if words[1:2] != ["compare"] or "--out" not in words or comparison.full_estimate is None:
         return ""
-    asked = _value(words, "--budget")
-    budget = parse_duration(asked) if asked else DEFAULT_BUDGET
-    words = _with(words, "--budget", _time(max(MARGIN * comparison.full_estimate, budget + 1)))
+    words = _with_budget(words, MARGIN * comparison.full_estimate)
     return shlex.join(_with(words, "--out", f"{_value(words, '--out')}-longer"))
+
+
+def _budget(words: Sequence[str]) -> float:
+    """Seconds of a command's budget; with --compute those of the reference device."""
+    if compute := _value(words, "--compute"):
+        return parse_flops("compute", compute) / REFERENCE_FLOPS
+    asked = _value(words, "--budget")
+    return parse_duration(asked) if asked else DEFAULT_BUDGET
+
+
+def _with_budget(words: Sequence[str], seconds: float) -> list[str]:
+    """The command with a budget of so many seconds, and more than it has."""
+    more = max(seconds, _budget(words) + 1)
+    if "--compute" in words:
+        return _with(words, "--compute", f"{math.ceil(more * REFERENCE_FLOPS / 1e12)}TFLOP")
+    return _with(words, "--budget", _time(more))
 
 
 def _whole(comparison: Comparison) -> float:
     """Seconds of the study without cuts."""
-    return comparison.full_estimate or sum(map(_seconds, comparison.runs))
+    by_compute = "--compute" in comparison.command.split()
+    return comparison.full_estimate or sum(_seconds(run, by_compute=by_compute) for run in comparison.runs)
 
 
-def _seconds(run: Run) -> float:
+def _cost(run: Run, *, by_compute: bool) -> float:
+    return run.cost.flops / REFERENCE_FLOPS if by_compute else run.cost.seconds
+
+
+def _seconds(run: Run, *, by_compute: bool) -> float:
+    if by_compute:
+        return (run.cost.flops + run.tuning_flops) / REFERENCE_FLOPS
     return run.cost.seconds + run.tuning_seconds
 
 

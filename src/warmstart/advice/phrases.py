@@ -6,7 +6,7 @@ from statistics import fmean
 
 from warmstart.advice.ranking import Ranking
 from warmstart.quantities import (
-    format_duration,
+    format_effort,
     format_interval_bounds,
     format_number,
     format_percent,
@@ -66,6 +66,7 @@ VERDICT_BY_BASELINE = {
     "zero-shot": "no training is needed",
     "few-shot": "prompt, do not train",
     "prompted": "prompt, do not train",
+    "prompted-endpoint": "prompt, do not train",
 }
 BASELINE_MODELS = {
     "boosted": "the boosted trees",
@@ -73,6 +74,7 @@ BASELINE_MODELS = {
     "zero-shot": "the base as it is",
     "few-shot": "the base with examples in its prompt",
     "prompted": "the base with a prompt",
+    "prompted-endpoint": "the chat model at the endpoint",
 }
 EXTRACTED = {  # what `extractive` is, by task
     "summarise": "the leading sentences",
@@ -136,7 +138,8 @@ def cut_to_fit(comparison: Comparison) -> str:
     if not comparison.cuts:
         return ""
     took = comparison.full_estimate
-    whole = "" if took is None else f" The full study was estimated at {format_duration(took)}."
+    by_compute = "--compute" in comparison.command.split()
+    whole = "" if took is None else f" The full study was estimated at {format_effort(took, by_compute=by_compute)}."
     return f"Cut to fit the budget: {'; '.join(comparison.cuts)}.{whole}"
 
 

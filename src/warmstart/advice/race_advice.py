@@ -5,7 +5,14 @@ from collections.abc import Sequence
 
 from warmstart.advice.advise import NOTHING_BEATS, Advice, compute_spent, study_caveats
 from warmstart.advice.phrases import verdict_for
-from warmstart.quantities import capitalize_first, format_interval_bounds, format_number, format_percent
+from warmstart.quantities import (
+    REFERENCE_FLOPS,
+    capitalize_first,
+    format_effort,
+    format_interval_bounds,
+    format_number,
+    format_percent,
+)
 from warmstart.results.comparison import CONSTANT, Comparison
 from warmstart.results.race_outcome import RaceForecast, RaceOutcome
 
@@ -97,14 +104,17 @@ def _next_step(raced: RaceOutcome, leader: RaceForecast, nothing: bool) -> str:
     if raced.decided:
         if leader.rows == raced.whole:
             return f"Use it: `{leader.regime}` was trained on all rows, and is ready for `warmstart predict`."
-        minutes = _minutes(leader.seconds)
+        minutes = _effort(leader.seconds, raced)
         return f"Train it on all rows, in about {minutes}: `warmstart fit` with `--regime {leader.regime}`."
     if raced.next_regime is None or raced.next_rows is None or raced.next_seconds is None:
         return "The race has used all its rows and seeds: `warmstart compare` with more test rows would tell."
     needed = raced.spent + raced.next_seconds
     share = math.ceil(100 * needed / max(raced.exhaustive, 1e-9))  # in percent, never too little
+    run = f"`{raced.next_regime}` on {raced.next_rows:,} rows, about {_effort(raced.next_seconds, raced)}"
+    if raced.by_compute:
+        enough = f"--compute {math.ceil(needed * REFERENCE_FLOPS / 1e12)}TFLOP"
+        return f"The next run would be {run}: {enough} or more covers it."
     budget = f"{share} %" if share <= 100 else f"{math.ceil(needed / 60)}m"
-    run = f"`{raced.next_regime}` on {raced.next_rows:,} rows, about {_minutes(raced.next_seconds)}"
     return f"The next run would be {run}: a --budget of {budget} or more covers it."
 
 
@@ -133,7 +143,9 @@ def _left_out(comparison: Comparison) -> tuple[str, ...]:
     )
 
 
-def _minutes(seconds: float) -> str:
+def _effort(seconds: float, raced: RaceOutcome) -> str:
+    if raced.by_compute:
+        return format_effort(seconds, by_compute=True)
     return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{max(seconds, 1):.0f} s"
 
 

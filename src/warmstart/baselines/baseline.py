@@ -14,7 +14,9 @@ from warmstart.data.rows.values import NO_COLUMNS
 from warmstart.data.schema.cell_values import Values
 from warmstart.data.schema.columns import Column
 from warmstart.generation.answers import AnswerWriter
-from warmstart.results.record import Trial
+from warmstart.regimes.search_space import NO_SEARCH, SearchEffort
+from warmstart.results.record import SettingsSearch, Trial
+from warmstart.runtime.endpoint import Endpoint
 from warmstart.runtime.files import write_arrays, write_json
 from warmstart.tasks.task import Task
 from warmstart.types import Array
@@ -65,7 +67,10 @@ class FitData:
     seed: int = 0
     embedder: Embedder | None = None  # the base, unchanged, for those that read by it
     columns: tuple[Column, ...] = ()  # the kinds of the columns that are read; none: the rows are texts
+    effort: SearchEffort = NO_SEARCH  # for settings beside those that are always chosen
+    trials: Path | None = None  # folder for finished trials of that search; None: they are not kept
     validation: Rows | None = None  # rows to choose by, for those that do not choose on training rows; None: those
+    endpoint: Endpoint | None = None  # that `prompted-endpoint` asks
 
     @property
     def reading(self) -> Reading:
@@ -81,6 +86,7 @@ class Fitted:
     flops: float  # of the fit itself
     tuning_flops: float
     caveats: tuple[str, ...] = ()
+    search: SettingsSearch | None = None  # of more settings, where that was asked for
 
 
 def save_baseline(folder: Path, facts: dict[str, object], arrays: dict[str, Array]) -> None:

@@ -13,6 +13,7 @@ from warmstart.baselines.features import features_from_json
 from warmstart.baselines.few_shot import few_shot_from_json, fit_few_shot
 from warmstart.baselines.linear import Linear, fit_embedded, fit_linear
 from warmstart.baselines.prompted import fit_prompted, prompted_from_json
+from warmstart.baselines.prompted_endpoint import endpoint_from_json, fit_prompted_endpoint
 from warmstart.errors import MissingError
 from warmstart.runtime.files import read_json, read_tensors, reading_ours
 
@@ -24,6 +25,7 @@ FIT_BASELINE: dict[str, Callable[[FitData], Fitted]] = {
     "extractive": fit_extractive,
     "few-shot": fit_few_shot,
     "prompted": fit_prompted,
+    "prompted-endpoint": fit_prompted_endpoint,
 }
 BASELINE_DESCRIPTIONS = {
     "constant": "the median, or the most common class, for every text",
@@ -34,6 +36,7 @@ BASELINE_DESCRIPTIONS = {
     "few-shot": "the base as it is, after a few examples in its prompt",
     "previous": "the earlier model as it is",
     "prompted": "the likelihood of each answer, after instructions and examples",
+    "prompted-endpoint": "the answers of a chat model elsewhere, after instructions and examples",
 }
 
 
@@ -53,6 +56,8 @@ def load_baseline(folder: Path) -> Baseline:
             return few_shot_from_json(facts, folder)
         if facts["baseline"] == "prompted":
             return prompted_from_json(facts, arrays, folder)
+        if facts["baseline"] == "prompted-endpoint":
+            return endpoint_from_json(facts, arrays, folder)
         try:
             features = features_from_json(facts, arrays)
         except MissingError as error:

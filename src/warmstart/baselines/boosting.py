@@ -7,28 +7,39 @@ synopsis, a category and numbers the error of log10(size) was, at 1,000 and 4,00
 """
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from warmstart.baselines.baseline import FitData, Fitted
 from warmstart.baselines.boosted import MOST_SAID, Boosted, TreeTable, raise_by
 from warmstart.baselines.linear import Chosen, Linear, choose_linear, fit_chosen, fit_nothing
-from warmstart.baselines.trees import Ensemble, Target, fit_flops, fit_trees
+from warmstart.baselines.trees import Ensemble, Target, TreeSettings, fit_flops, fit_trees
+from warmstart.regimes.search_space import TREE_SPACE, Sampler
 from warmstart.results.metrics import SQUARED_ERRORS
-from warmstart.results.record import Trial
+from warmstart.results.record import SettingsSearch, Trial
+from warmstart.runtime.files import read_json, write_json
 from warmstart.types import Array
 
 OUT_OF_FOLD_PARTS, FEWER_FOLDS, MANY_ROWS = 5, 3, 10_000
 LEAVES = (15, 7, 63)  # tried in this order on one fold; another must do better
 MOST_LABELS = 50  # of label sets, the most common: the others are as the linear model says
+LEAST_TREE_GAIN = 0.01  # of the score, for settings that a search found to replace the usual ones
 MIN_HELD_OUT_ROWS = 20  # below, nothing can be held out to say when to stop
 
 
+_Grown = tuple[str, dict[str, list[tuple[Ensemble, ...]]], float]  # the best way, what was grown each way, its score
+
+
 def fit_boosted(data: FitData) -> Fitted:
-    """A linear model and trees on these rows alone: features, strength, leaves and way by held-out rows."""
-    chosen = choose_linear(data)
+    """A linear model and trees on these rows alone: features, strength, leaves and way by held-out rows.
+
+    The linear model reads images with a base, where one is given.
+    """
+    chosen = choose_linear(data, data.embedder)
     if chosen is None:
         return fit_nothing(data)
     fitted = fit_chosen("linear", data, chosen)
@@ -48,7 +59,10 @@ def fit_boosted(data: FitData) -> Fitted:
     growing = _Growing(data, table.encode(data.rows.columns, said), table.categorical, folds, said, chosen)
     boosted = growing.best(linear, table)
     spent += fitted.flops + growing.flops
-    return Fitted(boosted, (*fitted.trials, *growing.trials), spent, fitted.tuning_flops, fitted.caveats)
+    searched = growing.search.flops if growing.search else 0.0
+    tuning = fitted.tuning_flops + searched
+    trials = (*fitted.trials, *growing.trials)
+    return Fitted(boosted, trials, spent - searched, tuning, fitted.caveats, growing.search)
 
 
 def fold_of_rows(keys: Sequence[str], seed: int) -> Array:
@@ -84,19 +98,20 @@ class _Growing:
     def __post_init__(self) -> None:
         self.trials: list[Trial] = []
         self.flops = 0.0
+        self.search: SettingsSearch | None = None
 
     def best(self, linear: Linear, table: TreeTable) -> Boosted:
         """The way that does best on held-out rows."""
         starts = {"added": self.said}
         if self.said.shape[1] <= MOST_SAID and not self._labels:
             starts["alone"] = np.zeros_like(self.said)
-        leaves = self._leaves(self.said)
+        settings = TreeSettings(self._leaves(self.said))
         count = int(self.folds.max()) + 1
-        grown = {way: self._every_fold(start, leaves) for way, start in starts.items()}
-        held = {way: self._held_out(grown[way], start) for way, start in starts.items()}
-        if len(held) > 1:
-            held["mean"] = np.mean(list(held.values()), axis=0)
-        way = max(held, key=lambda each: self._note({"trees": each, "leaves": leaves}, held[each]))
+        way, grown, score = self._every_way(starts, settings)
+        if self.data.effort.trials:
+            other = self._search(settings)
+            if other is not None:
+                way, grown, score = self._checked((way, grown, score), self._every_way(starts, other), other)
         ways = ("added", "alone") if way == "mean" else (way,)
         kept = {each: tuple(tree for fold in grown[each] for tree in fold) for each in ways}
         return Boosted(linear, table, count, kept.get("added", ()), kept.get("alone", ()))
@@ -105,6 +120,68 @@ class _Growing:
     def _labels(self) -> bool:
         return self.chosen.problem.targets.ndim == 2
 
+    def _every_way(self, starts: Mapping[str, Array], settings: TreeSettings) -> "_Grown":
+        """The way that does best with these settings on every fold, what was grown each way, and the score."""
+        grown = {way: self._every_fold(start, settings) for way, start in starts.items()}
+        held = {way: self._held_out(grown[way], start) for way, start in starts.items()}
+        if len(held) > 1:
+            held["mean"] = np.mean(list(held.values()), axis=0)
+        usual = settings == TreeSettings(settings.leaves)
+        noted: dict[str, object] = {"leaves": settings.leaves} if usual else asdict(settings)
+        scores = {each: self._note({"trees": each, **noted}, outputs) for each, outputs in held.items()}
+        way = max(scores, key=lambda each: scores[each])
+        return way, grown, scores[way]
+
+    def _search(self, usual: TreeSettings) -> TreeSettings | None:
+        """Better settings on the first fold, of those that Optuna suggests; None: there are none.
+
+        A finished trial is kept in `data.trials`, and read back after a stop.
+        """
+        began, first, effort, data = self.flops, len(self.trials), self.data.effort, self.data
+        higher = data.task.higher_is_better
+        sampler = Sampler(TREE_SPACE, data.seed, effort.trials, higher_is_better=higher)
+        best, score, seconds = None, self._on_first_fold(usual), 0.0
+        while effort.goes_on(len(self.trials) - first - 1, seconds):
+            suggested = sampler.ask()
+            settings = TreeSettings(**suggested.settings)  # type: ignore[arg-type]  # as its space says
+            path = data.trials / f"{len(self.trials) - first}.json" if data.trials else None
+            facts = read_json(path, dict[str, Any]) if path and path.exists() else {}
+            if facts.get("settings") != asdict(settings):
+                clock, spent = time.perf_counter(), self.flops
+                self._on_first_fold(settings)
+                score_now, flops, self.flops = self.trials.pop().val, self.flops - spent, spent
+                facts = {"settings": asdict(settings), "score": score_now, "flops": flops}
+                facts["seconds"] = time.perf_counter() - clock
+                if path:
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    write_json(path, facts)
+            self.trials.append(Trial(facts["settings"], 0, facts["score"]))
+            self.flops += facts["flops"]
+            seconds += facts["seconds"]
+            sampler.tell(suggested, facts["score"], pruned=False)
+            found = facts["score"] if higher else -facts["score"]
+            if found > score:
+                best, score = settings, found
+        tried = tuple(self.trials[first:])
+        del self.trials[first:]
+        self.search = SettingsSearch(tried, 0, {}, None, None, 0.0, self.flops - began, seconds)
+        return best
+
+    def _on_first_fold(self, settings: TreeSettings) -> float:
+        held = self.folds == 0
+        outputs = raise_by(self._grow(self.said, held, settings), 1, self.table[held], self.said[held])
+        return self._note(asdict(settings), outputs, held)
+
+    def _checked(self, usual: "_Grown", other: "_Grown", settings: TreeSettings) -> "_Grown":
+        """The better of both on all held-out rows; the usual one where the difference does not matter."""
+        before, after = usual[2], other[2]
+        gain = after - before if after - before >= LEAST_TREE_GAIN * abs(before) else 0.0
+        turn = 1 if self.data.task.higher_is_better else -1
+        kept = asdict(settings) if gain else {}
+        assert self.search is not None
+        self.search = replace(self.search, settings=kept, default=turn * before, found=turn * after, gain=gain)
+        return other if gain else usual
+
     def _leaves(self, start: Array) -> int:
         """How large trees do best on the first fold."""
         held = self.folds == 0
@@ -112,14 +189,14 @@ class _Growing:
         for leaves in LEAVES:
             if leaves > max(LEAVES[0], int((~held).sum()) // 20) or (start.shape[1] > MOST_SAID and leaves != best):
                 continue
-            outputs = raise_by(self._grow(start, held, leaves), 1, self.table[held], start[held])
+            outputs = raise_by(self._grow(start, held, TreeSettings(leaves)), 1, self.table[held], start[held])
             found = self._note({"trees": "added", "leaves": leaves, "folds": 1}, outputs, held)
             if found > score:
                 best, score = leaves, found
         return best
 
-    def _every_fold(self, start: Array, leaves: int) -> list[tuple[Ensemble, ...]]:
-        return [self._grow(start, self.folds == fold, leaves) for fold in range(int(self.folds.max()) + 1)]
+    def _every_fold(self, start: Array, settings: TreeSettings) -> list[tuple[Ensemble, ...]]:
+        return [self._grow(start, self.folds == fold, settings) for fold in range(int(self.folds.max()) + 1)]
 
     def _held_out(self, grown: Sequence[tuple[Ensemble, ...]], start: Array) -> Array:
         outputs = np.zeros_like(start)
@@ -128,13 +205,13 @@ class _Growing:
             outputs[held] = raise_by(ensembles, 1, self.table[held], start[held])
         return outputs
 
-    def _grow(self, start: Array, held: Array, leaves: int) -> tuple[Ensemble, ...]:
+    def _grow(self, start: Array, held: Array, settings: TreeSettings) -> tuple[Ensemble, ...]:
         """Trees for every output, or for the most common labels, from the rows that are not held out."""
         found = []
         for first, target in self._targets(start, held):
-            found.append(fit_trees(self.table, self.categorical, target, held, leaves, self.data.seed, first))
+            found.append(fit_trees(self.table, self.categorical, target, held, settings, self.data.seed, first))
             rows, columns = int((~held).sum()), self.table.shape[1]
-            self.flops += fit_flops(rows, columns, found[-1].trees, leaves)
+            self.flops += fit_flops(rows, columns, found[-1].trees, settings.leaves)
         return tuple(found)
 
     def _targets(self, start: Array, held: Array) -> list[tuple[int, Target]]:
@@ -144,7 +221,9 @@ class _Growing:
             counts = targets[~held].sum(0)
             commonest = np.argsort(-counts, kind="stable")[:MOST_LABELS]
             both = [int(j) for j in sorted(commonest) if 0 < counts[j] < (~held).sum()]
-            return [(j, Target("binary", targets[:, j], start[:, j : j + 1])) for j in both]
+            weights = self.data.task.row_weights(targets)
+            each = {j: None if weights is None else weights[:, j] for j in both}
+            return [(j, Target("binary", targets[:, j], start[:, j : j + 1], each[j])) for j in both]
         squared = self.data.task.metric in SQUARED_ERRORS
         kind = ("regression" if squared else "regression_l1") if targets.dtype.kind == "f" else "multiclass"
         return [(0, Target(kind, targets, start, self.data.task.row_weights(targets)))]

@@ -35,6 +35,7 @@ class Features:
     embedder: Embedder | None = None
     embedding_weight: float = 1.0
     pictures: PictureFeatures | None = None
+    pictures_weight: float = 1.0
 
     @property
     def parts(self) -> tuple[tuple[FeaturePart, float], ...]:
@@ -43,7 +44,7 @@ class Features:
         if self.columns:
             found.append((self.columns, self.columns_weight))
         if self.pictures:
-            found.append((self.pictures, 1.0))
+            found.append((self.pictures, self.pictures_weight))
         if self.embedder:
             found.append((self.embedder, self.embedding_weight))
         return tuple(found)
@@ -51,11 +52,14 @@ class Features:
     @property
     def settings(self) -> dict[str, Any]:
         """What was chosen, for the record."""
-        found: dict[str, Any] = {"terms": ("none", "words", "words and characters")[len(self.terms)]}
+        found: dict[str, Any] = {}
+        if self.terms or not self.reading.named("image"):
+            found["terms"] = ("none", "words", "words and characters")[len(self.terms)]
         if self.columns:
             found["columns"] = self.columns_weight
         if self.pictures:
-            found = {"images": self.pictures.kind}
+            found["images"] = self.pictures.kind
+            found |= {"weight of images": self.pictures_weight} if self.pictures_weight != 1.0 else {}
         return found | ({"embedding": self.embedding_weight} if self.embedder else {})
 
     def encode(self, texts: Sequence[str], columns: Mapping[str, Values]) -> "csr_matrix":
@@ -86,7 +90,7 @@ class Features:
             known |= {"texts_alone": True} if self.embedder.reads_texts_alone else {}
             facts["embedding"] = known | {"weight": self.embedding_weight}
         if self.pictures:
-            facts["images"] = self.pictures.to_json()
+            facts["images"] = self.pictures.to_json() | {"weight": self.pictures_weight}
         return facts, arrays
 
 
@@ -128,5 +132,6 @@ def features_from_json(facts: dict[str, Any], arrays: dict[str, Array]) -> Featu
         embedder = Embedder(base, reading=reading if said.get("texts_alone") else WORDS)
         more |= {"embedder": embedder, "embedding_weight": said["weight"]}
     if "images" in facts:
-        more["pictures"] = PictureFeatures.from_json(facts["images"])
+        more |= {"pictures": PictureFeatures.from_json(facts["images"])}
+        more |= {"pictures_weight": facts["images"].get("weight", 1.0)}
     return Features(terms, reading, **more)

@@ -16,6 +16,7 @@ from warmstart.data.schema.cell_values import Values
 from warmstart.data.schema.conversations import write_prompt
 from warmstart.errors import InputError, TrainingError
 from warmstart.generation.answers import Writer
+from warmstart.generation.kv_cache import ReadPrefix
 from warmstart.models.model import UNPOOLED, Model
 from warmstart.models.pretrained.base import Base
 from warmstart.models.pretrained.reference import reference_to, referenced_base
@@ -29,6 +30,7 @@ from warmstart.training.flops import Flops, flops
 from warmstart.types import Array
 
 SHOTS = (1, 2, 4, 8)  # examples that are tried
+FIRST_CHOSEN_ON = 16  # validation rows on which all numbers of examples are tried, and all but two left out
 CHOSEN_ON = 48  # validation rows that the number of examples is chosen on: an answer may take a second
 DRAWN_FROM = 200  # training rows, at most, that are looked at for examples short enough
 
@@ -41,6 +43,7 @@ class FewShot:
     instruction: str
     examples: tuple[str, ...]  # conversations with their answers, as JSON turns
     answer_tokens: float = 0.0  # of a usual answer, which its cost is counted by
+    loaded: Model | None = None  # the base, where it is in memory already
 
     @property
     def weights(self) -> int:
@@ -49,7 +52,13 @@ class FewShot:
 
     @cached_property
     def writer(self) -> Writer:
-        return Writer(language_model_of(self.base), self.inputs)
+        """What all prompts begin with, the examples, is read here, once and for all."""
+        model, inputs = self.loaded or language_model_of(self.base), self.inputs
+        one, other = (np.array(inputs.prompt(write_prompt(self.instruction, text))) for text in ("0", "N/A"))
+        shorter = min(len(one), len(other))
+        apart = np.flatnonzero(one[:shorter] != other[:shorter])
+        shared = int(apart[0]) if len(apart) else shorter
+        return Writer(model, inputs, ReadPrefix.of(model.body, one[:shared]))
 
     @cached_property
     def inputs(self) -> Conversations:
@@ -132,17 +141,24 @@ def fit_few_shot(data: FitData) -> Fitted:
     usual = float(np.mean(base.inputs.count(answers))) + 1
     rows = data.rows if data.validation is None else data.validation
     some = rows.take(spread_places(CHOSEN_ON, len(rows)))
-    trials: list[Trial] = []
-    fitted: list[FewShot] = []
+    model = language_model_of(base)
+    tried = {n: FewShot(base, task.instruction, drawn[:n], usual, model) for n in SHOTS if n <= len(drawn)}
+    found: dict[int, float] = {}
     spent = 0.0
-    for shots in (count for count in SHOTS if count <= len(drawn)):
-        fitted.append(FewShot(base, task.instruction, drawn[:shots], usual))
-        judged = task.judge(fitted[-1].writer.answers(some.texts, task), some)
-        assert judged.scores is not None
-        trials.append(Trial({"examples": shots}, steps=0, val=mean_score(judged.scores)))
-        spent += fitted[-1].flops(some.texts)
-    best = max(range(len(trials)), key=lambda place: trials[place].val or 0.0)  # of equals the fewest
-    return Fitted(fitted[best], tuple(trials), 0.0, spent)
+    left = list(tried)
+    for count in (FIRST_CHOSEN_ON, CHOSEN_ON):  # all of them on few rows, then the best two on more
+        few = some.take(spread_places(count, len(some)))
+        for shots in left:
+            judged = task.judge(tried[shots].writer.answers(few.texts, task), few)
+            assert judged.scores is not None
+            found[shots] = mean_score(judged.scores)
+            spent += tried[shots].flops(few.texts)
+        left = sorted(sorted(left, key=lambda shots: -found[shots])[:2])
+        if len(few) == len(some):
+            break
+    trials = tuple(Trial({"examples": shots}, steps=0, val=score) for shots, score in found.items())
+    best = max(left, key=lambda shots: found[shots])  # of equals the fewest
+    return Fitted(tried[best], trials, 0.0, spent)
 
 
 def draw_examples(base: Base, task: GenerativeTask, rows: Rows, seed: int) -> tuple[str, ...]:

@@ -83,23 +83,21 @@ def fit_embedded(data: FitData) -> Fitted:
 
 
 def feature_choices(data: FitData, embedder: Embedder | None) -> list[Features]:
-    """Words alone, and words with their pieces, where there are texts; the columns beside them; none where no row says
-    anything."""
+    """Words alone, and words with their pieces, where there are texts; the columns beside them; what a base makes of
+    images, or their edges and colors, or their pixels; none where no row says anything."""
     reading = data.reading
     words = reading.words(data.rows.texts, data.rows.columns)
     terms = term_choices(words) if not reading.typed or any(text.strip() for text in words) else [()]
     columns = ColumnFeatures.fit(reading, data.rows.columns) if reading.typed else None
     columns = columns if columns and columns.says else None
-    if pictures := reading.named("image"):
-        kinds = (
-            () if embedder else PICTURE_FEATURE_KINDS
-        )  # what a base makes of an image leaves nothing to colors and edges
-        return [Features((), reading, pictures=PictureFeatures(pictures[0], kind)) for kind in kinds] or [
-            Features((), reading, embedder=embedder)
-        ]
-    if embedder and columns:
+    images: list[PictureFeatures | None] = [None]
+    if (pictures := reading.named("image")) and embedder is None:
+        images = [PictureFeatures(pictures[0], kind) for kind in PICTURE_FEATURE_KINDS]
+    if embedder and columns and not pictures:
         embedder = replace(embedder, reading=reading)
-    choices = [Features(kinds, reading, columns, embedder=embedder) for kinds in terms]
+    choices = [
+        Features(kinds, reading, columns, embedder=embedder, pictures=seen) for seen in images for kinds in terms
+    ]
     return [features for features in choices if features.parts]
 
 

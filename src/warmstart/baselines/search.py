@@ -66,10 +66,12 @@ class StrengthSearch:
         if best.features.columns and len(best.features.parts) > 1:
             for factor in (STRENGTH_FACTOR, 1 / STRENGTH_FACTOR):
                 best = self._weigh_columns(best, factor)
-        if best.features.embedder and len(best.features.parts) > 1:
+        if len(best.features.parts) > 1:
             for weight in EMBEDDING_WEIGHTS:
-                if weight != 1.0:
+                if weight != 1.0 and best.features.embedder:
                     best = self._better(best, replace(best.features, embedding_weight=weight), best.strength)
+                elif weight != 1.0 and best.features.pictures:
+                    best = self._better(best, replace(best.features, pictures_weight=weight), best.strength)
         if self.problem.reweighted:
             other = self._better(best, best.features, best.strength, reweighted=True)
             if other is not best:

@@ -69,7 +69,11 @@ def linear_problem(task: Task, rows: Rows) -> LinearProblem:
     """Told by the targets: numbers, class numbers, or 0/1 for each label."""
     targets = task.targets(rows)
     if targets.ndim == 2:
-        return LinearProblem(targets, targets, "C", _separate, _label_scale, LEAST_GAIN, LARGEST_C)
+        label_weights = task.row_weights(np.ones((1, targets.shape[1])))
+        labels: Solver = (
+            _separate if label_weights is None else functools.partial(_separate, label_weights=label_weights[0])
+        )
+        return LinearProblem(targets, targets, "C", labels, _label_scale, LEAST_GAIN, LARGEST_C)
     if targets.dtype.kind == "f":
         wanted = np.clip(targets, -CLIPPED, CLIPPED) if np.abs(targets).max(initial=0) > OUTLYING else targets
         return LinearProblem(
@@ -121,7 +125,12 @@ def _ridge(counts: "csr_matrix", wanted: Array, alpha: float, seed: int, row_wei
 
 
 def _separate(
-    counts: "csr_matrix", wanted: Array, strength: float, seed: int, class_weights: Array | None = None
+    counts: "csr_matrix",
+    wanted: Array,
+    strength: float,
+    seed: int,
+    class_weights: Array | None = None,
+    label_weights: Array | None = None,
 ) -> Solution:
     """Each class against all others. A class that no row has, or every row, has a margin and no weights."""
     from sklearn.exceptions import ConvergenceWarning
@@ -133,6 +142,8 @@ def _separate(
     weights = None if class_weights is None else wanted @ class_weights
     counts = counts.astype(np.float64)  # what the solver works in: converted once, not once for each class
     for j in np.flatnonzero(wanted.any(0) & ~wanted.all(0)):
+        if label_weights is not None:
+            weights = np.where(wanted[:, j] > 0, label_weights[j], 1.0)
         model = LinearSVC(C=strength, tol=1e-2, max_iter=PASSES, random_state=seed)
         with warnings.catch_warnings(), one_thread():
             warnings.simplefilter("ignore", ConvergenceWarning)  # reported by the number of passes, as a caveat

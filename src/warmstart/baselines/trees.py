@@ -20,11 +20,22 @@ MOST_TREES = 3_000  # of one fit: rounds times classes
 TREE_PATIENCE = 50  # rounds without a gain on the held-out rows
 RATE, FAST_RATE = 0.05, 0.15  # the second where the bound on trees leaves fewer than `SLOW_ROUNDS`
 SLOW_ROUNDS = 300
-LEAST_IN_LEAF = 20  # rows; fewer where there are few
+LEAST_IN_LEAF = 20
 # Of OpenMP, whose threads wait for each other at full speed: beside other work two took five times as long as one, for
 # a table of 1,000 rows. The same number everywhere, so that the same trees grow everywhere.
 THREADS = 1
 FIND_SPLIT = 8  # operations to put one value of one row into a histogram and to look through it
+
+
+@dataclass(frozen=True)
+class TreeSettings:
+    """How trees are grown."""
+
+    leaves: int
+    rate: float | None = None  # None: `RATE`, or `FAST_RATE`
+    least_in_leaf: int = LEAST_IN_LEAF  # rows; fewer where there are few
+    l2: float = 0.0
+    columns: float = 1.0  # share of the columns that a tree reads
 
 
 @dataclass(frozen=True)
@@ -63,7 +74,7 @@ class Target:
 
 
 def fit_trees(
-    table: Array, categories: Sequence[int], target: Target, held: Array, leaves: int, seed: int, first: int = 0
+    table: Array, categories: Sequence[int], target: Target, held: Array, grown: TreeSettings, seed: int, first: int = 0
 ) -> Ensemble:
     """Trees on the rows that are not `held`, as many as do best on those that are.
 
@@ -75,9 +86,11 @@ def fit_trees(
     learning = np.flatnonzero(~held)
     settings: dict[str, Any] = {
         "objective": target.objective,
-        "num_leaves": leaves,
-        "learning_rate": RATE if target.rounds >= SLOW_ROUNDS else FAST_RATE,
-        "min_data_in_leaf": max(1, min(LEAST_IN_LEAF, len(learning) // 20)),
+        "num_leaves": grown.leaves,
+        "learning_rate": grown.rate or (RATE if target.rounds >= SLOW_ROUNDS else FAST_RATE),
+        "min_data_in_leaf": max(1, min(grown.least_in_leaf, len(learning) // 20)),
+        "lambda_l2": grown.l2,
+        "feature_fraction": grown.columns,
         "max_cat_to_onehot": 1,
         "num_threads": THREADS,
         "deterministic": True,

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 MISTYPED = cast(type[typer.BadParameter], typer.BadParameter.__mro__[1])  # an unknown flag, a missing one: all of them
 
 app = typer.Typer(
-    add_completion=False,
+    add_completion=True,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -204,15 +204,22 @@ def predict(
 ) -> None:
     """Predict new rows with a run or the winner of a study."""
     from warmstart import api
-    from warmstart.cli.predictions import Beside, show_predictions
+    from warmstart.cli.predictions import Beside, RowsToPredict, show_predictions
+    from warmstart.data.tables.parts import parts_of
     from warmstart.data.tables.read import read_table
     from warmstart.inference.prediction_files import check_apart, check_ending
 
     check_ending(out)
-    rows = read_table(data, offline=bool(offline), table=table)
-    check_apart(out, rows.files)
+    parts = parts_of(data) if table is None else None
+    if parts is not None:
+        asked = RowsToPredict(parts, parts.names, None)
+        check_apart(out, [str(parts.path)])
+    else:
+        rows = read_table(data, offline=bool(offline), table=table)
+        asked = RowsToPredict((rows,), rows.columns.column_names, rows.columns.num_rows)
+        check_apart(out, rows.files)
     beside = Beside(id_, keep_columns, probabilities, explain)
-    show_predictions(api.load(folder, code=model), rows, out, quiet, beside)
+    show_predictions(api.load(folder, code=model), asked, out, quiet, beside)
 
 
 for name, command in commands_of_a_model().items():
@@ -248,6 +255,7 @@ for name, command in commands_of_a_study().items():
 def resume(
     folder: Folder,
     budget: options.LargerBudget = None,
+    compute: options.MoreCompute = None,
     model: options.Code = None,
     quiet: Quiet = False,
     json_: Json = False,
@@ -261,8 +269,8 @@ def resume(
     from warmstart.request.parse import parse_value
     from warmstart.study.progress import print_status, run_with_progress
 
-    if budget is not None:
-        api.raise_budget(folder, parse_value("budget", budget))
+    if budget is not None or compute is not None:
+        api.raise_budget(folder, parse_value("budget", budget), parse_value("compute", compute))
     fits = config.load_request(folder).command == "fit"
     run, study = (api.finished_run(folder), None) if fits else (None, api.finished_study(folder))
     if (run or study) and world().main:
@@ -300,6 +308,16 @@ def init(
             f"{str(out)!r} cannot be written: {error.strerror}.", "choose another file with --out"
         ) from error
     show.print_line(f"wrote {out}; use it with: warmstart compare --config {shlex.quote(str(out))} --out study")
+
+
+@app.command("config-schema", cls=SectionedCommand)
+def print_config_schema() -> None:
+    """Print a JSON Schema of the file of --config, for editors."""
+    import json
+
+    from warmstart.request.show import config_schema
+
+    print(json.dumps(config_schema(), indent=2))
 
 
 @app.command(cls=SectionedCommand)

@@ -90,9 +90,19 @@ def _parameter(name: str) -> inspect.Parameter:
         words = f"{flag(name)}/{flag('no_' + name)}" if each.negated else flag(name)
         number = not each.several and each.setting.quantity is None
         metavar = None if each.kind is bool else METAVARS.get(each.kind, "<str>") if number else "<str>"
-        option = typer.Option(None, words, metavar=metavar, help=each.help)
+        known = _completing(each.choices) if each.choices else None
+        option = typer.Option(None, words, metavar=metavar, help=each.help, autocompletion=known)
     typed: Any = bool | None if each.kind is bool else list[str] | None if each.setting.repeat else str | None
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=option, annotation=typed)
+
+
+def _completing(choices: tuple[str, ...]) -> Callable[[str], list[str]]:
+    """What a shell asks for the values after a flag."""
+
+    def beginning(incomplete: str) -> list[str]:
+        return [choice for choice in choices if choice.startswith(incomplete)]
+
+    return beginning
 
 
 def request_from_flags(typed: Mapping[str, Any], command: Command) -> "Request":

@@ -1,4 +1,4 @@
-"""Model commands: which commands use a trained model? Refit, export, serve and chat."""
+"""Model commands: which commands use a trained model? Refit, export, push, serve and chat."""
 
 from collections.abc import Callable
 
@@ -10,7 +10,7 @@ from warmstart.errors import UsageError
 
 def commands_of_a_model() -> dict[str, Callable[..., None]]:
     """By name, in the order of the help."""
-    return {"refit": _refit, "export": _export, "serve": _serve, "chat": _chat}
+    return {"refit": _refit, "export": _export, "push": _push, "serve": _serve, "chat": _chat}
 
 
 def _refit(
@@ -62,6 +62,26 @@ def _export(
         f"wrote {out}: {done.metric} {done.after:.5g} on {done.rows:,} test rows ({done.before:.5g} before export); "
         f"how to use it: {out / 'README.md'}"
     )
+
+
+def _push(
+    folder: options.ExportFolder,
+    repository: options.Repository,
+    public: options.Public = False,
+    dry_run: options.DryRun = False,
+) -> None:
+    """Upload an export with its model card to the Hugging Face Hub.
+
+    The repository is private unless you pass --public. No other command uploads anything.
+    """
+    from warmstart.cli import show
+    from warmstart.inference.export.push import check_export, push_export
+
+    if dry_run:
+        files = check_export(folder)
+        return show.print_line("\n".join(["would upload:", *(str(file.relative_to(folder)) for file in sorted(files))]))
+    done = push_export(folder, repository, private=not public)
+    show.print_line(f"uploaded {done.files} files to {done.url} ({'private' if done.private else 'public'})")
 
 
 def _serve(

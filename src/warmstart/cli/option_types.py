@@ -23,10 +23,15 @@ LargerBudget = Annotated[
     typer.Option("--budget", help="New budget for a study, finished runs included, such as 1h. [default: as before]"),
 ]
 
+MoreCompute = Annotated[
+    str | None,
+    typer.Option("--compute", help="The same for a study with --compute, such as 40TFLOP. [default: as before]"),
+]
+
 # of predict
 DataArgument = Annotated[list[str], typer.Argument(metavar="DATA", help="Rows with the columns that the model reads.")]
 Predictions = Annotated[
-    Path | None, typer.Option("--out", help="A .csv, .jsonl or .parquet file. [default: CSV to stdout]")
+    Path | None, typer.Option("--out", help="A .csv, .jsonl, .parquet or .xlsx file. [default: CSV to stdout]")
 ]
 IdColumn = Annotated[
     str | None, typer.Option("--id", help="Column that identifies a row. [default: the row number, as `row`]")
@@ -50,6 +55,11 @@ ScoredRows = Annotated[
     list[str] | None, typer.Option("--data", help="Data of the study. [default: its original files]")
 ]
 Int8 = Annotated[bool, typer.Option("--int8", help="Quantize the weights of an ONNX graph or a GGUF file to 8 bits.")]
+
+# of push
+ExportFolder = Annotated[Path, typer.Argument(metavar="DIR", help="Folder that `warmstart export` wrote.")]
+Repository = Annotated[str, typer.Argument(metavar="REPO", help="Repository on the Hub, as org/name.")]
+Public = Annotated[bool, typer.Option("--public", help="Create a public repository. [default: private]")]
 
 # of serve
 Host = Annotated[

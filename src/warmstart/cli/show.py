@@ -16,8 +16,8 @@ from rich.table import Table as Grid
 
 from warmstart.data.schema.schema import TEXT_OUT
 from warmstart.errors import UNPRINTABLE, printable, shell_word
-from warmstart.quantities import describe_forgetting, format_size
-from warmstart.reporting.words import format_flops, format_score
+from warmstart.quantities import describe_forgetting, format_flops, format_size
+from warmstart.reporting.words import format_score
 from warmstart.results.constraints import BUDGET
 from warmstart.runtime.environment import current_environment
 
@@ -112,7 +112,8 @@ def show_check(found: "CheckResult") -> None:
 
 def show_plan(found: "PlanResult") -> None:
     """One line a regime, in 80 columns; then what does not fit, and what was measured."""
-    titles, lines = ("regime", "learned", "of", "compute", "memory", "fits", "time", "disk", "kWh", "money"), []
+    titles: tuple[str, ...] = ("regime", "rows", "runs", "learned", "of", "compute", "memory", "fits", "time", "disk")
+    titles, lines = (*titles, "kWh", "money"), []
     for one in found.forecasts:
         counts = ("-" if n is None else _count(n) for n in (one.trainable, one.total))
         sizes = ["-" if n is None else format_size(n) for n in (one.peak_memory_bytes, one.disk_bytes)]
@@ -125,10 +126,11 @@ def show_plan(found: "PlanResult") -> None:
             "-" if one.energy_kwh is None else f"{one.energy_kwh:.2g}",
             "-" if one.money is None else f"${one.money:.2f}",
         )
-        lines.append((one.regime, *counts, *rest))
+        jobs = (", ".join(f"{n:,}" for n in one.rows) or "-", str(one.runs))
+        lines.append((one.regime, *jobs, *counts, *rest))
     room = "" if found.room_bytes is None else f", {format_size(found.room_bytes)} of memory for a run"
     print_line(f"{found.where}{room}\n")
-    out.print(_grid(titles, lines, ("money", "disk", "of", "kWh")))
+    out.print(_grid(titles, lines, ("money", "disk", "of", "kWh", "learned", "compute")))
     energy = [one.energy_kwh for one in found.forecasts if one.energy_kwh is not None]
     print_line(f"total: {_time(found.seconds)}{f', {sum(energy):.2g} kWh' if energy else ''}\n")
     for one in found.forecasts:
@@ -214,6 +216,11 @@ def _table(comparison: "Comparison") -> Grid:
             f"{row.seconds:.1f} s",
         )
         lines.append((row.name + ("" if row.converged or row.failed else " *"), *score, *rest))
+        found = comparison.predictions.get(row.name) if row in comparison.partial else None
+        if found:
+            low, high = found.interval
+            scored = (f"{found.score:.4f}", f"{low:.4f}..{high:.4f}", f"{found.rows:,}")
+            lines.append(("  predicted", *scored, "", "", "", ""))
     return _grid(titles, lines, ("learned", "rate", "rows", "compute"))
 
 

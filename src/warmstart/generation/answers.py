@@ -16,6 +16,7 @@ from warmstart.data.schema.schema import TEXT_OUT, Schema
 from warmstart.errors import InputError, RowError, shorten
 from warmstart.generation.constrained import constraint
 from warmstart.generation.generate import TokenConstraint, cache_bytes, decode_stream, generate, stream_tokens
+from warmstart.generation.kv_cache import ReadPrefix
 from warmstart.generation.long_documents import summarise_long
 from warmstart.models.lm_head import LanguageHead
 from warmstart.models.model import Model
@@ -58,6 +59,7 @@ class Writer:
 
     model: Model
     inputs: PromptInputs
+    prefix: ReadPrefix | None = None  # what all conversations begin with, read already
 
     @property
     def head(self) -> LanguageHead:
@@ -101,6 +103,7 @@ class Writer:
             allowed=allowed,
             opening=self.inputs.opening,
             never=self.inputs.never,
+            prefix=self.prefix,
         )
         return [self.words(tokenizer.decode(tokens, skip_special_tokens=True)) for tokens in found]
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from warmstart.errors import InputError
-from warmstart.generation.kv_cache import TOKENS_AT_ONCE, read_prompts, remembers_tokens, similar
+from warmstart.generation.kv_cache import TOKENS_AT_ONCE, ReadPrefix, read_prompts, remembers_tokens, similar
 from warmstart.models.causal_lm import causal_lm
 from warmstart.models.lm_head import LanguageHead
 from warmstart.models.pretrained.locate import positions
@@ -48,6 +48,7 @@ def generate(
     allowed: Callable[[], TokenConstraint] | None = None,
     opening: Sequence[int] = (),
     never: Sequence[int] = (),
+    prefix: ReadPrefix | None = None,
 ) -> list[list[int]]:
     """The greedy answer to each prompt: token ids, without the one of `stop` that ended them.
 
@@ -59,6 +60,7 @@ def generate(
     allowed : gives a new constraint for each answer
     opening : of an encoder-decoder, the tokens that an answer is written after
     never : tokens that are not chosen
+    prefix : what the body has read before of all prompts
 
     Raises InputError for a prompt that leaves no room for an answer.
     """
@@ -68,7 +70,7 @@ def generate(
     lengths = [len(prompt) for prompt in prompts]
     for some in _batches(lengths, rooms, alike=not opening and not remembers_tokens(body)):
         guides = [allowed() for _ in some] if allowed else None
-        texts = _Texts(model, [prompts[i] for i in some], opening, never)
+        texts = _Texts(model, [prompts[i] for i in some], opening, never, prefix)
         for i, answer in zip(some, _answers(texts, [rooms[i] for i in some], stop, guides), strict=True):
             answers[i] = answer
     return answers
@@ -152,23 +154,30 @@ def context_length(body: nn.Module) -> int:
 class _Texts:
     """Some prompts, the longest first, and what was written after them so far: a row each."""
 
-    def __init__(self, model: Any, prompts: Sequence[Array], opening: Sequence[int] = (), never: Sequence[int] = ()):
+    def __init__(
+        self,
+        model: Any,
+        prompts: Sequence[Array],
+        opening: Sequence[int] = (),
+        never: Sequence[int] = (),
+        prefix: ReadPrefix | None = None,
+    ):
         self.model, self.never = model, list(never) or None
         self.device = next(model.parameters()).device
         self.keeps_all = bool(opening) or remembers_tokens(model.base_model)
         self.cache: Any = None
         self.source: Tensor | None = None
-        self._read(prompts, opening)
+        self._read(prompts, opening, prefix)
 
     @torch.inference_mode()
-    def _read(self, prompts: Sequence[Array], opening: Sequence[int]) -> None:
+    def _read(self, prompts: Sequence[Array], opening: Sequence[int], prefix: ReadPrefix | None) -> None:
         """All of the prompts but what `generate` is to read: their last tokens, or the opening."""
         if opening:
             self.source, self.source_mask = self._encoded(prompts)
             self.ids = torch.tensor(opening, device=self.device).repeat(len(prompts), 1)
             self.mask = torch.ones_like(self.ids)
         elif self.keeps_all:
-            self.cache, read = read_prompts(self.model.base_model, prompts)
+            self.cache, read = read_prompts(self.model.base_model, prompts, prefix)
             self.mask = nn.functional.pad(read, (0, 1), value=1)
             self.ids = torch.zeros_like(self.mask)  # of what is in the cache, nothing but the number is asked
             self.ids[:, -1] = torch.tensor([int(prompt[-1]) for prompt in prompts], device=self.device)

@@ -1,6 +1,7 @@
-"""Explain: which columns and words of a row moved its prediction?
+"""Explain: which columns, words and parts of an image moved the prediction of a row?
 
-By occlusion (Zeiler and Fergus 2014): a value is taken away, or some words of a text, and the row is predicted again.
+By occlusion (Zeiler and Fergus 2014): a value is taken away, some words of a text, or a ninth of an image, and the row
+is predicted again.
 The effect is the prediction with it minus the prediction without it. It holds for that row alone, and effects need not
 add up: two words that say the same can each be left out without any effect.
 """
@@ -53,13 +54,11 @@ class _Row:
 def explain(trained: TrainedModel, rows: NewRows, most: int = 5) -> Iterator[list[Influence]]:
     """For each row the `most` influences that are largest, first the largest; none where nothing can be predicted.
 
-    Raises UsageError for a model that predicts sets of labels or writes texts, and for one that reads images.
+    Raises UsageError for a model that predicts sets of labels or writes texts.
     """
     stored = trained.stored
     if stored.task.generative is not None or stored.task.learns_language or stored.schema.multi_label:
         raise UsageError("only a predicted number or class can be explained.", "leave out --explain")
-    if any(column.kind == "image" for column in stored.schema.columns):
-        raise UsageError("what a model reads in an image is not explained.", "leave out --explain")
     for start in range(0, len(rows.texts), EXPLAINED_AT_ONCE):
         places = range(start, min(start + EXPLAINED_AT_ONCE, len(rows.texts)))
         changed = {i: list(_changed(stored, rows, i)) for i in places if i not in rows.reasons}
@@ -90,7 +89,10 @@ def _changed(stored: StoredModel, rows: NewRows, place: int) -> Iterator[_Row]:
         if not spelled:
             continue
         less: list[tuple[str, Values]]
-        if column.kind == "text":
+        if column.kind == "image":
+            images = rows.columns.take(np.array([place])).images
+            less = list(images.without_parts()) if images else []
+        elif column.kind == "text":
             less = [(part, Texts.of([rest])) for part, rest in _without_words(spelled)]
         else:
             less = [(spelled, Texts.of([""]) if column.kind == "category" else np.full(1, np.nan))]
@@ -122,6 +124,10 @@ def _predicted(stored: StoredModel, rows: Sequence[_Row], counts: Sequence[int])
     shares = stored.task.probabilities(outputs, stored.calibration)
     if shares is None:
         return np.asarray(stored.task.predictions(outputs, stored.calibration)["prediction"], dtype=np.float64)
+    guess = outputs.argmax(-1)
+    if not stored.schema.multi_label:  # what is predicted need not be the most likely: mistakes may have costs
+        place = {name: i for i, name in enumerate(stored.task.to_json()["classes"])}
+        guess = np.array([place[name] for name in stored.task.predictions(outputs, stored.calibration)["prediction"]])
     firsts = np.repeat(np.cumsum([0, *counts[:-1]]), counts)
-    found: Array = shares[np.arange(len(rows)), outputs.argmax(-1)[firsts]]
+    found: Array = shares[np.arange(len(rows)), guess[firsts]]
     return found

@@ -83,7 +83,7 @@ class TrainedModel:
             some = list(new.texts[start : start + many])
             there = [i for i in range(len(some)) if start + i not in new.reasons]
             asked = [some[i] for i in there]
-            with _named(start, there):
+            with _named(new.before + start, there):
                 if not asked:
                     predicted = []
                 elif writer is None or task is None:
@@ -92,7 +92,7 @@ class TrainedModel:
                 else:
                     predicted = [{"prediction": answer} for answer in writer.answers(asked, task)]
             predicted = [self._in_own_type(row, spelled) for row in predicted]
-            self._check_finite(predicted, [start + i + 1 for i in there])
+            self._check_finite(predicted, [new.before + start + i + 1 for i in there])
             answers = dict(zip(there, predicted, strict=True))
             yield from (
                 answers.get(i, {"prediction": None, "reason": new.reasons.get(start + i)}) for i in range(len(some))
@@ -158,7 +158,7 @@ class TrainedModel:
         columns = read_columns(complete, schema)
         texts, reasons = readable_texts(complete, schema, columns)
         said = tuple(f"{cells.problem(table)}." for cells in columns.unread)
-        return self._checked(NewRows(texts, reasons, said, columns.values))
+        return self._checked(NewRows(texts, reasons, said, columns.values, table.before))
 
     def _complete(self, table: Table) -> Table:
         """The table with all columns that are read; those that training could leave blank may not be there."""
@@ -242,6 +242,7 @@ class NewRows:
     reasons: Mapping[int, str] = field(default_factory=dict)  # by their place, from 0
     warnings: tuple[str, ...] = ()  # sentences: of cells that cannot be read, and count as missing
     columns: ColumnValues = NO_COLUMNS  # the typed values of the same rows, of a table
+    before: int = 0  # rows before the first, where they are a part of a file
 
     @classmethod
     def joined(cls, parts: Sequence["NewRows"]) -> "NewRows":

@@ -6,24 +6,33 @@ import json
 import math
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from warmstart.data.tables.cells import each_text
 from warmstart.data.tables.formats import is_formula
 from warmstart.data.tables.read import Table
-from warmstart.errors import UsageError, printable
+from warmstart.errors import MissingError, UsageError, printable
 from warmstart.runtime.files import replacing
 
 DIGITS = 6  # of a number in CSV, for people to read: all those before its point, as well
 BATCH = 2_000  # rows of an input that are turned into objects at a time
-ENDINGS = (".csv", ".jsonl", ".parquet")
+ENDINGS = (".csv", ".jsonl", ".parquet", ".xlsx")
+ROW_GROUP = 50_000  # rows of a Parquet file that are written at a time
+SHEET_ROWS = 1_048_576  # of a sheet of Excel, with the header
+SHEET_CELL = 32_767  # characters
+EXACT_IN_EXCEL = 10**15  # Excel's numbers have 15 digits: a longer one is written as text
 
 
 def check_ending(path: Path | None) -> None:
     """Raises UsageError where predictions cannot be written to a file of this name."""
     if path is not None and path.suffix not in ENDINGS:
-        raise UsageError(f"{str(path)!r} has no ending that is known.", "end it in .csv, .jsonl or .parquet")
+        raise UsageError(f"{str(path)!r} has no ending that is known.", "end it in .csv, .jsonl, .parquet or .xlsx")
+    if path is not None and path.suffix == ".xlsx" and find_spec("xlsxwriter") is None:
+        raise MissingError(
+            "writing .xlsx needs the package xlsxwriter.", "pip install 'warmstart[excel]', or write .csv"
+        )
 
 
 def check_apart(path: Path | None, read: Sequence[str]) -> None:
@@ -33,12 +42,12 @@ def check_apart(path: Path | None, read: Sequence[str]) -> None:
 
 
 def write_predictions(
-    rows: Iterator[dict[str, Any]], path: Path, kept: Table | None = None, *, written: bool = False
+    rows: Iterator[dict[str, Any]], path: Path, kept: Iterable[Table] = (), *, written: bool = False
 ) -> None:
     """All rows, in the format that the file's name ends with, or no file at all.
 
-    `kept`: columns to write before them, one row for each. `written`: the predictions are texts of a model.
-    Raises UsageError where it cannot be written.
+    `kept`: columns to write before them, one row for each, in one table or several. `written`: the predictions are
+    texts of a model. Raises UsageError where it cannot be written.
     """
     try:
         with replacing(path) as temporary:
@@ -49,25 +58,101 @@ def write_predictions(
         ) from error
 
 
-def _written(rows: Iterator[dict[str, Any]], path: Path, suffix: str, kept: Table | None, written: bool) -> None:
+def _written(rows: Iterator[dict[str, Any]], path: Path, suffix: str, kept: Iterable[Table], written: bool) -> None:
     if suffix == ".parquet":
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        found = pa.Table.from_pylist(list(alike(rows)))
-        for name in reversed(kept.columns.column_names if kept else ()):
-            found = found.add_column(0, name, kept.columns[name])  # type: ignore[union-attr]
-        pq.write_table(found, path)
+        _write_parquet(alike(rows), path, kept)
+        return
+    if suffix == ".xlsx":
+        _write_sheet(rows, path, kept, written)
         return
     with path.open("w", newline="", encoding="utf-8") as file:
         if suffix == ".csv":
             print_csv(rows, file, kept, written=written)
             return
-        before: Iterator[dict[str, Any]] = itertools.repeat({})
-        if kept is not None:
-            before = (row for batch in kept.columns.to_batches(BATCH) for row in batch.to_pylist())
-        for first, row in zip(before, rows, strict=False):
+        for first, row in zip(_cells(kept), rows, strict=False):
             file.write(json.dumps(first | row, ensure_ascii=False, default=str) + "\n")
+
+
+def _cells(kept: Iterable[Table]) -> Iterator[dict[str, Any]]:
+    """The rows of these tables, a dict each; without any table, empty ones without end."""
+    tables = iter(kept)
+    first = next(tables, None)
+    if first is None:
+        yield from itertools.repeat({})
+        return
+    for table in itertools.chain([first], tables):
+        for batch in table.columns.to_batches(BATCH):
+            yield from batch.to_pylist()
+
+
+def _write_parquet(rows: Iterator[dict[str, Any]], path: Path, kept: Iterable[Table]) -> None:
+    """In row groups, so that not all rows are held at once."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    before: Iterator[pa.Table] = _blocks(kept)
+    writer: pq.ParquetWriter | None = None
+    schema = pa.schema([])
+    try:
+        while some := list(itertools.islice(rows, ROW_GROUP)):
+            found = pa.Table.from_pylist(some)
+            for beside in itertools.islice(before, 1):
+                for name in reversed(beside.column_names):
+                    found = found.add_column(0, name, beside[name])
+            if writer is None:
+                schema = pa.schema([_known(field) for field in found.schema])
+                writer = pq.ParquetWriter(path, schema)
+            writer.write_table(found.cast(schema))
+        if writer is None:
+            pq.write_table(pa.table({}), path)
+    finally:
+        if writer is not None:
+            writer.close()
+
+
+def _known(field: Any) -> Any:
+    """A field that holds nothing so far may hold texts later: `reason` is one."""
+    import pyarrow as pa
+
+    return field.with_type(pa.string()) if pa.types.is_null(field.type) else field
+
+
+def _blocks(kept: Iterable[Table]) -> "Iterator[Any]":
+    """The columns of these tables, `ROW_GROUP` rows at a time."""
+    import pyarrow as pa
+
+    held: list[Any] = []
+    for table in kept:
+        held.append(table.columns)
+        while sum(each.num_rows for each in held) >= ROW_GROUP:
+            whole = pa.concat_tables(held)
+            yield whole.slice(0, ROW_GROUP)
+            held = [whole.slice(ROW_GROUP)]
+    if held:
+        yield pa.concat_tables(held)
+
+
+def _write_sheet(rows: Iterator[dict[str, Any]], path: Path, kept: Iterable[Table], written: bool) -> None:
+    """One sheet of Excel, row by row. Texts are texts: none is taken for a formula or a link."""
+    import xlsxwriter
+
+    plain = {"constant_memory": True, "strings_to_formulas": False, "strings_to_urls": False, "in_memory": False}
+    with xlsxwriter.Workbook(str(path), plain | {"tmpdir": str(path.parent)}) as book:
+        sheet = book.add_worksheet("predictions")
+        for number, (first, row) in enumerate(zip(_cells(kept), alike(rows), strict=False), 1):
+            cells = first | row
+            if number == SHEET_ROWS:
+                raise UsageError(f"a sheet holds at most {SHEET_ROWS - 1:,} rows.", "write .csv or .parquet")
+            if number == 1:
+                sheet.write_row(0, 0, list(map(str, cells)))
+            for column, (name, value) in enumerate(cells.items()):
+                cell = _cell(neutral(value) if written and name in row else value)
+                if isinstance(cell, bool):
+                    sheet.write_boolean(number, column, cell)
+                elif isinstance(cell, int | float) and math.isfinite(cell) and abs(cell) < EXACT_IN_EXCEL:
+                    sheet.write_number(number, column, value if isinstance(value, float) else cell)
+                elif cell is not None:
+                    sheet.write_string(number, column, str(cell)[:SHEET_CELL])
 
 
 def alike(rows: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
@@ -83,7 +168,7 @@ def alike(rows: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
         yield {key: row.get(key) for key in columns}
 
 
-def print_csv(rows: Iterable[dict[str, Any]], file: Any, kept: Table | None = None, *, written: bool = False) -> None:
+def print_csv(rows: Iterable[dict[str, Any]], file: Any, kept: Iterable[Table] = (), *, written: bool = False) -> None:
     """To a file or a pipe, row by row: what is read as it comes should come.
 
     `kept`: columns to write before them, as they are written where they come from. `written`: predictions are texts of
@@ -93,18 +178,13 @@ def print_csv(rows: Iterable[dict[str, Any]], file: Any, kept: Table | None = No
     writer: csv.DictWriter[str] | None = None
     quoting: csv.DictWriter[str]
     flushed = 0.0
-    names = kept.columns.column_names if kept else []
-    before: Iterator[tuple[str | None, ...]] = itertools.repeat(())
-    if kept is not None:
-        before = zip(*(each_text(kept.as_written(name)) for name in names), strict=True)
-    for first, row in zip(before, alike(rows), strict=False):
+    for first, row in zip(_as_written(kept), alike(rows), strict=False):
         if writer is None:
-            columns = [*names, *row]
+            columns = [*first, *row]
             writer = csv.DictWriter(file, columns, lineterminator="\n")
             quoting = csv.DictWriter(file, columns, lineterminator="\n", quoting=csv.QUOTE_ALL)
             writer.writeheader()
-        cells: dict[str, Any] = dict(zip(names, first, strict=True))
-        cells |= {key: _cell(neutral(value) if written else value) for key, value in row.items()}
+        cells: dict[str, Any] = first | {key: _cell(neutral(value) if written else value) for key, value in row.items()}
         if file.isatty():
             cells = {key: printable(cell) if isinstance(cell, str) else cell for key, cell in cells.items()}
         # A lone carriage return ends a row for most readers, but the library quotes only for what it ends rows with.
@@ -113,6 +193,19 @@ def print_csv(rows: Iterable[dict[str, Any]], file: Any, kept: Table | None = No
         if time.monotonic() - flushed > 1:
             file.flush()
             flushed = time.monotonic()
+
+
+def _as_written(kept: Iterable[Table]) -> Iterator[dict[str, Any]]:
+    """The same as `_cells`, as texts that are written like those in the file."""
+    tables = iter(kept)
+    first = next(tables, None)
+    if first is None:
+        yield from itertools.repeat({})
+        return
+    for table in itertools.chain([first], tables):
+        names = table.columns.column_names
+        for cells in zip(*(each_text(table.as_written(name)) for name in names), strict=True):
+            yield dict(zip(names, cells, strict=True))
 
 
 def _cell(value: Any) -> Any:

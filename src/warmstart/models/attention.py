@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.attention.varlen import varlen_attn
 from torch.nn.functional import scaled_dot_product_attention
 
 from warmstart.data.encoding.packing import PACKED
@@ -89,6 +88,8 @@ def in_one_kernel(
     q, k, v = (states[0].transpose(0, 1) for states in (query, key, value))  # [t, heads, d]
     window = (-1, 0) if causal else (-1, -1)
     grouped = key.shape[1] < query.shape[1]
+    from torch.nn.attention.varlen import varlen_attn  # here: importing it takes a second
+
     found = varlen_attn(
         q, k, v, begins, begins, longest, longest, scale=scaling, window_size=window, enable_gqa=grouped
     )

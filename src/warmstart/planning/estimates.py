@@ -2,11 +2,12 @@
 
 import time
 
-from warmstart.baselines.few_shot import CHOSEN_ON, SHOTS
+from warmstart.baselines.few_shot import CHOSEN_ON, FIRST_CHOSEN_ON, SHOTS
 from warmstart.baselines.prompted import PROMPT_CHOSEN_ON, PROMPT_EXAMPLES, QUANTILE_BINS
 from warmstart.generation.answers import AT_ONCE_ON_CPU
 from warmstart.planning.run_plan import RunPlan, token_limit
-from warmstart.regimes.regimes import UNTRAINED_BASES, Regime
+from warmstart.quantities import format_effort
+from warmstart.regimes.regimes import READ_WITH_BASE, UNTRAINED_BASES, Regime
 from warmstart.results.metrics import RANKED_BY
 from warmstart.results.names import regime_of
 from warmstart.runs.final_evaluation import ANSWERS_BESIDE, TRAIN_ROWS_SCORED
@@ -85,7 +86,7 @@ def seconds_of_search(plan: RunPlan, name: str, rows: int) -> float:
     config = plan.config(plan.regime(name, rows), rows, 0)
     trained = TRIAL_SHARE * config.steps * config.batch_size
     once = plan.seconds_per_row[name] * trained + seconds_of_score(plan, name) * len(splits.val)
-    return reading + (plan.options.trials + 0.5) * once
+    return reading + plan.trial_count * once + (plan.effort.seconds or 0.0)
 
 
 def seconds_of_regime(plan: RunPlan, name: str) -> float:
@@ -102,15 +103,17 @@ def total_seconds(plan: RunPlan) -> float:
 
 
 def seconds_of_asking(plan: RunPlan) -> float:
-    """All runs of bases as they are."""
+    """All runs of bases as they are, and what `embedded` reads once for all seeds and numbers of rows."""
     runs = len(plan.seeds) * len(plan.sizes)
-    return sum(runs * seconds_of_untrained(plan, name) for name in plan.names if regime_of(name) in UNTRAINED_BASES)
+    reading = sum(seconds_of_embedding(plan, name) for name in plan.names if regime_of(name) in READ_WITH_BASE)
+    return reading + sum(
+        runs * seconds_of_untrained(plan, name) for name in plan.names if regime_of(name) in UNTRAINED_BASES
+    )
 
 
 def seconds_of_untrained(plan: RunPlan, name: str) -> float:
     """One run of a base as it is, at the pace of what is trained from it; 0 where nothing of that was measured."""
-    base = plan.base_of(name)
-    alike = [each for each in plan.networks if each in plan.seconds_per_row and plan.base_of(each) == base]
+    alike = measured_with_base(plan, name)
     if not alike:
         return 0.0
     rows = max(plan.sizes)
@@ -125,8 +128,22 @@ def seconds_of_untrained(plan: RunPlan, name: str) -> float:
         asked = rows_scored(plan, rows) + len(PROMPT_EXAMPLES) * PROMPT_CHOSEN_ON
         return asked * score * (1 + shown + nodes / text)
     answer = min(plan.answers.get(each, 0.0) for each in alike)
-    written = rows_answered(plan) + 2 * ANSWERS_BESIDE + len(SHOTS) * CHOSEN_ON
+    written = rows_answered(plan) + 2 * ANSWERS_BESIDE + len(SHOTS) * FIRST_CHOSEN_ON + 2 * CHOSEN_ON
     return written * (answer + score * max(SHOTS) / AT_ONCE_ON_CPU)  # examples are read once for so many answers
+
+
+def seconds_of_embedding(plan: RunPlan, name: str) -> float:
+    """Reading every row once with a base as it is; 0 where nothing that starts from it was measured."""
+    count, scored = min(len(plan.splits.train), len(plan.seeds) * max(plan.sizes)), plan.splits
+    paces = [seconds_of_reading(plan, each) for each in measured_with_base(plan, name)]
+    return (count + len(scored.val) + len(scored.test)) * min(paces, default=0.0)
+
+
+def measured_with_base(plan: RunPlan, name: str) -> list[str]:
+    """The measured regimes that start from the same base: their pace is that of the base as it is."""
+    base, rows = plan.base_of(name), max(plan.sizes)
+    found = [each for each in plan.networks if each in plan.seconds_per_row and plan.base_of(each) == base]
+    return [each for each in found if plan.regime(each, rows).start.base is not None]
 
 
 def rows_scored(plan: RunPlan, rows: int) -> int:
@@ -169,8 +186,8 @@ def peak_bytes(plan: RunPlan, name: str) -> int | None:
 
 
 def predicted_cost(plan: RunPlan, name: str, rows: int, seed: int, longer: int = 1) -> dict[str, float] | None:
-    """The estimate that a run's cost is compared with; None if nothing was measured."""
-    if name not in plan.seconds_per_row:
+    """The estimate that a run's cost is compared with; None if no time was measured."""
+    if name not in plan.seconds_per_row or plan.options.by_compute:
         return None
     seconds = seconds_of_run(plan, name, rows, longer)
     if not plan.searched_at(name) and longer == 1 and seed == plan.seeds[0]:  # else the search has read all rows before
@@ -200,5 +217,9 @@ def plan_summary(plan: RunPlan) -> str:
     kinds = len(plan.networks)
     found = f"{runs} run{'s' * (runs > 1)} of {kinds} regime{'s' * (kinds > 1)} "
     found += f"({examples:,} training examples): about "
-    found += f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"
-    return found + f", until about {ends}" + (f"; to fit the budget: {'; '.join(plan.cuts)}" if plan.cuts else "")
+    if plan.options.by_compute:
+        found += format_effort(seconds, by_compute=True)
+    else:
+        found += f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"
+        found += f", until about {ends}"
+    return found + (f"; to fit the budget: {'; '.join(plan.cuts)}" if plan.cuts else "")

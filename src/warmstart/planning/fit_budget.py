@@ -25,7 +25,7 @@ from warmstart.planning.estimates import (
 )
 from warmstart.planning.memory_probe import PeakMemory
 from warmstart.planning.run_plan import RunPlan, budget_sizes, shorter_limits, token_limit
-from warmstart.quantities import format_duration
+from warmstart.quantities import REFERENCE_FLOPS, format_effort
 from warmstart.regimes.regimes import UNTRAINED_BASES
 from warmstart.results.constraints import BUDGET, Excluded, not_run
 from warmstart.results.names import regime_of
@@ -38,7 +38,8 @@ RESERVE = 0.2  # of the budget, kept for training the most promising regime on a
 WORTHWHILE = 0.9  # of the work for a row, at most, or texts are not read less far
 ENOUGH_ROWS = 1_000  # for training: before fewer are taken, texts are read less far
 BUDGET_MARGIN = 1.25  # of a budget that is said to do: estimates were too low at times
-SAVED_OPTIONS = ("seeds", "trials", "length", "budget")  # of the options
+SAVED_OPTIONS = ("seeds", "trials", "search", "length", "budget")  # of the options
+FEWEST_TRIALS = 8  # of a search over more settings than the rate
 MIN_SCORED_ROWS = 500  # test rows; an accuracy on them is known to about 4 points
 
 
@@ -90,16 +91,22 @@ def _without_slow_bases(plan: RunPlan) -> RunPlan:
         unnamed = regime_of(name) in plan.problem.unnamed
         share = FLOOR_SHARE if unnamed else ASKED_SHARE
         if regime_of(name) in UNTRAINED_BASES and seconds > share * plan.options.budget:
-            minutes = math.ceil(seconds / share / 60)
-            reason = f"scoring the base without training would take {format_duration(seconds)}"
-            enough = f"--budget {minutes}m would be enough"
-            ways = f"name it in --regimes, or use --budget {minutes}m" if unnamed else enough
+            enough = _as_flag(plan, seconds / share)
+            took = format_effort(seconds, by_compute=plan.options.by_compute)
+            reason = f"scoring the base without training would take {took}"
+            ways = f"name it in --regimes, or use {enough}" if unnamed else f"{enough} would be enough"
             found.append(Excluded(name, BUDGET, f"{reason}; {ways}"))
     return replace(plan, excluded=(*plan.excluded, *found))
 
 
 def _lighter(plan: RunPlan) -> Iterator[RunPlan]:
-    """The plan with two trials, then with one seed, then without a search, which is cut for all regimes alike."""
+    """The plan with two trials, then with one seed, then without a search, which is cut for all regimes alike.
+
+    Of a search over more settings, half the trials are given up first, again and again.
+    """
+    while plan.effort.seconds is None and plan.effort.trials > FEWEST_TRIALS:
+        plan = replace(plan, options=replace(plan.options, search=plan.effort.trials // 2))
+        yield plan
     while plan.searches and plan.options.trials > 2:
         plan = replace(plan, options=replace(plan.options, trials=plan.options.trials - 1))
         yield plan
@@ -107,7 +114,7 @@ def _lighter(plan: RunPlan) -> Iterator[RunPlan]:
         plan = replace(plan, options=replace(plan.options, seeds=plan.options.seeds - 1))
         yield plan
     if plan.searches:
-        yield replace(plan, options=replace(plan.options, trials=1))
+        yield replace(plan, options=replace(plan.options, trials=1, search=0))
 
 
 # --- which regime on how many rows ------------------------------------------------------------------------------------
@@ -189,9 +196,18 @@ def _seconds(plan: RunPlan, name: str, sizes: tuple[int, ...]) -> float:
 def _not_run(plan: RunPlan, name: str, rows: int, seconds: float) -> Excluded:
     """Why a regime does not run, with the budget that suffices if it and all cheaper ones need so many seconds."""
     steps = plan.config(plan.regime(name, rows), rows, 0).steps
-    minutes = math.ceil(BUDGET_MARGIN * seconds / (1 - RESERVE) / 60) + 1  # one for the measuring
-    reason = f"there was no time for {steps:,} steps on {rows:,} rows; --budget {minutes}m would be enough"
+    measuring = 0 if plan.options.by_compute else 60
+    enough = _as_flag(plan, BUDGET_MARGIN * seconds / (1 - RESERVE) + measuring)
+    lacking = "compute" if plan.options.by_compute else "time"
+    reason = f"there was no {lacking} for {steps:,} steps on {rows:,} rows; {enough} would be enough"
     return Excluded(name, BUDGET, reason)
+
+
+def _as_flag(plan: RunPlan, seconds: float) -> str:
+    """A budget as it is typed, rounded up."""
+    if plan.options.by_compute:
+        return f"--compute {math.ceil(seconds * REFERENCE_FLOPS / 1e12)}TFLOP"
+    return f"--budget {math.ceil(seconds / 60)}m"
 
 
 def _lighter_rows(plan: RunPlan) -> Iterator[RunPlan]:
@@ -277,6 +293,9 @@ def _said(asked: RunPlan, plan: RunPlan) -> tuple[str, ...]:
         cuts.append(f"{plan.options.trials} learning rates tried for each regime instead of {asked.options.trials}")
     if asked.searches and not plan.searches:
         cuts.append("no learning-rate search: each regime uses its usual rate")
+    if plan.effort.trials < asked.effort.trials:
+        few = f"{plan.effort.trials} trials of other settings for each regime" if plan.effort.trials else "no search"
+        cuts.append(f"{few} instead of --search {asked.options.search}")
     return tuple(cuts)
 
 

@@ -46,9 +46,12 @@ class RegimeForecast:
     seconds_of_run: float | None = None
     energy_kwh: float | None = None  # at the devices' full power: an upper estimate
     basis: str = MEASURED
+    rows: tuple[int, ...] = ()  # numbers of training rows that it is run on
+    seeds: int = 1  # on each of them
+    trials: int = 0  # learning rates that are tried; 0: none is searched
 
     def to_json(self) -> dict[str, Any]:
-        return dict(vars(self))
+        return vars(self) | {"rows": list(self.rows)}
 
 
 FORECAST_COLUMNS: dict[str, pa.DataType] = {

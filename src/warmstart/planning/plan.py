@@ -7,6 +7,7 @@ published figures.
 import time
 from collections.abc import Generator
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -17,15 +18,16 @@ from warmstart.data.schema.kinds import say_readers
 from warmstart.errors import join_phrases
 from warmstart.models.evaluate import EVALUATION_BATCH
 from warmstart.planning import run_plan as budget
+from warmstart.planning.computed_cost import as_compared, cut_notes
 from warmstart.planning.estimates import (
+    measured_with_base,
     peak_bytes,
     rows_scored,
-    seconds_of_reading,
+    seconds_of_embedding,
     seconds_of_regime,
     seconds_of_run,
     seconds_of_untrained,
 )
-from warmstart.planning.fit_budget import fit_to_budget
 from warmstart.planning.forecast import (
     COMPUTED,
     MEASURED,
@@ -39,6 +41,7 @@ from warmstart.planning.forecast import (
 from warmstart.planning.memory_probe import longest_rows
 from warmstart.planning.model_size import BESIDE, ModelSize, model_size, step_bytes
 from warmstart.planning.problem import Options, Problem
+from warmstart.planning.requirements import exclude_by_constraints, exclude_by_time
 from warmstart.planning.run_plan import RunPlan
 from warmstart.planning.throughput import measure_throughput
 from warmstart.regimes.full import Full
@@ -51,9 +54,11 @@ from warmstart.regimes.regimes import (
     Stage,
     is_baseline,
 )
-from warmstart.results.names import name_at_base, regime_of, split_name
+from warmstart.results.constraints import not_run
+from warmstart.results.names import ENDPOINT_REGIME, name_at_base, regime_of, split_name
 from warmstart.runs.search import TRIAL_SHARE
-from warmstart.runtime.device import memory_room, peak_memory, reset_peak_memory
+from warmstart.runtime.device import memory_room, peak_memory, reset_peak_memory, resident_memory
+from warmstart.runtime.endpoint import Endpoint
 from warmstart.runtime.environment import current_environment
 from warmstart.runtime.hardware import BANDWIDTH_REACHED, LAUNCH, SCALING, USABLE, UTILISATION, Machine
 from warmstart.training.event import Event
@@ -65,13 +70,20 @@ ANSWER_LENGTH_NOTE = "time: answers are assumed to be as long as the references"
 NO_ANSWERS_NOTE = "time: generating answers to test rows and measuring forgetting are not included"
 FULL_PRECISION_NOTE = 1 / 15  # of a GPU's bf16 arithmetic: H100 67 of 989, A100 19.5 of 312 TFLOP/s
 SCORE_ROWS = 60  # bytes in it for each test row
+PLANNING_SECONDS = 8.0  # for measuring all regimes: a plan is to answer within 20
 BASELINE_ROWS = 1_000  # that a baseline is fitted on to see how long it takes
 
 
 def forecast_regimes(problem: Problem, options: Options, where: TargetMachine) -> Generator[Event, None, PlanResult]:
-    """What `compare` with these options would take, before the budget cuts anything; yields its current activity."""
+    """What `compare` with these options would take: the jobs that its budget leaves; yields its current activity.
+
+    For another device nothing is cut.
+    """
     plan = budget.first_plan(problem, options)
     rows, shared = max(plan.sizes), plan.shared()
+    if options.constraints.given:
+        plan = yield from exclude_by_constraints(plan, shared)
+    names = plan.names
     run_data = plan.run_data(rows, options.first_seed, shared)
     found: dict[str, ModelSize] = {}
     for name in plan.networks:
@@ -82,18 +94,25 @@ def forecast_regimes(problem: Problem, options: Options, where: TargetMachine) -
     room = round(where.machine.memory_bytes * USABLE) if where.machine else memory_room()
     notes: tuple[str, ...]
     if where.machine is None:
-        possible = tuple(n for n in plan.names if is_baseline(n) or room is None or found[n].least_bytes < room)
+        possible = tuple(n for n in names if is_baseline(n) or room is None or found[n].least_bytes < room)
         some = replace(plan, options=replace(options, regimes=possible))
-        plan = replace((yield from measure_throughput(some, shared)), options=options)
-        notes = _cut_words(plan)
+        measured = yield from measure_throughput(some, shared, allowed=PLANNING_SECONDS)
+        plan = as_compared(exclude_by_time(measured), shared)
+        notes = cut_notes(plan)
         words = current_environment(plan.options.precision).device
     else:
         notes = (f"{PREDICTED}: from the device's published figures, at {UTILISATION:.0%} of its peak FLOPS",)
         words = f"{where.devices} x {where.machine.words}"
     forecasts = []
-    for name in plan.names:
+    reasons = {each.regime: each.reason for each in plan.excluded if each.regime in not_run(plan.excluded)}
+    for name in (*names, *(name for name in reasons if name not in names)):
         yield Event(f"predicting {name}")
-        if name in WITHOUT_NETWORK:
+        if name in reasons:
+            why = f"not run: {reasons[name]}"
+            forecasts.append(RegimeForecast(name, None, None, None, None, None, None, None, None, why, runs=0, seeds=0))
+        elif problem.endpoint is not None and name == ENDPOINT_REGIME:
+            forecasts.append(_sent(plan, problem.endpoint))
+        elif name in WITHOUT_NETWORK:
             forecasts.append(_baseline(plan, name, run_data, where, room))
         elif is_baseline(name):
             forecasts.append(_untrained(plan, name, run_data, where, room))
@@ -108,7 +127,8 @@ def forecast_regimes(problem: Problem, options: Options, where: TargetMachine) -
     readers = say_readers(problem.schema.columns)
     said = (readers,) if readers and run_data.task.generative is None else ()
     floors = (problem.floors_note,) if problem.floors else ()
-    return PlanResult(tuple(forecasts), words, room, (bases, *said, *floors, *notes, *beyond, *sources(where)))
+    sent = (problem.endpoint.note,) if problem.endpoint else ()
+    return PlanResult(tuple(forecasts), words, room, (bases, *sent, *said, *floors, *notes, *beyond, *sources(where)))
 
 
 # --- here ------------------------------------------------------------------------------------------------------------
@@ -121,14 +141,28 @@ def _here(
     if name not in plan.seconds_per_row:  # even its weights do not fit
         seconds, one, peak, basis = None, None, round(found.least_bytes), COMPUTED
     else:
-        seconds, one = seconds_of_regime(plan, name), seconds_of_run(plan, name, max(plan.sizes))
+        seconds, one = seconds_of_regime(plan, name), seconds_of_run(plan, name, max(plan.sizes_of(name)))
         peak, basis = peak_bytes(plan, name), MEASURED
+        if peak is None:
+            peak = _computed_peak(plan, name, found, run_data)
     fits = None if room is None or peak is None else peak <= room
     advice = ""
     if fits is False and room is not None:
         a_row = plan.memory_peaks[name].a_row if name in plan.memory_peaks else 0.0
         advice = _advice(plan, name, run_data, room, round(peak or 0), a_row)
     return _forecast(plan, name, found, run_data, where, peak, seconds, one, fits, advice, basis)
+
+
+def _computed_peak(plan: RunPlan, name: str, found: ModelSize, run_data: RunData) -> int:
+    """Peak memory of the process from the shapes of one step, where there was no time to measure it."""
+    regime = run_data.fitted(plan.regime(name, max(plan.sizes)))
+    config = plan.config(regime, max(plan.sizes), run_data.seed)
+    dearest = longest_rows(run_data, regime, config)[-(config.micro_batch or config.batch_size) :]
+    reads, train = run_data.task.reads(regime.start.inputs), run_data.splits.train
+    examples = run_data.shared.examples(reads, train, run_data.task.targets(train)).take(dearest)
+    precision = "fp32" if plan.options.precision == "fp32" else config.precision
+    step = step_bytes(found, run_data.task, examples, precision, config.gradient_checkpointing)
+    return round(step) + (resident_memory() or 0)
 
 
 def _baseline(plan: RunPlan, name: str, run_data: RunData, where: TargetMachine, room: int | None) -> RegimeForecast:
@@ -160,6 +194,28 @@ def _baseline(plan: RunPlan, name: str, run_data: RunData, where: TargetMachine,
         seconds_of_run=seconds,
         energy_kwh=runs * seconds * watts / 3.6e6,
         basis=MEASURED,
+        **_jobs(plan, name),
+    )
+
+
+def _sent(plan: RunPlan, endpoint: Endpoint) -> RegimeForecast:
+    """What is asked of another machine: nothing is asked for a plan. How long that takes is not known."""
+    runs = len(plan.seeds) * len(plan.sizes)
+    return RegimeForecast(
+        regime=ENDPOINT_REGIME,
+        trainable=0,
+        total=0,
+        flops=0.0,
+        peak_memory_bytes=None,
+        seconds=None,
+        disk_bytes=runs * SCORE_ROWS * len(plan.splits.test),
+        money=None if endpoint.price is None else endpoint.planned_tokens / 1e6 * endpoint.price,
+        fits=None,
+        advice="",
+        runs=runs,
+        seconds_of_run=None,
+        energy_kwh=None,
+        basis=COMPUTED,
     )
 
 
@@ -176,15 +232,17 @@ def _untrained(plan: RunPlan, name: str, run_data: RunData, where: TargetMachine
     read = [_sizes(run_data, regime, part) for part in parts]
     if regime_of(name) in PROMPTED:  # its labels, and its share of the examples, are about as long as the text
         read = [(2 * tokens, answers) for tokens, answers in read[:2]]
-    alike = [n for n in plan.networks if n in plan.seconds_per_row and plan.base_of(n) == plan.base_of(name)]
+    alike = measured_with_base(plan, name)
     one = None
     if alike and regime_of(name) in UNTRAINED_BASES:
         one = seconds_of_untrained(plan, name)
     elif alike:
-        one = (rows_scored(plan, rows) + rows) * min(seconds_of_reading(plan, each) for each in alike)
+        one = seconds_of_embedding(plan, name)
     runs, here = len(plan.seeds) * len(plan.sizes), where.machine is None
     watts, price = power(where)
-    seconds = None if one is None else runs * one
+    seconds = (
+        None if one is None else (1 if fits else runs) * one
+    )  # what a base makes of the rows is kept for all seeds
     return RegimeForecast(
         regime=name,
         trainable=0,
@@ -200,6 +258,7 @@ def _untrained(plan: RunPlan, name: str, run_data: RunData, where: TargetMachine
         seconds_of_run=one,
         energy_kwh=None if seconds is None else seconds * watts / 3.6e6,
         basis=COMPUTED,
+        **_jobs(plan, name),
     )
 
 
@@ -246,7 +305,8 @@ def _elsewhere(
     one = run_of(config.steps, _scored(plan, name, rows))
     search = 0.0
     if plan.searches:
-        search = (plan.options.trials + 0.5) * run_of(max(1, round(config.steps * TRIAL_SHARE)), len(plan.splits.val))
+        search = plan.trial_count * run_of(max(1, round(config.steps * TRIAL_SHARE)), len(plan.splits.val))
+        search += plan.effort.seconds or 0.0
     seconds = len(plan.sizes) * (search + len(plan.seeds) * one)
     return _forecast(plan, name, found, run_data, where, peak, seconds, one, fits, advice, PREDICTED)
 
@@ -267,7 +327,7 @@ def _forecast(
     advice: str,
     basis: str,
 ) -> RegimeForecast:
-    runs = len(plan.seeds) * len(plan.sizes)
+    runs = len(plan.seeds) * len(plan.sizes_of(name))
     watts, price = power(where)
     return RegimeForecast(
         regime=name,
@@ -284,7 +344,14 @@ def _forecast(
         seconds_of_run=one,
         energy_kwh=None if seconds is None else seconds * watts / 3.6e6,
         basis=basis,
+        **_jobs(plan, name),
     )
+
+
+def _jobs(plan: RunPlan, name: str) -> dict[str, Any]:
+    """On which numbers of rows a regime is run, with how many seeds, and how many learning rates are tried."""
+    trials = plan.options.trials if name in plan.networks and plan.searched_at(name) else 0
+    return {"rows": plan.sizes_of(name), "seeds": len(plan.seeds), "trials": trials}
 
 
 def _scored(plan: RunPlan, name: str, rows: int) -> int:
@@ -298,7 +365,7 @@ def _scored(plan: RunPlan, name: str, rows: int) -> int:
 def _flops(plan: RunPlan, name: str, found: ModelSize, run_data: RunData) -> float:
     """FLOPs of searches and runs as a run's cost counts them: each alone, without caches."""
     total = 0.0
-    for rows in plan.sizes:
+    for rows in plan.sizes_of(name):
         regime = run_data.fitted(plan.regime(name, rows))
         config = plan.config(regime, rows, run_data.seed)
         train, val, test = (
@@ -309,7 +376,8 @@ def _flops(plan: RunPlan, name: str, found: ModelSize, run_data: RunData) -> flo
         forward = float(found.cost.forward(*val).sum())
         watch = validation_rows(len(val[0]), config, evaluations)
         run = trained + evaluations * watch / len(val[0]) * forward + forward + float(found.cost.forward(*test).sum())
-        search = (plan.options.trials + 0.5) * (TRIAL_SHARE * trained + 2 * forward) if plan.searches else 0.0
+        tried = plan.trial_count if rows in plan.searched_at(name) else 0.0
+        search = tried * (TRIAL_SHARE * trained + 2 * forward)
         total += search + len(plan.seeds) * run
     return total
 
@@ -350,13 +418,3 @@ def _of_one_row(plan: RunPlan, name: str, run_data: RunData) -> float:
     found = model_size(regime, run_data.task, config.optimizer_state)
     longest = examples.take(longest_rows(run_data, regime, config)[-1:])
     return step_bytes(found, run_data.task, longest, config.precision, checkpointing=True)
-
-
-def _cut_words(plan: RunPlan) -> tuple[str, ...]:
-    """What `compare` would leave out within its budget."""
-    known = replace(plan, options=replace(plan.options, regimes=tuple(plan.seconds_per_row)))
-    cuts = fit_to_budget(known).cuts if plan.seconds_per_row else ()
-    if not cuts:
-        return ()
-    minutes = plan.options.budget / 60
-    return (f"to fit --budget {minutes:.0f}m, compare would cut: {'; '.join(cuts)}",)

@@ -13,6 +13,7 @@ from warmstart.models.pretrained.base import Base
 from warmstart.regimes.regimes import DEFAULT_REGIMES, NO_BASE_NEEDED, RANDOM_START, Regime, known_regime
 from warmstart.results.constraints import ANY, Constraints
 from warmstart.results.names import name_at_base, short_names, split_name
+from warmstart.runtime.endpoint import Endpoint
 from warmstart.settings.choices import DEFAULT_BUDGET
 from warmstart.settings.groups import RecordSettings, SampleSettings
 from warmstart.settings.training import TrainingSettings
@@ -25,7 +26,8 @@ class Options(SampleSettings, TrainingSettings, EffectSettings, RefitSettings, R
 
     regimes: tuple[str, ...] = DEFAULT_REGIMES
     first_seed: int = 0
-    budget: float = DEFAULT_BUDGET  # seconds
+    budget: float = DEFAULT_BUDGET  # seconds; with `by_compute` those of the reference device
+    by_compute: bool = False  # whether arithmetic limits the study, so that it does not depend on any clock
     read_so_far: bool = False  # whether a budget leaves what is read of texts as it is
     constraints: Constraints = ANY  # that the chosen model has to keep
     training: dict[str, Any] = field(default_factory=dict)  # further fields of TrainConfig
@@ -50,6 +52,7 @@ class Problem:
     earlier: EarlierModel | None = None  # of --previous
     noise_floor: float | None = None  # best reachable score, where it is known
     floors: tuple[str, ...] = ()  # regimes that are compared though others were named
+    endpoint: Endpoint | None = None  # a chat model elsewhere, that `prompted-endpoint` asks
     unnamed: tuple[str, ...] = ()  # regimes that nobody named: the usual ones, and floors
 
     @property

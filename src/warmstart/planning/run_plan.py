@@ -11,9 +11,11 @@ from warmstart.errors import join_phrases
 from warmstart.models.pretrained.base import Base
 from warmstart.planning.memory_probe import PeakMemory
 from warmstart.planning.problem import Options, Problem
-from warmstart.regimes.regimes import READ_WITH_BASE, REGIMES, Regime, RegimeContext, is_baseline
+from warmstart.regimes.regimes import FOR_COLUMNS, READ_WITH_BASE, REGIMES, Regime, RegimeContext, is_baseline
+from warmstart.regimes.search_space import SearchEffort
 from warmstart.results.constraints import Excluded, not_run
 from warmstart.results.names import ENSEMBLE, regime_of, split_name
+from warmstart.runs.search import CHECKS, SETTINGS_SHARE, TRIAL_SHARE
 from warmstart.runtime.device import precision
 from warmstart.runtime.sampling import spread_places
 from warmstart.tasks.language import Language
@@ -111,9 +113,29 @@ class RunPlan:
         return range(self.options.first_seed, self.options.first_seed + self.options.seeds)
 
     @property
-    def searches(self) -> bool:
+    def searches_rates(self) -> bool:
         """Whether learning rates are searched at all."""
         return self.options.lr is None and self.options.trials > 1
+
+    @property
+    def effort(self) -> SearchEffort:
+        """How much to search of the other settings of each regime."""
+        return SearchEffort.of(self.options.search)
+
+    @property
+    def trial_count(self) -> float:
+        """How many trials a search takes: the rates, about half of one more at an edge, and those of other settings.
+
+        What is longer than a trial of a rate counts as several; trials by time are not counted.
+        """
+        rates, effort = self.options.trials + 0.5 if self.searches_rates else 0.0, self.effort
+        whole = CHECKS + (SETTINGS_SHARE * effort.trials if effort.seconds is None else 0)
+        return rates + whole / TRIAL_SHARE if effort.trials else rates
+
+    @property
+    def searches(self) -> bool:
+        """Whether anything is searched."""
+        return self.searches_rates or bool(self.effort.trials)
 
     def regime(self, name: str, rows: int) -> Regime:
         own = {regime.name: regime for regime in self.problem.own}
@@ -141,7 +163,9 @@ class RunPlan:
 
     def frozen_base(self, name: str) -> Base | None:
         """The base whose features a regime without the training loop uses, unchanged."""
-        return self.base_of(name) if regime_of(name) in READ_WITH_BASE else None
+        base, regime = self.base_of(name), regime_of(name)
+        trees_of_images = regime in FOR_COLUMNS and base.kind == "image" and base.location  # "": there is no base
+        return base if regime in READ_WITH_BASE or trees_of_images else None
 
     def config(self, regime: Regime, rows: int, seed: int) -> TrainConfig:
         options, defaults = self.options, regime.defaults
@@ -201,7 +225,7 @@ class RunPlan:
         run_data = RunData(
             drawn, problem.schema, shared, seed, options.min_effect, self._domain(drawn), problem.general
         )
-        return replace(run_data, replayed=problem.replayed, interpolate=options.interpolate)
+        return replace(run_data, replayed=problem.replayed, interpolate=options.interpolate, endpoint=problem.endpoint)
 
     def _domain(self, drawn: Splits) -> DomainCorpus | None:
         """Texts for learning the domain's language: no more than the texts of the rows themselves."""

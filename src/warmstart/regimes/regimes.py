@@ -1,9 +1,9 @@
 """Regimes: which ways of training are there? A start and one or more stages each, with their defaults."""
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import Literal
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
 import numpy as np
 
@@ -18,9 +18,10 @@ from warmstart.regimes.frozen import Frozen
 from warmstart.regimes.full import Full
 from warmstart.regimes.lora import LoRA
 from warmstart.regimes.method import Method, Rates
+from warmstart.regimes.search_space import FOR_ENCODERS, IN_CONTEXT, OWN_ARCHITECTURE, SPACES, Dimension
 from warmstart.regimes.starts import Architecture, Init, Pretrained, Scratch, Start, dnn, small_cnn
 from warmstart.regimes.wide_and_deep import CLASS_SIZE, NUMBER_SIZE, PathByPath, WideAndDeepStart
-from warmstart.results.names import ENSEMBLE, PREVIOUS, regime_of
+from warmstart.results.names import ENDPOINT_REGIME, ENSEMBLE, PREVIOUS, regime_of
 from warmstart.settings.choices import Augment, NetworkSize
 from warmstart.tasks.language import Language
 from warmstart.tasks.task import Loss, Task
@@ -97,6 +98,8 @@ class Regime:
     stages: tuple[Stage, ...]
     defaults: RegimeDefaults
     search_size: bool = False  # whether trials choose the size of its network
+    made_from: "RegimeContext | None" = field(default=None, repr=False, compare=False)  # None: the user's own
+    chosen: Mapping[str, Any] = field(default_factory=dict)  # the settings that a search over its space chose
 
     def __post_init__(self) -> None:
         total = sum(stage.share for stage in self.stages)
@@ -110,7 +113,28 @@ class Regime:
     def words(self) -> str:
         """How it is trained, for people."""
         how = ", then ".join(stage.method.words for stage in self.stages)
-        return how if self.start.columns is None else f"{how}; columns joined to the text before the head"
+        return how if self.start.columns is None else f"{how}; columns joined before the head"
+
+    @property
+    def space(self) -> tuple[Dimension, ...]:
+        """The settings that a search may choose."""
+        context = self.made_from
+        if context is None or context.size == "reference":
+            return OWN_ARCHITECTURE
+        other = FOR_ENCODERS if context.language or context.base.kind in ("image", "encoder-decoder") else ()
+        return tuple(each for each in SPACES.get(regime_of(self.name), OWN_ARCHITECTURE) if each.name not in other)
+
+    def with_settings(self, settings: Mapping[str, Any]) -> "Regime":
+        """The same regime with these values of its space. What the training loop takes is only noted in `chosen`."""
+        made, context = self, self.made_from
+        own = {name: value for name, value in settings.items() if name in IN_CONTEXT}
+        if own and context is not None:
+            made = replace(REGIMES[regime_of(self.name)](replace(context, **own)), name=self.name)
+        size = made.start.size
+        if size is not None:
+            of_size = {name: value for name, value in settings.items() if name in ("width", "depth")}
+            made = replace(made, start=made.start.resized(replace(size, **of_size)))
+        return replace(made, chosen=dict(settings))
 
 
 @dataclass(frozen=True)
@@ -127,6 +151,7 @@ class RegimeContext:
     size: NetworkSize = "auto"  # of the network that needs no base
     lora_rank: int = LoRA.rank
     lora_alpha: float = LoRA.alpha
+    layers: float = 1.0  # of an architecture with random weights, as a share of the base's
 
 
 # The defaults of every regime, in one place (also in docs/regimes.md). Rates are for encoders about 400 wide, such as
@@ -193,13 +218,13 @@ IMAGE_DEFAULTS: dict[str, RegimeDefaults] = {
 UNTRAINED = RegimeDefaults(lr=0.0, epochs=0, floor=0)  # of what is no network that learns
 
 REGIMES: dict[str, Callable[[RegimeContext], Regime]] = {}
-WITHOUT_NETWORK = ("constant", "linear", "boosted", "extractive")
+WITHOUT_NETWORK = ("constant", "linear", "boosted", "extractive", ENDPOINT_REGIME)
 READ_WITH_BASE = ("embedded", "few-shot", "prompted")  # fitted like those, on what a base makes of each text, unchanged
 WITHOUT_TRAINING = (*WITHOUT_NETWORK, *READ_WITH_BASE, "zero-shot", ENSEMBLE)
 CHEAP_REGIMES = ("constant", "linear", "embedded")
 DEFAULT_REGIMES = (*CHEAP_REGIMES, "scratch-dnn", "scratch", "frozen", "discriminative", "full", "lora", ENSEMBLE)
 DEFAULT_IMAGE_REGIMES = (*CHEAP_REGIMES, "scratch-cnn", "scratch", "frozen", "discriminative", "full", ENSEMBLE)
-IMAGE_WITHOUT_BASE = ("constant", "linear", "scratch-cnn", ENSEMBLE)  # of them, what needs no base
+IMAGE_WITHOUT_BASE = ("constant", "linear", "scratch-cnn", ENSEMBLE)  # of them, what needs no base, beside trees
 FOR_COLUMNS = ("boosted",)  # by default where a table has columns that are not text
 DEFAULT_LANGUAGE_REGIMES = ("zero-shot", "scratch", "full", "lora")
 UNTRAINED_BASES = ("zero-shot", "few-shot", "prompted")  # whose time is counted: a base reads and writes
@@ -223,6 +248,7 @@ DESCRIPTIONS = {
     "self-pretrained": "the base's own architecture from random weights, language modeling first, then the task",
     "zero-shot": "the base as it is, without training",
     "prompted": "a decoder without training: the likelihood of each answer after instructions and examples",
+    "prompted-endpoint": "a chat model elsewhere, without training: rows are sent to it, after instructions",
     "few-shot": "the base without training, with a few examples in its prompt",
     "extractive": "the leading sentences, the source itself or the most common values: a floor for generated text",
     "ensemble": "the mean prediction of the regimes that beat the constant, weighted on validation rows",
@@ -230,9 +256,7 @@ DESCRIPTIONS = {
 ALIASES = {"differential": "discriminative"}
 NO_BASE_NEEDED = frozenset({"scratch", "self-pretrained"})  # of a base they need no more than its shape and tokenizer
 LEARN_LANGUAGE = frozenset({"hybrid", "self-pretrained"})  # before the task
-RANDOM_START = frozenset(
-    {*WITHOUT_NETWORK, PREVIOUS, "scratch-dnn", "scratch-cnn", ENSEMBLE}
-)  # the same whatever the bases
+RANDOM_START = frozenset({*WITHOUT_NETWORK, PREVIOUS, "scratch-dnn", "scratch-cnn", ENSEMBLE})  # whatever the bases
 TRAIN_BASE_WEIGHTS = frozenset({"top-layers", "discriminative", "full", "lora", "qlora", "hybrid"})  # these may forget
 
 
@@ -252,7 +276,8 @@ def default_for(task: TaskName, columns: Sequence[Column] = (), image_base: bool
     `image_base`: whether there is a base for images.
     """
     if reads_images(columns):
-        return DEFAULT_IMAGE_REGIMES if image_base else IMAGE_WITHOUT_BASE
+        usual = DEFAULT_IMAGE_REGIMES if image_base else IMAGE_WITHOUT_BASE
+        return (*usual[:2], *FOR_COLUMNS, *usual[2:]) if len(columns) > 1 else usual
     if task in (*TEXT_OUT, *CORPUS):
         floors = (*FLOORS_OF_WRITING, "few-shot") if task in INSTRUCTED else ()
         return (*floors, *DEFAULT_LANGUAGE_REGIMES)
@@ -281,7 +306,7 @@ def suits(name: str, task: TaskName, columns: Sequence[Column] = ()) -> bool:
     head.
     """
     if reads_images(columns):
-        return name in (*IMAGE_DEFAULTS, *CHEAP_REGIMES, PREVIOUS, ENSEMBLE)
+        return name in (*IMAGE_DEFAULTS, *CHEAP_REGIMES, PREVIOUS, ENSEMBLE, *FOR_COLUMNS[: len(columns) - 1])
     if name in (*FLOORS_OF_WRITING, "few-shot"):
         return task in INSTRUCTED
     if task in (*TEXT_OUT, *CORPUS):
@@ -319,7 +344,7 @@ def _register(name: str, start: Callable[[RegimeContext], Start], stages: StageT
         own = defaults.get(name, UNTRAINED)
         if name == "scratch-dnn":
             own = REFERENCE_DEFAULTS if material.size == "reference" else NUMBER_DEFAULTS if material.numbers else own
-        return Regime(name, start(material), stages(material), own, material.size == "search")
+        return Regime(name, start(material), stages(material), own, material.size == "search", material)
 
     REGIMES[name] = made
 
@@ -340,7 +365,7 @@ def _language(material: RegimeContext) -> Language:
 
 def _scratch(material: RegimeContext) -> Start:
     base = material.scratch or material.base
-    build = Architecture(base, material.dropout)
+    build = Architecture(base, material.dropout, material.layers)
     return Scratch(build, base.inputs, base.pooling, material.init, dropout=material.dropout)
 
 

@@ -14,8 +14,7 @@ from torch import nn
 
 from warmstart.data.encoding.inputs import Inputs
 from warmstart.data.encoding.pixels import Pixels
-from warmstart.data.features.column_inputs import beside_columns, fit_columns
-from warmstart.data.features.columns import ColumnFeatures
+from warmstart.data.features.column_inputs import FeaturesBeside, beside_columns, fit_columns
 from warmstart.data.features.hashed_words import HashedWords
 from warmstart.data.rows.split import Rows
 from warmstart.data.schema.columns import Column
@@ -73,7 +72,7 @@ class Start(Protocol):
     @property
     def inputs(self) -> Inputs: ...
     @property
-    def columns(self) -> ColumnFeatures | None:
+    def columns(self) -> FeaturesBeside | None:
         """What the head reads beside the features of the body; None: nothing, or not fitted to rows yet."""
         ...
 
@@ -113,7 +112,7 @@ class Pretrained:
 
     base: Base
     dropout: float | None = None  # None: the base's own
-    columns: ColumnFeatures | None = None
+    columns: FeaturesBeside | None = None
 
     family = "fine-tuned"
     hugging_face = True
@@ -181,7 +180,7 @@ class Scratch:
     init: Init = "default"
     name: str = "random weights"
     dropout: float | None = None  # of the head; the body's is the matter of `build`
-    columns: ColumnFeatures | None = None
+    columns: FeaturesBeside | None = None
 
     family = "scratch"
     base = None
@@ -239,6 +238,7 @@ class Architecture:
 
     base: Base
     dropout: float | None = None
+    layers: float = 1.0  # share of the base's layers
 
     def __call__(self) -> nn.Module:
         from transformers import AutoModel
@@ -248,6 +248,10 @@ class Architecture:
         config = config_of(self.base, self.dropout)
         if config.model_type == PAIRED:
             return EncoderDecoder.of(auto_class("encoder-decoder").from_config(config, trust_remote_code=False).float())
+        if self.layers < 1.0:
+            config.num_hidden_layers = max(1, round(self.layers * config.num_hidden_layers))
+            if getattr(config, "layer_types", None):  # one for each, as in Llama's configuration
+                config.layer_types = config.layer_types[: config.num_hidden_layers]
         body: nn.Module = AutoModel.from_config(config, trust_remote_code=False)
         return freeze_buffers(without_pooler(body).float())
 

@@ -1,7 +1,7 @@
 """Entries: which runs are behind each row of the comparison?"""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from warmstart.reporting import words
 from warmstart.results.comparison import Comparison
@@ -53,6 +53,13 @@ def of_most_rows(entries: Sequence[Entry]) -> tuple[Entry, ...]:
     """What the verdict is about: the entries at the largest number of training rows, and whatever failed."""
     most = max((entry.row.rows for entry in entries if not entry.failed), default=0)
     return tuple(entry for entry in entries if entry.failed or entry.row.rows == most)
+
+
+def on_all_rows(entry: Entry, comparison: Comparison) -> Entry:
+    """An entry of a part of the rows, as it is predicted for all of them, at the compute that they would take."""
+    whole, found = comparison.rows["train"], comparison.predictions[entry.name]
+    flops = entry.row.flops * whole / entry.row.rows
+    return replace(entry, row=replace(entry.row, rows=whole, score=found.score, interval=found.interval, flops=flops))
 
 
 def best_of(entries: Iterable[Entry], family: str | None = None) -> Entry | None:

@@ -8,7 +8,7 @@ from importlib import resources
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from warmstart.quantities import format_duration, format_latency, format_size
+from warmstart.quantities import format_duration, format_flops, format_latency, format_size
 from warmstart.reporting import words
 
 
@@ -27,7 +27,7 @@ def templates() -> Environment:
         words.format_interval,
         words.format_probability,
         words.format_weights,
-        words.format_flops,
+        format_flops,
         words.format_rate,
         words.format_settings,
         words.confidence_phrase,

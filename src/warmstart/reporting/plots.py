@@ -5,15 +5,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from warmstart.quantities import format_flops
 from warmstart.reporting import frame
-from warmstart.reporting.entries import Entry
+from warmstart.reporting.entries import Entry, on_all_rows
 from warmstart.reporting.forgetting import ForgettingRow, forgetting_measures
 from warmstart.reporting.frame import Figure
 from warmstart.reporting.places import NARROW, WIDE, places
 from warmstart.reporting.words import (
     FAMILIES,
     family_name,
-    format_flops,
     format_interval,
     format_probability,
     format_quantity,
@@ -27,13 +27,16 @@ from warmstart.results.record import Evaluation, Run
 POINTS = 400  # of a scatter plot of predictions
 
 
-def score_against_compute(entries: Sequence[Entry], comparison: Comparison) -> Figure:
+def score_against_compute(entries: Sequence[Entry], comparison: Comparison, partial: Sequence[Entry] = ()) -> Figure:
     """Score with its interval over compute on a log scale, the line of the best score at each cost, what is free.
+
+    Regimes of `partial` were run on a part of the rows: open markers show what is predicted for all rows.
 
     `constant` is a line, and only where it is near: far from the others it would press them together.
     """
     shown = [entry for entry in entries if not entry.failed and not _free(entry)]
-    span_x, span_y = _log_range([e.row.flops for e in shown]), _score_range(shown, comparison)
+    ahead = [on_all_rows(entry, comparison) for entry in partial if entry.name in comparison.predictions]
+    span_x, span_y = _log_range([e.row.flops for e in (*shown, *ahead)]), _score_range([*shown, *ahead], comparison)
     front = _front(shown, comparison.higher_is_better)
     wide, narrow = (places(shown, front, span_x, span_y, inside) for inside in (WIDE, NARROW))
     data = [_pareto(front)]
@@ -41,6 +44,8 @@ def score_against_compute(entries: Sequence[Entry], comparison: Comparison) -> F
         members = [entry for entry in shown if entry.row.family == family]
         if members:
             data.append(_points(members, family, wide, narrow))
+    for family in dict.fromkeys(entry.row.family for entry in ahead):
+        data.append(_predicted([entry for entry in ahead if entry.row.family == family], family))
     layout = frame.layout(
         xaxis=frame.axis("compute of one run (FLOP)", type="log", range=list(span_x), exponentformat="power", dtick=1),
         yaxis=frame.axis("", range=list(span_y)),
@@ -256,6 +261,14 @@ def _points(members: Sequence[Entry], family: str, wide: Mapping[str, str], narr
             "width": 0,
         },
     }
+
+
+def _predicted(members: Sequence[Entry], family: str) -> Figure:
+    """Open markers, fainter than what was measured."""
+    made = _points(members, family, *[dict.fromkeys([entry.key for entry in members], "top center")] * 2)
+    marker = made["marker"] | {"symbol": f"{made['marker']['symbol']}-open"}
+    said = [f"predicted for all rows: {text}" for text in made["hovertext"]]
+    return made | {"name": f"{made['name']}, predicted", "opacity": 0.65, "marker": marker, "hovertext": said}
 
 
 def _frontier(each: ForgettingRow) -> Figure:

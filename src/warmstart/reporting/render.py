@@ -89,7 +89,8 @@ def render(
     main = _as_raced(entries, raced) if raced else of_most_rows(entries)
     barred = {each.regime for each in comparison.excluded}
     leader = best_of([entry for entry in main if entry.name not in barred]) or best_of(main)
-    figures, shown = _figures(main, comparison), examples is not None
+    on_parts = [] if raced else [each for each in entries if each.row in comparison.partial and each not in main]
+    figures, shown = _figures(main, comparison, on_parts), examples is not None
     heading = words.verdict_sentence(advice.verdict, advice.confidence)
     library, script = _library(), asset("page.js")
     page = (
@@ -159,10 +160,10 @@ def render(
     return page.encode("utf-8", "replace").decode()
 
 
-def _figures(main: Sequence[Entry], comparison: Comparison) -> dict[str, Figure]:
+def _figures(main: Sequence[Entry], comparison: Comparison, partial: Sequence[Entry]) -> dict[str, Figure]:
     """Every plot of the page by the name that the template knows it under."""
-    figures = {"compute": plots.score_against_compute(main, comparison)}
-    learned = learning_curves(main, comparison)
+    figures = {"compute": plots.score_against_compute(main, comparison, partial)}
+    learned = learning_curves([*main, *partial], comparison)
     if learned:
         figures["rows"] = learned
     losses, trials = plots.loss_span(main), plots.trial_span(main)
@@ -248,7 +249,7 @@ def _spent(all_runs: Sequence[Run]) -> Spent:
         flops=sum(run.cost.flops for run in runs) + sum(run.tuning_flops for run in made),
         seconds=sum(run.cost.seconds for run in runs) + sum(run.tuning_seconds for run in made),
         runs=len(runs),
-        trials=sum(len(run.trials) for run in made),
+        trials=sum(len(run.trials) + (len(run.search.trials) if run.search else 0) for run in made),
     )
 
 

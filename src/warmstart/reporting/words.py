@@ -1,7 +1,7 @@
 """Words: how are numbers formatted for people?
 
->>> format_flops(2.13e15), format_weights(22_713_216)
-('2.1 PFLOP', '22.7 M')
+>>> format_weights(22_713_216)
+'22.7 M'
 >>> format_score(0.6118), format_interval((0.594, 0.629)), format_rate(3e-5)
 ('0.612', '[0.594, 0.629]', '3e-5')
 """
@@ -99,11 +99,6 @@ def format_quantity(value: object) -> str:
 def format_weights(number: int) -> str:
     """4,097 or 22.7 M"""
     return format_count(number) if number < 10_000 else format_scaled(number, 1000, ("", "K", "M", "B", "T"))
-
-
-def format_flops(flops: float | None) -> str:
-    """2.1 PFLOP"""
-    return format_scaled(flops, 1000, ("FLOP", "KFLOP", "MFLOP", "GFLOP", "TFLOP", "PFLOP", "EFLOP", "ZFLOP"))
 
 
 def format_rate(number: float | None) -> str:

@@ -43,7 +43,13 @@ class _CheckPlanCompareAdviseFit(TypedDict, total=False):
     rmse, r2, rouge-l, rouge-1, rouge-2, faithfulness, chrf, bleu, field-accuracy, validity; default: the task's own]
     """
     class_weights: str | None
-    """Weight of each class in the loss: balanced, or a YAML or JSON file of class: weight. [default: all alike]"""
+    """Weight of each class or label in the loss: balanced, or a YAML or JSON file of class: weight. [default: all
+    alike]
+    """
+    costs: str | None
+    """Costs of mistakes: "spam>ham=1,ham>spam=5" (true class > predicted class), or a CSV file with a row for each true
+    and a column for each predicted class. [default: every mistake costs the same]
+    """
     instruction: str | None
     """Instruction placed before each text to summarize, translate or describe. [default: a sentence for the task]"""
     fields: str | Sequence[str]
@@ -85,6 +91,8 @@ class _PlanCompareAdvise(TypedDict, total=False):
     """Retrain the winner with validation rows too, if there is time (auto) or always (validation), with all rows, or
     not at all. [auto, none, validation, all; default: auto]
     """
+    examples: bool
+    """Show texts of test rows in the report. [default: yes]"""
 
 
 class _Compare(TypedDict, total=False):
@@ -95,6 +103,16 @@ class _Compare(TypedDict, total=False):
 
 
 class _PlanCompareAdviseFit(TypedDict, total=False):
+    prompted_endpoint: str | None
+    """Address of an OpenAI-compatible API for regime prompted-endpoint. Rows leave this machine: they are sent to it.
+    Its key is read from WARMSTART_ENDPOINT_KEY.
+    """
+    prompted_model: str | None
+    """Name of the model to ask at the endpoint."""
+    prompted_tokens: int | str
+    """Maximum number of tokens to send to and receive from the endpoint, such as 5M. [default: 1000000]"""
+    prompted_price: float | None
+    """Price of a million tokens at the endpoint, in US dollars."""
     model: str | None
     """Your own architecture, as file.py:function. The file is executed."""
     parameters: int | str | None
@@ -158,14 +176,10 @@ class _PlanCompareAdviseFit(TypedDict, total=False):
     """Time to spend, such as 10m or 2h. With advise, or fit --regime auto, also a share of a full comparison, such as
     10%. [default: 30m; 10% with advise and auto]
     """
-
-
-class _Fit(TypedDict, total=False):
-    shard: bool
-    """With torchrun: shard weights and optimizer state across processes (FSDP)."""
-
-
-class _CompareAdviseFit(TypedDict, total=False):
+    compute: float | str | None
+    """Floating-point operations to spend instead of a time, such as 20TFLOP: the same study on any machine. [default: a
+    time limits the study]
+    """
     min_effect: float | str
     """Smallest relative difference in score that matters, and the most that interpolation may lose. [default: 1%]"""
     max_size: int | str | None
@@ -178,8 +192,23 @@ class _CompareAdviseFit(TypedDict, total=False):
     """Maximum time to search for a learning rate and train once, such as 2h. [default: any]"""
     pretrained: bool
     """Allow regimes that start from pretrained weights. [default: yes]"""
+    track: str | Sequence[str]
+    """Also write metrics for a tracker: mlflow:FOLDER, tensorboard:FOLDER or wandb:FOLDER (offline). [default: none]
+    """
     log: bool
     """Log the cost of each run, for `plan`. No texts are logged. [default: yes]"""
+
+
+class _PlanCompareFit(TypedDict, total=False):
+    search: int | str
+    """Search each regime's architecture and regularization too: a number of trials such as 30, or a time such as 10m,
+    for each regime. [default: no search]
+    """
+
+
+class _Fit(TypedDict, total=False):
+    shard: bool
+    """With torchrun: shard weights and optimizer state across processes (FSDP)."""
 
 
 class _Plan(TypedDict, total=False):
@@ -189,11 +218,6 @@ class _Plan(TypedDict, total=False):
     """Number of devices. [default: 1]"""
     price_per_hour: float | None
     """Price of one device in US dollars. [default: from a table]"""
-
-
-class _CompareAdvise(TypedDict, total=False):
-    examples: bool
-    """Show texts of test rows in the report. [default: yes]"""
 
 
 class CheckSettings(
@@ -206,6 +230,7 @@ class PlanSettings(
     _CheckPlanCompareAdviseFit,
     _PlanCompareAdvise,
     _PlanCompareAdviseFit,
+    _PlanCompareFit,
     _Plan,
 ):
     """Settings of `plan`."""
@@ -216,8 +241,7 @@ class CompareSettings(
     _PlanCompareAdvise,
     _Compare,
     _PlanCompareAdviseFit,
-    _CompareAdviseFit,
-    _CompareAdvise,
+    _PlanCompareFit,
 ):
     """Settings of `compare`."""
 
@@ -226,8 +250,6 @@ class AdviseSettings(
     _CheckPlanCompareAdviseFit,
     _PlanCompareAdvise,
     _PlanCompareAdviseFit,
-    _CompareAdviseFit,
-    _CompareAdvise,
 ):
     """Settings of `advise`."""
 
@@ -235,7 +257,7 @@ class AdviseSettings(
 class FitSettings(
     _CheckPlanCompareAdviseFit,
     _PlanCompareAdviseFit,
+    _PlanCompareFit,
     _Fit,
-    _CompareAdviseFit,
 ):
     """Settings of `fit`."""

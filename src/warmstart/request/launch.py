@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from warmstart.data.tables.read import MEMORY, Table
 from warmstart.errors import UsageError, WarmstartError, shell_word
-from warmstart.quantities import format_duration
+from warmstart.quantities import format_effort
 from warmstart.request import request as config
 from warmstart.request.prepare import options_of, prepare_problem
 from warmstart.request.request import TABLE
@@ -19,6 +19,7 @@ from warmstart.results.record import Run
 from warmstart.runtime.distributed import world
 from warmstart.runtime.files import TEMPORARY, write_json, write_parquet
 from warmstart.runtime.lock import locked
+from warmstart.settings.groups import SETTINGS
 from warmstart.types import Value
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ def start(request: config.Request, folder: Path, table: Table | None = None) -> 
     imported before the request is written down. Raises UsageError or InputError.
     """
     _check_processes(request)
+    _check_trackers(request)
     world().on_main(lambda: check_vacant(folder))
     understood = prepare_data(request, table)
     kept = understood.table.files == (MEMORY,) and request.examples
@@ -73,6 +75,7 @@ def _claim(request: config.Request, folder: Path) -> None:
 def restart(request: config.Request, folder: Path) -> Started:
     """Go on in a folder that was claimed before."""
     _check_processes(request)
+    _check_trackers(request)
     if request.data == (MEMORY,):
         raise UsageError(
             "this was made of rows in memory, which were not kept.", "give them again, with another folder"
@@ -99,6 +102,13 @@ def _check_processes(request: config.Request) -> None:
         )
 
 
+def _check_trackers(request: config.Request) -> None:
+    if request.track:
+        from warmstart.study.trackers import check_trackers
+
+        check_trackers(request.track)
+
+
 def resumable(folder: Path, model: str | None) -> config.Request:
     """The request to go on with. Code is only ever run when the person names it again."""
     request = config.load_request(folder)
@@ -109,11 +119,11 @@ def resumable(folder: Path, model: str | None) -> config.Request:
 
 def _amount(request: config.Request) -> tuple[bool, float]:
     """A budget as a number, and whether it is a share; else seconds."""
-    return (True, request.part) if request.part is not None else (False, float(request.budget))
+    return (True, request.part) if request.part is not None else (False, request.seconds)
 
 
-def raise_budget(folder: Path, budget: float | str) -> None:
-    """Give a study more time: it is written down, and the study is no longer finished. `budget`: as of a request.
+def raise_budget(folder: Path, budget: float | str | None, compute: float | None = None) -> None:
+    """Give a study more time, or compute: it is written down, and the study is no longer finished. As of a request.
 
     Raises UsageError where that is not more than it has, or where it has none.
     """
@@ -124,13 +134,16 @@ def raise_budget(folder: Path, budget: float | str) -> None:
         raise UsageError(
             f"{str(folder)!r} is a single run, which has no budget.", "leave --budget out; it is for studies"
         )
-    longer = replace(request, budget=budget)  # checks it
+    has, given = ("compute" if each is not None else "budget" for each in (request.compute, compute))
+    if has != given or (budget is not None and compute is not None):
+        raise UsageError(f"the study in {str(folder)!r} is limited by --{has}.", f"raise its --{has}, and nothing else")
+    longer = replace(request, **({"budget": budget} if compute is None else {"compute": compute}))  # checks it
     (shared, before), (shares, after) = _amount(request), _amount(longer)
     if shared == shares and after <= before:  # a share and a time cannot be compared
-        now = request.budget if isinstance(request.budget, str) else format_duration(request.budget)
+        now = request.budget if shared else format_effort(before, by_compute=compute is not None)
         raise UsageError(
             f"the study in {str(folder)!r} has a budget of {now} already.",
-            "give a larger --budget: it is for all of the study, with what is finished",
+            f"give a larger --{has}: it is for all of the study, with what is finished",
         )
     with locked(folder):
         config.save_request(longer, folder)
@@ -211,9 +224,10 @@ def compare_steps(begun: Started, own: OwnRegimes | None = None) -> "Generator[E
         write_json(out / "findings.json", [vars(finding) for finding in findings])
         command = command_line(request, str(out))
         if request.races:
-            study = yield from race_study(problem, options, out, request.part, findings, command)
+            steps = race_study(problem, options, out, request.part, findings, command)
         else:
-            study = yield from run_study(problem, options, out, findings, command)
+            steps = run_study(problem, options, out, findings, command)
+        study = yield from _tracked(steps, request, out, out / "winner")
         config.forget_place(out)
         return study
 
@@ -231,9 +245,23 @@ def fit_steps(begun: Started, own: OwnRegimes | None = None) -> "Generator[Event
             command = command_line(request, str(out))
             advised = yield from advise_fit(problem, options, out / "advice", request.part, findings, command)
         study, jobs = yield from begin_fit(problem, options, out, advised)
-        yield from carry_out(study, jobs)
+        yield from _tracked(carry_out(study, jobs), request, out, out)
         world().on_main(lambda: config.forget_place(out))
         return finish_fit(study, advised)
+
+
+def _tracked(
+    steps: "Generator[Event, None, Value]", request: config.Request, folder: Path, winner: Path
+) -> "Generator[Event, None, Value]":
+    """The same, seen by the trackers that were asked for."""
+    if not request.track:
+        return steps
+    from warmstart.study.trackers import make_trackers
+    from warmstart.study.tracking import tracked
+
+    known = ((name, getattr(request, name)) for name in SETTINGS)
+    settings = {name: value for name, value in known if value not in (None, (), "")}
+    return tracked(steps, make_trackers(request.track) if world().main else (), folder, winner, settings)
 
 
 def _prepared(begun: Started, own: OwnRegimes | None) -> "tuple[Problem, Options, tuple[Finding, ...]]":

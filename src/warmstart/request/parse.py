@@ -9,6 +9,8 @@ from warmstart.quantities import (
     parse_amount,
     parse_count,
     parse_duration,
+    parse_effort,
+    parse_flops,
     parse_latency,
     parse_number,
     parse_share,
@@ -90,6 +92,8 @@ def _reader(each: Declared) -> Callable[[Any], Any]:
         "latency": lambda value: parse_latency(key, value),
         "amount": lambda value: parse_amount(key, value),
         "count": parse_count,
+        "effort": parse_effort,
+        "flops": lambda value: parse_flops(key, value),
     }
     return readers[quantity]
 

@@ -15,6 +15,7 @@ from warmstart.data.schema.schema import CORPUS, Schema
 from warmstart.data.tables.read import Table
 from warmstart.errors import MissingError, UsageError, join_phrases
 from warmstart.request import request as config
+from warmstart.request.endpoint import planned_endpoint
 from warmstart.request.extra_text import _read_before, domain, general_text
 from warmstart.request.previous import continued_regime, find_previous
 from warmstart.request.select import (
@@ -28,7 +29,7 @@ from warmstart.request.select import (
     sources_of,
 )
 from warmstart.request.understand import OwnRegimes, PreparedData, prepare_data
-from warmstart.results.names import regime_of, short_names, split_name
+from warmstart.results.names import ENDPOINT_REGIME, regime_of, short_names, split_name
 from warmstart.runtime.sampling import spread_places
 
 if TYPE_CHECKING:
@@ -142,8 +143,10 @@ def prepare_problem(
     warnings = (finding.message for finding in found.findings if finding.severity == "warning")
     doubted = (doubt for base in bases for doubt in doubts(base, schema, splits.train))
     read = _read_before(request, understood, corpus) if request.corpus and corpus else ()
+    endpoint = planned_endpoint(request, schema, splits) if ENDPOINT_REGIME in chosen else None
+    sent = (endpoint.note,) if endpoint is not None else ()
     caveats = tuple(
-        dict.fromkeys((*understood.dropped, *warnings, *doubted, *read))
+        dict.fromkeys((*understood.dropped, *warnings, *doubted, *read, *sent))
     )  # check says of rows left out, too
     problem = Problem(
         splits=splits,
@@ -159,6 +162,7 @@ def prepare_problem(
         caveats=caveats,
         noise_floor=request.noise_floor,
         floors=added_floors(request, schema),
+        endpoint=endpoint,
         unnamed=tuple(name for name in chosen if name not in (*request.regimes, request.regime)),
     )
     rows = problem.rows_of(chosen)

@@ -15,7 +15,8 @@ from warmstart.data.schema.columns import parse_kinds
 from warmstart.data.schema.schema import ColumnChoices
 from warmstart.errors import InputError, UsageError, did_you_mean, flag, shorten
 from warmstart.models.pretrained.licences import normalize_licence
-from warmstart.quantities import parse_share
+from warmstart.quantities import REFERENCE_FLOPS, parse_share
+from warmstart.regimes.search_space import MOST_TRIALS, SearchEffort, require_optuna
 from warmstart.request.forgetting_options import ForgettingOptions, forgetting_options
 from warmstart.results.constraints import Constraints
 from warmstart.runtime.files import check_links, read_json, write_json
@@ -63,6 +64,13 @@ class Request(AllSettings):
             raise UsageError(f"previous is for compare, not for {self.command}.", "leave --previous out")
         if self.previous_data and not self.previous:
             raise UsageError("previous_data says nothing without previous.", "name the earlier study with --previous")
+        effort = SearchEffort.of(self.search)
+        if not 0 <= effort.trials <= MOST_TRIALS or (effort.seconds is not None and effort.seconds < 1):
+            raise UsageError(
+                f"search is {self.search}; it must be 1 to {MOST_TRIALS:,} trials, or a time.", "correct --search"
+            )
+        if effort.trials:
+            require_optuna()
         if self.compile and self.shard:
             raise UsageError("compile is for whole weights, not for --shard.", "leave one out")
         if self.compile and self.gradient_checkpointing:
@@ -71,6 +79,10 @@ class Request(AllSettings):
             other = "--shard" if self.shard else f"--optimizer {self.optimizer}"
             raise UsageError(
                 f"optimizer_state is bf16, which is for adamw on whole weights, not for {other}.", "leave one out"
+            )
+        if self.compute is not None and self.max_training_time is not None:
+            raise UsageError(
+                "max_training_time is a time, and with compute nothing is timed.", "leave one out, or use --budget"
             )
         parse_kinds(self.column)  # for what is wrong with them
         assert self.forgetting  # read once, for what is wrong with them
@@ -93,7 +105,14 @@ class Request(AllSettings):
     @property
     def part(self) -> float | None:
         """Of the whole comparison's time, to be spent on a race; None where seconds are given."""
-        return parse_share(self.budget) if isinstance(self.budget, str) else None
+        return parse_share(self.budget) if isinstance(self.budget, str) and self.compute is None else None
+
+    @property
+    def seconds(self) -> float:
+        """The budget; with --compute in seconds of the reference device."""
+        if self.compute is not None:
+            return self.compute / REFERENCE_FLOPS
+        return DEFAULT_BUDGET if isinstance(self.budget, str) else self.budget
 
     @property
     def columns(self) -> ColumnChoices:
@@ -120,7 +139,8 @@ class Request(AllSettings):
             **{name: getattr(self, name) for name in shared},
             regimes=regimes,
             first_seed=self.seed,
-            budget=DEFAULT_BUDGET if isinstance(self.budget, str) else self.budget,
+            budget=self.seconds,
+            by_compute=self.compute is not None,
             read_so_far=self.max_length != MAX_LENGTH,  # it was asked for
             constraints=self.constraints,
             training={name: getattr(self, name) for name in declared(LoopSettings)},
@@ -140,7 +160,10 @@ def save_request(request: Request, folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         began = {"folder": str(Path.cwd()), "from_here": os.path.relpath(Path.cwd(), folder.resolve())}
-        write_json(folder / "request.json", asdict(request) | {"began_in": began})
+        facts = asdict(request) | {"began_in": began}
+        if request.compute is not None:
+            del facts["budget"]  # it is the default, and both are refused
+        write_json(folder / "request.json", facts)
     except OSError as error:
         raise UsageError(
             f"{str(folder)!r} cannot be written: {error.strerror}.", "name another folder with --out"
@@ -246,6 +269,8 @@ def from_mapping(values: Mapping[str, Any], places: Mapping[str, str] | None = N
             raise UsageError(message, hint)
     if values.get("offline"):
         go_offline()
+    if values.get("compute") is not None and values.get("budget") is not None:
+        raise UsageError("budget and compute both limit the study, by time and by arithmetic.", "leave one out")
     if values.get("command") == "advise" or (values.get("command") == "fit" and values.get("regime") == AUTO):
         values = {"budget": DEFAULT_RACE_SHARE} | dict(values)
     try:

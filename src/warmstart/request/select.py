@@ -10,7 +10,15 @@ from warmstart.data.schema.schema import TEXT_OUT, Schema, TaskName
 from warmstart.errors import UsageError
 from warmstart.request import request as config
 from warmstart.request.understand import OwnRegimes, PreparedData
-from warmstart.results.names import ENSEMBLE, PREVIOUS, name_at_base, regime_of, short_names, split_name
+from warmstart.results.names import (
+    ENDPOINT_REGIME,
+    ENSEMBLE,
+    PREVIOUS,
+    name_at_base,
+    regime_of,
+    short_names,
+    split_name,
+)
 
 if TYPE_CHECKING:
     from torch import nn
@@ -155,13 +163,20 @@ def chosen_regimes(
         )
     if PREVIOUS in found and not request.previous:
         raise UsageError("regime 'previous' is an earlier model.", "name its folder with --previous")
+    if request.prompted_endpoint and ENDPOINT_REGIME not in found and request.command != "fit":
+        found = (*found, ENDPOINT_REGIME)
+    if ENDPOINT_REGIME in found and not request.prompted_endpoint:
+        raise UsageError(
+            f"regime {ENDPOINT_REGIME!r} sends rows to another machine, and none was named.",
+            "allow it with --prompted-endpoint URL --prompted-model NAME, or leave it out",
+        )
     for name in found:
         if name not in mine and not suits(regime_of(name), task, schema.columns):
             raise UsageError(
                 f"regime {name!r} is not for the task {task}.", f"choose among others: {', '.join(usual_names)}"
             )
-        if regime_of(name) == "prompted" and schema.multi_label:
-            raise UsageError("regime 'prompted' names one class; rows here have sets of labels.", "leave it out")
+        if regime_of(name) in ("prompted", ENDPOINT_REGIME) and schema.multi_label:
+            raise UsageError(f"regime {name!r} names one class; rows here have sets of labels.", "leave it out")
     return found
 
 

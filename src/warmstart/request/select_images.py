@@ -27,9 +27,10 @@ def image_bases(request: config.Request, understood: PreparedData) -> "tuple[Ima
     """
     from warmstart.data.rows.mirrored import mirrored_alike
     from warmstart.models.pretrained.image_base import LITE_INSTALL, find_image_base, no_image_base
-    from warmstart.regimes.regimes import IMAGE_WITHOUT_BASE, suits
+    from warmstart.regimes.regimes import FOR_COLUMNS, IMAGE_WITHOUT_BASE, suits
 
     columns = understood.schema.columns
+    pictures = next(column for column in columns if column.kind == "image")
     for flag, said in (("--model", request.model), ("--parameters", request.parameters), ("--tokens", request.tokens)):
         if said:
             raise UsageError(f"{flag} is for texts, but images are read here.", "leave it out")
@@ -40,7 +41,7 @@ def image_bases(request: config.Request, understood: PreparedData) -> "tuple[Ima
         needing = [
             name
             for name in map(regime_of, asked)
-            if suits(name, understood.schema.task, columns) and name not in IMAGE_WITHOUT_BASE
+            if suits(name, understood.schema.task, columns) and name not in (*IMAGE_WITHOUT_BASE, *FOR_COLUMNS)
         ]
         if needing:
             raise UsageError(
@@ -48,5 +49,5 @@ def image_bases(request: config.Request, understood: PreparedData) -> "tuple[Ima
                 "its shape, and none was named.",
                 f"name one with --base, or install one: {LITE_INSTALL}",
             )
-        return (no_image_base(columns[0], request.image_size, flips),)
-    return tuple(find_image_base(source, columns[0], request.image_size, flips) for source in sources)
+        return (no_image_base(pictures, request.image_size, flips),)
+    return tuple(find_image_base(source, pictures, request.image_size, flips) for source in sources)

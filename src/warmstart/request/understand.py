@@ -4,8 +4,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from warmstart.data.rows.split import Splits, make_rows, split
-from warmstart.data.rows.time_split import time_notes, times_of
+from warmstart.data.rows.split import Splits, held_out_counts, make_rows, split
+from warmstart.data.rows.time_split import time_findings, times_of
 from warmstart.data.schema.infer import infer_schema
 from warmstart.data.schema.label_columns import join_label_columns
 from warmstart.data.schema.schema import Schema
@@ -54,7 +54,8 @@ def prepare_data(request: config.Request, table: Table | None = None) -> Prepare
         splits, left_out = unseen_rows(known, splits, _rows_before(known, request))
         dropped = (*notes, *([left_out] if left_out else []), *dropped)
     if schema.time:
-        dropped = (*time_notes(splits, schema, times_of(table, schema.time)[1]), *dropped)
+        found = time_findings(splits, schema, times_of(table, schema.time)[1], held_out_counts(len(rows)))
+        dropped = (*(each.message for each in found), *dropped)
     return PreparedData(table, schema, splits, dropped)
 
 

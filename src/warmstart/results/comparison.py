@@ -210,7 +210,7 @@ class Comparison(Tabular):
     @cached_property
     def laws(self) -> dict[str, Law]:
         """How the error of each regime falls with rows; regimes measured at a single size are left out."""
-        found = {name: self._laws([name]) for name in self.names}
+        found = {name: self.laws_of([name]) for name in self.names}
         return {name: laws[0] for name, laws in found.items() if laws}
 
     @cached_property
@@ -220,7 +220,7 @@ class Comparison(Tabular):
         Pairs that cross come first, by the number of rows.
         """
         ranked = [row.name for row in self.table if row.failed is None and row.name != CONSTANT]
-        pairs = [self._laws(pair) for pair in combinations(ranked, 2)]
+        pairs = [self.laws_of(pair) for pair in combinations(ranked, 2)]
         found = [crossover(*pair) for pair in pairs if pair]
         return tuple(sorted(found, key=lambda each: (each.rows is None, each.rows or 0)))
 
@@ -229,10 +229,10 @@ class Comparison(Tabular):
         """What each pretrained start was worth in rows, at each size; empty if nothing was trained from scratch."""
         tuned = [name for name, each in self.laws.items() if each.family == "fine-tuned"]
         rivals = [(name, best_scratch(self.laws.values(), name)) for name in tuned]
-        pairs = [self._laws([name, scratch.regime]) for name, scratch in rivals if scratch]
+        pairs = [self.laws_of([name, scratch.regime]) for name, scratch in rivals if scratch]
         return tuple(found for pair in pairs if pair for found in transfers(*pair))
 
-    def _laws(self, names: Sequence[str]) -> list[Law]:
+    def laws_of(self, names: Sequence[str]) -> list[Law]:
         """Learning curves of these regimes on the sizes and seeds that all of them have; empty if one has none."""
         measured = [{point.rows for point in self.curve(name)} for name in names]
         sizes = sorted(set.intersection(*measured))
@@ -294,6 +294,7 @@ class Comparison(Tabular):
             caveats=_once([caveat for run in runs for caveat in run.caveats])
             + ((_why(failed, len(runs)),) if failed and not lost else ()),
             retention=summarize_forgetting([run.retention for run in shown if run.retention is not None]),
+            search=next((run.search for run in shown if run.search), None),
             start=runs[0].start,
         )
 

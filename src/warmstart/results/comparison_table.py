@@ -8,6 +8,7 @@ import pyarrow as pa
 from warmstart.quantities import (
     MISSING,
     format_duration,
+    format_flops,
     format_interval_bounds,
     format_number,
     format_scaled,
@@ -39,7 +40,6 @@ COLUMNS: dict[str, pa.DataType] = {
     "total": pa.int64(),
 }
 TITLES = ("regime", "score", "95 % interval", "rows", "seeds", "learning rate", "trained weights", "compute", "time")
-FLOP_UNITS = ("FLOP", "kFLOP", "MFLOP", "GFLOP", "TFLOP", "PFLOP", "EFLOP")
 
 
 def comparison_table(rows: "Sequence[Row]") -> pa.Table:
@@ -56,12 +56,23 @@ def comparison_display(comparison: "Comparison") -> Display:
     failed = tuple(f"{row.name} failed: {row.failed}" for row in comparison.table if row.failed)
     stopped = any(not row.converged and not row.failed for row in comparison.table)
     notes = ("* still improving when it stopped",) if stopped else ()
-    return Display(headline, TITLES, tuple(map(_line, comparison.table)), (*notes, *failed))
+    lines = [line for row in comparison.table for line in (_line(row), *_predicted(comparison, row))]
+    return Display(headline, TITLES, tuple(lines), (*notes, *failed))
 
 
 def _facts(row: "Row") -> dict[str, Any]:
     low, high = row.interval
     return vars(row) | {"regime": row.name, "low": low, "high": high, "seeds": len(row.seeds)}
+
+
+def _predicted(comparison: "Comparison", row: "Row") -> tuple[tuple[str, ...], ...]:
+    """What is predicted for all rows, below a regime that was run on a part of them; else nothing."""
+    found = comparison.predictions.get(row.name) if row in comparison.partial else None
+    if found is None:
+        return ()
+    bounds = format_interval_bounds(found.interval)
+    rest = ("",) * (len(TITLES) - 4)
+    return ((f"{row.name}, predicted", format_number(found.score), bounds, f"{found.rows:,}", *rest),)
 
 
 def _line(row: "Row") -> tuple[str, ...]:
@@ -73,6 +84,6 @@ def _line(row: "Row") -> tuple[str, ...]:
         str(len(row.seeds)),
         MISSING if row.lr is None else f"{row.lr:.0e}",
         format_scaled(row.trainable, 1000, ("", "k", "M", "G")),
-        format_scaled(row.flops, 1000, FLOP_UNITS),
+        format_flops(row.flops),
         format_duration(row.seconds),
     )

@@ -301,9 +301,7 @@ def transfers(tuned: Law, scratch: Law) -> tuple[Transfer, ...]:
 
 def _transfer(tuned: Law, scratch: Law, at: int) -> Transfer:
     fewest, most = scratch.line.rows[0], scratch.line.rows[-1]
-    level, levels = tuned.line.at(at)
-    line = Curve(scratch.line.rows, scratch.line.measured - level, scratch.line.drawn - levels[:, None], falls=True)
-    needed, drawn = line.crossing()
+    needed, drawn = _reached(scratch, *tuned.line.at(at))
     a, b = tuned.regime, scratch.regime
     if needed > most:
         sure = float((drawn > most).mean())
@@ -326,6 +324,27 @@ def _transfer(tuned: Law, scratch: Law, at: int) -> Transfer:
     statement = f"{same} {_rows_words((low, high), f'under {fewest:,}', f'over {most:,}')}: {start}."
     interval = (None if low is None else low - at, None if high is None else high - at)
     return Transfer(a, b, at, round(rows), interval, None, statement)
+
+
+def matching_rows(trained: Law, other: Law) -> tuple[float, RowRange]:
+    """Rows with which `trained` is as good as `other` with its most rows, and their interval.
+
+    0 if it is better with its fewest, more than its most rows if it is worse with these.
+    """
+    needed, drawn = _reached(trained, *other.line.at(other.line.rows[-1]))
+    return needed, _ends(drawn, 0.0, trained.line.rows[-1])
+
+
+def rows_phrase(rows: float, interval: RowRange, measured: Sequence[int]) -> str:
+    """'320 [250, over 1,000]'"""
+    bounds = _rows_words(interval, f"under {measured[0]:,}", f"over {measured[-1]:,}")
+    return f"{round_to_two_digits(rows):,} {bounds}"
+
+
+def _reached(law: Law, level: float, levels: Array) -> tuple[float, Array]:
+    """Rows from which on the curve stays below a level, and those of each resample: see `Curve.crossing`."""
+    drawn = law.line.drawn - levels[:, None]
+    return Curve(law.line.rows, law.line.measured - level, drawn, falls=True).crossing()
 
 
 def _in_draws(share: float) -> str:

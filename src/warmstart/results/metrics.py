@@ -27,7 +27,8 @@ RANKINGS: dict[str, dict[str, str]] = {
     "structured": {"field-accuracy": "field accuracy", "validity": "validity"},
 }
 SQUARED_ERRORS = ("root mean squared error", "R2")
-LOWER_IS_BETTER = ("log loss", "mean absolute error", "root mean squared error")
+MEAN_COST = "mean cost"  # where mistakes have costs
+LOWER_IS_BETTER = (MEAN_COST, "log loss", "mean absolute error", "root mean squared error")
 
 
 def rankings_of(task: str, multi_label: bool) -> dict[str, str]:

@@ -41,6 +41,7 @@ class RaceOutcome:
     next_rows: int | None
     next_seconds: float | None
     unseen: tuple[str, ...] = ()  # regimes that no run was made of
+    by_compute: bool = False  # whether seconds are those of the reference device, which --compute counts in
 
     def of(self, name: str | None) -> RaceForecast | None:
         return next((each for each in self.outlooks if each.regime == name), None)

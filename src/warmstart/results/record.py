@@ -71,6 +71,27 @@ class Trial:
     val: float | None  # the ranking metric on validation; None: failed or diverged
 
 
+@dataclass(frozen=True)
+class SettingsSearch:
+    """A search over a regime's architecture and regularization (`--search`), scored on validation rows only.
+
+    The best trial and the default are trained once more at full length, with another seed, and the better one is kept.
+    """
+
+    trials: tuple[Trial, ...]
+    pruned: int  # of the trials: stopped early
+    settings: dict[str, Any]  # that were kept, beside the learning rate; none: the default
+    default: float | None  # the ranking metric of the default at full length; None: failed
+    found: float | None  # and of the best trial
+    gain: float  # of what was kept over the default, more is better; 0: the default was kept
+    flops: float
+    seconds: float
+
+    def to_json(self) -> dict[str, Any]:
+        """An entry of comparison.json: cost and gain, without the trials."""
+        return asdict_but(self, "trials") | {"trials": len(self.trials)}
+
+
 # What stands in the line of a run in a table, before metrics and cost.
 SHOWN_FACTS = (
     *("id", "regime", "family", "start", "seed", "rows", "metric", "units", "test", "val", "train", "lr", "steps"),
@@ -120,6 +141,8 @@ class Run(Tabular):
     train_scores: Array | None = field(default=None, repr=False, compare=False)  # [n, 2], of rows trained on: the gap
     train_groups: Array | None = field(default=None, repr=False, compare=False)  # int64 [n], of the same rows
     predicted: dict[str, float] | None = None  # "seconds" and "peak_memory_bytes", before the run
+    search: SettingsSearch | None = None  # of its settings; None: not searched
+    revision: str | None = None  # commit of the base on the hub; None: it is not from there
 
     def to_table(self) -> pa.Table:
         """One line: scores, metrics and cost. Lines of several runs can be concatenated."""

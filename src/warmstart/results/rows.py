@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from warmstart.results.forgetting_summary import ForgettingSummary
-from warmstart.results.record import Interval
+from warmstart.results.record import Interval, SettingsSearch
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,7 @@ class Row:
     bytes_saved: int
     caveats: tuple[str, ...]
     retention: ForgettingSummary | None = None  # None: nothing to forget, or not measured
+    search: SettingsSearch | None = None  # of its first seed; None: only rates were searched
     start: str = "-"  # the base, or what else it starts from
 
     def to_json(self) -> dict[str, Any]:
@@ -83,6 +84,7 @@ class Row:
             },
             "caveats": list(self.caveats),
             "retention": self.retention.to_json() if self.retention else None,
+            "search": self.search.to_json() if self.search else None,
         }
 
     def point_to_json(self) -> dict[str, Any]:

@@ -7,10 +7,12 @@ from typing import overload
 
 from warmstart.inference.earlier import EarlierModel
 from warmstart.models.pretrained.base import Base
+from warmstart.regimes.search_space import NO_SEARCH, SearchEffort
 from warmstart.results.record import Run
+from warmstart.runs.baseline_run import run_baseline
 from warmstart.runs.ensemble import combine_runs
 from warmstart.runs.job import CombineJob, Job, SearchJob, TrainJob
-from warmstart.runs.run import TunedRegime, run_baseline, train_run
+from warmstart.runs.run import TunedRegime, train_run
 from warmstart.runs.search import search_settings
 from warmstart.training.event import Event, JobProgress
 from warmstart.training.run_data import RunData
@@ -27,6 +29,7 @@ class JobContext:
     base: Base | None = None  # what a baseline reads texts with, unchanged
     predicted: dict[str, float] | None = None  # what a run is expected to cost; None: unknown
     earlier: EarlierModel | None = None  # that is scored as it is
+    effort: SearchEffort = NO_SEARCH  # for the settings of a baseline
     members: tuple[Path, ...] = ()  # folders of the runs that are combined
 
 
@@ -53,9 +56,9 @@ def run(
     if job.kind == "combine":
         return combine_runs(job.regime, context.members, run_data, folder, progress)
     if tuned is None:
-        return run_baseline(job.regime, run_data, folder, progress, context.base, context.earlier)
+        return run_baseline(job.regime, run_data, folder, progress, context.base, context.effort, context.earlier)
     if job.kind == "search":
         return search_settings(
-            tuned.regime, tuned.config, run_data, job.trials, context.spend, folder=folder, progress=progress
+            tuned.regime, tuned.config, run_data, job.trials, context.spend, job.effort, folder, progress
         )
     return train_run(tuned, run_data, folder, context.predicted, progress)

@@ -10,6 +10,7 @@
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from warmstart.regimes.search_space import NO_SEARCH, SearchEffort
 from warmstart.results.names import run_id
 
 
@@ -30,6 +31,7 @@ class SearchJob:
     data: RowSelection
     trials: int  # rates; 1: the usual one is taken
     after: tuple[str, ...] = ()  # searches: this one may spend as many FLOPs as the one of them that spent most
+    effort: SearchEffort = NO_SEARCH  # for its other settings, after the rate
     kind: Literal["search"] = "search"
 
     @property
@@ -45,7 +47,7 @@ class SearchJob:
     def doing(self) -> str:
         """Description for people. Crashes of the process are counted under it."""
         words = f"{self.regime}, {self.data.rows:,} rows"
-        return f"{words}: searching its learning rate" if self.trials > 1 else words
+        return f"{words}: searching its learning rate" if self.trials > 1 or self.effort.trials else words
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -116,7 +118,8 @@ def job_from_json(facts: dict[str, Any]) -> Job:
     """The job that `to_json` described; also accepts lists in place of tuples."""
     data = RowSelection(**facts["data"])
     if facts["kind"] == "search":
-        return SearchJob(**facts | {"data": data, "after": tuple(facts["after"])})
+        effort = SearchEffort(**facts["effort"])
+        return SearchJob(**facts | {"data": data, "after": tuple(facts["after"]), "effort": effort})
     if facts["kind"] == "combine":
         return CombineJob(**facts | {"data": data, "members": tuple(facts["members"])})
     return TrainJob(**facts | {"data": data})

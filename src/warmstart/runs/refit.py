@@ -15,7 +15,8 @@ from warmstart.models.pretrained.base import Base
 from warmstart.results.bootstrap import mean_score
 from warmstart.results.record import Run
 from warmstart.results.refit_record import REFIT_FILE, Refit
-from warmstart.runs.run import TunedRegime, checkpoint_purpose, fit_baseline, put_in_place, save_fitted, save_trained
+from warmstart.runs.baseline_run import fit_baseline, save_fitted
+from warmstart.runs.run import TunedRegime, checkpoint_purpose, put_in_place, save_trained
 from warmstart.runtime.files import write_json
 from warmstart.training.checkpoint import Checkpoints, disk_full_message
 from warmstart.training.config import TrainConfig

@@ -11,20 +11,17 @@ from typing import Any
 
 import numpy as np
 
-from warmstart.baselines.baseline import FitData, Fitted
-from warmstart.baselines.baselines import BASELINE_DESCRIPTIONS, FIT_BASELINE
-from warmstart.baselines.embedder import Embedder
+from warmstart.baselines.baselines import BASELINE_DESCRIPTIONS
 from warmstart.errors import TrainingError, join_phrases
-from warmstart.inference.earlier import EarlierModel
 from warmstart.inference.model_store import Network, save_model, save_network
-from warmstart.inference.saved_as_scored import check_answers, check_saved
-from warmstart.models.pretrained.base import Base
+from warmstart.inference.saved_as_scored import check_saved
+from warmstart.models.pretrained.reference import hub_revision
 from warmstart.regimes.regimes import Regime
 from warmstart.results.bootstrap import standard_error_share
-from warmstart.results.names import PREVIOUS, regime_of
+from warmstart.results.names import regime_of
 from warmstart.results.outputs import save_outputs
-from warmstart.results.record import Cost, Run, Trial, load_run, save_run
-from warmstart.runs.final_evaluation import FinalScores, answered_rows, evaluate_answers, evaluate_run
+from warmstart.results.record import Cost, Run, SettingsSearch, Trial, load_run, save_run
+from warmstart.runs.final_evaluation import FinalScores, evaluate_run
 from warmstart.runs.forgetting import measure_forgetting
 from warmstart.runs.weight_mixing import InterpolatedRun, interpolate_run
 from warmstart.runtime.device import peak_memory, reset_peak_memory
@@ -52,18 +49,20 @@ class TunedRegime:
     trials: tuple[Trial, ...] = ()
     flops: float = 0.0
     seconds: float = 0.0
+    search: SettingsSearch | None = None  # of more settings than rate and size; None: not asked for
     shorter: Trial | None = None  # the same with the same seed, for half as long
 
 
 def tried_settings(regime: Regime, config: TrainConfig) -> dict[str, Any]:
     """The settings that a search varies: trainings with the same ones can be compared across lengths."""
-    return {"lr": config.lr} | _size_words(regime)
+    return {"lr": config.lr} | _size_words(regime) | dict(regime.chosen)
 
 
 def checkpoint_purpose(regime: Regime, config: TrainConfig, run_data: RunData) -> str:
     """What identifies a checkpoint: the trained weights, the rows and the settings."""
     rows = f"{len(run_data.splits.train)} rows of {run_data.splits.fingerprint} drawn with {run_data.seed}"
-    return f"{regime.name} from {regime.start.name} {_size_words(regime)}: {regime.words}; {config}; {rows}"
+    settings = _size_words(regime) | dict(regime.chosen)
+    return f"{regime.name} from {regime.start.name} {settings}: {regime.words}; {config}; {rows}"
 
 
 def _size_words(regime: Regime) -> dict[str, Any]:
@@ -152,6 +151,8 @@ def train_run(
         caveats=(trained.caveats if trained else ()) + (mix.caveats if mix else ()),
         retention=kept.to_json() if kept else None,
         predicted=predicted,
+        search=chosen.search,
+        revision=hub_revision(regime.start.base.location) if regime.start.base else None,
         **measured(found, run_data),
     )
 
@@ -205,94 +206,6 @@ def failed_run(name: str, run_data: RunData, folder: Path, reason: str, chosen: 
     return finish_run(record, folder, None)
 
 
-def run_baseline(
-    name: str,
-    run_data: RunData,
-    folder: Path,
-    progress: JobProgress | None = None,
-    base: Base | None = None,
-    earlier: EarlierModel | None = None,
-) -> Generator[Event, None, Run]:
-    """The same record for a regime without the training loop. `base`: the unchanged base whose features it uses;
-    `earlier`: the model that is scored as it is, where it is that.
-    """
-    if world().on_main((folder / "run.json").exists):
-        return load_run(folder)
-    yield (progress or JobProgress()).began()
-    reset_peak_memory()
-    began = time.perf_counter()
-    try:
-        fitted = earlier.fitted(run_data.task) if earlier else fit_baseline(name, run_data, base)
-    except TrainingError as error:
-        return failed_run(name, run_data, folder, error.message)
-    writer = fitted.baseline.writer
-    if writer is None:
-        found = evaluate_run(fitted.baseline, run_data, alone=fitted.baseline.alone())
-    else:
-        found = evaluate_answers(writer, run_data)
-    parts = (run_data.splits.val, run_data.splits.test) if writer is None else answered_rows(run_data).values()
-    record = Run(
-        id=folder.name,
-        regime=name,
-        family=PREVIOUS if earlier else "baseline",
-        start=base.name if base else "-",
-        method=BASELINE_DESCRIPTIONS[regime_of(name)],
-        seed=run_data.seed,
-        rows=len(run_data.splits.train),
-        settings={},
-        lr=None,
-        trials=fitted.trials,
-        tuning_flops=fitted.tuning_flops,
-        tuning_seconds=0.0,
-        points=(),
-        steps=0,
-        best_step=0,
-        epochs=0.0,
-        failed=None,
-        converged=True,
-        cost=Cost(
-            flops=fitted.flops + sum(fitted.baseline.flops(part.texts, part.columns) for part in parts),
-            seconds=time.perf_counter() - began,
-            peak_memory_bytes=peak_memory(),
-            trainable=fitted.baseline.weights,
-            total=fitted.baseline.weights,
-            bytes_saved=4 * fitted.baseline.weights,
-        ),
-        environment=current_environment("fp32"),
-        caveats=fitted.caveats,
-        **measured(found, run_data),
-    )
-
-    def save(staging: Path) -> None:
-        if earlier:
-            earlier.copy_to(staging, name)
-        else:
-            save_fitted(staging, name, fitted, run_data, found.calibration)
-
-    return finish_run(record, folder, save, found.outputs)
-
-
-def fit_baseline(name: str, run_data: RunData, base: Base | None) -> Fitted:
-    """Fit a regime without the training loop to the training rows."""
-    embedder = Embedder(base, run_data.shared) if base else None
-    splits = run_data.splits
-    data = FitData(run_data.task, splits.train, run_data.seed, embedder, run_data.schema.columns, splits.val)
-    return FIT_BASELINE[regime_of(name)](data)
-
-
-def save_fitted(staging: Path, name: str, fitted: Fitted, run_data: RunData, calibration: dict[str, float]) -> None:
-    """Write a fitted baseline, and see that it gives the same outputs when it is loaded again."""
-    fitted.baseline.save(staging / "baseline")
-    facts = {"regime": name, "baseline": regime_of(name)}
-    save_model(staging, facts, run_data.task, run_data.schema, calibration)
-    few = run_data.splits.val.take(np.arange(min(CHECKED_ROWS, len(run_data.splits.val))))
-    writer, task = fitted.baseline.writer, run_data.task.generative
-    if writer is None:
-        check_saved(staging, fitted.baseline.outputs(few.texts, few.columns), few)
-    elif task is not None:
-        check_answers(staging, writer.answers(few.texts, task), few)
-
-
 def measured(found: FinalScores | None, run_data: RunData) -> dict[str, Any]:
     """The fields of a Run that hold scores; empty for a run that failed before scoring."""
     task = run_data.task
@@ -320,7 +233,8 @@ def _converged(trained: TrainedStages, chosen: TunedRegime, val: float, run_data
     if trained.best_step < trained.steps:
         return True
     settings = tried_settings(chosen.regime, chosen.config)
-    tried = (*chosen.trials, *([chosen.shorter] if chosen.shorter else []))
+    searched = chosen.search.trials if chosen.search and chosen.search.settings else ()
+    tried = (*chosen.trials, *searched, *([chosen.shorter] if chosen.shorter else []))
     shorter = [(t.steps, t.val) for t in tried if t.settings == settings and t.steps < trained.steps]
     known = [(steps, score) for steps, score in shorter if score is not None]
     matters = abs(val) * max(run_data.min_effect, standard_error_share(len(run_data.splits.val)))
@@ -343,7 +257,7 @@ def _evaluation_flops(trained: TrainedStages, regime: Regime, run_data: RunData)
 
 def _settings(regime: Regime, config: TrainConfig) -> dict[str, Any]:
     facts = {k: v for k, v in vars(config).items() if k not in ("lr", "seed")}
-    return facts | _size_words(regime)
+    return facts | _size_words(regime) | dict(regime.chosen)
 
 
 def finish_run(

@@ -12,7 +12,6 @@ from warmstart.settings.setting import (
     REPORTING,
     SEVERAL_RUNS,
     TRAINING,
-    TRAINING_COST,
     Command,
     Declared,
     Setting,
@@ -61,7 +60,16 @@ class ColumnSettings:
     class_weights: Annotated[
         str | None,
         Setting(
-            "Weight of each class in the loss: balanced, or a YAML or JSON file of class: weight.", unset="all alike"
+            "Weight of each class or label in the loss: balanced, or a YAML or JSON file of class: weight.",
+            unset="all alike",
+        ),
+    ] = None
+    costs: Annotated[
+        str | None,
+        Setting(
+            'Costs of mistakes: "spam>ham=1,ham>spam=5" (true class > predicted class), or a CSV file with a row for '
+            "each true and a column for each predicted class.",
+            unset="every mistake costs the same",
         ),
     ] = None
     instruction: Annotated[
@@ -155,15 +163,37 @@ class RegimeSettings:
             repeat=True,
         ),
     ] = ()
+    prompted_endpoint: Annotated[
+        str | None,
+        Setting(
+            "Address of an OpenAI-compatible API for regime prompted-endpoint. Rows leave this machine: they are sent "
+            "to it. Its key is read from WARMSTART_ENDPOINT_KEY.",
+            TRAINING,
+        ),
+    ] = None
+    prompted_model: Annotated[str | None, Setting("Name of the model to ask at the endpoint.", TRAINING)] = None
+    prompted_tokens: Annotated[
+        int,
+        Setting(
+            "Maximum number of tokens to send to and receive from the endpoint, such as 5M.",
+            TRAINING,
+            within=(1, 1e12),
+            quantity="amount",
+        ),
+    ] = 1_000_000
+    prompted_price: Annotated[
+        float | None,
+        Setting("Price of a million tokens at the endpoint, in US dollars.", TRAINING, within=(0, 1e6)),
+    ] = None
     model: Annotated[
         str | None,
-        Setting("Your own architecture, as file.py:function. The file is executed.", TRAINING_COST),
+        Setting("Your own architecture, as file.py:function. The file is executed.", TRAINING),
     ] = None
     parameters: Annotated[
         int | None,
         Setting(
             "Number of weights of a model trained from scratch, such as 10M.",
-            TRAINING_COST,
+            TRAINING,
             unset="as many as the base",
             within=(1e4, 1e12),
             quantity="amount",
@@ -173,20 +203,20 @@ class RegimeSettings:
         tuple[str, ...],
         Setting(
             "Text files or tables for the language-modeling stage of hybrid.",
-            TRAINING_COST,
+            TRAINING,
             unset="the training texts",
             repeat=True,
         ),
     ] = ()
     general_text: Annotated[
         str | None,
-        Setting("Text file or table on which to measure forgetting.", TRAINING_COST, unset="text written by the base"),
+        Setting("Text file or table on which to measure forgetting.", TRAINING, unset="text written by the base"),
     ] = None
     reduce_forgetting: Annotated[
         tuple[str, ...],
         Setting(
             "Ways to reduce forgetting: replay, l2-sp, interpolation; with a strength: replay=5%, l2-sp=100.",
-            TRAINING_COST,
+            TRAINING,
             unset="none",
         ),
     ] = ()
@@ -200,14 +230,14 @@ class SampleSettings:
         tuple[int, ...] | Literal["auto"],
         Setting(
             "Number of training rows, such as 1000 or 250,1000,4000. auto: three or four sizes.",
-            TRAINING_COST,
+            TRAINING,
             unset="all",
             quantity="count",
         ),
     ] = ()
     tokens: Annotated[
         tuple[int, ...],
-        Setting("Number of training tokens, such as 10M or 10M,50M.", TRAINING_COST, unset="all", quantity="amount"),
+        Setting("Number of training tokens, such as 10M or 10M,50M.", TRAINING, unset="all", quantity="amount"),
     ] = ()
     seeds: Annotated[
         int,
@@ -219,7 +249,7 @@ class SampleSettings:
 class SeedSettings:
     """Rows and seeds."""
 
-    seed: Annotated[int, Setting("First seed.", TRAINING_COST, within=(0, 2**31))] = 0
+    seed: Annotated[int, Setting("First seed.", TRAINING, within=(0, 2**31))] = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -242,6 +272,15 @@ class RecordSettings:
     """Options."""
 
     examples: Annotated[bool, Setting("Show texts of test rows in the report.", REPORTING)] = True
+    track: Annotated[
+        tuple[str, ...],
+        Setting(
+            "Also write metrics for a tracker: mlflow:FOLDER, tensorboard:FOLDER or wandb:FOLDER (offline).",
+            TRAINING,
+            unset="none",
+            repeat=True,
+        ),
+    ] = ()
     log: Annotated[bool, Setting("Log the cost of each run, for `plan`. No texts are logged.", TRAINING)] = True
 
 

@@ -21,13 +21,12 @@ Command = Literal["check", "plan", "compare", "advise", "fit"]
 Commands = tuple[Command, ...]
 
 ALL: Commands = ("check", "plan", "compare", "advise", "fit")
-TRAINING_COST: Commands = ("plan", "compare", "advise", "fit")  # what changes how much a training takes
-TRAINING: Commands = ("compare", "advise", "fit")
+TRAINING: Commands = ("plan", "compare", "advise", "fit")
 SEVERAL_RUNS: Commands = ("plan", "compare", "advise")  # several regimes, or several seeds
-REPORTING: Commands = ("compare", "advise")
+REPORTING: Commands = SEVERAL_RUNS
 
 # How people write a value that is more than a number or a name. `quantities` parses them.
-Quantity = Literal["duration", "budget", "share", "size", "latency", "amount", "count"]
+Quantity = Literal["duration", "budget", "share", "size", "latency", "amount", "count", "effort", "flops"]
 
 
 @dataclass(frozen=True)

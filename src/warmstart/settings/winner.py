@@ -22,6 +22,16 @@ class BudgetSettings:
             quantity="budget",
         ),
     ] = DEFAULT_BUDGET
+    compute: Annotated[
+        float | None,
+        Setting(
+            "Floating-point operations to spend instead of a time, such as 20TFLOP: the same study on any machine.",
+            (*SEVERAL_RUNS, "fit"),
+            unset="a time limits the study",
+            within=(1e9, 1e24),
+            quantity="flops",
+        ),
+    ] = None
 
 
 @dataclass(frozen=True, kw_only=True)

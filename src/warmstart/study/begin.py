@@ -10,6 +10,7 @@ from typing_extensions import TypedDict
 
 from warmstart.errors import InputError
 from warmstart.planning import fit_budget as cuts
+from warmstart.planning.computed_cost import computed_throughput
 from warmstart.planning.estimates import measuring, total_seconds
 from warmstart.planning.requirements import exclude_by_constraints, exclude_by_time
 from warmstart.planning.run_plan import RunPlan
@@ -54,19 +55,25 @@ def begin_study(plan: RunPlan, folder: Path, *, cut: bool = True) -> Generator[E
             measured_on = rows
             yield from _reading(plan, rows)
             lost = [name for name in plan.networks if deaths(folder, measuring(name))]
-            plan = exclude_by_time((yield from measure_throughput(plan, rows, lost)))
-            plan = _without(plan, world().on_main(lambda: time.perf_counter() - began))
+            if plan.options.by_compute:
+                plan = computed_throughput(plan, rows, lost)
+            else:
+                plan = exclude_by_time((yield from measure_throughput(plan, rows, lost)))
+                plan = _without(plan, world().on_main(lambda: time.perf_counter() - began))
             plan = cuts.fit_to_budget(plan) if cut else plan
     if not plan.names:
         reasons = "; ".join(f"`{each.regime}`: {each.reason}" for each in plan.excluded)
         raise InputError(
-            f"the budget is too short for anything. {reasons}.", "give a larger --budget, or fewer regimes"
+            f"the budget is too small for anything. {reasons}.",
+            f"give a larger {'--compute' if plan.options.by_compute else '--budget'}, or fewer regimes",
         )
     world().on_main(lambda: cuts.save_plan(plan, path, asked_budget))
     shared = plan.shared()
     if measured_on is not None and np.array_equal(measured_on.splits.train.numbers, shared.splits.train.numbers):
         shared = measured_on  # the rows were not cut: what was read and stored for the measuring serves the runs
-    progress = Progress(total_seconds(plan), began=time.perf_counter() - _spent(folder))
+    progress = Progress(
+        total_seconds(plan), began=time.perf_counter() - _spent(folder), timed=not plan.options.by_compute
+    )
     return StudyState(plan, folder, shared, progress)
 
 

@@ -174,7 +174,7 @@ class ComparisonJobs:
         """Whether these runs would end well after the budget because the machine was busy. Recorded, so that it is
         decided once.
         """
-        if all(is_baseline(job.regime) for job in jobs):
+        if self.study.plan.options.by_compute or all(is_baseline(job.regime) for job in jobs):
             return False
         path = self.study.folder / DROPPED_FILE
         if path.exists():

@@ -13,6 +13,7 @@ from warmstart.planning import history as log
 from warmstart.planning.estimates import (
     measuring,
     predicted_cost,
+    seconds_of_embedding,
     seconds_of_run,
     seconds_of_search,
     seconds_of_step,
@@ -20,7 +21,7 @@ from warmstart.planning.estimates import (
     tokens_per_text,
 )
 from warmstart.planning.run_plan import RunPlan
-from warmstart.regimes.regimes import UNTRAINED_BASES, is_baseline, is_solved
+from warmstart.regimes.regimes import READ_WITH_BASE, UNTRAINED_BASES, is_baseline, is_solved
 from warmstart.results.names import PREVIOUS, regime_of
 from warmstart.results.record import Run, Trial
 from warmstart.runs.execute import JobContext, Results, run
@@ -31,6 +32,8 @@ from warmstart.runtime import supervisor as supervise
 from warmstart.runtime.distributed import world
 from warmstart.training.event import Event, Expected, JobProgress, Progress
 from warmstart.training.frozen_prefix import SharedData
+
+ENDPOINT_JOURNAL = "endpoint.jsonl"  # the answers of a chat model elsewhere
 
 
 class Strategy(Protocol):
@@ -75,6 +78,9 @@ class StudyState:
     def seconds_of(self, job: Job) -> float:
         """That it is expected to take; 0 for a baseline without a network."""
         if job.kind == "combine" or is_baseline(job.regime):
+            first = (job.data.rows, job.data.seed) == (max(self.plan.sizes), self.plan.options.first_seed)
+            if regime_of(job.regime) in READ_WITH_BASE:  # what it reads is kept for later runs
+                return seconds_of_embedding(self.plan, job.regime) if first else 0.0
             return seconds_of_untrained(self.plan, job.regime) if regime_of(job.regime) in UNTRAINED_BASES else 0.0
         if job.kind == "search":
             return seconds_of_search(self.plan, job.regime, job.data.rows)
@@ -93,15 +99,22 @@ class StudyState:
         """Everything that the job needs, from the plan and from the results of the jobs it depends on."""
         plan, name, rows = self.plan, job.regime, job.data.rows
         run_data = plan.run_data(rows, job.data.seed, self.shared_by(job))
+        if run_data.endpoint is not None:
+            run_data = replace(run_data, endpoint=run_data.endpoint.at(self.folder / ENDPOINT_JOURNAL))
         baseline = is_baseline(name)
         progress = JobProgress(
-            job.doing, self.seconds_of(job), 0.0 if baseline else seconds_of_step(plan, name, rows), self.progress
+            job.doing,
+            job.id if job.kind == "train" else "",
+            self.seconds_of(job),
+            0.0 if baseline else seconds_of_step(plan, name, rows),
+            self.progress,
         )
         if job.kind == "combine":
             return JobContext(None, run_data, progress, members=tuple(self.folder / "runs" / id for id in job.members))
         if is_solved(name):
             earlier = plan.problem.earlier if name == PREVIOUS else None
-            return JobContext(None, run_data, progress, base=plan.frozen_base(name), earlier=earlier)
+            base = plan.frozen_base(name)
+            return JobContext(None, run_data, progress, base=base, effort=plan.effort, earlier=earlier)
         regime = plan.regime(name, rows)
         config = plan.config(regime, rows, job.data.seed)
         if job.kind == "search":
@@ -126,7 +139,7 @@ class StudyState:
 def search_job(plan: RunPlan, name: str, rows: int, after: Sequence[str] = ()) -> SearchJob:
     """The search for a regime on so many rows, which may spend as many FLOPs as the jobs `after` which it comes."""
     data = RowSelection(plan.splits.fingerprint, rows, plan.options.first_seed)
-    return SearchJob(name, data, plan.options.trials if plan.searches else 1, tuple(after))
+    return SearchJob(name, data, plan.options.trials if plan.searches_rates else 1, tuple(after), plan.effort)
 
 
 def train_job(plan: RunPlan, name: str, rows: int, seed: int, search: str | None = None) -> TrainJob:
@@ -157,7 +170,7 @@ def carry_out(study: StudyState, strategy: Strategy) -> Generator[Event, None, N
             study.progress.finished += context.progress.seconds
             if fresh:
                 _note(study.plan, done)
-            yield study.progress.event(job.doing, message=_summary(done))
+            yield study.progress.event(job.doing, message=_summary(done), finished=done)
 
 
 def _summary(done: Run) -> str:

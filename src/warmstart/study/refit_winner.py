@@ -6,7 +6,7 @@ from dataclasses import replace
 from warmstart.advice.advise import Advice
 from warmstart.data.rows.split import Rows
 from warmstart.errors import UsageError
-from warmstart.quantities import format_number
+from warmstart.quantities import REFERENCE_FLOPS, format_number
 from warmstart.results.bootstrap import paired
 from warmstart.results.comparison import Comparison
 from warmstart.results.names import ENSEMBLE
@@ -93,7 +93,8 @@ def _worth_it(study: StudyState, run: Run) -> bool:
 
 def _seconds(study: StudyState, run: Run) -> float:
     """Expected of a network; a baseline takes what it took."""
-    return study.seconds_of(study.jobs[run.id]) or run.cost.seconds
+    took = run.cost.flops / REFERENCE_FLOPS if study.plan.options.by_compute else run.cost.seconds
+    return study.seconds_of(study.jobs[run.id]) or took
 
 
 def _members(run: Run) -> tuple[str, ...]:

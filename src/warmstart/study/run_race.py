@@ -16,6 +16,7 @@ from warmstart.errors import UsageError
 from warmstart.planning.estimates import total_seconds
 from warmstart.planning.problem import Options, Problem
 from warmstart.planning.run_plan import RunPlan, first_plan
+from warmstart.quantities import REFERENCE_FLOPS, format_effort
 from warmstart.regimes.regimes import is_baseline
 from warmstart.results.bootstrap import mean_score
 from warmstart.results.comparison import Comparison
@@ -100,7 +101,8 @@ class RaceJobs:
     def _result(self, results: Results, ask: NextRun, jobs: Sequence[Job]) -> Result:
         """The result of the requested run. Its search counts as part of its cost."""
         done = results.runs[jobs[-1].id]
-        cost = race_cost(done, [results.searches[job.id] for job in jobs[:-1]])
+        searches = [results.searches[job.id] for job in jobs[:-1]]
+        cost = race_cost(done, searches, by_compute=self.study.plan.options.by_compute)
         self.first_cost.setdefault(ask.arm, cost)
         self.costs[done.id] = cost
         self.study.progress.finished = min(sum(self.costs.values()), self.allowed)
@@ -147,8 +149,11 @@ def race_jobs(plan: RunPlan, ask: NextRun, results: Results) -> list[Job]:
     return [search, replace(job, search=search.id)] if ask.rows >= searched_at(plan) else [job]
 
 
-def race_cost(done: Run, searches: Sequence[TunedRegime]) -> float:
-    """Seconds that a run took, including its searches."""
+def race_cost(done: Run, searches: Sequence[TunedRegime], *, by_compute: bool = False) -> float:
+    """Seconds that a run took, including its searches; with `by_compute`, those of the reference device."""
+    if by_compute:
+        found = done.tuning_flops if is_baseline(done.regime) else sum(each.flops for each in searches)
+        return (done.cost.flops + found) / REFERENCE_FLOPS
     tuning = done.tuning_seconds if is_baseline(done.regime) else sum(each.seconds for each in searches)
     return done.cost.seconds + tuning
 
@@ -161,9 +166,12 @@ def run_race(study: StudyState, part: float | None) -> Generator[Event, None, tu
     everything = exhaustive_seconds(plan)
     allowed = plan.options.budget if part is None else part * everything
     study.progress.planned = allowed
+    by_compute = plan.options.by_compute
     minutes = f"{allowed / 60:.0f} min" if allowed >= 90 else f"{allowed:.0f} s"
-    said = f"a race of {len(plan.names)} regimes towards {whole:,} rows, within {minutes}; comparing all would take"
-    yield study.progress.event("planning", message=f"{said} {everything / 60:.0f} min")
+    within = format_effort(allowed, by_compute=True) if by_compute else minutes
+    said = f"a race of {len(plan.names)} regimes towards {whole:,} rows, within {within}; comparing all would take"
+    whole_study = format_effort(everything, by_compute=True) if by_compute else f"{everything / 60:.0f} min"
+    yield study.progress.event("planning", message=f"{said} {whole_study}")
     strategy = RaceJobs(study, allowed)
     yield from carry_out(study, strategy)
     runs = list(study.results.runs.values())
@@ -225,7 +233,9 @@ def _raced(plan: RunPlan, strategy: RaceJobs, runs: Sequence[Run], everything: f
                 chance=standing.chances[name],
                 score=score(found.value),
                 interval=Interval(*ends),
-                seconds=fmean(r.cost.seconds for r in seen if r.rows == most) if is_baseline(name) else arm.cost(whole),
+                seconds=arm.cost(whole)
+                if name in plan.networks
+                else fmean(_seconds(plan, r) for r in seen if r.rows == most),
             )
         )
     ask = standing.next_ask
@@ -244,7 +254,12 @@ def _raced(plan: RunPlan, strategy: RaceJobs, runs: Sequence[Run], everything: f
         next_rows=ask.rows if ask else None,
         next_seconds=standing.next_cost,
         unseen=standing.unseen,
+        by_compute=plan.options.by_compute,
     )
+
+
+def _seconds(plan: RunPlan, done: Run) -> float:
+    return done.cost.flops / REFERENCE_FLOPS if plan.options.by_compute else done.cost.seconds
 
 
 def _exhaustive_flops(plan: RunPlan, runs: Sequence[Run]) -> float:

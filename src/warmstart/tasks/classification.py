@@ -12,9 +12,9 @@ from torch.nn import functional
 from warmstart.data.encoding.batches import Batch
 from warmstart.data.encoding.inputs import Inputs
 from warmstart.data.rows.split import Rows, Splits
-from warmstart.data.schema.class_weights import weights_of
+from warmstart.data.schema.class_weights import label_weights, weights_of
 from warmstart.data.schema.schema import Schema
-from warmstart.results.metrics import LOWER_IS_BETTER
+from warmstart.results.metrics import LOWER_IS_BETTER, MEAN_COST
 from warmstart.tasks.head import linear_head
 from warmstart.tasks.linearized import macro_ratio
 from warmstart.tasks.margins import SquaredHinge
@@ -34,7 +34,9 @@ class Classification:
     classes: tuple[str, ...]
     multi_label: bool = False
     ranked_by: str = ""  # another metric than accuracy, or than micro F1
-    class_weights: tuple[float, ...] = ()  # of each class in the loss, 1 on average; (): all count alike
+    # of each class in the loss, 1 on average; of rows that have a label, beside 1 of others; (): all count alike
+    class_weights: tuple[float, ...] = ()
+    costs: tuple[tuple[float, ...], ...] = ()  # [true][predicted] of a mistake; (): the most likely class is predicted
 
     name = "classification"
     writes = learns_language = ranks_by_writing = False
@@ -51,8 +53,14 @@ class Classification:
             classes = set(everywhere)
         names = tuple(sorted(classes))
         plain = cls(schema.target, names, schema.multi_label, schema.metric)
+        if schema.costs is not None:
+            costs = schema.costs
+            plain = replace(plain, ranked_by=MEAN_COST, costs=tuple(tuple(costs[a][b] for b in names) for a in names))
         if schema.class_weights is None:
             return plain
+        if schema.multi_label:
+            hot = plain.targets(splits.train)
+            return replace(plain, class_weights=label_weights(schema.class_weights, names, hot.sum(axis=0), len(hot)))
         counts = np.bincount(plain.targets(splits.train), minlength=len(names))
         return replace(plain, class_weights=weights_of(schema.class_weights, names, counts))
 
@@ -89,15 +97,22 @@ class Classification:
 
     def output_loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         if self.multi_label:
-            return functional.binary_cross_entropy_with_logits(outputs.float(), targets, reduction="sum") / len(targets)
+            weights = torch.tensor(self.class_weights, device=outputs.device) if self.class_weights else None
+            found = functional.binary_cross_entropy_with_logits(
+                outputs.float(), targets, pos_weight=weights, reduction="sum"
+            )
+            return found / len(targets)
         if not self.class_weights:
             return functional.cross_entropy(outputs.float(), targets)
         weights = torch.tensor(self.class_weights, device=outputs.device)[targets]
         return (weights * functional.cross_entropy(outputs.float(), targets, reduction="none")).mean()
 
     def row_weights(self, targets: Array) -> Array | None:
-        """What each row counts in a loss, float64 [n]; None: all count alike."""
-        return np.array(self.class_weights)[targets] if self.class_weights else None
+        """What each row counts in a loss, float64 [n], of label sets in that of each [n, labels]; None: all alike."""
+        if not self.class_weights:
+            return None
+        weights = np.array(self.class_weights)
+        return np.where(targets > 0, weights, 1.0) if self.multi_label else weights[targets]
 
     @property
     def margins(self) -> SquaredHinge:
@@ -143,8 +158,11 @@ class Classification:
         if self.ranked_by == "log loss":
             own = self.probabilities(outputs, calibration)[np.arange(len(targets)), targets]
             return _weighted(-np.log(np.clip(own, 1e-7, 1)))
+        guess = self.decisions(outputs, calibration)
+        if self.ranked_by == MEAN_COST:
+            return _weighted(np.array(self.costs)[targets, guess])
         hot = np.eye(len(self.classes), dtype=np.float64)
-        true, said = hot[targets], hot[outputs.argmax(-1)]
+        true, said = hot[targets], hot[guess]
         if self.ranked_by == "balanced accuracy":
             return macro_ratio(true * said, true)
         return macro_ratio(2.0 * true * said, true + said)
@@ -163,13 +181,15 @@ class Classification:
                 "log loss": float(-logs.mean()),
             }
             return found | _auc(truth, probability)
-        guess = outputs.argmax(-1)
+        guess = self.decisions(outputs, calibration)
         found = {
             "accuracy": float((guess == targets).mean()),
             "macro F1": float(f1_score(targets, guess, average="macro", zero_division=0)),
             "balanced accuracy": float(np.mean([(guess == own)[targets == own].mean() for own in np.unique(targets)])),
             "log loss": float(-np.log(np.clip(probability[np.arange(len(targets)), targets], 1e-7, 1)).mean()),
         }
+        if self.costs:
+            found[MEAN_COST] = float(np.array(self.costs)[targets, guess].mean())
         return found | _auc(np.eye(len(self.classes))[targets] > 0, probability)
 
     def predictions(self, outputs: Array, calibration: Mapping[str, float]) -> dict[str, list[Any]]:
@@ -181,11 +201,20 @@ class Classification:
                 "prediction": [[self.classes[j] for j in np.flatnonzero(row)] for row in chosen],
                 "probability": [[float(p) for p in row[mask]] for row, mask in zip(probability, chosen, strict=True)],
             }
-        guess = outputs.argmax(-1)
-        return {
+        guess = self.decisions(outputs, calibration)
+        found = {
             "prediction": [self.classes[i] for i in guess],
             "probability": probability[np.arange(len(guess)), guess].tolist(),
         }
+        if self.costs:
+            found["expected_cost"] = (probability @ np.array(self.costs)).min(axis=1).tolist()
+        return found
+
+    def decisions(self, outputs: Array, calibration: Mapping[str, float]) -> Array:
+        """The place of the class that is predicted, int64 [n]: the most likely, or that of the lowest expected cost."""
+        if not self.costs:
+            return np.asarray(outputs.argmax(-1))
+        return np.asarray((self.probabilities(outputs, calibration) @ np.array(self.costs)).argmin(axis=1))
 
     def average(
         self, outputs: Sequence[Array], calibrations: Sequence[Mapping[str, float]], weights: Sequence[float]
@@ -201,7 +230,7 @@ class Classification:
         Of label sets the one whose probability moves most.
         """
         probability = self.probabilities(outputs, calibration)
-        largest = np.arange(probability.shape[1]) == probability.argmax(axis=1)[:, None]
+        largest = np.arange(probability.shape[1]) == self.decisions(outputs, calibration)[:, None]
         chosen = self._chosen(outputs, calibration) if self.multi_label else largest
 
         def between(a: Array, b: Array) -> dict[str, Array]:

@@ -17,18 +17,20 @@ LOGITS_PER_MARGIN = 4.0  # validation rows correct it by their temperature
 class SquaredHinge:
     """The squares of what margins lack to 1 on their own side, added over classes, averaged over rows."""
 
-    class_weights: tuple[float, ...] = ()  # (): all count alike
+    class_weights: tuple[float, ...] = ()  # of a class, or of rows that have a label; (): all count alike
 
     scale = LOGITS_PER_MARGIN
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
         """`model` gives logits [n, k]; the targets are class numbers [n], or 0 and 1 [n, k]."""
         margins, targets = model(batch.inputs).float() / self.scale, batch.targets
-        if targets.ndim == 1:
+        labels = targets.ndim == 2
+        if not labels:
             targets = functional.one_hot(targets, margins.shape[1])
         lacking = torch.relu(1 - margins * (2 * targets - 1)).square()
         if self.class_weights:
-            lacking = lacking * torch.tensor(self.class_weights, device=margins.device)[batch.targets][:, None]
+            weights = torch.tensor(self.class_weights, device=margins.device)
+            lacking = lacking * (torch.where(targets > 0, weights, 1.0) if labels else weights[batch.targets][:, None])
         return lacking.sum() / len(margins)
 
     def constant(self, targets: Array, classes: int) -> Array:

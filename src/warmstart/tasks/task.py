@@ -86,7 +86,7 @@ class Task(Objective, Protocol):
         ...
 
     def row_weights(self, targets: Array) -> Array | None:
-        """What each row counts in a loss, float64 [n]; None: all count alike."""
+        """What each row counts in a loss, float64 [n], of label sets in that of each [n, labels]; None: all alike."""
         ...
 
     @property

@@ -9,6 +9,7 @@ import numpy as np
 from warmstart.quantities import format_number
 from warmstart.results.record import Evaluation, Run
 
+MIN_SHARE_OF_AN_UNTIMED_PLAN = 0.05  # done, before the time left is estimated from the clock alone
 MIN_SHARE_FOR_ALARM = 0.25  # of the steps: evaluations before that say little
 
 
@@ -35,6 +36,9 @@ class Event:
     seconds_left: float | None = None  # None: not known
     message: str = ""  # something worth a line of its own
     step: Step | None = None  # the optimizer step that was just taken
+    job: str = ""  # id of the run that is trained; empty: none
+    evaluation: Evaluation | None = None  # on validation rows just before it, of the task itself
+    finished: Run | None = None  # the run that is finished
 
 
 @dataclass
@@ -44,15 +48,27 @@ class Progress:
     planned: float = 0.0  # seconds; 0: not known
     finished: float = 0.0  # seconds of the plan
     began: float = field(default_factory=time.perf_counter)
+    timed: bool = True  # whether the plan is in seconds of this machine
 
-    def event(self, doing: str, ahead: float = 0.0, message: str = "", step: Step | None = None) -> Event:
+    def event(
+        self,
+        doing: str,
+        ahead: float = 0.0,
+        message: str = "",
+        step: Step | None = None,
+        evaluation: Evaluation | None = None,
+        job: str = "",
+        finished: Run | None = None,
+    ) -> Event:
         """`ahead`: seconds of the plan that the present job has done."""
         share = min((self.finished + ahead) / self.planned, 1.0) if self.planned else 0.0
         elapsed = time.perf_counter() - self.began
         # early on the plan knows better, later what really happened
         by_plan, by_clock = self.planned * (1 - share), elapsed * (1 - share) / max(share, 1e-9)
         left = (1 - share) * by_plan + share * by_clock if self.planned else None
-        return Event(doing, share, left, message, step)
+        if not self.timed:
+            left = by_clock if share >= MIN_SHARE_OF_AN_UNTIMED_PLAN else None
+        return Event(doing, share, left, message, step, job, evaluation, finished)
 
 
 @dataclass(frozen=True)
@@ -84,6 +100,7 @@ class JobProgress:
     """How far one job is. Makes the events of the study that the job belongs to."""
 
     doing: str = "training"
+    job: str = ""  # id of the run; empty: it is a search
     seconds: float = 0.0  # that all of it is expected to take
     seconds_per_step: float = 0.0
     study: Progress = field(default_factory=Progress)
@@ -94,11 +111,11 @@ class JobProgress:
         """Event before the first step."""
         return self.study.event(self.doing)
 
-    def stepped(self, step: Step, seen: Evaluation | None) -> Event:
-        """Event after a step. `seen`: the evaluation just before it, if there was one."""
+    def stepped(self, step: Step, seen: Evaluation | None, *, own: bool = True) -> Event:
+        """Event after a step. `seen`: the evaluation just before it, if there was one; `own`: of the task itself."""
         self.steps += 1
         alarm = self.expected.alarm(seen) if self.expected and seen else None
         if alarm:
             self.expected = None  # once is enough
         ahead = min(self.steps * self.seconds_per_step, self.seconds)
-        return self.study.event(self.doing, ahead, alarm or "", step)
+        return self.study.event(self.doing, ahead, alarm or "", step, seen if own else None, self.job)

@@ -8,6 +8,7 @@ import numpy as np
 from warmstart.data.rows.split import Splits
 from warmstart.data.schema.schema import Schema
 from warmstart.regimes.regimes import Regime
+from warmstart.runtime.endpoint import Endpoint
 from warmstart.tasks.task import Task
 from warmstart.tasks.tasks import task_for
 from warmstart.training.frozen_prefix import SharedData
@@ -35,6 +36,7 @@ class RunData:
     general: tuple[str, ...] = ()  # texts on which forgetting is measured; none: what the base itself says
     replayed: tuple[str, ...] = ()  # others, for replay; none: what the base itself says
     interpolate: bool = False  # whether weights are mixed with the base's afterwards
+    endpoint: Endpoint | None = None  # a chat model elsewhere, that one regime asks
 
     @cached_property
     def task(self) -> Task:

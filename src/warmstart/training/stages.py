@@ -295,8 +295,10 @@ def train_stages(
     checkpoints: Checkpoints | None = None,
     retreats: int = 0,
     progress: JobProgress | None = None,
-) -> Generator[Event, None, TrainedStages]:
+) -> Generator[Event, bool | None, TrainedStages]:
     """Train through all stages, with an event after every step; keep the weights that are best on validation rows.
+
+    Whoever sends True for an event ends the training there, with the weights so far.
 
     Evaluates `evaluations` times. Resumes from the newest of `checkpoints`, with the same result as an uninterrupted
     training: Ctrl-C, SIGTERM or closing the generator stops it between two steps, and saves. Raises TrainingError if it
@@ -317,7 +319,10 @@ def train_stages(
         base=_base(model, regime.start) if config.l2_sp else {},
         general=replay_examples(model, regime.start, run_data.replayed, config),
     )
+    enough: bool | None = False
     for number, stage in enumerate(regime.stages):
+        if enough:
+            break
         rates = training.prepare(stage)
         if number < reached:
             continue
@@ -332,7 +337,7 @@ def train_stages(
                     seen = stage_run.look() or seen
                     if checkpoints and due and state.step:
                         checkpoints.save(stage_state.name, *stage_state.pack())
-                    if stage_run.over:
+                    if stage_run.over or enough:
                         _agreed(state.world, signals)  # one that arrived during the last look or save must not be lost
                         break
                     try:
@@ -345,7 +350,7 @@ def train_stages(
                         continue
                     if step.finite:
                         stage_state.losses.append(step.loss)
-                    yield progress.stepped(step, seen)
+                    enough = yield progress.stepped(step, seen, own=stage_run.objective is run_data.task)
                     seen = None
             stage_run.finish()
             if stage_run.objective is not run_data.task:

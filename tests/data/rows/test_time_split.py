@@ -10,8 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.cli_base import call, write_csv
-from warmstart.data.rows.split import Splits, make_rows, split
-from warmstart.data.rows.time_split import cut_by_time, time_notes, times_of
+from warmstart.data.rows.findings import Finding
+from warmstart.data.rows.split import Splits, held_out_counts, make_rows, split
+from warmstart.data.rows.time_split import cut_by_time, time_findings, times_of
 from warmstart.data.schema.infer import infer_schema
 from warmstart.data.schema.schema import ColumnChoices, Schema
 from warmstart.data.tables.read import Table, read_table
@@ -41,6 +42,11 @@ def parts(path: Path) -> tuple[Table, tuple[Schema, Splits]]:
     table = read_table([str(path)])
     schema = infer_schema(table, ColumnChoices(target="price", time="day"))
     return table, (schema, split(make_rows(table, schema)[0], schema))
+
+
+def said_of(table: Table, schema: Schema, found: Splits) -> tuple[Finding, ...]:
+    rows = sum(len(part) for part in (found.train, found.val, found.test))
+    return time_findings(found, schema, times_of(table, "day")[1], held_out_counts(rows))
 
 
 @pytest.mark.parametrize("kind", ["iso", "german", "number"])
@@ -84,11 +90,13 @@ def test_two_times_cannot_be_divided() -> None:
 
 def test_what_has_moved_is_said(tmp_path: Path) -> None:
     table, (schema, found) = parts(written(tmp_path, list(range(200)), price=0.5))
-    notes = time_notes(found, schema, times_of(table, "day")[1])
-    assert notes[0].startswith("Split by 'day': training rows 2024-01-01 to 2024-05-19")
-    assert notes[1].startswith("The target has moved: its median is 45")
-    still = parts(written(tmp_path, list(range(200))))
-    assert len(time_notes(still[1][1], still[1][0], times_of(still[0], "day")[1])) == 1
+    notes = said_of(table, schema, found)
+    assert notes[0].message.startswith("Split by 'day': training rows 2024-01-01 to 2024-05-19")
+    assert notes[1].message.startswith("The target has moved: its median is 45") and notes[1].severity == "warning"
+    table, (schema, found) = parts(written(tmp_path, list(range(200))))
+    still = said_of(table, schema, found)
+    assert [each.severity for each in still] == ["note", "note"]
+    assert still[1].kind == "time-drift" and still[1].message.startswith("Little or no drift")
 
 
 def test_new_and_shifted_classes_are_said(tmp_path: Path) -> None:
@@ -96,7 +104,7 @@ def test_new_and_shifted_classes_are_said(tmp_path: Path) -> None:
     table = read_table([str(write_csv(tmp_path / "t.csv", ("title", "kind", "day"), rows))])
     schema = infer_schema(table, ColumnChoices(target="kind", time="day"))
     found = split(make_rows(table, schema)[0], schema)
-    said = " ".join(time_notes(found, schema, times_of(table, "day")[1]))
+    said = " ".join(each.message for each in said_of(table, schema, found))
     assert "of 1 class that no training row has: 'new'" in said and "Classes have shifted" in said
 
 
@@ -126,3 +134,56 @@ def test_rows_without_a_time_are_left_out_where_they_are_few(tmp_path: Path) -> 
     assert len(rows) == 99 and "column 'day' has 1 cell that is no time (row 7)" in said[0]
     with pytest.raises(UsageError, match="have no order in time"):
         times_of(table, "title")
+
+
+def classified(path: Path, group: str | None = None) -> tuple[Table, Schema, Splits]:
+    table = read_table([str(path)])
+    schema = infer_schema(table, ColumnChoices(target="kind", time="day", group=group))
+    return table, schema, split(make_rows(table, schema)[0], schema)
+
+
+def test_drift_of_what_is_read_is_measured(tmp_path: Path) -> None:
+    """All later rows have a new word, so that a classifier tells every one of them."""
+    dice = np.random.default_rng(0)
+    rows = [
+        (" ".join([*dice.choice(WORDS, 3), "carbon" if n > 230 else "oak"]), ("a", "b")[n % 2], n) for n in range(300)
+    ]
+    found = said_of(*classified(write_csv(tmp_path / "t.csv", ("title", "kind", "day"), rows)))
+    (drift,) = (each for each in found if each.kind == "time-drift")
+    assert drift.severity == "warning" and drift.message.startswith("What is read has drifted: a linear classifier")
+    assert "in 99% of cases" in drift.message and drift.hint
+
+
+def test_chance_does_not_count_as_a_shift(tmp_path: Path) -> None:
+    """Forty classes in 200 rows shift by a fifth and more in any split, and a median of 40 rows moves."""
+    dice = np.random.default_rng(3)
+    rows = [(f"{dice.choice(WORDS)} {n}", f"class {dice.integers(40)}", n) for n in range(200)]
+    rows += [(f"lamp {c} {n}", f"class {c}", n) for c in range(40) for n in (7, 8)]
+    found = said_of(*classified(write_csv(tmp_path / "t.csv", ("title", "kind", "day"), rows)))
+    assert not any("Classes have shifted" in each.message for each in found)
+    days = np.random.default_rng(1).permutation(60).tolist()
+    moved = 0
+    for seed in range(10):
+        numbers = np.random.default_rng(seed).normal(size=60)
+        priced = [(f"lamp {day}", round(float(number), 3), day) for day, number in zip(days, numbers, strict=True)]
+        table, (schema, drawn) = parts(write_csv(tmp_path / f"{seed}.csv", ("title", "price", "day"), priced))
+        moved += any("The target has moved" in each.message for each in said_of(table, schema, drawn))
+    assert moved <= 2
+
+
+def test_ties_that_change_the_size_of_a_part_are_said(tmp_path: Path) -> None:
+    rows = [(f"lamp {n}", ("a", "b")[n % 2], min(n // 40, 3)) for n in range(200)]
+    found = said_of(*classified(write_csv(tmp_path / "t.csv", ("title", "kind", "day"), rows)))
+    said = " ".join(each.message for each in found)
+    assert "'day' has 4 different times: 40 rows are for validation and 80 for testing, instead of 20 and 40." in said
+
+
+def test_groups_that_span_the_cut_are_counted(tmp_path: Path) -> None:
+    """Three test rows are of two groups with earlier rows: one in training, one in validation."""
+    groups = [f"g{n}" for n in range(200)]
+    groups[199] = groups[198] = "g5"
+    groups[197] = "g150"
+    rows = [(f"lamp {n}", ("a", "b")[n % 2], n, group) for n, group in enumerate(groups)]
+    path = write_csv(tmp_path / "t.csv", ("title", "kind", "day", "owner"), rows)
+    said = " ".join(each.message for each in said_of(*classified(path, "owner")))
+    assert "3 of 40 test rows are of 2 groups that earlier rows are of too" in said

@@ -1,8 +1,10 @@
 """Class weights: are they read as they are written, and what does a class count then?"""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 
@@ -10,7 +12,10 @@ from tests.baselines.test_linear import rows_of
 from warmstart.baselines.baseline import FitData
 from warmstart.baselines.boosting import fit_boosted
 from warmstart.baselines.linear import fit_linear
-from warmstart.data.schema.class_weights import read_class_weights, weights_of
+from warmstart.data.schema.class_weights import label_weights, read_class_weights, weights_of
+from warmstart.data.schema.infer import infer_schema
+from warmstart.data.schema.schema import ColumnChoices
+from warmstart.data.tables.read import Table
 from warmstart.errors import UsageError
 from warmstart.tasks.classification import Classification
 from warmstart.tasks.margins import SquaredHinge
@@ -76,4 +81,44 @@ def test_a_balanced_model_finds_more_of_a_rare_class(fit) -> None:  # type: igno
     for weights in ((), weights_of({}, CLASSES, np.bincount(truth.astype(int)))):
         said = fit(FitData(Classification("y", CLASSES, class_weights=weights), rows)).baseline.outputs(words)
         found[bool(weights)] = int((said.argmax(1)[truth] == 1).sum())
+    assert found[True] > found[False] + 5
+
+
+LABELS = Classification("y", ("rare", "usual"), multi_label=True)
+
+
+def test_a_label_weighs_the_rows_that_have_it() -> None:
+    assert label_weights(None, LABELS.classes, np.array([1, 9]), 10) == ()
+    assert label_weights({}, LABELS.classes, np.array([1, 9]), 10) == pytest.approx((9.0, 1 / 9))
+    assert label_weights({}, ("never", "once"), np.array([0, 1]), 1000) == (50.0, 50.0), "no label outweighs all others"
+    assert label_weights({"rare": 3.0}, LABELS.classes, np.array([1, 9]), 10) == (3.0, 1.0)
+    heavy = replace(LABELS, class_weights=(9.0, 1.0))
+    outputs, targets = torch.tensor([[0.5, -0.5], [0.5, -0.5]]), torch.tensor([[1.0, 0.0], [0.0, 0.0]])
+    each = [[float(heavy.output_loss(outputs[i : i + 1], targets[i : i + 1])) for i in (0, 1)]]
+    each.append([float(LABELS.output_loss(outputs[i : i + 1], targets[i : i + 1])) for i in (0, 1)])
+    assert each[0][1] == pytest.approx(each[1][1]) and each[0][0] > each[1][0] + 3
+    assert heavy.row_weights(np.array([[1, 0], [0, 1]])).tolist() == [[9.0, 1.0], [1.0, 1.0]]  # type: ignore[union-attr]
+
+
+def test_the_labels_of_a_table_are_weighed_or_refused(tmp_path: Path) -> None:
+    path = tmp_path / "weights.yaml"
+    path.write_text("b: 2\n")
+    made = pa.table({"text": ["x", "y", "z"], "y": [["a", "b"], ["b"], []]})
+    table = Table(made, ("made",), (3,))
+    assert infer_schema(table, ColumnChoices("y", text=("text",), class_weights=str(path))).class_weights == {"b": 2.0}
+    path.write_text("c: 2\n")
+    with pytest.raises(UsageError, match="weighs class 'c', which no row has"):
+        infer_schema(table, ColumnChoices("y", text=("text",), class_weights=str(path)))
+
+
+@pytest.mark.parametrize("fit", [fit_linear, fit_boosted])
+def test_balanced_labels_are_found_more_often(fit) -> None:  # type: ignore[no-untyped-def]
+    rng = np.random.default_rng(0)
+    truth = rng.random(300) < 0.1
+    words = [f"{'rare' if rare == (rng.random() < 0.7) else 'usual'} w{rng.integers(40)}" for rare in truth]
+    rows = rows_of(words, [("rare",) if rare else ("usual",) for rare in truth])
+    found = {}
+    for weights in ((), (9.0, 1.0)):
+        said = fit(FitData(replace(LABELS, class_weights=weights), rows)).baseline.outputs(words)
+        found[bool(weights)] = int((said[truth, 0] > 0).sum())
     assert found[True] > found[False] + 5

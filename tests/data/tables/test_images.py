@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.pictures import drawn, encoded, picture_table, save_folder
+from warmstart.data.rows.examples import find_usable_rows
 from warmstart.data.rows.split import make_rows, split
 from warmstart.data.schema.infer import infer_schema
 from warmstart.data.schema.schema import ColumnChoices
@@ -116,24 +117,51 @@ def test_damaged_pictures_are_named_with_their_row_and_left_out(tmp_path: Path) 
 def test_the_same_picture_stays_on_one_side_of_the_split(tmp_path: Path) -> None:
     table = picture_table(40)
     twice = Table(pa.concat_tables([table.columns] * 2), table.files, (80,))
-    schema = infer_schema(twice, ColumnChoices(target="color", image="photo"))
+    schema = infer_schema(twice, ColumnChoices(target="color", text=("photo",)))
     splits = split(make_rows(twice, schema)[0], schema)
     train, test = ({*part.texts} for part in (splits.train, splits.test))
     assert train and test and not train & test
 
 
-def test_pictures_beside_other_columns_are_read_only_if_asked_for() -> None:
+def test_images_are_read_beside_other_columns() -> None:
     columns = {**{name: picture_table().columns[name].to_pylist() for name in ("photo", "color", "width")}}
     columns["title"] = [f"a thing of {width:.0f} parts, number {i}" for i, width in enumerate(columns["width"])]
-    table = Table(pa.table({**columns, "photo": pa.array(columns["photo"], pa.binary())}), ("t",), (80,))
-    text = infer_schema(table, ColumnChoices(target="color"))
-    assert "photo" not in text.text and "--image photo" in text.ignored["photo"]
-    pictures = infer_schema(table, ColumnChoices(target="color", image="photo"))
-    assert pictures.text == ("photo",) and {*pictures.ignored} == {"title", "width"}
-    with pytest.raises(UsageError, match="not read together"):
-        infer_schema(table, ColumnChoices(target="color", image="photo", text=("title",)))
+    photos = pa.array(columns["photo"], pa.binary())
+    table = Table(pa.table({**columns, "photo": photos, "back": photos}), ("t",), (80,))
+    every = infer_schema(table, ColumnChoices(target="color"))
+    assert [(each.name, each.kind) for each in every.columns] == [
+        ("photo", "image"),
+        ("width", "number"),
+        ("title", "text"),
+    ]
+    assert every.labelled and {*every.ignored} == {"back"} and "one other column" in every.ignored["back"]
+    assert any("Networks read 'photo' as images; the other columns" in note for note in every.notes)
+    for alone in (ColumnChoices("color", text=("photo",)), ColumnChoices("color", text=("photo",), image="photo")):
+        schema = infer_schema(table, alone)
+        assert schema.text == ("photo",) and not schema.labelled
+    both = infer_schema(table, ColumnChoices(target="color", image="back", text=("title",)))
+    assert both.text == ("back", "title") and {*both.ignored} == {"photo", "width"}
+    texts = infer_schema(table, ColumnChoices(target="color", text=("title", "width")))
+    assert texts.text == ("title", "width")
     with pytest.raises(UsageError, match="holds no images"):
         infer_schema(table, ColumnChoices(target="color", image="width"))
+
+
+def test_a_column_of_names_without_files_is_not_read(tmp_path: Path) -> None:
+    lines = [f"{i}.jpg,a lamp of {i % 7} parts,{i % 7 + 0.5}" for i in range(40)]
+    (tmp_path / "lamps.csv").write_text("\n".join(["photo,title,price", *lines]))
+    schema = infer_schema(read_table(tmp_path / "lamps.csv"), ColumnChoices(target="price"))
+    assert schema.text == ("title",) and "none of the first 20 is there" in schema.ignored["photo"]
+
+
+def test_a_row_without_its_image_is_bad_beside_other_columns() -> None:
+    made = picture_table(40).columns
+    photos = [None if i == 3 else cell for i, cell in enumerate(made["photo"].to_pylist())]
+    columns = {"photo": pa.array(photos, pa.binary()), "color": made["color"], "width": made["width"]}
+    table = Table(pa.table(columns), ("t",), (40,))
+    schema = infer_schema(table, ColumnChoices(target="color"))
+    (bad,) = find_usable_rows(table, schema).bad
+    assert bad.rows == (4,) and "there is no image" in bad.problem
 
 
 def test_images_are_taken_without_a_copy() -> None:

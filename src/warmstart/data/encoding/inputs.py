@@ -86,6 +86,11 @@ class Inputs(Protocol):
         return None
 
     @property
+    def reads_images(self) -> bool:
+        """Whether an image of a row is read, and none of its texts."""
+        return False
+
+    @property
     def prompts(self) -> "PromptInputs | None":
         """These inputs if answers can be generated from them."""
         return None

@@ -34,6 +34,7 @@ class Pixels(Inputs):
     flips: bool = False  # whether the mirror image of an image says the same
 
     max_length = 1  # an image is read as a whole
+    reads_images = True
 
     @property
     def key(self) -> str:

@@ -11,10 +11,11 @@ from warmstart.data.rows.class_findings import class_findings, label_counts
 from warmstart.data.rows.duplicates import Duplicates, find_duplicates, shared_across_split
 from warmstart.data.rows.examples import BadRows, UsableRows, find_usable_rows, join_columns
 from warmstart.data.rows.findings import ROWS_SHOWN, Finding, Severity
+from warmstart.data.rows.image_copies import find_image_copies
 from warmstart.data.rows.lengths import Reach, named_controls, too_long
 from warmstart.data.rows.number_findings import number_findings
-from warmstart.data.rows.split import MIN_SPLIT_ROWS, Rows, Splits, remarks, split, usable_rows
-from warmstart.data.rows.time_split import time_notes, times_of
+from warmstart.data.rows.split import MIN_SPLIT_ROWS, Rows, Splits, held_out_counts, remarks, split, usable_rows
+from warmstart.data.rows.time_split import time_findings, times_of
 from warmstart.data.schema import conversations
 from warmstart.data.schema.columns import Column
 from warmstart.data.schema.infer import gives_away
@@ -108,8 +109,7 @@ def find_problems(
     else:
         sizes = {"train": len(splits.train), "val": len(splits.val), "test": len(splits.test)}
         if schema.time:
-            notes = time_notes(splits, schema, times_of(table, schema.time)[1])
-            findings += [Finding("time", "warning" if place else "note", said) for place, said in enumerate(notes)]
+            findings += time_findings(splits, schema, times_of(table, schema.time)[1], held_out_counts(len(rows)))
         findings += _small_parts(sizes, "piece" if schema.task in CORPUS else "row")
         sources = _sources(table, schema, found, rows)
         findings += _copies(table, schema, sources, _parts(found, splits))
@@ -130,7 +130,8 @@ def find_problems(
 
 
 def _pictures(schema: Schema) -> bool:
-    return any(column.kind == "image" for column in schema.columns)
+    """Whether images are all that is read."""
+    return {column.kind for column in schema.columns} == {"image"}
 
 
 def _sources(table: Table, schema: Schema, found: UsableRows, rows: Rows) -> Rows:
@@ -193,28 +194,38 @@ def _small_parts(sizes: dict[str, int], unit: str) -> list[Finding]:
 
 
 def _copies(table: Table, schema: Schema, rows: Rows, part: Array) -> list[Finding]:
-    copies = find_duplicates(rows.texts)
+    images = rows.columns.images
+    alone = images is not None and len(schema.columns) == 1
+    found = [] if alone else _copies_of("text", find_duplicates(rows.texts), table, schema, rows, part)
+    if images is None:
+        return found
+    return [*found, *_copies_of("image", find_image_copies(images), table, schema, rows, part)]
+
+
+def _copies_of(read: str, copies: Duplicates, table: Table, schema: Schema, rows: Rows, part: Array) -> list[Finding]:
+    """Of the texts, or of the images."""
     findings = []
     unit = "document" if schema.task in CORPUS else "row"
-    what_is_read = "image" if _pictures(schema) else "text"
     for kind, pairs, what in (
-        ("duplicates", copies.exact, f"exactly the {what_is_read} of an earlier {unit}"),
-        ("near-duplicates", copies.near, f"nearly the {what_is_read} of an earlier {unit}"),
+        ("duplicates", copies.exact, f"exactly the {read} of an earlier {unit}"),
+        ("near-duplicates", copies.near, f"nearly the {read} of an earlier {unit}"),
     ):
         if len(pairs):
             again = np.unique(rows.numbers[pairs.max(axis=1)])
             who = count_phrase(len(again), f"{unit} has", f"{unit}s have")
             message = f"{who} {what}{copies.bound if kind == 'near-duplicates' else ''}."
             many = kind == "duplicates" and len(again) >= MANY_COPIES * len(rows)
-            findings.append(Finding.of(kind, "note", message, again) if not many else _many_copies(again, rows, unit))
-    findings += _contradictions(rows, copies)
+            findings.append(_many_copies(again, rows, unit, read) if many else Finding.of(kind, "note", message, again))
+    if read == "text" or len(schema.columns) == 1:
+        findings += _contradictions(rows, copies, read)
     both = np.concatenate([copies.exact, copies.near])
     parts = part[rows.numbers[both]] if len(both) else both
     across = both[(parts == 2).any(axis=1) & (parts == 0).any(axis=1)]
     if len(across):
         tested = np.unique(rows.numbers[across][part[rows.numbers[across]] == 2])
         column = shared_across_split(table, schema, rows.numbers[both] - 1)
-        among = f"{'has' if len(tested) == 1 else 'have'} a copy or near copy among the training {unit}s"
+        copy = "a copy or near copy" if read == "text" else "a copy or near copy of their image"
+        among = f"{'has' if len(tested) == 1 else 'have'} {copy} among the training {unit}s"
         memory = "it tests" if len(tested) == 1 else "they test"
         message = f"{len(tested):,} of {(part == 2).sum():,} test {unit}s {among}, so {memory} memory."
         group = f"--group {shell_word(column)}" if column else "a coarser --group" if schema.group else ""
@@ -223,18 +234,19 @@ def _copies(table: Table, schema: Schema, rows: Rows, part: Array) -> list[Findi
     return findings
 
 
-def _many_copies(again: Array, rows: Rows, unit: str) -> Finding:
+def _many_copies(again: Array, rows: Rows, unit: str, read: str) -> Finding:
     different = len(rows) - len(again)
-    message = f"{len(again) / len(rows):.0%} of the {unit}s are exact copies: there are {different:,} different texts."
+    copied = f"{len(again) / len(rows):.0%} of the {unit}s are exact copies"
+    message = f"{copied}: there are {different:,} different {read}s."
     return Finding.of("duplicates", "warning", message, again, f"keep one of each, unless the {unit}s do come again")
 
 
-def _contradictions(rows: Rows, copies: Duplicates) -> list[Finding]:
+def _contradictions(rows: Rows, copies: Duplicates, read: str) -> list[Finding]:
     differ = copies.exact[rows.targets[copies.exact[:, 0]] != rows.targets[copies.exact[:, 1]]]
     if not len(differ):
         return []
     numbers = np.unique(rows.numbers[differ])
-    message = f"{len(numbers):,} rows share their text with a row of another target: no model can tell them apart."
+    message = f"{len(numbers):,} rows share their {read} with a row of another target: no model can tell them apart."
     return [Finding.of("contradictions", "note", message, numbers, "add a column that tells them apart")]
 
 
@@ -297,15 +309,16 @@ def _not_learned(rows: Rows) -> list[Finding]:
 def _columns(table: Table, schema: Schema) -> list[Finding]:
     findings = []
     predicted = schema.task not in TEXT_OUT and not schema.multi_label
-    words = (_says_words(schema.column(name), table.as_written(name)) for name in schema.text)
-    if schema.task not in TEXT_OUT and not any(words):
+    images = {column.name for column in schema.columns if column.kind == "image"}
+    words = (_says_words(schema.column(name), table.as_written(name)) for name in schema.text if name not in images)
+    if schema.task not in TEXT_OUT and not images and not any(words):
         message = f"No column that is read holds words: {join_phrases(schema.text, quote=True)}."
         more = "; or name columns with texts by --text" if schema.ignored else ""
         hint = f"what learns from tables, such as boosted trees, will do better{more}"
         findings.append(Finding("no-words", "warning", message, hint=hint))
     for name in table.columns.column_names:
         column = table.columns[name]
-        if name == schema.target or (name.lower() in OPTIONAL and schema.task == "chat" and blank(column)):
+        if name in (schema.target, *images) or (name.lower() in OPTIONAL and schema.task == "chat" and blank(column)):
             continue
         if constant(column):
             severity: Severity = "warning" if name in schema.text else "note"

@@ -34,11 +34,11 @@ def find_duplicates(texts: Sequence[str]) -> Duplicates:
 
     Equality is that of 64-bit hashes: two of 5 million texts share one with a probability below one in a million.
     """
-    exact = _equal(np.fromiter(map(hash, texts), np.int64, len(texts)))
+    exact = equal_pairs(np.fromiter(map(hash, texts), np.int64, len(texts)))
     once = np.delete(np.arange(len(texts)), exact[:, 1])
     most = max(64, WORDS_READ // max(1, min(len(once), TEXTS_READ)))
     words = _read_words(Texts.of(texts).take(once), most)
-    near = _equal(words.hashes)
+    near = equal_pairs(words.hashes)
     left = np.delete(np.arange(len(once)), near[:, 1])
     left = left[left < TEXTS_READ]
     left = left[words.counts[left] > 0]
@@ -99,7 +99,7 @@ def shared_across_split(table: Table, schema: Schema, pairs: Array) -> str | Non
     return best[1] if best else None
 
 
-def _equal(hashes: Array) -> Array:
+def equal_pairs(hashes: Array) -> Array:
     """Pairs of positions of equal values, each with the first one."""
     _, first, which = np.unique(hashes, return_index=True, return_inverse=True)
     again = np.flatnonzero(first[which] != np.arange(len(hashes)))

@@ -110,8 +110,7 @@ def readable_texts(table: Table, schema: Schema, columns: ReadColumns | None = N
     else:
         texts = write_texts(table, schema, columns)
     nothing = f"there is nothing to read in {join_phrases(schema.text, quote=True)}"
-    images = columns.values.images if columns else None
-    problems |= dict(images.problems) if images else {}
+    problems |= columns.values.image_problems if columns else {}
     return texts, {int(i): nothing for i in np.flatnonzero(texts.blank())} | problems
 
 
@@ -326,10 +325,10 @@ def _find_bad_rows(
     """A row may be bad for two reasons. `unread`: target cells that are not lists of labels, by position."""
     column, has = table.columns[schema.target], f"column {schema.target!r} has"
     empty = texts.sizes() == 0
-    images = columns.values.images
-    problems = {} if images is None else {place + 1: said for place, said in images.problems.items()}
+    problems = {place + 1: said for place, said in columns.values.image_problems.items()}
     empty[np.array([*problems], dtype=np.int64) - 1] = False  # told with their reasons
-    damaged = _problems("bad-image", problems, table, f"column {schema.text[0]!r} has", ("image", "images"))
+    pictures = join_phrases([column.name for column in schema.columns if column.kind == "image"], quote=True)
+    damaged = _problems("bad-image", problems, table, f"column {pictures} has", ("image", "images"))
     if schema.task == "regression":
         unparsed = read_numbers(table, schema.target, schema.target_column)[1]
         values = as_text(column) if unparsed.any() else []

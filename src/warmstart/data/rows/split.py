@@ -242,9 +242,7 @@ def split(rows: Rows, schema: Schema) -> Splits:
     Independent of the order of the rows. Raises InputError for fewer than 3 different keys.
     """
     if rows.times is not None:
-        n = len(rows)
-        part = cut_by_time(rows.times, round(min(VAL_SHARE * n, VAL_ROWS)), round(min(TEST_SHARE * n, TEST_ROWS)))
-        return _parted(rows, part)
+        return _parted(rows, cut_by_time(rows.times, *held_out_counts(len(rows))))
     # A key is its 64-bit hash from here on: two of 5 million share one with a probability below one in a million.
     keys, key_of_row = np.unique(_hashes(rows.keys, len(rows)), return_inverse=True)
     if len(keys) < 3:
@@ -270,6 +268,11 @@ def split(rows: Rows, schema: Schema) -> Splits:
     part = np.zeros(len(keys), dtype=np.int64)
     part[val], part[test] = 1, 2
     return _parted(rows, part[key_of_row])
+
+
+def held_out_counts(rows: int) -> tuple[int, int]:
+    """How many of so many rows are for validation, and how many for testing."""
+    return round(min(VAL_SHARE * rows, VAL_ROWS)), round(min(TEST_SHARE * rows, TEST_ROWS))
 
 
 def _parted(rows: Rows, part: Array) -> Splits:

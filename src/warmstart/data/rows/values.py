@@ -50,6 +50,15 @@ class ColumnValues(Mapping[str, Values]):
         found = self[names[0]] if names else None
         return found if isinstance(found, Images) else None
 
+    @property
+    def image_problems(self) -> dict[int, str]:
+        """Why there is no image, by position, where other columns are read beside it or the image cannot be read."""
+        images = self.images
+        if images is None:
+            return {}
+        missing = {i: "there is no image" for i, name in enumerate(images) if not name} if len(self) > 1 else {}
+        return missing | dict(images.problems)
+
     def take(self, index: Array) -> "ColumnValues":
         """The rows at these positions, in this order; they are not copied."""
         if not self.all_rows:

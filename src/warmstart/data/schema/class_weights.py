@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
+from warmstart.data.schema.columns import LabelNotation
+from warmstart.data.schema.label_sets import read_label_sets
 from warmstart.data.schema.schema import ColumnChoices
 from warmstart.data.tables.cells import present
 from warmstart.data.tables.strings import ArrowColumn
@@ -13,16 +15,23 @@ from warmstart.errors import UsageError, did_you_mean, shorten
 from warmstart.types import Array
 
 BALANCED = "balanced"
+LARGEST_LABEL_WEIGHT = 50.0  # of a row: a label of few rows would else be all that is learned
 HINT = "write one line for each class, such as `spam: 2`, or use --class-weights balanced"
 
 
-def chosen_class_weights(columns: ColumnChoices, target: ArrowColumn, multi_label: bool) -> dict[str, float] | None:
-    """What was asked for. Raises UsageError where it cannot be read, or where there are sets of labels."""
+def chosen_class_weights(
+    columns: ColumnChoices, target: ArrowColumn, notation: LabelNotation | None
+) -> dict[str, float] | None:
+    """What was asked for, of classes or of labels. Raises UsageError where it cannot be read."""
     if columns.class_weights is None:
         return None
-    if multi_label:
-        raise UsageError("--class-weights: a row has several labels, so no class weighs a row.", "leave it out")
-    return read_class_weights(columns.class_weights, sorted({str(cell) for cell in present(target)}))
+    if notation is None:
+        names = {str(cell) for cell in present(target)}
+    else:
+        names = {
+            name for labels in read_label_sets(target, notation, columns.separator).labels for name in labels or ()
+        }
+    return read_class_weights(columns.class_weights, sorted(names))
 
 
 def read_class_weights(said: str, classes: Sequence[str]) -> dict[str, float]:
@@ -68,6 +77,21 @@ def _number(written: object) -> object:
         return float(str(written))
     except ValueError:
         return written
+
+
+def label_weights(
+    known: Mapping[str, float] | None, classes: Sequence[str], counts: Array, rows: int
+) -> tuple[float, ...]:
+    """What a row that has the label counts in the loss of that label, beside one that has not; none where all alike.
+
+    `known`: by label; empty: balanced, the rows that have a label count as much as those that do not, at most
+    `LARGEST_LABEL_WEIGHT` each. `counts` [labels]: training rows that have it, of `rows`.
+    """
+    if known is None:
+        return ()
+    if known:
+        return tuple(known.get(name, 1.0) for name in classes)
+    return tuple(np.clip((rows - counts) / np.maximum(counts, 1), None, LARGEST_LABEL_WEIGHT).tolist())
 
 
 def weights_of(known: Mapping[str, float] | None, classes: Sequence[str], counts: Array) -> tuple[float, ...]:

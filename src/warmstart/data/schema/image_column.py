@@ -9,38 +9,32 @@ from warmstart.data.schema.columns import Column
 from warmstart.data.schema.schema import ColumnChoices
 from warmstart.data.tables.cells import present
 from warmstart.data.tables.decode_image import IMAGE_ENDINGS
-from warmstart.data.tables.images import common_side, holds_images
+from warmstart.data.tables.images import any_readable, common_side, holds_images
 from warmstart.data.tables.read import Table
 from warmstart.data.tables.strings import cell_blocks
 from warmstart.errors import UsageError, join_phrases
 
 LOOKED_AT = 20  # first cells, to know whether a column holds images
-NOT_BESIDE_IMAGES = "is not read beside images by this version"
+UNREADABLE_IMAGES = f"holds images, but none of the first {LOOKED_AT} is there and can be read"
 
 
 def image_column(table: Table, columns: ColumnChoices) -> str | None:
-    """The column of images that is asked for, or that there is; None where there is none.
+    """The column of images that is asked for, or the first that there is; None where there is none.
 
-    Raises UsageError where it is asked for and holds none, and where something else is to be read beside it.
+    Raises UsageError where it is asked for and holds none.
     """
     asked = columns.image or next((name for name, kind in columns.kinds.items() if kind == "image"), None)
     if asked is None:
-        names = [name for name in table.columns.column_names if name not in columns.not_read]
-        if columns.text:
-            names = [name for name in names if name in columns.text] if len(columns.text) == 1 else []
-        return next((name for name in names if is_image_column(table, name)), None)
+        names = columns.text or [name for name in table.columns.column_names if name not in columns.not_read]
+        free = [name for name in names if name not in columns.kinds]  # the others are asked to be something else
+        found = [name for name in free if is_image_column(table, name)]
+        return next((name for name in found if name in columns.text or any_readable(table, name, LOOKED_AT)), None)
     if asked in (columns.target, columns.group):
         raise UsageError(f"column {asked!r} cannot be both the images and something else", "choose two columns")
     if not is_image_column(table, asked, only_type=True):
         raise UsageError(
             f"column {asked!r} holds no images: expected paths of files, or their bytes",
             f"paths end in {join_phrases(IMAGE_ENDINGS)} and are relative to the folder of the table",
-        )
-    if beside := [name for name in columns.text if name != asked]:
-        raise UsageError(
-            f"images (column {asked!r}) and other columns ({join_phrases(beside, quote=True)}) are not read together "
-            "by this version",
-            "leave out --text to learn from the images, or --image to learn from the columns",
         )
     return asked
 

@@ -13,7 +13,8 @@ from warmstart.data.schema.cell_values import read_numbers
 from warmstart.data.schema.class_values import class_type, find_spellings
 from warmstart.data.schema.class_weights import chosen_class_weights
 from warmstart.data.schema.columns import Column, LabelNotation
-from warmstart.data.schema.image_column import NOT_BESIDE_IMAGES, image_column, is_image_column, read_as_images
+from warmstart.data.schema.costs import chosen_costs, costs_note
+from warmstart.data.schema.image_column import UNREADABLE_IMAGES, image_column, is_image_column, read_as_images
 from warmstart.data.schema.infer_text import infer_text_schema, language_task
 from warmstart.data.schema.kinds import column_of, count_cells, say_kinds, say_readers
 from warmstart.data.schema.label_sets import PRINTED, label_notation, vector_length
@@ -77,16 +78,14 @@ def infer_schema(table: Table, columns: ColumnChoices) -> Schema:
         raise UsageError(f"the scale {columns.scale!r} is for regression, but this is classification", "leave it out")
     check_meant(columns, task)
     classes = class_type(table, columns.target, notation) if task == "classification" else "text"
-    if pictures is not None and not columns.image and "image" not in columns.kinds.values():
-        pictures = pictures if _nothing_else(table, columns, task, pictures) else None
+    image: Column | None = None
     if pictures is not None:
         image, said = read_as_images(table, pictures, columns)
-        others = (name for name in table.columns.column_names if name not in (*columns.not_read, pictures))
-        inputs = _Inputs((pictures,), False, dict.fromkeys(others, NOT_BESIDE_IMAGES), (image,))
         notes.append(said)
-    else:
-        inputs = _inputs(table, columns, task)
-    text, labelled, ignored, read = inputs
+    text, labelled, ignored, read = _inputs(table, columns, task, image)
+    costs = chosen_costs(columns, target, multi_label)
+    if costs is not None:
+        notes.append(costs_note(costs))
     if not columns.text:
         notes.append(_said_of_inputs(text, labelled and not say_readers(read), ignored))
     notes += [said for said in (say_kinds(read, columns.kinds), say_readers(read)) if said]
@@ -108,7 +107,8 @@ def infer_schema(table: Table, columns: ColumnChoices) -> Schema:
         spellings=find_spellings(table, columns.target, classes) if notation is None else {},
         target_column=amounts if task == "regression" else None,
         metric=chosen_metric(columns, task, multi_label),
-        class_weights=chosen_class_weights(columns, target, multi_label),
+        class_weights=chosen_class_weights(columns, target, notation),
+        costs=costs,
     )
 
 
@@ -277,19 +277,24 @@ class _Inputs(NamedTuple):
     columns: tuple[Column, ...]  # how each of the first is read
 
 
-def _inputs(table: Table, columns: ColumnChoices, task: TaskName) -> _Inputs:
+def _inputs(table: Table, columns: ColumnChoices, task: TaskName, image: Column | None) -> _Inputs:
+    """`image`: how the column of images is read, where there is one."""
     names = [name for name in table.columns.column_names if name not in columns.not_read]
     target = table.columns[columns.target]
     if columns.text:
-        text = tuple(dict.fromkeys(columns.text))
-        ignored = {name: "not among the text columns asked for" for name in names if name not in text}
-        return _Inputs(text, False, ignored, tuple(column_of(table, name, columns.kinds.get(name)) for name in text))
+        text = tuple(dict.fromkeys((*([image.name] if image else []), *columns.text)))
+        ignored = {name: "not among the columns asked for" for name in names if name not in text}
+        every = tuple(_read_column(table, name, columns, image) for name in text)
+        return _Inputs(text, image is not None and len(text) > 1, ignored, every)
     ignored = {}
     read: dict[str, Column] = {}
     for name in names:
+        if image is not None and image.name == name:
+            read[name] = image
+            continue
         why = _why_not_read(table.as_written(name) if name in columns.kinds else table.columns[name])
-        if is_image_column(table, name):
-            why = f"holds images, which are read alone: --image {name}"
+        if name not in columns.kinds and is_image_column(table, name):
+            why = "holds images, and those of one other column are read" if image else UNREADABLE_IMAGES
         if why is None:
             read[name] = column_of(table, name, columns.kinds.get(name))
             why = _why_not(read[name], table.columns[name], target, task, name in columns.kinds)
@@ -299,21 +304,15 @@ def _inputs(table: Table, columns: ColumnChoices, task: TaskName) -> _Inputs:
     if not text:
         why = "; ".join(f"{name!r} {reason}" for name, reason in ignored.items()) or "there is only the target"
         raise InputError(f"no column is left to learn from: {why}", "name the columns to read with --text")
-    alone = len(text) == 1 and read[text[0]].kind in ("text", "category")
+    alone = len(text) == 1 and read[text[0]].kind in ("text", "category", "image")
     labelled = not alone or pa.types.is_list(table.columns[text[0]].type)
     return _Inputs(text, labelled, ignored, tuple(read[name] for name in text))
 
 
-def _nothing_else(table: Table, columns: ColumnChoices, task: TaskName, pictures: str) -> bool:
-    """Whether no other column could be learned from: then the images are what is meant."""
-    if columns.text:
-        return True
-    others = [name for name in table.columns.column_names if name != pictures]
-    try:
-        _inputs(replace(table, columns=table.columns.select(others)), columns, task)
-    except InputError:
-        return True
-    return False
+def _read_column(table: Table, name: str, columns: ColumnChoices, image: Column | None) -> Column:
+    if image is not None and image.name == name:
+        return image
+    return column_of(table, name, columns.kinds.get(name))
 
 
 def _why_not_read(column: ArrowColumn) -> str | None:

@@ -170,8 +170,11 @@ def say_kinds(columns: Sequence[Column], asked: Mapping[str, str]) -> str:
 def say_readers(columns: Sequence[Column]) -> str:
     """What networks that start from a base read of a table; "" where it is all text, or one column."""
     texts = [column.name for column in columns if column.kind == "text"]
-    if len(columns) < 2 or len(texts) == len(columns) or any(column.kind == "image" for column in columns):
+    images = [column.name for column in columns if column.kind == "image"]
+    if len(columns) < 2 or len(texts) == len(columns):
         return ""
+    if images:
+        return f"Networks read {images[0]!r} as images; the other columns are joined to them before the answer."
     if not texts:
         return (
             "No column is text: networks with a base's architecture read each row as words "

@@ -64,6 +64,7 @@ class Schema:
     class_type: ClassType = "text"  # of the classes in the training table, and of predictions in Python
     spellings: Mapping[str, str] = field(default_factory=dict)  # of classes that are not written as Python prints them
     class_weights: Mapping[str, float] | None = None  # in the loss, by class; empty: balanced; None: all alike
+    costs: Mapping[str, Mapping[str, float]] | None = None  # of mistakes, by true class, by predicted class
     time: str | None = None  # the column by which rows are split: the latest are for testing
     metric: str = ""  # that everything is chosen by; "": the task's own
     target_column: Column | None = None  # of a target with units, thousands separators or decimal commas; else None
@@ -103,6 +104,7 @@ def check_meant(columns: ColumnChoices, task: TaskName) -> None:
         ("long chunks", columns.long == "chunks", ("summarise",)),
         ("scale", columns.scale not in (None, "linear"), ("regression",)),
         ("class-weights", columns.class_weights, ("classification",)),
+        ("costs", columns.costs, ("classification",)),
     ):
         if said and task not in tasks:
             raise UsageError(f"--{name} is for {join_phrases(tasks)}, but the task is {task}", "leave it out")

@@ -29,7 +29,7 @@ def read_parquet_table(path: Path) -> pa.Table:
     def load() -> pa.Table:
         with pq.ParquetFile(path, memory_map=False) as file:
             check_width(path, len(file.schema_arrow))
-            return gathered(file.schema_arrow, _parquet_batches(path, file))
+            return gathered(file.schema_arrow, parquet_batches(path, file))
 
     return _from_arrow(path, "a Parquet", load)
 
@@ -53,7 +53,7 @@ def read_arrow(path: Path) -> pa.Table:
     return _from_arrow(path, "an Arrow", load)
 
 
-def _parquet_batches(path: Path, file: pq.ParquetFile) -> Iterator[pa.RecordBatch]:
+def parquet_batches(path: Path, file: pq.ParquetFile) -> Iterator[pa.RecordBatch]:
     """The rows of a Parquet file, some at a time; raises InputError before more is unpacked than such a file may hold.
 
     A cell that stands in each of a million rows is in the file once. So the strings are read with their dictionaries,

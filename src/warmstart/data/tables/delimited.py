@@ -8,6 +8,7 @@ import csv
 import itertools
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
@@ -20,6 +21,7 @@ from warmstart.data.tables.strings import gathered
 from warmstart.errors import InputError, join_phrases
 
 BLOCK_BYTES = 64 << 20  # pyarrow refuses a CSV row longer than one block, so a block holds any cell we might name
+PART_BYTES = 16 << 20  # the same where a file is read in parts: several blocks are held at once
 DELIMITERS = (",", ";", "\t", "|")  # of CSV files
 DELIMITER_ROWS = 21  # read with each of them, the header being one
 TITLE_SHARE = 0.9  # of the rows with more cells than the first line, from which on that is no header
@@ -54,6 +56,20 @@ def read_delimited(path: Path) -> FileContent:
 
     Raises InputError naming the row that cannot be read.
     """
+    with _opened(path) as (reader, names):
+        return FileContent(gathered(reader.schema, reader).rename_columns(names), untyped=True)
+
+
+def delimited_batches(path: Path) -> Iterator[pa.RecordBatch]:
+    """The same, some rows at a time."""
+    with _opened(path, PART_BYTES) as (reader, names):
+        for batch in reader:
+            yield pa.RecordBatch.from_arrays(batch.columns, names)
+
+
+@contextmanager
+def _opened(path: Path, block: int = BLOCK_BYTES) -> Iterator[tuple[pacsv.CSVStreamingReader, list[str]]]:
+    """The file's rows, and the names of its columns."""
     quotes = check_text(path)
     layout = _layout(path)
     header = _header(layout)
@@ -65,16 +81,15 @@ def read_delimited(path: Path) -> FileContent:
     try:
         with pacsv.open_csv(
             path,
-            pacsv.ReadOptions(block_size=BLOCK_BYTES, use_threads=False, skip_rows=layout.skipped),
+            pacsv.ReadOptions(block_size=block, use_threads=False, skip_rows=layout.skipped),
             pacsv.ParseOptions(delimiter=layout.delimiter, newlines_in_values=quotes),
             # As text: pyarrow's own guess turns 007 into 7, 0x10 into 16 and 20-digit ids into rounded numbers.
             pacsv.ConvertOptions(column_types=dict.fromkeys(header, pa.large_string())),
         ) as reader:
-            table = gathered(reader.schema, reader)
+            yield reader, names
     except pa.ArrowInvalid as error:
         _check_rows(layout, len(header))
         raise InputError(f"{path} cannot be read as CSV: {error}", "check the row it names") from error
-    return FileContent(table.rename_columns(names), untyped=True)
 
 
 # --- the layout -------------------------------------------------------------------------------------------------------

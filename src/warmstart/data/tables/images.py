@@ -25,6 +25,7 @@ from warmstart.types import Array
 MOST_SIDE = 256  # pixels that are kept of an image, each way: a base reads 224, networks of ours at most 64
 SIZES_READ = 200  # images whose headers are read to know how large they are
 THUMBNAIL_SIDE = 64  # pixels, at most
+DOWN, ACROSS = ("top", "", "bottom"), ("left", "", "right")  # nine parts of an image
 PNG_URI = "data:image/png;base64,"
 DECODED_TOGETHER = 256  # images, before what they are goes to disk
 
@@ -74,6 +75,17 @@ class Images:
             image.save(file, "PNG")
             yield PNG_URI + base64.b64encode(file.getvalue()).decode()
 
+    def without_parts(self) -> "Iterator[tuple[str, Images]]":
+        """Of a single image: each of nine parts, and the image with its mean color there."""
+        pixels = self.at(np.array([0]))
+        edges = np.linspace(0, self.side, len(DOWN) + 1).round().astype(int)
+        for i, down in enumerate(DOWN):
+            for j, across in enumerate(ACROSS):
+                part = f"{down} {across}".strip() or "center"
+                hidden = pixels.copy()
+                hidden[:, edges[i] : edges[i + 1], edges[j] : edges[j + 1]] = pixels.mean((1, 2), keepdims=True).round()
+                yield part, Images(hidden, np.array([f"without {part}"], dtype=object))
+
     def at(self, index: Array) -> Array:
         """uint8 [n, side, side, 3]: the images at these positions, read."""
         found: Array = self.pixels[index if self.index is None else self.index[index]]
@@ -104,6 +116,18 @@ def common_side(table: Table, name: str) -> int:
             except ImageError:
                 continue
     return min(MOST_SIDE, int(np.median(sides))) if sides else MOST_SIDE
+
+
+def any_readable(table: Table, name: str, rows: int) -> bool:
+    """Whether one of the first images is there and has a header that can be read."""
+    for content in itertools.islice(_contents(table, name), rows):
+        if isinstance(content, bytes | Path):
+            try:
+                image_size(content)
+            except ImageError:
+                continue
+            return True
+    return False
 
 
 def is_image_cell(cell: object) -> bool:

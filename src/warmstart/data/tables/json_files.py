@@ -22,17 +22,18 @@ def read_json_table(path: Path) -> FileContent:
     Pyarrow's turns date-like text into dates and dies of deep nesting. A `.json` file that is one object may hold a
     whole table: see `json_layouts`.
     """
-    if _is_array(path):
-        return FileContent(_from_rows(path, _json_array(path)))
+    if is_array(path):
+        return FileContent(table_of_objects(path, _json_array(path)))
     known = rows_of_object(path, found) if path.suffix.lower() == ".json" and (found := _only_object(path)) else None
     if known is None:
-        return FileContent(_from_rows(path, _json_lines(path)))
+        return FileContent(table_of_objects(path, json_line_rows(path)))
     rows, written = known
     placed = ((f"{path}: row {number}", row) for number, row in enumerate(rows, 1))
-    return FileContent(_from_rows(path, placed), (f"The rows are written as {written}.",))
+    return FileContent(table_of_objects(path, placed), (f"The rows are written as {written}.",))
 
 
-def _from_rows(path: Path, found: Iterable[tuple[str, object]]) -> pa.Table:
+def table_of_objects(path: Path, found: Iterable[tuple[str, object]]) -> pa.Table:
+    """A table of objects, each with its place for messages. Raises InputError for what is no object."""
     columns: dict[str, list[object]] = {}  # by column, as objects of a million rows would take several times as much
     for before, (place, row) in enumerate(found):
         if not isinstance(row, dict):
@@ -71,12 +72,13 @@ def _only_object(path: Path) -> dict[str, object] | None:
     return None
 
 
-def _is_array(path: Path) -> bool:
+def is_array(path: Path) -> bool:
+    """Whether the file is an array, and not an object a line."""
     with path.open(encoding="utf-8-sig") as file:
         return next(line for line in file if line.strip()).lstrip().startswith("[")
 
 
-def _json_lines(path: Path) -> Iterator[tuple[str, object]]:
+def json_line_rows(path: Path) -> Iterator[tuple[str, object]]:
     """Each line's value, with its place for messages."""
     rows = 0
     with path.open(encoding="utf-8-sig", newline="\n") as file:

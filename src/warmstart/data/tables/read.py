@@ -39,6 +39,7 @@ class Table:
     skipped: tuple[str, ...] = ()  # files in the folder that are no text files
     notes: tuple[str, ...] = ()  # what a person should know of how the files were read, one sentence each
     written: Mapping[str, ArrowColumn] = field(default_factory=dict)  # by column: numbers of CSV files, as texts
+    before: int = 0  # rows of the file before the first one here, where the table is a part of it
     folder: str = ""  # that paths of images are relative to; "": the folder of the row's file
     target: str = ""  # the column to predict, where the form of the files says it: the folders of images
     # What was decoded of images, by column and size: once for a table. Columns may be added, rows not changed.
@@ -61,7 +62,7 @@ class Table:
         if self.folder:
             return f"row {row} ({self.columns[IMAGE][row - 1].as_py()})"
         if len(self.files) < 2:
-            return f"row {row}"
+            return f"row {row + self.before}"
         file = bisect.bisect_left(self.ends, row)
         before = self.ends[file - 1] if file else 0
         return f"row {row - before} of {Path(self.files[file]).name}"
@@ -70,7 +71,8 @@ class Table:
         """'row 17', 'rows 17, 204 and 9001 more': row numbers as they stand in a message."""
         if len(self.files) > 1 or self.documents:
             return join_phrases([self.where(n) for n in numbers[:limit]] + list(numbers[limit:]), limit)
-        return f"row{'s' if len(numbers) > 1 else ''} {join_phrases(numbers, limit)}"
+        placed = [number + self.before for number in numbers]
+        return f"row{'s' if len(numbers) > 1 else ''} {join_phrases(placed, limit)}"
 
 
 def read_table(source: str | Path | Sequence[str | Path], *, offline: bool = False, table: str | None = None) -> Table:
@@ -227,12 +229,13 @@ def _joined(tables: list[pa.Table], names: Sequence[str]) -> pa.Table:
                 f"{name} and {names[0]} have different columns: {join_phrases(odd, quote=True)} is only in one of them",
                 "give every file the same columns, or name the files that belong together",
             )
-    types = {c: _common_type(c, [table[c].type for table in tables], names) for c in first.column_names}
+    types = {c: common_type(c, [table[c].type for table in tables], names) for c in first.column_names}
     schema = pa.schema(list(types.items()))
     return pa.concat_tables([table.select(schema.names).cast(schema) for table in tables])
 
 
-def _common_type(column: str, types: list[pa.DataType], names: Sequence[str]) -> pa.DataType:
+def common_type(column: str, types: list[pa.DataType], names: Sequence[str]) -> pa.DataType:
+    """The type of a column that has these in several files. Raises InputError where there is none."""
     common: pa.DataType = pa.null()
     for kind, name in zip(types, names, strict=True):
         both = {common, kind}
@@ -241,7 +244,7 @@ def _common_type(column: str, types: list[pa.DataType], names: Sequence[str]) ->
         if pa.types.is_null(common):
             common = kind
         elif pa.types.is_list(common) and pa.types.is_list(kind):
-            common = pa.list_(_common_type(column, [common.value_type, kind.value_type], names))
+            common = pa.list_(common_type(column, [common.value_type, kind.value_type], names))
         elif both == {pa.int64(), pa.float64()}:
             common = pa.float64()
         elif both <= {pa.int64(), pa.float64(), pa.bool_(), pa.large_string()} and pa.large_string() in both:

@@ -57,6 +57,8 @@ def formats_of(stored: StoredModel) -> dict[Format, str]:
         none = "it averages several models" if hasattr(stored.predictor, "members") else "it is no network"
         same = "it predicts the same for every row" if hasattr(stored.predictor, "output") else ""  # of a constant
         graph = same or (none if hasattr(stored.predictor, "members") or stored.task.writes else "")
+        if not graph and any(column.kind == "image" for column in stored.schema.columns):
+            graph = "no graph is written for what it reads"
         return {"hf": none, "merged": none, "onnx": graph, "gguf": "it writes no text"}
     body = network.model.body
     graph = ""

@@ -151,6 +151,15 @@ def _reading(stored: StoredModel) -> str:
             lines.append(f"90 % interval: plus and minus {stored.calibration['quantile']:.4g} of these deviations.")
     if "temperature" in stored.calibration:
         lines.append(f"Divide logits by {stored.calibration['temperature']:.4g} for calibrated probabilities.")
+    if task.get("costs"):
+        costs = "; ".join(
+            f"{_code(name)}: {', '.join(map(str, row))}"
+            for name, row in zip(task["classes"], task["costs"], strict=True)
+        )
+        lines.append(
+            "The class with the lowest expected cost is predicted, not the most likely one. Costs of predicting "
+            f"{', '.join(map(_code, task['classes']))}, where the true class is: {costs}."
+        )
     if "threshold" in stored.calibration:
         lines.append(f"A label is predicted from a probability of {stored.calibration['threshold']:.2g} on.")
     return "\n".join(lines)

@@ -61,6 +61,7 @@ def write_onnx(stored: StoredModel, out: Path, *, int8: bool) -> None:
             "classes": [class_value(name, schema.class_type) for name in task["classes"]],
             "multi_label": task["multi_label"],
             "threshold": stored.calibration.get("threshold", 0.5),
+            "costs": task.get("costs", ()),
         }
     write_json(out / ONNX_FACTS, traced.facts | more)
     write_text(out / READER, Path(str(reader_source.__file__)).read_text(encoding="utf-8"))
@@ -114,7 +115,7 @@ def _of_network(network: Network, out: Path) -> Traced:
 def _beside_columns(network: Network, out: Path) -> Traced:
     """Of a network that reads tokens, and columns beside them."""
     inputs: Any = network.inputs
-    parts, rows = BaselineParts.of_columns(network.model.head.columns, inputs.columns), _rows()
+    parts, rows = BaselineParts.of_columns(network.model.head.columns, inputs.columns.columns), _rows()
     given = parts.example(TRACED_ROWS)
     said, more, varies = _reading_tokens(inputs.tokens, out, rows)
     words = _read_as_words(inputs.of_body)

@@ -42,7 +42,13 @@ class OnnxModel:
             return [{name: float(found[name][i]) for name in names} for i in range(len(rows))]
         classes, shares = self.facts["classes"], found["probabilities"].tolist()
         if not self.facts["multi_label"]:
-            return [{"prediction": classes[int(np.argmax(row))], "probability": max(row)} for row in shares]
+            costs = self.facts.get("costs")  # [true][predicted]; the lowest expected cost counts
+            known = found["probabilities"].astype(np.float64)
+            guess = (known @ np.array(costs)).argmin(axis=1) if costs else known.argmax(axis=1)
+            return [
+                {"prediction": classes[place], "probability": row[place]}
+                for place, row in zip(guess.tolist(), shares, strict=True)
+            ]
         chosen = [[i for i, share in enumerate(row) if share >= self.facts["threshold"]] for row in shares]
         return [
             {"prediction": [classes[i] for i in some], "probability": [row[i] for i in some]}

@@ -1,6 +1,7 @@
 """Reference: how does a saved model name the base that it needs, and is that still what it was?"""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from warmstart.errors import InputError, MissingError, join_phrases
@@ -9,8 +10,23 @@ from warmstart.runtime.load_pretrained import fingerprint
 
 
 def reference_to(base: Base) -> dict[str, Any]:
-    """As JSON: where the base is found, how much of a text it reads, and the SHA-256 of its files."""
-    return {"base": base.lasting_name, "max_length": base.max_length, "files": fingerprint(base.location)}
+    """As JSON: where the base is found, how much of a text it reads, and the SHA-256 of its files.
+
+    Of one from the hub also the commit.
+    """
+    said = {"base": base.lasting_name, "max_length": base.max_length, "files": fingerprint(base.location)}
+    revision = hub_revision(base.location)
+    return said | ({"revision": revision} if revision else {})
+
+
+def hub_revision(location: str) -> str | None:
+    """The commit of a hub id whose files are in the cache of the library; None for a folder."""
+    if Path(location).exists():
+        return None
+    from huggingface_hub import try_to_load_from_cache
+
+    found = try_to_load_from_cache(location, "config.json")
+    return Path(found).parent.name if isinstance(found, str) else None
 
 
 def referenced_base(said: Mapping[str, Any], needs: str) -> Base:
