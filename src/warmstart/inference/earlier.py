@@ -11,8 +11,7 @@ from typing import Any, cast
 from pydantic import TypeAdapter
 
 from warmstart.baselines.baseline import TRAIN_AGAIN, Baseline, Fitted
-from warmstart.data.features.column_inputs import load_columns
-from warmstart.data.features.columns import ColumnFeatures
+from warmstart.data.features.column_inputs import FeaturesBeside, load_columns
 from warmstart.data.rows.values import NO_COLUMNS
 from warmstart.data.schema.cell_values import Values
 from warmstart.inference.ensemble import AveragedModels, Predictor
@@ -52,7 +51,7 @@ class EarlierModel:
         return found.model
 
     @property
-    def columns(self) -> ColumnFeatures | None:
+    def columns(self) -> FeaturesBeside | None:
         """What the head of the network reads beside the text."""
         there = (self.folder / COLUMN_FOLDER).is_dir()
         return load_columns(self.folder / COLUMN_FOLDER, TRAIN_AGAIN) if there else None

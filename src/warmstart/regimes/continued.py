@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from warmstart.data.encoding.inputs import Inputs
-from warmstart.data.features.columns import ColumnFeatures
+from warmstart.data.features.column_inputs import FeaturesBeside
 from warmstart.data.rows.split import Rows
 from warmstart.data.schema.columns import Column
 from warmstart.errors import UsageError
@@ -29,7 +29,7 @@ class Continued:
     task: Task  # that it was trained for
     inputs: Inputs
     pooling: str
-    columns: ColumnFeatures | None
+    columns: FeaturesBeside | None
     hugging_face: bool
     size: Size | None = None
     dropout: float | None = None
