@@ -102,9 +102,8 @@ def _without_slow_bases(plan: RunPlan) -> RunPlan:
         if reading > ASKED_SHARE * plan.options.budget:
             took = format_effort(reading, by_compute=plan.options.by_compute)
             enough = _as_flag(plan, reading / ASKED_SHARE)
-            found.append(
-                Excluded(name, BUDGET, f"reading all rows with the base would take {took}; {enough} is enough")
-            )
+            reason = f"reading all rows with the base would take {took}"
+            found.append(Excluded(name, BUDGET, f"{reason}; {enough} would be enough"))
     return replace(plan, excluded=(*plan.excluded, *found))
 
 
