@@ -9,6 +9,7 @@ from warmstart.errors import join_phrases
 from warmstart.quantities import format_interval_bounds, format_number
 from warmstart.results.comparison import CONSTANT, Comparison
 from warmstart.results.constraints import BUDGET
+from warmstart.results.names import PREVIOUS
 from warmstart.results.rows import Row
 
 
@@ -79,6 +80,8 @@ def winner_sentence(comparison: Comparison, name: str | None) -> str:
     known = {each: error_in_words(comparison, comparison.row(each)) for each in there}
     beside = f" (`{CONSTANT}`: {known[CONSTANT]})" if known.get(CONSTANT) and name != CONSTANT else ""
     good = f"{known[name]}{beside}" if known.get(name) else ""
+    if name == PREVIOUS:
+        return f"The model in winner/ is `{name}`, the earlier model as it is{f': {good}' if good else ''}."
     if refit is None or refit.regime != name:
         return f"The model in winner/ is `{name}`, trained on {on}{f': {good}' if good else ''}."
     if refit.rejected:

@@ -14,7 +14,7 @@ from warmstart.quantities import (
 )
 from warmstart.results.comparison import Comparison
 from warmstart.results.metrics import PERCENTAGE_ERROR
-from warmstart.results.names import regime_of
+from warmstart.results.names import CONTINUED, PREVIOUS, regime_of
 from warmstart.results.rows import Difference, Row
 
 
@@ -56,6 +56,8 @@ VERDICT_BY_FAMILY = {
     "scratch": "train from scratch",
     "baseline": "a linear model is enough",
     "ensemble": "combine several models",
+    "previous": "keep the old model",
+    "continued": "continue training the old model",
 }
 # Of baselines each has its own, since they are no one way of training.
 VERDICT_BY_BASELINE = {
@@ -84,12 +86,16 @@ WAYS_TO_TRAIN = {
     "scratch": "training from scratch",
     "baseline": "the linear model",
     "ensemble": "combining models",
+    "previous": "the old model as it is",
+    "continued": "continuing to train the old model",
 }
 BEST_MODELS = {
     "scratch": "the best model trained from scratch",
     "fine-tuned": "the best fine-tuned model",
     "baseline": "the linear model",
     "ensemble": "the mean of several models",
+    "previous": "the old model as it is",
+    "continued": "the old model trained further",
 }
 UNTRAINED_FAMILY = "the base as it is"  # what the family of baselines is called where text is predicted
 
@@ -101,6 +107,12 @@ def distinct_ways(comparison: Comparison) -> dict[str, str]:
 
 def verdict_for(comparison: Comparison, name: str, family: str) -> str:
     """The answer if the regime of this name and family is best."""
+    way = _verdict(comparison, name, family)
+    again = PREVIOUS in comparison.names and family not in (PREVIOUS, CONTINUED)
+    return f"retrain: {way}" if again else way
+
+
+def _verdict(comparison: Comparison, name: str, family: str) -> str:
     if family != "baseline":
         return VERDICT_BY_FAMILY[family]
     regime = regime_of(name)

@@ -34,6 +34,7 @@ BASELINE_DESCRIPTIONS = {
     "embedded": "TF-IDF beside frozen features of the base, and a linear model",
     "extractive": "the leading sentences, the source itself, or the most common value of each field",
     "few-shot": "the base as it is, after a few examples in its prompt",
+    "previous": "the earlier model as it is",
     "prompted": "the likelihood of each answer, after instructions and examples",
     "prompted-endpoint": "the answers of a chat model elsewhere, after instructions and examples",
 }

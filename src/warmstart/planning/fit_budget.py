@@ -17,6 +17,7 @@ from pydantic import TypeAdapter
 from warmstart.errors import InputError, join_phrases
 from warmstart.planning.estimates import (
     seconds_of_asking,
+    seconds_of_embedding,
     seconds_of_regime,
     seconds_of_run,
     seconds_of_scoring,
@@ -84,7 +85,8 @@ def _refit(asked: RunPlan, saved: RunPlan) -> RunPlan:
 
 
 def _without_slow_bases(plan: RunPlan) -> RunPlan:
-    """Without bases as they are whose answers would take too much of the budget, more so where nobody named them."""
+    """Without bases as they are whose answers would take too much of the budget, more so where nobody named them, and
+    without linear models on what a base makes of all rows, where reading them would."""
     found = []
     for name in plan.names:
         seconds = len(plan.seeds) * len(plan.sizes) * seconds_of_untrained(plan, name)
@@ -96,6 +98,12 @@ def _without_slow_bases(plan: RunPlan) -> RunPlan:
             reason = f"scoring the base without training would take {took}"
             ways = f"name it in --regimes, or use {enough}" if unnamed else f"{enough} would be enough"
             found.append(Excluded(name, BUDGET, f"{reason}; {ways}"))
+        reading = seconds_of_embedding(plan, name) if regime_of(name) == "embedded" else 0.0
+        if reading > ASKED_SHARE * plan.options.budget:
+            took = format_effort(reading, by_compute=plan.options.by_compute)
+            enough = _as_flag(plan, reading / ASKED_SHARE)
+            reason = f"reading all rows with the base would take {took}"
+            found.append(Excluded(name, BUDGET, f"{reason}; {enough} would be enough"))
     return replace(plan, excluded=(*plan.excluded, *found))
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from warmstart.data.rows.split import Splits
 from warmstart.data.schema.schema import Schema
 from warmstart.errors import UsageError, join_phrases
+from warmstart.inference.earlier import EarlierModel
 from warmstart.models.pretrained.base import Base
 from warmstart.regimes.regimes import DEFAULT_REGIMES, NO_BASE_NEEDED, RANDOM_START, Regime, known_regime
 from warmstart.results.constraints import ANY, Constraints
@@ -48,6 +49,7 @@ class Problem:
     corpus: Splits | None = None  # texts of the domain; None: the training rows' own
     spoken: bool = False  # whether these are what the rows say, each with its row's number as key
     caveats: tuple[str, ...] = ()
+    earlier: EarlierModel | None = None  # of --previous
     noise_floor: float | None = None  # best reachable score, where it is known
     floors: tuple[str, ...] = ()  # regimes that are compared though others were named
     endpoint: Endpoint | None = None  # a chat model elsewhere, that `prompted-endpoint` asks

@@ -17,7 +17,7 @@ from warmstart.regimes.full import Full
 from warmstart.regimes.regimes import READ_WITH_BASE, WITHOUT_NETWORK, Regime, Stage
 from warmstart.regimes.starts import random_state
 from warmstart.results.constraints import Constraints, Excluded, Needs, broken, not_run, require_a_choice
-from warmstart.results.names import ENSEMBLE, regime_of
+from warmstart.results.names import ENSEMBLE, PREVIOUS, regime_of
 from warmstart.results.record import Run
 from warmstart.runs.final_evaluation import measure_latency
 from warmstart.tasks.task import Task
@@ -122,7 +122,7 @@ def _combined(ensembles: Sequence[Run], runs: Sequence[Run], needs: Mapping[str,
 
 def _regime(plan: RunPlan, name: str) -> Regime | None:
     """The regime; None for a baseline without a network."""
-    return None if name in WITHOUT_NETWORK else plan.regime(name, max(plan.sizes))
+    return None if name in (*WITHOUT_NETWORK, PREVIOUS) else plan.regime(name, max(plan.sizes))
 
 
 def _footprint(regime: Regime, task: Task) -> ModelSize:

@@ -21,7 +21,7 @@ from warmstart.regimes.method import Method, Rates
 from warmstart.regimes.search_space import FOR_ENCODERS, IN_CONTEXT, OWN_ARCHITECTURE, SPACES, Dimension
 from warmstart.regimes.starts import Architecture, Init, Pretrained, Scratch, Start, dnn, small_cnn
 from warmstart.regimes.wide_and_deep import CLASS_SIZE, NUMBER_SIZE, PathByPath, WideAndDeepStart
-from warmstart.results.names import ENDPOINT_REGIME, ENSEMBLE, regime_of
+from warmstart.results.names import ENDPOINT_REGIME, ENSEMBLE, PREVIOUS, regime_of
 from warmstart.settings.choices import Augment, NetworkSize
 from warmstart.tasks.language import Language
 from warmstart.tasks.task import Loss, Task
@@ -254,18 +254,18 @@ DESCRIPTIONS = {
 ALIASES = {"differential": "discriminative"}
 NO_BASE_NEEDED = frozenset({"scratch", "self-pretrained"})  # of a base they need no more than its shape and tokenizer
 LEARN_LANGUAGE = frozenset({"hybrid", "self-pretrained"})  # before the task
-RANDOM_START = frozenset({*WITHOUT_NETWORK, "scratch-dnn", "scratch-cnn", ENSEMBLE})  # the same whatever the bases
+RANDOM_START = frozenset({*WITHOUT_NETWORK, PREVIOUS, "scratch-dnn", "scratch-cnn", ENSEMBLE})  # whatever the bases
 TRAIN_BASE_WEIGHTS = frozenset({"top-layers", "discriminative", "full", "lora", "qlora", "hybrid"})  # these may forget
 
 
 def is_baseline(name: str) -> bool:
     """Whether the regime in this table row is fitted without the training loop."""
-    return regime_of(name) in WITHOUT_TRAINING
+    return regime_of(name) in (*WITHOUT_TRAINING, PREVIOUS)
 
 
 def is_solved(name: str) -> bool:
     """Whether the regime in this table row is fitted by a solver: from columns and texts, or from a base's features."""
-    return regime_of(name) in (*WITHOUT_NETWORK, *READ_WITH_BASE)
+    return regime_of(name) in (*WITHOUT_NETWORK, *READ_WITH_BASE, PREVIOUS)
 
 
 def default_for(task: TaskName, columns: Sequence[Column] = (), image_base: bool = True) -> tuple[str, ...]:
@@ -304,7 +304,7 @@ def suits(name: str, task: TaskName, columns: Sequence[Column] = ()) -> bool:
     head.
     """
     if reads_images(columns):
-        return name in (*IMAGE_DEFAULTS, *CHEAP_REGIMES, ENSEMBLE) or (name in FOR_COLUMNS and len(columns) > 1)
+        return name in (*IMAGE_DEFAULTS, *CHEAP_REGIMES, PREVIOUS, ENSEMBLE, *FOR_COLUMNS[: len(columns) - 1])
     if name in (*FLOORS_OF_WRITING, "few-shot"):
         return task in INSTRUCTED
     if task in (*TEXT_OUT, *CORPUS):
@@ -413,6 +413,6 @@ _register("zero-shot", _pretrained, lambda material: ())
 def known_regime(name: str) -> str:
     """The regime's exact name; raises UsageError with the closest known one."""
     name = ALIASES.get(name, name)
-    if name not in REGIMES and name not in WITHOUT_TRAINING:
+    if name not in REGIMES and name not in (*WITHOUT_TRAINING, PREVIOUS):
         raise UsageError(f"regime {name!r} is not known.", did_you_mean(name, [*WITHOUT_TRAINING, *REGIMES, *ALIASES]))
     return name

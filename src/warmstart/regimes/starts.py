@@ -1,10 +1,10 @@
-"""Starts: where do the weights of a model come from: a base, or random initialization?"""
+"""Starts: where do the weights of a model come from: a base, or random initialization? (`continued.py`: yours)"""
 
 import ast
 import contextlib
 import functools
 import importlib.util
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol, get_args
@@ -79,6 +79,11 @@ class Start(Protocol):
     @property
     def pooling(self) -> str: ...
     @property
+    def head(self) -> Mapping[str, torch.Tensor] | None:
+        """The weights that the head of a task begins with; None: random ones."""
+        ...
+
+    @property
     def dropout(self) -> float | None:
         """The requested dropout of body and head; None: their own."""
         ...
@@ -112,6 +117,7 @@ class Pretrained:
     family = "fine-tuned"
     hugging_face = True
     size = None
+    head = None
 
     @property
     def build(self) -> "Architecture":
@@ -178,6 +184,7 @@ class Scratch:
 
     family = "scratch"
     base = None
+    head = None
 
     @property
     def hugging_face(self) -> bool:

@@ -37,6 +37,7 @@ class WideAndDeepStart:
     family = "scratch"
     name = "random weights"
     base = None
+    head = None
     hugging_face = False
     columns = None  # the body reads them
     pooling = "mean"

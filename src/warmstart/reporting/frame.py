@@ -13,6 +13,7 @@ from warmstart.reporting import words
 Figure = dict[str, Any]  # JSON
 
 SYMBOLS = {"baseline": "square", "scratch": "diamond", "fine-tuned": "circle", "ensemble": "hexagon"}
+SYMBOLS |= {"previous": "cross", "continued": "star"}
 
 
 def escape_plotly(text: str) -> str:

@@ -24,6 +24,7 @@ VERDICT_SENTENCES = {
     "nothing is allowed": "Nothing is allowed.",
 }
 FAMILIES = {"baseline": "baseline", "scratch": "from scratch", "fine-tuned": "fine-tuned", "ensemble": "ensemble"}
+FAMILIES |= {"previous": "old model", "continued": "old model, trained further"}
 PROBABLY = 0.8  # a verdict less sure than this says so in its first word
 SURENESS = ((0.99, "almost certain"), (0.95, "sure"), (PROBABLY, "fairly sure"), (0.6, "leaning"), (0.0, "unsure"))
 

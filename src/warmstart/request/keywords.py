@@ -95,6 +95,13 @@ class _PlanCompareAdvise(TypedDict, total=False):
     """Show texts of test rows in the report. [default: yes]"""
 
 
+class _Compare(TypedDict, total=False):
+    previous: str | None
+    """Folder of an earlier study or run. Its model is compared as it is, and trained further."""
+    previous_data: str | Sequence[str]
+    """Files with the rows of the earlier study, if they were moved. [default: those it was made with]"""
+
+
 class _PlanCompareAdviseFit(TypedDict, total=False):
     prompted_endpoint: str | None
     """Address of an OpenAI-compatible API for regime prompted-endpoint. Rows leave this machine: they are sent to it.
@@ -232,6 +239,7 @@ class PlanSettings(
 class CompareSettings(
     _CheckPlanCompareAdviseFit,
     _PlanCompareAdvise,
+    _Compare,
     _PlanCompareAdviseFit,
     _PlanCompareFit,
 ):

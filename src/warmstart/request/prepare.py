@@ -17,6 +17,7 @@ from warmstart.errors import MissingError, UsageError, join_phrases
 from warmstart.request import request as config
 from warmstart.request.endpoint import planned_endpoint
 from warmstart.request.extra_text import _read_before, domain, general_text
+from warmstart.request.previous import continued_regime, find_previous
 from warmstart.request.select import (
     _check_room,
     added_floors,
@@ -116,6 +117,7 @@ def prepare_problem(
 ) -> PreparedProblem:
     """`folder` is for what has to be made first. `run_code` False: nothing can be trained, only looked at."""
     from warmstart.generation.answers import doubts
+    from warmstart.inference.earlier import EarlierModel
     from warmstart.planning.problem import Problem
     from warmstart.regimes.regimes import LEARN_LANGUAGE, REGIMES, check_base, reads_images
 
@@ -127,6 +129,9 @@ def prepare_problem(
         for base in bases:
             _check_room(base, schema)
     regimes = own_regimes(request, bases[0], own, run_code)
+    earlier = EarlierModel(find_previous(request.previous).model) if request.previous else None
+    if earlier is not None and earlier.is_network:
+        regimes = (*regimes, continued_regime(earlier))
     chosen = chosen_regimes(request, regimes, schema, bases)
     if request.general_text and any(base.kind == "encoder-decoder" for base in bases):
         raise UsageError("--general-text: an encoder-decoder reads no general text.", "leave it out, or the base")
@@ -152,6 +157,7 @@ def prepare_problem(
         general=measured,
         replayed=replayed,
         corpus=corpus,
+        earlier=earlier,
         spoken=corpus is not None and not request.corpus,
         caveats=caveats,
         noise_floor=request.noise_floor,

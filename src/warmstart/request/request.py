@@ -60,6 +60,10 @@ class Request(AllSettings):
                 f"tokens is {_plain(self.tokens)}; fit trains on one number of tokens.", "name one with --tokens"
             )
 
+        if self.previous and self.command != "compare":
+            raise UsageError(f"previous is for compare, not for {self.command}.", "leave --previous out")
+        if self.previous_data and not self.previous:
+            raise UsageError("previous_data says nothing without previous.", "name the earlier study with --previous")
         effort = SearchEffort.of(self.search)
         if not 0 <= effort.trials <= MOST_TRIALS or (effort.seconds is not None and effort.seconds < 1):
             raise UsageError(
@@ -210,7 +214,7 @@ def _find_again(known: dict[str, Any], folder: Path) -> None:
     near = folder / from_here
     named = began.get("folder")
     roots = (Path(named), near) if isinstance(named, str) else (near, Path.cwd()) if began else (Path.cwd(), near)
-    for key in ("data", "corpus", "base", "general_text", "schema"):
+    for key in ("data", "corpus", "base", "general_text", "schema", "previous", "previous_data"):
         value = known.get(key)
         if isinstance(value, list):
             known[key] = [_from_here(each, roots) if isinstance(each, str) else each for each in value]

@@ -10,7 +10,15 @@ from warmstart.data.schema.schema import TEXT_OUT, Schema, TaskName
 from warmstart.errors import UsageError
 from warmstart.request import request as config
 from warmstart.request.understand import OwnRegimes, PreparedData
-from warmstart.results.names import ENDPOINT_REGIME, ENSEMBLE, name_at_base, regime_of, short_names, split_name
+from warmstart.results.names import (
+    ENDPOINT_REGIME,
+    ENSEMBLE,
+    PREVIOUS,
+    name_at_base,
+    regime_of,
+    short_names,
+    split_name,
+)
 
 if TYPE_CHECKING:
     from torch import nn
@@ -146,13 +154,15 @@ def chosen_regimes(
             )
     else:
         named = (*added_floors(request, schema), *(request.regimes or usual_names))
-        names = tuple(dict.fromkeys((*named, *mine)))
+        names = tuple(dict.fromkeys((*named, *mine, *((PREVIOUS,) if request.previous else ()))))
     found = tuple(name if name in mine else _known(name) for name in names)
     if ENSEMBLE in found and (set(found) == {ENSEMBLE} or (request.races and ENSEMBLE in request.regimes)):
         raise UsageError(
             "an ensemble is made of other regimes, when `compare` has run them on all rows.",
             "warmstart compare ... --regimes linear,full,ensemble",
         )
+    if PREVIOUS in found and not request.previous:
+        raise UsageError("regime 'previous' is an earlier model.", "name its folder with --previous")
     if request.prompted_endpoint and ENDPOINT_REGIME not in found and request.command != "fit":
         found = (*found, ENDPOINT_REGIME)
     if ENDPOINT_REGIME in found and not request.prompted_endpoint:

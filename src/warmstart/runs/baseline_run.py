@@ -10,12 +10,13 @@ from warmstart.baselines.baseline import FitData, Fitted
 from warmstart.baselines.baselines import BASELINE_DESCRIPTIONS, FIT_BASELINE
 from warmstart.baselines.embedder import Embedder
 from warmstart.errors import TrainingError
+from warmstart.inference.earlier import EarlierModel
 from warmstart.inference.model_store import save_model
 from warmstart.inference.saved_as_scored import check_answers, check_saved
 from warmstart.models.pretrained.base import Base
 from warmstart.models.pretrained.reference import hub_revision
 from warmstart.regimes.search_space import NO_SEARCH, SearchEffort
-from warmstart.results.names import regime_of
+from warmstart.results.names import PREVIOUS, regime_of
 from warmstart.results.record import Cost, Run, load_run
 from warmstart.runs.final_evaluation import answered_rows, evaluate_answers, evaluate_run
 from warmstart.runs.run import CHECKED_ROWS, failed_run, finish_run, measured
@@ -33,10 +34,12 @@ def run_baseline(
     progress: JobProgress | None = None,
     base: Base | None = None,
     effort: SearchEffort = NO_SEARCH,
+    earlier: EarlierModel | None = None,
 ) -> Generator[Event, None, Run]:
     """The same record for a regime without the training loop.
 
-    `base`: the unchanged base whose features it uses; `effort`: how much to search of its own settings.
+    `base`: the unchanged base whose features it uses; `effort`: how much to search of its own settings;
+    `earlier`: the model that is scored as it is, where it is that.
     """
     if world().on_main((folder / "run.json").exists):
         return load_run(folder)
@@ -44,7 +47,10 @@ def run_baseline(
     reset_peak_memory()
     began = time.perf_counter()
     try:
-        fitted = fit_baseline(name, run_data, base, effort, folder / "checkpoint" / "trials")
+        if earlier:
+            fitted = earlier.fitted(run_data.task)
+        else:
+            fitted = fit_baseline(name, run_data, base, effort, folder / "checkpoint" / "trials")
         writer = fitted.baseline.writer
         if writer is None:
             found = evaluate_run(fitted.baseline, run_data, alone=fitted.baseline.alone())
@@ -56,7 +62,7 @@ def run_baseline(
     record = Run(
         id=folder.name,
         regime=name,
-        family="baseline",
+        family=PREVIOUS if earlier else "baseline",
         start=base.name if base else "-",
         method=BASELINE_DESCRIPTIONS[regime_of(name)],
         seed=run_data.seed,
@@ -88,7 +94,10 @@ def run_baseline(
     )
 
     def save(staging: Path) -> None:
-        save_fitted(staging, name, fitted, run_data, found.calibration)
+        if earlier:
+            earlier.copy_to(staging, name)
+        else:
+            save_fitted(staging, name, fitted, run_data, found.calibration)
 
     return finish_run(record, folder, save, found.outputs)
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import overload
 
+from warmstart.inference.earlier import EarlierModel
 from warmstart.models.pretrained.base import Base
 from warmstart.regimes.search_space import NO_SEARCH, SearchEffort
 from warmstart.results.record import Run
@@ -27,6 +28,7 @@ class JobContext:
     spend: float = 0.0  # FLOPs that a search may use for sizes
     base: Base | None = None  # what a baseline reads texts with, unchanged
     predicted: dict[str, float] | None = None  # what a run is expected to cost; None: unknown
+    earlier: EarlierModel | None = None  # that is scored as it is
     effort: SearchEffort = NO_SEARCH  # for the settings of a baseline
     members: tuple[Path, ...] = ()  # folders of the runs that are combined
 
@@ -54,7 +56,7 @@ def run(
     if job.kind == "combine":
         return combine_runs(job.regime, context.members, run_data, folder, progress)
     if tuned is None:
-        return run_baseline(job.regime, run_data, folder, progress, context.base, context.effort)
+        return run_baseline(job.regime, run_data, folder, progress, context.base, context.effort, context.earlier)
     if job.kind == "search":
         return search_settings(
             tuned.regime, tuned.config, run_data, job.trials, context.spend, job.effort, folder, progress

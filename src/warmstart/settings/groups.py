@@ -148,6 +148,21 @@ class RegimeSettings:
             repeat=True,
         ),
     ] = ()
+    previous: Annotated[
+        str | None,
+        Setting(
+            "Folder of an earlier study or run. Its model is compared as it is, and trained further.", ("compare",)
+        ),
+    ] = None
+    previous_data: Annotated[
+        tuple[str, ...],
+        Setting(
+            "Files with the rows of the earlier study, if they were moved.",
+            ("compare",),
+            unset="those it was made with",
+            repeat=True,
+        ),
+    ] = ()
     prompted_endpoint: Annotated[
         str | None,
         Setting(

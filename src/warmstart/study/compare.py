@@ -23,7 +23,7 @@ from warmstart.planning.run_plan import RunPlan, first_plan
 from warmstart.regimes.regimes import WITHOUT_NETWORK, is_baseline
 from warmstart.results.comparison import CONSTANT, Comparison
 from warmstart.results.constraints import BUDGET, Excluded
-from warmstart.results.names import ENSEMBLE, LENGTH_MULTIPLIERS, run_id
+from warmstart.results.names import ENSEMBLE, LENGTH_MULTIPLIERS, PREVIOUS, run_id
 from warmstart.results.outputs import has_outputs
 from warmstart.results.record import Run, load_run
 from warmstart.runs.execute import Results
@@ -199,7 +199,8 @@ def combine_jobs(plan: RunPlan, results: Results, folder: Path) -> list[CombineJ
     """
     if not plan.combines:
         return []
-    others = {ENSEMBLE, *(regime.name for regime in plan.problem.own)}  # whose code is not stored with a model
+    # Neither an earlier model, which has outputs of its own, nor those whose code is not stored with a model.
+    others = {ENSEMBLE, PREVIOUS, *(regime.name for regime in plan.problem.own)}
     best = best_lengths(plan, [run for run in results.runs.values() if run.regime not in others])
     whole, found = max(plan.sizes), []
     for seed in plan.seeds:

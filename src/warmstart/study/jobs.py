@@ -22,7 +22,7 @@ from warmstart.planning.estimates import (
 )
 from warmstart.planning.run_plan import RunPlan
 from warmstart.regimes.regimes import READ_WITH_BASE, UNTRAINED_BASES, is_baseline, is_solved
-from warmstart.results.names import regime_of
+from warmstart.results.names import PREVIOUS, regime_of
 from warmstart.results.record import Run, Trial
 from warmstart.runs.execute import JobContext, Results, run
 from warmstart.runs.job import Job, RowSelection, SearchJob, TrainJob
@@ -112,7 +112,9 @@ class StudyState:
         if job.kind == "combine":
             return JobContext(None, run_data, progress, members=tuple(self.folder / "runs" / id for id in job.members))
         if is_solved(name):
-            return JobContext(None, run_data, progress, base=plan.frozen_base(name), effort=plan.effort)
+            earlier = plan.problem.earlier if name == PREVIOUS else None
+            base = plan.frozen_base(name)
+            return JobContext(None, run_data, progress, base=base, effort=plan.effort, earlier=earlier)
         regime = plan.regime(name, rows)
         config = plan.config(regime, rows, job.data.seed)
         if job.kind == "search":

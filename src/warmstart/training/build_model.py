@@ -30,6 +30,9 @@ def head_for(body: nn.Module, start: Start, objective: Task, seed: int) -> tuple
         with random_state(seed):
             return start.language_head(body), UNPOOLED
     head = with_columns(head, start, seed)
+    learned = start.head
+    if learned is not None:
+        head.load_state_dict(dict(learned))
     for module in head.modules():
         if isinstance(module, nn.Dropout) and start.dropout is not None:
             module.p = start.dropout

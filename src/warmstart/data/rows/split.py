@@ -89,6 +89,27 @@ class Splits:
             self._orders[seed] = np.argsort(hashes, kind="stable")
         return replace(self, train=self.train.take(self._orders[seed][:rows]))
 
+    def without_held_out(self, hashes: Array) -> tuple["Splits", int]:
+        """Without the validation and test rows whose texts have one of these `text_hashes`, and how many that were.
+
+        Raises InputError where no validation or test rows are left.
+        """
+        val, test = (part.take(np.flatnonzero(~np.isin(text_hashes(part), hashes))) for part in (self.val, self.test))
+        dropped = len(self.val) + len(self.test) - len(val) - len(test)
+        if not dropped:
+            return self, 0
+        if not len(val) or not len(test):
+            raise InputError(
+                "the earlier model learned from all validation or test rows of the new table",
+                "add rows it has not seen",
+            )
+        return Splits(self.train, val, test, _fingerprint(self.train, val, test)), dropped
+
+
+def text_hashes(rows: Rows) -> Array:
+    """Of the text of each row, for telling copies apart: uint64 [n]."""
+    return _hashes(rows.texts, len(rows))
+
 
 # --- table to rows -------------------------------------------------------------------------------------------------
 

@@ -1,0 +1,145 @@
+"""Previous: is an earlier model compared as it is and trained further, on rows that it has not seen?"""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import warmstart
+from tests.tiny import COLOURS, MATERIALS, ROOMS, SIZES
+from warmstart.data.rows.split import text_hashes
+from warmstart.errors import InputError, UsageError
+from warmstart.inference.earlier import EarlierModel
+from warmstart.inference.model_store import Network
+from warmstart.inference.predict import load_model_for_prediction
+from warmstart.models.model import Model
+from warmstart.models.pretrained.base import Base
+from warmstart.regimes.starts import random_state
+from warmstart.request.previous import continued_regime, find_previous
+from warmstart.request.request import Request, load_request
+from warmstart.request.understand import prepare_data
+from warmstart.results.record import load_run
+from warmstart.tasks.tasks import task_for
+from warmstart.training.build_model import head_for
+
+
+def rows(start: int, count: int) -> pd.DataFrame:
+    titles = [f"{s} {c} {m} {t}" for m in MATERIALS for t in ROOMS for s in SIZES for c in COLOURS]
+    order = np.random.default_rng(0).permutation(len(titles))[start : start + count]
+    taken = [titles[i] for i in order]
+    price = [float(10 * len(title) + i) for i, title in enumerate(taken)]
+    return pd.DataFrame({"title": taken, "room": [ROOMS[t.split()[-1]] for t in taken], "price": price})
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("tables")
+    rows(0, 120).to_csv(folder / "old.csv", index=False)
+    rows(120, 120).to_csv(folder / "new.csv", index=False)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def earlier(table: Path, base: Base) -> dict[str, Path]:
+    found = {}
+    for name, target, regime in (
+        ("linear", "room", "linear"),
+        ("network", "room", "full"),
+        ("number", "price", "frozen"),
+        ("wide", "price", "scratch-dnn"),
+    ):
+        found[name] = table / name
+        warmstart.fit(
+            table / "old.csv", target, regime=regime, out=table / name, text="title", base=base.location,
+            trials=1, length=0.02, log=False,
+        )  # fmt: skip
+    return found
+
+
+def request(table: Path, previous: Path, file: str = "new.csv", target: str = "room") -> Request:
+    return Request((str(table / file),), target, command="compare", previous=str(previous))
+
+
+@pytest.mark.parametrize("name", ["network", "number", "wide"])
+def test_before_its_first_step_a_continued_model_predicts_what_it_did(
+    name: str, earlier: dict[str, Path], table: Path
+) -> None:
+    """Also where the new rows have fewer classes, or numbers of another size."""
+    some = rows(120, 120)
+    some = some[some.room != "hall"].assign(price=some.price * 3 + 50)
+    some.to_csv(table / f"{name}.csv", index=False)
+    target = "room" if name == "network" else "price"
+    prepared = prepare_data(request(table, earlier[name], f"{name}.csv", target))
+    known, task = EarlierModel(earlier[name]), task_for(prepared.schema, prepared.splits)
+    test = prepared.splits.test
+    unchanged = known.fitted(task).baseline.outputs(test.texts, test.columns)
+    start = continued_regime(known).start.fitted(task, prepared.splits.train, prepared.schema.columns)
+    with random_state(0):
+        body = start.body(0)
+        model = Model(body, *head_for(body, start, task, 0)).eval()
+    assert np.allclose(Network(model, start.inputs).outputs(test.texts, test.columns), unchanged, atol=1e-4)
+    own = load_model_for_prediction(earlier[name]).predict([{"title": text} for text in test.texts])
+    said = task.predictions(unchanged, {})["prediction"]
+    if target == "price":
+        assert np.allclose(said, [row["prediction"] for row in own], rtol=1e-3)
+    else:
+        classes = task.to_json()["classes"]
+        there = [(a, row["prediction"]) for a, row in zip(said, own, strict=True) if row["prediction"] in classes]
+        assert there and all(a == b for a, b in there)
+
+
+def test_a_comparison_holds_the_old_model_as_it_is_and_trained_further(
+    earlier: dict[str, Path], table: Path, tmp_path: Path, base: Base
+) -> None:
+    study = warmstart.compare(
+        table / "new.csv", "room", previous=str(earlier["network"]), regimes="linear", base=base.location,
+        seeds=1, trials=1, length=0.02, refit="none", log=False, out=tmp_path / "study",
+    )  # fmt: skip
+    assert {"previous", "continued", "linear", "constant"} == set(study.comparison.names)
+    families = {run.regime: run.family for run in study.comparison.runs}
+    assert (families["previous"], families["continued"]) == ("previous", "continued")
+    (kept,) = (tmp_path / "study" / "runs").glob("previous-*")
+    assert load_run(kept).cost.trainable == 0
+    new = rows(200, 5)[["title"]].to_dict("records")
+    before, after = (load_model_for_prediction(folder).predict(new) for folder in (earlier["network"], kept))
+    assert before == after, "it is handed over as it is"
+
+
+def test_no_row_that_the_old_model_learned_from_is_tested(earlier: dict[str, Path], table: Path) -> None:
+    old = prepare_data(load_request(earlier["linear"])).splits
+    learned = np.concatenate([text_hashes(old.train), text_hashes(old.val)])
+    fresh = rows(120, 200)
+    # Equal rows divide alike, so that old training rows mostly come into the training part; groups change that.
+    pd.concat([rows(0, 120), fresh]).assign(lot=lambda t: np.arange(len(t)) % 40).to_csv(
+        table / "both.csv", index=False
+    )
+    asked = Request((str(table / "both.csv"),), "room", group="lot", command="compare")
+    planted = prepare_data(replace(asked, text=("title",))).splits
+    held = np.concatenate([text_hashes(planted.val), text_hashes(planted.test)])
+    many = int(np.isin(held, learned).sum())
+    assert many > 5
+    prepared = prepare_data(replace(asked, previous=str(earlier["linear"])))
+    for part in (prepared.splits.val, prepared.splits.test):
+        assert not np.isin(text_hashes(part), learned).any()
+    assert any(f"Left out: {many} validation and test rows" in said for said in prepared.dropped)
+    assert prepared.splits.fingerprint != planted.fingerprint
+
+
+def test_what_the_old_model_cannot_do_is_refused(earlier: dict[str, Path], table: Path) -> None:
+    new = rows(120, 120)
+    cellars = new.assign(room=["cellar", "cellar", *new.room[2:]])
+    for name, changed, target, error, said in (
+        ("class", cellars, "room", UsageError, "1 new class: 'cellar' (2 rows)"),
+        ("column", new.rename(columns={"title": "name"}), "room", InputError, "needs column 'title'"),
+        ("target", new, "price", UsageError, "its target is 'room', not 'price'"),
+    ):
+        changed.to_csv(table / f"{name}.csv", index=False)
+        with pytest.raises(error) as raised:
+            prepare_data(request(table, earlier["linear"], f"{name}.csv", target))
+        assert said in raised.value.message
+    with pytest.raises(UsageError, match="is no folder"):
+        find_previous(str(table / "nowhere"))
+    with pytest.raises(UsageError, match="for compare"):
+        Request(("x.csv",), "y", command="fit", previous="old")
