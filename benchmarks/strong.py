@@ -118,14 +118,19 @@ def divided(rows: Rows, seed: int) -> tuple[Rows, Rows]:
     return rows.take(pool), rows.take(np.sort(order))
 
 
+def training_rows(pool: Rows, count: int) -> tuple[Rows, Rows]:
+    """The first rows of the pool, and validation rows after them."""
+    end = min(len(pool), count + min(1_000, max(20, count // 7)))
+    return pool.take(np.arange(count)), pool.take(np.arange(count, end))
+
+
 def _share(text: str) -> float:
     return int(hashlib.sha256(text.encode()).hexdigest()[:8], 16) / 2**32
 
 
 def score(name: str, schema: Schema, pool: Rows, test: Rows, count: int, base: str) -> Scored:
     """The regime of this name, fitted on the first rows of the pool."""
-    train = pool.take(np.arange(count))
-    val = pool.take(np.arange(count, min(len(pool), count + min(1_000, max(20, count // 7)))))
+    train, val = training_rows(pool, count)
     splits = Splits(train, val, test, "strong")
     everything = Splits(pool, val, test, "strong")
     task = task_for(schema, splits if schema.task == "regression" else everything)

@@ -128,6 +128,8 @@ def test_the_defaults_in_words_are_those_of_the_code() -> None:
     ):
         assert [kind.by_rows[i][1] for i in range(4)] == ([15, 10, 6, 3] if kind is classes else [12, 6, 3, 2])
         assert said in text
+    assert (classes.word_dropout, numbers.word_dropout, numbers.floor) == (0.2, 0.0, 1_200)
+    assert "for numbers none is" in text and "at least 1,200 steps" in text
     assert (CLASS_SIZE.width, NUMBER_SIZE.width, NUMBER_SIZE.depth) == (256, 128, 1)
     assert f"multiplies the rate by {Discriminative().decay:g}" in text
     assert f"adapters of rank {LoRA().rank} " in text and f"alpha {LoRA().alpha:g}." in text

@@ -181,13 +181,11 @@ DEFAULTS: dict[str, RegimeDefaults] = {
     "self-pretrained": RegimeDefaults(lr=5e-4, epochs=8, floor=600),
 }
 
-# Of `scratch-dnn` where a number is predicted, and of the reference network.
-NUMBER_DEFAULTS = replace(
-    DEFAULTS["scratch-dnn"],
-    epochs=12,
-    evaluations=12,
-    last_weights=False,
-    by_rows=((4_000, 12, 32), (16_000, 6, 64), (50_000, 3, 128), (190_000, 2, 256)),
+# Of `scratch-dnn` where a number is predicted, and of the reference network. Each word may change a number: with none
+# dropped, and more steps, the demo's error fell from .170 to .146, that of 4,000 one-line texts from .398 to .389.
+NUMBER_PASSES = ((4_000, 12, 32), (16_000, 6, 64), (50_000, 3, 128), (190_000, 2, 256))
+NUMBER_DEFAULTS = RegimeDefaults(
+    lr=2e-3, epochs=12, floor=1200, batch_size=32, evaluations=12, warmup=0.05, clip=100.0, by_rows=NUMBER_PASSES
 )
 REFERENCE_DEFAULTS = RegimeDefaults(lr=1e-4, epochs=20, floor=400, batch_size=64, evaluations=16)
 REFERENCE_SIZE = Size(features=5000, width=4096, depth=8, dropout=0.2)
