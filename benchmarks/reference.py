@@ -13,7 +13,7 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -199,7 +199,8 @@ def number_network(
     for rates in NUMBER_RATES:
         network = WideAndDeep(rows.shape[1], 1, 128, 1)
         with torch.no_grad():
-            cast(nn.Linear, network.layers[-1]).bias.fill_(wanted.median().item())
+            last: Any = network.layers[-1]
+            last.bias.fill_(wanted.median())
         score = train_network(
             network,
             rows,
@@ -211,7 +212,7 @@ def number_network(
             validation,
         )
         kept.append((np.inf if score is None else score, outputs_of(network, tested)))
-    best: Array = min(kept, key=lambda each: each[0])[1]
+    best = min(kept, key=lambda each: each[0])[1]
     return np.asarray(best * deviation + mean)
 
 
@@ -305,7 +306,7 @@ def trees(table: Array, wanted: Array, asked: Array, folds: Sequence[tuple[Array
     for learn, out in folds:
         data = lgb.Dataset(table[learn], wanted[learn], categorical_feature=[0])
         watched = [lgb.Dataset(table[out], wanted[out], reference=data)]
-        stop: list[Callable[..., Any]] = [lgb.early_stopping(50, verbose=False)]
+        stop: list[Any] = [lgb.early_stopping(50, verbose=False)]
         found.append(lgb.train(settings, data, 2_000, valid_sets=watched, callbacks=stop).predict(asked))
     return np.asarray(np.mean(found, axis=0))
 
@@ -347,7 +348,7 @@ def references(
             for name, rows in (("train", train), ("val", val), ("test", test))
         }
         truth["classes"] = np.array([len(classes)])
-    found: dict[str, tuple[Array, float]] = {}
+    found: dict[str, Any] = {}
     for recipe in (each for each in RECIPES[task] if each.__name__ in names):
         began = time.process_time()
         scores = recipe(train, val, test, truth, base, seeds)
