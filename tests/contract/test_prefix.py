@@ -77,6 +77,7 @@ class Made:
     dropout: float | None = None
     base: None = None
     columns: None = None
+    head: None = None
     name: str = "made"
     family: str = "fine-tuned"
     calls: list[int] = field(default_factory=list)
