@@ -126,7 +126,7 @@ def train_network(
             value = loss(network(*batch_of(rows, index, generator)), index)
             for each in optimizers:
                 each.zero_grad()
-            value.backward()  # type: ignore[no-untyped-call]
+            torch.autograd.backward(value)
             for each, schedule in zip(optimizers, schedules, strict=True):
                 each.step()
                 schedule.step()

@@ -50,7 +50,7 @@ def picture_table(rows: int = 80) -> Table:
 
 
 def priced_table(rows: int = 80) -> Table:
-    """Photos, a `weight`, a `shop` and a `title`, all of which the `price` follows from."""
+    """Photos, a `weight`, a `shop` and a `title`, which together determine the `price`."""
     dice, made = np.random.default_rng(5), [drawn(number) for number in range(rows)]
     weights, shops = dice.uniform(1, 9, rows).round(2), dice.choice(["north", "south"], rows)
     words = [" ".join([*dice.choice(["lamp", "bowl", "chair", "shelf", "frame"], 3), f"no {i}"]) for i in range(rows)]

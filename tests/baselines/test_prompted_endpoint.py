@@ -27,12 +27,13 @@ TEXTS = [f"a {kind} number {i}" for i in range(8) for kind in KINDS.classes]
 
 
 class Stub(BaseHTTPRequestHandler):
-    """Answers with the animal of the last question; tells on nobody."""
+    """Answers with the animal of the last question; logs nothing."""
 
     asked: list[dict[str, Any]]
     keys: list[str | None]
     statuses: list[int]  # that come first
     reply: str | None  # instead of an answer
+    url: str
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
@@ -63,7 +64,7 @@ def stub(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Stub]]:
     server = HTTPServer(("127.0.0.1", 0), Stub)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
-    Stub.url = f"http://127.0.0.1:{server.server_port}/v1"  # type: ignore[attr-defined]
+    Stub.url = f"http://127.0.0.1:{server.server_port}/v1"
     yield Stub
     server.shutdown()
     thread.join()
@@ -71,7 +72,7 @@ def stub(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Stub]]:
 
 
 def endpoint_at(stub: type[Stub], folder: Path, tokens: int = 100_000) -> Endpoint:
-    return Endpoint.of(stub.url, "tiny", tokens, 0.5).at(folder / "endpoint.jsonl")  # type: ignore[attr-defined]
+    return Endpoint.of(stub.url, "tiny", tokens, 0.5).at(folder / "endpoint.jsonl")
 
 
 def rows_of(targets: list[Any], texts: list[str]) -> Rows:
@@ -175,7 +176,7 @@ def test_a_study_asks_resumes_and_keeps_its_key(
     table = tmp_path / "t.csv"
     table.write_text("text,kind\n" + "".join(f"{i} {text},{text.split()[1]}\n" for i in range(5) for text in TEXTS))
     words = (table, "--target", "kind", "--text", "text", "--base", base, "--seeds", "1", "--regimes", "linear")
-    sent = ("--prompted-endpoint", stub.url, "--prompted-model", "tiny")  # type: ignore[attr-defined]
+    sent = ("--prompted-endpoint", stub.url, "--prompted-model", "tiny")
     planned = call("plan", *words, *sent, "--prompted-price", "0.5", "--quiet")
     assert planned.code == 0 and "sends rows to" in planned.out and "about $" in planned.out and not stub.asked
     few = call("compare", *words, *sent, "--prompted-tokens", "2k", "--out", tmp_path / "few", "--quiet")

@@ -48,8 +48,8 @@ def _bound(comparison: Comparison, asked: Row, best: Row) -> str:
         return f"Prompting is worth more than {rows} labeled rows: `{asked.name}` is better {both}."
     if found.interval.high < 0:
         return (
-            f"Prompting is worth fewer than {rows} labeled rows: `{asked.name}` is worse {both}. How many it is worth, "
-            "--rows auto tells."
+            f"Prompting is worth fewer than {rows} labeled rows: `{asked.name}` is worse {both}. Use --rows auto to "
+            "estimate how many."
         )
     return (
         f"Prompting is worth about as much as the {rows} labeled rows: `{asked.name}` and `{best.name}`, which was "

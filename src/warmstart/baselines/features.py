@@ -8,7 +8,7 @@ from warmstart.baselines.embedder import Embedder
 from warmstart.baselines.picture_features import PictureFeatures
 from warmstart.data.features.columns import ColumnFeatures
 from warmstart.data.features.reading import WORDS, Reading
-from warmstart.data.features.terms import Terms
+from warmstart.data.features.terms import Terms, terms_from_json, terms_to_json
 from warmstart.data.schema.cell_values import Values
 from warmstart.models.pretrained.base import find_base
 from warmstart.models.pretrained.image_base import image_base_from_json, image_base_to_json
@@ -74,11 +74,8 @@ class Features:
 
     def to_json(self) -> tuple[dict[str, object], dict[str, Array]]:
         """(facts, arrays) for `features_from_json`. A base is named, not copied."""
-        facts: dict[str, object] = {
-            "terms": [{"analyzer": t.analyzer, "lengths": t.lengths, "vocabulary": t.vocabulary} for t in self.terms],
-            "reading": self.reading.to_json(),
-        }
-        arrays = {f"idf.{i}": t.idf for i, t in enumerate(self.terms)}
+        terms, arrays = terms_to_json(self.terms)
+        facts: dict[str, object] = {"terms": terms, "reading": self.reading.to_json()}
         if self.columns:
             said, more = self.columns.to_json()
             facts["columns"] = said | {"weight": self.columns_weight}
@@ -114,10 +111,7 @@ def side_by_side(parts: Sequence[tuple["csr_matrix", float]]) -> "csr_matrix":
 
 def features_from_json(facts: dict[str, Any], arrays: dict[str, Array]) -> Features:
     """Those that `to_json` wrote. Raises MissingError where the base that they name is not here."""
-    terms = tuple(
-        Terms(kind["analyzer"], tuple(kind["lengths"]), tuple(kind["vocabulary"]), arrays[f"idf.{i}"])
-        for i, kind in enumerate(facts["terms"])
-    )
+    terms = terms_from_json(facts["terms"], arrays)
     reading = Reading.from_json(facts.get("reading", ()))
     more: dict[str, Any] = {}
     if "columns" in facts:

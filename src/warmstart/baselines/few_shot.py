@@ -16,7 +16,7 @@ from warmstart.data.schema.cell_values import Values
 from warmstart.data.schema.conversations import write_prompt
 from warmstart.errors import InputError, TrainingError
 from warmstart.generation.answers import Writer
-from warmstart.generation.kv_cache import ReadPrefix
+from warmstart.generation.kv_cache import ReadPrefix, shared_beginning
 from warmstart.models.model import UNPOOLED, Model
 from warmstart.models.pretrained.base import Base
 from warmstart.models.pretrained.reference import reference_to, referenced_base
@@ -55,10 +55,7 @@ class FewShot:
         """What all prompts begin with, the examples, is read here, once and for all."""
         model, inputs = self.loaded or language_model_of(self.base), self.inputs
         one, other = (np.array(inputs.prompt(write_prompt(self.instruction, text))) for text in ("0", "N/A"))
-        shorter = min(len(one), len(other))
-        apart = np.flatnonzero(one[:shorter] != other[:shorter])
-        shared = int(apart[0]) if len(apart) else shorter
-        return Writer(model, inputs, ReadPrefix.of(model.body, one[:shared]))
+        return Writer(model, inputs, ReadPrefix.of(model.body, shared_beginning(one, other)))
 
     @cached_property
     def inputs(self) -> Conversations:

@@ -23,7 +23,7 @@ from warmstart.data.rows.values import NO_COLUMNS
 from warmstart.data.schema.cell_values import Values
 from warmstart.data.schema.conversations import Turn, write_turns
 from warmstart.errors import InputError, TrainingError
-from warmstart.generation.kv_cache import ReadPrefix
+from warmstart.generation.kv_cache import ReadPrefix, shared_beginning
 from warmstart.generation.label_scores import PROMPTS_AT_ONCE, LabelTree, label_scores
 from warmstart.models.model import Model
 from warmstart.models.pretrained.base import Base
@@ -113,7 +113,7 @@ class Prompted:
     @cached_property
     def _prefix(self) -> ReadPrefix | None:
         """What every prompt begins with, read once and for all."""
-        return ReadPrefix.of(self.model.body, self._tokens("0")[: self._shown])
+        return ReadPrefix.of(self.model.body, self._shown)
 
     @cached_property
     def model(self) -> Model:
@@ -141,18 +141,15 @@ class Prompted:
             return 0.0
         nodes = len(self.tree.inner)
         sizes = np.array([len(self._tokens(text)) for text in texts])
-        begin = min(self._shown, int(sizes.min()) - 1)
+        begin = min(len(self._shown), int(sizes.min()) - 1)
         each = self.cost.forward(sizes + nodes, 1.0 + nodes) - self.cost.forward(np.array([begin]), 0.0)
         batches = -(-len(texts) // PROMPTS_AT_ONCE)
         return float(each.sum() + batches * self.cost.forward(np.array([begin]), 0.0)[0])
 
     @cached_property
-    def _shown(self) -> int:
-        """Tokens that every prompt begins with."""
-        a, b = (self._tokens(text) for text in ("0", "N/A"))
-        shorter = min(len(a), len(b))
-        other = np.flatnonzero(a[:shorter] != b[:shorter])
-        return int(other[0]) if len(other) else shorter
+    def _shown(self) -> Array:
+        """The tokens that every prompt begins with."""
+        return shared_beginning(self._tokens("0"), self._tokens("N/A"))
 
     def alone(self) -> "Prompted":
         return replace(self, known=None)

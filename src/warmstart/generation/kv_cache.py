@@ -49,6 +49,13 @@ class ReadPrefix:
         return all(len(prompt) > count and np.array_equal(prompt[:count], self.tokens) for prompt in prompts)
 
 
+def shared_beginning(one: Array, other: Array) -> Array:
+    """The tokens that both prompts begin with."""
+    shorter = min(len(one), len(other))
+    apart = np.flatnonzero(one[:shorter] != other[:shorter])
+    return one[: int(apart[0]) if len(apart) else shorter]
+
+
 def read_prompts(body: nn.Module, prompts: Sequence[Array], prefix: ReadPrefix | None = None) -> tuple[Any, Tensor]:
     """The cache after all tokens but the last of each prompt, and the mask of its positions, int64 [n, positions].
 

@@ -5,7 +5,7 @@ import itertools
 import json
 import math
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -75,14 +75,15 @@ def _written(rows: Iterator[dict[str, Any]], path: Path, suffix: str, kept: Iter
 
 def _cells(kept: Iterable[Table]) -> Iterator[dict[str, Any]]:
     """The rows of these tables, a dict each; without any table, empty ones without end."""
+    return _rows_of(kept, lambda table: (row for batch in table.columns.to_batches(BATCH) for row in batch.to_pylist()))
+
+
+def _rows_of(kept: Iterable[Table], rows: Callable[[Table], Iterable[dict[str, Any]]]) -> Iterator[dict[str, Any]]:
     tables = iter(kept)
     first = next(tables, None)
     if first is None:
-        yield from itertools.repeat({})
-        return
-    for table in itertools.chain([first], tables):
-        for batch in table.columns.to_batches(BATCH):
-            yield from batch.to_pylist()
+        return itertools.repeat({})
+    return itertools.chain.from_iterable(map(rows, itertools.chain([first], tables)))
 
 
 def _write_parquet(rows: Iterator[dict[str, Any]], path: Path, kept: Iterable[Table]) -> None:
@@ -197,15 +198,13 @@ def print_csv(rows: Iterable[dict[str, Any]], file: Any, kept: Iterable[Table] =
 
 def _as_written(kept: Iterable[Table]) -> Iterator[dict[str, Any]]:
     """The same as `_cells`, as texts that are written like those in the file."""
-    tables = iter(kept)
-    first = next(tables, None)
-    if first is None:
-        yield from itertools.repeat({})
-        return
-    for table in itertools.chain([first], tables):
+
+    def rows(table: Table) -> Iterator[dict[str, Any]]:
         names = table.columns.column_names
         for cells in zip(*(each_text(table.as_written(name)) for name in names), strict=True):
             yield dict(zip(names, cells, strict=True))
+
+    return _rows_of(kept, rows)
 
 
 def _cell(value: Any) -> Any:

@@ -157,9 +157,9 @@ def _computed_peak(plan: RunPlan, name: str, found: ModelSize, run_data: RunData
     """Peak memory of the process from the shapes of one step, where there was no time to measure it."""
     regime = run_data.fitted(plan.regime(name, max(plan.sizes)))
     config = plan.config(regime, max(plan.sizes), run_data.seed)
-    dearest = longest_rows(run_data, regime, config)[-(config.micro_batch or config.batch_size) :]
+    costliest = longest_rows(run_data, regime, config)[-(config.micro_batch or config.batch_size) :]
     reads, train = run_data.task.reads(regime.start.inputs), run_data.splits.train
-    examples = run_data.shared.examples(reads, train, run_data.task.targets(train)).take(dearest)
+    examples = run_data.shared.examples(reads, train, run_data.task.targets(train)).take(costliest)
     precision = "fp32" if plan.options.precision == "fp32" else config.precision
     step = step_bytes(found, run_data.task, examples, precision, config.gradient_checkpointing)
     return round(step) + (resident_memory() or 0)
@@ -240,9 +240,8 @@ def _untrained(plan: RunPlan, name: str, run_data: RunData, where: TargetMachine
         one = seconds_of_embedding(plan, name)
     runs, here = len(plan.seeds) * len(plan.sizes), where.machine is None
     watts, price = power(where)
-    seconds = (
-        None if one is None else (1 if fits else runs) * one
-    )  # what a base makes of the rows is kept for all seeds
+    times = 1 if fits else runs  # what a base makes of the rows is kept for all seeds
+    seconds = None if one is None else times * one
     return RegimeForecast(
         regime=name,
         trainable=0,
@@ -275,12 +274,12 @@ def _elsewhere(
     examples = run_data.shared.examples(
         run_data.task.reads(regime.start.inputs), run_data.splits.train, run_data.task.targets(run_data.splits.train)
     )
-    dearest = longest_rows(run_data, regime, config)
+    costliest = longest_rows(run_data, regime, config)
     devices = min(where.devices, config.batch_size)
-    mine = max(1, -(-len(dearest) // devices))
+    mine = max(1, -(-len(costliest) // devices))
     mine = min(mine, config.micro_batch or mine)
     again = config.gradient_checkpointing
-    peak = round(step_bytes(found, run_data.task, examples.take(dearest[-mine:]), precision, again))
+    peak = round(step_bytes(found, run_data.task, examples.take(costliest[-mine:]), precision, again))
     room = machine.memory_bytes * USABLE
     per_row = (peak - found.held_bytes) / mine
     fits = peak <= room

@@ -304,7 +304,8 @@ def suits(name: str, task: TaskName, columns: Sequence[Column] = ()) -> bool:
     head.
     """
     if reads_images(columns):
-        return name in (*IMAGE_DEFAULTS, *CHEAP_REGIMES, PREVIOUS, ENSEMBLE, *FOR_COLUMNS[: len(columns) - 1])
+        beside = FOR_COLUMNS if len(columns) > 1 else ()
+        return name in (*IMAGE_DEFAULTS, *CHEAP_REGIMES, PREVIOUS, ENSEMBLE, *beside)
     if name in (*FLOORS_OF_WRITING, "few-shot"):
         return task in INSTRUCTED
     if task in (*TEXT_OUT, *CORPUS):

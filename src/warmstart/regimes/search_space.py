@@ -76,7 +76,7 @@ SPACES: dict[str, tuple[Dimension, ...]] = {
     "lora": (_RANK, _ALPHA, _DROPOUT, _WORDS, _DECAY),
     "qlora": (_RANK, _ALPHA, _DROPOUT, _WORDS, _DECAY),
 }
-OWN_ARCHITECTURE = (_DECAY,)  # of which no more is known
+OWN_ARCHITECTURE = (_DECAY,)  # the only setting that any architecture has
 FOR_ENCODERS = frozenset({"word_dropout", "layers"})  # of texts that get a head; nothing of it suits images or answers
 IN_CONTEXT = frozenset({"dropout", "init", "lora_rank", "lora_alpha", "layers"})  # fields of `RegimeContext`
 

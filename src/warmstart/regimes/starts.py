@@ -1,4 +1,4 @@
-"""Starts: where do the weights of a model come from: a base, or random initialization? (`continued.py`: yours)"""
+"""Starts: where do the weights of a model come from: a base, or random initialization?"""
 
 import ast
 import contextlib

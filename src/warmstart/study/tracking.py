@@ -4,9 +4,10 @@ The events of a study pass through here on their way to the progress bar. Nothin
 """
 
 import time
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -42,7 +43,7 @@ class Tracker(Protocol):
         ...
 
     def log(self, run: str, metrics: TrackedMetrics, step: int) -> None:
-        """TrackedMetrics of a run that was begun, after a step."""
+        """Metrics of a run that was begun, after a step."""
         ...
 
     def end_run(self, run: str, settings: TrackedSettings, metrics: TrackedMetrics, failed: str | None) -> None:
@@ -117,12 +118,12 @@ class SafeTracker:
         known = read_json(self.path, dict[str, Any]) if self.path.exists() else {}
         write_json(self.path, known | {self.tracker.name: {"names": self.names, "ended": sorted(self.ended)}})
 
-    def safely(self, call: str, *given: Any) -> str:
-        """Call a method of this one; returns a warning, once, where it failed."""
+    def safely(self, report: "Callable[[SafeTracker], None]") -> str:
+        """Report something to this tracker; returns a warning, once, where it failed."""
         if self.failure is not None:
             return ""
         try:
-            getattr(self, call)(*given)
+            report(self)
         except Exception as error:  # whatever a library of someone else's raises
             self.failure = shorten(" ".join(f"{type(error).__name__}: {error}".split()), MESSAGE)
             return f"warning: tracking with {self.tracker.name} stopped; the study continues. {self.failure}"
@@ -148,18 +149,18 @@ def tracked(
     """
     each = [SafeTracker(tracker, folder) for tracker in trackers if world().main]
 
-    def report(call: str, *given: Any) -> Generator[Event, None, None]:
-        for warning in filter(None, [tracker.safely(call, *given) for tracker in each]):
+    def tell(report: Callable[[SafeTracker], None]) -> Generator[Event, None, None]:
+        for warning in filter(None, [tracker.safely(report) for tracker in each]):
             yield Event("tracking", message=warning)
 
     with closing(steps):
-        yield from report("begin", settings)
+        yield from tell(lambda tracker: tracker.begin(settings))
         while True:
             try:
                 event = next(steps)
             except StopIteration as stop:
-                yield from report("end", winner)
+                yield from tell(lambda tracker: tracker.end(winner))
                 value: Value = stop.value
                 return value
             yield event
-            yield from report("see", event)
+            yield from tell(partial(SafeTracker.see, event=event))

@@ -15,6 +15,7 @@ from warmstart.data.rows.split import Splits, held_out_counts, make_rows, split
 from warmstart.data.rows.time_split import cut_by_time, time_findings, times_of
 from warmstart.data.schema.infer import infer_schema
 from warmstart.data.schema.schema import ColumnChoices, Schema
+from warmstart.data.tables.in_memory import table_of
 from warmstart.data.tables.read import Table, read_table
 from warmstart.errors import InputError, UsageError
 
@@ -187,3 +188,11 @@ def test_groups_that_span_the_cut_are_counted(tmp_path: Path) -> None:
     path = write_csv(tmp_path / "t.csv", ("title", "kind", "day", "owner"), rows)
     said = " ".join(each.message for each in said_of(*classified(path, "owner")))
     assert "3 of 40 test rows are of 2 groups that earlier rows are of too" in said
+
+
+def test_months_without_a_day_are_times() -> None:
+    months = [f"{year}-{month:02d}" for year in (2022, 2023) for month in range(1, 13)]
+    table = table_of({"month": [*months, None, " "], "title": [f"lamp {i}" for i in range(26)]})
+    times, column = times_of(table, "month")
+    assert column.kind == "datetime" and np.isnan(times[-2:]).all()
+    assert (np.diff(times[:24]) > 27 * 86_400).all()

@@ -19,8 +19,8 @@ from warmstart.errors import InputError
 ROWS = 50
 COLUMNS: dict[str, list[Any]] = {
     "title": [f'a "{i}", chair\nof oak' for i in range(ROWS)],
-    "late": [None] * 30 + list(range(20)),  # a number, of which the first parts say nothing
-    "mixed": [*range(40), *(f"{i}x" for i in range(10))],  # a text, of which the first parts are numbers
+    "late": [None] * 30 + list(range(20)),  # a number that is missing in the first parts
+    "mixed": [*range(40), *(f"{i}x" for i in range(10))],  # a text whose first parts are numbers
     "fraction": [*range(35), *(i + 0.5 for i in range(15))],
     "code": [f"{i:03}" for i in range(ROWS)],
 }

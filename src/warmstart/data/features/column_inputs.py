@@ -15,7 +15,7 @@ from warmstart.data.encoding.language import LANGUAGE_KEYS
 from warmstart.data.features.columns import NUMBER_PIECES, ColumnFeatures
 from warmstart.data.features.reading import Reading, columns_of
 from warmstart.data.features.term_inputs import VOCABULARY_ROWS, GrowingSparse
-from warmstart.data.features.terms import Terms, encode_terms
+from warmstart.data.features.terms import Terms, encode_terms, terms_from_json, terms_to_json
 from warmstart.data.rows.split import Rows
 from warmstart.data.rows.values import NO_COLUMNS, ColumnValues
 from warmstart.data.schema.cell_values import Values
@@ -122,20 +122,13 @@ class FeaturesBeside:
         """(facts, arrays) for `from_json`."""
         facts, arrays = self.columns.to_json()
         if self.terms:
-            facts["terms"] = [
-                {"analyzer": kind.analyzer, "lengths": kind.lengths, "vocabulary": kind.vocabulary}
-                for kind in self.terms
-            ]
-            facts["longest"] = self.longest
-            arrays = arrays | {f"idf.{i}": kind.idf for i, kind in enumerate(self.terms)}
+            terms, more = terms_to_json(self.terms)
+            facts, arrays = facts | {"terms": terms, "longest": self.longest}, arrays | more
         return facts, arrays
 
     @classmethod
     def from_json(cls, facts: Mapping[str, Any], arrays: Mapping[str, Array], reading: Reading) -> "FeaturesBeside":
-        terms = tuple(
-            Terms(kind["analyzer"], tuple(kind["lengths"]), tuple(kind["vocabulary"]), arrays[f"idf.{i}"])
-            for i, kind in enumerate(facts.get("terms", ()))
-        )
+        terms = terms_from_json(facts.get("terms", ()), arrays)
         return cls(ColumnFeatures.from_json(facts, arrays, reading), terms, int(facts.get("longest", 0)))
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from warmstart.data.encoding.inputs import Encoded, Inputs, Ragged, WordRows
 from warmstart.data.features.columns import ColumnFeatures
 from warmstart.data.features.reading import WORDS, Reading, columns_of
-from warmstart.data.features.terms import Terms, encode_terms, term_choices
+from warmstart.data.features.terms import Terms, encode_terms, term_choices, terms_from_json, terms_to_json
 from warmstart.data.rows.split import Rows
 from warmstart.data.rows.values import NO_COLUMNS, ColumnValues
 from warmstart.data.schema.cell_values import Values
@@ -115,11 +115,8 @@ class TermInputs(Inputs):
 
     @property
     def _parts(self) -> tuple[dict[str, Any], dict[str, Array]]:
-        facts: dict[str, Any] = {
-            "terms": [{"analyzer": t.analyzer, "lengths": t.lengths, "vocabulary": t.vocabulary} for t in self.terms],
-            "reading": self.reading.to_json(),
-        }
-        arrays = {f"idf.{i}": kind.idf for i, kind in enumerate(self.terms)}
+        terms, arrays = terms_to_json(self.terms)
+        facts: dict[str, Any] = {"terms": terms, "reading": self.reading.to_json()}
         if self.columns:
             said, more = self.columns.to_json()
             facts["columns"] = said
@@ -141,10 +138,7 @@ def load_term_inputs(folder: Path, remedy: str) -> TermInputs:
     facts = read_json(folder / TERM_FACTS, dict[str, Any], remedy)
     arrays = {name: tensor.numpy() for name, tensor in read_tensors(folder / TERM_ARRAYS, remedy).items()}
     with reading_ours(folder / TERM_FACTS, remedy):
-        terms = tuple(
-            Terms(kind["analyzer"], tuple(kind["lengths"]), tuple(kind["vocabulary"]), arrays[f"idf.{i}"])
-            for i, kind in enumerate(facts["terms"])
-        )
+        terms = terms_from_json(facts["terms"], arrays)
         reading = Reading.from_json(facts["reading"])
         columns = ColumnFeatures.from_json(facts["columns"], arrays, reading) if "columns" in facts else None
         return TermInputs(terms, reading, columns)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -73,6 +73,20 @@ def term_choices(texts: Sequence[str]) -> list[tuple[Terms, ...]]:
     if np.mean([len(text) for text in texts]) <= MOST_CHARACTERS:
         choices.append((words, Terms.fit(texts, "char_wb", (2, 4))))
     return choices
+
+
+def terms_to_json(terms: Sequence[Terms]) -> tuple[list[dict[str, Any]], dict[str, Array]]:
+    """(facts, arrays) for `terms_from_json`."""
+    facts = [{"analyzer": t.analyzer, "lengths": t.lengths, "vocabulary": t.vocabulary} for t in terms]
+    return facts, {f"idf.{i}": kind.idf for i, kind in enumerate(terms)}
+
+
+def terms_from_json(facts: Sequence[Mapping[str, Any]], arrays: Mapping[str, Array]) -> tuple[Terms, ...]:
+    """What `terms_to_json` wrote."""
+    return tuple(
+        Terms(kind["analyzer"], tuple(kind["lengths"]), tuple(kind["vocabulary"]), arrays[f"idf.{i}"])
+        for i, kind in enumerate(facts)
+    )
 
 
 def encode_terms(terms: Sequence[Terms], texts: Sequence[str]) -> "csr_matrix":

@@ -1,16 +1,19 @@
 """Time split: which rows are the latest, so that a model is tested on what came after the rows it learned from?"""
 
+import re
 from collections import Counter
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pyarrow as pa
 
 from warmstart.data.rows.findings import Finding
 from warmstart.data.schema.cell_values import read_cells
 from warmstart.data.schema.columns import Column
 from warmstart.data.schema.kinds import infer_column
 from warmstart.data.schema.schema import Schema
+from warmstart.data.tables.cells import each_text, present
 from warmstart.data.tables.read import Table
 from warmstart.errors import InputError, UsageError, count_phrase, join_phrases
 from warmstart.quantities import format_number
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
     from warmstart.data.rows.split import Splits
 
 TIMED_KINDS = ("number", "datetime")
+MONTH = re.compile(r"\d{4}-\d{2}", re.ASCII)
 SHIFT = 0.1  # in standard deviations of a target, or in share of rows whose class would have to change: worth a caveat
 CLASS_SHUFFLES = 200  # of rows between two parts, for the shift of classes that chance alone makes
 SHIFT_CHANCE = 0.05  # a shift of the target that chance makes more often than this is not reported
@@ -33,15 +37,19 @@ UNEVEN = 0.25  # share by which a part may miss its size before it is reported
 def times_of(table: Table, name: str) -> tuple[Array, Column]:
     """When each row is from: float64 [n] seconds, or whatever number is there; NaN where nothing can be read.
 
-    Raises UsageError for a column of something else.
+    Months without a day, such as 2024-03, count as their first day. Raises UsageError for a column of something else.
     """
-    column = infer_column(name, table.columns[name])
+    cells = table.columns[name]
+    if pa.types.is_large_string(cells.type) and all(MONTH.fullmatch(cell.strip()) for cell in present(cells)):
+        days = [f"{cell.strip()}-01" if cell and cell.strip() else None for cell in each_text(cells)]
+        cells = pa.chunked_array([days], pa.large_string())
+    column = infer_column(name, cells)
     if column.kind not in TIMED_KINDS:
         raise UsageError(
             f"--time {name}: the column holds {column.kind} values, which have no order in time.",
             "name a column of dates or of numbers, such as years",
         )
-    return np.asarray(read_cells(table.columns[name], column)[0], dtype=np.float64), column
+    return np.asarray(read_cells(cells, column)[0], dtype=np.float64), column
 
 
 def cut_by_time(times: Array, val_rows: int, test_rows: int) -> Array:
