@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from warmstart.data.encoding.inputs import Inputs, Tokens
 from warmstart.data.schema.class_values import class_value
 from warmstart.errors import MissingError, UsageError
-from warmstart.inference.export import onnx_reader as reader_source
 from warmstart.inference.export.onnx_baselines import BaselineGraph, BaselineParts, ColumnGraph, WideAndDeepGraph
 from warmstart.inference.export.onnx_trees import TreeNodes, fill_trees
 from warmstart.inference.model_store import Network, StoredModel
@@ -64,7 +63,7 @@ def write_onnx(stored: StoredModel, out: Path, *, int8: bool) -> None:
             "costs": task.get("costs", ()),
         }
     write_json(out / ONNX_FACTS, traced.facts | more)
-    write_text(out / READER, Path(str(reader_source.__file__)).read_text(encoding="utf-8"))
+    write_text(out / READER, Path(__file__).with_name("onnx_reader.py").read_text(encoding="utf-8"))
 
 
 def _need(*packages: str) -> None:
