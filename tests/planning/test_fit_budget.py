@@ -11,7 +11,7 @@ from warmstart.errors import InputError
 from warmstart.models.pretrained.base import Base
 from warmstart.planning import fit_budget as cuts
 from warmstart.planning.computed_cost import computed_throughput
-from warmstart.planning.estimates import seconds_of_scoring, total_seconds
+from warmstart.planning.estimates import seconds_of_embedding, seconds_of_scoring, total_seconds
 from warmstart.planning.fit_budget import RESERVE, fit_to_budget
 from warmstart.planning.problem import Options
 from warmstart.planning.run_plan import MIN_STEPS, RunPlan, first_plan
@@ -232,3 +232,14 @@ def test_with_compute_nothing_is_timed_and_cuts_name_the_compute(base: Base) -> 
     assert plans[0].prefix_seconds.keys() == {"frozen"}, "what a frozen base reads counts once"
     out = [each.reason for each in fit_to_budget(plans[0]).excluded]
     assert out and all("--compute " in each and "TFLOP would be enough" in each for each in out)
+
+
+def test_a_base_that_takes_most_of_the_budget_to_read_all_rows_is_not_read(plan: RunPlan) -> None:
+    read = replace(plan, options=replace(plan.options, regimes=("constant", "embedded", "full")))
+    seconds = seconds_of_embedding(read, "embedded")
+    assert seconds > 0
+    (lost,) = within(read, 1.5 * seconds).excluded
+    assert lost.regime == "embedded" and re.search(
+        r"reading all rows with the base .*--budget \d+m would be", lost.reason
+    )
+    assert "embedded" in within(read, 1.8 * seconds).names

@@ -105,6 +105,8 @@ def test_every_regime_reads_columns_beside_images(resnet: ImageBase, tmp_path: P
         assert run.regime == "constant" or others != found, run.regime
     scores = {run.regime: run.test or 0.0 for run in comparison.runs}
     assert scores["linear"] < 0.5 * scores["constant"]
+    trees = next(run for run in comparison.runs if run.regime == "boosted")
+    assert trees.start == resnet.name and any("embedding" in trial.settings for trial in trees.trials)
 
 
 def test_a_head_beside_images_learns_words_and_numbers(tmp_path: Path) -> None:
