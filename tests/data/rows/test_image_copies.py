@@ -47,7 +47,9 @@ def test_another_size_format_or_brightness_is_a_near_copy() -> None:
 
 def test_flat_and_missing_images_are_copies_of_nothing() -> None:
     flat = [encoded(np.full((12, 12, 3), shade, np.uint8)) for shade in (0, 90, 91, 255)]
-    table = table_of({"photo": pa.array([*flat, None, None], pa.binary())})
+    faint = np.arange(12).repeat(12).reshape(12, 12, 1) // 6  # a shade, as a lens leaves it
+    shaded = [encoded((faint + shade).repeat(3, axis=2).astype(np.uint8)) for shade in (30, 200)]
+    table = table_of({"photo": pa.array([*flat, *shaded, None, None], pa.binary())})
     copies = find_image_copies(read_images(table, "photo", 12))
     assert not len(copies.exact) and not len(copies.near)
 
