@@ -12,11 +12,13 @@ from tests.tiny import REGRESSION, tiny_problem
 from warmstart.errors import InputError
 from warmstart.inference.model_store import load_model
 from warmstart.models.pretrained.base import Base
+from warmstart.planning.estimates import seconds_of_fits, total_seconds
 from warmstart.planning.problem import Options
 from warmstart.planning.run_plan import RunPlan, first_plan
+from warmstart.request.launch import run_to_end
 from warmstart.results.record import load_run
 from warmstart.runs.execute import Results
-from warmstart.study import begin, compare
+from warmstart.study import begin, compare, jobs
 from warmstart.study.compare import ComparisonJobs, run_comparison
 from warmstart.study.jobs import StudyState, carry_out
 from warmstart.training.event import Progress
@@ -133,3 +135,59 @@ def test_what_takes_little_is_trained_for_longer_before_anything_expensive_begin
     assert asked(converged=False) == "frozen-r84-s0-x2"
     results.runs["frozen-r84-s0"] = replace(results.runs["frozen-r84-s0"], converged=True)
     assert asked(converged=True) == "full-r84-s0"
+
+
+def test_a_network_still_training_when_the_budget_is_spent_is_stopped_and_goes_on_with_a_larger_one(
+    plan: RunPlan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken: list[str] = []
+    in_time = jobs._in_time
+
+    def counted(steps: Any, strategy: Any, job: Any) -> Any:
+        taken.append(job.id)
+        return in_time(steps, strategy, job)
+
+    monkeypatch.setattr(jobs, "_in_time", counted)
+    monkeypatch.setattr(StudyState, "late", lambda self, seconds=0.0: "full-r20-s0" in taken and not seconds)
+    study, order = carried_out(plan, tmp_path)
+    assert order == ["frozen-r84-s0", "frozen-r20-s0"] and taken[-1] == "full-r20-s0"
+    assert not (tmp_path / "runs" / "full-r20-s0" / "run.json").exists()
+    found = compare._without_dropped(compare.make_comparison(plan, list(study.results.runs.values()), tmp_path), study)
+    assert found.cuts[0].startswith(
+        "dropped, because the machine was slower than measured: `frozen` on 40 rows, `full`"
+    )
+    monkeypatch.undo()
+    compare.forget_refusals(tmp_path)
+    assert "full-r20-s0" in carried_out(plan, tmp_path)[1]
+
+
+def test_fits_without_a_network_count_from_the_second_on(plan: RunPlan, tmp_path: Path) -> None:
+    known = replace(plan, fit_seconds={"linear": 8.4}, options=replace(plan.options, seeds=2))
+    assert seconds_of_fits(known, "linear") == pytest.approx(2 * (2.0 + 4.0 + 8.4) - 8.4)
+    more = total_seconds(known) - total_seconds(replace(known, fit_seconds={}))
+    assert more == pytest.approx(2 * (2.0 + 4.0 + 8.4) - 8.4)
+    study = StudyState(known, tmp_path, known.shared(), Progress())
+    expected = [
+        study.seconds_of(jobs.train_job(known, "linear", rows, seed)) for rows, seed in ((84, 0), (84, 1), (20, 0))
+    ]
+    assert expected == pytest.approx([0.0, 8.4, 2.0])
+
+
+def test_what_reading_the_data_took_is_part_of_the_budget(base: Base, tmp_path: Path) -> None:
+    options = replace(OPTIONS, spent=30.0)
+    steps = begin.begin_study(first_plan(tiny_problem(REGRESSION, base), options), tmp_path)
+    assert run_to_end(steps).plan.options.budget <= 70.0
+
+
+def test_a_winner_is_not_trained_again_when_the_budget_is_spent(
+    base: Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    problem = tiny_problem(REGRESSION, base)
+    options = replace(OPTIONS, regimes=("constant", "linear"))
+    for name in ("quick", "slow"):
+        (tmp_path / name).mkdir()
+    run_to_end(run_comparison(problem, options, tmp_path / "quick"))
+    assert (tmp_path / "quick" / "refit").exists()
+    monkeypatch.setattr(StudyState, "late", lambda *_: True)
+    run_to_end(run_comparison(problem, options, tmp_path / "slow"))
+    assert not (tmp_path / "slow" / "refit").exists()

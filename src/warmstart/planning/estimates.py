@@ -98,17 +98,26 @@ def seconds_of_regime(plan: RunPlan, name: str) -> float:
 
 
 def total_seconds(plan: RunPlan) -> float:
-    """Everything but what takes next to nothing: linear models, trees, floors without a model."""
-    return sum(seconds_of_regime(plan, name) for name in plan.networks) + seconds_of_asking(plan)
+    """All searches and runs that are still to be made."""
+    return sum(seconds_of_regime(plan, name) for name in plan.networks) + seconds_without_training(plan)
 
 
-def seconds_of_asking(plan: RunPlan) -> float:
-    """All runs of bases as they are, and what `embedded` reads once for all seeds and numbers of rows."""
+def seconds_without_training(plan: RunPlan) -> float:
+    """All fits of linear models and trees after the first, all runs of bases as they are, and what `embedded` reads
+    once for all seeds and numbers of rows."""
     runs = len(plan.seeds) * len(plan.sizes)
     reading = sum(seconds_of_embedding(plan, name) for name in plan.names if regime_of(name) in READ_WITH_BASE)
-    return reading + sum(
-        runs * seconds_of_untrained(plan, name) for name in plan.names if regime_of(name) in UNTRAINED_BASES
+    return (
+        reading
+        + sum(seconds_of_fits(plan, name) for name in plan.names)
+        + sum(runs * seconds_of_untrained(plan, name) for name in plan.names if regime_of(name) in UNTRAINED_BASES)
     )
+
+
+def seconds_of_fits(plan: RunPlan, name: str) -> float:
+    """Every fit of a linear model or trees but the first, as the first took, in proportion to the rows."""
+    rows = len(plan.seeds) * sum(plan.sizes_of(name)) / max(plan.sizes)
+    return plan.fit_seconds.get(name, 0.0) * max(rows - 1, 0.0)
 
 
 def seconds_of_untrained(plan: RunPlan, name: str) -> float:

@@ -16,12 +16,12 @@ from pydantic import TypeAdapter
 
 from warmstart.errors import InputError, join_phrases
 from warmstart.planning.estimates import (
-    seconds_of_asking,
     seconds_of_embedding,
     seconds_of_regime,
     seconds_of_run,
     seconds_of_scoring,
     seconds_of_untrained,
+    seconds_without_training,
     total_seconds,
 )
 from warmstart.planning.memory_probe import PeakMemory
@@ -162,7 +162,7 @@ def _climb(plan: RunPlan) -> _Climb:
     wanted = plan.sizes if len(plan.sizes) > 1 else (whole,)  # several were asked for
     rungs = plan.sizes if len(plan.sizes) > 1 else budget_sizes(whole)
     plan = replace(plan, total_rows=whole, sizes=rungs)
-    allowed = (1 - RESERVE) * budget - seconds_of_asking(plan)
+    allowed = (1 - RESERVE) * budget - seconds_without_training(plan)
     alone = {name: _seconds(plan, name, wanted) for name in plan.networks}
     order = sorted(plan.networks, key=alone.__getitem__)
     cheap: list[str] = []
@@ -330,6 +330,7 @@ def save_plan(plan: RunPlan, path: Path, asked_budget: float | None = None) -> N
         "prefix_seconds": plan.prefix_seconds,
         "forward_shares": plan.forward_shares,
         "answers": plan.answers,
+        "fit_seconds": plan.fit_seconds,
         "tokens": {name: list(found.items()) for name, found in plan.tokens.items()},
         "memory_peaks": plan.memory_peaks,
         "max_length": plan.problem.base.max_length,
@@ -386,7 +387,7 @@ def _as_saved(asked: RunPlan, path: Path, facts: dict[str, Any]) -> RunPlan:
 
     options = replace(asked.options, **{name: value(name) for name in SAVED_OPTIONS if name in facts})
     known = {name: value(name) for name in ("seconds_per_row", "prefix_seconds", "scored")}
-    known |= {name: value(name, {}) for name in ("forward_shares", "answers")}
+    known |= {name: value(name, {}) for name in ("forward_shares", "answers", "fit_seconds")}
     known["memory_peaks"] = {name: PeakMemory(*peak) for name, peak in facts.get("memory_peaks", {}).items()}
     known["tokens"] = {name: dict(found) for name, found in facts["tokens"].items()}
     known |= {"sizes": tuple(facts["sizes"]), "cuts": tuple(facts["cuts"]), "full_estimate": facts.get("full_estimate")}

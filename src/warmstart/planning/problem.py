@@ -27,6 +27,7 @@ class Options(SampleSettings, TrainingSettings, EffectSettings, RefitSettings, R
     regimes: tuple[str, ...] = DEFAULT_REGIMES
     first_seed: int = 0
     budget: float = DEFAULT_BUDGET  # seconds; with `by_compute` those of the reference device
+    spent: float = 0.0  # seconds of the budget that reading and checking the data took
     by_compute: bool = False  # whether arithmetic limits the study, so that it does not depend on any clock
     read_so_far: bool = False  # whether a budget leaves what is read of texts as it is
     constraints: Constraints = ANY  # that the chosen model has to keep

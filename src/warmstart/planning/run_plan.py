@@ -44,6 +44,8 @@ class RunPlan:
     # regime -> share of a training row's time that scoring a row takes: more where training alone is in bf16
     forward_shares: dict[str, float] = field(default_factory=dict)
     answers: dict[str, float] = field(default_factory=dict)  # regime -> seconds to write one
+    # regime that is fitted without a network -> seconds that its first fit, on all rows, took
+    fit_seconds: dict[str, float] = field(default_factory=dict)
     # regime -> tokens read of a text at most -> tokens to compute for one, with padding
     tokens: dict[str, dict[int, float]] = field(default_factory=dict)
     memory_peaks: dict[str, PeakMemory] = field(default_factory=dict)  # regime -> memory of its dearest step

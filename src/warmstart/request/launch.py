@@ -1,6 +1,7 @@
 """Launch: how is a request started in a folder, carried out, and resumed after a stop?"""
 
 import tempfile
+import time
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
@@ -45,6 +46,7 @@ class Started:
     folder: Path
     understood: PreparedData
     fresh: bool  # False: it was begun before, and there may be something in the folder to go on from
+    began: float = 0.0  # time.perf_counter() before the data were read
 
 
 def start(request: config.Request, folder: Path, table: Table | None = None) -> Started:
@@ -53,6 +55,7 @@ def start(request: config.Request, folder: Path, table: Table | None = None) -> 
     Rows that were given in memory are kept in the folder, unless no texts are to be kept (`examples`). Nothing slow is
     imported before the request is written down. Raises UsageError or InputError.
     """
+    began = time.perf_counter()
     _check_processes(request)
     _check_trackers(request)
     world().on_main(lambda: check_vacant(folder))
@@ -63,7 +66,7 @@ def start(request: config.Request, folder: Path, table: Table | None = None) -> 
     world().on_main(lambda: _claim(request, folder))
     if kept:
         world().on_main(lambda: _keep(understood.table, folder / TABLE))
-    return Started(request, folder, understood, fresh=True)
+    return Started(request, folder, understood, fresh=True, began=began)
 
 
 def _claim(request: config.Request, folder: Path) -> None:
@@ -74,6 +77,7 @@ def _claim(request: config.Request, folder: Path) -> None:
 
 def restart(request: config.Request, folder: Path) -> Started:
     """Go on in a folder that was claimed before."""
+    began = time.perf_counter()
     _check_processes(request)
     _check_trackers(request)
     if request.data == (MEMORY,):
@@ -83,7 +87,7 @@ def restart(request: config.Request, folder: Path) -> Started:
     kept = folder / TABLE
     if [Path(name).name for name in request.data] == [TABLE] and kept.is_file():  # wherever the folder is now
         request = replace(request, data=(str(kept),))
-    return Started(request, folder, prepare_data(request), fresh=False)
+    return Started(request, folder, prepare_data(request), fresh=False, began=began)
 
 
 def _keep(table: Table, path: Path) -> None:
@@ -266,7 +270,8 @@ def _tracked(
 
 def _prepared(begun: Started, own: OwnRegimes | None) -> "tuple[Problem, Options, tuple[Finding, ...]]":
     made = prepare_problem(begun.request, begun.understood, own or {}, begun.folder)
-    return made.problem, options_of(begun.request, made.problem), made.checked.findings
+    options = options_of(begun.request, made.problem)
+    return made.problem, replace(options, spent=time.perf_counter() - begun.began), made.checked.findings
 
 
 @contextmanager

@@ -39,11 +39,17 @@ class RunCost(TypedDict):
     cost: Seconds
 
 
-def begin_study(plan: RunPlan, folder: Path, *, cut: bool = True) -> Generator[Event, None, StudyState]:
-    """Measure, estimate and, with `cut`, cut to the budget; or load the plan of an earlier start."""
+def begin_study(
+    plan: RunPlan, folder: Path, *, cut: bool = True, began: float | None = None
+) -> Generator[Event, None, StudyState]:
+    """Measure, estimate and, with `cut`, cut to the budget; or load the plan of an earlier start.
+
+    `began`: `time.perf_counter()` when the budget began to run, default now; what was spent before, the options say.
+    """
     yield Event("reading the rows")
     path = folder / ("plan.json" if cut else "race-plan.json")  # a race may become a comparison
-    began, asked_budget = time.perf_counter(), plan.options.budget
+    began, asked_budget = (began or time.perf_counter()) - plan.options.spent, plan.options.budget
+    earlier = _spent(folder) if world().on_main(path.exists) else 0.0
     measured_on: SharedData | None = None
     if world().on_main(path.exists):
         plan = cuts.load_plan(plan, path, cut=cut)
@@ -71,9 +77,7 @@ def begin_study(plan: RunPlan, folder: Path, *, cut: bool = True) -> Generator[E
     shared = plan.shared()
     if measured_on is not None and np.array_equal(measured_on.splits.train.numbers, shared.splits.train.numbers):
         shared = measured_on  # the rows were not cut: what was read and stored for the measuring serves the runs
-    progress = Progress(
-        total_seconds(plan), began=time.perf_counter() - _spent(folder), timed=not plan.options.by_compute
-    )
+    progress = Progress(total_seconds(plan), began=time.perf_counter() - earlier, timed=not plan.options.by_compute)
     return StudyState(plan, folder, shared, progress)
 
 
@@ -96,6 +100,6 @@ def _spent(folder: Path) -> float:
 
 
 def _without(plan: RunPlan, seconds: float) -> RunPlan:
-    """The plan with the planning time subtracted from its budget; at least half of the budget remains."""
+    """The plan with the planning time subtracted from its budget, of which a tenth remains at least."""
     budget = plan.options.budget
-    return replace(plan, options=replace(plan.options, budget=budget - min(seconds, budget / 2)))
+    return replace(plan, options=replace(plan.options, budget=budget - min(seconds, 0.9 * budget)))

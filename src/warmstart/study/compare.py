@@ -20,6 +20,7 @@ from warmstart.planning.fit_budget import require_same_rows
 from warmstart.planning.problem import Options, Problem
 from warmstart.planning.requirements import constraints_after_training
 from warmstart.planning.run_plan import RunPlan, first_plan
+from warmstart.quantities import REFERENCE_FLOPS
 from warmstart.regimes.regimes import WITHOUT_NETWORK, is_baseline
 from warmstart.results.comparison import CONSTANT, Comparison
 from warmstart.results.constraints import BUDGET, Excluded
@@ -40,7 +41,6 @@ from warmstart.training.event import Event, Progress
 LENGTHS_FILE = "lengths.json"
 DROPPED_FILE = "dropped.json"  # what there was no time for, and with it all that would have come after
 LITTLE_TIME = 0.04  # of the budget: a network that takes no more is trained for longer at once, not in the end
-BUDGET_TOLERANCE = 0.1  # of the budget, that a comparison may take longer
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,14 @@ class ComparisonJobs:
             if missing:
                 return missing
         return [job for job in combine_jobs(self.study.plan, results, self.study.folder) if job.id not in results]
+
+    def out_of_time(self, job: Job) -> bool:
+        """Whether the budget is spent while a network is trained: its run, and what would come after, are dropped."""
+        if is_baseline(job.regime) or not self.study.late():
+            return False
+        path = self.study.folder / DROPPED_FILE
+        write_json(path, read_json(path, list[str]) if path.exists() else [job.id])
+        return True
 
     def _groups(self, results: Results) -> Iterator[Sequence[Job]]:
         """Groups of jobs; each is requested once those before it are finished."""
@@ -177,13 +185,9 @@ class ComparisonJobs:
         if self.study.plan.options.by_compute or all(is_baseline(job.regime) for job in jobs):
             return False
         path = self.study.folder / DROPPED_FILE
-        if path.exists():
-            return True
-        elapsed = time.perf_counter() - self.study.progress.began
-        late = elapsed + sum(map(self.study.seconds_of, jobs)) > (1 + BUDGET_TOLERANCE) * self.study.plan.options.budget
-        if world().on_main(lambda: late):
+        if not path.exists() and self.study.late(sum(map(self.study.seconds_of, jobs))):
             write_json(path, [job.id for job in jobs if job.kind == "train"])
-        return world().on_main(path.exists)
+        return path.exists()
 
 
 def baseline_jobs(plan: RunPlan) -> list[TrainJob]:
@@ -219,9 +223,10 @@ def run_comparison(problem: Problem, options: Options, folder: Path) -> Generato
 
     A run that diverges is recorded as failed.
     """
+    began = time.perf_counter()
     asked = first_plan(problem, options)
-    yield from _first_model(asked, folder)
-    study = yield from begin_study(asked, folder)
+    fits = yield from _first_model(asked, folder)
+    study = yield from begin_study(replace(asked, fit_seconds=fits), folder, began=began)
     if study.plan.scored < 1.0:
         world().on_main(lambda: _forget(study))
     if problem.floors:
@@ -240,20 +245,25 @@ def run_comparison(problem: Problem, options: Options, folder: Path) -> Generato
     return comparison
 
 
-def _first_model(asked: RunPlan, folder: Path) -> Generator[Event, None, None]:
+def _first_model(asked: RunPlan, folder: Path) -> Generator[Event, None, dict[str, float]]:
     """Fit the regimes without a network on all rows, before anything is measured: `winner/` exists from the first
     minute.
 
-    Not repeated in a resumed study, and skipped for regimes that constraints may exclude.
+    Returns what each took, in seconds of the budget. Not repeated in a resumed study, and skipped for regimes that
+    constraints may exclude.
     """
     if world().on_main((folder / "plan.json").exists) or asked.options.constraints.given:
-        return
+        return {}
     world().on_main(lambda: require_same_rows(asked, folder / "rows.json"))
     names = [name for name in asked.names if name in WITHOUT_NETWORK]
     jobs = [train_job(asked, name, max(asked.sizes), asked.options.first_seed) for name in names]
     first = StudyState(asked, folder, asked.shared(), Progress())
     yield from carry_out(first, FixedJobs(jobs))
-    world().on_main(lambda: keep_first_winner(list(first.results.runs.values()), folder))
+    runs = list(first.results.runs.values())
+    world().on_main(lambda: keep_first_winner(runs, folder))
+    if asked.options.by_compute:
+        return {run.regime: run.cost.flops / REFERENCE_FLOPS for run in runs}
+    return {run.regime: run.cost.seconds for run in runs}
 
 
 def forget_refusals(folder: Path) -> None:

@@ -3,6 +3,7 @@
 Finished jobs stay in the folder and are read back; a job that killed the process too often is recorded as failed.
 """
 
+import time
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -32,7 +33,9 @@ from warmstart.runtime import supervisor as supervise
 from warmstart.runtime.distributed import world
 from warmstart.training.event import Event, Expected, JobProgress, Progress
 from warmstart.training.frozen_prefix import SharedData
+from warmstart.types import Value
 
+BUDGET_TOLERANCE = 0.05  # of the budget: when it is exceeded by more, no network is trained any longer
 ENDPOINT_JOURNAL = "endpoint.jsonl"  # the answers of a chat model elsewhere
 
 
@@ -41,6 +44,10 @@ class Strategy(Protocol):
 
     def next_jobs(self, results: Results) -> Sequence[Job]:
         """The next jobs given the results so far; each may depend on those before it. None: the study is finished."""
+        ...
+
+    def out_of_time(self, job: Job) -> bool:
+        """Whether a job that is running must stop. What it has saved stays, for a study that gets more time."""
         ...
 
 
@@ -53,6 +60,10 @@ class FixedJobs:
     def next_jobs(self, results: Results) -> Sequence[Job]:
         """All that are not finished."""
         return [job for job in self.jobs if job.id not in results]
+
+    def out_of_time(self, job: Job) -> bool:
+        """Never."""
+        return False
 
 
 @dataclass
@@ -69,6 +80,12 @@ class StudyState:
     parts: dict[int, SharedData] = field(default_factory=dict)  # rows -> those that regimes on a part of them share
     expected: tuple[Run, float] | None = None  # a run on fewer rows, than which its runs should be no worse: by a band
 
+    def late(self, seconds: float = 0.0) -> bool:
+        """Whether the budget is spent, or would be after so many more seconds. Never where compute limits the study."""
+        options = self.plan.options
+        elapsed = time.perf_counter() - self.progress.began
+        return not options.by_compute and elapsed + seconds > (1 + BUDGET_TOLERANCE) * options.budget
+
     def folder_of(self, job: Job) -> Path:
         """The folder of its result."""
         if job.kind == "search":
@@ -76,11 +93,14 @@ class StudyState:
         return self.folder if self.single else self.folder / "runs" / job.id
 
     def seconds_of(self, job: Job) -> float:
-        """That it is expected to take; 0 for a baseline without a network."""
+        """That it is expected to take; a baseline without a network as its first fit took, if that is known."""
         if job.kind == "combine" or is_baseline(job.regime):
             first = (job.data.rows, job.data.seed) == (max(self.plan.sizes), self.plan.options.first_seed)
             if regime_of(job.regime) in READ_WITH_BASE:  # what it reads is kept for later runs
                 return seconds_of_embedding(self.plan, job.regime) if first else 0.0
+            if job.regime in self.plan.fit_seconds:
+                again = self.plan.fit_seconds[job.regime] * job.data.rows / max(self.plan.sizes)
+                return 0.0 if first else again
             return seconds_of_untrained(self.plan, job.regime) if regime_of(job.regime) in UNTRAINED_BASES else 0.0
         if job.kind == "search":
             return seconds_of_search(self.plan, job.regime, job.data.rows)
@@ -156,21 +176,40 @@ def carry_out(study: StudyState, strategy: Strategy) -> Generator[Event, None, N
             context, folder = study.context(job), study.folder_of(job)
             lost = killed_too_often(study.folder, job)
             if job.kind == "search":
-                found = context.tuned if lost else (yield from run(job, context, folder))
-                assert found is not None
+                found = context.tuned if lost else (yield from _in_time(run(job, context, folder), strategy, job))
+                if found is None:
+                    break
                 study.results.searches[job.id] = found
                 study.progress.finished += context.progress.seconds
                 continue
             fresh = not world().on_main((folder / "run.json").exists)
             if lost:
-                done = failed_run(job.regime, context.run_data, folder, lost, context.tuned)
+                done: Run | None = failed_run(job.regime, context.run_data, folder, lost, context.tuned)
             else:
-                done = yield from run(job, context, folder)
+                done = yield from _in_time(run(job, context, folder), strategy, job)
+            if done is None:
+                break
             study.results.runs[job.id] = done
             study.progress.finished += context.progress.seconds
             if fresh:
                 _note(study.plan, done)
             yield study.progress.event(job.doing, message=_summary(done), finished=done)
+
+
+def _in_time(
+    steps: Generator[Event, None, Value], strategy: Strategy, job: Job
+) -> Generator[Event, None, Value | None]:
+    """Run a job to its end; None where its strategy stops it before."""
+    while True:
+        try:
+            event = next(steps)
+        except StopIteration as stop:
+            value: Value = stop.value
+            return value
+        if strategy.out_of_time(job):
+            steps.close()
+            return None
+        yield event
 
 
 def _summary(done: Run) -> str:

@@ -75,7 +75,8 @@ def _why_not(study: StudyState, run: Run) -> str:
 
 
 def _worth_it(study: StudyState, run: Run) -> bool:
-    """Whether it is worth it and there is time, by the times that were estimated or taken, not by the clock.
+    """Whether it is worth it and there is time: in the plan, and on a machine that was slower than measured also in
+    the budget.
 
     Not where a part of the rows was asked for, or was all that there was time for; nor for texts, which take long to
     judge again.
@@ -88,7 +89,8 @@ def _worth_it(study: StudyState, run: Run) -> bool:
     seconds = sum(_seconds(study, study.results.runs[name]) for name in _members(run)) or _seconds(study, run)
     seconds *= rows / run.rows
     budget = plan.options.budget
-    return seconds <= LITTLE_REFIT * budget or study.progress.finished + seconds <= budget
+    in_plan = seconds <= LITTLE_REFIT * budget or study.progress.finished + seconds <= budget
+    return in_plan and not study.late(seconds)
 
 
 def _seconds(study: StudyState, run: Run) -> float:
