@@ -247,3 +247,16 @@ def test_what_is_finished_names_nobody_and_is_found_all_the_same(
     (here / "study").rename(tmp_path / "study")
     monkeypatch.chdir(here)
     assert load_request(tmp_path / "study").data == ("data.csv",), "moved alone: from the directory where it began"
+
+
+@pytest.mark.parametrize(
+    ("timed", "message"),
+    [
+        ({"search": "10m"}, "search is 10m, a time, and with compute nothing is timed"),
+        ({"max_training_time": 60.0}, "max_training_time is a time, and with compute nothing is timed"),
+    ],
+)
+def test_with_compute_nothing_may_be_limited_by_time(timed: dict[str, str | float], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        replace(PLAIN, compute=2e13, **timed)  # type: ignore[arg-type]
+    assert replace(PLAIN, compute=2e13, search=20).compute == 2e13

@@ -1,5 +1,6 @@
 """Budget: which jobs of a comparison come first, which are dropped, and which model is there from the beginning?"""
 
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -191,3 +192,18 @@ def test_a_winner_is_not_trained_again_when_the_budget_is_spent(
     monkeypatch.setattr(StudyState, "late", lambda *_: True)
     run_to_end(run_comparison(problem, options, tmp_path / "slow"))
     assert not (tmp_path / "slow" / "refit").exists()
+
+
+def test_with_compute_a_machine_that_is_very_slow_makes_the_same_study(
+    base: Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = replace(OPTIONS, by_compute=True, budget=0.05, trials=2)
+    clock = time.perf_counter
+    found = []
+    for name, slowness in (("quick", 1.0), ("slow", 1e6)):
+        monkeypatch.setattr(time, "perf_counter", lambda slowness=slowness: slowness * clock())
+        (tmp_path / name).mkdir()
+        made = run_to_end(run_comparison(tiny_problem(REGRESSION, base), options, tmp_path / name))
+        found.append((made.cuts, made.excluded, [(run.id, run.test, run.settings) for run in made.runs]))
+    assert found[0] == found[1]
+    assert any(run.startswith("frozen") for run, *_ in found[0][2])

@@ -69,6 +69,11 @@ class Request(AllSettings):
             raise UsageError(
                 f"search is {self.search}; it must be 1 to {MOST_TRIALS:,} trials, or a time.", "correct --search"
             )
+        if effort.seconds is not None and self.compute is not None:
+            raise UsageError(
+                f"search is {self.search}, a time, and with compute nothing is timed.",
+                "write a number of trials, e.g. --search 20",
+            )
         if effort.trials:
             require_optuna()
         if self.compile and self.shard:
