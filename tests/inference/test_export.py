@@ -124,6 +124,28 @@ def test_typed_columns_and_trees_go_into_the_graph(regime: str, base: Base, tmp_
         model.predict(["a text"])
 
 
+@pytest.mark.parametrize("several", [False, True])
+def test_an_ensemble_is_one_folder_whose_graphs_are_averaged(several: bool, base: Base, tmp_path: Path) -> None:
+    table = _typed(ROWS)
+    names = [["cheap", "middle", "dear"][int(price > 20) + int(price > 32)] for price in table.pop("price")]
+    table["label"] = (
+        [[name, *["used"] * used] for name, used in zip(names, table["used"], strict=True)] if several else names
+    )
+    asked = {"regimes": ["linear", "frozen", "ensemble"], "base": base.location, "seeds": 1, "refit": "none"}
+    warmstart.compare(table, "label", tmp_path / "s", **asked, **ONE)
+    (folder,) = (tmp_path / "s" / "runs").glob("ensemble-*")
+    done = warmstart.export(folder, "onnx", tmp_path / "out", data=table)
+    assert done.drift == 0.0 and len(list((tmp_path / "out" / "members").glob("*/model.onnx"))) == 2
+    assert [path.parent.name for path in (tmp_path / "out").rglob("predict.py")] == ["out"], "one reader for all"
+    rows = [{name: _typed(9)[name][i] for name in table if name != "label"} for i in range(9)]
+    model = runpy.run_path(str(tmp_path / "out" / "predict.py"))["OnnxModel"](tmp_path / "out")
+    found, expected = model.predict(rows), warmstart.load(folder).predict(rows)
+    assert [row["prediction"] for row in found] == [row["prediction"] for row in expected]
+    assert [row["probability"] for row in found] == [pytest.approx(row["probability"], rel=1e-4) for row in expected]
+    with pytest.raises(ValueError, match="give each row as a mapping of title, shop"):
+        model.predict(["a text"])
+
+
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
 def test_hf_is_a_folder_of_sentence_transformers(runs: dict[str, Path], tmp_path: Path) -> None:
     sentence_transformers = pytest.importorskip("sentence_transformers")

@@ -123,6 +123,7 @@ class StoredModel:
     schema: Schema
     calibration: dict[str, float]
     regime: str
+    members: tuple["StoredModel", ...] = ()  # of an ensemble, in the order of its weights
 
     @property
     def writer(self) -> AnswerWriter | None:
@@ -230,21 +231,25 @@ def load_model(
         task = task_from_json(facts["task"])
         solved = "baseline" in facts or "members" in facts
         network = None if solved else _network(folder, facts, code, build)
+    members = _members(folder, facts["members"], code) if "members" in facts else ()
     predictor = network or (
-        _ensemble(folder, facts["members"], task, code) if "members" in facts else load_baseline(folder / "baseline")
+        _averaged(facts["members"], members, task) if members else load_baseline(folder / "baseline")
     )
-    return StoredModel(predictor, network, task, schema, facts["calibration"], facts["regime"])
+    return StoredModel(predictor, network, task, schema, facts["calibration"], facts["regime"], members)
 
 
-def _ensemble(folder: Path, weights: Mapping[str, float], task: Task, code: str | None) -> AveragedModels:
+def _members(folder: Path, weights: Mapping[str, float], code: str | None) -> tuple[StoredModel, ...]:
     """Raises InputError where a member is an ensemble itself, or is missing."""
     places = [folder / "members" / require_plain_name(folder / "model.json", name) for name in weights]
     for place in places:
         if (place / "members").exists():
             raise damaged(folder / "model.json", f"{place.name!r} is an ensemble in an ensemble", TRAIN_AGAIN)
-    stored = [load_model(place, code=code) for place in places]
-    calibrations = tuple(each.calibration for each in stored)
-    return AveragedModels(task, tuple(each.predictor for each in stored), calibrations, tuple(weights.values()))
+    return tuple(load_model(place, code=code) for place in places)
+
+
+def _averaged(weights: Mapping[str, float], members: Sequence[StoredModel], task: Task) -> AveragedModels:
+    calibrations = tuple(each.calibration for each in members)
+    return AveragedModels(task, tuple(each.predictor for each in members), calibrations, tuple(weights.values()))
 
 
 def _check_files(folder: Path, known: dict[str, str] | None) -> None:

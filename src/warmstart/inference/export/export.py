@@ -54,9 +54,11 @@ def formats_of(stored: StoredModel) -> dict[Format, str]:
     """Every format, with why the model cannot go into it: "" where it can."""
     network = stored.network
     if network is None:
-        none = "it averages several models" if hasattr(stored.predictor, "members") else "it is no network"
+        none = "it averages several models" if stored.members else "it is no network"
         same = "it predicts the same for every row" if hasattr(stored.predictor, "output") else ""  # of a constant
-        graph = same or (none if hasattr(stored.predictor, "members") or stored.task.writes else "")
+        graph = same or (none if stored.task.writes else "")
+        without = [f"its member {each.regime!r}: {why}" for each in stored.members if (why := formats_of(each)["onnx"])]
+        graph = graph or "; ".join(without)
         if not graph and any(column.kind == "image" for column in stored.schema.columns):
             graph = "no graph is written for what it reads"
         return {"hf": none, "merged": none, "onnx": graph, "gguf": "it writes no text"}

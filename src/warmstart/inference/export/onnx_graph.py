@@ -15,6 +15,7 @@ from warmstart.data.encoding.inputs import Inputs, Tokens
 from warmstart.data.schema.class_values import class_value
 from warmstart.errors import MissingError, UsageError
 from warmstart.inference.export.onnx_baselines import BaselineGraph, BaselineParts, ColumnGraph, WideAndDeepGraph
+from warmstart.inference.export.onnx_ensemble import MeanGraph
 from warmstart.inference.export.onnx_trees import TreeNodes, fill_trees
 from warmstart.inference.model_store import Network, StoredModel
 from warmstart.models.model import reads_columns
@@ -40,13 +41,13 @@ def has_graph(network: Network) -> bool:
 def write_onnx(stored: StoredModel, out: Path, *, int8: bool) -> None:
     """Write graph, facts, tokenizer and reader into `out`. Raises MissingError without the packages of `[onnx]`."""
     _need(*NEEDS)
-    traced = _of_network(stored.network, out) if stored.network else _traced(BaselineParts.of(stored.predictor), out)
     task, schema = stored.task.to_json(), stored.schema
+    traced = _of_model(stored, out, int8=int8)
     numbers = "classes" not in task
     finish = _Numbers(task, stored.calibration) if numbers else _Classes(task, stored.calibration)
     whole = _Whole(traced.graph, finish).eval()
     _export(whole, traced, ["outputs", *(finish.names if numbers else ["probabilities"])], out / GRAPH)
-    if int8:
+    if int8 and not stored.members:
         _quantize(out / GRAPH)
     if traced.trees is not None:
         fill_trees(out / GRAPH, traced.trees, len(stored.predictor.linear.bias))  # type: ignore[attr-defined]
@@ -93,6 +94,27 @@ def is_wide_and_deep(network: Network) -> bool:
 def reads_hashed_words(network: Network) -> bool:
     """Whether it is a network on hashed words, of which `_Hashed` is made."""
     return hasattr(network.model.body, "blocks") and hasattr(network.model.body, "first")
+
+
+def _of_model(stored: StoredModel, out: Path, *, int8: bool) -> Traced:
+    if stored.members:
+        return _of_members(stored, out, int8=int8)
+    return _of_network(stored.network, out) if stored.network else _traced(BaselineParts.of(stored.predictor), out)
+
+
+def _of_members(stored: StoredModel, out: Path, *, int8: bool) -> Traced:
+    """Of an ensemble: a folder with a graph for each member, and a graph that averages what they give."""
+    weights: Any = getattr(stored.predictor, "weights", ())
+    graph = MeanGraph(weights, stored.task.to_json())
+    places = [f"members/{number}" for number in range(len(stored.members))]
+    for place, member in zip(places, stored.members, strict=True):
+        (out / place).mkdir(parents=True)
+        write_onnx(member, out / place, int8=int8)
+        (out / place / READER).unlink()  # the ensemble's reads them all
+    example = torch.rand(TRACED_ROWS, len(places), len(stored.task.to_json().get("classes", "1")))
+    return Traced(
+        graph, (example,), ({0: _rows()},), {"reads": ["members"], "members": places, "averaged": graph.averaged}
+    )
 
 
 def _of_network(network: Network, out: Path) -> Traced:

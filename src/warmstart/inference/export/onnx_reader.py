@@ -31,7 +31,9 @@ class OnnxModel:
         self.facts: dict[str, Any] = json.loads((self.folder / "onnx.json").read_text(encoding="utf-8"))
         self.session = onnxruntime.InferenceSession(str(self.folder / "model.onnx"), providers=["CPUExecutionProvider"])
         self.asked = {each.name for each in self.session.get_inputs()}
+        self.members = [OnnxModel(self.folder / place) for place in self.facts.get("members", ())]
         known = {"tokens": self._tokens, "terms": self._terms, "columns": self._columns, "hashed words": self._hashed}
+        known["members"] = self._of_members
         self.read = [known[name]() for name in self.facts["reads"]]
 
     def predict(self, rows: Sequence[str | Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -75,7 +77,8 @@ class OnnxModel:
         """
         known = self.facts["columns"]
         texts = [row for row in rows if isinstance(row, str)]
-        if texts and ("columns" in self.facts["reads"] or len(texts) < len(rows)):
+        reads = {name for model in (self, *self.members) for name in model.facts["reads"]}
+        if texts and ("columns" in reads or len(texts) < len(rows)):
             raise ValueError(f"give each row as a mapping of {', '.join(column['name'] for column in known)}")
         if texts or not known:
             return texts, {}
@@ -153,6 +156,15 @@ class OnnxModel:
                 "numbers": np.stack(numbers, axis=1) if numbers else None,
                 "categories": np.array(chosen, dtype=np.int64).T,
             }
+
+        return read
+
+    def _of_members(self) -> Any:
+        name = self.facts["averaged"]
+
+        def read(texts: list[str], columns: Mapping[str, Any]) -> dict[str, Any]:
+            found = [member.outputs(texts, columns)[name].astype(np.float32) for member in self.members]
+            return {"members": np.stack(found, axis=1)}
 
         return read
 
