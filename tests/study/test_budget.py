@@ -98,6 +98,15 @@ def test_a_model_is_there_before_anything_is_measured(
     assert load_model(tmp_path / "winner").regime == "linear"
 
 
+def test_the_first_results_are_shown_as_a_table(base: Base, tmp_path: Path) -> None:
+    steps = run_comparison(tiny_problem(REGRESSION, base), replace(OPTIONS, regimes=("constant", "linear")), tmp_path)
+    said = [event.message for event in steps if event.message.startswith("First results")]
+    (head, best, worst) = said[0].splitlines()
+    assert len(said) == 1 and "84 training rows" in head and "lower is better" in head
+    assert best.split()[0] == "linear" and worst.split()[0] == "constant"
+    assert float(best.split()[1]) < float(worst.split()[1])
+
+
 def test_what_cannot_fit_is_refused_with_the_budget_that_would_do(base: Base, tmp_path: Path) -> None:
     short = replace(OPTIONS, regimes=("full",), budget=1e-3)
     with pytest.raises(InputError, match=r"too small for anything\. `full`: .* --budget \d+m would be enough"):

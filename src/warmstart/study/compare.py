@@ -20,7 +20,7 @@ from warmstart.planning.fit_budget import require_same_rows
 from warmstart.planning.problem import Options, Problem
 from warmstart.planning.requirements import constraints_after_training
 from warmstart.planning.run_plan import RunPlan, first_plan
-from warmstart.quantities import REFERENCE_FLOPS
+from warmstart.quantities import REFERENCE_FLOPS, format_duration
 from warmstart.regimes.regimes import WITHOUT_NETWORK, is_baseline
 from warmstart.results.comparison import CONSTANT, Comparison
 from warmstart.results.constraints import BUDGET, Excluded
@@ -261,9 +261,21 @@ def _first_model(asked: RunPlan, folder: Path) -> Generator[Event, None, dict[st
     yield from carry_out(first, FixedJobs(jobs))
     runs = list(first.results.runs.values())
     world().on_main(lambda: keep_first_winner(runs, folder))
+    if len(runs) > 1 and all(run.test is not None for run in runs):
+        yield first.progress.event("planning", message=_first_table(runs))
     if asked.options.by_compute:
         return {run.regime: run.cost.flops / REFERENCE_FLOPS for run in runs}
     return {run.regime: run.cost.seconds for run in runs}
+
+
+def _first_table(runs: Sequence[Run]) -> str:
+    """The scores of what was fitted first, best first."""
+    better = "higher" if runs[0].higher_is_better else "lower"
+    ranked = sorted(runs, key=lambda run: (run.test or 0.0) * (-1 if run.higher_is_better else 1))
+    width = max(len(run.regime) for run in runs)
+    lines = [f"  {run.regime:{width}}  {run.test:.4f}  {format_duration(run.cost.seconds)}" for run in ranked]
+    head = f"First results, on all {runs[0].rows:,} training rows ({runs[0].metric}, {better} is better):"
+    return "\n".join([head, *lines])
 
 
 def forget_refusals(folder: Path) -> None:
