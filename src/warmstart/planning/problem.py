@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
+from warmstart.data.rows.old_rows import OldRows
 from warmstart.data.rows.split import Splits
 from warmstart.data.schema.schema import Schema
 from warmstart.errors import UsageError, join_phrases
@@ -50,6 +51,7 @@ class Problem:
     spoken: bool = False  # whether these are what the rows say, each with its row's number as key
     caveats: tuple[str, ...] = ()
     earlier: EarlierModel | None = None  # of --previous
+    old: OldRows | None = None  # of the earlier study: some of the training rows, and what it was tested on
     noise_floor: float | None = None  # best reachable score, where it is known
     floors: tuple[str, ...] = ()  # regimes that are compared though others were named
     endpoint: Endpoint | None = None  # a chat model elsewhere, that `prompted-endpoint` asks

@@ -97,9 +97,13 @@ class _PlanCompareAdvise(TypedDict, total=False):
 
 class _Compare(TypedDict, total=False):
     previous: str | None
-    """Folder of an earlier study or run. Its model is compared as it is, and trained further."""
+    """Folder of an earlier study or run. Its model is compared as it is, and trained further; the others learn from its
+    rows and the new ones.
+    """
     previous_data: str | Sequence[str]
-    """Files with the rows of the earlier study, if they were moved. [default: those it was made with]"""
+    """Files with the rows of the earlier study, if they were moved. none: train on the new rows alone. [default: those
+    it was made with]
+    """
 
 
 class _PlanCompareAdviseFit(TypedDict, total=False):

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from warmstart.data.rows.old_rows import OldRows, join_old_rows
 from warmstart.data.rows.split import Splits, held_out_counts, make_rows, split
 from warmstart.data.rows.time_split import time_findings, times_of
 from warmstart.data.schema.infer import infer_schema
@@ -11,13 +12,15 @@ from warmstart.data.schema.label_columns import join_label_columns
 from warmstart.data.schema.schema import Schema
 from warmstart.data.tables.read import Table
 from warmstart.data.tables.read import read_table as read_files
-from warmstart.errors import WarmstartError
+from warmstart.errors import UsageError, WarmstartError
 from warmstart.request import request as config
 from warmstart.request.previous import (
+    WITHOUT_OLD_ROWS,
     PreviousStudy,
     check_classes,
     columns_like,
     find_previous,
+    require_recorded,
     schema_like,
     unseen_rows,
 )
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 
+NO_OLD_ROWS = "none"  # instead of files: --previous-data none
 OwnRegimes = Mapping[str, Callable[[int], "nn.Module"]]  # name -> a function of the vocabulary's size that gives a body
 
 
@@ -37,6 +41,7 @@ class PreparedData:
     schema: Schema
     splits: Splits
     dropped: tuple[str, ...]
+    old: OldRows | None = None  # of --previous, some of them among the training rows
 
 
 def prepare_data(request: config.Request, table: Table | None = None) -> PreparedData:
@@ -48,22 +53,38 @@ def prepare_data(request: config.Request, table: Table | None = None) -> Prepare
     schema = infer_schema(table, columns)
     schema = schema if known is None else schema_like(known, schema)
     rows, dropped = make_rows(table, schema, bad_rows=request.bad_rows)
-    splits = split(rows, schema)
+    splits, old = split(rows, schema), None
+    before = _rows_before(known, request) if known is not None else None
     if known is not None:
         notes = check_classes(known, splits)
-        splits, left_out = unseen_rows(known, splits, _rows_before(known, request))
+        splits, left_out = unseen_rows(known, splits, before)
         dropped = (*notes, *([left_out] if left_out else []), *dropped)
     if schema.time:
         found = time_findings(splits, schema, times_of(table, schema.time)[1], held_out_counts(len(rows)))
         dropped = (*(each.message for each in found), *dropped)
-    return PreparedData(table, schema, splits, dropped)
+    if before is not None:
+        splits, old, notes = join_old_rows(splits, before)
+        dropped = (*notes, *dropped)
+    return PreparedData(table, schema, splits, dropped, old)
 
 
-def _rows_before(known: PreviousStudy, request: config.Request) -> Splits | WarmstartError:
-    """The rows of the earlier study as it divided them; or why they are not to be had."""
+def _rows_before(known: PreviousStudy, request: config.Request) -> Splits | None:
+    """The rows of the earlier study as it divided them; None with --previous-data none.
+
+    Raises UsageError where they are not to be had, or are no longer what they were.
+    """
+    if request.previous_data == (NO_OLD_ROWS,):
+        return None
+    # A winner or a run may be named by its own folder, below that of the study.
+    places = (known.folder, known.folder.parent, known.folder.parent.parent)
+    place = next((each for each in places if (each / "request.json").is_file()), known.folder)
     try:
-        before = config.load_request(known.folder)
-        before = replace(before, data=request.previous_data or before.data, command="check", previous=None)
-        return prepare_data(before).splits
+        before = config.load_request(place)
+        found = prepare_data(replace(before, data=request.previous_data or before.data)).splits
     except WarmstartError as error:
-        return error
+        raise UsageError(
+            f"--previous {known.folder}: its rows cannot be read: {error.message.rstrip('.')}.",
+            f"if they were moved, name them: --previous-data FILE. {WITHOUT_OLD_ROWS}",
+        ) from error
+    require_recorded(known, place, found)
+    return found

@@ -31,6 +31,8 @@ from warmstart.results.learning_curves import (
     transfers,
 )
 from warmstart.results.metrics import HIGHEST
+from warmstart.results.names import PREVIOUS
+from warmstart.results.old_scores import OldScore, old_score
 from warmstart.results.overfitting import Memorization, OverfittingGap, memorization, overfitting_gap
 from warmstart.results.record import Interval, Run
 from warmstart.results.refit_record import Refit
@@ -187,6 +189,13 @@ class Comparison(Tabular):
         return {name: each for name, each in found.items() if each}
 
     @cached_property
+    def old_scores(self) -> dict[str, OldScore]:
+        """Scores of each regime on the test rows of an earlier study; empty if there was none."""
+        earlier = self._judged.get(PREVIOUS, [])
+        found = {name: old_score(runs, earlier) for name, runs in self._judged.items()}
+        return {name: each for name, each in found.items() if each}
+
+    @cached_property
     def remembered(self) -> dict[str, Memorization]:
         """Scores of each regime on test rows with a copy among its training rows, if there are enough of them."""
         found = {name: memorization(runs, self.groups) for name, runs in self._judged.items()}
@@ -204,6 +213,7 @@ class Comparison(Tabular):
             "gap": self.gaps.get(name),
             "copies": self.remembered.get(name),
             "predicted": self.predictions.get(name),
+            "old_rows": self.old_scores.get(name),
         }
         return {key: each.to_json() if each else None for key, each in found.items()}
 

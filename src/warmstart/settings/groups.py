@@ -151,13 +151,15 @@ class RegimeSettings:
     previous: Annotated[
         str | None,
         Setting(
-            "Folder of an earlier study or run. Its model is compared as it is, and trained further.", ("compare",)
+            "Folder of an earlier study or run. Its model is compared as it is, and trained further; the others learn "
+            "from its rows and the new ones.",
+            ("compare",),
         ),
     ] = None
     previous_data: Annotated[
         tuple[str, ...],
         Setting(
-            "Files with the rows of the earlier study, if they were moved.",
+            "Files with the rows of the earlier study, if they were moved. none: train on the new rows alone.",
             ("compare",),
             unset="those it was made with",
             repeat=True,

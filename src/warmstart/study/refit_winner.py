@@ -109,4 +109,4 @@ def _part(study: StudyState, run: Run, parts: tuple[str, ...], shared: SharedDat
     rows = Rows.joined([getattr(splits, part) for part in parts])
     run_data = replace(plan.run_data(run.rows, run.seed, shared), shared=shared)
     run_data = replace(run_data, splits=replace(run_data.splits, train=rows, val=splits.val))
-    return RefitPart(run, run_data, context.tuned, context.base)
+    return RefitPart(run, plan.learned_by(run.regime, run_data), context.tuned, context.base)

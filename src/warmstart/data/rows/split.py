@@ -89,6 +89,10 @@ class Splits:
             self._orders[seed] = np.argsort(hashes, kind="stable")
         return replace(self, train=self.train.take(self._orders[seed][:rows]))
 
+    def trained_on(self, train: Rows) -> "Splits":
+        """The same validation and test rows with other training rows."""
+        return Splits(train, self.val, self.test, _fingerprint(train, self.val, self.test))
+
     def without_held_out(self, hashes: Array) -> tuple["Splits", int]:
         """Without the validation and test rows whose texts have one of these `text_hashes`, and how many that were.
 
