@@ -196,6 +196,42 @@ def test_an_old_test_row_that_is_trained_on_now_is_not_asked_for(earlier: dict[s
     assert not np.isin(text_hashes(prepared.old.test), text_hashes(prepared.splits.train)).any()
 
 
+def test_renamed_columns_are_read_by_their_old_names(earlier: dict[str, Path], table: Path) -> None:
+    rows(120, 120).rename(columns={"title": "name", "room": "place"}).to_csv(table / "renamed.csv", index=False)
+    plain = prepare_data(request(table, earlier["linear"]))
+    asked = request(table, earlier["linear"], "renamed.csv", target="place")
+    found = prepare_data(replace(asked, rename=("title=name", "room=place"), text=("name",)))
+    assert found.splits.fingerprint == plain.splits.fingerprint
+    assert (found.schema.text, found.schema.target) == (("title",), "room")
+
+
+@pytest.mark.parametrize(
+    ("rename", "error", "said"),
+    [
+        ((), InputError, "needs columns 'title', 'room', which are not there"),
+        (("title=nam", "room=place"), InputError, "there is no column 'nam'"),
+        (("titel=name",), UsageError, "the earlier model has no column 'titel'"),
+        (("title",), UsageError, "rename is 'title'"),
+        (("title=name", "room=name"), UsageError, "given before"),
+        (("title=name", "room=place"), None, ""),
+    ],
+)
+def test_a_wrong_rename_is_one_message(
+    rename: tuple[str, ...], error: type[Exception] | None, said: str, earlier: dict[str, Path], table: Path
+) -> None:
+    rows(120, 120).rename(columns={"title": "name", "room": "place"}).to_csv(table / "both.csv", index=False)
+    asked = replace(request(table, earlier["linear"], "both.csv"), target=None, rename=rename)
+    if error is None:
+        prepare_data(asked)
+        rows(120, 120).assign(name="x").to_csv(table / "twice.csv", index=False)
+        with pytest.raises(UsageError, match="has a column 'title' too"):
+            prepare_data(replace(asked, data=(str(table / "twice.csv"),), rename=("title=name",)))
+        return
+    with pytest.raises(error) as raised:
+        prepare_data(asked)
+    assert said in str(raised.value)
+
+
 def test_what_the_old_model_cannot_do_is_refused(earlier: dict[str, Path], table: Path) -> None:
     new = rows(120, 120)
     cellars = new.assign(room=["cellar", "cellar", *new.room[2:]])

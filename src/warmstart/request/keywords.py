@@ -104,6 +104,8 @@ class _Compare(TypedDict, total=False):
     """Files with the rows of the earlier study, if they were moved. none: train on the new rows alone. [default: those
     it was made with]
     """
+    rename: str | Sequence[str]
+    """OLD=NEW, a column of the earlier model and what it is called in the new table."""
 
 
 class _PlanCompareAdviseFit(TypedDict, total=False):

@@ -13,7 +13,7 @@ from warmstart.data.rows.split import Splits, text_hashes
 from warmstart.data.schema.columns import Column
 from warmstart.data.schema.schema import ColumnChoices, Schema
 from warmstart.data.tables.read import Table
-from warmstart.errors import InputError, UsageError, count_phrase, did_you_mean, join_phrases
+from warmstart.errors import InputError, UsageError, count_phrase, did_you_mean, join_phrases, shell_word
 from warmstart.results.names import CONTINUED, CONTINUED_MIXED
 from warmstart.results.refit_record import load_refit
 from warmstart.runtime.files import read_json, reading_ours
@@ -73,13 +73,14 @@ def columns_like(known: PreviousStudy, table: Table, asked: ColumnChoices) -> Co
                 f"--previous {known.folder}: its {name} is {_plain(before)}, not {_plain(said)}.",
                 f"leave out --{name}, or --previous",
             )
-    for column in (*schema.text, schema.target):
-        if column not in there:
-            raise InputError(
-                f"{join_phrases(table.files, 3)}: the earlier model in {known.folder} needs column {column!r}, "
-                "which is not there",
-                did_you_mean(column, there),
-            )
+    missing = [column for column in (*schema.text, schema.target) if column not in there]
+    if missing:
+        what = "column" if len(missing) == 1 else "columns"
+        raise InputError(
+            f"{join_phrases(table.files, 3)}: the earlier model in {known.folder} needs {what} "
+            f"{join_phrases(missing, quote=True)}, which {'is' if len(missing) == 1 else 'are'} not there",
+            f"{did_you_mean(missing[0], there)}; of a column with another name now, say --rename {shell_word(missing[0])}=NAME",
+        )
     kinds = {column.name: _kind(column) for column in schema.columns}
     return replace(
         asked,

@@ -62,8 +62,9 @@ class Request(AllSettings):
 
         if self.previous and self.command != "compare":
             raise UsageError(f"previous is for compare, not for {self.command}.", "leave --previous out")
-        if self.previous_data and not self.previous:
-            raise UsageError("previous_data says nothing without previous.", "name the earlier study with --previous")
+        for name in ("previous_data", "rename"):
+            if getattr(self, name) and not self.previous:
+                raise UsageError(f"{name} says nothing without previous.", "name the earlier study with --previous")
         effort = SearchEffort.of(self.search)
         if not 0 <= effort.trials <= MOST_TRIALS or (effort.seconds is not None and effort.seconds < 1):
             raise UsageError(

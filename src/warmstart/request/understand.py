@@ -24,6 +24,7 @@ from warmstart.request.previous import (
     schema_like,
     unseen_rows,
 )
+from warmstart.request.renamed import parse_renames, rename_choices, rename_columns
 
 if TYPE_CHECKING:
     from torch import nn
@@ -49,7 +50,11 @@ def prepare_data(request: config.Request, table: Table | None = None) -> Prepare
     table = table or read_files(request.data, offline=request.offline, table=request.table)
     table = join_label_columns(table, request.target)
     known = find_previous(request.previous) if request.previous else None
-    columns = request.columns if known is None else columns_like(known, table, request.columns)
+    columns = request.columns
+    if known is not None:
+        renames = parse_renames(request.rename)
+        table = rename_columns(table, renames, known.schema)
+        columns = columns_like(known, table, rename_choices(columns, renames))
     schema = infer_schema(table, columns)
     schema = schema if known is None else schema_like(known, schema)
     rows, dropped = make_rows(table, schema, bad_rows=request.bad_rows)

@@ -165,6 +165,12 @@ class RegimeSettings:
             repeat=True,
         ),
     ] = ()
+    rename: Annotated[
+        tuple[str, ...],
+        Setting(
+            "OLD=NEW, a column of the earlier model and what it is called in the new table.", ("compare",), repeat=True
+        ),
+    ] = ()
     prompted_endpoint: Annotated[
         str | None,
         Setting(
