@@ -28,6 +28,7 @@ from warmstart.advice.phrases import (
     name_list,
     noise_phrase,
     scores,
+    splits_sentence,
     verdict_for,
 )
 from warmstart.advice.prompting import prompting_worth
@@ -96,7 +97,8 @@ def _answer(comparison: Comparison) -> Advice:
     """The answer from everything in the comparison, what of old rows was forgotten, and what prompting is worth."""
     advice = _ranked(comparison)
     old = old_rows_sentence(comparison, advice.winner)
-    return replace(advice, reason=" ".join(filter(None, (advice.reason, old, prompting_worth(comparison)))))
+    more = (splits_sentence(comparison), old, prompting_worth(comparison))
+    return replace(advice, reason=" ".join(filter(None, (advice.reason, *more))))
 
 
 def _ranked(comparison: Comparison) -> Advice:

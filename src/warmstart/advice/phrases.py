@@ -144,6 +144,14 @@ def cut_to_fit(comparison: Comparison) -> str:
     return f"Cut to fit the budget: {'; '.join(comparison.cuts)}.{whole}"
 
 
+def splits_sentence(comparison: Comparison) -> str:
+    """That the rows were split several times; '' if they were split once."""
+    if comparison.splits == 1:
+        return ""
+    many = f"{comparison.splits} splits of the rows"
+    return f"Every regime was trained and tested on {many}: the intervals hold the draw of the split."
+
+
 def compared_instead(comparison: Comparison) -> str:
     """For a study that is no race though one was requested, a sentence; else ''."""
     if comparison.command.split()[1:2] not in (["advise"], ["fit"]):

@@ -98,10 +98,19 @@ class RunPlan:
     @cached_property
     def splits(self) -> Splits:
         """The problem's splits, or with fewer rows to score."""
-        splits = self.problem.splits
+        return self.splits_of(self.options.first_seed)
+
+    def splits_of(self, seed: int) -> Splits:
+        """The same for a seed: of repeated splits, each has its own."""
+        splits = self.whole_splits(seed)
         if self.scored == 1.0:
             return splits
         return replace(splits, val=_share(splits.val, self.scored), test=_share(splits.test, self.scored))
+
+    def whole_splits(self, seed: int) -> Splits:
+        """The problem's splits for a seed, with all rows to score."""
+        several = (self.problem.splits, *self.problem.more_splits)
+        return several[seed - self.options.first_seed] if len(several) > 1 else several[0]
 
     @cached_property
     def corpus(self) -> DomainCorpus | None:
@@ -196,6 +205,8 @@ class RunPlan:
 
     def shared(self, rows: int | None = None) -> SharedData:
         """All rows in use with so many training rows (default: the plan's maximum), whatever the seed."""
+        if self.problem.more_splits:  # what one does not train on, another may
+            return SharedData(self.problem.splits)
         splits, most = self.splits, rows or max(self.sizes)
         drawn = [splits.subset(most, seed).train.numbers for seed in self.seeds]
         used = np.isin(splits.train.numbers, np.concatenate(drawn))
@@ -221,7 +232,7 @@ class RunPlan:
         return (f"{many} training rows were asked for, but there are {there:,}: all of them were used.",)
 
     def run_data(self, rows: int, seed: int, shared: SharedData) -> RunData:
-        drawn = self.splits.subset(rows, seed)
+        drawn = self.splits_of(seed).subset(rows, seed)
         problem, options = self.problem, self.options
         run_data = RunData(
             drawn, problem.schema, shared, seed, options.min_effect, self._domain(drawn), problem.general
@@ -259,7 +270,7 @@ class RunPlan:
 
 def first_plan(problem: Problem, options: Options) -> RunPlan:
     """The requested plan, before anything is measured or cut."""
-    available = len(problem.splits.train)
+    available = problem.available
     asked = nested_sizes(available) if options.rows == "auto" else options.rows or (available,)
     sizes = sorted({min(n, available) for n in asked})
     return RunPlan(problem, options, tuple(sizes), {})

@@ -205,6 +205,13 @@ class _PlanCompareAdviseFit(TypedDict, total=False):
     """Log the cost of each run, for `plan`. No texts are logged. [default: yes]"""
 
 
+class _PlanCompare(TypedDict, total=False):
+    splits: int
+    """Number of times to split the rows, each time with another seed, for tables of few rows. Intervals then cover the
+    draw of the split. [default: 1]
+    """
+
+
 class _PlanCompareFit(TypedDict, total=False):
     search: int | str
     """Search each regime's architecture and regularization too: a number of trials such as 30, or a time such as 10m,
@@ -236,6 +243,7 @@ class PlanSettings(
     _CheckPlanCompareAdviseFit,
     _PlanCompareAdvise,
     _PlanCompareAdviseFit,
+    _PlanCompare,
     _PlanCompareFit,
     _Plan,
 ):
@@ -247,6 +255,7 @@ class CompareSettings(
     _PlanCompareAdvise,
     _Compare,
     _PlanCompareAdviseFit,
+    _PlanCompare,
     _PlanCompareFit,
 ):
     """Settings of `compare`."""

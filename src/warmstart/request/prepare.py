@@ -159,6 +159,7 @@ def prepare_problem(
         corpus=corpus,
         earlier=earlier,
         old=understood.old,
+        more_splits=understood.more_splits,
         spoken=corpus is not None and not request.corpus,
         caveats=caveats,
         noise_floor=request.noise_floor,

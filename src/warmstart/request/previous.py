@@ -79,7 +79,7 @@ def columns_like(known: PreviousStudy, table: Table, asked: ColumnChoices) -> Co
         raise InputError(
             f"{join_phrases(table.files, 3)}: the earlier model in {known.folder} needs {what} "
             f"{join_phrases(missing, quote=True)}, which {'is' if len(missing) == 1 else 'are'} not there",
-            f"{did_you_mean(missing[0], there)}; of a column with another name now, say --rename {shell_word(missing[0])}=NAME",
+            f"{did_you_mean(missing[0], there)}; if it has another name now: --rename {shell_word(missing[0])}=NAME",
         )
     kinds = {column.name: _kind(column) for column in schema.columns}
     return replace(

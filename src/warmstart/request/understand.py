@@ -15,6 +15,7 @@ from warmstart.data.tables.read import read_table as read_files
 from warmstart.errors import UsageError, WarmstartError
 from warmstart.request import request as config
 from warmstart.request.previous import (
+    TABLE_TASKS,
     WITHOUT_OLD_ROWS,
     PreviousStudy,
     check_classes,
@@ -43,6 +44,7 @@ class PreparedData:
     splits: Splits
     dropped: tuple[str, ...]
     old: OldRows | None = None  # of --previous, some of them among the training rows
+    more_splits: tuple[Splits, ...] = ()  # of the same rows, with --splits
 
 
 def prepare_data(request: config.Request, table: Table | None = None) -> PreparedData:
@@ -59,6 +61,9 @@ def prepare_data(request: config.Request, table: Table | None = None) -> Prepare
     schema = schema if known is None else schema_like(known, schema)
     rows, dropped = make_rows(table, schema, bad_rows=request.bad_rows)
     splits, old = split(rows, schema), None
+    if request.splits > 1 and schema.task not in TABLE_TASKS:
+        raise UsageError(f"splits is for classes and numbers; the task is {schema.task}.", "leave --splits out")
+    more = tuple(split(rows, schema, number) for number in range(1, request.splits))
     before = _rows_before(known, request) if known is not None else None
     if known is not None:
         notes = check_classes(known, splits)
@@ -70,7 +75,7 @@ def prepare_data(request: config.Request, table: Table | None = None) -> Prepare
     if before is not None:
         splits, old, notes = join_old_rows(splits, before)
         dropped = (*notes, *dropped)
-    return PreparedData(table, schema, splits, dropped, old)
+    return PreparedData(table, schema, splits, dropped, old, more)
 
 
 def _rows_before(known: PreviousStudy, request: config.Request) -> Splits | None:
