@@ -138,7 +138,7 @@ def compare(
     own: "OwnRegimes | None" = None,
     **settings: Unpack[CompareSettings],
 ) -> "Study":
-    """Compare regimes on one split of the data, with several seeds each.
+    """Compare regimes on the same test rows, with several seeds each.
 
     Parameters
     ----------

@@ -1,7 +1,9 @@
 """Previous: is an earlier model compared as it is and trained further, on rows that it has not seen?"""
 
 from dataclasses import replace
+from math import ceil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -9,7 +11,7 @@ import pytest
 
 import warmstart
 from tests.tiny import COLOURS, MATERIALS, ROOMS, SIZES
-from warmstart.data.rows.split import text_hashes
+from warmstart.data.rows.split import Rows, Splits, text_hashes
 from warmstart.errors import InputError, UsageError
 from warmstart.inference.earlier import EarlierModel
 from warmstart.inference.model_store import Network
@@ -21,6 +23,7 @@ from warmstart.request.previous import continued_regime, find_previous
 from warmstart.request.request import Request, load_request
 from warmstart.request.understand import prepare_data
 from warmstart.results.record import load_run
+from warmstart.runtime.files import read_json
 from warmstart.tasks.tasks import task_for
 from warmstart.training.build_model import head_for
 
@@ -95,11 +98,29 @@ def test_a_comparison_holds_the_old_model_as_it_is_and_trained_further(
 ) -> None:
     study = warmstart.compare(
         table / "new.csv", "room", previous=str(earlier["network"]), regimes="linear", base=base.location,
-        seeds=1, trials=1, length=0.02, refit="none", log=False, out=tmp_path / "study",
+        seeds=1, trials=1, length=0.2, lr=3e-3, refit="none", log=False, out=tmp_path / "study",
     )  # fmt: skip
-    assert {"previous", "continued", "linear", "constant"} == set(study.comparison.names)
+    assert {"previous", "continued", "continued-mixed", "linear", "constant"} == set(study.comparison.names)
     families = {run.regime: run.family for run in study.comparison.runs}
     assert (families["previous"], families["continued"]) == ("previous", "continued")
+    # `continued` sees the new rows alone, the others both; all of them are ranked on the same new test rows.
+    runs = {run.regime: run for run in study.comparison.runs}
+    assert {run.rows for run in runs.values()} == {study.comparison.rows["train"]}
+    assert runs["continued"].epochs == runs["continued"].steps / ceil(84 / 16)
+    assert runs["continued-mixed"].epochs == runs["continued-mixed"].steps / ceil(180 / 16)
+    # What each forgot is measured on the old model's own test rows, against the old model.
+    old = study.comparison.old_scores
+    assert {name: each.rows for name, each in old.items()} == dict.fromkeys(runs, 24)
+    before = load_run(earlier["network"])
+    assert old["previous"].lost is None and old["previous"].score.value == pytest.approx(before.test)
+    continued = old["continued"]
+    assert continued.lost is not None
+    assert continued.lost.value == pytest.approx(old["previous"].score.value - continued.score.value)
+    facts = read_json(tmp_path / "study" / "comparison.json", dict[str, Any])
+    written = {each["name"]: each["old_rows"] for each in facts["regimes"]}
+    assert written["continued"]["lost"] == pytest.approx(continued.lost.value)
+    assert "On the 24 old test rows" in study.advice.reason
+    assert "Forgotten: worse than the old model by" in (tmp_path / "study" / "report.html").read_text()
     (kept,) = (tmp_path / "study" / "runs").glob("previous-*")
     assert load_run(kept).cost.trainable == 0
     new = rows(200, 5)[["title"]].to_dict("records")
@@ -125,6 +146,90 @@ def test_no_row_that_the_old_model_learned_from_is_tested(earlier: dict[str, Pat
         assert not np.isin(text_hashes(part), learned).any()
     assert any(f"Left out: {many} validation and test rows" in said for said in prepared.dropped)
     assert prepared.splits.fingerprint != planted.fingerprint
+
+
+def test_old_rows_are_trained_on_beside_the_new_ones_and_never_tested(earlier: dict[str, Path], table: Path) -> None:
+    prepared = prepare_data(request(table, earlier["linear"]))
+    alone = prepare_data(replace(request(table, earlier["linear"]), previous_data=("none",)))
+    old = prepare_data(load_request(earlier["linear"])).splits
+    assert prepared.old is not None and alone.old is None
+    assert [*prepared.splits.train.texts] == [*alone.splits.train.texts, *old.train.texts, *old.val.texts]
+    assert prepared.splits.train.targets.tolist()[84:] == [*old.train.targets, *old.val.targets]
+    assert prepared.splits.test is not None and [*prepared.splits.test.texts] == [*alone.splits.test.texts]
+    assert [*prepared.old.test.texts] == [*old.test.texts]
+    numbers = np.concatenate([part.numbers for part in (*vars_of(prepared.splits), prepared.old.test)])
+    assert len(np.unique(numbers)) == len(numbers), "rows are known by their numbers"
+    assert np.array_equal(prepared.old.numbers, prepared.splits.train.numbers[84:])
+    assert prepared.splits.fingerprint != alone.splits.fingerprint
+    assert "96 old rows were added to 84 new training rows" in " ".join(prepared.dropped)
+    assert "on the new rows alone" in " ".join(alone.dropped)
+
+
+def vars_of(splits: Splits) -> tuple[Rows, ...]:
+    return splits.train, splits.val, splits.test
+
+
+def test_old_rows_that_have_changed_or_are_gone_are_one_message(
+    earlier: dict[str, Path], table: Path, tmp_path: Path
+) -> None:
+    asked = request(table, earlier["linear"])
+    changed = rows(0, 120).assign(room=lambda t: t.room.iloc[::-1].to_numpy())
+    changed.to_csv(tmp_path / "changed.csv", index=False)
+    for files, said in (
+        ((str(tmp_path / "changed.csv"),), "its rows have changed since (fingerprint "),
+        ((str(tmp_path / "gone.csv"),), "its rows cannot be read: "),
+    ):
+        with pytest.raises(UsageError) as raised:
+            prepare_data(replace(asked, previous_data=files))
+        assert said in raised.value.message and "--previous-data none" in str(raised.value.hint)
+    moved = tmp_path / "moved.csv"
+    rows(0, 120).to_csv(moved, index=False)
+    assert prepare_data(replace(asked, previous_data=(str(moved),))).old is not None
+
+
+def test_an_old_test_row_that_is_trained_on_now_is_not_asked_for(earlier: dict[str, Path], table: Path) -> None:
+    old = prepare_data(load_request(earlier["linear"])).splits
+    again = pd.DataFrame({"title": [*old.test.texts], "room": old.test.targets, "price": 1.0})
+    pd.concat([rows(120, 120), again]).to_csv(table / "again.csv", index=False)
+    prepared = prepare_data(request(table, earlier["linear"], "again.csv"))
+    assert prepared.old is not None and len(prepared.old.test) < len(old.test)
+    assert not np.isin(text_hashes(prepared.old.test), text_hashes(prepared.splits.train)).any()
+
+
+def test_renamed_columns_are_read_by_their_old_names(earlier: dict[str, Path], table: Path) -> None:
+    rows(120, 120).rename(columns={"title": "name", "room": "place"}).to_csv(table / "renamed.csv", index=False)
+    plain = prepare_data(request(table, earlier["linear"]))
+    asked = request(table, earlier["linear"], "renamed.csv", target="place")
+    found = prepare_data(replace(asked, rename=("title=name", "room=place"), text=("name",)))
+    assert found.splits.fingerprint == plain.splits.fingerprint
+    assert (found.schema.text, found.schema.target) == (("title",), "room")
+
+
+@pytest.mark.parametrize(
+    ("rename", "error", "said"),
+    [
+        ((), InputError, "needs columns 'title', 'room', which are not there"),
+        (("title=nam", "room=place"), InputError, "there is no column 'nam'"),
+        (("titel=name",), UsageError, "the earlier model has no column 'titel'"),
+        (("title",), UsageError, "rename is 'title'"),
+        (("title=name", "room=name"), UsageError, "given before"),
+        (("title=name", "room=place"), None, ""),
+    ],
+)
+def test_a_wrong_rename_is_one_message(
+    rename: tuple[str, ...], error: type[Exception] | None, said: str, earlier: dict[str, Path], table: Path
+) -> None:
+    rows(120, 120).rename(columns={"title": "name", "room": "place"}).to_csv(table / "both.csv", index=False)
+    asked = replace(request(table, earlier["linear"], "both.csv"), target=None, rename=rename)
+    if error is None:
+        prepare_data(asked)
+        rows(120, 120).assign(name="x").to_csv(table / "twice.csv", index=False)
+        with pytest.raises(UsageError, match="has a column 'title' too"):
+            prepare_data(replace(asked, data=(str(table / "twice.csv"),), rename=("title=name",)))
+        return
+    with pytest.raises(error) as raised:
+        prepare_data(asked)
+    assert said in str(raised.value)
 
 
 def test_what_the_old_model_cannot_do_is_refused(earlier: dict[str, Path], table: Path) -> None:

@@ -19,6 +19,7 @@ from warmstart.advice.all_rows import not_run_in_time, partial_caveats, what_wou
 from warmstart.advice.constraint_cost import ConstraintCost, constraint_cost
 from warmstart.advice.longer_run import longer_command
 from warmstart.advice.more_data import between_rows, crossover_sentences, next_purchase
+from warmstart.advice.old_rows import old_rows_sentence
 from warmstart.advice.phrases import (
     against_others,
     compared_with_others,
@@ -27,6 +28,7 @@ from warmstart.advice.phrases import (
     name_list,
     noise_phrase,
     scores,
+    splits_sentence,
     verdict_for,
 )
 from warmstart.advice.prompting import prompting_worth
@@ -92,9 +94,11 @@ def advice_for(comparison: Comparison) -> Advice:
 
 
 def _answer(comparison: Comparison) -> Advice:
-    """The answer from everything in the comparison, and what prompting is worth where a base was prompted."""
+    """The answer from everything in the comparison, what of old rows was forgotten, and what prompting is worth."""
     advice = _ranked(comparison)
-    return replace(advice, reason=" ".join(filter(None, (advice.reason, prompting_worth(comparison)))))
+    old = old_rows_sentence(comparison, advice.winner)
+    more = (splits_sentence(comparison), old, prompting_worth(comparison))
+    return replace(advice, reason=" ".join(filter(None, (advice.reason, *more))))
 
 
 def _ranked(comparison: Comparison) -> Advice:

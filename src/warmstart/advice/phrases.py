@@ -14,7 +14,7 @@ from warmstart.quantities import (
 )
 from warmstart.results.comparison import Comparison
 from warmstart.results.metrics import PERCENTAGE_ERROR
-from warmstart.results.names import CONTINUED, PREVIOUS, regime_of
+from warmstart.results.names import CONTINUED_MIXED, PREVIOUS, regime_of
 from warmstart.results.rows import Difference, Row
 
 
@@ -108,14 +108,15 @@ def distinct_ways(comparison: Comparison) -> dict[str, str]:
 def verdict_for(comparison: Comparison, name: str, family: str) -> str:
     """The answer if the regime of this name and family is best."""
     way = _verdict(comparison, name, family)
-    again = PREVIOUS in comparison.names and family not in (PREVIOUS, CONTINUED)
+    again = PREVIOUS in comparison.names and family not in ("previous", "continued")
     return f"retrain: {way}" if again else way
 
 
 def _verdict(comparison: Comparison, name: str, family: str) -> str:
-    if family != "baseline":
-        return VERDICT_BY_FAMILY[family]
     regime = regime_of(name)
+    if family != "baseline":
+        both = " on old and new rows" if regime == CONTINUED_MIXED else ""
+        return VERDICT_BY_FAMILY[family] + both
     if regime == EXTRACTIVE:
         one = comparison.task != "summarise"
         return f"{EXTRACTED[comparison.task]} {'is' if one else 'are'} enough"
@@ -141,6 +142,14 @@ def cut_to_fit(comparison: Comparison) -> str:
     by_compute = "--compute" in comparison.command.split()
     whole = "" if took is None else f" The full study was estimated at {format_effort(took, by_compute=by_compute)}."
     return f"Cut to fit the budget: {'; '.join(comparison.cuts)}.{whole}"
+
+
+def splits_sentence(comparison: Comparison) -> str:
+    """That the rows were split several times; '' if they were split once."""
+    if comparison.splits == 1:
+        return ""
+    many = f"{comparison.splits} splits of the rows"
+    return f"Every regime was trained and tested on {many}: the intervals hold the draw of the split."
 
 
 def compared_instead(comparison: Comparison) -> str:

@@ -157,7 +157,8 @@ def measured_with_base(plan: RunPlan, name: str) -> list[str]:
 
 def rows_scored(plan: RunPlan, rows: int) -> int:
     """Rows scored at the end of a run that trained on so many rows."""
-    return len(plan.splits.val) + rows_ranked(plan) + min(rows, TRAIN_ROWS_SCORED)
+    old = len(plan.problem.old.test) if plan.problem.old else 0
+    return len(plan.splits.val) + rows_ranked(plan) + min(rows, TRAIN_ROWS_SCORED) + old
 
 
 def rows_ranked(plan: RunPlan) -> int:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
+from warmstart.data.rows.old_rows import OldRows
 from warmstart.data.rows.split import Splits
 from warmstart.data.schema.schema import Schema
 from warmstart.errors import UsageError, join_phrases
@@ -51,6 +52,8 @@ class Problem:
     spoken: bool = False  # whether these are what the rows say, each with its row's number as key
     caveats: tuple[str, ...] = ()
     earlier: EarlierModel | None = None  # of --previous
+    more_splits: tuple[Splits, ...] = ()  # of the same rows, one for each seed after the first; none: one for all
+    old: OldRows | None = None  # of the earlier study: some of the training rows, and what it was tested on
     noise_floor: float | None = None  # best reachable score, where it is known
     floors: tuple[str, ...] = ()  # regimes that are compared though others were named
     endpoint: Endpoint | None = None  # a chat model elsewhere, that `prompted-endpoint` asks
@@ -61,6 +64,11 @@ class Problem:
         """That they are compared, as a sentence; nothing where none was added."""
         names = join_phrases([f"`{name}`" for name in self.floors])
         return f"Compared beside what was named, as a floor: {names}." if self.floors else ""
+
+    @property
+    def available(self) -> int:
+        """Training rows; of several splits, those that each of them has."""
+        return min(len(splits.train) for splits in (self.splits, *self.more_splits))
 
     @property
     def base(self) -> Base:

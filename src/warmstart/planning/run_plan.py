@@ -7,14 +7,14 @@ from functools import cached_property
 import numpy as np
 
 from warmstart.data.rows.split import Rows, Splits
-from warmstart.errors import join_phrases
+from warmstart.errors import UsageError, join_phrases
 from warmstart.models.pretrained.base import Base
 from warmstart.planning.memory_probe import PeakMemory
 from warmstart.planning.problem import Options, Problem
 from warmstart.regimes.regimes import FOR_COLUMNS, READ_WITH_BASE, REGIMES, Regime, RegimeContext, is_baseline
 from warmstart.regimes.search_space import SearchEffort
 from warmstart.results.constraints import Excluded, not_run
-from warmstart.results.names import ENSEMBLE, regime_of, split_name
+from warmstart.results.names import CONTINUED, ENSEMBLE, regime_of, split_name
 from warmstart.runs.search import CHECKS, SETTINGS_SHARE, TRIAL_SHARE
 from warmstart.runtime.device import precision
 from warmstart.runtime.sampling import spread_places
@@ -100,10 +100,19 @@ class RunPlan:
     @cached_property
     def splits(self) -> Splits:
         """The problem's splits, or with fewer rows to score."""
-        splits = self.problem.splits
+        return self.splits_of(self.options.first_seed)
+
+    def splits_of(self, seed: int) -> Splits:
+        """The same for a seed: of repeated splits, each has its own."""
+        splits = self.whole_splits(seed)
         if self.scored == 1.0:
             return splits
         return replace(splits, val=_share(splits.val, self.scored), test=_share(splits.test, self.scored))
+
+    def whole_splits(self, seed: int) -> Splits:
+        """The problem's splits for a seed, with all rows to score."""
+        several = (self.problem.splits, *self.problem.more_splits)
+        return several[seed - self.options.first_seed] if len(several) > 1 else several[0]
 
     @cached_property
     def corpus(self) -> DomainCorpus | None:
@@ -171,6 +180,7 @@ class RunPlan:
 
     def config(self, regime: Regime, rows: int, seed: int) -> TrainConfig:
         options, defaults = self.options, regime.defaults
+        rows = self._learned_rows(regime.name, rows)
         whole = self.total_rows or rows
         batch = options.batch_size or defaults.batch(whole)
         if options.epochs is None:
@@ -197,6 +207,8 @@ class RunPlan:
 
     def shared(self, rows: int | None = None) -> SharedData:
         """All rows in use with so many training rows (default: the plan's maximum), whatever the seed."""
+        if self.problem.more_splits:  # what one does not train on, another may
+            return SharedData(self.problem.splits)
         splits, most = self.splits, rows or max(self.sizes)
         drawn = [splits.subset(most, seed).train.numbers for seed in self.seeds]
         used = np.isin(splits.train.numbers, np.concatenate(drawn))
@@ -222,12 +234,31 @@ class RunPlan:
         return (f"{many} training rows were asked for, but there are {there:,}: all of them were used.",)
 
     def run_data(self, rows: int, seed: int, shared: SharedData) -> RunData:
-        drawn = self.splits.subset(rows, seed)
+        drawn = self.splits_of(seed).subset(rows, seed)
         problem, options = self.problem, self.options
         run_data = RunData(
             drawn, problem.schema, shared, seed, options.min_effect, self._domain(drawn), problem.general
         )
-        return replace(run_data, replayed=problem.replayed, interpolate=options.interpolate, endpoint=problem.endpoint)
+        old_test = problem.old.test if problem.old is not None and len(problem.old.test) else None
+        run_data = replace(run_data, replayed=problem.replayed, interpolate=options.interpolate, old_test=old_test)
+        return replace(run_data, endpoint=problem.endpoint)
+
+    def learned_by(self, name: str, run_data: RunData) -> RunData:
+        """The same for a regime: one trains on the new rows of the sample alone. Raises UsageError if they are none."""
+        old, splits = self.problem.old, run_data.splits
+        if old is None or name != CONTINUED:
+            return run_data
+        new = splits.train.take(np.flatnonzero(~np.isin(splits.train.numbers, old.numbers)))
+        if not len(new):
+            raise UsageError(f"none of {len(splits.train):,} training rows drawn is a new one.", "use more --rows")
+        return replace(run_data, splits=replace(splits, train=new), sample=splits)
+
+    def _learned_rows(self, name: str, rows: int) -> int:
+        """About how many of so many training rows a regime learns from."""
+        old, there = self.problem.old, len(self.problem.splits.train)
+        if old is None or name != CONTINUED:
+            return rows
+        return max(1, round(rows * (there - len(old.numbers)) / there))
 
     def _domain(self, drawn: Splits) -> DomainCorpus | None:
         """Texts for learning the domain's language: no more than the texts of the rows themselves."""
@@ -241,7 +272,7 @@ class RunPlan:
 
 def first_plan(problem: Problem, options: Options) -> RunPlan:
     """The requested plan, before anything is measured or cut."""
-    available = len(problem.splits.train)
+    available = problem.available
     asked = nested_sizes(available) if options.rows == "auto" else options.rows or (available,)
     sizes = sorted({min(n, available) for n in asked})
     return RunPlan(problem, options, tuple(sizes), {})

@@ -92,7 +92,7 @@ def render(
     on_parts = [] if raced else [each for each in entries if each.row in comparison.partial and each not in main]
     figures, shown = _figures(main, comparison, on_parts), examples is not None
     heading = words.verdict_sentence(advice.verdict, advice.confidence)
-    library, script = _library(), asset("page.js")
+    library, script, old = _library(), asset("page.js"), comparison.old_scores
     page = (
         templates()
         .get_template("page.html.j2")
@@ -127,6 +127,7 @@ def render(
             measures=forgetting.forgetting_measures(forgetting.forgetting_rows(main)),
             gaps=[(entry, comparison.gaps[entry.name]) for entry in main if entry.name in comparison.gaps],
             remembered=comparison.remembered,
+            old_scores=[(each, old[each.name]) for each in main if each.name in old],
             probed=probed,
             mismatch=DomainShift.from_json(comparison.mismatch) if comparison.mismatch else None,
             probe_measures=CHANGE_MEASURES,

@@ -97,9 +97,15 @@ class _PlanCompareAdvise(TypedDict, total=False):
 
 class _Compare(TypedDict, total=False):
     previous: str | None
-    """Folder of an earlier study or run. Its model is compared as it is, and trained further."""
+    """Folder of an earlier study or run. Its model is compared as it is, and trained further; the others learn from its
+    rows and the new ones.
+    """
     previous_data: str | Sequence[str]
-    """Files with the rows of the earlier study, if they were moved. [default: those it was made with]"""
+    """Files with the rows of the earlier study, if they were moved. none: train on the new rows alone. [default: those
+    it was made with]
+    """
+    rename: str | Sequence[str]
+    """OLD=NEW, a column of the earlier model and what it is called in the new table."""
 
 
 class _PlanCompareAdviseFit(TypedDict, total=False):
@@ -199,6 +205,13 @@ class _PlanCompareAdviseFit(TypedDict, total=False):
     """Log the cost of each run, for `plan`. No texts are logged. [default: yes]"""
 
 
+class _PlanCompare(TypedDict, total=False):
+    splits: int
+    """Number of times to split the rows, each time with another seed, for tables of few rows. Intervals then cover the
+    draw of the split. [default: 1]
+    """
+
+
 class _PlanCompareFit(TypedDict, total=False):
     search: int | str
     """Search each regime's architecture and regularization too: a number of trials such as 30, or a time such as 10m,
@@ -230,6 +243,7 @@ class PlanSettings(
     _CheckPlanCompareAdviseFit,
     _PlanCompareAdvise,
     _PlanCompareAdviseFit,
+    _PlanCompare,
     _PlanCompareFit,
     _Plan,
 ):
@@ -241,6 +255,7 @@ class CompareSettings(
     _PlanCompareAdvise,
     _Compare,
     _PlanCompareAdviseFit,
+    _PlanCompare,
     _PlanCompareFit,
 ):
     """Settings of `compare`."""

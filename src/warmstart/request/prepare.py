@@ -17,7 +17,7 @@ from warmstart.errors import MissingError, UsageError, join_phrases
 from warmstart.request import request as config
 from warmstart.request.endpoint import planned_endpoint
 from warmstart.request.extra_text import _read_before, domain, general_text
-from warmstart.request.previous import continued_regime, find_previous
+from warmstart.request.previous import continued_regimes, find_previous
 from warmstart.request.select import (
     _check_room,
     added_floors,
@@ -130,8 +130,8 @@ def prepare_problem(
             _check_room(base, schema)
     regimes = own_regimes(request, bases[0], own, run_code)
     earlier = EarlierModel(find_previous(request.previous).model) if request.previous else None
-    if earlier is not None and earlier.is_network:
-        regimes = (*regimes, continued_regime(earlier))
+    if earlier is not None:
+        regimes = (*regimes, *continued_regimes(earlier, understood.old is not None))
     chosen = chosen_regimes(request, regimes, schema, bases)
     if request.general_text and any(base.kind == "encoder-decoder" for base in bases):
         raise UsageError("--general-text: an encoder-decoder reads no general text.", "leave it out, or the base")
@@ -158,6 +158,8 @@ def prepare_problem(
         replayed=replayed,
         corpus=corpus,
         earlier=earlier,
+        old=understood.old,
+        more_splits=understood.more_splits,
         spoken=corpus is not None and not request.corpus,
         caveats=caveats,
         noise_floor=request.noise_floor,

@@ -13,17 +13,17 @@ from warmstart.data.rows.split import Splits, text_hashes
 from warmstart.data.schema.columns import Column
 from warmstart.data.schema.schema import ColumnChoices, Schema
 from warmstart.data.tables.read import Table
-from warmstart.errors import InputError, UsageError, WarmstartError, count_phrase, did_you_mean, join_phrases
-from warmstart.results.names import CONTINUED
+from warmstart.errors import InputError, UsageError, count_phrase, did_you_mean, join_phrases, shell_word
+from warmstart.results.names import CONTINUED, CONTINUED_MIXED
 from warmstart.results.refit_record import load_refit
 from warmstart.runtime.files import read_json, reading_ours
-from warmstart.types import Array
 
 if TYPE_CHECKING:
     from warmstart.inference.earlier import EarlierModel
     from warmstart.regimes.regimes import Regime
 
 TABLE_TASKS = ("classification", "regression")
+WITHOUT_OLD_ROWS = "With --previous-data none, regimes are trained on the new rows alone"
 
 
 @dataclass(frozen=True)
@@ -73,13 +73,14 @@ def columns_like(known: PreviousStudy, table: Table, asked: ColumnChoices) -> Co
                 f"--previous {known.folder}: its {name} is {_plain(before)}, not {_plain(said)}.",
                 f"leave out --{name}, or --previous",
             )
-    for column in (*schema.text, schema.target):
-        if column not in there:
-            raise InputError(
-                f"{join_phrases(table.files, 3)}: the earlier model in {known.folder} needs column {column!r}, "
-                "which is not there",
-                did_you_mean(column, there),
-            )
+    missing = [column for column in (*schema.text, schema.target) if column not in there]
+    if missing:
+        what = "column" if len(missing) == 1 else "columns"
+        raise InputError(
+            f"{join_phrases(table.files, 3)}: the earlier model in {known.folder} needs {what} "
+            f"{join_phrases(missing, quote=True)}, which {'is' if len(missing) == 1 else 'are'} not there",
+            f"{did_you_mean(missing[0], there)}; if it has another name now: --rename {shell_word(missing[0])}=NAME",
+        )
     kinds = {column.name: _kind(column) for column in schema.columns}
     return replace(
         asked,
@@ -128,29 +129,39 @@ def check_classes(known: PreviousStudy, splits: Splits) -> tuple[str, ...]:
     )
 
 
-def learned_hashes(known: PreviousStudy, rows: "Splits") -> Array:
-    """Hashes of the texts that the earlier model was trained with, or chosen by: uint64 [n].
-
-    `rows`: those of the earlier study.
-    """
-    parts = [rows.train, rows.val]
-    refit = load_refit(known.model)
-    if refit and "test" in refit.parts:
-        parts.append(rows.test)
-    return np.concatenate([text_hashes(part) for part in parts])
+def recorded_fingerprint(folder: Path) -> str | None:
+    """Of the rows that a study or run was made with; None: it recorded none."""
+    for name in ("rows.json", "plan.json", "study.json"):
+        if (folder / name).is_file():
+            found = read_json(folder / name, dict[str, Any]).get("fingerprint")
+            return found if isinstance(found, str) else None
+    return None
 
 
-def unseen_rows(known: PreviousStudy, splits: Splits, before: Splits | WarmstartError) -> tuple[Splits, str]:
+def require_recorded(known: PreviousStudy, place: Path, rows: Splits) -> None:
+    """Raises UsageError where these are not the rows that the earlier study in `place` was made with."""
+    recorded = recorded_fingerprint(place)
+    if recorded not in (None, rows.fingerprint):
+        raise UsageError(
+            f"--previous {known.folder}: its rows have changed since (fingerprint {recorded}, now {rows.fingerprint}).",
+            f"name a file with the rows as they were: --previous-data FILE. {WITHOUT_OLD_ROWS}",
+        )
+
+
+def unseen_rows(known: PreviousStudy, splits: Splits, before: Splits | None) -> tuple[Splits, str]:
     """The splits without validation and test rows that the earlier model knows, and a sentence about that.
 
-    `before`: the rows of the earlier study, or why they are not there.
+    `before`: the rows of the earlier study; None: they are not used.
     """
-    if isinstance(before, WarmstartError):
+    if before is None:
         return splits, (
-            f"The rows of the earlier study were not found ({before.message.rstrip('.')}): "
-            "test rows that its model learned from would favor it (name them with --previous-data)."
+            "The rows of the earlier study were not used (--previous-data none): regimes are trained on the new rows "
+            "alone, and test rows that the earlier model learned from would favor it."
         )
-    kept, dropped = splits.without_held_out(learned_hashes(known, before))
+    parts, refit = [before.train, before.val], load_refit(known.model)
+    if refit and "test" in refit.parts:
+        parts.append(before.test)
+    kept, dropped = splits.without_held_out(np.concatenate([text_hashes(part) for part in parts]))
     if not dropped:
         return kept, ""
     return kept, (
@@ -159,7 +170,15 @@ def unseen_rows(known: PreviousStudy, splits: Splits, before: Splits | Warmstart
     )
 
 
-def continued_regime(earlier: "EarlierModel") -> "Regime":
+def continued_regimes(earlier: "EarlierModel", old_rows: bool) -> "tuple[Regime, ...]":
+    """Further training of a network on the new rows and, if there are `old_rows`, on both; none of another model."""
+    if not earlier.is_network:
+        return ()
+    names = (CONTINUED, CONTINUED_MIXED) if old_rows else (CONTINUED,)
+    return tuple(continued_regime(earlier, name) for name in names)
+
+
+def continued_regime(earlier: "EarlierModel", name: str = CONTINUED) -> "Regime":
     """Further training of a network, with the defaults of its kind."""
     from warmstart.regimes.continued import Continued
     from warmstart.regimes.full import Full
@@ -186,7 +205,7 @@ def continued_regime(earlier: "EarlierModel") -> "Regime":
         hugging_face=kind in ("transformers", "adapter"),
         size=earlier.hashed_size,
     )
-    return Regime(CONTINUED, start, (stage,), defaults)
+    return Regime(name, start, (stage,), defaults)
 
 
 def _kind(column: Column) -> str:

@@ -21,7 +21,7 @@ from warmstart.request.forgetting_options import ForgettingOptions, forgetting_o
 from warmstart.results.constraints import Constraints
 from warmstart.runtime.files import check_links, read_json, write_json
 from warmstart.runtime.load_pretrained import go_offline
-from warmstart.settings.choices import DEFAULT_BUDGET, MAX_LENGTH
+from warmstart.settings.choices import DEFAULT_BUDGET, DEFAULT_SEEDS, MAX_LENGTH
 from warmstart.settings.groups import SETTINGS, AllSettings, ColumnSettings, RecordSettings, SampleSettings
 from warmstart.settings.setting import Command, declared
 from warmstart.settings.training import LoopSettings, TrainingSettings
@@ -62,8 +62,10 @@ class Request(AllSettings):
 
         if self.previous and self.command != "compare":
             raise UsageError(f"previous is for compare, not for {self.command}.", "leave --previous out")
-        if self.previous_data and not self.previous:
-            raise UsageError("previous_data says nothing without previous.", "name the earlier study with --previous")
+        for name in ("previous_data", "rename"):
+            if getattr(self, name) and not self.previous:
+                raise UsageError(f"{name} says nothing without previous.", "name the earlier study with --previous")
+        self._check_splits()
         effort = SearchEffort.of(self.search)
         if not 0 <= effort.trials <= MOST_TRIALS or (effort.seconds is not None and effort.seconds < 1):
             raise UsageError(
@@ -91,6 +93,24 @@ class Request(AllSettings):
             )
         parse_kinds(self.column)  # for what is wrong with them
         assert self.forgetting  # read once, for what is wrong with them
+
+    def _check_splits(self) -> None:
+        if self.splits == 1:
+            return
+        if self.command not in ("plan", "compare"):
+            raise UsageError(f"splits is for compare, not for {self.command}.", "leave --splits out")
+        if self.splits < FEWEST_SPLITS:
+            raise UsageError(
+                f"splits is {self.splits}: too few to tell how much they differ.",
+                f"use --splits {FEWEST_SPLITS} or more",
+            )
+        if self.seeds not in (DEFAULT_SEEDS, self.splits):
+            raise UsageError(
+                f"splits is {self.splits} and seeds is {self.seeds}.", "leave out --seeds: each split has one"
+            )
+        for name in ("previous", "time"):
+            if getattr(self, name):
+                raise UsageError(f"{name} does not go with splits.", f"leave out --splits or --{name}")
 
     def _check_part(self) -> None:
         part = parse_share(str(self.budget))
@@ -141,8 +161,9 @@ class Request(AllSettings):
 
         shared = declared(SampleSettings, TrainingSettings, EffectSettings, RefitSettings, RecordSettings)
         return Options(
-            **{name: getattr(self, name) for name in shared},
+            **{name: getattr(self, name) for name in shared if name != "seeds"},
             regimes=regimes,
+            seeds=self.seeds if self.splits == 1 else self.splits,
             first_seed=self.seed,
             budget=self.seconds,
             by_compute=self.compute is not None,
@@ -157,6 +178,7 @@ class Request(AllSettings):
 AUTO = "auto"  # the regime that a race advises
 DEFAULT_RACE_SHARE = "10%"  # of the whole comparison's time, for a race
 MIN_TRAINING_TOKENS = 1000
+FEWEST_SPLITS = 3  # as of seeds: fewer say nothing about their spread
 BYTES_PER_TOKEN = 3  # of text, at least, by which documents are cut into pieces: tokenizers give 3 to 5 for English
 
 

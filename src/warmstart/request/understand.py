@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from warmstart.data.rows.old_rows import OldRows, join_old_rows
 from warmstart.data.rows.split import Splits, held_out_counts, make_rows, split
 from warmstart.data.rows.time_split import time_findings, times_of
 from warmstart.data.schema.infer import infer_schema
@@ -11,21 +12,26 @@ from warmstart.data.schema.label_columns import join_label_columns
 from warmstart.data.schema.schema import Schema
 from warmstart.data.tables.read import Table
 from warmstart.data.tables.read import read_table as read_files
-from warmstart.errors import WarmstartError
+from warmstart.errors import UsageError, WarmstartError
 from warmstart.request import request as config
 from warmstart.request.previous import (
+    TABLE_TASKS,
+    WITHOUT_OLD_ROWS,
     PreviousStudy,
     check_classes,
     columns_like,
     find_previous,
+    require_recorded,
     schema_like,
     unseen_rows,
 )
+from warmstart.request.renamed import parse_renames, rename_choices, rename_columns
 
 if TYPE_CHECKING:
     from torch import nn
 
 
+NO_OLD_ROWS = "none"  # instead of files: --previous-data none
 OwnRegimes = Mapping[str, Callable[[int], "nn.Module"]]  # name -> a function of the vocabulary's size that gives a body
 
 
@@ -37,6 +43,8 @@ class PreparedData:
     schema: Schema
     splits: Splits
     dropped: tuple[str, ...]
+    old: OldRows | None = None  # of --previous, some of them among the training rows
+    more_splits: tuple[Splits, ...] = ()  # of the same rows, with --splits
 
 
 def prepare_data(request: config.Request, table: Table | None = None) -> PreparedData:
@@ -44,26 +52,49 @@ def prepare_data(request: config.Request, table: Table | None = None) -> Prepare
     table = table or read_files(request.data, offline=request.offline, table=request.table)
     table = join_label_columns(table, request.target)
     known = find_previous(request.previous) if request.previous else None
-    columns = request.columns if known is None else columns_like(known, table, request.columns)
+    columns = request.columns
+    if known is not None:
+        renames = parse_renames(request.rename)
+        table = rename_columns(table, renames, known.schema)
+        columns = columns_like(known, table, rename_choices(columns, renames))
     schema = infer_schema(table, columns)
     schema = schema if known is None else schema_like(known, schema)
     rows, dropped = make_rows(table, schema, bad_rows=request.bad_rows)
-    splits = split(rows, schema)
+    splits, old = split(rows, schema), None
+    if request.splits > 1 and schema.task not in TABLE_TASKS:
+        raise UsageError(f"splits is for classes and numbers; the task is {schema.task}.", "leave --splits out")
+    more = tuple(split(rows, schema, number) for number in range(1, request.splits))
+    before = _rows_before(known, request) if known is not None else None
     if known is not None:
         notes = check_classes(known, splits)
-        splits, left_out = unseen_rows(known, splits, _rows_before(known, request))
+        splits, left_out = unseen_rows(known, splits, before)
         dropped = (*notes, *([left_out] if left_out else []), *dropped)
     if schema.time:
         found = time_findings(splits, schema, times_of(table, schema.time)[1], held_out_counts(len(rows)))
         dropped = (*(each.message for each in found), *dropped)
-    return PreparedData(table, schema, splits, dropped)
+    if before is not None:
+        splits, old, notes = join_old_rows(splits, before)
+        dropped = (*notes, *dropped)
+    return PreparedData(table, schema, splits, dropped, old, more)
 
 
-def _rows_before(known: PreviousStudy, request: config.Request) -> Splits | WarmstartError:
-    """The rows of the earlier study as it divided them; or why they are not to be had."""
+def _rows_before(known: PreviousStudy, request: config.Request) -> Splits | None:
+    """The rows of the earlier study as it divided them; None with --previous-data none.
+
+    Raises UsageError where they are not to be had, or are no longer what they were.
+    """
+    if request.previous_data == (NO_OLD_ROWS,):
+        return None
+    # A winner or a run may be named by its own folder, below that of the study.
+    places = (known.folder, known.folder.parent, known.folder.parent.parent)
+    place = next((each for each in places if (each / "request.json").is_file()), known.folder)
     try:
-        before = config.load_request(known.folder)
-        before = replace(before, data=request.previous_data or before.data, command="check", previous=None)
-        return prepare_data(before).splits
+        before = config.load_request(place)
+        found = prepare_data(replace(before, data=request.previous_data or before.data)).splits
     except WarmstartError as error:
-        return error
+        raise UsageError(
+            f"--previous {known.folder}: its rows cannot be read: {error.message.rstrip('.')}.",
+            f"if they were moved, name them: --previous-data FILE. {WITHOUT_OLD_ROWS}",
+        ) from error
+    require_recorded(known, place, found)
+    return found

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from warmstart.errors import UsageError, did_you_mean, join_phrases
-from warmstart.results.bootstrap import Resampled, resample
+from warmstart.results.bootstrap import Resampled, resample, resample_splits
 from warmstart.results.calibration import Calibration, calibration
 from warmstart.results.comparison_table import comparison_display, comparison_table
 from warmstart.results.constraints import Excluded
@@ -31,6 +31,8 @@ from warmstart.results.learning_curves import (
     transfers,
 )
 from warmstart.results.metrics import HIGHEST
+from warmstart.results.names import PREVIOUS
+from warmstart.results.old_scores import OldScore, old_score
 from warmstart.results.overfitting import Memorization, OverfittingGap, memorization, overfitting_gap
 from warmstart.results.record import Interval, Run
 from warmstart.results.refit_record import Refit
@@ -64,6 +66,7 @@ class Comparison(Tabular):
     command: str = ""  # what is typed to repeat the study
     mismatch: dict[str, Any] | None = None  # of the texts and the base: `Mismatch.to_json`; None: not measured
     refit: Refit | None = None  # of the winner on more rows; None: it was not trained again
+    splits: int = 1  # how often the rows were split: of several, each seed has its own
 
     @cached_property
     def table(self) -> tuple[Row, ...]:
@@ -74,7 +77,8 @@ class Comparison(Tabular):
     @cached_property
     def groups(self) -> Array | None:
         """int [n]: the group of each test row; None where rows were not grouped."""
-        column = next((run.predictions["group"] for run in self.runs if "group" in run.predictions), None)
+        runs = [run for run in self.runs if self.splits == 1 or run.seed == self._first_seed]
+        column = next((run.predictions["group"] for run in runs if "group" in run.predictions), None)
         return None if column is None else np.asarray(column, dtype=np.int64)
 
     @cached_property
@@ -149,6 +153,7 @@ class Comparison(Tabular):
             "target": self.target,
             "fingerprint": self.fingerprint,
             "rows": dict(self.rows),
+            "splits": self.splits,
             "worth": self.min_effect,
             "noise_floor": self.noise_floor,
             "available": self.available,
@@ -183,7 +188,14 @@ class Comparison(Tabular):
     @cached_property
     def gaps(self) -> dict[str, OverfittingGap]:
         """How much worse each regime is on test rows than on training rows, where known."""
-        found = {name: overfitting_gap(runs, self._drawn[name, runs[0].rows]) for name, runs in self._judged.items()}
+        found = {name: overfitting_gap(runs, self._resampled(runs)) for name, runs in self._judged.items()}
+        return {name: each for name, each in found.items() if each}
+
+    @cached_property
+    def old_scores(self) -> dict[str, OldScore]:
+        """Scores of each regime on the test rows of an earlier study; empty if there was none."""
+        earlier = self._judged.get(PREVIOUS, [])
+        found = {name: old_score(runs, earlier) for name, runs in self._judged.items()}
         return {name: each for name, each in found.items() if each}
 
     @cached_property
@@ -194,9 +206,18 @@ class Comparison(Tabular):
 
     @cached_property
     def _judged(self) -> dict[str, list[Run]]:
-        """The finished seeds of each table row that did not fail."""
+        """The finished seeds of each table row that did not fail; of several splits, those of the first."""
         shown = [row for row in self.table if row.failed is None]
-        return {row.name: [run for run in self._runs[row.name, row.rows] if _finished(run)] for row in shown}
+        seeds = {self._first_seed} if self.splits > 1 else {run.seed for run in self.runs}
+        found = {
+            row.name: [run for run in self._runs[row.name, row.rows] if _finished(run) and run.seed in seeds]
+            for row in shown
+        }
+        return {name: runs for name, runs in found.items() if runs}
+
+    @property
+    def _first_seed(self) -> int:
+        return min(run.seed for run in self.runs)
 
     def _inherited_json(self, name: str) -> dict[str, Any]:
         found = {
@@ -204,6 +225,7 @@ class Comparison(Tabular):
             "gap": self.gaps.get(name),
             "copies": self.remembered.get(name),
             "predicted": self.predictions.get(name),
+            "old_rows": self.old_scores.get(name),
         }
         return {key: each.to_json() if each else None for key, each in found.items()}
 
@@ -317,7 +339,10 @@ class Comparison(Tabular):
         return {key: self._resampled(runs) for key, runs in finished.items() if runs}
 
     def _resampled(self, runs: Sequence[Run]) -> Resampled:
-        return resample([run.scores for run in runs], groups=self.groups)
+        scores = [run.scores for run in runs]
+        if self.splits > 1 and len(runs) > 1:
+            return resample_splits(scores, self.available or self.rows["train"])
+        return resample(scores, groups=self.groups)
 
     def _turned(self, names: Sequence[str], rows: int) -> list[Resampled]:
         """Each regime on the seeds that all of them finished, with the sign set so that more is better."""

@@ -21,7 +21,8 @@ def run_id(name: str, rows: int, seed: int, longer: int = 1) -> str:
 
 ENDPOINT_REGIME = "prompted-endpoint"  # the one that sends rows away
 ENSEMBLE = "ensemble"  # a regime and a family of its own: made of other runs, whose costs are its cost
-PREVIOUS, CONTINUED = "previous", "continued"  # regimes: an earlier model as it is, and trained further
+PREVIOUS, CONTINUED = "previous", "continued"  # regimes: an earlier model as it is, and trained on new rows
+CONTINUED_MIXED = "continued-mixed"  # the same, trained on old and new rows
 AT = "@"
 
 

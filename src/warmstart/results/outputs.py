@@ -12,7 +12,7 @@ MAX_OUTPUT_BYTES = 2**28  # of a run; with more it is not kept, and no ensemble 
 
 
 def save_outputs(folder: Path, outputs: Mapping[str, Array]) -> None:
-    """Write a task's outputs, float32 [n, k] for each of "val", "test" and "train", unless they are too large."""
+    """Write a task's outputs, float32 [n, k] for each part of the rows that was scored, unless they are too large."""
     if outputs and sum(array.nbytes for array in outputs.values()) <= MAX_OUTPUT_BYTES:
         write_arrays(folder / OUTPUTS_FILE, outputs)
 

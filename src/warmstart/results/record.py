@@ -20,7 +20,8 @@ from warmstart.runtime.files import (
 from warmstart.types import Array
 
 RUN_AGAIN = "delete the folder of this run and continue with `warmstart resume`, or use an intact copy"
-KEPT_APART = ("scores", "predictions", "train_scores", "train_groups")  # columns of files beside `run.json`
+# Columns of files beside `run.json`.
+KEPT_APART = ("scores", "predictions", "train_scores", "train_groups", "old_scores", "old_groups")
 
 
 class Interval(NamedTuple):
@@ -140,6 +141,8 @@ class Run(Tabular):
     retention: dict[str, Any] | None = field(default=None, repr=False)  # `Retention.to_json`; None: nothing to forget
     train_scores: Array | None = field(default=None, repr=False, compare=False)  # [n, 2], of rows trained on: the gap
     train_groups: Array | None = field(default=None, repr=False, compare=False)  # int64 [n], of the same rows
+    old_scores: Array | None = field(default=None, repr=False, compare=False)  # [n, 2], of an earlier model's test rows
+    old_groups: Array | None = field(default=None, repr=False, compare=False)  # int64 [n], of the same rows
     predicted: dict[str, float] | None = None  # "seconds" and "peak_memory_bytes", before the run
     search: SettingsSearch | None = None  # of its settings; None: not searched
     revision: str | None = None  # commit of the base on the hub; None: it is not from there
@@ -184,7 +187,7 @@ def _plain(value: Any) -> Any:
     return value
 
 
-RECORD_FILES = ("run.json", "scores.parquet", "train_scores.parquet")
+RECORD_FILES = ("run.json", "scores.parquet", "train_scores.parquet", "old_scores.parquet")
 
 
 def save_run(run: Run, folder: Path) -> None:
@@ -194,13 +197,15 @@ def save_run(run: Run, folder: Path) -> None:
     grouped group (a number, the same in all runs of a study), and by task low, high (regression) or probability
     (classification, of the prediction; raw_probability: before a temperature was fitted), and
     copied: whether the text is, nearly, that of a row it was trained on. `train_scores.parquet` has value and weight of
-    some training rows, and where rows were grouped group.
+    some training rows, and where rows were grouped group; `old_scores.parquet` of an earlier model's test rows.
     """
     folder.mkdir(parents=True, exist_ok=True)
     _write_columns(folder / "scores.parquet", _columns(run.scores) | run.predictions)
-    if run.train_scores is not None:
-        grouped = {} if run.train_groups is None else {"group": run.train_groups}
-        _write_columns(folder / "train_scores.parquet", _columns(run.train_scores) | grouped)
+    beside = {"train": (run.train_scores, run.train_groups), "old": (run.old_scores, run.old_groups)}
+    for name, (scores, groups) in beside.items():
+        if scores is not None:
+            grouped = {} if groups is None else {"group": groups}
+            _write_columns(folder / f"{name}_scores.parquet", _columns(scores) | grouped)
     write_json(folder / "run.json", run.to_json())
 
 
@@ -225,12 +230,9 @@ def load_run(folder: Path) -> Run:
     facts = read_fields(path, Run, RUN_AGAIN, without=KEPT_APART)
     require_plain_name(path, facts["id"])
     scores, columns = _read_columns(folder / "scores.parquet")
-    learned = folder / "train_scores.parquet"  # not beside runs of earlier versions, nor of texts that were judged
-    of_rows, more = _read_columns(learned) if learned.exists() else (None, {})
-    facts |= {
-        "scores": scores,
-        "predictions": columns,
-        "train_scores": of_rows,
-        "train_groups": np.asarray(more["group"]) if "group" in more else None,
-    }
+    facts |= {"scores": scores, "predictions": columns}
+    for name in ("train", "old"):  # neither beside runs of earlier versions, nor of texts that were judged
+        path = folder / f"{name}_scores.parquet"
+        of_rows, more = _read_columns(path) if path.exists() else (None, {})
+        facts |= {f"{name}_scores": of_rows, f"{name}_groups": np.asarray(more["group"]) if "group" in more else None}
     return Run(**facts)

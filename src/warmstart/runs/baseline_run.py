@@ -66,7 +66,7 @@ def run_baseline(
         start=base.name if base else "-",
         method=BASELINE_DESCRIPTIONS[regime_of(name)],
         seed=run_data.seed,
-        rows=len(run_data.splits.train),
+        rows=run_data.rows,
         settings={},
         lr=None,
         trials=fitted.trials,

@@ -13,7 +13,7 @@ from warmstart.quantities import format_percent
 from warmstart.results.bootstrap import mean_score
 from warmstart.results.outputs import load_outputs
 from warmstart.results.record import Cost, Run, load_run
-from warmstart.runs.final_evaluation import score_outputs
+from warmstart.runs.final_evaluation import score_outputs, scored_rows
 from warmstart.runs.run import CHECKED_ROWS, finish_run, measured
 from warmstart.runtime.distributed import world
 from warmstart.runtime.environment import current_environment
@@ -51,7 +51,7 @@ def combine_runs(
         return task.average(each, [calibrations[place] for place in kept], [*weights.values()])
 
     latency = sum(runs[place].latency_ms or 0.0 for place in kept)
-    found = score_outputs({part: averaged(part) for part in ("val", "test", "train")}, run_data, latency)
+    found = score_outputs({part: averaged(part) for part in scored_rows(run_data)}, run_data, latency)
     used = [runs[place] for place in kept]
     parts = zip(used, weights.values(), strict=True)
     shares = ", ".join(f"{run.regime} {format_percent(weight)}" for run, weight in parts)
@@ -63,7 +63,7 @@ def combine_runs(
         start="-",
         method=f"mean of the predictions, {words}: {shares}",
         seed=run_data.seed,
-        rows=len(run_data.splits.train),
+        rows=run_data.rows,
         settings={"weights": weights},
         lr=None,
         trials=(),

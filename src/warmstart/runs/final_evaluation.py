@@ -44,7 +44,9 @@ class FinalScores:
     floor: float  # the best constant on the same training rows
     train_scores: Array | None  # [n, 2]; None where test rows are judged by something else
     train_groups: Array | None  # int64 [n]; None where rows are not grouped
-    outputs: dict[str, Array]  # [n, k] of the "val", "test" and "train" rows; none where texts are predicted
+    old_scores: Array | None  # [n, 2] of what an earlier model was tested on; None where there is none
+    old_groups: Array | None  # int64 [n]; None where rows are not grouped
+    outputs: dict[str, Array]  # [n, k] of each part of `scored_rows`; none where texts are predicted
 
 
 def evaluate_run(
@@ -62,7 +64,7 @@ def evaluate_run(
     task, splits = run_data.task, run_data.splits
 
     def at(rows: Rows) -> Array:
-        if network is not None and reads is not None:
+        if network is not None and reads is not None and rows is not run_data.old_test:  # which `reads` has not
             examples = run_data.shared.examples(network.inputs, rows, task.targets(rows))
             with use_prefix_cache(network.model, reads):
                 return outputs(network.model, replace(examples, encoded=reads), world())
@@ -101,6 +103,8 @@ def evaluate_answers(writer: AnswerWriter, run_data: RunData) -> FinalScores:
         floor=0.0,
         train_scores=None,
         train_groups=None,
+        old_scores=None,
+        old_groups=None,
         outputs={},
     )
 
@@ -114,11 +118,12 @@ def answered_rows(run_data: RunData) -> dict[str, Rows]:
 
 
 def scored_rows(run_data: RunData) -> dict[str, Rows]:
-    """The validation rows, the test rows used for ranking, and some of the training rows."""
+    """The validation rows, the test rows used for ranking, some of the training rows, and any old test rows."""
     splits = run_data.splits
     tested = rows_to_judge(splits.test) if run_data.task.ranks_by_writing else splits.test
     some = splits.train.take(np.arange(min(TRAIN_ROWS_SCORED, len(splits.train))))
-    return {"val": splits.val, "test": tested, "train": some}
+    old = {} if run_data.old_test is None else {"old": run_data.old_test}
+    return {"val": splits.val, "test": tested, "train": some} | old
 
 
 def score_outputs(
@@ -153,6 +158,7 @@ def score_outputs(
             tested, some_tested, continuing.sample_continuations(network.model, plain, some_tested.texts)
         )
     train_scores = task.score(train_outputs, train_targets, calibration)
+    before = rows.get("old")
     constant = np.tile(task.constant(task.exact_targets(splits.train)), (len(some), 1))
     floor = mean_score(task.score(constant, train_targets, task.calibrate(constant, train_targets)))
     return FinalScores(
@@ -167,7 +173,9 @@ def score_outputs(
         floor=floor,
         train_scores=None if task.ranks_by_writing else train_scores,
         train_groups=_numbered(some) if run_data.schema.group and not task.ranks_by_writing else None,
-        outputs={} if task.learns_language else {"val": val, "test": test, "train": train_outputs},
+        old_scores=None if before is None else task.score(outputs["old"], task.exact_targets(before), calibration),
+        old_groups=None if before is None or not run_data.schema.group else _numbered(before),
+        outputs={} if task.learns_language else dict(outputs),
     )
 
 

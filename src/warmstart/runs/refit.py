@@ -91,7 +91,7 @@ def _trained(part: RefitPart, staging: Path, checkpoints: Path, progress: JobPro
             return
         regime = run_data.fitted(tuned.regime)
         regime = replace(regime, defaults=replace(regime.defaults, last_weights=True))
-        config = longer_config(tuned.config, run, len(run_data.splits.train), len(regime.stages))
+        config = longer_config(tuned.config, run, run_data.rows, len(regime.stages))
         kept = Checkpoints(checkpoints, checkpoint_purpose(regime, config, run_data))
         trained = yield from train_stages(regime, config, run_data, 1, kept, 0, progress)
         save_trained(staging, trained, regime, run_data, run.calibration)

@@ -36,5 +36,6 @@ OptimizerStateName = Literal["fp32", "bf16"]
 ScheduleName = Literal["linear", "cosine", "constant"]
 PrecisionName = Literal["auto", "fp32", "bf16"]
 
+DEFAULT_SEEDS = 3
 MAX_LENGTH = 256  # tokens; most titles and descriptions fit, and the time of a step grows with it
 DEFAULT_BUDGET = 1800.0  # seconds for a comparison

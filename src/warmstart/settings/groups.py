@@ -7,7 +7,7 @@ A request holds all of them; what a layer below needs inherits the groups that i
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from warmstart.settings.choices import MAX_LENGTH, BadRowsRule, Long, MetricName, Scale, TaskName
+from warmstart.settings.choices import DEFAULT_SEEDS, MAX_LENGTH, BadRowsRule, Long, MetricName, Scale, TaskName
 from warmstart.settings.setting import (
     REPORTING,
     SEVERAL_RUNS,
@@ -151,16 +151,24 @@ class RegimeSettings:
     previous: Annotated[
         str | None,
         Setting(
-            "Folder of an earlier study or run. Its model is compared as it is, and trained further.", ("compare",)
+            "Folder of an earlier study or run. Its model is compared as it is, and trained further; the others learn "
+            "from its rows and the new ones.",
+            ("compare",),
         ),
     ] = None
     previous_data: Annotated[
         tuple[str, ...],
         Setting(
-            "Files with the rows of the earlier study, if they were moved.",
+            "Files with the rows of the earlier study, if they were moved. none: train on the new rows alone.",
             ("compare",),
             unset="those it was made with",
             repeat=True,
+        ),
+    ] = ()
+    rename: Annotated[
+        tuple[str, ...],
+        Setting(
+            "OLD=NEW, a column of the earlier model and what it is called in the new table.", ("compare",), repeat=True
         ),
     ] = ()
     prompted_endpoint: Annotated[
@@ -242,7 +250,16 @@ class SampleSettings:
     seeds: Annotated[
         int,
         Setting("Number of seeds. Each draws its own training rows.", SEVERAL_RUNS, within=(1, 100)),
-    ] = 3
+    ] = DEFAULT_SEEDS
+    splits: Annotated[
+        int,
+        Setting(
+            "Number of times to split the rows, each time with another seed, for tables of few rows. Intervals then "
+            "cover the draw of the split.",
+            ("plan", "compare"),
+            within=(1, 100),
+        ),
+    ] = 1
 
 
 @dataclass(frozen=True, kw_only=True)

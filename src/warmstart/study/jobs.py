@@ -118,7 +118,7 @@ class StudyState:
     def context(self, job: Job) -> JobContext:
         """Everything that the job needs, from the plan and from the results of the jobs it depends on."""
         plan, name, rows = self.plan, job.regime, job.data.rows
-        run_data = plan.run_data(rows, job.data.seed, self.shared_by(job))
+        run_data = plan.learned_by(name, plan.run_data(rows, job.data.seed, self.shared_by(job)))
         if run_data.endpoint is not None:
             run_data = replace(run_data, endpoint=run_data.endpoint.at(self.folder / ENDPOINT_JOURNAL))
         baseline = is_baseline(name)

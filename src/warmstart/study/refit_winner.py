@@ -43,7 +43,7 @@ def refit_winner(study: StudyState, comparison: Comparison, advice: Advice) -> G
         raise UsageError(f"the winner cannot be trained again: {reason}.", "leave out --refit")
     if reason or (asked == "auto" and not _worth_it(study, run)):
         return
-    splits = study.plan.problem.splits
+    splits = study.plan.whole_splits(run.seed)
     count = sum(len(getattr(splits, part)) for part in parts)
     progress = JobProgress(f"{run.regime}, {count:,} rows: training the winner again", study=study.progress)
     held = sum(map(len, (splits.train, splits.val, splits.test)))
@@ -83,7 +83,7 @@ def _worth_it(study: StudyState, run: Run) -> bool:
     """
     plan = study.plan
     task = plan.run_data(run.rows, run.seed, study.shared).task
-    if run.rows < len(plan.problem.splits.train) or task.ranks_by_writing or task.learns_language:
+    if run.rows < plan.problem.available or task.ranks_by_writing or task.learns_language:
         return False
     rows = len(plan.problem.splits.train) + len(plan.problem.splits.val)
     seconds = sum(_seconds(study, study.results.runs[name]) for name in _members(run)) or _seconds(study, run)
@@ -107,8 +107,8 @@ def _members(run: Run) -> tuple[str, ...]:
 def _part(study: StudyState, run: Run, parts: tuple[str, ...], shared: SharedData) -> RefitPart:
     """What one model is trained with."""
     plan, context = study.plan, study.context(study.jobs[run.id])
-    splits = plan.problem.splits
+    splits = plan.whole_splits(run.seed)
     rows = Rows.joined([getattr(splits, part) for part in parts])
     run_data = replace(plan.run_data(run.rows, run.seed, shared), shared=shared)
     run_data = replace(run_data, splits=replace(run_data.splits, train=rows, val=splits.val))
-    return RefitPart(run, run_data, context.tuned, context.base)
+    return RefitPart(run, plan.learned_by(run.regime, run_data), context.tuned, context.base)

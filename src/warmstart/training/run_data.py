@@ -5,7 +5,7 @@ from functools import cached_property
 
 import numpy as np
 
-from warmstart.data.rows.split import Splits
+from warmstart.data.rows.split import Rows, Splits
 from warmstart.data.schema.schema import Schema
 from warmstart.regimes.regimes import Regime
 from warmstart.runtime.endpoint import Endpoint
@@ -37,11 +37,18 @@ class RunData:
     replayed: tuple[str, ...] = ()  # others, for replay; none: what the base itself says
     interpolate: bool = False  # whether weights are mixed with the base's afterwards
     endpoint: Endpoint | None = None  # a chat model elsewhere, that one regime asks
+    sample: Splits | None = None  # of which the training rows are a part, the same for every regime; None: all of it
+    old_test: Rows | None = None  # what an earlier model was tested on: none is trained on
 
     @cached_property
     def task(self) -> Task:
-        """The task with mean and deviation, or classes, of these training rows."""
-        return task_for(self.schema, self.splits)
+        """The task with mean and deviation, or classes, of the sample of training rows."""
+        return task_for(self.schema, self.sample or self.splits)
+
+    @property
+    def rows(self) -> int:
+        """Training rows in the sample, whatever part of them a regime learns from."""
+        return len((self.sample or self.splits).train)
 
     def fitted(self, regime: Regime) -> Regime:
         """The same regime fitted to these training rows, if its inputs depend on them."""

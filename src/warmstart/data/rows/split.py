@@ -89,6 +89,10 @@ class Splits:
             self._orders[seed] = np.argsort(hashes, kind="stable")
         return replace(self, train=self.train.take(self._orders[seed][:rows]))
 
+    def trained_on(self, train: Rows) -> "Splits":
+        """The same validation and test rows with other training rows."""
+        return Splits(train, self.val, self.test, _fingerprint(train, self.val, self.test))
+
     def without_held_out(self, hashes: Array) -> tuple["Splits", int]:
         """Without the validation and test rows whose texts have one of these `text_hashes`, and how many that were.
 
@@ -234,17 +238,19 @@ def _run(found: UsableRows) -> int | None:
 # --- rows to splits ------------------------------------------------------------------------------------------------
 
 
-def split(rows: Rows, schema: Schema) -> Splits:
+def split(rows: Rows, schema: Schema, number: int = 0) -> Splits:
     """Test (20 %, at most 3,000 rows), validation (10 %, at most 1,000) and training rows, by a hash of the keys.
 
     Rows with times are divided by them: the latest are for testing, those before them for validation. Otherwise rows
     with equal keys stay in one part. Stratified by class (a key counts for its rarest) or by the target's quantile.
-    Independent of the order of the rows. Raises InputError for fewer than 3 different keys.
+    Independent of the order of the rows. `number`: which one of repeated splits. Raises InputError for fewer than 3
+    different keys.
     """
     if rows.times is not None:
         return _parted(rows, cut_by_time(rows.times, *held_out_counts(len(rows))))
     # A key is its 64-bit hash from here on: two of 5 million share one with a probability below one in a million.
-    keys, key_of_row = np.unique(_hashes(rows.keys, len(rows)), return_inverse=True)
+    drawn = rows.keys if number == 0 else (f"{number}\0{key}" for key in rows.keys)
+    keys, key_of_row = np.unique(_hashes(drawn, len(rows)), return_inverse=True)
     if len(keys) < 3:
         column = f"column {schema.group!r}, the group," if schema.group else "the table"
         values = count_phrase(len(keys), "value", "different values")

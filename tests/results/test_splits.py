@@ -1,0 +1,64 @@
+"""Splits: do the intervals of repeated splits hold the truth as often as they say?"""
+
+import numpy as np
+import pytest
+
+from warmstart.results.bootstrap import Resampled, mean_score, resample, resample_splits, rows_to_settle
+from warmstart.types import Array
+
+ROWS, TESTED, TRAINED, INPUTS, SPLITS = 100, 20, 70, 8, 5
+Scores = tuple[list[Array], list[Array]]
+
+
+def on_splits(random: np.random.Generator, splits: int = SPLITS) -> Scores:
+    """Absolute errors of ridge regression and of the mean, on several splits of one table of a known law."""
+    inputs = random.normal(size=(ROWS, INPUTS))
+    targets = inputs.sum(axis=1) * 0.2 + random.standard_normal(ROWS)
+    ridge, constant = [], []
+    for _ in range(splits):
+        order = random.permutation(ROWS)
+        test, train = order[:TESTED], order[ROWS - TRAINED :]
+        known = inputs[train]
+        weights = np.linalg.solve(known.T @ known + np.eye(INPUTS), known.T @ targets[train])
+        for kept, predicted in ((ridge, inputs[test] @ weights), (constant, targets[train].mean())):
+            kept.append(np.stack([np.abs(targets[test] - predicted), np.ones(TESTED)], axis=1))
+    return ridge, constant
+
+
+def difference(scores: Scores) -> Resampled:
+    ridge, constant = (resample_splits(each, TRAINED, draws=1000) for each in scores)
+    return constant - ridge
+
+
+def test_the_interval_holds_the_truth_in_about_95_of_100_tables() -> None:
+    """Without the correction for splits that share rows, it would in about 88."""
+    random = np.random.default_rng(0)
+    truth = np.mean([mean_score(b[0]) - mean_score(a[0]) for a, b in (on_splits(random, 1) for _ in range(4000))])
+    tables = [difference(on_splits(random)) for _ in range(400)]
+    held = np.mean([each.interval.low <= truth <= each.interval.high for each in tables])
+    assert 0.93 <= held <= 0.985, held
+
+
+def test_the_spread_of_the_splits_is_enlarged_by_what_they_share() -> None:
+    """Nadeau and Bengio: t(4) standard errors of sqrt(1/5 + 20/70) times the deviation of the splits."""
+    found = difference(on_splits(np.random.default_rng(1)))
+    half = 2.776 * np.sqrt(1 / SPLITS + TESTED / TRAINED) * found.measured.std(ddof=1)
+    low, high = found.interval
+    assert (high - low) / 2 == pytest.approx(half, rel=0.15)  # of 1,000 draws
+    assert (high + low) / 2 == pytest.approx(found.mean, abs=0.15 * half)
+    assert (-found).interval == pytest.approx((-high, -low))
+
+
+def test_a_single_split_is_resampled_by_its_rows() -> None:
+    """So is the only split that a regime finished."""
+    ridge, _ = on_splits(np.random.default_rng(2))
+    one = resample_splits(ridge[:1], TRAINED)
+    assert one.interval == resample(ridge[:1]).interval
+    assert resample_splits(ridge, TRAINED).only([0]).interval == one.interval
+
+
+def test_more_rows_settle_what_splits_leave_open() -> None:
+    found = difference(on_splits(np.random.default_rng(3)))
+    need = rows_to_settle(found, margin=2 * abs(found.mean) + 1e-3)
+    assert need.seeds is None and need.rows is not None and need.times > 1
+    assert need.rows == np.ceil((need.times - 1) * TESTED)
