@@ -100,6 +100,13 @@ class _Compare(TypedDict, total=False):
     """Folder of an earlier study or run. Its model is compared as it is, and trained further."""
     previous_data: str | Sequence[str]
     """Files with the rows of the earlier study, if they were moved. [default: those it was made with]"""
+    on: str | None
+    """Run jobs on workers of Ray: ray (on this machine) or ray://HOST:PORT (on a cluster). [default: in this process]
+    """
+    workers: int | None
+    """Number of workers. [default: as many as there are processors for]"""
+    worker_threads: int
+    """Threads of each worker. The last digits of results depend on it. [default: 1]"""
 
 
 class _PlanCompareAdviseFit(TypedDict, total=False):

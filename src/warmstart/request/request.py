@@ -64,6 +64,7 @@ class Request(AllSettings):
             raise UsageError(f"previous is for compare, not for {self.command}.", "leave --previous out")
         if self.previous_data and not self.previous:
             raise UsageError("previous_data says nothing without previous.", "name the earlier study with --previous")
+        self._check_workers()
         effort = SearchEffort.of(self.search)
         if not 0 <= effort.trials <= MOST_TRIALS or (effort.seconds is not None and effort.seconds < 1):
             raise UsageError(
@@ -86,6 +87,17 @@ class Request(AllSettings):
             )
         parse_kinds(self.column)  # for what is wrong with them
         assert self.forgetting  # read once, for what is wrong with them
+
+    def _check_workers(self) -> None:
+        if self.on is None:
+            if self.workers is not None:
+                raise UsageError("workers says nothing without on.", "say where they run, e.g. --on ray")
+            return
+        if self.on != "ray" and not re.fullmatch(r"ray://[^\s/]+:\d+", self.on):
+            raise UsageError(f"on is {shorten(self.on)}.", "write ray, or ray://HOST:PORT of a cluster")
+        if self.command in ("advise", "fit"):
+            why = "each run of a race depends on the one before" if self.races else "fit trains one model"
+            raise UsageError(f"on is for compare, not for {self.command}: {why}.", "leave --on out")
 
     def _check_part(self) -> None:
         part = parse_share(str(self.budget))

@@ -39,8 +39,13 @@ class RunCost(TypedDict):
     cost: Seconds
 
 
-def begin_study(plan: RunPlan, folder: Path, *, cut: bool = True) -> Generator[Event, None, StudyState]:
-    """Measure, estimate and, with `cut`, cut to the budget; or load the plan of an earlier start."""
+def begin_study(
+    plan: RunPlan, folder: Path, *, cut: bool = True, workers: int = 1
+) -> Generator[Event, None, StudyState]:
+    """Measure, estimate and, with `cut`, cut to the budget; or load the plan of an earlier start.
+
+    The budget is what one process may take; `workers` share it, and take less time.
+    """
     yield Event("reading the rows")
     path = folder / ("plan.json" if cut else "race-plan.json")  # a race may become a comparison
     began, asked_budget = time.perf_counter(), plan.options.budget
@@ -72,7 +77,10 @@ def begin_study(plan: RunPlan, folder: Path, *, cut: bool = True) -> Generator[E
     if measured_on is not None and np.array_equal(measured_on.splits.train.numbers, shared.splits.train.numbers):
         shared = measured_on  # the rows were not cut: what was read and stored for the measuring serves the runs
     progress = Progress(
-        total_seconds(plan), began=time.perf_counter() - _spent(folder), timed=not plan.options.by_compute
+        total_seconds(plan),
+        began=time.perf_counter() - _spent(folder) / workers,
+        timed=not plan.options.by_compute,
+        workers=workers,
     )
     return StudyState(plan, folder, shared, progress)
 
