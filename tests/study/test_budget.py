@@ -153,9 +153,9 @@ def test_a_network_still_training_when_the_budget_is_spent_is_stopped_and_goes_o
     taken: list[str] = []
     in_time = jobs._in_time
 
-    def counted(steps: Any, strategy: Any, job: Any) -> Any:
+    def counted(steps: Any, study: Any, strategy: Any, job: Any) -> Any:
         taken.append(job.id)
-        return in_time(steps, strategy, job)
+        return in_time(steps, study, strategy, job)
 
     monkeypatch.setattr(jobs, "_in_time", counted)
     monkeypatch.setattr(StudyState, "late", lambda self, seconds=0.0: "full-r20-s0" in taken and not seconds)

@@ -106,6 +106,13 @@ class _Compare(TypedDict, total=False):
     """
     rename: str | Sequence[str]
     """OLD=NEW, a column of the earlier model and what it is called in the new table."""
+    on: str | None
+    """Run jobs on workers of Ray: ray (on this machine) or ray://HOST:PORT (on a cluster). [default: in this process]
+    """
+    workers: int | None
+    """Number of workers. [default: as many as there are processors for]"""
+    worker_threads: int
+    """Threads of each worker. The last digits of results depend on it. [default: 1]"""
 
 
 class _PlanCompareAdviseFit(TypedDict, total=False):

@@ -1,5 +1,6 @@
 """Launch: how is a request started in a folder, carried out, and resumed after a stop?"""
 
+import functools
 import tempfile
 import time
 from collections.abc import Generator, Iterator
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from warmstart.data.rows.findings import Finding
     from warmstart.planning.forecast import PlanResult
     from warmstart.planning.problem import Options, Problem
+    from warmstart.study.jobs import Executor
     from warmstart.study.study import Study
     from warmstart.training.event import Event
 
@@ -58,8 +60,11 @@ def start(request: config.Request, folder: Path, table: Table | None = None) -> 
     began = time.perf_counter()
     _check_processes(request)
     _check_trackers(request)
+    _check_workers(request)
     world().on_main(lambda: check_vacant(folder))
     understood = prepare_data(request, table)
+    if request.on and understood.table.files == (MEMORY,) and not request.examples:
+        raise UsageError("workers read the rows from the folder, and with examples false none are kept.", "name a file")
     kept = understood.table.files == (MEMORY,) and request.examples
     if kept:
         request = replace(request, data=(str(folder / TABLE),))
@@ -80,6 +85,7 @@ def restart(request: config.Request, folder: Path) -> Started:
     began = time.perf_counter()
     _check_processes(request)
     _check_trackers(request)
+    _check_workers(request)
     if request.data == (MEMORY,):
         raise UsageError(
             "this was made of rows in memory, which were not kept.", "give them again, with another folder"
@@ -111,6 +117,13 @@ def _check_trackers(request: config.Request) -> None:
         from warmstart.study.trackers import check_trackers
 
         check_trackers(request.track)
+
+
+def _check_workers(request: config.Request) -> None:
+    if request.on:
+        from warmstart.study.ray_workers import check_ray
+
+        check_ray()
 
 
 def resumable(folder: Path, model: str | None) -> config.Request:
@@ -223,17 +236,40 @@ def compare_steps(begun: Started, own: OwnRegimes | None = None) -> "Generator[E
     from warmstart.study.study import race_study, run_study
 
     request, out = begun.request, begun.folder
-    with _alone_in(begun):
+    with _alone_in(begun), _executor(request, out, own) as executor:
         problem, options, findings = _prepared(begun, own)
         write_json(out / "findings.json", [vars(finding) for finding in findings])
         command = command_line(request, str(out))
         if request.races:
             steps = race_study(problem, options, out, request.part, findings, command)
         else:
-            steps = run_study(problem, options, out, findings, command)
+            steps = run_study(problem, options, out, findings, command, executor)
         study = yield from _tracked(steps, request, out, out / "winner")
         config.forget_place(out)
         return study
+
+
+@contextmanager
+def _executor(request: config.Request, folder: Path, own: OwnRegimes | None) -> "Iterator[Executor]":
+    """Where the jobs of a study are run: here, or on workers for as long as the context lasts."""
+    from warmstart.study.jobs import IN_THIS_PROCESS
+
+    if request.on is None:
+        yield IN_THIS_PROCESS
+        return
+    from warmstart.request.open_study import open_study
+    from warmstart.runtime.device import on_threads
+    from warmstart.study.parallel import Parallel
+    from warmstart.study.ray_workers import ray_workers
+
+    if own:
+        raise UsageError(
+            "workers cannot get an architecture from memory.", "write it into a file, and name it as model"
+        )
+    opener = functools.partial(open_study, folder.resolve(), request.model)
+    threads = request.worker_threads
+    with on_threads(threads), ray_workers(request.on, request.workers, threads, opener) as pool:
+        yield Parallel(pool)
 
 
 def fit_steps(begun: Started, own: OwnRegimes | None = None) -> "Generator[Event, None, Run]":

@@ -54,7 +54,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
         raise UsageError(f"{path} holds a value that cannot be read: {error}.", "put it in quotes") from error
     if not isinstance(found, dict):
         raise UsageError(f"{path} holds no keys.", f"write one `key: value` a line; {example}")
-    values = {str(key).replace("-", "_"): value for key, value in found.items() if value is not None}
+    named = {"on" if key is True else str(key): value for key, value in found.items()}  # YAML takes `on` for true
+    values = {key.replace("-", "_"): value for key, value in named.items() if value is not None}
     check_keys(values, dict.fromkeys(values, str(path)))
     return {key: parse_value(key, value) for key, value in values.items()}
 

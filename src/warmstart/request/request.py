@@ -66,6 +66,7 @@ class Request(AllSettings):
             if getattr(self, name) and not self.previous:
                 raise UsageError(f"{name} says nothing without previous.", "name the earlier study with --previous")
         self._check_splits()
+        self._check_workers()
         effort = SearchEffort.of(self.search)
         if not 0 <= effort.trials <= MOST_TRIALS or (effort.seconds is not None and effort.seconds < 1):
             raise UsageError(
@@ -111,6 +112,17 @@ class Request(AllSettings):
         for name in ("previous", "time"):
             if getattr(self, name):
                 raise UsageError(f"{name} does not go with splits.", f"leave out --splits or --{name}")
+
+    def _check_workers(self) -> None:
+        if self.on is None:
+            if self.workers is not None:
+                raise UsageError("workers says nothing without on.", "say where they run, e.g. --on ray")
+            return
+        if self.on != "ray" and not re.fullmatch(r"ray://[^\s/]+:\d+", self.on):
+            raise UsageError(f"on is {shorten(self.on)}.", "write ray, or ray://HOST:PORT of a cluster")
+        if self.command in ("advise", "fit"):
+            why = "each run of a race depends on the one before" if self.races else "fit trains one model"
+            raise UsageError(f"on is for compare, not for {self.command}: {why}.", "leave --on out")
 
     def _check_part(self) -> None:
         part = parse_share(str(self.budget))

@@ -30,6 +30,20 @@ def on_one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
+@contextmanager
+def on_threads(count: int) -> Iterator[None]:
+    """Context in which torch, NumPy and SciPy compute on so many threads."""
+    from threadpoolctl import threadpool_limits
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        with threadpool_limits(count):
+            yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def best_device() -> torch.device:
     """The GPU if torch sees one, else the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")

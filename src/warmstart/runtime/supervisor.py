@@ -108,7 +108,7 @@ def _after(number: signal.Signals, page: mmap.mmap) -> list[str]:
     words: list[str] = json.loads(said)
     doing, *go_on = words
     try:
-        deaths = _count(Path(go_on[-1]), doing, number.name)
+        deaths = count_death(Path(go_on[-1]), doing, number.name)
     except OSError as error:
         _say(f"{how} during: {doing}. Cannot continue: {error.filename}: {error.strerror}.")
         return []
@@ -119,8 +119,8 @@ def _after(number: signal.Signals, page: mmap.mmap) -> list[str]:
     return go_on
 
 
-def _count(folder: Path, doing: str, name: str) -> int:
-    """Note a death on the disk; gives how many there have been at this work."""
+def count_death(folder: Path, doing: str, name: str) -> int:
+    """Note on the disk that the signal `name` killed a process at this work; gives how many deaths there have been."""
     path = folder / DEATHS_FILE
     try:
         counted = json.loads(read_regular(path))  # not by `read_json`, which would import pydantic here

@@ -285,6 +285,28 @@ class DeviceSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class WorkerSettings:
+    """Workers."""
+
+    on: Annotated[
+        str | None,
+        Setting(
+            "Run jobs on workers of Ray: ray (on this machine) or ray://HOST:PORT (on a cluster).",
+            ("compare",),
+            unset="in this process",
+        ),
+    ] = None
+    workers: Annotated[
+        int | None,
+        Setting("Number of workers.", ("compare",), unset="as many as there are processors for", within=(1, 10_000)),
+    ] = None
+    worker_threads: Annotated[
+        int,
+        Setting("Threads of each worker. The last digits of results depend on it.", ("compare",), within=(1, 1024)),
+    ] = 1
+
+
+@dataclass(frozen=True, kw_only=True)
 class RecordSettings:
     """Options."""
 
@@ -323,6 +345,7 @@ class AllSettings(
     RefitSettings,
     ConstraintSettings,
     DeviceSettings,
+    WorkerSettings,
     RecordSettings,
     OfflineSettings,
 ):

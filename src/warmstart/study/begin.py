@@ -40,11 +40,12 @@ class RunCost(TypedDict):
 
 
 def begin_study(
-    plan: RunPlan, folder: Path, *, cut: bool = True, began: float | None = None
+    plan: RunPlan, folder: Path, *, cut: bool = True, began: float | None = None, workers: int = 1
 ) -> Generator[Event, None, StudyState]:
     """Measure, estimate and, with `cut`, cut to the budget; or load the plan of an earlier start.
 
     `began`: `time.perf_counter()` when the budget began to run, default now; what was spent before, the options say.
+    The budget is what one process may take; `workers` share it, and take less time.
     """
     yield Event("reading the rows")
     path = folder / ("plan.json" if cut else "race-plan.json")  # a race may become a comparison
@@ -77,7 +78,12 @@ def begin_study(
     shared = plan.shared()
     if measured_on is not None and np.array_equal(measured_on.splits.train.numbers, shared.splits.train.numbers):
         shared = measured_on  # the rows were not cut: what was read and stored for the measuring serves the runs
-    progress = Progress(total_seconds(plan), began=time.perf_counter() - earlier, timed=not plan.options.by_compute)
+    progress = Progress(
+        total_seconds(plan),
+        began=time.perf_counter() - earlier / workers,
+        timed=not plan.options.by_compute,
+        workers=workers,
+    )
     return StudyState(plan, folder, shared, progress)
 
 

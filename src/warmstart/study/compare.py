@@ -32,7 +32,7 @@ from warmstart.runs.job import CombineJob, Job, RowSelection, SearchJob, TrainJo
 from warmstart.runtime.distributed import world
 from warmstart.runtime.files import read_fields, read_json, reading_ours, require_plain_name, write_json
 from warmstart.study.begin import begin_study
-from warmstart.study.jobs import FixedJobs, StudyState, carry_out, search_job, train_job
+from warmstart.study.jobs import IN_THIS_PROCESS, Executor, FixedJobs, StudyState, carry_out, search_job, train_job
 from warmstart.study.refit_winner import refit_winner
 from warmstart.study.winner import keep_first_winner
 from warmstart.tasks.tasks import task_for
@@ -63,7 +63,18 @@ class ComparisonJobs:
                 break
             if missing:
                 return missing
-        return [job for job in combine_jobs(self.study.plan, results, self.study.folder) if job.id not in results]
+        # What a worker had begun before it became too late is kept.
+        begun = [job for job in self.certain_jobs() if job.id not in results and self._is_begun(job)]
+        last = combine_jobs(self.study.plan, results, self.study.folder)
+        return begun or [job for job in last if job.id not in results]
+
+    def certain_jobs(self) -> Sequence[Job]:
+        """All jobs but longer trainings, those of promising regimes, and ensembles."""
+        return [job for group in self._groups(Results()) for job in group]
+
+    def _is_begun(self, job: Job) -> bool:
+        """Whether a worker has begun it, or finished it in an earlier session."""
+        return job.id in self.study.begun or self.study.has_result(job)
 
     def out_of_time(self, job: Job) -> bool:
         """Whether the budget is spent while a network is trained: its run, and what would come after, are dropped."""
@@ -184,8 +195,11 @@ class ComparisonJobs:
         """
         if self.study.plan.options.by_compute or all(is_baseline(job.regime) for job in jobs):
             return False
+        left = [job for job in jobs if not self._is_begun(job)]
+        if not left:
+            return False
         path = self.study.folder / DROPPED_FILE
-        if not path.exists() and self.study.late(sum(map(self.study.seconds_of, jobs))):
+        if not path.exists() and self.study.late(sum(map(self.study.seconds_of, left))):
             write_json(path, [job.id for job in jobs if job.kind == "train"])
         return path.exists()
 
@@ -218,7 +232,9 @@ def combine_jobs(plan: RunPlan, results: Results, folder: Path) -> list[CombineJ
     return found
 
 
-def run_comparison(problem: Problem, options: Options, folder: Path) -> Generator[Event, None, Comparison]:
+def run_comparison(
+    problem: Problem, options: Options, folder: Path, executor: Executor = IN_THIS_PROCESS
+) -> Generator[Event, None, Comparison]:
     """Run every regime with every seed at every number of rows, and record it in `folder`.
 
     A run that diverges is recorded as failed.
@@ -226,16 +242,19 @@ def run_comparison(problem: Problem, options: Options, folder: Path) -> Generato
     began = time.perf_counter()
     asked = first_plan(problem, options)
     fits = yield from _first_model(asked, folder)
-    study = yield from begin_study(replace(asked, fit_seconds=fits), folder, began=began)
+    known = replace(asked, fit_seconds=fits)
+    study = yield from begin_study(known, folder, began=began, workers=executor.workers)
+    study.executor = executor
     if study.plan.scored < 1.0:
         world().on_main(lambda: _forget(study))
     if problem.floors:
         yield study.progress.event("planning", message=problem.floors_note)
     if study.plan.networks:
         yield study.progress.event("planning", message=plan_summary(study.plan))
-    yield from carry_out(study, FixedJobs(baseline_jobs(study.plan)))
+    strategy = ComparisonJobs(study)
+    yield from carry_out(study, FixedJobs(baseline_jobs(study.plan), later=strategy.certain_jobs()))
     world().on_main(lambda: keep_first_winner(list(study.results.runs.values()), folder))
-    yield from carry_out(study, ComparisonJobs(study))
+    yield from carry_out(study, strategy)
     runs = list(study.results.runs.values())
     best = best_lengths(study.plan, runs)
     more = sum(done.cost.flops for done in runs) - sum(done.cost.flops for done in best)

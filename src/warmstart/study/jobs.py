@@ -1,11 +1,14 @@
 """Jobs: how are the jobs of a study run, each at most once, in the order that its strategy requests?
 
 Finished jobs stay in the folder and are read back; a job that killed the process too often is recorded as failed.
+Workers may run later jobs earlier. Their results are read back in the order of one process all the same, and a strategy
+sees no others: so it decides as in one process, whichever job finishes first.
 """
 
 import time
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -50,12 +53,17 @@ class Strategy(Protocol):
         """Whether a job that is running must stop. What it has saved stays, for a study that gets more time."""
         ...
 
+    def certain_jobs(self) -> Sequence[Job]:
+        """Jobs that are requested sooner or later, whatever the results, in their order."""
+        ...
+
 
 @dataclass(frozen=True)
 class FixedJobs:
     """A strategy with a fixed list of jobs, in this order."""
 
     jobs: Sequence[Job]
+    later: Sequence[Job] = ()  # that another strategy will request
 
     def next_jobs(self, results: Results) -> Sequence[Job]:
         """All that are not finished."""
@@ -64,6 +72,40 @@ class FixedJobs:
     def out_of_time(self, job: Job) -> bool:
         """Never."""
         return False
+
+    def certain_jobs(self) -> Sequence[Job]:
+        """All of them, and those that follow."""
+        return [*self.jobs, *self.later]
+
+
+class Executor(Protocol):
+    """Where the jobs of a study are run."""
+
+    @property
+    def workers(self) -> int:
+        """How many jobs are run at the same time."""
+        ...
+
+    def finish(self, study: "StudyState", job: Job, coming: Sequence[Job]) -> Generator[Event, None, None]:
+        """Have a job run by a worker, until its result is in its folder or it has killed too many workers.
+
+        Idle workers may begin jobs that are `coming`. Leaves a job alone that is to be run in this process.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class InThisProcess:
+    """Every job is run in this process, when its turn comes."""
+
+    workers: int = 1
+
+    def finish(self, study: "StudyState", job: Job, coming: Sequence[Job]) -> Generator[Event, None, None]:
+        """Leaves all jobs to this process."""
+        yield from ()
+
+
+IN_THIS_PROCESS = InThisProcess()
 
 
 @dataclass
@@ -79,6 +121,8 @@ class StudyState:
     single: bool = False  # whether its one run is the folder itself
     parts: dict[int, SharedData] = field(default_factory=dict)  # rows -> those that regimes on a part of them share
     expected: tuple[Run, float] | None = None  # a run on fewer rows, than which its runs should be no worse: by a band
+    executor: Executor = IN_THIS_PROCESS
+    begun: set[str] = field(default_factory=set)  # ids of the jobs that workers have begun
 
     def late(self, seconds: float = 0.0) -> bool:
         """Whether the budget is spent, or would be after so many more seconds. Never where compute limits the study."""
@@ -91,6 +135,11 @@ class StudyState:
         if job.kind == "search":
             return self.folder / "tuning" / job.id
         return self.folder if self.single else self.folder / "runs" / job.id
+
+    def has_result(self, job: Job) -> bool:
+        """Whether its result is in the folder."""
+        folder = self.folder_of(job)
+        return (folder.with_name(f"{folder.name}.json") if job.kind == "search" else folder / "run.json").exists()
 
     def seconds_of(self, job: Job) -> float:
         """That it is expected to take; a baseline without a network as its first fit took, if that is known."""
@@ -157,9 +206,15 @@ class StudyState:
 
 
 def search_job(plan: RunPlan, name: str, rows: int, after: Sequence[str] = ()) -> SearchJob:
-    """The search for a regime on so many rows, which may spend as many FLOPs as the jobs `after` which it comes."""
+    """The search for a regime on so many rows; one for its size may spend as many FLOPs as the searches `after` which
+    it comes.
+    """
+    regime = plan.regime(name, rows)
+    sizes = regime.start.size is not None and regime.search_size and not plan.effort.trials
     data = RowSelection(plan.splits.fingerprint, rows, plan.options.first_seed)
-    return SearchJob(name, data, plan.options.trials if plan.searches_rates else 1, tuple(after), plan.effort)
+    return SearchJob(
+        name, data, plan.options.trials if plan.searches_rates else 1, tuple(after) if sizes else (), plan.effort
+    )
 
 
 def train_job(plan: RunPlan, name: str, rows: int, seed: int, search: str | None = None) -> TrainJob:
@@ -171,42 +226,47 @@ def carry_out(study: StudyState, strategy: Strategy) -> Generator[Event, None, N
     """Run the jobs that the strategy requests until it requests no more; returns the study's results."""
     while jobs := strategy.next_jobs(study.results):
         study.progress.planned += sum(study.seconds_of(job) for job in jobs if job.kind == "train" and job.length > 1)
-        for job in jobs:
+        later = strategy.certain_jobs() if study.executor.workers > 1 else ()
+        for place, job in enumerate(jobs, 1):
             study.jobs[job.id] = job
+            before = world().on_main(partial(study.has_result, job)) and job.id not in study.begun
+            yield from study.executor.finish(study, job, [*jobs[place:], *later])
             context, folder = study.context(job), study.folder_of(job)
             lost = killed_too_often(study.folder, job)
             if job.kind == "search":
-                found = context.tuned if lost else (yield from _in_time(run(job, context, folder), strategy, job))
+                found = (
+                    context.tuned if lost else (yield from _in_time(run(job, context, folder), study, strategy, job))
+                )
                 if found is None:
                     break
                 study.results.searches[job.id] = found
                 study.progress.finished += context.progress.seconds
                 continue
-            fresh = not world().on_main((folder / "run.json").exists)
             if lost:
                 done: Run | None = failed_run(job.regime, context.run_data, folder, lost, context.tuned)
             else:
-                done = yield from _in_time(run(job, context, folder), strategy, job)
+                done = yield from _in_time(run(job, context, folder), study, strategy, job)
             if done is None:
                 break
             study.results.runs[job.id] = done
             study.progress.finished += context.progress.seconds
-            if fresh:
+            if not before:
                 _note(study.plan, done)
             yield study.progress.event(job.doing, message=_summary(done), finished=done)
 
 
 def _in_time(
-    steps: Generator[Event, None, Value], strategy: Strategy, job: Job
+    steps: Generator[Event, None, Value], study: StudyState, strategy: Strategy, job: Job
 ) -> Generator[Event, None, Value | None]:
-    """Run a job to its end; None where its strategy stops it before."""
+    """Run a job to its end; None where its strategy stops it before. One that is finished is read back in any case."""
+    finished = world().on_main(partial(study.has_result, job))
     while True:
         try:
             event = next(steps)
         except StopIteration as stop:
             value: Value = stop.value
             return value
-        if strategy.out_of_time(job):
+        if not finished and strategy.out_of_time(job):
             steps.close()
             return None
         yield event

@@ -102,6 +102,10 @@ class RaceJobs:
         """Never: a race that takes long has fewer runs."""
         return False
 
+    def certain_jobs(self) -> Sequence[Job]:
+        """None: each depends on the result before it."""
+        return []
+
     def _result(self, results: Results, ask: NextRun, jobs: Sequence[Job]) -> Result:
         """The result of the requested run. Its search counts as part of its cost."""
         done = results.runs[jobs[-1].id]

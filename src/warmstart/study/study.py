@@ -31,6 +31,7 @@ from warmstart.runs.domain_shift import measure_domain_shift
 from warmstart.runtime.files import read_json, read_parquet, reading_ours, write_json, write_parquet, write_text
 from warmstart.study import run_race as racing
 from warmstart.study.compare import load_comparison, run_comparison, save_comparison
+from warmstart.study.jobs import IN_THIS_PROCESS, Executor
 from warmstart.study.winner import keep_winner
 from warmstart.training.event import Event
 
@@ -70,12 +71,17 @@ class Study(Tabular):
 
 
 def run_study(
-    problem: Problem, options: Options, folder: Path, findings: Sequence[Finding] = (), command: str = ""
+    problem: Problem,
+    options: Options,
+    folder: Path,
+    findings: Sequence[Finding] = (),
+    command: str = "",
+    executor: Executor = IN_THIS_PROCESS,
 ) -> Generator[Event, None, Study]:
     """Run a comparison and write comparison.json, advice.json, report.html and winner/ into `folder`."""
     if options.examples:
         save_examples(problem, folder / "examples.parquet")
-    comparison = yield from run_comparison(problem, options, folder)
+    comparison = yield from run_comparison(problem, options, folder, executor)
     yield from _measured_mismatch(problem, options, folder)
     yield Event("writing the report", 1.0, 0.0)
     return write_study(comparison, folder, findings, command)

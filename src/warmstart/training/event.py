@@ -49,6 +49,7 @@ class Progress:
     finished: float = 0.0  # seconds of the plan
     began: float = field(default_factory=time.perf_counter)
     timed: bool = True  # whether the plan is in seconds of this machine
+    workers: int = 1  # that share the seconds of the plan
 
     def event(
         self,
@@ -64,7 +65,7 @@ class Progress:
         share = min((self.finished + ahead) / self.planned, 1.0) if self.planned else 0.0
         elapsed = time.perf_counter() - self.began
         # early on the plan knows better, later what really happened
-        by_plan, by_clock = self.planned * (1 - share), elapsed * (1 - share) / max(share, 1e-9)
+        by_plan, by_clock = self.planned * (1 - share) / self.workers, elapsed * (1 - share) / max(share, 1e-9)
         left = (1 - share) * by_plan + share * by_clock if self.planned else None
         if not self.timed:
             left = by_clock if share >= MIN_SHARE_OF_AN_UNTIMED_PLAN else None
