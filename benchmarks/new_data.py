@@ -75,6 +75,7 @@ def one(case: Case, data: Path, work: Path) -> dict[str, Any]:
     warmstart.fit(work / "old.csv", case.target, regime=case.first, trials=1, out=work / "old", log=False)
     study = warmstart.compare(
         work / "new.csv",
+        case.target,
         previous=str(work / "old"),
         regimes=REGIMES,
         seeds=SEEDS,

@@ -234,9 +234,8 @@ def carry_out(study: StudyState, strategy: Strategy) -> Generator[Event, None, N
             context, folder = study.context(job), study.folder_of(job)
             lost = killed_too_often(study.folder, job)
             if job.kind == "search":
-                found = (
-                    context.tuned if lost else (yield from _in_time(run(job, context, folder), study, strategy, job))
-                )
+                steps = run(job, context, folder)
+                found = context.tuned if lost else (yield from _in_time(steps, study, strategy, job))
                 if found is None:
                     break
                 study.results.searches[job.id] = found
