@@ -360,7 +360,9 @@ def fingerprint(location: str) -> dict[str, str]:
     folder = Path(location)
     if folder.parent == cache_folder() / "bases":  # made of a GGUF file, whose SHA-256 is in the name
         return {"gguf": folder.name.rpartition("-")[2]}
-    if folder.is_dir():
+    if folder.is_file():
+        files = {folder.name: folder}
+    elif folder.is_dir():
         files = {name: folder / name for name in names if name != "adapter_config.json"}
         files |= {file.name: file for file in weight_files(folder)}
     else:
