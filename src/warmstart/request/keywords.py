@@ -167,7 +167,7 @@ class _PlanCompareAdviseFit(TypedDict, total=False):
     word_dropout: float | None
     """Share of words to drop at random during training. [default: 20% for scratch-dnn, else none]"""
     augment: Augment
-    """Augmentation of training images. [auto, none, light, strong; default: auto]"""
+    """Augmentation of training images. [auto, none, light, strong, mix; default: auto]"""
     gradient_checkpointing: bool
     """Save memory by recomputing activations in the backward pass. Takes a third more time."""
     compile: bool

@@ -124,6 +124,8 @@ def prepare_problem(
     table, schema, splits = understood.table, understood.schema, understood.splits
     if request.augment not in ("auto", "none") and not reads_images(schema.columns):
         raise UsageError(f"--augment {request.augment} is for images, and none are read here.", "leave it out")
+    if request.augment == "mix":
+        _require_mixable(schema)
     bases, scratch = bases_of(request, understood, folder)
     if schema.long == "chunks":
         for base in bases:
@@ -175,6 +177,20 @@ def prepare_problem(
             f"name one of {join_phrases(rows)}, or a single --base",
         )
     return PreparedProblem(problem, found)
+
+
+def _require_mixable(schema: Schema) -> None:
+    """Raises UsageError for rows that cannot be mixed."""
+    from warmstart.data.encoding.mixing import NO_CLASSES
+
+    if schema.task == "regression":
+        raise UsageError(*NO_CLASSES)
+    if len(schema.columns) > 1:
+        beside = join_phrases([column.name for column in schema.columns if column.kind != "image"], 3, quote=True)
+        raise UsageError(
+            f"--augment mix is for images alone: a mixed row has no value of {beside}.",
+            "use --augment light or strong, or name the image column alone with --text",
+        )
 
 
 def options_of(request: config.Request, problem: "Problem") -> "Options":
