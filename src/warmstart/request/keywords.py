@@ -95,14 +95,10 @@ class _PlanCompareAdvise(TypedDict, total=False):
     """Show texts of test rows in the report. [default: yes]"""
 
 
-class _Compare(TypedDict, total=False):
-    previous: str | None
-    """Folder of an earlier study or run. Its model is compared as it is, and trained further."""
-    previous_data: str | Sequence[str]
-    """Files with the rows of the earlier study, if they were moved. [default: those it was made with]"""
-
-
 class _PlanCompareAdviseFit(TypedDict, total=False):
+    trust_code: str | Sequence[str]
+    """GitHub repository, as owner/repo, whose code may run on this machine for a base of PyTorch Hub. [default: none]
+    """
     prompted_endpoint: str | None
     """Address of an OpenAI-compatible API for regime prompted-endpoint. Rows leave this machine: they are sent to it.
     Its key is read from WARMSTART_ENDPOINT_KEY.
@@ -199,6 +195,13 @@ class _PlanCompareAdviseFit(TypedDict, total=False):
     """Log the cost of each run, for `plan`. No texts are logged. [default: yes]"""
 
 
+class _Compare(TypedDict, total=False):
+    previous: str | None
+    """Folder of an earlier study or run. Its model is compared as it is, and trained further."""
+    previous_data: str | Sequence[str]
+    """Files with the rows of the earlier study, if they were moved. [default: those it was made with]"""
+
+
 class _PlanCompareFit(TypedDict, total=False):
     search: int | str
     """Search each regime's architecture and regularization too: a number of trials such as 30, or a time such as 10m,
@@ -239,8 +242,8 @@ class PlanSettings(
 class CompareSettings(
     _CheckPlanCompareAdviseFit,
     _PlanCompareAdvise,
-    _Compare,
     _PlanCompareAdviseFit,
+    _Compare,
     _PlanCompareFit,
 ):
     """Settings of `compare`."""

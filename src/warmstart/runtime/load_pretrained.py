@@ -13,7 +13,7 @@ import os
 import re
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -190,6 +190,11 @@ def _loading(what: str, how: str, hint: str) -> Iterator[None]:
         elif not isinstance(error, OSError | ValueError):
             said = f"{type(error).__name__}: {said}" if said else type(error).__name__
         raise MissingError(f"{what} {how}: {said[:500]}", hint) from error
+
+
+def foreign_code(what: str, hint: str) -> AbstractContextManager[None]:
+    """Inside, trusted code of others runs: nobody is asked, and whatever it raises is one sentence (MissingError)."""
+    return _loading(what, "could not be loaded", hint)
 
 
 @contextmanager
