@@ -13,6 +13,7 @@ from warmstart.models.model import Model
 from warmstart.regimes.discriminative import Discriminative
 from warmstart.regimes.frozen import Frozen
 from warmstart.regimes.full import Full
+from warmstart.regimes.lora import LoRA, adapted_names, merge_adapters
 from warmstart.training.flops import flops
 from warmstart.training.loop import set_trainable
 
@@ -79,10 +80,31 @@ def test_architectures_of_transformers(kind: str) -> None:
 
 def test_batch_norm_of_frozen_layers_stays_still() -> None:
     model = Model(ImageNetworkConfig("efficientnet-lite0", 32).build(), nn.Linear(1280, 2))
-    for method in (Frozen(), Frozen(unfrozen=2), Discriminative(), Full()):
+    for method in (Frozen(), Frozen(unfrozen=2), Discriminative(), Full(), LoRA(rank=2)):
+        model.body = method.prepare(model.body)
         rates = method.rates(model)
         set_trainable(model, rates)
         learning = {name.rpartition(".")[0] for name in rates}
         for name, module in model.named_modules():
             if isinstance(module, nn.BatchNorm2d):
                 assert module.training == (name in learning), (method, name)
+
+
+def test_adapters_lie_on_convolutions_across_channels_and_merge_into_them() -> None:
+    lite = adapted_names(ImageNetworkConfig("efficientnet-lite0", 32).build())
+    assert {name.rpartition(".")[2] for name in lite} == {"_expand_conv", "_project_conv"}  # no depthwise one
+    body = SMALL.build().eval()
+    assert [name for name in adapted_names(body) if "shortcut" not in name] == [
+        f"network.blocks.{i}.conv{j}" for i in (0, 1) for j in (1, 2)
+    ]
+    pixels = torch.randn(2, 3, 12, 12)
+    before = body(pixels)
+    adapted = LoRA(rank=2).prepare(body).eval()
+    for name, weight in adapted.named_parameters():
+        if ".lora_" in name:
+            nn.init.normal_(weight, std=0.2)
+    changed = adapted(pixels)
+    assert not torch.allclose(before, changed, atol=1e-2)
+    merged = merge_adapters(adapted)
+    assert not any(".lora_" in name for name, _ in merged.named_parameters())
+    assert torch.allclose(merged(pixels), changed, rtol=1e-4, atol=1e-4)

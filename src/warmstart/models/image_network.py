@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from warmstart.models.cnn import CnnSize, SmallCnn
 from warmstart.models.efficientnet import EfficientNetLite
+from warmstart.models.resnet import ResNet, ResNetShape
 
-Family = Literal["small cnn", "efficientnet-lite0", "transformers"]
+Family = Literal["small cnn", "efficientnet-lite0", "resnet", "transformers"]
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,8 @@ def _built(config: ImageNetworkConfig) -> nn.Module:
         return SmallCnn(CnnSize(config.side, **config.settings))
     if config.family == "efficientnet-lite0":
         return EfficientNetLite()
+    if config.family == "resnet":
+        return ResNet(ResNetShape(tuple(config.settings["blocks"]), bool(config.settings["bottleneck"])))
     return from_transformers(config.settings)
 
 

@@ -19,12 +19,15 @@ from warmstart.runtime.load_pretrained import load_adapter_config, tensor_shapes
 
 TRANSPOSED = "Conv1D"  # GPT-2's linear layers: the weight is [in, out]
 T5_TRANSFORMER = "transformer"  # what the bodies of its kind are called, in vain
+IMAGE_BODY = "network."  # where a network for images holds the model of its family
 ADAPTER_PATH = "base_model.model."  # before every name in PEFT's files
 
 
 @dataclass(frozen=True)
 class LoRA:
     """Adapters of `rank` on every linear layer of the repeated blocks, or of the top `layers` of them (Hu et al. 2021).
+
+    In networks for images, on every convolution across channels too: a filter to `rank` channels, then one pixel wide.
 
     The update is scaled by alpha / sqrt(rank) (rank-stabilised, Kalajdzievski 2023), so that the best rate hardly
     depends on the rank. `quantize="nf4"` holds the frozen weights in 4 bits (QLoRA, Dettmers et al. 2023).
@@ -53,7 +56,7 @@ class LoRA:
     def prepare(self, body: nn.Module) -> nn.Module:
         if self.quantize:
             quantize(body, linear_names(body))
-        names = linear_names(body, self.layers)
+        names = adapted_names(body, self.layers)
         transposed = any(type(body.get_submodule(name)).__name__ == TRANSPOSED for name in names)
         try:
             adapted: nn.Module = _peft().inject_adapter_in_model(self.config(names, transposed), body)
@@ -91,11 +94,27 @@ def _peft() -> Any:
 
 def linear_names(body: nn.Module, top: int | None = None) -> list[str]:
     """The linear layers of the repeated blocks, or of the `top` ones, by their full names in the body."""
+    return [name for name, module in _inside_blocks(body, top) if _is_linear(module)]
+
+
+def adapted_names(body: nn.Module, top: int | None = None) -> list[str]:
+    """The layers that adapters are put on: the linear ones, and convolutions across channels.
+
+    Not convolutions within groups of channels (depthwise ones): they have few weights, and PEFT cannot merge them.
+    """
+    return [name for name, module in _inside_blocks(body, top) if _is_linear(module) or _crosses_channels(module)]
+
+
+def _inside_blocks(body: nn.Module, top: int | None) -> list[tuple[str, nn.Module]]:
+    """The modules of the repeated blocks, or of the `top` ones, by their full names in the body."""
     found = repeated_blocks(body)
     if top is not None and not 0 < top <= len(found):
         raise UsageError(f"{top} layers cannot have adapters: the body has {len(found)}.", "ask for 1 or more of them")
-    inside = [(f"{place}.{name}", m) for place, b in found[-top if top else None :] for name, m in b.named_modules()]
-    return [name for name, module in inside if _is_linear(module)]
+    return [(f"{place}.{name}", m) for place, b in found[-top if top else None :] for name, m in b.named_modules()]
+
+
+def _crosses_channels(module: nn.Module) -> bool:
+    return isinstance(module, nn.Conv2d) and module.groups == 1
 
 
 def _is_linear(module: nn.Module) -> bool:
@@ -113,8 +132,9 @@ def save_adapter(body: nn.Module, base: str, folder: Path, *, language: bool = F
     config.inference_mode = True
     pair = getattr(vars(body).get("config"), "is_encoder_decoder", False)
     config.task_type = ("SEQ_2_SEQ_LM" if pair else "CAUSAL_LM") if language else None
+    images = hasattr(body, "image_config")
     targets = config.target_modules
-    if pair:  # PEFT finds them by the end of their names, of which one part's may be the other's
+    if pair or images:  # PEFT finds them by the end of their names, of which one part's may be the other's
         config.target_modules = {_outer(body, config, name) for name in _adapted(body)}
     config.save_pretrained(folder)
     config.target_modules = targets
@@ -135,6 +155,8 @@ def _adapted(body: nn.Module) -> list[str]:
 
 def _outer(body: Any, config: Any, name: str) -> str:
     """The name of a part of the body in the model that the adapters are saved for."""
+    if hasattr(body, "image_config"):
+        return name.removeprefix(IMAGE_BODY)
     if config.task_type is None:
         return name
     if is_joined(body):

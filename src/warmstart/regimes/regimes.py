@@ -211,6 +211,7 @@ IMAGE_DEFAULTS: dict[str, RegimeDefaults] = {
     "top-layers": RegimeDefaults(lr=3e-4, epochs=6, batch_size=32, augment="light"),
     "discriminative": RegimeDefaults(lr=1e-3, epochs=6, batch_size=32, augment="light"),
     "full": RegimeDefaults(lr=5e-4, epochs=6, batch_size=32, augment="light"),
+    "lora": RegimeDefaults(lr=1e-3, epochs=6, batch_size=32, augment="light"),
 }
 
 UNTRAINED = RegimeDefaults(lr=0.0, epochs=0, floor=0)  # of what is no network that learns
@@ -221,7 +222,7 @@ READ_WITH_BASE = ("embedded", "few-shot", "prompted")  # fitted like those, on w
 WITHOUT_TRAINING = (*WITHOUT_NETWORK, *READ_WITH_BASE, "zero-shot", ENSEMBLE)
 CHEAP_REGIMES = ("constant", "linear", "embedded")
 DEFAULT_REGIMES = (*CHEAP_REGIMES, "scratch-dnn", "scratch", "frozen", "discriminative", "full", "lora", ENSEMBLE)
-DEFAULT_IMAGE_REGIMES = (*CHEAP_REGIMES, "scratch-cnn", "scratch", "frozen", "discriminative", "full", ENSEMBLE)
+DEFAULT_IMAGE_REGIMES = (*CHEAP_REGIMES, "scratch-cnn", "scratch", "frozen", "discriminative", "full", "lora", ENSEMBLE)
 IMAGE_WITHOUT_BASE = ("constant", "linear", "scratch-cnn", ENSEMBLE)  # of them, what needs no base, beside trees
 FOR_COLUMNS = ("boosted",)  # by default where a table has columns that are not text
 DEFAULT_LANGUAGE_REGIMES = ("zero-shot", "scratch", "full", "lora")

@@ -95,27 +95,10 @@ class _PlanCompareAdvise(TypedDict, total=False):
     """Show texts of test rows in the report. [default: yes]"""
 
 
-class _Compare(TypedDict, total=False):
-    previous: str | None
-    """Folder of an earlier study or run. Its model is compared as it is, and trained further; the others learn from its
-    rows and the new ones.
-    """
-    previous_data: str | Sequence[str]
-    """Files with the rows of the earlier study, if they were moved. none: train on the new rows alone. [default: those
-    it was made with]
-    """
-    rename: str | Sequence[str]
-    """OLD=NEW, a column of the earlier model and what it is called in the new table."""
-    on: str | None
-    """Run jobs on workers of Ray: ray (on this machine) or ray://HOST:PORT (on a cluster). [default: in this process]
-    """
-    workers: int | None
-    """Number of workers. [default: as many as there are processors for]"""
-    worker_threads: int
-    """Threads of each worker. The last digits of results depend on it. [default: 1]"""
-
-
 class _PlanCompareAdviseFit(TypedDict, total=False):
+    trust_code: str | Sequence[str]
+    """GitHub repository, as owner/repo, whose code may run on this machine for a base of PyTorch Hub. [default: none]
+    """
     prompted_endpoint: str | None
     """Address of an OpenAI-compatible API for regime prompted-endpoint. Rows leave this machine: they are sent to it.
     Its key is read from WARMSTART_ENDPOINT_KEY.
@@ -180,7 +163,7 @@ class _PlanCompareAdviseFit(TypedDict, total=False):
     word_dropout: float | None
     """Share of words to drop at random during training. [default: 20% for scratch-dnn, else none]"""
     augment: Augment
-    """Augmentation of training images. [auto, none, light, strong; default: auto]"""
+    """Augmentation of training images. [auto, none, light, strong, mix; default: auto]"""
     gradient_checkpointing: bool
     """Save memory by recomputing activations in the backward pass. Takes a third more time."""
     compile: bool
@@ -210,6 +193,26 @@ class _PlanCompareAdviseFit(TypedDict, total=False):
     """
     log: bool
     """Log the cost of each run, for `plan`. No texts are logged. [default: yes]"""
+
+
+class _Compare(TypedDict, total=False):
+    previous: str | None
+    """Folder of an earlier study or run. Its model is compared as it is, and trained further; the others learn from its
+    rows and the new ones.
+    """
+    previous_data: str | Sequence[str]
+    """Files with the rows of the earlier study, if they were moved. none: train on the new rows alone. [default: those
+    it was made with]
+    """
+    rename: str | Sequence[str]
+    """OLD=NEW, a column of the earlier model and what it is called in the new table."""
+    on: str | None
+    """Run jobs on workers of Ray: ray (on this machine) or ray://HOST:PORT (on a cluster). [default: in this process]
+    """
+    workers: int | None
+    """Number of workers. [default: as many as there are processors for]"""
+    worker_threads: int
+    """Threads of each worker. The last digits of results depend on it. [default: 1]"""
 
 
 class _PlanCompare(TypedDict, total=False):
@@ -260,8 +263,8 @@ class PlanSettings(
 class CompareSettings(
     _CheckPlanCompareAdviseFit,
     _PlanCompareAdvise,
-    _Compare,
     _PlanCompareAdviseFit,
+    _Compare,
     _PlanCompare,
     _PlanCompareFit,
 ):

@@ -124,6 +124,9 @@ def prepare_problem(
     table, schema, splits = understood.table, understood.schema, understood.splits
     if request.augment not in ("auto", "none") and not reads_images(schema.columns):
         raise UsageError(f"--augment {request.augment} is for images, and none are read here.", "leave it out")
+    _require_images_for_code(request, schema)
+    if request.augment == "mix":
+        _require_mixable(schema)
     bases, scratch = bases_of(request, understood, folder)
     if schema.long == "chunks":
         for base in bases:
@@ -177,6 +180,28 @@ def prepare_problem(
             f"name one of {join_phrases(rows)}, or a single --base",
         )
     return PreparedProblem(problem, found)
+
+
+def _require_images_for_code(request: config.Request, schema: Schema) -> None:
+    """Raises UsageError for a base of PyTorch Hub where no images are read."""
+    asked = [f"--base {name}" for name in request.base if name.startswith("torchhub:")]
+    asked += [f"--trust-code {name}" for name in request.trust_code]
+    if asked and not any(column.kind == "image" for column in schema.columns):
+        raise UsageError(f"{asked[0]} is for images, and none are read here.", "leave it out")
+
+
+def _require_mixable(schema: Schema) -> None:
+    """Raises UsageError for rows that cannot be mixed."""
+    from warmstart.data.encoding.mixing import NO_CLASSES
+
+    if schema.task == "regression":
+        raise UsageError(*NO_CLASSES)
+    if len(schema.columns) > 1:
+        beside = join_phrases([column.name for column in schema.columns if column.kind != "image"], 3, quote=True)
+        raise UsageError(
+            f"--augment mix is for images alone: a mixed row has no value of {beside}.",
+            "use --augment light or strong, or name the image column alone with --text",
+        )
 
 
 def options_of(request: config.Request, problem: "Problem") -> "Options":

@@ -36,6 +36,7 @@ def image_bases(request: config.Request, understood: PreparedData) -> "tuple[Ima
             raise UsageError(f"{flag} is for texts, but images are read here.", "leave it out")
     flips = mirrored_alike(understood.splits.train)
     sources = image_sources(request)
+    _fetch_trusted(request, sources)
     if not sources:
         asked = [*request.regimes, *([request.regime] if request.regime and request.regime != config.AUTO else [])]
         needing = [
@@ -51,3 +52,20 @@ def image_bases(request: config.Request, understood: PreparedData) -> "tuple[Ima
             )
         return (no_image_base(pictures, request.image_size, flips),)
     return tuple(find_image_base(source, pictures, request.image_size, flips) for source in sources)
+
+
+def _fetch_trusted(request: config.Request, sources: tuple[str, ...]) -> None:
+    """Bring entries of PyTorch Hub to this machine.
+
+    Raises UsageError where their code is not trusted, or where code is that none of them runs.
+    """
+    from warmstart.models.pretrained.torch_hub import fetch_entry, is_hub_entry, require_trust
+
+    entries = [source for source in sources if is_hub_entry(source)]
+    for source in entries:
+        require_trust(source, request.trust_code)
+    named = {source.split(":")[1] for source in entries}
+    if unused := [name for name in request.trust_code if name not in named]:
+        raise UsageError(f"--trust-code {join_phrases(unused)}: no base runs its code.", "leave it out")
+    for source in entries:
+        fetch_entry(source, offline=request.offline)

@@ -13,7 +13,7 @@ import os
 import re
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -192,6 +192,11 @@ def _loading(what: str, how: str, hint: str) -> Iterator[None]:
         raise MissingError(f"{what} {how}: {said[:500]}", hint) from error
 
 
+def foreign_code(what: str, hint: str) -> AbstractContextManager[None]:
+    """Inside, trusted code of others runs: nobody is asked, and whatever it raises is one sentence (MissingError)."""
+    return _loading(what, "could not be loaded", hint)
+
+
 @contextmanager
 def stdin_closed() -> Iterator[None]:
     """Inside, nothing can be asked: standard input is empty. A pipe full of 'y' is no consent."""
@@ -360,7 +365,9 @@ def fingerprint(location: str) -> dict[str, str]:
     folder = Path(location)
     if folder.parent == cache_folder() / "bases":  # made of a GGUF file, whose SHA-256 is in the name
         return {"gguf": folder.name.rpartition("-")[2]}
-    if folder.is_dir():
+    if folder.is_file():
+        files = {folder.name: folder}
+    elif folder.is_dir():
         files = {name: folder / name for name in names if name != "adapter_config.json"}
         files |= {file.name: file for file in weight_files(folder)}
     else:

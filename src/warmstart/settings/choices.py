@@ -27,7 +27,7 @@ MetricName = Literal[
 ]
 Long = Literal["head-tail", "chunks"]
 BadRowsRule = Literal["drop", "refuse"]  # all unusable rows are left out; a single one is an error
-Augment = Literal["auto", "none", "light", "strong"]
+Augment = Literal["auto", "none", "light", "strong", "mix"]
 Init = Literal["default", "xavier", "he", "normal"]
 NetworkSize = Literal["auto", "search", "reference"]
 RefitRows = Literal["auto", "none", "validation", "all"]

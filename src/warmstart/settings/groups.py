@@ -148,6 +148,15 @@ class RegimeSettings:
             repeat=True,
         ),
     ] = ()
+    trust_code: Annotated[
+        tuple[str, ...],
+        Setting(
+            "GitHub repository, as owner/repo, whose code may run on this machine for a base of PyTorch Hub.",
+            TRAINING,
+            unset="none",
+            repeat=True,
+        ),
+    ] = ()
     previous: Annotated[
         str | None,
         Setting(

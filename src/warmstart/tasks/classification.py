@@ -88,6 +88,11 @@ class Classification:
             hot[i, [number[label] for label in labels]] = 1
         return hot
 
+    def soft_targets(self, targets: Tensor) -> Tensor:
+        if self.multi_label:
+            return targets
+        return functional.one_hot(targets, len(self.classes)).float()
+
     def exact_targets(self, rows: Rows) -> Array:
         return self.targets(rows)
 
@@ -96,6 +101,7 @@ class Classification:
         return self.output_loss(model(batch.inputs), batch.targets)
 
     def output_loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """`targets`: those of `targets`, or shares of classes as `soft_targets` gives them."""
         if self.multi_label:
             weights = torch.tensor(self.class_weights, device=outputs.device) if self.class_weights else None
             found = functional.binary_cross_entropy_with_logits(
@@ -104,7 +110,10 @@ class Classification:
             return found / len(targets)
         if not self.class_weights:
             return functional.cross_entropy(outputs.float(), targets)
-        weights = torch.tensor(self.class_weights, device=outputs.device)[targets]
+        weights = torch.tensor(self.class_weights, device=outputs.device)
+        if targets.ndim == 2:
+            return functional.cross_entropy(outputs.float(), targets, weight=weights)
+        weights = weights[targets]
         return (weights * functional.cross_entropy(outputs.float(), targets, reduction="none")).mean()
 
     def row_weights(self, targets: Array) -> Array | None:

@@ -120,6 +120,9 @@ class Language:
         """Nothing beside the tokens themselves."""
         return np.zeros(len(rows), dtype=np.float32)
 
+    def soft_targets(self, targets: Tensor) -> None:
+        return None
+
     def exact_targets(self, rows: Rows) -> Array:
         return self.targets(rows)
 

@@ -77,6 +77,9 @@ class Regression:
         """Standardised, float32 [n]."""
         return self.exact_targets(rows).astype(np.float32)
 
+    def soft_targets(self, targets: Tensor) -> None:
+        return None
+
     def exact_targets(self, rows: Rows) -> Array:
         """Standardised, float64 [n]: float32 has seven digits, which a large number beside small ones uses up."""
         scaled = SCALES[self.scale][0](rows.targets.astype(np.float64))

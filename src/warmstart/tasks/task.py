@@ -49,6 +49,10 @@ class Task(Objective, Protocol):
     `outputs` below are what the head gives for n examples, float array [n, k]; `targets` are those of `targets(rows)`.
     """
 
+    def soft_targets(self, targets: Tensor) -> Tensor | None:
+        """The same as shares of each class, float32 [n, k], which can be averaged; None where there are no classes."""
+        ...
+
     def exact_targets(self, rows: Rows) -> Array:
         """The same targets, as exactly as they are known: what is scored against."""
         ...

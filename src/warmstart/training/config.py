@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import get_args
 
-from warmstart.data.encoding.augmentation import STRENGTHS
+from warmstart.data.encoding.augmentation import MIXED, STRENGTHS
 from warmstart.settings.choices import OptimizerName as OptimizerName
 from warmstart.settings.choices import OptimizerStateName as OptimizerStateName
 from warmstart.settings.choices import ScheduleName as ScheduleName
@@ -31,3 +31,8 @@ class TrainConfig(LoopSettings):
     def changes_rows(self) -> bool:
         """Whether rows are augmented anew in each epoch, so that nothing computed from them can be cached."""
         return bool(self.word_dropout) or self.augment in STRENGTHS
+
+    @property
+    def mixes_rows(self) -> bool:
+        """Whether images and their classes are mixed with others."""
+        return self.augment in MIXED

@@ -209,3 +209,6 @@ def set_trainable(model: Model, rates: Rates) -> None:
         if any(name in rates for name in layer.parameters):
             for module in layer.modules:
                 module.train()
+    for part in model.modules():  # beside adapters: statistics that moved would be no part of what is saved
+        if isinstance(part, nn.BatchNorm2d) and not any(weight.requires_grad for weight in part.parameters()):
+            part.eval()

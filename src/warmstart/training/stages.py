@@ -8,8 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from warmstart.data.encoding.augmentation import Augmentation
-from warmstart.data.encoding.batches import Order, WordDropout
+from warmstart.data.encoding.batches import Order
 from warmstart.data.encoding.examples import BatchStream, Examples
 from warmstart.data.encoding.inputs import Encoded, Inputs
 from warmstart.data.rows.split import Splits
@@ -38,6 +37,7 @@ from warmstart.training.flops import Flops, flops
 from warmstart.training.frozen_prefix import SharedData, use_prefix_cache
 from warmstart.training.loop import DivergedError, set_trainable, start_training, train
 from warmstart.training.replay import Replay, replay_examples, with_replay
+from warmstart.training.row_changes import changed_rows
 from warmstart.training.run_data import RunData
 from warmstart.training.stage_state import StageState, TrainingHistory, restore_weights
 
@@ -257,9 +257,8 @@ class Training:
             stage_state.unpack(saved)
         self.reads = view.examples.encoded
         order = view.examples.order(config.batch_size, config.seed)
-        dropped = WordDropout(config.word_dropout, config.seed) if config.word_dropout else None
-        changed = Augmentation.named(config.augment, config.seed, view.examples.encoded.flips)
-        source = with_replay(BatchStream(view.examples, order, dropped, changed, state.world), view.general, config)
+        stream = changed_rows(view.examples, objective, order, config, state.world)
+        source = with_replay(stream, view.general, config)
         marks = (round(config.steps * (i + 1) / history.evaluations) for i in range(history.evaluations))
         loss = stage.loss(run_data.task)
         return StageRun(stage_state, view, objective, loss, config, order, source, frozenset(marks))

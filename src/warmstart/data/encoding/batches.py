@@ -25,6 +25,11 @@ class Batch:
     def __len__(self) -> int:
         return len(self.targets)
 
+    def take(self, places: Array) -> "Batch":
+        """The rows at these places, in their order."""
+        at = torch.from_numpy(places)
+        return Batch({name: tensor[at] for name, tensor in self.inputs.items()}, self.targets[at], self.share)
+
     def to(self, device: torch.device) -> "Batch":
         """The same on a device."""
         inputs = {name: tensor.to(device) for name, tensor in self.inputs.items()}

@@ -10,6 +10,7 @@ from torch import Tensor
 from warmstart.data.encoding.augmentation import Augmentation
 from warmstart.data.encoding.batches import Batch, Order, WordDropout
 from warmstart.data.encoding.inputs import Encoded
+from warmstart.data.encoding.mixing import Mixing
 from warmstart.runtime.distributed import ALONE, Distributed
 from warmstart.types import Array
 
@@ -54,6 +55,7 @@ class BatchStream:
     order: Order
     dropout: WordDropout | None = None
     augmentation: Augmentation | None = None
+    mixing: Mixing | None = None  # then targets are shares of classes
     world: Distributed = ALONE
     _epochs: dict[int, list[Array]] = field(default_factory=dict, repr=False, compare=False)
 
@@ -69,8 +71,19 @@ class BatchStream:
         for piece in np.array_split(self.world.mine(index), pieces):
             # Their mean over the processes is the batch's loss.
             share = float(weights[piece].sum() * self.world.size / weights[index].sum())
-            found.append(self._batch(piece if len(piece) else index[:1], epoch, share))
+            own = piece if len(piece) else index[:1]
+            mixed = self.mixing is not None
+            found.append(self._mixed(own, index, epoch, share) if mixed else self._batch(own, epoch, share))
         return found
+
+    def _mixed(self, own: Array, index: Array, epoch: int, share: float) -> Batch:
+        """The batch of the rows `own`, each mixed with the row after it in `index`, the batch of the whole step."""
+        assert self.mixing is not None
+        following = dict(zip(index.tolist(), np.roll(index, -1).tolist(), strict=True))
+        others = np.array([following[row] for row in own.tolist()])
+        read, places = np.unique(np.stack([own, others]), return_inverse=True)
+        whole, (first, second) = self._batch(read, epoch, share), places.reshape(2, -1)
+        return self.mixing.mix(whole.take(first), whole.take(second), self.examples.numbers[own], epoch)
 
     def rows(self, step: int) -> Array:
         """Positions in the examples of the rows of a step's batch."""

@@ -16,6 +16,7 @@ from torch import nn
 
 from warmstart.baselines.baseline import TRAIN_AGAIN
 from warmstart.errors import MissingError
+from warmstart.inference.image_store import save_image_network
 from warmstart.inference.model_store import COLUMN_FOLDER, Network, StoredModel, save_language_model
 from warmstart.regimes.lora import merge_adapters
 from warmstart.regimes.quantization import load_bitsandbytes
@@ -31,14 +32,23 @@ def write_merged(folder: Path, network: Network, out: Path) -> None:
     facts = read_json(folder / "model.json", dict[str, Any], TRAIN_AGAIN)
     if head is not None:
         save_language_model(out, model, head, None, network.inputs)
+        body: dict[str, Any] = {"kind": "transformers"}
     else:
-        body: Any = merge_adapters(model.body) if adapted else model.body
-        body.save_pretrained(out / "body")
-        network.inputs.save(out / "body")
+        body = _write_body(merge_adapters(model.body) if adapted else model.body, network, out)
         shutil.copyfile(folder / "head.safetensors", out / "head.safetensors")
         if (folder / COLUMN_FOLDER).exists():
             shutil.copytree(folder / COLUMN_FOLDER, out / COLUMN_FOLDER)
-    write_json(out / "model.json", facts | {"body": {"kind": "transformers"}, "files": digests(out)})
+    write_json(out / "model.json", facts | {"body": body, "files": digests(out)})
+
+
+def _write_body(body: Any, network: Network, out: Path) -> dict[str, Any]:
+    """Write a body without adapters; give what model.json says of it."""
+    out.mkdir(parents=True, exist_ok=True)
+    if (pictured := save_image_network(out, body)) is not None:
+        return pictured
+    body.save_pretrained(out / "body")
+    network.inputs.save(out / "body")
+    return {"kind": "transformers"}
 
 
 def keep_body(out: Path) -> None:

