@@ -19,7 +19,7 @@ from warmstart.errors import InputError
 from warmstart.inference.model_store import Network, load_model, save_model, save_network
 from warmstart.models.model import Model
 from warmstart.models.pretrained.base import Base
-from warmstart.models.wide_and_deep import WideAndDeep
+from warmstart.models.wide_and_deep import TermTable, WideAndDeep
 from warmstart.regimes.regimes import REGIMES, Regime, RegimeContext
 from warmstart.results.bootstrap import mean_score
 from warmstart.training.config import TrainConfig
@@ -179,3 +179,17 @@ def test_classes_begin_at_the_margins_that_their_loss_is_least_for(base: Base) -
         body.output.weight.zero_()
         found = Network(Model(body, torch.nn.Identity(), "mean"), start.inputs).outputs(["nothing known"])
     np.testing.assert_allclose(found[0] / margins.scale, margins.constant(targets, found.shape[1]), atol=1e-6)
+
+
+def test_the_gradient_of_a_table_has_each_term_once() -> None:
+    terms, offsets = torch.tensor([4, 1, 4, 4, 0, 1]), torch.tensor([0, 3, 3])  # the second text has none
+    weights, gradient = torch.tensor([0.5, 1.0, 0.25, 2.0, 1.5, 3.0]), torch.randn(3, 2)
+    ours = TermTable(6, 2, mode="sum", sparse=True)
+    torchs = torch.nn.EmbeddingBag(6, 2, mode="sum", sparse=True, _weight=ours.weight.detach().clone())
+    for table in (ours, torchs):
+        table(terms, offsets, weights).backward(gradient)
+    found, expected = ours.weight.grad, torchs.weight.grad
+    assert found is not None and expected is not None
+    assert found.is_coalesced() and found._indices().tolist() == [[0, 1, 4]]
+    torch.testing.assert_close(found.to_dense(), expected.to_dense())
+    assert torch.equal(ours(terms, offsets, weights), torchs(terms, offsets, weights))

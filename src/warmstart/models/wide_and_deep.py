@@ -3,12 +3,17 @@
 The wide path is a weight for each term and output, as in `linear`; the deep one a vector for each term, added up, and
 layers above. Both tables learn in place: a step changes only the rows of terms that its texts have. What each learns by
 was measured on 57 classes and 1,000 short texts: the wide path by plain SGD gave .540, by Adagrad or Adam .46 to .48.
+
+The gradient of a table has one row for each different term of a batch. Torch's own sparse gradient has one for each
+term of each text, which the optimizer adds up: with batches of 1,024 one-line texts that took 1.7 times as long a step.
 """
 
 from dataclasses import dataclass
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from warmstart.models.dnn import Size
 from warmstart.models.learning_rule import LearningRule
@@ -91,7 +96,43 @@ class WideAndDeep(nn.Module):
 
 def _table(rows: int, width: int, spread: float, rule: LearningRule) -> nn.EmbeddingBag:
     """A table with sparse gradients: a step updates only the rows in the batch."""
-    table = nn.EmbeddingBag(max(rows, 1), width, mode="sum", sparse=True)
+    table = TermTable(max(rows, 1), width, mode="sum", sparse=True)
     nn.init.uniform_(table.weight, -spread, spread)
     table.learning_rule = rule  # type: ignore[assignment]
     return table
+
+
+class TermTable(nn.EmbeddingBag):
+    """A table whose sparse gradient has each row once: the sum over the batch."""
+
+    def forward(self, input: Tensor, offsets: Tensor | None = None, per_sample_weights: Tensor | None = None) -> Tensor:
+        if not (self.sparse and torch.is_grad_enabled() and self.weight.requires_grad):
+            return super().forward(input, offsets, per_sample_weights)
+        found = _Summed.apply(self.weight, input, offsets, per_sample_weights)  # type: ignore[no-untyped-call]
+        return cast(Tensor, found)
+
+
+class _Summed(torch.autograd.Function):
+    """Weighted sums of rows of a table, [bags, width]."""
+
+    @staticmethod
+    def forward(ctx: Any, table: Tensor, rows: Tensor, offsets: Tensor, weights: Tensor) -> Tensor:
+        ctx.save_for_backward(rows, offsets, weights)
+        ctx.shape = table.shape
+        return functional.embedding_bag(rows, table, offsets, mode="sum", per_sample_weights=weights)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
+        rows, offsets, weights = ctx.saved_tensors
+        present = torch.zeros(ctx.shape[0], dtype=torch.bool, device=rows.device)
+        present[rows] = True
+        used = present.nonzero()[:, 0]
+        places = torch.zeros(ctx.shape[0], dtype=torch.int64, device=rows.device)
+        places[used] = torch.arange(len(used), device=rows.device)
+        with torch.enable_grad():  # of a table of these rows alone; what is in it does not matter
+            part = gradient.new_zeros(len(used), ctx.shape[1]).requires_grad_()
+            sums = functional.embedding_bag(places[rows], part, offsets, mode="sum", per_sample_weights=weights)
+            (found,) = torch.autograd.grad(sums, part, gradient)
+        shape = tuple(ctx.shape)
+        summed = torch.sparse_coo_tensor(used[None], found, shape, is_coalesced=True, check_invariants=False)
+        return summed, None, None, None

@@ -16,7 +16,8 @@ from warmstart.baselines.boosted import MOST_SAID, Boosted
 from warmstart.baselines.features import Features
 from warmstart.baselines.linear import Linear
 from warmstart.data.features.columns import MOST_DEVIATIONS, ColumnFeatures
-from warmstart.data.features.terms import TOKEN, Terms
+from warmstart.data.features.count_terms import TOKEN
+from warmstart.data.features.terms import Terms
 from warmstart.inference.export.onnx_trees import TreeNodes
 from warmstart.types import Array
 
