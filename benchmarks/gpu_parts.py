@@ -84,16 +84,16 @@ class RandomRows:
     """The same batch of made-up rows at every step."""
 
     def __init__(self, config: Any, lengths: Sequence[int], *, packed: bool = True):
-        self.folder = tempfile.TemporaryDirectory()
-        config.save_pretrained(self.folder.name)
-        layout = PackingLayout(self.folder.name, causal=True, pad=0, max_length=max(lengths))
-        if not packed:
-            vars(layout)["packs"] = False  # a line for each row, as of a model that cannot keep rows separate
         random = np.random.default_rng(0)
         drawn = [random.integers(1, config.vocab_size, n) for n in lengths]
         lines = [PackedLine(tokens, np.append(tokens[1:], tokens[0]), float(len(tokens))) for tokens in drawn]
+        with tempfile.TemporaryDirectory() as folder:
+            config.save_pretrained(folder)
+            layout = PackingLayout(folder, causal=True, pad=0, max_length=max(lengths))
+            if not packed:
+                vars(layout)["packs"] = False  # a line for each row, as of a model that cannot keep rows separate
+            self.batch = Batch(layout.batch(lines), torch.zeros(len(lines)))
         self.tokens = sum(lengths)
-        self.batch = Batch(layout.batch(lines), torch.zeros(len(lines)))
 
     def at(self, step: int, at_most: int | None = None) -> list[Batch]:
         return [self.batch]
@@ -307,7 +307,9 @@ def finetune(tiny: bool) -> Row:
 def golden(tiny: bool) -> Row:
     """The suite's tiny trainings without dropout: how far are losses on the device from those on the CPU?"""
     found = golden_losses(tiny)
-    hidden = os.environ | {"CUDA_VISIBLE_DEVICES": ""}
+    root = Path(__file__).parents[1]
+    paths = os.pathsep.join([str(root / "src"), str(root), str(root / "benchmarks")])
+    hidden = os.environ | {"CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": paths}
     call = [sys.executable, "-W", "ignore", __file__, "golden-losses", "tiny" if tiny else "full"]
     done = subprocess.run(call, stdout=subprocess.PIPE, text=True, env=hidden, check=True)
     known: dict[str, list[float]] = json.loads(done.stdout.strip().splitlines()[-1])

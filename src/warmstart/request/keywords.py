@@ -106,6 +106,10 @@ class _Compare(TypedDict, total=False):
     """
     rename: str | Sequence[str]
     """OLD=NEW, a column of the earlier model and what it is called in the new table."""
+    shrink: float | None
+    """Share of the earlier model's weights to keep before it is trained further, with a little noise added (shrink and
+    perturb), such as 0.4. [default: all]
+    """
 
 
 class _PlanCompareAdviseFit(TypedDict, total=False):
