@@ -226,7 +226,7 @@ def trainer_and_peft(config: Any, size: Size) -> Row:
     import peft
     from transformers import LlamaForCausalLM, PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
-    class Marks(TrainerCallback):  # type: ignore[misc]
+    class Marks(TrainerCallback):
         times: list[float] = []  # noqa: RUF012
 
         def on_step_end(self, *arguments: Any, **more: Any) -> None:

@@ -56,9 +56,9 @@ def base(folder: Path, tiny: bool) -> str:
     )
     names: dict[str, Any] = {f"{name}_token": f"[{name.upper()}]" for name in ("pad", "unk", "cls", "sep", "mask")}
     PreTrainedTokenizerFast(tokenizer_object=tokenizer, **names).save_pretrained(folder)
-    shape = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
-    if not tiny:
-        shape = {"hidden_size": 384, "num_hidden_layers": 6, "num_attention_heads": 12, "intermediate_size": 1536}
+    width, layers, heads = (16, 2, 2) if tiny else (384, 6, 12)
+    shape: dict[str, Any] = {"hidden_size": width, "num_hidden_layers": layers, "num_attention_heads": heads}
+    shape["intermediate_size"] = 4 * width
     torch.manual_seed(0)
     BertModel(BertConfig(vocab_size=len(known), **shape)).save_pretrained(folder)
     return str(folder)

@@ -75,7 +75,7 @@ def one(case: Case, data: Path, work: Path) -> dict[str, Any]:
     old, new = tables(data, case)
     old.to_csv(work / "old.csv", index=False)
     new.to_csv(work / "new.csv", index=False)
-    once = {"trials": 1, "length": LENGTH, "log": False}
+    once: dict[str, Any] = {"trials": 1, "length": LENGTH, "log": False}
     warmstart.fit(work / "old.csv", case.target, regime=case.first, out=work / "old", **once)
     study = warmstart.compare(
         work / "new.csv",

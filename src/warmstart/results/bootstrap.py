@@ -287,8 +287,8 @@ def rows_to_settle(difference: Resampled, margin: float) -> Settling:
     least = max(abs(difference.mean), margin - abs(difference.mean), 1e-12)
     objective = least**2
     if difference.test_share and seeds > 1:  # both parts of the variance fall with the rows of the table
-        width = _student(seeds) ** 2 * float(difference.measured.var(ddof=1)) * (1 / seeds + difference.test_share)
-        times = max(1.0, width / objective)
+        squared = _student(seeds) ** 2 * float(difference.measured.var(ddof=1)) * (1 / seeds + difference.test_share)
+        times = max(1.0, squared / objective)
         return Settling(rows=math.ceil((times - 1) * difference.rows), seeds=None, times=times)
     if float(np.ptp(difference.draws)) == 0.0:  # no spread to go by: the interval narrows with the number of rows alone
         times = max(1.0, difference.unseen / least)
