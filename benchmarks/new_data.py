@@ -23,6 +23,7 @@ from warmstart.runtime.environment import current_environment
 RESULTS = Path(__file__).parent / "results" / "new_data.json"
 REGIMES = ("linear", "scratch-dnn")
 SEEDS = 3
+LENGTH = 0.25  # of the usual number of steps
 Change = Callable[[pd.DataFrame], pd.DataFrame]
 
 
@@ -36,6 +37,7 @@ class Case:
     new: int
     change: Change = lambda new: new  # what is different about the new rows
     first: str = "scratch-dnn"  # the regime of the old model
+    shrink: float | None = None  # of its weights, before they are trained further
 
 
 def tripled(new: pd.DataFrame) -> pd.DataFrame:
@@ -44,9 +46,10 @@ def tripled(new: pd.DataFrame) -> pd.DataFrame:
 
 
 CASES = (
-    Case("same", "section", 4_000, 800),
-    Case("moved", "installed_kb", 4_000, 800, tripled),
-    Case("grown", "section", 300, 8_000),
+    Case("same", "section", 2_000, 600),
+    Case("moved", "installed_kb", 2_000, 600, tripled),
+    Case("grown", "section", 300, 3_000),
+    Case("grown, shrunk", "section", 300, 3_000, shrink=0.4),
 )
 
 
@@ -58,7 +61,7 @@ def main() -> None:
     given = parser.parse_args()
     for case in CASES:
         if given.case in (None, case.name):
-            found = one(case, given.data, given.work / case.name)
+            found = one(case, given.data, given.work / case.name.replace(", ", "-"))
             known = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
             RESULTS.parent.mkdir(exist_ok=True)
             RESULTS.write_text(json.dumps(known | {case.name: found}, indent=1) + "\n")
@@ -72,17 +75,18 @@ def one(case: Case, data: Path, work: Path) -> dict[str, Any]:
     old, new = tables(data, case)
     old.to_csv(work / "old.csv", index=False)
     new.to_csv(work / "new.csv", index=False)
-    warmstart.fit(work / "old.csv", case.target, regime=case.first, trials=1, out=work / "old", log=False)
+    once: dict[str, Any] = {"trials": 1, "length": LENGTH, "log": False}
+    warmstart.fit(work / "old.csv", case.target, regime=case.first, out=work / "old", **once)
     study = warmstart.compare(
         work / "new.csv",
         case.target,
         previous=str(work / "old"),
         regimes=REGIMES,
         seeds=SEEDS,
-        trials=1,
+        shrink=case.shrink,
         budget="30m",
         out=work / "study",
-        log=False,
+        **once,
     )
     regimes = json.loads((work / "study" / "comparison.json").read_text())["regimes"]
     kept = ("name", "score", "interval", "old_rows", "cost")

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 import warmstart
 from tests.tiny import COLOURS, MATERIALS, ROOMS, SIZES
@@ -248,3 +249,33 @@ def test_what_the_old_model_cannot_do_is_refused(earlier: dict[str, Path], table
         find_previous(str(table / "nowhere"))
     with pytest.raises(UsageError, match="for compare"):
         Request(("x.csv",), "y", command="fit", previous="old")
+
+
+@pytest.mark.parametrize("name", ["network", "wide"])
+def test_shrunk_weights_are_a_share_of_the_old_ones_with_a_little_noise(
+    name: str, earlier: dict[str, Path], table: Path
+) -> None:
+    target = "room" if name == "network" else "price"
+    prepared = prepare_data(request(table, earlier[name], target=target))
+    known, task = EarlierModel(earlier[name]), task_for(prepared.schema, prepared.splits)
+
+    def body(shrink: float | None, seed: int = 0) -> dict[str, torch.Tensor]:
+        regime = continued_regime(known, shrink=shrink)
+        start = regime.start.fitted(task, prepared.splits.train, prepared.schema.columns)
+        return {name: p.detach() for name, p in start.body(seed).named_parameters()}
+
+    old, shrunk, again, other = body(None), body(0.4), body(0.4), body(0.4, seed=1)
+    matrices = [name for name, p in old.items() if p.ndim > 1 and p.any()]
+    assert matrices
+    for each in matrices:
+        noise = shrunk[each] - 0.4 * old[each]
+        assert float(noise.square().mean().sqrt() / old[each].square().mean().sqrt()) == pytest.approx(0.1, rel=0.3)
+        assert torch.equal(shrunk[each], again[each]) and not torch.equal(shrunk[each], other[each])
+    for each in old.keys() - set(matrices):
+        assert torch.equal(shrunk[each], old[each]), "biases and norms stay"
+    assert "weights times 0.4" in continued_regime(known, shrink=0.4).start.name
+
+
+def test_shrink_is_for_an_earlier_model() -> None:
+    with pytest.raises(UsageError, match="shrink says nothing without previous"):
+        Request(("x.csv",), "y", command="compare", shrink=0.0)

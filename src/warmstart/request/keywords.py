@@ -206,6 +206,10 @@ class _Compare(TypedDict, total=False):
     """
     rename: str | Sequence[str]
     """OLD=NEW, a column of the earlier model and what it is called in the new table."""
+    shrink: float | None
+    """Share of the earlier model's weights to keep before it is trained further, with a little noise added (shrink and
+    perturb), such as 0.4. [default: all]
+    """
     on: str | None
     """Run jobs on workers of Ray: ray (on this machine) or ray://HOST:PORT (on a cluster). [default: in this process]
     """

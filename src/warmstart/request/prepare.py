@@ -134,7 +134,7 @@ def prepare_problem(
     regimes = own_regimes(request, bases[0], own, run_code)
     earlier = EarlierModel(find_previous(request.previous).model) if request.previous else None
     if earlier is not None:
-        regimes = (*regimes, *continued_regimes(earlier, understood.old is not None))
+        regimes = (*regimes, *continued_regimes(earlier, understood.old is not None, request.shrink))
     chosen = chosen_regimes(request, regimes, schema, bases)
     if request.general_text and any(base.kind == "encoder-decoder" for base in bases):
         raise UsageError("--general-text: an encoder-decoder reads no general text.", "leave it out, or the base")

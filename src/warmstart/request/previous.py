@@ -170,15 +170,15 @@ def unseen_rows(known: PreviousStudy, splits: Splits, before: Splits | None) -> 
     )
 
 
-def continued_regimes(earlier: "EarlierModel", old_rows: bool) -> "tuple[Regime, ...]":
+def continued_regimes(earlier: "EarlierModel", old_rows: bool, shrink: float | None = None) -> "tuple[Regime, ...]":
     """Further training of a network on the new rows and, if there are `old_rows`, on both; none of another model."""
     if not earlier.is_network:
         return ()
     names = (CONTINUED, CONTINUED_MIXED) if old_rows else (CONTINUED,)
-    return tuple(continued_regime(earlier, name) for name in names)
+    return tuple(continued_regime(earlier, name, shrink) for name in names)
 
 
-def continued_regime(earlier: "EarlierModel", name: str = CONTINUED) -> "Regime":
+def continued_regime(earlier: "EarlierModel", name: str = CONTINUED, shrink: float | None = None) -> "Regime":
     """Further training of a network, with the defaults of its kind."""
     from warmstart.regimes.continued import Continued
     from warmstart.regimes.full import Full
@@ -204,6 +204,7 @@ def continued_regime(earlier: "EarlierModel", name: str = CONTINUED) -> "Regime"
         columns=earlier.columns,
         hugging_face=kind in ("transformers", "adapter"),
         size=earlier.hashed_size,
+        shrink=shrink,
     )
     return Regime(name, start, (stage,), defaults)
 

@@ -62,8 +62,8 @@ class Request(AllSettings):
 
         if self.previous and self.command != "compare":
             raise UsageError(f"previous is for compare, not for {self.command}.", "leave --previous out")
-        for name in ("previous_data", "rename"):
-            if getattr(self, name) and not self.previous:
+        for name in ("previous_data", "rename", "shrink"):
+            if getattr(self, name) not in (None, ()) and not self.previous:
                 raise UsageError(f"{name} says nothing without previous.", "name the earlier study with --previous")
         self._check_splits()
         self._check_workers()

@@ -180,6 +180,16 @@ class RegimeSettings:
             "OLD=NEW, a column of the earlier model and what it is called in the new table.", ("compare",), repeat=True
         ),
     ] = ()
+    shrink: Annotated[
+        float | None,
+        Setting(
+            "Share of the earlier model's weights to keep before it is trained further, with a little noise added "
+            "(shrink and perturb), such as 0.4.",
+            ("compare",),
+            unset="all",
+            within=(0, 1),
+        ),
+    ] = None
     prompted_endpoint: Annotated[
         str | None,
         Setting(
