@@ -31,7 +31,7 @@ from warmstart.training.event import Event, Progress
 # By compute: two studies with a budget of time measure other times, and may plan other jobs.
 FEW = Options(regimes=("constant", "frozen"), seeds=2, trials=2, length=0.03, by_compute=True)
 OPTIONS = replace(
-    FEW, regimes=("constant", "scratch-dnn", "frozen", "ensemble"), length=1.0, epochs=6.0, min_effect=1e-9
+    FEW, regimes=("constant", "scratch-dnn", "frozen", "ensemble"), length=1.0, epochs=3.0, min_effect=1e-9
 )
 MEASURED = {"seconds", "seconds_range", "latency_ms", "peak_memory_bytes"}  # differ from one day to the next
 
@@ -214,13 +214,15 @@ def test_of_what_became_too_late_only_what_was_begun_is_kept(
 def test_what_workers_report_is_seen(problem: Problem, tmp_path: Path) -> None:
     """Evaluations of a run under its name; `doing` names no single job, which would be blamed for a death."""
     seen: list[Event] = []
-    steps = run_comparison(problem, OPTIONS, tmp_path, Parallel(OddWorkers(problem, OPTIONS)))
+    options = replace(FEW, regimes=("constant", "scratch-dnn", "frozen"), epochs=2.0)
+    steps = run_comparison(problem, options, tmp_path, Parallel(OddWorkers(problem, options)))
     to_the_end(steps, seen)
     evaluated = {event.job for event in seen if event.evaluation and event.job}
     assert {"frozen-r84-s0", "scratch-dnn-r84-s1"} <= evaluated
     on_workers = [event for event in seen if " workers: " in event.doing]
     assert any(event.doing.startswith("3 of 3 workers: ") for event in on_workers)
     assert all(0 <= event.done <= 1 for event in seen)
+    assert not any("times as long" in event.doing for event in seen), "which would be added to the plan"
     shares = [event.done for event in seen]
     assert shares == sorted(shares), "it never goes back"
 
