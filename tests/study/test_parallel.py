@@ -214,7 +214,7 @@ def test_of_what_became_too_late_only_what_was_begun_is_kept(
 def test_what_workers_report_is_seen(problem: Problem, tmp_path: Path) -> None:
     """Evaluations of a run under its name; `doing` names no single job, which would be blamed for a death."""
     seen: list[Event] = []
-    options = replace(FEW, regimes=("constant", "scratch-dnn", "frozen"), epochs=2.0)
+    options = replace(FEW, regimes=("constant", "scratch-dnn", "frozen"), length=1.0, epochs=3.0, min_effect=1.0)
     steps = run_comparison(problem, options, tmp_path, Parallel(OddWorkers(problem, options)))
     to_the_end(steps, seen)
     evaluated = {event.job for event in seen if event.evaluation and event.job}

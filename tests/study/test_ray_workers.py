@@ -105,8 +105,9 @@ class TestWithRay:
         surroundings = os.environ | {"WARMSTART_SUPERVISED": "1", "WARMSTART_SAVE_EVERY": "5"}
         on_ray = ["--on", "ray", "--workers", "2", "--out", str(folder)]
         with subprocess.Popen([*warmstart_, "compare", *words, *on_ray], env=surroundings) as process:
-            wait_for(lambda: worker_of("full"), process)
-            time.sleep(1.0)
+            wait_for(
+                lambda: any('"step"' in path.read_text() for path in folder.glob("workers/full-*/*.jsonl")), process
+            )
             process.send_signal(number)
             code = process.wait(120)
         assert code == (-number if number == signal.SIGKILL else 128 + number)
