@@ -93,6 +93,10 @@ class Executor(Protocol):
         """
         ...
 
+    def ahead(self, study: "StudyState") -> float:
+        """Seconds of the plan that are done of jobs whose results have not been read back."""
+        ...
+
 
 @dataclass(frozen=True)
 class InThisProcess:
@@ -103,6 +107,10 @@ class InThisProcess:
     def finish(self, study: "StudyState", job: Job, coming: Sequence[Job]) -> Generator[Event, None, None]:
         """Leaves all jobs to this process."""
         yield from ()
+
+    def ahead(self, study: "StudyState") -> float:
+        """Nothing: no job is done before its turn."""
+        return 0.0
 
 
 IN_THIS_PROCESS = InThisProcess()
@@ -251,7 +259,8 @@ def carry_out(study: StudyState, strategy: Strategy) -> Generator[Event, None, N
             study.progress.finished += context.progress.seconds
             if not before:
                 _note(study.plan, done)
-            yield study.progress.event(job.doing, message=_summary(done), finished=done)
+            ahead = study.executor.ahead(study)
+            yield study.progress.event(job.doing, ahead, message=_summary(done), finished=done)
 
 
 def _in_time(

@@ -161,6 +161,11 @@ class Parallel:
                 yield from self._watch(study)
                 yield from self._end(study, self.running.pop(ended.job), ended)
 
+    def ahead(self, study: StudyState) -> float:
+        """Of jobs that are running, and of those that have ended before their turn."""
+        early = sum(study.seconds_of(job) for job in self.early.values() if job.id not in study.results)
+        return early + sum(ran.done * study.seconds_of(ran.job) for ran in self.running.values())
+
     def _needs_no_worker(self, study: StudyState, job: Job) -> bool:
         """Whether it has a result, is given up, or is run in the deciding process: only that one counts the tokens
         that an endpoint gets.
@@ -219,12 +224,10 @@ class Parallel:
         seen: Evaluation | None = None,
     ) -> Event:
         """An event while jobs are running. `doing` names all of them, so that nobody counts a death for one of them."""
-        ahead = sum(ran.done * study.seconds_of(ran.job) for ran in self.running.values())
-        ahead += sum(study.seconds_of(early) for early in self.early.values() if early.id not in study.results)
         said = "; ".join(ran.job.doing for ran in self.running.values())
         trained = job.id if job is not None and job.kind == "train" else ""
         return study.progress.event(
-            f"{len(self.running)} of {self.pool.count} workers: {said}", ahead, message, step, seen, trained
+            f"{len(self.running)} of {self.pool.count} workers: {said}", self.ahead(study), message, step, seen, trained
         )
 
 

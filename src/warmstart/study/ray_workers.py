@@ -123,6 +123,9 @@ def _connect(ray: Any, on: str, workers: int | None, threads: int) -> None:
     """Start a Ray of this machine, or connect to a cluster."""
     quiet = {"log_to_driver": False, "logging_level": "ERROR"}
     if on == LOCAL:
+        os.environ.setdefault(
+            "RAY_worker_niceness", "0"
+        )  # as in one process: at Ray's 15, whatever else runs comes first
         count = workers or max(1, len(os.sched_getaffinity(0)) // threads)
         limits = {"num_cpus": count * threads, "object_store_memory": STORE_BYTES, "include_dashboard": False}
         ray.init("local", **limits, **quiet)
