@@ -82,6 +82,15 @@ def test_three_rates_about_a_factor_three_apart_and_one_more_beyond_an_edge(
     assert chosen.flops == FLOPS * len(attempts.configs)
 
 
+@pytest.mark.parametrize("batch_size, steps", [(32, 100), (2_000, 50), (10_000, 25)])
+def test_a_trial_reads_no_more_than_so_many_rows(batch_size: int, steps: int, attempts: Attempts, base: Base) -> None:
+    attempts.error = best_at(1e-3)
+    config = replace(CONFIG, batch_size=batch_size)
+    run_to_end(tune.search_settings(REGIMES["full"](RegimeContext(base, 84)), config, tiny_draw(REGRESSION), 3, 0.0))
+    assert {tried.steps for tried in attempts.configs} == {steps}
+    assert attempts.configs[0].lr == pytest.approx(1e-3 * (400 / steps) ** 0.5), "a shorter schedule has a higher rate"
+
+
 def test_the_usual_rate_stays_where_another_is_better_by_noise_alone(attempts: Attempts, base: Base) -> None:
     attempts.error = lambda tried, size: 0.40 if tried == 1e-3 else 0.39
     assert searched(REGIMES["full"](RegimeContext(base, 84)), trials=3).config.lr == 1e-3

@@ -14,7 +14,7 @@ from warmstart.runs.final_evaluation import ANSWERS_BESIDE, TRAIN_ROWS_SCORED
 from warmstart.runs.forgetting import LANGUAGE_TEXTS
 from warmstart.runs.interpolation import INTERPOLATION_WEIGHTS
 from warmstart.runs.retention import MAX_RETENTION_TEXTS
-from warmstart.runs.search import TRIAL_SHARE
+from warmstart.runs.search import trial_share
 from warmstart.runs.weight_mixing import VALIDATION_ANSWERS
 from warmstart.tasks.language import MAX_JUDGED_ROWS
 from warmstart.tasks.tasks import task_for
@@ -84,9 +84,9 @@ def seconds_of_search(plan: RunPlan, name: str, rows: int) -> float:
     if not plan.searches or (plan.regime_sizes and rows not in plan.searched_at(name)):
         return reading
     config = plan.config(plan.regime(name, rows), rows, 0)
-    trained = TRIAL_SHARE * config.steps * config.batch_size
+    trained = trial_share(config) * config.steps * config.batch_size
     once = plan.seconds_per_row[name] * trained + seconds_of_score(plan, name) * len(splits.val)
-    return reading + plan.trial_count * once + (plan.effort.seconds or 0.0)
+    return reading + plan.trial_count(config) * once + (plan.effort.seconds or 0.0)
 
 
 def seconds_of_regime(plan: RunPlan, name: str) -> float:

@@ -56,7 +56,7 @@ from warmstart.regimes.regimes import (
 )
 from warmstart.results.constraints import not_run
 from warmstart.results.names import ENDPOINT_REGIME, name_at_base, regime_of, split_name
-from warmstart.runs.search import TRIAL_SHARE
+from warmstart.runs.search import trial_share
 from warmstart.runtime.device import memory_room, peak_memory, reset_peak_memory, resident_memory
 from warmstart.runtime.endpoint import Endpoint
 from warmstart.runtime.environment import current_environment
@@ -304,7 +304,9 @@ def _elsewhere(
     one = run_of(config.steps, _scored(plan, name, rows))
     search = 0.0
     if plan.searches:
-        search = plan.trial_count * run_of(max(1, round(config.steps * TRIAL_SHARE)), len(plan.splits.val))
+        search = plan.trial_count(config) * run_of(
+            max(1, round(config.steps * trial_share(config))), len(plan.splits.val)
+        )
         search += plan.effort.seconds or 0.0
     seconds = len(plan.sizes) * (search + len(plan.seeds) * one)
     return _forecast(plan, name, found, run_data, where, peak, seconds, one, fits, advice, PREDICTED)
@@ -375,8 +377,8 @@ def _flops(plan: RunPlan, name: str, found: ModelSize, run_data: RunData) -> flo
         forward = float(found.cost.forward(*val).sum())
         watch = validation_rows(len(val[0]), config, evaluations)
         run = trained + evaluations * watch / len(val[0]) * forward + forward + float(found.cost.forward(*test).sum())
-        tried = plan.trial_count if rows in plan.searched_at(name) else 0.0
-        search = tried * (TRIAL_SHARE * trained + 2 * forward)
+        tried = plan.trial_count(config) if rows in plan.searched_at(name) else 0.0
+        search = tried * (trial_share(config) * trained + 2 * forward)
         total += search + len(plan.seeds) * run
     return total
 

@@ -15,7 +15,7 @@ from warmstart.regimes.regimes import FOR_COLUMNS, READ_WITH_BASE, REGIMES, Regi
 from warmstart.regimes.search_space import SearchEffort
 from warmstart.results.constraints import Excluded, not_run
 from warmstart.results.names import CONTINUED, ENSEMBLE, regime_of, split_name
-from warmstart.runs.search import CHECKS, SETTINGS_SHARE, TRIAL_SHARE
+from warmstart.runs.search import CHECKS, SETTINGS_SHARE, trial_share
 from warmstart.runtime.device import precision
 from warmstart.runtime.sampling import spread_places
 from warmstart.tasks.language import Language
@@ -133,15 +133,14 @@ class RunPlan:
         """How much to search of the other settings of each regime."""
         return SearchEffort.of(self.options.search)
 
-    @property
-    def trial_count(self) -> float:
+    def trial_count(self, config: TrainConfig) -> float:
         """How many trials a search takes: the rates, about half of one more at an edge, and those of other settings.
 
         What is longer than a trial of a rate counts as several; trials by time are not counted.
         """
         rates, effort = self.options.trials + 0.5 if self.searches_rates else 0.0, self.effort
         whole = CHECKS + (SETTINGS_SHARE * effort.trials if effort.seconds is None else 0)
-        return rates + whole / TRIAL_SHARE if effort.trials else rates
+        return rates + whole / trial_share(config) if effort.trials else rates
 
     @property
     def searches(self) -> bool:

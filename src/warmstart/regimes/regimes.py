@@ -183,7 +183,7 @@ DEFAULTS: dict[str, RegimeDefaults] = {
 
 # Of `scratch-dnn` where a number is predicted, and of the reference network. Each word may change a number: with none
 # dropped, and more steps, the demo's error fell from .163 to .139, that of 4,000 one-line texts from .402 to .392.
-NUMBER_PASSES = ((4_000, 12, 32), (16_000, 6, 64), (50_000, 3, 128), (190_000, 2, 256))
+NUMBER_PASSES = ((4_000, 12, 32), (16_000, 6, 64), (50_000, 3, 128), (190_000, 2, 256), (400_000, 2, 512))
 NUMBER_DEFAULTS = RegimeDefaults(
     lr=2e-3, epochs=12, floor=1200, batch_size=32, evaluations=12, warmup=0.05, clip=100.0, by_rows=NUMBER_PASSES
 )

@@ -1,7 +1,7 @@
 """Search: which learning rate suits a regime? The same number of trials for every regime, on validation rows only.
 
-Each trial is a complete schedule at a quarter of the length. A cheap regime may then continue, until it has cost as
-much as the most expensive one, and search its size too: training from scratch gets a fair chance.
+Each trial is a complete schedule at a quarter of the length, or less on very many rows. A cheap regime may then
+continue, until it has cost as much as the most expensive one, and search its size too: a fair chance from scratch.
 
 With `--search`, trials of architecture and regularization follow, suggested by Optuna and stopped early where they do
 worse than the median. They may only replace the default where they still do better at full length, with another seed.
@@ -38,6 +38,7 @@ from warmstart.training.validation import evaluate
 
 LR_FACTOR = 10**0.5  # between neighbouring rates: about 3
 TRIAL_SHARE = 0.25  # of the steps, for a trial
+TRIAL_ROWS, LEAST_TRIAL = 100_000, 1 / 16  # read in a trial of a rate or size, at most; but this share of the steps
 MAX_SIZES_TRIED = 8  # at most, beyond the rates
 # Of the steps, for a trial of other settings: regularization pays late. At a quarter, lora on 1,000 synopses scored .42
 # with the default and at most .36 with any dropout or weight decay.
@@ -64,13 +65,18 @@ class SavedSearch(TypedDict, total=False):
     search: dict[str, Any] | None
 
 
+def trial_share(config: TrainConfig) -> float:
+    """The share of the steps that a trial of a rate or a size takes: less than a quarter if that is very many rows."""
+    return min(TRIAL_SHARE, max(LEAST_TRIAL, TRIAL_ROWS / (config.steps * config.batch_size)))
+
+
 @dataclass(frozen=True)
 class Candidate:
     """What is tried next."""
 
     regime: Regime
     config: TrainConfig  # of a whole run
-    share: float = TRIAL_SHARE  # of its steps
+    share: float  # of its steps
     suggested: Suggested | None = None  # by Optuna: may be stopped early
 
     @property
@@ -237,7 +243,7 @@ def _rates(search: Search, trials: int) -> Iterator[Candidate]:
 
 
 def _at_rate(search: Search, lr: float) -> Candidate:
-    return Candidate(search.regime, replace(search.config, lr=lr))
+    return Candidate(search.regime, replace(search.config, lr=lr), trial_share(search.config))
 
 
 def _best(search: Search, scores: dict[int, float | None]) -> int:
@@ -261,7 +267,7 @@ def _sizes(search: Search, size: Size, spend: float) -> Iterator[Candidate]:
                 continue
             tried.add(candidate)
             attempts += 1
-            yield Candidate(of_size(search.regime, candidate), search.config)
+            yield Candidate(of_size(search.regime, candidate), search.config, trial_share(search.config))
             found = search.trials[-1].val
             if search.better(found, score):
                 size, score, improved = candidate, found, True
@@ -291,7 +297,7 @@ def _settings(search: Search, effort: SearchEffort, *, rate: bool) -> Iterator[C
         if val is not None and not search.pruned and (score is None or run_data.better(val, score)):
             best, score = asked, val
     checked: list[float | None] = []
-    for each in (Candidate(regime, config), best) if best else ():
+    for each in (Candidate(regime, config, 1.0), best) if best else ():
         yield replace(each, config=replace(each.config, seed=config.seed + OTHER_SEED), share=1.0, suggested=None)
         checked.append(search.trials[-1].val)
     before, after = checked or (None, None)

@@ -26,7 +26,7 @@ from warmstart.results.record import Interval, Run
 from warmstart.runs.execute import Results
 from warmstart.runs.job import Job
 from warmstart.runs.run import TunedRegime
-from warmstart.runs.search import TRIAL_SHARE
+from warmstart.runs.search import trial_share
 from warmstart.runtime.files import write_json
 from warmstart.study.begin import begin_study
 from warmstart.study.compare import make_comparison, save_comparison
@@ -281,7 +281,8 @@ def _exhaustive_flops(plan: RunPlan, runs: Sequence[Run]) -> float:
         times, search = 1.0, max(run.tuning_flops for run in seen)
         if name in plan.networks:
             times = _examples(plan, name, whole) / _examples(plan, name, largest.rows)
-            search = TRIAL_SHARE * (plan.options.trials + 0.5) * plan.searches * times * largest.cost.flops
+            config = plan.config(plan.regime(name, whole), whole, 0)
+            search = trial_share(config) * (plan.options.trials + 0.5) * plan.searches * times * largest.cost.flops
         total += len(plan.seeds) * times * largest.cost.flops + search
     return total
 

@@ -173,7 +173,7 @@ def clip_gradients(world: Distributed, parameters: list[nn.Parameter], clip: flo
     sparse = [p for p in parameters if p.grad is not None and p.grad.is_sparse]
     for parameter in sparse:
         assert parameter.grad is not None
-        parameter.grad = parameter.grad.coalesce()  # a row that a batch has more than once counts once, with its sum
+        parameter.grad = _each_row_once(parameter.grad)
     dense = [p for p in parameters if p.grad is not None and not p.grad.is_sparse]
     values = [p.grad.values() for p in sparse if p.grad is not None]
     norm = nn.utils.get_total_norm([*(p.grad for p in dense if p.grad is not None), *values])
@@ -183,6 +183,15 @@ def clip_gradients(world: Distributed, parameters: list[nn.Parameter], clip: flo
         for each in values:
             each.mul_(torch.clamp(clip / (norm + CLIP_EPSILON), max=1.0))
     return value
+
+
+def _each_row_once(gradient: Tensor) -> Tensor:
+    """A sparse gradient in which a row that a batch has more than once counts once, with its sum."""
+    rows = gradient._indices()[0]
+    if bool((rows[1:] > rows[:-1]).all()):  # so it is already: torch, which cannot know, would copy it
+        marked: Tensor = gradient._coalesced_(True)
+        return marked
+    return gradient.coalesce()
 
 
 def _forget_gradients(parameters: Iterable[nn.Parameter]) -> None:

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
 VOCABULARY_ROWS = 50_000  # training rows whose terms are counted, spread over all: memory stays bounded
+# Characters and rows that are encoded together, about. In larger blocks more words recur, and each is cut into pieces
+# only once; longer texts take more memory.
+BLOCK_CHARACTERS, MOST_BLOCK = 3_000_000, 50_000
 TERM_FACTS, TERM_ARRAYS = "terms.json", "terms.safetensors"
 
 
@@ -104,13 +107,16 @@ class TermInputs(Inputs):
         """Raises InputError where columns are read and not given."""
         words, read = GrowingSparse(), GrowingSparse()
         values = ColumnValues(columns)
-        for start in range(0, len(texts), BLOCK):
-            end = min(start + BLOCK, len(texts))
+        start, count = 0, BLOCK
+        while start < len(texts):
+            end = min(start + count, len(texts))
             some = values.take(np.arange(start, end))
             written = self.reading.words(texts[start:end], some)
             words.append(encode_terms(self.terms, written) if self.terms else None, end - start)
             if self.columns:
                 read.append(self.columns.encode(some), end - start)
+            length = max(1, sum(map(len, written)) // len(written))
+            start, count = end, max(1, min(MOST_BLOCK, BLOCK_CHARACTERS // length))
         return TermRows(words.rows(), read.rows() if self.columns else None)
 
     @property
