@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -131,7 +132,48 @@ def test_many_classes_bound_the_trees(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_groups_are_never_parted() -> None:
     folds = fold_of_rows([f"group {i // 4}" for i in range(120)], 0)
     assert all(len(set(folds[4 * i : 4 * i + 4])) == 1 for i in range(30)) and set(folds) == set(range(5))
-    assert set(fold_of_rows([str(i) for i in range(boosting.MANY_ROWS)], 0)) == {0, 1, 2}
+    assert set(fold_of_rows([str(i) for i in range(boosting.MANY_ROWS)], 0)) == set(range(boosting.SMALLER_PARTS))
+
+
+def test_many_rows_hold_out_less_and_grow_fewer_ensembles(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (boosting, trees):
+        monkeypatch.setattr(module, "MANY_ROWS", 300)
+    rows, task = table_rows("number"), task_of("number")
+    train, held = rows.take(np.arange(300)), rows.take(np.arange(300, 400))
+    data = FitData(task, train, columns=COLUMNS)
+    fitted, linear = fit_boosted(data), fit_linear(data).baseline
+    boosted = fitted.baseline
+    assert isinstance(boosted, Boosted) and boosted.folds == boosting.MOST_GROWN
+    assert all(len(each) in (0, boosting.MOST_GROWN) for each in (boosted.added, boosted.alone_))
+    tried = [trial.settings for trial in fitted.trials if trial.settings.get("folds") == 1]
+    assert {"trees": "mean"}.items() <= tried[-1].items()  # the ways were compared on one fold
+    assert any(each.get("columns") == boosting.FEWER_COLUMNS for each in tried)
+    errors = [score(task, each.outputs(held.texts, held.columns), held) for each in (boosted, linear)]
+    assert errors[0] < 0.8 * errors[1]
+
+
+def test_no_trees_are_grown_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows, seen = table_rows("number").take(np.arange(200)), []
+    grow = trees.fit_trees
+
+    def counted(table: np.ndarray, categories: list[int], target: trees.Target, held: np.ndarray, *more: Any) -> Any:
+        seen.append((target.start.tobytes(), held.tobytes(), more[0]))
+        return grow(table, categories, target, held, *more)
+
+    monkeypatch.setattr(boosting, "fit_trees", counted)
+    fit_boosted(FitData(task_of("number"), rows, columns=COLUMNS))
+    assert len(seen) == len(set(seen)) > 5
+
+
+def test_of_many_rows_trees_stop_where_they_hardly_gain(monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = np.random.default_rng(0)
+    table = generator.normal(size=(400, 2))
+    values, held = table[:, 0] + 0.3 * generator.normal(size=400), np.arange(400) < 80
+    target = trees.Target("regression_l1", values, np.zeros((400, 1)))
+    usual = trees.fit_trees(table, [], target, held, trees.TreeSettings(7, rate=0.02), 0).trees
+    monkeypatch.setattr(trees, "MANY_ROWS", 400)
+    monkeypatch.setattr(trees, "LEAST_GAIN", 0.05)
+    assert trees.fit_trees(table, [], target, held, trees.TreeSettings(7, rate=0.02), 0).trees < usual
 
 
 def test_lightgbm_is_only_imported_to_be_used() -> None:

@@ -20,6 +20,10 @@ MOST_TREES = 3_000  # of one fit: rounds times classes
 TREE_PATIENCE = 50  # rounds without a gain on the held-out rows
 RATE, FAST_RATE = 0.05, 0.15  # the second where the bound on trees leaves fewer than `SLOW_ROUNDS`
 SLOW_ROUNDS = 300
+# Of these and more rows, trees learn faster, and stop where 50 of them gain less than this share of the targets' standard
+# deviation. On 37,500 diamonds trees of 127 leaves at .05 and at .1 had errors of .0578 and .0576 in 6.5 and 4.2 s; half
+# of the trees were within .5 % of that, three quarters within .25 %.
+MANY_ROWS, MANY_ROWS_RATE, LEAST_GAIN = 10_000, 0.1, 2e-5
 LEAST_IN_LEAF = 20
 # Of OpenMP, whose threads wait for each other at full speed: beside other work two took five times as long as one, for
 # a table of 1,000 rows. The same number everywhere, so that the same trees grow everywhere.
@@ -32,7 +36,7 @@ class TreeSettings:
     """How trees are grown."""
 
     leaves: int
-    rate: float | None = None  # None: `RATE`, or `FAST_RATE`
+    rate: float | None = None  # None: `RATE`, `MANY_ROWS_RATE` or `FAST_RATE`
     least_in_leaf: int = LEAST_IN_LEAF  # rows; fewer where there are few
     l2: float = 0.0
     columns: float = 1.0  # share of the columns that a tree reads
@@ -83,11 +87,12 @@ def fit_trees(
     """
     import lightgbm as lgb
 
-    learning = np.flatnonzero(~held)
+    learning, many = np.flatnonzero(~held), len(held) >= MANY_ROWS
+    usual = (MANY_ROWS_RATE if many else RATE) if target.rounds >= SLOW_ROUNDS else FAST_RATE
     settings: dict[str, Any] = {
         "objective": target.objective,
         "num_leaves": grown.leaves,
-        "learning_rate": grown.rate or (RATE if target.rounds >= SLOW_ROUNDS else FAST_RATE),
+        "learning_rate": grown.rate or usual,
         "min_data_in_leaf": max(1, min(grown.least_in_leaf, len(learning) // 20)),
         "lambda_l2": grown.l2,
         "feature_fraction": grown.columns,
@@ -115,7 +120,8 @@ def fit_trees(
         )
 
     train = rows(learning)
-    stop = lgb.early_stopping(TREE_PATIENCE, verbose=False)
+    enough = LEAST_GAIN if many and target.values.dtype.kind == "f" and target.objective != "binary" else 0.0
+    stop = lgb.early_stopping(TREE_PATIENCE, verbose=False, min_delta=enough)
     watched = [rows(np.flatnonzero(held), train)] if held.any() else []
     booster = lgb.train(settings, train, target.rounds, valid_sets=watched, callbacks=[stop] if watched else [])
     model = booster.model_to_string(num_iteration=booster.best_iteration or -1)
