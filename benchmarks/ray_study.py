@@ -22,7 +22,7 @@ from typing import Any
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import torch
-from transformers import BertConfig, BertModel, BertTokenizerFast
+from transformers import BertConfig, BertModel, BertTokenizer
 
 from warmstart.api import compare_steps, start
 from warmstart.cli.demo_data import catalogue
@@ -59,7 +59,7 @@ def main() -> None:
     pairs = list(zip(sides[1], sides[WORKERS], strict=True))
     ratios = {part: sorted(one[part] / more[part] for one, more in pairs) for part in ("study", "jobs")}
     speedups = {part: {"median": statistics.median(each), "all": each} for part, each in ratios.items()}
-    facts = {
+    measured: dict[str, Any] = {
         "test": "ray-study",
         "runs": len(REGIMES) * SEEDS,
         "epochs": given.epochs,
@@ -70,8 +70,8 @@ def main() -> None:
         "ray": version("ray"),
         "environment": asdict(current_environment("fp32")),
     }
-    print(json.dumps({name: facts[name] for name in ("speedup", "identical")}))
-    write_json(RESULTS, facts)
+    print(json.dumps({name: measured[name] for name in ("speedup", "identical")}))
+    write_json(RESULTS, measured)
 
 
 def one_study(place: Path, workers: int, epochs: float) -> tuple[Any, dict[str, float]]:
@@ -117,7 +117,7 @@ def save_base(folder: Path, titles: list[str]) -> None:
     words = sorted({word for title in titles for word in title.lower().replace(",", " ").split()})
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
     (folder / "vocab.txt").write_text("\n".join([*special, *words]) + "\n")
-    BertTokenizerFast(str(folder / "vocab.txt")).save_pretrained(folder)
+    BertTokenizer(str(folder / "vocab.txt")).save_pretrained(folder)
     torch.manual_seed(0)
     config = BertConfig(
         vocab_size=len(words) + len(special),
