@@ -115,8 +115,7 @@ def base_for(words: tuple[str, ...]) -> list[str]:
     """The base with random weights for the data of a command; none for images, and where random weights are trained."""
     if (
         not words
-        or "--fields" not in words
-        and any(word.startswith(IMAGES) for word in words)
+        or ("--fields" not in words and any(word.startswith(IMAGES) for word in words))
         or "--parameters" in words
     ):
         return []

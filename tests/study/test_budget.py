@@ -37,7 +37,7 @@ def plan(base: Base) -> RunPlan:
 def carried_out(plan: RunPlan, folder: Path, began: float | None = None) -> tuple[StudyState, list[str]]:
     """The ids of the jobs in their order."""
     progress = Progress(1.0) if began is None else Progress(1.0, began=began)
-    study = StudyState(plan, folder, plan.shared(), progress)
+    study = StudyState(plan, folder, plan.shared(), progress, limited=True)
     strategy = ComparisonJobs(study)
     for _ in carry_out(study, strategy):
         pass
@@ -150,18 +150,20 @@ def test_what_takes_little_is_trained_for_longer_before_anything_expensive_begin
 def test_a_network_still_training_when_the_budget_is_spent_is_stopped_and_goes_on_with_a_larger_one(
     plan: RunPlan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    taken: list[str] = []
-    in_time = jobs._in_time
+    context = StudyState.context
 
-    def counted(steps: Any, study: Any, strategy: Any, job: Any) -> Any:
-        taken.append(job.id)
-        return in_time(steps, study, strategy, job)
+    def short(self: StudyState, job: Any) -> Any:
+        made = context(self, job)
+        if job.id == "full-r20-s0":  # the budget is spent when it begins
+            assert 100 < made.progress.deadline - self.progress.began < 110
+            made.progress.deadline = time.perf_counter()
+        return made
 
-    monkeypatch.setattr(jobs, "_in_time", counted)
-    monkeypatch.setattr(StudyState, "late", lambda self, seconds=0.0: "full-r20-s0" in taken and not seconds)
+    monkeypatch.setattr(StudyState, "context", short)
     study, order = carried_out(plan, tmp_path)
-    assert order == ["frozen-r84-s0", "frozen-r20-s0"] and taken[-1] == "full-r20-s0"
+    assert order == ["frozen-r84-s0", "frozen-r20-s0"]
     assert not (tmp_path / "runs" / "full-r20-s0" / "run.json").exists()
+    assert list((tmp_path / "runs" / "full-r20-s0" / "checkpoint").iterdir()), "saved, as after Ctrl-C"
     found = compare._without_dropped(compare.make_comparison(plan, list(study.results.runs.values()), tmp_path), study)
     assert found.cuts[0].startswith(
         "dropped, because the machine was slower than measured: `frozen` on 40 rows, `full`"

@@ -12,7 +12,8 @@ from warmstart import api
 from warmstart.errors import UsageError
 from warmstart.models.pretrained.base import Base
 from warmstart.request import request as config
-from warmstart.study.compare import DROPPED_FILE, LENGTHS_FILE, ComparisonJobs
+from warmstart.study.compare import LENGTHS_FILE, ComparisonJobs
+from warmstart.study.jobs import DROPPED_FILE
 
 QUICK: dict[str, Any] = {"regimes": ("constant", "linear", "full"), "seeds": 1, "trials": 1, "length": 0.03}
 NAMES = {"constant", "linear", "full"}

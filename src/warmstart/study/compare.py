@@ -32,14 +32,22 @@ from warmstart.runs.job import CombineJob, Job, RowSelection, SearchJob, TrainJo
 from warmstart.runtime.distributed import world
 from warmstart.runtime.files import read_fields, read_json, reading_ours, require_plain_name, write_json
 from warmstart.study.begin import begin_study
-from warmstart.study.jobs import IN_THIS_PROCESS, Executor, FixedJobs, StudyState, carry_out, search_job, train_job
+from warmstart.study.jobs import (
+    DROPPED_FILE,
+    IN_THIS_PROCESS,
+    Executor,
+    FixedJobs,
+    StudyState,
+    carry_out,
+    search_job,
+    train_job,
+)
 from warmstart.study.refit_winner import refit_winner
 from warmstart.study.winner import keep_first_winner
 from warmstart.tasks.tasks import task_for
 from warmstart.training.event import Event, Progress
 
 LENGTHS_FILE = "lengths.json"
-DROPPED_FILE = "dropped.json"  # what there was no time for, and with it all that would have come after
 LITTLE_TIME = 0.04  # of the budget: a network that takes no more is trained for longer at once, not in the end
 
 
@@ -75,14 +83,6 @@ class ComparisonJobs:
     def _is_begun(self, job: Job) -> bool:
         """Whether a worker has begun it, or finished it in an earlier session."""
         return job.id in self.study.begun or self.study.has_result(job)
-
-    def out_of_time(self, job: Job) -> bool:
-        """Whether the budget is spent while a network is trained: its run, and what would come after, are dropped."""
-        if is_baseline(job.regime) or not self.study.late():
-            return False
-        path = self.study.folder / DROPPED_FILE
-        write_json(path, read_json(path, list[str]) if path.exists() else [job.id])
-        return True
 
     def _groups(self, results: Results) -> Iterator[Sequence[Job]]:
         """Groups of jobs; each is requested once those before it are finished."""
@@ -244,7 +244,7 @@ def run_comparison(
     fits = yield from _first_model(asked, folder)
     known = replace(asked, fit_seconds=fits)
     study = yield from begin_study(known, folder, began=began, workers=executor.workers)
-    study.executor = executor
+    study.executor, study.limited = executor, True
     if study.plan.scored < 1.0:
         world().on_main(lambda: _forget(study))
     if problem.floors:

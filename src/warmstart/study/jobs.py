@@ -34,11 +34,12 @@ from warmstart.runs.run import TunedRegime, failed_run, tried_settings
 from warmstart.runs.search import transfer
 from warmstart.runtime import supervisor as supervise
 from warmstart.runtime.distributed import world
-from warmstart.training.event import Event, Expected, JobProgress, Progress
+from warmstart.runtime.files import write_json
+from warmstart.training.event import Event, Expected, JobProgress, OutOfTime, Progress
 from warmstart.training.frozen_prefix import SharedData
-from warmstart.types import Value
 
 BUDGET_TOLERANCE = 0.05  # of the budget: when it is exceeded by more, no network is trained any longer
+DROPPED_FILE = "dropped.json"  # what there was no time for, and with it all that would have come after
 ENDPOINT_JOURNAL = "endpoint.jsonl"  # the answers of a chat model elsewhere
 
 
@@ -47,10 +48,6 @@ class Strategy(Protocol):
 
     def next_jobs(self, results: Results) -> Sequence[Job]:
         """The next jobs given the results so far; each may depend on those before it. None: the study is finished."""
-        ...
-
-    def out_of_time(self, job: Job) -> bool:
-        """Whether a job that is running must stop. What it has saved stays, for a study that gets more time."""
         ...
 
     def certain_jobs(self) -> Sequence[Job]:
@@ -68,10 +65,6 @@ class FixedJobs:
     def next_jobs(self, results: Results) -> Sequence[Job]:
         """All that are not finished."""
         return [job for job in self.jobs if job.id not in results]
-
-    def out_of_time(self, job: Job) -> bool:
-        """Never."""
-        return False
 
     def certain_jobs(self) -> Sequence[Job]:
         """All of them, and those that follow."""
@@ -130,6 +123,7 @@ class StudyState:
     parts: dict[int, SharedData] = field(default_factory=dict)  # rows -> those that regimes on a part of them share
     expected: tuple[Run, float] | None = None  # a run on fewer rows, than which its runs should be no worse: by a band
     executor: Executor = IN_THIS_PROCESS
+    limited: bool = False  # whether a network that is still training when the budget is spent is stopped
     begun: set[str] = field(default_factory=set)  # ids of the jobs that workers have begun
 
     def late(self, seconds: float = 0.0) -> bool:
@@ -186,6 +180,8 @@ class StudyState:
             0.0 if baseline else seconds_of_step(plan, name, rows),
             self.progress,
         )
+        if self.limited and not baseline and not plan.options.by_compute:
+            progress.deadline = self.progress.began + (1 + BUDGET_TOLERANCE) * plan.options.budget
         if job.kind == "combine":
             return JobContext(None, run_data, progress, members=tuple(self.folder / "runs" / id for id in job.members))
         if is_solved(name):
@@ -241,19 +237,19 @@ def carry_out(study: StudyState, strategy: Strategy) -> Generator[Event, None, N
             yield from study.executor.finish(study, job, [*jobs[place:], *later])
             context, folder = study.context(job), study.folder_of(job)
             lost = killed_too_often(study.folder, job)
-            if job.kind == "search":
-                steps = run(job, context, folder)
-                found = context.tuned if lost else (yield from _in_time(steps, study, strategy, job))
-                if found is None:
-                    break
-                study.results.searches[job.id] = found
-                study.progress.finished += context.progress.seconds
-                continue
-            if lost:
-                done: Run | None = failed_run(job.regime, context.run_data, folder, lost, context.tuned)
-            else:
-                done = yield from _in_time(run(job, context, folder), study, strategy, job)
-            if done is None:
+            try:
+                if job.kind == "search":
+                    found = context.tuned if lost else (yield from run(job, context, folder))
+                    assert found is not None
+                    study.results.searches[job.id] = found
+                    study.progress.finished += context.progress.seconds
+                    continue
+                if lost:
+                    done = failed_run(job.regime, context.run_data, folder, lost, context.tuned)
+                else:
+                    done = yield from run(job, context, folder)
+            except OutOfTime:  # what it has saved stays, for a study that gets more time
+                write_json(study.folder / DROPPED_FILE, [job.id])
                 break
             study.results.runs[job.id] = done
             study.progress.finished += context.progress.seconds
@@ -261,23 +257,6 @@ def carry_out(study: StudyState, strategy: Strategy) -> Generator[Event, None, N
                 _note(study.plan, done)
             ahead = study.executor.ahead(study)
             yield study.progress.event(job.doing, ahead, message=_summary(done), finished=done)
-
-
-def _in_time(
-    steps: Generator[Event, None, Value], study: StudyState, strategy: Strategy, job: Job
-) -> Generator[Event, None, Value | None]:
-    """Run a job to its end; None where its strategy stops it before. One that is finished is read back in any case."""
-    finished = world().on_main(partial(study.has_result, job))
-    while True:
-        try:
-            event = next(steps)
-        except StopIteration as stop:
-            value: Value = stop.value
-            return value
-        if not finished and strategy.out_of_time(job):
-            steps.close()
-            return None
-        yield event
 
 
 def _summary(done: Run) -> str:

@@ -98,10 +98,6 @@ class RaceJobs:
         self._asked = ask, jobs
         return jobs
 
-    def out_of_time(self, job: Job) -> bool:
-        """Never: a race that takes long has fewer runs."""
-        return False
-
     def certain_jobs(self) -> Sequence[Job]:
         """None: each depends on the result before it."""
         return []

@@ -96,6 +96,10 @@ class Expected:
         return f"{sentence} {self.before.rows:,} rows scored {format_number(then)} there: it has left the forecast band"
 
 
+class OutOfTime(BaseException):
+    """A job was still running at its deadline. As after Ctrl-C, training saves a checkpoint."""
+
+
 @dataclass
 class JobProgress:
     """How far one job is. Makes the events of the study that the job belongs to."""
@@ -107,13 +111,19 @@ class JobProgress:
     study: Progress = field(default_factory=Progress)
     expected: Expected | None = None  # the first evaluation that is worse is reported
     steps: int = 0  # taken
+    deadline: float = math.inf  # by time.perf_counter()
 
     def began(self) -> Event:
         """Event before the first step."""
         return self.study.event(self.doing)
 
     def stepped(self, step: Step, seen: Evaluation | None, *, own: bool = True) -> Event:
-        """Event after a step. `seen`: the evaluation just before it, if there was one; `own`: of the task itself."""
+        """Event after a step. `seen`: the evaluation just before it, if there was one; `own`: of the task itself.
+
+        Raises OutOfTime after the deadline.
+        """
+        if time.perf_counter() > self.deadline:
+            raise OutOfTime
         self.steps += 1
         alarm = self.expected.alarm(seen) if self.expected and seen else None
         if alarm:
