@@ -152,6 +152,22 @@ def test_many_rows_hold_out_less_and_grow_fewer_ensembles(monkeypatch: pytest.Mo
     assert errors[0] < 0.8 * errors[1]
 
 
+def test_trees_that_stand_alone_read_what_the_text_alone_says(tmp_path: Path) -> None:
+    rows = table_rows("number").take(np.arange(150))
+    found = fit_boosted(FitData(task_of("number"), rows, columns=COLUMNS))
+    boosted = found.baseline
+    assert isinstance(boosted, Boosted) and boosted.alone_ and boosted.words is not None
+    assert boosted.words.features.columns is None and boosted.words.features.terms
+    assert any(trial.settings.get("of") == "the text" for trial in found.trials)
+    boosted.save(tmp_path)
+    loaded = load_baseline(tmp_path)
+    other = table_rows("number").take(np.arange(150, 200))
+    assert np.array_equal(loaded.outputs(other.texts, other.columns), boosted.outputs(other.texts, other.columns))
+    assert not np.array_equal(
+        boosted.words.outputs(other.texts, other.columns), boosted.linear.outputs(other.texts, other.columns)
+    )
+
+
 def test_no_trees_are_grown_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     rows, seen = table_rows("number").take(np.arange(200)), []
     grow = trees.fit_trees

@@ -66,4 +66,4 @@ def load_baseline(folder: Path) -> Baseline:
                 f"{folder} reads texts with the base {base!r}, which is not here.", error.hint
             ) from error
         linear = Linear(facts["baseline"], features, arrays["weight"], arrays["bias"])
-        return boosted_from_json(facts, linear) if facts["baseline"] == "boosted" else linear
+        return boosted_from_json(facts, arrays, linear) if facts["baseline"] == "boosted" else linear

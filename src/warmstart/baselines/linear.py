@@ -119,9 +119,12 @@ class Chosen:
         return solve(self.matrix[index], self.problem.wanted[index], self.choice.strength, seed)
 
 
-def choose_linear(data: FitData, embedder: Embedder | None = None) -> Chosen | None:
-    """By cross-validation on these rows; None where no column of any row says anything."""
-    choices = feature_choices(data, embedder)
+def choose_linear(data: FitData, embedder: Embedder | None = None, choices: Sequence[Features] = ()) -> Chosen | None:
+    """By cross-validation on these rows; None where no column of any row says anything.
+
+    `choices`: the features to choose from; by default those of all columns.
+    """
+    choices = choices or feature_choices(data, embedder)
     if not choices:
         return None
     problem = linear_problem(data.task, data.rows)

@@ -20,9 +20,9 @@ MOST_TREES = 3_000  # of one fit: rounds times classes
 TREE_PATIENCE = 50  # rounds without a gain on the held-out rows
 RATE, FAST_RATE = 0.05, 0.15  # the second where the bound on trees leaves fewer than `SLOW_ROUNDS`
 SLOW_ROUNDS = 300
-# Of these and more rows, trees learn faster, and stop where 50 of them gain less than this share of the targets' standard
-# deviation. On 37,500 diamonds trees of 127 leaves at .05 and at .1 had errors of .0578 and .0576 in 6.5 and 4.2 s; half
-# of the trees were within .5 % of that, three quarters within .25 %.
+# Of these and more rows, trees learn faster, and stop where 50 of them gain less than this share of the targets'
+# standard deviation. On 37,500 diamonds trees of 127 leaves at .05 and at .1 had errors of .0578 and .0576 in 6.5 and
+# 4.2 s; half of the trees were within .5 % of that, three quarters within .25 %.
 MANY_ROWS, MANY_ROWS_RATE, LEAST_GAIN = 10_000, 0.1, 2e-5
 LEAST_IN_LEAF = 20
 # Of OpenMP, whose threads wait for each other at full speed: beside other work two took five times as long as one, for
