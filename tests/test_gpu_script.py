@@ -17,6 +17,7 @@ def numbers(found: object) -> list[float]:
 
 
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")  # of torch's own, while it compiles
+@pytest.mark.filterwarnings("ignore:.*gradient_checkpointing. is deprecated:FutureWarning")  # PEFT's and Trainer's
 @pytest.mark.parametrize("name", [part.name for part in gpu.PARTS])
 def test_every_part_runs_with_tiny_shapes(name: str) -> None:
     if name == "qlora":
