@@ -37,6 +37,8 @@ class Case:
     new: int
     change: Change = lambda new: new  # what is different about the new rows
     first: str = "scratch-dnn"  # the regime of the old model
+    regimes: tuple[str, ...] = REGIMES
+    min_effect: float = 0.01
     shrink: float | None = None  # of its weights, before they are trained further
 
 
@@ -46,7 +48,7 @@ def tripled(new: pd.DataFrame) -> pd.DataFrame:
 
 
 CASES = (
-    Case("same", "section", 2_000, 600),
+    Case("same", "section", 2_500, 2_500, first="linear", regimes=("linear",), min_effect=0.05),
     Case("moved", "installed_kb", 2_000, 600, tripled),
     Case("grown", "section", 300, 3_000),
     Case("grown, shrunk", "section", 300, 3_000, shrink=0.4),
@@ -81,7 +83,8 @@ def one(case: Case, data: Path, work: Path) -> dict[str, Any]:
         work / "new.csv",
         case.target,
         previous=str(work / "old"),
-        regimes=REGIMES,
+        regimes=case.regimes,
+        min_effect=case.min_effect,
         seeds=SEEDS,
         shrink=case.shrink,
         budget="30m",
