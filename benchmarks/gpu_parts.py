@@ -145,6 +145,7 @@ def timed(model: Model, method: Method, rows: RandomRows, steps: int, backend: s
         "last_loss": losses[-1],
         "peak_bytes": peak_memory(),
         "learned": sum(p.numel() for p in learned),
+        "lines": len(rows.batch.inputs["input_ids"]),
     }
 
 
