@@ -145,6 +145,7 @@ def timed(model: Model, method: Method, rows: RandomRows, steps: int, backend: s
         "last_loss": losses[-1],
         "peak_bytes": peak_memory(),
         "learned": sum(p.numel() for p in learned),
+        "lines": len(rows.batch.inputs["input_ids"]),
     }
 
 
@@ -251,7 +252,7 @@ def trainer_and_peft(config: Any, size: Size) -> Row:
         arguments = TrainingArguments(
             output_dir=folder, max_steps=size.steps, per_device_train_batch_size=len(size.lengths), learning_rate=1e-4,
             bf16=precision() == "bf16", use_cpu=not torch.cuda.is_available(), save_strategy="no",
-            logging_strategy="no", report_to="none", disable_tqdm=True, gradient_checkpointing=False,
+            logging_strategy="no", report_to="none", disable_tqdm=True,
         )  # fmt: skip
         trainer = Trainer(adapted, arguments, train_dataset=rows, callbacks=[Marks()])
         trainer.remove_callback(PrinterCallback)

@@ -37,19 +37,22 @@ class Case:
     new: int
     change: Change = lambda new: new  # what is different about the new rows
     first: str = "scratch-dnn"  # the regime of the old model
+    regimes: tuple[str, ...] = REGIMES
+    min_effect: float = 0.01
     shrink: float | None = None  # of its weights, before they are trained further
 
 
-def tripled(new: pd.DataFrame) -> pd.DataFrame:
-    """All targets moved by the same factor, as prices do."""
-    return new.assign(installed_kb=3 * new.installed_kb)
+def moved(new: pd.DataFrame) -> pd.DataFrame:
+    """Every section has the name of the next one, as after a reorganization: old rows teach what is wrong now."""
+    names = sorted(new.section.unique())
+    return new.assign(section=new.section.map(dict(zip(names, [*names[1:], names[0]], strict=True))))
 
 
 CASES = (
-    Case("same", "section", 2_000, 600),
-    Case("moved", "installed_kb", 2_000, 600, tripled),
-    Case("grown", "section", 300, 3_000),
-    Case("grown, shrunk", "section", 300, 3_000, shrink=0.4),
+    Case("same", "section", 2_500, 2_500, first="linear", regimes=("linear",), min_effect=0.05),
+    Case("moved", "section", 1_000, 500, moved),
+    Case("grown", "section", 200, 1_000, regimes=("linear",)),
+    Case("grown, shrunk", "section", 200, 1_000, regimes=("linear",), shrink=0.4),
 )
 
 
@@ -81,14 +84,20 @@ def one(case: Case, data: Path, work: Path) -> dict[str, Any]:
         work / "new.csv",
         case.target,
         previous=str(work / "old"),
-        regimes=REGIMES,
+        regimes=case.regimes,
+        min_effect=case.min_effect,
         seeds=SEEDS,
         shrink=case.shrink,
         budget="30m",
         out=work / "study",
         **once,
     )
-    regimes = json.loads((work / "study" / "comparison.json").read_text())["regimes"]
+    return summary(case, study)
+
+
+def summary(case: Case, study: warmstart.Study) -> dict[str, Any]:
+    """What is kept of a study."""
+    regimes = json.loads((study.folder / "comparison.json").read_text())["regimes"]
     kept = ("name", "score", "interval", "old_rows", "cost")
     return {
         "rows": {"old": case.old, "new": case.new},
@@ -104,11 +113,10 @@ def one(case: Case, data: Path, work: Path) -> dict[str, Any]:
 
 def tables(data: Path, case: Case) -> tuple[pd.DataFrame, pd.DataFrame]:
     """One package of each source, so that rows are no near-copies, from the eight most common sections."""
-    found = pd.read_parquet(data, columns=["source", "section", "synopsis", "installed_kb"])
+    found = pd.read_parquet(data, columns=["source", "section", "synopsis"])
     found = found.drop_duplicates("source").drop_duplicates("synopsis").dropna()
-    found["installed_kb"] = pd.to_numeric(found.installed_kb, errors="coerce")
     common = found.section.value_counts().index[:8]
-    found = found[found.section.isin(common) & (found.installed_kb > 0)]
+    found = found[found.section.isin(common)]
     order = np.random.default_rng(0).permutation(len(found))[: case.old + case.new]
     taken = found.iloc[order][["synopsis", case.target]]
     return taken.iloc[: case.old], case.change(taken.iloc[case.old :].copy())

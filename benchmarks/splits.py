@@ -26,8 +26,14 @@ from warmstart.types import Array
 RESULTS = Path(__file__).parent / "results" / "splits.json"
 INPUTS, TABLES, FOR_TRUTH = 10, 1_000, 4_000
 CASES = (
-    *(("median", 60, 5), ("median", 150, 3), ("median", 150, 5), ("median", 150, 10), ("median", 400, 5)),
-    *(("three inputs", 60, 5), ("three inputs", 150, 5), ("three inputs", 400, 5)),
+    ("median", 60, 5),
+    ("median", 150, 3),
+    ("median", 150, 5),
+    ("median", 150, 10),
+    ("median", 400, 5),
+    ("three inputs", 60, 5),
+    ("three inputs", 150, 5),
+    ("three inputs", 400, 5),
 )
 
 

@@ -17,6 +17,7 @@ def numbers(found: object) -> list[float]:
 
 
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")  # of torch's own, while it compiles
+@pytest.mark.filterwarnings("ignore:.*gradient_checkpointing. is deprecated:FutureWarning")  # PEFT's and Trainer's
 @pytest.mark.parametrize("name", [part.name for part in gpu.PARTS])
 def test_every_part_runs_with_tiny_shapes(name: str) -> None:
     if name == "qlora":
@@ -26,6 +27,7 @@ def test_every_part_runs_with_tiny_shapes(name: str) -> None:
     assert all(map(math.isfinite, numbers(found)))
     if name == "packing":
         assert found["first_losses_differ_by"] < 1e-3
+        assert (found["padded"]["lines"], found["packed"]["lines"]) == (6, 1)
     elif name == "compiling":
         assert found["compiled"]["first_loss"] == pytest.approx(found["plain"]["first_loss"])
     elif name == "lora":

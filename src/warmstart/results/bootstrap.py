@@ -12,8 +12,8 @@ seeds. With fewer than three seeds no spread can be estimated, and the intervals
 Where the rows were split several times (`--splits`), each split is a seed, and the tests of two splits are not
 independent: they share rows, and so do the trainings. The spread of the splits then stands for everything, with the
 variance of their mean enlarged from 1/n to 1/n + test rows / training rows (the corrected resampled t-test, Nadeau
-and Bengio 2003). In simulations this covers 95 to 98 %; resampling the mean of each row over its splits 90 to 94 %, and
-that with the spread of the splits added 98 to 99 %.
+and Bengio 2003). In simulations (benchmarks/splits.py) this covers 95 to 98 %; resampling the mean of each row over its
+splits 91 to 95 %, and that with the spread of the splits added 97 to 99 %.
 
 If test rows come in groups (reviews of one product), groups are resampled instead of rows: what the rows of a group
 have in common does not average out. Accuracy on fewer than 100 rows has Wilson's interval: resampling so few rows gives
