@@ -76,6 +76,7 @@ def test_the_commands_of_a_document_run(
         print(f"{time.monotonic() - began:5.1f} s  {document.name}: {command.line}", file=sys.__stderr__, flush=True)
         if answer.code != 0:
             failed.append(f"{command.line}\n{answer.err[-1500:]}{answer.out[-500:]}")
+            print(f"FAILED with {answer.code}: {failed[-1]}", file=sys.__stderr__, flush=True)
     assert not failed, "\n\n".join(failed)
 
 
