@@ -97,6 +97,8 @@ def ray_workers(on: str, workers: int | None, threads: int, opener: Opener) -> I
     """
     check_ray()
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # read by Ray when it is imported, and by what it starts
+    if on == LOCAL:
+        os.environ.setdefault("RAY_AUTH_MODE", "token")  # nobody else may use it; else Ray warns that it is so
     import ray
 
     with _own_signals():
@@ -135,7 +137,8 @@ def _connect(ray: Any, on: str, workers: int | None, threads: int) -> None:
     except (ConnectionError, RuntimeError, ImportError) as error:
         said = str(error).strip().partition("\n")[0]
         raise UsageError(
-            f"no Ray cluster can be used at {on}: {said}", "check the address, and that it runs"
+            f"no Ray cluster can be used at {on}: {said}",
+            "check the address, that it runs, and that RAY_AUTH_MODE is as there",
         ) from error
 
 
