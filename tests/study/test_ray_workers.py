@@ -144,7 +144,7 @@ def command_lines() -> list[str]:
 
 
 def wait_for(there: Any, process: subprocess.Popen[bytes]) -> None:
-    until = time.monotonic() + 200
+    until = time.monotonic() + 400
     while not there():
         assert process.poll() is None and time.monotonic() < until
         time.sleep(0.1)
