@@ -62,7 +62,10 @@ class RayWorkers:
     def wait(self, seconds: float) -> list[Ended]:
         """Wait until a job ends, at most so long."""
         names = {reference: name for name, reference in self.references.items()}
-        ready, _ = self.ray.wait(list(names), num_returns=1, timeout=seconds)
+        try:
+            ready, _ = self.ray.wait(list(names), num_returns=1, timeout=seconds)
+        except SystemError as error:  # by which Ray replaces what a signal's handler raises
+            raise error.__cause__ or error from None
         return [self._ended(names[reference], self.references.pop(names[reference])) for reference in ready]
 
     def _ended(self, job: str, reference: Any) -> Ended:
