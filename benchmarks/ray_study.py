@@ -22,7 +22,8 @@ from typing import Any
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import torch
-from transformers import BertConfig, BertModel, BertTokenizer
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
+from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
 from warmstart.api import compare_steps, start
 from warmstart.cli.demo_data import catalogue
@@ -52,14 +53,14 @@ def main() -> None:
         for pair in range(given.pairs):
             for workers in (1, WORKERS) if pair % 2 == 0 else (WORKERS, 1):
                 load = os.getloadavg()[0]
-                found, facts = one_study(place, workers, given.epochs)
+                found, seconds = one_study(place, workers, given.epochs)
                 results.append(found)
-                sides[workers].append(facts | {"load_before": load})
-                print(workers, "workers:", facts, "load before:", load, flush=True)
+                sides[workers].append(seconds | {"load_before": load})
+                print(workers, "workers:", seconds, "load before:", load, flush=True)
     pairs = list(zip(sides[1], sides[WORKERS], strict=True))
     ratios = {part: sorted(one[part] / more[part] for one, more in pairs) for part in ("study", "jobs")}
     speedups = {part: {"median": statistics.median(each), "all": each} for part, each in ratios.items()}
-    measured: dict[str, Any] = {
+    facts: dict[str, Any] = {
         "test": "ray-study",
         "runs": len(REGIMES) * SEEDS,
         "epochs": given.epochs,
@@ -70,8 +71,8 @@ def main() -> None:
         "ray": version("ray"),
         "environment": asdict(current_environment("fp32")),
     }
-    print(json.dumps({name: measured[name] for name in ("speedup", "identical")}))
-    write_json(RESULTS, measured)
+    print(json.dumps({name: facts[name] for name in ("speedup", "identical")}))
+    write_json(RESULTS, facts)
 
 
 def one_study(place: Path, workers: int, epochs: float) -> tuple[Any, dict[str, float]]:
@@ -115,12 +116,15 @@ def save_base(folder: Path, titles: list[str]) -> None:
     """A small BERT with random weights, which knows the words of the titles."""
     folder.mkdir()
     words = sorted({word for title in titles for word in title.lower().replace(",", " ").split()})
-    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    (folder / "vocab.txt").write_text("\n".join([*special, *words]) + "\n")
-    BertTokenizer(str(folder / "vocab.txt")).save_pretrained(folder)
+    special = {f"{name}_token": f"[{name.upper()}]" for name in ("pad", "unk", "cls", "sep", "mask")}
+    vocabulary = {word: place for place, word in enumerate([*special.values(), *words])}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer()
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, **special).save_pretrained(folder)
     torch.manual_seed(0)
     config = BertConfig(
-        vocab_size=len(words) + len(special),
+        vocab_size=len(vocabulary),
         hidden_size=WIDTH,
         num_hidden_layers=LAYERS,
         num_attention_heads=2,

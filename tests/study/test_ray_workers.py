@@ -144,7 +144,7 @@ def command_lines() -> list[str]:
 
 
 def wait_for(there: Any, process: subprocess.Popen[bytes]) -> None:
-    until = time.monotonic() + 200
+    until = time.monotonic() + 400
     while not there():
         assert process.poll() is None and time.monotonic() < until
         time.sleep(0.1)
@@ -217,3 +217,15 @@ def test_what_a_worker_says_is_raised_with_its_hint(monkeypatch: pytest.MonkeyPa
 
         error = _error(json.loads(json.dumps(_work(failing, {}, [], str(Path.cwd()), 1, _versions()))))
         assert error is not None and str(error) == str(raised) and error.exit_code == raised.exit_code  # type: ignore[attr-defined]
+
+
+def test_a_stop_while_ray_waits_is_still_a_stop() -> None:
+    """Ray raises a SystemError instead of what a signal's handler raises."""
+
+    class Waiting:
+        def wait(self, *given: Any, **more: Any) -> Any:
+            raise SystemError("returned a result with an exception set") from KeyboardInterrupt()
+
+    pool = ray_workers.RayWorkers(Waiting(), 1, 1, lambda: pytest.fail("opened"))
+    with pytest.raises(KeyboardInterrupt):
+        pool.wait(1.0)

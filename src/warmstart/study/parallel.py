@@ -157,6 +157,7 @@ class Parallel:
                 if self._can_begin(study, each, known):
                     yield from self._begin(study, each, known)
             yield from self._watch(study)
+            assert self.running, "a job whose turn has come can begin"
             for ended in self.pool.wait(POLL_INTERVAL):
                 yield from self._watch(study)
                 yield from self._end(study, self.running.pop(ended.job), ended)

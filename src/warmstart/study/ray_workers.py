@@ -62,7 +62,10 @@ class RayWorkers:
     def wait(self, seconds: float) -> list[Ended]:
         """Wait until a job ends, at most so long."""
         names = {reference: name for name, reference in self.references.items()}
-        ready, _ = self.ray.wait(list(names), num_returns=1, timeout=seconds)
+        try:
+            ready, _ = self.ray.wait(list(names), num_returns=1, timeout=seconds)
+        except SystemError as error:  # by which Ray replaces what a signal's handler raises
+            raise error.__cause__ or error from None
         return [self._ended(names[reference], self.references.pop(names[reference])) for reference in ready]
 
     def _ended(self, job: str, reference: Any) -> Ended:
@@ -97,6 +100,8 @@ def ray_workers(on: str, workers: int | None, threads: int, opener: Opener) -> I
     """
     check_ray()
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # read by Ray when it is imported, and by what it starts
+    if on == LOCAL:
+        os.environ.setdefault("RAY_AUTH_MODE", "token")  # nobody else may use it; else Ray warns that it is so
     import ray
 
     with _own_signals():
@@ -135,7 +140,8 @@ def _connect(ray: Any, on: str, workers: int | None, threads: int) -> None:
     except (ConnectionError, RuntimeError, ImportError) as error:
         said = str(error).strip().partition("\n")[0]
         raise UsageError(
-            f"no Ray cluster can be used at {on}: {said}", "check the address, and that it runs"
+            f"no Ray cluster can be used at {on}: {said}",
+            "check the address, that it runs, and that RAY_AUTH_MODE is as there",
         ) from error
 
 
