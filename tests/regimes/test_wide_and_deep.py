@@ -20,13 +20,14 @@ from warmstart.inference.model_store import Network, load_model, save_model, sav
 from warmstart.models.model import Model
 from warmstart.models.pretrained.base import Base
 from warmstart.models.wide_and_deep import TermTable, WideAndDeep
-from warmstart.regimes.regimes import REGIMES, Regime, RegimeContext
+from warmstart.regimes.regimes import NUMBER_DEFAULTS, REGIMES, Regime, RegimeContext
 from warmstart.results.bootstrap import mean_score
 from warmstart.training.config import TrainConfig
 from warmstart.training.frozen_prefix import SharedData
 from warmstart.training.loop import start_training
 from warmstart.training.run_data import RunData
 from warmstart.training.stages import train_stages
+from warmstart.types import Array
 
 NAMES = tuple(column.name for column in COLUMNS)
 TABLE = Schema("regression", "y", NAMES, True, None, {}, "linear", False, None, columns=COLUMNS)
@@ -193,3 +194,33 @@ def test_the_gradient_of_a_table_has_each_term_once() -> None:
     assert found._indices().tolist() == [[0, 1, 4]]
     torch.testing.assert_close(found.to_dense(), expected.to_dense())
     assert torch.equal(ours(terms, offsets, weights), torchs(terms, offsets, weights))
+
+
+def test_rows_read_in_blocks_of_any_size_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = table_rows("number", 60)
+    inputs = TermInputs.fit(rows, COLUMNS)
+    whole = inputs.encode_rows(rows.texts, rows.columns)
+    seen: list[int] = []
+    columns = ColumnValues.take
+
+    def counted(values: ColumnValues, index: Array) -> ColumnValues:
+        seen.append(len(index))
+        return columns(values, index)
+
+    monkeypatch.setattr(ColumnValues, "take", counted)
+    monkeypatch.setattr("warmstart.data.features.term_inputs.BLOCK", 7)
+    monkeypatch.setattr("warmstart.data.features.term_inputs.BLOCK_CHARACTERS", 400)
+    monkeypatch.setattr("warmstart.data.features.term_inputs.MOST_BLOCK", 20)
+    found = inputs.encode_rows(rows.texts, rows.columns)
+    assert seen[0] == 7 and sum(seen) == 60 and max(seen) <= 20 and len(set(seen)) > 1
+    every = np.arange(60)
+    for name, tensor in whole.batch(every).items():
+        assert torch.equal(found.batch(every)[name], tensor), name
+
+
+def test_more_rows_have_larger_batches_and_fewer_epochs() -> None:
+    batches = [NUMBER_DEFAULTS.batch(rows) for rows in (4_000, 50_000, 190_000, 270_000, 290_000, 5_000_000)]
+    assert batches == [32, 128, 256, 256, 512, 512]
+    assert [NUMBER_DEFAULTS.passes(rows) for rows in (4_000, 190_000, 400_000, 5_000_000)] == [12, 2, 2, 2]
+    steps = NUMBER_DEFAULTS.steps(400_000, NUMBER_DEFAULTS.batch(400_000))
+    assert steps == round(2 * 400_000 / 512)
