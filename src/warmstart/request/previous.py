@@ -162,8 +162,9 @@ def unseen_rows(known: PreviousStudy, splits: Splits, before: Splits | Warmstart
 def continued_regime(earlier: "EarlierModel") -> "Regime":
     """Further training of a network, with the defaults of its kind."""
     from warmstart.regimes.continued import Continued
+    from warmstart.regimes.defaults import IMAGE_DEFAULTS
     from warmstart.regimes.full import Full
-    from warmstart.regimes.regimes import DEFAULTS, IMAGE_DEFAULTS, NUMBER_DEFAULTS, REFERENCE_DEFAULTS, Regime, Stage
+    from warmstart.regimes.regimes import DEFAULTS, NUMBER_DEFAULTS, REFERENCE_DEFAULTS, Regime, Stage
     from warmstart.regimes.wide_and_deep import PathByPath
 
     stored, kind = earlier.stored, earlier.body_kind
