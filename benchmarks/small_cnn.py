@@ -2,9 +2,9 @@
 
     python benchmarks/small_cnn.py FOLDER --rows 2000 --steps 500 --batch 32 --rate 3e-3 --augment none
 
-FOLDER holds the files of Fashion-MNIST (see fashion_mnist.py). Trains the network of this package in a plain loop (AdamW
-with a linear schedule, gradients clipped to a norm of 1) on rows of the training file, and scores it on the last rows of
-that file, which no other row count uses for training.
+FOLDER holds the files of Fashion-MNIST (see fashion_mnist.py). Trains the network of this package in a plain loop
+(AdamW with a linear schedule, gradients clipped to a norm of 1) on rows of the training file, and scores it on the last
+rows of that file, on which it never trains.
 """
 
 import argparse
