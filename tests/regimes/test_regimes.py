@@ -6,20 +6,19 @@ import torch
 from warmstart.data.schema.columns import Column
 from warmstart.errors import UsageError
 from warmstart.models.pretrained.base import Base
+from warmstart.regimes.defaults import IMAGE_DEFAULTS, RegimeDefaults
 from warmstart.regimes.full import Full
 from warmstart.regimes.regimes import (
     ALIASES,
     DEFAULT_REGIMES,
     DEFAULTS,
     DESCRIPTIONS,
-    IMAGE_DEFAULTS,
     LANGUAGE_DEFAULTS,
     READ_WITH_BASE,
     REGIMES,
     WITHOUT_TRAINING,
     Regime,
     RegimeContext,
-    RegimeDefaults,
     Stage,
     default_for,
     known_regime,
@@ -62,6 +61,13 @@ def test_steps_follow_from_epochs_but_are_no_fewer_than_the_floor() -> None:
     assert defaults.steps(4000, 32, length=0.5) == 250 and defaults.steps(10, 16, length=1e-9) == 1
     assert (defaults.batch(1999), defaults.batch(2000)) == (16, 32)
     assert RegimeDefaults(lr=1, epochs=1, batch_size=7).batch(9) == 7
+
+
+def test_the_small_network_for_images_takes_more_steps_of_few_rows_and_fewer_passes_over_many() -> None:
+    own = IMAGE_DEFAULTS["scratch-cnn"]
+    assert [own.batch(rows) for rows in (500, 2_000, 8_000, 60_000)] == [32, 32, 64, 64]
+    assert own.passes(2_000) == 30 and own.passes(60_000) == 10 and 10 < own.passes(20_000) < 30
+    assert own.steps(500, 32) == 1_000 and own.steps(2_000, 32) == 1_875
 
 
 def test_the_init_and_the_dropout_reach_the_start(base: Base) -> None:

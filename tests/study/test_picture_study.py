@@ -23,10 +23,11 @@ from warmstart.inference.model_store import load_model
 from warmstart.inference.predict import load_model_for_prediction
 from warmstart.models.pretrained.image_base import ImageBase, find_image_base, no_image_base, read_image_body
 from warmstart.planning.problem import Options, Problem
+from warmstart.planning.run_plan import first_plan
+from warmstart.regimes.defaults import IMAGE_DEFAULTS
 from warmstart.regimes.lora import LoRA
 from warmstart.regimes.regimes import (
     DEFAULT_IMAGE_REGIMES,
-    IMAGE_DEFAULTS,
     IMAGE_WITHOUT_BASE,
     REGIMES,
     RegimeContext,
@@ -80,7 +81,8 @@ def test_every_regime_is_trained_saved_and_predicts_what_was_scored(
     for run in comparison.runs:
         folder = tmp_path / "runs" / run.id
         assert run.failed is None or "does not beat the constant" in run.failed
-        assert run.settings.get("augment", "none") == (IMAGE_DEFAULTS[run.regime].augment if run.lr else "none")
+        usual = IMAGE_DEFAULTS[run.regime].augment if run.lr and run.regime != "scratch-cnn" else "none"
+        assert run.settings.get("augment", "none") == usual  # scratch-cnn: of few passes
         found = load_model_for_prediction(folder).predict(picture_table())
         numbers = run.predictions["row"]
         again = [found[number - 1]["prediction"] for number in numbers]
@@ -178,6 +180,17 @@ def test_rows_that_cannot_be_mixed_are_refused_before_anything_is_trained(tmp_pa
     for target, words in (("price", "averages classes"), ("shop", "no value of 'weight', 'title', 'price'")):
         with pytest.raises(UsageError, match=words):
             fit(table, target, regime="scratch-cnn", augment="mix", out=tmp_path / target, log=False)
+
+
+@pytest.mark.parametrize(("asked", "expected"), [("auto", ("none", "light")), ("strong", ("strong", "strong"))])
+def test_images_are_augmented_once_they_are_seen_often(asked: str, expected: tuple[str, str]) -> None:
+    schema, splits = picture_splits()
+    problem = Problem(splits, schema, (no_image_base(PHOTO, None, True),))
+    options = Options(regimes=("scratch-cnn",), seeds=1, trials=1, training={"augment": asked})
+    for epochs, augment in zip((9.0, 11.0), expected, strict=True):
+        plan = first_plan(problem, replace(options, epochs=epochs))
+        rows = len(splits.train)
+        assert plan.config(plan.regime("scratch-cnn", rows), rows, 0).augment == augment
 
 
 def test_a_folder_of_new_pictures_is_predicted(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from torch.nn import functional
 
 RESNET_SIDE = 224  # pixels of each side in its own training
 STAGE = re.compile(r"layer([1-4])\.(\d+)\.(.+)")
-WIDTHS = (64, 128, 256, 512)
+STAGE_WIDTHS = (64, 128, 256, 512)
 EXPANSION = 4  # of a bottleneck: channels that it gives for each that it computes with
 _HEAD = ("fc.weight", "fc.bias")  # of the classes that it was trained on
 _COUNTER = "num_batches_tracked"  # of batch norm; weights of before 2018 lack it, and nothing reads it here
@@ -68,11 +68,11 @@ class ResNet(nn.Module):
 
     def __init__(self, shape: ResNetShape):
         super().__init__()
-        self.conv1 = nn.Conv2d(3, WIDTHS[0], 7, 2, 3, bias=False)
-        self.bn1 = nn.BatchNorm2d(WIDTHS[0])
+        self.conv1 = nn.Conv2d(3, STAGE_WIDTHS[0], 7, 2, 3, bias=False)
+        self.bn1 = nn.BatchNorm2d(STAGE_WIDTHS[0])
         self.blocks = nn.ModuleList()
-        before = WIDTHS[0]
-        for stage, (width, count) in enumerate(zip(WIDTHS, shape.blocks, strict=True)):
+        before = STAGE_WIDTHS[0]
+        for stage, (width, count) in enumerate(zip(STAGE_WIDTHS, shape.blocks, strict=True)):
             for place in range(count):
                 stride = 2 if stage and not place else 1
                 self.blocks.append(ResNetBlock(before, width, stride, bottleneck=shape.bottleneck))

@@ -191,7 +191,9 @@ class RunPlan:
         used = precision(options.precision)
         augment = options.training.get("augment", "auto")
         more = options.training | (options.forgetting if regime.start.base is not None else {})
-        more |= {"augment": defaults.augment if augment == "auto" else augment}
+        if augment == "auto":
+            augment = defaults.augment if steps * batch >= defaults.augment_from * rows else "none"
+        more |= {"augment": augment}
         if more.get("word_dropout") is None:
             more |= {"word_dropout": defaults.word_dropout}
         more = {"warmup": defaults.warmup, "clip": defaults.clip} | more

@@ -1,11 +1,8 @@
 """Regimes: which ways of training are there? A start and one or more stages each, with their defaults."""
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
-
-import numpy as np
 
 from warmstart.data.schema.columns import Column
 from warmstart.data.schema.schema import CORPUS, INSTRUCTED, TEXT_OUT, TaskName
@@ -13,6 +10,7 @@ from warmstart.errors import UsageError, did_you_mean
 from warmstart.models.dnn import Size
 from warmstart.models.pretrained.base import EXAMPLES, Base
 from warmstart.models.pretrained.image_base import own_pixels
+from warmstart.regimes.defaults import IMAGE_DEFAULTS, RegimeDefaults
 from warmstart.regimes.discriminative import Discriminative
 from warmstart.regimes.frozen import Frozen
 from warmstart.regimes.full import Full
@@ -22,7 +20,7 @@ from warmstart.regimes.search_space import FOR_ENCODERS, IN_CONTEXT, OWN_ARCHITE
 from warmstart.regimes.starts import Architecture, Init, Pretrained, Scratch, Start, dnn, small_cnn
 from warmstart.regimes.wide_and_deep import CLASS_SIZE, NUMBER_SIZE, PathByPath, WideAndDeepStart
 from warmstart.results.names import ENDPOINT_REGIME, ENSEMBLE, PREVIOUS, regime_of
-from warmstart.settings.choices import Augment, NetworkSize
+from warmstart.settings.choices import NetworkSize
 from warmstart.tasks.language import Language
 from warmstart.tasks.task import Loss, Task
 
@@ -53,40 +51,6 @@ class Stage:
         """The loss to minimize for a task."""
         objective = self.objective or task
         return (objective.margins if self.margins else None) or objective
-
-
-@dataclass(frozen=True)
-class RegimeDefaults:
-    """Defaults of a regime: which rates to try, and how long to train. One row each in the table below."""
-
-    lr: float  # centre of the search
-    epochs: float
-    floor: int = 300  # steps at least, however few the rows
-    batch_size: int | None = None  # None: 16 under 2,000 rows, else 32
-    evaluations: int = 6  # at validation rows while training
-    warmup: float = 0.1  # of the steps
-    clip: float = 1.0  # largest norm of a step's gradients
-    word_dropout: float = 0.0
-    last_weights: bool = False  # whether the weights at the end are kept, and not those that few rows say are best
-    by_rows: tuple[tuple[int, float, int], ...] = ()  # (rows, epochs, batch), fewest rows first; none: as above
-    augment: Augment = "none"  # of images, where nobody says how
-
-    def batch(self, rows: int) -> int:
-        """Rows per step. Small tables have small batches: more steps for the same compute."""
-        if self.by_rows:
-            return min(self.by_rows, key=lambda known: abs(math.log(known[0] / max(rows, 1))))[2]
-        return self.batch_size or (16 if rows < 2_000 else 32)
-
-    def steps(self, rows: int, batch_size: int, length: float = 1.0) -> int:
-        """`epochs` over the rows, but at least `floor` steps; both times `length`."""
-        return max(1, round(length * max(self.floor, self.passes(rows) * rows / batch_size)))
-
-    def passes(self, rows: int) -> float:
-        """Epochs for so many rows; between known sizes, interpolated over the logarithm of the rows."""
-        if not self.by_rows:
-            return self.epochs
-        counts, epochs, _ = np.array(self.by_rows).T
-        return float(np.interp(math.log(max(rows, 1)), np.log(counts), epochs))
 
 
 @dataclass(frozen=True)
@@ -201,17 +165,6 @@ LANGUAGE_DEFAULTS: dict[str, RegimeDefaults] = {
     "qlora": RegimeDefaults(lr=5e-4, epochs=2, floor=100, batch_size=8),
     "hybrid": RegimeDefaults(lr=1e-4, epochs=3, floor=150, batch_size=8),
     "self-pretrained": RegimeDefaults(lr=1e-3, epochs=6, floor=300, batch_size=8),
-}
-
-# The same where images are read. Convolutional networks want larger batches for their batch norm.
-IMAGE_DEFAULTS: dict[str, RegimeDefaults] = {
-    "scratch-cnn": RegimeDefaults(lr=1e-2, epochs=30, floor=1000, batch_size=64, evaluations=12, augment="light"),
-    "scratch": RegimeDefaults(lr=1e-3, epochs=15, floor=600, batch_size=32, evaluations=8, augment="light"),
-    "frozen": RegimeDefaults(lr=3e-3, epochs=30, floor=600, batch_size=32, evaluations=16),
-    "top-layers": RegimeDefaults(lr=3e-4, epochs=6, batch_size=32, augment="light"),
-    "discriminative": RegimeDefaults(lr=1e-3, epochs=6, batch_size=32, augment="light"),
-    "full": RegimeDefaults(lr=5e-4, epochs=6, batch_size=32, augment="light"),
-    "lora": RegimeDefaults(lr=1e-3, epochs=6, batch_size=32, augment="light"),
 }
 
 UNTRAINED = RegimeDefaults(lr=0.0, epochs=0, floor=0)  # of what is no network that learns

@@ -181,8 +181,9 @@ def continued_regimes(earlier: "EarlierModel", old_rows: bool, shrink: float | N
 def continued_regime(earlier: "EarlierModel", name: str = CONTINUED, shrink: float | None = None) -> "Regime":
     """Further training of a network, with the defaults of its kind."""
     from warmstart.regimes.continued import Continued
+    from warmstart.regimes.defaults import IMAGE_DEFAULTS
     from warmstart.regimes.full import Full
-    from warmstart.regimes.regimes import DEFAULTS, IMAGE_DEFAULTS, NUMBER_DEFAULTS, REFERENCE_DEFAULTS, Regime, Stage
+    from warmstart.regimes.regimes import DEFAULTS, NUMBER_DEFAULTS, REFERENCE_DEFAULTS, Regime, Stage
     from warmstart.regimes.wide_and_deep import PathByPath
 
     stored, kind = earlier.stored, earlier.body_kind

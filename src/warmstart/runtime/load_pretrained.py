@@ -13,7 +13,7 @@ import os
 import re
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -63,7 +63,7 @@ def load_config(location: str) -> Any:
     from transformers import AutoConfig
 
     check_folder(location)
-    with _loading(f"base {shorten(location, 200)}", "could not be loaded", MISSING_BASE):
+    with reading_foreign(f"base {shorten(location, 200)}", "could not be loaded", MISSING_BASE):
         config = AutoConfig.from_pretrained(location, trust_remote_code=False)
         _no_surprises(config)
     return config
@@ -74,7 +74,7 @@ def load_generation_config(location: str) -> Any:
     from transformers import GenerationConfig
 
     try:
-        with _loading(f"the generation_config.json of {shorten(location, 200)}", "cannot be used", _COPY):
+        with reading_foreign(f"the generation_config.json of {shorten(location, 200)}", "cannot be used", _COPY):
             return GenerationConfig.from_pretrained(location)
     except MissingError:
         return None
@@ -86,7 +86,7 @@ def load_tokenizer(location: str) -> Any:
 
     check_folder(location)
     try:
-        with _loading(f"the tokenizer of {shorten(location, 200)}", "could not be loaded", MISSING_TOKENIZER):
+        with reading_foreign(f"the tokenizer of {shorten(location, 200)}", "could not be loaded", MISSING_TOKENIZER):
             tokenizer = AutoTokenizer.from_pretrained(location, trust_remote_code=False)
     except ImportError as error:  # Marian's, which has no other form
         raise MissingError(
@@ -108,7 +108,7 @@ def load_weights(auto_class: Any, location: str, config: Any) -> tuple[Any, list
     before = logging.get_verbosity()
     logging.set_verbosity_error()  # it would tell of an output layer that is not read here
     try:
-        with _loading(f"the weights of base {shorten(location, 200)}", "could not be loaded", MISSING_WEIGHTS):
+        with reading_foreign(f"the weights of base {shorten(location, 200)}", "could not be loaded", MISSING_WEIGHTS):
             model, found = auto_class.from_pretrained(
                 location,
                 config=config,
@@ -150,7 +150,9 @@ def load_adapter_config(folder: Path) -> Any:
 
     read_object(folder / "adapter_config.json")
     try:
-        with _loading(f"{folder / 'adapter_config.json'}", "is damaged", "take a copy that is whole, or train again"):
+        with reading_foreign(
+            f"{folder / 'adapter_config.json'}", "is damaged", "take a copy that is whole, or train again"
+        ):
             config = peft.LoraConfig.from_pretrained(folder)
     except MissingError as error:
         raise InputError(error.message, error.hint) from error
@@ -173,7 +175,7 @@ MISSING_WEIGHTS = (
 
 
 @contextmanager
-def _loading(what: str, how: str, hint: str) -> Iterator[None]:
+def reading_foreign(what: str, how: str, hint: str) -> Iterator[None]:
     """Inside, a library reads foreign files: nobody is asked, and whatever it raises is one sentence."""
     try:
         with stdin_closed():
@@ -190,11 +192,6 @@ def _loading(what: str, how: str, hint: str) -> Iterator[None]:
         elif not isinstance(error, OSError | ValueError):
             said = f"{type(error).__name__}: {said}" if said else type(error).__name__
         raise MissingError(f"{what} {how}: {said[:500]}", hint) from error
-
-
-def foreign_code(what: str, hint: str) -> AbstractContextManager[None]:
-    """Inside, trusted code of others runs: nobody is asked, and whatever it raises is one sentence (MissingError)."""
-    return _loading(what, "could not be loaded", hint)
 
 
 @contextmanager
@@ -413,7 +410,7 @@ def check_weights(location: str, auto_class: Any, config: Any) -> None:
     held = sum(prod(shape) for file in weight_files(folder) for shape in tensor_shapes(file).values())
     if not held:
         return
-    with _loading(f"base {shorten(location, 200)}", "cannot be built", _COPY), torch.device("meta"):
+    with reading_foreign(f"base {shorten(location, 200)}", "cannot be built", _COPY), torch.device("meta"):
         model = auto_class.from_config(config, trust_remote_code=False)
     wanted = sum(parameter.numel() for parameter in model.parameters())
     if wanted > MAX_SHARE * held + SLACK_WEIGHTS:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import get_args
 
-from warmstart.data.encoding.augmentation import MIXED, STRENGTHS
+from warmstart.data.encoding.augmentation import MIXING_STRENGTHS, STRENGTHS
 from warmstart.settings.choices import OptimizerName as OptimizerName
 from warmstart.settings.choices import OptimizerStateName as OptimizerStateName
 from warmstart.settings.choices import ScheduleName as ScheduleName
@@ -35,4 +35,4 @@ class TrainConfig(LoopSettings):
     @property
     def mixes_rows(self) -> bool:
         """Whether images and their classes are mixed with others."""
-        return self.augment in MIXED
+        return self.augment in MIXING_STRENGTHS

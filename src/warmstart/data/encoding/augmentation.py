@@ -35,7 +35,7 @@ STRENGTHS = {
     "strong": Strength(1 / 8, turn=15.0, scale=0.15, brightness=0.3, contrast=0.3, erased=0.5, erased_side=0.5),
 }
 STRENGTHS["mix"] = STRENGTHS["light"]  # beside it, `mixing` makes one image of two
-MIXED = ("mix",)
+MIXING_STRENGTHS = ("mix",)
 DRAWS = 12  # random numbers an image, always as many: a strength must not change what another one draws
 
 

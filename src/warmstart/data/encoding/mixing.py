@@ -16,7 +16,7 @@ from warmstart.types import Array
 MIXED_SHARE = 0.5  # of the rows: the others are seen as they will be in prediction
 CUT_SHARE = 0.5  # of the mixed rows, by CutMix; the others by mixup
 NO_CLASSES = ("--augment mix averages classes, and here are none.", "use --augment light or strong")
-DRAWS = 5  # random numbers an image
+MIX_DRAWS = 5  # random numbers an image
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Mixing:
         `numbers`: row numbers of `batch`. The targets of both are float [n, k]: shares of classes, or of yes for each
         label.
         """
-        drawn = np.stack([np.random.default_rng((self.seed, epoch, int(n), 3)).random(DRAWS) for n in numbers])
+        drawn = np.stack([np.random.default_rng((self.seed, epoch, int(n), 3)).random(MIX_DRAWS) for n in numbers])
         pixels, own = mixed_pixels(
             batch.inputs["pixel_values"], others.inputs["pixel_values"], torch.from_numpy(drawn).float()
         )
@@ -40,7 +40,7 @@ class Mixing:
 
 
 def mixed_pixels(values: Tensor, others: Tensor, drawn: Tensor) -> tuple[Tensor, Tensor]:
-    """Images [n, 3, s, s] and the share of each that is still its own, [n]; `drawn`: [n, DRAWS] from 0 to 1."""
+    """Images [n, 3, s, s] and the share of each that is still its own, [n]; `drawn`: [n, MIX_DRAWS] from 0 to 1."""
     mixed, cut = drawn[:, 0] < MIXED_SHARE, drawn[:, 1] < CUT_SHARE
     hidden = _rectangles(drawn[:, 2:5], values.shape[-1])
     hidden = hidden & (mixed & cut)[:, None, None]

@@ -18,17 +18,17 @@ from warmstart.models.image_network import ImageNetworkConfig
 from warmstart.models.resnet import RESNET_SIDE, SHAPES, ResNet, ResNetShape, load_resnet_weights, shape_of
 from warmstart.runtime.files import read_tensors
 
-ENDINGS = (".pth", ".pt")
+WEIGHT_ENDINGS = (".pth", ".pt")
 LITE, RESNET = "efficientnet-lite0", "resnet"
 _LITE_STEM = "_conv_stem.weight"
 _NESTED = ("state_dict", "model")  # where training scripts keep the weights beside an optimizer's state
 _PARALLEL = "module."  # before every name, of a model that was saved from several GPUs
-KNOWN = f"{', '.join(SHAPES)} as torchvision names their weights, and EfficientNet-Lite0"
+KNOWN_NETWORKS = f"{', '.join(SHAPES)} as torchvision names their weights, and EfficientNet-Lite0"
 
 
 def is_state_dict(source: str) -> bool:
     """Whether `--base` names a file of weights."""
-    return source.endswith(ENDINGS)
+    return source.endswith(WEIGHT_ENDINGS)
 
 
 @functools.lru_cache(maxsize=2)
@@ -39,7 +39,7 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     """
     if not path.is_file():
         raise MissingError(f"there is no file {str(path)!r}.", "name a file of weights, or a folder with config.json")
-    if path.suffix not in ENDINGS:
+    if path.suffix not in WEIGHT_ENDINGS:
         return read_tensors(path)
     try:
         found: Any = torch.load(path, weights_only=True, map_location="cpu")
@@ -68,7 +68,7 @@ def network_of(weights: Mapping[str, Tensor], where: str) -> ImageNetworkConfig:
         return ImageNetworkConfig("efficientnet-lite0", LITE_SIDE)
     shape = shape_of(weights)
     if shape is None:
-        raise InputError(f"{where} holds weights of a network that is not known.", f"known are {KNOWN}")
+        raise InputError(f"{where} holds weights of a network that is not known.", f"known are {KNOWN_NETWORKS}")
     return ImageNetworkConfig("resnet", RESNET_SIDE, shape.to_json())
 
 
@@ -89,5 +89,5 @@ def load_state_dict(body: nn.Module, network: ImageNetworkConfig, location: str)
     except RuntimeError as error:
         said = " ".join(str(error).split("\n")[1:2]).strip() or str(error)
         raise InputError(
-            f"{location}: its weights do not fit {network.family}: {shorten(said, 300)}", f"known are {KNOWN}"
+            f"{location}: its weights do not fit {network.family}: {shorten(said, 300)}", f"known are {KNOWN_NETWORKS}"
         ) from error

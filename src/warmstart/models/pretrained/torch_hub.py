@@ -17,7 +17,7 @@ from torch import Tensor, hub, nn
 from warmstart.errors import MissingError, UsageError
 from warmstart.models.pretrained.state_dict import network_of
 from warmstart.runtime.files import cache_folder, write_tensors
-from warmstart.runtime.load_pretrained import foreign_code
+from warmstart.runtime.load_pretrained import reading_foreign
 
 PREFIX = "torchhub:"
 _SPEC = re.compile(r"torchhub:([A-Za-z0-9][\w.-]*)/([\w.-]+):([A-Za-z_]\w*)")
@@ -78,7 +78,7 @@ def fetch_entry(source: str, *, offline: bool) -> Path:
     here = sorted(Path(hub.get_dir()).glob(f"{entry.owner}_{entry.repository}_*"))
     if not here and offline:
         raise MissingError(f"base {source!r} is not on this machine.", "leave out --offline, once")
-    with foreign_code(f"base {source!r}", "check the names of the repository and its entry"):
+    with reading_foreign(f"base {source!r}", "could not be loaded", "check the names of the repository and its entry"):
         model = _called(entry, here[-1] if here else None)
     weights = _weights(model, source)
     network_of(weights, f"base {source!r}")

@@ -1,0 +1,89 @@
+"""Image curve: up to how many images is fine-tuning better than a network from scratch, and where do they cross?
+
+    python benchmarks/image_curve.py FOLDER --rows 250,1000,4000,16000 --work fashion-curve
+
+FOLDER holds the files of Fashion-MNIST (see fashion_mnist.py). One study compares the regimes at every number of rows,
+on the same test rows. A second call goes on where the first was stopped. Once it is finished, the scores, and where the
+curves of two regimes cross, with intervals over test rows and seeds, are added to results/image_curve.json.
+"""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+
+import warmstart
+from fashion_mnist import TRAIN
+from harness import RESULTS, environment
+from warmstart.models.pretrained.image_base import LITE_PACKAGE
+from warmstart.runtime.files import write_json
+
+TRAINING_SHARE = 0.7  # of a small pool; of a large one all but these rows:
+HELD_OUT = 4_000
+
+
+def write_pool(folder: Path, most: int, path: Path) -> None:
+    """So many rows of the training file, drawn at random, that `most` are for training."""
+    columns = warmstart.read(folder / TRAIN).columns
+    rows = min(round(most / TRAINING_SHARE) + 10, most + HELD_OUT + 10, columns.num_rows)
+    drawn = np.sort(np.random.default_rng(0).permutation(columns.num_rows)[:rows])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(columns.take(drawn), path)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--rows", default="250,1000,4000,16000")
+    parser.add_argument("--regimes", default="linear,embedded,frozen,scratch-cnn,full")
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--trials", type=int, default=1, help="learning rates that are tried for each regime")
+    parser.add_argument("--size", type=int, help="of the images that a base reads, in pixels; default: its own")
+    parser.add_argument("--work", type=Path, default=Path("fashion-curve"))
+    given = parser.parse_args()
+    rows = tuple(int(each) for each in given.rows.split(","))
+    pool, out = given.work / "pool.parquet", given.work / "study"
+    if not pool.exists():
+        write_pool(given.folder, max(rows), pool)
+    if out.exists():
+        study = warmstart.resume(out)
+    else:
+        settings: dict[str, Any] = {"image_size": given.size} if given.size else {}
+        study = warmstart.compare(
+            pool,
+            "label",
+            out,
+            regimes=tuple(given.regimes.split(",")),
+            base=(LITE_PACKAGE,),
+            rows=rows,
+            seeds=given.seeds,
+            trials=given.trials,
+            log=False,
+            **settings,
+        )
+    assert isinstance(study, warmstart.Study)
+    known = study.comparison.to_json()
+    named = {"rows": list(rows), "seeds": given.seeds, "trials": given.trials, "size": given.size}
+    result = named | {"scores": scores_of(study), "crossovers": known["crossovers"], "environment": environment()}
+    path = RESULTS / "image_curve.json"
+    others = [each for each in (json.loads(path.read_text()) if path.exists() else []) if not _same(each, named)]
+    write_json(path, [*others, result])
+    for each in known["crossovers"]:
+        print(each["statement"])
+
+
+def scores_of(study: "warmstart.Study") -> list[dict[str, Any]]:
+    """Accuracy on the test rows of every run."""
+    runs = sorted(study.comparison.runs, key=lambda run: (run.regime, run.rows, run.seed))
+    return [{"regime": run.regime, "rows": run.rows, "seed": run.seed, "accuracy": run.test} for run in runs]
+
+
+def _same(result: dict[str, Any], named: dict[str, Any]) -> bool:
+    return all(result[key] == value for key, value in named.items())
+
+
+if __name__ == "__main__":
+    main()
