@@ -51,8 +51,9 @@ def moved(new: pd.DataFrame) -> pd.DataFrame:
 CASES = (
     Case("same", "section", 2_500, 2_500, first="linear", regimes=("linear",), min_effect=0.05),
     Case("moved", "section", 1_000, 500, moved),
-    Case("grown", "section", 200, 1_000, regimes=("linear",)),
-    Case("grown, shrunk", "section", 200, 1_000, regimes=("linear",), shrink=0.4),
+    Case("grown", "section", 200, 4_000, first="linear", regimes=("linear",)),
+    Case("warm", "section", 200, 1_000, regimes=("linear",)),
+    Case("warm, shrunk", "section", 200, 1_000, regimes=("linear",), shrink=0.4),
 )
 
 
