@@ -271,9 +271,8 @@ def _elsewhere(
     regime = run_data.fitted(plan.regime(name, rows))
     config = plan.config(regime, rows, run_data.seed)
     precision = "fp32" if plan.options.precision == "fp32" else "bf16"
-    examples = run_data.shared.examples(
-        run_data.task.reads(regime.start.inputs), run_data.splits.train, run_data.task.targets(run_data.splits.train)
-    )
+    train = run_data.splits.train
+    examples = run_data.shared.examples(run_data.task.reads(regime.start.inputs), train, run_data.task.targets(train))
     costliest = longest_rows(run_data, regime, config)
     devices = min(where.devices, config.batch_size)
     mine = max(1, -(-len(costliest) // devices))
@@ -413,9 +412,8 @@ def _of_one_row(plan: RunPlan, name: str, run_data: RunData) -> float:
     """Bytes of a step on the longest row alone, at minimum memory."""
     regime = run_data.fitted(plan.regime(name, max(plan.sizes)))
     config = plan.config(regime, max(plan.sizes), run_data.seed)
-    examples = run_data.shared.examples(
-        run_data.task.reads(regime.start.inputs), run_data.splits.train, run_data.task.targets(run_data.splits.train)
-    )
+    train = run_data.splits.train
+    examples = run_data.shared.examples(run_data.task.reads(regime.start.inputs), train, run_data.task.targets(train))
     found = model_size(regime, run_data.task, config.optimizer_state)
     longest = examples.take(longest_rows(run_data, regime, config)[-1:])
     return step_bytes(found, run_data.task, longest, config.precision, checkpointing=True)

@@ -293,8 +293,9 @@ def _first_table(runs: Sequence[Run]) -> str:
     ranked = sorted(runs, key=lambda run: (run.test or 0.0) * (-1 if run.higher_is_better else 1))
     width = max(len(run.regime) for run in runs)
     lines = [f"  {run.regime:{width}}  {run.test:.4f}  {format_duration(run.cost.seconds)}" for run in ranked]
-    head = f"First results, on all {runs[0].rows:,} training rows ({runs[0].metric}, {better} is better):"
-    return "\n".join([head, *lines])
+    return "\n".join(
+        [f"First results, on {runs[0].rows:,} training rows ({runs[0].metric}, {better} is better):", *lines]
+    )
 
 
 def forget_refusals(folder: Path) -> None:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 VOCABULARY_ROWS = 50_000  # training rows whose terms are counted, spread over all: memory stays bounded
 # Characters and rows that are encoded together, about. In larger blocks more words recur, and each is cut into pieces
 # only once; longer texts take more memory.
-BLOCK_CHARACTERS, MOST_BLOCK = 3_000_000, 50_000
+TERM_BLOCK_CHARACTERS, MOST_BLOCK = 3_000_000, 50_000
 TERM_FACTS, TERM_ARRAYS = "terms.json", "terms.safetensors"
 
 
@@ -116,7 +116,7 @@ class TermInputs(Inputs):
             if self.columns:
                 read.append(self.columns.encode(some), end - start)
             length = max(1, sum(map(len, written)) // len(written))
-            start, count = end, max(1, min(MOST_BLOCK, BLOCK_CHARACTERS // length))
+            start, count = end, max(1, min(MOST_BLOCK, TERM_BLOCK_CHARACTERS // length))
         return TermRows(words.rows(), read.rows() if self.columns else None)
 
     @property
