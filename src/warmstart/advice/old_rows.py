@@ -4,7 +4,7 @@ from warmstart.quantities import format_interval_bounds, format_number
 from warmstart.results.comparison import Comparison
 from warmstart.results.record import Interval
 
-ROUNDING = 1e-9  # an interval that ends nearer to zero than this touches it
+NEAR_ZERO = 1e-9  # an interval that ends nearer to zero than this touches it
 
 
 def old_rows_sentence(comparison: Comparison, name: str | None) -> str:
@@ -17,10 +17,10 @@ def old_rows_sentence(comparison: Comparison, name: str | None) -> str:
     if found.lost is None:
         return f"On {rows} it scores {score}."
     low, high = found.lost.interval
-    if low > ROUNDING:
+    if low > NEAR_ZERO:
         lost = f"{format_number(found.lost.value)} {format_interval_bounds(found.lost.interval)}"
         return f"On {rows} `{name}` scores {score}: it forgot {lost} of what the old model knew."
-    if high < -ROUNDING:
+    if high < -NEAR_ZERO:
         gained = f"{format_number(-found.lost.value)} {format_interval_bounds(Interval(-high, -low))}"
         return f"On {rows} `{name}` scores {score}, {gained} better than the old model: it forgot nothing."
     lost = f"{format_number(found.lost.value)} {format_interval_bounds(found.lost.interval)}"

@@ -23,7 +23,7 @@ SLOW_ROUNDS = 300
 # Of these and more rows, trees learn faster, and stop where 50 of them gain less than this share of the targets'
 # standard deviation. On 37,500 diamonds trees of 127 leaves at .05 and at .1 had errors of .0578 and .0576 in 6.5 and
 # 4.2 s; half of the trees were within .5 % of that, three quarters within .25 %.
-MANY_ROWS, MANY_ROWS_RATE, LEAST_TREE_GAIN = 10_000, 0.1, 2e-5
+MANY_ROWS, MANY_ROWS_RATE, LEAST_GAIN_OF_TREES = 10_000, 0.1, 2e-5
 LEAST_IN_LEAF = 20
 # Of OpenMP, whose threads wait for each other at full speed: beside other work two took five times as long as one, for
 # a table of 1,000 rows. The same number everywhere, so that the same trees grow everywhere.
@@ -120,7 +120,7 @@ def fit_trees(
         )
 
     train = rows(learning)
-    enough = LEAST_TREE_GAIN if many and target.values.dtype.kind == "f" and target.objective != "binary" else 0.0
+    enough = LEAST_GAIN_OF_TREES if many and target.values.dtype.kind == "f" and target.objective != "binary" else 0.0
     stop = lgb.early_stopping(TREE_PATIENCE, verbose=False, min_delta=enough)
     watched = [rows(np.flatnonzero(held), train)] if held.any() else []
     booster = lgb.train(settings, train, target.rounds, valid_sets=watched, callbacks=[stop] if watched else [])

@@ -16,12 +16,10 @@ from warmstart.advice.advise import advice_for
 from warmstart.advice.ranking import rank_regimes
 from warmstart.errors import TrainingError, join_phrases, shell_word
 from warmstart.planning.estimates import plan_summary, rows_ranked, seconds_of_run, seconds_of_search
-from warmstart.planning.fit_budget import require_same_rows
 from warmstart.planning.problem import Options, Problem
 from warmstart.planning.requirements import constraints_after_training
 from warmstart.planning.run_plan import RunPlan, first_plan
-from warmstart.quantities import REFERENCE_FLOPS, format_duration
-from warmstart.regimes.regimes import WITHOUT_NETWORK, is_baseline
+from warmstart.regimes.regimes import is_baseline
 from warmstart.results.comparison import CONSTANT, Comparison
 from warmstart.results.constraints import BUDGET, Excluded
 from warmstart.results.names import ENSEMBLE, LENGTH_MULTIPLIERS, PREVIOUS, run_id
@@ -32,6 +30,7 @@ from warmstart.runs.job import CombineJob, Job, RowSelection, SearchJob, TrainJo
 from warmstart.runtime.distributed import world
 from warmstart.runtime.files import read_fields, read_json, reading_ours, require_plain_name, write_json
 from warmstart.study.begin import begin_study
+from warmstart.study.first_model import first_model
 from warmstart.study.jobs import (
     DROPPED_FILE,
     IN_THIS_PROCESS,
@@ -45,7 +44,7 @@ from warmstart.study.jobs import (
 from warmstart.study.refit_winner import refit_winner
 from warmstart.study.winner import keep_first_winner
 from warmstart.tasks.tasks import task_for
-from warmstart.training.event import Event, Progress
+from warmstart.training.event import Event
 
 LENGTHS_FILE = "lengths.json"
 LITTLE_TIME = 0.04  # of the budget: a network that takes no more is trained for longer at once, not in the end
@@ -241,7 +240,7 @@ def run_comparison(
     """
     began = time.perf_counter()
     asked = first_plan(problem, options)
-    fits = yield from _first_model(asked, folder)
+    fits = yield from first_model(asked, folder)
     known = replace(asked, fit_seconds=fits)
     study = yield from begin_study(known, folder, began=began, workers=executor.workers)
     study.executor, study.limited = executor, True
@@ -264,40 +263,6 @@ def run_comparison(
     return comparison
 
 
-def _first_model(asked: RunPlan, folder: Path) -> Generator[Event, None, dict[str, float]]:
-    """Fit the regimes without a network on all rows, before anything is measured: `winner/` exists from the first
-    minute.
-
-    Returns what each took, in seconds of the budget. Not repeated in a resumed study, and skipped for regimes that
-    constraints may exclude.
-    """
-    if world().on_main((folder / "plan.json").exists) or asked.options.constraints.given:
-        return {}
-    world().on_main(lambda: require_same_rows(asked, folder / "rows.json"))
-    names = [name for name in asked.names if name in WITHOUT_NETWORK]
-    jobs = [train_job(asked, name, max(asked.sizes), asked.options.first_seed) for name in names]
-    first = StudyState(asked, folder, asked.shared(), Progress())
-    yield from carry_out(first, FixedJobs(jobs))
-    runs = list(first.results.runs.values())
-    world().on_main(lambda: keep_first_winner(runs, folder))
-    if len(runs) > 1 and all(run.test is not None for run in runs):
-        yield first.progress.event("planning", message=_first_table(runs))
-    if asked.options.by_compute:
-        return {run.regime: run.cost.flops / REFERENCE_FLOPS for run in runs}
-    return {run.regime: run.cost.seconds for run in runs}
-
-
-def _first_table(runs: Sequence[Run]) -> str:
-    """The scores of what was fitted first, best first."""
-    better = "higher" if runs[0].higher_is_better else "lower"
-    ranked = sorted(runs, key=lambda run: (run.test or 0.0) * (-1 if run.higher_is_better else 1))
-    width = max(len(run.regime) for run in runs)
-    lines = [f"  {run.regime:{width}}  {run.test:.4f}  {format_duration(run.cost.seconds)}" for run in ranked]
-    return "\n".join(
-        [f"First results, on {runs[0].rows:,} training rows ({runs[0].metric}, {better} is better):", *lines]
-    )
-
-
 def forget_refusals(folder: Path) -> None:
     """What a study had no time for is decided again, when it is resumed with a larger budget; it is not finished now.
 
@@ -311,7 +276,7 @@ def forget_refusals(folder: Path) -> None:
 
 
 def _forget(study: StudyState) -> None:
-    """Delete fits of `_first_model` that were scored on more rows than the plan has; they are repeated."""
+    """Delete fits of `first_model` that were scored on more rows than the plan has; they are repeated."""
     test = len(study.plan.splits.test)
     for path in study.folder.glob("runs/*/run.json"):
         if len(load_run(path.parent).scores) > test:
