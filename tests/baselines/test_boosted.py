@@ -188,7 +188,7 @@ def test_of_many_rows_trees_stop_where_they_hardly_gain(monkeypatch: pytest.Monk
     target = trees.Target("regression_l1", values, np.zeros((400, 1)))
     usual = trees.fit_trees(table, [], target, held, trees.TreeSettings(7, rate=0.02), 0).trees
     monkeypatch.setattr(trees, "MANY_ROWS", 400)
-    monkeypatch.setattr(trees, "LEAST_GAIN", 0.05)
+    monkeypatch.setattr(trees, "LEAST_GAIN_OF_TREES", 0.05)
     assert trees.fit_trees(table, [], target, held, trees.TreeSettings(7, rate=0.02), 0).trees < usual
 
 

@@ -209,7 +209,7 @@ def test_rows_read_in_blocks_of_any_size_are_the_same(monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(ColumnValues, "take", counted)
     monkeypatch.setattr("warmstart.data.features.term_inputs.BLOCK", 7)
-    monkeypatch.setattr("warmstart.data.features.term_inputs.BLOCK_CHARACTERS", 400)
+    monkeypatch.setattr("warmstart.data.features.term_inputs.TERM_BLOCK_CHARACTERS", 400)
     monkeypatch.setattr("warmstart.data.features.term_inputs.MOST_BLOCK", 20)
     found = inputs.encode_rows(rows.texts, rows.columns)
     assert seen[0] == 7 and sum(seen) == 60 and max(seen) <= 20 and len(set(seen)) > 1

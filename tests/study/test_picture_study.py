@@ -81,8 +81,10 @@ def test_every_regime_is_trained_saved_and_predicts_what_was_scored(
     for run in comparison.runs:
         folder = tmp_path / "runs" / run.id
         assert run.failed is None or "does not beat the constant" in run.failed
-        usual = IMAGE_DEFAULTS[run.regime].augment if run.lr and run.regime != "scratch-cnn" else "none"
-        assert run.settings.get("augment", "none") == usual  # scratch-cnn: of few passes
+        if run.lr:
+            defaults = IMAGE_DEFAULTS[run.regime]
+            enough = run.settings["steps"] * run.settings["batch_size"] >= defaults.augment_from * run.rows
+            assert run.settings["augment"] == (defaults.augment if enough else "none")
         found = load_model_for_prediction(folder).predict(picture_table())
         numbers = run.predictions["row"]
         again = [found[number - 1]["prediction"] for number in numbers]
