@@ -81,7 +81,10 @@ QUEUES = {
     "bug": ["crash", "error", "button", "freezes", "update", "version", "screen", "blank", "slow", "report"],
     "feature": ["wish", "option", "export", "dark", "add", "please", "could", "support", "integrate", "button"],
 }
-FILLER = "hello i my the when please since yesterday again still cannot it is after with your help thanks order".split()  # noqa: SIM905
+FILLER = (
+    *("hello", "i", "my", "the", "when", "please", "since", "yesterday", "again", "still"),
+    *("cannot", "it", "is", "after", "with", "your", "help", "thanks", "order"),
+)
 
 
 def _tickets(folder: Path, _: argparse.Namespace) -> Path:

@@ -35,6 +35,7 @@ from warmstart.regimes.frozen import Frozen
 from warmstart.regimes.full import Full
 from warmstart.regimes.method import Method
 from warmstart.runtime import device
+from warmstart.settings.choices import Augment
 from warmstart.tasks.task import Task
 from warmstart.tasks.tasks import task_for
 from warmstart.training.config import TrainConfig
@@ -135,10 +136,11 @@ def contests(rows: int, epochs: int) -> list[Contest]:
     """The two questions, on so many images for so many epochs."""
     gate = Gate("last loss", False, 0.02)
     found = []
-    for setting, network, method, augment in (
+    settings: tuple[tuple[str, ImageNetworkConfig, Method, Augment], ...] = (
         ("loop", SMALL, Full(), "light"),
         ("epochs after the first", LITE, Frozen(), "none"),
-    ):
+    )
+    for setting, network, method, augment in settings:
         splits, task = noise_images(rows, network.side)
         shared, inputs = SharedData(splits), Pixels("photo", network.side)
         examples = shared.examples(inputs, splits.train, task.targets(splits.train))
@@ -147,7 +149,7 @@ def contests(rows: int, epochs: int) -> list[Contest]:
             steps=epochs * -(-len(examples) // batch),
             lr=1e-3,
             batch_size=batch,
-            augment=augment,  # type: ignore[arg-type]
+            augment=augment,
             precision=device.precision(),
         )
         encoded: Any = examples.encoded

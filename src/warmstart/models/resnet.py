@@ -22,7 +22,7 @@ _COUNTER = "num_batches_tracked"  # of batch norm; weights of before 2018 lack i
 
 @dataclass(frozen=True)
 class ResNetShape:
-    """How many blocks each stage has, and of which kind."""
+    """The number of blocks in each stage, and their kind."""
 
     blocks: tuple[int, ...]
     bottleneck: bool = False

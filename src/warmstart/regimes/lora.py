@@ -134,7 +134,7 @@ def save_adapter(body: nn.Module, base: str, folder: Path, *, language: bool = F
     config.task_type = ("SEQ_2_SEQ_LM" if pair else "CAUSAL_LM") if language else None
     images = hasattr(body, "image_config")
     targets = config.target_modules
-    if pair or images:  # PEFT finds them by the end of their names, of which one part's may be the other's
+    if pair or images:  # by full names: PEFT matches the ends of names, and those of two parts may be the same
         config.target_modules = {_outer(body, config, name) for name in _adapted(body)}
     config.save_pretrained(folder)
     config.target_modules = targets

@@ -106,6 +106,6 @@ def _spent(folder: Path) -> float:
 
 
 def _without(plan: RunPlan, seconds: float) -> RunPlan:
-    """The plan with the planning time subtracted from its budget, of which a tenth remains at least."""
+    """The plan with the planning time subtracted from its budget; at least a tenth of the budget remains."""
     budget = plan.options.budget
     return replace(plan, options=replace(plan.options, budget=budget - min(seconds, 0.9 * budget)))

@@ -23,7 +23,7 @@ from warmstart.study.jobs import StudyState
 from warmstart.study.parallel import SHARED_FOLDER, Ended, run_job
 
 LOCAL = "ray"  # a Ray of this machine alone, which ends with the study
-STORE_BYTES = 80 << 20  # for objects, of which there are next to none: results are files. Ray's minimum is 75 MB
+STORE_BYTES = 80 << 20  # for objects in memory: hardly any, since results are files. Ray's minimum is 75 MB
 STOP_SECONDS = 60.0  # for workers to save a checkpoint, when the study is stopped
 OF_RESULTS = ("warmstart", "torch", "transformers", "peft")  # packages whose versions results depend on
 Opener = Callable[[], StudyState]

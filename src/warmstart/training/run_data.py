@@ -37,7 +37,7 @@ class RunData:
     replayed: tuple[str, ...] = ()  # others, for replay; none: what the base itself says
     interpolate: bool = False  # whether weights are mixed with the base's afterwards
     endpoint: Endpoint | None = None  # a chat model elsewhere, that one regime asks
-    sample: Splits | None = None  # of which the training rows are a part, the same for every regime; None: all of it
+    sample: Splits | None = None  # what the training rows are drawn from, alike for all regimes; None: themselves
     old_test: Rows | None = None  # what an earlier model was tested on: none is trained on
 
     @cached_property

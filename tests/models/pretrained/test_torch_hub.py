@@ -27,7 +27,9 @@ def resnet18(pretrained=False):
 
     class Usual(torch.nn.Module):
         def state_dict(self):
-            weights = published("ResNet-18")
+            with torch.random.fork_rng():
+                torch.manual_seed(0)  # as if read from a file
+                weights = published("ResNet-18")
             weights["conv1.weight"] = torch.full_like(weights["conv1.weight"], 2.0 if pretrained else 1.0)
             return weights
 
@@ -35,6 +37,9 @@ def resnet18(pretrained=False):
 
 def without_argument():
     return resnet18()
+
+def untrained():
+    return torch.nn.Linear(2, 3)
 
 def linear(pretrained=False):
     return torch.nn.Linear(2, 3)
@@ -72,7 +77,7 @@ def test_an_entry_is_run_once_and_its_pretrained_weights_are_kept(repository: Pa
     weights = read_image_body(base).state_dict()["network.conv1.weight"]
     assert torch.equal(weights, torch.full_like(weights, 2.0)) and runs(repository) == 1
     plain = fetch_entry("torchhub:someone/vision-models:without_argument", offline=True)
-    assert plain != path and runs(repository) == 2
+    assert plain != path and runs(repository) == 3, "twice, to see whether its weights are random"
 
 
 @pytest.mark.parametrize(
@@ -123,3 +128,8 @@ def test_code_runs_only_where_it_was_trusted_by_name(repository: Path, tmp_path:
     table.write_text("text,label\n" + "".join(f"words of row {i},{'ab'[i % 2]}\n" for i in range(60)))
     with pytest.raises(UsageError, match="is for images"):
         compare(table, "label", regimes=["linear"], trust_code="a/b", out=tmp_path / "texts", log=False)
+
+
+def test_random_weights_are_no_base(repository: Path) -> None:
+    with pytest.raises(InputError, match=r"vision-models:untrained' has random weights, and takes no argument"):
+        fetch_entry("torchhub:someone/vision-models:untrained", offline=True)

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, hub, nn
 
-from warmstart.errors import MissingError, UsageError
+from warmstart.errors import InputError, MissingError, UsageError
 from warmstart.models.pretrained.state_dict import network_of
 from warmstart.runtime.files import cache_folder, write_tensors
 from warmstart.runtime.load_pretrained import reading_foreign
@@ -99,13 +100,28 @@ def kept_entry(source: str) -> Path:
 
 
 def _called(entry: HubEntry, folder: Path | None) -> Any:
-    """What the entry returns: with pretrained weights, where it takes the usual argument for them."""
+    """What the entry returns: with pretrained weights, where it takes the usual argument for them.
+
+    Raises InputError for an entry without that argument whose weights are random: they differ from call to call.
+    """
     where = {"repo_or_dir": str(folder), "source": "local"} if folder else {"repo_or_dir": entry.code}
     load: Any = functools.partial(hub.load, model=entry.entry, trust_repo=True, verbose=False, **where)
     try:
         return load(pretrained=True)
     except TypeError:  # it takes no such argument
-        return load()
+        first, second = load(), load()
+    if not _same_weights(first, second):
+        raise InputError(
+            f"base '{PREFIX}{entry.code}:{entry.entry}' has random weights, and takes no argument `pretrained`.",
+            "name an entry that gives a pretrained model",
+        )
+    return first
+
+
+def _same_weights(first: Any, second: Any) -> bool:
+    if not isinstance(first, nn.Module):
+        return True  # refused by `_weights`
+    return all(torch.equal(weight, second.state_dict()[name]) for name, weight in first.state_dict().items())
 
 
 def _weights(model: Any, source: str) -> dict[str, Tensor]:
