@@ -15,6 +15,8 @@ import pytest
 import warmstart
 from tests.cli_base import call, products
 from tests.tiny import REGRESSION, tiny_rows
+from warmstart.baselines import boosting
+from warmstart.baselines.boosted import Boosted
 from warmstart.data.rows.split import Rows
 from warmstart.errors import InputError, MissingError, TrainingError, UsageError
 from warmstart.inference.export import onnx_baselines, onnx_graph
@@ -122,6 +124,23 @@ def test_typed_columns_and_trees_go_into_the_graph(regime: str, base: Base, tmp_
         model.predict([rows[0] | {"weight": "heavy"}])
     with pytest.raises(ValueError, match="give each row as a mapping of title, shop"):
         model.predict(["a text"])
+
+
+@pytest.mark.parametrize("text", [True, False])
+def test_trees_that_stand_alone_read_in_the_graph_what_they_read_here(
+    text: bool, base: Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(boosting, "LEAST_GAIN_ALONE", 100.0)  # both kinds of trees are kept
+    monkeypatch.setattr(boosting, "LEAST_MEAN_GAIN", -100.0)
+    if not text:
+        monkeypatch.setattr(boosting, "MANY_ROWS", 100)
+    table = {name: cells for name, cells in _typed(ROWS).items() if text or name != "title"}
+    asked = {"scale": "linear", "base": base.location, "max_length": 32, "quiet": True, "log": False}
+    warmstart.fit(table, "price", "boosted", tmp_path / "run", **asked)
+    model = warmstart.load(tmp_path / "run").stored.predictor
+    assert isinstance(model, Boosted) and model.added and model.alone_
+    assert (model.words is not None, model.table.reads_linear) == (text, text)
+    assert warmstart.export(tmp_path / "run", "onnx", tmp_path / "out", data=table).drift < 1e-4
 
 
 @pytest.mark.parametrize("several", [False, True])

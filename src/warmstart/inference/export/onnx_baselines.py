@@ -70,13 +70,19 @@ class BaselineParts:
         """For `onnx_reader`."""
         reading = self.linear.features.reading
         found: dict[str, Any] = {"reads": [], "words": list(reading.named("text")) if reading.typed else None}
-        if self.linear.features.terms:
+        if self.terms:
             found["reads"].append("terms")
         if reading.typed:
             found["reads"].append("columns")
             found["categories"] = {name: list(values) for name, values in self.categories.items()}
             found["numbers"] = [[column.name, column.kind] for column in reading.columns if column.kind in NUMERIC]
         return found
+
+    @property
+    def terms(self) -> tuple[Terms, ...]:
+        """The kinds of terms that are counted: of the linear model, then of the one that reads the text alone."""
+        words = self.boosted.words if self.boosted else None
+        return (*self.linear.features.terms, *(words.features.terms if words else ()))
 
     def vocabulary(self) -> list[dict[str, Any]]:
         """The terms of each kind, and how they are cut."""
@@ -87,15 +93,15 @@ class BaselineParts:
                 "vocabulary": {term: i for i, term in enumerate(kind.vocabulary)},
                 "token_pattern": TOKEN if kind.analyzer == "word" else None,
             }
-            for kind in self.linear.features.terms
+            for kind in self.terms
         ]
 
     def example(self, rows: int) -> dict[str, Tensor]:
         """Inputs of the right kinds and sizes, by name, without tokens."""
         found: dict[str, Tensor] = {}
         reading = self.linear.features.reading
-        if self.linear.features.terms:
-            found["counts"] = torch.zeros(rows, sum(len(kind.vocabulary) for kind in self.linear.features.terms))
+        if self.terms:
+            found["counts"] = torch.zeros(rows, sum(len(kind.vocabulary) for kind in self.terms))
             found["counts"][:, :3] = 1.0
         if reading.typed:
             width = sum(1 if column.kind != "datetime" else 6 for column in reading.columns if column.kind in NUMERIC)
@@ -132,12 +138,18 @@ class BaselineGraph(nn.Module):
         if features.embedder:
             self.embedding = nn.Parameter(rows(features.embedder.width, features.embedding_weight))
         self.trees = _TreeSums(parts.boosted, parts.trees, parts.categories) if parts.boosted and parts.trees else None
+        self.own_terms = sum(len(kind.vocabulary) for kind in features.terms)
+        words = parts.boosted.words if parts.boosted and parts.trees else None
+        self.words = None
+        if words:
+            self.words = _TermSums(words.features.terms, lambda _: torch.tensor(words.weight))
+            self.words_bias = nn.Parameter(torch.tensor(words.bias))
 
     def forward(self, *inputs: Tensor) -> Tensor:
         given = dict(zip(self.reads, inputs, strict=True))
         said = self.bias
         if self.terms is not None:
-            said = said + self.terms(given["counts"])
+            said = said + self.terms(given["counts"][:, : self.own_terms])
         if self.columns is not None:
             said = said + self.columns(given.get("numbers"), given.get("categories"))
         if self.embed is not None:
@@ -146,7 +158,8 @@ class BaselineGraph(nn.Module):
             said = said + (vectors / length) @ self.embedding
         if self.trees is None:
             return said
-        found: Tensor = self.trees(given.get("numbers"), given.get("categories"), said)
+        of_words = None if self.words is None else self.words_bias + self.words(given["counts"][:, self.own_terms :])
+        found: Tensor = self.trees(given.get("numbers"), given.get("categories"), said, of_words)
         return found
 
 
@@ -258,6 +271,7 @@ class _TreeSums(nn.Module):
         super().__init__()
         self.share = _linear_share(boosted)
         self.outputs = len(boosted.linear.bias)
+        self.reads_linear = _outputs_read(boosted) > 0
         tables = []
         for i, (name, values) in enumerate(known.items()):
             place = {value: number for number, value in enumerate(boosted.table.categories.get(name, ()))}
@@ -265,9 +279,12 @@ class _TreeSums(nn.Module):
             tables.append(nn.Parameter(torch.tensor(trees.lookup(i, numbers))))
         self.tables = nn.ParameterList(tables)
 
-    def forward(self, numbers: Tensor | None, categories: Tensor | None, said: Tensor) -> Tensor:
+    def forward(
+        self, numbers: Tensor | None, categories: Tensor | None, said: Tensor, of_words: Tensor | None
+    ) -> Tensor:
         parts = [] if numbers is None else [numbers]
-        parts += [said.double()] if self.outputs <= MOST_SAID else []
+        if self.reads_linear:
+            parts += [each.double() for each in (said, of_words) if each is not None]
         if categories is not None:
             parts += [table[categories[:, i]].double() for i, table in enumerate(self.tables) if table.shape[1]]
         table = torch.cat(parts, 1)
@@ -287,13 +304,19 @@ def _trees(boosted: Boosted | None) -> TreeNodes | None:
         return None
     kinds = bool(boosted.added) + bool(boosted.alone_)
     reading = boosted.table.reading
-    said = len(boosted.linear.bias)
+    said, words = _outputs_read(boosted), boosted.words is not None
     numbers = sum(1 if column.kind != "datetime" else 6 for column in reading.columns if column.kind in NUMERIC)
-    plain = numbers + (said if said <= MOST_SAID else 0)
-    trees = TreeNodes(len(boosted.table.categorical), plain)
-    for ensemble in (*boosted.added, *boosted.alone_):
-        trees.add(ensemble, 1 / (boosted.folds * kinds))
+    trees = TreeNodes(len(boosted.table.categorical), numbers + said * (1 + words), numbers)
+    for ensembles, shift in ((boosted.added, 0), (boosted.alone_, said if words else 0)):
+        for ensemble in ensembles:
+            trees.add(ensemble, 1 / (boosted.folds * kinds), shift)
     return trees
+
+
+def _outputs_read(boosted: Boosted) -> int:
+    """How many outputs of a linear model each tree reads."""
+    outputs = len(boosted.linear.bias)
+    return outputs if boosted.table.reads_linear and outputs <= MOST_SAID else 0
 
 
 def _constant(values: Array) -> nn.Parameter:

@@ -26,7 +26,8 @@ class TreeNodes:
     """
 
     categorical: int  # the first columns of LightGBM's table
-    plain: int  # the columns after them
+    plain: int  # the columns after them: numbers, and what linear models say
+    numbers: int  # how many of those are numbers
     sets: list[dict[frozenset[int], int]] = field(default_factory=list)  # of each categorical column, in order
     nodes: dict[str, list[Any]] = field(default_factory=dict)
     leaves: dict[str, list[Any]] = field(default_factory=dict)
@@ -38,14 +39,17 @@ class TreeNodes:
         self.nodes = {name: [] for name in (*names, "missing_value_tracks_true")}
         self.leaves = {name: [] for name in ("treeids", "nodeids", "ids", "weights")}
 
-    def add(self, ensemble: Ensemble, share: float) -> None:
-        """The trees of an ensemble, whose leaves count `share` of what they say."""
+    def add(self, ensemble: Ensemble, share: float, shift: int = 0) -> None:
+        """The trees of an ensemble, whose leaves count `share` of what they say.
+
+        `shift`: how many places further than in LightGBM's table the outputs of a linear model are.
+        """
         header, *parts = ensemble.model.split("\nTree=")
         together = int(_fields(header).get("num_tree_per_iteration", "1"))
         for i, part in enumerate(parts):
-            self._add_tree(_fields(part.split("\nend of trees")[0]), ensemble.first + i % together, share)
+            self._add_tree(_fields(part.split("\nend of trees")[0]), ensemble.first + i % together, share, shift)
 
-    def _add_tree(self, tree: dict[str, str], output: int, share: float) -> None:
+    def _add_tree(self, tree: dict[str, str], output: int, share: float, shift: int) -> None:
         values = [float(each) * share for each in tree["leaf_value"].split()]
         inner = len(values) - 1  # nodes that ask
         if inner:
@@ -59,7 +63,9 @@ class TreeNodes:
                     self._node(i, (column, place), 0.5, "BRANCH_LEQ", right, left, False)
                 else:
                     follows = _missing_goes_left(kind, thresholds[i])
-                    self._node(i, column - self.categorical, thresholds[i], "BRANCH_LEQ", left, right, follows)
+                    place = column - self.categorical
+                    place += shift if place >= self.numbers else 0
+                    self._node(i, place, thresholds[i], "BRANCH_LEQ", left, right, follows)
         for i, value in enumerate(values):
             self._node(inner + i, 0, 0.0, "LEAF", 0, 0, False)
             for name, each in zip(self.leaves, (self.trees, inner + i, output, value), strict=True):
