@@ -1,5 +1,6 @@
 """All rows: is the answer about all rows, and never surer of it than parts of them allow?"""
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -77,6 +78,26 @@ def test_what_was_not_run_leaves_it_undecided() -> None:
     assert advice.verdict == "undecided" and advice.constraints == ()
     assert "`full` could not be trained enough within the budget." in advice.reason
     assert advice.next_step.startswith("To train `full` on all rows: `warmstart compare")
+
+
+def test_the_next_step_trains_the_cheapest_rival_beside_the_leader() -> None:
+    reason = "there was no time for 40 steps on 100 rows; --budget 9m would be enough"
+    out = tuple(Excluded(name, "budget", reason) for name in ("scratch", "lora"))
+    known = replace(seen_on(SIZES), excluded=out, estimates={"scratch": 7200.0, "lora": 240.0})
+    took = max(run.cost.seconds + run.tuning_seconds for run in known.runs if run.regime == "linear")
+    minutes = math.ceil((1.25 * (240 + took) / 0.75 + 30) / 60)
+    assert advice_for(known).next_step == (
+        f"To train `lora` on all rows: `warmstart compare a.csv --target price --budget {minutes}m "
+        "--regimes linear,lora --out study-longer`. All 2 of them take about 2.1 h with one seed. "
+        "Until then use `linear`, which is trained on all rows."
+    )
+    alone = replace(
+        known, excluded=out[1:], command=COMMAND.replace("--budget 180s", "--regimes lora --compute 1TFLOP")
+    )
+    assert advice_for(alone).next_step.startswith(
+        "To train `lora` on all rows: `warmstart compare a.csv --target price --regimes linear,lora --compute "
+    )
+    assert "All " not in advice_for(alone).next_step
 
 
 def test_the_way_is_decided_where_only_a_sibling_is_open() -> None:

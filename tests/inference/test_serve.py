@@ -14,12 +14,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from markupsafe import escape
 
 import warmstart
 from tests.cli_base import call, products, write_csv
 from warmstart.data.rows.values import ColumnValues
 from warmstart.data.tables.strings import Texts
 from warmstart.errors import UsageError
+from warmstart.inference.explain import explain
 from warmstart.inference.predict import NewRows, TrainedModel
 from warmstart.inference.serve import serve
 from warmstart.inference.serve.batching import Batcher, QueueFullError
@@ -171,6 +173,10 @@ def test_the_page_shows_a_prediction_and_escapes_everything(client: TestClient, 
     expected = priced.predict([{TABLE: typed, "weight": "2.5"}])[0]
     assert f">prediction</th><td>{expected['prediction']:.5g}</td>" in answer.text
     assert f">90 % interval</th><td>{expected['low']:.5g} to {expected['high']:.5g}</td>" in answer.text
+    (moved,) = explain(priced, priced.new_rows([{TABLE: typed, "weight": "2.5"}]))
+    assert moved and "What moved it" in answer.text and "What moved it" not in page.text
+    for each in moved:
+        assert f"<td>{escape(each.part)}</td><td>{each.effect:+.3g}</td>" in answer.text
     odd = client.post("/", data={"c0": typed, "c1": "<heavy>"})
     assert odd.status_code == 200 and 'role="alert"' in odd.text and "<heavy>" not in odd.text
 
@@ -219,6 +225,14 @@ def test_requests_that_wait_share_a_batch_and_fail_alone() -> None:
     with pytest.raises(ValueError):
         waiting[1].result(5)
     assert batches[:2] == [["a"], ["b", "c", "bad", "d"]] and batches[-1] == ["e", "f", "g"]
+    first.clear()
+    held = batcher.submit(NewRows(["k"]))
+    alone = batcher.submit(NewRows(["l"]), lambda rows: [{"other": text} for text in rows.texts])
+    after = [batcher.submit(NewRows([text])) for text in "mn"]
+    first.set()
+    assert [held.result(5), alone.result(5)] == [[{"prediction": "k"}], [{"other": "l"}]]
+    assert [each.result(5) for each in after] == [[{"prediction": "m"}], [{"prediction": "n"}]]
+    assert not any("l" in batch for batch in batches), "other work is done alone"
     assert batcher.queued == 0
     batcher.close()
     with pytest.raises(QueueFullError):

@@ -14,7 +14,7 @@ from warmstart.planning.computed_cost import computed_throughput
 from warmstart.planning.estimates import seconds_of_embedding, seconds_of_scoring, total_seconds
 from warmstart.planning.fit_budget import RESERVE, fit_to_budget
 from warmstart.planning.problem import Options
-from warmstart.planning.run_plan import MIN_STEPS, RunPlan, first_plan
+from warmstart.planning.run_plan import MIN_STEPS, PLANNED_SHARE, RunPlan, first_plan
 from warmstart.regimes.full import Full
 from warmstart.regimes.regimes import DEFAULTS, Regime, Stage
 from warmstart.regimes.starts import Scratch
@@ -31,7 +31,8 @@ def plan(base: Base) -> RunPlan:
 
 
 def within(plan: RunPlan, seconds: float) -> RunPlan:
-    return fit_to_budget(replace(plan, options=replace(plan.options, budget=seconds)))
+    """With a budget of which so many seconds are for jobs."""
+    return fit_to_budget(replace(plan, options=replace(plan.options, budget=seconds / PLANNED_SHARE)))
 
 
 def test_what_fits_is_not_cut(plan: RunPlan) -> None:
@@ -71,7 +72,7 @@ def test_what_is_cheap_is_never_cut_and_what_is_expensive_climbs(plan: RunPlan) 
     fitted = within(uneven, 0.9 * alone(uneven, "full"))
     assert fitted.sizes_of("frozen") == (100, 265, 700) == fitted.sizes == fitted.sizes_of("constant")
     assert fitted.sizes_of("full") == (100, 265)
-    assert total_seconds(fitted) <= (1 - RESERVE) * fitted.options.budget
+    assert total_seconds(fitted) <= (1 - RESERVE) * fitted.for_jobs
     assert fitted.cuts[0] == "`full` on 100, 265 of 700 training rows, with proportionally fewer steps"
 
 

@@ -206,6 +206,23 @@ def test_renamed_columns_are_read_by_their_old_names(earlier: dict[str, Path], t
     assert (found.schema.text, found.schema.target) == (("title",), "room")
 
 
+def test_models_made_from_a_renamed_table_read_its_names_and_the_old_ones(
+    earlier: dict[str, Path], table: Path, tmp_path: Path
+) -> None:
+    new = rows(120, 120).rename(columns={"title": "name"})
+    study = warmstart.compare(
+        new, "room", previous=str(earlier["linear"]), rename="title=name", regimes="linear", seeds=1, log=False,
+        out=tmp_path / "study",
+    )  # fmt: skip
+    for run in study.comparison.runs:
+        if run.regime in ("linear", "previous"):
+            model = load_model_for_prediction(study.folder / "runs" / run.id)
+            assert model.predict(new) == model.predict(rows(120, 120)), run.regime
+    rows(240, 120).rename(columns={"title": "name"}).to_csv(tmp_path / "third.csv", index=False)
+    again = prepare_data(Request((str(tmp_path / "third.csv"),), "room", command="compare", previous=str(study.folder)))
+    assert again.schema.text == ("title",) and again.schema.other_names == {"name": "title"}
+
+
 @pytest.mark.parametrize(
     ("rename", "error", "said"),
     [

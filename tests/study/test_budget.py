@@ -13,9 +13,18 @@ from tests.tiny import REGRESSION, tiny_problem
 from warmstart.errors import InputError
 from warmstart.inference.model_store import load_model
 from warmstart.models.pretrained.base import Base
-from warmstart.planning.estimates import seconds_of_fits, total_seconds
+from warmstart.planning.estimates import (
+    EMBEDDED_FIT,
+    seconds_of_baseline,
+    seconds_of_embedding,
+    seconds_of_regime,
+    seconds_on_all_rows,
+    seconds_without_training,
+    total_seconds,
+)
+from warmstart.planning.fit_budget import fit_to_budget
 from warmstart.planning.problem import Options
-from warmstart.planning.run_plan import RunPlan, first_plan
+from warmstart.planning.run_plan import PLANNED_SHARE, RunPlan, first_plan
 from warmstart.request.launch import run_to_end
 from warmstart.results.record import load_run
 from warmstart.runs.execute import Results
@@ -37,7 +46,8 @@ def plan(base: Base) -> RunPlan:
 def carried_out(plan: RunPlan, folder: Path, began: float | None = None) -> tuple[StudyState, list[str]]:
     """The ids of the jobs in their order."""
     progress = Progress(1.0) if began is None else Progress(1.0, began=began)
-    study = StudyState(plan, folder, plan.shared(), progress, limited=True)
+    study = StudyState(plan, folder, plan.shared(), progress)
+    study.deadline = study.end_of_budget
     strategy = ComparisonJobs(study)
     for _ in carry_out(study, strategy):
         pass
@@ -175,14 +185,45 @@ def test_a_network_still_training_when_the_budget_is_spent_is_stopped_and_goes_o
 
 def test_fits_without_a_network_count_from_the_second_on(plan: RunPlan, tmp_path: Path) -> None:
     known = replace(plan, fit_seconds={"linear": 8.4}, options=replace(plan.options, seeds=2))
-    assert seconds_of_fits(known, "linear") == pytest.approx(2 * (2.0 + 4.0 + 8.4) - 8.4)
-    more = total_seconds(known) - total_seconds(replace(known, fit_seconds={}))
+    more = seconds_without_training(known) - seconds_without_training(replace(known, fit_seconds={}))
     assert more == pytest.approx(2 * (2.0 + 4.0 + 8.4) - 8.4)
+    assert total_seconds(known) - total_seconds(replace(known, fit_seconds={})) == pytest.approx(more)
     study = StudyState(known, tmp_path, known.shared(), Progress())
     expected = [
         study.seconds_of(jobs.train_job(known, "linear", rows, seed)) for rows, seed in ((84, 0), (84, 1), (20, 0))
     ]
     assert expected == pytest.approx([0.0, 8.4, 2.0])
+
+
+def test_every_fit_on_features_of_a_base_counts(plan: RunPlan) -> None:
+    options = replace(plan.options, seeds=2, regimes=("constant", "linear", "embedded", "frozen"))
+    known = replace(plan, options=options, fit_seconds={"linear": 8.4}, seconds_per_row={"frozen": 0.01})
+    reading = seconds_of_embedding(known, "embedded")
+    assert reading > 0
+    assert seconds_of_baseline(known, "embedded", 84, 0) == pytest.approx(reading + EMBEDDED_FIT * 8.4)
+    assert seconds_of_baseline(known, "embedded", 84, 1) == pytest.approx(EMBEDDED_FIT * 8.4)
+    assert seconds_of_baseline(known, "embedded", 20, 1) == pytest.approx(EMBEDDED_FIT * 2.0)
+
+
+def test_what_it_takes_on_all_rows_is_known_of_what_the_budget_leaves_out(plan: RunPlan) -> None:
+    options = replace(plan.options, budget=1e-9, regimes=("constant", "linear", "embedded", "frozen", "full"))
+    known = replace(plan, options=options, fit_seconds={"linear": 8.4}, regime_sizes={}, sizes=(84,))
+    cut = fit_to_budget(known)
+    assert {each.regime for each in cut.excluded} == {"embedded", "frozen", "full"}
+    found = seconds_on_all_rows(cut)
+    assert found.keys() == {"embedded", "frozen", "full"}
+    assert found["full"] == pytest.approx(seconds_of_regime(known, "full"))
+    assert found["embedded"] == pytest.approx(seconds_of_baseline(known, "embedded", 84, 0)) and found["embedded"] > 20
+
+
+def test_a_part_of_a_budget_of_time_is_left_unplanned(plan: RunPlan) -> None:
+    exact = replace(plan, options=replace(plan.options, by_compute=True))
+    assert exact.for_jobs == plan.options.budget > plan.for_jobs == PLANNED_SHARE * plan.options.budget
+    known = replace(plan, regime_sizes={}, sizes=(84,))
+    whole = replace(known, options=replace(plan.options, budget=total_seconds(known) / PLANNED_SHARE + 1e-6))
+    assert not fit_to_budget(whole).cuts
+    less = replace(known, options=replace(plan.options, budget=total_seconds(known)))
+    assert fit_to_budget(less).cuts
 
 
 def test_what_reading_the_data_took_is_part_of_the_budget(base: Base, tmp_path: Path) -> None:

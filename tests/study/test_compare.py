@@ -112,9 +112,11 @@ def test_a_frozen_base_reads_every_row_once_from_the_measuring_to_the_last_score
     computed: list[int] = []
     activations = prefix.activations
 
-    def counting(model: Model, depth: int | None, encoded: Encoded, positions: Array) -> prefix.PrefixCache:
+    def counting(
+        model: Model, depth: int | None, encoded: Encoded, positions: Array, *more: float
+    ) -> prefix.PrefixCache:
         computed.append(len(positions))
-        return activations(model, depth, encoded, positions)
+        return activations(model, depth, encoded, positions, *more)
 
     monkeypatch.setattr(prefix, "activations", counting)
     compared(problem, replace(QUICK, regimes=("frozen",)), folder)

@@ -1,6 +1,8 @@
 """Parallel: are the results of several workers those of one process, in whatever order jobs end, and if workers die?"""
 
 import json
+import math
+import time
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -46,6 +48,7 @@ class OddWorkers:
     dies: str = ""  # how the jobs begin that die
     deaths: int = 0
     error: Exception | None = None  # of the first job
+    late: str = ""  # the job during which the budget is spent
     started: list[tuple[str, tuple[str, ...]]] = field(default_factory=list)
     ended: list[str] = field(default_factory=list)
     waiting: list[tuple[StudyState, Job, Sequence[Job]]] = field(default_factory=list)
@@ -63,7 +66,11 @@ class OddWorkers:
             self.deaths -= 1
             return [Ended(job.id, died="SIGKILL")]
         plan = load_plan(first_plan(self.problem, self.options), study.folder / "plan.json")
-        run_job(StudyState(plan, study.folder, plan.shared(), Progress()), job, needs)
+        if job.id == self.late:
+            study.deadline = study.progress.began = -math.inf
+        left = study.deadline - time.perf_counter()
+        if not run_job(StudyState(plan, study.folder, plan.shared(), Progress()), job, needs, left):
+            return [Ended(job.id, late=True)]
         self.ended.append(job.id)
         return [Ended(job.id)]
 
@@ -156,6 +163,15 @@ def test_a_study_that_was_stopped_goes_on_to_the_same_result(
     run_to_end(run_study(problem, OPTIONS, folder))
     assert comparison_of(folder) == in_one_process
     assert len(ended) == len(set(ended)) == 12, "what has ended is not done again"
+
+
+def test_what_workers_are_still_training_when_the_budget_is_spent_is_dropped(problem: Problem, tmp_path: Path) -> None:
+    options = replace(FEW, by_compute=False, budget=3_600.0)
+    pool, folder = OddWorkers(problem, options, count=2, late="frozen-r84-s1"), tmp_path / "study"
+    found = studied(problem, folder, Parallel(pool), options)
+    assert [name for name, _ in pool.started].count("frozen-r84-s1") == 1
+    assert not (folder / "runs" / "frozen-r84-s1" / "run.json").exists()
+    assert any(cut.startswith("dropped, because the machine was slower") for cut in found["cuts"])
 
 
 def test_what_a_worker_raises_for_people_ends_the_study(problem: Problem, tmp_path: Path) -> None:

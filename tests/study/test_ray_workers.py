@@ -194,7 +194,7 @@ def test_yaml_takes_the_key_on_for_true(tmp_path: Path) -> None:
 
 def test_a_worker_with_other_versions_or_another_disk_is_refused(tmp_path: Path) -> None:
     def refused(directory: Path, versions: dict[str, str]) -> Exception | None:
-        return _error(_work(lambda: pytest.fail("opened"), {}, [], str(directory), 1, versions))
+        return _error(_work(lambda: pytest.fail("opened"), {}, [], str(directory), 1, versions, 60.0))
 
     error = refused(tmp_path, _versions() | {"torch": "1.0"})
     assert isinstance(error, InputError) and " instead of 1.0." in error.message
@@ -215,7 +215,7 @@ def test_what_a_worker_says_is_raised_with_its_hint(monkeypatch: pytest.MonkeyPa
         def failing(raised: Exception = raised) -> Any:
             raise raised
 
-        error = _error(json.loads(json.dumps(_work(failing, {}, [], str(Path.cwd()), 1, _versions()))))
+        error = _error(json.loads(json.dumps(_work(failing, {}, [], str(Path.cwd()), 1, _versions(), 60.0))))
         assert error is not None and str(error) == str(raised) and error.exit_code == raised.exit_code  # type: ignore[attr-defined]
 
 

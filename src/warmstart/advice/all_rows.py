@@ -2,14 +2,14 @@
 
 from collections.abc import Sequence
 
-from warmstart.advice.longer_run import larger_budget_command
+from warmstart.advice.longer_run import larger_budget_command, on_all_rows_command
 from warmstart.advice.phrases import error_in_words, name_list, noise_phrase, scores
 from warmstart.advice.ranking import Ranking
 from warmstart.errors import join_phrases
-from warmstart.quantities import format_interval_bounds, format_number
+from warmstart.quantities import format_effort, format_interval_bounds, format_number
 from warmstart.results.comparison import CONSTANT, Comparison
 from warmstart.results.constraints import BUDGET
-from warmstart.results.names import PREVIOUS
+from warmstart.results.names import ENSEMBLE, PREVIOUS
 from warmstart.results.rows import Row
 
 
@@ -53,14 +53,31 @@ def _at_common_rows(ranking: Ranking, row: Row) -> str:
 
 
 def what_would_tell(ranking: Ranking, rivals: Sequence[Row]) -> str:
-    """The command that trains them on all rows, and what to use until then."""
+    """The command that trains the cheapest of them on all rows beside the leader, and what to use until then."""
     comparison, best = ranking.comparison, ranking.best
     names = [*(row.name for row in rivals), *not_run_in_time(comparison)]
-    command = larger_budget_command(comparison)
+    known = [name for name in names if name in comparison.estimates]
+    leader = next((row for row in ranking.rows if row.family != ENSEMBLE), best)
+    nearest = min(known, key=lambda name: comparison.estimates[name], default=None)
+    command = on_all_rows_command(comparison, leader, nearest) if nearest else ""
+    if command and nearest:
+        what, more = [nearest], _all_of_them(comparison, names)
+    else:
+        command, what, more = larger_budget_command(comparison), names, ""
     how = f"`{command}`" if command else "run it again with a larger --budget"
     rows = "all rows" if best.rows == comparison.rows["train"] else f"{best.rows:,} rows"
-    what = join_phrases([f"`{name}`" for name in names])
-    return f"To train {what} on all rows: {how}. Until then use {name_list([best])}, which is trained on {rows}."
+    trained = join_phrases([f"`{name}`" for name in what])
+    until = f"Until then use {name_list([best])}, which is trained on {rows}."
+    return f"To train {trained} on all rows: {how}. {more}{until}"
+
+
+def _all_of_them(comparison: Comparison, names: Sequence[str]) -> str:
+    """What it takes to train several on all rows, as the budget that was asked for is counted; '' for one."""
+    seconds = [comparison.estimates[name] for name in names if name in comparison.estimates]
+    if len(names) < 2 or len(seconds) < len(names):
+        return ""
+    effort = format_effort(sum(seconds), by_compute="--compute" in comparison.command.split())
+    return f"All {len(names)} of them take about {effort} with one seed. "
 
 
 def partial_caveats(ranking: Ranking) -> list[str]:

@@ -5,14 +5,23 @@ import shlex
 from collections.abc import Sequence
 
 from warmstart.quantities import REFERENCE_FLOPS, parse_duration, parse_flops
-from warmstart.results.comparison import Comparison
-from warmstart.results.names import LENGTH_MULTIPLIERS
+from warmstart.results.comparison import CONSTANT, Comparison
+from warmstart.results.names import CONTINUED, CONTINUED_MIXED, LENGTH_MULTIPLIERS, PREVIOUS, regime_of
 from warmstart.results.record import Run
 from warmstart.results.rows import Row
 from warmstart.settings.choices import DEFAULT_BUDGET
 
 MARGIN = 1.25  # of forecasts, which were too low at times
-_TO_MINUTES, _TO_HOURS = 15 * 60, 2 * 3600  # a budget is rounded up to quarters of an hour, from two hours on to hours
+JOBS_SHARE = 0.75  # of a budget: the rest is for measuring, estimates that were too low, and the report
+READING = 30.0  # seconds for starting and reading the data
+NEVER_NAMED = (
+    PREVIOUS,
+    CONTINUED,
+    CONTINUED_MIXED,
+    CONSTANT,
+)  # they are always there
+# A budget is rounded up to minutes, from a quarter of an hour on to quarters, from two hours on to hours.
+_QUARTER, _TO_HOURS = 15 * 60, 2 * 3600
 
 
 def longer_command(comparison: Comparison, unfinished: Sequence[Row]) -> str:
@@ -42,6 +51,23 @@ def larger_budget_command(comparison: Comparison) -> str:
     if words[1:2] != ["compare"] or "--out" not in words or comparison.full_estimate is None:
         return ""
     words = _with_budget(words, MARGIN * comparison.full_estimate)
+    return shlex.join(_with(words, "--out", f"{_value(words, '--out')}-longer"))
+
+
+def on_all_rows_command(comparison: Comparison, leader: Row, rival: str) -> str:
+    """The study's own command for two regimes alone, with a budget that trains both on all rows.
+
+    Empty if the command or what the rival takes is unknown. Searching and reading the data are counted too.
+    """
+    words, needed = shlex.split(comparison.command), comparison.estimates.get(rival)
+    if words[1:2] != ["compare"] or "--out" not in words or needed is None:
+        return ""
+    by_compute = "--compute" in words
+    again = [_seconds(run, by_compute=by_compute) for run in comparison.runs if run.regime == leader.name]
+    needed = (MARGIN * (needed + max(again, default=0.0))) / JOBS_SHARE + (0 if by_compute else READING)
+    names = [regime_of(name) for name in (leader.name, rival)]
+    words = _with(words, "--regimes", ",".join(dict.fromkeys(name for name in names if name not in NEVER_NAMED)))
+    words = _with_budget(words, needed)
     return shlex.join(_with(words, "--out", f"{_value(words, '--out')}-longer"))
 
 
@@ -89,7 +115,9 @@ def _with(words: Sequence[str], flag: str, value: str) -> list[str]:
 
 
 def _time(seconds: float) -> str:
-    """As typed on the command line, rounded up: 45m, 3h."""
+    """As typed on the command line, rounded up: 4m, 45m, 3h."""
+    if seconds < _QUARTER:
+        return f"{math.ceil(seconds / 60)}m"
     if seconds < _TO_HOURS:
-        return f"{15 * math.ceil(seconds / _TO_MINUTES)}m"
+        return f"{15 * math.ceil(seconds / _QUARTER)}m"
     return f"{math.ceil(seconds / 3600)}h"

@@ -75,8 +75,11 @@ class EarlierModel:
         """As a baseline that learned nothing, with outputs of this task."""
         return Fitted(UnchangedModel(self.stored.predictor, output_change(self.stored.task, task)), (), 0.0, 0.0)
 
-    def copy_to(self, folder: Path, regime: str) -> None:
-        """Write the model as it is: with its own task and calibration. Files are hard links where possible."""
+    def copy_to(self, folder: Path, regime: str, other_names: Mapping[str, str]) -> None:
+        """Write the model as it is: with its own task and calibration. Files are hard links where possible.
+
+        `other_names`: of columns in new tables -> the names that the model knows.
+        """
         facts = read_json(self.folder / "model.json", dict[str, Any], TRAIN_AGAIN)
         for name in facts.get("files") or digests(self.folder):
             if name != "model.json":
@@ -86,7 +89,8 @@ class EarlierModel:
         found = find_portable(str(body["base"]), self.folder) if "base" in body else None
         if found is not None:  # adapters name a base that lies in a folder by the way to it
             facts["body"] = body | {"base": portable_path(found, folder)}
-        write_json(folder / "model.json", facts | {"regime": regime})
+        schema = facts["schema"] | {"other_names": dict(other_names)}
+        write_json(folder / "model.json", facts | {"regime": regime, "schema": schema})
 
 
 @dataclass(frozen=True, eq=False)

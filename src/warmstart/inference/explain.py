@@ -51,13 +51,19 @@ class _Row:
     part: str
 
 
+def can_explain(stored: StoredModel) -> bool:
+    """Whether it predicts a number or a class."""
+    task = stored.task
+    return task.generative is None and not task.learns_language and not stored.schema.multi_label
+
+
 def explain(trained: TrainedModel, rows: NewRows, most: int = 5) -> Iterator[list[Influence]]:
     """For each row the `most` influences that are largest, first the largest; none where nothing can be predicted.
 
     Raises UsageError for a model that predicts sets of labels or writes texts.
     """
     stored = trained.stored
-    if stored.task.generative is not None or stored.task.learns_language or stored.schema.multi_label:
+    if not can_explain(stored):
         raise UsageError("only a predicted number or class can be explained.", "leave out --explain")
     for start in range(0, len(rows.texts), EXPLAINED_AT_ONCE):
         places = range(start, min(start + EXPLAINED_AT_ONCE, len(rows.texts)))

@@ -161,8 +161,12 @@ class TrainedModel:
         return self._checked(NewRows(texts, reasons, said, columns.values, table.before))
 
     def _complete(self, table: Table) -> Table:
-        """The table with all columns that are read; those that training could leave blank may not be there."""
-        schema, known = self.stored.schema, table.columns.column_names
+        """The table with all columns that are read, by the names that the model knows; those that training could leave
+        blank may not be there.
+        """
+        schema = self.stored.schema
+        table = table.renamed(schema.renamed(table.columns.column_names))
+        known = table.columns.column_names
         beside = [name for name in (schema.system, schema.history) if name and name not in known]
         missing = [column for column in schema.text if column not in known]
         needed = [column for column in missing if schema.task != "chat" or column.lower() not in OPTIONAL]

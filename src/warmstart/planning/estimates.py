@@ -1,13 +1,14 @@
 """Estimates: how long will the searches and runs of a plan take, at the throughput that was measured?"""
 
 import time
+from dataclasses import replace
 
 from warmstart.baselines.few_shot import CHOSEN_ON, FIRST_CHOSEN_ON, SHOTS
 from warmstart.baselines.prompted import PROMPT_CHOSEN_ON, PROMPT_EXAMPLES, QUANTILE_BINS
 from warmstart.generation.answers import AT_ONCE_ON_CPU
 from warmstart.planning.run_plan import RunPlan, token_limit
 from warmstart.quantities import format_effort
-from warmstart.regimes.regimes import READ_WITH_BASE, UNTRAINED_BASES, Regime
+from warmstart.regimes.regimes import READ_WITH_BASE, REGIMES, UNTRAINED_BASES, Regime, is_baseline
 from warmstart.results.metrics import RANKED_BY
 from warmstart.results.names import regime_of
 from warmstart.runs.final_evaluation import ANSWERS_BESIDE, TRAIN_ROWS_SCORED
@@ -22,6 +23,7 @@ from warmstart.training.general_text import TEXTS as SAID
 from warmstart.training.stages import FORWARD_SHARE, MAX_VALIDATION_ROWS, validation_rows
 
 LABEL_TOKENS = 1.5  # of a class or a bin that are read to score it, about
+EMBEDDED_FIT = 2.5  # times what a fit of `linear` takes: there are more features, and their weight is chosen too
 WEIGHTS_COMPARED = 4  # of the mixes of --reduce-forgetting interpolation, by what they write: halving ten takes as many
 
 
@@ -64,6 +66,11 @@ def seconds_of_reading(plan: RunPlan, name: str) -> float:
     return seconds_of_score(plan, name) + plan.prefix_seconds.get(name, 0.0)
 
 
+def seconds_of_reading_more(plan: RunPlan, name: str, rows: int) -> float:
+    """What is read once by a run on more rows than the plan has for its regime: a promising one, on all of them."""
+    return plan.prefix_seconds.get(name, 0.0) * max(rows - max(plan.sizes_of(name)), 0)
+
+
 def seconds_of_writing(plan: RunPlan, name: str) -> float:
     """Generating the answers to test rows at the end; if weights are interpolated, also to validation rows for a few
     mixes.
@@ -97,27 +104,45 @@ def seconds_of_regime(plan: RunPlan, name: str) -> float:
     )
 
 
+def seconds_on_all_rows(plan: RunPlan) -> dict[str, float]:
+    """For each regime that the budget may leave out, its search and one run on all rows: also where it did."""
+    whole = max(plan.sizes)
+    options = replace(plan.options, seeds=1)
+    alone = replace(plan, options=options, sizes=(whole,), regime_sizes={}, excluded=())
+    found = {}
+    for name in alone.asked:
+        if name in plan.seconds_per_row:
+            found[name] = seconds_of_regime(alone, name)
+        elif regime_of(name) in READ_WITH_BASE:
+            found[name] = seconds_of_baseline(alone, name, whole, options.first_seed)
+    return {name: seconds for name, seconds in found.items() if regime_of(name) in REGIMES or is_baseline(name)}
+
+
 def total_seconds(plan: RunPlan) -> float:
     """All searches and runs that are still to be made."""
     return sum(seconds_of_regime(plan, name) for name in plan.networks) + seconds_without_training(plan)
 
 
 def seconds_without_training(plan: RunPlan) -> float:
-    """All fits of linear models and trees after the first, all runs of bases as they are, and what `embedded` reads
-    once for all seeds and numbers of rows."""
-    runs = len(plan.seeds) * len(plan.sizes)
-    reading = sum(seconds_of_embedding(plan, name) for name in plan.names if regime_of(name) in READ_WITH_BASE)
-    return (
-        reading
-        + sum(seconds_of_fits(plan, name) for name in plan.names)
-        + sum(runs * seconds_of_untrained(plan, name) for name in plan.names if regime_of(name) in UNTRAINED_BASES)
-    )
+    """All runs without the training loop that are still to be made."""
+    runs = [(rows, seed) for rows in plan.sizes for seed in plan.seeds]
+    names = [name for name in plan.names if is_baseline(name)]
+    return sum(seconds_of_baseline(plan, name, *run) for name in names for run in runs)
 
 
-def seconds_of_fits(plan: RunPlan, name: str) -> float:
-    """Every fit of a linear model or trees but the first, as the first took, in proportion to the rows."""
-    rows = len(plan.seeds) * sum(plan.sizes_of(name)) / max(plan.sizes)
-    return plan.fit_seconds.get(name, 0.0) * max(rows - 1, 0.0)
+def seconds_of_baseline(plan: RunPlan, name: str, rows: int, seed: int) -> float:
+    """One run of what is fitted without the training loop.
+
+    What needs no base was fitted to all rows before anything is planned; other fits take as long, in proportion to
+    their rows. What `embedded` reads is kept for its later runs.
+    """
+    first, share = (rows, seed) == (max(plan.sizes), plan.options.first_seed), rows / max(plan.sizes)
+    if regime_of(name) in UNTRAINED_BASES:
+        return seconds_of_untrained(plan, name)
+    if regime_of(name) in READ_WITH_BASE:
+        reading = seconds_of_embedding(plan, name) if first else 0.0
+        return reading + EMBEDDED_FIT * plan.fit_seconds.get("linear", 0.0) * share
+    return 0.0 if first else plan.fit_seconds.get(name, 0.0) * share
 
 
 def seconds_of_untrained(plan: RunPlan, name: str) -> float:

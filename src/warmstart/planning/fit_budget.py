@@ -39,6 +39,7 @@ RESERVE = 0.2  # of the budget, kept for training the most promising regime on a
 WORTHWHILE = 0.9  # of the work for a row, at most, or texts are not read less far
 ENOUGH_ROWS = 1_000  # for training: before fewer are taken, texts are read less far
 BUDGET_MARGIN = 1.25  # of a budget that is said to do: estimates were too low at times
+MEASURING = 60.0  # seconds of a larger budget that planning takes, at least
 SAVED_OPTIONS = ("seeds", "trials", "search", "length", "budget")  # of the options
 FEWEST_TRIALS = 8  # of a search over more settings than the rate
 MIN_SCORED_ROWS = 500  # test rows; an accuracy on them is known to about 4 points
@@ -51,7 +52,7 @@ def fit_to_budget(plan: RunPlan) -> RunPlan:
     """
     plan = _without_slow_bases(plan)
     lighter = [plan, *_lighter(plan)]
-    fitted = next((each for each in lighter if total_seconds(each) <= plan.options.budget), None)
+    fitted = next((each for each in lighter if total_seconds(each) <= plan.for_jobs), None)
     if fitted is None:
         searching = [each for each in lighter if each.searches]
         fitted = _best_climb((searching or lighter)[-1])
@@ -77,7 +78,7 @@ def _refit(asked: RunPlan, saved: RunPlan) -> RunPlan:
     )
     seeds = range(asked.options.seeds, saved.options.seeds - 1, -1)
     lighter = [replace(plan, options=replace(options, seeds=n)) for n in seeds]
-    fitted = next((each for each in lighter if total_seconds(each) <= options.budget), None)
+    fitted = next((each for each in lighter if total_seconds(each) <= each.for_jobs), None)
     measured = replace(
         asked, seconds_per_row=saved.seconds_per_row, prefix_seconds=saved.prefix_seconds, tokens=saved.tokens
     )
@@ -158,7 +159,7 @@ def _climb(plan: RunPlan) -> _Climb:
 
     Order and sizes depend only on the measured estimates.
     """
-    whole, budget = max(plan.sizes), plan.options.budget
+    whole, budget = max(plan.sizes), plan.for_jobs
     wanted = plan.sizes if len(plan.sizes) > 1 else (whole,)  # several were asked for
     rungs = plan.sizes if len(plan.sizes) > 1 else budget_sizes(whole)
     plan = replace(plan, total_rows=whole, sizes=rungs)
@@ -204,8 +205,9 @@ def _seconds(plan: RunPlan, name: str, sizes: tuple[int, ...]) -> float:
 def _not_run(plan: RunPlan, name: str, rows: int, seconds: float) -> Excluded:
     """Why a regime does not run, with the budget that suffices if it and all cheaper ones need so many seconds."""
     steps = plan.config(plan.regime(name, rows), rows, 0).steps
-    measuring = 0 if plan.options.by_compute else 60
-    enough = _as_flag(plan, BUDGET_MARGIN * seconds / (1 - RESERVE) + measuring)
+    share = (1 - RESERVE) * plan.for_jobs / plan.options.budget
+    planning = 0.0 if plan.options.by_compute else max(plan.spent, MEASURING)
+    enough = _as_flag(plan, (BUDGET_MARGIN * seconds + seconds_without_training(plan)) / share + planning)
     lacking = "compute" if plan.options.by_compute else "time"
     reason = f"there was no {lacking} for {steps:,} steps on {rows:,} rows; {enough} would be enough"
     return Excluded(name, BUDGET, reason)

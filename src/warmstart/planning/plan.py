@@ -7,12 +7,7 @@ published figures.
 import time
 from collections.abc import Generator
 from dataclasses import replace
-from typing import Any
 
-import numpy as np
-
-from warmstart.baselines.baseline import FitData
-from warmstart.baselines.baselines import FIT_BASELINE
 from warmstart.data.rows.split import Rows
 from warmstart.data.schema.kinds import say_readers
 from warmstart.errors import join_phrases
@@ -43,6 +38,15 @@ from warmstart.planning.model_size import BESIDE, ModelSize, model_size, step_by
 from warmstart.planning.problem import Options, Problem
 from warmstart.planning.requirements import exclude_by_constraints, exclude_by_time
 from warmstart.planning.run_plan import RunPlan
+from warmstart.planning.sample_fit import (
+    BASELINE_ROWS,
+    SCORE_ROWS,
+    SampleFit,
+    baseline_forecast,
+    endpoint_forecast,
+    jobs_of,
+    sample_fit,
+)
 from warmstart.planning.throughput import measure_throughput
 from warmstart.regimes.full import Full
 from warmstart.regimes.regimes import (
@@ -57,8 +61,7 @@ from warmstart.regimes.regimes import (
 from warmstart.results.constraints import not_run
 from warmstart.results.names import ENDPOINT_REGIME, name_at_base, regime_of, split_name
 from warmstart.runs.search import trial_share
-from warmstart.runtime.device import memory_room, peak_memory, reset_peak_memory, resident_memory
-from warmstart.runtime.endpoint import Endpoint
+from warmstart.runtime.device import memory_room, resident_memory
 from warmstart.runtime.environment import current_environment
 from warmstart.runtime.hardware import BANDWIDTH_REACHED, LAUNCH, SCALING, USABLE, UTILISATION, Machine
 from warmstart.training.event import Event
@@ -69,9 +72,7 @@ from warmstart.types import Array
 ANSWER_LENGTH_NOTE = "time: answers are assumed to be as long as the references"
 NO_ANSWERS_NOTE = "time: generating answers to test rows and measuring forgetting are not included"
 FULL_PRECISION_NOTE = 1 / 15  # of a GPU's bf16 arithmetic: H100 67 of 989, A100 19.5 of 312 TFLOP/s
-SCORE_ROWS = 60  # bytes in it for each test row
 PLANNING_SECONDS = 8.0  # for measuring all regimes: a plan is to answer within 20
-BASELINE_ROWS = 1_000  # that a baseline is fitted on to see how long it takes
 
 
 def forecast_regimes(problem: Problem, options: Options, where: TargetMachine) -> Generator[Event, None, PlanResult]:
@@ -79,6 +80,7 @@ def forecast_regimes(problem: Problem, options: Options, where: TargetMachine) -
 
     For another device nothing is cut.
     """
+    began = time.perf_counter()
     plan = budget.first_plan(problem, options)
     rows, shared = max(plan.sizes), plan.shared()
     if options.constraints.given:
@@ -91,14 +93,22 @@ def forecast_regimes(problem: Problem, options: Options, where: TargetMachine) -
         found[name] = model_size(
             run_data.fitted(plan.regime(name, rows)), run_data.task, options.training.get("optimizer_state", "fp32")
         )
+    samples: dict[str, SampleFit] = {}
+    for name in names:
+        if name in WITHOUT_NETWORK and name != ENDPOINT_REGIME:
+            yield Event(f"fitting {name} to {BASELINE_ROWS:,} rows at most")
+            samples[name] = sample_fit(name, run_data)
+    plan = replace(plan, fit_seconds={name: fit.counted(plan.options) for name, fit in samples.items()})
     room = round(where.machine.memory_bytes * USABLE) if where.machine else memory_room()
     notes: tuple[str, ...]
     if where.machine is None:
         possible = tuple(n for n in names if is_baseline(n) or room is None or found[n].least_bytes < room)
         some = replace(plan, options=replace(options, regimes=possible))
         measured = yield from measure_throughput(some, shared, allowed=PLANNING_SECONDS)
+        if not options.by_compute:  # a comparison fits to all rows what needs no base, and measures, in its budget
+            measured = measured.after(time.perf_counter() - began + sum(plan.fit_seconds.values()))
         plan = as_compared(exclude_by_time(measured), shared)
-        notes = cut_notes(plan)
+        notes = cut_notes(plan, options)
         words = current_environment(plan.options.precision).device
     else:
         notes = (f"{PREDICTED}: from the device's published figures, at {UTILISATION:.0%} of its peak FLOPS",)
@@ -111,9 +121,9 @@ def forecast_regimes(problem: Problem, options: Options, where: TargetMachine) -
             why = f"not run: {reasons[name]}"
             forecasts.append(RegimeForecast(name, None, None, None, None, None, None, None, None, why, runs=0, seeds=0))
         elif problem.endpoint is not None and name == ENDPOINT_REGIME:
-            forecasts.append(_sent(plan, problem.endpoint))
+            forecasts.append(endpoint_forecast(plan, problem.endpoint))
         elif name in WITHOUT_NETWORK:
-            forecasts.append(_baseline(plan, name, run_data, where, room))
+            forecasts.append(baseline_forecast(plan, name, run_data, samples[name], where, room))
         elif is_baseline(name):
             forecasts.append(_untrained(plan, name, run_data, where, room))
         elif where.machine is None:
@@ -165,60 +175,6 @@ def _computed_peak(plan: RunPlan, name: str, found: ModelSize, run_data: RunData
     return round(step) + (resident_memory() or 0)
 
 
-def _baseline(plan: RunPlan, name: str, run_data: RunData, where: TargetMachine, room: int | None) -> RegimeForecast:
-    """Cost of a baseline, fitted on some rows and scaled to all of them."""
-    some = run_data.splits.train.take(np.arange(min(BASELINE_ROWS, len(run_data.splits.train))))
-    reset_peak_memory()
-    began = time.perf_counter()
-    data = FitData(run_data.task, some, run_data.seed, columns=run_data.schema.columns, validation=run_data.splits.val)
-    fitted = FIT_BASELINE[name](data)
-    part = time.perf_counter() - began
-    times = len(run_data.splits.train) / len(some)
-    runs = len(plan.seeds) * len(plan.sizes)
-    seconds, peak = part * times, peak_memory()
-    scored = sum(fitted.baseline.flops(p.texts, p.columns) for p in (run_data.splits.val, run_data.splits.test))
-    here = where.machine is None
-    watts, price = power(where)
-    return RegimeForecast(
-        regime=name,
-        trainable=fitted.baseline.weights,
-        total=fitted.baseline.weights,
-        flops=runs * ((fitted.flops + fitted.tuning_flops) * times + scored),
-        peak_memory_bytes=peak,
-        seconds=runs * seconds,
-        disk_bytes=runs * (8 * fitted.baseline.weights + SCORE_ROWS * len(run_data.splits.test)),
-        money=runs * seconds / 3600 * price,
-        fits=None if peak is None or room is None or not here else peak <= room,
-        advice="" if here else "runs on the CPU; its time is that of this machine",
-        runs=runs,
-        seconds_of_run=seconds,
-        energy_kwh=runs * seconds * watts / 3.6e6,
-        basis=MEASURED,
-        **_jobs(plan, name),
-    )
-
-
-def _sent(plan: RunPlan, endpoint: Endpoint) -> RegimeForecast:
-    """What is asked of another machine: nothing is asked for a plan. How long that takes is not known."""
-    runs = len(plan.seeds) * len(plan.sizes)
-    return RegimeForecast(
-        regime=ENDPOINT_REGIME,
-        trainable=0,
-        total=0,
-        flops=0.0,
-        peak_memory_bytes=None,
-        seconds=None,
-        disk_bytes=runs * SCORE_ROWS * len(plan.splits.test),
-        money=None if endpoint.price is None else endpoint.planned_tokens / 1e6 * endpoint.price,
-        fits=None,
-        advice="",
-        runs=runs,
-        seconds_of_run=None,
-        energy_kwh=None,
-        basis=COMPUTED,
-    )
-
-
 def _untrained(plan: RunPlan, name: str, run_data: RunData, where: TargetMachine, room: int | None) -> RegimeForecast:
     """Cost of an untrained base: it reads the rows and generates answers at the throughput of regimes trained from it.
 
@@ -257,7 +213,7 @@ def _untrained(plan: RunPlan, name: str, run_data: RunData, where: TargetMachine
         seconds_of_run=one,
         energy_kwh=None if seconds is None else seconds * watts / 3.6e6,
         basis=COMPUTED,
-        **_jobs(plan, name),
+        **jobs_of(plan, name),
     )
 
 
@@ -344,14 +300,8 @@ def _forecast(
         seconds_of_run=one,
         energy_kwh=None if seconds is None else seconds * watts / 3.6e6,
         basis=basis,
-        **_jobs(plan, name),
+        **jobs_of(plan, name),
     )
-
-
-def _jobs(plan: RunPlan, name: str) -> dict[str, Any]:
-    """On which numbers of rows a regime is run, with how many seeds, and how many learning rates are tried."""
-    trials = plan.options.trials if name in plan.networks and plan.searched_at(name) else 0
-    return {"rows": plan.sizes_of(name), "seeds": len(plan.seeds), "trials": trials}
 
 
 def _scored(plan: RunPlan, name: str, rows: int) -> int:

@@ -27,6 +27,7 @@ from warmstart.training.run_data import DomainCorpus, RunData
 MIN_STEPS = 40  # of a run on a part of the rows, at the usual length
 MIN_TRAIN_ROWS = 100  # for training: no regime is run on fewer to keep to the budget
 SIZE_FACTOR, SIZE_COUNTS = 4, (4, 3)  # of --rows auto: a factor, and how many, most first
+PLANNED_SHARE = 0.9  # of a budget of time: estimates were too low by up to a quarter, and the report takes time too
 MIN_TEXT_TOKENS = 64  # of a text: the budget lets every model read as many
 
 
@@ -56,6 +57,18 @@ class RunPlan:
     cuts: tuple[str, ...] = ()
     full_estimate: float | None = None  # seconds that all of it was estimated to take; None: nothing was cut
     excluded: tuple[Excluded, ...] = ()  # by the constraints, as far as was known before training
+    spent: float = 0.0  # seconds of the budget that planning took
+
+    @property
+    def for_jobs(self) -> float:
+        """Seconds of the budget that jobs are planned for. Compute is known exactly: all of that."""
+        return self.options.budget * (1.0 if self.options.by_compute else PLANNED_SHARE)
+
+    def after(self, seconds: float) -> "RunPlan":
+        """The plan with so many seconds subtracted from its budget; at least a tenth of the budget remains."""
+        budget = self.options.budget
+        options = replace(self.options, budget=budget - min(seconds, 0.9 * budget))
+        return replace(self, options=options, spent=self.spent + seconds)
 
     @property
     def asked(self) -> tuple[str, ...]:

@@ -7,9 +7,16 @@ from dataclasses import replace
 
 import numpy as np
 
+from warmstart.data.features.term_inputs import VOCABULARY_ROWS
 from warmstart.errors import TrainingError
 from warmstart.models.evaluate import EVALUATION_BATCH
-from warmstart.planning.computed_cost import MOST_STEPS, computed_throughput, tokens_by_limit, tokens_of_batches
+from warmstart.planning.computed_cost import (
+    COSTED_ROWS,
+    MOST_STEPS,
+    computed_throughput,
+    tokens_by_limit,
+    tokens_of_batches,
+)
 from warmstart.planning.estimates import measuring
 from warmstart.planning.memory_probe import PeakMemory, measure_step
 from warmstart.planning.run_plan import RunPlan, token_limit
@@ -45,11 +52,11 @@ def measure_throughput(
     regimes, which will not run, are not measured.
     """
     allowed = MEASURING_SHARE * plan.options.budget if allowed is None else allowed
-    started = time.perf_counter()
     # seconds here for one of the reference device: of the last regime that reads tokens, and of each that does not
     speeds: dict[str, float] = {}
     computed = computed_throughput(plan, shared, (*lost, *(regime.name for regime in plan.problem.own)))
     once = computed.prefix_seconds
+    started = time.perf_counter()
     costs = {name: seconds + once.get(name, 0.0) for name, seconds in computed.seconds_per_row.items()}
     waiting = sorted((name for name in plan.networks if name not in lost), key=lambda name: costs.get(name, 0.0))
     untimed: list[str] = []
@@ -60,8 +67,9 @@ def measure_throughput(
     forward_shares: dict[str, float] = {}
     answers: dict[str, float] = {}
     rows = max(plan.sizes)
-    run_data = plan.run_data(rows, plan.options.first_seed, shared)
-    few = _few(run_data, SHORT_MEASUREMENT_ROWS)
+    whole_data = plan.run_data(rows, plan.options.first_seed, shared)
+    run_data = whole_data.some(COSTED_ROWS)
+    few = run_data.some(SHORT_MEASUREMENT_ROWS)
     for place, name in enumerate(waiting):
         left = max(allowed - _since(started), 0.0) / (len(waiting) - place)
         regime = plan.regime(name, rows)
@@ -73,8 +81,10 @@ def measure_throughput(
             continue
         batch = max(MIN_MEASURED_ROWS, min(whole, int(min(fitting, whole))))
         if batch < whole:
-            few = _few(run_data, min(SHORT_MEASUREMENT_ROWS, 2 * batch))
+            few = run_data.some(min(SHORT_MEASUREMENT_ROWS, 2 * batch))
         yield Event(measuring(name))
+        if token_limit(regime) is None:
+            prefix_seconds[name] = _encoding_seconds(run_data, regime, plan)
         most = MOST_STEPS if len(regime.stages) == 1 else MEASURED_STEPS  # few reach from one stage into the next
         config = replace(plan.config(regime, rows, run_data.seed), steps=most + 2, batch_size=batch)
         measured_on, began, ends = few, time.perf_counter(), [0.0]
@@ -83,7 +93,7 @@ def measure_throughput(
             next(steps)
             first = _since(began)
             if world().all_reduce_max(few.shared.stores)[0]:  # computed once: for all rows, it may take minutes
-                prefix_seconds[name] = first / len(few.shared)
+                prefix_seconds[name] = _reading_seconds(few)
             elif (
                 first < SLOW_SECONDS
             ):  # the words of a few rows are few, and so are the rows of the token table to train
@@ -105,7 +115,7 @@ def measure_throughput(
             of_these = tokens_of_batches(measured_on, regime, config, limit)[1 + early : 1 + taken]
             tokens[name] = tokens_by_limit(plan, run_data, regime, limit)
             seconds_per_row[name] *= float(tokens[name][limit] / of_these.mean()) if taken else 1.0
-        few = _few(run_data, SHORT_MEASUREMENT_ROWS)
+        few = run_data.some(SHORT_MEASUREMENT_ROWS)
         if costs.get(name, 0.0) > 0 and name not in once:  # whose first step counts, which is slow
             speeds[kind] = seconds_per_row[name] / costs[name]
         a_row = LONGEST_ROWS * max(seconds_per_row[name], 1e-9)
@@ -113,7 +123,8 @@ def measure_throughput(
         scoring = a_row * EVALUATION_BATCH * computed.forward_shares.get(name, FORWARD_SHARE)
         with suppress(TrainingError):
             if world().size == 1 and scoring + 2 * a_row <= max(2 * left, ENOUGH_SECONDS):
-                found = measure_step(regime, plan.config(regime, rows, run_data.seed), run_data, affordable)
+                searched = run_data if limit is None else whole_data  # whose longest texts decide
+                found = measure_step(regime, plan.config(regime, rows, run_data.seed), searched, affordable)
                 memory_peaks |= {name: found.peak} if found.peak else {}
                 forward_shares[name] = found.scoring * _scored_size(run_data, regime) / max(seconds_per_row[name], 1e-9)
                 answers[name] = found.answer
@@ -146,14 +157,22 @@ def _scored_size(run_data: RunData, regime: Regime) -> float:
     return float(np.concatenate(list(parts)).mean())
 
 
+def _reading_seconds(run_data: RunData) -> float:
+    """Seconds a row to run it through frozen layers, as measured by the main process: all must decide alike."""
+    return world().on_main(lambda: run_data.shared.reading_seconds / len(run_data.shared))
+
+
 def _since(began: float) -> float:
     """Seconds elapsed on the main process's clock: all processes must decide alike."""
     return world().on_main(lambda: time.perf_counter() - began)
 
 
-def _few(run_data: RunData, count: int) -> RunData:
-    """The same with at most `count` rows in each part."""
-    parts = {name: getattr(run_data.splits, name) for name in ("train", "val", "test")}
-    some = {name: part.take(np.arange(min(len(part), count))) for name, part in parts.items()}
-    splits = replace(run_data.splits, **some)
-    return replace(run_data, splits=splits, shared=SharedData(splits))
+def _encoding_seconds(run_data: RunData, regime: Regime, plan: RunPlan) -> float:
+    """Seconds a row to find the terms of training rows, and to encode every row of the study, once for all runs."""
+    began = time.perf_counter()
+    fitted = run_data.fitted(regime)
+    fit = time.perf_counter() - began
+    run_data.shared.encoded(run_data.task.reads(fitted.start.inputs))
+    encode = (time.perf_counter() - began - fit) / len(run_data.shared)
+    drawn = min(max(plan.sizes), VOCABULARY_ROWS) / len(run_data.splits.train)
+    return world().on_main(lambda: encode + fit * drawn / len(plan.splits.train))

@@ -70,7 +70,7 @@ def start(request: config.Request, folder: Path, table: Table | None = None) -> 
         request = replace(request, data=(str(folder / TABLE),))
     world().on_main(lambda: _claim(request, folder))
     if kept:
-        world().on_main(lambda: _keep(understood.table, folder / TABLE))
+        world().on_main(lambda: _keep(understood.given, folder / TABLE))
     return Started(request, folder, understood, fresh=True, began=began)
 
 

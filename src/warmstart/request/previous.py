@@ -3,6 +3,7 @@
 The new table is read by the earlier model's schema, so that both see the same texts and columns.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -93,8 +94,11 @@ def columns_like(known: PreviousStudy, table: Table, asked: ColumnChoices) -> Co
     )
 
 
-def schema_like(known: PreviousStudy, found: Schema) -> Schema:
-    """The schema of the new table, whose inputs are read exactly as the earlier model reads them."""
+def schema_like(known: PreviousStudy, found: Schema, renames: Mapping[str, str]) -> Schema:
+    """The schema of the new table, whose inputs are read exactly as the earlier model reads them, by their old names.
+
+    The new names (`renames`: new -> old) are kept, so that the models made from it read tables that have those.
+    """
     before = known.schema
     if found.multi_label != before.multi_label:
         what = "sets of labels" if before.multi_label else "one class"
@@ -102,7 +106,8 @@ def schema_like(known: PreviousStudy, found: Schema) -> Schema:
             f"--previous {known.folder}: it predicts {what} for each row, and the new rows have something else.",
             "leave out --previous",
         )
-    return replace(found, text=before.text, labelled=before.labelled, columns=before.columns)
+    names = {**before.other_names, **renames}
+    return replace(found, text=before.text, labelled=before.labelled, columns=before.columns, other_names=names)
 
 
 def check_classes(known: PreviousStudy, splits: Splits) -> tuple[str, ...]:

@@ -44,9 +44,7 @@ def rename_columns(table: Table, renames: Mapping[str, str], schema: Schema) -> 
             raise InputError(f"{where}: --rename {old}={new}: there is no column {new!r}", did_you_mean(new, there))
         if old in there and old not in renames:
             raise UsageError(f"--rename {old}={new}: {where} has a column {old!r} too.", "leave out --rename")
-    written = {renames.get(name, name): column for name, column in table.written.items()}
-    columns = table.columns.rename_columns([renames.get(name, name) for name in there])
-    return replace(table, columns=columns, written=written, target=renames.get(table.target, table.target))
+    return table.renamed(renames)
 
 
 def rename_choices(asked: ColumnChoices, renames: Mapping[str, str]) -> ColumnChoices:

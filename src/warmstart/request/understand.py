@@ -39,6 +39,7 @@ OwnRegimes = Mapping[str, Callable[[int], "nn.Module"]]  # name -> a function of
 class PreparedData:
     """A table that can be learned from: what it is, its parts, and what was left out."""
 
+    given: Table  # with the names of columns that it came with
     table: Table
     schema: Schema
     splits: Splits
@@ -52,13 +53,13 @@ def prepare_data(request: config.Request, table: Table | None = None) -> Prepare
     table = table or read_files(request.data, offline=request.offline, table=request.table)
     table = join_label_columns(table, request.target)
     known = find_previous(request.previous) if request.previous else None
-    columns = request.columns
+    given, columns, renames = table, request.columns, {}
     if known is not None:
-        renames = parse_renames(request.rename)
+        renames = known.schema.renamed(table.columns.column_names) | parse_renames(request.rename)
         table = rename_columns(table, renames, known.schema)
         columns = columns_like(known, table, rename_choices(columns, renames))
     schema = infer_schema(table, columns)
-    schema = schema if known is None else schema_like(known, schema)
+    schema = schema if known is None else schema_like(known, schema, renames)
     rows, dropped = make_rows(table, schema, bad_rows=request.bad_rows)
     splits, old = split(rows, schema), None
     if request.splits > 1 and schema.task not in TABLE_TASKS:
@@ -75,7 +76,7 @@ def prepare_data(request: config.Request, table: Table | None = None) -> Prepare
     if before is not None:
         splits, old, notes = join_old_rows(splits, before)
         dropped = (*notes, *dropped)
-    return PreparedData(table, schema, splits, dropped, old, more)
+    return PreparedData(given, table, schema, splits, dropped, old, more)
 
 
 def _rows_before(known: PreviousStudy, request: config.Request) -> Splits | None:

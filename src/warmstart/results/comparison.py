@@ -1,8 +1,8 @@
 """Comparison: how do the regimes of a study compare, with every difference paired by example?"""
 
 import math
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from itertools import combinations
@@ -62,6 +62,8 @@ class Comparison(Tabular):
     excluded: tuple[Excluded, ...] = ()  # by the constraints: not trained, or trained and not to be chosen
     unranked_flops: float = 0.0  # of trainings that others of another length took the place of
     full_estimate: float | None = None  # seconds that it was estimated to take without the cuts; None: not cut
+    # regime -> seconds that its search and one run on all rows were estimated to take
+    estimates: Mapping[str, float] = field(default_factory=dict)
     available: int | None = None  # training rows that there were; None: not known
     command: str = ""  # what is typed to repeat the study
     mismatch: dict[str, Any] | None = None  # of the texts and the base: `Mismatch.to_json`; None: not measured

@@ -95,7 +95,7 @@ def run_baseline(
 
     def save(staging: Path) -> None:
         if earlier:
-            earlier.copy_to(staging, name)
+            earlier.copy_to(staging, name, run_data.schema.other_names)
         else:
             save_fitted(staging, name, fitted, run_data, found.calibration)
 

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Generator
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -66,7 +65,7 @@ def begin_study(
                 plan = computed_throughput(plan, rows, lost)
             else:
                 plan = exclude_by_time((yield from measure_throughput(plan, rows, lost)))
-                plan = _without(plan, world().on_main(lambda: time.perf_counter() - began))
+                plan = plan.after(world().on_main(lambda: time.perf_counter() - began))
             plan = cuts.fit_to_budget(plan) if cut else plan
     if not plan.names:
         reasons = "; ".join(f"`{each.regime}`: {each.reason}" for each in plan.excluded)
@@ -103,9 +102,3 @@ def _spent(folder: Path) -> float:
     runs = (done["cost"]["seconds"] for done in finished if done["regime"] != ENSEMBLE)  # whose cost is its members'
     searches = (read_json(path, Seconds, SEARCH_AGAIN)["seconds"] for path in folder.glob("tuning/*.json"))
     return sum(runs) + sum(searches)
-
-
-def _without(plan: RunPlan, seconds: float) -> RunPlan:
-    """The plan with the planning time subtracted from its budget; at least a tenth of the budget remains."""
-    budget = plan.options.budget
-    return replace(plan, options=replace(plan.options, budget=budget - min(seconds, 0.9 * budget)))

@@ -15,7 +15,13 @@ import numpy as np
 from warmstart.advice.advise import advice_for
 from warmstart.advice.ranking import rank_regimes
 from warmstart.errors import TrainingError, join_phrases, shell_word
-from warmstart.planning.estimates import plan_summary, rows_ranked, seconds_of_run, seconds_of_search
+from warmstart.planning.estimates import (
+    plan_summary,
+    rows_ranked,
+    seconds_of_run,
+    seconds_of_search,
+    seconds_on_all_rows,
+)
 from warmstart.planning.problem import Options, Problem
 from warmstart.planning.requirements import constraints_after_training
 from warmstart.planning.run_plan import RunPlan, first_plan
@@ -158,7 +164,7 @@ class ComparisonJobs:
     def _has_room(self, jobs: Sequence[Job]) -> bool:
         """Whether the budget has room for these jobs after everything that is finished, by the measured estimates."""
         seconds = sum(map(self.study.seconds_of, jobs))
-        return self.study.progress.finished + seconds <= self.study.plan.options.budget
+        return self.study.progress.finished + seconds <= self.study.plan.for_jobs
 
     def _quickly_longer(self, results: Results, search: SearchJob) -> Iterator[Sequence[Job]]:
         """Longer trainings of cheap regimes: after the expensive ones there may be no time left for them."""
@@ -243,7 +249,7 @@ def run_comparison(
     fits = yield from first_model(asked, folder)
     known = replace(asked, fit_seconds=fits)
     study = yield from begin_study(known, folder, began=began, workers=executor.workers)
-    study.executor, study.limited = executor, True
+    study.executor, study.deadline = executor, study.end_of_budget
     if study.plan.scored < 1.0:
         world().on_main(lambda: _forget(study))
     if problem.floors:
@@ -339,6 +345,7 @@ def make_comparison(plan: RunPlan, runs: Sequence[Run], folder: Path) -> Compari
         min_effect=plan.options.min_effect,
         cuts=plan.cuts,
         full_estimate=plan.full_estimate,
+        estimates=seconds_on_all_rows(plan) if plan.cuts else {},
         available=plan.problem.available,
         splits=plan.options.splits,
         caveats=(*plan.problem.caveats, *plan.fewer_rows),

@@ -5,6 +5,7 @@ Workers may run later jobs earlier. Their results are read back in the order of 
 sees no others: so it decides as in one process, whichever job finishes first.
 """
 
+import math
 import time
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,16 +18,16 @@ from warmstart.planning import history as log
 from warmstart.planning.estimates import (
     measuring,
     predicted_cost,
-    seconds_of_embedding,
+    seconds_of_baseline,
+    seconds_of_reading_more,
     seconds_of_run,
     seconds_of_search,
     seconds_of_step,
-    seconds_of_untrained,
     tokens_per_text,
 )
 from warmstart.planning.run_plan import RunPlan
-from warmstart.regimes.regimes import READ_WITH_BASE, UNTRAINED_BASES, is_baseline, is_solved
-from warmstart.results.names import PREVIOUS, regime_of
+from warmstart.regimes.regimes import is_baseline, is_solved
+from warmstart.results.names import PREVIOUS
 from warmstart.results.record import Run, Trial
 from warmstart.runs.execute import JobContext, Results, run
 from warmstart.runs.job import Job, RowSelection, SearchJob, TrainJob
@@ -123,14 +124,18 @@ class StudyState:
     parts: dict[int, SharedData] = field(default_factory=dict)  # rows -> those that regimes on a part of them share
     expected: tuple[Run, float] | None = None  # a run on fewer rows, than which its runs should be no worse: by a band
     executor: Executor = IN_THIS_PROCESS
-    limited: bool = False  # whether a network that is still training when the budget is spent is stopped
+    deadline: float = math.inf  # by time.perf_counter(): a network that is still training then is stopped
     begun: set[str] = field(default_factory=set)  # ids of the jobs that workers have begun
 
     def late(self, seconds: float = 0.0) -> bool:
-        """Whether the budget is spent, or would be after so many more seconds. Never where compute limits the study."""
+        """Whether the budget is spent, or would be after so many more seconds."""
+        return time.perf_counter() + seconds > self.end_of_budget
+
+    @property
+    def end_of_budget(self) -> float:
+        """When the budget is spent, by time.perf_counter(). Never where compute limits the study."""
         options = self.plan.options
-        elapsed = time.perf_counter() - self.progress.began
-        return not options.by_compute and elapsed + seconds > (1 + BUDGET_TOLERANCE) * options.budget
+        return math.inf if options.by_compute else self.progress.began + (1 + BUDGET_TOLERANCE) * options.budget
 
     def folder_of(self, job: Job) -> Path:
         """The folder of its result."""
@@ -144,18 +149,15 @@ class StudyState:
         return (folder.with_name(f"{folder.name}.json") if job.kind == "search" else folder / "run.json").exists()
 
     def seconds_of(self, job: Job) -> float:
-        """That it is expected to take; a baseline without a network as its first fit took, if that is known."""
-        if job.kind == "combine" or is_baseline(job.regime):
-            first = (job.data.rows, job.data.seed) == (max(self.plan.sizes), self.plan.options.first_seed)
-            if regime_of(job.regime) in READ_WITH_BASE:  # what it reads is kept for later runs
-                return seconds_of_embedding(self.plan, job.regime) if first else 0.0
-            if job.regime in self.plan.fit_seconds:
-                again = self.plan.fit_seconds[job.regime] * job.data.rows / max(self.plan.sizes)
-                return 0.0 if first else again
-            return seconds_of_untrained(self.plan, job.regime) if regime_of(job.regime) in UNTRAINED_BASES else 0.0
+        """That it is expected to take."""
+        if job.kind == "combine":
+            return 0.0
+        if is_baseline(job.regime):
+            return seconds_of_baseline(self.plan, job.regime, job.data.rows, job.data.seed)
         if job.kind == "search":
             return seconds_of_search(self.plan, job.regime, job.data.rows)
-        return seconds_of_run(self.plan, job.regime, job.data.rows, job.length)
+        seconds = seconds_of_run(self.plan, job.regime, job.data.rows, job.length)
+        return seconds + seconds_of_reading_more(self.plan, job.regime, job.data.rows)
 
     def shared_by(self, job: Job) -> SharedData:
         """The encoded rows of a job and of similar ones: a regime that runs on a part of the rows reads no others."""
@@ -169,10 +171,11 @@ class StudyState:
     def context(self, job: Job) -> JobContext:
         """Everything that the job needs, from the plan and from the results of the jobs it depends on."""
         plan, name, rows = self.plan, job.regime, job.data.rows
-        run_data = plan.learned_by(name, plan.run_data(rows, job.data.seed, self.shared_by(job)))
+        baseline, shared = is_baseline(name), self.shared_by(job)
+        shared.deadline = math.inf if baseline else self.deadline
+        run_data = plan.learned_by(name, plan.run_data(rows, job.data.seed, shared))
         if run_data.endpoint is not None:
             run_data = replace(run_data, endpoint=run_data.endpoint.at(self.folder / ENDPOINT_JOURNAL))
-        baseline = is_baseline(name)
         progress = JobProgress(
             job.doing,
             job.id if job.kind == "train" else "",
@@ -180,8 +183,7 @@ class StudyState:
             0.0 if baseline else seconds_of_step(plan, name, rows),
             self.progress,
         )
-        if self.limited and not baseline and not plan.options.by_compute:
-            progress.deadline = self.progress.began + (1 + BUDGET_TOLERANCE) * plan.options.budget
+        progress.deadline = shared.deadline
         if job.kind == "combine":
             return JobContext(None, run_data, progress, members=tuple(self.folder / "runs" / id for id in job.members))
         if is_solved(name):

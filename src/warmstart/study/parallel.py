@@ -5,6 +5,7 @@ leaves is in that folder, which all workers must see under the same path: models
 """
 
 import json
+import math
 import shutil
 import time
 from collections.abc import Generator, Mapping, Sequence
@@ -20,7 +21,7 @@ from warmstart.runs.job import Job
 from warmstart.runtime import supervisor as supervise
 from warmstart.runtime.lock import locked
 from warmstart.study.jobs import StudyState, killed_too_often
-from warmstart.training.event import Event, Progress, Step
+from warmstart.training.event import Event, OutOfTime, Progress, Step
 
 WORK_FOLDER = "workers"  # of a study: a folder for each job that a worker is running
 EVENTS_FILE = "events.jsonl"
@@ -37,6 +38,7 @@ class Ended:
     job: str  # its id
     died: str = ""  # the signal that killed the worker, or what is known of it; empty: it was not killed
     error: Exception | None = None  # that ends the study
+    late: bool = False  # whether it was stopped because the budget was spent
 
 
 class Workers(Protocol):
@@ -56,24 +58,30 @@ class Workers(Protocol):
         ...
 
 
-def run_job(study: StudyState, job: Job, needs: Sequence[Job]) -> None:
+def run_job(study: StudyState, job: Job, needs: Sequence[Job], seconds: float = math.inf) -> bool:
     """Run a job in a worker: its result is in its folder afterwards. One that was begun is continued.
 
+    Returns whether it was finished: a network is stopped after so many `seconds`, and has saved a checkpoint.
     `needs`: all jobs that it depends on, in their order. While another worker is still at the same job, waits for it:
     one that lost the connection may go on for a while. Raises InputError where the results of `needs` cannot be seen.
     """
     place = study.folder / WORK_FOLDER / job.id
     place.mkdir(parents=True, exist_ok=True)
+    study.deadline = time.perf_counter() + seconds
     with locked(place, wait=True):
         for need in needs:
             _read_back(study, need)
         study.progress = Progress(study.seconds_of(job))
         with (place / EVENTS_FILE).open("w", encoding="utf-8") as file:
             last = 0.0
-            for event in run(job, study.context(job), study.folder_of(job)):
-                if event.evaluation or event.message or time.monotonic() - last > REPORT_INTERVAL:
-                    last = time.monotonic()
-                    print(_as_line(event), file=file, flush=True)
+            try:
+                for event in run(job, study.context(job), study.folder_of(job)):
+                    if event.evaluation or event.message or time.monotonic() - last > REPORT_INTERVAL:
+                        last = time.monotonic()
+                        print(_as_line(event), file=file, flush=True)
+            except OutOfTime:
+                return False
+    return True
 
 
 def _read_back(study: StudyState, job: Job) -> None:
@@ -142,6 +150,7 @@ class Parallel:
     pool: Workers
     running: dict[str, RunningJob] = field(default_factory=dict)
     early: dict[str, Job] = field(default_factory=dict)  # that have a result before their turn
+    late: set[str] = field(default_factory=set)  # ids of jobs that were stopped because the budget was spent
 
     @property
     def workers(self) -> int:
@@ -168,10 +177,10 @@ class Parallel:
         return early + sum(ran.done * study.seconds_of(ran.job) for ran in self.running.values())
 
     def _needs_no_worker(self, study: StudyState, job: Job) -> bool:
-        """Whether it has a result, is given up, or is run in the deciding process: only that one counts the tokens
-        that an endpoint gets.
+        """Whether it has a result, is given up or stopped, or is run in the deciding process: only that one counts the
+        tokens that an endpoint gets.
         """
-        if regime_of(job.regime) == ENDPOINT_REGIME:
+        if regime_of(job.regime) == ENDPOINT_REGIME or job.id in self.late:
             return True
         return job.id not in self.running and (study.has_result(job) or killed_too_often(study.folder, job) is not None)
 
@@ -195,6 +204,11 @@ class Parallel:
         job = ran.job
         if ended.error is not None:
             raise ended.error
+        if ended.late:  # begins again, and ends at its first step, when its turn comes: then it is dropped
+            self.late.add(job.id)
+            study.begun.discard(job.id)
+            shutil.rmtree(ran.place, ignore_errors=True)
+            return
         if ended.died:
             supervise.count_death(study.folder, job.doing, ended.died)
             lost = killed_too_often(study.folder, job)

@@ -8,6 +8,7 @@ import os
 import platform
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -26,6 +27,7 @@ LOCAL = "ray"  # a Ray of this machine alone, which ends with the study
 STORE_BYTES = 80 << 20  # for objects in memory: hardly any, since results are files. Ray's minimum is 75 MB
 STOP_SECONDS = 60.0  # for workers to save a checkpoint, when the study is stopped
 OF_RESULTS = ("warmstart", "torch", "transformers", "peft")  # packages whose versions results depend on
+LATE: dict[str, Any] = {"late": True}  # what a job says that was stopped because the budget was spent
 Opener = Callable[[], StudyState]
 
 
@@ -57,7 +59,8 @@ class RayWorkers:
             max_retries=0,
         )
         asked = job.to_json(), [need.to_json() for need in needs]
-        self.references[job.id] = task.remote(self.opener, *asked, str(Path.cwd()), self.threads, _versions())
+        left = study.deadline - time.perf_counter()
+        self.references[job.id] = task.remote(self.opener, *asked, str(Path.cwd()), self.threads, _versions(), left)
 
     def wait(self, seconds: float) -> list[Ended]:
         """Wait until a job ends, at most so long."""
@@ -71,7 +74,8 @@ class RayWorkers:
     def _ended(self, job: str, reference: Any) -> Ended:
         known = self.ray.exceptions
         try:
-            return Ended(job, error=_error(self.ray.get(reference)))
+            said = self.ray.get(reference)
+            return Ended(job, late=True) if said == LATE else Ended(job, error=_error(said))
         except known.OutOfMemoryError:
             return Ended(job, died="SIGKILL")
         except (known.WorkerCrashedError, known.NodeDiedError, known.LocalRayletDiedError):
@@ -173,17 +177,18 @@ def _work(
     directory: str,
     threads: int,
     versions: Mapping[str, str],
+    seconds: float,
 ) -> dict[str, Any] | None:
     """Run a job; returns what a person should be told instead, as data: exceptions with two arguments get lost."""
     try:
         _check_worker(directory, versions)
         with on_threads(threads):
-            run_job(opener(), job_from_json(job), [job_from_json(need) for need in needs])
+            done = run_job(opener(), job_from_json(job), [job_from_json(need) for need in needs], seconds)
     except TrainingError as error:
         return {"message": error.message, "hint": error.hint, "exit_code": error.exit_code}
     except (InputError, UsageError) as error:
         return {"message": error.message, "hint": error.hint, "exit_code": error.exit_code}
-    return None
+    return None if done else LATE
 
 
 def _check_worker(directory: str, versions: Mapping[str, str]) -> None:

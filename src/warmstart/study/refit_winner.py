@@ -21,6 +21,7 @@ from warmstart.training.event import Event, JobProgress
 from warmstart.training.frozen_prefix import SharedData
 
 LITTLE_REFIT = 0.05  # of the budget: a refit that takes no more is made in any case
+WORTH_MORE_ROWS = 0.02  # share of the training rows: fewer more change next to nothing
 SPARED_ROWS = ("train", "val")
 
 
@@ -86,10 +87,11 @@ def _worth_it(study: StudyState, run: Run) -> bool:
     if run.rows < plan.problem.available or task.ranks_by_writing or task.learns_language:
         return False
     rows = len(plan.problem.splits.train) + len(plan.problem.splits.val)
+    if rows < (1 + WORTH_MORE_ROWS) * run.rows:
+        return False
     seconds = sum(_seconds(study, study.results.runs[name]) for name in _members(run)) or _seconds(study, run)
     seconds *= rows / run.rows
-    budget = plan.options.budget
-    in_plan = seconds <= LITTLE_REFIT * budget or study.progress.finished + seconds <= budget
+    in_plan = seconds <= LITTLE_REFIT * plan.options.budget or study.progress.finished + seconds <= plan.for_jobs
     return in_plan and not study.late(seconds)
 
 

@@ -6,8 +6,10 @@ run's precision: one computation then serves the steps, the evaluations and the 
 whole model.
 """
 
+import math
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -31,6 +33,7 @@ from warmstart.models.model import UNPOOLED, Model
 from warmstart.models.partial_forward import BELOW, forward_above, forward_below, frozen_depth, prefix_fingerprint
 from warmstart.regimes.starts import Start
 from warmstart.tasks.task import Task
+from warmstart.training.event import OutOfTime
 from warmstart.types import Array
 
 STORED_BYTES = 4 * 2**30  # of activations, all together; and at most half of the disk that is free
@@ -98,6 +101,8 @@ class SharedData:
     """All rows of a study, encoded once per architecture and shared by all regimes and seeds."""
 
     splits: Splits
+    reading_seconds: float = 0.0  # that running rows through frozen layers took
+    deadline: float = math.inf  # by time.perf_counter(): what is still reading then is stopped
     _encoded: dict[str, Encoded] = field(default_factory=dict)
     _of_rows: dict[bool, str] = field(default_factory=dict)  # keys of the last inputs fitted to training rows: those
     # that a body reads whole, and those with columns beside it
@@ -215,10 +220,13 @@ class SharedData:
         vectors = len(sizes) if trial.lengths is None else int(sizes.sum())
         if not self._make_room(vectors * trial.values[0].nbytes):
             return None
+        began = time.perf_counter()
         try:
-            return activations(model, depth, encoded, np.arange(len(sizes)))
+            return activations(model, depth, encoded, np.arange(len(sizes)), self.deadline)
         except OSError:  # somebody else has filled the disk
             return None
+        finally:
+            self.reading_seconds += time.perf_counter() - began
 
     def _make_room(self, size: int) -> bool:
         """Whether so many bytes may be stored; the least recently used activations are dropped to make room."""
@@ -229,11 +237,13 @@ class SharedData:
         return True
 
 
-def activations(model: Model, depth: int | None, encoded: Encoded, positions: Array) -> PrefixCache:
+def activations(
+    model: Model, depth: int | None, encoded: Encoded, positions: Array, deadline: float = math.inf
+) -> PrefixCache:
     """Outputs of the frozen prefix for the rows at these positions.
 
     Written in order of length to an unlinked file, so nothing is left of it after a kill. Raises ValueError, or what
-    the body raises, if its outputs are not one vector per token or per row.
+    the body raises, if its outputs are not one vector per token or per row; OutOfTime after the deadline.
     """
     model.eval()
     device = next(model.parameters()).device
@@ -242,6 +252,8 @@ def activations(model: Model, depth: int | None, encoded: Encoded, positions: Ar
     vectors, shape, tuple_length = 0, (0, 0), 0
     with tempfile.TemporaryFile() as file:
         for index in _batches(sizes[positions], device):
+            if time.perf_counter() > deadline:
+                raise OutOfTime
             rows = positions[index]
             inputs = {name: tensor.to(device) for name, tensor in encoded.batch(rows).items()}
             with torch.no_grad():

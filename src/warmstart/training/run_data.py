@@ -9,6 +9,7 @@ from warmstart.data.rows.split import Rows, Splits
 from warmstart.data.schema.schema import Schema
 from warmstart.regimes.regimes import Regime
 from warmstart.runtime.endpoint import Endpoint
+from warmstart.runtime.sampling import spread_places
 from warmstart.tasks.task import Task
 from warmstart.tasks.tasks import task_for
 from warmstart.training.frozen_prefix import SharedData
@@ -54,6 +55,15 @@ class RunData:
         """The same regime fitted to these training rows, if its inputs depend on them."""
         start = self.shared.fitted(regime.start, self.task, self.splits.train, self.schema.columns)
         return regime if start is regime.start else replace(regime, start=start)
+
+    def some(self, count: int) -> "RunData":
+        """The same with at most so many rows of each part, spread evenly, which are encoded by themselves."""
+        parts = {name: getattr(self.splits, name) for name in ("train", "val", "test")}
+        if all(len(part) <= count for part in parts.values()):
+            return self
+        taken = {name: part.take(spread_places(count, len(part))) for name, part in parts.items()}
+        splits = replace(self.splits, **taken)
+        return replace(self, splits=splits, shared=SharedData(splits), sample=self.sample or self.splits)
 
     @cached_property
     def copied(self) -> Array:

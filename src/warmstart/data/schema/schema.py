@@ -1,6 +1,6 @@
 """Schema: what did the user say about a table, and what was inferred?"""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -67,6 +67,7 @@ class Schema:
     costs: Mapping[str, Mapping[str, float]] | None = None  # of mistakes, by true class, by predicted class
     time: str | None = None  # the column by which rows are split: the latest are for testing
     metric: str = ""  # that everything is chosen by; "": the task's own
+    other_names: Mapping[str, str] = field(default_factory=dict)  # of columns in new tables -> the names known here
     target_column: Column | None = None  # of a target with units, thousands separators or decimal commas; else None
 
     def column(self, name: str) -> Column:
@@ -85,6 +86,10 @@ class Schema:
         target = known.get("target_column")
         said["target_column"] = Column.from_json(target) if target else None
         return cls(**said)
+
+    def renamed(self, there: Collection[str]) -> dict[str, str]:
+        """Of the columns that are there, those known by another name, with that name."""
+        return {new: old for new, old in self.other_names.items() if new in there and old not in there}
 
     @property
     def answers(self) -> str:

@@ -5,7 +5,7 @@ import glob
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +48,12 @@ class Table:
     def as_written(self, name: str) -> ArrowColumn:
         """The cells of a column as they were in the file: 1.10, where `columns` has the number 1.1."""
         return self.written.get(name, self.columns[name])
+
+    def renamed(self, names: Mapping[str, str]) -> "Table":
+        """The table with other names for some columns, by their present names."""
+        columns = self.columns.rename_columns([names.get(name, name) for name in self.columns.column_names])
+        written = {names.get(name, name): column for name, column in self.written.items()}
+        return replace(self, columns=columns, written=written, target=names.get(self.target, self.target))
 
     def folder_of(self, row: int) -> Path:
         """The folder that a path in this row (from 1) is relative to."""

@@ -20,6 +20,7 @@ class QueueFullError(Exception):
 @dataclass
 class _Waiting:
     rows: NewRows
+    work: Predict | None = None  # None: predicted together with others
     answer: "Future[list[dict[str, Any]]]" = field(default_factory=Future)
 
 
@@ -43,9 +44,12 @@ class Batcher:
         """Rows that wait."""
         return self._rows
 
-    def submit(self, rows: NewRows) -> "Future[list[dict[str, Any]]]":
-        """The predictions, when they are there. Raises QueueFullError."""
-        waiting = _Waiting(rows)
+    def submit(self, rows: NewRows, work: Predict | None = None) -> "Future[list[dict[str, Any]]]":
+        """The predictions, when they are there; or what other `work` makes of these rows, alone.
+
+        Raises QueueFullError.
+        """
+        waiting = _Waiting(rows, work)
         with self._changed:
             if self._closed or self._rows + len(waiting.rows.texts) > self._queued_rows:
                 raise QueueFullError
@@ -77,6 +81,7 @@ class Batcher:
         rows, columns = len(batch[0].rows.texts), batch[0].rows.columns.keys()
         while (
             self._waiting
+            and batch[0].work is self._waiting[0].work is None
             and rows + len(self._waiting[0].rows.texts) <= self._batch_rows
             and self._waiting[0].rows.columns.keys() == columns
         ):
@@ -89,7 +94,8 @@ class Batcher:
         if not batch:
             return
         try:
-            found = self._predict(NewRows.joined([each.rows for each in batch]))
+            work = batch[0].work or self._predict
+            found = work(NewRows.joined([each.rows for each in batch]))
         except Exception as error:
             if len(batch) == 1:
                 batch[0].answer.set_exception(error)

@@ -11,9 +11,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from warmstart.data.schema.schema import Schema
-from warmstart.inference.predict import TrainedModel
+from warmstart.inference.explain import can_explain, explain
+from warmstart.inference.predict import NewRows, TrainedModel
 
 MAX_FIELDS = 500
+MOVED = "moved"  # beside a prediction: the influences on it
 TEXT_FIELD = "text"  # the field of a model that reads no columns
 STYLE = resources.files("warmstart.inference.serve").joinpath("templates/serve.css").read_text(encoding="utf-8")
 # Nothing from elsewhere, no scripts: whatever stands in a row stays text.
@@ -47,6 +49,15 @@ def form_row(content: bytes, schema: Schema) -> dict[str, str]:
     return {name: sent.get(f"c{i}", "") for i, (name, _) in enumerate(fields_of(schema))}
 
 
+def with_influences(trained: TrainedModel, rows: NewRows) -> list[dict[str, Any]]:
+    """The predictions, each with what moved it most, where that can be told."""
+    found = list(trained.stream(rows))
+    if not can_explain(trained.stored):
+        return found
+    influences = explain(trained, rows)
+    return [row | {MOVED: moved} if moved else row for row, moved in zip(found, influences, strict=True)]
+
+
 def render_page(
     trained: TrainedModel, row: dict[str, str] | None, found: dict[str, Any], *, error: str | None, said: list[str]
 ) -> str:
@@ -60,7 +71,8 @@ def render_page(
         between = f"{_written(found['low'])} to {_written(found['high'])}"
         found = {name: value for name, value in found.items() if name not in ("low", "high")}
         found["90 % interval"] = between
-    shown = [(name, _written(value)) for name, value in found.items()]
+    moved = [(each.column, each.part, f"{each.effect:+.3g}") for each in found.get(MOVED, ())]
+    shown = [(name, _written(value)) for name, value in found.items() if name != MOVED]
     return (
         _templates()
         .get_template("serve.html.j2")
@@ -69,6 +81,8 @@ def render_page(
             target=schema.target or trained.stored.task.name,
             fields=fields,
             shown=shown,
+            moved=moved,
+            effect="probability of this class" if trained.classes else "prediction",
             error=error,
             said=said,
             style=Markup(STYLE),

@@ -1,6 +1,7 @@
 """Serve: how does a trained model answer over HTTP? Rows in, predictions out, within bounds."""
 
 import asyncio
+import functools
 import hmac
 import json
 import math
@@ -15,8 +16,8 @@ from typing import Any
 
 from warmstart.errors import InputError, MissingError, UsageError, WarmstartError, shorten
 from warmstart.inference.predict import NewRows, TrainedModel
-from warmstart.inference.serve.batching import Batcher, Metrics, QueueFullError
-from warmstart.inference.serve.page import PAGE_POLICY, form_row, render_page
+from warmstart.inference.serve.batching import Batcher, Metrics, Predict, QueueFullError
+from warmstart.inference.serve.page import PAGE_POLICY, form_row, render_page, with_influences
 
 TOKEN_VARIABLE = "WARMSTART_TOKEN"
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -118,14 +119,14 @@ def create_app(
         title="warmstart", docs_url=None, redoc_url=None, lifespan=lifespan
     )  # whose pages load from elsewhere
 
-    async def predicted(rows: Sequence[Any]) -> tuple[list[dict[str, Any]], list[str]]:
+    async def predicted(rows: Sequence[Any], work: Predict | None = None) -> tuple[list[dict[str, Any]], list[str]]:
         if len(rows) > limits.rows:
             raise RefusedError(
                 413, f"{len(rows):,} rows were sent, and {limits.rows:,} are taken at a time.", "send fewer rows"
             )
         new = _read(trained, rows)
         try:
-            waiting = asyncio.wrap_future(batcher.submit(new))
+            waiting = asyncio.wrap_future(batcher.submit(new, work))
         except QueueFullError:
             raise RefusedError(503, "too many rows are waiting.", "try again later") from None
         try:
@@ -215,7 +216,8 @@ def create_app(
         said: list[str] = []
         if row is not None:
             try:
-                (found,), said = await predicted([row if trained.stored.schema.columns else next(iter(row.values()))])
+                sent = row if trained.stored.schema.columns else next(iter(row.values()))
+                (found,), said = await predicted([sent], functools.partial(with_influences, trained))
             except (RefusedError, WarmstartError) as problem:
                 status = problem.status if isinstance(problem, RefusedError) else 422
                 error = f"{problem.message} {problem.hint}".strip()
