@@ -93,7 +93,7 @@ GOLDEN = {
 NOT_WRITTEN = (
     ", instruction=None, fields=(), json_schema=None, piece_bytes=0, long='head-tail', system=None, history=None,"
     " columns=(), notation=None, class_type='text', spellings={}, class_weights=None, costs=None, time=None,"
-    " metric='', target_column=None"
+    " metric='', other_names={}, target_column=None"
 )
 
 

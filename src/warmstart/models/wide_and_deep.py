@@ -6,6 +6,7 @@ was measured on 57 classes and 1,000 short texts: the wide path by plain SGD gav
 
 The gradient of a table has one row for each different term of a batch. Torch's own sparse gradient has one for each
 term of each text, which the optimizer adds up: with batches of 1,024 one-line texts that took 1.7 times as long a step.
+It is summed by the entries in the order of their terms: of 512 texts with 150 terms each, in 7 ms instead of 16.
 """
 
 from dataclasses import dataclass
@@ -85,16 +86,16 @@ class WideAndDeep(nn.Module):
         column_offsets: Tensor | None = None,
         column_weights: Tensor | None = None,
     ) -> Tensor:
-        wide = self.wide(features, offsets, per_sample_weights=weights)
-        deep = self.deep(features, offsets, per_sample_weights=weights)
+        entries = _entries(features, offsets, weights)
+        wide, deep = self.wide.sums(entries), self.deep.sums(entries)
         if column_features is not None:
-            wide = wide + self.wide_columns(column_features, column_offsets, per_sample_weights=column_weights)
-            deep = deep + self.deep_columns(column_features, column_offsets, per_sample_weights=column_weights)
+            entries = _entries(column_features, column_offsets, column_weights)
+            wide, deep = wide + self.wide_columns.sums(entries), deep + self.deep_columns.sums(entries)
         found: Tensor = (wide + self.output(self.layers(deep))) * self.scale
         return found
 
 
-def _table(rows: int, width: int, spread: float, rule: LearningRule) -> nn.EmbeddingBag:
+def _table(rows: int, width: int, spread: float, rule: LearningRule) -> "TermTable":
     """A table with sparse gradients: a step updates only the rows in the batch."""
     table = TermTable(max(rows, 1), width, mode="sum", sparse=True)
     nn.init.uniform_(table.weight, -spread, spread)
@@ -102,37 +103,55 @@ def _table(rows: int, width: int, spread: float, rule: LearningRule) -> nn.Embed
     return table
 
 
+@dataclass(frozen=True)
+class Entries:
+    """The terms of a batch with their weights. `rows` and what follows: the same in the order of the terms."""
+
+    terms: Tensor  # int64 [n]
+    offsets: Tensor  # int64 [texts]: where the terms of a text begin
+    weights: Tensor  # float [n]
+    rows: Tensor | None = None  # int64 [r]: the different terms, ascending; None: no gradient is needed
+    starts: Tensor | None = None  # int64 [r]: where the entries of a term begin
+    texts: Tensor | None = None  # int64 [n]: which text has it
+    sorted_weights: Tensor | None = None  # float [n]
+
+
+def _entries(terms: Tensor, offsets: Tensor | None, weights: Tensor | None) -> Entries:
+    """Sorted by their terms where a gradient is needed: once for all tables that read them."""
+    assert offsets is not None and weights is not None
+    if not torch.is_grad_enabled():
+        return Entries(terms, offsets, weights)
+    ordered, order = torch.sort(terms, stable=True)
+    rows, counts = torch.unique_consecutive(ordered, return_counts=True)
+    lengths = torch.diff(offsets, append=offsets.new_tensor([len(terms)]))
+    texts = torch.repeat_interleave(lengths)
+    return Entries(terms, offsets, weights, rows, counts.cumsum(0) - counts, texts[order], weights[order])
+
+
 class TermTable(nn.EmbeddingBag):
     """A table whose sparse gradient has each row once: the sum over the batch."""
 
-    def forward(self, input: Tensor, offsets: Tensor | None = None, per_sample_weights: Tensor | None = None) -> Tensor:
-        if not (self.sparse and torch.is_grad_enabled() and self.weight.requires_grad):
-            return super().forward(input, offsets, per_sample_weights)
-        found = _Summed.apply(self.weight, input, offsets, per_sample_weights)  # type: ignore[no-untyped-call]
-        return cast(Tensor, found)
+    def sums(self, entries: Entries) -> Tensor:
+        """Of each text the weighted sum of its terms' rows, [texts, width]."""
+        if entries.rows is None or not (self.sparse and self.weight.requires_grad):
+            return self.forward(entries.terms, entries.offsets, entries.weights)
+        return cast(Tensor, _Summed.apply(self.weight, entries))  # type: ignore[no-untyped-call]
 
 
 class _Summed(torch.autograd.Function):
-    """Weighted sums of rows of a table, [bags, width]."""
+    """Weighted sums of rows of a table, [texts, width]."""
 
     @staticmethod
-    def forward(ctx: Any, table: Tensor, rows: Tensor, offsets: Tensor, weights: Tensor) -> Tensor:
-        ctx.save_for_backward(rows, offsets, weights)
-        ctx.shape = table.shape
-        return functional.embedding_bag(rows, table, offsets, mode="sum", per_sample_weights=weights)
+    def forward(ctx: Any, table: Tensor, entries: Entries) -> Tensor:
+        ctx.entries, ctx.shape = entries, table.shape
+        terms, offsets, weights = entries.terms, entries.offsets, entries.weights
+        return functional.embedding_bag(terms, table, offsets, mode="sum", per_sample_weights=weights)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
-        rows, offsets, weights = ctx.saved_tensors
-        present = torch.zeros(ctx.shape[0], dtype=torch.bool, device=rows.device)
-        present[rows] = True
-        used = present.nonzero()[:, 0]
-        places = torch.zeros(ctx.shape[0], dtype=torch.int64, device=rows.device)
-        places[used] = torch.arange(len(used), device=rows.device)
-        with torch.enable_grad():  # of a table of these rows alone; what is in it does not matter
-            part = gradient.new_zeros(len(used), ctx.shape[1]).requires_grad_()
-            sums = functional.embedding_bag(places[rows], part, offsets, mode="sum", per_sample_weights=weights)
-            (found,) = torch.autograd.grad(sums, part, gradient)
-        shape = tuple(ctx.shape)
-        summed = torch.sparse_coo_tensor(used[None], found, shape, is_coalesced=True, check_invariants=False)
-        return summed, None, None, None
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        found: Entries = ctx.entries
+        assert found.rows is not None and found.texts is not None
+        weights = found.sorted_weights
+        summed = functional.embedding_bag(found.texts, gradient, found.starts, mode="sum", per_sample_weights=weights)
+        size = tuple(ctx.shape)
+        return torch.sparse_coo_tensor(found.rows[None], summed, size, is_coalesced=True, check_invariants=False), None
