@@ -6,7 +6,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 DOCS := .venv-docs
 LOWEST := .venv-lowest
-PIP := $(BIN)/python -m pip --disable-pip-version-check install -qq -c constraints.txt
+# Python compiles what is imported: compiling all of it takes a minute, and most of it is never imported.
+PIP := $(BIN)/python -m pip --disable-pip-version-check install -qq --no-compile -c constraints.txt
 
 .PHONY: help demo test test-lowest docs docs-test bench torture hostile picture reference notebooks clean
 .DELETE_ON_ERROR:
@@ -103,7 +104,7 @@ $(LOWEST)/.installed: constraints.txt pyproject.toml
 	@echo "Installing the lowest torch and transformers into $(LOWEST) (once, some minutes)"
 	@grep -viE '^(torch|transformers|tokenizers|huggingface_hub|networkx|setuptools|sympy)==' constraints.txt > $(LOWEST)/constraints.txt
 	@sed -nE 's/^ *"(torch|transformers)>=([0-9.]+)".*/\1==\2.*/p' pyproject.toml >> $(LOWEST)/constraints.txt
-	@$(LOWEST)/bin/python -m pip --disable-pip-version-check install -qq -c $(LOWEST)/constraints.txt torch
+	@$(LOWEST)/bin/python -m pip --disable-pip-version-check install -qq --no-compile -c $(LOWEST)/constraints.txt torch
 	@$(LOWEST)/bin/python -m pip --disable-pip-version-check install -qq -c $(LOWEST)/constraints.txt -e '.[minilm,qlora,structured,gguf,dev]'
 	@touch $@
 

@@ -101,9 +101,7 @@ def test_typed_columns_and_trees_go_into_the_graph(regime: str, base: Base, tmp_
         tmp_path / "run",
         base=base.location,
         scale="linear",
-        max_length=32,
-        quiet=True,
-        log=False,
+        **ONE | {"length": 0.1},
     )
     kinds = {column.name: column.kind for column in warmstart.load(tmp_path / "run").stored.schema.columns}
     assert kinds == {"title": "text", "shop": "category", "weight": "number", "used": "boolean", "sold": "datetime"}

@@ -29,10 +29,9 @@ NAMES = ("constant", "linear", "scratch-dnn", "ensemble")
 ERRORS = {"constant": 0.9, "linear": 0.5, "scratch": 0.6, "full": 0.47}
 
 
-def compared(schema: Schema, base: Base, folder: Path) -> Comparison:
-    steps = run_comparison(
-        tiny_problem(schema, base), Options(regimes=NAMES, seeds=2, trials=1, length=0.5, budget=1e6), folder
-    )
+def compared(schema: Schema, base: Base, folder: Path, seeds: int = 2) -> Comparison:
+    options = Options(regimes=NAMES, seeds=seeds, trials=1, length=0.15, budget=1e6)
+    steps = run_comparison(tiny_problem(schema, base), options, folder)
     while True:
         try:
             next(steps)
@@ -68,7 +67,7 @@ def test_one_is_made_for_each_seed_and_predicts_as_it_was_scored(schema: Schema,
 
 
 def test_an_ensemble_whose_member_was_changed_is_refused(base: Base, tmp_path: Path) -> None:
-    compared(REGRESSION, base, tmp_path)
+    compared(REGRESSION, base, tmp_path, seeds=1)
     folder = next(path for path in (tmp_path / "runs").iterdir() if path.name.startswith("ensemble"))
     facts = json.loads((folder / "model.json").read_text())
     for odd in ("../linear-r84-s0", "/tmp", "nothing-here"):

@@ -1,4 +1,4 @@
-"""Shards: is what is read from a corpus whole on disk, and is only what is missing made again?"""
+"""Token cache: is what is read from a corpus whole on disk, and is only what is missing made again?"""
 
 import copy
 from collections.abc import Sequence
@@ -61,12 +61,13 @@ def tokenise(texts: Sequence[str], tokenizer: Any) -> ShardedColumn:
 def test_every_text_is_there(shard: int, tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "BLOCK_CHARACTERS", 100)
     monkeypatch.setattr(module, "SHARD", shard)
-    found = tokenise(TEXTS, tokenizer)
-    assert len(found) == len(TEXTS) and found.values[0].dtype == np.uint16
-    for i, text in enumerate(TEXTS):
+    texts = TEXTS[-20:] if shard == 1 else TEXTS  # each is a file of its own
+    found = tokenise(texts, tokenizer)
+    assert len(found) == len(texts) and found.values[0].dtype == np.uint16
+    for i, text in enumerate(texts):
         assert tokenizer.decode(found.row(i)) == text
         assert not {*range(4)} & set(found.row(i).tolist())  # what spells a special token is none
-    assert found.sizes().tolist() == [len(found.row(i)) for i in range(len(TEXTS))]
+    assert found.sizes().tolist() == [len(found.row(i)) for i in range(len(texts))]
 
 
 @pytest.mark.usefixtures("four")
