@@ -332,7 +332,7 @@ def test_strengths_of_the_pull_are_measured_beside_none(
     pq.write_table(pa.table(columns), tmp_path / "packages.parquet")
     monkeypatch.setattr(pull, "FILE", tmp_path / "pull.json")
     monkeypatch.setattr(pull, "STRENGTHS", (0, 2500))
-    monkeypatch.setattr(pull, "Size", lambda: replace(pull.QUICK, length=0.06))  # the way of the whole, which writes
+    monkeypatch.setattr(pull, "Size", lambda: replace(pull.QUICK, length=0.1))  # the way of the whole, which writes
     arguments += [str(tmp_path / "packages.parquet"), "--work", str(tmp_path / "work")]
 
     pull.main()
