@@ -137,7 +137,7 @@ def test_the_defaults_in_words_are_those_of_the_code() -> None:
     assert (request.optimizer, request.schedule, request.weight_decay) == ("adamw", "linear", 0.01)
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert [name for name in DESCRIPTIONS if f"\n| `{name}` |" in readme] == list(DESCRIPTIONS)
-    assert set(DESCRIPTIONS) - set(default_for("regression", (Column("x", "number"),))) == {
+    assert set(DESCRIPTIONS) - set(default_for("regression", (Column("x", "number"), Column("y", "text")))) == {
         "top-layers",
         "qlora",
         "hybrid",
@@ -150,7 +150,7 @@ def test_the_defaults_in_words_are_those_of_the_code() -> None:
         "scratch-cnn",
     }
     assert set(WITHOUT_TRAINING) - {"zero-shot", "few-shot", "extractive", "prompted", "prompted-endpoint"} < set(
-        default_for("regression", (Column("x", "number"),))
+        default_for("regression", (Column("x", "number"), Column("y", "text")))
     )
 
 

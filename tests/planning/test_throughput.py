@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from torch import nn
 
 from tests.decoders import save_decoder
 from tests.tiny import REGRESSION, tiny_problem
@@ -14,6 +15,7 @@ from warmstart.data.rows.split import Splits
 from warmstart.data.schema.conversations import write_prompt
 from warmstart.data.schema.schema import Schema
 from warmstart.models.pretrained.base import Base, find_base
+from warmstart.planning import computed_cost
 from warmstart.planning import memory_probe as dearest
 from warmstart.planning import throughput as pace
 from warmstart.planning.computed_cost import _leaves_room, tokens_of_batches
@@ -30,6 +32,7 @@ from warmstart.planning.problem import Options, Problem
 from warmstart.planning.run_plan import first_plan
 from warmstart.planning.throughput import measure_throughput
 from warmstart.regimes.regimes import Regime
+from warmstart.regimes.starts import Pretrained
 from warmstart.request.launch import run_to_end
 from warmstart.training.config import TrainConfig
 from warmstart.training.run_data import RunData
@@ -53,6 +56,29 @@ def test_a_few_steps_of_each_network_are_measured(problem: Problem) -> None:
         pace > 0 for pace in measured.seconds_per_row.values()
     )
     assert "6 runs of 2 regimes" in plan_summary(measured)
+
+
+def test_only_some_rows_are_read_to_measure_what_reads_terms(problem: Problem, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Encoding all of 190,000 rows left no time to measure with."""
+    for module in (pace, computed_cost):
+        monkeypatch.setattr(module, "COSTED_ROWS", 30)
+    plan = first_plan(problem, replace(OPTIONS, regimes=("constant", "scratch-dnn"), seeds=1))
+    shared = plan.shared()
+    measured = run_to_end(measure_throughput(plan, shared))
+    assert not shared._encoded, "none of the rows of the study"
+    assert measured.seconds_per_row["scratch-dnn"] > 0 < measured.prefix_seconds["scratch-dnn"]
+
+
+def test_loading_a_base_is_no_part_of_reading_rows_with_it(problem: Problem, monkeypatch: pytest.MonkeyPatch) -> None:
+    def slow(self: Pretrained, seed: int) -> nn.Module:
+        time.sleep(0.5)
+        return body(self, seed)
+
+    body = Pretrained.body
+    monkeypatch.setattr(Pretrained, "body", slow)
+    plan = first_plan(problem, replace(OPTIONS, regimes=("constant", "frozen"), seeds=1))
+    measured = run_to_end(measure_throughput(plan, plan.shared()))
+    assert 0 < measured.prefix_seconds["frozen"] < 0.5 / 120
 
 
 def test_scoring_a_row_is_measured_for_itself(problem: Problem, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -80,6 +80,9 @@ def test_trees_are_compared_by_default_where_there_are_columns_for_them() -> Non
     text, category, number = (Column(kind, kind) for kind in ("text", "category", "number"))
     assert default_for("regression") == default_for("regression", (text, text)) == DEFAULT_REGIMES
     assert default_for("classification", (category,)) == DEFAULT_REGIMES
-    for columns in ((number,), (text, category), (category, category)):
+    for columns in ((text, number), (text, category)):
         assert set(default_for("regression", columns)) == {*DEFAULT_REGIMES, "boosted"}
+    for columns in ((number,), (category, category)):  # nothing for a base to read, but for one that was named
+        assert default_for("regression", columns) == ("constant", "linear", "boosted", "scratch-dnn", "ensemble")
+        assert set(default_for("regression", columns, named_base=True)) == {*DEFAULT_REGIMES, "boosted"}
     assert "boosted" not in default_for("summarise", (number,))

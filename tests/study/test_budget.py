@@ -18,6 +18,7 @@ from warmstart.planning.estimates import (
     seconds_of_baseline,
     seconds_of_embedding,
     seconds_of_regime,
+    seconds_of_run,
     seconds_on_all_rows,
     seconds_without_training,
     total_seconds,
@@ -203,6 +204,14 @@ def test_every_fit_on_features_of_a_base_counts(plan: RunPlan) -> None:
     assert seconds_of_baseline(known, "embedded", 84, 0) == pytest.approx(reading + EMBEDDED_FIT * 8.4)
     assert seconds_of_baseline(known, "embedded", 84, 1) == pytest.approx(EMBEDDED_FIT * 8.4)
     assert seconds_of_baseline(known, "embedded", 20, 1) == pytest.approx(EMBEDDED_FIT * 2.0)
+
+
+def test_a_run_on_more_rows_than_planned_reads_the_rest_first(plan: RunPlan, tmp_path: Path) -> None:
+    known = replace(plan, prefix_seconds={"full": 0.5})
+    study = StudyState(known, tmp_path, known.shared(), Progress())
+    for rows, more in ((20, 0.0), (40, 0.0), (84, 0.5 * (84 - 40))):
+        expected = seconds_of_run(known, "full", rows) + more
+        assert study.seconds_of(jobs.train_job(known, "full", rows, 0)) == pytest.approx(expected)
 
 
 def test_what_it_takes_on_all_rows_is_known_of_what_the_budget_leaves_out(plan: RunPlan) -> None:

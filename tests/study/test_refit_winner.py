@@ -22,6 +22,7 @@ from warmstart.results.comparison import Comparison
 from warmstart.results.record import load_run
 from warmstart.results.refit_record import Refit, load_refit
 from warmstart.runs import refit as module
+from warmstart.study import refit_winner
 from warmstart.study.study import Study, run_study
 
 QUICK = Options(regimes=("constant", "linear"), seeds=1)
@@ -119,6 +120,15 @@ def test_a_refit_that_is_clearly_worse_is_not_handed_over(
 def test_when_it_is_made(options: Options, made: bool, base: Base, folder: Path) -> None:
     made_in(folder, tiny_problem(CLASSES, base), options)
     assert (folder / "refit" / "refit.json").exists() == made
+
+
+def test_it_is_not_made_for_a_few_more_rows(base: Base, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    problem = tiny_problem(CLASSES, base)
+    more = len(problem.splits.val) / len(problem.splits.train)
+    for share, made in ((more + 0.01, False), (more - 0.01, True)):
+        monkeypatch.setattr(refit_winner, "WORTH_MORE_ROWS", share)
+        made_in(folder / str(made), problem, QUICK)
+        assert (folder / str(made) / "refit" / "refit.json").exists() == made
 
 
 def test_a_stop_in_between_loses_nothing(base: Base, folder: Path) -> None:

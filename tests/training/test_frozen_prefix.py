@@ -1,6 +1,9 @@
 """Prefix: is what is shared the same as what each run would have computed for itself?"""
 
+import math
+
 import numpy as np
+import pytest
 import torch
 
 from tests.tiny import REGRESSION, examples_of, tiny_splits
@@ -11,6 +14,7 @@ from warmstart.models.pretrained.base import Base
 from warmstart.regimes.frozen import Frozen
 from warmstart.regimes.starts import Pretrained
 from warmstart.tasks.head import linear_head
+from warmstart.training.event import OutOfTime
 from warmstart.training.frozen_prefix import SharedData
 from warmstart.training.loop import set_trainable
 from warmstart.training.run_data import RunData
@@ -50,6 +54,14 @@ def test_stored_hidden_states_are_what_the_blocks_give_and_zero_where_there_is_n
     mask = inputs["attention_mask"].unsqueeze(-1)
     assert not mask.all()
     torch.testing.assert_close(batch["below"], expected * mask, atol=1e-6, rtol=0)
+
+
+def test_reading_stops_at_the_deadline_and_may_go_on_later(base: Base, regression: RunData) -> None:
+    model, shared = probe_of(base, unfrozen=0), SharedData(regression.splits, deadline=-math.inf)
+    with pytest.raises(OutOfTime):
+        shared.below(model, base.inputs)
+    shared.deadline = math.inf
+    assert len(shared.below(model, base.inputs)) == 120 and shared.reading_seconds > 0
 
 
 def test_rows_are_read_once_for_each_architecture(base: Base) -> None:

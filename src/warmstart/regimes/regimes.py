@@ -178,6 +178,7 @@ DEFAULT_REGIMES = (*CHEAP_REGIMES, "scratch-dnn", "scratch", "frozen", "discrimi
 DEFAULT_IMAGE_REGIMES = (*CHEAP_REGIMES, "scratch-cnn", "scratch", "frozen", "discriminative", "full", "lora", ENSEMBLE)
 IMAGE_WITHOUT_BASE = ("constant", "linear", "scratch-cnn", ENSEMBLE)  # of them, what needs no base, beside trees
 FOR_COLUMNS = ("boosted",)  # by default where a table has columns that are not text
+DEFAULT_WITHOUT_TEXT = ("constant", "linear", *FOR_COLUMNS, "scratch-dnn", ENSEMBLE)
 DEFAULT_LANGUAGE_REGIMES = ("zero-shot", "scratch", "full", "lora")
 UNTRAINED_BASES = ("zero-shot", "few-shot", "prompted")  # whose time is counted: a base reads and writes
 PROMPTED = ("few-shot", "prompted")  # what asks a decoder, and does not train it
@@ -222,10 +223,13 @@ def is_solved(name: str) -> bool:
     return regime_of(name) in (*WITHOUT_NETWORK, *READ_WITH_BASE, PREVIOUS)
 
 
-def default_for(task: TaskName, columns: Sequence[Column] = (), image_base: bool = True) -> tuple[str, ...]:
+def default_for(
+    task: TaskName, columns: Sequence[Column] = (), image_base: bool = True, named_base: bool = False
+) -> tuple[str, ...]:
     """The regimes that are compared by default: boosted trees too, if any `columns` are not text.
 
-    `image_base`: whether there is a base for images.
+    `image_base`: whether there is a base for images. `named_base`: whether a base was named, which is compared also
+    where no column is text. None was best on five tables of numbers and categories (docs/benchmarks.md).
     """
     if reads_images(columns):
         usual = DEFAULT_IMAGE_REGIMES if image_base else IMAGE_WITHOUT_BASE
@@ -235,6 +239,8 @@ def default_for(task: TaskName, columns: Sequence[Column] = (), image_base: bool
         return (*floors, *DEFAULT_LANGUAGE_REGIMES)
     table = any(column.kind not in ("text", "category") for column in columns)
     table |= len(columns) > 1 and any(column.kind == "category" for column in columns)
+    if table and not named_base and all(column.kind != "text" for column in columns):
+        return DEFAULT_WITHOUT_TEXT
     return (*DEFAULT_REGIMES[:2], *FOR_COLUMNS, *DEFAULT_REGIMES[2:]) if table else DEFAULT_REGIMES
 
 

@@ -141,7 +141,7 @@ def chosen_regimes(
     from warmstart.request.select_images import image_sources
 
     mine, task = tuple(regime.name for regime in own), schema.task
-    usual_names = default_for(task, schema.columns, bool(image_sources(request)))
+    usual_names = default_for(task, schema.columns, bool(image_sources(request)), bool(request.base))
     if any(base.kind != "decoder" for base in bases):
         usual_names = tuple(name for name in usual_names if name not in PROMPTED)
     elif request.base and task in ("classification", "regression") and not schema.multi_label:

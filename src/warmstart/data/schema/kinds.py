@@ -177,8 +177,8 @@ def say_readers(columns: Sequence[Column]) -> str:
         return f"Networks read {images[0]!r} as images; the other columns are joined to them before the answer."
     if not texts:
         return (
-            "No column is text: networks with a base's architecture read each row as words "
-            f"('{columns[0].name}: ...'), and the typed columns beside them."
+            "No column is text: regimes that need a base are compared only if --base or --regimes names them, and "
+            f"read each row as words ('{columns[0].name}: ...')."
         )
     return (
         f"Networks with a base's architecture read {join_phrases(texts, 12, quote=True)} as text; the other columns "
