@@ -11,7 +11,7 @@ from warmstart.errors import InputError
 from warmstart.models.pretrained.base import Base
 from warmstart.planning import fit_budget as cuts
 from warmstart.planning.computed_cost import computed_throughput
-from warmstart.planning.estimates import seconds_of_embedding, seconds_of_scoring, total_seconds
+from warmstart.planning.estimates import seconds_of_embedding, seconds_of_regime, seconds_of_scoring, total_seconds
 from warmstart.planning.fit_budget import RESERVE, fit_to_budget
 from warmstart.planning.problem import Options
 from warmstart.planning.run_plan import MIN_STEPS, PLANNED_SHARE, RunPlan, first_plan
@@ -80,6 +80,20 @@ def test_a_larger_budget_never_gives_a_regime_fewer_rows(plan: RunPlan) -> None:
     uneven, most = with_cheap(plan), alone(with_cheap(plan), "full")
     tops = [max(within(uneven, share * most).sizes_of("full")) for share in (0.3, 0.5, 0.9, 1.1)]
     assert tops == [100, 100, 265, 700]
+
+
+def test_a_network_that_is_much_cheaper_per_row_climbs_first(plan: RunPlan) -> None:
+    """Many rows of it say more than few of another."""
+    options = replace(plan.options, seeds=1, lr=1e-3, trials=1)
+    uneven = replace(plan, seconds_per_row={"frozen": 1e-4, "full": 1.0}, options=options)
+    first = seconds_of_regime(replace(uneven, regime_sizes={"full": (100,)}), "full")
+    top = seconds_of_regime(replace(uneven, regime_sizes={"frozen": (100, 265)}), "frozen")
+    assert top < 0.1 * first
+    fitted = within(uneven, 1.1 * top / (1 - RESERVE))
+    assert fitted.sizes_of("frozen") == (100, 265) and [each.regime for each in fitted.excluded] == ["full"]
+    alike = replace(uneven, seconds_per_row={"frozen": 0.9, "full": 1.0})
+    both = within(alike, 2.5 * first / (1 - RESERVE))
+    assert both.sizes_of("frozen")[0] == both.sizes_of("full")[0] == 100
 
 
 def test_all_expensive_regimes_share_their_sizes(plan: RunPlan) -> None:

@@ -19,7 +19,7 @@ from warmstart.errors import InputError
 from warmstart.inference.model_store import Network, load_model, save_model, save_network
 from warmstart.models.model import Model
 from warmstart.models.pretrained.base import Base
-from warmstart.models.wide_and_deep import TermTable, WideAndDeep, _entries
+from warmstart.models.wide_and_deep import Entries, TermTable, WideAndDeep
 from warmstart.regimes.regimes import NUMBER_DEFAULTS, REGIMES, Regime, RegimeContext
 from warmstart.results.bootstrap import mean_score
 from warmstart.training.config import TrainConfig
@@ -187,17 +187,17 @@ def test_the_gradient_of_a_table_has_each_term_once() -> None:
     weights, gradient = torch.tensor([0.5, 1.0, 0.25, 2.0, 1.5, 3.0]), torch.randn(3, 2)
     ours = TermTable(6, 2, mode="sum", sparse=True)
     torchs = torch.nn.EmbeddingBag(6, 2, mode="sum", sparse=True, _weight=ours.weight.detach().clone())
-    ours.sums(_entries(terms, offsets, weights)).backward(gradient)
+    ours.sums(Entries(terms, offsets, weights)).backward(gradient)
     torchs(terms, offsets, weights).backward(gradient)
     found, expected = ours.weight.grad, torchs.weight.grad
     assert found is not None and expected is not None
     assert found._indices().tolist() == [[0, 1, 4]]
     torch.testing.assert_close(found.to_dense(), expected.to_dense())
-    assert torch.equal(ours.sums(_entries(terms, offsets, weights)), torchs(terms, offsets, weights))
+    assert torch.equal(ours.sums(Entries(terms, offsets, weights)), torchs(terms, offsets, weights))
     with torch.no_grad():
-        assert torch.equal(ours.sums(_entries(terms, offsets, weights)), torchs(terms, offsets, weights))
+        assert torch.equal(ours.sums(Entries(terms, offsets, weights)), torchs(terms, offsets, weights))
     ours.weight.grad = None
-    none = _entries(terms[:0], torch.tensor([0, 0]), weights[:0])
+    none = Entries(terms[:0], torch.tensor([0, 0]), weights[:0])
     ours.sums(none).backward(gradient[:2])
     assert ours.weight.grad is not None and ours.weight.grad._nnz() == 0, "texts without a known term"
 

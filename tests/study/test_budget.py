@@ -59,7 +59,7 @@ def test_cheap_ones_first_on_all_rows_then_parts_then_the_promising_on_all(plan:
     study, order = carried_out(plan, tmp_path)
     first = list(study.results.runs)[:6]
     assert first[:2] == ["constant-r84-s0", "linear-r84-s0"] and all("constant" in n or "linear" in n for n in first)
-    small = ["frozen-r84-s0", "frozen-r20-s0", "full-r20-s0", "frozen-r40-s0", "full-r40-s0"]
+    small = ["frozen-r84-s0", "frozen-r20-s0", "frozen-r40-s0", "full-r20-s0", "full-r40-s0"]
     assert order[:5] == small
     assert order[5:6] in ([], ["full-r84-s0"]) and (tmp_path / "runs" / "full-r40-s0" / "run.json").exists()
 
@@ -172,12 +172,12 @@ def test_a_network_still_training_when_the_budget_is_spent_is_stopped_and_goes_o
 
     monkeypatch.setattr(StudyState, "context", short)
     study, order = carried_out(plan, tmp_path)
-    assert order == ["frozen-r84-s0", "frozen-r20-s0"]
+    assert order == ["frozen-r84-s0", "frozen-r20-s0", "frozen-r40-s0"]
     assert not (tmp_path / "runs" / "full-r20-s0" / "run.json").exists()
     assert list((tmp_path / "runs" / "full-r20-s0" / "checkpoint").iterdir()), "saved, as after Ctrl-C"
     found = compare._without_dropped(compare.make_comparison(plan, list(study.results.runs.values()), tmp_path), study)
     assert found.cuts[0].startswith(
-        "dropped, because the machine was slower than measured: `frozen` on 40 rows, `full`"
+        "dropped, because the machine was slower than measured: `full` on 20 rows, `full` on 40 rows"
     )
     monkeypatch.undo()
     compare.forget_refusals(tmp_path)

@@ -10,6 +10,7 @@ It is summed by the entries in the order of their terms: of 512 texts with 150 t
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, cast
 
 import torch
@@ -86,10 +87,10 @@ class WideAndDeep(nn.Module):
         column_offsets: Tensor | None = None,
         column_weights: Tensor | None = None,
     ) -> Tensor:
-        entries = _entries(features, offsets, weights)
+        entries = Entries(features, offsets, weights)
         wide, deep = self.wide.sums(entries), self.deep.sums(entries)
-        if column_features is not None:
-            entries = _entries(column_features, column_offsets, column_weights)
+        if column_features is not None and column_offsets is not None and column_weights is not None:
+            entries = Entries(column_features, column_offsets, column_weights)
             wide, deep = wide + self.wide_columns.sums(entries), deep + self.deep_columns.sums(entries)
         found: Tensor = (wide + self.output(self.layers(deep))) * self.scale
         return found
@@ -103,29 +104,31 @@ def _table(rows: int, width: int, spread: float, rule: LearningRule) -> "TermTab
     return table
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Entries:
-    """The terms of a batch with their weights. `rows` and what follows: the same in the order of the terms."""
+    """The terms of a batch of texts, with their weights. All tables that read them share their order by terms."""
 
     terms: Tensor  # int64 [n]
     offsets: Tensor  # int64 [texts]: where the terms of a text begin
     weights: Tensor  # float [n]
-    rows: Tensor | None = None  # int64 [r]: the different terms, ascending; None: no gradient is needed
-    starts: Tensor | None = None  # int64 [r]: where the entries of a term begin
-    texts: Tensor | None = None  # int64 [n]: which text has it
-    sorted_weights: Tensor | None = None  # float [n]
+
+    @cached_property
+    def by_term(self) -> "EntriesByTerm":
+        ordered, order = torch.sort(self.terms, stable=True)
+        rows, counts = torch.unique_consecutive(ordered, return_counts=True)
+        lengths = torch.diff(self.offsets, append=self.offsets.new_tensor([len(self.terms)]))
+        texts = torch.repeat_interleave(lengths)[order]
+        return EntriesByTerm(rows, counts.cumsum(0) - counts, texts, self.weights[order])
 
 
-def _entries(terms: Tensor, offsets: Tensor | None, weights: Tensor | None) -> Entries:
-    """Sorted by their terms where a gradient is needed: once for all tables that read them."""
-    assert offsets is not None and weights is not None
-    if not torch.is_grad_enabled():
-        return Entries(terms, offsets, weights)
-    ordered, order = torch.sort(terms, stable=True)
-    rows, counts = torch.unique_consecutive(ordered, return_counts=True)
-    lengths = torch.diff(offsets, append=offsets.new_tensor([len(terms)]))
-    texts = torch.repeat_interleave(lengths)
-    return Entries(terms, offsets, weights, rows, counts.cumsum(0) - counts, texts[order], weights[order])
+@dataclass(frozen=True, eq=False)
+class EntriesByTerm:
+    """The same in the order of the terms."""
+
+    rows: Tensor  # int64 [r]: the different terms, ascending
+    starts: Tensor  # int64 [r]: where the entries of a term begin
+    texts: Tensor  # int64 [n]: which text has it
+    weights: Tensor  # float [n]
 
 
 class TermTable(nn.EmbeddingBag):
@@ -133,7 +136,7 @@ class TermTable(nn.EmbeddingBag):
 
     def sums(self, entries: Entries) -> Tensor:
         """Of each text the weighted sum of its terms' rows, [texts, width]."""
-        if entries.rows is None or not (self.sparse and self.weight.requires_grad):
+        if not (self.sparse and torch.is_grad_enabled() and self.weight.requires_grad):
             return self.forward(entries.terms, entries.offsets, entries.weights)
         return cast(Tensor, _Summed.apply(self.weight, entries))  # type: ignore[no-untyped-call]
 
@@ -149,9 +152,8 @@ class _Summed(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        found: Entries = ctx.entries
-        assert found.rows is not None and found.texts is not None
-        weights = found.sorted_weights
-        summed = functional.embedding_bag(found.texts, gradient, found.starts, mode="sum", per_sample_weights=weights)
+        found: EntriesByTerm = ctx.entries.by_term
+        texts, starts, weights = found.texts, found.starts, found.weights
+        summed = functional.embedding_bag(texts, gradient, starts, mode="sum", per_sample_weights=weights)
         size = tuple(ctx.shape)
         return torch.sparse_coo_tensor(found.rows[None], summed, size, is_coalesced=True, check_invariants=False), None

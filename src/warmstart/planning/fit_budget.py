@@ -6,7 +6,7 @@ predicted from those.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
@@ -154,10 +154,11 @@ def _best_climb(plan: RunPlan) -> RunPlan:
 
 
 def _climb(plan: RunPlan) -> _Climb:
-    """Every cheap network on all rows, then the expensive ones on more and more rows, all at one size before any at the
-    next.
+    """Every cheap network on all rows, then the expensive ones on more and more rows: always the cheapest run next.
 
-    Order and sizes depend only on the measured estimates.
+    Networks of about the same cost climb together. One that costs a hundredth of another per row climbs first: on
+    190,000 rows, 46,500 of them say more than what another learns from 181. Order and sizes depend only on the
+    measured estimates.
     """
     whole, budget = max(plan.sizes), plan.for_jobs
     wanted = plan.sizes if len(plan.sizes) > 1 else (whole,)  # several were asked for
@@ -175,19 +176,21 @@ def _climb(plan: RunPlan) -> _Climb:
     climbing = [name for name in order if name not in cheap]
     given: dict[str, tuple[int, ...]] = {}
     lost: list[Excluded] = []
-    for rung in rungs[:-1]:
-        beside = 0.0 if rung in wanted else sum(len(plan.seeds) * seconds_of_run(plan, name, rung) for name in cheap)
-        needed = spent
-        for name in climbing:
-            before = given.get(name, ())
-            more = beside + _seconds(plan, name, (*before, rung)) - (_seconds(plan, name, before) if before else 0.0)
-            needed += more
-            if spent + more <= allowed:
-                given[name] = (*before, rung)
-                spent, beside = spent + more, 0.0
-            elif not before:
-                lost.append(_not_run(plan, name, rung, needed))
-        climbing = [name for name in climbing if rung in given.get(name, ())]
+    beside = cheap if len(wanted) == 1 else []  # of sizes that were asked for, these run on all in any case
+    able = climbing if len(rungs) > 1 else []
+    while able:  # the cheapest run next, whichever regime it is of
+        more = {name: _seconds_of_next(plan, name, given, rungs, beside) for name in able}
+        name = min(able, key=more.__getitem__)
+        if spent + more[name] > allowed:
+            break
+        spent += more[name]
+        given[name] = rungs[: len(given.get(name, ())) + 1]
+        able = [name for name in able if len(given.get(name, ())) < len(rungs) - 1]
+    needed = spent
+    for name in climbing if len(rungs) > 1 else ():
+        if name not in given:
+            needed += _seconds_of_next(plan, name, given, rungs, beside)
+            lost.append(_not_run(plan, name, rungs[0], needed))
     if len(rungs) == 1:  # too few rows to take a part of them
         lost += [_not_run(plan, name, whole, spent + alone[name]) for name in climbing]
     used = {*wanted, *(rows for sizes in given.values() for rows in sizes)}
@@ -200,6 +203,17 @@ def _climb(plan: RunPlan) -> _Climb:
 def _seconds(plan: RunPlan, name: str, sizes: tuple[int, ...]) -> float:
     """Time of a network on these numbers of rows, with its search."""
     return seconds_of_regime(replace(plan, regime_sizes={name: sizes}), name)
+
+
+def _seconds_of_next(
+    plan: RunPlan, name: str, given: Mapping[str, tuple[int, ...]], rungs: tuple[int, ...], cheap: Sequence[str]
+) -> float:
+    """What the next larger part of the rows takes a network, and the cheap ones beside it if none was run on it yet."""
+    before = given.get(name, ())
+    rung = rungs[len(before)]
+    first = not any(rung in sizes for sizes in given.values())
+    beside = sum(len(plan.seeds) * seconds_of_run(plan, each, rung) for each in cheap) if first else 0.0
+    return beside + _seconds(plan, name, (*before, rung)) - (_seconds(plan, name, before) if before else 0.0)
 
 
 def _not_run(plan: RunPlan, name: str, rows: int, seconds: float) -> Excluded:

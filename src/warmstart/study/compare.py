@@ -6,7 +6,7 @@ Finished work stays in the folder and is not repeated.
 
 import shutil
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
@@ -62,8 +62,8 @@ class ComparisonJobs:
     budget.
 
     If the budget does not allow all rows for all regimes: cheap regimes on all rows first, then parts of the rows,
-    smallest first, then the most promising of the expensive regimes on all rows. The order depends only on the plan and
-    the results; a machine that is slower than measured drops the end of the list.
+    the cheapest run first, then the most promising of the expensive regimes on all rows. The order depends only on the
+    plan and the results; a machine that is slower than measured drops the end of the list.
     """
 
     study: StudyState
@@ -133,16 +133,29 @@ class ComparisonJobs:
             yield training(name, whole)
             if name in searches:
                 yield from self._quickly_longer(results, searches[name])
-        for rows in plan.sizes[:-1]:
-            for name in order:
-                if rows in plan.sizes_of(name):
-                    yield training(name, rows)
+        for name, rows in self._parts(order, searches):
+            yield training(name, rows)
         while promising := self._promising(results):
             yield training(promising, whole)
         for length in LENGTH_MULTIPLIERS:
             for name in cheap:
                 if name in searches:
                     yield self._longer(results, searches[name], length)
+
+    def _parts(self, names: Sequence[str], searches: Mapping[str, SearchJob]) -> list[tuple[str, int]]:
+        """Each network with each part of the rows that it is run on: as in the plan the cheapest first, of one network
+        the smallest first.
+        """
+        plan, found = self.study.plan, []
+        for name in names:
+            most = 0.0
+            for rows in plan.sizes_of(name)[:-1] if name not in plan.regime_sizes else plan.sizes_of(name):
+                seconds = sum(self.study.seconds_of(train_job(plan, name, rows, seed)) for seed in plan.seeds)
+                if name in searches and name in plan.regime_sizes and not most:
+                    seconds += self.study.seconds_of(searches[name])
+                most = max(most, seconds)
+                found.append((most, rows, name))
+        return [(name, rows) for _, rows, name in sorted(found, key=lambda part: part[:2])]
 
     def _promising(self, results: Results) -> str | None:
         """The most likely winner among regimes not yet run on all rows, if the budget has room for it."""
