@@ -206,6 +206,15 @@ def test_every_fit_on_features_of_a_base_counts(plan: RunPlan) -> None:
     assert seconds_of_baseline(known, "embedded", 20, 1) == pytest.approx(EMBEDDED_FIT * 2.0)
 
 
+def test_what_scores_best_is_the_first_to_be_trained_for_longer(plan: RunPlan, tmp_path: Path) -> None:
+    study = StudyState(plan, tmp_path, plan.shared(), Progress())
+    scores = {"frozen": (0.3, 84), "full": (0.2, 84), "lora": (0.1, 40)}  # errors; `lora` was not run on all rows
+    for name, (error, rows) in scores.items():
+        run = make_run(name, np.array([[error, 1.0]]), rows=rows, higher_is_better=False)
+        study.results.runs[run.id] = run
+    assert ComparisonJobs(study)._best_first(study.results, ["frozen", "lora", "full"]) == ["full", "frozen", "lora"]
+
+
 def test_a_run_on_more_rows_than_planned_reads_the_rest_first(plan: RunPlan, tmp_path: Path) -> None:
     known = replace(plan, prefix_seconds={"full": 0.5})
     study = StudyState(known, tmp_path, known.shared(), Progress())

@@ -108,7 +108,7 @@ class ComparisonJobs:
                     if seed == plan.seeds[-1]:
                         yield from self._quickly_longer(results, searches[name])
             for length in LENGTH_MULTIPLIERS:
-                for name in plan.networks:
+                for name in self._best_first(results, plan.networks):
                     yield self._longer(results, searches[name], length)
 
     def _within_budget(self, results: Results) -> Iterator[Sequence[Job]]:
@@ -138,7 +138,7 @@ class ComparisonJobs:
         while promising := self._promising(results):
             yield training(promising, whole)
         for length in LENGTH_MULTIPLIERS:
-            for name in cheap:
+            for name in self._best_first(results, cheap):
                 if name in searches:
                     yield self._longer(results, searches[name], length)
 
@@ -186,6 +186,13 @@ class ComparisonJobs:
             jobs = [replace(train_job(plan, name, rows, seed), length=length) for seed in plan.seeds]
             if sum(map(self.study.seconds_of, jobs)) <= LITTLE_TIME * plan.options.budget:
                 yield self._longer(results, search, length)
+
+    def _best_first(self, results: Results, names: Sequence[str]) -> list[str]:
+        """By validation scores on all rows: more steps for these may change the answer."""
+        plan = self.study.plan
+        higher, whole = task_for(plan.problem.schema, plan.splits).higher_is_better, max(plan.sizes)
+        runs = [run for run in results.runs.values() if run.rows == whole]
+        return sorted(names, key=lambda name: -_mean_val([run for run in runs if run.regime == name], higher))
 
     def _longer(self, results: Results, search: SearchJob, length: int) -> Sequence[Job]:
         """A regime that has not converged, trained for longer with every seed, if there is time."""
