@@ -88,7 +88,7 @@ def test_the_next_step_trains_the_cheapest_rival_beside_the_leader() -> None:
     minutes = math.ceil((1.25 * (240 + took) / 0.75 + 30) / 60)
     assert advice_for(known).next_step == (
         f"To train `lora` on all rows: `warmstart compare a.csv --target price --budget {minutes}m "
-        "--regimes linear,lora --out study-longer`. All 2 of them take about 2.1 h with one seed. "
+        "--regimes linear,lora --out study-longer`. Training all of them takes about 2.1 h with one seed. "
         "Until then use `linear`, which is trained on all rows."
     )
     alone = replace(
@@ -97,7 +97,7 @@ def test_the_next_step_trains_the_cheapest_rival_beside_the_leader() -> None:
     assert advice_for(alone).next_step.startswith(
         "To train `lora` on all rows: `warmstart compare a.csv --target price --regimes linear,lora --compute "
     )
-    assert "All " not in advice_for(alone).next_step
+    assert "all of them" not in advice_for(alone).next_step
 
 
 def test_the_way_is_decided_where_only_a_sibling_is_open() -> None:

@@ -77,7 +77,7 @@ def _all_of_them(comparison: Comparison, names: Sequence[str]) -> str:
     if len(names) < 2 or len(seconds) < len(names):
         return ""
     effort = format_effort(sum(seconds), by_compute="--compute" in comparison.command.split())
-    return f"All {len(names)} of them take about {effort} with one seed. "
+    return f"Training all of them takes about {effort} with one seed. "
 
 
 def partial_caveats(ranking: Ranking) -> list[str]:
