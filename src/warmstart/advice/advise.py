@@ -45,6 +45,7 @@ _MOST_IF_UNDECIDED = 0.75  # the best measured may lead in more draws, but not i
 _PROBABLY = 0.8  # a verdict less sure than this says so in its first word
 _FEW_GROUPS = 10  # of test rows
 _NEAR_FLOOR = 0.15  # "near" the best reachable score
+_FEW_ROWS = 0.01  # of the test rows: fewer are not worth asking for
 _HARDLY_WORTH_IT = 20  # times the test rows and seeds there are
 
 
@@ -345,7 +346,8 @@ def _settle(field: Ranking, a: Row, b: Row) -> str:
     """The price of knowing more."""
     seeds = len(set(a.seeds) & set(b.seeds))
     need = rows_to_settle(field.comparison.paired(a.name, b.name, a.rows), field.margin)
-    ways = [f"about {round_to_two_digits(max(1, need.rows)):,} more test rows"] if need.rows is not None else []
+    rows = need.rows if need.rows is not None and need.rows >= _FEW_ROWS * field.comparison.rows["test"] else None
+    ways = [f"about {round_to_two_digits(rows):,} more test rows"] if rows is not None else []
     if seeds < FEWEST_SEEDS:
         return f"Run again with --seeds {FEWEST_SEEDS}{f', and with {ways[0]}' if ways else ''}."
     if need.seeds is not None:

@@ -28,6 +28,7 @@ MIN_STEPS = 40  # of a run on a part of the rows, at the usual length
 MIN_TRAIN_ROWS = 100  # for training: no regime is run on fewer to keep to the budget
 SIZE_FACTOR, SIZE_COUNTS = 4, (4, 3)  # of --rows auto: a factor, and how many, most first
 PLANNED_SHARE = 0.9  # of a budget of time: estimates were too low by up to a quarter, and the report takes time too
+LEAST_PART = SIZE_FACTOR**3  # of all rows, one in so many: the smallest part that a regime is run on
 MIN_TEXT_TOKENS = 64  # of a text: the budget lets every model read as many
 
 
@@ -309,13 +310,15 @@ def nested_sizes(available: int) -> tuple[int, ...]:
 
 
 def budget_sizes(available: int) -> tuple[int, ...]:
-    """Numbers of training rows for what is too expensive for all rows: a factor of 4 apart, as many as there are.
+    """Numbers of training rows for what is too expensive for all rows: a factor of 4 apart, from 1/64 of them on.
+
+    Fewer say next to nothing about all rows, and took the time in which another regime could have been run on more.
 
     >>> budget_sizes(2_100), budget_sizes(190_000), budget_sizes(300), budget_sizes(150)
-    ((131, 525, 2100), (185, 742, 2968, 11875, 47500, 190000), (100, 300), (150,))
+    ((131, 525, 2100), (2968, 11875, 47500, 190000), (100, 300), (150,))
     """
     found = [available]
-    while found[-1] // SIZE_FACTOR >= MIN_TRAIN_ROWS:
+    while found[-1] // SIZE_FACTOR >= max(MIN_TRAIN_ROWS, available // LEAST_PART):
         found.append(available // SIZE_FACTOR ** len(found))
     return tuple(reversed(found)) if len(found) >= min(SIZE_COUNTS) else nested_sizes(available)
 
