@@ -31,7 +31,7 @@ def plan(base: Base) -> RunPlan:
 
 
 def within(plan: RunPlan, seconds: float) -> RunPlan:
-    """With a budget of which so many seconds are for jobs."""
+    """The plan that fits a budget which leaves so many seconds for jobs."""
     return fit_to_budget(replace(plan, options=replace(plan.options, budget=seconds / PLANNED_SHARE)))
 
 

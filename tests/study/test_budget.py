@@ -1,5 +1,6 @@
 """Budget: which jobs of a comparison come first, which are dropped, and which model is there from the beginning?"""
 
+import math
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -213,6 +214,12 @@ def test_what_scores_best_is_the_first_to_be_trained_for_longer(plan: RunPlan, t
         run = make_run(name, np.array([[error, 1.0]]), rows=rows, higher_is_better=False)
         study.results.runs[run.id] = run
     assert ComparisonJobs(study)._best_first(study.results, ["frozen", "lora", "full"]) == ["full", "frozen", "lora"]
+
+
+def test_after_the_jobs_nothing_stops_who_reads_the_rows(plan: RunPlan, tmp_path: Path) -> None:
+    study, _ = carried_out(plan, tmp_path)
+    assert study.deadline < math.inf
+    assert {shared.deadline for shared in (study.shared, *study.parts.values())} == {math.inf}
 
 
 def test_a_run_on_more_rows_than_planned_reads_the_rest_first(plan: RunPlan, tmp_path: Path) -> None:

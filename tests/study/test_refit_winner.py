@@ -1,6 +1,7 @@
 """Refit: is the winner trained on all rows in the end, with the settings of the run that was scored?"""
 
 import json
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from warmstart.errors import UsageError
 from warmstart.inference.model_store import load_model
 from warmstart.models.pretrained.base import Base
 from warmstart.planning.problem import Options, Problem
+from warmstart.planning.run_plan import first_plan
 from warmstart.request.launch import run_to_end
 from warmstart.results.bootstrap import mean_score
 from warmstart.results.comparison import Comparison
@@ -23,6 +25,9 @@ from warmstart.results.record import load_run
 from warmstart.results.refit_record import Refit, load_refit
 from warmstart.runs import refit as module
 from warmstart.study import refit_winner
+from warmstart.study.begin import begin_study
+from warmstart.study.compare import ComparisonJobs, make_comparison
+from warmstart.study.jobs import carry_out
 from warmstart.study.study import Study, run_study
 
 QUICK = Options(regimes=("constant", "linear"), seeds=1)
@@ -120,6 +125,18 @@ def test_a_refit_that_is_clearly_worse_is_not_handed_over(
 def test_when_it_is_made(options: Options, made: bool, base: Base, folder: Path) -> None:
     made_in(folder, tiny_problem(CLASSES, base), options)
     assert (folder / "refit" / "refit.json").exists() == made
+
+
+def test_it_is_not_stopped_when_the_budget_is_spent_meanwhile(base: Base, folder: Path) -> None:
+    options = replace(QUICK, regimes=("constant", "frozen"), trials=1, refit="none")
+    study = run_to_end(begin_study(first_plan(tiny_problem(CLASSES, base), options), folder))
+    run_to_end(carry_out(study, ComparisonJobs(study)))
+    comparison = make_comparison(study.plan, list(study.results.runs.values()), folder)
+    study.plan = replace(study.plan, options=replace(options, refit="validation"))
+    study.deadline = -math.inf
+    study.shared._stored.clear()  # the frozen layers read all rows again
+    run_to_end(refit_winner.refit_winner(study, comparison, advice_for(comparison)))
+    assert (folder / "refit" / "refit.json").exists()
 
 
 def test_it_is_not_made_for_a_few_more_rows(base: Base, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,12 +14,8 @@ from warmstart.settings.choices import DEFAULT_BUDGET
 MARGIN = 1.25  # of forecasts, which were too low at times
 JOBS_SHARE = 0.75  # of a budget: the rest is for measuring, estimates that were too low, and the report
 READING = 30.0  # seconds for starting and reading the data
-NEVER_NAMED = (
-    PREVIOUS,
-    CONTINUED,
-    CONTINUED_MIXED,
-    CONSTANT,
-)  # they are always there
+# Regimes that --regimes does not name: every comparison has them, or every one with --previous.
+NEVER_NAMED = (PREVIOUS, CONTINUED, CONTINUED_MIXED, CONSTANT)
 # A budget is rounded up to minutes, from a quarter of an hour on to quarters, from two hours on to hours.
 _QUARTER, _TO_HOURS = 15 * 60, 2 * 3600
 

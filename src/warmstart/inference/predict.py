@@ -165,7 +165,7 @@ class TrainedModel:
         blank may not be there.
         """
         schema = self.stored.schema
-        table = table.renamed(schema.renamed(table.columns.column_names))
+        table = table.renamed(schema.renames_for(table.columns.column_names))
         known = table.columns.column_names
         beside = [name for name in (schema.system, schema.history) if name and name not in known]
         missing = [column for column in schema.text if column not in known]

@@ -55,7 +55,7 @@ def prepare_data(request: config.Request, table: Table | None = None) -> Prepare
     known = find_previous(request.previous) if request.previous else None
     given, columns, renames = table, request.columns, {}
     if known is not None:
-        renames = known.schema.renamed(table.columns.column_names) | parse_renames(request.rename)
+        renames = known.schema.renames_for(table.columns.column_names) | parse_renames(request.rename)
         table = rename_columns(table, renames, known.schema)
         columns = columns_like(known, table, rename_choices(columns, renames))
     schema = infer_schema(table, columns)

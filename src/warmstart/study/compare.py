@@ -149,7 +149,7 @@ class ComparisonJobs:
         plan, found = self.study.plan, []
         for name in names:
             most = 0.0
-            for rows in plan.sizes_of(name)[:-1] if name not in plan.regime_sizes else plan.sizes_of(name):
+            for rows in (rows for rows in plan.sizes_of(name) if rows < max(plan.sizes)):
                 seconds = sum(self.study.seconds_of(train_job(plan, name, rows, seed)) for seed in plan.seeds)
                 if name in searches and name in plan.regime_sizes and not most:
                     seconds += self.study.seconds_of(searches[name])

@@ -253,6 +253,8 @@ def carry_out(study: StudyState, strategy: Strategy) -> Generator[Event, None, N
             except OutOfTime:  # what it has saved stays, for a study that gets more time
                 write_json(study.folder / DROPPED_FILE, [job.id])
                 break
+            finally:
+                context.run_data.shared.deadline = math.inf  # for whoever reads the rows after the jobs
             study.results.runs[job.id] = done
             study.progress.finished += context.progress.seconds
             if not before:

@@ -1,5 +1,6 @@
 """Refit: is the winner trained again with its validation rows, and which of the two models is kept?"""
 
+import math
 from collections.abc import Generator
 from dataclasses import replace
 
@@ -44,6 +45,7 @@ def refit_winner(study: StudyState, comparison: Comparison, advice: Advice) -> G
         raise UsageError(f"the winner cannot be trained again: {reason}.", "leave out --refit")
     if reason or (asked == "auto" and not _worth_it(study, run)):
         return
+    study.deadline = math.inf  # whether there is time for it has been decided
     splits = study.plan.whole_splits(run.seed)
     count = sum(len(getattr(splits, part)) for part in parts)
     progress = JobProgress(f"{run.regime}, {count:,} rows: training the winner again", study=study.progress)

@@ -87,7 +87,7 @@ class Schema:
         said["target_column"] = Column.from_json(target) if target else None
         return cls(**said)
 
-    def renamed(self, there: Collection[str]) -> dict[str, str]:
+    def renames_for(self, there: Collection[str]) -> dict[str, str]:
         """Of the columns that are there, those known by another name, with that name."""
         return {new: old for new, old in self.other_names.items() if new in there and old not in there}
 
