@@ -195,9 +195,9 @@ def causal_lm(body: Any, output: OutputLayer) -> Any:
     layer = model.get_output_embeddings()
     _put(model, layer.weight, token_table(body).weight if output.weight is None else output.weight)
     if output.bias is not None:
-        _put(model, layer.bias, output.bias)
+        bias = _put(model, layer.bias, output.bias)
         for same in [each for each in model.parameters() if each.is_meta and each.shape == output.bias.shape]:
-            _put(model, same, output.bias)  # transformers 5.0 has it under a second name
+            _put(model, same, bias)  # transformers 5.0 has it under a second name
     model.config.tie_word_embeddings = output.tied
     left = [name for name, tensor in model.named_parameters() if tensor.is_meta]
     assert not left, left
@@ -212,13 +212,14 @@ def _of_pair(model: Any, body: EncoderDecoder, output: OutputLayer) -> Any:
     return model.train(body.training)
 
 
-def _put(model: nn.Module, empty: Tensor, tensor: Tensor) -> None:
-    """Replace a tensor wherever it occurs: a bias may have two names."""
+def _put(model: nn.Module, empty: Tensor, tensor: Tensor) -> nn.Parameter:
+    """Replace a tensor wherever it occurs: a bias may have two names. Returns what stands there now."""
     parameter = tensor if isinstance(tensor, nn.Parameter) else nn.Parameter(tensor)
     for module in model.modules():
         for name, found in list(module.named_parameters(recurse=False)):
             if found is empty:
                 setattr(module, name, parameter)
+    return parameter
 
 
 def new_output_layer(config: Any) -> OutputLayer:
