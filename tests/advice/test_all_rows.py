@@ -13,6 +13,7 @@ from warmstart.advice.ranking import rank_regimes
 from warmstart.results.comparison import Comparison
 from warmstart.results.constraints import Excluded
 from warmstart.results.record import Run
+from warmstart.study.winner import best_run
 
 SIZES = (100, 400, 1600)
 LINEAR = (1.0, 0.1)  # error 0.63, 0.55, 0.48
@@ -126,3 +127,31 @@ def test_what_was_run_on_all_rows_alone_predicts_nothing() -> None:
     assert comparison.partial == () and comparison.predictions == {}
     whole = "The model in winner/ is `full`, trained on all 1,000 training rows: right in 50 of 100 test rows."
     assert winner_sentence(comparison, "full") == whole
+
+
+def test_what_is_better_on_a_part_than_the_best_on_all_rows_is_chosen() -> None:
+    comparison = seen_on((100, 400), full=(0.9, 0.2))  # 0.36, 0.27, where `linear` has 0.48 on all rows
+    advice = advice_for(comparison)
+    assert (advice.verdict, advice.choice, advice.winner) == ("fine-tune", "full", "full")
+    assert 0.5 < advice.confidence <= 0.75
+    assert "`full` was trained on at most 400 of 1,600 rows and should score about 0.2" in advice.reason
+    assert "than `linear` on all of them" in advice.reason
+    assert advice.next_step.endswith("Until then use `full`, which is trained on 400 rows.")
+    assert advice.next_step.startswith("To train `full` on all rows: `warmstart compare")
+    run = best_run(comparison, advice)
+    assert run and (run.regime, run.rows) == ("full", 400)
+
+
+def test_another_way_that_may_be_better_still_leaves_it_undecided() -> None:
+    comparison = seen_on((100, 400), full=(0.9, 0.2), scratch=(3.4, 0.4))  # 0.31 at 400 rows, 0.18 at 1,600
+    advice = advice_for(comparison)
+    assert (advice.verdict, advice.choice, advice.winner) == ("undecided", None, "full")
+    assert advice.reason.startswith("Undecided: on 400 of 1,600 training rows, `full` scores")
+    assert "`scratch` was trained on at most 400" in advice.reason and "`full` was trained" not in advice.reason
+    siblings = advice_for(seen_on((100, 400), full=(0.9, 0.2), lora=(3.4, 0.4)))
+    assert (siblings.verdict, siblings.choice) == ("fine-tune", "full")
+
+
+def test_what_is_as_good_on_a_part_is_not_ahead() -> None:
+    advice = advice_for(seen_on((100, 400), full=(1.0, 0.12)))  # 0.487 at 400 rows, 0.478 of `linear` at 1,600
+    assert advice.winner == "linear"

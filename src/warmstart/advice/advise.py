@@ -6,16 +6,24 @@ their family, and the verdict can be sure of the family while the method within 
 - The choice is the cheapest (FLOPs of one run) of the regimes tied with the best. If a regime of another family is open
   against it, there is no choice, but a price for knowing more.
 - The answer is about all rows. A regime of another family that the budget allowed only a part of them, and whose
-  predicted score may reach the best, or that was not run at all, leaves it undecided (`advice/all_rows.py`).
+  predicted score may reach the best, or that was not run at all, leaves it undecided (`advice/all_rows.py`). One that
+  is clearly better on a part of the rows than all others on all of them is chosen, or leads if others are open.
 - A failed regime cannot win, `constant` is never chosen, and a regime that had not converged cannot lose with
   confidence.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from warmstart.advice.all_rows import not_run_in_time, partial_caveats, what_would_tell, why_undecided
+from warmstart.advice.all_rows import (
+    better_on_a_part,
+    not_run_in_time,
+    on_a_part,
+    what_would_tell,
+    why_undecided,
+)
+from warmstart.advice.caveats import caveats_for, study_caveats
 from warmstart.advice.constraint_cost import ConstraintCost, constraint_cost
 from warmstart.advice.longer_run import longer_command
 from warmstart.advice.more_data import between_rows, crossover_sentences, next_purchase
@@ -43,7 +51,6 @@ from warmstart.results.rows import Row
 NOTHING_BEATS = "nothing beats the constant"
 _MOST_IF_UNDECIDED = 0.75  # the best measured may lead in more draws, but not in enough to be called
 _PROBABLY = 0.8  # a verdict less sure than this says so in its first word
-_FEW_GROUPS = 10  # of test rows
 _NEAR_FLOOR = 0.15  # "near" the best reachable score
 _FEW_ROWS = 0.01  # of the test rows: fewer are not worth asking for
 _HARDLY_WORTH_IT = 20  # times the test rows and seeds there are
@@ -107,10 +114,11 @@ def _ranked(comparison: Comparison) -> Advice:
     field = rank_regimes(comparison)
     if field is None:
         return _nothing_usable(comparison)
-    # A sibling of the best may stay open: it does not change the way to train.
-    open_ways = [row for row in field.reaching if row.family != field.best.family or not _several_families(comparison)]
+    open_ways = _open_ways(field, field.ahead or field.best)
     if open_ways or not_run_in_time(comparison):
         return _undecided_on_all_rows(field, open_ways)
+    if field.ahead:
+        return _decided_on_a_part(field, field.ahead)
     if comparison.higher_is_better and field.best.score == 0.0:
         return _nothing_right(field)
     choices = [row for row in field.tied if field.beats_constant(row)]
@@ -124,6 +132,15 @@ def _ranked(comparison: Comparison) -> Advice:
     return _undecided(field, choice, others[0]) if others else _decided(field, choice, rivals)
 
 
+def _open_ways(field: Ranking, leader: Row) -> list[Row]:
+    """Regimes that were run on a part of the rows and may be better. A sibling of the leader may stay open: it does not
+    change the way to train.
+    """
+    several = _several_families(field.comparison)
+    others = [row for row in field.reaching if row is not leader]
+    return [row for row in others if row.family != leader.family or not several]
+
+
 def _several_families(comparison: Comparison) -> bool:
     return len({row.family for row in comparison.table if row.failed is None and row.name != CONSTANT}) > 1
 
@@ -133,16 +150,36 @@ def _several_families(comparison: Comparison) -> bool:
 
 def _undecided_on_all_rows(field: Ranking, rivals: Sequence[Row]) -> Advice:
     """`rivals` were trained on a part of the rows, or some regimes were not run, and may be better."""
+    leader = field.ahead or field.best
+    share = field.comparison.paired_rows(leader, field.best).p_above_zero if field.ahead else field.share([field.best])
     return Advice(
         choice=None,
         verdict="undecided",
-        confidence=round(min(field.share([field.best]), field.most(rivals), _MOST_IF_UNDECIDED), 3),
+        confidence=round(min(share, field.most(rivals), _MOST_IF_UNDECIDED), 3),
         reason=why_undecided(field, rivals),
         also_fine=(),
-        caveats=_caveats(field, field.best),
+        caveats=caveats_for(field, leader),
         next_step=what_would_tell(field, rivals),
-        predicted=_predicted(field.best),
+        predicted=_predicted(leader),
         compute=compute_spent(field.comparison),
+    )
+
+
+def _decided_on_a_part(field: Ranking, choice: Row) -> Advice:
+    """`choice` is better on a part of the rows than the others are on all of them."""
+    comparison, verdict = field.comparison, verdict_for(field.comparison, choice.name, choice.family)
+    sure = comparison.paired_rows(choice, field.best).p_above_zero
+    better = better_on_a_part(field, choice)
+    return Advice(
+        choice=choice.name,
+        verdict=verdict,
+        confidence=round(min(sure, field.most([choice])), 3),
+        reason=f"Probably {verdict}: {on_a_part(comparison, choice)}. {scores(comparison, choice)}, {better}.",
+        also_fine=(),
+        caveats=caveats_for(field, choice),
+        next_step=what_would_tell(field, [choice]),
+        predicted=_predicted(choice),
+        compute=compute_spent(comparison),
     )
 
 
@@ -174,7 +211,7 @@ def _decided(field: Ranking, choice: Row, siblings: Sequence[Row]) -> Advice:
         confidence=round(confidence, 3),
         reason=" ".join(reason),
         also_fine=tuple(row.name for row in field.tied if row is not choice),
-        caveats=_caveats(field, choice),
+        caveats=caveats_for(field, choice),
         next_step=_after_decision(field, choice, behind),
         predicted=_predicted(choice),
         compute=compute_spent(comparison),
@@ -214,7 +251,7 @@ def _undecided(field: Ranking, choice: Row, rival: Row) -> Advice:
         confidence=round(min(field.share([field.best]), field.most(unfinished), _MOST_IF_UNDECIDED), 3),
         reason=" ".join(sentence for sentence in sentences if sentence),
         also_fine=(),
-        caveats=_caveats(field, field.best),
+        caveats=caveats_for(field, field.best),
         next_step=f"{step} If you cannot wait, {hurry}.",
         predicted=_predicted(field.best),
         compute=compute_spent(comparison),
@@ -247,7 +284,7 @@ def _constant_stands(field: Ranking) -> Advice:
             f" {format_number(constant.score)}; the gain of {noise_phrase(found)} may be zero."
         ),
         also_fine=(),
-        caveats=_caveats(field, best),
+        caveats=caveats_for(field, best),
         next_step=f"{_settle(field, best, constant)} {look}" if found.interval.high > margin else look,
         predicted=_predicted(best),
         compute=compute_spent(comparison),
@@ -277,7 +314,7 @@ def _nothing_right(field: Ranking) -> Advice:
         confidence=0.0,
         reason=f"Undecided: no regime got a single row right ({scores(field.comparison, field.best)}).",
         also_fine=(),
-        caveats=_caveats(field, field.best),
+        caveats=caveats_for(field, field.best),
         next_step="Read the answers in the report. Train longer (--epochs, --budget), or try another --base.",
         predicted=_predicted(field.best),
         compute=compute_spent(field.comparison),
@@ -357,47 +394,6 @@ def _settle(field: Ranking, a: Row, b: Row) -> str:
     times = f"about {max(2, round_to_two_digits(round(need.times))):,} times as many test rows and seeds"
     hardly = ", which is hardly worth it" if need.times > _HARDLY_WORTH_IT else ""
     return f"It would take {times} to settle it{hardly}."
-
-
-def _caveats(field: Ranking, answer: Row) -> tuple[str, ...]:
-    caveats = []
-    seeds = min(len(row.seeds) for row in field.rows)
-    if seeds < FEWEST_SEEDS:
-        caveats.append(
-            f"{'Only one seed' if seeds == 1 else 'Only two seeds'}: the intervals cover the test rows only, not the"
-            " variation between seeds and samples of training rows."
-        )
-    groups = field.comparison.groups
-    few = 0 if groups is None else len(set(groups.tolist()))
-    if 0 < few < _FEW_GROUPS:
-        groups_there = "a single group" if few == 1 else f"only {few} groups"
-        caveats.append(f"The test rows come from {groups_there}: the score on other groups is very uncertain.")
-    called = distinct_ways(field.comparison)
-    caveats += [
-        f"{capitalize_first(called[family])} has no score, so nothing is known about it." for family in field.unmeasured
-    ]
-    if len(field.families) == 1 and not field.comparison.excluded:
-        caveats.append(f"Only {called[answer.family]} was compared: another way to train may be better.")
-    caveats += [f"`{row.name}` has not converged: it was still improving when it stopped." for row in field.unfinished]
-    caveats += [f"`{answer.name}`: {caveat}" for caveat in answer.caveats]
-    ranked = {row.name for row in field.rows}
-    caveats += [
-        f"`{row.name}` was not chosen: it is not clearly better than its best member, and costs as much as all members."
-        if row.family == ENSEMBLE
-        else f"`{row.name}` is not ranked: it was not run on the same rows and seeds as the others."
-        for row in field.comparison.table
-        if row.failed is None and row.name not in ranked and row.name != CONSTANT and row not in field.partial
-    ]
-    caveats += partial_caveats(field)
-    return study_caveats(field.comparison, caveats)
-
-
-def study_caveats(comparison: Comparison, answer: Iterable[str] = ()) -> tuple[str, ...]:
-    """What the budget cut, then caveats about the `answer`, then about the study."""
-    failed = (
-        f"`{row.name}` failed and cannot win: {row.failed}." for row in comparison.table if row.failed is not None
-    )
-    return (*comparison.cuts, *answer, *failed, *comparison.caveats)
 
 
 def _predicted(row: Row) -> dict[str, Any]:

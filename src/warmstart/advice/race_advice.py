@@ -3,7 +3,8 @@
 import math
 from collections.abc import Sequence
 
-from warmstart.advice.advise import NOTHING_BEATS, Advice, compute_spent, study_caveats
+from warmstart.advice.advise import NOTHING_BEATS, Advice, compute_spent
+from warmstart.advice.caveats import study_caveats
 from warmstart.advice.phrases import verdict_for
 from warmstart.quantities import (
     REFERENCE_FLOPS,

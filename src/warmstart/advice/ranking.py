@@ -63,6 +63,11 @@ class Ranking:
         return self.best.rows < self.comparison.rows["train"] or bool(self.reaching)
 
     @property
+    def _alone(self) -> bool:
+        """Whether there was nothing to compare with but the constant."""
+        return len(self.rows) + len(self.partial) == 1 and not self.comparison.excluded
+
+    @property
     def unmeasured(self) -> list[str]:
         """Families that were tried without any regime getting a score."""
         tried = {row.family for row in self.comparison.table if row.name != CONSTANT}
@@ -78,6 +83,17 @@ class Ranking:
         return sorted(
             found, key=lambda row: turned * (predictions[row.name].score if row.name in predictions else row.score)
         )
+
+    @cached_property
+    def ahead(self) -> Row | None:
+        """The best of the regimes that are clearly better on fewer rows than the best is on all of them."""
+        comparison, shared = self.comparison, set(self.best.seeds)
+        found = [row for row in self.partial if shared & set(row.seeds)]
+        differences = [comparison.paired_rows(row, self.best) for row in found]
+        clear = holm([each.p_value for each in differences])
+        gains = {row.name: each.mean for row, each, yes in zip(found, differences, clear, strict=True) if yes}
+        better = [row for row in found if gains.get(row.name, 0.0) > 0]
+        return max(better, key=lambda row: gains[row.name], default=None)
 
     def _may_reach(self, row: Row) -> bool:
         """By the interval of its predicted score; without one, unless it is clearly worse on the rows of both."""
@@ -139,7 +155,7 @@ class Ranking:
         return min(
             MAX_CONFIDENCE_BY_SEEDS.get(seeds, MAX_CONFIDENCE),
             MAX_CONFIDENCE_UNFINISHED if unfinished or self.unmeasured or self._on_a_part else MAX_CONFIDENCE,
-            MAX_CONFIDENCE_ALONE if len(self.rows) == 1 and not self.comparison.excluded else MAX_CONFIDENCE,
+            MAX_CONFIDENCE_ALONE if self._alone else MAX_CONFIDENCE,
         )
 
 

@@ -88,7 +88,8 @@ def render(
     entries = entries_of(comparison)
     main = _as_raced(entries, raced) if raced else of_most_rows(entries)
     barred = {each.regime for each in comparison.excluded}
-    leader = best_of([entry for entry in main if entry.name not in barred]) or best_of(main)
+    ahead = [entry for entry in entries if entry.name == advice.predicted["regime"]]  # maybe on a part of the rows
+    leader = best_of(ahead) or best_of([entry for entry in main if entry.name not in barred]) or best_of(main)
     on_parts = [] if raced else [each for each in entries if each.row in comparison.partial and each not in main]
     figures, shown = _figures(main, comparison, on_parts), examples is not None
     heading = words.verdict_sentence(advice.verdict, advice.confidence)
@@ -117,7 +118,7 @@ def render(
             best=best_of(main),
             leader=leader,
             barred=barred,
-            choice=next((entry for entry in main if entry.name == advice.choice), None),
+            choice=next((entry for entry in entries if entry.name == advice.choice), None),
             constant=next((entry for entry in main if entry.name == "constant"), None),
             scratch=best_of(main, "scratch"),
             tuned=best_of(main, "fine-tuned"),

@@ -123,18 +123,26 @@ class Comparison(Tabular):
 
     def common_rows(self, a: str, b: str) -> tuple[int, ...]:
         """Numbers of training rows at which both have a finished seed in common: those of `difference`."""
-        return tuple(rows for rows in self._sizes(a) if self._common_seeds((a, b), rows))
+        return tuple(rows for rows in self._sizes(a) if self._common_seeds([(a, rows), (b, rows)]))
 
     def paired(self, a: str, b: str, rows: int) -> Resampled:
         """What `difference` is computed from: per common seed and resample of the test rows, how much better `a` is."""
-        first, second = self._turned((a, b), rows)
+        first, second = self._turned([(a, rows), (b, rows)])
+        return first - second
+
+    def paired_rows(self, a: Row, b: Row) -> Resampled:
+        """The same of two rows of the table, which may have been trained on different numbers of rows.
+
+        Raises UsageError if they have no seed in common.
+        """
+        first, second = self._turned([(a.name, a.rows), (b.name, b.rows)])
         return first - second
 
     def drawn(self, names: Sequence[str], rows: int) -> Array:
         """[draws, names]: each score in the same resamples of test rows and seeds, with the sign set so that more is
         better.
         """
-        return np.stack([turned.draws for turned in self._turned(names, rows)], axis=1)
+        return np.stack([turned.draws for turned in self._turned([(name, rows) for name in names])], axis=1)
 
     def to_table(self) -> pa.Table:
         """One line for each regime, best first: its mean score over seeds with a 95 % interval, and its cost."""
@@ -346,16 +354,20 @@ class Comparison(Tabular):
             return resample_splits(scores, self.available or self.rows["train"])
         return resample(scores, groups=self.groups)
 
-    def _turned(self, names: Sequence[str], rows: int) -> list[Resampled]:
-        """Each regime on the seeds that all of them finished, with the sign set so that more is better."""
-        shared = self._common_seeds(names, rows)
+    def _turned(self, points: Sequence[tuple[str, int]]) -> list[Resampled]:
+        """Regimes, each at a number of rows, on the seeds that all finished; the sign is set so that more is better."""
+        shared = self._common_seeds(points)
         if not shared:
+            names, sizes = zip(*points, strict=True)
+            rows = join_phrases([f"{size:,}" for size in dict.fromkeys(sizes)])
             raise UsageError(
-                f"{join_phrases(names, quote=True)} have no finished run on the same seed at {rows:,} training rows.",
+                f"{join_phrases(names, quote=True)} have no finished run on the same seed at {rows} training rows.",
                 "look at `failed` in the table, or run them again with the same --seeds and --rows",
             )
-        own = {name: self._seeds(name, rows) for name in names}
-        drawn = [self._drawn[name, rows].only([own[name].index(seed) for seed in shared]) for name in names]
+        drawn = [
+            self._drawn[point].only([own.index(seed) for seed in shared])
+            for point, own in ((point, self._seeds(*point)) for point in points)
+        ]
         return drawn if self.higher_is_better else [-each for each in drawn]
 
     def _sizes(self, name: str) -> list[int]:
@@ -365,9 +377,9 @@ class Comparison(Tabular):
     def _seeds(self, name: str, rows: int) -> list[int]:
         return [run.seed for run in self._runs.get((name, rows), ()) if _finished(run)]
 
-    def _common_seeds(self, names: Iterable[str], rows: int) -> list[int]:
+    def _common_seeds(self, points: Iterable[tuple[str, int]]) -> list[int]:
         each = []
-        for name in names:
+        for name, rows in points:
             self._check(name)
             each.append(self._seeds(name, rows))
         return [seed for seed in each[0] if all(seed in seeds for seeds in each)]
