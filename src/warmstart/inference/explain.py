@@ -16,29 +16,15 @@ from warmstart.data.rows.examples import join_values
 from warmstart.data.rows.values import ColumnValues, ReadColumns
 from warmstart.data.schema.cell_values import Values, spell
 from warmstart.data.tables.strings import Texts
-from warmstart.errors import UsageError, shorten
+from warmstart.errors import UsageError
 from warmstart.inference.model_store import StoredModel
 from warmstart.inference.predict import NewRows, TrainedModel
-from warmstart.quantities import format_number
+from warmstart.results.influences import Influence
 from warmstart.types import Array
 
 MAX_SPANS = 40  # into which a text is cut: of a longer one, several words are left out at a time
 EXPLAINED_AT_ONCE = 50  # rows explained at a time: each is predicted up to 41 times for every text that it has
 PIECES = re.compile(r"\S+")
-
-
-@dataclass(frozen=True)
-class Influence:
-    """A part of a row, and what it does to the prediction."""
-
-    column: str  # "" where a row is a text alone
-    part: str  # the words that were taken away, or the value of the column
-    effect: float  # prediction with it minus without it: in the target's units, or of the predicted class's probability
-
-    def __str__(self) -> str:
-        """'weight 2.5 (+12.3)'"""
-        name = f"{self.column} " if self.column else ""
-        return f"{name}{shorten(self.part, 40)} ({'+' if self.effect >= 0 else ''}{format_number(self.effect)})"
 
 
 @dataclass(frozen=True)
@@ -55,6 +41,11 @@ def can_explain(stored: StoredModel) -> bool:
     """Whether it predicts a number or a class."""
     task = stored.task
     return task.generative is None and not task.learns_language and not stored.schema.multi_label
+
+
+def predictions_needed(stored: StoredModel, rows: NewRows) -> list[int]:
+    """How many predictions it takes to explain each row."""
+    return [sum(1 for _ in _changed(stored, rows, place)) for place in range(len(rows.texts))]
 
 
 def explain(trained: TrainedModel, rows: NewRows, most: int = 5) -> Iterator[list[Influence]]:

@@ -30,6 +30,7 @@ from warmstart.reporting.samples import AnswerSample, continuations, samples
 from warmstart.results.comparison import Comparison
 from warmstart.results.constraints import BUDGET
 from warmstart.results.domain_shift import DomainShift
+from warmstart.results.influences import ExplainedRun, Influence
 from warmstart.results.learning_curves import MAX_EXTRAPOLATION
 from warmstart.results.names import ENSEMBLE
 from warmstart.results.race_outcome import RaceOutcome
@@ -54,6 +55,7 @@ class Errors:
     pairs: tuple[mistakes.ConfusedPair, ...]
     matrix: mistakes.Matrix | None
     labels: tuple[mistakes.Label, ...]
+    moved: Mapping[int, Sequence[Influence]]  # what moved the predictions of some rows, by row number
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,7 @@ def render(
     raced: RaceOutcome | None = None,
     preferences: Sequence["Preference"] = (),
     probed: ProbeResult | None = None,
+    explained: ExplainedRun | None = None,
     unfinished: str = "",
 ) -> str:
     """One self-contained HTML page.
@@ -83,6 +86,7 @@ def render(
     `examples` are the inputs of the test rows by row number; None keeps every text out of the page (class names stay).
     `command` is what to type to repeat the study. `raced`: where not everything was trained on all rows.
     `preferences`: what people thought of answers that they judged blind. `probed`: where terms were swapped.
+    `explained`: what moved the worst predictions of a run.
     `unfinished`: what is missing in a study that is not finished.
     """
     entries = entries_of(comparison)
@@ -146,7 +150,7 @@ def render(
             has_errors=comparison.task in NUMBERS_AND_CLASSES,
             samples=_samples(main, comparison, examples),
             preferences=preferences,
-            errors=[_errors(entry, comparison, examples) for entry in _judged(main, comparison)],
+            errors=[_errors(entry, comparison, examples, explained) for entry in _judged(main, comparison)],
             searches=searches(comparison.runs),
             unusable=_unusable(comparison.runs),
             environments=_environments(comparison.runs),
@@ -209,7 +213,9 @@ def _judged(main: Sequence[Entry], comparison: Comparison) -> list[Entry]:
     return [entry for entry in main if not entry.failed and entry.name != "constant"]
 
 
-def _errors(entry: Entry, comparison: Comparison, examples: Mapping[int, str] | None) -> Errors:
+def _errors(
+    entry: Entry, comparison: Comparison, examples: Mapping[int, str] | None, explained: ExplainedRun | None
+) -> Errors:
     run = entry.shown
     assert run is not None, "an entry that did not fail has a run"
     worst = mistakes.worst(run, higher_is_better=comparison.higher_is_better, examples=examples)
@@ -222,6 +228,7 @@ def _errors(entry: Entry, comparison: Comparison, examples: Mapping[int, str] | 
         mistakes.confused_pairs(run) if classes else (),
         mistakes.confusion_matrix(run) if classes else None,
         mistakes.labels(run) if several else (),
+        explained.rows if explained and explained.run == run.id else {},
     )
 
 

@@ -23,14 +23,17 @@ from warmstart.reporting.votes import preferences
 from warmstart.results.comparison import Comparison
 from warmstart.results.display import Display, Tabular
 from warmstart.results.domain_shift import DomainShift
+from warmstart.results.influences import EXPLAINED_FILE, ExplainedRun
 from warmstart.results.names import regime_of
 from warmstart.results.race_outcome import RaceOutcome, load_race, race_display
 from warmstart.results.refit_record import REFIT, load_refit
 from warmstart.results.term_swaps import ProbeResult
 from warmstart.runs.domain_shift import measure_domain_shift
+from warmstart.runtime.distributed import world
 from warmstart.runtime.files import read_json, read_parquet, reading_ours, write_json, write_parquet, write_text
 from warmstart.study import run_race as racing
 from warmstart.study.compare import load_comparison, run_comparison, save_comparison
+from warmstart.study.explain_mistakes import explain_mistakes
 from warmstart.study.jobs import IN_THIS_PROCESS, Executor
 from warmstart.study.winner import keep_winner
 from warmstart.training.event import Event
@@ -83,6 +86,7 @@ def run_study(
         save_examples(problem, folder / "examples.parquet")
     comparison = yield from run_comparison(problem, options, folder, executor)
     yield from _measured_mismatch(problem, options, folder)
+    yield from _explained(problem, options, comparison, advice_for(comparison), folder)
     yield Event("writing the report", 1.0, 0.0)
     return write_study(comparison, folder, findings, command)
 
@@ -109,6 +113,8 @@ def race_study(
         yield begun.progress.event("planning", message="comparing everything is quick here: no race is needed")
         comparison, raced = (yield from run_comparison(problem, options, folder)), None
     yield from _measured_mismatch(problem, options, folder)
+    advice = race_advice(comparison, raced) if raced else advice_for(comparison)
+    yield from _explained(problem, options, comparison, advice, folder)
     yield Event("writing the report", 1.0, 0.0)
     return write_study(comparison, folder, findings, command, raced=raced)
 
@@ -124,6 +130,15 @@ def _measured_mismatch(problem: Problem, options: Options, folder: Path) -> Gene
     found = measure_domain_shift(problem.base, problem.splits.train, problem.schema, problem.general)
     if found:
         write_json(path, found.to_json())
+
+
+def _explained(
+    problem: Problem, options: Options, comparison: Comparison, advice: Advice, folder: Path
+) -> Generator[Event, None, None]:
+    """Write `explained.json`, unless the report is not to show rows."""
+    if options.examples:
+        yield Event("explaining the worst predictions", 1.0)
+        world().on_main(lambda: explain_mistakes(problem, comparison, advice, folder, options.budget))
 
 
 def read_study(folder: Path) -> Study:
@@ -173,6 +188,7 @@ def write_study(
         raced=raced,
         preferences=voted,
         probed=ProbeResult.load(folder / "probe.json"),
+        explained=ExplainedRun.load(folder / EXPLAINED_FILE) if examples else None,
     )
     write_text(folder / "report.html", page)
     keep_winner(comparison, advice, folder)
