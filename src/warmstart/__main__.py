@@ -1,5 +1,6 @@
 """Main: what do `warmstart` and `python -m warmstart` run? The same program; torchrun starts the second form."""
 
+import gc
 import os
 import sys
 from typing import NoReturn
@@ -7,11 +8,13 @@ from typing import NoReturn
 from warmstart.runtime.supervisor import can_supervise, run_supervised
 
 LONG = ("compare", "demo", "fit", "resume")  # commands that may train for hours
+NEW_OBJECTS = 10_000  # after which garbage is collected, not 700: importing torch and transformers took 10 % longer
 
 
 def main() -> NoReturn:
     """Run a command, one that trains in a process of its own. Exit codes: as of `cli.app.run_cli`."""
     _use_utf8()
+    gc.set_threshold(NEW_OBJECTS, *gc.get_threshold()[1:])
     if sys.argv[1:2] and sys.argv[1] in LONG and can_supervise():
         run_supervised(_command)
     _command()
