@@ -9,6 +9,7 @@ import pytest
 from tests.tiny import REGRESSION, tiny_problem
 from warmstart.errors import InputError
 from warmstart.models.pretrained.base import Base
+from warmstart.planning import estimates
 from warmstart.planning import fit_budget as cuts
 from warmstart.planning.computed_cost import computed_throughput
 from warmstart.planning.estimates import seconds_of_embedding, seconds_of_regime, seconds_of_scoring, total_seconds
@@ -260,3 +261,48 @@ def test_a_base_that_takes_most_of_the_budget_to_read_all_rows_is_not_read(plan:
     lost = next(each for each in within(read, 1.5 * seconds).excluded if each.regime == "embedded")
     assert re.search(r"reading all rows with the base .*--budget \d+m would be", lost.reason)
     assert "embedded" in within(read, 1.8 * seconds).names
+
+
+def test_what_a_base_reads_for_embedded_is_not_read_again_for_frozen(plan: RunPlan) -> None:
+    """They share what a base makes of a row: counting it twice left other regimes out."""
+    both = replace(
+        plan, prefix_seconds={"frozen": 0.1}, options=replace(plan.options, regimes=("embedded", "frozen", "full"))
+    )
+    alone = replace(both, options=replace(both.options, regimes=("frozen", "full")))
+    read = 0.1 * sum(len(rows) for rows in (plan.splits.train, plan.splits.val, plan.splits.test))
+    assert seconds_of_regime(alone, "frozen") == pytest.approx(seconds_of_regime(both, "frozen") + read)
+    without = replace(both, excluded=(Excluded("embedded", "budget", "no time"),))
+    assert seconds_of_regime(without, "frozen") == seconds_of_regime(alone, "frozen")
+
+
+def test_reading_for_embedded_counts_also_where_nothing_else_can_run(plan: RunPlan) -> None:
+    asked = replace(plan, options=replace(plan.options, regimes=("embedded", "full")))
+    lost = replace(asked, excluded=(Excluded("full", "budget", "no time"),))
+    assert seconds_of_embedding(lost, "embedded") == seconds_of_embedding(asked, "embedded") > 0
+
+
+def test_time_is_kept_for_all_rows_only_where_it_would_be_enough_for_a_regime(plan: RunPlan) -> None:
+    uneven = with_cheap(replace(plan, options=replace(plan.options, seeds=1)))
+    first = seconds_of_regime(replace(uneven, regime_sizes={"full": (100,)}, total_rows=700), "full")
+    cheap = seconds_of_regime(uneven, "frozen") + 1
+    assert alone(uneven, "full") > RESERVE * 1.1 * (first + cheap)
+    assert within(uneven, 1.1 * (first + cheap)).regime_sizes == {"full": (100,)}, "none of the time is kept"
+
+
+def test_a_base_as_it_is_comes_back_where_nothing_else_takes_its_time(
+    plan: RunPlan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody named them, and each takes more than `FLOOR_SHARE` of the budget; there is no time for `full`."""
+    took = {"few-shot": 30.0, "zero-shot": 60.0}
+    for module in (cuts, estimates):
+        monkeypatch.setattr(module, "seconds_of_untrained", lambda plan, name: took.get(name, 0.0))
+    options = replace(plan.options, regimes=("few-shot", "zero-shot", "full"), seeds=1)
+    asked = replace(plan, problem=replace(plan.problem, unnamed=tuple(took)), options=options)
+    slow = replace(asked, seconds_per_row={"full": 10.0})
+    assert within(slow, 20.0).names == ()
+    assert within(slow, 50.0).names == ("few-shot",)
+    assert within(slow, 95.0).names == ("few-shot", "zero-shot")
+    quick = replace(asked, seconds_per_row={"full": 0.01})
+    room = alone(quick, "full") + 10.0
+    assert 0.15 * room / PLANNED_SHARE < 30.0
+    assert within(quick, room).names == ("full",)

@@ -66,7 +66,7 @@ DEMO_REGIMES = (
 @app.command(cls=SectionedCommand)
 def demo(
     out: Out = Path("demo"),
-    budget: Annotated[str, typer.Option("--budget", help="Time to spend.")] = "5m",
+    budget: Annotated[str, typer.Option("--budget", help="Time to spend.")] = "4m",
     quiet: Quiet = False,
     json_: Json = False,
 ) -> None:

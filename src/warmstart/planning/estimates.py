@@ -68,7 +68,16 @@ def seconds_of_reading(plan: RunPlan, name: str) -> float:
 
 def seconds_of_reading_more(plan: RunPlan, name: str, rows: int) -> float:
     """What is read once by a run on more rows than the plan has for its regime: a promising one, on all of them."""
-    return plan.prefix_seconds.get(name, 0.0) * max(rows - max(plan.sizes_of(name)), 0)
+    return _seconds_of_prefix(plan, name) * max(rows - max(plan.sizes_of(name)), 0)
+
+
+def _seconds_of_prefix(plan: RunPlan, name: str) -> float:
+    """Reading one row through frozen layers; nothing where `embedded` has read every row with the same base before."""
+    if regime_of(name) == "frozen":
+        bases = [plan.base_of(each) for each in plan.names if regime_of(each) == "embedded"]
+        if plan.base_of(name) in bases:
+            return 0.0
+    return plan.prefix_seconds.get(name, 0.0)
 
 
 def seconds_of_writing(plan: RunPlan, name: str) -> float:
@@ -87,7 +96,7 @@ def seconds_of_search(plan: RunPlan, name: str, rows: int) -> float:
     reading = 0.0
     if rows == min(sizes):
         drawn = min(len(splits.train), len(plan.seeds) * max(sizes))
-        reading = plan.prefix_seconds.get(name, 0.0) * (drawn + len(splits.val) + len(splits.test))
+        reading = _seconds_of_prefix(plan, name) * (drawn + len(splits.val) + len(splits.test))
     if not plan.searches or (plan.regime_sizes and rows not in plan.searched_at(name)):
         return reading
     config = plan.config(plan.regime(name, rows), rows, 0)
@@ -174,9 +183,12 @@ def seconds_of_embedding(plan: RunPlan, name: str) -> float:
 
 
 def measured_with_base(plan: RunPlan, name: str) -> list[str]:
-    """The measured regimes that start from the same base: their pace is that of the base as it is."""
+    """The measured regimes that start from the same base: their pace is that of the base as it is.
+
+    Also those that the budget has no room for.
+    """
     base, rows = plan.base_of(name), max(plan.sizes)
-    found = [each for each in plan.networks if each in plan.seconds_per_row and plan.base_of(each) == base]
+    found = [each for each in plan.asked if each in plan.seconds_per_row and plan.base_of(each) == base]
     return [each for each in found if plan.regime(each, rows).start.base is not None]
 
 

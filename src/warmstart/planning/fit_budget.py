@@ -35,7 +35,7 @@ from warmstart.runtime.files import read_json, reading_ours, write_json
 FLOOR_SHARE = 0.15  # of the budget, for a base as it is that nobody named
 ASKED_SHARE = 0.6  # the same where it was named
 CHEAP_SHARE = 0.3  # of the budget: a network whose search and one run on all rows take less is never cut
-RESERVE = 0.2  # of the budget, kept for training the most promising regime on all rows
+RESERVE = 0.2  # of the budget, kept for training the most promising regime on all rows, if that is enough for any
 WORTHWHILE = 0.9  # of the work for a row, at most, or texts are not read less far
 ENOUGH_ROWS = 1_000  # for training: before fewer are taken, texts are read less far
 BUDGET_MARGIN = 1.25  # of a budget that is said to do: estimates were too low at times
@@ -56,7 +56,7 @@ def fit_to_budget(plan: RunPlan) -> RunPlan:
     if fitted is None:
         searching = [each for each in lighter if each.searches]
         fitted = _best_climb((searching or lighter)[-1])
-    return _with_cuts(plan, fitted)
+    return _with_cuts(plan, _with_slow_bases(fitted))
 
 
 def _with_cuts(asked: RunPlan, plan: RunPlan) -> RunPlan:
@@ -106,6 +106,19 @@ def _without_slow_bases(plan: RunPlan) -> RunPlan:
             reason = f"reading all rows with the base would take {took}"
             found.append(Excluded(name, BUDGET, f"{reason}; {enough} would be enough"))
     return replace(plan, excluded=(*plan.excluded, *found))
+
+
+def _with_slow_bases(plan: RunPlan) -> RunPlan:
+    """Bases as they are that were left out come back, the quickest first, where nothing else takes the time for them."""
+    known = {
+        each.regime: len(plan.seeds) * len(plan.sizes) * seconds_of_untrained(plan, each.regime)
+        for each in plan.excluded
+        if each.constraint == BUDGET and regime_of(each.regime) in UNTRAINED_BASES
+    }
+    for name in sorted(known, key=known.__getitem__):
+        if total_seconds(plan) + known[name] <= plan.for_jobs:
+            plan = replace(plan, excluded=tuple(each for each in plan.excluded if each.regime != name))
+    return plan
 
 
 def _lighter(plan: RunPlan) -> Iterator[RunPlan]:
@@ -177,6 +190,8 @@ def _climb(plan: RunPlan) -> _Climb:
     given: dict[str, tuple[int, ...]] = {}
     lost: list[Excluded] = []
     beside = cheap if len(wanted) == 1 else []  # of sizes that were asked for, these run on all in any case
+    if not any(seconds_of_run(plan, name, whole) <= RESERVE * budget for name in climbing):
+        allowed += RESERVE * budget
     able = climbing if len(rungs) > 1 else []
     while able:  # the cheapest run next, whichever regime it is of
         more = {name: _seconds_of_next(plan, name, given, rungs, beside) for name in able}
