@@ -77,7 +77,8 @@ def make_tables(folder: Path) -> None:
         ("review", "stars"),
         [(f"{'very ' * (i % 3)}good {THINGS[i % 6]} {i}", 3 + i % 3) for i in range(700)],
     )
-    (folder / "pairs.csv").write_text("lamp,table\ninvoice,parcel\n")
+    write_csv(folder / "later.csv", PRICED, priced(150))
+    (folder / "pairs.csv").write_text("lamp,table\n")  # words of prices.csv and tickets.csv
     make_new_rows(folder)
 
 
@@ -96,10 +97,15 @@ def priced(rows: int) -> list[tuple[object, ...]]:
     return found
 
 
-def tickets(rows: int) -> list[tuple[object, ...]]:
+def tickets(rows: int) -> list[tuple[str, ...]]:
     words = list(TEAMS)
     return [
-        (f"my {words[i % 3]} is gone since {i} days", TEAMS[words[i % 3]], f"customer {i // 3}", TEAMS[words[i % 3]])
+        (
+            f"my {words[i % 3]} for the {THINGS[i % 6]} is gone since {i} days",
+            TEAMS[words[i % 3]],
+            f"customer {i // 3}",
+            TEAMS[words[i % 3]],
+        )
         for i in range(rows)
     ]
 

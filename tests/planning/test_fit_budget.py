@@ -12,7 +12,13 @@ from warmstart.models.pretrained.base import Base
 from warmstart.planning import estimates
 from warmstart.planning import fit_budget as cuts
 from warmstart.planning.computed_cost import computed_throughput
-from warmstart.planning.estimates import seconds_of_embedding, seconds_of_regime, seconds_of_scoring, total_seconds
+from warmstart.planning.estimates import (
+    seconds_of_embedding,
+    seconds_of_regime,
+    seconds_of_run,
+    seconds_of_scoring,
+    total_seconds,
+)
 from warmstart.planning.fit_budget import RESERVE, fit_to_budget
 from warmstart.planning.problem import Options
 from warmstart.planning.run_plan import MIN_STEPS, PLANNED_SHARE, RunPlan, first_plan
@@ -287,6 +293,20 @@ def test_time_is_kept_for_all_rows_only_where_it_would_be_enough_for_a_regime(pl
     cheap = seconds_of_regime(uneven, "frozen") + 1
     assert alone(uneven, "full") > RESERVE * 1.1 * (first + cheap)
     assert within(uneven, 1.1 * (first + cheap)).regime_sizes == {"full": (100,)}, "none of the time is kept"
+
+
+def test_time_is_kept_for_the_most_promising_of_many_that_fit_alone(plan: RunPlan) -> None:
+    """Each takes 19 % of the budget on all rows, beside a search; all six of them take more than all of it."""
+    names = ("full", "lora", "scratch", "discriminative", "top-layers", "frozen")
+    many = replace(
+        plan,
+        options=replace(plan.options, regimes=names, seeds=1, trials=2),
+        seconds_per_row=dict.fromkeys(names, 0.01),
+    )
+    pace = {name: 0.01 / seconds_of_run(many, name, 700) for name in names}
+    fitted = within(replace(many, seconds_per_row=pace), 1 / 0.19)
+    assert fitted.regime_sizes
+    assert total_seconds(fitted) <= (1 - RESERVE) * fitted.for_jobs
 
 
 def test_a_base_as_it_is_comes_back_where_nothing_else_takes_its_time(
