@@ -12,6 +12,8 @@ PLACEHOLDERS = ("DIR", "RUN", "COMMAND", "STUDY")  # stand for something in a co
 
 # Not run by `make docs-test`, by document and beginning of the command, and why.
 PARSED_ONLY = {
+    ("cluster.md", "warmstart compare prices.csv --target price --on ray"): "the extra ray",
+    ("cluster.md", "warmstart resume study "): "the extra ray",
     ("export.md", "warmstart push model someone/prices "): "the network: it uploads",
     ("search.md", "warmstart compare data.csv --target price --search 10m"): "ten minutes for each of ten regimes",
     ("tracking.md", "warmstart compare data.csv --target price --track mlflow"): "the extra mlflow",

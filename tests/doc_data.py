@@ -62,6 +62,7 @@ def make_tables(folder: Path) -> None:
         pq.write_table(pa.Table.from_pylist(rows), folder / "prices" / f"{part}.parquet")
     write_csv(folder / "products.csv", ("photo", "description", "category", "tags", "price"), list(described(folder)))
     write_csv(folder / "tickets.csv", ("text", "team", "customer", "section"), tickets(180))
+    write_csv(folder / "old.csv", ("text", "section"), [(row[0], row[3]) for row in tickets(180)])
     write_csv(
         folder / "mail.csv",
         ("text", "kind"),

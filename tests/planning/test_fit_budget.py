@@ -22,6 +22,7 @@ from warmstart.planning.estimates import (
 from warmstart.planning.fit_budget import RESERVE, fit_to_budget
 from warmstart.planning.problem import Options
 from warmstart.planning.run_plan import MIN_STEPS, PLANNED_SHARE, RunPlan, first_plan
+from warmstart.planning.saved_plan import load_plan, save_plan
 from warmstart.regimes.full import Full
 from warmstart.regimes.regimes import DEFAULTS, Regime, Stage
 from warmstart.regimes.starts import Scratch
@@ -154,17 +155,15 @@ def test_every_cut_is_said(plan: RunPlan) -> None:
 def test_what_all_of_it_would_take_is_kept(plan: RunPlan, tmp_path: Path) -> None:
     cut = within(plan, total_seconds(plan) / 8)
     assert cut.full_estimate == total_seconds(plan) and within(plan, total_seconds(plan) + 1).full_estimate is None
-    cuts.save_plan(cut, tmp_path / "plan.json")
-    assert (
-        cuts.load_plan(first_plan(plan.problem, cut.options), tmp_path / "plan.json").full_estimate == cut.full_estimate
-    )
+    save_plan(cut, tmp_path / "plan.json")
+    assert load_plan(first_plan(plan.problem, cut.options), tmp_path / "plan.json").full_estimate == cut.full_estimate
 
 
 def test_a_plan_goes_on_with_its_cuts(plan: RunPlan, tmp_path: Path) -> None:
     cut = replace(within(plan, total_seconds(plan) / 8), forward_shares={"full": 2.5})
-    cuts.save_plan(cut, tmp_path / "plan.json")
+    save_plan(cut, tmp_path / "plan.json")
     asked = first_plan(plan.problem, replace(OPTIONS, budget=total_seconds(plan) / 8))
-    assert cuts.load_plan(asked, tmp_path / "plan.json") == cut
+    assert load_plan(asked, tmp_path / "plan.json") == cut
 
 
 def test_a_larger_budget_allows_more_and_changes_nothing_that_was_measured_by(plan: RunPlan, tmp_path: Path) -> None:
@@ -172,10 +171,10 @@ def test_a_larger_budget_allows_more_and_changes_nothing_that_was_measured_by(pl
     cut = replace(within(plan, few), scored=0.5)
     assert cut.regime_sizes and cut.options.seeds == 1
     cut = replace(cut, options=replace(cut.options, budget=few - 3))  # planning took 3 s
-    cuts.save_plan(cut, tmp_path / "plan.json", few)
+    save_plan(cut, tmp_path / "plan.json", few)
     path = tmp_path / "plan.json"
     raised = {
-        times: cuts.load_plan(first_plan(plan.problem, replace(OPTIONS, budget=times * few)), path)
+        times: load_plan(first_plan(plan.problem, replace(OPTIONS, budget=times * few)), path)
         for times in (0.5, 1, 3, 40)
     }
     assert raised[0.5] == raised[1] == cut
@@ -188,7 +187,7 @@ def test_a_larger_budget_allows_more_and_changes_nothing_that_was_measured_by(pl
         "100 test rows scored instead of 200",
         "2 learning rates tried for each regime instead of 3",
     )
-    raced = cuts.load_plan(first_plan(plan.problem, replace(OPTIONS, budget=3 * few)), path, cut=False)
+    raced = load_plan(first_plan(plan.problem, replace(OPTIONS, budget=3 * few)), path, cut=False)
     assert replace(raced, options=cut.options) == cut and raced.options.budget == pytest.approx(3 * few - 3)
 
 
@@ -198,16 +197,16 @@ def test_what_the_budget_excluded_comes_back_and_what_a_constraint_excluded_does
     uneven = replace(with_cheap(plan), excluded=(Excluded("frozen", "licence", "not allowed"),))
     cut = within(uneven, 0.01 * alone(with_cheap(plan), "full"))
     assert [each.constraint for each in cut.excluded] == ["licence", "budget"]
-    cuts.save_plan(cut, tmp_path / "plan.json", cut.options.budget)
+    save_plan(cut, tmp_path / "plan.json", cut.options.budget)
     asked = first_plan(plan.problem, replace(uneven.options, budget=1e6))
-    assert cuts.load_plan(asked, tmp_path / "plan.json").excluded == uneven.excluded
+    assert load_plan(asked, tmp_path / "plan.json").excluded == uneven.excluded
 
 
 def test_changed_data_is_refused(plan: RunPlan, base: Base, tmp_path: Path) -> None:
-    cuts.save_plan(plan, tmp_path / "plan.json")
+    save_plan(plan, tmp_path / "plan.json")
     other = first_plan(tiny_problem(REGRESSION, base, 999), OPTIONS)
     with pytest.raises(InputError, match=r"the data has changed since .*\nhint: restore the data"):
-        cuts.load_plan(other, tmp_path / "plan.json")
+        load_plan(other, tmp_path / "plan.json")
 
 
 def test_rows_to_score_are_cut_where_they_take_more_than_training(base: Base, tmp_path: Path) -> None:
@@ -219,10 +218,8 @@ def test_rows_to_score_are_cut_where_they_take_more_than_training(base: Base, tm
     cut = next(plan for plan in each if len(plan.splits.test) < 1_600)
     assert len(cut.splits.test) == 800 and "800 test rows scored instead of 1,600" in cut.cuts  # at least 500
     assert set(cut.splits.test.numbers) <= set(asked.splits.test.numbers)
-    cuts.save_plan(cut, tmp_path / "plan.json")
-    assert (
-        cuts.load_plan(asked, tmp_path / "plan.json").splits.test.numbers.tolist() == cut.splits.test.numbers.tolist()
-    )
+    save_plan(cut, tmp_path / "plan.json")
+    assert load_plan(asked, tmp_path / "plan.json").splits.test.numbers.tolist() == cut.splits.test.numbers.tolist()
 
 
 def test_long_texts_are_read_less_far_before_few_rows_are_left(plan: RunPlan, tmp_path: Path) -> None:
@@ -246,8 +243,8 @@ def test_long_texts_are_read_less_far_before_few_rows_are_left(plan: RunPlan, tm
     assert "at most 64 tokens per text instead of 256: 40% of the work per text" in short.cuts
     asked = replace(long, options=replace(long.options, read_so_far=True))
     assert within(asked, seconds).problem.base.max_length == 256
-    cuts.save_plan(short, tmp_path / "plan.json")
-    assert cuts.load_plan(long, tmp_path / "plan.json") == short
+    save_plan(short, tmp_path / "plan.json")
+    assert load_plan(long, tmp_path / "plan.json") == short
 
 
 def test_with_compute_nothing_is_timed_and_cuts_name_the_compute(base: Base) -> None:

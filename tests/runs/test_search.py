@@ -3,12 +3,14 @@
 import math
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import pytest
 
 from tests.tiny import REGRESSION, tiny_draw
 from warmstart.models.dnn import Size
 from warmstart.models.pretrained.base import Base
+from warmstart.regimes.defaults import AUGMENTATIONS
 from warmstart.regimes.regimes import REGIMES, Regime, RegimeContext
 from warmstart.request.launch import run_to_end
 from warmstart.runs import search as tune
@@ -142,3 +144,56 @@ def test_a_rate_that_diverges_has_no_score(base: Base) -> None:
     regime, wild = REGIMES["full"](RegimeContext(base, 84)), replace(CONFIG, lr=1e20, optimizer="sgd", clip=1e30)
     found = run_to_end(tune.search_settings(regime, replace(wild, steps=40), tiny_draw(REGRESSION), 2, 0.0))
     assert {trial.val for trial in found.trials} == {None} and found.flops == 0
+
+
+def with_images(base: Base, errors: dict[str, float | None], monkeypatch: pytest.MonkeyPatch) -> Regime:
+    """A regime whose error depends on rate and augmentation."""
+    real = tune.score_trial
+
+    def scored(trained: tuple[Regime, float], *more: object) -> tuple[float | None, float]:
+        error, flops = real(trained, *more)  # type: ignore[arg-type]  # what `attempts` pretends
+        strength = trained[0].chosen.get("augment", "light")
+        extra = errors[strength]
+        return (None if extra is None or error is None else error + extra), flops
+
+    monkeypatch.setattr(tune, "score_trial", scored)
+    return replace(REGIMES["full"](RegimeContext(base, 84)), augmentations=AUGMENTATIONS)
+
+
+@pytest.mark.parametrize(
+    ("errors", "expected"),
+    [
+        ({"none": 1.0, "light": 0.5, "strong": 0.1}, "strong"),
+        ({"none": 0.1, "light": 0.5, "strong": 1.0}, "none"),
+        ({"none": 0.49, "light": 0.5, "strong": 0.6}, "light"),  # which noise alone may explain
+        ({"none": None, "light": 0.5, "strong": None}, "light"),
+    ],
+)
+def test_augmentation_is_chosen_at_the_best_rate_if_it_is_clearly_better(
+    errors: dict[str, float | None],
+    expected: str,
+    attempts: Attempts,
+    base: Base,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    attempts.error = best_at(3e-3)
+    regime, config = with_images(base, errors, monkeypatch), replace(CONFIG, augment="light")
+    first = run_to_end(tune.search_settings(regime, config, tiny_draw(REGRESSION), 3, 0.0, folder=tmp_path / "full"))
+    assert first.config.augment == expected and first.config.lr == pytest.approx(10**-2.5)
+    assert [each.augment for each in attempts.configs[-2:]] == ["none", "strong"]
+    assert {each.settings["lr"] for each in first.trials[-2:]} == {first.config.lr}
+    assert dict(first.regime.chosen) == ({} if expected == "light" else {"augment": expected})
+    again = run_to_end(tune.search_settings(regime, config, tiny_draw(REGRESSION), 3, 0.0, folder=tmp_path / "full"))
+    assert (again.config, again.regime.chosen) == (first.config, first.regime.chosen), "as it was kept"
+    other = tune.transfer(first, regime, replace(config, steps=40), charged=False)
+    assert (other.config.augment, other.config.steps) == (expected, 40)
+
+
+def test_with_two_rates_no_augmentation_is_tried(
+    attempts: Attempts, base: Base, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A budget that leaves two rates leaves no time for more."""
+    regime = with_images(base, {"none": 0.0, "light": 1.0, "strong": 0.0}, monkeypatch)
+    run_to_end(tune.search_settings(regime, replace(CONFIG, augment="light"), tiny_draw(REGRESSION), 2, 0.0))
+    assert {each.augment for each in attempts.configs} == {"light"}

@@ -13,9 +13,9 @@ import pytest
 from tests.tiny import REGRESSION, tiny_problem
 from warmstart.errors import InputError
 from warmstart.models.pretrained.base import Base
-from warmstart.planning.fit_budget import load_plan
 from warmstart.planning.problem import Options, Problem
 from warmstart.planning.run_plan import first_plan
+from warmstart.planning.saved_plan import load_plan
 from warmstart.request.launch import run_to_end
 from warmstart.results.record import load_run
 from warmstart.runs import run

@@ -99,10 +99,11 @@ def seconds_of_search(plan: RunPlan, name: str, rows: int) -> float:
         reading = _seconds_of_prefix(plan, name) * (drawn + len(splits.val) + len(splits.test))
     if not plan.searches or (plan.regime_sizes and rows not in plan.searched_at(name)):
         return reading
-    config = plan.config(plan.regime(name, rows), rows, 0)
+    regime = plan.regime(name, rows)
+    config = plan.config(regime, rows, 0)
     trained = trial_share(config) * config.steps * config.batch_size
     once = plan.seconds_per_row[name] * trained + seconds_of_score(plan, name) * len(splits.val)
-    return reading + plan.trial_count(config) * once + (plan.effort.seconds or 0.0)
+    return reading + plan.trial_count(regime, config) * once + (plan.effort.seconds or 0.0)
 
 
 def seconds_of_regime(plan: RunPlan, name: str) -> float:

@@ -259,7 +259,7 @@ def _elsewhere(
     one = run_of(config.steps, _scored(plan, name, rows))
     search = 0.0
     if plan.searches:
-        search = plan.trial_count(config) * run_of(
+        search = plan.trial_count(plan.regime(name, rows), config) * run_of(
             max(1, round(config.steps * trial_share(config))), len(plan.splits.val)
         )
         search += plan.effort.seconds or 0.0
@@ -326,7 +326,7 @@ def _flops(plan: RunPlan, name: str, found: ModelSize, run_data: RunData) -> flo
         forward = float(found.cost.forward(*val).sum())
         watch = validation_rows(len(val[0]), config, evaluations)
         run = trained + evaluations * watch / len(val[0]) * forward + forward + float(found.cost.forward(*test).sum())
-        tried = plan.trial_count(config) if rows in plan.searched_at(name) else 0.0
+        tried = plan.trial_count(regime, config) if rows in plan.searched_at(name) else 0.0
         search = tried * (trial_share(config) * trained + 2 * forward)
         total += search + len(plan.seeds) * run
     return total

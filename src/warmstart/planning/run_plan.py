@@ -11,11 +11,12 @@ from warmstart.errors import UsageError, join_phrases
 from warmstart.models.pretrained.base import Base
 from warmstart.planning.memory_probe import PeakMemory
 from warmstart.planning.problem import Options, Problem
+from warmstart.regimes.defaults import AUGMENTATIONS
 from warmstart.regimes.regimes import FOR_COLUMNS, READ_WITH_BASE, REGIMES, Regime, RegimeContext, is_baseline
 from warmstart.regimes.search_space import SearchEffort
 from warmstart.results.constraints import Excluded, not_run
 from warmstart.results.names import CONTINUED, ENSEMBLE, regime_of, split_name
-from warmstart.runs.search import CHECKS, SETTINGS_SHARE, trial_share
+from warmstart.runs.search import CHECKS, FEW_TRIALS, SETTINGS_SHARE, trial_share
 from warmstart.runtime.device import precision
 from warmstart.runtime.sampling import spread_places
 from warmstart.tasks.language import Language
@@ -147,12 +148,15 @@ class RunPlan:
         """How much to search of the other settings of each regime."""
         return SearchEffort.of(self.options.search)
 
-    def trial_count(self, config: TrainConfig) -> float:
-        """How many trials a search takes: the rates, about half of one more at an edge, and those of other settings.
+    def trial_count(self, regime: Regime, config: TrainConfig) -> float:
+        """How many trials a search takes: the rates, about half of one more at an edge, augmentations of images, and
+        those of other settings.
 
         What is longer than a trial of a rate counts as several; trials by time are not counted.
         """
         rates, effort = self.options.trials + 0.5 if self.searches_rates else 0.0, self.effort
+        if self.options.trials > FEW_TRIALS and regime.augmentations:
+            rates += len(regime.augmentations) - 1
         whole = CHECKS + (SETTINGS_SHARE * effort.trials if effort.seconds is None else 0)
         return rates + whole / trial_share(config) if effort.trials else rates
 
@@ -178,7 +182,9 @@ class RunPlan:
             lora_rank=self.options.lora_rank,
             lora_alpha=self.options.lora_alpha,
         )
-        return replace(REGIMES[regime_of(name)](material), name=name)
+        made = REGIMES[regime_of(name)](material)
+        chosen = self.options.training.get("augment", "auto") == "auto" and made.defaults.augment != "none"
+        return replace(made, name=name, augmentations=AUGMENTATIONS if chosen else ())
 
     def base_of(self, name: str) -> Base:
         """The base that the table row of this name starts from; the first base if the row names none."""

@@ -7,6 +7,8 @@ import numpy as np
 
 from warmstart.settings.choices import Augment
 
+AUGMENTATIONS: tuple[Augment, ...] = ("none", "light", "strong")  # of images, among which trials choose
+
 
 @dataclass(frozen=True)
 class RegimeDefaults:

@@ -20,7 +20,7 @@ from warmstart.regimes.search_space import FOR_ENCODERS, IN_CONTEXT, OWN_ARCHITE
 from warmstart.regimes.starts import Architecture, Init, Pretrained, Scratch, Start, dnn, small_cnn
 from warmstart.regimes.wide_and_deep import CLASS_SIZE, NUMBER_SIZE, PathByPath, WideAndDeepStart
 from warmstart.results.names import ENDPOINT_REGIME, ENSEMBLE, PREVIOUS, regime_of
-from warmstart.settings.choices import NetworkSize
+from warmstart.settings.choices import Augment, NetworkSize
 from warmstart.tasks.language import Language
 from warmstart.tasks.task import Loss, Task
 
@@ -63,7 +63,8 @@ class Regime:
     defaults: RegimeDefaults
     search_size: bool = False  # whether trials choose the size of its network
     made_from: "RegimeContext | None" = field(default=None, repr=False, compare=False)  # None: the user's own
-    chosen: Mapping[str, Any] = field(default_factory=dict)  # the settings that a search over its space chose
+    chosen: Mapping[str, Any] = field(default_factory=dict)  # the settings that a search chose beside rate and size
+    augmentations: tuple[Augment, ...] = ()  # of images, among which trials choose; none: they do not
 
     def __post_init__(self) -> None:
         total = sum(stage.share for stage in self.stages)
@@ -98,7 +99,7 @@ class Regime:
         if size is not None:
             of_size = {name: value for name, value in settings.items() if name in ("width", "depth")}
             made = replace(made, start=made.start.resized(replace(size, **of_size)))
-        return replace(made, chosen=dict(settings))
+        return replace(made, chosen=dict(self.chosen) | dict(settings))
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,8 @@
 import functools
 from pathlib import Path
 
-from warmstart.planning.fit_budget import load_plan
 from warmstart.planning.run_plan import first_plan
+from warmstart.planning.saved_plan import load_plan
 from warmstart.request.launch import restart, resumable
 from warmstart.request.prepare import options_of, prepare_problem
 from warmstart.study.jobs import StudyState

@@ -40,8 +40,8 @@ def report_unfinished(folder: Path, *, examples: bool = True) -> Path:
     finished, InputError where the data is no longer that of the study.
     """
     from warmstart.advice.advise import advice_for
-    from warmstart.planning.fit_budget import load_plan
     from warmstart.planning.run_plan import first_plan
+    from warmstart.planning.saved_plan import load_plan
     from warmstart.reporting.render import render
     from warmstart.results.record import load_run
     from warmstart.study.compare import best_lengths, make_comparison

@@ -1,5 +1,7 @@
 """Search: which learning rate suits a regime? The same number of trials for every regime, on validation rows only.
 
+Where images are read, two more trials try other strengths of augmentation.
+
 Each trial is a complete schedule at a quarter of the length, or less on very many rows. A cheap regime may then
 continue, until it has cost as much as the most expensive one, and search its size too: a fair chance from scratch.
 
@@ -39,6 +41,7 @@ from warmstart.training.validation import evaluate
 LR_FACTOR = 10**0.5  # between neighbouring rates: about 3
 TRIAL_SHARE = 0.25  # of the steps, for a trial
 TRIAL_ROWS, LEAST_TRIAL = 100_000, 1 / 16  # read in a trial of a rate or size, at most; but this share of the steps
+FEW_TRIALS = 2  # of rates: where a budget leaves no more, augmentation is not tried either
 MAX_SIZES_TRIED = 8  # at most, beyond the rates
 # Of the steps, for a trial of other settings: regularization pays late. At a quarter, lora on 1,000 synopses scored .42
 # with the default and at most .36 with any dropout or weight decay.
@@ -126,6 +129,8 @@ class Search:
         """
         if trials > 1:
             yield from _rates(self, trials)
+            if trials > FEW_TRIALS and self.regime.augmentations:
+                yield from _augmentations(self)
             if self.regime.start.size is not None and self.regime.search_size and not effort.trials:
                 yield from _sizes(self, self.regime.start.size, spend)
         if effort.trials:
@@ -254,6 +259,21 @@ def _best(search: Search, scores: dict[int, float | None]) -> int:
     return best
 
 
+def _augmentations(search: Search) -> Iterator[Candidate]:
+    """Other strengths of augmentation at the best rate; the usual one stays unless another is clearly better."""
+    lr, best = search.config.lr, (search.regime, search.config)
+    score = next(t.val for t in search.trials if t.settings["lr"] == lr)
+    for strength in search.regime.augmentations:
+        if strength == search.config.augment:
+            continue
+        tried = set_values(search.regime, search.config, {"augment": strength})
+        yield Candidate(*tried, trial_share(search.config))
+        found = search.trials[-1].val
+        if search.better(found, score):
+            best, score = tried, found
+    search.regime, search.config = best
+
+
 def _sizes(search: Search, size: Size, spend: float) -> Iterator[Candidate]:
     """Change one of width, depth and dropout at a time; keep what helps."""
     tried, lr = {size}, search.config.lr
@@ -305,7 +325,7 @@ def _settings(search: Search, effort: SearchEffort, *, rate: bool) -> Iterator[C
     if best and after is not None and (before is None or _matters(run_data, after, before)):
         search.regime, search.config = best.regime, best.config
         gain = abs(after - before) if before is not None else 0.0
-    kept = dict(search.regime.chosen)
+    kept = {name: value for name, value in search.regime.chosen.items() if name in {each.name for each in regime.space}}
     tried = tuple(search.trials[first:])
     spent = search.flops - flops, search.seconds - seconds
     search.found = SettingsSearch(tried, pruned, kept, before, after, gain, *spent)
@@ -367,7 +387,8 @@ def to_json(chosen: TunedRegime) -> dict[str, Any]:
     trials = [vars(trial) for trial in chosen.trials]
     facts = {"lr": chosen.config.lr, "size": size, "trials": trials, "flops": chosen.flops, "seconds": chosen.seconds}
     search = asdict(chosen.search) if chosen.search else None
-    return facts | ({"chosen": dict(chosen.regime.chosen), "search": search} if search else {})
+    made = {"chosen": dict(chosen.regime.chosen)} if chosen.regime.chosen or search else {}
+    return facts | made | ({"search": search} if search else {})
 
 
 def from_json(facts: dict[str, Any], regime: Regime, config: TrainConfig) -> TunedRegime:

@@ -8,11 +8,12 @@ import numpy as np
 from typing_extensions import TypedDict
 
 from warmstart.errors import InputError
-from warmstart.planning import fit_budget as cuts
 from warmstart.planning.computed_cost import computed_throughput
 from warmstart.planning.estimates import measuring, total_seconds
+from warmstart.planning.fit_budget import fit_to_budget
 from warmstart.planning.requirements import exclude_by_constraints, exclude_by_time
 from warmstart.planning.run_plan import RunPlan
+from warmstart.planning.saved_plan import load_plan, save_plan
 from warmstart.planning.throughput import measure_throughput
 from warmstart.results.names import ENSEMBLE
 from warmstart.results.record import RUN_AGAIN
@@ -52,7 +53,7 @@ def begin_study(
     earlier = _spent(folder) if world().on_main(path.exists) else 0.0
     measured_on: SharedData | None = None
     if world().on_main(path.exists):
-        plan = cuts.load_plan(plan, path, cut=cut)
+        plan = load_plan(plan, path, cut=cut)
     else:
         rows = plan.shared()
         if plan.options.constraints.given:
@@ -66,14 +67,14 @@ def begin_study(
             else:
                 plan = exclude_by_time((yield from measure_throughput(plan, rows, lost)))
                 plan = plan.after(world().on_main(lambda: time.perf_counter() - began))
-            plan = cuts.fit_to_budget(plan) if cut else plan
+            plan = fit_to_budget(plan) if cut else plan
     if not plan.names:
         reasons = "; ".join(f"`{each.regime}`: {each.reason}" for each in plan.excluded)
         raise InputError(
             f"the budget is too small for anything. {reasons}.",
             f"give a larger {'--compute' if plan.options.by_compute else '--budget'}, or fewer regimes",
         )
-    world().on_main(lambda: cuts.save_plan(plan, path, asked_budget))
+    world().on_main(lambda: save_plan(plan, path, asked_budget))
     shared = plan.shared()
     if measured_on is not None and np.array_equal(measured_on.splits.train.numbers, shared.splits.train.numbers):
         shared = measured_on  # the rows were not cut: what was read and stored for the measuring serves the runs

@@ -3,8 +3,8 @@
 from collections.abc import Generator, Sequence
 from pathlib import Path
 
-from warmstart.planning.fit_budget import require_same_rows
 from warmstart.planning.run_plan import RunPlan
+from warmstart.planning.saved_plan import require_same_rows
 from warmstart.quantities import REFERENCE_FLOPS, format_duration
 from warmstart.regimes.regimes import WITHOUT_NETWORK
 from warmstart.results.record import Run
