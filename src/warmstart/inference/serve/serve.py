@@ -2,12 +2,10 @@
 
 import asyncio
 import functools
-import hmac
 import json
 import math
 import os
-import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from ipaddress import ip_address
@@ -17,12 +15,12 @@ from typing import Any
 from warmstart.errors import InputError, MissingError, UsageError, WarmstartError, shorten
 from warmstart.inference.predict import NewRows, TrainedModel
 from warmstart.inference.serve.batching import Batcher, Metrics, Predict, QueueFullError
+from warmstart.inference.serve.guard import Guard, error_response
 from warmstart.inference.serve.page import PAGE_POLICY, form_row, render_page, with_influences
 
 TOKEN_VARIABLE = "WARMSTART_TOKEN"
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 SHORTEST_TOKEN = 16  # characters
-OPEN = ("/health",)  # without a token
 
 
 @dataclass(frozen=True)
@@ -99,7 +97,7 @@ def create_app(
     from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse
     from starlette.exceptions import HTTPException
 
-    from warmstart.inference.serve.openai_api import add_writing, openai_error
+    from warmstart.inference.serve.openai_api import add_writing
 
     metrics = Metrics()
     writes = trained.stored.task.writes
@@ -136,44 +134,26 @@ def create_app(
         metrics.add_rows(len(rows))
         return [{name: _plain(value) for name, value in row.items()} for row in found], list(new.warnings)
 
-    @app.middleware("http")
-    async def guard(request: Request, call_next: Callable[[Request], Awaitable[Any]]) -> Any:
-        began = time.perf_counter()
-        path = request.scope["path"]
-        if token is not None and path not in OPEN and not _allowed(request.headers.get("authorization", ""), token):
-            response = _error(request, 401, "a token is needed.", "send it as `Authorization: Bearer TOKEN`")
-            response.headers["www-authenticate"] = "Bearer"
-        elif not _answers_to(request.headers.get("host", ""), hosts):
-            host = json.dumps(_without_port(request.headers.get("host", "")))
-            response = _error(request, 400, f"this server does not answer to the name {host}.", "allow it with --name")
-        else:
-            response = await call_next(request)
-        response.headers["x-content-type-options"] = "nosniff"
-        response.headers["cache-control"] = "no-store"
-        known = path if path in {getattr(route, "path", None) for route in app.routes} else "other"
-        metrics.add(known, response.status_code, time.perf_counter() - began)
-        return response
+    def paths() -> set[str]:
+        return {str(getattr(route, "path", "")) for route in app.routes}
 
-    def _error(request: Request, status: int, message: str, hint: str = "") -> Any:
-        headers = {"retry-after": "1"} if status == 503 else None
-        if request.scope["path"].startswith("/v1/"):  # as OpenAI's clients read it
-            return JSONResponse(openai_error(status, f"{message} {hint}".strip()), status, headers)
-        return JSONResponse({"error": message, "hint": hint}, status, headers)
+    app.add_middleware(Guard, token=token, hosts=hosts, paths=paths, metrics=metrics)
 
     @app.exception_handler(RefusedError)
     async def refused(request: Request, error: RefusedError) -> Any:
-        return _error(request, error.status, error.message, error.hint)
+        headers = {"retry-after": "1"} if error.status == 503 else None
+        return error_response(request.scope["path"], error.status, error.message, error.hint, headers)
 
     @app.exception_handler(HTTPException)
     async def no_address(request: Request, error: HTTPException) -> Any:
         path = request.scope["path"]
         what = f"{request.method} {path}" if error.status_code == 405 else path
         hint = "POST /predict; or GET /health or /openapi.json"
-        return _error(request, error.status_code, f"there is no {what} here.", hint)
+        return error_response(path, error.status_code, f"there is no {what} here.", hint)
 
     @app.exception_handler(WarmstartError)
     async def unusable(request: Request, error: WarmstartError) -> Any:
-        return _error(request, 422, error.message, error.hint)
+        return error_response(request.scope["path"], 422, error.message, error.hint)
 
     async def body(request: Request) -> Any:
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -314,19 +294,6 @@ def _as_text(cell: Any) -> str | None:
     return cell if cell is None or isinstance(cell, str) else json.dumps(cell)
 
 
-def _without_port(host: str) -> str:
-    return host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
-
-
-def _answers_to(host: str, hosts: Sequence[str]) -> bool:
-    return "*" in hosts or _without_port(host).lower() in hosts
-
-
 def _plain(value: Any) -> Any:
     """As JSON has it: a number that is none is null."""
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _allowed(header: str, token: str) -> bool:
-    kind, _, given = header.partition(" ")
-    return kind.lower() == "bearer" and hmac.compare_digest(given.strip().encode(), token.encode())
