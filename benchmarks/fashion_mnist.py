@@ -179,7 +179,7 @@ def result_of_regime(given: argparse.Namespace, regime: str, seed: int, tests: t
     seconds = time.process_time() - began
     table = warmstart.read(given.folder / TEST)
     found = warmstart.load(folder).predict(table)
-    right = [row["prediction"] == str(label) for row, label in zip(found, tests[1], strict=True)]
+    right = [str(row["prediction"]) == str(label) for row, label in zip(found, tests[1], strict=True)]
     return {"accuracy": float(np.mean(right)), "seconds": seconds, "trainable": run.cost.trainable}
 
 

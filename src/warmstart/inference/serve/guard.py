@@ -13,10 +13,10 @@ from typing import Any
 
 from warmstart.inference.serve.batching import Metrics
 
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-Application = Callable[[Message, Receive, Send], Awaitable[None]]
+AsgiMessage = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[AsgiMessage]]
+Send = Callable[[AsgiMessage], Awaitable[None]]
+Application = Callable[[AsgiMessage, Receive, Send], Awaitable[None]]
 
 OPEN = ("/health",)  # without a token
 ADDED = {b"x-content-type-options": b"nosniff", b"cache-control": b"no-store"}  # headers of every answer
@@ -36,12 +36,12 @@ class Guard:
     def _known(self) -> frozenset[str]:
         return frozenset(self.paths())
 
-    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: AsgiMessage, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
         began, status = time.perf_counter(), 500
 
-        async def sending(message: Message) -> None:
+        async def sending(message: AsgiMessage) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
@@ -56,7 +56,7 @@ class Guard:
             path = scope["path"] if scope["path"] in self._known else "other"
             self.metrics.add(path, status, time.perf_counter() - began)
 
-    def _refusal(self, scope: Message) -> Application | None:
+    def _refusal(self, scope: AsgiMessage) -> Application | None:
         """What is answered instead; None: the request may pass."""
         path, host = scope["path"], _header(scope, b"host")
         if self.token is not None and path not in OPEN and not _allowed(_header(scope, b"authorization"), self.token):
@@ -83,7 +83,7 @@ def error_response(
     return JSONResponse(content, status, headers)
 
 
-def _header(scope: Message, name: bytes) -> str:
+def _header(scope: AsgiMessage, name: bytes) -> str:
     found = next((value for key, value in scope["headers"] if key == name), b"")
     return str(found, "latin-1")
 
