@@ -136,6 +136,14 @@ def test_a_token_is_asked_for_everywhere_but_health(priced: TrainedModel) -> Non
         assert closed.get("/", headers=allowed).status_code == 404
 
 
+def test_no_answer_is_stored_or_taken_for_another_kind(client: TestClient) -> None:
+    """Pages and refusals too; each header stands once."""
+    for path in ("/health", "/", "/nowhere"):
+        headers = client.get(path).headers
+        assert headers.get_list("cache-control") == ["no-store"]
+        assert headers.get_list("x-content-type-options") == ["nosniff"]
+
+
 def test_the_token_comes_from_a_file_or_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(serve.TOKEN_VARIABLE, raising=False)
     assert read_token(None) is None
