@@ -137,6 +137,7 @@ def test_what_is_better_on_a_part_than_the_best_on_all_rows_is_chosen() -> None:
     assert "`full` was trained on at most 400 of 1,600 rows and should score about 0.2" in advice.reason
     assert "than `linear` on all of them" in advice.reason
     assert advice.next_step.endswith("Until then use `full`, which is trained on 400 rows.")
+    assert not [caveat for caveat in advice.caveats if "was compared" in caveat], "so was `linear`"
     assert advice.next_step.startswith("To train `full` on all rows: `warmstart compare")
     run = best_run(comparison, advice)
     assert run and (run.regime, run.rows) == ("full", 400)
@@ -150,6 +151,38 @@ def test_another_way_that_may_be_better_still_leaves_it_undecided() -> None:
     assert "`scratch` was trained on at most 400" in advice.reason and "`full` was trained" not in advice.reason
     siblings = advice_for(seen_on((100, 400), full=(0.9, 0.2), lora=(3.4, 0.4)))
     assert (siblings.verdict, siblings.choice) == ("fine-tune", "full")
+
+
+def test_what_is_worse_than_the_constant_does_not_lead() -> None:
+    """Even if it is better than everything else."""
+    runs = make_curve_runs({"constant": (0.2, 0.0), "linear": LINEAR, "full": (0.9, 0.2)}, SIZES)
+    advice = advice_for(make_comparison([run for run in runs if run.regime != "full" or run.rows < 1600]))
+    assert advice.choice is None and advice.winner != "full"
+
+
+def test_what_cannot_reach_the_leader_leaves_no_doubt() -> None:
+    """Though it may be better than the best on all rows."""
+    comparison = seen_on((100, 400), full=(0.9, 0.2), scratch=(1.5, 0.185))  # scratch: 0.495, at 1,600 rows 0.38
+    advice = advice_for(comparison)
+    assert (advice.verdict, advice.choice) == ("fine-tune", "full") and "scratch" not in advice.next_step
+
+
+@pytest.mark.parametrize(("gain", "winner"), [(0.002, "linear"), (0.02, "full")])
+def test_a_gain_that_does_not_matter_does_not_lead(gain: float, winner: str) -> None:
+    """However clear it is: here it is the same on every row. At least 1 % of 0.48 matters."""
+    comparison = seen_on(())
+    whole = [run for run in comparison.runs if (run.regime, run.rows) == ("linear", 1600)]
+    better = [make_run("full", run.scores - [gain, 0.0], run.seed, 400, higher_is_better=False) for run in whole]
+    assert advice_for(replace(comparison, runs=(*comparison.runs, *better))).winner == winner
+
+
+def test_the_leader_is_better_than_every_regime_on_all_rows() -> None:
+    """Clearly: one of them that is not far behind the best, and noisy, may be as good as the leader."""
+    comparison = seen_on((100, 400), full=(0.9, 0.2))
+    noise = np.random.default_rng(0).normal(0, 6, len(comparison.runs[0].scores))
+    other = make_run("scratch-dnn", make_scores(0.51 + noise - noise.mean()), rows=1600, higher_is_better=False)
+    ranking = rank_regimes(replace(comparison, runs=(*comparison.runs, other)))
+    assert ranking and ranking.best.name == "linear" and ranking.ahead is None
 
 
 def test_what_is_as_good_on_a_part_is_not_ahead() -> None:

@@ -150,6 +150,8 @@ def test_what_was_measured_counts_in_the_end_not_what_was_foreseen(
     plan = replace(planned(problem, max_size=500_000), excluded=())
     large = {row.name: row.disk_bytes for row in comparison.table if row.disk_bytes > 500_000 and not row.failed}
     assert {each.regime for each in constraints_after_training(plan, comparison.runs)} == set(large)
+    part = [replace(run, rows=run.rows // 2) if run.regime in large else run for run in comparison.runs]
+    assert {each.regime for each in constraints_after_training(plan, part)} == set(large), "each at its most rows"
     kept = replace(planned(problem, pretrained=False, max_size=1), excluded=held(problem, pretrained=False).excluded)
     found = constraints_after_training(kept, [run for run in comparison.runs if run.regime == "linear"])
     assert [(each.regime, each.constraint) for each in found] == [

@@ -83,3 +83,11 @@ def test_a_run_on_few_rows_takes_its_part_of_the_steps_but_no_fewer_than_a_floor
 
     assert steps(800, 1.0) == 300 and steps(400, 1.0) == 150 and steps(50, 1.0) == 40
     assert steps(800, 0.5) == 150 and steps(50, 0.5) == 20, "half the length, half the floor"
+
+
+def test_augmentations_count_as_trials_where_they_are_tried(plan: RunPlan) -> None:
+    regime = replace(plan.regime("full", 700), augmentations=("none", "light", "strong"))
+    config = plan.config(regime, 700, 0)
+    plans = [replace(plan, options=replace(plan.options, **more)) for more in ({}, {"trials": 2}, {"lr": 1e-3})]
+    assert [each.trial_count(regime, config) for each in plans] == [5.5, 2.5, 0.0]
+    assert plan.trial_count(plan.regime("full", 700), config) == 3.5

@@ -27,3 +27,5 @@ def test_a_leader_on_a_part_of_the_rows_stands_at_the_top(monkeypatch: pytest.Mo
     assert f"Best {comparison.metric}" in page
     score = next(row.score for row in comparison.table if row.name == "full")
     assert f"{score:.3f}".rstrip("0") in page.split(f"Best {comparison.metric}")[1][:60]
+    errors = page.split("Errors of each regime")[-1]
+    assert errors.index("full 0.") < errors.index("linear 0."), "its mistakes come first"

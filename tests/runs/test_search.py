@@ -190,6 +190,20 @@ def test_augmentation_is_chosen_at_the_best_rate_if_it_is_clearly_better(
     assert (other.config.augment, other.config.steps) == (expected, 40)
 
 
+def test_a_trial_of_a_version_that_tried_something_else_is_not_taken(
+    attempts: Attempts, base: Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Augmentation was not always tried after the rates."""
+    config, draw, folder = replace(CONFIG, augment="light"), tiny_draw(REGRESSION), tmp_path / "full"
+    regime = with_images(base, {"none": 1.0, "light": 0.5, "strong": 0.1}, monkeypatch)
+    first = run_to_end(tune.search_settings(regime, config, draw, 3, 0.0, folder=folder))
+    folder.with_name("full.json").unlink()
+    wrong = {"trial": {"settings": {"lr": 1e-3, "dropout": 0.3}, "steps": 5, "val": 1e-9}, "flops": 1.0, "seconds": 1.0}
+    tune.save_trial(folder / "3.json", wrong, folder / "checkpoint")
+    again = run_to_end(tune.search_settings(regime, config, draw, 3, 0.0, folder=folder))
+    assert again.trials == first.trials and again.config.augment == "strong"
+
+
 def test_with_two_rates_no_augmentation_is_tried(
     attempts: Attempts, base: Base, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -66,21 +66,37 @@ def test_a_page_without_examples_names_no_words(study: Path, data: Path, tmp_pat
 
 @pytest.mark.parametrize(("latency", "count"), [(100.0, 3), (300.0, 1), (1_000.0, 0), (3_000.0, None)])
 def test_a_slow_model_explains_fewer_rows(study: Path, data: Path, latency: float, count: int | None) -> None:
-    """Of a budget of two minutes 2.4 seconds, and a row takes seven predictions: as it is, without each of five words,
-    without its weight. Where not even one fits, the model is not loaded."""
+    """A row takes seven predictions: as it is, without each of five words, without its weight. Where not even one fits
+    in 2.4 seconds, the model is not loaded.
+    """
     found = read_study(study)
     (study / EXPLAINED_FILE).unlink(missing_ok=True)
     table = pacsv.read_csv(data)
     new = warmstart.load(study).new_rows(table)
     numbers = np.arange(1, len(new.texts) + 1)
     test = Rows(new.texts, np.zeros(len(new.texts)), numbers, list(map(str, numbers)), new.columns)
-    problem: Any = SimpleNamespace(own=(), splits=SimpleNamespace(test=test))
+    schema = warmstart.load(study).stored.schema
+    problem: Any = SimpleNamespace(own=(), splits=SimpleNamespace(test=test), schema=schema)
     comparison = replace(
         found.comparison, runs=tuple(replace(run, latency_ms=latency) for run in found.comparison.runs)
     )
-    explain_mistakes(problem, comparison, found.advice, study, budget=120.0)
+    assert explain_mistakes(problem, comparison, found.advice, study, seconds=2.4) == ""
     known = ExplainedRun.load(study / EXPLAINED_FILE)
     assert (known and len(known.rows)) == count
+
+
+def test_a_study_is_finished_without_them_where_they_fail(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where no memory is left for a second copy of the model."""
+
+    def short_of_memory(*_: object) -> None:
+        raise RuntimeError("CUDA out of memory.\nTried to allocate")
+
+    monkeypatch.setattr("warmstart.study.explain_mistakes.explain", short_of_memory)
+    page = compared(data, tmp_path / "a")
+    assert HEADING not in page and not (tmp_path / "a" / EXPLAINED_FILE).exists()
+    assert (tmp_path / "a" / "winner" / "model.json").exists()
 
 
 def test_what_another_winner_was_explained_by_is_not_shown(study: Path) -> None:

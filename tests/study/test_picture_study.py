@@ -193,6 +193,7 @@ def test_images_are_augmented_once_they_are_seen_often(asked: str, expected: tup
         plan = first_plan(problem, replace(options, epochs=epochs))
         rows = len(splits.train)
         assert plan.config(plan.regime("scratch-cnn", rows), rows, 0).augment == augment
+        assert bool(plan.regime("scratch-cnn", rows).augmentations) == (asked == "auto")
 
 
 def test_a_folder_of_new_pictures_is_predicted(tmp_path: Path) -> None:

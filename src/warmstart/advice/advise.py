@@ -137,7 +137,7 @@ def _open_ways(field: Ranking, leader: Row) -> list[Row]:
     change the way to train.
     """
     several = _several_families(field.comparison)
-    others = [row for row in field.reaching if row is not leader]
+    others = [row for row in field.reaching if row is not leader and field.may_reach(row, leader)]
     return [row for row in others if row.family != leader.family or not several]
 
 

@@ -17,7 +17,7 @@ _FEW_GROUPS = 10  # of test rows
 def caveats_for(field: Ranking, answer: Row) -> tuple[str, ...]:
     """Everything that limits an answer: what was cut, few seeds or groups, regimes without a score or not ranked."""
     caveats = []
-    seeds = min(len(row.seeds) for row in field.rows)
+    seeds = min(len(row.seeds) for row in (*field.rows, answer))
     if seeds < FEWEST_SEEDS:
         caveats.append(
             f"{'Only one seed' if seeds == 1 else 'Only two seeds'}: the intervals cover the test rows only, not the"
@@ -32,9 +32,10 @@ def caveats_for(field: Ranking, answer: Row) -> tuple[str, ...]:
     caveats += [
         f"{capitalize_first(called[family])} has no score, so nothing is known about it." for family in field.unmeasured
     ]
-    if len(field.families) == 1 and not field.comparison.excluded:
+    if len(field.families | {row.family for row in field.partial}) == 1 and not field.comparison.excluded:
         caveats.append(f"Only {called[answer.family]} was compared: another way to train may be better.")
-    caveats += [f"`{row.name}` has not converged: it was still improving when it stopped." for row in field.unfinished]
+    unfinished = field.unfinished if answer in field.rows or answer.converged else [*field.unfinished, answer]
+    caveats += [f"`{row.name}` has not converged: it was still improving when it stopped." for row in unfinished]
     caveats += [f"`{answer.name}`: {caveat}" for caveat in answer.caveats]
     ranked = {row.name for row in field.rows}
     caveats += [

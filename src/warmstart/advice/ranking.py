@@ -79,31 +79,44 @@ class Ranking:
         """Regimes that were run on fewer rows and may be better than the best on all of them: the most likely first."""
         turned = -1 if self.comparison.higher_is_better else 1
         predictions = self.comparison.predictions
-        found = [row for row in self.partial if self._may_reach(row)]
+        found = [row for row in self.partial if self.may_reach(row, self.best)]
         return sorted(
             found, key=lambda row: turned * (predictions[row.name].score if row.name in predictions else row.score)
         )
 
     @cached_property
     def ahead(self) -> Row | None:
-        """The best of the regimes that are clearly better on fewer rows than the best is on all of them."""
-        comparison, shared = self.comparison, set(self.best.seeds)
-        found = [row for row in self.partial if shared & set(row.seeds)]
-        differences = [comparison.paired_rows(row, self.best) for row in found]
-        clear = holm([each.p_value for each in differences])
-        gains = {row.name: each.mean for row, each, yes in zip(found, differences, clear, strict=True) if yes}
-        better = [row for row in found if gains.get(row.name, 0.0) > 0]
-        return max(better, key=lambda row: gains[row.name], default=None)
+        """The best of the regimes that are better on fewer rows than every other on all of them: clearly, and than the
+        best by more than matters.
+        """
+        others = [*self.rows, self.constant] if self.constant else [*self.rows]
+        found = [row for row in self.partial if all(set(row.seeds) & set(other.seeds) for other in others)]
+        gains = [[self.comparison.paired_rows(row, other) for other in others] for row in found]
+        clear = holm([gain.p_value for several in gains for gain in several])
+        count = len(others)
+        better = {
+            row.name: several[0].mean
+            for place, (row, several) in enumerate(zip(found, gains, strict=True))
+            if all(clear[place * count : (place + 1) * count])
+            and all(gain.mean > 0 for gain in several)
+            and several[0].mean > self.margin
+        }
+        return max((row for row in found if row.name in better), key=lambda row: better[row.name], default=None)
 
-    def _may_reach(self, row: Row) -> bool:
-        """By the interval of its predicted score; without one, unless it is clearly worse on the rows of both."""
+    def may_reach(self, row: Row, leader: Row) -> bool:
+        """Whether a regime that was run on a part of the rows may be as good as `leader` on all of them.
+
+        By the interval of its predicted score; without one, unless it is clearly worse on the rows of both.
+        """
         comparison, predicted = self.comparison, self.comparison.predictions.get(row.name)
-        leader = self.score_on_all(self.best)
-        if predicted and leader is not None:
+        score = self.score_on_all(leader)
+        if score is None and leader is self.ahead:
+            score = leader.score  # at least
+        if predicted and score is not None:
             low, high = predicted.interval
-            return high >= leader if comparison.higher_is_better else low <= leader
-        common = comparison.common_rows(self.best.name, row.name)
-        return not common or comparison.difference(self.best.name, row.name).interval.low <= 0
+            return high >= score if comparison.higher_is_better else low <= score
+        common = comparison.common_rows(leader.name, row.name)
+        return not common or comparison.difference(leader.name, row.name).interval.low <= 0
 
     def score_on_all(self, row: Row) -> float | None:
         """Measured or predicted; None: neither."""

@@ -15,6 +15,7 @@ import numpy as np
 from warmstart.data.rows.examples import join_values
 from warmstart.data.rows.values import ColumnValues, ReadColumns
 from warmstart.data.schema.cell_values import Values, spell
+from warmstart.data.tables.images import ACROSS, DOWN
 from warmstart.data.tables.strings import Texts
 from warmstart.errors import UsageError
 from warmstart.inference.model_store import StoredModel
@@ -24,6 +25,7 @@ from warmstart.types import Array
 
 MAX_SPANS = 40  # into which a text is cut: of a longer one, several words are left out at a time
 EXPLAINED_AT_ONCE = 50  # rows explained at a time: each is predicted up to 41 times for every text that it has
+IMAGE_PARTS = len(DOWN) * len(ACROSS)
 PIECES = re.compile(r"\S+")
 
 
@@ -44,8 +46,23 @@ def can_explain(stored: StoredModel) -> bool:
 
 
 def predictions_needed(stored: StoredModel, rows: NewRows) -> list[int]:
-    """How many predictions it takes to explain each row."""
-    return [sum(1 for _ in _changed(stored, rows, place)) for place in range(len(rows.texts))]
+    """How many predictions it takes at most to explain each row."""
+    counts = np.ones(len(rows.texts), dtype=np.int64)
+    if not rows.columns:
+        counts += [_pieces(text) for text in rows.texts]
+    for column in stored.schema.columns if rows.columns else ():
+        if column.kind == "image":
+            counts += IMAGE_PARTS
+        elif column.kind == "text":
+            counts += [_pieces(text) for text in spell(rows.columns[column.name], column)]
+        else:
+            counts += 1
+    return [int(count) for count in counts]
+
+
+def _pieces(text: str) -> int:
+    """Into how many parts a text is cut."""
+    return min(MAX_SPANS, len(PIECES.findall(text)))
 
 
 def explain(trained: TrainedModel, rows: NewRows, most: int = 5) -> Iterator[list[Influence]]:
@@ -74,7 +91,8 @@ def explain(trained: TrainedModel, rows: NewRows, most: int = 5) -> Iterator[lis
 
 def _changed(stored: StoredModel, rows: NewRows, place: int) -> Iterator[_Row]:
     """The row as it is, then with one part after the other left out, as long as something is left."""
-    values = {name: rows.columns.take(np.array([place]))[name] for name in rows.columns}
+    row = rows.columns.take(np.array([place]))
+    values = {name: row[name] for name in row}
     yield _Row(rows.texts[place], values, "", "")
     if not values:
         for part, rest in _without_words(rows.texts[place]):
@@ -87,8 +105,7 @@ def _changed(stored: StoredModel, rows: NewRows, place: int) -> Iterator[_Row]:
             continue
         less: list[tuple[str, Values]]
         if column.kind == "image":
-            images = rows.columns.take(np.array([place])).images
-            less = list(images.without_parts()) if images else []
+            less = list(row.images.without_parts()) if row.images else []
         elif column.kind == "text":
             less = [(part, Texts.of([rest])) for part, rest in _without_words(spelled)]
         else:

@@ -108,8 +108,9 @@ def _with_slow_bases(plan: RunPlan) -> RunPlan:
         for each in plan.excluded
         if each.constraint == BUDGET and regime_of(each.regime) in UNTRAINED_BASES
     }
+    kept = _reserve(plan, tuple(plan.regime_sizes))
     for name in sorted(known, key=known.__getitem__):
-        if total_seconds(plan) + known[name] <= plan.for_jobs:
+        if total_seconds(plan) + known[name] <= plan.for_jobs - kept:
             plan = replace(plan, excluded=tuple(each for each in plan.excluded if each.regime != name))
     return plan
 
@@ -170,7 +171,7 @@ def _climb(plan: RunPlan) -> _Climb:
     wanted = plan.sizes if len(plan.sizes) > 1 else (whole,)  # several were asked for
     rungs = plan.sizes if len(plan.sizes) > 1 else budget_sizes(whole)
     plan = replace(plan, total_rows=whole, sizes=rungs)
-    allowed = (1 - RESERVE) * budget - seconds_without_training(plan)
+    allowed = (1 - RESERVE) * budget - seconds_without_training(plan)  # for what is cheap
     alone = {name: _seconds(plan, name, wanted) for name in plan.networks}
     order = sorted(plan.networks, key=alone.__getitem__)
     cheap: list[str] = []
@@ -183,8 +184,7 @@ def _climb(plan: RunPlan) -> _Climb:
     given: dict[str, tuple[int, ...]] = {}
     lost: list[Excluded] = []
     beside = cheap if len(wanted) == 1 else []  # of sizes that were asked for, these run on all in any case
-    if not any(seconds_of_run(plan, name, whole) <= RESERVE * budget for name in climbing):
-        allowed += RESERVE * budget
+    allowed = budget - _reserve(plan, climbing) - seconds_without_training(plan)
     able = climbing if len(rungs) > 1 else []
     while able:  # the cheapest run next, whichever regime it is of
         more = {name: _seconds_of_next(plan, name, given, rungs, beside) for name in able}
@@ -206,6 +206,12 @@ def _climb(plan: RunPlan) -> _Climb:
         plan, sizes=tuple(sorted(used)), regime_sizes=given, excluded=(*plan.excluded, *lost), total_rows=whole
     )
     return _Climb(plan, len(lost), min((max(sizes) for sizes in given.values()), default=whole))
+
+
+def _reserve(plan: RunPlan, climbing: Sequence[str]) -> float:
+    """Seconds kept for training the most promising of these on all rows: none if that is too little for any."""
+    kept, whole = RESERVE * plan.for_jobs, max(plan.sizes)
+    return kept if any(seconds_of_run(plan, name, whole) <= kept for name in climbing) else 0.0
 
 
 def _seconds(plan: RunPlan, name: str, sizes: tuple[int, ...]) -> float:

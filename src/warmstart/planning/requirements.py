@@ -64,7 +64,9 @@ def constraints_after_training(plan: RunPlan, runs: Sequence[Run]) -> tuple[Excl
     asked = plan.options.constraints
     allowed = Constraints(max_size=asked.max_size, max_latency=asked.max_latency)
     task = task_for(plan.problem.schema, plan.splits)
-    usable = [run for run in runs if run.failed is None and run.rows == max(plan.sizes)]
+    finished = [run for run in runs if run.failed is None]
+    most = {run.regime: max(each.rows for each in finished if each.regime == run.regime) for run in finished}
+    usable = [run for run in finished if run.rows == most[run.regime]]
     needs: dict[str, Needs] = {}
     for name in plan.names:
         own = [run for run in usable if run.regime == name]

@@ -155,7 +155,7 @@ class RunPlan:
         What is longer than a trial of a rate counts as several; trials by time are not counted.
         """
         rates, effort = self.options.trials + 0.5 if self.searches_rates else 0.0, self.effort
-        if self.options.trials > FEW_TRIALS and regime.augmentations:
+        if self.searches_rates and self.options.trials > FEW_TRIALS and regime.augmentations:
             rates += len(regime.augmentations) - 1
         whole = CHECKS + (SETTINGS_SHARE * effort.trials if effort.seconds is None else 0)
         return rates + whole / trial_share(config) if effort.trials else rates

@@ -22,7 +22,7 @@ from warmstart.reporting.words import (
     format_settings,
 )
 from warmstart.results.comparison import CONSTANT, Comparison
-from warmstart.results.record import Evaluation, Run
+from warmstart.results.record import Evaluation, Run, Trial
 
 POINTS = 400  # of a scatter plot of predictions
 
@@ -97,7 +97,8 @@ def rate_search(entry: Entry, span: tuple[float, float] | None, higher_is_better
     worst = (0.0, 1.0) if span is None else span if higher_is_better else span[::-1]
     colour = frame.colour(entry.row.family)
     symbols = [
-        "x-thin" if t.val is None else "circle" if _same(t.settings["lr"], taken) else "circle-open" for t in trials
+        "x-thin" if t.val is None else "circle" if _same(t.settings["lr"], taken) and _taken(t, run) else "circle-open"
+        for t in trials
     ]
     trace = {
         "type": "scatter",
@@ -414,6 +415,12 @@ def _decades(low: float, high: float) -> list[float]:
     """1, 3, 10, 30 ... between two powers of ten."""
     values = [digit * 10.0**power for power in range(math.floor(low), math.ceil(high) + 1) for digit in (1, 3)]
     return [value for value in values if low <= math.log10(value) <= high]
+
+
+def _taken(trial: Trial, run: Run | None) -> bool:
+    """Whether the run has the settings of a trial, beside the rate."""
+    others = {name: value for name, value in trial.settings.items() if name != "lr"}
+    return run is not None and all(run.settings.get(name) == value for name, value in others.items())
 
 
 def _same(a: Any, b: float | None) -> bool:

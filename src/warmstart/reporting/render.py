@@ -92,8 +92,9 @@ def render(
     entries = entries_of(comparison)
     main = _as_raced(entries, raced) if raced else of_most_rows(entries)
     barred = {each.regime for each in comparison.excluded}
-    ahead = [entry for entry in entries if entry.name == advice.predicted["regime"]]  # maybe on a part of the rows
-    leader = best_of(ahead) or best_of([entry for entry in main if entry.name not in barred]) or best_of(main)
+    part = best_of(each for each in entries if each not in main and each.name == advice.predicted["regime"])
+    leader = part or best_of([entry for entry in main if entry.name not in barred]) or best_of(main)
+    judged = _judged([part, *main] if part else main, comparison)
     on_parts = [] if raced else [each for each in entries if each.row in comparison.partial and each not in main]
     figures, shown = _figures(main, comparison, on_parts), examples is not None
     heading = words.verdict_sentence(advice.verdict, advice.confidence)
@@ -150,7 +151,7 @@ def render(
             has_errors=comparison.task in NUMBERS_AND_CLASSES,
             samples=_samples(main, comparison, examples),
             preferences=preferences,
-            errors=[_errors(entry, comparison, examples, explained) for entry in _judged(main, comparison)],
+            errors=[_errors(entry, comparison, examples, explained) for entry in judged],
             searches=searches(comparison.runs),
             unusable=_unusable(comparison.runs),
             environments=_environments(comparison.runs),

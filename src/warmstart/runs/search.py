@@ -177,6 +177,8 @@ def search_settings(
         path = folder / f"{len(search.trials)}.json" if folder else None
         facts = world().on_main(functools.partial(read_trial, path))
         tried, suggested = asked.tried, asked.suggested
+        if facts and not suggested and facts["trial"]["settings"] != tried_settings(asked.regime, asked.config):
+            facts = None  # of a version that tried something else next
         if facts is None:
             began = time.perf_counter()
             saved = (

@@ -7,7 +7,8 @@ import numpy as np
 
 from warmstart.advice.advise import Advice
 from warmstart.advice.prompting import NOT_TRAINED
-from warmstart.inference.explain import can_explain, explain, predictions_needed
+from warmstart.errors import WarmstartError
+from warmstart.inference.explain import explain, predictions_needed
 from warmstart.inference.model_store import load_model
 from warmstart.inference.predict import NewRows, TrainedModel
 from warmstart.planning.problem import Problem
@@ -20,38 +21,48 @@ from warmstart.results.record import Run
 from warmstart.runtime.files import write_json
 
 MOST_SECONDS = 5.0
-SHARE_OF_BUDGET = 0.02
+MOST_COLUMNS = 100  # a row is put together again without each of them
 INFLUENCES_SHOWN = 3  # of each row
 
 
-def explain_mistakes(problem: Problem, comparison: Comparison, advice: Advice, folder: Path, budget: float) -> None:
+def explain_mistakes(problem: Problem, comparison: Comparison, advice: Advice, folder: Path, seconds: float) -> str:
     """Write `explained.json` into a study's folder, once: the largest influences on its winner's worst predictions.
 
     Left out where the winner predicts neither a number nor a class, was not trained, is built by somebody's own code,
-    or would take too long. `budget`: seconds of the study.
+    reads very many columns, or would take longer than `seconds`. Returns why it failed: a report without it is better
+    than none.
     """
     run, path = _explained_run(problem, comparison, advice, folder), folder / EXPLAINED_FILE
-    if run is None or ((known := ExplainedRun.load(path)) and known.run == run.id):
-        return
-    path.unlink(missing_ok=True)
-    seconds = min(MOST_SECONDS, SHARE_OF_BUDGET * budget)
+    try:
+        if run is None or ((known := ExplainedRun.load(path)) and known.run == run.id):
+            return ""
+        path.unlink(missing_ok=True)
+        if found := _influences(problem, comparison, run, folder, min(seconds, MOST_SECONDS)):
+            write_json(path, found.to_json())
+    except (WarmstartError, RuntimeError, ValueError, MemoryError, OSError) as error:  # as where memory is short
+        return f"what moved the worst predictions is not known: {str(error).splitlines()[0] if str(error) else error!r}"
+    return ""
+
+
+def _influences(
+    problem: Problem, comparison: Comparison, run: Run, folder: Path, seconds: float
+) -> ExplainedRun | None:
+    """Of as many of a run's worst predictions as there is time for; None where there is none for a single one."""
     each = (run.latency_ms or math.inf) / 1000  # of one prediction; many at a time take less
     if each > seconds:
-        return
-    stored = load_model(folder / "runs" / run.id)
-    if not can_explain(stored):
-        return
+        return None
     test = problem.splits.test
     places = {int(number): place for place, number in enumerate(test.numbers)}
     numbers = [mistake.row for mistake in worst(run, higher_is_better=comparison.higher_is_better, examples=None)]
     there = [number for number in numbers if number in places]
     rows = test.take(np.array([places[number] for number in there], dtype=np.int64))
+    stored = load_model(folder / "runs" / run.id)
     spent = np.cumsum(predictions_needed(stored, NewRows(rows.texts, columns=rows.columns))) * each
     count = int((spent <= seconds).sum())
     new = NewRows(rows.texts[:count], columns=rows.columns.take(np.arange(count)))
     found = explain(TrainedModel(stored, folder), new, INFLUENCES_SHOWN)
     said: dict[int, tuple[Influence, ...]] = {number: tuple(some) for number, some in zip(there, found, strict=False)}
-    write_json(path, ExplainedRun(run.id, said).to_json())
+    return ExplainedRun(run.id, said)
 
 
 def _explained_run(problem: Problem, comparison: Comparison, advice: Advice, folder: Path) -> Run | None:
@@ -59,6 +70,9 @@ def _explained_run(problem: Problem, comparison: Comparison, advice: Advice, fol
     ahead = best_of([entry for entry in entries_of(comparison) if entry.name == advice.winner])
     run = ahead.shown if ahead else None
     others = {*NOT_TRAINED, PREVIOUS, *(regime.name for regime in problem.own)}
+    schema = problem.schema
+    if schema.task not in ("regression", "classification") or schema.multi_label or len(schema.columns) > MOST_COLUMNS:
+        return None
     if run is None or regime_of(run.regime) in others or not (folder / "runs" / run.id / "model.json").exists():
         return None
     return run

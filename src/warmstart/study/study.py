@@ -1,5 +1,6 @@
 """Study: what do compare, advise and report run, and what do they write to the study's folder?"""
 
+import math
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -38,6 +39,7 @@ from warmstart.study.jobs import IN_THIS_PROCESS, Executor
 from warmstart.study.winner import keep_winner
 from warmstart.training.event import Event
 
+EXPLAINING_SHARE = 0.02  # of the budget, for what moved the worst predictions
 LONGEST_EXAMPLE = 600  # characters of a text that the report may show
 LONGEST_SOURCE = 8_000  # of one that is answered: a person judges answers by it
 
@@ -136,9 +138,13 @@ def _explained(
     problem: Problem, options: Options, comparison: Comparison, advice: Advice, folder: Path
 ) -> Generator[Event, None, None]:
     """Write `explained.json`, unless the report is not to show rows."""
-    if options.examples:
-        yield Event("explaining the worst predictions", 1.0)
-        world().on_main(lambda: explain_mistakes(problem, comparison, advice, folder, options.budget))
+    if not options.examples:
+        return
+    yield Event("explaining the worst predictions", 1.0)
+    seconds = math.inf if options.by_compute else EXPLAINING_SHARE * options.budget
+    failed = world().on_main(lambda: explain_mistakes(problem, comparison, advice, folder, seconds))
+    if failed:
+        yield Event("explaining the worst predictions", 1.0, message=failed)
 
 
 def read_study(folder: Path) -> Study:
