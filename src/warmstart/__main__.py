@@ -14,9 +14,11 @@ NEW_OBJECTS = 10_000  # after which garbage is collected, not 700: importing tor
 def main() -> NoReturn:
     """Run a command, one that trains in a process of its own. Exit codes: as of `cli.app.run_cli`."""
     _use_utf8()
-    gc.set_threshold(NEW_OBJECTS, *gc.get_threshold()[1:])
-    if sys.argv[1:2] and sys.argv[1] in LONG and can_supervise():
-        run_supervised(_command)
+    if sys.argv[1:2] and sys.argv[1] in LONG:
+        if can_supervise():
+            run_supervised(_command)
+    else:
+        gc.set_threshold(NEW_OBJECTS, *gc.get_threshold()[1:])  # not where memory is short
     _command()
 
 
