@@ -104,3 +104,11 @@ def test_what_another_winner_was_explained_by_is_not_shown(study: Path) -> None:
     (study / EXPLAINED_FILE).write_text('{"run": "boosted-r210-s0", "rows": {"1": []}}', encoding="utf-8")
     assert ExplainedRun.load(study / EXPLAINED_FILE) == other
     assert HEADING not in warmstart.report(study).read_text(encoding="utf-8")
+
+
+def test_where_no_prediction_is_wrong_nothing_is_explained(tmp_path: Path) -> None:
+    rows = [(f"{word} number {i}", word) for i in range(60) for word in ("oak", "ash")]
+    data = write_csv(tmp_path / "t.csv", ("text", "kind"), rows)
+    answer = call("compare", data, "--target", "kind", "--regimes", "linear", "--seeds", "1", "--out", tmp_path / "a")
+    assert answer.code == 0 and "not known" not in answer.err, answer.err
+    assert not (tmp_path / "a" / EXPLAINED_FILE).exists()

@@ -47,17 +47,14 @@ def can_explain(stored: StoredModel) -> bool:
 
 def predictions_needed(stored: StoredModel, rows: NewRows) -> list[int]:
     """How many predictions it takes at most to explain each row."""
-    counts = np.ones(len(rows.texts), dtype=np.int64)
-    if not rows.columns:
-        counts += [_pieces(text) for text in rows.texts]
+    counts = [1 + (0 if rows.columns else _pieces(text)) for text in rows.texts]
     for column in stored.schema.columns if rows.columns else ():
-        if column.kind == "image":
-            counts += IMAGE_PARTS
-        elif column.kind == "text":
-            counts += [_pieces(text) for text in spell(rows.columns[column.name], column)]
+        if column.kind == "text":
+            parts = [_pieces(text) for text in spell(rows.columns[column.name], column)]
         else:
-            counts += 1
-    return [int(count) for count in counts]
+            parts = [IMAGE_PARTS if column.kind == "image" else 1] * len(counts)
+        counts = [count + more for count, more in zip(counts, parts, strict=True)]
+    return counts
 
 
 def _pieces(text: str) -> int:

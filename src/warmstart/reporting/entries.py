@@ -1,11 +1,12 @@
 """Entries: which runs are behind each row of the comparison?"""
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from warmstart.reporting import words
 from warmstart.results.comparison import Comparison
-from warmstart.results.record import Run
+from warmstart.results.record import Run, Trial
 from warmstart.results.rows import Difference, Row
 
 
@@ -71,6 +72,13 @@ def searches(runs: Iterable[Run]) -> tuple[Run, ...]:
     """One run for each search that was made: runs whose trials are the same share one search."""
     distinct = {(run.regime, run.rows, repr(run.trials)): run for run in reversed(list(runs)) if run.trials}
     return tuple(reversed(distinct.values()))
+
+
+def is_taken(trial: Trial, run: Run) -> bool:
+    """Whether a run has the learning rate and the other settings of a trial."""
+    lr, others = trial.settings.get("lr"), {name: value for name, value in trial.settings.items() if name != "lr"}
+    same_rate = lr is not None and run.lr is not None and math.isclose(lr, run.lr, rel_tol=1e-6)
+    return same_rate and all(run.settings.get(name) == value for name, value in others.items())
 
 
 def _runs(runs: Iterable[Run], row: Row) -> tuple[Run, ...]:

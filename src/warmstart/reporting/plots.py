@@ -3,11 +3,10 @@
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from warmstart.quantities import format_flops
 from warmstart.reporting import frame
-from warmstart.reporting.entries import Entry, on_all_rows
+from warmstart.reporting.entries import Entry, is_taken, on_all_rows
 from warmstart.reporting.forgetting import ForgettingRow, forgetting_measures
 from warmstart.reporting.frame import Figure
 from warmstart.reporting.places import NARROW, WIDE, places
@@ -22,7 +21,7 @@ from warmstart.reporting.words import (
     format_settings,
 )
 from warmstart.results.comparison import CONSTANT, Comparison
-from warmstart.results.record import Evaluation, Run, Trial
+from warmstart.results.record import Evaluation, Run
 
 POINTS = 400  # of a scatter plot of predictions
 
@@ -93,13 +92,9 @@ def rate_search(entry: Entry, span: tuple[float, float] | None, higher_is_better
     """Validation score of each trial over its learning rate; the rate taken is filled, a failed trial a cross."""
     run = entry.shown
     trials = [t for t in run.trials if isinstance(t.settings.get("lr"), int | float)] if run else []
-    taken = run.lr if run else None
     worst = (0.0, 1.0) if span is None else span if higher_is_better else span[::-1]
     colour = frame.colour(entry.row.family)
-    symbols = [
-        "x-thin" if t.val is None else "circle" if _same(t.settings["lr"], taken) and _taken(t, run) else "circle-open"
-        for t in trials
-    ]
+    symbols = ["x-thin" if t.val is None else "circle" if run and is_taken(t, run) else "circle-open" for t in trials]
     trace = {
         "type": "scatter",
         "mode": "markers",
@@ -415,13 +410,3 @@ def _decades(low: float, high: float) -> list[float]:
     """1, 3, 10, 30 ... between two powers of ten."""
     values = [digit * 10.0**power for power in range(math.floor(low), math.ceil(high) + 1) for digit in (1, 3)]
     return [value for value in values if low <= math.log10(value) <= high]
-
-
-def _taken(trial: Trial, run: Run | None) -> bool:
-    """Whether the run has the settings of a trial, beside the rate."""
-    others = {name: value for name, value in trial.settings.items() if name != "lr"}
-    return run is not None and all(run.settings.get(name) == value for name, value in others.items())
-
-
-def _same(a: Any, b: float | None) -> bool:
-    return b is not None and math.isclose(a, b, rel_tol=1e-6)

@@ -7,7 +7,6 @@ import numpy as np
 
 from warmstart.advice.advise import Advice
 from warmstart.advice.prompting import NOT_TRAINED
-from warmstart.errors import WarmstartError
 from warmstart.inference.explain import explain, predictions_needed
 from warmstart.inference.model_store import load_model
 from warmstart.inference.predict import NewRows, TrainedModel
@@ -39,7 +38,7 @@ def explain_mistakes(problem: Problem, comparison: Comparison, advice: Advice, f
         path.unlink(missing_ok=True)
         if found := _influences(problem, comparison, run, folder, min(seconds, MOST_SECONDS)):
             write_json(path, found.to_json())
-    except (WarmstartError, RuntimeError, ValueError, MemoryError, OSError) as error:  # as where memory is short
+    except Exception as error:  # whatever it is: as where memory is short
         return f"what moved the worst predictions is not known: {str(error).splitlines()[0] if str(error) else error!r}"
     return ""
 
@@ -55,6 +54,8 @@ def _influences(
     places = {int(number): place for place, number in enumerate(test.numbers)}
     numbers = [mistake.row for mistake in worst(run, higher_is_better=comparison.higher_is_better, examples=None)]
     there = [number for number in numbers if number in places]
+    if not there:
+        return None
     rows = test.take(np.array([places[number] for number in there], dtype=np.int64))
     stored = load_model(folder / "runs" / run.id)
     spent = np.cumsum(predictions_needed(stored, NewRows(rows.texts, columns=rows.columns))) * each
