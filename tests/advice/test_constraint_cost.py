@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.run_factory import make_comparison, make_runs
+from tests.run_factory import make_comparison, make_curve_runs, make_runs
 from warmstart.advice.advise import advice_for
 from warmstart.advice.constraint_cost import constraint_cost
 from warmstart.results.comparison import Comparison
@@ -81,3 +81,12 @@ def test_the_only_one_that_is_allowed_is_no_lonely_choice() -> None:
     advice = advice_for(barred(("full", "max-size"), ("lora", "max-size"), ("scratch", "max-size")))
     assert advice.choice == "linear" and advice.confidence == 0.99
     assert not any("was compared: another" in caveat for caveat in advice.caveats)
+
+
+def test_regimes_on_different_numbers_of_rows_are_compared_as_they_are() -> None:
+    """The scores and their difference are of the same runs."""
+    runs = make_curve_runs({"constant": (1.5, 0.0), "linear": (1.0, 0.1), "full": (0.9, 0.2)}, (100, 400, 1600))
+    made = make_comparison([run for run in runs if run.regime != "full" or run.rows < 1600])
+    (price,) = constraint_cost(replace(made, excluded=(Excluded("full", "max-size", "."),)), "linear")
+    gain = made.row("linear").score - made.row("full").score
+    assert price.score == made.row("full").score and price.difference == pytest.approx(gain)

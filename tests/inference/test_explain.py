@@ -12,24 +12,16 @@ import pytest
 
 import warmstart
 from tests.cli_base import call, write_csv
+from tests.oak_prices import WORDS, oak_prices
 from tests.pictures import encoded
 from warmstart.errors import UsageError
 from warmstart.inference.explain import MAX_SPANS, explain
 
-WORDS = ("elm", "pine", "steel", "glass", "lamp", "chair", "table", "bowl")
-
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Prices of 3 for each unit of weight, and 40 more where it is of oak."""
-    folder, dice = tmp_path_factory.mktemp("explain"), np.random.default_rng(1)
-    rows = []
-    for _ in range(400):
-        words = [*dice.choice(WORDS, 4), "oak" if dice.random() < 0.5 else "ash"]
-        dice.shuffle(words)
-        weight = float(dice.integers(1, 40))
-        rows.append((" ".join(words), weight, round(3 * weight + 40 * ("oak" in words) + 100, 2)))
-    data = write_csv(folder / "t.csv", ("text", "weight", "price"), rows)
+    folder = tmp_path_factory.mktemp("explain")
+    data = oak_prices(folder / "t.csv", 400)
     answer = call("fit", data, "--target", "price", "--regime", "linear", "--scale", "linear", "--out", folder / "run")
     assert answer.code == 0, answer.err
     return folder / "run"

@@ -274,6 +274,9 @@ def test_what_a_base_reads_for_embedded_is_not_read_again_for_frozen(plan: RunPl
     alone = replace(both, options=replace(both.options, regimes=("frozen", "full")))
     read = 0.1 * sum(len(rows) for rows in (plan.splits.train, plan.splits.val, plan.splits.test))
     assert seconds_of_regime(alone, "frozen") == pytest.approx(seconds_of_regime(both, "frozen") + read)
+    part = {"frozen": (100,)}
+    both, alone = (replace(each, sizes=(100, 700), regime_sizes=part, total_rows=700) for each in (both, alone))
+    assert seconds_of_regime(both, "frozen") == seconds_of_regime(alone, "frozen"), "a part is read by itself"
     without = replace(both, excluded=(Excluded("embedded", "budget", "no time"),))
     assert seconds_of_regime(without, "frozen") == seconds_of_regime(alone, "frozen")
 

@@ -11,25 +11,18 @@ import pytest
 
 import warmstart
 from tests.cli_base import call, write_csv
+from tests.oak_prices import oak_prices
 from warmstart.data.rows.split import Rows
 from warmstart.results.influences import EXPLAINED_FILE, ExplainedRun
 from warmstart.study.explain_mistakes import explain_mistakes
 from warmstart.study.study import read_study
 
-WORDS = ("elm", "pine", "steel", "glass", "lamp", "chair", "table", "bowl")
 HEADING = "What moved the prediction"
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Prices of 3 for each unit of weight, with 40 more where it is of oak and some noise."""
-    folder, dice = tmp_path_factory.mktemp("data"), np.random.default_rng(1)
-    rows = []
-    for _ in range(300):
-        words = [*dice.choice(WORDS, 4), "oak" if dice.random() < 0.5 else "ash"]
-        weight = float(dice.integers(1, 40))
-        rows.append((" ".join(words), weight, round(3 * weight + 40 * ("oak" in words) + 100 + dice.normal(0, 5), 2)))
-    return write_csv(folder / "t.csv", ("text", "weight", "price"), rows)
+    return oak_prices(tmp_path_factory.mktemp("data") / "t.csv", 300, noise=5.0)
 
 
 def compared(data: Path, out: Path, *more: str) -> str:

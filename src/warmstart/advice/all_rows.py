@@ -38,7 +38,7 @@ def better_on_a_part(ranking: Ranking, ahead: Row) -> str:
     best, found = ranking.best, ranking.comparison.paired_rows(ahead, ranking.best)
     gain = f"{format_number(found.mean)} {format_interval_bounds(found.interval)}"
     whole = ranking.comparison.rows["train"]
-    return f"better by {gain} than `{best.name}` on {'all of them' if best.rows == whole else f'{best.rows:,}'}"
+    return f"better by {gain} than `{best.name}` on {'all of them' if best.rows == whole else f'{best.rows:,} rows'}"
 
 
 def _rows_of(comparison: Comparison, row: Row) -> str:

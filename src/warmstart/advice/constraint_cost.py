@@ -10,7 +10,7 @@ from warmstart.advice.phrases import name_list, noise_phrase
 from warmstart.quantities import format_number
 from warmstart.results.comparison import Comparison
 from warmstart.results.record import Interval
-from warmstart.results.rows import Row
+from warmstart.results.rows import Difference, Row
 
 
 @dataclass(frozen=True)
@@ -54,11 +54,13 @@ def _forgone(comparison: Comparison, constraint: str, left: str | None) -> Const
 
 def _beside(comparison: Comparison, constraint: str, best: Row, left: str | None) -> ConstraintCost:
     flag = f"`--{constraint}`"
-    if left is None or not comparison.common_rows(best.name, left):
+    beside = comparison.row(left) if left is not None else None
+    if beside is None or not set(best.seeds) & set(beside.seeds):
         statement = f"The best regime that {flag} excludes is {name_list([best])}: {format_number(best.score)}."
         return ConstraintCost(constraint, best.name, best.score, None, None, statement)
-    found = comparison.difference(best.name, left)
-    against = f"{format_number(best.score)} against {format_number(comparison.row(left).score)}"
+    paired = comparison.paired_rows(best, beside)
+    found = Difference(best.name, beside.name, best.rows, paired.mean, paired.interval, paired.p_above_zero)
+    against = f"{format_number(best.score)} against {format_number(beside.score)}"
     if found.interval.low > 0:
         statement = f"Without {flag}, you could use `{best.name}`: {against}, better by {noise_phrase(found)}."
     elif found.interval.high < 0:

@@ -72,8 +72,11 @@ def seconds_of_reading_more(plan: RunPlan, name: str, rows: int) -> float:
 
 
 def _seconds_of_prefix(plan: RunPlan, name: str) -> float:
-    """Reading one row through frozen layers; nothing where `embedded` has read every row with the same base before."""
-    if regime_of(name) == "frozen":
+    """Reading one row through frozen layers; nothing where `embedded` has read every row with the same base before.
+
+    A regime on a part of the rows reads these by itself (`StudyState.shared_by`).
+    """
+    if regime_of(name) == "frozen" and max(plan.sizes_of(name)) == max(plan.sizes):
         bases = [plan.base_of(each) for each in plan.names if regime_of(each) == "embedded"]
         if plan.base_of(name) in bases:
             return 0.0

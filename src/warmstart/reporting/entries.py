@@ -74,11 +74,15 @@ def searches(runs: Iterable[Run]) -> tuple[Run, ...]:
     return tuple(reversed(distinct.values()))
 
 
-def is_taken(trial: Trial, run: Run) -> bool:
-    """Whether a run has the learning rate and the other settings of a trial."""
-    lr, others = trial.settings.get("lr"), {name: value for name, value in trial.settings.items() if name != "lr"}
-    same_rate = lr is not None and run.lr is not None and math.isclose(lr, run.lr, rel_tol=1e-6)
-    return same_rate and all(run.settings.get(name) == value for name, value in others.items())
+def taken_trial(run: Run) -> Trial | None:
+    """The trial whose settings a run has; None if it has those of no trial. A trial names only what it tried."""
+
+    def matches(trial: Trial) -> bool:
+        lr, others = trial.settings.get("lr"), {name: each for name, each in trial.settings.items() if name != "lr"}
+        same_rate = lr is not None and run.lr is not None and math.isclose(lr, run.lr, rel_tol=1e-6)
+        return same_rate and all(run.settings.get(name) == value for name, value in others.items())
+
+    return max(filter(matches, run.trials), key=lambda trial: len(trial.settings), default=None)
 
 
 def _runs(runs: Iterable[Run], row: Row) -> tuple[Run, ...]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from warmstart.quantities import format_flops
 from warmstart.reporting import frame
-from warmstart.reporting.entries import Entry, is_taken, on_all_rows
+from warmstart.reporting.entries import Entry, on_all_rows, taken_trial
 from warmstart.reporting.forgetting import ForgettingRow, forgetting_measures
 from warmstart.reporting.frame import Figure
 from warmstart.reporting.places import NARROW, WIDE, places
@@ -94,7 +94,8 @@ def rate_search(entry: Entry, span: tuple[float, float] | None, higher_is_better
     trials = [t for t in run.trials if isinstance(t.settings.get("lr"), int | float)] if run else []
     worst = (0.0, 1.0) if span is None else span if higher_is_better else span[::-1]
     colour = frame.colour(entry.row.family)
-    symbols = ["x-thin" if t.val is None else "circle" if run and is_taken(t, run) else "circle-open" for t in trials]
+    taken = taken_trial(run) if run else None
+    symbols = ["x-thin" if t.val is None else "circle" if t is taken else "circle-open" for t in trials]
     trace = {
         "type": "scatter",
         "mode": "markers",
