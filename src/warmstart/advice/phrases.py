@@ -69,7 +69,7 @@ VERDICT_BY_BASELINE = {
     "prompted-endpoint": "prompt, do not train",
 }
 BASELINE_MODELS = {
-    "boosted": "the boosted trees",
+    "boosted": "the model of boosted trees",
     "embedded": "TF-IDF with frozen features",
     "zero-shot": "the base as it is",
     "few-shot": "the base with examples in its prompt",
