@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import torch
 from PIL import Image
 
 from warmstart.data.rows.split import Splits, make_rows, split
@@ -74,6 +75,20 @@ def save_folder(folder: Path, rows: int = 60) -> Path:
         pixels, color, _ = drawn(number)
         (folder / color).mkdir(parents=True, exist_ok=True)
         (folder / color / f"{number}.png").write_bytes(encoded(pixels))
+    return folder
+
+
+def save_image_base(folder: Path) -> Path:
+    """A ResNet of two stages with random weights, as Hugging Face's tools write it; it reads 16 pixels each way."""
+    from transformers import ResNetConfig, ResNetModel
+
+    config = ResNetConfig(embedding_size=8, hidden_sizes=[8, 12], depths=[1, 1], layer_type="basic")
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        ResNetModel(config).save_pretrained(folder)
+    (folder / "preprocessor_config.json").write_text(
+        '{"size": {"shortest_edge": 16}, "image_mean": [0.5, 0.5, 0.5], "image_std": [0.25, 0.25, 0.25]}'
+    )
     return folder
 
 

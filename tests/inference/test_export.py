@@ -14,10 +14,12 @@ import pytest
 
 import warmstart
 from tests.cli_base import call, products
+from tests.pictures import picture_table, priced_table, save_image_base
 from tests.tiny import REGRESSION, tiny_rows
 from warmstart.baselines import boosting
 from warmstart.baselines.boosted import Boosted
 from warmstart.data.rows.split import Rows
+from warmstart.data.tables.in_memory import table_of
 from warmstart.errors import InputError, MissingError, TrainingError, UsageError
 from warmstart.inference.export import onnx_baselines, onnx_graph
 from warmstart.models.pretrained.base import Base
@@ -107,6 +109,10 @@ def test_typed_columns_and_trees_go_into_the_graph(regime: str, base: Base, tmp_
     assert kinds == {"title": "text", "shop": "category", "weight": "number", "used": "boolean", "sold": "datetime"}
     done = warmstart.export(tmp_path / "run", "onnx", tmp_path / "out", data=table)
     assert done.drift < 1e-4
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert (f"License of the base `{base.location}`" in card) == (regime == "embedded")
+    assert ("No pretrained weights." in card) == (regime != "embedded")
+    assert "`weight` (number)" in card and "one line `column: value`" not in card
     rows = [{name: new[name][i] for name in new if name != "price"} for i in range(40)]
     rows[3] |= {"sold": datetime(2024, 5, 6, 7, 8, 9), "weight": 2.5, "used": True, "shop": "never seen"}
     model = runpy.run_path(str(tmp_path / "out" / "predict.py"))["OnnxModel"](tmp_path / "out")
@@ -240,7 +246,10 @@ def test_the_test_rows_come_from_the_data_or_from_what_was_kept(
     for again in seen[1:]:
         assert list(again.texts) == list(seen[0].texts) and again.targets.tolist() == pytest.approx(seen[0].targets)
     warmstart.export(winner, "onnx", tmp_path / "b")
-    assert "Rivals" in (tmp_path / "b" / "README.md").read_text()
+    card = (tmp_path / "b" / "README.md").read_text()
+    assert "Other regimes" in card and "No pretrained weights." in card
+    advice = json.loads((winner / "advice.json").read_text())
+    assert all(" ".join(said.split()) in card for said in (advice["reason"], *advice["caveats"]))
     (winner / "examples.parquet").unlink()
     with pytest.raises(InputError, match="were not kept, and its data is not where it was"):
         warmstart.export(winner, "onnx", tmp_path / "c")
@@ -301,3 +310,41 @@ def test_the_table_of_formats_is_true(regime: str, data: Path, base: Base, tmp_p
         except UsageError as error:
             assert "does not exist as" in error.message and error.hint and not (tmp_path / to).exists()
     assert works == documented(regime)
+
+
+@pytest.mark.parametrize(
+    ("regime", "columns"), [("scratch-cnn", False), ("scratch-cnn", True), ("embedded", True), ("lora", False)]
+)
+def test_images_go_into_the_graph_as_they_are_decoded(regime: str, columns: bool, tmp_path: Path) -> None:
+    table, target = (priced_table(), "price") if columns else (table_of(picture_table().columns.drop("width")), "color")
+    asked: dict[str, Any] = {"base": str(save_image_base(tmp_path / "base")), "image_size": 16, **ONE}
+    warmstart.fit(table, target, regime, tmp_path / "run", **asked)
+    done = warmstart.export(tmp_path / "run", "onnx", tmp_path / "out", data=table)
+    assert done.rows >= 10 and done.drift < 1e-4
+    names = [name for name in table.columns.column_names if name != target]
+    rows = table.columns.select(names).slice(0, 9).to_pylist()
+    expected = warmstart.load(tmp_path / "run").predict(rows)
+    photo = tmp_path / "photo.png"
+    photo.write_bytes(rows[0]["photo"])
+    rows[0] = rows[0] | {"photo": photo}
+    script = f"""import runpy, sys
+sys.modules["warmstart"] = None
+sys.path.insert(0, {str(tmp_path / "out")!r})
+from pathlib import PosixPath
+model = runpy.run_path({str(tmp_path / "out" / "predict.py")!r})["OnnxModel"]({str(tmp_path / "out")!r})
+print(model.predict({rows!r}))
+assert "torch" not in sys.modules"""
+    said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    for found, wanted in zip(eval(said), expected, strict=True):
+        assert found == {k: v if isinstance(v, str) else pytest.approx(v, rel=1e-3) for k, v in wanted.items()}
+    if not columns:
+        assert runpy.run_path(str(tmp_path / "out" / "predict.py"))["OnnxModel"](tmp_path / "out").predict([photo])
+
+
+def test_edges_and_colors_of_images_have_no_graph_and_int8_is_refused(tmp_path: Path) -> None:
+    for regime in ("linear", "scratch-cnn"):
+        warmstart.fit(picture_table(), "color", regime, tmp_path / regime, **ONE)
+    with pytest.raises(UsageError, match="no graph is written for edges and colors of images"):
+        warmstart.export(tmp_path / "linear", "onnx", tmp_path / "out")
+    with pytest.raises(UsageError, match="a network for images is not stored in int8"):
+        warmstart.export(tmp_path / "scratch-cnn", "onnx", tmp_path / "out", int8=True)

@@ -1,5 +1,6 @@
 """Does a server give the predictions of `predict`, within its bounds, and only to whom it should?"""
 
+import base64
 import json
 import socket
 import subprocess
@@ -18,7 +19,9 @@ from markupsafe import escape
 
 import warmstart
 from tests.cli_base import call, products, write_csv
+from tests.pictures import drawn, encoded, picture_table, priced_table
 from warmstart.data.rows.values import ColumnValues
+from warmstart.data.tables.in_memory import table_of
 from warmstart.data.tables.strings import Texts
 from warmstart.errors import UsageError
 from warmstart.inference.explain import explain
@@ -187,6 +190,55 @@ def test_the_page_shows_a_prediction_and_escapes_everything(client: TestClient, 
         assert f"<td>{escape(each.part)}</td><td>{each.effect:+.3g}</td>" in answer.text
     odd = client.post("/", data={"c0": typed, "c1": "<heavy>"})
     assert odd.status_code == 200 and 'role="alert"' in odd.text and "<heavy>" not in odd.text
+
+
+@pytest.fixture(scope="module")
+def pictured(tmp_path_factory: pytest.TempPathFactory) -> dict[str, TrainedModel]:
+    """Linear models of images: of their colors, and of images beside columns."""
+    into, asked = tmp_path_factory.mktemp("pictured"), {"quiet": True, "log": False}
+    warmstart.fit(table_of(picture_table().columns.drop("width")), "color", "linear", into / "color", **asked)
+    warmstart.fit(priced_table(), "price", "linear", into / "price", **asked)
+    return {name: warmstart.load(into / name) for name in ("color", "price")}
+
+
+def test_images_are_sent_in_base64_or_as_they_are_and_no_file_is_read(
+    pictured: dict[str, TrainedModel], tmp_path: Path
+) -> None:
+    trained = pictured["color"]
+    content = encoded(drawn(3)[0])
+    (tmp_path / "photo.png").write_bytes(content)
+    wanted = trained.predict([{"photo": content}])
+    plain = base64.b64encode(content).decode()
+    with TestClient(create_app(trained), base_url="http://localhost") as client:
+        for row in (plain, f"data:image/png;base64,{plain}", {"photo": plain}, [{"photo": plain}]):
+            assert client.post("/predict", json=row).json()["predictions"] == wanted
+        sent = client.post("/predict", content=content, headers={"content-type": "image/png"})
+        assert sent.json()["predictions"] == wanted
+        for row in (str(tmp_path / "photo.png"), {"photo": "photo.png"}, {"photo": 7}):
+            refused = client.post("/predict", json=row)
+            assert refused.status_code == 422 and "holds no image in base64" in refused.json()["error"]
+        damaged = client.post("/predict", content=content[:60], headers={"content-type": "image/png"})
+        assert damaged.json()["predictions"][0]["prediction"] is None
+        assert client.post("/predict", json={"photo": None}).json()["predictions"][0]["prediction"] is None
+    with TestClient(create_app(pictured["price"]), base_url="http://localhost") as client:
+        row = {"photo": plain, "weight": 2.5, "shop": "north", "title": "lamp of oak"}
+        (expected,) = pictured["price"].predict([row | {"photo": content}])
+        assert client.post("/predict", json=row).json()["predictions"] == [expected]
+        assert client.post("/predict", content=content, headers={"content-type": "image/png"}).status_code == 422
+
+
+def test_the_page_takes_a_file_and_shows_it(pictured: dict[str, TrainedModel]) -> None:
+    for name, others in (("color", {}), ("price", {"c1": "2.5", "c2": "north", "c3": "lamp of oak"})):
+        with TestClient(create_app(pictured[name]), base_url="http://localhost") as client:
+            assert 'enctype="multipart/form-data"' in client.get("/").text
+            assert '<input type="file"' in client.get("/").text
+            answer = client.post("/", files={"c0": ("photo.png", encoded(drawn(3)[0]))}, data=others)
+            assert answer.status_code == 200 and 'src="data:image/png;base64,' in answer.text
+            assert ("What moved it" in answer.text) == (name == "price")  # the color is certain without any part
+            assert "img-src data:" in answer.headers["content-security-policy"]
+            empty = client.post("/", files={"c0": ("", b"")}, data=others)
+            assert empty.status_code == 200
+            assert client.post("/", content=b"c0=1", headers={"content-type": "multipart/form-data"}).status_code == 200
 
 
 def test_metrics_count_what_was_done(client: TestClient) -> None:

@@ -7,8 +7,8 @@ from torch import nn
 
 from warmstart.models.cnn import CnnSize, SmallCnn, cnn_size
 from warmstart.models.efficientnet import EfficientNetLite, SamePadding, load_lite_weights
-from warmstart.models.image_network import ImageNetworkConfig
-from warmstart.models.layers import layers
+from warmstart.models.image_network import Family, ImageNetworkConfig
+from warmstart.models.layers import layers, repeated_blocks
 from warmstart.models.model import Model
 from warmstart.regimes.discriminative import Discriminative
 from warmstart.regimes.frozen import Frozen
@@ -60,6 +60,28 @@ def test_padding_is_tensorflows() -> None:
     assert conv(torch.ones(1, 1, 5, 7)).shape == (1, 1, 3, 4)
 
 
+def test_channels_filtered_one_by_one_are_computed_in_fp32_on_a_cpu() -> None:
+    image = torch.randn(2, 4, 6, 6)
+    each, across = SamePadding(4, 4, 3, groups=4, bias=False), SamePadding(4, 4, 3, bias=False)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert each(image).dtype == each(image.bfloat16()).dtype == torch.float32
+        assert across(image).dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("family", ["small cnn", "efficientnet-lite0", "resnet"])
+def test_every_block_gets_its_channels_last(family: Family) -> None:
+    settings = {"small cnn": {"width": 4}, "resnet": {"blocks": (1, 1, 1, 1), "bottleneck": False}}.get(family, {})
+    body = ImageNetworkConfig(family, 32, settings).build().eval()
+    seen = []
+    for _, block in repeated_blocks(body):
+        block.register_forward_pre_hook(
+            lambda _, given: seen.append(given[0].is_contiguous(memory_format=torch.channels_last))
+        )
+    body(torch.randn(2, 3, 32, 32))
+    assert seen and all(seen)
+    assert all(weight.is_contiguous() for weight in body.parameters())  # as a restored optimizer state lies
+
+
 @pytest.mark.parametrize("kind", ["resnet", "vit"])
 def test_architectures_of_transformers(kind: str) -> None:
     from transformers import ResNetConfig, ViTConfig
@@ -72,7 +94,7 @@ def test_architectures_of_transformers(kind: str) -> None:
     found = body(torch.zeros(2, 3, 16, 16))
     assert found.shape == ((2, 6) if kind == "resnet" else (2, 5, 8))
     assert body.width == found.shape[-1]
-    assert config.multiplications > 0
+    assert config.multiplications > 0 and config.attends == (kind == "vit")
     blocks = "encoder.stages" if kind == "resnet" else "layers"
     names = [layer.name for layer in layers(Model(body, nn.Linear(body.width, 2)))]
     assert names[1:] == [f"body.network.{blocks}.0", f"body.network.{blocks}.1", "head"]

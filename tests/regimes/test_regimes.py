@@ -1,11 +1,15 @@
 """Regimes: does every name make what its row says?"""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from warmstart.data.schema.columns import Column
 from warmstart.errors import UsageError
+from warmstart.models.image_network import ImageNetworkConfig
 from warmstart.models.pretrained.base import Base
+from warmstart.models.pretrained.image_base import ImageBase
 from warmstart.regimes.defaults import IMAGE_DEFAULTS, RegimeDefaults
 from warmstart.regimes.full import Full
 from warmstart.regimes.regimes import (
@@ -68,6 +72,16 @@ def test_the_small_network_for_images_takes_more_steps_of_few_rows_and_fewer_pas
     assert [own.batch(rows) for rows in (500, 2_000, 8_000, 60_000)] == [32, 32, 64, 64]
     assert own.passes(2_000) == 30 and own.passes(60_000) == 10 and 10 < own.passes(20_000) < 30
     assert own.steps(500, 32) == 1_000 and own.steps(2_000, 32) == 1_875
+
+
+def test_networks_of_convolutions_learn_faster_than_transformers_on_images(base: Base) -> None:
+    image = ImageBase("tiny", "", kind="image", network=ImageNetworkConfig("efficientnet-lite0", 64))
+    shape = {"num_attention_heads": 2}
+    transformer = replace(image, network=ImageNetworkConfig("transformers", 64, shape))
+    rates = [REGIMES["full"](RegimeContext(each, 1000)).defaults.lr for each in (base, transformer, image)]
+    assert rates == [2e-4, 1e-4, 2e-3]
+    words = [REGIMES["discriminative"](RegimeContext(each, 1000)).words for each in (base, image)]
+    assert "each layer 0.8 times" in words[0] and "each layer 0.9 times" in words[1]
 
 
 def test_the_init_and_the_dropout_reach_the_start(base: Base) -> None:

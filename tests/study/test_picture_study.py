@@ -10,7 +10,16 @@ import pyarrow as pa
 import pytest
 import torch
 
-from tests.pictures import drawn, encoded, picture_draw, picture_splits, picture_table, priced_table, save_folder
+from tests.pictures import (
+    drawn,
+    encoded,
+    picture_draw,
+    picture_splits,
+    picture_table,
+    priced_table,
+    save_folder,
+    save_image_base,
+)
 from warmstart.data.encoding.pixels import Pixels
 from warmstart.data.rows.split import make_rows, split
 from warmstart.data.schema.columns import Column
@@ -49,16 +58,7 @@ PHOTO = Column("photo", "image", image_size=12)
 @pytest.fixture(scope="module")
 def resnet(tmp_path_factory: pytest.TempPathFactory) -> ImageBase:
     """A ResNet of two stages with random weights, as Hugging Face's tools write it."""
-    from transformers import ResNetConfig, ResNetModel
-
-    folder = tmp_path_factory.mktemp("resnet")
-    config = ResNetConfig(embedding_size=8, hidden_sizes=[8, 12], depths=[1, 1], layer_type="basic")
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        ResNetModel(config).save_pretrained(folder)
-    (folder / "preprocessor_config.json").write_text(
-        '{"size": {"shortest_edge": 16}, "image_mean": [0.5, 0.5, 0.5], "image_std": [0.25, 0.25, 0.25]}'
-    )
+    folder = save_image_base(tmp_path_factory.mktemp("resnet"))
     return find_image_base(str(folder), PHOTO, 16, False)
 
 

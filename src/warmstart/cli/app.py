@@ -198,7 +198,7 @@ def predict(
     id_: options.IdColumn = None,
     keep_columns: options.KeepColumns = False,
     probabilities: options.EveryClass = False,
-    explain: options.Influences = 0,
+    explain: options.Influences = None,
     model: options.Code = None,
     table: options.TableName = None,
     offline: options.Offline = None,
@@ -220,7 +220,7 @@ def predict(
         rows = read_table(data, offline=bool(offline), table=table)
         asked = RowsToPredict((rows,), rows.columns.column_names, rows.columns.num_rows)
         check_apart(out, rows.files)
-    beside = Beside(id_, keep_columns, probabilities, explain)
+    beside = Beside(id_, keep_columns, probabilities, explain or 0)
     show_predictions(api.load(folder, code=model), asked, out, quiet, beside)
 
 

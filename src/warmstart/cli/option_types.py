@@ -40,8 +40,8 @@ KeepColumns = Annotated[bool, typer.Option("--keep-columns", help="Also write al
 EveryClass = Annotated[bool, typer.Option("--probabilities", help="Write the probability of every class.")]
 
 Influences = Annotated[
-    int,
-    typer.Option("--explain", help="Number of words and columns to list that moved each prediction most.", min=0),
+    int | None,
+    typer.Option("--explain", help="Number of words and columns to list that moved each prediction most.", min=1),
 ]
 
 # of refit

@@ -20,10 +20,9 @@ from warmstart.models.dropout import dropout_mask, fast_dropout
 ATTENTION_NAME = "row_by_row"  # what it is called among transformers' implementations
 FLASH = (torch.bfloat16, torch.float16)  # what the kernel computes in
 MAX_ATTENTION_ELEMENTS = 2**20  # elements of heads x tokens x tokens: fewer took as long or longer, more were not tried
-FLASH_MIN_TOKENS = (
-    400  # tokens: torch's CPU kernel (2.13) with its gradient in bf16 took 7 times as long as in fp32 at 24, 3.2 at
-)
-# 84, 1.9 at 128, about as long at 256, and three quarters at 512
+# Tokens: torch's CPU kernel (2.13) with its gradient in bf16 took 7 times as long as in fp32 at 24, 3.2 at 84, 1.9 at
+# 128, about as long at 256, and three quarters at 512.
+FLASH_MIN_TOKENS = 400
 
 
 def attend_row_by_row(body: nn.Module) -> None:

@@ -38,6 +38,11 @@ class ImageNetworkConfig:
         return cls(known["family"], int(known["side"]), known["settings"])
 
     @property
+    def attends(self) -> bool:
+        """Whether it is a transformer, such as ViT, and not a network of convolutions."""
+        return not {"num_attention_heads", "num_heads"}.isdisjoint(self.settings)
+
+    @property
     def multiplications(self) -> int:
         """Multiply-adds for one image, from shapes alone."""
         return _multiplications(json.dumps(self.to_json(), sort_keys=True))

@@ -12,6 +12,8 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn import functional
 
+from warmstart.models.memory_format import channels_last
+
 RESNET_SIDE = 224  # pixels of each side in its own training
 STAGE = re.compile(r"layer([1-4])\.(\d+)\.(.+)")
 STAGE_WIDTHS = (64, 128, 256, 512)
@@ -83,9 +85,9 @@ class ResNet(nn.Module):
                 nn.init.kaiming_normal_(part.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, pixel_values: Tensor) -> Tensor:
-        x = functional.max_pool2d(functional.relu(self.bn1(self.conv1(pixel_values))), 3, 2, 1)
+        x = functional.max_pool2d(functional.relu(self.bn1(self.conv1(channels_last(pixel_values)))), 3, 2, 1)
         for block in self.blocks:
-            x = block(x)
+            x = block(channels_last(x))
         return x.mean((2, 3))
 
 

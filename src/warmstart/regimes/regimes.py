@@ -10,7 +10,7 @@ from warmstart.errors import UsageError, did_you_mean
 from warmstart.models.dnn import Size
 from warmstart.models.pretrained.base import EXAMPLES, Base
 from warmstart.models.pretrained.image_base import own_pixels
-from warmstart.regimes.defaults import IMAGE_DEFAULTS, RegimeDefaults
+from warmstart.regimes.defaults import IMAGE_DEFAULTS, IMAGE_TRANSFORMER_DEFAULTS, RegimeDefaults
 from warmstart.regimes.discriminative import Discriminative
 from warmstart.regimes.frozen import Frozen
 from warmstart.regimes.full import Full
@@ -300,7 +300,8 @@ StageTable = Callable[[RegimeContext], tuple[Stage, ...]]
 def _register(name: str, start: Callable[[RegimeContext], Start], stages: StageTable) -> None:
     def made(material: RegimeContext) -> Regime:
         defaults = LANGUAGE_DEFAULTS if material.language else DEFAULTS
-        defaults = IMAGE_DEFAULTS if material.base.kind == "image" else defaults
+        if material.base.kind == "image":
+            defaults = IMAGE_TRANSFORMER_DEFAULTS if material.base.attends else IMAGE_DEFAULTS
         own = defaults.get(name, UNTRAINED)
         if name == "scratch-dnn":
             own = REFERENCE_DEFAULTS if material.size == "reference" else NUMBER_DEFAULTS if material.numbers else own
@@ -351,6 +352,11 @@ def _cnn(material: RegimeContext) -> Start:
     return small_cnn(own_pixels(material.base), material.rows, material.init, material.dropout)
 
 
+def _layer_rates(material: RegimeContext) -> tuple[Stage, ...]:
+    """A network for images has more layers than an encoder of texts: as slow below, it would hardly learn there."""
+    return (Stage(Discriminative(decay=0.9) if material.base.kind == "image" else Discriminative()),)
+
+
 def _pretrained(material: RegimeContext) -> Start:
     return Pretrained(material.base, material.dropout)
 
@@ -360,7 +366,7 @@ _register("scratch-cnn", _cnn, _only(Full()))
 _register("scratch", _scratch, _only(Full()))
 _register("frozen", _pretrained, _only(Frozen()))
 _register("top-layers", _pretrained, _only(Frozen(unfrozen=2)))
-_register("discriminative", _pretrained, _only(Discriminative()))
+_register("discriminative", _pretrained, _layer_rates)
 _register("full", _pretrained, _only(Full()))
 _register("lora", _pretrained, lambda material: _adapters(material, None))
 _register("qlora", _pretrained, lambda material: _adapters(material, "nf4"))

@@ -12,7 +12,9 @@ from warmstart.inference.export.model_card import model_card
 from warmstart.inference.export.scored_rows import kept_rows, rows_of_table
 from warmstart.inference.model_store import StoredModel, load_model
 from warmstart.inference.predict import model_folder
+from warmstart.regimes.regimes import READ_WITH_BASE
 from warmstart.request import request as config
+from warmstart.results.names import regime_of
 from warmstart.results.record import Run, load_run
 from warmstart.results.refit_record import load_refit
 from warmstart.runtime.files import read_json
@@ -36,9 +38,8 @@ def export_run(
     run, refit = load_run(stored_in), load_refit(stored_in)
     stored = load_model(stored_in, code=code)
     check_format(stored, to, int8)
-    path = folder / "comparison.json"
-    comparison = read_json(path, dict[str, Any], "write it again with `warmstart report`") if path.exists() else None
-    base = run.start if run.family == "fine-tuned" else None
+    comparison, advice = (_of_study(folder / name) for name in ("comparison.json", "advice.json"))
+    bases = _bases_of(stored, run, comparison)
     studies = (folder, stored_in.parent.parent)  # of a study, or of one of its runs
     return export_model(
         stored_in,
@@ -48,8 +49,24 @@ def export_run(
         int8=int8,
         code=code,
         recorded=refit.score if refit else run.test,
-        card=lambda done: model_card(done, stored, run, comparison, base, refit),
+        card=lambda done: model_card(done, stored, run, comparison, bases, refit, advice),
     )
+
+
+def _of_study(path: Path) -> dict[str, Any] | None:
+    return read_json(path, dict[str, Any], "write it again with `warmstart report`") if path.exists() else None
+
+
+def _bases_of(stored: StoredModel, run: Run, comparison: dict[str, Any] | None) -> tuple[str, ...]:
+    """The bases whose weights are in the model; of an ensemble, those of its members."""
+    starts = {run.regime: (run.family, run.start)}
+    members = [member.regime for member in stored.members]
+    if members and comparison:
+        starts = {row["name"]: (row["family"], row["start"]) for row in comparison["regimes"] if row["name"] in members}
+    with_base = (
+        start for name, (family, start) in starts.items() if family == "fine-tuned" or regime_of(name) in READ_WITH_BASE
+    )
+    return tuple(dict.fromkeys(with_base))
 
 
 def _rows_scored(

@@ -186,7 +186,7 @@ def continued_regimes(earlier: "EarlierModel", old_rows: bool, shrink: float | N
 def continued_regime(earlier: "EarlierModel", name: str = CONTINUED, shrink: float | None = None) -> "Regime":
     """Further training of a network, with the defaults of its kind."""
     from warmstart.regimes.continued import Continued
-    from warmstart.regimes.defaults import IMAGE_DEFAULTS
+    from warmstart.regimes.defaults import IMAGE_DEFAULTS, IMAGE_TRANSFORMER_DEFAULTS
     from warmstart.regimes.full import Full
     from warmstart.regimes.regimes import DEFAULTS, NUMBER_DEFAULTS, REFERENCE_DEFAULTS, Regime, Stage
     from warmstart.regimes.wide_and_deep import PathByPath
@@ -199,7 +199,9 @@ def continued_regime(earlier: "EarlierModel", name: str = CONTINUED, shrink: flo
         stage = Stage(PathByPath(), margins=True)
         defaults = NUMBER_DEFAULTS if stored.schema.task == "regression" else DEFAULTS["scratch-dnn"]
     elif kind == "image network":
-        defaults = IMAGE_DEFAULTS["full"]
+        attends = network.model.body.image_config.attends  # type: ignore[union-attr]
+        # its weights solve the task already: lower than those of a base
+        defaults = IMAGE_TRANSFORMER_DEFAULTS["full"] if attends else replace(IMAGE_DEFAULTS["full"], lr=5e-4)
     elif kind == "hashed network":
         defaults = REFERENCE_DEFAULTS
     start = Continued(

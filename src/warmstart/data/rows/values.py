@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -49,6 +50,13 @@ class ColumnValues(Mapping[str, Values]):
         names = [name for name, values in self.all_rows.items() if isinstance(values, Images)]
         found = self[names[0]] if names else None
         return found if isinstance(found, Images) else None
+
+    def cells(self) -> dict[str, Any]:
+        """By column the cells as Python has them; of images their pixels, uint8 [n, side, side, 3]."""
+        return {
+            name: values.at(np.arange(len(values))) if isinstance(values, Images) else list(values)
+            for name, values in self.items()
+        }
 
     @property
     def image_problems(self) -> dict[int, str]:

@@ -2,6 +2,8 @@
 
 The header is read first. JPEG is decoded at 1/2, 1/4 or 1/8 of its size by its own decoder, so that a photo of 100
 megapixels takes a few. Everything else, and what JPEG holds whole while it decodes (progressive files), has a limit.
+
+An exported ONNX model of images holds a copy of this file, which therefore needs nothing but numpy and Pillow.
 """
 
 import io
@@ -11,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from warmstart.types import Array
-
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+    from warmstart.types import Array
 
 IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".pgm", ".ppm")
 IMAGE_FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PPM")  # no others: PostScript would be run
@@ -39,7 +41,7 @@ def image_size(content: bytes | Path) -> tuple[int, int]:
         return image.size
 
 
-def decode_image(content: bytes | Path, side: int) -> Array:
+def decode_image(content: bytes | Path, side: int) -> "Array":
     """uint8 [side, side, 3]: the whole image, stretched to a square; the first frame of an animation.
 
     Turned as its EXIF tag says; transparent parts are white; 16 bits become 8. Raises ImageError.
@@ -82,7 +84,7 @@ def _opened(content: bytes | Path) -> "Image":
         raise ImageError(_reason(error)) from error
 
 
-def _square(image: "Image", side: int) -> Array:
+def _square(image: "Image", side: int) -> "Array":
     from PIL import Image, ImageOps
 
     try:
@@ -115,7 +117,7 @@ def _rgb(image: "Image") -> "Image":
     return image.convert("RGB")
 
 
-def _of_numbers(values: Array) -> "Image":
+def _of_numbers(values: "Array") -> "Image":
     """Gray values as one byte each. Raises ImageError where it is not known what is white."""
     from PIL import Image
 

@@ -26,7 +26,8 @@ MOST_SIDE = 256  # pixels that are kept of an image, each way: a base reads 224,
 SIZES_READ = 200  # images whose headers are read to know how large they are
 THUMBNAIL_SIDE = 64  # pixels, at most
 DOWN, ACROSS = ("top", "", "bottom"), ("left", "", "right")  # nine parts of an image
-PNG_URI = "data:image/png;base64,"
+DATA_URI = "data:image/"
+PNG_URI = f"{DATA_URI}png;base64,"
 DECODED_TOGETHER = 256  # images, before what they are goes to disk
 
 
@@ -95,8 +96,8 @@ class Images:
 def read_images(table: Table, name: str, side: int) -> Images:
     """The images of a column, stretched to `side` x `side` pixels. What cannot be read is a problem, not an error.
 
-    Cells are paths, relative to the folder of the table and inside it, the bytes of files, or structs of `bytes` and
-    `path`. They are decoded once for a table.
+    Cells are paths, relative to the folder of the table and inside it, the bytes of files, `data:` URIs of them, or
+    structs of `bytes` and `path`. They are decoded once for a table.
     """
     key = (name, side, table.columns.num_rows)
     if key not in table.decoded:
@@ -186,6 +187,8 @@ def _content(cell: Any, table: Table, row: int) -> bytes | Path | str | None:
         return cell or "it is empty (0 bytes)"
     if not isinstance(cell, str) or not cell.strip():
         return None
+    if cell.startswith(DATA_URI):
+        return bytes_of_text(cell) or "its `data:` URI holds no base64"
     folder = table.folder_of(row)
     try:
         path = (folder / cell.strip()).resolve()
@@ -194,6 +197,15 @@ def _content(cell: Any, table: Table, row: int) -> bytes | Path | str | None:
         return path if path.is_file() else f"there is no file {shorten(cell)}"
     except (OSError, ValueError, RuntimeError):  # a name too long, a null character, a circle of links
         return f"{shorten(cell)} is no path of a file"
+
+
+def bytes_of_text(text: str) -> bytes | None:
+    """The bytes that a `data:` URI or plain base64 stands for; None where it is neither."""
+    content = text.partition(",")[2] if text.startswith("data:") else text
+    try:
+        return base64.b64decode(content.encode("ascii"), validate=True) or None
+    except ValueError:
+        return None
 
 
 def holds_images(column: ArrowColumn, first: Sequence[Any]) -> bool:

@@ -24,6 +24,7 @@ INT8_FORMATS: tuple[Format, ...] = ("onnx", "gguf")
 EXPORT_TOLERANCE = 0.001  # of the metric, relative: what other order of additions may do
 INT8_TOLERANCE = 0.01
 RECORD_TOLERANCE = 0.01  # between the record and the same rows now: another machine or precision
+GRAPH_ROWS = 1_000  # that an exported graph reads at a time
 LANGUAGE_ROWS = 200  # test rows of a language model, whose every token is a prediction
 
 
@@ -59,8 +60,8 @@ def formats_of(stored: StoredModel) -> dict[Format, str]:
         graph = same or (none if stored.task.writes else "")
         without = [f"its member {each.regime!r}: {why}" for each in stored.members if (why := formats_of(each)["onnx"])]
         graph = graph or "; ".join(without)
-        if not graph and any(column.kind == "image" for column in stored.schema.columns):
-            graph = "no graph is written for what it reads"
+        if not graph and not stored.members and onnx_graph.reads_picture_features(stored.predictor):
+            graph = "no graph is written for edges and colors of images"
         return {"hf": none, "merged": none, "onnx": graph, "gguf": "it writes no text"}
     body = network.model.body
     graph = ""
@@ -95,6 +96,8 @@ def check_format(stored: StoredModel, to: str, int8: bool) -> Format:
             f"--int8 is for --to {' and --to '.join(INT8_FORMATS)}.",
             f"use --to {others[0]}" if others else "leave it out",
         )
+    if int8 and any(column.kind == "image" for column in stored.schema.columns):
+        raise UsageError("a network for images is not stored in int8.", "leave out --int8")
     return chosen
 
 
@@ -166,12 +169,7 @@ def _written(to: Format, stored: StoredModel, folder: Path, out: Path, rows: Row
     """Write one format; give what the export says of the rows, as the task's outputs [n, k]."""
     if to == "onnx":
         onnx_graph.write_onnx(stored, out, int8=int8)
-        from warmstart.inference.export.onnx_reader import OnnxModel
-
-        found: Array = OnnxModel(out).outputs(rows.texts, {name: list(rows.columns[name]) for name in rows.columns})[
-            "outputs"
-        ]
-        return found
+        return _outputs_of_graph(out, rows)
     network: Any = stored.network
     if to == "merged":
         hugging_face.write_merged(folder, network, out)
@@ -190,6 +188,17 @@ def _written(to: Format, stored: StoredModel, folder: Path, out: Path, rows: Row
         hugging_face.keep_body(out)
         return found
     return hugging_face.write_sentence_transformer(stored, network, out, rows.texts)
+
+
+def _outputs_of_graph(folder: Path, rows: Rows) -> Array:
+    """Some rows at a time: images of many would take much memory."""
+    from warmstart.inference.export.onnx_reader import OnnxModel
+
+    model, found = OnnxModel(folder), []
+    for start in range(0, len(rows), GRAPH_ROWS):
+        some = rows.take(np.arange(start, min(start + GRAPH_ROWS, len(rows))))
+        found.append(model.outputs(some.texts, some.columns.cells())["outputs"])
+    return np.concatenate(found)
 
 
 def _score(stored: StoredModel, outputs: Array, rows: Rows) -> float:

@@ -1,14 +1,13 @@
 """Model card: what does the model card of an export say? It is written from the run."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from warmstart.errors import WarmstartError
 from warmstart.inference.export.export import Exported
 from warmstart.inference.model_store import StoredModel
-from warmstart.models.model import reads_columns
 from warmstart.models.pretrained.licences import licences_of
 from warmstart.models.pretrained.locate import locate
 from warmstart.results.bootstrap import mean_interval
@@ -22,10 +21,10 @@ EXAMPLE_CELLS: dict[str, Any] = {
     "number": 2.5,
     "boolean": True,
     "datetime": "2024-05-31",
+    "image": "photo.jpg",
 }
 USE = {
-    "onnx": """`predict.py` reads texts and runs the graph. It needs numpy, onnxruntime and what reads texts
-(tokenizers or scikit-learn), and nothing of warmstart:
+    "onnx": """`predict.py` reads rows and runs the graph. It needs numpy, onnxruntime and {reader}, but not warmstart:
 
 ```
 python predict.py {row}
@@ -60,16 +59,19 @@ def model_card(
     stored: StoredModel,
     run: Run,
     comparison: Mapping[str, Any] | None,
-    base: str | None,
+    bases: Sequence[str],
     refit: Refit | None = None,
+    advice: Mapping[str, Any] | None = None,
 ) -> str:
-    """README.md of an export. `comparison`: `comparison.json` of the study, if the run is part of one; `refit`: where
-    the model was trained again, after the run that was scored.
+    """README.md of an export. `comparison`, `advice`: `comparison.json` and `advice.json` of the study, if the run is
+    part of one; `bases`: those with weights in the model; `refit`: where the model was trained again, after the run
+    that was scored.
     """
-    licences = _licences(base) if base else ()
+    licences = tuple(dict.fromkeys(licence for base in bases for licence in _licences(base)))
+    public = [base for base in bases if not Path(base).exists()]
     front = ["---", f"library_name: {_library(done, stored)}", f"tags: [{stored.task.name}, warmstart]"]
     front += [f"license: {json.dumps(licences[0])}"] if len(licences) == 1 else []
-    front += [f"base_model: {json.dumps(base)}"] if base and not Path(base).exists() else []
+    front += [f"base_model: {json.dumps(public[0] if len(public) == 1 else public)}"] if public else []
     schema = stored.schema
     target = f"`{_code(schema.target)}` from " if schema.target else ""
     reads = ", ".join(f"`{_code(name)}`" for name in schema.text)
@@ -79,18 +81,19 @@ def model_card(
         f"Trained as `{run.regime}` ({run.method}) on {refit.described if refit else f'{run.rows:,} rows'}, "
         f"seed {run.seed}, by warmstart.",
         f"## Use\n\n{_use(done, stored)}",
-        f"## Rows\n\n{_reading(stored)}",
+        f"## Rows\n\n{_reading(done, stored)}",
         f"## Score\n\n{_score(done, run, refit)}",
     ]
     if comparison:
-        parts.append(f"## Rivals\n\n{_rivals(comparison)}")
-    parts.append(f"## Forgetting\n\n{_forgetting(run)}")
-    parts.append(f"## Limits\n\n{_limits(run)}")
-    said = ", ".join(licences) or ("not stated" if base else "none: no pretrained weights")
+        reason = f"{_plain_line(advice['reason'])}\n\n" if advice else ""
+        parts.append(f"## Other regimes\n\n{reason}{_rivals(comparison)}")
+    parts.append(f"## Forgetting\n\n{_forgetting(run, bases)}")
+    parts.append(f"## Limits\n\n{_limits(run, advice)}")
+    named = ", ".join(f"`{_code(base)}`" for base in bases)
+    said = f"License of the base {named}: {', '.join(licences) or 'not stated'}." if bases else "No pretrained weights."
     fingerprint = f" Fingerprint of the data and its split: `{comparison['fingerprint']}`." if comparison else ""
     parts.append(
-        f"## Data and licenses\n\nLicense of the base{f' `{_code(base)}`' if base else ''}: {said}. The license of the "
-        f"training data is not known to warmstart.{fingerprint}"
+        f"## Data and licenses\n\n{said} The license of the training data is not known to warmstart.{fingerprint}"
     )
     return "\n\n".join(parts) + "\n"
 
@@ -115,11 +118,20 @@ def _code(text: str) -> str:
     return " ".join(text.replace("`", "'").split())
 
 
+def _plain_line(text: str) -> str:
+    """On one line."""
+    return " ".join(text.split())
+
+
 def _use(done: Exported, stored: StoredModel) -> str:
     if done.format != "hf":
         columns = stored.schema.columns if len(stored.schema.columns) > 1 else ()
         row = json.dumps({column.name: EXAMPLE_CELLS[column.kind] for column in columns}) if columns else ""
-        return USE[done.format].replace("{row}", f"'{_code(row)}'" if row else '"a text"')
+        if not row and any(column.kind == "image" for column in stored.schema.columns):
+            row = EXAMPLE_CELLS["image"]
+        else:
+            row = f"'{_code(row)}'" if row else '"a text"'
+        return USE[done.format].replace("{row}", row).replace("{reader}", _reader(stored))
     task, network = stored.task.to_json(), stored.network
     if network is not None and network.model.language_head is not None:
         kind = getattr(network.model.body, "config", None)
@@ -129,12 +141,21 @@ def _use(done: Exported, stored: StoredModel) -> str:
     return HF_POOLED.format(what=what)
 
 
-def _reading(stored: StoredModel) -> str:
+def _reader(stored: StoredModel) -> str:
+    """The packages with which `predict.py` reads a row."""
+    if any(column.kind == "image" for column in stored.schema.columns):
+        return "Pillow (beside words, scikit-learn too)"
+    return "what reads texts (tokenizers, scikit-learn)"
+
+
+def _reading(done: Exported, stored: StoredModel) -> str:
     schema, task = stored.schema, stored.task.to_json()
     lines = []
-    if stored.network is not None and reads_columns(stored.network.model.head):
-        lines.append("Columns are read by their kinds: texts by the body, all others beside them by the head.")
-    if schema.labelled:
+    graph = done.format == "onnx"
+    if graph and schema.columns:
+        kinds = ", ".join(f"`{_code(column.name)}` ({column.kind})" for column in schema.columns)
+        lines.append(f"`predict.py` reads these columns: {kinds}.")
+    elif schema.labelled:
         lines.append(
             "A text is written as one line `column: value` for each column, in this order; missing ones are "
             f"left out: {', '.join(f'`{_code(name)}`' for name in schema.text)}."
@@ -149,7 +170,9 @@ def _reading(stored: StoredModel) -> str:
         )
         if "quantile" in stored.calibration:
             lines.append(f"90 % interval: plus and minus {stored.calibration['quantile']:.4g} of these deviations.")
-    if "temperature" in stored.calibration:
+    if graph and "classes" in task:
+        lines.append("The output `probabilities` is calibrated; `outputs` holds the logits.")
+    elif "temperature" in stored.calibration:
         lines.append(f"Divide logits by {stored.calibration['temperature']:.4g} for calibrated probabilities.")
     if task.get("costs"):
         costs = "; ".join(
@@ -195,9 +218,11 @@ def _rivals(comparison: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _forgetting(run: Run) -> str:
+def _forgetting(run: Run, bases: Sequence[str]) -> str:
+    if not bases:
+        return "It does not start from pretrained weights."
     if not run.retention:
-        return "Not measured: it does not start from pretrained weights, or nothing was measured."
+        return "Not measured." if run.family == "fine-tuned" else "The weights of the base are unchanged."
     found = [
         f"- {name.replace('_', ' ')}: {value:.4g}"
         for name, value in run.retention.items()
@@ -206,7 +231,8 @@ def _forgetting(run: Run) -> str:
     return "\n".join(found) or "See the report of the study."
 
 
-def _limits(run: Run) -> str:
-    lines = [f"- {_code(caveat)}" for caveat in run.caveats]
+def _limits(run: Run, advice: Mapping[str, Any] | None) -> str:
+    said = [*run.caveats, *(advice["caveats"] if advice else ())]
+    lines = [f"- {_plain_line(caveat)}" for caveat in dict.fromkeys(said)]
     lines.append("- The score holds for rows like the test rows. On other data it has to be measured again.")
     return "\n".join(lines)

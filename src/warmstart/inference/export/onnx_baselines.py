@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from warmstart.baselines.boosted import MOST_SAID, Boosted
 from warmstart.baselines.features import Features
 from warmstart.baselines.linear import Linear
+from warmstart.data.features.column_inputs import FeaturesBeside
 from warmstart.data.features.columns import MOST_DEVIATIONS, ColumnFeatures
 from warmstart.data.features.count_terms import TOKEN
 from warmstart.data.features.terms import Terms
@@ -59,12 +60,14 @@ class BaselineParts:
         return cls.of(Linear("scratch-dnn", features, weight, np.zeros(weight.shape[1], dtype=np.float32)))
 
     @classmethod
-    def of_columns(cls, network: Any, columns: ColumnFeatures) -> "BaselineParts":
+    def of_columns(cls, network: Any, beside: FeaturesBeside) -> "BaselineParts":
         """The sums of both tables of a `column_head.ColumnNetwork`, as a linear model of [hidden + outputs]."""
         weight = torch.cat([network.table.weight, network.direct.weight], 1).detach().numpy()
+        columns = beside.columns.width
+        weight = np.concatenate([weight[columns : beside.width], weight[:columns]])  # terms first
         bias = np.zeros(weight.shape[1], dtype=np.float32)
         bias[: len(network.bias)] = network.bias.detach().numpy()
-        return cls.of(Linear("columns", Features((), columns.reading, columns), weight, bias))
+        return cls.of(Linear("columns", Features(beside.terms, beside.reading, beside.columns), weight, bias))
 
     def facts(self) -> dict[str, Any]:
         """For `onnx_reader`."""
@@ -115,7 +118,8 @@ class BaselineParts:
 class BaselineGraph(nn.Module):
     """Outputs [n, k] from what was read; `reads` names the inputs, in order."""
 
-    def __init__(self, parts: BaselineParts, reads: tuple[str, ...], embed: nn.Module | None):
+    def __init__(self, parts: BaselineParts, reads: tuple[str, ...], embed: Any):
+        """`embed`: an `onnx_networks` module of a base's features, or None."""
         super().__init__()
         self.reads = reads
         linear, features = parts.linear, parts.linear.features
@@ -153,7 +157,7 @@ class BaselineGraph(nn.Module):
         if self.columns is not None:
             said = said + self.columns(given.get("numbers"), given.get("categories"))
         if self.embed is not None:
-            vectors = self.embed(given["input_ids"], given["attention_mask"])
+            vectors = self.embed(*(given[name] for name in self.embed.reads))
             length = (vectors * vectors).sum(1, keepdim=True).sqrt().clamp(min=1e-12)
             said = said + (vectors / length) @ self.embedding
         if self.trees is None:
@@ -179,11 +183,12 @@ class WideAndDeepGraph(nn.Module):
 
 
 class ColumnGraph(nn.Module):
-    """`column_head.ColumnHead` on the sums of its tables, and on what a body makes of tokens."""
+    """`column_head.ColumnHead` on the sums of its tables, and on what a body makes of tokens or an image."""
 
-    def __init__(self, sums: BaselineGraph, model: Any, tokens: tuple[str, ...]):
+    def __init__(self, sums: BaselineGraph, model: Any, read: Any):
+        """`read`: the `onnx_networks` module of the model."""
         super().__init__()
-        self.reads, self.sums, self.model = (*sums.reads, *tokens), sums, model
+        self.reads, self.sums, self.model, self.read = (*sums.reads, *read.reads), sums, model, read
         network = model.head.columns
         self.layers, self.output = network.layers, network.output
         self.sizes = [network.table.embedding_dim, network.direct.embedding_dim]
@@ -191,7 +196,7 @@ class ColumnGraph(nn.Module):
     def forward(self, *inputs: Tensor) -> Tensor:
         given = dict(zip(self.reads, inputs, strict=True))
         hidden, direct = torch.split(self.sums(*(given[name] for name in self.sums.reads)), self.sizes, dim=1)
-        features = self.model.features({name: given[name] for name in self.reads if name not in self.sums.reads})
+        features = self.model.features(self.read.inputs(*(given[name] for name in self.read.reads)))
         found: Tensor = self.model.head.answer(features) + self.output(self.layers(hidden)) + direct
         return found
 

@@ -12,10 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from warmstart.data.encoding.inputs import Inputs, Tokens
+from warmstart.data.encoding.pixels import Pixels
 from warmstart.data.schema.class_values import class_value
+from warmstart.data.schema.schema import Schema
+from warmstart.data.tables import decode_image
 from warmstart.errors import MissingError, UsageError
 from warmstart.inference.export.onnx_baselines import BaselineGraph, BaselineParts, ColumnGraph, WideAndDeepGraph
 from warmstart.inference.export.onnx_ensemble import MeanGraph
+from warmstart.inference.export.onnx_networks import HashedGraph, ImageGraph, TokenGraph
 from warmstart.inference.export.onnx_trees import TreeNodes, fill_trees
 from warmstart.inference.model_store import Network, StoredModel
 from warmstart.models.model import reads_columns
@@ -23,6 +27,7 @@ from warmstart.runtime.files import write_json, write_text
 
 NEEDS = ("onnx", "onnxruntime", "onnxscript")
 GRAPH, ONNX_FACTS, READER, VOCABULARY = "model.onnx", "onnx.json", "predict.py", "vocabulary.json"
+IMAGE_DECODER = "decode_image.py"
 TEXT_COLUMN_FACTS = {
     "kind": "text",
     "written": "text",
@@ -35,7 +40,15 @@ TRACED_ROWS, TRACED_TOKENS = 2, 7  # of the example that the graph is traced wit
 
 def has_graph(network: Network) -> bool:
     """Whether a graph can be written for what it reads."""
-    return network.inputs.tokens is not None or reads_hashed_words(network) or is_wide_and_deep(network)
+    inputs = network.inputs
+    read = inputs.tokens is not None or inputs.of_body.reads_images
+    return read or reads_hashed_words(network) or is_wide_and_deep(network)
+
+
+def reads_picture_features(predictor: Any) -> bool:
+    """Whether it is a baseline on the edges, colors or pixels of an image, for which no graph is written."""
+    linear = getattr(predictor, "linear", predictor)
+    return bool(linear.features.pictures)
 
 
 def write_onnx(stored: StoredModel, out: Path, *, int8: bool) -> None:
@@ -65,6 +78,8 @@ def write_onnx(stored: StoredModel, out: Path, *, int8: bool) -> None:
         }
     write_json(out / ONNX_FACTS, traced.facts | more)
     write_text(out / READER, Path(__file__).with_name("onnx_reader.py").read_text(encoding="utf-8"))
+    if any(column["kind"] == "image" for column in columns):
+        write_text(out / IMAGE_DECODER, Path(decode_image.__file__).read_text(encoding="utf-8"))
 
 
 def _need(*packages: str) -> None:
@@ -99,7 +114,9 @@ def reads_hashed_words(network: Network) -> bool:
 def _of_model(stored: StoredModel, out: Path, *, int8: bool) -> Traced:
     if stored.members:
         return _of_members(stored, out, int8=int8)
-    return _of_network(stored.network, out) if stored.network else _traced(BaselineParts.of(stored.predictor), out)
+    if stored.network:
+        return _of_network(stored.network, stored.schema, out)
+    return _traced(BaselineParts.of(stored.predictor), stored.schema, out)
 
 
 def _of_members(stored: StoredModel, out: Path, *, int8: bool) -> Traced:
@@ -110,39 +127,51 @@ def _of_members(stored: StoredModel, out: Path, *, int8: bool) -> Traced:
     for place, member in zip(places, stored.members, strict=True):
         (out / place).mkdir(parents=True)
         write_onnx(member, out / place, int8=int8)
-        (out / place / READER).unlink()  # the ensemble's reads them all
+        for name in (READER, IMAGE_DECODER):  # the ensemble's reads them all
+            (out / place / name).unlink(missing_ok=True)
     example = torch.rand(TRACED_ROWS, len(places), len(stored.task.to_json().get("classes", "1")))
     return Traced(
         graph, (example,), ({0: _rows()},), {"reads": ["members"], "members": places, "averaged": graph.averaged}
     )
 
 
-def _of_network(network: Network, out: Path) -> Traced:
+def _of_network(network: Network, schema: Schema, out: Path) -> Traced:
     tokens = network.inputs.tokens
     body: Any = network.model.body
     if is_wide_and_deep(network):
-        traced = _traced(BaselineParts.of_wide_and_deep(body, network.inputs), out)
+        traced = _traced(BaselineParts.of_wide_and_deep(body, network.inputs), schema, out)
         return replace(traced, graph=WideAndDeepGraph(traced.graph, body))
+    if reads_columns(network.model.head):
+        return _beside_columns(network, schema, out)
+    if network.inputs.reads_images:
+        pixels: Any = network.inputs
+        facts, example, varies = _reading_images(pixels, schema)
+        return Traced(ImageGraph(network.model, pixels, facts["side"]), example, varies, facts)
     if tokens is None:
         count: int = body.size.features
         facts = {"reads": ["hashed words"], "features": count}
-        return Traced(_Hashed(body, network.model.head), (torch.rand(TRACED_ROWS, count),), ({0: _rows()},), facts)
-    if reads_columns(network.model.head):
-        return _beside_columns(network, out)
+        return Traced(HashedGraph(body, network.model.head), (torch.rand(TRACED_ROWS, count),), ({0: _rows()},), facts)
     facts, example, varies = _reading_tokens(tokens, out)
-    return Traced(_Tokens(_traceable(network.model)), example, varies, facts)
+    return Traced(TokenGraph(_traceable(network.model)), example, varies, facts)
 
 
-def _beside_columns(network: Network, out: Path) -> Traced:
-    """Of a network that reads tokens, and columns beside them."""
+def _beside_columns(network: Network, schema: Schema, out: Path) -> Traced:
+    """Of a network that reads tokens or an image, and columns beside them."""
     inputs: Any = network.inputs
-    parts, rows = BaselineParts.of_columns(network.model.head.columns, inputs.columns.columns), _rows()
-    given = parts.example(TRACED_ROWS)
-    said, more, varies = _reading_tokens(inputs.tokens, out, rows)
-    words = _read_as_words(inputs.of_body)
-    facts = said | parts.facts() | {"reads": ["columns", "tokens"], "token_columns": words}
-    graph = ColumnGraph(BaselineGraph(parts, tuple(given), None), _traceable(network.model), _Tokens.reads)
-    return Traced(graph, (*given.values(), *more), (*({0: rows} for _ in given), *varies), facts)
+    parts, rows = BaselineParts.of_columns(network.model.head.columns, inputs.columns), _rows()
+    given, facts = parts.example(TRACED_ROWS), parts.facts()
+    graph: TokenGraph | ImageGraph
+    if inputs.tokens is None:
+        said, more, varies = _reading_images(inputs.of_body, schema, rows)
+        graph = ImageGraph(network.model, inputs.of_body, said["side"])
+        _write_vocabulary(parts, out)
+    else:
+        said, more, varies = _reading_tokens(inputs.tokens, out, rows)
+        said["token_columns"] = _read_as_words(inputs.of_body)
+        graph = TokenGraph(_traceable(network.model))
+    facts = said | facts | {"reads": [*facts["reads"], *said["reads"]]}
+    whole = ColumnGraph(BaselineGraph(parts, tuple(given), None), network.model, graph)
+    return Traced(whole, (*given.values(), *more), (*({0: rows} for _ in given), *varies), facts)
 
 
 def _read_as_words(inputs: Inputs) -> list[str] | None:
@@ -151,21 +180,32 @@ def _read_as_words(inputs: Inputs) -> list[str] | None:
     return None if reading is None else list(reading.named("text"))
 
 
-def _traced(parts: BaselineParts, out: Path) -> Traced:
-    """Of what reads terms, columns and a base's tokens."""
+def _traced(parts: BaselineParts, schema: Schema, out: Path) -> Traced:
+    """Of what reads terms, columns and what a base makes of tokens or an image."""
     facts, given, rows = parts.facts(), parts.example(TRACED_ROWS), _rows()
     dynamic: tuple[dict[int, Any], ...] = tuple({0: rows} for _ in given)
     names, example = tuple(given), tuple(given.values())
-    embed = None
+    embed: TokenGraph | ImageGraph | None = None
     embedder = parts.linear.features.embedder
     if embedder is not None:
-        said, more, varies = _reading_tokens(embedder.base.inputs, out, rows)
-        facts = said | facts | {"reads": [*facts["reads"], "tokens"], "token_columns": _read_as_words(embedder.inputs)}
-        names, example, dynamic = (*names, *_Tokens.reads), (*example, *more), (*dynamic, *varies)
-        embed = _Tokens(_traceable(embedder.model.cpu()))
-    if "terms" in facts["reads"]:
-        (out / VOCABULARY).write_text(json.dumps(parts.vocabulary(), ensure_ascii=False), encoding="utf-8")
+        inputs: Any = embedder.base.inputs
+        if inputs.reads_images:
+            said, more, varies = _reading_images(inputs, schema, rows)
+            embed = ImageGraph(embedder.model.cpu(), inputs, said["side"])
+        else:
+            said, more, varies = _reading_tokens(inputs, out, rows)
+            said["token_columns"] = _read_as_words(embedder.inputs)
+            embed = TokenGraph(_traceable(embedder.model.cpu()))
+        facts = said | facts | {"reads": [*facts["reads"], *said["reads"]]}
+        names, example, dynamic = (*names, *embed.reads), (*example, *more), (*dynamic, *varies)
+    _write_vocabulary(parts, out)
     return Traced(BaselineGraph(parts, names, embed), example, dynamic, facts, parts.trees)
+
+
+def _write_vocabulary(parts: BaselineParts, out: Path) -> None:
+    """The terms that are counted, where there are any."""
+    if parts.terms:
+        (out / VOCABULARY).write_text(json.dumps(parts.vocabulary(), ensure_ascii=False), encoding="utf-8")
 
 
 def _rows() -> Any:
@@ -181,7 +221,7 @@ def _traceable(model: nn.Module) -> nn.Module:
 
 def _reading_tokens(
     inputs: Tokens, out: Path, rows: Any = None
-) -> tuple[dict[str, Any], tuple[Tensor, Tensor], tuple[dict[int, Any], ...]]:
+) -> tuple[dict[str, Any], tuple[Tensor, ...], tuple[dict[int, Any], ...]]:
     """Write the tokenizer; give what its reader knows, an example of token ids and mask, and which sizes vary."""
     inputs.save(out)
     ids = torch.arange(TRACED_ROWS * TRACED_TOKENS).view(TRACED_ROWS, TRACED_TOKENS) % 5
@@ -195,6 +235,15 @@ def _reading_tokens(
         "truncation": inputs.tokenizer.truncation_side,
     }
     return facts, (ids, mask), (varies, varies)
+
+
+def _reading_images(
+    inputs: Pixels, schema: Schema, rows: Any = None
+) -> tuple[dict[str, Any], tuple[Tensor, ...], tuple[dict[int, Any], ...]]:
+    """What the reader knows, an example of decoded images, and which of their sizes varies."""
+    side = next(column.image_size for column in schema.columns if column.name == inputs.column)
+    example = torch.randint(0, 256, (TRACED_ROWS, side, side, 3), dtype=torch.uint8)
+    return {"reads": ["images"], "image": inputs.column, "side": side}, (example,), ({0: rows or _rows()},)
 
 
 def _export(whole: "_Whole", traced: Traced, names: list[str], path: Path) -> None:
@@ -252,35 +301,6 @@ class _Whole(nn.Module):
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         outputs = self.scorer(*inputs)
         return (outputs, *self.finish(outputs))
-
-
-class _Tokens(nn.Module):
-    reads = ("input_ids", "attention_mask")
-
-    def __init__(self, model: nn.Module):
-        super().__init__()
-        self.model = model
-
-    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        found: Tensor = self.model({"input_ids": input_ids, "attention_mask": attention_mask})
-        return found
-
-
-class _Hashed(nn.Module):
-    """`dnn.HashedNet` on the whole row of weights: the same sums, without an EmbeddingBag."""
-
-    reads = ("features",)
-
-    def __init__(self, body: Any, head: nn.Module):
-        super().__init__()
-        self.first, self.blocks, self.head = body.first, body.blocks, head
-
-    def forward(self, features: Tensor) -> Tensor:
-        x: Tensor = self.first.rest(features @ self.first.bag.weight + self.first.bias)
-        for block in self.blocks:
-            x = block(x)
-        found: Tensor = self.head(x)
-        return found
 
 
 class _Numbers(nn.Module):

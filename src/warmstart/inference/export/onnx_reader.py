@@ -1,8 +1,10 @@
 """ONNX reader: how is an exported ONNX model used without this package? Each export holds a copy of this file.
 
-Needs numpy, onnxruntime, and what reads texts: tokenizers for networks that read tokens, scikit-learn for terms.
+Needs numpy, onnxruntime, and what reads a row: tokenizers for networks that read tokens, scikit-learn for terms, Pillow
+for images.
 
     python predict.py "a text" "another text"
+    python predict.py photo.jpg
     python predict.py '{"title": "a text", "weight": 2.5, "sold": "2024-05-31"}'
 """
 
@@ -33,11 +35,14 @@ class OnnxModel:
         self.asked = {each.name for each in self.session.get_inputs()}
         self.members = [OnnxModel(self.folder / place) for place in self.facts.get("members", ())]
         known = {"tokens": self._tokens, "terms": self._terms, "columns": self._columns, "hashed words": self._hashed}
-        known["members"] = self._of_members
+        known |= {"members": self._of_members, "images": self._images}
         self.read = [known[name]() for name in self.facts["reads"]]
 
     def predict(self, rows: Sequence[str | Mapping[str, Any]]) -> list[dict[str, Any]]:
-        """One dict for each row: 'prediction', and how sure. A row is a text, or a mapping of columns to cells."""
+        """One dict for each row: 'prediction', and how sure. A row is a text, or a mapping of columns to cells.
+
+        An image is the path of a file or its content as bytes; where nothing else is read, it is a row.
+        """
         found = self.outputs(*self.read_rows(rows))
         if "probabilities" not in found:
             names = [name for name in ("prediction", "low", "high") if name in found]
@@ -76,6 +81,8 @@ class OnnxModel:
         Raises ValueError for a cell that is not of its column's kind, and KeyError for a column that is not there.
         """
         known = self.facts["columns"]
+        if [column["kind"] for column in known] == ["image"]:
+            rows = [row if isinstance(row, Mapping) else {known[0]["name"]: row} for row in rows]
         texts = [row for row in rows if isinstance(row, str)]
         reads = {name for model in (self, *self.members) for name in model.facts["reads"]}
         if texts and ("columns" in reads or len(texts) < len(rows)):
@@ -87,7 +94,10 @@ class OnnxModel:
         for column in known:
             cells = [row[column["name"]] for row in rows if not isinstance(row, str)]
             kind = column["kind"]
-            if kind in ("text", "category"):
+            if kind == "image":
+                words = ["image"] * len(cells)
+                found[column["name"]] = cells
+            elif kind in ("text", "category"):
                 words = [_respelled(cell, column) for cell in cells]
                 found[column["name"]] = words
             else:
@@ -159,6 +169,14 @@ class OnnxModel:
 
         return read
 
+    def _images(self) -> Any:
+        name, side = self.facts["image"], self.facts["side"]
+
+        def read(texts: list[str], columns: Mapping[str, Any]) -> dict[str, Any]:
+            return {"images": np.stack([_pixels(cell, side) for cell in columns[name]])}
+
+        return read
+
     def _of_members(self) -> Any:
         name = self.facts["averaged"]
 
@@ -175,6 +193,17 @@ class OnnxModel:
             n_features=self.facts["features"], stop_words="english", binary=True, norm="l2", dtype=np.float32
         )
         return lambda texts, columns: {"features": hashing.transform(texts).toarray()}
+
+
+def _pixels(cell: Any, side: int) -> Any:
+    """An image as uint8 [side, side, 3], from its file, the file's content, or as it is. Raises ValueError."""
+    if isinstance(cell, np.ndarray):
+        return cell
+    try:
+        from warmstart.data.tables.decode_image import decode_image
+    except ImportError:
+        from decode_image import decode_image  # type: ignore[import-not-found,no-redef]  # the copy beside this file
+    return decode_image(cell if isinstance(cell, bytes) else Path(cell), side)
 
 
 def _words(texts: list[str], columns: Mapping[str, Any], names: Sequence[str] | None) -> list[str]:

@@ -2,6 +2,8 @@
 
 import base64
 import hashlib
+from collections.abc import AsyncGenerator
+from contextlib import suppress
 from functools import cache
 from importlib import resources
 from typing import Any
@@ -13,15 +15,16 @@ from markupsafe import Markup
 from warmstart.data.schema.schema import Schema
 from warmstart.inference.explain import can_explain, explain
 from warmstart.inference.predict import NewRows, TrainedModel
+from warmstart.regimes.regimes import reads_images
 
 MAX_FIELDS = 500
-MOVED = "moved"  # beside a prediction: the influences on it
+MOVED, SEEN_IMAGE = "moved", "its image"  # beside a prediction: the influences on it, and the image as a `data:` URI
 TEXT_FIELD = "text"  # the field of a model that reads no columns
 STYLE = resources.files("warmstart.inference.serve").joinpath("templates/serve.css").read_text(encoding="utf-8")
 # Nothing from elsewhere, no scripts: whatever stands in a row stays text.
 PAGE_POLICY = (
     f"default-src 'none'; style-src 'sha256-{base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()}'; "
-    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    "img-src data:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
 
 
@@ -40,31 +43,64 @@ def fields_of(schema: Schema) -> list[tuple[str, str]]:
     return [(column.name, column.kind) for column in schema.columns] or [(TEXT_FIELD, "text")]
 
 
-def form_row(content: bytes, schema: Schema) -> dict[str, str]:
-    """The row that the form was sent with; cells that were left empty are missing."""
+async def form_row(content: bytes, headers: Any, schema: Schema) -> dict[str, Any]:
+    """The row that the form was sent with: texts, and the bytes of images; cells that were left empty are missing."""
+    sent: dict[str, Any] = {}
+    if reads_images(schema.columns):
+        sent = await _parts_of(content, headers)
+    else:
+        with suppress(ValueError):
+            sent = dict(parse_qsl(content.decode("ascii"), max_num_fields=MAX_FIELDS))
+    return {
+        name: sent.get(f"c{i}") or ("" if kind != "image" else None) for i, (name, kind) in enumerate(fields_of(schema))
+    }
+
+
+async def _parts_of(content: bytes, headers: Any) -> dict[str, Any]:
+    """The fields of a form with files, by their names."""
+    from starlette.datastructures import UploadFile
+    from starlette.formparsers import MultiPartException, MultiPartParser
+
+    async def stream() -> AsyncGenerator[bytes, None]:
+        yield content
+
     try:
-        sent = dict(parse_qsl(content.decode("ascii"), max_num_fields=MAX_FIELDS))
-    except ValueError:
-        sent = {}
-    return {name: sent.get(f"c{i}", "") for i, (name, _) in enumerate(fields_of(schema))}
+        form = await MultiPartParser(headers, stream(), max_files=MAX_FIELDS, max_fields=MAX_FIELDS).parse()
+    except (MultiPartException, KeyError):  # the second one: without a boundary
+        return {}
+    try:
+        return {
+            name: await part.read() if isinstance(part, UploadFile) else str(part) for name, part in form.multi_items()
+        }
+    finally:
+        await form.close()
 
 
 def with_influences(trained: TrainedModel, rows: NewRows) -> list[dict[str, Any]]:
-    """The predictions, each with what moved it most, where that can be told."""
+    """The predictions, each with what moved it most, where that can be told, and with its image."""
     found = list(trained.stream(rows))
-    if not can_explain(trained.stored):
-        return found
-    influences = explain(trained, rows)
-    return [row | {MOVED: moved} if moved else row for row, moved in zip(found, influences, strict=True)]
+    if can_explain(trained.stored):
+        influences = explain(trained, rows)
+        found = [row | {MOVED: moved} if moved else row for row, moved in zip(found, influences, strict=True)]
+    if (images := rows.columns.images) is not None:
+        found = [row | {SEEN_IMAGE: uri} for row, uri in zip(found, images.thumbnails(), strict=True)]
+    return found
 
 
 def render_page(
-    trained: TrainedModel, row: dict[str, str] | None, found: dict[str, Any], *, error: str | None, said: list[str]
+    trained: TrainedModel, row: dict[str, Any] | None, found: dict[str, Any], *, error: str | None, said: list[str]
 ) -> str:
     """The page, with the prediction for `row` where one was sent."""
     schema = trained.stored.schema
     fields = [
-        {"id": f"c{i}", "name": name, "long": kind == "text", "kind": kind, "value": (row or {}).get(name, "")}
+        {
+            "id": f"c{i}",
+            "name": name,
+            "long": kind == "text",
+            "kind": kind,
+            "value": (row or {}).get(name, ""),
+            "file": kind == "image",
+        }
         for i, (name, kind) in enumerate(fields_of(schema))
     ]
     if "low" in found and "high" in found:
@@ -72,7 +108,7 @@ def render_page(
         found = {name: value for name, value in found.items() if name not in ("low", "high")}
         found["90 % interval"] = between
     moved = [(each.column, each.part, f"{each.effect:+.3g}") for each in found.get(MOVED, ())]
-    shown = [(name, _written(value)) for name, value in found.items() if name != MOVED]
+    shown = [(name, _written(value)) for name, value in found.items() if name not in (MOVED, SEEN_IMAGE)]
     return (
         _templates()
         .get_template("serve.html.j2")
@@ -82,6 +118,7 @@ def render_page(
             fields=fields,
             shown=shown,
             moved=moved,
+            image=found.get(SEEN_IMAGE),
             effect="probability of this class" if trained.classes else "prediction",
             error=error,
             said=said,

@@ -12,15 +12,19 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
+from warmstart.data.schema.schema import Schema
+from warmstart.data.tables.images import bytes_of_text
 from warmstart.errors import InputError, MissingError, UsageError, WarmstartError, shorten
 from warmstart.inference.predict import NewRows, TrainedModel
 from warmstart.inference.serve.batching import Batcher, Metrics, Predict, QueueFullError
 from warmstart.inference.serve.guard import Guard, error_response
 from warmstart.inference.serve.page import PAGE_POLICY, form_row, render_page, with_influences
+from warmstart.regimes.regimes import reads_images
 
 TOKEN_VARIABLE = "WARMSTART_TOKEN"
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 SHORTEST_TOKEN = 16  # characters
+IMAGE_BODY_BYTES = 32 << 20  # of a request to a model that reads images
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,7 @@ def require_packages() -> None:
     """Raises MissingError without the packages of `[serve]`."""
     from importlib.util import find_spec
 
-    for name in ("fastapi", "uvicorn"):
+    for name in ("fastapi", "uvicorn", "python_multipart"):
         if find_spec(name) is None:
             raise MissingError(f"serving needs the package {name!r}.", "pip install 'warmstart[serve]'")
 
@@ -155,17 +159,23 @@ def create_app(
     async def unusable(request: Request, error: WarmstartError) -> Any:
         return error_response(request.scope["path"], 422, error.message, error.hint)
 
+    images = reads_images(trained.stored.schema.columns)
+    body_bytes = max(limits.body_bytes, IMAGE_BODY_BYTES) if images else limits.body_bytes
+
     async def body(request: Request) -> Any:
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if images and kind.startswith("image/"):
+            return await _bounded(request, body_bytes)
         if kind != "application/json":  # which no form of another site can send
             raise RefusedError(415, "the body must be JSON.", "send `Content-Type: application/json`")
-        return _json(await _bounded(request, limits.body_bytes))
+        return _json(await _bounded(request, body_bytes))
 
     example = dict.fromkeys(trained.stored.schema.text, "...")
     content = {
         "application/json": {
             "schema": {
-                "description": "A row, as an object of its columns or as its text; or a list of rows.",
+                "description": "A row, as an object of its columns or as its text; or a list of rows. Images are sent "
+                "in base64.",
                 "anyOf": [{"type": "object"}, {"type": "string"}, {"type": "array"}],
             },
             "example": [example],
@@ -190,7 +200,7 @@ def create_app(
         """Counts and times, for Prometheus."""
         return PlainTextResponse(metrics.text(batcher.queued), media_type="text/plain; version=0.0.4")
 
-    async def shown(row: dict[str, str] | None, status: int = 200) -> Any:
+    async def shown(row: dict[str, Any] | None, status: int = 200) -> Any:
         found: dict[str, Any] = {}
         error: str | None = None
         said: list[str] = []
@@ -214,7 +224,8 @@ def create_app(
 
         @app.post("/", include_in_schema=False)
         async def tried(request: Request) -> Any:
-            return await shown(form_row(await _bounded(request, limits.body_bytes), trained.stored.schema))
+            content = await _bounded(request, body_bytes)
+            return await shown(await form_row(content, request.headers, trained.stored.schema))
 
     add_writing(app, trained, limits, body)
     return app
@@ -267,6 +278,7 @@ def _json(content: bytes) -> Any:
 
 def _read(trained: TrainedModel, rows: Sequence[Any]) -> NewRows:
     """The rows as `predict` reads them. Raises InputError for what is neither a text nor an object of single values."""
+    rows = _with_images(trained.stored.schema, rows)
     if not all(isinstance(row, str | dict) for row in rows):
         raise InputError("a row is neither an object of its columns nor a text.", 'send [{"column": "value"}]')
     mixed: set[str] = set()
@@ -288,6 +300,36 @@ def _read(trained: TrainedModel, rows: Sequence[Any]) -> NewRows:
             for row in rows
         ]
     return trained.new_rows(rows)
+
+
+def _with_images(schema: Schema, rows: Sequence[Any]) -> Sequence[Any]:
+    """The same rows with the bytes of images, which are sent in base64; no file of the server is read.
+
+    Raises InputError for what is no base64.
+    """
+    names = [column.name for column in schema.columns if column.kind == "image"]
+    if not names:
+        return rows
+    found = []
+    for i, row in enumerate(rows, 1):
+        if isinstance(row, str | bytes) and len(schema.columns) == 1:
+            row = {names[0]: row}
+        if isinstance(row, dict):
+            row = row | {name: _image_of(row.get(name), name, i) for name in names}
+        found.append(row)
+    return found
+
+
+def _image_of(cell: Any, name: str, row: int) -> bytes | None:
+    if cell is None or isinstance(cell, bytes):
+        return cell
+    found = bytes_of_text(cell) if isinstance(cell, str) else None
+    if found is None:
+        raise InputError(
+            f"row {row}: column {shorten(name)} holds no image in base64.",
+            'send the content of a file: {"' + name + '": "data:image/jpeg;base64,..."}',
+        )
+    return found
 
 
 def _as_text(cell: Any) -> str | None:

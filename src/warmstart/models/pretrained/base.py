@@ -54,6 +54,11 @@ class Base:
         return Tokens(self.location, min(self.reads, self.max_length), self.answers)
 
     @property
+    def attends(self) -> bool:
+        """Whether it is a transformer."""
+        return True
+
+    @property
     def lasting_name(self) -> str:
         """A name that finds it again: bases given by a relative path are found from any folder."""
         return str(Path(self.name).resolve()) if Path(self.name).exists() else self.name

@@ -55,6 +55,10 @@ class ImageBase(Base):
         return Pixels(self.column, side, self.mean, self.std, self.flips)
 
     @property
+    def attends(self) -> bool:
+        return self.network is not None and self.network.attends
+
+    @property
     def own_inputs(self) -> Pixels:
         """Inputs of networks without a base."""
         return Pixels(self.column, self.own_side, flips=self.flips)
