@@ -3,9 +3,33 @@
 import pytest
 
 from warmstart.errors import UsageError
-from warmstart.quantities import parse_amount, parse_duration, parse_latency, parse_number, parse_share, parse_size
+from warmstart.quantities import (
+    format_exact,
+    format_number,
+    parse_amount,
+    parse_duration,
+    parse_latency,
+    parse_number,
+    parse_share,
+    parse_size,
+)
+from warmstart.reporting.words import format_score
 from warmstart.request.parse import parse_value
 from warmstart.request.request import from_mapping
+
+
+@pytest.mark.parametrize(
+    ("value", "exact", "short", "score"),
+    [
+        (0.61239, "0.6124", "0.612", "0.612"),
+        (1234.5678, "1,234.5678", "1,235", "1,235"),
+        (9.1234e-10, "9.123e-10", "9e-10", "9.12e-10"),
+        (9.6e29, "9.6e+29", "9.6e+29", "9.6e+29"),
+        (0.0, "0.0000", "0.000", "0.000"),
+    ],
+)
+def test_numbers_of_any_size_show_their_digits(value: float, exact: str, short: str, score: str) -> None:
+    assert (format_exact(value), format_number(value), format_score(value)) == (exact, short, score)
 
 
 @pytest.mark.parametrize(

@@ -336,3 +336,7 @@ def test_a_real_server_answers_on_loopback(priced: TrainedModel) -> None:
 def test_the_command_names_what_is_missing(tmp_path: Path) -> None:
     answer = call("serve", tmp_path)
     assert answer.code == 2 and "holds no trained model" in answer.err
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        answer = call("serve", tmp_path, "--port", str(taken.getsockname()[1]))
+    assert answer.code == 2 and "Address already in use" in answer.err and "--port" in answer.err
+    assert "serving" not in answer.err

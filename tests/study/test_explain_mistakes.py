@@ -105,3 +105,14 @@ def test_where_no_prediction_is_wrong_nothing_is_explained(tmp_path: Path) -> No
     answer = call("compare", data, "--target", "kind", "--regimes", "linear", "--seeds", "1", "--out", tmp_path / "a")
     assert answer.code == 0 and "not known" not in answer.err, answer.err
     assert not (tmp_path / "a" / EXPLAINED_FILE).exists()
+
+
+def test_a_study_over_its_budget_says_so_and_explains_nothing(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert HEADING in compared(data, tmp_path / "a")
+    monkeypatch.setattr("warmstart.study.study._most_seconds", lambda options: 0.01)
+    flags = ("--target", "price", "--regimes", "linear", "--scale", "linear", "--seeds", "1", "--budget", "3m")
+    answer = call("compare", data, *flags, "--out", tmp_path / "b")
+    assert answer.code == 0 and "more than its budget of 3 min: the machine was slower" in " ".join(answer.err.split())
+    assert HEADING not in (tmp_path / "b" / "report.html").read_text(encoding="utf-8")

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import warmstart
 from tests.cli_base import call, write_csv
 from tests.tiny import CLASSES, REGRESSION, tiny_problem
 from warmstart.advice.advise import Advice, advice_for
@@ -189,8 +188,9 @@ def test_the_command_trains_on_test_rows_when_asked(tmp_path: Path) -> None:
     answer = call("refit", study, "--all", "--quiet")
     assert answer.code == 0 and "all 300 training, validation and test rows" in " ".join(answer.out.split())
     assert scored.score is not None and refit_of(study).score is None
-    done = warmstart.export(study, "onnx", tmp_path / "onnx")
+    answer = call("export", study, "--to", "onnx", "--out", tmp_path / "onnx")
+    assert answer.code == 0 and "60 rows that it was trained on" in " ".join(answer.out.split())
     card = (tmp_path / "onnx" / "README.md").read_text()
-    assert done.drift < 0.001 and "which it has learned from" in card
+    assert "which it has learned from" in card
     answer = call("refit", study / "runs", "--quiet")
     assert answer.code == 2 and "Traceback" not in answer.err

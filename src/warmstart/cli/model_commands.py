@@ -58,8 +58,9 @@ def _export(
     done = api.export(folder, to, out, data=data or None, int8=int8, code=model)
     if json_:
         return show.print_json(asdict(done) | {"folder": str(done.folder), "drift": done.drift})
+    rows = f"{done.rows:,} {'rows that it was trained on' if done.learned else 'test rows'}"
     show.print_line(
-        f"wrote {out}: {done.metric} {done.after:.5g} on {done.rows:,} test rows ({done.before:.5g} before export); "
+        f"wrote {out}: {done.metric} {done.after:.5g} on {rows} ({done.before:.5g} before export); "
         f"how to use it: {out / 'README.md'}"
     )
 
@@ -106,14 +107,17 @@ def _serve(
     serving.require_packages()
     token = serving.read_token(token_file)
     hosts = serving.hosts_for(host, name or ())
-    with on_one_thread():  # another thread predicts
-        trained = api.load(folder, code=model)
-    server = serving.create_app(trained, limits=serving.Limits(rows=rows, seconds=seconds), token=token, hosts=hosts)
-    if token is None and not serving.is_loopback(host):
-        print_status("warning: anyone who can reach this address can use the model; --token-file requires a token.")
-    where = f"[{host}]" if ":" in host else host
-    print_status(f"serving {folder} at http://{where}:{port}{'' if token else '/ (open it to try the model)'}")
-    serving.run_server(server, host, port)
+    with serving.listen(host, port) as listening:
+        with on_one_thread():  # another thread predicts
+            trained = api.load(folder, code=model)
+        limits = serving.Limits(rows=rows, seconds=seconds)
+        server = serving.create_app(trained, limits=limits, token=token, hosts=hosts)
+        if token is None and not serving.is_loopback(host):
+            print_status("warning: anyone who can reach this address can use the model; --token-file requires a token.")
+        where = f"[{host}]" if ":" in host else host
+        port = listening.getsockname()[1]
+        print_status(f"serving {folder} at http://{where}:{port}{'' if token else '/ (open it to try the model)'}")
+        serving.run_server(server, listening)
 
 
 def _chat(

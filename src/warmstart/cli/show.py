@@ -16,7 +16,7 @@ from rich.table import Table as Grid
 
 from warmstart.data.schema.schema import TEXT_OUT
 from warmstart.errors import UNPRINTABLE, printable, shell_word
-from warmstart.quantities import describe_forgetting, format_flops, format_size
+from warmstart.quantities import describe_forgetting, format_exact, format_flops, format_size
 from warmstart.reporting.words import format_score
 from warmstart.results.constraints import BUDGET
 from warmstart.runtime.environment import current_environment
@@ -180,7 +180,7 @@ def show_study(done: "Study", as_json: bool) -> None:
         by = "" if each.constraint == BUDGET else f" by --{each.constraint}"
         print_sentence(f"{why}: `{each.regime}`{by}: {each.reason}", "  ")
     if comparison.noise_floor is not None:
-        print_line(f"best reachable: {comparison.noise_floor:.4f}")
+        print_line(f"best reachable: {format_exact(comparison.noise_floor)}")
     print_line("")
     trained_on = winner_sentence(comparison, advice.winner)
     if trained_on and (done.folder / "winner").exists():
@@ -207,7 +207,9 @@ def _table(comparison: "Comparison") -> Grid:
     titles, lines = ("regime", "score", "interval", "rows", "rate", "learned", "compute", "time"), []
     for row in comparison.table:
         low, high = row.interval
-        score = ["failed", ""] if row.failed else [f"{row.score:.4f}", f"{low:.4f}..{high:.4f}"]
+        score = (
+            ["failed", ""] if row.failed else [format_exact(row.score), f"{format_exact(low)}..{format_exact(high)}"]
+        )
         rest = (
             f"{row.rows:,}",
             f"{row.lr:.0e}" if row.lr else "-",
@@ -219,7 +221,7 @@ def _table(comparison: "Comparison") -> Grid:
         found = comparison.predictions.get(row.name) if row in comparison.partial else None
         if found:
             low, high = found.interval
-            scored = (f"{found.score:.4f}", f"{low:.4f}..{high:.4f}", f"{found.rows:,}")
+            scored = (format_exact(found.score), f"{format_exact(low)}..{format_exact(high)}", f"{found.rows:,}")
             lines.append(("  predicted", *scored, "", "", "", ""))
     return _grid(titles, lines, ("learned", "rate", "rows", "compute"))
 
@@ -229,7 +231,7 @@ def _race(raced: "RaceOutcome") -> Grid:
     titles, lines = ("regime", f"score at {raced.whole:,} rows", "interval", "best?", "trained on", "full run"), []
     for each in raced.outlooks:
         low, high = each.interval
-        scored = (f"{each.score:.4f}", f"{low:.4f}..{high:.4f}", f"{each.chance:.0%}")
+        scored = (format_exact(each.score), f"{format_exact(low)}..{format_exact(high)}", f"{each.chance:.0%}")
         lines.append((each.regime, *scored, f"{each.rows:,}", _time(each.seconds)))
     return _grid(titles, lines, ("full run", "trained on"))
 
@@ -271,12 +273,12 @@ def show_run(done: "Run", folder: Path, as_json: bool) -> None:
         print_sentence(f"failed: {done.failed}")
     unit = f" of {done.units}" if done.units else ""
     if done.test is not None:
-        validation = "" if done.val is None else f" (validation {done.val:.4f})"
+        validation = "" if done.val is None else f" (validation {format_exact(done.val)})"
         if validation and _chosen_by_bits(done):
-            validation = f" (validation {-(done.val or 0.0):.4f} bits per byte)"
-        print_line(f"{done.metric}{unit} on the test rows: {done.test:.4f}{validation}")
+            validation = f" (validation {format_exact(-(done.val or 0.0))} bits per byte)"
+        print_line(f"{done.metric}{unit} on the test rows: {format_exact(done.test)}{validation}")
     for name, value in done.metrics.items():
-        print_line(f"  {name:<32} {value:,.4f}")
+        print_line(f"  {name:<32} {format_exact(value)}")
     trained = f"learning rate {done.lr:.1e}, {done.steps:,} steps, " if done.lr else ""
     costs = f"{done.cost.seconds:.1f} s, {format_flops(done.cost.flops)}, {format_size(done.disk_bytes)} on disk"
     print_line(trained + costs)
@@ -299,7 +301,7 @@ def show_runs(found: "Sequence[Run]", as_json: bool) -> None:
     titles, lines = ("run", "score", "validation", "steps", "time", "predicted", "memory"), []
     for one in found:
         val = None if _chosen_by_bits(one) else one.val  # beside a score of what is written it would mislead
-        scores = ("" if value is None else f"{value:.4f}" for value in (one.test, val))
+        scores = ("" if value is None else format_exact(value) for value in (one.test, val))
         times = (f"{one.cost.seconds:.1f} s", _against(one, "seconds"), _against(one, "peak_memory_bytes"))
         lines.append((one.id + ("" if one.converged or one.failed else " *"), *scores, f"{one.steps:,}", *times))
     out.print(_grid(titles, lines, ("memory", "predicted", "steps")))

@@ -9,7 +9,7 @@
 import math
 from collections.abc import Callable, Sequence
 
-from warmstart.quantities import MISSING, format_scaled
+from warmstart.quantities import LARGE, MISSING, format_scaled
 
 VERDICT_SENTENCES = {
     "fine-tune": "Fine-tune.",
@@ -44,8 +44,10 @@ def format_score(number: float | None) -> str:
     if number is None or not math.isfinite(number):
         return MISSING
     size = abs(number)
+    if 0 < size < 1e-6 or size >= LARGE:
+        return f"{number:.3g}".replace("-", "−", 1) if number < 0 else f"{number:.3g}"
     if 0 < size < 0.001:
-        decimals = min(6, math.ceil(-math.log10(size)))
+        decimals = math.ceil(-math.log10(size))
     else:
         decimals = 3 if size < 10 else 2 if size < 100 else 1 if size < 1000 else 0
     return f"{number:,.{decimals}f}".replace("-", "−")

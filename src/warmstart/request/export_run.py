@@ -49,6 +49,7 @@ def export_run(
         int8=int8,
         code=code,
         recorded=refit.score if refit else run.test,
+        learned=refit is not None and "test" in refit.parts,
         card=lambda done: model_card(done, stored, run, comparison, bases, refit, advice),
     )
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from warmstart.planning.run_plan import RunPlan
 from warmstart.planning.saved_plan import require_same_rows
-from warmstart.quantities import REFERENCE_FLOPS, format_duration
+from warmstart.quantities import REFERENCE_FLOPS, format_duration, format_exact
 from warmstart.regimes.regimes import WITHOUT_NETWORK
 from warmstart.results.record import Run
 from warmstart.runtime.distributed import world
@@ -42,7 +42,7 @@ def _first_table(runs: Sequence[Run]) -> str:
     better = "higher" if runs[0].higher_is_better else "lower"
     ranked = sorted(runs, key=lambda run: (run.test or 0.0) * (-1 if run.higher_is_better else 1))
     width = max(len(run.regime) for run in runs)
-    lines = [f"  {run.regime:{width}}  {run.test:.4f}  {format_duration(run.cost.seconds)}" for run in ranked]
+    lines = [f"  {run.regime:{width}}  {format_exact(run.test)}  {format_duration(run.cost.seconds)}" for run in ranked]
     return "\n".join(
         [f"First results, on {runs[0].rows:,} training rows ({runs[0].metric}, {better} is better):", *lines]
     )

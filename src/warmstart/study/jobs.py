@@ -26,6 +26,7 @@ from warmstart.planning.estimates import (
     tokens_per_text,
 )
 from warmstart.planning.run_plan import RunPlan
+from warmstart.quantities import format_exact
 from warmstart.regimes.regimes import is_baseline, is_solved
 from warmstart.results.names import PREVIOUS
 from warmstart.results.record import Run, Trial
@@ -267,7 +268,7 @@ def _summary(done: Run) -> str:
     """One line about a finished run."""
     if done.failed or done.test is None:
         return f"{done.id}: failed: {done.failed}"
-    return f"{done.id}: {done.metric} {done.test:.4f} in {done.cost.seconds:.0f} s"
+    return f"{done.id}: {done.metric} {format_exact(done.test)} in {done.cost.seconds:.0f} s"
 
 
 def _note(plan: RunPlan, done: Run) -> None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from warmstart.advice.advise import Advice
 from warmstart.data.rows.split import Rows
 from warmstart.errors import UsageError
-from warmstart.quantities import REFERENCE_FLOPS, format_number
+from warmstart.quantities import REFERENCE_FLOPS, format_exact, format_number
 from warmstart.results.bootstrap import paired
 from warmstart.results.comparison import Comparison
 from warmstart.results.names import ENSEMBLE
@@ -63,7 +63,7 @@ def refit_winner(study: StudyState, comparison: Comparison, advice: Advice) -> G
     yield study.progress.event(
         progress.doing,
         message=f"{run.id} on {done.refit.described}: {run.metric} "
-        f"{done.refit.score:.4f} in {done.refit.seconds:.0f} s",
+        f"{format_exact(done.refit.score)} in {done.refit.seconds:.0f} s",
     )
 
 

@@ -1,6 +1,7 @@
 """Study: what do compare, advise and report run, and what do they write to the study's folder?"""
 
 import math
+import time
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from warmstart.data.schema.conversations import document, read_turns
 from warmstart.data.schema.schema import TEXT_OUT
 from warmstart.errors import TrainingError
 from warmstart.planning.problem import Options, Problem
+from warmstart.quantities import format_duration
 from warmstart.regimes.regimes import NO_BASE_NEEDED, WITHOUT_TRAINING
 from warmstart.reporting import plots
 from warmstart.reporting.entries import entries_of, of_most_rows
@@ -35,7 +37,7 @@ from warmstart.runtime.files import read_json, read_parquet, reading_ours, write
 from warmstart.study import run_race as racing
 from warmstart.study.compare import load_comparison, run_comparison, save_comparison
 from warmstart.study.explain_mistakes import explain_mistakes
-from warmstart.study.jobs import IN_THIS_PROCESS, Executor
+from warmstart.study.jobs import BUDGET_TOLERANCE, IN_THIS_PROCESS, Executor
 from warmstart.study.winner import keep_winner
 from warmstart.training.event import Event
 
@@ -84,13 +86,16 @@ def run_study(
     executor: Executor = IN_THIS_PROCESS,
 ) -> Generator[Event, None, Study]:
     """Run a comparison and write comparison.json, advice.json, report.html and winner/ into `folder`."""
+    began = time.perf_counter()
     if options.examples:
         save_examples(problem, folder / "examples.parquet")
     comparison = yield from run_comparison(problem, options, folder, executor)
     yield from _measured_mismatch(problem, options, folder)
-    yield from _explained(problem, options, comparison, advice_for(comparison), folder)
+    yield from _explained(problem, options, comparison, advice_for(comparison), folder, began)
     yield Event("writing the report", 1.0, 0.0)
-    return write_study(comparison, folder, findings, command)
+    study = write_study(comparison, folder, findings, command)
+    yield from _over_budget(options, began)
+    return study
 
 
 def race_study(
@@ -105,6 +110,7 @@ def race_study(
 
     If the full comparison is quick, it is run instead.
     """
+    began = time.perf_counter()
     folder.mkdir(parents=True, exist_ok=True)
     if options.examples:
         save_examples(problem, folder / "examples.parquet")
@@ -116,9 +122,11 @@ def race_study(
         comparison, raced = (yield from run_comparison(problem, options, folder)), None
     yield from _measured_mismatch(problem, options, folder)
     advice = race_advice(comparison, raced) if raced else advice_for(comparison)
-    yield from _explained(problem, options, comparison, advice, folder)
+    yield from _explained(problem, options, comparison, advice, folder, began)
     yield Event("writing the report", 1.0, 0.0)
-    return write_study(comparison, folder, findings, command, raced=raced)
+    study = write_study(comparison, folder, findings, command, raced=raced)
+    yield from _over_budget(options, began)
+    return study
 
 
 def _measured_mismatch(problem: Problem, options: Options, folder: Path) -> Generator[Event, None, None]:
@@ -135,16 +143,31 @@ def _measured_mismatch(problem: Problem, options: Options, folder: Path) -> Gene
 
 
 def _explained(
-    problem: Problem, options: Options, comparison: Comparison, advice: Advice, folder: Path
+    problem: Problem, options: Options, comparison: Comparison, advice: Advice, folder: Path, began: float
 ) -> Generator[Event, None, None]:
-    """Write `explained.json`, unless the report is not to show rows."""
+    """Write `explained.json`, unless the report is not to show rows, or the budget is spent."""
     if not options.examples:
         return
     yield Event("explaining the worst predictions", 1.0)
-    seconds = math.inf if options.by_compute else EXPLAINING_SHARE * options.budget
+    seconds = math.inf
+    if not options.by_compute:
+        seconds = min(EXPLAINING_SHARE * options.budget, began + _most_seconds(options) - time.perf_counter())
     failed = world().on_main(lambda: explain_mistakes(problem, comparison, advice, folder, seconds))
     if failed:
         yield Event("explaining the worst predictions", 1.0, message=failed)
+
+
+def _most_seconds(options: Options) -> float:
+    """The budget and what it may be exceeded by."""
+    return (1 + BUDGET_TOLERANCE) * options.budget
+
+
+def _over_budget(options: Options, began: float) -> Generator[Event, None, None]:
+    """Say it where a study took longer."""
+    took = time.perf_counter() - began
+    if not options.by_compute and took > _most_seconds(options):
+        known = f"took {format_duration(took)}, more than its budget of {format_duration(options.budget)}"
+        yield Event("writing the report", 1.0, 0.0, message=f"the study {known}: the machine was slower than measured")
 
 
 def read_study(folder: Path) -> Study:

@@ -39,6 +39,7 @@ class Exported:
     rows: int
     before: float  # by this package, on the test rows
     after: float  # by the export, on the same
+    learned: bool = False  # whether the model was trained on these rows too: the scores only show that it is the same
 
     @property
     def drift(self) -> float:
@@ -116,12 +117,14 @@ def export_model(
     int8: bool = False,
     code: str | None = None,
     recorded: float | None = None,
+    learned: bool = False,
     card: Callable[[Exported], str],
 ) -> Exported:
     """Write the model in `folder` into `out`, score both on `rows`, and keep it only if they agree.
 
-    `recorded`: what the run scored on these rows. `card`: the text of README.md. Raises UsageError for a format that
-    does not exist, InputError for other rows, TrainingError where the export scores otherwise.
+    `recorded`: what the run scored on these rows. `learned`: whether it was trained on them. `card`: the text of
+    README.md. Raises UsageError for a format that does not exist, InputError for other rows, TrainingError where the
+    export scores otherwise.
     """
     stored = load_model(folder, code=code)
     chosen = check_format(stored, to, int8)
@@ -143,7 +146,9 @@ def export_model(
     try:
         whole = load_model(folder, code=code, full_precision=True) if quantized else stored
         outputs = _written(chosen, whole, folder, staging, rows, int8)
-        done = Exported(out, chosen, int8, stored.task.metric, len(rows), before, _score(stored, outputs, rows))
+        done = Exported(
+            out, chosen, int8, stored.task.metric, len(rows), before, _score(stored, outputs, rows), learned
+        )
         allowed = INT8_TOLERANCE if int8 or quantized else EXPORT_TOLERANCE
         if not done.drift <= allowed:
             raise TrainingError(

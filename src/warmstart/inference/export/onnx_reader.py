@@ -41,9 +41,20 @@ class OnnxModel:
     def predict(self, rows: Sequence[str | Mapping[str, Any]]) -> list[dict[str, Any]]:
         """One dict for each row: 'prediction', and how sure. A row is a text, or a mapping of columns to cells.
 
-        An image is the path of a file or its content as bytes; where nothing else is read, it is a row.
+        An image is the path of a file or its content as bytes; where nothing else is read, it is a row. A row with
+        nothing to read has None as its prediction. Raises ValueError for a cell that is not of its column's kind, and
+        where a column is not there.
         """
-        found = self.outputs(*self.read_rows(rows))
+        texts, columns = self.read_rows(rows)
+        there = [i for i, text in enumerate(texts) if text.strip()]
+        some = {name: [cells[i] for i in there] for name, cells in columns.items()}
+        predicted = self._predicted([texts[i] for i in there], some) if there else []
+        answers = dict(zip(there, predicted, strict=True))
+        nothing = {"prediction": None, "reason": "there is nothing to read"}
+        return [answers.get(i, nothing) for i in range(len(rows))]
+
+    def _predicted(self, texts: Sequence[str], columns: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
+        found, rows = self.outputs(texts, columns), texts
         if "probabilities" not in found:
             names = [name for name in ("prediction", "low", "high") if name in found]
             return [{name: float(found[name][i]) for name in names} for i in range(len(rows))]
@@ -78,7 +89,7 @@ class OnnxModel:
     def read_rows(self, rows: Sequence[str | Mapping[str, Any]]) -> tuple[list[str], dict[str, Any]]:
         """The texts of rows, and their columns: numbers, seconds since 1970 for dates, 0 and 1 for false and true.
 
-        Raises ValueError for a cell that is not of its column's kind, and KeyError for a column that is not there.
+        Errors are those of `predict`.
         """
         known = self.facts["columns"]
         if [column["kind"] for column in known] == ["image"]:
@@ -87,15 +98,19 @@ class OnnxModel:
         reads = {name for model in (self, *self.members) for name in model.facts["reads"]}
         if texts and ("columns" in reads or len(texts) < len(rows)):
             raise ValueError(f"give each row as a mapping of {', '.join(column['name'] for column in known)}")
-        if texts or not known:
+        if texts or not known or not rows:
             return texts, {}
+        for column in known:
+            if any(column["name"] not in row for row in rows):
+                names = ", ".join(each["name"] for each in known)
+                raise ValueError(f"a row has no column {column['name']!r}; the model reads: {names}")
         found: dict[str, Any] = {}
         spelled: list[list[str]] = []
         for column in known:
             cells = [row[column["name"]] for row in rows if not isinstance(row, str)]
             kind = column["kind"]
             if kind == "image":
-                words = ["image"] * len(cells)
+                words = ["" if cell is None else "image" for cell in cells]
                 found[column["name"]] = cells
             elif kind in ("text", "category"):
                 words = [_respelled(cell, column) for cell in cells]
@@ -106,7 +121,11 @@ class OnnxModel:
                 words = [_spelled(value, column, kind) for value in values]
             spelled.append([f"{column['name']}: {word}" if self.facts["labelled"] else word for word in words])
             spelled[-1] = [line if word else "" for line, word in zip(spelled[-1], words, strict=True)]
-        return ["\n".join(filter(None, lines)) for lines in zip(*spelled, strict=True)], found
+        texts = ["\n".join(filter(None, lines)) for lines in zip(*spelled, strict=True)]
+        for column in known:
+            if column["kind"] == "image":  # without it, nothing of the row is read
+                texts = ["" if cell is None else text for cell, text in zip(found[column["name"]], texts, strict=True)]
+        return texts, found
 
     def _tokens(self) -> Any:
         from tokenizers import Tokenizer

@@ -1,10 +1,12 @@
 """Serve: how does a trained model answer over HTTP? Rows in, predictions out, within bounds."""
 
 import asyncio
+import errno
 import functools
 import json
 import math
 import os
+import socket
 from collections.abc import Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -231,14 +233,22 @@ def create_app(
     return app
 
 
-def run_server(app: Any, host: str, port: int) -> None:
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that takes requests from now on. Raises UsageError where the address or port cannot be used."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=2048)
+    except OSError as error:
+        hint = "choose another with --port" if error.errno == errno.EADDRINUSE else "check --host and --port"
+        raise UsageError(f"port {port} of {host} cannot be used: {error.strerror or error}.", hint) from error
+
+
+def run_server(app: Any, listening: socket.socket) -> None:
     """Serve until it is stopped; what is being answered then is finished."""
     import uvicorn
 
-    uvicorn.run(
+    config = uvicorn.Config(
         app,
-        host=host,
-        port=port,
         log_level="warning",
         access_log=False,
         server_header=False,
@@ -247,6 +257,7 @@ def run_server(app: Any, host: str, port: int) -> None:
         limit_concurrency=512,
         h11_max_incomplete_event_size=64 << 10,
     )
+    uvicorn.Server(config).run(sockets=[listening])
 
 
 async def _bounded(request: Any, most: int) -> bytes:
