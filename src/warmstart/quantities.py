@@ -13,7 +13,7 @@ from typing import Any
 from warmstart.errors import UsageError, flag, shorten
 
 MISSING = "–"
-LARGE = 1e12  # from here on numbers are written with an exponent
+WITH_EXPONENT = 1e12  # from here on numbers are written with an exponent
 REFERENCE_FLOPS = 5e10  # a second: a study with --compute counts in seconds of such a device, about a core in fp32
 WORD_PATTERN = re.compile(r"\w+")  # where words of texts are counted or compared
 
@@ -21,7 +21,7 @@ WORD_PATTERN = re.compile(r"\w+")  # where words of texts are counted or compare
 def format_number(value: float) -> str:
     """0.642, 12.34, 123.4, 1,234: three decimals, fewer where the number is large, more where it is tiny."""
     size = abs(value)
-    if 0 < size < 0.0005 or size >= LARGE:
+    if 0 < size < 0.0005 or size >= WITH_EXPONENT:
         return f"{value:.1g}" if size < 1 else f"{value:.3g}"
     return f"{value:,.{3 if size < 10 else 2 if size < 100 else 1 if size < 1000 else 0}f}"
 
@@ -30,7 +30,7 @@ def format_exact(value: float | None) -> str:
     """0.6424, 12.3400, 9.123e-10: four decimals; four digits where these would show nothing or take too much room."""
     if value is None:
         return MISSING
-    return f"{value:,.4f}" if value == 0 or 0.001 <= abs(value) < LARGE else f"{value:.4g}"
+    return f"{value:,.4f}" if value == 0 or 0.001 <= abs(value) < WITH_EXPONENT else f"{value:.4g}"
 
 
 def format_interval_bounds(interval: Iterable[float]) -> str:

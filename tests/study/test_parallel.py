@@ -21,7 +21,7 @@ from warmstart.results.record import load_run
 from warmstart.runs import run
 from warmstart.runs.execute import Results
 from warmstart.runs.job import Job
-from warmstart.runtime.supervisor import MAX_RESTARTS, interrupted_job
+from warmstart.runtime.supervisor import MAX_DEATHS, deaths_during
 from warmstart.study import compare, parallel
 from warmstart.study.begin import begin_study
 from warmstart.study.compare import ComparisonJobs, run_comparison
@@ -125,14 +125,14 @@ def test_a_job_whose_worker_died_is_done_again(in_one_process: Any, problem: Pro
     folder = tmp_path / "study"
     assert studied(problem, folder, Parallel(pool)) == in_one_process
     assert [name for name, _ in pool.started].count("frozen-r84-s1") == 2
-    assert interrupted_job(folder, "frozen, 84 rows, seed 1") == ["SIGKILL"]
+    assert deaths_during(folder, "frozen, 84 rows, seed 1") == ["SIGKILL"]
     assert not [*(folder / WORK_FOLDER).iterdir()]
 
 
 def test_a_job_that_kills_its_workers_is_recorded_as_failed(problem: Problem, tmp_path: Path) -> None:
     pool = OddWorkers(problem, FEW, dies="frozen-r84-s1", deaths=9)
     studied(problem, tmp_path / "study", Parallel(pool), FEW)
-    assert [name for name, _ in pool.started].count("frozen-r84-s1") == MAX_RESTARTS
+    assert [name for name, _ in pool.started].count("frozen-r84-s1") == MAX_DEATHS
     failed = load_run(tmp_path / "study" / "runs" / "frozen-r84-s1").failed
     assert failed is not None and failed.startswith("the process was killed 2 times while training it (SIGKILL)")
 
@@ -140,7 +140,7 @@ def test_a_job_that_kills_its_workers_is_recorded_as_failed(problem: Problem, tm
 def test_a_search_that_kills_its_workers_takes_its_runs_with_it(problem: Problem, tmp_path: Path) -> None:
     pool = OddWorkers(problem, FEW, dies="frozen-r84", deaths=9)
     studied(problem, tmp_path / "study", Parallel(pool), FEW)
-    assert [name for name, _ in pool.started if name.startswith("frozen")] == ["frozen-r84"] * MAX_RESTARTS
+    assert [name for name, _ in pool.started if name.startswith("frozen")] == ["frozen-r84"] * MAX_DEATHS
     for seed in (0, 1):
         failed = load_run(tmp_path / "study" / "runs" / f"frozen-r84-s{seed}").failed
         assert failed is not None and "while searching its learning rate" in failed

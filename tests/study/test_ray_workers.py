@@ -23,7 +23,7 @@ from warmstart.request.launch import run_to_end
 from warmstart.request.parse import read_yaml
 from warmstart.request.request import Request, from_mapping
 from warmstart.results.record import load_run
-from warmstart.runtime.supervisor import interrupted_job
+from warmstart.runtime.supervisor import deaths_during
 from warmstart.study import ray_workers
 from warmstart.study.ray_workers import _check_worker, _error, _versions, _work
 
@@ -88,7 +88,7 @@ class TestWithRay:
         assert killed, "no worker was seen at work"
         assert comparison_of(folder) == in_one_process
         doing = f"full, 84 rows, seed {killed[-1]}"
-        assert interrupted_job(folder, doing) == ["worker lost"]
+        assert deaths_during(folder, doing) == ["worker lost"]
         assert any(line.startswith("a worker died (worker lost) during: full") for line in said)
         threads = {load_run(path.parent).environment.threads for path in folder.glob("runs/*/run.json")}
         assert threads == {1}, "recorded with each run"

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 from torch import nn
 
-from warmstart.data.rows.examples import readable_texts, write_texts
+from warmstart.data.rows.examples import readable_texts
 from warmstart.data.rows.values import NO_COLUMNS, ColumnValues, read_columns
 from warmstart.data.schema.class_values import spelled_prediction, typed_prediction
 from warmstart.data.schema.conversations import write_prompt
@@ -137,20 +137,9 @@ class TrainedModel:
         outputs = self.stored.predictor.outputs
         return np.concatenate([outputs([*texts[part[0] : part[-1] + 1]], columns.take(part)) for part in parts])
 
-    def texts_of(self, table: Table) -> Sequence[str]:
-        """The inputs of a table's rows, written as they were for training; the target need not be there.
-
-        Raises InputError where a column is missing. Warns of cells that cannot be read as their columns are, and which
-        count as missing.
-        """
-        complete, schema = self._complete(table), self.stored.schema
-        columns = read_columns(complete, schema)
-        for cells in columns.unread:
-            warnings.warn(f"{cells.problem(table)}.", stacklevel=2)
-        return write_texts(complete, schema, columns)
-
     def rows_of(self, table: Table) -> "NewRows":
-        """The same with the reason for each row from which nothing can be predicted, and with what was not read.
+        """What is read of a table's rows, the target of which need not be there; with the reason for each row from
+        which nothing can be predicted, and with what was not read. Raises InputError where a column is missing.
 
         Cells that cannot be read as their columns are count as missing.
         """

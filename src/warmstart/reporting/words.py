@@ -9,7 +9,7 @@
 import math
 from collections.abc import Callable, Sequence
 
-from warmstart.quantities import LARGE, MISSING, format_scaled
+from warmstart.quantities import MISSING, WITH_EXPONENT, format_scaled
 
 VERDICT_SENTENCES = {
     "fine-tune": "Fine-tune.",
@@ -44,7 +44,7 @@ def format_score(number: float | None) -> str:
     if number is None or not math.isfinite(number):
         return MISSING
     size = abs(number)
-    if 0 < size < 1e-6 or size >= LARGE:
+    if 0 < size < 1e-6 or size >= WITH_EXPONENT:
         return f"{number:.3g}".replace("-", "−", 1) if number < 0 else f"{number:.3g}"
     if 0 < size < 0.001:
         decimals = math.ceil(-math.log10(size))

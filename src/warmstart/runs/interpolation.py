@@ -18,12 +18,6 @@ INTERPOLATION_WEIGHTS = tuple(i / 10 for i in range(11))
 Weights = Mapping[str, Tensor]
 
 
-# --- while training ---------------------------------------------------------------------------------------------------
-
-
-# --- after training ---------------------------------------------------------------------------------------------------
-
-
 def interpolated_weights(base: Weights, tuned: Weights, mix: float) -> dict[str, Tensor]:
     """(1 - mix) x base + mix x tuned, for each weight in both; exactly one of them at 0 and at 1."""
     if not 0 <= mix <= 1:

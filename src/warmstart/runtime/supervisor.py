@@ -19,8 +19,8 @@ from typing import NoReturn
 from warmstart.errors import printable
 from warmstart.runtime.files import read_json, read_regular, write_json
 
-MAX_DEATHS = (signal.SIGKILL, signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT)  # of which nobody can have meant 'stop'
-MAX_RESTARTS = 2  # deaths at the same work, after which it is given up
+FATAL_SIGNALS = (signal.SIGKILL, signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT)  # of which nobody can have meant 'stop'
+MAX_DEATHS = 2  # at the same work, after which it is given up
 DEATHS_FILE = "died.json"
 SUPERVISED_VARIABLE = "WARMSTART_SUPERVISED"  # in the environment of a process that another one waits for
 PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -71,7 +71,7 @@ def run_supervised(command: Callable[[], NoReturn]) -> NoReturn:
         code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         if code >= 0:
             sys.exit(code)
-        go_on = [] if asked or -code not in MAX_DEATHS else _after(signal.Signals(-code), _page)
+        go_on = [] if asked or -code not in FATAL_SIGNALS else _after(signal.Signals(-code), _page)
         if not go_on:
             sys.exit(128 - code)
         sys.argv[1:] = go_on
@@ -91,7 +91,7 @@ def note_job(doing: str) -> None:
         _page[: len(said)] = said
 
 
-def interrupted_job(folder: Path, doing: str) -> list[str]:
+def deaths_during(folder: Path, doing: str) -> list[str]:
     """The signals that killed the process so far while it did this: ['SIGKILL']."""
     path = folder / DEATHS_FILE
     counted = read_json(path, dict[str, list[str]], "delete it") if path.exists() else {}
@@ -112,7 +112,7 @@ def _after(number: signal.Signals, page: mmap.mmap) -> list[str]:
     except OSError as error:
         _say(f"{how} during: {doing}. Cannot continue: {error.filename}: {error.strerror}.")
         return []
-    if deaths > MAX_RESTARTS:
+    if deaths > MAX_DEATHS:
         _say(f"{how}, {deaths} times now, during: {doing}.\nhint: to continue later: warmstart {shlex.join(go_on)}")
         return []
     _say(f"{how} during: {doing}. Continuing from saved work.")

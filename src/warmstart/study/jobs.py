@@ -297,5 +297,5 @@ def killed_too_often(folder: Path, job: Job) -> str | None:
 
 def deaths(folder: Path, doing: str) -> list[str]:
     """The signals that killed the process during this job; none if they are few enough to retry it."""
-    killed = world().on_main(lambda: supervise.interrupted_job(folder, doing))
-    return killed if len(killed) >= supervise.MAX_RESTARTS else []
+    killed = world().on_main(lambda: supervise.deaths_during(folder, doing))
+    return killed if len(killed) >= supervise.MAX_DEATHS else []
