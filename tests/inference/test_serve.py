@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 import socket
 import subprocess
 import sys
@@ -232,6 +233,7 @@ def test_the_page_takes_a_file_and_shows_it(pictured: dict[str, TrainedModel]) -
         with TestClient(create_app(pictured[name]), base_url="http://localhost") as client:
             assert 'enctype="multipart/form-data"' in client.get("/").text
             assert '<input type="file"' in client.get("/").text
+            assert re.search(r"test rows: [\d.]+ \(95 % interval", client.get("/").text)
             answer = client.post("/", files={"c0": ("photo.png", encoded(drawn(3)[0]))}, data=others)
             assert answer.status_code == 200 and 'src="data:image/png;base64,' in answer.text
             assert ("What moved it" in answer.text) == (name == "price")  # the color is certain without any part

@@ -14,8 +14,11 @@ from markupsafe import Markup
 
 from warmstart.data.schema.schema import Schema
 from warmstart.inference.explain import can_explain, explain
-from warmstart.inference.predict import NewRows, TrainedModel
+from warmstart.inference.predict import NewRows, TrainedModel, model_folder
+from warmstart.quantities import capitalize_first, format_number
 from warmstart.regimes.regimes import reads_images
+from warmstart.results.bootstrap import mean_interval
+from warmstart.results.record import load_run
 
 MAX_FIELDS = 500
 MOVED, SEEN_IMAGE = "moved", "its image"  # beside a prediction: the influences on it, and the image as a `data:` URI
@@ -87,8 +90,28 @@ def with_influences(trained: TrainedModel, rows: NewRows) -> list[dict[str, Any]
     return found
 
 
+def score_sentence(trained: TrainedModel) -> str:
+    """How well it predicted test rows; "" where the folder of the model has no record of it."""
+    folder = model_folder(trained.folder)
+    if not all((folder / name).exists() for name in ("run.json", "scores.parquet")):
+        return ""
+    run = load_run(folder)
+    if run.test is None:
+        return ""
+    interval = mean_interval([run.scores]) if len(run.scores) > 1 else None
+    within = f" (95 % interval {format_number(interval.low)} to {format_number(interval.high)})" if interval else ""
+    unit = f" of {run.units}" if run.units else ""
+    return f"{capitalize_first(run.metric)}{unit} on {len(run.scores):,} test rows: {format_number(run.test)}{within}."
+
+
 def render_page(
-    trained: TrainedModel, row: dict[str, Any] | None, found: dict[str, Any], *, error: str | None, said: list[str]
+    trained: TrainedModel,
+    row: dict[str, Any] | None,
+    found: dict[str, Any],
+    *,
+    score: str,
+    error: str | None,
+    said: list[str],
 ) -> str:
     """The page, with the prediction for `row` where one was sent."""
     schema = trained.stored.schema
@@ -120,6 +143,7 @@ def render_page(
             moved=moved,
             image=found.get(SEEN_IMAGE),
             effect="probability of this class" if trained.classes else "prediction",
+            score=score,
             error=error,
             said=said,
             style=Markup(STYLE),

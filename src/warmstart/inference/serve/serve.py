@@ -20,7 +20,7 @@ from warmstart.errors import InputError, MissingError, UsageError, WarmstartErro
 from warmstart.inference.predict import NewRows, TrainedModel
 from warmstart.inference.serve.batching import Batcher, Metrics, Predict, QueueFullError
 from warmstart.inference.serve.guard import Guard, error_response
-from warmstart.inference.serve.page import PAGE_POLICY, form_row, render_page, with_influences
+from warmstart.inference.serve.page import PAGE_POLICY, form_row, render_page, score_sentence, with_influences
 from warmstart.regimes.regimes import reads_images
 
 TOKEN_VARIABLE = "WARMSTART_TOKEN"
@@ -202,6 +202,8 @@ def create_app(
         """Counts and times, for Prometheus."""
         return PlainTextResponse(metrics.text(batcher.queued), media_type="text/plain; version=0.0.4")
 
+    score = score_sentence(trained)
+
     async def shown(row: dict[str, Any] | None, status: int = 200) -> Any:
         found: dict[str, Any] = {}
         error: str | None = None
@@ -213,7 +215,7 @@ def create_app(
             except (RefusedError, WarmstartError) as problem:
                 status = problem.status if isinstance(problem, RefusedError) else 422
                 error = f"{problem.message} {problem.hint}".strip()
-        page = render_page(trained, row, found, error=error, said=said)
+        page = render_page(trained, row, found, score=score, error=error, said=said)
         return HTMLResponse(
             page, status, headers={"content-security-policy": PAGE_POLICY, "referrer-policy": "no-referrer"}
         )
