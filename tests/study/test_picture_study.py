@@ -215,18 +215,6 @@ def test_a_folder_of_new_pictures_is_predicted(tmp_path: Path) -> None:
     assert load_model(tmp_path / "study" / "winner").schema.columns[0].image_size == 12
 
 
-def test_models_of_images_are_not_exported(tmp_path: Path) -> None:
-    from warmstart.inference.export.export import formats_of
-    from warmstart.inference.model_store import load_model
-
-    schema, splits = picture_splits()
-    problem = Problem(splits, schema, (no_image_base(PHOTO, None, True),))
-    comparison = compared(problem, ("constant", "linear", "scratch-cnn"), tmp_path)
-    for run in comparison.runs:
-        found = formats_of(load_model(tmp_path / "runs" / run.id))
-        assert all(found.values()), run.regime
-
-
 @pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`")  # which PEFT asks transformers for
 def test_adapters_for_images_are_peft_files_and_merge_to_the_same_predictions(
     resnet: ImageBase, tmp_path: Path

@@ -259,15 +259,8 @@ def plan_summary(plan: RunPlan) -> str:
     runs = len(plan.seeds) * sum(len(plan.sizes_of(name)) for name in plan.networks)
     seconds = total_seconds(plan)
     ends = time.strftime("%H:%M", time.localtime(time.time() + seconds))
-    examples = sum(
-        len(plan.seeds) * config.steps * config.batch_size
-        for name in plan.networks
-        for rows in plan.sizes_of(name)
-        for config in [plan.config(plan.regime(name, rows), rows, 0)]
-    )
     kinds = len(plan.networks)
-    found = f"{runs} run{'s' * (runs > 1)} of {kinds} regime{'s' * (kinds > 1)} "
-    found += f"({examples:,} training examples): about "
+    found = f"{runs} run{'s' * (runs > 1)} of {kinds} regime{'s' * (kinds > 1)}: about "
     if plan.options.by_compute:
         found += format_effort(seconds, by_compute=True)
     else:

@@ -261,7 +261,8 @@ def carry_out(study: StudyState, strategy: Strategy) -> Generator[Event, None, N
             if not before:
                 _note(study.plan, done)
             ahead = study.executor.ahead(study)
-            yield study.progress.event(job.doing, ahead, message=_summary(done), finished=done)
+            said = "" if before else _summary(done)  # it was said when it ended
+            yield study.progress.event(job.doing, ahead, message=said, finished=done)
 
 
 def _summary(done: Run) -> str:
