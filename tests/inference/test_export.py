@@ -319,7 +319,10 @@ def test_the_table_of_formats_is_true(regime: str, data: Path, base: Base, tmp_p
     assert works == documented(regime)
 
 
-@pytest.mark.parametrize(("regime", "columns"), [("scratch-cnn", True), ("embedded", True), ("lora", False)])
+@pytest.mark.parametrize(
+    ("regime", "columns"),
+    [("scratch-cnn", True), ("embedded", True), ("lora", False), ("linear", False), ("boosted", True)],
+)
 def test_images_go_into_the_graph_as_they_are_decoded(regime: str, columns: bool, tmp_path: Path) -> None:
     table, target = (priced_table(), "price") if columns else (table_of(picture_table().columns.drop("width")), "color")
     asked: dict[str, Any] = {"base": str(save_image_base(tmp_path / "base")), "image_size": 16, **ONE}
@@ -348,10 +351,7 @@ assert "torch" not in sys.modules"""
         assert runpy.run_path(str(tmp_path / "out" / "predict.py"))["OnnxModel"](tmp_path / "out").predict([photo])
 
 
-def test_edges_and_colors_of_images_have_no_graph_and_int8_is_refused(tmp_path: Path) -> None:
-    for regime in ("linear", "scratch-cnn"):
-        warmstart.fit(picture_table(), "color", regime, tmp_path / regime, **ONE)
-    with pytest.raises(UsageError, match="no graph is written for edges and colors of images"):
-        warmstart.export(tmp_path / "linear", "onnx", tmp_path / "out")
-    with pytest.raises(UsageError, match="a network for images is not stored in int8"):
-        warmstart.export(tmp_path / "scratch-cnn", "onnx", tmp_path / "out", int8=True)
+def test_models_of_images_are_not_stored_in_int8(tmp_path: Path) -> None:
+    warmstart.fit(picture_table(), "color", "linear", tmp_path / "run", **ONE)
+    with pytest.raises(UsageError, match="a model of images is not stored in int8"):
+        warmstart.export(tmp_path / "run", "onnx", tmp_path / "out", int8=True)

@@ -1,15 +1,17 @@
 """Image features: what does a linear model read of an image? Directions of edges and colors by place, or pixels."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
+from torch import Tensor
+from torch.nn import functional
 
 from warmstart.data.encoding.pixels import images_of, resized
 from warmstart.data.schema.cell_values import Values
-from warmstart.types import Array
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -33,29 +35,36 @@ class PictureFeatures:
     column: str
     kind: Kind = "edges"
 
+    @property
+    def width(self) -> int:
+        """How many numbers an image becomes."""
+        shapes = PIXEL_SIDE**2 if self.kind == "pixels" else CELLS**2 * DIRECTIONS
+        return shapes + 3 * COLOR_CELLS**2
+
     def read(self, words: Sequence[str], columns: Mapping[str, Values]) -> "csr_matrix":
         """Sparse float32 [n, features]. Raises InputError for rows without images."""
         from scipy.sparse import csr_matrix
 
         images = images_of(columns, self.column)
         places = [np.arange(i, min(i + READ_TOGETHER, len(images))) for i in range(0, len(images), READ_TOGETHER)]
-        made = [self._of(images.at(some)) for some in places]
+        made = [self.features(torch.from_numpy(images.at(some))).numpy() for some in places]
         return csr_matrix(np.concatenate(made) if made else np.zeros((0, 0), np.float32))
 
     def flops(self, rows: int) -> float:
         """Of making the features of so many images, about."""
         return float(OPERATIONS * EDGE_SIDE * EDGE_SIDE * rows)
 
-    def _of(self, pixels: Array) -> Array:
-        values = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255
-        colors = _cells(resized(values, EDGE_SIDE).numpy(), COLOR_CELLS).reshape(len(pixels), -1)
+    def features(self, images: Tensor) -> Tensor:
+        """uint8 [n, side, side, 3] to float32 [n, features]; in torch alone, so that it goes into an ONNX graph."""
+        values = images.permute(0, 3, 1, 2).float() / 255
+        colors = _cells(_sized(values, EDGE_SIDE), COLOR_CELLS).flatten(1)
+        gray = values.mean(1, keepdim=True)
         if self.kind == "pixels":
-            gray = resized(values.mean(1, keepdim=True), PIXEL_SIDE).numpy().reshape(len(pixels), -1)
-            shapes = gray - gray.mean(1, keepdims=True)
+            shapes = _sized(gray, PIXEL_SIDE).flatten(1)
+            shapes = shapes - shapes.mean(1, keepdim=True)
         else:
-            shapes = _edges(resized(values.mean(1, keepdim=True), EDGE_SIDE).numpy()[:, 0])
-        parts = (_unit(shapes), COLOR_WEIGHT * _unit(colors - 0.5))
-        return np.concatenate(parts, axis=1, dtype=np.float32)
+            shapes = _edges(_sized(gray, EDGE_SIDE)[:, 0])
+        return torch.cat([_unit(shapes), COLOR_WEIGHT * _unit(colors - 0.5)], 1)
 
     def to_json(self) -> dict[str, Any]:
         return {"column": self.column, "kind": self.kind}
@@ -65,30 +74,39 @@ class PictureFeatures:
         return cls(str(known["column"]), "pixels" if known["kind"] == "pixels" else "edges")
 
 
-def _edges(gray: Array) -> Array:
+def _sized(values: Tensor, side: int) -> Tensor:
+    return values if values.shape[-1] == side else resized(values, side)
+
+
+def _edges(gray: Tensor) -> Tensor:
     """[n, side, side] -> [n, cells * cells * directions]: how strong edges of each direction are, each cell bounded."""
-    down, right = np.gradient(gray, axis=(1, 2))
-    strength = np.hypot(down, right)
-    angle = (np.arctan2(down, right) / (2 * np.pi) % 1.0) * DIRECTIONS
-    lower = np.floor(angle).astype(np.int64)
+    down, right = _slopes(gray.transpose(1, 2)).transpose(1, 2), _slopes(gray)
+    strength = (down * down + right * right).sqrt()
+    angle = (torch.atan2(down, right) / (2 * math.pi)).remainder(1.0) * DIRECTIONS
+    lower = angle.floor()
     share = angle - lower
+    lower = lower.remainder(DIRECTIONS)  # an angle just below a whole turn is rounded up to it
+    upper = (lower + 1).remainder(DIRECTIONS)
     found = []
     for direction in range(DIRECTIONS):
-        weight = (lower % DIRECTIONS == direction) * (1 - share) + ((lower + 1) % DIRECTIONS == direction) * share
+        weight = (lower == direction).float() * (1 - share) + (upper == direction).float() * share
         found.append(_cells((strength * weight)[:, None], CELLS))
-    histograms = np.concatenate(found, axis=1)
-    size = np.sqrt((histograms**2).sum(1, keepdims=True))
-    usual = np.maximum(size.mean((2, 3), keepdims=True), 1e-6)
-    return np.asarray(histograms / np.sqrt(size**2 + usual**2)).reshape(len(gray), -1)
+    histograms = torch.cat(found, 1)
+    size = (histograms * histograms).sum(1, keepdim=True).sqrt()
+    usual = size.mean((2, 3), keepdim=True).clamp(min=1e-6)
+    return (histograms / (size * size + usual * usual).sqrt()).flatten(1)
 
 
-def _cells(values: Array, cells: int) -> Array:
+def _slopes(rows: Tensor) -> Tensor:
+    """[n, k, side]: half the difference of both neighbors; at the ends the difference to the only one."""
+    inner = (rows[:, :, 2:] - rows[:, :, :-2]) / 2
+    return torch.cat([rows[:, :, 1:2] - rows[:, :, :1], inner, rows[:, :, -1:] - rows[:, :, -2:-1]], 2)
+
+
+def _cells(values: Tensor, cells: int) -> Tensor:
     """[n, k, side, side] -> [n, k, cells, cells]: the mean of each."""
-    n, k, side, _ = values.shape
-    found: Array = values.reshape(n, k, cells, side // cells, cells, side // cells).mean((3, 5))
-    return found
+    return functional.avg_pool2d(values, values.shape[-1] // cells)
 
 
-def _unit(rows: Array) -> Array:
-    found: Array = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-6)
-    return found
+def _unit(rows: Tensor) -> Tensor:
+    return rows / (rows * rows).sum(1, keepdim=True).sqrt().clamp(min=1e-6)

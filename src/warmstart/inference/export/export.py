@@ -61,8 +61,6 @@ def formats_of(stored: StoredModel) -> dict[Format, str]:
         graph = same or (none if stored.task.writes else "")
         without = [f"its member {each.regime!r}: {why}" for each in stored.members if (why := formats_of(each)["onnx"])]
         graph = graph or "; ".join(without)
-        if not graph and not stored.members and onnx_graph.reads_picture_features(stored.predictor):
-            graph = "no graph is written for edges and colors of images"
         return {"hf": none, "merged": none, "onnx": graph, "gguf": "it writes no text"}
     body = network.model.body
     graph = ""
@@ -98,7 +96,7 @@ def check_format(stored: StoredModel, to: str, int8: bool) -> Format:
             f"use --to {others[0]}" if others else "leave it out",
         )
     if int8 and any(column.kind == "image" for column in stored.schema.columns):
-        raise UsageError("a network for images is not stored in int8.", "leave out --int8")
+        raise UsageError("a model of images is not stored in int8.", "leave out --int8")
     return chosen
 
 

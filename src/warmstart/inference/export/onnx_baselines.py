@@ -138,6 +138,9 @@ class BaselineGraph(nn.Module):
             self.columns = _ColumnSums(
                 features.columns, parts.categories, rows(features.columns.width, features.columns_weight)
             )
+        self.pictures = features.pictures
+        if features.pictures:
+            self.seen = nn.Parameter(rows(features.pictures.width, features.pictures_weight))
         self.embed = embed
         if features.embedder:
             self.embedding = nn.Parameter(rows(features.embedder.width, features.embedding_weight))
@@ -151,11 +154,13 @@ class BaselineGraph(nn.Module):
 
     def forward(self, *inputs: Tensor) -> Tensor:
         given = dict(zip(self.reads, inputs, strict=True))
-        said = self.bias
+        said: Tensor = self.bias
         if self.terms is not None:
             said = said + self.terms(given["counts"][:, : self.own_terms])
         if self.columns is not None:
             said = said + self.columns(given.get("numbers"), given.get("categories"))
+        if self.pictures is not None:
+            said = said + self.pictures.features(given["images"]) @ self.seen
         if self.embed is not None:
             vectors = self.embed(*(given[name] for name in self.embed.reads))
             length = (vectors * vectors).sum(1, keepdim=True).sqrt().clamp(min=1e-12)

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 
 from warmstart.data.encoding.inputs import Inputs, Tokens
-from warmstart.data.encoding.pixels import Pixels
 from warmstart.data.schema.class_values import class_value
 from warmstart.data.schema.schema import Schema
 from warmstart.data.tables import decode_image
@@ -43,12 +42,6 @@ def has_graph(network: Network) -> bool:
     inputs = network.inputs
     read = inputs.tokens is not None or inputs.of_body.reads_images
     return read or reads_hashed_words(network) or is_wide_and_deep(network)
-
-
-def reads_picture_features(predictor: Any) -> bool:
-    """Whether it is a baseline on the edges, colors or pixels of an image, for which no graph is written."""
-    linear = getattr(predictor, "linear", predictor)
-    return bool(linear.features.pictures)
 
 
 def write_onnx(stored: StoredModel, out: Path, *, int8: bool) -> None:
@@ -145,7 +138,7 @@ def _of_network(network: Network, schema: Schema, out: Path) -> Traced:
         return _beside_columns(network, schema, out)
     if network.inputs.reads_images:
         pixels: Any = network.inputs
-        facts, example, varies = _reading_images(pixels, schema)
+        facts, example, varies = _reading_images(pixels.column, schema)
         return Traced(ImageGraph(network.model, pixels, facts["side"]), example, varies, facts)
     if tokens is None:
         count: int = body.size.features
@@ -162,7 +155,7 @@ def _beside_columns(network: Network, schema: Schema, out: Path) -> Traced:
     given, facts = parts.example(TRACED_ROWS), parts.facts()
     graph: TokenGraph | ImageGraph
     if inputs.tokens is None:
-        said, more, varies = _reading_images(inputs.of_body, schema, rows)
+        said, more, varies = _reading_images(inputs.of_body.column, schema, rows)
         graph = ImageGraph(network.model, inputs.of_body, said["side"])
         _write_vocabulary(parts, out)
     else:
@@ -186,11 +179,15 @@ def _traced(parts: BaselineParts, schema: Schema, out: Path) -> Traced:
     dynamic: tuple[dict[int, Any], ...] = tuple({0: rows} for _ in given)
     names, example = tuple(given), tuple(given.values())
     embed: TokenGraph | ImageGraph | None = None
-    embedder = parts.linear.features.embedder
+    embedder, pictures = parts.linear.features.embedder, parts.linear.features.pictures
+    if pictures is not None:
+        said, more, varies = _reading_images(pictures.column, schema, rows)
+        facts = said | facts | {"reads": [*facts["reads"], *said["reads"]]}
+        names, example, dynamic = (*names, *ImageGraph.reads), (*example, *more), (*dynamic, *varies)
     if embedder is not None:
         inputs: Any = embedder.base.inputs
         if inputs.reads_images:
-            said, more, varies = _reading_images(inputs, schema, rows)
+            said, more, varies = _reading_images(inputs.column, schema, rows)
             embed = ImageGraph(embedder.model.cpu(), inputs, said["side"])
         else:
             said, more, varies = _reading_tokens(inputs, out, rows)
@@ -238,12 +235,12 @@ def _reading_tokens(
 
 
 def _reading_images(
-    inputs: Pixels, schema: Schema, rows: Any = None
+    name: str, schema: Schema, rows: Any = None
 ) -> tuple[dict[str, Any], tuple[Tensor, ...], tuple[dict[int, Any], ...]]:
     """What the reader knows, an example of decoded images, and which of their sizes varies."""
-    side = next(column.image_size for column in schema.columns if column.name == inputs.column)
+    side = next(column.image_size for column in schema.columns if column.name == name)
     example = torch.randint(0, 256, (TRACED_ROWS, side, side, 3), dtype=torch.uint8)
-    return {"reads": ["images"], "image": inputs.column, "side": side}, (example,), ({0: rows or _rows()},)
+    return {"reads": ["images"], "image": name, "side": side}, (example,), ({0: rows or _rows()},)
 
 
 def _export(whole: "_Whole", traced: Traced, names: list[str], path: Path) -> None:
