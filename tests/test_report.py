@@ -139,6 +139,16 @@ def test_the_share_of_two_regimes_is_told_from_how_sure_the_answer_is() -> None:
     assert "of the resamples of these two alone. The confidence at the top takes all regimes into account." in text
 
 
+def test_the_head_alone_says_nothing_about_fine_tuning() -> None:
+    out = tuple(Excluded(name, "budget", "there was no time") for name in ("lora", "full", "discriminative"))
+    text = drawn(study(only=["linear", "scratch", "frozen"], excluded=out)).text
+    said = "says nothing about training the weights of the base"
+    assert "Of the 4 fine-tuning regimes, only frozen ran. It trains only the head" in text and said in text
+    assert "fine-tuned is worse by" not in text and "fine-tuned is better by" not in text
+    assert "Only frozen was fine-tuned. It trains only the head" in drawn(study(only=["scratch", "frozen"])).text
+    assert said not in drawn(study(only=["scratch", "frozen", "full"])).text
+
+
 def test_loads_nothing(page: str) -> None:
     assert not re.search(r"https?:|//[a-z]|@import|url\(", page)
     sources = [

@@ -4,8 +4,10 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
+from warmstart.errors import join_phrases
 from warmstart.reporting import words
 from warmstart.results.comparison import Comparison
+from warmstart.results.names import HEAD_ONLY, TRAIN_BASE_WEIGHTS, regime_of
 from warmstart.results.record import Run, Trial
 from warmstart.results.rows import Difference, Row
 
@@ -66,6 +68,22 @@ def on_all_rows(entry: Entry, comparison: Comparison) -> Entry:
 def best_of(entries: Iterable[Entry], family: str | None = None) -> Entry | None:
     """The first that did not fail: entries come best first."""
     return next((e for e in entries if not e.failed and (family is None or e.row.family == family)), None)
+
+
+def only_heads_sentence(main: Sequence[Entry], comparison: Comparison) -> str:
+    """What the scores say of fine-tuning if no regime that trains weights of its base has one; else ''."""
+    tuned = [entry for entry in main if entry.row.family == "fine-tuned"]
+    ran = [entry.name for entry in tuned if not entry.failed]
+    if not ran or any(regime_of(name) != HEAD_ONLY for name in ran):
+        return ""
+    missing = {each.regime for each in comparison.excluded if regime_of(each.regime) in TRAIN_BASE_WEIGHTS}
+    every = {entry.name for entry in tuned} | {row.name for row in comparison.partial if row.family == "fine-tuned"}
+    names, many = join_phrases([f"`{name}`" for name in ran]), len(every | missing)
+    on_parts = any(row.family == "fine-tuned" for row in comparison.partial if row.name not in ran)
+    which = f"Only {names} was fine-tuned."
+    if many > len(ran):
+        which = f"Of the {many} fine-tuning regimes, only {names} ran{' on all rows' if on_parts else ''}."
+    return f"{which} It trains only the head, so this says nothing about training the weights of the base."
 
 
 def searches(runs: Iterable[Run]) -> tuple[Run, ...]:

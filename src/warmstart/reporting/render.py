@@ -22,7 +22,15 @@ from warmstart.data.rows.findings import Finding
 from warmstart.data.schema.schema import CORPUS
 from warmstart.quantities import capitalize_first
 from warmstart.reporting import forgetting, mistakes, plots, sureness, words
-from warmstart.reporting.entries import Entry, best_of, difference, entries_of, of_most_rows, searches
+from warmstart.reporting.entries import (
+    Entry,
+    best_of,
+    difference,
+    entries_of,
+    of_most_rows,
+    only_heads_sentence,
+    searches,
+)
 from warmstart.reporting.frame import Figure
 from warmstart.reporting.learning import learning_curves
 from warmstart.reporting.page import _library, asset, policy, templates
@@ -128,6 +136,7 @@ def render(
             scratch=best_of(main, "scratch"),
             tuned=best_of(main, "fine-tuned"),
             raced=raced,
+            only_heads=only_heads_sentence(main, comparison),
             head_to_head=None if raced else _head_to_head(main, comparison),
             lost=forgetting.forgetting_rows(main),
             measures=forgetting.forgetting_measures(forgetting.forgetting_rows(main)),
@@ -236,6 +245,8 @@ def _errors(
 def _head_to_head(main: Sequence[Entry], comparison: Comparison) -> Difference | None:
     """The best fine-tuned regime minus the best from scratch."""
     scratch, tuned = best_of(main, "scratch"), best_of(main, "fine-tuned")
+    if only_heads_sentence(main, comparison):
+        return None
     return difference(comparison, tuned.row, scratch.row) if scratch and tuned else None
 
 
