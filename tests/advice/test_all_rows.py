@@ -125,7 +125,7 @@ def test_what_was_run_on_all_rows_alone_predicts_nothing() -> None:
     runs: list[Run] = [make_run(name, make_scores(np.full(50, 0.5))) for name in ("linear", "full")]
     comparison = make_comparison(runs)
     assert comparison.partial == () and comparison.predictions == {}
-    whole = "The model in winner/ is `full`, trained on all 1,000 training rows: right in 50 of 100 test rows."
+    whole = "The model in winner/ is `full`, trained on all 1,000 training rows: right in 25 of 50 test rows (50 %)."
     assert winner_sentence(comparison, "full") == whole
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from warmstart.advice.longer_run import larger_budget_command, on_all_rows_command
-from warmstart.advice.phrases import error_in_words, name_list, noise_phrase, scores
+from warmstart.advice.phrases import error_beside, name_list, noise_phrase, scores
 from warmstart.advice.ranking import Ranking
 from warmstart.errors import join_phrases
 from warmstart.quantities import format_effort, format_interval_bounds, format_number
@@ -107,10 +107,8 @@ def winner_sentence(comparison: Comparison, name: str | None) -> str:
         return ""
     whole, refit = comparison.rows["train"], comparison.refit
     on = f"all {whole:,} training rows" if rows >= whole else f"{rows:,} of {whole:,} training rows"
-    there = [each for each in (name, CONSTANT) if each in comparison.names]
-    known = {each: error_in_words(comparison, comparison.row(each)) for each in there}
-    beside = f" (`{CONSTANT}`: {known[CONSTANT]})" if known.get(CONSTANT) and name != CONSTANT else ""
-    good = f"{known[name]}{beside}" if known.get(name) else ""
+    constant = comparison.row(CONSTANT) if CONSTANT in comparison.names and name != CONSTANT else None
+    good = error_beside(comparison, comparison.row(name), constant)
     if name == PREVIOUS:
         return f"The model in winner/ is `{name}`, the earlier model as it is{f': {good}' if good else ''}."
     if refit is None or refit.regime != name:
