@@ -149,7 +149,7 @@ def _time(seconds: float) -> str:
 
 def show_study(done: "Study", as_json: bool) -> None:
     """The verdict, the table, and where the rest is."""
-    from warmstart.advice.all_rows import on_a_part, winner_sentence
+    from warmstart.advice.all_rows import lead_of, on_a_part, winner_sentence
     from warmstart.advice.phrases import compared_instead, cut_to_fit, original_scale_error, original_scale_sentence
 
     comparison, advice = done.comparison, done.advice
@@ -186,6 +186,9 @@ def show_study(done: "Study", as_json: bool) -> None:
     if trained_on and (done.folder / "winner").exists():
         print_sentence(trained_on)
     print_sentence(advice.reason)
+    lead = lead_of(comparison) if advice.verdict == "undecided" and not done.raced else None
+    if lead:
+        print_sentence(lead.sentence, "  ")
     for said in (cut_to_fit(comparison), "" if done.raced else compared_instead(comparison)):
         if said:
             print_sentence(said, "  ")

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from markupsafe import Markup
 
 from warmstart.advice.advise import Advice
-from warmstart.advice.all_rows import on_a_part, winner_sentence
+from warmstart.advice.all_rows import lead_of, on_a_part, winner_sentence
 from warmstart.advice.more_data import more_data
 from warmstart.advice.phrases import compared_instead, cut_to_fit, original_scale_error, original_scale_sentence
 from warmstart.data.rows.findings import Finding
@@ -105,6 +105,7 @@ def render(
     judged = _judged([part, *main] if part else main, comparison)
     on_parts = [] if raced else [each for each in entries if each.row in comparison.partial and each not in main]
     figures, shown = _figures(main, comparison, on_parts), examples is not None
+    lead = None if raced or advice.verdict != "undecided" else lead_of(comparison)
     heading = words.verdict_sentence(advice.verdict, advice.confidence)
     library, script, old = _library(), asset("page.js"), comparison.old_scores
     page = (
@@ -114,6 +115,8 @@ def render(
             comparison=comparison,
             advice=advice,
             heading=heading,
+            lead=lead,
+            sure=lead.share if lead else advice.confidence if raced or advice.verdict != "undecided" else None,
             unfinished=unfinished,
             reason=capitalize_first(advice.reason.removeprefix(f"{heading.removesuffix('.')}: ")),
             instead="" if raced else compared_instead(comparison),
