@@ -39,6 +39,24 @@ class Entry:
         """The run that stands for the others in examples and curves: the first seed that reached a score."""
         return next(iter(self.usable or self.runs), None)
 
+    @property
+    def trials_phrase(self) -> str:
+        """'best of 3 trials', or why the best of them was not taken."""
+        run = self.shown
+        if run is None or not run.trials:
+            return ""
+        many = f"{len(run.trials)} trial{'s' if len(run.trials) > 1 else ''}"
+        taken, scored = taken_trial(run), [trial for trial in run.trials if trial.val is not None]
+        if taken is None or taken.val is None or not scored:
+            return many if run.lr is not None else f"best of {many}"
+        turned = 1 if run.higher_is_better else -1
+        best = max(scored, key=lambda trial: turned * (trial.val or 0.0))
+        if turned * ((best.val or 0.0) - taken.val) <= 0:
+            return f"best of {many}"
+        rate, usual = (words.format_rate(trial.settings.get("lr")) for trial in (best, taken))
+        which = rate if rate != usual else "another setting"
+        return f"{many}; {which} was better by less than noise, so {usual} was kept"
+
 
 def entries_of(comparison: Comparison) -> tuple[Entry, ...]:
     """The comparison's table with its runs, in its order: best first, failed ones last."""

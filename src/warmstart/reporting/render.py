@@ -266,13 +266,13 @@ def _sizes(comparison: Comparison) -> list[int]:
 
 
 def _spent(all_runs: Sequence[Run]) -> Spent:
-    """Of what was trained or fitted: the cost of an ensemble is that of its members."""
+    """Of all runs: the cost of an ensemble is that of its members."""
     runs = [run for run in all_runs if run.family != ENSEMBLE]
     made = searches(runs)
     return Spent(
         flops=sum(run.cost.flops for run in runs) + sum(run.tuning_flops for run in made),
         seconds=sum(run.cost.seconds for run in runs) + sum(run.tuning_seconds for run in made),
-        runs=len(runs),
+        runs=len(all_runs),
         trials=sum(len(run.trials) + (len(run.search.trials) if run.search else 0) for run in made),
     )
 
