@@ -96,6 +96,11 @@ def format_flops(number: float | None) -> str:
     return format_scaled(number, 1000, ("FLOP", "KFLOP", "MFLOP", "GFLOP", "TFLOP", "PFLOP", "EFLOP", "ZFLOP"))
 
 
+def format_energy(kilowatt_hours: float) -> str:
+    """0.062, <0.001: in kWh, which is not said again."""
+    return "<0.001" if 0 <= kilowatt_hours < 0.001 else f"{kilowatt_hours:.2g}"
+
+
 def format_effort(seconds: float, *, by_compute: bool) -> str:
     """What a study counts in: time, or with --compute the arithmetic of so many seconds of the reference device."""
     return format_flops(seconds * REFERENCE_FLOPS) if by_compute else format_duration(seconds)

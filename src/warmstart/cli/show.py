@@ -16,7 +16,7 @@ from rich.table import Table as Grid
 
 from warmstart.data.schema.schema import TEXT_OUT
 from warmstart.errors import UNPRINTABLE, printable, shell_word
-from warmstart.quantities import describe_forgetting, format_flops, format_size
+from warmstart.quantities import describe_forgetting, format_energy, format_flops, format_size
 from warmstart.reporting.words import format_score
 from warmstart.results.constraints import BUDGET
 from warmstart.runtime.environment import current_environment
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from warmstart.study.study import Study
 
 
+NOTED_COLUMNS = {"disk": "disk", "kWh": "energy", "money": "money"}  # of a plan, to how a note about it begins
 out = Console(highlight=False, markup=False, emoji=False)
 
 
@@ -123,21 +124,25 @@ def show_plan(found: "PlanResult") -> None:
             {True: "yes", False: "NO", None: "?"}[one.fits],
             "-" if one.seconds is None else _time(one.seconds),
             sizes[1],
-            "-" if one.energy_kwh is None else f"{one.energy_kwh:.2g}",
+            "-" if one.energy_kwh is None else format_energy(one.energy_kwh),
             "-" if one.money is None else f"${one.money:.2f}",
         )
         jobs = (", ".join(f"{n:,}" for n in one.rows) or "-", str(one.runs))
         lines.append((one.regime, *jobs, *counts, *rest))
     room = "" if found.room_bytes is None else f", {format_size(found.room_bytes)} of memory for a run"
     print_line(f"{found.where}{room}\n")
-    out.print(_grid(titles, lines, ("money", "disk", "of", "kWh", "learned", "compute")))
+    grid = _grid(titles, lines, ("money", "disk", "of", "kWh", "learned", "compute"))
+    out.print(grid)
+    shown = {column.header for column in grid.columns}
+    hidden = tuple(f"{what}:" for title, what in NOTED_COLUMNS.items() if title not in shown)
     energy = [one.energy_kwh for one in found.forecasts if one.energy_kwh is not None]
-    print_line(f"total: {_time(found.seconds)}{f', {sum(energy):.2g} kWh' if energy else ''}\n")
+    print_line(f"total: {_time(found.seconds)}{f', {format_energy(sum(energy))} kWh' if energy else ''}\n")
     for one in found.forecasts:
         if one.advice:
             print_sentence(f"{one.regime}: {one.advice}", "  ")
     for note in found.notes:
-        print_sentence(f"- {note}", "  ")
+        if not note.startswith(hidden):
+            print_sentence(f"- {note}", "  ")
 
 
 def _time(seconds: float) -> str:
