@@ -80,6 +80,11 @@ def format_size(number: float | None) -> str:
     return format_scaled(number, 1000, ("bytes", "KB", "MB", "GB", "TB"))
 
 
+def format_disk_size(model: float, base: float) -> str:
+    """370 KB, with the base that it needs too: 370 KB + base 91 MB"""
+    return f"{format_size(model)} + base {format_size(base)}" if base else format_size(model)
+
+
 def format_duration(seconds: float | None) -> str:
     """0.4 s, 12 s, 1.2 min, 2.3 h"""
     if seconds is None or not math.isfinite(seconds):

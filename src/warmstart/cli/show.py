@@ -16,7 +16,7 @@ from rich.table import Table as Grid
 
 from warmstart.data.schema.schema import TEXT_OUT
 from warmstart.errors import UNPRINTABLE, printable, shell_word
-from warmstart.quantities import describe_forgetting, format_energy, format_flops, format_size
+from warmstart.quantities import describe_forgetting, format_disk_size, format_energy, format_flops, format_size
 from warmstart.reporting.words import format_score
 from warmstart.results.constraints import BUDGET
 from warmstart.runtime.environment import current_environment
@@ -286,7 +286,8 @@ def show_run(done: "Run", folder: Path, as_json: bool) -> None:
     for name, value in done.metrics.items():
         print_line(f"  {name:<32} {value:,.4f}")
     trained = f"learning rate {done.lr:.1e}, {done.steps:,} steps, " if done.lr else ""
-    costs = f"{done.cost.seconds:.1f} s, {format_flops(done.cost.flops)}, {format_size(done.disk_bytes)} on disk"
+    size = format_disk_size(done.disk_bytes, done.base_bytes)
+    costs = f"{done.cost.seconds:.1f} s, {format_flops(done.cost.flops)}, {size} on disk"
     print_line(trained + costs)
     for words in describe_forgetting(done.retention or {}):
         print_sentence(words)
