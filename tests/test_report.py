@@ -139,6 +139,39 @@ def test_the_share_of_two_regimes_is_told_from_how_sure_the_answer_is() -> None:
     assert "of the resamples of these two alone. The confidence at the top takes all regimes into account." in text
 
 
+def test_the_head_alone_says_nothing_about_fine_tuning() -> None:
+    out = tuple(Excluded(name, "budget", "there was no time") for name in ("lora", "full", "discriminative"))
+    text = drawn(study(only=["linear", "scratch", "frozen"], excluded=out)).text
+    said = "says nothing about training the weights of the base"
+    assert "Of the 4 fine-tuning regimes, only frozen ran. It trains only the head" in text and said in text
+    assert "fine-tuned is worse by" not in text and "fine-tuned is better by" not in text
+    assert "Only frozen was fine-tuned. It trains only the head" in drawn(study(only=["scratch", "frozen"])).text
+    assert said not in drawn(study(only=["scratch", "frozen", "full"])).text
+
+
+def test_a_better_trial_within_noise_is_not_called_the_best_one_taken() -> None:
+    def trials(*scores: float) -> tuple[Trial, ...]:
+        return tuple(Trial({"lr": lr}, 100, val) for lr, val in zip((1e-2, 3.16e-2, 3.16e-3), scores, strict=True))
+
+    made = study("classification", only=["scratch", "frozen"])
+    several = [replace(run, lr=1e-2, trials=trials(0.82, 0.81, 0.84)) for run in made.runs]
+    text = drawn(replace(made, runs=tuple(several))).text
+    assert "3 trials; 3.2e-3 was better by less than noise, so 1e-2 was kept" in text and "best of" not in text
+    several = [replace(run, lr=1e-2, trials=trials(0.82, 0.81, 0.8)) for run in made.runs]
+    assert "best of 3 trials" in drawn(replace(made, runs=tuple(several))).text
+
+
+def test_what_cannot_forget_has_no_plot_of_forgetting() -> None:
+    assert "What was forgotten" in drawn(study(only=["full", "frozen"])).text
+    assert "What was forgotten" not in drawn(study(only=["scratch", "frozen"])).text
+
+
+def test_the_confusion_matrix_has_no_empty_column() -> None:
+    few = study("classification", only=["linear"], classes=CLASSES[:3])
+    assert "any other" not in drawn(few).text
+    assert "any other" in drawn(study("classification", only=["linear"])).text
+
+
 def test_loads_nothing(page: str) -> None:
     assert not re.search(r"https?:|//[a-z]|@import|url\(", page)
     sources = [
@@ -343,7 +376,7 @@ def test_compute_counts_a_shared_search_once() -> None:
     assert "2 runs and 4 trials" in drawn(study(runs=shared)).text
     facts = {"id": "ensemble", "regime": "ensemble", "family": "ensemble", "trials": ()}
     combined = replace(comparison.runs[0], **facts)
-    assert "2 runs and 8 trials" in drawn(study(runs=(*comparison.runs, combined))).text, "its members were paid for"
+    assert "3 runs and 8 trials" in drawn(study(runs=(*comparison.runs, combined))).text, "its members were paid for"
 
 
 def test_worst_examples_are_the_largest_errors() -> None:

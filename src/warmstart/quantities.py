@@ -88,6 +88,11 @@ def format_size(number: float | None) -> str:
     return format_scaled(number, 1000, ("bytes", "KB", "MB", "GB", "TB"))
 
 
+def format_disk_size(model: float, base: float) -> str:
+    """370 KB, with the base that it needs too: 370 KB + base 91 MB"""
+    return f"{format_size(model)} + base {format_size(base)}" if base else format_size(model)
+
+
 def format_duration(seconds: float | None) -> str:
     """0.4 s, 12 s, 1.2 min, 2.3 h"""
     if seconds is None or not math.isfinite(seconds):
@@ -102,6 +107,11 @@ def format_duration(seconds: float | None) -> str:
 def format_flops(number: float | None) -> str:
     """20 TFLOP"""
     return format_scaled(number, 1000, ("FLOP", "KFLOP", "MFLOP", "GFLOP", "TFLOP", "PFLOP", "EFLOP", "ZFLOP"))
+
+
+def format_energy(kilowatt_hours: float) -> str:
+    """0.062, <0.001: in kWh, which is not said again."""
+    return "<0.001" if 0 <= kilowatt_hours < 0.001 else f"{kilowatt_hours:.2g}"
 
 
 def format_effort(seconds: float, *, by_compute: bool) -> str:

@@ -8,7 +8,7 @@ import pytest
 
 from tests.run_factory import make_comparison, make_curve_runs, make_run, make_scores
 from warmstart.advice.advise import advice_for
-from warmstart.advice.all_rows import winner_sentence
+from warmstart.advice.all_rows import lead_of, winner_sentence
 from warmstart.advice.ranking import rank_regimes
 from warmstart.results.comparison import Comparison
 from warmstart.results.constraints import Excluded
@@ -81,6 +81,20 @@ def test_what_was_not_run_leaves_it_undecided() -> None:
     assert advice.next_step.startswith("To train `full` on all rows: `warmstart compare")
 
 
+def test_an_undecided_answer_names_what_the_test_rows_cannot_separate() -> None:
+    runs = make_curve_runs({"constant": (1.5, 0.0), "linear": (1.0, 0.1), "boosted": (1.0, 0.1)}, (1600,))
+    out = (Excluded("full", "budget", "there was no time"),)
+    comparison = replace(make_comparison(runs), excluded=out, command=COMMAND)
+    advice = advice_for(comparison)
+    best, other = ("linear", "boosted") if advice.predicted["regime"] == "linear" else ("boosted", "linear")
+    assert f"The 1,000 test rows and these seeds cannot separate it from `{other}` either." in advice.reason
+    lead = lead_of(comparison)
+    assert lead and lead.regime == best and lead.share < 1
+    assert lead.sentence.endswith("of those that ran, it is best or within 1 % of the best.")
+    assert "separate" not in advice_for(replace(seen_on(SIZES), excluded=out)).reason
+    assert lead_of(seen_on((100, 400), full=(3.0, 0.28))) is None, "nothing ran beside `linear` on all rows"
+
+
 def test_the_next_step_trains_the_cheapest_rival_beside_the_leader() -> None:
     reason = "there was no time for 40 steps on 100 rows; --budget 9m would be enough"
     out = tuple(Excluded(name, "budget", reason) for name in ("scratch", "lora"))
@@ -125,7 +139,7 @@ def test_what_was_run_on_all_rows_alone_predicts_nothing() -> None:
     runs: list[Run] = [make_run(name, make_scores(np.full(50, 0.5))) for name in ("linear", "full")]
     comparison = make_comparison(runs)
     assert comparison.partial == () and comparison.predictions == {}
-    whole = "The model in winner/ is `full`, trained on all 1,000 training rows: right in 50 of 100 test rows."
+    whole = "The model in winner/ is `full`, trained on all 1,000 training rows: right in 25 of 50 test rows (50 %)."
     assert winner_sentence(comparison, "full") == whole
 
 

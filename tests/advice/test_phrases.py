@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.report_samples import advice, study
-from warmstart.advice.phrases import error_in_words, original_scale_error, original_scale_sentence
+from warmstart.advice.phrases import error_beside, error_in_words, original_scale_error, original_scale_sentence
 from warmstart.cli.show import show_study as show
 from warmstart.reporting.render import render
 from warmstart.study.study import Study
@@ -45,6 +45,8 @@ def test_how_good_it_is_in_words() -> None:
     assert error_in_words(linear, linear.table[0]).startswith("on average off by ")
     right = study("classification", only=["full"])
     row = replace(right.table[0], score=0.5961)
-    assert error_in_words(right, row) == "right in 60 of 100 test rows"
-    assert error_in_words(right, replace(row, score=0.9961)) == "right in 996 of 1,000 test rows"
+    assert error_in_words(right, row) == "right in 143 of 240 test rows (60 %)"
+    assert error_in_words(right, replace(row, score=0.9961)) == "right in 239 of 240 test rows (99.6 %)"
+    beside = error_beside(right, row, replace(row, name="constant", score=0.2))
+    assert beside == "right in 143 of 240 test rows (60 %; `constant`: 20 %)"
     assert error_in_words(replace(right, metric="micro F1"), row) == ""

@@ -151,10 +151,12 @@ def test_runs_report_and_the_lists(compared: tuple[Path, Answer]) -> None:
 def test_a_plan_shows_energy_in_80_columns_where_no_money_is_asked(capsys: pytest.CaptureFixture[str]) -> None:
     facts = (22_565_761, 23_229_313, 2.5e15, 1_069_957_120, 900.0, 90_988_535)
     made = [RegimeForecast(name, *facts, None, True, "", energy_kwh=0.00031) for name in ("discriminative", "lora")]
-    show.show_plan(PlanResult(tuple(made), "cpu", None))
+    notes = ("disk: computed", "energy: an estimate", "money: a price")
+    show.show_plan(PlanResult(tuple(made), "cpu", None, notes))
     said = capsys.readouterr().out
     assert max(map(len, said.splitlines())) <= 80
-    assert re.search(r" kWh *\n", said) and "money" not in said and "total: 30.0 min, 0.00062 kWh\n" in said
+    assert "energy: an estimate" in said and ("disk: computed" in said) == (" disk " in said)
+    assert re.search(r" kWh *\n", said) and "money" not in said and "total: 30.0 min, <0.001 kWh\n" in said
 
 
 def test_what_is_looked_at_is_said_now_and_then(

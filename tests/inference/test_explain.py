@@ -116,3 +116,10 @@ def test_the_part_of_an_image_that_matters_comes_first(tmp_path: Path) -> None:
     found = list(explain(trained, trained.new_rows(some), 1))
     assert [(each[0].column, each[0].part) for each in found] == [("photo", "top right"), ("photo", "top left")]
     assert all(each[0].effect > 0 for each in found)
+
+
+def test_marks_are_no_words_and_effects_that_round_to_nothing_are_left_out(run: Path) -> None:
+    trained = warmstart.load(run)
+    (found,) = explain(trained, trained.new_rows([{"text": "lamp - oak -- chair", "weight": 20.0}]), 9)
+    assert {each.part for each in found} <= {"lamp", "oak", "chair", "20"}
+    assert found and min(abs(each.effect) for each in found) >= 0.01 * abs(found[0].effect)

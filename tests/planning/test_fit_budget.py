@@ -147,9 +147,9 @@ def test_sizes_that_were_asked_for_are_the_parts(plan: RunPlan) -> None:
 
 def test_every_cut_is_said(plan: RunPlan) -> None:
     said = within(plan, 0.5 * alone(plan, "full")).cuts
-    assert said[-2:] == ("1 seed instead of 3", "2 learning rates tried for each regime instead of 3")
+    assert said[-2:] == ("1 seed instead of 3", "each learning-rate search starts with 2 rates instead of 3")
     assert all("training rows, with proportionally fewer steps" in cut or "not run" in cut for cut in said[:-2])
-    assert "2 learning rates tried for each regime instead of 3" in within(plan, 0.9 * total_seconds(plan)).cuts
+    assert "each learning-rate search starts with 2 rates instead of 3" in within(plan, 0.9 * total_seconds(plan)).cuts
 
 
 def test_what_all_of_it_would_take_is_kept(plan: RunPlan, tmp_path: Path) -> None:
@@ -185,7 +185,7 @@ def test_a_larger_budget_allows_more_and_changes_nothing_that_was_measured_by(pl
         assert (each.scored, each.options.trials, each.total_rows) == (0.5, cut.options.trials, 700)
     assert raised[40].cuts == (
         "100 test rows scored instead of 200",
-        "2 learning rates tried for each regime instead of 3",
+        "each learning-rate search starts with 2 rates instead of 3",
     )
     raced = load_plan(first_plan(plan.problem, replace(OPTIONS, budget=3 * few)), path, cut=False)
     assert replace(raced, options=cut.options) == cut and raced.options.budget == pytest.approx(3 * few - 3)

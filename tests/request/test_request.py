@@ -162,6 +162,16 @@ def test_constraints_are_written_as_people_write_them(tmp_path: Path) -> None:
     assert asked.options(()).constraints == asked.constraints
 
 
+def test_american_spelling_is_accepted(tmp_path: Path) -> None:
+    (tmp_path / "s.yaml").write_text("license: [mit]\ntask: summarize\n")
+    assert read_yaml(tmp_path / "s.yaml") == {"licence": ("mit",), "task": "summarise"}
+    for words in (("--license", "mit", "--task", "summarize"), ("license=mit", "task=summarize")):
+        with patch.object(api, "start", side_effect=UsageError("enough")) as begin:
+            call("compare", "a.csv", *words, "--target", "price", "--out", tmp_path / "s")
+        asked = begin.call_args.args[0]
+        assert (asked.licence, asked.task, asked.data) == (("mit",), "summarise", ("a.csv",))
+
+
 def test_a_path_with_an_equals_sign_is_data(tmp_path: Path) -> None:
     with patch.object(api, "start", side_effect=UsageError("enough")) as begin:
         call("compare", "year=2024/*.csv", "seeds=2", "--target", "price", "--out", tmp_path / "s")

@@ -145,7 +145,7 @@ def test_in_check_and_in_a_study(base: Base, tmp_path: Path) -> None:
     found = json.loads((out / "comparison.json").read_text())["mismatch"]
     assert found["reference"] == "--general-text" and found["apart_by_features"]["value"] > 0
     page = (out / "report.html").read_text()
-    assert "The base and your texts" in page and "a prediction from the texts alone" in page
+    assert "The base and your texts" in page and "Measured on the texts alone" in page
 
 
 def test_a_foreign_table_is_told(base: Base, tmp_path: Path) -> None:

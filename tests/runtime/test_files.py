@@ -5,6 +5,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
@@ -19,6 +20,7 @@ from warmstart.runtime.files import (
     read_parquet,
     read_tensors,
     replacing,
+    write_arrays,
     write_json,
     write_parquet,
     write_text,
@@ -159,3 +161,10 @@ def test_no_module_writes_or_reads_text_in_the_encoding_of_the_locale() -> None:
             if '".tmp"' in line and path.name not in ("files.py", "checkpoint.py", "gguf_import.py"):
                 wrong.append(f"{path.name}:{number}: {line.strip()}")
     assert not wrong
+
+
+def test_a_file_that_its_writer_makes_anew_can_be_read_like_the_others(tmp_path: Path) -> None:
+    write_text(tmp_path / "a.json", "{}")
+    write_arrays(tmp_path / "a.safetensors", {"a": np.zeros(2, dtype=np.float32)})
+    modes = {(tmp_path / name).stat().st_mode for name in ("a.json", "a.safetensors")}
+    assert len(modes) == 1

@@ -94,6 +94,7 @@ def test_a_busy_machine_drops_the_end_of_the_list_and_says_so(
     found = compare._without_dropped(found, study)
     assert found.cuts[0].startswith("dropped, because the machine was slower than measured: `frozen` on 20 rows")
     assert {each.regime for each in found.excluded} == {"frozen", "full"}
+    assert not any("proportionally fewer steps" in cut for cut in found.cuts), "no part of the rows was trained on"
     assert carried_out(plan, tmp_path)[1] == [], "resumed, it drops the same"
 
 

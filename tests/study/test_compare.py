@@ -176,6 +176,15 @@ def test_what_a_solver_fits_learned_weights_and_chose_among_trials(
     assert scores["embedded"] != scores["constant"]
 
 
+def test_the_base_that_a_saved_model_needs_is_counted_with_it(whole: tuple[Path, list[Event], Comparison]) -> None:
+    comparison = whole[2]
+    known = {row.name: row.base_bytes for row in comparison.table if row.failed is None}
+    assert known["embedded"] > 0 and known["linear"] == 0
+    assert all((known[name] > 0) == (name in ("lora", "qlora")) for name in ("full", "frozen", "lora") if name in known)
+    entry = next(each for each in comparison.to_json()["regimes"] if each["name"] == "embedded")
+    assert entry["base_bytes"] == known["embedded"]
+
+
 def test_progress_goes_from_nothing_to_all_and_says_every_result(
     whole: tuple[Path, list[Event], Comparison],
 ) -> None:

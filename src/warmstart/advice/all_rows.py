@@ -1,12 +1,13 @@
 """All rows: what is reported if the budget did not allow every regime to be trained on all rows?"""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from warmstart.advice.longer_run import larger_budget_command, on_all_rows_command
-from warmstart.advice.phrases import error_in_words, name_list, noise_phrase, scores
-from warmstart.advice.ranking import Ranking
+from warmstart.advice.phrases import error_beside, name_list, noise_phrase, scores
+from warmstart.advice.ranking import Ranking, rank_regimes
 from warmstart.errors import join_phrases
-from warmstart.quantities import format_effort, format_interval_bounds, format_number
+from warmstart.quantities import format_effort, format_interval_bounds, format_number, format_percent
 from warmstart.results.comparison import CONSTANT, Comparison
 from warmstart.results.constraints import BUDGET
 from warmstart.results.names import ENSEMBLE, PREVIOUS
@@ -30,7 +31,43 @@ def why_undecided(ranking: Ranking, rivals: Sequence[Row]) -> str:
         sentences.append(
             f"{join_phrases([f'`{name}`' for name in missing])} could not be trained enough within the budget."
         )
+    others = [] if ahead else ranking.rows[1:]
+    alike = [row for row in others if ranking.difference(leader, row).interval.low <= 0]
+    if alike:
+        scored = f"{comparison.rows['test']:,} test rows{' and these seeds' if len(leader.seeds) > 1 else ''}"
+        either = " either" if rivals or missing else ""
+        sentences.append(f"The {scored} cannot separate it from {name_list(alike)}{either}.")
     return " ".join(sentences)
+
+
+@dataclass(frozen=True)
+class Lead:
+    """How far ahead the best regime of an undecided comparison is."""
+
+    regime: str
+    share: float  # of resamples
+    meaning: str  # what the share counts, to go after 'in 73 % of resamples'
+
+    @property
+    def sentence(self) -> str:
+        """'`embedded` leads in 73 % of resamples of the test rows: ...'"""
+        return f"`{self.regime}` leads in {format_percent(self.share)} of {self.meaning}."
+
+
+def lead_of(comparison: Comparison) -> Lead | None:
+    """The lead of the best regime that the constraints allow; None if there is no regime to compare it with."""
+    barred = {each.regime for each in comparison.excluded if each.constraint != BUDGET}
+    ranking = rank_regimes(comparison.without(barred) if barred else comparison)
+    if ranking is None or not (ranking.ahead or len(ranking.rows) > 1):
+        return None
+    leader = ranking.ahead or ranking.best
+    resamples = f"resamples of the test rows{' and seeds' if len(leader.seeds) > 1 else ''}"
+    if ranking.ahead:
+        share = ranking.comparison.paired_rows(leader, ranking.best).p_above_zero
+        return Lead(leader.name, share, f"{resamples}: it is better than `{ranking.best.name}`")
+    small = format_percent(comparison.min_effect)
+    among = f"of those that ran, it is best or within {small} of the best"
+    return Lead(leader.name, ranking.share([leader]), f"{resamples}: {among}")
 
 
 def better_on_a_part(ranking: Ranking, ahead: Row) -> str:
@@ -107,10 +144,8 @@ def winner_sentence(comparison: Comparison, name: str | None) -> str:
         return ""
     whole, refit = comparison.rows["train"], comparison.refit
     on = f"all {whole:,} training rows" if rows >= whole else f"{rows:,} of {whole:,} training rows"
-    there = [each for each in (name, CONSTANT) if each in comparison.names]
-    known = {each: error_in_words(comparison, comparison.row(each)) for each in there}
-    beside = f" (`{CONSTANT}`: {known[CONSTANT]})" if known.get(CONSTANT) and name != CONSTANT else ""
-    good = f"{known[name]}{beside}" if known.get(name) else ""
+    constant = comparison.row(CONSTANT) if CONSTANT in comparison.names and name != CONSTANT else None
+    good = error_beside(comparison, comparison.row(name), constant)
     if name == PREVIOUS:
         return f"The model in winner/ is `{name}`, the earlier model as it is{f': {good}' if good else ''}."
     if refit is None or refit.regime != name:

@@ -33,12 +33,12 @@ def original_scale_error(comparison: Comparison, row: Row) -> float | None:
 
 
 def error_in_words(comparison: Comparison, row: Row) -> str:
-    """How good a regime is, for readers who know no metrics: 'right in 60 of 100 test rows'; '' if none fits."""
+    """How good a regime is, for readers who know no metrics: 'right in 60 of 100 test rows (60 %)'; '' if none fits."""
     if math.isnan(row.score):
         return ""
     if comparison.metric == "accuracy":
-        of = 1_000 if row.score > 0.99 else 100
-        return f"right in {round(of * row.score):,} of {of:,} test rows"
+        of = comparison.rows["test"]
+        return f"right in {round(of * row.score):,} of {of:,} test rows ({_percent_right(row)})"
     runs = [run for run in comparison.runs if (run.regime, run.rows) == (row.name, row.rows) and run.seed in row.seeds]
     shares = [run.metrics[PERCENTAGE_ERROR] for run in runs if PERCENTAGE_ERROR in run.metrics]
     own = original_scale_error(comparison, row)
@@ -48,6 +48,20 @@ def error_in_words(comparison: Comparison, row: Row) -> str:
     if comparison.units == comparison.target and comparison.metric == "mean absolute error":
         return f"on average off by {format_number(row.score)} ({comparison.target})"
     return ""
+
+
+def error_beside(comparison: Comparison, row: Row, other: Row | None) -> str:
+    """The same beside that of another row: 'right in 60 of 100 test rows (60 %; `constant`: 20 %)'."""
+    own, others = error_in_words(comparison, row), error_in_words(comparison, other) if other else ""
+    if not own or not other or not others:
+        return own
+    if comparison.metric == "accuracy":
+        return f"{own.removesuffix(')')}; `{other.name}`: {_percent_right(other)})"
+    return f"{own} (`{other.name}`: {others})"
+
+
+def _percent_right(row: Row) -> str:
+    return f"{100 * row.score:.1f} %" if 0.99 < row.score < 1 else format_percent(row.score)
 
 
 EXTRACTIVE = "extractive"

@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperCommand
 
 from warmstart.errors import flag
-from warmstart.request.parse import parse_overrides, parse_typed, read_yaml
+from warmstart.request.parse import KEY_SPELLINGS, key_of, parse_overrides, parse_typed, read_yaml
 from warmstart.settings.groups import SETTINGS, settings_of_command
 from warmstart.settings.setting import Command
 
@@ -91,7 +91,8 @@ def _parameter(name: str) -> inspect.Parameter:
         number = not each.several and each.setting.quantity is None
         metavar = None if each.kind is bool else METAVARS.get(each.kind, "<str>") if number else "<str>"
         known = _completing(each.choices) if each.choices else None
-        option = typer.Option(None, words, metavar=metavar, help=each.help, autocompletion=known)
+        others = [flag(other) for other, key in KEY_SPELLINGS.items() if key == name]
+        option = typer.Option(None, words, *others, metavar=metavar, help=each.help, autocompletion=known)
     typed: Any = bool | None if each.kind is bool else list[str] | None if each.setting.repeat else str | None
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=option, annotation=typed)
 
@@ -124,6 +125,6 @@ def request_from_flags(typed: Mapping[str, Any], command: Command) -> "Request":
 def _is_pair(part: str, names: set[str]) -> bool:
     """Whether `part` is meant as key=value, not as a path such as year=2024/*.csv."""
     key, equals, value = part.partition("=")
-    key = key.replace("-", "_")
+    key = key_of(key)
     path = Path(part).exists() or any(character in value for character in "/*?.")
     return bool(equals) and (key in names or (key.isidentifier() and not path))

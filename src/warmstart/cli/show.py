@@ -16,7 +16,14 @@ from rich.table import Table as Grid
 
 from warmstart.data.schema.schema import TEXT_OUT
 from warmstart.errors import UNPRINTABLE, printable, shell_word
-from warmstart.quantities import describe_forgetting, format_exact, format_flops, format_size
+from warmstart.quantities import (
+    describe_forgetting,
+    format_disk_size,
+    format_energy,
+    format_exact,
+    format_flops,
+    format_size,
+)
 from warmstart.reporting.words import format_score
 from warmstart.results.constraints import BUDGET
 from warmstart.runtime.environment import current_environment
@@ -31,6 +38,7 @@ if TYPE_CHECKING:
     from warmstart.study.study import Study
 
 
+NOTED_COLUMNS = {"disk": "disk", "kWh": "energy", "money": "money"}  # of a plan, to how a note about it begins
 out = Console(highlight=False, markup=False, emoji=False)
 
 
@@ -123,21 +131,25 @@ def show_plan(found: "PlanResult") -> None:
             {True: "yes", False: "NO", None: "?"}[one.fits],
             "-" if one.seconds is None else _time(one.seconds),
             sizes[1],
-            "-" if one.energy_kwh is None else f"{one.energy_kwh:.2g}",
+            "-" if one.energy_kwh is None else format_energy(one.energy_kwh),
             "-" if one.money is None else f"${one.money:.2f}",
         )
         jobs = (", ".join(f"{n:,}" for n in one.rows) or "-", str(one.runs))
         lines.append((one.regime, *jobs, *counts, *rest))
     room = "" if found.room_bytes is None else f", {format_size(found.room_bytes)} of memory for a run"
     print_line(f"{found.where}{room}\n")
-    out.print(_grid(titles, lines, ("money", "disk", "of", "kWh", "learned", "compute")))
+    grid = _grid(titles, lines, ("money", "disk", "of", "kWh", "learned", "compute"))
+    out.print(grid)
+    shown = {column.header for column in grid.columns}
+    hidden = tuple(f"{what}:" for title, what in NOTED_COLUMNS.items() if title not in shown)
     energy = [one.energy_kwh for one in found.forecasts if one.energy_kwh is not None]
-    print_line(f"total: {_time(found.seconds)}{f', {sum(energy):.2g} kWh' if energy else ''}\n")
+    print_line(f"total: {_time(found.seconds)}{f', {format_energy(sum(energy))} kWh' if energy else ''}\n")
     for one in found.forecasts:
         if one.advice:
             print_sentence(f"{one.regime}: {one.advice}", "  ")
     for note in found.notes:
-        print_sentence(f"- {note}", "  ")
+        if not note.startswith(hidden):
+            print_sentence(f"- {note}", "  ")
 
 
 def _time(seconds: float) -> str:
@@ -149,7 +161,7 @@ def _time(seconds: float) -> str:
 
 def show_study(done: "Study", as_json: bool) -> None:
     """The verdict, the table, and where the rest is."""
-    from warmstart.advice.all_rows import on_a_part, winner_sentence
+    from warmstart.advice.all_rows import lead_of, on_a_part, winner_sentence
     from warmstart.advice.phrases import compared_instead, cut_to_fit, original_scale_error, original_scale_sentence
 
     comparison, advice = done.comparison, done.advice
@@ -186,6 +198,9 @@ def show_study(done: "Study", as_json: bool) -> None:
     if trained_on and (done.folder / "winner").exists():
         print_sentence(trained_on)
     print_sentence(advice.reason)
+    lead = lead_of(comparison) if advice.verdict == "undecided" and not done.raced else None
+    if lead:
+        print_sentence(lead.sentence, "  ")
     for said in (cut_to_fit(comparison), "" if done.raced else compared_instead(comparison)):
         if said:
             print_sentence(said, "  ")
@@ -280,7 +295,8 @@ def show_run(done: "Run", folder: Path, as_json: bool) -> None:
     for name, value in done.metrics.items():
         print_line(f"  {name:<32} {format_exact(value)}")
     trained = f"learning rate {done.lr:.1e}, {done.steps:,} steps, " if done.lr else ""
-    costs = f"{done.cost.seconds:.1f} s, {format_flops(done.cost.flops)}, {format_size(done.disk_bytes)} on disk"
+    size = format_disk_size(done.disk_bytes, done.base_bytes)
+    costs = f"{done.cost.seconds:.1f} s, {format_flops(done.cost.flops)}, {size} on disk"
     print_line(trained + costs)
     for words in describe_forgetting(done.retention or {}):
         print_sentence(words)

@@ -26,6 +26,7 @@ from warmstart.types import Array
 MAX_SPANS = 40  # into which a text is cut: of a longer one, several words are left out at a time
 EXPLAINED_AT_ONCE = 50  # rows explained at a time: each is predicted up to 41 times for every text that it has
 IMAGE_PARTS = len(DOWN) * len(ACROSS)
+NEGLIGIBLE_SHARE = 0.01  # of the largest effect: less is left out
 PIECES = re.compile(r"\S+")
 
 
@@ -59,7 +60,12 @@ def predictions_needed(stored: StoredModel, rows: NewRows) -> list[int]:
 
 def _pieces(text: str) -> int:
     """Into how many parts a text is cut."""
-    return min(MAX_SPANS, len(PIECES.findall(text)))
+    return min(MAX_SPANS, len(_word_spans(text)))
+
+
+def _word_spans(text: str) -> list[tuple[int, int]]:
+    """Where its words are: pieces with a letter or a digit in them."""
+    return [found.span() for found in PIECES.finditer(text) if any(map(str.isalnum, found[0]))]
 
 
 def explain(trained: TrainedModel, rows: NewRows, most: int = 5) -> Iterator[list[Influence]]:
@@ -81,8 +87,10 @@ def explain(trained: TrainedModel, rows: NewRows, most: int = 5) -> Iterator[lis
             some = effects[taken : taken + len(several)]
             taken += len(several)
             parts = zip(several[1:], (some[0] - some[1:]).tolist(), strict=True)
-            every = [Influence(row.column, row.part, effect) for row, effect in parts if effect]
-            found[i] = sorted(every, key=lambda each: -abs(each.effect))[:most]
+            every = [Influence(row.column, row.part, effect) for row, effect in parts]
+            least = NEGLIGIBLE_SHARE * max((abs(each.effect) for each in every), default=0.0)
+            shown = [each for each in every if each.effect and abs(each.effect) >= least]
+            found[i] = sorted(shown, key=lambda each: -abs(each.effect))[:most]
         yield from (found.get(i, []) for i in places)
 
 
@@ -116,7 +124,7 @@ def _changed(stored: StoredModel, rows: NewRows, place: int) -> Iterator[_Row]:
 
 def _without_words(text: str) -> Iterator[tuple[str, str]]:
     """Some words of a text, and the text without them."""
-    words = [found.span() for found in PIECES.finditer(text)]
+    words = _word_spans(text)
     size = -(-len(words) // MAX_SPANS) if words else 1
     for first in range(0, len(words), size):
         low, high = words[first][0], words[min(first + size, len(words)) - 1][1]

@@ -6,7 +6,7 @@ predicted from those.
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 
@@ -313,12 +313,7 @@ def _said(asked: RunPlan, plan: RunPlan) -> tuple[str, ...]:
     out = [each.regime for each in plan.excluded if each.constraint == BUDGET]
     if out:
         cuts.append(f"{_names(out)} not run")
-    alike: dict[tuple[int, ...], list[str]] = {}
-    for name, sizes in plan.regime_sizes.items():
-        alike.setdefault(sizes, []).append(name)
-    for sizes, names in sorted(alike.items()):
-        rows = join_phrases([f"{n:,}" for n in sizes])
-        cuts.append(f"{_names(names)} on {rows} of {max(plan.sizes):,} training rows, with proportionally fewer steps")
+    cuts += _part_cuts(plan.regime_sizes, max(plan.sizes))
     limit, before = (_limit(p) for p in (plan, asked))
     if limit < before:
         share = fmean(_shares(asked, limit).values())
@@ -328,13 +323,37 @@ def _said(asked: RunPlan, plan: RunPlan) -> tuple[str, ...]:
     if plan.options.seeds < asked.options.seeds:
         cuts.append(f"{plan.options.seeds} seed{'s' * (plan.options.seeds > 1)} instead of {asked.options.seeds}")
     if plan.searches and plan.options.trials < asked.options.trials:
-        cuts.append(f"{plan.options.trials} learning rates tried for each regime instead of {asked.options.trials}")
+        cuts.append(
+            f"each learning-rate search starts with {plan.options.trials} rates instead of {asked.options.trials}"
+        )
     if asked.searches and not plan.searches:
         cuts.append("no learning-rate search: each regime uses its usual rate")
     if plan.effort.trials < asked.effort.trials:
         few = f"{plan.effort.trials} trials of other settings for each regime" if plan.effort.trials else "no search"
         cuts.append(f"{few} instead of --search {asked.options.search}")
     return tuple(cuts)
+
+
+def cuts_as_run(plan: RunPlan, ran: Collection[tuple[str, int]]) -> tuple[str, ...]:
+    """The cuts of a plan if only these regimes and rows were run: none names a part that was not."""
+    planned, whole = _part_cuts(plan.regime_sizes, max(plan.sizes)), max(plan.sizes)
+    parts = {name: tuple(n for n in sizes if (name, n) in ran) for name, sizes in plan.regime_sizes.items()}
+    first = next((place for place, cut in enumerate(plan.cuts) if cut in planned), 0)
+    cuts = [cut for cut in plan.cuts if cut not in planned]
+    cuts[first:first] = _part_cuts({name: sizes for name, sizes in parts.items() if sizes}, whole)
+    return tuple(cuts)
+
+
+def _part_cuts(regime_sizes: Mapping[str, tuple[int, ...]], whole: int) -> list[str]:
+    """Which regimes run on which parts of the rows."""
+    alike: dict[tuple[int, ...], list[str]] = {}
+    for name, sizes in regime_sizes.items():
+        alike.setdefault(sizes, []).append(name)
+    found = []
+    for sizes, names in sorted(alike.items()):
+        rows = join_phrases([f"{n:,}" for n in sizes])
+        found.append(f"{_names(names)} on {rows} of {whole:,} training rows, with proportionally fewer steps")
+    return found
 
 
 def _names(names: Sequence[str]) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 
 from warmstart.errors import join_phrases
-from warmstart.quantities import MISSING, format_duration, format_scaled, format_size
+from warmstart.quantities import MISSING, format_duration, format_energy, format_scaled, format_size
 from warmstart.results.display import Display, Tabular, table_of_rows
 from warmstart.runtime.device import best_device
 from warmstart.runtime.environment import current_environment
@@ -116,7 +116,7 @@ def _line(one: RegimeForecast) -> tuple[str, ...]:
         format_size(one.disk_bytes),
         format_scaled(one.trainable, 1000, ("", "k", "M", "G")),
         format_scaled(one.total, 1000, ("", "k", "M", "G")),
-        MISSING if one.energy_kwh is None else f"{one.energy_kwh:.2g} kWh",
+        MISSING if one.energy_kwh is None else f"{format_energy(one.energy_kwh)} kWh",
         MISSING if one.money is None else f"${one.money:.2f}",
     )
 
@@ -135,5 +135,6 @@ def sources(where: TargetMachine, *, measured: bool = True) -> tuple[str, ...]:
     """Where the figures come from, in words. `measured`: whether steps were run for them."""
     here = "memory (of the whole process) and time: measured in a few steps here, including the most expensive batch"
     price = f"money: {PRICES}" if where.price_per_hour is None else "money: at the given price"
-    rest = "weights, compute and disk are computed; energy is an estimate, at full power"
-    return (*((here,) if measured and where.machine is None else ()), rest, price)
+    computed = "weights and compute: computed from the shapes of the models"
+    rest = ("disk: computed, for all runs together", "energy: an estimate, at full power")
+    return (*((here,) if measured and where.machine is None else ()), computed, *rest, price)

@@ -2,13 +2,12 @@
 
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from statistics import median
 
 import numpy as np
 
 from warmstart.inference.model_store import Network
-from warmstart.models.pretrained.base import Base
+from warmstart.models.pretrained.base import Base, weight_file_bytes
 from warmstart.models.pretrained.licences import licences_of
 from warmstart.planning.estimates import seconds_of_run, seconds_of_search
 from warmstart.planning.model_size import BESIDE, ModelSize, model_size
@@ -142,11 +141,7 @@ def _base_bytes(regime: Regime, found: ModelSize) -> int:
     base = regime.start.base if regime_of(regime.name) in READ_WITH_BASE else _adapted_base(regime)
     if base is None:
         return 0
-    return _files(base) or 4 * (found.total - (found.trainable if found.adapter else 0))
-
-
-def _files(base: Base) -> int:
-    return sum(file.stat().st_size for file in Path(base.location).glob("*.safetensors"))
+    return weight_file_bytes(base.location) or 4 * (found.total - (found.trainable if found.adapter else 0))
 
 
 def _seconds_of_a_row(regime: Regime, run_data: RunData) -> float:

@@ -211,7 +211,6 @@ ALIASES = {"differential": "discriminative"}
 NO_BASE_NEEDED = frozenset({"scratch", "self-pretrained"})  # of a base they need no more than its shape and tokenizer
 LEARN_LANGUAGE = frozenset({"hybrid", "self-pretrained"})  # before the task
 RANDOM_START = frozenset({*WITHOUT_NETWORK, PREVIOUS, "scratch-dnn", "scratch-cnn", ENSEMBLE})  # whatever the bases
-TRAIN_BASE_WEIGHTS = frozenset({"top-layers", "discriminative", "full", "lora", "qlora", "hybrid"})  # these may forget
 
 
 def is_baseline(name: str) -> bool:

@@ -4,8 +4,10 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
+from warmstart.errors import join_phrases
 from warmstart.reporting import words
 from warmstart.results.comparison import Comparison
+from warmstart.results.names import HEAD_ONLY, TRAIN_BASE_WEIGHTS, regime_of
 from warmstart.results.record import Run, Trial
 from warmstart.results.rows import Difference, Row
 
@@ -37,6 +39,24 @@ class Entry:
         """The run that stands for the others in examples and curves: the first seed that reached a score."""
         return next(iter(self.usable or self.runs), None)
 
+    @property
+    def trials_phrase(self) -> str:
+        """'best of 3 trials', or why the best of them was not taken."""
+        run = self.shown
+        if run is None or not run.trials:
+            return ""
+        many = f"{len(run.trials)} trial{'s' if len(run.trials) > 1 else ''}"
+        taken, scored = taken_trial(run), [trial for trial in run.trials if trial.val is not None]
+        if taken is None or taken.val is None or not scored:
+            return many if run.lr is not None else f"best of {many}"
+        turned = 1 if run.higher_is_better else -1
+        best = max(scored, key=lambda trial: turned * (trial.val or 0.0))
+        if turned * ((best.val or 0.0) - taken.val) <= 0:
+            return f"best of {many}"
+        rate, usual = (words.format_rate(trial.settings.get("lr")) for trial in (best, taken))
+        which = rate if rate != usual else "another setting"
+        return f"{many}; {which} was better by less than noise, so {usual} was kept"
+
 
 def entries_of(comparison: Comparison) -> tuple[Entry, ...]:
     """The comparison's table with its runs, in its order: best first, failed ones last."""
@@ -66,6 +86,22 @@ def on_all_rows(entry: Entry, comparison: Comparison) -> Entry:
 def best_of(entries: Iterable[Entry], family: str | None = None) -> Entry | None:
     """The first that did not fail: entries come best first."""
     return next((e for e in entries if not e.failed and (family is None or e.row.family == family)), None)
+
+
+def only_heads_sentence(main: Sequence[Entry], comparison: Comparison) -> str:
+    """What the scores say of fine-tuning if no regime that trains weights of its base has one; else ''."""
+    tuned = [entry for entry in main if entry.row.family == "fine-tuned"]
+    ran = [entry.name for entry in tuned if not entry.failed]
+    if not ran or any(regime_of(name) != HEAD_ONLY for name in ran):
+        return ""
+    missing = {each.regime for each in comparison.excluded if regime_of(each.regime) in TRAIN_BASE_WEIGHTS}
+    every = {entry.name for entry in tuned} | {row.name for row in comparison.partial if row.family == "fine-tuned"}
+    names, many = join_phrases([f"`{name}`" for name in ran]), len(every | missing)
+    on_parts = any(row.family == "fine-tuned" for row in comparison.partial if row.name not in ran)
+    which = f"Only {names} was fine-tuned."
+    if many > len(ran):
+        which = f"Of the {many} fine-tuning regimes, only {names} ran{' on all rows' if on_parts else ''}."
+    return f"{which} It trains only the head, so this says nothing about training the weights of the base."
 
 
 def searches(runs: Iterable[Run]) -> tuple[Run, ...]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from warmstart.reporting.entries import Entry
 from warmstart.results.forgetting_summary import ForgettingSummary
+from warmstart.results.names import HEAD_ONLY, regime_of
 from warmstart.results.record import Interval
 
 
@@ -65,8 +66,10 @@ class ForgettingRow:
 
 
 def forgetting_rows(main: Sequence[Entry]) -> tuple[ForgettingRow, ...]:
-    """The regimes that had something to forget, best score first."""
+    """The regimes that had something to forget, best score first; none where only heads were trained on a base."""
     shown = [(entry, entry.row.retention) for entry in main if not entry.failed]
+    if all(regime_of(entry.name) == HEAD_ONLY for entry, found in shown if found is not None):
+        return ()
     return tuple(ForgettingRow(entry, found) for entry, found in shown if found is not None and any_known(found))
 
 

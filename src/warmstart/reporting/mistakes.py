@@ -50,6 +50,11 @@ class Matrix:
     classes: tuple[str, ...]
     counts: tuple[tuple[int, ...], ...]  # a row for each class, a column for each class and one for all others
 
+    @property
+    def has_others(self) -> bool:
+        """Whether anything is in the last column."""
+        return any(row[-1] for row in self.counts)
+
     def shares(self) -> list[list[float]]:
         """The counts of each row as shares of it."""
         return [[count / max(1, sum(row)) for count in row] for row in self.counts]

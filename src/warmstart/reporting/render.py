@@ -15,14 +15,22 @@ from typing import TYPE_CHECKING
 from markupsafe import Markup
 
 from warmstart.advice.advise import Advice
-from warmstart.advice.all_rows import on_a_part, winner_sentence
+from warmstart.advice.all_rows import lead_of, on_a_part, winner_sentence
 from warmstart.advice.more_data import more_data
 from warmstart.advice.phrases import compared_instead, cut_to_fit, original_scale_error, original_scale_sentence
 from warmstart.data.rows.findings import Finding
 from warmstart.data.schema.schema import CORPUS
 from warmstart.quantities import capitalize_first
 from warmstart.reporting import forgetting, mistakes, plots, sureness, words
-from warmstart.reporting.entries import Entry, best_of, difference, entries_of, of_most_rows, searches
+from warmstart.reporting.entries import (
+    Entry,
+    best_of,
+    difference,
+    entries_of,
+    of_most_rows,
+    only_heads_sentence,
+    searches,
+)
 from warmstart.reporting.frame import Figure
 from warmstart.reporting.learning import learning_curves
 from warmstart.reporting.page import _library, asset, policy, templates
@@ -97,6 +105,7 @@ def render(
     judged = _judged([part, *main] if part else main, comparison)
     on_parts = [] if raced else [each for each in entries if each.row in comparison.partial and each not in main]
     figures, shown = _figures(main, comparison, on_parts), examples is not None
+    lead = None if raced or advice.verdict != "undecided" else lead_of(comparison)
     heading = words.verdict_sentence(advice.verdict, advice.confidence)
     library, script, old = _library(), asset("page.js"), comparison.old_scores
     page = (
@@ -106,6 +115,8 @@ def render(
             comparison=comparison,
             advice=advice,
             heading=heading,
+            lead=lead,
+            sure=lead.share if lead else advice.confidence if raced or advice.verdict != "undecided" else None,
             unfinished=unfinished,
             reason=capitalize_first(advice.reason.removeprefix(f"{heading.removesuffix('.')}: ")),
             instead="" if raced else compared_instead(comparison),
@@ -128,6 +139,7 @@ def render(
             scratch=best_of(main, "scratch"),
             tuned=best_of(main, "fine-tuned"),
             raced=raced,
+            only_heads=only_heads_sentence(main, comparison),
             head_to_head=None if raced else _head_to_head(main, comparison),
             lost=forgetting.forgetting_rows(main),
             measures=forgetting.forgetting_measures(forgetting.forgetting_rows(main)),
@@ -236,6 +248,8 @@ def _errors(
 def _head_to_head(main: Sequence[Entry], comparison: Comparison) -> Difference | None:
     """The best fine-tuned regime minus the best from scratch."""
     scratch, tuned = best_of(main, "scratch"), best_of(main, "fine-tuned")
+    if only_heads_sentence(main, comparison):
+        return None
     return difference(comparison, tuned.row, scratch.row) if scratch and tuned else None
 
 
@@ -252,13 +266,13 @@ def _sizes(comparison: Comparison) -> list[int]:
 
 
 def _spent(all_runs: Sequence[Run]) -> Spent:
-    """Of what was trained or fitted: the cost of an ensemble is that of its members."""
+    """Of all runs: the cost of an ensemble is that of its members."""
     runs = [run for run in all_runs if run.family != ENSEMBLE]
     made = searches(runs)
     return Spent(
         flops=sum(run.cost.flops for run in runs) + sum(run.tuning_flops for run in made),
         seconds=sum(run.cost.seconds for run in runs) + sum(run.tuning_seconds for run in made),
-        runs=len(runs),
+        runs=len(all_runs),
         trials=sum(len(run.trials) + (len(run.search.trials) if run.search else 0) for run in made),
     )
 

@@ -20,6 +20,8 @@ from warmstart.request.request import check_keys
 from warmstart.settings.groups import SETTINGS
 from warmstart.settings.setting import Declared, Quantity
 
+KEY_SPELLINGS = {"license": "licence"}  # American, to the key
+TASK_SPELLINGS = {"summarize": "summarise"}
 DEEPEST = 2  # a mapping, and lists in it
 
 
@@ -55,9 +57,15 @@ def read_yaml(path: Path) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise UsageError(f"{path} holds no keys.", f"write one `key: value` a line; {example}")
     named = {"on" if key is True else str(key): value for key, value in found.items()}  # YAML takes `on` for true
-    values = {key.replace("-", "_"): value for key, value in named.items() if value is not None}
+    values = {key_of(key): value for key, value in named.items() if value is not None}
     check_keys(values, dict.fromkeys(values, str(path)))
     return {key: parse_value(key, value) for key, value in values.items()}
+
+
+def key_of(written: str) -> str:
+    """The key for how it is written: with dashes, or in American spelling."""
+    key = written.replace("-", "_")
+    return KEY_SPELLINGS.get(key, key)
 
 
 def parse_value(key: str, value: Any) -> Any:
@@ -66,6 +74,8 @@ def parse_value(key: str, value: Any) -> Any:
     One of a key that is not known is left as it is. Raises UsageError for one that cannot be read.
     """
     each = SETTINGS.get(key)
+    if key == "task" and isinstance(value, str):
+        value = TASK_SPELLINGS.get(value, value)
     if each is None or value is None or (isinstance(value, str) and value in each.choices):
         return value
     if key == "task" and value == "auto":
@@ -123,5 +133,5 @@ def parse_overrides(pairs: Sequence[str]) -> dict[str, Any]:
     found = {}
     for pair in pairs:
         key, _, value = pair.partition("=")
-        found[key.replace("-", "_")] = None if value == "null" else parse_value(key.replace("-", "_"), value)
+        found[key_of(key)] = None if value == "null" else parse_value(key_of(key), value)
     return found

@@ -14,6 +14,7 @@ from warmstart.results.names import (
     ENDPOINT_REGIME,
     ENSEMBLE,
     PREVIOUS,
+    TRAIN_BASE_WEIGHTS,
     name_at_base,
     regime_of,
     short_names,
@@ -85,8 +86,6 @@ def needs_no_base(request: config.Request) -> bool:
 
 def require_keepable(request: config.Request, task: TaskName, base: "Base", regimes: Sequence[str]) -> None:
     """Raises UsageError for a --reduce-forgetting that can do nothing for what is to be trained."""
-    from warmstart.regimes.regimes import TRAIN_BASE_WEIGHTS
-
     if not request.reduce_forgetting:
         return
     if TRAIN_BASE_WEIGHTS.isdisjoint(regimes):

@@ -316,6 +316,7 @@ class Comparison(Tabular):
             failed=_why(failed, len(runs)) if lost else None,
             latency_ms=median(waits) if waits else None,
             disk_bytes=max(run.disk_bytes for run in shown),
+            base_bytes=max(run.base_bytes for run in shown),
             flops=fmean(run.cost.flops for run in shown),
             seconds=fmean(seconds),
             seconds_range=(min(seconds), max(seconds)),

@@ -23,6 +23,8 @@ ENDPOINT_REGIME = "prompted-endpoint"  # the one that sends rows away
 ENSEMBLE = "ensemble"  # a regime and a family of its own: made of other runs, whose costs are its cost
 PREVIOUS, CONTINUED = "previous", "continued"  # regimes: an earlier model as it is, and trained on new rows
 CONTINUED_MIXED = "continued-mixed"  # the same, trained on old and new rows
+HEAD_ONLY = "frozen"  # the fine-tuning regime that leaves the base's weights as they are
+TRAIN_BASE_WEIGHTS = frozenset({"top-layers", "discriminative", "full", "lora", "qlora", "hybrid"})  # these may forget
 AT = "@"
 
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from warmstart.quantities import MISSING, format_duration, format_number, format_size
+from warmstart.quantities import MISSING, format_disk_size, format_duration, format_number
 from warmstart.results.display import Display, Tabular
 from warmstart.runtime.environment import Environment
 from warmstart.runtime.files import (
@@ -133,7 +133,7 @@ class Run(Tabular):
     caveats: tuple[str, ...]
     cost: Cost
     latency_ms: float | None  # one row through predict, median
-    disk_bytes: int  # everything predict needs
+    disk_bytes: int  # of the saved model
     calibration: dict[str, float]  # e.g. {"quantile": 0.61, "coverage": 0.893}
     environment: Environment
     scores: Array = field(repr=False, compare=False)  # [n, 2] value and weight of each test row: test = sum / sum
@@ -145,6 +145,7 @@ class Run(Tabular):
     old_groups: Array | None = field(default=None, repr=False, compare=False)  # int64 [n], of the same rows
     predicted: dict[str, float] | None = None  # "seconds" and "peak_memory_bytes", before the run
     search: SettingsSearch | None = None  # of its settings; None: not searched
+    base_bytes: int = 0  # of the weights of its base that predict needs too, where they are not in the saved model
     revision: str | None = None  # commit of the base on the hub; None: it is not from there
 
     def to_table(self) -> pa.Table:
@@ -165,7 +166,7 @@ class Run(Tabular):
             "learning rate": MISSING if self.lr is None else f"{self.lr:.1e}",
             "steps": f"{self.steps:,}{'' if self.converged else ', still improving when it stopped'}",
             "time": format_duration(self.cost.seconds),
-            "size": format_size(self.disk_bytes),
+            "size": format_disk_size(self.disk_bytes, self.base_bytes),
         }
         return Display(f"{self.regime}: {result}", ("", ""), tuple(facts.items()), self.caveats, numbers=False)
 

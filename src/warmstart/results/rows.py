@@ -56,6 +56,7 @@ class Row:
     caveats: tuple[str, ...]
     retention: ForgettingSummary | None = None  # None: nothing to forget, or not measured
     search: SettingsSearch | None = None  # of its first seed; None: only rates were searched
+    base_bytes: int = 0  # of the base that predict needs beside the saved model
     start: str = "-"  # the base, or what else it starts from
 
     def to_json(self) -> dict[str, Any]:
@@ -73,6 +74,7 @@ class Row:
             "failed": self.failed,
             "latency_ms": self.latency_ms,
             "disk_bytes": self.disk_bytes,
+            "base_bytes": self.base_bytes,
             "cost": {
                 "flops": self.flops,
                 "seconds": self.seconds,

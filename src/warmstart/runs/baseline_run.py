@@ -13,7 +13,7 @@ from warmstart.errors import TrainingError
 from warmstart.inference.earlier import EarlierModel
 from warmstart.inference.model_store import save_model
 from warmstart.inference.saved_as_scored import check_answers, check_saved
-from warmstart.models.pretrained.base import Base
+from warmstart.models.pretrained.base import Base, weight_file_bytes
 from warmstart.models.pretrained.reference import hub_revision
 from warmstart.regimes.search_space import NO_SEARCH, SearchEffort
 from warmstart.results.names import PREVIOUS, regime_of
@@ -90,6 +90,7 @@ def run_baseline(
         caveats=fitted.caveats,
         search=fitted.search,
         revision=hub_revision(base.location) if base else None,
+        base_bytes=weight_file_bytes(base.location) if base else 0,
         **measured(found, run_data),
     )
 

@@ -11,6 +11,7 @@ from warmstart.data.encoding.examples import Examples
 from warmstart.data.encoding.language import Documents
 from warmstart.data.rows.split import Rows
 from warmstart.data.schema import conversations
+from warmstart.data.schema.cell_values import spell
 from warmstart.data.schema.schema import TEXT_OUT, Schema
 from warmstart.models.evaluate import outputs
 from warmstart.models.model import UNPOOLED, Model
@@ -27,6 +28,7 @@ from warmstart.training.general_text import sampled_text
 from warmstart.types import Array
 
 TEXTS_PER_KIND = 400  # of each kind, that a classifier tells apart
+CELLS_PER_COLUMN = 1_000  # whose tokens are counted
 TEXTS_SCORED = 32  # of each kind, whose bits are counted
 
 
@@ -38,7 +40,7 @@ def measure_domain_shift(base: Base, rows: Rows, schema: Schema, general: Sequen
     began = time.perf_counter()
     texts = _said(rows, schema)
     tokenizer = base.inputs.tokenizer.backend_tokenizer
-    spelled = spelling(texts, tokenizer)
+    spelled = spelling(_cells(rows, schema) or texts, tokenizer)
     if spelled is None:
         return None
     start = Pretrained(base)
@@ -89,6 +91,13 @@ def _said(rows: Rows, schema: Schema) -> list[str]:
     if schema.task not in TEXT_OUT:
         return texts
     return ["\n".join(turn.content for turn in conversations.read_turns(text)) for text in texts]
+
+
+def _cells(rows: Rows, schema: Schema) -> list[str]:
+    """The cells of the columns that hold words, as `check` counts their tokens; empty if rows have no columns."""
+    columns = [column for column in schema.columns if column.kind in ("text", "category")] if rows.columns else []
+    cells = (list(spell(rows.columns[column.name], column)) for column in columns)
+    return [cell for several in cells for cell in _spread(several, CELLS_PER_COLUMN)]
 
 
 def _spread(texts: Sequence[str], most: int) -> list[str]:

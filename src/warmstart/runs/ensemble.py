@@ -85,6 +85,7 @@ def combine_runs(
         ),
         environment=current_environment("fp32"),
         caveats=(),
+        base_bytes=sum({run.start: run.base_bytes for run in used if run.base_bytes}.values()),
         **measured(found, run_data),
     )
 

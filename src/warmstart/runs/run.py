@@ -15,6 +15,7 @@ from warmstart.baselines.baselines import BASELINE_DESCRIPTIONS
 from warmstart.errors import TrainingError, join_phrases
 from warmstart.inference.model_store import Network, save_model, save_network
 from warmstart.inference.saved_as_scored import check_saved
+from warmstart.models.pretrained.base import weight_file_bytes
 from warmstart.models.pretrained.reference import hub_revision
 from warmstart.regimes.regimes import Regime
 from warmstart.results.bootstrap import standard_error_share
@@ -153,6 +154,7 @@ def train_run(
         predicted=predicted,
         search=chosen.search,
         revision=hub_revision(regime.start.base.location) if regime.start.base else None,
+        base_bytes=_base_bytes(regime),
         **measured(found, run_data),
     )
 
@@ -253,6 +255,12 @@ def _evaluation_flops(trained: TrainedStages, regime: Regime, run_data: RunData)
     inputs = run_data.task.reads(regime.start.inputs)
     encoded = [run_data.shared.examples(inputs, part, run_data.task.targets(part)) for part in parts]
     return float(sum(trained.cost.forward(part.sizes(), part.loss_weights).sum() for part in encoded))
+
+
+def _base_bytes(regime: Regime) -> int:
+    """Of the base of a model that saves only its adapters."""
+    adapted = bool(regime.stages) and regime.stages[-1].method.adapters
+    return weight_file_bytes(regime.start.base.location) if adapted and regime.start.base else 0
 
 
 def _settings(regime: Regime, config: TrainConfig) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from warmstart.planning.estimates import (
     seconds_of_search,
     seconds_on_all_rows,
 )
+from warmstart.planning.fit_budget import cuts_as_run
 from warmstart.planning.problem import Options, Problem
 from warmstart.planning.requirements import constraints_after_training
 from warmstart.planning.run_plan import RunPlan, first_plan
@@ -323,7 +324,8 @@ def _without_dropped(comparison: Comparison, study: StudyState) -> Comparison:
     unseen = [name for name in plan.networks if name not in comparison.names]
     reason = "the machine was too slow to run it within the budget"
     out = tuple(Excluded(name, BUDGET, reason) for name in unseen)
-    return replace(comparison, cuts=(said, *comparison.cuts), excluded=(*comparison.excluded, *out))
+    cuts = (said, *cuts_as_run(plan, {run[:2] for run in runs}))
+    return replace(comparison, cuts=cuts, excluded=(*comparison.excluded, *out))
 
 
 def load_comparison(folder: Path) -> Comparison:

@@ -10,7 +10,7 @@ import warmstart
 from warmstart.data.rows.check import find_problems
 from warmstart.data.schema.infer import infer_schema
 from warmstart.data.schema.numbers import mean_and_deviation, outliers
-from warmstart.data.schema.schema import ColumnChoices
+from warmstart.data.schema.schema import ColumnChoices, Scale
 from warmstart.data.tables.in_memory import table_of
 from warmstart.types import Array
 
@@ -56,6 +56,15 @@ def test_an_outlier_is_a_finding_with_its_row(column: str) -> None:
     findings = find_problems(made, infer_schema(made, ColumnChoices("price"))).findings
     (found,) = [finding for finding in findings if finding.kind == "outlier"]
     assert found.rows == (78,) and found.severity == "warning" and "1e+12" in found.message
+
+
+@pytest.mark.parametrize(("scale", "said"), [("log10", "that of log10, so they count little"), ("linear", "drown")])
+def test_what_an_outlier_does_to_the_score_depends_on_the_scale(scale: Scale, said: str) -> None:
+    prices = 10 ** DICE.normal(2, 0.5, N)
+    prices[77] = 1e12
+    made = table_of(table(price=prices.round(2)))
+    findings = find_problems(made, infer_schema(made, ColumnChoices("price", scale=scale))).findings
+    assert said in next(finding.message for finding in findings if finding.kind == "outlier")
 
 
 @pytest.mark.parametrize("column", ["price", "size"])

@@ -17,12 +17,19 @@ def number_findings(found: UsableRows, schema: Schema) -> list[Finding]:
     """Findings about the numbers in the target, and in the input columns."""
     findings = _stand_ins(found.targets, schema)
     if schema.task == "regression":
-        findings += _outliers(schema.target, found.targets, "the scores of rows like these drown all others")
+        findings += _outliers(schema.target, found.targets, _effect_on_score(schema.scale))
     for column in schema.columns:
         if column.kind == "number":
             values = np.asarray(found.columns.values[column.name], dtype=np.float64)
             findings += _outliers(column.name, values, "models treat them as the most extreme of the other values")
     return findings
+
+
+def _effect_on_score(scale: str) -> str:
+    """What far values of the target do to the score."""
+    if scale.startswith("log"):
+        return f"the error is that of {scale}, so they count little more than other rows"
+    return "the scores of rows like these drown all others"
 
 
 def _outliers(name: str, values: Array, what: str) -> list[Finding]:

@@ -203,6 +203,12 @@ def _stamp(location: str) -> int:
     return max(files, default=0)
 
 
+def weight_file_bytes(location: str) -> int:
+    """Size of the weights of a base, a file or a folder; 0 for a hub id."""
+    path = Path(location)
+    return path.stat().st_size if path.is_file() else _bytes(location)
+
+
 def _bytes(location: str) -> int:
     """Size of a folder's weights; 0 for a hub id."""
     return sum(path.stat().st_size for path in Path(location).glob("*.safetensors"))
