@@ -42,6 +42,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--trials", type=int, default=1, help="learning rates that are tried for each regime")
     parser.add_argument("--size", type=int, help="of the images that a base reads, in pixels; default: its own")
+    parser.add_argument("--budget", default="4h", help="of the study; what does not fit is left out")
     parser.add_argument("--work", type=Path, default=Path("fashion-curve"))
     given = parser.parse_args()
     rows = tuple(int(each) for each in given.rows.split(","))
@@ -49,7 +50,7 @@ def main() -> None:
     if not pool.exists():
         write_pool(given.folder, max(rows), pool)
     if out.exists():
-        study = warmstart.resume(out)
+        study = warmstart.resume(out, budget=given.budget)
     else:
         settings: dict[str, Any] = {"image_size": given.size} if given.size else {}
         study = warmstart.compare(
@@ -61,6 +62,7 @@ def main() -> None:
             rows=rows,
             seeds=given.seeds,
             trials=given.trials,
+            budget=given.budget,
             log=False,
             **settings,
         )

@@ -106,7 +106,7 @@ def test_an_open_method_where_only_one_family_ran_is_undecided() -> None:
     made = [run for run in runs(lora=0.7, test_rows=800) if run.regime in ("full", "lora")]
     advice = advice_for(make_comparison(made))
     assert (advice.choice, advice.verdict) == (None, "undecided")
-    assert any("Only fine-tuning was compared" in caveat for caveat in advice.caveats)
+    assert any("compared: another way to train may be better" in caveat for caveat in advice.caveats)
 
 
 def test_a_dearer_rival_that_cannot_gain_what_matters_leaves_nothing_open() -> None:
@@ -187,7 +187,7 @@ def test_only_the_constant_usable() -> None:
 def test_a_single_regime_says_that_there_was_nothing_to_compare() -> None:
     advice = advice_for(make_comparison([run for run in runs() if run.regime == "full"]))
     assert (advice.choice, advice.confidence) == ("full", 0.5)
-    assert any("Only fine-tuning was compared" in caveat for caveat in advice.caveats)
+    assert any("compared: another way to train may be better" in caveat for caveat in advice.caveats)
 
 
 def test_the_way_to_the_noise_floor_is_only_as_long_as_measured() -> None:

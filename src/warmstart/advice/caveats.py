@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from warmstart.advice.all_rows import partial_caveats
-from warmstart.advice.phrases import distinct_ways
+from warmstart.advice.phrases import distinct_ways, name_list
 from warmstart.advice.ranking import Ranking
 from warmstart.quantities import capitalize_first
 from warmstart.results.bootstrap import FEWEST_SEEDS
@@ -33,7 +33,9 @@ def caveats_for(field: Ranking, answer: Row) -> tuple[str, ...]:
         f"{capitalize_first(called[family])} has no score, so nothing is known about it." for family in field.unmeasured
     ]
     if len(field.families | {row.family for row in field.partial}) == 1 and not field.comparison.excluded:
-        caveats.append(f"Only {called[answer.family]} was compared: another way to train may be better.")
+        ran = [row for row in field.comparison.table if row.name != CONSTANT] or [answer]
+        was = "was" if len(ran) == 1 else "were"
+        caveats.append(f"Only {name_list(ran)} {was} compared: another way to train may be better.")
     unfinished = field.unfinished if answer in field.rows or answer.converged else [*field.unfinished, answer]
     caveats += [f"`{row.name}` has not converged: it was still improving when it stopped." for row in unfinished]
     caveats += [f"`{answer.name}`: {caveat}" for caveat in answer.caveats]
