@@ -73,13 +73,12 @@ def test_skewed_positive_targets_are_learned_as_logarithms() -> None:
     assert of_target(sizes).scale == "log10(1+x)"
     outlier = DICE.uniform(1, 100, N)
     outlier[0] = 1e9
-    huge = np.full(N, 1e300) * DICE.uniform(1, 2, N)
     for values in (
         DICE.normal(100, 5, N),
         DICE.uniform(0, 1, N),
         PRICES - 5,
         outlier,
-        huge,
+        np.full(N, 1e99) * DICE.uniform(1, 2, N),
         PRICES / 1e4 * (PRICES > 9),
     ):
         assert of_target(values).scale == "linear"
@@ -106,6 +105,21 @@ def test_targets_without_anything_to_learn_are_refused() -> None:
             of_target(values)
     with pytest.raises(InputError, match="is 'a' in every row"):
         of_target(["a"] * N)
+    for values in (PRICES * 1e303, np.where(np.arange(N) == 6, -1e303, PRICES)):
+        with pytest.raises(InputError, match=r"'y' has .* beyond 1e\+100 or -1e\+100, .*e\+30. in row .*\n.*divide"):
+            of_target(values)
+    for start in (2**61, 2**63, 2**70):
+        ids = [start + i for i in range(N)]
+        for column in (ids, [*map(str, ids)]):
+            with pytest.raises(InputError, match=rf"200 different whole numbers, such as {start}, which are so large"):
+                of_target(column)
+        assert (
+            of_target([start + i % 6 for i in range(N)])
+            .notes[0]
+            .startswith(
+                "'y' holds whole numbers too large to be told apart, 6 different ones, so the task is classification"
+            )
+        )
     with pytest.raises(InputError, match=r"200 different values in 200 rows .*neither numbers nor classes"):
         of_target([f"no. {i}" for i in range(N)])
     with pytest.raises(InputError, match="expected numbers or classes"):

@@ -19,7 +19,7 @@ from warmstart.data.schema.infer_text import infer_text_schema, language_task
 from warmstart.data.schema.kinds import column_of, count_cells, say_kinds, say_readers
 from warmstart.data.schema.label_sets import PRINTED, label_notation, vector_length
 from warmstart.data.schema.named_columns import check_columns, no_target
-from warmstart.data.schema.numbers import MANY_VALUES, check_moments, check_repeats
+from warmstart.data.schema.numbers import MANY_VALUES, are_merged, check_magnitude, check_moments, check_repeats
 from warmstart.data.schema.scales import choose_scale
 from warmstart.data.schema.schema import ColumnChoices, Scale, Schema, TaskName, check_meant, chosen_metric
 from warmstart.data.tables.cells import (
@@ -27,6 +27,7 @@ from warmstart.data.tables.cells import (
     as_text,
     blank,
     constant,
+    count_different,
     is_identifier,
     present,
 )
@@ -72,6 +73,7 @@ def infer_schema(table: Table, columns: ColumnChoices) -> Schema:
     task, multi_label, notes = _task(table, columns, notation, numbers, bad, amounts)
     scale: Scale = "linear"
     if task == "regression":
+        check_magnitude(table, columns.target, numbers)
         scale, note = choose_scale(columns, numbers)
         notes.append(note)
     elif columns.scale not in (None, "linear"):
@@ -243,6 +245,9 @@ def _guess(target: ArrowColumn, numbers: Array, bad: Array) -> tuple[TaskName, s
         codes = pc.any(pc.match_substring_regex(target, CODE)).as_py()
         if codes or len(values) < NUMERIC_SHARE * (len(values) + bad.sum()):
             return "classification", f"holds text with {pc.count_distinct(target).as_py():,} different values"
+    if are_merged(target):
+        different = count_different(present(target))[0]
+        return "classification", f"holds whole numbers too large to be told apart, {different:,} different ones"
     distinct = len(np.unique(values))
     whole = bool((values == np.floor(values)).all())
     # Whole numbers stored as fractions are meant as such, unless a missing value has forced them to be.
