@@ -1,6 +1,7 @@
 """Infer: which task is a table for, which columns are its inputs, and on which scale is its target?"""
 
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -8,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from warmstart.data.schema.amounts import CURRENCY, number_format
+from warmstart.data.schema.amounts import CURRENCY, number_format, percent_beside_plain
 from warmstart.data.schema.cell_values import read_numbers
 from warmstart.data.schema.class_values import class_type, find_spellings
 from warmstart.data.schema.class_weights import chosen_class_weights
@@ -160,10 +161,13 @@ def _amounts(table: Table, columns: ColumnChoices) -> Column | None:
     plain = not pa.types.is_large_string(table.columns[name].type)
     if how == "." or (plain and not how and not _may_part_thousands(written)):
         return None
-    if not plain and not number_format(count_cells(written.slice(0, FIRST_LOOK_ROWS)), NUMERIC_SHARE):
+    first = count_cells(written.slice(0, FIRST_LOOK_ROWS))
+    if not plain and not number_format(first, NUMERIC_SHARE) and not percent_beside_plain(first):
         return None
-    form = number_format(count_cells(written), NUMERIC_SHARE)
+    cells = count_cells(written)
+    form = number_format(cells, NUMERIC_SHARE)
     if form is None:
+        _check_percentages(name, cells)
         return None
     if form.ambiguous and not how:
         cell = next(cell for cell in present(written) if "." in cell)
@@ -175,6 +179,16 @@ def _amounts(table: Table, columns: ColumnChoices) -> Column | None:
     if not how and not as_numbers(written)[1].any():
         return None  # plain numbers
     return Column(name, "number", decimal_mark="," if how == "," else form.decimal_mark, unit=form.unit)
+
+
+def _check_percentages(name: str, cells: Mapping[str, int]) -> None:
+    """Raises InputError for numbers of which some are percentages, and some may be or not."""
+    both = percent_beside_plain(cells)
+    if both and number_format({cell.rstrip("%‰ "): count for cell, count in cells.items()}, NUMERIC_SHARE):
+        raise InputError(
+            f"column {name!r} holds {both[0]!r} beside {both[1]!r}, which may be a percentage or a fraction",
+            "write all of them in one way, with % or without",
+        )
 
 
 def _may_part_thousands(written: ArrowColumn) -> bool:
