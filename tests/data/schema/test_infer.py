@@ -229,7 +229,7 @@ def test_what_is_written_in_two_ways_is_no_amount() -> None:
 def test_percentages_beside_plain_numbers_are_refused() -> None:
     cells = [f"{10 + i % 60}.5 %" for i in range(N)]
     assert of_target([*cells[:-1], "0"]).target_column.unit == "%"
-    for odd, plain in ((0, "0.36"), (N - 1, "1"), (3, "0,36")):
+    for odd, plain in ((0, "0.36"), (N - 1, "1")):
         values = [plain if i == odd else cell for i, cell in enumerate(cells)]
         with pytest.raises(InputError, match=rf"holds '1\d.5 %' beside '{plain}', which may be .*\n.*in one way"):
             of_target(values)
