@@ -95,6 +95,9 @@ def test_lists_and_separators_are_multi_label() -> None:
     assert read_label_sets(cell_lists, "list", None).labels == [("a", "b"), (), None]
     with pytest.raises(UsageError, match="holds several labels a row, which is not regression"):
         of_target([["a"], ["b"]] * 100, task="regression")
+    for values in (PRICES, ["a;b", "a"] * 100):
+        with pytest.raises(UsageError, match="no cell of column 'y' contains the separator ','"):
+            of_target(values, separator=",")
     with pytest.raises(UsageError, match="the separator is empty"):
         of_target(["a"] * 100 + ["b"] * 100, separator="")
 

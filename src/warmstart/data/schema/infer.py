@@ -18,7 +18,7 @@ from warmstart.data.schema.costs import chosen_costs, costs_note
 from warmstart.data.schema.image_column import UNREADABLE_IMAGES, image_column, is_image_column, read_as_images
 from warmstart.data.schema.infer_text import infer_text_schema, language_task
 from warmstart.data.schema.kinds import column_of, count_cells, say_kinds, say_readers
-from warmstart.data.schema.label_sets import PRINTED, label_notation, vector_length
+from warmstart.data.schema.label_sets import PRINTED, SEPARATED, label_notation, vector_length
 from warmstart.data.schema.named_columns import check_columns, no_target
 from warmstart.data.schema.numbers import MANY_VALUES, are_merged, check_magnitude, check_moments, check_repeats
 from warmstart.data.schema.scales import choose_scale
@@ -215,6 +215,12 @@ def _task(
         if columns.separator == "":
             raise UsageError(
                 "the separator is empty", "name the character between two labels, for example --separator ','"
+            )
+        if notation == SEPARATED and not any(str(columns.separator) in cell for cell in present(target)):
+            raise UsageError(
+                f"no cell of column {name} contains the separator {columns.separator!r} (for example "
+                f"{shorten(next(present(target)))})",
+                "leave out --separator, or name the character between two labels",
             )
         how = _said_of_labels(target, notation)
         return "classification", True, [f"{name} {how}, so the task is multi-label classification."]
