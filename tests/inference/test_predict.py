@@ -361,6 +361,9 @@ def test_what_stands_beside_a_prediction(data: Path, base: Base, tmp_path: Path)
     ):
         answer = call("predict", tmp_path / "run", new, *words)
         assert answer.code == 2 and says in answer.err
+    named = write_csv(tmp_path / "named.csv", ("title", "high"), [("old lamp", "x")])
+    answer = call("predict", tmp_path / "run", named, "--id", "high")
+    assert answer.code == 0 and answer.out.startswith("high,prediction,probability")
     again = write_csv(tmp_path / "again.csv", ("title", "prediction"), [("old lamp", "hall")])
     answer = call("predict", tmp_path / "run", again, "--keep-columns")
     assert answer.code == 2 and "both the rows and the predictions have a column 'prediction'" in answer.err

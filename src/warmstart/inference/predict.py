@@ -65,6 +65,16 @@ class TrainedModel:
             warnings.warn(said, stacklevel=2)
         return list(self.stream(new, every_class=every_class))
 
+    @property
+    def columns_written(self) -> tuple[str, ...]:
+        """Names of the columns of a prediction, without those of `every_class`."""
+        task, calibration = self.stored.task, self.stored.calibration
+        if task.name == "regression":
+            return ("prediction", "low", "high") if "quantile" in calibration else ("prediction",)
+        if task.name == "classification":
+            return ("prediction", "probability", "expected_cost")
+        return ("prediction",)
+
     def stream(
         self, rows: "NewRows | Sequence[str]", *, every_class: bool = False, spelled: bool = False
     ) -> Iterator[dict[str, Any]]:
@@ -177,7 +187,7 @@ class TrainedModel:
             )
         columns = table.columns
         for name in schema.text if schema.task not in TEXT_OUT else ():
-            if pa.types.is_struct(columns[name].type) and schema.column(name).kind != "image":
+            if pa.types.is_struct(columns[name].type) and schema.column(name).kind in ("text", "category"):
                 raise InputError(f"column {name!r} holds objects.", "give a text, a number, true, false or nothing")
         for name in (*missing, *beside):
             columns = columns.append_column(name, pa.nulls(columns.num_rows, pa.large_string()))
