@@ -142,6 +142,13 @@ def test_a_network_is_trained_too(base: Base) -> None:
     assert model.run_.regime == "full" and np.isfinite(model.predict(TITLES[:3])).all()
 
 
+def test_no_rows_have_no_predictions() -> None:
+    rows = pd.DataFrame({"title": TITLES, "size": range(120)})
+    model = WarmstartRegressor(settings=UNLOGGED).fit(rows, np.arange(120) % 17 + 0.5)
+    assert model.predict(rows.iloc[:0]).shape == (0,)
+
+
+@pytest.mark.filterwarnings("ignore:The number of unique classes")
 def test_what_cannot_be_used_is_said(rooms: WarmstartClassifier) -> None:
     model = WarmstartClassifier(settings=UNLOGGED)
     for given, wanted, error, says in (
@@ -151,6 +158,9 @@ def test_what_cannot_be_used_is_said(rooms: WarmstartClassifier) -> None:
         (TITLES, None, ValueError, "the target y is None"),
         (TITLES[:50], ROOMS, ValueError, "inconsistent numbers of samples"),
         ([None] * 60 + TITLES[60:], ROOMS, InputError, "nothing to read"),
+        (TITLES, [None, *ROOMS[1:]], ValueError, "Input y contains NaN or None in 1 row, first in row 1"),
+        (TITLES, [*map(str, range(len(TITLES)))], InputError, "120 classes of y have a single row: 0 rows are left"),
+        (pd.DataFrame([["a", "b"]] * 120, columns=["t", "t"]), ROOMS, InputError, "more than one column .* 't'"),
     ):
         with pytest.raises(error, match=says):
             model.fit(given, wanted)

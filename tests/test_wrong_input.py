@@ -189,6 +189,10 @@ USE: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "size": (("--max-size", "big"), ("max_size is 'big'", "--max-size 50MB")),
     "no size": (("--max-size", "0"), ("max_size is 0; it must lie between 1 and",)),
     "latency": (("--max-latency", "20"), ("max_latency is '20'", "--max-latency 20ms")),
+    "low latency": (
+        ("--max-latency", "0.0001ms"),
+        ("is 0.0001 ms; it must lie between 0.001 ms and 3600 s",),
+    ),
     "max train": (("--max-training-time", "soon"), ("'soon' is no length of time",)),
     "min_effect": (("--min-effect", "little"), ("'little' is no share", "1%")),
     "worth of nothing known": (("--min-effect", "nan"), ("min_effect is nan",)),

@@ -4,6 +4,7 @@ import shutil
 import tempfile
 import warnings
 import weakref
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -17,6 +18,7 @@ from sklearn.utils.validation import assert_all_finite, check_is_fitted, validat
 
 from warmstart import api
 from warmstart.data.rows.split import MIN_SPLIT_ROWS
+from warmstart.data.tables.in_memory import rows_of
 from warmstart.errors import InputError, count_phrase, join_phrases
 from warmstart.types import Array
 
@@ -169,6 +171,10 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no an
             self._check_names(X, fitting)
             return dict(X)
         if hasattr(X, "columns"):
+            twice = [str(name) for name, count in Counter(X.columns).items() if count > 1]
+            if twice:
+                said = join_phrases(twice, quote=True)
+                raise InputError(f"more than one column of X is called {said}.", "rename one of them")
             validate_data(self, X, reset=fitting, skip_check_array=True)
             named = all(isinstance(name, str) for name in X.columns)
             names = list(X.columns) if named else [f"x{i}" for i in range(len(X.columns))]
@@ -195,6 +201,8 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no an
         new = trained.rows_of(api.table_of({name: columns[name] for name in wanted}))
         for said in new.warnings:
             warnings.warn(said, stacklevel=4)
+        if not len(new.texts):
+            return np.zeros((0, 0), dtype=np.float32)
         return trained.outputs(new.texts, new.columns)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -248,6 +256,13 @@ class WarmstartClassifier(ClassifierMixin, _Estimator):  # type: ignore[misc]
         self._names = _class_names(self.classes_)
         rare = np.bincount(numbers) == 1
         kept = np.flatnonzero(~rare[numbers])
+        if len(kept) < MIN_SPLIT_ROWS <= len(numbers):
+            raise InputError(
+                f"{len(numbers):,} rows were given, but {count_phrase(int(rare.sum()), 'class', 'classes')} of y "
+                f"{'has' if rare.sum() == 1 else 'have'} a single row: {len(kept)} rows are left, and at least "
+                f"{MIN_SPLIT_ROWS} are needed.",
+                "give several rows of each class; for numbers, use WarmstartRegressor",
+            )
         if rare.any():  # neither half of a split could have them and the other learn of them
             warnings.warn(
                 f"left out: classes of y with a single row ({join_phrases(self.classes_[rare])}).", stacklevel=2
@@ -259,6 +274,8 @@ class WarmstartClassifier(ClassifierMixin, _Estimator):  # type: ignore[misc]
         """Probability of each class, float64 [n, classes], in the order of `classes_`."""
         check_is_fitted(self, "folder_")
         outputs, trained = self._outputs(X), self._trained()
+        if not len(outputs):
+            return np.zeros((0, len(self.classes_)))
         known = trained.stored.task.probabilities(outputs, trained.stored.calibration)
         assert known is not None, "a classifier is trained to predict classes"
         place = {name: i for i, name in enumerate(self._names)}
@@ -299,6 +316,8 @@ class WarmstartRegressor(RegressorMixin, _Estimator):  # type: ignore[misc]
         """The predicted number of each row, float64 [n], in the target's units."""
         check_is_fitted(self, "folder_")
         outputs, stored = self._outputs(X), self._trained().stored
+        if not len(outputs):
+            return np.zeros(0)
         return np.asarray(stored.task.predictions(outputs, {})["prediction"], dtype=np.float64)
 
 
@@ -312,6 +331,10 @@ def _checked(estimator: _Estimator, X: Any, y: Any) -> tuple[dict[str, Any], Arr
     target = column_or_1d(y, warn=True)
     if target.dtype.kind in "fc":
         assert_all_finite(target, input_name="y")
+    missing = [i for i, each in enumerate(rows_of(target)) if each is None]
+    if missing:
+        rows = count_phrase(len(missing), "row", "rows")
+        raise InputError(f"Input y contains NaN or None in {rows}, first in row {missing[0] + 1}.", "leave them out")
     indexable(*columns.values(), target)
     name = getattr(y, "name", None)
     return columns, target, name if isinstance(name, str) else ""

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.csv as pc
 import pytest
 
 import warmstart
@@ -260,6 +261,10 @@ def test_the_test_rows_come_from_the_data_or_from_what_was_kept(
     (winner / "examples.parquet").unlink()
     with pytest.raises(InputError, match="were not kept, and its data is not where it was"):
         warmstart.export(winner, "onnx", tmp_path / "c")
+    for gone, said in (("price", "column 'price', the target, is not there"), ("title", "column 'title' is not there")):
+        without = pc.read_csv(data).drop_columns([gone])
+        with pytest.raises(InputError, match=f"{said}.*\n.*--data FILE"):
+            warmstart.export(winner, "onnx", tmp_path / "c", data=without)
     other = products(tmp_path / "other.csv", ROWS)
     lines = other.read_text().splitlines()
     other.write_text("\n".join([lines[0], *reversed(lines[1:])]))

@@ -19,7 +19,7 @@ import warmstart
 from tests.cli_base import QUICK, call, products, write_csv
 from tests.tiny import REGRESSION, tiny_rows
 from warmstart.errors import InputError, WarmstartError
-from warmstart.inference.predict import TrainedModel
+from warmstart.inference.predict import TrainedModel, model_folder
 from warmstart.inference.prediction_files import _cell, neutral, print_csv
 from warmstart.models.pretrained.base import Base
 from warmstart.results.record import load_run
@@ -246,6 +246,21 @@ def test_what_left_no_model_is_not_to_be_gone_on_with(priced: Path, data: Path, 
     assert f"hint: see why with: warmstart runs {failed}" in answer.err
 
 
+def test_a_study_without_its_winner_says_how_to_write_it_again(tmp_path: Path) -> None:
+    for name in ("request.json", "study.json", "runs/linear-r84-s0/model.json"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("{}")
+    with pytest.raises(InputError, match=r"is finished, but its model, .*winner', is not there.\n.*warmstart resume"):
+        model_folder(tmp_path)
+
+
+def test_a_row_with_an_object_in_a_column_of_texts_is_refused(priced: Path) -> None:
+    model = warmstart.load(priced)
+    column = model.stored.schema.text[0]
+    with pytest.raises(InputError, match=f"column '{column}' holds objects"):
+        model.predict([{column: {"a": 1}}])
+
+
 def test_what_a_spreadsheet_would_run_is_made_text_and_numbers_stay_numbers() -> None:
     for text in ("=1+1", "+SUM(A1)", "-2+3", "@x", "\t=1", "-", "=-3", "\uff1d1"):
         assert neutral(text) == "'" + text
@@ -346,6 +361,9 @@ def test_what_stands_beside_a_prediction(data: Path, base: Base, tmp_path: Path)
     ):
         answer = call("predict", tmp_path / "run", new, *words)
         assert answer.code == 2 and says in answer.err
+    named = write_csv(tmp_path / "named.csv", ("title", "high"), [("old lamp", "x")])
+    answer = call("predict", tmp_path / "run", named, "--id", "high")
+    assert answer.code == 0 and answer.out.startswith("high,prediction,probability")
     again = write_csv(tmp_path / "again.csv", ("title", "prediction"), [("old lamp", "hall")])
     answer = call("predict", tmp_path / "run", again, "--keep-columns")
     assert answer.code == 2 and "both the rows and the predictions have a column 'prediction'" in answer.err

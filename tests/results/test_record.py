@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from tests.run_factory import make_retention, make_run
+from warmstart.errors import InputError
 from warmstart.results.record import Interval, load_run, save_run
 from warmstart.runtime.files import write_json
 
@@ -44,6 +45,13 @@ def test_a_run_from_before_predictions_were_kept_still_loads(tmp_path: Path) -> 
     del facts["predicted"]
     write_json(tmp_path / "run.json", facts)
     assert load_run(tmp_path).predicted is None
+
+
+def test_a_run_without_its_scores_is_refused(tmp_path: Path) -> None:
+    save_run(make_run("full", SCORES), tmp_path)
+    (tmp_path / "scores.parquet").unlink()
+    with pytest.raises(InputError, match=r"scores.parquet is not there: the run is not whole.\nhint: .+"):
+        load_run(tmp_path)
 
 
 def test_the_record_is_written_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

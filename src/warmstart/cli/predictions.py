@@ -74,7 +74,7 @@ def show_predictions(
         raise UsageError(
             f"--probabilities is for classes, and this model predicts {trained.stored.task.name}.", "leave it out"
         )
-    own = ("prediction", "probability", "low", "high", BECAUSE, "reason")
+    own = (*trained.columns_written, *([BECAUSE] if beside.influences else ()), "reason")
     kept = beside.of_input(asked.names, (*own, *map(trained.probability_name, classes)))
     spelled = path is None or path.suffix == ".csv"
     found = _predicted(trained, asked, beside, spelled=spelled, numbered=not kept, quiet=quiet)

@@ -65,6 +65,16 @@ class TrainedModel:
             warnings.warn(said, stacklevel=2)
         return list(self.stream(new, every_class=every_class))
 
+    @property
+    def columns_written(self) -> tuple[str, ...]:
+        """Names of the columns of a prediction, without those of `every_class`."""
+        task, calibration = self.stored.task, self.stored.calibration
+        if task.name == "regression":
+            return ("prediction", "low", "high") if "quantile" in calibration else ("prediction",)
+        if task.name == "classification":
+            return ("prediction", "probability", "expected_cost")
+        return ("prediction",)
+
     def stream(
         self, rows: "NewRows | Sequence[str]", *, every_class: bool = False, spelled: bool = False
     ) -> Iterator[dict[str, Any]]:
@@ -165,6 +175,9 @@ class TrainedModel:
                 did_you_mean(missing[0], known),
             )
         columns = table.columns
+        for name in schema.text if schema.task not in TEXT_OUT else ():
+            if pa.types.is_struct(columns[name].type) and schema.column(name).kind in ("text", "category"):
+                raise InputError(f"column {name!r} holds objects.", "give a text, a number, true, false or nothing")
         for name in (*missing, *beside):
             columns = columns.append_column(name, pa.nulls(columns.num_rows, pa.large_string()))
         return replace(table, columns=columns)
@@ -287,6 +300,11 @@ def model_folder(path: Path) -> Path:
     inner = path / "winner"
     stored_in = inner if (inner / "model.json").exists() else path
     if not (stored_in / "model.json").exists() and (path / "request.json").exists():
+        if (path / "study.json").exists() and any(path.glob("runs/*/model.json")):
+            raise InputError(
+                f"{str(path)!r} is finished, but its model, {str(inner)!r}, is not there.",
+                f"write it again with: warmstart resume {shell_word(path)}",
+            )
         if any((path / name).exists() for name in ("run.json", "study.json")):  # which come at the end
             raise InputError(
                 f"{str(path)!r} is finished, but left no model: what was trained failed.",

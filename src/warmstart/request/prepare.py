@@ -31,6 +31,7 @@ from warmstart.request.select import (
 from warmstart.request.understand import OwnRegimes, PreparedData, prepare_data
 from warmstart.results.names import ENDPOINT_REGIME, regime_of, short_names, split_name
 from warmstart.runtime.sampling import spread_places
+from warmstart.settings.choices import MAX_LENGTH
 
 if TYPE_CHECKING:
     from warmstart.planning.problem import Options, Problem
@@ -61,7 +62,8 @@ def check_data(request: config.Request, table: Table, schema: Schema) -> CheckRe
         for source, name in zip(sources, names, strict=True):
             location, folder = locate(source)
             found = (reach(folder, request.max_length) if folder else None) or _reach_by_loading(request, source)
-            readers.append(replace(found, base=name or location))
+            asked = request.max_length if request.max_length != MAX_LENGTH else None
+            readers.append(replace(found, base=name or location, asked=asked))
     except MissingError:
         if request.base:
             raise
@@ -103,7 +105,8 @@ def _reach_by_loading(request: config.Request, source: str) -> Reach:
     base = find_base(source, max_length=request.max_length, offline=request.offline)
     inputs, apart = base.inputs, base.kind == "encoder-decoder"
     names = tuple(controls.special_token_names(inputs.tokenizer).values())
-    return Reach(inputs.max_length, inputs.count, lambda: inputs.tokenizer.backend_tokenizer, names, apart=apart)
+    found = Reach(inputs.max_length, inputs.count, lambda: inputs.tokenizer.backend_tokenizer, names, apart=apart)
+    return replace(found, limit=base.reads)
 
 
 def prepare_study(request: config.Request, table: Table | None, own: OwnRegimes) -> PreparedProblem:

@@ -44,8 +44,9 @@ class Request(AllSettings):
             if name == "budget" and isinstance(value, str):
                 self._check_part()
             elif within and value is not None and not within[0] <= value <= within[1]:
-                bounds = " and ".join(map(_plain, within))
-                raise UsageError(f"{name} is {_plain(value)}; it must lie between {bounds}.", f"correct {flag(name)}")
+                shown = _latency if each.setting.quantity == "latency" else _plain
+                bounds = " and ".join(map(shown, within))
+                raise UsageError(f"{name} is {shown(value)}; it must lie between {bounds}.", f"correct {flag(name)}")
         if self.rows != "auto" and any(n < 2 for n in self.rows):
             raise UsageError(f"rows is {_plain(self.rows)}; a model needs at least 2 rows.", "correct --rows")
         if self.command == "fit" and (self.rows == "auto" or len(self.rows) > 1):
@@ -238,6 +239,10 @@ def load_request(folder: Path) -> Request:
         known["base"] = [known["base"]] if known["base"] else []
     _find_again(known, folder)
     return from_mapping(known, dict.fromkeys(known, str(path)))
+
+
+def _latency(seconds: float) -> str:
+    return f"{1000 * seconds:g} ms" if seconds < 1 else f"{seconds:g} s"
 
 
 def _find_again(known: dict[str, Any], folder: Path) -> None:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
+from warmstart.errors import InputError
 from warmstart.quantities import MISSING, format_disk_size, format_duration, format_number
 from warmstart.results.display import Display, Tabular
 from warmstart.runtime.environment import Environment
@@ -220,7 +221,10 @@ def _write_columns(path: Path, columns: dict[str, Any]) -> None:
 
 def _read_columns(path: Path) -> tuple[Array, dict[str, list[Any]]]:
     """Value and weight, [n, 2], and whatever else."""
-    table = read_parquet(path, {"value": "number", "weight": "number"}, RUN_AGAIN)
+    try:
+        table = read_parquet(path, {"value": "number", "weight": "number"}, RUN_AGAIN)
+    except FileNotFoundError as error:
+        raise InputError(f"{path} is not there: the run is not whole.", RUN_AGAIN) from error
     columns = {name: table[name].to_pylist() for name in table.column_names}
     return np.stack([np.asarray(columns.pop("value")), np.asarray(columns.pop("weight"))], axis=1), columns
 

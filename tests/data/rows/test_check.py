@@ -200,6 +200,17 @@ def test_only_long_texts_are_tokenised_and_at_most_2_000() -> None:
         "the model does not see the last 25% of what they say."
     )
     assert "truncated" not in kinds(find_problems(lamps, schema, [Reach(40, count_tokens)]))
+    full = find_problems(lamps, schema, [Reach(30, count_tokens, limit=30, asked=99)])
+    assert found(full, "truncated").hint.startswith("choose a base that reads more, or")
+    said = "--max-length 99 is more than the 30 tokens that the base can read: it reads 30."
+    assert found(full, "max-length").message == said
+
+
+def test_blank_groups_are_said() -> None:
+    lamps = table(title=texts(N), shop=["", *["a", "b", "c", "d"] * (N // 4 - 1), "e", "e", "e"], y=prices())
+    said = "1 row has no value in the group column 'shop': each counts as a group of its own."
+    schema = infer_schema(lamps, ColumnChoices("y", ("title",), "shop"))
+    assert said in [finding.message for finding in find_problems(lamps, schema).findings]
 
 
 def test_10_000_rows_take_seconds() -> None:

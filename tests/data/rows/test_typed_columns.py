@@ -277,6 +277,9 @@ def test_cells_that_do_not_fit_are_missing_and_are_told() -> None:
     assert spelled(new, schema) == ["title: a\nweight: 5", "title: b"]
     with pytest.warns(UserWarning, match=r"column 'weight' has 1 cell that is not a number \(row 2: 'heavy'\)"):
         assert len(trained(rows, schema).predict(new)) == 2
+    true = read_columns(table_of({"title": ["a", "b"], "weight": [True, None]}), schema)
+    assert true.unread[0].shown == ("true",)
+    assert np.isnan(np.asarray(true.values["weight"])).all()
 
 
 def test_values_follow_their_rows() -> None:

@@ -37,6 +37,21 @@ def test_a_folder_without_folders_has_no_labels(tmp_path: Path) -> None:
     assert read_table(tmp_path / "a.png").columns["image"].to_pylist() == ["a.png"]
 
 
+def test_a_few_text_files_beside_images_are_not_read_and_said(tmp_path: Path) -> None:
+    folder = save_folder(tmp_path, 5)
+    (folder / "LICENSE.txt").write_text("free")
+    (folder / "README.md").write_text("photos")
+    table = read_table(folder)
+    assert table.columns.num_rows == 5
+    assert table.target == "label"
+    assert table.notes[-1] == "Not read, as they are no images: LICENSE.txt, README.md."
+    for number in range(4):
+        (folder / f"{number}.txt").write_text("a page")
+    corpus = read_table(folder)
+    assert corpus.documents
+    assert len(corpus.skipped) == 5
+
+
 def test_paths_in_a_table_are_relative_to_it_and_stay_inside(tmp_path: Path) -> None:
     folder = tmp_path / "data"
     save_folder(folder / "photos", 3)

@@ -27,11 +27,13 @@ SAMPLED_TEXTS = 2_000  # texts tokenised to estimate how many are too long
 class Reach:
     """How much text a base reads."""
 
-    tokens: int  # at most
+    tokens: int  # at most, by --max-length and by its own limit
     count: Callable[[list[str]], list[int]]  # tokens of each text, special ones included
     tokenizer: "Callable[[], Tokenizer] | None" = None
     controls: tuple[str, ...] = ()  # names of its control tokens
     base: str = ""  # named where there are several
+    limit: int | None = None  # of the base itself; None: not known
+    asked: int | None = None  # by --max-length; None: it has its default
     apart: bool = False  # whether an answer has as much room of its own: an encoder-decoder
 
 
@@ -39,6 +41,10 @@ def too_long(rows: Rows, schema: Schema, owners: Array, readers: Sequence[Reach]
     """Findings about texts that are too long, for each base. `owners`: the table's row of each text, from 0."""
     found = []
     for reader in readers:
+        if reader.limit and reader.asked and reader.asked > reader.limit:
+            base = reader.base or "the base"
+            said = f"--max-length {reader.asked:,} is more than the {reader.limit:,} tokens that {base} can read: "
+            found.append(Finding("max-length", "note", f"{said}it reads {reader.limit:,}."))
         for part in _parts_read(rows, schema, reader.apart):
             found += _too_long(rows, part, schema, owners, reader)
     return found
@@ -109,9 +115,10 @@ def _too_long(rows: Rows, part: _Part, schema: Schema, owners: Array, reader: Re
         f"{about}{count:,} of {len(rows):,} {unit} ({count / len(rows):.1%}){where} {are} longer than {most} tokens"
         f"{reads}, {of} {longest:,}; the model does not see {end}{lost:.0%} of what {say}{kept}."
     )
-    hint = "raise --max-length, or name shorter columns" if schema.task not in CORPUS else ""
+    more = "choose a base that reads more" if reader.limit and most >= reader.limit else "raise --max-length"
+    hint = f"{more}, or name shorter columns" if schema.task not in CORPUS else ""
     if schema.task == "summarise" and schema.long != "chunks":
-        hint = "raise --max-length, or summarise them in parts with --long chunks"
+        hint = f"{more}, or summarise them in parts with --long chunks"
     return [Finding("truncated", "warning", message, tuple(numbers[:ROWS_SHOWN].tolist()), count, hint)]
 
 

@@ -138,6 +138,10 @@ def remarks(table: Table, schema: Schema, found: UsableRows) -> tuple[str, ...]:
     what = "files that are" if count > 1 else "file that is"
     said = [f"Left out: {count:,} {what} neither .txt nor .md ({names})."] if count else []
     said += [f"{_capitalized(unread.problem(table))}." for unread in found.columns.unread]
+    blank = sum(not group for group in _groups(table, schema.group)) if schema.group else 0
+    if blank:
+        have = count_phrase(blank, "row has", "rows have")
+        said.append(f"{have} no value in the group column {schema.group!r}: each counts as a group of its own.")
     run = _run(found) if schema.task in CORPUS else None
     if run:
         documents = len(np.unique(found.owners))

@@ -10,7 +10,7 @@ scripts, and thousands and millions beside other amounts: 980, 1.2K, $3M.
 
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from warmstart.data.schema.columns import DecimalMark
@@ -36,6 +36,7 @@ WRITTEN = {  # by decimal mark
     ".": re.compile(r"[+-]?(?:\d+|\d{1,3}(?:,\d{3})+|\d{1,2}(?:,\d{2})+,\d{3}|\d{1,3}(?:[\s']\d{3})+)(?:\.\d+)?"),
     ",": re.compile(r"[+-]?(?:\d+|\d{1,3}(?:\.\d{3})+|\d{1,3}(?:[\s']\d{3})+)(?:,\d+)?"),
 }
+PERCENT = ("%", "‰")
 GROUPS = re.compile(r"[\s']")
 FEWEST_FRACTIONS = 2  # all of three digits, beside whole numbers below 1,000: a point may part thousands
 
@@ -109,6 +110,8 @@ def number_format(cells: Mapping[str, int], share: float = 1.0) -> NumberFormat 
     if (alone and behind) or (not plain and any(cell.startswith("(") for cell in cells)):
         return None  # 3 M and 4 L are of two units; (1) and (2) are no negative numbers
     unit = max(units, default="")
+    if percent_beside_plain(cells):
+        return None
     if len(times) == 1 and not unit:
         unit = max(times)
     certain = marks & {".", ","}
@@ -118,6 +121,18 @@ def number_format(cells: Mapping[str, int], share: float = 1.0) -> NumberFormat 
         return NumberFormat("," if "," in certain else ".", unit)
     ambiguous = ".?" in marks and "" in marks and whole and fractions >= FEWEST_FRACTIONS
     return NumberFormat(".", unit, ambiguous)
+
+
+def percent_beside_plain(cells: Iterable[str]) -> tuple[str, str] | None:
+    """A percentage and a plain number other than 0, which may be a hundredth of one; None where there are not both.
+
+    >>> percent_beside_plain(["36.5 %", "0", "0.36"]), percent_beside_plain(["36.5 %", "0"])
+    (('36.5 %', '0.36'), None)
+    """
+    cells = list(cells)
+    percent = next((cell for cell in cells if cell.endswith(PERCENT) and any(map(str.isdigit, cell))), None)
+    plain = next((cell for cell in cells if not cell.endswith(PERCENT) and any(map("123456789".count, cell))), None)
+    return (percent, plain) if percent is not None and plain is not None else None
 
 
 def _mark(number: str) -> str | None:

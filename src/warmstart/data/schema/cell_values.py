@@ -89,9 +89,7 @@ def filled(cells: Cells) -> Cells:
 def _numbers(cells: Cells, column: Column) -> tuple[Array, Array]:
     kind = cells.type
     unread = np.zeros(len(cells), dtype=bool)
-    if pa.types.is_boolean(kind):
-        cells = cells.cast(pa.int64())
-    elif pa.types.is_large_string(kind):
+    if pa.types.is_large_string(kind):
         return _written_numbers(filled(cells), column)
     elif not (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
         return np.full(len(cells), np.nan), _there(cells)
@@ -118,7 +116,7 @@ def _written_numbers(cells: Cells, column: Column) -> tuple[Array, Array]:
 def _booleans(cells: Cells, column: Column) -> tuple[Array, Array]:
     kind = cells.type
     if not pa.types.is_large_string(kind):
-        values, unread = _numbers(cells, column)
+        values, unread = _numbers(cells.cast(pa.int64()) if pa.types.is_boolean(kind) else cells, column)
     else:
         cells = filled(cells)
         words = pc.utf8_lower(cells)

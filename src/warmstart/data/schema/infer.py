@@ -1,6 +1,7 @@
 """Infer: which task is a table for, which columns are its inputs, and on which scale is its target?"""
 
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -8,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from warmstart.data.schema.amounts import CURRENCY, number_format
+from warmstart.data.schema.amounts import CURRENCY, number_format, percent_beside_plain
 from warmstart.data.schema.cell_values import read_numbers
 from warmstart.data.schema.class_values import class_type, find_spellings
 from warmstart.data.schema.class_weights import chosen_class_weights
@@ -17,9 +18,9 @@ from warmstart.data.schema.costs import chosen_costs, costs_note
 from warmstart.data.schema.image_column import UNREADABLE_IMAGES, image_column, is_image_column, read_as_images
 from warmstart.data.schema.infer_text import infer_text_schema, language_task
 from warmstart.data.schema.kinds import column_of, count_cells, say_kinds, say_readers
-from warmstart.data.schema.label_sets import PRINTED, label_notation, vector_length
+from warmstart.data.schema.label_sets import PRINTED, SEPARATED, label_notation, vector_length
 from warmstart.data.schema.named_columns import check_columns, no_target
-from warmstart.data.schema.numbers import MANY_VALUES, check_moments, check_repeats
+from warmstart.data.schema.numbers import MANY_VALUES, are_merged, check_magnitude, check_moments, check_repeats
 from warmstart.data.schema.scales import choose_scale
 from warmstart.data.schema.schema import ColumnChoices, Scale, Schema, TaskName, check_meant, chosen_metric
 from warmstart.data.tables.cells import (
@@ -27,6 +28,7 @@ from warmstart.data.tables.cells import (
     as_text,
     blank,
     constant,
+    count_different,
     is_identifier,
     present,
 )
@@ -72,6 +74,7 @@ def infer_schema(table: Table, columns: ColumnChoices) -> Schema:
     task, multi_label, notes = _task(table, columns, notation, numbers, bad, amounts)
     scale: Scale = "linear"
     if task == "regression":
+        check_magnitude(table, columns.target, numbers)
         scale, note = choose_scale(columns, numbers)
         notes.append(note)
     elif columns.scale not in (None, "linear"):
@@ -158,10 +161,13 @@ def _amounts(table: Table, columns: ColumnChoices) -> Column | None:
     plain = not pa.types.is_large_string(table.columns[name].type)
     if how == "." or (plain and not how and not _may_part_thousands(written)):
         return None
-    if not plain and not number_format(count_cells(written.slice(0, FIRST_LOOK_ROWS)), NUMERIC_SHARE):
+    first = count_cells(written.slice(0, FIRST_LOOK_ROWS))
+    if not plain and not number_format(first, NUMERIC_SHARE) and not percent_beside_plain(first):
         return None
-    form = number_format(count_cells(written), NUMERIC_SHARE)
+    cells = count_cells(written)
+    form = number_format(cells, NUMERIC_SHARE)
     if form is None:
+        _check_percentages(name, cells)
         return None
     if form.ambiguous and not how:
         cell = next(cell for cell in present(written) if "." in cell)
@@ -173,6 +179,16 @@ def _amounts(table: Table, columns: ColumnChoices) -> Column | None:
     if not how and not as_numbers(written)[1].any():
         return None  # plain numbers
     return Column(name, "number", decimal_mark="," if how == "," else form.decimal_mark, unit=form.unit)
+
+
+def _check_percentages(name: str, cells: Mapping[str, int]) -> None:
+    """Raises InputError for numbers of which some are percentages, and some may be or not."""
+    both = percent_beside_plain(cells)
+    if both and number_format({cell.rstrip("%‰ "): count for cell, count in cells.items()}, NUMERIC_SHARE):
+        raise InputError(
+            f"column {name!r} holds {both[0]!r} beside {both[1]!r}, which may be a percentage or a fraction",
+            "write all of them in one way, with % or without",
+        )
 
 
 def _may_part_thousands(written: ArrowColumn) -> bool:
@@ -199,6 +215,12 @@ def _task(
         if columns.separator == "":
             raise UsageError(
                 "the separator is empty", "name the character between two labels, for example --separator ','"
+            )
+        if notation == SEPARATED and not any(str(columns.separator) in cell for cell in present(target)):
+            raise UsageError(
+                f"no cell of column {name} contains the separator {columns.separator!r} (for example "
+                f"{shorten(next(present(target)))})",
+                "leave out --separator, or name the character between two labels",
             )
         how = _said_of_labels(target, notation)
         return "classification", True, [f"{name} {how}, so the task is multi-label classification."]
@@ -243,6 +265,9 @@ def _guess(target: ArrowColumn, numbers: Array, bad: Array) -> tuple[TaskName, s
         codes = pc.any(pc.match_substring_regex(target, CODE)).as_py()
         if codes or len(values) < NUMERIC_SHARE * (len(values) + bad.sum()):
             return "classification", f"holds text with {pc.count_distinct(target).as_py():,} different values"
+    if are_merged(target):
+        different = count_different(present(target))[0]
+        return "classification", f"holds whole numbers too large to be told apart, {different:,} different ones"
     distinct = len(np.unique(values))
     whole = bool((values == np.floor(values)).all())
     # Whole numbers stored as fractions are meant as such, unless a missing value has forced them to be.

@@ -6,13 +6,14 @@ from collections.abc import Iterator
 import numpy as np
 import pyarrow as pa
 
+from warmstart.data.schema.cell_values import EXACT
 from warmstart.data.schema.dates import date_orders
 from warmstart.data.schema.kinds import count_cells
-from warmstart.data.tables.cells import PLAIN_NUMBER, count_different, each_text, likely_separator, present
+from warmstart.data.tables.cells import PLAIN_NUMBER, as_numbers, count_different, each_text, likely_separator, present
 from warmstart.data.tables.formats import NA_MARKS
 from warmstart.data.tables.read import Table
 from warmstart.data.tables.strings import ArrowColumn
-from warmstart.errors import InputError, join_phrases, shorten
+from warmstart.errors import InputError, count_phrase, join_phrases, shorten
 from warmstart.types import Array
 
 MANY_VALUES = 20  # whole numbers with more different values are quantities, with fewer they may be classes
@@ -24,6 +25,7 @@ OUTLIER_SPREADS = (
     1_000  # from the median: a slip of the pen or another unit; heavy tails with their own scale end before
 )
 OUTLIER_SHARE = 0.01  # of the values: as many are a group of their own; a single one is an outlier in any case
+LARGEST_TARGET = 1e100  # either side of 0: squares, and sums of them, stay far below the largest float64
 EXAMPLES_SHOWN = 3  # ways of writing that are shown
 _UNIT = r"(?:[$€£¥₹%°]|[^\W\d_]{1,4}\.?)"
 _AMOUNT = re.compile(rf"(?:{_UNIT}\s*)?([+-]?[0-9]+(?:[.,'\s][0-9]+)*)(?:\s*{_UNIT})?")
@@ -72,9 +74,29 @@ def check_moments(name: str, target: ArrowColumn) -> None:
         )
 
 
+def check_magnitude(table: Table, name: str, values: Array) -> None:
+    """Raises InputError for numbers of a target so large that their variance may be no number."""
+    with np.errstate(invalid="ignore"):
+        large = np.flatnonzero(np.isfinite(values) & (np.abs(values) > LARGEST_TARGET))
+    if len(large):
+        have = count_phrase(len(large), "value", "values")
+        raise InputError(
+            f"column {name!r} has {have} beyond {LARGEST_TARGET:g} or -{LARGEST_TARGET:g}, for example "
+            f"{values[large[0]]:g} in {table.where(int(large[0]) + 1)}: errors of such predictions are no numbers",
+            "correct or empty these cells, or divide the column by a power of ten",
+        )
+
+
 def check_repeats(table: Table, name: str, target: ArrowColumn) -> None:
     """Raises InputError for texts that are no classes: nearly all different, or many quantities."""
     distinct, rows = count_different(present(target))
+    if distinct > MANY_VALUES and are_merged(target):
+        raise InputError(
+            f"column {name!r} has {distinct:,} different whole numbers, such as {next(present(target))}, which are so "
+            "large that they cannot be told apart as numbers of 64 bits",
+            "if they name the rows, choose another target; if they are quantities, subtract what they have in common; "
+            "if they are classes: --task classification",
+        )
     if distinct > MANY_VALUES and (distinct > rows / 2 or are_quantities(target)):
         separator = f" {found!r}" if (found := likely_separator(present(target))) else ""
         shown = [f"{shorten(cell)} in {table.where(row)}" for row, cell in amounts(target).items()]
@@ -84,6 +106,15 @@ def check_repeats(table: Table, name: str, target: ArrowColumn) -> None:
             "choose another target; write numbers as 1234.56, without currency signs and thousands separators; "
             f"for several labels a cell, pass --separator{separator}; if they are classes: --task classification",
         )
+
+
+def are_merged(column: ArrowColumn) -> bool:
+    """Whether all cells are numbers of which different ones are written, but at most two are told apart as float64."""
+    values, bad = as_numbers(column)
+    numbers = np.unique(values[np.isfinite(values)])
+    if bad.any() or not 0 < len(numbers) <= 2 or np.abs(numbers).max() < EXACT:
+        return False
+    return count_different(present(column))[0] > len(numbers)
 
 
 def stand_in(values: Array) -> float | None:

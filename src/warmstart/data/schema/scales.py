@@ -6,8 +6,6 @@ from warmstart.data.schema.schema import ColumnChoices, Scale
 from warmstart.errors import UsageError
 from warmstart.types import Array
 
-LARGEST = 1e300
-
 
 def choose_scale(columns: ColumnChoices, numbers: Array) -> tuple[Scale, str]:
     """The scale that was asked for, or the fitting one; and a sentence about it. Raises UsageError for a wrong one."""
@@ -40,9 +38,6 @@ def fitting_scale(values: Array) -> Scale:
     low = values.min()
     if low < 0:
         return "linear"
-    if values.max() > LARGEST:  # ten times that, and the sum of several, would be too large for a number
-        values = values / LARGEST
-        low = values.min()
     logarithms = np.log10(values) if low > 0 else np.log10(1 + values)
     leans = _lean(values) > 1 / 3 and abs(_lean(logarithms)) <= _lean(values) / 2
     heavy = np.percentile(values, 99) > 10 * np.median(values) and _skewness(values) > 2

@@ -163,8 +163,9 @@ def _files_in(folder: Path, skipped: list[Path]) -> Sequence[Path]:
         if idx := list(filter(is_idx, files)):
             return idx
         texts, others = find_texts(folder)
-        if not texts and (images := list(filter(is_image, others))):
-            skipped += [file for file in others if not is_image(file)]
+        images = list(filter(is_image, others))
+        if len(images) > len(texts):  # a license or notes beside them
+            skipped += [*texts, *(file for file in others if not is_image(file))]
             return images
     except OSError as error:
         raise InputError(f"the folder {str(folder)!r} cannot be read: {error.strerror}") from error

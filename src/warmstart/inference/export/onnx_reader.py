@@ -248,6 +248,8 @@ def _value(cell: Any, column: Mapping[str, Any], kind: str) -> float:
             if word in (*_TRUE, yes, *_FALSE, no):
                 return float(word in (*_TRUE, yes))
             raise ValueError
+        if str(cell) in ("True", "False"):
+            raise ValueError
         value = float(cell)
     except (TypeError, ValueError):
         wanted = {"datetime": "a date (2024-05-31)", "boolean": "true or false", "number": "a plain number"}[kind]

@@ -11,7 +11,7 @@ from warmstart.data.rows.split import Rows
 from warmstart.data.schema.schema import CORPUS, TEXT_OUT, Schema
 from warmstart.data.tables.read import Table
 from warmstart.data.tables.strings import Texts
-from warmstart.errors import InputError
+from warmstart.errors import InputError, join_phrases
 from warmstart.results.record import Run
 from warmstart.types import Array
 
@@ -21,7 +21,17 @@ GIVE = "name the data that it was trained on with --data FILE"
 
 
 def rows_of_table(table: Table, schema: Schema, run: Run) -> Rows:
-    """The run's test rows by their numbers. Raises InputError where the table has not so many rows."""
+    """The run's test rows by their numbers. Raises InputError where the table lacks a column, or has too few rows."""
+    table = table.renamed(schema.renames_for(table.columns.column_names))
+    read = dict.fromkeys((*schema.text, *schema.fields, schema.system, schema.history, schema.time, schema.target))
+    lacking = next((name for name in read if name and name not in table.columns.column_names), None)
+    if lacking is not None:
+        target = ", the target," if lacking == schema.target else ""
+        raise InputError(
+            f"{join_phrases(table.files, 3)}: column {lacking!r}{target} is not there: the export is scored on "
+            "the test rows of the run.",
+            GIVE,
+        )
     found = find_usable_rows(table, schema)
     index = np.asarray(run.predictions["row"], dtype=np.int64) - 1
     if not len(index) or index.max() >= len(found.pieces):

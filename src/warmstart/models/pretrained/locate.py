@@ -206,8 +206,8 @@ def reach(folder: Path, max_length: int) -> Reach | None:
     apart = bool(config.get("is_encoder_decoder"))
     added = json.loads(tokenizer.read_text(encoding="utf-8")).get("added_tokens", [])
     controls = tuple(token["content"] for token in added if token.get("special"))
-    reads = min(positions(config["model_type"], config["max_position_embeddings"]), max_length)
-    return Reach(reads, count, loaded, controls, apart=apart)
+    limit = positions(config["model_type"], config["max_position_embeddings"])
+    return Reach(min(limit, max_length), count, loaded, controls, limit=limit, apart=apart)
 
 
 def positions(kind: str, embedded: int) -> int:
