@@ -134,4 +134,4 @@ def _served(texts: list[str], names: list[str], base: Path, run: Path) -> str:
     trained = warmstart.load(run)
     row = {name: texts[i] for i, name in enumerate((names[0], names[9]))}
     found = trained.predict([row])[0] | dict(zip(names, texts, strict=True))
-    return render_page(trained, row, found, error=texts[1], said=texts)
+    return render_page(trained, row, found, score="", error=texts[1], said=texts)
