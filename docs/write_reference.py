@@ -16,6 +16,7 @@ import typer
 import warmstart
 from warmstart.cli.app import app
 from warmstart.errors import flag
+from warmstart.request.parse import KEY_SPELLINGS
 from warmstart.settings.groups import SETTINGS
 from warmstart.settings.setting import Command, Declared
 
@@ -84,7 +85,9 @@ def _by_section(names: Iterable[str]) -> str:
     """Flags under links to the sections of settings.md, for a command."""
     found: dict[str, list[str]] = {}
     for name in names:
-        found.setdefault(SETTINGS[name].section, []).append(f"`{flag(name)}`")
+        others = [other for other, key in KEY_SPELLINGS.items() if key == name]
+        written = ", ".join(f"`{flag(each)}`" for each in (name, *others))
+        found.setdefault(SETTINGS[name].section, []).append(written)
     return "\n".join(
         ["", *(f"- [{section}](settings.md#{_anchor(section)}): {', '.join(each)}" for section, each in found.items())]
     )

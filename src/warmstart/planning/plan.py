@@ -200,7 +200,7 @@ def _untrained(plan: RunPlan, name: str, run_data: RunData, where: TargetMachine
     seconds = None if one is None else times * one
     return RegimeForecast(
         regime=name,
-        trainable=None if fits else 0,  # of a linear model on its features: known once it is fitted
+        trainable=0 if regime_of(name) in UNTRAINED_BASES else None,  # of a linear model: known once it is fitted
         total=found.total,
         flops=runs * sum(float(found.cost.forward(*sizes).sum()) for sizes in read),
         peak_memory_bytes=4 * found.total,
