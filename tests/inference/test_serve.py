@@ -342,3 +342,5 @@ def test_the_command_names_what_is_missing(tmp_path: Path) -> None:
         answer = call("serve", tmp_path, "--port", str(taken.getsockname()[1]))
     assert answer.code == 2 and "Address already in use" in answer.err and "--port" in answer.err
     assert "serving" not in answer.err
+    with serve.listen("127.0.0.1", 0) as listening:
+        assert listening.proto == socket.IPPROTO_TCP  # by which asyncio knows to send small answers at once

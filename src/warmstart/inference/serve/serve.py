@@ -238,11 +238,17 @@ def create_app(
 def listen(host: str, port: int) -> socket.socket:
     """A socket that takes requests from now on. Raises UsageError where the address or port cannot be used."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # With its protocol named, asyncio sends answers at once (TCP_NODELAY). Else each waits 40 ms for its second packet.
+    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
-        return socket.create_server((host, port), family=family, backlog=2048)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((host, port))
+        listening.listen(2048)
     except OSError as error:
+        listening.close()
         hint = "choose another with --port" if error.errno == errno.EADDRINUSE else "check --host and --port"
         raise UsageError(f"port {port} of {host} cannot be used: {error.strerror or error}.", hint) from error
+    return listening
 
 
 def run_server(app: Any, listening: socket.socket) -> None:
