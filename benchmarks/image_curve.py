@@ -4,11 +4,13 @@
 
 FOLDER holds the files of Fashion-MNIST (see fashion_mnist.py). One study compares the regimes at every number of rows,
 on the same test rows. A second call goes on where the first was stopped. Once it is finished, the scores, and where the
-curves of two regimes cross, with intervals over test rows and seeds, are added to results/image_curve.json.
+curves of two regimes cross, with intervals over test rows and seeds, are added to results/image_curve.json. With
+--so-far nothing is trained, and the scores that there are already are added.
 """
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ import warmstart
 from fashion_mnist import TRAIN
 from harness import RESULTS, environment
 from warmstart.models.pretrained.image_base import LITE_PACKAGE
+from warmstart.results.record import Run, load_run
 from warmstart.runtime.files import write_json
 
 TRAINING_SHARE = 0.7  # of a small pool; of a large one all but these rows:
@@ -44,9 +47,13 @@ def main() -> None:
     parser.add_argument("--size", type=int, help="of the images that a base reads, in pixels; default: its own")
     parser.add_argument("--budget", default="4h", help="of the study; what does not fit is left out")
     parser.add_argument("--work", type=Path, default=Path("fashion-curve"))
+    parser.add_argument("--so-far", action="store_true", help="write the scores of the runs that are finished")
     given = parser.parse_args()
     rows = tuple(int(each) for each in given.rows.split(","))
     pool, out = given.work / "pool.parquet", given.work / "study"
+    named = {"rows": list(rows), "seeds": given.seeds, "trials": given.trials, "size": given.size}
+    if given.so_far:
+        return write(named, [load_run(path.parent) for path in (out / "runs").glob("*/run.json")], [])
     if not pool.exists():
         write_pool(given.folder, max(rows), pool)
     if out.exists():
@@ -67,20 +74,20 @@ def main() -> None:
             **settings,
         )
     assert isinstance(study, warmstart.Study)
-    known = study.comparison.to_json()
-    named = {"rows": list(rows), "seeds": given.seeds, "trials": given.trials, "size": given.size}
-    result = named | {"scores": scores_of(study), "crossovers": known["crossovers"], "environment": environment()}
-    path = RESULTS / "image_curve.json"
-    others = [each for each in (json.loads(path.read_text()) if path.exists() else []) if not _same(each, named)]
-    write_json(path, [*others, result])
-    for each in known["crossovers"]:
+    crossovers = study.comparison.to_json()["crossovers"]
+    write(named, study.comparison.runs, crossovers)
+    for each in crossovers:
         print(each["statement"])
 
 
-def scores_of(study: "warmstart.Study") -> list[dict[str, Any]]:
-    """Accuracy on the test rows of every run."""
-    runs = sorted(study.comparison.runs, key=lambda run: (run.regime, run.rows, run.seed))
-    return [{"regime": run.regime, "rows": run.rows, "seed": run.seed, "accuracy": run.test} for run in runs]
+def write(named: dict[str, Any], runs: Sequence[Run], crossovers: list[dict[str, Any]]) -> None:
+    """Add the accuracy on the test rows of every run to the results."""
+    made = sorted(runs, key=lambda run: (run.regime, run.rows, run.seed))
+    scores = [{"regime": run.regime, "rows": run.rows, "seed": run.seed, "accuracy": run.test} for run in made]
+    result = named | {"scores": scores, "crossovers": crossovers, "environment": environment()}
+    path = RESULTS / "image_curve.json"
+    others = [each for each in (json.loads(path.read_text()) if path.exists() else []) if not _same(each, named)]
+    write_json(path, [*others, result])
 
 
 def _same(result: dict[str, Any], named: dict[str, Any]) -> bool:
