@@ -123,3 +123,9 @@ def test_marks_are_no_words_and_effects_that_round_to_nothing_are_left_out(run: 
     (found,) = explain(trained, trained.new_rows([{"text": "lamp - oak -- chair", "weight": 20.0}]), 9)
     assert {each.part for each in found} <= {"lamp", "oak", "chair", "20"}
     assert found and min(abs(each.effect) for each in found) >= 0.01 * abs(found[0].effect)
+
+
+def test_rounding_errors_are_no_reasons(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trained = warmstart.load(run)
+    monkeypatch.setattr(module, "_predicted", lambda stored, rows, counts: 1.0 - 1e-9 * np.arange(len(rows)))
+    assert list(explain(trained, trained.new_rows([{"text": "glass oak chair", "weight": 20.0}]))) == [[]]

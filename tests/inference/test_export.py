@@ -1,5 +1,6 @@
 """Does an export compute what the model computes, and is nothing kept that does not?"""
 
+import base64
 import json
 import re
 import runpy
@@ -336,9 +337,12 @@ def test_images_go_into_the_graph_as_they_are_decoded(regime: str, columns: bool
     assert done.rows >= 10 and done.drift < 1e-4
     names = [name for name in table.columns.column_names if name != target]
     rows = table.columns.select(names).slice(0, 9).to_pylist()
-    rows.append(dict.fromkeys(names))
+    rows += [dict.fromkeys(names), dict.fromkeys(names)]
     expected = warmstart.load(tmp_path / "run").predict(rows)
-    expected[-1]["reason"] = "there is nothing to read"
+    for row in expected[-2:]:
+        row["reason"] = "there is nothing to read"
+    rows[-1]["photo"] = ""
+    rows[1] |= {"photo": f"data:image/png;base64,{base64.b64encode(rows[1]['photo']).decode()}"}
     photo = tmp_path / "photo.png"
     photo.write_bytes(rows[0]["photo"])
     rows[0] = rows[0] | {"photo": photo}

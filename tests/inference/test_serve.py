@@ -238,6 +238,9 @@ def test_the_page_takes_a_file_and_shows_it(pictured: dict[str, TrainedModel]) -
             assert answer.status_code == 200 and 'src="data:image/png;base64,' in answer.text
             assert ("What moved it" in answer.text) == (name == "price")  # the color is certain without any part
             assert "img-src data:" in answer.headers["content-security-policy"]
+            if others:  # a file where a number belongs
+                sent = {"c0": ("a.png", encoded(drawn(3)[0])), "c1": ("b.png", b"\xff\xd8")}
+                assert client.post("/", files=sent).status_code == 200
             empty = client.post("/", files={"c0": ("", b"")}, data=others)
             assert empty.status_code == 200
             assert client.post("/", content=b"c0=1", headers={"content-type": "multipart/form-data"}).status_code == 200

@@ -221,10 +221,8 @@ def _table(comparison: "Comparison") -> Grid:
     """One line a regime, in 80 columns."""
     titles, lines = ("regime", "score", "interval", "rows", "rate", "learned", "compute", "time"), []
     for row in comparison.table:
-        low, high = row.interval
-        score = (
-            ["failed", ""] if row.failed else [format_exact(row.score), f"{format_exact(low)}..{format_exact(high)}"]
-        )
+        interval = "..".join(map(format_exact, row.interval))
+        score = ["failed", ""] if row.failed else [format_exact(row.score), interval]
         rest = (
             f"{row.rows:,}",
             f"{row.lr:.0e}" if row.lr else "-",

@@ -27,6 +27,7 @@ MAX_SPANS = 40  # into which a text is cut: of a longer one, several words are l
 EXPLAINED_AT_ONCE = 50  # rows explained at a time: each is predicted up to 41 times for every text that it has
 IMAGE_PARTS = len(DOWN) * len(ACROSS)
 NEGLIGIBLE_SHARE = 0.01  # of the largest effect: less is left out
+ROUNDING_SHARE = 1e-6  # of the prediction: smaller effects are rounding errors
 PIECES = re.compile(r"\S+")
 
 
@@ -88,7 +89,8 @@ def explain(trained: TrainedModel, rows: NewRows, most: int = 5) -> Iterator[lis
             taken += len(several)
             parts = zip(several[1:], (some[0] - some[1:]).tolist(), strict=True)
             every = [Influence(row.column, row.part, effect) for row, effect in parts]
-            least = NEGLIGIBLE_SHARE * max((abs(each.effect) for each in every), default=0.0)
+            largest = max((abs(each.effect) for each in every), default=0.0)
+            least = max(NEGLIGIBLE_SHARE * largest, ROUNDING_SHARE * abs(float(some[0])))
             shown = [each for each in every if each.effect and abs(each.effect) >= least]
             found[i] = sorted(shown, key=lambda each: -abs(each.effect))[:most]
         yield from (found.get(i, []) for i in places)

@@ -148,10 +148,10 @@ class TrainedModel:
         return np.concatenate([outputs([*texts[part[0] : part[-1] + 1]], columns.take(part)) for part in parts])
 
     def rows_of(self, table: Table) -> "NewRows":
-        """What is read of a table's rows, the target of which need not be there; with the reason for each row from
-        which nothing can be predicted, and with what was not read. Raises InputError where a column is missing.
+        """What the model reads of each row of a table, which need not have the target.
 
-        Cells that cannot be read as their columns are count as missing.
+        Also why nothing can be predicted from some rows, and warnings of cells that cannot be read as their columns
+        are; these count as missing. Raises InputError if a column is missing.
         """
         complete, schema = self._complete(table), self.stored.schema
         columns = read_columns(complete, schema)

@@ -199,8 +199,9 @@ def continued_regime(earlier: "EarlierModel", name: str = CONTINUED, shrink: flo
         stage = Stage(PathByPath(), margins=True)
         defaults = NUMBER_DEFAULTS if stored.schema.task == "regression" else DEFAULTS["scratch-dnn"]
     elif kind == "image network":
-        attends = network.model.body.image_config.attends  # type: ignore[union-attr]
-        # its weights solve the task already: lower than those of a base
+        body: Any = network.model.body
+        attends = body.image_config.attends
+        # lower than for a base: its weights already solve the task
         defaults = IMAGE_TRANSFORMER_DEFAULTS["full"] if attends else replace(IMAGE_DEFAULTS["full"], lr=5e-4)
     elif kind == "hashed network":
         defaults = REFERENCE_DEFAULTS

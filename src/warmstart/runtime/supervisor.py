@@ -19,7 +19,7 @@ from typing import NoReturn
 from warmstart.errors import printable
 from warmstart.runtime.files import read_json, read_regular, write_json
 
-FATAL_SIGNALS = (signal.SIGKILL, signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT)  # of which nobody can have meant 'stop'
+FATAL_SIGNALS = (signal.SIGKILL, signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT)  # of a crash, not of a request to stop
 MAX_DEATHS = 2  # at the same work, after which it is given up
 DEATHS_FILE = "died.json"
 SUPERVISED_VARIABLE = "WARMSTART_SUPERVISED"  # in the environment of a process that another one waits for

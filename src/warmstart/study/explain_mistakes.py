@@ -38,7 +38,7 @@ def explain_mistakes(problem: Problem, comparison: Comparison, advice: Advice, f
         path.unlink(missing_ok=True)
         if found := _influences(problem, comparison, run, folder, min(seconds, MOST_SECONDS)):
             write_json(path, found.to_json())
-    except Exception as error:  # also a bug, or too little memory: it is said, and the study ends as it should
+    except Exception as error:  # the study is finished: whatever fails here is reported, not raised
         return f"what moved the worst predictions is not known: {str(error).splitlines()[0] if str(error) else error!r}"
     return ""
 

@@ -182,7 +182,7 @@ def _amounts(table: Table, columns: ColumnChoices) -> Column | None:
 
 
 def _check_percentages(name: str, cells: Mapping[str, int]) -> None:
-    """Raises InputError for numbers of which some are percentages, and some may be or not."""
+    """Raises InputError for a column in which some numbers have a percent sign and others have none."""
     both = percent_beside_plain(cells)
     if both and number_format({cell.rstrip("%‰ "): count for cell, count in cells.items()}, NUMERIC_SHARE):
         raise InputError(

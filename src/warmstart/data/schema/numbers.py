@@ -109,7 +109,7 @@ def check_repeats(table: Table, name: str, target: ArrowColumn) -> None:
 
 
 def are_merged(column: ArrowColumn) -> bool:
-    """Whether all cells are numbers of which different ones are written, but at most two are told apart as float64."""
+    """Whether the column holds different numbers that become the same one or two values as float64."""
     values, bad = as_numbers(column)
     numbers = np.unique(values[np.isfinite(values)])
     if bad.any() or not 0 < len(numbers) <= 2 or np.abs(numbers).max() < EXACT:

@@ -8,6 +8,7 @@ for images.
     python predict.py '{"title": "a text", "weight": 2.5, "sold": "2024-05-31"}'
 """
 
+import base64
 import json
 import math
 import sys
@@ -110,7 +111,7 @@ class OnnxModel:
             cells = [row[column["name"]] for row in rows if not isinstance(row, str)]
             kind = column["kind"]
             if kind == "image":
-                words = ["" if cell is None else "image" for cell in cells]
+                words = ["" if _is_empty(cell) else "image" for cell in cells]
                 found[column["name"]] = cells
             elif kind in ("text", "category"):
                 words = [_respelled(cell, column) for cell in cells]
@@ -124,7 +125,8 @@ class OnnxModel:
         texts = ["\n".join(filter(None, lines)) for lines in zip(*spelled, strict=True)]
         for column in known:
             if column["kind"] == "image":  # without it, nothing of the row is read
-                texts = ["" if cell is None else text for cell, text in zip(found[column["name"]], texts, strict=True)]
+                cells = found[column["name"]]
+                texts = ["" if _is_empty(cell) else text for cell, text in zip(cells, texts, strict=True)]
         return texts, found
 
     def _tokens(self) -> Any:
@@ -214,10 +216,17 @@ class OnnxModel:
         return lambda texts, columns: {"features": hashing.transform(texts).toarray()}
 
 
+def _is_empty(cell: Any) -> bool:
+    """Whether there is no image in a cell."""
+    return cell is None or (isinstance(cell, str | bytes) and not cell.strip())
+
+
 def _pixels(cell: Any, side: int) -> Any:
-    """An image as uint8 [side, side, 3], from its file, the file's content, or as it is. Raises ValueError."""
+    """An image as uint8 [side, side, 3]: decoded already, bytes, a `data:` URI or a path. Raises ValueError."""
     if isinstance(cell, np.ndarray):
         return cell
+    if isinstance(cell, str) and cell.startswith("data:"):
+        cell = base64.b64decode(cell.partition(",")[2])
     try:
         from warmstart.data.tables.decode_image import decode_image
     except ImportError:

@@ -54,9 +54,14 @@ async def form_row(content: bytes, headers: Any, schema: Schema) -> dict[str, An
     else:
         with suppress(ValueError):
             sent = dict(parse_qsl(content.decode("ascii"), max_num_fields=MAX_FIELDS))
-    return {
-        name: sent.get(f"c{i}") or ("" if kind != "image" else None) for i, (name, kind) in enumerate(fields_of(schema))
-    }
+    row: dict[str, Any] = {}
+    for i, (name, kind) in enumerate(fields_of(schema)):
+        cell = sent.get(f"c{i}") or None
+        if kind == "image":
+            row[name] = cell
+        else:
+            row[name] = cell if isinstance(cell, str) else ""
+    return row
 
 
 async def _parts_of(content: bytes, headers: Any) -> dict[str, Any]:
@@ -116,14 +121,7 @@ def render_page(
     """The page, with the prediction for `row` where one was sent."""
     schema = trained.stored.schema
     fields = [
-        {
-            "id": f"c{i}",
-            "name": name,
-            "long": kind == "text",
-            "kind": kind,
-            "value": (row or {}).get(name, ""),
-            "file": kind == "image",
-        }
+        {"id": f"c{i}", "name": name, "long": kind == "text", "kind": kind, "value": (row or {}).get(name, "")}
         for i, (name, kind) in enumerate(fields_of(schema))
     ]
     if "low" in found and "high" in found:
