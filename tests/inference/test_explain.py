@@ -15,6 +15,7 @@ from tests.cli_base import call, write_csv
 from tests.oak_prices import WORDS, oak_prices
 from tests.pictures import encoded
 from warmstart.errors import UsageError
+from warmstart.inference import explain as module
 from warmstart.inference.explain import MAX_SPANS, explain
 
 
