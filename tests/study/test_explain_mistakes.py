@@ -115,4 +115,5 @@ def test_a_study_over_its_budget_says_so_and_explains_nothing(
     flags = ("--target", "price", "--regimes", "linear", "--scale", "linear", "--seeds", "1", "--budget", "3m")
     answer = call("compare", data, *flags, "--out", tmp_path / "b")
     assert answer.code == 0 and "more than its budget of 3 min: the machine was slower" in " ".join(answer.err.split())
+    assert answer.err.count("linear-r210-s0: mean absolute error") == 1  # said once, also where it was fitted first
     assert HEADING not in (tmp_path / "b" / "report.html").read_text(encoding="utf-8")
