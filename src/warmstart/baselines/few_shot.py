@@ -1,5 +1,6 @@
 """Few-shot: what does a base answer, unchanged, that reads a few answered examples before each text?"""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -44,6 +45,7 @@ class FewShot:
     examples: tuple[str, ...]  # conversations with their answers, as JSON turns
     answer_tokens: float = 0.0  # of a usual answer, which its cost is counted by
     loaded: Model | None = None  # the base, where it is in memory already
+    deadline: float = math.inf  # by time.perf_counter(): what is still being answered then is given up
 
     @property
     def weights(self) -> int:
@@ -55,7 +57,7 @@ class FewShot:
         """What all prompts begin with, the examples, is read here, once and for all."""
         model, inputs = self.loaded or language_model_of(self.base), self.inputs
         one, other = (np.array(inputs.prompt(write_prompt(self.instruction, text))) for text in ("0", "N/A"))
-        return Writer(model, inputs, ReadPrefix.of(model.body, shared_beginning(one, other)))
+        return Writer(model, inputs, ReadPrefix.of(model.body, shared_beginning(one, other)), self.deadline)
 
     @cached_property
     def inputs(self) -> Conversations:
@@ -128,7 +130,7 @@ def prompted_inputs(base: Base, instruction: str, examples: tuple[str, ...]) -> 
 def fit_few_shot(data: FitData) -> Fitted:
     """Draw examples by the seed, and choose on validation rows how many are shown.
 
-    Raises TrainingError where not one fits beside a text into what the base reads.
+    Raises TrainingError where not one fits beside a text into what the base reads, OutOfTime after the deadline.
     """
     task, embedder = data.task.generative, data.embedder
     assert task is not None and embedder is not None, "only a base can be shown examples"
@@ -139,7 +141,9 @@ def fit_few_shot(data: FitData) -> Fitted:
     rows = data.rows if data.validation is None else data.validation
     some = rows.take(spread_places(CHOSEN_ON, len(rows)))
     model = language_model_of(base)
-    tried = {n: FewShot(base, task.instruction, drawn[:n], usual, model) for n in SHOTS if n <= len(drawn)}
+    tried = {
+        n: FewShot(base, task.instruction, drawn[:n], usual, model, data.deadline) for n in SHOTS if n <= len(drawn)
+    }
     found: dict[int, float] = {}
     spent = 0.0
     left = list(tried)

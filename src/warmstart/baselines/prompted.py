@@ -7,6 +7,7 @@ the likelihood after "N/A" (Zhao et al. 2021) in .42, .39 and .42. Numbers are p
 its median.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
@@ -77,6 +78,7 @@ class Prompted:
     usual: Array | None = None  # float32 [labels]: mean scores over texts, which are subtracted; None: nothing is
     loaded: Model | None = None  # the base, where it is in memory already
     known: dict[str, Array] | None = None  # scores by text, kept: validation rows are chosen by, then scored; None: not
+    deadline: float = math.inf  # by time.perf_counter(): what is still being asked then is given up
 
     writer = None
 
@@ -103,7 +105,7 @@ class Prompted:
         new = [text for text in dict.fromkeys(texts) if text not in known]
         if new:
             prompts = [self._tokens(text) for text in new]
-            found = label_scores(self.model.body, self._head, prompts, self.tree, self._prefix)
+            found = label_scores(self.model.body, self._head, prompts, self.tree, self._prefix, self.deadline)
             known |= zip(new, found, strict=True)
         return np.stack([known[text] for text in texts])
 
@@ -221,7 +223,8 @@ def _label_tree(folder: str, longest: int, labels: tuple[str, ...]) -> LabelTree
 def fit_prompted(data: FitData) -> Fitted:
     """Draw examples by the seed, and choose on validation rows how many are shown.
 
-    Raises TrainingError where the base does not read as much as the answers and a text take.
+    Raises TrainingError where the base does not read as much as the answers and a text take, OutOfTime after the
+    deadline.
     """
     embedder = data.embedder
     assert embedder is not None, "only a base can be asked"
@@ -229,7 +232,7 @@ def fit_prompted(data: FitData) -> Fitted:
     some = rows.take(spread_places(PROMPT_CHOSEN_ON, len(rows)))
     prompt, values, places = prompt_for(data.task, data.rows)
     plain, order = Prompted(embedder.base, prompt, values), example_order(places, data.seed)
-    plain = replace(plain, loaded=plain.model)
+    plain = replace(plain, loaded=plain.model, deadline=data.deadline)
     turned = 1 if data.task.higher_is_better else -1
     tried: dict[int, tuple[float, Prompted]] = {}  # by the number of examples
     spent = 0.0

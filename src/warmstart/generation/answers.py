@@ -1,6 +1,7 @@
 """Answers: how does a trained model answer a prompt?"""
 
 import contextlib
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -60,6 +61,7 @@ class Writer:
     model: Model
     inputs: PromptInputs
     prefix: ReadPrefix | None = None  # what all conversations begin with, read already
+    deadline: float = math.inf  # by time.perf_counter(): later, no more answers are begun
 
     @property
     def head(self) -> LanguageHead:
@@ -104,6 +106,7 @@ class Writer:
             opening=self.inputs.opening,
             never=self.inputs.never,
             prefix=self.prefix,
+            deadline=self.deadline,
         )
         return [self.words(tokenizer.decode(tokens, skip_special_tokens=True)) for tokens in found]
 

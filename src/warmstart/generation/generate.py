@@ -5,6 +5,7 @@ without much padding (`kv_cache`), and a text that has ended leaves the batch. `
 others, so that one long answer does not cost as much as many.
 """
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
@@ -17,6 +18,7 @@ from warmstart.generation.kv_cache import TOKENS_AT_ONCE, ReadPrefix, read_promp
 from warmstart.models.causal_lm import causal_lm
 from warmstart.models.lm_head import LanguageHead
 from warmstart.models.pretrained.locate import positions
+from warmstart.training.event import check_deadline
 from warmstart.types import Array
 
 TEXTS_AT_ONCE = 64
@@ -49,6 +51,7 @@ def generate(
     opening: Sequence[int] = (),
     never: Sequence[int] = (),
     prefix: ReadPrefix | None = None,
+    deadline: float = math.inf,
 ) -> list[list[int]]:
     """The greedy answer to each prompt: token ids, without the one of `stop` that ended them.
 
@@ -61,14 +64,16 @@ def generate(
     opening : of an encoder-decoder, the tokens that an answer is written after
     never : tokens that are not chosen
     prefix : what the body has read before of all prompts
+    deadline : by `time.perf_counter()`; no batch is begun after it
 
-    Raises InputError for a prompt that leaves no room for an answer.
+    Raises InputError for a prompt that leaves no room for an answer, OutOfTime after the deadline.
     """
     rooms = [_room(body, prompt, i, most, opening) for i, prompt in enumerate(prompts)]
     answers: list[list[int]] = [[] for _ in prompts]
     model = _model(body, head)
     lengths = [len(prompt) for prompt in prompts]
     for some in _batches(lengths, rooms, alike=not opening and not remembers_tokens(body)):
+        check_deadline(deadline)
         guides = [allowed() for _ in some] if allowed else None
         texts = _Texts(model, [prompts[i] for i in some], opening, never, prefix)
         for i, answer in zip(some, _answers(texts, [rooms[i] for i in some], stop, guides), strict=True):

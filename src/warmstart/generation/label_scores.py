@@ -4,6 +4,7 @@ What the prompts begin with is read once, and so is what labels begin with: thei
 branches are read side by side after each prompt.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,7 @@ from warmstart.errors import UsageError
 from warmstart.generation.generate import context_length
 from warmstart.generation.kv_cache import TOKENS_AT_ONCE, ReadPrefix, read_branches, remembers_tokens
 from warmstart.models.lm_head import LOGIT_BYTES, LogitsHead
+from warmstart.training.event import check_deadline
 from warmstart.types import Array
 
 PROMPTS_AT_ONCE = 64
@@ -70,12 +72,18 @@ class LabelTree:
 
 @torch.inference_mode()
 def label_scores(
-    body: Any, head: LogitsHead, prompts: Sequence[Array], tree: LabelTree, prefix: ReadPrefix | None = None
+    body: Any,
+    head: LogitsHead,
+    prompts: Sequence[Array],
+    tree: LabelTree,
+    prefix: ReadPrefix | None = None,
+    deadline: float = math.inf,
 ) -> Array:
     """The log-probability of each label after each prompt, in nats, float32 [n, labels].
 
     `body` is a decoder in evaluation mode; `prefix`: what it has read before of all prompts. Raises UsageError for one
-    that remembers more than tokens (recurrent layers), or where a prompt and a label are longer than it reads.
+    that remembers more than tokens (recurrent layers), or where a prompt and a label are longer than it reads;
+    OutOfTime after the deadline, by `time.perf_counter()`.
     """
     if not remembers_tokens(body):
         raise UsageError("labels cannot be scored by a base with recurrent layers.", "name another base")
@@ -88,6 +96,7 @@ def label_scores(
     found = np.zeros((len(prompts), len(tree.paths)), dtype=np.float32)
     order = sorted(range(len(prompts)), key=lambda i: -len(prompts[i]))
     while order:
+        check_deadline(deadline)
         count = max(1, TOKENS_AT_ONCE // (len(prompts[order[0]]) + len(tree.inner)))
         some, order = order[: min(count, PROMPTS_AT_ONCE)], order[min(count, PROMPTS_AT_ONCE) :]
         found[some] = _scores(body, head, [prompts[i] for i in some], tree, prefix)

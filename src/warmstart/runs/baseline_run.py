@@ -119,6 +119,7 @@ def fit_baseline(
         trials,
         splits.val,
         run_data.endpoint,
+        run_data.shared.deadline,
     )
     return FIT_BASELINE[regime_of(name)](data)
 

@@ -27,8 +27,8 @@ from warmstart.planning.estimates import (
 )
 from warmstart.planning.run_plan import RunPlan
 from warmstart.quantities import format_exact
-from warmstart.regimes.regimes import is_baseline, is_solved
-from warmstart.results.names import PREVIOUS
+from warmstart.regimes.regimes import UNTRAINED_BASES, is_baseline, is_solved
+from warmstart.results.names import PREVIOUS, regime_of
 from warmstart.results.record import Run, Trial
 from warmstart.runs.execute import JobContext, Results, run
 from warmstart.runs.job import Job, RowSelection, SearchJob, TrainJob
@@ -173,7 +173,7 @@ class StudyState:
         """Everything that the job needs, from the plan and from the results of the jobs it depends on."""
         plan, name, rows = self.plan, job.regime, job.data.rows
         baseline, shared = is_baseline(name), self.shared_by(job)
-        shared.deadline = math.inf if baseline else self.deadline
+        shared.deadline = self.deadline if regime_of(name) in UNTRAINED_BASES or not baseline else math.inf
         run_data = plan.learned_by(name, plan.run_data(rows, job.data.seed, shared))
         if run_data.endpoint is not None:
             run_data = replace(run_data, endpoint=run_data.endpoint.at(self.folder / ENDPOINT_JOURNAL))

@@ -100,6 +100,12 @@ class OutOfTime(BaseException):
     """A job was still running at its deadline. As after Ctrl-C, training saves a checkpoint."""
 
 
+def check_deadline(deadline: float) -> None:
+    """Raises OutOfTime if `time.perf_counter()` is beyond this."""
+    if time.perf_counter() > deadline:
+        raise OutOfTime
+
+
 @dataclass
 class JobProgress:
     """How far one job is. Makes the events of the study that the job belongs to."""
@@ -122,8 +128,7 @@ class JobProgress:
 
         Raises OutOfTime after the deadline.
         """
-        if time.perf_counter() > self.deadline:
-            raise OutOfTime
+        check_deadline(self.deadline)
         self.steps += 1
         alarm = self.expected.alarm(seen) if self.expected and seen else None
         if alarm:

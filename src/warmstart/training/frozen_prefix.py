@@ -33,7 +33,7 @@ from warmstart.models.model import UNPOOLED, Model
 from warmstart.models.partial_forward import BELOW, forward_above, forward_below, frozen_depth, prefix_fingerprint
 from warmstart.regimes.starts import Start
 from warmstart.tasks.task import Task
-from warmstart.training.event import OutOfTime
+from warmstart.training.event import check_deadline
 from warmstart.types import Array
 
 STORED_BYTES = 4 * 2**30  # of activations, all together; and at most half of the disk that is free
@@ -252,8 +252,7 @@ def activations(
     vectors, shape, tuple_length = 0, (0, 0), 0
     with tempfile.TemporaryFile() as file:
         for index in _batches(sizes[positions], device):
-            if time.perf_counter() > deadline:
-                raise OutOfTime
+            check_deadline(deadline)
             rows = positions[index]
             inputs = {name: tensor.to(device) for name, tensor in encoded.batch(rows).items()}
             with torch.no_grad():
