@@ -1,5 +1,6 @@
 """Are numbers far from all others found, and only these?"""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -79,3 +80,27 @@ def test_what_is_learned_survives_one_outlier(column: str, tmp_path: Path) -> No
     one, other = (warmstart.load(tmp_path / name).predict(asked) for name in ("clean", "spoiled"))
     for a, b in zip(one, other, strict=True):
         assert abs(a["prediction"] - b["prediction"]) < 8, (one, other)
+
+
+@pytest.mark.parametrize(
+    ("cells", "said"),
+    [
+        (
+            ["12", "8 %", "5", "7"],
+            r"Most cells of 'size' are numbers, but it is read as category: 50 are not \('8 %'\)\.",
+        ),
+        (["12", "8 kg", "5 m", "7", "9"], r"80 are not \('8 kg', '5 m'\)"),
+        (["12", "8.1.2", "5.0.1", "7.3.1"], None),  # versions: most are no numbers
+        (["0012", "0008", "0005", "007-1"], None),  # codes
+        (["12", "8", "5", "7"], None),
+    ],
+)
+def test_a_column_of_numbers_that_is_read_as_words_because_of_a_few_is_told(cells: list[str], said: str | None) -> None:
+    size = cells * (N // len(cells))
+    made = table_of({"size": size, "price": NORMAL[: len(size)].round(2)})
+    findings = find_problems(made, infer_schema(made, ColumnChoices("price"))).findings
+    found = [each for each in findings if each.kind == "numbers-as-words"]
+    if said is None:
+        assert not found
+        return
+    assert re.search(said, found[0].message) and found[0].hint and "--column size=number" in found[0].hint

@@ -1,13 +1,19 @@
-"""Number findings: which numbers of a table mark missing values, and which are outliers?"""
+"""Number findings: which numbers of a table mark missing values, which are outliers, and which are read as words?"""
+
+from collections.abc import Sequence
 
 import numpy as np
 
 from warmstart.data.rows.examples import UsableRows
 from warmstart.data.rows.findings import Finding
+from warmstart.data.schema.amounts import CODE_PATTERN
+from warmstart.data.schema.kinds import FIRST_CELLS
 from warmstart.data.schema.numbers import outliers, stand_in
 from warmstart.data.schema.scales import fitting_scale
 from warmstart.data.schema.schema import Schema
-from warmstart.errors import count_phrase, join_phrases
+from warmstart.data.tables.cells import PLAIN_NUMBER
+from warmstart.data.tables.strings import Texts
+from warmstart.errors import count_phrase, join_phrases, shorten
 from warmstart.types import Array
 
 SHOWN = 3  # outliers of a column
@@ -22,7 +28,30 @@ def number_findings(found: UsableRows, schema: Schema) -> list[Finding]:
         if column.kind == "number":
             values = np.asarray(found.columns.values[column.name], dtype=np.float64)
             findings += _outliers(column.name, values, "models treat them as the most extreme of the other values")
+        elif column.kind in ("text", "category") and column.written == "text":
+            cells = found.columns.values[column.name]
+            assert isinstance(cells, Texts)
+            findings += _numbers_among_words(column.name, column.kind, cells)
     return findings
+
+
+def _numbers_among_words(name: str, kind: str, cells: Sequence[str]) -> list[Finding]:
+    """A column of which most cells are numbers, but that is read as words because of the others."""
+    if not _mostly_numbers(cells[:FIRST_CELLS]) or not _mostly_numbers(cells):
+        return []
+    others = [i for i, cell in enumerate(cells) if cell.strip() and not PLAIN_NUMBER.match(cell.strip())]
+    if not others:
+        return []
+    shown = join_phrases(list(dict.fromkeys(shorten(cells[i].strip(), 20) for i in others)), SHOWN)
+    message = f"Most cells of {name!r} are numbers, but it is read as {kind}: {len(others):,} are not ({shown})."
+    hint = f"write all of them in the same way, or read these as missing with --column {name}=number"
+    return [Finding.of("numbers-as-words", "warning", message, np.array(others) + 1, hint)]
+
+
+def _mostly_numbers(cells: Sequence[str]) -> bool:
+    filled = [cell.strip() for cell in cells if cell.strip()]
+    numbers = [cell for cell in filled if PLAIN_NUMBER.match(cell)]
+    return 2 * len(numbers) > len(filled) and not any(map(CODE_PATTERN.match, numbers))
 
 
 def _effect_on_score(scale: str) -> str:
